@@ -1,0 +1,102 @@
+"""The browser page and its assets: read once from the package, answered from memory.
+
+Must not know: uploads, stores, tokens. Whoever mounts these routes decides who may read them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from types import MappingProxyType
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from sluiceway.errors import NotFound
+
+__all__ = ["CONTENT_SECURITY_POLICY", "page_routes"]
+
+CONTENT_SECURITY_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+# A module script is run only under a JavaScript type, and nosniff forbids the browser to guess one, so the types are
+# written here and not taken from the machine's own list, which may lack or misname them.
+_TYPES: Final = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+
+_INDEX: Final = "index.html"
+
+
+@dataclass(frozen=True, slots=True)
+class _Asset:
+    """One file of the page, ready to be sent."""
+
+    body: bytes
+    headers: MappingProxyType[str, str]
+
+
+@cache
+def _assets() -> MappingProxyType[str, _Asset]:
+    """Every file of the page by name. The names that can be asked for are these and no others: no path is built."""
+    found: dict[str, _Asset] = {}
+    for file in files("sluiceway.server").joinpath("page").iterdir():
+        suffix = "." + file.name.rpartition(".")[2]
+        if suffix in _TYPES and file.is_file():
+            found[file.name] = _asset(file.read_bytes(), _TYPES[suffix])
+    return MappingProxyType(found)
+
+
+def _asset(body: bytes, content_type: str) -> _Asset:
+    headers = {
+        "Content-Type": content_type,
+        "ETag": f'"{hashlib.sha256(body).hexdigest()[:32]}"',
+        # Always asked for again: an upgraded server must not be driven by yesterday's script.
+        "Cache-Control": "no-cache",
+        "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "Cross-Origin-Opener-Policy": "same-origin",
+    }
+    return _Asset(body, MappingProxyType(headers))
+
+
+def _unchanged(request: Request, etag: str) -> bool:
+    """Whether If-None-Match names this version (RFC 9110 13.1.2: weak comparison, several field lines are one list)."""
+    known = ",".join(request.headers.getlist("if-none-match"))
+    return known.strip() == "*" or etag in (tag.strip().removeprefix("W/") for tag in known.split(","))
+
+
+def _answer(request: Request, name: str) -> Response:
+    asset = _assets().get(name)
+    if asset is None:
+        raise NotFound(f"The page has no part called {name!r}. Start at the page itself.")
+    if _unchanged(request, asset.headers["ETag"]):
+        kept = {name: value for name, value in asset.headers.items() if name != "Content-Type"}
+        return Response(status_code=304, headers=kept)
+    return Response(asset.body, headers=dict(asset.headers))
+
+
+async def _index(request: Request) -> Response:
+    return _answer(request, _INDEX)
+
+
+async def _part(request: Request) -> Response:
+    return _answer(request, request.path_params["name"])
+
+
+def page_routes() -> list[Route]:
+    """The page at "/" and its parts below "/page/", for GET and HEAD. Raises NotFound for a part that does not exist."""
+    return [
+        Route("/", _index, methods=["GET", "HEAD"], name="page"),
+        Route("/page/{name}", _part, methods=["GET", "HEAD"], name="page-part"),
+    ]

@@ -1,0 +1,272 @@
+// One file on its way: the request that carries it and the server's word about it. Draws nothing.
+
+import { snapshotOf, watch } from "./events.js";
+import { Meter } from "./meter.js";
+import { connectionLost, fileGone, problemOfAnswer, problemOfCode } from "./problems.js";
+
+/**
+ * @typedef {"waiting" | "sending" | "settling" | "done" | "failed" | "cancelled"} State
+ *   settling: every byte has left the browser, the server's answer has not come yet.
+ *
+ * @typedef {object} Entry what is stored, as the server tells it
+ * @property {string} key
+ * @property {string} filename
+ * @property {number} size
+ * @property {string | null} [sha-256]
+ * @property {string} url
+ * @property {string} [modified]
+ *
+ * @typedef {object} Way where and how files are sent
+ * @property {string} endpoint URL that takes the form
+ * @property {string} uploads URL below which uploads tell their progress
+ * @property {string} [token]
+ * @property {string} [part] name of the form part that holds the file
+ * @property {[string, string][]} [fields] sent before the file
+ */
+
+// The event stream is opened only for uploads that last: a folder of a thousand small files opens none, and the request
+// itself is always the first of the two to get one of the browser's six connections.
+const WATCH_AFTER_MS = 150;
+// After the stream told of a failure, the request's own answer has this long to arrive: it says more.
+const ANSWER_GRACE_MS = 1500;
+
+/** Emits "change" whenever something about it is new. */
+export class Upload extends EventTarget {
+  /** @type {State} */
+  state = "waiting";
+  /** Bytes of the file that left the browser. Where they are, nobody knows. */
+  sent = 0;
+  /** Bytes of the file that reached the server. */
+  arrived = 0;
+  /** Bytes of the file handed to the destination. */
+  forwarded = 0;
+  /** Bytes of the file the destination acknowledged. */
+  kept = 0;
+  /** Whether arrived, forwarded and kept are the server's word; before, only `sent` means something. */
+  reported = false;
+  /** Whether the server is looking at what it keeps (digests, length) before it says yes. */
+  checking = false;
+  /** @type {Entry | null} */
+  entry = null;
+  /** The server's whole answer, for pages with an answer of their own. @type {unknown} */
+  answer = null;
+  /** @type {import("./problems.js").Problem | null} */
+  problem = null;
+  meter = new Meter();
+  startedAt = 0;
+  endedAt = 0;
+  #overhead = 0;
+  /** @type {XMLHttpRequest | null} */
+  #request = null;
+
+  /**
+   * @param {File} file
+   * @param {Way} way
+   * @param {string} [path] where it lay in a dropped folder, to be shown
+   */
+  constructor(file, way, path = file.name) {
+    super();
+    this.file = file;
+    this.way = way;
+    this.path = path;
+  }
+
+  get size() {
+    return this.file.size;
+  }
+
+  /** Bytes to measure speed and time by: what is kept, or what was sent when nobody tells. */
+  get counted() {
+    return this.reported ? this.kept : this.sent;
+  }
+
+  get active() {
+    return this.state === "sending" || this.state === "settling";
+  }
+
+  get ended() {
+    return this.state === "done" || this.state === "failed" || this.state === "cancelled";
+  }
+
+  /** Back to the queue, as if nothing had been sent. */
+  reset() {
+    this.sent = this.arrived = this.forwarded = this.kept = this.#overhead = 0;
+    this.reported = this.checking = false;
+    this.problem = this.entry = this.answer = null;
+    this.meter = new Meter();
+    this.#become("waiting");
+  }
+
+  /** Send it. Each attempt has an id of its own, so nothing a former one left behind can be mistaken for this one. */
+  start() {
+    const id = newUploadId();
+    const request = new XMLHttpRequest();
+    const watching = new AbortController();
+    this.#request = request;
+    this.startedAt = performance.now();
+    this.#become("sending");
+
+    const url = new URL(this.way.endpoint, document.baseURI);
+    url.searchParams.set("upload", id);
+    const status = `${this.way.uploads.replace(/\/$/, "")}/${id}`;
+    const timer = setTimeout(() => this.#watch(status, watching.signal), WATCH_AFTER_MS);
+
+    request.upload.onprogress = (event) => this.#left(event.loaded, event.total);
+    request.upload.onload = (event) => {
+      this.#left(event.loaded, event.total);
+      if (this.state === "sending") this.#become("settling");
+    };
+    request.onload = () => this.#answered(request);
+    request.onerror = () => this.#broken(status);
+    request.onloadend = () => {
+      clearTimeout(timer);
+      watching.abort();
+    };
+    request.open("POST", url);
+    request.setRequestHeader("Accept", "application/json");
+    for (const [name, value] of Object.entries(this.#authorization())) request.setRequestHeader(name, value);
+    request.send(this.#form());
+  }
+
+  /** Stop. What already left the server's hands is not called back: the row says so when it was too late. */
+  cancel() {
+    if (this.ended) return;
+    this.#request?.abort();
+    this.#end("cancelled");
+  }
+
+  /** Fields first: whoever reads the form in one pass knows them before the file's first byte comes. */
+  #form() {
+    const form = new FormData();
+    for (const [name, value] of this.way.fields ?? []) form.append(name, value);
+    form.append(this.way.part ?? "file", this.file, this.file.name);
+    return form;
+  }
+
+  /** @returns {Record<string, string>} */
+  #authorization() {
+    return this.way.token ? { Authorization: `Bearer ${this.way.token}` } : {};
+  }
+
+  /**
+   * @param {number} loaded bytes of the body
+   * @param {number} total bytes of the body
+   */
+  #left(loaded, total) {
+    // Only here the body's own overhead (fields, part headers) becomes known; the server's counter includes it too.
+    this.#overhead = Math.max(0, total - this.size);
+    this.sent = this.#ofFile(loaded);
+    if (!this.reported) this.meter.add(this.sent, performance.now());
+    this.#changed();
+  }
+
+  /** @param {number} ofBody */
+  #ofFile(ofBody) {
+    return Math.max(0, Math.min(this.size, ofBody - this.#overhead));
+  }
+
+  /**
+   * @param {string} url
+   * @param {AbortSignal} signal
+   */
+  #watch(url, signal) {
+    watch(url, this.#authorization(), signal, (snapshot) => this.#told(snapshot)).catch(() => {
+      // Nobody tells what is kept: the row goes on with what was sent, and calls it that.
+    });
+  }
+
+  /** @param {import("./events.js").Snapshot} snapshot */
+  #told(snapshot) {
+    if (!this.active || snapshot.state === "waiting") return;
+    if (!this.reported) this.meter = new Meter();
+    this.reported = true;
+    this.arrived = Math.max(this.arrived, this.#ofFile(snapshot.received));
+    this.forwarded = Math.max(this.forwarded, Math.min(this.size, snapshot.forwarded));
+    this.kept = Math.max(this.kept, Math.min(this.size, snapshot.kept));
+    this.checking = snapshot.state === "checking";
+    this.meter.add(this.kept, performance.now());
+    if (snapshot.state === "failed" || snapshot.state === "cancelled") this.#failedWhileSending(snapshot);
+    this.#changed();
+  }
+
+  /**
+   * The server gave up while the browser still sends. Browsers read an answer only when they have sent all or the
+   * connection ends, which for a large file is minutes later: stop sending as soon as it is clear that no answer comes.
+   * @param {import("./events.js").Snapshot} snapshot
+   */
+  #failedWhileSending(snapshot) {
+    const request = this.#request;
+    setTimeout(() => {
+      if (!this.active || request !== this.#request) return;
+      request?.abort();
+      this.#fail(problemOfCode(snapshot.code ?? "error", snapshot, this.size));
+    }, ANSWER_GRACE_MS);
+  }
+
+  /** @param {XMLHttpRequest} request */
+  #answered(request) {
+    if (!this.active) return;
+    const type = request.getResponseHeader("Content-Type") ?? "";
+    if (request.status < 200 || request.status > 299) {
+      this.#fail(problemOfAnswer(request.status, type, request.responseText, this.size));
+      return;
+    }
+    this.answer = type.includes("json") ? parsed(request.responseText) : request.responseText;
+    this.entry = /** @type {any} */ (this.answer)?.files?.[0] ?? null;
+    this.#end("done");
+  }
+
+  /**
+   * No answer came. Ask what became of it before saying anything about it.
+   * @param {string} status
+   */
+  async #broken(status) {
+    const request = this.#request;
+    const readable = await this.file.slice(0, 1).arrayBuffer().then(() => true, () => false);
+    const wholeBodySent = this.state === "settling";
+    const snapshot = wholeBodySent ? await snapshotOf(status, this.#authorization()).catch(() => null) : null;
+    if (!this.active || request !== this.#request) return;
+    if (!readable) this.#fail(fileGone());
+    else if (snapshot?.state === "complete") this.#end("done");
+    else if (snapshot?.state === "failed") this.#fail(problemOfCode(snapshot.code ?? "error", snapshot, this.size));
+    else this.#fail(connectionLost(this.reported ? this.arrived : this.sent, wholeBodySent));
+  }
+
+  /** @param {import("./problems.js").Problem} problem */
+  #fail(problem) {
+    this.problem = problem;
+    this.#end("failed");
+  }
+
+  /** @param {State} state */
+  #end(state) {
+    this.#request = null;
+    this.endedAt = performance.now();
+    this.#become(state);
+  }
+
+  /** @param {State} state */
+  #become(state) {
+    this.state = state;
+    this.#changed();
+  }
+
+  #changed() {
+    this.dispatchEvent(new Event("change"));
+  }
+}
+
+/** 192 random bits: whoever can guess the id could watch or cancel the upload. */
+function newUploadId() {
+  const random = crypto.getRandomValues(new Uint8Array(24));
+  return btoa(String.fromCharCode(...random)).replaceAll("+", "-").replaceAll("/", "_");
+}
+
+/** @param {string} json */
+function parsed(json) {
+  try {
+    return JSON.parse(json);
+  } catch {
+    return null;
+  }
+}

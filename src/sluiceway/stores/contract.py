@@ -1,0 +1,148 @@
+"""What a store promises: Draft, Store, Opened, Entry and the facts (Traits) about a kind of store.
+
+Bytes rest in a store; a draft is an object nobody can see yet, and it ends in exactly one of two ways: publish or discard.
+This file knows nothing of HTTP, disks or networks. `sluiceway.testing.store_suite` proves a store keeps the contract.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from sluiceway.pipe.source import Buffer, Source
+
+__all__ = ["About", "Draft", "Entry", "Opened", "Page", "Replace", "Store", "Traits"]
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """Facts about a kind of store, as data: upper rooms decide by them, never by the store's class."""
+
+    name: str  # for logs and `sluiceway serve`'s first line: "disk", "memory"
+    durable: bool  # an acknowledged byte survives kill -9 and a power cut
+    atomic_publish: bool  # readers see the whole object or none
+    create_only: bool  # two publishers of one key: exactly one wins when asked to
+    resumable: bool  # a draft left behind can be taken up again at its kept offset
+    max_key_bytes: int = 1024  # longest key, in bytes of UTF-8
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What is told of an object when it is published and lives with it from then on."""
+
+    filename: str  # the cleaned name the client gave, "" when it gave none
+    type: str = "application/octet-stream"  # media type as sent, never trusted for inline display
+    sha256: str | None = None  # 64 hexadecimal digits, None with --digest none
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One finished object as the store knows it."""
+
+    key: str
+    size: int  # bytes
+    etag: str  # strong, without quotes, changes whenever the bytes may have
+    modified: float  # seconds since the epoch
+    about: About
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A piece of a listing in key order; `after` for the next piece, None at the end."""
+
+    entries: list[Entry] = field(default_factory=list)
+    next: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """Whether publish and delete may touch an object that is already there. `etag` None is: whichever it is.
+
+    The store compares and acts in one step where its traits say so, so that two clients cannot both win.
+    """
+
+    allowed: bool = False  # False: the key must be free
+    etag: str | None = None  # the object must be there and carry this tag
+
+
+class Draft(Protocol):
+    """An object nobody can see yet. Calls come one at a time; `discard` may come at any time, also twice."""
+
+    @property
+    def written(self) -> int:
+        """Bytes taken by `write` so far."""
+        ...
+
+    @property
+    def kept(self) -> int:
+        """Bytes that survive a crash of this process and, where traits say durable, a power cut."""
+        ...
+
+    async def write(self, data: Buffer) -> None:
+        """Take the next bytes; returns when the draft is ready for more (backpressure). Raises NoSpace, StoreFailed.
+
+        The data must not change afterwards: a draft may keep it until it is written. A draft holds little for a sender
+        that is slow; it sees to that itself.
+        """
+        ...
+
+    async def sync(self) -> int:
+        """Everything written is kept; returns the offset."""
+        ...
+
+    async def truncate(self, offset: int) -> None:
+        """Forget everything from `offset` on (a chunk whose digest was wrong)."""
+        ...
+
+    async def publish(self, key: str, about: About, replace: Replace = Replace()) -> Entry:
+        """The good ending: the object is whole, visible under `key` and as durable as the traits say.
+
+        Raises Exists (key taken and not to be replaced), PreconditionFailed (other etag), BadName, Forbidden, NoSpace.
+        After an error the draft is still there: discard it.
+        """
+        ...
+
+    async def discard(self) -> None:
+        """The other ending: nothing remains. Safe to call twice and after publish (then it does nothing)."""
+        ...
+
+
+class Opened(Source, Protocol):
+    """A finished object held open: the bytes belong to `entry` even when the key is replaced or deleted meanwhile."""
+
+    @property
+    def entry(self) -> Entry: ...
+
+    async def aclose(self) -> None: ...
+
+
+class Store(Protocol):
+    """Where bytes rest. Keys are checked names with `/` between segments, never paths of the machine."""
+
+    @property
+    def traits(self) -> Traits: ...
+
+    async def draft(self, upload: str, size: int | None) -> Draft:
+        """A new draft for the upload id; `size` in bytes when known, so that a full store can say NoSpace at once."""
+        ...
+
+    async def stat(self, key: str) -> Entry:
+        """Raises NotFound."""
+        ...
+
+    async def open(self, key: str) -> Opened:
+        """Raises NotFound, Forbidden. The caller closes what it gets."""
+        ...
+
+    async def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> Page:
+        """Finished objects whose key starts with `prefix` and sorts after `after`, in key order, at most `limit`."""
+        ...
+
+    async def delete(self, key: str, replace: Replace = Replace(allowed=True)) -> None:
+        """Raises NotFound, PreconditionFailed (other etag)."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of everything; drafts under way are discarded."""
+        ...
+

@@ -1,0 +1,106 @@
+"""What is known of a file lives with the file: in extended attributes, or in a sidecar where the file system has none.
+
+The note names the size and time of the file it describes; a file somebody changed by other means has outlived its note and
+is served without name, type and digest. Blocking calls only.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from contextlib import suppress
+
+from sluiceway.stores.contract import About, Entry
+from sluiceway.stores.disk_tree import PRIVATE, Tree
+
+__all__ = ["drop_note", "read_entry", "write_note"]
+
+ATTRIBUTE = "user.sluiceway"
+SIDECARS = [PRIVATE, "about"]
+LARGEST_NOTE = 2048  # bytes; ext4 keeps about 4 KiB of attributes in a block. Names have at most 255, types are cut
+
+_UNSUPPORTED = {errno.ENOTSUP, errno.ENOSYS, errno.EPERM, errno.ENOSPC, errno.E2BIG}
+
+
+def write_note(tree: Tree, fd: int, key: str, about: About) -> None:
+    """Attach what is known to the open file; call after its last byte and before its fsync."""
+    status = os.fstat(fd)
+    note = json.dumps(
+        {
+            "filename": about.filename,
+            "type": about.type[:255],
+            "sha256": about.sha256,
+            "size": status.st_size,
+            "mtime": status.st_mtime_ns,
+        },
+        ensure_ascii=False,
+    ).encode(errors="replace")[:LARGEST_NOTE]
+    try:
+        os.setxattr(fd, ATTRIBUTE, note)
+        return
+    except AttributeError:
+        pass  # macOS and Windows: Python offers no extended attributes there
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+    name = _sidecar(key)
+    with tree.folder(SIDECARS, make=True) as folder:
+        sidecar = os.open(f"{name}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o666, dir_fd=folder)
+        try:
+            os.write(sidecar, note)
+            os.fsync(sidecar)
+        finally:
+            os.close(sidecar)
+        os.rename(f"{name}.new", name, src_dir_fd=folder, dst_dir_fd=folder)
+        os.fsync(folder)
+
+
+def drop_note(tree: Tree, key: str) -> None:
+    """Forget the sidecar of a deleted object, where there is one."""
+    with suppress(Exception), tree.folder(SIDECARS) as folder:  # no sidecars at all is the usual case
+        os.unlink(_sidecar(key), dir_fd=folder)
+
+
+def read_entry(tree: Tree, fd: int, status: os.stat_result, key: str) -> Entry:
+    """The entry of an open file."""
+    about = _matching(_read_note(tree, fd, key), status, key)
+    if about.sha256:
+        etag = about.sha256[:32]  # the same bytes carry the same tag, also after a move to another machine
+    else:
+        etag = f"{status.st_mtime_ns:x}-{status.st_size:x}-{status.st_ino:x}"
+    return Entry(key=key, size=status.st_size, etag=etag, modified=status.st_mtime, about=about)
+
+
+def _read_note(tree: Tree, fd: int, key: str) -> bytes | None:
+    try:
+        return os.getxattr(fd, ATTRIBUTE)
+    except (OSError, AttributeError):
+        pass  # no such attribute, or no attributes here
+    try:
+        with tree.folder(SIDECARS) as folder:
+            sidecar = os.open(_sidecar(key), os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder)
+    except Exception:  # put there by other means: nothing is known of it
+        return None
+    try:
+        return os.read(sidecar, LARGEST_NOTE)
+    finally:
+        os.close(sidecar)
+
+
+def _matching(note: bytes | None, status: os.stat_result, key: str) -> About:
+    unknown = About(filename=key.rsplit("/", 1)[-1])
+    if note is None:
+        return unknown
+    try:
+        told = json.loads(note)
+        if (told["size"], told["mtime"]) != (status.st_size, status.st_mtime_ns):
+            return unknown
+        return About(filename=str(told["filename"]), type=str(told["type"]), sha256=told["sha256"])
+    except (ValueError, KeyError, TypeError):
+        return unknown  # written by somebody else
+
+
+def _sidecar(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest() + ".json"

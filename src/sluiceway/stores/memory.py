@@ -1,0 +1,118 @@
+"""The reference store: objects in a dictionary. Short enough to be read as the meaning of the contract.
+
+Every other store is measured against it by the same suite. It forgets everything when the process ends and holds whole
+objects in memory, so it is for tests and small things only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import AsyncIterator
+
+from sluiceway.errors import Exists, NotFound, PreconditionFailed
+from sluiceway.pipe.source import Buffer, BytesSource
+from sluiceway.stores.contract import About, Draft, Entry, Opened, Page, Replace, Traits
+
+__all__ = ["MemoryStore"]
+
+
+class MemoryStore:
+    """Objects in memory."""
+
+    traits = Traits(name="memory", durable=False, atomic_publish=True, create_only=True, resumable=True)
+
+    def __init__(self) -> None:
+        self.objects: dict[str, tuple[Entry, bytes]] = {}
+        self.drafts: dict[str, MemoryDraft] = {}
+
+    async def draft(self, upload: str, size: int | None) -> Draft:
+        return self.drafts.setdefault(upload, MemoryDraft(self, upload))
+
+    async def stat(self, key: str) -> Entry:
+        return self._find(key)[0]
+
+    async def open(self, key: str) -> Opened:
+        return MemoryObject(*self._find(key))
+
+    async def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> Page:
+        keys = sorted(key for key in self.objects if key.startswith(prefix) and key > after)
+        return Page([self.objects[key][0] for key in keys[:limit]], keys[limit - 1] if len(keys) > limit else None)
+
+    async def delete(self, key: str, replace: Replace = Replace(allowed=True)) -> None:
+        self._find(key)
+        self.check(key, replace)
+        del self.objects[key]
+
+    async def aclose(self) -> None:
+        self.drafts.clear()
+
+    def _find(self, key: str) -> tuple[Entry, bytes]:
+        if key not in self.objects:
+            raise NotFound(f"There is no object {key!r}")
+        return self.objects[key]
+
+    def check(self, key: str, replace: Replace) -> None:
+        """Whether an object may be put under the key, or what is there be taken away."""
+        there = self.objects.get(key)
+        if replace.etag is not None and (there is None or there[0].etag != replace.etag):
+            raise PreconditionFailed(f"{key!r} is not the version you named; read it again")
+        if there is not None and not replace.allowed:
+            raise Exists(f"There is already an object {key!r}; it was not touched")
+
+
+class MemoryDraft:
+    """Bytes on their way into memory."""
+
+    def __init__(self, store: MemoryStore, upload: str) -> None:
+        self._store = store
+        self._upload = upload
+        self._data = bytearray()
+
+    @property
+    def written(self) -> int:
+        return len(self._data)
+
+    @property
+    def kept(self) -> int:
+        return len(self._data)
+
+    async def write(self, data: Buffer) -> None:
+        self._data += data
+
+    async def sync(self) -> int:
+        return len(self._data)
+
+    async def truncate(self, offset: int) -> None:
+        del self._data[offset:]
+
+    async def publish(self, key: str, about: About, replace: Replace = Replace()) -> Entry:
+        self._store.check(key, replace)
+        data = bytes(self._data)
+        now = time.time()
+        etag = hashlib.sha256(f"{now} {key}".encode() + data).hexdigest()[:32]
+        entry = Entry(key=key, size=len(data), etag=etag, modified=now, about=about)
+        self._store.objects[key] = (entry, data)
+        self._store.drafts.pop(self._upload, None)
+        return entry
+
+    async def discard(self) -> None:
+        if self._store.drafts.get(self._upload) is self:
+            del self._store.drafts[self._upload]
+
+
+class MemoryObject:
+    """An object held open."""
+
+    reopenable = True
+
+    def __init__(self, entry: Entry, data: bytes) -> None:
+        self.entry = entry
+        self.length: int | None = entry.size
+        self._source = BytesSource(data)
+
+    def open(self, start: int = 0, stop: int | None = None) -> AsyncIterator[Buffer]:
+        return self._source.open(start, stop)
+
+    async def aclose(self) -> None:
+        pass

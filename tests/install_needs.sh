@@ -1,0 +1,19 @@
+#!/bin/sh
+# Programs the tests drive that do not come from Python: installed where we may (root on Debian), else the tests that
+# need them are skipped with the reason; under CI=true a missing one is a failure.
+set -u
+missing=""
+command -v chromium >/dev/null 2>&1 || missing="$missing chromium"
+command -v nginx    >/dev/null 2>&1 || missing="$missing nginx-light"
+command -v curl     >/dev/null 2>&1 || missing="$missing curl"
+command -v strace   >/dev/null 2>&1 || missing="$missing strace"
+command -v mkfs.ext4 >/dev/null 2>&1 || missing="$missing e2fsprogs"
+[ -z "$missing" ] && exit 0
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+    echo "installing for the tests:$missing"
+    (apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing) >/dev/null 2>&1 ||
+        echo "could not install:$missing; the tests that need them are skipped" >&2
+else
+    echo "not installed:$missing; the tests that need them are skipped" >&2
+fi
+exit 0
