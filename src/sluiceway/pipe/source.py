@@ -68,7 +68,7 @@ class FileSource:
 
     async def open(self, start: int = 0, stop: int | None = None) -> AsyncIterator[Buffer]:
         loop = asyncio.get_running_loop()
-        file: BinaryIO = await loop.run_in_executor(None, lambda: open(self._path, "rb", buffering=0))
+        file: BinaryIO = await loop.run_in_executor(None, lambda: open(self._path, "rb", buffering=0))  # noqa: SIM115 - closed below
         try:
             end = self.length or 0
             left = (end if stop is None else min(stop, end)) - start

@@ -145,4 +145,3 @@ class Store(Protocol):
     async def aclose(self) -> None:
         """Let go of everything; drafts under way are discarded."""
         ...
-

@@ -36,7 +36,7 @@ def write_note(tree: Tree, fd: int, key: str, about: About) -> None:
             "mtime": status.st_mtime_ns,
         },
         ensure_ascii=False,
-    ).encode(errors="replace")[:LARGEST_NOTE]
+    ).encode(errors="replace")
     try:
         os.setxattr(fd, ATTRIBUTE, note)
         return

@@ -14,17 +14,17 @@ from contextlib import contextmanager
 
 from sluiceway.errors import BadName, Exists, Forbidden, NoSpace, NotFound, SluiceError, StoreFailed, Unavailable
 
-__all__ = ["PRIVATE", "Tree", "store_error"]
+__all__ = ["NO_ROOM", "PRIVATE", "Tree", "store_error"]
 
 PRIVATE = ".sluiceway"  # our own folder below the root: drafts, attributes of file systems that have none
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def store_error(error: OSError, what: str) -> SluiceError:
     """The word for what a file system said, with what to do about it."""
-    if error.errno in _FULL:
+    if error.errno in NO_ROOM:
         return NoSpace(f"The disk is full: {what} was not stored. Make room or use another --to, then send it again")
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return Unavailable("The server has too many files open; try again, or raise its limit (ulimit -n)")

@@ -29,6 +29,8 @@ import { connectionLost, fileGone, problemOfAnswer, problemOfCode } from "./prob
 const WATCH_AFTER_MS = 150;
 // After the stream told of a failure, the request's own answer has this long to arrive: it says more.
 const ANSWER_GRACE_MS = 1500;
+// After a late cancel the server has this long to notice before it is asked what came of it.
+const SETTLE_MS = 500;
 
 /** Emits "change" whenever something about it is new. */
 export class Upload extends EventTarget {
@@ -46,6 +48,8 @@ export class Upload extends EventTarget {
   reported = false;
   /** Whether the server is looking at what it keeps (digests, length) before it says yes. */
   checking = false;
+  /** Whether it was cancelled when the destination already had it. */
+  tooLate = false;
   /** @type {Entry | null} */
   entry = null;
   /** The server's whole answer, for pages with an answer of their own. @type {unknown} */
@@ -56,6 +60,8 @@ export class Upload extends EventTarget {
   startedAt = 0;
   endedAt = 0;
   #overhead = 0;
+  /** Where the server tells about this attempt. */
+  #status = "";
   /** @type {XMLHttpRequest | null} */
   #request = null;
 
@@ -91,7 +97,7 @@ export class Upload extends EventTarget {
   /** Back to the queue, as if nothing had been sent. */
   reset() {
     this.sent = this.arrived = this.forwarded = this.kept = this.#overhead = 0;
-    this.reported = this.checking = false;
+    this.reported = this.checking = this.tooLate = false;
     this.problem = this.entry = this.answer = null;
     this.meter = new Meter();
     this.#become("waiting");
@@ -108,8 +114,8 @@ export class Upload extends EventTarget {
 
     const url = new URL(this.way.endpoint, document.baseURI);
     url.searchParams.set("upload", id);
-    const status = `${this.way.uploads.replace(/\/$/, "")}/${id}`;
-    const timer = setTimeout(() => this.#watch(status, watching.signal), WATCH_AFTER_MS);
+    this.#status = `${this.way.uploads.replace(/\/$/, "")}/${id}`;
+    const timer = setTimeout(() => this.#watch(this.#status, watching.signal), WATCH_AFTER_MS);
 
     request.upload.onprogress = (event) => this.#left(event.loaded, event.total);
     request.upload.onload = (event) => {
@@ -117,7 +123,7 @@ export class Upload extends EventTarget {
       if (this.state === "sending") this.#become("settling");
     };
     request.onload = () => this.#answered(request);
-    request.onerror = () => this.#broken(status);
+    request.onerror = () => this.#broken();
     request.onloadend = () => {
       clearTimeout(timer);
       watching.abort();
@@ -128,11 +134,27 @@ export class Upload extends EventTarget {
     request.send(this.#form());
   }
 
-  /** Stop. What already left the server's hands is not called back: the row says so when it was too late. */
+  /** Stop. An upload the destination already has is not called back: `tooLate` says so. */
   cancel() {
     if (this.ended) return;
+    const settled = this.state === "settling";
     this.#request?.abort();
     this.#end("cancelled");
+    if (settled) this.#wasTooLate();
+  }
+
+  /** Cancelled after every byte had left: only the server knows which of the two was faster. */
+  async #wasTooLate() {
+    await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
+    const snapshot = await this.#ask();
+    if (this.state !== "cancelled" || snapshot?.state !== "complete") return;
+    this.tooLate = true;
+    this.#changed();
+  }
+
+  /** What the server knows of this attempt, or null. */
+  #ask() {
+    return snapshotOf(this.#status, this.#authorization()).catch(() => null);
   }
 
   /** Fields first: whoever reads the form in one pass knows them before the file's first byte comes. */
@@ -216,15 +238,12 @@ export class Upload extends EventTarget {
     this.#end("done");
   }
 
-  /**
-   * No answer came. Ask what became of it before saying anything about it.
-   * @param {string} status
-   */
-  async #broken(status) {
+  /** No answer came. Ask what became of it before saying anything about it. */
+  async #broken() {
     const request = this.#request;
     const readable = await this.file.slice(0, 1).arrayBuffer().then(() => true, () => false);
     const wholeBodySent = this.state === "settling";
-    const snapshot = wholeBodySent ? await snapshotOf(status, this.#authorization()).catch(() => null) : null;
+    const snapshot = wholeBodySent ? await this.#ask() : null;
     if (!this.active || request !== this.#request) return;
     if (!readable) this.#fail(fileGone());
     else if (snapshot?.state === "complete") this.#end("done");

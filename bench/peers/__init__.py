@@ -1,0 +1,1 @@
+"""The peers, each as its own documentation would have it: the apps run inside .venv-bench, nothing here imports them."""

@@ -1,0 +1,150 @@
+"""The client process: sends a file by sendfile as a raw body or in a form, or downloads and discards.
+
+Prints one JSON line with the seconds from connect to the end of the answer. Run as `python3 -m bench.send`.
+It costs little CPU on purpose: what is measured is the server.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+
+from bench.answer import Answer, Refused, connect, read_answer
+
+__all__ = ["Envelope", "download", "main", "raw_envelope", "form_envelope", "upload", "warm"]
+
+BLOCK = 1 << 20
+SENDFILE_MOST = 1 << 30  # Linux sends at most 2 GiB - 4 KiB a call
+BOUNDARY = "----SluicewayBench7f3a90c2d4e14b6f8a51"
+
+
+class Envelope:
+    """The bytes before and after the file's bytes in one request."""
+
+    __slots__ = ("before", "after")
+
+    def __init__(self, before: bytes, after: bytes) -> None:
+        self.before, self.after = before, after
+
+
+def raw_envelope(method: str, path: str, length: int) -> Envelope:
+    head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/octet-stream\r\n"
+    return Envelope(f"{head}Content-Length: {length}\r\n\r\n".encode(), b"")
+
+
+def form_envelope(path: str, filename: str, length: int) -> Envelope:
+    """As a browser sends it: a text field, then the file, with the length of the whole known."""
+    field = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="title"\r\n\r\nbench\r\n'
+    file = (
+        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="{filename}"\r\n'
+        "Content-Type: application/octet-stream\r\n\r\n"
+    )
+    before, after = (field + file).encode(), f"\r\n--{BOUNDARY}--\r\n".encode()
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary={BOUNDARY}\r\n"
+        f"Content-Length: {len(before) + length + len(after)}\r\n\r\n"
+    )
+    return Envelope(head.encode() + before, after)
+
+
+def warm(source: Path) -> None:
+    """Read the file once, so that the timed part never waits for the source's disk."""
+    with source.open("rb", buffering=0) as file:
+        block = bytearray(BLOCK)
+        while file.readinto(block):
+            pass
+
+
+def send_file(connection: socket.socket, source: Path, repeat: int) -> None:
+    with source.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        for _ in range(repeat):
+            offset = 0
+            while offset < size:
+                count = min(SENDFILE_MOST, size - offset)
+                offset += os.sendfile(connection.fileno(), file.fileno(), offset, count)
+
+
+def upload(port: int, envelope: Envelope, source: Path, repeat: int = 1) -> tuple[float, Answer]:
+    """Seconds from connect to the last byte of the answer, and the answer; a refusal while sending is read, too."""
+    began = time.perf_counter()
+    with connect(port) as connection:
+        try:
+            connection.sendall(envelope.before)
+            send_file(connection, source, repeat)
+            connection.sendall(envelope.after)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # the server may have answered early: its answer says why
+        answer = read_answer(connection)
+        return time.perf_counter() - began, answer
+
+
+def download(port: int, path: str, digest: bool) -> tuple[float, Answer, int, str | None]:
+    """Seconds, the answer's head, body bytes, and their sha-256 when `digest` (such a run is not to be timed)."""
+    block = bytearray(BLOCK)
+    view = memoryview(block)
+    hasher = hashlib.sha256()
+    request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept-Encoding: identity\r\n\r\n"
+    began = time.perf_counter()
+    with connect(port) as connection:
+        connection.sendall(request.encode())
+        answer = Answer()
+        while answer.head is None:
+            data = connection.recv(1 << 16)
+            if not data:
+                raise Refused("the server hung up without an answer")
+            answer.feed(data)
+        if answer.length is None:
+            raise Refused("the download's length is not told")
+        received = len(answer.body)
+        hasher.update(answer.body)
+        while received < answer.length:
+            count = connection.recv_into(block)
+            if not count:
+                break
+            received += count
+            if digest:
+                hasher.update(view[:count])
+        seconds = time.perf_counter() - began
+    return seconds, answer, received, hasher.hexdigest() if digest else None
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("how", choices=["raw", "form", "get"])
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--method", default="PUT")
+    parser.add_argument("--path", required=True)
+    parser.add_argument("--source", type=Path, help="the file to send; with `get` only read to warm the page cache")
+    parser.add_argument("--filename", default="upload.bin")
+    parser.add_argument("--repeat", type=int, default=1, help="send the file so many times as one body")
+    parser.add_argument("--hash", action="store_true")
+    asked = parser.parse_args(arguments)
+    if asked.source is not None:
+        warm(asked.source)
+    digest: str | None = None
+    if asked.how == "get":
+        seconds, answer, count, digest = download(asked.port, asked.path, asked.hash)
+    else:
+        if asked.source is None:
+            parser.error("--source is needed to send")
+        count = asked.source.stat().st_size * asked.repeat
+        if asked.how == "raw":
+            envelope = raw_envelope(asked.method, asked.path, count)
+        else:
+            envelope = form_envelope(asked.path, asked.filename, count)
+        seconds, answer = upload(asked.port, envelope, asked.source, asked.repeat)
+    said = bytes(answer.body[:400]).decode("utf-8", "replace") if asked.how != "get" else ""
+    json.dump({"seconds": seconds, "status": answer.status, "bytes": count, "sha-256": digest, "answer": said}, sys.stdout)
+    print()
+    return 0 if 200 <= answer.status < 300 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

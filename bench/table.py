@@ -1,0 +1,66 @@
+"""Numbers into rows: paired ratios, goals met or not, Markdown. It measures nothing and knows no server."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+__all__ = ["Row", "best_of", "compare", "markdown", "ratios", "spread"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table; `met` is None where a row has no goal, or where it could not be measured."""
+
+    row: str
+    ours: str
+    best_peer: str
+    ratio: str
+    goal: str
+    met: bool | None
+
+
+def spread(values: Sequence[float], form: Callable[[float], str]) -> str:
+    """median (min-max), always all three."""
+    return f"{form(statistics.median(values))} ({form(min(values))}-{form(max(values))})"
+
+
+def ratios(ours: Sequence[float], peer: Sequence[float]) -> list[float]:
+    """Ours over the peer's, round by round: what disturbed a round disturbed both."""
+    return [mine / other for mine, other in zip(ours, peer, strict=True)]
+
+
+def best_of(peers: dict[str, list[float]]) -> str | None:
+    """The peer with the highest median."""
+    return max(peers, key=lambda name: statistics.median(peers[name]), default=None)
+
+
+def compare(
+    row: str,
+    ours: list[float] | None,
+    peers: dict[str, list[float]],
+    goal: float | None,
+    form: Callable[[float], str],
+    goal_text: str | None = None,
+) -> Row:
+    """A row where more is better: ours against the best of `peers`; the ratio is the median of the paired ratios."""
+    text = goal_text or (f">= {goal:g}x" if goal is not None else "reported")
+    best = best_of(peers)
+    ours_text = spread(ours, form) if ours else "not measured"
+    peer_text = f"{best}: {spread(peers[best], form)}" if best is not None else "not measured"
+    if not ours or best is None:
+        return Row(row, ours_text, peer_text, "-", text, None)
+    paired = ratios(ours, peers[best])
+    met = None if goal is None else statistics.median(paired) >= goal
+    return Row(row, ours_text, peer_text, spread(paired, lambda ratio: f"{ratio:.2f}x"), text, met)
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """The table; a cell's own bars are escaped."""
+    lines = ["| row | ours | best peer | ratio | goal | met? |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        met = {True: "yes", False: "**no**", None: "-" if row.goal == "reported" else "not measured"}[row.met]
+        cells = [row.row, row.ours, row.best_peer, row.ratio, row.goal, met]
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"

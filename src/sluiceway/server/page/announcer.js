@@ -1,0 +1,80 @@
+// What ears are told: beginnings and endings, never every percent. Knows the states of an upload, draws nothing else.
+
+import { counted } from "./format.js";
+
+/** @typedef {import("./upload.js").Upload} Upload */
+
+// Screen readers drop what is replaced too fast, so sentences of one moment go out together.
+const GATHER_MS = 700;
+// More endings than this in one moment are counted, not listed.
+const LISTED = 3;
+
+export class Announcer {
+  /** @type {string[]} */
+  #words = [];
+  /** @type {string[]} */
+  #stored = [];
+  /** @type {string[]} */
+  #sending = [];
+  /** @type {WeakMap<Upload, string>} */
+  #last = new WeakMap();
+  /** @type {number | undefined} */
+  #timer;
+
+  /** @param {HTMLElement} region a polite live region */
+  constructor(region) {
+    this.region = region;
+  }
+
+  /** @param {string} words */
+  say(words) {
+    this.#words.push(words);
+    this.#soon();
+  }
+
+  /**
+   * Say it, and let it be seen too: for what has no row of its own.
+   * @param {string} words
+   */
+  show(words) {
+    this.region.classList.add("seen");
+    setTimeout(() => this.region.classList.remove("seen"), 8000);
+    this.say(words);
+  }
+
+  /**
+   * Say when an upload begins and how it ends.
+   * @param {Upload} upload
+   */
+  follow(upload) {
+    if (this.#last.get(upload) === upload.state) return;
+    this.#last.set(upload, upload.state);
+    if (upload.state === "sending") this.#sending.push(upload.path);
+    else if (upload.state === "done") this.#stored.push(upload.path);
+    else if (upload.state === "failed") this.#words.push(`${upload.path} failed: ${upload.problem?.title} ${upload.problem?.todo}`);
+    else if (upload.state === "cancelled") this.#words.push(`${upload.path} cancelled`);
+    this.#soon();
+  }
+
+  #soon() {
+    this.#timer ??= setTimeout(() => this.#speak(), GATHER_MS);
+  }
+
+  #speak() {
+    this.#timer = undefined;
+    const words = [...this.#words, ...listed(this.#stored, "stored"), ...listed(this.#sending, "being sent")];
+    this.#words = [];
+    this.#stored = [];
+    this.#sending = [];
+    if (words.length) this.region.textContent = words.join(". ");
+  }
+}
+
+/**
+ * @param {string[]} names
+ * @param {string} what
+ */
+function listed(names, what) {
+  if (names.length === 0) return [];
+  return [names.length > LISTED ? `${counted(names.length)} ${what}` : `${names.join(", ")} ${what}`];
+}

@@ -1,0 +1,120 @@
+// Files out of drops, pastes and file choosers, folders included. Knows nothing of uploads.
+
+/**
+ * @typedef {object} Found
+ * @property {File} file
+ * @property {string} path where it lay, starting with the dropped folder's name
+ */
+
+/**
+ * Files and folders of a drop. Call it inside the event: the browser empties the transfer right after.
+ * @param {DataTransfer} transfer
+ * @returns {Promise<{found: Found[], unreadable: string[]}>}
+ */
+export async function ofDrop(transfer) {
+  const entries = [...transfer.items].filter((item) => item.kind === "file").map((item) => item.webkitGetAsEntry?.() ?? null);
+  const files = [...transfer.files];
+  /** @type {Found[]} */
+  const found = [];
+  /** @type {string[]} */
+  const unreadable = [];
+  // Files made by scripts have no entry; then the plain list is all there is.
+  if (entries.some((entry) => entry === null)) {
+    return { found: files.map((file) => ({ file, path: file.name })), unreadable };
+  }
+  for (const entry of entries) if (entry) await walk(entry, found, unreadable);
+  return { found, unreadable };
+}
+
+/**
+ * @param {FileSystemEntry} entry
+ * @param {Found[]} found
+ * @param {string[]} unreadable
+ */
+async function walk(entry, found, unreadable) {
+  const path = entry.fullPath.replace(/^\//, "");
+  try {
+    if (entry.isFile) {
+      const file = await new Promise((resolve, reject) => /** @type {FileSystemFileEntry} */ (entry).file(resolve, reject));
+      found.push({ file, path });
+      return;
+    }
+    const reader = /** @type {FileSystemDirectoryEntry} */ (entry).createReader();
+    for (;;) {
+      // A reader gives at most 100 names a time in Chromium; only an empty answer is the end.
+      /** @type {FileSystemEntry[]} */
+      const batch = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+      if (batch.length === 0) return;
+      for (const child of batch) await walk(child, found, unreadable);
+    }
+  } catch {
+    unreadable.push(path);
+  }
+}
+
+/**
+ * Files of a file or folder chooser.
+ * @param {FileList | null} list
+ * @returns {Found[]}
+ */
+export function ofChooser(list) {
+  return [...(list ?? [])].map((file) => ({ file, path: file.webkitRelativePath || file.name }));
+}
+
+/**
+ * Files of a paste. Browsers call every pasted picture "image.png": those get the moment as their name.
+ * @param {DataTransfer | null} transfer
+ * @returns {Found[]}
+ */
+export function ofPaste(transfer) {
+  return [...(transfer?.files ?? [])].map((file) => {
+    const named = file.name === "image.png" ? new File([file], `pasted ${now()}.png`, { type: file.type }) : file;
+    return { file: named, path: named.name };
+  });
+}
+
+/**
+ * Pasted text as a file.
+ * @param {string} text
+ * @returns {Found}
+ */
+export function ofText(text) {
+  const file = new File([text], `pasted ${now()}.txt`, { type: "text/plain;charset=utf-8" });
+  return { file, path: file.name };
+}
+
+/** The moment in a form every file system takes. */
+function now() {
+  const date = new Date(Date.now() - new Date().getTimezoneOffset() * 60_000);
+  return date.toISOString().slice(0, 19).replace("T", " ").replaceAll(":", "-");
+}
+
+/**
+ * Make an element take drops of files. `hover` is told when files come over it (with what is dragged) and leave it again.
+ * @param {HTMLElement} target
+ * @param {(transfer: DataTransfer) => void} drop
+ * @param {(dragged: DataTransfer | null) => void} hover
+ */
+export function acceptDrops(target, drop, hover) {
+  /** @param {DragEvent} event */
+  const over = (event) => {
+    const transfer = event.dataTransfer;
+    // A target further inside that took the event has marked it; links and selected text are not ours.
+    if (event.defaultPrevented || !transfer?.types.includes("Files")) return;
+    event.preventDefault();
+    transfer.dropEffect = "copy";
+    hover(transfer);
+  };
+  // Both, because browsers that do not say where a leaving pointer goes clear the mark too often; the next move sets it.
+  target.addEventListener("dragenter", over);
+  target.addEventListener("dragover", over);
+  target.addEventListener("dragleave", (event) => {
+    if (!(event.relatedTarget instanceof Node && target.contains(event.relatedTarget))) hover(null);
+  });
+  target.addEventListener("drop", (event) => {
+    hover(null);
+    if (event.defaultPrevented || !event.dataTransfer?.types.includes("Files")) return;
+    event.preventDefault();
+    drop(event.dataTransfer);
+  });
+}

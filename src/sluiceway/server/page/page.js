@@ -1,0 +1,249 @@
+// The page: joins the intake, the queue, the rows and the list of stored files.
+
+import { acceptDrops, ofChooser, ofDrop, ofPaste, ofText } from "./collect.js";
+import { copyButton } from "./copy.js";
+import { bytes, counted, percentUnderWay, timeLeft } from "./format.js";
+import { Meter } from "./meter.js";
+import { Queue } from "./queue.js";
+import { part, Row } from "./row.js";
+import { Announcer } from "./announcer.js";
+import { StoredFiles } from "./stored.js";
+import { Upload } from "./upload.js";
+
+/** @typedef {import("./collect.js").Found} Found */
+
+// Browsers open six connections to a server, over all tabs; an upload takes two of them, its event stream included.
+const PARALLEL = 2;
+// A dropped folder may hold ten thousand files: this many that wait or are done have a row, the others are counted.
+const WAITING_ROWS = 50;
+const DONE_ROWS = 100;
+const TICK_MS = 1000;
+
+// Relative to this module, so that the page also works below a prefix.
+const FILES = new URL("../files", import.meta.url).href;
+const UPLOADS = new URL("../uploads", import.meta.url).href;
+
+const body = document.body;
+const queue = new Queue(PARALLEL);
+const announcer = new Announcer(part(body, "#announcer"));
+const stored = new StoredFiles(part(body, "#stored"), FILES, (words) => announcer.say(words));
+/** @type {Map<Upload, Row>} */
+const rows = new Map();
+/** @type {Set<Upload>} */
+const stale = new Set();
+let overall = new Meter();
+
+/** @param {Found[]} found */
+function take(found) {
+  if (found.length === 0) return;
+  if (!queue.busy) overall = new Meter();
+  const uploads = found.map(({ file, path }) => new Upload(file, { endpoint: FILES, uploads: UPLOADS }, path));
+  announcer.say(`${counted(uploads.length)} added`);
+  queue.add(uploads);
+}
+
+/** @param {DataTransfer} transfer */
+async function takeDrop(transfer) {
+  const { found, unreadable } = await ofDrop(transfer);
+  take(found);
+  if (unreadable.length) announcer.show(`Could not be read and will not be sent: ${unreadable.join(", ")}`);
+  else if (found.length === 0) announcer.show("There was no file in what you dropped.");
+}
+
+/* ---- rows ---- */
+
+/** @param {Upload} upload */
+function giveRow(upload) {
+  const row = new Row(upload, {
+    cancel: () => upload.cancel(),
+    retry: () => queue.retry(upload),
+    remove: () => queue.forget((other) => other === upload),
+  });
+  rows.set(upload, row);
+  part(body, "#rows").append(row.element);
+}
+
+/** Rows for those that run, failed or come next; the oldest done rows go when there are many. */
+function arrangeRows() {
+  const known = new Set(queue.uploads);
+  let waiting = 0;
+  let done = 0;
+  let focusAt = -1;
+  for (const upload of queue.uploads.toReversed()) {
+    if (upload.state === "done") done += 1;
+    if (upload.state === "done" && done > DONE_ROWS) known.delete(upload);
+  }
+  for (const upload of queue.uploads) {
+    if (upload.state === "waiting") waiting += 1;
+    if (!rows.has(upload) && known.has(upload) && (upload.state !== "waiting" || waiting <= WAITING_ROWS)) giveRow(upload);
+  }
+  for (const [upload, row] of rows) {
+    if (known.has(upload)) continue;
+    if (row.element.contains(document.activeElement)) focusAt = [...rows.keys()].indexOf(upload);
+    row.element.remove();
+    rows.delete(upload);
+  }
+  if (focusAt >= 0) focusRow(focusAt);
+}
+
+/**
+ * The row that was focused is gone: its neighbour takes over, or the place where new files come in.
+ * @param {number} at
+ */
+function focusRow(at) {
+  const left = [...rows.values()];
+  const row = left[Math.min(at, left.length - 1)];
+  const button = row?.element.querySelector(".row-buttons button:not([hidden])");
+  (button instanceof HTMLElement ? button : part(body, "#choose-files")).focus();
+}
+
+/* ---- the line above the rows ---- */
+
+function drawSummary() {
+  const totals = queue.totals;
+  const hidden = queue.uploads.length - rows.size;
+  const under = totals.active + totals.waiting > 0;
+  overall.add(totals.counted, performance.now());
+  part(body, "#queue").hidden = queue.uploads.length === 0;
+  part(body, "#legend").hidden = !under;
+  part(body, "#summary").textContent = summaryWords(totals, under);
+  part(body, "#unshown").hidden = hidden === 0;
+  part(body, "#unshown").textContent = `and ${counted(hidden, "more file")} not shown here`;
+  const again = queue.retryable.length;
+  const retry = part(body, "#retry-failed");
+  retry.hidden = again === 0 && !(queue.paused && totals.waiting > 0);
+  retry.textContent = again > 0 ? `Retry ${again} failed` : "Go on";
+  part(body, "#cancel-all").hidden = totals.active + totals.waiting < 2;
+  part(body, "#clear").hidden = !queue.uploads.some(({ state }) => state === "done" || state === "cancelled");
+  document.title = titleWords(totals, under);
+}
+
+/**
+ * @param {import("./queue.js").Totals} totals
+ * @param {boolean} under
+ */
+function summaryWords(totals, under) {
+  const words = [];
+  const all = totals.done === totals.count;
+  if (totals.count > 0) words.push(under || !all ? `${totals.done} of ${totals.count} done` : `${counted(totals.done)} stored`);
+  if (totals.failed) words.push(`${totals.failed} failed`);
+  if (queue.paused && totals.waiting) words.push(`paused, ${counted(totals.waiting)} waiting`);
+  const rate = overall.rate(performance.now());
+  if (totals.active > 0 && rate) {
+    words.push(`${bytes(rate)}/s`);
+    const left = overall.secondsLeft(totals.size, performance.now());
+    if (left !== null) words.push(timeLeft(left));
+  }
+  return words.join(" · ");
+}
+
+/**
+ * @param {import("./queue.js").Totals} totals
+ * @param {boolean} under
+ */
+function titleWords(totals, under) {
+  const failed = totals.failed ? `${totals.failed} failed` : "";
+  if (under) return `${percentUnderWay(totals.counted, totals.size)} % · ${totals.done} of ${totals.count} – Sluiceway`;
+  if (failed) return `${failed} – Sluiceway`;
+  return totals.done ? `${counted(totals.done)} stored – Sluiceway` : "Sluiceway";
+}
+
+/* ---- drawing ---- */
+
+let drawing = false;
+
+/** At most once a frame, whatever the number of changes. */
+function drawSoon() {
+  if (drawing) return;
+  drawing = true;
+  requestAnimationFrame(draw);
+}
+
+function draw() {
+  drawing = false;
+  arrangeRows();
+  for (const upload of stale) rows.get(upload)?.draw();
+  stale.clear();
+  drawSummary();
+}
+
+queue.addEventListener("change", (event) => {
+  /** @type {Upload | null} */
+  const upload = /** @type {CustomEvent} */ (event).detail;
+  if (upload) {
+    stale.add(upload);
+    announcer.follow(upload);
+    if (upload.state === "done" || upload.tooLate) stored.refreshSoon();
+  }
+  drawSoon();
+});
+
+// Speeds fall and times run on without any event; hidden pages draw no frames but still have a title.
+setInterval(() => {
+  for (const upload of queue.uploads) if (upload.active) stale.add(upload);
+  if (stale.size > 0) draw();
+}, TICK_MS);
+
+/* ---- the intake ---- */
+
+for (const [button, input] of [["#choose-files", "#files"], ["#choose-folder", "#folder"]]) {
+  const field = /** @type {HTMLInputElement} */ (part(body, input));
+  part(body, button).addEventListener("click", () => field.click());
+  field.addEventListener("change", () => {
+    take(ofChooser(field.files));
+    // Choosing the same file once more is a wish too.
+    field.value = "";
+  });
+}
+
+acceptDrops(document.documentElement, takeDrop, (dragged) => {
+  const veil = part(body, "#veil");
+  veil.hidden = dragged === null;
+  const count = [...(dragged?.items ?? [])].filter((item) => item.kind === "file").length;
+  if (dragged) part(body, "#veil-text").textContent = count > 1 ? `Let go to send ${count} items` : "Let go to send";
+});
+
+let pasted = "";
+document.addEventListener("paste", (event) => {
+  const found = ofPaste(event.clipboardData);
+  take(found);
+  if (found.length) return;
+  // Text is offered and not taken at once: a clipboard often holds what is nobody's business.
+  pasted = event.clipboardData?.getData("text/plain") ?? "";
+  part(body, "#offer").hidden = !pasted;
+  part(body, "#offer-text").textContent = `You pasted ${counted([...pasted].length, "character")} of text.`;
+  if (pasted) part(body, "#offer-yes").focus();
+});
+const closeOffer = () => {
+  pasted = "";
+  part(body, "#offer").hidden = true;
+  part(body, "#choose-files").focus();
+};
+part(body, "#offer-yes").addEventListener("click", () => {
+  take([ofText(pasted)]);
+  closeOffer();
+});
+part(body, "#offer-no").addEventListener("click", closeOffer);
+part(body, "#offer").addEventListener("keydown", (event) => event.key === "Escape" && closeOffer());
+
+part(body, "#retry-failed").addEventListener("click", () => queue.retryFailed());
+part(body, "#cancel-all").addEventListener("click", () => queue.cancelAll());
+part(body, "#clear").addEventListener("click", () => {
+  queue.forget();
+  part(body, "#choose-files").focus();
+});
+
+/* ---- the lines for terminals ---- */
+
+const curl = `curl -T big.iso ${FILES}/big.iso`;
+const python = `import requests
+
+with open("big.iso", "rb") as file:
+    answer = requests.put("${FILES}/big.iso", data=file)
+answer.raise_for_status()`;
+for (const [id, words, what] of [["line-curl", curl, "the curl line"], ["line-python", python, "the Python lines"]]) {
+  part(body, `#${id}`).textContent = words;
+  copyButton(part(body, `[data-copy=${id}]`), () => words, what);
+}
+
+stored.refresh();

@@ -1,0 +1,184 @@
+// One upload as a row: what it looks like in each state, in words and bars. Decides nothing.
+
+import { copyButton } from "./copy.js";
+import { bytes, duration, percentUnderWay, timeLeft } from "./format.js";
+
+/** @typedef {import("./upload.js").Upload} Upload */
+
+// Nothing moved for this long: say who is being waited for.
+const STILL_MS = 6000;
+
+/**
+ * @param {Element | DocumentFragment} within
+ * @param {string} selector
+ * @returns {HTMLElement}
+ */
+export function part(within, selector) {
+  const found = within.querySelector(selector);
+  if (!(found instanceof HTMLElement)) throw new Error(`the page lacks ${selector}`);
+  return found;
+}
+
+/**
+ * A copy of a template's only element.
+ * @param {string} id
+ */
+export function stamp(id) {
+  const template = /** @type {HTMLTemplateElement} */ (document.getElementById(id));
+  return /** @type {HTMLElement} */ (template.content.firstElementChild?.cloneNode(true));
+}
+
+/**
+ * A link only to this very server and only by HTTP: the address comes from an answer.
+ * @param {string | undefined} address
+ */
+export function safeLink(address) {
+  const url = URL.canParse(address ?? "", location.href) ? new URL(address ?? "", location.href) : null;
+  return address && url?.origin === location.origin ? url.href : "";
+}
+
+export class Row {
+  /**
+   * @param {Upload} upload
+   * @param {{cancel: () => void, retry: () => void, remove: () => void}} actions
+   */
+  constructor(upload, actions) {
+    this.upload = upload;
+    this.element = stamp("row-template");
+    this.bar = part(this.element, ".bar");
+    const name = upload.path.split("/").at(-1) ?? upload.path;
+    part(this.element, ".folder").textContent = upload.path.slice(0, upload.path.length - name.length);
+    part(this.element, ".name").textContent = name;
+    part(this.element, ".row-name").title = upload.path;
+    part(this.element, ".size").textContent = bytes(upload.size);
+    this.bar.setAttribute("aria-label", `Kept of ${upload.path}`);
+    for (const [action, run] of Object.entries(actions)) {
+      const button = part(this.element, `.${action}`);
+      button.addEventListener("click", run);
+      button.setAttribute("aria-label", `${button.textContent} ${upload.path}`);
+    }
+    copyButton(part(this.element, ".copy"), () => upload.entry?.["sha-256"] ?? "", `sha-256 of ${upload.path}`);
+    this.draw();
+  }
+
+  /** Bring the row up to date. Cheap enough for ten times a second. */
+  draw() {
+    const { upload, element } = this;
+    const now = performance.now();
+    element.dataset.state = upload.state;
+    this.#drawBar();
+    part(element, ".status").textContent = statusWords(upload, now);
+    const advice = part(element, ".advice");
+    advice.textContent = upload.problem ? [upload.problem.detail, upload.problem.todo].filter(Boolean).join(" ") : "";
+    advice.hidden = !upload.problem;
+    this.#drawReceipt();
+    this.#drawButtons();
+  }
+
+  #drawBar() {
+    const { upload, bar } = this;
+    const done = upload.state === "done";
+    const share = (/** @type {number} */ count) => (done ? 100 : percentUnderWay(count, upload.size));
+    const front = upload.reported ? upload.arrived : upload.sent;
+    const value = share(upload.reported || done ? upload.kept : 0);
+    part(bar, ".arrived").style.inlineSize = `${share(front)}%`;
+    part(bar, ".kept").style.inlineSize = `${value}%`;
+    bar.classList.toggle("unreported", upload.active && !upload.reported);
+    bar.setAttribute("aria-valuenow", String(value));
+    bar.setAttribute("aria-valuetext", barWords(upload));
+    const percent = upload.reported || done ? `${value} %` : `${share(upload.sent)} % sent`;
+    part(this.element, ".percent").textContent = upload.active || done ? percent : "";
+    part(this.element, ".row-bar").hidden = !upload.active && !done;
+  }
+
+  #drawReceipt() {
+    const { upload, element } = this;
+    const digest = upload.entry?.["sha-256"];
+    const link = safeLink(upload.entry?.url);
+    part(element, ".receipt").hidden = upload.state !== "done" || (!digest && !link);
+    if (upload.state !== "done") return;
+    const anchor = /** @type {HTMLAnchorElement} */ (part(element, ".receipt .link"));
+    anchor.hidden = !link;
+    if (link) anchor.href = link;
+    anchor.setAttribute("aria-label", `Open ${upload.path}`);
+    part(element, ".digest").hidden = part(element, ".copy").hidden = !digest;
+    if (!digest) return;
+    const code = part(element, ".digest code");
+    code.textContent = `${digest.slice(0, 8)}…${digest.slice(-8)}`;
+    code.title = digest;
+  }
+
+  #drawButtons() {
+    const { upload, element } = this;
+    const held = element.contains(document.activeElement);
+    part(element, ".cancel").hidden = upload.ended;
+    part(element, ".retry").hidden = upload.state !== "failed" && upload.state !== "cancelled";
+    part(element, ".remove").hidden = !upload.ended;
+    // A button that goes away under the person's hands passes the focus on, else the keyboard is back at the top.
+    const focused = document.activeElement;
+    if (held && focused instanceof HTMLElement && focused.hidden) {
+      const next = element.querySelector(".row-buttons button:not([hidden])");
+      if (next instanceof HTMLElement) next.focus();
+    }
+  }
+}
+
+/**
+ * What the bar means, for ears.
+ * @param {Upload} upload
+ */
+function barWords(upload) {
+  const whole = bytes(upload.size);
+  if (upload.state === "done") return `all ${whole} kept`;
+  if (!upload.active) return "nothing kept";
+  if (!upload.reported) return `sent ${bytes(upload.sent)} of ${whole}`;
+  return `kept ${bytes(upload.kept)} of ${whole}, arrived ${bytes(upload.arrived)}`;
+}
+
+/**
+ * The state of an upload in one line.
+ * @param {Upload} upload
+ * @param {number} now performance.now()
+ */
+function statusWords(upload, now) {
+  const whole = bytes(upload.size);
+  switch (upload.state) {
+    case "waiting":
+      return "waiting for its turn";
+    case "done":
+      return `stored, finished in ${duration((upload.endedAt - upload.startedAt) / 1000)}`;
+    case "failed":
+      return upload.problem?.title ?? "failed";
+    case "cancelled":
+      return upload.tooLate ? "cancelled too late: it is stored" : "cancelled, nothing was stored";
+    case "settling":
+      if (upload.checking) return "everything arrived – the server is checking it";
+      if (!upload.reported) return `sent all ${whole} – waiting for the server's answer`;
+      if (upload.kept < upload.size) {
+        return join(`arrived – the destination is still writing`, `kept ${bytes(upload.kept)} of ${whole}`, pace(upload, now));
+      }
+      return "arrived – waiting for the destination's yes";
+    default:
+      if (!upload.reported) return join(`sent ${bytes(upload.sent)} of ${whole}`, pace(upload, now));
+      return join(`kept ${bytes(upload.kept)} of ${whole}`, `arrived ${bytes(upload.arrived)}`, pace(upload, now));
+  }
+}
+
+/**
+ * Speed and time left, or that nothing moves.
+ * @param {Upload} upload
+ * @param {number} now performance.now()
+ */
+function pace(upload, now) {
+  const still = now - Math.max(upload.meter.movedAt, upload.startedAt);
+  if (still > STILL_MS) return `nothing moved for ${duration(still / 1000)}`;
+  const rate = upload.meter.rate(now);
+  if (!rate) return "";
+  const left = upload.meter.secondsLeft(upload.size, now);
+  return join(`${bytes(rate)}/s`, left === null ? "" : timeLeft(left));
+}
+
+/** @param {string[]} parts */
+function join(...parts) {
+  return parts.filter(Boolean).join(" · ");
+}

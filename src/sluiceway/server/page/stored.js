@@ -1,0 +1,185 @@
+// The list of what is stored: shown, opened, deleted. Knows nothing of uploads.
+
+import { bytes, moment } from "./format.js";
+import { problemOfAnswer } from "./problems.js";
+import { part, safeLink, stamp } from "./row.js";
+
+/** @typedef {import("./upload.js").Entry} Entry */
+
+const PAGE = 20;
+// Several uploads that end together ask once.
+const REFRESH_AFTER_MS = 400;
+// How long a delete button stays armed.
+const ARMED_MS = 4000;
+
+export class StoredFiles {
+  /** @type {string | null} */
+  #next = null;
+  #pages = 1;
+  /** @type {number | undefined} */
+  #timer;
+  #asked = 0;
+
+  /**
+   * @param {HTMLElement} section
+   * @param {string} endpoint URL that lists
+   * @param {(words: string) => void} announce
+   */
+  constructor(section, endpoint, announce) {
+    this.section = section;
+    this.endpoint = endpoint;
+    this.announce = announce;
+    this.rows = part(section, "#stored-rows");
+    this.note = part(section, "#stored-note");
+    this.more = part(section, "#more");
+    this.more.addEventListener("click", () => this.#showMore());
+  }
+
+  /** Ask for the list again soon. */
+  refreshSoon() {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.refresh(), REFRESH_AFTER_MS);
+  }
+
+  /** Ask for all pages that are shown, and swap them in one step so that nothing jumps. */
+  async refresh() {
+    const asked = (this.#asked += 1);
+    /** @type {Entry[]} */
+    const entries = [];
+    let next = null;
+    try {
+      for (let page = 0; page < this.#pages && (page === 0 || next); page += 1) {
+        const answer = await this.#ask(next);
+        entries.push(...answer.files);
+        next = answer.next;
+      }
+    } catch (error) {
+      if (asked === this.#asked) this.#say(error instanceof Error ? error.message : String(error));
+      return;
+    }
+    // A slower answer to an earlier question must not overwrite a newer one.
+    if (asked !== this.#asked) return;
+    // Someone who is about to press a button there must not have it swapped away.
+    if (this.rows.querySelector(".armed")) return this.refreshSoon();
+    this.#keepFocus(() => this.rows.replaceChildren(...entries.map((entry) => this.#row(entry))));
+    this.#next = next;
+    this.more.hidden = next === null;
+    this.#say(entries.length ? "" : "Nothing is stored yet.");
+  }
+
+  async #showMore() {
+    try {
+      const answer = await this.#ask(this.#next);
+      const rows = answer.files.map((entry) => this.#row(entry));
+      this.rows.append(...rows);
+      this.#pages += 1;
+      this.#next = answer.next;
+      // The list's own links are where someone who pressed "more" wants to go on.
+      rows[0]?.querySelector("a")?.focus();
+      this.more.hidden = answer.next === null;
+    } catch (error) {
+      this.#say(error instanceof Error ? error.message : String(error));
+    }
+  }
+
+  /**
+   * @param {string | null} after
+   * @returns {Promise<{files: Entry[], next: string | null}>}
+   */
+  async #ask(after) {
+    const url = new URL(this.endpoint);
+    url.searchParams.set("limit", String(PAGE));
+    if (after !== null) url.searchParams.set("after", after);
+    /** @type {Response} */
+    let answer;
+    try {
+      answer = await fetch(url, { cache: "no-store", headers: { Accept: "application/json" } });
+    } catch {
+      throw new Error("The list cannot be read: the server does not answer.");
+    }
+    if (answer.ok) return answer.json();
+    if (answer.status === 405 || answer.status === 501) throw new Error("This destination does not list what it holds.");
+    const problem = problemOfAnswer(answer.status, answer.headers.get("Content-Type") ?? "", await answer.text(), 0);
+    throw new Error(`The list cannot be read. ${problem.title}`);
+  }
+
+  /** @param {Entry} entry */
+  #row(entry) {
+    const row = stamp("stored-template");
+    const link = /** @type {HTMLAnchorElement} */ (part(row, ".link"));
+    part(row, ".name").textContent = entry.filename;
+    link.title = entry.key;
+    const address = safeLink(entry.url);
+    if (address) link.href = address;
+    part(row, ".size").textContent = bytes(entry.size);
+    const time = /** @type {HTMLTimeElement} */ (part(row, ".date"));
+    time.textContent = entry.modified ? moment(entry.modified) : "";
+    time.dateTime = entry.modified ?? "";
+    this.#deleteButton(part(row, ".delete"), row, entry, address);
+    return row;
+  }
+
+  /**
+   * Deleting takes two presses: the first arms the button, and says so.
+   * @param {HTMLElement} button
+   * @param {HTMLElement} row
+   * @param {Entry} entry
+   * @param {string} address
+   */
+  #deleteButton(button, row, entry, address) {
+    const arm = (/** @type {boolean} */ on) => {
+      button.classList.toggle("armed", on);
+      button.textContent = on ? "Really?" : "Delete";
+      button.setAttribute("aria-label", on ? `Really delete ${entry.filename}` : `Delete ${entry.filename}`);
+    };
+    arm(false);
+    button.addEventListener("blur", () => arm(false));
+    button.addEventListener("keydown", (event) => event.key === "Escape" && arm(false));
+    button.addEventListener("click", () => {
+      if (button.classList.contains("armed")) {
+        arm(false);
+        this.#delete(row, entry, address);
+        return;
+      }
+      arm(true);
+      this.announce(`Press again to delete ${entry.filename}`);
+      setTimeout(() => arm(false), ARMED_MS);
+    });
+  }
+
+  /**
+   * @param {HTMLElement} row
+   * @param {Entry} entry
+   * @param {string} address
+   */
+  async #delete(row, entry, address) {
+    const answer = await fetch(address, { method: "DELETE" }).catch(() => null);
+    // Gone already is what was wanted.
+    if (!answer || (!answer.ok && answer.status !== 404)) {
+      this.#say(`${entry.filename} could not be deleted${answer ? ` (${answer.status})` : ": the server does not answer"}.`);
+      return;
+    }
+    const neighbour = row.nextElementSibling ?? row.previousElementSibling;
+    row.remove();
+    (neighbour?.querySelector("button") ?? part(this.section, "h2")).focus();
+    this.announce(`${entry.filename} deleted`);
+    this.refreshSoon();
+  }
+
+  /**
+   * Run something that replaces the rows, and put the focus back to where it was by position.
+   * @param {() => void} swap
+   */
+  #keepFocus(swap) {
+    const focusable = () => /** @type {HTMLElement[]} */ ([...this.rows.querySelectorAll("a, button")]);
+    const at = focusable().indexOf(/** @type {HTMLElement} */ (document.activeElement));
+    swap();
+    if (at >= 0) focusable().at(at)?.focus();
+  }
+
+  /** @param {string} words */
+  #say(words) {
+    this.note.textContent = words;
+    this.note.hidden = !words;
+  }
+}

@@ -1,0 +1,231 @@
+"""Files on a local disk. Nothing is visible before it is whole and durable; what others put there is served too.
+
+    root/KEY                     finished objects, what is known of them in their extended attributes
+    root/.sluiceway/drafts/ID    objects nobody can see yet, locked while their process lives
+
+The steps of a key are walked by `disk_tree`, the bytes written by `disk_draft`; this file joins them to a store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import stat
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from itertools import islice
+from typing import TypeVar
+
+from sluiceway.errors import Exists, Forbidden, NotFound, PreconditionFailed, SluiceError
+from sluiceway.pipe.budget import Budget
+from sluiceway.stores.contract import Draft, Entry, Opened, Page, Replace, Traits
+from sluiceway.stores.disk_about import drop_note, read_entry
+from sluiceway.stores.disk_draft import DiskDraft
+from sluiceway.stores.disk_read import DiskObject
+from sluiceway.stores.disk_tree import PRIVATE, Tree, store_error
+
+__all__ = ["DiskStore"]
+
+DRAFTS = [PRIVATE, "drafts"]
+WRITERS = 16  # threads; more only queue at the disk, and 16 syncs at once share a journal commit
+REST_EVERY = 0.5  # seconds a draft may hold memory without a byte arriving
+RESERVE_FROM = 64 << 10  # bytes; smaller files are made and published in one hop to a thread
+
+T = TypeVar("T")
+
+
+class DiskStore:
+    """A folder as a store. Several processes may share one root."""
+
+    traits = Traits(name="disk", durable=True, atomic_publish=True, create_only=True, resumable=False, max_key_bytes=1024)
+
+    def __init__(self, root: str, budget: Budget) -> None:
+        self._tree = Tree(root)
+        self._budget = budget
+        self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="sluiceway-disk")
+        self._live: set[DiskDraft] = set()
+        self._resting: asyncio.Task[None] | None = None
+        with self._tree.folder(DRAFTS, make=True) as fd:
+            self._drafts = os.dup(fd)
+        self._sweep()
+
+    @property
+    def root(self) -> str:
+        return self._tree.root
+
+    async def draft(self, upload: str, size: int | None) -> Draft:
+        draft = DiskDraft(self._tree, self._drafts, upload, size, self._budget, self._writers, self._publish)
+        self._live = {other for other in self._live if not other.ended}
+        self._live.add(draft)
+        if self._resting is None or self._resting.done():
+            self._resting = asyncio.get_running_loop().create_task(self._rest_the_slow())
+        if size and size > RESERVE_FROM:
+            try:
+                await draft.reserve()
+            except BaseException:
+                await draft.discard()
+                raise
+        return draft
+
+    async def stat(self, key: str) -> Entry:
+        return await self._hop(lambda: self._stat(key))
+
+    async def open(self, key: str) -> Opened:
+        fd, status = await self._hop(lambda: self._tree.open_file(key))
+        try:
+            entry = await self._hop(lambda: read_entry(self._tree, fd, status, key))
+        except BaseException:
+            os.close(fd)
+            raise
+        return DiskObject(entry, fd, self._budget, self._writers)
+
+    async def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> Page:
+        return await self._hop(lambda: self._list(prefix, after, limit))
+
+    async def delete(self, key: str, replace: Replace = Replace(allowed=True)) -> None:
+        await self._hop(lambda: self._delete(key, replace))
+
+    async def aclose(self) -> None:
+        if self._resting is not None:
+            self._resting.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._resting
+        for draft in list(self._live):
+            await draft.discard()
+        self._writers.shutdown(wait=True)
+        os.close(self._drafts)
+        self._tree.close()
+
+    # In a worker thread
+
+    def _publish(self, name: str, key: str, replace: Replace) -> None:
+        """Give the finished draft its name. A create-only name is taken in one step; a replacement is compared first."""
+        *folders, last = key.split("/")
+        for attempt in range(3):
+            try:
+                with self._tree.folder(folders, make=True) as folder:
+                    if replace.allowed or replace.etag is not None:
+                        with self._one_at_a_time():
+                            self._check(key, replace)
+                            self._refuse_link(folder, last, key)
+                            os.rename(name, last, src_dir_fd=self._drafts, dst_dir_fd=folder)
+                    else:
+                        self._link(folder, name, last)
+                    os.fsync(folder)
+                return
+            except FileNotFoundError:
+                if attempt == 2:
+                    raise  # thrice the folder was deleted under our hands
+            except (FileExistsError, IsADirectoryError, NotADirectoryError):
+                raise Exists(f"There is already something at {key!r}; it was not touched") from None
+            except SluiceError:
+                self._tree.prune(folders)
+                raise
+
+    def _link(self, folder: int, name: str, last: str) -> None:
+        try:
+            os.link(name, last, src_dir_fd=self._drafts, dst_dir_fd=folder, follow_symlinks=False)
+        except PermissionError:  # a file system without hard links (FAT, some network mounts)
+            with self._one_at_a_time():
+                if _exists(folder, last):
+                    raise FileExistsError from None
+                os.rename(name, last, src_dir_fd=self._drafts, dst_dir_fd=folder)
+            return
+        os.unlink(name, dir_fd=self._drafts)
+
+    @contextmanager
+    def _one_at_a_time(self) -> Iterator[None]:
+        """Compare-and-act is one step for all processes that share the root. Held for a few system calls only."""
+        lock = os.open(PRIVATE, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._tree.fd)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)  # and with it the lock
+
+    def _check(self, key: str, replace: Replace) -> None:
+        if replace.etag is None:
+            return
+        try:
+            there = self._stat(key).etag
+        except NotFound:
+            there = None
+        if there != replace.etag:
+            raise PreconditionFailed(f"{key!r} is not the version you named; read it again")
+
+    @staticmethod
+    def _refuse_link(folder: int, last: str, key: str) -> None:
+        with suppress(FileNotFoundError):
+            if stat.S_ISLNK(os.stat(last, dir_fd=folder, follow_symlinks=False).st_mode):
+                raise Forbidden(f"{key!r} is a symbolic link; it is never written through nor replaced")
+
+    def _stat(self, key: str) -> Entry:
+        fd, status = self._tree.open_file(key)
+        try:
+            return read_entry(self._tree, fd, status, key)
+        finally:
+            os.close(fd)
+
+    def _list(self, prefix: str, after: str, limit: int) -> Page:
+        page = Page()
+        keys = list(islice(self._tree.walk(prefix, after), limit + 1))
+        for key in keys[:limit]:
+            with suppress(NotFound, Forbidden):  # deleted since
+                page.entries.append(self._stat(key))
+        return Page(page.entries, keys[limit - 1] if len(keys) > limit else None)
+
+    def _delete(self, key: str, replace: Replace) -> None:
+        *folders, last = key.split("/")
+        with self._one_at_a_time():
+            fd, _ = self._tree.open_file(key)
+            os.close(fd)
+            self._check(key, replace)
+            with self._tree.folder(folders) as folder:
+                os.unlink(last, dir_fd=folder)
+                os.fsync(folder)
+        drop_note(self._tree, key)
+        self._tree.prune(folders)
+
+    def _sweep(self) -> None:
+        """Remove drafts whose process died: nobody holds their lock."""
+        with os.scandir(self._drafts) as found:
+            names = [item.name for item in found if item.is_file(follow_symlinks=False)]
+        for name in names:
+            with suppress(OSError):  # somebody else sweeps too, or it is locked: both are fine
+                fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._drafts)
+                try:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    os.unlink(name, dir_fd=self._drafts)
+                finally:
+                    os.close(fd)
+
+    # On the event loop
+
+    async def _rest_the_slow(self) -> None:
+        """Twice a second, drafts that got no byte meanwhile hand back what they hold."""
+        while True:
+            await asyncio.sleep(REST_EVERY)
+            self._live = {draft for draft in self._live if not draft.ended}
+            if not self._live:
+                return
+            for draft in list(self._live):
+                if draft.touched:
+                    draft.touched = False
+                else:
+                    await draft.rest()
+
+    async def _hop(self, work: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._writers, work)
+        except OSError as error:
+            raise store_error(error, "the object") from None
+
+
+def _exists(folder: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True

@@ -1,0 +1,380 @@
+"""A file nobody can see yet. Fast senders fill page-aligned blocks that go around the page cache; slow ones write small.
+
+Two ways lead to the same file: *pouring* (blocks lent by the budget, O_DIRECT, several in flight) and *trickling* (pieces
+up to 64 KiB through the page cache). A sender changes from one to the other as its speed changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import fcntl
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from functools import partial
+from typing import TypeVar
+
+from sluiceway.errors import NoSpace, SluiceError, StoreFailed
+from sluiceway.pipe.budget import BLOCK, Block, Budget
+from sluiceway.pipe.source import Buffer
+from sluiceway.stores.contract import About, Entry, Replace
+from sluiceway.stores.disk_about import read_entry, write_note
+from sluiceway.stores.disk_tree import NO_ROOM, Tree, store_error
+
+__all__ = ["DiskDraft", "Publish"]
+
+ALIGN = 4096  # bytes; O_DIRECT wants offsets and lengths in logical blocks, 512 or 4096
+PIECE = 64 << 10  # bytes a trickling draft gathers per thread hop; a chunk this large marks a fast sender
+FAST = BLOCK // 4  # bytes within WINDOW that mark a fast sender: it fills a block within a second
+WINDOW = 0.25  # seconds
+RESTING = 4 << 10  # bytes a resting draft may go on holding: a hop for every byte would cost more than the memory
+
+T = TypeVar("T")
+Publish = Callable[[str, str, Replace], None]  # (name of the draft, key, replace): make it visible, durably
+
+_libc = ctypes.CDLL(None, use_errno=True) if os.name == "posix" else None
+
+
+class DiskDraft:
+    """An object on its way to disk. `name` is its file in the drafts folder, made when the first bytes need it."""
+
+    def __init__(
+        self, tree: Tree, drafts: int, name: str, size: int | None, budget: Budget, writers: Executor, publish: Publish
+    ) -> None:
+        self._tree, self._drafts, self._name = tree, drafts, name
+        self._size, self._budget, self._writers, self._publish = size, budget, writers, publish
+        self._fd = -1  # through the page cache
+        self._direct = -1  # around it; opened with the first block
+        self._lock = asyncio.Lock()  # the store's resting round comes from another task
+        self._pieces: list[Buffer] = []
+        self._gathered = 0
+        self._block: Block | None = None
+        self._filled = 0
+        self._flying: set[asyncio.Future[None]] = set()
+        self._pouring = False
+        self._at = 0  # file offset of the next byte that goes to the file
+        self._window, self._window_bytes = 0.0, 0
+        self._failed: SluiceError | None = None
+        self.ended = False
+        self.written = 0
+        self.kept = 0
+        self.touched = False  # since the last resting round
+
+    # Writing
+
+    async def reserve(self) -> None:
+        """Make the file and set aside the space for a known size, so that a full disk says so before the body comes."""
+        await self._hop(self._make_file)
+
+    async def write(self, data: Buffer) -> None:
+        async with self._lock:
+            self._check()
+            self.touched = True
+            if self._is_fast(len(data)):
+                await self._pour(data)
+            else:
+                await self._trickle(data)
+            self.written += len(data)
+
+    async def sync(self) -> int:
+        async with self._lock:
+            self._check()
+            offset = self.written
+            await self._flush()
+            await self._hop(self._synchronise)
+            self.kept = offset
+            return offset
+
+    async def rest(self) -> None:
+        """The sender is slow: write what is held and hand the memory back."""
+        async with self._lock:
+            if self.ended or self._failed:
+                return
+            self._stop_pouring()
+            if self._block is None and self._gathered <= RESTING:
+                return
+            try:
+                await self._flush()
+            except SluiceError:
+                return  # the next write reports it
+            self._release_block()
+
+    async def truncate(self, offset: int) -> None:
+        async with self._lock:
+            self._check()
+            await self._flush()
+            self._release_block()
+            await self._hop(lambda: os.ftruncate(self._fd, offset))
+            self._at = self.written = offset
+            self.kept = min(self.kept, offset)
+
+    # The two endings
+
+    async def publish(self, key: str, about: About, replace: Replace = Replace()) -> Entry:
+        async with self._lock:
+            self._check()
+            await self._land()
+            self._check()
+            entry = await self._hop(lambda: self._finish(key, about, replace))
+            self.kept = self.written
+            self._end()
+            return entry
+
+    async def discard(self) -> None:
+        if self.ended:
+            return
+        async with self._lock:
+            try:
+                await self._land()
+            finally:
+                if not self.ended:
+                    self._end()
+                    # in a thread, because freeing a terabyte takes a while; shielded, because a cancelled caller
+                    # must not leave the file behind
+                    await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._writers, self._unlink))
+
+    # Slow: small pieces through the page cache
+
+    async def _trickle(self, data: Buffer) -> None:
+        self._pieces.append(data)
+        self._gathered += len(data)
+        if self._gathered >= PIECE:
+            await self._hop(self._write_pieces)
+
+    def _write_pieces(self) -> None:
+        pieces, self._pieces, self._gathered = self._pieces, [], 0
+        if not pieces:
+            return
+        self._write_through(b"".join(pieces) if len(pieces) > 1 else pieces[0])
+
+    def _write_through(self, data: Buffer) -> None:
+        self._make_file()
+        self._at = _write_all(self._fd, data, self._at)
+
+    # Fast: blocks around the page cache
+
+    async def _pour(self, data: Buffer) -> None:
+        if not self._pouring:
+            self._pouring = True
+            self._budget.start_pouring()
+        if self._pieces:
+            await self._hop(self._write_pieces)
+        rest = memoryview(data)
+        if self._block is None and self._at % ALIGN:
+            head = rest[: ALIGN - self._at % ALIGN]  # up to the next boundary through the cache: O_DIRECT needs it
+            rest = rest[len(head) :]
+            await self._hop(lambda: self._write_through(head))
+        while len(rest):
+            if self._block is None and not await self._take_block():
+                await self._hop(partial(self._write_through, rest))
+                return
+            rest = rest[self._fill(rest) :]
+            if self._filled == BLOCK:
+                self._launch()
+
+    def _fill(self, data: memoryview) -> int:
+        if self._block is None:
+            return 0
+        size = min(len(data), BLOCK - self._filled)
+        self._block[self._filled : self._filled + size] = data[:size]
+        self._filled += size
+        return size
+
+    async def _take_block(self) -> bool:
+        """Get a block to fill: wait for one of our own while we hold our share, do without when the budget is used up."""
+        while len(self._flying) >= self._budget.share:
+            await asyncio.wait(self._flying, return_when=asyncio.FIRST_COMPLETED)
+        self._check()
+        self._block = self._budget.lend_block()
+        if self._block is None and self._flying:
+            await asyncio.wait(self._flying, return_when=asyncio.FIRST_COMPLETED)
+            self._check()
+            self._block = self._budget.lend_block()
+        self._filled = 0
+        return self._block is not None
+
+    def _launch(self) -> None:
+        """Send the full block off to a writer; it comes back to the budget by itself."""
+        block, at = self._block, self._at
+        if block is None:
+            return
+        self._block, self._filled = None, 0
+        self._at += BLOCK
+        flight = asyncio.get_running_loop().run_in_executor(self._writers, self._write_block, block, at)
+        self._flying.add(flight)
+
+        def landed(flight: asyncio.Future[None]) -> None:
+            self._flying.discard(flight)
+            self._budget.settle_block(block)
+            error = None if flight.cancelled() else flight.exception()
+            if error is not None and self._failed is None:
+                self._failed = self._word(error)
+
+        flight.add_done_callback(landed)
+
+    def _write_block(self, block: Block, at: int) -> None:
+        self._open_direct()
+        _write_all(self._direct, memoryview(block), at)
+
+    async def _flush(self) -> None:
+        """Everything written is in the file (not yet synchronised). A part-filled block is kept and goes on filling."""
+        await self._land()
+        self._check()
+        if self._pieces:
+            await self._hop(self._write_pieces)
+        if self._block is not None and self._filled:
+            await self._hop(self._write_part)
+
+    def _write_part(self) -> None:
+        """The aligned part directly, the tail through the cache; when the block is full it is written whole once more."""
+        self._open_direct()
+        aligned = self._filled - self._filled % ALIGN
+        with memoryview(self._block or b"") as view:
+            if aligned:
+                with view[:aligned] as part:
+                    _write_all(self._direct, part, self._at)
+            with view[aligned : self._filled] as tail:
+                _write_all(self._fd, tail, self._at + aligned)
+
+    async def _land(self) -> None:
+        """Wait for every block in flight. A cancelled caller still waits: the memory belongs to the writers until then."""
+        cancelled: asyncio.CancelledError | None = None
+        while self._flying:
+            try:
+                await asyncio.wait(self._flying)
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
+
+    def _release_block(self) -> None:
+        """Hand the block back; what it holds must have been flushed, the next byte follows it in the file."""
+        if self._block is not None:
+            self._at += self._filled
+            self._budget.settle_block(self._block)
+            self._block, self._filled = None, 0
+
+    def _stop_pouring(self) -> None:
+        if self._pouring:
+            self._pouring = False
+            self._budget.stop_pouring()
+
+    def _is_fast(self, size: int) -> bool:
+        now = time.monotonic()
+        if now - self._window > WINDOW:
+            self._window, self._window_bytes = now, 0
+        self._window_bytes += size
+        return size >= PIECE or self._window_bytes >= FAST or self._block is not None
+
+    # In a worker thread
+
+    def _make_file(self) -> None:
+        if self._fd >= 0:
+            return
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        while True:
+            fd = os.open(self._name, flags, 0o666, dir_fd=self._drafts)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # tells a sweep that this draft is alive
+                if os.fstat(fd).st_nlink:
+                    break
+            except BlockingIOError:
+                pass  # a sweep of another process was quicker than the lock: make the file anew
+            os.close(fd)
+        self._fd = fd
+        if self._size and _libc is not None and hasattr(_libc, "fallocate"):
+            # Not os.posix_fallocate: where the file system cannot reserve, glibc would write every block.
+            size = ctypes.c_longlong(self._size)
+            if _libc.fallocate(self._fd, 0, ctypes.c_longlong(0), size) and ctypes.get_errno() in NO_ROOM:
+                raise NoSpace(f"The disk has no room for {self._size} bytes. Make room or use another --to")
+
+    def _open_direct(self) -> None:
+        self._make_file()
+        if self._direct >= 0:
+            return
+        try:
+            self._direct = os.open(self._name, os.O_WRONLY | os.O_CLOEXEC | _O_DIRECT, dir_fd=self._drafts)
+        except OSError:
+            self._direct = os.dup(self._fd)  # no O_DIRECT on this file system: large writes through the cache
+
+    def _synchronise(self) -> None:
+        self._make_file()
+        os.fdatasync(self._fd)
+
+    def _finish(self, key: str, about: About, replace: Replace) -> Entry:
+        """The durable write, in the only order that survives a power cut: bytes, note, sync, name, sync of the folder."""
+        if self._filled:
+            self._write_part()
+        self._write_pieces()
+        self._make_file()
+        if self._size is not None and self._size != self.written:
+            os.ftruncate(self._fd, self.written)  # less than was reserved
+        write_note(self._tree, self._fd, key, about)
+        os.fsync(self._fd)  # not fdatasync: the note is an attribute and has to be there as well
+        self._publish(self._name, key, replace)
+        entry = read_entry(self._tree, self._fd, os.fstat(self._fd), key)
+        self._close()
+        return entry
+
+    def _unlink(self) -> None:
+        if self._fd < 0:
+            return
+        try:
+            os.unlink(self._name, dir_fd=self._drafts)
+        except FileNotFoundError:
+            pass  # swept
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        for fd in (self._fd, self._direct):
+            if fd >= 0:
+                os.close(fd)
+        self._fd = self._direct = -1
+
+    # Words
+
+    def _end(self) -> None:
+        self.ended = True
+        self._release_block()
+        self._stop_pouring()
+        self._pieces, self._gathered = [], 0
+
+    def _check(self) -> None:
+        if self.ended:
+            raise StoreFailed("This draft has ended already")
+        if self._failed is not None:
+            raise self._failed
+
+    def _word(self, error: BaseException) -> SluiceError:
+        if isinstance(error, OSError):
+            return store_error(error, "the upload")
+        return error if isinstance(error, SluiceError) else StoreFailed(str(error))
+
+    async def _hop(self, work: Callable[[], T]) -> T:
+        """Run blocking work in a writer thread, to its end even when the caller is cancelled meanwhile."""
+        job = asyncio.get_running_loop().run_in_executor(self._writers, work)
+        try:
+            return await asyncio.shield(job)
+        except asyncio.CancelledError:
+            await asyncio.wait([job])  # it still uses our descriptors
+            if not job.cancelled():
+                job.exception()
+            raise
+        except (OSError, SluiceError) as error:
+            raise self._word(error) from None
+
+
+def _write_all(fd: int, data: Buffer, at: int) -> int:
+    """Write every byte at `at`; the offset behind them. One pwrite may write less than it was given."""
+    with memoryview(data) as view:
+        done = 0
+        while done < len(view):
+            with view[done:] as part:
+                done += os.pwrite(fd, part, at + done)
+    return at + len(data)
+
+
+_O_DIRECT = getattr(os, "O_DIRECT", 0)

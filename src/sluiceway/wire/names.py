@@ -1,0 +1,99 @@
+"""Names from clients: what a file may be called, and what a key may be.
+
+`clean_name` makes a safe last path segment of anything; `check_key` refuses what is not safe and changes nothing but the
+Unicode form. Both know every operating system's traps, whichever one runs here. Knows nothing of paths on this machine.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from sluiceway.errors import BadName
+
+__all__ = ["MOST_KEY_BYTES", "MOST_NAME_BYTES", "MOST_SEGMENT_BYTES", "check_key", "clean_name"]
+
+MOST_NAME_BYTES = 200  # file systems take 255; the rest is room for what stores append
+MOST_SEGMENT_BYTES = 255  # NAME_MAX of ext4, XFS, APFS, NTFS (UTF-16 there, never longer than UTF-8)
+MOST_KEY_BYTES = 1024  # S3's limit
+MOST_EXTENSION_BYTES = (
+    20  # longer than any known one (".crdownload", ".sqlite3-journal"); beyond that it is no extension
+)
+
+# C0, DEL, C1; line and paragraph separators; what turns "exe.gpj" into "jpg.exe" on a screen; the byte order mark
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_NOT_ON_WINDOWS = re.compile(r'[<>:"|?*]')
+# Windows opens the device for these with any extension and any trailing spaces; it also folds superscript digits
+_DEVICE = re.compile(
+    r"(?:CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(?:COM|LPT)[0-9¹²³]) *(?:[.:].*)?", re.IGNORECASE | re.DOTALL
+)
+_OWN = ".sluiceway"  # where a store keeps what is not yet, or not only, an object
+
+
+def clean_name(raw: str) -> str:
+    """A safe file name of at most MOST_NAME_BYTES bytes of UTF-8, in NFC. Never raises; worst case "unnamed".
+
+    The last segment after `/` and `\\` counts; what cannot be seen is removed, what Windows forbids becomes `_`, a
+    leading dot becomes `_` (no upload is born hidden), a device name gets a `_` in front. clean_name(clean_name(x)) == clean_name(x).
+    """
+    name = _UNSEEN.sub("", _SURROGATE.sub("\ufffd", raw))
+    name = unicodedata.normalize("NFC", name)
+    name = name.replace("\\", "/").rpartition("/")[2]
+    name = _NOT_ON_WINDOWS.sub("_", name).lstrip(" ").rstrip(" .")
+    if not name:
+        return "unnamed"
+    if name.startswith("."):
+        name = "_" + name[1:]
+    if _DEVICE.fullmatch(name):
+        name = "_" + name
+    return _shortened(name)
+
+
+def check_key(key: str, max_bytes: int = MOST_KEY_BYTES) -> str:
+    """The key in NFC (macOS types NFD: both spellings name one object). Raises BadName, which says what is wrong.
+
+    Segments stand between `/`: none empty, `.`, `..`, a device name, longer than MOST_SEGMENT_BYTES or ending in a dot or
+    space; none begins with `.sluiceway`. Other leading dots are allowed: a key is written on purpose, a file name happens.
+    """
+    if _SURROGATE.search(key):
+        raise BadName("The key is not well-formed Unicode; encode it as UTF-8")
+    if _UNSEEN.search(key) or "\\" in key:
+        raise BadName(
+            "The key holds a backslash or a character that cannot be seen; use plain text and / between segments"
+        )
+    key = unicodedata.normalize("NFC", key)
+    if len(key.encode()) > max_bytes:
+        raise BadName(f"The key is longer than {max_bytes} bytes of UTF-8; shorten it", limit=max_bytes)
+    for segment in key.split("/"):
+        _check_segment(segment)
+    return key
+
+
+def _check_segment(segment: str) -> None:
+    if not segment:
+        raise BadName("The key has an empty segment; write it without a leading, trailing or double /")
+    if segment in (".", ".."):
+        raise BadName("The key has a segment . or ..; write the key without them")
+    if segment[-1] in " .":
+        raise BadName(
+            "A segment of the key ends in a dot or space, which Windows would drop; end it in another character"
+        )
+    if _DEVICE.fullmatch(segment):
+        raise BadName("A segment of the key is the name of a Windows device (CON, NUL, COM1 …); choose another")
+    if len(segment.encode()) > MOST_SEGMENT_BYTES:
+        raise BadName(f"A segment of the key is longer than {MOST_SEGMENT_BYTES} bytes", limit=MOST_SEGMENT_BYTES)
+    # some file systems ignore case, some also invisible format characters
+    if "".join(c for c in segment if unicodedata.category(c) != "Cf").casefold().startswith(_OWN):
+        raise BadName(f"Names that begin with {_OWN} belong to the server; choose another")
+
+
+def _shortened(name: str) -> str:
+    if len(name.encode()) <= MOST_NAME_BYTES:
+        return name
+    stem, dot, extension = name.rpartition(".")
+    tail = (dot + extension).encode()
+    if not stem or len(tail) > MOST_EXTENSION_BYTES:
+        stem, tail = name, b""
+    cut = stem.encode()[: MOST_NAME_BYTES - len(tail)].decode(errors="ignore")
+    return cut.rstrip(" .") + tail.decode()

@@ -1,0 +1,36 @@
+"""Decimal digits from the wire. The only place where bytes of a peer become an integer.
+
+`int()` also takes "+5", "1_0", " 7 " and digits of every script; HTTP means 1*DIGIT of ASCII and nothing else.
+"""
+
+from __future__ import annotations
+
+from sluiceway.errors import BadRequest
+
+__all__ = ["MOST_INTEGER", "ascii_uint", "clipped_uint"]
+
+MOST_INTEGER = 2**63 - 1  # what a file offset, SQLite and PostgreSQL can hold
+
+_DIGITS = frozenset("0123456789")
+
+
+def ascii_uint(text: str | bytes, what: str = "number", most: int = MOST_INTEGER) -> int:
+    """The value of 1*DIGIT, from 0 to `most`. Raises BadRequest that names `what`."""
+    value = clipped_uint(text, most)
+    if value is None:
+        raise BadRequest(f"{what} must be written in plain digits, 0 to 9 and nothing else")
+    if value > most:
+        raise BadRequest(f"{what} must not be larger than {most}")
+    return value
+
+
+def clipped_uint(text: str | bytes, most: int = MOST_INTEGER) -> int | None:
+    """The value of 1*DIGIT; `most` + 1 for everything larger, however long; None when it is not 1*DIGIT."""
+    if isinstance(text, bytes):
+        text = text.decode("latin-1")
+    if not text or not _DIGITS.issuperset(text):
+        return None
+    significant = text.lstrip("0")
+    if len(significant) > len(str(most)):  # never let int() see a digit string of a peer's chosen length
+        return most + 1
+    return min(int(significant or "0"), most + 1)
