@@ -11,7 +11,18 @@ from pathlib import Path
 from bench.peers.nginx import NGINX_CONF
 from bench.process import Server, free_port, serving
 
-__all__ = ["DOWNLOADS", "FORMS", "OURS_FORM", "OURS_NONE", "OURS_SHA", "RAWS", "Contender", "start", "with_fsync"]
+__all__ = [
+    "DOWNLOADS",
+    "FORMS",
+    "OURS_FORM",
+    "OURS_FORM_SHA",
+    "OURS_NONE",
+    "OURS_SHA",
+    "RAWS",
+    "Contender",
+    "start",
+    "with_fsync",
+]
 
 PEERS = Path(__file__).parent / "peers"
 
@@ -69,6 +80,7 @@ NGINX_FILES = {"nginx.conf": NGINX_CONF}
 OURS_NONE = _ours("raw", "none")
 OURS_SHA = _ours("raw", "sha-256")
 OURS_FORM = _ours("form", "none")
+OURS_FORM_SHA = _ours("form", "sha-256")
 
 RAWS = (
     Contender("uvicorn + Starlette request.stream()", UVICORN, "raw", "/raw/{name}", "chunks as they come", fsync=False),

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from bench.answer import Answer, Refused, connect, read_answer
 
-__all__ = ["Envelope", "download", "main", "raw_envelope", "form_envelope", "upload", "warm"]
+__all__ = ["Envelope", "download", "form_envelope", "main", "raw_envelope", "upload", "warm"]
 
 BLOCK = 1 << 20
 SENDFILE_MOST = 1 << 30  # Linux sends at most 2 GiB - 4 KiB a call
@@ -27,7 +27,7 @@ BOUNDARY = "----SluicewayBench7f3a90c2d4e14b6f8a51"
 class Envelope:
     """The bytes before and after the file's bytes in one request."""
 
-    __slots__ = ("before", "after")
+    __slots__ = ("after", "before")
 
     def __init__(self, before: bytes, after: bytes) -> None:
         self.before, self.after = before, after

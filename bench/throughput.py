@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bench.contenders import Contender, start
@@ -135,8 +135,3 @@ def transfer_rounds(bench: Bench, contenders: Sequence[Contender]) -> list[Serie
                 f" {sent.server_cpu / sent.bytes * 1e9:.2f} s/GB, peak RSS {sent.peak_rss / MIB:.0f} MiB"
             )
     return all_series
-
-
-def smaller(bench: Bench, size: int) -> Bench:
-    """The same bench with another size."""
-    return replace(bench, size=size)

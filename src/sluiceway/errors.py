@@ -22,6 +22,7 @@ whose turn it is to act, `retryable` whether the same request may succeed later.
     ├── RangeUnsatisfiable    416  range-unsatisfiable    no byte of the object is in the range
     ├── ExpectationFailed     417  expectation-failed     an Expect other than 100-continue
     ├── Cancelled             499  cancelled              the transfer was cancelled before its end
+    ├── SourceFailed          500  source-failed          the source could not be read, or changed while it was
     ├── StoreFailed           500  store-failed           the destination could not keep or find the bytes
     │   └── NoSpace           507  no-space               the destination is full
     ├── PeerFailed            502  peer-failed            another server answered wrongly or not at all
@@ -51,6 +52,7 @@ __all__ = [
     "PreconditionFailed",
     "RangeUnsatisfiable",
     "SluiceError",
+    "SourceFailed",
     "StoreFailed",
     "TooLarge",
     "TooSlow",
@@ -147,6 +149,10 @@ class ExpectationFailed(SluiceError):
 
 class Cancelled(SluiceError):
     code, status, title, fault = "cancelled", 499, "The transfer was cancelled", "client"
+
+
+class SourceFailed(SluiceError):
+    code, status, title, fault = "source-failed", 500, "The source cannot be read", "client"
 
 
 class StoreFailed(SluiceError):

@@ -97,9 +97,18 @@ class Digests:
         self._queue.append((self._batch, self._gathered))
         self._behind += self._gathered
         self._batch, self._gathered = [], 0
-        if self._running is None or self._running.done():
-            loop = asyncio.get_running_loop()
-            self._running = loop.run_in_executor(_hashing, self._work, loop)
+        if self._running is None:
+            self._start()
+
+    def _start(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._running = loop.run_in_executor(_hashing, self._work, loop)
+        self._running.add_done_callback(self._left)
+
+    def _left(self, _: asyncio.Future[None]) -> None:
+        self._running = None
+        if self._queue:  # a batch came while the thread was leaving
+            self._start()
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         """In the thread: batch after batch without asking the event loop, which would cost a tenth of the speed."""
@@ -116,9 +125,6 @@ class Digests:
         self._behind -= size
         self._settle(size)
         self._moved.set()
-        if self._queue and (self._running is None or self._running.done()):  # it came as the thread was leaving
-            loop = asyncio.get_running_loop()
-            self._running = loop.run_in_executor(_hashing, self._work, loop)
 
     def _settle(self, size: int) -> None:
         if self._budget is not None:

@@ -102,7 +102,7 @@ class Tree:
             with self.folder(folders) as fd:
                 # O_NONBLOCK: opening a FIFO somebody put there must not hang the thread
                 file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=fd)
-        except (FileNotFoundError, Exists):
+        except (FileNotFoundError, NotFound, Exists):
             raise NotFound(f"There is no object {key!r}") from None
         except OSError as error:
             if error.errno == errno.ELOOP:

@@ -56,9 +56,7 @@ class Base64Decoder:
 
     def close(self) -> bytes:
         if self._held:
-            raise BadForm(
-                "A part's base64 ends inside a group of four; send the bytes as they are, without an encoding"
-            )
+            raise BadForm("A part's base64 ends inside a group of four; send the bytes as they are, without an encoding")
         return b""
 
 
@@ -84,7 +82,5 @@ class QuotedPrintableDecoder:
 
     def close(self) -> bytes:
         if self._held:
-            raise BadForm(
-                "A part's quoted-printable ends inside a code; send the bytes as they are, without an encoding"
-            )
+            raise BadForm("A part's quoted-printable ends inside a code; send the bytes as they are, without an encoding")
         return b""

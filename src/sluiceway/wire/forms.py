@@ -271,9 +271,7 @@ class FormDecoder:
     def _field_too_large(self, size: int) -> TooLarge:
         most = self._limits.max_field_bytes
         if most - size <= self._left:
-            return _too_large(
-                most, "max_field_bytes", "A field of the form is too long; send it as a file, with a filename"
-            )
+            return _too_large(most, "max_field_bytes", "A field of the form is too long; send it as a file, with a filename")
         return self._fields_too_large()
 
     def _fields_too_large(self) -> TooLarge:

@@ -16,18 +16,14 @@ __all__ = ["MOST_KEY_BYTES", "MOST_NAME_BYTES", "MOST_SEGMENT_BYTES", "check_key
 MOST_NAME_BYTES = 200  # file systems take 255; the rest is room for what stores append
 MOST_SEGMENT_BYTES = 255  # NAME_MAX of ext4, XFS, APFS, NTFS (UTF-16 there, never longer than UTF-8)
 MOST_KEY_BYTES = 1024  # S3's limit
-MOST_EXTENSION_BYTES = (
-    20  # longer than any known one (".crdownload", ".sqlite3-journal"); beyond that it is no extension
-)
+MOST_EXTENSION_BYTES = 20  # longer than any known one (".crdownload", ".sqlite3-journal"); beyond that it is no extension
 
 # C0, DEL, C1; line and paragraph separators; what turns "exe.gpj" into "jpg.exe" on a screen; the byte order mark
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NOT_ON_WINDOWS = re.compile(r'[<>:"|?*]')
 # Windows opens the device for these with any extension and any trailing spaces; it also folds superscript digits
-_DEVICE = re.compile(
-    r"(?:CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(?:COM|LPT)[0-9¹²³]) *(?:[.:].*)?", re.IGNORECASE | re.DOTALL
-)
+_DEVICE = re.compile(r"(?:CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(?:COM|LPT)[0-9¹²³]) *(?:[.:].*)?", re.IGNORECASE | re.DOTALL)
 _OWN = ".sluiceway"  # where a store keeps what is not yet, or not only, an object
 
 
@@ -35,7 +31,8 @@ def clean_name(raw: str) -> str:
     """A safe file name of at most MOST_NAME_BYTES bytes of UTF-8, in NFC. Never raises; worst case "unnamed".
 
     The last segment after `/` and `\\` counts; what cannot be seen is removed, what Windows forbids becomes `_`, a
-    leading dot becomes `_` (no upload is born hidden), a device name gets a `_` in front. clean_name(clean_name(x)) == clean_name(x).
+    leading dot becomes `_` (no upload is born hidden), a device name gets a `_` in front.
+    Cleaning a clean name changes nothing.
     """
     name = _UNSEEN.sub("", _SURROGATE.sub("\ufffd", raw))
     name = unicodedata.normalize("NFC", name)
@@ -59,9 +56,7 @@ def check_key(key: str, max_bytes: int = MOST_KEY_BYTES) -> str:
     if _SURROGATE.search(key):
         raise BadName("The key is not well-formed Unicode; encode it as UTF-8")
     if _UNSEEN.search(key) or "\\" in key:
-        raise BadName(
-            "The key holds a backslash or a character that cannot be seen; use plain text and / between segments"
-        )
+        raise BadName("The key holds a backslash or a character that cannot be seen; use plain text and / between segments")
     key = unicodedata.normalize("NFC", key)
     if len(key.encode()) > max_bytes:
         raise BadName(f"The key is longer than {max_bytes} bytes of UTF-8; shorten it", limit=max_bytes)
@@ -76,9 +71,7 @@ def _check_segment(segment: str) -> None:
     if segment in (".", ".."):
         raise BadName("The key has a segment . or ..; write the key without them")
     if segment[-1] in " .":
-        raise BadName(
-            "A segment of the key ends in a dot or space, which Windows would drop; end it in another character"
-        )
+        raise BadName("A segment of the key ends in a dot or space, which Windows would drop; end it in another character")
     if _DEVICE.fullmatch(segment):
         raise BadName("A segment of the key is the name of a Windows device (CON, NUL, COM1 …); choose another")
     if len(segment.encode()) > MOST_SEGMENT_BYTES:

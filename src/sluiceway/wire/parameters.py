@@ -20,7 +20,7 @@ _SPACE = " \t"
 def read_parameters(value: str, *, browser: bool = False) -> tuple[str, list[tuple[str, str]]]:
     """The lower-cased first word, and the parameters in order with lower-cased names and unquoted values.
 
-    `browser` reads quoted strings as forms write them. Empty parameters (`;;`, a trailing `;`) are skipped. Raises BadRequest.
+    `browser` reads quoted strings as forms write them. Empty parameters (`;;`) are skipped. Raises BadRequest.
     """
     head, _, _ = value.partition(";")
     read = _form_string if browser else _http_string
@@ -28,9 +28,7 @@ def read_parameters(value: str, *, browser: bool = False) -> tuple[str, list[tup
     at = len(head)
     while at < len(value):
         if value[at] != ";":
-            raise BadRequest(
-                "After a parameter's value only a semicolon may come; quote values that hold other characters"
-            )
+            raise BadRequest("After a parameter's value only a semicolon may come; quote values that hold other characters")
         at = _after_space(value, at + 1)
         if at == len(value) or value[at] == ";":
             continue

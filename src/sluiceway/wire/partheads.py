@@ -58,7 +58,7 @@ def form_boundary(content_type: str) -> bytes:
 
 
 def read_part_head(lines: list[bytes]) -> PartHead:
-    """Header lines without their CRLF to meaning; headers RFC 7578 does not know are ignored. Raises BadForm, Unsupported."""
+    """The meaning of header lines (without CRLF); those RFC 7578 does not know are ignored. Raises BadForm, Unsupported."""
     try:
         return _head_of(_fields(lines))
     except Unsupported:
@@ -110,7 +110,7 @@ def _head_of(fields: dict[str, str]) -> PartHead:
 
 
 def _filename(given: dict[str, str]) -> str | None:
-    """RFC 7578 4.2 forbids filename*, and readers that obey it over filename have been fooled: alone it counts, beside not."""
+    """RFC 7578 4.2 forbids filename*, and readers that put it over filename were fooled: it counts only alone."""
     plain = given.get("filename")
     if plain is not None:
         return _decoded_words(_unescaped(plain))
@@ -157,9 +157,7 @@ def _type(value: str | None, is_file: bool) -> str:
         return "application/octet-stream" if is_file else "text/plain"
     # A file of a multipart type without a boundary is a file (browsers send .mht so); everything else holds parts.
     if value.lower().startswith("multipart/") and (not is_file or "boundary=" in value.lower()):
-        raise Unsupported(
-            "The form holds a form inside; send each file as its own part, with the same name if you like"
-        )
+        raise Unsupported("The form holds a form inside; send each file as its own part, with the same name if you like")
     return value
 
 

@@ -14,9 +14,11 @@ import { Upload } from "./upload.js";
 
 // Browsers open six connections to a server, over all tabs; an upload takes two of them, its event stream included.
 const PARALLEL = 2;
-// A dropped folder may hold ten thousand files: this many that wait or are done have a row, the others are counted.
-const WAITING_ROWS = 50;
-const DONE_ROWS = 100;
+// A dropped folder may hold ten thousand files. Those that run or failed always have a row; of the others these many, and
+// of the done ones more when nothing runs any more, so that what runs is not pushed out of sight.
+const WAITING_ROWS = 20;
+const DONE_ROWS_BUSY = 10;
+const DONE_ROWS = 200;
 const TICK_MS = 1000;
 
 // Relative to this module, so that the page also works below a prefix.
@@ -53,47 +55,56 @@ async function takeDrop(transfer) {
 /* ---- rows ---- */
 
 /** @param {Upload} upload */
-function giveRow(upload) {
-  const row = new Row(upload, {
-    cancel: () => upload.cancel(),
-    retry: () => queue.retry(upload),
-    remove: () => queue.forget((other) => other === upload),
-  });
-  rows.set(upload, row);
-  part(body, "#rows").append(row.element);
+function rowOf(upload) {
+  let row = rows.get(upload);
+  if (!row) {
+    row = new Row(upload, {
+      cancel: () => upload.cancel(),
+      retry: () => queue.retry(upload),
+      remove: () => queue.forget((other) => other === upload),
+    });
+    rows.set(upload, row);
+  }
+  return row;
 }
 
-/** Rows for those that run, failed or come next; the oldest done rows go when there are many. */
-function arrangeRows() {
-  const known = new Set(queue.uploads);
+/** Which uploads have a row now, in the order they were added. */
+function chooseShown() {
+  const doneRows = queue.busy ? DONE_ROWS_BUSY : DONE_ROWS;
   let waiting = 0;
-  let done = 0;
+  let over = queue.uploads.filter(({ state }) => state === "done" || state === "cancelled").length - doneRows;
+  return queue.uploads.filter(({ state }) => {
+    if (state === "waiting") return ++waiting <= WAITING_ROWS;
+    if (state === "done" || state === "cancelled") return over-- <= 0;
+    return true;
+  });
+}
+
+function arrangeRows() {
+  const list = part(body, "#rows");
+  const shown = new Set(chooseShown());
   let focusAt = -1;
-  for (const upload of queue.uploads.toReversed()) {
-    if (upload.state === "done") done += 1;
-    if (upload.state === "done" && done > DONE_ROWS) known.delete(upload);
-  }
-  for (const upload of queue.uploads) {
-    if (upload.state === "waiting") waiting += 1;
-    if (!rows.has(upload) && known.has(upload) && (upload.state !== "waiting" || waiting <= WAITING_ROWS)) giveRow(upload);
-  }
   for (const [upload, row] of rows) {
-    if (known.has(upload)) continue;
-    if (row.element.contains(document.activeElement)) focusAt = [...rows.keys()].indexOf(upload);
+    if (shown.has(upload)) continue;
+    if (row.element.contains(document.activeElement)) focusAt = [...list.children].indexOf(row.element);
     row.element.remove();
     rows.delete(upload);
   }
-  if (focusAt >= 0) focusRow(focusAt);
+  let place = list.firstElementChild;
+  for (const upload of shown) {
+    const { element } = rowOf(upload);
+    if (element === place) place = element.nextElementSibling;
+    else list.insertBefore(element, place);
+  }
+  if (focusAt >= 0) focusRow(list.children[Math.min(focusAt, list.children.length - 1)]);
 }
 
 /**
  * The row that was focused is gone: its neighbour takes over, or the place where new files come in.
- * @param {number} at
+ * @param {Element | undefined} row
  */
-function focusRow(at) {
-  const left = [...rows.values()];
-  const row = left[Math.min(at, left.length - 1)];
-  const button = row?.element.querySelector(".row-buttons button:not([hidden])");
+function focusRow(row) {
+  const button = row?.querySelector(".row-buttons button:not([hidden])");
   (button instanceof HTMLElement ? button : part(body, "#choose-files")).focus();
 }
 
@@ -108,7 +119,7 @@ function drawSummary() {
   part(body, "#legend").hidden = !under;
   part(body, "#summary").textContent = summaryWords(totals, under);
   part(body, "#unshown").hidden = hidden === 0;
-  part(body, "#unshown").textContent = `and ${counted(hidden, "more file")} not shown here`;
+  part(body, "#unshown").textContent = `and ${counted(hidden, "more file")}, waiting or done`;
   const again = queue.retryable.length;
   const retry = part(body, "#retry-failed");
   retry.hidden = again === 0 && !(queue.paused && totals.waiting > 0);
@@ -185,6 +196,9 @@ setInterval(() => {
 }, TICK_MS);
 
 /* ---- the intake ---- */
+
+// Some phones cannot choose folders.
+part(body, "#choose-folder").hidden = !("webkitdirectory" in HTMLInputElement.prototype);
 
 for (const [button, input] of [["#choose-files", "#files"], ["#choose-folder", "#folder"]]) {
   const field = /** @type {HTMLInputElement} */ (part(body, input));

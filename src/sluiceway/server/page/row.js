@@ -1,12 +1,10 @@
 // One upload as a row: what it looks like in each state, in words and bars. Decides nothing.
 
 import { copyButton } from "./copy.js";
-import { bytes, duration, percentUnderWay, timeLeft } from "./format.js";
+import { bytes } from "./format.js";
+import { barWords, shareOf, statusWords } from "./words.js";
 
 /** @typedef {import("./upload.js").Upload} Upload */
-
-// Nothing moved for this long: say who is being waited for.
-const STILL_MS = 6000;
 
 /**
  * @param {Element | DocumentFragment} within
@@ -78,15 +76,13 @@ export class Row {
   #drawBar() {
     const { upload, bar } = this;
     const done = upload.state === "done";
-    const share = (/** @type {number} */ count) => (done ? 100 : percentUnderWay(count, upload.size));
-    const front = upload.reported ? upload.arrived : upload.sent;
-    const value = share(upload.reported || done ? upload.kept : 0);
-    part(bar, ".arrived").style.inlineSize = `${share(front)}%`;
-    part(bar, ".kept").style.inlineSize = `${value}%`;
+    const { front, kept } = shareOf(upload);
+    part(bar, ".arrived").style.inlineSize = `${front}%`;
+    part(bar, ".kept").style.inlineSize = `${kept}%`;
     bar.classList.toggle("unreported", upload.active && !upload.reported);
-    bar.setAttribute("aria-valuenow", String(value));
+    bar.setAttribute("aria-valuenow", String(kept));
     bar.setAttribute("aria-valuetext", barWords(upload));
-    const percent = upload.reported || done ? `${value} %` : `${share(upload.sent)} % sent`;
+    const percent = upload.reported || done ? `${kept} %` : `${front} % sent`;
     part(this.element, ".percent").textContent = upload.active || done ? percent : "";
     part(this.element, ".row-bar").hidden = !upload.active && !done;
   }
@@ -104,7 +100,7 @@ export class Row {
     part(element, ".digest").hidden = part(element, ".copy").hidden = !digest;
     if (!digest) return;
     const code = part(element, ".digest code");
-    code.textContent = `${digest.slice(0, 8)}…${digest.slice(-8)}`;
+    code.textContent = `${digest.slice(0, 6)}…${digest.slice(-6)}`;
     code.title = digest;
   }
 
@@ -121,64 +117,4 @@ export class Row {
       if (next instanceof HTMLElement) next.focus();
     }
   }
-}
-
-/**
- * What the bar means, for ears.
- * @param {Upload} upload
- */
-function barWords(upload) {
-  const whole = bytes(upload.size);
-  if (upload.state === "done") return `all ${whole} kept`;
-  if (!upload.active) return "nothing kept";
-  if (!upload.reported) return `sent ${bytes(upload.sent)} of ${whole}`;
-  return `kept ${bytes(upload.kept)} of ${whole}, arrived ${bytes(upload.arrived)}`;
-}
-
-/**
- * The state of an upload in one line.
- * @param {Upload} upload
- * @param {number} now performance.now()
- */
-function statusWords(upload, now) {
-  const whole = bytes(upload.size);
-  switch (upload.state) {
-    case "waiting":
-      return "waiting for its turn";
-    case "done":
-      return `stored, finished in ${duration((upload.endedAt - upload.startedAt) / 1000)}`;
-    case "failed":
-      return upload.problem?.title ?? "failed";
-    case "cancelled":
-      return upload.tooLate ? "cancelled too late: it is stored" : "cancelled, nothing was stored";
-    case "settling":
-      if (upload.checking) return "everything arrived – the server is checking it";
-      if (!upload.reported) return `sent all ${whole} – waiting for the server's answer`;
-      if (upload.kept < upload.size) {
-        return join(`arrived – the destination is still writing`, `kept ${bytes(upload.kept)} of ${whole}`, pace(upload, now));
-      }
-      return "arrived – waiting for the destination's yes";
-    default:
-      if (!upload.reported) return join(`sent ${bytes(upload.sent)} of ${whole}`, pace(upload, now));
-      return join(`kept ${bytes(upload.kept)} of ${whole}`, `arrived ${bytes(upload.arrived)}`, pace(upload, now));
-  }
-}
-
-/**
- * Speed and time left, or that nothing moves.
- * @param {Upload} upload
- * @param {number} now performance.now()
- */
-function pace(upload, now) {
-  const still = now - Math.max(upload.meter.movedAt, upload.startedAt);
-  if (still > STILL_MS) return `nothing moved for ${duration(still / 1000)}`;
-  const rate = upload.meter.rate(now);
-  if (!rate) return "";
-  const left = upload.meter.secondsLeft(upload.size, now);
-  return join(`${bytes(rate)}/s`, left === null ? "" : timeLeft(left));
-}
-
-/** @param {string[]} parts */
-function join(...parts) {
-  return parts.filter(Boolean).join(" · ");
 }

@@ -6,15 +6,13 @@ import { part, safeLink, stamp } from "./row.js";
 
 /** @typedef {import("./upload.js").Entry} Entry */
 
-const PAGE = 20;
+const PAGE = 50;
 // Several uploads that end together ask once.
 const REFRESH_AFTER_MS = 400;
 // How long a delete button stays armed.
 const ARMED_MS = 4000;
 
 export class StoredFiles {
-  /** @type {string | null} */
-  #next = null;
   #pages = 1;
   /** @type {number | undefined} */
   #timer;
@@ -61,25 +59,20 @@ export class StoredFiles {
     if (asked !== this.#asked) return;
     // Someone who is about to press a button there must not have it swapped away.
     if (this.rows.querySelector(".armed")) return this.refreshSoon();
+    // The server lists by key. Newest first is what people look for, and can be told only of the whole list.
+    if (next === null) entries.sort((one, other) => (other.modified ?? "").localeCompare(one.modified ?? ""));
     this.#keepFocus(() => this.rows.replaceChildren(...entries.map((entry) => this.#row(entry))));
-    this.#next = next;
     this.more.hidden = next === null;
     this.#say(entries.length ? "" : "Nothing is stored yet.");
   }
 
   async #showMore() {
-    try {
-      const answer = await this.#ask(this.#next);
-      const rows = answer.files.map((entry) => this.#row(entry));
-      this.rows.append(...rows);
-      this.#pages += 1;
-      this.#next = answer.next;
-      // The list's own links are where someone who pressed "more" wants to go on.
-      rows[0]?.querySelector("a")?.focus();
-      this.more.hidden = answer.next === null;
-    } catch (error) {
-      this.#say(error instanceof Error ? error.message : String(error));
-    }
+    const before = this.rows.children.length;
+    this.#pages += 1;
+    await this.refresh();
+    // The first new line is where the person goes on; the whole list is sorted anew, so there it starts from the top.
+    const next = this.more.hidden ? null : this.rows.children[before]?.querySelector("a");
+    (next ?? part(this.section, "h2")).focus();
   }
 
   /**

@@ -1,0 +1,122 @@
+"""The client process of the small row: uploads over keep-alive connections for some seconds, then how many were answered.
+
+One epoll loop; each connection sends its next upload when the last one's answer is whole. Run as `python3 -m bench.burst`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import selectors
+import socket
+import sys
+import time
+from pathlib import Path
+
+from bench.answer import Answer, Refused, connect
+
+__all__ = ["Line", "main", "run"]
+
+READ = 1 << 16
+
+
+class Line:
+    """One connection: a request under way, or none."""
+
+    __slots__ = ("answer", "began", "connection", "left")
+
+    def __init__(self, port: int) -> None:
+        self.connection: socket.socket = connect(port)
+        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.connection.setblocking(False)
+        self.left = memoryview(b"")
+        self.answer = Answer()
+        self.began = 0.0
+
+    def begin(self, request: bytes) -> None:
+        self.left, self.answer, self.began = memoryview(request), Answer(), time.perf_counter()
+
+    def push(self) -> bool:
+        """Send what fits; True when the request is out."""
+        while self.left:
+            try:
+                self.left = self.left[self.connection.send(self.left) :]
+            except BlockingIOError:
+                return False
+        return True
+
+    def pull(self) -> bool:
+        """Read what came; True when the answer is whole."""
+        data = self.connection.recv(READ)
+        if not data:
+            raise Refused("the server hung up between two uploads")
+        if self.answer.feed(data) and not 200 <= self.answer.status < 300:
+            raise Refused(f"answered {self.answer.status}: {bytes(self.answer.body[:200])!r}")
+        return self.answer.done
+
+
+def run(port: int, method: str, path: str, body: bytes, connections: int, seconds: float) -> dict[str, float]:
+    """Uploads answered, the seconds from the first byte to the last answer, and the latencies' median and p99."""
+    selector = selectors.DefaultSelector()
+    lines = [Line(port) for _ in range(connections)]
+    waits: list[float] = []
+    number = 0
+
+    def begin(line: Line) -> None:
+        nonlocal number
+        head = (
+            f"{method} {path.format(name=f'small-{number}')} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+            f"Content-Type: application/octet-stream\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        number += 1
+        line.begin(head.encode() + body)
+        events = selectors.EVENT_READ if line.push() else selectors.EVENT_READ | selectors.EVENT_WRITE
+        selector.modify(line.connection, events, line)
+
+    for line in lines:
+        selector.register(line.connection, selectors.EVENT_READ, line)
+    began = time.perf_counter()
+    for line in lines:
+        begin(line)
+    under_way = connections
+    while under_way:
+        ready = selector.select(60)
+        if not ready:
+            raise Refused("no answer for 60 s")
+        for key, events in ready:
+            line = key.data
+            if events & selectors.EVENT_WRITE and line.push():
+                selector.modify(line.connection, selectors.EVENT_READ, line)
+            if events & selectors.EVENT_READ and line.pull():
+                now = time.perf_counter()
+                waits.append(now - line.began)
+                if now - began < seconds:
+                    begin(line)
+                else:
+                    under_way -= 1
+    spent = time.perf_counter() - began
+    for line in lines:
+        line.connection.close()
+    selector.close()
+    waits.sort()
+    return {
+        "answered": len(waits), "seconds": spent, "median": waits[len(waits) // 2], "p99": waits[len(waits) * 99 // 100],
+    }  # fmt: skip
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--method", default="PUT")
+    parser.add_argument("--path", required=True, help="{name} is replaced by each upload's own name")
+    parser.add_argument("--body", type=Path, required=True)
+    parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument("--seconds", type=float, default=3.0)
+    asked = parser.parse_args(arguments)
+    told = run(asked.port, asked.method, asked.path, asked.body.read_bytes(), asked.connections, asked.seconds)
+    print(json.dumps(told))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,29 @@
+"""The `sluiceway` command: a table of subcommands, each imported only when it is called, so that help is quick."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+__all__ = ["main"]
+
+COMMANDS = {"serve": "sluiceway.cli.serve:serve", "copy": "sluiceway.cli.copy:copy"}
+
+
+class _Late(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+
+@click.group(cls=_Late, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="sluiceway")
+def main() -> None:
+    """Files of any size to where they belong: in constant memory, with progress that tells the truth."""

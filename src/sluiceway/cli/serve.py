@@ -1,0 +1,95 @@
+"""`sluiceway serve`: the settings list as options, a few lines for people, and the server."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sluiceway.errors import SluiceError
+from sluiceway.server.settings import Settings, setting_help
+
+__all__ = ["serve"]
+
+CONFIG = "sluiceway.toml"
+USAGE = 2  # exit code of a setting that cannot be used, as for a wrong option
+
+
+def _options(command: click.Command) -> click.Command:
+    for name, (default, text) in setting_help().items():
+        flag = f"--{name.replace('_', '-')}"
+        if isinstance(default, bool):
+            option = click.Option([flag], is_flag=True, default=default, help=text)
+        else:
+            kind = type(default) if default is not None else str
+            option = click.Option([flag], type=kind, default=default, show_default=default is not None, help=text)
+        option.show_envvar = True
+        command.params.append(option)
+    return command
+
+
+def _from_file(context: click.Context, _: click.Parameter, value: str | None) -> str | None:
+    """Settings from the file become the defaults; an unknown name is an error, not a silence."""
+    path = Path(value or CONFIG)
+    if value is None and not path.exists():
+        return None
+    try:
+        told: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise click.UsageError(f"{path} cannot be read: {error}") from None
+    known = {name.replace("-", "_"): setting for name, setting in told.items()}
+    unknown = sorted(set(known) - set(setting_help()))
+    if unknown:
+        raise click.UsageError(f"{path} has no setting {unknown[0]!r}; known are {', '.join(setting_help())}")
+    context.default_map = {**(context.default_map or {}), **known}
+    return value
+
+
+@click.command(
+    context_settings={"auto_envvar_prefix": "SLUICEWAY"},
+    epilog="Each option can also be given as a SLUICEWAY_… variable or in sluiceway.toml (max_size = '10GiB'). "
+    "The order is: option, variable, file, default.",
+)
+@click.option(
+    "--config",
+    type=click.Path(dir_okay=False),
+    is_eager=True,
+    expose_value=False,
+    callback=_from_file,
+    help=f"Settings file; {CONFIG} in this folder is read when it is there.",
+)
+def serve(**given: Any) -> None:
+    """Take files of any size from browsers, curl and programs, store them, and give them back.
+
+    \b
+    sluiceway serve --to ./uploads
+    curl -T big.iso http://127.0.0.1:8000/files/big.iso
+    """
+    try:
+        settings = Settings(**given)
+        from sluiceway.server.run import serve as run  # late: --help and a wrong option load no server
+
+        run(settings, lambda address: _greet(settings, address))
+    except SluiceError as error:
+        click.echo(f"sluiceway: {error.detail}", err=True)
+        sys.exit(USAGE if error.code in ("bad-setting", "bad-name") else 1)
+    except OSError as error:
+        click.echo(f"sluiceway: {error}", err=True)
+        sys.exit(1)
+
+
+def _greet(settings: Settings, address: str) -> None:
+    auth = "" if settings.token is None else " -u :TOKEN"
+    click.echo(f"Sluiceway stores into {settings.to}")
+    click.echo(f"  page   {address}")
+    click.echo(f"  curl   curl{auth} -T big.iso {address}files/big.iso")
+    click.echo(f"  python sluiceway.copy('big.iso', '{address}files/big.iso')")
+    if settings.anyone:
+        click.echo("  open to anyone who can reach this address: upload, read and delete", err=True)
+    sys.stdout.flush()
+
+
+_options(serve)

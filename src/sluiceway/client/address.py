@@ -1,0 +1,85 @@
+"""URLs as this client uses them: credentials taken out, origins compared, secrets left out of what is shown.
+
+Pure text; knows nothing of sockets or HTTP.
+"""
+
+from __future__ import annotations
+
+import os
+from base64 import b64encode
+from dataclasses import dataclass
+from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit, urlunsplit
+
+from sluiceway.errors import BadRequest
+
+__all__ = ["Address", "below", "is_url", "joined", "origin", "parse_address", "shown"]
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+PATH_SAFE = "/%:@!$&'()*+,;=~"  # RFC 3986 pchar and "/"; an existing %XX stays as it is
+QUERY_SAFE = PATH_SAFE + "?"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A URL in ASCII without user and password; those became `authorization`, a ready header value."""
+
+    url: str
+    authorization: str | None = None
+
+
+def is_url(text: str) -> bool:
+    """Whether a copy's source or destination names a server (and not a file that happens to be called that way)."""
+    return text.lower().startswith(("http://", "https://"))
+
+
+def parse_address(text: str) -> Address:
+    """Raises BadRequest for what is no http or https URL with a host."""
+    if any(ord(character) < 0x21 or ord(character) == 0x7F for character in text):
+        raise BadRequest("The URL holds a space or control character; percent-encode it")
+    try:
+        parts = urlsplit(text)  # would drop tabs and line ends in silence
+        port = parts.port
+    except ValueError as error:
+        raise BadRequest(f"This is not a URL: {error}") from None
+    if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
+        raise BadRequest("A URL here begins with http:// or https:// and a host name")
+    try:
+        host = parts.hostname.encode("idna" if not parts.hostname.isascii() else "ascii").decode()
+    except UnicodeError:
+        raise BadRequest("The host name of the URL cannot be encoded") from None
+    place = (f"[{host}]" if ":" in host else host) + (f":{port}" if port is not None else "")
+    url = urlunsplit((parts.scheme, place, quote(parts.path or "/", PATH_SAFE), quote(parts.query, QUERY_SAFE), ""))
+    return Address(url, _basic(parts))
+
+
+def _basic(parts: SplitResult) -> str | None:
+    if parts.username is None:
+        return None
+    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return "Basic " + b64encode(pair.encode()).decode()
+
+
+def origin(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port: what credentials are bound to (RFC 6454)."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname or "", parts.port or DEFAULT_PORTS.get(parts.scheme, 0)
+
+
+def joined(url: str, reference: str) -> str:
+    """A Location header's target, resolved, fragment dropped. Raises BadRequest when it leads out of http and https."""
+    return parse_address(urljoin(url, reference)).url
+
+
+def below(url: str, path: str) -> str:
+    """The URL of `path` (as the file system spells it, `/` between names) under a URL whose path ends in `/`."""
+    parts = urlsplit(url)
+    added = "/".join(quote(os.fsencode(name), safe="") for name in path.split("/"))
+    return urlunsplit((parts.scheme, parts.netloc, parts.path + added, parts.query, ""))
+
+
+def shown(url: str) -> str:
+    """The URL for people and logs: without user, password, and the query (a signed URL's query is a key)."""
+    if not is_url(url):
+        return url
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

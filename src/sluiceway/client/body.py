@@ -1,0 +1,114 @@
+"""A request's body on its way out: head, a source's bytes, tail. Counted and hashed as they go, and stoppable.
+
+Knows what a Source is; knows nothing of the HTTP library that asks for the bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from sluiceway.errors import BodyCut, SluiceError, SourceFailed
+from sluiceway.pipe.pump import pump
+from sluiceway.pipe.source import Buffer, Source
+from sluiceway.pipe.taps import Digests
+
+__all__ = ["Body", "Write"]
+
+Write = Callable[[Buffer], Awaitable[None]]
+
+
+class Body:
+    """One body for one or, where the source can be read again, several requests; the last one's figures count."""
+
+    def __init__(self, source: Source, head: bytes = b"", tail: bytes = b"") -> None:
+        self.source = source
+        self.head = head
+        self.tail = tail
+        self.started = False  # the source was opened: bytes of a passing stream are gone
+        self.failure: SluiceError | None = None  # why the source ended early
+        self.sent = 0  # bytes of the source written by `send`
+        self.sha256: str | None = None  # of the source, once all of it was sent
+        self.at_source = False  # the next bytes are awaited from the source, not from the peer's window
+        self._halted = False
+        self._held: Buffer | None = None
+        self._write: Write | None = None
+
+    @property
+    def length(self) -> int | None:
+        """Bytes of the whole body."""
+        return None if self.source.length is None else len(self.head) + self.source.length + len(self.tail)
+
+    @property
+    def again(self) -> bool:
+        """Whether the body can be sent in another request."""
+        return self.source.reopenable or not self.started
+
+    @property
+    def complete(self) -> bool:
+        """Whether the last piece was let go: only then can a 2xx mean the whole."""
+        return self.sha256 is not None
+
+    def halt(self) -> None:
+        """An answer came before the end: write nothing more. Whoever drives `send` cancels it."""
+        self._halted = True
+
+    async def send(self, write: Write) -> None:
+        """Write all of it. Raises SourceFailed, SourceSpent (also kept as `failure`) and whatever `write` raises.
+
+        The last piece goes out only when the source has ended well and its digest is known: a source that fails at its
+        very end never looks complete to the peer, and an answer never comes before the digest.
+        """
+        self.started, self._halted, self.failure = True, False, None
+        self.sent, self.sha256, self._held, self._write = 0, None, None, write
+        digests = Digests(("sha-256",))
+        try:
+            if self.head:
+                await self._out(self.head)
+            self.at_source = True
+            await pump(self.source, self, taps=(digests,))
+            digest = (await digests.finish())["sha-256"].hex()
+            self.at_source = False
+            self.sha256 = digest
+            if self._held is not None:
+                await self._out(self._held)
+                self.sent += len(self._held)
+            if self.tail:
+                await self._out(self.tail)
+        except BodyCut as error:
+            self.failure = SourceFailed(
+                f"The source ended after {self.sent} of {self.source.length} bytes; nothing was stored"
+            )
+            raise self.failure from error
+        except OSError as error:
+            if not self.at_source:
+                raise  # the peer's side, for the transport to name
+            self.failure = SourceFailed(f"The source cannot be read: {error.strerror or error}")
+            raise self.failure from error
+        except SluiceError as error:
+            self.failure = error
+            raise
+        finally:
+            self.at_source, self._held = False, None
+            await digests.aclose()
+
+    # The sink the pump writes to: the peer keeps, this side only hands on.
+    kept = 0
+
+    async def sync(self) -> int:
+        return self.kept
+
+    async def write(self, data: Buffer) -> None:
+        held, self._held = self._held, data
+        if held is not None:
+            self.at_source = False
+            await self._out(held)
+            self.sent += len(held)
+            self.at_source = True
+
+    async def _out(self, data: Buffer) -> None:
+        if self._halted:
+            await asyncio.get_running_loop().create_future()  # ends by cancellation only
+        if self._write is None:
+            raise SluiceError("A body is written by send()")
+        await self._write(data)

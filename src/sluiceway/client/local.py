@@ -1,0 +1,201 @@
+"""What this machine gives: files that must not change while they are read, pipes, folders. Knows nothing of HTTP.
+
+Reading happens in threads. A pipe has a thread of its own that nobody waits for at exit: a read from a terminal may
+never return.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import queue
+import stat
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
+from typing import BinaryIO, TypeVar
+
+from sluiceway.errors import SourceFailed
+from sluiceway.pipe.source import Buffer, PassingSource, Source
+
+__all__ = ["LocalFile", "Thread", "files_below", "open_local", "pipe_chunks"]
+
+T = TypeVar("T")
+
+READ_SIZE = 1 << 20  # bytes; one thread hop per MiB
+PIPE_SIZE = 1 << 20  # bytes a pipe may hold on Linux: 64 KiB, the default, costs a thread hop per 64 KiB
+SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ; `fcntl` names it on Linux only
+
+STDIN = 0
+
+
+class LocalFile:
+    """A regular file, by path or by an open descriptor. Length and time of change are fixed when the source is made.
+
+    The next block is read while the last one is on its way. Raises SourceFailed when the file is another one at the end.
+    """
+
+    reopenable = True
+
+    def __init__(self, path: str | int, start: int = 0) -> None:
+        self._path = path
+        self._start = start
+        self._seen = os.stat(path)
+        self.length: int | None = max(0, self._seen.st_size - start)
+
+    async def open(self, start: int = 0, stop: int | None = None) -> AsyncIterator[Buffer]:
+        loop = asyncio.get_running_loop()
+        length = self.length or 0
+        left = (length if stop is None else min(stop, length)) - start
+        file = await loop.run_in_executor(None, self._opened, self._start + start)
+        coming = loop.run_in_executor(None, file.read, max(0, min(READ_SIZE, left)))
+        try:
+            while left > 0:
+                chunk = await asyncio.shield(coming)
+                if not chunk:
+                    raise SourceFailed(f"{self._name} became shorter while it was read; nothing was stored")
+                left -= len(chunk)
+                coming = loop.run_in_executor(None, file.read, min(READ_SIZE, left))
+                yield chunk
+            await loop.run_in_executor(None, self._check, file)
+        finally:
+            await asyncio.wait([coming])  # a descriptor closed under a running read may be another file's next
+            coming.exception()  # seen, if it was one
+            file.close()
+
+    @property
+    def _name(self) -> str:
+        return "Standard input" if isinstance(self._path, int) else self._path
+
+    def _opened(self, at: int) -> BinaryIO:
+        file = open(self._path, "rb", buffering=0, closefd=not isinstance(self._path, int))
+        try:
+            file.seek(at)
+        except BaseException:
+            file.close()
+            raise
+        return file
+
+    def _check(self, file: BinaryIO) -> None:
+        now, seen = os.fstat(file.fileno()), self._seen
+        if (now.st_size, now.st_mtime_ns, now.st_ino) != (seen.st_size, seen.st_mtime_ns, seen.st_ino):
+            raise SourceFailed(
+                f"{self._name} changed while it was read ({seen.st_size} bytes before, {now.st_size} after); "
+                "nothing was stored. Copy it when nobody writes to it, or pipe it in"
+            )
+
+
+class Thread:
+    """One daemon thread that does what it is told, one thing after another; the process may end without it."""
+
+    def __init__(self, name: str) -> None:
+        self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        threading.Thread(target=self._run, name=name, daemon=True).start()
+
+    async def do(self, work: Callable[[], T]) -> T:
+        """Run `work` there and wait for it. When the wait is cancelled, the work goes on and its outcome is dropped."""
+        loop = asyncio.get_running_loop()
+        outcome: asyncio.Future[T] = loop.create_future()
+
+        def run() -> None:
+            try:
+                settle = partial(_settle, outcome, outcome.set_result, work())
+            except Exception as error:
+                settle = partial(_settle, outcome, outcome.set_exception, error)
+            try:
+                loop.call_soon_threadsafe(settle)
+            except RuntimeError:
+                pass  # the loop is closed: nobody waits any more
+
+        self._work.put(run)
+        return await outcome
+
+    def close(self) -> None:
+        """No more work; the thread ends after what it is doing."""
+        self._work.put(None)
+
+    def _run(self) -> None:
+        while work := self._work.get():
+            work()
+
+
+def _settle(outcome: asyncio.Future[T], set_: Callable[[T], None], value: T) -> None:
+    if not outcome.done():
+        set_(value)
+
+
+async def pipe_chunks(fd: int) -> AsyncIterator[Buffer]:
+    """What flows out of a pipe, terminal or socket until its end, in pieces as they come."""
+    _widen(fd)
+    reader = Thread("sluiceway-pipe")
+    try:
+        while chunk := await reader.do(partial(os.read, fd, READ_SIZE)):
+            yield chunk
+    finally:
+        reader.close()
+
+
+def _widen(fd: int) -> None:
+    try:
+        import fcntl
+
+        fcntl.fcntl(fd, SET_PIPE_SIZE, PIPE_SIZE)
+    except (ImportError, OSError):
+        pass  # not Linux, not a pipe, or above the user's limit: slower, not wrong
+
+
+async def _special_chunks(path: str) -> AsyncIterator[Buffer]:
+    """A named pipe or device; opening one may block until somebody writes to it."""
+    opener = Thread("sluiceway-open")
+    try:
+        fd = await opener.do(partial(os.open, path, os.O_RDONLY))
+    finally:
+        opener.close()
+    try:
+        async for chunk in pipe_chunks(fd):
+            yield chunk
+    finally:
+        os.close(fd)
+
+
+def open_local(path: str) -> Source:
+    """The source of a path, or of standard input for "-". Raises SourceFailed; a folder is none (see files_below)."""
+    try:
+        if path == "-":
+            return _standard_input()
+        mode = os.stat(path).st_mode
+        if stat.S_ISREG(mode):
+            with open(path, "rb"):
+                pass  # unreadable files fail before the server hears of them
+            return LocalFile(path)
+    except OSError as error:
+        raise SourceFailed(f"{path} cannot be read: {error.strerror or error}") from error
+    if stat.S_ISDIR(mode):
+        raise SourceFailed(f"{path} is a folder")
+    return PassingSource(_special_chunks(path))
+
+
+def _standard_input() -> Source:
+    found = os.fstat(STDIN)
+    if stat.S_ISREG(found.st_mode):  # `< file`: the length is known
+        return LocalFile(STDIN, os.lseek(STDIN, 0, os.SEEK_CUR))
+    return PassingSource(pipe_chunks(STDIN))
+
+
+def files_below(folder: str) -> Iterator[tuple[str, str | None]]:
+    """Every file below a folder as (path relative to it with `/`, None), sorted; what is left out as (path, why).
+
+    Symbolic links to files count as the files they show; links to folders are not followed (they may lead back).
+    """
+    try:
+        found = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        raise SourceFailed(f"{folder} cannot be read: {error.strerror or error}") from error
+    for entry in found:
+        if entry.is_dir(follow_symlinks=False):
+            for path, why in files_below(entry.path):
+                yield f"{entry.name}/{path}", why
+        elif entry.is_file():
+            yield entry.name, None
+        else:
+            yield entry.name, "a link to a folder, a broken link, or no file at all"

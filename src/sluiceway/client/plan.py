@@ -1,0 +1,197 @@
+"""What to do next: from what is known and the last answer's head to a next step. Pure functions and two tables.
+
+Downloads resume by it, redirects and retries follow it. Knows nothing of sockets, files or clocks: time comes in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from sluiceway.client.address import joined, origin, shown
+from sluiceway.errors import BadRequest, PeerFailed, SluiceError
+from sluiceway.wire.httpdates import parse_http_date
+from sluiceway.wire.numbers import clipped_uint
+from sluiceway.wire.ranges import parse_content_range, parse_unsatisfied_range
+
+__all__ = [
+    "MOST_ATTEMPTS",
+    "MOST_REDIRECTS",
+    "MOST_WAIT",
+    "Head",
+    "Known",
+    "Step",
+    "backoff",
+    "headers_across",
+    "length_of",
+    "may_retry",
+    "next_step",
+    "range_headers",
+    "redirected",
+    "validator_of",
+]
+
+MOST_REDIRECTS = 5  # sign-in plus storage needs two or three; a loop shows itself soon enough
+MOST_ATTEMPTS = 5  # in a row without one new byte: half a minute of trying with the waits below
+FIRST_WAIT = 0.5  # seconds before the second attempt, doubled each time
+MOST_WAIT = 60.0  # seconds; a server that asks for more is told to people instead of waited for
+SETTLED = 60.0  # seconds: a Last-Modified this much older than Date is a strong validator (RFC 9110 8.8.2.2)
+
+CREDENTIALS = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key", "x-auth-token"})
+RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})  # for reading again: nothing at the server changes by it
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The head of an answer. Header names in lower case, values as ISO-8859-1 text, repeated ones joined by a comma."""
+
+    status: int
+    headers: Mapping[str, str]
+    url: str  # which request it answers
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of a download under way."""
+
+    have: int = 0  # bytes on this side
+    validator: str | None = None  # as If-Range takes it: a strong ETag with quotes, or an HTTP date
+    total: int | None = None  # bytes of the whole
+
+
+class Step(Enum):
+    """What an answer's body is good for."""
+
+    FRESH = "the body is the whole: write it from the start"
+    APPEND = "the body is the rest: write it behind what is here"
+    COMPLETE = "everything is here already"
+    AGAIN = "this body does not fit what is here: ask for the whole"
+    WAIT = "not now: ask again later"
+    REFUSED = "no: say why"
+
+
+# Status -> step, for a request with a Range and one without. A missing entry is REFUSED.
+ASKED_REST = {206: Step.APPEND, 200: Step.FRESH, 416: Step.COMPLETE, 412: Step.AGAIN}
+ASKED_WHOLE = {200: Step.FRESH, 203: Step.FRESH}
+
+
+def range_headers(known: Known) -> dict[str, str]:
+    """The headers that ask for the rest; nothing when the whole is wanted."""
+    if not known.have or known.validator is None:
+        return {}
+    return {"range": f"bytes={known.have}-", "if-range": known.validator}
+
+
+def next_step(known: Known, head: Head) -> Step:
+    """What to do with the answer to a request that carried `range_headers(known)`."""
+    asked_rest = bool(range_headers(known))
+    if head.status in RETRYABLE:
+        return Step.WAIT
+    step = (ASKED_REST if asked_rest else ASKED_WHOLE).get(head.status, Step.REFUSED)
+    if step is Step.APPEND and not _continues(known, head):
+        return Step.AGAIN
+    if step is Step.COMPLETE and parse_unsatisfied_range(head.headers.get("content-range", "")) != known.have:
+        return Step.AGAIN
+    return step
+
+
+def _continues(known: Known, head: Head) -> bool:
+    """Whether a 206 is exactly the rest of what is here (RFC 9110 15.3.7.3): one range, its start, total and validator."""
+    try:
+        start, stop, total = parse_content_range(head.headers.get("content-range", ""))
+    except SluiceError:
+        return False
+    if start != known.have or (total is not None and stop != total):
+        return False
+    if known.total is not None and total is not None and total != known.total:
+        return False
+    tag = head.headers.get("etag")
+    if (known.validator or "").startswith('"'):
+        return tag == known.validator
+    return head.headers.get("last-modified") == known.validator
+
+
+def validator_of(head: Head) -> str | None:
+    """What If-Range may carry later: a strong ETag, else a Last-Modified that has settled; None when neither is there."""
+    tag = head.headers.get("etag", "")
+    if len(tag) >= 2 and tag[0] == tag[-1] == '"':
+        return tag
+    changed, now = (parse_http_date(head.headers.get(name, "")) for name in ("last-modified", "date"))
+    if tag or changed is None or now is None or now - changed < SETTLED:
+        return None
+    return head.headers["last-modified"]
+
+
+def length_of(head: Head) -> int | None:
+    """Bytes of the whole representation as this head tells, None when it does not."""
+    if head.status == 206:
+        try:
+            return parse_content_range(head.headers.get("content-range", ""))[2]
+        except SluiceError:
+            return None
+    return clipped_uint(head.headers.get("content-length", ""))
+
+
+def may_retry(error: SluiceError) -> bool:
+    """Whether asking again may help: the way broke or the server is busy, and nothing said it never will."""
+    return isinstance(error, PeerFailed) and error.retryable
+
+
+def backoff(attempt: int, head: Head | None, now: float, jitter: float) -> float | None:
+    """Seconds to wait before attempt number `attempt` (2 is the first retry); None: give up.
+
+    `jitter` from 0 to 1 spreads clients that failed together. A Retry-After is kept to, and never shortened.
+    """
+    if attempt > MOST_ATTEMPTS:
+        return None
+    wait = FIRST_WAIT * 2 ** (attempt - 2) * (0.5 + jitter / 2)
+    asked = _retry_after(head, now) if head else None
+    if asked is not None and asked > MOST_WAIT:
+        return None
+    return max(wait, asked or 0.0)
+
+
+def _retry_after(head: Head, now: float) -> float | None:
+    """Seconds, from either form of the header (RFC 9110 10.2.3)."""
+    value = head.headers.get("retry-after", "")
+    seconds = clipped_uint(value)
+    if seconds is not None:
+        return float(seconds)
+    date = parse_http_date(value)
+    return None if date is None else max(0.0, date - now)
+
+
+def redirected(head: Head, hops: int, *, sends: bool, again: bool) -> str | None:
+    """The URL to go on with, None when this is no redirect. `sends`: the request has a body; `again`: it can be sent anew.
+
+    Raises PeerFailed for a redirect that must not be followed, with the reason.
+    """
+    if head.status not in (301, 302, 303, 307, 308) or "location" not in head.headers:
+        return None
+    try:
+        target = joined(head.url, head.headers["location"])
+    except BadRequest as error:
+        raise PeerFailed(f"{shown(head.url)} redirects to something that is not a web address: {error}") from None
+    if hops >= MOST_REDIRECTS:
+        raise PeerFailed(f"{shown(head.url)} redirects more than {MOST_REDIRECTS} times; check the URL")
+    if origin(head.url)[0] == "https" and origin(target)[0] == "http":
+        raise PeerFailed(f"{shown(head.url)} redirects from https to http; what is sent there could be read by anyone")
+    if sends and head.status not in (307, 308):
+        raise PeerFailed(
+            f"{shown(head.url)} answered {head.status} to an upload and points to {shown(target)}; "
+            "if that is where files go, use that URL"
+        )
+    if sends and not again:
+        raise PeerFailed(
+            f"{shown(head.url)} redirects to {shown(target)}, and what was read from the stream cannot be sent twice; "
+            "use that URL"
+        )
+    return target
+
+
+def headers_across(headers: Mapping[str, str], old: str, new: str) -> dict[str, str]:
+    """The headers for the next hop: credentials stay with the origin they were given for."""
+    if origin(old) == origin(new):
+        return dict(headers)
+    return {name: value for name, value in headers.items() if name.lower() not in CREDENTIALS}

@@ -1,0 +1,255 @@
+"""Requests over sockets: the only place that knows aiohttp. One request out, one answer back, every wait bounded.
+
+Redirects, retries and what an answer means are decided elsewhere (`plan`); errors of the library become PeerFailed here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, TypeVar
+
+import aiohttp
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.connector import Connection
+from yarl import URL
+
+from sluiceway.client.address import shown
+from sluiceway.client.body import Body
+from sluiceway.client.plan import Head
+from sluiceway.errors import BadRequest, PeerFailed
+
+__all__ = ["ANSWER_DEADLINE", "CONNECT_DEADLINE", "EXPECT_FROM", "EXPECT_WAIT", "IDLE_DEADLINE", "Answer", "Transport"]
+
+T = TypeVar("T")
+
+CONNECT_DEADLINE = 10.0  # seconds for name, TCP and TLS; three lost SYNs (1+2+4 s) still pass
+IDLE_DEADLINE = 60.0  # seconds without one byte, either way; proxies give up after 60 as well (nginx, AWS ALB)
+ANSWER_DEADLINE = 600.0  # seconds from the last byte sent to the answer: fsync and assembling terabytes take minutes
+EXPECT_FROM = 1 << 20  # bytes; below, a refusal costs less than the extra round trip (curl's limit since 7.84)
+EXPECT_WAIT = 1.0  # seconds for the 100; servers that never send one must not cost more (curl's default)
+READ_AHEAD = 1 << 20  # bytes buffered per answer; the library pauses the socket at twice that
+MOST_ANSWER = 1 << 20  # bytes of an answer read as text; a larger one is not for us
+TICK = 0.1  # seconds between looks at a transfer under way
+
+
+class Answer:
+    """An answer whose head is here and whose body is still coming."""
+
+    def __init__(self, response: aiohttp.ClientResponse, url: str) -> None:
+        self._response = response
+        self.head = Head(response.status, _headers(response), url)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it comes. Raises PeerFailed when it ends before its length, or stalls for IDLE_DEADLINE."""
+        with _named(self.head.url, "reading from"):
+            while chunk := await self._response.content.readany():
+                yield chunk
+
+    async def text(self) -> str:
+        """The body as text, at most MOST_ANSWER bytes of it; what came when the connection broke meanwhile."""
+        pieces, left = [], MOST_ANSWER
+        try:
+            async with asyncio.timeout(IDLE_DEADLINE):
+                async for chunk in self.chunks():
+                    pieces.append(chunk[:left])
+                    left -= len(pieces[-1])
+                    if not left:
+                        break
+        except (PeerFailed, TimeoutError):
+            pass  # an early refusal is often followed by a reset; its status is what counts
+        return b"".join(pieces).decode("utf-8", "replace")
+
+
+class Transport:
+    """A set of connections. Use as `async with Transport() as transport`."""
+
+    def __init__(self) -> None:
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Transport:
+        self._session = aiohttp.ClientSession(
+            auto_decompress=False,  # a resumed download counts the bytes as sent
+            cookie_jar=aiohttp.DummyCookieJar(),  # a copy has no session; cookies would cross hosts
+            headers={"Accept-Encoding": "identity", "User-Agent": "sluiceway"},
+            read_bufsize=READ_AHEAD,
+            request_class=_PatientRequest,
+            timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=CONNECT_DEADLINE),
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    @asynccontextmanager
+    async def ask(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Body | None = None,
+        *,
+        expect: bool = False,
+        on_sent: Callable[[int], None] | None = None,
+    ) -> AsyncIterator[Answer]:
+        """Send the request; the answer, closed at the end of the block (its connection too, unless it was read whole).
+
+        `expect` asks for 100-continue before the body. `on_sent` is told, about every TICK, how many bytes of the body the
+        socket took. Raises PeerFailed; what the body's source raises comes through as it is.
+        """
+        if self._session is None:
+            raise BadRequest("A Transport is used with `async with`")
+        tracker = aiohttp.UploadTracker()
+        sending = self._session.request(
+            method,
+            URL(url, encoded=True),
+            headers=headers,
+            data=None if body is None else _Payload(body),
+            expect100=expect,
+            allow_redirects=False,
+            upload_tracker=tracker,
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=CONNECT_DEADLINE, sock_read=IDLE_DEADLINE if body is None else ANSWER_DEADLINE
+            ),
+        )
+        with _named(url, "sending to" if body is not None else "asking", body):
+            response = await _watched(_started(sending), _Idle(url, body, tracker, on_sent))
+        if body is not None:
+            body.halt()
+        try:
+            yield Answer(response, url)
+        finally:
+            response.close()
+
+
+async def _started(request: Any) -> aiohttp.ClientResponse:
+    response: aiohttp.ClientResponse = await request
+    return response
+
+
+class _Idle:
+    """Looks at a request under way: tells how far it is, and ends it when the peer takes nothing for IDLE_DEADLINE."""
+
+    def __init__(
+        self, url: str, body: Body | None, tracker: aiohttp.UploadTracker, on_sent: Callable[[int], None] | None
+    ) -> None:
+        self._url, self._body, self._tracker, self._on_sent = url, body, tracker, on_sent
+        self._last = (-1, time.monotonic())
+
+    def __call__(self) -> None:
+        sent, now = self._tracker.bytes_written, time.monotonic()
+        waits_for_peer = self._body is not None and self._body.started and not self._body.at_source
+        if sent != self._last[0] or not waits_for_peer or self._tracker.upload_complete.done():
+            self._last = (sent, now)
+        elif now - self._last[1] > IDLE_DEADLINE and not self._tracker_done():
+            raise PeerFailed(f"{shown(self._url)} took nothing for {IDLE_DEADLINE:.0f} seconds; try again later")
+        if self._on_sent is not None:
+            self._on_sent(sent)
+
+    def _tracker_done(self) -> bool:
+        return self._body is not None and self._body.complete
+
+
+async def _watched(work: Coroutine[Any, Any, T], look: Callable[[], None]) -> T:
+    """Run `work`, calling `look` about every TICK and once at the end; what `look` raises ends the work."""
+    task = asyncio.ensure_future(work)
+    try:
+        while not task.done():
+            await asyncio.wait({task}, timeout=TICK)
+            look()
+        return task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
+
+
+class _PatientRequest(aiohttp.ClientRequest):
+    """aiohttp waits for 100 Continue without end, and many servers never send one: go on after EXPECT_WAIT."""
+
+    async def write_bytes(
+        self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None
+    ) -> None:
+        waiting = self._continue
+        timer = None if waiting is None else self.loop.call_later(EXPECT_WAIT, _go_on, waiting)
+        try:
+            await super().write_bytes(writer, conn, content_length)
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+
+def _go_on(waiting: asyncio.Future[bool]) -> None:
+    if not waiting.done():
+        waiting.set_result(True)
+
+
+class _Payload(aiohttp.Payload):
+    """Our body as the library's: its length when known (else the library sends chunks), its bytes by `Body.send`."""
+
+    def __init__(self, body: Body) -> None:
+        super().__init__(body)
+        self._sluice_body = body
+
+    @property
+    def size(self) -> int | None:
+        return self._sluice_body.length
+
+    @property
+    def consumed(self) -> bool:
+        """The library itself repeats idempotent requests that found a dead connection: never behind the plan's back."""
+        return self._sluice_body.started
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        raise TypeError("A streamed body has no text")
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        await self._sluice_body.send(writer.write)
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        await self._sluice_body.send(writer.write)
+
+
+def _headers(response: aiohttp.ClientResponse) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for raw_name, raw_value in response.raw_headers:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        found[name] = f"{found[name]}, {value}" if name in found else value
+    return found
+
+
+@contextmanager
+def _named(url: str, doing: str, body: Body | None = None) -> Iterator[None]:
+    """The library's errors under our name, without the URL's secrets; the source's own error where that was the cause."""
+    try:
+        yield
+    except TimeoutError as error:  # aiohttp's timeouts are TimeoutErrors
+        connecting = isinstance(error, aiohttp.ConnectionTimeoutError)
+        limit = CONNECT_DEADLINE if connecting else IDLE_DEADLINE if body is None else ANSWER_DEADLINE
+        what = "cannot be reached within" if connecting else "did not answer for"
+        raise PeerFailed(f"{shown(url)} {what} {limit:.0f} seconds; try again later") from error
+    except (aiohttp.ClientError, OSError) as error:
+        if body is not None and body.failure is not None:
+            raise body.failure from error
+        raise PeerFailed(f"{doing} {shown(url)} failed: {_reason(error)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "no such host; check the name in the URL"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError):
+        return "the server's certificate is not trusted"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"no connection ({error.os_error.strerror or 'unknown reason'}); is the server running?"
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "the server hung up without an answer"
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "the connection ended before the answer was complete"
+    if isinstance(error, aiohttp.ClientResponseError):
+        return "the answer is not HTTP"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return "the connection broke"

@@ -1,0 +1,205 @@
+"""The service as an ASGI app: which path and method goes to which handler, and what becomes of every error.
+
+Runs on any ASGI server and mounts into other apps; `server/run.py` starts it on ours.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route, Router
+from starlette.types import Message, Receive, Scope, Send
+
+from sluiceway.errors import MethodNotAllowed, NotFound, SluiceError
+from sluiceway.pipe.budget import Budget
+from sluiceway.server.access import check_origin, check_token, log_access
+from sluiceway.server.answers import problem_answer
+from sluiceway.server.download import get_object
+from sluiceway.server.events import cancel_upload, show_upload
+from sluiceway.server.forms import is_form, post_form
+from sluiceway.server.listing import delete_object, list_objects
+from sluiceway.server.page import page_routes
+from sluiceway.server.raw import post_raw, put_object
+from sluiceway.server.settings import BadSetting, Settings
+from sluiceway.stores.contract import Store
+from sluiceway.stores.disk import DiskStore
+from sluiceway.stores.memory import MemoryStore
+from sluiceway.uploads.board import Board
+from sluiceway.uploads.desk import Desk
+from sluiceway.uploads.keys import KeyTemplate, new_id
+
+__all__ = ["Sluiceway", "open_store"]
+
+log = logging.getLogger("sluiceway")
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def open_store(to: str, budget: Budget) -> Store:
+    """The store a destination names. Raises BadSetting for one this version does not know."""
+    scheme, colon, _ = to.partition(":")
+    if scheme == "memory" and colon:
+        return MemoryStore()
+    if "://" in to:
+        raise BadSetting(f"--to {to}: this version stores into a folder (--to ./uploads); {scheme}:// is not built in")
+    return DiskStore(to, budget)
+
+
+class Sluiceway:
+    """An ASGI app: `Sluiceway(to="./uploads")`. Keyword arguments are the settings of the same names."""
+
+    def __init__(self, settings: Settings | None = None, *, board: Board | None = None, **given: Any) -> None:
+        self.settings = settings or Settings(**given)
+        self.budget = Budget(self.settings.budget // self.settings.workers)
+        self._board = board
+        self._desk: Desk | None = None
+        self._router = Router(
+            [
+                *page_routes(),
+                Route("/files", _ByMethod(GET=self._list, POST=self._post)),
+                Route("/files/{key:path}", _ByMethod(GET=self._get, PUT=self._put, DELETE=self._delete)),
+                Route("/uploads/{id}", _ByMethod(GET=self._show, DELETE=self._cancel)),
+                Route("/healthz", _ByMethod(GET=self._health)),
+                Route("/readyz", _ByMethod(GET=self._ready)),
+            ],
+            redirect_slashes=False,
+            default=_nowhere,
+        )
+
+    @property
+    def desk(self) -> Desk:
+        """Made at the first use: an app mounted into another one may never see a lifespan."""
+        if self._desk is None:
+            told = self.settings
+            self._desk = Desk(
+                open_store(told.to, self.budget),
+                self.budget,
+                self._board or Board(),
+                template=KeyTemplate(told.key),
+                digests=told.digests,
+                max_size=told.largest,
+            )
+        return self._desk
+
+    async def aclose(self) -> None:
+        """Let go of the store; uploads under way are discarded."""
+        if self._desk is not None:
+            await self._desk.store.aclose()
+            self._desk.board.close()
+            self._desk = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif scope["type"] == "http":
+            await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = time.monotonic()
+        status, sent = 0, 0
+
+        async def watched(message: Message) -> None:
+            nonlocal status, sent
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            else:
+                sent += len(message.get("body", b""))
+            await send(message)
+
+        request = Request(scope, receive)
+        try:
+            path = scope["path"].removeprefix(scope.get("root_path", ""))
+            check_token(request, path, self.settings.token)
+            check_origin(request)
+            await self._router(scope, receive, watched)
+        except SluiceError as error:
+            if status == 0:
+                await problem_answer(error)(scope, receive, watched)
+            if error.fault != "client":
+                log.warning("%s %s: %s", error.code, scope["method"], error.detail)
+        except Exception:
+            if status:
+                raise  # the answer is under way: only a broken connection can tell its reader
+            log.exception("unexpected error")
+            await problem_answer(SluiceError("The server made a mistake; its log says more"))(scope, receive, watched)
+        finally:
+            log_access(scope, status, sent, time.monotonic() - began)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            _ = self.desk  # a folder that cannot be made is told at start, not at the first upload
+        except (SluiceError, OSError) as error:
+            await send({"type": "lifespan.startup.failed", "message": f"sluiceway: {error}"})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self.aclose()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    # Handlers: each hands on to the module of its dialect
+
+    async def _list(self, request: Request) -> Response:
+        return await list_objects(request, self.desk.store)
+
+    async def _post(self, request: Request) -> Response:
+        return await (post_form if is_form(request) else post_raw)(request, self.desk)
+
+    async def _get(self, request: Request) -> Response:
+        return await get_object(request, self.desk.store, request.path_params["key"])
+
+    async def _put(self, request: Request) -> Response:
+        return await put_object(request, self.desk, request.path_params["key"])
+
+    async def _delete(self, request: Request) -> Response:
+        return await delete_object(request, self.desk.store, request.path_params["key"])
+
+    async def _show(self, request: Request) -> Response:
+        return await show_upload(request, self.desk.board, request.path_params["id"])
+
+    async def _cancel(self, request: Request) -> Response:
+        return await cancel_upload(self.desk, request.path_params["id"])
+
+    async def _health(self, request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def _ready(self, request: Request) -> Response:
+        """Whether an upload would succeed now: one byte goes to the store and is taken back."""
+        draft = await self.desk.store.draft(f"ready-{new_id()}", None)
+        try:
+            await draft.write(b"r")
+            await draft.sync()
+        except SluiceError as error:
+            return PlainTextResponse(f"not ready: {error.detail}\n", 503)
+        finally:
+            await draft.discard()
+        return PlainTextResponse("ok\n")
+
+
+class _ByMethod:
+    """What one path answers to each method. HEAD is GET without its body; OPTIONS names the rest."""
+
+    def __init__(self, **handlers: Handler) -> None:
+        if "GET" in handlers:
+            handlers["HEAD"] = handlers["GET"]
+        self._handlers = handlers
+        self._allow = ", ".join(sorted([*handlers, "OPTIONS"]))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method = scope["method"]
+        if method in self._handlers:
+            answer = await self._handlers[method](Request(scope, receive))
+        elif method == "OPTIONS":
+            answer = Response(status_code=204, headers={"Allow": self._allow})
+        else:
+            raise MethodNotAllowed(f"This path takes {self._allow}, not {method}", allow=self._allow)
+        await answer(scope, receive, send)
+
+
+async def _nowhere(scope: Scope, receive: Receive, send: Send) -> None:
+    raise NotFound("There is nothing at this path. Files are at /files, the page is at /")

@@ -1,0 +1,151 @@
+"""GET and HEAD of an object: validators, ranges, and headers that keep what users uploaded inert in a browser.
+
+RFC 9110 sections 13 and 14. The bytes come from the store in blocks; a reader that goes away stops the reading.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from sluiceway.errors import PreconditionFailed
+from sluiceway.pipe.pump import close_stream
+from sluiceway.pipe.source import Buffer
+from sluiceway.server.raw import conditions
+from sluiceway.stores.contract import Entry, Opened, Store
+from sluiceway.wire.conditions import Verdict, evaluate, format_etag, http_date, if_range_holds
+from sluiceway.wire.digests import format_digest
+from sluiceway.wire.disposition import format_disposition
+from sluiceway.wire.ranges import (
+    ByteRange,
+    byteranges_head,
+    byteranges_length,
+    byteranges_tail,
+    byteranges_type,
+    content_range,
+    resolve_ranges,
+)
+from sluiceway.wire.types import INLINE_TYPES
+
+__all__ = ["Download", "get_object"]
+
+STALLED = 300.0  # seconds a reader may take for one block; a block of a slow reader is 64 KiB
+INERT = "sandbox; default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'"
+
+
+async def get_object(request: Request, store: Store, key: str) -> Response:
+    """Raises NotFound, PreconditionFailed, RangeUnsatisfiable."""
+    opened = await store.open(key)
+    try:
+        return _answer(request, opened)
+    except BaseException:
+        await opened.aclose()
+        raise
+
+
+def _answer(request: Request, opened: Opened) -> Response:
+    entry, told = opened.entry, conditions(request)
+    verdict = evaluate(request.method, told, entry.etag, entry.modified, True)
+    headers = _headers(entry)
+    if verdict is Verdict.FAILED:
+        raise PreconditionFailed("The object is not the version you named; read it again")
+    if verdict is Verdict.NOT_MODIFIED:
+        keep = ("etag", "last-modified", "cache-control", "x-content-type-options", "content-security-policy")
+        return Download(opened, 304, {name: headers[name] for name in keep}, [])
+    whole = [ByteRange(0, entry.size)] if entry.size else []
+    ranges = None
+    # RFC 9110 14.2: Range is defined for GET only
+    if request.method == "GET" and if_range_holds(told.get("if-range"), entry.etag):
+        ranges = resolve_ranges(told.get("range"), entry.size)
+    if ranges is None:
+        headers["content-length"] = str(entry.size)
+        return Download(opened, 200, headers, whole)
+    if len(ranges) == 1:
+        headers["content-range"] = content_range(ranges[0], entry.size)
+        headers["content-length"] = str(ranges[0].length)
+        return Download(opened, 206, headers, ranges)
+    boundary, kind = secrets.token_hex(16), headers["content-type"]
+    headers["content-type"] = byteranges_type(boundary)
+    headers["content-length"] = str(byteranges_length(boundary, ranges, entry.size, kind))
+    return Download(opened, 206, headers, ranges, (boundary, kind))
+
+
+def _headers(entry: Entry) -> dict[str, str]:
+    kind = entry.about.type if entry.about.type.isascii() and entry.about.type.isprintable() else "application/octet-stream"
+    shown = "inline" if kind in INLINE_TYPES else "attachment"
+    headers = {
+        "content-type": f"{kind}; charset=utf-8" if kind.startswith("text/") else kind,
+        "etag": format_etag(entry.etag),
+        "last-modified": http_date(entry.modified),
+        "accept-ranges": "bytes",
+        "content-disposition": format_disposition(shown, entry.about.filename or entry.key.rsplit("/", 1)[-1]),
+        "x-content-type-options": "nosniff",
+        "content-security-policy": INERT,
+        "cross-origin-resource-policy": "same-origin",
+        "cache-control": "no-cache",
+    }
+    if entry.about.sha256:
+        headers["repr-digest"] = format_digest("sha-256", bytes.fromhex(entry.about.sha256))
+    return headers
+
+
+class Download(Response):
+    """An answer whose body is ranges of an open object; it closes the object at its end, however it ends."""
+
+    def __init__(
+        self,
+        opened: Opened,
+        status: int,
+        headers: dict[str, str],
+        ranges: list[ByteRange],
+        multipart: tuple[str, str] | None = None,
+    ) -> None:
+        self.status_code = status
+        self.background = None
+        self.body = b""
+        self.raw_headers = [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items()]
+        self._opened, self._ranges, self._multipart = opened, ranges, multipart
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        gone = asyncio.ensure_future(_wait_until_gone(receive))
+        body = self._bytes() if scope["method"] == "GET" else _nothing()
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            async for chunk in body:
+                if gone.done():
+                    return  # send() tells nobody that the reader left
+                async with asyncio.timeout(STALLED):
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            gone.cancel()
+            await close_stream(body)
+            await self._opened.aclose()
+
+    async def _bytes(self) -> AsyncIterator[Buffer]:
+        for part in self._ranges:
+            if self._multipart is not None:
+                yield byteranges_head(self._multipart[0], part, self._opened.entry.size, self._multipart[1])
+            stream = self._opened.open(part.start, part.stop)
+            try:
+                async for chunk in stream:
+                    yield chunk
+            finally:
+                await close_stream(stream)
+        if self._multipart is not None:
+            yield byteranges_tail(self._multipart[0])
+
+
+async def _nothing() -> AsyncIterator[Buffer]:
+    return
+    yield b""
+
+
+async def _wait_until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

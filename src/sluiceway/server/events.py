@@ -1,0 +1,100 @@
+"""GET /uploads/{id}: the three counters of an upload under way, once as JSON or again and again as an event stream.
+
+Reads the board only, so that any worker process can answer for any other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from sluiceway.errors import NotFound
+from sluiceway.server.answers import json_answer
+from sluiceway.uploads.board import Board, Slot
+from sluiceway.uploads.desk import Desk
+from sluiceway.uploads.keys import checked_id
+from sluiceway.uploads.states import ENDED
+from sluiceway.wire.eventstream import EVENT_STREAM_TYPE, format_comment, format_event
+
+__all__ = ["cancel_upload", "show_upload"]
+
+LOOK = 0.1  # seconds between looks: ten steps a second are a smooth bar
+HEARTBEAT = 15.0  # seconds; proxies cut connections that are silent for 30 to 60
+PATIENCE = 60.0  # seconds a watcher may be there before its upload begins
+
+
+async def show_upload(request: Request, board: Board, upload: str) -> Response:
+    """Raises NotFound for an id nobody uploads under; an event stream waits for it a while."""
+    checked_id(upload)
+    if EVENT_STREAM_TYPE in request.headers.get("accept", ""):
+        return EventStream(board, upload)
+    slot = board.find(upload)
+    if slot is None:
+        raise NotFound("No upload with this id is under way, or it ended a while ago")
+    slot.watch()
+    return json_answer(slot.snapshot())
+
+
+async def cancel_upload(desk: Desk, upload: str) -> Response:
+    if not desk.cancel(checked_id(upload)):
+        raise NotFound("No upload with this id is under way; there is nothing to cancel")
+    return Response(status_code=204)
+
+
+class EventStream(Response):
+    """Events `progress` while things change, `end` as the last."""
+
+    media_type = EVENT_STREAM_TYPE
+
+    def __init__(self, board: Board, upload: str) -> None:
+        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})  # nginx would gather it
+        del self.headers["content-length"]
+        self._board, self._upload = board, upload
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        gone = asyncio.ensure_future(_gone(receive))
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            if scope["method"] == "GET":
+                await self._tell(send, gone)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            gone.cancel()
+
+    async def _tell(self, send: Send, gone: asyncio.Future[None]) -> None:
+        clock = asyncio.get_running_loop().time
+        began = spoke = clock()
+        slot: Slot | None = None
+        told: dict[str, object] = {}
+        while not gone.done():
+            slot = slot or self._board.find(self._upload)
+            if slot is not None and not slot.still():
+                return  # ended so long ago that its slot was reused
+            if slot is None:
+                now = {"id": self._upload, "state": "waiting", "received": 0, "forwarded": 0, "kept": 0}
+                now |= {"length": None, "code": None}
+                if clock() - began > PATIENCE:
+                    return
+            else:
+                slot.watch()
+                now = slot.snapshot()
+            ended = slot is not None and slot.state in ENDED
+            if now != told or ended:
+                told, spoke = now, clock()
+                event = format_event("end" if ended else "progress", json.dumps(now))
+                await send({"type": "http.response.body", "body": event, "more_body": True})
+            elif clock() - spoke > HEARTBEAT:
+                spoke = clock()
+                await send({"type": "http.response.body", "body": format_comment(), "more_body": True})
+            if ended:
+                return
+            await asyncio.wait([gone], timeout=LOOK)
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

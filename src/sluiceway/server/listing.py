@@ -1,0 +1,34 @@
+"""GET /files and DELETE /files/{key}: what is there, piece by piece, and taking it away. Unfinished uploads are never seen."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sluiceway.errors import BadRequest
+from sluiceway.server.answers import entry_json, json_answer
+from sluiceway.server.raw import replace_for
+from sluiceway.stores.contract import Store
+from sluiceway.wire.numbers import ascii_uint
+
+__all__ = ["delete_object", "list_objects"]
+
+DEFAULT_LIMIT = 100  # entries; a page of a screen
+MOST_LIMIT = 1000  # S3's page; what one answer may hold in memory
+
+
+async def list_objects(request: Request, store: Store) -> Response:
+    """`?prefix=&after=&limit=`: entries in key order and the cursor for the next piece (null at the end)."""
+    asked = request.query_params
+    limit = ascii_uint(asked.get("limit", str(DEFAULT_LIMIT)), "limit")
+    if not 1 <= limit <= MOST_LIMIT:
+        raise BadRequest(f"limit must be 1 to {MOST_LIMIT}")
+    page = await store.list(asked.get("prefix", ""), asked.get("after", ""), limit)
+    return json_answer({"files": [entry_json(request, entry) for entry in page.entries], "next": page.next})
+
+
+async def delete_object(request: Request, store: Store, key: str) -> Response:
+    """204; If-Match guards against deleting what somebody else has just written."""
+    there = await store.stat(key)
+    await store.delete(key, replace_for(request, there))
+    return Response(status_code=204)

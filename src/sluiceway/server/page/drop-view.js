@@ -1,0 +1,153 @@
+// What <sluice-drop> shows below and over the item it surrounds. Decides nothing.
+
+import { dress } from "./drop-look.js";
+import { counted } from "./format.js";
+import { shareOf, statusWords } from "./words.js";
+
+/** @typedef {import("./queue.js").Queue} Queue */
+
+export class DropView {
+  /**
+   * @param {ShadowRoot} root
+   * @param {{choose: () => void, retry: () => void, cancel: () => void}} actions
+   */
+  constructor(root, actions) {
+    dress(root);
+    root.append(document.createElement("slot"));
+    this.veil = make("div", "over", root);
+    this.line = make("div", "line", root);
+    this.bar = make("div", "bar", this.line);
+    this.arrived = make("span", "arrived", this.bar);
+    this.kept = make("span", "kept", this.bar);
+    this.status = make("p", "status", this.line);
+    this.spoken = make("span", "unseen", this.line);
+    this.choose = button("choose", "Add a file", this.line, actions.choose);
+    this.retry = button("retry", "Retry", this.line, actions.retry);
+    this.cancel = button("cancel", "Cancel", this.line, actions.cancel);
+
+    this.veil.hidden = this.bar.hidden = this.retry.hidden = this.cancel.hidden = true;
+    this.spoken.setAttribute("role", "status");
+    this.bar.setAttribute("role", "progressbar");
+    this.bar.setAttribute("aria-label", "Kept by the destination");
+    this.bar.setAttribute("aria-valuemin", "0");
+    this.bar.setAttribute("aria-valuemax", "100");
+  }
+
+  /** @param {string} words */
+  label(words) {
+    this.choose.textContent = words;
+  }
+
+  /** @param {FocusOptions} [options] */
+  focus(options) {
+    (this.choose.hidden ? this.cancel : this.choose).focus(options);
+  }
+
+  /** @param {boolean} dragged */
+  over(dragged) {
+    this.veil.hidden = !dragged;
+  }
+
+  /** @param {string} words */
+  refuse(words) {
+    this.line.dataset.state = "failed";
+    this.#say(words);
+  }
+
+  /** @param {Queue} queue */
+  draw(queue) {
+    const { totals, busy } = queue;
+    const failed = queue.uploads.find(({ state }) => state === "failed");
+    const state = busy ? "busy" : failed ? "failed" : totals.done > 0 ? "done" : "idle";
+    this.line.dataset.state = state;
+    this.bar.hidden = state !== "busy" && state !== "done";
+    this.#drawBar(queue);
+    const focused = /** @type {ShadowRoot} */ (this.line.getRootNode()).activeElement;
+    this.cancel.hidden = !busy;
+    this.retry.hidden = !failed && !(queue.paused && totals.waiting > 0);
+    this.choose.hidden = busy;
+    // A button that goes away under the person's hands passes the focus on.
+    if (focused instanceof HTMLElement && focused.hidden) this.focus();
+    const words = wordsOf(queue);
+    if (busy) this.status.textContent = words;
+    this.#speak(busy ? "being sent" : words);
+    if (!busy) this.#say(words);
+  }
+
+  /** @param {Queue} queue */
+  #drawBar(queue) {
+    const live = queue.uploads.filter(({ state }) => state !== "failed" && state !== "cancelled");
+    const size = live.reduce((all, upload) => all + upload.size, 0);
+    let front = 0;
+    let kept = 0;
+    for (const upload of live) {
+      // An empty file weighs nothing, unless it is alone: then it is everything.
+      const weight = size > 0 ? upload.size / size : 1 / live.length;
+      const share = shareOf(upload);
+      front += share.front * weight;
+      kept += share.kept * weight;
+    }
+    const all = live.length > 0 && live.every(({ state }) => state === "done") ? 100 : 99;
+    const value = Math.min(all, all === 100 ? 100 : Math.floor(kept));
+    this.arrived.style.inlineSize = `${Math.min(all, front)}%`;
+    this.kept.style.inlineSize = `${Math.min(all, kept)}%`;
+    this.bar.classList.toggle("unreported", live.some(({ active, reported }) => active && !reported));
+    this.bar.setAttribute("aria-valuenow", String(value));
+    this.bar.setAttribute("aria-valuetext", `${value} % kept`);
+  }
+
+  /** @param {string} words */
+  #say(words) {
+    this.status.textContent = words;
+    this.#speak(words);
+  }
+
+  /** @param {string} words */
+  #speak(words) {
+    // Set only when it changes: every write to a live region is read aloud.
+    if (this.spoken.textContent !== words) this.spoken.textContent = words;
+  }
+}
+
+/** @param {Queue} queue */
+function wordsOf(queue) {
+  const [only] = queue.uploads;
+  if (!only) return "";
+  const { totals } = queue;
+  if (queue.uploads.length === 1) {
+    const advice = only.problem ? [only.problem.detail, only.problem.todo].filter(Boolean).join(" ") : "";
+    return [statusWords(only, performance.now()), advice].filter(Boolean).join(" ");
+  }
+  const words = [queue.busy || totals.done < totals.count ? `${totals.done} of ${totals.count} done` : `${counted(totals.done)} stored`];
+  const failed = queue.uploads.find(({ problem }) => problem);
+  if (failed?.problem) words.push(`${totals.failed} failed: ${failed.problem.title} ${failed.problem.todo}`);
+  return words.join(" · ");
+}
+
+/**
+ * An element pages can style by ::part(name).
+ * @param {string} tag
+ * @param {string} name
+ * @param {Element | ShadowRoot} into
+ */
+function make(tag, name, into) {
+  const element = document.createElement(tag);
+  element.className = name;
+  element.setAttribute("part", name);
+  into.append(element);
+  return element;
+}
+
+/**
+ * @param {string} name
+ * @param {string} words
+ * @param {Element} into
+ * @param {() => void} run
+ */
+function button(name, words, into, run) {
+  const element = /** @type {HTMLButtonElement} */ (make("button", name, into));
+  element.type = "button";
+  element.textContent = words;
+  element.addEventListener("click", run);
+  return element;
+}

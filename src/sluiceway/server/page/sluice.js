@@ -1,0 +1,178 @@
+// <sluice-drop>: drop a file on the very thing it belongs to, in any page of the same server.
+//
+//   <script type="module" src="/page/sluice.js"></script>
+//   <sluice-drop endpoint="/files" data-book="42"><h3>Emma</h3></sluice-drop>
+//
+// Attributes: endpoint (where the form is sent, default /files beside this module), uploads (where progress is asked,
+// default: "uploads" beside the endpoint), multiple, max-parallel (default 2), accept, part (name of the file's form part,
+// default "file"), label (the button's words), token (sent as Authorization: Bearer). Every data-NAME is sent as the field
+// NAME, before the file. Attributes are read when a file comes, so they may change at any time.
+//
+// Events, all bubbling: sluice-start {files}, sluice-progress {received, forwarded, kept, length}, sluice-error {code,
+// title, detail, file} for each file that fails, sluice-done {entries, answers} when all of a drop have ended.
+
+import { acceptDrops, ofChooser, ofDrop } from "./collect.js";
+import { DropView } from "./drop-view.js";
+import { Queue } from "./queue.js";
+import { Upload } from "./upload.js";
+
+/** @typedef {import("./collect.js").Found} Found */
+
+const ENDPOINT = new URL("../files", import.meta.url).href;
+const PARALLEL = 2;
+const TICK_MS = 1000;
+
+export class SluiceDrop extends HTMLElement {
+  #queue = this.#newQueue();
+  #view = new DropView(this.attachShadow({ mode: "open" }), {
+    choose: () => this.choose(),
+    retry: () => this.#retry(),
+    cancel: () => this.cancel(),
+  });
+  #chooser = document.createElement("input");
+  /** Uploads of which sluice-done has told. @type {WeakSet<Upload>} */
+  #told = new WeakSet();
+  #drawing = false;
+
+  constructor() {
+    super();
+    this.#chooser.type = "file";
+    this.#chooser.addEventListener("change", () => {
+      this.#take(ofChooser(this.#chooser.files));
+      this.#chooser.value = "";
+    });
+    acceptDrops(this, async (transfer) => this.#take((await ofDrop(transfer)).found), (dragged) => {
+      this.#view.over(dragged !== null);
+    });
+    // What can be focused inside the item keeps its own keys; the element itself, where a page makes it focusable, chooses.
+    this.addEventListener("keydown", (event) => {
+      if (event.composedPath()[0] !== this || (event.key !== "Enter" && event.key !== " ")) return;
+      event.preventDefault();
+      this.choose();
+    });
+  }
+
+  connectedCallback() {
+    this.#view.label(this.getAttribute("label") ?? (this.hasAttribute("multiple") ? "Add files" : "Add a file"));
+  }
+
+  /** @param {FocusOptions} [options] */
+  focus(options) {
+    this.#view.focus(options);
+  }
+
+  /** Open the file chooser. Browsers allow it only after a key or a click. */
+  choose() {
+    this.#chooser.multiple = this.hasAttribute("multiple");
+    this.#chooser.accept = this.getAttribute("accept") ?? "";
+    this.#chooser.click();
+  }
+
+  /**
+   * Send files, as if they had been dropped.
+   * @param {Iterable<File>} files
+   */
+  send(files) {
+    this.#take([...files].map((file) => ({ file, path: file.name })));
+  }
+
+  /** Stop everything under way. */
+  cancel() {
+    this.#queue.cancelAll();
+  }
+
+  #retry() {
+    for (const upload of this.#queue.uploads) this.#queue.retry(upload);
+    this.#queue.resume();
+  }
+
+  /** @param {Found[]} found */
+  #take(found) {
+    if (found.length === 0) return;
+    if (found.length > 1 && !this.hasAttribute("multiple")) {
+      const title = "Only one file can be dropped here.";
+      this.#view.refuse(title);
+      this.#emit("sluice-error", { code: "one-file", title, detail: "" });
+      return;
+    }
+    // A new drop on something that is at rest starts its bar anew.
+    if (!this.#queue.busy) this.#queue.forget(() => true);
+    this.#queue.parallel = Math.max(1, Number.parseInt(this.getAttribute("max-parallel") ?? "", 10) || PARALLEL);
+    this.#emit("sluice-start", { files: found.map(({ file }) => file) });
+    this.#queue.add(found.map(({ file, path }) => new Upload(file, this.#way(), path)));
+  }
+
+  #newQueue() {
+    const queue = new Queue(PARALLEL);
+    queue.addEventListener("change", (event) => {
+      /** @type {Upload | null} */
+      const upload = /** @type {CustomEvent} */ (event).detail;
+      if (upload?.problem) this.#emit("sluice-error", { ...upload.problem, file: upload.file });
+      if (upload?.ended && !queue.busy) this.#settle();
+      this.#drawSoon();
+    });
+    return queue;
+  }
+
+  /** @returns {import("./upload.js").Way} */
+  #way() {
+    const endpoint = new URL(this.getAttribute("endpoint") ?? ENDPOINT, document.baseURI).href;
+    const uploads = this.getAttribute("uploads");
+    return {
+      endpoint,
+      uploads: uploads === null ? new URL("uploads", endpoint).href : new URL(uploads, document.baseURI).href,
+      token: this.getAttribute("token") ?? undefined,
+      part: this.getAttribute("part") ?? undefined,
+      fields: [...this.attributes].filter(({ name }) => name.startsWith("data-")).map(({ name, value }) => [name.slice(5), value]),
+    };
+  }
+
+  /** All have ended: tell of those that are stored, each once, however often the rest is retried. */
+  #settle() {
+    const done = this.#queue.uploads.filter((upload) => upload.state === "done" && !this.#told.has(upload));
+    if (done.length === 0) return;
+    for (const upload of done) this.#told.add(upload);
+    this.#emit("sluice-progress", this.#counters());
+    this.#emit("sluice-done", {
+      entries: done.flatMap(({ entry }) => entry ?? []),
+      answers: done.map(({ answer }) => answer),
+    });
+  }
+
+  /** The server's three counters over all files of the drop, in bytes of the files. */
+  #counters() {
+    const counters = { received: 0, forwarded: 0, kept: 0, length: 0 };
+    for (const upload of this.#queue.uploads) {
+      if (upload.state === "failed" || upload.state === "cancelled") continue;
+      const stored = upload.state === "done";
+      counters.received += stored ? upload.size : upload.arrived;
+      counters.forwarded += stored ? upload.size : upload.forwarded;
+      counters.kept += stored ? upload.size : upload.kept;
+      counters.length += upload.size;
+    }
+    return counters;
+  }
+
+  /** At most once a frame, and once a second while something runs: speeds fall without any event. */
+  #drawSoon() {
+    if (this.#drawing) return;
+    this.#drawing = true;
+    requestAnimationFrame(() => {
+      this.#drawing = false;
+      this.#view.draw(this.#queue);
+      if (!this.#queue.busy) return;
+      this.#emit("sluice-progress", this.#counters());
+      setTimeout(() => this.#drawSoon(), TICK_MS);
+    });
+  }
+
+  /**
+   * @param {string} name
+   * @param {object} detail
+   */
+  #emit(name, detail) {
+    this.dispatchEvent(new CustomEvent(name, { detail, bubbles: true, composed: true }));
+  }
+}
+
+customElements.define("sluice-drop", SluiceDrop);

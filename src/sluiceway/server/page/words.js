@@ -1,0 +1,82 @@
+// The state of an upload in words and shares. Draws nothing.
+
+import { bytes, duration, percentUnderWay, timeLeft } from "./format.js";
+
+/** @typedef {import("./upload.js").Upload} Upload */
+
+// Nothing moved for this long: say so.
+const STILL_MS = 6000;
+
+/**
+ * The two layers of the bar in percent: what arrived (or was only sent), and what the destination keeps. Both are 100 only
+ * when the server has said yes.
+ * @param {Upload} upload
+ */
+export function shareOf(upload) {
+  if (upload.state === "done") return { front: 100, kept: 100 };
+  return {
+    front: percentUnderWay(upload.reported ? upload.arrived : upload.sent, upload.size),
+    kept: upload.reported ? percentUnderWay(upload.kept, upload.size) : 0,
+  };
+}
+
+/**
+ * What the bar means, for ears.
+ * @param {Upload} upload
+ */
+export function barWords(upload) {
+  const whole = bytes(upload.size);
+  if (upload.state === "done") return `all ${whole} kept`;
+  if (!upload.active) return "nothing kept";
+  if (!upload.reported) return `sent ${bytes(upload.sent)} of ${whole}`;
+  return `kept ${bytes(upload.kept)} of ${whole}, arrived ${bytes(upload.arrived)}`;
+}
+
+/**
+ * The state of an upload in one line.
+ * @param {Upload} upload
+ * @param {number} now performance.now()
+ */
+export function statusWords(upload, now) {
+  const whole = bytes(upload.size);
+  switch (upload.state) {
+    case "waiting":
+      return "waiting for its turn";
+    case "done":
+      return `stored, finished in ${duration((upload.endedAt - upload.startedAt) / 1000)}`;
+    case "failed":
+      return upload.problem?.title ?? "failed";
+    case "cancelled":
+      return upload.tooLate ? "cancelled too late: it is stored" : "cancelled, nothing was stored";
+    case "settling":
+      if (upload.checking) return "everything arrived – the server is checking it";
+      if (!upload.reported) return `sent all ${whole} – waiting for the server's answer`;
+      if (upload.kept < upload.size) {
+        const kept = bytes(upload.kept) === whole ? "" : `kept ${bytes(upload.kept)} of ${whole}`;
+        return join("arrived – the destination is still writing", kept, pace(upload, now));
+      }
+      return "arrived – waiting for the destination's yes";
+    default:
+      if (!upload.reported) return join(`sent ${bytes(upload.sent)} of ${whole}`, pace(upload, now));
+      return join(`kept ${bytes(upload.kept)} of ${whole}`, `arrived ${bytes(upload.arrived)}`, pace(upload, now));
+  }
+}
+
+/**
+ * Speed and time left, or that nothing moves.
+ * @param {Upload} upload
+ * @param {number} now performance.now()
+ */
+function pace(upload, now) {
+  const still = now - Math.max(upload.meter.movedAt, upload.startedAt);
+  if (still > STILL_MS) return `nothing moved for ${duration(still / 1000)}`;
+  const rate = upload.meter.rate(now);
+  if (!rate) return "";
+  const left = upload.meter.secondsLeft(upload.size, now);
+  return join(`${bytes(rate)}/s`, left === null ? "" : timeLeft(left));
+}
+
+/** @param {string[]} parts */
+function join(...parts) {
+  return parts.filter(Boolean).join(" · ");
+}

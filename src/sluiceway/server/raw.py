@@ -1,0 +1,119 @@
+"""Raw bodies: PUT /files/{key} and POST /files. Reads headers, asks the desk, writes headers; it has no byte loop.
+
+Everything that can be refused is refused before the first byte of the body is asked for (RFC 9110 10.1.1).
+"""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sluiceway.errors import BadRequest, Exists, NotFound, PreconditionFailed, TooLarge
+from sluiceway.server.answers import upload_answer
+from sluiceway.server.body import body_source, check_body, content_length
+from sluiceway.stores.contract import Entry, Replace
+from sluiceway.uploads.desk import Desk, Wish
+from sluiceway.uploads.keys import checked_id
+from sluiceway.wire.conditions import PutTerms, Verdict, evaluate, put_replace
+from sluiceway.wire.digests import parse_digests
+from sluiceway.wire.disposition import parse_disposition
+from sluiceway.wire.names import check_key, clean_name
+from sluiceway.wire.types import OCTET_STREAM, guess_type
+
+__all__ = ["conditions", "post_raw", "put_object", "replace_for", "upload_id"]
+
+
+async def put_object(request: Request, desk: Desk, key: str) -> Response:
+    """PUT /files/{key}: the client names the key, so an object that is there is replaced, unless a condition forbids it."""
+    check_key(key, desk.store.traits.max_key_bytes)
+    if "content-range" in request.headers:
+        raise BadRequest("A part cannot be put into an object (Content-Range); send the whole file")
+    there = await _stat(desk, key)
+    replace = replace_for(request, there)
+    wish = _wish(request, _filename(request) or clean_name(key), key, replace)
+    _check_length(request, desk)
+    try:
+        async with desk.receive(upload_id(request), content_length(request)) as incoming:
+            await incoming.take(body_source(request), wish)
+            entries = await incoming.publish()
+    except Exists as error:
+        if replace.allowed or there is not None:
+            raise
+        if put_replace(conditions(request)).create_only:  # somebody was quicker than we: still If-None-Match's no
+            raise PreconditionFailed(error.detail) from None
+        raise
+    return upload_answer(request, incoming.id, entries, replaced=there is not None)
+
+
+async def post_raw(request: Request, desk: Desk) -> Response:
+    """POST /files with anything but a form: the server makes the key, the client may give a name."""
+    wish = _wish(request, _filename(request) or "unnamed", None, Replace())
+    _check_length(request, desk)
+    async with desk.receive(upload_id(request), content_length(request)) as incoming:
+        await incoming.take(body_source(request), wish)
+        entries = await incoming.publish()
+    return upload_answer(request, incoming.id, entries)
+
+
+def upload_id(request: Request) -> str | None:
+    """The id the client chose by ?upload=, checked; None when it chose none."""
+    chosen = request.query_params.get("upload")
+    return None if chosen is None else checked_id(chosen)
+
+
+def conditions(request: Request) -> dict[str, str]:
+    """The headers with field lines sent twice joined, as preconditions are read (RFC 9110 5.2)."""
+    return {name: ", ".join(request.headers.getlist(name)) for name in request.headers}
+
+
+def replace_for(request: Request, there: Entry | None) -> Replace:
+    """What If-Match and its relatives allow, checked now and kept by the store at the end. Raises PreconditionFailed."""
+    headers = conditions(request)
+    etag, modified = (there.etag, there.modified) if there else (None, None)
+    if evaluate(request.method, headers, etag, modified, there is not None) is not Verdict.GO:
+        state = "exists already" if there else "does not exist"
+        raise PreconditionFailed(f"The object {state}, or is not the version you named; nothing was changed")
+    terms: PutTerms = put_replace(headers)
+    if terms.create_only:
+        return Replace()
+    if there and (terms.any_existing or terms.etags is not None):
+        return Replace(allowed=True, etag=there.etag)
+    return Replace(allowed=True)
+
+
+async def _stat(desk: Desk, key: str) -> Entry | None:
+    try:
+        return await desk.store.stat(key)
+    except NotFound:
+        return None
+
+
+def _wish(request: Request, filename: str, key: str | None, replace: Replace) -> Wish:
+    check_body(request)
+    promises = parse_digests(_joined(request, "content-digest"), _joined(request, "repr-digest"))
+    expected = {promise.algorithm: promise.value for promise in promises}
+    if any(expected[promise.algorithm] != promise.value for promise in promises):
+        raise BadRequest("Content-Digest and Repr-Digest contradict each other; a whole file has one digest")
+    told = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    # curl --data-binary calls everything a form; a guess by name serves its owner better
+    kind = guess_type(filename) if told in ("", OCTET_STREAM, "application/x-www-form-urlencoded") else told
+    return Wish(filename=filename, type=kind, key=key, replace=replace, expected=expected)
+
+
+def _joined(request: Request, name: str) -> str | None:
+    values = request.headers.getlist(name)
+    return ", ".join(values) if values else None
+
+
+def _filename(request: Request) -> str | None:
+    """The name from ?name=, else from Content-Disposition; cleaned."""
+    name = request.query_params.get("name")
+    if not name and "content-disposition" in request.headers:
+        name = parse_disposition(request.headers["content-disposition"]).filename
+    return clean_name(name) if name else None
+
+
+def _check_length(request: Request, desk: Desk) -> None:
+    length = content_length(request)
+    if desk.max_size is not None and length is not None and length > desk.max_size:
+        raise TooLarge(f"The body has {length} bytes; this server takes at most {desk.max_size}", limit=desk.max_size)

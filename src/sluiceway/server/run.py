@@ -1,0 +1,117 @@
+"""Starts the service on uvicorn with our protocol: one process or several, listening, logging, and a bounded stop.
+
+The only module that names uvicorn, uvloop and the allocator; everything else runs on any ASGI server.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import logging
+import os
+import resource
+import socket
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict
+
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from sluiceway.errors import SluiceError
+from sluiceway.server.app import Sluiceway
+from sluiceway.server.settings import BadSetting, Settings
+from sluiceway.server.uvicorn import SluiceProtocol
+from sluiceway.uploads.board import Board
+
+__all__ = ["serve", "worker_app"]
+
+_WORKER = "SLUICEWAY_WORKER_SETTINGS"  # how a worker process learns the settings and the board's file
+
+KEEP_ALIVE = 30  # seconds an idle connection stays open: a browser's queue of files uses it again
+BACKLOG = 2048
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # mallopt(3)
+LARGE = 64 << 20  # bytes; below it glibc shall keep and reuse what is freed
+
+
+def serve(settings: Settings, ready: Callable[[str], None]) -> None:
+    """Listen and serve until SIGTERM or SIGINT; `ready` gets the address once it is bound. Raises BadSetting."""
+    tune_process()
+    _log_to_stderr()
+    sock = _listen(settings)
+    config = uvicorn.Config(
+        "sluiceway.server.run:worker_app" if settings.workers > 1 else Sluiceway(settings),
+        factory=settings.workers > 1,
+        http=SluiceProtocol,
+        ws="none",
+        loop="auto",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        workers=settings.workers,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE,
+        # uvicorn takes whole seconds; without a number a stop would wait for the longest upload
+        timeout_graceful_shutdown=max(1, round(settings.drain)),
+    )
+    host, port = sock.getsockname()[:2]
+    ready(f"http://{f'[{host}]' if ':' in host else host}:{port}/")
+    if settings.workers == 1:
+        server = uvicorn.Server(config)
+        server.run(sockets=[sock])
+        if not server.started:
+            raise SluiceError("The server could not start; the lines above say why")
+        return
+    with tempfile.NamedTemporaryFile(prefix="sluiceway-board-") as board:
+        os.environ[_WORKER] = json.dumps({"settings": asdict(settings), "board": board.name})
+        Multiprocess(config, sockets=[sock]).run()
+
+
+def worker_app() -> Sluiceway:
+    """What each of several worker processes serves."""
+    told = json.loads(os.environ[_WORKER])
+    tune_process()
+    _log_to_stderr()
+    settings = Settings(**told["settings"])
+    return Sluiceway(
+        settings, board=Board(told["board"], 2 * settings.workers)
+    )  # twice: a new worker starts before its old one ends
+
+
+def tune_process() -> None:
+    """Tell glibc to keep large chunks (0.6 -> 1.3 GB/s received and stored), and allow as many files as the system does."""
+    try:
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_THRESHOLD, LARGE)
+        libc.mallopt(M_TRIM_THRESHOLD, LARGE)
+    except (AttributeError, OSError):
+        pass  # another C library: slower, nothing else
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((settings.host, settings.port))
+    except OSError as error:
+        sock.close()
+        raise BadSetting(
+            f"Cannot listen on {settings.host} port {settings.port}: {error.strerror}. Use another --port (0 takes a free one)"
+        ) from None
+    sock.listen(BACKLOG)  # before anybody is told the address
+    sock.set_inheritable(True)
+    return sock
+
+
+def _log_to_stderr() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)

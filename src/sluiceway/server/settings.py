@@ -1,0 +1,113 @@
+"""Every setting of the server, once: the command line, SLUICEWAY_… variables, sluiceway.toml and the docs read this list.
+
+Plain values and their checks; nothing is opened or started here.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from sluiceway.errors import SluiceError
+from sluiceway.pipe.budget import MINIMUM
+from sluiceway.pipe.taps import ALGORITHMS
+from sluiceway.uploads.keys import DEFAULT_TEMPLATE, KeyTemplate
+
+__all__ = ["BadSetting", "Settings", "parse_size", "setting_help"]
+
+_UNITS = {"": 1, "k": 1000, "kb": 1000, "kib": 1 << 10, "m": 10**6, "mb": 10**6, "mib": 1 << 20, "g": 10**9, "gb": 10**9}
+_UNITS |= {"gib": 1 << 30, "t": 10**12, "tb": 10**12, "tib": 1 << 40, "b": 1}
+_SIZE = re.compile(r"([0-9]{1,18}) ?([a-z]{0,3})", re.ASCII)
+
+
+class BadSetting(SluiceError):
+    """A setting that cannot be used; the text names it and says what would do."""
+
+    code, title = "bad-setting", "A setting cannot be used"
+
+
+def _told(help: str, default: Any) -> Any:
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What `sluiceway serve` can be told. The names are the flags' names with `_` for `-`."""
+
+    to: str = _told("Where files are stored: a folder (or memory: for a trial run that forgets everything).", "./uploads")
+    host: str = _told("Address to listen on. Anything but loopback needs --token or --anyone.", "127.0.0.1")
+    port: int = _told("Port to listen on; 0 takes a free one and prints it.", 8000)
+    token: str | None = _told(
+        "Secret that every request must carry, as a bearer token or as the password of HTTP basic authentication.", None
+    )
+    anyone: bool = _told("Let anybody who can reach the address upload, read and delete.", False)
+    max_size: str | None = _told("Largest upload, e.g. 10GiB: one raw body, or all files of one form together.", None)
+    memory_budget: str = _told("Memory all transfers of the server may hold together.", "64MiB")
+    key: str = _told("Where a file goes whose client named no key: {id} {filename} {year} {month} {day}.", DEFAULT_TEMPLATE)
+    digest: str = _told("Digests computed of every file: sha-256, sha-512, both with a comma, or none.", "sha-256")
+    workers: int = _told("Processes that serve; one core moves more than 1 GB/s.", 1)
+    drain: float = _told("Seconds that uploads under way may go on after SIGTERM.", 30.0)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise BadSetting(f"--port must be 0 to 65535, not {self.port}")
+        if not 1 <= self.workers <= 64:
+            raise BadSetting(f"--workers must be 1 to 64, not {self.workers}")
+        if self.drain < 0:
+            raise BadSetting("--drain is a number of seconds and cannot be negative")
+        if self.token is not None and len(self.token) < 8:
+            raise BadSetting("--token has fewer than 8 characters and could be guessed; use a long random one")
+        if self.budget // self.workers < MINIMUM:
+            raise BadSetting(f"--memory-budget must be at least {MINIMUM >> 20}MiB for each worker, not {self.memory_budget}")
+        _ = self.largest, self.digests
+        KeyTemplate(self.key)
+        if not self.token and not self.anyone and not is_loopback(self.host):
+            raise BadSetting(
+                f"--host {self.host} can be reached by others, and there is no --token. Set one "
+                "(or SLUICEWAY_TOKEN), or say --anyone if really everybody may upload, read and delete"
+            )
+
+    @property
+    def budget(self) -> int:
+        """The memory budget in bytes."""
+        return parse_size(self.memory_budget, "--memory-budget")
+
+    @property
+    def largest(self) -> int | None:
+        """The largest upload in bytes; None is no limit."""
+        return None if self.max_size is None else parse_size(self.max_size, "--max-size")
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        names = tuple(name.strip() for name in self.digest.split(",") if name.strip())
+        if names == ("none",):
+            return ()
+        unknown = [name for name in names if name not in ALGORITHMS]
+        if unknown or not names:
+            raise BadSetting(f"--digest takes {', '.join(ALGORITHMS)} or none, not {self.digest!r}")
+        return names
+
+
+def parse_size(text: str, what: str = "a size") -> int:
+    """Bytes of "123", "64MiB", "10 GB" (kB, MB, GB, TB are powers of 1000; KiB, MiB, GiB, TiB of 1024). Raises BadSetting."""
+    found = _SIZE.fullmatch(str(text).strip().lower())
+    if found is None or found[2] not in _UNITS:
+        raise BadSetting(f"{what} must be a number of bytes such as 1048576, 64MiB or 10GB, not {text!r}")
+    return int(found[1]) * _UNITS[found[2]]
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False  # a name may resolve to anything
+
+
+def setting_help() -> Mapping[str, tuple[Any, str]]:
+    """Name -> (default, help), in the order of the list."""
+    return {item.name: (item.default, item.metadata["help"]) for item in fields(Settings)}

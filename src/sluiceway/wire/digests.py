@@ -1,0 +1,106 @@
+"""Content-Digest, Repr-Digest and Want-* (RFC 9530): what a peer promised about its bytes, and what we promise.
+
+Only the two algorithms RFC 9530 calls active. Knows their names and lengths; the hashing itself is done where bytes flow.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import http_sf
+
+from sluiceway.errors import BadDigest
+
+__all__ = ["WANTED", "Promise", "format_digest", "parse_digests", "parse_wants"]
+
+_LENGTHS = {"sha-256": 32, "sha-512": 64}  # bytes
+MOST_DIGEST_HEADER = 2048  # characters; all eight registered algorithms together need 350
+
+WANTED = "sha-256=10, sha-512=5"  # a Want-Content-Digest or Want-Repr-Digest value: what to send us
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """The bytes will hash to `value`. `header` says which bytes: Content-Digest this message's, Repr-Digest the whole's."""
+
+    algorithm: str
+    value: bytes
+    header: str
+
+
+def parse_digests(content_digest: str | None, repr_digest: str | None) -> list[Promise]:
+    """The promises that can be checked; known before the body is read.
+
+    Algorithms we do not check are ignored beside one we do. Raises BadDigest: member `invalid_digests` for a malformed
+    field or a value of the wrong length, `unsupported_algorithms` when a field holds none we could check (its sender
+    believes the bytes are guarded; they would not be).
+    """
+    promises: list[Promise] = []
+    for header, value in (("Content-Digest", content_digest), ("Repr-Digest", repr_digest)):
+        if value is not None:
+            promises += _promises(header, value)
+    return promises
+
+
+def format_digest(algorithm: str, value: bytes) -> str:
+    """One member as a field value: sha-256=:base64:."""
+    if len(value) != _LENGTHS.get(algorithm):
+        raise BadDigest(f"{algorithm} of {len(value)} bytes is no digest this side writes")
+    return f"{algorithm}=:{base64.b64encode(value).decode('ascii')}:"
+
+
+def parse_wants(value: str | None) -> list[str]:
+    """Our algorithms a Want-* field asks for, most wanted first. It is a hint: what cannot be read is no wish."""
+    if value is None:
+        return []
+    wishes = _dictionary(value) or {}
+    weighed: list[tuple[int, str]] = []
+    for algorithm, member in wishes.items():
+        weight = _bare(member)
+        if algorithm in _LENGTHS and type(weight) is int and 0 < weight <= 10:
+            weighed.append((-weight, algorithm))
+    return [algorithm for _, algorithm in sorted(weighed)]
+
+
+def _promises(header: str, value: str) -> list[Promise]:
+    members = _dictionary(value)
+    if not members:
+        raise BadDigest(
+            f"{header} cannot be read; write it as sha-256=:BASE64:",
+            invalid_digests=[{"algorithm": "", "header": header, "reason": "not a dictionary of structured fields"}],
+        )
+    promises: list[Promise] = []
+    for algorithm, member in members.items():
+        digest = _bare(member)
+        if algorithm not in _LENGTHS:
+            continue
+        if not isinstance(digest, bytes) or len(digest) != _LENGTHS[algorithm]:
+            reason = f"must be {_LENGTHS[algorithm]} bytes in base64 between colons"
+            raise BadDigest(
+                f"{algorithm} in {header} {reason}",
+                invalid_digests=[{"algorithm": algorithm, "header": header, "reason": reason}],
+            )
+        promises.append(Promise(algorithm, digest, header))
+    if not promises:
+        raise BadDigest(
+            f"{header} names only algorithms this side does not check; send sha-256 or sha-512",
+            unsupported_algorithms=[{"algorithm": algorithm, "header": header} for algorithm in members],
+        )
+    return promises
+
+
+def _dictionary(value: str) -> Mapping[str, object] | None:
+    if len(value) > MOST_DIGEST_HEADER or not value.isascii():
+        return None
+    try:
+        parsed = http_sf.parse(value.encode("ascii"), tltype="dictionary")
+    except (ValueError, ArithmeticError):  # StructuredFieldError is a ValueError; dates beyond the calendar overflow
+        return None
+    return parsed if isinstance(parsed, dict) else None
+
+
+def _bare(member: object) -> object:
+    """A member without its parameters."""
+    return member[0] if isinstance(member, tuple) else member

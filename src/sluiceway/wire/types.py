@@ -1,0 +1,81 @@
+"""Media types by file name, the same on every machine, and the few that a browser may show in place."""
+
+from __future__ import annotations
+
+import mimetypes
+
+__all__ = ["INLINE_TYPES", "OCTET_STREAM", "guess_type"]
+
+OCTET_STREAM = "application/octet-stream"
+
+# Passive content only. SVG, HTML, XML and PDF can run code or load things; they are downloads.
+INLINE_TYPES = frozenset(
+    [
+        "audio/mp4",
+        "audio/mpeg",
+        "audio/ogg",
+        "audio/webm",
+        "image/avif",
+        "image/gif",
+        "image/jpeg",
+        "image/png",
+        "image/webp",
+        "text/plain",
+        "video/mp4",
+        "video/ogg",
+        "video/webm",
+    ]
+)
+
+# Python's own table differs from version to version; what it lacks or spells in an old way in any of them is here.
+_TYPES = {
+    ".7z": "application/x-7z-compressed",
+    ".avif": "image/avif",
+    ".csv": "text/csv",
+    ".djvu": "image/vnd.djvu",
+    ".docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    ".epub": "application/epub+zip",
+    ".flac": "audio/flac",
+    ".gz": "application/gzip",
+    ".heic": "image/heic",
+    ".jxl": "image/jxl",
+    ".m4a": "audio/mp4",
+    ".md": "text/markdown",
+    ".mjs": "text/javascript",
+    ".mkv": "video/matroska",
+    ".oga": "audio/ogg",
+    ".ogg": "audio/ogg",
+    ".ogv": "video/ogg",
+    ".opus": "audio/ogg",
+    ".parquet": "application/vnd.apache.parquet",
+    ".pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+    ".rar": "application/vnd.rar",
+    ".sqlite": "application/vnd.sqlite3",
+    ".tgz": "application/gzip",
+    ".wasm": "application/wasm",
+    ".webm": "video/webm",
+    ".webp": "image/webp",
+    ".woff": "font/woff",
+    ".woff2": "font/woff2",
+    ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    ".xz": "application/x-xz",
+    ".yaml": "application/yaml",
+    ".yml": "application/yaml",
+    ".zst": "application/zstd",
+}
+
+_BY_NAME = mimetypes.MimeTypes(filenames=())  # without the machine's /etc/mime.types
+
+
+def guess_type(filename: str) -> str:
+    """The type the extension stands for; application/octet-stream when it stands for none."""
+    _, dot, extension = filename.rpartition(".")
+    if not dot:
+        return OCTET_STREAM
+    suffix = "." + extension.lower()
+    known = _TYPES.get(suffix)
+    # "x" + suffix: the table would read a name with a colon as a URL
+    if known is None:
+        known, packed = _BY_NAME.guess_type("x" + suffix, strict=False)
+        known = None if packed else known  # ".tgz" is not a tar but a gzip
+    return known or OCTET_STREAM

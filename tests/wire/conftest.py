@@ -1,0 +1,19 @@
+"""How hard the property tests of this room try: SLUICEWAY_TORTURE=1 makes it fifty times harder."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+TORTURE = os.environ.get("SLUICEWAY_TORTURE") == "1"
+
+# No deadline: absolute times say more about the machine than about the code. No database: tests leave nothing behind.
+settings.register_profile(
+    "wire",
+    max_examples=10_000 if TORTURE else 200,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow] if TORTURE else [],
+)
+settings.load_profile("wire")

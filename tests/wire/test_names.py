@@ -1,0 +1,182 @@
+"""sluiceway.wire.names: names made safe, keys refused when they are not."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sluiceway.errors import BadName
+from sluiceway.wire.names import MOST_NAME_BYTES, MOST_SEGMENT_BYTES, check_key, clean_name
+
+CLEAN = [
+    ("report.pdf", "report.pdf"),
+    ("Größe 10 €.txt", "Größe 10 €.txt"),
+    ("👩‍👧.png", "👩‍👧.png"),
+    ("C:\\Users\\me\\photo.jpg", "photo.jpg"),
+    ("\\\\server\\share\\photo.jpg", "photo.jpg"),
+    ("../../etc/passwd", "passwd"),
+    ("..\\..\\boot.ini", "boot.ini"),
+    ("a/b\\c/d.txt", "d.txt"),
+    ("/", "unnamed"),
+    ("dir/", "unnamed"),
+    ("", "unnamed"),
+    (".", "unnamed"),
+    ("..", "unnamed"),
+    ("...", "unnamed"),
+    (" . . ", "unnamed"),
+    ("\x00", "unnamed"),
+    ("a\x00b\r\nc\x7f\x85.txt", "abc.txt"),
+    ("safe\u202egpj.exe", "safegpj.exe"),
+    ("a\u2028b\u2029c\u2066d\u2069e\u200ef\ufeff", "abcdef"),
+    (".\u202e./x", "x"),
+    (".\u202e.", "unnamed"),
+    (".bashrc", "_bashrc"),
+    ("..hidden", "_.hidden"),
+    (" .sluiceway", "_sluiceway"),
+    ("name. . .", "name"),
+    ("  name  ", "name"),
+    ('a<b>c:d"e|f?g*h', "a_b_c_d_e_f_g_h"),
+    ("file.txt:stream", "file.txt_stream"),
+    ("%2e%2e%2fx", "%2e%2e%2fx"),
+    ("-rf", "-rf"),
+    ("e\u0301.txt", "é.txt"),
+    ("\ud800x\udfff", "\ufffdx\ufffd"),
+    ("CON", "_CON"),
+    ("con.txt", "_con.txt"),
+    ("NUL.tar.gz", "_NUL.tar.gz"),
+    ("aux .txt", "_aux .txt"),
+    ("Com1", "_Com1"),
+    ("COM¹.log", "_COM¹.log"),
+    ("LPT³", "_LPT³"),
+    ("CONIN$", "_CONIN$"),
+    ("PRN:", "PRN_"),
+    ("console.txt", "console.txt"),
+    ("COM10", "COM10"),
+    ("dir/nul", "_nul"),
+]
+
+
+@pytest.mark.parametrize(("raw", "expected"), CLEAN)
+def test_a_name_becomes_a_safe_last_segment(raw: str, expected: str) -> None:
+    """Paths, controls, traps of screens and of Windows: gone or replaced, the rest untouched."""
+    assert clean_name(raw) == expected
+
+
+LONG = [
+    ("a" * 200, "a" * 200),
+    ("a" * 201, "a" * 200),
+    ("a" * 300 + ".txt", "a" * 196 + ".txt"),
+    ("é" * 150 + ".txt", "é" * 98 + ".txt"),
+    ("a" + "é" * 150, "a" + "é" * 99),
+    ("a." + "b" * 300, "a." + "b" * 198),
+    ("a" * 199 + " b", "a" * 199),
+    ("CON." + "x" * 300, "_CON." + "x" * 195),
+]
+
+
+@pytest.mark.parametrize(("raw", "expected"), LONG)
+def test_a_long_name_is_cut_at_a_character_and_keeps_its_extension(raw: str, expected: str) -> None:
+    """At most MOST_NAME_BYTES bytes of UTF-8; what is too long for an extension is cut like the rest."""
+    assert clean_name(raw) == expected
+    assert len(expected.encode()) <= MOST_NAME_BYTES
+
+
+ANY_TEXT = st.text(max_size=300) | st.text(
+    alphabet="aA.é\u0301 /\\:<>\"|?*\x00\r\n\u202e\u2028\ud800\u212a\u037e\u0338COMNUL1¹~-_", max_size=260
+)
+
+
+@given(ANY_TEXT | st.text(alphabet=st.characters(categories=["Cs", "Mn", "Lo", "Po"]), max_size=120))
+def test_cleaning_is_total_idempotent_and_always_safe(raw: str) -> None:
+    """Any text at all gives a name that is safe everywhere, a valid key, and clean already."""
+    name = clean_name(raw)
+
+    assert clean_name(name) == name
+    assert check_key(name) == name
+    assert 0 < len(name.encode()) <= MOST_NAME_BYTES
+    assert not name.startswith(".")
+    assert name[-1] not in " ."
+    assert not set(name) & set('/\\:<>"|?*')
+    assert not any(unicodedata.category(c) == "Cc" for c in name)
+
+
+GOOD_KEYS = ["a", "a/b/c.txt", ".hidden", "a/.config/x", "Größe €", "2026-01-01T10:00:00Z", "a b", "-", "~", "x" * 255]
+
+
+@pytest.mark.parametrize("key", GOOD_KEYS)
+def test_a_safe_key_stays_as_it_is(key: str) -> None:
+    """Keys are written on purpose: nothing is replaced in them."""
+    assert check_key(key) == key
+
+
+def test_both_spellings_of_an_accent_name_one_object() -> None:
+    """macOS types NFD, others NFC: the key comes back in NFC."""
+    assert check_key("e\u0301/o\u0308") == "é/ö"
+
+
+BAD_KEYS = [
+    ("", "empty segment"),
+    ("/a", "empty segment"),
+    ("a/", "empty segment"),
+    ("a//b", "empty segment"),
+    (".", "segment"),
+    ("..", "segment"),
+    ("a/../b", "segment"),
+    ("a/..", "segment"),
+    ("a/.. /b", "dot or space"),
+    ("a/b.", "dot or space"),
+    ("a /b", "dot or space"),
+    ("a\\b", "backslash"),
+    ("a\x00b", "cannot be seen"),
+    ("a\nb", "cannot be seen"),
+    ("a\x7f", "cannot be seen"),
+    ("a\u202eb", "cannot be seen"),
+    ("\ud800", "Unicode"),
+    (".sluiceway", "belong to the server"),
+    ("a/.sluiceway-tmp/b", "belong to the server"),
+    (".SluiceWay/x", "belong to the server"),
+    (".slui\u200cceway", "belong to the server"),
+    ("CON", "device"),
+    ("a/nul.txt/b", "device"),
+    ("COM¹", "device"),
+    ("NUL:x", "device"),
+    ("x" * 256, "255 bytes"),
+    ("é" * 128, "255 bytes"),
+]
+
+
+@pytest.mark.parametrize(("key", "reason"), BAD_KEYS)
+def test_an_unsafe_key_is_refused_with_its_reason(key: str, reason: str) -> None:
+    """BadName says which rule was broken."""
+    with pytest.raises(BadName, match=reason):
+        check_key(key)
+
+
+def test_the_lengths_of_keys_are_at_their_edge() -> None:
+    """1024 bytes in all, 255 in a segment, or what the store takes."""
+    segment = "é" * 127 + "x"
+    longest = "/".join([segment] * 4)
+    assert len(segment.encode()) == MOST_SEGMENT_BYTES
+
+    assert check_key(longest + "x"[:0]) == longest
+    assert check_key(longest, max_bytes=1023) == longest
+    with pytest.raises(BadName, match="1022"):
+        check_key(longest, max_bytes=1022)
+    with pytest.raises(BadName, match="1024"):
+        check_key(longest + "/x")
+
+
+@given(ANY_TEXT)
+def test_any_key_is_returned_or_refused(key: str) -> None:
+    """What passes, passes again unchanged, and cannot leave its root on any system."""
+    try:
+        checked = check_key(key)
+    except BadName:
+        return
+
+    assert check_key(checked) == checked
+    assert not {"", ".", ".."} & {segment.rstrip(" .") for segment in checked.split("/")}
+    assert "\\" not in checked
