@@ -10,7 +10,7 @@ from bench import memory, slow, small
 from bench.contenders import DOWNLOADS, FORMS, OURS_FORM, OURS_NONE, OURS_SHA, RAWS, Contender, with_fsync
 from bench.process import Failed
 from bench.stored import MIB
-from bench.table import Row, compare, spread
+from bench.table import COUNT, MILLISECONDS, RATE, Row, compare, spread
 from bench.throughput import Bench, Series, transfer_rounds
 
 __all__ = ["ROWS", "Result", "Wanted"]
@@ -29,10 +29,6 @@ class Result:
     rows: list[Row] = field(default_factory=list)
     data: dict[str, object] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
-
-
-def speed(value: float) -> str:
-    return f"{value / 1e9:.2f} GB/s"
 
 
 def mib(value: float) -> str:
@@ -65,10 +61,10 @@ def upload_rows(bench: Bench, wanted: Wanted) -> Result:
     none, sha = values(series, OURS_NONE), values(series, OURS_SHA)
     without, with_sync = by_label(series, plain), by_label(series, synced)
     rows = [
-        compare("raw upload, durable, --digest none; peers without fsync", none, without, 2.0, speed),
-        compare("raw upload, durable, default digest (sha-256); peers without fsync", sha, without, 1.4, speed),
-        compare("raw upload, durable, --digest none; peers with fsync", none, with_sync, None, speed),
-        compare("raw upload, durable, default digest; peers with fsync", sha, with_sync, None, speed),
+        compare("raw upload, durable, --digest none; peers without fsync", none, without, 2.0, RATE),
+        compare("raw upload, durable, default digest (sha-256); peers without fsync", sha, without, 1.4, RATE),
+        compare("raw upload, durable, --digest none; peers with fsync", none, with_sync, None, RATE),
+        compare("raw upload, durable, default digest; peers with fsync", sha, with_sync, None, RATE),
     ]
     return Result(rows, *noted(series))
 
@@ -80,9 +76,9 @@ def form_rows(bench: Bench, wanted: Wanted) -> Result:
     without, with_sync = by_label(series, plain), by_label(series, synced)
     own = {"Sluiceway raw": raw} if raw else {}
     rows = [
-        compare("multipart upload, durable, --digest none; against our own raw", form, own, 0.85, speed),
-        compare("multipart upload, durable, --digest none; peers without fsync", form, without, 1.8, speed),
-        compare("multipart upload, durable, --digest none; peers with fsync", form, with_sync, None, speed),
+        compare("multipart upload, durable, --digest none; against our own raw", form, own, 0.85, RATE),
+        compare("multipart upload, durable, --digest none; peers without fsync", form, without, 1.8, RATE),
+        compare("multipart upload, durable, --digest none; peers with fsync", form, with_sync, None, RATE),
     ]
     return Result(rows, *noted(series))
 
@@ -94,8 +90,8 @@ def download_rows(bench: Bench, wanted: Wanted) -> Result:
     mine = values(series, ours)
     nginx = [peer for peer in asked if peer.name.startswith("nginx")]
     others = [peer for peer in asked if peer not in nginx]
-    rows = [compare("download; against nginx sendfile", mine, by_label(series, nginx), 1.0, speed)]
-    rows += [compare("download; against Starlette FileResponse", mine, by_label(series, others), None, speed)]
+    rows = [compare("download; against nginx sendfile", mine, by_label(series, nginx), 1.0, RATE)]
+    rows += [compare("download; against Starlette FileResponse", mine, by_label(series, others), None, RATE)]
     return Result(rows, *noted(series))
 
 
@@ -147,20 +143,22 @@ def slow_rows(bench: Bench, wanted: Wanted) -> Result:
 def slow_memory_row(mine: slow.Slow | None, other: slow.Slow | None, peers: Sequence[Contender]) -> Row:
     def each(told: slow.Slow) -> str:
         text = f"{told.bytes_each / 1024:.1f} KiB"
-        return text if told.alive == slow.COUNT else f"{text} ({told.alive} alive)"
+        text += f"; only {told.alive} alive" if told.alive < slow.COUNT else ""
+        text += f"; {told.unread} bytes left unread" if told.unread >= slow.COUNT * slow.PIECE else ""
+        return text + (f"; {told.appeared} cut-off uploads became files" if told.appeared else "")
 
     ours = each(mine) if mine else "not measured"
     best = f"{peers[0].label}: {each(other)}" if other else "not measured"
     ratio = f"{mine.bytes_each / other.bytes_each:.2f}x" if mine and other and other.bytes_each > 0 else "-"
     # An upload that was lost, read late or shown half-done would make the memory look small.
-    honest = mine is not None and mine.alive == slow.COUNT and mine.unread < slow.COUNT * 1024 and not mine.appeared
+    honest = mine is not None and mine.alive == slow.COUNT and mine.unread < slow.COUNT * slow.PIECE and not mine.appeared
     met = None if mine is None else honest and mine.bytes_each <= SLOW_GOAL
     return Row("1,000 uploads at 1 KiB/s: RSS per upload", ours, best, ratio, "<= 24 KiB", met)
 
 
 def beside_row(bench: Bench, mine: slow.Slow | None, other: slow.Slow | None, peers: Sequence[Contender]) -> Row:
     def text(told: slow.Slow) -> str:
-        return f"{spread(told.beside, milliseconds)}, alone {spread(told.alone, milliseconds)}"
+        return f"{spread(told.beside, MILLISECONDS)}, alone {spread(told.alone, MILLISECONDS)}"
 
     title = f"{min(slow.NORMAL, bench.size) // MIB} MiB upload beside them, against alone"
     best = f"{peers[0].label}: {text(other)}" if other else "not measured"
@@ -168,10 +166,6 @@ def beside_row(bench: Bench, mine: slow.Slow | None, other: slow.Slow | None, pe
         return Row(title, "not measured", best, "-", "<= 2x", None)
     ratio = statistics.median(mine.beside) / statistics.median(mine.alone)
     return Row(title, text(mine), best, f"{ratio:.2f}x its own", "<= 2x", ratio <= BESIDE_GOAL)
-
-
-def milliseconds(seconds: float) -> str:
-    return f"{seconds * 1e3:.0f} ms"
 
 
 def small_rows(bench: Bench, wanted: Wanted) -> Result:
@@ -182,13 +176,9 @@ def small_rows(bench: Bench, wanted: Wanted) -> Result:
     rows = []
     for ours in (OURS_NONE, OURS_SHA):
         mine, words = values(series, ours), f"{title}, digest {ours.digest}"
-        rows.append(compare(f"{words}; peers with fsync", mine, by_label(series, synced), None, count))
-        rows.append(compare(f"{words}; peers without fsync", mine, by_label(series, plain), None, count))
+        rows.append(compare(f"{words}; peers with fsync", mine, by_label(series, synced), None, COUNT))
+        rows.append(compare(f"{words}; peers without fsync", mine, by_label(series, plain), None, COUNT))
     return Result(rows, *noted(series))
-
-
-def count(value: float) -> str:
-    return f"{value:,.0f}/s"
 
 
 ROWS: dict[str, Callable[[Bench, Wanted], Result]] = {

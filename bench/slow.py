@@ -14,7 +14,7 @@ from bench.process import Failed, Server, waiting_bytes
 from bench.stored import MIB, clean_place, sha256_of, stored_files
 from bench.throughput import ROOT, Bench, send
 
-__all__ = ["COUNT", "NORMAL", "Slow", "measure"]
+__all__ = ["COUNT", "NORMAL", "PIECE", "Slow", "measure"]
 
 COUNT = 1000
 PIECE = 1024  # bytes a second of each slow upload

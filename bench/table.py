@@ -3,10 +3,28 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Row", "best_of", "compare", "markdown", "ratios", "spread"]
+__all__ = ["COUNT", "MILLISECONDS", "RATE", "TIMES", "Row", "Unit", "best_of", "compare", "markdown", "ratios", "spread"]
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """How a value is written: divided by `scale`, with `digits` after the point, then the name."""
+
+    name: str
+    scale: float
+    digits: int
+
+    def number(self, value: float) -> str:
+        return f"{value / self.scale:,.{self.digits}f}"
+
+
+RATE = Unit(" GB/s", 1e9, 2)
+COUNT = Unit("/s", 1, 0)
+MILLISECONDS = Unit(" ms", 1e-3, 0)
+TIMES = Unit("x", 1, 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +39,10 @@ class Row:
     met: bool | None
 
 
-def spread(values: Sequence[float], form: Callable[[float], str]) -> str:
+def spread(values: Sequence[float], unit: Unit) -> str:
     """median (min-max), always all three."""
-    return f"{form(statistics.median(values))} ({form(min(values))}-{form(max(values))})"
+    median, least, most = (unit.number(value) for value in (statistics.median(values), min(values), max(values)))
+    return f"{median}{unit.name} ({least}-{most})"
 
 
 def ratios(ours: Sequence[float], peer: Sequence[float]) -> list[float]:
@@ -41,19 +60,18 @@ def compare(
     ours: list[float] | None,
     peers: dict[str, list[float]],
     goal: float | None,
-    form: Callable[[float], str],
-    goal_text: str | None = None,
+    unit: Unit,
 ) -> Row:
     """A row where more is better: ours against the best of `peers`; the ratio is the median of the paired ratios."""
-    text = goal_text or (f">= {goal:g}x" if goal is not None else "reported")
+    text = "reported" if goal is None else f">= {goal:g}x"
     best = best_of(peers)
-    ours_text = spread(ours, form) if ours else "not measured"
-    peer_text = f"{best}: {spread(peers[best], form)}" if best is not None else "not measured"
+    ours_text = spread(ours, unit) if ours else "not measured"
+    peer_text = f"{best}: {spread(peers[best], unit)}" if best is not None else "not measured"
     if not ours or best is None:
         return Row(row, ours_text, peer_text, "-", text, None)
     paired = ratios(ours, peers[best])
     met = None if goal is None else statistics.median(paired) >= goal
-    return Row(row, ours_text, peer_text, spread(paired, lambda ratio: f"{ratio:.2f}x"), text, met)
+    return Row(row, ours_text, peer_text, spread(paired, TIMES), text, met)
 
 
 def markdown(rows: Sequence[Row]) -> str:

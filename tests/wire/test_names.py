@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluiceway.errors import BadName
-from sluiceway.wire.names import MOST_NAME_BYTES, MOST_SEGMENT_BYTES, check_key, clean_name
+from sluiceway.wire.names import MOST_KEY_BYTES, MOST_NAME_BYTES, MOST_SEGMENT_BYTES, check_key, clean_name
 
 CLEAN = [
     ("report.pdf", "report.pdf"),
@@ -85,7 +85,7 @@ def test_a_long_name_is_cut_at_a_character_and_keeps_its_extension(raw: str, exp
 
 
 ANY_TEXT = st.text(max_size=300) | st.text(
-    alphabet="aA.é\u0301 /\\:<>\"|?*\x00\r\n\u202e\u2028\ud800\u212a\u037e\u0338COMNUL1¹~-_", max_size=260
+    alphabet='aA.é\u0301 /\\:<>"|?*\x00\r\n\u202e\u2028\ud800\u212a\u037e\u0338COMNUL1¹~-_', max_size=260
 )
 
 
@@ -158,15 +158,19 @@ def test_an_unsafe_key_is_refused_with_its_reason(key: str, reason: str) -> None
 def test_the_lengths_of_keys_are_at_their_edge() -> None:
     """1024 bytes in all, 255 in a segment, or what the store takes."""
     segment = "é" * 127 + "x"
-    longest = "/".join([segment] * 4)
+    longest = "a/" * 511 + "ab"
     assert len(segment.encode()) == MOST_SEGMENT_BYTES
+    assert len(longest) == MOST_KEY_BYTES
 
-    assert check_key(longest + "x"[:0]) == longest
-    assert check_key(longest, max_bytes=1023) == longest
-    with pytest.raises(BadName, match="1022"):
-        check_key(longest, max_bytes=1022)
+    assert check_key(segment) == segment
+    assert check_key(longest) == longest
+    assert check_key("abc", max_bytes=3) == "abc"
+    with pytest.raises(BadName, match="255"):
+        check_key(segment + "x")
     with pytest.raises(BadName, match="1024"):
-        check_key(longest + "/x")
+        check_key(longest + "c")
+    with pytest.raises(BadName, match="3 bytes"):
+        check_key("abcd", max_bytes=3)
 
 
 @given(ANY_TEXT)

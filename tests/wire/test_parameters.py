@@ -39,7 +39,7 @@ FORM = [
     ('form-data; name="%22"', [("name", "%22")]),
 ]
 
-BROKEN = ['a; b', 'a; b c=d', 'a; "b"=c', 'a; b="c', 'a; b="c\\', 'a; b="c"d', 'a; b=c"d"', "a; =c", 'a; b="c" "d"']
+BROKEN = ["a; b", "a; b c=d", 'a; "b"=c', 'a; b="c', 'a; b="c\\', 'a; b="c"d', 'a; b=c"d"', "a; =c", 'a; b="c" "d"']
 
 
 @pytest.mark.parametrize(("value", "expected"), HTTP)

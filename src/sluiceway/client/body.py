@@ -27,9 +27,10 @@ class Body:
         self.tail = tail
         self.started = False  # the source was opened: bytes of a passing stream are gone
         self.failure: SluiceError | None = None  # why the source ended early
-        self.sent = 0  # bytes of the source written by `send`
+        self.sent = 0  # bytes of the source that `write` took
+        self.handed = 0  # bytes of the whole body given to `write`, the piece under way included
         self.sha256: str | None = None  # of the source, once all of it was sent
-        self.at_source = False  # the next bytes are awaited from the source, not from the peer's window
+        self._at_source = False  # an OSError now is the source's, not the peer's
         self._halted = False
         self._held: Buffer | None = None
         self._write: Write | None = None
@@ -60,15 +61,15 @@ class Body:
         very end never looks complete to the peer, and an answer never comes before the digest.
         """
         self.started, self._halted, self.failure = True, False, None
-        self.sent, self.sha256, self._held, self._write = 0, None, None, write
+        self.sent, self.handed, self.sha256, self._held, self._write = 0, 0, None, None, write
         digests = Digests(("sha-256",))
         try:
             if self.head:
                 await self._out(self.head)
-            self.at_source = True
+            self._at_source = True
             await pump(self.source, self, taps=(digests,))
             digest = (await digests.finish())["sha-256"].hex()
-            self.at_source = False
+            self._at_source = False
             self.sha256 = digest
             if self._held is not None:
                 await self._out(self._held)
@@ -81,7 +82,7 @@ class Body:
             )
             raise self.failure from error
         except OSError as error:
-            if not self.at_source:
+            if not self._at_source:
                 raise  # the peer's side, for the transport to name
             self.failure = SourceFailed(f"The source cannot be read: {error.strerror or error}")
             raise self.failure from error
@@ -89,7 +90,7 @@ class Body:
             self.failure = error
             raise
         finally:
-            self.at_source, self._held = False, None
+            self._at_source, self._held = False, None
             await digests.aclose()
 
     # The sink the pump writes to: the peer keeps, this side only hands on.
@@ -101,14 +102,15 @@ class Body:
     async def write(self, data: Buffer) -> None:
         held, self._held = self._held, data
         if held is not None:
-            self.at_source = False
+            self._at_source = False
             await self._out(held)
             self.sent += len(held)
-            self.at_source = True
+            self._at_source = True
 
     async def _out(self, data: Buffer) -> None:
         if self._halted:
             await asyncio.get_running_loop().create_future()  # ends by cancellation only
         if self._write is None:
             raise SluiceError("A body is written by send()")
+        self.handed += len(data)
         await self._write(data)

@@ -141,16 +141,13 @@ class _Idle:
 
     def __call__(self) -> None:
         sent, now = self._tracker.bytes_written, time.monotonic()
-        waits_for_peer = self._body is not None and self._body.started and not self._body.at_source
-        if sent != self._last[0] or not waits_for_peer or self._tracker.upload_complete.done():
+        nothing_to_take = self._body is None or sent >= self._body.handed
+        if sent != self._last[0] or nothing_to_take:
             self._last = (sent, now)
-        elif now - self._last[1] > IDLE_DEADLINE and not self._tracker_done():
+        elif now - self._last[1] > IDLE_DEADLINE:
             raise PeerFailed(f"{shown(self._url)} took nothing for {IDLE_DEADLINE:.0f} seconds; try again later")
         if self._on_sent is not None:
             self._on_sent(sent)
-
-    def _tracker_done(self) -> bool:
-        return self._body is not None and self._body.complete
 
 
 async def _watched(work: Coroutine[Any, Any, T], look: Callable[[], None]) -> T:

@@ -19,6 +19,7 @@ MOST_DISPOSITION = 8192  # characters; a 255-character name of 4-byte letters, p
 _ATTR_CHAR = "!#$&+-.^_`|~"  # RFC 8187 3.2.1, besides letters and digits
 _BROKEN_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _PERCENT_CODE = re.compile(r"%(?=[0-9A-Fa-f]{2})")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _NOT_PLAIN = re.compile(r'[^\x20-\x7e]|["\\]')
 
 
@@ -56,7 +57,7 @@ def format_disposition(kind: str, filename: str) -> str:
     """The header's value: filename first, for old readers in ASCII, then filename* where that lost something."""
     if not TOKEN.fullmatch(kind):
         raise BadRequest("A disposition must be one word such as attachment")
-    filename = filename.encode("utf-8", "replace").decode()  # a lone surrogate has no bytes
+    filename = _SURROGATE.sub("\ufffd", filename)  # it has no bytes in UTF-8
     # Browsers disagree about %HH, backslashes and quotes inside filename (RFC 6266 appendix D): none is written.
     plain = _PERCENT_CODE.sub("_", _NOT_PLAIN.sub("_", filename))
     if plain == filename:
