@@ -143,7 +143,8 @@ def serving(command: list[str], env: Mapping[str, str], place: Path, port: int) 
     """Run `command` until the block ends; its temp folder is place/tmp, what it prints goes to place/log."""
     tmp, log = place / "tmp", place / "log"
     tmp.mkdir(parents=True, exist_ok=True)
-    settings = {**os.environ, **env, "TMPDIR": str(tmp)}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SLUICEWAY_")}
+    settings = {**inherited, **env, "TMPDIR": str(tmp)}
     with log.open("wb") as out:
         try:
             process = subprocess.Popen(

@@ -18,7 +18,8 @@ __all__ = ["ROWS", "Result", "Wanted"]
 RSS_GOAL = 8 * MIB
 SLOW_GOAL = 24 << 10  # bytes of resident memory per slow upload
 BESIDE_GOAL = 2.0
-SMALL_ROUNDS = 3  # small and memory rounds need no more: their spread is printed, too
+SMALL_ROUNDS = 3
+MEMORY_ROUNDS = 2  # ten times the size each; peaks hardly differ between runs
 Wanted = Callable[[tuple[Contender, ...]], tuple[Contender, ...]]  # the peers that were asked for
 
 
@@ -101,7 +102,7 @@ def memory_rows(bench: Bench, wanted: Wanted) -> Result:
     peers = list(wanted(FORMS[:1]))
     title = f"peak RSS, {bench.size * memory.PIECES / 2**30:g} GiB upload against 10 MiB"
     told: dict[str, memory.Peaks] = {}
-    for contender, rounds in [(OURS_NONE, SMALL_ROUNDS), (OURS_FORM, 1), *((peer, 1) for peer in peers)]:
+    for contender, rounds in [(OURS_NONE, MEMORY_ROUNDS), (OURS_FORM, 1), *((peer, 1) for peer in peers)]:
         try:
             peaks = memory.measure(bench, contender, min(rounds, bench.rounds))
         except (Failed, OSError) as error:

@@ -9,6 +9,7 @@ import argparse
 import json
 import re
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -61,7 +62,7 @@ page-cached file; seconds run from connect to the last byte of the answer.
 warmed up by one; values are median (min-max), ratios are those of ratios taken round by round.
 The sink is a regular file on the same disk; after each transfer it is synced, dropped from the page cache, read back and
 its sha-256 compared with the source's. Downloads are of one hard-linked, page-cached file, hashed in a second, untimed trip.
-Peers `+ fsync` add fsync of the file before the answer, not of the directory; nginx has no switch for it.
+Peers `+ fsync` add fsync of the file before the answer, not of the directory, in the first three rounds; nginx cannot.
 Memory is resident bytes (RSS) summed over a server's processes; what the kernel caches or buffers is not in it."""
 
 
@@ -98,7 +99,11 @@ def main(given: list[str] | None = None) -> int:
     if shutil.disk_usage(work).free < SPACE * asked.size:
         say(f"{SPACE * asked.size / 2**30:.0f} GiB must be free for this size: choose a smaller --size or another --work")
         return 2
-    binaries = make_environment(ROOT, say)
+    try:
+        binaries = make_environment(ROOT, say)
+    except subprocess.CalledProcessError as error:
+        say(f"could not make .venv-bench: {' '.join(error.cmd)} ended with {error.returncode}")
+        return 2
     have_nginx = make_nginx(say)
     facts = describe(ROOT, work, binaries)
     for name, value in facts.items():

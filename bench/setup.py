@@ -26,7 +26,7 @@ def make_environment(root: Path, say: Callable[[str], None]) -> Path:
     newest = max(path.stat().st_mtime for path in [*sources, *pins, root / "pyproject.toml", Path(__file__)])
     if stamp.exists() and stamp.stat().st_mtime > newest:
         return binaries
-    pip = [str(binaries / "python"), "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
+    pip = [str(binaries / "python"), "-m", "pip", "-qq", "--disable-pip-version-check", "install"]
     pinned = [word for pin in pins for word in ("--constraint", str(pin))]
     say("installing the pinned peers and our wheel into .venv-bench")
     subprocess.run([*pip, *pinned, *PEERS], check=True)

@@ -16,7 +16,7 @@ __all__ = ["CONNECTIONS", "SIZE", "measure"]
 
 SIZE = 64 << 10
 CONNECTIONS = 16
-SECONDS = 3.0
+SECONDS = 2.0
 WARM_SECONDS = 0.5
 
 

@@ -9,7 +9,7 @@ from html import escape
 
 __all__ = ["Line", "Panel", "chart", "ticks"]
 
-WIDTH, LEFT, RIGHT, TOP, PANEL, GAP, BOTTOM = 760, 64, 20, 86, 150, 44, 84  # pixels
+WIDTH, LEFT, RIGHT, TOP, PANEL, GAP, BOTTOM = 760, 64, 20, 86, 150, 54, 84  # pixels
 STYLE = """\
 <style>
   .paper{fill:#ffffff} text{font:13px system-ui,sans-serif;fill:#1f2933} .title{font-size:17px;font-weight:600}

@@ -46,8 +46,8 @@ def spread(values: Sequence[float], unit: Unit) -> str:
 
 
 def ratios(ours: Sequence[float], peer: Sequence[float]) -> list[float]:
-    """Ours over the peer's, round by round: what disturbed a round disturbed both."""
-    return [mine / other for mine, other in zip(ours, peer, strict=True)]
+    """Ours over the peer's, round by round: what disturbed a round disturbed both. A peer may have run fewer rounds."""
+    return [mine / other for mine, other in zip(ours, peer, strict=False)]
 
 
 def best_of(peers: dict[str, list[float]]) -> str | None:

@@ -77,9 +77,7 @@ class Body:
             if self.tail:
                 await self._out(self.tail)
         except BodyCut as error:
-            self.failure = SourceFailed(
-                f"The source ended after {self.sent} of {self.source.length} bytes; nothing was stored"
-            )
+            self.failure = SourceFailed(f"The source ended after {self.sent} of {self.source.length} bytes; nothing was stored")
             raise self.failure from error
         except OSError as error:
             if not self._at_source:

@@ -68,7 +68,7 @@ class LocalFile:
         return "Standard input" if isinstance(self._path, int) else self._path
 
     def _opened(self, at: int) -> BinaryIO:
-        file = open(self._path, "rb", buffering=0, closefd=not isinstance(self._path, int))
+        file = open(self._path, "rb", buffering=0, closefd=not isinstance(self._path, int))  # noqa: SIM115 - open() closes it
         try:
             file.seek(at)
         except BaseException:
@@ -99,11 +99,11 @@ class Thread:
 
         def run() -> None:
             try:
-                settle = partial(_settle, outcome, outcome.set_result, work())
+                settle = partial(outcome.set_result, work())
             except Exception as error:
-                settle = partial(_settle, outcome, outcome.set_exception, error)
+                settle = partial(outcome.set_exception, error)
             try:
-                loop.call_soon_threadsafe(settle)
+                loop.call_soon_threadsafe(_unless_done, outcome, settle)
             except RuntimeError:
                 pass  # the loop is closed: nobody waits any more
 
@@ -119,9 +119,9 @@ class Thread:
             work()
 
 
-def _settle(outcome: asyncio.Future[T], set_: Callable[[T], None], value: T) -> None:
-    if not outcome.done():
-        set_(value)
+def _unless_done(outcome: asyncio.Future[T], settle: Callable[[], None]) -> None:
+    if not outcome.done():  # cancelled meanwhile
+        settle()
 
 
 async def pipe_chunks(fd: int) -> AsyncIterator[Buffer]:

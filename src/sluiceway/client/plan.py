@@ -16,6 +16,7 @@ from sluiceway.wire.numbers import clipped_uint
 from sluiceway.wire.ranges import parse_content_range, parse_unsatisfied_range
 
 __all__ = [
+    "ANSWERED",
     "MOST_ATTEMPTS",
     "MOST_REDIRECTS",
     "MOST_WAIT",
@@ -31,6 +32,8 @@ __all__ = [
     "redirected",
     "validator_of",
 ]
+
+ANSWERED = "answered"  # the member of an error that holds the server's status: it was made there, not on the way
 
 MOST_REDIRECTS = 5  # sign-in plus storage needs two or three; a loop shows itself soon enough
 MOST_ATTEMPTS = 5  # in a row without one new byte: half a minute of trying with the waits below
@@ -134,8 +137,8 @@ def length_of(head: Head) -> int | None:
 
 
 def may_retry(error: SluiceError) -> bool:
-    """Whether asking again may help: the way broke or the server is busy, and nothing said it never will."""
-    return isinstance(error, PeerFailed) and error.retryable
+    """Whether asking again may help: the way broke. An error that tells of an answer is that answer, and stays so."""
+    return isinstance(error, PeerFailed) and ANSWERED not in error.members
 
 
 def backoff(attempt: int, head: Head | None, now: float, jitter: float) -> float | None:
@@ -158,7 +161,7 @@ def _retry_after(head: Head, now: float) -> float | None:
     seconds = clipped_uint(value)
     if seconds is not None:
         return float(seconds)
-    date = parse_http_date(value)
+    date: float | None = parse_http_date(value)
     return None if date is None else max(0.0, date - now)
 
 
@@ -169,24 +172,24 @@ def redirected(head: Head, hops: int, *, sends: bool, again: bool) -> str | None
     """
     if head.status not in (301, 302, 303, 307, 308) or "location" not in head.headers:
         return None
+    reason = ""
     try:
         target = joined(head.url, head.headers["location"])
     except BadRequest as error:
-        raise PeerFailed(f"{shown(head.url)} redirects to something that is not a web address: {error}") from None
-    if hops >= MOST_REDIRECTS:
-        raise PeerFailed(f"{shown(head.url)} redirects more than {MOST_REDIRECTS} times; check the URL")
-    if origin(head.url)[0] == "https" and origin(target)[0] == "http":
-        raise PeerFailed(f"{shown(head.url)} redirects from https to http; what is sent there could be read by anyone")
-    if sends and head.status not in (307, 308):
-        raise PeerFailed(
-            f"{shown(head.url)} answered {head.status} to an upload and points to {shown(target)}; "
-            "if that is where files go, use that URL"
-        )
-    if sends and not again:
-        raise PeerFailed(
-            f"{shown(head.url)} redirects to {shown(target)}, and what was read from the stream cannot be sent twice; "
-            "use that URL"
-        )
+        target, reason = "", f"something that is no web address: {error}"
+    place = shown(target)
+    if reason:
+        pass
+    elif hops >= MOST_REDIRECTS:
+        reason = f"{place}, the {hops + 1}th place in a row; check the URL"
+    elif origin(head.url)[0] == "https" and origin(target)[0] == "http":
+        reason = f"{place}, where anyone could read what is sent; ask its operator for an https address"
+    elif sends and head.status not in (307, 308):
+        reason = f"{place} with a {head.status}, which drops what is sent; if files go there, use that URL"
+    elif sends and not again:
+        reason = f"{place}, and what was read from the stream cannot be sent twice; use that URL"
+    if reason:
+        raise PeerFailed(f"{shown(head.url)} redirects to {reason}", **{ANSWERED: head.status})
     return target
 
 

@@ -9,12 +9,11 @@ import json
 
 from sluiceway import errors
 from sluiceway.client.address import shown
-from sluiceway.client.plan import Head
+from sluiceway.client.plan import ANSWERED, Head
 from sluiceway.errors import SluiceError
+from sluiceway.wire.numbers import clipped_uint
 
-__all__ = ["ANSWERED", "refusal"]
-
-ANSWERED = "answered"  # the member that holds the server's status: this error was made there, not here
+__all__ = ["refusal"]
 
 MOST_WORDS = 300  # characters of a server's text in one line for people
 
@@ -70,6 +69,9 @@ def refusal(head: Head, text: str) -> SluiceError:
         members["answer_code"] = code
     if head.status == 401 and words:
         said += f" ({HINTS[401]})"
+    wait = clipped_uint(head.headers.get("retry-after", ""))
+    if wait is not None:
+        said += f" (it asks to come back in {wait} s)"
     return kind(f"{shown(head.url)} answered {head.status}{said}", **members)
 
 

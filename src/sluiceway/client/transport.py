@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
@@ -69,7 +69,7 @@ class Transport:
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
 
-    async def __aenter__(self) -> Transport:
+    async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
             auto_decompress=False,  # a resumed download counts the bytes as sent
             cookie_jar=aiohttp.DummyCookieJar(),  # a copy has no session; cookies would cross hosts
@@ -167,9 +167,7 @@ async def _watched(work: Coroutine[Any, Any, T], look: Callable[[], None]) -> T:
 class _PatientRequest(aiohttp.ClientRequest):
     """aiohttp waits for 100 Continue without end, and many servers never send one: go on after EXPECT_WAIT."""
 
-    async def write_bytes(
-        self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None
-    ) -> None:
+    async def write_bytes(self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None) -> None:
         waiting = self._continue
         timer = None if waiting is None else self.loop.call_later(EXPECT_WAIT, _go_on, waiting)
         try:

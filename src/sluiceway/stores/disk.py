@@ -57,7 +57,6 @@ class DiskStore:
 
     async def draft(self, upload: str, size: int | None) -> Draft:
         draft = DiskDraft(self._tree, self._drafts, upload, size, self._budget, self._writers, self._publish)
-        self._live = {other for other in self._live if not other.ended}
         self._live.add(draft)
         if self._resting is None or self._resting.done():
             self._resting = asyncio.get_running_loop().create_task(self._rest_the_slow())

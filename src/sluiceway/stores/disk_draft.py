@@ -10,6 +10,7 @@ import asyncio
 import ctypes
 import fcntl
 import os
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -47,6 +48,7 @@ class DiskDraft:
         self._size, self._budget, self._writers, self._publish = size, budget, writers, publish
         self._fd = -1  # through the page cache
         self._direct = -1  # around it; opened with the first block
+        self._opening = threading.RLock()  # the first blocks fly together, and the file is made once
         self._lock = asyncio.Lock()  # the store's resting round comes from another task
         self._pieces: list[Buffer] = []
         self._gathered = 0
@@ -159,6 +161,8 @@ class DiskDraft:
         if not self._pouring:
             self._pouring = True
             self._budget.start_pouring()
+        if self._direct < 0:
+            await self._hop(self._open_direct)  # here and not in the writers: several of those run at once
         if self._pieces:
             await self._hop(self._write_pieces)
         rest = memoryview(data)
@@ -215,7 +219,6 @@ class DiskDraft:
         flight.add_done_callback(landed)
 
     def _write_block(self, block: Block, at: int) -> None:
-        self._open_direct()
         _write_all(self._direct, memoryview(block), at)
 
     async def _flush(self) -> None:
@@ -229,7 +232,6 @@ class DiskDraft:
 
     def _write_part(self) -> None:
         """The aligned part directly, the tail through the cache; when the block is full it is written whole once more."""
-        self._open_direct()
         aligned = self._filled - self._filled % ALIGN
         with memoryview(self._block or b"") as view:
             if aligned:
@@ -271,33 +273,35 @@ class DiskDraft:
     # In a worker thread
 
     def _make_file(self) -> None:
-        if self._fd >= 0:
-            return
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        while True:
-            fd = os.open(self._name, flags, 0o666, dir_fd=self._drafts)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # tells a sweep that this draft is alive
-                if os.fstat(fd).st_nlink:
-                    break
-            except BlockingIOError:
-                pass  # a sweep of another process was quicker than the lock: make the file anew
-            os.close(fd)
-        self._fd = fd
-        if self._size and _libc is not None and hasattr(_libc, "fallocate"):
-            # Not os.posix_fallocate: where the file system cannot reserve, glibc would write every block.
-            size = ctypes.c_longlong(self._size)
-            if _libc.fallocate(self._fd, 0, ctypes.c_longlong(0), size) and ctypes.get_errno() in NO_ROOM:
-                raise NoSpace(f"The disk has no room for {self._size} bytes. Make room or use another --to")
+        with self._opening:
+            if self._fd >= 0:
+                return
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            while True:
+                fd = os.open(self._name, flags, 0o666, dir_fd=self._drafts)
+                try:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # tells a sweep that this draft is alive
+                    if os.fstat(fd).st_nlink:
+                        break
+                except BlockingIOError:
+                    pass  # a sweep of another process was quicker than the lock: make the file anew
+                os.close(fd)
+            self._fd = fd
+            if self._size and _libc is not None and hasattr(_libc, "fallocate"):
+                # Not os.posix_fallocate: where the file system cannot reserve, glibc would write every block.
+                size = ctypes.c_longlong(self._size)
+                if _libc.fallocate(self._fd, 0, ctypes.c_longlong(0), size) and ctypes.get_errno() in NO_ROOM:
+                    raise NoSpace(f"The disk has no room for {self._size} bytes. Make room or use another --to")
 
     def _open_direct(self) -> None:
-        self._make_file()
-        if self._direct >= 0:
-            return
-        try:
-            self._direct = os.open(self._name, os.O_WRONLY | os.O_CLOEXEC | _O_DIRECT, dir_fd=self._drafts)
-        except OSError:
-            self._direct = os.dup(self._fd)  # no O_DIRECT on this file system: large writes through the cache
+        with self._opening:
+            self._make_file()
+            if self._direct >= 0:
+                return
+            try:
+                self._direct = os.open(self._name, os.O_WRONLY | os.O_CLOEXEC | _O_DIRECT, dir_fd=self._drafts)
+            except OSError:
+                self._direct = os.dup(self._fd)  # no O_DIRECT on this file system: large writes through the cache
 
     def _synchronise(self) -> None:
         self._make_file()

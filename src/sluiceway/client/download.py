@@ -1,0 +1,285 @@
+"""Fetching one file: ask, write what comes, ask for the rest when it broke off, check, give it its name.
+
+What to do with an answer is decided in `plan`, how bytes rest in `part` and `outlet`; this is the order of events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sluiceway.client.address import shown
+from sluiceway.client.part import Notes, Part, settled
+from sluiceway.client.plan import (
+    MOST_ATTEMPTS,
+    Head,
+    Known,
+    Step,
+    backoff,
+    headers_across,
+    length_of,
+    may_retry,
+    next_step,
+    range_headers,
+    redirected,
+    validator_of,
+)
+from sluiceway.client.refusals import refusal
+from sluiceway.client.target import Sink, name_told, open_in_folder, open_target
+from sluiceway.client.transport import Answer, Transport
+from sluiceway.errors import BadRequest, BodyCut, DigestMismatch, PeerFailed, SluiceError, StoreFailed, TooLarge
+from sluiceway.pipe.pump import pump
+from sluiceway.pipe.receipt import OnProgress, Progress, Receipt, Stage
+from sluiceway.pipe.source import Buffer, FileSource, PassingSource
+from sluiceway.pipe.taps import ALGORITHMS, Digests
+from sluiceway.wire.digests import Promise, parse_digests
+
+__all__ = ["Download", "download"]
+
+TELL_EVERY = 0.1  # seconds between two looks at the progress
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """One file to fetch. `target` is a path, a folder (the name comes from the server, cleaned) or "-"."""
+
+    url: str
+    headers: Mapping[str, str]
+    target: str
+    name: str | None = None  # the file's name in a folder, instead of the server's
+    force: bool = False  # replace what is there
+
+
+async def download(transport: Transport, job: Download, on_progress: OnProgress | None = None) -> Receipt:
+    """Fetch it; the target appears whole and checked, or not at all (standard output: the error tells).
+
+    Raises the server's refusal (see `refusals`), PeerFailed, DigestMismatch, Exists, StoreFailed, NoSpace.
+    """
+    fetching = _Fetching(transport, job, on_progress)
+    try:
+        return await fetching.run()
+    finally:
+        await fetching.close()
+
+
+class _Busy(Exception):
+    """The server asks to come back later."""
+
+    def __init__(self, head: Head, error: SluiceError) -> None:
+        super().__init__(error.detail)
+        self.head, self.error = head, error
+
+
+class _Fetching:
+    def __init__(self, transport: Transport, job: Download, on_progress: OnProgress | None) -> None:
+        self._transport, self._job, self._on_progress = transport, job, on_progress
+        self._sink: Sink | None = None
+        self._digests = Digests(("sha-256",))
+        self._hashed = 0  # bytes the digests have seen
+        self._promise = ""  # the last Repr-Digest header
+        self._total: int | None = None
+        self._status = 0
+        self._began = self._answered = time.monotonic()
+        self._told = 0.0
+
+    async def close(self) -> None:
+        await self._digests.aclose()
+        if self._sink is not None:
+            await settled(self._sink.close)
+
+    async def run(self) -> Receipt:
+        self._tell("connecting")
+        job = self._job
+        self._use(await settled(lambda: open_target(job.target, job.name, job.force, job.url)))
+        tries, furthest = 0, self._have
+        while True:
+            tries += 1
+            trouble, head = None, None
+            try:
+                if await self._attempt():
+                    return await self._finish()
+            except _Busy as busy:
+                trouble, head = busy.error, busy.head
+            except PeerFailed as error:
+                if not self._status or not may_retry(error):  # a server that never answered: a wrong URL, most likely
+                    raise
+                trouble = error
+            if self._have > furthest:
+                tries, furthest = 1, self._have  # it moves: a bad line gets as many tries as it needs
+            if trouble is not None:
+                wait = backoff(tries + 1, head, time.time(), random.random())  # noqa: S311 - spreads clients, no secret
+                if wait is None:
+                    raise trouble
+                self._tell("retrying", note=f"{trouble.detail}; trying again in {wait:.0f} s")
+                await asyncio.sleep(wait)
+            elif tries >= MOST_ATTEMPTS:
+                raise PeerFailed(f"{shown(job.url)} answers ranges that do not fit what it sent before")
+
+    async def _attempt(self) -> bool:
+        """One request and what follows from it. True when everything is here, False to ask again at once."""
+        url, headers, hops = self._job.url, dict(self._job.headers), 0
+        known = self._known()
+        while True:
+            async with self._transport.ask("GET", url, {**headers, **range_headers(known)}) as answer:
+                head = answer.head
+                target = redirected(head, hops, sends=False, again=True)
+                if target is None:
+                    return await self._take(known, answer)
+                url, headers, hops = target, headers_across(headers, url, target), hops + 1
+
+    async def _take(self, known: Known, answer: Answer) -> bool:
+        head, step = answer.head, next_step(known, answer.head)
+        self._status, self._answered = head.status, time.monotonic()
+        if step is Step.REFUSED:
+            raise refusal(head, await answer.text())
+        if step is Step.WAIT:
+            raise _Busy(head, refusal(head, await answer.text()))
+        if self._sink is None:
+            job = self._job
+            self._use(await settled(lambda: open_in_folder(job.target, name_told(head, job.url), job.force, job.url)))
+            if self._have and self._known().validator == validator_of(head):
+                return False  # an earlier run left the beginning: ask for the rest instead
+        if step is Step.AGAIN:
+            await self._restart(None)
+            return False
+        if step is Step.FRESH:
+            await self._restart(_notes(self._job.url, head))
+        else:
+            await self._catch_up()
+        self._promise = head.headers.get("repr-digest", self._promise)
+        if step is Step.COMPLETE:
+            self._total = known.have
+            return True
+        self._total = length_of(head) or self._total if step is Step.APPEND else length_of(head)
+        await self._write(answer)
+        return True
+
+    async def _write(self, answer: Answer) -> None:
+        sink = self._open_sink
+        left = None if self._total is None else self._total - sink.have
+        try:
+            await pump(PassingSource(answer.chunks(), left), sink, taps=(self._digests, self), limit=left)
+        except BodyCut as error:
+            raise PeerFailed(f"{shown(self._job.url)} ended after {sink.have} of {self._total} bytes") from error
+        except TooLarge as error:
+            await settled(sink.discard)
+            raise DigestMismatch(f"{shown(self._job.url)} sent more than the {self._total} bytes it told of") from error
+
+    async def take(self, data: Buffer) -> None:
+        """As a tap behind the digests: what they saw, and a look at the progress."""
+        self._hashed += len(data)
+        if time.monotonic() - self._told >= TELL_EVERY:
+            self._tell("receiving")
+
+    async def _finish(self) -> Receipt:
+        sink, received = self._open_sink, time.monotonic()
+        self._tell("checking")
+        found = await self._digests.finish()
+        if self._total is not None and sink.have != self._total:
+            await settled(sink.discard)
+            raise DigestMismatch(f"{sink.have} bytes are here and {self._total} were told; nothing was kept, try again")
+        for promise in _promises(self._promise):
+            if promise.algorithm in found and found[promise.algorithm] != promise.value:
+                await settled(sink.discard)
+                raise DigestMismatch(
+                    f"What came from {shown(self._job.url)} has another {promise.algorithm} than it told; "
+                    "nothing was kept, try again"
+                )
+        await settled(lambda: sink.publish(self._job.force))
+        ended = time.monotonic()
+        receipt = Receipt(
+            size=sink.have,
+            sha256=found["sha-256"].hex(),
+            location=sink.target,
+            source=shown(self._job.url),
+            status=self._status,
+            seconds=ended - self._began,
+            stages={
+                "wait": self._answered - self._began,
+                "receive": received - self._answered,
+                "check": ended - received,
+            },
+        )
+        self._tell("done", receipt=receipt)
+        return receipt
+
+    def _use(self, sink: Sink | None) -> None:
+        self._sink = sink
+        if sink is not None and sink.notes is not None:
+            self._promise, self._total = sink.notes.digest, sink.notes.total
+
+    @property
+    def _open_sink(self) -> Sink:
+        if self._sink is None:
+            raise StoreFailed("The target is not open yet")
+        return self._sink
+
+    @property
+    def _have(self) -> int:
+        return 0 if self._sink is None else self._sink.have
+
+    def _known(self) -> Known:
+        notes = None if self._sink is None else self._sink.notes
+        if notes is None:
+            return Known(have=self._have)
+        return Known(have=self._have, validator=notes.validator, total=notes.total)
+
+    async def _restart(self, notes: Notes | None) -> None:
+        sink = self._open_sink
+        await settled(lambda: sink.restart(notes))
+        self._promise, self._total = "" if notes is None else notes.digest, None
+        await self._new_digests()
+
+    async def _catch_up(self) -> None:
+        """The digests see what an earlier run left; within one run they have seen it already."""
+        sink = self._open_sink
+        if self._hashed == sink.have or not isinstance(sink, Part):
+            return
+        self._tell("checking")
+        await self._new_digests()
+        await pump(FileSource(sink.path), _Nowhere(), taps=(self._digests,))
+        self._hashed = sink.have
+
+    async def _new_digests(self) -> None:
+        await self._digests.aclose()
+        promised = [promise.algorithm for promise in _promises(self._promise)]
+        self._digests = Digests(dict.fromkeys(["sha-256", *promised]))
+        self._hashed = 0
+
+    def _tell(self, stage: Stage, note: str = "", receipt: Receipt | None = None) -> None:
+        self._told = time.monotonic()
+        if self._on_progress is not None:
+            name = self._sink.target if self._sink is not None else self._job.target
+            self._on_progress(Progress(name, stage, self._have, self._total, note, receipt))
+
+
+class _Nowhere:
+    """The end of a pump that only wants the taps to see the bytes."""
+
+    kept = 0
+
+    async def write(self, data: Buffer) -> None:
+        return
+
+    async def sync(self) -> int:
+        return 0
+
+
+def _notes(url: str, head: Head) -> Notes | None:
+    validator = validator_of(head)
+    if validator is None:
+        return None
+    return Notes.of(url, validator, length_of(head), head.headers.get("repr-digest", ""))
+
+
+def _promises(header: str) -> list[Promise]:
+    """What can be checked; a field that cannot be read promises nothing (RFC 9530 2: it may be ignored)."""
+    if not header:
+        return []
+    try:
+        return [promise for promise in parse_digests(None, header) if promise.algorithm in ALGORITHMS]
+    except BadRequest:
+        return []

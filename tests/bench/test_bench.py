@@ -1,0 +1,201 @@
+"""The bench's own parts against a plain sink: what it sends, what it refuses to believe, what it writes down."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import json
+import subprocess
+import sys
+import threading
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))  # bench/ stands beside src/, it is not installed
+
+from bench.answer import Answer  # noqa: E402
+from bench.process import Failed  # noqa: E402
+from bench.run import size_of  # noqa: E402
+from bench.stored import check_same, make_source, sha256_of  # noqa: E402
+from bench.svg import Line, Panel, chart  # noqa: E402
+from bench.table import RATE, Row, compare, markdown  # noqa: E402
+
+SIZE = 3 * 2**20 + 17
+
+
+class Sink(http.server.BaseHTTPRequestHandler):
+    """Keeps the last body in `kept`, serves it again; refuses /no early."""
+
+    protocol_version = "HTTP/1.1"
+    kept = b""
+    head = ""
+
+    def take(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        Sink.kept, Sink.head = body, self.headers["Content-Type"]
+        status = 507 if self.path == "/no" else 201
+        self.send_response(status)
+        self.send_header("Content-Length", "4")
+        self.end_headers()
+        self.wfile.write(b"said")
+
+    do_PUT = do_POST = take
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(Sink.kept)))
+        self.end_headers()
+        self.wfile.write(Sink.kept)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Quiet: pytest's output is for pytest."""
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Sink) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return make_source(tmp_path / "source", SIZE)
+
+
+def client(*words: str) -> tuple[int, dict[str, object]]:
+    done = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    told: dict[str, object] = json.loads(done.stdout)
+    return done.returncode, told
+
+
+def test_raw_upload_brings_every_byte_of_every_piece(port: int, source: Path) -> None:
+    """The sendfile client sends the file, as often as asked, as one body, and times it."""
+    code, told = client("bench.send", "raw", "--port", str(port), "--path", "/x", "--source", str(source), "--repeat", "2")
+
+    assert code == 0
+    assert (told["status"], told["bytes"]) == (201, 2 * SIZE)
+    assert isinstance(told["seconds"], float)
+    assert told["seconds"] > 0
+    assert source.read_bytes() * 2 == Sink.kept
+
+
+def test_form_upload_is_one_form_with_the_file_in_it(port: int, source: Path) -> None:
+    """The multipart body has the file's bytes between a head that names it and the final boundary."""
+    code, _ = client("bench.send", "form", "--port", str(port), "--path", "/x", "--source", str(source))
+    boundary = Sink.head.partition("boundary=")[2].encode()
+    pieces = Sink.kept.split(b"--" + boundary)
+
+    assert code == 0
+    assert [pieces[0], pieces[-1]] == [b"", b"--\r\n"]
+    head, _, body = pieces[2].partition(b"\r\n\r\n")
+    assert b'filename="upload.bin"' in head
+    assert body == source.read_bytes() + b"\r\n"
+
+
+def test_refusal_is_not_counted_as_a_transfer(port: int, source: Path) -> None:
+    """An answer that is no success ends the client with an error and the server's words."""
+    code, told = client("bench.send", "raw", "--port", str(port), "--path", "/no", "--source", str(source))
+
+    assert code == 1
+    assert (told["status"], told["answer"]) == (507, "said")
+
+
+def test_download_is_hashed_when_asked(port: int, source: Path) -> None:
+    """The verification trip tells the sha-256 of what came; the timed trip tells none."""
+    client("bench.send", "raw", "--port", str(port), "--path", "/x", "--source", str(source))
+    words = ("bench.send", "get", "--port", str(port), "--path", "/x")
+
+    assert client(*words)[1]["sha-256"] is None
+    code, told = client(*words, "--hash")
+    assert code == 0
+    assert (told["bytes"], told["sha-256"]) == (SIZE, hashlib.sha256(source.read_bytes()).hexdigest())
+
+
+def test_small_uploads_are_counted_by_their_answers(port: int, tmp_path: Path) -> None:
+    """The keep-alive client counts whole answers over several connections."""
+    body = make_source(tmp_path / "body", 1000)
+    words = ("--port", str(port), "--path", "/{name}", "--body", str(body), "--connections", "3", "--seconds", "0.2")
+    code, told = client("bench.burst", *words)
+
+    assert code == 0
+    assert isinstance(told["answered"], int)
+    assert told["answered"] >= 3
+    assert Sink.kept == body.read_bytes()
+
+
+@pytest.mark.parametrize("spoil", ["shorter", "changed", "sparse", "missing", "two"])
+def test_a_stored_file_that_is_not_the_source_is_found_out(tmp_path: Path, source: Path, spoil: str) -> None:
+    """No number counts when the stored file is short, changed, a hole, absent or not the only one."""
+    to = tmp_path / "place" / "to"
+    to.mkdir(parents=True)
+    stored = to / "stored"
+    stored.write_bytes(source.read_bytes())
+    digest = sha256_of(source)
+    check_same(to, SIZE, digest)
+    if spoil == "shorter":
+        stored.write_bytes(source.read_bytes()[:-1])
+    elif spoil == "changed":
+        stored.write_bytes(b"!" + source.read_bytes()[1:])
+    elif spoil == "sparse":
+        with stored.open("wb") as file:
+            file.truncate(SIZE)
+    elif spoil == "missing":
+        stored.unlink()
+    else:
+        (to / "other").write_bytes(b"")
+
+    with pytest.raises(Failed):
+        check_same(to, SIZE, digest)
+
+
+def test_ratio_is_the_median_of_paired_ratios_against_the_best_peer() -> None:
+    """The best peer is the one with the highest median, and a missed goal is said."""
+    peers = {"slow": [0.1e9, 9e9, 0.1e9], "fast": [1e9, 0.5e9, 2e9]}
+    row = compare("raw", [2e9, 1e9, 2e9], peers, 2.5, RATE)
+
+    assert row == Row("raw", "2.00 GB/s (1.00-2.00)", "fast: 1.00 GB/s (0.50-2.00)", "2.00x (1.00-2.00)", ">= 2.5x", False)
+    assert "| >= 2.5x | **no** |" in markdown([row])
+
+
+def test_what_was_not_measured_is_not_met() -> None:
+    """A row without our number or without a peer has no ratio and no yes."""
+    rows = [compare("a", None, {"p": [1.0]}, 1.0, RATE), compare("b", [1.0], {}, 1.0, RATE)]
+
+    assert [(row.met, row.ratio) for row in rows] == [(None, "-"), (None, "-")]
+    assert "| not measured |" in markdown(rows[:1])
+
+
+def test_answer_is_whole_only_with_its_body() -> None:
+    """Interim answers are skipped; head and body may come in any pieces."""
+    text = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 201 Created\r\nContent-Length: 3\r\n\r\nabc"
+    answer = Answer()
+    states = [answer.feed(text[index : index + 1]) for index in range(len(text))]
+
+    assert (answer.status, bytes(answer.body)) == (201, b"abc")
+    assert [False] * (len(text) - 1) + [True] == states
+
+
+def test_chart_is_well_formed_and_holds_all_lines() -> None:
+    """The SVG parses, and every line and label is in it."""
+    lines = [Line("ours & more", 0, [(0, 1), (2, 3)]), Line("peer", 1, [(0, 0), (4, 9)])]
+    root = ET.fromstring(chart("t", [Panel("RSS <MiB>", lines)], "seconds", ["made here"]))
+    texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+
+    assert len(list(root.iter("{http://www.w3.org/2000/svg}polyline"))) == 2
+    assert {"t", "ours & more", "peer", "RSS <MiB>", "seconds", "made here"} <= set(texts)
+
+
+def test_sizes_are_read_as_people_write_them() -> None:
+    """64MiB, 1G and plain bytes."""
+    assert [size_of(text) for text in ("64MiB", "1G", "4096")] == [64 * 2**20, 2**30, 4096]
