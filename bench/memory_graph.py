@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[0] = str(ROOT)  # started as a script: the package is `bench`, not its folder
+if not __package__:
+    sys.path[0] = str(ROOT)  # started as a script: the package is `bench`, not its folder
 
 from bench.contenders import FORMS, OURS_FORM_SHA, Contender, start  # noqa: E402
 from bench.machine import describe  # noqa: E402

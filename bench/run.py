@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[0] = str(ROOT)  # started as a script: the package is `bench`, not its folder
+if not __package__:
+    sys.path[0] = str(ROOT)  # started as a script: the package is `bench`, not its folder
 
 from bench.contenders import FORMS, OURS_FORM, OURS_NONE, OURS_SHA, RAWS, Contender  # noqa: E402
 from bench.machine import describe, file_system  # noqa: E402

@@ -1,0 +1,45 @@
+"""Sluiceway: files of any size through a Python web app, in constant memory, done when the destination says so.
+
+Names are loaded when first used: importing the package loads no HTTP client, no server and no framework.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sluiceway.errors import SluiceError
+    from sluiceway.pipe.receipt import Progress, Receipt
+    from sluiceway.server.app import Sluiceway
+    from sluiceway.transfer import acopy, copy
+
+    __version__: str
+
+__all__ = ["Progress", "Receipt", "SluiceError", "Sluiceway", "__version__", "acopy", "copy"]
+
+_HOMES = {
+    "Progress": "sluiceway.pipe.receipt",
+    "Receipt": "sluiceway.pipe.receipt",
+    "SluiceError": "sluiceway.errors",
+    "Sluiceway": "sluiceway.server.app",
+    "acopy": "sluiceway.transfer",
+    "copy": "sluiceway.transfer",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: object = version("sluiceway")
+    elif name in _HOMES:
+        value = getattr(import_module(_HOMES[name]), name)
+    else:
+        raise AttributeError(f"module 'sluiceway' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -21,6 +21,7 @@ whose turn it is to act, `retryable` whether the same request may succeed later.
     ├── Unsupported           415  unsupported            a content coding or part this server does not decode
     ├── RangeUnsatisfiable    416  range-unsatisfiable    no byte of the object is in the range
     ├── ExpectationFailed     417  expectation-failed     an Expect other than 100-continue
+    ├── HeadTooLarge          431  head-too-large         more header fields than a request may have
     ├── Cancelled             499  cancelled              the transfer was cancelled before its end
     ├── SourceFailed          500  source-failed          the source could not be read, or changed while it was
     ├── StoreFailed           500  store-failed           the destination could not keep or find the bytes
@@ -45,6 +46,7 @@ __all__ = [
     "ExpectationFailed",
     "Fault",
     "Forbidden",
+    "HeadTooLarge",
     "MethodNotAllowed",
     "NoSpace",
     "NotFound",
@@ -145,6 +147,10 @@ class RangeUnsatisfiable(SluiceError):
 
 class ExpectationFailed(SluiceError):
     code, status, title, fault = "expectation-failed", 417, "The server knows only 100-continue", "client"
+
+
+class HeadTooLarge(SluiceError):
+    code, status, title, fault = "head-too-large", 431, "The header fields are too large", "client"
 
 
 class Cancelled(SluiceError):

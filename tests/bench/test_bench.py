@@ -35,7 +35,7 @@ class Sink(http.server.BaseHTTPRequestHandler):
     kept = b""
     head = ""
 
-    def take(self) -> None:
+    def do_PUT(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         Sink.kept, Sink.head = body, self.headers["Content-Type"]
         status = 507 if self.path == "/no" else 201
@@ -44,7 +44,8 @@ class Sink(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(b"said")
 
-    do_PUT = do_POST = take
+    def do_POST(self) -> None:
+        self.do_PUT()
 
     def do_GET(self) -> None:
         self.send_response(200)

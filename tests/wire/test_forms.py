@@ -55,8 +55,16 @@ GOOD: list[tuple[str, bytes, list[Part]]] = [
         [file(b"AB\r\n")],
     ),
     ("base64 field", body((field_head("a", "Content-Transfer-Encoding: base64"), b"QQ==")), [field(b"A")]),
-    ("length before decoding", body((field_head("a", "Content-Transfer-Encoding: base64", "Content-Length: 4"), b"QQ==")), [field(b"A")]),
-    ("_charset_ changes nothing", body((field_head("_charset_"), b"utf-7"), (A, b"+AGE-")), [field(b"utf-7", "_charset_"), field(b"+AGE-")]),
+    (
+        "length before decoding",
+        body((field_head("a", "Content-Transfer-Encoding: base64", "Content-Length: 4"), b"QQ==")),
+        [field(b"A")],
+    ),
+    (
+        "_charset_ changes nothing",
+        body((field_head("_charset_"), b"utf-7"), (A, b"+AGE-")),
+        [field(b"utf-7", "_charset_"), field(b"+AGE-")],
+    ),
 ]  # fmt: skip
 
 
@@ -105,7 +113,11 @@ BAD: list[tuple[str, bytes, str]] = [
     ("not base64", body((file_head("f", "x", "Content-Transfer-Encoding: base64"), b"QQ!=")), "bad-form"),
     ("base64 cut short", body((file_head("f", "x", "Content-Transfer-Encoding: base64"), b"QQ=")), "bad-form"),
     ("not quoted-printable", body((file_head("f", "x", "Content-Transfer-Encoding: quoted-printable"), b"=4")), "bad-form"),
-    ("a form inside", body((field_head("a", "Content-Type: multipart/mixed; boundary=C"), body((F, b"1"), boundary="C"))), "unsupported"),
+    (
+        "a form inside",
+        body((field_head("a", "Content-Type: multipart/mixed; boundary=C"), body((F, b"1"), boundary="C"))),
+        "unsupported",
+    ),
     ("unknown encoding", body((file_head("f", "x", "Content-Transfer-Encoding: zip"), b"1")), "unsupported"),
 ]  # fmt: skip
 

@@ -6,6 +6,7 @@ Knows what a Source is; knows nothing of the HTTP library that asks for the byte
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 from sluiceway.errors import BodyCut, SluiceError, SourceFailed
@@ -29,6 +30,7 @@ class Body:
         self.failure: SluiceError | None = None  # why the source ended early
         self.sent = 0  # bytes of the source that `write` took
         self.handed = 0  # bytes of the whole body given to `write`, the piece under way included
+        self.ended: float | None = None  # when the last piece was taken, in seconds of time.monotonic()
         self.sha256: str | None = None  # of the source, once all of it was sent
         self._at_source = False  # an OSError now is the source's, not the peer's
         self._halted = False
@@ -60,7 +62,7 @@ class Body:
         The last piece goes out only when the source has ended well and its digest is known: a source that fails at its
         very end never looks complete to the peer, and an answer never comes before the digest.
         """
-        self.started, self._halted, self.failure = True, False, None
+        self.started, self._halted, self.failure, self.ended = True, False, None, None
         self.sent, self.handed, self.sha256, self._held, self._write = 0, 0, None, None, write
         digests = Digests(("sha-256",))
         try:
@@ -76,6 +78,7 @@ class Body:
                 self.sent += len(self._held)
             if self.tail:
                 await self._out(self.tail)
+            self.ended = time.monotonic()
         except BodyCut as error:
             self.failure = SourceFailed(f"The source ended after {self.sent} of {self.source.length} bytes; nothing was stored")
             raise self.failure from error

@@ -87,8 +87,12 @@ class _Fetching:
 
     async def close(self) -> None:
         await self._digests.aclose()
-        if self._sink is not None:
-            await settled(self._sink.close)
+        sink = self._sink
+        if sink is not None:
+            try:
+                await sink.settle()
+            finally:
+                await settled(sink.close)
 
     async def run(self) -> Receipt:
         self._tell("connecting")
@@ -178,6 +182,7 @@ class _Fetching:
         sink, received = self._open_sink, time.monotonic()
         self._tell("checking")
         found = await self._digests.finish()
+        await sink.settle()
         if self._total is not None and sink.have != self._total:
             await settled(sink.discard)
             raise DigestMismatch(f"{sink.have} bytes are here and {self._total} were told; nothing was kept, try again")
@@ -229,6 +234,7 @@ class _Fetching:
 
     async def _restart(self, notes: Notes | None) -> None:
         sink = self._open_sink
+        await sink.settle()
         await settled(lambda: sink.restart(notes))
         self._promise, self._total = "" if notes is None else notes.digest, None
         await self._new_digests()

@@ -44,6 +44,9 @@ class Outlet:
     async def sync(self) -> int:
         return self.have
 
+    async def settle(self) -> None:
+        """Nothing is ever under way here."""
+
     def restart(self, notes: Notes | None) -> None:
         """Raises StoreFailed when bytes have flowed on already."""
         if self.have:

@@ -24,6 +24,8 @@ __all__ = ["Notes", "Part", "part_paths", "settled"]
 
 T = TypeVar("T")
 
+_fdatasync = getattr(os, "fdatasync", os.fsync)  # the size is synced with the data, only the times are not
+
 SYNC_EVERY = 64 << 20  # bytes between syncs: what a power cut may cost, and no gigabytes of dirty pages at the end
 MOST_NOTES = 64 << 10  # bytes of a sidecar; ours have 500
 MOST_PLAIN_NAME = 230  # bytes: with ".", ".part.json.new" and 255 as the file system's limit
@@ -56,6 +58,7 @@ class Part:
         """Blocking. Takes up what an earlier run left, if it was of the same URL. Raises StoreFailed."""
         self.target = target
         self._url = url
+        self._syncing: asyncio.Future[None] | None = None
         self.path, self._notes_path = part_paths(target)
         with _local(target):
             self._fd = _open_own(self.path)
@@ -69,13 +72,27 @@ class Part:
     async def write(self, data: Buffer) -> None:
         """Append. Raises NoSpace, StoreFailed."""
         await settled(lambda: self._write(memoryview(data)))
-        if self.have - self.kept >= SYNC_EVERY:
-            await self.sync()
+        idle = self._syncing is None or self._syncing.done()
+        if idle and self.have - self.kept >= SYNC_EVERY:
+            self._raise_sync_error()
+            self._syncing = asyncio.get_running_loop().run_in_executor(None, self._sync)  # the network need not wait
 
     async def sync(self) -> int:
         """What is written survives a power cut; the offset."""
+        await self.settle()
         await settled(self._sync)
         return self.kept
+
+    async def settle(self) -> None:
+        """Wait for a sync under way; before anything else is done with the file. Raises what it met."""
+        if self._syncing is not None:
+            await asyncio.wait([self._syncing])
+            self._raise_sync_error()
+
+    def _raise_sync_error(self) -> None:
+        syncing, self._syncing = self._syncing, None
+        if syncing is not None:
+            syncing.result()
 
     def restart(self, notes: Notes | None) -> None:
         """Blocking. Forget the bytes; from now on the part is of `notes`, or of nothing that could be continued."""
@@ -89,7 +106,7 @@ class Part:
     def publish(self, force: bool) -> None:
         """Blocking. The part becomes the target, durably. Raises Exists when the name was taken and not `force`."""
         with _local(self.target):
-            os.fsync(self._fd)
+            _fdatasync(self._fd)
             if os.name == "nt":
                 self.close()  # Windows renames no open file; elsewhere the lock is held until the name has changed
             if force:
@@ -123,9 +140,10 @@ class Part:
                 data = data[written:]
 
     def _sync(self) -> None:
+        reached = self.have
         with _local(self.target):
-            os.fsync(self._fd)
-        self.kept = self.have
+            _fdatasync(self._fd)
+        self.kept = reached
         self._write_notes()
 
     def _good_bytes(self) -> int:

@@ -148,7 +148,7 @@ def backoff(attempt: int, head: Head | None, now: float, jitter: float) -> float
     """
     if attempt > MOST_ATTEMPTS:
         return None
-    wait = FIRST_WAIT * 2 ** (attempt - 2) * (0.5 + jitter / 2)
+    wait = FIRST_WAIT * 2.0 ** (attempt - 2) * (0.5 + jitter / 2)
     asked = _retry_after(head, now) if head else None
     if asked is not None and asked > MOST_WAIT:
         return None

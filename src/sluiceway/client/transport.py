@@ -6,6 +6,7 @@ Redirects, retries and what an answer means are decided elsewhere (`plan`); erro
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -238,7 +239,8 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError):
         return "the server's certificate is not trusted"
     if isinstance(error, aiohttp.ClientConnectorError):
-        return f"no connection ({error.os_error.strerror or 'unknown reason'}); is the server running?"
+        code = error.os_error.errno  # its own text repeats the address
+        return f"no connection ({os.strerror(code) if code else 'unknown reason'}); is the server running?"
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "the server hung up without an answer"
     if isinstance(error, aiohttp.ClientPayloadError):

@@ -47,7 +47,6 @@ class _Sending:
         self._body = Body(job.source, job.shape.head, job.shape.tail)
         self._on_progress = on_progress
         self._began = time.monotonic()
-        self._sent_at: float | None = None  # when the socket had taken everything
 
     async def run(self) -> Receipt:
         shape = self._job.shape
@@ -69,6 +68,7 @@ class _Sending:
                 url, headers, hops = target, headers_across(headers, url, target), hops + 1
 
     async def _finish(self, answer: Answer) -> Receipt:
+        ended = time.monotonic()
         text = await answer.text()
         head, body = answer.head, self._body
         if not 200 <= head.status < 300:
@@ -78,8 +78,7 @@ class _Sending:
         told = _json(head, text)
         entry = _entry(told)
         self._check(head, entry)
-        ended = time.monotonic()
-        sent_at = self._sent_at or ended
+        sent_at = body.ended or ended
         receipt = Receipt(
             size=body.sent,
             sha256=body.sha256,
@@ -108,7 +107,6 @@ class _Sending:
         of_file = max(0, taken - len(body.head))
         of_file = min(of_file, body.sent if length is None else length)
         if body.complete and taken >= body.handed:
-            self._sent_at = self._sent_at or time.monotonic()
             self._tell("waiting", of_file)
         else:
             self._tell("sending" if body.started else "connecting", of_file)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections import deque
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
@@ -46,10 +45,10 @@ class Digests:
         self._budget = budget
         self._batch: list[Buffer] = []
         self._gathered = 0  # bytes in the batch
-        self._queue: deque[tuple[list[Buffer], int]] = deque()  # batches on their way to the thread
+        self._queue: list[tuple[list[Buffer], int]] = []  # batches on their way to the thread, at most five
         self._behind = 0  # bytes in the queue, the one being hashed included
         self._running: asyncio.Future[None] | None = None
-        self._moved = asyncio.Event()  # a batch was hashed
+        self._moved: asyncio.Future[None] | None = None  # done when a batch was hashed
 
     async def take(self, data: Buffer) -> None:
         """Hash `data` now, soon, or, when the budget is used up, before this returns."""
@@ -90,8 +89,8 @@ class Digests:
             await self._wait()
 
     async def _wait(self) -> None:
-        self._moved.clear()
-        await self._moved.wait()
+        self._moved = asyncio.get_running_loop().create_future()
+        await self._moved
 
     def _send(self) -> None:
         self._queue.append((self._batch, self._gathered))
@@ -114,7 +113,7 @@ class Digests:
         """In the thread: batch after batch without asking the event loop, which would cost a tenth of the speed."""
         while self._queue:
             try:
-                batch, size = self._queue.popleft()
+                batch, size = self._queue.pop(0)
             except IndexError:
                 return  # closed meanwhile
             self._update(batch)
@@ -124,7 +123,8 @@ class Digests:
     def _hashed(self, size: int) -> None:
         self._behind -= size
         self._settle(size)
-        self._moved.set()
+        if self._moved is not None and not self._moved.done():
+            self._moved.set_result(None)
 
     def _settle(self, size: int) -> None:
         if self._budget is not None:

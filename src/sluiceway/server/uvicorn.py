@@ -8,31 +8,37 @@ Optional: the app runs on any ASGI server. These classes extend uvicorn's intern
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import json
 from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from sluiceway.errors import BadRequest, HeadTooLarge, SluiceError, TooSlow
+from sluiceway.wire.problems import PROBLEM_TYPE, problem
 
 __all__ = ["SluiceProtocol"]
 
 QUEUE = 256 << 10  # bytes of body that may wait for the app before reading pauses: one read of the event loop
 DRAIN_BYTES = 4 << 20  # bytes read and dropped after an early refusal; clients that look up before that see it
 DRAIN_SECONDS = 2.0  # and for how long at most
-HEAD_BYTES = 64 << 10  # request line and header fields; nginx takes 32 KiB, h11 64
+HEAD_BYTES = 64 << 10  # request line and header fields, or whatever else is no body; nginx takes 32 KiB, h11 64
+MOST_FRAMING = 16  # bytes of chunk heads a byte of body may cost: one-byte chunks cost 5, a flood of extensions thousands
 HEAD_SECONDS = 20.0  # for a whole head to arrive (Slowloris)
 
 
 class SluiceCycle(RequestResponseCycle):
     """One request and its answer."""
 
-    queue: deque[bytes]  # body bytes in the pieces they came in, instead of a bytearray copied twice
+    queue: list[bytes]  # body bytes in the pieces they came in, instead of a bytearray copied twice
     queued: int
     input_ended: bool  # no more bytes can come: the client closed its half
     body_told: bool  # the app has had the last message of the body
 
     def adopt(self) -> None:
         """Take over a cycle made by uvicorn."""
-        self.queue, self.queued, self.input_ended, self.body_told = deque(), 0, False, False
+        self.queue, self.queued, self.input_ended, self.body_told = [], 0, False, False
+        if self.scope["http_version"] == "1.0":
+            self.waiting_for_100_continue = False  # RFC 9110 10.1.1: an older client would take the 100 for the answer
 
     async def receive(self) -> Any:
         if self.waiting_for_100_continue and not self.transport.is_closing():
@@ -45,7 +51,7 @@ class SluiceCycle(RequestResponseCycle):
         if self.response_complete:
             return {"type": "http.disconnect"}
         if self.queue:
-            body = self.queue.popleft() if len(self.queue) == 1 else b"".join(self.queue)
+            body = self.queue[0] if len(self.queue) == 1 else b"".join(self.queue)
             self.queue.clear()
             self.queued = 0
             self.body_told = not self.more_body
@@ -62,7 +68,7 @@ class SluiceCycle(RequestResponseCycle):
 
     async def send(self, message: Any) -> None:
         if message["type"] == "http.response.start":
-            if self.more_body and message["status"] >= 400:
+            if self.more_body:
                 # Without this a client would send the rest of a terabyte to have its connection back.
                 headers = [item for item in message.get("headers", []) if item[0].lower() != b"connection"]
                 message = {**message, "headers": [*headers, (b"connection", b"close")]}
@@ -78,8 +84,13 @@ class SluiceProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._drained = 0
         self._draining: asyncio.TimerHandle | None = None
-        self._head_bytes = 0
+        self._head_bytes = 0  # of the head that is arriving
+        self._head_size = 0  # of its whole lines
         self._head_deadline: asyncio.TimerHandle | None = None
+        self._in_head = True
+        self._body_bytes = self._framing_bytes = self._idle_bytes = 0
+        self._deaf = False  # what comes in is not understood any more; answers under way still go out
+        self._complaint: SluiceError | None = None
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -89,7 +100,7 @@ class SluiceProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._draining is not None:
+        if self._draining is not None or self._deaf:
             self._drain(len(data))
             return
         if self._head_deadline is not None:
@@ -97,32 +108,59 @@ class SluiceProtocol(HttpToolsProtocol):
         elif self.cycle is None or (self.cycle.response_complete and not self.cycle.more_body):
             self._head_bytes = len(data)
             self._await_head()
+        body_before, self._progress = self._body_bytes, False
         super().data_received(data)
-        if self._head_deadline is not None and self._head_bytes > HEAD_BYTES:
-            self._refuse(b"431 Request Header Fields Too Large", b"The request's header fields are larger than 64 KiB\n")
+        if not self._deaf and self._draining is None:
+            self._bound_framing(len(data), self._body_bytes - body_before)
 
     def eof_received(self) -> bool:  # type: ignore[override]  # True keeps our half open, as asyncio documents
-        """The client closed its half. A body cut by that is answered; a whole request is treated as stock uvicorn does."""
+        """The client closed its half. An upload, cut by that or whole, is answered; for the rest it is a hang-up."""
         cycle = cast("SluiceCycle | None", self.cycle)
-        if self._draining is not None or cycle is None or cycle.response_complete or not cycle.more_body:
+        if self._draining is not None or cycle is None or cycle.response_complete:
             return False
-        cycle.input_ended = True
-        cycle.message_event.set()
-        self.loop.call_later(DRAIN_SECONDS * 5, self.transport.close)  # should the app never answer
-        return True
+        if cycle.more_body:
+            cycle.input_ended = True
+            cycle.message_event.set()
+            self.loop.call_later(DRAIN_SECONDS * 5, self.transport.close)  # should the app never answer
+            return True
+        cycle.keep_alive = False
+        # A reader that goes away closes both halves, and shall not keep a download or an event stream alive.
+        return cycle.scope["method"] not in ("GET", "HEAD")
 
     # httptools' callbacks
 
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head, self._head_size = True, 0
+        self._body_bytes = self._framing_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        self._measure_head(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_head:
+            return  # a trailer: merged with the head it would pass for a field that a proxy in front has checked
+        super().on_header(name, value)
+        self._measure_head(len(name) + len(value) + 4)
+
     def on_headers_complete(self) -> None:
+        self._in_head, self._progress = False, True
         if self._head_deadline is not None:
             self._head_deadline.cancel()
             self._head_deadline = None
+        self._check_head()
         super().on_headers_complete()
         if self.cycle is not None and type(self.cycle) is RequestResponseCycle:
             self.cycle.__class__ = SluiceCycle
             cast("SluiceCycle", self.cycle).adopt()
 
+    def on_message_complete(self) -> None:
+        self._progress = True
+        super().on_message_complete()
+
     def on_body(self, body: bytes) -> None:
+        self._body_bytes += len(body)
         cycle = cast("SluiceCycle", self.cycle)
         if cycle.response_complete:
             return
@@ -140,12 +178,49 @@ class SluiceProtocol(HttpToolsProtocol):
         # The answer is out, the client may still be sending: show it the end of our half and give it time to look.
         self.server_state.total_requests += 1
         self._unset_keepalive_if_required()
+        self._linger()
+
+    def send_400_response(self, msg: str) -> None:
+        """Called by uvicorn when the bytes are not HTTP, or when one of our own checks said no."""
+        self._refuse(self._complaint or BadRequest("This is not well-formed HTTP/1.1; nothing of it was stored"))
+
+    # Our own
+
+    def _check_head(self) -> None:
+        """What httptools lets pass and two servers in a row could read differently. Raises BadRequest."""
+        version = self.parser.get_http_version()
+        names = [name for name, _ in self.headers]
+        codings = [value.strip().lower() for name, value in self.headers if name == b"transfer-encoding"]
+        if version not in ("1.0", "1.1"):
+            self._complain(BadRequest("This server speaks HTTP/1.1 and HTTP/1.0"))
+        if names.count(b"host") > 1 or (version == "1.1" and b"host" not in names):
+            self._complain(BadRequest("A request has exactly one Host (RFC 9112 3.2)"))
+        if codings and (version == "1.0" or codings != [b"chunked"]):
+            self._complain(BadRequest("The only Transfer-Encoding this server reads is chunked, in HTTP/1.1"))
+
+    def _measure_head(self, size: int) -> None:
+        self._head_size += size
+        if self._head_size > HEAD_BYTES:
+            self._complain(_too_large())
+
+    def _bound_framing(self, fed: int, body: int) -> None:
+        """Bytes that are neither body nor a whole head: half a head, chunk extensions, trailers. httptools has no limit."""
+        self._idle_bytes = 0 if body or self._progress else self._idle_bytes + fed
+        self._framing_bytes += fed - body
+        if self._idle_bytes > HEAD_BYTES or self._framing_bytes > 2 * HEAD_BYTES + MOST_FRAMING * self._body_bytes:
+            self._refuse(_too_large())
+
+    def _complain(self, error: SluiceError) -> None:
+        """Stop the parser from within its callback; it then asks for `send_400_response`."""
+        self._complaint = error
+        raise error
+
+    def _linger(self) -> None:
+        """Show the client the end of our half and give it time to look, before the close that may throw the answer away."""
         self._draining = self.loop.call_later(DRAIN_SECONDS, self.transport.close)
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.flow.resume_reading()
-
-    # Our own
 
     def _drain(self, size: int) -> None:
         self._drained += size
@@ -158,14 +233,28 @@ class SluiceProtocol(HttpToolsProtocol):
     def _head_too_slow(self) -> None:
         self._head_deadline = None
         if self._head_bytes:
-            self._refuse(b"408 Request Timeout", b"The request's header did not arrive in time\n")
+            self._refuse(TooSlow("The request's head did not arrive in time; send it again"))
         else:
             self.transport.close()
 
-    def _refuse(self, status: bytes, text: bytes) -> None:
-        length = str(len(text)).encode()
+    def _refuse(self, error: SluiceError) -> None:
+        """Understand nothing more. The request under way is answered by the app, none under way by us; then close."""
+        self._deaf = True
+        cycle = cast("SluiceCycle | None", self.cycle)
+        if cycle is not None and not cycle.response_complete:
+            cycle.keep_alive = False
+            if cycle.more_body:
+                cycle.input_ended = True
+                cycle.message_event.set()
+            return
+        body = json.dumps(problem(error)).encode()
         self.transport.write(
-            b"HTTP/1.1 " + status + b"\r\ncontent-type: text/plain\r\ncontent-length: " + length
-            + b"\r\nconnection: close\r\n\r\n" + text
-        )  # fmt: skip
-        self.transport.close()
+            f"HTTP/1.1 {error.status} {error.title}\r\ncontent-type: {PROBLEM_TYPE}\r\ncontent-length: {len(body)}\r\n"
+            "connection: close\r\n\r\n".encode()
+            + body
+        )
+        self._linger()
+
+
+def _too_large() -> SluiceError:
+    return HeadTooLarge(f"Header fields, chunk heads and trailers have at most {HEAD_BYTES >> 10} KiB; send less", limit=HEAD_BYTES)

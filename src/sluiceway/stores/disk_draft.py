@@ -30,7 +30,7 @@ ALIGN = 4096  # bytes; O_DIRECT wants offsets and lengths in logical blocks, 512
 PIECE = 64 << 10  # bytes a trickling draft gathers per thread hop; a chunk this large marks a fast sender
 FAST = BLOCK // 4  # bytes within WINDOW that mark a fast sender: it fills a block within a second
 WINDOW = 0.25  # seconds
-RESTING = 4 << 10  # bytes a resting draft may go on holding: a hop for every byte would cost more than the memory
+RESTING = 2 << 10  # bytes a resting draft may go on holding: a hop for every byte would cost more than the memory
 
 T = TypeVar("T")
 Publish = Callable[[str, str, Replace], None]  # (name of the draft, key, replace): make it visible, durably

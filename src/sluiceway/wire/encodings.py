@@ -75,9 +75,7 @@ class QuotedPrintableDecoder:
         ready = text[: held.start()] if held else text
         self._held = text[len(ready) :]
         if _BAD_ESCAPE.search(ready):
-            raise BadForm(
-                "A part is not the quoted-printable it says it is; send the bytes as they are, without an encoding"
-            )
+            raise BadForm("A part is not the quoted-printable it says it is; send the bytes as they are, without an encoding")
         return binascii.a2b_qp(ready)
 
     def close(self) -> bytes:

@@ -219,7 +219,9 @@ class FormDecoder:
         if feed > most + 1 or (feed < 0 and len(line) > most):
             raise _too_large(most, "max_header_bytes", "A header line of the form is too long; shorten the names")
         if feed >= 0 or b"\r" in line or b"\0" in line:
-            raise BadForm("A header of a part holds a NUL, or a CR or LF that is not the CRLF at its end")
+            raise BadForm(
+                "A header of a part holds a NUL or a lone CR or LF; end each line with CRLF, write %0D and %0A in names"
+            )
 
     def _spend(self, size: int) -> None:
         self._left -= size
@@ -276,9 +278,7 @@ class FormDecoder:
 
     def _fields_too_large(self) -> TooLarge:
         most = self._limits.max_fields_bytes
-        return _too_large(
-            most, "max_fields_bytes", "The form's fields and headers are too long together; send files or less"
-        )
+        return _too_large(most, "max_fields_bytes", "The form's fields and headers are too long together; send files or less")
 
     def _meaning_of(self, error: MultipartError, unread: bytes) -> SluiceError:
         """The package's error in our words. `unread` is what it held and what it was fed, with the fault inside."""

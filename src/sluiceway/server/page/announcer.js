@@ -14,7 +14,7 @@ export class Announcer {
   #words = [];
   /** @type {string[]} */
   #stored = [];
-  /** @type {string[]} */
+  /** @type {Upload[]} */
   #sending = [];
   /** @type {WeakMap<Upload, string>} */
   #last = new WeakMap();
@@ -49,7 +49,7 @@ export class Announcer {
   follow(upload) {
     if (this.#last.get(upload) === upload.state) return;
     this.#last.set(upload, upload.state);
-    if (upload.state === "sending") this.#sending.push(upload.path);
+    if (upload.state === "sending") this.#sending.push(upload);
     else if (upload.state === "done") this.#stored.push(upload.path);
     else if (upload.state === "failed") this.#words.push(`${upload.path} failed: ${upload.problem?.title} ${upload.problem?.todo}`);
     else if (upload.state === "cancelled") this.#words.push(`${upload.path} cancelled`);
@@ -62,11 +62,13 @@ export class Announcer {
 
   #speak() {
     this.#timer = undefined;
-    const words = [...this.#words, ...listed(this.#stored, "stored"), ...listed(this.#sending, "being sent")];
+    // What began and ended in one moment is told by its end alone.
+    const sending = this.#sending.filter((upload) => !upload.ended).map(({ path }) => path);
+    const words = [...this.#words, ...listed(sending, "being sent"), ...listed(this.#stored, "stored")];
     this.#words = [];
     this.#stored = [];
     this.#sending = [];
-    if (words.length) this.region.textContent = words.join(". ");
+    if (words.length) this.region.textContent = words.map((sentence) => sentence.replace(/[.]$/, "")).join(". ");
   }
 }
 

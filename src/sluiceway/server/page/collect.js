@@ -6,6 +6,10 @@
  * @property {string} path where it lay, starting with the dropped folder's name
  */
 
+// While something is dragged over a page, browsers say so every 50 to 350 ms. After a longer silence it is gone, even if
+// nobody said that it left: a drag can end in another window or with Escape.
+const SILENT_MS = 1500;
+
 /**
  * Files and folders of a drop. Call it inside the event: the browser empties the transfer right after.
  * @param {DataTransfer} transfer
@@ -96,6 +100,8 @@ function now() {
  * @param {(dragged: DataTransfer | null) => void} hover
  */
 export function acceptDrops(target, drop, hover) {
+  /** @type {number | undefined} */
+  let timer;
   /** @param {DragEvent} event */
   const over = (event) => {
     const transfer = event.dataTransfer;
@@ -104,6 +110,8 @@ export function acceptDrops(target, drop, hover) {
     event.preventDefault();
     transfer.dropEffect = "copy";
     hover(transfer);
+    clearTimeout(timer);
+    timer = setTimeout(() => hover(null), SILENT_MS);
   };
   // Both, because browsers that do not say where a leaving pointer goes clear the mark too often; the next move sets it.
   target.addEventListener("dragenter", over);
@@ -112,6 +120,7 @@ export function acceptDrops(target, drop, hover) {
     if (!(event.relatedTarget instanceof Node && target.contains(event.relatedTarget))) hover(null);
   });
   target.addEventListener("drop", (event) => {
+    clearTimeout(timer);
     hover(null);
     if (event.defaultPrevented || !event.dataTransfer?.types.includes("Files")) return;
     event.preventDefault();

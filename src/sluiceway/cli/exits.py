@@ -1,0 +1,48 @@
+"""Exit codes: one table, which the help shows and the tests walk through. Their meanings never change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sluiceway.errors import BadName, BadRequest, BodyCut, DigestMismatch, SluiceError, SourceFailed
+from sluiceway.pipe.source import SourceSpent
+
+__all__ = ["EXITS", "INTERRUPTED", "OK", "USAGE", "Exit", "exit_code"]
+
+OK, USAGE, INTERRUPTED = 0, 2, 130  # 130: 128 + SIGINT, as shells say it
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """One code, what it means, and which errors lead to it (None: no error of ours)."""
+
+    code: int
+    meaning: str
+    when: Callable[[SluiceError], bool] | None = None
+
+
+def _answered(error: SluiceError) -> int:
+    status = error.members.get("answered")
+    return status if isinstance(status, int) else 0
+
+
+# The first row whose `when` says yes counts; FAILED takes the rest.
+EXITS = (
+    Exit(OK, "done: the destination confirmed that it keeps everything"),
+    Exit(5, "the bytes that arrived are not the bytes that were sent", lambda e: isinstance(e, DigestMismatch)),
+    Exit(4, "the server refused (status 4xx)", lambda e: 400 <= _answered(e) < 500),
+    Exit(3, "the source cannot be read", lambda e: isinstance(e, SourceFailed | SourceSpent)),
+    Exit(
+        USAGE,
+        "the command cannot be carried out as it was given",
+        lambda e: isinstance(e, BadRequest) and not isinstance(e, BodyCut | BadName) and not _answered(e),
+    ),
+    Exit(1, "the transfer failed: connection, server (status 5xx) or destination", lambda _: True),
+    Exit(INTERRUPTED, "interrupted; an unfinished download goes on where it stopped when run again"),
+)
+
+
+def exit_code(error: SluiceError) -> int:
+    """The code for an error."""
+    return next(row.code for row in EXITS if row.when is not None and row.when(error))

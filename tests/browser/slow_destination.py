@@ -1,0 +1,158 @@
+"""The real server with a destination in bad weather: slow to write, late with its yes, or full half-way.
+
+Run as a program it serves until it is stopped: slow_destination.py ROOT PORT RATE YES ROOM
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from sluiceway.errors import NoSpace
+from sluiceway.pipe.source import Buffer
+from sluiceway.server.app import Sluiceway
+from sluiceway.server.uvicorn import SluiceProtocol
+from sluiceway.stores.contract import About, Draft, Entry, Opened, Page, Replace, Store, Traits
+
+__all__ = ["SlowServer", "start_slow_server"]
+
+START = 20.0  # seconds the server may take to say its address
+
+
+class SlowDraft:
+    """Takes `rate` bytes a second, says yes `yes` seconds after it was asked to publish, has room for `room` bytes."""
+
+    def __init__(self, draft: Draft, rate: float, yes: float, room: float) -> None:
+        self._draft, self._rate, self._yes, self._room = draft, rate, yes, room
+
+    @property
+    def written(self) -> int:
+        return self._draft.written
+
+    @property
+    def kept(self) -> int:
+        return self._draft.kept
+
+    async def write(self, data: Buffer) -> None:
+        if self.written + len(data) > self._room:
+            raise NoSpace("The shelf has no room for more")
+        await asyncio.sleep(len(data) / self._rate)
+        await self._draft.write(data)
+
+    async def sync(self) -> int:
+        return await self._draft.sync()
+
+    async def truncate(self, offset: int) -> None:
+        await self._draft.truncate(offset)
+
+    async def publish(self, key: str, about: About, replace: Replace = Replace()) -> Entry:
+        await asyncio.sleep(self._yes)
+        return await self._draft.publish(key, about, replace)
+
+    async def discard(self) -> None:
+        await self._draft.discard()
+
+
+class SlowStore:
+    """A store whose drafts are slow; the rest is the wrapped store's."""
+
+    def __init__(self, store: Store, rate: float, yes: float, room: float) -> None:
+        self._store, self._weather = store, (rate, yes, room)
+
+    @property
+    def traits(self) -> Traits:
+        return self._store.traits
+
+    async def draft(self, upload: str, size: int | None) -> Draft:
+        return SlowDraft(await self._store.draft(upload, size), *self._weather)
+
+    async def stat(self, key: str) -> Entry:
+        return await self._store.stat(key)
+
+    async def open(self, key: str) -> Opened:
+        return await self._store.open(key)
+
+    async def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> Page:
+        return await self._store.list(prefix, after, limit)
+
+    async def delete(self, key: str, replace: Replace = Replace(allowed=True)) -> None:
+        await self._store.delete(key, replace)
+
+    async def aclose(self) -> None:
+        await self._store.aclose()
+
+
+@dataclass
+class SlowServer:
+    """One such server under test."""
+
+    process: subprocess.Popen[str]
+    url: str
+    root: Path
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    def stored(self) -> list[str]:
+        """Names of finished objects, seen from outside the server."""
+        files = (path for path in self.root.rglob("*") if path.is_file() and ".sluiceway" not in path.parts)
+        return sorted(path.name for path in files)
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self.process.kill()
+        self.process.wait(10)
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        self.process.wait(10)
+        if self.process.stdout:
+            self.process.stdout.close()
+
+
+def start_slow_server(
+    root: Path, *, rate: float = 1e12, yes: float = 0, room: float = 1e15, port: float = 0
+) -> SlowServer:
+    """`rate` bytes a second, `yes` and `room` as in SlowDraft; `port` 0 takes a free one."""
+    root.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, __file__, str(root), str(int(port)), str(rate), str(yes), str(room)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, bufsize=1)
+    timer = threading.Timer(START, process.kill)
+    timer.start()
+    try:
+        line = process.stdout.readline() if process.stdout else ""
+    finally:
+        timer.cancel()
+    found = re.search(r"http://\S+", line)
+    if found is None:
+        process.kill()
+        process.wait(10)
+        raise AssertionError(f"the slow server did not come up: {line!r}")
+    return SlowServer(process, found[0], root)
+
+
+def main(root: str, port: str, rate: str, yes: str, room: str) -> None:
+    app = Sluiceway(to=root)
+    app.desk.store = SlowStore(app.desk.store, float(rate), float(yes), float(room))
+    config = uvicorn.Config(app, port=int(port), http=SluiceProtocol, log_level="warning", timeout_graceful_shutdown=1)
+    listening = config.bind_socket()
+    listening.listen()
+    print(f"http://127.0.0.1:{listening.getsockname()[1]}", flush=True)
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,191 @@
+"""The ways a file gets into the page: choosing, dropping, folders, pasting; and what a finished upload shows."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from browser.conftest import OpenPage
+from browser.slow_destination import SlowServer
+from fix_server import Serve
+from playwright.sync_api import BrowserContext, FilePayload, expect
+
+pytestmark = pytest.mark.chromium
+
+MakeFile = Callable[[str, int], Path]
+
+
+def test_a_chosen_file_is_stored_and_its_row_says_where_and_what(
+    serve: Serve, visit: OpenPage, make_file: MakeFile
+) -> None:
+    """Choose one file: stored byte for byte; the row shows 100 %, time, link and digest, the list shows the file."""
+    server = serve()
+    page = visit(server.url)
+    expect(page.page.locator("#stored-note")).to_have_text("Nothing is stored yet.")
+    file = make_file("holiday in Zürich.jpg", 3_000_000)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+
+    page.choose(file)
+    row = page.wait_for("holiday in Zürich.jpg", "done")
+
+    expect(row.locator(".percent")).to_have_text("100 %")
+    expect(row.locator(".status")).to_contain_text("stored, finished in ")
+    expect(row.locator(".digest code")).to_have_text(f"{digest[:6]}…{digest[-6:]}")
+    expect(row.locator(".digest code")).to_have_attribute("title", digest)
+    link = row.get_by_role("link", name="Open holiday in Zürich.jpg").get_attribute("href") or ""
+    assert page.page.request.get(link).body() == file.read_bytes()
+    expect(page.stored).to_have_count(1)
+    expect(page.stored.first.locator(".name")).to_have_text("holiday in Zürich.jpg")
+    expect(page.stored.first.locator(".size")).to_have_text("3 MB")
+    assert list(server.stored().values()) == [3_000_000]
+    assert server.drafts() == []
+
+
+def test_the_whole_digest_goes_to_the_clipboard(
+    serve: Serve, visit: OpenPage, make_file: MakeFile, context: BrowserContext
+) -> None:
+    """The row shows the digest shortened; its button copies all 64 digits."""
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page = visit(serve().url)
+    file = make_file("a.bin", 5000)
+    page.choose(file)
+
+    copy = page.wait_for("a.bin", "done").locator(".copy")
+    copy.click()
+
+    expect(copy).to_have_text("Copied")
+    assert page.page.evaluate("() => navigator.clipboard.readText()") == hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def test_dropped_files_and_folders_are_stored_with_everything_inside(
+    serve: Serve, visit: OpenPage, make_file: MakeFile
+) -> None:
+    """Drop a file and a folder with 120 files and a folder in it: all are stored, rows show where each one lay."""
+    server = serve()
+    page = visit(server.url)
+    single = make_file("single.txt", 10)
+    make_file("album/deep/er/last.jpg", 20)
+    for number in range(120):  # a directory reader gives at most 100 names at once
+        make_file(f"album/{number:03}.jpg", 1000 + number)
+
+    page.drop(single, single.parent / "album")
+
+    expect(page.summary).to_have_text("122 files stored", timeout=60_000)
+    assert sorted(server.stored().values()) == sorted([10, 20, *range(1000, 1120)])
+    row = page.wait_for("last.jpg", "done")
+    expect(row.locator(".folder")).to_have_text("album/deep/er/")
+
+
+def test_while_files_hover_over_the_page_it_says_what_letting_go_does(
+    serve: Serve, visit: OpenPage, make_file: MakeFile
+) -> None:
+    """The whole page is the target: a veil with words appears while files are over it and goes away with them."""
+    page = visit(serve().url)
+    veil = page.page.locator("#veil")
+    data = {"items": [], "files": [str(make_file("a", 1)), str(make_file("b", 1))], "dragOperationsMask": 1}
+    devtools = page.page.context.new_cdp_session(page.page)
+    expect(veil).to_be_hidden()
+
+    for kind in ("dragEnter", "dragOver"):
+        devtools.send("Input.dispatchDragEvent", {"type": kind, "x": 5, "y": 5, "data": data})
+    expect(veil).to_be_visible()
+    expect(veil).to_contain_text("Let go to send")
+    devtools.detach()  # the drag ends somewhere else: no further word from it
+
+    expect(veil).to_be_hidden()
+
+
+def test_a_chosen_folder_is_stored_whole(serve: Serve, visit: OpenPage, make_file: MakeFile) -> None:
+    """Choose a folder: each file inside is stored, its row shows the path."""
+    server = serve()
+    page = visit(server.url)
+    make_file("notes/one.txt", 11)
+    folder = make_file("notes/more/two.txt", 22).parent.parent
+
+    with page.page.expect_file_chooser() as chooser:
+        page.page.get_by_role("button", name="Choose a folder").click()
+    chooser.value.set_files(str(folder))
+
+    expect(page.summary).to_have_text("2 files stored")
+    assert sorted(server.stored().values()) == [11, 22]
+    expect(page.row("two.txt").locator(".folder")).to_have_text("notes/more/")
+
+
+def test_a_pasted_picture_is_stored_under_the_moment(serve: Serve, visit: OpenPage, context: BrowserContext) -> None:
+    """Ctrl+V with a picture on the clipboard stores it at once; the name tells when, not "image.png"."""
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    server = serve()
+    page = visit(server.url)
+    page.page.evaluate(
+        """async () => {
+          const canvas = document.createElement("canvas");
+          const picture = await new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+          await navigator.clipboard.write([new ClipboardItem({ "image/png": picture })]);
+        }"""
+    )
+
+    page.page.keyboard.press("Control+V")
+
+    page.wait_for("pasted 20", "done")
+    (key,) = server.stored()
+    assert key.endswith(".png")
+
+
+def test_pasted_text_is_offered_and_stored_only_on_yes(
+    serve: Serve, visit: OpenPage, context: BrowserContext
+) -> None:
+    """A clipboard may hold a secret: text is sent only after a yes, and forgotten on Escape."""
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    server = serve()
+    page = visit(server.url)
+    offer = page.page.locator("#offer")
+    page.page.evaluate("() => navigator.clipboard.writeText('grüße')")
+
+    page.page.keyboard.press("Control+V")
+    expect(offer).to_contain_text("5 characters")
+    page.page.keyboard.press("Escape")
+    expect(offer).to_be_hidden()
+    assert server.stored() == {}
+
+    page.page.keyboard.press("Control+V")
+    page.page.get_by_role("button", name="Store it as a file").click()
+    page.wait_for("pasted 20", "done")
+
+    (path,) = (server.root / key for key in server.stored())
+    assert path.read_text("utf-8") == "grüße"
+
+
+def test_two_are_sent_at_a_time_and_the_rest_waits(
+    visit: OpenPage, make_file: MakeFile, slow: Callable[..., SlowServer]
+) -> None:
+    """Five files: never more than two under way, the others say that they wait, all are stored in the end."""
+    server = slow(rate=3_000_000)
+    page = visit(server.url)
+    page.choose(*(make_file(f"{number}.bin", 1_500_000) for number in range(5)))
+
+    expect(page.status("4.bin")).to_have_text("waiting for its turn")
+    most = 0
+    while page.page.locator(".row:not([data-state=done])").count():
+        most = max(most, page.page.locator(".row:is([data-state=sending], [data-state=settling])").count())
+
+    assert most == 2
+    expect(page.summary).to_have_text("5 files stored")
+
+
+def test_thousands_of_files_do_not_drown_the_page(serve: Serve, visit: OpenPage) -> None:
+    """3,000 files: only some have a row, the rest is counted, and all can be called off."""
+    page = visit(serve().url)
+    with page.page.expect_file_chooser() as chooser:
+        page.page.get_by_role("button", name="Choose files").click()
+    files: list[FilePayload] = [{"name": f"{n}.txt", "mimeType": "text/plain", "buffer": b"x"} for n in range(3000)]
+    chooser.value.set_files(files)
+
+    expect(page.page.locator("#unshown")).to_contain_text("more files, waiting or done")
+    assert page.page.locator(".row").count() < 50
+    page.page.get_by_role("button", name="Cancel all").click()
+
+    expect(page.page.get_by_role("button", name="Cancel all")).to_be_hidden()
+    expect(page.page).to_have_title(re.compile(r"^([0-9,]+ files? stored – )?Sluiceway$"))

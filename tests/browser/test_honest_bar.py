@@ -1,0 +1,147 @@
+"""The bar tells the truth: it follows the destination, and 100 % comes with the server's yes, not before."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from browser.conftest import OpenPage
+from browser.slow_destination import SlowServer
+from browser.uploads_page import Sample, UploadsPage
+from fix_server import Serve
+from playwright.sync_api import BrowserContext, Route, expect
+
+pytestmark = pytest.mark.chromium
+
+MakeFile = Callable[[str, int], Path]
+Slow = Callable[..., SlowServer]
+GIB = 1 << 30
+
+
+@pytest.fixture
+def recorded(context: BrowserContext, visit: OpenPage) -> OpenPage:
+    """Open the page with a recorder that looks at every frame and at every change of the document."""
+    UploadsPage.record(context)
+    return visit
+
+
+def full(sample: Sample) -> bool:
+    """Whether anything in this sample claims completeness, for eyes or for ears."""
+    texts = (sample.percent, sample.words, sample.title)
+    return (
+        any(re.search(r"\b100 ?%|^all ", text) for text in texts)
+        or sample.value >= 100
+        or max(sample.kept, sample.arrived) > 0.9999
+        or sample.status.startswith("stored")
+    )
+
+
+def test_the_bar_is_never_full_before_the_servers_answer(recorded: OpenPage, slow: Slow, make_file: MakeFile) -> None:
+    """A slow destination with a late yes: every frame is looked at; full only once the answer was there."""
+    page = recorded(slow(rate=8e6, yes=1.5).url)
+    page.choose(make_file("film.mp4", 12_000_000))
+    page.wait_for("film.mp4", "done", 30)
+
+    samples = page.samples()
+    before = [sample for sample in samples if not sample.answered]
+    assert len(before) > 60
+    assert [sample for sample in before if full(sample)] == []
+    assert full(samples[-1])
+    assert samples[-1].percent == "100 %"
+    assert samples[-1].kept > 0.9999
+
+
+def test_the_bar_follows_what_is_kept_and_shows_what_arrived_beside_it(
+    recorded: OpenPage, slow: Slow, make_file: MakeFile
+) -> None:
+    """Kept grows step by step, never goes back, is never ahead of arrived, and both are told in words."""
+    page = recorded(slow(rate=6e6).url)
+    page.choose(make_file("film.mp4", 15_000_000))
+    page.wait_for("film.mp4", "done", 30)
+
+    live = [sample for sample in page.samples() if sample.status.startswith("kept ")]
+    values = [sample.value for sample in live]
+    assert len(set(values)) >= 4
+    assert values == sorted(values)
+    assert all(sample.kept <= sample.arrived + 0.001 for sample in live)
+    assert any(re.search(r"^kept [\d.]+ MB of 15 MB · arrived [\d.]+ MB", sample.status) for sample in live)
+    assert any(re.search(r"MB/s · .* left$", sample.status) for sample in live)
+    assert any(re.search(r"^kept [\d.]+ MB of 15 MB, arrived [\d.]+ MB$", sample.words) for sample in live)
+
+
+def test_after_the_last_byte_it_says_who_is_still_at_work(recorded: OpenPage, slow: Slow, make_file: MakeFile) -> None:
+    """Everything has arrived and the destination has not said yes: words instead of a full bar and silence."""
+    page = recorded(slow(yes=1.5).url)
+    page.choose(make_file("film.mp4", 3_000_000))
+    page.wait_for("film.mp4", "settling")
+
+    expect(page.status("film.mp4")).to_have_text(re.compile("arrived – |sent all|server is checking"))
+    page.wait_for("film.mp4", "done")
+    told = {sample.status for sample in page.samples()}
+    assert any(re.search("destination is still writing|waiting for the destination|server is checking", text) for text in told), told
+
+
+def test_an_empty_file_is_stored_and_full_only_then(recorded: OpenPage, slow: Slow, make_file: MakeFile) -> None:
+    """No byte to count is no reason to be early, or to divide by zero."""
+    page = recorded(slow(yes=0.6).url)
+    page.choose(make_file("empty.txt", 0))
+    row = page.wait_for("empty.txt", "done")
+
+    expect(row.locator(".percent")).to_have_text("100 %")
+    assert [sample for sample in page.samples() if not sample.answered and full(sample)] == []
+
+
+def test_without_the_servers_word_the_bar_says_sent_and_claims_nothing_kept(
+    recorded: OpenPage, context: BrowserContext, slow: Slow, make_file: MakeFile
+) -> None:
+    """No event stream, no answer to questions: the bar shows what was sent, calls it that, and stays below full."""
+    context.route("**/uploads/**", lambda route: route.abort())
+    page = recorded(slow(rate=8e6, yes=0.5).url)
+    page.choose(make_file("film.mp4", 12_000_000))
+    page.wait_for("film.mp4", "done", 30)
+
+    before = [sample for sample in page.samples() if not sample.answered and sample.state in ("sending", "settling")]
+    assert any(re.search(r"\d % sent", sample.percent) for sample in before)
+    assert all(sample.value == 0 and sample.kept == 0 for sample in before)
+    assert all("kept" not in sample.status and "kept" not in sample.words for sample in before)
+    assert [sample for sample in before if full(sample)] == []
+
+
+def test_where_a_proxy_holds_the_stream_back_the_page_asks_by_itself(
+    recorded: OpenPage, context: BrowserContext, slow: Slow, make_file: MakeFile
+) -> None:
+    """A stream that stays silent is given up for a question a second: the bar shows kept all the same."""
+
+    def hold_back(route: Route) -> None:
+        if "text/event-stream" not in route.request.headers.get("accept", ""):
+            route.continue_()  # the others hang, as behind a proxy that gathers an answer before it passes it on
+
+    context.route("**/uploads/**", hold_back)
+    page = recorded(slow(rate=2e6).url)
+    page.choose(make_file("film.mp4", 20_000_000))
+
+    expect(page.status("film.mp4")).to_have_text(re.compile(r"^kept [1-9]"), timeout=15_000)
+    page.page.get_by_role("button", name="Cancel film.mp4").click()
+
+
+@pytest.mark.timeout(180)
+def test_two_gibibytes_are_stored_with_the_right_digest(serve: Serve, recorded: OpenPage, make_file: MakeFile) -> None:
+    """A file larger than any 32-bit count: stored whole, digest shown, the bar honest all the way."""
+    server = serve()
+    page = recorded(server.url)
+    file = make_file("disk.img", 2 * GIB)
+    with file.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
+
+    page.choose(file)
+    row = page.wait_for("disk.img", "done", 150)
+
+    assert list(server.stored().values()) == [2 * GIB]
+    expect(row.locator(".digest code")).to_have_attribute("title", digest)
+    expect(row.locator(".size")).to_have_text("2.1 GB")
+    samples = page.samples()
+    assert [sample for sample in samples if not sample.answered and full(sample)] == []
+    assert len({sample.value for sample in samples}) > 5

@@ -1,0 +1,71 @@
+"""URLs: what is asked for, what is shown, and where credentials go."""
+
+from __future__ import annotations
+
+import pytest
+
+from sluiceway.client.address import Address, below, is_url, joined, origin, parse_address, shown
+from sluiceway.errors import BadRequest
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("http://host", "http://host/"),
+        ("http://host/a%20b/ä", "http://host/a%20b/%C3%A4"),
+        ("https://host:8443/a?x=1&y=%2F", "https://host:8443/a?x=1&y=%2F"),
+        ("http://[::1]:80/a", "http://[::1]:80/a"),
+        ("http://bücher.example/", "http://xn--bcher-kva.example/"),
+        ("http://host/a#part", "http://host/a"),
+        ("HTTP://Host/A", "http://host/A"),
+    ],
+)
+def test_a_url_is_sent_as_it_was_written(text: str, url: str) -> None:
+    """What is encoded stays so (a signature covers it); what cannot travel is encoded."""
+    assert parse_address(text) == Address(url)
+
+
+def test_user_and_password_become_a_header() -> None:
+    """They leave the URL, so that no message or redirect carries them on."""
+    assert parse_address("http://me:p%40ss@host/a") == Address("http://host/a", "Basic bWU6cEBzcw==")
+
+
+@pytest.mark.parametrize(
+    "text", ["ftp://host/", "http://", "http:///a", "http://host:99999/", "http://host:x/", "http://a b/", "http://h/\na"]
+)
+def test_what_is_no_web_address_is_refused(text: str) -> None:
+    """Before anything is sent, and without repeating the text, which may hold a password."""
+    with pytest.raises(BadRequest) as caught:
+        parse_address(text)
+
+    assert text not in caught.value.detail
+
+
+def test_only_http_and_https_are_urls() -> None:
+    """Everything else is a path, as odd as it may look."""
+    assert [is_url(text) for text in ("http://a", "HTTPS://a", "ftp://a", "a:b", "-", "http:/a")] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+        False,
+    ]
+
+
+def test_names_are_put_below_a_url_encoded() -> None:
+    """One segment each, whatever is in the name; a query stays behind the path."""
+    assert below("http://h/d/?k=1", "a b/ü?#%.txt") == "http://h/d/a%20b/%C3%BC%3F%23%25.txt?k=1"
+    assert below("http://h/", "\udcff") == "http://h/%FF"
+
+
+def test_secrets_are_not_shown() -> None:
+    """No user, no password, no query: a signed URL's query is a key."""
+    assert shown("https://me:pw@host:1/a?X-Signature=s#f") == "https://host:1/a"
+    assert shown("some/path?x") == "some/path?x"
+
+
+def test_an_origin_is_scheme_host_and_port() -> None:
+    """Default ports count as written."""
+    assert origin("https://host/a") == origin("https://host:443/b") == ("https", "host", 443)
+    assert joined("http://h/a/b", "../c") == "http://h/c"

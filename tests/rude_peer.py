@@ -1,0 +1,162 @@
+"""A server that does what a test tells it, on a real socket: cuts, lies, stalls, redirects. It parses only what it must.
+
+    def cut(exchange):
+        exchange.head(200, {"Content-Length": "1000"})
+        exchange.send(b"x" * 10)
+
+    with Peer(cut) as peer:
+        ...  # peer.url, peer.seen
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import socket
+import struct
+import threading
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from types import TracebackType
+
+PATIENCE = 20.0  # seconds any single socket call may take; a test that hangs ends by it
+
+
+class Exchange:
+    """One request as it came and the socket to answer on."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self._ahead = b""
+        self.body = b""  # what `read_body` got
+        while b"\r\n\r\n" not in self._ahead:
+            data = sock.recv(65536)
+            if not data:
+                raise ConnectionError("no request")
+            self._ahead += data
+        head, _, self._ahead = self._ahead.partition(b"\r\n\r\n")
+        line, *fields = head.decode("latin-1").split("\r\n")
+        self.method, self.target, _ = line.split(" ")
+        self.headers = {name.lower(): value.strip() for name, _, value in (field.partition(":") for field in fields)}
+
+    def recv(self, most: int = 65536) -> bytes:
+        if self._ahead:
+            data, self._ahead = self._ahead[:most], self._ahead[most:]
+            return data
+        return self.sock.recv(most)
+
+    def read_body(self) -> bytes:
+        """Everything up to the body's end, chunks joined; what came until then when the client hangs up."""
+        if self.headers.get("transfer-encoding") == "chunked":
+            return self._read_chunked()
+        left = int(self.headers.get("content-length", "0"))
+        while left:
+            data = self.recv(min(left, 65536))
+            if not data:
+                break
+            self.body += data
+            left -= len(data)
+        return self.body
+
+    def _read_chunked(self) -> bytes:
+        raw = b""
+        while not raw.endswith(b"0\r\n\r\n"):
+            data = self.recv()
+            if not data:
+                return self.body
+            raw += data
+        while raw:
+            size, _, raw = raw.partition(b"\r\n")
+            count = int(size, 16)
+            self.body, raw = self.body + raw[:count], raw[count + 2 :]
+        return self.body
+
+    def send(self, data: bytes) -> None:
+        self.sock.sendall(data)
+
+    def head(self, status: int, headers: Mapping[str, str] | None = None) -> None:
+        lines = [f"HTTP/1.1 {status} Rude", "Connection: close"]
+        lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+        self.send(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
+
+    def reply(self, status: int, headers: Mapping[str, str] | None = None, body: bytes = b"") -> None:
+        self.head(status, {"Content-Length": str(len(body)), **(headers or {})})
+        self.send(body)
+
+    def reset(self) -> None:
+        """End the connection with a TCP reset instead of a goodbye."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.sock.close()
+
+    def first_byte(self) -> int:
+        """Where the client's Range begins; 0 without one."""
+        return int(self.headers.get("range", "bytes=0-").removeprefix("bytes=").partition("-")[0])
+
+
+class Peer:
+    """A listener whose every connection is one exchange, each in a thread of its own."""
+
+    def __init__(self, act: Callable[[Exchange], None]) -> None:
+        self._act = act
+        self.seen: list[Exchange] = []
+        self.ended = threading.Event()  # set when the test is over: for acts that wait for nothing
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = "http://127.0.0.1:%d" % self._listener.getsockname()[1]
+        self._threads: list[threading.Thread] = []
+
+    def __enter__(self) -> Peer:
+        self._spawn(self._listen)
+        return self
+
+    def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
+        self.ended.set()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for thread in self._threads:
+            thread.join(PATIENCE)
+
+    def _spawn(self, work: Callable[[], None]) -> None:
+        thread = threading.Thread(target=work, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _listen(self) -> None:
+        while not self.ended.is_set():
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return
+            sock.settimeout(PATIENCE)
+            self._spawn(lambda sock=sock: self._serve(sock))  # type: ignore[misc]
+
+    def _serve(self, sock: socket.socket) -> None:
+        with contextlib.closing(sock), contextlib.suppress(OSError):
+            exchange = Exchange(sock)
+            self.seen.append(exchange)
+            self._act(exchange)
+            sock.shutdown(socket.SHUT_WR)
+            while sock.recv(65536):  # a close with unread bytes would be a reset, and destroy the answer under way
+                pass
+
+
+def sha256_field(data: bytes) -> str:
+    """A Repr-Digest value."""
+    return f"sha-256=:{b64encode(hashlib.sha256(data).digest()).decode()}:"
+
+
+def ranged(data: bytes, etag: str = '"v1"', **more: str) -> Callable[[Exchange], None]:
+    """An honest server of one file: ranges, If-Range, digest."""
+
+    def act(exchange: Exchange) -> None:
+        headers = {"ETag": etag, "Repr-Digest": sha256_field(data), **more}
+        start = exchange.first_byte()
+        if start and exchange.headers.get("if-range") == etag:
+            if start >= len(data):
+                exchange.reply(416, {**headers, "Content-Range": f"bytes */{len(data)}"})
+                return
+            where = f"bytes {start}-{len(data) - 1}/{len(data)}"
+            exchange.reply(206, {**headers, "Content-Range": where}, data[start:])
+        else:
+            exchange.reply(200, headers, data)
+
+    return act

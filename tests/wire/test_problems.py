@@ -1,0 +1,47 @@
+"""sluiceway.wire.problems: every error has its page of JSON."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from sluiceway import errors
+from sluiceway.errors import BadDigest, DigestMismatch, SluiceError, TooLarge
+from sluiceway.wire.problems import PROBLEM_TYPE, problem
+
+EVERY = [found for name in errors.__all__ if isinstance(found := getattr(errors, name), type) and issubclass(found, SluiceError)]
+
+
+@pytest.mark.parametrize("kind", EVERY, ids=[kind.__name__ for kind in EVERY])
+def test_every_error_can_be_told(kind: type[SluiceError]) -> None:
+    """The six members RFC 9457 and our programs look for, as JSON."""
+    told = json.loads(json.dumps(problem(kind("Do this.", extra=1), "/files/x")))
+
+    assert told == {
+        "type": "about:blank",
+        "title": kind.title,
+        "status": kind.status,
+        "detail": "Do this.",
+        "code": kind.code,
+        "instance": "/files/x",
+        "extra": 1,
+    }
+
+
+def test_digest_problems_have_registered_types() -> None:
+    """The member tells which."""
+    base = "https://iana.org/assignments/http-problem-types#digest-"
+    assert problem(BadDigest("x", invalid_digests=[]))["type"] == base + "invalid-values"
+    assert problem(BadDigest("x", unsupported_algorithms=[]))["type"] == base + "unsupported-algorithms"
+    assert problem(DigestMismatch("x", mismatched_digests=[]))["type"] == base + "mismatched-values"
+
+
+def test_members_cannot_change_what_is_told() -> None:
+    """A member named like one of ours loses."""
+    told = problem(TooLarge("x", limit=5, code="other", type="other"))
+    assert told["limit"] == 5
+    assert told["code"] == "too-large"
+    assert told["type"] == "about:blank"
+    assert "instance" not in told
+    assert PROBLEM_TYPE == "application/problem+json"
