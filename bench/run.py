@@ -31,6 +31,7 @@ __all__ = ["main", "size_of"]
 
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 SPACE = 22  # times the size that must be free: ten in a spool, ten stored, the source
+SLOW_SPACE = 10 << 30  # what 1,000 slow uploads may reserve
 
 
 def size_of(text: str) -> int:
@@ -97,8 +98,9 @@ def main(given: list[str] | None = None) -> int:
     if file_system(work) in ("tmpfs", "ramfs"):
         say(f"{work} lies in memory, not on a disk: choose another folder with --work")
         return 2
-    if shutil.disk_usage(work).free < SPACE * asked.size:
-        say(f"{SPACE * asked.size / 2**30:.0f} GiB must be free for this size: choose a smaller --size or another --work")
+    space = max(SPACE * asked.size, SLOW_SPACE)
+    if shutil.disk_usage(work).free < space:
+        say(f"{space / 2**30:.0f} GiB must be free for this size: choose a smaller --size or another --work")
         return 2
     try:
         binaries = make_environment(ROOT, say)

@@ -39,8 +39,8 @@ def parse_address(text: str) -> Address:
     try:
         parts = urlsplit(text)  # would drop tabs and line ends in silence
         port = parts.port
-    except ValueError as error:
-        raise BadRequest(f"This is not a URL: {error}") from None
+    except ValueError:  # its text may repeat a password
+        raise BadRequest("This is not a URL; check host, port and brackets, and encode / in a password as %2F") from None
     if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
         raise BadRequest("A URL here begins with http:// or https:// and a host name")
     try:
@@ -67,7 +67,11 @@ def origin(url: str) -> tuple[str, str, int]:
 
 def joined(url: str, reference: str) -> str:
     """A Location header's target, resolved, fragment dropped. Raises BadRequest when it leads out of http and https."""
-    return parse_address(urljoin(url, reference)).url
+    try:
+        target = urljoin(url, reference)
+    except ValueError:
+        raise BadRequest("The reference is not a URL") from None
+    return parse_address(target).url
 
 
 def below(url: str, path: str) -> str:
