@@ -1,6 +1,6 @@
 """Writes the reference pages that are facts of the code: settings.md and errors.md. `--check` compares instead.
 
-    python docs/generate.py [--check]
+python docs/generate.py [--check]
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def settings_page() -> str:
         flag = name.replace("_", "-")
         shown = "" if default is None else f"`{str(default).lower() if isinstance(default, bool) else default}`"
         lines.append(f"| `--{flag}` | `SLUICEWAY_{name.upper()}` | `{name}` | {shown} | {text} |")
-    lines += ["", "```toml", '# sluiceway.toml', 'to = "/srv/files"', 'max_size = "50GiB"', 'digest = "sha-256"', "```", ""]
+    lines += ["", "```toml", "# sluiceway.toml", 'to = "/srv/files"', 'max_size = "50GiB"', 'digest = "sha-256"', "```", ""]
     return "\n".join(lines)
 
 

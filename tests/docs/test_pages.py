@@ -16,7 +16,9 @@ PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 
 def test_generated_pages_are_what_the_code_says() -> None:
     """`python docs/generate.py` was run after the last change of settings or errors."""
-    run = subprocess.run([sys.executable, str(ROOT / "docs" / "generate.py"), "--check"], capture_output=True, text=True, timeout=60)
+    run = subprocess.run(
+        [sys.executable, str(ROOT / "docs" / "generate.py"), "--check"], capture_output=True, text=True, timeout=60
+    )
 
     assert run.returncode == 0, run.stdout
 
