@@ -1,11 +1,11 @@
 """A server that does what a test tells it, on a real socket: cuts, lies, stalls, redirects. It parses only what it must.
 
-    def cut(exchange):
-        exchange.head(200, {"Content-Length": "1000"})
-        exchange.send(b"x" * 10)
+def cut(exchange):
+    exchange.head(200, {"Content-Length": "1000"})
+    exchange.send(b"x" * 10)
 
-    with Peer(cut) as peer:
-        ...  # peer.url, peer.seen
+with Peer(cut) as peer:
+    ...  # peer.url, peer.seen
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class Exchange:
         self.sock = sock
         self._ahead = b""
         self.body = b""  # what `read_body` got
+        self.cut = False  # the client hung up before the body's end
         while b"\r\n\r\n" not in self._ahead:
             data = sock.recv(65536)
             if not data:
@@ -45,23 +46,36 @@ class Exchange:
             return data
         return self.sock.recv(most)
 
+    def wait(self) -> None:
+        """Until the first byte of the body is here."""
+        if not self._ahead:
+            self.sock.recv(1, socket.MSG_PEEK)
+
     def read_body(self) -> bytes:
         """Everything up to the body's end, chunks joined; what came until then when the client hangs up."""
         if self.headers.get("transfer-encoding") == "chunked":
             return self._read_chunked()
         left = int(self.headers.get("content-length", "0"))
         while left:
-            data = self.recv(min(left, 65536))
+            data = self._recv_or_cut(min(left, 65536))
             if not data:
                 break
             self.body += data
             left -= len(data)
         return self.body
 
+    def _recv_or_cut(self, most: int) -> bytes:
+        try:
+            data = self.recv(most)
+        except ConnectionError:
+            data = b""
+        self.cut = not data
+        return data
+
     def _read_chunked(self) -> bytes:
         raw = b""
         while not raw.endswith(b"0\r\n\r\n"):
-            data = self.recv()
+            data = self._recv_or_cut(65536)
             if not data:
                 return self.body
             raw += data
@@ -96,13 +110,15 @@ class Exchange:
 class Peer:
     """A listener whose every connection is one exchange, each in a thread of its own."""
 
-    def __init__(self, act: Callable[[Exchange], None]) -> None:
+    def __init__(self, act: Callable[[Exchange], object]) -> None:
         self._act = act
         self.seen: list[Exchange] = []
+        self.met = threading.Event()  # set when the first request's head is here
         self.ended = threading.Event()  # set when the test is over: for acts that wait for nothing
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = "http://127.0.0.1:%d" % self._listener.getsockname()[1]
         self._threads: list[threading.Thread] = []
+        self._socks: list[socket.socket] = []
 
     def __enter__(self) -> Peer:
         self._spawn(self._listen)
@@ -112,6 +128,11 @@ class Peer:
         self.ended.set()
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        for thread in self._threads:
+            thread.join(0.5)
+        for sock in self._socks:  # whoever still waits for a client that went without a word
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join(PATIENCE)
 
@@ -127,12 +148,14 @@ class Peer:
             except OSError:
                 return
             sock.settimeout(PATIENCE)
+            self._socks.append(sock)
             self._spawn(lambda sock=sock: self._serve(sock))  # type: ignore[misc]
 
     def _serve(self, sock: socket.socket) -> None:
         with contextlib.closing(sock), contextlib.suppress(OSError):
             exchange = Exchange(sock)
             self.seen.append(exchange)
+            self.met.set()
             self._act(exchange)
             sock.shutdown(socket.SHUT_WR)
             while sock.recv(65536):  # a close with unread bytes would be a reset, and destroy the answer under way

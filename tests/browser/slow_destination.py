@@ -1,6 +1,6 @@
 """The real server with a destination in bad weather: slow to write, late with its yes, or full half-way.
 
-Run as a program it serves until it is stopped: slow_destination.py ROOT PORT RATE YES ROOM
+Run as a program it serves until it is stopped: slow_destination.py ROOT PORT RATE YES ROOM LIMIT
 """
 
 from __future__ import annotations
@@ -124,12 +124,13 @@ class SlowServer:
 
 
 def start_slow_server(
-    root: Path, *, rate: float = 1e12, yes: float = 0, room: float = 1e15, port: float = 0
+    root: Path, *, rate: float = 1e12, yes: float = 0, room: float = 1e15, limit: float = 1e15, port: float = 0
 ) -> SlowServer:
-    """`rate` bytes a second, `yes` and `room` as in SlowDraft; `port` 0 takes a free one."""
+    """`rate`, `yes` and `room` as in SlowDraft; `limit` is --max-size in bytes; `port` 0 takes a free one."""
     root.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, __file__, str(root), str(int(port)), str(rate), str(yes), str(room)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, bufsize=1)
+    command = [sys.executable, __file__, str(root), str(int(port)), str(rate), str(yes), str(room), str(int(limit))]
+    with (root.parent / f"{root.name}.log").open("w") as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, bufsize=1)
     timer = threading.Timer(START, process.kill)
     timer.start()
     try:
@@ -144,8 +145,8 @@ def start_slow_server(
     return SlowServer(process, found[0], root)
 
 
-def main(root: str, port: str, rate: str, yes: str, room: str) -> None:
-    app = Sluiceway(to=root)
+def main(root: str, port: str, rate: str, yes: str, room: str, limit: str) -> None:
+    app = Sluiceway(to=root, max_size=limit)
     app.desk.store = SlowStore(app.desk.store, float(rate), float(yes), float(room))
     config = uvicorn.Config(app, port=int(port), http=SluiceProtocol, log_level="warning", timeout_graceful_shutdown=1)
     listening = config.bind_socket()

@@ -32,7 +32,7 @@ def test_user_and_password_become_a_header() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["ftp://host/", "http:///a", "http://me:pa/ss@host/", "http://host:99999/", "http://host:x/", "http://a b/", "http://h/\na"]
+    ["ftp://host/", "http:///a", "http://me:pa/ss@host/", "http://host:99999/", "http://host:x/", "http://a b/", "http://h/\na"],
 )
 def test_what_is_no_web_address_is_refused(text: str) -> None:
     """Before anything is sent, and without repeating the text, which may hold a password."""

@@ -77,6 +77,13 @@ def test_quoted_printable_is_decoded_or_refused_in_every_cutting(text: bytes, ex
         assert decoded(QuotedPrintableDecoder(), cutting.pieces) == expected, cutting.name
 
 
+def test_bytes_behind_the_padding_are_refused_at_once() -> None:
+    """Not only at the end of the part: whole and byte by byte, the same feed raises."""
+    for more in (b"=", b"Q", b"QQ=="):
+        with pytest.raises(BadForm):
+            Base64Decoder().feed(b"QQ==" + more)
+
+
 @given(st.binary(max_size=200))
 def test_what_python_encodes_comes_back(data: bytes) -> None:
     """Both decoders against the standard library's encoders, in every cutting."""

@@ -107,6 +107,8 @@ BAD: list[tuple[str, bytes, str]] = [
     ("LF in a header", body((A + "\nX: y", b"1")), "bad-form"),
     ("CR in a header", body((A + "\rX: y", b"1")), "bad-form"),
     ("CR at a header's end", body((A + "\r", b"1")), "bad-form"),
+    ("CR in a header nobody reads", body((A + "\r\nX: y\rz", b"1")), "bad-form"),
+    ("NUL in a header nobody reads", body((A + "\r\nX: y\0", b"1")), "bad-form"),
     ("NUL in a header", body((field_head("a\x00b"), b"1")), "bad-form"),
     ("longer than its length", body((file_head("f", "x", "Content-Length: 2"), b"abc")), "bad-form"),
     ("shorter than its length", body((file_head("f", "x", "Content-Length: 4"), b"abc")), "bad-form"),
@@ -168,6 +170,12 @@ def test_an_error_stays() -> None:
     assert first.value is second.value is third.value
 
     decoder = FormDecoder(TYPE)
+    with pytest.raises(BadForm):
+        decoder.feed(body(("Content-Type: text/plain", b"")))
+    with pytest.raises(BadForm):
+        decoder.close()
+
+    decoder = FormDecoder(TYPE)
     with pytest.raises(BodyCut):
         decoder.close()
     with pytest.raises(BodyCut):
@@ -185,6 +193,15 @@ def test_a_cut_says_where(raw: bytes, where: str) -> None:
     decoder.feed(raw)
     with pytest.raises(BodyCut, match=where):
         decoder.close()
+
+
+@pytest.mark.parametrize(("length", "word"), [(2, "longer"), (4, "shorter")])
+def test_a_part_that_belies_its_length_is_told_how(length: int, word: str) -> None:
+    """One byte is enough, and a part that is too long is refused before it ends."""
+    decoder = FormDecoder(TYPE)
+    decoder.feed(b"--B\r\n" + file_head("f", "x", f"Content-Length: {length}").encode() + b"\r\n\r\n")
+    with pytest.raises(BadForm, match=word):
+        decoder.feed(b"abc" if word == "longer" else b"abc\r\n--B--")
 
 
 def test_every_refusal_says_what_to_do() -> None:

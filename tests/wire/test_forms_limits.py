@@ -121,6 +121,14 @@ def test_encoded_fields_count_as_sent() -> None:
     assert outcome([body((head, b"QQ==\r\n "))], limits=limits).limit_name == "max_field_bytes"
 
 
+def test_a_fault_behind_the_limit_is_not_what_is_told() -> None:
+    """Byte by byte the limit breaks first, so it does in one piece."""
+    head = field_head("a", "Content-Transfer-Encoding: base64")
+    for cutting in cuttings(body((head, b"QUJD!!!!"))):
+        assert outcome(cutting.pieces, limits=FormLimits(max_field_bytes=4)).limit_name == "max_field_bytes", cutting.name
+        assert outcome(cutting.pieces, limits=FormLimits(max_field_bytes=5)).error == "bad-form", cutting.name
+
+
 def test_the_defaults_are_what_the_reference_says() -> None:
     """A thousand parts, a mebibyte a field, four for all."""
     limits = FormLimits()

@@ -103,3 +103,8 @@ def test_hostile_values_cost_linear_time(flood: Callable[[int], str], browser: b
             pass
 
     assert_linear(read, 8_000)
+
+
+def test_escapes_before_a_far_quote_cost_linear_time() -> None:
+    """The closing quote is looked for once, not again behind each escape. (Searching is fast: it takes size to show.)"""
+    assert_linear(lambda n: read_parameters('a; b="' + "\\a" * n + '"'), 100_000)

@@ -166,7 +166,11 @@ async def _watched(work: Coroutine[Any, Any, T], look: Callable[[], None]) -> T:
 
 
 class _PatientRequest(aiohttp.ClientRequest):
-    """aiohttp waits for 100 Continue without end, and many servers never send one: go on after EXPECT_WAIT."""
+    """aiohttp waits for 100 Continue without end, and many servers never send one: go on after EXPECT_WAIT.
+
+    And a body that ends early ends its connection at once: a plain close would first push what is buffered into a peer
+    that may have stopped reading.
+    """
 
     async def write_bytes(self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None) -> None:
         waiting = self._continue
@@ -176,6 +180,8 @@ class _PatientRequest(aiohttp.ClientRequest):
         finally:
             if timer is not None:
                 timer.cancel()
+            if isinstance(self.body, _Payload) and not self.body.ended and conn.transport is not None:
+                conn.transport.abort()
 
 
 def _go_on(waiting: asyncio.Future[bool]) -> None:
@@ -198,6 +204,11 @@ class _Payload(aiohttp.Payload):
     def consumed(self) -> bool:
         """The library itself repeats idempotent requests that found a dead connection: never behind the plan's back."""
         return self._sluice_body.started
+
+    @property
+    def ended(self) -> bool:
+        """Every byte was written."""
+        return self._sluice_body.ended is not None
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         raise TypeError("A streamed body has no text")

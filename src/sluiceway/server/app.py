@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
+import unicodedata
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -32,6 +33,7 @@ from sluiceway.stores.memory import MemoryStore
 from sluiceway.uploads.board import Board
 from sluiceway.uploads.desk import Desk
 from sluiceway.uploads.keys import KeyTemplate, new_id
+from sluiceway.wire.names import stays_inside
 
 __all__ = ["Sluiceway", "open_store"]
 
@@ -151,13 +153,29 @@ class Sluiceway:
         return await (post_form if is_form(request) else post_raw)(request, self.desk)
 
     async def _get(self, request: Request) -> Response:
-        return await get_object(request, self.desk.store, request.path_params["key"])
+        return await get_object(request, self.desk.store, await self._spelling(request))
 
     async def _put(self, request: Request) -> Response:
         return await put_object(request, self.desk, request.path_params["key"])
 
     async def _delete(self, request: Request) -> Response:
-        return await delete_object(request, self.desk.store, request.path_params["key"])
+        return await delete_object(request, self.desk.store, await self._spelling(request))
+
+    async def _spelling(self, request: Request) -> str:
+        """The key of the object asked for as it is spelled where it rests: ours are NFC, macOS asks in NFD, others put anything.
+
+        Raises NotFound for a key no object can have.
+        """
+        key: str = request.path_params["key"]
+        if not stays_inside(key):
+            raise NotFound(f"There is no object {key!r}")
+        composed = unicodedata.normalize("NFC", key)
+        if composed != key:
+            try:
+                await self.desk.store.stat(key)
+            except NotFound:
+                return composed
+        return key
 
     async def _show(self, request: Request) -> Response:
         return await show_upload(request, self.desk.board, request.path_params["id"])

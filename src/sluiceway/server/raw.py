@@ -25,7 +25,7 @@ __all__ = ["conditions", "post_raw", "put_object", "replace_for", "upload_id"]
 
 async def put_object(request: Request, desk: Desk, key: str) -> Response:
     """PUT /files/{key}: the client names the key, so an object that is there is replaced, unless a condition forbids it."""
-    check_key(key, desk.store.traits.max_key_bytes)
+    key = check_key(key, desk.store.traits.max_key_bytes)
     if "content-range" in request.headers:
         raise BadRequest("A part cannot be put into an object (Content-Range); send the whole file")
     there = await _stat(desk, key)

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+from http import HTTPStatus
 from typing import Any, cast
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from sluiceway.errors import BadRequest, HeadTooLarge, SluiceError, TooSlow
@@ -88,7 +90,12 @@ class SluiceProtocol(HttpToolsProtocol):
         self._head_size = 0  # of its whole lines
         self._head_deadline: asyncio.TimerHandle | None = None
         self._in_head = True
-        self._body_bytes = self._framing_bytes = self._idle_bytes = 0
+        self._muted = False  # while a parser is told what we know already
+        self._passed_over = b""  # framing of a body that the parser takes for the protocol of an Upgrade
+        self._head_ended = self._message_ended = False  # by the bytes that came last
+        self._body_bytes = 0
+        self._framing_bytes = 0  # of this message, that are not its head and not its body
+        self._mute_bytes = 0  # since the last that brought body, or ended a head or a message
         self._deaf = False  # what comes in is not understood any more; answers under way still go out
         self._complaint: SluiceError | None = None
         self._await_head()
@@ -108,9 +115,11 @@ class SluiceProtocol(HttpToolsProtocol):
         elif self.cycle is None or (self.cycle.response_complete and not self.cycle.more_body):
             self._head_bytes = len(data)
             self._await_head()
-        body_before, self._progress = self._body_bytes, False
-        super().data_received(data)
-        if not self._deaf and self._draining is None:
+        body_before = self._body_bytes
+        self._head_ended = self._message_ended = False
+        self._unset_keepalive_if_required()
+        self._parse(data)
+        if not self._deaf:
             self._bound_framing(len(data), self._body_bytes - body_before)
 
     def eof_received(self) -> bool:  # type: ignore[override]  # True keeps our half open, as asyncio documents
@@ -130,33 +139,43 @@ class SluiceProtocol(HttpToolsProtocol):
     # httptools' callbacks
 
     def on_message_begin(self) -> None:
+        if self._muted:
+            return
         super().on_message_begin()
         self._in_head, self._head_size = True, 0
-        self._body_bytes = self._framing_bytes = 0
 
     def on_url(self, url: bytes) -> None:
+        if self._muted:
+            return
         super().on_url(url)
         self._measure_head(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._in_head:
+        if self._muted or not self._in_head:
             return  # a trailer: merged with the head it would pass for a field that a proxy in front has checked
         super().on_header(name, value)
         self._measure_head(len(name) + len(value) + 4)
 
     def on_headers_complete(self) -> None:
-        self._in_head, self._progress = False, True
+        if self._muted:
+            return
+        self._in_head, self._head_ended = False, True
         if self._head_deadline is not None:
             self._head_deadline.cancel()
             self._head_deadline = None
         self._check_head()
+        if self.parser.should_upgrade():
+            framing = [item for item in self.headers if item[0] in (b"content-length", b"transfer-encoding")]
+            self._passed_over = b"".join(b"%s: %s\r\n" % item for item in framing if item[1] != b"0")
         super().on_headers_complete()
         if self.cycle is not None and type(self.cycle) is RequestResponseCycle:
             self.cycle.__class__ = SluiceCycle
             cast("SluiceCycle", self.cycle).adopt()
 
     def on_message_complete(self) -> None:
-        self._progress = True
+        if self._passed_over:
+            return  # it is not: the body comes
+        self._message_ended = True
         super().on_message_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -172,7 +191,8 @@ class SluiceProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         cycle = self.cycle
-        if cycle is None or not cycle.more_body or self.transport.is_closing() or self.pipeline:
+        unread = self._deaf or (cycle is not None and cycle.more_body)
+        if not unread or self.transport.is_closing() or self.pipeline:
             super().on_response_complete()
             return
         # The answer is out, the client may still be sending: show it the end of our half and give it time to look.
@@ -180,11 +200,30 @@ class SluiceProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         self._linger()
 
-    def send_400_response(self, msg: str) -> None:
-        """Called by uvicorn when the bytes are not HTTP, or when one of our own checks said no."""
-        self._refuse(self._complaint or BadRequest("This is not well-formed HTTP/1.1; nothing of it was stored"))
-
     # Our own
+
+    def _parse(self, data: bytes) -> None:
+        while data:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                # We switch to no other protocol, and Upgrade may be ignored (RFC 9110 7.8). curl --http2 and Java's client
+                # send it with uploads; httptools then takes the body for the other protocol's first bytes.
+                data = data[upgrade.args[0] :]
+                if self._passed_over:
+                    self._take_up(self._passed_over)
+            except httptools.HttpParserError:
+                self._refuse(self._complaint or BadRequest("This is not well-formed HTTP; nothing of it was stored"))
+                return
+
+    def _take_up(self, framing: bytes) -> None:
+        """Read on with a parser that never heard of an upgrade."""
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn sets it
+        self._muted = True
+        self.parser.feed_data(b"PUT / HTTP/1.1\r\n" + framing + b"\r\n")
+        self._muted, self._passed_over = False, b""
 
     def _check_head(self) -> None:
         """What httptools lets pass and two servers in a row could read differently. Raises BadRequest."""
@@ -204,14 +243,14 @@ class SluiceProtocol(HttpToolsProtocol):
             self._complain(_too_large())
 
     def _bound_framing(self, fed: int, body: int) -> None:
-        """Bytes that are neither body nor a whole head: half a head, chunk extensions, trailers. httptools has no limit."""
-        self._idle_bytes = 0 if body or self._progress else self._idle_bytes + fed
-        self._framing_bytes += fed - body
-        if self._idle_bytes > HEAD_BYTES or self._framing_bytes > 2 * HEAD_BYTES + MOST_FRAMING * self._body_bytes:
+        """Half a head, chunk extensions, trailers: httptools takes them without end, and keeps most of it."""
+        self._mute_bytes = 0 if body or self._head_ended or self._message_ended else self._mute_bytes + fed
+        self._framing_bytes = 0 if self._head_ended else self._framing_bytes + fed - body
+        if self._mute_bytes > HEAD_BYTES or self._framing_bytes > HEAD_BYTES + MOST_FRAMING * self._body_bytes:
             self._refuse(_too_large())
 
     def _complain(self, error: SluiceError) -> None:
-        """Stop the parser from within its callback; it then asks for `send_400_response`."""
+        """Stop the parser from within its callback."""
         self._complaint = error
         raise error
 
@@ -242,19 +281,23 @@ class SluiceProtocol(HttpToolsProtocol):
         self._deaf = True
         cycle = cast("SluiceCycle | None", self.cycle)
         if cycle is not None and not cycle.response_complete:
-            cycle.keep_alive = False
             if cycle.more_body:
                 cycle.input_ended = True
                 cycle.message_event.set()
             return
         body = json.dumps(problem(error)).encode()
-        self.transport.write(
-            f"HTTP/1.1 {error.status} {error.title}\r\ncontent-type: {PROBLEM_TYPE}\r\ncontent-length: {len(body)}\r\n"
-            "connection: close\r\n\r\n".encode()
-            + body
-        )
+        fields = [
+            *self.server_state.default_headers,
+            (b"content-type", PROBLEM_TYPE.encode()),
+            (b"content-length", b"%d" % len(body)),
+            (b"connection", b"close"),
+        ]
+        head = b"HTTP/1.1 %d %s\r\n" % (error.status, HTTPStatus(error.status).phrase.encode())
+        self.transport.write(head + b"".join(b"%s: %s\r\n" % field for field in fields) + b"\r\n" + body)
         self._linger()
 
 
 def _too_large() -> SluiceError:
-    return HeadTooLarge(f"Header fields, chunk heads and trailers have at most {HEAD_BYTES >> 10} KiB; send less", limit=HEAD_BYTES)
+    return HeadTooLarge(
+        f"Header fields, chunk heads and trailers have at most {HEAD_BYTES >> 10} KiB; send less", limit=HEAD_BYTES
+    )

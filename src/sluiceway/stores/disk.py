@@ -30,8 +30,11 @@ __all__ = ["DiskStore"]
 
 DRAFTS = [PRIVATE, "drafts"]
 WRITERS = 16  # threads; more only queue at the disk, and 16 syncs at once share a journal commit
-REST_EVERY = 0.5  # seconds a draft may hold memory without a byte arriving
-RESERVE_FROM = 64 << 10  # bytes; smaller files are made and published in one hop to a thread
+REST_EVERY = 0.5  # seconds between looks for drafts that hold memory and get little
+SLOW = 64 << 10  # bytes in that time; at 128 KiB/s a block would take 16 seconds to fill
+CHECK_FROM = 64 << 10  # bytes; a smaller file is made, written and published in one hop to a thread
+
+TRIES = 20  # times a folder may be removed, because it became empty, between our finding and our using it
 
 T = TypeVar("T")
 
@@ -60,9 +63,9 @@ class DiskStore:
         self._live.add(draft)
         if self._resting is None or self._resting.done():
             self._resting = asyncio.get_running_loop().create_task(self._rest_the_slow())
-        if size and size > RESERVE_FROM:
+        if size and size > CHECK_FROM:
             try:
-                await draft.reserve()
+                await draft.check_room(size)
             except BaseException:
                 await draft.discard()
                 raise
@@ -101,8 +104,8 @@ class DiskStore:
 
     def _publish(self, name: str, key: str, replace: Replace) -> None:
         """Give the finished draft its name. A create-only name is taken in one step; a replacement is compared first."""
-        *folders, last = key.split("/")
-        for attempt in range(3):
+        folders, last = self._tree.split(key)
+        for attempt in range(TRIES):
             try:
                 with self._tree.folder(folders, make=True) as folder:
                     if replace.allowed or replace.etag is not None:
@@ -115,11 +118,11 @@ class DiskStore:
                     os.fsync(folder)
                 return
             except FileNotFoundError:
-                if attempt == 2:
-                    raise  # thrice the folder was deleted under our hands
+                if attempt == TRIES - 1:
+                    raise
             except (FileExistsError, IsADirectoryError, NotADirectoryError):
                 raise Exists(f"There is already something at {key!r}; it was not touched") from None
-            except SluiceError:
+            except (SluiceError, OSError):
                 self._tree.prune(folders)
                 raise
 
@@ -176,7 +179,7 @@ class DiskStore:
         return Page(page.entries, keys[limit - 1] if len(keys) > limit else None)
 
     def _delete(self, key: str, replace: Replace) -> None:
-        *folders, last = key.split("/")
+        folders, last = self._tree.split(key)
         with self._one_at_a_time():
             fd, _ = self._tree.open_file(key)
             os.close(fd)
@@ -203,16 +206,15 @@ class DiskStore:
     # On the event loop
 
     async def _rest_the_slow(self) -> None:
-        """Twice a second, drafts that got no byte meanwhile hand back what they hold."""
+        """Twice a second, drafts that got little or nothing meanwhile hand back what they hold."""
         while True:
             await asyncio.sleep(REST_EVERY)
             self._live = {draft for draft in self._live if not draft.ended}
             if not self._live:
                 return
             for draft in list(self._live):
-                if draft.touched:
-                    draft.touched = False
-                else:
+                slow, draft.recent = draft.recent < SLOW, 0
+                if slow:
                     await draft.rest()
 
     async def _hop(self, work: Callable[[], T]) -> T:

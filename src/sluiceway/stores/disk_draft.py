@@ -10,7 +10,6 @@ import asyncio
 import ctypes
 import fcntl
 import os
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -30,6 +29,9 @@ ALIGN = 4096  # bytes; O_DIRECT wants offsets and lengths in logical blocks, 512
 PIECE = 64 << 10  # bytes a trickling draft gathers per thread hop; a chunk this large marks a fast sender
 FAST = BLOCK // 4  # bytes within WINDOW that mark a fast sender: it fills a block within a second
 WINDOW = 0.25  # seconds
+SMALL = 512 << 10  # bytes; a file known to be this small is written in one hop, faster than a second descriptor opens
+AHEAD = 64 << 20  # bytes allocated ahead of a pouring draft at first, then as much again as it has, up to MOST_AHEAD:
+MOST_AHEAD = 1 << 30  # never the whole announced length, or a few idle clients could reserve the disk
 RESTING = 2 << 10  # bytes a resting draft may go on holding: a hop for every byte would cost more than the memory
 
 T = TypeVar("T")
@@ -48,7 +50,6 @@ class DiskDraft:
         self._size, self._budget, self._writers, self._publish = size, budget, writers, publish
         self._fd = -1  # through the page cache
         self._direct = -1  # around it; opened with the first block
-        self._opening = threading.RLock()  # the first blocks fly together, and the file is made once
         self._lock = asyncio.Lock()  # the store's resting round comes from another task
         self._pieces: list[Buffer] = []
         self._gathered = 0
@@ -57,6 +58,8 @@ class DiskDraft:
         self._flying: set[asyncio.Future[None]] = set()
         self._pouring = False
         self._at = 0  # file offset of the next byte that goes to the file
+        self._allocated = 0  # bytes of the file that have their place on the disk
+        self._allocates = _libc is not None and hasattr(_libc, "fallocate")
         self._window, self._window_bytes = 0.0, 0
         self._failed: SluiceError | None = None
         self.ended = False
@@ -66,9 +69,11 @@ class DiskDraft:
 
     # Writing
 
-    async def reserve(self) -> None:
-        """Make the file and set aside the space for a known size, so that a full disk says so before the body comes."""
-        await self._hop(self._make_file)
+    async def check_room(self, size: int) -> None:
+        """Raises NoSpace when the disk has less free than `size`, so that it is told before the body comes."""
+        free = await self._hop(lambda: os.fstatvfs(self._drafts))
+        if free.f_bavail * free.f_frsize < size:
+            raise NoSpace(f"The disk has no room for {size} bytes. Make room or use another --to")
 
     async def write(self, data: Buffer) -> None:
         async with self._lock:
@@ -109,6 +114,7 @@ class DiskDraft:
             await self._flush()
             self._release_block()
             await self._hop(lambda: os.ftruncate(self._fd, offset))
+            self._allocated = min(self._allocated, offset)
             self._at = self.written = offset
             self.kept = min(self.kept, offset)
 
@@ -142,7 +148,7 @@ class DiskDraft:
     async def _trickle(self, data: Buffer) -> None:
         self._pieces.append(data)
         self._gathered += len(data)
-        if self._gathered >= PIECE:
+        if self._gathered > PIECE:
             await self._hop(self._write_pieces)
 
     def _write_pieces(self) -> None:
@@ -171,6 +177,8 @@ class DiskDraft:
             rest = rest[len(head) :]
             await self._hop(lambda: self._write_through(head))
         while len(rest):
+            if self._allocates and self._at + BLOCK > self._allocated and self._allocated != self._size:
+                await self._hop(self._allocate)
             if self._block is None and not await self._take_block():
                 await self._hop(partial(self._write_through, rest))
                 return
@@ -268,40 +276,50 @@ class DiskDraft:
         if now - self._window > WINDOW:
             self._window, self._window_bytes = now, 0
         self._window_bytes += size
+        if self._size is not None and self._size <= SMALL:
+            return False
         return size >= PIECE or self._window_bytes >= FAST or self._block is not None
 
     # In a worker thread
 
     def _make_file(self) -> None:
-        with self._opening:
-            if self._fd >= 0:
-                return
-            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            while True:
-                fd = os.open(self._name, flags, 0o666, dir_fd=self._drafts)
-                try:
-                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # tells a sweep that this draft is alive
-                    if os.fstat(fd).st_nlink:
-                        break
-                except BlockingIOError:
-                    pass  # a sweep of another process was quicker than the lock: make the file anew
-                os.close(fd)
-            self._fd = fd
-            if self._size and _libc is not None and hasattr(_libc, "fallocate"):
-                # Not os.posix_fallocate: where the file system cannot reserve, glibc would write every block.
-                size = ctypes.c_longlong(self._size)
-                if _libc.fallocate(self._fd, 0, ctypes.c_longlong(0), size) and ctypes.get_errno() in NO_ROOM:
-                    raise NoSpace(f"The disk has no room for {self._size} bytes. Make room or use another --to")
+        if self._fd >= 0:
+            return
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        while True:
+            fd = os.open(self._name, flags, 0o666, dir_fd=self._drafts)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # tells a sweep that this draft is alive
+                if os.fstat(fd).st_nlink:
+                    break
+            except BlockingIOError:
+                pass  # a sweep of another process was quicker than the lock: make the file anew
+            os.close(fd)
+        self._fd = fd
+
+    def _allocate(self) -> None:
+        """Give the next stretch of the file its place: writes that do not extend a file run side by side (ext4, XFS).
+
+        Not os.posix_fallocate: where the file system cannot reserve, glibc would write every block.
+        """
+        end = self._allocated + max(AHEAD, min(self._allocated, MOST_AHEAD))
+        end = end if self._size is None else min(end, self._size)
+        at, size = ctypes.c_longlong(self._allocated), ctypes.c_longlong(end - self._allocated)
+        if _libc is None or _libc.fallocate(self._fd, 0, at, size) == 0:
+            self._allocated = end
+            return
+        if ctypes.get_errno() in NO_ROOM and self._size is not None:
+            raise NoSpace("The disk filled up while the upload came. Make room or use another --to, then send it again")
+        self._allocates = False  # this file system cannot, or there is no room ahead: the writes themselves will tell
 
     def _open_direct(self) -> None:
-        with self._opening:
-            self._make_file()
-            if self._direct >= 0:
-                return
-            try:
-                self._direct = os.open(self._name, os.O_WRONLY | os.O_CLOEXEC | _O_DIRECT, dir_fd=self._drafts)
-            except OSError:
-                self._direct = os.dup(self._fd)  # no O_DIRECT on this file system: large writes through the cache
+        self._make_file()
+        if self._direct >= 0:
+            return
+        try:
+            self._direct = os.open(self._name, os.O_WRONLY | os.O_CLOEXEC | _O_DIRECT, dir_fd=self._drafts)
+        except OSError:
+            self._direct = os.dup(self._fd)  # no O_DIRECT on this file system: large writes through the cache
 
     def _synchronise(self) -> None:
         self._make_file()
@@ -313,8 +331,8 @@ class DiskDraft:
             self._write_part()
         self._write_pieces()
         self._make_file()
-        if self._size is not None and self._size != self.written:
-            os.ftruncate(self._fd, self.written)  # less than was reserved
+        if self._allocated > self.written:
+            os.ftruncate(self._fd, self.written)
         write_note(self._tree, self._fd, key, about)
         os.fsync(self._fd)  # not fdatasync: the note is an attribute and has to be there as well
         self._publish(self._name, key, replace)

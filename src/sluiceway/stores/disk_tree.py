@@ -50,22 +50,29 @@ class Tree:
     def folder(self, segments: list[str], *, make: bool = False) -> Iterator[int]:
         """A descriptor of the folder `segments` below the root, closed at the end of the block.
 
-        With `make`, missing folders are made and made durable. Raises NotFound, Forbidden (a link is in the way),
+        With `make`, missing folders are made, and made durable when the block ends well. Raises NotFound, Forbidden (a link is in
+        the way),
         Exists (a file is where a folder is needed).
         """
-        fd = os.dup(self.fd)
+        fds, made = [os.dup(self.fd)], []
         try:
             for segment in segments:
-                below = self._step(fd, segment, make)
-                os.close(fd)
-                fd = below
-            yield fd
+                below, new = self._step(fds[-1], segment, make)
+                if new:
+                    made.append(fds[-1])
+                fds.append(below)
+            yield fds[-1]
+            # Last, because one commit of the file system's journal then serves the object and its folders.
+            for fd in made:
+                os.fsync(fd)
         finally:
-            os.close(fd)
+            for fd in fds:
+                os.close(fd)
 
-    def _step(self, fd: int, segment: str, make: bool) -> int:
+    def _step(self, fd: int, segment: str, make: bool) -> tuple[int, bool]:
+        """The folder below, and whether it was made just now."""
         try:
-            return os.open(segment, _FOLDER, dir_fd=fd)
+            return os.open(segment, _FOLDER, dir_fd=fd), False
         except FileNotFoundError:
             if not make:
                 raise NotFound(f"There is no folder {segment!r}") from None
@@ -73,13 +80,16 @@ class Tree:
             raise self._blocked(fd, segment, error) from None
         try:
             os.mkdir(segment, dir_fd=fd)
-            os.fsync(fd)  # a power cut must not take away the folder of a finished object
         except FileExistsError:
-            pass  # somebody else made it meanwhile
+            pass  # somebody else made it meanwhile, and may not have made it durable yet
+        except FileNotFoundError:
+            raise  # the folder we stand in became empty and was removed: the caller begins again
         except OSError as error:
             raise store_error(error, segment) from None
         try:
-            return os.open(segment, _FOLDER, dir_fd=fd)
+            return os.open(segment, _FOLDER, dir_fd=fd), True
+        except FileNotFoundError:
+            raise
         except OSError as error:
             raise self._blocked(fd, segment, error) from None
 
@@ -95,9 +105,17 @@ class Tree:
             return Exists(f"{segment!r} is a file, so nothing can be stored below it")
         return store_error(error, segment)
 
+    @staticmethod
+    def split(key: str) -> tuple[list[str], str]:
+        """The folders of a key and its last segment. Raises BadName for a key that leads out of the tree or into our folder."""
+        segments = key.split("/")
+        if "\0" in key or segments[0] == PRIVATE or any(segment in ("", ".", "..") for segment in segments):
+            raise BadName(f"There can be no object {key!r}")
+        return segments[:-1], segments[-1]
+
     def open_file(self, key: str) -> tuple[int, os.stat_result]:
         """A read-only descriptor of a regular file and its status. Raises NotFound, Forbidden."""
-        *folders, name = key.split("/")
+        folders, name = self.split(key)
         try:
             with self.folder(folders) as fd:
                 # O_NONBLOCK: opening a FIFO somebody put there must not hang the thread
@@ -147,8 +165,10 @@ class Tree:
             try:
                 with self.folder(segments[: depth - 1]) as fd:
                     os.rmdir(segments[depth - 1], dir_fd=fd)
-            except (OSError, SluiceError):
-                return  # not empty, or gone already
+            except (FileNotFoundError, SluiceError):
+                continue  # this one was never made, or is gone already
+            except OSError:
+                return  # not empty
 
 
 def _is_text(key: str) -> bool:

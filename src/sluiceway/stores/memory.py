@@ -10,7 +10,7 @@ import hashlib
 import time
 from collections.abc import AsyncIterator
 
-from sluiceway.errors import Exists, NotFound, PreconditionFailed
+from sluiceway.errors import Exists, NotFound, PreconditionFailed, StoreFailed
 from sluiceway.pipe.source import Buffer, BytesSource
 from sluiceway.stores.contract import About, Draft, Entry, Opened, Page, Replace, Traits
 
@@ -68,6 +68,7 @@ class MemoryDraft:
         self._store = store
         self._upload = upload
         self._data = bytearray()
+        self._ended = False
 
     @property
     def written(self) -> int:
@@ -78,6 +79,7 @@ class MemoryDraft:
         return len(self._data)
 
     async def write(self, data: Buffer) -> None:
+        self._check()
         self._data += data
 
     async def sync(self) -> int:
@@ -87,6 +89,7 @@ class MemoryDraft:
         del self._data[offset:]
 
     async def publish(self, key: str, about: About, replace: Replace = Replace()) -> Entry:
+        self._check()
         self._store.check(key, replace)
         data = bytes(self._data)
         now = time.time()
@@ -94,11 +97,17 @@ class MemoryDraft:
         entry = Entry(key=key, size=len(data), etag=etag, modified=now, about=about)
         self._store.objects[key] = (entry, data)
         self._store.drafts.pop(self._upload, None)
+        self._ended = True
         return entry
 
     async def discard(self) -> None:
+        self._ended = True
         if self._store.drafts.get(self._upload) is self:
             del self._store.drafts[self._upload]
+
+    def _check(self) -> None:
+        if self._ended:
+            raise StoreFailed("This draft has ended already")
 
 
 class MemoryObject:

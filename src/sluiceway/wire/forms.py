@@ -205,8 +205,6 @@ class FormDecoder:
     def _take_line(self, line: bytes) -> None:
         limits = self._limits
         self._check_line_end(line)
-        if line[:1] in (b" ", b"\t"):
-            raise BadForm("A header of a part is folded over several lines; write it on one")
         if len(self._lines) >= limits.max_headers:
             raise _too_large(limits.max_headers, "max_headers", "A part of the form has too many header lines")
         self._spend(len(line) + 2)
@@ -216,7 +214,7 @@ class FormDecoder:
         """Says the same of a line, whole or not, that the package says when it sees it byte by byte."""
         most = self._limits.max_header_bytes
         feed = line.find(b"\n")
-        if feed > most + 1 or (feed < 0 and len(line) > most):
+        if (len(line) if feed < 0 else feed) > most:
             raise _too_large(most, "max_header_bytes", "A header line of the form is too long; shorten the names")
         if feed >= 0 or b"\r" in line or b"\0" in line:
             raise BadForm(

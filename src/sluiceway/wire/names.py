@@ -11,7 +11,7 @@ import unicodedata
 
 from sluiceway.errors import BadName
 
-__all__ = ["MOST_KEY_BYTES", "MOST_NAME_BYTES", "MOST_SEGMENT_BYTES", "check_key", "clean_name"]
+__all__ = ["MOST_KEY_BYTES", "MOST_NAME_BYTES", "MOST_SEGMENT_BYTES", "check_key", "clean_name", "stays_inside"]
 
 MOST_NAME_BYTES = 200  # file systems take 255; the rest is room for what stores append
 MOST_SEGMENT_BYTES = 255  # NAME_MAX of ext4, XFS, APFS, NTFS (UTF-16 there, never longer than UTF-8)
@@ -65,6 +65,13 @@ def check_key(key: str, max_bytes: int = MOST_KEY_BYTES) -> str:
     return key
 
 
+def stays_inside(key: str) -> bool:
+    """Whether a key may be looked up. Laxer than check_key: others put files there whose names we would not take."""
+    segments = key.split("/")
+    unsafe = "\0" in key or _SURROGATE.search(key) or _is_own(segments[0])
+    return not unsafe and not any(segment in ("", ".", "..") for segment in segments)
+
+
 def _check_segment(segment: str) -> None:
     if not segment:
         raise BadName("The key has an empty segment; write it without a leading, trailing or double /")
@@ -76,9 +83,13 @@ def _check_segment(segment: str) -> None:
         raise BadName("A segment of the key is the name of a Windows device (CON, NUL, COM1 …); choose another")
     if len(segment.encode()) > MOST_SEGMENT_BYTES:
         raise BadName(f"A segment of the key is longer than {MOST_SEGMENT_BYTES} bytes", limit=MOST_SEGMENT_BYTES)
-    # some file systems ignore case, some also invisible format characters
-    if "".join(c for c in segment if unicodedata.category(c) != "Cf").casefold().startswith(_OWN):
+    if _is_own(segment):
         raise BadName(f"Names that begin with {_OWN} belong to the server; choose another")
+
+
+def _is_own(segment: str) -> bool:
+    """Some file systems ignore case, some also invisible format characters."""
+    return "".join(c for c in segment if unicodedata.category(c) != "Cf").casefold().startswith(_OWN)
 
 
 def _shortened(name: str) -> str:

@@ -96,7 +96,7 @@ def _form_string(value: str, at: int) -> tuple[str, int]:
         if behind == len(value) or value[behind] == ";":
             text = value[start:quote]
             return (_without_escapes(text) if legacy else text), quote + 1
-        if value[quote - 1 : quote] != "\\" or quote == start:
+        if value[quote - 1 : quote] != "\\":
             raise BadRequest("A quotation mark stands inside a quoted name; write it as %22, as browsers do")
         legacy = True
         quote = value.find('"', quote + 1)

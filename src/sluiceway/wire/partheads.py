@@ -73,7 +73,7 @@ def _fields(lines: list[bytes]) -> dict[str, str]:
         raw_name, colon, raw_value = line.partition(b":")
         name = raw_name.decode("latin-1")
         if not colon or not TOKEN.fullmatch(name):
-            raise BadForm("A header line must have the form Name: value")
+            raise BadForm("A header must have the form Name: value, on one line")
         name = name.lower()
         if name not in _MEANT:
             continue

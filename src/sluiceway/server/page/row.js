@@ -106,13 +106,13 @@ export class Row {
 
   #drawButtons() {
     const { upload, element } = this;
-    const held = element.contains(document.activeElement);
+    // Asked before anything is hidden: a hidden element has lost the focus already.
+    const focused = element.contains(document.activeElement) ? document.activeElement : null;
     part(element, ".cancel").hidden = upload.ended;
     part(element, ".retry").hidden = upload.state !== "failed" && upload.state !== "cancelled";
     part(element, ".remove").hidden = !upload.ended;
     // A button that goes away under the person's hands passes the focus on, else the keyboard is back at the top.
-    const focused = document.activeElement;
-    if (held && focused instanceof HTMLElement && focused.hidden) {
+    if (focused instanceof HTMLElement && focused.hidden) {
       const next = element.querySelector(".row-buttons button:not([hidden])");
       if (next instanceof HTMLElement) next.focus();
     }

@@ -27,8 +27,9 @@ import { connectionLost, fileGone, problemOfAnswer, problemOfCode } from "./prob
 // The event stream is opened only for uploads that last: a folder of a thousand small files opens none, and the request
 // itself is always the first of the two to get one of the browser's six connections.
 const WATCH_AFTER_MS = 150;
-// After the stream told of a failure, the request's own answer has this long to arrive: it says more.
-const ANSWER_GRACE_MS = 1500;
+// After the stream told of a failure, the request's own answer has this long to arrive: it says more. The server lets a
+// sender go on for two seconds before it closes, and browsers look up only then.
+const ANSWER_GRACE_MS = 4000;
 // After a late cancel the server has this long to notice before it is asked what came of it.
 const SETTLE_MS = 500;
 

@@ -1,0 +1,73 @@
+"""The list of stored files: in pages, with hostile names shown as plain text, deleted only on a second press."""
+
+from __future__ import annotations
+
+import pytest
+import requests
+from browser.conftest import OpenPage
+from fix_server import Serve
+from playwright.sync_api import expect
+
+pytestmark = pytest.mark.chromium
+
+
+def test_long_lists_come_in_pages(serve: Serve, visit: OpenPage) -> None:
+    """120 files: the first fifty, then more by a button, until all are there and the button is gone."""
+    server = serve("--key", "{filename}")
+    with requests.Session() as session:
+        for number in range(120):
+            session.put(f"{server.url}/files/{number:03}.txt", data=b"x", timeout=10)
+    page = visit(server.url)
+    more = page.page.get_by_role("button", name="Show more")
+
+    expect(page.stored).to_have_count(50)
+    more.click()
+    expect(page.stored).to_have_count(100)
+    more.click()
+    expect(page.stored).to_have_count(120)
+    expect(more).to_be_hidden()
+
+
+def test_a_name_is_text_whatever_it_contains(serve: Serve, visit: OpenPage) -> None:
+    """Markup in a stored name is shown, not run; letters that turn the writing direction stay inside their cell."""
+    server = serve()
+    names = ["<img src=x onerror=document.title='run'>.txt", "invoice\u202efdp.exe", "ünïcödé 文件.txt"]
+    for name in names:
+        answer = requests.post(f"{server.url}/files", params={"name": name}, data=b"x", timeout=10)
+        assert answer.status_code == 201
+    page = visit(server.url)
+    expect(page.stored).to_have_count(3)
+
+    shown = page.stored.locator("bdi").all_text_contents()
+    assert any("<img src=x" in name for name in shown)
+    assert page.page.locator("#stored img").count() == 0
+    assert page.page.title() == "Sluiceway"
+
+
+def test_a_file_is_deleted_only_on_the_second_press(serve: Serve, visit: OpenPage) -> None:
+    """The first press asks; looking away disarms; the second deletes."""
+    server = serve()
+    for name in ("keep.txt", "drop.txt"):
+        requests.post(f"{server.url}/files", params={"name": name}, data=b"x", timeout=10)
+    page = visit(server.url)
+    button = page.page.locator(".stored-row", has_text="drop.txt").locator(".delete")
+
+    button.click()
+    expect(button).to_have_text("Really?")
+    page.page.get_by_role("button", name="Choose files").focus()
+    expect(button).to_have_text("Delete")
+    assert len(server.stored()) == 2
+
+    button.click()
+    button.click()
+    expect(page.stored).to_have_count(1)
+    assert [key.rpartition("/")[2] for key in server.stored()] == ["keep.txt"]
+
+
+def test_the_lines_for_terminals_name_this_very_server(serve: Serve, visit: OpenPage) -> None:
+    """The curl line of the page, typed as it stands, stores a file here."""
+    server = serve()
+    page = visit(server.url)
+
+    expect(page.page.locator("#line-curl")).to_have_text(f"curl -T big.iso {server.url}/files/big.iso")
+    expect(page.page.locator("#line-python")).to_contain_text(f'"{server.url}/files/big.iso"')

@@ -1,0 +1,310 @@
+"""Sending a file: what the server gets, what the receipt says, and what is never called success."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rude_peer import Exchange, Peer
+
+import sluiceway
+from sluiceway.client.transport import EXPECT_FROM
+from sluiceway.errors import BadRequest, DigestMismatch, PeerFailed, SluiceError, SourceFailed, TooLarge, Unauthorized
+from sluiceway.pipe.receipt import Progress
+
+DATA = b"some bytes " * 1000
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "report.txt"
+    path.write_bytes(DATA)
+    return path
+
+
+def taking(status: int = 201, answer: object = None, **headers: str) -> Callable[[Exchange], None]:
+    def act(exchange: Exchange) -> None:
+        exchange.read_body()
+        body = b"" if answer is None else json.dumps(answer).encode()
+        exchange.reply(status, {"Content-Type": "application/json", **headers}, body)
+
+    return act
+
+
+def entry(data: bytes = DATA, **other: object) -> dict[str, object]:
+    told = {"key": "k", "size": len(data), "sha-256": hashlib.sha256(data).hexdigest(), "url": "/files/k%20x"}
+    return {"files": [{**told, **other}], "fields": {}}
+
+
+async def test_a_put_carries_length_type_and_bytes(source: Path) -> None:
+    """Raw, unchunked, the type guessed from the name, and a receipt with the server's word."""
+    with Peer(taking(201, entry())) as peer:
+        receipt = await sluiceway.acopy(source, f"{peer.url}/files/")
+    asked = peer.seen[0]
+
+    assert (asked.method, asked.target, asked.body) == ("PUT", "/files/report.txt", DATA)
+    assert (asked.headers["content-length"], asked.headers["content-type"]) == (str(len(DATA)), "text/plain")
+    assert (receipt.size, receipt.sha256) == (len(DATA), hashlib.sha256(DATA).hexdigest())
+    assert (receipt.location, receipt.status, receipt.answer) == (f"{peer.url}/files/k%20x", 201, entry())
+    assert set(receipt.stages) == {"send", "wait"}
+    assert sum(receipt.stages.values()) == pytest.approx(receipt.seconds)
+
+
+async def test_a_form_has_an_exact_length(source: Path) -> None:
+    """Fields first, the file's part last, and Content-Length although it streams."""
+    with Peer(taking()) as peer:
+        await sluiceway.acopy(source, f"{peer.url}/books", form={"id": "42", "tag": ["a", "b"]}, field="cover", name="ü.txt")
+    asked = peer.seen[0]
+    boundary = asked.headers["content-type"].partition("boundary=")[2].encode()
+    parts = asked.body.split(b"--" + boundary)
+
+    assert asked.method == "POST"
+    assert int(asked.headers["content-length"]) == len(asked.body)
+    assert [part.partition(b"name=")[2].partition(b"\r\n")[0] for part in parts[1:-1]] == [
+        b'"id"',
+        b'"tag"',
+        b'"tag"',
+        '"cover"; filename="ü.txt"'.encode(),
+    ]
+    assert parts[-2].endswith(b"\r\n\r\n" + DATA + b"\r\n")
+
+
+@pytest.mark.parametrize(("told", "what"), [({"sha-256": "0" * 64}, "sha-256 differs"), ({"size": 7}, f"7 bytes of {len(DATA)}")])
+async def test_a_server_that_keeps_something_else_is_no_success(source: Path, told: dict[str, object], what: str) -> None:
+    """A 201 with another digest or size is a failed transfer."""
+    with Peer(taking(201, entry(**told))) as peer, pytest.raises(DigestMismatch, match=what):
+        await sluiceway.acopy(source, f"{peer.url}/files/a")
+
+
+@pytest.mark.parametrize("answer", [None, [], {"files": []}, {"files": [1]}, {"files": [{"sha-256": None}]}, "text"])
+async def test_other_servers_answers_are_taken_as_they_are(source: Path, answer: object) -> None:
+    """Who says nothing of digests is not held to them."""
+    with Peer(taking(200, answer)) as peer:
+        receipt = await sluiceway.acopy(source, f"{peer.url}/a?sig=secret")
+
+    assert (receipt.location, receipt.answer) == (f"{peer.url}/a", answer)
+
+
+async def test_success_before_everything_was_sent_is_no_success(tmp_path: Path) -> None:
+    """A 201 to half a file means nothing."""
+    big = tmp_path / "big"
+    with big.open("wb") as file:
+        file.truncate(EXPECT_FROM * 40)
+    with Peer(lambda exchange: (exchange.recv(10), exchange.reply(201))) as peer:
+        with pytest.raises(PeerFailed, match="before it had everything"):
+            await sluiceway.acopy(big, f"{peer.url}/a")
+
+
+async def test_a_refusal_says_why(source: Path) -> None:
+    """The problem's words, the error's class, the status."""
+    problem = {"title": "T", "detail": "at most 5 bytes here", "code": "too-large", "limit": 5}
+    with Peer(taking(413, problem)) as peer, pytest.raises(TooLarge, match="at most 5 bytes here") as caught:
+        await sluiceway.acopy(source, f"{peer.url}/files/a")
+
+    assert caught.value.members["answered"] == 413
+
+
+async def test_only_large_bodies_ask_before_they_are_sent(tmp_path: Path) -> None:
+    """Expect from EXPECT_FROM on, exactly."""
+    with Peer(taking()) as peer:
+        for size in (EXPECT_FROM - 1, EXPECT_FROM):
+            (tmp_path / "f").write_bytes(bytes(size))
+            await sluiceway.acopy(tmp_path / "f", f"{peer.url}/f")
+
+    assert ["expect" in asked.headers for asked in peer.seen] == [False, True]
+
+
+async def test_a_server_without_expect_is_asked_again_without_it(tmp_path: Path) -> None:
+    """417 is about the header, not the file."""
+
+    def act(exchange: Exchange) -> None:
+        if "expect" in exchange.headers:
+            exchange.reply(417)
+        else:
+            exchange.read_body()
+            exchange.reply(201)
+
+    (tmp_path / "f").write_bytes(bytes(EXPECT_FROM))
+    with Peer(act) as peer:
+        receipt = await sluiceway.acopy(tmp_path / "f", f"{peer.url}/f")
+
+    assert (receipt.status, len(peer.seen[1].body)) == (201, EXPECT_FROM)
+
+
+@pytest.mark.parametrize("status", [307, 308])
+async def test_an_upload_follows_a_redirect_without_its_token(source: Path, status: int) -> None:
+    """To another origin: the bytes go along, what proves who we are does not."""
+    with Peer(taking()) as other:
+        with Peer(taking(status, None, Location=f"{other.url}/there")) as first:
+            await sluiceway.acopy(source, f"{first.url}/a", token="secret", headers={"X-Note": "n", "Cookie": "a=b"})
+
+    assert first.seen[0].headers["authorization"] == "Bearer secret"
+    assert (other.seen[0].method, other.seen[0].target, other.seen[0].body) == ("PUT", "/there", DATA)
+    assert other.seen[0].headers["x-note"] == "n"
+    assert not {"authorization", "cookie"} & set(other.seen[0].headers)
+
+
+async def test_a_redirect_to_the_same_origin_keeps_the_token(source: Path) -> None:
+    """It is the server it was given for."""
+
+    def act(exchange: Exchange) -> None:
+        exchange.read_body()
+        exchange.reply(201 if exchange.target == "/b" else 307, {"Location": "/b"})
+
+    with Peer(act) as peer:
+        await sluiceway.acopy(source, f"{peer.url}/a", token="secret")
+
+    assert [asked.headers["authorization"] for asked in peer.seen] == ["Bearer secret"] * 2
+
+
+async def test_an_upload_is_not_turned_into_a_get(source: Path) -> None:
+    """302 after a PUT: an error that names the other place, and no request there."""
+    with Peer(taking()) as other:
+        with Peer(taking(302, None, Location=other.url)) as first, pytest.raises(PeerFailed, match="use that URL"):
+            await sluiceway.acopy(source, f"{first.url}/a")
+
+    assert other.seen == []
+
+
+async def test_the_urls_password_is_sent_and_never_shown(source: Path) -> None:
+    """Basic authentication on the wire; host and path alone in the error."""
+    with Peer(taking(401)) as peer:
+        with pytest.raises(Unauthorized) as caught:
+            await sluiceway.acopy(source, peer.url.replace("http://", "http://me:hush@") + "/a")
+
+    assert peer.seen[0].headers["authorization"] == "Basic bWU6aHVzaA=="
+    assert "hush" not in repr(caught.value) + repr(caught.value.members) + caught.value.detail
+
+
+async def test_who_we_are_is_the_most_explicit_word(source: Path) -> None:
+    """A header by hand wins over the token, the token over the URL."""
+    with Peer(taking()) as peer:
+        url = peer.url.replace("http://", "http://me:hush@") + "/a"
+        await sluiceway.acopy(source, url, token="t")
+        await sluiceway.acopy(source, url, token="t", headers={"Authorization": "Own x"})
+
+    assert [asked.headers["authorization"] for asked in peer.seen] == ["Bearer t", "Own x"]
+
+
+async def test_progress_ends_with_the_servers_word(tmp_path: Path) -> None:
+    """Bytes never go back or over the total; waiting is said; "done" comes once, last, with the receipt."""
+    told: list[Progress] = []
+    (tmp_path / "f").write_bytes(os.urandom(3 << 20))
+
+    def act(exchange: Exchange) -> None:
+        exchange.read_body()
+        import time
+
+        time.sleep(0.4)
+        exchange.reply(201)
+
+    with Peer(act) as peer:
+        receipt = await sluiceway.acopy(tmp_path / "f", f"{peer.url}/f", on_progress=told.append)
+    done = [now.done for now in told]
+
+    assert done == sorted(done)
+    assert done[-1] == told[-1].total == 3 << 20
+    assert "waiting" in [now.stage for now in told]
+    assert [now.stage for now in told].count("done") == 1
+    assert (told[-1].stage, told[-1].receipt) == ("done", receipt)
+
+
+async def test_a_folder_is_sent_file_by_file_in_order(tmp_path: Path) -> None:
+    """Under its own relative names behind a slash, with one receipt each."""
+    folder = tmp_path / "photos"
+    for name in ("b.txt", "a/ü 1.txt", "a/0.txt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    (folder / "away").symlink_to("nowhere")
+    told: list[Progress] = []
+    with Peer(taking()) as peer:
+        receipt = await sluiceway.acopy(folder, f"{peer.url}/p/", on_progress=told.append)
+
+    assert [asked.target for asked in peer.seen] == ["/p/a/0.txt", "/p/a/%C3%BC%201.txt", "/p/b.txt"]
+    assert [asked.body.decode() for asked in peer.seen] == ["a/0.txt", "a/ü 1.txt", "b.txt"]
+    assert [part.source for part in receipt.parts] == [f"{folder}/a/0.txt", f"{folder}/a/ü 1.txt", f"{folder}/b.txt"]
+    assert receipt.size == sum(part.size for part in receipt.parts)
+    assert [now.name for now in told if now.stage == "left-out"] == [f"{folder}/away"]
+
+
+async def test_a_folder_as_forms_is_one_request_a_file(tmp_path: Path) -> None:
+    """Each with all fields and its plain name."""
+    (tmp_path / "d" / "e").mkdir(parents=True)
+    (tmp_path / "d" / "1").write_text("one")
+    (tmp_path / "d" / "e" / "2").write_text("two")
+    with Peer(taking()) as peer:
+        await sluiceway.acopy(tmp_path / "d", f"{peer.url}/files", form=[("id", "42")])
+
+    assert [asked.body.count(b'name="id"') for asked in peer.seen] == [1, 1]
+    assert b'filename="1"' in peer.seen[0].body
+    assert b'filename="2"' in peer.seen[1].body
+
+
+async def test_a_folders_failure_tells_what_was_sent(tmp_path: Path) -> None:
+    """It ends at the first one that fails, and says which and how many came before."""
+    for name in "abc":
+        (tmp_path / name).write_text(name)
+
+    def act(exchange: Exchange) -> None:
+        exchange.read_body()
+        exchange.reply(507 if exchange.target == "/b" else 201)
+
+    with Peer(act) as peer, pytest.raises(SluiceError) as caught:
+        await sluiceway.acopy(tmp_path, f"{peer.url}/")
+
+    assert len(peer.seen) == 2
+    assert caught.value.members | {"answered": 507, "sent": 1, "source": f"{tmp_path}/b"} == caught.value.members
+
+
+@pytest.mark.parametrize(
+    ("src", "dst", "options"),
+    [
+        ("a", "b", {}),
+        ("http://h/a", "http://h/b", {}),
+        ("a", "http://", {}),
+        (".", "http://h/files/x", {}),
+        (".", "http://h/files", {"name": "x"}),
+        ("-", "http://h/files", {}),
+        ("-", "http://h/", {}),
+        ("http://h/a", "b", {"form": {"a": "b"}}),
+        ("http://h/a", "b", {"type": "text/plain"}),
+        ("a", "http://h/files", {"headers": {"Content-Type": "text/plain"}}),
+        ("a", "http://h/a", {"headers": {"Content-Length": "1"}}),
+        ("a", "http://h/a", {"headers": {"range": "bytes=1-"}}),
+        ("a", "http://h/a", {"headers": {"X Y": "1"}}),
+        ("a", "http://h/a", {"headers": {"X": "1\r\nY: 2"}}),
+        ("a", "http://h/a", {"token": "hush\n"}),
+        ("a", "http://h/a", {"type": "text/plain\r\nX: y"}),
+    ],
+)
+async def test_what_makes_no_sense_is_said_before_anything_is_sent(src: str, dst: str, options: dict[str, object]) -> None:
+    """BadRequest, made here; and no secret in its words."""
+    with pytest.raises(BadRequest) as caught:
+        await sluiceway.acopy(src, dst, **options)  # type: ignore[arg-type]
+
+    assert "answered" not in caught.value.members
+    assert "hush" not in caught.value.detail
+
+
+async def test_a_missing_source_is_no_request(tmp_path: Path) -> None:
+    """The server never hears of it."""
+    with Peer(taking()) as peer, pytest.raises(SourceFailed, match="nothing cannot be read"):
+        await sluiceway.acopy(tmp_path / "nothing", f"{peer.url}/a")
+
+    assert peer.seen == []
+
+
+async def test_copy_in_a_running_loop_says_what_to_use() -> None:
+    """It would block the loop it is called from."""
+    with pytest.raises(BadRequest, match="acopy"):
+        sluiceway.copy("a", "http://h/a")
+
+
+def test_copy_is_acopy_for_programs_without_a_loop(source: Path) -> None:
+    """Same arguments, same receipt."""
+    with Peer(taking(201, entry())) as peer:
+        assert sluiceway.copy(source, f"{peer.url}/files/a").size == len(DATA)

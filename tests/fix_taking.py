@@ -1,0 +1,73 @@
+"""Fixtures for taking files: `taker`, one server for the tests of a module, and `hasty`, one with short deadlines.
+
+    taker.url …                               # a plain server; each test uses keys of its own
+    server = hasty(HEAD_SECONDS=0.5)          # constants of server/uvicorn.py, and IDLE, made small in its process
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from fix_server import RunningServer, Serve, start_server
+
+__all__ = ["TORTURE", "eventually", "hasty", "noise", "taker", "tree"]
+
+DEADLINE = 30.0  # seconds; only a broken server comes near it
+TORTURE = "SLUICEWAY_TORTURE" in os.environ  # whether the long proofs run
+
+Hasty = Callable[..., RunningServer]
+
+
+@pytest.fixture(scope="module")
+def taker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A server without limits or token, shared by the tests of one module."""
+    server = start_server(tmp_path_factory.mktemp("taker") / "root")
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def hasty(serve: Serve, tmp_path: Path) -> Hasty:
+    """Start a server whose deadlines and bounds are small, so that a test can see them end."""
+
+    def start(*options: str, **constants: float) -> RunningServer:
+        idle = constants.pop("IDLE", None)
+        lines = ["import sluiceway.server.uvicorn as protocol"]
+        lines += [f"protocol.{name} = {value!r}" for name, value in constants.items()]
+        if idle is not None:
+            lines += ["import sluiceway.server.body as body", f"body.body_chunks.__defaults__ = ({idle!r},)"]
+        folder = tmp_path / "hasty"
+        folder.mkdir()
+        # python runs sitecustomize before anything else; the server that follows is the real one
+        (folder / "sitecustomize.py").write_text("\n".join(lines))
+        path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+        return serve(*options, env={"PYTHONPATH": path})
+
+    return start
+
+
+def eventually(holds: Callable[[], object], what: str = "") -> None:
+    """Wait until something is so: clean-up runs after the answer, or after the client is gone."""
+    end = time.monotonic() + DEADLINE
+    while not holds():
+        assert time.monotonic() < end, f"did not come about: {what or holds}"
+        time.sleep(0.005)
+
+
+def noise(size: int, seed: int = 1) -> bytes:
+    """Bytes without a pattern, the same for the same seed."""
+    return random.Random(seed).randbytes(size)
+
+
+def tree(folder: Path) -> dict[str, tuple[int, int, int]]:
+    """Everything below a folder: name -> mode, size, time of change, links not followed."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        status = path.lstat()
+        found[str(path.relative_to(folder))] = (status.st_mode, status.st_size, status.st_mtime_ns)
+    return found

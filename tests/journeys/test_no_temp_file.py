@@ -1,0 +1,60 @@
+"""A form is streamed part by part: while it comes nothing of it lies anywhere but in the drafts folder."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from fix_server import RunningServer, Serve
+from fix_taking import eventually, noise
+from raw_http import Wire, chunk, form_body, form_head
+
+
+def open_files(server: RunningServer) -> set[str]:
+    """Every regular file the server process has open, deleted ones too (a spooled temp file has no name)."""
+    found = set()
+    for name in os.listdir(f"/proc/{server.pid}/fd"):
+        try:
+            target = os.readlink(f"/proc/{server.pid}/fd/{name}")
+        except FileNotFoundError:
+            continue  # closed while we looked
+        if target.startswith("/") and not target.startswith(("/dev/", "/proc/")):
+            found.add(target)
+    return found
+
+
+def test_a_slow_form_never_touches_a_temp_folder(serve: Serve, tmp_path: Path) -> None:
+    """Looked at after each of 40 pieces: open files and TMPDIR; afterwards the drafts are gone as well."""
+    temp = tmp_path / "tmp"
+    temp.mkdir()
+    server = serve(env={"TMPDIR": str(temp)})
+    before = open_files(server)
+    system_temp = set(os.listdir(tempfile.gettempdir()))
+    files = [("f", f"{number}.bin", noise(900_000, number)) for number in range(4)]
+    body = form_body(("title", None, b"x" * 5000), *files, ("after", None, b"y"))
+    size = len(body) // 40 + 1
+    drafts: set[str] = set()
+    with Wire(server.port) as wire:
+        wire.send(form_head(None))
+        for at in range(0, len(body), size):
+            wire.send(chunk(body[at : at + size]))
+            seen = at
+            eventually(lambda seen=seen: seen < 2 * size or server.drafts(), "a draft of what was sent")
+            opened = {name.removesuffix(" (deleted)") for name in open_files(server) - before}
+            strangers = {name for name in opened if not name.startswith(str(server.root))}
+            assert strangers == set()
+            assert all("/.sluiceway/drafts" in name for name in opened if os.path.isfile(name))
+            assert os.listdir(temp) == []
+            assert server.stored() == {}
+            drafts |= set(server.drafts())
+        wire.send(b"0\r\n\r\n")
+        answer = wire.answer()
+
+    assert (answer.status, len(answer.json()["files"])) == (201, 4)
+    assert len(drafts) >= 4
+    assert sorted(server.stored().values()) == [900_000] * 4
+    assert server.drafts() == []
+    ours = {name for name in set(os.listdir(tempfile.gettempdir())) - system_temp if "sluice" in name.lower()}
+    assert ours == set()
+    eventually(lambda: open_files(server) <= before, "all files of the upload closed")

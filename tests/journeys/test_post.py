@@ -1,0 +1,122 @@
+"""POST /files with a raw body: the server makes the key, the client may give a name and an upload id."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from urllib.parse import quote
+
+import pytest
+import requests
+from fix_server import RunningServer, Serve
+from raw_http import head, talk
+
+
+def post(server: RunningServer, query: str = "", data: bytes = b"data", **headers: str) -> requests.Response:
+    fields = {name.replace("_", "-"): value for name, value in headers.items()}
+    return requests.post(f"{server.url}/files{query}", data=data, headers=fields, timeout=10)
+
+
+def test_a_name_in_the_query_is_the_filename(taker: RunningServer) -> None:
+    """?name= is kept as the filename, the key is a fresh id and the name, Location points to it."""
+    answer = post(taker, "?name=" + quote("Übersicht 1.pdf"))
+    (entry,) = answer.json()["files"]
+
+    assert answer.status_code == 201
+    assert (entry["filename"], entry["type"]) == ("Übersicht 1.pdf", "application/pdf")
+    assert re.fullmatch(r"[a-z0-9]{25}/Übersicht 1\.pdf", entry["key"])
+    assert answer.headers["Location"] == entry["url"]
+    assert requests.get(taker.url + entry["url"], timeout=10).content == b"data"
+
+
+@pytest.mark.parametrize(
+    ("disposition", "filename"),
+    [
+        ('attachment; filename="a b.txt"', "a b.txt"),
+        ("attachment; filename=plain.txt", "plain.txt"),
+        ("attachment; filename*=UTF-8''%e2%82%ac.txt", "€.txt"),
+        ('attachment; filename="C:\\\\dir\\\\x.txt"', "x.txt"),
+        ('attachment; filename="../../etc/passwd"', "passwd"),
+        ("attachment", "unnamed"),
+    ],
+)
+def test_a_name_in_content_disposition_is_the_filename(taker: RunningServer, disposition: str, filename: str) -> None:
+    """Content-Disposition gives the name too, cleaned."""
+    answer = post(taker, Content_Disposition=disposition)
+
+    assert (201, filename) == (answer.status_code, answer.json()["files"][0]["filename"])
+
+
+def test_the_query_wins_over_the_header(taker: RunningServer) -> None:
+    """Both given: the name in the URL counts."""
+    answer = post(taker, "?name=query.txt", Content_Disposition="attachment; filename=header.txt")
+
+    assert answer.json()["files"][0]["filename"] == "query.txt"
+
+
+def test_without_a_name_a_file_is_unnamed(taker: RunningServer) -> None:
+    """No name is no error."""
+    assert post(taker).json()["files"][0]["filename"] == "unnamed"
+
+
+def test_the_same_name_twice_is_two_objects(taker: RunningServer) -> None:
+    """The default template holds an id: nobody overwrites anybody."""
+    keys = {post(taker, "?name=same.txt", str(number).encode()).json()["files"][0]["key"] for number in range(5)}
+
+    assert len(keys) == 5
+    assert {(taker.root / key).read_bytes() for key in keys} == {b"0", b"1", b"2", b"3", b"4"}
+
+
+def test_the_type_is_told_or_guessed(taker: RunningServer) -> None:
+    """A type that was sent is kept; what curl calls every body, and nothing, is guessed by name."""
+    told = post(taker, "?name=x.bin", Content_Type="Image/PNG; x=y").json()["files"][0]["type"]
+    curl = post(taker, "?name=x.jpg", Content_Type="application/x-www-form-urlencoded").json()["files"][0]["type"]
+
+    assert (told, curl) == ("image/png", "image/jpeg")
+
+
+@pytest.mark.parametrize("size", [0, 1, 100_000])
+def test_zero_bytes_are_a_file_too(taker: RunningServer, size: int) -> None:
+    """POST of any size, empty included."""
+    answer = post(taker, "?name=empty", b"x" * size)
+
+    assert (201, size) == (answer.status_code, answer.json()["files"][0]["size"])
+
+
+def test_a_template_without_an_id_never_overwrites(serve: Serve) -> None:
+    """--key '{filename}': the second upload of a name is refused with 409, the first stays."""
+    server = serve("--key", "in/{filename}")
+    first, second = post(server, "?name=a.txt", b"first"), post(server, "?name=a.txt", b"second")
+
+    assert (first.status_code, first.json()["files"][0]["key"]) == (201, "in/a.txt")
+    assert (second.status_code, second.json()["code"]) == (409, "exists")
+    assert (server.root / "in" / "a.txt").read_bytes() == b"first"
+    assert server.drafts() == []
+
+
+def test_an_upload_id_is_chosen_once(taker: RunningServer) -> None:
+    """?upload= is answered in Upload-Id; a second upload under it is refused, and stores nothing."""
+    chosen = secrets.token_urlsafe(24)
+    first = post(taker, f"?upload={chosen}&name=one.txt")
+    before = taker.stored()
+    second = post(taker, f"?upload={chosen}&name=two.txt")
+
+    assert (first.status_code, first.headers["Upload-Id"]) == (201, chosen)
+    assert (second.status_code, second.json()["code"]) == (409, "exists")
+    assert taker.stored() == before
+
+
+@pytest.mark.parametrize("bad", ["", "short", "x" * 65, "ä" * 22, "a/../../../../../../../b", "a b" * 10])
+def test_an_upload_id_that_could_be_guessed_is_refused(taker: RunningServer, bad: str) -> None:
+    """22 to 64 letters, digits, - and _."""
+    answer = post(taker, "?upload=" + quote(bad, safe=""))
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad-request")
+
+
+def test_a_post_below_files_is_not_offered(taker: RunningServer) -> None:
+    """POST makes new keys; at an object's own path there is PUT. 405 names what is offered."""
+    answer = talk(taker.port, head("POST", "/files/x", "Content-Length: 1") + b"x")
+
+    assert answer.status == 405
+    assert "PUT" in answer.headers["allow"]

@@ -1,0 +1,189 @@
+"""HTTP/1.1 by hand, byte for byte: what no well-behaved client library can be made to send, and what came back.
+
+    with Wire(port) as wire:
+        wire.send(head("PUT", "/files/a", "Content-Length: 5") + b"hel")
+        wire.half_close()
+        assert wire.answer().status == 400
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+__all__ = ["LAST_CHUNK", "Answer", "Wire", "chunk", "chunked", "form_body", "form_head", "head", "talk"]
+
+PATIENCE = 30.0  # seconds any socket call may take: a test that hangs ends by it
+LAST_CHUNK = b"0\r\n\r\n"
+BOUNDARY = "----sluice7MA4YWxkTrZu0gW"
+
+
+def head(method: str, target: str, *fields: str, host: str | None = "localhost") -> bytes:
+    """A request's head. `fields` are whole lines without their end."""
+    lines = [f"{method} {target} HTTP/1.1", *([f"Host: {host}"] if host else []), *fields]
+    return "".join(f"{line}\r\n" for line in lines).encode("utf-8") + b"\r\n"
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+def chunked(data: bytes, size: int = 100) -> bytes:
+    """A whole chunked body in chunks of `size` bytes."""
+    return b"".join(chunk(data[at : at + size]) for at in range(0, len(data), size)) + LAST_CHUNK
+
+
+def form_body(*parts: tuple[str, str | None, bytes]) -> bytes:
+    """A form of (name, filename, bytes) as browsers write it; a filename of None makes a field."""
+    body = b""
+    for name, filename, data in parts:
+        given = "" if filename is None else f'; filename="{filename}"'
+        kind = "" if filename is None else "Content-Type: application/octet-stream\r\n"
+        body += f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"{given}\r\n{kind}\r\n'.encode() + data + b"\r\n"
+    return body + f"--{BOUNDARY}--\r\n".encode()
+
+
+def form_head(length: int | None, *fields: str, target: str = "/files") -> bytes:
+    """The head of a form request; a length of None makes it chunked."""
+    framing = "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}"
+    return head("POST", target, f"Content-Type: multipart/form-data; boundary={BOUNDARY}", framing, *fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One final answer and the interim ones (100, …) before it."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    interim: list[int] = field(default_factory=list)
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def code(self) -> str:
+        """The code of a problem."""
+        return str(self.json()["code"])
+
+
+class Wire:
+    """One connection to a server on this machine."""
+
+    def __init__(self, port: int, *, send_buffer: int | None = None) -> None:
+        self.sock = socket.socket()
+        self.sock.settimeout(PATIENCE)
+        if send_buffer:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
+        self.sock.connect(("127.0.0.1", port))
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._ahead = b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def send(self, data: bytes) -> None:
+        self.sock.sendall(data)
+
+    def half_close(self) -> None:
+        """No more bytes from us; the answer can still be read."""
+        self.sock.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        self.sock.close()
+
+    def reset(self) -> None:
+        """Hang up without a goodbye: the server sees a RST."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.sock.close()
+
+    def answer(self, *, to_head: bool = False) -> Answer:
+        """The next final answer. Raises ConnectionError when there is none."""
+        interim: list[int] = []
+        while True:
+            raw = self._until(b"\r\n\r\n")
+            line, *lines = raw.decode("latin-1").split("\r\n")
+            status = int(line.split(" ")[1])
+            if status >= 200:
+                break
+            interim.append(status)
+        headers: dict[str, str] = {}
+        for name, _, value in (item.partition(":") for item in lines):
+            headers[name.lower()] = f"{headers[name.lower()]}, {value.strip()}" if name.lower() in headers else value.strip()
+        if to_head or status in (204, 304):
+            body = b""
+        elif "content-length" in headers:
+            body = self._exactly(int(headers["content-length"]))
+        elif headers.get("transfer-encoding") == "chunked":
+            body = b""
+            while size := int(self._until(b"\r\n"), 16):
+                body += self._exactly(size)
+                self._until(b"\r\n")
+            self._until(b"\r\n")
+        else:
+            body = self.rest()
+        return Answer(status, headers, body, interim)
+
+    def interim(self) -> int:
+        """The status of the next answer, which must be an interim one: nothing behind its head is read."""
+        return int(self._until(b"\r\n\r\n").split(b" ")[1])
+
+    def rest(self) -> bytes:
+        """Everything up to the end of the connection, however it ends."""
+        data, self._ahead = self._ahead, b""
+        with suppress(ConnectionError):
+            while more := self.sock.recv(65536):
+                data += more
+        return data
+
+    def silent(self, seconds: float) -> bool:
+        """Whether nothing at all, neither bytes nor an end, comes for so long."""
+        if self._ahead:
+            return False
+        self.sock.settimeout(seconds)
+        try:
+            self._ahead = self.sock.recv(65536)
+        except TimeoutError:
+            return True
+        finally:
+            self.sock.settimeout(PATIENCE)
+        return False
+
+    def closed(self) -> bool:
+        """Wait for the end of the connection; False when bytes come instead."""
+        return self.rest() == b""
+
+    def _until(self, end: bytes) -> bytes:
+        while end not in self._ahead:
+            self._more()
+        data, _, self._ahead = self._ahead.partition(end)
+        return data
+
+    def _exactly(self, size: int) -> bytes:
+        while len(self._ahead) < size:
+            self._more()
+        data, self._ahead = self._ahead[:size], self._ahead[size:]
+        return data
+
+    def _more(self) -> None:
+        data = self.sock.recv(65536)
+        if not data:
+            raise ConnectionError(f"the connection ended after {self._ahead!r}")
+        self._ahead += data
+
+
+def talk(port: int, data: bytes, *, half_close: bool = False) -> Answer:
+    """One request on a connection of its own; its answer."""
+    with Wire(port) as wire:
+        wire.send(data)
+        if half_close:
+            wire.half_close()
+        return wire.answer()
