@@ -1,9 +1,9 @@
 """HTTP/1.1 by hand, byte for byte: what no well-behaved client library can be made to send, and what came back.
 
-    with Wire(port) as wire:
-        wire.send(head("PUT", "/files/a", "Content-Length: 5") + b"hel")
-        wire.half_close()
-        assert wire.answer().status == 400
+with Wire(port) as wire:
+    wire.send(head("PUT", "/files/a", "Content-Length: 5") + b"hel")
+    wire.half_close()
+    assert wire.answer().status == 400
 """
 
 from __future__ import annotations

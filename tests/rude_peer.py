@@ -18,6 +18,7 @@ import threading
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from types import TracebackType
+from typing import Self
 
 PATIENCE = 20.0  # seconds any single socket call may take; a test that hangs ends by it
 
@@ -111,16 +112,16 @@ class Peer:
     """A listener whose every connection is one exchange, each in a thread of its own."""
 
     def __init__(self, act: Callable[[Exchange], object]) -> None:
-        self._act = act
+        self.act = act
         self.seen: list[Exchange] = []
         self.met = threading.Event()  # set when the first request's head is here
         self.ended = threading.Event()  # set when the test is over: for acts that wait for nothing
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = "http://127.0.0.1:%d" % self._listener.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self._threads: list[threading.Thread] = []
         self._socks: list[socket.socket] = []
 
-    def __enter__(self) -> Peer:
+    def __enter__(self) -> Self:
         self._spawn(self._listen)
         return self
 
@@ -156,7 +157,7 @@ class Peer:
             exchange = Exchange(sock)
             self.seen.append(exchange)
             self.met.set()
-            self._act(exchange)
+            self.act(exchange)
             sock.shutdown(socket.SHUT_WR)
             while sock.recv(65536):  # a close with unread bytes would be a reset, and destroy the answer under way
                 pass

@@ -18,9 +18,7 @@ pytestmark = pytest.mark.chromium
 MakeFile = Callable[[str, int], Path]
 
 
-def test_a_chosen_file_is_stored_and_its_row_says_where_and_what(
-    serve: Serve, visit: OpenPage, make_file: MakeFile
-) -> None:
+def test_a_chosen_file_is_stored_and_its_row_says_where_and_what(serve: Serve, visit: OpenPage, make_file: MakeFile) -> None:
     """Choose one file: stored byte for byte; the row shows 100 %, time, link and digest, the list shows the file."""
     server = serve()
     page = visit(server.url)
@@ -60,9 +58,7 @@ def test_the_whole_digest_goes_to_the_clipboard(
     assert page.page.evaluate("() => navigator.clipboard.readText()") == hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def test_dropped_files_and_folders_are_stored_with_everything_inside(
-    serve: Serve, visit: OpenPage, make_file: MakeFile
-) -> None:
+def test_dropped_files_and_folders_are_stored_with_everything_inside(serve: Serve, visit: OpenPage, make_file: MakeFile) -> None:
     """Drop a file and a folder with 120 files and a folder in it: all are stored, rows show where each one lay."""
     server = serve()
     page = visit(server.url)
@@ -79,9 +75,7 @@ def test_dropped_files_and_folders_are_stored_with_everything_inside(
     expect(row.locator(".folder")).to_have_text("album/deep/er/")
 
 
-def test_while_files_hover_over_the_page_it_says_what_letting_go_does(
-    serve: Serve, visit: OpenPage, make_file: MakeFile
-) -> None:
+def test_while_files_hover_over_the_page_it_says_what_letting_go_does(serve: Serve, visit: OpenPage, make_file: MakeFile) -> None:
     """The whole page is the target: a veil with words appears while files are over it and goes away with them."""
     page = visit(serve().url)
     veil = page.page.locator("#veil")
@@ -134,9 +128,7 @@ def test_a_pasted_picture_is_stored_under_the_moment(serve: Serve, visit: OpenPa
     assert key.endswith(".png")
 
 
-def test_pasted_text_is_offered_and_stored_only_on_yes(
-    serve: Serve, visit: OpenPage, context: BrowserContext
-) -> None:
+def test_pasted_text_is_offered_and_stored_only_on_yes(serve: Serve, visit: OpenPage, context: BrowserContext) -> None:
     """A clipboard may hold a secret: text is sent only after a yes, and forgotten on Escape."""
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     server = serve()
@@ -158,9 +150,7 @@ def test_pasted_text_is_offered_and_stored_only_on_yes(
     assert path.read_text("utf-8") == "grüße"
 
 
-def test_two_are_sent_at_a_time_and_the_rest_waits(
-    visit: OpenPage, make_file: MakeFile, slow: Callable[..., SlowServer]
-) -> None:
+def test_two_are_sent_at_a_time_and_the_rest_waits(visit: OpenPage, make_file: MakeFile, slow: Callable[..., SlowServer]) -> None:
     """Five files: never more than two under way, the others say that they wait, all are stored in the end."""
     server = slow(rate=3_000_000)
     page = visit(server.url)

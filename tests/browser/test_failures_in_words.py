@@ -50,9 +50,7 @@ def test_a_file_that_cannot_succeed_is_left_out_of_retry_all(serve: Serve, visit
     expect(page.page.get_by_role("button", name="Retry big.iso")).to_be_visible()
 
 
-def test_a_missing_token_says_how_to_sign_in_and_stops_the_queue(
-    serve: Serve, chromium: Browser, make_file: MakeFile
-) -> None:
+def test_a_missing_token_says_how_to_sign_in_and_stops_the_queue(serve: Serve, chromium: Browser, make_file: MakeFile) -> None:
     """The token was changed while the page was open: the first upload says so, the rest waits instead of failing too."""
     server = serve("--token", TOKEN)
     # Someone who closes the browser's own dialog; without these credentials the headless one would stay open.
@@ -77,9 +75,7 @@ def test_a_missing_token_says_how_to_sign_in_and_stops_the_queue(
         context.close()
 
 
-def test_signing_in_with_the_browsers_own_dialog_is_enough(
-    serve: Serve, visit: OpenPage, make_file: MakeFile
-) -> None:
+def test_signing_in_with_the_browsers_own_dialog_is_enough(serve: Serve, visit: OpenPage, make_file: MakeFile) -> None:
     """The password of HTTP basic authentication carries over to uploads, their progress and the list."""
     server = serve("--token", TOKEN)
     page = visit(server.url.replace("http://", f"http://me:{TOKEN}@"))
@@ -103,9 +99,7 @@ def test_a_full_destination_is_told_while_the_file_is_sent(visit: OpenPage, slow
     assert server.stored() == []
 
 
-def test_a_broken_connection_says_how_far_it_came_and_retry_succeeds(
-    visit: OpenPage, slow: Slow, make_file: MakeFile
-) -> None:
+def test_a_broken_connection_says_how_far_it_came_and_retry_succeeds(visit: OpenPage, slow: Slow, make_file: MakeFile) -> None:
     """The server dies half-way and comes back: the row says that nothing was stored, and one press sends it again."""
     server = slow(rate=4e6)
     page = visit(server.url)
@@ -124,9 +118,7 @@ def test_a_broken_connection_says_how_far_it_came_and_retry_succeeds(
     assert "film.mp4" not in server.stored()
 
 
-def test_when_the_answer_is_lost_the_page_asks_what_became_of_it(
-    serve: Serve, visit: OpenPage, make_file: MakeFile
-) -> None:
+def test_when_the_answer_is_lost_the_page_asks_what_became_of_it(serve: Serve, visit: OpenPage, make_file: MakeFile) -> None:
     """The whole body went out, the file was stored, the answer got lost: the page asks and says stored."""
     server = serve()
     with losing_proxy(server.port) as proxy:
@@ -138,9 +130,7 @@ def test_when_the_answer_is_lost_the_page_asks_what_became_of_it(
     assert list(server.stored().values()) == [1000]
 
 
-def test_when_nobody_knows_what_became_of_it_the_page_says_that(
-    visit: OpenPage, slow: Slow, make_file: MakeFile
-) -> None:
+def test_when_nobody_knows_what_became_of_it_the_page_says_that(visit: OpenPage, slow: Slow, make_file: MakeFile) -> None:
     """The server dies between the last byte and its yes: the row claims neither "stored" nor "not stored"."""
     server = slow(yes=20)
     page = visit(server.url)

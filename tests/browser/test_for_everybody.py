@@ -80,9 +80,7 @@ def every_state(page: UploadsPage, make_file: MakeFile) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_text_has_enough_contrast(
-    visit: OpenPage, slow: Slow, make_file: MakeFile, tmp_path: Path, scheme: str
-) -> None:
+def test_every_text_has_enough_contrast(visit: OpenPage, slow: Slow, make_file: MakeFile, tmp_path: Path, scheme: str) -> None:
     """4.5 : 1 for every visible text, in both schemes, in every state of a row. A picture is left for human eyes."""
     page = visit(slow(rate=2e6, limit=80_000_000).url)
     page.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
@@ -169,9 +167,7 @@ def test_the_focus_stays_near_when_a_button_goes_away(visit: OpenPage, slow: Slo
     assert page.page.evaluate(focused) == "Cancel b.mp4"
 
 
-def test_beginnings_and_endings_are_announced_and_percents_are_not(
-    visit: OpenPage, slow: Slow, make_file: MakeFile
-) -> None:
+def test_beginnings_and_endings_are_announced_and_percents_are_not(visit: OpenPage, slow: Slow, make_file: MakeFile) -> None:
     """The live region says that it begins, that it is stored, that it failed; it is silent in between."""
     page = visit(slow(rate=4e6, limit=50_000_000).url)
     page.page.evaluate(
@@ -208,7 +204,7 @@ def test_everything_has_a_name_and_the_bar_a_value_in_words(visit: OpenPage, slo
     expect(bar).to_have_attribute("aria-valuetext", re.compile(r"^kept .* of 30 MB, arrived .*"))
     expect(bar).to_have_attribute("aria-label", re.compile("^Kept of a film"))
     for role in ("banner", "main", "contentinfo"):
-        expect(page.page.get_by_role(role)).to_have_count(1)  # type: ignore[arg-type]
+        expect(page.page.get_by_role(role)).to_have_count(1)
     expect(page.page.get_by_role("heading", level=1)).to_have_text("Sluiceway")
     expect(page.page.locator("html")).to_have_attribute("lang", "en")
 

@@ -67,6 +67,13 @@ def test_the_bar_follows_what_is_kept_and_shows_what_arrived_beside_it(
     assert len(set(values)) >= 4
     assert values == sorted(values)
     assert all(sample.kept <= sample.arrived + 0.001 for sample in live)
+    ahead = 0.0
+    for sample in live:
+        kept, arrived = (float(number) for number in re.findall(r"(?:kept|arrived) ([\d.]+) [kM]?B", sample.words))
+        if "kB" not in sample.words and " B" not in sample.words:
+            assert abs(sample.value - 100 * kept / 15) <= 1.4, sample  # the words are rounded to 0.1 MB
+            ahead = max(ahead, arrived - kept)
+    assert ahead > 0.2  # and what arrived is not what is kept
     assert any(re.search(r"^kept [\d.]+ MB of 15 MB · arrived [\d.]+ MB", sample.status) for sample in live)
     assert any(re.search(r"MB/s · .* left$", sample.status) for sample in live)
     assert any(re.search(r"^kept [\d.]+ MB of 15 MB, arrived [\d.]+ MB$", sample.words) for sample in live)
@@ -81,7 +88,9 @@ def test_after_the_last_byte_it_says_who_is_still_at_work(recorded: OpenPage, sl
     expect(page.status("film.mp4")).to_have_text(re.compile("arrived – |sent all|server is checking"))
     page.wait_for("film.mp4", "done")
     told = {sample.status for sample in page.samples()}
-    assert any(re.search("destination is still writing|waiting for the destination|server is checking", text) for text in told), told
+    assert any(re.search("destination is still writing|waiting for the destination|server is checking", text) for text in told), (
+        told
+    )
 
 
 def test_an_empty_file_is_stored_and_full_only_then(recorded: OpenPage, slow: Slow, make_file: MakeFile) -> None:

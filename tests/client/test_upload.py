@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,8 +36,8 @@ def taking(status: int = 201, answer: object = None, **headers: str) -> Callable
     return act
 
 
-def entry(data: bytes = DATA, **other: object) -> dict[str, object]:
-    told = {"key": "k", "size": len(data), "sha-256": hashlib.sha256(data).hexdigest(), "url": "/files/k%20x"}
+def entry(**other: object) -> dict[str, object]:
+    told = {"key": "k", "size": len(DATA), "sha-256": hashlib.sha256(DATA).hexdigest(), "url": "/files/k%20x"}
     return {"files": [{**told, **other}], "fields": {}}
 
 
@@ -94,9 +95,11 @@ async def test_success_before_everything_was_sent_is_no_success(tmp_path: Path) 
     big = tmp_path / "big"
     with big.open("wb") as file:
         file.truncate(EXPECT_FROM * 40)
-    with Peer(lambda exchange: (exchange.recv(10), exchange.reply(201))) as peer:
-        with pytest.raises(PeerFailed, match="before it had everything"):
-            await sluiceway.acopy(big, f"{peer.url}/a")
+    with (
+        Peer(lambda exchange: exchange.reply(201)) as peer,
+        pytest.raises(PeerFailed, match="before it had everything"),
+    ):
+        await sluiceway.acopy(big, f"{peer.url}/a")
 
 
 async def test_a_refusal_says_why(source: Path) -> None:
@@ -138,9 +141,8 @@ async def test_a_server_without_expect_is_asked_again_without_it(tmp_path: Path)
 @pytest.mark.parametrize("status", [307, 308])
 async def test_an_upload_follows_a_redirect_without_its_token(source: Path, status: int) -> None:
     """To another origin: the bytes go along, what proves who we are does not."""
-    with Peer(taking()) as other:
-        with Peer(taking(status, None, Location=f"{other.url}/there")) as first:
-            await sluiceway.acopy(source, f"{first.url}/a", token="secret", headers={"X-Note": "n", "Cookie": "a=b"})
+    with Peer(taking()) as other, Peer(taking(status, None, Location=f"{other.url}/there")) as first:
+        await sluiceway.acopy(source, f"{first.url}/a", token="secret", headers={"X-Note": "n", "Cookie": "a=b"})
 
     assert first.seen[0].headers["authorization"] == "Bearer secret"
     assert (other.seen[0].method, other.seen[0].target, other.seen[0].body) == ("PUT", "/there", DATA)
@@ -163,18 +165,20 @@ async def test_a_redirect_to_the_same_origin_keeps_the_token(source: Path) -> No
 
 async def test_an_upload_is_not_turned_into_a_get(source: Path) -> None:
     """302 after a PUT: an error that names the other place, and no request there."""
-    with Peer(taking()) as other:
-        with Peer(taking(302, None, Location=other.url)) as first, pytest.raises(PeerFailed, match="use that URL"):
-            await sluiceway.acopy(source, f"{first.url}/a")
+    with (
+        Peer(taking()) as other,
+        Peer(taking(302, None, Location=other.url)) as first,
+        pytest.raises(PeerFailed, match="use that URL"),
+    ):
+        await sluiceway.acopy(source, f"{first.url}/a")
 
     assert other.seen == []
 
 
 async def test_the_urls_password_is_sent_and_never_shown(source: Path) -> None:
     """Basic authentication on the wire; host and path alone in the error."""
-    with Peer(taking(401)) as peer:
-        with pytest.raises(Unauthorized) as caught:
-            await sluiceway.acopy(source, peer.url.replace("http://", "http://me:hush@") + "/a")
+    with Peer(taking(401)) as peer, pytest.raises(Unauthorized) as caught:
+        await sluiceway.acopy(source, peer.url.replace("http://", "http://me:hush@") + "/a")
 
     assert peer.seen[0].headers["authorization"] == "Basic bWU6aHVzaA=="
     assert "hush" not in repr(caught.value) + repr(caught.value.members) + caught.value.detail
@@ -197,8 +201,6 @@ async def test_progress_ends_with_the_servers_word(tmp_path: Path) -> None:
 
     def act(exchange: Exchange) -> None:
         exchange.read_body()
-        import time
-
         time.sleep(0.4)
         exchange.reply(201)
 

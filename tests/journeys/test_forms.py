@@ -91,7 +91,10 @@ def test_an_empty_file_is_a_file(taker: RunningServer) -> None:
     [
         ("base64", base64.encodebytes(noise(10_000))),
         ("BASE64", base64.b64encode(noise(10_000))),
-        ("quoted-printable", b"=\r\n".join(b"".join(b"=%02X" % byte for byte in noise(10_000)[at : at + 25]) for at in range(0, 10_000, 25))),
+        (
+            "quoted-printable",
+            b"=\r\n".join(b"".join(b"=%02X" % byte for byte in noise(10_000)[at : at + 25]) for at in range(0, 10_000, 25)),
+        ),
         ("binary", noise(10_000)),
         ("8bit", noise(10_000)),
     ],
@@ -151,7 +154,12 @@ def test_a_nested_form_is_refused_in_words(taker: RunningServer) -> None:
 
 @pytest.mark.parametrize(
     "content_type",
-    ["multipart/form-data", "multipart/form-data; boundary=", "multipart/mixed; boundary=x", "multipart/form-data; boundary=" + "b" * 300],
+    [
+        "multipart/form-data",
+        "multipart/form-data; boundary=",
+        "multipart/mixed; boundary=x",
+        "multipart/form-data; boundary=" + "b" * 300,
+    ],
 )
 def test_a_form_nobody_can_read_is_refused_before_its_body(taker: RunningServer, content_type: str) -> None:
     """No boundary, no form-data: the answer comes although not one byte of the body was sent."""

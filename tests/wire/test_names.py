@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluiceway.errors import BadName
-from sluiceway.wire.names import MOST_KEY_BYTES, MOST_NAME_BYTES, MOST_SEGMENT_BYTES, check_key, clean_name
+from sluiceway.wire.names import MOST_KEY_BYTES, MOST_NAME_BYTES, MOST_SEGMENT_BYTES, check_key, clean_name, stays_inside
 
 CLEAN = [
     ("report.pdf", "report.pdf"),
@@ -184,3 +184,27 @@ def test_any_key_is_returned_or_refused(key: str) -> None:
     assert check_key(checked) == checked
     assert not {"", ".", ".."} & {segment.rstrip(" .") for segment in checked.split("/")}
     assert "\\" not in checked
+
+
+@pytest.mark.parametrize("key", ["e\u0301", "CON", "a.", "trailing /x", "a\nb", "x" * 300, "a\\b", "a/.sluiceway/b"])
+def test_names_others_put_there_can_be_looked_up(key: str) -> None:
+    """What we would not take is still served where it already rests."""
+    assert stays_inside(key)
+
+
+@pytest.mark.parametrize(
+    "key", ["", "/a", "a/", "a//b", ".", "..", "a/../b", "a/..", "a\0b", "\ud800", ".sluiceway/x", ".SLUICEWAY"]
+)
+def test_no_lookup_leaves_the_root_or_enters_the_servers_own_folder(key: str) -> None:
+    """Laxer than check_key, but not about where a name leads."""
+    assert not stays_inside(key)
+
+
+@given(ANY_TEXT)
+def test_every_key_we_take_can_be_looked_up(key: str) -> None:
+    """check_key's answer always passes."""
+    try:
+        checked = check_key(key)
+    except BadName:
+        return
+    assert stays_inside(checked)

@@ -16,6 +16,8 @@ from sluiceway.pipe.taps import Digests
 
 __all__ = ["Body", "Write"]
 
+LEAVE_DEADLINE = 5.0  # seconds: a read from a dead network drive must not hold up the error
+
 Write = Callable[[Buffer], Awaitable[None]]
 
 
@@ -36,6 +38,7 @@ class Body:
         self._halted = False
         self._held: Buffer | None = None
         self._write: Write | None = None
+        self._sender: asyncio.Task[object] | None = None
 
     @property
     def length(self) -> int | None:
@@ -56,6 +59,11 @@ class Body:
         """An answer came before the end: write nothing more. Whoever drives `send` cancels it."""
         self._halted = True
 
+    async def left(self) -> None:
+        """Wait until a `send` that was cancelled has let go of the source: its file is closed then."""
+        if self._sender is not None:
+            await asyncio.wait({self._sender}, timeout=LEAVE_DEADLINE)
+
     async def send(self, write: Write) -> None:
         """Write all of it. Raises SourceFailed, SourceSpent (also kept as `failure`) and whatever `write` raises.
 
@@ -64,6 +72,7 @@ class Body:
         """
         self.started, self._halted, self.failure, self.ended = True, False, None, None
         self.sent, self.handed, self.sha256, self._held, self._write = 0, 0, None, None, write
+        self._sender = asyncio.current_task()
         digests = Digests(("sha-256",))
         try:
             if self.head:

@@ -45,9 +45,16 @@ class Answer:
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body as it comes. Raises PeerFailed when it ends before its length, or stalls for IDLE_DEADLINE."""
+        content = self._response.content
         with _named(self.head.url, "reading from"):
-            while chunk := await self._response.content.readany():
-                yield chunk
+            try:
+                while chunk := await content.readany():
+                    yield chunk
+            except (aiohttp.ClientError, OSError):
+                # Up to 2 MiB that did arrive; readany() raises before it hands them out, and there is no public way.
+                if rest := content._read_nowait(-1):
+                    yield rest
+                raise
 
     async def text(self) -> str:
         """The body as text, at most MOST_ANSWER bytes of it; what came when the connection broke meanwhile."""
@@ -116,14 +123,18 @@ class Transport:
                 total=None, sock_connect=CONNECT_DEADLINE, sock_read=IDLE_DEADLINE if body is None else ANSWER_DEADLINE
             ),
         )
-        with _named(url, "sending to" if body is not None else "asking", body):
-            response = await _watched(_started(sending), _Idle(url, body, tracker, on_sent))
-        if body is not None:
-            body.halt()
         try:
-            yield Answer(response, url)
+            with _named(url, "sending to" if body is not None else "asking", body):
+                response = await _watched(_started(sending), _Idle(url, body, tracker, on_sent))
+            if body is not None:
+                body.halt()
+            try:
+                yield Answer(response, url)
+            finally:
+                response.close()
         finally:
-            response.close()
+            if body is not None:
+                await body.left()
 
 
 async def _started(request: Any) -> aiohttp.ClientResponse:

@@ -184,10 +184,10 @@ class DiskStore:
             fd, _ = self._tree.open_file(key)
             os.close(fd)
             self._check(key, replace)
+            drop_note(self._tree, key)  # before the name is free: whoever takes it next writes a note of its own
             with self._tree.folder(folders) as folder:
                 os.unlink(last, dir_fd=folder)
                 os.fsync(folder)
-        drop_note(self._tree, key)
         self._tree.prune(folders)
 
     def _sweep(self) -> None:

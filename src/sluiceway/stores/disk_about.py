@@ -7,15 +7,17 @@ is served without name, type and digest. Blocking calls only.
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from sluiceway.stores.contract import About, Entry
 from sluiceway.stores.disk_tree import PRIVATE, Tree
 
-__all__ = ["drop_note", "read_entry", "write_note"]
+__all__ = ["drop_note", "read_entry", "sidecar", "write_note"]
 
 ATTRIBUTE = "user.sluiceway"
 SIDECARS = [PRIVATE, "about"]
@@ -24,8 +26,11 @@ LARGEST_NOTE = 2048  # bytes; ext4 keeps about 4 KiB of attributes in a block. N
 _UNSUPPORTED = {errno.ENOTSUP, errno.ENOSYS, errno.EPERM, errno.ENOSPC, errno.E2BIG}
 
 
-def write_note(tree: Tree, fd: int, key: str, about: About) -> None:
-    """Attach what is known to the open file; call after its last byte and before its fsync."""
+def write_note(fd: int, about: About) -> bytes | None:
+    """Attach what is known to the open file; call after its last byte and before its fsync.
+
+    Returns the note where the file system has no attributes: it goes beside the file, by `sidecar`.
+    """
     status = os.fstat(fd)
     note = json.dumps(
         {
@@ -39,22 +44,38 @@ def write_note(tree: Tree, fd: int, key: str, about: About) -> None:
     ).encode(errors="replace")
     try:
         os.setxattr(fd, ATTRIBUTE, note)
-        return
     except AttributeError:
-        pass  # macOS and Windows: Python offers no extended attributes there
+        return note  # macOS and Windows: Python offers no extended attributes there
     except OSError as error:
         if error.errno not in _UNSUPPORTED:
             raise
-    name = _sidecar(key)
-    with tree.folder(SIDECARS, make=True) as folder:
-        sidecar = os.open(f"{name}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o666, dir_fd=folder)
-        try:
-            os.write(sidecar, note)
-            os.fsync(sidecar)
-        finally:
-            os.close(sidecar)
-        os.rename(f"{name}.new", name, src_dir_fd=folder, dst_dir_fd=folder)
-        os.fsync(folder)
+        return note
+    return None
+
+
+@contextmanager
+def sidecar(tree: Tree, drafts: int, draft: str, key: str, note: bytes | None) -> Iterator[None]:
+    """Around the publishing of a draft: its note is durable before, and takes its place only when that went well.
+
+    Until then it lies among the drafts, locked as they are: the note of an object that stays must not be touched.
+    """
+    if note is None:
+        yield
+        return
+    name = f"{draft}.about"
+    file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666, dir_fd=drafts)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        os.write(file, note)
+        os.fsync(file)
+        yield
+        with tree.folder(SIDECARS, make=True) as folder:
+            os.rename(name, _sidecar(key), src_dir_fd=drafts, dst_dir_fd=folder)
+            os.fsync(folder)
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=drafts)
+        os.close(file)
 
 
 def drop_note(tree: Tree, key: str) -> None:

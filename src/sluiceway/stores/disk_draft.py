@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
@@ -20,18 +21,20 @@ from sluiceway.errors import NoSpace, SluiceError, StoreFailed
 from sluiceway.pipe.budget import BLOCK, Block, Budget
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import About, Entry, Replace
-from sluiceway.stores.disk_about import read_entry, write_note
+from sluiceway.stores.disk_about import read_entry, sidecar, write_note
 from sluiceway.stores.disk_tree import NO_ROOM, Tree, store_error
 
 __all__ = ["DiskDraft", "Publish"]
 
 ALIGN = 4096  # bytes; O_DIRECT wants offsets and lengths in logical blocks, 512 or 4096
 PIECE = 64 << 10  # bytes a trickling draft gathers per thread hop; a chunk this large marks a fast sender
+PIECES = 64  # a sender of single bytes must not cost sixty bytes for each
 FAST = BLOCK // 4  # bytes within WINDOW that mark a fast sender: it fills a block within a second
 WINDOW = 0.25  # seconds
 SMALL = 512 << 10  # bytes; a file known to be this small is written in one hop, faster than a second descriptor opens
 AHEAD = 64 << 20  # bytes allocated ahead of a pouring draft at first, then as much again as it has, up to MOST_AHEAD:
 MOST_AHEAD = 1 << 30  # never the whole announced length, or a few idle clients could reserve the disk
+UNTOLD_AHEAD = 8 << 20  # at first where the length is unknown: twenty small uploads at once must not fill a disk with nothing
 RESTING = 2 << 10  # bytes a resting draft may go on holding: a hop for every byte would cost more than the memory
 
 T = TypeVar("T")
@@ -65,20 +68,20 @@ class DiskDraft:
         self.ended = False
         self.written = 0
         self.kept = 0
-        self.touched = False  # since the last resting round
+        self.recent = 0  # bytes since the last resting round
 
     # Writing
 
     async def check_room(self, size: int) -> None:
         """Raises NoSpace when the disk has less free than `size`, so that it is told before the body comes."""
         free = await self._hop(lambda: os.fstatvfs(self._drafts))
-        if free.f_bavail * free.f_frsize < size:
+        if free.f_blocks and free.f_bavail * free.f_frsize < size:  # some file systems tell no sizes at all
             raise NoSpace(f"The disk has no room for {size} bytes. Make room or use another --to")
 
     async def write(self, data: Buffer) -> None:
         async with self._lock:
             self._check()
-            self.touched = True
+            self.recent += len(data)
             if self._is_fast(len(data)):
                 await self._pour(data)
             else:
@@ -113,7 +116,7 @@ class DiskDraft:
             self._check()
             await self._flush()
             self._release_block()
-            await self._hop(lambda: os.ftruncate(self._fd, offset))
+            await self._hop(lambda: self._cut(offset))
             self._allocated = min(self._allocated, offset)
             self._at = self.written = offset
             self.kept = min(self.kept, offset)
@@ -125,7 +128,7 @@ class DiskDraft:
             self._check()
             await self._land()
             self._check()
-            entry = await self._hop(lambda: self._finish(key, about, replace))
+            entry = await self._hop(lambda: self._finish(key, about, replace), stands=True)
             self.kept = self.written
             self._end()
             return entry
@@ -148,6 +151,8 @@ class DiskDraft:
     async def _trickle(self, data: Buffer) -> None:
         self._pieces.append(data)
         self._gathered += len(data)
+        if len(self._pieces) > PIECES:
+            self._pieces = [b"".join(self._pieces)]
         if self._gathered > PIECE:
             await self._hop(self._write_pieces)
 
@@ -288,13 +293,10 @@ class DiskDraft:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         while True:
             fd = os.open(self._name, flags, 0o666, dir_fd=self._drafts)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # tells a sweep that this draft is alive
-                if os.fstat(fd).st_nlink:
-                    break
-            except BlockingIOError:
-                pass  # a sweep of another process was quicker than the lock: make the file anew
-            os.close(fd)
+            fcntl.flock(fd, fcntl.LOCK_EX)  # tells a sweep that this draft is alive
+            if os.fstat(fd).st_nlink:
+                break
+            os.close(fd)  # a sweep of another process was quicker than the lock: make the file anew
         self._fd = fd
 
     def _allocate(self) -> None:
@@ -302,7 +304,8 @@ class DiskDraft:
 
         Not os.posix_fallocate: where the file system cannot reserve, glibc would write every block.
         """
-        end = self._allocated + max(AHEAD, min(self._allocated, MOST_AHEAD))
+        first = UNTOLD_AHEAD if self._size is None else AHEAD
+        end = self._allocated + max(first, min(self._allocated, MOST_AHEAD))
         end = end if self._size is None else min(end, self._size)
         at, size = ctypes.c_longlong(self._allocated), ctypes.c_longlong(end - self._allocated)
         if _libc is None or _libc.fallocate(self._fd, 0, at, size) == 0:
@@ -321,6 +324,10 @@ class DiskDraft:
         except OSError:
             self._direct = os.dup(self._fd)  # no O_DIRECT on this file system: large writes through the cache
 
+    def _cut(self, offset: int) -> None:
+        self._make_file()
+        os.ftruncate(self._fd, offset)
+
     def _synchronise(self) -> None:
         self._make_file()
         os.fdatasync(self._fd)
@@ -333,9 +340,10 @@ class DiskDraft:
         self._make_file()
         if self._allocated > self.written:
             os.ftruncate(self._fd, self.written)
-        write_note(self._tree, self._fd, key, about)
+        note = write_note(self._fd, about)
         os.fsync(self._fd)  # not fdatasync: the note is an attribute and has to be there as well
-        self._publish(self._name, key, replace)
+        with sidecar(self._tree, self._drafts, self._name, key, note):
+            self._publish(self._name, key, replace)
         entry = read_entry(self._tree, self._fd, os.fstat(self._fd), key)
         self._close()
         return entry
@@ -375,18 +383,26 @@ class DiskDraft:
             return store_error(error, "the upload")
         return error if isinstance(error, SluiceError) else StoreFailed(str(error))
 
-    async def _hop(self, work: Callable[[], T]) -> T:
-        """Run blocking work in a writer thread, to its end even when the caller is cancelled meanwhile."""
+    async def _hop(self, work: Callable[[], T], *, stands: bool = False) -> T:
+        """Run blocking work in a writer thread, to its end even when the caller is cancelled meanwhile.
+
+        With `stands` a caller who is cancelled too late gets the result: what has become visible is not unsaid.
+        """
         job = asyncio.get_running_loop().run_in_executor(self._writers, work)
         try:
             return await asyncio.shield(job)
         except asyncio.CancelledError:
-            await asyncio.wait([job])  # it still uses our descriptors
-            if not job.cancelled():
-                job.exception()
+            while not job.done():  # it still uses our descriptors
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait([job])
+            if not job.cancelled() and job.exception() is None and stands:
+                return job.result()
             raise
         except (OSError, SluiceError) as error:
-            raise self._word(error) from None
+            word = self._word(error)
+            if isinstance(word, StoreFailed):
+                self._failed = word  # bytes may be missing now: nothing that follows can be right
+            raise word from None
 
 
 def _write_all(fd: int, data: Buffer, at: int) -> int:

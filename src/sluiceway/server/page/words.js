@@ -57,6 +57,7 @@ export function statusWords(upload, now) {
       }
       return "arrived – waiting for the destination's yes";
     default:
+      if (!upload.reported && upload.sent === 0) return join("starting", pace(upload, now));
       if (!upload.reported) return join(`sent ${bytes(upload.sent)} of ${whole}`, pace(upload, now));
       return join(`kept ${bytes(upload.kept)} of ${whole}`, `arrived ${bytes(upload.arrived)}`, pace(upload, now));
   }

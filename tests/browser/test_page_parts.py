@@ -1,0 +1,79 @@
+"""The page's files as they are served: types, validators, policy, and nothing but themselves. Needs no browser."""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+
+import pytest
+import requests
+from fix_server import RunningServer, Serve
+
+PARTS = sorted(file.name for file in files("sluiceway.server").joinpath("page").iterdir())
+TYPES = {"html": "text/html; charset=utf-8", "css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
+
+
+@pytest.fixture
+def server(serve: Serve) -> RunningServer:
+    return serve()
+
+
+def test_every_part_has_its_type_and_the_strict_headers(server: RunningServer) -> None:
+    """Each file of the package is served under its name, with a policy that allows nothing from elsewhere."""
+    for path in ["/", *(f"/page/{name}" for name in PARTS)]:
+        answer = requests.get(server.url + path, timeout=10)
+        suffix = "html" if path == "/" else path.rpartition(".")[2]
+
+        assert answer.status_code == 200, path
+        assert answer.headers["Content-Type"] == TYPES.get(suffix, "image/svg+xml")
+        assert answer.headers["Cache-Control"] == "no-cache"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Referrer-Policy"] == "no-referrer"
+        policy = answer.headers["Content-Security-Policy"]
+        assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
+        assert "unsafe" not in policy
+
+
+def test_what_has_not_changed_is_not_sent_again(server: RunningServer) -> None:
+    """A strong ETag; the same one asked for again is answered with 304 and no body, another one with the whole."""
+    first = requests.get(f"{server.url}/page/sluice.js", timeout=10)
+    tag = first.headers["ETag"]
+    assert re.fullmatch(r'"[0-9a-f]{32}"', tag)
+
+    for known, status in ((tag, 304), (f"W/{tag}", 304), (f'"old", {tag}', 304), ("*", 304), ('"old"', 200)):
+        again = requests.get(f"{server.url}/page/sluice.js", headers={"If-None-Match": known}, timeout=10)
+        assert again.status_code == status, known
+        assert again.headers["ETag"] == tag
+        assert (again.content == b"") == (status == 304)
+
+
+def test_head_tells_the_same_without_the_body(server: RunningServer) -> None:
+    """HEAD has GET's headers."""
+    for path in ("/", "/page/sluice.css"):
+        got, head = requests.get(server.url + path, timeout=10), requests.head(server.url + path, timeout=10)
+        assert head.content == b""
+        for name in ("Content-Type", "Content-Length", "ETag", "Content-Security-Policy"):
+            assert head.headers[name] == got.headers[name]
+
+
+@pytest.mark.parametrize("name", ["nothing.js", "../page.py", "..%2Fpage.py", "%2e%2e/page.py", "..\\page.py", ""])
+def test_only_the_pages_own_parts_can_be_asked_for(server: RunningServer, name: str) -> None:
+    """Names that are not a part, or that try to climb, are answered with a readable 404."""
+    request = requests.Request("GET", server.url).prepare()
+    request.url = f"{server.url}/page/{name}"  # as it is: requests would tidy it
+    with requests.Session() as session:
+        answer = session.send(request, timeout=10)
+
+    assert answer.status_code == 404
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.json()["code"] == "not-found"
+
+
+def test_nothing_on_the_page_comes_from_elsewhere_or_stands_inline() -> None:
+    """No address of another host, no inline script or style, and no way of making one, in any part."""
+    for name in PARTS:
+        text = files("sluiceway.server").joinpath("page", name).read_text("utf-8")
+        foreign = [url for url in re.findall(r"https?://[^\s\"'`]*", text) if url != "http://www.w3.org/2000/svg"]
+        assert foreign == [], name
+        for inline in (r"<script(?![^>]*\bsrc=)", r"<style", r"\sstyle=", r"\son[a-z]+=\"", r"innerHTML", r"\beval\("):
+            assert not re.search(inline, text), (name, inline)

@@ -1,0 +1,270 @@
+"""<sluice-drop> around somebody else's item: drop on the book, its id travels before the file, events tell the page."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser.slow_destination import SlowServer
+from browser.uploads_page import Complaints
+from fix_server import Serve
+from playwright.sync_api import BrowserContext, Page, Route, expect
+
+pytestmark = pytest.mark.chromium
+
+MakeFile = Callable[[str, int], Path]
+Slow = Callable[..., SlowServer]
+
+POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'"
+SHELF = """<!doctype html><html lang="en"><title>Shelf</title><body>
+  <script type="module" src="/page/sluice.js"></script>
+  <h1>My books</h1>
+  <sluice-drop id="emma" data-book="42" data-owner="jane" {attributes}><h2>Emma</h2><a href="/books/42">Read</a></sluice-drop>
+"""
+LISTEN = """() => {
+  window.told = [];
+  for (const name of ["sluice-start", "sluice-progress", "sluice-done", "sluice-error"]) {
+    document.addEventListener(name, ({ target, detail }) => {
+      window.told.push([name, target.id, JSON.parse(JSON.stringify(detail))]);
+    });
+  }
+}"""
+
+
+@pytest.fixture
+def shelf(context: BrowserContext) -> Iterator[Callable[..., Page]]:
+    """A strict page of another app on the same server, with one item in a <sluice-drop>."""
+    complaints = Complaints()
+
+    def show(url: str, attributes: str = "") -> Page:
+        page = context.new_page()
+        complaints.listen(page)
+        html = SHELF.format(attributes=attributes)
+        headers = {"Content-Type": "text/html", "Content-Security-Policy": POLICY}
+        page.route(f"{url}/shelf", lambda route: route.fulfill(body=html, headers=headers))
+        page.goto(f"{url}/shelf")
+        page.evaluate(LISTEN)
+        expect(page.get_by_role("button", name="Add")).to_be_visible()
+        return page
+
+    yield show
+    assert complaints.found == []
+
+
+def drop(page: Page, *paths: Path) -> None:
+    """Drop files on the item's own heading, by the browser's own drag events."""
+    box = page.get_by_role("heading", name="Emma").bounding_box()
+    assert box is not None
+    devtools = page.context.new_cdp_session(page)
+    data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        at = {"x": box["x"] + 5, "y": box["y"] + 5}
+        devtools.send("Input.dispatchDragEvent", {"type": kind, **at, "data": data})
+    devtools.detach()
+
+
+def told(page: Page, name: str) -> list[dict[str, Any]]:
+    return [detail for event, _, detail in page.evaluate("() => window.told") if event == name]
+
+
+def test_a_file_dropped_on_the_item_is_stored_with_the_items_fields(
+    shelf: Callable[..., Page], serve: Serve, make_file: MakeFile
+) -> None:
+    """Drop on the heading inside: the form carries the data- attributes, the events bubble from the item."""
+    server = serve()
+    page = shelf(server.url)
+    drop(page, make_file("emma.epub", 300_000))
+    expect(page.locator("sluice-drop .status")).to_contain_text("stored, finished in")
+
+    (done,) = told(page, "sluice-done")
+    assert done["answers"][0]["fields"] == {"book": ["42"], "owner": ["jane"]}
+    (entry,) = done["entries"]
+    assert (entry["filename"], entry["size"]) == ("emma.epub", 300_000)
+    names = [(name, target) for name, target, _ in page.evaluate("() => window.told")]
+    assert names[0] == ("sluice-start", "emma")
+    assert names[-1] == ("sluice-done", "emma")
+    assert list(server.stored().values()) == [300_000]
+    expect(page.get_by_role("heading", name="Emma")).to_be_visible()
+    expect(page.get_by_role("link", name="Read")).to_be_visible()
+
+
+def test_progress_events_carry_the_three_counters_and_the_bar_shows_kept(
+    shelf: Callable[..., Page], slow: Slow, make_file: MakeFile
+) -> None:
+    """kept <= forwarded <= received <= length at every event; the bar is full only after the last one."""
+    page = shelf(slow(rate=6e6, yes=1).url)
+    page.evaluate(
+        """() => {
+          window.values = [];
+          const bar = document.querySelector("sluice-drop").shadowRoot.querySelector("[role=progressbar]");
+          const look = () => { window.values.push([Number(bar.getAttribute("aria-valuenow")), window.told.length]); };
+          new MutationObserver(look).observe(bar, { attributes: true });
+        }"""
+    )
+    drop(page, make_file("emma.epub", 12_000_000))
+    expect(page.locator("sluice-drop .status")).to_contain_text("stored", timeout=30_000)
+
+    counters = told(page, "sluice-progress")
+    assert len({one["kept"] for one in counters}) > 3
+    assert all(one["kept"] <= one["forwarded"] <= one["received"] <= one["length"] == 12_000_000 for one in counters)
+    assert counters[-1]["kept"] == 12_000_000
+    kinds = [name for name, _, _ in page.evaluate("() => window.told")]
+    early = [value for value, seen in page.evaluate("() => window.values") if "sluice-done" not in kinds[:seen]]
+    assert len(set(early)) > 3
+    assert max(early) <= 99
+    expect(page.locator("sluice-drop").get_by_role("progressbar")).to_have_attribute("aria-valuenow", "100")
+
+
+def test_the_keyboard_adds_a_file(shelf: Callable[..., Page], serve: Serve, make_file: MakeFile) -> None:
+    """Tab reaches the item's link and then the button; Enter opens the chooser; the label is the page's own."""
+    page = shelf(serve().url, 'label="Add the text of Emma"')
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Enter")
+    assert not chooser.value.is_multiple()
+    chooser.value.set_files(str(make_file("emma.txt", 10)))
+
+    expect(page.locator("sluice-drop .status")).to_contain_text("stored")
+    expect(page.get_by_role("button", name="Add the text of Emma")).to_be_focused()
+
+
+def test_a_refusal_is_told_in_words_and_as_an_event(shelf: Callable[..., Page], serve: Serve, make_file: MakeFile) -> None:
+    """Too large: sluice-error with the stable code, words below the item, no sluice-done, another try possible."""
+    page = shelf(serve("--max-size", "1MB").url)
+    drop(page, make_file("emma.pdf", 3_000_000))
+
+    expect(page.locator("sluice-drop .status")).to_contain_text("This file is 3 MB; the server takes up to 1 MB.")
+    (error,) = told(page, "sluice-error")
+    assert error["code"] == "too-large"
+    assert {"title", "detail", "todo"} <= set(error)
+    assert told(page, "sluice-done") == []
+    expect(page.get_by_role("button", name="Retry")).to_be_visible()
+
+
+def test_several_files_only_where_the_page_allows_it(shelf: Callable[..., Page], serve: Serve, make_file: MakeFile) -> None:
+    """Two files on a single item send nothing and say why; with `multiple` both are stored and told together."""
+    server = serve()
+    page = shelf(server.url)
+    drop(page, make_file("one.txt", 1), make_file("two.txt", 2))
+    expect(page.locator("sluice-drop .status")).to_have_text("Only one file can be dropped here.")
+    assert [error["code"] for error in told(page, "sluice-error")] == ["one-file"]
+    assert server.stored() == {}
+
+    page.evaluate("() => document.querySelector('sluice-drop').setAttribute('multiple', '')")
+    drop(page, make_file("one.txt", 1), make_file("two.txt", 2))
+    expect(page.locator("sluice-drop .status")).to_have_text("2 files stored")
+    (done,) = told(page, "sluice-done")
+    assert sorted(entry["filename"] for entry in done["entries"]) == ["one.txt", "two.txt"]
+
+
+def test_each_stored_file_is_told_once_however_often_the_rest_is_tried(
+    shelf: Callable[..., Page], serve: Serve, make_file: MakeFile
+) -> None:
+    """The second of two files fails at first: sluice-done tells the first, and after the retry the second alone."""
+    page = shelf(serve().url, 'multiple max-parallel="1"')
+    tried: list[str] = []
+
+    def break_the_second(route: Route) -> None:
+        tried.append(route.request.url)
+        if len(tried) == 2:
+            route.abort()
+        else:
+            route.continue_()
+
+    page.route("**/files?upload=*", break_the_second)
+    drop(page, make_file("one.txt", 1), make_file("two.txt", 2))
+    expect(page.locator("sluice-drop .status")).to_contain_text("1 of 2 done · 1 failed")
+    page.get_by_role("button", name="Retry").click()
+    expect(page.locator("sluice-drop .status")).to_have_text("2 files stored")
+
+    done = [[entry["filename"] for entry in detail["entries"]] for detail in told(page, "sluice-done")]
+    assert done == [["one.txt"], ["two.txt"]]
+
+
+def test_cancel_stops_the_upload(shelf: Callable[..., Page], slow: Slow, make_file: MakeFile) -> None:
+    """The button below the item ends it; nothing is stored and nothing is told as done."""
+    server = slow(rate=3e6)
+    page = shelf(server.url)
+    drop(page, make_file("emma.epub", 30_000_000))
+    expect(page.locator("sluice-drop .status")).to_contain_text("kept ")
+    page.get_by_role("button", name="Cancel").click()
+
+    expect(page.locator("sluice-drop .status")).to_have_text("cancelled, nothing was stored")
+    expect(page.get_by_role("button", name="Add a file")).to_be_visible()
+    assert told(page, "sluice-done") == []
+    assert server.stored() == []
+
+
+@dataclass
+class OtherApp:
+    """An app that only serves the element's script and takes a form in its own way, without telling any progress."""
+
+    url: str = ""
+    requests: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
+
+
+@contextmanager
+def other_app() -> Iterator[OtherApp]:
+    app = OtherApp()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            found = re.fullmatch(r"/page/([a-z-]+\.js)", self.path)
+            content = files("sluiceway.server").joinpath("page", found[1]).read_bytes() if found else b""
+            self.reply(200 if found else 404, "text/javascript", content)
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            app.requests.append((self.path, dict(self.headers), body))
+            self.reply(200, "application/json", json.dumps({"book": "updated"}).encode())
+
+        def reply(self, status: int, kind: str, content: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    app.url = f"http://127.0.0.1:{server.server_address[1]}"
+    try:
+        yield app
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_the_fields_come_before_the_file_and_another_apps_answer_is_handed_on(
+    shelf: Callable[..., Page], make_file: MakeFile
+) -> None:
+    """The body as it goes over the wire: fields, then the file, whole. A token is sent, an answer of any form is told."""
+    with other_app() as app:
+        page = shelf(app.url, 'endpoint="/books/42/text" part="text" token="a-secret"')
+        drop(page, make_file("emma.txt", 2000))
+        expect(page.locator("sluice-drop .status")).to_contain_text("stored")
+
+        (done,) = told(page, "sluice-done")
+        page.close()
+    assert done == {"entries": [], "answers": [{"book": "updated"}]}
+    (path, headers, body) = app.requests[0]
+    assert re.fullmatch(r"/books/42/text\?upload=[A-Za-z0-9_-]{32}", path)
+    assert headers["Authorization"] == "Bearer a-secret"
+    assert re.findall(rb'; name="([^"]+)"', body) == [b"book", b"owner", b"text"]
+    assert (make_file("again", 0).parent / "emma.txt").read_bytes() in body

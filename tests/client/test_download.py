@@ -1,0 +1,489 @@
+"""Fetching a file: it gets its name whole and checked, or not at all, whatever the server does."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from base64 import b64encode
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rude_peer import Exchange, Peer, ranged, sha256_field
+
+import sluiceway
+from sluiceway.client import plan
+from sluiceway.client.part import part_paths
+from sluiceway.errors import DigestMismatch, Exists, NotFound, PeerFailed, SluiceError, StoreFailed, Unavailable
+from sluiceway.pipe.receipt import Progress
+
+DATA = os.urandom(300_000)
+DATE = "Sat, 21 Nov 2026 10:00:00 GMT"
+LATER = "Sat, 21 Nov 2026 11:00:00 GMT"
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "FIRST_WAIT", 0.01)
+
+
+def cutting(*cuts: int, data: bytes = DATA, etag: str = '"v1"') -> Callable[[Exchange], None]:
+    """An honest server whose first answers end after so many bytes each."""
+    left = list(cuts)
+
+    def act(exchange: Exchange) -> None:
+        if not left:
+            ranged(data, etag)(exchange)
+            return
+        cut, start = left.pop(0), exchange.first_byte()
+        headers = {"ETag": etag, "Content-Length": str(len(data) - start), "Repr-Digest": sha256_field(data)}
+        if start:
+            headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+        exchange.head(206 if start else 200, headers)
+        exchange.send(data[start : start + cut])
+
+    return act
+
+
+async def test_a_file_arrives_whole_and_checked(tmp_path: Path) -> None:
+    """The bytes, the receipt, and nothing else in the folder."""
+    with Peer(ranged(DATA)) as peer:
+        receipt = await sluiceway.acopy(f"{peer.url}/f?sig=secret", tmp_path / "f")
+
+    assert (tmp_path / "f").read_bytes() == DATA
+    assert (receipt.size, receipt.sha256) == (len(DATA), hashlib.sha256(DATA).hexdigest())
+    assert (receipt.source, receipt.location, receipt.status) == (f"{peer.url}/f", str(tmp_path / "f"), 200)
+    assert sum(receipt.stages.values()) == pytest.approx(receipt.seconds)
+    assert os.listdir(tmp_path) == ["f"]
+
+
+async def test_an_empty_file_arrives(tmp_path: Path) -> None:
+    """Zero bytes are a file, too."""
+    with Peer(ranged(b"")) as peer:
+        receipt = await sluiceway.acopy(f"{peer.url}/f", tmp_path / "f")
+
+    assert ((tmp_path / "f").read_bytes(), receipt.size) == (b"", 0)
+
+
+async def test_a_line_that_breaks_again_and_again_is_enough(tmp_path: Path) -> None:
+    """More breaks than MOST_ATTEMPTS: as long as bytes come, it goes on, each time from where it was."""
+    cuts = [10_000] * (plan.MOST_ATTEMPTS + 3)
+    with Peer(cutting(*cuts)) as peer:
+        await sluiceway.acopy(f"{peer.url}/f", tmp_path / "f")
+
+    assert (tmp_path / "f").read_bytes() == DATA
+    assert [asked.first_byte() for asked in peer.seen] == [10_000 * n for n in range(len(cuts) + 1)]
+    assert {asked.headers.get("if-range") for asked in peer.seen[1:]} == {'"v1"'}
+
+
+async def test_a_truncated_download_never_becomes_the_file(tmp_path: Path) -> None:
+    """A server that stops at the same byte each time: an error after MOST_ATTEMPTS, the part kept for later."""
+    with (
+        Peer(lambda exchange: cutting(0 if exchange.first_byte() else 1000)(exchange)) as peer,
+        pytest.raises(PeerFailed, match="ended before"),
+    ):
+        await sluiceway.acopy(f"{peer.url}/f", tmp_path / "f")
+
+    assert len(peer.seen) == plan.MOST_ATTEMPTS
+    assert not (tmp_path / "f").exists()
+    assert os.path.getsize(part_paths(str(tmp_path / "f"))[0]) == 1000
+
+
+async def test_without_ranges_a_broken_download_starts_again(tmp_path: Path) -> None:
+    """A server that answers 200 to every Range: the bytes of the second answer count, from its first."""
+    answers = [1000, None]
+
+    def act(exchange: Exchange) -> None:
+        cut = answers.pop(0)
+        exchange.head(200, {"Content-Length": str(len(DATA))})
+        exchange.send(DATA[:cut])
+
+    with Peer(act) as peer:
+        await sluiceway.acopy(f"{peer.url}/f", tmp_path / "f")
+
+    assert (tmp_path / "f").read_bytes() == DATA
+    assert "range" not in peer.seen[1].headers
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"Content-Range": "bytes 999-299999/300000"},
+        {"Content-Range": "bytes 1001-299999/300000"},
+        {"Content-Range": "bytes 1000-299999/300001"},
+        {"Content-Range": "bytes 1000-299998/300000"},
+        {"Content-Range": "bits 1000-299999/300000"},
+        {"Content-Range": "bytes 1000-299999/300000", "ETag": '"v2"'},
+        {"ETag": '"v1"'},
+    ],
+)
+async def test_a_206_that_does_not_fit_is_not_appended(tmp_path: Path, lie: dict[str, str]) -> None:
+    """Wrong start, total, end, unit or version: everything is fetched again instead."""
+    answers = ["cut", "lie"]
+
+    def act(exchange: Exchange) -> None:
+        step = answers.pop(0) if answers else "honest"
+        if step == "cut":
+            exchange.head(200, {"Content-Length": str(len(DATA)), "ETag": '"v1"'})
+            exchange.send(DATA[:1000])
+        elif step == "lie":
+            exchange.reply(206, {"ETag": '"v1"', **lie}, bytes(len(DATA) - 1000))
+        else:
+            ranged(DATA)(exchange)
+
+    with Peer(act) as peer:
+        await sluiceway.acopy(f"{peer.url}/f", tmp_path / "f")
+
+    assert (tmp_path / "f").read_bytes() == DATA
+    assert ["range" in asked.headers for asked in peer.seen] == [False, True, False]
+
+
+async def test_a_server_that_never_fits_is_given_up(tmp_path: Path) -> None:
+    """Cut, wrong 206, cut, wrong 206 …: it ends."""
+
+    def act(exchange: Exchange) -> None:
+        if exchange.first_byte():
+            exchange.reply(206, {"ETag": '"v1"', "Content-Range": "bytes 0-1/2"}, b"xx")
+        else:
+            exchange.head(200, {"Content-Length": str(len(DATA)), "ETag": '"v1"'})
+            exchange.send(DATA[:1000])
+
+    with Peer(act) as peer, pytest.raises(PeerFailed):
+        await sluiceway.acopy(f"{peer.url}/f", tmp_path / "f")
+
+    assert len(peer.seen) <= 2 * plan.MOST_ATTEMPTS
+    assert not (tmp_path / "f").exists()
+
+
+async def test_a_file_that_changed_is_fetched_anew(tmp_path: Path) -> None:
+    """An earlier run's part has another ETag than the server now: not one old byte remains."""
+    old, new = bytes(1000), DATA
+    with Peer(cutting(500, 0, 0, 0, 0, data=old)) as peer:
+        with pytest.raises(PeerFailed):
+            await sluiceway.acopy(f"{peer.url}/f", tmp_path / "f")
+        peer.act = ranged(new, '"v2"')
+        await sluiceway.acopy(f"{peer.url}/f", tmp_path / "f")
+
+    assert (tmp_path / "f").read_bytes() == new
+    assert peer.seen[-1].headers["if-range"] == '"v1"'
+
+
+async def test_a_date_is_a_validator_once_it_has_settled(tmp_path: Path) -> None:
+    """No ETag, but a Last-Modified an hour old: the rest is asked for by it."""
+    answers = ["cut"]
+
+    def act(exchange: Exchange) -> None:
+        start = exchange.first_byte()
+        headers = {"Last-Modified": DATE, "Date": LATER, "Content-Length": str(len(DATA) - start)}
+        if start:
+            headers["Content-Range"] = f"bytes {start}-{len(DATA) - 1}/{len(DATA)}"
+        exchange.head(206 if start else 200, headers)
+        exchange.send(DATA[start : 1000 if answers and answers.pop() else None])
+
+    with Peer(act) as peer:
+        await sluiceway.acopy(f"{peer.url}/f", tmp_path / "f")
+
+    assert (tmp_path / "f").read_bytes() == DATA
+    assert (peer.seen[1].headers["range"], peer.seen[1].headers["if-range"]) == ("bytes=1000-", DATE)
+
+
+async def test_a_run_killed_at_the_very_end_only_takes_the_name(tmp_path: Path) -> None:
+    """All bytes are here: 416 with their number says so, the kept digest is checked, nothing is sent twice."""
+    target = tmp_path / "f"
+    with Peer(cutting(1000, 0, 0, 0, 0)) as peer:
+        with pytest.raises(PeerFailed):
+            await sluiceway.acopy(f"{peer.url}/f", target)
+        Path(part_paths(str(target))[0]).write_bytes(DATA)
+        receipt = await sluiceway.acopy(f"{peer.url}/f", target)
+
+    assert (target.read_bytes(), receipt.status) == (DATA, 416)
+
+
+@pytest.mark.parametrize("when", ["whole", "resumed", "complete"])
+async def test_a_wrong_digest_leaves_nothing(tmp_path: Path, when: str) -> None:
+    """Neither the file nor a part that would fail again, however the bytes came."""
+    target = tmp_path / "f"
+    lie = {"Repr-Digest": sha256_field(b"other")}
+    with Peer(cutting(1000, 0, 0, 0, 0)) as peer:
+        if when != "whole":
+            with pytest.raises(PeerFailed):
+                await sluiceway.acopy(f"{peer.url}/f", target)
+        if when == "complete":
+            Path(part_paths(str(target))[0]).write_bytes(bytes(len(DATA)))
+        peer.act = ranged(DATA, **({} if when == "complete" else lie))
+        with pytest.raises(DigestMismatch, match="nothing was kept"):
+            await sluiceway.acopy(f"{peer.url}/f", target)
+
+    assert os.listdir(tmp_path) == []
+
+
+async def test_sha_512_is_checked_too(tmp_path: Path) -> None:
+    """Whichever of the two active algorithms the server uses."""
+    right = f"sha-512=:{b64encode(hashlib.sha512(DATA).digest()).decode()}:"
+    wrong = f"sha-512=:{b64encode(bytes(64)).decode()}:"
+    with Peer(ranged(DATA, **{"Repr-Digest": right})) as peer:
+        await sluiceway.acopy(f"{peer.url}/f", tmp_path / "f")
+    with Peer(ranged(DATA, **{"Repr-Digest": wrong})) as peer, pytest.raises(DigestMismatch):
+        await sluiceway.acopy(f"{peer.url}/f", tmp_path / "g")
+
+    assert os.listdir(tmp_path) == ["f"]
+
+
+@pytest.mark.parametrize("field", ["md5=:CY9rzUYh03PK3k6DJie09g==:", "nonsense", "sha-256=:AAAA:", "sha-256=7"])
+async def test_a_digest_that_cannot_be_read_promises_nothing(tmp_path: Path, field: str) -> None:
+    """Unknown algorithms and broken fields are ignored, as RFC 9530 allows; the length still counts."""
+    with Peer(ranged(DATA, **{"Repr-Digest": field})) as peer:
+        await sluiceway.acopy(f"{peer.url}/f", tmp_path / "f")
+
+    assert (tmp_path / "f").read_bytes() == DATA
+
+
+async def test_an_existing_target_is_not_touched(tmp_path: Path) -> None:
+    """No request is made; --force replaces it, and only by the whole."""
+    target = tmp_path / "f"
+    target.write_bytes(b"mine")
+    with Peer(ranged(DATA)) as peer:
+        with pytest.raises(Exists, match="--force"):
+            await sluiceway.acopy(f"{peer.url}/f", target)
+        assert peer.seen == []
+        await sluiceway.acopy(f"{peer.url}/f", target, force=True)
+
+    assert target.read_bytes() == DATA
+
+
+async def test_a_failed_forced_download_leaves_the_old_file(tmp_path: Path) -> None:
+    """Replacing happens at the end or not at all."""
+    (tmp_path / "f").write_bytes(b"mine")
+    with Peer(lambda exchange: exchange.reply(404)) as peer, pytest.raises(NotFound):
+        await sluiceway.acopy(f"{peer.url}/f", tmp_path / "f", force=True)
+
+    assert os.listdir(tmp_path) == ["f"]
+    assert (tmp_path / "f").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize(
+    ("path", "disposition", "name"),
+    [
+        ("/d/a%20b.txt?x=1", None, "a b.txt"),
+        ("/d/", None, "d"),
+        ("/", None, "unnamed"),
+        ("/x", 'attachment; filename="report.pdf"', "report.pdf"),
+        ("/x", "attachment; filename=\"e\"; filename*=UTF-8''%e2%82%ac.txt", "€.txt"),
+        ("/x", 'attachment; filename="../../etc/passwd"', "passwd"),
+        ("/x", 'attachment; filename="..\\\\..\\\\boot.ini"', "boot.ini"),
+        ("/x", 'attachment; filename="/etc/cron.d/evil"', "evil"),
+        ("/x", 'attachment; filename=".."', "unnamed"),
+        ("/x", 'attachment; filename=".bashrc"', "_bashrc"),
+        ("/x", 'attachment; filename=""', "x"),
+        ("/x", 'attachment; filename="a"; filename="b"', "x"),
+        ("/%2e%2e%2fup", None, "up"),
+        ("/..%2f..%2fup", None, "up"),
+        ("/a%00b%1b", None, "ab"),
+    ],
+)
+async def test_a_name_from_the_server_stays_in_the_folder(tmp_path: Path, path: str, disposition: str | None, name: str) -> None:
+    """Whatever a server calls it: one harmless segment in the chosen folder."""
+    folder = tmp_path / "chosen"
+    folder.mkdir()
+    more = {} if disposition is None else {"Content-Disposition": disposition}
+    with Peer(ranged(DATA, **more)) as peer:
+        receipt = await sluiceway.acopy(peer.url + path, folder)
+
+    assert receipt.location == str(folder / name)
+    assert [entry for entry in tmp_path.rglob("*") if entry.is_file()] == [folder / name]
+
+
+async def test_a_name_by_hand_beats_the_servers(tmp_path: Path) -> None:
+    """And is made harmless as well."""
+    with Peer(ranged(DATA, **{"Content-Disposition": 'attachment; filename="b"'})) as peer:
+        await sluiceway.acopy(f"{peer.url}/x", tmp_path, name="mine.txt")
+
+    assert os.listdir(tmp_path) == ["mine.txt"]
+
+
+async def test_a_download_into_a_folder_goes_on_as_well(tmp_path: Path) -> None:
+    """Its name is known only from the answer; then the rest is asked for."""
+    with Peer(cutting(1000, 0, 0, 0, 0)) as peer:
+        with pytest.raises(PeerFailed):
+            await sluiceway.acopy(f"{peer.url}/f", tmp_path)
+        await sluiceway.acopy(f"{peer.url}/f", tmp_path)
+
+    assert (tmp_path / "f").read_bytes() == DATA
+    assert peer.seen[-1].headers["range"] == "bytes=1000-"
+
+
+async def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    """A slash at the end says folder; a typing error must not become one."""
+    with Peer(ranged(DATA)) as peer, pytest.raises(StoreFailed, match="no folder"):
+        await sluiceway.acopy(f"{peer.url}/f", f"{tmp_path}/typo/")
+
+
+async def test_a_busy_server_is_asked_again_when_it_says(tmp_path: Path) -> None:
+    """503 with Retry-After: waited for, told to whoever watches."""
+    told: list[Progress] = []
+    answers = [503, 429]
+
+    def act(exchange: Exchange) -> None:
+        if answers:
+            exchange.reply(answers.pop(0), {"Retry-After": "0"})
+        else:
+            ranged(DATA)(exchange)
+
+    with Peer(act) as peer:
+        await sluiceway.acopy(f"{peer.url}/f", tmp_path / "f", on_progress=told.append)
+
+    assert len([now for now in told if now.stage == "retrying"]) == 2
+    assert told[-1].stage == "done"
+
+
+async def test_a_wait_too_long_is_left_to_people(tmp_path: Path) -> None:
+    """An hour is no wait for a program; the message names it."""
+    with (
+        Peer(lambda exchange: exchange.reply(503, {"Retry-After": "3600"})) as peer,
+        pytest.raises(Unavailable, match="3600 s"),
+    ):
+        await sluiceway.acopy(f"{peer.url}/f", tmp_path / "f")
+
+    assert len(peer.seen) == 1
+
+
+async def test_a_download_follows_redirects_without_its_token(tmp_path: Path) -> None:
+    """To another origin nothing goes along that proves who we are, on the resumed request neither."""
+    with (
+        Peer(cutting(1000)) as other,
+        Peer(lambda exchange: exchange.reply(302, {"Location": f"{other.url}/there"})) as first,
+    ):
+        await sluiceway.acopy(f"{first.url}/f", tmp_path / "f", token="secret")
+
+    assert (tmp_path / "f").read_bytes() == DATA
+    assert [asked.headers["authorization"] for asked in first.seen] == ["Bearer secret"] * 2
+    assert [asked.headers.get("authorization") for asked in other.seen] == [None, None]
+
+
+async def test_a_redirect_loop_ends(tmp_path: Path) -> None:
+    """After MOST_REDIRECTS, once: it is not tried again."""
+    with (
+        Peer(lambda exchange: exchange.reply(302, {"Location": exchange.target + "x"})) as peer,
+        pytest.raises(PeerFailed, match="check the URL"),
+    ):
+        await sluiceway.acopy(f"{peer.url}/f", tmp_path / "f")
+
+    assert len(peer.seen) == plan.MOST_REDIRECTS + 1
+    assert os.listdir(tmp_path) == []
+
+
+async def test_a_refused_connection_is_not_tried_for_long(tmp_path: Path) -> None:
+    """A server that never answered is most likely a wrong URL: said at once."""
+    with Peer(ranged(DATA)) as peer:
+        pass
+    with pytest.raises(PeerFailed, match="is the server running"):
+        await sluiceway.acopy(f"{peer.url}/f", tmp_path / "f")
+
+    assert os.listdir(tmp_path) == []
+
+
+async def test_more_bytes_than_told_are_not_kept(tmp_path: Path) -> None:
+    """A 206 in chunks that goes beyond its own range."""
+    answers = ["cut"]
+
+    def act(exchange: Exchange) -> None:
+        if answers and answers.pop():
+            exchange.head(200, {"Content-Length": "2000", "ETag": '"v1"'})
+            exchange.send(bytes(1000))
+        else:
+            headers = {"Content-Range": "bytes 1000-1999/2000", "ETag": '"v1"', "Transfer-Encoding": "chunked"}
+            exchange.head(206, headers)
+            exchange.send(b"3e9\r\n" + bytes(1001) + b"\r\n0\r\n\r\n")
+
+    with Peer(act) as peer, pytest.raises(DigestMismatch):
+        await sluiceway.acopy(f"{peer.url}/f", tmp_path / "f")
+
+    assert os.listdir(tmp_path) == []
+
+
+async def test_chunks_cut_off_are_a_broken_download(tmp_path: Path) -> None:
+    """No length was told; the missing last chunk tells all the same."""
+
+    def act(exchange: Exchange) -> None:
+        exchange.head(200, {"Transfer-Encoding": "chunked"})
+        exchange.send(b"5\r\nhello\r\n")
+
+    with Peer(act) as peer, pytest.raises(PeerFailed):
+        await sluiceway.acopy(f"{peer.url}/f", tmp_path / "f")
+
+    assert os.listdir(tmp_path) == []
+
+
+async def test_cancelling_keeps_what_can_be_continued(tmp_path: Path) -> None:
+    """The next run asks for the rest only."""
+    half = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def act(exchange: Exchange) -> None:
+        if exchange.first_byte():
+            ranged(DATA)(exchange)
+            return
+        exchange.head(200, {"Content-Length": str(len(DATA)), "ETag": '"v1"'})
+        exchange.send(DATA[:150_000])
+        loop.call_soon_threadsafe(half.set)
+        exchange.sock.recv(1)
+
+    with Peer(act) as peer:
+        task = asyncio.ensure_future(sluiceway.acopy(f"{peer.url}/f", tmp_path / "f"))
+        await half.wait()
+        part = Path(part_paths(str(tmp_path / "f"))[0])
+        while not part.exists() or not part.stat().st_size:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await sluiceway.acopy(f"{peer.url}/f", tmp_path / "f")
+
+    assert (tmp_path / "f").read_bytes() == DATA
+    assert peer.seen[1].first_byte() > 0
+
+
+async def test_progress_ends_with_the_name(tmp_path: Path) -> None:
+    """When "done" is told, the file is there; before, it is not."""
+    there: list[tuple[str, bool]] = []
+    with Peer(ranged(DATA)) as peer:
+        await sluiceway.acopy(
+            f"{peer.url}/f",
+            tmp_path / "f",
+            on_progress=lambda now: there.append((now.stage, (tmp_path / "f").exists())),
+        )
+
+    assert there[-1] == ("done", True)
+    assert not any(exists for stage, exists in there if stage != "done")
+
+
+async def test_a_named_pipe_is_written_not_replaced(tmp_path: Path) -> None:
+    """What flows on gets the bytes; resuming continues it, a changed file is an error because nothing can be taken back."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with Peer(cutting(1000)) as peer:
+        reading = asyncio.to_thread(pipe.read_bytes)
+        receipt, read = await asyncio.gather(sluiceway.acopy(f"{peer.url}/f", pipe), reading)
+
+    assert (read, receipt.size) == (DATA, len(DATA))
+
+
+async def test_what_flowed_on_cannot_start_again(tmp_path: Path) -> None:
+    """The file changed in the middle: an error, never half of each."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    def act(exchange: Exchange) -> None:
+        if exchange.first_byte():
+            ranged(DATA, '"v2"')(exchange)
+        else:
+            exchange.head(200, {"Content-Length": "2000", "ETag": '"v1"'})
+            exchange.send(bytes(1000))
+
+    with Peer(act) as peer:
+        reading = asyncio.ensure_future(asyncio.to_thread(pipe.read_bytes))
+        with pytest.raises(SluiceError, match="copy it to a file instead"):
+            await sluiceway.acopy(f"{peer.url}/f", pipe)
+
+    assert await reading == bytes(1000)

@@ -1,0 +1,30 @@
+"""Fixture `mount`: small file systems of the kinds servers meet, mounted below the test's own folder and gone after it.
+
+    mount("tmpfs", folder, "size=8m")        # needs root; marks nothing itself: say @pytest.mark.root
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+Mount = Callable[..., Path]
+
+
+@pytest.fixture
+def mount() -> Iterator[Mount]:
+    """Mount a file system of a kind onto a folder; unmounted at the end of the test."""
+    mounted: list[Path] = []
+
+    def on(kind: str, folder: Path, options: str = "") -> Path:
+        folder.mkdir(exist_ok=True)
+        subprocess.run(["mount", "-t", kind, *(["-o", options] if options else []), kind, str(folder)], check=True)
+        mounted.append(folder)
+        return folder
+
+    yield on
+    for folder in reversed(mounted):
+        subprocess.run(["umount", str(folder)], check=True)
