@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,9 +16,10 @@ from pathlib import Path
 import pytest
 from fix_server import RunningServer, Serve, start_server
 
-__all__ = ["TORTURE", "eventually", "hasty", "noise", "taker", "tree"]
+__all__ = ["SMALL_DISK", "TORTURE", "eventually", "hasty", "noise", "small_disk", "taker", "tree"]
 
 DEADLINE = 30.0  # seconds; only a broken server comes near it
+SMALL_DISK = 8 << 20  # bytes
 TORTURE = "SLUICEWAY_TORTURE" in os.environ  # whether the long proofs run
 
 Hasty = Callable[..., RunningServer]
@@ -71,3 +73,17 @@ def tree(folder: Path) -> dict[str, tuple[int, int, int]]:
         status = path.lstat()
         found[str(path.relative_to(folder))] = (status.st_mode, status.st_size, status.st_mtime_ns)
     return found
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own with SMALL_DISK bytes. Name it before `serve`: it can only go after the server."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK}", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)

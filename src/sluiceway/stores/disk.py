@@ -23,6 +23,7 @@ from sluiceway.pipe.budget import Budget
 from sluiceway.stores.contract import Draft, Entry, Opened, Page, Replace, Traits
 from sluiceway.stores.disk_about import drop_note, read_entry
 from sluiceway.stores.disk_draft import DiskDraft
+from sluiceway.stores.disk_file import DraftFile
 from sluiceway.stores.disk_read import DiskObject
 from sluiceway.stores.disk_tree import PRIVATE, Tree, store_error
 
@@ -59,7 +60,8 @@ class DiskStore:
         return self._tree.root
 
     async def draft(self, upload: str, size: int | None) -> Draft:
-        draft = DiskDraft(self._tree, self._drafts, upload, size, self._budget, self._writers, self._publish)
+        file = DraftFile(self._tree, self._drafts, upload, size, self._publish)
+        draft = DiskDraft(file, size, self._budget, self._writers)
         self._live.add(draft)
         if self._resting is None or self._resting.done():
             self._resting = asyncio.get_running_loop().create_task(self._rest_the_slow())

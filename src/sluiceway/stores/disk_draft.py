@@ -7,9 +7,6 @@ up to 64 KiB through the page cache). A sender changes from one to the other as 
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import fcntl
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -21,38 +18,26 @@ from sluiceway.errors import NoSpace, SluiceError, StoreFailed
 from sluiceway.pipe.budget import BLOCK, Block, Budget
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import About, Entry, Replace
-from sluiceway.stores.disk_about import read_entry, sidecar, write_note
-from sluiceway.stores.disk_tree import NO_ROOM, Tree, store_error
+from sluiceway.stores.disk_file import ALIGN, DraftFile
+from sluiceway.stores.disk_tree import store_error
 
-__all__ = ["DiskDraft", "Publish"]
+__all__ = ["DiskDraft"]
 
-ALIGN = 4096  # bytes; O_DIRECT wants offsets and lengths in logical blocks, 512 or 4096
 PIECE = 64 << 10  # bytes a trickling draft gathers per thread hop; a chunk this large marks a fast sender
 PIECES = 64  # a sender of single bytes must not cost sixty bytes for each
 FAST = BLOCK // 4  # bytes within WINDOW that mark a fast sender: it fills a block within a second
 WINDOW = 0.25  # seconds
 SMALL = 512 << 10  # bytes; a file known to be this small is written in one hop, faster than a second descriptor opens
-AHEAD = 64 << 20  # bytes allocated ahead of a pouring draft at first, then as much again as it has, up to MOST_AHEAD:
-MOST_AHEAD = 1 << 30  # never the whole announced length, or a few idle clients could reserve the disk
-UNTOLD_AHEAD = 8 << 20  # at first where the length is unknown: twenty small uploads at once must not fill a disk with nothing
 RESTING = 2 << 10  # bytes a resting draft may go on holding: a hop for every byte would cost more than the memory
 
 T = TypeVar("T")
-Publish = Callable[[str, str, Replace], None]  # (name of the draft, key, replace): make it visible, durably
-
-_libc = ctypes.CDLL(None, use_errno=True) if os.name == "posix" else None
 
 
 class DiskDraft:
-    """An object on its way to disk. `name` is its file in the drafts folder, made when the first bytes need it."""
+    """An object on its way to disk. `size` is what the client announced, in bytes, or None."""
 
-    def __init__(
-        self, tree: Tree, drafts: int, name: str, size: int | None, budget: Budget, writers: Executor, publish: Publish
-    ) -> None:
-        self._tree, self._drafts, self._name = tree, drafts, name
-        self._size, self._budget, self._writers, self._publish = size, budget, writers, publish
-        self._fd = -1  # through the page cache
-        self._direct = -1  # around it; opened with the first block
+    def __init__(self, file: DraftFile, size: int | None, budget: Budget, writers: Executor) -> None:
+        self._file, self._size, self._budget, self._writers = file, size, budget, writers
         self._lock = asyncio.Lock()  # the store's resting round comes from another task
         self._pieces: list[Buffer] = []
         self._gathered = 0
@@ -61,8 +46,6 @@ class DiskDraft:
         self._flying: set[asyncio.Future[None]] = set()
         self._pouring = False
         self._at = 0  # file offset of the next byte that goes to the file
-        self._allocated = 0  # bytes of the file that have their place on the disk
-        self._allocates = _libc is not None and hasattr(_libc, "fallocate")
         self._window, self._window_bytes = 0.0, 0
         self._failed: SluiceError | None = None
         self.ended = False
@@ -74,8 +57,8 @@ class DiskDraft:
 
     async def check_room(self, size: int) -> None:
         """Raises NoSpace when the disk has less free than `size`, so that it is told before the body comes."""
-        free = await self._hop(lambda: os.fstatvfs(self._drafts))
-        if free.f_blocks and free.f_bavail * free.f_frsize < size:  # some file systems tell no sizes at all
+        free = await self._hop(self._file.free)
+        if free is not None and free < size:
             raise NoSpace(f"The disk has no room for {size} bytes. Make room or use another --to")
 
     async def write(self, data: Buffer) -> None:
@@ -93,7 +76,7 @@ class DiskDraft:
             self._check()
             offset = self.written
             await self._flush()
-            await self._hop(self._synchronise)
+            await self._hop(self._file.synchronise)
             self.kept = offset
             return offset
 
@@ -116,8 +99,7 @@ class DiskDraft:
             self._check()
             await self._flush()
             self._release_block()
-            await self._hop(lambda: self._cut(offset))
-            self._allocated = min(self._allocated, offset)
+            await self._hop(lambda: self._file.cut(offset))
             self._at = self.written = offset
             self.kept = min(self.kept, offset)
 
@@ -144,7 +126,7 @@ class DiskDraft:
                     self._end()
                     # in a thread, because freeing a terabyte takes a while; shielded, because a cancelled caller
                     # must not leave the file behind
-                    await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._writers, self._unlink))
+                    await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._writers, self._file.remove))
 
     # Slow: small pieces through the page cache
 
@@ -163,8 +145,8 @@ class DiskDraft:
         self._write_through(b"".join(pieces) if len(pieces) > 1 else pieces[0])
 
     def _write_through(self, data: Buffer) -> None:
-        self._make_file()
-        self._at = _write_all(self._fd, data, self._at)
+        self._file.write(data, self._at)
+        self._at += len(data)
 
     # Fast: blocks around the page cache
 
@@ -172,8 +154,8 @@ class DiskDraft:
         if not self._pouring:
             self._pouring = True
             self._budget.start_pouring()
-        if self._direct < 0:
-            await self._hop(self._open_direct)  # here and not in the writers: several of those run at once
+        if not self._file.is_direct:
+            await self._hop(self._file.open_direct)  # here and not in the writers: several of those run at once
         if self._pieces:
             await self._hop(self._write_pieces)
         rest = memoryview(data)
@@ -182,8 +164,8 @@ class DiskDraft:
             rest = rest[len(head) :]
             await self._hop(lambda: self._write_through(head))
         while len(rest):
-            if self._allocates and self._at + BLOCK > self._allocated and self._allocated != self._size:
-                await self._hop(self._allocate)
+            if self._file.wants_room(self._at + BLOCK):
+                await self._hop(self._file.allocate)
             if self._block is None and not await self._take_block():
                 await self._hop(partial(self._write_through, rest))
                 return
@@ -219,7 +201,7 @@ class DiskDraft:
             return
         self._block, self._filled = None, 0
         self._at += BLOCK
-        flight = asyncio.get_running_loop().run_in_executor(self._writers, self._write_block, block, at)
+        flight = asyncio.get_running_loop().run_in_executor(self._writers, self._file.write_direct, block, at)
         self._flying.add(flight)
 
         def landed(flight: asyncio.Future[None]) -> None:
@@ -230,9 +212,6 @@ class DiskDraft:
                 self._failed = self._word(error)
 
         flight.add_done_callback(landed)
-
-    def _write_block(self, block: Block, at: int) -> None:
-        _write_all(self._direct, memoryview(block), at)
 
     async def _flush(self) -> None:
         """Everything written is in the file (not yet synchronised). A part-filled block is kept and goes on filling."""
@@ -249,9 +228,9 @@ class DiskDraft:
         with memoryview(self._block or b"") as view:
             if aligned:
                 with view[:aligned] as part:
-                    _write_all(self._direct, part, self._at)
+                    self._file.write_direct(part, self._at)
             with view[aligned : self._filled] as tail:
-                _write_all(self._fd, tail, self._at + aligned)
+                self._file.write(tail, self._at + aligned)
 
     async def _land(self) -> None:
         """Wait for every block in flight. A cancelled caller still waits: the memory belongs to the writers until then."""
@@ -263,6 +242,13 @@ class DiskDraft:
                 cancelled = error
         if cancelled is not None:
             raise cancelled
+
+    def _finish(self, key: str, about: About, replace: Replace) -> Entry:
+        """What is still held, then the ending, in one hop to a thread."""
+        if self._filled:
+            self._write_part()
+        self._write_pieces()
+        return self._file.finish(self.written, key, about, replace)
 
     def _release_block(self) -> None:
         """Hand the block back; what it holds must have been flushed, the next byte follows it in the file."""
@@ -284,85 +270,6 @@ class DiskDraft:
         if self._size is not None and self._size <= SMALL:
             return False
         return size >= PIECE or self._window_bytes >= FAST or self._block is not None
-
-    # In a worker thread
-
-    def _make_file(self) -> None:
-        if self._fd >= 0:
-            return
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        while True:
-            fd = os.open(self._name, flags, 0o666, dir_fd=self._drafts)
-            fcntl.flock(fd, fcntl.LOCK_EX)  # tells a sweep that this draft is alive
-            if os.fstat(fd).st_nlink:
-                break
-            os.close(fd)  # a sweep of another process was quicker than the lock: make the file anew
-        self._fd = fd
-
-    def _allocate(self) -> None:
-        """Give the next stretch of the file its place: writes that do not extend a file run side by side (ext4, XFS).
-
-        Not os.posix_fallocate: where the file system cannot reserve, glibc would write every block.
-        """
-        first = UNTOLD_AHEAD if self._size is None else AHEAD
-        end = self._allocated + max(first, min(self._allocated, MOST_AHEAD))
-        end = end if self._size is None else min(end, self._size)
-        at, size = ctypes.c_longlong(self._allocated), ctypes.c_longlong(end - self._allocated)
-        if _libc is None or _libc.fallocate(self._fd, 0, at, size) == 0:
-            self._allocated = end
-            return
-        if ctypes.get_errno() in NO_ROOM and self._size is not None:
-            raise NoSpace("The disk filled up while the upload came. Make room or use another --to, then send it again")
-        self._allocates = False  # this file system cannot, or there is no room ahead: the writes themselves will tell
-
-    def _open_direct(self) -> None:
-        self._make_file()
-        if self._direct >= 0:
-            return
-        try:
-            self._direct = os.open(self._name, os.O_WRONLY | os.O_CLOEXEC | _O_DIRECT, dir_fd=self._drafts)
-        except OSError:
-            self._direct = os.dup(self._fd)  # no O_DIRECT on this file system: large writes through the cache
-
-    def _cut(self, offset: int) -> None:
-        self._make_file()
-        os.ftruncate(self._fd, offset)
-
-    def _synchronise(self) -> None:
-        self._make_file()
-        os.fdatasync(self._fd)
-
-    def _finish(self, key: str, about: About, replace: Replace) -> Entry:
-        """The durable write, in the only order that survives a power cut: bytes, note, sync, name, sync of the folder."""
-        if self._filled:
-            self._write_part()
-        self._write_pieces()
-        self._make_file()
-        if self._allocated > self.written:
-            os.ftruncate(self._fd, self.written)
-        note = write_note(self._fd, about)
-        os.fsync(self._fd)  # not fdatasync: the note is an attribute and has to be there as well
-        with sidecar(self._tree, self._drafts, self._name, key, note):
-            self._publish(self._name, key, replace)
-        entry = read_entry(self._tree, self._fd, os.fstat(self._fd), key)
-        self._close()
-        return entry
-
-    def _unlink(self) -> None:
-        if self._fd < 0:
-            return
-        try:
-            os.unlink(self._name, dir_fd=self._drafts)
-        except FileNotFoundError:
-            pass  # swept
-        finally:
-            self._close()
-
-    def _close(self) -> None:
-        for fd in (self._fd, self._direct):
-            if fd >= 0:
-                os.close(fd)
-        self._fd = self._direct = -1
 
     # Words
 
@@ -403,16 +310,3 @@ class DiskDraft:
             if isinstance(word, StoreFailed):
                 self._failed = word  # bytes may be missing now: nothing that follows can be right
             raise word from None
-
-
-def _write_all(fd: int, data: Buffer, at: int) -> int:
-    """Write every byte at `at`; the offset behind them. One pwrite may write less than it was given."""
-    with memoryview(data) as view:
-        done = 0
-        while done < len(view):
-            with view[done:] as part:
-                done += os.pwrite(fd, part, at + done)
-    return at + len(data)
-
-
-_O_DIRECT = getattr(os, "O_DIRECT", 0)

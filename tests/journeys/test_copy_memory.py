@@ -1,0 +1,58 @@
+"""Constant memory on the client's side: the peak of a large copy is the peak of a small one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fix_server import RunningServer, Serve
+
+SMALL, LARGE = 10 << 20, 512 << 20  # bytes
+MOST_GROWTH = 8 << 10  # KiB between their peaks; reading a body whole would be 502 MiB
+
+
+def peak(*arguments: str | Path, stdin: Path | None = None) -> int:
+    """KiB of resident memory the command needed at most."""
+    feed = os.open(stdin, os.O_RDONLY) if stdin else os.open(os.devnull, os.O_RDONLY)
+    cat = subprocess.Popen(["cat"], stdin=feed, stdout=subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, "-m", "sluiceway", "copy", "-q", *map(str, arguments)], stdin=cat.stdout)
+    os.close(feed)
+    if cat.stdout:
+        cat.stdout.close()
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    cat.wait(10)
+    assert process.returncode == 0
+    return used.ru_maxrss
+
+
+def sized(path: Path, size: int) -> Path:
+    with path.open("wb") as file:
+        file.truncate(size)
+    return path
+
+
+@pytest.mark.parametrize("way", ["put", "form", "pipe", "download"])
+def test_memory_does_not_grow_with_the_file(serve: Serve, tmp_path: Path, way: str) -> None:
+    """10 MiB and 512 MiB, each way, measured by the kernel."""
+    server = serve()
+    peaks = [copied(server, tmp_path, way, size) for size in (SMALL, LARGE)]
+
+    print(way, peaks)
+    assert peaks[1] - peaks[0] <= MOST_GROWTH, peaks
+
+
+def copied(server: RunningServer, folder: Path, way: str, size: int) -> int:
+    source = sized(folder / str(size), size)
+    if way == "put":
+        return peak(source, f"{server.url}/files/{size}")
+    if way == "form":
+        return peak(source, f"{server.url}/files", "--form", "id=42")
+    if way == "pipe":
+        return peak("-", f"{server.url}/files/{size}", stdin=source)
+    server.root.mkdir(exist_ok=True)
+    sized(server.root / str(size), size)
+    return peak(f"{server.url}/files/{size}", folder / "got", "--force")

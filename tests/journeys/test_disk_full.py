@@ -1,0 +1,109 @@
+"""A full disk is 507, in time where the length is known, with the draft removed; and the server goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from fix_server import RunningServer, Serve
+from fix_taking import SMALL_DISK, eventually, noise
+from raw_http import Wire, chunk, form_body, form_head, head
+
+pytestmark = pytest.mark.root
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def cramped(small_disk: Path, serve: Serve) -> RunningServer:
+    """A server whose whole disk has 8 MiB."""
+    return serve(root=small_disk)
+
+
+def zeros(size: int) -> Iterator[bytes]:
+    for _ in range(size // 65536):
+        yield bytes(65536)
+
+
+def free(server: RunningServer) -> int:
+    """Bytes nobody has taken on the server's disk."""
+    import os
+
+    status = os.statvfs(server.root)
+    return status.f_bavail * status.f_bsize
+
+
+def test_a_known_length_without_room_is_refused_before_the_body(cramped: RunningServer) -> None:
+    """507 although not one byte of the body was sent; nothing is taken from the disk."""
+    before = free(cramped)
+    with Wire(cramped.port) as wire:
+        wire.send(head("PUT", "/files/large", f"Content-Length: {SMALL_DISK * 2}"))
+        answer = wire.answer()
+
+        assert (answer.status, answer.code) == (507, "no-space")
+        assert "room" in answer.json()["detail"]
+    assert cramped.drafts() == []
+    assert free(cramped) == before
+
+
+@pytest.mark.parametrize("form", [False, True], ids=["raw", "form"])
+def test_a_disk_that_fills_midway_is_507(cramped: RunningServer, form: bool) -> None:
+    """A body of unknown length: 507 while the client still sends, the draft gone, its room given back."""
+    before = free(cramped)
+    with Wire(cramped.port) as wire:
+        wire.send(form_head(None) if form else head("PUT", "/files/x", "Transfer-Encoding: chunked"))
+        if form:
+            wire.send(chunk(form_body(("f", "whole.bin", noise(MIB)), ("f", "x", b""))[:-44]))
+        try:
+            for piece in zeros(SMALL_DISK * 2):
+                wire.send(chunk(piece))
+        except ConnectionError:
+            pass  # the server has closed: the answer is here nevertheless
+        answer = wire.answer()
+
+        assert (answer.status, answer.code, answer.headers["connection"]) == (507, "no-space", "close")
+    eventually(lambda: cramped.drafts() == [], "the draft is gone")
+    assert cramped.stored() == {}
+    assert free(cramped) == before
+
+
+def test_requests_reads_507_midway(cramped: RunningServer) -> None:
+    """An ordinary client sees it as an answer."""
+    answer = requests.put(f"{cramped.url}/files/x", data=zeros(64 * MIB), timeout=30)
+
+    assert (answer.status_code, answer.json()["code"]) == (507, "no-space")
+
+
+def test_the_server_goes_on_and_says_that_it_is_not_ready(cramped: RunningServer) -> None:
+    """Full to the last byte: not ready, downloads work, small uploads are 507; with room again all is well."""
+    small = requests.put(f"{cramped.url}/files/small", data=b"small", timeout=10)
+    (cramped.root / "filler").write_bytes(b"")
+    with (cramped.root / "filler").open("wb", buffering=0) as filler:
+        try:
+            while filler.write(bytes(4096)):
+                pass
+        except OSError:
+            pass  # full
+
+    assert small.status_code == 201
+    assert requests.get(f"{cramped.url}/readyz", timeout=10).status_code == 503
+    assert requests.get(f"{cramped.url}/healthz", timeout=10).status_code == 200
+    assert requests.get(f"{cramped.url}/files/small", timeout=10).content == b"small"
+    refused = requests.put(f"{cramped.url}/files/more", data=noise(10_000), timeout=10)
+    assert (refused.status_code, refused.json()["code"]) == (507, "no-space")
+    assert requests.delete(f"{cramped.url}/files/filler", timeout=10).status_code == 204
+    assert requests.get(f"{cramped.url}/readyz", timeout=10).status_code == 200
+    assert requests.put(f"{cramped.url}/files/more", data=noise(10_000), timeout=10).status_code == 201
+    assert cramped.drafts() == []
+
+
+def test_an_old_version_survives_a_full_disk(cramped: RunningServer) -> None:
+    """A replacement that finds no room leaves what was there."""
+    data = noise(5 * MIB)
+    requests.put(f"{cramped.url}/files/x", data=data, timeout=10)
+    refused = requests.put(f"{cramped.url}/files/x", data=noise(5 * MIB, 2), timeout=10)
+
+    assert refused.status_code == 507
+    assert (cramped.root / "x").read_bytes() == data

@@ -1,0 +1,103 @@
+"""The byte budget: never over its limit, whatever order things are lent and settled in; the fast ones share it evenly."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
+
+from sluiceway.errors import SluiceError
+from sluiceway.pipe.budget import BLOCK, DEPTH, MINIMUM, Block, Budget
+
+
+class BudgetMachine(RuleBasedStateMachine):
+    """Any order of lending and settling, against a plain sum."""
+
+    blocks: Bundle[Block] = Bundle("blocks")
+    sizes: Bundle[int] = Bundle("sizes")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.budget = Budget(5 * BLOCK + 1000)
+        self.lent = 0
+        self.out: list[Block] = []
+
+    @rule(target=sizes, size=st.integers(0, 6 * BLOCK))
+    def lend(self, size: int) -> object:
+        fits = self.lent + size <= self.budget.limit
+        assert self.budget.lend(size) is fits
+        if not fits:
+            return multiple()
+        self.lent += size
+        return size
+
+    @rule(size=consumes(sizes))
+    def settle(self, size: int) -> None:
+        self.budget.settle(size)
+        self.lent -= size
+
+    @rule(target=blocks)
+    def lend_block(self) -> object:
+        fits = self.lent + BLOCK <= self.budget.limit
+        block = self.budget.lend_block()
+        assert (block is not None) is fits
+        if block is None:
+            return multiple()
+        assert len(block) == BLOCK
+        assert all(block is not other for other in self.out), "one block was lent twice"
+        self.out.append(block)
+        self.lent += BLOCK
+        return block
+
+    @rule(block=consumes(blocks))
+    def settle_block(self, block: Block) -> None:
+        self.out.remove(block)
+        self.budget.settle_block(block)
+        self.lent -= BLOCK
+
+    @invariant()
+    def counts_what_is_lent(self) -> None:
+        assert self.budget.used == self.lent <= self.budget.limit
+
+    @invariant()
+    def warm_blocks_count_too(self) -> None:
+        assert self.budget.used + self.budget.warm <= self.budget.limit
+
+    def teardown(self) -> None:
+        for block in self.out:
+            self.budget.settle_block(block)
+
+
+TestBudget = BudgetMachine.TestCase
+TestBudget.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def test_a_block_is_used_again_while_there_is_room() -> None:
+    """Warm blocks spare page faults: what was settled is lent next."""
+    budget = Budget(4 * BLOCK)
+    block = budget.lend_block()
+    assert block is not None
+    budget.settle_block(block)
+
+    assert budget.lend_block() is block
+
+
+@pytest.mark.parametrize(("pouring", "share"), [(0, 4), (1, 4), (2, 4), (4, 4), (8, 4), (9, 3), (16, 2), (32, 1), (1000, 1)])
+def test_the_fast_ones_share_evenly_and_each_gets_one(pouring: int, share: int) -> None:
+    """With 32 blocks nobody takes more than DEPTH, and a crowd divides them; one each is the least."""
+    budget = Budget(32 * BLOCK)
+    for _ in range(pouring):
+        budget.start_pouring()
+    assert budget.share == share
+    for _ in range(pouring):
+        budget.stop_pouring()
+    assert budget.share == DEPTH
+
+
+@pytest.mark.parametrize("limit", [0, 1, MINIMUM - 1])
+def test_a_budget_too_small_to_stream_is_refused(limit: int) -> None:
+    """Exactly the minimum works, one byte less says so at once."""
+    with pytest.raises(SluiceError, match="MiB"):
+        Budget(limit)
+    assert Budget(MINIMUM).lend_block() is not None
