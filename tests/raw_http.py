@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
-__all__ = ["LAST_CHUNK", "Answer", "Wire", "chunk", "chunked", "form_body", "form_head", "head", "talk"]
+__all__ = ["LAST_CHUNK", "Answer", "Wire", "chunk", "chunked", "form_begun", "form_body", "form_head", "head", "talk"]
 
 PATIENCE = 30.0  # seconds any socket call may take: a test that hangs ends by it
 LAST_CHUNK = b"0\r\n\r\n"
@@ -46,6 +46,11 @@ def form_body(*parts: tuple[str, str | None, bytes]) -> bytes:
         kind = "" if filename is None else "Content-Type: application/octet-stream\r\n"
         body += f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"{given}\r\n{kind}\r\n'.encode() + data + b"\r\n"
     return body + f"--{BOUNDARY}--\r\n".encode()
+
+
+def form_begun(*parts: tuple[str, str | None, bytes]) -> bytes:
+    """The same, without the end of the last part: more of its bytes may follow."""
+    return form_body(*parts).removesuffix(f"\r\n--{BOUNDARY}--\r\n".encode())
 
 
 def form_head(length: int | None, *fields: str, target: str = "/files") -> bytes:

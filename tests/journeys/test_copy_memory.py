@@ -41,7 +41,6 @@ def test_memory_does_not_grow_with_the_file(serve: Serve, tmp_path: Path, way: s
     server = serve()
     peaks = [copied(server, tmp_path, way, size) for size in (SMALL, LARGE)]
 
-    print(way, peaks)
     assert peaks[1] - peaks[0] <= MOST_GROWTH, peaks
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from fix_server import RunningServer, Serve
-from raw_http import LAST_CHUNK, Wire, chunk, form_body, form_head, head
+from raw_http import LAST_CHUNK, Wire, chunk, form_body, form_head, head, talk
 
 EXPECT = "Expect: 100-continue"
 FORM = form_body(("f", "a.txt", b"hello"))
@@ -38,7 +38,7 @@ def test_the_go_ahead_comes_before_the_body(taker: RunningServer, request_head: 
 def strict(serve: Serve) -> RunningServer:
     """A server that can refuse for every reason, with one object in it."""
     server = serve("--token", "a-long-token-for-this", "--max-size", "1000")
-    (server.root / "there").write_bytes(b"there")
+    assert talk(server.port, head("PUT", "/files/there", "Content-Length: 5", TOKEN) + b"there").status == 201
     return server
 
 

@@ -83,6 +83,20 @@ def test_a_block_is_used_again_while_there_is_room() -> None:
     assert budget.lend_block() is block
 
 
+def test_a_block_that_a_failed_write_still_looks_at_can_be_settled() -> None:
+    """When others need the memory a warm block is given up; that must not raise because somebody has a view of it."""
+    budget = Budget(MINIMUM)
+    block = budget.lend_block()
+    assert block is not None
+    view = memoryview(block)
+    budget.settle_block(block)
+    assert budget.warm == BLOCK
+
+    assert budget.lend(MINIMUM)
+    assert budget.warm == 0
+    view.release()
+
+
 @pytest.mark.parametrize(("pouring", "share"), [(0, 4), (1, 4), (2, 4), (4, 4), (8, 4), (9, 3), (16, 2), (32, 1), (1000, 1)])
 def test_the_fast_ones_share_evenly_and_each_gets_one(pouring: int, share: int) -> None:
     """With 32 blocks nobody takes more than DEPTH, and a crowd divides them; one each is the least."""

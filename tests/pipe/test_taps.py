@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import sys
 
 import pytest
 from hypothesis import given, settings
@@ -91,6 +92,25 @@ async def test_closing_early_settles_everything_once(turns: int) -> None:
         await asyncio.sleep(0)
 
         assert budget.used == 0
+
+
+async def test_closing_and_hashing_at_the_same_moment_settle_each_batch_once() -> None:
+    """The thread takes a batch while the loop gives the rest up: threads change places as often as Python allows."""
+    often = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for number in range(500):
+            budget = Budget(64 << 20)
+            digests = Digests(["sha-256"], budget)
+            for _ in range(4):
+                await digests.take(pattern(520_000))
+            await asyncio.sleep(number % 7 * 1e-4)
+            await digests.aclose()
+            await asyncio.sleep(0)
+
+            assert budget.used == 0
+    finally:
+        sys.setswitchinterval(often)
 
 
 async def test_cancelled_while_it_waits_for_the_hashing_it_owes_nothing() -> None:

@@ -35,6 +35,11 @@ class Budget:
         """Blocks one transfer may hold now, so that the fast ones divide the budget evenly."""
         return max(1, min(DEPTH, self.limit // BLOCK // max(1, self._pouring)))
 
+    @property
+    def warm(self) -> int:
+        """Bytes of blocks that lie ready to be lent again."""
+        return len(self._free) * BLOCK
+
     def start_pouring(self) -> None:
         """A transfer became fast enough for blocks; pair with `stop_pouring`."""
         self._pouring += 1
@@ -47,6 +52,10 @@ class Budget:
         if self.used + size > self.limit:
             return False
         self.used += size
+        # What lies warm counts too, or many small holdings could double the memory. Blocks are forgotten, not closed:
+        # a failed write's traceback may still look at one, and close() would raise.
+        while self.used + self.warm > self.limit:
+            self._free.pop()
         return True
 
     def settle(self, size: int) -> None:
@@ -55,14 +64,11 @@ class Budget:
 
     def lend_block(self) -> Block | None:
         """A block, or None when the budget is used up."""
-        if not self.lend(BLOCK):
+        if self.used + BLOCK > self.limit:
             return None
+        self.used += BLOCK
         return self._free.pop() if self._free else mmap.mmap(-1, BLOCK)
 
     def settle_block(self, block: Block) -> None:
         self.settle(BLOCK)
-        # What lies free counts too: without this line many small holdings could double the memory.
-        if self.used + (len(self._free) + 1) * BLOCK <= self.limit:
-            self._free.append(block)
-        else:
-            block.close()
+        self._free.append(block)

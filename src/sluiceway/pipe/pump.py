@@ -73,7 +73,8 @@ async def pump(
             await sink.write(chunk)
             if meter:
                 meter.forwarded += size
-                if meter.watched and loop.time() >= next_sync:
+                # Not at the last byte: publishing syncs anyway, and a bar at 100 % would speak before the destination did.
+                if copied != length and meter.watched and loop.time() >= next_sync:
                     meter.kept = kept_before + await sink.sync()
                     next_sync = loop.time() + SYNC_EVERY
     finally:

@@ -75,10 +75,15 @@ class Digests:
 
     async def aclose(self) -> None:
         """Stop early: what still waits is dropped, the thread is waited for, the budget settled."""
-        self._settle(self._gathered + sum(size for _, size in self._queue))
-        self._behind -= sum(size for _, size in self._queue)
-        self._queue.clear()
+        self._settle(self._gathered)
         self._batch, self._gathered = [], 0
+        while self._queue:
+            try:
+                _, size = self._queue.pop()
+            except IndexError:
+                break  # the thread took the last one between our look and our hand: it settles that itself
+            self._behind -= size
+            self._settle(size)
         if self._running is not None:
             await asyncio.wait([self._running])
 

@@ -12,11 +12,12 @@ from starlette.responses import Response
 
 from sluiceway.errors import TooLarge
 from sluiceway.pipe.source import PassingSource
+from sluiceway.pipe.taps import Digests
 from sluiceway.server.answers import upload_answer
 from sluiceway.server.body import body_chunks, check_body, content_length
-from sluiceway.server.raw import upload_id
+from sluiceway.server.raw import expected_digests, upload_id
 from sluiceway.uploads.board import Slot
-from sluiceway.uploads.desk import Desk, Incoming, Wish
+from sluiceway.uploads.desk import Desk, Incoming, Wish, check_digests
 from sluiceway.wire.forms import Event, FormDecoder, FormLimits, PartBegan, PartData, PartEnded
 from sluiceway.wire.names import clean_name
 from sluiceway.wire.types import OCTET_STREAM, guess_type
@@ -39,23 +40,30 @@ async def post_form(request: Request, desk: Desk) -> Response:
     length = content_length(request)
     if desk.max_size is not None and length is not None and length > desk.max_size + OVERHEAD:
         raise TooLarge(f"The form has {length} bytes; this server takes files of at most {desk.max_size}", limit=desk.max_size)
+    expected = expected_digests(request)
+    digests = Digests(expected, desk.budget)
     fields: dict[str, list[str]] = {}
     async with desk.receive(upload_id(request), length) as incoming:
-        events = _events(request, decoder, incoming.slot)
-        async for event in events:
-            if isinstance(event, PartBegan):
-                if event.filename is None:
-                    fields.setdefault(event.name, []).append(await _field(events))
-                else:
-                    await _file(incoming, event.filename, event.type, events)
+        try:
+            events = _events(request, decoder, incoming.slot, digests)
+            async for event in events:
+                if isinstance(event, PartBegan):
+                    if event.filename is None:
+                        fields.setdefault(event.name, []).append(await _field(events))
+                    else:
+                        await _file(incoming, event.filename, event.type, events)
+            check_digests(await digests.finish(), expected)
+        finally:
+            await digests.aclose()
         entries = await incoming.publish()
     return upload_answer(request, incoming.id, entries, fields=fields)
 
 
-async def _events(request: Request, decoder: FormDecoder, slot: Slot) -> AsyncIterator[Event]:
+async def _events(request: Request, decoder: FormDecoder, slot: Slot, digests: Digests) -> AsyncIterator[Event]:
     """The form's events, and, at the end of the body, the decoder's word that it was whole."""
     async for chunk in body_chunks(request):
         slot.received += len(chunk)
+        await digests.take(chunk)
         for event in decoder.feed(chunk):
             yield event
     for event in decoder.close():

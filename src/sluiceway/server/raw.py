@@ -20,7 +20,7 @@ from sluiceway.wire.disposition import parse_disposition
 from sluiceway.wire.names import check_key, clean_name
 from sluiceway.wire.types import OCTET_STREAM, guess_type
 
-__all__ = ["conditions", "post_raw", "put_object", "replace_for", "upload_id"]
+__all__ = ["conditions", "expected_digests", "post_raw", "put_object", "replace_for", "upload_id"]
 
 
 async def put_object(request: Request, desk: Desk, key: str) -> Response:
@@ -81,6 +81,15 @@ def replace_for(request: Request, there: Entry | None) -> Replace:
     return Replace(allowed=True)
 
 
+def expected_digests(request: Request) -> dict[str, bytes]:
+    """What the bytes of the whole body must hash to, by algorithm. Raises BadDigest, BadRequest."""
+    promises = parse_digests(_joined(request, "content-digest"), _joined(request, "repr-digest"))
+    expected = {promise.algorithm: promise.value for promise in promises}
+    if any(expected[promise.algorithm] != promise.value for promise in promises):
+        raise BadRequest("Content-Digest and Repr-Digest contradict each other; a whole body has one digest")
+    return expected
+
+
 async def _stat(desk: Desk, key: str) -> Entry | None:
     try:
         return await desk.store.stat(key)
@@ -90,10 +99,7 @@ async def _stat(desk: Desk, key: str) -> Entry | None:
 
 def _wish(request: Request, filename: str, key: str | None, replace: Replace) -> Wish:
     check_body(request)
-    promises = parse_digests(_joined(request, "content-digest"), _joined(request, "repr-digest"))
-    expected = {promise.algorithm: promise.value for promise in promises}
-    if any(expected[promise.algorithm] != promise.value for promise in promises):
-        raise BadRequest("Content-Digest and Repr-Digest contradict each other; a whole file has one digest")
+    expected = expected_digests(request)
     told = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     # curl --data-binary calls everything a form; a guess by name serves its owner better
     kind = guess_type(filename) if told in ("", OCTET_STREAM, "application/x-www-form-urlencoded") else told

@@ -110,13 +110,11 @@ class DiskStore:
         for attempt in range(TRIES):
             try:
                 with self._tree.folder(folders, make=True) as folder:
-                    if replace.allowed or replace.etag is not None:
+                    if replace.etag is not None or not self._take_free(folder, name, last, replace):
                         with self._one_at_a_time():
                             self._check(key, replace)
                             self._refuse_link(folder, last, key)
                             os.rename(name, last, src_dir_fd=self._drafts, dst_dir_fd=folder)
-                    else:
-                        self._link(folder, name, last)
                     os.fsync(folder)
                 return
             except FileNotFoundError:
@@ -127,6 +125,16 @@ class DiskStore:
             except (SluiceError, OSError):
                 self._tree.prune(folders)
                 raise
+
+    def _take_free(self, folder: int, name: str, last: str, replace: Replace) -> bool:
+        """Take the name if it is free, in one step and without the lock; False when it is taken and may be replaced."""
+        try:
+            self._link(folder, name, last)
+        except FileExistsError:
+            if replace.allowed:
+                return False
+            raise
+        return True
 
     def _link(self, folder: int, name: str, last: str) -> None:
         try:

@@ -74,12 +74,10 @@ export class Upload extends EventTarget {
   constructor(file, way, path = file.name) {
     super();
     this.file = file;
+    // Noted once: of a file that has gone from the disk, Chromium says that it is empty.
+    this.size = file.size;
     this.way = way;
     this.path = path;
-  }
-
-  get size() {
-    return this.file.size;
   }
 
   /** Bytes to measure speed and time by: what is kept, or what was sent when nobody tells. */
@@ -242,7 +240,7 @@ export class Upload extends EventTarget {
   /** No answer came. Ask what became of it before saying anything about it. */
   async #broken() {
     const request = this.#request;
-    const readable = await this.file.slice(0, 1).arrayBuffer().then(() => true, () => false);
+    const readable = await this.#fileIsThere();
     const wholeBodySent = this.state === "settling";
     const snapshot = wholeBodySent ? await this.#ask() : null;
     if (!this.active || request !== this.#request) return;
@@ -250,6 +248,12 @@ export class Upload extends EventTarget {
     else if (snapshot?.state === "complete") this.#end("done");
     else if (snapshot?.state === "failed") this.#fail(problemOfCode(snapshot.code ?? "error", snapshot, this.size));
     else this.#fail(connectionLost(this.reported ? this.arrived : this.sent, wholeBodySent));
+  }
+
+  /** Whether the file can still be read: a broken request does not say which of its two ends broke it. */
+  async #fileIsThere() {
+    const first = await this.file.slice(0, 1).arrayBuffer().catch(() => null);
+    return first !== null && this.file.size === this.size && first.byteLength === Math.min(1, this.size);
   }
 
   /** @param {import("./problems.js").Problem} problem */
