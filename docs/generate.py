@@ -1,16 +1,21 @@
-"""Writes the reference pages that are facts of the code: settings.md and errors.md. `--check` compares instead.
+"""Writes the reference pages that are facts of the code: settings.md, errors.md, copy.md. `--check` compares instead.
 
 python docs/generate.py [--check]
 """
 
 from __future__ import annotations
 
+import inspect
 import sys
 from pathlib import Path
 
+from click.testing import CliRunner
+
 import sluiceway.errors
+from sluiceway.cli.copy import copy as command
 from sluiceway.errors import SluiceError
 from sluiceway.server.settings import setting_help
+from sluiceway.transfer import acopy
 
 HERE = Path(__file__).parent
 
@@ -37,8 +42,8 @@ def errors_page() -> str:
     lines = [
         "# Errors",
         "",
-        "Every error is `application/problem+json` (RFC 9457): `type`, `title`, `status`, `detail` (one sentence that says what to do) and",
-        "`code`. The codes are stable: compare those, not the texts. In Python they are the classes of `sluiceway.errors`.",
+        "Every error is `application/problem+json` (RFC 9457): `type`, `title`, `status`, `detail` (one sentence that says what",
+        "to do) and `code`. The codes are stable: compare those, not the texts. In Python they are the classes of `sluiceway.errors`.",
         "",
         "| code | status | title | whose turn | worth a retry | class |",
         "|---|---|---|---|---|---|",
@@ -51,7 +56,39 @@ def errors_page() -> str:
     return "\n".join([*lines, ""])
 
 
-PAGES = {"settings.md": settings_page, "errors.md": errors_page}
+COPY = """# Copying
+
+The command, its options and its exit codes:
+
+```
+{help}
+```
+
+The same in Python, which blocks until the destination has confirmed that it keeps everything:
+
+```python
+import sluiceway
+
+receipt = sluiceway.copy("big.iso", "https://host.example/files", form={{"album": "42"}}, token="…")
+print(receipt.location, receipt.size, receipt.sha256, receipt.answer)
+```
+
+In a program with an event loop, `await sluiceway.acopy(…)` takes the same arguments:
+
+{arguments}
+
+`on_progress` gets a `sluiceway.Progress` about ten times a second. Errors are `sluiceway.SluiceError`: compare the `code`
+([errors.md](errors.md)), show the text.
+"""
+
+
+def copy_page() -> str:
+    shown = CliRunner(env={"COLUMNS": "100"}).invoke(command, ["--help"], prog_name="sluiceway copy", terminal_width=100)
+    arguments = [f"`{text}`" for text in map(str, inspect.signature(acopy).parameters.values())]
+    return COPY.format(help=shown.output.strip(), arguments="\n".join(f"- {text}" for text in arguments))
+
+
+PAGES = {"settings.md": settings_page, "errors.md": errors_page, "copy.md": copy_page}
 
 
 def main() -> int:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from browser.slow_destination import SlowServer
-from browser.uploads_page import Complaints
+from browser.uploads_page import Complaints, catch_choosers
 from fix_server import Serve
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
@@ -48,6 +48,7 @@ def shelf(context: BrowserContext) -> Iterator[Callable[..., Page]]:
     def show(url: str, attributes: str = "") -> Page:
         page = context.new_page()
         complaints.listen(page)
+        catch_choosers(page)
         html = SHELF.format(attributes=attributes)
         headers = {"Content-Type": "text/html", "Content-Security-Policy": POLICY}
         page.route(f"{url}/shelf", lambda route: route.fulfill(body=html, headers=headers))
@@ -111,7 +112,7 @@ def test_progress_events_carry_the_three_counters_and_the_bar_shows_kept(
         }"""
     )
     drop(page, make_file("emma.epub", 12_000_000))
-    expect(page.locator("sluice-drop .status")).to_contain_text("stored", timeout=30_000)
+    expect(page.locator("sluice-drop .status")).to_contain_text("stored, finished in", timeout=30_000)
 
     counters = told(page, "sluice-progress")
     assert len({one["kept"] for one in counters}) > 3
@@ -128,14 +129,16 @@ def test_the_keyboard_adds_a_file(shelf: Callable[..., Page], serve: Serve, make
     """Tab reaches the item's link and then the button; Enter opens the chooser; the label is the page's own."""
     page = shelf(serve().url, 'label="Add the text of Emma"')
     page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Read")).to_be_focused()
     page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Add the text of Emma")).to_be_focused()
 
     with page.expect_file_chooser() as chooser:
         page.keyboard.press("Enter")
     assert not chooser.value.is_multiple()
     chooser.value.set_files(str(make_file("emma.txt", 10)))
 
-    expect(page.locator("sluice-drop .status")).to_contain_text("stored")
+    expect(page.locator("sluice-drop .status")).to_contain_text("stored, finished in")
     expect(page.get_by_role("button", name="Add the text of Emma")).to_be_focused()
 
 
@@ -258,7 +261,7 @@ def test_the_fields_come_before_the_file_and_another_apps_answer_is_handed_on(
     with other_app() as app:
         page = shelf(app.url, 'endpoint="/books/42/text" part="text" token="a-secret"')
         drop(page, make_file("emma.txt", 2000))
-        expect(page.locator("sluice-drop .status")).to_contain_text("stored")
+        expect(page.locator("sluice-drop .status")).to_contain_text("stored, finished in")
 
         (done,) = told(page, "sluice-done")
         page.close()

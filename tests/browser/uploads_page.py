@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, expect
 
-__all__ = ["Complaints", "Sample", "UploadsPage"]
+__all__ = ["Complaints", "Sample", "UploadsPage", "catch_choosers"]
 
 # Runs before the page's own script. `answered` counts the answers of uploads: readyState 4 comes before `load`, so a
 # bar that is full while `answered` is 0 was full before the server's answer.
@@ -78,11 +78,17 @@ class Complaints:
             self.found.append(message.text)
 
 
+def catch_choosers(page: Page) -> None:
+    """From now on no file chooser opens a window. Asked for at the key press alone, it would come too late at times."""
+    page.on("filechooser", lambda _: None)
+
+
 class UploadsPage:
     """One open page."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
+        catch_choosers(page)
         self.announcer = page.locator("#announcer")
         self.summary = page.locator("#summary")
         self.stored = page.locator("#stored-rows .stored-row")

@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
 from rude_peer import Exchange, Peer
@@ -300,3 +301,72 @@ async def test_bytes_that_arrived_before_the_end_are_not_lost() -> None:
                     got += chunk
 
     assert len(got) == 100_000
+
+
+async def test_sending_stops_with_the_answers_head() -> None:
+    """From the first line of an early answer on, nothing more is sent than what was on its way."""
+    counted = 0
+
+    def act(exchange: Exchange) -> None:
+        nonlocal counted
+        exchange.recv(1000)
+        exchange.head(413, {"Content-Length": "2"})
+        exchange.send(b"n")
+        exchange.sock.settimeout(0.5)
+        try:
+            while data := exchange.recv(1 << 20):
+                counted += len(data)
+        except TimeoutError:
+            exchange.send(b"o")
+
+    with Peer(act) as peer:
+        assert await put(peer.url, Body(BytesSource(bytes(2 * BIG)))) == (413, "no")
+
+    assert counted < BIG
+
+
+def connected_to(port: int) -> int:
+    """How many established connections of this machine lead to a local port."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(1 for row in rows if row[2].endswith(f":{port:04X}") and row[3] == "01")
+
+
+async def test_a_refused_upload_leaves_no_connection() -> None:
+    """What was not taken is dropped, not pushed into a peer that reads nothing."""
+
+    def act(exchange: Exchange) -> None:
+        exchange.recv(1000)
+        exchange.reply(413)
+        peer.ended.wait(20)
+
+    with Peer(act) as peer:
+        assert (await put(peer.url, Body(BytesSource(bytes(BIG)))))[0] == 413
+        await asyncio.sleep(0.1)
+
+        assert connected_to(int(peer.url.rpartition(":")[2])) == 0
+
+
+async def test_the_source_is_let_go_before_the_outcome_is_told() -> None:
+    """After a refusal the caller may delete the file or use the pipe: nobody reads it any more."""
+    left = False
+
+    async def chunks() -> AsyncIterator[bytes]:
+        nonlocal left
+        try:
+            while True:
+                yield bytes(1 << 20)
+        finally:
+            await asyncio.sleep(0.2)
+            left = True
+
+    with Peer(lambda exchange: exchange.reply(413)) as peer:
+        assert (await put(peer.url, Body(PassingSource(chunks()))))[0] == 413
+        assert left
+
+
+async def test_an_upload_is_never_repeated_in_silence() -> None:
+    """The library would send a PUT again when the server hangs up; whether it may be is for the plan to say."""
+    with Peer(lambda exchange: exchange.read_body() and None) as peer, pytest.raises(PeerFailed, match="hung up"):
+        await put(peer.url, Body(BytesSource(b"once")))
+
+    assert [asked.body for asked in peer.seen] == [b"once"]

@@ -45,6 +45,12 @@ def strict(serve: Serve) -> RunningServer:
 TOKEN = "Authorization: Bearer a-long-token-for-this"
 WRONG_DIGEST_FORM = "Content-Digest: sha-256=:" + base64.b64encode(b"short").decode() + ":"
 
+
+def put(*fields: str, key: str = "x") -> bytes:
+    """The head of an upload of five bytes by somebody who may."""
+    return head("PUT", f"/files/{key}", "Content-Length: 5", EXPECT, TOKEN, *fields)
+
+
 REFUSALS: dict[str, tuple[int, str, bytes]] = {
     "no token": (401, "unauthorized", head("PUT", "/files/x", "Content-Length: 5", EXPECT)),
     "a wrong token": (401, "unauthorized", head("PUT", "/files/x", "Content-Length: 5", EXPECT, "Authorization: Bearer no")),
@@ -52,21 +58,29 @@ REFUSALS: dict[str, tuple[int, str, bytes]] = {
     "too large": (413, "too-large", head("PUT", "/files/x", "Content-Length: 1001", EXPECT, TOKEN)),
     "too large a POST": (413, "too-large", head("POST", "/files", "Content-Length: 1001", EXPECT, TOKEN)),
     "far too large a form": (413, "too-large", form_head(50 << 20, EXPECT, TOKEN)),
-    "it exists": (412, "precondition-failed", head("PUT", "/files/there", "Content-Length: 5", EXPECT, TOKEN, "If-None-Match: *")),
-    "another version": (412, "precondition-failed", head("PUT", "/files/there", "Content-Length: 5", EXPECT, TOKEN, 'If-Match: "no"')),
-    "it does not exist": (412, "precondition-failed", head("PUT", "/files/x", "Content-Length: 5", EXPECT, TOKEN, "If-Match: *")),
-    "a digest of the wrong form": (400, "bad-digest", head("PUT", "/files/x", "Content-Length: 5", EXPECT, TOKEN, WRONG_DIGEST_FORM)),
-    "no digest at all": (400, "bad-digest", head("PUT", "/files/x", "Content-Length: 5", EXPECT, TOKEN, "Repr-Digest: nonsense")),
-    "a bad key": (400, "bad-name", head("PUT", "/files/a/../b", "Content-Length: 5", EXPECT, TOKEN)),
-    "a part of a file": (400, "bad-request", head("PUT", "/files/x", "Content-Length: 5", EXPECT, TOKEN, "Content-Range: bytes 0-4/9")),
-    "a bad upload id": (400, "bad-request", head("PUT", "/files/x?upload=1", "Content-Length: 5", EXPECT, TOKEN)),
-    "a form without boundary": (400, "bad-form", head("POST", "/files", "Content-Type: multipart/form-data", "Content-Length: 5", EXPECT, TOKEN)),
-    "a coded body": (415, "unsupported", head("PUT", "/files/x", "Content-Length: 5", EXPECT, TOKEN, "Content-Encoding: br")),
-    "a foreign page": (403, "forbidden", head("PUT", "/files/x", "Content-Length: 5", EXPECT, TOKEN, "Origin: http://evil.example")),
-    "another expectation": (417, "expectation-failed", head("PUT", "/files/x", "Content-Length: 5", "Expect: 200-ok", TOKEN)),
+    "it exists": (412, "precondition-failed", put("If-None-Match: *", key="there")),
+    "another version": (412, "precondition-failed", put('If-Match: "no"', key="there")),
+    "it does not exist": (412, "precondition-failed", put("If-Match: *")),
+    "a digest of the wrong form": (400, "bad-digest", put(WRONG_DIGEST_FORM)),
+    "no digest at all": (400, "bad-digest", put("Repr-Digest: nonsense")),
+    "a bad key": (400, "bad-name", put(key="a/../b")),
+    "a part of a file": (400, "bad-request", put("Content-Range: bytes 0-4/9")),
+    "a bad upload id": (400, "bad-request", put(key="x?upload=1")),
+    "a form without boundary": (
+        400,
+        "bad-form",
+        head("POST", "/files", "Content-Type: multipart/form-data", "Content-Length: 5", EXPECT, TOKEN),
+    ),
+    "a coded body": (415, "unsupported", put("Content-Encoding: br")),
+    "a foreign page": (403, "forbidden", put("Origin: http://evil.example")),
+    "another expectation": (
+        417,
+        "expectation-failed",
+        head("PUT", "/files/x", "Content-Length: 5", "Expect: 200-ok", TOKEN),
+    ),
     "a method that is not offered": (405, "method-not-allowed", head("PATCH", "/files/x", "Content-Length: 5", EXPECT, TOKEN)),
     "nothing at this path": (404, "not-found", head("PUT", "/elsewhere", "Content-Length: 5", EXPECT, TOKEN)),
-}  # fmt: skip
+}
 
 
 def test_refusals_come_instead_of_the_go_ahead(strict: RunningServer) -> None:

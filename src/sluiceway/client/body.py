@@ -38,7 +38,7 @@ class Body:
         self._halted = False
         self._held: Buffer | None = None
         self._write: Write | None = None
-        self._sender: asyncio.Task[object] | None = None
+        self._sender: asyncio.Task[None] | None = None
 
     @property
     def length(self) -> int | None:
@@ -59,20 +59,31 @@ class Body:
         """An answer came before the end: write nothing more. Whoever drives `send` cancels it."""
         self._halted = True
 
-    async def left(self) -> None:
-        """Wait until a `send` that was cancelled has let go of the source: its file is closed then."""
-        if self._sender is not None:
-            await asyncio.wait({self._sender}, timeout=LEAVE_DEADLINE)
-
     async def send(self, write: Write) -> None:
         """Write all of it. Raises SourceFailed, SourceSpent (also kept as `failure`) and whatever `write` raises.
 
         The last piece goes out only when the source has ended well and its digest is known: a source that fails at its
         very end never looks complete to the peer, and an answer never comes before the digest.
         """
+        # A task of its own: the HTTP library cancels more than once, and the second would cut the source's clean-up short.
+        self._sender = asyncio.ensure_future(self._send(write))
+        try:
+            await asyncio.shield(self._sender)
+        except asyncio.CancelledError:
+            self._sender.cancel()
+            raise
+
+    async def left(self) -> None:
+        """Wait until a `send` that was cancelled has let go of the source: its file is closed then."""
+        if self._sender is not None:
+            done, _ = await asyncio.wait({self._sender}, timeout=LEAVE_DEADLINE)
+            for sender in done:
+                if not sender.cancelled():
+                    sender.exception()  # seen: it was told to whoever awaited `send`, or came after the answer
+
+    async def _send(self, write: Write) -> None:
         self.started, self._halted, self.failure, self.ended = True, False, None, None
         self.sent, self.handed, self.sha256, self._held, self._write = 0, 0, None, None, write
-        self._sender = asyncio.current_task()
         digests = Digests(("sha-256",))
         try:
             if self.head:

@@ -184,15 +184,15 @@ class _PatientRequest(aiohttp.ClientRequest):
     """
 
     async def write_bytes(self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None) -> None:
-        waiting = self._continue
+        waiting, transport = self._continue, conn.transport  # kept: a connection that was given back forgets it
         timer = None if waiting is None else self.loop.call_later(EXPECT_WAIT, _go_on, waiting)
         try:
             await super().write_bytes(writer, conn, content_length)
         finally:
             if timer is not None:
                 timer.cancel()
-            if isinstance(self.body, _Payload) and not self.body.ended and conn.transport is not None:
-                conn.transport.abort()
+            if isinstance(self.body, _Payload) and not self.body.ended and transport is not None:
+                transport.abort()
 
 
 def _go_on(waiting: asyncio.Future[bool]) -> None:

@@ -96,6 +96,11 @@ class PassingSource:
         chunks, self._chunks = self._chunks, None
         if chunks is None or start or stop is not None:
             raise SourceSpent("This stream flows past once and cannot be read again or from the middle")
-        async for chunk in chunks:
-            if len(chunk):
-                yield chunk
+        try:
+            async for chunk in chunks:
+                if len(chunk):
+                    yield chunk
+        finally:
+            close = getattr(chunks, "aclose", None)
+            if close is not None:  # leaving early ends the stream now, not when it is collected
+                await close()

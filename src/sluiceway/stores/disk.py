@@ -113,7 +113,7 @@ class DiskStore:
                     if replace.etag is not None or not self._take_free(folder, name, last, replace):
                         with self._one_at_a_time():
                             self._check(key, replace)
-                            self._refuse_link(folder, last, key)
+                            self._refuse_stranger(folder, last, key)
                             os.rename(name, last, src_dir_fd=self._drafts, dst_dir_fd=folder)
                     os.fsync(folder)
                 return
@@ -168,10 +168,14 @@ class DiskStore:
             raise PreconditionFailed(f"{key!r} is not the version you named; read it again")
 
     @staticmethod
-    def _refuse_link(folder: int, last: str, key: str) -> None:
+    def _refuse_stranger(folder: int, last: str, key: str) -> None:
+        """A rename would put a file in the place of whatever is there, except of a folder."""
         with suppress(FileNotFoundError):
-            if stat.S_ISLNK(os.stat(last, dir_fd=folder, follow_symlinks=False).st_mode):
+            mode = os.stat(last, dir_fd=folder, follow_symlinks=False).st_mode
+            if stat.S_ISLNK(mode):
                 raise Forbidden(f"{key!r} is a symbolic link; it is never written through nor replaced")
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                raise Forbidden(f"{key!r} is a pipe, socket or device; it is never written to nor replaced")
 
     def _stat(self, key: str) -> Entry:
         fd, status = self._tree.open_file(key)

@@ -41,31 +41,33 @@ class DiskObject:
         end = self.entry.size if stop is None else min(stop, self.entry.size)
         size, at = SMALLEST, start
         ahead: asyncio.Future[bytes] | None = None
-        lent = 0
+        in_hand = lent = 0  # bytes of the budget for the block the reader has, and for the one that is read
         try:
             while at < end:
-                wanted = min(size, end - at)
-                data = await (ahead or self._read(at, wanted))
-                ahead = None
-                self._budget.settle(lent)
-                lent = 0
+                if ahead is None:
+                    lent = self._lend(min(size, end - at))
+                    ahead = self._read(at, min(lent or SMALLEST, end - at))
+                data = await ahead
+                ahead, in_hand, lent = None, lent, 0
                 if not data:
                     raise StoreFailed(f"{self.entry.key!r} became shorter while it was read")
                 at += len(data)
                 next_size = min(size, end - at)
                 # Only a reader that keeps up is read ahead for: whoever is slow holds one small block.
-                if next_size and size > SMALLEST and self._budget.lend(next_size):
-                    lent = next_size
+                if next_size and size > SMALLEST and (lent := self._lend(next_size)):
                     ahead = self._read(at, next_size)
                 asked = loop.time()
                 yield data
+                del data
+                self._budget.settle(in_hand)
+                in_hand = 0
                 size = min(size * 2, LARGEST) if loop.time() - asked < SLOW else SMALLEST
                 if ahead is not None:
                     size = max(size, next_size)
         except OSError as error:
             raise store_error(error, self.entry.key) from None
         finally:
-            self._budget.settle(lent)
+            self._budget.settle(in_hand + lent)
             if ahead is not None:
                 await asyncio.wait([ahead])  # it reads from our descriptor
 
@@ -73,6 +75,12 @@ class DiskObject:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    def _lend(self, size: int) -> int:
+        """`size` when the budget has so much to spare, else 0. A reader may stall with a large block in hand, many of them at
+        once: half the budget stays for the uploads."""
+        spare = self._budget.used + size <= self._budget.limit // 2
+        return size if spare and self._budget.lend(size) else 0
 
     def _read(self, at: int, size: int) -> asyncio.Future[bytes]:
         return asyncio.get_running_loop().run_in_executor(self._readers, os.pread, self._fd, size, at)

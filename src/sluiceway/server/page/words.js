@@ -49,18 +49,28 @@ export function statusWords(upload, now) {
     case "cancelled":
       return upload.tooLate ? "cancelled too late: it is stored" : "cancelled, nothing was stored";
     case "settling":
-      if (upload.checking) return "everything arrived – the server is checking it";
+      if (upload.checking) return "arrived – being checked and stored";
       if (!upload.reported) return `sent all ${whole} – waiting for the server's answer`;
+      // What left the browser may still be in the network's buffers: "arrived" is the server's word.
+      if (upload.arrived < upload.size) return underWay(upload, now);
       if (upload.kept < upload.size) {
         const kept = bytes(upload.kept) === whole ? "" : `kept ${bytes(upload.kept)} of ${whole}`;
         return join("arrived – the destination is still writing", kept, pace(upload, now));
       }
       return "arrived – waiting for the destination's yes";
     default:
-      if (!upload.reported && upload.sent === 0) return join("starting", pace(upload, now));
-      if (!upload.reported) return join(`sent ${bytes(upload.sent)} of ${whole}`, pace(upload, now));
-      return join(`kept ${bytes(upload.kept)} of ${whole}`, `arrived ${bytes(upload.arrived)}`, pace(upload, now));
+      return underWay(upload, now);
   }
+}
+
+/**
+ * @param {Upload} upload
+ * @param {number} now performance.now()
+ */
+function underWay(upload, now) {
+  const whole = bytes(upload.size);
+  if (upload.reported) return join(`kept ${bytes(upload.kept)} of ${whole}`, `arrived ${bytes(upload.arrived)}`, pace(upload, now));
+  return join(upload.sent === 0 ? "starting" : `sent ${bytes(upload.sent)} of ${whole}`, pace(upload, now));
 }
 
 /**

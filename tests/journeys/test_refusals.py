@@ -1,0 +1,172 @@
+"""Refusals while the client still sends: each ordinary client reads the answer, every time, instead of a reset."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import aiohttp
+import httpx
+import pytest
+import requests
+from fix_server import RunningServer, Serve
+from fix_taking import TORTURE
+from raw_http import Wire, head
+
+TIMES = 200 if TORTURE else 20
+AT_ONCE = 40
+SIZE = 64 << 20  # bytes each client wants to send
+TOKEN = "a-long-token-for-this"
+PIECE = bytes(1 << 16)
+
+
+class Job(NamedTuple):
+    """One upload to be refused."""
+
+    url: str
+    headers: dict[str, str]
+    file: Path
+    chunks: bool
+
+
+Seen = tuple[int, str]  # status and body, or 0 and what went wrong
+
+
+def zeros() -> Iterator[bytes]:
+    for _ in range(SIZE // len(PIECE)):
+        yield PIECE
+
+
+async def async_zeros() -> AsyncIterator[bytes]:
+    for piece in zeros():
+        yield piece
+
+
+def by_curl(job: Job) -> Seen:
+    command = ["curl", "--silent", "--max-time", "60", "--write-out", "\n%{http_code}", "--header", "Expect:"]
+    command += [word for name, value in job.headers.items() for word in ("--header", f"{name}: {value}")]
+    command += ["--header", "Transfer-Encoding: chunked"] if job.chunks else []
+    done = subprocess.run([*command, "--upload-file", str(job.file), job.url], capture_output=True, text=True, check=False)
+    body, _, status = done.stdout.rpartition("\n")
+    return int(status), body
+
+
+def by_requests(job: Job) -> Seen:
+    with job.file.open("rb") as data:
+        answer = requests.put(job.url, data=zeros() if job.chunks else data, headers=job.headers, timeout=60)
+    return answer.status_code, answer.text
+
+
+def by_httpx(job: Job) -> Seen:
+    length = {} if job.chunks else {"Content-Length": str(SIZE)}
+    answer = httpx.put(job.url, content=zeros(), headers={**job.headers, **length}, timeout=60)
+    return answer.status_code, answer.text
+
+
+def all_by(one: Callable[[Job], Seen]) -> Callable[[list[Job]], list[Seen]]:
+    """Some at once, in threads."""
+
+    def attempt(job: Job) -> Seen:
+        try:
+            return one(job)
+        except (OSError, httpx.HTTPError) as error:
+            return 0, repr(error)
+
+    def run(jobs: list[Job]) -> list[Seen]:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            return list(pool.map(attempt, jobs))
+
+    return run
+
+
+def all_by_aiohttp(jobs: list[Job]) -> list[Seen]:
+    """Some at once, in one loop."""
+
+    async def attempt(session: aiohttp.ClientSession, job: Job) -> Seen:
+        with job.file.open("rb") as data:
+            try:
+                async with session.put(job.url, data=async_zeros() if job.chunks else data, headers=job.headers) as answer:
+                    return answer.status, await answer.text()
+            except (OSError, aiohttp.ClientError) as error:
+                return 0, repr(error)
+
+    async def run() -> list[Seen]:
+        connector = aiohttp.TCPConnector(limit=AT_ONCE)
+        async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(120)) as session:
+            seen = await asyncio.gather(*(attempt(session, job) for job in jobs))
+        await asyncio.sleep(2.5)  # what it could not send keeps its connections until the server closes them
+        return seen
+
+    return asyncio.run(run())
+
+
+CLIENTS = {"curl": all_by(by_curl), "requests": all_by(by_requests), "httpx": all_by(by_httpx), "aiohttp": all_by_aiohttp}
+# what they ask for: status, code, key, headers, chunked
+CASES: dict[str, tuple[int, str, str, dict[str, str], bool]] = {
+    "no token": (401, "unauthorized", "x", {}, False),
+    "too large, known": (413, "too-large", "x", {"Authorization": f"Bearer {TOKEN}"}, False),
+    "too large, midway": (413, "too-large", "x", {"Authorization": f"Bearer {TOKEN}"}, True),
+    "exists": (412, "precondition-failed", "there", {"Authorization": f"Bearer {TOKEN}", "If-None-Match": "*"}, True),
+}
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_refusal_is_read_by_a_client_that_still_sends(client: str, serve: Serve, tmp_path: Path) -> None:
+    """Four reasons to refuse, at the first byte and midway; every client sees status and text every time."""
+    server = serve("--token", TOKEN, "--max-size", "10MiB")
+    sparse = tmp_path / "sparse"
+    with sparse.open("wb") as file:
+        file.truncate(SIZE)
+    assert requests.put(f"{server.url}/files/there", data=b"there", headers=CASES["exists"][3], timeout=10).status_code == 201
+    cases = list(CASES.values()) * TIMES
+    seen = CLIENTS[client]([Job(f"{server.url}/files/{key}", headers, sparse, chunks) for _, _, key, headers, chunks in cases])
+    unseen = [
+        f"wanted {code}, saw {got} {body!r}"
+        for (status, code, *_), (got, body) in zip(cases, seen, strict=True)
+        if got != status or f'"{code}"' not in body
+    ]
+
+    assert unseen == []
+    assert server.stored() == {"there": 5}
+    assert server.drafts() == []
+
+
+def test_what_a_refused_client_goes_on_sending_is_bounded(serve: Serve) -> None:
+    """After a refusal the server reads some megabytes more, to be heard, and then stops and closes."""
+    server = serve("--token", TOKEN)
+    taken = 0
+    with Wire(server.port, send_buffer=1 << 16) as wire:
+        wire.send(head("PUT", "/files/x", f"Content-Length: {10 << 30}"))
+        try:
+            while taken < 10 << 30:
+                taken += wire.sock.send(PIECE)
+        except ConnectionError:
+            pass  # closed, as it should be
+        answer = wire.answer()
+    # what our socket and the server's may hold besides the 4 MiB that were drained
+    in_kernel = int(Path("/proc/sys/net/ipv4/tcp_rmem").read_text().split()[2]) + (1 << 18)
+
+    assert (answer.status, answer.headers["connection"]) == (401, "close")
+    assert taken <= (4 << 20) + (1 << 19) + in_kernel
+
+
+def test_a_refused_client_that_says_no_more_is_closed(taker: RunningServer) -> None:
+    """It has the answer and the end of our half at once, and the connection does not stay."""
+    with Wire(taker.port) as wire:
+        wire.send(head("PUT", "/files/a/../b", "Content-Length: 1000000") + b"some of it")
+        assert wire.answer().status == 400
+        assert wire.closed()
+
+
+def test_a_refused_small_body_costs_no_connection(taker: RunningServer) -> None:
+    """When the whole body is here anyway the connection lives on."""
+    with Wire(taker.port) as wire:
+        for _ in range(3):
+            wire.send(head("PUT", "/files/a/../b", "Content-Length: 4") + b"body")
+            answer = wire.answer()
+
+            assert (answer.status, answer.headers.get("connection")) == (400, None)

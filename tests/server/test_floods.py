@@ -1,0 +1,156 @@
+"""Whatever is no body has a bound: heads, chunk extensions, trailers, pipelined heads. Memory stays where it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psutil
+import pytest
+from fix_server import RunningServer, Serve
+from fix_taking import noise
+from raw_http import Answer, Wire, chunk, head
+
+MOST = 64 << 10  # bytes of a head
+GROWTH = 24 << 20  # bytes of memory a flood may cost at most: buffers of the kernel's reads, never the flood
+FLOOD = 96 << 20  # bytes each flood wants to send
+PIECE = 32 << 10
+
+
+def headers(size: int) -> Iterator[bytes]:
+    """Header lines without end."""
+    yield b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
+    for number in range(size // PIECE):
+        yield b"X-%d: " % number + b"a" * (PIECE - 20) + b"\r\n"
+
+
+def one_line(size: int) -> Iterator[bytes]:
+    yield b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: "
+    for _ in range(size // PIECE):
+        yield b"a" * PIECE
+
+
+def one_target(size: int) -> Iterator[bytes]:
+    yield b"GET /"
+    for _ in range(size // PIECE):
+        yield b"a" * PIECE
+
+
+def trailers(size: int) -> Iterator[bytes]:
+    yield head("PUT", "/files/flood", "Transfer-Encoding: chunked") + chunk(b"hello") + b"0\r\n"
+    for number in range(size // PIECE):
+        yield b"X-%d: " % number + b"a" * (PIECE - 20) + b"\r\n"
+
+
+def one_trailer(size: int) -> Iterator[bytes]:
+    yield head("PUT", "/files/flood", "Transfer-Encoding: chunked") + chunk(b"hello") + b"0\r\nX: "
+    for _ in range(size // PIECE):
+        yield b"a" * PIECE
+
+
+def one_extension(size: int) -> Iterator[bytes]:
+    yield head("PUT", "/files/flood", "Transfer-Encoding: chunked") + b"5;"
+    for _ in range(size // PIECE):
+        yield b"a" * PIECE
+
+
+def extensions(size: int) -> Iterator[bytes]:
+    """Two thousand bytes of extension for each byte of body."""
+    yield head("PUT", "/files/flood", "Transfer-Encoding: chunked")
+    for _ in range(size // PIECE):
+        yield b"".join(b"1;" + b"a" * 2000 + b"\r\nx\r\n" for _ in range(16))
+
+
+def head_behind_a_waiting_answer(size: int) -> Iterator[bytes]:
+    """An event stream waits for a minute; the head of the next request never ends."""
+    yield head("GET", "/uploads/" + "x" * 22, "Accept: text/event-stream")
+    yield from headers(size)
+
+
+FLOODS = {
+    "header lines": headers,
+    "one header line": one_line,
+    "one target": one_target,
+    "trailers": trailers,
+    "one trailer": one_trailer,
+    "one chunk extension": one_extension,
+    "chunk extensions": extensions,
+    "a head behind a waiting answer": head_behind_a_waiting_answer,
+}
+
+
+@pytest.mark.parametrize("flood", FLOODS)
+def test_a_flood_is_refused_and_costs_no_memory(serve: Serve, flood: str) -> None:
+    """The sender is stopped long before its end, and the server's memory does not grow with what came."""
+    server = serve()
+    process = psutil.Process(server.pid)
+    with Wire(server.port) as wire:  # a first request loads what is loaded late
+        wire.send(head("PUT", "/files/first", "Content-Length: 5") + b"hello")
+        assert wire.answer().status == 201
+    before = process.memory_info().rss
+    sent = 0
+    with Wire(server.port, send_buffer=1 << 16) as wire:
+        wire.sock.settimeout(5)  # a server that stops reading is as good as one that closes
+        try:
+            for piece in FLOODS[flood](FLOOD):
+                sent += wire.sock.send(piece)
+        except (ConnectionError, TimeoutError):
+            pass  # stopped
+
+    assert sent < FLOOD // 2
+    assert process.memory_info().rss - before < GROWTH
+    assert list(server.stored()) == ["first"]
+    assert server.drafts() == []
+
+
+def ask(server: RunningServer, size: int, *, at_once: bool) -> Answer:
+    """A request whose head has about `size` bytes, in one packet or in many."""
+    data = head("GET", "/healthz", "Connection: close", *(f"X-{number:05}: " + "a" * 989 for number in range(size // 1000)))
+    with Wire(server.port) as wire:
+        try:
+            for at in range(0, len(data), len(data) if at_once else 1000):
+                wire.send(data[at : at + (len(data) if at_once else 1000)])
+        except ConnectionError:
+            pass  # refused before its end
+        return wire.answer()
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_head_has_a_size(taker: RunningServer, at_once: bool) -> None:
+    """60 kB pass, 70 kB and 200 kB are 431 in words, however the bytes come in."""
+    assert ask(taker, 60_000, at_once=at_once).status == 200
+    for size in (70_000, 200_000):
+        answer = ask(taker, size, at_once=at_once)
+
+        assert (answer.status, answer.code, answer.json()["limit"]) == (431, "head-too-large", MOST)
+
+
+def test_a_refused_head_is_read_by_who_still_sends(taker: RunningServer) -> None:
+    """The answer to a head of megabytes arrives, not a reset."""
+    for _ in range(20):
+        with Wire(taker.port) as wire:
+            try:
+                for piece in headers(8 << 20):
+                    wire.send(piece)
+            except ConnectionError:
+                pass  # closed while we sent
+            assert wire.answer().status == 431
+
+
+def test_tiny_chunks_are_no_flood(taker: RunningServer) -> None:
+    """A sender of one-byte chunks spends five bytes on each, and is honest."""
+    data = noise(50_000)
+    with Wire(taker.port) as wire:
+        body = b"".join(chunk(data[at : at + 1]) for at in range(len(data))) + b"0\r\n\r\n"
+        wire.send(head("PUT", "/files/tiny", "Transfer-Encoding: chunked") + body)
+
+        assert wire.answer().status in (200, 201)
+    assert (taker.root / "tiny").read_bytes() == data
+
+
+def test_many_pipelined_requests_are_no_flood(taker: RunningServer) -> None:
+    """Ten thousand small requests sent without waiting are all answered."""
+    one = head("GET", "/healthz")
+    with Wire(taker.port) as wire:
+        for _ in range(100):
+            wire.send(one * 100)
+            assert [wire.answer().body for _ in range(100)] == [b"ok\n"] * 100

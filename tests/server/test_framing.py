@@ -1,0 +1,133 @@
+"""Framing two servers could read differently is refused and the connection closed; nothing of it is ever stored or run."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from fix_server import RunningServer
+from raw_http import LAST_CHUNK, Wire, chunk, head
+
+HELLO = chunk(b"hello") + LAST_CHUNK
+HEALTH = head("GET", "/healthz")
+
+
+def put(*lines: bytes, body: bytes = b"hello") -> bytes:
+    """A PUT whose field lines are written by hand."""
+    return b"PUT /files/bad HTTP/1.1\r\nHost: x\r\n" + b"".join(line + b"\r\n" for line in lines) + b"\r\n" + body
+
+
+LENGTHS = [b"+5", b"-5", b"-1", b"1_0", b"0x5", b"5, 5", b"5,5", b"5 5", b"5;a", b"5.0", b"5e0", b"", b" ", b"five", b"5\x0b", b"\xef\xbc\x95"]
+LENGTHS += [b"9" * 25, b"9223372036854775808", b"18446744073709551621", b"\xd9\xa5", b"5\x00"]
+CODINGS = [b"xchunked", b"chunked, identity", b"identity, chunked", b"gzip, chunked", b"chunked, chunked", b",chunked", b"chunked,"]
+CODINGS += [b"\xa0chunked", b"\x0bchunked", b"chunked;q=1", b"identity", b"gzip", b"", b'"chunked"', b"chunked\x00", b"c hunked"]
+CHUNKS = [b"5\nhello\r\n0\r\n\r\n", b"5\r\nhello\n0\r\n\r\n", b"5\r\nhelloXX0\r\n\r\n", b"5\r\nhello\r\n0\r\n\n", b"5\r\nhello\r\n0\n\n"]
+CHUNKS += [b"+5\r\nhello\r\n0\r\n\r\n", b"-5\r\nhello\r\n0\r\n\r\n", b"0x5\r\nhello\r\n0\r\n\r\n", b"5_\r\nhello\r\n0\r\n\r\n"]
+CHUNKS += [b"1_0\r\nhellohellohelloh\r\n0\r\n\r\n", b" 5\r\nhello\r\n0\r\n\r\n", b"5 \r\nhello\r\n0\r\n\r\n", b"\r\nhello\r\n0\r\n\r\n"]
+CHUNKS += [b"5\rXhello\r\n0\r\n\r\n", b"5;a\nb\r\nhello\r\n0\r\n\r\n", b"5;a\rb\r\nhello\r\n0\r\n\r\n", b"g\r\nhello\r\n0\r\n\r\n"]
+CHUNKS += [b"10000000000000005\r\nhello\r\n0\r\n\r\n", b"5\r\nhello\r\n\r\n0\r\n\r\n", b"5\r\nhello\r\n0\r\nno colon\r\n\r\n"]
+CHUNKS += [b"4\r\nhello\r\n0\r\n\r\n", b"5\r\nhello\r\n0\r\nX : y\r\n\r\n", b"\xef\xbc\x95\r\nhello\r\n0\r\n\r\n", b"5\x00\r\nhello\r\n0\r\n\r\n"]
+FIELDS = [b"X : y", b" X: y", b"X: a\n b", b"X: a\r\n b", b"X: a\x00b", b"X: a\rb", b": y", b"X", b"X: a\x01b", b"X: y\nZ: w", b"X\x00: y"]
+FIELDS += [b"Host: y", b"host: x", b"X\xa0: y", b"Content-Length : 5", b"X: y\r\n\rZ"]
+LINES = [b"PUT /files/bad HTTP/2.0", b"PUT /files/bad HTTP/0.9", b"PUT /files/bad HTTP/1.2", b"PUT /files/bad HTTP/9.9", b"PUT /files/bad"]
+LINES += [b"PUT /files/bad http/1.1", b"PUT  /files/bad HTTP/1.1", b"PUT /files/bad  HTTP/1.1", b"PUT\t/files/bad HTTP/1.1", b"P\xdcT /files/bad HTTP/1.1"]
+LINES += [b"PUT /files/b ad HTTP/1.1", b"PUT /files/bad\x00 HTTP/1.1", b"put /files/bad HTTP/1.1", b"BREW /files/bad HTTP/1.1", b"\x16\x03\x01\x02\x00\x01"]
+
+VECTORS: list[bytes] = [
+    *(put(b"Content-Length: " + value) for value in LENGTHS),
+    *(put(b"Transfer-Encoding: " + value, body=HELLO) for value in CODINGS),
+    *(put(b"Transfer-Encoding: chunked", body=value) for value in CHUNKS),
+    *(put(line, b"Content-Length: 5") for line in FIELDS),
+    *(line + b"\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello" for line in LINES),
+    put(b"Content-Length: 5", b"Content-Length: 5"),
+    put(b"Content-Length: 5", b"Content-Length: 6"),
+    put(b"Content-Length: 5", b"Transfer-Encoding: chunked", body=HELLO),
+    put(b"Transfer-Encoding: chunked", b"Content-Length: 5", body=HELLO),
+    put(b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked", body=HELLO),
+    put(b"Transfer-Encoding: chunked", b"Transfer-Encoding: identity", body=HELLO),
+    b"PUT /files/bad HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello",  # no Host
+    b"PUT /files/bad HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n" + HELLO,
+    b"PUT /files/bad HTTP/1.1\nHost: x\nContent-Length: 5\n\nhello",
+]
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["at once", "byte by byte"])
+def test_ambiguous_framing_is_refused_and_closed(taker: RunningServer, at_once: bool) -> None:
+    """Every vector: one answer, a 4xx in problem+json, the end; the request smuggled behind it is never run."""
+    for vector in VECTORS:
+        logged = len(taker.lines)
+        with Wire(taker.port) as wire:
+            data = vector + HEALTH
+            try:
+                for piece in [data] if at_once else [data[at : at + 1] for at in range(len(data))]:
+                    wire.send(piece)
+            except ConnectionError:
+                pass  # refused before the end
+            answer = wire.answer()
+
+            assert 400 <= answer.status < 500, vector
+            assert answer.headers["content-type"] == "application/problem+json", vector
+            assert wire.closed(), vector
+        assert not any("healthz" in line for line in taker.lines[logged:]), vector
+
+    assert os.listdir(taker.root) == [".sluiceway"]
+    assert taker.drafts() == []
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        put(b"Content-Length: 005"),
+        put(b"content-LENGTH:5"),
+        put(b"Content-Length: \t5 "),
+        put(b"Transfer-Encoding: CHUNKED", body=HELLO),
+        put(b"Transfer-Encoding: chunked", body=b"05;name=value\r\nhello\r\n000\r\n\r\n"),
+        put(b"Transfer-Encoding: chunked", body=b'5;a="b;c"\r\nhello\r\n0\r\nX: trailer\r\n\r\n'),
+        put(b"X: \xc3\xbc", b"Content-Length: 5"),
+        b"\r\n" + put(b"Content-Length: 5"),
+    ],
+)
+def test_unusual_framing_that_is_clear_is_taken(taker: RunningServer, request_bytes: bytes) -> None:
+    """RFC 9112 allows these, and nobody reads them differently."""
+    with Wire(taker.port) as wire:
+        wire.send(request_bytes + HEALTH)
+
+        assert wire.answer().status in (200, 201)
+        assert wire.answer().body == b"ok\n"
+    assert (taker.root / "bad").read_bytes() == b"hello"
+    (taker.root / "bad").unlink()
+
+
+def test_a_trailer_is_never_a_header(taker: RunningServer) -> None:
+    """Fields behind the body were checked by nobody in front of us: they change nothing, whenever they come."""
+    for trailer in (b"If-Match: *\r\n", b"Authorization: Bearer x\r\n", b"Content-Length: 3\r\nHost: y\r\nTransfer-Encoding: x\r\n"):
+        data = head("PUT", "/files/trailer", "Transfer-Encoding: chunked") + chunk(b"hello") + b"0\r\n" + trailer + b"\r\n"
+        with Wire(taker.port) as wire:
+            wire.send(data)  # in one piece: the parser is through before the app begins
+            assert wire.answer().status == 201
+        (taker.root / "trailer").unlink()
+
+
+def test_bytes_behind_a_body_never_become_a_part_of_it(taker: RunningServer) -> None:
+    """More than Content-Length said: the upload is what was announced, the rest is no request and ends the connection."""
+    with Wire(taker.port) as wire:
+        wire.send(head("PUT", "/files/longer", "Content-Length: 5") + b"helloMORE\r\n\r\n")
+
+        assert wire.answer().status == 201
+        assert wire.closed()
+    assert (taker.root / "longer").read_bytes() == b"hello"
+    (taker.root / "longer").unlink()
+
+
+def test_garbage_during_a_download_does_not_reach_its_reader(taker: RunningServer) -> None:
+    """A refusal in the middle of a body would be taken for its bytes."""
+    data = bytes(8 << 20)
+    (taker.root / "big").write_bytes(data)
+    with Wire(taker.port) as wire:
+        wire.send(head("GET", "/files/big"))
+        first = wire.sock.recv(1000)
+        wire.send(b"\x00garbage\r\n\r\n")
+        body = (first + wire.rest()).partition(b"\r\n\r\n")[2]
+
+    assert body == data
+    (taker.root / "big").unlink()

@@ -1,0 +1,167 @@
+"""The connection: deadlines, pipelining, upgrades, half-closes. What ordinary servers lose or keep for ever."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from fix_server import RunningServer
+from fix_taking import Hasty, eventually, noise
+from raw_http import LAST_CHUNK, Wire, chunk, chunked, head, talk
+
+HEALTH = head("GET", "/healthz")
+UPGRADE = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA")
+
+
+def test_pipelined_requests_are_answered_in_order(taker: RunningServer) -> None:
+    """Uploads and reads sent all at once, without waiting."""
+    requests = [head("PUT", f"/files/pipe/{number}", "Content-Length: 3") + b"%03d" % number for number in range(50)]
+    requests += [head("PUT", "/files/pipe/c", "Transfer-Encoding: chunked") + chunked(noise(5000))]
+    requests += [head("GET", f"/files/pipe/{number}") for number in range(50)]
+    with Wire(taker.port) as wire:
+        wire.send(b"".join(requests))
+        puts = [wire.answer() for _ in range(51)]
+        gets = [wire.answer() for _ in range(50)]
+
+    assert {answer.status for answer in puts} == {201}
+    assert [answer.body for answer in gets] == [b"%03d" % number for number in range(50)]
+
+
+def test_a_request_behind_an_upload_waits_its_turn(taker: RunningServer) -> None:
+    """The next request arrives with the end of a large body, in the same packet."""
+    data = noise(3 << 20)
+    with Wire(taker.port) as wire:
+        wire.send(head("PUT", "/files/before", f"Content-Length: {len(data)}") + data + head("GET", "/files/before"))
+
+        assert wire.answer().status == 201
+        assert wire.answer().body == data
+
+
+@pytest.mark.parametrize("cut", [1, 7, 1000])
+def test_an_upload_with_an_upgrade_keeps_its_body(taker: RunningServer, cut: int) -> None:
+    """curl --http2 and Java's client offer h2c with every upload: the offer is ignored, not a byte is lost."""
+    data = noise(100_000)
+    for framing, body in ((f"Content-Length: {len(data)}", data), ("Transfer-Encoding: chunked", chunked(data, 999))):
+        message = head("PUT", "/files/upgrade", framing, *UPGRADE) + body + head("GET", "/files/upgrade", *UPGRADE) + HEALTH
+        with Wire(taker.port) as wire:
+            wire.send(message[: len(message) // cut])
+            wire.send(message[len(message) // cut :])
+
+            assert wire.answer().status in (200, 201)
+            assert wire.answer().body == data
+            assert wire.answer().body == b"ok\n"
+    with Wire(taker.port) as wire:
+        wire.send(head("PUT", "/files/empty", "Content-Length: 0", *UPGRADE) + HEALTH)
+        assert (wire.answer().status, wire.answer().body) == (201, b"ok\n")
+
+
+def test_an_older_client_is_answered_and_closed(taker: RunningServer) -> None:
+    """HTTP/1.0: no Host, no keep-alive, no chunks in the answer."""
+    with Wire(taker.port) as wire:
+        wire.send(b"PUT /files/old HTTP/1.0\r\nContent-Length: 5\r\n\r\nhello")
+        answer = wire.answer()
+
+        assert (answer.status, answer.headers["connection"]) == (201, "close")
+        assert wire.closed()
+
+
+def test_a_client_that_closed_its_half_reads_all_its_answers(taker: RunningServer) -> None:
+    """Pipelined uploads and then a half-close: each of them is answered."""
+    requests = [head("PUT", f"/files/half/{number}", "Content-Length: 3") + b"abc" for number in range(10)]
+    with Wire(taker.port) as wire:
+        wire.send(b"".join(requests))
+        wire.half_close()
+
+        assert [wire.answer().status for _ in range(10)] == [201] * 10
+        assert wire.closed()
+
+
+def test_a_slow_head_is_ended(hasty: Hasty) -> None:
+    """A head that comes byte by byte for ever is answered with 408 and closed; one that never begins is closed."""
+    server = hasty(HEAD_SECONDS=0.5)
+    with Wire(server.port) as slow, Wire(server.port) as silent:
+        try:
+            for byte in head("GET", "/healthz", "X: " + "y" * 400):
+                slow.send(bytes([byte]))
+                time.sleep(0.01)  # this is the attack
+        except ConnectionError:
+            pass  # ended before we were
+        answer = slow.answer()
+
+        assert (answer.status, answer.code) == (408, "too-slow")
+        assert slow.closed()
+        assert silent.closed()
+
+
+def test_a_slow_head_on_a_used_connection_is_ended(hasty: Hasty) -> None:
+    """The deadline holds for the second request as for the first."""
+    server = hasty(HEAD_SECONDS=0.5)
+    with Wire(server.port) as wire:
+        wire.send(HEALTH)
+        assert wire.answer().status == 200
+        wire.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n")
+
+        assert wire.answer().status == 408
+        assert wire.closed()
+
+
+def test_a_slow_head_behind_an_answer_under_way_is_ended(hasty: Hasty) -> None:
+    """Half a head that came while the answer before it was under way has a deadline as well."""
+    server = hasty(HEAD_SECONDS=0.5)
+    with Wire(server.port) as wire:
+        wire.send(head("PUT", "/files/x", "Content-Length: 5") + b"helloGET /healthz HTTP/1.1\r\n")
+        assert wire.answer().status == 201
+
+        assert wire.answer().status == 408
+        assert wire.closed()
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 100", "Transfer-Encoding: chunked"])
+def test_a_body_that_stops_coming_is_ended(hasty: Hasty, framing: str) -> None:
+    """408, nothing stored, connection closed: an idle upload must not hold its place for ever."""
+    server = hasty(IDLE=0.5)
+    with Wire(server.port) as wire:
+        wire.send(head("PUT", "/files/idle", framing) + (chunk(b"some") if "chunked" in framing else b"some"))
+        answer = wire.answer()
+
+        assert (answer.status, answer.code, answer.headers["connection"]) == (408, "too-slow", "close")
+        assert wire.closed()
+    assert server.stored() == {}
+    eventually(lambda: server.drafts() == [], "the draft is gone")
+
+
+def test_a_slow_honest_upload_survives(hasty: Hasty) -> None:
+    """The deadline is for a pause, not for the whole: ten pieces take longer than it."""
+    server = hasty(IDLE=1.0)
+    with Wire(server.port) as wire:
+        wire.send(head("PUT", "/files/slow", "Transfer-Encoding: chunked"))
+        for _ in range(10):
+            time.sleep(0.2)  # this is the slowness
+            wire.send(chunk(b"piece"))
+        wire.send(LAST_CHUNK)
+
+        assert wire.answer().status == 201
+    assert (server.root / "slow").read_bytes() == b"piece" * 10
+
+
+def test_a_refused_client_is_let_go_after_a_while(hasty: Hasty) -> None:
+    """Drained for so many seconds at most, although it neither closes nor stops sending."""
+    server = hasty("--token", "long-enough-token", DRAIN_SECONDS=0.5, DRAIN_BYTES=1 << 30)
+    with Wire(server.port) as wire:
+        wire.send(head("PUT", "/files/x", f"Content-Length: {10 << 30}"))
+        assert wire.answer().status == 401
+        with pytest.raises(ConnectionError):
+            for _ in range(10_000):
+                wire.send(b"x")
+                time.sleep(0.005)  # slow enough for the seconds, not the bytes, to be what ends it
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [("http://elsewhere/healthz", 200), ("http:///", 400), ("elsewhere:80", 400), ("/files/\xff", 400), ("/a#b", 404), ("//", 404)],
+)
+def test_targets_of_all_forms_are_answered(taker: RunningServer, target: str, status: int) -> None:
+    """Absolute, authority and broken forms: an answer, never a crash."""
+    line = f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode("latin-1")
+
+    assert talk(taker.port, line).status == status
