@@ -43,7 +43,7 @@ def errors_page() -> str:
         "# Errors",
         "",
         "Every error is `application/problem+json` (RFC 9457): `type`, `title`, `status`, `detail` (one sentence that says what",
-        "to do) and `code`. The codes are stable: compare those, not the texts. In Python they are the classes of `sluiceway.errors`.",
+        "to do) and `code`. The codes are stable: compare those, not the texts. In Python they are in `sluiceway.errors`.",
         "",
         "| code | status | title | whose turn | worth a retry | class |",
         "|---|---|---|---|---|---|",
@@ -84,7 +84,7 @@ In a program with an event loop, `await sluiceway.acopy(…)` takes the same arg
 
 def copy_page() -> str:
     shown = CliRunner(env={"COLUMNS": "100"}).invoke(command, ["--help"], prog_name="sluiceway copy", terminal_width=100)
-    arguments = [f"`{text}`" for text in map(str, inspect.signature(acopy).parameters.values())]
+    arguments = [f"`{text}`".replace("'", "") for text in map(str, inspect.signature(acopy).parameters.values())]
     return COPY.format(help=shown.output.strip(), arguments="\n".join(f"- {text}" for text in arguments))
 
 

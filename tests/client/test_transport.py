@@ -336,6 +336,7 @@ async def test_a_refused_upload_leaves_no_connection() -> None:
 
     def act(exchange: Exchange) -> None:
         exchange.recv(1000)
+        time.sleep(0.5)  # until every buffer on the way is full
         exchange.reply(413)
         peer.ended.wait(20)
 

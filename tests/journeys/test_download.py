@@ -373,25 +373,25 @@ def test_a_reader_that_goes_away_stops_the_reading(shelf: RunningServer) -> None
 
 
 def test_slow_readers_hold_little(shelf: RunningServer) -> None:
-    """Eighty readers that stall: backpressure reaches the disk, and what they hold together is half the budget at most."""
+    """Many readers that stall: backpressure reaches the disk; large blocks come from half the budget, then they are small."""
     process = psutil.Process(shelf.pid)
     before = process.memory_info().rss
     socks = []
     try:
-        for _ in range(80):
+        for _ in range(160):
             sock = socket.socket()
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             sock.connect(("127.0.0.1", shelf.port))
             sock.sendall(head("GET", "/files/large.bin"))
             socks.append(sock)
-        eventually(lambda: sum(f.path.endswith("large.bin") for f in process.open_files()) == 80, "all are served")
+        eventually(lambda: sum(f.path.endswith("large.bin") for f in process.open_files()) == 160, "all are served")
         time.sleep(1)
         grown = process.memory_info().rss - before
     finally:
         for sock in socks:
             sock.close()
 
-    assert grown < 64 * MIB, f"{grown >> 10} KiB for 80 readers of a 32 MiB object"
+    assert grown < 160 * MIB, f"{grown >> 10} KiB for 160 readers of a 32 MiB object"
 
 
 def test_an_object_replaced_or_deleted_while_it_is_read_stays_itself(shelf: RunningServer) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
-from fix_server import RunningServer, Serve
-from fix_taking import noise
+from fix_server import RunningServer
+from fix_taking import Hasty, noise
 from raw_http import Answer, Wire, chunk, head
 
 MOST = 64 << 10  # bytes of a head
@@ -79,9 +79,9 @@ FLOODS = {
 
 
 @pytest.mark.parametrize("flood", FLOODS)
-def test_a_flood_is_refused_and_costs_no_memory(serve: Serve, flood: str) -> None:
+def test_a_flood_is_refused_and_costs_no_memory(hasty: Hasty, flood: str) -> None:
     """The sender is stopped long before its end, and the server's memory does not grow with what came."""
-    server = serve()
+    server = hasty(DRAIN_SECONDS=0.3)
     process = psutil.Process(server.pid)
     with Wire(server.port) as wire:  # a first request loads what is loaded late
         wire.send(head("PUT", "/files/first", "Content-Length: 5") + b"hello")
@@ -89,7 +89,7 @@ def test_a_flood_is_refused_and_costs_no_memory(serve: Serve, flood: str) -> Non
     before = process.memory_info().rss
     sent = 0
     with Wire(server.port, send_buffer=1 << 16) as wire:
-        wire.sock.settimeout(5)  # a server that stops reading is as good as one that closes
+        wire.sock.settimeout(2)  # a server that stops reading is as good as one that closes
         try:
             for piece in FLOODS[flood](FLOOD):
                 sent += wire.sock.send(piece)
@@ -126,7 +126,7 @@ def test_a_head_has_a_size(taker: RunningServer, at_once: bool) -> None:
 
 def test_a_refused_head_is_read_by_who_still_sends(taker: RunningServer) -> None:
     """The answer to a head of megabytes arrives, not a reset."""
-    for _ in range(20):
+    for _ in range(5):
         with Wire(taker.port) as wire:
             try:
                 for piece in headers(8 << 20):

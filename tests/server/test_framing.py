@@ -26,11 +26,11 @@ CHUNKS += [b"+5\r\nhello\r\n0\r\n\r\n", b"-5\r\nhello\r\n0\r\n\r\n", b"0x5\r\nhe
 CHUNKS += [b"1_0\r\nhellohellohelloh\r\n0\r\n\r\n", b" 5\r\nhello\r\n0\r\n\r\n", b"5 \r\nhello\r\n0\r\n\r\n", b"\r\nhello\r\n0\r\n\r\n"]
 CHUNKS += [b"5\rXhello\r\n0\r\n\r\n", b"5;a\nb\r\nhello\r\n0\r\n\r\n", b"5;a\rb\r\nhello\r\n0\r\n\r\n", b"g\r\nhello\r\n0\r\n\r\n"]
 CHUNKS += [b"10000000000000005\r\nhello\r\n0\r\n\r\n", b"5\r\nhello\r\n\r\n0\r\n\r\n", b"5\r\nhello\r\n0\r\nno colon\r\n\r\n"]
-CHUNKS += [b"4\r\nhello\r\n0\r\n\r\n", b"5\r\nhello\r\n0\r\nX : y\r\n\r\n", b"\xef\xbc\x95\r\nhello\r\n0\r\n\r\n", b"5\x00\r\nhello\r\n0\r\n\r\n"]
+CHUNKS += [b"4\r\nhello\r\n0\r\n\r\n", b"5\r\nhello\r\n0\r\nX : y\r\n\r\n", b"5\r\nhello\r\n0\r\nContent-Length: 3\r\n\r\n", b"\xef\xbc\x95\r\nhello\r\n0\r\n\r\n", b"5\x00\r\nhello\r\n0\r\n\r\n"]
 FIELDS = [b"X : y", b" X: y", b"X: a\n b", b"X: a\r\n b", b"X: a\x00b", b"X: a\rb", b": y", b"X", b"X: a\x01b", b"X: y\nZ: w", b"X\x00: y"]
 FIELDS += [b"Host: y", b"host: x", b"X\xa0: y", b"Content-Length : 5", b"X: y\r\n\rZ"]
 LINES = [b"PUT /files/bad HTTP/2.0", b"PUT /files/bad HTTP/0.9", b"PUT /files/bad HTTP/1.2", b"PUT /files/bad HTTP/9.9", b"PUT /files/bad"]
-LINES += [b"PUT /files/bad http/1.1", b"PUT  /files/bad HTTP/1.1", b"PUT /files/bad  HTTP/1.1", b"PUT\t/files/bad HTTP/1.1", b"P\xdcT /files/bad HTTP/1.1"]
+LINES += [b"PUT /files/bad http/1.1", b"PUT /files/bad  HTTP/1.1", b"PUT\t/files/bad HTTP/1.1", b"P\xdcT /files/bad HTTP/1.1"]
 LINES += [b"PUT /files/b ad HTTP/1.1", b"PUT /files/bad\x00 HTTP/1.1", b"put /files/bad HTTP/1.1", b"BREW /files/bad HTTP/1.1", b"\x16\x03\x01\x02\x00\x01"]
 
 VECTORS: list[bytes] = [
@@ -100,7 +100,7 @@ def test_unusual_framing_that_is_clear_is_taken(taker: RunningServer, request_by
 
 def test_a_trailer_is_never_a_header(taker: RunningServer) -> None:
     """Fields behind the body were checked by nobody in front of us: they change nothing, whenever they come."""
-    for trailer in (b"If-Match: *\r\n", b"Authorization: Bearer x\r\n", b"Content-Length: 3\r\nHost: y\r\nTransfer-Encoding: x\r\n"):
+    for trailer in (b"If-Match: *\r\n", b"Authorization: Bearer x\r\n", b"Host: y\r\nUpload: z\r\n"):
         data = head("PUT", "/files/trailer", "Transfer-Encoding: chunked") + chunk(b"hello") + b"0\r\n" + trailer + b"\r\n"
         with Wire(taker.port) as wire:
             wire.send(data)  # in one piece: the parser is through before the app begins

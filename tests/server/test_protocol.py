@@ -51,7 +51,7 @@ def test_an_upload_with_an_upgrade_keeps_its_body(taker: RunningServer, cut: int
             assert wire.answer().body == data
             assert wire.answer().body == b"ok\n"
     with Wire(taker.port) as wire:
-        wire.send(head("PUT", "/files/empty", "Content-Length: 0", *UPGRADE) + HEALTH)
+        wire.send(head("PUT", f"/files/empty-{cut}", "Content-Length: 0", *UPGRADE) + HEALTH)
         assert (wire.answer().status, wire.answer().body) == (201, b"ok\n")
 
 

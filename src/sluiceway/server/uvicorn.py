@@ -89,7 +89,7 @@ class SluiceProtocol(HttpToolsProtocol):
         self._head_bytes = 0  # of the head that is arriving
         self._head_size = 0  # of its whole lines
         self._head_deadline: asyncio.TimerHandle | None = None
-        self._in_head = True
+        self._in_head = False
         self._muted = False  # while a parser is told what we know already
         self._passed_over = b""  # framing of a body that the parser takes for the protocol of an Upgrade
         self._head_ended = self._message_ended = False  # by the bytes that came last
@@ -153,7 +153,7 @@ class SluiceProtocol(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._muted or not self._in_head:
             return  # a trailer: merged with the head it would pass for a field that a proxy in front has checked
-        super().on_header(name, value)
+        super().on_header(name, value.strip(b" \t"))  # RFC 9110 5.5; httptools leaves what stands behind
         self._measure_head(len(name) + len(value) + 4)
 
     def on_headers_complete(self) -> None:
@@ -194,6 +194,9 @@ class SluiceProtocol(HttpToolsProtocol):
         unread = self._deaf or (cycle is not None and cycle.more_body)
         if not unread or self.transport.is_closing() or self.pipeline:
             super().on_response_complete()
+            if self._in_head and self._head_deadline is None:
+                self._head_bytes = 1  # half a head came while the answer was under way
+                self._await_head()
             return
         # The answer is out, the client may still be sending: show it the end of our half and give it time to look.
         self.server_state.total_requests += 1

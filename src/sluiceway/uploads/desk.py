@@ -1,0 +1,227 @@
+"""The desk: the only code that moves an upload from state to state. One request brings one upload, of one or many files.
+
+Everything is drafted first; only when the whole body has come and its digests are right is anything published. The desk
+knows sources, stores and the board, never HTTP or forms.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from sluiceway.errors import Cancelled, DigestMismatch, SluiceError, TooLarge
+from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.pump import pump
+from sluiceway.pipe.source import Source
+from sluiceway.pipe.taps import Digests
+from sluiceway.stores.contract import About, Draft, Entry, Replace, Store
+from sluiceway.uploads.board import Board, Slot
+from sluiceway.uploads.keys import KeyTemplate, new_id
+from sluiceway.uploads.states import State, after
+
+__all__ = ["Desk", "Incoming", "Wish", "check_digests"]
+
+LOOK_EVERY = 0.25  # seconds between looks for a cancel that another process of this server was asked for
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a client wants of one file. All of it is checked before the first byte is read."""
+
+    filename: str  # cleaned
+    type: str = "application/octet-stream"
+    key: str | None = None  # None: the template decides
+    replace: Replace = field(default_factory=Replace)
+    expected: Mapping[str, bytes] = field(default_factory=dict)  # digests by algorithm the bytes must have
+
+
+@dataclass(slots=True)
+class _Drafted:
+    """A file that has come whole and waits for the others."""
+
+    draft: Draft
+    key: str
+    about: About
+    replace: Replace
+
+
+class Desk:
+    """Takes uploads for one store."""
+
+    def __init__(
+        self,
+        store: Store,
+        budget: Budget,
+        board: Board,
+        *,
+        template: KeyTemplate | None = None,
+        digests: Iterable[str] = ("sha-256",),
+        max_size: int | None = None,
+    ) -> None:
+        self.store, self.budget, self.board = store, budget, board
+        self.template = template or KeyTemplate()
+        self.digests = tuple(digests)
+        self.max_size = max_size
+        self._live: dict[str, Incoming] = {}
+        self._looking: asyncio.Task[None] | None = None
+
+    def receive(self, upload: str | None = None, length: int | None = None) -> Incoming:
+        """Begin an upload: `async with desk.receive(id, length) as incoming`. `length` is the request's, in bytes.
+
+        Raises Exists when the chosen id is taken.
+        """
+        slot = self.board.begin(upload or new_id(), length)
+        incoming = Incoming(self, slot)
+        self._live[slot.id] = incoming
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.get_running_loop().create_task(self._look_for_cancels())
+        return incoming
+
+    def cancel(self, upload: str) -> bool:
+        """Ask for the end of an upload of any process of this server; False when there is none, or it is too late.
+
+        An upload that is being published is not stopped: what its store makes visible cannot be unsaid.
+        """
+        slot = self.board.find(upload)
+        if slot is None or slot.state is not State.RECEIVING:
+            return False
+        slot.ask_cancel()
+        if upload in self._live:
+            self._live[upload].stop(Cancelled("The upload was cancelled; nothing was stored"))
+        return True
+
+    def end(self, incoming: Incoming) -> None:
+        """Called by the upload itself at its end."""
+        del self._live[incoming.slot.id]
+        self.board.end(incoming.slot)
+
+    async def _look_for_cancels(self) -> None:
+        while self._live:
+            await asyncio.sleep(LOOK_EVERY)
+            for incoming in list(self._live.values()):
+                if incoming.slot.cancel_asked and incoming.slot.state is State.RECEIVING:
+                    incoming.stop(Cancelled("The upload was cancelled; nothing was stored"))
+
+
+class Incoming:
+    """An upload under way. Leaving the block without `publish` discards everything."""
+
+    def __init__(self, desk: Desk, slot: Slot) -> None:
+        self.slot = slot
+        self._desk = desk
+        self._drafted: list[_Drafted] = []
+        self._filling: Draft | None = None
+        self._reason: SluiceError | None = None
+        self._task = asyncio.current_task()
+        self._taken = 0  # bytes of files so far: the limit is for the request, not for each file
+
+    @property
+    def id(self) -> str:
+        return self.slot.id
+
+    def stop(self, reason: SluiceError) -> None:
+        """End the upload from outside; the handler sees `reason` raised at the await it stands at."""
+        if self._reason is None and self._task is not None:
+            self._reason = reason
+            self._task.cancel()
+
+    async def take(self, source: Source, wish: Wish, *, counts_received: bool = True) -> None:
+        """Draft one file and check it. Raises BodyCut, TooLarge, DigestMismatch, NoSpace and whatever the source raises."""
+        desk = self._desk
+        number = len(self._drafted)
+        digests = Digests(tuple(dict.fromkeys((*desk.digests, *wish.expected))), desk.budget)
+        draft = self._filling = await desk.store.draft(f"{self.id}.{number}", source.length)
+        try:
+            limit = None if desk.max_size is None else desk.max_size - self._taken
+            self._taken += await pump(
+                source, draft, taps=[digests], meter=self.slot, limit=limit, counts_received=counts_received
+            )
+            found = await digests.finish()
+        except TooLarge:  # the pump knows what was left for this file; the sender wants to know the whole limit
+            if self._taken and desk.max_size is not None:
+                most = f"The files of this form have more than {desk.max_size} bytes together; the server takes at most that"
+                raise TooLarge(most, limit=desk.max_size) from None
+            raise
+        finally:
+            await digests.aclose()
+        check_digests(found, wish.expected)
+        about = About(
+            filename=wish.filename,
+            type=wish.type,
+            sha256=found["sha-256"].hex() if "sha-256" in found else None,
+        )
+        key = wish.key if wish.key is not None else desk.template.key(wish.filename)
+        self._drafted.append(_Drafted(draft, key, about, wish.replace))
+        self._filling = None
+
+    async def publish(self) -> list[Entry]:
+        """Make every file visible; all or, after an error, none. Raises Exists, PreconditionFailed, NoSpace."""
+        self._move("whole")
+        entries: list[Entry] = []
+        try:
+            for file in self._drafted:
+                entries.append(await file.draft.publish(file.key, file.about, file.replace))
+                self.slot.kept = max(self.slot.kept, sum(entry.size for entry in entries))  # it never goes back
+        except BaseException:
+            await self._take_back(entries)
+            raise
+        self._move("published")
+        return entries
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            await self._discard()
+        finally:
+            stopped = isinstance(error, asyncio.CancelledError) and self._reason is not None
+            outcome = self._reason if stopped else error
+            if self.slot.state is not State.COMPLETE:
+                self._note(outcome)
+            self._desk.end(self)
+        if stopped and self._reason is not None:
+            if self._task is not None:
+                self._task.uncancel()
+            raise self._reason from None
+
+    async def _discard(self) -> None:
+        """Drafts that were not published. Every one is tried, whatever the others say."""
+        failed: BaseException | None = None
+        for draft in [*(file.draft for file in self._drafted), *([self._filling] if self._filling else [])]:
+            try:
+                await draft.discard()
+            except (SluiceError, OSError, asyncio.CancelledError) as error:
+                failed = failed or error
+        self._drafted, self._filling = [], None
+        if failed is not None:
+            raise failed
+
+    async def _take_back(self, entries: list[Entry]) -> None:
+        """A later file could not be published: those that were go again, unless somebody replaced them meanwhile."""
+        for entry in entries:
+            try:
+                await self._desk.store.delete(entry.key, Replace(allowed=True, etag=entry.etag))
+            except SluiceError:
+                continue  # gone or replaced: no longer ours
+
+    def _note(self, error: BaseException | None) -> None:
+        if isinstance(error, SluiceError):
+            self.slot.code = error.code
+        self._move("cancel" if isinstance(error, Cancelled | asyncio.CancelledError) else "fail")
+
+    def _move(self, happened: str) -> None:
+        self.slot.state = after(self.slot.state, happened)
+
+
+def check_digests(found: Mapping[str, bytes], expected: Mapping[str, bytes]) -> None:
+    """Raises DigestMismatch unless every expected digest was found."""
+    wrong = [name for name, value in expected.items() if found[name] != value]
+    if wrong:
+        raise DigestMismatch(
+            f"The bytes that arrived do not have the {wrong[0]} digest sent along; nothing was stored. Send it again",
+            mismatched_digests=[{"algorithm": name} for name in wrong],
+        )

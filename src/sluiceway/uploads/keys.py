@@ -1,0 +1,69 @@
+"""Where an upload goes when its client named no key: a template such as `{id}/{filename}`, and fresh unguessable ids.
+
+The filename arrives cleaned; this file puts it into place and knows nothing of HTTP or of the store.
+"""
+
+from __future__ import annotations
+
+import secrets
+import string
+from datetime import UTC, datetime
+
+from sluiceway.errors import BadName, BadRequest
+from sluiceway.wire.names import check_key
+
+__all__ = ["DEFAULT_TEMPLATE", "KeyTemplate", "checked_id", "new_id"]
+
+DEFAULT_TEMPLATE = "{id}/{filename}"
+FIELDS = ("id", "filename", "year", "month", "day")
+
+ID_SYMBOLS = string.ascii_lowercase + string.digits
+ID_LENGTH = 25  # symbols of 36: 129 bits, nobody guesses it
+SHORTEST_ID, LONGEST_ID = 22, 64  # 22 symbols of 64 are 132 bits; longer ids only cost memory
+_CHOSEN = frozenset(string.ascii_letters + string.digits + "-_")
+
+
+def new_id() -> str:
+    """A fresh id; no leading dash, so that it is never taken for an option on a command line."""
+    number = secrets.randbits(130)
+    symbols: list[str] = []
+    while len(symbols) < ID_LENGTH:
+        number, symbol = divmod(number, len(ID_SYMBOLS))
+        symbols.append(ID_SYMBOLS[symbol])
+    return "".join(symbols)
+
+
+def checked_id(upload: str) -> str:
+    """An id chosen by a client. Raises BadRequest unless it can be unguessable."""
+    if not SHORTEST_ID <= len(upload) <= LONGEST_ID or not _CHOSEN.issuperset(upload):
+        raise BadRequest(
+            f"An upload id has {SHORTEST_ID} to {LONGEST_ID} letters, digits, '-' or '_', and is random: "
+            "whoever knows it can watch and cancel the upload"
+        )
+    return upload
+
+
+class KeyTemplate:
+    """A checked template. `{id}` is fresh for every file, the date is UTC."""
+
+    def __init__(self, text: str = DEFAULT_TEMPLATE) -> None:
+        try:
+            names = [name for _, name, spec, conversion in string.Formatter().parse(text) if name is not None]
+        except ValueError as error:
+            raise BadName(f"The key template {text!r} cannot be read: {error}") from None
+        unknown = [name for name in names if name not in FIELDS]
+        if unknown:
+            known = ", ".join(f"{{{name}}}" for name in FIELDS)
+            raise BadName(f"The key template names {{{unknown[0]}}}; known are {known}")
+        if "id" not in names and "filename" not in names:
+            raise BadName("The key template needs {id} or {filename}, or every upload would get the same key")
+        self.text = text
+        try:
+            check_key(self.key("name"))
+        except BadName as error:
+            raise BadName(f"The key template {text!r} makes no safe key: {error.detail}") from None
+
+    def key(self, filename: str) -> str:
+        """The key for a file whose name was cleaned."""
+        now = datetime.now(UTC)
+        return self.text.format(id=new_id(), filename=filename, year=f"{now:%Y}", month=f"{now:%m}", day=f"{now:%d}")
