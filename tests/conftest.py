@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-pytest_plugins = ["fix_filesystems", "fix_server", "fix_taking"]
+pytest_plugins = ["fix_filesystems", "fix_server", "fix_taking", "fix_nginx"]
 
 NEEDS = {"chromium": ("chromium",), "nginx": ("nginx",)}
 

@@ -13,12 +13,11 @@ from raw_http import Wire, head
 KEYS = ["a-b", "a.txt", "a/b", "a/c/d", "a0", "B", "b b", "c%", "é/ü.txt", "z"]
 
 
-@pytest.fixture
-def full(serve: Serve) -> RunningServer:
-    server = serve()
+@pytest.fixture(scope="module")
+def full(taker: RunningServer) -> RunningServer:
     for key in KEYS:
-        assert requests.put(f"{server.url}/files/{quote(key)}", data=key.encode(), timeout=10).status_code == 201
-    return server
+        assert requests.put(f"{taker.url}/files/{quote(key)}", data=key.encode(), timeout=10).status_code == 201
+    return taker
 
 
 def listing(server: RunningServer, **asked: object) -> tuple[list[str], str | None]:

@@ -17,21 +17,92 @@ def put(*lines: bytes, body: bytes = b"hello") -> bytes:
     return b"PUT /files/bad HTTP/1.1\r\nHost: x\r\n" + b"".join(line + b"\r\n" for line in lines) + b"\r\n" + body
 
 
-LENGTHS = [b"+5", b"-5", b"-1", b"1_0", b"0x5", b"5, 5", b"5,5", b"5 5", b"5;a", b"5.0", b"5e0", b"", b" ", b"five", b"5\x0b", b"\xef\xbc\x95"]
+LENGTHS = [
+    b"+5",
+    b"-5",
+    b"-1",
+    b"1_0",
+    b"0x5",
+    b"5, 5",
+    b"5,5",
+    b"5 5",
+    b"5;a",
+    b"5.0",
+    b"5e0",
+    b"",
+    b" ",
+    b"five",
+    b"5\x0b",
+    b"\xef\xbc\x95",
+]
 LENGTHS += [b"9" * 25, b"9223372036854775808", b"18446744073709551621", b"\xd9\xa5", b"5\x00"]
-CODINGS = [b"xchunked", b"chunked, identity", b"identity, chunked", b"gzip, chunked", b"chunked, chunked", b",chunked", b"chunked,"]
+CODINGS = [
+    b"xchunked",
+    b"chunked, identity",
+    b"identity, chunked",
+    b"gzip, chunked",
+    b"chunked, chunked",
+    b",chunked",
+    b"chunked,",
+]
 CODINGS += [b"\xa0chunked", b"\x0bchunked", b"chunked;q=1", b"identity", b"gzip", b"", b'"chunked"', b"chunked\x00", b"c hunked"]
-CHUNKS = [b"5\nhello\r\n0\r\n\r\n", b"5\r\nhello\n0\r\n\r\n", b"5\r\nhelloXX0\r\n\r\n", b"5\r\nhello\r\n0\r\n\n", b"5\r\nhello\r\n0\n\n"]
+CHUNKS = [
+    b"5\nhello\r\n0\r\n\r\n",
+    b"5\r\nhello\n0\r\n\r\n",
+    b"5\r\nhelloXX0\r\n\r\n",
+    b"5\r\nhello\r\n0\r\n\n",
+    b"5\r\nhello\r\n0\n\n",
+]
 CHUNKS += [b"+5\r\nhello\r\n0\r\n\r\n", b"-5\r\nhello\r\n0\r\n\r\n", b"0x5\r\nhello\r\n0\r\n\r\n", b"5_\r\nhello\r\n0\r\n\r\n"]
-CHUNKS += [b"1_0\r\nhellohellohelloh\r\n0\r\n\r\n", b" 5\r\nhello\r\n0\r\n\r\n", b"5 \r\nhello\r\n0\r\n\r\n", b"\r\nhello\r\n0\r\n\r\n"]
-CHUNKS += [b"5\rXhello\r\n0\r\n\r\n", b"5;a\nb\r\nhello\r\n0\r\n\r\n", b"5;a\rb\r\nhello\r\n0\r\n\r\n", b"g\r\nhello\r\n0\r\n\r\n"]
+CHUNKS += [
+    b"1_0\r\nhellohellohelloh\r\n0\r\n\r\n",
+    b" 5\r\nhello\r\n0\r\n\r\n",
+    b"5 \r\nhello\r\n0\r\n\r\n",
+    b"\r\nhello\r\n0\r\n\r\n",
+]
+CHUNKS += [
+    b"5\rXhello\r\n0\r\n\r\n",
+    b"5;a\nb\r\nhello\r\n0\r\n\r\n",
+    b"5;a\rb\r\nhello\r\n0\r\n\r\n",
+    b"g\r\nhello\r\n0\r\n\r\n",
+]
 CHUNKS += [b"10000000000000005\r\nhello\r\n0\r\n\r\n", b"5\r\nhello\r\n\r\n0\r\n\r\n", b"5\r\nhello\r\n0\r\nno colon\r\n\r\n"]
-CHUNKS += [b"4\r\nhello\r\n0\r\n\r\n", b"5\r\nhello\r\n0\r\nX : y\r\n\r\n", b"5\r\nhello\r\n0\r\nContent-Length: 3\r\n\r\n", b"\xef\xbc\x95\r\nhello\r\n0\r\n\r\n", b"5\x00\r\nhello\r\n0\r\n\r\n"]
-FIELDS = [b"X : y", b" X: y", b"X: a\n b", b"X: a\r\n b", b"X: a\x00b", b"X: a\rb", b": y", b"X", b"X: a\x01b", b"X: y\nZ: w", b"X\x00: y"]
+CHUNKS += [
+    b"4\r\nhello\r\n0\r\n\r\n",
+    b"5\r\nhello\r\n0\r\nX : y\r\n\r\n",
+    b"5\r\nhello\r\n0\r\nContent-Length: 3\r\n\r\n",
+    b"\xef\xbc\x95\r\nhello\r\n0\r\n\r\n",
+    b"5\x00\r\nhello\r\n0\r\n\r\n",
+]
+FIELDS = [
+    b"X : y",
+    b" X: y",
+    b"X: a\n b",
+    b"X: a\r\n b",
+    b"X: a\x00b",
+    b"X: a\rb",
+    b": y",
+    b"X",
+    b"X: a\x01b",
+    b"X: y\nZ: w",
+    b"X\x00: y",
+]
 FIELDS += [b"Host: y", b"host: x", b"X\xa0: y", b"Content-Length : 5", b"X: y\r\n\rZ"]
-LINES = [b"PUT /files/bad HTTP/2.0", b"PUT /files/bad HTTP/0.9", b"PUT /files/bad HTTP/1.2", b"PUT /files/bad HTTP/9.9", b"PUT /files/bad"]
-LINES += [b"PUT /files/bad http/1.1", b"PUT /files/bad  HTTP/1.1", b"PUT\t/files/bad HTTP/1.1", b"P\xdcT /files/bad HTTP/1.1"]
-LINES += [b"PUT /files/b ad HTTP/1.1", b"PUT /files/bad\x00 HTTP/1.1", b"put /files/bad HTTP/1.1", b"BREW /files/bad HTTP/1.1", b"\x16\x03\x01\x02\x00\x01"]
+LINES = [
+    b"PUT /files/bad HTTP/2.0",
+    b"PUT /files/bad HTTP/0.9",
+    b"PUT /files/bad HTTP/1.2",
+    b"PUT /files/bad HTTP/9.9",
+    b"PUT /files/bad",
+]
+LINES += [b"PUT /files/bad http/1.1", b"PUT\t/files/bad HTTP/1.1", b"P\xdcT /files/bad HTTP/1.1"]
+LINES += [
+    b"PUT /files/b ad HTTP/1.1",
+    b"PUT /files/bad\x00 HTTP/1.1",
+    b"put /files/bad HTTP/1.1",
+    b"BREW /files/bad HTTP/1.1",
+    b"\x16\x03\x01\x02\x00\x01",
+]
 
 VECTORS: list[bytes] = [
     *(put(b"Content-Length: " + value) for value in LENGTHS),

@@ -150,15 +150,28 @@ def test_a_refused_client_is_let_go_after_a_while(hasty: Hasty) -> None:
     with Wire(server.port) as wire:
         wire.send(head("PUT", "/files/x", f"Content-Length: {10 << 30}"))
         assert wire.answer().status == 401
-        with pytest.raises(ConnectionError):
-            for _ in range(10_000):
+        sent = 0
+        try:
+            while sent < 6000:
                 wire.send(b"x")
+                sent += 1
                 time.sleep(0.005)  # slow enough for the seconds, not the bytes, to be what ends it
+        except ConnectionError:
+            pass  # let go
+
+    assert sent < 6000
 
 
 @pytest.mark.parametrize(
     ("target", "status"),
-    [("http://elsewhere/healthz", 200), ("http:///", 400), ("elsewhere:80", 400), ("/files/\xff", 400), ("/a#b", 404), ("//", 404)],
+    [
+        ("http://elsewhere/healthz", 200),
+        ("http:///", 400),
+        ("elsewhere:80", 400),
+        ("/files/\xff", 400),
+        ("/a#b", 404),
+        ("//", 404),
+    ],
 )
 def test_targets_of_all_forms_are_answered(taker: RunningServer, target: str, status: int) -> None:
     """Absolute, authority and broken forms: an answer, never a crash."""

@@ -32,16 +32,14 @@ async def put_object(request: Request, desk: Desk, key: str) -> Response:
     replace = replace_for(request, there)
     wish = _wish(request, _filename(request) or clean_name(key), key, replace)
     _check_length(request, desk)
-    try:
-        async with desk.receive(upload_id(request), content_length(request)) as incoming:
-            await incoming.take(body_source(request), wish)
+    async with desk.receive(upload_id(request), content_length(request)) as incoming:
+        await incoming.take(body_source(request), wish)
+        try:
             entries = await incoming.publish()
-    except Exists as error:
-        if replace.allowed or there is not None:
-            raise
-        if put_replace(conditions(request)).create_only:  # somebody was quicker than we: still If-None-Match's no
-            raise PreconditionFailed(error.detail) from None
-        raise
+        except Exists as error:
+            if replace.allowed:
+                raise
+            raise PreconditionFailed(error.detail) from None  # somebody was quicker than we: still If-None-Match's no
     return upload_answer(request, incoming.id, entries, replaced=there is not None)
 
 

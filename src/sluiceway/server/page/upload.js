@@ -201,9 +201,10 @@ export class Upload extends EventTarget {
     if (!this.active || snapshot.state === "waiting") return;
     if (!this.reported) this.meter = new Meter();
     this.reported = true;
-    this.arrived = Math.max(this.arrived, this.#ofFile(snapshot.received));
-    this.forwarded = Math.max(this.forwarded, Math.min(this.size, snapshot.forwarded));
     this.kept = Math.max(this.kept, Math.min(this.size, snapshot.kept));
+    this.forwarded = Math.max(this.forwarded, this.kept, Math.min(this.size, snapshot.forwarded));
+    // `received` counts the body; how much of its overhead stands behind the file is not known, what was forwarded is.
+    this.arrived = Math.max(this.arrived, this.forwarded, this.#ofFile(snapshot.received));
     this.checking = snapshot.state === "checking";
     this.meter.add(this.kept, performance.now());
     if (snapshot.state === "failed" || snapshot.state === "cancelled") this.#failedWhileSending(snapshot);

@@ -1,0 +1,78 @@
+"""Fixture `proxied`: a real nginx in front of a server, passing bodies through as they come, ended by its process id.
+
+url = proxied(server)                     # http://127.0.0.1:PORT
+url = proxied(server, "off")              # "on" would gather the body first
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from fix_server import RunningServer
+from fix_taking import eventually
+
+__all__ = ["proxied"]
+
+Proxied = Callable[..., str]
+
+# What a site writes into its own configuration: no limit of its own, no gathering, HTTP/1.1 to the server.
+CONFIG = """
+daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;
+events {{ worker_connections 128; }}
+http {{
+  access_log off;
+  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+  server {{
+    listen 127.0.0.1:{port};
+    location / {{
+      proxy_pass http://127.0.0.1:{behind};
+      proxy_http_version 1.1;
+      proxy_set_header Host $host;
+      proxy_request_buffering {buffering}; proxy_buffering off;
+      client_max_body_size 0;
+    }}
+  }}
+}}
+"""
+
+
+@pytest.fixture
+def proxied(tmp_path: Path) -> Iterator[Proxied]:
+    """Start an nginx for a server; its address."""
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start(server: RunningServer, buffering: str = "off") -> str:
+        folder = tmp_path / f"nginx{len(running)}"
+        folder.mkdir()
+        os.chmod(folder, 0o777)  # its workers run as nobody
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = int(free.getsockname()[1])
+        config = folder / "nginx.conf"
+        config.write_text(CONFIG.format(folder=folder, port=port, behind=server.port, buffering=buffering))
+        process = subprocess.Popen(["nginx", "-c", str(config), "-e", str(folder / "error.log")], stderr=subprocess.DEVNULL)
+        running.append(process)
+        eventually(lambda: process.poll() is not None or listens(port), "nginx listens")
+        assert process.poll() is None, (folder / "error.log").read_text()
+        return f"http://127.0.0.1:{port}"
+
+    yield start
+    for process in running:
+        process.send_signal(signal.SIGQUIT)  # its own way to end, workers included
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            process.wait(10)
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
