@@ -44,6 +44,7 @@ def test_the_bar_is_never_full_before_the_servers_answer(recorded: OpenPage, slo
     page = recorded(slow(rate=8e6, yes=1.5).url)
     page.choose(make_file("film.mp4", 12_000_000))
     page.wait_for("film.mp4", "done", 30)
+    page.page.wait_for_timeout(500)  # the layers glide to their end
 
     samples = page.samples()
     before = [sample for sample in samples if not sample.answered]

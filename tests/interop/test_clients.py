@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import json
 import subprocess
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
@@ -16,7 +17,8 @@ import pytest
 import requests
 from fix_nginx import Proxied
 from fix_server import RunningServer, Serve
-from fix_taking import noise
+from fix_taking import eventually, noise
+from raw_http import Wire, chunk, head
 
 DATA = noise(3_000_001)
 SHA = hashlib.sha256(DATA).hexdigest()
@@ -41,8 +43,6 @@ async def async_pieces() -> AsyncIterator[bytes]:
 
 
 def curl(*words: str | Path, stdin: bytes | None = None) -> Any:
-    import json
-
     done = subprocess.run(
         ["curl", "-sS", "--fail-with-body", "-m", "60", *map(str, words)], input=stdin, capture_output=True, check=False
     )
@@ -101,9 +101,7 @@ def test_curl_form(taker: RunningServer, file: Path, options: list[str]) -> None
 @pytest.mark.parametrize("encoder", ["base64", "quoted-printable", "binary", "8bit"])
 def test_curl_form_encoder(taker: RunningServer, file: Path, encoder: str) -> None:
     """curl's encoder= for a part: decoded on the way in."""
-    data = DATA if encoder != "8bit" else DATA
     stored_whole(taker, curl("-F", f"file=@{file};encoder={encoder}", f"{taker.url}/files"))
-    assert hashlib.sha256(data).hexdigest() == SHA
 
 
 def test_curl_form_of_many_files(taker: RunningServer, file: Path) -> None:
@@ -170,8 +168,6 @@ async def test_aiohttp(taker: RunningServer, file: Path) -> None:
 
 def test_the_standard_library(taker: RunningServer, file: Path) -> None:
     """urllib.request and http.client, of known length and chunked."""
-    import json
-
     request = urllib.request.Request(f"{taker.url}/files/urllib", data=DATA, method="PUT")
     with urllib.request.urlopen(request, timeout=30) as answer:
         stored_whole(taker, json.load(answer), "urllib")
@@ -219,16 +215,12 @@ def test_a_refusal_passes_nginx(serve: Serve, proxied: Proxied, file: Path) -> N
 @pytest.mark.nginx
 def test_a_client_lost_behind_nginx_leaves_nothing(serve: Serve, proxied: Proxied) -> None:
     """nginx passes a cut body on as a cut body."""
-    from fix_taking import eventually
-    from raw_http import Wire, chunk, head
-
     server = serve()
     port = int(proxied(server).rpartition(":")[2])
-    for framing, body in (("Content-Length: 100000", DATA[:50_000]), ("Transfer-Encoding: chunked", chunk(DATA[:50_000]))):
-        logged = len(server.lines)
+    for framing, body in ((f"Content-Length: {len(DATA)}", DATA[:-9]), ("Transfer-Encoding: chunked", chunk(DATA))):
         with Wire(port) as wire:
             wire.send(head("PUT", "/files/cut", framing) + body)
-            eventually(lambda: server.drafts() or len(server.lines) > logged, "the upload has begun")
-        eventually(lambda logged=logged: len(server.lines) > logged, "the upload has ended")
+            eventually(server.drafts, "the upload has begun")
+        eventually(lambda: server.drafts() == [], "the upload has ended")
     assert server.stored() == {}
     assert server.drafts() == []

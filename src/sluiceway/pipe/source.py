@@ -11,7 +11,7 @@ import os
 from collections.abc import AsyncIterable, AsyncIterator
 from typing import BinaryIO, Protocol
 
-from sluiceway.errors import SluiceError
+from sluiceway.errors import SluiceError, SourceFailed
 
 __all__ = ["Buffer", "BytesSource", "FileSource", "PassingSource", "Source", "SourceSpent"]
 
@@ -69,17 +69,21 @@ class FileSource:
     async def open(self, start: int = 0, stop: int | None = None) -> AsyncIterator[Buffer]:
         loop = asyncio.get_running_loop()
         file: BinaryIO = await loop.run_in_executor(None, lambda: open(self._path, "rb", buffering=0))  # noqa: SIM115 - closed below
+        reading: asyncio.Future[bytes] | None = None
         try:
             end = self.length or 0
             left = (end if stop is None else min(stop, end)) - start
-            await loop.run_in_executor(None, file.seek, start)
+            file.seek(start)
             while left > 0:
-                chunk = await loop.run_in_executor(None, file.read, min(READ_SIZE, left))
+                reading = loop.run_in_executor(None, file.read, min(READ_SIZE, left))
+                chunk = await asyncio.shield(reading)
                 if not chunk:
-                    raise SluiceError(f"{self._path} became shorter while it was read; nothing more can be sent")
+                    raise SourceFailed(f"{self._path} became shorter while it was read; nothing more can be sent")
                 left -= len(chunk)
                 yield chunk
         finally:
+            if reading is not None and not reading.done():
+                await asyncio.wait([reading])  # cancelled: the thread still reads from our file
             file.close()
 
 

@@ -9,12 +9,13 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from starlette.requests import Request
+from starlette.types import Receive
 
 from sluiceway.errors import BadRequest, BodyCut, ExpectationFailed, TooSlow, Unsupported
 from sluiceway.pipe.source import PassingSource
 from sluiceway.wire.numbers import ascii_uint
 
-__all__ = ["IDLE", "body_chunks", "body_source", "check_body", "content_length"]
+__all__ = ["IDLE", "body_chunks", "body_source", "check_body", "content_length", "wait_until_gone"]
 
 IDLE = 60.0  # seconds without a byte from the client; tusd and nginx wait as long
 
@@ -64,3 +65,9 @@ async def body_chunks(request: Request, idle: float = IDLE) -> AsyncIterator[byt
             yield body
         if not message.get("more_body", False):
             return
+
+
+async def wait_until_gone(receive: Receive) -> None:
+    """Returns when the client of a request without a body has left. No server tells it by failing a `send`."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from sluiceway.errors import PreconditionFailed
 from sluiceway.pipe.pump import close_stream
 from sluiceway.pipe.source import Buffer
+from sluiceway.server.body import wait_until_gone
 from sluiceway.server.raw import conditions
 from sluiceway.stores.contract import Entry, Opened, Store
 from sluiceway.wire.conditions import Verdict, evaluate, format_etag, http_date, if_range_holds
@@ -112,7 +113,7 @@ class Download(Response):
         self._opened, self._ranges, self._multipart = opened, ranges, multipart
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        gone = asyncio.ensure_future(_wait_until_gone(receive))
+        gone = asyncio.ensure_future(wait_until_gone(receive))
         body = self._bytes() if scope["method"] == "GET" else _nothing()
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
@@ -144,8 +145,3 @@ class Download(Response):
 async def _nothing() -> AsyncIterator[Buffer]:
     return
     yield b""
-
-
-async def _wait_until_gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

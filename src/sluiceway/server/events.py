@@ -14,13 +14,14 @@ from starlette.types import Receive, Scope, Send
 
 from sluiceway.errors import NotFound
 from sluiceway.server.answers import json_answer
+from sluiceway.server.body import wait_until_gone
 from sluiceway.uploads.board import Board, Slot
 from sluiceway.uploads.desk import Desk
 from sluiceway.uploads.keys import checked_id
 from sluiceway.uploads.states import ENDED
 from sluiceway.wire.eventstream import EVENT_STREAM_TYPE, format_comment, format_event
 
-__all__ = ["cancel_upload", "show_upload"]
+__all__ = ["EventStream", "cancel_upload", "show_upload"]
 
 LOOK = 0.1  # seconds between looks: ten steps a second are a smooth bar
 HEARTBEAT = 15.0  # seconds; proxies cut connections that are silent for 30 to 60
@@ -56,7 +57,7 @@ class EventStream(Response):
         self._board, self._upload = board, upload
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        gone = asyncio.ensure_future(_gone(receive))
+        gone = asyncio.ensure_future(wait_until_gone(receive))
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             if scope["method"] == "GET":
@@ -93,8 +94,3 @@ class EventStream(Response):
             if ended:
                 return
             await asyncio.wait([gone], timeout=LOOK)
-
-
-async def _gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

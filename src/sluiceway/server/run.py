@@ -25,7 +25,7 @@ from sluiceway.server.settings import BadSetting, Settings
 from sluiceway.server.uvicorn import SluiceProtocol
 from sluiceway.uploads.board import Board
 
-__all__ = ["serve", "worker_app"]
+__all__ = ["serve", "tune_process", "worker_app"]
 
 _WORKER = "SLUICEWAY_WORKER_SETTINGS"  # how a worker process learns the settings and the board's file
 

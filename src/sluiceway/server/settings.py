@@ -16,7 +16,7 @@ from sluiceway.pipe.budget import MINIMUM
 from sluiceway.pipe.taps import ALGORITHMS
 from sluiceway.uploads.keys import DEFAULT_TEMPLATE, KeyTemplate
 
-__all__ = ["BadSetting", "Settings", "parse_size", "setting_help"]
+__all__ = ["BadSetting", "Settings", "is_loopback", "parse_size", "setting_help"]
 
 _UNITS = {"": 1, "k": 1000, "kb": 1000, "kib": 1 << 10, "m": 10**6, "mb": 10**6, "mib": 1 << 20, "g": 10**9, "gb": 10**9}
 _UNITS |= {"gib": 1 << 30, "t": 10**12, "tb": 10**12, "tib": 1 << 40, "b": 1}

@@ -18,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from sluiceway.errors import BadRequest, HeadTooLarge, SluiceError, TooSlow
 from sluiceway.wire.problems import PROBLEM_TYPE, problem
 
-__all__ = ["SluiceProtocol"]
+__all__ = ["SluiceCycle", "SluiceProtocol"]
 
 QUEUE = 256 << 10  # bytes of body that may wait for the app before reading pauses: one read of the event loop
 DRAIN_BYTES = 4 << 20  # bytes read and dropped after an early refusal; clients that look up before that see it

@@ -14,7 +14,7 @@ from sluiceway.errors import Exists, NotFound, PreconditionFailed, StoreFailed
 from sluiceway.pipe.source import Buffer, BytesSource
 from sluiceway.stores.contract import About, Draft, Entry, Opened, Page, Replace, Traits
 
-__all__ = ["MemoryStore"]
+__all__ = ["MemoryDraft", "MemoryObject", "MemoryStore"]
 
 
 class MemoryStore:

@@ -62,9 +62,7 @@ async def read(store: Store, key: str, start: int = 0, stop: int | None = None) 
         await opened.aclose()
 
 
-async def store_bytes(
-    store: Store, key: str, data: bytes, about: About | None = None, replace: Replace = Replace()
-) -> Entry:
+async def store_bytes(store: Store, key: str, data: bytes, about: About | None = None, replace: Replace = Replace()) -> Entry:
     """Put an object there; whatever happens, no draft is left behind."""
     draft = await store.draft(_fresh(), len(data))
     try:
@@ -136,7 +134,14 @@ class StoreSuite:
         data = pattern(7 * MIB)
         draft = await store.draft(_fresh(), None)
         at = 0
-        for chunk, count, pause in ((13, 40, 0.3), (200_001, 12, 0.0), (5, 30, 1.2), (MIB + 1, 2, 0.0), (3, 9, 0.0), (70_000, 20, 0)):
+        for chunk, count, pause in (
+            (13, 40, 0.3),
+            (200_001, 12, 0.0),
+            (5, 30, 1.2),
+            (MIB + 1, 2, 0.0),
+            (3, 9, 0.0),
+            (70_000, 20, 0),
+        ):
             for _ in range(count):
                 await draft.write(data[at : at + chunk])
                 at += chunk
