@@ -57,7 +57,7 @@ def _ours(how: str, digest: str) -> Contender:
         how=how,
         path="/files" if how == "form" else "/files/{name}",
         method="POST" if how == "form" else "PUT",
-        writes="its own blocks (1 MiB, direct where the file system can)",
+        writes="its own blocks (2 MiB, direct where the file system can)",
         fsync=True,
         digest=digest,
         ours=True,

@@ -1,7 +1,7 @@
 """Fixtures for taking files: `taker`, one server for the tests of a module, and `hasty`, one with short deadlines.
 
-taker.url …                               # a plain server; each test uses keys of its own
-server = hasty(HEAD_SECONDS=0.5)          # constants of server/uvicorn.py, and IDLE, made small in its process
+taker.url …                         # a plain server; each test uses keys of its own
+server = hasty(HEAD_SECONDS=0.5)    # constants of server/uvicorn.py, and IDLE, made small in its process
 """
 
 from __future__ import annotations

@@ -44,6 +44,9 @@ def _from_file(context: click.Context, _: click.Parameter, value: str | None) ->
     unknown = sorted(set(known) - set(setting_help()))
     if unknown:
         raise click.UsageError(f"{path} has no setting {unknown[0]!r}; known are {', '.join(setting_help())}")
+    for name, setting in known.items():
+        if not isinstance(setting, str | int | float):
+            raise click.UsageError(f"{path}: {name} takes one value, not {setting!r}")
     context.default_map = {**(context.default_map or {}), **known}
     return value
 

@@ -91,8 +91,7 @@ class Sluiceway:
     async def aclose(self) -> None:
         """Let go of the store; uploads under way are discarded."""
         if self._desk is not None:
-            await self._desk.store.aclose()
-            self._desk.board.close()
+            await self._desk.aclose()
             self._desk = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -5,6 +5,7 @@ The only module that names uvicorn, uvloop and the allocator; everything else ru
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import json
 import logging
@@ -13,7 +14,8 @@ import resource
 import socket
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 
 import uvicorn
@@ -39,9 +41,11 @@ def serve(settings: Settings, ready: Callable[[str], None]) -> None:
     """Listen and serve until SIGTERM or SIGINT; `ready` gets the address once it is bound. Raises BadSetting."""
     tune_process()
     _log_to_stderr()
+    app = Sluiceway(settings)
+    _open_destination(app)
     sock = _listen(settings)
     config = uvicorn.Config(
-        "sluiceway.server.run:worker_app" if settings.workers > 1 else Sluiceway(settings),
+        "sluiceway.server.run:worker_app" if settings.workers > 1 else app,
         factory=settings.workers > 1,
         http=SluiceProtocol,
         ws="none",
@@ -57,16 +61,38 @@ def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         timeout_graceful_shutdown=max(1, round(settings.drain)),
     )
     host, port = sock.getsockname()[:2]
-    ready(f"http://{f'[{host}]' if ':' in host else host}:{port}/")
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
     if settings.workers == 1:
-        server = uvicorn.Server(config)
+        server = _Server(config, lambda: ready(address))
         server.run(sockets=[sock])
         if not server.started:
             raise SluiceError("The server could not start; the lines above say why")
         return
+    asyncio.run(app.aclose())  # the workers open it each for itself
     with tempfile.NamedTemporaryFile(prefix="sluiceway-board-") as board:
         os.environ[_WORKER] = json.dumps({"settings": asdict(settings), "board": board.name})
-        Multiprocess(config, sockets=[sock]).run()
+        supervisor = Multiprocess(config, sockets=[sock])  # from here on it heeds signals
+        ready(address)
+        supervisor.run()
+
+
+class _Server(uvicorn.Server):
+    """Told to stop and stopped is success: stock uvicorn would then kill itself by the same signal, for the exit code."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._ready()  # not before: who reads the address may send a signal at once
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        with super().capture_signals():
+            yield
+            self._captured_signals.clear()
 
 
 def worker_app() -> Sluiceway:
@@ -90,6 +116,17 @@ def tune_process() -> None:
         pass  # another C library: slower, nothing else
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _open_destination(app: Sluiceway) -> None:
+    """Before anybody is told an address: a destination that cannot be used is a setting that cannot be used."""
+    try:
+        _ = app.desk
+    except BadSetting:
+        raise
+    except (SluiceError, OSError) as error:
+        said = error.strerror if isinstance(error, OSError) else error
+        raise BadSetting(f"--to {app.settings.to} cannot be used: {said}") from None
 
 
 def _listen(settings: Settings) -> socket.socket:

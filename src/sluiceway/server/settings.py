@@ -56,8 +56,8 @@ class Settings:
             raise BadSetting(f"--port must be 0 to 65535, not {self.port}")
         if not 1 <= self.workers <= 64:
             raise BadSetting(f"--workers must be 1 to 64, not {self.workers}")
-        if self.drain < 0:
-            raise BadSetting("--drain is a number of seconds and cannot be negative")
+        if not 0 <= self.drain < 1e9:  # "nan" and "inf" are numbers to Python
+            raise BadSetting(f"--drain is a number of seconds and cannot be negative or endless, not {self.drain}")
         if self.token is not None and len(self.token) < 8:
             raise BadSetting("--token has fewer than 8 characters and could be guessed; use a long random one")
         if self.budget // self.workers < MINIMUM:

@@ -24,6 +24,7 @@ from sluiceway.uploads.states import State, after
 
 __all__ = ["Desk", "Incoming", "Wish", "check_digests"]
 
+LEAVING = 10.0  # seconds cut uploads may take to put their drafts away when the server stops
 LOOK_EVERY = 0.25  # seconds between looks for a cancel that another process of this server was asked for
 
 
@@ -80,6 +81,17 @@ class Desk:
             self._looking = asyncio.get_running_loop().create_task(self._look_for_cancels())
         return incoming
 
+    async def aclose(self) -> None:
+        """Cut uploads under way and wait until they have put their drafts away; then close store and board."""
+        live = [incoming for incoming in self._live.values() if incoming.task is not asyncio.current_task()]
+        for incoming in live:
+            incoming.stop(Unavailable("The server is stopping; nothing was stored. Send it again"))
+        tasks = [incoming.task for incoming in live if incoming.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=LEAVING)
+        await self.store.aclose()
+        self.board.close()
+
     def cancel(self, upload: str) -> bool:
         """Ask for the end of an upload of any process of this server; False when there is none, or it is too late.
 
@@ -115,7 +127,8 @@ class Incoming:
         self._drafted: list[_Drafted] = []
         self._filling: Draft | None = None
         self._reason: SluiceError | None = None
-        self._task = asyncio.current_task()
+        self.task = asyncio.current_task()
+        self._leaving = False  # it puts its drafts away already
         self._taken = 0  # bytes of files so far: the limit is for the request, not for each file
 
     @property
@@ -124,9 +137,9 @@ class Incoming:
 
     def stop(self, reason: SluiceError) -> None:
         """End the upload from outside; the handler sees `reason` raised at the await it stands at."""
-        if self._reason is None and self._task is not None:
+        if self._reason is None and not self._leaving and self.task is not None:
             self._reason = reason
-            self._task.cancel()
+            self.task.cancel()
 
     async def take(self, source: Source, wish: Wish, *, counts_received: bool = True) -> None:
         """Draft one file and check it. Raises BodyCut, TooLarge, DigestMismatch, NoSpace and whatever the source raises."""
@@ -175,6 +188,7 @@ class Incoming:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._leaving = True
         try:
             await self._discard()
         finally:
@@ -184,8 +198,8 @@ class Incoming:
                 self._note(outcome)
             self._desk.end(self)
         if stopped and self._reason is not None:
-            if self._task is not None:
-                self._task.uncancel()
+            if self.task is not None:
+                self.task.uncancel()
             raise self._reason from None
 
     async def _discard(self) -> None:

@@ -1,0 +1,130 @@
+"""A power cut: the file system stops mid-way, comes back from its journal, and every acknowledged upload is there."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+import shutil
+import signal
+import struct
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from fix_server import start_server
+from fix_taking import TORTURE
+from witness import Witness
+
+pytestmark = [pytest.mark.root, pytest.mark.timeout(3600 if TORTURE else 120)]
+
+CUTS = 100 if TORTURE else 2
+LONGEST = 0.8  # seconds until the cut
+EXT4_IOC_SHUTDOWN = 0x8004587D
+NO_LOG_FLUSH = 2  # what is not in the journal or on the platter is gone; all later I/O fails
+
+
+class Disk:
+    """An ext4 of its own in a file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.image, self.mounted = folder / "image", folder / "mounted"
+
+    def make(self) -> None:
+        """Raises CalledProcessError where loop devices or the tools are missing."""
+        self.mounted.mkdir(exist_ok=True)
+        with self.image.open("wb") as image:
+            image.truncate(256 << 20)
+        _run("mkfs.ext4", "-q", "-F", str(self.image))
+
+    def mount(self) -> None:
+        # commit=600: the journal is written when somebody asks for it, so that a missing fsync shows every time
+        _run("mount", "-o", "loop,commit=600", str(self.image), str(self.mounted))
+
+    def unmount(self) -> None:
+        _run("umount", str(self.mounted))
+
+    def cut(self) -> None:
+        fd = os.open(self.mounted, os.O_RDONLY)
+        try:
+            fcntl.ioctl(fd, EXT4_IOC_SHUTDOWN, struct.pack("I", NO_LOG_FLUSH))
+        finally:
+            os.close(fd)
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True, capture_output=True)
+
+
+@pytest.fixture
+def make_disk(tmp_path: Path) -> Iterator[Callable[[], Disk]]:
+    """A fresh, mounted disk for each cut; none stays mounted, whatever happens."""
+    made: list[Disk] = []
+    if shutil.which("mkfs.ext4") is None:
+        pytest.skip("mkfs.ext4 is not installed")
+
+    def make() -> Disk:
+        folder = tmp_path / str(len(made))
+        folder.mkdir()
+        disk = Disk(folder)
+        disk.make()
+        try:
+            disk.mount()
+        except subprocess.CalledProcessError as error:
+            pytest.skip(f"no loop device can be mounted here: {error.stderr.decode().strip()}")
+        made.append(disk)
+        return disk
+
+    try:
+        yield make
+    finally:
+        for disk in made:
+            if os.path.ismount(disk.mounted):
+                subprocess.run(["umount", "--lazy", str(disk.mounted)], check=False)
+
+
+def test_a_power_cut_loses_nothing_that_was_acknowledged(make_disk: Callable[[], Disk]) -> None:
+    """Bytes, names and digests of everything acknowledged survive; what can be seen is whole."""
+    seed = random.SystemRandom().getrandbits(32)
+    print(f"seed {seed}")  # shown when the test fails
+    chance = random.Random(seed)
+    for number in range(CUTS):
+        disk = make_disk()
+        root = disk.mounted / "root"
+        server = start_server(root)
+        try:
+            with Witness(server, seed + number) as witness:
+                time.sleep(chance.uniform(0, LONGEST))  # the moment is the point
+                disk.cut()
+        finally:
+            server.stop(signal.SIGKILL)
+        disk.unmount()
+        disk.mount()
+        witness.check(root)
+
+        again = start_server(root)
+        try:
+            witness.check(root)
+            witness.check_restarted(again)
+        finally:
+            again.stop()
+        disk.unmount()
+
+
+def test_the_cut_takes_what_was_not_made_durable(make_disk: Callable[[], Disk]) -> None:
+    """The measure itself: a file that was written and never synchronised does not survive, one that was does."""
+    disk = make_disk()
+    (disk.mounted / "lost").write_bytes(b"x" * 100_000)
+    with (disk.mounted / "kept").open("wb") as kept:
+        kept.write(b"x" * 100_000)
+        kept.flush()
+        os.fsync(kept.fileno())
+    (disk.mounted / "late").write_bytes(b"x" * 100_000)
+    disk.cut()
+    disk.unmount()
+    disk.mount()
+
+    assert (disk.mounted / "kept").read_bytes() == b"x" * 100_000
+    assert not (disk.mounted / "late").exists() or (disk.mounted / "late").stat().st_size == 0

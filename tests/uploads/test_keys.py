@@ -1,0 +1,94 @@
+"""Keys from templates and ids: fresh, unguessable, and never a way out."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+import pytest
+
+from sluiceway.errors import BadName, BadRequest
+from sluiceway.uploads.keys import DEFAULT_TEMPLATE, KeyTemplate, checked_id, new_id
+from sluiceway.wire.names import check_key, clean_name
+
+
+def test_ids_are_fresh_and_look_like_nothing_else() -> None:
+    """129 bits of lower-case letters and digits, and each one new."""
+    ids = {new_id() for _ in range(2000)}
+
+    assert len(ids) == 2000
+    assert all(re.fullmatch(r"[a-z0-9]{25}", one) for one in ids)
+
+
+@pytest.mark.parametrize("good", ["x" * 22, "x" * 64, "AZaz09-_AZaz09-_AZaz09-_"])
+def test_a_chosen_id_of_the_right_form_is_taken(good: str) -> None:
+    """22 to 64 of the URL-safe alphabet."""
+    assert checked_id(good) == good
+
+
+@pytest.mark.parametrize(
+    "bad", ["", "x" * 21, "x" * 65, "x" * 21 + ".", "x" * 21 + "/", "ü" * 22, "x" * 21 + "\n", " " * 22, "x" * 21 + "٣"]
+)
+def test_any_other_id_is_refused(bad: str) -> None:
+    """Too short to be unguessable, too long, or with other symbols."""
+    with pytest.raises(BadRequest, match="22 to 64"):
+        checked_id(bad)
+
+
+def test_the_default_is_an_id_and_the_name() -> None:
+    """Two files of one name get two keys."""
+    template = KeyTemplate()
+    first, second = template.key("a b.txt"), template.key("a b.txt")
+
+    assert template.text == DEFAULT_TEMPLATE == "{id}/{filename}"
+    assert re.fullmatch(r"[a-z0-9]{25}/a b\.txt", first)
+    assert first != second
+
+
+def test_the_date_is_that_of_the_day() -> None:
+    """Year, month and day in UTC, filled with zeros."""
+    before = datetime.now(UTC)
+    key = KeyTemplate("{year}/{month}/{day}/{id}").key("x")
+    after = datetime.now(UTC)
+
+    assert key.rpartition("/")[0] in {f"{now:%Y/%m/%d}" for now in (before, after)}
+
+
+@pytest.mark.parametrize(
+    "text", ["{name}/{id}", "{id", "id}", "{}", "{0}", "{id.__class__}", "{filename[0]}", "static", "", "{year}/{month}"]
+)
+def test_a_template_that_cannot_work_is_refused(text: str) -> None:
+    """Unknown or open fields, or nothing that tells two uploads apart: said at start, in words."""
+    with pytest.raises(BadName, match="template"):
+        KeyTemplate(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "../{id}",
+        "/{id}",
+        "{id}/",
+        "a//{id}",
+        "a/./{id}",
+        "a\\{id}",
+        ".sluiceway/{id}",
+        "NUL/{id}",
+        "{id}.",
+        "a\n{id}",
+        "x" * 1100 + "{id}",
+    ],
+)
+def test_a_template_that_makes_unsafe_keys_is_refused(text: str) -> None:
+    """It is checked like any key, before the first upload."""
+    with pytest.raises(BadName, match="no safe key"):
+        KeyTemplate(text)
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "NUL", ".sluiceway", "a" * 5000, "\0", "", "x\u202ey", "ü" * 300 + ".tar.gz"])
+@pytest.mark.parametrize("text", ["{filename}", "{id}/{filename}", "in/{filename}", "{year}-{filename}"])
+def test_every_cleaned_name_makes_a_good_key(text: str, name: str) -> None:
+    """What clean_name lets pass, check_key takes, in each template."""
+    key = KeyTemplate(text).key(clean_name(name))
+
+    assert check_key(key) == key
