@@ -10,16 +10,18 @@ help:                 ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/.made:
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV)
 	@touch $@
 
 # The wheel is installed, never the tree: what is tested is what is shipped.
 $(VENV)/.serve: $(VENV)/.made pyproject.toml constraints.txt $(SRC)
-	$(PIP) install --constraint constraints.txt .
+	@echo "installing Sluiceway into $(VENV) ..."
+	@$(PIP) install --constraint constraints.txt .
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.serve
-	$(PIP) install --constraint constraints.txt '.[test,lint]'
+	@echo "installing what the tests need into $(VENV) ..."
+	@$(PIP) install --constraint constraints.txt '.[test,lint]'
 	@touch $@
 
 serve: $(VENV)/.serve ## install and start the server on 127.0.0.1:8000, storing into ./uploads

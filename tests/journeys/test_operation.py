@@ -284,8 +284,9 @@ def test_beyond_the_drain_uploads_are_cut_and_discarded(serve: Serve) -> None:
         began = time.monotonic()
         assert server.stop() == 0
         assert time.monotonic() - began < 10
-        wire.rest()
+        answer = wire.answer()
 
+    assert (answer.status, answer.code) == (503, "unavailable")
     assert server.stored() == {}
     assert server.drafts() == []
     assert "Traceback" not in server.log()

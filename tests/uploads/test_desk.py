@@ -11,8 +11,8 @@ import pytest
 
 from sluiceway.errors import BodyCut, Cancelled, DigestMismatch, Exists, PreconditionFailed, SluiceError, TooLarge
 from sluiceway.pipe.budget import Budget
-from sluiceway.pipe.source import BytesSource, PassingSource
-from sluiceway.stores.contract import Replace, Store
+from sluiceway.pipe.source import BytesSource, PassingSource, Source
+from sluiceway.stores.contract import Entry, Replace, Store
 from sluiceway.stores.disk import DiskStore
 from sluiceway.stores.memory import MemoryStore
 from sluiceway.uploads.board import Board
@@ -48,6 +48,18 @@ def state(desk: Desk, upload: str) -> tuple[str, str | None]:
     slot = desk.board.find(upload)
     assert slot is not None
     return slot.state.word, slot.code
+
+
+async def bring(desk: Desk, *files: tuple[Source, Wish], upload: str | None = None) -> list[Entry]:
+    """A whole upload."""
+    async with desk.receive(upload) as incoming:
+        for source, wish in files:
+            await incoming.take(source, wish)
+        return await incoming.publish()
+
+
+def file(data: bytes, key: str, replace: Replace = Replace()) -> tuple[Source, Wish]:
+    return BytesSource(data), Wish(key, key=key, replace=replace)
 
 
 async def endless(piece: bytes = b"x" * 1000) -> AsyncIterator[bytes]:
@@ -102,12 +114,9 @@ async def test_a_failure_takes_the_files_before_it_along(
 ) -> None:
     """The second file is cut, wrong or too large: the first, whole as it is, is not published either."""
     desk = make(max_size=limit)
+    second = PassingSource(BytesSource(b"second").open(), length), Wish("b", key="b", expected=expected)
     with pytest.raises(error):
-        async with desk.receive("u" * 22) as incoming:
-            await incoming.take(BytesSource(b"one"), Wish("a", key="a"))
-            source = PassingSource(BytesSource(b"second").open(), length)
-            await incoming.take(source, Wish("b", key="b", expected=expected))
-            await incoming.publish()
+        await bring(desk, file(b"one", "a"), second, upload="u" * 22)
 
     assert await keys(desk) == []
     assert state(desk, "u" * 22) == ("failed", error.code)
@@ -116,14 +125,9 @@ async def test_a_failure_takes_the_files_before_it_along(
 async def test_the_limit_is_for_all_files_together(make: Make) -> None:
     """Exactly the limit passes; the error names the whole of it."""
     desk = make(max_size=10)
-    async with desk.receive() as incoming:
-        await incoming.take(BytesSource(b"12345"), Wish("a", key="a"))
-        await incoming.take(BytesSource(b"67890"), Wish("b", key="b"))
-        await incoming.publish()
+    await bring(desk, file(b"12345", "a"), file(b"67890", "b"))
     with pytest.raises(TooLarge) as raised:
-        async with desk.receive() as incoming:
-            await incoming.take(BytesSource(b"12345"), Wish("c", key="c"))
-            await incoming.take(BytesSource(b"678901"), Wish("d", key="d"))
+        await bring(desk, file(b"12345", "c"), file(b"678901", "d"))
 
     assert await keys(desk) == ["a", "b"]
     assert raised.value.members == {"limit": 10}
@@ -132,14 +136,9 @@ async def test_the_limit_is_for_all_files_together(make: Make) -> None:
 async def test_a_file_that_cannot_be_published_takes_the_published_ones_back(make: Make) -> None:
     """Three files, the key of the last is taken: none of the new ones stays, the old one is untouched."""
     desk = make()
-    async with desk.receive() as incoming:
-        await incoming.take(BytesSource(b"old"), Wish("c", key="c"))
-        await incoming.publish()
+    await bring(desk, file(b"old", "c"))
     with pytest.raises(Exists):
-        async with desk.receive("u" * 22) as incoming:
-            for key in ("a", "b", "c"):
-                await incoming.take(BytesSource(b"new"), Wish(key, key=key))
-            await incoming.publish()
+        await bring(desk, *(file(b"new!", key) for key in ("a", "b", "c")), upload="u" * 22)
 
     assert await keys(desk) == ["c"]
     assert (await desk.store.stat("c")).size == 3
@@ -149,16 +148,16 @@ async def test_a_file_that_cannot_be_published_takes_the_published_ones_back(mak
 async def test_a_version_that_changed_meanwhile_is_not_replaced(make: Make) -> None:
     """The condition is checked at the end once more, not only at the door."""
     desk = make()
-    async with desk.receive() as incoming:
-        await incoming.take(BytesSource(b"one"), Wish("a", key="a"))
-        (first,) = await incoming.publish()
+    (first,) = await bring(desk, file(b"one", "a"))
+    only_that = Replace(allowed=True, etag=first.etag)
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"la"
+        await bring(desk, file(b"quick", "a", only_that))
+        yield b"te"
+
     with pytest.raises(PreconditionFailed):
-        async with desk.receive() as late:
-            await late.take(BytesSource(b"late"), Wish("a", key="a", replace=Replace(allowed=True, etag=first.etag)))
-            async with desk.receive() as quick:
-                await quick.take(BytesSource(b"quick"), Wish("a", key="a", replace=Replace(allowed=True, etag=first.etag)))
-                await quick.publish()
-            await late.publish()
+        await bring(desk, (PassingSource(slow()), Wish("a", key="a", replace=only_that)))
 
     assert (await desk.store.stat("a")).size == len(b"quick")
 
@@ -166,9 +165,7 @@ async def test_a_version_that_changed_meanwhile_is_not_replaced(make: Make) -> N
 async def test_the_template_makes_the_key(make: Make) -> None:
     """Where the client named none."""
     desk = make(template=KeyTemplate("in/{filename}"))
-    async with desk.receive() as incoming:
-        await incoming.take(BytesSource(b"x"), Wish("a.txt"))
-        (entry,) = await incoming.publish()
+    (entry,) = await bring(desk, (BytesSource(b"x"), Wish("a.txt")))
 
     assert entry.key == "in/a.txt"
 
@@ -205,11 +202,7 @@ async def test_a_cancel_from_elsewhere_is_seen_soon(make: Make) -> None:
     """Another process can only leave a mark on the board; the desk looks for it."""
     desk = make()
 
-    async def upload() -> None:
-        async with desk.receive("u" * 22) as incoming:
-            await incoming.take(PassingSource(endless()), Wish("a", key="a"))
-
-    task = asyncio.create_task(upload())
+    task = asyncio.create_task(bring(desk, (PassingSource(endless()), Wish("a", key="a")), upload="u" * 22))
     while (slot := desk.board.find("u" * 22)) is None or slot.received == 0:
         await asyncio.sleep(0)
     slot.ask_cancel()
@@ -224,13 +217,7 @@ async def test_a_cancel_while_publishing_tells_the_truth(make: Make, moment: int
     """Cancelled between any two steps of publishing: either it was told cancelled and nothing is there, or all is there."""
     desk = make()
 
-    async def upload() -> None:
-        async with desk.receive("u" * 22) as incoming:
-            for key in ("a", "b", "c"):
-                await incoming.take(BytesSource(b"data"), Wish(key, key=key))
-            await incoming.publish()
-
-    task = asyncio.create_task(upload())
+    task = asyncio.create_task(bring(desk, *(file(b"data", key) for key in ("a", "b", "c")), upload="u" * 22))
     while (slot := desk.board.find("u" * 22)) is None or slot.state is State.RECEIVING:
         await asyncio.sleep(0)
     for _ in range(moment):

@@ -5,6 +5,7 @@ Runs on any ASGI server and mounts into other apps; `server/run.py` starts it on
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 import unicodedata
@@ -16,7 +17,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, Router
 from starlette.types import Message, Receive, Scope, Send
 
-from sluiceway.errors import MethodNotAllowed, NotFound, SluiceError
+from sluiceway.errors import MethodNotAllowed, NotFound, SluiceError, Unavailable
 from sluiceway.pipe.budget import Budget
 from sluiceway.server.access import check_origin, check_token, log_access
 from sluiceway.server.answers import problem_answer
@@ -38,6 +39,8 @@ from sluiceway.wire.names import stays_inside
 __all__ = ["Sluiceway", "open_store"]
 
 log = logging.getLogger("sluiceway")
+
+STOPPING = "The server is stopping; nothing was stored. Send it again"
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -123,6 +126,10 @@ class Sluiceway:
                 await problem_answer(error)(scope, receive, watched)
             if error.fault != "client":
                 log.warning("%s %s: %s", error.code, scope["method"], error.detail)
+        except asyncio.CancelledError:
+            # The server stops and has waited long enough. Raised on, it would become a traceback and a bare 500.
+            if status == 0:
+                await problem_answer(Unavailable(STOPPING))(scope, receive, watched)
         except Exception:
             if status:
                 raise  # the answer is under way: only a broken connection can tell its reader

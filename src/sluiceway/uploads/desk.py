@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from sluiceway.errors import Cancelled, DigestMismatch, SluiceError, TooLarge
+from sluiceway.errors import Cancelled, DigestMismatch, SluiceError, TooLarge, Unavailable
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.pump import pump
 from sluiceway.pipe.source import Source
