@@ -135,6 +135,22 @@ def test_a_refusal_is_read_by_a_client_that_still_sends(client: str, serve: Serv
     assert server.drafts() == []
 
 
+@pytest.mark.parametrize("looks_up", [True, False], ids=["looks up at once", "sends first"])
+def test_a_refused_client_is_heard_out(serve: Serve, looks_up: bool) -> None:
+    """What it had on its way, up to some megabytes, is taken without a reset, so that no system throws the answer away."""
+    server = serve("--token", TOKEN)
+    with Wire(server.port) as wire:
+        wire.send(head("PUT", "/files/x", f"Content-Length: {SIZE}"))
+        if looks_up:
+            assert wire.answer().status == 401
+        for _ in range(48):
+            wire.send(PIECE)  # 3 MiB; a reset would raise here or at the end
+        if not looks_up:
+            assert wire.answer().status == 401
+
+        assert wire.sock.recv(1) == b""
+
+
 def test_what_a_refused_client_goes_on_sending_is_bounded(serve: Serve) -> None:
     """After a refusal the server reads some megabytes more, to be heard, and then stops and closes."""
     server = serve("--token", TOKEN)

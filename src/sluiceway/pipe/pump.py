@@ -16,6 +16,7 @@ from sluiceway.pipe.taps import Tap
 
 __all__ = ["Meter", "Sink", "close_stream", "pump"]
 
+LOOK_EVERY = 0.05  # seconds between looks whether anybody watches
 SYNC_EVERY = 0.25  # seconds between syncs while somebody watches: a bar that moves, at 1 % of the speed
 
 
@@ -58,25 +59,28 @@ async def pump(
     """
     loop = asyncio.get_running_loop()
     length = source.length
-    copied, kept_before, next_sync = 0, meter.kept if meter else 0, 0.0
+    copied, next_look = 0, 0.0
+    received, forwarded, kept = (meter.received, meter.forwarded, meter.kept) if meter else (0, 0, 0)  # by earlier files
     chunks = source.open()
     try:
         async for chunk in chunks:
             size = len(chunk)
             copied += size
             if meter and counts_received:
-                meter.received += size
+                meter.received = received + copied
             if limit is not None and copied > limit:
                 raise TooLarge(f"More than {limit} bytes arrived; the server takes at most that", limit=limit)
             for tap in taps:
                 await tap.take(chunk)
             await sink.write(chunk)
             if meter:
-                meter.forwarded += size
+                meter.forwarded = forwarded + copied
                 # Not at the last byte: publishing syncs anyway, and a bar at 100 % would speak before the destination did.
-                if copied != length and meter.watched and loop.time() >= next_sync:
-                    meter.kept = kept_before + await sink.sync()
-                    next_sync = loop.time() + SYNC_EVERY
+                if loop.time() >= next_look and copied != length:
+                    next_look = loop.time() + LOOK_EVERY
+                    if meter.watched:
+                        meter.kept = kept + await sink.sync()
+                        next_look = loop.time() + SYNC_EVERY
     finally:
         await close_stream(chunks)
     if length is not None and copied != length:

@@ -21,6 +21,7 @@ from sluiceway.wire.problems import PROBLEM_TYPE, problem
 __all__ = ["SluiceCycle", "SluiceProtocol"]
 
 QUEUE = 256 << 10  # bytes of body that may wait for the app before reading pauses: one read of the event loop
+LARGE = 64 << 10  # bytes of a piece that is worth a round of the app by itself; joining it would copy it once more
 DRAIN_BYTES = 4 << 20  # bytes read and dropped after an early refusal; clients that look up before that see it
 DRAIN_SECONDS = 2.0  # and for how long at most
 HEAD_BYTES = 64 << 10  # request line and header fields, or whatever else is no body; nginx takes 32 KiB, h11 64
@@ -53,11 +54,12 @@ class SluiceCycle(RequestResponseCycle):
         if self.response_complete:
             return {"type": "http.disconnect"}
         if self.queue:
-            body = self.queue[0] if len(self.queue) == 1 else b"".join(self.queue)
-            self.queue.clear()
-            self.queued = 0
-            self.body_told = not self.more_body
-            return {"type": "http.request", "body": body, "more_body": self.more_body}
+            body = self._next_piece()
+            self.queued -= len(body)
+            if self.queued < QUEUE:
+                self.flow.resume_reading()
+            self.body_told = not (self.more_body or self.queue)
+            return {"type": "http.request", "body": body, "more_body": not self.body_told}
         if not self.more_body and not self.body_told:
             self.body_told = True
             return {"type": "http.request", "body": b"", "more_body": False}
@@ -67,6 +69,14 @@ class SluiceCycle(RequestResponseCycle):
             self.message_event.clear()
             await self.message_event.wait()
         return {"type": "http.disconnect"}
+
+    def _next_piece(self) -> bytes:
+        """A large piece as it came; small ones joined, because each costs the app a round."""
+        if len(self.queue) == 1 or len(self.queue[0]) >= LARGE:
+            return self.queue.pop(0)
+        body = b"".join(self.queue)
+        self.queue.clear()
+        return body
 
     async def send(self, message: Any) -> None:
         if message["type"] == "http.response.start":

@@ -1,0 +1,170 @@
+"""The order that survives a power cut, seen from outside: the system calls of a real server, by strace."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import requests
+from fix_server import RunningServer, Serve
+from fix_taking import eventually
+from raw_http import Wire, head
+
+CALLS = "fsync,fdatasync,linkat,renameat,renameat2,rename,unlinkat,mkdirat,pwrite64,write,writev,sendto,sendmsg,ftruncate"
+
+
+@contextmanager
+def traced(server: RunningServer, trace: Path, *options: str) -> Iterator[Callable[[], list[str]]]:
+    """Attach strace to a server; in the block, the function gives the calls so far, each on one line, in order of their ends."""
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not installed")
+    command = ["strace", "-f", "-yy", "-s", "400", "-o", str(trace), "-p", str(server.pid), *(options or ("-e", f"trace={CALLS}"))]
+    tracer = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert tracer.stderr is not None
+    if "attached" not in tracer.stderr.readline():
+        tracer.kill()
+        tracer.communicate()
+        pytest.skip("strace may not attach here")
+    time.sleep(0.3)  # it says so for the first thread
+    try:
+        yield lambda: _whole(trace.read_text(errors="replace"))
+    finally:
+        tracer.send_signal(signal.SIGINT)
+        tracer.communicate(timeout=20)
+
+
+def _whole(trace: str) -> list[str]:
+    """strace splits a call that others overtake in two; here it stands where it ended, with its arguments."""
+    begun: dict[str, str] = {}
+    lines = []
+    for line in trace.splitlines():
+        thread, _, call = line.partition(" ")
+        call = call.strip()
+        if call.endswith("<unfinished ...>"):
+            begun[thread] = call.removesuffix("<unfinished ...>")
+        elif found := re.match(r"<\.\.\. \w+ resumed>(.*)", call):
+            lines.append(begun.pop(thread, "") + found[1])
+        else:
+            lines.append(call)
+    return lines
+
+
+def first(calls: list[str], pattern: str) -> int:
+    """Where the first call that matches stands."""
+    for number, call in enumerate(calls):
+        if re.search(pattern, call):
+            return number
+    raise AssertionError(f"no {pattern} in\n" + "\n".join(call[:200] for call in calls))
+
+
+def last(calls: list[str], pattern: str) -> int:
+    return len(calls) - 1 - first(calls[::-1], pattern)
+
+
+@pytest.mark.parametrize("size", [10, 100_000, 5 << 20])
+@pytest.mark.parametrize("how", ["create", "create-only", "replace"])
+def test_bytes_then_name_then_folder_then_the_answer(serve: Serve, tmp_path: Path, size: int, how: str) -> None:
+    """write -> fsync of the file -> link or rename -> fsync of the folder (and of every new one) -> only then 2xx."""
+    server = serve()
+    url = f"{server.url}/files/new/folder/object"
+    if how == "replace":
+        requests.put(url, data=b"old", timeout=10)
+    with traced(server, tmp_path / "trace") as calls:
+        headers = {"If-None-Match": "*"} if how == "create-only" else {}
+        answer = requests.put(url, data=bytes(size), headers=headers, timeout=30)
+        assert answer.status_code == (200 if how == "replace" else 201)
+        eventually(lambda: any(f"HTTP/1.1 {answer.status_code}" in call for call in calls()), "the answer is in the trace")
+        seen = calls()
+
+    draft = r"/drafts/[\w-]+\.0"
+    told = first(seen, rf"HTTP/1\.1 {answer.status_code}")
+    written = last(seen[:told], rf"(pwrite64|write)\(\d+<[^>]*{draft}")
+    synced = first(seen, rf"fsync\(\d+<[^>]*{draft}>\) += 0")
+    named = last(seen[:told], r'(linkat|renameat2?)\(.*"object"(, 0)?\) += 0')
+    folder = last(seen[:told], r"fsync\(\d+<[^>]*/root0/new/folder>\) += 0")
+    assert written < synced < named < folder < told
+    assert not [call for call in seen[synced:told] if re.match(rf"(pwrite64|write|ftruncate)\(\d+<[^>]*{draft}", call)]
+    if how != "replace":
+        for parent in ("root0/new", "root0"):
+            made = last(seen[:told], rf"fsync\(\d+<[^>]*/{parent}>\) += 0")
+            assert first(seen, rf"mkdirat\(\d+<[^>]*/{parent}>") < made < told
+
+
+def test_a_deletion_is_durable_before_it_is_told(serve: Serve, tmp_path: Path) -> None:
+    """unlink -> fsync of the folder -> 204."""
+    server = serve()
+    requests.put(f"{server.url}/files/a/b", data=b"1", timeout=10)
+    requests.put(f"{server.url}/files/a/c", data=b"1", timeout=10)
+    with traced(server, tmp_path / "trace") as calls:
+        assert requests.delete(f"{server.url}/files/a/b", timeout=10).status_code == 204
+        eventually(lambda: any("HTTP/1.1 204" in call for call in calls()), "the answer is in the trace")
+        seen = calls()
+
+    assert first(seen, r'unlinkat\(.*"b", 0\) += 0') < first(seen, r"fsync\(\d+<[^>]*/root0/a>\) += 0") < first(seen, "HTTP/1.1 204")
+
+
+def test_no_byte_is_told_as_kept_before_it_was_synchronised(serve: Serve, tmp_path: Path) -> None:
+    """Every event that shows kept bytes stands behind the fdatasync that kept them."""
+    server = serve()
+    upload = "d" * 30
+    with traced(server, tmp_path / "trace") as calls, Wire(server.port) as wire:
+        watcher = threading.Thread(
+            target=requests.get,
+            args=(f"{server.url}/uploads/{upload}",),
+            kwargs={"headers": {"Accept": "text/event-stream"}, "timeout": 30},
+        )
+        watcher.start()
+        wire.send(head("PUT", f"/files/kept?upload={upload}", "Content-Length: 1500"))
+        for _ in range(5):
+            time.sleep(0.4)
+            wire.send(bytes(300))
+        assert wire.answer().status == 201
+        watcher.join()
+        seen = calls()
+
+    synced = forwarded = told = 0
+    for call in seen:
+        if re.match(r"(pwrite64|write)\(\d+<[^>]*/drafts/", call):
+            forwarded += int(call.rpartition(" = ")[2])
+        elif re.match(r"f(data)?sync\(\d+<[^>]*/drafts/.* = 0", call):
+            synced = forwarded
+        for event in re.findall(r'data: (\{.*?\})', call.replace('\\"', '"')):
+            kept = json.loads(event)["kept"]
+            assert kept <= synced, call
+            told = max(told, kept)
+    assert told == 1500
+    assert any('\\"kept\\": 300' in call or '\\"kept\\": 600' in call for call in seen), "nothing was kept on the way"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    ["fsync:error=EIO", "fsync:error=EIO:when=2+", "linkat:error=EIO", "pwrite64:error=EIO", "openat:error=EMFILE", "pwrite64:error=EINTR:when=1"],
+)
+def test_what_the_disk_refused_is_never_acknowledged(serve: Serve, tmp_path: Path, fault: str) -> None:
+    """A failing fsync, link, write or open: 5xx, and no draft stays. A call that was only interrupted is repeated."""
+    server = serve()
+    requests.put(f"{server.url}/files/warm", data=b"1", timeout=10)
+    with traced(server, tmp_path / "trace", "-e", f"inject={fault}") as calls:
+        answers = [requests.put(f"{server.url}/files/{size}", data=bytes(size), timeout=20) for size in (10, 3 << 20)]
+        injected = [call for call in calls() if "(INJECTED)" in call]
+    assert injected
+
+    if "EINTR" in fault:
+        assert [answer.status_code for answer in answers] == [201, 201]
+        return
+    for answer in answers:
+        assert answer.status_code in (500, 503), answer.text
+        assert answer.json()["code"] in ("store-failed", "unavailable")
+    eventually(lambda: not server.drafts(), "no draft stays")
+    assert requests.put(f"{server.url}/files/well", data=b"1", timeout=10).status_code == 201, "the server goes on"
+    if "when" not in fault:
+        assert sorted(server.stored()) == ["warm", "well"]
