@@ -1,10 +1,11 @@
 """Fixture `mount`: small file systems of the kinds servers meet, mounted below the test's own folder and gone after it.
 
-    mount("tmpfs", folder, "size=8m")        # needs root; marks nothing itself: say @pytest.mark.root
+mount("tmpfs", folder, "size=8m")        # needs root; marks nothing itself: say @pytest.mark.root
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,18 @@ from pathlib import Path
 import pytest
 
 Mount = Callable[..., Path]
+
+
+def fill(folder: Path) -> None:
+    """Take all the room that is left, in a file `filler`."""
+    filler = os.open(folder / "filler", os.O_WRONLY | os.O_CREAT)
+    try:
+        while os.write(filler, bytes(4096)):
+            pass
+    except OSError:
+        pass  # full
+    finally:
+        os.close(filler)
 
 
 @pytest.fixture

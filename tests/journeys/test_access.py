@@ -109,6 +109,8 @@ def test_no_secret_reaches_the_log(closed: RunningServer) -> None:
 
 def test_control_bytes_are_escaped_in_the_log(taker: RunningServer) -> None:
     """A path may hold anything once decoded: the log stays one line a request, without an escape for the terminal."""
+    requests.get(f"{taker.url}/healthz", timeout=10)
+    eventually(lambda: "GET /healthz" in taker.log(), "the log is past its first lines")
     logged = len(taker.lines)
     for key in ("a%0d%0aFORGED%20LINE", "%1b[31mred%1b[0m", "%00", "a%7f", "%c2%85next", "%e2%80%ae", 'quote"here', "x" * 3000):
         requests.get(f"{taker.url}/files/{key}", timeout=10)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import requests
+
 from fix_server import RunningServer
 
 

@@ -15,10 +15,10 @@ from urllib.parse import quote
 import psutil
 import pytest
 import requests
+
 from fix_server import RunningServer
 from fix_taking import eventually
 from raw_http import Wire, head
-
 from sluiceway.testing.store_suite import pattern
 from sluiceway.wire.disposition import parse_disposition
 
@@ -140,8 +140,21 @@ def test_one_range_is_exactly_those_bytes(shelf: RunningServer, asked: str, star
 
 @pytest.mark.parametrize(
     "asked",
-    ["items=0-5", "bytes", "bytes=", "bytes=a-b", "bytes=5-2", "bytes=--5", "bytes=1-2-3", "bytes=+1-5", "bytes=0x1-5", "bytes=٣-٤"]
-    + ["bytes=" + ",".join(f"{n * 4}-{n * 4 + 1}" for n in range(51)), "bytes=" + ",".join(["0-"] * 6), "bytes=0-" + " " * 5000],
+    [
+        "items=0-5",
+        "bytes",
+        "bytes=",
+        "bytes=a-b",
+        "bytes=5-2",
+        "bytes=--5",
+        "bytes=1-2-3",
+        "bytes=+1-5",
+        "bytes=0x1-5",
+        "bytes=٣-٤",
+        "bytes=" + ",".join(f"{n * 4}-{n * 4 + 1}" for n in range(51)),
+        "bytes=" + ",".join(["0-"] * 6),
+        "bytes=0-" + "," * 5000,
+    ],
     ids=lambda asked: ascii(asked)[:24],
 )
 def test_a_range_that_cannot_be_meant_is_ignored(shelf: RunningServer, asked: str) -> None:
@@ -305,7 +318,9 @@ def test_a_name_survives_the_trip_through_its_header(shelf: RunningServer, name:
     assert parse_disposition(value).filename == stored == name
 
 
-@pytest.mark.parametrize("name", ['a"b.txt', "a\r\nX-Evil: 1", "a\\b.txt", "../../etc/passwd", "\0\x1b[31m.txt", 'a";filename="x.exe', "\u202egpj.exe"])
+@pytest.mark.parametrize(
+    "name", ['a"b.txt', "a\r\nX-Evil: 1", "a\\b.txt", "../../etc/passwd", "\0\x1b[31m.txt", 'a";filename="x.exe', "\u202egpj.exe"]
+)
 def test_a_hostile_name_cannot_break_out_of_its_header(shelf: RunningServer, name: str) -> None:
     """Quotes, line ends, escapes, paths: one well-formed header, nothing beside it."""
     key = f"hostile/{hashlib.sha256(name.encode()).hexdigest()}"
@@ -341,7 +356,9 @@ def test_a_hostile_name_cannot_break_out_of_its_header(shelf: RunningServer, nam
 def test_what_users_uploaded_runs_nothing_in_a_browser(shelf: RunningServer, kind: str, shown: str) -> None:
     """nosniff, a sandbox, and attachment unless the type is on the short safe list."""
     key = f"types/{hashlib.sha256(kind.encode()).hexdigest()}.bin"
-    requests.put(f"{shelf.url}/files/{key}", data=b"<script>1</script>", headers={"Content-Type": kind.encode("latin-1")}, timeout=10)
+    requests.put(
+        f"{shelf.url}/files/{key}", data=b"<script>1</script>", headers={"Content-Type": kind.encode("latin-1")}, timeout=10
+    )
     for asked in ({}, {"Range": "bytes=0-3"}, {"Range": "bytes=0-1,5-6"}):
         answer = get(shelf, key, **asked)
         assert parse_disposition(answer.headers["Content-Disposition"]).kind == shown

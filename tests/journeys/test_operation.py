@@ -16,7 +16,8 @@ from pathlib import Path
 import psutil
 import pytest
 import requests
-from fix_filesystems import Mount
+
+from fix_filesystems import Mount, fill
 from fix_server import RunningServer, Serve
 from fix_taking import eventually
 from raw_http import Wire, head
@@ -146,7 +147,17 @@ def test_anyone_is_let_in_only_when_asked_for(serve: Serve) -> None:
     assert "anyone" in opened.log()
 
 
-PATHS = ["/", "/files", "/files/a", "/files/missing", "/uploads/" + "x" * 22, "/page/sluice.js", "/nowhere", "/healthz/", "/HEALTHZ"]
+PATHS = [
+    "/",
+    "/files",
+    "/files/a",
+    "/files/missing",
+    "/uploads/" + "x" * 22,
+    "/page/sluice.js",
+    "/nowhere",
+    "/healthz/",
+    "/HEALTHZ",
+]
 METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "PROPFIND"]
 
 
@@ -219,9 +230,7 @@ def test_a_server_that_could_not_store_is_not_ready(serve: Serve, mount: Mount, 
     root = mount("tmpfs", tmp_path / "full", "size=1m")
     server = serve(root=root)
     assert requests.get(f"{server.url}/readyz", timeout=10).status_code == 200
-    with open(root / "filler", "wb") as filler, pytest.raises(OSError, match="space"):
-        filler.write(bytes(2 << 20))
-        filler.flush()
+    fill(root)
 
     assert requests.get(f"{server.url}/readyz", timeout=10).status_code == 503
     assert requests.get(f"{server.url}/healthz", timeout=10).status_code == 200
@@ -292,12 +301,15 @@ def test_beyond_the_drain_uploads_are_cut_and_discarded(serve: Serve) -> None:
     assert "Traceback" not in server.log()
 
 
-def test_idle_connections_do_not_hold_a_stop_up(serve: Serve) -> None:
-    """Kept alive and silent, or with half a head sent: they end at once, whatever --drain says."""
-    server = serve("--drain", "25")
-    with Wire(server.port) as idle, Wire(server.port) as half:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_idle_connections_and_watchers_of_nothing_do_not_hold_a_stop_up(serve: Serve, workers: int) -> None:
+    """Kept alive and silent, half a head sent, waiting for an upload to begin: they end at once, whatever --drain says."""
+    server = serve("--drain", "25", "--workers", str(workers))
+    with Wire(server.port) as idle, Wire(server.port) as half, Wire(server.port) as watcher:
         idle.send(head("GET", "/healthz"))
         assert idle.answer().status == 200
+        watcher.send(head("GET", "/uploads/" + "x" * 22, "Accept: text/event-stream"))
+        assert watcher.sock.recv(100)
         half.send(b"PUT /files/x HTTP/1.1\r\nHost:")
         began = time.monotonic()
         assert server.stop() == 0
@@ -415,7 +427,13 @@ def test_the_access_log_tells_what_happened_and_no_secrets(serve: Serve) -> None
     """Client, method, path, status, bytes, seconds; no query, no token, no control byte as such."""
     server = serve("--token", TOKEN)
     auth = {"Authorization": f"Bearer {TOKEN}"}
-    requests.put(f"{server.url}/files/logged.bin", params={"upload": "q" * 22, "name": "sig=hidden"}, data=b"12345", headers=auth, timeout=10)
+    requests.put(
+        f"{server.url}/files/logged.bin",
+        params={"upload": "q" * 22, "name": "sig=hidden"},
+        data=b"12345",
+        headers=auth,
+        timeout=10,
+    )
     requests.get(f"{server.url}/files/logged.bin?token={TOKEN}", headers=auth, timeout=10)
     requests.get(f"{server.url}/files/%1b%5b31m%0d%0aforged%20line%22%5c%e2%80%ae", headers=auth, timeout=10)
     requests.get(f"{server.url}/files/{'l' * 3000}", headers=auth, timeout=10)

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 import requests
+
 from fix_server import RunningServer, Serve
 from fix_taking import eventually
 from raw_http import Wire, chunk, form_begun, form_body, form_head, head
-
 from sluiceway.testing.store_suite import pattern
 from sluiceway.wire.eventstream import EventStreamDecoder
 
@@ -102,11 +102,10 @@ def slowly(wire: Wire, data: bytes, pieces: int = 12, pause: float = 0.1) -> Non
 def test_a_watched_upload_counts_up_to_its_end(taker: RunningServer) -> None:
     """Watched from before it began: waiting, receiving, … complete; kept moves on the way and is whole only at the end."""
     upload, data = fresh(), pattern(700_000)
-    with watching(taker, upload) as watcher:
-        with Wire(taker.port) as wire:
-            wire.send(head("PUT", f"/files/watched-{upload}?upload={upload}", f"Content-Length: {len(data)}"))
-            slowly(wire, data)
-            answer = wire.answer()
+    with watching(taker, upload) as watcher, Wire(taker.port) as wire:
+        wire.send(head("PUT", f"/files/watched-{upload}?upload={upload}", f"Content-Length: {len(data)}"))
+        slowly(wire, data)
+        answer = wire.answer()
     watcher.check()
 
     assert answer.status == 201
@@ -123,13 +122,12 @@ def test_events_come_at_a_pace_for_eyes(taker: RunningServer) -> None:
     """Hundreds of small writes make about ten events a second, not hundreds."""
     upload = fresh()
     began = time.monotonic()
-    with watching(taker, upload) as watcher:
-        with Wire(taker.port) as wire:
-            wire.send(head("PUT", f"/files/pace-{upload}?upload={upload}", "Content-Length: 300"))
-            for _ in range(300):
-                wire.send(b"x")
-                time.sleep(0.004)
-            assert wire.answer().status == 201
+    with watching(taker, upload) as watcher, Wire(taker.port) as wire:
+        wire.send(head("PUT", f"/files/pace-{upload}?upload={upload}", "Content-Length: 300"))
+        for _ in range(300):
+            wire.send(b"x")
+            time.sleep(0.004)
+        assert wire.answer().status == 201
     watcher.check()
 
     assert len(watcher.seen) <= 12 * (time.monotonic() - began) + 5
@@ -138,14 +136,13 @@ def test_events_come_at_a_pace_for_eyes(taker: RunningServer) -> None:
 def test_a_chunked_upload_has_no_length(taker: RunningServer) -> None:
     """Nobody knows how much will come, so nobody claims it."""
     upload = fresh()
-    with watching(taker, upload) as watcher:
-        with Wire(taker.port) as wire:
-            wire.send(head("PUT", f"/files/chunked-{upload}?upload={upload}", "Transfer-Encoding: chunked"))
-            for _ in range(6):
-                wire.send(chunk(pattern(PIECE)))
-                time.sleep(0.1)
-            wire.send(b"0\r\n\r\n")
-            assert wire.answer().status == 201
+    with watching(taker, upload) as watcher, Wire(taker.port) as wire:
+        wire.send(head("PUT", f"/files/chunked-{upload}?upload={upload}", "Transfer-Encoding: chunked"))
+        for _ in range(6):
+            wire.send(chunk(pattern(PIECE)))
+            time.sleep(0.1)
+        wire.send(b"0\r\n\r\n")
+        assert wire.answer().status == 201
     watcher.check()
 
     assert {told["length"] for _, told in watcher.seen} == {None}
@@ -156,11 +153,10 @@ def test_a_form_with_several_files_never_goes_back(taker: RunningServer) -> None
     """Its length is the request's; kept adds up over the files and does not fall when they are published one by one."""
     upload = fresh()
     body = form_body(("title", None, b"holiday"), ("a", "a.bin", pattern(300_000)), ("b", "b.bin", pattern(400_000)))
-    with watching(taker, upload) as watcher:
-        with Wire(taker.port) as wire:
-            wire.send(form_head(len(body), target=f"/files?upload={upload}"))
-            slowly(wire, body, pieces=16)
-            assert wire.answer().status == 201
+    with watching(taker, upload) as watcher, Wire(taker.port) as wire:
+        wire.send(form_head(len(body), target=f"/files?upload={upload}"))
+        slowly(wire, body, pieces=16)
+        assert wire.answer().status == 201
     watcher.check()
 
     assert watcher.last["received"] == watcher.last["length"] == len(body)
@@ -170,12 +166,11 @@ def test_a_form_with_several_files_never_goes_back(taker: RunningServer) -> None
 def test_the_last_byte_alone_does_not_show_as_everything_kept(taker: RunningServer) -> None:
     """All but one byte, a pause, the last byte: no watcher sees all kept while the upload is not complete."""
     upload = fresh()
-    with watching(taker, upload) as watcher:
-        with Wire(taker.port) as wire:
-            wire.send(head("PUT", f"/files/last-{upload}?upload={upload}", f"Content-Length: {PIECE + 1}") + pattern(PIECE))
-            time.sleep(0.6)
-            wire.send(b"x")
-            assert wire.answer().status == 201
+    with watching(taker, upload) as watcher, Wire(taker.port) as wire:
+        wire.send(head("PUT", f"/files/last-{upload}?upload={upload}", f"Content-Length: {PIECE + 1}") + pattern(PIECE))
+        time.sleep(0.6)
+        wire.send(b"x")
+        assert wire.answer().status == 201
     watcher.check()
 
 
@@ -184,17 +179,16 @@ def test_a_failed_upload_ends_with_its_code(taker: RunningServer, how: str) -> N
     """The watcher hears the same reason as the sender."""
     upload, key = fresh(), f"fails-{how}"
     extra = {"cut": "X: y", "mismatch": "Repr-Digest: sha-256=:" + "A" * 43 + "=:", "exists": "If-None-Match: *"}[how]
-    with watching(taker, upload) as watcher:
-        with Wire(taker.port) as wire:
-            wire.send(head("PUT", f"/files/{key}?upload={upload}", f"Content-Length: {2 * PIECE}", extra) + pattern(PIECE))
-            time.sleep(0.4)
-            if how == "exists":
-                assert requests.put(f"{taker.url}/files/{key}", data=b"quicker", timeout=10).status_code == 201
-            if how == "cut":
-                wire.half_close()
-            else:
-                wire.send(pattern(PIECE))
-            answer = wire.answer()
+    with watching(taker, upload) as watcher, Wire(taker.port) as wire:
+        wire.send(head("PUT", f"/files/{key}?upload={upload}", f"Content-Length: {2 * PIECE}", extra) + pattern(PIECE))
+        time.sleep(0.4)
+        if how == "exists":
+            assert requests.put(f"{taker.url}/files/{key}", data=b"quicker", timeout=10).status_code == 201
+        if how == "cut":
+            wire.half_close()
+        else:
+            wire.send(pattern(PIECE))
+        answer = wire.answer()
     watcher.check()
 
     assert watcher.last["state"] == "failed"
@@ -208,7 +202,9 @@ def test_a_cancelled_upload_is_answered_and_stores_nothing(taker: RunningServer,
     upload = fresh()
     with watching(taker, upload) as watcher, Wire(taker.port) as wire:
         if kind == "form":
-            wire.send(form_head(None, target=f"/files?upload={upload}") + chunk(form_begun(("f", "cancelled.bin", pattern(PIECE)))))
+            wire.send(
+                form_head(None, target=f"/files?upload={upload}") + chunk(form_begun(("f", "cancelled.bin", pattern(PIECE))))
+            )
         else:
             framing = "Transfer-Encoding: chunked" if kind == "chunked" else "Content-Length: 10000000"
             wire.send(head("PUT", f"/files/cancelled?upload={upload}", framing))
@@ -253,7 +249,9 @@ def test_the_server_gives_an_id_when_the_client_has_none(taker: RunningServer) -
         assert requests.get(f"{taker.url}/uploads/{upload}", timeout=10).json()["state"] == "complete"
 
 
-@pytest.mark.parametrize("upload", ["", "short", "x" * 21, "x" * 65, "a" * 21 + ".", "a" * 21 + "/", "é" * 22, "a b" * 8, "a" * 21 + "\n"])
+@pytest.mark.parametrize(
+    "upload", ["", "short", "x" * 21, "x" * 65, "a" * 21 + ".", "a" * 21 + "/", "é" * 22, "a b" * 8, "a" * 21 + "\n"]
+)
 def test_an_id_that_could_be_guessed_is_refused(taker: RunningServer, upload: str) -> None:
     """22 to 64 letters, digits, - and _; refused before the body, with what would do."""
     answer = requests.put(f"{taker.url}/files/bad-id", params={"upload": upload}, data=b"x", timeout=10)

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 
 import pytest
 import requests
+
 from fix_server import RunningServer, Serve
 from fix_taking import eventually
 from raw_http import Wire, form_body, form_head, head
-
 from sluiceway.testing.memory import MemoryMeter
 from sluiceway.testing.store_suite import pattern
 

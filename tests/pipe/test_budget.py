@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
+from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
 from sluiceway.errors import SluiceError
 from sluiceway.pipe.budget import BLOCK, DEPTH, MINIMUM, Block, Budget
@@ -24,7 +24,7 @@ class BudgetMachine(RuleBasedStateMachine):
         self.out: list[Block] = []
 
     @rule(target=sizes, size=st.integers(0, 6 * BLOCK))
-    def lend(self, size: int) -> object:
+    def lend(self, size: int) -> MultipleResults[int] | int:
         fits = self.lent + size <= self.budget.limit
         assert self.budget.lend(size) is fits
         if not fits:
@@ -38,7 +38,7 @@ class BudgetMachine(RuleBasedStateMachine):
         self.lent -= size
 
     @rule(target=blocks)
-    def lend_block(self) -> object:
+    def lend_block(self) -> MultipleResults[Block] | Block:
         fits = self.lent + BLOCK <= self.budget.limit
         block = self.budget.lend_block()
         assert (block is not None) is fits

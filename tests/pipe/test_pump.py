@@ -147,7 +147,7 @@ async def test_the_source_is_closed_whoever_fails(who: str) -> None:
 
 
 async def test_kept_moves_only_while_somebody_watches_and_never_shows_all() -> None:
-    """A sync costs; without a watcher there is none. With one, kept follows, and the last byte waits for the destination's word."""
+    """A sync costs; without a watcher there is none. With one, kept follows; the last byte waits for the end."""
     size = 100
     for watched in (False, True):
         sink, meter = Sink(), Meter(watched=watched)

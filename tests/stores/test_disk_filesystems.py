@@ -7,12 +7,11 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fix_filesystems import Mount
 
+from fix_filesystems import Mount, fill
 from sluiceway.errors import NoSpace
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.contract import About, Replace
@@ -28,12 +27,11 @@ class TestDiskStoreOnRamfs(DiskSuite):
     """ramfs has neither extended attributes nor O_DIRECT: sidecars, and writes through the cache."""
 
     @pytest.fixture(autouse=True)
-    def mounted(self, mount: Mount, tmp_path: Path) -> Iterator[None]:
+    def mounted(self, mount: Mount, tmp_path: Path) -> None:
         mount("ramfs", tmp_path)
         with pytest.raises(OSError), open(tmp_path / "probe", "wb") as file:
             os.setxattr(file.fileno(), "user.probe", b"1")
         (tmp_path / "probe").unlink()
-        yield
 
     async def test_sidecars_go_with_their_objects(self, tmp_path: Path) -> None:
         """A deleted object, a refused one and a replaced one leave no sidecar of their own behind."""
@@ -48,15 +46,6 @@ class TestDiskStoreOnRamfs(DiskSuite):
         await store.delete("a")
         assert os.listdir(notes) == []
         await store.aclose()
-
-
-@pytest.mark.root
-class TestDiskStoreOnTmpfs(DiskSuite):
-    """The file system of containers' scratch space."""
-
-    @pytest.fixture(autouse=True)
-    def mounted(self, mount: Mount, tmp_path: Path) -> None:
-        mount("tmpfs", tmp_path, "size=256m")
 
 
 @pytest.mark.parametrize(
@@ -129,9 +118,7 @@ async def test_bytes_lost_to_a_full_disk_in_the_background_are_never_published_o
     store = DiskStore(str(root), Budget(64 << 20))
     draft = await store.draft("slow", None)
     await draft.write(pattern(10_000))
-    with open(root / "filler", "wb") as filler, pytest.raises(OSError):
-        while True:
-            os.write(filler.fileno(), bytes(4096))
+    fill(root)
     await asyncio.sleep(1.5)  # the resting round comes twice a second
     (root / "filler").unlink()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import anyio
+
 from sluiceway.pipe.budget import BLOCK, Budget
 from sluiceway.stores.contract import About
 from sluiceway.stores.disk import DiskStore

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import requests
+
 from fix_server import RunningServer, Serve
 from fix_taking import eventually
 from raw_http import Wire, head
@@ -27,7 +28,18 @@ def traced(server: RunningServer, trace: Path, *options: str) -> Iterator[Callab
     """Attach strace to a server; in the block, the function gives the calls so far, each on one line, in order of their ends."""
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed")
-    command = ["strace", "-f", "-yy", "-s", "400", "-o", str(trace), "-p", str(server.pid), *(options or ("-e", f"trace={CALLS}"))]
+    command = [
+        "strace",
+        "-f",
+        "-yy",
+        "-s",
+        "400",
+        "-o",
+        str(trace),
+        "-p",
+        str(server.pid),
+        *(options or ("-e", f"trace={CALLS}")),
+    ]
     tracer = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert tracer.stderr is not None
     if "attached" not in tracer.stderr.readline():
@@ -109,7 +121,9 @@ def test_a_deletion_is_durable_before_it_is_told(serve: Serve, tmp_path: Path) -
         eventually(lambda: any("HTTP/1.1 204" in call for call in calls()), "the answer is in the trace")
         seen = calls()
 
-    assert first(seen, r'unlinkat\(.*"b", 0\) += 0') < first(seen, r"fsync\(\d+<[^>]*/root0/a>\) += 0") < first(seen, "HTTP/1.1 204")
+    assert (
+        first(seen, r'unlinkat\(.*"b", 0\) += 0') < first(seen, r"fsync\(\d+<[^>]*/root0/a>\) += 0") < first(seen, "HTTP/1.1 204")
+    )
 
 
 def test_no_byte_is_told_as_kept_before_it_was_synchronised(serve: Serve, tmp_path: Path) -> None:
@@ -137,7 +151,7 @@ def test_no_byte_is_told_as_kept_before_it_was_synchronised(serve: Serve, tmp_pa
             forwarded += int(call.rpartition(" = ")[2])
         elif re.match(r"f(data)?sync\(\d+<[^>]*/drafts/.* = 0", call):
             synced = forwarded
-        for event in re.findall(r'data: (\{.*?\})', call.replace('\\"', '"')):
+        for event in re.findall(r"data: (\{.*?\})", call.replace('\\"', '"')):
             kept = json.loads(event)["kept"]
             assert kept <= synced, call
             told = max(told, kept)
@@ -147,7 +161,14 @@ def test_no_byte_is_told_as_kept_before_it_was_synchronised(serve: Serve, tmp_pa
 
 @pytest.mark.parametrize(
     "fault",
-    ["fsync:error=EIO", "fsync:error=EIO:when=2+", "linkat:error=EIO", "pwrite64:error=EIO", "openat:error=EMFILE", "pwrite64:error=EINTR:when=1"],
+    [
+        "fsync:error=EIO",
+        "fsync:error=EIO:when=2+",
+        "linkat:error=EIO",
+        "pwrite64:error=EIO",
+        "openat:error=EMFILE",
+        "pwrite64:error=EINTR:when=1",
+    ],
 )
 def test_what_the_disk_refused_is_never_acknowledged(serve: Serve, tmp_path: Path, fault: str) -> None:
     """A failing fsync, link, write or open: 5xx, and no draft stays. A call that was only interrupted is repeated."""

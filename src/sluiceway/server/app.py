@@ -22,7 +22,7 @@ from sluiceway.pipe.budget import Budget
 from sluiceway.server.access import check_origin, check_token, log_access
 from sluiceway.server.answers import problem_answer
 from sluiceway.server.download import get_object
-from sluiceway.server.events import cancel_upload, show_upload
+from sluiceway.server.events import STOPPING, cancel_upload, show_upload
 from sluiceway.server.forms import is_form, post_form
 from sluiceway.server.listing import delete_object, list_objects
 from sluiceway.server.page import page_routes
@@ -40,7 +40,7 @@ __all__ = ["Sluiceway", "open_store"]
 
 log = logging.getLogger("sluiceway")
 
-STOPPING = "The server is stopping; nothing was stored. Send it again"
+CUT = "The server is stopping; nothing was stored. Send it again"
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -99,7 +99,7 @@ class Sluiceway:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await self._live(receive, send)
+            await self._live(scope, receive, send)
         elif scope["type"] == "http":
             await self._answer(scope, receive, send)
 
@@ -129,7 +129,7 @@ class Sluiceway:
         except asyncio.CancelledError:
             # The server stops and has waited long enough. Raised on, it would become a traceback and a bare 500.
             if status == 0:
-                await problem_answer(Unavailable(STOPPING))(scope, receive, watched)
+                await problem_answer(Unavailable(CUT))(scope, receive, watched)
         except Exception:
             if status:
                 raise  # the answer is under way: only a broken connection can tell its reader
@@ -138,8 +138,9 @@ class Sluiceway:
         finally:
             log_access(scope, status, sent, time.monotonic() - began)
 
-    async def _live(self, receive: Receive, send: Send) -> None:
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
+        scope.get("state", {})[STOPPING] = asyncio.Event()
         try:
             _ = self.desk  # a folder that cannot be made is told at start, not at the first upload
         except (SluiceError, OSError) as error:

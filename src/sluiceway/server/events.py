@@ -21,10 +21,12 @@ from sluiceway.uploads.keys import checked_id
 from sluiceway.uploads.states import ENDED
 from sluiceway.wire.eventstream import EVENT_STREAM_TYPE, format_comment, format_event
 
-__all__ = ["EventStream", "cancel_upload", "show_upload"]
+__all__ = ["STOPPING", "EventStream", "cancel_upload", "show_upload"]
 
 LOOK = 0.1  # seconds between looks: ten steps a second are a smooth bar
 HEARTBEAT = 15.0  # seconds; proxies cut connections that are silent for 30 to 60
+STOPPING = "sluiceway.stopping"  # in the lifespan's state: an event, set when the server takes no more requests
+ENDED_WORDS = frozenset(state.word for state in ENDED)
 PATIENCE = 60.0  # seconds a watcher may be there before its upload begins
 
 
@@ -61,12 +63,12 @@ class EventStream(Response):
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             if scope["method"] == "GET":
-                await self._tell(send, gone)
+                await self._tell(send, gone, scope.get("state", {}).get(STOPPING))
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             gone.cancel()
 
-    async def _tell(self, send: Send, gone: asyncio.Future[None]) -> None:
+    async def _tell(self, send: Send, gone: asyncio.Future[None], stopping: asyncio.Event | None) -> None:
         clock = asyncio.get_running_loop().time
         began = spoke = clock()
         slot: Slot | None = None
@@ -78,12 +80,12 @@ class EventStream(Response):
             if slot is None:
                 now = {"id": self._upload, "state": "waiting", "received": 0, "forwarded": 0, "kept": 0}
                 now |= {"length": None, "code": None}
-                if clock() - began > PATIENCE:
-                    return
+                if clock() - began > PATIENCE or (stopping is not None and stopping.is_set()):
+                    return  # nothing will begin any more
             else:
                 slot.watch()
                 now = slot.snapshot()
-            ended = slot is not None and slot.state in ENDED
+            ended = now["state"] in ENDED_WORDS  # as the snapshot says: the slot may have moved on since
             if now != told or ended:
                 told, spoke = now, clock()
                 event = format_event("end" if ended else "progress", json.dumps(now))

@@ -146,6 +146,13 @@ class SluiceProtocol(HttpToolsProtocol):
         # A reader that goes away closes both halves, and shall not keep a download or an event stream alive.
         return cycle.scope["method"] not in ("GET", "HEAD")
 
+    def shutdown(self) -> None:
+        """The server stops. Whoever only waits for an upload to begin need not hold it up: the app hears it by its state."""
+        stopping = self.app_state.get("sluiceway.stopping")
+        if stopping is not None:
+            stopping.set()
+        super().shutdown()
+
     # httptools' callbacks
 
     def on_message_begin(self) -> None:

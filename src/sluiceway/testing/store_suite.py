@@ -10,6 +10,7 @@ Needs pytest and anyio's plugin for it; knows no store but through its contract.
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import time
 from collections.abc import AsyncIterator, Collection, Sequence
@@ -77,7 +78,7 @@ _numbers = iter(range(10**9))
 
 
 def _fresh() -> str:
-    return f"suite-{next(_numbers)}"
+    return f"suite-{os.getpid()}-{next(_numbers)}"
 
 
 class StoreSuite:
@@ -211,6 +212,17 @@ class StoreSuite:
             await draft.publish(name, About(filename=""))
 
             assert await read(store, name) == pattern(offset) + pattern(3_000_001, 11)
+
+    async def test_truncating_an_empty_draft_is_nothing(self, store: Store) -> None:
+        """Before the first byte, and back to the first byte."""
+        draft = await store.draft(_fresh(), None)
+        await draft.truncate(0)
+        await draft.write(b"abc")
+        await draft.truncate(0)
+        await draft.write(b"de")
+        await draft.publish("empty", About(filename=""))
+
+        assert await read(store, "empty") == b"de"
 
     async def test_a_draft_left_behind_is_taken_up_at_its_offset(self, store: Store) -> None:
         """A store that calls itself resumable gives the draft of the same upload back, with what it kept."""
