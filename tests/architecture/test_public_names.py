@@ -37,8 +37,7 @@ def test_all_is_exact_and_sorted(module: Module) -> None:
     assert names is not None, f"{module.short} has no __all__"
 
     assert sorted(set(names), key=_order) == names
-    internal = {"tune_process", "is_loopback"}  # used by a sister module or test only; told here on purpose
-    assert defined(module) - set(names) - internal == set()
+    assert defined(module) - set(names) == set()
 
 
 @pytest.mark.parametrize("module", PUBLIC, ids=lambda module: module.short)
