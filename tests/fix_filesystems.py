@@ -40,4 +40,4 @@ def mount() -> Iterator[Mount]:
 
     yield on
     for folder in reversed(mounted):
-        subprocess.run(["umount", str(folder)], check=True)
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)  # also when a failed test holds something open

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from fix_server import RunningServer
 from fix_taking import eventually
 

@@ -1,7 +1,7 @@
 """Fixture `serve`: real server processes, started by the command people type, ended by their process id.
 
-    server = serve("--max-size", "1MiB")      # stores into server.root, listens on a free port
-    requests.put(server.url + "/files/a", data=b"…")
+server = serve("--max-size", "1MiB")      # stores into server.root, listens on a free port
+requests.put(server.url + "/files/a", data=b"…")
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from fix_server import RunningServer, Serve, start_server
 
 __all__ = ["SMALL_DISK", "TORTURE", "eventually", "hasty", "noise", "small_disk", "taker", "tree"]

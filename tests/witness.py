@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import requests
+
 from fix_server import RunningServer
 from fix_taking import eventually
 

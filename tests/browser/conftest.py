@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
 from browser.slow_destination import SlowServer, start_slow_server
 
 if TYPE_CHECKING:
-    from browser.uploads_page import UploadsPage
     from playwright.sync_api import Browser, BrowserContext, Playwright
+
+    from browser.uploads_page import UploadsPage
 
 LACKING = find_spec("playwright") is None and os.environ.get("CI") != "true"
 # Without Playwright only what needs no browser is collected; in CI the missing import fails.

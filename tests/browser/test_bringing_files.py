@@ -8,10 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import BrowserContext, FilePayload, expect
+
 from browser.conftest import OpenPage
 from browser.slow_destination import SlowServer
 from fix_server import Serve
-from playwright.sync_api import BrowserContext, FilePayload, expect
 
 pytestmark = pytest.mark.chromium
 

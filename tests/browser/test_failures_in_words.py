@@ -8,12 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, Dialog, expect
+
 from browser.conftest import OpenPage
 from browser.losing_proxy import losing_proxy
 from browser.slow_destination import SlowServer
 from browser.uploads_page import UploadsPage
 from fix_server import Serve
-from playwright.sync_api import Browser, Dialog, expect
 
 pytestmark = pytest.mark.chromium
 

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
+
 from browser.conftest import OpenPage
 from browser.slow_destination import SlowServer
 from browser.uploads_page import UploadsPage
 from fix_server import Serve
-from playwright.sync_api import expect
 
 pytestmark = pytest.mark.chromium
 

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import BrowserContext, Route, expect
+
 from browser.conftest import OpenPage
 from browser.slow_destination import SlowServer
 from browser.uploads_page import Sample, UploadsPage
 from fix_server import Serve
-from playwright.sync_api import BrowserContext, Route, expect
 
 pytestmark = pytest.mark.chromium
 

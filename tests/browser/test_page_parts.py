@@ -7,6 +7,7 @@ from importlib.resources import files
 
 import pytest
 import requests
+
 from fix_server import RunningServer, Serve
 
 PARTS = sorted(file.name for file in files("sluiceway.server").joinpath("page").iterdir())

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import BrowserContext, Page, Route, expect
+
 from browser.slow_destination import SlowServer
 from browser.uploads_page import Complaints, catch_choosers
 from fix_server import Serve
-from playwright.sync_api import BrowserContext, Page, Route, expect
 
 pytestmark = pytest.mark.chromium
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 import requests
+from playwright.sync_api import expect
+
 from browser.conftest import OpenPage
 from fix_server import Serve
-from playwright.sync_api import expect
 
 pytestmark = pytest.mark.chromium
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from rude_peer import Exchange, Peer, ranged, sha256_field
 
+from rude_peer import Exchange, Peer, ranged, sha256_field
 from sluiceway.cli.exits import EXITS
 
 DATA = os.urandom(100_000)

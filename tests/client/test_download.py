@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rude_peer import Exchange, Peer, ranged, sha256_field
 
 import sluiceway
+from rude_peer import Exchange, Peer, ranged, sha256_field
 from sluiceway.client import plan
 from sluiceway.client.part import part_paths
 from sluiceway.errors import DigestMismatch, Exists, NotFound, PeerFailed, SluiceError, StoreFailed, Unavailable

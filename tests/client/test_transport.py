@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from rude_peer import Exchange, Peer
 
+from rude_peer import Exchange, Peer
 from sluiceway.client import transport as module
 from sluiceway.client.body import Body
 from sluiceway.client.transport import EXPECT_WAIT, Transport

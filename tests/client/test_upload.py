@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rude_peer import Exchange, Peer
 
 import sluiceway
+from rude_peer import Exchange, Peer
 from sluiceway.client.transport import EXPECT_FROM
 from sluiceway.errors import BadRequest, DigestMismatch, PeerFailed, SluiceError, SourceFailed, TooLarge, Unauthorized
 from sluiceway.pipe.receipt import Progress

@@ -15,6 +15,7 @@ import aiohttp
 import httpx
 import pytest
 import requests
+
 from fix_nginx import Proxied
 from fix_server import RunningServer, Serve
 from fix_taking import eventually, noise

@@ -6,6 +6,7 @@ import base64
 
 import pytest
 import requests
+
 from fix_server import RunningServer, Serve
 from fix_taking import eventually
 from raw_http import Wire, form_body, form_head, head, talk
@@ -155,3 +156,15 @@ def test_a_page_of_another_site_cannot_write(taker: RunningServer, fields: list[
     else:
         assert statuses == [403] * 4
         assert (taker.root / "there").exists()
+
+
+def test_the_log_does_not_tell_upload_ids(serve: Serve) -> None:
+    """Whoever reads the log must not be able to watch or cancel uploads: their ids are left out of it."""
+    server = serve()
+    upload = "an-id-nobody-guesses-0123456789"
+    requests.get(f"{server.url}/uploads/{upload}", timeout=10)
+    requests.get(f"{server.url}/files", timeout=10)
+    server.stop()
+
+    assert "/uploads/..." in server.log()
+    assert upload not in server.log()

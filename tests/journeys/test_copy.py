@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from fix_server import Serve
 
 import sluiceway
+from fix_server import Serve
 from sluiceway.errors import Unauthorized
 
 DATA = os.urandom(3_000_000)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from fix_server import RunningServer, Serve
 
 SMALL, LARGE = 10 << 20, 512 << 20  # bytes

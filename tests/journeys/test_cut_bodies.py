@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import requests
+
 from fix_server import RunningServer
 from fix_taking import eventually, noise
 from raw_http import BOUNDARY, LAST_CHUNK, Wire, chunk, form_body, form_head, head

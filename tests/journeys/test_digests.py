@@ -6,6 +6,7 @@ import base64
 import hashlib
 
 import pytest
+
 from fix_server import RunningServer, Serve
 from fix_taking import noise
 from raw_http import Answer, Wire, chunked, form_body, form_head, head, talk

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import requests
+
 from fix_server import RunningServer, Serve
 from fix_taking import SMALL_DISK, eventually, noise
 from raw_http import Wire, chunk, form_begun, form_head, head

@@ -6,6 +6,7 @@ import base64
 from pathlib import Path
 
 import pytest
+
 from fix_server import RunningServer, Serve
 from raw_http import LAST_CHUNK, Wire, chunk, form_body, form_head, head, talk
 

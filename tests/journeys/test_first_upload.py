@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import requests
+
 from fix_server import Serve
 
 

@@ -7,6 +7,7 @@ import hashlib
 from itertools import permutations
 
 import pytest
+
 from fix_server import RunningServer
 from fix_taking import noise
 from raw_http import BOUNDARY, Answer, chunked, form_body, form_head, talk

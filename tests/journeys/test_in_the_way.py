@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import requests
+
 from fix_server import RunningServer, start_server
 from fix_taking import tree
 

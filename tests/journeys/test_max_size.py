@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from fix_server import RunningServer, Serve
 from fix_taking import eventually, noise
 from raw_http import Wire, chunk, chunked, form_begun, form_body, form_head, head, talk

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import pytest
 import requests
+
 from fix_server import RunningServer, start_server
 from fix_taking import TORTURE, tree
 from hostile_names import CANARY, HOSTILE, RAW_TARGETS

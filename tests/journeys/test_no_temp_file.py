@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import requests
+
 from fix_server import RunningServer, Serve
 from fix_taking import eventually, noise
 from raw_http import Wire, chunk, form_body, form_head

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import pytest
 import requests
+
 from fix_server import RunningServer, Serve
 from raw_http import head, talk
 

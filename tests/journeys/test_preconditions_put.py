@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import requests
+
 from fix_server import RunningServer, Serve
 from raw_http import Wire, head
 

@@ -13,6 +13,7 @@ import aiohttp
 import httpx
 import pytest
 import requests
+
 from fix_server import RunningServer, Serve
 from fix_taking import TORTURE
 from raw_http import Wire, head

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+
 from fix_server import RunningServer, Serve
 from fix_taking import TORTURE, eventually, noise
 from raw_http import Wire, chunked, form_body, form_head, head

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from fix_server import Serve
 from fix_taking import TORTURE
 from witness import Witness

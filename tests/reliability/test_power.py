@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from fix_server import start_server
 from fix_taking import TORTURE
 from witness import Witness

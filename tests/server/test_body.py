@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from starlette.requests import Request
+
 from sluiceway.errors import BodyCut, TooSlow
 from sluiceway.server.body import body_chunks
-from starlette.requests import Request
 
 Message = dict[str, Any]
 
@@ -33,9 +34,13 @@ async def test_a_client_that_falls_silent_is_too_slow() -> None:
         raise AssertionError("nobody sets it")
 
     got = []
-    with pytest.raises(TooSlow):
+
+    async def read() -> None:
         async for chunk in body_chunks(request(receive), idle=0.1):
             got.append(chunk)  # noqa: PERF401 - what came before the error counts
+
+    with pytest.raises(TooSlow):
+        await read()
 
     assert got == [b"one", b"two"]
     await asyncio.sleep(0.2)  # a cancellation that was not taken back would strike here

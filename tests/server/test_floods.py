@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from fix_server import RunningServer
 from fix_taking import Hasty, noise
 from raw_http import Answer, Wire, chunk, head

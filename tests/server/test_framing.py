@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+
 from fix_server import RunningServer
 from raw_http import LAST_CHUNK, Wire, chunk, head
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+
 from fix_server import RunningServer
 from fix_taking import Hasty, eventually, noise
 from raw_http import LAST_CHUNK, Wire, chunk, chunked, head, talk

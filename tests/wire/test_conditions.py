@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wire.costs import assert_linear
 
 from sluiceway.errors import BadRequest
 from sluiceway.wire.conditions import (
@@ -19,6 +18,7 @@ from sluiceway.wire.conditions import (
     parse_etags,
     put_replace,
 )
+from wire.costs import assert_linear
 
 GO, NOT_MODIFIED, FAILED = Verdict.GO, Verdict.NOT_MODIFIED, Verdict.FAILED
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wire.costs import assert_linear
 
 from sluiceway.errors import BadRequest, SluiceError
 from sluiceway.wire.disposition import (
@@ -15,6 +14,7 @@ from sluiceway.wire.disposition import (
     format_disposition,
     parse_disposition,
 )
+from wire.costs import assert_linear
 
 READ = [
     ("attachment", Disposition("attachment", None, None)),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wire.outcomes import Outcome, Part, outcome
 
 from sluiceway.errors import BadForm
 from sluiceway.testing.cuttings import cuttings
 from sluiceway.wire.encoder import FormEncoder, form_length, new_boundary
 from sluiceway.wire.partheads import form_boundary
+from wire.outcomes import Outcome, Part, outcome
 
 BOUNDARY = new_boundary(bytes(range(16)))
 

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wire.costs import assert_linear, peak_memory
 
 from sluiceway.errors import BadForm
 from sluiceway.testing.cuttings import cuttings
 from sluiceway.wire.encodings import Base64Decoder, QuotedPrintableDecoder, TransferDecoder
+from wire.costs import assert_linear, peak_memory
 
 BASE64 = [
     (b"", b""),

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wire.costs import assert_linear
 
 from sluiceway.errors import BadRequest, PeerFailed
 from sluiceway.testing.cuttings import cut_at_random, cuttings
 from sluiceway.wire.eventstream import MOST_EVENT_BYTES, EventStreamDecoder, ServerEvent, format_comment, format_event
+from wire.costs import assert_linear
 
 
 def events(pieces: Iterable[bytes]) -> list[ServerEvent] | str:

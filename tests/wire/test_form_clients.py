@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from wire.outcomes import Outcome, Part, outcome
 
 from sluiceway.testing.cuttings import cuttings
+from wire.outcomes import Outcome, Part, outcome
 
 PNG = b"\x89PNG\r\n\x1a\n\x00\xff"
 OCTETS = "application/octet-stream"

@@ -6,11 +6,11 @@ import multipart
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wire.outcomes import TYPE, Outcome, Part, body, field_head, file_head, outcome
 
 from sluiceway.errors import BadForm, BodyCut, SluiceError
 from sluiceway.testing.cuttings import cut_at_random, cuttings
 from sluiceway.wire.forms import FormDecoder, FormEnded, PartBegan, PartData, PartEnded
+from wire.outcomes import TYPE, Outcome, Part, body, field_head, file_head, outcome
 
 OCTETS = "application/octet-stream"
 A = field_head("a")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from wire.costs import assert_linear, peak_memory
-from wire.outcomes import TYPE, body, field_head, file_head
 
 from sluiceway.errors import BadForm, SluiceError, TooLarge
 from sluiceway.wire.forms import FormDecoder, FormLimits, PartBegan, PartData
+from wire.costs import assert_linear, peak_memory
+from wire.outcomes import TYPE, body, field_head, file_head
 
 PIECE = 1 << 16
 FILE = b"--B\r\n" + file_head("f", "x").encode() + b"\r\n\r\n"

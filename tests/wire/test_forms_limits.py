@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wire.outcomes import TYPE, body, field_head, file_head, outcome
 
 from sluiceway.errors import TooLarge
 from sluiceway.testing.cuttings import cut_at_random, cuttings
 from sluiceway.wire.forms import PART_COST, FormDecoder, FormLimits
+from wire.outcomes import TYPE, body, field_head, file_head, outcome
 
 A = field_head("a")
 F = file_head("f", "x")

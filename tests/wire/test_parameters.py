@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wire.costs import assert_linear
 
 from sluiceway.errors import BadRequest, SluiceError
 from sluiceway.wire.parameters import read_parameters, unique_parameters
+from wire.costs import assert_linear
 
 HTTP = [
     ("text/plain", ("text/plain", [])),

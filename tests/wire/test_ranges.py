@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wire.costs import assert_linear
 
 from sluiceway.errors import BadRequest, RangeUnsatisfiable
 from sluiceway.wire.ranges import (
@@ -22,6 +21,7 @@ from sluiceway.wire.ranges import (
     resolve_ranges,
     unsatisfied_range,
 )
+from wire.costs import assert_linear
 
 HUGE = "9" * 1000
 

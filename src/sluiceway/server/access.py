@@ -63,5 +63,7 @@ def check_origin(request: Request) -> None:
 def log_access(scope: Scope, status: int, sent: int, seconds: float) -> None:
     """One line a request: client, method, path without its query (it may hold secrets), status, bytes out, seconds."""
     client = scope.get("client") or ("-", 0)
-    path = str(scope["path"])[:MOST_LOGGED].encode("unicode_escape").decode()
+    before, uploads, _ = str(scope["path"]).partition("/uploads/")
+    path = f"{before}{uploads}..." if uploads else before  # whoever knows an upload's id can cancel it
+    path = path[:MOST_LOGGED].encode("unicode_escape").decode()
     log.info('%s "%s %s" %d %d %.3fs', client[0], scope["method"], path.replace('"', '\\"'), status, sent, seconds)

@@ -17,12 +17,13 @@ from contextlib import contextmanager, suppress
 from sluiceway.stores.contract import About, Entry
 from sluiceway.stores.disk_tree import PRIVATE, Tree
 
-__all__ = ["drop_note", "read_entry", "sidecar", "write_note"]
+__all__ = ["drop_note", "entry_of", "read_entry", "sidecar", "write_note"]
 
 ATTRIBUTE = "user.sluiceway"
 SIDECARS = [PRIVATE, "about"]
 LARGEST_NOTE = 2048  # bytes; ext4 keeps about 4 KiB of attributes in a block. Names have at most 255, types are cut
 
+_NO_NOTE = {errno.ENODATA, errno.ENOTSUP, errno.ENOSYS, errno.EPERM, errno.EACCES}  # none there, or none on this file system
 _UNSUPPORTED = {errno.ENOTSUP, errno.ENOSYS, errno.EPERM, errno.ENOSPC, errno.E2BIG}
 
 
@@ -85,8 +86,12 @@ def drop_note(tree: Tree, key: str) -> None:
 
 
 def read_entry(tree: Tree, fd: int, status: os.stat_result, key: str) -> Entry:
-    """The entry of an open file."""
-    about = _matching(_read_note(tree, fd, key), status, key)
+    """The entry of an open file. Raises OSError when the disk cannot say what is known of it."""
+    return entry_of(_matching(_read_note(tree, fd, key), status, key), status, key)
+
+
+def entry_of(about: About, status: os.stat_result, key: str) -> Entry:
+    """The entry of a file of which this is known."""
     if about.sha256:
         etag = about.sha256[:32]  # the same bytes carry the same tag, also after a move to another machine
     else:
@@ -97,8 +102,11 @@ def read_entry(tree: Tree, fd: int, status: os.stat_result, key: str) -> Entry:
 def _read_note(tree: Tree, fd: int, key: str) -> bytes | None:
     try:
         return os.getxattr(fd, ATTRIBUTE)
-    except (OSError, AttributeError):
-        pass  # no such attribute, or no attributes here
+    except AttributeError:
+        pass  # no attributes on this system
+    except OSError as error:
+        if error.errno not in _NO_NOTE:
+            raise  # a failing disk must not make an object look like another one
     try:
         with tree.folder(SIDECARS) as folder:
             sidecar = os.open(_sidecar(key), os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder)

@@ -14,7 +14,7 @@ from sluiceway.errors import NoSpace
 from sluiceway.pipe.budget import Block
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import About, Entry, Replace
-from sluiceway.stores.disk_about import read_entry, sidecar, write_note
+from sluiceway.stores.disk_about import entry_of, sidecar, write_note
 from sluiceway.stores.disk_tree import NO_ROOM, Tree
 
 __all__ = ["ALIGN", "DraftFile", "Publish"]
@@ -115,7 +115,8 @@ class DraftFile:
         os.fsync(self._fd)  # not fdatasync: the note is an attribute and has to be there as well
         with sidecar(self._tree, self._drafts, self._name, key, note):
             self._publish(self._name, key, replace)
-        entry = read_entry(self._tree, self._fd, os.fstat(self._fd), key)
+        # Not read back: the object is durable now, and a disk that fails from here on must not make it nameless.
+        entry = entry_of(about, os.fstat(self._fd), key)
         self._close()
         return entry
 
