@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ import pytest
 
 from fix_server import RunningServer, Serve, start_server
 
-__all__ = ["SMALL_DISK", "TORTURE", "eventually", "hasty", "noise", "small_disk", "taker", "tree"]
+__all__ = ["SMALL_DISK", "TORTURE", "eventually", "hasty", "missing", "need", "noise", "small_disk", "taker", "tree"]
 
 DEADLINE = 30.0  # seconds; only a broken server comes near it
 SMALL_DISK = 8 << 20  # bytes
@@ -55,6 +56,18 @@ def hasty(serve: Serve, tmp_path: Path) -> Hasty:
     return start
 
 
+def need(program: str) -> None:
+    """Skip the test where a program is missing; fail under CI=true, so that nothing hides."""
+    if shutil.which(program) is None:
+        missing(f"{program} is not installed")
+
+
+def missing(reason: str) -> None:
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
 def eventually(holds: Callable[[], object], what: str = "") -> None:
     """Wait until something is so: clean-up runs after the answer, or after the client is gone."""
     end = time.monotonic() + DEADLINE
@@ -84,7 +97,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK}", "tmpfs", str(folder)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("no file system can be mounted here")
+        missing("no file system can be mounted here")
     try:
         yield folder
     finally:

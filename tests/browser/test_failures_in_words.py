@@ -109,7 +109,7 @@ def test_a_broken_connection_says_how_far_it_came_and_retry_succeeds(visit: Open
     server.kill()
     row = page.wait_for("film.mp4", "failed")
 
-    expect(row.locator(".status")).to_have_text(re.compile(r"^The connection broke after [\d.]+ MB; nothing was stored\.$"))
+    expect(row.locator(".status")).to_have_text(re.compile(r"^The connection broke after [\d.]+ [kM]B; nothing was stored\.$"))
     expect(row.locator(".advice")).to_contain_text("then retry")
     again = slow(port=server.port)
     page.page.get_by_role("button", name=re.compile("^Retry . failed")).click()

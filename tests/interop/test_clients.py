@@ -18,7 +18,7 @@ import requests
 
 from fix_nginx import Proxied
 from fix_server import RunningServer, Serve
-from fix_taking import eventually, noise
+from fix_taking import eventually, need, noise
 from raw_http import Wire, chunk, head
 
 DATA = noise(3_000_001)
@@ -44,6 +44,7 @@ async def async_pieces() -> AsyncIterator[bytes]:
 
 
 def curl(*words: str | Path, stdin: bytes | None = None) -> Any:
+    need("curl")
     done = subprocess.run(
         ["curl", "-sS", "--fail-with-body", "-m", "60", *map(str, words)], input=stdin, capture_output=True, check=False
     )

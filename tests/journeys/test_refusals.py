@@ -15,7 +15,7 @@ import pytest
 import requests
 
 from fix_server import RunningServer, Serve
-from fix_taking import TORTURE
+from fix_taking import TORTURE, need
 from raw_http import Wire, head
 
 TIMES = 200 if TORTURE else 20
@@ -118,6 +118,8 @@ CASES: dict[str, tuple[int, str, str, dict[str, str], bool]] = {
 @pytest.mark.parametrize("client", CLIENTS)
 def test_a_refusal_is_read_by_a_client_that_still_sends(client: str, serve: Serve, tmp_path: Path) -> None:
     """Four reasons to refuse, at the first byte and midway; every client sees status and text every time."""
+    if client == "curl":
+        need("curl")
     server = serve("--token", TOKEN, "--max-size", "10MiB")
     sparse = tmp_path / "sparse"
     with sparse.open("wb") as file:

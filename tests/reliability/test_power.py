@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import random
-import shutil
 import signal
 import struct
 import subprocess
@@ -16,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from fix_server import start_server
-from fix_taking import TORTURE
+from fix_taking import TORTURE, missing, need
 from witness import Witness
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(3600 if TORTURE else 120)]
@@ -63,8 +62,7 @@ def _run(*command: str) -> None:
 def make_disk(tmp_path: Path) -> Iterator[Callable[[], Disk]]:
     """A fresh, mounted disk for each cut; none stays mounted, whatever happens."""
     made: list[Disk] = []
-    if shutil.which("mkfs.ext4") is None:
-        pytest.skip("mkfs.ext4 is not installed")
+    need("mkfs.ext4")
 
     def make() -> Disk:
         folder = tmp_path / str(len(made))
@@ -74,7 +72,7 @@ def make_disk(tmp_path: Path) -> Iterator[Callable[[], Disk]]:
         try:
             disk.mount()
         except subprocess.CalledProcessError as error:
-            pytest.skip(f"no loop device can be mounted here: {error.stderr.decode().strip()}")
+            missing(f"no loop device can be mounted here: {error.stderr.decode().strip()}")
         made.append(disk)
         return disk
 
