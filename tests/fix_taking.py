@@ -45,7 +45,7 @@ def hasty(serve: Serve, tmp_path: Path) -> Hasty:
         lines += [f"protocol.{name} = {value!r}" for name, value in constants.items()]
         if idle is not None:
             lines += ["import sluiceway.server.body as body"]
-            lines += [f"body.body_chunks.__defaults__ = body.body_source.__defaults__ = ({idle!r},)"]
+            lines += [f"body.body_chunks.__defaults__ = ({idle!r},)"]
         folder = tmp_path / "hasty"
         folder.mkdir()
         # python runs sitecustomize before anything else; the server that follows is the real one

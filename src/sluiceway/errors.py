@@ -26,12 +26,16 @@ whose turn it is to act, `retryable` whether the same request may succeed later.
     ├── SourceFailed          500  source-failed          the source could not be read, or changed while it was
     ├── StoreFailed           500  store-failed           the destination could not keep or find the bytes
     │   └── NoSpace           507  no-space               the destination is full
-    ├── PeerFailed            502  peer-failed            another server answered wrongly or not at all
+    ├── PeerFailed            502  peer-failed            another server answered wrongly, or broke off
+    │   ├── PeerUnreachable   502  peer-unreachable       no connection to it could be made
+    │   └── PeerTimeout       504  peer-timeout           it took or said nothing for too long
+    ├── Refused               *    refused                the destination said no: its own status, its own words
     └── Unavailable           503  unavailable            stopping, or too busy; try again
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 __all__ = [
@@ -51,8 +55,11 @@ __all__ = [
     "NoSpace",
     "NotFound",
     "PeerFailed",
+    "PeerTimeout",
+    "PeerUnreachable",
     "PreconditionFailed",
     "RangeUnsatisfiable",
+    "Refused",
     "SluiceError",
     "SourceFailed",
     "StoreFailed",
@@ -70,7 +77,7 @@ class SluiceError(Exception):
     """The root. `detail` is one sentence for people; `members` are extra facts for programs (JSON values)."""
 
     code: ClassVar[str] = "error"
-    status: ClassVar[int] = 500
+    status: int = 500
     title: ClassVar[str] = "Something went wrong"
     fault: ClassVar[Fault] = "server"
     retryable: ClassVar[bool] = False
@@ -171,6 +178,24 @@ class NoSpace(StoreFailed):
 
 class PeerFailed(SluiceError):
     code, status, title, fault, retryable = "peer-failed", 502, "The other server failed", "destination", True
+
+
+class PeerUnreachable(PeerFailed):
+    code, title = "peer-unreachable", "The other server cannot be reached"
+
+
+class PeerTimeout(PeerFailed):
+    code, status, title = "peer-timeout", 504, "The other server was too slow"
+
+
+class Refused(SluiceError):
+    """The destination's answer is the client's: status, headers and body go through as they came."""
+
+    code, status, title, fault = "refused", 502, "The destination refused it", "destination"
+
+    def __init__(self, detail: str, status: int, headers: Mapping[str, str], body: bytes, **members: object) -> None:
+        super().__init__(detail, **members)
+        self.status, self.headers, self.body = status, headers, body
 
 
 class Unavailable(SluiceError):

@@ -10,6 +10,7 @@ import pytest
 from starlette.requests import Request
 
 from sluiceway.errors import BodyCut, TooSlow
+from sluiceway.pipe.stages import Stages
 from sluiceway.server.body import body_chunks
 
 Message = dict[str, Any]
@@ -36,7 +37,7 @@ async def test_a_client_that_falls_silent_is_too_slow() -> None:
     got = []
 
     async def read() -> None:
-        async for chunk in body_chunks(request(receive), idle=0.1):
+        async for chunk in body_chunks(request(receive), Stages(), idle=0.1):
             got.append(chunk)  # noqa: PERF401 - what came before the error counts
 
     with pytest.raises(TooSlow):
@@ -54,7 +55,7 @@ async def test_a_slow_destination_is_not_a_slow_client() -> None:
         return messages.pop(0)
 
     got = []
-    async for chunk in body_chunks(request(receive), idle=0.1):
+    async for chunk in body_chunks(request(receive), Stages(), idle=0.1):
         await asyncio.sleep(0.3)
         got.append(chunk)
 
@@ -69,7 +70,7 @@ async def test_a_cancellation_from_outside_stays_one() -> None:
         raise AssertionError("nobody sets it")
 
     async def read() -> None:
-        async for _ in body_chunks(request(receive), idle=30):
+        async for _ in body_chunks(request(receive), Stages(), idle=30):
             pass
 
     task = asyncio.create_task(read())
@@ -88,5 +89,5 @@ async def test_a_disconnect_is_never_a_clean_end() -> None:
         return messages.pop(0)
 
     with pytest.raises(BodyCut):
-        async for _ in body_chunks(request(receive)):
+        async for _ in body_chunks(request(receive), Stages()):
             pass

@@ -18,11 +18,20 @@ CONFIG = "sluiceway.toml"
 USAGE = 2  # exit code of a setting that cannot be used, as for a wrong option
 
 
+class _Line(click.types.StringParamType):
+    """One of several values; in a variable each stands on a line of its own, for paths and headers hold spaces."""
+
+    name = "text"
+    envvar_list_splitter = "\n"
+
+
 def _options(command: click.Command) -> click.Command:
     for name, (default, text) in setting_help().items():
         flag = f"--{name.replace('_', '-')}"
         if isinstance(default, bool):
             option = click.Option([flag], is_flag=True, default=default, help=text)
+        elif isinstance(default, tuple):
+            option = click.Option([flag], type=_Line(), multiple=True, default=default, show_default=bool(default), help=text)
         else:
             kind = type(default) if default is not None else str
             option = click.Option([flag], type=kind, default=default, show_default=default is not None, help=text)
@@ -45,8 +54,11 @@ def _from_file(context: click.Context, _: click.Parameter, value: str | None) ->
     if unknown:
         raise click.UsageError(f"{path} has no setting {unknown[0]!r}; known are {', '.join(setting_help())}")
     for name, setting in known.items():
-        if not isinstance(setting, str | int | float):
-            raise click.UsageError(f"{path}: {name} takes one value, not {setting!r}")
+        several = isinstance(setting_help()[name][0], tuple)
+        values = setting if several and isinstance(setting, list) else [setting]
+        if not all(isinstance(value, str | int | float) for value in values):
+            raise click.UsageError(f"{path}: {name} takes {'text or a list of it' if several else 'one value'}, not {setting!r}")
+        known[name] = values if several else setting
     context.default_map = {**(context.default_map or {}), **known}
     return value
 
@@ -86,7 +98,10 @@ def serve(**given: Any) -> None:
 
 def _greet(settings: Settings, address: str) -> None:
     auth = "" if settings.token is None else " -u :TOKEN"
-    click.echo(f"Sluiceway stores into {settings.to}")
+    from sluiceway.server.destinations import called
+
+    does = "stores into" if not any("://" in place for place in settings.to) else "sends on to"
+    click.echo(f"Sluiceway {does} {called(settings)}")
     click.echo(f"  page   {address}")
     click.echo(f"  curl   curl{auth} -T big.iso {address}files/big.iso")
     click.echo(f"  python sluiceway.copy('big.iso', '{address}files/big.iso')")

@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
+from sluiceway.client.line import Line
 from sluiceway.errors import BodyCut, SluiceError, SourceFailed
 from sluiceway.pipe.pump import pump
 from sluiceway.pipe.source import Buffer, Source
@@ -33,6 +34,7 @@ class Body:
         self.sent = 0  # bytes of the source that `write` took
         self.handed = 0  # bytes of the whole body given to `write`, the piece under way included
         self.ended: float | None = None  # when the last piece was taken, in seconds of time.monotonic()
+        self.line: Line | None = None  # the connection it goes over, while it does
         self.sha256: str | None = None  # of the source, once all of it was sent
         self._at_source = False  # an OSError now is the source's, not the peer's
         self._halted = False

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Self, TypeVar
+from dataclasses import dataclass
+from typing import Any, Protocol, Self, TypeVar
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
@@ -18,17 +20,15 @@ from aiohttp.connector import Connection
 from yarl import URL
 
 from sluiceway.client.address import shown
-from sluiceway.client.body import Body
+from sluiceway.client.body import Write
+from sluiceway.client.line import Line
 from sluiceway.client.plan import Head
-from sluiceway.errors import BadRequest, PeerFailed
+from sluiceway.errors import BadRequest, PeerFailed, PeerTimeout, PeerUnreachable, SluiceError
 
-__all__ = ["ANSWER_DEADLINE", "CONNECT_DEADLINE", "EXPECT_FROM", "EXPECT_WAIT", "IDLE_DEADLINE", "Answer", "Transport"]
+__all__ = ["EXPECT_FROM", "EXPECT_WAIT", "Answer", "Deadlines", "Outgoing", "Transport"]
 
 T = TypeVar("T")
 
-CONNECT_DEADLINE = 10.0  # seconds for name, TCP and TLS; three lost SYNs (1+2+4 s) still pass
-IDLE_DEADLINE = 60.0  # seconds without one byte, either way; proxies give up after 60 as well (nginx, AWS ALB)
-ANSWER_DEADLINE = 600.0  # seconds from the last byte sent to the answer: fsync and assembling terabytes take minutes
 EXPECT_FROM = 1 << 20  # bytes; below, a refusal costs less than the extra round trip (curl's limit since 7.84)
 EXPECT_WAIT = 1.0  # seconds for the 100; servers that never send one must not cost more (curl's default)
 READ_AHEAD = 1 << 20  # bytes buffered per answer; the library pauses the socket at twice that
@@ -36,17 +36,45 @@ MOST_ANSWER = 1 << 20  # bytes of an answer read as text; a larger one is not fo
 TICK = 0.1  # seconds between looks at a transfer under way
 
 
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """How long a peer may take, in seconds."""
+
+    connect: float = 10.0  # for name, TCP and TLS; three lost SYNs (1+2+4 s) still pass
+    idle: float = 60.0  # without one byte, either way; proxies give up after 60 as well (nginx, AWS ALB)
+    answer: float = 600.0  # from the last byte sent to the answer: fsync and assembling terabytes take minutes
+
+
+class Outgoing(Protocol):
+    """A body on its way out, as this room needs it: pulled from a source (`Body`) or pushed by somebody (`Outbound`)."""
+
+    started: bool  # a byte of it may be gone
+    handed: int  # bytes given to `write`, the piece under way included
+    ended: float | None  # when the last piece was taken
+    failure: SluiceError | None  # why it broke off on this side
+    line: Line | None  # the connection it goes over
+
+    @property
+    def length(self) -> int | None: ...
+
+    async def send(self, write: Write) -> None: ...
+
+    def halt(self) -> None: ...
+
+    async def left(self) -> None: ...
+
+
 class Answer:
     """An answer whose head is here and whose body is still coming."""
 
-    def __init__(self, response: aiohttp.ClientResponse, url: str) -> None:
-        self._response = response
+    def __init__(self, response: aiohttp.ClientResponse, url: str, deadlines: Deadlines) -> None:
+        self._response, self._deadlines = response, deadlines
         self.head = Head(response.status, _headers(response), url)
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it comes. Raises PeerFailed when it ends before its length, or stalls for IDLE_DEADLINE."""
+        """The body as it comes. Raises PeerFailed when it ends before its length, PeerTimeout when it stalls."""
         content = self._response.content
-        with _named(self.head.url, "reading from"):
+        with _named(self.head.url, "reading from", self._deadlines):
             try:
                 while chunk := await content.readany():
                     yield chunk
@@ -56,11 +84,25 @@ class Answer:
                     yield rest
                 raise
 
+    async def whole(self, most: int = MOST_ANSWER) -> bytes | None:
+        """The whole body; None when it has more than `most` bytes. Raises PeerFailed when it breaks off or takes too long."""
+        pieces, left = [], most
+        try:
+            async with asyncio.timeout(self._deadlines.idle):
+                async for chunk in self.chunks():
+                    pieces.append(chunk)
+                    left -= len(chunk)
+                    if left < 0:
+                        return None
+        except TimeoutError:
+            raise PeerTimeout(f"{shown(self.head.url)} did not finish its answer within {self._deadlines.idle:.0f} s") from None
+        return b"".join(pieces)
+
     async def text(self) -> str:
         """The body as text, at most MOST_ANSWER bytes of it; what came when the connection broke meanwhile."""
         pieces, left = [], MOST_ANSWER
         try:
-            async with asyncio.timeout(IDLE_DEADLINE):
+            async with asyncio.timeout(self._deadlines.idle):
                 async for chunk in self.chunks():
                     pieces.append(chunk[:left])
                     left -= len(pieces[-1])
@@ -72,19 +114,36 @@ class Answer:
 
 
 class Transport:
-    """A set of connections. Use as `async with Transport() as transport`."""
+    """A set of connections. Use as `async with Transport() as transport`.
 
-    def __init__(self) -> None:
+    `guard` is shown every address right before it is connected to, whatever names and redirects led there; it raises to
+    forbid it. `keep` is False where no connection may be used twice: one that died meanwhile would cost an upload that
+    cannot be repeated.
+    """
+
+    def __init__(
+        self, deadlines: Deadlines = Deadlines(), *, guard: Callable[[str, int], None] | None = None, keep: bool = True
+    ) -> None:
+        self.deadlines, self._guard, self._keep = deadlines, guard, keep
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
+        guard = self._guard
+
+        def guarded(found: tuple[Any, ...]) -> socket.socket:
+            family, kind, protocol, _, place = found
+            if guard is not None:
+                guard(place[0], place[1])
+            return socket.socket(family, kind, protocol)
+
         self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, force_close=not self._keep, socket_factory=guarded),
             auto_decompress=False,  # a resumed download counts the bytes as sent
             cookie_jar=aiohttp.DummyCookieJar(),  # a copy has no session; cookies would cross hosts
             headers={"Accept-Encoding": "identity", "User-Agent": "sluiceway"},
             read_bufsize=READ_AHEAD,
             request_class=_PatientRequest,
-            timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=CONNECT_DEADLINE),
+            timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=self.deadlines.connect),
         )
         return self
 
@@ -98,38 +157,42 @@ class Transport:
         method: str,
         url: str,
         headers: Mapping[str, str],
-        body: Body | None = None,
+        body: Outgoing | None = None,
         *,
         expect: bool = False,
+        patience: float = EXPECT_WAIT,
         on_sent: Callable[[int], None] | None = None,
     ) -> AsyncIterator[Answer]:
         """Send the request; the answer, closed at the end of the block (its connection too, unless it was read whole).
 
-        `expect` asks for 100-continue before the body. `on_sent` is told, about every TICK, how many bytes of the body the
-        socket took. Raises PeerFailed; what the body's source raises comes through as it is.
+        `expect` asks for 100-continue before the body and waits for it for `patience` seconds. `on_sent` is told, about every
+        TICK, how many bytes of the body the peer has acknowledged (where the system tells; else: the socket took).
+        Raises PeerFailed and its kinds; what the body's source raises comes through as it is.
         """
         if self._session is None:
             raise BadRequest("A Transport is used with `async with`")
-        tracker = aiohttp.UploadTracker()
+        tracker, limits = aiohttp.UploadTracker(), self.deadlines
+        if body is not None:
+            body.line = Line(lambda: tracker.bytes_written)
         sending = self._session.request(
             method,
             URL(url, encoded=True),
             headers=headers,
-            data=None if body is None else _Payload(body),
+            data=None if body is None else _Payload(body, patience),
             expect100=expect,
             allow_redirects=False,
             upload_tracker=tracker,
             timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=CONNECT_DEADLINE, sock_read=IDLE_DEADLINE if body is None else ANSWER_DEADLINE
+                total=None, sock_connect=limits.connect, sock_read=limits.idle if body is None else limits.answer
             ),
         )
         try:
-            with _named(url, "sending to" if body is not None else "asking", body):
-                response = await _watched(_started(sending), _Idle(url, body, tracker, on_sent))
+            with _named(url, "sending to" if body is not None else "asking", limits, body):
+                response = await _watched(_started(sending), _Idle(url, body, limits.idle, on_sent))
             if body is not None:
                 body.halt()
             try:
-                yield Answer(response, url)
+                yield Answer(response, url, limits)
             finally:
                 response.close()
         finally:
@@ -143,23 +206,22 @@ async def _started(request: Any) -> aiohttp.ClientResponse:
 
 
 class _Idle:
-    """Looks at a request under way: tells how far it is, and ends it when the peer takes nothing for IDLE_DEADLINE."""
+    """Looks at a request under way: tells how far it is, and ends it when the peer takes nothing for `limit` seconds."""
 
-    def __init__(
-        self, url: str, body: Body | None, tracker: aiohttp.UploadTracker, on_sent: Callable[[int], None] | None
-    ) -> None:
-        self._url, self._body, self._tracker, self._on_sent = url, body, tracker, on_sent
+    def __init__(self, url: str, body: Outgoing | None, limit: float, on_sent: Callable[[int], None] | None) -> None:
+        self._url, self._body, self._limit, self._on_sent = url, body, limit, on_sent
         self._last = (-1, time.monotonic())
 
     def __call__(self) -> None:
-        sent, now = self._tracker.bytes_written, time.monotonic()
-        nothing_to_take = self._body is None or sent >= self._body.handed
-        if sent != self._last[0] or nothing_to_take:
-            self._last = (sent, now)
-        elif now - self._last[1] > IDLE_DEADLINE:
-            raise PeerFailed(f"{shown(self._url)} took nothing for {IDLE_DEADLINE:.0f} seconds; try again later")
+        if self._body is None or self._body.line is None:
+            return
+        taken, now = self._body.line.taken, time.monotonic()
+        if taken != self._last[0] or taken >= self._body.handed:  # it moves, or there is nothing to take
+            self._last = (taken, now)
+        elif now - self._last[1] > self._limit:
+            raise PeerTimeout(f"{shown(self._url)} took nothing for {self._limit:.0f} seconds; try again later")
         if self._on_sent is not None:
-            self._on_sent(sent)
+            self._on_sent(self._body.line.acknowledged)
 
 
 async def _watched(work: Coroutine[Any, Any, T], look: Callable[[], None]) -> T:
@@ -185,13 +247,18 @@ class _PatientRequest(aiohttp.ClientRequest):
 
     async def write_bytes(self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None) -> None:
         waiting, transport = self._continue, conn.transport  # kept: a connection that was given back forgets it
-        timer = None if waiting is None else self.loop.call_later(EXPECT_WAIT, _go_on, waiting)
+        payload = self.body if isinstance(self.body, _Payload) else None
+        timer = None
+        if payload is not None:
+            payload.connected(transport)
+            if waiting is not None:
+                timer = self.loop.call_later(payload.patience, _go_on, waiting)
         try:
             await super().write_bytes(writer, conn, content_length)
         finally:
             if timer is not None:
                 timer.cancel()
-            if isinstance(self.body, _Payload) and not self.body.ended and transport is not None:
+            if payload is not None and not payload.ended and transport is not None:
                 transport.abort()
 
 
@@ -201,11 +268,15 @@ def _go_on(waiting: asyncio.Future[bool]) -> None:
 
 
 class _Payload(aiohttp.Payload):
-    """Our body as the library's: its length when known (else the library sends chunks), its bytes by `Body.send`."""
+    """Our body as the library's: its length when known (else the library sends chunks), its bytes by `send`."""
 
-    def __init__(self, body: Body) -> None:
+    def __init__(self, body: Outgoing, patience: float) -> None:
         super().__init__(body)
-        self._sluice_body = body
+        self._sluice_body, self.patience = body, patience
+
+    def connected(self, transport: asyncio.Transport | None) -> None:
+        if self._sluice_body.line is not None and transport is not None:
+            self._sluice_body.line.socket = transport.get_extra_info("socket")
 
     @property
     def size(self) -> int | None:
@@ -240,19 +311,20 @@ def _headers(response: aiohttp.ClientResponse) -> dict[str, str]:
 
 
 @contextmanager
-def _named(url: str, doing: str, body: Body | None = None) -> Iterator[None]:
+def _named(url: str, doing: str, limits: Deadlines, body: Outgoing | None = None) -> Iterator[None]:
     """The library's errors under our name, without the URL's secrets; the source's own error where that was the cause."""
     try:
         yield
     except TimeoutError as error:  # aiohttp's timeouts are TimeoutErrors
         connecting = isinstance(error, aiohttp.ConnectionTimeoutError)
-        limit = CONNECT_DEADLINE if connecting else IDLE_DEADLINE if body is None else ANSWER_DEADLINE
+        limit = limits.connect if connecting else limits.idle if body is None else limits.answer
         what = "cannot be reached within" if connecting else "did not answer for"
-        raise PeerFailed(f"{shown(url)} {what} {limit:.0f} seconds; try again later") from error
+        raise PeerTimeout(f"{shown(url)} {what} {limit:.0f} seconds; try again later") from error
     except (aiohttp.ClientError, OSError) as error:
         if body is not None and body.failure is not None:
             raise body.failure from error
-        raise PeerFailed(f"{doing} {shown(url)} failed: {_reason(error)}") from error
+        kind = PeerUnreachable if isinstance(error, aiohttp.ClientConnectorError) else PeerFailed
+        raise kind(f"{doing} {shown(url)} failed: {_reason(error)}") from error
 
 
 def _reason(error: BaseException) -> str:

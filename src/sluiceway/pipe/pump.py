@@ -12,6 +12,7 @@ from typing import Protocol
 
 from sluiceway.errors import BodyCut, TooLarge
 from sluiceway.pipe.source import Buffer, Source
+from sluiceway.pipe.stages import DESTINATION, QUEUE, Stages
 from sluiceway.pipe.taps import Tap
 
 __all__ = ["Meter", "Sink", "close_stream", "pump"]
@@ -50,14 +51,17 @@ async def pump(
     meter: Meter | None = None,
     limit: int | None = None,
     counts_received: bool = True,
+    stages: Stages | None = None,
 ) -> int:
     """Copy the whole source into the sink; the number of bytes copied.
 
     `limit` is the most bytes taken (the one that goes over it raises TooLarge). `counts_received` is False where the
-    request's own bytes are counted before they are decoded, as in a form.
+    request's own bytes are counted before they are decoded, as in a form. `stages` is told when the sink has the word; a
+    source tells it itself.
     Raises BodyCut when the source ends before its known length, and whatever source and sink raise.
     """
     loop = asyncio.get_running_loop()
+    stages = stages or Stages()
     length = source.length
     copied, next_look = 0, 0.0
     received, forwarded, kept = (meter.received, meter.forwarded, meter.kept) if meter else (0, 0, 0)  # by earlier files
@@ -72,6 +76,7 @@ async def pump(
                 raise TooLarge(f"More than {limit} bytes arrived; the server takes at most that", limit=limit)
             for tap in taps:
                 await tap.take(chunk)
+            stages.enter(DESTINATION)
             await sink.write(chunk)
             if meter:
                 meter.forwarded = forwarded + copied
@@ -79,8 +84,9 @@ async def pump(
                 if loop.time() >= next_look and copied != length:
                     next_look = loop.time() + LOOK_EVERY
                     if meter.watched:
-                        meter.kept = kept + await sink.sync()
+                        meter.kept = max(meter.kept, kept + await sink.sync())
                         next_look = loop.time() + SYNC_EVERY
+            stages.enter(QUEUE)
     finally:
         await close_stream(chunks)
     if length is not None and copied != length:

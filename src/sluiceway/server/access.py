@@ -15,10 +15,13 @@ from starlette.requests import Request
 from starlette.types import Scope
 
 from sluiceway.errors import Forbidden, Unauthorized
+from sluiceway.pipe.stages import verdict
 
-__all__ = ["check_origin", "check_token", "log_access"]
+__all__ = ["STAGES", "check_origin", "check_token", "log_access"]
 
 log = logging.getLogger("sluiceway.access")
+
+STAGES = "sluiceway.stages"  # in a request's scope: the stopwatch of its upload and the destination's name
 
 OPEN_PATHS = {"/healthz", "/readyz"}  # probes carry no secrets and tell none
 MOST_LOGGED = 512  # characters of a path; the rest helps nobody and fills disks
@@ -66,4 +69,10 @@ def log_access(scope: Scope, status: int, sent: int, seconds: float) -> None:
     before, uploads, _ = str(scope["path"]).partition("/uploads/")
     path = f"{before}{uploads}..." if uploads else before  # whoever knows an upload's id can cancel it
     path = path[:MOST_LOGGED].encode("unicode_escape").decode()
-    log.info('%s "%s %s" %d %d %.3fs', client[0], scope["method"], path.replace('"', '\\"'), status, sent, seconds)
+    where = ""
+    if STAGES in scope:
+        stages, destination = scope[STAGES]
+        spent = stages.spent()
+        times = " ".join(f"{name}={took:.3f}s" for name, took in spent.items())
+        where = f" {times} ({verdict(spent, destination)})"
+    log.info('%s "%s %s" %d %d %.3fs%s', client[0], scope["method"], path.replace('"', '\\"'), status, sent, seconds, where)

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sluiceway.errors import MethodNotAllowed, RangeUnsatisfiable, SluiceError, Unauthorized
+from sluiceway.errors import MethodNotAllowed, RangeUnsatisfiable, Refused, SluiceError, Unauthorized
+from sluiceway.pipe.stages import Stages, server_timing, verdict
 from sluiceway.stores.contract import Entry
+from sluiceway.uploads.desk import Desk, Incoming
 from sluiceway.wire.problems import PROBLEM_TYPE, problem
 from sluiceway.wire.ranges import unsatisfied_range
 
-__all__ = ["entry_json", "json_answer", "object_url", "problem_answer", "upload_answer"]
+__all__ = ["entry_json", "json_answer", "object_url", "passed_on", "problem_answer", "upload_answer"]
+
+# Backends repeat what clients sent, also in HTML: under this server's name it must stay inert.
+FOREIGN = {
+    "via": "1.1 sluiceway",
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+    "content-security-policy": "sandbox; default-src 'none'",
+}
 
 _SAFE = "/!$&'()*+,;=:@-._~"  # RFC 3986 pchar and the slash between segments
 
@@ -25,16 +36,21 @@ def object_url(request: Request, key: str) -> str:
 
 
 def entry_json(request: Request, entry: Entry) -> dict[str, object]:
-    """An entry as clients see it."""
+    """An entry as clients see it; of a file that was passed on, where the destination says it is, and what it answered."""
+    reply = entry.reply
+    url = object_url(request, entry.key) if reply is None else reply.headers.get("location")
+    answer = {} if reply is None else {"status": reply.status}
     return {
         "key": entry.key,
         "filename": entry.about.filename,
         "size": entry.size,
         "sha-256": entry.about.sha256,
         "type": entry.about.type,
-        "url": object_url(request, entry.key),
+        "url": url,
         "etag": entry.etag,
+        "notes": list(entry.notes),
         "modified": datetime.fromtimestamp(entry.modified, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        **answer,
     }
 
 
@@ -46,25 +62,52 @@ def json_answer(content: object, status: int = 200, headers: dict[str, str] | No
 
 def upload_answer(
     request: Request,
-    upload: str,
+    desk: Desk,
+    incoming: Incoming,
     entries: list[Entry],
     *,
     replaced: bool = False,
-    fields: dict[str, list[str]] | None = None,
+    fields: Sequence[tuple[str, str]] = (),
 ) -> Response:
-    """201 (or 200 when a key got new bytes) with the list of entries; Location when there is exactly one."""
-    headers = {"Upload-Id": upload}
-    if len(entries) == 1:
+    """201 (or 200 when a key got new bytes) with the list of entries; Location when there is exactly one.
+
+    One file that was passed on is answered with what the destination said, word for word.
+    """
+    spent, name = incoming.stages.spent(), desk.store.traits.name
+    headers = {"Upload-Id": incoming.id, "Server-Timing": server_timing(spent)}
+    if len(entries) == 1 and (reply := entries[0].reply) is not None:
+        return passed_on(reply.status, reply.headers, reply.body, headers)
+    if len(entries) == 1 and desk.store.traits.readable:
         headers["Location"] = object_url(request, entries[0].key)
         headers["ETag"] = f'"{entries[0].etag}"'
-    content = {"files": [entry_json(request, entry) for entry in entries], "fields": fields or {}}
+    values: dict[str, list[str]] = {}
+    for field, value in fields:
+        values.setdefault(field, []).append(value)
+    content = {
+        "files": [entry_json(request, entry) for entry in entries],
+        "fields": values,
+        "seconds": round(sum(spent.values()), 6),
+        "stages": {stage: round(seconds, 6) for stage, seconds in spent.items()},
+        "verdict": verdict(spent, name),
+    }
     return json_answer(content, 200 if replaced else 201, headers)
 
 
-def problem_answer(error: SluiceError) -> Response:
-    """Any error as RFC 9457 problem+json, with the headers its status asks for."""
+def passed_on(status: int, headers: Mapping[str, str], body: bytes, ours: Mapping[str, str]) -> Response:
+    """Another server's answer as ours: what it brings is shown by no browser as a page of this server."""
+    answer = Response(body, status, {**headers, **ours, **FOREIGN})
+    if status in (204, 304):
+        del answer.headers["content-length"]
+    return answer
+
+
+def problem_answer(error: SluiceError, stages: Stages | None = None) -> Response:
+    """Any error as RFC 9457 problem+json, with the headers its status asks for; a destination's refusal as it came."""
+    timing = {} if stages is None else {"Server-Timing": server_timing(stages.spent())}
+    if isinstance(error, Refused):
+        return passed_on(error.status, error.headers, error.body, timing)
     body = json.dumps(problem(error), ensure_ascii=False, default=str).encode("utf-8", "replace")
-    answer = Response(body, error.status, {"Content-Type": PROBLEM_TYPE, "Cache-Control": "no-store"})
+    answer = Response(body, error.status, {"Content-Type": PROBLEM_TYPE, "Cache-Control": "no-store", **timing})
     answer.headers["X-Content-Type-Options"] = "nosniff"
     if isinstance(error, Unauthorized):
         answer.headers.append("WWW-Authenticate", 'Bearer realm="sluiceway"')

@@ -19,40 +19,28 @@ from starlette.types import Message, Receive, Scope, Send
 
 from sluiceway.errors import MethodNotAllowed, NotFound, SluiceError, Unavailable
 from sluiceway.pipe.budget import Budget
-from sluiceway.server.access import check_origin, check_token, log_access
+from sluiceway.server.access import STAGES, check_origin, check_token, log_access
 from sluiceway.server.answers import problem_answer
+from sluiceway.server.destinations import open_destination
 from sluiceway.server.download import get_object
 from sluiceway.server.events import STOPPING, cancel_upload, show_upload
 from sluiceway.server.forms import is_form, post_form
 from sluiceway.server.listing import delete_object, list_objects
 from sluiceway.server.page import page_routes
 from sluiceway.server.raw import post_raw, put_object
-from sluiceway.server.settings import BadSetting, Settings
-from sluiceway.stores.contract import Store
-from sluiceway.stores.disk import DiskStore
-from sluiceway.stores.memory import MemoryStore
+from sluiceway.server.settings import Settings
 from sluiceway.uploads.board import Board
 from sluiceway.uploads.desk import Desk
 from sluiceway.uploads.keys import KeyTemplate, new_id
 from sluiceway.wire.names import stays_inside
 
-__all__ = ["Sluiceway", "open_store"]
+__all__ = ["Sluiceway"]
 
 log = logging.getLogger("sluiceway")
 
 CUT = "The server is stopping; nothing was stored. Send it again"
 
 Handler = Callable[[Request], Awaitable[Response]]
-
-
-def open_store(to: str, budget: Budget) -> Store:
-    """The store a destination names. Raises BadSetting for one this version does not know."""
-    scheme, colon, _ = to.partition(":")
-    if scheme == "memory" and colon:
-        return MemoryStore()
-    if "://" in to:
-        raise BadSetting(f"--to {to}: this version stores into a folder (--to ./uploads); {scheme}:// is not built in")
-    return DiskStore(to, budget)
 
 
 class Sluiceway:
@@ -82,7 +70,7 @@ class Sluiceway:
         if self._desk is None:
             told = self.settings
             self._desk = Desk(
-                open_store(told.to, self.budget),
+                open_destination(told, self.budget),
                 self.budget,
                 self._board or Board(),
                 template=KeyTemplate(told.key),
@@ -123,7 +111,8 @@ class Sluiceway:
             await self._router(scope, receive, watched)
         except SluiceError as error:
             if status == 0:
-                await problem_answer(error)(scope, receive, watched)
+                stages, _ = scope.get(STAGES, (None, ""))
+                await problem_answer(error, stages)(scope, receive, watched)
             if error.fault != "client":
                 log.warning("%s %s: %s", error.code, scope["method"], error.detail)
         except asyncio.CancelledError:
@@ -194,7 +183,9 @@ class Sluiceway:
         return PlainTextResponse("ok\n")
 
     async def _ready(self, request: Request) -> Response:
-        """Whether an upload would succeed now: one byte goes to the store and is taken back."""
+        """Whether an upload would succeed now: one byte goes to the store and is taken back. Other servers are not asked."""
+        if self.desk.store.traits.remote:
+            return PlainTextResponse("ok\n")
         draft = await self.desk.store.draft(f"ready-{new_id()}", None)
         try:
             await draft.write(b"r")

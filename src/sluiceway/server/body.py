@@ -14,6 +14,7 @@ from starlette.types import Receive
 
 from sluiceway.errors import BadRequest, BodyCut, ExpectationFailed, TooSlow, Unsupported
 from sluiceway.pipe.source import PassingSource
+from sluiceway.pipe.stages import CLIENT, Stages
 from sluiceway.wire.numbers import ascii_uint
 
 __all__ = ["IDLE", "body_chunks", "body_source", "check_body", "content_length", "wait_until_gone"]
@@ -45,17 +46,18 @@ def content_length(request: Request) -> int | None:
     return ascii_uint(values[0], "Content-Length")
 
 
-def body_source(request: Request, idle: float = IDLE) -> PassingSource:
+def body_source(request: Request, stages: Stages) -> PassingSource:
     """The raw body as a source of known or unknown length."""
-    return PassingSource(body_chunks(request, idle), content_length(request))
+    return PassingSource(body_chunks(request, stages), content_length(request))
 
 
-async def body_chunks(request: Request, idle: float = IDLE) -> AsyncIterator[bytes]:
+async def body_chunks(request: Request, stages: Stages, idle: float = IDLE) -> AsyncIterator[bytes]:
     """The body's bytes as they arrive. Raises BodyCut and TooSlow."""
     receive = request.receive
     with _IdleWatch(idle) as watch:
         while True:
             watch.begin()
+            before = stages.enter(CLIENT)
             try:
                 message = await receive()
             except asyncio.CancelledError:
@@ -63,6 +65,7 @@ async def body_chunks(request: Request, idle: float = IDLE) -> AsyncIterator[byt
                     raise TooSlow(f"No byte arrived for {idle:g} seconds; nothing was stored. Send it again") from None
                 raise
             watch.end()
+            stages.enter(before)
             if message["type"] == "http.disconnect":
                 raise BodyCut("The connection ended before the body did; nothing was stored. Send it again")
             body = message.get("body", b"")

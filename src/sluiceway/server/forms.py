@@ -12,11 +12,13 @@ from starlette.responses import Response
 
 from sluiceway.errors import TooLarge
 from sluiceway.pipe.source import PassingSource
+from sluiceway.pipe.stages import DECODE
 from sluiceway.pipe.taps import Digests
 from sluiceway.server.answers import upload_answer
 from sluiceway.server.body import body_chunks, check_body, content_length
-from sluiceway.server.raw import expected_digests, upload_id
-from sluiceway.uploads.board import Slot
+from sluiceway.server.intake import published, query_values, received
+from sluiceway.server.raw import expected_digests
+from sluiceway.stores.contract import Label
 from sluiceway.uploads.desk import Desk, Incoming, Wish, check_digests
 from sluiceway.wire.forms import Event, FormDecoder, FormLimits, PartBegan, PartData, PartEnded
 from sluiceway.wire.names import clean_name
@@ -42,29 +44,35 @@ async def post_form(request: Request, desk: Desk) -> Response:
         raise TooLarge(f"The form has {length} bytes; this server takes files of at most {desk.max_size}", limit=desk.max_size)
     expected = expected_digests(request)
     digests = Digests(expected, desk.budget)
-    fields: dict[str, list[str]] = {}
-    async with desk.receive(upload_id(request), length) as incoming:
+    fields: list[tuple[str, str]] = []
+    values = query_values(request)
+    async with received(request, desk) as incoming:
         try:
-            events = _events(request, decoder, incoming.slot, digests)
+            events = _events(request, decoder, incoming, digests)
             async for event in events:
                 if isinstance(event, PartBegan):
                     if event.filename is None:
-                        fields.setdefault(event.name, []).append(await _field(events))
+                        fields.append((event.name, await _field(events)))
                     else:
-                        await _file(incoming, event.filename, event.type, events)
+                        label = Label(field=event.name, fields=fields, values=values, certain=False)
+                        await _file(incoming, event, label, decoder.size_if_last(event, length), events)
             check_digests(await digests.finish(), expected)
         finally:
             await digests.aclose()
-        entries = await incoming.publish()
-    return upload_answer(request, incoming.id, entries, fields=fields)
+        entries = await published(request, desk, incoming)
+    return upload_answer(request, desk, incoming, entries, fields=fields)
 
 
-async def _events(request: Request, decoder: FormDecoder, slot: Slot, digests: Digests) -> AsyncIterator[Event]:
+async def _events(request: Request, decoder: FormDecoder, incoming: Incoming, digests: Digests) -> AsyncIterator[Event]:
     """The form's events, and, at the end of the body, the decoder's word that it was whole."""
-    async for chunk in body_chunks(request):
+    stages, slot = incoming.stages, incoming.slot
+    async for chunk in body_chunks(request, stages):
         slot.received += len(chunk)
         await digests.take(chunk)
-        for event in decoder.feed(chunk):
+        before = stages.enter(DECODE)
+        events = decoder.feed(chunk)
+        stages.enter(before)
+        for event in events:
             yield event
     for event in decoder.close():
         yield event
@@ -75,14 +83,14 @@ async def _field(events: AsyncIterator[Event]) -> str:
     return value.decode("utf-8", "replace")
 
 
-async def _file(incoming: Incoming, filename: str, kind: str, events: AsyncIterator[Event]) -> None:
+async def _file(incoming: Incoming, part: PartBegan, label: Label, size: int | None, events: AsyncIterator[Event]) -> None:
     first = await anext(events)
-    if not filename and isinstance(first, PartEnded):
+    if not part.filename and isinstance(first, PartEnded):
         return  # a browser's file input that was left empty
-    name = clean_name(filename)
-    told = kind.partition(";")[0].strip().lower()
-    wish = Wish(filename=name, type=guess_type(name) if told in ("", OCTET_STREAM) else told)
-    await incoming.take(PassingSource(_part(events, first)), wish, counts_received=False)
+    name = clean_name(part.filename or "")
+    told = part.type.partition(";")[0].strip().lower()
+    wish = Wish(filename=name, type=guess_type(name) if told in ("", OCTET_STREAM) else told, label=label)
+    await incoming.take(PassingSource(_part(events, first)), wish, size=size, counts_received=False)
 
 
 async def _part(events: AsyncIterator[Event], first: Event | None = None) -> AsyncIterator[bytes]:

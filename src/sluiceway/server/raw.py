@@ -11,16 +11,16 @@ from starlette.responses import Response
 from sluiceway.errors import BadRequest, Exists, NotFound, PreconditionFailed, TooLarge
 from sluiceway.server.answers import upload_answer
 from sluiceway.server.body import body_source, check_body, content_length
-from sluiceway.stores.contract import Entry, Replace
+from sluiceway.server.intake import published, query_values, received
+from sluiceway.stores.contract import Entry, Label, Replace
 from sluiceway.uploads.desk import Desk, Wish
-from sluiceway.uploads.keys import checked_id
 from sluiceway.wire.conditions import PutTerms, Verdict, evaluate, put_replace
 from sluiceway.wire.digests import parse_digests
 from sluiceway.wire.disposition import parse_disposition
 from sluiceway.wire.names import check_key, clean_name
 from sluiceway.wire.types import OCTET_STREAM, guess_type
 
-__all__ = ["conditions", "expected_digests", "post_raw", "put_object", "replace_for", "upload_id"]
+__all__ = ["conditions", "expected_digests", "post_raw", "put_object", "replace_for"]
 
 
 async def put_object(request: Request, desk: Desk, key: str) -> Response:
@@ -28,35 +28,32 @@ async def put_object(request: Request, desk: Desk, key: str) -> Response:
     key = check_key(key, desk.store.traits.max_key_bytes)
     if "content-range" in request.headers:
         raise BadRequest("A part cannot be put into an object (Content-Range); send the whole file")
-    there = await _stat(desk, key)
-    replace = replace_for(request, there)
+    if desk.store.traits.readable:
+        there = await _stat(desk, key)
+        replace = replace_for(request, there)
+    else:  # only the destination knows what is there: it gets the condition
+        there, replace = None, _replace_over_there(request)
     wish = _wish(request, _filename(request) or clean_name(key), key, replace)
     _check_length(request, desk)
-    async with desk.receive(upload_id(request), content_length(request)) as incoming:
-        await incoming.take(body_source(request), wish)
+    async with received(request, desk) as incoming:
+        await incoming.take(body_source(request, incoming.stages), wish)
         try:
-            entries = await incoming.publish()
+            entries = await published(request, desk, incoming)
         except Exists as error:
             if replace.allowed:
                 raise
             raise PreconditionFailed(error.detail) from None  # somebody was quicker than we: still If-None-Match's no
-    return upload_answer(request, incoming.id, entries, replaced=there is not None)
+    return upload_answer(request, desk, incoming, entries, replaced=there is not None)
 
 
 async def post_raw(request: Request, desk: Desk) -> Response:
     """POST /files with anything but a form: the server makes the key, the client may give a name."""
     wish = _wish(request, _filename(request) or "unnamed", None, Replace())
     _check_length(request, desk)
-    async with desk.receive(upload_id(request), content_length(request)) as incoming:
-        await incoming.take(body_source(request), wish)
-        entries = await incoming.publish()
-    return upload_answer(request, incoming.id, entries)
-
-
-def upload_id(request: Request) -> str | None:
-    """The id the client chose by ?upload=, checked; None when it chose none."""
-    chosen = request.query_params.get("upload")
-    return None if chosen is None else checked_id(chosen)
+    async with received(request, desk) as incoming:
+        await incoming.take(body_source(request, incoming.stages), wish)
+        entries = await published(request, desk, incoming)
+    return upload_answer(request, desk, incoming, entries)
 
 
 def conditions(request: Request) -> dict[str, str]:
@@ -88,6 +85,16 @@ def expected_digests(request: Request) -> dict[str, bytes]:
     return expected
 
 
+def _replace_over_there(request: Request) -> Replace:
+    """If-Match and If-None-Match as a destination that cannot be looked into is told them."""
+    terms = put_replace(conditions(request))
+    if terms.create_only:
+        return Replace()
+    if terms.any_existing or (terms.etags is not None and len(terms.etags) != 1):
+        raise BadRequest("This server passes files on: it can pass on If-None-Match: * or an If-Match with one tag")
+    return Replace(allowed=True, etag=terms.etags[0] if terms.etags else None)
+
+
 async def _stat(desk: Desk, key: str) -> Entry | None:
     try:
         return await desk.store.stat(key)
@@ -101,7 +108,8 @@ def _wish(request: Request, filename: str, key: str | None, replace: Replace) ->
     told = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     # curl --data-binary calls everything a form; a guess by name serves its owner better
     kind = guess_type(filename) if told in ("", OCTET_STREAM, "application/x-www-form-urlencoded") else told
-    return Wish(filename=filename, type=kind, key=key, replace=replace, expected=expected)
+    label = Label(method=request.method, values=query_values(request))
+    return Wish(filename=filename, type=kind, key=key, replace=replace, expected=expected, label=label)
 
 
 def _joined(request: Request, name: str) -> str | None:

@@ -23,6 +23,7 @@ from uvicorn.supervisors import Multiprocess
 
 from sluiceway.errors import SluiceError
 from sluiceway.server.app import Sluiceway
+from sluiceway.server.destinations import called
 from sluiceway.server.settings import BadSetting, Settings
 from sluiceway.server.uvicorn import SluiceProtocol
 from sluiceway.uploads.board import Board
@@ -126,7 +127,7 @@ def _open_destination(app: Sluiceway) -> None:
         raise
     except (SluiceError, OSError) as error:
         said = error.strerror if isinstance(error, OSError) else error
-        raise BadSetting(f"--to {app.settings.to} cannot be used: {said}") from None
+        raise BadSetting(f"--to {called(app.settings)} cannot be used: {said}") from None
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -9,6 +9,7 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 from sluiceway.errors import SluiceError
@@ -37,7 +38,12 @@ def _told(help: str, default: Any) -> Any:
 class Settings:
     """What `sluiceway serve` can be told. The names are the flags' names with `_` for `-`."""
 
-    to: str = _told("Where files are stored: a folder (or memory: for a trial run that forgets everything).", "./uploads")
+    to: tuple[str, ...] = _told(
+        "Where files go: a folder, the http(s):// URL of another server (they are passed on while they arrive), or memory: for a "
+        "trial run that forgets everything. Repeat it to send each file to several places at once; "
+        "best-effort:PLACE is one that may fail or fall behind.",
+        ("./uploads",),
+    )
     host: str = _told("Address to listen on. Anything but loopback needs --token or --anyone.", "127.0.0.1")
     port: int = _told("Port to listen on; 0 takes a free one and prints it.", 8000)
     token: str | None = _told(
@@ -50,8 +56,36 @@ class Settings:
     digest: str = _told("Digests computed of every file: sha-256, sha-512, both with a comma, or none.", "sha-256")
     workers: int = _told("Processes that serve; one core moves more than 1 GB/s.", 1)
     drain: float = _told("Seconds that uploads under way may go on after SIGTERM.", 30.0)
+    relay_url: str | None = _told(
+        "Path (or URL) at the server of --to, with {key}, {filename}, {id} and the names of form fields or query parameters: "
+        "/books/{id}/file.",
+        None,
+    )
+    relay_method: str | None = _told("Method of requests to that server; the client's own otherwise.", None)
+    relay_body: str = _told("How files are passed on: same (as they came), raw, or form.", "same")
+    relay_form: str | None = _told("Pass files on in this field of a form, whatever form they came in.", None)
+    relay_field: tuple[str, ...] = _told("NAME=VALUE to send before the file in each form. Repeatable.", ())
+    relay_header: tuple[str, ...] = _told("'NAME: VALUE' to send with each request, such as Authorization. Repeatable.", ())
+    relay_expect: bool = _told(
+        "Ask that server with Expect: 100-continue before each file, and tell clients to go on only when it wants it.", False
+    )
+    relay_chunked: bool = _told("Send a form's file in chunks, for forms with something after a large file.", False)
+    relay_connect: float = _told("Seconds that server may take for a connection.", 10.0)
+    relay_idle: float = _told("Seconds that server may take or send nothing.", 60.0)
+    relay_answer: float = _told("Seconds from the last byte of a file to the beginning of that server's answer.", 600.0)
 
     def __post_init__(self) -> None:
+        for item in fields(self):
+            if isinstance(item.default, tuple):  # one value or any sequence of them will do
+                given = getattr(self, item.name)
+                object.__setattr__(self, item.name, (given,) if isinstance(given, str | Path) else tuple(given))
+        if not self.to:
+            raise BadSetting("--to names no place; give a folder or a URL")
+        if self.relay_body not in ("same", "raw", "form"):
+            raise BadSetting(f"--relay-body is same, raw or form, not {self.relay_body!r}")
+        for name in ("relay_connect", "relay_idle", "relay_answer"):
+            if not 0 < getattr(self, name) < 1e9:
+                raise BadSetting(f"--{name.replace('_', '-')} is a number of seconds above 0, not {getattr(self, name)}")
         if not 0 <= self.port <= 65535:
             raise BadSetting(f"--port must be 0 to 65535, not {self.port}")
         if not 1 <= self.workers <= 64:

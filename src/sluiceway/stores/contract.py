@@ -6,12 +6,14 @@ This file knows nothing of HTTP, disks or networks. `sluiceway.testing.store_sui
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from sluiceway.pipe.source import Buffer, Source
 
-__all__ = ["About", "Draft", "Entry", "Opened", "Page", "Replace", "Store", "Traits"]
+__all__ = ["About", "Draft", "Entry", "Label", "Opened", "Page", "Replace", "Reply", "Store", "Traits"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,9 @@ class Traits:
     create_only: bool  # two publishers of one key: exactly one wins when asked to
     resumable: bool  # a draft left behind can be taken up again at its kept offset
     max_key_bytes: int = 1024  # longest key, in bytes of UTF-8
+    readable: bool = True  # what was published can be read, listed and looked up here
+    takes_back: bool = True  # what was published a moment ago can be deleted again, and nobody the wiser
+    remote: bool = False  # bytes are acknowledged by another machine: `kept` moves by itself, a publish can be broken off
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,15 @@ class About:
 
 
 @dataclass(frozen=True, slots=True)
+class Reply:
+    """What a destination said itself, when it is a server: its answer is the client's."""
+
+    status: int
+    headers: Mapping[str, str]  # names in lower case; only those that are safe to pass on
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One finished object as the store knows it."""
 
@@ -44,6 +58,8 @@ class Entry:
     etag: str  # strong, without quotes, changes whenever the bytes may have
     modified: float  # seconds since the epoch
     about: About
+    reply: Reply | None = None  # of a store that passes on
+    notes: tuple[str, ...] = ()  # what people should know of it, such as a copy that was given up
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +79,21 @@ class Replace:
 
     allowed: bool = False  # False: the key must be free
     etag: str | None = None  # the object must be there and carry this tag
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What is known of an object before its first byte. Stores that rest need none of it; one that passes on says it first."""
+
+    key: str = ""  # "" while nobody chose one: a client that named none, a store that makes its own
+    filename: str = ""  # cleaned
+    type: str = "application/octet-stream"
+    method: str = "POST"  # how the client sent it: PUT names its key, POST leaves it to the destination
+    field: str | None = None  # the form field it came in; None: it was a raw body
+    fields: Sequence[tuple[str, str]] = ()  # form fields in order; the list grows while the form goes on
+    values: Mapping[str, str] = dataclasses.field(default_factory=dict)  # with the fields, what a URL may name
+    certain: bool = True  # False: `size` follows from the form's length, if nothing comes after this file
+    replace: Replace = Replace()
 
 
 class Draft(Protocol):
@@ -122,7 +153,7 @@ class Store(Protocol):
     @property
     def traits(self) -> Traits: ...
 
-    async def draft(self, upload: str, size: int | None) -> Draft:
+    async def draft(self, upload: str, size: int | None, label: Label = Label()) -> Draft:
         """A new draft for the upload id; `size` in bytes when known, so that a full store can say NoSpace at once."""
         ...
 

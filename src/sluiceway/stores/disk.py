@@ -20,7 +20,7 @@ from typing import TypeVar
 
 from sluiceway.errors import Exists, Forbidden, NotFound, PreconditionFailed, SluiceError
 from sluiceway.pipe.budget import Budget
-from sluiceway.stores.contract import Draft, Entry, Opened, Page, Replace, Traits
+from sluiceway.stores.contract import Draft, Entry, Label, Opened, Page, Replace, Traits
 from sluiceway.stores.disk_about import drop_note, read_entry
 from sluiceway.stores.disk_draft import DiskDraft
 from sluiceway.stores.disk_file import DraftFile
@@ -59,7 +59,7 @@ class DiskStore:
     def root(self) -> str:
         return self._tree.root
 
-    async def draft(self, upload: str, size: int | None) -> Draft:
+    async def draft(self, upload: str, size: int | None, label: Label = Label()) -> Draft:
         file = DraftFile(self._tree, self._drafts, upload, size, self._publish)
         draft = DiskDraft(file, size, self._budget, self._writers)
         self._live.add(draft)

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 
 from sluiceway.errors import Exists, NotFound, PreconditionFailed, StoreFailed
 from sluiceway.pipe.source import Buffer, BytesSource
-from sluiceway.stores.contract import About, Draft, Entry, Opened, Page, Replace, Traits
+from sluiceway.stores.contract import About, Draft, Entry, Label, Opened, Page, Replace, Traits
 
 __all__ = ["MemoryDraft", "MemoryObject", "MemoryStore"]
 
@@ -26,7 +26,7 @@ class MemoryStore:
         self.objects: dict[str, tuple[Entry, bytes]] = {}
         self.drafts: dict[str, MemoryDraft] = {}
 
-    async def draft(self, upload: str, size: int | None) -> Draft:
+    async def draft(self, upload: str, size: int | None, label: Label = Label()) -> Draft:
         return self.drafts.setdefault(upload, MemoryDraft(self, upload))
 
     async def stat(self, key: str) -> Entry:

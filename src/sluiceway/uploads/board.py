@@ -19,7 +19,7 @@ from sluiceway.uploads.states import ENDED, State
 
 __all__ = ["Board", "Slot"]
 
-_SLOT = struct.Struct("<16s q q q q d d B B 22s")  # id, received, forwarded, kept, length, watched, told, state, cancel, code
+_SLOT = struct.Struct("<16s q q q q d d B B 22s B")  # the fields at _AT, the id before them
 SIZE = 96  # bytes a slot, the struct rounded up
 SLOTS = 8192  # uploads remembered at once, live and just ended: 768 KiB, touched only as far as used
 WATCH = 2.0  # seconds a look counts: watchers look ten times a second, so this survives a slow moment
@@ -34,6 +34,7 @@ _AT = {
     "state": 64,
     "cancel": 65,
     "code": 66,
+    "by_kernel": 88,
 }
 
 
@@ -94,6 +95,15 @@ class Slot:
         self._map[start : start + 22] = value.encode()[:22].ljust(22, b"\0")
 
     @property
+    def by_kernel(self) -> bool:
+        """Whether `kept` is what the destination's kernel acknowledged (TCP), not yet what the destination itself said."""
+        return bool(self._map[self._at + _AT["by_kernel"]])
+
+    @by_kernel.setter
+    def by_kernel(self, value: bool) -> None:
+        self._map[self._at + _AT["by_kernel"]] = value
+
+    @property
     def watched(self) -> bool:
         """Whether somebody looked within the last `WATCH` seconds."""
         (last,) = struct.unpack_from("<d", self._map, self._at + _AT["watched"])
@@ -123,6 +133,7 @@ class Slot:
             "received": received,
             "forwarded": forwarded,
             "kept": kept,
+            "kept_by": "kernel" if self.by_kernel else "destination",
             "length": self.length,
             "code": self.code,
         }
@@ -217,7 +228,7 @@ class Board:
     @staticmethod
     def _fill(slot: Slot, length: int | None) -> Slot:
         told = -1 if length is None else length
-        _SLOT.pack_into(slot._map, slot._at, _name(slot.id), 0, 0, 0, told, 0.0, 0.0, State.RECEIVING, 0, b"")
+        _SLOT.pack_into(slot._map, slot._at, _name(slot.id), 0, 0, 0, told, 0.0, 0.0, State.RECEIVING, 0, b"", 0)
         return slot
 
 

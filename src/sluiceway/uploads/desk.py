@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from dataclasses import replace as changed
 from types import TracebackType
 from typing import Self
 
@@ -16,16 +17,17 @@ from sluiceway.errors import Cancelled, DigestMismatch, SluiceError, TooLarge, U
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.pump import pump
 from sluiceway.pipe.source import Source
+from sluiceway.pipe.stages import ANSWER, DESTINATION, QUEUE, Stages
 from sluiceway.pipe.taps import Digests
-from sluiceway.stores.contract import About, Draft, Entry, Replace, Store
+from sluiceway.stores.contract import About, Draft, Entry, Label, Replace, Store
 from sluiceway.uploads.board import Board, Slot
 from sluiceway.uploads.keys import KeyTemplate, new_id
-from sluiceway.uploads.states import State, after
+from sluiceway.uploads.states import ENDED, State, after
 
 __all__ = ["Desk", "Incoming", "Wish", "check_digests"]
 
 LEAVING = 10.0  # seconds cut uploads may take to put their drafts away when the server stops
-LOOK_EVERY = 0.25  # seconds between looks for a cancel that another process of this server was asked for
+LOOK_EVERY = 0.1  # seconds between looks at what another machine has acknowledged, and for a cancel asked of another process
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class Wish:
     key: str | None = None  # None: the template decides
     replace: Replace = field(default_factory=Replace)
     expected: Mapping[str, bytes] = field(default_factory=dict)  # digests by algorithm the bytes must have
+    label: Label = field(default_factory=Label)  # what else the client said; the desk fills in key, name, type and replace
 
 
 @dataclass(slots=True)
@@ -78,7 +81,7 @@ class Desk:
         incoming = Incoming(self, slot)
         self._live[slot.id] = incoming
         if self._looking is None or self._looking.done():
-            self._looking = asyncio.get_running_loop().create_task(self._look_for_cancels())
+            self._looking = asyncio.get_running_loop().create_task(self._look())
         return incoming
 
     async def aclose(self) -> None:
@@ -110,10 +113,12 @@ class Desk:
         del self._live[incoming.slot.id]
         self.board.end(incoming.slot)
 
-    async def _look_for_cancels(self) -> None:
+    async def _look(self) -> None:
         while self._live:
             await asyncio.sleep(LOOK_EVERY)
             for incoming in list(self._live.values()):
+                if self.store.traits.remote:
+                    incoming.count_kept()
                 if incoming.slot.cancel_asked and incoming.slot.state is State.RECEIVING:
                     incoming.stop(Cancelled("The upload was cancelled; nothing was stored"))
 
@@ -123,6 +128,7 @@ class Incoming:
 
     def __init__(self, desk: Desk, slot: Slot) -> None:
         self.slot = slot
+        self.stages = Stages()
         self._desk = desk
         self._drafted: list[_Drafted] = []
         self._filling: Draft | None = None
@@ -141,16 +147,36 @@ class Incoming:
             self._reason = reason
             self.task.cancel()
 
-    async def take(self, source: Source, wish: Wish, *, counts_received: bool = True) -> None:
-        """Draft one file and check it. Raises BodyCut, TooLarge, DigestMismatch, NoSpace and whatever the source raises."""
+    def count_kept(self) -> None:
+        """What another machine has acknowledged so far; a byte less than all, for the last word is its answer."""
+        drafts = [*(file.draft for file in self._drafted), *([self._filling] if self._filling else [])]
+        kept = sum(min(draft.kept, draft.written - 1) for draft in drafts if draft.written)
+        if self.slot.state not in ENDED and kept > self.slot.kept:
+            self.slot.kept, self.slot.by_kernel = kept, True
+
+    async def take(self, source: Source, wish: Wish, *, size: int | None = None, counts_received: bool = True) -> None:
+        """Draft one file and check it. `size` is what can be said of the length where the source cannot be sure of it.
+
+        Raises BodyCut, TooLarge, DigestMismatch, NoSpace and whatever source and destination raise.
+        """
         desk = self._desk
-        number = len(self._drafted)
+        key = wish.key if wish.key is not None else desk.template.key(wish.filename)
+        label = changed(wish.label, key=key, filename=wish.filename, type=wish.type, replace=wish.replace)
         digests = Digests(tuple(dict.fromkeys((*desk.digests, *wish.expected))), desk.budget)
-        draft = self._filling = await desk.store.draft(f"{self.id}.{number}", source.length)
+        before = self.stages.enter(DESTINATION)
+        length = source.length if source.length is not None else size
+        draft = self._filling = await desk.store.draft(f"{self.id}.{len(self._drafted)}", length, label)
+        self.stages.enter(QUEUE)
         try:
             limit = None if desk.max_size is None else desk.max_size - self._taken
             self._taken += await pump(
-                source, draft, taps=[digests], meter=self.slot, limit=limit, counts_received=counts_received
+                source,
+                draft,
+                taps=[digests],
+                meter=self.slot,
+                limit=limit,
+                counts_received=counts_received,
+                stages=self.stages,
             )
             found = await digests.finish()
         except TooLarge:  # the pump knows what was left for this file; the sender wants to know the whole limit
@@ -166,22 +192,27 @@ class Incoming:
             type=wish.type,
             sha256=found["sha-256"].hex() if "sha-256" in found else None,
         )
-        key = wish.key if wish.key is not None else desk.template.key(wish.filename)
         self._drafted.append(_Drafted(draft, key, about, wish.replace))
         self._filling = None
+        self.stages.enter(before)
 
     async def publish(self) -> list[Entry]:
         """Make every file visible; all or, after an error, none. Raises Exists, PreconditionFailed, NoSpace."""
         self._move("whole")
+        self.stages.enter(ANSWER)
         entries: list[Entry] = []
         try:
             for file in self._drafted:
                 entries.append(await file.draft.publish(file.key, file.about, file.replace))
                 self.slot.kept = max(self.slot.kept, sum(entry.size for entry in entries))  # it never goes back
-        except BaseException:
+        except BaseException as error:
             await self._take_back(entries)
+            if isinstance(error, SluiceError) and not self._desk.store.traits.takes_back and entries:
+                error.members["already_taken"] = [entry.key for entry in entries]  # what another server has, it has
             raise
+        self.slot.by_kernel = False
         self._move("published")
+        self.stages.enter(QUEUE)
         return entries
 
     async def __aenter__(self) -> Self:
@@ -216,7 +247,7 @@ class Incoming:
 
     async def _take_back(self, entries: list[Entry]) -> None:
         """A later file could not be published: those that were go again, unless somebody replaced them meanwhile."""
-        for entry in entries:
+        for entry in entries if self._desk.store.traits.takes_back else ():
             try:
                 await self._desk.store.delete(entry.key, Replace(allowed=True, etag=entry.etag))
             except SluiceError:

@@ -7,7 +7,7 @@ Knows bytes only: who feeds it, where parts go and whether names are safe is dec
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from multipart import _COMPLETE, MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser
 
@@ -40,6 +40,7 @@ class PartBegan:
     name: str
     filename: str | None
     type: str
+    at: int | None = field(default=None, compare=False)  # offset of its bytes in the body; None where they are coded
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,7 @@ class FormDecoder:
         boundary = form_boundary(content_type)
         self._limits = limits
         self._first = b"--" + boundary
+        self._at = len(self._first) + 2  # offset in the body behind the last line, boundary or payload that was understood
         self._front: bytearray | None = bytearray()  # what came before the first boundary; None once it was found
         self._framing = _Framing(boundary, limits.max_header_bytes, self._take_line)
         self._lines: list[bytes] = []
@@ -144,6 +146,13 @@ class FormDecoder:
             self._failure = BodyCut(f"The form ended {where}, without its last boundary; send it again")
             raise self._failure
         return []
+
+    def size_if_last(self, part: PartBegan, total: int | None) -> int | None:
+        """Bytes a part of a form of `total` bytes has when no other part follows it and the form ends as they all end."""
+        if total is None or part.at is None:
+            return None
+        size = total - part.at - len(b"\r\n%s--\r\n" % self._first)
+        return size if size >= 0 else None
 
     def _events(self, data: bytes) -> list[Event]:
         if self._epilogue is not None:
@@ -180,7 +189,7 @@ class FormDecoder:
         first = self._first
         if not front and data.startswith(first):
             self._front = None
-            return data
+            return data  # the usual form: nothing before its first boundary
         searched = max(len(front) - len(first) - 1, 0)
         front += data
         at = 0 if front.startswith(first) else front.find(b"\r\n" + first, searched)
@@ -195,6 +204,7 @@ class FormDecoder:
         if at < 0:
             return b""
         self._front = None
+        self._at += at
         return bytes(front[at:])
 
     def _pass_epilogue(self, size: int) -> None:
@@ -208,6 +218,7 @@ class FormDecoder:
         if len(self._lines) >= limits.max_headers:
             raise _too_large(limits.max_headers, "max_headers", "A part of the form has too many header lines")
         self._spend(len(line) + 2)
+        self._at += len(line) + 2
         self._lines.append(line)
 
     def _check_line_end(self, line: bytes) -> None:
@@ -238,12 +249,14 @@ class FormDecoder:
         if is_field and head.length is not None and head.length > min(limits.max_field_bytes, self._left):
             raise self._field_too_large(0)
         self._part = _Part(is_field, head.decoder, head.length)
-        return PartBegan(head.name, head.filename, head.type)
+        self._at += 2
+        return PartBegan(head.name, head.filename, head.type, None if head.decoder else self._at)
 
     def _payload(self, raw: bytes) -> bytes:
         part = self._part
         if part is None:  # the package yields payload only inside a part
             raise BadForm("Bytes of a part came outside of any part")
+        self._at += len(raw)
         if part.left is not None:
             part.left -= len(raw)
             if part.left < 0:
@@ -264,6 +277,7 @@ class FormDecoder:
         part, self._part = self._part, None
         if part is None:
             return b""
+        self._at += len(self._first) + 4
         if part.left:
             raise BadForm("A part is shorter than its own Content-Length; leave that header out")
         return part.decoder.close() if part.decoder else b""

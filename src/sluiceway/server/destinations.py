@@ -1,0 +1,94 @@
+"""What `--to` and its relatives name: the store, or several of them behind one. Nothing is connected or written here."""
+
+from __future__ import annotations
+
+import re
+
+from sluiceway.client.address import is_url, shown
+from sluiceway.client.transport import Deadlines
+from sluiceway.errors import BadRequest
+from sluiceway.pipe.budget import Budget
+from sluiceway.server.settings import BadSetting, Settings
+from sluiceway.stores.contract import Store
+from sluiceway.stores.disk import DiskStore
+from sluiceway.stores.fanout import FanoutStore, Leg
+from sluiceway.stores.memory import MemoryStore
+from sluiceway.stores.relay import Backend, RelayStore
+from sluiceway.stores.relay_url import RelayUrl
+
+__all__ = ["called", "open_destination"]
+
+_KIND = re.compile(r"(required|best-effort):(.+)")
+_HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t\x20-\x7e\x80-\xff]*)")  # RFC 9110 5.5
+_FRAMING = frozenset(["connection", "content-length", "content-type", "expect", "host", "te", "transfer-encoding"])
+
+
+def open_destination(told: Settings, budget: Budget) -> Store:
+    """The store, or a fan-out of all. Raises BadSetting for a place this version does not know."""
+    legs = [_leg(place, told, budget) for place in told.to]
+    if len(legs) == 1 and legs[0].required:
+        return legs[0].store
+    if not any(leg.required for leg in legs):
+        raise BadSetting("--to names best-effort places only; at least one must be required, for an answer to stand on")
+    return FanoutStore(legs, budget)
+
+
+def called(told: Settings) -> str:
+    """The destinations as people may read them: without passwords."""
+    return " and ".join(shown(place) for place in told.to)
+
+
+def _leg(place: str, told: Settings, budget: Budget) -> Leg:
+    kind = _KIND.fullmatch(place)
+    required, place = (True, place) if kind is None else (kind[1] == "required", kind[2])
+    return Leg(_store(place, told, budget), required, shown(place))
+
+
+def _store(place: str, told: Settings, budget: Budget) -> Store:
+    scheme, colon, _ = place.partition(":")
+    if is_url(place):
+        return RelayStore(_backend(place, told))
+    if scheme == "memory" and colon:
+        return MemoryStore()
+    if "://" in place:
+        raise BadSetting(f"--to {place}: this version knows folders and http(s):// URLs; {scheme}:// is not built in")
+    return DiskStore(place, budget)
+
+
+def _backend(place: str, told: Settings) -> Backend:
+    try:
+        url = RelayUrl(place, told.relay_url)
+    except BadRequest as error:
+        raise BadSetting(f"--to {shown(place)}: {error.detail}") from None
+    headers = dict(_header(text) for text in told.relay_header)
+    if url.address.authorization is not None:
+        headers.setdefault("authorization", url.address.authorization)
+    if told.relay_method is not None and not re.fullmatch(r"[A-Z]{1,20}", told.relay_method):
+        raise BadSetting(f"--relay-method is a method such as POST, PUT or PATCH, not {told.relay_method!r}")
+    return Backend(
+        url=url,
+        method=told.relay_method,
+        body="form" if told.relay_form is not None else told.relay_body,
+        form_field=told.relay_form,
+        fields=tuple(_field(text) for text in told.relay_field),
+        headers=headers,
+        expect=told.relay_expect,
+        chunked=told.relay_chunked,
+        deadlines=Deadlines(told.relay_connect, told.relay_idle, told.relay_answer),
+    )
+
+
+def _header(text: str) -> tuple[str, str]:
+    found = _HEADER.fullmatch(text)
+    if found is None:
+        raise BadSetting("--relay-header is written as 'NAME: VALUE'")  # its text may hold a secret
+    if found[1].lower() in _FRAMING:
+        raise BadSetting(f"--relay-header {found[1]}: that header follows from what is sent; leave it out")
+    return found[1].lower(), found[2].rstrip(" \t")
+
+
+def _field(text: str) -> tuple[str, str]:
+    name, mark, value = text.partition("=")
+    if not mark or not name:
+        raise BadSetting("--relay-field is written as NAME=VALUE")
+    return name, value

@@ -1,0 +1,255 @@
+"""The next HTTP server as a store: what is drafted here is a request under way, what is published is that server's yes.
+
+Every draft withholds the tail of its body until the whole was checked: a cut upload never looks complete over there, for a
+body of known length breaks off and one in chunks never gets its last chunk.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sluiceway.client.address import shown
+from sluiceway.client.outbound import Answered, Outbound, Said
+from sluiceway.client.plan import redirected
+from sluiceway.client.refusals import refusal
+from sluiceway.client.transport import Deadlines, Transport
+from sluiceway.errors import BadForm, BadRequest, NotFound, PeerFailed, Refused, SluiceError
+from sluiceway.pipe.source import Buffer
+from sluiceway.stores.contract import About, Draft, Entry, Label, Opened, Page, Replace, Traits
+from sluiceway.stores.relay_reply import passable
+from sluiceway.stores.relay_shape import Envelope, seal
+from sluiceway.stores.relay_url import RelayUrl
+
+__all__ = ["Backend", "RelayDraft", "RelayStore"]
+
+FIRST = 64 << 10  # bytes gathered before a length that is not certain is spoken: what ends before has a sure one
+TAIL = 4 << 10  # bytes withheld; one would do, a few more cost nothing and are no write of their own at the end
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """Where files go and how, as the operator said it."""
+
+    url: RelayUrl
+    method: str | None = None  # None: the client's own
+    body: str = "same"  # same | raw | form
+    form_field: str | None = None  # the file's field in a form; None: as it came, else "file"
+    fields: tuple[tuple[str, str], ...] = ()  # sent in every form, before what the client sent
+    headers: Mapping[str, str] = field(default_factory=dict)
+    expect: bool = False
+    chunked: bool = False  # no guess of a file's length from its form's
+    deadlines: Deadlines = field(default_factory=Deadlines)
+
+
+class RelayStore:
+    """Passes every object on and keeps none."""
+
+    traits = Traits(
+        name="backend",
+        durable=False,
+        atomic_publish=True,
+        create_only=False,
+        resumable=False,
+        readable=False,
+        takes_back=False,
+        remote=True,
+    )
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self._transport: Transport | None = None
+
+    async def draft(self, upload: str, size: int | None, label: Label = Label()) -> Draft:
+        draft = RelayDraft(self.backend, await self._open(), upload.rpartition(".")[0] or upload, size, label)
+        await draft.begin()
+        return draft
+
+    async def stat(self, key: str) -> Entry:
+        raise _keeps_none()
+
+    async def open(self, key: str) -> Opened:
+        raise _keeps_none()
+
+    async def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> Page:
+        return Page()
+
+    async def delete(self, key: str, replace: Replace = Replace(allowed=True)) -> None:
+        raise _keeps_none()
+
+    async def aclose(self) -> None:
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            await transport.__aexit__()
+
+    async def _open(self) -> Transport:
+        if self._transport is None:
+            # A connection that died while it waited would cost an upload that nobody can repeat: each gets a fresh one.
+            self._transport = await Transport(self.backend.deadlines, keep=False).__aenter__()
+        return self._transport
+
+
+class RelayDraft:
+    """One request to the next server. `size` is the file's length, as certain as the label says, or None."""
+
+    def __init__(self, backend: Backend, transport: Transport, upload: str, size: int | None, label: Label) -> None:
+        self._backend, self._transport, self._upload, self._label = backend, transport, upload, label
+        self._certain = size is not None and label.certain
+        self._size = size if self._certain or not backend.chunked else None
+        self._request: Outbound | None = None
+        self._envelope: Envelope | None = None
+        self._gathered: list[Buffer] = []
+        self._tail = b""
+        self._sent_fields = 0  # of the label: a form may go on after the file
+        self.written = 0
+
+    async def begin(self) -> None:
+        """Where nothing more can be learned about the file, the destination hears of it before its first byte is read."""
+        if self._certain or self._backend.expect:
+            await self._open()
+
+    @property
+    def kept(self) -> int:
+        """Bytes of the file that the destination's kernel has acknowledged."""
+        if self._request is None or self._envelope is None:
+            return 0
+        return max(0, min(self.written, self._request.acknowledged - len(self._envelope.head)))
+
+    async def write(self, data: Buffer) -> None:
+        self.written += len(data)
+        if self._request is None:
+            self._gathered.append(data)
+            if self.written <= FIRST:
+                return
+            await self._open()
+            return
+        await self._send(data)
+
+    async def sync(self) -> int:
+        """Nothing can be asked of another server before its answer; this is what its kernel acknowledged."""
+        return self.kept
+
+    async def truncate(self, offset: int) -> None:
+        raise BadRequest("What was passed on cannot be taken back; send the file again")
+
+    async def publish(self, key: str, about: About, replace: Replace = Replace()) -> Entry:
+        if self._request is None:
+            self._size, self._certain = self.written, True
+            await self._open()
+        request, envelope = self._request, self._envelope
+        if request is None or envelope is None:
+            raise PeerFailed("The request to the destination was broken off already")
+        if self._size not in (None, self.written):
+            raise _more_follows()
+        later = list(self._label.fields)[self._sent_fields :]
+        if later and self._size is not None:
+            raise _more_follows()
+        try:
+            if self._tail:
+                await request.write(self._tail)
+            if end := envelope.end(later):
+                await request.write(end)
+            said = await request.finish()
+        except Answered as early:
+            raise self._verdict(early.said) from None
+        if not 200 <= said.head.status < 300:
+            raise self._verdict(said)
+        await request.abort()
+        self._request = None
+        return self._entry(key, about, said)
+
+    async def discard(self) -> None:
+        self._gathered.clear()
+        request, self._request = self._request, None
+        if request is not None:
+            await request.abort()
+
+    # Inside
+
+    async def _open(self) -> None:
+        """Speak to the destination, following where it points as long as nothing of the file is gone."""
+        fields = list(self._label.fields)
+        self._sent_fields = len(fields)
+        envelope = self._envelope = seal(self._backend, self._label, fields, secrets.token_bytes(16))
+        url, headers, hops = self._address(fields, envelope), envelope.headers, 0
+        length = None if self._size is None else envelope.length(self._size)
+        while True:
+            request = Outbound(self._transport, envelope.method, url, headers, length, expect=self._backend.expect)
+            try:
+                await request.open()
+                break
+            except Answered as early:
+                target = redirected(early.said.head, hops, sends=True, again=True)
+                if target is None:
+                    raise self._verdict(early.said) from None
+                headers = envelope.headers_across(url, target)
+                url, hops = target, hops + 1
+            except BaseException:
+                await request.abort()
+                raise
+        self._request = request
+        if envelope.head:
+            await self._passed(envelope.head)
+        gathered, self._gathered = self._gathered, []
+        for data in gathered:
+            await self._send(data)
+
+    async def _send(self, data: Buffer) -> None:
+        if self._size is not None and self.written > self._size:
+            raise _more_follows()
+        if self._tail:
+            await self._passed(self._tail)
+        view = memoryview(data)
+        self._tail = bytes(view[-TAIL:])
+        if len(view) > TAIL:
+            await self._passed(view[:-TAIL])
+
+    async def _passed(self, data: Buffer) -> None:
+        if self._request is None:
+            raise PeerFailed("The request to the destination was broken off already")
+        try:
+            await self._request.write(data)
+        except Answered as early:
+            raise self._verdict(early.said) from None
+
+    def _address(self, fields: list[tuple[str, str]], envelope: Envelope) -> str:
+        label = self._label
+        values = {"id": self._upload, **label.values, **dict(fields), "key": label.key, "filename": label.filename}
+        url = self._backend.url.fill(values)
+        if label.method == "PUT" and not self._backend.url.names and envelope.method == "PUT":
+            url = self._backend.url.below(label.key)
+        return url
+
+    def _verdict(self, said: Said) -> SluiceError:
+        """What an answer that is no success means: the destination's own word, unless only a gateway can understand it."""
+        head, place = said.head, shown(said.head.url)
+        if 200 <= head.status < 300:
+            return PeerFailed(f"{place} answered {head.status} before it had everything; nothing is certain")
+        if 300 <= head.status < 400:
+            try:
+                redirected(head, 0, sends=True, again=False)
+            except PeerFailed as reason:
+                return reason
+            return PeerFailed(f"{place} answered {head.status}, which is no answer to an upload")
+        words = refusal(head, (said.body or b"").decode("utf-8", "replace")).detail
+        reply = passable(head, said.body or b"")
+        return Refused(words, head.status, reply.headers, reply.body, answered=head.status)
+
+    def _entry(self, key: str, about: About, said: Said) -> Entry:
+        etag = said.head.headers.get("etag", "").removeprefix("W/").strip('"')
+        reply = None if said.body is None else passable(said.head, said.body)
+        notes = ("The destination's answer was too long to be passed on",) if reply is None else ()
+        return Entry(key, self.written, etag or about.sha256 or "", time.time(), about, reply, notes)
+
+
+def _more_follows() -> SluiceError:
+    return BadForm(
+        "Something follows the file in this form, and its length was taken for that of the last part. Send fields before the "
+        "file and one file in a form, or start this server with --relay-chunked"
+    )
+
+
+def _keeps_none() -> SluiceError:
+    return NotFound("This server passes files on and keeps none; ask the server they go to")

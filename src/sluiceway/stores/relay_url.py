@@ -1,0 +1,84 @@
+"""Where a file goes at the next server: a URL with {placeholders} behind its host, filled in from what came with the file.
+
+A value becomes one path segment or one query value, percent-encoded; nothing a client sends can change host or path.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Mapping
+from urllib.parse import quote, urljoin, urlsplit
+
+from sluiceway.client.address import Address, below, parse_address
+from sluiceway.errors import BadForm, BadRequest
+
+__all__ = ["RelayUrl"]
+
+MOST_VALUE = 1024  # bytes of one value in a URL; servers take lines of 8 KiB and names have at most 255
+SEGMENTS = frozenset({"key"})  # values whose slashes stay: each segment between them was checked
+
+
+class RelayUrl:
+    """A checked template. `address` is that of its host: credentials taken out of the URL, ready as a header."""
+
+    def __init__(self, to: str, path: str | None = None) -> None:
+        """`path` is resolved against `to`, and stays at its host. Raises BadRequest."""
+        base = parse_address(_hidden(to))
+        target = to if path is None else urljoin(_plain(to), path)
+        self.address: Address = base
+        if path is not None and urlsplit(target)[:2] != urlsplit(_plain(to))[:2]:
+            raise BadRequest("The path leads to another host than --to; name that host with --to")
+        try:
+            self.names = [name for _, name, _, _ in string.Formatter().parse(target) if name is not None]
+        except ValueError:
+            raise BadRequest("A { or } in the URL has no partner; write %7B and %7D for plain ones") from None
+        if any(not name for name in self.names):
+            raise BadRequest("{} in the URL has no name; write {key}, {filename}, {id} or a field's name")
+        host = urlsplit(target).netloc
+        if "{" in host:
+            raise BadRequest("The host of the URL cannot depend on what clients send")
+        parse_address(_hidden(target))
+        self._pieces = list(string.Formatter().parse(_ascii(target)))
+
+    def fill(self, values: Mapping[str, str]) -> str:
+        """The URL for one file. Raises BadForm for a value that is missing or can be no part of a URL."""
+        url = ""
+        for text, name, _, _ in self._pieces:
+            url += text
+            if name is not None:
+                url += _encoded(name, values.get(name))
+        return parse_address(url).url
+
+
+    def below(self, key: str) -> str:
+        """The URL of an object under a plain place."""
+        place = urlsplit(self.fill({}))
+        return below(place._replace(path=place.path.rstrip("/") + "/").geturl(), key)
+
+
+def _encoded(name: str, value: str | None) -> str:
+    if value is None:
+        raise BadForm(
+            f"The destination's address needs a value for {name!r}: send it as a query parameter (?{name}=…) or as a form "
+            "field before the file"
+        )
+    raw = value.encode("utf-8", "replace")
+    if not value or value in (".", "..") or len(raw) > MOST_VALUE or any(byte < 0x20 or byte == 0x7F for byte in raw):
+        raise BadForm(f"The value of {name!r} can be no part of an address; send a plain, short one")
+    return quote(raw, safe="/" if name in SEGMENTS else "")
+
+
+def _hidden(url: str) -> str:
+    """Braces are no characters of a URL: for the checks they are encoded."""
+    return url.replace("{", "%7B").replace("}", "%7D")
+
+
+def _plain(url: str) -> str:
+    """Without user and password, which belong into a header."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def _ascii(url: str) -> str:
+    """As `parse_address` writes it, with the placeholders back in place."""
+    return parse_address(_hidden(_plain(url))).url.replace("%7B", "{").replace("%7D", "}")
