@@ -31,6 +31,7 @@ def test_a_slot_tells_what_was_written_to_it() -> None:
         "received": 3 << 40,
         "forwarded": 2 << 40,
         "kept": 1 << 40,
+        "kept_by": "destination",
         "length": None,
         "code": "precondition-failed",
     }

@@ -263,3 +263,31 @@ def test_the_package_still_has_what_we_lean_on() -> None:
     assert parser._buffer == b"tail"
     assert callable(parser._on_segment_headerline)
     assert callable(parser._create_segment)
+
+
+@pytest.mark.parametrize("step", [1, 2, 7, 10_000])
+@pytest.mark.parametrize("preamble", [b"", b"--not it\r\n"])
+def test_a_last_files_size_follows_from_the_forms(step: int, preamble: bytes) -> None:
+    """Content-Length less what stands before and behind the file: known before its first byte came."""
+    head = preamble + (
+        b'--X\r\nContent-Disposition: form-data; name="id"\r\n\r\n42\r\n'
+        b'--X\r\nContent-Disposition: form-data; name="f"; filename="a"\r\nContent-Type: text/plain\r\n\r\n'
+    )
+    body = head + b"hello" * 7 + b"\r\n--X--\r\n"
+    decoder = FormDecoder("multipart/form-data; boundary=X")
+    files = []
+    for at in range(0, len(body), step):
+        files += [e for e in decoder.feed(body[at : at + step]) if isinstance(e, PartBegan) and e.filename is not None]
+    assert [file.at for file in files] == [len(head)]
+    assert decoder.size_if_last(files[0], len(body)) == 35
+    assert decoder.size_if_last(files[0], None) is None
+    assert decoder.size_if_last(files[0], len(head)) is None  # the form lies about its length
+
+
+def test_a_coded_files_size_is_not_guessed() -> None:
+    """base64 shrinks when it is decoded; nobody knows by how much before its end."""
+    decoder = FormDecoder("multipart/form-data; boundary=X")
+    head = b"--X\r\nContent-Disposition: form-data; name=f; filename=a\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+    [began] = decoder.feed(head)
+    assert isinstance(began, PartBegan)
+    assert decoder.size_if_last(began, 1000) is None

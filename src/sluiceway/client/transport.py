@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import struct
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, TypeVar
 
@@ -28,6 +29,7 @@ from sluiceway.errors import BadRequest, PeerFailed, PeerTimeout, PeerUnreachabl
 __all__ = ["EXPECT_FROM", "EXPECT_WAIT", "Answer", "Deadlines", "Outgoing", "Transport"]
 
 T = TypeVar("T")
+Guard = Callable[[str, int], None]  # address as text, port
 
 EXPECT_FROM = 1 << 20  # bytes; below, a refusal costs less than the extra round trip (curl's limit since 7.84)
 EXPECT_WAIT = 1.0  # seconds for the 100; servers that never send one must not cost more (curl's default)
@@ -118,13 +120,18 @@ class Transport:
 
     `guard` is shown every address right before it is connected to, whatever names and redirects led there; it raises to
     forbid it. `keep` is False where no connection may be used twice: one that died meanwhile would cost an upload that
-    cannot be repeated.
+    cannot be repeated. `ahead` is how many bytes of an answer wait to be read before the peer is slowed down.
     """
 
     def __init__(
-        self, deadlines: Deadlines = Deadlines(), *, guard: Callable[[str, int], None] | None = None, keep: bool = True
+        self,
+        deadlines: Deadlines = Deadlines(),
+        *,
+        guard: Guard | None = None,
+        keep: bool = True,
+        ahead: int = READ_AHEAD,
     ) -> None:
-        self.deadlines, self._guard, self._keep = deadlines, guard, keep
+        self.deadlines, self._guard, self._keep, self._ahead = deadlines, guard, keep, ahead
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -137,11 +144,16 @@ class Transport:
             return socket.socket(family, kind, protocol)
 
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, force_close=not self._keep, socket_factory=guarded),
+            connector=aiohttp.TCPConnector(
+                limit=0,
+                force_close=not self._keep,
+                socket_factory=guarded,
+                resolver=None if guard is None else _GuardedResolver(guard),
+            ),
             auto_decompress=False,  # a resumed download counts the bytes as sent
             cookie_jar=aiohttp.DummyCookieJar(),  # a copy has no session; cookies would cross hosts
             headers={"Accept-Encoding": "identity", "User-Agent": "sluiceway"},
-            read_bufsize=READ_AHEAD,
+            read_bufsize=self._ahead,
             request_class=_PatientRequest,
             timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=self.deadlines.connect),
         )
@@ -198,6 +210,22 @@ class Transport:
         finally:
             if body is not None:
                 await body.left()
+
+
+class _GuardedResolver(aiohttp.ThreadedResolver):
+    """One forbidden address among a name's forbids the name: a connect would quietly go on to the next of them."""
+
+    def __init__(self, guard: Guard) -> None:
+        super().__init__()
+        self._guard = guard
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[aiohttp.abc.ResolveResult]:
+        found = await super().resolve(host, port, family)
+        for place in found:
+            self._guard(place["host"], place["port"])
+        return found
 
 
 async def _started(request: Any) -> aiohttp.ClientResponse:
@@ -259,7 +287,16 @@ class _PatientRequest(aiohttp.ClientRequest):
             if timer is not None:
                 timer.cancel()
             if payload is not None and not payload.ended and transport is not None:
-                transport.abort()
+                _reset(transport)
+
+
+def _reset(transport: asyncio.Transport) -> None:
+    """End a connection now: a peer that takes nothing would learn of a plain end only behind all that waits for it."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        with suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
 
 
 def _go_on(waiting: asyncio.Future[bool]) -> None:

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from sluiceway.errors import BodyCut
 from sluiceway.server.access import STAGES
 from sluiceway.server.body import content_length, wait_until_gone
+from sluiceway.server.departure import PROTOCOL
 from sluiceway.stores.contract import Entry
 from sluiceway.uploads.desk import Desk, Incoming
 from sluiceway.uploads.keys import checked_id
@@ -23,6 +24,8 @@ def received(request: Request, desk: Desk, length: int | None = None) -> Incomin
     chosen = request.query_params.get("upload")
     upload = None if chosen is None else checked_id(chosen)
     incoming = desk.receive(upload, content_length(request) if length is None else length)
+    if (protocol := request.scope.get(PROTOCOL)) is not None:
+        incoming.client_left = protocol.client_left
     request.scope[STAGES] = incoming.stages, desk.store.traits.name
     return incoming
 

@@ -75,6 +75,10 @@ class Slot:
         length = self._number("length")
         return None if length < 0 else length
 
+    @length.setter
+    def length(self, value: int | None) -> None:
+        self._put("length", -1 if value is None else value)
+
     @property
     def state(self) -> State:
         return State(self._map[self._at + _AT["state"]])

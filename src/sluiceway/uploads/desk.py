@@ -7,13 +7,13 @@ knows sources, stores and the board, never HTTP or forms.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from dataclasses import replace as changed
 from types import TracebackType
 from typing import Self
 
-from sluiceway.errors import Cancelled, DigestMismatch, SluiceError, TooLarge, Unavailable
+from sluiceway.errors import BodyCut, Cancelled, DigestMismatch, SluiceError, TooLarge, Unavailable
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.pump import pump
 from sluiceway.pipe.source import Source
@@ -119,6 +119,8 @@ class Desk:
             for incoming in list(self._live.values()):
                 if self.store.traits.remote:
                     incoming.count_kept()
+                    if incoming.client_left():
+                        incoming.stop(BodyCut("The client left while the destination took nothing; nothing was stored"))
                 if incoming.slot.cancel_asked and incoming.slot.state is State.RECEIVING:
                     incoming.stop(Cancelled("The upload was cancelled; nothing was stored"))
 
@@ -134,6 +136,7 @@ class Incoming:
         self._filling: Draft | None = None
         self._reason: SluiceError | None = None
         self.task = asyncio.current_task()
+        self.client_left: Callable[[], bool] = _nobody_knows  # whoever speaks with the client may know
         self._leaving = False  # it puts its drafts away already
         self._taken = 0  # bytes of files so far: the limit is for the request, not for each file
 
@@ -260,6 +263,10 @@ class Incoming:
 
     def _move(self, happened: str) -> None:
         self.slot.state = after(self.slot.state, happened)
+
+
+def _nobody_knows() -> bool:
+    return False
 
 
 def check_digests(found: Mapping[str, bytes], expected: Mapping[str, bytes]) -> None:

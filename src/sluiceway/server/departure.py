@@ -1,0 +1,35 @@
+"""Whether a client has left for good while nobody reads from it, because the destination takes nothing. Linux only.
+
+A paused connection reports neither end nor reset to the event loop; the kernel knows both, and how much is still unread.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import socket
+import struct
+import termios
+
+__all__ = ["PROTOCOL", "left_for_good"]
+
+PROTOCOL = "sluiceway.protocol"  # in a request's scope, where our own protocol serves it: it can be asked `client_left()`
+
+CLOSE, CLOSE_WAIT = 7, 8  # tcpi_state: reset; the client's half is closed (linux/tcp_states.h)
+TCP_INFO: int | None = getattr(socket, "TCP_INFO", None)
+
+
+def left_for_good(sock: socket.socket, missing: int | None) -> bool:
+    """`missing`: bytes of the body that were not read from the socket, None while nobody knows.
+
+    A client may close its half after the last byte and wait for the answer: only one that owes bytes has left.
+    """
+    if TCP_INFO is None:
+        return False
+    try:
+        state = sock.getsockopt(socket.IPPROTO_TCP, TCP_INFO, 1)[0]
+        if state == CLOSE_WAIT and missing is not None:
+            (unread,) = struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4)))
+            return bool(unread < missing)
+    except (OSError, ValueError):  # a Unix socket, or closed already: the event loop knows then
+        return False
+    return bool(state == CLOSE)

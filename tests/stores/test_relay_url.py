@@ -1,0 +1,82 @@
+"""Where a file goes at the next server: templates that clients can fill and never bend."""
+
+from __future__ import annotations
+
+import pytest
+
+from sluiceway.errors import BadForm, BadRequest
+from sluiceway.stores.relay_url import MOST_VALUE, RelayUrl
+
+BOOKS = "https://api.example/books"
+
+
+def test_plain_places_stay_as_they_are() -> None:
+    """No placeholder, nothing to fill in; a key goes below the place."""
+    assert RelayUrl(BOOKS).fill({}) == BOOKS
+    assert RelayUrl(BOOKS).below("a/b c.txt") == "https://api.example/books/a/b%20c.txt"
+    assert RelayUrl(BOOKS + "/?v=1").below("x") == "https://api.example/books/x?v=1"
+
+
+def test_placeholders_take_values_of_fields_and_query() -> None:
+    """`?id=42` leads to /books/42/file."""
+    url = RelayUrl(BOOKS, "/books/{id}/file")
+    assert url.fill({"id": "42"}) == "https://api.example/books/42/file"
+
+
+@pytest.mark.parametrize(
+    ("value", "segment"),
+    [
+        ("a/b", "a%2Fb"),
+        ("a?b#c", "a%3Fb%23c"),
+        ("über", "%C3%BCber"),
+        ("a%2Fb", "a%252Fb"),
+        ("a b", "a%20b"),
+        ("{key}", "%7Bkey%7D"),
+    ],
+)
+def test_a_value_is_one_segment(value: str, segment: str) -> None:
+    """Slashes, question marks and percent signs of a client change neither path nor query."""
+    assert RelayUrl(BOOKS + "/{id}/file").fill({"id": value}) == f"https://api.example/books/{segment}/file"
+
+
+@pytest.mark.parametrize("value", ["", ".", "..", "a\nb", "a\0b", "\x7f", "x" * (MOST_VALUE + 1)])
+def test_values_that_bend_a_path_are_refused(value: str) -> None:
+    """Dots would climb, control bytes would split the request."""
+    with pytest.raises(BadForm):
+        RelayUrl(BOOKS + "/{id}").fill({"id": value})
+
+
+def test_a_missing_value_is_named() -> None:
+    """The client is told what to send, and where."""
+    with pytest.raises(BadForm, match=r"'id'.*\?id=.*before the file"):
+        RelayUrl(BOOKS + "/{id}").fill({"key": "k"})
+
+
+def test_a_keys_slashes_stay() -> None:
+    """A key was checked segment by segment."""
+    assert RelayUrl(BOOKS + "/{key}").fill({"key": "a/b ü"}) == "https://api.example/books/a/b%20%C3%BC"
+
+
+def test_credentials_become_a_header() -> None:
+    """They are in no URL that is sent, shown or logged."""
+    url = RelayUrl("https://ann:p%40ss@api.example/books", "{id}")
+    assert url.address.authorization == "Basic YW5uOnBAc3M="
+    assert "ann" not in url.fill({"id": "1"})
+
+
+@pytest.mark.parametrize(
+    ("to", "path"),
+    [
+        ("https://{host}/x", None),
+        ("https://api.example/{", None),
+        ("https://api.example/{}", None),
+        (BOOKS, "https://other.example/x"),
+        (BOOKS, "//other.example/x"),
+        (BOOKS, "http://api.example/x"),
+        ("https://api.example:99999/", None),
+    ],
+)
+def test_templates_that_cannot_be_used_are_told_at_start(to: str, path: str | None) -> None:
+    """Before the first client meets them."""
+    with pytest.raises(BadRequest):
+        RelayUrl(to, path)
