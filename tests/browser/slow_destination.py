@@ -19,7 +19,7 @@ from sluiceway.errors import NoSpace
 from sluiceway.pipe.source import Buffer
 from sluiceway.server.app import Sluiceway
 from sluiceway.server.uvicorn import SluiceProtocol
-from sluiceway.stores.contract import About, Draft, Entry, Opened, Page, Replace, Store, Traits
+from sluiceway.stores.contract import About, Draft, Entry, Label, Opened, Page, Replace, Store, Traits
 
 __all__ = ["SlowServer", "start_slow_server"]
 
@@ -70,8 +70,8 @@ class SlowStore:
     def traits(self) -> Traits:
         return self._store.traits
 
-    async def draft(self, upload: str, size: int | None) -> Draft:
-        return SlowDraft(await self._store.draft(upload, size), *self._weather)
+    async def draft(self, upload: str, size: int | None, label: Label = Label()) -> Draft:
+        return SlowDraft(await self._store.draft(upload, size, label), *self._weather)
 
     async def stat(self, key: str) -> Entry:
         return await self._store.stat(key)

@@ -60,7 +60,7 @@ NAMELESS = """() => [...document.querySelectorAll("button, a[href], input, [role
   .filter((one) => !(one.getAttribute("aria-label") || one.textContent).trim() && !one.matches("[role=status]"))
   .map((one) => one.outerHTML)"""
 
-NARROW_TARGETS = """() => [...document.querySelectorAll("button, .receipt a, .stored-row a")]
+NARROW_TARGETS = """() => [...document.querySelectorAll("button, .receipt a, .stored-row a, summary, .places a")]
   .filter((one) => one.checkVisibility())
   .map((one) => [one.outerHTML.slice(0, 80), one.getBoundingClientRect()])
   .filter(([, box]) => box.height < 43.5)
@@ -78,6 +78,8 @@ def every_state(page: UploadsPage, make_file: MakeFile) -> None:
     page.page.get_by_role("button", name="Cancel waiting.txt").click()
     page.choose(make_file("waiting too.txt", 10))
     expect(page.status("a film")).to_have_text(re.compile(r"^kept [1-9]"))
+    for name in ("a done one.txt", "a film"):
+        page.unfold(name)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -110,7 +112,7 @@ def test_a_phone_shows_everything_without_scrolling_sideways(
 
 
 def test_the_keyboard_alone_is_enough(serve: Serve, visit: OpenPage, make_file: MakeFile) -> None:
-    """Tab and Enter choose and send a file, reach its link and its digest, delete it with two presses, lose no focus."""
+    """Tab and Enter choose and send a file, reach its link, digest and details, delete it with two presses, lose no focus."""
     server = serve()
     page = visit(server.url)
     keys = page.page.keyboard
@@ -129,12 +131,13 @@ def test_the_keyboard_alone_is_enough(serve: Serve, visit: OpenPage, make_file: 
         order.append(page.page.evaluate(focused))
         if order[-1] == "Delete a.txt":
             break
-    assert order == [
+    assert [re.sub(r" · time: \d+ % .*", "", name) for name in order] == [
         "Choose a folder",
         "Clear finished",
         "Open a.txt",
         "Copy sha-256 of a.txt",
-        "Remove a.txt",
+        "Dismiss a.txt",
+        "Details of a.txt",
         "a.txt",
         "Delete a.txt",
     ]

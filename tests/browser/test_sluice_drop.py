@@ -266,7 +266,7 @@ def test_the_fields_come_before_the_file_and_another_apps_answer_is_handed_on(
 
         (done,) = told(page, "sluice-done")
         page.close()
-    assert done == {"entries": [], "answers": [{"book": "updated"}]}
+    assert done == {"entries": [], "answers": [{"book": "updated"}], "links": [None], "verdicts": [None]}
     (path, headers, body) = app.requests[0]
     assert re.fullmatch(r"/books/42/text\?upload=[A-Za-z0-9_-]{32}", path)
     assert headers["Authorization"] == "Bearer a-secret"

@@ -110,6 +110,13 @@ class UploadsPage:
     def row(self, name: str) -> Locator:
         return self.page.locator(".row", has=self.page.locator(".name", has_text=name))
 
+    def unfold(self, name: str) -> Locator:
+        """Open a row's details; what they show."""
+        details = self.row(name).locator(".details")
+        if details.get_attribute("open") is None:
+            details.locator("summary").click()
+        return details.locator(".folded")
+
     def status(self, name: str) -> Locator:
         return self.row(name).locator(".status")
 

@@ -18,13 +18,17 @@ MOST_LIMIT = 1000  # S3's page; what one answer may hold in memory
 
 
 async def list_objects(request: Request, store: Store) -> Response:
-    """`?prefix=&after=&limit=`: entries in key order and the cursor for the next piece (null at the end)."""
+    """`?prefix=&after=&limit=`: entries in key order and the cursor for the next piece (null at the end).
+
+    `readable` is false where nothing can ever be listed because every file is passed on.
+    """
     asked = request.query_params
     limit = ascii_uint(asked.get("limit", str(DEFAULT_LIMIT)), "limit")
     if not 1 <= limit <= MOST_LIMIT:
         raise BadRequest(f"limit must be 1 to {MOST_LIMIT}")
     page = await store.list(asked.get("prefix", ""), asked.get("after", ""), limit)
-    return json_answer({"files": [entry_json(request, entry) for entry in page.entries], "next": page.next})
+    files = [entry_json(request, entry) for entry in page.entries]
+    return json_answer({"files": files, "next": page.next, "readable": store.traits.readable})
 
 
 async def delete_object(request: Request, store: Store, key: str) -> Response:

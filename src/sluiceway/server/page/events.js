@@ -7,6 +7,7 @@
  * @property {number} received bytes of the body that reached the server
  * @property {number} forwarded bytes handed to the destination
  * @property {number} kept bytes the destination has acknowledged
+ * @property {"kernel" | "destination"} [kept_by] who acknowledged them: kernel is the destination's network alone
  * @property {number | null} length
  * @property {string | null} [code]
  * @property {string} [title]

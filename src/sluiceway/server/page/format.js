@@ -31,6 +31,16 @@ export function duration(seconds) {
 }
 
 /**
+ * A part of a time that has passed, down to thousandths: "≤ 1 ms", "38 ms", "1.2 s".
+ * @param {number} seconds
+ */
+export function span(seconds) {
+  if (seconds === 0) return "0";
+  if (seconds < 0.0015) return "≤ 1 ms";
+  return seconds < 0.9995 ? `${Math.round(1000 * seconds)} ms` : duration(seconds);
+}
+
+/**
  * A time still to come, only as exact as a forecast can be.
  * @param {number} seconds
  */

@@ -20,6 +20,8 @@ const WAITING_ROWS = 20;
 const DONE_ROWS_BUSY = 10;
 const DONE_ROWS = 200;
 const TICK_MS = 1000;
+const KEPT = "kept: the destination has it";
+const ACKNOWLEDGED = "kept: the destination's network has acknowledged it";
 
 // Relative to this module, so that the page also works below a prefix.
 const FILES = new URL("../files", import.meta.url).href;
@@ -61,7 +63,7 @@ function rowOf(upload) {
     row = new Row(upload, {
       cancel: () => upload.cancel(),
       retry: () => queue.retry(upload),
-      remove: () => queue.forget((other) => other === upload),
+      dismiss: () => queue.forget((other) => other === upload),
     });
     rows.set(upload, row);
   }
@@ -117,6 +119,7 @@ function drawSummary() {
   overall.add(totals.counted, performance.now());
   part(body, "#queue").hidden = queue.uploads.length === 0;
   part(body, "#legend").hidden = !under;
+  part(body, "#legend-kept").textContent = queue.uploads.some(({ active, byKernel }) => active && byKernel) ? ACKNOWLEDGED : KEPT;
   part(body, "#summary").textContent = summaryWords(totals, under);
   part(body, "#unshown").hidden = hidden === 0;
   part(body, "#unshown").textContent = `and ${counted(hidden, "more file")}, waiting or done`;

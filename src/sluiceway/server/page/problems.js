@@ -1,6 +1,7 @@
 // Failures into words: what happened, and what to do now. Reads problem+json (RFC 9457) by its stable codes.
 
-import { bytes } from "./format.js";
+import { bytes, duration } from "./format.js";
+import { parsed, wordsOf } from "./said.js";
 
 /**
  * @typedef {object} Problem
@@ -27,36 +28,80 @@ const WORDS = /** @type {Record<string, [string, string]>} */ ({
   "unsupported": ["The server does not take this kind of content.", "Send it in another form."],
   "no-space": ["The destination is full.", "Make room there, then retry."],
   "store-failed": ["The destination failed.", "Retry; if it happens again, tell whoever runs the server."],
-  "peer-failed": ["The next server on the way failed.", "Retry in a while."],
+  "peer-failed": ["The destination broke off or answered what is no answer.", "Look there before you retry: it may have the file."],
+  "peer-unreachable": ["The destination cannot be reached; nothing was stored.", "Retry in a while; if it happens again, tell whoever runs the server."],
+  "peer-timeout": ["The destination took or said nothing for too long.", "Look there before you retry: it may have the file."],
+  "refused": ["The destination refused it.", "Retry; if it happens again, tell whoever runs the server."],
   "unavailable": ["The server is stopping or too busy.", "Retry in a moment."],
   "cancelled": ["The transfer was cancelled on the server.", "Retry if you still want it there."],
 });
 
-/** For answers that are not ours: a proxy in between speaks in bare status numbers. */
+/** What a destination means by its status: [what it means, what to do]. It speaks to this server, and people read along. */
+const FOREIGN = /** @type {Record<number, [string, string]>} */ ({
+  400: ["it cannot make sense of the request", ""],
+  401: ["it does not let this server in", ""],
+  403: ["it does not allow this", ""],
+  404: ["there is no place for the file at its address", ""],
+  405: ["its address takes no files", ""],
+  409: ["something of that name is there already", "Rename the file, or take the other one away there, then retry."],
+  411: ["it wants to know the length before the file", ""],
+  412: ["it was changed there in the meantime", "Look there before you retry."],
+  413: ["the file is too large for it", "Send a smaller file."],
+  415: ["it does not take this kind of file", "Send the file in another form."],
+  422: ["it does not accept this file", "Change the file, then send it again."],
+  429: ["it has too much to do", "Retry in a moment."],
+  503: ["it is stopping or too busy", "Retry in a moment."],
+  504: ["it waited too long for a server behind it", "Retry in a while."],
+  507: ["it is full", "Make room there, then retry."],
+});
+
+/** For answers that are not ours: others speak in bare status numbers. */
 const CODE_OF_STATUS = /** @type {Record<number, string>} */ ({
   401: "unauthorized", 403: "forbidden", 404: "not-found", 405: "not-found", 408: "too-slow", 409: "exists",
-  412: "precondition-failed", 413: "too-large", 415: "unsupported", 499: "cancelled", 503: "unavailable", 507: "no-space",
+  412: "precondition-failed", 413: "too-large", 415: "unsupported", 422: "unacceptable", 429: "unavailable", 499: "cancelled",
+  503: "unavailable", 507: "no-space",
 });
 
 /**
  * The words for an answer that is not a success.
- * @param {number} status
- * @param {string} contentType
- * @param {string} body
+ * @param {Pick<import("./answer.js").Answer, "status" | "type" | "body" | "passedOn" | "retryAfter">} answer
  * @param {number} size of the file, in bytes
  * @returns {Problem}
  */
-export function problemOfAnswer(status, contentType, body, size) {
-  const said = contentType.includes("json") ? readJson(body) : null;
-  if (said && typeof said.code === "string") return problemOfCode(said.code, { ...said, status }, size);
+export function problemOfAnswer(answer, size) {
+  const { status, type, body } = answer;
+  const said = /** @type {any} */ (/\bjson\b/.test(type) ? parsed(body) : null) ?? {};
+  if (answer.passedOn) return refusal(answer, said, size);
+  if (typeof said.code === "string") return problemOfCode(said.code, { ...said, status }, size);
   const code = CODE_OF_STATUS[status];
-  if (code) return problemOfCode(code, { ...said, status }, size);
+  if (code && code in WORDS) return problemOfCode(code, { title: said.title, detail: wordsOf(type, body), status }, size);
   return {
-    code: `status-${status}`,
+    code: code ?? `status-${status}`,
     status,
-    title: text(said?.title) || `The server answered ${status}.`,
-    detail: text(said?.detail),
+    title: sentence(text(said.title)) || `The server answered ${status}.`,
+    detail: sentence(wordsOf(type, body)),
     todo: status >= 500 ? "Retry in a while." : "Tell whoever runs the server.",
+  };
+}
+
+/**
+ * The destination itself said no, and this server handed that on. Its codes are not ours: the status speaks, then its words.
+ * @param {Parameters<typeof problemOfAnswer>[0]} answer
+ * @param {any} said its JSON, or {}
+ * @param {number} size of the file, in bytes
+ * @returns {Problem}
+ */
+function refusal({ status, type, body, retryAfter }, said, size) {
+  let [means, todo] = FOREIGN[status] ?? (status >= 500 ? ["it failed", "Retry in a while."] : ["it refused the file", ""]);
+  if (status === 413 && typeof said.limit === "number") means = `the file is ${bytes(size)}, it takes up to ${bytes(said.limit)}`;
+  if (/^\d{1,6}$/.test(retryAfter)) todo = `It asks to come back in ${duration(Number(retryAfter))}.`;
+  const words = wordsOf(type, body);
+  return {
+    code: CODE_OF_STATUS[status] ?? `status-${status}`,
+    status,
+    title: `The destination answered ${status}: ${means}.`,
+    detail: words ? `It says: “${words}”.` : "",
+    todo: todo || "Tell whoever runs the server.",
   };
 }
 
@@ -115,15 +160,6 @@ export function fileGone() {
     code: "file-gone", title: "The file was changed, moved or deleted on this device while it was being sent.", detail: "",
     todo: "Choose it again.",
   };
-}
-
-/** @param {string} body */
-function readJson(body) {
-  try {
-    return /** @type {Record<string, any>} */ (JSON.parse(body));
-  } catch {
-    return null;
-  }
 }
 
 /** @param {unknown} value */

@@ -14,9 +14,9 @@
  */
 
 // Failures that say something about the way and not about the file: the next file would fail the same.
-const WAY_IS_CLOSED = new Set(["connection-lost", "offline", "unauthorized", "unavailable"]);
+const WAY_IS_CLOSED = new Set(["connection-lost", "offline", "unauthorized", "unavailable", "peer-unreachable"]);
 // Failures that say something about the file: only its own button tries these again, never "retry all".
-const FILE_IS_WRONG = new Set(["too-large", "unsupported", "bad-name", "file-gone", "answer-lost"]);
+const FILE_IS_WRONG = new Set(["too-large", "unsupported", "unacceptable", "bad-name", "file-gone", "answer-lost"]);
 
 /**
  * Emits "change" with `detail` = the upload that changed (or null), so that one listener serves any number of uploads.

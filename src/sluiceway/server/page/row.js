@@ -1,6 +1,8 @@
 // One upload as a row: what it looks like in each state, in words and bars. Decides nothing.
 
+import { httpLink } from "./answer.js";
 import { copyButton } from "./copy.js";
+import { Details } from "./details.js";
 import { bytes } from "./format.js";
 import { barWords, shareOf, statusWords } from "./words.js";
 
@@ -27,18 +29,18 @@ export function stamp(id) {
 }
 
 /**
- * A link only to this very server and only by HTTP: the address comes from an answer.
- * @param {string | undefined} address
+ * A link only to this very server: what is listed here is also deleted here.
+ * @param {string | null | undefined} address from an answer
  */
-export function safeLink(address) {
-  const url = URL.canParse(address ?? "", location.href) ? new URL(address ?? "", location.href) : null;
-  return address && url?.origin === location.origin ? url.href : "";
+export function ownLink(address) {
+  const link = httpLink(address);
+  return link && new URL(link).origin === location.origin ? link : "";
 }
 
 export class Row {
   /**
    * @param {Upload} upload
-   * @param {{cancel: () => void, retry: () => void, remove: () => void}} actions
+   * @param {{cancel: () => void, retry: () => void, dismiss: () => void}} actions
    */
   constructor(upload, actions) {
     this.upload = upload;
@@ -55,7 +57,8 @@ export class Row {
       button.addEventListener("click", run);
       button.setAttribute("aria-label", `${button.textContent} ${upload.path}`);
     }
-    copyButton(part(this.element, ".copy"), () => upload.entry?.["sha-256"] ?? "", `sha-256 of ${upload.path}`);
+    copyButton(part(this.element, ".copy"), () => upload.answer?.sha256 ?? "", `sha-256 of ${upload.path}`);
+    this.details = new Details(part(this.element, ".details"), upload);
     this.draw();
   }
 
@@ -71,6 +74,7 @@ export class Row {
     advice.hidden = !upload.problem;
     this.#drawReceipt();
     this.#drawButtons();
+    this.details.draw();
   }
 
   #drawBar() {
@@ -89,14 +93,19 @@ export class Row {
 
   #drawReceipt() {
     const { upload, element } = this;
-    const digest = upload.entry?.["sha-256"];
-    const link = safeLink(upload.entry?.url);
+    const digest = upload.answer?.sha256;
+    const link = upload.answer?.link;
     part(element, ".receipt").hidden = upload.state !== "done" || (!digest && !link);
     if (upload.state !== "done") return;
     const anchor = /** @type {HTMLAnchorElement} */ (part(element, ".receipt .link"));
     anchor.hidden = !link;
-    if (link) anchor.href = link;
-    anchor.setAttribute("aria-label", `Open ${upload.path}`);
+    if (link) {
+      const { host } = new URL(link);
+      anchor.href = link;
+      // Another server's page looks like whatever it likes: say whose it is before it is opened.
+      anchor.textContent = host === location.host ? "Open" : `Open at ${host}`;
+      anchor.setAttribute("aria-label", `Open ${upload.path}${host === location.host ? "" : ` at ${host}`}`);
+    }
     part(element, ".digest").hidden = part(element, ".copy").hidden = !digest;
     if (!digest) return;
     const code = part(element, ".digest code");
@@ -110,7 +119,7 @@ export class Row {
     const focused = element.contains(document.activeElement) ? document.activeElement : null;
     part(element, ".cancel").hidden = upload.ended;
     part(element, ".retry").hidden = upload.state !== "failed" && upload.state !== "cancelled";
-    part(element, ".remove").hidden = !upload.ended;
+    part(element, ".dismiss").hidden = !upload.ended;
     // A button that goes away under the person's hands passes the focus on, else the keyboard is back at the top.
     if (focused instanceof HTMLElement && focused.hidden) {
       const next = element.querySelector(".row-buttons button:not([hidden])");

@@ -9,7 +9,7 @@
 // NAME, before the file. Attributes are read when a file comes, so they may change at any time.
 //
 // Events, all bubbling: sluice-start {files}, sluice-progress {received, forwarded, kept, length}, sluice-error {code,
-// title, detail, file} for each file that fails, sluice-done {entries, answers} when all of a drop have ended.
+// title, detail, file} for each file that fails, sluice-done {entries, answers, links, verdicts} when all of a drop have ended.
 
 import { acceptDrops, ofChooser, ofDrop } from "./collect.js";
 import { DropView } from "./drop-view.js";
@@ -134,8 +134,10 @@ export class SluiceDrop extends HTMLElement {
     for (const upload of done) this.#told.add(upload);
     this.#emit("sluice-progress", this.#counters());
     this.#emit("sluice-done", {
-      entries: done.flatMap(({ entry }) => entry ?? []),
-      answers: done.map(({ answer }) => answer),
+      entries: done.flatMap(({ answer }) => answer?.entry ?? []),
+      answers: done.map(({ answer }) => answer?.content ?? null),
+      links: done.map(({ answer }) => answer?.link || null),
+      verdicts: done.map(({ answer }) => answer?.timing?.verdict ?? null),
     });
   }
 

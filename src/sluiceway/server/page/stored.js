@@ -2,15 +2,17 @@
 
 import { bytes, moment } from "./format.js";
 import { problemOfAnswer } from "./problems.js";
-import { part, safeLink, stamp } from "./row.js";
+import { ownLink, part, stamp } from "./row.js";
 
-/** @typedef {import("./upload.js").Entry} Entry */
+/** @typedef {import("./answer.js").Entry} Entry */
 
 const PAGE = 50;
 // Several uploads that end together ask once.
 const REFRESH_AFTER_MS = 400;
 // How long a delete button stays armed.
 const ARMED_MS = 4000;
+
+const KEPT_ELSEWHERE = "This server keeps no files: it passes them on to their destination, and each upload above links to its file there.";
 
 export class StoredFiles {
   #pages = 1;
@@ -45,10 +47,12 @@ export class StoredFiles {
     /** @type {Entry[]} */
     const entries = [];
     let next = null;
+    let readable = true;
     try {
       for (let page = 0; page < this.#pages && (page === 0 || next); page += 1) {
         const answer = await this.#ask(next);
         entries.push(...answer.files);
+        readable = answer.readable !== false;
         next = answer.next;
       }
     } catch (error) {
@@ -63,7 +67,7 @@ export class StoredFiles {
     if (next === null) entries.sort((one, other) => (other.modified ?? "").localeCompare(one.modified ?? ""));
     this.#keepFocus(() => this.rows.replaceChildren(...entries.map((entry) => this.#row(entry))));
     this.more.hidden = next === null;
-    this.#say(entries.length ? "" : "Nothing is stored yet.");
+    this.#say(entries.length ? "" : readable ? "Nothing is stored yet." : KEPT_ELSEWHERE);
   }
 
   async #showMore() {
@@ -77,7 +81,7 @@ export class StoredFiles {
 
   /**
    * @param {string | null} after
-   * @returns {Promise<{files: Entry[], next: string | null}>}
+   * @returns {Promise<{files: Entry[], next: string | null, readable?: boolean}>}
    */
   async #ask(after) {
     const url = new URL(this.endpoint);
@@ -92,7 +96,9 @@ export class StoredFiles {
     }
     if (answer.ok) return answer.json();
     if (answer.status === 405 || answer.status === 501) throw new Error("This destination does not list what it holds.");
-    const problem = problemOfAnswer(answer.status, answer.headers.get("Content-Type") ?? "", await answer.text(), 0);
+    const { status, headers } = answer;
+    const told = { status, type: headers.get("Content-Type") ?? "", body: await answer.text(), passedOn: false, retryAfter: "" };
+    const problem = problemOfAnswer(told, 0);
     throw new Error(`The list cannot be read. ${problem.title}`);
   }
 
@@ -102,7 +108,7 @@ export class StoredFiles {
     const link = /** @type {HTMLAnchorElement} */ (part(row, ".link"));
     part(row, ".name").textContent = entry.filename;
     link.title = entry.key;
-    const address = safeLink(entry.url);
+    const address = ownLink(entry.url);
     if (address) link.href = address;
     part(row, ".size").textContent = bytes(entry.size);
     const time = /** @type {HTMLTimeElement} */ (part(row, ".date"));

@@ -1,5 +1,6 @@
 // One file on its way: the request that carries it and the server's word about it. Draws nothing.
 
+import { readAnswer } from "./answer.js";
 import { snapshotOf, watch } from "./events.js";
 import { Meter } from "./meter.js";
 import { connectionLost, fileGone, problemOfAnswer, problemOfCode } from "./problems.js";
@@ -7,14 +8,6 @@ import { connectionLost, fileGone, problemOfAnswer, problemOfCode } from "./prob
 /**
  * @typedef {"waiting" | "sending" | "settling" | "done" | "failed" | "cancelled"} State
  *   settling: every byte has left the browser, the server's answer has not come yet.
- *
- * @typedef {object} Entry what is stored, as the server tells it
- * @property {string} key
- * @property {string} filename
- * @property {number} size
- * @property {string | null} [sha-256]
- * @property {string} url
- * @property {string} [modified]
  *
  * @typedef {object} Way where and how files are sent
  * @property {string} endpoint URL that takes the form
@@ -47,13 +40,15 @@ export class Upload extends EventTarget {
   kept = 0;
   /** Whether arrived, forwarded and kept are the server's word; before, only `sent` means something. */
   reported = false;
-  /** Whether the server is looking at what it keeps (digests, length) before it says yes. */
+  /** Whether `kept` is what the destination's network acknowledged: the destination itself has not said a word yet. */
+  byKernel = false;
+  /** Whether the server has everything, and only the destination's answer is missing. */
   checking = false;
+  /** Since when only the answer is missing (milliseconds of performance.now), or 0. */
+  askedAt = 0;
   /** Whether it was cancelled when the destination already had it. */
   tooLate = false;
-  /** @type {Entry | null} */
-  entry = null;
-  /** The server's whole answer, for pages with an answer of their own. @type {unknown} */
+  /** What was answered, of whatever kind. @type {import("./answer.js").Answer | null} */
   answer = null;
   /** @type {import("./problems.js").Problem | null} */
   problem = null;
@@ -96,8 +91,9 @@ export class Upload extends EventTarget {
   /** Back to the queue, as if nothing had been sent. */
   reset() {
     this.sent = this.arrived = this.forwarded = this.kept = this.#overhead = 0;
-    this.reported = this.checking = this.tooLate = false;
-    this.problem = this.entry = this.answer = null;
+    this.reported = this.byKernel = this.checking = this.tooLate = false;
+    this.askedAt = 0;
+    this.problem = this.answer = null;
     this.meter = new Meter();
     this.#become("waiting");
   }
@@ -119,7 +115,9 @@ export class Upload extends EventTarget {
     request.upload.onprogress = (event) => this.#left(event.loaded, event.total);
     request.upload.onload = (event) => {
       this.#left(event.loaded, event.total);
-      if (this.state === "sending") this.#become("settling");
+      if (this.state !== "sending") return;
+      if (!this.reported) this.askedAt = performance.now();
+      this.#become("settling");
     };
     request.onload = () => this.#answered(request);
     request.onerror = () => this.#broken();
@@ -201,11 +199,15 @@ export class Upload extends EventTarget {
     if (!this.active || snapshot.state === "waiting") return;
     if (!this.reported) this.meter = new Meter();
     this.reported = true;
+    this.byKernel = snapshot.kept_by === "kernel";
     this.kept = Math.max(this.kept, Math.min(this.size, snapshot.kept));
     this.forwarded = Math.max(this.forwarded, this.kept, Math.min(this.size, snapshot.forwarded));
     // `received` counts the body; how much of its overhead stands behind the file is not known, what was forwarded is.
     this.arrived = Math.max(this.arrived, this.forwarded, this.#ofFile(snapshot.received));
     this.checking = snapshot.state === "checking";
+    // A network's acknowledgements stop a byte short of the whole: the last word is the destination's.
+    const answerIsMissing = this.checking && (!this.byKernel || this.kept >= this.size - 1);
+    this.askedAt = answerIsMissing ? this.askedAt || performance.now() : 0;
     this.meter.add(this.kept, performance.now());
     if (snapshot.state === "failed" || snapshot.state === "cancelled") this.#failedWhileSending(snapshot);
     this.#changed();
@@ -228,14 +230,9 @@ export class Upload extends EventTarget {
   /** @param {XMLHttpRequest} request */
   #answered(request) {
     if (!this.active) return;
-    const type = request.getResponseHeader("Content-Type") ?? "";
-    if (request.status < 200 || request.status > 299) {
-      this.#fail(problemOfAnswer(request.status, type, request.responseText, this.size));
-      return;
-    }
-    this.answer = type.includes("json") ? parsed(request.responseText) : request.responseText;
-    this.entry = /** @type {any} */ (this.answer)?.files?.[0] ?? null;
-    this.#end("done");
+    this.answer = readAnswer(request);
+    if (request.status >= 200 && request.status <= 299) this.#end("done");
+    else this.#fail(problemOfAnswer(this.answer, this.size));
   }
 
   /** No answer came. Ask what became of it before saying anything about it. */
@@ -285,13 +282,4 @@ export class Upload extends EventTarget {
 function newUploadId() {
   const random = crypto.getRandomValues(new Uint8Array(24));
   return btoa(String.fromCharCode(...random)).replaceAll("+", "-").replaceAll("/", "_");
-}
-
-/** @param {string} json */
-function parsed(json) {
-  try {
-    return JSON.parse(json);
-  } catch {
-    return null;
-  }
 }

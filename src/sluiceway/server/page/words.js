@@ -43,24 +43,43 @@ export function statusWords(upload, now) {
     case "waiting":
       return "waiting for its turn";
     case "done":
-      return `stored, finished in ${duration((upload.endedAt - upload.startedAt) / 1000)}`;
+      return doneWords(upload);
     case "failed":
       return upload.problem?.title ?? "failed";
     case "cancelled":
       return upload.tooLate ? "cancelled too late: it is stored" : "cancelled, nothing was stored";
     case "settling":
-      if (upload.checking) return "arrived – being checked and stored";
-      if (!upload.reported) return `sent all ${whole} – waiting for the server's answer`;
+      if (!upload.reported) return join(`sent all ${whole} – waiting for the server's answer`, waited(upload, now));
+      if (upload.askedAt) return join("arrived – waiting for the destination's answer", waited(upload, now));
       // What left the browser may still be in the network's buffers: "arrived" is the server's word.
       if (upload.arrived < upload.size) return underWay(upload, now);
       if (upload.kept < upload.size) {
         const kept = bytes(upload.kept) === whole ? "" : `kept ${bytes(upload.kept)} of ${whole}`;
         return join("arrived – the destination is still writing", kept, pace(upload, now));
       }
-      return "arrived – waiting for the destination's yes";
+      return "arrived – waiting for the destination's answer";
     default:
       return underWay(upload, now);
   }
+}
+
+/** @param {Upload} upload */
+function doneWords(upload) {
+  const took = duration((upload.endedAt - upload.startedAt) / 1000);
+  // 202 promises nothing yet (RFC 9110 15.3.3).
+  if (upload.answer?.status === 202) return `accepted in ${took}; the destination may still be at work on it`;
+  return `stored, finished in ${took}`;
+}
+
+/**
+ * How long the answer has been missing, from the first whole second on.
+ * @param {Upload} upload
+ * @param {number} now performance.now()
+ */
+function waited(upload, now) {
+  const seconds = upload.askedAt ? Math.floor((now - upload.askedAt) / 1000) : 0;
+  if (seconds < 60) return seconds > 0 ? `${seconds} s` : "";
+  return duration(seconds);
 }
 
 /**

@@ -1,0 +1,101 @@
+// What an upload was answered, read into facts: whose words they are, where the file is now, where the time went.
+
+import { parsed, wordsOf } from "./said.js";
+import { readTiming } from "./timing.js";
+
+/**
+ * @typedef {object} Entry what is stored, as the server tells it
+ * @property {string} key
+ * @property {string} filename
+ * @property {number} size
+ * @property {string | null} [sha-256]
+ * @property {string | null} url
+ * @property {string} [modified]
+ * @property {string[]} [notes]
+ * @property {Place[]} [destinations]
+ *
+ * @typedef {object} Place one of several destinations, and what became of the file there
+ * @property {string} to
+ * @property {boolean} [required]
+ * @property {number} [status]
+ * @property {string} [location]
+ * @property {string} [note]
+ *
+ * @typedef {object} Answer
+ * @property {number} status
+ * @property {string} type its Content-Type
+ * @property {string} body
+ * @property {boolean} passedOn a destination's own answer, handed on word for word by the server this page came from
+ * @property {unknown} content the body: parsed if it is JSON, else as text
+ * @property {Entry | null} entry
+ * @property {string} link where the file can be opened, or ""
+ * @property {string} sha256 64 hexadecimal digits, or "" when nobody told it
+ * @property {string} words what the body says to people, or ""
+ * @property {string} retryAfter
+ * @property {import("./timing.js").Timing | null} timing
+ */
+
+/**
+ * @param {XMLHttpRequest} request
+ * @returns {Answer}
+ */
+export function readAnswer(request) {
+  const header = (/** @type {string} */ name) => request.getResponseHeader(name) ?? "";
+  const type = header("Content-Type");
+  const body = request.responseText;
+  const passedOn = /\bsluiceway\b/.test(header("Via"));
+  const content = /\bjson\b/.test(type) ? parsed(body) : body;
+  const told = entryOf(content);
+  const link = linkOf(header("Location"), told, passedOn, request.responseURL);
+  const digest = told?.["sha-256"];
+  const timing = readTiming(header("Server-Timing"), passedOn ? "backend" : "destination");
+  const verdict = /** @type {any} */ (content)?.verdict;
+  // Our own answer calls the destination by its name. One that was passed on tells of the server behind this one.
+  if (timing && !passedOn && told && typeof verdict === "string") timing.verdict = verdict;
+  return {
+    status: request.status,
+    type,
+    body,
+    passedOn,
+    content,
+    entry: told && passedOn ? { ...told, url: link || null } : told,
+    link,
+    sha256: typeof digest === "string" && /^[0-9a-f]{64}$/i.test(digest) ? digest : "",
+    words: wordsOf(type, body),
+    retryAfter: header("Retry-After"),
+    timing,
+  };
+}
+
+/**
+ * An address a person may be sent to: HTTP, and no user name that makes it look like another host's. Else "".
+ * @param {unknown} address
+ * @param {string} base
+ */
+export function httpLink(address, base = location.href) {
+  if (typeof address !== "string" || !address || !URL.canParse(address, base)) return "";
+  const url = new URL(address, base);
+  return /^https?:$/.test(url.protocol) && !url.username && !url.password ? url.href : "";
+}
+
+/**
+ * @param {unknown} content
+ * @returns {Entry | null}
+ */
+function entryOf(content) {
+  const entry = /** @type {any} */ (content)?.files?.[0];
+  return typeof entry === "object" ? entry : null;
+}
+
+/**
+ * Location comes first. An entry's own url is relative to the server that wrote it: passed on, only an absolute one is right.
+ * @param {string} header
+ * @param {Entry | null} entry
+ * @param {boolean} passedOn
+ * @param {string} base
+ */
+function linkOf(header, entry, passedOn, base) {
+  const named = httpLink(header, base);
+  if (named || (passedOn && !URL.canParse(entry?.url ?? ""))) return named;
+  return httpLink(entry?.url, base);
+}

@@ -1,0 +1,192 @@
+// What can be unfolded below a row: the counters while it runs, then where the time went and what else the answer told.
+
+import { httpLink } from "./answer.js";
+import { bytes, span } from "./format.js";
+
+/** @typedef {import("./upload.js").Upload} Upload */
+/** @typedef {import("./answer.js").Answer} Answer */
+/** @typedef {import("./timing.js").Timing} Timing */
+
+// A server may tell any number of notes and places; a row shows what a person reads.
+const LISTED = 20;
+
+const BY_KERNEL = "Kept: acknowledged by the destination's network, not yet confirmed by it.";
+const BY_DESTINATION = "Kept: confirmed by the destination.";
+
+export class Details {
+  /** @type {Answer | null} */
+  #shown = null;
+
+  /**
+   * @param {HTMLElement} element a details element
+   * @param {Upload} upload
+   */
+  constructor(element, upload) {
+    this.element = element;
+    this.upload = upload;
+    this.#part(".of").textContent = ` of ${upload.path}`;
+  }
+
+  /** Bring it up to date. What a person unfolded stays unfolded. */
+  draw() {
+    const { upload } = this;
+    const answer = upload.ended ? upload.answer : null;
+    if (answer !== this.#shown) this.#drawAnswer(answer);
+    this.#part(".so-far").hidden = !upload.active;
+    if (upload.active) this.#drawSoFar();
+    // Asked of what is drawn: a row that has nothing to tell has nothing to unfold.
+    const folded = this.#part(".folded");
+    this.element.hidden = upload.state === "waiting" || [...folded.children].every((part) => part instanceof HTMLElement && part.hidden);
+  }
+
+  #drawSoFar() {
+    const { upload } = this;
+    const rows = [["left this browser", upload.sent]];
+    if (upload.reported) {
+      rows.push(["arrived at the server", upload.arrived], ["handed to the destination", upload.forwarded], ["kept there", upload.kept]);
+    }
+    const list = this.#part(".counters");
+    while (list.children.length < rows.length) list.append(make("div", "", make("dt"), make("dd")));
+    for (const [at, [name, count]] of rows.entries()) {
+      const [term, value] = list.children[at].children;
+      term.textContent = String(name);
+      value.textContent = bytes(Number(count));
+    }
+    for (const [at, row] of [...list.children].entries()) /** @type {HTMLElement} */ (row).hidden = at >= rows.length;
+    const by = this.#part(".kept-by");
+    by.hidden = !upload.reported || upload.kept === 0;
+    by.textContent = upload.byKernel ? BY_KERNEL : BY_DESTINATION;
+  }
+
+  /** @param {Answer | null} answer */
+  #drawAnswer(answer) {
+    const { upload } = this;
+    this.#shown = answer;
+    const timing = answer?.timing ?? null;
+    this.#part(".verdict").textContent = timing ? ` · time: ${timing.verdict}` : "";
+    this.#part(".timing").hidden = !timing;
+    if (timing) this.#drawTiming(timing);
+    // A refusal's words stand in the row already.
+    const said = answer?.passedOn && upload.state === "done" ? answerWords(answer) : "";
+    this.#part(".said").textContent = said;
+    this.#part(".said").hidden = !said;
+    this.#list(".places", placesOf(answer));
+    this.#list(".notes", notesOf(answer));
+  }
+
+  /** @param {Timing} timing */
+  #drawTiming({ parts, seconds }) {
+    const bar = this.#part(".shares");
+    bar.replaceChildren(
+      ...parts.filter(({ share }) => share > 0).map((part) => {
+        const segment = make("span", `share ${colourOf(part)}`);
+        segment.style.flexGrow = String(part.share);
+        return segment;
+      }),
+    );
+    const rows = parts.map((part) => {
+      const head = [make("span", `swatch ${colourOf(part)}`), make("code", "", part.name), " ", make("span", "meaning", part.words)];
+      return line("", head, span(part.seconds), percent(part.share));
+    });
+    this.#part(".parts").replaceChildren(...rows, line("whole", ["all of it"], span(seconds), "100 %"));
+  }
+
+  /**
+   * @param {string} selector of a list
+   * @param {(string | Node)[][]} items
+   */
+  #list(selector, items) {
+    const list = this.#part(selector);
+    list.hidden = items.length === 0;
+    list.replaceChildren(...items.slice(0, LISTED).map((content) => make("li", "", ...content)));
+  }
+
+  /** @param {string} selector */
+  #part(selector) {
+    const found = this.element.querySelector(selector);
+    if (!(found instanceof HTMLElement)) throw new Error(`the details lack ${selector}`);
+    return found;
+  }
+}
+
+/** @param {Answer} answer */
+function answerWords({ status, words }) {
+  return `The destination answered ${status}${words ? `: “${words}”` : ""}.`;
+}
+
+/** @param {Answer | null} answer */
+function placesTold(answer) {
+  const told = answer?.entry?.destinations;
+  return Array.isArray(told) ? told.filter((one) => typeof one?.to === "string") : [];
+}
+
+/**
+ * What became of the file at each of several destinations.
+ * @param {Answer | null} answer
+ */
+function placesOf(answer) {
+  return placesTold(answer).map(({ to, required, status, location, note }) => {
+    const words = [required === false ? "best effort" : "required"];
+    if (Number.isInteger(status)) words.push(`answered ${status}`);
+    if (typeof note === "string" && note) words.push(note);
+    const link = answer?.passedOn && !URL.canParse(location ?? "") ? "" : httpLink(location);
+    return [make("span", "", make("bdi", "", to), ` – ${words.join(" · ")}`), ...(link ? [linkTo(link, to)] : [])];
+  });
+}
+
+/**
+ * What the server wants people to know, but for what the places say already.
+ * @param {Answer | null} answer
+ */
+function notesOf(answer) {
+  const told = answer?.entry?.notes;
+  const said = placesTold(answer).map(({ note }) => note);
+  return (Array.isArray(told) ? told : []).filter((note) => typeof note === "string" && note && !said.includes(note)).map((note) => [note]);
+}
+
+/**
+ * @param {string} address
+ * @param {string} place
+ */
+function linkTo(address, place) {
+  const link = /** @type {HTMLAnchorElement} */ (make("a", "link", "Open"));
+  link.href = address;
+  link.target = "_blank";
+  link.rel = "noopener";
+  link.setAttribute("aria-label", `Open at ${place}`);
+  return link;
+}
+
+/**
+ * A line of the table.
+ * @param {string} name
+ * @param {(string | Node)[]} head
+ * @param {...string} values
+ */
+function line(name, head, ...values) {
+  const first = make("th", "", ...head);
+  first.setAttribute("scope", "row");
+  return make("tr", name, first, ...values.map((value) => make("td", "", value)));
+}
+
+/** @param {import("./timing.js").Part} part */
+function colourOf({ name, who }) {
+  return name === "wait-for-answer" ? "part-answer" : `part-${who}`;
+}
+
+/** @param {number} share 0 to 1 */
+function percent(share) {
+  return share > 0 && share < 0.005 ? "< 1 %" : `${Math.round(100 * share)} %`;
+}
+
+/**
+ * @param {string} tag
+ * @param {string} [name] of its class
+ * @param {...(string | Node)} content
+ */
+function make(tag, name = "", ...content) {
+  const element = document.createElement(tag);
+  if (name) element.className = name;
+  element.append(...content);
+  return element;
+}

@@ -1,0 +1,66 @@
+// Where the time of an upload went, as the server's Server-Timing header tells it. Draws nothing.
+
+/**
+ * @typedef {object} Part
+ * @property {string} name the server's word for it
+ * @property {"client" | "sluiceway" | "destination"} who
+ * @property {string} words
+ * @property {number} seconds
+ * @property {number} share 0 to 1
+ *
+ * @typedef {object} Timing
+ * @property {Part[]} parts in the order the bytes take
+ * @property {number} seconds all parts together
+ * @property {string} verdict who took the most: "91 % backend"
+ */
+
+const PARTS = /** @type {[string, Part["who"], string][]} */ ([
+  ["wait-for-client", "client", "nothing had arrived from this browser"],
+  ["decode", "sluiceway", "the form was taken apart"],
+  ["queue", "sluiceway", "checks, digests, waiting for memory"],
+  ["destination", "destination", "the destination was reached and took bytes"],
+  ["wait-for-answer", "destination", "the destination had all and had not answered yet"],
+]);
+
+/**
+ * The parts, or null when the header tells none of them.
+ * @param {string | null} header Server-Timing
+ * @param {string} destination what people call it
+ * @returns {Timing | null}
+ */
+export function readTiming(header, destination) {
+  const told = durations(header ?? "");
+  const seconds = PARTS.reduce((all, [name]) => all + (told.get(name) ?? 0), 0);
+  if (!PARTS.some(([name]) => told.has(name))) return null;
+  const parts = PARTS.map(([name, who, words]) => {
+    const part = told.get(name) ?? 0;
+    return { name, who, words, seconds: part, share: seconds > 0 ? part / seconds : 0 };
+  });
+  return { parts, seconds, verdict: verdictOf(parts, destination) };
+}
+
+/**
+ * Seconds by name. A proxy in between may have added words of its own; the first of a name counts.
+ * @param {string} header
+ */
+function durations(header) {
+  /** @type {Map<string, number>} */
+  const told = new Map();
+  for (const metric of header.split(",")) {
+    const [name, ...parameters] = metric.split(";").map((one) => one.trim());
+    const duration = parameters.find((one) => one.startsWith("dur="))?.slice(4) ?? "";
+    if (/^\d{1,12}(?:\.\d{1,12})?$/.test(duration) && !told.has(name)) told.set(name, Number(duration) / 1000);
+  }
+  return told;
+}
+
+/**
+ * @param {Part[]} parts
+ * @param {string} destination
+ */
+function verdictOf(parts, destination) {
+  const shares = { client: 0, sluiceway: 0, destination: 0 };
+  for (const { who, share } of parts) shares[who] += share;
+  const most = /** @type {Part["who"][]} */ (Object.keys(shares)).reduce((one, other) => (shares[other] > shares[one] ? other : one));
+  return `${Math.round(100 * shares[most])} % ${most === "destination" ? destination : most}`;
+}
