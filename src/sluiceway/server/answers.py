@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from sluiceway.errors import MethodNotAllowed, RangeUnsatisfiable, Refused, SluiceError, Unauthorized
 from sluiceway.pipe.stages import Stages, server_timing, verdict
-from sluiceway.stores.contract import Entry
+from sluiceway.stores.contract import Copy, Entry
 from sluiceway.uploads.desk import Desk, Incoming
 from sluiceway.wire.problems import PROBLEM_TYPE, problem
 from sluiceway.wire.ranges import unsatisfied_range
@@ -35,11 +35,18 @@ def object_url(request: Request, key: str) -> str:
     return f"{request.scope.get('root_path', '')}/files/{quote(key, safe=_SAFE)}"
 
 
-def entry_json(request: Request, entry: Entry) -> dict[str, object]:
-    """An entry as clients see it; of a file that was passed on, where the destination says it is, and what it answered."""
+def entry_json(request: Request, entry: Entry, *, here: bool = True) -> dict[str, object]:
+    """An entry as clients see it; of a file that was passed on, where the destination says it is, and what it answered.
+
+    `here` is whether this server can be asked for it.
+    """
     reply = entry.reply
-    url = object_url(request, entry.key) if reply is None else reply.headers.get("location")
-    answer = {} if reply is None else {"status": reply.status}
+    url = object_url(request, entry.key) if here and reply is None else _elsewhere(entry)
+    more: dict[str, object] = {} if reply is None else {"status": reply.status}
+    if entry.notes:
+        more["notes"] = list(entry.notes)
+    if entry.copies:
+        more["destinations"] = [_copy_json(copy) for copy in entry.copies]
     return {
         "key": entry.key,
         "filename": entry.about.filename,
@@ -48,10 +55,21 @@ def entry_json(request: Request, entry: Entry) -> dict[str, object]:
         "type": entry.about.type,
         "url": url,
         "etag": entry.etag,
-        "notes": list(entry.notes),
         "modified": datetime.fromtimestamp(entry.modified, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        **answer,
+        **more,
     }
+
+
+def _elsewhere(entry: Entry) -> str | None:
+    """Where the destination says the file is; of several, the first required one that does."""
+    if entry.reply is not None:
+        return entry.reply.headers.get("location")
+    return next((copy.location for copy in entry.copies if copy.required and copy.location is not None), None)
+
+
+def _copy_json(copy: Copy) -> dict[str, object]:
+    told = {"status": copy.status, "location": copy.location, "note": copy.note}
+    return {"to": copy.to, "required": copy.required, **{name: value for name, value in told.items() if value is not None}}
 
 
 def json_answer(content: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -80,11 +98,13 @@ def upload_answer(
     if len(entries) == 1 and desk.store.traits.readable:
         headers["Location"] = object_url(request, entries[0].key)
         headers["ETag"] = f'"{entries[0].etag}"'
+    elif len(entries) == 1 and (place := _elsewhere(entries[0])) is not None:
+        headers["Location"] = place
     values: dict[str, list[str]] = {}
     for field, value in fields:
         values.setdefault(field, []).append(value)
     content = {
-        "files": [entry_json(request, entry) for entry in entries],
+        "files": [entry_json(request, entry, here=desk.store.traits.readable) for entry in entries],
         "fields": values,
         "seconds": round(sum(spent.values()), 6),
         "stages": {stage: round(seconds, 6) for stage, seconds in spent.items()},

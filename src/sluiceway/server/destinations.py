@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+from typing import TYPE_CHECKING
 
 from sluiceway.client.address import is_url, shown
-from sluiceway.client.transport import Deadlines
 from sluiceway.errors import BadRequest
 from sluiceway.pipe.budget import Budget
 from sluiceway.server.settings import BadSetting, Settings
@@ -13,8 +14,9 @@ from sluiceway.stores.contract import Store
 from sluiceway.stores.disk import DiskStore
 from sluiceway.stores.fanout import FanoutStore, Leg
 from sluiceway.stores.memory import MemoryStore
-from sluiceway.stores.relay import Backend, RelayStore
-from sluiceway.stores.relay_url import RelayUrl
+
+if TYPE_CHECKING:
+    from sluiceway.stores.relay import Backend
 
 __all__ = ["called", "open_destination"]
 
@@ -24,38 +26,54 @@ _FRAMING = frozenset(["connection", "content-length", "content-type", "expect", 
 
 
 def open_destination(told: Settings, budget: Budget) -> Store:
-    """The store, or a fan-out of all. Raises BadSetting for a place this version does not know."""
-    legs = [_leg(place, told, budget) for place in told.to]
-    if len(legs) == 1 and legs[0].required:
-        return legs[0].store
-    if not any(leg.required for leg in legs):
+    """The store, or a fan-out of all. Raises BadSetting for a place this version does not know, or that is named twice."""
+    places = [_place(text) for text in told.to]
+    if not any(required for required, _ in places):
         raise BadSetting("--to names best-effort places only; at least one must be required, for an answer to stand on")
-    return FanoutStore(legs, budget)
+    found = [_identity(place, told) for _, place in places]
+    for number, (_, place) in enumerate(places):
+        if found[number] in found[:number]:
+            raise BadSetting(f"--to names {shown(place)} twice; name each place once")
+    legs = [Leg(_store(place, told, budget), required, shown(place)) for required, place in places]
+    return legs[0].store if len(legs) == 1 else FanoutStore(legs, budget)
 
 
 def called(told: Settings) -> str:
     """The destinations as people may read them: without passwords."""
-    return " and ".join(shown(place) for place in told.to)
+    return " and ".join(f"{'' if required else 'best-effort '}{shown(place)}" for required, place in map(_place, told.to))
 
 
-def _leg(place: str, told: Settings, budget: Budget) -> Leg:
-    kind = _KIND.fullmatch(place)
-    required, place = (True, place) if kind is None else (kind[1] == "required", kind[2])
-    return Leg(_store(place, told, budget), required, shown(place))
+def _place(text: str) -> tuple[bool, str]:
+    """Whether it is required, and where it is."""
+    kind = _KIND.fullmatch(text)
+    return (True, text) if kind is None else (kind[1] == "required", kind[2])
+
+
+def _identity(place: str, told: Settings) -> str:
+    """The same for two spellings of one place."""
+    if is_url(place):
+        return _backend(place, told).url.address.url.rstrip("/")
+    return place if place.startswith("memory:") else os.path.realpath(place)
 
 
 def _store(place: str, told: Settings, budget: Budget) -> Store:
     scheme, colon, _ = place.partition(":")
     if is_url(place):
+        from sluiceway.stores.relay import RelayStore  # late: a server that keeps its files loads no client
+
         return RelayStore(_backend(place, told))
     if scheme == "memory" and colon:
         return MemoryStore()
     if "://" in place:
-        raise BadSetting(f"--to {place}: this version knows folders and http(s):// URLs; {scheme}:// is not built in")
+        raise BadSetting(f"--to {scheme}://…: this version knows folders and http(s):// URLs")  # the rest may hold a password
     return DiskStore(place, budget)
 
 
 def _backend(place: str, told: Settings) -> Backend:
+    from sluiceway.client.transport import Deadlines
+    from sluiceway.stores.relay import Backend
+    from sluiceway.stores.relay_url import RelayUrl
+
     try:
         url = RelayUrl(place, told.relay_url)
     except BadRequest as error:

@@ -9,11 +9,26 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from sluiceway.errors import SluiceError
 from sluiceway.pipe.source import Buffer, Source
 
-__all__ = ["About", "Draft", "Entry", "Label", "Opened", "Page", "Replace", "Reply", "Store", "Traits"]
+__all__ = [
+    "About",
+    "Copy",
+    "Draft",
+    "Entry",
+    "Failing",
+    "FileBacked",
+    "Label",
+    "Opened",
+    "Page",
+    "Replace",
+    "Reply",
+    "Store",
+    "Traits",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +65,17 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
+class Copy:
+    """What became of a file at one of several destinations."""
+
+    to: str  # for people: without secrets
+    required: bool
+    status: int | None = None  # of its answer, where it is a server
+    location: str | None = None  # where it says the copy is
+    note: str | None = None  # why there is none
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One finished object as the store knows it."""
 
@@ -59,7 +85,9 @@ class Entry:
     modified: float  # seconds since the epoch
     about: About
     reply: Reply | None = None  # of a store that passes on
-    notes: tuple[str, ...] = ()  # what people should know of it, such as a copy that was given up
+    # Of the publish and no part of what the object is:
+    notes: tuple[str, ...] = field(default=(), compare=False)  # what people should know, such as a copy that was given up
+    copies: tuple[Copy, ...] = field(default=(), compare=False)  # where there are several destinations
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +173,25 @@ class Opened(Source, Protocol):
     def entry(self) -> Entry: ...
 
     async def aclose(self) -> None: ...
+
+
+@runtime_checkable
+class Failing(Protocol):
+    """What a Draft may be besides: one whose destination can say no while nobody writes, because the sender pauses."""
+
+    @property
+    def failure(self) -> SluiceError | None:
+        """Why nothing more need be written; None while it may. Never raises."""
+        ...
+
+
+@runtime_checkable
+class FileBacked(Protocol):
+    """What an Opened may be besides: a regular file, byte 0 its first, so that the kernel can send it by itself."""
+
+    def fileno(self) -> int:
+        """Its descriptor, open until `aclose`."""
+        ...
 
 
 class Store(Protocol):

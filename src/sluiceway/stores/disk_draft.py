@@ -36,6 +36,28 @@ T = TypeVar("T")
 class DiskDraft:
     """An object on its way to disk. `size` is what the client announced, in bytes, or None."""
 
+    __slots__ = (
+        "_at",
+        "_block",
+        "_budget",
+        "_failed",
+        "_file",
+        "_filled",
+        "_flying",
+        "_gathered",
+        "_lock",
+        "_pieces",
+        "_pouring",
+        "_size",
+        "_window",
+        "_window_bytes",
+        "_writers",
+        "ended",
+        "kept",
+        "recent",
+        "written",
+    )
+
     def __init__(self, file: DraftFile, size: int | None, budget: Budget, writers: Executor) -> None:
         self._file, self._size, self._budget, self._writers = file, size, budget, writers
         self._lock = asyncio.Lock()  # the store's resting round comes from another task
@@ -43,7 +65,7 @@ class DiskDraft:
         self._gathered = 0
         self._block: Block | None = None
         self._filled = 0
-        self._flying: set[asyncio.Future[None]] = set()
+        self._flying: list[asyncio.Future[None]] = []  # at most DEPTH; an empty set would be 0.2 KiB
         self._pouring = False
         self._at = 0  # file offset of the next byte that goes to the file
         self._window, self._window_bytes = 0.0, 0
@@ -202,10 +224,10 @@ class DiskDraft:
         self._block, self._filled = None, 0
         self._at += BLOCK
         flight = asyncio.get_running_loop().run_in_executor(self._writers, self._file.write_direct, block, at)
-        self._flying.add(flight)
+        self._flying.append(flight)
 
         def landed(flight: asyncio.Future[None]) -> None:
-            self._flying.discard(flight)
+            self._flying.remove(flight)
             self._budget.settle_block(block)
             error = None if flight.cancelled() else flight.exception()
             if error is not None and self._failed is None:

@@ -33,6 +33,8 @@ _O_DIRECT = getattr(os, "O_DIRECT", 0)
 class DraftFile:
     """A file in the drafts folder, made when first needed. `size` is what the client announced, in bytes, or None."""
 
+    __slots__ = ("_allocated", "_allocates", "_direct", "_drafts", "_fd", "_name", "_publish", "_size", "_tree")
+
     def __init__(self, tree: Tree, drafts: int, name: str, size: int | None, publish: Publish) -> None:
         self._tree, self._drafts, self._name, self._size, self._publish = tree, drafts, name, size, publish
         self._fd = -1  # through the page cache

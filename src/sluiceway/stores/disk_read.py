@@ -71,6 +71,9 @@ class DiskObject:
             if ahead is not None:
                 await asyncio.wait([ahead])  # it reads from our descriptor
 
+    def fileno(self) -> int:
+        return self._fd
+
     async def aclose(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)

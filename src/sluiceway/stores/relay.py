@@ -6,12 +6,14 @@ body of known length breaks off and one in chunks never gets its last chunk.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
-from sluiceway.client.address import shown
+from sluiceway.client.address import origin, shown
 from sluiceway.client.outbound import Answered, Outbound, Said
 from sluiceway.client.plan import redirected
 from sluiceway.client.refusals import refusal
@@ -26,6 +28,7 @@ from sluiceway.stores.relay_url import RelayUrl
 __all__ = ["Backend", "RelayDraft", "RelayStore"]
 
 FIRST = 64 << 10  # bytes gathered before a length that is not certain is spoken: what ends before has a sure one
+UNDO = 10.0  # seconds the destination gets to delete what it has just made
 TAIL = 4 << 10  # bytes withheld; one would do, a few more cost nothing and are no write of their own at the end
 
 
@@ -79,6 +82,26 @@ class RelayStore:
     async def delete(self, key: str, replace: Replace = Replace(allowed=True)) -> None:
         raise _keeps_none()
 
+    async def take_back(self, entry: Entry) -> bool:
+        """Ask the destination to delete what it made a moment ago; whether it did.
+
+        Only what its 201 says it created, where it says that is, and at the host the operator's headers are for; never the
+        place files go to, or what stands above it, which some servers name instead.
+        """
+        reply, to = entry.reply, self.backend.url.address.url
+        place = reply.headers.get("location") if reply is not None and reply.status == 201 else None
+        if reply is None or place is None or origin(place) != origin(to) or _covers(place, to):
+            return False
+        headers = dict(self.backend.headers)
+        if (tag := reply.headers.get("etag", "")).startswith('"'):
+            headers["if-match"] = tag  # somebody may have put something else there meanwhile
+        transport = await self._open()
+        try:
+            async with asyncio.timeout(UNDO), transport.ask("DELETE", place, headers) as answer:
+                return 200 <= answer.head.status < 300 or answer.head.status in (404, 410)
+        except (PeerFailed, TimeoutError):
+            return False
+
     async def aclose(self) -> None:
         transport, self._transport = self._transport, None
         if transport is not None:
@@ -116,6 +139,15 @@ class RelayDraft:
         if self._request is None or self._envelope is None:
             return 0
         return max(0, min(self.written, self._request.acknowledged - len(self._envelope.head)))
+
+    @property
+    def failure(self) -> SluiceError | None:
+        """What the destination said while it waited for bytes, or why it cannot be reached any more."""
+        try:
+            said = None if self._request is None else self._request.said
+        except SluiceError as reason:
+            return reason
+        return None if said is None else self._verdict(said)
 
     async def write(self, data: Buffer) -> None:
         self.written += len(data)
@@ -184,7 +216,8 @@ class RelayDraft:
                 target = redirected(early.said.head, hops, sends=True, again=True)
                 if target is None:
                     raise self._verdict(early.said) from None
-                headers = envelope.headers_across(url, target)
+                kept = envelope.headers_across(url, target)  # what one hop lost, no later one gets
+                headers = {name: value for name, value in headers.items() if name in kept}
                 url, hops = target, hops + 1
             except BaseException:
                 await request.abort()
@@ -227,6 +260,8 @@ class RelayDraft:
         head, place = said.head, shown(said.head.url)
         if 200 <= head.status < 300:
             return PeerFailed(f"{place} answered {head.status} before it had everything; nothing is certain")
+        if not 300 <= head.status < 600:  # nobody could read it from us, either
+            return PeerFailed(f"{place} answered {head.status}, which is no status of HTTP for an upload")
         if 300 <= head.status < 400:
             try:
                 redirected(head, 0, sends=True, again=False)
@@ -249,6 +284,12 @@ def _more_follows() -> SluiceError:
         "Something follows the file in this form, and its length was taken for that of the last part. Send fields before the "
         "file and one file in a form, or start this server with --relay-chunked"
     )
+
+
+def _covers(place: str, other: str) -> bool:
+    """Whether a URL is another one, or one of the folders around it."""
+    one, two = (urlsplit(url).path.rstrip("/") + "/" for url in (place, other))
+    return two.startswith(one)
 
 
 def _keeps_none() -> SluiceError:

@@ -10,15 +10,21 @@ from sluiceway.stores.contract import Reply
 __all__ = ["passable"]
 
 OF_THE_CONNECTION = ["connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"]
-OF_ITS_IDENTITY = ["alt-svc", "authentication-info", "date", "server", "server-timing", "set-cookie", "upload-id", "via"]
+OF_ITS_IDENTITY = ["alt-svc", "authentication-info", "date", "server", "server-timing", "upload-id", "via"]
+OF_ITS_SESSIONS = ["accept-ch", "critical-ch", "set-cookie", "set-cookie2", "set-login"]
 # A browser would ask its user for a password and send it here.
 OF_ITS_DOOR = ["www-authenticate"]
 # With these it would rule over this server's origin in a browser, or over a proxy in front of it.
 OF_ITS_POWER = [
+    "activate-storage-access",
     "clear-site-data",
     "content-security-policy",
     "content-security-policy-report-only",
+    "document-policy",
+    "expect-ct",
     "nel",
+    "no-vary-search",
+    "origin-agent-cluster",
     "permissions-policy",
     "public-key-pins",
     "referrer-policy",
@@ -27,15 +33,28 @@ OF_ITS_POWER = [
     "reporting-endpoints",
     "service-worker-allowed",
     "sourcemap",
+    "speculation-rules",
     "strict-transport-security",
     "x-content-type-options",
+    "x-dns-prefetch-control",
     "x-frame-options",
-    "x-sendfile",
     "x-sourcemap",
+    "x-xss-protection",
 ]
-KINDS = ("access-control-", "cross-origin-", "proxy-", "sec-", "x-accel-", "x-lighttpd-", "x-litespeed-")
+KINDS = (
+    "access-control-",
+    "attribution-reporting-",
+    "cross-origin-",
+    "proxy-",
+    "sec-",
+    "x-accel-",
+    "x-lighttpd-",
+    "x-litespeed-",
+    "x-reproxy-",
+    "x-sendfile",
+)
 
-LEFT_OUT = frozenset([*OF_THE_CONNECTION, *OF_ITS_IDENTITY, *OF_ITS_DOOR, *OF_ITS_POWER])
+LEFT_OUT = frozenset([*OF_THE_CONNECTION, *OF_ITS_IDENTITY, *OF_ITS_SESSIONS, *OF_ITS_DOOR, *OF_ITS_POWER])
 REFERENCES = ("location", "content-location")
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from sluiceway.client.address import origin
+from sluiceway.errors import BadRequest
 from sluiceway.stores.contract import Label
 from sluiceway.wire.disposition import format_disposition
 from sluiceway.wire.encoder import FormEncoder, new_boundary
@@ -65,16 +66,31 @@ def seal(backend: Wrapping, label: Label, fields: Sequence[tuple[str, str]], tok
     """The envelope of a file. `fields` are those that came before it, `token` 16 random bytes for a boundary."""
     given = {name.lower(): value for name, value in backend.headers.items()}
     secret = frozenset(given)
+    asked = _asked(label)
     if backend.body == "form" or (backend.body == "same" and label.field is not None):
+        if asked:
+            raise _no_put("a form")
         encoder = FormEncoder(new_boundary(token))
         head = b"".join(encoder.field(*one) for one in [*backend.fields, *fields])
         head += encoder.begin_file(backend.form_field or label.field or DEFAULT_FIELD, label.filename, label.type)
         headers = {**given, "content-type": encoder.content_type}
         return Envelope(backend.method or "POST", headers, head, encoder, secret)
     method = backend.method or label.method
+    if asked and method not in ("PUT", "PATCH"):
+        raise _no_put(method)
     headers = {"content-type": label.type, "content-disposition": format_disposition("attachment", label.filename), **given}
-    if method == "PUT" and label.replace.etag is not None:
-        headers["if-match"] = f'"{label.replace.etag}"'
-    elif method == "PUT" and label.method == "PUT" and not label.replace.allowed:
-        headers["if-none-match"] = "*"
-    return Envelope(method, headers, b"", None, secret)
+    return Envelope(method, {**headers, **asked}, b"", None, secret)
+
+
+def _asked(label: Label) -> dict[str, str]:
+    """The client's precondition; it holds for the object that it names, so only a PUT has one."""
+    if label.method != "PUT":
+        return {}
+    if label.replace.etag is not None:
+        return {"if-match": f'"{label.replace.etag}"'}
+    return {} if label.replace.allowed else {"if-none-match": "*"}
+
+
+def _no_put(what: str) -> BadRequest:
+    # A POST asks about the collection: the answer to that one could let through what the client wanted to prevent.
+    return BadRequest(f"This server passes files on as {what}, which can carry no If-Match or If-None-Match; leave them out")

@@ -49,7 +49,6 @@ class RelayUrl:
                 url += _encoded(name, values.get(name))
         return parse_address(url).url
 
-
     def below(self, key: str) -> str:
         """The URL of an object under a plain place."""
         place = urlsplit(self.fill({}))

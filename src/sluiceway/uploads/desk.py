@@ -13,13 +13,13 @@ from dataclasses import replace as changed
 from types import TracebackType
 from typing import Self
 
-from sluiceway.errors import BodyCut, Cancelled, DigestMismatch, SluiceError, TooLarge, Unavailable
+from sluiceway.errors import BodyCut, Cancelled, DigestMismatch, PeerFailed, Refused, SluiceError, TooLarge, Unavailable
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.pump import pump
 from sluiceway.pipe.source import Source
 from sluiceway.pipe.stages import ANSWER, DESTINATION, QUEUE, Stages
 from sluiceway.pipe.taps import Digests
-from sluiceway.stores.contract import About, Draft, Entry, Label, Replace, Store
+from sluiceway.stores.contract import About, Draft, Entry, Failing, Label, Replace, Store
 from sluiceway.uploads.board import Board, Slot
 from sluiceway.uploads.keys import KeyTemplate, new_id
 from sluiceway.uploads.states import ENDED, State, after
@@ -78,6 +78,7 @@ class Desk:
         Raises Exists when the chosen id is taken.
         """
         slot = self.board.begin(upload or new_id(), length)
+        slot.by_kernel = self.store.traits.remote  # until the destination itself says that it has everything
         incoming = Incoming(self, slot)
         self._live[slot.id] = incoming
         if self._looking is None or self._looking.done():
@@ -121,6 +122,8 @@ class Desk:
                     incoming.count_kept()
                     if incoming.client_left():
                         incoming.stop(BodyCut("The client left while the destination took nothing; nothing was stored"))
+                    if (failure := incoming.failure()) is not None:
+                        incoming.stop(failure)
                 if incoming.slot.cancel_asked and incoming.slot.state is State.RECEIVING:
                     incoming.stop(Cancelled("The upload was cancelled; nothing was stored"))
 
@@ -150,12 +153,19 @@ class Incoming:
             self._reason = reason
             self.task.cancel()
 
+    def failure(self) -> SluiceError | None:
+        """What a destination said already, before it had everything."""
+        if self.slot.state is not State.RECEIVING:
+            return None  # whoever publishes hears it
+        drafts = [*(file.draft for file in self._drafted), *([self._filling] if self._filling else [])]
+        return next((draft.failure for draft in drafts if isinstance(draft, Failing) and draft.failure is not None), None)
+
     def count_kept(self) -> None:
         """What another machine has acknowledged so far; a byte less than all, for the last word is its answer."""
         drafts = [*(file.draft for file in self._drafted), *([self._filling] if self._filling else [])]
         kept = sum(min(draft.kept, draft.written - 1) for draft in drafts if draft.written)
         if self.slot.state not in ENDED and kept > self.slot.kept:
-            self.slot.kept, self.slot.by_kernel = kept, True
+            self.slot.kept = kept
 
     async def take(self, source: Source, wish: Wish, *, size: int | None = None, counts_received: bool = True) -> None:
         """Draft one file and check it. `size` is what can be said of the length where the source cannot be sure of it.
@@ -211,7 +221,7 @@ class Incoming:
         except BaseException as error:
             await self._take_back(entries)
             if isinstance(error, SluiceError) and not self._desk.store.traits.takes_back and entries:
-                error.members["already_taken"] = [entry.key for entry in entries]  # what another server has, it has
+                raise _partly(error, [entry.key for entry in entries]) from error
             raise
         self.slot.by_kernel = False
         self._move("published")
@@ -263,6 +273,14 @@ class Incoming:
 
     def _move(self, happened: str) -> None:
         self.slot.state = after(self.slot.state, happened)
+
+
+def _partly(error: SluiceError, taken: list[str]) -> SluiceError:
+    """What another server has, it has: the client is told, also where that server's refusal would have been its answer."""
+    if isinstance(error, Refused):
+        error = PeerFailed(f"{error.detail}; the files before it in the form are there already", answered=error.status)
+    error.members.setdefault("already_taken", taken)
+    return error
 
 
 def _nobody_knows() -> bool:

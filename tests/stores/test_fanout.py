@@ -1,0 +1,58 @@
+"""Several destinations behind one store: the suite holds for them together, and the budget is settled to the byte."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+from sluiceway.pipe.budget import MINIMUM, Budget
+from sluiceway.stores.contract import Store
+from sluiceway.stores.disk import DiskStore
+from sluiceway.stores.fanout import FanoutStore, Leg
+from sluiceway.stores.memory import MemoryStore
+from sluiceway.testing.store_suite import StoreSuite
+
+
+class TestMemoryAndDisk(StoreSuite):
+    """Both required, read from memory."""
+
+    limit = 64 << 20
+    budget: Budget
+
+    async def make_store(self, tmp_path: Path) -> Store:
+        self.budget = Budget(self.limit)
+        self.legs = self.make_legs(tmp_path)
+        return FanoutStore(self.legs, self.budget)
+
+    def make_legs(self, tmp_path: Path) -> list[Leg]:
+        return [Leg(MemoryStore(), True, "memory:"), self.disk(tmp_path / "disk")]
+
+    def disk(self, folder: Path, required: bool = True) -> Leg:
+        return Leg(DiskStore(str(folder), self.budget), required, str(folder))
+
+    def leftovers(self, store: Store) -> Collection[str]:
+        found: list[str] = []
+        for leg in self.legs:
+            if isinstance(leg.store, DiskStore):
+                found += os.listdir(os.path.join(leg.store.root, ".sluiceway", "drafts"))
+            if isinstance(leg.store, MemoryStore):
+                found += leg.store.drafts
+        return found
+
+    def at_end(self, store: Store) -> None:
+        assert self.budget.used == 0, "lent bytes were not settled"
+        assert self.budget.share == min(4, self.limit // (2 << 20)), "somebody is still counted as pouring"
+
+
+class TestTwoDisksAndABestEffortOne(TestMemoryAndDisk):
+    """Durable, and a third copy that follows."""
+
+    def make_legs(self, tmp_path: Path) -> list[Leg]:
+        return [self.disk(tmp_path / "a"), self.disk(tmp_path / "b"), self.disk(tmp_path / "c", required=False)]
+
+
+class TestWithHardlyAnyMemory(TestTwoDisksAndABestEffortOne):
+    """The smallest budget there is: the best-effort copy is given up now and then, and nothing else changes."""
+
+    limit = MINIMUM
