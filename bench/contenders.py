@@ -29,7 +29,7 @@ PEERS = Path(__file__).parent / "peers"
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A server and how to speak to it. {bin} {port} {to} {place} {tmp} {peers} are filled in at the start."""
+    """A server and how to speak to it. {bin} {port} {sink} {to} {place} {tmp} {peers} are filled in at the start."""
 
     name: str
     command: tuple[str, ...]
@@ -115,18 +115,18 @@ def with_fsync(peers: tuple[Contender, ...]) -> tuple[Contender, ...]:
 
 
 @contextmanager
-def start(contender: Contender, binaries: Path, place: Path) -> Iterator[tuple[Server, Path]]:
-    """A fresh server process in `place`; yields it and the folder it stores into (place/to)."""
+def start(contender: Contender, binaries: Path, place: Path, sink: int = 0) -> Iterator[tuple[Server, Path]]:
+    """A fresh server process in `place`; yields it and the folder it stores into (place/to). `sink` is where a relay sends to."""
     to = place / "to"
     to.mkdir(parents=True, exist_ok=True)
     port = free_port()
     words = {
         "bin": str(binaries), "port": str(port), "to": str(to), "place": str(place), "tmp": str(place / "tmp"),
-        "peers": str(PEERS), "user": "user root;" if os.geteuid() == 0 else "",
+        "peers": str(PEERS), "sink": str(sink), "user": "user root;" if os.geteuid() == 0 else "",
     }  # fmt: skip
     for name, text in contender.files.items():
         (place / name).write_text(text.format(**words))
     command = [word.format(**words) for word in contender.command]
-    env = {**contender.env, "BENCH_TO": str(to), "PYTHONDONTWRITEBYTECODE": "1"}
+    env = {**contender.env, "BENCH_TO": str(to), "BENCH_SINK": str(sink), "PYTHONDONTWRITEBYTECODE": "1"}
     with serving(command, env, place, port) as server:
         yield server, to

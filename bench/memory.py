@@ -33,7 +33,7 @@ class Peaks:
 def peak_of(bench: Bench, contender: Contender, size: int, repeat: int, digest: str) -> int:
     place = clean_place(bench.work / "place")
     with start(contender, bench.binaries, place) as (server, to):
-        sent = send(server, contender, bench.source(size), "upload.bin", repeat)
+        sent = send(server, contender, bench.source(size), "upload.bin", repeat=repeat)
         peak = server.peak()
     check_same(to, sent.bytes, digest)
     clean_place(place)

@@ -52,7 +52,7 @@ def measure(bench: Bench, contender: Contender, name: str) -> Series:
         watcher = threading.Thread(target=watch, args=(server, stop, points))
         watcher.start()
         try:
-            sent = send(server, contender, source, "upload.bin", PIECES)
+            sent = send(server, contender, source, "upload.bin", repeat=PIECES)
         finally:
             stop.set()
             watcher.join()

@@ -68,7 +68,7 @@ class Server:
                 fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             except OSError:
                 continue  # it ended meanwhile
-            ticks += int(fields[11]) + int(fields[12])
+            ticks += sum(map(int, fields[11:15]))  # its own and of children that ended
         return ticks / os.sysconf("SC_CLK_TCK")
 
     def temp_bytes(self) -> int:

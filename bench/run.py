@@ -21,6 +21,20 @@ if not __package__:
 
 from bench.contenders import FORMS, OURS_FORM, OURS_NONE, OURS_SHA, RAWS, Contender  # noqa: E402
 from bench.machine import describe, file_system  # noqa: E402
+from bench.relay import (  # noqa: E402
+    NGINX_BUFFERED,
+    NGINX_SMALL,
+    NGINX_UNBUFFERED,
+    PIPE,
+    PIPE_4000,
+    PIPE_NOW,
+    RELAY_FORM,
+    RELAY_NONE,
+    RELAY_SHA,
+    RELAY_STORY,
+    TWO_STEP,
+)
+from bench.relay_rows import relay_groups  # noqa: E402
 from bench.rows import ROWS, Result  # noqa: E402
 from bench.setup import make_environment, make_nginx  # noqa: E402
 from bench.stored import MIB  # noqa: E402
@@ -31,6 +45,7 @@ __all__ = ["main", "size_of"]
 
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 SPACE = 22  # times the size that must be free: ten in a spool, ten stored, the source
+RELAY_PEERS = (NGINX_UNBUFFERED, NGINX_SMALL, NGINX_BUFFERED, TWO_STEP, PIPE, PIPE_4000, PIPE_NOW)
 SLOW_SPACE = 10 << 30  # what 1,000 slow uploads may reserve
 
 
@@ -45,13 +60,17 @@ def size_of(text: str) -> int:
 def arguments(given: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench/run.py", description=__doc__)
     parser.add_argument("--size", type=size_of, default=1 << 30, help="bytes of one transfer (default 1GiB)")
-    parser.add_argument("--rows", default=",".join(ROWS), help=f"which of {','.join(ROWS)} (default all)")
+    groups = {**ROWS, **relay_groups(0)}
+    parser.add_argument("--rows", default=",".join(groups), help=f"which of {','.join(groups)} (default all)")
+    parser.add_argument(
+        "--stall", type=float, default=60.0, help="seconds the destination of `stalled` stands still (default 60)"
+    )
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each transfer row (default 5)")
     parser.add_argument("--peers", default="all", help="words of peers' names, e.g. nginx,aiohttp; or all, or none")
     parser.add_argument("--out", type=Path, default=ROOT / "bench" / "out", help="where result.json and table.md go")
     parser.add_argument("--work", type=Path, help="a folder on the disk to measure (default OUT/work)")
     asked = parser.parse_args(given)
-    unknown = set(asked.rows.split(",")) - set(ROWS)
+    unknown = set(asked.rows.split(",")) - set(groups)
     if unknown or asked.rounds < 1 or asked.size < MIB:
         parser.error(f"no such rows: {', '.join(unknown)}" if unknown else "at least 1 round of 1MiB")
     return asked
@@ -65,7 +84,12 @@ warmed up by one; values are median (min-max), ratios are those of ratios taken 
 The sink is a regular file on the same disk; after each transfer it is synced, dropped from the page cache, read back and
 its sha-256 compared with the source's. Downloads are of one hard-linked, page-cached file, hashed in a second, untimed trip.
 Peers `+ fsync` add fsync of the file before the answer, not of the directory, in the first three rounds; nginx cannot.
-Memory is resident bytes (RSS) summed over a server's processes; what the kernel caches or buffers is not in it."""
+Memory is resident bytes (RSS) summed over a server's processes; what the kernel caches or buffers is not in it.
+Passing on goes to a sink process that counts bytes and throws them away; after each timed transfer the same trip is made
+again, untimed, and hashed by the sink. Story and overlap send a form of 256 MiB and pass its file on raw, in at most 3
+rounds; the pipes carry less (the table says how much) and are compared by bytes a second; cutting the
+pieces, once the parser's work, is in their time. Legs are slowed down in user
+space, by sleeps of the sender and of the sink between pieces of 128 KiB; a leg alone is that form straight to the sink."""
 
 
 def conditions(size: int, rounds: int) -> list[str]:
@@ -75,6 +99,8 @@ def conditions(size: int, rounds: int) -> list[str]:
     for one in (OURS_NONE, OURS_SHA, OURS_FORM, *RAWS, *FORMS):
         durable = "fsync before the answer" if one.fsync else "no fsync"
         lines += [f"{one.name}: {durable}, digest {one.digest}; writes: {one.writes}."]
+    for one in (RELAY_NONE, RELAY_SHA, RELAY_FORM, RELAY_STORY, *RELAY_PEERS):
+        lines += [f"{one.name}: passes on, digest {one.digest}; {one.writes}."]
     return lines
 
 
@@ -121,9 +147,10 @@ def main(given: list[str] | None = None) -> int:
     whole = Result()
     text = ""
     try:
+        groups = {**ROWS, **relay_groups(asked.stall)}
         for name in asked.rows.split(","):
             say(f"\n{name}:")
-            result = ROWS[name](bench, wanted)
+            result = groups[name](bench, wanted)
             whole.rows += result.rows
             whole.failed += result.failed
             whole.data[name] = result.data

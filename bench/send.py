@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 from bench.answer import Answer, Refused, connect, read_answer
+from bench.pace import SLICE, Pace
 
 __all__ = ["Envelope", "download", "form_envelope", "main", "raw_envelope", "upload", "warm"]
 
@@ -61,23 +62,27 @@ def warm(source: Path) -> None:
             pass
 
 
-def send_file(connection: socket.socket, source: Path, repeat: int) -> None:
+def send_file(connection: socket.socket, source: Path, repeat: int, rate: float = 0) -> None:
+    """`rate` is in bytes a second, 0 for all that goes."""
+    pace, most = Pace(rate) if rate else None, SLICE if rate else SENDFILE_MOST
     with source.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         for _ in range(repeat):
             offset = 0
             while offset < size:
-                count = min(SENDFILE_MOST, size - offset)
-                offset += os.sendfile(connection.fileno(), file.fileno(), offset, count)
+                count = os.sendfile(connection.fileno(), file.fileno(), offset, min(most, size - offset))
+                offset += count
+                if pace is not None:
+                    pace.wait(count)
 
 
-def upload(port: int, envelope: Envelope, source: Path, repeat: int = 1) -> tuple[float, Answer]:
+def upload(port: int, envelope: Envelope, source: Path, repeat: int = 1, rate: float = 0) -> tuple[float, Answer]:
     """Seconds from connect to the last byte of the answer, and the answer; a refusal while sending is read, too."""
     began = time.perf_counter()
     with connect(port) as connection:
         try:
             connection.sendall(envelope.before)
-            send_file(connection, source, repeat)
+            send_file(connection, source, repeat, rate)
             connection.sendall(envelope.after)
         except (BrokenPipeError, ConnectionResetError):
             pass  # the server may have answered early: its answer says why
@@ -124,6 +129,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--source", type=Path, help="the file to send; with `get` only read to warm the page cache")
     parser.add_argument("--filename", default="upload.bin")
     parser.add_argument("--repeat", type=int, default=1, help="send the file so many times as one body")
+    parser.add_argument("--rate", type=float, default=0, help="bytes a second at most; 0 for all that goes")
     parser.add_argument("--hash", action="store_true")
     asked = parser.parse_args(arguments)
     if asked.source is not None:
@@ -139,7 +145,7 @@ def main(arguments: list[str] | None = None) -> int:
             envelope = raw_envelope(asked.method, asked.path, count)
         else:
             envelope = form_envelope(asked.path, asked.filename, count)
-        seconds, answer = upload(asked.port, envelope, asked.source, asked.repeat)
+        seconds, answer = upload(asked.port, envelope, asked.source, asked.repeat, asked.rate)
     said = bytes(answer.body[:400]).decode("utf-8", "replace") if asked.how != "get" else ""
     json.dump({"seconds": seconds, "status": answer.status, "bytes": count, "sha-256": digest, "answer": said}, sys.stdout)
     print()

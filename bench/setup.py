@@ -11,7 +11,7 @@ from pathlib import Path
 
 __all__ = ["make_environment", "make_nginx"]
 
-PEERS = ("uvicorn", "uvloop", "httptools", "starlette", "python-multipart", "gunicorn", "Flask", "aiohttp")
+PEERS = ("uvicorn", "uvloop", "httptools", "starlette", "python-multipart", "gunicorn", "Flask", "aiohttp", "requests")
 
 
 def make_environment(root: Path, say: Callable[[str], None]) -> Path:

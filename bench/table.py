@@ -6,7 +6,20 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["COUNT", "MILLISECONDS", "RATE", "TIMES", "Row", "Unit", "best_of", "compare", "markdown", "ratios", "spread"]
+__all__ = [
+    "COUNT",
+    "MILLISECONDS",
+    "RATE",
+    "SECONDS",
+    "TIMES",
+    "Row",
+    "Unit",
+    "best_of",
+    "compare",
+    "markdown",
+    "ratios",
+    "spread",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +37,7 @@ class Unit:
 RATE = Unit(" GB/s", 1e9, 2)
 COUNT = Unit("/s", 1, 0)
 MILLISECONDS = Unit(" ms", 1e-3, 0)
+SECONDS = Unit(" s", 1, 2)
 TIMES = Unit("x", 1, 2)
 
 

@@ -9,12 +9,13 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from bench.contenders import Contender, start
 from bench.process import Failed, Server
 from bench.stored import MIB, check_same, clean_place, make_source, sha256_of, stored_files
 
-__all__ = ["Bench", "Sent", "Series", "send", "transfer_rounds"]
+__all__ = ["Bench", "Sent", "Series", "run_client", "send", "transfer_rounds"]
 
 ROOT = Path(__file__).parent.parent
 WARM_UP = 64 * MIB  # enough to fault in buffers, load modules and settle allocators
@@ -61,26 +62,33 @@ class Series:
     notes: list[dict[str, float]] | None = None
 
 
-def send(server: Server, contender: Contender, source: Path, name: str, repeat: int = 1, digest: bool = False) -> Sent:
-    """One transfer by the client process. Raises Failed with the server's own words when it refuses."""
+def run_client(port: int, contender: Contender, source: Path, name: str, *more: str, repeat: int = 1) -> dict[str, Any]:
+    """What the client process tells of one transfer. Raises Failed with the server's own words when it refuses."""
     command = [
-        sys.executable, "-m", "bench.send", contender.how, "--port", str(server.port), "--method", contender.method,
+        sys.executable, "-m", "bench.send", contender.how, "--port", str(port), "--method", contender.method,
         "--path", contender.path.format(name=name), "--filename", name, "--source", str(source), "--repeat", str(repeat),
+        *more,
     ]  # fmt: skip
-    if digest:
-        command.append("--hash")
-    cpu = server.cpu()
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=CLIENT_SECONDS, check=False)
     try:
-        told = json.loads(done.stdout)
+        told: dict[str, Any] = json.loads(done.stdout)
     except ValueError:
         raise Failed(f"the client ended with: {done.stderr.strip()[-300:]}") from None
     if done.returncode:
         raise Failed(f"answered {told['status']}: {told['answer'][:200]}")
-    if digest and told["sha-256"] != sha256_of(source):
-        raise Failed("the downloaded bytes differ from the source's")
     if told["bytes"] != source.stat().st_size * repeat:
         raise Failed(f"{told['bytes']} bytes went over, {source.stat().st_size * repeat} expected")
+    return told
+
+
+def send(
+    server: Server, contender: Contender, source: Path, name: str, *more: str, repeat: int = 1, digest: bool = False
+) -> Sent:
+    """One transfer by the client process, and what it cost the server. `more` are further words for the client."""
+    cpu = server.cpu()
+    told = run_client(server.port, contender, source, name, *more, *(["--hash"] if digest else []), repeat=repeat)
+    if digest and told["sha-256"] != sha256_of(source):
+        raise Failed("the downloaded bytes differ from the source's")
     return Sent(told["seconds"], told["bytes"], server.cpu() - cpu, server.peak())
 
 

@@ -32,9 +32,12 @@ def settings_page() -> str:
     ]
     for name, (default, text) in setting_help().items():
         flag = name.replace("_", "-")
-        shown = "" if default is None else f"`{str(default).lower() if isinstance(default, bool) else default}`"
+        several = isinstance(default, tuple)
+        value = " ".join(default) if several else str(default).lower() if isinstance(default, bool) else default
+        shown = f"`{value}`" if value not in (None, "") else ""
         lines.append(f"| `--{flag}` | `SLUICEWAY_{name.upper()}` | `{name}` | {shown} | {text} |")
-    lines += ["", "```toml", "# sluiceway.toml", 'to = "/srv/files"', 'max_size = "50GiB"', 'digest = "sha-256"', "```", ""]
+    lines += ["", "An option that can be repeated is a list in the file, and one value per line in a variable.", ""]
+    lines += ["```toml", "# sluiceway.toml", 'to = "/srv/files"', 'max_size = "50GiB"', 'digest = "sha-256"', "```", ""]
     return "\n".join(lines)
 
 
@@ -52,7 +55,8 @@ def errors_page() -> str:
         kind = getattr(sluiceway.errors, name)
         if isinstance(kind, type) and issubclass(kind, SluiceError) and kind is not SluiceError:
             again = "yes" if kind.retryable else "no"
-            lines.append(f"| `{kind.code}` | {kind.status} | {kind.title} | {kind.fault} | {again} | `{name}` |")
+            status = "its own" if kind is sluiceway.errors.Refused else kind.status
+            lines.append(f"| `{kind.code}` | {status} | {kind.title} | {kind.fault} | {again} | `{name}` |")
     return "\n".join([*lines, ""])
 
 

@@ -83,11 +83,14 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
             server.process.wait(10)
 
 
-def start_server(root: Path, *options: str, env: dict[str, str] | None = None) -> RunningServer:
-    """A server process that listens; raises AssertionError with its output when it does not come up."""
+def start_server(root: Path, *options: str, env: dict[str, str] | None = None, to: str | None = None) -> RunningServer:
+    """A server process that listens, storing into `root` unless told to send on `to` another server.
+
+    Raises AssertionError with its output when it does not come up.
+    """
     clean = {name: value for name, value in os.environ.items() if not name.startswith("SLUICEWAY_")}
     process = subprocess.Popen(
-        [sys.executable, "-m", "sluiceway", "serve", "--to", str(root), "--port", "0", "--drain", "2", *options],
+        [sys.executable, "-m", "sluiceway", "serve", "--to", to or str(root), "--port", "0", "--drain", "2", *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -31,6 +31,8 @@ class Exchange:
         self._ahead = b""
         self.body = b""  # what `read_body` got
         self.cut = False  # the client hung up before the body's end
+        self.go = threading.Event()  # for acts that wait for the test's word
+        self.done = threading.Event()  # set when nothing more is read or said
         while b"\r\n\r\n" not in self._ahead:
             data = sock.recv(65536)
             if not data:
@@ -58,14 +60,15 @@ class Exchange:
             return self._read_chunked()
         left = int(self.headers.get("content-length", "0"))
         while left:
-            data = self._recv_or_cut(min(left, 65536))
+            data = self.recv_or_cut(min(left, 65536))
             if not data:
                 break
             self.body += data
             left -= len(data)
         return self.body
 
-    def _recv_or_cut(self, most: int) -> bytes:
+    def recv_or_cut(self, most: int) -> bytes:
+        """The next bytes; none, and `cut` set, when the client hung up in any way."""
         try:
             data = self.recv(most)
         except ConnectionError:
@@ -76,7 +79,7 @@ class Exchange:
     def _read_chunked(self) -> bytes:
         raw = b""
         while not raw.endswith(b"0\r\n\r\n"):
-            data = self._recv_or_cut(65536)
+            data = self.recv_or_cut(65536)
             if not data:
                 return self.body
             raw += data
@@ -111,13 +114,13 @@ class Exchange:
 class Peer:
     """A listener whose every connection is one exchange, each in a thread of its own."""
 
-    def __init__(self, act: Callable[[Exchange], object]) -> None:
+    def __init__(self, act: Callable[[Exchange], object], host: str = "127.0.0.1", port: int = 0) -> None:
         self.act = act
         self.seen: list[Exchange] = []
         self.met = threading.Event()  # set when the first request's head is here
         self.ended = threading.Event()  # set when the test is over: for acts that wait for nothing
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._listener = socket.create_server((host, port))
+        self.url = f"http://{host}:{self._listener.getsockname()[1]}"
         self._threads: list[threading.Thread] = []
         self._socks: list[socket.socket] = []
 
@@ -157,7 +160,10 @@ class Peer:
             exchange = Exchange(sock)
             self.seen.append(exchange)
             self.met.set()
-            self.act(exchange)
+            try:
+                self.act(exchange)
+            finally:
+                exchange.done.set()
             sock.shutdown(socket.SHUT_WR)
             while sock.recv(65536):  # a close with unread bytes would be a reset, and destroy the answer under way
                 pass

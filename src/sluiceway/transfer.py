@@ -1,4 +1,4 @@
-"""`copy` and `acopy`: from a path, a folder or standard input to a server, and from a server to a path.
+"""`copy` and `acopy`: from a path, a folder, standard input or a server to a server, and from a server to a path.
 
 Decides which way it goes and puts sources, requests and targets together; bytes move in `client`.
 """
@@ -9,29 +9,25 @@ import asyncio
 import os
 import re
 import secrets
-import time
-from collections.abc import Iterable, Mapping, Sequence
-from urllib.parse import unquote, urlsplit
+from collections.abc import Iterator, Mapping
+from urllib.parse import urlsplit
 
-from sluiceway.client.address import Address, is_url, parse_address, shown
+from sluiceway.client.address import shown
+from sluiceway.client.curl import CurlLine, curl_line
 from sluiceway.client.download import Download, download
-from sluiceway.client.local import files_below, open_local
-from sluiceway.client.shape import Shape, is_form, shape_form, shape_put
+from sluiceway.client.local import files_below, open_local, sized
+from sluiceway.client.order import RETRIES, Fields, Order, Side, make_order
+from sluiceway.client.remote import RemoteSource
+from sluiceway.client.shape import Shape, shape_form, shape_put
 from sluiceway.client.transport import Transport
 from sluiceway.client.upload import Upload, upload
 from sluiceway.errors import BadRequest, SluiceError, SourceFailed
 from sluiceway.pipe.receipt import OnProgress, Progress, Receipt
-from sluiceway.wire.types import guess_type
+from sluiceway.pipe.stages import QUEUE, SOURCE, Stages
 
-__all__ = ["Fields", "acopy", "copy"]
+__all__ = ["Fields", "acopy", "copy", "curl_lines"]
 
-Fields = Mapping[str, str | Iterable[str]] | Iterable[tuple[str, str]]
-
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 token
-_TEXT = re.compile(r"[\t\x20-\x7e\x80-\U0010ffff]*")  # no control characters: a header cannot grow into two
-_OURS = frozenset(  # what the body decides; given by hand they would contradict it
-    ["accept-encoding", "connection", "content-length", "expect", "if-range", "range", "te", "transfer-encoding"]
-)
+_TYPE = re.compile(r"[\x20-\x7e]+")  # what a part's head may carry
 
 
 def copy(
@@ -42,19 +38,27 @@ def copy(
     type: str | None = None,
     form: Fields | None = None,
     field: str | None = None,
+    size: int | str | None = None,
     headers: Mapping[str, str] | None = None,
     token: str | None = None,
+    from_headers: Mapping[str, str] | None = None,
+    from_token: str | None = None,
     force: bool = False,
+    retries: int = RETRIES,
     on_progress: OnProgress | None = None,
 ) -> Receipt:
-    """Copy a file, a folder or standard input (`-`) to a URL, or a URL to a file, a folder or standard output (`-`).
+    """Copy a file, a folder, standard input (`-`) or a URL to a URL, or a URL to a file, a folder or standard output (`-`).
 
-    Returns when the destination has confirmed that it keeps all of it. Memory does not grow with the size.
+    Returns when the destination has confirmed that it keeps all of it. Memory does not grow with the size, and between two
+    servers nothing is stored on the way.
 
     `name` and `type`: what the file is called and what it is, guessed otherwise. `form`: fields sent before the file in a
     multipart form; `field`: the file's own field name ("file"). Without both, files go as a raw PUT, unless the URL ends in
-    `/files`. A URL that ends in `/` gets the file's name appended. `headers`: sent along. `token`: sent as Bearer, to the
-    URL's own host only. `force`: replace the target of a download.
+    `/files`. A URL that ends in `/` gets the file's name appended. `size`: bytes a pipe will give (or words such as
+    "10GiB"), for servers that want to know; more or fewer are an error. `headers`: sent along. `token`: sent as Bearer, to
+    the URL's own host only. Both are for the destination where source and destination are URLs; `from_headers` and
+    `from_token` are for the source. `force`: replace the target of a download. `retries`: how often a broken transfer is
+    tried again, where its source can be read again and the request may be repeated.
     `on_progress` is called with a `Progress` about ten times a second, from the thread of this call.
 
     Raises SluiceError; its `code` is stable, its text says what to do. `members["answered"]` is the server's status where
@@ -74,9 +78,13 @@ def copy(
             type=type,
             form=form,
             field=field,
+            size=size,
             headers=headers,
             token=token,
+            from_headers=from_headers,
+            from_token=from_token,
             force=force,
+            retries=retries,
             on_progress=on_progress,
         )
     )
@@ -90,131 +98,148 @@ async def acopy(
     type: str | None = None,
     form: Fields | None = None,
     field: str | None = None,
+    size: int | str | None = None,
     headers: Mapping[str, str] | None = None,
     token: str | None = None,
+    from_headers: Mapping[str, str] | None = None,
+    from_token: str | None = None,
     force: bool = False,
+    retries: int = RETRIES,
     on_progress: OnProgress | None = None,
 ) -> Receipt:
     """`copy` for programs with an event loop. Cancelling it ends the transfer at once; nothing half-done stays visible."""
-    source, target = os.fspath(src), os.fspath(dst)
-    if is_url(source) == is_url(target):
-        raise BadRequest("Exactly one of source and destination is an http:// or https:// URL; the other is a path or -")
-    address = parse_address(target if is_url(target) else source)
-    sent = _headers(address, headers or {}, token)
-    if is_url(source):
-        if form or field is not None or type is not None:
-            raise BadRequest("A form, a field name and a type belong to uploads; leave them out")
-        async with Transport() as transport:
-            return await download(transport, Download(address.url, sent, target, name, force), on_progress)
-    sending = _Sending(address.url, sent, _fields(form), field, type, on_progress)
-    if source != "-" and await asyncio.to_thread(os.path.isdir, source):
-        if name is not None:
-            raise BadRequest("A folder's files keep their names; leave the name out")
-        return await sending.folder(source)
-    return await sending.single(source, name)
+    order = make_order(
+        os.fspath(src),
+        os.fspath(dst),
+        name=name,
+        type=type,
+        form=form,
+        field=field,
+        size=size,
+        headers=headers,
+        token=token,
+        from_headers=from_headers,
+        from_token=from_token,
+        force=force,
+        retries=retries,
+    )
+    async with Transport() as transport:
+        if order.writes is not None:
+            return await _Sending(transport, order, order.writes, on_progress).run()
+        if order.reads is not None:
+            job = Download(order.reads.url, order.reads.headers, order.target, name, force, order.attempts)
+            return await download(transport, job, on_progress)
+    raise BadRequest("Nothing to copy")
+
+
+def curl_lines(order: Order) -> Iterator[CurlLine]:
+    """What curl would have to be told to do the same: one line, or one for each file of a folder. Asks no server."""
+    if order.reads is None and order.source != "-" and os.path.isdir(order.source):
+        _check_folder(order)
+        for path, left_out in files_below(order.source):
+            if left_out is None:
+                yield curl_line(order, os.path.join(order.source, path), _in_folder(order, path))
+    else:
+        yield curl_line(order)
 
 
 class _Sending:
-    """Uploads with the same address, fields and headers."""
+    """An order that ends at a server."""
 
-    def __init__(
-        self,
-        url: str,
-        headers: dict[str, str],
-        form: Sequence[tuple[str, str]],
-        field: str | None,
-        type: str | None,
-        on_progress: OnProgress | None,
-    ) -> None:
-        given = headers.pop("content-type", None)
-        self._as_form = is_form(url, form, field)
-        if given is not None and self._as_form:
-            raise BadRequest("A form brings its own Content-Type; use --type for the file's")
-        self._url, self._headers, self._form, self._field = url, headers, form, field
-        self._type = _plain(type if type is not None else given, "type")
-        self._on_progress = on_progress
+    def __init__(self, transport: Transport, order: Order, side: Side, on_progress: OnProgress | None) -> None:
+        self._transport, self._order, self._side, self._on_progress = transport, order, side, on_progress
 
-    async def single(self, source: str, name: str | None) -> Receipt:
-        opened = await asyncio.to_thread(open_local, source)
-        called = name if name is not None else self._name_of(source)
-        async with Transport() as transport:
-            return await upload(transport, Upload(opened, self._shape(called), source, self._headers), self._on_progress)
+    async def run(self) -> Receipt:
+        order = self._order
+        if order.reads is not None:
+            return await self._from_server(order.reads)
+        if order.source != "-" and await asyncio.to_thread(os.path.isdir, order.source):
+            _check_folder(order)
+            return await self._folder(order.source)
+        called = order.name_of(order.source)
+        return await self._file(order.source, called, Stages())
 
-    async def folder(self, source: str) -> Receipt:
+    async def _file(self, path: str, called: str, stages: Stages) -> Receipt:
+        order = self._order
+        source = await asyncio.to_thread(open_local, path)
+        if order.size is not None:
+            stages.enter(SOURCE)
+            source = await sized(source, order.size, "Standard input" if path == "-" else path)
+            stages.enter(QUEUE)
+        job = Upload(source, self._shape(called, order.type_of(called)), path, self._side.headers, attempts=order.attempts)
+        return await upload(self._transport, job, self._on_progress, stages)
+
+    async def _from_server(self, side: Side) -> Receipt:
+        """What arrives from there goes on at once: no file, no memory that grows."""
+        order, stages, named = self._order, Stages(), shown(side.url)
+        source = RemoteSource(
+            self._transport,
+            side.url,
+            side.headers,
+            attempts=order.attempts,
+            tell=lambda note: self._tell(Progress(named, "retrying", 0, source.length, note)),
+        )
+        try:
+            stages.enter(SOURCE)
+            self._tell(Progress(named, "connecting", 0, None))
+            await source.meet()
+            stages.enter(QUEUE)
+            called = order.name or source.name
+            told = source.type if source.type and _TYPE.fullmatch(source.type) else None
+            shape = self._shape(called, order.type or told or order.type_of(called))
+            job = Upload(source, shape, named, self._side.headers, source.promises, order.attempts)
+            return await upload(self._transport, job, self._on_progress, stages)
+        finally:
+            await source.aclose()
+
+    async def _folder(self, folder: str) -> Receipt:
         """One request a file, in sorted order, each with its receipt; the first failure ends it and tells what was sent."""
-        if not self._as_form and not urlsplit(self._url).path.endswith("/"):
-            raise BadRequest("A folder goes to a URL that ends in / (each file under its own name) or in /files")
-        began, parts = time.monotonic(), []
-        async with Transport() as transport:
-            for path, left_out in await asyncio.to_thread(lambda: list(files_below(source))):
-                if left_out is not None:
-                    if self._on_progress is not None:
-                        self._on_progress(Progress(os.path.join(source, path), "left-out", 0, None, left_out))
-                    continue
-                whole = os.path.join(source, path)
-                opened = await asyncio.to_thread(open_local, whole)
-                called = os.path.basename(path) if self._as_form else path
-                job = Upload(opened, self._shape(called), whole, self._headers)
-                try:
-                    parts.append(await upload(transport, job, self._on_progress))
-                except SluiceError as error:
-                    error.members |= {"source": whole, "sent": len(parts)}
-                    raise
+        order, stages, parts = self._order, Stages(), list[Receipt]()
+        for path, left_out in await asyncio.to_thread(lambda: list(files_below(folder))):
+            whole = os.path.join(folder, path)
+            if left_out is not None:
+                self._tell(Progress(whole, "left-out", 0, None, left_out))
+                continue
+            try:
+                parts.append(await self._file(whole, _in_folder(order, path), Stages()))
+            except SluiceError as error:
+                error.members |= {"source": whole, "sent": len(parts)}
+                raise
         if not parts:
-            raise SourceFailed(f"{source} holds no file")
+            raise SourceFailed(f"{folder} holds no file")
+        seconds = sum(stages.spent().values())
+        spent = {QUEUE: 0.0}
+        for part in parts:
+            spent |= {stage: spent.get(stage, 0.0) + took for stage, took in part.stages.items()}
+        spent[QUEUE] += max(0.0, seconds - sum(spent.values()))  # between the files
         return Receipt(
             size=sum(part.size for part in parts),
             sha256=None,
-            location=shown(self._url),
-            source=source,
-            seconds=time.monotonic() - began,
+            location=shown(self._side.url),
+            source=folder,
+            seconds=seconds,
+            stages=spent,
             parts=tuple(parts),
         )
 
-    def _shape(self, name: str) -> Shape:
-        kind = self._type or guess_type(name)
-        if self._as_form:
-            return shape_form(self._url, name, kind, self._form, self._field, secrets.token_bytes(16))
-        return shape_put(self._url, name, kind)
+    def _shape(self, name: str, kind: str) -> Shape:
+        order, url = self._order, self._side.url
+        if order.as_form:
+            return shape_form(url, name, kind, order.form, order.field, secrets.token_bytes(16))
+        return shape_put(url, name, kind)
 
-    def _name_of(self, source: str) -> str:
-        if source != "-":
-            return os.path.basename(source)
-        path = urlsplit(self._url).path
-        if self._as_form or path.endswith("/"):
-            raise BadRequest("Standard input has no name; give one with --name")
-        return unquote(path.rpartition("/")[2])
+    def _tell(self, now: Progress) -> None:
+        if self._on_progress is not None:
+            self._on_progress(now)
 
 
-def _headers(address: Address, given: Mapping[str, str], token: str | None) -> dict[str, str]:
-    """Names in lower case; the strongest word on who we are wins: a header by hand, the token, the URL's user."""
-    sent: dict[str, str] = {}
-    if address.authorization is not None:
-        sent["authorization"] = address.authorization
-    if token is not None:
-        sent["authorization"] = f"Bearer {_plain(token, 'token')}"
-    for name, value in given.items():
-        if not _HEADER_NAME.fullmatch(name):
-            raise BadRequest("A header is written as 'Name: value'")
-        if name.lower() in _OURS:
-            raise BadRequest(f"The header {name} follows from what is sent; leave it out")
-        sent[name.lower()] = _plain(value, f"header {name}") or ""
-    return sent
+def _check_folder(order: Order) -> None:
+    if order.name is not None or order.size is not None:
+        raise BadRequest("A folder's files keep their names and sizes; leave those out")
+    if order.writes is not None and not order.as_form and not urlsplit(order.writes.url).path.endswith("/"):
+        raise BadRequest("A folder goes to a URL that ends in / (each file under its own name) or in /files")
 
 
-def _plain(value: str | None, what: str) -> str | None:
-    """As it is; control characters are refused without being repeated, for the value may be a secret."""
-    if value is not None and not _TEXT.fullmatch(value):
-        raise BadRequest(f"The {what} holds a control character, such as a line end")
-    return value
-
-
-def _fields(form: Fields | None) -> list[tuple[str, str]]:
-    if form is None:
-        return []
-    if not isinstance(form, Mapping):
-        return list(form)
-    pairs: list[tuple[str, str]] = []
-    for name, value in form.items():
-        pairs += [(name, value)] if isinstance(value, str) else [(name, one) for one in value]
-    return pairs
+def _in_folder(order: Order, path: str) -> str:
+    """What a folder's file is called over there: its way from the folder, or in a form, which has no ways, its name."""
+    return os.path.basename(path) if order.as_form else path

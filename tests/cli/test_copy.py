@@ -15,10 +15,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import pytest
 
 from rude_peer import Exchange, Peer, ranged, sha256_field
+from sluiceway.cli.copy import copy as copy_command
 from sluiceway.cli.exits import EXITS
+from sluiceway.client.order import MOST_RETRIES, RETRIES
 
 DATA = os.urandom(100_000)
 PATIENCE = 30  # seconds
@@ -73,7 +76,7 @@ CASES: list[tuple[str, int, Callable[[Exchange], None], list[str]]] = [
     ("an upload that is kept", 0, taking, ["{source}", "{url}/a"]),
     ("a download that is right", 0, ranged(DATA), ["{url}/a", "{folder}/got"]),
     ("a server that breaks", 1, refusing(500), ["{source}", "{url}/a"]),
-    ("a server that says nothing", 1, lambda exchange: None, ["{source}", "{url}/a"]),
+    ("a server that says nothing", 1, lambda exchange: None, ["--retries", "0", "{source}", "{url}/a"]),
     ("a target that is there", 1, ranged(DATA), ["{url}/a", "{source}"]),
     ("a target that cannot be written", 1, ranged(DATA), ["{url}/a", "{folder}/no/where"]),
     ("no URL at all", 2, taking, ["{source}", "{folder}/b"]),
@@ -82,12 +85,20 @@ CASES: list[tuple[str, int, Callable[[Exchange], None], list[str]]] = [
     ("a field without a value", 2, taking, ["--form", "secret", "{source}", "{url}/a"]),
     ("a header without a colon", 2, taking, ["-H", "secret", "{source}", "{url}/a"]),
     ("a missing argument", 2, taking, ["{source}"]),
+    ("a size that is none", 2, taking, ["--size", "much", "-", "{url}/a"]),
+    ("a size beside a URL", 2, taking, ["--size", "3", "{url}/b", "{url}/a"]),
+    ("fewer than no retries", 2, taking, ["--retries", "-1", "{source}", "{url}/a"]),
+    ("a source's header without a colon", 2, taking, ["--from-header", "secret", "{url}/b", "{url}/a"]),
+    ("a source's header without such a source", 2, taking, ["--from-header", "X: secret", "{source}", "{url}/a"]),
     ("a source that is missing", 3, taking, ["{folder}/nothing", "{url}/a"]),
+    ("a pipe of another size", 3, taking, ["--size", "3", "-", "{url}/a"]),
+    ("a file of another size", 3, taking, ["--size", "3", "{source}", "{url}/a"]),
     ("an empty folder", 3, taking, ["{empty}", "{url}/"]),
     ("a file that is not there", 4, refusing(404), ["{url}/a", "{folder}/got"]),
     ("a refused upload", 4, refusing(413), ["{source}", "{url}/a"]),
     ("a token that is missing", 4, refusing(401), ["{source}", "{url}/a"]),
     ("bytes that are not the promised ones", 5, lying, ["{url}/a", "{folder}/got"]),
+    ("a source that lies to another server", 5, lying, ["{url}/a", "{url}/b"]),
 ]
 
 
@@ -131,6 +142,64 @@ def test_the_result_is_one_line(source: Path) -> None:
     )
 
 
+def test_a_long_transfer_says_where_the_time_went(source: Path) -> None:
+    """Above a second, as the last words of the line; below, nobody asked."""
+
+    def slowly(exchange: Exchange) -> None:
+        exchange.read_body()
+        time.sleep(1.1)
+        exchange.reply(201)
+
+    with Peer(slowly) as peer:
+        done = run(source, f"{peer.url}/a")
+
+    assert re.search(r"B/s  \d+ % destination\n$", done.out.decode())
+
+
+def test_a_pipe_of_known_size_is_sent_raw_with_its_length() -> None:
+    """Sizes in words; no chunks."""
+    with Peer(taking) as peer:
+        done = run("-", f"{peer.url}/a.txt", "--size", "2KiB", stdin=DATA[:2048])
+    asked = peer.seen[0]
+
+    assert (done.code, asked.body, asked.headers["content-length"]) == (0, DATA[:2048], "2048")
+    assert "transfer-encoding" not in asked.headers
+
+
+def test_a_server_to_a_server_with_a_token_for_each(source: Path) -> None:
+    """From the environment and by hand; the receipt names both places; no secret anywhere."""
+    with Peer(ranged(DATA)) as giver, Peer(taking) as taker:
+        done = run(
+            *(f"{giver.url}/f?sig=hush", f"{taker.url}/d/", "--from-header", "X-From: hush", "-H", "X-To: hush", "--json"),
+            SLUICEWAY_TOKEN="hush1",
+            SLUICEWAY_FROM_TOKEN="hush2",
+        )
+    told = json.loads(done.out)
+
+    assert (giver.seen[0].headers["authorization"], giver.seen[0].headers["x-from"]) == ("Bearer hush2", "hush")
+    assert (taker.seen[0].headers["authorization"], taker.seen[0].headers["x-to"]) == ("Bearer hush1", "hush")
+    assert (told["source"], told["location"]) == (f"{giver.url}/f", f"{taker.url}/d/f")
+    assert "hush" not in done.err + done.out.decode()
+    assert taker.seen[0].body == DATA
+
+
+def test_retries_are_counted_and_can_be_switched_off(source: Path) -> None:
+    """--retries 1 is one more request."""
+    for retries in (0, 1):
+        with Peer(refusing(503)) as peer:
+            assert run("--retries", str(retries), source, f"{peer.url}/a").code == 1
+        assert len(peer.seen) == 1 + retries
+
+
+def test_the_default_of_the_help_is_the_default_of_python() -> None:
+    """One number, and the limit too."""
+    option = next(param for param in copy_command.params if param.name == "retries")
+
+    assert option.default == RETRIES
+    assert isinstance(option.type, click.IntRange)
+    assert option.type.max == MOST_RETRIES
+
+
 def test_quiet_prints_nothing(source: Path) -> None:
     """But errors still."""
     with Peer(taking) as peer:
@@ -160,6 +229,7 @@ def test_json_is_one_receipt_a_line(tmp_path: Path, source: Path) -> None:
             "answer": "NoneType",
             "seconds": "float",
             "stages": "dict",
+            "verdict": "str",
         }
 
 
@@ -315,6 +385,26 @@ def test_the_bar_is_at_100_only_after_the_servers_answer(tmp_path: Path) -> None
     assert "100 %" not in before
     last_wait = shown.rindex("waiting for the server's answer")
     assert "100 %" not in shown[: last_wait - 200]
+
+
+def test_the_bar_says_that_it_tries_again(tmp_path: Path) -> None:
+    """As a line that stays, above a bar that starts again; and 100 % still only at the end."""
+    source = tmp_path / "f.bin"
+    source.write_bytes(bytes(4 << 20))
+    answers = [503]
+
+    def act(exchange: Exchange) -> None:
+        exchange.read_body()
+        exchange.reply(answers.pop() if answers else 201)
+
+    with Peer(act) as peer:
+        code, shown = on_a_terminal(command(source, f"{peer.url}/a"))
+    before, trying, after = shown.partition("trying again in")
+
+    assert code == 0, shown
+    assert trying
+    assert "100 %" not in before
+    assert after
 
 
 def test_the_bar_shows_names_that_cannot_steer_the_terminal(tmp_path: Path) -> None:

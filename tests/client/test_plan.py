@@ -15,6 +15,7 @@ from sluiceway.client.plan import (
     backoff,
     headers_across,
     length_of,
+    may_repeat,
     may_retry,
     next_step,
     range_headers,
@@ -123,6 +124,13 @@ def test_waits_grow_and_end() -> None:
     assert backoff(2, None, 0.0, 0.0) == 0.25
 
 
+def test_somebody_may_ask_for_fewer_or_more_attempts() -> None:
+    """None at all, or so many that the waits would double beyond reason: they stop growing."""
+    assert backoff(2, None, 0.0, 1.0, most=1) is None
+    assert backoff(MOST_ATTEMPTS + 1, None, 0.0, 1.0, most=101) == 8.0
+    assert backoff(101, None, 0.0, 1.0, most=101) == backoff(50, None, 0.0, 1.0, most=101) == 64.0
+
+
 @pytest.mark.parametrize(
     ("value", "wait"),
     [("3", 3.0), (DATE, 30.0), ("0", 0.5), ("soon", 0.5), ("-1", 0.5), (str(int(MOST_WAIT)), MOST_WAIT), ("61", None)],
@@ -186,7 +194,17 @@ def test_the_last_allowed_redirect_is_followed() -> None:
     ],
 )
 def test_credentials_stay_with_their_origin(new: str, kept: bool) -> None:
-    """Scheme, host and port must be the same; whatever else was sent goes along."""
-    sent = {"Authorization": "Bearer s", "cookie": "a=b", "X-Api-Key": "k", "X-Note": "n"}
+    """Scheme, host and port must be the same; to others goes only what is harmless, whatever a secret's header is called."""
+    secret = {"Authorization": "Bearer s", "cookie": "a=b", "X-Api-Key": "k", "PRIVATE-TOKEN": "t", "X-Note": "n"}
+    harmless = {"Accept": "*/*", "accept-language": "de", "Content-Type": "text/plain", "If-None-Match": "*"}
 
-    assert headers_across(sent, URL, new) == (sent if kept else {"X-Note": "n"})
+    assert headers_across(secret | harmless, URL, new) == (secret | harmless if kept else harmless)
+
+
+@pytest.mark.parametrize(
+    ("method", "complete", "may"),
+    [("PUT", False, True), ("PUT", True, True), ("POST", False, True), ("POST", True, False), ("PATCH", True, False)],
+)
+def test_what_may_have_been_carried_out_is_not_repeated(method: str, complete: bool, may: bool) -> None:
+    """A PUT twice is a PUT; a POST whose last byte was let go may have stored the file."""
+    assert may_repeat(method, complete) is may

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from sluiceway.client.line import Line
-from sluiceway.errors import BodyCut, SluiceError, SourceFailed
+from sluiceway.errors import BodyCut, DigestMismatch, SluiceError, SourceFailed, TooLarge
 from sluiceway.pipe.pump import pump
 from sluiceway.pipe.source import Buffer, Source
+from sluiceway.pipe.stages import ANSWER, DESTINATION, QUEUE, Stages
 from sluiceway.pipe.taps import Digests
+from sluiceway.pipe.timed import TimedSource
+from sluiceway.wire.digests import Promise
 
 __all__ = ["Body", "Write"]
 
@@ -23,12 +26,25 @@ Write = Callable[[Buffer], Awaitable[None]]
 
 
 class Body:
-    """One body for one or, where the source can be read again, several requests; the last one's figures count."""
+    """One body for one or, where the source can be read again, several requests; the last one's figures count.
 
-    def __init__(self, source: Source, head: bytes = b"", tail: bytes = b"") -> None:
+    `promises` are digests the source was told to have; other bytes are never let go whole. `stages` learns where time goes.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        head: bytes = b"",
+        tail: bytes = b"",
+        *,
+        promises: Sequence[Promise] = (),
+        stages: Stages | None = None,
+    ) -> None:
         self.source = source
         self.head = head
         self.tail = tail
+        self._promises = promises
+        self._stages = stages or Stages()
         self.started = False  # the source was opened: bytes of a passing stream are gone
         self.failure: SluiceError | None = None  # why the source ended early
         self.sent = 0  # bytes of the source that `write` took
@@ -38,6 +54,7 @@ class Body:
         self.sha256: str | None = None  # of the source, once all of it was sent
         self._at_source = False  # an OSError now is the source's, not the peer's
         self._halted = False
+        self._leaving = False  # a write failed, the source is being closed
         self._held: Buffer | None = None
         self._write: Write | None = None
         self._sender: asyncio.Task[None] | None = None
@@ -57,6 +74,12 @@ class Body:
         """Whether the last piece was let go: only then can a 2xx mean the whole."""
         return self.sha256 is not None
 
+    def rewind(self) -> None:
+        """Before each request: forget how far the last one came, so that its figures never speak for this one."""
+        self.failure, self.ended = None, None
+        self.sent, self.handed, self.sha256, self._held = 0, 0, None, None
+        self._halted = self._leaving = False
+
     def halt(self) -> None:
         """An answer came before the end: write nothing more. Whoever drives `send` cancels it."""
         self._halted = True
@@ -72,7 +95,8 @@ class Body:
         try:
             await asyncio.shield(self._sender)
         except asyncio.CancelledError:
-            self._sender.cancel()
+            if not self._leaving:  # a write failed already: what cleans up behind it must not be cut short
+                self._sender.cancel()
             raise
 
     async def left(self) -> None:
@@ -84,25 +108,37 @@ class Body:
                     sender.exception()  # seen: it was told to whoever awaited `send`, or came after the answer
 
     async def _send(self, write: Write) -> None:
-        self.started, self._halted, self.failure, self.ended = True, False, None, None
-        self.sent, self.handed, self.sha256, self._held, self._write = 0, 0, None, None, write
-        digests = Digests(("sha-256",))
+        self.rewind()
+        self.started, self._write = True, write
+        digests = Digests(dict.fromkeys(["sha-256", *(promise.algorithm for promise in self._promises)]))
+        stages = self._stages
         try:
+            stages.enter(DESTINATION)
             if self.head:
                 await self._out(self.head)
+            stages.enter(QUEUE)
             self._at_source = True
-            await pump(self.source, self, taps=(digests,))
-            digest = (await digests.finish())["sha-256"].hex()
+            # The limit stops what is too long before the sink sees it: what was held back until then stays held back.
+            await pump(TimedSource(self.source, stages), self, taps=(digests,), limit=self.source.length, stages=stages)
+            found = await digests.finish()
             self._at_source = False
-            self.sha256 = digest
+            self._check(found)
+            self.sha256 = found["sha-256"].hex()
+            stages.enter(DESTINATION)
             if self._held is not None:
                 await self._out(self._held)
                 self.sent += len(self._held)
             if self.tail:
                 await self._out(self.tail)
             self.ended = time.monotonic()
+            if self.line is None or self.line.acknowledged >= self.handed:
+                stages.enter(ANSWER)
         except BodyCut as error:
-            self.failure = SourceFailed(f"The source ended after {self.sent} of {self.source.length} bytes; nothing was stored")
+            came = self.sent + (len(self._held) if self._held is not None else 0)
+            self.failure = SourceFailed(f"The source ended after {came} of {self.source.length} bytes; nothing was stored")
+            raise self.failure from error
+        except TooLarge as error:
+            self.failure = SourceFailed(f"The source goes on after its {self.source.length} bytes; nothing was stored")
             raise self.failure from error
         except OSError as error:
             if not self._at_source:
@@ -115,6 +151,11 @@ class Body:
         finally:
             self._at_source, self._held = False, None
             await digests.aclose()
+
+    def _check(self, found: Mapping[str, bytes]) -> None:
+        for promise in self._promises:
+            if found[promise.algorithm] != promise.value:
+                raise DigestMismatch(f"The source has another {promise.algorithm} than it told; nothing was stored, try again")
 
     # The sink the pump writes to: the peer keeps, this side only hands on.
     kept = 0
@@ -136,4 +177,8 @@ class Body:
         if self._write is None:
             raise SluiceError("A body is written by send()")
         self.handed += len(data)
-        await self._write(data)
+        try:
+            await self._write(data)
+        except BaseException:
+            self._leaving = True
+            raise

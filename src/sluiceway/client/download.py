@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sluiceway.client.address import shown
+from sluiceway.client.hops import followed
 from sluiceway.client.part import Notes, Part, settled
 from sluiceway.client.plan import (
     MOST_ATTEMPTS,
@@ -19,23 +20,23 @@ from sluiceway.client.plan import (
     Known,
     Step,
     backoff,
-    headers_across,
     length_of,
     may_retry,
     next_step,
     range_headers,
-    redirected,
     validator_of,
 )
 from sluiceway.client.refusals import refusal
+from sluiceway.client.remote import repr_promises
 from sluiceway.client.target import Sink, name_told, open_in_folder, open_target
 from sluiceway.client.transport import Answer, Transport
-from sluiceway.errors import BadRequest, BodyCut, DigestMismatch, PeerFailed, SluiceError, StoreFailed, TooLarge
+from sluiceway.errors import BodyCut, DigestMismatch, PeerFailed, SluiceError, StoreFailed, TooLarge
 from sluiceway.pipe.pump import pump
 from sluiceway.pipe.receipt import OnProgress, Progress, Receipt, Stage
 from sluiceway.pipe.source import Buffer, FileSource, PassingSource
-from sluiceway.pipe.taps import ALGORITHMS, Digests
-from sluiceway.wire.digests import Promise, parse_digests
+from sluiceway.pipe.stages import DESTINATION, QUEUE, SOURCE, Stages
+from sluiceway.pipe.taps import Digests
+from sluiceway.pipe.timed import TimedSource
 
 __all__ = ["Download", "download"]
 
@@ -51,6 +52,7 @@ class Download:
     target: str
     name: str | None = None  # the file's name in a folder, instead of the server's
     force: bool = False  # replace what is there
+    attempts: int = MOST_ATTEMPTS  # requests in a row that bring nothing new
 
 
 async def download(transport: Transport, job: Download, on_progress: OnProgress | None = None) -> Receipt:
@@ -82,7 +84,7 @@ class _Fetching:
         self._promise = ""  # the last Repr-Digest header
         self._total: int | None = None
         self._status = 0
-        self._began = self._answered = time.monotonic()
+        self._stages = Stages()
         self._told = 0.0
 
     async def close(self) -> None:
@@ -114,29 +116,26 @@ class _Fetching:
             if self._have > furthest:
                 tries, furthest = 1, self._have  # it moves: a bad line gets as many tries as it needs
             if trouble is not None:
-                wait = backoff(tries + 1, head, time.time(), random.random())  # noqa: S311 - spreads clients, no secret
+                wait = backoff(tries + 1, head, time.time(), random.random(), job.attempts)  # noqa: S311 - no secret
                 if wait is None:
                     raise trouble
                 self._tell("retrying", note=f"{trouble.detail}; trying again in {wait:.0f} s")
+                self._stages.enter(SOURCE)
                 await asyncio.sleep(wait)
             elif tries >= MOST_ATTEMPTS:
                 raise PeerFailed(f"{shown(job.url)} answers ranges that do not fit what it sent before")
 
     async def _attempt(self) -> bool:
         """One request and what follows from it. True when everything is here, False to ask again at once."""
-        url, headers, hops = self._job.url, dict(self._job.headers), 0
         known = self._known()
-        while True:
-            async with self._transport.ask("GET", url, {**headers, **range_headers(known)}) as answer:
-                head = answer.head
-                target = redirected(head, hops, sends=False, again=True)
-                if target is None:
-                    return await self._take(known, answer)
-                url, headers, hops = target, headers_across(headers, url, target), hops + 1
+        self._stages.enter(SOURCE)
+        async with followed(self._transport, self._job.url, self._job.headers, range_headers(known)) as answer:
+            return await self._take(known, answer)
 
     async def _take(self, known: Known, answer: Answer) -> bool:
         head, step = answer.head, next_step(known, answer.head)
-        self._status, self._answered = head.status, time.monotonic()
+        self._status = head.status
+        self._stages.enter(QUEUE)
         if step is Step.REFUSED:
             raise refusal(head, await answer.text())
         if step is Step.WAIT:
@@ -165,7 +164,8 @@ class _Fetching:
         sink = self._open_sink
         left = None if self._total is None else self._total - sink.have
         try:
-            await pump(PassingSource(answer.chunks(), left), sink, taps=(self._digests, self), limit=left)
+            coming = TimedSource(PassingSource(answer.chunks(), left), self._stages)
+            await pump(coming, sink, taps=(self._digests, self), limit=left, stages=self._stages)
         except BodyCut as error:
             raise PeerFailed(f"{shown(self._job.url)} ended after {sink.have} of {self._total} bytes") from error
         except TooLarge as error:
@@ -179,34 +179,32 @@ class _Fetching:
             self._tell("receiving")
 
     async def _finish(self) -> Receipt:
-        sink, received = self._open_sink, time.monotonic()
+        sink = self._open_sink
         self._tell("checking")
+        self._stages.enter(QUEUE)
         found = await self._digests.finish()
         await sink.settle()
         if self._total is not None and sink.have != self._total:
             await settled(sink.discard)
             raise DigestMismatch(f"{sink.have} bytes are here and {self._total} were told; nothing was kept, try again")
-        for promise in _promises(self._promise):
+        for promise in repr_promises(self._promise):
             if promise.algorithm in found and found[promise.algorithm] != promise.value:
                 await settled(sink.discard)
                 raise DigestMismatch(
                     f"What came from {shown(self._job.url)} has another {promise.algorithm} than it told; "
                     "nothing was kept, try again"
                 )
+        self._stages.enter(DESTINATION)
         await settled(lambda: sink.publish(self._job.force))
-        ended = time.monotonic()
+        spent = self._stages.spent()
         receipt = Receipt(
             size=sink.have,
             sha256=found["sha-256"].hex(),
             location=sink.target,
             source=shown(self._job.url),
             status=self._status,
-            seconds=ended - self._began,
-            stages={
-                "wait": self._answered - self._began,
-                "receive": received - self._answered,
-                "check": ended - received,
-            },
+            seconds=sum(spent.values()),
+            stages=spent,
         )
         self._tell("done", receipt=receipt)
         return receipt
@@ -251,7 +249,7 @@ class _Fetching:
 
     async def _new_digests(self) -> None:
         await self._digests.aclose()
-        promised = [promise.algorithm for promise in _promises(self._promise)]
+        promised = [promise.algorithm for promise in repr_promises(self._promise)]
         self._digests = Digests(dict.fromkeys(["sha-256", *promised]))
         self._hashed = 0
 
@@ -279,13 +277,3 @@ def _notes(url: str, head: Head) -> Notes | None:
     if validator is None:
         return None
     return Notes.of(url, validator, length_of(head), head.headers.get("repr-digest", ""))
-
-
-def _promises(header: str) -> list[Promise]:
-    """What can be checked; a field that cannot be read promises nothing (RFC 9530 2: it may be ignored)."""
-    if not header:
-        return []
-    try:
-        return [promise for promise in parse_digests(None, header) if promise.algorithm in ALGORITHMS]
-    except BadRequest:
-        return []

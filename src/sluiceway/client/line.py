@@ -49,4 +49,5 @@ class Line:
             told = fcntl.ioctl(self.socket.fileno(), SIOCOUTQ, bytes(4))
         except (OSError, ValueError):  # closed meanwhile
             return None
-        return int(struct.unpack("i", told)[0])
+        (outstanding,) = struct.unpack("i", told)
+        return outstanding if isinstance(outstanding, int) else None

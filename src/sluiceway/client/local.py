@@ -16,9 +16,10 @@ from functools import partial
 from typing import BinaryIO, TypeVar
 
 from sluiceway.errors import SourceFailed
-from sluiceway.pipe.source import Buffer, PassingSource, Source
+from sluiceway.pipe.pump import close_stream
+from sluiceway.pipe.source import Buffer, BytesSource, PassingSource, Source
 
-__all__ = ["LocalFile", "Thread", "files_below", "open_local", "pipe_chunks"]
+__all__ = ["LocalFile", "Thread", "files_below", "open_local", "pipe_chunks", "sized"]
 
 T = TypeVar("T")
 
@@ -27,6 +28,7 @@ PIPE_SIZE = 1 << 20  # bytes a pipe may hold on Linux: 64 KiB, the default, cost
 SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ; `fcntl` names it on Linux only
 
 STDIN = 0
+END_WAIT = 10.0  # seconds for the end of a pipe whose bytes are all here; below what servers and proxies wait for a byte
 
 
 class LocalFile:
@@ -47,7 +49,12 @@ class LocalFile:
         loop = asyncio.get_running_loop()
         length = self.length or 0
         left = (length if stop is None else min(stop, length)) - start
-        file = await loop.run_in_executor(None, self._opened, self._start + start)
+        opening = loop.run_in_executor(None, self._opened, self._start + start)
+        try:
+            file = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close_unused)
+            raise
         coming = loop.run_in_executor(None, file.read, max(0, min(READ_SIZE, left)))
         try:
             while left > 0:
@@ -59,9 +66,9 @@ class LocalFile:
                 yield chunk
             await loop.run_in_executor(None, self._check, file)
         finally:
-            await asyncio.wait([coming])  # a descriptor closed under a running read may be another file's next
-            coming.exception()  # seen, if it was one
-            file.close()
+            # A descriptor closed under a running read may be another file's next.
+            coming.add_done_callback(partial(_close, file))
+            await asyncio.wait([coming])
 
     @property
     def _name(self) -> str:
@@ -83,6 +90,16 @@ class LocalFile:
                 f"{self._name} changed while it was read ({seen.st_size} bytes before, {now.st_size} after); "
                 "nothing was stored. Copy it when nobody writes to it, or pipe it in"
             )
+
+
+def _close(file: BinaryIO, coming: asyncio.Future[bytes]) -> None:
+    coming.exception()  # seen, if it was one
+    file.close()
+
+
+def _close_unused(opening: asyncio.Future[BinaryIO]) -> None:
+    if opening.exception() is None:
+        opening.result().close()
 
 
 class Thread:
@@ -180,6 +197,44 @@ def _standard_input() -> Source:
     if stat.S_ISREG(found.st_mode):  # `< file`: the length is known
         return LocalFile(STDIN, os.lseek(STDIN, 0, os.SEEK_CUR))
     return PassingSource(pipe_chunks(STDIN))
+
+
+async def sized(source: Source, size: int, name: str) -> Source:
+    """The source, held to `size` bytes as somebody said it has. Raises SourceFailed where that is known to be wrong already.
+
+    A pipe is held to it by whoever pumps; here its end is waited for, but not without end.
+    """
+    if source.length is not None:
+        if source.length != size:
+            raise SourceFailed(f"{name} has {source.length} bytes, not the {size} that --size says; nothing was sent")
+        return source
+    if size:
+        return PassingSource(_ending(source.open(), size, name), size)
+    # A request of no bytes is complete with its head: what it must not be followed by has to be known before.
+    async for _ in _ending(source.open(), size, name):
+        raise SourceFailed(f"{name} has more than the 0 bytes that --size says; nothing was sent")
+    return BytesSource(b"")
+
+
+async def _ending(chunks: AsyncIterator[Buffer], size: int, name: str) -> AsyncIterator[Buffer]:
+    """The chunks; once `size` bytes are here, the end has to come within END_WAIT."""
+    came = 0
+    try:
+        while True:
+            try:
+                async with asyncio.timeout(END_WAIT if came >= size else None):
+                    chunk = await anext(chunks)
+            except StopAsyncIteration:
+                return
+            except TimeoutError:
+                raise SourceFailed(
+                    f"{name} has given its {size} bytes and does not end, so nobody knows whether more follows; nothing was "
+                    "stored. Close it, or put `head -c` before it"
+                ) from None
+            came += len(chunk)
+            yield chunk
+    finally:
+        await close_stream(chunks)
 
 
 def files_below(folder: str) -> Iterator[tuple[str, str | None]]:

@@ -61,6 +61,7 @@ class Outbound:
         self._request: asyncio.Task[Said] | None = None
         self._blocked: asyncio.Task[object] | None = None  # who stands in `write` now
         self._woken = False
+        self._halted = False  # an answer came
 
     async def open(self) -> None:
         """Connect and send the head; with `expect`, wait until the peer wants the body. Raises Answered, PeerFailed."""
@@ -78,8 +79,8 @@ class Outbound:
     async def write(self, data: Buffer) -> None:
         """Hand on the next bytes; returns when the connection is ready for more. Raises Answered, PeerFailed."""
         request = self._asked
-        if request.done():
-            raise Answered(request.result())
+        if self._halted or request.done():
+            raise Answered(await self._outcome())
         self.handed += len(data)
         self.started = True
         self._blocked = asyncio.current_task()
@@ -101,18 +102,31 @@ class Outbound:
         """The body is whole: send its end and wait for the answer. Raises PeerFailed, PeerTimeout."""
         if not self._whole.done():
             self._whole.set_result(None)
-        return await self._outcome()
+        limits = self._transport.deadlines
+        try:
+            # The library's own clock begins anew with each byte of an answer's head, and stops at a 1xx.
+            async with asyncio.timeout(limits.answer + 2 * limits.idle):
+                return await self._outcome()
+        except TimeoutError:
+            raise PeerTimeout(f"{shown(self._url)} did not come to the end of its answer; try again later") from None
 
     async def abort(self) -> None:
         """Break off: the peer sees a body that never ends. Safe at any time, also twice."""
         request, self._request = self._request, None
         if request is None:
             return
-        self.halt()
+        if not self._whole.done():
+            self._whole.cancel()
         request.cancel()
         await asyncio.wait({request}, timeout=LEAVE)
         if request.done() and not request.cancelled():
             request.exception()  # seen: nobody asks for it any more
+
+    @property
+    def said(self) -> Said | None:
+        """The answer where it is here already. Raises PeerFailed where there will be none."""
+        request = self._request
+        return None if request is None or not request.done() or request.cancelled() else request.result()
 
     @property
     def acknowledged(self) -> int:
@@ -127,8 +141,8 @@ class Outbound:
         self.ended = time.monotonic()
 
     def halt(self) -> None:
-        if not self._whole.done():
-            self._whole.cancel()
+        # Not the end of `send`: that would end the connection, and with it the rest of the answer.
+        self._halted = True
 
     async def left(self) -> None:
         return

@@ -17,6 +17,8 @@ from sluiceway.wire.ranges import parse_content_range, parse_unsatisfied_range
 
 __all__ = [
     "ANSWERED",
+    "BUSY",
+    "HARMLESS",
     "MOST_ATTEMPTS",
     "MOST_REDIRECTS",
     "MOST_WAIT",
@@ -26,6 +28,7 @@ __all__ = [
     "backoff",
     "headers_across",
     "length_of",
+    "may_repeat",
     "may_retry",
     "next_step",
     "range_headers",
@@ -38,11 +41,32 @@ ANSWERED = "answered"  # the member of an error that holds the server's status: 
 MOST_REDIRECTS = 5  # sign-in plus storage needs two or three; a loop shows itself soon enough
 MOST_ATTEMPTS = 5  # in a row without one new byte: half a minute of trying with the waits below
 FIRST_WAIT = 0.5  # seconds before the second attempt, doubled each time
+MOST_DOUBLINGS = 7  # of that wait: 64 seconds, for those who ask for many attempts
 MOST_WAIT = 60.0  # seconds; a server that asks for more is told to people instead of waited for
 SETTLED = 60.0  # seconds: a Last-Modified this much older than Date is a strong validator (RFC 9110 8.8.2.2)
 
-CREDENTIALS = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key", "x-auth-token"})
+# What may follow a redirect to another host. A short list of what is harmless: what proves who one is has too many names.
+# Conditions are on it because without them another host would overwrite what it should not.
+HARMLESS = frozenset(
+    {
+        "accept",
+        "accept-language",
+        "content-digest",
+        "content-language",
+        "content-type",
+        "if-match",
+        "if-modified-since",
+        "if-none-match",
+        "if-range",
+        "if-unmodified-since",
+        "range",
+        "repr-digest",
+        "user-agent",
+    }
+)
 RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})  # for reading again: nothing at the server changes by it
+BUSY = frozenset({408, 429, 502, 503, 504})  # for sending again: the server, or a proxy before it, could not take it now
+REPEATABLE = frozenset({"PUT", "GET", "HEAD", "DELETE", "OPTIONS", "TRACE"})  # twice is as good as once (RFC 9110 9.2.2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,14 +165,23 @@ def may_retry(error: SluiceError) -> bool:
     return isinstance(error, PeerFailed) and ANSWERED not in error.members
 
 
-def backoff(attempt: int, head: Head | None, now: float, jitter: float) -> float | None:
-    """Seconds to wait before attempt number `attempt` (2 is the first retry); None: give up.
+def may_repeat(method: str, complete: bool) -> bool:
+    """Whether a request that broke off may be sent again. `complete`: its whole body may have reached the server.
+
+    A POST whose end was never let go has changed nothing at a server that waits for whole bodies; one that was complete may
+    have been carried out, and a second one could store the file twice.
+    """
+    return method in REPEATABLE or not complete
+
+
+def backoff(attempt: int, head: Head | None, now: float, jitter: float, most: int = MOST_ATTEMPTS) -> float | None:
+    """Seconds to wait before attempt number `attempt` (2 is the first retry) of `most`; None: give up.
 
     `jitter` from 0 to 1 spreads clients that failed together. A Retry-After is kept to, and never shortened.
     """
-    if attempt > MOST_ATTEMPTS:
+    if attempt > most:
         return None
-    wait = FIRST_WAIT * 2.0 ** (attempt - 2) * (0.5 + jitter / 2)
+    wait = FIRST_WAIT * 2.0 ** min(attempt - 2, MOST_DOUBLINGS) * (0.5 + jitter / 2)
     asked = _retry_after(head, now) if head else None
     if asked is not None and asked > MOST_WAIT:
         return None
@@ -194,7 +227,7 @@ def redirected(head: Head, hops: int, *, sends: bool, again: bool) -> str | None
 
 
 def headers_across(headers: Mapping[str, str], old: str, new: str) -> dict[str, str]:
-    """The headers for the next hop: credentials stay with the origin they were given for."""
+    """The headers for the next hop: to another origin only what is harmless goes along, whatever it is called."""
     if origin(old) == origin(new):
         return dict(headers)
-    return {name: value for name, value in headers.items() if name.lower() not in CREDENTIALS}
+    return {name: value for name, value in headers.items() if name.lower() in HARMLESS}

@@ -13,8 +13,10 @@ from sluiceway.client.plan import ANSWERED, Head
 from sluiceway.errors import SluiceError
 from sluiceway.wire.numbers import clipped_uint
 
-__all__ = ["refusal"]
+__all__ = ["FROM_TOKEN", "TOKEN", "refusal"]
 
+TOKEN = "--token or SLUICEWAY_TOKEN"  # noqa: S105 - the words for it
+FROM_TOKEN = "--from-token or SLUICEWAY_FROM_TOKEN"  # noqa: S105 - the words for it
 MOST_WORDS = 300  # characters of a server's text in one line for people
 
 BY_STATUS: dict[int, type[SluiceError]] = {
@@ -39,7 +41,7 @@ BY_CODE: dict[str, type[SluiceError]] = {
 }
 
 HINTS = {
-    401: "give a token with --token or SLUICEWAY_TOKEN, or check the one given",
+    401: "give a token with {token}, or check the one given",
     403: "the server does not allow this to you",
     404: "check the URL",
     405: "this URL does not take what was sent; files go to URLs such as …/files/NAME",
@@ -51,8 +53,11 @@ HINTS = {
 }
 
 
-def refusal(head: Head, text: str) -> SluiceError:
-    """The error for an answer that is not success. Members: `answered` (status), `answer_code` (its code), `url`."""
+def refusal(head: Head, text: str, token: str = TOKEN) -> SluiceError:
+    """The error for an answer that is not success. Members: `answered` (status), `answer_code` (its code), `url`.
+
+    `token` is what people say to give this server a token.
+    """
     problem = _problem(head, text)
     code = problem.get("code")
     kind = BY_CODE.get(code) if isinstance(code, str) else None
@@ -62,13 +67,13 @@ def refusal(head: Head, text: str) -> SluiceError:
         kind = errors.PeerFailed
     words = _words(problem, text, head)
     # A server that explains itself needs no hint from here.
-    hint = "" if words else HINTS.get(head.status, "")
-    said = ": " + (words or hint) if words or hint else ""
+    hint = HINTS.get(head.status, "").format(token=token)
+    said = f": {words or hint}" if words or hint else ""
     members: dict[str, object] = {ANSWERED: head.status, "url": shown(head.url)}
     if isinstance(code, str):
         members["answer_code"] = code
     if head.status == 401 and words:
-        said += f" ({HINTS[401]})"
+        said += f" ({hint})"
     wait = clipped_uint(head.headers.get("retry-after", ""))
     if wait is not None:
         said += f" (it asks to come back in {wait} s)"

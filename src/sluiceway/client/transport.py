@@ -244,8 +244,10 @@ class _Idle:
         if self._body is None or self._body.line is None:
             return
         taken, now = self._body.line.taken, time.monotonic()
-        if taken != self._last[0] or taken >= self._body.handed:  # it moves, or there is nothing to take
-            self._last = (taken, now)
+        # Acknowledged counts, too: our kernel may hold megabytes for a slow peer, and then takes nothing for a long time.
+        moved = taken + self._body.line.acknowledged
+        if moved != self._last[0] or taken >= self._body.handed:  # it moves, or there is nothing to take
+            self._last = (moved, now)
         elif now - self._last[1] > self._limit:
             raise PeerTimeout(f"{shown(self._url)} took nothing for {self._limit:.0f} seconds; try again later")
         if self._on_sent is not None:
@@ -281,6 +283,9 @@ class _PatientRequest(aiohttp.ClientRequest):
             payload.connected(transport)
             if waiting is not None:
                 timer = self.loop.call_later(payload.patience, _go_on, waiting)
+            if transport is not None and not transport.is_closing():
+                # It would wait for the first bytes of the body; a peer that says no by the head alone shall say so before.
+                writer.send_headers()
         try:
             await super().write_bytes(writer, conn, content_length)
         finally:
@@ -294,7 +299,7 @@ def _reset(transport: asyncio.Transport) -> None:
     """End a connection now: a peer that takes nothing would learn of a plain end only behind all that waits for it."""
     sock = transport.get_extra_info("socket")
     if sock is not None:
-        with suppress(OSError):
+        with suppress(OSError, ValueError):  # it is closed already
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()
 

@@ -1,21 +1,38 @@
-"""Sending one file: the request, the server's answer, and whether it keeps what was sent. No loops over bytes here."""
+"""Sending one file: the request, the server's answer, whether it keeps what was sent, and whether to try again.
+
+No loops over bytes here; what may be repeated is decided in `plan`.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
+import random
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sluiceway.client.address import joined, shown
 from sluiceway.client.body import Body
-from sluiceway.client.plan import Head, headers_across, redirected
+from sluiceway.client.plan import (
+    ANSWERED,
+    BUSY,
+    MOST_ATTEMPTS,
+    Head,
+    backoff,
+    headers_across,
+    may_repeat,
+    may_retry,
+    redirected,
+)
 from sluiceway.client.refusals import refusal
 from sluiceway.client.shape import Shape
 from sluiceway.client.transport import EXPECT_FROM, Answer, Transport
-from sluiceway.errors import BadRequest, DigestMismatch, PeerFailed
+from sluiceway.errors import BadRequest, DigestMismatch, PeerFailed, SluiceError
 from sluiceway.pipe.receipt import OnProgress, Progress, Receipt, Stage
 from sluiceway.pipe.source import Source
+from sluiceway.pipe.stages import ANSWER, DESTINATION, Stages
+from sluiceway.wire.digests import Promise
 
 __all__ = ["Upload", "upload"]
 
@@ -30,55 +47,105 @@ class Upload:
     shape: Shape
     name: str
     headers: Mapping[str, str]
+    promises: Sequence[Promise] = ()  # digests the source was told to have
+    attempts: int = MOST_ATTEMPTS  # requests at most, the first one included
 
 
-async def upload(transport: Transport, job: Upload, on_progress: OnProgress | None = None) -> Receipt:
-    """Send it and wait until the server says it is kept.
+async def upload(
+    transport: Transport, job: Upload, on_progress: OnProgress | None = None, stages: Stages | None = None
+) -> Receipt:
+    """Send it and wait until the server says it is kept. `stages` goes on from where the caller's own time went.
 
-    Raises the server's refusal (see `refusals`), PeerFailed, SourceFailed, DigestMismatch when the server keeps something else.
+    Raises the server's refusal (see `refusals`), PeerFailed, SourceFailed, DigestMismatch when the source has other bytes
+    than it promised or the server keeps something else.
     """
-    return await _Sending(transport, job, on_progress).run()
+    return await _Sending(transport, job, on_progress, stages or Stages()).run()
+
+
+class _Busy(Exception):
+    """The server, or a proxy before it, could not take it now."""
+
+    def __init__(self, head: Head, error: SluiceError) -> None:
+        super().__init__(error.detail)
+        self.head, self.error = head, error
 
 
 class _Sending:
-    def __init__(self, transport: Transport, job: Upload, on_progress: OnProgress | None) -> None:
+    def __init__(self, transport: Transport, job: Upload, on_progress: OnProgress | None, stages: Stages) -> None:
         self._transport = transport
         self._job = job
-        self._body = Body(job.source, job.shape.head, job.shape.tail)
+        self._stages = stages
+        self._body = Body(job.source, job.shape.head, job.shape.tail, promises=job.promises, stages=stages)
         self._on_progress = on_progress
-        self._began = time.monotonic()
+        self._met = False  # a connection was made once
 
     async def run(self) -> Receipt:
-        shape = self._job.shape
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                return await self._attempt()
+            except _Busy as busy:
+                await self._recover(busy.error, busy.head, tries)
+            except PeerFailed as error:
+                line = self._body.line
+                self._met = self._met or (line is not None and line.socket is not None)
+                if not may_retry(error) or not self._met:  # never reached: a wrong URL, most likely
+                    raise
+                await self._recover(error, None, tries)
+
+    async def _attempt(self) -> Receipt:
+        """One request, its redirects included."""
+        shape, body = self._job.shape, self._body
         url, headers = shape.url, {**self._job.headers, "Content-Type": shape.type}
-        expect = self._body.length is None or self._body.length >= EXPECT_FROM
+        expect = body.length is None or body.length >= EXPECT_FROM
         hops = 0
         self._tell("connecting", 0)
         while True:
-            async with self._transport.ask(
-                shape.method, url, headers, self._body, expect=expect, on_sent=self._on_sent
-            ) as answer:
-                head = answer.head
-                if head.status == EXPECTATION_FAILED and expect and self._body.again:
+            body.rewind()
+            self._stages.enter(DESTINATION)
+            async with self._transport.ask(shape.method, url, headers, body, expect=expect, on_sent=self._on_sent) as answer:
+                head, self._met = answer.head, True
+                if head.status == EXPECTATION_FAILED and expect and body.again:
                     expect = False
                     continue
-                target = redirected(head, hops, sends=True, again=self._body.again)
+                target = redirected(head, hops, sends=True, again=body.again)
                 if target is None:
                     return await self._finish(answer)
                 url, headers, hops = target, headers_across(headers, url, target), hops + 1
 
+    async def _recover(self, trouble: SluiceError, head: Head | None, tries: int) -> None:
+        """Wait until it makes sense to send again; raise `trouble` when it never will, with the reason where there is one."""
+        body, job = self._body, self._job
+        wait = backoff(tries + 1, head, time.time(), random.random(), job.attempts)  # noqa: S311 - spreads clients, no secret
+        if wait is None:
+            raise trouble if tries == 1 else _because(trouble, f"tried {tries} times")
+        if not body.again:
+            who = "standard input" if job.name == "-" else job.name
+            raise _because(trouble, f"{who} flows past once, so it was not sent again")
+        if not may_repeat(job.shape.method, body.complete):
+            raise _because(trouble, "it was not sent again, for the server may have stored it already")
+        self._stages.enter(DESTINATION)
+        self._tell("retrying", 0, note=f"{trouble.detail}; trying again in {wait:.0f} s")
+        await asyncio.sleep(wait)
+
     async def _finish(self, answer: Answer) -> Receipt:
-        ended = time.monotonic()
+        self._stages.enter(ANSWER)
         text = await answer.text()
         head, body = answer.head, self._body
+        if head.status in BUSY:
+            raise _Busy(head, refusal(head, text))
         if not 200 <= head.status < 300:
             raise refusal(head, text)
         if not body.complete:
-            raise PeerFailed(f"{shown(head.url)} answered {head.status} before it had everything; nothing is certain")
+            raise PeerFailed(
+                f"{shown(head.url)} answered {head.status} before it had everything; nothing is certain",
+                **{ANSWERED: head.status},
+            )
         told = _json(head, text)
         entry = _entry(told)
         self._check(head, entry)
-        sent_at = body.ended or ended
+        spent = self._stages.spent()
         receipt = Receipt(
             size=body.sent,
             sha256=body.sha256,
@@ -86,10 +153,10 @@ class _Sending:
             source=self._job.name,
             status=head.status,
             answer=told,
-            seconds=ended - self._began,
-            stages={"send": sent_at - self._began, "wait": ended - sent_at},
+            seconds=sum(spent.values()),
+            stages=spent,
         )
-        self._tell("done", body.sent, receipt)
+        self._tell("done", body.sent, receipt=receipt)
         return receipt
 
     def _check(self, head: Head, entry: Mapping[str, object]) -> None:
@@ -100,20 +167,28 @@ class _Sending:
         if isinstance(digest, str) and digest.lower() != self._body.sha256:
             raise DigestMismatch(f"{shown(head.url)} keeps other bytes than were sent (sha-256 differs); send it again")
 
-    def _on_sent(self, taken: int) -> None:
-        """`taken` bytes of the body are in the socket: show those of the file."""
+    def _on_sent(self, acknowledged: int) -> None:
+        """The peer has `acknowledged` bytes of the body: show those of the file."""
         body = self._body
         length = body.source.length
-        of_file = max(0, taken - len(body.head))
+        of_file = max(0, acknowledged - len(body.head))
         of_file = min(of_file, body.sent if length is None else length)
-        if body.complete and taken >= body.handed:
+        if body.ended is not None and acknowledged >= body.handed:
+            self._stages.enter(ANSWER)
             self._tell("waiting", of_file)
         else:
             self._tell("sending" if body.started else "connecting", of_file)
 
-    def _tell(self, stage: Stage, done: int, receipt: Receipt | None = None) -> None:
+    def _tell(self, stage: Stage, done: int, note: str = "", receipt: Receipt | None = None) -> None:
         if self._on_progress is not None:
-            self._on_progress(Progress(self._job.name, stage, done, self._job.source.length, receipt=receipt))
+            self._on_progress(Progress(self._job.name, stage, done, self._job.source.length, note, receipt))
+
+
+def _because(error: SluiceError, why: str) -> SluiceError:
+    """The same error with a reason behind its text."""
+    error.detail = f"{error.detail}; {why}"
+    error.args = (error.detail,)
+    return error
 
 
 def _json(head: Head, text: str) -> object:

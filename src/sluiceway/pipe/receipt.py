@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from sluiceway.pipe.stages import verdict
+
 __all__ = ["OnProgress", "Progress", "Receipt", "Stage"]
 
 Stage = Literal["connecting", "sending", "waiting", "receiving", "checking", "retrying", "left-out", "done"]
@@ -25,8 +27,13 @@ class Receipt:
     status: int | None = None  # the HTTP status of the last answer
     answer: object = None  # what the destination answered, when that was JSON
     seconds: float = 0.0  # the whole transfer
-    stages: Mapping[str, float] = field(default_factory=dict)  # where the time went, seconds by name
+    stages: Mapping[str, float] = field(default_factory=dict)  # where the time went, seconds by name (see pipe/stages.py)
     parts: tuple[Receipt, ...] = ()
+
+    @property
+    def verdict(self) -> str:
+        """Who took the most of the time, in words: "91 % destination"; "" where no time was taken."""
+        return verdict(self.stages, "destination") if self.stages else ""
 
     def to_json(self) -> dict[str, object]:
         """The receipt as JSON values, under the names `sluiceway copy --json` prints."""
@@ -39,6 +46,7 @@ class Receipt:
             "answer": self.answer,
             "seconds": round(self.seconds, 6),
             "stages": {name: round(seconds, 6) for name, seconds in self.stages.items()},
+            "verdict": self.verdict,
         }
         if self.parts:
             told["parts"] = [part.to_json() for part in self.parts]
@@ -49,7 +57,8 @@ class Receipt:
 class Progress:
     """One look at a transfer under way. `done` may reach `total` before the end: only stage "done" is success.
 
-    While sending, `done` counts bytes the socket took (forwarded); while receiving, bytes written to the target.
+    While sending, `done` counts bytes of the file that the peer's kernel acknowledged (where the system does not tell: that
+    the socket took), and starts again when a try does; while receiving, bytes written to the target.
     """
 
     name: str

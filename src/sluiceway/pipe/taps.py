@@ -36,12 +36,14 @@ class Tap(Protocol):
 class Digests:
     """Running digests of a stream. At most `BEHIND` bytes wait for the hashing thread, lent by the budget."""
 
+    __slots__ = ("_batch", "_behind", "_budget", "_gathered", "_hashes", "_moved", "_queue", "_running")
+
     def __init__(self, algorithms: Iterable[str] = ("sha-256",), budget: Budget | None = None) -> None:
         names = tuple(algorithms)
         unknown = [name for name in names if name not in ALGORITHMS]
         if unknown:
             raise BadDigest(f"Unknown digest {unknown[0]!r}; use one of {', '.join(ALGORITHMS)}")
-        self._hashes = {name: hashlib.new(ALGORITHMS[name]) for name in names}
+        self._hashes = tuple((name, hashlib.new(ALGORITHMS[name])) for name in names)
         self._budget = budget
         self._batch: list[Buffer] = []
         self._gathered = 0  # bytes in the batch
@@ -71,7 +73,7 @@ class Digests:
     async def finish(self) -> dict[str, bytes]:
         """The digests of everything taken, by algorithm name. More may be taken afterwards."""
         await self._drain()
-        return {name: running.digest() for name, running in self._hashes.items()}
+        return {name: running.digest() for name, running in self._hashes}
 
     async def aclose(self) -> None:
         """Stop early: what still waits is dropped, the thread is waited for, the budget settled."""
@@ -136,6 +138,6 @@ class Digests:
             self._budget.settle(size)
 
     def _update(self, batch: list[Buffer]) -> None:
-        for running in self._hashes.values():
+        for _, running in self._hashes:
             for data in batch:
                 running.update(data)

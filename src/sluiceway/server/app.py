@@ -24,7 +24,9 @@ from sluiceway.server.answers import problem_answer
 from sluiceway.server.destinations import open_destination
 from sluiceway.server.download import get_object
 from sluiceway.server.events import STOPPING, cancel_upload, show_upload
+from sluiceway.server.fetch import Remote, pass_remote
 from sluiceway.server.forms import is_form, post_form
+from sluiceway.server.importing import import_remote, is_order
 from sluiceway.server.listing import delete_object, list_objects
 from sluiceway.server.page import page_routes
 from sluiceway.server.raw import post_raw, put_object
@@ -49,6 +51,7 @@ class Sluiceway:
     def __init__(self, settings: Settings | None = None, *, board: Board | None = None, **given: Any) -> None:
         self.settings = settings or Settings(**given)
         self.budget = Budget(self.settings.budget // self.settings.workers)
+        self._remote = Remote(self.settings, self.budget)
         self._board = board
         self._desk: Desk | None = None
         self._router = Router(
@@ -56,6 +59,7 @@ class Sluiceway:
                 *page_routes(),
                 Route("/files", _ByMethod(GET=self._list, POST=self._post)),
                 Route("/files/{key:path}", _ByMethod(GET=self._get, PUT=self._put, DELETE=self._delete)),
+                Route("/fetch", _ByMethod(GET=self._fetch)),
                 Route("/uploads/{id}", _ByMethod(GET=self._show, DELETE=self._cancel)),
                 Route("/healthz", _ByMethod(GET=self._health)),
                 Route("/readyz", _ByMethod(GET=self._ready)),
@@ -100,7 +104,7 @@ class Sluiceway:
             if message["type"] == "http.response.start":
                 status = message["status"]
             else:
-                sent += len(message.get("body", b""))
+                sent += message.get("count") or len(message.get("body", b""))  # count: a file the server sends by itself
             await send(message)
 
         request = Request(scope, receive)
@@ -146,7 +150,12 @@ class Sluiceway:
         return await list_objects(request, self.desk.store)
 
     async def _post(self, request: Request) -> Response:
+        if self._remote.allowed and is_order(request):
+            return await import_remote(request, self.desk, self._remote)
         return await (post_form if is_form(request) else post_raw)(request, self.desk)
+
+    async def _fetch(self, request: Request) -> Response:
+        return pass_remote(request, self._remote)
 
     async def _get(self, request: Request) -> Response:
         return await get_object(request, self.desk.store, await self._spelling(request))

@@ -10,9 +10,10 @@ import socket
 import struct
 import termios
 
-__all__ = ["PROTOCOL", "left_for_good"]
+__all__ = ["PROTOCOL", "READER", "left_for_good"]
 
 PROTOCOL = "sluiceway.protocol"  # in a request's scope, where our own protocol serves it: it can be asked `client_left()`
+READER = "sluiceway.reader"  # in a request's scope: its whole body was a wish, and whoever closes a half no longer waits for it
 
 CLOSE, CLOSE_WAIT = 7, 8  # tcpi_state: reset; the client's half is closed (linux/tcp_states.h)
 TCP_INFO: int | None = getattr(socket, "TCP_INFO", None)

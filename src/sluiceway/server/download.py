@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from sluiceway.errors import PreconditionFailed
 from sluiceway.pipe.pump import close_stream
 from sluiceway.pipe.source import Buffer
 from sluiceway.server.body import wait_until_gone
 from sluiceway.server.raw import conditions
-from sluiceway.stores.contract import Entry, Opened, Store
+from sluiceway.server.sendfile import ZEROCOPY, patience
+from sluiceway.stores.contract import Entry, FileBacked, Opened, Store
 from sluiceway.wire.conditions import Verdict, evaluate, format_etag, http_date, if_range_holds
 from sluiceway.wire.digests import format_digest
 from sluiceway.wire.disposition import format_disposition
@@ -35,7 +37,7 @@ from sluiceway.wire.types import INLINE_TYPES
 
 __all__ = ["Download", "get_object"]
 
-STALLED = 300.0  # seconds a reader may take for one block; a block of a slow reader is 64 KiB
+STRETCH = 64 << 20  # bytes of a file the server sends by itself, until we count them and look whether the reader is there
 INERT = "sandbox; default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'"
 
 
@@ -58,7 +60,7 @@ def _answer(request: Request, opened: Opened) -> Response:
     if verdict is Verdict.NOT_MODIFIED:
         keep = ("etag", "last-modified", "cache-control", "x-content-type-options", "content-security-policy")
         return Download(opened, 304, {name: headers[name] for name in keep}, [])
-    whole = [ByteRange(0, entry.size)] if entry.size else []
+    whole = [ByteRange(0, entry.size)] if entry.size and request.method == "GET" else []
     ranges = None
     # RFC 9110 14.2: Range is defined for GET only
     if request.method == "GET" and if_range_holds(told.get("if-range"), entry.etag):
@@ -114,34 +116,46 @@ class Download(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gone = asyncio.ensure_future(wait_until_gone(receive))
-        body = self._bytes() if scope["method"] == "GET" else _nothing()
+        by_server = ZEROCOPY in (scope.get("extensions") or {}) and isinstance(self._opened, FileBacked)
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            async for chunk in body:
-                if gone.done():
-                    return  # send() tells nobody that the reader left
-                async with asyncio.timeout(STALLED):
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            async with aclosing(self._messages(by_server)) as messages:
+                async for message in messages:
+                    if gone.done():
+                        return  # send() tells nobody that the reader left
+                    await _patiently(send, message)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             gone.cancel()
-            await close_stream(body)
             await self._opened.aclose()
 
-    async def _bytes(self) -> AsyncIterator[Buffer]:
+    async def _messages(self, by_server: bool) -> AsyncGenerator[Message, None]:
         for part in self._ranges:
             if self._multipart is not None:
-                yield byteranges_head(self._multipart[0], part, self._opened.entry.size, self._multipart[1])
+                yield _body(byteranges_head(self._multipart[0], part, self._opened.entry.size, self._multipart[1]))
+            if by_server:
+                for at in range(part.start, part.stop, STRETCH):
+                    size = min(STRETCH, part.stop - at)
+                    yield {"type": ZEROCOPY, "file": self._opened, "offset": at, "count": size, "more_body": True}
+                continue
             stream = self._opened.open(part.start, part.stop)
             try:
                 async for chunk in stream:
-                    yield chunk
+                    yield _body(chunk)
             finally:
                 await close_stream(stream)
         if self._multipart is not None:
-            yield byteranges_tail(self._multipart[0])
+            yield _body(byteranges_tail(self._multipart[0]))
 
 
-async def _nothing() -> AsyncIterator[Buffer]:
-    return
-    yield b""
+def _body(data: Buffer) -> Message:
+    return {"type": "http.response.body", "body": data, "more_body": True}
+
+
+async def _patiently(send: Send, message: Message) -> None:
+    """Raises TooSlow. A stretch of a file may take a slow reader hours; who sends it sees to it that something moves."""
+    if message["type"] == ZEROCOPY:
+        await send(message)
+        return
+    async with patience():
+        await send(message)

@@ -6,22 +6,20 @@ Plain values and their checks; nothing is opened or started here.
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from sluiceway.errors import SluiceError
+from sluiceway.client.guard import AddressGuard
+from sluiceway.client.hosts import Hosts
+from sluiceway.errors import BadRequest, SluiceError
 from sluiceway.pipe.budget import MINIMUM
 from sluiceway.pipe.taps import ALGORITHMS
 from sluiceway.uploads.keys import DEFAULT_TEMPLATE, KeyTemplate
+from sluiceway.wire.sizes import parse_size
 
-__all__ = ["BadSetting", "Settings", "is_loopback", "parse_size", "setting_help"]
-
-_UNITS = {"": 1, "k": 1000, "kb": 1000, "kib": 1 << 10, "m": 10**6, "mb": 10**6, "mib": 1 << 20, "g": 10**9, "gb": 10**9}
-_UNITS |= {"gib": 1 << 30, "t": 10**12, "tb": 10**12, "tib": 1 << 40, "b": 1}
-_SIZE = re.compile(r"([0-9]{1,18}) ?([a-z]{0,3})", re.ASCII)
+__all__ = ["BadSetting", "Settings", "is_loopback", "setting_help"]
 
 
 class BadSetting(SluiceError):
@@ -73,6 +71,14 @@ class Settings:
     relay_connect: float = _told("Seconds that server may take for a connection.", 10.0)
     relay_idle: float = _told("Seconds that server may take or send nothing.", 60.0)
     relay_answer: float = _told("Seconds from the last byte of a file to the beginning of that server's answer.", 600.0)
+    fetch_from: tuple[str, ...] = _told(
+        "Host that GET /fetch and imports may read from: files.example.com, *.example.com, or * for all public ones; with :PORT "
+        "for a port other than those of the web. Nothing is fetched without it. Repeatable.",
+        (),
+    )
+    fetch_internal: tuple[str, ...] = _told(
+        "Address or network, such as 10.1.2.0/24, that may be fetched from although it is not public. Repeatable.", ()
+    )
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -97,6 +103,13 @@ class Settings:
         if self.budget // self.workers < MINIMUM:
             raise BadSetting(f"--memory-budget must be at least {MINIMUM >> 20}MiB for each worker, not {self.memory_budget}")
         _ = self.largest, self.digests
+        try:
+            Hosts(self.fetch_from)
+            AddressGuard(self.fetch_internal)
+        except BadRequest as error:
+            raise BadSetting(f"--fetch-from or --fetch-internal: {error.detail}") from None
+        if self.fetch_internal and not self.fetch_from:
+            raise BadSetting("--fetch-internal allows addresses, and no --fetch-from allows a host; give one, or * for all")
         KeyTemplate(self.key)
         if not self.token and not self.anyone and not is_loopback(self.host):
             raise BadSetting(
@@ -107,12 +120,12 @@ class Settings:
     @property
     def budget(self) -> int:
         """The memory budget in bytes."""
-        return parse_size(self.memory_budget, "--memory-budget")
+        return _bytes(self.memory_budget, "--memory-budget")
 
     @property
     def largest(self) -> int | None:
         """The largest upload in bytes; None is no limit."""
-        return None if self.max_size is None else parse_size(self.max_size, "--max-size")
+        return None if self.max_size is None else _bytes(self.max_size, "--max-size")
 
     @property
     def digests(self) -> tuple[str, ...]:
@@ -125,12 +138,12 @@ class Settings:
         return names
 
 
-def parse_size(text: str, what: str = "a size") -> int:
-    """Bytes of "123", "64MiB", "10 GB" (kB, MB, GB, TB are powers of 1000; KiB, MiB, GiB, TiB of 1024). Raises BadSetting."""
-    found = _SIZE.fullmatch(str(text).strip().lower())
-    if found is None or found[2] not in _UNITS:
-        raise BadSetting(f"{what} must be a number of bytes such as 1048576, 64MiB or 10GB, not {text!r}")
-    return int(found[1]) * _UNITS[found[2]]
+def _bytes(text: str | int, what: str) -> int:
+    """As the command line reads sizes; a settings file may also hold a plain number."""
+    try:
+        return parse_size(str(text), what)
+    except BadRequest as error:
+        raise BadSetting(error.detail) from None
 
 
 def is_loopback(host: str) -> bool:
