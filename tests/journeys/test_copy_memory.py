@@ -36,7 +36,7 @@ def sized(path: Path, size: int) -> Path:
     return path
 
 
-@pytest.mark.parametrize("way", ["put", "form", "pipe", "download"])
+@pytest.mark.parametrize("way", ["put", "form", "pipe", "pipe with size", "download", "server to server"])
 def test_memory_does_not_grow_with_the_file(serve: Serve, tmp_path: Path, way: str) -> None:
     """10 MiB and 512 MiB, each way, measured by the kernel."""
     server = serve()
@@ -51,8 +51,11 @@ def copied(server: RunningServer, folder: Path, way: str, size: int) -> int:
         return peak(source, f"{server.url}/files/{size}")
     if way == "form":
         return peak(source, f"{server.url}/files", "--form", "id=42")
-    if way == "pipe":
-        return peak("-", f"{server.url}/files/{size}", stdin=source)
+    if way.startswith("pipe"):
+        told = ["--size", str(size)] if way == "pipe with size" else []
+        return peak("-", f"{server.url}/files/{size}", *told, stdin=source)
     server.root.mkdir(exist_ok=True)
     sized(server.root / str(size), size)
+    if way == "server to server":
+        return peak(f"{server.url}/files/{size}", f"{server.url}/files/copy/{size}")
     return peak(f"{server.url}/files/{size}", folder / "got", "--force")

@@ -85,7 +85,7 @@ def test_the_traits_are_no_better_than_the_weakest(tmp_path: Path) -> None:
     gateway = FanoutStore([relay("http://127.0.0.1:9"), one], budget).traits
     far = FanoutStore([relay("http://127.0.0.1:9"), relay("http://127.0.0.1:8")], budget).traits
 
-    assert (both.name, both.durable, both.create_only, both.takes_back, both.remote) == ("fan-out", True, True, True, False)
+    assert (both.name, both.durable, both.create_only, both.takes_back, both.remote) == ("destinations", True, True, True, False)
     assert (gateway.durable, gateway.create_only, gateway.takes_back, gateway.remote) == (False, False, False, True)
     assert (gateway.readable, far.readable) == (True, False)
     with pytest.raises(StoreFailed):

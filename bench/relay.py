@@ -1,0 +1,216 @@
+"""Passing on: the relays that are compared, the sink behind them, and one transfer through a relay, checked byte by byte."""
+
+from __future__ import annotations
+
+import json
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from bench.contenders import GUNICORN, NGINX, Contender, start
+from bench.peers.nginx import NGINX_BUFFERED_CONF, NGINX_SMALL_CONF, NGINX_UNBUFFERED_CONF
+from bench.process import Failed, free_port
+from bench.stored import MIB, clean_place, sha256_of
+from bench.throughput import ROOT, UPLOAD_NAME, WARM_UP, Bench, Sent, Series, run_client, send
+
+__all__ = [
+    "NGINX_BUFFERED",
+    "NGINX_SMALL",
+    "NGINX_UNBUFFERED",
+    "PIPE",
+    "PIPE_4000",
+    "PIPE_NOW",
+    "RELAY_FORM",
+    "RELAY_NONE",
+    "RELAY_SHA",
+    "RELAY_STALL",
+    "RELAY_STORY",
+    "TWO_STEP",
+    "SinkProcess",
+    "direct_once",
+    "relay_once",
+    "relay_rounds",
+    "sinking",
+]
+
+SAYS = 600.0  # seconds the sink may say nothing before a run is given up
+
+
+def _ours(name: str, how: str, digest: str, *more: str) -> Contender:
+    return Contender(
+        name=name,
+        command=(
+            "{bin}/sluiceway", "serve", "--to", "http://127.0.0.1:{sink}/take", "--host", "127.0.0.1", "--port", "{port}",
+            "--digest", digest, *more,
+        ),
+        how=how,
+        path="/files" if how == "form" else "/files/{name}",
+        method="POST" if how == "form" else "PUT",
+        writes="passes on as it comes",
+        fsync=False,
+        digest=digest,
+        ours=True,
+    )  # fmt: skip
+
+
+def _nginx(name: str, conf: str, writes: str) -> Contender:
+    return Contender(name, NGINX, "raw", "/take/{name}", writes, fsync=False, can_fsync=False, files={"nginx.conf": conf})
+
+
+RELAY_NONE = _ours("Sluiceway raw, digest none", "raw", "none")
+RELAY_SHA = _ours("Sluiceway raw, digest sha-256", "raw", "sha-256")
+RELAY_FORM = _ours("Sluiceway form to form, digest none", "form", "none")
+RELAY_STORY = _ours("Sluiceway form to raw, digest sha-256", "form", "sha-256", "--relay-body", "raw")
+# Stands still as long as it is told to: its own patience with a destination must be longer.
+RELAY_STALL = _ours("Sluiceway raw, digest sha-256", "raw", "sha-256", "--relay-idle", "600")
+NGINX_UNBUFFERED = _nginx(
+    "nginx unbuffered, client_body_buffer_size 1m", NGINX_UNBUFFERED_CONF, "proxy_request_buffering off: as it comes"
+)
+NGINX_SMALL = _nginx("nginx unbuffered, its own 16 KiB buffer", NGINX_SMALL_CONF, "proxy_request_buffering off: as it comes")
+NGINX_BUFFERED = _nginx("nginx buffered", NGINX_BUFFERED_CONF, "the whole body first, in a temp file")
+
+_FLASK = tuple("flask_relay_app:app" if word == "flask_app:app" else word for word in GUNICORN)
+TWO_STEP = Contender(
+    "two steps (gunicorn + Flask request.files, then requests.post)", _FLASK, "form", "/two-step",
+    "the whole file first, in a temp file", fsync=False, method="POST",
+)  # fmt: skip
+PIPE = Contender(
+    "a pipe between two processes, pieces of at most 60 bytes", _FLASK, "form", "/pipe", "each piece a write", fsync=False,
+    method="POST",
+)  # fmt: skip
+PIPE_4000 = replace(
+    PIPE, name="the same pipe, pieces gathered to 4,000 bytes", writes="at least 4,000 bytes a write", env={"THRESHOLD": "4000"}
+)
+PIPE_NOW = replace(
+    PIPE, name="the same pipe, pieces as Werkzeug writes them today", writes="each piece a write", env={"CUT": "0"}
+)
+
+
+class SinkProcess:
+    """A running sink: tell() it what to do, report() what it took. The order of its lines is the order of events."""
+
+    def __init__(self, process: subprocess.Popen[str], port: int) -> None:
+        self.process, self.port = process, port
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._listening = threading.Thread(target=self._listen)
+        self._listening.start()
+
+    def tell(self, command: str) -> None:
+        if self.process.stdin is None:
+            raise Failed("the sink takes no commands")
+        self.process.stdin.write(command + "\n")
+        self.process.stdin.flush()
+        self._said("now")
+
+    def report(self) -> dict[str, Any]:
+        """The next body: bytes, seconds and, after `hash`, the file's size and sha-256."""
+        return self._said("body")
+
+    def held(self) -> None:
+        """Wait until one more request stands at its head."""
+        self._said("held")
+
+    def close(self) -> None:
+        """End it; it keeps nothing."""
+        self.process.kill()
+        self._listening.join()
+        self.process.communicate()
+
+    def _listen(self) -> None:
+        for line in self.process.stdout or ():
+            self._lines.put(line)
+        self._lines.put("")
+
+    def _said(self, word: str) -> dict[str, Any]:
+        try:
+            line = self._lines.get(timeout=SAYS)
+        except queue.Empty:
+            raise Failed(f"the sink said nothing for {SAYS:.0f} s") from None
+        if not line:
+            raise Failed("the sink ended")
+        told: dict[str, Any] = json.loads(line)
+        if word not in told:
+            raise Failed(f"the sink tells {told} where it should tell of {word!r}")
+        return told
+
+
+@contextmanager
+def sinking() -> Iterator[SinkProcess]:
+    """A fresh sink process until the block ends."""
+    port = free_port()
+    command = [sys.executable, "-m", "bench.sink", "--port", str(port)]
+    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    sink = SinkProcess(process, port)
+    try:
+        sink.tell("count")  # its answer says that it listens
+        yield sink
+    finally:
+        sink.close()
+
+
+def check_taken(told: dict[str, Any], size: int, digest: str) -> None:
+    """The hashed trip brought the source's bytes, neither more nor less."""
+    if told["file"] != size or told["sha-256"] != digest:
+        raise Failed(f"the sink got {told['file']} bytes with sha-256 {told['sha-256']}, sent were {size} with {digest}")
+
+
+def relay_once(bench: Bench, contender: Contender, source: Path, digest: str, rate: float = 0) -> Sent:
+    """One timed transfer through a fresh, warmed-up relay, then the same trip again, untimed and hashed.
+
+    `rate` limits both legs of the timed one, in bytes a second.
+    """
+    size = source.stat().st_size
+    place = clean_place(bench.work / "place")
+    with sinking() as sink, start(contender, bench.binaries, place, sink.port) as (server, _):
+        send(server, contender, bench.source(min(WARM_UP, size)), "warm.bin")
+        sink.report()
+        sink.tell(f"rate {rate}")
+        sent = send(server, contender, source, UPLOAD_NAME, "--rate", str(rate))
+        if sink.report()["body"] < size:
+            raise Failed("the sink got less than was sent")
+        sink.tell("rate 0")
+        sink.tell("hash")
+        send(server, contender, source, UPLOAD_NAME)
+        check_taken(sink.report(), size, digest)
+    clean_place(place)
+    return sent
+
+
+def direct_once(source: Path, sends: float, takes: float) -> float:
+    """Seconds of one leg alone: the same form straight to the sink, sent and taken at these rates (bytes a second)."""
+    with sinking() as sink:
+        sink.tell(f"rate {takes}")
+        told = run_client(sink.port, TWO_STEP, source, UPLOAD_NAME, "--rate", str(sends))
+        if sink.report()["body"] < source.stat().st_size:
+            raise Failed("the sink got less than was sent")
+    return float(told["seconds"])
+
+
+def relay_rounds(bench: Bench, contenders: Sequence[tuple[Contender, int]], rate: float = 0) -> list[Series]:
+    """Bytes a second of each contender with its size, in turn within every round; who fails once is out, with the reason."""
+    all_series = [Series(contender, [], notes=[]) for contender, _ in contenders]
+    digests = {size: sha256_of(bench.source(size)) for size in {size for _, size in contenders}}
+    for number in range(1, bench.rounds + 1):
+        for series, (contender, size) in zip(all_series, contenders, strict=True):
+            if series.failed:
+                continue
+            try:
+                sent = relay_once(bench, contender, bench.source(size), digests[size], rate)
+            except (Failed, OSError, subprocess.TimeoutExpired) as error:
+                series.failed = str(error)
+                bench.say(f"  round {number}: {contender.label}: FAILED: {error}")
+                continue
+            series.values.append(sent.rate)
+            if series.notes is not None:
+                series.notes.append(asdict(sent))
+            bench.say(
+                f"  round {number}: {contender.label}: {sent.seconds:.2f} s for {size / MIB:g} MiB, {sent.rate / 1e9:.3f} GB/s,"
+                f" server CPU {sent.server_cpu / sent.bytes * 1e9:.2f} s/GB, peak RSS {sent.peak_rss / MIB:.0f} MiB"
+            )
+    return all_series

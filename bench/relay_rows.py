@@ -1,0 +1,173 @@
+"""The rows of passing on: against nginx, against how people have built it, overlapping legs, and a destination that stalls."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+
+from bench import relay_stall
+from bench.contenders import Contender
+from bench.process import Failed
+from bench.relay import (
+    NGINX_BUFFERED,
+    NGINX_SMALL,
+    NGINX_UNBUFFERED,
+    PIPE,
+    PIPE_4000,
+    PIPE_NOW,
+    RELAY_FORM,
+    RELAY_NONE,
+    RELAY_SHA,
+    RELAY_STALL,
+    RELAY_STORY,
+    TWO_STEP,
+    direct_once,
+    relay_once,
+    relay_rounds,
+)
+from bench.rows import Result, Wanted, by_label, mib, noted, values
+from bench.stored import MIB, sha256_of
+from bench.table import RATE, SECONDS, TIMES, Row, compare, ratios, spread
+from bench.throughput import Bench, Sent
+
+__all__ = ["relay_groups"]
+
+STORY = 256 * MIB
+STORY_ROUNDS = 3
+PIPED = MIB  # about 100,000 pieces: more only takes longer
+GATHERED = 32 * MIB
+LEG = 50e6  # bytes a second of each leg
+OVERLAP_GOAL = 1.05
+BUDGET = 64 * MIB  # --memory-budget, as it is by itself
+STALL_GOAL = BUDGET * 1.1
+PEER_STALL = 10.0  # seconds: a peer's memory is full long before
+
+
+def relay_rows(bench: Bench, wanted: Wanted) -> Result:
+    """1 GiB raw against nginx, and a form against our own raw."""
+    unbuffered, small, buffered = (wanted((peer,)) for peer in (NGINX_UNBUFFERED, NGINX_SMALL, NGINX_BUFFERED))
+    everyone = [RELAY_NONE, *unbuffered, RELAY_SHA, RELAY_FORM, *small, *buffered]
+    series = relay_rounds(bench, [(one, bench.size) for one in everyone])
+    none, sha, form = (values(series, ours) for ours in (RELAY_NONE, RELAY_SHA, RELAY_FORM))
+    against = {name: by_label(series, peers) for name, peers in (("1m", unbuffered), ("16k", small), ("all", buffered))}
+    own = {"Sluiceway raw": none} if none else {}
+    rows = [
+        compare("passing on raw, digest none; against nginx unbuffered", none, against["1m"], 0.95, RATE),
+        compare("passing on raw, digest none; against nginx unbuffered as it comes", none, against["16k"], None, RATE),
+        compare("passing on raw, digest none; against nginx buffered", none, against["all"], None, RATE),
+        compare("passing on raw, default digest (sha-256); against nginx unbuffered", sha, against["1m"], None, RATE),
+        compare("passing on form to form, digest none; against our own raw", form, own, 0.8, RATE),
+    ]
+    return Result(rows, *noted(series))
+
+
+def story_rows(bench: Bench, wanted: Wanted) -> Result:
+    """A form's file passed on raw: ours, and the ways of the sources. Less data where it would take minutes."""
+    short = replace(bench, rounds=min(bench.rounds, STORY_ROUNDS))
+    whole, sizes = min(STORY, bench.size), {}
+    less = ((PIPE, min(PIPED, whole)), (PIPE_4000, min(GATHERED, whole)))
+    for peer, size in ((TWO_STEP, whole), *less, (PIPE_NOW, whole)):
+        if wanted((peer,)):
+            sizes[peer.label] = (peer, size)
+    series = relay_rounds(short, [(RELAY_STORY, whole), *sizes.values()])
+    mine, rows = values(series, RELAY_STORY), []
+    for peer, size in sizes.values():
+        title, theirs = f"a form's file of {mib(whole)} passed on; {peer.name}", values(series, peer)
+        ours = f"{spread([whole / rate for rate in mine], SECONDS)} for {mib(whole)}" if mine else "not measured"
+        told = f"{spread([size / rate for rate in theirs], SECONDS)} for {mib(size)}" if theirs else "not measured"
+        ratio = f"{spread(ratios(mine, theirs), TIMES)} the bytes/s" if mine and theirs else "-"
+        rows.append(Row(title, ours, told, ratio, "reported", None))
+    return Result(rows, *noted(series))
+
+
+@dataclass(slots=True)
+class Legs:
+    """Seconds of each round, by whom; a round counts only when all its runs went through."""
+
+    alone: list[float]  # the slower leg
+    rounds: dict[str, list[float]]
+
+    def overlap(self, name: str) -> list[float]:
+        return ratios(self.rounds[name], self.alone)
+
+
+def overlap_rows(bench: Bench, wanted: Wanted) -> Result:
+    """Both legs limited to one rate: how much longer than the slower one the whole takes."""
+    contenders = [RELAY_STORY, *wanted((TWO_STEP,))]
+    source, result = bench.source(min(STORY, bench.size)), Result()
+    digest, legs = sha256_of(source), Legs([], {one.label: [] for one in contenders})
+    for number in range(1, min(bench.rounds, STORY_ROUNDS) + 1):
+        try:
+            sending, taking = direct_once(source, LEG, 0), direct_once(source, 0, LEG)
+            sent: list[Sent] = [relay_once(bench, one, source, digest, LEG) for one in contenders]
+        except (Failed, OSError, subprocess.TimeoutExpired) as error:
+            result.failed.append(f"overlap, round {number}: {error}")
+            bench.say(f"  round {number}: FAILED: {error}")
+            continue
+        legs.alone.append(max(sending, taking))
+        for one, told in zip(contenders, sent, strict=True):
+            legs.rounds[one.label].append(told.seconds)
+        each = ", ".join(f"{one.label} {told.seconds:.3f} s" for one, told in zip(contenders, sent, strict=True))
+        bench.say(f"  round {number}: legs alone {sending:.3f} s and {taking:.3f} s; {each}")
+    result.data = asdict(legs)
+    result.rows.append(overlap_row(legs, contenders, source.stat().st_size))
+    return result
+
+
+def overlap_row(legs: Legs, contenders: Sequence[Contender], size: int) -> Row:
+    title = f"both legs at {LEG / 1e6:g} MB/s, {mib(size)}: time against the slower leg alone"
+    goal = f"<= {OVERLAP_GOAL:g}x"
+    if not legs.alone:
+        return Row(title, "not measured", "not measured", "-", goal, None)
+    texts = [f"{spread(legs.rounds[one.label], SECONDS)}, {spread(legs.overlap(one.label), TIMES)}" for one in contenders]
+    mine = legs.overlap(contenders[0].label)
+    ours = f"{texts[0]}; the slower leg alone {spread(legs.alone, SECONDS)}"
+    best = f"{contenders[1].name}: {texts[1]}" if len(contenders) > 1 else "not measured"
+    return Row(title, ours, best, spread(mine, TIMES), goal, statistics.median(mine) <= OVERLAP_GOAL)
+
+
+def stalled_rows(bench: Bench, wanted: Wanted, stall: float) -> Result:
+    """Memory with a destination that takes nothing from 100 uploads, and whether all of them still arrive."""
+    result = Result()
+    told: dict[str, relay_stall.Stalled] = {}
+    size, peers = min(relay_stall.SIZE, bench.size), wanted((NGINX_UNBUFFERED,))
+    for contender, seconds in [(RELAY_STALL, stall), *((peer, min(stall, PEER_STALL)) for peer in peers)]:
+        try:
+            told[contender.label] = relay_stall.measure(bench, contender, seconds, size=size)
+        except (Failed, OSError, ValueError, subprocess.TimeoutExpired) as error:
+            result.failed.append(f"{contender.label}: {error}")
+            bench.say(f"  {contender.label}: FAILED: {error}")
+            continue
+        result.data[contender.label] = asdict(told[contender.label])
+    result.rows.append(
+        stalled_row(told.get(RELAY_STALL.label), [told[peer.label] for peer in peers if peer.label in told], stall)
+    )
+    return result
+
+
+def stalled_row(mine: relay_stall.Stalled | None, others: Sequence[relay_stall.Stalled], stall: float) -> Row:
+    count = relay_stall.COUNT
+
+    def text(told: relay_stall.Stalled) -> str:
+        words = f"{mib(told.idle_rss)} -> {mib(told.peak_rss)}"
+        return words + ("" if told.right == count else f"; only {told.finished} finished, {told.right} right")
+
+    title = f"a destination that reads nothing for {stall:g} s, {count} uploads under way: peak RSS against idle"
+    goal = f"<= {mib(STALL_GOAL)} more"
+    best = f"{NGINX_UNBUFFERED.name}, {others[0].stall:g} s: {text(others[0])}" if others else "not measured"
+    if mine is None:
+        return Row(title, "not measured", best, "-", goal, None)
+    met = mine.held <= STALL_GOAL and mine.right == count
+    return Row(title, text(mine), best, f"+{mib(mine.held)}", goal, met)
+
+
+def relay_groups(stall: float) -> dict[str, Callable[[Bench, Wanted], Result]]:
+    """The groups by name. `stall` is how many seconds the destination of the last one stands still."""
+    return {
+        "relay": relay_rows,
+        "story": story_rows,
+        "overlap": overlap_rows,
+        "stalled": lambda bench, wanted: stalled_rows(bench, wanted, stall),
+    }

@@ -1,0 +1,120 @@
+"""A destination that reads nothing for a minute, with many uploads under way to it: what the relay holds in memory.
+
+Afterwards the destination reads on, and every upload must arrive whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.contenders import Contender, start
+from bench.process import Failed, Server, waiting_bytes
+from bench.push import STEP
+from bench.relay import SinkProcess, sinking
+from bench.slow import raise_open_files
+from bench.stored import MIB, clean_place
+from bench.throughput import ROOT, Bench, send
+
+__all__ = ["COUNT", "SIZE", "Stalled", "measure"]
+
+COUNT = 100
+SIZE = 16 * MIB  # each: several times what the kernel takes of it for a reader that does not read
+FIRST = 1024  # bytes of the only upload before idle memory is read: a bigger one would leave memory to be reused unseen
+LOOK_EVERY = 0.5  # seconds
+ANSWERS = 300.0  # seconds from the destination's first read to the last answer
+
+
+@dataclass(frozen=True, slots=True)
+class Stalled:
+    """One contender's answers. Memory is resident, in bytes, summed over its processes."""
+
+    idle_rss: int
+    stalled_rss: int  # the most of all looks while nothing moved
+    peak_rss: int  # the most of the whole run: filling up, standing still, reading on
+    unread: int  # bytes clients had sent and the relay had left in its sockets when the stall ended
+    finished: int  # uploads answered with a success
+    refused: list[str]
+    right: int  # of them, with the right bytes at the destination
+    stall: float  # seconds
+    seconds: float  # from the destination's first read to the last answer
+
+    @property
+    def held(self) -> int:
+        return self.peak_rss - self.idle_rss
+
+
+def wanted_files(source: Path, count: int) -> list[tuple[int, str]]:
+    data = memoryview(source.read_bytes())
+    return sorted((len(data) - n * STEP, hashlib.sha256(data[n * STEP :]).hexdigest()) for n in range(count))
+
+
+@contextmanager
+def pushing(server: Server, contender: Contender, source: Path, count: int) -> Iterator[subprocess.Popen[str]]:
+    command = [
+        sys.executable, "-m", "bench.push", "--port", str(server.port), "--method", contender.method,
+        "--path", contender.path, "--source", str(source), "--count", str(count),
+    ]  # fmt: skip
+    process = subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def stand_still(server: Server, sink: SinkProcess, count: int, seconds: float) -> int:
+    """From the moment all uploads stand at the destination's door; the most resident bytes meanwhile."""
+    for _ in range(count):
+        sink.held()
+    most, until = 0, time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        most = max(most, server.rss())
+        time.sleep(min(LOOK_EVERY, left))
+    return most
+
+
+def measure(bench: Bench, contender: Contender, stall: float, count: int = COUNT, size: int = SIZE) -> Stalled:
+    """Idle memory, then `count` uploads of about `size` bytes against a destination that stands still for `stall` seconds."""
+    raise_open_files()
+    source = bench.source(size)
+    wanted = wanted_files(source, count)
+    place = clean_place(bench.work / "place")
+    with sinking() as sink, start(contender, bench.binaries, place, sink.port) as (server, _):
+        send(server, contender, bench.source(FIRST), "first.bin")
+        sink.report()
+        time.sleep(1)
+        idle = server.rss()
+        sink.tell("hash")
+        sink.tell("hold")
+        with pushing(server, contender, source, count) as client:
+            stalled = stand_still(server, sink, count, stall)
+            unread = waiting_bytes(server.port)
+            began = time.monotonic()
+            sink.tell("go")
+            try:
+                out, said = client.communicate(timeout=ANSWERS)
+                told = json.loads(out)
+            except subprocess.TimeoutExpired:
+                raise Failed(f"not all uploads were answered {ANSWERS:.0f} s after the stall") from None
+            except ValueError:
+                raise Failed(f"the client ended with: {said.strip()[-300:]}") from None
+            seconds = time.monotonic() - began
+        found = [sink.report() for _ in range(told["finished"])]
+        peak = max(stalled, server.peak())  # the kernel counts VmHWM only now and then
+    clean_place(place)
+    right = len(wanted) if sorted((one["file"], one["sha-256"]) for one in found) == wanted else 0
+    result = Stalled(idle, stalled, peak, unread, told["finished"], told["refused"], right, stall, seconds)
+    bench.say(
+        f"  {contender.label}: idle {idle / MIB:.1f} MiB, standing still {stalled / MIB:.1f} MiB, peak {peak / MIB:.1f} MiB,"
+        f" {unread / MIB:.1f} MiB unread, {result.finished} of {count} finished, {right} right, in {seconds:.1f} s"
+        + (f" ({'; '.join(told['refused'])})" if told["refused"] else "")
+    )
+    return result

@@ -1,0 +1,364 @@
+"""A zoo of backends, each picky, slow or broken in its own way: the client gets one exact outcome, in time, and nothing leaks."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from fix_gateway import Gateway, fds, takes
+from fix_server import RunningServer, start_server
+from fix_taking import eventually, noise
+from raw_http import Answer, Wire, chunked, form_body, form_head, head, talk
+from rude_peer import Exchange, Peer
+
+IDLE, ANSWER = 0.6, 1.0  # seconds the gateways here grant; the defaults are a minute and ten
+SOON = 12.0  # seconds: far above those, far below the defaults, also on a busy machine
+LARGE = noise(24 << 20)  # more than the kernels between two processes hold
+MEDIUM = LARGE[: 3 << 20]  # what is read and dropped behind an early answer, so that nobody has to wait for it
+SMALL = noise(1000)
+GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+Act = Callable[[Exchange], None]
+
+
+# The animals
+
+
+def needs_length(exchange: Exchange) -> None:
+    if "content-length" not in exchange.headers:
+        exchange.reply(411, body=b"how long?")
+    else:
+        takes(exchange)
+
+
+def refuses_chunks(exchange: Exchange) -> None:
+    if "transfer-encoding" in exchange.headers:
+        exchange.reply(501, body=b"no chunks")
+    else:
+        takes(exchange)
+
+
+def wants_upload(exchange: Exchange) -> None:
+    if b'name="upload"; filename=' in exchange.read_body():
+        exchange.reply(201, body=b"thanks")
+    else:
+        exchange.reply(400, body=b"the field is called upload")
+
+
+def refuses(status: int, headers: dict[str, str] | None = None) -> Act:
+    """Answers right behind the head, and reads no byte of the body."""
+
+    def act(exchange: Exchange) -> None:
+        exchange.reply(status, {"Content-Type": "text/plain", **(headers or {})}, b"no: %d" % status)
+
+    return act
+
+
+def refuses_slowly(exchange: Exchange) -> None:
+    """The head of its refusal, and its words a moment later."""
+    exchange.head(413, {"Content-Length": "4"})
+    time.sleep(IDLE / 3)
+    exchange.send(b"slow")
+
+
+def refuses_midway(exchange: Exchange) -> None:
+    read = 0
+    while read < 1 << 20:
+        read += len(exchange.recv())
+    exchange.reply(413, body=b"enough")
+
+
+def closes_at(count: int) -> Act:
+    def act(exchange: Exchange) -> None:
+        read = 0
+        while read < count:
+            read += len(exchange.recv(min(65536, count - read)))
+        exchange.reset()
+
+    return act
+
+
+def closes_without_an_answer(exchange: Exchange) -> None:
+    exchange.read_body()
+    exchange.sock.close()
+
+
+def never_answers(exchange: Exchange) -> None:
+    exchange.read_body()
+    exchange.recv()
+
+
+def never_reads(exchange: Exchange) -> None:
+    time.sleep(8 * IDLE)
+
+
+def resets_in_its_answer(exchange: Exchange) -> None:
+    exchange.read_body()
+    exchange.head(200, {"Content-Length": "1000"})
+    exchange.send(b"half")
+    time.sleep(0.1)
+    exchange.reset()
+
+
+def closes_in_its_answer(exchange: Exchange) -> None:
+    exchange.read_body()
+    exchange.head(201, {"Content-Length": "1000"})
+    exchange.send(b"half")
+    exchange.sock.close()
+
+
+def stalls_in_its_answer(exchange: Exchange) -> None:
+    exchange.read_body()
+    exchange.head(200, {"Content-Length": "1000"})
+    exchange.send(b"half")
+    exchange.recv()
+
+
+def trickles(exchange: Exchange) -> None:
+    """One byte of its answer's head each half second, for ever."""
+    exchange.read_body()
+    exchange.send(b"HTTP/1.1 200 OK\r\nX-Endless: ")
+    for _ in range(60):
+        exchange.send(b"x")
+        time.sleep(IDLE / 2)
+
+
+def talks_garbage(exchange: Exchange) -> None:
+    exchange.read_body()
+    exchange.send(b"SSH-2.0-OpenSSH_9.2\r\n\r\n\0\1\2")
+
+
+def thanks_too_early(exchange: Exchange) -> None:
+    exchange.reply(200, body=b"got it")
+
+
+def speaks_http_1_0(exchange: Exchange) -> None:
+    exchange.read_body()
+    exchange.send(b"HTTP/1.0 201 Created\r\nContent-Type: text/plain\r\n\r\nold but fine")
+    exchange.sock.close()
+
+
+def answers_in_chunks(exchange: Exchange) -> None:
+    exchange.read_body()
+    exchange.send(b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(b"piece by piece", 3))
+
+
+def hints_first(exchange: Exchange) -> None:
+    exchange.read_body()
+    exchange.send(b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
+    exchange.reply(201, body=b"ok")
+
+
+def hints_and_falls_silent(exchange: Exchange) -> None:
+    exchange.read_body()
+    exchange.send(b"HTTP/1.1 102 Processing\r\n\r\n")
+    exchange.recv()
+
+
+def reads_slowly(exchange: Exchange) -> None:
+    """1 MB/s, in small steps; longer all in all than any single deadline."""
+    exchange.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 10)
+    left = int(exchange.headers["content-length"])
+    while left:
+        data = exchange.recv(min(50_000, left))
+        left -= len(data)
+        time.sleep(len(data) / 1e6)
+    exchange.reply(201, body=b"at last")
+
+
+def goes_on_late(exchange: Exchange) -> None:
+    time.sleep(IDLE / 2)
+    exchange.send(GO_ON)
+    takes(exchange)
+
+
+def never_goes_on(exchange: Exchange) -> None:
+    exchange.recv()  # a client that knows better sends nothing
+
+
+# Name -> animal, body, status, what the answer must hold (its code where it is ours)
+ZOO: dict[str, tuple[Act, bytes | str, int, str]] = {
+    "needs a length, has one": (needs_length, MEDIUM, 201, "ok"),
+    "needs a length, the client had none": (needs_length, "chunked", 411, "how long?"),
+    "refuses chunks, gets none": (refuses_chunks, MEDIUM, 201, "ok"),
+    "refuses chunks": (refuses_chunks, "chunked", 501, "no chunks"),
+    "wants another field": (wants_upload, "form", 400, "called upload"),
+    "401 at once": (refuses(401), MEDIUM, 401, "no: 401"),
+    "413 at once": (refuses(413), MEDIUM, 413, "no: 413"),
+    "413 at once, in chunks": (refuses(413), "chunked", 413, "no: 413"),
+    "413 at once, to a form": (refuses(413), "form", 413, "no: 413"),
+    "413 at once, its words later": (refuses_slowly, MEDIUM, 413, "slow"),
+    "413 midway": (refuses_midway, MEDIUM, 413, "enough"),
+    "415 at once": (refuses(415), MEDIUM, 415, "no: 415"),
+    "422 at once": (refuses(422), MEDIUM, 422, "no: 422"),
+    "503 at once": (refuses(503, {"Retry-After": "17"}), MEDIUM, 503, "no: 503"),
+    "500 at once": (refuses(500), MEDIUM, 500, "no: 500"),
+    "closes at byte 0": (closes_at(0), MEDIUM, 502, "peer-failed"),
+    "closes at byte 70000": (closes_at(70_000), MEDIUM, 502, "peer-failed"),
+    "closes at byte 10000000": (closes_at(10_000_000), LARGE, 502, "peer-failed"),
+    "closes a small one": (closes_at(500), SMALL, 502, "peer-failed"),
+    "closes without an answer": (closes_without_an_answer, SMALL, 502, "peer-failed"),
+    "never answers": (never_answers, LARGE, 504, "peer-timeout"),
+    "never answers a small one": (never_answers, SMALL, 504, "peer-timeout"),
+    "never reads": (never_reads, LARGE, 504, "peer-timeout"),
+    "resets in its answer": (resets_in_its_answer, MEDIUM, 502, "peer-failed"),
+    "closes in its answer": (closes_in_its_answer, SMALL, 502, "peer-failed"),
+    "stalls in its answer": (stalls_in_its_answer, SMALL, 504, "peer-timeout"),
+    "trickles its answer": (trickles, SMALL, 504, "peer-timeout"),
+    "talks garbage": (talks_garbage, MEDIUM, 502, "peer-failed"),
+    "200 before it had everything": (thanks_too_early, MEDIUM, 502, "peer-failed"),
+    "HTTP/1.0": (speaks_http_1_0, MEDIUM, 201, "old but fine"),
+    "answers in chunks": (answers_in_chunks, MEDIUM, 201, "piece by piece"),
+    "hints before its answer": (hints_first, MEDIUM, 201, "ok"),
+    "hints and falls silent": (hints_and_falls_silent, SMALL, 504, "peer-timeout"),
+}
+
+ASKED: dict[str, tuple[Act, bytes | str, int, str]] = {
+    "says 100 late": (goes_on_late, SMALL, 201, "ok"),
+    "says 100 late to a form": (goes_on_late, "form", 201, "ok"),
+    "never says 100": (never_goes_on, SMALL, 504, "peer-timeout"),
+    "says 413 instead": (refuses(413), MEDIUM, 413, "no: 413"),
+    "says 417 instead": (refuses(417), SMALL, 417, "no: 417"),
+    "says 200 instead": (thanks_too_early, SMALL, 502, "peer-failed"),
+    "hangs up instead": (closes_at(0), SMALL, 502, "peer-failed"),
+}
+
+
+def zoo(exchange: Exchange) -> None:
+    """Each animal by the path it is asked for."""
+    animal = int(exchange.target.removeprefix("/").partition("?")[0])
+    [*ZOO.values(), *ASKED.values()][animal][0](exchange)
+
+
+@pytest.fixture(scope="module")
+def peer() -> Iterator[Peer]:
+    with Peer(zoo) as peer:
+        yield peer
+
+
+@pytest.fixture(scope="module")
+def impatient(peer: Peer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., RunningServer]]:
+    """Gateways with short deadlines, made once for each set of options; what the animals did to them, they got over."""
+    made: dict[tuple[str, ...], tuple[RunningServer, int]] = {}
+
+    def get(*options: str) -> RunningServer:
+        if options not in made:
+            limits = ["--relay-connect", str(IDLE), "--relay-idle", str(IDLE), "--relay-answer", str(ANSWER)]
+            folder = tmp_path_factory.mktemp("zoo") / "none"
+            server = start_server(folder, *limits, "--relay-url", "/{animal}", *options, to=peer.url)
+            talk(server.port, head("GET", "/healthz", "Connection: close"))
+            made[options] = server, fds(server.pid)
+        return made[options][0]
+
+    yield get
+    for server, before in made.values():
+        eventually(lambda server=server, before=before: fds(server.pid) <= before + 1, "every connection is closed")  # type: ignore[misc]
+        assert server.stop() == 0
+        assert "Traceback" not in server.log()
+        assert "never retrieved" not in server.log()
+
+
+def ask(server: RunningServer, number: int, body: bytes | str) -> Answer:
+    """Upload to one animal, in words or by what it is."""
+    form = form_body(("file", "a.bin", LARGE[: 2 << 20]))
+    with Wire(server.port) as wire:
+        try:
+            if body == "form":
+                wire.send(form_head(len(form), target=f"/files?animal={number}") + form)
+            elif body == "chunked":
+                wire.send(head("POST", f"/files?animal={number}", "Transfer-Encoding: chunked") + chunked(MEDIUM, 1 << 20))
+            else:
+                wire.send(head("POST", f"/files?animal={number}", f"Content-Length: {len(body)}") + bytes(body))  # type: ignore[arg-type]
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # it answered and closed: the answer is there
+        return wire.answer()
+
+
+def check(server: RunningServer, name: str, cases: dict[str, tuple[Act, bytes | str, int, str]], first: int) -> Answer:
+    _, body, status, told = cases[name]
+    began = time.monotonic()
+    answer = ask(server, first + list(cases).index(name), body)
+
+    assert time.monotonic() - began < SOON
+    assert answer.status == status, answer.body
+    if answer.headers.get("content-type") == "application/problem+json":
+        assert answer.code == told
+        assert answer.json()["detail"]
+    else:
+        assert told.encode() in answer.body
+    return answer
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_each_backend_has_its_outcome(impatient: Callable[..., RunningServer], name: str) -> None:
+    """Its own word where it had one; else 502 or 504 with a stable code, within the time it was granted."""
+    answer = check(impatient(), name, ZOO, 0)
+
+    if name == "503 at once":
+        assert answer.headers["retry-after"] == "17"
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_each_backend_that_is_asked_first_has_its_outcome(impatient: Callable[..., RunningServer], name: str) -> None:
+    """--relay-expect: the gateway waits for the 100 as long as for any byte, and no longer."""
+    check(impatient("--relay-expect"), name, ASKED, len(ZOO))
+
+
+def test_the_field_it_wants_can_be_given(impatient: Callable[..., RunningServer]) -> None:
+    """--relay-form upload makes the picky one happy, whatever the client called it."""
+    server, animal = impatient("--relay-form", "upload"), list(ZOO).index("wants another field")
+    for body in ("form", SMALL):
+        answer = ask(server, animal, body)
+        assert (answer.status, answer.body) == (201, b"thanks")
+
+
+def test_a_slow_backend_is_no_dead_one(gateway: Gateway) -> None:
+    """1 MB/s: our kernel takes nothing for longer than --relay-idle, because it holds megabytes; the backend does take."""
+    with Peer(reads_slowly) as peer:
+        server, data = gateway(peer.url, "--relay-idle", str(IDLE)), LARGE[: 7 << 20]
+        answer = talk(server.port, head("PUT", "/files/a", f"Content-Length: {len(data)}") + data)
+
+    assert (answer.status, answer.body) == (201, b"at last")
+
+
+def test_a_backend_that_is_not_there(gateway: Gateway) -> None:
+    """Nothing listens: 502 at once, before the body is asked for."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    server = gateway(f"http://me:s3cret@127.0.0.1:{port}/x")
+    with Wire(server.port) as wire:
+        wire.send(head("PUT", "/files/a", "Content-Length: 5", "Expect: 100-continue"))
+        answer = wire.answer()
+
+    assert (answer.status, answer.code, answer.interim) == (502, "peer-unreachable", [])
+    assert "s3cret" not in answer.json()["detail"]
+    answer = talk(server.port, head("PUT", "/files/a", "Transfer-Encoding: chunked") + chunked(LARGE[: 1 << 20]))
+    assert (answer.status, answer.code) == (502, "peer-unreachable")
+
+
+def test_a_backend_whose_name_nobody_knows(gateway: Gateway) -> None:
+    """502 that says so; it may come up later, so the gateway starts."""
+    server = gateway("http://no-such-host.invalid/x", "--relay-connect", "5")
+    answer = talk(server.port, head("PUT", "/files/a", "Content-Length: 1") + b"x")
+
+    assert (answer.status, answer.code) == (502, "peer-unreachable")
+
+
+def test_a_backend_that_takes_no_connection(gateway: Gateway) -> None:
+    """Its packets are lost: 504 within --relay-connect."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(3):  # the queue is full: Linux drops what knocks now
+            knocker = stack.enter_context(socket.socket())
+            knocker.setblocking(False)
+            knocker.connect_ex(listener.getsockname())
+        server = gateway(f"http://127.0.0.1:{listener.getsockname()[1]}/x", "--relay-connect", "1")
+        began = time.monotonic()
+        answer = talk(server.port, head("PUT", "/files/a", "Content-Length: 1") + b"x")
+
+    assert time.monotonic() - began < SOON
+    assert (answer.status, answer.code) == (504, "peer-timeout")

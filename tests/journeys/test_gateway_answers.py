@@ -1,0 +1,372 @@
+"""What of a backend's answer becomes ours: status, body, safe headers; where it may send us; and no secret is told."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+import requests
+
+from fix_gateway import Gateway, takes
+from fix_server import RunningServer, start_server
+from fix_taking import noise
+from raw_http import Wire, form_body, form_head, head, talk
+from rude_peer import Exchange, Peer
+
+DANGEROUS = {
+    "Set-Cookie": "session=stolen",
+    "Set-Cookie2": "a=b",
+    "WWW-Authenticate": 'Basic realm="give me your password"',
+    "Proxy-Authenticate": "Basic",
+    "X-Accel-Redirect": "/secret",
+    "X-Accel-Buffering": "yes",
+    "X-Sendfile": "/etc/passwd",
+    "X-Reproxy-URL": "http://inside.example/",
+    "X-LiteSpeed-Location": "/x",
+    "Strict-Transport-Security": "max-age=99999999",
+    "Clear-Site-Data": '"*"',
+    "Access-Control-Allow-Origin": "*",
+    "Service-Worker-Allowed": "/",
+    "Refresh": "0; url=http://evil.example/",
+    "Report-To": "{}",
+    "NEL": "{}",
+    "SourceMap": "/x",
+    "Alt-Svc": 'h2="evil.example:443"',
+    "Set-Login": "logged-in",
+    "Accept-CH": "Sec-CH-UA-Full",
+    "Origin-Agent-Cluster": "?1",
+    "Connection": "close, X-Hop",
+    "X-Hop": "1",
+    "Keep-Alive": "timeout=9",
+    "Trailer": "X",
+    "Server": "backend/1.0",
+    "Server-Timing": "theirs;dur=1",
+    "Upload-Id": "not-ours",
+    "Via": "1.0 evil",
+    "Content-Security-Policy": "default-src *",
+    "X-Content-Type-Options": "theirs",
+    "Cache-Control": "public, max-age=9999",
+}
+SAFE = {
+    "ETag": '"v7"',
+    "Last-Modified": "Sat, 21 Nov 2026 10:00:00 GMT",
+    "Retry-After": "30",
+    "X-Request-Id": "abc",
+    "Content-Language": "de",
+    "Content-Type": "application/vnd.own+json",
+    "Allow": "PUT",
+    "X-Latin": "gr\xfcn",
+}
+HTML = b"<!doctype html><script>alert(document.domain)</script>"
+
+
+def take(exchange: Exchange) -> None:
+    """Wants the body, and says so where it was asked."""
+    if "expect" in exchange.headers:
+        exchange.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+    takes(exchange)
+
+
+def says(status: int, headers: dict[str, str] | None = None, body: bytes = b"") -> object:
+    """A backend that reads everything and answers that."""
+
+    def act(exchange: Exchange) -> None:
+        exchange.read_body()
+        exchange.reply(status, headers, body)
+
+    return act
+
+
+def bare(status: int) -> object:
+    def act(exchange: Exchange) -> None:
+        exchange.read_body()
+        exchange.send(b"HTTP/1.1 %d Rude\r\n\r\n" % status)
+
+    return act
+
+
+def moved(status: int, where: str) -> object:
+    """Sends on to there, before the body was read where it may."""
+
+    def act(exchange: Exchange) -> None:
+        if "expect" not in exchange.headers:
+            exchange.read_body()
+        exchange.reply(status, {"Location": where} if where else {})
+
+    return act
+
+
+PLACES: dict[str, object] = {
+    "/dangerous": says(200, DANGEROUS, b"{}"),
+    "/safe": says(201, SAFE, b'{"id": 7}'),
+    "/html": says(422, {"Content-Type": "text/html"}, HTML),
+    "/nothing": bare(204),
+    "/big": says(200, {"Content-Type": "text/plain"}, noise(900_000)),
+    "/huge": says(200, {"Content-Type": "text/plain"}, noise(3 << 20)),
+    "/hugely-refused": says(409, {"Content-Type": "text/plain"}, noise(3 << 20)),
+    "/relative": says(201, {"Location": "../books/7?x=1#f", "Content-Location": "//other.example/b"}),
+    "/elsewhere": says(201, {"Location": "javascript:alert(1)"}),
+    "/101": says(101),
+    "/199": says(199),
+    "/304": bare(304),
+    "/600": says(600),
+    "/999": says(999),
+    "/206": says(206, None, b"part"),
+    "/303": moved(303, "/done"),
+    "/302": moved(302, "/done"),
+    "/307": moved(307, "/taken"),
+    "/308": moved(308, "/307"),
+    "/loop": moved(307, "/loop"),
+    "/to-ftp": moved(307, "ftp://evil.example/"),
+    "/nowhere": moved(307, ""),
+    "/taken": take,
+}
+
+
+def act(exchange: Exchange) -> None:
+    place = exchange.target.partition("?")[0]
+    where = exchange.target.partition("?")[2]
+    told = moved(307, where) if place == "/go" else PLACES.get(place, take)
+    told(exchange)  # type: ignore[operator]
+
+
+@pytest.fixture(scope="module")
+def peer() -> Iterator[Peer]:
+    with Peer(act) as peer:
+        yield peer
+
+
+@pytest.fixture(scope="module")
+def server(peer: Peer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A gateway whose keys are the backend's places."""
+    server = start_server(tmp_path_factory.mktemp("answers") / "none", to=peer.url)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def asking(peer: Peer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """The same, asking the backend before each body."""
+    folder = tmp_path_factory.mktemp("asking") / "none"
+    server = start_server(folder, "--relay-expect", "--relay-idle", "5", to=peer.url)
+    yield server
+    server.stop()
+
+
+def put(server: RunningServer, place: str, data: bytes = b"data") -> requests.Response:
+    return requests.put(f"{server.url}/files{place}", data=data, timeout=20)
+
+
+# Headers and bodies
+
+
+def test_safe_headers_go_through(server: RunningServer) -> None:
+    """Status, type, validators, the backend's own fields: as they came."""
+    answer = put(server, "/safe")
+
+    assert (answer.status_code, answer.content) == (201, b'{"id": 7}')
+    assert {name: answer.headers.get(name) for name in SAFE} == SAFE
+
+
+def test_dangerous_headers_do_not(server: RunningServer) -> None:
+    """Nothing that speaks to a browser about this origin, to a proxy in front of us, or of the backend's own connection."""
+    answer = put(server, "/dangerous")
+
+    assert answer.status_code == 200
+    through = {name for name, value in DANGEROUS.items() if answer.headers.get(name) == value}
+    assert through == set()
+    names = {name.lower() for name in answer.headers}
+    assert names <= {
+        *("content-length", "content-type", "date", "upload-id", "server-timing", "via"),
+        *("cache-control", "x-content-type-options", "content-security-policy"),
+    }
+
+
+def test_an_html_answer_is_inert(server: RunningServer) -> None:
+    """A backend's error page repeats what clients sent; under our name no script of it runs."""
+    answer = put(server, "/html")
+
+    assert (answer.status_code, answer.content) == (422, HTML)
+    assert answer.headers["Content-Security-Policy"] == "sandbox; default-src 'none'"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_an_answer_without_a_body(server: RunningServer) -> None:
+    """204 stays 204, and the connection lives on."""
+    with Wire(server.port) as wire:
+        for _ in range(2):
+            wire.send(head("PUT", "/files/nothing", "Content-Length: 4") + b"data")
+            answer = wire.answer()
+            assert (answer.status, answer.body) == (204, b"")
+            assert "content-length" not in answer.headers
+
+
+def test_a_big_answer_goes_through_and_a_huge_one_is_noted(server: RunningServer) -> None:
+    """Up to a MiB is passed on; more would be somebody's download: the upload is told of, in our words."""
+    assert put(server, "/big").content == noise(900_000)
+
+    answer = put(server, "/huge")
+    assert (answer.status_code, answer.json()["files"][0]["size"]) == (201, 4)
+    assert "too long" in answer.json()["files"][0]["notes"][0]
+    refused = put(server, "/hugely-refused")
+    assert (refused.status_code, refused.content) == (409, b"")
+
+
+def test_references_are_made_absolute(server: RunningServer, peer: Peer) -> None:
+    """Relative ones are the backend's; one that is no web address goes no further."""
+    answer = put(server, "/relative")
+    assert answer.headers["Location"] == f"{peer.url}/books/7?x=1"
+    assert answer.headers["Content-Location"] == "http://other.example/b"
+    assert "Location" not in put(server, "/elsewhere").headers
+
+
+@pytest.mark.parametrize("status", ["101", "304", "600", "999"])
+def test_a_status_that_is_no_answer_is_a_bad_gateway(server: RunningServer, status: str) -> None:
+    """502 in words: nobody could make sense of such a status from us."""
+    answer = put(server, f"/{status}")
+
+    assert (answer.status_code, answer.json()["code"]) == (502, "peer-failed")
+    assert status in answer.json()["detail"]
+
+
+# Redirects
+
+
+@pytest.mark.parametrize("place", ["/307", "/308"])
+def test_a_redirect_before_the_body_is_followed(peer: Peer, asking: RunningServer, place: str) -> None:
+    """307 and 308, instead of 100 Continue: the same method, the whole body, once."""
+    data = noise(300_000)
+
+    assert put(asking, place, data).status_code == 201
+    last = peer.seen[-1]
+    assert (last.method, last.target, last.body) == ("PUT", "/taken", data)
+
+
+@pytest.mark.parametrize("place", ["/loop", "/to-ftp", "/nowhere", "/303", "/302"])
+def test_a_redirect_that_leads_nowhere_is_told(asking: RunningServer, place: str) -> None:
+    """A loop, another protocol, no Location, a redirect to a page: 502 that says where it led."""
+    answer = put(asking, place)
+
+    assert (answer.status_code, answer.json()["code"]) == (502, "peer-failed")
+    assert place in answer.json()["detail"]
+
+
+def test_a_redirect_behind_the_body_is_not_followed(server: RunningServer, peer: Peer) -> None:
+    """What flowed past cannot be sent twice: 502 that names the URL to use."""
+    before = len(peer.seen)
+    answer = put(server, "/307", noise(300_000))
+
+    assert (answer.status_code, answer.json()["code"]) == (502, "peer-failed")
+    assert f"{peer.url}/taken" in answer.json()["detail"]
+    assert [exchange.target for exchange in peer.seen[before:]] == ["/307"]
+    for status in ("303", "302"):
+        answer = put(server, f"/{status}")
+        assert (answer.status_code, answer.json()["code"]) == (502, "peer-failed")
+        assert f"with a {status}" in answer.json()["detail"]
+
+
+def test_credentials_stay_with_their_host(peer: Peer, gateway: Gateway) -> None:
+    """What the operator gave goes to the host it was given for; another host gets none, nor does any hop behind it."""
+    port = peer.url.rpartition(":")[2]
+    other, secret = f"http://localhost:{port}", ["--relay-header", "X-Own-Key: s3cret-key"]
+    for way, told in (("/go?/taken", True), (f"/go?{other}/taken", False), (f"/go?{other}/go?/taken", False)):
+        to = f"http://me:s3cret-password@127.0.0.1:{port}"
+        server, before = gateway(to, "--relay-expect", "--relay-idle", "5", "--relay-url", way, *secret), len(peer.seen)
+        assert requests.post(f"{server.url}/files", data=b"data", timeout=20).status_code == 201
+
+        first, *_, last = peer.seen[before:]
+        assert first.headers["authorization"] == "Basic " + base64.b64encode(b"me:s3cret-password").decode()
+        assert first.headers["x-own-key"] == "s3cret-key"
+        assert last.target == "/taken"
+        assert ("authorization" in last.headers, "x-own-key" in last.headers) == (told, told), way
+
+
+# Secrets
+
+
+def test_secrets_are_told_to_the_backend_alone(peer: Peer, gateway: Gateway) -> None:
+    """Not in the log, not on the screen, not in any answer, whatever goes wrong."""
+    port = peer.url.rpartition(":")[2]
+    header = ["--relay-header", "X-Own-Key: s3cret-key"]
+    for place in (f"127.0.0.1:{port}/html?sig=s3cret-query", "127.0.0.1:1/x?sig=s3cret-query"):
+        server = gateway(f"required:http://me:s3cret-password@{place}", *header)
+        answers = [
+            requests.put(f"{server.url}/files/a?token=s3cret-param", data=b"data", timeout=20),
+            requests.post(f"{server.url}/files", data=iter([b"x"]), timeout=20),
+            requests.get(f"{server.url}/files/a", timeout=20),
+        ]
+        form = form_body(("f", "a.bin", noise(100_000)), ("after", None, b"2"))
+        told = talk(server.port, form_head(len(form)) + form)
+        server.stop()
+
+        for secret in ("s3cret", base64.b64encode(b"me:s3cret-password").decode()):
+            assert secret not in server.log()
+            assert all(secret not in f"{answer.headers}{answer.text}" for answer in answers)
+            assert secret not in f"{told.headers}{told.body!r}"
+
+
+# Settings that cannot be used
+
+WRONG: dict[str, tuple[str, ...]] = {
+    "a lone brace": ("--relay-url", "/books/{id"),
+    "a placeholder without name": ("--relay-url", "/books/{}"),
+    "a template at another host": ("--relay-url", "http://other.example/{id}"),
+    "a template at another host, without scheme": ("--relay-url", "//other.example/{id}"),
+    "a placeholder as host": ("--to", "http://{id}.example/"),
+    "a placeholder as port": ("--to", "http://example:{id}/"),
+    "a placeholder as user": ("--to", "http://{id}@example/"),
+    "no host": ("--to", "http:///x"),
+    "a port that is none": ("--to", "http://me:s3cret@h:99999/"),
+    "another protocol": ("--to", "ftp://me:s3cret@example/"),
+    "a space": ("--to", "http://example/a b"),
+    "a header without colon": ("--relay-header", "s3cret"),
+    "a header with a line end": ("--relay-header", "X: s3cret\r\nY: z"),
+    "a header with a space in its name": ("--relay-header", "X Y: s3cret"),
+    "a header that frames": ("--relay-header", "Content-Length: 5"),
+    "a header of the connection": ("--relay-header", "Transfer-Encoding: s3cret"),
+    "a host": ("--relay-header", "Host: s3cret"),
+    "a field without =": ("--relay-field", "s3cret"),
+    "a field without name": ("--relay-field", "=s3cret"),
+    "a method that is none": ("--relay-method", "put it"),
+    "a body of another kind": ("--relay-body", "json"),
+    "no time to connect": ("--relay-connect", "0"),
+    "no number of seconds": ("--relay-idle", "nan"),
+    "an endless answer": ("--relay-answer", "inf"),
+}
+
+
+ALL = """
+import contextlib, io, json, sys
+from sluiceway.cli.main import main
+told = []
+for arguments in json.loads(sys.argv[1]):
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+        try:
+            main(["serve", "--port", "0", *arguments])
+        except SystemExit as ended:
+            told.append((ended.code, said.getvalue()))
+print(json.dumps(told))
+"""
+
+
+def test_a_setting_that_cannot_be_used_is_told_at_start() -> None:
+    """Exit code 2 and one line that names the option, without what may be secret in it."""
+    cases = [option if "--to" in option else ("--to", "http://example/x", *option) for option in WRONG.values()]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("SLUICEWAY_")}
+    ended = subprocess.run(
+        [sys.executable, "-c", ALL, json.dumps(cases)], capture_output=True, text=True, timeout=60, check=True, env=clean
+    )  # one process for all: each start takes half a second
+
+    for (wrong, option), (code, said) in zip(WRONG.items(), json.loads(ended.stdout), strict=True):
+        assert code == 2, f"{wrong}: {said}"
+        assert said.startswith("sluiceway: "), wrong
+        assert said.count("\n") == 1, wrong
+        assert option[0] in said or "--to" in said, wrong
+        assert "s3cret" not in said, wrong

@@ -1,0 +1,208 @@
+"""Progress through a gateway: the bar follows what the backend's kernel has, not what we read, and ends with its yes."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from fix_gateway import Gateway, Program, fresh, snapshot
+from fix_server import RunningServer
+from fix_taking import eventually, noise
+from raw_http import Answer, Wire, form_body, form_head, head
+from sluiceway.wire.eventstream import EventStreamDecoder
+
+MIB = 1 << 20
+SPEED = 3_000_000  # bytes a second that the backend reads
+SIZE = 9 * MIB  # more than the kernels on the way hold, three seconds' worth
+DATA = noise(SIZE)
+COUNTERS = ("received", "forwarded", "kept")
+
+
+@dataclass
+class Throttled:
+    """A slow backend in a process of its own."""
+
+    program: Program
+    counter: Path
+
+    @property
+    def read(self) -> int:
+        """Body bytes it has read, by its own count."""
+        return int.from_bytes(self.counter.read_bytes(), "little")
+
+
+@contextmanager
+def throttled(folder: Path, speed: int, pause: float = 0.0) -> Iterator[Throttled]:
+    counter = folder / f"counter-{speed}-{fresh()}"
+    counter.write_bytes(bytes(8))
+    with Program("throttled_backend.py", str(speed), str(counter), str(pause)) as program:
+        yield Throttled(program, counter)
+
+
+@dataclass
+class Watch:
+    """What an event stream said, and what the backend had read at each of its events."""
+
+    seen: list[tuple[str, dict[str, Any], int]] = field(default_factory=list)
+
+    def listen(self, server: RunningServer, upload: str, backend: Throttled) -> None:
+        decoder, headers = EventStreamDecoder(), {"Accept": "text/event-stream"}
+        with requests.get(f"{server.url}/uploads/{upload}", headers=headers, stream=True, timeout=30) as answer:
+            for data in answer.iter_content(None):
+                read = backend.read
+                self.seen += [(event.event, json.loads(event.data), read) for event in decoder.feed(data)]
+
+
+def raw(wire: Wire, upload: str) -> None:
+    wire.send(head("PUT", f"/files/a?upload={upload}", f"Content-Length: {SIZE}") + DATA)
+
+
+def form(wire: Wire, upload: str) -> None:
+    body = form_body(("title", None, b"t"), ("file", "a.bin", DATA))
+    wire.send(form_head(len(body), target=f"/files?upload={upload}") + body)
+
+
+def send(server: RunningServer, way: Callable[[Wire, str], None], upload: str) -> Answer:
+    with Wire(server.port) as wire:
+        way(wire, upload)
+        return wire.answer()
+
+
+@pytest.mark.parametrize("way", [raw, form], ids=["raw", "form"])
+def test_what_is_shown_is_what_the_backend_has(gateway: Gateway, tmp_path: Path, way: Callable[[Wire, str], None]) -> None:
+    """At each event: within a MiB of the backend's own count, by its kernel's word, never back; 100 % on its yes only."""
+    with throttled(tmp_path, SPEED, 0.3) as backend:
+        server, upload, watch = gateway(backend.program.url), fresh(), Watch()
+        listening = threading.Thread(target=watch.listen, args=(server, upload, backend))
+        listening.start()
+        answer = send(server, way, upload)
+        listening.join(20)
+
+    assert (answer.status, answer.body) == (201, b"ok")
+    running = [(told, read) for _, told, read in watch.seen if told["state"] in ("receiving", "checking")]
+    moving = [told["kept"] for told, _ in running if 0 < told["kept"] < SIZE - 1]
+    assert len(set(moving)) > 10
+    for told, read in running:
+        assert abs(told["kept"] - read) <= MIB, told
+        assert told["kept_by"] == "kernel" or told["kept"] == 0
+        assert told["kept"] < SIZE, "100 % before the backend said yes"
+        assert told["kept"] <= told["forwarded"] <= told["received"]
+    told = [told for _, told, _ in watch.seen]
+    for earlier, later in itertools.pairwise(told):
+        assert all(earlier[name] <= later[name] for name in COUNTERS), (earlier, later)
+    assert (watch.seen[-1][0], told[-1]["state"], told[-1]["kept"], told[-1]["kept_by"]) == (
+        "end",
+        "complete",
+        SIZE,
+        "destination",
+    )
+
+
+def test_the_bar_stands_still_while_the_backend_does(gateway: Gateway, tmp_path: Path) -> None:
+    """Stopped by a signal, its counter stands; a second later ours does as well, and both go on together."""
+    with throttled(tmp_path, SPEED) as backend, ExitStack() as stack:
+        server, upload = gateway(backend.program.url), fresh()
+        answers: list[Answer] = []
+        sending = threading.Thread(target=lambda: answers.append(send(server, raw, upload)))
+        sending.start()
+        stack.callback(sending.join, 30)
+        stack.callback(os.kill, backend.program.pid, signal.SIGCONT)
+        eventually(lambda: backend.read > MIB, "it reads")
+        os.kill(backend.program.pid, signal.SIGSTOP)
+        time.sleep(1)  # the promise: frozen within a second
+        frozen, read = snapshot(server, upload), backend.read
+        for _ in range(5):
+            time.sleep(0.2)
+            assert snapshot(server, upload)["kept"] == frozen["kept"]
+        assert backend.read == read
+        assert abs(int(str(frozen["kept"])) - read) <= MIB
+        os.kill(backend.program.pid, signal.SIGCONT)
+        eventually(lambda: int(str(snapshot(server, upload)["kept"])) > int(str(frozen["kept"])), "it goes on")
+        sending.join(30)
+
+    assert answers[0].status == 201
+
+
+# Where the time went
+
+
+def timing(answer: Answer) -> dict[str, float]:
+    """Seconds by stage, from the header."""
+    pieces = [piece.partition(";dur=") for piece in answer.headers["server-timing"].split(", ")]
+    return {name: float(value) / 1000 for name, _, value in pieces}
+
+
+def slow_client(server: RunningServer) -> Answer:
+    with Wire(server.port) as wire:
+        wire.send(head("PUT", "/files/a", "Content-Length: 100000"))
+        for _ in range(10):
+            time.sleep(0.1)
+            wire.send(bytes(10_000))
+        return wire.answer()
+
+
+def at_once(server: RunningServer) -> Answer:
+    with Wire(server.port) as wire:
+        wire.send(head("PUT", "/files/a", f"Content-Length: {SIZE}") + bytes(SIZE))
+        return wire.answer()
+
+
+TRIES = 4  # a busy machine takes moments between the client's clock and ours: one try without them proves the sum
+SLOW: dict[str, tuple[int, float, Callable[[RunningServer], Answer], str, str]] = {
+    "the client": (10**9, 0.0, slow_client, "wait-for-client", "client"),
+    "the backend's reading": (8_000_000, 0.0, at_once, "destination", "backend"),
+    "the backend's answer": (10**9, 1.0, at_once, "wait-for-answer", "backend"),
+}
+
+
+@pytest.mark.parametrize("who", SLOW)
+def test_the_time_is_told_to_whom_it_belongs(gateway: Gateway, tmp_path: Path, who: str) -> None:
+    """The stages add up to what the client waited, and the slow one is named: in the header and in the log."""
+    speed, pause, act, stage, name = SLOW[who]
+    with throttled(tmp_path, speed, pause) as backend:
+        server = gateway(backend.program.url)
+        for _ in range(TRIES):
+            began = time.perf_counter()
+            answer = act(server)
+            wall = time.perf_counter() - began
+            spent = timing(answer)
+            total = spent.pop("total")
+            if abs(total - wall) <= 0.02 * wall + 0.001:
+                break
+        else:
+            pytest.fail(f"{wall:.3f} s by the client, {total:.3f} by the gateway: {spent}")
+
+    assert answer.status == 201
+    assert total == pytest.approx(sum(spent.values()), abs=0.001)
+    assert max(spent, key=lambda stage: spent[stage]) == stage
+    server.stop()
+    line = next(line for line in reversed(server.lines) if '"PUT /files/a" 201' in line)
+    assert f"{stage}={spent[stage]:.3f}s"[:-3] in line
+    assert f"% {name})" in line
+
+
+def test_several_files_are_told_their_verdict(gateway: Gateway, tmp_path: Path) -> None:
+    """Where the answer is ours, it holds the stages, their sum and the verdict."""
+    body = form_body(("f", "a", b"1"), ("f", "b", bytes(2 * MIB)))
+    with throttled(tmp_path, 4_000_000) as backend:
+        server = gateway(backend.program.url)
+        with Wire(server.port) as wire:
+            wire.send(form_head(len(body)) + body)
+            answer = wire.answer()
+
+    told = answer.json()
+    assert answer.status == 201
+    assert told["seconds"] == pytest.approx(sum(told["stages"].values()), abs=0.001)
+    assert told["verdict"].endswith("% backend")

@@ -1,0 +1,500 @@
+"""POST /files with {"url": …}: a remote file comes into the destination whole, checked and watched, or not at all."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+
+from canary import Canary
+from fix_fetch import REMOTE, Fetcher
+from fix_gateway import Gateway, takes
+from fix_server import RunningServer, Serve, start_server
+from fix_taking import eventually, noise
+from raw_http import LAST_CHUNK, Wire, chunk, head
+from rude_peer import Exchange, Peer, ranged, sha256_field
+
+DATA = noise(3_000_000)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """One that may fetch from REMOTE, shared by the tests that need no other."""
+    allowed = ("--fetch-from", REMOTE, "--fetch-internal", REMOTE)
+    running = start_server(tmp_path_factory.mktemp("server") / "root", *allowed)
+    yield running
+    running.stop()
+
+
+def order(server: RunningServer, url: str, upload: str = "", **more: Any) -> requests.Response:
+    """Import `url`; further words go into the order."""
+    query = {"upload": upload} if upload else {}
+    return requests.post(f"{server.url}/files", json={"url": url, **more}, params=query, timeout=30)
+
+
+def look(server: RunningServer, upload: str) -> dict[str, Any]:
+    """What the board says of an upload; {} while it knows none."""
+    answer = requests.get(f"{server.url}/uploads/{upload}", timeout=10)
+    return dict(answer.json()) if answer.ok else {}
+
+
+def raw_order(url: str, upload: str = "") -> bytes:
+    body = json.dumps({"url": url}).encode()
+    target = f"/files?upload={upload}" if upload else "/files"
+    return head("POST", target, "Content-Type: application/json", f"Content-Length: {len(body)}") + body
+
+
+def nothing_new(server: RunningServer, before: dict[str, int]) -> None:
+    """No object came, and no draft stays behind."""
+    eventually(lambda: server.drafts() == [], "drafts are gone")
+    assert server.stored() == before
+
+
+def test_a_remote_file_is_stored_like_an_upload(server: RunningServer) -> None:
+    """The same answer, the same object: bytes, name, type, digest; Location and ETag lead to it."""
+    more = {"Content-Type": "Text/CSV; charset=utf-8", "Content-Disposition": "attachment; filename*=UTF-8''b%C3%BCcher.csv"}
+    with Peer(ranged(DATA, **more), REMOTE) as peer:
+        answer = order(server, peer.url + "/download.php?id=7")
+
+    assert answer.status_code == 201, answer.text
+    (entry,) = answer.json()["files"]
+    assert (entry["filename"], entry["type"], entry["size"]) == ("bücher.csv", "text/csv", len(DATA))
+    assert entry["sha-256"] == hashlib.sha256(DATA).hexdigest()
+    assert answer.headers["Location"] == entry["url"]
+    assert answer.headers["ETag"] == f'"{entry["etag"]}"'
+    assert set(answer.json()["stages"]) >= {"wait-for-source", "destination"}
+    assert requests.get(server.url + entry["url"], timeout=10).content == DATA
+    assert server.drafts() == []
+    assert (peer.seen[0].method, peer.seen[0].target) == ("GET", "/download.php?id=7")
+    assert peer.seen[0].headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize(
+    ("path", "told", "more", "filename", "kind"),
+    [
+        ("/a/b/photo.jpeg?w=1", {}, {}, "photo.jpeg", "image/jpeg"),
+        ("/a/b%20c.tar.gz", {"Content-Type": "application/octet-stream"}, {}, "b c.tar.gz", "application/gzip"),
+        ("/x", {"Content-Type": "image/png"}, {"name": "my.txt"}, "my.txt", "image/png"),
+        ("/x", {"Content-Type": "image/png"}, {"name": "my.txt", "type": "Text/Plain"}, "my.txt", "text/plain"),
+        ("/x", {"Content-Type": "image/png, text/html"}, {}, "x", "application/octet-stream"),
+        ("/", {}, {}, "unnamed", "application/octet-stream"),
+        ("/..%2f..%2fetc%2fpasswd", {}, {}, "passwd", "application/octet-stream"),
+        ("/x", {"Content-Disposition": 'attachment; filename="../../.bashrc"'}, {}, "_bashrc", "application/octet-stream"),
+        ("/x", {}, {"name": "../../up/.."}, "unnamed", "application/octet-stream"),
+    ],
+)
+def test_name_and_type(
+    path: str, told: dict[str, str], more: dict[str, str], filename: str, kind: str, server: RunningServer
+) -> None:
+    """From the order, else from the remote server, else from the URL; no name leads anywhere."""
+    with Peer(lambda exchange: exchange.reply(200, told, b"x"), REMOTE) as peer:
+        (entry,) = order(server, peer.url + path, **more).json()["files"]
+
+    assert (entry["filename"], entry["type"]) == (filename, kind)
+    assert entry["key"].endswith("/" + filename)
+
+
+def test_chunks_and_nothing_are_files_too(server: RunningServer) -> None:
+    """A length nobody told, and a length of zero."""
+
+    def act(exchange: Exchange) -> None:
+        exchange.head(200, {"Transfer-Encoding": "chunked"})
+        exchange.send(chunk(DATA) + LAST_CHUNK)
+
+    with Peer(act, REMOTE) as peer:
+        assert order(server, peer.url).json()["files"][0]["size"] == len(DATA)
+        peer.act = lambda exchange: exchange.reply(200)
+        assert order(server, peer.url).json()["files"][0]["size"] == 0
+
+
+def test_redirects_are_followed(server: RunningServer) -> None:
+    """As they are for readers."""
+
+    def act(exchange: Exchange) -> None:
+        if exchange.target == "/0":
+            exchange.reply(302, {"Location": "/file.bin"})
+        ranged(DATA)(exchange)
+
+    with Peer(act, REMOTE) as peer:
+        assert order(server, peer.url + "/0").json()["files"][0]["filename"] == "file.bin"
+
+
+def test_progress_is_on_the_board(server: RunningServer) -> None:
+    """Under the id the client chose: the length once it is known, what has come, and the end; 100 % only then."""
+    go_on, upload = threading.Event(), "import-progress-1234567890"
+
+    def act(exchange: Exchange) -> None:
+        exchange.head(200, {"Content-Length": str(len(DATA))})
+        exchange.send(DATA[:1_000_000])
+        go_on.wait(20)
+        exchange.send(DATA[1_000_000:])
+
+    with Peer(act, REMOTE) as peer:
+        sending = threading.Thread(target=order, args=(server, peer.url, upload))
+        sending.start()
+        eventually(lambda: look(server, upload).get("received", 0) == 1_000_000, "what came is counted")
+        midway = look(server, upload)
+        go_on.set()
+        sending.join(20)
+
+    assert (midway["state"], midway["length"]) == ("receiving", len(DATA))
+    assert midway["kept"] <= 1_000_000
+    done = look(server, upload)
+    assert (done["state"], done["received"], done["kept"], done["code"]) == ("complete", len(DATA), len(DATA), None)
+
+
+def test_a_length_nobody_told_is_none_on_the_board(server: RunningServer) -> None:
+    """Not that of the order."""
+    go_on, upload = threading.Event(), "import-length-1234567890"
+
+    def act(exchange: Exchange) -> None:
+        exchange.head(200, {"Transfer-Encoding": "chunked"})
+        exchange.send(chunk(DATA))
+        go_on.wait(20)
+        exchange.send(LAST_CHUNK)
+
+    with Peer(act, REMOTE) as peer:
+        sending = threading.Thread(target=order, args=(server, peer.url, upload))
+        sending.start()
+        eventually(lambda: look(server, upload).get("received", 0) == len(DATA))
+        assert look(server, upload)["length"] is None
+        go_on.set()
+        sending.join(20)
+
+
+def broken(known: bool, how: str) -> Any:
+    def act(exchange: Exchange) -> None:
+        exchange.head(200, {"Content-Length": str(len(DATA))} if known else {"Transfer-Encoding": "chunked"})
+        part = DATA[:1_000_000]
+        exchange.send(part if known else chunk(part))
+        if how == "reset":
+            time.sleep(0.2)
+            exchange.reset()
+
+    return act
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["length", "chunks"])
+@pytest.mark.parametrize("how", ["close", "reset"])
+def test_what_breaks_off_is_not_stored(known: bool, how: str, server: RunningServer) -> None:
+    """A part is never the whole: 502, nothing stored, and the board says why."""
+    before, upload = server.stored(), f"import-broken-{how}-{known}-123456"
+    with Peer(broken(known, how), REMOTE) as peer:
+        answer = order(server, peer.url, upload)
+
+    assert (answer.status_code, answer.json()["code"]) == (502, "peer-failed")
+    told = look(server, upload)
+    assert (told["state"], told["code"]) == ("failed", "peer-failed")
+    nothing_new(server, before)
+
+
+PACKED = gzip.compress(DATA[:1000])
+LIES: dict[str, tuple[int, dict[str, str], bytes]] = {
+    "no end": (200, {}, b"x" * 100),
+    "coded": (200, {"Content-Encoding": "gzip", "Content-Length": str(len(PACKED))}, PACKED),
+    "other digest": (200, {"Content-Length": "3", "Repr-Digest": sha256_field(b"abd")}, b"abc"),
+    "part": (206, {"Content-Length": "3", "Content-Range": "bytes 0-2/9"}, b"abc"),
+    "nothing there": (404, {"Content-Length": "3"}, b"abc"),
+    "password": (401, {"Content-Length": "3", "WWW-Authenticate": "Basic realm=x"}, b"abc"),
+    "no file": (204, {}, b""),
+    "busy": (503, {"Content-Length": "3", "Retry-After": "1"}, b"abc"),
+    "not modified": (304, {}, b""),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_what_is_not_the_file_is_not_stored(lie: str, server: RunningServer) -> None:
+    """Whatever is wrong over there is a 502 here: the order was right."""
+    status, told, body = LIES[lie]
+    before, upload = server.stored(), f"import-lies-{lie.replace(' ', '-')}-1234567890"
+
+    def act(exchange: Exchange) -> None:
+        exchange.head(status, told)
+        exchange.send(body)
+
+    with Peer(act, REMOTE) as peer:
+        answer = order(server, peer.url, upload)
+
+    assert (answer.status_code, answer.json()["code"]) == (502, "peer-failed")
+    assert answer.json().get("answered") == (None if status == 200 else status)
+    assert "www-authenticate" not in answer.headers
+    assert look(server, upload)["state"] == "failed"
+    nothing_new(server, before)
+
+
+def test_a_digest_that_holds_is_no_obstacle(server: RunningServer) -> None:
+    """Both algorithms, and one nobody here checks beside them."""
+    told = f"unixsum=30637, {sha256_field(b'abc')}"
+    with Peer(lambda exchange: exchange.reply(200, {"Repr-Digest": told}, b"abc"), REMOTE) as peer:
+        answer = order(server, peer.url)
+
+    assert answer.status_code == 201
+    assert "sha-256" in peer.seen[0].headers["want-repr-digest"]
+
+
+def test_a_file_above_the_limit_is_refused_in_advance(fetcher: Fetcher) -> None:
+    """A length above --max-size: nothing is read, nothing drafted."""
+    server = fetcher("--max-size", "1000")
+    left: list[bytes] = []
+
+    def act(exchange: Exchange) -> None:
+        exchange.head(200, {"Content-Length": "1001"})
+        left.append(exchange.recv())
+
+    with Peer(act, REMOTE) as peer:
+        answer = order(server, peer.url)
+        eventually(lambda: left == [b""], "the remote server is left")
+
+    assert (answer.status_code, answer.json()["code"], answer.json()["limit"]) == (413, "too-large", 1000)
+    nothing_new(server, {})
+
+
+def test_an_endless_file_is_given_up_at_the_limit(fetcher: Fetcher) -> None:
+    """In chunks nobody tells the end; what came is taken away again."""
+    server = fetcher("--max-size", "1MiB")
+    ended: list[bool] = []
+
+    def act(exchange: Exchange) -> None:
+        exchange.head(200, {"Transfer-Encoding": "chunked"})
+        try:
+            while True:
+                exchange.send(chunk(bytes(65536)))
+        finally:
+            ended.append(True)
+
+    with Peer(act, REMOTE) as peer:
+        answer = order(server, peer.url)
+        eventually(lambda: ended, "the remote server is left")
+
+    assert (answer.status_code, answer.json()["code"]) == (413, "too-large")
+    nothing_new(server, {})
+
+
+def test_a_remote_server_that_drips_is_given_up(fetcher: Fetcher) -> None:
+    """A byte now and then would hold an upload open for ever."""
+    server = fetcher(told=["fetch.WINDOW = 0.5"])
+
+    def act(exchange: Exchange) -> None:
+        exchange.head(200, {"Content-Length": "1000000"})
+        while True:
+            exchange.send(b"d")
+            time.sleep(0.05)
+
+    with Peer(act, REMOTE) as peer:
+        answer = order(server, peer.url)
+
+    assert (answer.status_code, answer.json()["code"]) == (504, "peer-timeout")
+    nothing_new(server, {})
+
+
+def stalling(left: list[float]) -> Any:
+    """A file that stops in the middle; `left` gets the time when the connection was ended from the other side."""
+
+    def act(exchange: Exchange) -> None:
+        exchange.head(200, {"Content-Length": str(len(DATA))})
+        exchange.send(DATA[:100_000])
+        exchange.recv()
+        left.append(time.monotonic())
+
+    return act
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+def test_a_client_that_leaves_ends_the_import_at_once(how: str, server: RunningServer) -> None:
+    """The remote server sees the close within a moment; nothing stays."""
+    left: list[float] = []
+    before, upload = server.stored(), f"import-left-{how}-1234567890"
+    with Peer(stalling(left), REMOTE) as peer:
+        wire = Wire(server.port)
+        wire.send(raw_order(peer.url, upload))
+        eventually(lambda: look(server, upload).get("received", 0) == 100_000)
+        gone = time.monotonic()
+        wire.close() if how == "close" else wire.reset()
+        eventually(lambda: left, "the remote server is left")
+
+    assert left[0] - gone < 5
+    eventually(lambda: look(server, upload)["state"] == "cancelled", "the upload ends")
+    nothing_new(server, before)
+
+
+def test_an_import_can_be_cancelled(server: RunningServer) -> None:
+    """DELETE of the upload: the remote server is left, and who ordered reads why."""
+    left: list[float] = []
+    before, upload, answers = server.stored(), "import-cancel-1234567890", []
+    with Peer(stalling(left), REMOTE) as peer:
+        sending = threading.Thread(target=lambda: answers.append(order(server, peer.url, upload)))
+        sending.start()
+        eventually(lambda: look(server, upload).get("received", 0) == 100_000)
+        assert requests.delete(f"{server.url}/uploads/{upload}", timeout=10).status_code == 204
+        sending.join(20)
+        eventually(lambda: left, "the remote server is left")
+
+    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(499, "cancelled")]
+    nothing_new(server, before)
+
+
+def test_an_import_can_be_cancelled_before_the_first_byte(server: RunningServer) -> None:
+    """While the remote server has not even answered."""
+    upload, answers = "import-cancel-early-1234567890", []
+    with Peer(lambda exchange: exchange.recv(), REMOTE) as peer:
+        sending = threading.Thread(target=lambda: answers.append(order(server, peer.url, upload)))
+        sending.start()
+        eventually(lambda: peer.met.is_set() and look(server, upload))
+        assert requests.delete(f"{server.url}/uploads/{upload}", timeout=10).status_code == 204
+        sending.join(20)
+
+    assert [answer.status_code for answer in answers] == [499]
+
+
+def test_what_may_not_be_fetched_is_not_imported(server: RunningServer) -> None:
+    """The same two doors: the host, and the address it leads to."""
+    upload = "import-forbidden-1234567890"
+    with Canary() as canary, Peer(lambda e: e.reply(302, {"Location": f"http://127.0.0.1:{canary.port}/"}), REMOTE) as peer:
+        direct = order(server, f"http://127.0.0.1:{canary.port}/", upload)
+        by_redirect = order(server, peer.url)
+
+        assert (direct.status_code, direct.json()["code"]) == (403, "forbidden")
+        assert (by_redirect.status_code, by_redirect.json()["code"]) == (403, "forbidden")
+        assert canary.met == 0
+    assert (look(server, upload)["state"], look(server, upload)["code"]) == ("failed", "forbidden")
+
+
+def test_a_taken_id_is_told_before_anything_is_fetched(server: RunningServer) -> None:
+    """409, and the remote server never hears of it."""
+    upload = "import-taken-1234567890"
+    with Peer(ranged(b"x"), REMOTE) as peer:
+        assert order(server, peer.url, upload).status_code == 201
+        again = order(server, peer.url, upload)
+
+    assert (again.status_code, again.json()["code"], len(peer.seen)) == (409, "exists", 1)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'"http://127.0.0.2/"',
+        b"{}",
+        b'{"url": 7}',
+        b'{"url": null}',
+        b'{"url": "http://127.0.0.2/", "extra": "x"}',
+        b'{"url": "http://127.0.0.2/", "name": 7}',
+        b'{"url": "http://127.0.0.2/", "type": "no type"}',
+        b'{"url": "/files"}',
+        b'{"url": "file:///etc/passwd"}',
+        b"[" * 60_000,
+        b"\xff\xfe\x00",
+    ],
+)
+def test_an_order_that_cannot_be_read_is_a_400(body: bytes, server: RunningServer) -> None:
+    """With the form it should have, and how JSON is stored as a file instead."""
+    before = server.stored()
+    answer = requests.post(f"{server.url}/files", data=body, headers={"Content-Type": "application/json"}, timeout=10)
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad-request")
+    nothing_new(server, before)
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["length", "chunks"])
+def test_an_order_is_short(known: bool, server: RunningServer) -> None:
+    """64 KiB of JSON and not a byte more."""
+    with Peer(ranged(b"x"), REMOTE) as peer:
+        frame = json.dumps({"url": peer.url, "name": ""}).encode()
+        for size, status in ((65_536, 201), (65_537, 413)):
+            body = frame[:-2] + b"n" * (size - len(frame)) + frame[-2:]
+            data = body if known else iter([body])
+            answer = requests.post(f"{server.url}/files", data=data, headers={"Content-Type": "application/json"}, timeout=10)
+
+            assert answer.status_code == status, answer.text
+
+
+def test_an_order_with_a_wrong_digest_is_not_carried_out(server: RunningServer) -> None:
+    """Whoever guards the order is heard, too."""
+    with Peer(ranged(b"x"), REMOTE) as peer:
+        body = json.dumps({"url": peer.url}).encode()
+        told = {"Content-Type": "application/json", "Content-Digest": sha256_field(body)}
+        right = requests.post(f"{server.url}/files", data=body, headers=told, timeout=10)
+        wrong = requests.post(f"{server.url}/files", data=body + b" ", headers=told, timeout=10)
+
+    assert (right.status_code, wrong.status_code, wrong.json()["code"]) == (201, 400, "digest-mismatch")
+    assert len(peer.seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("query", "more"), [("?name=order.json", {}), ("", {"Content-Disposition": 'attachment; filename="order.json"'})]
+)
+def test_json_with_a_name_is_a_file(query: str, more: dict[str, str], server: RunningServer) -> None:
+    """Whoever names it wants it stored."""
+    body = b'{"url": "http://127.0.0.2:1/"}'
+    told = {"Content-Type": "application/json", **more}
+    answer = requests.post(f"{server.url}/files{query}", data=body, headers=told, timeout=10)
+
+    (entry,) = answer.json()["files"]
+    assert (entry["filename"], entry["type"], entry["size"]) == ("order.json", "application/json", len(body))
+
+
+def test_json_is_a_file_where_nothing_may_be_fetched(serve: Serve) -> None:
+    """A server that does not fetch stores what it is sent, as ever."""
+    plain = serve()
+    with Peer(ranged(b"x"), REMOTE) as peer:
+        answer = order(plain, peer.url)
+
+    assert (answer.status_code, answer.json()["files"][0]["type"], peer.seen) == (201, "application/json", [])
+
+
+def test_an_import_streams_on_through_a_gateway(gateway: Gateway) -> None:
+    """Another server as the destination: it gets the first bytes before the remote one has sent the last."""
+    arrived, sent = threading.Event(), threading.Event()
+
+    def backend(exchange: Exchange) -> None:
+        exchange.wait()
+        arrived.set()
+        takes(exchange)
+
+    def source(exchange: Exchange) -> None:
+        exchange.head(200, {"Content-Length": str(len(DATA))})
+        exchange.send(DATA[:2_000_000])
+        if arrived.wait(20):
+            sent.set()
+        exchange.send(DATA[2_000_000:])
+
+    with Peer(backend) as behind, Peer(source, REMOTE) as peer:
+        server = gateway(f"{behind.url}/files", "--fetch-from", REMOTE, "--fetch-internal", REMOTE)
+        answer = order(server, peer.url + "/file.bin")
+
+    assert (answer.status_code, answer.json()) == (201, {"ok": True})
+    assert sent.is_set()
+    assert behind.seen[0].body == DATA
+    assert behind.seen[0].headers["content-length"] == str(len(DATA))
+
+
+def test_memory_does_not_grow_with_the_file(serve: Serve, fetcher: Fetcher) -> None:
+    """A fetch and an import of 200 MB leave the server as large as those of 20 MB do."""
+    from sluiceway.testing.memory import MemoryMeter
+
+    server = fetcher("--digest", "none")
+
+    def act(exchange: Exchange) -> None:
+        size = int(exchange.target.lstrip("/"))
+        exchange.head(200, {"Content-Length": str(size)})
+        for _ in range(size // 1_000_000):
+            exchange.send(bytes(1_000_000))
+
+    peaks = []
+    with Peer(act, REMOTE) as peer:
+        for size in (20_000_000, 200_000_000):
+            with requests.get(f"{server.url}/fetch?url={peer.url}/{size}", stream=True, timeout=30) as answer:
+                assert sum(len(piece) for piece in answer.iter_content(1 << 20)) == size
+            assert order(server, f"{peer.url}/{size}").status_code == 201
+            peaks.append(MemoryMeter(server.pid).peak())
+
+    assert peaks[1] - peaks[0] < 8 << 20
