@@ -14,7 +14,6 @@ PRODUCT = [module for module in modules() if room_of(module.name) != "testing"]
 INT_ALLOWED = {
     ("wire/httpdates.py", "int"): "a regular expression of ASCII digits of fixed counts matched before",
     ("wire/numbers.py", "int"): "the one place that turns digits into numbers, after checking them",
-    ("server/settings.py", "int"): "a regular expression matched the digits; the operator typed them",
 }
 READ_ALLOWED = {
     "cli/serve.py": "the operator's own settings file",

@@ -319,7 +319,7 @@ def test_the_field_it_wants_can_be_given(impatient: Callable[..., RunningServer]
 def test_a_slow_backend_is_no_dead_one(gateway: Gateway) -> None:
     """1 MB/s: our kernel takes nothing for longer than --relay-idle, because it holds megabytes; the backend does take."""
     with Peer(reads_slowly) as peer:
-        server, data = gateway(peer.url, "--relay-idle", str(IDLE)), LARGE[: 7 << 20]
+        server, data = gateway(peer.url, "--relay-idle", "0.4"), LARGE[: 9 << 19]
         answer = talk(server.port, head("PUT", "/files/a", f"Content-Length: {len(data)}") + data)
 
     assert (answer.status, answer.body) == (201, b"at last")

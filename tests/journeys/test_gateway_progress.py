@@ -99,15 +99,11 @@ def test_what_is_shown_is_what_the_backend_has(gateway: Gateway, tmp_path: Path,
         assert told["kept_by"] == "kernel" or told["kept"] == 0
         assert told["kept"] < SIZE, "100 % before the backend said yes"
         assert told["kept"] <= told["forwarded"] <= told["received"]
-    told = [told for _, told, _ in watch.seen]
-    for earlier, later in itertools.pairwise(told):
+    events = [event for _, event, _ in watch.seen]
+    for earlier, later in itertools.pairwise(events):
         assert all(earlier[name] <= later[name] for name in COUNTERS), (earlier, later)
-    assert (watch.seen[-1][0], told[-1]["state"], told[-1]["kept"], told[-1]["kept_by"]) == (
-        "end",
-        "complete",
-        SIZE,
-        "destination",
-    )
+    last = events[-1]
+    assert (watch.seen[-1][0], last["state"], last["kept"], last["kept_by"]) == ("end", "complete", SIZE, "destination")
 
 
 def test_the_bar_stands_still_while_the_backend_does(gateway: Gateway, tmp_path: Path) -> None:

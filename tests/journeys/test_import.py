@@ -120,7 +120,8 @@ def test_redirects_are_followed(server: RunningServer) -> None:
     def act(exchange: Exchange) -> None:
         if exchange.target == "/0":
             exchange.reply(302, {"Location": "/file.bin"})
-        ranged(DATA)(exchange)
+        else:
+            ranged(DATA)(exchange)
 
     with Peer(act, REMOTE) as peer:
         assert order(server, peer.url + "/0").json()["files"][0]["filename"] == "file.bin"
@@ -347,6 +348,7 @@ def test_an_import_can_be_cancelled_before_the_first_byte(server: RunningServer)
         sending = threading.Thread(target=lambda: answers.append(order(server, peer.url, upload)))
         sending.start()
         eventually(lambda: peer.met.is_set() and look(server, upload))
+        assert look(server, upload)["length"] is None  # that of the order is nobody's progress
         assert requests.delete(f"{server.url}/uploads/{upload}", timeout=10).status_code == 204
         sending.join(20)
 

@@ -210,7 +210,8 @@ def test_readers_that_stall_hold_no_thread(shelf: RunningServer) -> None:
 def test_a_reader_without_end_shares_its_thread(patched: Patched) -> None:
     """One thread, taken by a reader that keeps up and never ends: a second one gets its turn."""
     server = patched(
-        "from concurrent.futures import ThreadPoolExecutor", "sending.THREADS, sending._senders = 1, ThreadPoolExecutor(1)"
+        "from concurrent.futures import ThreadPoolExecutor",
+        "sending.THREADS, sending.MOMENT, sending._senders = 1, 30_000, ThreadPoolExecutor(1)",
     )
     sparse(server.root / "endless.bin", ENDLESS)
     script = f"""
@@ -382,7 +383,7 @@ async def app(scope, receive, send):
     with open("file", "rb") as file:
         file.seek(10)
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % length)]})
-        await send({"type": "http.response.body", "body": b"<", "more_body": True})
+        await send({"type": "http.response.body", "body": b"<" * 20_000_000, "more_body": True})
         await send({"type": name, "file": file, "offset": 3, "count": 4, "more_body": True})
         await send({"type": "http.response.body", "body": b">", "more_body": True})
         await send({"type": name, "file": file})
@@ -396,8 +397,8 @@ def test_any_app_may_have_a_file_sent(other: Other, tmp_path: Path) -> None:
 
     with requests.Session() as session:
         for _ in range(2):
-            assert session.get(f"{url}/?12", timeout=30).content == b"<3456>abcdef"
-    for wrong in (11, 13):
+            assert session.get(f"{url}/?20000011", timeout=30).content == b"<" * 20_000_000 + b"3456>abcdef"
+    for wrong in (20000010, 20000012):
         with pytest.raises(requests.RequestException):
             _ = requests.get(f"{url}/?{wrong}", timeout=30).content
 

@@ -10,7 +10,6 @@ import errno
 import os
 import select
 import socket
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -22,9 +21,8 @@ __all__ = ["STALLED", "ZEROCOPY", "Sending", "patience", "until_written"]
 ZEROCOPY = "http.response.zerocopysend"  # ASGI's name for it: of the message, and in a scope's "extensions"
 STALLED = 300.0  # seconds a reader may take nothing at all
 THREADS = 16
-PIECE = 1 << 20  # bytes of one system call: so much of a cold disk a thread waits for
+PIECE = 1 << 20  # bytes of one system call, and of a turn when there are more readers than threads
 MOMENT = 20  # milliseconds a thread waits for room in the socket; slower readers wait on the event loop, where it costs none
-TURN = 0.1  # seconds a reader has a thread for, while others wait for one
 
 _senders = ThreadPoolExecutor(THREADS, thread_name_prefix="sluiceway-send")
 _CANNOT = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}  # said by some network and user-space file systems
@@ -88,23 +86,20 @@ class Sending:
             await self._room()
 
     def _push(self) -> None:
-        """In a thread: send until everything is sent, the reader does not keep up, or others want the thread."""
-        over = time.monotonic() + TURN
+        """In a thread: send until everything is sent, the reader does not keep up, or others wait for the thread."""
         room = select.poll()
         room.register(self._line, select.POLLOUT)
         while self._at < self._end:
-            crowded = Sending.asked > THREADS
-            if crowded and time.monotonic() > over:
-                return
             try:
                 sent = self._send(min(PIECE, self._end - self._at))
-            except BlockingIOError:
-                if not room.poll(0 if crowded else MOMENT):
+                if not sent:
+                    raise StoreFailed("A file became shorter while it was sent; its reader got no whole answer")
+                self._at += sent
+                if Sending.asked > THREADS:
                     return
-                continue
-            if not sent:
-                raise StoreFailed("A file became shorter while it was sent; its reader got no whole answer")
-            self._at += sent
+            except BlockingIOError:
+                if Sending.asked > THREADS or not room.poll(MOMENT):
+                    return
 
     def _send(self, size: int) -> int:
         try:
