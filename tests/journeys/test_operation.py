@@ -98,7 +98,7 @@ BAD = [
     ([], {}, "[serve]\nport = 1", "serve"),
     ([], {}, "port = 'x'", "port"),
     ([], {}, "port = [1]", "port"),
-    ([], {}, "to = ['a', 'b']", "to"),
+    ([], {}, "to = [['a']]", "to"),
     ([], {}, "max_size = {a = 1}", "max"),
     ([], {}, "port = ", "sluiceway.toml"),
     (["--config", "missing.toml"], {}, "", "missing.toml"),
@@ -424,7 +424,7 @@ def _state(server: RunningServer, upload: str) -> str:
 
 
 def test_the_access_log_tells_what_happened_and_no_secrets(serve: Serve) -> None:
-    """Client, method, path, status, bytes, seconds; no query, no token, no control byte as such."""
+    """Client, method, path, status, bytes, seconds, where they went; no query, no token, no control byte as such."""
     server = serve("--token", TOKEN)
     auth = {"Authorization": f"Bearer {TOKEN}"}
     requests.put(
@@ -442,7 +442,7 @@ def test_the_access_log_tells_what_happened_and_no_secrets(serve: Serve) -> None
     log = server.log()
     lines = [line for line in log.splitlines() if " sluiceway.access " in line]
 
-    assert re.search(r'127\.0\.0\.1 "PUT /files/logged\.bin" 201 [0-9]+ [0-9.]+s$', lines[0])
+    assert re.search(r'127\.0\.0\.1 "PUT /files/logged\.bin" 201 [0-9]+ [0-9.]+s( [a-z-]+=[0-9.]+s)+ \([0-9]+ % [a-z]+\)$', lines[0])
     assert re.search(r'"GET /files/logged\.bin" 200 5 [0-9.]+s$', lines[1])
     assert r"\x1b[31m\r\nforged line\"\\\u202e" in lines[2]
     assert len(lines[3]) < 700

@@ -47,7 +47,7 @@ class Watcher:
         events = [event for event, _ in self.seen]
         assert events == ["progress"] * (len(events) - 1) + ["end"]
         for _, told in self.seen:
-            assert sorted(told) == ["code", "forwarded", "id", "kept", "length", "received", "state"]
+            assert sorted(told) == ["code", "forwarded", "id", "kept", "kept_by", "length", "received", "state"]
             assert 0 <= told["kept"] <= told["forwarded"] <= told["received"]
             if told["state"] != "complete" and told["length"]:
                 assert told["kept"] < told["length"], f"100 % before the destination said so: {told}"

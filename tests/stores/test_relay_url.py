@@ -46,6 +46,18 @@ def test_values_that_bend_a_path_are_refused(value: str) -> None:
         RelayUrl(BOOKS + "/{id}").fill({"id": value})
 
 
+def test_a_path_given_is_exact() -> None:
+    """--relay-url names the address itself, not a place with keys below it; so does a placeholder in --to."""
+    assert RelayUrl(BOOKS, "/in").exact
+    assert RelayUrl(BOOKS + "/{id}").exact
+    assert not RelayUrl(BOOKS).exact
+
+
+def test_names_may_have_any_letters() -> None:
+    """Form fields are named in any language."""
+    assert RelayUrl(BOOKS + "/{näme}").fill({"näme": "x"}) == "https://api.example/books/x"
+
+
 def test_a_missing_value_is_named() -> None:
     """The client is told what to send, and where."""
     with pytest.raises(BadForm, match=r"'id'.*\?id=.*before the file"):

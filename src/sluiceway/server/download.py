@@ -37,6 +37,7 @@ from sluiceway.wire.types import INLINE_TYPES
 
 __all__ = ["Download", "get_object"]
 
+WORTH = 1 << 20  # bytes; shorter ranges are sooner read and written than handed to the server: 0.1 ms of 0.6 at 64 KiB
 STRETCH = 64 << 20  # bytes of a file the server sends by itself, until we count them and look whether the reader is there
 INERT = "sandbox; default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'"
 
@@ -133,7 +134,7 @@ class Download(Response):
         for part in self._ranges:
             if self._multipart is not None:
                 yield _body(byteranges_head(self._multipart[0], part, self._opened.entry.size, self._multipart[1]))
-            if by_server:
+            if by_server and part.length >= WORTH:
                 for at in range(part.start, part.stop, STRETCH):
                     size = min(STRETCH, part.stop - at)
                     yield {"type": ZEROCOPY, "file": self._opened, "offset": at, "count": size, "more_body": True}

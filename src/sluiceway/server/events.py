@@ -79,7 +79,7 @@ class EventStream(Response):
                 return  # ended so long ago that its slot was reused
             if slot is None:
                 now = {"id": self._upload, "state": "waiting", "received": 0, "forwarded": 0, "kept": 0}
-                now |= {"length": None, "code": None}
+                now |= {"kept_by": "destination", "length": None, "code": None}
                 if clock() - began > PATIENCE or (stopping is not None and stopping.is_set()):
                     return  # nothing will begin any more
             else:

@@ -251,7 +251,7 @@ class RelayDraft:
         label = self._label
         values = {"id": self._upload, **label.values, **dict(fields), "key": label.key, "filename": label.filename}
         url = self._backend.url.fill(values)
-        if label.method == "PUT" and not self._backend.url.names and envelope.method == "PUT":
+        if label.method == envelope.method == "PUT" and not self._backend.url.exact:
             url = self._backend.url.below(label.key)
         return url
 

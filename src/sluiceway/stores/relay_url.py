@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Mapping
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from sluiceway.client.address import Address, below, parse_address
 from sluiceway.errors import BadForm, BadRequest
@@ -38,12 +38,14 @@ class RelayUrl:
         if "{" in host:
             raise BadRequest("The host of the URL cannot depend on what clients send")
         parse_address(_hidden(target))
-        self._pieces = list(string.Formatter().parse(_ascii(target)))
+        self.exact = path is not None or bool(self.names)  # not a place with keys below it
+        pieces = string.Formatter().parse(_ascii(target))
+        self._pieces = [(text, None if name is None else unquote(name)) for text, name, _, _ in pieces]
 
     def fill(self, values: Mapping[str, str]) -> str:
         """The URL for one file. Raises BadForm for a value that is missing or can be no part of a URL."""
         url = ""
-        for text, name, _, _ in self._pieces:
+        for text, name in self._pieces:
             url += text
             if name is not None:
                 url += _encoded(name, values.get(name))
