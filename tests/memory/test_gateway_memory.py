@@ -21,7 +21,7 @@ SMALL, LARGE = 8 * MIB, 256 * MIB
 ALLOWED = 8 * MIB  # more peak for the large one: what allocators and page tables vary by
 BLOCK = noise(MIB)
 STALLED = 20  # uploads at once
-BUDGET = 24 * MIB
+BUDGET = 14 * MIB
 
 
 def raw(wire: Wire, size: int) -> None:

@@ -317,7 +317,11 @@ class _Payload(aiohttp.Payload):
         self._sluice_body, self.patience = body, patience
 
     def connected(self, transport: asyncio.Transport | None) -> None:
-        if self._sluice_body.line is not None and transport is not None:
+        if transport is None:
+            return
+        # A write returns when the kernel has all of it: what a stalled peer does not take is one piece, not two.
+        transport.set_write_buffer_limits(0)
+        if self._sluice_body.line is not None:
             self._sluice_body.line.socket = transport.get_extra_info("socket")
 
     @property

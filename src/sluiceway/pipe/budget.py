@@ -47,9 +47,12 @@ class Budget:
     def stop_pouring(self) -> None:
         self._pouring -= 1
 
-    def lend(self, size: int) -> bool:
-        """Count `size` bytes as held; False when that would go over the limit (then hold less, or wait for your own)."""
-        if self.used + size > self.limit:
+    def lend(self, size: int, within: float = 1.0) -> bool:
+        """Count `size` bytes as held; False when that would go over the limit (then hold less, or wait for your own).
+
+        `within`: the part of the limit that may be in use afterwards. Who can do without leaves the rest to uploads.
+        """
+        if self.used + size > self.limit * within:
             return False
         self.used += size
         # What lies warm counts too, or many small holdings could double the memory. Blocks are forgotten, not closed:

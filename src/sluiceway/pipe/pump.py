@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from sluiceway.errors import BodyCut, TooLarge
+from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.source import Buffer, Source
 from sluiceway.pipe.stages import DESTINATION, QUEUE, Stages
 from sluiceway.pipe.taps import Tap
@@ -52,12 +53,13 @@ async def pump(
     limit: int | None = None,
     counts_received: bool = True,
     stages: Stages | None = None,
+    budget: Budget | None = None,
 ) -> int:
     """Copy the whole source into the sink; the number of bytes copied.
 
     `limit` is the most bytes taken (the one that goes over it raises TooLarge). `counts_received` is False where the
     request's own bytes are counted before they are decoded, as in a form. `stages` is told when the sink has the word; a
-    source tells it itself.
+    source tells it itself. `budget` counts the piece in hand, of which a stalled destination may leave hundreds.
     Raises BodyCut when the source ends before its known length, and whatever source and sink raise.
     """
     loop = asyncio.get_running_loop()
@@ -74,10 +76,15 @@ async def pump(
                 meter.received = received + copied
             if limit is not None and copied > limit:
                 raise TooLarge(f"More than {limit} bytes arrived; the server takes at most that", limit=limit)
-            for tap in taps:
-                await tap.take(chunk)
-            stages.enter(DESTINATION)
-            await sink.write(chunk)
+            lent = size if budget is not None and budget.lend(size) else 0
+            try:
+                for tap in taps:
+                    await tap.take(chunk)
+                stages.enter(DESTINATION)
+                await sink.write(chunk)
+            finally:
+                if budget is not None:
+                    budget.settle(lent)
             if meter:
                 meter.forwarded = forwarded + copied
                 # Not at the last byte: publishing syncs anyway, and a bar at 100 % would speak before the destination did.
@@ -87,6 +94,7 @@ async def pump(
                         meter.kept = max(meter.kept, kept + await sink.sync())
                         next_look = loop.time() + SYNC_EVERY
             stages.enter(QUEUE)
+            del chunk  # before the source makes the next one
     finally:
         await close_stream(chunks)
     if length is not None and copied != length:

@@ -104,6 +104,7 @@ class PassingSource:
             async for chunk in chunks:
                 if len(chunk):
                     yield chunk
+                del chunk  # before the next one is made
         finally:
             close = getattr(chunks, "aclose", None)
             if close is not None:  # leaving early ends the stream now, not when it is collected

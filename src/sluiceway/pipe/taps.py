@@ -59,13 +59,13 @@ class Digests:
         if len(data) <= INLINE and not self._behind and not self._batch:
             self._update([data])
             return
-        if self._budget is not None and not self._budget.lend(len(data)):
+        if self._budget is not None and not self._budget.lend(len(data), within=0.5):
             await self._drain()
             await asyncio.get_running_loop().run_in_executor(_hashing, self._update, [data])
             return
         self._batch.append(data)
         self._gathered += len(data)
-        if self._gathered >= BATCH:
+        if self._gathered >= BATCH or not self._behind:  # what waits for more to come would wait as long as a slow sender
             self._send()
         while self._behind > BEHIND:
             await self._wait()

@@ -68,11 +68,13 @@ async def body_chunks(request: Request, stages: Stages, idle: float = IDLE) -> A
             stages.enter(before)
             if message["type"] == "http.disconnect":
                 raise BodyCut("The connection ended before the body did; nothing was stored. Send it again")
-            body = message.get("body", b"")
+            body, more = message.get("body", b""), message.get("more_body", False)
+            del message
             if body:
                 yield body
-            if not message.get("more_body", False):
+            if not more:
                 return
+            del body  # let go of it before the next one is read: 256 KiB for each upload under way
 
 
 class _IdleWatch:

@@ -11,7 +11,7 @@ import asyncio
 import json
 import os
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -25,7 +25,7 @@ from sluiceway.wire.problems import PROBLEM_TYPE, problem
 
 __all__ = ["SluiceCycle", "SluiceProtocol"]
 
-QUEUE = 256 << 10  # bytes of body that may wait for the app before reading pauses: one read of the event loop
+MOST_AHEAD = 16  # uploads of which 256 KiB are read while the app has as much in hand; for all it would be uncounted memory
 LARGE = 64 << 10  # bytes of a piece that is worth a round of the app by itself; joining it would copy it once more
 DRAIN_BYTES = 4 << 20  # bytes read and dropped after an early refusal; clients that look up before that see it
 DRAIN_SECONDS = 2.0  # and for how long at most
@@ -39,18 +39,20 @@ class SluiceCycle(RequestResponseCycle):
     """One request and its answer."""
 
     queue: list[bytes]  # body bytes in the pieces they came in, instead of a bytearray copied twice
-    queued: int
     input_ended: bool  # no more bytes can come: the client closed its half
     body_told: bool  # the app has had the last message of the body
+
+    ahead: ClassVar[set[object]] = set()  # of all cycles: who reads although the app does not wait
 
     def adopt(self) -> None:
         """Take over a cycle made by uvicorn."""
         self.message_event = cast("asyncio.Event", Bell())
-        self.queue, self.queued, self.input_ended, self.body_told = [], 0, False, False
+        self.queue, self.input_ended, self.body_told = [], False, False
         if self.scope["http_version"] == "1.0":
             self.waiting_for_100_continue = False  # RFC 9110 10.1.1: an older client would take the 100 for the answer
 
     async def receive(self) -> Any:
+        self.ahead.discard(self)
         if self.waiting_for_100_continue and not self.transport.is_closing():
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self.waiting_for_100_continue = False
@@ -62,10 +64,12 @@ class SluiceCycle(RequestResponseCycle):
             return {"type": "http.disconnect"}
         if self.queue:
             body = self._next_piece()
-            self.queued -= len(body)
-            if self.queued < QUEUE:
-                self.flow.resume_reading()
             self.body_told = not (self.more_body or self.queue)
+            if self.body_told:
+                self.flow.resume_reading()  # to hear of a hang-up
+            elif len(self.ahead) < MOST_AHEAD:
+                self.ahead.add(self)
+                self.flow.resume_reading()
             return {"type": "http.request", "body": body, "more_body": not self.body_told}
         if not self.more_body and not self.body_told:
             self.body_told = True
@@ -161,6 +165,7 @@ class SluiceProtocol(HttpToolsProtocol):
                 timer.cancel()
         if self._sending is not None:
             self._sending.stop()
+        SluiceCycle.ahead.discard(self.cycle)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -257,13 +262,12 @@ class SluiceProtocol(HttpToolsProtocol):
         if cycle.response_complete:
             return
         cycle.queue.append(body)
-        cycle.queued += len(body)
-        if cycle.queued >= QUEUE:
-            self.flow.pause_reading()
+        self.flow.pause_reading()  # until the app has taken it
         cycle.message_event.set()
 
     def on_response_complete(self) -> None:
         cycle = self.cycle
+        SluiceCycle.ahead.discard(cycle)
         unread = self._deaf or (cycle is not None and cycle.more_body)
         if not unread or self.transport.is_closing() or self.pipeline:
             super().on_response_complete()

@@ -82,8 +82,7 @@ class DiskObject:
     def _lend(self, size: int) -> int:
         """`size` when the budget has so much to spare, else 0. A reader may stall with a large block in hand, many of them at
         once: half the budget stays for the uploads."""
-        spare = self._budget.used + size <= self._budget.limit // 2
-        return size if spare and self._budget.lend(size) else 0
+        return size if self._budget.lend(size, within=0.5) else 0
 
     def _read(self, at: int, size: int) -> asyncio.Future[bytes]:
         return asyncio.get_running_loop().run_in_executor(self._readers, os.pread, self._fd, size, at)

@@ -190,6 +190,7 @@ class Incoming:
                 limit=limit,
                 counts_received=counts_received,
                 stages=self.stages,
+                budget=desk.budget,
             )
             found = await digests.finish()
         except TooLarge:  # the pump knows what was left for this file; the sender wants to know the whole limit
