@@ -71,9 +71,9 @@ The command, its options and its exit codes:
 Between two servers the bytes flow through this process and rest nowhere in it. When the connection to the source breaks and
 the source named a strong validator (`ETag`, or a `Last-Modified` that has settled), the rest is asked for and the destination
 does not notice; when the source lies about its length or digest, or breaks off for good, the destination never sees a complete
-request. (An HTTP answer with neither a length
-nor chunks ends where its connection ends; no client can tell that from a break.) `-H` and `--token` are for the destination,
-`--from-header` and `--from-token` for the source, and no header that could hold a secret follows a redirect to another host.
+request. (An HTTP answer with neither a length nor chunks ends where its connection ends; no client can tell that from a
+break.) `-H` and `--token` are for the destination, `--from-header` and `--from-token` for the source, and no header that could
+hold a secret follows a redirect to another host.
 
 An upload whose connection broke, or that was answered 408, 429, 502, 503 or 504, is tried again when its source can be read
 again (a file; a URL with such a validator) and the request may be repeated: a PUT always, a form only when the server surely had

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from flask import Flask, request  # type: ignore[import-not-found]  # lives in .venv-bench only
+from flask import Flask, request
 
 __all__ = ["app"]
 

@@ -9,18 +9,39 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from sluiceway.client.form import Form
+    from sluiceway.client.material import Sized
     from sluiceway.errors import SluiceError
+    from sluiceway.pipe.bridge import Bridge, BridgeReader, BridgeWriter
     from sluiceway.pipe.receipt import Progress, Receipt
     from sluiceway.server.app import Sluiceway
     from sluiceway.transfer import acopy, copy
 
     __version__: str
 
-__all__ = ["Progress", "Receipt", "SluiceError", "Sluiceway", "__version__", "acopy", "copy"]
+__all__ = [
+    "Bridge",
+    "BridgeReader",
+    "BridgeWriter",
+    "Form",
+    "Progress",
+    "Receipt",
+    "Sized",
+    "SluiceError",
+    "Sluiceway",
+    "__version__",
+    "acopy",
+    "copy",
+]
 
 _HOMES = {
+    "Bridge": "sluiceway.pipe.bridge",
+    "BridgeReader": "sluiceway.pipe.bridge",
+    "BridgeWriter": "sluiceway.pipe.bridge",
+    "Form": "sluiceway.client.form",
     "Progress": "sluiceway.pipe.receipt",
     "Receipt": "sluiceway.pipe.receipt",
+    "Sized": "sluiceway.client.material",
     "SluiceError": "sluiceway.errors",
     "Sluiceway": "sluiceway.server.app",
     "acopy": "sluiceway.transfer",

@@ -16,13 +16,16 @@ whose turn it is to act, `retryable` whether the same request may succeed later.
     ├── MethodNotAllowed      405  method-not-allowed     this path does not offer the method
     ├── TooSlow               408  too-slow               the client sent nothing for too long
     ├── Exists                409  exists                 the key or upload id is taken
+    ├── LengthRequired        411  length-required        this server cannot take a body without Content-Length
     ├── PreconditionFailed    412  precondition-failed    If-Match and its relatives said no
     ├── TooLarge              413  too-large              above --max-size or a limit of the form
     ├── Unsupported           415  unsupported            a content coding or part this server does not decode
     ├── RangeUnsatisfiable    416  range-unsatisfiable    no byte of the object is in the range
     ├── ExpectationFailed     417  expectation-failed     an Expect other than 100-continue
+    ├── MissingField          422  missing-field          a field that is needed does not stand before the file
     ├── HeadTooLarge          431  head-too-large         more header fields than a request may have
     ├── Cancelled             499  cancelled              the transfer was cancelled before its end
+    ├── BadOrder              500  bad-order              a program asked for a part of a form before its turn
     ├── SourceFailed          500  source-failed          the source could not be read, or changed while it was
     ├── StoreFailed           500  store-failed           the destination could not keep or find the bytes
     │   └── NoSpace           507  no-space               the destination is full
@@ -42,6 +45,7 @@ __all__ = [
     "BadDigest",
     "BadForm",
     "BadName",
+    "BadOrder",
     "BadRequest",
     "BodyCut",
     "Cancelled",
@@ -51,7 +55,9 @@ __all__ = [
     "Fault",
     "Forbidden",
     "HeadTooLarge",
+    "LengthRequired",
     "MethodNotAllowed",
+    "MissingField",
     "NoSpace",
     "NotFound",
     "PeerFailed",
@@ -136,6 +142,10 @@ class Exists(SluiceError):
     code, status, title, fault = "exists", 409, "The name is taken", "client"
 
 
+class LengthRequired(SluiceError):
+    code, status, title, fault = "length-required", 411, "A Content-Length is needed", "client"
+
+
 class PreconditionFailed(SluiceError):
     code, status, title, fault = "precondition-failed", 412, "A precondition does not hold", "client"
 
@@ -156,12 +166,20 @@ class ExpectationFailed(SluiceError):
     code, status, title, fault = "expectation-failed", 417, "The server knows only 100-continue", "client"
 
 
+class MissingField(SluiceError):
+    code, status, title, fault = "missing-field", 422, "A field is missing", "client"
+
+
 class HeadTooLarge(SluiceError):
     code, status, title, fault = "head-too-large", 431, "The header fields are too large", "client"
 
 
 class Cancelled(SluiceError):
     code, status, title, fault = "cancelled", 499, "The transfer was cancelled", "client"
+
+
+class BadOrder(SluiceError):
+    code, title = "bad-order", "A part of the form was asked for before its turn"
 
 
 class SourceFailed(SluiceError):

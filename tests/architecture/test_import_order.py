@@ -15,6 +15,7 @@ THIRD_PARTY = {
     "server": {"starlette"},
     "server/run.py": {"uvicorn"},
     "server/uvicorn.py": {"uvicorn", "httptools"},
+    "flask.py": {"flask", "werkzeug"},
     "cli": {"click", "rich"},
     "testing/store_suite.py": {"pytest"},
 }

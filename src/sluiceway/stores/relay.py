@@ -1,7 +1,7 @@
 """The next HTTP server as a store: what is drafted here is a request under way, what is published is that server's yes.
 
-Every draft withholds the tail of its body until the whole was checked: a cut upload never looks complete over there, for a
-body of known length breaks off and one in chunks never gets its last chunk.
+Every draft withholds the end of its body until the whole was checked, the last bytes of a known length or the last chunk: a
+cut upload never looks complete over there.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["Backend", "RelayDraft", "RelayStore"]
 
 FIRST = 64 << 10  # bytes gathered before a length that is not certain is spoken: what ends before has a sure one
 UNDO = 10.0  # seconds the destination gets to delete what it has just made
-TAIL = 4 << 10  # bytes withheld; one would do, a few more cost nothing and are no write of their own at the end
+TAIL = 4 << 10  # bytes withheld of a known length; one would do, a few more cost nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +124,7 @@ class RelayDraft:
         self._request: Outbound | None = None
         self._envelope: Envelope | None = None
         self._gathered: list[Buffer] = []
+        self._seen = 0  # bytes of the file that were passed on or are withheld
         self._tail = b""
         self._sent_fields = 0  # of the label: a form may go on after the file
         self.written = 0
@@ -230,14 +231,21 @@ class RelayDraft:
             await self._send(data)
 
     async def _send(self, data: Buffer) -> None:
-        if self._size is not None and self.written > self._size:
+        """All but the file's tail. In chunks it needs no tail of its own: what says that the body is whole is the last chunk."""
+        if self._size is None:
+            await self._passed(data)
+            return
+        if self.written > self._size:
             raise _more_follows()
-        if self._tail:
-            await self._passed(self._tail)
+        free = self._size - TAIL - self._seen  # bytes until the tail begins
+        self._seen += len(data)
+        if free >= len(data):
+            await self._passed(data)
+            return
         view = memoryview(data)
-        self._tail = bytes(view[-TAIL:])
-        if len(view) > TAIL:
-            await self._passed(view[:-TAIL])
+        if free > 0:
+            await self._passed(view[:free])
+        self._tail += view[max(0, free) :]
 
     async def _passed(self, data: Buffer) -> None:
         if self._request is None:

@@ -1,0 +1,111 @@
+"""A Flask app as people write them, made live by one line. BACKEND and FOLDER come from the environment."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from typing import Any
+
+import flask
+import requests
+
+from sluiceway.flask import Sluiceway, needs
+
+app = flask.Flask(__name__)
+Sluiceway(app)
+app.config["MAX_FORM_MEMORY_SIZE"] = 500_000
+request: Any = flask.request
+
+
+@app.post("/relay")
+def relay() -> tuple[str, int]:
+    """Unchanged view code."""
+    f = request.files["file"]
+    answer = requests.post(os.environ["BACKEND"], data=f, headers={"X-Title": request.form.get("title", "")}, timeout=30)
+    return answer.text, answer.status_code
+
+
+@app.post("/save")
+def save() -> dict[str, Any]:
+    f = request.files["file"]
+    f.save(os.path.join(os.environ["FOLDER"], "saved.bin"))
+    return {
+        "filename": f.filename,
+        "type": f.mimetype,
+        "head": f.headers["content-type"],
+        "size": f.size,
+        "title": request.form["title"],
+    }
+
+
+@app.post("/parts")
+def parts() -> list[list[object]]:
+    """Every part, in order; every second file is skipped."""
+    told: list[list[object]] = []
+    for part in request.parts:
+        if not hasattr(part, "filename"):
+            told.append([part.name, part.value])
+        elif len(told) % 2:
+            told.append([part.name, part.filename, hashlib.sha256(b"".join(part)).hexdigest()])
+        else:
+            told.append([part.name, part.filename])
+    return told
+
+
+@app.post("/mapping")
+def mapping() -> dict[str, Any]:
+    """What code written for Werkzeug's mappings asks."""
+    return {
+        "fields": request.form.to_dict(),
+        "list": request.form.getlist("n", int),
+        "typed": request.form.get("n", type=int),
+        "values": request.values.get("q"),
+        "any": bool(request.files),
+        "files": [[name, f.filename, len(f.read())] for name, f in request.files.items()],
+        "none": request.files.get("nothing"),
+    }
+
+
+@app.post("/late")
+def late() -> str:
+    request.files["file"]
+    title: str = request.form["title"]  # stands behind the file in this test
+    return title
+
+
+@app.post("/needs")
+@needs("title")
+def wants() -> str:
+    return f"{request.form['title']} {len(request.files['file'].read())}"
+
+
+@app.route("/raw", methods=["PUT", "POST"])
+def raw() -> dict[str, Any]:
+    digest, count = hashlib.sha256(), 0
+    while piece := request.stream.read(100_000):
+        digest.update(piece)
+        count += len(piece)
+    return {"size": count, "sha-256": digest.hexdigest()}
+
+
+@app.post("/json")
+def plain() -> Any:
+    return [request.json, request.mimetype]
+
+
+@app.post("/urlencoded")
+def urlencoded() -> Any:
+    return request.form.to_dict()
+
+
+@app.post("/debug")
+def debug() -> list[str]:
+    flask.current_app.debug = True
+    try:
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            request.get_data()
+    finally:
+        flask.current_app.debug = False
+    return [str(one.message) for one in told]
