@@ -1,0 +1,234 @@
+"""Flask, with files as streams: `Sluiceway(app)`, and view code as it is reads `request.files` while the client still sends.
+
+Nothing is spooled: a file is the socket, so fields and files come in the order the client sent them. Runs on every WSGI server
+that streams; what one cannot do is told as an error, never as missing bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property, wraps
+from typing import IO, Any, TypeVar, cast
+
+import flask
+from werkzeug.datastructures import Headers, MultiDict
+from werkzeug.exceptions import BadRequestKeyError
+
+from sluiceway.errors import BadOrder, BadRequest, MissingField, SluiceError
+from sluiceway.server.live_form import LiveField, LiveFile, LiveForm
+from sluiceway.server.wsgi_body import WsgiBody
+from sluiceway.wire.problems import PROBLEM_TYPE, problem
+
+__all__ = ["Fields", "File", "Files", "LiveRequest", "Sluiceway", "needs"]
+
+WORTH_A_WORD = 1 << 20  # bytes a view may take into memory without a warning in debug mode
+
+View = TypeVar("View", bound=Callable[..., Any])
+T = TypeVar("T")
+
+
+class Sluiceway:
+    """Makes the forms of an app live: `Sluiceway(app)` once, before the first request."""
+
+    def __init__(self, app: flask.Flask | None = None) -> None:
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: flask.Flask) -> None:
+        """The same for an app that is made later."""
+        if not issubclass(app.request_class, LiveRequest):
+            app.request_class = type("LiveRequest", (LiveRequest, app.request_class), {})
+        app.register_error_handler(SluiceError, _answered)
+
+
+def needs(*fields: str) -> Callable[[View], View]:
+    """Below the route of a view that needs these fields before the file: `@needs("title")`.
+
+    A form that brings its file first is answered 422 as soon as that is seen, instead of being read for nothing.
+    """
+
+    def wrap(view: View) -> View:
+        @wraps(view)
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            live = cast("LiveRequest", flask.request).live
+            missing = list(fields) if live is None else live.begin(*fields)
+            if missing:
+                raise MissingField(
+                    f"The field {missing[0]!r} must come before the file; put it first in the form", fields=missing
+                )
+            return flask.current_app.ensure_sync(view)(*args, **kwargs)
+
+        return cast("View", guarded)
+
+    return wrap
+
+
+class File(LiveFile):
+    """A file of the form, with the words of Werkzeug's FileStorage. `size` is None where it cannot be known before the end."""
+
+    @property
+    def stream(self) -> File:
+        """Itself."""
+        return self
+
+    @property
+    def mimetype(self) -> str:
+        return self.content_type.partition(";")[0].strip().lower()
+
+    @property
+    def content_length(self) -> int:
+        return self.size or 0
+
+    @property
+    def headers(self) -> Headers:
+        return Headers([("Content-Type", self.content_type)])
+
+
+class LiveRequest(flask.Request):
+    """`files`, `form` and `parts` of a form that is still arriving; `stream` of any other body, counted."""
+
+    @cached_property
+    def live(self) -> LiveForm | None:
+        """The form; None where the body is none."""
+        if self.mimetype != "multipart/form-data":
+            return None
+        body = WsgiBody(self.environ, self.max_content_length)
+        return LiveForm(body.take, self.headers["Content-Type"], body.length, kind=File)
+
+    @property
+    def parts(self) -> Iterator[LiveField | LiveFile]:
+        """The parts in the order they come: fields with `name` and `value`, files to read. What was not read is skipped."""
+        if self.live is None:
+            raise BadRequest("This view takes a form; send multipart/form-data")
+        return iter(self.live)
+
+    @cached_property
+    def stream(self) -> IO[bytes]:
+        """The raw body. Its end is the end: a body that was cut off raises BodyCut."""
+        return io.BufferedReader(WsgiBody(self.environ, self.max_content_length), 64 << 10)
+
+    @property
+    def files(self) -> Any:  # Werkzeug's is a MultiDict of spooled files
+        return super().files if self.live is None else Files(self.live)
+
+    @property
+    def form(self) -> Any:
+        return super().form if self.live is None else Fields(self.live)
+
+    @property
+    def values(self) -> Any:
+        """The query's, and the form's as far as they came."""
+        return super().values if self.live is None else MultiDict([*self.args.items(multi=True), *self.live.fields])
+
+    def get_data(self, *args: Any, **kwargs: Any) -> Any:
+        """Werkzeug's, with a warning in debug mode where it takes more than a MiB into memory; `data` and `json` use it."""
+        long = self.content_length is None or self.content_length > WORTH_A_WORD
+        if flask.current_app and flask.current_app.debug and (self.live is not None or long):
+            text = "takes the whole body into memory; read request.files, request.parts or request.stream piece by piece"
+            warnings.warn(f"{_line()}: request.get_data (or .data, .json) {text}", stacklevel=2)
+        return super().get_data(*args, **kwargs)
+
+
+class Files(Mapping[str, Any]):
+    """`request.files`: asking for a name reads on to that file and no further."""
+
+    def __init__(self, live: LiveForm) -> None:
+        self._live = live
+
+    def __getitem__(self, name: str) -> Any:
+        file = _in_turn(lambda: self._live.file(name))
+        if file is None:
+            raise BadRequestKeyError(name)
+        return file
+
+    def getlist(self, name: str) -> Iterator[Any]:
+        """All files in this field, each when its turn comes; one that was not read is skipped."""
+        yield from (file for file in self._live.files if file.name == name)
+        yield from (part for part in self._live if isinstance(part, LiveFile) and part.name == name)
+
+    def __iter__(self) -> Iterator[str]:
+        return (file.name for file in self.values())
+
+    def values(self) -> Any:
+        """The files that came and, each in its turn, those that come."""
+        yield from list(self._live.files)
+        yield from (part for part in self._live if isinstance(part, LiveFile))
+
+    def items(self) -> Any:
+        return ((file.name, file) for file in self.values())
+
+    def __len__(self) -> int:
+        """Of those that came so far."""
+        return len(self._live.files)
+
+    def __bool__(self) -> bool:
+        """Whether there is any."""
+        if not self._live.files:
+            self._live.begin()
+        return bool(self._live.files)
+
+
+class Fields(Mapping[str, str]):
+    """`request.form`: the fields that came, and those that come before the next file."""
+
+    def __init__(self, live: LiveForm) -> None:
+        self._live = live
+
+    def __getitem__(self, name: str) -> str:
+        value = _in_turn(lambda: self._live.field(name))
+        if value is None:
+            raise BadRequestKeyError(name)
+        return value
+
+    def get(self, name: str, default: Any = None, type: Callable[[str], Any] | None = None) -> Any:
+        """As Werkzeug's: `default` when it is missing, or is no `type`."""
+        value = _in_turn(lambda: self._live.field(name))
+        try:
+            return default if value is None else value if type is None else type(value)
+        except (ValueError, TypeError):
+            return default
+
+    def getlist(self, name: str, type: Callable[[str], Any] = str) -> list[Any]:
+        return [type(value) for known, value in self._begun() if known == name]
+
+    def to_dict(self, flat: bool = True) -> dict[str, Any]:
+        known = MultiDict(self._begun())
+        return dict(known) if flat else dict(known.lists())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict(self._begun()))
+
+    def __len__(self) -> int:
+        return len(dict(self._begun()))
+
+    def _begun(self) -> list[tuple[str, str]]:
+        if not self._live.files:
+            self._live.begin()
+        return self._live.fields
+
+
+def _in_turn(ask: Callable[[], T]) -> T:
+    try:
+        return ask()
+    except BadOrder as error:
+        raise BadOrder(f"{_line()}: {error.detail}") from None
+
+
+def _line() -> str:
+    """The line of the app that is being run: the innermost that is neither ours nor the framework's."""
+    inside = tuple(os.path.dirname(module.__file__ or "") + os.sep for module in (flask, sys.modules["werkzeug"]))
+    frame = sys._getframe(1)
+    while frame.f_back is not None and (frame.f_code.co_filename == __file__ or frame.f_code.co_filename.startswith(inside)):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def _answered(error: SluiceError) -> flask.Response:
+    """As problem+json, with the status it names. The connection ends: the client may still be sending."""
+    told = json.dumps(problem(error, flask.request.path))
+    return flask.Response(told, error.status, Headers([("Connection", "close")]), content_type=PROBLEM_TYPE)
