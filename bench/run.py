@@ -36,6 +36,7 @@ from bench.relay import (  # noqa: E402
 )
 from bench.relay_rows import relay_groups  # noqa: E402
 from bench.rows import ROWS, Result  # noqa: E402
+from bench.sending import sending_rows  # noqa: E402
 from bench.setup import make_environment, make_nginx  # noqa: E402
 from bench.stored import MIB  # noqa: E402
 from bench.table import Row, markdown  # noqa: E402
@@ -60,7 +61,7 @@ def size_of(text: str) -> int:
 def arguments(given: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench/run.py", description=__doc__)
     parser.add_argument("--size", type=size_of, default=1 << 30, help="bytes of one transfer (default 1GiB)")
-    groups = {**ROWS, **relay_groups(0)}
+    groups = {**ROWS, **relay_groups(0), "sending": sending_rows}
     parser.add_argument("--rows", default=",".join(groups), help=f"which of {','.join(groups)} (default all)")
     parser.add_argument(
         "--stall", type=float, default=60.0, help="seconds the destination of `stalled` stands still (default 60)"
@@ -147,7 +148,7 @@ def main(given: list[str] | None = None) -> int:
     whole = Result()
     text = ""
     try:
-        groups = {**ROWS, **relay_groups(asked.stall)}
+        groups = {**ROWS, **relay_groups(asked.stall), "sending": sending_rows}
         for name in asked.rows.split(","):
             say(f"\n{name}:")
             result = groups[name](bench, wanted)

@@ -40,7 +40,7 @@ def sent_once(bench: Bench, how: str, source: Path, times: int = 1, digest: str 
     return told
 
 
-def sending_rows(bench: Bench, wanted: Wanted) -> Result:
+def sending_rows(bench: Bench, _: Wanted | None = None) -> Result:
     """Bytes a second of both, in turn, and the peak memory of our client with 10 MiB and with ten times the size."""
     source, result = bench.source(bench.size), Result()
     rates: dict[str, list[float]] = {how: [] for how in NAMES}

@@ -11,7 +11,18 @@ from pathlib import Path
 
 __all__ = ["make_environment", "make_nginx"]
 
-PEERS = ("uvicorn", "uvloop", "httptools", "starlette", "python-multipart", "gunicorn", "Flask", "aiohttp", "requests")
+PEERS = (
+    "uvicorn",
+    "uvloop",
+    "httptools",
+    "starlette",
+    "python-multipart",
+    "gunicorn",
+    "Flask",
+    "aiohttp",
+    "requests",
+    "requests-toolbelt",
+)
 
 
 def make_environment(root: Path, say: Callable[[str], None]) -> Path:

@@ -28,6 +28,7 @@ from bench.process import Failed  # noqa: E402
 from bench.relay import TWO_STEP, SinkProcess, check_taken, sinking  # noqa: E402
 from bench.relay_rows import relay_groups  # noqa: E402
 from bench.run import size_of  # noqa: E402
+from bench.sending import sending_rows  # noqa: E402
 from bench.stored import check_same, make_source, sha256_of  # noqa: E402
 from bench.svg import Line, Panel, chart  # noqa: E402
 from bench.table import RATE, Row, compare, markdown  # noqa: E402
@@ -311,6 +312,21 @@ def binaries(tmp_path: Path) -> Path:
         if (origin / name).exists():
             (folder / name).symlink_to(origin / name)
     return folder
+
+
+def test_the_row_of_forms_sent_runs_with_little(tmp_path: Path, binaries: Path) -> None:
+    """Both encoders send a form that the sink understands, byte for byte."""
+    (binaries / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    (binaries / "python").chmod(0o755)
+    said: list[str] = []
+    bench = Bench(tmp_path / "work", binaries, 2 << 20, 1, said.append)
+    bench.work.mkdir()
+
+    result = sending_rows(bench)
+
+    assert not result.failed, said
+    assert all(row.ours != "not measured" for row in result.rows)
+    assert result.rows[0].best_peer.startswith("requests_toolbelt")
 
 
 @pytest.mark.parametrize("group", ["relay", "story", "overlap", "stalled"])
