@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,20 @@ def test_the_other_server_dies_midway_and_nothing_is_left(serve: Serve, second: 
     assert first.stored() == {}
     assert requests.put(f"{first.url}/files/next", data=b"x", timeout=30).json()["code"] == "peer-unreachable"
     assert first.stored() == {}
+
+
+def test_the_other_server_dies_while_the_client_pauses(serve: Serve, second: RunningServer) -> None:
+    """Nothing is written to it then: the death is noticed all the same, and named."""
+    first = serve("--to", f"{second.url}/files")
+    with Wire(first.port) as wire:
+        halfway(first, second, wire, 20 * MIB)
+        time.sleep(0.5)
+        second.process.kill()
+        answer = wire.answer()
+
+    assert (answer.status, answer.code) == (502, "peer-failed"), first.log()
+    assert answer.json()["destination"] == f"{second.url}/files"
+    eventually(lambda: first.drafts() == [], "the draft is gone")
 
 
 def test_the_other_servers_refusal_is_the_answer(serve: Serve, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from sluiceway.errors import NotFound, PreconditionFailed, SluiceError
 from sluiceway.pipe.pump import pump
-from sluiceway.stores.contract import About, Draft, Entry, Opened, Replace, Store
+from sluiceway.stores.contract import About, Draft, Entry, Failing, Opened, Replace, Store
 
 __all__ = ["Carrier", "Undoing", "named", "to_the_end", "together"]
 
@@ -40,6 +40,14 @@ class Carrier:
     @property
     def takes_back(self) -> bool:
         return self.store.traits.takes_back
+
+    @property
+    def failure(self) -> SluiceError | None:
+        """What the destination said while nothing was written to it."""
+        error = self.draft.failure if isinstance(self.draft, Failing) else None
+        if error is not None:
+            error.members.setdefault("destination", self.called)
+        return error
 
     async def publish(self, key: str, about: About, replace: Replace) -> None:
         """Publish, and hold open what is replaced: it may have to be put back."""

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from sluiceway.errors import PeerFailed, Refused, SluiceError, StoreFailed
 from sluiceway.pipe.source import Buffer
-from sluiceway.stores.contract import About, Copy, Draft, Entry, Failing, Replace
+from sluiceway.stores.contract import About, Copy, Draft, Entry, Replace
 from sluiceway.stores.fanout_carrier import Carrier, named, to_the_end, together
 from sluiceway.stores.fanout_follower import LEAVE, Follower
 
@@ -45,8 +45,7 @@ class FanoutDraft:
     @property
     def failure(self) -> SluiceError | None:
         """What a required destination said while the sender pauses."""
-        drafts = [carrier.draft for carrier in self._carriers]
-        return next((draft.failure for draft in drafts if isinstance(draft, Failing) and draft.failure is not None), None)
+        return next((error for carrier in self._carriers if (error := carrier.failure) is not None), None)
 
     async def write(self, data: Buffer) -> None:
         self._check()
