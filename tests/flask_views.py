@@ -26,6 +26,12 @@ def relay() -> tuple[str, int]:
     return answer.text, answer.status_code
 
 
+@app.post("/relay-chunked")
+def relay_chunked() -> tuple[str, int]:
+    answer = requests.post(os.environ["BACKEND"], data=iter(request.files["file"]), timeout=30)
+    return answer.text, answer.status_code
+
+
 @app.post("/save")
 def save() -> dict[str, Any]:
     f = request.files["file"]

@@ -16,6 +16,7 @@ THIRD_PARTY = {
     "server/run.py": {"uvicorn"},
     "server/uvicorn.py": {"uvicorn", "httptools"},
     "flask.py": {"flask", "werkzeug"},
+    "starlette.py": {"starlette"},
     "cli": {"click", "rich"},
     "testing/store_suite.py": {"pytest"},
 }

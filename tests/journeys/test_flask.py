@@ -147,6 +147,19 @@ def test_a_file_is_saved_whole(app: App, framing: str) -> None:
     assert [path.name for path in app.folder.iterdir()] == ["saved.bin"]
 
 
+def test_a_length_that_was_taken_for_granted_is_no_short_body(app: App) -> None:
+    """Something follows the file: the next server sees a body that breaks off, the client reads why; in chunks it goes."""
+    before = len(app.peer.seen)
+    answer = post(app, "/relay", ("file", "a", DATA), ("more", "b", b"2"))
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad-form")
+    assert "iter(file)" in answer.json()["detail"]
+    assert app.peer.seen[before].done.wait(10)
+    assert app.peer.seen[before].cut
+    assert post(app, "/relay-chunked", ("file", "a", DATA), ("more", "b", b"2")).status_code == 201
+    assert app.peer.seen[-1].body == DATA
+
+
 def test_parts_come_in_order_one_or_many(app: App) -> None:
     """What the view skips is skipped, also when it is large."""
     digest = hashlib.sha256(DATA).hexdigest()

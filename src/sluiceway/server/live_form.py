@@ -7,15 +7,16 @@ with the line to change. Knows no framework.
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from sluiceway.errors import BadOrder, BodyCut, TooLarge
+from sluiceway.errors import BadForm, BadOrder, BodyCut, TooLarge
 from sluiceway.wire.forms import Event, FormDecoder, FormLimits, PartBegan, PartData, PartEnded
 
-__all__ = ["LiveField", "LiveFile", "LiveForm"]
+__all__ = ["MOST_SKIPPED", "LiveField", "LiveFile", "LiveForm"]
 
 MOST_SKIPPED = 64 << 20  # bytes of a file that nobody read, until the form is given up: reading on costs the sender its time
 COPY = 64 << 10
@@ -35,8 +36,9 @@ class LiveFile:
     def __init__(self, form: LiveForm, part: PartBegan, size: int | None) -> None:
         self._form = form
         self.name, self.filename, self.content_type = part.name, part.filename or "", part.type
-        self.size = size  # bytes, where they can be known: of the last part of a form with a length
+        self.size = size  # bytes if nothing follows it in the form, which nobody knows before its end; None: unknown
         self.taken = 0
+        self._promised = False  # somebody was told how much is left, and told others
         self._held: list[bytes] = []
         self._ended = False
 
@@ -45,6 +47,7 @@ class LiveFile:
         """What is left to read, where requests looks for it. Raises AttributeError when nobody knows: then it sends chunks."""
         if self.size is None:
             raise AttributeError("The length of this part is unknown")
+        self._promised = True
         return self.size - self.taken
 
     @property
@@ -62,29 +65,34 @@ class LiveFile:
         got: list[bytes] = []
         while size > 0 and (piece := self.read1(size)):
             got.append(piece)
-            size -= len_(piece)
+            size -= len(piece)
         return b"".join(got)
 
     def read1(self, size: int = COPY) -> bytes:
         """What is there, at least one byte unless it is the end, at most `size`."""
         if not self._held and not self._ended:
             self._form._fill(self)
+        if not self._held and self._ended and self._promised and self.taken != self.size:
+            raise BadForm(
+                "Something follows this file in the form, and its length was taken for that of the last part. Send fields before the "
+                "file and one file in a form, or have the view send iter(file), which goes in chunks"
+            )
         if not self._held or size <= 0:
             return b""
         piece = self._held[0]
-        if len_(piece) > size:
+        if len(piece) > size:
             self._held[0], piece = piece[size:], piece[:size]
         else:
             del self._held[0]
-        self.taken += len_(piece)
+        self.taken += len(piece)
         return piece
 
     def readinto(self, buffer: bytearray | memoryview) -> int:
         """As `read`, into `buffer`."""
         view = memoryview(buffer).cast("B")
-        data = self.read(len_(view))
-        view[: len_(data)] = data
-        return len_(data)
+        data = self.read(len(view))
+        view[: len(data)] = data
+        return len(data)
 
     def __iter__(self) -> Iterator[bytes]:
         """Pieces as they arrive, none empty; lines they are not."""
@@ -98,18 +106,16 @@ class LiveFile:
                 to.write(piece)
             return
         path = os.fspath(to)
-        handle, draft = tempfile.mkstemp(prefix=".", suffix=".part", dir=os.path.dirname(path) or ".")
+        draft = os.path.join(os.path.dirname(path), f".{secrets.token_hex(8)}.part")
         try:
-            with open(handle, "wb") as file:
+            with open(draft, "xb") as file:
                 self.save(file)
                 file.flush()
-                os.fsync(handle)
-                mask = os.umask(0)
-                os.umask(mask)
-                os.fchmod(handle, 0o666 & ~mask)  # as open() would have made it
+                os.fsync(file.fileno())
             os.replace(draft, path)
         except BaseException:
-            os.unlink(draft)
+            with suppress(FileNotFoundError):
+                os.unlink(draft)
             raise
 
     def readable(self) -> bool:
@@ -134,12 +140,9 @@ class LiveFile:
         """Read to the end and forget. Raises TooLarge."""
         skipped = 0
         for piece in self:
-            skipped += len_(piece)
+            skipped += len(piece)
             if skipped > MOST_SKIPPED:
                 raise TooLarge(f"The file {self.filename!r} in {self.name!r} is not wanted here, and too long to be skipped")
-
-
-len_ = len  # the class above has a `len` of its own
 
 
 class LiveForm:

@@ -1,0 +1,145 @@
+"""Starlette and FastAPI: the parts of a form while it arrives, `async for part in parts(request)`. Nothing is spooled.
+
+A file is the connection, so parts come in the order the client sent them; one that was not read is skipped. Runs on every
+ASGI server. FastAPI: `form: Annotated[Parts, Depends(Parts)]`; a `File`, `Form` or `UploadFile` beside it would spool the body.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sluiceway.errors import BodyCut, SluiceError, TooLarge
+from sluiceway.pipe.stages import Stages
+from sluiceway.server.body import body_chunks, check_body, content_length
+from sluiceway.server.live_form import MOST_SKIPPED, LiveField
+from sluiceway.wire.forms import Event, FormDecoder, PartBegan, PartData
+from sluiceway.wire.problems import PROBLEM_TYPE, problem
+
+__all__ = ["LiveField", "Part", "Parts", "answered", "parts"]
+
+
+class Part:
+    """A file of the form: an asynchronous iterable of the pieces that arrive. Read it before asking for the next part."""
+
+    def __init__(self, events: AsyncIterator[Event], began: PartBegan, size: int | None) -> None:
+        self._events = events
+        self.name, self.filename, self.content_type = began.name, began.filename or "", began.type
+        self.size = size  # bytes if nothing follows it in the form, which nobody knows before its end; None: unknown
+        self._held = b""
+        self._ended = False
+
+    async def read(self, size: int = -1) -> bytes:
+        """`size` bytes, fewer only at the end; without a size everything, which needs memory for all of it.
+
+        Raises BodyCut when the client sent less than the form, TooSlow, BadForm.
+        """
+        got = bytearray()
+        while size < 0 or len(got) < size:
+            piece = await self._piece()
+            if not piece:
+                break
+            if size >= 0 and len(got) + len(piece) > size:
+                room = size - len(got)
+                piece, self._held = piece[:room], piece[room:]
+            got += piece
+        return bytes(got)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Pieces as they arrive, none empty. Raises as `read`."""
+        while piece := await self._piece():
+            yield piece
+
+    async def save(self, path: str | os.PathLike[str]) -> None:
+        """Write all of it under a path, where it appears when it is whole and not before. Raises as `read`, and OSError."""
+        path = os.fspath(path)
+        draft = os.path.join(os.path.dirname(path), f".{secrets.token_hex(8)}.part")
+        try:
+            file = await asyncio.to_thread(open, draft, "xb")
+            with file:
+                async for piece in self:
+                    await asyncio.to_thread(file.write, piece)
+                file.flush()
+                await asyncio.to_thread(os.fsync, file.fileno())
+            os.replace(draft, path)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(draft)
+            raise
+
+    async def _piece(self) -> bytes:
+        if self._held:
+            piece, self._held = self._held, b""
+            return piece
+        if self._ended:
+            return b""
+        try:
+            event = await anext(self._events)
+        except StopAsyncIteration:
+            raise BodyCut("The form was broken off inside a file; send it again") from None
+        if isinstance(event, PartData):
+            return event.data
+        self._ended = True
+        return b""
+
+    async def _skip(self) -> None:
+        skipped = 0
+        async for piece in self:
+            skipped += len(piece)
+            if skipped > MOST_SKIPPED:
+                raise TooLarge(f"The file {self.filename!r} in {self.name!r} is not wanted here, and too long to be skipped")
+
+
+class Parts:
+    """The form of a request, to be walked once: fields as LiveField (`name`, `value`), files as Part."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self.fields: list[tuple[str, str]] = []  # so far
+
+    async def __aiter__(self) -> AsyncIterator[LiveField | Part]:
+        """Raises Unsupported for a body that is no form, BadForm, BodyCut, TooLarge, TooSlow."""
+        check_body(self._request)
+        decoder = FormDecoder(self._request.headers.get("content-type", ""))
+        length, events = content_length(self._request), self._events(decoder)
+        async for event in events:
+            if not isinstance(event, PartBegan):
+                continue
+            if event.filename is None:
+                field = LiveField(event.name, (await Part(events, event, None).read()).decode("utf-8", "replace"))
+                self.fields.append((field.name, field.value))
+                yield field
+                continue
+            part = Part(events, event, decoder.size_if_last(event, length))
+            if not part.filename:
+                part._held = await part._piece()
+                if not part._held:
+                    continue  # a browser's file input that was left empty
+            yield part
+            await part._skip()
+
+    async def _events(self, decoder: FormDecoder) -> AsyncIterator[Event]:
+        async for chunk in body_chunks(self._request, Stages()):
+            for event in decoder.feed(chunk):
+                yield event
+        for event in decoder.close():
+            yield event
+
+
+def parts(request: Request) -> Parts:
+    """The parts of a form while it arrives: `async for part in parts(request)`."""
+    return Parts(request)
+
+
+async def answered(request: Request, error: Exception) -> Response:
+    """An exception handler: `app.add_exception_handler(SluiceError, answered)` answers our errors as problem+json."""
+    known = error if isinstance(error, SluiceError) else SluiceError()
+    told = json.dumps(problem(known, request.url.path))
+    return Response(told, known.status, {"Connection": "close"}, PROBLEM_TYPE)
