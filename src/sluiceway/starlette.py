@@ -113,7 +113,8 @@ class Parts:
             if not isinstance(event, PartBegan):
                 continue
             if event.filename is None:
-                field = LiveField(event.name, (await Part(events, event, None).read()).decode("utf-8", "replace"))
+                value = b"".join([piece async for piece in Part(events, event, None)])  # bounded by the decoder's limits
+                field = LiveField(event.name, value.decode("utf-8", "replace"))
                 self.fields.append((field.name, field.value))
                 yield field
                 continue

@@ -150,7 +150,7 @@ def test_a_file_is_saved_whole(app: App, framing: str) -> None:
 def test_a_length_that_was_taken_for_granted_is_no_short_body(app: App) -> None:
     """Something follows the file: the next server sees a body that breaks off, the client reads why; in chunks it goes."""
     before = len(app.peer.seen)
-    answer = post(app, "/relay", ("file", "a", DATA), ("more", "b", b"2"))
+    answer = post(app, "/relay", ("title", None, b"T"), ("file", "a", DATA), ("more", "b", b"2"))
 
     assert (answer.status_code, answer.json()["code"]) == (400, "bad-form")
     assert "iter(file)" in answer.json()["detail"]

@@ -74,8 +74,8 @@ class LiveFile:
             self._form._fill(self)
         if not self._held and self._ended and self._promised and self.taken != self.size:
             raise BadForm(
-                "Something follows this file in the form, and its length was taken for that of the last part. Send fields before the "
-                "file and one file in a form, or have the view send iter(file), which goes in chunks"
+                "Something follows this file in the form, and its length was taken for that of the last part. Send fields before "
+                "the file and one file in a form, or have the view send iter(file), which goes in chunks"
             )
         if not self._held or size <= 0:
             return b""
