@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -377,3 +378,17 @@ async def test_an_upload_is_never_repeated_in_silence() -> None:
         await put(peer.url, Body(BytesSource(b"once")))
 
     assert [asked.body for asked in peer.seen] == [b"once"]
+
+
+async def test_a_connection_that_closed_by_itself_meanwhile_may_be_ended_again() -> None:
+    """Closed with bytes still waiting, which the peer took afterwards: nothing is left to end, and that is no error."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=ours)
+        transport.write(bytes(BIG))
+        transport.close()
+
+        async with asyncio.timeout(10):
+            assert await asyncio.to_thread(lambda: sum(iter(lambda: len(theirs.recv(1 << 20)), 0))) == BIG
+            module._reset(transport)

@@ -298,9 +298,10 @@ class _PatientRequest(aiohttp.ClientRequest):
 def _reset(transport: asyncio.Transport) -> None:
     """End a connection now: a peer that takes nothing would learn of a plain end only behind all that waits for it."""
     sock = transport.get_extra_info("socket")
-    if sock is not None:
-        with suppress(OSError, ValueError):  # it is closed already
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    if sock is None or sock.fileno() < 0:
+        return  # it has ended; asyncio's abort() fails on one that was closed while bytes waited and has sent them since
+    with suppress(OSError, ValueError):  # the peer ended it
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()
 
 
