@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, wraps
 from typing import IO, Any, TypeVar, cast
 
@@ -19,13 +19,15 @@ import flask
 from werkzeug.datastructures import Headers, MultiDict
 from werkzeug.exceptions import BadRequestKeyError
 
+from sluiceway.client.material import Given
 from sluiceway.errors import BadOrder, BadRequest, MissingField, SluiceError
 from sluiceway.server.live_form import LiveField, LiveFile, LiveForm
-from sluiceway.server.wsgi_body import WsgiBody
+from sluiceway.server.wsgi_body import WsgiBody, can_say_close
 from sluiceway.wire.problems import PROBLEM_TYPE, problem
 
-__all__ = ["Fields", "File", "Files", "LiveRequest", "Sluiceway", "needs"]
+__all__ = ["Fields", "File", "Files", "LiveRequest", "Sluiceway", "mount", "needs", "stream"]
 
+METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
 WORTH_A_WORD = 1 << 20  # bytes a view may take into memory without a warning in debug mode
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -68,6 +70,54 @@ def needs(*fields: str) -> Callable[[View], View]:
     return wrap
 
 
+def mount(app: flask.Flask, prefix: str, to: str | Sequence[str] = "./uploads", **settings: Any) -> Callable[..., flask.Response]:
+    """Put the whole service under `prefix`: the page at `prefix/`, files at `prefix/files`, and what else it answers.
+
+    Keyword arguments are the settings of `sluiceway serve`. Who may use it is the app's to say, in `before_request` as for
+    other views, or by `token=`. The view is returned, for decorators that exempt it. Raises BadSetting.
+    """
+    from sluiceway.server.settings import Settings
+    from sluiceway.server.wsgi import WsgiService
+
+    prefix = prefix.rstrip("/")
+    service = WsgiService(Settings(to=(to,) if isinstance(to, str) else tuple(to), **settings))
+
+    def sluiceway_service(rest: str = "") -> flask.Response:
+        environ = dict(flask.request.environ)
+        environ["SCRIPT_NAME"] = environ.get("SCRIPT_NAME", "") + prefix
+        environ["PATH_INFO"] = environ["PATH_INFO"][len(prefix) :]
+        return cast("flask.Response", flask.current_app.response_class.from_app(service, environ))
+
+    for rule in (f"{prefix}/", f"{prefix}/<path:rest>"):
+        app.add_url_rule(
+            rule,
+            f"sluiceway{prefix.replace('.', '-')}",
+            sluiceway_service,
+            methods=METHODS,
+            provide_automatic_options=False,  # the service knows what each path takes
+            merge_slashes=False,
+        )
+    return sluiceway_service
+
+
+def stream(source: Given, **told: Any) -> flask.Response:
+    """An answer with the bytes of a path, an open file, bytes, an iterable, a URL, or a part that is being read.
+
+    With ranges and validators where `source` can be read from its middle; else whole, in chunks where its length is not known.
+    Keyword arguments: `filename`, `type`, `size` in bytes, `etag` and `modified` (seconds since the epoch) where the source
+    does not tell them, `inline=True` to show instead of to save; of a URL `allow`, the hosts that may be asked, and
+    `internal`, addresses such as 10.0.0.0/8 that may be asked although they are not public.
+    Raises NotFound, SourceFailed, PreconditionFailed, RangeUnsatisfiable, Forbidden, PeerFailed, BadRequest, BadSetting.
+    """
+    from sluiceway.server.offer import Told, offer
+    from sluiceway.server.wsgi import wsgi_answer
+
+    answer = offer(source, Told(**told))
+    environ = {**flask.request.environ, "CONTENT_LENGTH": "0", "HTTP_TRANSFER_ENCODING": ""}  # the request's body is the view's
+    made = flask.current_app.response_class.from_app(lambda *wsgi: wsgi_answer(answer, *wsgi), environ)
+    return cast("flask.Response", made)
+
+
 class File(LiveFile):
     """A file of the form, with the words of Werkzeug's FileStorage. `size` is None where it cannot be known before the end."""
 
@@ -97,7 +147,7 @@ class LiveRequest(flask.Request):
         """The form; None where the body is none."""
         if self.mimetype != "multipart/form-data":
             return None
-        body = WsgiBody(self.environ, self.max_content_length)
+        body = WsgiBody(self.environ, self.max_content_length, ends_itself=True)
         return LiveForm(body.take, self.headers["Content-Type"], body.length, kind=File)
 
     @property
@@ -229,6 +279,7 @@ def _line() -> str:
 
 
 def _answered(error: SluiceError) -> flask.Response:
-    """As problem+json, with the status it names. The connection ends: the client may still be sending."""
+    """As problem+json, with the status it names. The connection ends where the client may still be sending."""
     told = json.dumps(problem(error, flask.request.path))
-    return flask.Response(told, error.status, Headers([("Connection", "close")]), content_type=PROBLEM_TYPE)
+    headers = Headers([("Connection", "close")] if can_say_close(flask.request.environ) else [])
+    return flask.Response(told, error.status, headers, content_type=PROBLEM_TYPE)

@@ -17,6 +17,7 @@ THIRD_PARTY = {
     "server/uvicorn.py": {"uvicorn", "httptools"},
     "flask.py": {"flask", "werkzeug"},
     "starlette.py": {"starlette"},
+    "django.py": {"django"},
     "cli": {"click", "rich"},
     "testing/store_suite.py": {"pytest"},
 }

@@ -35,7 +35,7 @@ from sluiceway.wire.ranges import (
 )
 from sluiceway.wire.types import INLINE_TYPES
 
-__all__ = ["Download", "get_object"]
+__all__ = ["Download", "get_object", "object_headers", "opened_answer"]
 
 WORTH = 1 << 20  # bytes; shorter ranges are sooner read and written than handed to the server: 0.1 ms of 0.6 at 64 KiB
 STRETCH = 64 << 20  # bytes of a file the server sends by itself, until we count them and look whether the reader is there
@@ -46,16 +46,16 @@ async def get_object(request: Request, store: Store, key: str) -> Response:
     """Raises NotFound, PreconditionFailed, RangeUnsatisfiable."""
     opened = await store.open(key)
     try:
-        return _answer(request, opened)
+        return opened_answer(request, opened, object_headers(opened.entry))
     except BaseException:
         await opened.aclose()
         raise
 
 
-def _answer(request: Request, opened: Opened) -> Response:
+def opened_answer(request: Request, opened: Opened, headers: dict[str, str]) -> Response:
+    """What of an open object is asked for, which closes it in the end. Raises PreconditionFailed, RangeUnsatisfiable."""
     entry, told = opened.entry, conditions(request)
     verdict = evaluate(request.method, told, entry.etag, entry.modified, True)
-    headers = _headers(entry)
     if verdict is Verdict.FAILED:
         raise PreconditionFailed("The object is not the version you named; read it again")
     if verdict is Verdict.NOT_MODIFIED:
@@ -79,7 +79,8 @@ def _answer(request: Request, opened: Opened) -> Response:
     return Download(opened, 206, headers, ranges, (boundary, kind))
 
 
-def _headers(entry: Entry) -> dict[str, str]:
+def object_headers(entry: Entry) -> dict[str, str]:
+    """What an answer says of an object, without its length."""
     kind = entry.about.type if entry.about.type.isascii() and entry.about.type.isprintable() else "application/octet-stream"
     shown = "inline" if kind in INLINE_TYPES else "attachment"
     headers = {

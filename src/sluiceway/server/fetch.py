@@ -31,7 +31,7 @@ from sluiceway.server.settings import Settings
 if TYPE_CHECKING:
     from sluiceway.client.transport import Answer
 
-__all__ = ["Remote", "pass_remote"]
+__all__ = ["Remote", "pass_remote", "pass_url"]
 
 log = logging.getLogger("sluiceway.fetch")
 
@@ -97,12 +97,17 @@ def pass_remote(request: Request, remote: Remote) -> Response:
     query = request.query_params.multi_items()
     if [name for name, _ in query] != ["url"]:
         raise BadRequest("Fetch with /fetch?url=… and nothing else; a & or # within the URL is written as %26 or %23")
+    return pass_url(request, remote, query[0][1])
+
+
+def pass_url(request: Request, remote: Remote, url: str) -> Response:
+    """A remote file as the answer to a request, with what it asks: conditions and ranges."""
     told = conditions(request)
     names = CONDITIONS if request.method == "HEAD" else (*CONDITIONS, *RANGES)
     asked = {name: told[name] for name in names if name in told}
     if not all(value.isascii() for value in asked.values()):
         raise BadRequest("Conditions and ranges are written in ASCII")
-    return _Passing(request, remote, query[0][1], asked)
+    return _Passing(request, remote, url, asked)
 
 
 class _Passing(Response):

@@ -6,40 +6,49 @@ Most WSGI servers give an empty read when the client hangs up in the middle. Kno
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 from sluiceway.errors import BodyCut, LengthRequired, TooLarge
 from sluiceway.wire.numbers import ascii_uint
 
-__all__ = ["WsgiBody"]
+__all__ = ["WsgiBody", "can_say_close"]
 
 READ = 64 << 10  # bytes; servers return from a read only when it is full, so a larger one would wait longer for a slow client
+FIRST = 1 << 10  # bytes of the first read: enough for a form's head, which a slow client's view is called to judge
+BODILESS = ("GET", "HEAD", "DELETE", "OPTIONS")  # a body means nothing there (RFC 9110 9.3), and clients send none
+STORED = (
+    "waitress stores a whole body before it runs the app, so nothing streams here and large bodies fill its temporary folder; "
+    "run the app on gunicorn with -k gthread"
+)
+WITH_LENGTH = "send the request with Content-Length (curl -T FILE does, curl -T - does not)"
 
 
 class WsgiBody(io.RawIOBase):
     """`length` in bytes, None when it came in chunks; `most` is the largest that is taken.
 
-    Raises LengthRequired where the server hides a chunked body, TooLarge.
+    `ends_itself`: who reads it knows its end without the server's word, as a form's reader knows the last boundary.
+    Raises LengthRequired where the server hides a chunked body or its cut, TooLarge.
     """
 
-    def __init__(self, environ: Mapping[str, Any], most: int | None = None) -> None:
+    def __init__(self, environ: Mapping[str, Any], most: int | None = None, *, ends_itself: bool = False) -> None:
         self._input, self._most = environ["wsgi.input"], most
         told = str(environ.get("CONTENT_LENGTH") or "")
-        chunked = "chunked" in str(environ.get("HTTP_TRANSFER_ENCODING", "")).lower()
-        self.length: int | None = ascii_uint(told, "Content-Length") if told else None if chunked else 0
-        if self.length is None and not environ.get("wsgi.input_terminated"):
-            raise LengthRequired(
-                "This server does not show its apps where a chunked body ends; send the request with Content-Length "
-                "(curl -T FILE does, curl -T - does not), or run the app on gunicorn, granian or cheroot"
-            )
+        self.length: int | None = ascii_uint(told, "Content-Length") if told else None if _unmeasured(environ) else 0
+        if self.length is None:
+            _check_chunks(environ, ends_itself)
+        if _stores_first(environ):
+            warnings.warn(STORED, RuntimeWarning, stacklevel=1)  # Python shows it once
         self.taken = 0
         if self.length is not None:
             self._check(self.length)
 
     def take(self, size: int = READ) -> bytes:
         """At most `size` bytes; none at the end. Raises BodyCut when the client sent less than it said, TooLarge."""
-        most = size if self.length is None else min(size, self.length - self.taken)
+        most = min(size, max(FIRST, self.taken))  # no more than came already: nobody waits twice as long as it takes
+        if self.length is not None:
+            most = min(most, self.length - self.taken)
         if not most:
             return b""
         try:
@@ -65,6 +74,41 @@ class WsgiBody(io.RawIOBase):
     def _check(self, size: int) -> None:
         if self._most is not None and size > self._most:
             raise TooLarge(f"This app takes at most {self._most} bytes", limit=self._most)
+
+
+def can_say_close(environ: Mapping[str, Any]) -> bool:
+    """Whether an answer may say `Connection: close`. waitress makes a 500 of it (PEP 3333), in HTTP/2 it breaks the answer
+    (RFC 9113 8.2.2); neither needs it."""
+    return not (_stores_first(environ) or _is_http2(environ))
+
+
+def _stores_first(environ: Mapping[str, Any]) -> bool:
+    """Whether the body was whole before the app was called, as on waitress."""
+    return "waitress.client_disconnected" in environ
+
+
+def _is_http2(environ: Mapping[str, Any]) -> bool:
+    return str(environ.get("SERVER_PROTOCOL", "")).startswith("HTTP/2")
+
+
+def _unmeasured(environ: Mapping[str, Any]) -> bool:
+    """Whether a body without Content-Length may follow: chunked, or any in HTTP/2, where frames end it (RFC 9113 8.1)."""
+    if _is_http2(environ):
+        return environ.get("REQUEST_METHOD") not in BODILESS
+    return "chunked" in str(environ.get("HTTP_TRANSFER_ENCODING", "")).lower()
+
+
+def _check_chunks(environ: Mapping[str, Any], ends_itself: bool) -> None:
+    """Raises LengthRequired where the server's word for the end of such a body is none."""
+    if not environ.get("wsgi.input_terminated"):  # uWSGI: its chunks are read by a function of its own
+        raise LengthRequired(
+            f"This server does not show its apps where a chunked body ends; {WITH_LENGTH}, or run the app on gunicorn or cheroot"
+        )
+    if environ.get("SERVER_SOFTWARE") == "Granian" and not ends_itself:  # an empty read, whether it is over or was cut off
+        raise LengthRequired(
+            "This server gives its apps a body without Content-Length that was cut off as if it were whole; "
+            f"{WITH_LENGTH} or as a form, or run the app on gunicorn or cheroot"
+        )
 
 
 def _cut(taken: int, length: int | None) -> BodyCut:

@@ -1,0 +1,450 @@
+"""sluiceway.django on real servers: parts as they arrive, files at their destination meanwhile, no cut passes for an end."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import requests
+
+import sluiceway
+from fix_gateway import parts as sent_parts
+from fix_gateway import takes
+from fix_taking import eventually, noise
+from hostile_names import CANARY, HOSTILE
+from raw_http import Wire, chunk, form_begun, form_body, form_head
+from rude_peer import Exchange, Peer
+from sluiceway.testing.memory import MemoryMeter
+
+TESTS = Path(__file__).parent.parent
+MIB = 1 << 20
+DATA = noise(2_000_003)
+SHA = hashlib.sha256(DATA).hexdigest()
+FORM_TYPE = form_head(1).decode().partition("Content-Type: ")[2].partition("\r\n")[0]
+
+GUNICORN = ["-m", "gunicorn", "-k", "gthread", "--threads", "8", "-b", "127.0.0.1:{port}", "django_site:application"]
+RUNSERVER = ["django_site.py", "runserver", "--noreload", "--skip-checks", "127.0.0.1:{port}"]
+UVICORN = ["-m", "uvicorn", "--port", "{port}", "django_site:asgi"]
+
+
+@dataclass
+class Site:
+    """A running server with the site, its backend and its folders."""
+
+    port: int
+    pids: list[int]
+    peer: Peer
+    folder: Path
+    store: Path
+    temporary: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def kept(self) -> list[str]:
+        """Published files, and whatever is left of others: there must be none of these."""
+        return sorted(str(path.relative_to(self.store)) for path in self.store.rglob("*") if path.is_file())
+
+    def threads(self) -> list[str]:
+        """Threads of ours that still live in the server."""
+        names: list[str] = requests.get(f"{self.url}/threads", timeout=10).json()
+        return [name for name in names if name.startswith(("sluiceway", "asyncio"))]
+
+
+def backend(exchange: Exchange) -> None:
+    """Takes everything; what is called "forget" it only counts, and what is addressed to /refuse it refuses at its first byte."""
+    if exchange.target.startswith("/refuse"):
+        exchange.wait()
+        exchange.reply(409, {"Content-Type": "text/plain"}, b"not this one")
+    elif exchange.headers.get("x-title") == "forget":
+        left = int(exchange.headers["content-length"])
+        while left and (data := exchange.recv_or_cut(65536)):
+            left -= len(data)
+        exchange.reply(201)
+    else:
+        takes(exchange)
+
+
+@contextmanager
+def site(command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    folder, store, temporary = (tmp_path_factory.mktemp(name) for name in ("saved", "store", "temporary"))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with Peer(backend) as peer:
+        env = {**os.environ, "BACKEND": f"{peer.url}/book", "FOLDER": str(folder), "STORE": str(store), "TMPDIR": str(temporary)}
+        env["PYTHONPATH"] = os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
+        words = [sys.executable, *(word.format(port=port) for word in command)]
+        process = subprocess.Popen(words, cwd=TESTS, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            eventually(lambda: answers(port), "the server listens")
+            yield Site(port, [process.pid, *children(process.pid)], peer, folder, store, temporary)
+            assert not list(temporary.iterdir())
+        finally:
+            process.send_signal(signal.SIGINT if "runserver" in command else signal.SIGTERM)
+            process.wait(20)
+
+
+def children(pid: int) -> list[int]:
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def answers(port: int) -> bool:
+    try:
+        return requests.get(f"http://127.0.0.1:{port}/threads", timeout=5).ok
+    except requests.ConnectionError:
+        return False
+
+
+@pytest.fixture(scope="module", params=["gunicorn", "runserver"])
+def either(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with site(GUNICORN if request.param == "gunicorn" else RUNSERVER, tmp_path_factory) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def gunicorn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with site(GUNICORN, tmp_path_factory) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def beside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with site(UVICORN, tmp_path_factory) as running:
+        yield running
+
+
+def post(
+    to: Site, path: str, *parts: tuple[str, str | None, bytes], chunks: bool = False, cookie: str = "", token: str = ""
+) -> requests.Response:
+    body = form_body(*parts)
+    data = iter([body[at : at + 50_000] for at in range(0, len(body), 50_000)]) if chunks else body
+    headers = {"Content-Type": FORM_TYPE, "Cookie": f"csrftoken={cookie}", **({"X-CSRFToken": token} if token else {})}
+    return requests.post(f"{to.url}{path}", data=data, headers=headers, timeout=30)
+
+
+@pytest.mark.parametrize("path", ["/relay", "/forwarded"])
+def test_the_next_server_hears_of_a_file_before_a_twentieth_was_sent(either: Site, path: str) -> None:
+    """Relayed by a view that reads its parts, and brought there by the upload handler."""
+    before = len(either.peer.seen)
+    size = 24 * MIB
+    begun = form_begun(("title", None, b"book"), ("file", "book.pdf", b""))
+    end = form_body(("x", "y", b"@@")).partition(b"@@")[2]
+    with Wire(either.port) as wire:
+        wire.send(form_head(len(begun) + size + len(end), target=path) + begun + bytes(MIB))
+        eventually(lambda: len(either.peer.seen) > before, "the backend hears of it")
+        exchange = either.peer.seen[before]
+        eventually(lambda: len(exchange.body) >= 256 << 10, "its first bytes are over there")
+        for _ in range(size // MIB - 1):
+            wire.send(bytes(MIB))
+        wire.send(end)
+        answer = wire.answer()
+
+    assert answer.status == 201
+    assert exchange.headers["content-length"] == str(size)
+    assert len(exchange.body) == size
+    if path == "/forwarded":
+        assert exchange.target == "/book"
+        name, filename, told, kind, _, sha256, url = answer.json()["files"][0]
+        assert (name, filename, told, kind) == ("file", "book.pdf", size, "application/pdf")
+        assert sha256 == hashlib.sha256(bytes(size)).hexdigest()
+        assert url == f"{either.peer.url}/files/7"
+
+
+@pytest.mark.parametrize("path", ["/relay", "/stored"])
+def test_memory_and_temporary_files_stay_as_they_are(gunicorn: Site, path: str) -> None:
+    """64 MiB cost what 4 MiB do, and nothing is written to the temporary folder."""
+    peaks = {}
+    for size in (4 * MIB, 32 * MIB, 4 * MIB, 64 * MIB):
+        meters = [MemoryMeter(pid) for pid in gunicorn.pids]
+        for meter in meters:
+            meter.reset()
+        form = sluiceway.Form({"title": "forget"}).file("file", (bytes(MIB) for _ in range(size // MIB)), size=size)
+        assert requests.post(f"{gunicorn.url}{path}", data=form, headers=form.headers, timeout=60).status_code == 201
+        peaks[size] = sum(meter.peak() for meter in meters)
+        assert not list(gunicorn.temporary.iterdir())
+
+    assert peaks[64 * MIB] - peaks[4 * MIB] <= 16 * MIB
+
+
+@pytest.mark.parametrize("chunks", [False, True])
+def test_a_view_saves_a_file_whole(gunicorn: Site, chunks: bool) -> None:
+    """With its name, type and, where the form has a length, its size; Django alone takes chunks for nothing."""
+    answer = post(gunicorn, "/save", ("title", None, b"T"), ("file", "a ü.pdf", DATA), chunks=chunks)
+
+    size = None if chunks else len(DATA)
+    assert answer.json() == {"filename": "a ü.pdf", "type": "application/octet-stream", "size": size, "title": "T"}
+    assert (gunicorn.folder / "saved.bin").read_bytes() == DATA
+    assert [path.name for path in gunicorn.folder.iterdir()] == ["saved.bin"]
+
+
+def test_parts_come_in_order_one_or_many(either: Site) -> None:
+    """What the view skips is skipped."""
+    answer = post(either, "/walk", ("f", "a", DATA), ("f", "b", DATA), ("t", None, b"v"), ("g", "c", b""), ("empty", "", b""))
+
+    assert answer.json() == [["f", "a"], ["f", "b", SHA], ["t", "v"], ["g", "c", hashlib.sha256(b"").hexdigest()]]
+
+
+def test_many_files_are_stored_with_their_names(either: Site) -> None:
+    """Django's mappings tell where each is, and every byte is there."""
+    names = ["a ü.pdf", "日本語.txt", "\U0001f600.bin"]
+    answer = post(either, "/stored", ("t", None, b"1"), *(("f", name, DATA) for name in names), ("t", None, b"2"), ("e", "", b""))
+
+    told = answer.json()
+    assert (answer.status_code, told["fields"]) == (201, {"t": ["1", "2"]})
+    assert [file[1] for file in told["files"]] == names
+    for name, _, size, _, key, sha256, url in told["files"]:
+        assert (name, size, sha256, url) == ("f", len(DATA), SHA, None)
+        assert (either.store / key).read_bytes() == DATA
+
+
+def test_hostile_names_lead_nowhere(gunicorn: Site) -> None:
+    """Whatever a client calls its files, they lie in the folder."""
+    canary = gunicorn.store.parent / CANARY
+    canary.write_text("sings")
+    outside = {path for path in gunicorn.store.parent.rglob("*") if gunicorn.store not in path.parents}
+    for name in HOSTILE:
+        if not set(name) & set('\r\n\x00"\\') and name:
+            answer = post(gunicorn, "/stored", ("f", name, b"123"))
+            key = answer.json()["files"][0][4] if answer.status_code == 201 else None
+            assert answer.status_code == 201, name
+            assert key is None or (gunicorn.store / key).resolve().read_bytes() == b"123", name
+
+    assert {path for path in gunicorn.store.parent.rglob("*") if gunicorn.store not in path.parents} == outside
+    assert canary.read_text() == "sings"
+
+
+@pytest.mark.parametrize("chunks", [False, True])
+@pytest.mark.parametrize("path", ["/save", "/relay"])
+def test_a_cut_body_is_no_end_for_a_view(gunicorn: Site, path: str, chunks: bool) -> None:
+    """The client hangs up in the middle: nothing is saved, nothing complete goes on."""
+    for left in gunicorn.folder.iterdir():
+        left.unlink()
+    before = len(gunicorn.peer.seen)
+    begun = form_begun(("title", None, b"T"), ("file", "a.bin", b""))
+    data = begun + DATA
+    length = None if chunks else len(begun) + len(DATA) * 2
+    with Wire(gunicorn.port) as wire:
+        wire.send(form_head(length, target=path) + (chunk(data) if chunks else data))
+        time.sleep(0.1)
+        wire.half_close()
+        answer = wire.answer()
+
+    assert (answer.status, answer.code) == (400, "body-cut")
+    assert not list(gunicorn.folder.iterdir())
+    for exchange in gunicorn.peer.seen[before:]:
+        assert exchange.done.wait(10)
+        assert exchange.cut
+
+
+WHOLE = form_body(("title", None, b"book"), ("f", "a", DATA[:200_000]), ("f", "b", DATA[:300_000]), ("after", None, b"A"))
+CUTS = {
+    "in the first file": 150_000,
+    "in the second file": 400_000,
+    "behind the second file": WHOLE.index(b"after"),
+    "in the last field": len(WHOLE) - 40,
+    "in the last boundary": len(WHOLE) - 5,
+}
+
+
+@pytest.mark.parametrize("where", CUTS)
+@pytest.mark.parametrize("path", ["/stored", "/forwarded"])
+def test_no_file_of_a_cut_form_is_published(either: Site, path: str, where: str) -> None:
+    """Neither the one that was cut nor those that came whole before it; Django's own parser would have called this a success."""
+    kept, before = either.kept(), len(either.peer.seen)
+    with Wire(either.port) as wire:
+        wire.send(form_head(len(WHOLE), target=path) + WHOLE[: CUTS[where]])
+        wire.half_close()
+        answer = wire.answer()
+
+    assert answer.status == 400
+    assert answer.code in ("body-cut", "bad-form")
+    assert either.kept() == kept
+    for exchange in either.peer.seen[before:]:
+        assert exchange.done.wait(10)
+        assert exchange.cut
+    assert either.threads() == []
+
+
+def test_nothing_is_left_when_the_client_resets(gunicorn: Site) -> None:
+    """A connection that breaks instead of ending."""
+    kept = gunicorn.kept()
+    with Wire(gunicorn.port) as wire:
+        wire.send(form_head(50 * MIB, target="/stored") + form_begun(("f", "a", b"")) + DATA)
+        eventually(lambda: gunicorn.kept() != kept, "a draft is there")
+        assert "sluiceway-django" in gunicorn.threads()
+        wire.reset()
+    eventually(lambda: gunicorn.kept() == kept, "the draft is gone")
+    eventually(lambda: gunicorn.threads() == [], "the thread is gone")
+
+
+def test_a_destination_that_refuses_is_heard_while_the_client_sends(either: Site) -> None:
+    """Its status and its words, after the first bytes of fifty MiB."""
+    begun = form_begun(("title", None, b"refuse"), ("file", "a.bin", b""))
+    with Wire(either.port) as wire:
+        wire.send(form_head(len(begun) + 50 * MIB, target="/forwarded") + begun + bytes(3 * MIB))
+        answer = wire.answer() if "gunicorn" in Path(f"/proc/{either.pids[0]}/cmdline").read_text() else None
+        if answer is None:  # Django's development server reads a body to its end before it sends
+            wire.send(bytes(47 * MIB))
+            answer = wire.answer()
+
+    assert (answer.status, answer.body) == (409, b"not this one")
+    assert answer.headers["content-security-policy"].startswith("sandbox")
+    assert either.threads() == []
+
+
+def test_a_destination_that_is_missing_is_told(gunicorn: Site) -> None:
+    """A form without the field that the address needs."""
+    answer = post(gunicorn, "/forwarded", ("file", "a.bin", DATA))
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad-form")
+    assert "'title'" in answer.json()["detail"]
+
+
+def test_a_form_goes_on_as_a_form_without_the_token(gunicorn: Site) -> None:
+    """What the user and this site share is not for the next server."""
+    before = len(gunicorn.peer.seen)
+    fields = [("csrfmiddlewaretoken", None, b"secret"), ("title", None, b"book")]
+    answer = post(gunicorn, "/forwarded?body=same", *fields, ("file", "a.bin", DATA))
+
+    assert answer.status_code == 201
+    assert [part.partition(b"\r\n\r\n")[2] for part in sent_parts(gunicorn.peer.seen[before])] == [b"book", DATA]
+
+
+def test_several_destinations_all_have_it_or_none(gunicorn: Site) -> None:
+    """A folder that the request names, and a server; where the server refuses, the folder keeps nothing."""
+    kept, before = gunicorn.kept(), len(gunicorn.peer.seen)
+    refused = post(gunicorn, "/several?who=ann&place=refuse", ("f", "a.bin", DATA))
+    assert refused.status_code == 409
+    assert gunicorn.kept() == kept
+
+    taken = post(gunicorn, "/several?who=ann&place=book", ("f", "a.bin", DATA))
+    key, _, url = taken.json()["files"][0][4:]
+    assert (gunicorn.store / "ann" / key).read_bytes() == DATA
+    assert (gunicorn.peer.seen[before + 1].body, url) == (DATA, f"{gunicorn.peer.url}/files/7")
+
+
+def test_too_large_a_form_is_refused(gunicorn: Site) -> None:
+    """SLUICEWAY_MAX_SIZE is for the files of a form together."""
+    kept = gunicorn.kept()
+    begun = form_begun(("file", "a.bin", b""))
+    with Wire(gunicorn.port) as wire:
+        wire.send(form_head(len(begun) + 1000 * MIB, target="/stored") + begun)
+        for _ in range(100):
+            wire.send(bytes(MIB))
+        wire.send(bytes(MIB))
+        answer = wire.answer()
+
+    assert (answer.status, answer.code) == (413, "too-large")
+    assert gunicorn.kept() == kept
+
+
+def test_chunks_are_refused_where_django_takes_them_for_nothing(gunicorn: Site) -> None:
+    """An upload handler is never asked about them; a view that reads parts takes them."""
+    answer = post(gunicorn, "/stored", ("file", "a", DATA), chunks=True)
+    assert (answer.status_code, answer.json()["code"]) == (411, "length-required")
+
+
+def test_what_cannot_work_says_what_to_do(gunicorn: Site) -> None:
+    """A body that Django has read, bytes that went by, a handler among others, a body that is no form."""
+    cookies = {"csrftoken": "a" * 32}
+    late = requests.post(
+        f"{gunicorn.url}/late", files={"f": b"1"}, data={"csrfmiddlewaretoken": "a" * 32}, cookies=cookies, timeout=10
+    )
+    assert (late.status_code, late.json()["code"]) == (500, "bad-order")
+    assert "@csrf_by_header" in late.json()["detail"]
+
+    again = post(gunicorn, "/read-again", ("file", "a", b"1"))
+    assert (again.status_code, again.json()["code"]) == (500, "bad-order")
+    assert "read it there" in again.json()["detail"]
+
+    among = post(gunicorn, "/not-alone", ("file", "a", b"1"))
+    assert (among.status_code, among.json()["code"]) == (500, "bad-setting")
+
+    other = requests.post(f"{gunicorn.url}/save", json=[], timeout=10)
+    assert (other.status_code, other.json()["code"]) == (400, "bad-request")
+
+
+def test_the_rest_of_a_broken_form_is_never_taken_for_a_form(gunicorn: Site) -> None:
+    """A view that catches the error and asks again gets nothing, nor does one that reads parts; nothing is stored."""
+    kept = gunicorn.kept()
+    broken = form_body(("a", "b", b"1")).replace(b'name="a"', b"nothing")
+    body = broken.replace(b"--\r\n", b"\r\n") + form_body(("file", "c", DATA))
+    answer = requests.post(f"{gunicorn.url}/broken", data=body, headers={"Content-Type": FORM_TYPE}, timeout=10)
+
+    assert answer.json() == {"error": "BadForm", "then": [0, 0]}
+    assert post(gunicorn, "/twice", ("t", None, b"1"), ("f", "a", DATA), ("g", "b", b"2")).json() == ["t", 0, 0]
+    assert gunicorn.kept() == kept
+
+
+@pytest.mark.parametrize("path", ["/headed", "/stored-by-header"])
+def test_a_token_in_the_header_is_checked_before_the_form_is_read(gunicorn: Site, path: str) -> None:
+    """Without it 403, and not a byte is stored."""
+    kept, token = gunicorn.kept(), "a" * 32
+    parts = ("t", None, b"1"), ("f", "a", DATA)
+    refused = post(gunicorn, path, *parts, cookie=token)
+    wrong = post(gunicorn, path, *parts, cookie=token, token="b" * 32)
+    assert (refused.status_code, wrong.status_code) == (403, 403)
+    assert gunicorn.kept() == kept
+
+    taken = post(gunicorn, path, *parts, cookie=token, token=token)
+    assert taken.ok
+    if path == "/headed":
+        assert taken.json() == ["t", "f"]
+
+
+def test_errors_that_the_csrf_check_met_are_answered_as_problems(gunicorn: Site) -> None:
+    """It reads the form outside of the view, where Django asks no middleware."""
+    body = form_body(("csrfmiddlewaretoken", None, b"a" * 32), ("f", "a", DATA))
+    with Wire(gunicorn.port) as wire:
+        wire.send(form_head(len(body), f"Cookie: csrftoken={'a' * 32}", target="/stored-with-token") + body[:-9000])
+        wire.half_close()
+        answer = wire.answer()
+    assert (answer.status, answer.code) == (400, "body-cut")
+
+    whole = post(gunicorn, "/stored-with-token", ("csrfmiddlewaretoken", None, b"a" * 32), ("f", "a", DATA), cookie="a" * 32)
+    assert (whole.status_code, whole.json()["files"][0][5]) == (201, SHA)
+
+
+def test_under_asgi_our_app_stands_beside_django(beside: Site) -> None:
+    """The page and its parts, an upload that is stored while it arrives, and links with the prefix."""
+    page = requests.get(f"{beside.url}/drop/", timeout=10)
+    assert page.status_code == 200
+    for reference in re.findall(r'(?:src|href)="(page/[^"]+)"', page.text):
+        assert requests.get(f"{beside.url}/drop/{reference}", timeout=10).status_code == 200
+    assert "/drop/" not in page.text  # it finds its server from where it stands
+
+    with Wire(beside.port) as wire:
+        whole = form_body(("f", "a ü.bin", DATA))
+        wire.send(form_head(len(whole), target="/drop/files") + whole[:-MIB])
+        eventually(lambda: any(path.stat().st_size > 512 << 10 for path in beside.store.rglob("*") if path.is_file()), "a draft")
+        wire.send(whole[-MIB:])
+        answer = wire.answer()
+    assert answer.status == 201
+    place = answer.headers["location"]
+    assert place.startswith("/drop/files/")
+    assert answer.json()["files"][0]["url"] == place
+    assert requests.get(f"{beside.url}{place}", timeout=10).content == DATA
+    assert requests.get(f"{beside.url}/threads", timeout=10).json()[0] == "MainThread"
+    assert requests.get(f"{beside.url}/drop", timeout=10).status_code == 404
+
+
+def test_under_asgi_a_view_is_told_to_stand_aside(beside: Site) -> None:
+    """Django has the whole body before it calls the view; the upload handler still works, later."""
+    answer = post(beside, "/walk", ("f", "a", b"1"))
+    assert (answer.status_code, answer.json()["code"]) == (500, "bad-order")
+    assert "asgi.py" in answer.json()["detail"]
+
+    stored = post(beside, "/stored", ("t", None, b"1"), ("f", "a", DATA))
+    assert (stored.status_code, stored.json()["fields"]) == (201, {"t": ["1"]})
+    assert (beside.store / stored.json()["files"][0][4]).read_bytes() == DATA

@@ -1,0 +1,204 @@
+"""The whole service inside a Flask app, on the WSGI servers people run: what it promises on its own it promises there."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from fix_gateway import takes
+from fix_taking import eventually, noise
+from fix_wsgi import SERVERS, WsgiApp, running
+from raw_http import Wire, form_begun, form_body, form_head, head
+from sluiceway.testing.memory import MemoryMeter
+
+MIB = 1 << 20
+DATA = noise(3_000_017)
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def app(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WsgiApp]:
+    with running(request.param, tmp_path_factory.mktemp("mounted"), takes, "mount_views:app") as running_app:
+        yield running_app
+
+
+def stored(app: WsgiApp) -> list[str]:
+    """Everything in the folder but the service's own notes, and its drafts."""
+    return sorted(path.name for path in app.folder.rglob("*") if path.is_file() and "lock" not in path.name)
+
+
+def test_the_page_and_its_parts_are_there(app: WsgiApp) -> None:
+    page = requests.get(f"{app.url}/drop/", timeout=10)
+
+    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    parts = re.findall(r'(?:src|href)="([^"#]+)"', page.text)
+    assert parts
+    for part in parts:
+        assert requests.get(f"{app.url}/drop/{part}", timeout=10).status_code == 200, part
+
+
+def test_a_raw_file_comes_and_goes(app: WsgiApp) -> None:
+    """PUT, GET whole and in ranges, HEAD, conditions, DELETE."""
+    url = f"{app.url}/drop/files/a/ä b.bin"
+    put = requests.put(url, data=DATA, timeout=30)
+    assert put.status_code == 201
+    assert put.headers["Location"] == "/drop/files/a/%C3%A4%20b.bin"
+    got = requests.get(url, timeout=30)
+    assert got.content == DATA
+    assert requests.get(url, headers={"Range": "bytes=5-9"}, timeout=10).content == DATA[5:10]
+    assert requests.get(url, headers={"If-None-Match": got.headers["ETag"]}, timeout=10).status_code == 304
+    for _ in range(5):  # one after another, for an answer nobody closes would hold a thread
+        assert requests.head(url, timeout=10).headers["Content-Length"] == str(len(DATA))
+    assert requests.put(url, data=b"2", headers={"If-None-Match": "*"}, timeout=10).status_code == 412
+    assert requests.delete(url, timeout=10).status_code == 204
+    assert requests.get(url, timeout=10).json()["code"] == "not-found"
+    assert requests.put(f"{app.url}/drop/files/empty", data=b"", timeout=10).json()["files"][0]["size"] == 0
+
+
+def test_a_form_of_many_files_is_kept(app: WsgiApp) -> None:
+    answer = requests.post(
+        f"{app.url}/drop/files",
+        data={"title": "T"},
+        files=[("f", ("one.txt", b"1")), ("f", ("two.bin", DATA)), ("f", ("ü.txt", b""))],
+        timeout=30,
+    )
+
+    assert answer.status_code == 201
+    told = answer.json()
+    assert [(one["filename"], one["size"]) for one in told["files"]] == [("one.txt", 1), ("two.bin", len(DATA)), ("ü.txt", 0)]
+    assert told["fields"] == {"title": ["T"]}
+    assert requests.get(f"{app.url}{told['files'][1]['url']}", timeout=30).content == DATA
+
+
+def test_chunked_bodies_are_kept_or_refused_with_the_cure(app: WsgiApp) -> None:
+    """Refused by the servers that hide their end (uWSGI), or whether it came (granian)."""
+    pieces = iter([DATA[at : at + 100_000] for at in range(0, len(DATA), 100_000)])
+    url = f"{app.url}/drop/files/chunked"
+    try:
+        answer = requests.put(url, data=pieces, timeout=30)
+    except requests.ConnectionError:
+        assert app.name in ("uWSGI", "granian"), "the answer could not be read"
+        assert requests.get(url, timeout=10).status_code == 404
+        return
+    if answer.status_code == 411:
+        assert "Content-Length" in answer.json()["detail"]
+        assert app.name in ("uWSGI", "granian")
+    else:
+        assert (answer.status_code, requests.get(url, timeout=30).content) == (201, DATA)
+
+
+@pytest.mark.parametrize("kind", ["raw", "form"])
+def test_a_cut_body_leaves_nothing(app: WsgiApp, kind: str) -> None:
+    before = stored(app)
+    begun = b"" if kind == "raw" else form_begun(("f", "cut.bin", b""))
+    length = len(begun) + 2 * len(DATA)
+    start = (
+        head("PUT", "/drop/files/cut", f"Content-Length: {length}") if kind == "raw" else form_head(length, target="/drop/files")
+    )
+    with Wire(app.port) as wire:
+        wire.send(start + begun + DATA)
+        time.sleep(0.2)
+        wire.half_close()
+        try:
+            answer = wire.answer()
+            assert (answer.status, answer.code) == (400, "body-cut")
+        except (ConnectionError, ValueError):  # waitress never asks its app; uWSGI closes
+            assert app.name in ("waitress", "uWSGI")
+    eventually(lambda: stored(app) == before, "nothing is left")
+
+
+def test_too_much_is_refused_before_it_is_read(app: WsgiApp) -> None:
+    """413 for a length beyond the limit, and nothing was stored."""
+    if app.name == "waitress":
+        pytest.skip("waitress takes the whole body before the app is asked")
+    with Wire(app.port) as wire:
+        wire.send(head("PUT", "/drop/files/big", f"Content-Length: {41 * MIB}") + bytes(1000))
+        answer = wire.answer()
+
+    assert (answer.status, answer.code) == (413, "too-large")
+
+
+def test_progress_is_told_while_the_upload_goes_on(app: WsgiApp) -> None:
+    """The event stream follows an upload that waits in the middle, and ends with it."""
+    if app.name == "waitress":
+        pytest.skip("waitress takes the whole body before the app is asked")
+    upload = "progressprogressprogress1"
+    told: list[dict[str, object]] = []
+
+    def watch() -> None:
+        with requests.get(
+            f"{app.url}/drop/uploads/{upload}", headers={"Accept": "text/event-stream"}, stream=True, timeout=30
+        ) as events:
+            told.extend(json.loads(line[6:]) for line in events.iter_lines(chunk_size=1) if line.startswith(b"data: "))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        with Wire(app.port) as wire:
+            wire.send(head("PUT", f"/drop/files/watched?upload={upload}", f"Content-Length: {2 * MIB}") + bytes(MIB))
+            eventually(lambda: any(0 < int(str(one["received"])) <= MIB for one in told), "the first half is told")
+            wire.send(bytes(MIB))
+            assert wire.answer().status == 201
+    finally:
+        watcher.join(30)
+
+    assert told[-1]["state"] == "complete"
+    assert told[-1]["kept"] == 2 * MIB
+
+
+def test_a_gateway_is_mounted_as_well(app: WsgiApp) -> None:
+    """Another server as the destination; its answer is the client's."""
+    answer = requests.put(f"{app.url}/on/files/x", data=DATA, timeout=30)
+
+    assert answer.status_code == 201
+    assert app.peer.seen[-1].body == DATA
+
+
+def test_the_apps_own_guard_holds(app: WsgiApp) -> None:
+    for path in ("/drop/", "/drop/files", "/drop/files/a"):
+        assert requests.get(f"{app.url}{path}", headers={"X-Stranger": "1"}, timeout=10).text == "not you"
+    assert requests.put(f"{app.url}/drop/files/a", data=b"1", headers={"X-Stranger": "1"}, timeout=10).status_code == 403
+
+
+def test_a_reader_that_leaves_is_noticed(app: WsgiApp) -> None:
+    """The object is closed, its thread is free: more readers than threads leave, and the next one is served."""
+    url = f"{app.url}/drop/files/left.bin"
+    assert requests.put(url, data=bytes(32 * MIB), timeout=30).status_code == 201
+    for _ in range(6):
+        with Wire(app.port) as wire:
+            wire.send(head("GET", "/drop/files/left.bin"))
+            wire.sock.recv(1000)
+            wire.reset()
+    assert len(requests.get(url, timeout=30).content) == 32 * MIB
+
+
+def test_memory_stays_as_it_is(app: WsgiApp) -> None:
+    """32 MiB in and out cost what 4 MiB do, within 4 MiB."""
+    if app.name == "waitress":
+        pytest.skip("waitress stores whole bodies")
+    peaks = {}
+    for size in (4 * MIB, 32 * MIB, 4 * MIB, 32 * MIB):
+        meters = [MemoryMeter(pid) for pid in app.pids]
+        for meter in meters:
+            meter.reset()
+        assert requests.put(f"{app.url}/drop/files/m", data=bytes(size), timeout=60).status_code in (200, 201)
+        assert len(requests.get(f"{app.url}/drop/files/m", timeout=60).content) == size
+        peaks[size] = sum(meter.peak() for meter in meters)
+
+    assert peaks[32 * MIB] - peaks[4 * MIB] <= 8 * MIB
+    assert not app.spools()
+
+
+def test_names_of_the_form_never_leave_the_folder(app: WsgiApp) -> None:
+    body = form_body(("f", "../../outside", b"1"))
+    with Wire(app.port) as wire:
+        wire.send(form_head(len(body), target="/drop/files") + body)
+        assert wire.answer().status == 201
+    assert not (app.folder.parent / "outside").exists()
+    assert Path(app.folder).exists()

@@ -1,0 +1,27 @@
+"""The app of flask_views.py and one view more: a raw body that goes on to BACKEND while it arrives.
+
+Forms go on by `/relay`, or by `/relay-chunked` where their length is unknown.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import flask
+import requests
+
+from flask_views import app
+
+__all__ = ["app"]
+
+PIECE = 64 << 10
+request: Any = flask.request
+
+
+@app.post("/relay-raw")
+def relay_raw() -> tuple[str, int]:
+    """An iterator, for requests would walk a file line by line, and a line may be as long as the file."""
+    stream = request.stream  # before the backend hears of it: what is refused is refused here
+    answer = requests.post(os.environ["BACKEND"], data=iter(lambda: stream.read(PIECE), b""), timeout=30)
+    return answer.text, answer.status_code
