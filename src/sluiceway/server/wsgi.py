@@ -222,7 +222,6 @@ def _scope(environ: Mapping[str, Any]) -> Scope:
     mounted, path = (environ.get(name, "").encode("latin-1") for name in ("SCRIPT_NAME", "PATH_INFO"))
     headers = [(name[5:].replace("_", "-").lower(), value) for name, value in environ.items() if name.startswith("HTTP_")]
     headers += [(name.replace("_", "-").lower(), environ.get(name)) for name in ("CONTENT_TYPE", "CONTENT_LENGTH")]
-    port = str(environ.get("REMOTE_PORT") or "")
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -233,7 +232,7 @@ def _scope(environ: Mapping[str, Any]) -> Scope:
         "root_path": mounted.decode("utf-8", "replace"),
         "query_string": environ.get("QUERY_STRING", "").encode("latin-1"),
         "headers": [(name.encode(), str(value).encode("latin-1")) for name, value in headers if value],
-        "client": (environ.get("REMOTE_ADDR") or "-", int(port) if port.isascii() and port.isdigit() else 0),
+        "client": (environ.get("REMOTE_ADDR") or "-", 0),
         "server": (environ.get("SERVER_NAME", ""), None),
         "extensions": {},
     }
