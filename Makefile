@@ -1,4 +1,4 @@
-# The front door, for people and CI alike: serve · test · torture · lint · bench · clean
+# The front door, for people and CI alike: serve · test · torture · lint · bench · sources · clean
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -7,7 +7,7 @@ PIP    := $(BIN)/pip --quiet --disable-pip-version-check
 JOBS   ?= 4
 SRC    := $(shell find src -type f -not -name '*.pyc')
 
-.PHONY: help serve test torture lint format bench clean
+.PHONY: help serve test torture lint format bench sources clean
 help:                 ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -49,6 +49,9 @@ format: $(VENV)/.test ## let ruff lay out the code
 
 bench: $(VENV)/.serve ## measure against the peers, paired, in one run (installs them into .venv-bench)
 	$(PYTHON) bench/run.py $(ARGS)
+
+sources: $(VENV)/.serve ## measure the tables of the articles behind this project anew, and why uWSGI was slow in them
+	$(PYTHON) bench/sources.py $(ARGS)
 
 clean:                ## remove what make made
 	rm -rf $(VENV) .venv-bench dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

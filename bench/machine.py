@@ -12,7 +12,7 @@ __all__ = ["describe", "file_system"]
 
 PACKAGES = (
     "sluiceway", "uvicorn", "uvloop", "httptools", "starlette", "python-multipart", "gunicorn", "Flask", "Werkzeug",
-    "aiohttp", "requests",
+    "aiohttp", "requests", "pyuwsgi",
 )  # fmt: skip
 
 

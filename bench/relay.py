@@ -171,7 +171,7 @@ def relay_once(bench: Bench, contender: Contender, source: Path, digest: str, ra
         send(server, contender, bench.source(min(WARM_UP, size)), "warm.bin")
         sink.report()
         sink.tell(f"rate {rate}")
-        sent = send(server, contender, source, UPLOAD_NAME, "--rate", str(rate))
+        sent = send(server, contender, source, UPLOAD_NAME, "--rate", str(rate), look=bench.look)
         if sink.report()["body"] < size:
             raise Failed("the sink got less than was sent")
         sink.tell("rate 0")

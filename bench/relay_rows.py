@@ -6,6 +6,7 @@ import statistics
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 from bench import relay_stall
 from bench.contenders import Contender
@@ -32,7 +33,7 @@ from bench.stored import MIB, sha256_of
 from bench.table import RATE, SECONDS, TIMES, Row, compare, ratios, spread
 from bench.throughput import Bench, Sent
 
-__all__ = ["relay_groups"]
+__all__ = ["Legs", "paced_rounds", "relay_groups"]
 
 STORY = 256 * MIB
 STORY_ROUNDS = 3
@@ -86,33 +87,42 @@ def story_rows(bench: Bench, wanted: Wanted) -> Result:
 
 @dataclass(slots=True)
 class Legs:
-    """Seconds of each round, by whom; a round counts only when all its runs went through."""
+    """Each round, by whom; a round counts only when all its runs went through."""
 
     alone: list[float]  # the slower leg
-    rounds: dict[str, list[float]]
+    sent: dict[str, list[Sent]]
+
+    def seconds(self, name: str) -> list[float]:
+        return [one.seconds for one in self.sent[name]]
 
     def overlap(self, name: str) -> list[float]:
-        return ratios(self.rounds[name], self.alone)
+        return ratios(self.seconds(name), self.alone)
+
+
+def paced_rounds(bench: Bench, contenders: Sequence[Contender], source: Path, rate: float, result: Result) -> Legs:
+    """Each leg alone, then every contender with both legs at `rate` bytes a second, round by round."""
+    digest, legs = sha256_of(source), Legs([], {one.label: [] for one in contenders})
+    for number in range(1, bench.rounds + 1):
+        try:
+            sending, taking = direct_once(source, rate, 0), direct_once(source, 0, rate)
+            sent: list[Sent] = [relay_once(bench, one, source, digest, rate) for one in contenders]
+        except (Failed, OSError, subprocess.TimeoutExpired) as error:
+            result.failed.append(f"both legs limited, round {number}: {error}")
+            bench.say(f"  round {number}: FAILED: {error}")
+            continue
+        legs.alone.append(max(sending, taking))
+        for one, told in zip(contenders, sent, strict=True):
+            legs.sent[one.label].append(told)
+        each = ", ".join(f"{one.label} {told.seconds:.3f} s" for one, told in zip(contenders, sent, strict=True))
+        bench.say(f"  round {number}: legs alone {sending:.3f} s and {taking:.3f} s; {each}")
+    return legs
 
 
 def overlap_rows(bench: Bench, wanted: Wanted) -> Result:
     """Both legs limited to one rate: how much longer than the slower one the whole takes."""
     contenders = [RELAY_STORY, *wanted((TWO_STEP,))]
     source, result = bench.source(min(STORY, bench.size)), Result()
-    digest, legs = sha256_of(source), Legs([], {one.label: [] for one in contenders})
-    for number in range(1, min(bench.rounds, STORY_ROUNDS) + 1):
-        try:
-            sending, taking = direct_once(source, LEG, 0), direct_once(source, 0, LEG)
-            sent: list[Sent] = [relay_once(bench, one, source, digest, LEG) for one in contenders]
-        except (Failed, OSError, subprocess.TimeoutExpired) as error:
-            result.failed.append(f"overlap, round {number}: {error}")
-            bench.say(f"  round {number}: FAILED: {error}")
-            continue
-        legs.alone.append(max(sending, taking))
-        for one, told in zip(contenders, sent, strict=True):
-            legs.rounds[one.label].append(told.seconds)
-        each = ", ".join(f"{one.label} {told.seconds:.3f} s" for one, told in zip(contenders, sent, strict=True))
-        bench.say(f"  round {number}: legs alone {sending:.3f} s and {taking:.3f} s; {each}")
+    legs = paced_rounds(replace(bench, rounds=min(bench.rounds, STORY_ROUNDS)), contenders, source, LEG, result)
     result.data = asdict(legs)
     result.rows.append(overlap_row(legs, contenders, source.stat().st_size))
     return result
@@ -123,7 +133,7 @@ def overlap_row(legs: Legs, contenders: Sequence[Contender], size: int) -> Row:
     goal = f"<= {OVERLAP_GOAL:g}x"
     if not legs.alone:
         return Row(title, "not measured", "not measured", "-", goal, None)
-    texts = [f"{spread(legs.rounds[one.label], SECONDS)}, {spread(legs.overlap(one.label), TIMES)}" for one in contenders]
+    texts = [f"{spread(legs.seconds(one.label), SECONDS)}, {spread(legs.overlap(one.label), TIMES)}" for one in contenders]
     mine = legs.overlap(contenders[0].label)
     ours = f"{texts[0]}; the slower leg alone {spread(legs.alone, SECONDS)}"
     best = f"{contenders[1].name}: {texts[1]}" if len(contenders) > 1 else "not measured"

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -20,6 +20,7 @@ if not __package__:
     sys.path[0] = str(ROOT)  # started as a script: the package is `bench`, not its folder
 
 from bench.contenders import FORMS, OURS_FORM, OURS_NONE, OURS_SHA, RAWS, Contender  # noqa: E402
+from bench.live import LIVE, PLAIN, live_rows  # noqa: E402
 from bench.machine import describe, file_system  # noqa: E402
 from bench.relay import (  # noqa: E402
     NGINX_BUFFERED,
@@ -35,7 +36,7 @@ from bench.relay import (  # noqa: E402
     TWO_STEP,
 )
 from bench.relay_rows import relay_groups  # noqa: E402
-from bench.rows import ROWS, Result  # noqa: E402
+from bench.rows import ROWS, Result, Wanted  # noqa: E402
 from bench.sending import sending_rows  # noqa: E402
 from bench.setup import make_environment, make_nginx  # noqa: E402
 from bench.stored import MIB  # noqa: E402
@@ -58,10 +59,15 @@ def size_of(text: str) -> int:
     return int(found[1]) * UNITS[found[2]]
 
 
+def groups_of(stall: float) -> dict[str, Callable[[Bench, Wanted], Result]]:
+    """All groups of rows, in their order. `stall` is how many seconds the destination of `stalled` stands still."""
+    return {**ROWS, **relay_groups(stall), "live": live_rows, "sending": sending_rows}
+
+
 def arguments(given: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench/run.py", description=__doc__)
     parser.add_argument("--size", type=size_of, default=1 << 30, help="bytes of one transfer (default 1GiB)")
-    groups = {**ROWS, **relay_groups(0), "sending": sending_rows}
+    groups = groups_of(0)
     parser.add_argument("--rows", default=",".join(groups), help=f"which of {','.join(groups)} (default all)")
     parser.add_argument(
         "--stall", type=float, default=60.0, help="seconds the destination of `stalled` stands still (default 60)"
@@ -90,7 +96,9 @@ Passing on goes to a sink process that counts bytes and throws them away; after 
 again, untimed, and hashed by the sink. Story and overlap send a form of 256 MiB and pass its file on raw, in at most 3
 rounds; the pipes carry less (the table says how much) and are compared by bytes a second; cutting the
 pieces, once the parser's work, is in their time. Legs are slowed down in user
-space, by sleeps of the sender and of the sink between pieces of 128 KiB; a leg alone is that form straight to the sink."""
+space, by sleeps of the sender and of the sink between pieces of 128 KiB; a leg alone is that form straight to the sink.
+The Flask view's rows send twice the size, at most 2 GiB, in at most 3 rounds; temporary files, and the memory of second
+processes, are looked at every tenth of a second while the timed transfer with limited legs runs."""
 
 
 def conditions(size: int, rounds: int) -> list[str]:
@@ -100,7 +108,7 @@ def conditions(size: int, rounds: int) -> list[str]:
     for one in (OURS_NONE, OURS_SHA, OURS_FORM, *RAWS, *FORMS):
         durable = "fsync before the answer" if one.fsync else "no fsync"
         lines += [f"{one.name}: {durable}, digest {one.digest}; writes: {one.writes}."]
-    for one in (RELAY_NONE, RELAY_SHA, RELAY_FORM, RELAY_STORY, *RELAY_PEERS):
+    for one in (RELAY_NONE, RELAY_SHA, RELAY_FORM, RELAY_STORY, LIVE, *RELAY_PEERS, PLAIN):
         lines += [f"{one.name}: passes on, digest {one.digest}; {one.writes}."]
     return lines
 
@@ -148,7 +156,7 @@ def main(given: list[str] | None = None) -> int:
     whole = Result()
     text = ""
     try:
-        groups = {**ROWS, **relay_groups(asked.stall), "sending": sending_rows}
+        groups = groups_of(asked.stall)
         for name in asked.rows.split(","):
             say(f"\n{name}:")
             result = groups[name](bench, wanted)

@@ -22,6 +22,7 @@ PEERS = (
     "aiohttp",
     "requests",
     "requests-toolbelt",
+    "pyuwsgi",
 )
 
 

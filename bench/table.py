@@ -16,9 +16,11 @@ __all__ = [
     "Unit",
     "best_of",
     "compare",
+    "grid",
     "markdown",
     "ratios",
     "spread",
+    "spread_number",
 ]
 
 
@@ -59,6 +61,11 @@ def spread(values: Sequence[float], unit: Unit) -> str:
     return f"{median}{unit.name} ({least}-{most})"
 
 
+def spread_number(values: Sequence[float], digits: int) -> str:
+    """The same without a unit, for a column that names it."""
+    return spread(values, Unit("", 1, digits))
+
+
 def ratios(ours: Sequence[float], peer: Sequence[float]) -> list[float]:
     """Ours over the peer's, round by round: what disturbed a round disturbed both. A peer may have run fewer rounds."""
     return [mine / other for mine, other in zip(ours, peer, strict=False)]
@@ -88,11 +95,17 @@ def compare(
     return Row(row, ours_text, peer_text, spread(paired, TIMES), text, met)
 
 
+def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of any columns; a cell's own bars are escaped."""
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
 def markdown(rows: Sequence[Row]) -> str:
-    """The table; a cell's own bars are escaped."""
-    lines = ["| row | ours | best peer | ratio | goal | met? |", "|---|---|---|---|---|---|"]
+    """The bench's table."""
+    cells = []
     for row in rows:
         met = {True: "yes", False: "**no**", None: "-" if row.goal == "reported" else "not measured"}[row.met]
-        cells = [row.row, row.ours, row.best_peer, row.ratio, row.goal, met]
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines) + "\n"
+        cells.append((row.row, row.ours, row.best_peer, row.ratio, row.goal, met))
+    return grid(("row", "ours", "best peer", "ratio", "goal", "met?"), cells)

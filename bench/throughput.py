@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from bench.contenders import Contender, start
 from bench.process import Failed, Server
 from bench.stored import MIB, check_same, clean_place, make_source, sha256_of, stored_files
+from bench.watch import watching
 
 __all__ = ["Bench", "Sent", "Series", "run_client", "send", "transfer_rounds"]
 
@@ -33,6 +35,7 @@ class Bench:
     size: int
     rounds: int
     say: Callable[[str], None]
+    look: bool = False  # at temporary files, and at second processes' memory, while a transfer runs
 
     def source(self, size: int) -> Path:
         return make_source(self.work / f"source-{size}", size)
@@ -46,6 +49,7 @@ class Sent:
     bytes: int
     server_cpu: float  # seconds
     peak_rss: int  # bytes, of a server that carried the warm-up and this transfer
+    peak_temp: int | None = None  # bytes of temporary files open at one time; None where nobody looked
 
     @property
     def rate(self) -> float:
@@ -59,7 +63,7 @@ class Series:
     contender: Contender
     values: list[float]
     failed: str | None = None
-    notes: list[dict[str, float]] | None = None
+    notes: list[dict[str, Any]] | None = None
 
 
 def run_client(port: int, contender: Contender, source: Path, name: str, *more: str, repeat: int = 1) -> dict[str, Any]:
@@ -82,14 +86,24 @@ def run_client(port: int, contender: Contender, source: Path, name: str, *more: 
 
 
 def send(
-    server: Server, contender: Contender, source: Path, name: str, *more: str, repeat: int = 1, digest: bool = False
+    server: Server,
+    contender: Contender,
+    source: Path,
+    name: str,
+    *more: str,
+    repeat: int = 1,
+    digest: bool = False,
+    look: bool = False,
 ) -> Sent:
     """One transfer by the client process, and what it cost the server. `more` are further words for the client."""
-    cpu = server.cpu()
-    told = run_client(server.port, contender, source, name, *more, *(["--hash"] if digest else []), repeat=repeat)
+    cpu, words = server.cpu(), [*more, *(["--hash"] if digest else [])]
+    with watching(server) if look else nullcontext() as peaks:
+        told = run_client(server.port, contender, source, name, *words, repeat=repeat)
     if digest and told["sha-256"] != sha256_of(source):
         raise Failed("the downloaded bytes differ from the source's")
-    return Sent(told["seconds"], told["bytes"], server.cpu() - cpu, server.peak())
+    if peaks is None:
+        return Sent(told["seconds"], told["bytes"], server.cpu() - cpu, server.peak())
+    return Sent(told["seconds"], told["bytes"], server.cpu() - cpu, peaks.rss, peaks.temp)
 
 
 def upload_once(bench: Bench, contender: Contender, source: Path, digest: str) -> Sent:
@@ -99,7 +113,7 @@ def upload_once(bench: Bench, contender: Contender, source: Path, digest: str) -
         for path in stored_files(to):
             path.unlink()
         os.sync()
-        sent = send(server, contender, source, UPLOAD_NAME)
+        sent = send(server, contender, source, UPLOAD_NAME, look=bench.look)
     check_same(to, sent.bytes, digest)
     clean_place(place)
     return sent

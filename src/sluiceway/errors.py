@@ -88,133 +88,126 @@ class SluiceError(Exception):
     fault: ClassVar[Fault] = "server"
     retryable: ClassVar[bool] = False
 
+    def __init_subclass__(
+        cls,
+        code: str | None = None,
+        status: int | None = None,
+        title: str | None = None,
+        fault: Fault | None = None,
+        retryable: bool | None = None,
+    ) -> None:
+        """What a class does not say of itself is as its parent has it."""
+        super().__init_subclass__()
+        cls.code, cls.title = code or cls.code, title or cls.title
+        cls.status, cls.fault = status or cls.status, fault or cls.fault
+        cls.retryable = cls.retryable if retryable is None else retryable
+
     def __init__(self, detail: str = "", **members: object) -> None:
         super().__init__(detail or self.title)
-        self.detail = detail or self.title
-        self.members = members
+        self.detail: str = detail or self.title
+        self.members: dict[str, object] = members
 
 
-class BadRequest(SluiceError):
-    code, status, title, fault = "bad-request", 400, "The request contradicts itself", "client"
+class BadRequest(SluiceError, code="bad-request", status=400, title="The request contradicts itself", fault="client"): ...
 
 
-class BodyCut(BadRequest):
-    code, title, retryable = "body-cut", "The body ended before it was complete", True
+class BodyCut(BadRequest, code="body-cut", title="The body ended before it was complete", retryable=True): ...
 
 
-class BadForm(BadRequest):
-    code, title = "bad-form", "The form cannot be read"
+class BadForm(BadRequest, code="bad-form", title="The form cannot be read"): ...
 
 
-class BadName(BadRequest):
-    code, title = "bad-name", "No safe name can be made of this"
+class BadName(BadRequest, code="bad-name", title="No safe name can be made of this"): ...
 
 
-class BadDigest(BadRequest):
-    code, title = "bad-digest", "A digest field is not well-formed"
+class BadDigest(BadRequest, code="bad-digest", title="A digest field is not well-formed"): ...
 
 
-class DigestMismatch(BadRequest):
-    code, title, retryable = "digest-mismatch", "What arrived is not what was promised", True
+class DigestMismatch(BadRequest, code="digest-mismatch", title="What arrived is not what was promised", retryable=True): ...
 
 
-class Unauthorized(SluiceError):
-    code, status, title, fault = "unauthorized", 401, "A token is needed", "client"
+class Unauthorized(SluiceError, code="unauthorized", status=401, title="A token is needed", fault="client"): ...
 
 
-class Forbidden(SluiceError):
-    code, status, title, fault = "forbidden", 403, "This is not allowed", "client"
+class Forbidden(SluiceError, code="forbidden", status=403, title="This is not allowed", fault="client"): ...
 
 
-class NotFound(SluiceError):
-    code, status, title, fault = "not-found", 404, "There is nothing here", "client"
+class NotFound(SluiceError, code="not-found", status=404, title="There is nothing here", fault="client"): ...
 
 
-class MethodNotAllowed(SluiceError):
-    code, status, title, fault = "method-not-allowed", 405, "This path does not offer that method", "client"
+class MethodNotAllowed(
+    SluiceError, code="method-not-allowed", status=405, title="This path does not offer that method", fault="client"
+): ...
 
 
-class TooSlow(SluiceError):
-    code, status, title, fault, retryable = "too-slow", 408, "Nothing arrived for too long", "client", True
+class TooSlow(SluiceError, code="too-slow", status=408, title="Nothing arrived for too long", fault="client", retryable=True): ...
 
 
-class Exists(SluiceError):
-    code, status, title, fault = "exists", 409, "The name is taken", "client"
+class Exists(SluiceError, code="exists", status=409, title="The name is taken", fault="client"): ...
 
 
-class LengthRequired(SluiceError):
-    code, status, title, fault = "length-required", 411, "A Content-Length is needed", "client"
+class LengthRequired(SluiceError, code="length-required", status=411, title="A Content-Length is needed", fault="client"): ...
 
 
-class PreconditionFailed(SluiceError):
-    code, status, title, fault = "precondition-failed", 412, "A precondition does not hold", "client"
+class PreconditionFailed(
+    SluiceError, code="precondition-failed", status=412, title="A precondition does not hold", fault="client"
+): ...
 
 
-class TooLarge(SluiceError):
-    code, status, title, fault = "too-large", 413, "This is larger than the server takes", "client"
+class TooLarge(SluiceError, code="too-large", status=413, title="This is larger than the server takes", fault="client"): ...
 
 
-class Unsupported(SluiceError):
-    code, status, title, fault = "unsupported", 415, "The server does not decode this", "client"
+class Unsupported(SluiceError, code="unsupported", status=415, title="The server does not decode this", fault="client"): ...
 
 
-class RangeUnsatisfiable(SluiceError):
-    code, status, title, fault = "range-unsatisfiable", 416, "No byte of the object is in the range", "client"
+class RangeUnsatisfiable(
+    SluiceError, code="range-unsatisfiable", status=416, title="No byte of the object is in the range", fault="client"
+): ...
 
 
-class ExpectationFailed(SluiceError):
-    code, status, title, fault = "expectation-failed", 417, "The server knows only 100-continue", "client"
+class ExpectationFailed(
+    SluiceError, code="expectation-failed", status=417, title="The server knows only 100-continue", fault="client"
+): ...
 
 
-class MissingField(SluiceError):
-    code, status, title, fault = "missing-field", 422, "A field is missing", "client"
+class MissingField(SluiceError, code="missing-field", status=422, title="A field is missing", fault="client"): ...
 
 
-class HeadTooLarge(SluiceError):
-    code, status, title, fault = "head-too-large", 431, "The header fields are too large", "client"
+class HeadTooLarge(SluiceError, code="head-too-large", status=431, title="The header fields are too large", fault="client"): ...
 
 
-class Cancelled(SluiceError):
-    code, status, title, fault = "cancelled", 499, "The transfer was cancelled", "client"
+class Cancelled(SluiceError, code="cancelled", status=499, title="The transfer was cancelled", fault="client"): ...
 
 
-class BadOrder(SluiceError):
-    code, title = "bad-order", "A part of the form was asked for before its turn"
+class BadOrder(SluiceError, code="bad-order", title="A part of the form was asked for before its turn"): ...
 
 
-class SourceFailed(SluiceError):
-    code, status, title, fault = "source-failed", 500, "The source cannot be read", "client"
+class SourceFailed(SluiceError, code="source-failed", status=500, title="The source cannot be read", fault="client"): ...
 
 
-class StoreFailed(SluiceError):
-    code, status, title, fault = "store-failed", 500, "The destination failed", "destination"
+class StoreFailed(SluiceError, code="store-failed", status=500, title="The destination failed", fault="destination"): ...
 
 
-class NoSpace(StoreFailed):
-    code, status, title, retryable = "no-space", 507, "The destination is full", True
+class NoSpace(StoreFailed, code="no-space", status=507, title="The destination is full", retryable=True): ...
 
 
-class PeerFailed(SluiceError):
-    code, status, title, fault, retryable = "peer-failed", 502, "The other server failed", "destination", True
+class PeerFailed(
+    SluiceError, code="peer-failed", status=502, title="The other server failed", fault="destination", retryable=True
+): ...
 
 
-class PeerUnreachable(PeerFailed):
-    code, title = "peer-unreachable", "The other server cannot be reached"
+class PeerUnreachable(PeerFailed, code="peer-unreachable", title="The other server cannot be reached"): ...
 
 
-class PeerTimeout(PeerFailed):
-    code, status, title = "peer-timeout", 504, "The other server was too slow"
+class PeerTimeout(PeerFailed, code="peer-timeout", status=504, title="The other server was too slow"): ...
 
 
-class Refused(SluiceError):
+class Refused(SluiceError, code="refused", status=502, title="The destination refused it", fault="destination"):
     """The destination's answer is the client's: status, headers and body go through as they came."""
-
-    code, status, title, fault = "refused", 502, "The destination refused it", "destination"
 
     def __init__(self, detail: str, status: int, headers: Mapping[str, str], body: bytes, **members: object) -> None:
         super().__init__(detail, **members)
         self.status, self.headers, self.body = status, headers, body
 
 
-class Unavailable(SluiceError):
-    code, status, title, retryable = "unavailable", 503, "The server is stopping or too busy", True
+class Unavailable(SluiceError, code="unavailable", status=503, title="The server is stopping or too busy", retryable=True): ...

@@ -60,7 +60,7 @@ class Site:
     def threads(self) -> list[str]:
         """Threads of ours that still live in the server."""
         names: list[str] = requests.get(f"{self.url}/threads", timeout=10).json()
-        return [name for name in names if name.startswith(("sluiceway", "asyncio"))]
+        return [name for name in names if name.startswith(("sluiceway-django", "sluiceway-disk", "asyncio"))]
 
 
 def backend(exchange: Exchange) -> None:

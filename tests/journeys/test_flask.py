@@ -3,15 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 import requests
@@ -19,85 +12,29 @@ import requests
 import sluiceway
 from fix_gateway import takes
 from fix_taking import eventually, noise
+from fix_wsgi import WsgiApp, running
 from raw_http import Wire, chunk, form_begun, form_body, form_head, head
-from rude_peer import Peer
 from sluiceway.testing.memory import MemoryMeter
 
-TESTS = Path(__file__).parent.parent
 MIB = 1 << 20
 DATA = noise(2_000_003)
 FORM_TYPE = form_head(1).decode().partition("Content-Type: ")[2].partition("\r\n")[0]
 
-SERVERS = {
-    "gunicorn": [
-        sys.executable,
-        "-m",
-        "gunicorn",
-        "-k",
-        "gthread",
-        "--threads",
-        "8",
-        "-b",
-        "127.0.0.1:{port}",
-        "flask_views:app",
-    ],
-    "werkzeug": [sys.executable, "-m", "flask", "--app", "flask_views:app", "run", "--port", "{port}"],
-}
+
+@pytest.fixture(scope="module", params=["gunicorn gthread", "flask run"])
+def app(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WsgiApp]:
+    with running(request.param, tmp_path_factory.mktemp("flask"), takes) as app:
+        yield app
 
 
-@dataclass
-class App:
-    """A running server with the app, its backend and its folder."""
-
-    port: int
-    pids: list[int]
-    peer: Peer
-    folder: Path
-    temporary: Path
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-
-def children(pid: int) -> list[int]:
-    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-@pytest.fixture(scope="module", params=SERVERS)
-def app(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    folder, temporary = tmp_path_factory.mktemp("saved"), tmp_path_factory.mktemp("temporary")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with Peer(takes) as peer:
-        env = {**os.environ, "BACKEND": f"{peer.url}/book", "FOLDER": str(folder), "TMPDIR": str(temporary)}
-        env["PYTHONPATH"] = os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
-        command = [word.format(port=port) for word in SERVERS[request.param]]
-        process = subprocess.Popen(command, cwd=TESTS, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            eventually(lambda: answers(port), "the server listens")
-            yield App(port, [process.pid, *children(process.pid)], peer, folder, temporary)
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(20)
-
-
-def answers(port: int) -> bool:
-    try:
-        with socket.create_connection(("127.0.0.1", port), 1):
-            return True
-    except OSError:
-        return False
-
-
-def post(app: App, path: str, *parts: tuple[str, str | None, bytes], framing: str = "length") -> requests.Response:
+def post(app: WsgiApp, path: str, *parts: tuple[str, str | None, bytes], framing: str = "length") -> requests.Response:
     body = form_body(*parts)
     headers = {"Content-Type": FORM_TYPE}
     data = body if framing == "length" else iter([body[at : at + 50_000] for at in range(0, len(body), 50_000)])
     return requests.post(f"{app.url}{path}", data=data, headers=headers, timeout=30)
 
 
-def test_unchanged_view_code_passes_a_file_on_while_it_arrives(app: App) -> None:
+def test_unchanged_view_code_passes_a_file_on_while_it_arrives(app: WsgiApp) -> None:
     """The backend has the first bytes before one in twenty was sent."""
     before = len(app.peer.seen)
     size = 40 * MIB
@@ -119,7 +56,7 @@ def test_unchanged_view_code_passes_a_file_on_while_it_arrives(app: App) -> None
     assert len(exchange.body) == size
 
 
-def test_memory_and_temporary_files_stay_as_they_are(app: App) -> None:
+def test_memory_and_temporary_files_stay_as_they_are(app: WsgiApp) -> None:
     """64 MiB cost what 4 MiB do, and nothing is written to the temporary folder."""
     peaks = {}
     for size in (4 * MIB, 4 * MIB, 64 * MIB):
@@ -135,7 +72,7 @@ def test_memory_and_temporary_files_stay_as_they_are(app: App) -> None:
 
 
 @pytest.mark.parametrize("framing", ["length", "chunks"])
-def test_a_file_is_saved_whole(app: App, framing: str) -> None:
+def test_a_file_is_saved_whole(app: WsgiApp, framing: str) -> None:
     """With its name, type and, where the form has a length, its size."""
     answer = post(app, "/save", ("title", None, b"T"), ("file", "a ü.pdf", DATA), framing=framing)
 
@@ -147,7 +84,7 @@ def test_a_file_is_saved_whole(app: App, framing: str) -> None:
     assert [path.name for path in app.folder.iterdir()] == ["saved.bin"]
 
 
-def test_a_length_that_was_taken_for_granted_is_no_short_body(app: App) -> None:
+def test_a_length_that_was_taken_for_granted_is_no_short_body(app: WsgiApp) -> None:
     """Something follows the file: the next server sees a body that breaks off, the client reads why; in chunks it goes."""
     before = len(app.peer.seen)
     answer = post(app, "/relay", ("title", None, b"T"), ("file", "a", DATA), ("more", "b", b"2"))
@@ -160,7 +97,7 @@ def test_a_length_that_was_taken_for_granted_is_no_short_body(app: App) -> None:
     assert app.peer.seen[-1].body == DATA
 
 
-def test_parts_come_in_order_one_or_many(app: App) -> None:
+def test_parts_come_in_order_one_or_many(app: WsgiApp) -> None:
     """What the view skips is skipped, also when it is large."""
     digest = hashlib.sha256(DATA).hexdigest()
     answer = post(app, "/parts", ("f", "a", DATA), ("f", "b", DATA), ("t", None, b"v"), ("g", "c", b""), ("empty", "", b""))
@@ -168,7 +105,7 @@ def test_parts_come_in_order_one_or_many(app: App) -> None:
     assert answer.json() == [["f", "a"], ["f", "b", digest], ["t", "v"], ["g", "c", hashlib.sha256(b"").hexdigest()]]
 
 
-def test_code_for_werkzeugs_mappings_runs(app: App) -> None:
+def test_code_for_werkzeugs_mappings_runs(app: WsgiApp) -> None:
     answer = post(app, "/mapping?q=5", ("n", None, b"1"), ("n", None, b"2"), ("f", "a", b"123"), ("g", "b", b"1"))
 
     assert answer.json() == {
@@ -177,7 +114,7 @@ def test_code_for_werkzeugs_mappings_runs(app: App) -> None:
     }  # fmt: skip
 
 
-def test_a_field_behind_an_unread_file_is_told_with_the_line(app: App) -> None:
+def test_a_field_behind_an_unread_file_is_told_with_the_line(app: WsgiApp) -> None:
     """Which line of the app, which file stands before it, and what to do."""
     answer = post(app, "/late", ("file", "a.bin", DATA), ("title", None, b"T"))
     told = answer.json()
@@ -188,7 +125,7 @@ def test_a_field_behind_an_unread_file_is_told_with_the_line(app: App) -> None:
     assert "fields before files" in told["detail"]
 
 
-def test_a_file_first_form_is_refused_before_it_is_sent(app: App) -> None:
+def test_a_file_first_form_is_refused_before_it_is_sent(app: WsgiApp) -> None:
     """422 that the client reads, after the first bytes of a gigabyte."""
     assert post(app, "/needs", ("title", None, b"T"), ("file", "a", b"123")).text == "T 3"
     begun = form_begun(("file", "a.bin", b""))
@@ -202,7 +139,7 @@ def test_a_file_first_form_is_refused_before_it_is_sent(app: App) -> None:
 
 @pytest.mark.parametrize("framing", ["length", "chunks"])
 @pytest.mark.parametrize("path", ["/save", "/raw", "/relay"])
-def test_a_cut_body_is_no_end(app: App, path: str, framing: str) -> None:
+def test_a_cut_body_is_no_end(app: WsgiApp, path: str, framing: str) -> None:
     """The client hangs up in the middle: nothing is saved, nothing complete goes on."""
     for left in app.folder.iterdir():
         left.unlink()
@@ -226,20 +163,20 @@ def test_a_cut_body_is_no_end(app: App, path: str, framing: str) -> None:
 
 
 @pytest.mark.parametrize("framing", ["length", "chunks"])
-def test_raw_bodies_come_whole(app: App, framing: str) -> None:
+def test_raw_bodies_come_whole(app: WsgiApp, framing: str) -> None:
     data = DATA if framing == "length" else iter([DATA[:1000], DATA[1000:]])
     told = requests.put(f"{app.url}/raw", data=data, timeout=30).json()
     assert told == {"size": len(DATA), "sha-256": hashlib.sha256(DATA).hexdigest()}
 
 
-def test_other_bodies_are_flasks(app: App) -> None:
+def test_other_bodies_are_flasks(app: WsgiApp) -> None:
     """JSON and forms without files."""
     assert requests.post(f"{app.url}/json", json={"a": [1]}, timeout=10).json() == [{"a": [1]}, "application/json"]
     assert requests.post(f"{app.url}/urlencoded", data={"a": "b"}, timeout=10).json() == {"a": "b"}
     assert requests.post(f"{app.url}/relay", data={"a": "b"}, timeout=10).status_code == 400
 
 
-def test_what_takes_a_body_into_memory_is_told_in_debug_mode(app: App) -> None:
+def test_what_takes_a_body_into_memory_is_told_in_debug_mode(app: WsgiApp) -> None:
     """With file and line, as a warning that a test can make an error."""
     (told,) = post(app, "/debug", ("file", "a", b"123")).json()
     assert "flask_views.py:" in told

@@ -20,10 +20,8 @@ Buffer = bytes | bytearray | memoryview
 READ_SIZE = 1 << 20  # one thread hop per MiB: below 256 KiB the hop costs more than the read
 
 
-class SourceSpent(SluiceError):
+class SourceSpent(SluiceError, code="source-spent", title="The source cannot be read again"):
     """A source that flows past only once was asked for its bytes a second time."""
-
-    code, title = "source-spent", "The source cannot be read again"
 
 
 class Source(Protocol):

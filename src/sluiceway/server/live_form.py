@@ -19,7 +19,8 @@ from sluiceway.wire.forms import Event, FormDecoder, FormLimits, PartBegan, Part
 __all__ = ["MOST_SKIPPED", "LiveField", "LiveFile", "LiveForm"]
 
 MOST_SKIPPED = 64 << 20  # bytes of a file that nobody read, until the form is given up: reading on costs the sender its time
-COPY = 64 << 10
+READ = 1 << 20  # bytes of one read: gunicorn copies what it has received beyond, 3.0 s of CPU a GB at 64 KiB, 0.9 at 1 MiB
+PIECE = 256 << 10  # bytes an iteration gives at most: what sockets like best
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class LiveFile:
         self.taken = 0
         self._promised = False  # somebody was told how much is left, and told others
         self._held: list[bytes] = []
+        self._at = 0  # bytes of the first one that were read
         self._ended = False
 
     @property
@@ -68,7 +70,7 @@ class LiveFile:
             size -= len(piece)
         return b"".join(got)
 
-    def read1(self, size: int = COPY) -> bytes:
+    def read1(self, size: int = PIECE) -> bytes:
         """What is there, at least one byte unless it is the end, at most `size`."""
         if not self._held and not self._ended:
             self._form._fill(self)
@@ -79,11 +81,12 @@ class LiveFile:
             )
         if not self._held or size <= 0:
             return b""
-        piece = self._held[0]
-        if len(piece) > size:
-            self._held[0], piece = piece[size:], piece[:size]
-        else:
+        held = self._held[0]
+        piece = held[self._at : self._at + size]  # the whole, and no copy, where all of it is asked for
+        self._at += len(piece)
+        if self._at == len(held):
             del self._held[0]
+            self._at = 0
         self.taken += len(piece)
         return piece
 
@@ -258,6 +261,6 @@ class LiveForm:
             raise BodyCut("The form was broken off inside a file; send it again") from None
 
     def _walk(self) -> Iterator[Event]:
-        while data := self._read(COPY):
+        while data := self._read(READ):
             yield from self._decoder.feed(data)
         yield from self._decoder.close()

@@ -22,10 +22,8 @@ from sluiceway.wire.sizes import parse_size
 __all__ = ["BadSetting", "Settings", "is_loopback", "setting_help"]
 
 
-class BadSetting(SluiceError):
+class BadSetting(SluiceError, code="bad-setting", title="A setting cannot be used"):
     """A setting that cannot be used; the text names it and says what would do."""
-
-    code, title = "bad-setting", "A setting cannot be used"
 
 
 def _told(help: str, default: Any) -> Any:

@@ -12,7 +12,6 @@ import json
 import os
 import queue
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from http.client import responses
@@ -28,8 +27,6 @@ from sluiceway.wire.problems import PROBLEM_TYPE, problem
 
 __all__ = ["WsgiService", "wsgi_answer"]
 
-LEAST, MOST = 4 << 10, 256 << 10  # bytes of one read of the body
-QUICK, SLOW = 0.1, 1.0  # seconds a read may take to become longer the next time, and from which it becomes shorter
 STOP = 5.0  # seconds the service may take to let go of its uploads when the process ends
 HOP = frozenset(["connection", "keep-alive", "transfer-encoding", "upgrade"])  # PEP 3333: these are the server's to say
 
@@ -90,7 +87,7 @@ class _Exchange:
 
     def __init__(self, environ: Mapping[str, Any], loop: asyncio.AbstractEventLoop, app: ASGIApp) -> None:
         form = str(environ.get("CONTENT_TYPE", "")).lower().startswith("multipart/form-data")
-        self._body, self._size = WsgiBody(environ, ends_itself=form), LEAST
+        self._body = WsgiBody(environ, ends_itself=form)
         self._loop, self._app, self._scope = loop, app, _scope(environ)
         self._asked: queue.SimpleQueue[Message | None] = queue.SimpleQueue()  # a message to send; None: read on; or the end
         self._unread = self._body.length != 0
@@ -186,19 +183,11 @@ class _Exchange:
                 return message
 
     def _read(self) -> Message:
-        """As much as arrives soon: a read returns when it is full, so its length follows the client's pace."""
-        began = time.monotonic()
         try:
-            data = self._body.take(self._size)
+            data = self._body.take()
         except SluiceError:
             return {"type": "http.disconnect"}
-        took = time.monotonic() - began
-        if took > SLOW:
-            self._size = max(LEAST, self._size // 4)
-        elif took < QUICK:
-            self._size = min(MOST, self._size * 2)
-        more = bool(data) and self._body.taken != self._body.length
-        return {"type": "http.request", "body": data, "more_body": more}
+        return {"type": "http.request", "body": data, "more_body": bool(data) and self._body.taken != self._body.length}
 
 
 class _Pieces:

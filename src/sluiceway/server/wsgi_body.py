@@ -6,6 +6,7 @@ Most WSGI servers give an empty read when the client hangs up in the middle. Kno
 from __future__ import annotations
 
 import io
+import time
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -13,10 +14,12 @@ from typing import Any
 from sluiceway.errors import BodyCut, LengthRequired, TooLarge
 from sluiceway.wire.numbers import ascii_uint
 
-__all__ = ["WsgiBody", "can_say_close"]
+__all__ = ["MOST", "WsgiBody", "can_say_close"]
 
-READ = 64 << 10  # bytes; servers return from a read only when it is full, so a larger one would wait longer for a slow client
-FIRST = 1 << 10  # bytes of the first read: enough for a form's head, which a slow client's view is called to judge
+# Servers return from a read only when it is full, so its length follows the client's pace: a slow one is not waited for.
+LEAST = 1 << 10  # bytes; the first read: enough for a form's head, which a slow client's view is called to judge
+MOST = 1 << 20  # bytes; gunicorn receives so much at once, and copies what is left of it at each smaller read
+QUICK, SLOW = 0.1, 1.0  # seconds a read may take to become longer the next time, and from which it becomes shorter
 BODILESS = ("GET", "HEAD", "DELETE", "OPTIONS")  # a body means nothing there (RFC 9110 9.3), and clients send none
 STORED = (
     "waitress stores a whole body before it runs the app, so nothing streams here and large bodies fill its temporary folder; "
@@ -40,17 +43,19 @@ class WsgiBody(io.RawIOBase):
             _check_chunks(environ, ends_itself)
         if _stores_first(environ):
             warnings.warn(STORED, RuntimeWarning, stacklevel=1)  # Python shows it once
-        self.taken = 0
+        self.taken: int = 0
+        self._piece = LEAST
         if self.length is not None:
             self._check(self.length)
 
-    def take(self, size: int = READ) -> bytes:
+    def take(self, size: int = MOST) -> bytes:
         """At most `size` bytes; none at the end. Raises BodyCut when the client sent less than it said, TooLarge."""
-        most = min(size, max(FIRST, self.taken))  # no more than came already: nobody waits twice as long as it takes
+        most = min(size, self._piece)
         if self.length is not None:
             most = min(most, self.length - self.taken)
         if not most:
             return b""
+        began = time.monotonic()
         try:
             data: bytes = self._input.read(most)
         except Exception as error:  # each server has its own: OSError, ValueError, NoMoreData, ClientDisconnected
@@ -59,7 +64,14 @@ class WsgiBody(io.RawIOBase):
             raise _cut(self.taken, self.length)
         self.taken += len(data)
         self._check(self.taken)
+        self._keep_pace(time.monotonic() - began)
         return data
+
+    def _keep_pace(self, took: float) -> None:
+        if took > SLOW:
+            self._piece = max(LEAST, self._piece // 4)
+        elif took < QUICK:
+            self._piece = min(MOST, self._piece * 2)
 
     def readable(self) -> bool:
         return True

@@ -1,0 +1,77 @@
+"""The rows of a Flask view that passes a form's file on: the unchanged view with our one line, without it, and the pipe.
+
+Both legs are limited to one rate, so that neither hides behind the other; then once more as fast as it goes.
+Memory and temporary files are the most that was seen while the timed transfer ran.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+
+from bench.contenders import GUNICORN, Contender
+from bench.relay import PIPE_NOW, relay_rounds
+from bench.relay_rows import Legs, paced_rounds
+from bench.rows import Result, Wanted, by_label, mib, noted, values
+from bench.table import RATE, SECONDS, TIMES, Row, compare, ratios, spread
+from bench.throughput import Bench, Sent
+
+__all__ = ["LIVE", "PLAIN", "live_rows"]
+
+MOST = 2 << 30  # bytes of the file
+ROUNDS = 3  # each moves the file a dozen times
+LEG = 100e6  # bytes a second of each leg: 200 MB/s could not be held while two processors had other work, too
+GOAL = 0.55  # of the seconds that two steps take: half, and a tenth of that for what cannot overlap
+
+_VIEW = tuple("flask_live_app:app" if word == "flask_app:app" else word for word in GUNICORN)
+LIVE = Contender(
+    "gunicorn + Flask with Sluiceway(app)", _VIEW, "form", "/books", "passes on as it comes", fsync=False, method="POST",
+    env={"LIVE": "1"}, ours=True,
+)  # fmt: skip
+PLAIN = Contender(
+    "the same view without that line (two steps)", _VIEW, "form", "/books", "the whole file first, in a temp file",
+    fsync=False, method="POST",
+)  # fmt: skip
+
+
+def live_rows(bench: Bench, wanted: Wanted) -> Result:
+    size, result = min(MOST, 2 * bench.size), Result()
+    short = replace(bench, rounds=min(bench.rounds, ROUNDS), look=True)
+    peers = wanted((PLAIN, PIPE_NOW))
+    legs = paced_rounds(short, [LIVE, *peers], bench.source(size), LEG, result)
+    result.rows += paced_rows(legs, peers, size)
+    series = relay_rounds(replace(short, look=False), [(one, size) for one in (LIVE, *peers)])
+    mine, unpaced = values(series, LIVE), f"a form's file of {mib(size)} through a Flask view, as fast as it goes"
+    result.rows += [compare(f"{unpaced}; {one.name}", mine, by_label(series, (one,)), None, RATE) for one in peers]
+    told, failed = noted(series)
+    result.data = {"both legs limited": asdict(legs), "as fast as it goes": told}
+    result.failed += failed
+    return result
+
+
+def paced_rows(legs: Legs, peers: Sequence[Contender], size: int) -> list[Row]:
+    """Time against each peer, then memory and temporary files of all."""
+    title = f"both legs at {LEG / 1e6:g} MB/s, a form's file of {mib(size)} through a Flask view"
+    rows = [paced_row(f"{title}: time; {peer.name}", legs, peer, GOAL if peer is PLAIN else None) for peer in peers]
+    ours, *others = (f"{name}: {peaks(sent)}" for name, sent in legs.sent.items())
+    told = ours.removeprefix(f"{LIVE.label}: ")
+    return [*rows, Row(f"{title}: memory", told, "; ".join(others) or "not measured", "-", "reported", None)]
+
+
+def paced_row(title: str, legs: Legs, peer: Contender, goal: float | None) -> Row:
+    text = "reported" if goal is None else f"<= {goal:g}x"
+    if not legs.alone:
+        return Row(title, "not measured", "not measured", "-", text, None)
+    mine, theirs = legs.seconds(LIVE.label), legs.seconds(peer.label)
+    ours = f"{spread(mine, SECONDS)}; the slower leg alone {spread(legs.alone, SECONDS)}"
+    paired = ratios(mine, theirs)
+    met = None if goal is None else statistics.median(paired) <= goal
+    return Row(title, ours, spread(theirs, SECONDS), spread(paired, TIMES), text, met)
+
+
+def peaks(sent: Sequence[Sent]) -> str:
+    """The most of all rounds."""
+    if not sent:
+        return "not measured"
+    return f"peak RSS {mib(max(one.peak_rss for one in sent))}, temp files {mib(max(one.peak_temp or 0 for one in sent))}"

@@ -1,0 +1,291 @@
+"""The files in deploy/ are what runs here: only ports, paths and the destination are others. Each server is ended by its id.
+
+Through each a body streams, raw and as a form; progress is told while it does; an upload under way survives a stop.
+What docs/deploy.md says of a line, a test here shows.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sysconfig
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from fix_gateway import takes
+from fix_server import START, start_server
+from fix_taking import eventually, missing, need, noise
+from raw_http import Answer, Wire, form_begun, form_body, form_head, head
+from rude_peer import Exchange, Peer
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+SCRIPTS = Path(sysconfig.get_path("scripts"))
+MIB = 1 << 20
+DATA = noise(3_000_017)
+STOP = 20.0  # seconds
+
+SERVERS = {  # what people type, with another port at the end
+    "gunicorn": "gunicorn -c {deploy}/gunicorn.conf.py -b 127.0.0.1:{port}",
+    "uWSGI": "pyuwsgi --ini {folder}/uwsgi.ini",
+    "granian": "{deploy}/granian.sh --port {port}",
+}
+BELOW = {"gunicorn": "/up", "uWSGI": "/up"}  # where the app has the service
+
+
+@dataclass
+class Deployed:
+    """A server with a configuration from deploy/, and the backend it passes files on to."""
+
+    name: str
+    port: int
+    process: subprocess.Popen[Any]  # the one to be told to stop
+    peer: Peer
+    temporary: Path
+
+    @property
+    def prefix(self) -> str:
+        return BELOW.get(self.name, "")
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}{self.prefix}"
+
+    def begun(self, kind: str, size: int) -> tuple[bytes, bytes]:
+        """A request of `size` bytes of file, up to the file's first byte, and what stands behind its last one."""
+        if kind == "raw":
+            return head("PUT", f"{self.prefix}/files/a.bin", f"Content-Length: {size}"), b""
+        begun = form_begun(("title", None, b"T"), ("file", "a.bin", b""))
+        end = form_body(("title", None, b"T"), ("file", "a.bin", b"")).removeprefix(begun)
+        return form_head(len(begun) + size + len(end), target=f"{self.prefix}/files") + begun, end
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
+
+
+@contextmanager
+def deployed(name: str, folder: Path, act: Callable[[Exchange], object] = takes) -> Iterator[Deployed]:
+    temporary = folder / "temporary"
+    temporary.mkdir()
+    with Peer(act) as peer, ExitStack() as stack:
+        if name == "nginx":
+            process, port = behind_nginx(folder, peer, stack)
+        else:
+            process, port = started(name, folder, peer, stack)
+        one = Deployed(name, port, process, peer, temporary)
+        eventually(lambda: answers(one, process), f"{name} answers")
+        yield one
+
+
+def started(name: str, folder: Path, peer: Peer, stack: ExitStack) -> tuple[subprocess.Popen[Any], int]:
+    port = free_port()
+    ini = (DEPLOY / "uwsgi.ini").read_text("utf-8").replace("127.0.0.1:8000", f"127.0.0.1:{port}").replace("%d", f"{DEPLOY}/")
+    (folder / "uwsgi.ini").write_text(ini)
+    command = SERVERS[name].format(deploy=DEPLOY, folder=folder, port=port).split()
+    path = os.pathsep.join([str(SCRIPTS), os.environ["PATH"]])
+    env = {**os.environ, "PATH": path, "DESTINATION": f"{peer.url}/books", "TMPDIR": str(folder / "temporary")}
+    command[0] = shutil.which(command[0], path=path) or command[0]
+    printed = stack.enter_context((folder / "printed").open("wb"))
+    process = subprocess.Popen(command, cwd=folder, env=env, stdout=printed, stderr=printed)
+    stack.callback(end, process)
+    return process, port
+
+
+def behind_nginx(folder: Path, peer: Peer, stack: ExitStack) -> tuple[subprocess.Popen[Any], int]:
+    """The site's file as it is, but for two addresses, inside the main file that a system has."""
+    server = start_server(folder / "none", to=f"{peer.url}/books")
+    stack.callback(server.stop)
+    port = free_port()
+    site = (DEPLOY / "nginx.conf").read_text("utf-8")
+    assert site.count("127.0.0.1:8000") == site.count("listen 80;") == 1
+    site = site.replace("127.0.0.1:8000", f"127.0.0.1:{server.port}").replace("listen 80;", f"listen 127.0.0.1:{port};")
+    (folder / "site.conf").write_text(site)
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    temporary = "".join(f"{kind}_temp_path {folder}/temporary/{kind}; " for kind in kinds)
+    user = "user root; " if os.geteuid() == 0 else ""
+    (folder / "nginx.conf").write_text(
+        f"{user}daemon off; worker_processes 1; pid {folder}/pid; events {{ worker_connections 128; }}\n"
+        f"http {{ access_log off; {temporary} include {folder}/site.conf; }}\n"
+    )
+    log = str(folder / "error.log")
+    process = subprocess.Popen(["nginx", "-c", str(folder / "nginx.conf"), "-e", log], stderr=subprocess.DEVNULL)
+    stack.callback(end, process, signal.SIGQUIT)
+    return process, port
+
+
+def answers(one: Deployed, process: subprocess.Popen[Any]) -> bool:
+    folder = one.temporary.parent
+    told = "".join(path.read_text("utf-8", "replace") for path in (folder / "printed", folder / "error.log") if path.exists())
+    assert process.poll() is None, told
+    with suppress(requests.RequestException):
+        return requests.get(f"{one.url}/healthz", timeout=5).status_code == 200
+    return False
+
+
+def end(process: subprocess.Popen[Any], sig: int = signal.SIGTERM) -> None:
+    """By its id; its children with it, by theirs, when it does not end."""
+    if process.poll() is not None:
+        return
+    children = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    process.send_signal(sig)
+    try:
+        process.wait(STOP)
+    except subprocess.TimeoutExpired:
+        for pid in [*children, process.pid]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.wait(STOP)
+
+
+@pytest.fixture(scope="module", params=[*SERVERS, pytest.param("nginx", marks=pytest.mark.nginx)])
+def one(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    if request.param == "nginx":
+        need("nginx")
+    with deployed(request.param, tmp_path_factory.mktemp("deployed")) as running:
+        yield running
+
+
+def files_in(exchange: Exchange) -> bytes:
+    """The bytes of the file, without the form around them."""
+    if not exchange.headers.get("content-type", "").startswith("multipart/"):
+        return exchange.body
+    return exchange.body.rpartition(b"\r\n\r\n")[2].rpartition(b"\r\n--")[0]
+
+
+@pytest.mark.parametrize("kind", ["raw", "form"])
+def test_an_upload_passes_whole_and_the_backends_answer_comes_back(one: Deployed, kind: str) -> None:
+    """More than the 1 MiB at which nginx stops by default, each byte of it, with its length."""
+    if kind == "raw":
+        answer = requests.put(f"{one.url}/files/a.bin", data=DATA, timeout=30)
+    else:
+        answer = requests.post(f"{one.url}/files", data={"title": "T"}, files={"file": ("a.bin", DATA)}, timeout=30)
+
+    assert (answer.status_code, answer.json()) == (201, {"ok": True})
+    assert files_in(one.peer.seen[-1]) == DATA
+    assert "content-length" in one.peer.seen[-1].headers
+
+
+@pytest.mark.parametrize("kind", ["raw", "form"])
+def test_the_backend_hears_of_an_upload_before_a_twentieth_was_sent(one: Deployed, kind: str) -> None:
+    """Nothing is gathered on the way, in memory or in a file."""
+    seen, begun = len(one.peer.seen), one.begun(kind, 40 * MIB)[0]
+    with Wire(one.port) as wire:
+        wire.send(begun + bytes(MIB))
+        eventually(lambda: len(one.peer.seen) > seen and len(one.peer.seen[seen].body) > 500_000, "the backend has bytes of it")
+        assert [path for path in one.temporary.rglob("*") if path.is_file()] == []
+    eventually(one.peer.seen[seen].done.is_set, "the cut reached the backend")
+    assert one.peer.seen[seen].cut
+
+
+def test_progress_is_told_while_the_upload_waits(one: Deployed) -> None:
+    """The event about the first half arrives before the second half is sent: nobody holds events back."""
+    upload = f"progress-of-{one.name}-at-a-stop"
+    told: list[dict[str, Any]] = []
+
+    def watch() -> None:
+        accept = {"Accept": "text/event-stream"}
+        with requests.get(f"{one.url}/uploads/{upload}", headers=accept, stream=True, timeout=30) as events:
+            told.extend(json.loads(line[6:]) for line in events.iter_lines(chunk_size=1) if line.startswith(b"data: "))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        with Wire(one.port) as wire:
+            wire.send(head("PUT", f"{one.prefix}/files/w?upload={upload}", f"Content-Length: {2 * MIB}") + bytes(MIB))
+            eventually(lambda: any(0 < event["kept"] <= MIB for event in told), "the first half is told")
+            wire.send(bytes(MIB))
+            assert wire.answer().status == 201
+    finally:
+        watcher.join(30)
+    assert (told[-1]["state"], told[-1]["kept_by"]) == ("complete", "destination")
+
+
+def test_a_page_may_write_and_a_page_of_another_site_may_not(one: Deployed) -> None:
+    """Origin is compared with Host, port included: a proxy has to pass both on as they are."""
+    own = f"http://127.0.0.1:{one.port}"
+    statuses = [
+        requests.put(f"{one.url}/files/o", data=b"1", headers={"Origin": origin}, timeout=10).status_code
+        for origin in (own, "http://127.0.0.1", "http://other.example")
+    ]
+    assert statuses == [201, 403, 403]
+
+
+def test_many_more_uploads_than_cores_are_under_way_at_once(one: Deployed) -> None:
+    """Thirty clients pause in the middle; another one is served, and then they are."""
+    begun = one.begun("raw", 2000)[0]
+    with ExitStack() as stack:
+        wires = [stack.enter_context(Wire(one.port)) for _ in range(30)]
+        for wire in wires:
+            wire.send(begun + bytes(1000))
+        assert requests.put(f"{one.url}/files/b", data=b"1", timeout=20).status_code == 201
+        for wire in wires:
+            wire.send(bytes(1000))
+        assert {wire.answer().status for wire in wires} == {201}
+
+
+@pytest.mark.parametrize("name", [*SERVERS, pytest.param("nginx", marks=pytest.mark.nginx)])
+def test_an_upload_under_way_ends_well_when_the_server_is_told_to_stop(name: str, tmp_path: Path) -> None:
+    """SIGTERM (for nginx SIGQUIT) in the middle; the rest is sent; 201; then the server ends by itself."""
+    if name == "nginx":
+        need("nginx")
+    answer: list[Answer] = []
+    with deployed(name, tmp_path) as one:
+        begun, rest = one.begun("form", 2 * MIB)
+        with Wire(one.port) as wire:
+            wire.send(begun + bytes(MIB))
+            eventually(lambda: one.peer.seen and one.peer.seen[0].body, "it is under way")
+            one.process.send_signal(signal.SIGQUIT if name == "nginx" else signal.SIGTERM)
+            eventually(lambda: refuses(one.port), "nobody new is let in")
+            wire.send(bytes(MIB) + rest)
+            answer.append(wire.answer())
+        one.process.wait(STOP)
+
+    assert answer[0].status == 201
+    assert len(files_in(one.peer.seen[0])) == 2 * MIB
+
+
+def refuses(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_the_systemd_unit_is_one(tmp_path: Path) -> None:
+    """systemd finds nothing to say about it, with the program where this environment has it."""
+    if shutil.which("systemd-analyze") is None:
+        missing("systemd-analyze is not installed")
+    unit = (DEPLOY / "sluiceway.service").read_text("utf-8")
+    assert unit.count("/opt/sluiceway/bin/sluiceway") == 1
+    (tmp_path / "sluiceway.service").write_text(unit.replace("/opt/sluiceway/bin", str(SCRIPTS)))
+    command = ["systemd-analyze", "verify", str(tmp_path / "sluiceway.service")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=START, check=False)
+
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_the_command_in_the_systemd_unit_is_one_that_starts(tmp_path: Path) -> None:
+    """Its words, with a folder and a port of the test: it serves, and TimeoutStopSec is longer than --drain."""
+    unit = (DEPLOY / "sluiceway.service").read_text("utf-8")
+    words = re.findall(r"^ExecStart=\S+ serve (.+)$", unit, re.MULTILINE)[0].split()
+    assert words[:4] == ["--to", "/var/lib/sluiceway", "--port", "8000"]
+    server = start_server(tmp_path / "root", *words[4:])
+    try:
+        assert requests.put(f"{server.url}/files/a", data=b"1", timeout=10).status_code == 201
+    finally:
+        server.stop()
+    drain = int(words[words.index("--drain") + 1])
+    assert int(re.findall(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)[0]) > drain

@@ -1,0 +1,363 @@
+"""What sluiceway.flask streams on which WSGI server, proven on the real ones; each finding is a cell of docs/servers.md.
+
+A test says in words what the server did and compares them with the page. `WRITE_TABLE=1` writes the page instead.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from fix_taking import eventually, missing, need
+from fix_wsgi import SERVERS, Backend, Passed, WsgiApp, running
+from raw_http import LAST_CHUNK, Answer, Wire, chunk, form_begun, form_body, form_head, head
+from sluiceway.testing.memory import MemoryMeter
+
+PAGE = Path(__file__).parents[2] / "docs" / "servers.md"
+BEGIN, END = "<!-- written by tests/journeys/test_wsgi_servers.py -->\n", "<!-- end -->\n"
+TO_WRITE = "run `WRITE_TABLE=1 make test ARGS=tests/journeys/test_wsgi_servers.py`, and look at what changed"
+
+MIB = 1 << 20
+SIZE = 40 * MIB
+TWENTIETH = SIZE // 20
+LITTLE = 2000  # bytes of a file after which a slow client pauses
+HALF_A_GIGABYTE = 512 * MIB
+ON_THE_WAY = 12 * MIB  # at most, in the buffers of two connections
+QUIET = 0.3  # seconds in which a server that streams would have passed something on
+BODIES = ["raw", "form", "chunked raw", "chunked form"]
+COLUMNS = [*BODIES, "cut, with length", "cut, chunked", "temporary files", "memory", "early refusal"]
+
+STORES_FIRST = ["waitress"]
+HIDES_CHUNKS = ["uWSGI"]
+HIDES_CUTS = ["granian"]  # of chunked bodies
+SPEAKS_HTTP2 = ["granian"]  # without TLS
+DRAINS = ["cheroot"]  # reads what is left of a body, whole, before it sends any answer
+
+
+@dataclass
+class Upload:
+    """A body of one of BODIES with `size` bytes of file, sent by hand to the view that passes it on, or to another."""
+
+    wire: Wire
+    body: str
+    size: int
+    target: str = ""
+    sent: int = field(default=0, init=False)  # of the file
+
+    def begin(self) -> None:
+        form, chunked = self.body.endswith("form"), self.body.startswith("chunked")
+        target = self.target or ("/relay" if form else "/relay-raw")
+        begun, self._end = form_body(("title", None, b"T"), ("file", "a.bin", b"@@")).split(b"@@") if form else (b"", b"")
+        length = len(begun) + self.size + len(self._end)
+        framing = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {length}"
+        start = form_head(None if chunked else length, target=target) if form else head("POST", target, framing)
+        self.wire.send(start + self._framed(begun))
+
+    def send(self, size: int) -> None:
+        """So many bytes of the file."""
+        while size:
+            piece = min(size, MIB)
+            self.wire.send(self._framed(bytes(piece)))
+            size, self.sent = size - piece, self.sent + piece
+
+    def finish(self) -> Answer:
+        """What is left of the body, and the answer to it."""
+        self.send(self.size - self.sent)
+        self.wire.send(self._framed(self._end) + (LAST_CHUNK if self.body.startswith("chunked") else b""))
+        return self.wire.answer()
+
+    def _framed(self, data: bytes) -> bytes:
+        return chunk(data) if data and self.body.startswith("chunked") else data
+
+
+class Table:
+    """The table of the page: rows of cells by their columns' names."""
+
+    def __init__(self, page: Path) -> None:
+        self.page = page
+        self.before, _, rest = page.read_text("utf-8").partition(BEGIN)
+        table, _, self.after = rest.partition(END)
+        lines = [[cell.strip() for cell in line.strip("|\n").split("|")] for line in table.splitlines() if line.startswith("|")]
+        names = lines[0][1:] if lines else []
+        self.cells = {(line[0], name): cell for line in lines[2:] for name, cell in zip(names, line[1:], strict=False)}
+
+    def told(self, server: str, column: str, cell: str) -> None:
+        """What was established: written down, or compared with what is written."""
+        if "WRITE_TABLE" in os.environ:
+            self.cells[server, column] = cell
+        else:
+            written = self.cells.get((server, column))
+            assert cell == written, f"docs/servers.md says of {server}, {column}: {written!r}; it is {cell!r}: {TO_WRITE}"
+
+    def text(self) -> str:
+        rows = [["server", *COLUMNS], ["---"] * (len(COLUMNS) + 1)]
+        rows += [[server, *(self.cells.get((server, column), "") for column in COLUMNS)] for server in SERVERS]
+        return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+    def write(self) -> None:
+        self.page.write_text(f"{self.before}{BEGIN}{self.text()}{END}{self.after}", "utf-8")
+
+
+@pytest.fixture(scope="module")
+def table() -> Iterator[Table]:
+    table = Table(PAGE)
+    yield table
+    if "WRITE_TABLE" in os.environ:
+        table.write()
+
+
+@dataclass
+class Served:
+    """A server and what its app passed on."""
+
+    app: WsgiApp
+    backend: Backend
+
+    @property
+    def name(self) -> str:
+        return self.app.name
+
+    def refuses(self, body: str) -> bool:
+        """Whether a body like this is answered 411 here."""
+        return (self.name in HIDES_CHUNKS and "chunked" in body) or (self.name in HIDES_CUTS and body == "chunked raw")
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    if not Path("/proc/self/fd").exists():
+        missing("what a server has open and holds in memory is read from /proc")
+    backend = Backend()
+    with running(request.param, tmp_path_factory.mktemp("wsgi"), backend, "wsgi_views:app") as app:
+        yield Served(app, backend)
+
+
+def passed(served: Served, before: int, size: int = 1) -> Passed:
+    """The next request at the backend, when so much of its body is there."""
+    eventually(lambda: len(served.backend.passed) > before, "the backend hears of it")
+    found = served.backend.passed[before]
+    eventually(lambda: found.size >= size, "its bytes are over there")
+    return found
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_a_file_is_at_the_backend_while_it_is_sent(served: Served, table: Table, body: str) -> None:
+    """Its first byte before a twentieth of it was sent; where that cannot be, the client is told, or the app answers rightly."""
+    before = len(served.backend.passed)
+    with Wire(served.app.port) as wire:
+        upload = Upload(wire, body, SIZE)
+        upload.begin()
+        if served.refuses(body):
+            cell = refusal(wire.answer())
+            assert len(served.backend.passed) == before
+        else:
+            upload.send(MIB)
+            assert upload.sent <= TWENTIETH
+            cell = on_its_way(served, upload, before)
+            assert upload.finish().status == 201
+            assert served.backend.passed[before].whole
+            assert served.backend.passed[before].size >= SIZE
+
+    table.told(served.name, body, cell)
+
+
+def on_its_way(served: Served, upload: Upload, before: int) -> str:
+    """What of an upload is at the backend before it ends: its first byte, or nothing until the last."""
+    if served.name not in STORES_FIRST:
+        passed(served, before)
+        return "streams"
+    assert upload.wire.silent(QUIET)
+    upload.send(SIZE - 2 * MIB)
+    assert upload.wire.silent(QUIET)
+    assert len(served.backend.passed) == before
+    return "stores the whole body first"
+
+
+def refusal(answer: Answer) -> str:
+    """A 411 that says what to do."""
+    assert (answer.status, answer.code) == (411, "length-required")
+    assert "Content-Length (curl -T FILE does, curl -T - does not)" in answer.json()["detail"]
+    assert "run the app on gunicorn" in answer.json()["detail"]
+    return "411, says what to do"
+
+
+def test_nothing_is_spooled(served: Served, table: Table) -> None:
+    """Looked at in the middle of each body: TMPDIR, and open files without a name in any process of the server."""
+    found = set()
+    for body in BODIES:
+        if served.refuses(body):
+            continue
+        before = len(served.backend.passed)
+        with Wire(served.app.port) as wire:
+            upload = Upload(wire, body, SIZE)
+            upload.begin()
+            upload.send(SIZE // 2)
+            if served.name in STORES_FIRST:
+                eventually(served.app.spools, "the body lies in a file")
+            else:
+                passed(served, before, SIZE // 4)
+            found |= served.app.spools()
+            assert upload.finish().status == 201
+            if served.name not in STORES_FIRST:
+                found |= served.app.spools()
+
+    assert bool(found) == (served.name in STORES_FIRST), found
+    table.told(served.name, "temporary files", "one a body" if found else "none")
+
+
+def test_memory_does_not_grow_with_a_file(served: Served, table: Table) -> None:
+    """128 MiB more of a file cost less than a KiB each, whatever the body; the best of three tries."""
+    for body in BODIES:
+        if served.refuses(body):
+            continue
+        slopes: list[int] = []
+        while len(slopes) < 3 and (not slopes or min(slopes) >= 1 << 10):
+            slopes.append(slope(served, body))
+        assert min(slopes) < 1 << 10, f"{body}: {slopes} bytes for each MiB"
+
+    table.told(served.name, "memory", "flat")
+
+
+def slope(served: Served, body: str) -> int:
+    """How many bytes of memory a MiB costs: the peak while the first 48 MiB of a file pass, and while the next 128 do.
+
+    Within one upload, for allocators make the next one cost up to three MiB more or less, whatever its size.
+    """
+    before, meters = len(served.backend.passed), [MemoryMeter(pid) for pid in served.app.pids]
+    peaks = []
+    with Wire(served.app.port) as wire:
+        upload = Upload(wire, body, 177 * MIB)
+        upload.begin()
+        for size in (48 * MIB, 128 * MIB):
+            for meter in meters:
+                meter.reset()
+            upload.send(size)
+            if served.name not in STORES_FIRST:
+                passed(served, before, upload.sent - ON_THE_WAY)
+            peaks.append(sum(meter.peak() for meter in meters))
+        assert upload.finish().status == 201
+    return (peaks[1] - peaks[0]) // 128
+
+
+@pytest.mark.parametrize("framing", ["cut, with length", "cut, chunked"])
+def test_a_cut_body_never_passes_for_a_whole_one(served: Served, table: Table, framing: str) -> None:
+    """The client hangs up in the middle: nothing is saved, nothing complete is at the backend, and who still listens is told."""
+    found = {}
+    for kind, target in [("raw", ""), ("form", ""), ("form", "/save")]:
+        body = kind if framing == "cut, with length" else f"chunked {kind}"
+        before = len(served.backend.passed)
+        with Wire(served.app.port) as wire:
+            upload = Upload(wire, body, SIZE, target)
+            upload.begin()
+            if served.refuses(body):
+                found[kind] = refusal(wire.answer())
+                continue
+            upload.send(4 * MIB)
+            if served.name not in STORES_FIRST and not target:
+                passed(served, before)
+            elif served.name not in STORES_FIRST:
+                eventually(lambda: list(served.app.folder.iterdir()), "a draft is begun")
+            wire.half_close()
+            found[kind] = ending(wire)
+        eventually(lambda: not list(served.app.folder.iterdir()), "nothing of it stays")
+        for one in served.backend.passed[before:]:
+            assert one.exchange.done.wait(20)
+            assert one.exchange.cut
+            assert not one.whole
+
+    same = len(set(found.values())) == 1
+    table.told(served.name, framing, found["raw"] if same else "; ".join(f"{kind}: {cell}" for kind, cell in found.items()))
+
+
+def ending(wire: Wire) -> str:
+    """How a server answers a client that sends no more, but listens."""
+    try:
+        answer = wire.answer()
+    except ConnectionError:
+        return "hangs up"
+    assert (answer.status, answer.code) == (400, "body-cut")
+    return "400 body-cut"
+
+
+def test_a_refusal_is_read_before_the_body_is_sent(served: Served, table: Table) -> None:
+    """A view that needs a field before the file answers 422 after the first bytes of half a gigabyte."""
+    if served.name in STORES_FIRST:
+        with begun_refusal(served, 8 * MIB) as wire:
+            assert wire.silent(QUIET)
+            wire.send(bytes(8 * MIB))
+            is_refused(wire.answer())
+        cell = "after the whole body"
+    elif served.name in DRAINS:
+        with begun_refusal(served) as wire:
+            holds_what_comes(served, wire)
+        with begun_refusal(served, HALF_A_GIGABYTE, "Connection: close") as wire:
+            is_refused(wire.answer())
+        cell = "after the whole body, which it takes into memory; at once after `Connection: close`"
+    else:
+        with begun_refusal(served) as wire:
+            is_refused(wire.answer())
+        cell = "at once"
+
+    table.told(served.name, "early refusal", cell)
+
+
+def begun_refusal(served: Served, size: int = HALF_A_GIGABYTE, *fields: str) -> Wire:
+    """The beginning of a form of more than `size` bytes, whose file stands before the field that is needed."""
+    wire = Wire(served.app.port)
+    begun = form_begun(("file", "a.bin", b""))
+    wire.send(form_head(len(begun) + LITTLE + size, *fields, target="/needs") + begun + bytes(LITTLE))
+    return wire
+
+
+def holds_what_comes(served: Served, wire: Wire) -> None:
+    """Nothing is answered, and memory grows with what is sent."""
+    assert wire.silent(QUIET)
+    meter = MemoryMeter(served.app.process.pid)
+    before = meter.now()
+    wire.send(bytes(64 * MIB))
+    eventually(lambda: meter.now() - before > 48 * MIB, "it lies in memory")
+
+
+def is_refused(answer: Answer) -> None:
+    assert (answer.status, answer.code) == (422, "missing-field")
+    assert "'title'" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("served", SPEAKS_HTTP2, indirect=True)
+def test_a_body_without_length_is_not_taken_for_none_over_http2(served: Served) -> None:
+    """There no header tells of such a body: it is refused, not lost without a word, and the refusal can be read."""
+    need("curl")
+    url = f"{served.app.url}/raw"
+    command = ["curl", "-sS", "--max-time", "20", "--http2-prior-knowledge", "-X", "PUT", "-T", "-", url]
+    for _ in range(5):  # whoever sends while the answer comes may see a reset instead of it
+        run = subprocess.run(command, input=b"abc", capture_output=True, timeout=30, check=False)
+        if run.returncode == 0:
+            break
+
+    assert run.returncode == 0, run.stderr
+    assert json.loads(run.stdout)["code"] == "length-required"
+
+
+def test_a_server_that_stores_first_is_told_of_once(served: Served) -> None:
+    """In what it prints, at the first body, with the cure; nothing is printed of the others."""
+    for _ in range(2):
+        with Wire(served.app.port) as wire:
+            wire.send(head("POST", "/raw", "Content-Length: 3") + b"abc")
+            assert wire.answer().status == 200
+    printed = served.app.printed.read_text("utf-8", "replace")
+
+    assert printed.count("stores a whole body before it runs the app") == (served.name in STORES_FIRST)
+    assert ("gunicorn with -k gthread" in printed) == (served.name in STORES_FIRST)
+
+
+@pytest.mark.skipif("WRITE_TABLE" in os.environ, reason="the page is being written")
+def test_the_page_has_each_server_and_no_empty_cell(table: Table) -> None:
+    """And no cell that no test establishes."""
+    assert set(table.cells) == {(server, column) for server in SERVERS for column in COLUMNS}, TO_WRITE
+    assert all(table.cells.values()), TO_WRITE
+    assert f"{BEGIN}{table.text()}{END}" in PAGE.read_text("utf-8"), TO_WRITE
