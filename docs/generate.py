@@ -99,7 +99,7 @@ In a program with an event loop, `await sluiceway.acopy(…)` takes the same arg
 
 {arguments}
 
-`on_progress` gets a `sluiceway.Progress` about ten times a second. Errors are `sluiceway.SluiceError`: compare the `code`
+Both return a `sluiceway.Receipt`. `on_progress` gets a `sluiceway.Progress` about ten times a second. Errors are `sluiceway.SluiceError`: compare the `code`
 ([errors.md](errors.md)), show the text.
 """
 

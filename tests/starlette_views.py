@@ -1,4 +1,7 @@
-"""A Starlette app that reads forms while they arrive. FOLDER comes from the environment."""
+"""A Starlette app that reads forms while they arrive, with the whole service under /drop.
+
+FOLDER and STORE come from the environment.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,17 @@ import os
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
+from sluiceway import Sluiceway
 from sluiceway.errors import SluiceError
-from sluiceway.starlette import LiveField, answered, parts
+from sluiceway.starlette import LiveField, Parts, answered, parts
 
 
-async def walk(request: Request) -> JSONResponse:
+async def walked(form: Parts) -> list[list[object]]:
     """Every part, in order; every second one is skipped when it is a file."""
     told: list[list[object]] = []
-    async for part in parts(request):
+    async for part in form:
         if isinstance(part, LiveField):
             told.append([part.name, part.value])
         elif len(told) % 2:
@@ -27,18 +31,30 @@ async def walk(request: Request) -> JSONResponse:
             told.append([part.name, part.filename, digest.hexdigest()])
         else:
             told.append([part.name, part.filename, part.size])
-    return JSONResponse(told)
+    return told
 
 
-async def save(request: Request) -> JSONResponse:
-    form = parts(request)
+async def saved(form: Parts) -> list[tuple[str, str]]:
+    """Its fields."""
     async for part in form:
         if not isinstance(part, LiveField):
             await part.save(os.path.join(os.environ["FOLDER"], "saved.bin"))
-    return JSONResponse(form.fields, 201)
+    return form.fields
+
+
+async def walk(request: Request) -> JSONResponse:
+    return JSONResponse(await walked(parts(request)))
+
+
+async def save(request: Request) -> JSONResponse:
+    return JSONResponse(await saved(parts(request)), 201)
 
 
 app = Starlette(
-    routes=[Route("/walk", walk, methods=["POST"]), Route("/save", save, methods=["POST"])],
+    routes=[
+        Route("/walk", walk, methods=["POST"]),
+        Route("/save", save, methods=["POST"]),
+        Mount("/drop", app=Sluiceway(to=os.environ["STORE"])),
+    ],
     exception_handlers={SluiceError: answered},
 )

@@ -15,7 +15,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from functools import wraps
-from typing import Any, NoReturn, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar, cast
 
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
@@ -43,7 +43,7 @@ from sluiceway.wire.types import OCTET_STREAM, guess_type
 
 __all__ = ["File", "LiveField", "Problems", "StoredFile", "UploadHandler", "csrf_by_header", "parts"]
 
-log = logging.getLogger("sluiceway")
+log: logging.Logger = logging.getLogger("sluiceway")
 TELLABLE = ["to", "key", "max_size", "digest", "memory_budget", *(name for name in setting_help() if name.startswith("relay_"))]
 BUDGET = "16MiB"  # for one request: what one fast transfer fills at most; a server's whole budget would be lent to each
 NOTED = "_sluiceway_error"  # on the request: an error that Django met outside the view, where no middleware is asked
@@ -53,6 +53,12 @@ P = ParamSpec("P")
 T = TypeVar("T")
 View = TypeVar("View", bound=Callable[..., Any])
 To = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Callable[[HttpRequest | None], Any] | None
+
+
+if TYPE_CHECKING:
+    _Uploaded = UploadedFile[Any]  # generic in the stubs only
+else:
+    _Uploaded = UploadedFile
 
 
 class File(LiveFile):
@@ -119,11 +125,16 @@ class Problems(MiddlewareMixin):
         return _answered(error) if error is not None and response.status_code == 500 else response
 
 
-class StoredFile(UploadedFile):  # type: ignore[type-arg]  # generic in the stubs only
+class StoredFile(_Uploaded):
     """A file of `request.FILES` that is at its destination: its bytes have gone by and cannot be read here.
 
     `key` is its name at a folder, below it. `url` is where another server says it is, or None.
     """
+
+    field_name: str
+    entry: Entry
+    key: str
+    sha256: str | None
 
     def __init__(self, field_name: str, entry: Entry) -> None:
         super().__init__(cast("Any", _Gone(entry.key)), entry.about.filename, entry.about.type, entry.size)

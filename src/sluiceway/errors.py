@@ -207,7 +207,9 @@ class Refused(SluiceError, code="refused", status=502, title="The destination re
 
     def __init__(self, detail: str, status: int, headers: Mapping[str, str], body: bytes, **members: object) -> None:
         super().__init__(detail, **members)
-        self.status, self.headers, self.body = status, headers, body
+        self.status: int = status
+        self.headers: Mapping[str, str] = headers
+        self.body: bytes = body
 
 
 class Unavailable(SluiceError, code="unavailable", status=503, title="The server is stopping or too busy", retryable=True): ...

@@ -29,6 +29,10 @@ __all__ = ["LiveField", "Part", "Parts", "answered", "parts"]
 class Part:
     """A file of the form: an asynchronous iterable of the pieces that arrive. Read it before asking for the next part."""
 
+    name: str
+    filename: str
+    content_type: str
+
     def __init__(self, events: AsyncIterator[Event], began: PartBegan, size: int | None) -> None:
         self._events = events
         self.name, self.filename, self.content_type = began.name, began.filename or "", began.type

@@ -51,3 +51,12 @@ def test_options_in_the_readme_exist() -> None:
     )
 
     assert [option for option in sorted(options) if option not in told] == []
+
+
+@pytest.mark.parametrize("home", ["sluiceway", "sluiceway.flask", "sluiceway.starlette", "sluiceway.django"])
+def test_each_public_name_is_in_the_docs(home: str) -> None:
+    """A name that nobody explains is one that nobody finds."""
+    text = "".join(page.read_text("utf-8") for page in PAGES)
+    names = [name for name in importlib.import_module(home).__all__ if not name.startswith("_")]
+
+    assert [name for name in names if not re.search(rf"\b{name}\b", text)] == []

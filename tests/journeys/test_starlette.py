@@ -1,4 +1,4 @@
-"""sluiceway.starlette on stock uvicorn: parts as they arrive, nothing spooled, no cut passes for an end."""
+"""sluiceway.starlette on stock uvicorn, in Starlette and FastAPI: parts as they arrive, nothing spooled, no cut is an end."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ class App:
         return f"http://127.0.0.1:{self.port}"
 
 
-@pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    folder, temporary = tmp_path_factory.mktemp("saved"), tmp_path_factory.mktemp("temporary")
+@pytest.fixture(scope="module", params=["starlette", "fastapi"])
+def app(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    folder, store, temporary = (tmp_path_factory.mktemp(name) for name in ("saved", "store", "temporary"))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    env = {**os.environ, "FOLDER": str(folder), "TMPDIR": str(temporary)}
+    env = {**os.environ, "FOLDER": str(folder), "STORE": str(store), "TMPDIR": str(temporary)}
     env["PYTHONPATH"] = os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
-    command = [sys.executable, "-m", "uvicorn", "--port", str(port), "starlette_views:app"]
+    command = [sys.executable, "-m", "uvicorn", "--port", str(port), f"{request.param}_views:app"]
     process = subprocess.Popen(command, cwd=TESTS, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def listens() -> bool:
@@ -112,3 +112,16 @@ def test_a_cut_form_saves_nothing(app: App, framing: str) -> None:
 def test_what_is_no_form_is_told(app: App) -> None:
     answer = requests.post(f"{app.url}/walk", json={}, timeout=10)
     assert (answer.status_code, answer.json()["code"]) == (415, "unsupported")
+
+
+def test_the_service_is_mounted_with_its_page_and_its_links(app: App) -> None:
+    """Everything below the prefix, at the first request: mounted apps hear of no start."""
+    assert "<!doctype html>" in requests.get(f"{app.url}/drop/", timeout=10).text
+    assert requests.get(f"{app.url}/drop/page/sluice.js", timeout=10).status_code == 200
+    told = requests.post(f"{app.url}/drop/files", files={"f": ("a ü.bin", DATA)}, timeout=30)
+    assert told.status_code == 201
+    url = told.json()["files"][0]["url"]
+    assert url.startswith("/drop/files/")
+    assert requests.get(app.url + url, timeout=10).content == DATA
+    assert requests.get(app.url + url, headers={"Range": "bytes=1-3"}, timeout=10).content == DATA[1:4]
+    assert requests.delete(app.url + url, timeout=10).status_code == 204

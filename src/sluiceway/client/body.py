@@ -45,10 +45,10 @@ class Body:
         self.tail = tail
         self._promises = promises
         self._stages = stages or Stages()
-        self.started = False  # the source was opened: bytes of a passing stream are gone
+        self.started: bool = False  # the source was opened: bytes of a passing stream are gone
         self.failure: SluiceError | None = None  # why the source ended early
-        self.sent = 0  # bytes of the source that `write` took
-        self.handed = 0  # bytes of the whole body given to `write`, the piece under way included
+        self.sent: int = 0  # bytes of the source that `write` took
+        self.handed: int = 0  # bytes of the whole body given to `write`, the piece under way included
         self.ended: float | None = None  # when the last piece was taken, in seconds of time.monotonic()
         self.line: Line | None = None  # the connection it goes over, while it does
         self.sha256: str | None = None  # of the source, once all of it was sent

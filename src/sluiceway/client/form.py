@@ -38,7 +38,7 @@ class Form:
         self._encoder = FormEncoder(new_boundary(secrets.token_bytes(16)))
         self._parts: list[bytes | Material] = []  # what stands between the files, and the files
         self._on_progress = on_progress
-        self.content_type = self._encoder.content_type
+        self.content_type: str = self._encoder.content_type
         for name, value in fields.items() if isinstance(fields, Mapping) else fields:
             self.field(name, value)
 

@@ -14,7 +14,7 @@ from sluiceway.errors import BadRequest, Forbidden
 
 __all__ = ["AddressGuard", "parse_network"]
 
-log = logging.getLogger("sluiceway.guard")
+log: logging.Logger = logging.getLogger("sluiceway.guard")
 
 # IANA's special-purpose registries (RFC 6890), and what a file can never come from. The first match gives the reason.
 _V4 = [

@@ -109,7 +109,7 @@ class Sized:
         self._material, self._on_progress = material(source, size), on_progress
         self.len = size  # where requests looks
         # Requests takes a length of 0 for none and sends chunks; a Content-Length beside them would contradict them.
-        self.headers = {"Content-Length": str(size)} if size else {}
+        self.headers: dict[str, str] = {"Content-Length": str(size)} if size else {}
 
     def __iter__(self) -> Iterator[bytes]:
         return counted(exact(self._material.pieces(), self.len, self._material.name or "The source"), self.len, self._on_progress)

@@ -45,13 +45,15 @@ class Answered(Exception):
 class Outbound:
     """One request under way. `length` is that of the whole body in bytes; None sends it in chunks."""
 
+    length: int | None
+
     def __init__(
         self, transport: Transport, method: str, url: str, headers: Mapping[str, str], length: int | None, *, expect: bool = False
     ) -> None:
         self._transport, self._method, self._url, self._headers = transport, method, url, headers
         self.length, self._expect = length, expect
-        self.started = False
-        self.handed = 0
+        self.started: bool = False
+        self.handed: int = 0
         self.ended: float | None = None
         self.failure: SluiceError | None = None
         self.line: Line | None = None

@@ -21,7 +21,7 @@ class Outlet:
     def __init__(self, path: str) -> None:
         self.target = path
         self.notes: Notes | None = None
-        self.have = 0
+        self.have: int = 0
         self._fd: int | None = STDOUT if path == "-" else None
         self._thread = Thread("sluiceway-outlet")
 

@@ -54,6 +54,8 @@ class Notes:
 class Part:
     """The part file, open and locked. `have` bytes of it are good; `notes` is None when they cannot be continued."""
 
+    path: str
+
     def __init__(self, target: str, url: str) -> None:
         """Blocking. Takes up what an earlier run left, if it was of the same URL. Raises StoreFailed."""
         self.target = target
@@ -63,8 +65,8 @@ class Part:
         with _local(target):
             self._fd = _open_own(self.path)
         self.notes = self._read_notes()
-        self.have = self._good_bytes() if self.notes else 0
-        self.kept = self.have
+        self.have: int = self._good_bytes() if self.notes else 0
+        self.kept: int = self.have
         with _local(target):
             os.ftruncate(self._fd, self.have)
             os.lseek(self._fd, self.have, os.SEEK_SET)

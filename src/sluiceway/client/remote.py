@@ -65,7 +65,7 @@ class RemoteSource:
         self._validator: str | None = None
         self._opened = False
         self.length: int | None = None
-        self.name = ""  # as the server calls it, made harmless
+        self.name: str = ""  # as the server calls it, made harmless
         self.type: str | None = None
         self.promises: tuple[Promise, ...] = ()
 

@@ -71,7 +71,7 @@ class Answer:
 
     def __init__(self, response: aiohttp.ClientResponse, url: str, deadlines: Deadlines) -> None:
         self._response, self._deadlines = response, deadlines
-        self.head = Head(response.status, _headers(response), url)
+        self.head: Head = Head(response.status, _headers(response), url)
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body as it comes. Raises PeerFailed when it ends before its length, PeerTimeout when it stalls."""
@@ -122,6 +122,8 @@ class Transport:
     forbid it. `keep` is False where no connection may be used twice: one that died meanwhile would cost an upload that
     cannot be repeated. `ahead` is how many bytes of an answer wait to be read before the peer is slowed down.
     """
+
+    deadlines: Deadlines
 
     def __init__(
         self,

@@ -36,6 +36,9 @@ class Bridge:
     `limit` is in bytes: whoever writes more waits for the reader. `patience` is in seconds.
     """
 
+    writer: BridgeWriter
+    reader: BridgeReader
+
     def __init__(self, limit: int = LIMIT, patience: float = PATIENCE) -> None:
         line = _Line(max(1, limit), patience)
         self.writer, self.reader = BridgeWriter(line), BridgeReader(line)
@@ -62,6 +65,9 @@ class Bridge:
 
 class _Line:
     """What both ends share. Whoever changes it wakes the other."""
+
+    limit: int
+    patience: float
 
     def __init__(self, limit: int, patience: float) -> None:
         self.limit, self.patience = limit, patience

@@ -26,7 +26,7 @@ class Budget:
         if limit < MINIMUM:
             raise SluiceError(f"The memory budget must be at least {MINIMUM} bytes ({MINIMUM >> 20} MiB)")
         self.limit = limit
-        self.used = 0
+        self.used: int = 0
         self._free: list[Block] = []  # warm: a fresh block costs 512 page faults
         self._pouring = 0
 

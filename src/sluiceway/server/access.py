@@ -19,7 +19,7 @@ from sluiceway.pipe.stages import verdict
 
 __all__ = ["STAGES", "check_origin", "check_token", "log_access"]
 
-log = logging.getLogger("sluiceway.access")
+log: logging.Logger = logging.getLogger("sluiceway.access")
 
 STAGES = "sluiceway.stages"  # in a request's scope: the stopwatch of its upload and the destination's name
 

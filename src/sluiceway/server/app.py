@@ -38,7 +38,7 @@ from sluiceway.wire.names import stays_inside
 
 __all__ = ["Sluiceway"]
 
-log = logging.getLogger("sluiceway")
+log: logging.Logger = logging.getLogger("sluiceway")
 
 CUT = "The server is stopping; nothing was stored. Send it again"
 
@@ -49,8 +49,8 @@ class Sluiceway:
     """An ASGI app: `Sluiceway(to="./uploads")`. Keyword arguments are the settings of the same names."""
 
     def __init__(self, settings: Settings | None = None, *, board: Board | None = None, **given: Any) -> None:
-        self.settings = settings or Settings(**given)
-        self.budget = Budget(self.settings.budget // self.settings.workers)
+        self.settings: Settings = settings or Settings(**given)
+        self.budget: Budget = Budget(self.settings.budget // self.settings.workers)
         self._remote = Remote(self.settings, self.budget)
         self._board = board
         self._desk: Desk | None = None

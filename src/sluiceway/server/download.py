@@ -10,6 +10,7 @@ import secrets
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
@@ -111,9 +112,11 @@ class Download(Response):
         multipart: tuple[str, str] | None = None,
     ) -> None:
         self.status_code = status
-        self.background = None
+        self.background: BackgroundTask | None = None
         self.body = b""
-        self.raw_headers = [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items()]
+        self.raw_headers: list[tuple[bytes, bytes]] = [
+            (name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items()
+        ]
         self._opened, self._ranges, self._multipart = opened, ranges, multipart
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

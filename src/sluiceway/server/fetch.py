@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Remote", "pass_remote", "pass_url"]
 
-log = logging.getLogger("sluiceway.fetch")
+log: logging.Logger = logging.getLogger("sluiceway.fetch")
 
 MOST_URL = 8000  # characters; what every server takes (RFC 9110 4.1)
 MOST_LOGGED = 512  # characters of it in a line of the log
@@ -50,8 +50,8 @@ class Remote:
     """Other servers as clients of this one may ask for them: the operator's rules, and what each fetch may hold."""
 
     def __init__(self, told: Settings, budget: Budget) -> None:
-        self.allowed = bool(told.fetch_from)
-        self.most = told.largest
+        self.allowed: bool = bool(told.fetch_from)
+        self.most: int | None = told.largest
         self._hosts, self._guard, self._budget = Hosts(told.fetch_from), AddressGuard(told.fetch_internal), budget
 
     @asynccontextmanager

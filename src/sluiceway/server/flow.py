@@ -40,6 +40,9 @@ class Bell:
 class Flow:
     """As uvicorn's FlowControl: whether a connection may be read from, and a wait until it may be written to."""
 
+    read_paused: bool
+    write_paused: bool
+
     __slots__ = ("_transport", "_writable", "read_paused", "write_paused")
 
     def __init__(self, transport: asyncio.Transport) -> None:

@@ -34,11 +34,15 @@ class LiveField:
 class LiveFile:
     """A file of the form, as a binary file whose bytes come from the client. Read it before asking for what follows it."""
 
+    name: str
+    filename: str
+    content_type: str
+
     def __init__(self, form: LiveForm, part: PartBegan, size: int | None) -> None:
         self._form = form
         self.name, self.filename, self.content_type = part.name, part.filename or "", part.type
         self.size = size  # bytes if nothing follows it in the form, which nobody knows before its end; None: unknown
-        self.taken = 0
+        self.taken: int = 0
         self._promised = False  # somebody was told how much is left, and told others
         self._held: list[bytes] = []
         self._at = 0  # bytes of the first one that were read
@@ -167,7 +171,7 @@ class LiveForm:
         self._decoder = FormDecoder(content_type, limits)
         self._events: Iterator[Event] = self._walk()
         self._part: LiveFile | None = None  # the file whose turn it is
-        self.ended = False
+        self.ended: bool = False
         self.fields: list[tuple[str, str]] = []  # so far
         self.files: list[LiveFile] = []  # so far
 

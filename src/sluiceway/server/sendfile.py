@@ -53,7 +53,7 @@ async def until_written(transport: asyncio.WriteTransport, drain: Callable[[], A
 class Sending:
     """A stretch of a file on its way to the reader at `line`, which does not block and which nobody else writes to."""
 
-    asked = 0  # of all: how many have a thread or wait for one
+    asked: int = 0  # of all: how many have a thread or wait for one
 
     def __init__(self, line: socket.socket, file: int, at: int, count: int) -> None:
         self._line, self._file, self._at, self._end = line, file, at, at + count

@@ -46,10 +46,10 @@ class SluiceCycle(RequestResponseCycle):
 
     def adopt(self) -> None:
         """Take over a cycle made by uvicorn."""
-        self.message_event = cast("asyncio.Event", Bell())
+        self.message_event: Any = Bell()
         self.queue, self.input_ended, self.body_told = [], False, False
         if self.scope["http_version"] == "1.0":
-            self.waiting_for_100_continue = False  # RFC 9110 10.1.1: an older client would take the 100 for the answer
+            self.waiting_for_100_continue: bool = False  # RFC 9110 10.1.1: an older client would take the 100 for the answer
 
     async def receive(self) -> Any:
         self.ahead.discard(self)
@@ -141,7 +141,8 @@ class SluiceProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
         super().connection_made(transport)
-        self.flow, self.pipeline = cast("Any", Flow(transport)), cast("Any", Line())
+        self.flow: Any = Flow(transport)
+        self.pipeline: Any = Line()
         self._sending: Sending | None = None  # what the kernel sends by itself
         self._drained = 0
         self._draining: asyncio.TimerHandle | None = None
@@ -315,7 +316,7 @@ class SluiceProtocol(HttpToolsProtocol):
 
     def _take_up(self, framing: bytes) -> None:
         """Read on with a parser that never heard of an upgrade."""
-        self.parser = httptools.HttpRequestParser(self)
+        self.parser: Any = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn sets it
         self._muted = True
         self.parser.feed_data(b"PUT / HTTP/1.1\r\n" + framing + b"\r\n")

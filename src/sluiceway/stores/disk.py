@@ -43,7 +43,7 @@ T = TypeVar("T")
 class DiskStore:
     """A folder as a store. Several processes may share one root."""
 
-    traits = Traits(name="disk", durable=True, atomic_publish=True, create_only=True, resumable=False, max_key_bytes=1024)
+    traits: Traits = Traits(name="disk", durable=True, atomic_publish=True, create_only=True, resumable=False, max_key_bytes=1024)
 
     def __init__(self, root: str, budget: Budget) -> None:
         self._tree = Tree(root)

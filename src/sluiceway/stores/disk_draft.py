@@ -70,10 +70,10 @@ class DiskDraft:
         self._at = 0  # file offset of the next byte that goes to the file
         self._window, self._window_bytes = 0.0, 0
         self._failed: SluiceError | None = None
-        self.ended = False
-        self.written = 0
-        self.kept = 0
-        self.recent = 0  # bytes since the last resting round
+        self.ended: bool = False
+        self.written: int = 0
+        self.kept: int = 0
+        self.recent: int = 0  # bytes since the last resting round
 
     # Writing
 

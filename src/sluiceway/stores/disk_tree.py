@@ -40,8 +40,8 @@ class Tree:
 
     def __init__(self, root: str) -> None:
         os.makedirs(root, exist_ok=True)
-        self.root = os.path.abspath(root)
-        self.fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.root: str = os.path.abspath(root)
+        self.fd: int = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def close(self) -> None:
         os.close(self.fd)

@@ -21,7 +21,7 @@ from sluiceway.stores.fanout_follower import LEAVE, Follower
 
 __all__ = ["FanoutStore", "Leg"]
 
-log = logging.getLogger("sluiceway")
+log: logging.Logger = logging.getLogger("sluiceway")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class FanoutStore:
         self._budget = budget
         self._followers: set[Follower] = set()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self.traits = _traits(self._front, self._required)
+        self.traits: Traits = _traits(self._front, self._required)
 
     async def draft(self, upload: str, size: int | None, label: Label = Label()) -> Draft:
         carriers: dict[Leg, Carrier] = {}

@@ -31,6 +31,10 @@ class Undoing(Protocol):
 class Carrier:
     """A draft of one required destination. Errors of it carry its name in their member `destination`."""
 
+    store: Store
+    called: str
+    draft: Draft
+
     def __init__(self, store: Store, called: str, upload: str, draft: Draft) -> None:
         self.store, self.called, self.draft = store, called, draft
         self.entry: Entry | None = None  # once it is published

@@ -23,7 +23,7 @@ CATCH_UP = 5.0  # seconds best-effort destinations get once all others have the 
 
 T = TypeVar("T")
 
-log = logging.getLogger("sluiceway")
+log: logging.Logger = logging.getLogger("sluiceway")
 
 
 class FanoutDraft:
@@ -35,7 +35,7 @@ class FanoutDraft:
         self._carriers, self._followers, self._front, self._lock = carriers, followers, front, lock
         self._over = ""  # why nothing more can be done with it
         self._published = False
-        self.written = 0
+        self.written: int = 0
 
     @property
     def kept(self) -> int:

@@ -19,7 +19,7 @@ from sluiceway.stores.contract import About, Draft, Entry, Replace
 
 __all__ = ["BEHIND", "LEAVE", "Follower"]
 
-log = logging.getLogger("sluiceway")
+log: logging.Logger = logging.getLogger("sluiceway")
 
 BEHIND = 8 << 20  # bytes it may be behind: half a second of a hiccup at 16 MB/s; more only hides that it is too slow
 LEAVE = 5.0  # seconds it may take to put its draft away
@@ -46,7 +46,7 @@ class Follower:
         self._held = 0  # bytes of chunks it has not written yet
         self._lent = 0  # of them, those the budget counts
         self._stopping = False
-        self.task = asyncio.get_running_loop().create_task(self._follow(begin))
+        self.task: asyncio.Task[None] = asyncio.get_running_loop().create_task(self._follow(begin))
         self.task.add_done_callback(self._settle)
 
     def offer(self, data: Buffer | int) -> None:

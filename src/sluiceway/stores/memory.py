@@ -20,7 +20,7 @@ __all__ = ["MemoryDraft", "MemoryObject", "MemoryStore"]
 class MemoryStore:
     """Objects in memory."""
 
-    traits = Traits(name="memory", durable=False, atomic_publish=True, create_only=True, resumable=True)
+    traits: Traits = Traits(name="memory", durable=False, atomic_publish=True, create_only=True, resumable=True)
 
     def __init__(self) -> None:
         self.objects: dict[str, tuple[Entry, bytes]] = {}

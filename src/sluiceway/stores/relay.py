@@ -50,7 +50,7 @@ class Backend:
 class RelayStore:
     """Passes every object on and keeps none."""
 
-    traits = Traits(
+    traits: Traits = Traits(
         name="backend",
         durable=False,
         atomic_publish=True,
@@ -127,7 +127,7 @@ class RelayDraft:
         self._seen = 0  # bytes of the file that were passed on or are withheld
         self._tail = b""
         self._sent_fields = 0  # of the label: a form may go on after the file
-        self.written = 0
+        self.written: int = 0
 
     async def begin(self) -> None:
         """Where nothing more can be learned about the file, the destination hears of it before its first byte is read."""

@@ -29,7 +29,7 @@ class RelayUrl:
         if path is not None and urlsplit(target)[:2] != urlsplit(_plain(to))[:2]:
             raise BadRequest("The path leads to another host than --to; name that host with --to")
         try:
-            self.names = [name for _, name, _, _ in string.Formatter().parse(target) if name is not None]
+            self.names: list[str] = [name for _, name, _, _ in string.Formatter().parse(target) if name is not None]
         except ValueError:
             raise BadRequest("A { or } in the URL has no partner; write %7B and %7D for plain ones") from None
         if any(not name for name in self.names):
@@ -38,7 +38,7 @@ class RelayUrl:
         if "{" in host:
             raise BadRequest("The host of the URL cannot depend on what clients send")
         parse_address(_hidden(target))
-        self.exact = path is not None or bool(self.names)  # not a place with keys below it
+        self.exact: bool = path is not None or bool(self.names)  # not a place with keys below it
         pieces = string.Formatter().parse(_ascii(target))
         self._pieces = [(text, None if name is None else unquote(name)) for text, name, _, _ in pieces]
 

@@ -84,7 +84,7 @@ def _fresh() -> str:
 class StoreSuite:
     """Derive, implement `make_store`, and say in `leftovers` what drafts can still be seen from outside."""
 
-    pytestmark = pytest.mark.anyio
+    pytestmark: pytest.MarkDecorator = pytest.mark.anyio
 
     async def make_store(self, tmp_path: Path) -> Store:
         """A store; called again with the same folder, a durable one finds its objects again."""

@@ -41,6 +41,9 @@ _AT = {
 class Slot:
     """One upload on the board. Byte counts are whole numbers; `length` is None while nobody knows it."""
 
+    id: str
+    index: int
+
     __slots__ = ("_at", "_map", "id", "index")
 
     def __init__(self, memory: mmap.mmap | bytearray, index: int, upload: str) -> None:

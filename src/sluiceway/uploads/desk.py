@@ -55,6 +55,10 @@ class _Drafted:
 class Desk:
     """Takes uploads for one store."""
 
+    store: Store
+    budget: Budget
+    board: Board
+
     def __init__(
         self,
         store: Store,
@@ -66,8 +70,8 @@ class Desk:
         max_size: int | None = None,
     ) -> None:
         self.store, self.budget, self.board = store, budget, board
-        self.template = template or KeyTemplate()
-        self.digests = tuple(digests)
+        self.template: KeyTemplate = template or KeyTemplate()
+        self.digests: tuple[str, ...] = tuple(digests)
         self.max_size = max_size
         self._live: dict[str, Incoming] = {}
         self._looking: asyncio.Task[None] | None = None
@@ -133,12 +137,12 @@ class Incoming:
 
     def __init__(self, desk: Desk, slot: Slot) -> None:
         self.slot = slot
-        self.stages = Stages()
+        self.stages: Stages = Stages()
         self._desk = desk
         self._drafted: list[_Drafted] = []
         self._filling: Draft | None = None
         self._reason: SluiceError | None = None
-        self.task = asyncio.current_task()
+        self.task: asyncio.Task[object] | None = asyncio.current_task()
         self.client_left: Callable[[], bool] = _nobody_knows  # whoever speaks with the client may know
         self._leaving = False  # it puts its drafts away already
         self._taken = 0  # bytes of files so far: the limit is for the request, not for each file

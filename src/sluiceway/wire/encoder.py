@@ -34,7 +34,7 @@ class FormEncoder:
     def __init__(self, boundary: str) -> None:
         form_boundary(f'multipart/form-data; boundary="{boundary}"')  # raises BadForm for one no reader would take
         self._delimiter = b"--" + boundary.encode("ascii")
-        self.content_type = f"multipart/form-data; boundary={boundary}"
+        self.content_type: str = f"multipart/form-data; boundary={boundary}"
 
     def field(self, name: str, value: str | bytes) -> bytes:
         """A whole field."""
