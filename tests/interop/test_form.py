@@ -14,7 +14,8 @@ import httpx
 import pytest
 import requests
 import urllib3
-from requests_toolbelt import MultipartEncoder
+from requests_toolbelt import MultipartEncoder, MultipartEncoderMonitor, StreamingIterator
+from requests_toolbelt.multipart.encoder import FileFromURLWrapper
 
 import sluiceway
 from fix_gateway import parts, takes
@@ -263,21 +264,53 @@ def test_progress_counts_what_was_taken(book: Path) -> None:
 # Next to what people use today
 
 
+def seen(exchange: Exchange) -> list[tuple[str, bytes]]:
+    """Each part's head in lower case, and its body."""
+    pieces = (part.partition(b"\r\n\r\n") for part in parts_of(exchange))
+    return [(head.decode().replace("\r\n", "; ").lower(), body) for head, _, body in pieces]
+
+
 def test_a_server_sees_what_the_toolbelt_sends(book: Path) -> None:
-    """The same parts, for whoever comes from MultipartEncoder."""
-
-    def plain(exchange: Exchange) -> list[tuple[str, bytes]]:
-        pieces = (part.partition(b"\r\n\r\n") for part in parts_of(exchange))
-        return [(head.decode().replace("\r\n", "; ").lower(), body) for head, _, body in pieces]
-
+    """The same parts, for whoever comes from MultipartEncoder; as many calls of the monitor tell as much."""
+    told: dict[str, list[int]] = {"theirs": [], "ours": []}
     with Peer(takes) as peer, book.open("rb") as file:
-        theirs = MultipartEncoder({"id": "42", "file": ("book.pdf", file, "application/pdf")})
+        encoder = MultipartEncoder({"id": "42", "file": ("book.pdf", file, "application/pdf")})
+        theirs = MultipartEncoderMonitor(encoder, lambda monitor: told["theirs"].append(monitor.bytes_read))
         requests.post(peer.url, data=theirs, headers={"Content-Type": theirs.content_type}, timeout=20)
-        ours = sluiceway.Form({"id": "42"}).file("file", book, filename="book.pdf")
-        by_requests(peer.url, ours)
+        ours = sluiceway.Form({"id": "42"}, on_progress=lambda sent, _: told["ours"].append(sent))
+        by_requests(peer.url, ours.file("file", book, filename="book.pdf"))
         first, second = peer.seen
 
-    assert plain(first) == plain(second)
+    assert seen(first) == seen(second)
+    assert told["theirs"][-1] == int(first.headers["content-length"])
+    assert told["ours"][-1] == int(second.headers["content-length"])
+
+
+def test_a_server_sees_what_the_toolbelts_iterator_sends() -> None:
+    """StreamingIterator and Sized: the same bytes under the same length, without chunks."""
+    pieces = [DATA[at : at + 100_000] for at in range(0, len(DATA), 100_000)]
+    with Peer(takes) as peer:
+        requests.post(peer.url, data=StreamingIterator(len(DATA), iter(pieces)), timeout=20)
+        requests.post(peer.url, data=sluiceway.Sized(iter(pieces), len(DATA)), timeout=20)
+        first, second = peer.seen
+
+    assert first.body == second.body == DATA
+    assert first.headers["content-length"] == second.headers["content-length"] == str(len(DATA))
+    assert "transfer-encoding" not in first.headers | second.headers
+
+
+def test_a_server_sees_what_the_toolbelt_passes_on_from_a_url(taker: RunningServer) -> None:
+    """FileFromURLWrapper and the URL itself."""
+    url = f"{taker.url}/files/passed-on"
+    assert requests.put(url, data=DATA, timeout=20).status_code == 201
+    with Peer(takes) as peer, requests.Session() as session:
+        theirs = MultipartEncoder({"file": ("a.bin", FileFromURLWrapper(url, session=session), "application/octet-stream")})
+        requests.post(peer.url, data=theirs, headers={"Content-Type": theirs.content_type}, timeout=20)
+        by_requests(peer.url, sluiceway.Form().file("file", url, filename="a.bin", type="application/octet-stream"))
+        first, second = peer.seen
+
+    assert seen(first) == seen(second)
+    assert seen(first)[0][1] == DATA
 
 
 def parts_of(exchange: Exchange) -> Iterator[bytes]:
