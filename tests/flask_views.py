@@ -95,6 +95,12 @@ def raw() -> dict[str, Any]:
     return {"size": count, "sha-256": digest.hexdigest()}
 
 
+@app.post("/relay-stream")
+def relay_stream() -> tuple[str, int]:
+    answer = requests.post(os.environ["BACKEND"], data=request.stream, timeout=30)
+    return answer.text, answer.status_code
+
+
 @app.post("/json")
 def plain() -> Any:
     return [request.json, request.mimetype]

@@ -6,7 +6,6 @@ that streams; what one cannot do is told as an error, never as missing bytes.
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import sys
@@ -22,7 +21,7 @@ from werkzeug.exceptions import BadRequestKeyError
 from sluiceway.client.material import Given
 from sluiceway.errors import BadOrder, BadRequest, MissingField, SluiceError
 from sluiceway.server.live_form import LiveField, LiveFile, LiveForm
-from sluiceway.server.wsgi_body import MOST, WsgiBody, can_say_close
+from sluiceway.server.wsgi_body import WsgiBody, WsgiStream, can_say_close
 from sluiceway.wire.problems import PROBLEM_TYPE, problem
 
 __all__ = ["Fields", "File", "Files", "LiveRequest", "Sluiceway", "mount", "needs", "stream"]
@@ -160,7 +159,7 @@ class LiveRequest(flask.Request):
     @cached_property
     def stream(self) -> IO[bytes]:
         """The raw body. Its end is the end: a body that was cut off raises BodyCut."""
-        return io.BufferedReader(WsgiBody(self.environ, self.max_content_length), MOST)
+        return WsgiStream(WsgiBody(self.environ, self.max_content_length))
 
     @property
     def files(self) -> Any:  # Werkzeug's is a MultiDict of spooled files

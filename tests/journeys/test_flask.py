@@ -169,6 +169,18 @@ def test_raw_bodies_come_whole(app: WsgiApp, framing: str) -> None:
     assert told == {"size": len(DATA), "sha-256": hashlib.sha256(DATA).hexdigest()}
 
 
+def test_a_raw_body_goes_on_with_its_length(app: WsgiApp) -> None:
+    """As the view got it, without chunks; a body that came in chunks goes on in chunks."""
+    for data in (DATA, iter([DATA[:1000], DATA[1000:]])):
+        assert requests.post(f"{app.url}/relay-stream", data=data, timeout=30).status_code == 201
+    (known, unknown) = app.peer.seen[-2:]
+
+    assert known.headers["content-length"] == str(len(DATA))
+    assert "transfer-encoding" not in known.headers
+    assert unknown.headers["transfer-encoding"] == "chunked"
+    assert known.body == unknown.body == DATA
+
+
 def test_other_bodies_are_flasks(app: WsgiApp) -> None:
     """JSON and forms without files."""
     assert requests.post(f"{app.url}/json", json={"a": [1]}, timeout=10).json() == [{"a": [1]}, "application/json"]

@@ -14,7 +14,7 @@ from typing import Any
 from sluiceway.errors import BodyCut, LengthRequired, TooLarge
 from sluiceway.wire.numbers import ascii_uint
 
-__all__ = ["MOST", "WsgiBody", "can_say_close"]
+__all__ = ["WsgiBody", "WsgiStream", "can_say_close"]
 
 # Servers return from a read only when it is full, so its length follows the client's pace: a slow one is not waited for.
 LEAST = 1 << 10  # bytes; the first read: enough for a form's head, which a slow client's view is called to judge
@@ -76,6 +76,9 @@ class WsgiBody(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
+    def tell(self) -> int:
+        return self.taken
+
     def readinto(self, buffer: Any) -> int:
         """For io.BufferedReader, which makes lines and exact reads of it."""
         view = memoryview(buffer).cast("B")
@@ -86,6 +89,24 @@ class WsgiBody(io.RawIOBase):
     def _check(self, size: int) -> None:
         if self._most is not None and size > self._most:
             raise TooLarge(f"This app takes at most {self._most} bytes", limit=self._most)
+
+
+class WsgiStream(io.BufferedReader):
+    """The body as a binary file, which reads exactly what it is asked for, lines too."""
+
+    def __init__(self, body: WsgiBody) -> None:
+        super().__init__(body, MOST)
+        self._length: int | None = body.length
+
+    @property
+    def len(self) -> int:
+        """Its bytes, where requests looks for it: else it would send the body line by line, in chunks.
+
+        Raises AttributeError when nobody knows.
+        """
+        if self._length is None:
+            raise AttributeError("The length of this body is unknown")
+        return self._length
 
 
 def can_say_close(environ: Mapping[str, Any]) -> bool:
