@@ -99,8 +99,8 @@ In a program with an event loop, `await sluiceway.acopy(…)` takes the same arg
 
 {arguments}
 
-Both return a `sluiceway.Receipt`. `on_progress` gets a `sluiceway.Progress` about ten times a second. Errors are `sluiceway.SluiceError`: compare the `code`
-([errors.md](errors.md)), show the text.
+Both return a `sluiceway.Receipt`. `on_progress` gets a `sluiceway.Progress` about ten times a second. Errors are
+`sluiceway.SluiceError`: compare the `code` ([errors.md](errors.md)), show the text.
 """
 
 
