@@ -10,9 +10,12 @@ from typing import Any
 import flask
 import requests
 
+import sluiceway
 from sluiceway.flask import Sluiceway, needs
+from sluiceway.server import wsgi_body
 
 app = flask.Flask(__name__)
+wsgi_body.SILENCE = float(os.environ.get("SILENCE", wsgi_body.SILENCE))
 Sluiceway(app)
 app.config["MAX_FORM_MEMORY_SIZE"] = 500_000
 request: Any = flask.request
@@ -29,6 +32,13 @@ def relay() -> tuple[str, int]:
 @app.post("/relay-chunked")
 def relay_chunked() -> tuple[str, int]:
     answer = requests.post(os.environ["BACKEND"], data=iter(request.files["file"]), timeout=30)
+    return answer.text, answer.status_code
+
+
+@app.post("/relay-form")
+def relay_form() -> tuple[str, int]:
+    form = sluiceway.Form().file("book", request.files["file"])
+    answer = requests.post(os.environ["BACKEND"], data=form, headers=form.headers, timeout=30)
     return answer.text, answer.status_code
 
 
@@ -66,6 +76,7 @@ def mapping() -> dict[str, Any]:
         "fields": request.form.to_dict(),
         "list": request.form.getlist("n", int),
         "typed": request.form.get("n", type=int),
+        "items": request.form.items(multi=True),
         "values": request.values.get("q"),
         "any": bool(request.files),
         "files": [[name, f.filename, len(f.read())] for name, f in request.files.items()],

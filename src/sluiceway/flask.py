@@ -24,7 +24,7 @@ from sluiceway.server.live_form import LiveField, LiveFile, LiveForm
 from sluiceway.server.wsgi_body import WsgiBody, WsgiStream, can_say_close
 from sluiceway.wire.problems import PROBLEM_TYPE, problem
 
-__all__ = ["Fields", "File", "Files", "LiveRequest", "Sluiceway", "mount", "needs", "stream"]
+__all__ = ["Fields", "File", "Files", "LiveRequest", "Sluiceway", "mount", "needs", "request", "stream"]
 
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
 WORTH_A_WORD = 1 << 20  # bytes a view may take into memory without a warning in debug mode
@@ -183,6 +183,9 @@ class LiveRequest(flask.Request):
         return super().get_data(*args, **kwargs)
 
 
+request: LiveRequest = cast("LiveRequest", flask.request)  # Flask's own, for type checkers: it has `parts`
+
+
 class Files(Mapping[str, Any]):
     """`request.files`: asking for a name reads on to that file and no further."""
 
@@ -248,6 +251,10 @@ class Fields(Mapping[str, str]):
     def to_dict(self, flat: bool = True) -> dict[str, Any]:
         known = MultiDict(self._begun())
         return dict(known) if flat else dict(known.lists())
+
+    def items(self, multi: bool = False) -> Any:
+        """As Werkzeug's: every value where `multi`, else the first of each name."""
+        return list(self._begun()) if multi else super().items()
 
     def __iter__(self) -> Iterator[str]:
         return iter(dict(self._begun()))

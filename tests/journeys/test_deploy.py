@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sysconfig
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -25,9 +26,9 @@ import pytest
 import requests
 
 from fix_gateway import takes
-from fix_server import START, start_server
+from fix_server import START, RunningServer, start_server
 from fix_taking import eventually, missing, need, noise
-from raw_http import Answer, Wire, form_begun, form_body, form_head, head
+from raw_http import LAST_CHUNK, Answer, Wire, chunk, form_begun, form_body, form_head, head
 from rude_peer import Exchange, Peer
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +37,7 @@ SCRIPTS = Path(sysconfig.get_path("scripts"))
 MIB = 1 << 20
 DATA = noise(3_000_017)
 STOP = 20.0  # seconds
+HEARD = 1.0  # seconds after which a server surely has heeded a signal
 
 SERVERS = {  # what people type, with another port at the end
     "gunicorn": "gunicorn -c {deploy}/gunicorn.conf.py -b 127.0.0.1:{port}",
@@ -84,7 +86,7 @@ def deployed(name: str, folder: Path, act: Callable[[Exchange], object] = takes)
     temporary.mkdir()
     with Peer(act) as peer, ExitStack() as stack:
         if name == "nginx":
-            process, port = behind_nginx(folder, peer, stack)
+            process, port = behind_nginx(folder, start_server(folder / "none", to=f"{peer.url}/books"), stack)
         else:
             process, port = started(name, folder, peer, stack)
         one = Deployed(name, port, process, peer, temporary)
@@ -106,14 +108,16 @@ def started(name: str, folder: Path, peer: Peer, stack: ExitStack) -> tuple[subp
     return process, port
 
 
-def behind_nginx(folder: Path, peer: Peer, stack: ExitStack) -> tuple[subprocess.Popen[Any], int]:
-    """The site's file as it is, but for two addresses, inside the main file that a system has."""
-    server = start_server(folder / "none", to=f"{peer.url}/books")
+def behind_nginx(
+    folder: Path, server: RunningServer, stack: ExitStack, patience: str = "60s"
+) -> tuple[subprocess.Popen[Any], int]:
+    """The site's file as it is, but for two addresses, inside the main file that a system has; `patience` with clients."""
     stack.callback(server.stop)
     port = free_port()
     site = (DEPLOY / "nginx.conf").read_text("utf-8")
     assert site.count("127.0.0.1:8000") == site.count("listen 80;") == 1
     site = site.replace("127.0.0.1:8000", f"127.0.0.1:{server.port}").replace("listen 80;", f"listen 127.0.0.1:{port};")
+    site = site.replace("client_body_timeout 60s", f"client_body_timeout {patience}")
     (folder / "site.conf").write_text(site)
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     temporary = "".join(f"{kind}_temp_path {folder}/temporary/{kind}; " for kind in kinds)
@@ -192,6 +196,28 @@ def test_the_backend_hears_of_an_upload_before_a_twentieth_was_sent(one: Deploye
     assert one.peer.seen[seen].cut
 
 
+def test_a_chunked_upload_streams_as_well_or_is_refused_with_the_cure(one: Deployed) -> None:
+    """Through nginx, too; uWSGI hides its end from apps."""
+    seen = len(one.peer.seen)
+    with Wire(one.port) as wire:
+        wire.send(head("PUT", f"{one.prefix}/files/c", "Transfer-Encoding: chunked") + chunk(bytes(MIB)))
+        if one.name == "uWSGI":
+            answer = wire.answer()
+            assert (answer.status, answer.code) == (411, "length-required")
+            return
+        eventually(lambda: len(one.peer.seen) > seen and len(one.peer.seen[seen].headers), "the backend hears of it")
+        wire.send(LAST_CHUNK)
+        assert wire.answer().status == 201
+    assert one.peer.seen[seen].body == bytes(MIB)
+
+
+def test_a_refusal_is_read_while_the_client_still_sends(one: Deployed) -> None:
+    """Five times out of five, although 32 MiB were announced and the server wants none of them."""
+    for _ in range(5):
+        answer = requests.put(f"{one.url}/files/f", data=bytes(32 * MIB), headers={"Origin": "http://other.example"}, timeout=20)
+        assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+
+
 def test_progress_is_told_while_the_upload_waits(one: Deployed) -> None:
     """The event about the first half arrives before the second half is sent: nobody holds events back."""
     upload = f"progress-of-{one.name}-at-a-stop"
@@ -238,6 +264,17 @@ def test_many_more_uploads_than_cores_are_under_way_at_once(one: Deployed) -> No
         assert {wire.answer().status for wire in wires} == {201}
 
 
+def test_a_client_may_pause_for_longer_than_uwsgi_allows_by_default(one: Deployed) -> None:
+    """Five seconds without a byte in the middle of a body; uWSGI alone would end it after four."""
+    if one.name != "uWSGI":
+        pytest.skip("the others wait for longer anyway")
+    with Wire(one.port) as wire:
+        wire.send(one.begun("raw", 2 * MIB)[0] + bytes(MIB))
+        time.sleep(5)
+        wire.send(bytes(MIB))
+        assert wire.answer().status == 201
+
+
 @pytest.mark.parametrize("name", [*SERVERS, pytest.param("nginx", marks=pytest.mark.nginx)])
 def test_an_upload_under_way_ends_well_when_the_server_is_told_to_stop(name: str, tmp_path: Path) -> None:
     """SIGTERM (for nginx SIGQUIT) in the middle; the rest is sent; 201; then the server ends by itself."""
@@ -250,7 +287,7 @@ def test_an_upload_under_way_ends_well_when_the_server_is_told_to_stop(name: str
             wire.send(begun + bytes(MIB))
             eventually(lambda: one.peer.seen and one.peer.seen[0].body, "it is under way")
             one.process.send_signal(signal.SIGQUIT if name == "nginx" else signal.SIGTERM)
-            eventually(lambda: refuses(one.port), "nobody new is let in")
+            time.sleep(HEARD)
             wire.send(bytes(MIB) + rest)
             answer.append(wire.answer())
         one.process.wait(STOP)
@@ -259,9 +296,46 @@ def test_an_upload_under_way_ends_well_when_the_server_is_told_to_stop(name: str
     assert len(files_in(one.peer.seen[0])) == 2 * MIB
 
 
-def refuses(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
+@pytest.mark.nginx
+def test_nginx_ends_an_upload_that_pauses_for_too_long(tmp_path: Path) -> None:
+    """With its limit made short: the client hears 408 or the end, the server behind drops what it had."""
+    need("nginx")
+    (tmp_path / "temporary").mkdir()
+    server = start_server(tmp_path / "root")
+    with ExitStack() as stack:
+        process, port = behind_nginx(tmp_path, server, stack, patience="1s")
+        one = Deployed("nginx", port, process, stack.enter_context(Peer(takes)), tmp_path / "temporary")
+        eventually(lambda: answers(one, process), "nginx answers")
+        with Wire(port) as wire:
+            wire.send(head("PUT", "/files/paused", f"Content-Length: {2 * MIB}") + bytes(MIB))
+            eventually(server.drafts, "the server has the first half")
+            told = wire.rest()
+        eventually(lambda: server.drafts() == [], "the server has dropped it")
+
+    assert told == b"" or told.startswith(b"HTTP/1.1 408 ")
+    assert server.stored() == {}
+
+
+@pytest.mark.nginx
+def test_nginx_gathers_no_download_and_tells_whose_it_is(tmp_path: Path) -> None:
+    """A reader that stops after a KiB holds the server back: its answer ends when the reader goes on. The log has its address."""
+    need("nginx")
+    (tmp_path / "temporary").mkdir()
+    server = start_server(tmp_path / "root")
+    with ExitStack() as stack:
+        process, port = behind_nginx(tmp_path, server, stack)
+        one = Deployed("nginx", port, process, stack.enter_context(Peer(takes)), tmp_path / "temporary")
+        eventually(lambda: answers(one, process), "nginx answers")
+        assert requests.put(f"{server.url}/files/large", data=bytes(64 * MIB), timeout=30).status_code == 201
+        with requests.get(f"{one.url}/files/large", headers={"X-Forwarded-For": "192.0.2.7"}, stream=True, timeout=30) as answer:
+            size = len(next(answer.iter_content(1024)))
+            time.sleep(HEARD)
+            assert "GET /files/large" not in server.log()
+            size += sum(len(piece) for piece in answer.iter_content(MIB))
+        eventually(lambda: '"GET /files/large" 200' in server.log(), "the answer has ended")
+
+    assert size == 64 * MIB
+    assert re.search(r'192\.0\.2\.7 "GET /files/large"', server.log())
 
 
 def test_the_systemd_unit_is_one(tmp_path: Path) -> None:

@@ -97,6 +97,16 @@ def test_a_length_that_was_taken_for_granted_is_no_short_body(app: WsgiApp) -> N
     assert app.peer.seen[-1].body == DATA
 
 
+def test_a_file_goes_on_in_another_form_with_its_name_and_type(app: WsgiApp) -> None:
+    """And something behind it is told as the sender's affair, with the cure."""
+    assert post(app, "/relay-form", ("file", "emma ü.epub", DATA)).status_code == 201
+    sent = app.peer.seen[-1].body
+    assert 'name="book"; filename="emma ü.epub"\r\nContent-Type: application/octet-stream\r\n'.encode() in sent
+    assert DATA in sent
+    answer = post(app, "/relay-form", ("file", "a", DATA), ("more", "b", b"2"))
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad-form")
+
+
 def test_parts_come_in_order_one_or_many(app: WsgiApp) -> None:
     """What the view skips is skipped, also when it is large."""
     digest = hashlib.sha256(DATA).hexdigest()
@@ -109,7 +119,7 @@ def test_code_for_werkzeugs_mappings_runs(app: WsgiApp) -> None:
     answer = post(app, "/mapping?q=5", ("n", None, b"1"), ("n", None, b"2"), ("f", "a", b"123"), ("g", "b", b"1"))
 
     assert answer.json() == {
-        "fields": {"n": "1"}, "list": [1, 2], "typed": 1, "values": "5", "any": True,
+        "fields": {"n": "1"}, "list": [1, 2], "typed": 1, "items": [["n", "1"], ["n", "2"]], "values": "5", "any": True,
         "files": [["f", "a", 3], ["g", "b", 1]], "none": None,
     }  # fmt: skip
 

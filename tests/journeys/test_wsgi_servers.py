@@ -343,6 +343,19 @@ def test_a_body_without_length_is_not_taken_for_none_over_http2(served: Served) 
     assert json.loads(run.stdout)["code"] == "length-required"
 
 
+@pytest.mark.parametrize("name", ["flask run", "gunicorn gthread"])
+@pytest.mark.parametrize("target", ["/raw", "/save"])
+def test_a_client_that_says_nothing_does_not_hold_a_thread(name: str, target: str, tmp_path: Path) -> None:
+    """Where the server itself waits for ever, the body is given up with a readable answer, and nothing is saved."""
+    with running(name, tmp_path, Backend(), SILENCE="1") as app, Wire(app.port) as wire:
+        begun = form_begun(("f", "a.bin", b"")) if target == "/save" else b""
+        wire.send((form_head(1 << 20, target=target) if begun else head("PUT", target, "Content-Length: 1000000")) + begun + b"x")
+        answer = wire.answer()
+
+        assert (answer.status, answer.code) == (408, "too-slow")
+        assert not list(app.folder.iterdir())
+
+
 def test_a_server_that_stores_first_is_told_of_once(served: Served) -> None:
     """In what it prints, at the first body, with the cure; nothing is printed of the others."""
     for _ in range(2):

@@ -171,13 +171,14 @@ class _File:
     """An open file from where it stands. One that can seek is read again from there."""
 
     def __init__(self, file: Readable) -> None:
-        self.type: str | None = None
         self._file, self._spent = file, False
         if isinstance(file, io.TextIOBase):
             raise BadRequest("This file is open as text; open it with mode 'rb'")
-        name = getattr(file, "name", None)
+        # A part of a form that is being read has a name of its own: its field's. It knows its length, perhaps.
+        name, kind = getattr(file, "filename", getattr(file, "name", None)), getattr(file, "content_type", None)
         self.name = os.path.basename(name) if isinstance(name, str) else ""
-        told = getattr(file, "size", None)  # a part of a form that is being read knows it, perhaps
+        self.type: str | None = kind if isinstance(kind, str) else None
+        told = getattr(file, "len", getattr(file, "size", None))
         self.length: int | None = told if isinstance(told, int) else None
         self._start: int | None = None
         if isinstance(file, io.IOBase) and file.seekable():

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from sluiceway.errors import BodyCut, LengthRequired, TooLarge
+from sluiceway.errors import BodyCut, LengthRequired, TooLarge, TooSlow
 from sluiceway.wire.numbers import ascii_uint
 
 __all__ = ["WsgiBody", "WsgiStream", "can_say_close"]
@@ -20,6 +20,7 @@ __all__ = ["WsgiBody", "WsgiStream", "can_say_close"]
 LEAST = 1 << 10  # bytes; the first read: enough for a form's head, which a slow client's view is called to judge
 MOST = 1 << 20  # bytes; gunicorn receives so much at once, and copies what is left of it at each smaller read
 QUICK, SLOW = 0.1, 1.0  # seconds a read may take to become longer the next time, and from which it becomes shorter
+SILENCE = 60.0  # seconds without a byte from the client
 BODILESS = ("GET", "HEAD", "DELETE", "OPTIONS")  # a body means nothing there (RFC 9110 9.3), and clients send none
 STORED = (
     "waitress stores a whole body before it runs the app, so nothing streams here and large bodies fill its temporary folder; "
@@ -43,13 +44,16 @@ class WsgiBody(io.RawIOBase):
             _check_chunks(environ, ends_itself)
         if _stores_first(environ):
             warnings.warn(STORED, RuntimeWarning, stacklevel=1)  # Python shows it once
+        for server in ("gunicorn", "werkzeug"):  # which wait for ever for a client that says nothing; others have limits
+            if (line := environ.get(f"{server}.socket")) is not None:
+                line.settimeout(SILENCE)
         self.taken: int = 0
         self._piece = LEAST
         if self.length is not None:
             self._check(self.length)
 
     def take(self, size: int = MOST) -> bytes:
-        """At most `size` bytes; none at the end. Raises BodyCut when the client sent less than it said, TooLarge."""
+        """At most `size` bytes; none at the end. Raises BodyCut when the client sent less than it said, TooSlow, TooLarge."""
         most = min(size, self._piece)
         if self.length is not None:
             most = min(most, self.length - self.taken)
@@ -58,6 +62,8 @@ class WsgiBody(io.RawIOBase):
         began = time.monotonic()
         try:
             data: bytes = self._input.read(most)
+        except TimeoutError:
+            raise TooSlow(f"No byte arrived for {SILENCE:g} seconds; nothing was stored. Send it again") from None
         except Exception as error:  # each server has its own: OSError, ValueError, NoMoreData, ClientDisconnected
             raise _cut(self.taken, self.length) from error
         if not data and self.length is not None:

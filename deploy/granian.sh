@@ -1,0 +1,10 @@
+#!/bin/sh
+# deploy/granian.sh [OPTIONS]: the service on granian 2.8.1 or newer, by its ASGI interface. Why: docs/deploy.md.
+set -eu
+# --http 1: HTTP/2 ends at the proxy in front. One worker: progress is known to the process that receives the upload.
+exec granian --interface asgi --http 1 --no-ws \
+    --host 127.0.0.1 --port 8000 \
+    --workers 1 --backlog 2048 --backpressure 2048 \
+    --workers-kill-timeout 300 \
+    --working-dir "$(dirname "$0")" \
+    "$@" asgi_app:app
