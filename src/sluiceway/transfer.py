@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
-from sluiceway.client.address import shown
+from sluiceway.client.address import is_place, shown
 from sluiceway.client.curl import CurlLine, curl_line
 from sluiceway.client.download import Download, download
 from sluiceway.client.local import files_below, open_local, sized
@@ -24,6 +24,8 @@ from sluiceway.client.upload import Upload, upload
 from sluiceway.errors import BadRequest, SluiceError, SourceFailed
 from sluiceway.pipe.receipt import OnProgress, Progress, Receipt
 from sluiceway.pipe.stages import QUEUE, SOURCE, Stages
+from sluiceway.pipe.timed import TimedSource
+from sluiceway.transfer_places import opened_at, promised, put_in, take_out
 
 __all__ = ["Fields", "acopy", "copy", "curl_lines"]
 
@@ -48,6 +50,7 @@ def copy(
     on_progress: OnProgress | None = None,
 ) -> Receipt:
     """Copy a file, a folder, standard input (`-`) or a URL to a URL, or a URL to a file, a folder or standard output (`-`).
+    A URL names a server (http, https) or an object in a database (`postgresql://HOST/DATABASE/KEY?table=NAME`).
 
     Returns when the destination has confirmed that it keeps all of it. Memory does not grow with the size, and between two
     servers nothing is stored on the way.
@@ -124,8 +127,12 @@ async def acopy(
         retries=retries,
     )
     async with Transport() as transport:
+        if is_place(order.target):
+            return await put_in(transport, order, on_progress)
         if order.writes is not None:
             return await _Sending(transport, order, order.writes, on_progress).run()
+        if is_place(order.source):
+            return await take_out(order, on_progress)
         if order.reads is not None:
             job = Download(order.reads.url, order.reads.headers, order.target, name, force, order.attempts)
             return await download(transport, job, on_progress)
@@ -134,6 +141,8 @@ async def acopy(
 
 def curl_lines(order: Order) -> Iterator[CurlLine]:
     """What curl would have to be told to do the same: one line, or one for each file of a folder. Asks no server."""
+    if is_place(order.source) or is_place(order.target):
+        raise BadRequest("curl speaks with servers, not with databases; leave out --curl")
     if order.reads is None and order.source != "-" and os.path.isdir(order.source):
         _check_folder(order)
         for path, left_out in files_below(order.source):
@@ -153,6 +162,8 @@ class _Sending:
         order = self._order
         if order.reads is not None:
             return await self._from_server(order.reads)
+        if is_place(order.source):
+            return await self._from_place(order.source)
         if order.source != "-" and await asyncio.to_thread(os.path.isdir, order.source):
             _check_folder(order)
             return await self._folder(order.source)
@@ -191,6 +202,15 @@ class _Sending:
             return await upload(self._transport, job, self._on_progress, stages)
         finally:
             await source.aclose()
+
+    async def _from_place(self, place: str) -> Receipt:
+        order, stages = self._order, Stages()
+        async with opened_at(place) as opened:
+            called = order.name or opened.entry.about.filename or opened.entry.key.rpartition("/")[2]
+            shape = self._shape(called, order.type or opened.entry.about.type)
+            source = TimedSource(opened, stages)
+            job = Upload(source, shape, shown(place), self._side.headers, promised(opened), order.attempts)
+            return await upload(self._transport, job, self._on_progress, stages)
 
     async def _folder(self, folder: str) -> Receipt:
         """One request a file, in sorted order, each with its receipt; the first failure ends it and tells what was sent."""

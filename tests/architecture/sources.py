@@ -12,7 +12,21 @@ import sluiceway
 __all__ = ["ROOMS", "Module", "modules", "room_of"]
 
 # left to right: a room imports only what stands to its left (and itself)
-ROOMS = ["errors", "pipe", "wire", "client", "stores", "uploads", "transfer", "server", "flask", "starlette", "django", "cli"]
+ROOMS = [
+    "errors",
+    "pipe",
+    "wire",
+    "client",
+    "stores",
+    "uploads",
+    "transfer_places",
+    "transfer",
+    "server",
+    "flask",
+    "starlette",
+    "django",
+    "cli",
+]
 
 
 @dataclass(frozen=True, slots=True)

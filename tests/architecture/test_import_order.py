@@ -18,6 +18,7 @@ THIRD_PARTY = {
     "flask.py": {"flask", "werkzeug"},
     "starlette.py": {"starlette"},
     "django.py": {"django"},
+    "stores/postgres.py": {"psycopg", "psycopg_pool"},
     "cli": {"click", "rich"},
     "testing/store_suite.py": {"pytest"},
 }

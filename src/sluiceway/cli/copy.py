@@ -42,7 +42,7 @@ _EXIT_HELP = "\b\nExit codes:\n" + "\n".join(f"  {row.code:>3}  {row.meaning}" f
     show_default=True,
     help="How often a transfer that broke is tried again. A pipe flows past once and is not.",
 )
-@click.option("--force", is_flag=True, help="Replace the file a download would write.")
+@click.option("--force", is_flag=True, help="Replace what is there: the file a download would write, the object in a database.")
 @click.option(
     "--json",
     "as_json",
@@ -62,7 +62,7 @@ def copy(
     quiet: bool,
     **given: Any,
 ) -> None:
-    """Copy SOURCE to DESTINATION: an http(s) URL on one side, on the other a path, a folder, - or another URL.
+    """Copy SOURCE to DESTINATION: a URL on one side, on the other a path, a folder, - or another URL.
 
     \b
     sluiceway copy big.iso https://host/files/big.iso    raw PUT
@@ -72,6 +72,7 @@ def copy(
     tar c data | sluiceway copy - https://host/files/data.tar
     sluiceway copy https://host/files/big.iso .          goes on where it stopped
     sluiceway copy https://a/big.iso https://b/files/    from server to server, stored nowhere on the way
+    sluiceway copy big.iso 'postgresql://host/database/big.iso?table=files'
 
     A download takes its name only when its length and digest are right. Until then it is .NAME.part beside the target.
     """

@@ -8,7 +8,12 @@ import click
 
 __all__ = ["main"]
 
-COMMANDS = {"serve": "sluiceway.cli.serve:serve", "copy": "sluiceway.cli.copy:copy"}
+COMMANDS = {
+    "serve": "sluiceway.cli.serve:serve",
+    "copy": "sluiceway.cli.copy:copy",
+    "init": "sluiceway.cli.places:init",
+    "sweep": "sluiceway.cli.places:sweep",
+}
 
 
 class _Late(click.Group):

@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit, urlunsp
 
 from sluiceway.errors import BadRequest
 
-__all__ = ["Address", "below", "is_url", "joined", "origin", "parse_address", "shown"]
+__all__ = ["Address", "below", "is_place", "is_url", "joined", "origin", "parse_address", "shown"]
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 PATH_SAFE = "/%:@!$&'()*+,;=~"  # RFC 3986 pchar and "/"; an existing %XX stays as it is
@@ -30,6 +30,11 @@ class Address:
 def is_url(text: str) -> bool:
     """Whether a copy's source or destination names a server (and not a file that happens to be called that way)."""
     return text.lower().startswith(("http://", "https://"))
+
+
+def is_place(text: str) -> bool:
+    """Whether it names a store that has a URL of its own kind: a database."""
+    return text.lower().startswith(("postgresql://", "postgres://"))
 
 
 def parse_address(text: str) -> Address:
@@ -83,7 +88,7 @@ def below(url: str, path: str) -> str:
 
 def shown(url: str) -> str:
     """The URL for people and logs: without user, password, and the query (a signed URL's query is a key)."""
-    if not is_url(url):
+    if "://" not in url:
         return url
     parts = urlsplit(url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

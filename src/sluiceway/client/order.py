@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
-from sluiceway.client.address import is_url, parse_address
+from sluiceway.client.address import is_place, is_url, parse_address
 from sluiceway.client.plan import MOST_ATTEMPTS
 from sluiceway.client.shape import is_form
 from sluiceway.errors import BadRequest
@@ -96,16 +96,18 @@ def make_order(
 ) -> Order:
     """Raises BadRequest for what makes no sense, without repeating what may be a secret."""
     reading, writing = is_url(source), is_url(target)
-    if not reading and not writing:
-        raise BadRequest("At least one of source and destination is an http:// or https:// URL; the other is a path, - or a URL")
+    if not (reading or writing or is_place(source) or is_place(target)):
+        raise BadRequest("At least one of source and destination is a URL: http://, https:// or postgresql://")
     if from_headers and not reading:
         raise BadRequest("Headers for the source belong to a source that is a URL; leave them out")
     if not 0 <= retries <= MOST_RETRIES:
         raise BadRequest(f"The number of retries is 0 to {MOST_RETRIES}")
     reads: Side | None = None
-    if not writing:
-        if form or field is not None or type is not None:
-            raise BadRequest("A form, a field name and a type belong to uploads; leave them out")
+    if not writing and (form or field is not None):
+        raise BadRequest("A form and a field name belong to uploads to a server; leave them out")
+    if not writing and type is not None and not is_place(target):
+        raise BadRequest("A type belongs to uploads; leave it out")
+    if reading and not writing:
         # The one server there is: what is said for "the" server and what is said for the source are both for it.
         reads = _side(source, {**(headers or {}), **(from_headers or {})}, token if from_token is None else from_token)
     elif reading:

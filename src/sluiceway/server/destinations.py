@@ -6,7 +6,7 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from sluiceway.client.address import is_url, shown
+from sluiceway.client.address import is_place, is_url, shown
 from sluiceway.errors import BadRequest
 from sluiceway.pipe.budget import Budget
 from sluiceway.server.settings import BadSetting, Settings
@@ -14,6 +14,7 @@ from sluiceway.stores.contract import Store
 from sluiceway.stores.disk import DiskStore
 from sluiceway.stores.fanout import FanoutStore, Leg
 from sluiceway.stores.memory import MemoryStore
+from sluiceway.stores.places import open_place
 
 if TYPE_CHECKING:
     from sluiceway.stores.relay import Backend
@@ -64,9 +65,22 @@ def _store(place: str, told: Settings, budget: Budget) -> Store:
         return RelayStore(_backend(place, told))
     if scheme == "memory" and colon:
         return MemoryStore()
+    if is_place(place):
+        return _named_store(place, budget)
     if "://" in place:
-        raise BadSetting(f"--to {scheme}://…: this version knows folders and http(s):// URLs")  # the rest may hold a password
+        known = "folders, http(s):// and postgresql:// URLs"
+        raise BadSetting(f"--to {scheme}://…: this version knows {known}")  # the rest may hold a password
     return DiskStore(place, budget)
+
+
+def _named_store(place: str, budget: Budget) -> Store:
+    try:
+        found = open_place(place, budget)
+    except BadRequest as error:
+        raise BadSetting(f"--to {shown(place)}: {error.detail}") from None
+    if found.key:
+        raise BadSetting(f"--to {shown(place)} names a key; a server takes the whole database table, ?table=NAME")
+    return found.store
 
 
 def _backend(place: str, told: Settings) -> Backend:

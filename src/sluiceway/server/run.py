@@ -26,6 +26,7 @@ from sluiceway.server.app import Sluiceway
 from sluiceway.server.destinations import called
 from sluiceway.server.settings import BadSetting, Settings
 from sluiceway.server.uvicorn import SluiceProtocol
+from sluiceway.stores.contract import Checked
 from sluiceway.uploads.board import Board
 
 __all__ = ["serve", "tune_process", "worker_app"]
@@ -122,7 +123,9 @@ def tune_process() -> None:
 def _open_destination(app: Sluiceway) -> None:
     """Before anybody is told an address: a destination that cannot be used is a setting that cannot be used."""
     try:
-        _ = app.desk
+        store = app.desk.store
+        if isinstance(store, Checked):
+            asyncio.run(store.check())
     except BadSetting:
         raise
     except (SluiceError, OSError) as error:

@@ -35,8 +35,9 @@ class Settings:
     """What `sluiceway serve` can be told. The names are the flags' names with `_` for `-`."""
 
     to: tuple[str, ...] = _told(
-        "Where files go: a folder, the http(s):// URL of another server (they are passed on while they arrive), or memory: for a "
-        "trial run that forgets everything. Repeat it to send each file to several places at once; "
+        "Where files go: a folder, the http(s):// URL of another server (they are passed on while they arrive), a database "
+        "(postgresql://USER:PASSWORD@HOST/DATABASE?table=files), or memory: for a trial run that forgets everything. "
+        "Repeat it to send each file to several places at once; "
         "best-effort:PLACE is one that may fail or fall behind.",
         ("./uploads",),
     )

@@ -16,6 +16,7 @@ from sluiceway.pipe.source import Buffer, Source
 
 __all__ = [
     "About",
+    "Checked",
     "Copy",
     "Draft",
     "Entry",
@@ -27,6 +28,7 @@ __all__ = [
     "Replace",
     "Reply",
     "Store",
+    "Swept",
     "Traits",
 ]
 
@@ -191,6 +193,28 @@ class FileBacked(Protocol):
 
     def fileno(self) -> int:
         """Its descriptor, open until `aclose`."""
+        ...
+
+
+@runtime_checkable
+class Checked(Protocol):
+    """What a Store may be besides: one that can say before the first request whether it can be used at all."""
+
+    async def check(self) -> None:
+        """Raises SluiceError with what to do. Keeps nothing open: the store is used in another event loop."""
+        ...
+
+
+@runtime_checkable
+class Swept(Protocol):
+    """What a Store may be besides: one that needs preparing once, and in which crashes leave bytes that nobody names."""
+
+    async def init(self) -> None:
+        """Make what the store needs. Safe to call again."""
+        ...
+
+    async def sweep(self) -> int:
+        """Free what crashed processes left, beside uploads under way; how many leftovers it were."""
         ...
 
 

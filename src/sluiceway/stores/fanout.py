@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 
 from sluiceway.errors import NotFound, SluiceError, StoreFailed
 from sluiceway.pipe.budget import Budget
-from sluiceway.stores.contract import Draft, Entry, Label, Opened, Page, Replace, Store, Traits
+from sluiceway.stores.contract import Checked, Draft, Entry, Label, Opened, Page, Replace, Store, Traits
 from sluiceway.stores.fanout_carrier import Carrier, named, to_the_end, together
 from sluiceway.stores.fanout_draft import FanoutDraft
 from sluiceway.stores.fanout_follower import LEAVE, Follower
@@ -90,6 +90,12 @@ class FanoutStore:
                     failed = failed or (error if leg.required else None)
         if failed is not None:
             raise failed
+
+    async def check(self) -> None:
+        """Of the required ones: without a best-effort place uploads go on."""
+        for leg in self._required:
+            if isinstance(leg.store, Checked):
+                await leg.store.check()
 
     async def aclose(self) -> None:
         for follower in self._followers:

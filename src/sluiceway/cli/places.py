@@ -1,0 +1,60 @@
+"""`sluiceway init` and `sluiceway sweep`: prepare a place for objects, and free what crashed servers left there."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import click
+
+from sluiceway.client.address import shown
+from sluiceway.errors import SluiceError
+from sluiceway.pipe.budget import MINIMUM, Budget
+from sluiceway.server.destinations import open_destination
+from sluiceway.server.settings import BadSetting, Settings
+from sluiceway.stores.contract import Swept
+
+__all__ = ["init", "sweep"]
+
+T = TypeVar("T")
+
+
+@click.command()
+@click.argument("place")
+def init(place: str) -> None:
+    """Make what PLACE needs to take files: the tables of a database. Safe to run again.
+
+    \b
+    sluiceway init 'postgresql://user:password@host/database?table=files'
+    """
+    _at(place, lambda store: store.init())
+    click.echo(f"{shown(place)} is ready: sluiceway serve --to {shown(place)} ...")
+
+
+@click.command()
+@click.argument("place")
+def sweep(place: str) -> None:
+    """Free what crashed servers left in PLACE. Safe beside servers that run; they do it themselves once an hour."""
+    count = _at(place, lambda store: store.sweep())
+    click.echo(f"{shown(place)}: {count} leftover{'' if count == 1 else 's'} freed")
+
+
+def _at(place: str, do: Callable[[Swept], Awaitable[T]]) -> T:
+    """Exits with 2 for a place that cannot be used so, with 1 for one that failed."""
+
+    async def work() -> T:
+        store = open_destination(Settings(to=(place,)), Budget(MINIMUM))
+        try:
+            if not isinstance(store, Swept):
+                raise BadSetting(f"{shown(place)} needs no preparing and no sweeping; it does both itself")
+            return await do(store)
+        finally:
+            await store.aclose()
+
+    try:
+        return asyncio.run(work())
+    except (SluiceError, OSError) as error:
+        click.echo(f"sluiceway: {error.detail if isinstance(error, SluiceError) else error}", err=True)
+        sys.exit(2 if isinstance(error, SluiceError) and error.code == "bad-setting" else 1)

@@ -1,0 +1,217 @@
+"""The bytes of PostgreSQL objects: rows written while they arrive, and the rows of a range read one by one.
+
+A row is as large as the client is quick. Rows of an upload under way are committed without waiting for the disk; the commit
+that publishes, or `sync`, waits for all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import suppress
+from typing import TYPE_CHECKING, TypeVar
+
+from sluiceway.errors import SluiceError, StoreFailed
+from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.source import Buffer
+from sluiceway.stores.contract import About, Entry, Replace
+
+if TYPE_CHECKING:
+    from sluiceway.stores.postgres import PostgresStore
+
+__all__ = ["PostgresDraft", "PostgresObject"]
+
+log: logging.Logger = logging.getLogger("sluiceway")
+
+LARGEST = 512 << 10  # bytes of a row; larger ones gained nothing
+SMALLEST = 32 << 10  # bytes: what a slow upload holds
+QUICK = 0.5  # seconds between two rows, below which the next one may be larger
+SEEN_EVERY = 60.0  # seconds after which a draft says that it lives
+
+PIECE = """SELECT substring(data FROM (%s::bigint - start + 1)::int FOR least(%s::bigint - %s::bigint, octet_length(data))::int)
+    FROM {t_chunks} WHERE id = %s AND start <= %s ORDER BY start DESC LIMIT 1"""
+CUT = """UPDATE {t_chunks} SET data = substring(data FROM 1 FOR (%s - start)::int)
+    WHERE id = %s AND start + octet_length(data) > %s"""
+
+T = TypeVar("T")
+
+
+class PostgresDraft:
+    """An upload under way. One row is on its way to the database while the next one gathers."""
+
+    def __init__(self, store: PostgresStore, upload: str, budget: Budget) -> None:
+        self._store, self._upload, self._budget = store, upload, budget
+        self.id: uuid.UUID = uuid.uuid4()
+        self._held: list[Buffer] = []
+        self._size = 0  # bytes of them
+        self._row, self._lent = (
+            SMALLEST,
+            0,
+        )  # bytes a row shall have; of the budget, for the row that gathers and the one under way
+        self._sent = 0  # bytes given to the database
+        self._kept = 0
+        self._began = time.monotonic()  # this row
+        self._seen = self._began
+        self._flight: asyncio.Task[None] | None = None
+        self._ended = False
+
+    @property
+    def written(self) -> int:
+        return self._sent + self._size
+
+    @property
+    def kept(self) -> int:
+        return self._kept
+
+    async def begin(self) -> None:
+        """Say that it lives. Before the first byte, so that no sweep takes them for an orphan's."""
+        await self._store.rows("INSERT INTO {t_drafts} (id, upload) VALUES (%s, %s)", self.id, self._upload)
+
+    async def write(self, data: Buffer) -> None:
+        self._check()
+        self._held.append(data)
+        self._size += len(data)
+        if self._size >= self._row:
+            await self._flush()
+
+    async def sync(self) -> int:
+        self._check()
+        await self._flush()
+        await self._land()
+        await self._store.rows("UPDATE {t_drafts} SET seen = now() WHERE id = %s", self.id)  # its commit waits for the disk
+        self._kept = self._sent
+        return self._kept
+
+    async def truncate(self, offset: int) -> None:
+        self._check()
+        await self._flush()
+        await self._land()
+        await self._store.rows("DELETE FROM {t_chunks} WHERE id = %s AND start >= %s", self.id, offset)
+        await self._store.rows(CUT, offset, self.id, offset)
+        self._sent = self._kept = offset
+
+    async def publish(self, key: str, about: About, replace: Replace = Replace()) -> Entry:
+        self._check()
+        await self._flush()
+        await self._land()
+        entry = Entry(key, self._sent, self.id.hex, time.time(), about)
+        await _settled(self._store.publish(self.id, entry, replace))
+        self._ended = True
+        self._store.ended(self)
+        self._settle()
+        return entry
+
+    async def discard(self) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        if self._flight is not None:
+            await asyncio.wait([self._flight])
+        self._held.clear()
+        self._settle()
+        self._store.ended(self)
+        try:
+            await self._store.rows("DELETE FROM {t_chunks} WHERE id = %s", self.id)
+            await self._store.rows("DELETE FROM {t_drafts} WHERE id = %s", self.id)
+        except SluiceError as error:
+            log.warning("A draft stays in the database until it is swept: %s", error.detail)
+
+    async def _flush(self) -> None:
+        """Send what is held as one row, when the one before has arrived."""
+        await self._land()
+        if not self._size:
+            return
+        data, at = b"".join(self._held), self._sent
+        self._sent += len(data)
+        self._held, self._size = [], 0
+        self._flight = asyncio.get_running_loop().create_task(self._send(at, data))
+        self._keep_pace()
+
+    def _keep_pace(self) -> None:
+        now = time.monotonic()
+        quick, self._began = now - self._began < QUICK, now
+        self._row = min(LARGEST, self._row * 2) if quick else max(SMALLEST, self._row // 4)
+        self._settle()
+        if self._row > SMALLEST and self._budget.lend(2 * self._row):
+            self._lent = 2 * self._row
+        else:
+            self._row = SMALLEST
+
+    async def _send(self, at: int, data: bytes) -> None:
+        async with self._store.connection() as connection, connection.pipeline(), connection.transaction():
+            await connection.execute("SET LOCAL synchronous_commit TO off")
+            insert = self._store.query("INSERT INTO {t_chunks} (id, start, data) VALUES (%s, %s, %b)")
+            for part in range(0, len(data), LARGEST):
+                await connection.execute(insert, (self.id, at + part, data[part : part + LARGEST]))
+            if time.monotonic() - self._seen > SEEN_EVERY:
+                self._seen = time.monotonic()
+                await connection.execute(self._store.query("UPDATE {t_drafts} SET seen = now() WHERE id = %s"), (self.id,))
+
+    async def _land(self) -> None:
+        if self._flight is not None:
+            await asyncio.shield(self._flight)  # its error is ours, each time it is asked
+            self._flight = None
+
+    def _settle(self) -> None:
+        self._budget.settle(self._lent)
+        self._lent = 0
+
+    def _check(self) -> None:
+        if self._ended:
+            raise StoreFailed("This draft has ended already")
+
+
+class PostgresObject:
+    """An object held open: its bytes stay while it is, whatever happens to its key in this process."""
+
+    reopenable = True
+
+    def __init__(self, store: PostgresStore, found: uuid.UUID, entry: Entry) -> None:
+        self._store, self._id, self.entry = store, found, entry
+        self.length: int | None = entry.size
+        self._open = True
+
+    async def open(self, start: int = 0, stop: int | None = None) -> AsyncIterator[Buffer]:
+        end = self.entry.size if stop is None else min(stop, self.entry.size)
+        at, ahead = start, None
+        try:
+            while at < end:
+                data = await (ahead or self._read(at, end))
+                at += len(data)
+                ahead = asyncio.ensure_future(self._read(at, end)) if at < end else None
+                yield data
+        finally:
+            if ahead is not None:
+                ahead.cancel()
+                with suppress(asyncio.CancelledError, SluiceError):
+                    await ahead
+
+    async def aclose(self) -> None:
+        if self._open:
+            self._open = False
+            await self._store.left(self._id)
+
+    async def _read(self, at: int, end: int) -> bytes:
+        """What the row that holds byte `at` has from there on, at most to `end`: rows are not of one size."""
+        rows = await self._store.rows(PIECE, at, end, at, self._id, at, binary=True)
+        if not rows or not rows[0][0]:
+            raise StoreFailed(f"{self.entry.key!r} was deleted while it was read")
+        data: bytes = rows[0][0]
+        return data
+
+
+async def _settled(work: Awaitable[T]) -> T:
+    """What must not be half done: a caller that is cancelled meanwhile waits for the outcome, and success stands."""
+    job = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(job)
+    except asyncio.CancelledError:
+        while not job.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([job])
+        if not job.cancelled() and job.exception() is None:
+            return job.result()
+        raise

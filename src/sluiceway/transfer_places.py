@@ -1,0 +1,252 @@
+"""Copies that end or begin in a store: a file, a pipe or a server's file into it, and its objects out of it.
+
+The same loop, digests and endings as an upload; nothing is visible before it is whole. Knows nothing of requests to us.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from sluiceway.client.address import is_place, shown
+from sluiceway.client.local import files_below, open_local, sized
+from sluiceway.client.order import Order
+from sluiceway.client.part import settled
+from sluiceway.client.remote import RemoteSource
+from sluiceway.client.target import Sink, open_in_folder, open_target
+from sluiceway.client.transport import Transport
+from sluiceway.errors import BadRequest, BodyCut, DigestMismatch, SluiceError, SourceFailed
+from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.pump import pump
+from sluiceway.pipe.receipt import OnProgress, Progress, Receipt, Stage
+from sluiceway.pipe.source import Buffer, Source
+from sluiceway.pipe.stages import ANSWER, DESTINATION, QUEUE, SOURCE, Stages
+from sluiceway.pipe.taps import Digests
+from sluiceway.pipe.timed import TimedSource
+from sluiceway.stores.contract import About, Label, Opened, Replace, Store
+from sluiceway.stores.places import Place, open_place
+from sluiceway.uploads.keys import new_id
+from sluiceway.wire.digests import Promise
+from sluiceway.wire.names import clean_name, stays_inside
+
+__all__ = ["opened_at", "promised", "put_in", "take_out"]
+
+MEMORY = 32 << 20  # bytes one copy may hold
+TELL_EVERY = 0.1  # seconds between two looks at the progress
+
+
+@dataclass(frozen=True, slots=True)
+class _Coming:
+    """What is copied: its bytes, what it is called and is, and what its source said of its digest."""
+
+    source: Source
+    shown: str
+    name: str
+    type: str
+    promises: tuple[Promise, ...] = ()
+
+
+class _Tell:
+    """A tap that tells how far it is."""
+
+    def __init__(self, name: str, stage: Stage, total: int | None, on_progress: OnProgress | None) -> None:
+        self._name, self._stage, self._total, self._on_progress = name, stage, total, on_progress
+        self._done, self._told = 0, 0.0
+
+    async def take(self, data: Buffer) -> None:
+        self._done += len(data)
+        if time.monotonic() - self._told >= TELL_EVERY:
+            self._told = time.monotonic()
+            self.say(self._stage)
+
+    def say(self, stage: Stage, receipt: Receipt | None = None) -> None:
+        if self._on_progress is not None:
+            self._on_progress(Progress(self._name, stage, self._done, self._total, "", receipt))
+
+
+async def put_in(transport: Transport, order: Order, on_progress: OnProgress | None) -> Receipt:
+    """Copy what the order names into the store it names. A taken key is replaced with `force` only.
+
+    Raises Exists, what the source raises, and what the store does.
+    """
+    budget = Budget(MEMORY)
+    place = open_place(order.target, budget)
+    if place.key.rstrip("/") and not stays_inside(place.key.rstrip("/")):
+        raise BadRequest(f"{place.key!r} is no key: no empty segments, no . and ..")
+    try:
+        if order.reads is None and order.source != "-" and await asyncio.to_thread(os.path.isdir, order.source):
+            return await _put_folder(place, order, budget, on_progress)
+        stages = Stages()
+        async with _coming(transport, order, budget, stages) as coming:
+            return await _put(place.store, _key(place, coming.name), coming, order, budget, on_progress, stages)
+    finally:
+        await place.store.aclose()
+
+
+async def take_out(order: Order, on_progress: OnProgress | None) -> Receipt:
+    """Copy an object to a path, into a folder or to standard output. Raises NotFound, Exists, DigestMismatch."""
+    stages, digests = Stages(), Digests(("sha-256",))
+    async with opened_at(order.source) as opened:
+        entry, sink = opened.entry, await settled(lambda: _sink(order, opened))
+        tell = _Tell(sink.target, "receiving", entry.size, on_progress)
+        try:
+            await settled(lambda: sink.restart(None))
+            size = await pump(TimedSource(opened, stages), sink, taps=(digests, tell), stages=stages)
+            tell.say("checking")
+            found = await digests.finish()
+            if _differs(found, promised(opened)):
+                await settled(sink.discard)
+                raise DigestMismatch(f"{shown(order.source)} is not what was stored (sha-256 differs); nothing was kept")
+            stages.enter(DESTINATION)
+            await sink.settle()
+            await settled(lambda: sink.publish(order.force))
+        finally:
+            await digests.aclose()
+            try:
+                await sink.settle()
+            finally:
+                await settled(sink.close)
+    spent = stages.spent()
+    receipt = Receipt(
+        size, found["sha-256"].hex(), sink.target, source=shown(order.source), seconds=sum(spent.values()), stages=spent
+    )
+    tell.say("done", receipt)
+    return receipt
+
+
+@asynccontextmanager
+async def opened_at(text: str) -> AsyncIterator[Opened]:
+    """The object a place's URL names. Raises BadRequest, NotFound."""
+    place = open_place(text, Budget(MEMORY))
+    try:
+        if not stays_inside(place.key):
+            raise BadRequest(f"{place.called} names no object; put its key behind the database: …/DATABASE/KEY")
+        opened = await place.store.open(place.key)
+        try:
+            yield opened
+        finally:
+            await opened.aclose()
+    finally:
+        await place.store.aclose()
+
+
+def promised(opened: Opened) -> tuple[Promise, ...]:
+    """What the store knows of an object's digest."""
+    known = opened.entry.about.sha256
+    return () if known is None else (Promise("sha-256", bytes.fromhex(known), "Repr-Digest"),)
+
+
+def _sink(order: Order, opened: Opened) -> Sink:
+    """Blocking."""
+    about = opened.entry.about
+    called = order.name or about.filename or opened.entry.key.rpartition("/")[2]
+    sink = open_target(order.target, called, order.force, order.source)
+    return sink or open_in_folder(order.target, called, order.force, order.source)
+
+
+@asynccontextmanager
+async def _coming(transport: Transport, order: Order, budget: Budget, stages: Stages) -> AsyncIterator[_Coming]:
+    """What the order's source is, open for one reading."""
+    if is_place(order.source):
+        async with opened_at(order.source) as opened:
+            name = order.name or opened.entry.about.filename or opened.entry.key.rpartition("/")[2]
+            yield _Coming(opened, shown(order.source), name, order.type or opened.entry.about.type, promised(opened))
+    elif order.reads is not None:
+        source = RemoteSource(transport, order.reads.url, order.reads.headers, attempts=order.attempts)
+        try:
+            stages.enter(SOURCE)
+            await source.meet()
+            stages.enter(QUEUE)
+            name = order.name or source.name
+            kind = order.type or source.type or order.type_of(name)
+            yield _Coming(source, shown(order.reads.url), name, kind, tuple(source.promises))
+        finally:
+            await source.aclose()
+    else:
+        local = await asyncio.to_thread(open_local, order.source)
+        if order.size is not None:
+            local = await sized(local, order.size, "Standard input" if order.source == "-" else order.source)
+        name = order.name or ("" if order.source == "-" else os.path.basename(order.source))
+        yield _Coming(local, order.source, name, order.type_of(name))
+
+
+def _key(place: Place, name: str) -> str:
+    if place.key and not place.key.endswith("/"):
+        return place.key
+    if not name:
+        raise BadRequest("Standard input has no name; give one with --name, or a key in the URL")
+    return place.key + clean_name(name)
+
+
+async def _put(
+    store: Store, key: str, coming: _Coming, order: Order, budget: Budget, on_progress: OnProgress | None, stages: Stages
+) -> Receipt:
+    source, digests = coming.source, Digests(("sha-256",), budget)
+    tell = _Tell(coming.shown, "sending", source.length, on_progress)
+    draft = await store.draft(new_id(), source.length, Label(key, coming.name, coming.type, method="PUT"))
+    try:
+        tell.say("connecting")
+        size = await pump(TimedSource(source, stages), draft, taps=(digests, tell), stages=stages, budget=budget)
+        found = await digests.finish()
+        if _differs(found, coming.promises):
+            raise DigestMismatch(f"What came from {coming.shown} is not what it told (sha-256 differs); nothing was stored")
+        tell.say("waiting")
+        stages.enter(ANSWER)
+        about = About(clean_name(coming.name) if coming.name else "", coming.type, found["sha-256"].hex())
+        entry = await draft.publish(key, about, Replace(allowed=order.force))
+    except BodyCut as error:
+        raise SourceFailed(f"{coming.shown} ended before its {source.length} bytes; nothing was stored") from error
+    finally:
+        await digests.aclose()
+        await draft.discard()
+    spent = stages.spent()
+    receipt = Receipt(
+        size,
+        about.sha256,
+        _under(order, entry.key),
+        source=coming.shown,
+        seconds=sum(spent.values()),
+        stages=spent,
+    )
+    tell.say("done", receipt)
+    return receipt
+
+
+def _under(order: Order, key: str) -> str:
+    """The place's URL with the key, for people."""
+    scheme, _, rest = shown(order.target).partition("://")
+    return "/".join([f"{scheme}:/", *rest.split("/")[:2], key])
+
+
+async def _put_folder(place: Place, order: Order, budget: Budget, on_progress: OnProgress | None) -> Receipt:
+    """Each file under its own way below the key, in sorted order; the first failure ends it and tells what was stored."""
+    if place.key and not place.key.endswith("/"):
+        raise BadRequest("A folder goes to a place whose key ends in /, each file under its own name")
+    if order.name is not None or order.size is not None:
+        raise BadRequest("A folder's files keep their names and sizes; leave those out")
+    stages, parts = Stages(), list[Receipt]()
+    for path, left_out in await asyncio.to_thread(lambda: list(files_below(order.source))):
+        whole = os.path.join(order.source, path)
+        if left_out is not None:
+            if on_progress is not None:
+                on_progress(Progress(whole, "left-out", 0, None, left_out))
+            continue
+        source = await asyncio.to_thread(open_local, whole)
+        coming = _Coming(source, whole, os.path.basename(path), order.type_of(path))
+        try:
+            parts.append(await _put(place.store, place.key + path, coming, order, budget, on_progress, Stages()))
+        except SluiceError as error:
+            error.members |= {"source": whole, "sent": len(parts)}
+            raise
+    if not parts:
+        raise SourceFailed(f"{order.source} holds no file")
+    seconds = sum(stages.spent().values())
+    return Receipt(sum(part.size for part in parts), None, place.called, source=order.source, seconds=seconds, parts=tuple(parts))
+
+
+def _differs(found: dict[str, bytes], promises: tuple[Promise, ...]) -> bool:
+    return any(one.algorithm in found and found[one.algorithm] != one.value for one in promises)

@@ -1,0 +1,37 @@
+"""PostgreSQL passes the suite, on a real server; what it holds beside the objects is seen in its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import pytest
+
+from fix_postgres import Database
+from sluiceway.pipe.budget import Budget
+from sluiceway.stores.contract import Store
+from sluiceway.stores.postgres import PostgresStore
+from sluiceway.testing.store_suite import StoreSuite
+
+
+class TestPostgresStore(StoreSuite):
+    budget: Budget
+
+    @pytest.fixture(autouse=True)
+    def _fresh_tables(self, database: Database) -> Iterator[None]:
+        self.database, self.budget = database, Budget(64 << 20)
+        self.table = database.fresh()
+        yield
+        database.drop(self.table)
+
+    async def make_store(self, tmp_path: Path) -> Store:
+        store = PostgresStore(f"{self.database.url}&table={self.table}", self.budget)
+        await store.init()
+        return store
+
+    def leftovers(self, store: Store) -> Collection[str]:
+        return self.database.leftovers(self.table)
+
+    def at_end(self, store: Store) -> None:
+        assert self.budget.used == 0
+        assert self.database.leftovers(self.table) == []
