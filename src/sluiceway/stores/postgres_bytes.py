@@ -170,7 +170,8 @@ class PostgresObject:
     reopenable = True
 
     def __init__(self, store: PostgresStore, found: uuid.UUID, entry: Entry) -> None:
-        self._store, self._id, self.entry = store, found, entry
+        self._store, self._id = store, found
+        self.entry: Entry = entry
         self.length: int | None = entry.size
         self._open = True
 
