@@ -142,8 +142,8 @@ def test_what_is_wrong_with_the_database_is_told_at_start(database: Database, pl
     ):
         done = sluiceway("serve", "--to", url, "--port", "0")
         assert (done.returncode, said in done.stderr, "geheim" in done.stderr) == (2, True, False), done.stderr
-    done = sluiceway("init", os.path.curdir)
-    assert (done.returncode, "needs no preparing" in done.stderr) == (2, True)
+    done = sluiceway("init", "no-such-folder")
+    assert (done.returncode, "needs no preparing" in done.stderr, os.path.exists("no-such-folder")) == (2, True, False)
 
 
 def test_the_database_going_away_is_an_answer(database: Database, tmp_path_factory: pytest.TempPathFactory) -> None:

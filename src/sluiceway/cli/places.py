@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import click
 
-from sluiceway.client.address import shown
+from sluiceway.client.address import is_place, shown
 from sluiceway.errors import SluiceError
 from sluiceway.pipe.budget import MINIMUM, Budget
 from sluiceway.server.destinations import open_destination
@@ -45,10 +45,12 @@ def _at(place: str, do: Callable[[Swept], Awaitable[T]]) -> T:
     """Exits with 2 for a place that cannot be used so, with 1 for one that failed."""
 
     async def work() -> T:
+        if not is_place(place):  # a folder would be made by opening it
+            raise BadSetting(f"{shown(place)} needs no preparing and no sweeping; `sluiceway serve` does both itself")
         store = open_destination(Settings(to=(place,)), Budget(MINIMUM))
         try:
             if not isinstance(store, Swept):
-                raise BadSetting(f"{shown(place)} needs no preparing and no sweeping; it does both itself")
+                raise BadSetting(f"{shown(place)} needs no preparing and no sweeping")
             return await do(store)
         finally:
             await store.aclose()
