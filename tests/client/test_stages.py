@@ -56,8 +56,9 @@ async def timed(src: str | Path, dst: str | Path) -> Receipt:
     took = time.perf_counter() - began
 
     assert sum(receipt.stages.values()) == pytest.approx(receipt.seconds, rel=0.02)
-    assert receipt.seconds <= took
-    assert receipt.seconds == pytest.approx(took, rel=0.02, abs=0.1)  # setting up and closing connections is outside
+    # Loading the client, setting up and closing connections is outside: a small part of these slow copies, and on a busy
+    # machine tenths of a second.
+    assert 0.75 * took <= receipt.seconds <= took
     assert set(receipt.stages) <= NAMES
     return receipt
 
