@@ -51,14 +51,14 @@ def slow_giver(exchange: Exchange) -> None:
 
 async def timed(src: str | Path, dst: str | Path) -> Receipt:
     """The copy's receipt, whose parts sum up to the time it really took."""
+    looks: list[float] = []
     began = time.perf_counter()
-    receipt = await acopy(src, dst)
+    receipt = await acopy(src, dst, on_progress=lambda _: looks.append(time.perf_counter()))
     took = time.perf_counter() - began
 
     assert sum(receipt.stages.values()) == pytest.approx(receipt.seconds, rel=0.02)
-    # Loading the client, setting up and closing connections is outside: a small part of these slow copies, and on a busy
-    # machine tenths of a second.
-    assert 0.75 * took <= receipt.seconds <= took
+    # From its first word to its last, which a busy machine does not blur; setting up and closing connections is around it.
+    assert 0.98 * (looks[-1] - looks[0]) <= receipt.seconds <= took
     assert set(receipt.stages) <= NAMES
     return receipt
 
