@@ -26,7 +26,8 @@ whose turn it is to act, `retryable` whether the same request may succeed later.
     ├── HeadTooLarge          431  head-too-large         more header fields than a request may have
     ├── Cancelled             499  cancelled              the transfer was cancelled before its end
     ├── BadOrder              500  bad-order              a program asked for a part of a form before its turn
-    ├── SourceFailed          500  source-failed          the source could not be read, or changed while it was
+    ├── SourceFailed          500  source-failed          the source could not be read
+    │   └── SourceChanged     500  source-changed         it is not the version that was meant, or became another one
     ├── StoreFailed           500  store-failed           the destination could not keep or find the bytes
     │   └── NoSpace           507  no-space               the destination is full
     ├── PeerFailed            502  peer-failed            another server answered wrongly, or broke off
@@ -67,6 +68,7 @@ __all__ = [
     "RangeUnsatisfiable",
     "Refused",
     "SluiceError",
+    "SourceChanged",
     "SourceFailed",
     "StoreFailed",
     "TooLarge",
@@ -183,6 +185,9 @@ class BadOrder(SluiceError, code="bad-order", title="A part of the form was aske
 
 
 class SourceFailed(SluiceError, code="source-failed", status=500, title="The source cannot be read", fault="client"): ...
+
+
+class SourceChanged(SourceFailed, code="source-changed", title="The source changed while it was read"): ...
 
 
 class StoreFailed(SluiceError, code="store-failed", status=500, title="The destination failed", fault="destination"): ...

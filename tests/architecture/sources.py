@@ -20,6 +20,7 @@ ROOMS = [
     "stores",
     "uploads",
     "transfer_places",
+    "many",
     "transfer",
     "server",
     "flask",

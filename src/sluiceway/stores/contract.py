@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from sluiceway.errors import SluiceError
 from sluiceway.pipe.source import Buffer, Source
@@ -46,6 +46,21 @@ class Traits:
     readable: bool = True  # what was published can be read, listed and looked up here
     takes_back: bool = True  # what was published a moment ago can be deleted again, and nobody the wiser
     remote: bool = False  # bytes are acknowledged by another machine: `kept` moves by itself, a publish can be broken off
+    keeps: Literal["bytes", "parts", "whole"] = "bytes"  # what `sync` can keep: all, whole parts, nothing before publish
+    steady: bool = True  # an open object keeps its bytes when its key is replaced; False: the reader gets those or an error
+    compares: bool = True  # of two that replace one version by its tag, in any two processes, exactly one wins
+    lists_about: bool = True  # a listing carries name, type and sha-256; False: only `stat` and `open` do
+
+    def cannot(self) -> tuple[str, ...]:
+        """What people should know before they rely on it, in words; () for a store that promises everything."""
+        said = (
+            (self.durable, "an acknowledged file may be lost with the machine that took it"),
+            (self.atomic_publish, "a reader may see a file that is not whole yet"),
+            (self.create_only, "two servers that create one key at once may both believe they did"),
+            (self.compares, "two servers that replace one version at once may both believe they did"),
+            (self.steady, "a download breaks off when its file is replaced meanwhile"),
+        )
+        return tuple(words for promised, words in said if not promised)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +163,11 @@ class Draft(Protocol):
         ...
 
     async def sync(self) -> int:
-        """Everything written is kept; returns the offset."""
+        """Everything written is kept, or as much of it as the traits say; returns the offset."""
         ...
 
     async def truncate(self, offset: int) -> None:
-        """Forget everything from `offset` on (a chunk whose digest was wrong)."""
+        """Forget everything from `offset` on (a chunk whose digest was wrong). StoreFailed where traits keep less than bytes."""
         ...
 
     async def publish(self, key: str, about: About, replace: Replace = Replace()) -> Entry:
@@ -169,7 +184,10 @@ class Draft(Protocol):
 
 
 class Opened(Source, Protocol):
-    """A finished object held open: the bytes belong to `entry` even when the key is replaced or deleted meanwhile."""
+    """A finished object held open: the bytes belong to `entry` even when the key is replaced or deleted meanwhile.
+
+    Where traits say it is not steady, reading raises StoreFailed then; bytes of two versions are never mixed.
+    """
 
     @property
     def entry(self) -> Entry: ...
