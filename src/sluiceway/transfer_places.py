@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 from sluiceway.client.address import is_place, shown
 from sluiceway.client.local import files_below, open_local, sized
@@ -25,22 +26,22 @@ from sluiceway.pipe.pump import pump
 from sluiceway.pipe.receipt import OnProgress, Progress, Receipt, Stage
 from sluiceway.pipe.source import Buffer, Source
 from sluiceway.pipe.stages import ANSWER, DESTINATION, QUEUE, SOURCE, Stages
-from sluiceway.pipe.taps import Digests
+from sluiceway.pipe.taps import Digests, Tap
 from sluiceway.pipe.timed import TimedSource
-from sluiceway.stores.contract import About, Label, Opened, Replace, Store
+from sluiceway.stores.contract import About, Entry, Label, Opened, Replace, Store
 from sluiceway.stores.places import Place, open_place
 from sluiceway.uploads.keys import new_id
 from sluiceway.wire.digests import Promise
 from sluiceway.wire.names import clean_name, stays_inside
 
-__all__ = ["opened_at", "promised", "put_in", "take_out"]
+__all__ = ["Coming", "keep_in_store", "keep_in_target", "opened_at", "promised", "put_in", "take_out"]
 
 MEMORY = 32 << 20  # bytes one copy may hold
 TELL_EVERY = 0.1  # seconds between two looks at the progress
 
 
 @dataclass(frozen=True, slots=True)
-class _Coming:
+class Coming:
     """What is copied: its bytes, what it is called and is, and what its source said of its digest."""
 
     source: Source
@@ -48,6 +49,12 @@ class _Coming:
     name: str
     type: str
     promises: tuple[Promise, ...] = ()
+
+
+class _Says(Tap, Protocol):
+    """A tap that is told of the stages, too."""
+
+    def say(self, stage: Stage) -> None: ...
 
 
 class _Tell:
@@ -89,33 +96,75 @@ async def put_in(transport: Transport, order: Order, on_progress: OnProgress | N
 
 async def take_out(order: Order, on_progress: OnProgress | None) -> Receipt:
     """Copy an object to a path, into a folder or to standard output. Raises NotFound, Exists, DigestMismatch."""
-    stages, digests = Stages(), Digests(("sha-256",))
+    stages = Stages()
     async with opened_at(order.source) as opened:
         entry, sink = opened.entry, await settled(lambda: _sink(order, opened))
         tell = _Tell(sink.target, "receiving", entry.size, on_progress)
         try:
-            await settled(lambda: sink.restart(None))
-            size = await pump(TimedSource(opened, stages), sink, taps=(digests, tell), stages=stages)
-            tell.say("checking")
-            found = await digests.finish()
-            if _differs(found, promised(opened)):
-                await settled(sink.discard)
-                raise DigestMismatch(f"{shown(order.source)} is not what was stored (sha-256 differs); nothing was kept")
-            stages.enter(DESTINATION)
-            await sink.settle()
-            await settled(lambda: sink.publish(order.force))
+            size, sha256 = await keep_in_target(
+                sink, TimedSource(opened, stages), shown(order.source), promised(opened), order.force, stages, tell
+            )
         finally:
-            await digests.aclose()
-            try:
-                await sink.settle()
-            finally:
-                await settled(sink.close)
+            await settled(sink.close)
     spent = stages.spent()
-    receipt = Receipt(
-        size, found["sha-256"].hex(), sink.target, source=shown(order.source), seconds=sum(spent.values()), stages=spent
-    )
+    receipt = Receipt(size, sha256, sink.target, source=shown(order.source), seconds=sum(spent.values()), stages=spent)
     tell.say("done", receipt)
     return receipt
+
+
+async def keep_in_target(
+    sink: Sink, source: Source, called: str, promises: tuple[Promise, ...], force: bool, stages: Stages, tell: _Says | None = None
+) -> tuple[int, str]:
+    """The source's bytes from the first to the last into a fresh target, checked and published; their number and sha-256.
+
+    The caller closes the sink. Raises Exists, DigestMismatch, what the source raises, and what the target does.
+    """
+    digests = Digests(("sha-256",))
+    try:
+        await settled(lambda: sink.restart(None))
+        size = await pump(source, sink, taps=(digests,) if tell is None else (digests, tell), stages=stages)
+        if tell is not None:
+            tell.say("checking")
+        found = await digests.finish()
+        if _differs(found, promises):
+            await settled(sink.discard)
+            raise DigestMismatch(f"{called} is not what was stored (sha-256 differs); nothing was kept")
+        stages.enter(DESTINATION)
+        await sink.settle()
+        await settled(lambda: sink.publish(force))
+    finally:
+        await digests.aclose()
+        await sink.settle()
+    return size, found["sha-256"].hex()
+
+
+async def keep_in_store(
+    store: Store, key: str, coming: Coming, force: bool, budget: Budget, stages: Stages, tell: _Says | None = None
+) -> tuple[int, About, Entry]:
+    """The source's bytes as a new object, checked and published; their number, what is told of them, and the store's word.
+
+    Raises Exists, DigestMismatch, SourceFailed for a source that ends early, what the source raises, and what the store does.
+    """
+    source, digests = coming.source, Digests(("sha-256",), budget)
+    draft = await store.draft(new_id(), source.length, Label(key, coming.name, coming.type, method="PUT"))
+    try:
+        if tell is not None:
+            tell.say("connecting")
+        taps = (digests,) if tell is None else (digests, tell)
+        size = await pump(TimedSource(source, stages), draft, taps=taps, stages=stages, budget=budget)
+        found = await digests.finish()
+        if _differs(found, coming.promises):
+            raise DigestMismatch(f"What came from {coming.shown} is not what it told (sha-256 differs); nothing was stored")
+        if tell is not None:
+            tell.say("waiting")
+        stages.enter(ANSWER)
+        about = About(clean_name(coming.name) if coming.name else "", coming.type, found["sha-256"].hex())
+        return size, about, await draft.publish(key, about, Replace(allowed=force))
+    except BodyCut as error:
+        raise SourceFailed(f"{coming.shown} ended before its {source.length} bytes; nothing was stored") from error
+    finally:
+        await digests.aclose()
+        await draft.discard()
 
 
 @asynccontextmanager
@@ -149,12 +198,12 @@ def _sink(order: Order, opened: Opened) -> Sink:
 
 
 @asynccontextmanager
-async def _coming(transport: Transport, order: Order, budget: Budget, stages: Stages) -> AsyncIterator[_Coming]:
+async def _coming(transport: Transport, order: Order, budget: Budget, stages: Stages) -> AsyncIterator[Coming]:
     """What the order's source is, open for one reading."""
     if is_place(order.source):
         async with opened_at(order.source) as opened:
             name = order.name or opened.entry.about.filename or opened.entry.key.rpartition("/")[2]
-            yield _Coming(opened, shown(order.source), name, order.type or opened.entry.about.type, promised(opened))
+            yield Coming(opened, shown(order.source), name, order.type or opened.entry.about.type, promised(opened))
     elif order.reads is not None:
         source = RemoteSource(transport, order.reads.url, order.reads.headers, attempts=order.attempts)
         try:
@@ -163,7 +212,7 @@ async def _coming(transport: Transport, order: Order, budget: Budget, stages: St
             stages.enter(QUEUE)
             name = order.name or source.name
             kind = order.type or source.type or order.type_of(name)
-            yield _Coming(source, shown(order.reads.url), name, kind, tuple(source.promises))
+            yield Coming(source, shown(order.reads.url), name, kind, tuple(source.promises))
         finally:
             await source.aclose()
     else:
@@ -171,7 +220,7 @@ async def _coming(transport: Transport, order: Order, budget: Budget, stages: St
         if order.size is not None:
             local = await sized(local, order.size, "Standard input" if order.source == "-" else order.source)
         name = order.name or ("" if order.source == "-" else os.path.basename(order.source))
-        yield _Coming(local, order.source, name, order.type_of(name))
+        yield Coming(local, order.source, name, order.type_of(name))
 
 
 def _key(place: Place, name: str) -> str:
@@ -183,26 +232,10 @@ def _key(place: Place, name: str) -> str:
 
 
 async def _put(
-    store: Store, key: str, coming: _Coming, order: Order, budget: Budget, on_progress: OnProgress | None, stages: Stages
+    store: Store, key: str, coming: Coming, order: Order, budget: Budget, on_progress: OnProgress | None, stages: Stages
 ) -> Receipt:
-    source, digests = coming.source, Digests(("sha-256",), budget)
-    tell = _Tell(coming.shown, "sending", source.length, on_progress)
-    draft = await store.draft(new_id(), source.length, Label(key, coming.name, coming.type, method="PUT"))
-    try:
-        tell.say("connecting")
-        size = await pump(TimedSource(source, stages), draft, taps=(digests, tell), stages=stages, budget=budget)
-        found = await digests.finish()
-        if _differs(found, coming.promises):
-            raise DigestMismatch(f"What came from {coming.shown} is not what it told (sha-256 differs); nothing was stored")
-        tell.say("waiting")
-        stages.enter(ANSWER)
-        about = About(clean_name(coming.name) if coming.name else "", coming.type, found["sha-256"].hex())
-        entry = await draft.publish(key, about, Replace(allowed=order.force))
-    except BodyCut as error:
-        raise SourceFailed(f"{coming.shown} ended before its {source.length} bytes; nothing was stored") from error
-    finally:
-        await digests.aclose()
-        await draft.discard()
+    tell = _Tell(coming.shown, "sending", coming.source.length, on_progress)
+    size, about, entry = await keep_in_store(store, key, coming, order.force, budget, stages, tell)
     spent = stages.spent()
     receipt = Receipt(
         size,
@@ -236,7 +269,7 @@ async def _put_folder(place: Place, order: Order, budget: Budget, on_progress: O
                 on_progress(Progress(whole, "left-out", 0, None, left_out))
             continue
         source = await asyncio.to_thread(open_local, whole)
-        coming = _Coming(source, whole, os.path.basename(path), order.type_of(path))
+        coming = Coming(source, whole, os.path.basename(path), order.type_of(path))
         try:
             parts.append(await _put(place.store, place.key + path, coming, order, budget, on_progress, Stages()))
         except SluiceError as error:

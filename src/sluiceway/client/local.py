@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from typing import BinaryIO, TypeVar
 
-from sluiceway.errors import SourceFailed
+from sluiceway.errors import SourceChanged, SourceFailed
 from sluiceway.pipe.pump import close_stream
 from sluiceway.pipe.source import Buffer, BytesSource, PassingSource, Source
 
@@ -34,7 +34,7 @@ END_WAIT = 10.0  # seconds for the end of a pipe whose bytes are all here; below
 class LocalFile:
     """A regular file, by path or by an open descriptor. Length and time of change are fixed when the source is made.
 
-    The next block is read while the last one is on its way. Raises SourceFailed when the file is another one at the end.
+    The next block is read while the last one is on its way. Raises SourceChanged when the file is another one at the end.
     """
 
     reopenable = True
@@ -44,6 +44,7 @@ class LocalFile:
         self._start = start
         self._seen = os.stat(path)
         self.length: int | None = max(0, self._seen.st_size - start)
+        self.version: str = f"{self._seen.st_size}-{self._seen.st_mtime_ns}"  # changes whenever the bytes may have
 
     async def open(self, start: int = 0, stop: int | None = None) -> AsyncIterator[Buffer]:
         loop = asyncio.get_running_loop()
@@ -60,7 +61,7 @@ class LocalFile:
             while left > 0:
                 chunk = await asyncio.shield(coming)
                 if not chunk:
-                    raise SourceFailed(f"{self._name} became shorter while it was read; nothing was stored")
+                    raise SourceChanged(f"{self._name} became shorter while it was read; nothing was stored")
                 left -= len(chunk)
                 coming = loop.run_in_executor(None, file.read, min(READ_SIZE, left))
                 yield chunk
@@ -86,7 +87,7 @@ class LocalFile:
     def _check(self, file: BinaryIO) -> None:
         now, seen = os.fstat(file.fileno()), self._seen
         if (now.st_size, now.st_mtime_ns, now.st_ino) != (seen.st_size, seen.st_mtime_ns, seen.st_ino):
-            raise SourceFailed(
+            raise SourceChanged(
                 f"{self._name} changed while it was read ({seen.st_size} bytes before, {now.st_size} after); "
                 "nothing was stored. Copy it when nobody writes to it, or pipe it in"
             )

@@ -22,6 +22,7 @@ __all__ = [
     "MOST_ATTEMPTS",
     "MOST_REDIRECTS",
     "MOST_WAIT",
+    "RETRYABLE",
     "Head",
     "Known",
     "Step",
@@ -33,6 +34,7 @@ __all__ = [
     "next_step",
     "range_headers",
     "redirected",
+    "retry_after",
     "validator_of",
 ]
 
@@ -182,13 +184,13 @@ def backoff(attempt: int, head: Head | None, now: float, jitter: float, most: in
     if attempt > most:
         return None
     wait = FIRST_WAIT * 2.0 ** min(attempt - 2, MOST_DOUBLINGS) * (0.5 + jitter / 2)
-    asked = _retry_after(head, now) if head else None
+    asked = retry_after(head, now) if head else None
     if asked is not None and asked > MOST_WAIT:
         return None
     return max(wait, asked or 0.0)
 
 
-def _retry_after(head: Head, now: float) -> float | None:
+def retry_after(head: Head, now: float) -> float | None:
     """Seconds, from either form of the header (RFC 9110 10.2.3)."""
     value = head.headers.get("retry-after", "")
     seconds = clipped_uint(value)

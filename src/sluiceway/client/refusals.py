@@ -74,6 +74,8 @@ def refusal(head: Head, text: str, token: str = TOKEN) -> SluiceError:
         members["answer_code"] = code
     if head.status == 401 and words:
         said += f" ({hint})"
+    if "retry-after" in head.headers:
+        members["retry_after"] = head.headers["retry-after"]  # as it came: seconds or a date
     wait = clipped_uint(head.headers.get("retry-after", ""))
     if wait is not None:
         said += f" (it asks to come back in {wait} s)"

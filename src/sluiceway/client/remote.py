@@ -30,7 +30,7 @@ from sluiceway.client.plan import (
 from sluiceway.client.refusals import FROM_TOKEN, refusal
 from sluiceway.client.target import name_told
 from sluiceway.client.transport import Answer, Transport
-from sluiceway.errors import BadRequest, DigestMismatch, PeerFailed, SluiceError, SourceFailed
+from sluiceway.errors import BadRequest, DigestMismatch, PeerFailed, SluiceError, SourceChanged, SourceFailed
 from sluiceway.pipe.pump import close_stream
 from sluiceway.pipe.source import Buffer, SourceSpent
 from sluiceway.pipe.taps import ALGORITHMS
@@ -72,6 +72,11 @@ class RemoteSource:
     @property
     def reopenable(self) -> bool:
         return self._validator is not None
+
+    @property
+    def validator(self) -> str | None:
+        """What the first answer named the version by: a strong ETag with its quotes, or a date."""
+        return self._validator
 
     async def meet(self) -> None:
         """Ask, and learn what the file is. Raises the server's refusal, PeerFailed, DigestMismatch for an empty file."""
@@ -153,7 +158,7 @@ class RemoteSource:
         if step is Step.FRESH and validator_of(head) == self._validator and length_of(head) == self.length:
             return answer, at  # it knows no ranges: what went on already is read over
         if step in (Step.FRESH, Step.AGAIN):
-            raise SourceFailed(f"{shown(self._url)} changed while it was read, or sends no fitting rest; nothing was stored")
+            raise SourceChanged(f"{shown(self._url)} changed while it was read, or sends no fitting rest; nothing was stored")
         error = refusal(head, await answer.text(), FROM_TOKEN)
         if step is Step.WAIT:
             raise _Busy(head, error)
