@@ -19,6 +19,7 @@ THIRD_PARTY = {
     "starlette.py": {"starlette"},
     "django.py": {"django"},
     "stores/postgres.py": {"psycopg", "psycopg_pool"},
+    "many/zipped.py": {"zipstream"},
     "cli": {"click", "rich"},
     "testing/store_suite.py": {"pytest"},
 }

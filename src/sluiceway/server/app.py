@@ -31,6 +31,7 @@ from sluiceway.server.listing import delete_object, list_objects
 from sluiceway.server.page import page_routes
 from sluiceway.server.raw import post_raw, put_object
 from sluiceway.server.settings import Settings
+from sluiceway.server.zipping import list_as_zip
 from sluiceway.uploads.board import Board
 from sluiceway.uploads.desk import Desk
 from sluiceway.uploads.keys import KeyTemplate, new_id
@@ -147,6 +148,8 @@ class Sluiceway:
     # Handlers: each hands on to the module of its dialect
 
     async def _list(self, request: Request) -> Response:
+        if "as" in request.query_params:
+            return await list_as_zip(request, self.desk.store, self.budget)
         return await list_objects(request, self.desk.store)
 
     async def _post(self, request: Request) -> Response:

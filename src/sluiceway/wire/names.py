@@ -11,7 +11,7 @@ import unicodedata
 
 from sluiceway.errors import BadName
 
-__all__ = ["MOST_KEY_BYTES", "MOST_NAME_BYTES", "MOST_SEGMENT_BYTES", "check_key", "clean_name", "stays_inside"]
+__all__ = ["MOST_KEY_BYTES", "MOST_NAME_BYTES", "MOST_SEGMENT_BYTES", "check_key", "clean_name", "leads_out", "stays_inside"]
 
 MOST_NAME_BYTES = 200  # file systems take 255; the rest is room for what stores append
 MOST_SEGMENT_BYTES = 255  # NAME_MAX of ext4, XFS, APFS, NTFS (UTF-16 there, never longer than UTF-8)
@@ -24,6 +24,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _NOT_ON_WINDOWS = re.compile(r'[<>:"|?*]')
 # Windows opens the device for these with any extension and any trailing spaces; it also folds superscript digits
 _DEVICE = re.compile(r"(?:CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(?:COM|LPT)[0-9¹²³]) *(?:[.:].*)?", re.IGNORECASE | re.DOTALL)
+_DRIVE = re.compile(r"[A-Za-z]:")  # C:x is a path on Windows, beside another segment or alone
 _OWN = ".sluiceway"  # where a store keeps what is not yet, or not only, an object
 
 
@@ -70,6 +71,22 @@ def stays_inside(key: str) -> bool:
     segments = key.split("/")
     unsafe = "\0" in key or _SURROGATE.search(key) or _is_own(segments[0])
     return not unsafe and not any(segment in ("", ".", "..") for segment in segments)
+
+
+def leads_out(name: str) -> str | None:
+    """Why a name must not stand in an archive, or be taken from one; None when it may, on every system that unpacks it.
+
+    Laxer than check_key, for archives are full of names that only some systems refuse: `aux.c` is in every Linux kernel.
+    """
+    if _SURROGATE.search(name):
+        return "its name is not well-formed UTF-8"
+    if "\\" in name or _UNSEEN.search(name):
+        return "its name holds a backslash or a character that cannot be seen"
+    if _DRIVE.match(name) or name.startswith("/"):
+        return "its name is absolute"
+    if not stays_inside(name):
+        return "its name has an empty segment, a segment . or .., or belongs to the server"
+    return None
 
 
 def _check_segment(segment: str) -> None:

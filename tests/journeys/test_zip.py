@@ -1,0 +1,209 @@
+"""GET /files?as=zip: everything below a prefix as one zip, as long as it says, or a broken connection and a word in the log."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import socket
+import subprocess
+import time
+import zipfile
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+import requests
+
+from fix_server import RunningServer, Serve
+from fix_taking import eventually
+from raw_http import head
+from sluiceway.testing.memory import MemoryMeter
+from sluiceway.testing.store_suite import ODD_KEYS, pattern
+
+MIB = 1 << 20
+ALLOWED = 8 * MIB  # more peak for the large one: what allocators and page tables vary by
+
+
+def put(server: RunningServer, key: str, data: bytes) -> None:
+    requests.put(f"{server.url}/files/{quote(key)}", data=data, timeout=30).raise_for_status()
+
+
+def sparse(path: Path, size: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        file.truncate(size)
+
+
+def count(answer: requests.Response, got: list[int]) -> None:
+    for piece in answer.iter_content(MIB):
+        got.append(len(piece))  # noqa: PERF401 - what came before a failure stays
+
+
+def asked(server: RunningServer, method: str = "GET", **params: str) -> requests.Response:
+    return requests.request(method, f"{server.url}/files", params={"as": "zip", **params}, timeout=60)
+
+
+def test_what_is_below_a_prefix_comes_as_one_zip(taker: RunningServer) -> None:
+    """With its length, a name from the prefix, and headers that keep it inert; nothing from beside the prefix."""
+    inside = {"photos/1.jpg": pattern(3 * MIB), "photos/sub/2.jpg": b"2", "photos/empty": b""}
+    for key, data in {**inside, "photos2/no": b"no", "other": b"no"}.items():
+        put(taker, key, data)
+    answer = asked(taker, prefix="photos/")
+
+    assert answer.status_code == 200
+    assert len(answer.content) == int(answer.headers["Content-Length"])
+    assert answer.headers["Content-Type"] == "application/zip"
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="photos.zip"'
+    assert answer.headers["Accept-Ranges"] == "none"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert "sandbox" in answer.headers["Content-Security-Policy"]
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert {name: archive.read(name) for name in archive.namelist()} == inside
+
+
+def test_head_tells_what_get_would(taker: RunningServer) -> None:
+    """The same headers, no body, and the connection goes on."""
+    put(taker, "head/1", pattern(MIB))
+    with requests.Session() as session:
+        url, params = f"{taker.url}/files", {"as": "zip", "prefix": "head/"}
+        told = session.head(url, params=params, timeout=30)
+        got = session.get(url, params=params, timeout=30)
+    apart = ("date",)
+
+    assert told.status_code == 200
+    assert {k: v for k, v in told.headers.items() if k.lower() not in apart} == {
+        k: v for k, v in got.headers.items() if k.lower() not in apart
+    }
+
+
+def test_odd_keys_come_out_of_unzip_as_they_were(serve: Serve, tmp_path: Path) -> None:
+    """By curl and unzip, as people do it."""
+    server = serve()
+    for key in ODD_KEYS:
+        path = server.root / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(key.encode())
+    if not shutil.which("unzip") or not shutil.which("curl"):
+        pytest.skip("needs curl and unzip")
+    subprocess.run(["curl", "-sfJO", f"{server.url}/files?as=zip"], cwd=tmp_path, check=True, timeout=60)
+    # -V: a name that ends in ; is no version of a VMS file
+    subprocess.run(["unzip", "-qV", "files.zip", "-d", "out"], cwd=tmp_path, check=True, timeout=60, env={"LC_ALL": "C.UTF-8"})
+
+    for key in ODD_KEYS:
+        assert (tmp_path / "out" / key).read_bytes() == key.encode()
+
+
+@pytest.mark.parametrize(
+    ("params", "status", "words"),
+    [
+        ({"as": "tar"}, 400, "as can only be zip"),
+        ({"as": ""}, 400, "as can only be zip"),
+        ({"prefix": "nothing/"}, 404, "no file below"),
+        ({"limit": "3"}, 400, "leave out limit"),
+        ({"after": "a"}, 400, "leave out after"),
+    ],
+)
+def test_what_cannot_be_is_refused(taker: RunningServer, params: dict[str, str], status: int, words: str) -> None:
+    """In words, before the first byte."""
+    answer = asked(taker, **params)
+
+    assert answer.status_code == status
+    assert words in answer.json()["detail"]
+
+
+def test_a_server_that_keeps_nothing_says_so(serve: Serve) -> None:
+    """Where files are passed on there is nothing to pack."""
+    server = serve("--to", "http://127.0.0.1:9/files/")
+    answer = asked(server)
+
+    assert answer.status_code == 404, answer.text
+
+
+def test_a_name_that_leads_out_is_refused_and_named(serve: Serve) -> None:
+    """A file that came by other ways, with a name that means another folder elsewhere: no zip without it, in silence."""
+    server = serve()
+    server.root.mkdir(exist_ok=True)
+    (server.root / "..\\..\\boot.ini").write_bytes(b"x")
+    answer = asked(server)
+
+    assert answer.status_code == 400
+    assert "boot.ini" in answer.json()["detail"]
+
+
+def test_a_file_replaced_meanwhile_breaks_it_off_and_the_log_says_so(serve: Serve) -> None:
+    """Less than Content-Length, never a whole zip of two times."""
+    server = serve()
+    for number in range(4):
+        sparse(server.root / f"{number}.bin", 64 * MIB)
+    with requests.get(f"{server.url}/files", params={"as": "zip"}, stream=True, timeout=60) as answer:
+        length = int(answer.headers["Content-Length"])
+        assert length > 256 * MIB
+        answer.raw.read(MIB)
+        put(server, "3.bin", b"another")
+        got = [MIB]
+        with pytest.raises((requests.exceptions.ChunkedEncodingError, requests.exceptions.ConnectionError)):
+            count(answer, got)
+
+    assert sum(got) < length
+    eventually(lambda: "'3.bin' could not be put into the zip: it was replaced meanwhile" in server.log())
+
+
+def test_a_reader_that_leaves_is_noticed_and_nothing_stays_open(serve: Serve) -> None:
+    """Files it had open are closed; the server goes on."""
+    server = serve()
+    for number in range(4):
+        sparse(server.root / f"{number}.bin", 64 * MIB)
+
+    def held() -> int:
+        folder = f"/proc/{server.pid}/fd"
+        return sum(os.readlink(f"{folder}/{fd}").endswith(".bin") for fd in os.listdir(folder))
+
+    with socket.create_connection(("127.0.0.1", server.port), 30) as sock:
+        sock.sendall(head("GET", "/files?as=zip"))
+        assert sock.recv(1000)
+        eventually(lambda: held() == 1)
+
+    eventually(lambda: held() == 0)
+    assert requests.get(f"{server.url}/healthz", timeout=10).ok
+
+
+def test_a_slow_reader_holds_the_server_back(serve: Serve) -> None:
+    """What nobody takes is not read: memory stays as it is."""
+    server = serve()
+    sparse(server.root / "large.bin", 1024 * MIB)
+    asked(server, "HEAD")
+    meter = MemoryMeter(server.pid)
+    meter.reset()
+    before = meter.now()
+    with socket.create_connection(("127.0.0.1", server.port), 30) as sock:
+        sock.sendall(head("GET", "/files?as=zip"))
+        time.sleep(1)
+        assert sock.recv(100)
+        assert meter.peak() - before <= ALLOWED
+
+
+def test_memory_does_not_grow_with_the_size_of_the_zip(serve: Serve) -> None:
+    """A hundred times as much costs nothing more."""
+    server = serve()
+    peaks = []
+    for folder, size in (("small", 5 * MIB), ("large", 500 * MIB)):
+        sparse(server.root / folder / "1.bin", size)
+        sparse(server.root / folder / "2.bin", size)
+        meter = MemoryMeter(server.pid)
+        meter.reset()
+        with requests.get(f"{server.url}/files", params={"as": "zip", "prefix": f"{folder}/"}, stream=True, timeout=60) as answer:
+            got = sum(len(piece) for piece in answer.iter_content(MIB))
+            assert got == int(answer.headers["Content-Length"])
+        peaks.append(meter.peak())
+
+    assert peaks[1] - peaks[0] <= ALLOWED
+
+
+def test_a_token_is_asked_for(serve: Serve) -> None:
+    """As for every other listing."""
+    server = serve("--token", "a-secret-token")
+    put_ = requests.put(f"{server.url}/files/a", data=b"a", headers={"Authorization": "Bearer a-secret-token"}, timeout=10)
+    assert put_.status_code == 201
+
+    assert asked(server).status_code == 401
