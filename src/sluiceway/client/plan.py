@@ -18,6 +18,7 @@ from sluiceway.wire.ranges import parse_content_range, parse_unsatisfied_range
 __all__ = [
     "ANSWERED",
     "BUSY",
+    "FIRST_WAIT",
     "HARMLESS",
     "MOST_ATTEMPTS",
     "MOST_REDIRECTS",

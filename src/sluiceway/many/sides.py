@@ -56,7 +56,9 @@ class Origin(Protocol):
         ...
 
     def open(self, item: Item) -> AbstractAsyncContextManager[Reading]:
-        """Exactly the version the item names. Raises SourceChanged when it is another one now, NotFound when it is gone.
+        """Exactly the version the item names; "" is whichever is there.
+
+        Raises SourceChanged when it is another one now, NotFound when it is gone.
 
         Where not rereadable: only the item that `items` gave last, once.
         """
@@ -73,8 +75,22 @@ class Goal(Protocol):
         """For people: without passwords."""
         ...
 
+    @property
+    def repeats(self) -> bool:
+        """Whether `put` may be tried again whatever became of the last try: the key tells whether it is there. Where False,
+        `put` tries again by itself as often as it safely can."""
+        ...
+
+    async def empty(self) -> bool:
+        """Whether surely nothing is there at all: then nobody need look before each object. False where nobody can tell."""
+        ...
+
     async def find(self, key: str) -> tuple[Item, str | None] | None:
         """What is there under a key, and its sha-256 where that is known; None when nothing is, or nobody can tell."""
+        ...
+
+    async def sha256(self, key: str) -> str | None:
+        """The sha-256 of what is there, counted by reading it; for those whose `find` cannot tell. None: it cannot be read."""
         ...
 
     async def put(self, key: str, reading: Reading, once: str, replace: bool) -> Receipt:

@@ -102,7 +102,7 @@ async def pump(
     return copied
 
 
-async def close_stream(chunks: AsyncIterator[Buffer]) -> None:
+async def close_stream(chunks: AsyncIterator[object]) -> None:
     """End a stream early: an async generator's clean-up runs now, not whenever it is collected."""
     close = getattr(chunks, "aclose", None)
     if close is not None:

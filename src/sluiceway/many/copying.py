@@ -1,0 +1,224 @@
+"""`copy_all` and `acopy_all`: many objects from a folder, a store or a REST API to a folder, a store or a REST API.
+
+Decides what the two sides are and how they are asked; the work is `run`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import AsyncExitStack
+from urllib.parse import urlsplit, urlunsplit
+
+from sluiceway.client.address import is_place, is_url, shown
+from sluiceway.client.order import MOST_RETRIES, Side, make_order
+from sluiceway.client.shape import FORM_END
+from sluiceway.client.transport import Transport
+from sluiceway.errors import BadRequest
+from sluiceway.many.choice import Choice
+from sluiceway.many.goals import FolderGoal, StoreGoal
+from sluiceway.many.journal import Journal
+from sluiceway.many.origins import FolderOrigin, StoreOrigin
+from sluiceway.many.patience import Patience
+from sluiceway.many.report import OnOverall, Report
+from sluiceway.many.rest import FormGoal, RestGoal, RestOrigin
+from sluiceway.many.run import Run
+from sluiceway.many.sides import Goal, Origin
+from sluiceway.many.single import Terms
+from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.throttle import Throttle
+from sluiceway.stores.places import Place, open_place
+from sluiceway.wire.names import stays_inside
+from sluiceway.wire.sizes import parse_size
+
+__all__ = ["JOBS", "MANY_RETRIES", "MOST_JOBS", "acopy_all", "copy_all"]
+
+JOBS = 4
+MOST_JOBS = 256  # each has a connection on both sides and pieces in hand
+MANY_RETRIES = 8  # more than for one file: among thousands of objects, five failures in a row do happen
+MEMORY = 32 << 20  # bytes stores may hold, and
+MEMORY_EACH = 8 << 20  # for each job: four blocks, or a part of a multipart upload
+
+
+def copy_all(
+    src: str | os.PathLike[str] | Origin,
+    dst: str | os.PathLike[str] | Goal,
+    *,
+    jobs: int = JOBS,
+    journal: str | os.PathLike[str] | None = None,
+    include: Iterable[str] = (),
+    exclude: Iterable[str] = (),
+    dry_run: bool = False,
+    force: bool = False,
+    limit_rate: int | str | None = None,
+    retries: int = MANY_RETRIES,
+    headers: Mapping[str, str] | None = None,
+    token: str | None = None,
+    from_headers: Mapping[str, str] | None = None,
+    from_token: str | None = None,
+    on_progress: OnOverall | None = None,
+) -> Report:
+    """Copy every object below `src` to the same way below `dst`: a folder, a place such as `postgresql://HOST/DATABASE/PREFIX/`,
+    or a server (`https://HOST/files/PREFIX/`; as a destination any URL that takes PUT, or one that ends in `/files` for forms).
+
+    Objects that are there already with the same size and sha-256 are skipped; different ones fail, and are replaced with
+    `force`. One failed object stops no other: look at the report's `ok`. `journal` is a file that remembers what is done, so
+    that a killed copy goes on where it was. `include` and `exclude` are patterns on keys (`*` within a name, `**` across `/`).
+    `limit_rate` is bytes a second over all `jobs` together, or words such as "10MiB". `retries` is for each object.
+    `on_progress` is called with an `Overall` for each object that ends and about ten times a second, from this thread.
+
+    Raises SluiceError where the whole cannot be begun or its listing breaks off; `on_progress` got the report before.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        pass
+    else:
+        raise BadRequest("copy_all() blocks, and an event loop runs in this thread; use `await sluiceway.acopy_all(…)`")
+    return asyncio.run(
+        acopy_all(
+            src,
+            dst,
+            jobs=jobs,
+            journal=journal,
+            include=include,
+            exclude=exclude,
+            dry_run=dry_run,
+            force=force,
+            limit_rate=limit_rate,
+            retries=retries,
+            headers=headers,
+            token=token,
+            from_headers=from_headers,
+            from_token=from_token,
+            on_progress=on_progress,
+        )
+    )
+
+
+async def acopy_all(
+    src: str | os.PathLike[str] | Origin,
+    dst: str | os.PathLike[str] | Goal,
+    *,
+    jobs: int = JOBS,
+    journal: str | os.PathLike[str] | None = None,
+    include: Iterable[str] = (),
+    exclude: Iterable[str] = (),
+    dry_run: bool = False,
+    force: bool = False,
+    limit_rate: int | str | None = None,
+    retries: int = MANY_RETRIES,
+    headers: Mapping[str, str] | None = None,
+    token: str | None = None,
+    from_headers: Mapping[str, str] | None = None,
+    from_token: str | None = None,
+    on_progress: OnOverall | None = None,
+) -> Report:
+    """`copy_all` for programs with an event loop. Cancelling it ends what is under way; the journal stays right."""
+    if not 1 <= jobs <= MOST_JOBS:
+        raise BadRequest(f"The number of jobs is 1 to {MOST_JOBS}")
+    if not 0 <= retries <= MOST_RETRIES:
+        raise BadRequest(f"The number of retries is 0 to {MOST_RETRIES}")
+    choice, patience = Choice(include, exclude), Patience(retries)
+    rate = parse_size(limit_rate, "The rate") if isinstance(limit_rate, str) else limit_rate
+    terms = Terms(patience, force, dry_run, None if rate is None else Throttle(rate))
+    reads, writes = _servers(src, dst, headers, token, from_headers, from_token)
+    budget = Budget(MEMORY + jobs * MEMORY_EACH)
+    async with AsyncExitStack() as stack:
+        transport = await stack.enter_async_context(Transport())
+        origin = _origin(src, reads, transport, patience, budget)
+        stack.push_async_callback(origin.aclose)
+        goal = _goal(dst, writes, transport, patience, budget)
+        stack.push_async_callback(goal.aclose)
+        book: Journal | None = None
+        if journal is not None:
+            book = await asyncio.to_thread(_journal, os.fspath(journal), _identity(src), _identity(dst), dry_run)
+        if book is not None:
+            stack.callback(book.close)
+        return await Run(origin, goal, terms, choice, book, jobs, on_progress).run()
+
+
+def _journal(path: str, src: str, dst: str, dry_run: bool) -> Journal | None:
+    """Blocking. A dry run begins none."""
+    return None if dry_run and not os.path.exists(path) else Journal(path, src, dst)
+
+
+def _servers(
+    src: object,
+    dst: object,
+    headers: Mapping[str, str] | None,
+    token: str | None,
+    from_headers: Mapping[str, str] | None,
+    from_token: str | None,
+) -> tuple[Side | None, Side | None]:
+    """What each side that is a server is told, checked as for one file."""
+    texts = [os.fspath(side) if isinstance(side, str | os.PathLike) else "" for side in (src, dst)]
+    if not any(is_url(text) for text in texts):
+        if headers or from_headers:
+            raise BadRequest("Headers are for servers, and neither side is a URL; leave them out")
+        return None, None
+    order = make_order(*texts, headers=headers, token=token, from_headers=from_headers, from_token=from_token)
+    return order.reads, order.writes
+
+
+def _origin(
+    side: str | os.PathLike[str] | Origin, reads: Side | None, transport: Transport, patience: Patience, budget: Budget
+) -> Origin:
+    if not isinstance(side, str | os.PathLike):
+        return side
+    text = os.fspath(side)
+    if reads is not None:
+        return RestOrigin(transport, Side(_below(reads.url), reads.headers), patience)
+    if is_place(text):
+        place = open_place(text, budget)
+        return StoreOrigin(place.store, _prefix(place), _called(text), patience)
+    if not os.path.isdir(text):
+        raise BadRequest(f"{text} is no folder; many objects come from a folder, a store or a server")
+    return FolderOrigin(text)
+
+
+def _goal(
+    side: str | os.PathLike[str] | Goal, writes: Side | None, transport: Transport, patience: Patience, budget: Budget
+) -> Goal:
+    if not isinstance(side, str | os.PathLike):
+        return side
+    text = os.fspath(side)
+    if writes is not None:
+        if urlsplit(writes.url).path.endswith(FORM_END):
+            return FormGoal(transport, writes, patience)
+        return RestGoal(transport, Side(_below(writes.url), writes.headers))
+    if is_place(text):
+        place = open_place(text, budget)
+        return StoreGoal(place.store, _prefix(place), _called(text), budget)
+    if text == "-" or (os.path.lexists(text) and not os.path.isdir(text)):
+        raise BadRequest(f"{text} is no folder; many objects go to a folder, a store or a server")
+    return FolderGoal(text)
+
+
+def _below(url: str) -> str:
+    """The URL of what is below it."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(path=parts.path.rstrip("/") + "/"))
+
+
+def _prefix(place: Place) -> str:
+    prefix = place.key.rstrip("/")
+    if prefix and not stays_inside(prefix):
+        raise BadRequest(f"{place.called} names no part of the store: no empty segments, no . and ..")
+    return f"{prefix}/" if prefix else ""
+
+
+def _called(text: str) -> str:
+    return shown(text).rstrip("/") + "/"
+
+
+def _identity(side: object) -> str:
+    """What a journal is bound to: the side without who asks, the query included, for it may name the table."""
+    if not isinstance(side, str | os.PathLike):
+        return str(getattr(side, "called", ""))
+    text = os.fspath(side)
+    if not (is_url(text) or is_place(text)):
+        return os.path.abspath(text)
+    parts = urlsplit(text)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], path=parts.path.rstrip("/")))
