@@ -21,7 +21,7 @@ THIRD_PARTY = {
     "stores/postgres.py": {"psycopg", "psycopg_pool"},
     "many/zipped.py": {"zipstream"},
     "cli": {"click", "rich"},
-    "testing/store_suite.py": {"pytest"},
+    **{f"testing/suite_{part}.py": {"pytest"} for part in ("hooks", "bytes", "endings", "cut", "keys", "reading", "size")},
 }
 FORBIDDEN_IN_WIRE = {"asyncio", "socket", "os", "time", "random", "secrets", "tempfile", "pathlib", "threading", "io", "logging"}
 # Stores know no HTTP and no each other; protocol handlers share words (raw.py), not work.

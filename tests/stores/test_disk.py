@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection
 from pathlib import Path
 
+from killed_writer import writer
 from sluiceway.pipe.budget import MINIMUM, Budget
 from sluiceway.stores.contract import Store
 from sluiceway.stores.disk import DiskStore
@@ -24,6 +25,9 @@ class TestDiskStore(StoreSuite):
 
     def leftovers(self, store: Store) -> Collection[str]:
         return os.listdir(os.path.join(store.root, ".sluiceway", "drafts")) if isinstance(store, DiskStore) else ()
+
+    def command(self, tmp_path: Path) -> list[str]:
+        return writer("disk", str(tmp_path))
 
     def at_end(self, store: Store) -> None:
         assert self.budget.used == 0, "lent bytes were not settled"

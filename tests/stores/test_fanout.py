@@ -19,6 +19,7 @@ class TestMemoryAndDisk(StoreSuite):
 
     limit = 64 << 20
     budget: Budget
+    flat: int | None = None  # one of them is memory
 
     async def make_store(self, tmp_path: Path) -> Store:
         self.budget = Budget(self.limit)
@@ -48,6 +49,8 @@ class TestMemoryAndDisk(StoreSuite):
 class TestTwoDisksAndABestEffortOne(TestMemoryAndDisk):
     """Durable, and a third copy that follows."""
 
+    flat = 16 << 20
+
     def make_legs(self, tmp_path: Path) -> list[Leg]:
         return [self.disk(tmp_path / "a"), self.disk(tmp_path / "b"), self.disk(tmp_path / "c", required=False)]
 
@@ -56,3 +59,4 @@ class TestWithHardlyAnyMemory(TestTwoDisksAndABestEffortOne):
     """The smallest budget there is: the best-effort copy is given up now and then, and nothing else changes."""
 
     limit = MINIMUM
+    large = 128 << 20  # the other one writes all of it

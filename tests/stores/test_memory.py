@@ -11,6 +11,8 @@ from sluiceway.testing.store_suite import StoreSuite
 
 
 class TestMemoryStore(StoreSuite):
+    flat = None
+
     async def make_store(self, tmp_path: Path) -> Store:
         return MemoryStore()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fix_postgres import Database
+from killed_writer import writer
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.contract import Store
 from sluiceway.stores.postgres import PostgresStore
@@ -31,6 +32,13 @@ class TestPostgresStore(StoreSuite):
 
     def leftovers(self, store: Store) -> Collection[str]:
         return self.database.leftovers(self.table)
+
+    def command(self, tmp_path: Path) -> list[str]:
+        return writer("postgres", f"{self.database.url}&table={self.table}")
+
+    async def sweep(self, store: Store) -> None:
+        self.database.rows(f"UPDATE {self.table}_drafts SET seen = seen - interval '2 hours'")
+        await super().sweep(store)
 
     def at_end(self, store: Store) -> None:
         assert self.budget.used == 0

@@ -1,0 +1,46 @@
+"""A program that stores its standard input as "crashed" in a store, for tests that kill it.
+
+disk FOLDER, filesystem URL, postgres URL or relay URL, where it goes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+
+from sluiceway.pipe.budget import Budget
+from sluiceway.stores.contract import About, Label, Store
+from sluiceway.stores.disk import DiskStore
+from sluiceway.stores.postgres import PostgresStore
+from sluiceway.stores.relay import Backend, RelayStore
+from sluiceway.stores.relay_url import RelayUrl
+
+__all__ = ["writer"]
+
+
+def writer(kind: str, place: str) -> list[str]:
+    """The line that starts it."""
+    return [sys.executable, __file__, kind, place]
+
+
+def _store(kind: str, place: str) -> Store:
+    if kind == "relay":
+        return RelayStore(Backend(RelayUrl(place)))
+    budget = Budget(64 << 20)
+    if kind == "filesystem":
+        from sluiceway.stores.filesystem import FilesystemStore
+
+        return FilesystemStore(place, budget)
+    return DiskStore(place, budget) if kind == "disk" else PostgresStore(place, budget)
+
+
+async def _write(store: Store) -> None:
+    draft = await store.draft("crashed.0", None, Label(key="crashed", filename="crashed", method="PUT"))
+    while data := await asyncio.to_thread(os.read, 0, 1 << 16):
+        await draft.write(data)
+    await draft.publish("crashed", About(filename="crashed"))
+
+
+if __name__ == "__main__":
+    asyncio.run(_write(_store(sys.argv[1], sys.argv[2])))
