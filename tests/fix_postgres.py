@@ -39,15 +39,15 @@ class Database:
             return answer.fetchall() if answer.description else []
 
     def leftovers(self, table: str) -> list[str]:
-        """Ids of bytes that belong to no object."""
+        """Ids of bytes that belong to no object, and of those somebody still reads."""
         told = self.rows(
             f"SELECT DISTINCT id::text FROM {table}_chunks WHERE id NOT IN (SELECT id FROM {table}) "
-            f"UNION SELECT id::text FROM {table}_drafts"
+            f"UNION SELECT id::text FROM {table}_drafts UNION SELECT id::text FROM {table}_readers"
         )
         return [str(row[0]) for row in told]
 
     def drop(self, table: str) -> None:
-        self.rows(f"DROP TABLE IF EXISTS {table}, {table}_chunks, {table}_drafts")
+        self.rows(f"DROP TABLE IF EXISTS {table}, {table}_chunks, {table}_drafts, {table}_readers")
 
 
 @pytest.fixture(scope="session")

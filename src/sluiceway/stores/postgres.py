@@ -3,6 +3,7 @@
     TABLE           key, size, etag, name, type, digest: finished objects
     TABLE_chunks    their bytes, and those of drafts, in rows of up to 512 KiB
     TABLE_drafts    which bytes belong to uploads under way, and when they were last heard of
+    TABLE_readers   which bytes somebody reads, in any process, and when that was last heard of
 
 No connection is held between two statements, no session is relied on: it works behind PgBouncer in transaction mode.
 """
@@ -14,7 +15,6 @@ import logging
 import re
 import time
 import uuid
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, LiteralString
@@ -46,7 +46,8 @@ CONNECTIONS = 8  # at once; each statement takes one for milliseconds, so more o
 WAIT = 30.0  # seconds for one of them
 CONNECT = 10  # seconds the server may take at start
 SWEEP_EVERY = 3600.0  # seconds
-LEASE = "1 hour"  # a draft not heard of for so long is an orphan: bodies are given up after a minute of silence
+LEASE = "1 hour"  # a draft or reader not heard of for so long is dead: a silent client is given up after a minute
+TRIES = 20  # times somebody else may take or free a key in the moment we look at it
 COLUMNS = ("key", "id", "size", "etag", "modified", "filename", "type", "sha256")
 TABLE = re.compile(r"[a-z_][a-z0-9_]{0,40}")  # what needs no quotes and leaves room for _chunks below PostgreSQL's 63 bytes
 
@@ -64,12 +65,11 @@ class PostgresStore:
         self._live: set[PostgresDraft] = set()
         self._swept = -SWEEP_EVERY
         self._sweeping: asyncio.Task[None] | None = None
-        self._reading: Counter[uuid.UUID] = Counter()  # objects held open here
-        self._dying: set[uuid.UUID] = set()  # of these, the deleted ones: their bytes go when the last reader has left
 
     def query(self, text: LiteralString) -> sql.Composed:
-        """A statement of this package: {t}, {t_chunks} and {t_drafts} are the tables, {columns} those of an object."""
-        names: dict[str, sql.Composable] = {f"t{more}": sql.Identifier(self._table + more) for more in ("", "_chunks", "_drafts")}
+        """A statement of this package: {t}, {t_chunks} … are the tables, {columns} those of an object."""
+        tables = ("", "_chunks", "_drafts", "_readers")
+        names: dict[str, sql.Composable] = {f"t{more}": sql.Identifier(self._table + more) for more in tables}
         columns = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
         return sql.SQL(text).format(**names, columns=columns)
 
@@ -105,7 +105,7 @@ class PostgresStore:
         """Raises Unavailable where nobody answers, StoreFailed where the tables are missing."""
         try:
             async with await psycopg.AsyncConnection.connect(self._url, connect_timeout=CONNECT) as connection:
-                await connection.execute(self.query("SELECT 1 FROM {t}, {t_chunks}, {t_drafts} LIMIT 0"))
+                await connection.execute(self.query("SELECT 1 FROM {t}, {t_chunks}, {t_drafts}, {t_readers} LIMIT 0"))
         except psycopg.Error as error:
             raise _word(error, self._table) from error
 
@@ -128,9 +128,18 @@ class PostgresStore:
         return (await self._find(key))[1]
 
     async def open(self, key: str) -> Opened:
-        found, entry = await self._find(key)
-        self._reading[found] += 1
-        return PostgresObject(self, found, entry)
+        lease = uuid.uuid4()
+        for _ in range(TRIES):
+            said = await self.rows(HOLD, lease, key)
+            try:
+                found, entry = await self._find(key)
+            except BaseException:
+                await self.left(lease)
+                raise
+            if said and said[0][0] == found:  # it was there after the lease was: whoever frees it now sees that
+                return PostgresObject(self, found, entry, lease)
+            await self.left(lease)
+        raise Unavailable(f"{key!r} is being replaced again and again; try later")
 
     async def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> Page:
         text = """SELECT {columns} FROM {t} WHERE key > %s AND key >= %s AND (%s::text IS NULL OR key < %s)
@@ -150,45 +159,47 @@ class PostgresStore:
 
     async def publish(self, draft: uuid.UUID, entry: Entry, replace: Replace) -> None:
         """Make a draft's bytes the object of its key, in one commit. Raises Exists, PreconditionFailed."""
-        about, old = entry.about, None
+        about = entry.about
         told = (entry.key, draft, entry.size, entry.etag, entry.modified, about.filename, about.type, about.sha256)
         async with self.connection() as connection, connection.transaction():
-            if replace.allowed:
-                there = await connection.execute(self.query("SELECT id, etag FROM {t} WHERE key = %s FOR UPDATE"), (entry.key,))
-                old = await there.fetchone()
-                if replace.etag is not None and (old is None or old[1] != replace.etag):
-                    raise PreconditionFailed(f"{entry.key!r} is not the version you named; read it again")
-            made = await connection.execute(self.query(PUT + (REPLACE if replace.allowed else CREATE)), told)
-            if made.rowcount != 1:
+            for _ in range(TRIES if replace.allowed else 1):
+                old = None
+                if replace.allowed:
+                    there = await connection.execute(self.query(LOCK), (entry.key,))
+                    old = await there.fetchone()
+                    if replace.etag is not None and (old is None or old[1] != replace.etag):
+                        raise PreconditionFailed(f"{entry.key!r} is not the version you named; read it again")
+                # What was free a moment ago is created, or looked at again: the bytes of what is replaced must be known.
+                made = await connection.execute(self.query(PUT + (CREATE if old is None else REPLACE)), told)
+                if made.rowcount == 1:
+                    break
+            else:
                 raise Exists(f"There is already an object {entry.key!r}; it was not touched")
             await connection.execute(self.query("DELETE FROM {t_drafts} WHERE id = %s"), (draft,))
         if old is not None:
             await self.free(old[0])
 
     async def free(self, found: uuid.UUID) -> None:
-        """Give the bytes of an object back that no key leads to any more; later, while somebody here reads them."""
-        if self._reading[found]:
-            self._dying.add(found)
-            return
+        """Give back the bytes that no key leads to any more; those that somebody reads, the last reader gives back."""
         try:
-            await self.rows("DELETE FROM {t_chunks} WHERE id = %s", found)
+            await self.rows(FREE, found, found, found, LEASE)
         except SluiceError as error:  # what led to it is committed and stands
             log.warning("A deleted object's bytes stay until they are swept: %s", error.detail)
 
-    async def left(self, found: uuid.UUID) -> None:
-        """A reader has closed it."""
-        self._reading[found] -= 1
-        if self._reading[found] <= 0:
-            del self._reading[found]
-            if found in self._dying:
-                self._dying.discard(found)
-                await self.free(found)
+    async def left(self, lease: uuid.UUID) -> None:
+        """A reader has closed what it read; who deletes it meanwhile frees it, or sees this lease and leaves that to us."""
+        try:
+            for row in await self.rows("DELETE FROM {t_readers} WHERE lease = %s RETURNING id", lease):
+                await self.free(row[0])
+        except SluiceError as error:
+            log.warning("A reader's lease stays until it is swept: %s", error.detail)
 
     async def sweep(self) -> int:
         """Free what crashed processes left behind: how many drafts' and objects' bytes it was. Safe beside uploads under way."""
         gone = "DELETE FROM {t_drafts} WHERE seen < now() - %s::interval RETURNING id"
         drafts = {row[0] for row in await self.rows(gone, LEASE)}
-        orphans = {row[0] for row in await self.rows(ORPHANS) if not self._reading[row[0]]}
+        await self.rows("DELETE FROM {t_readers} WHERE seen < now() - %s::interval", LEASE)
+        orphans = {row[0] for row in await self.rows(ORPHANS)}
         for one in orphans:
             await self.rows("DELETE FROM {t_chunks} WHERE id = %s", one)
         return len(drafts | orphans)
@@ -226,9 +237,19 @@ SCHEMA = (
     # Not compressed: files rarely gain by it, and a part of a row can be read without the rest.
     "ALTER TABLE {t_chunks} ALTER COLUMN data SET STORAGE EXTERNAL",
     "CREATE TABLE IF NOT EXISTS {t_drafts} (id uuid PRIMARY KEY, upload text NOT NULL, seen timestamptz NOT NULL DEFAULT now())",
+    # Unlogged: no download waits for the disk, and after a crash of the server nobody reads any more.
+    """CREATE UNLOGGED TABLE IF NOT EXISTS {t_readers} (
+        lease uuid PRIMARY KEY,
+        id uuid NOT NULL,
+        seen timestamptz NOT NULL DEFAULT now())""",
 )
 
+FREE = """DELETE FROM {t_chunks} WHERE id = %s AND NOT EXISTS (SELECT 1 FROM {t} o WHERE o.id = %s)
+    AND NOT EXISTS (SELECT 1 FROM {t_readers} r WHERE r.id = %s AND r.seen > now() - %s::interval)"""
 
+
+HOLD = "INSERT INTO {t_readers} (lease, id) SELECT %s, id FROM {t} WHERE key = %s RETURNING id"
+LOCK = "SELECT id, etag FROM {t} WHERE key = %s FOR UPDATE"
 PUT = "INSERT INTO {t} ({columns}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (key) "
 CREATE = "DO NOTHING"
 REPLACE = """DO UPDATE SET id = EXCLUDED.id, size = EXCLUDED.size, etag = EXCLUDED.etag, modified = EXCLUDED.modified,
@@ -243,7 +264,8 @@ ORPHANS = """
     )
     SELECT id FROM ids WHERE id IS NOT NULL
         AND NOT EXISTS (SELECT 1 FROM {t} o WHERE o.id = ids.id)
-        AND NOT EXISTS (SELECT 1 FROM {t_drafts} d WHERE d.id = ids.id)"""
+        AND NOT EXISTS (SELECT 1 FROM {t_drafts} d WHERE d.id = ids.id)
+        AND NOT EXISTS (SELECT 1 FROM {t_readers} r WHERE r.id = ids.id)"""
 
 
 def _split_table(url: str) -> tuple[str, str]:

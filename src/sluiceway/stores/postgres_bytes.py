@@ -165,12 +165,13 @@ class PostgresDraft:
 
 
 class PostgresObject:
-    """An object held open: its bytes stay while it is, whatever happens to its key in this process."""
+    """An object held open: its bytes stay while its lease does, whatever happens to its key, in any process."""
 
     reopenable = True
 
-    def __init__(self, store: PostgresStore, found: uuid.UUID, entry: Entry) -> None:
-        self._store, self._id = store, found
+    def __init__(self, store: PostgresStore, found: uuid.UUID, entry: Entry, lease: uuid.UUID) -> None:
+        self._store, self._id, self._lease = store, found, lease
+        self._seen = time.monotonic()
         self.entry: Entry = entry
         self.length: int | None = entry.size
         self._open = True
@@ -193,10 +194,13 @@ class PostgresObject:
     async def aclose(self) -> None:
         if self._open:
             self._open = False
-            await self._store.left(self._id)
+            await self._store.left(self._lease)
 
     async def _read(self, at: int, end: int) -> bytes:
         """What the row that holds byte `at` has from there on, at most to `end`: rows are not of one size."""
+        if time.monotonic() - self._seen > SEEN_EVERY:
+            self._seen = time.monotonic()
+            await self._store.rows("UPDATE {t_readers} SET seen = now() WHERE lease = %s", self._lease)
         rows = await self._store.rows(PIECE, at, end, at, self._id, at, binary=True)
         if not rows or not rows[0][0]:
             raise StoreFailed(f"{self.entry.key!r} was deleted while it was read")
