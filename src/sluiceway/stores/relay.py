@@ -18,7 +18,7 @@ from sluiceway.client.outbound import Answered, Outbound, Said
 from sluiceway.client.plan import redirected
 from sluiceway.client.refusals import refusal
 from sluiceway.client.transport import Deadlines, Transport
-from sluiceway.errors import BadForm, BadRequest, NotFound, PeerFailed, Refused, SluiceError
+from sluiceway.errors import BadForm, BadRequest, NotFound, PeerFailed, Refused, SluiceError, StoreFailed
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import About, Draft, Entry, Label, Opened, Page, Replace, Traits
 from sluiceway.stores.relay_reply import passable
@@ -59,6 +59,8 @@ class RelayStore:
         readable=False,
         takes_back=False,
         remote=True,
+        keeps="whole",
+        compares=False,
     )
 
     def __init__(self, backend: Backend) -> None:
@@ -127,11 +129,15 @@ class RelayDraft:
         self._seen = 0  # bytes of the file that were passed on or are withheld
         self._tail = b""
         self._sent_fields = 0  # of the label: a form may go on after the file
+        self._ended = False
         self.written: int = 0
 
     async def begin(self) -> None:
-        """Where nothing more can be learned about the file, the destination hears of it before its first byte is read."""
-        if self._certain or self._backend.expect:
+        """Where nothing more can be learned about the file, the destination hears of it before its first byte is read.
+
+        Not of an empty one: its head is all of it, and nothing could be withheld until it was checked.
+        """
+        if self._size != 0 and (self._certain or self._backend.expect):
             await self._open()
 
     @property
@@ -151,6 +157,7 @@ class RelayDraft:
         return None if said is None else self._verdict(said)
 
     async def write(self, data: Buffer) -> None:
+        self._check()
         self.written += len(data)
         if self._request is None:
             self._gathered.append(data)
@@ -168,6 +175,7 @@ class RelayDraft:
         raise BadRequest("What was passed on cannot be taken back; send the file again")
 
     async def publish(self, key: str, about: About, replace: Replace = Replace()) -> Entry:
+        self._check()
         if self._request is None:
             self._size, self._certain = self.written, True
             await self._open()
@@ -190,16 +198,21 @@ class RelayDraft:
         if not 200 <= said.head.status < 300:
             raise self._verdict(said)
         await request.abort()
-        self._request = None
+        self._request, self._ended = None, True
         return self._entry(key, about, said)
 
     async def discard(self) -> None:
+        self._ended = True
         self._gathered.clear()
         request, self._request = self._request, None
         if request is not None:
             await request.abort()
 
     # Inside
+
+    def _check(self) -> None:
+        if self._ended:
+            raise StoreFailed("This draft has ended already")
 
     async def _open(self) -> None:
         """Speak to the destination, following where it points as long as nothing of the file is gone."""

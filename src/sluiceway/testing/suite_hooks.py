@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import hashlib
 import itertools
 import os
 import random
@@ -20,7 +21,7 @@ from sluiceway.errors import SluiceError
 from sluiceway.pipe.budget import BLOCK, DEPTH
 from sluiceway.stores.contract import About, Draft, Entry, Label, Replace, Store, Swept
 
-__all__ = ["LONG", "MIB", "Hooks", "begin", "fresh", "listed", "pattern", "publish", "read", "store_bytes", "write"]
+__all__ = ["LONG", "MIB", "Hooks", "begin", "fresh", "listed", "pattern", "publish", "read", "sha256_of", "store_bytes", "write"]
 
 MIB = 1 << 20
 LONG = "SLUICEWAY_TORTURE" in os.environ  # whether the long proofs run in full
@@ -53,6 +54,10 @@ class Hooks:
     async def read_back(self, store: Store) -> Store:
         """Where what the store published can be read: the store itself, unless it only passes on. Closed after the test."""
         return store
+
+    def named(self, key: str) -> str:
+        """The key under which `read_back` finds what was published as `key`: another server may have rules of its own."""
+        return key
 
     def command(self, tmp_path: Path) -> list[str] | None:
         """A program that stores its standard input as "crashed" in the store of `make_store`; it is killed on its way."""
@@ -124,6 +129,11 @@ async def publish(draft: Draft, key: str, replace: Replace = Replace()) -> Entry
         return await draft.publish(key, About(filename=""), replace)
     except SluiceError as error:
         return error
+
+
+def sha256_of(data: bytes) -> str:
+    """As `About` has it: stores may check it."""
+    return hashlib.sha256(data).hexdigest()
 
 
 async def read(store: Store, key: str, start: int = 0, stop: int | None = None) -> bytes:

@@ -12,7 +12,7 @@ import pytest
 
 from sluiceway.errors import Exists, NotFound, PreconditionFailed, Refused
 from sluiceway.stores.contract import About, Entry, Replace, Store
-from sluiceway.testing.suite_hooks import Hooks, begin, listed, pattern, publish, read, store_bytes
+from sluiceway.testing.suite_hooks import Hooks, begin, listed, pattern, publish, read, sha256_of, store_bytes
 
 __all__ = ["ODD_KEYS", "KeysSuite"]
 
@@ -182,6 +182,7 @@ class KeysSuite(Hooks):
         entry = await store_bytes(store, key, b"odd")
 
         assert entry.key == key
+        key = self.named(key)
         assert [found.key for found in (await there.list()).entries] == [key]
         assert [found.key for found in (await there.list(prefix=key)).entries] == [key]
         assert await read(there, key) == b"odd"
