@@ -8,6 +8,7 @@ command -v nginx    >/dev/null 2>&1 || missing="$missing nginx-light"
 command -v curl     >/dev/null 2>&1 || missing="$missing curl"
 command -v strace   >/dev/null 2>&1 || missing="$missing strace"
 command -v mkfs.ext4 >/dev/null 2>&1 || missing="$missing e2fsprogs"
+command -v pgbouncer >/dev/null 2>&1 || missing="$missing pgbouncer"
 [ -z "$missing" ] && exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     echo "installing for the tests:$missing"

@@ -16,17 +16,22 @@ from sluiceway.testing.store_suite import StoreSuite
 
 
 class TestPostgresStore(StoreSuite):
+    """Straight to the server."""
+
+    large = 256 << 20
+    place: str
     budget: Budget
 
     @pytest.fixture(autouse=True)
     def _fresh_tables(self, database: Database) -> Iterator[None]:
         self.database, self.budget = database, Budget(64 << 20)
         self.table = database.fresh()
+        self.place = f"{database.url}&table={self.table}"
         yield
         database.drop(self.table)
 
     async def make_store(self, tmp_path: Path) -> Store:
-        store = PostgresStore(f"{self.database.url}&table={self.table}", self.budget)
+        store = PostgresStore(self.place, self.budget)
         await store.init()
         return store
 
@@ -34,7 +39,7 @@ class TestPostgresStore(StoreSuite):
         return self.database.leftovers(self.table)
 
     def command(self, tmp_path: Path) -> list[str]:
-        return writer("postgres", f"{self.database.url}&table={self.table}")
+        return writer("postgres", self.place)
 
     async def sweep(self, store: Store) -> None:
         self.database.rows(f"UPDATE {self.table}_drafts SET seen = seen - interval '2 hours'")
@@ -43,3 +48,13 @@ class TestPostgresStore(StoreSuite):
     def at_end(self, store: Store) -> None:
         assert self.budget.used == 0
         assert self.database.leftovers(self.table) == []
+
+
+class TestPostgresThroughPgBouncer(TestPostgresStore):
+    """In transaction mode: no two statements need be of one session."""
+
+    large = 64 << 20
+
+    @pytest.fixture(autouse=True)
+    def _through(self, _fresh_tables: None, bouncer: str) -> None:
+        self.place = f"{bouncer}&table={self.table}"
