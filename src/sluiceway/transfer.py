@@ -22,6 +22,7 @@ from sluiceway.client.shape import Shape, shape_form, shape_put
 from sluiceway.client.transport import Transport
 from sluiceway.client.upload import Upload, upload
 from sluiceway.errors import BadRequest, SluiceError, SourceFailed
+from sluiceway.many.packing import apack
 from sluiceway.pipe.receipt import OnProgress, Progress, Receipt
 from sluiceway.pipe.stages import QUEUE, SOURCE, Stages
 from sluiceway.pipe.timed import TimedSource
@@ -47,6 +48,7 @@ def copy(
     from_token: str | None = None,
     force: bool = False,
     retries: int = RETRIES,
+    pack: str | None = None,
     on_progress: OnProgress | None = None,
 ) -> Receipt:
     """Copy a file, a folder, standard input (`-`) or a URL to a URL, or a URL to a file, a folder or standard output (`-`).
@@ -61,7 +63,8 @@ def copy(
     "10GiB"), for servers that want to know; more or fewer are an error. `headers`: sent along. `token`: sent as Bearer, to
     the URL's own host only. Both are for the destination where source and destination are URLs; `from_headers` and
     `from_token` are for the source. `force`: replace the target of a download. `retries`: how often a broken transfer is
-    tried again, where its source can be read again and the request may be repeated.
+    tried again, where its source can be read again and the request may be repeated. `pack`: "zip" makes one zip of all that is
+    below a folder, a place's prefix or a server's listing, while it is sent.
     `on_progress` is called with a `Progress` about ten times a second, from the thread of this call.
 
     Raises SluiceError; its `code` is stable, its text says what to do. `members["answered"]` is the server's status where
@@ -88,6 +91,7 @@ def copy(
             from_token=from_token,
             force=force,
             retries=retries,
+            pack=pack,
             on_progress=on_progress,
         )
     )
@@ -108,9 +112,28 @@ async def acopy(
     from_token: str | None = None,
     force: bool = False,
     retries: int = RETRIES,
+    pack: str | None = None,
     on_progress: OnProgress | None = None,
 ) -> Receipt:
     """`copy` for programs with an event loop. Cancelling it ends the transfer at once; nothing half-done stays visible."""
+    if pack is not None:
+        if pack != "zip" or size is not None:
+            raise BadRequest('What many files can be packed as is "zip", whose size follows from theirs')
+        return await apack(
+            os.fspath(src),
+            os.fspath(dst),
+            name=name,
+            type=type,
+            form=form,
+            field=field,
+            headers=headers,
+            token=token,
+            from_headers=from_headers,
+            from_token=from_token,
+            force=force,
+            retries=retries,
+            on_progress=on_progress,
+        )
     order = make_order(
         os.fspath(src),
         os.fspath(dst),

@@ -34,7 +34,7 @@ from sluiceway.uploads.keys import new_id
 from sluiceway.wire.digests import Promise
 from sluiceway.wire.names import clean_name, stays_inside
 
-__all__ = ["Coming", "keep_in_store", "keep_in_target", "opened_at", "promised", "put_in", "take_out"]
+__all__ = ["Coming", "Tell", "keep_in_store", "keep_in_target", "opened_at", "promised", "put_in", "take_out"]
 
 MEMORY = 32 << 20  # bytes one copy may hold
 TELL_EVERY = 0.1  # seconds between two looks at the progress
@@ -57,8 +57,8 @@ class _Says(Tap, Protocol):
     def say(self, stage: Stage) -> None: ...
 
 
-class _Tell:
-    """A tap that tells how far it is."""
+class Tell:
+    """A tap that tells how far it is; `stage` is what goes on while bytes move."""
 
     def __init__(self, name: str, stage: Stage, total: int | None, on_progress: OnProgress | None) -> None:
         self._name, self._stage, self._total, self._on_progress = name, stage, total, on_progress
@@ -99,7 +99,7 @@ async def take_out(order: Order, on_progress: OnProgress | None) -> Receipt:
     stages = Stages()
     async with opened_at(order.source) as opened:
         entry, sink = opened.entry, await settled(lambda: _sink(order, opened))
-        tell = _Tell(sink.target, "receiving", entry.size, on_progress)
+        tell = Tell(sink.target, "receiving", entry.size, on_progress)
         try:
             size, sha256 = await keep_in_target(
                 sink, TimedSource(opened, stages), shown(order.source), promised(opened), order.force, stages, tell
@@ -234,7 +234,7 @@ def _key(place: Place, name: str) -> str:
 async def _put(
     store: Store, key: str, coming: Coming, order: Order, budget: Budget, on_progress: OnProgress | None, stages: Stages
 ) -> Receipt:
-    tell = _Tell(coming.shown, "sending", coming.source.length, on_progress)
+    tell = Tell(coming.shown, "sending", coming.source.length, on_progress)
     size, about, entry = await keep_in_store(store, key, coming, order.force, budget, stages, tell)
     spent = stages.spent()
     receipt = Receipt(

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from urllib.parse import urlsplit, urlunsplit
 
 from sluiceway.client.address import is_place, is_url, shown
@@ -26,13 +26,14 @@ from sluiceway.many.rest import FormGoal, RestGoal, RestOrigin
 from sluiceway.many.run import Run
 from sluiceway.many.sides import Goal, Origin
 from sluiceway.many.single import Terms
+from sluiceway.many.unpacking import tar_opened
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.throttle import Throttle
 from sluiceway.stores.places import Place, open_place
 from sluiceway.wire.names import stays_inside
 from sluiceway.wire.sizes import parse_size
 
-__all__ = ["JOBS", "MANY_RETRIES", "MOST_JOBS", "acopy_all", "copy_all"]
+__all__ = ["JOBS", "MANY_RETRIES", "MOST_JOBS", "acopy_all", "copy_all", "origin_of"]
 
 JOBS = 4
 MOST_JOBS = 256  # each has a connection on both sides and pieces in hand
@@ -53,6 +54,7 @@ def copy_all(
     force: bool = False,
     limit_rate: int | str | None = None,
     retries: int = MANY_RETRIES,
+    unpack: str | None = None,
     headers: Mapping[str, str] | None = None,
     token: str | None = None,
     from_headers: Mapping[str, str] | None = None,
@@ -65,7 +67,9 @@ def copy_all(
     Objects that are there already with the same size and sha-256 are skipped; different ones fail, and are replaced with
     `force`. One failed object stops no other: look at the report's `ok`. `journal` is a file that remembers what is done, so
     that a killed copy goes on where it was. `include` and `exclude` are patterns on keys (`*` within a name, `**` across `/`).
-    `limit_rate` is bytes a second over all `jobs` together, or words such as "10MiB". `retries` is for each object.
+    `limit_rate` is bytes a second over all `jobs` together, or words such as "10MiB". `retries` is for each object. With
+    `unpack="tar"`, `src` is one archive (a path, `-`, a URL or a place's object; plain, gzip, bzip2 or xz), and its members are
+    copied one by one while it arrives.
     `on_progress` is called with an `Overall` for each object that ends and about ten times a second, from this thread.
 
     Raises SluiceError where the whole cannot be begun or its listing breaks off; `on_progress` got the report before.
@@ -88,6 +92,7 @@ def copy_all(
             force=force,
             limit_rate=limit_rate,
             retries=retries,
+            unpack=unpack,
             headers=headers,
             token=token,
             from_headers=from_headers,
@@ -109,6 +114,7 @@ async def acopy_all(
     force: bool = False,
     limit_rate: int | str | None = None,
     retries: int = MANY_RETRIES,
+    unpack: str | None = None,
     headers: Mapping[str, str] | None = None,
     token: str | None = None,
     from_headers: Mapping[str, str] | None = None,
@@ -127,8 +133,7 @@ async def acopy_all(
     budget = Budget(MEMORY + jobs * MEMORY_EACH)
     async with AsyncExitStack() as stack:
         transport = await stack.enter_async_context(Transport())
-        origin = _origin(src, reads, transport, patience, budget)
-        stack.push_async_callback(origin.aclose)
+        origin = await stack.enter_async_context(_opened(src, unpack, reads, transport, patience, budget))
         goal = _goal(dst, writes, transport, patience, budget)
         stack.push_async_callback(goal.aclose)
         book: Journal | None = None
@@ -162,9 +167,32 @@ def _servers(
     return order.reads, order.writes
 
 
-def _origin(
+@asynccontextmanager
+async def _opened(
+    side: str | os.PathLike[str] | Origin,
+    unpack: str | None,
+    reads: Side | None,
+    transport: Transport,
+    patience: Patience,
+    budget: Budget,
+) -> AsyncIterator[Origin]:
+    if unpack is None:
+        origin = origin_of(side, reads, transport, patience, budget)
+        try:
+            yield origin
+        finally:
+            await origin.aclose()
+    elif unpack != "tar" or not isinstance(side, str | os.PathLike):
+        raise BadRequest("What can be unpacked is a tar, named by its path or URL")
+    else:
+        async with tar_opened(os.fspath(side), reads, transport, patience.retries + 1) as unpacked:
+            yield unpacked
+
+
+def origin_of(
     side: str | os.PathLike[str] | Origin, reads: Side | None, transport: Transport, patience: Patience, budget: Budget
 ) -> Origin:
+    """Where the many objects of a copy are. Blocking, for a moment."""
     if not isinstance(side, str | os.PathLike):
         return side
     text = os.fspath(side)

@@ -1,0 +1,40 @@
+"""What a copy with `unpack="tar"` reads: a path, a pipe, a server's file or an object of a store, opened as a tar's origin."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sluiceway.client.address import is_place, shown
+from sluiceway.client.local import open_local
+from sluiceway.client.order import Side
+from sluiceway.client.remote import RemoteSource
+from sluiceway.client.transport import Transport
+from sluiceway.errors import BadRequest
+from sluiceway.many.unpacked import TarLimits, TarOrigin
+from sluiceway.transfer_places import opened_at
+
+__all__ = ["tar_opened"]
+
+
+@asynccontextmanager
+async def tar_opened(
+    text: str, reads: Side | None, transport: Transport, attempts: int, limits: TarLimits = TarLimits()
+) -> AsyncIterator[TarOrigin]:
+    """Raises what opening raises: SourceFailed, NotFound, the server's refusal."""
+    if reads is not None:
+        source = RemoteSource(transport, reads.url, reads.headers, attempts=attempts)
+        try:
+            await source.meet()
+            yield TarOrigin(source, shown(reads.url), limits)
+        finally:
+            await source.aclose()
+    elif is_place(text):
+        async with opened_at(text) as opened:
+            yield TarOrigin(opened, shown(text), limits)
+    else:
+        if text.endswith("/"):
+            raise BadRequest(f"{text} is a folder, and a tar is one file")
+        local = await asyncio.to_thread(open_local, text)
+        yield TarOrigin(local, "Standard input" if text == "-" else text, limits)
