@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from sluiceway.client.form import Form
     from sluiceway.client.material import Sized
     from sluiceway.errors import SluiceError
+    from sluiceway.many.copying import acopy_all, copy_all
+    from sluiceway.many.report import Ended, Overall, Report
     from sluiceway.pipe.bridge import Bridge, BridgeReader, BridgeWriter
     from sluiceway.pipe.receipt import Progress, Receipt
     from sluiceway.server.app import Sluiceway
@@ -23,29 +25,39 @@ __all__ = [
     "Bridge",
     "BridgeReader",
     "BridgeWriter",
+    "Ended",
     "Form",
+    "Overall",
     "Progress",
     "Receipt",
+    "Report",
     "Sized",
     "SluiceError",
     "Sluiceway",
     "__version__",
     "acopy",
+    "acopy_all",
     "copy",
+    "copy_all",
 ]
 
 _HOMES = {
     "Bridge": "sluiceway.pipe.bridge",
     "BridgeReader": "sluiceway.pipe.bridge",
     "BridgeWriter": "sluiceway.pipe.bridge",
+    "Ended": "sluiceway.many.report",
     "Form": "sluiceway.client.form",
+    "Overall": "sluiceway.many.report",
     "Progress": "sluiceway.pipe.receipt",
     "Receipt": "sluiceway.pipe.receipt",
+    "Report": "sluiceway.many.report",
     "Sized": "sluiceway.client.material",
     "SluiceError": "sluiceway.errors",
     "Sluiceway": "sluiceway.server.app",
     "acopy": "sluiceway.transfer",
+    "acopy_all": "sluiceway.many.copying",
     "copy": "sluiceway.transfer",
+    "copy_all": "sluiceway.many.copying",
 }
 
 

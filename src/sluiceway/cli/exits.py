@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from sluiceway.errors import BadName, BadRequest, BodyCut, DigestMismatch, SluiceError, SourceFailed
 from sluiceway.pipe.source import SourceSpent
 
-__all__ = ["EXITS", "INTERRUPTED", "OK", "USAGE", "Exit", "exit_code"]
+__all__ = ["EXITS", "INTERRUPTED", "OK", "SOME_FAILED", "USAGE", "Exit", "exit_code"]
 
-OK, USAGE, INTERRUPTED = 0, 2, 130  # 130: 128 + SIGINT, as shells say it
+OK, USAGE, SOME_FAILED, INTERRUPTED = 0, 2, 6, 130  # 130: 128 + SIGINT, as shells say it
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,7 @@ EXITS = (
         lambda e: isinstance(e, BadRequest) and not isinstance(e, BodyCut | BadName) and not _answered(e),
     ),
     Exit(1, "the transfer failed: connection, server (status 5xx) or destination", lambda _: True),
+    Exit(SOME_FAILED, "of many objects some could not be copied, as the report says; the others are there"),
     Exit(INTERRUPTED, "interrupted; an unfinished download goes on where it stopped when run again"),
 )
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sluiceway.errors import SluiceError
     from sluiceway.pipe.receipt import Progress, Receipt
 
-__all__ = ["Voice"]
+__all__ = ["Voice", "amount", "printable"]
 
 LONG = 1.0  # seconds; whoever waited longer may want to know for what
 
@@ -79,7 +79,7 @@ class Voice:
         if self._json:
             click.echo(json.dumps(facts, default=str), err=True)
         elif always or not self._quiet:
-            click.echo(f"sluiceway: {_printable(text)}", err=True)
+            click.echo(f"sluiceway: {printable(text)}", err=True)
 
     def _say(self, text: str) -> None:
         click.echo(text, err=self._to_stderr)
@@ -87,13 +87,14 @@ class Voice:
 
 def _line(receipt: Receipt) -> str:
     speed = receipt.size / receipt.seconds if receipt.seconds > 0 else 0.0
-    what = f"{len(receipt.parts)} files  {_amount(receipt.size)}" if receipt.parts else _amount(receipt.size)
+    what = f"{len(receipt.parts)} files  {amount(receipt.size)}" if receipt.parts else amount(receipt.size)
     digest = f"  sha-256 {receipt.sha256}" if receipt.sha256 else ""
     verdict = f"  {receipt.verdict}" if receipt.seconds > LONG and receipt.verdict else ""
-    return _printable(f"{receipt.location}  {what}{digest}  {receipt.seconds:.2f} s  {_amount(speed)}/s{verdict}")
+    return printable(f"{receipt.location}  {what}{digest}  {receipt.seconds:.2f} s  {amount(speed)}/s{verdict}")
 
 
-def _amount(size: float) -> str:
+def amount(size: float) -> str:
+    """Bytes for people."""
     if size < 1024:
         return f"{size:.0f} B"
     for unit in ("KiB", "MiB", "GiB"):
@@ -103,6 +104,6 @@ def _amount(size: float) -> str:
     return f"{size / 1024:.1f} TiB"
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """File names and servers' words must not steer a terminal."""
     return "".join(character if character.isprintable() else "?" for character in text)
