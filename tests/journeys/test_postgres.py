@@ -15,9 +15,7 @@ from fix_postgres import Database
 from fix_server import RunningServer, start_server
 from fix_taking import eventually, noise
 from raw_http import Wire, head
-from sluiceway.testing.memory import MemoryMeter
 
-MIB = 1 << 20
 DATA = noise(3_000_017)
 
 
@@ -118,19 +116,6 @@ def test_a_killed_server_leaves_nothing_that_is_found_and_all_is_swept(
         assert requests.get(f"{survivor.url}/files/killed-0", timeout=10).status_code == 404
     finally:
         survivor.stop()
-
-
-def test_memory_does_not_grow_with_the_file(server: RunningServer) -> None:
-    """64 MiB in and out cost what 8 MiB do, beside the rows under way."""
-    peaks = {}
-    for size in (8 * MIB, 64 * MIB, 8 * MIB, 64 * MIB):
-        meter = MemoryMeter(server.pid)
-        meter.reset()
-        requests.put(f"{server.url}/files/m", data=bytes(size), timeout=60)
-        assert len(requests.get(f"{server.url}/files/m", timeout=60).content) == size
-        peaks[size] = meter.peak()
-
-    assert peaks[64 * MIB] - peaks[8 * MIB] <= 16 * MIB
 
 
 def test_what_is_wrong_with_the_database_is_told_at_start(database: Database, place: str) -> None:
