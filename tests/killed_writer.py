@@ -1,6 +1,6 @@
 """A program that stores its standard input as "crashed" in a store, for tests that kill it.
 
-disk FOLDER, filesystem URL, postgres URL or relay URL, where it goes.
+disk FOLDER, filesystem URL, objects URL, postgres URL or relay URL, where it goes.
 """
 
 from __future__ import annotations
@@ -32,6 +32,10 @@ def _store(kind: str, place: str) -> Store:
         from sluiceway.stores.filesystem import FilesystemStore
 
         return FilesystemStore(place, budget)
+    if kind == "objects":
+        from sluiceway.stores.objects import ObjectStore
+
+        return ObjectStore(place, budget)
     return DiskStore(place, budget) if kind == "disk" else PostgresStore(place, budget)
 
 

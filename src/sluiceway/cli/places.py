@@ -23,31 +23,38 @@ T = TypeVar("T")
 
 @click.command()
 @click.argument("place")
-def init(place: str) -> None:
+@click.option("--store-option", multiple=True, metavar="NAME=VALUE", help="As for `sluiceway serve`. Repeatable.")
+def init(place: str, store_option: tuple[str, ...]) -> None:
     """Make what PLACE needs to take files: the tables of a database. Safe to run again.
 
     \b
     sluiceway init 'postgresql://user:password@host/database?table=files'
     """
-    _at(place, lambda store: store.init())
+    _at(place, store_option, lambda store: store.init())
     click.echo(f"{shown(place)} is ready: sluiceway serve --to {shown(place)} ...")
 
 
 @click.command()
 @click.argument("place")
-def sweep(place: str) -> None:
-    """Free what crashed servers left in PLACE. Safe beside servers that run; they do it themselves once an hour."""
-    count = _at(place, lambda store: store.sweep())
+@click.option("--older-than", metavar="SECONDS", type=click.FloatRange(min=0), help="Only what nobody touched for so long.")
+@click.option("--store-option", multiple=True, metavar="NAME=VALUE", help="As for `sluiceway serve`. Repeatable.")
+def sweep(place: str, older_than: float | None, store_option: tuple[str, ...]) -> None:
+    """Free what crashed servers left in PLACE. Safe beside servers that run; they do it themselves now and then.
+
+    Without --older-than each kind of place has its own time after which an upload counts as left behind: an hour in a
+    database, a day in a bucket.
+    """
+    count = _at(place, store_option, lambda store: store.sweep(older_than))
     click.echo(f"{shown(place)}: {count} leftover{'' if count == 1 else 's'} freed")
 
 
-def _at(place: str, do: Callable[[Swept], Awaitable[T]]) -> T:
+def _at(place: str, options: tuple[str, ...], do: Callable[[Swept], Awaitable[T]]) -> T:
     """Exits with 2 for a place that cannot be used so, with 1 for one that failed."""
 
     async def work() -> T:
         if not is_place(place):  # a folder would be made by opening it
             raise BadSetting(f"{shown(place)} needs no preparing and no sweeping; `sluiceway serve` does both itself")
-        store = open_destination(Settings(to=(place,)), Budget(MINIMUM))
+        store = open_destination(Settings(to=(place,), store_option=options), Budget(MINIMUM))
         try:
             if not isinstance(store, Swept):
                 raise BadSetting(f"{shown(place)} needs no preparing and no sweeping")

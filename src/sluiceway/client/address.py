@@ -14,6 +14,7 @@ from sluiceway.errors import BadRequest
 
 __all__ = ["Address", "below", "is_place", "is_url", "joined", "origin", "parse_address", "shown"]
 
+PLACES = ("postgresql://", "postgres://", "s3://", "gs://", "az://")
 DEFAULT_PORTS = {"http": 80, "https": 443}
 PATH_SAFE = "/%:@!$&'()*+,;=~"  # RFC 3986 pchar and "/"; an existing %XX stays as it is
 QUERY_SAFE = PATH_SAFE + "?"
@@ -33,8 +34,8 @@ def is_url(text: str) -> bool:
 
 
 def is_place(text: str) -> bool:
-    """Whether it names a store that has a URL of its own kind: a database."""
-    return text.lower().startswith(("postgresql://", "postgres://"))
+    """Whether it names a store that has a URL of its own kind: a database, a bucket, whatever fsspec reaches."""
+    return text.lower().startswith(PLACES) or (text.lower().startswith("fsspec+") and "://" in text)
 
 
 def parse_address(text: str) -> Address:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from sluiceway.client.address import is_place, is_url, shown
 from sluiceway.errors import BadRequest
 from sluiceway.pipe.budget import Budget
 from sluiceway.server.settings import BadSetting, Settings
-from sluiceway.stores.contract import Store
+from sluiceway.stores.contract import Signing, Store
 from sluiceway.stores.disk import DiskStore
 from sluiceway.stores.fanout import FanoutStore, Leg
 from sluiceway.stores.memory import MemoryStore
-from sluiceway.stores.places import open_place
+from sluiceway.stores.places import open_root, place_key
 
 if TYPE_CHECKING:
     from sluiceway.stores.relay import Backend
@@ -36,7 +37,10 @@ def open_destination(told: Settings, budget: Budget) -> Store:
         if found[number] in found[:number]:
             raise BadSetting(f"--to names {shown(place)} twice; name each place once")
     legs = [Leg(_store(place, told, budget), required, shown(place)) for required, place in places]
-    return legs[0].store if len(legs) == 1 else FanoutStore(legs, budget)
+    store = legs[0].store if len(legs) == 1 else FanoutStore(legs, budget)
+    if told.redirect_downloads and not isinstance(store, Signing):
+        raise BadSetting("--redirect-downloads needs a bucket as the one --to: nobody else signs URLs")
+    return store
 
 
 def called(told: Settings) -> str:
@@ -66,21 +70,20 @@ def _store(place: str, told: Settings, budget: Budget) -> Store:
     if scheme == "memory" and colon:
         return MemoryStore()
     if is_place(place):
-        return _named_store(place, budget)
+        return _named_store(place, budget, dict(_option(text) for text in told.store_option))
     if "://" in place:
-        known = "folders, http(s):// and postgresql:// URLs"
+        known = "folders, and URLs that begin with http(s)://, s3://, gs://, az://, postgresql:// or fsspec+PROTOCOL://"
         raise BadSetting(f"--to {scheme}://…: this version knows {known}")  # the rest may hold a password
     return DiskStore(place, budget)
 
 
-def _named_store(place: str, budget: Budget) -> Store:
+def _named_store(place: str, budget: Budget, options: Mapping[str, str]) -> Store:
+    if place.lower().startswith("postgres") and place_key(place)[0]:
+        raise BadSetting(f"--to {shown(place)} names a key; a server takes the whole database table, ?table=NAME")
     try:
-        found = open_place(place, budget)
+        return open_root(place, budget, options)
     except BadRequest as error:
         raise BadSetting(f"--to {shown(place)}: {error.detail}") from None
-    if found.key:
-        raise BadSetting(f"--to {shown(place)} names a key; a server takes the whole database table, ?table=NAME")
-    return found.store
 
 
 def _backend(place: str, told: Settings) -> Backend:
@@ -117,6 +120,13 @@ def _header(text: str) -> tuple[str, str]:
     if found[1].lower() in _FRAMING:
         raise BadSetting(f"--relay-header {found[1]}: that header follows from what is sent; leave it out")
     return found[1].lower(), found[2].rstrip(" \t")
+
+
+def _option(text: str) -> tuple[str, str]:
+    name, mark, value = text.partition("=")
+    if not mark or not name:
+        raise BadSetting("--store-option is written as NAME=VALUE")
+    return name, value
 
 
 def _field(text: str) -> tuple[str, str]:

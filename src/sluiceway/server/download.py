@@ -21,7 +21,7 @@ from sluiceway.pipe.source import Buffer
 from sluiceway.server.body import wait_until_gone
 from sluiceway.server.raw import conditions
 from sluiceway.server.sendfile import ZEROCOPY, patience
-from sluiceway.stores.contract import Entry, FileBacked, Opened, Store
+from sluiceway.stores.contract import Entry, FileBacked, Opened, Signing, Store
 from sluiceway.wire.conditions import Verdict, evaluate, format_etag, http_date, if_range_holds
 from sluiceway.wire.digests import format_digest
 from sluiceway.wire.disposition import format_disposition
@@ -43,14 +43,27 @@ STRETCH = 64 << 20  # bytes of a file the server sends by itself, until we count
 INERT = "sandbox; default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'"
 
 
-async def get_object(request: Request, store: Store, key: str) -> Response:
-    """Raises NotFound, PreconditionFailed, RangeUnsatisfiable."""
+async def get_object(request: Request, store: Store, key: str, redirect: float = 0.0) -> Response:
+    """`redirect`: seconds that a signed URL holds to which a GET is sent instead; 0 sends the bytes.
+
+    Raises NotFound, PreconditionFailed, RangeUnsatisfiable.
+    """
+    if redirect and isinstance(store, Signing) and request.method == "GET" and not _conditional(request):
+        entry = await store.stat(key)
+        headers = object_headers(entry)
+        place = await store.signed(entry, redirect, headers["content-disposition"])
+        return Response(status_code=307, headers={"location": place, "cache-control": "no-store"})
     opened = await store.open(key)
     try:
         return opened_answer(request, opened, object_headers(opened.entry))
     except BaseException:
         await opened.aclose()
         raise
+
+
+def _conditional(request: Request) -> bool:
+    """Whether the answer may be that it has not changed: that is said here, by our own tag and time."""
+    return any(name in request.headers for name in ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since"))
 
 
 def opened_answer(request: Request, opened: Opened, headers: dict[str, str]) -> Response:

@@ -36,7 +36,8 @@ class Settings:
 
     to: tuple[str, ...] = _told(
         "Where files go: a folder, the http(s):// URL of another server (they are passed on while they arrive), a database "
-        "(postgresql://USER:PASSWORD@HOST/DATABASE?table=files), or memory: for a trial run that forgets everything. "
+        "(postgresql://USER:PASSWORD@HOST/DATABASE?table=files), a bucket (s3://BUCKET/PREFIX, gs://…, az://…), "
+        "or memory: for a trial run that forgets everything. "
         "Repeat it to send each file to several places at once; "
         "best-effort:PLACE is one that may fail or fall behind.",
         ("./uploads",),
@@ -53,6 +54,12 @@ class Settings:
     digest: str = _told("Digests computed of every file: sha-256, sha-512, both with a comma, or none.", "sha-256")
     workers: int = _told("Processes that serve; one core moves more than 1 GB/s.", 1)
     drain: float = _told("Seconds that uploads under way may go on after SIGTERM.", 30.0)
+    store_option: tuple[str, ...] = _told(
+        "For buckets and other places that need more than a URL, NAME=VALUE: endpoint, region, profile, timeout … Repeatable.", ()
+    )
+    redirect_downloads: float = _told(
+        "Send downloads on to the bucket itself, by a signed URL that holds so many seconds; 0 gives the bytes from here.", 0.0
+    )
     relay_url: str | None = _told(
         "Path (or URL) at the server of --to, with {key}, {filename}, {id} and the names of form fields or query parameters: "
         "/books/{id}/file.",
@@ -91,6 +98,8 @@ class Settings:
         for name in ("relay_connect", "relay_idle", "relay_answer"):
             if not 0 < getattr(self, name) < 1e9:
                 raise BadSetting(f"--{name.replace('_', '-')} is a number of seconds above 0, not {getattr(self, name)}")
+        if self.redirect_downloads and not 1 <= self.redirect_downloads <= 7 * 24 * 3600:
+            raise BadSetting(f"--redirect-downloads is 0, or 1 second to 7 days in seconds, not {self.redirect_downloads}")
         if not 0 <= self.port <= 65535:
             raise BadSetting(f"--port must be 0 to 65535, not {self.port}")
         if not 1 <= self.workers <= 64:

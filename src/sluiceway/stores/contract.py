@@ -27,6 +27,7 @@ __all__ = [
     "Page",
     "Replace",
     "Reply",
+    "Signing",
     "Store",
     "Swept",
     "Traits",
@@ -133,6 +134,7 @@ class Label:
     key: str = ""  # "" while nobody chose one: a client that named none, a store that makes its own
     filename: str = ""  # cleaned
     type: str = "application/octet-stream"
+    sha256: str | None = None  # what the sender promised, which is checked before anything is published
     method: str = "POST"  # how the client sent it: PUT names its key, POST leaves it to the destination
     field: str | None = None  # the form field it came in; None: it was a raw body
     fields: Sequence[tuple[str, str]] = ()  # form fields in order; the list grows while the form goes on
@@ -231,8 +233,20 @@ class Swept(Protocol):
         """Make what the store needs. Safe to call again."""
         ...
 
-    async def sweep(self) -> int:
-        """Free what crashed processes left, beside uploads under way; how many leftovers it were."""
+    async def sweep(self, older: float | None = None) -> int:
+        """Free what crashed processes left, beside uploads under way; how many leftovers it were.
+
+        `older`: for so many seconds nothing was heard of it; None is what the store leaves to the living by itself.
+        """
+        ...
+
+
+@runtime_checkable
+class Signing(Protocol):
+    """What a Store may be besides: one whose objects can be fetched from it directly, by a URL that is a key for a while."""
+
+    async def signed(self, entry: Entry, seconds: float, disposition: str) -> str:
+        """A URL for GET and ranges. `disposition`: the Content-Disposition its answer shall have, where that can be chosen."""
         ...
 
 

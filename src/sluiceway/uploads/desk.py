@@ -178,7 +178,8 @@ class Incoming:
         """
         desk = self._desk
         key = wish.key if wish.key is not None else desk.template.key(wish.filename)
-        label = changed(wish.label, key=key, filename=wish.filename, type=wish.type, replace=wish.replace)
+        promised = wish.expected["sha-256"].hex() if "sha-256" in wish.expected else None
+        label = changed(wish.label, key=key, filename=wish.filename, type=wish.type, sha256=promised, replace=wish.replace)
         digests = Digests(tuple(dict.fromkeys((*desk.digests, *wish.expected))), desk.budget)
         before = self.stages.enter(DESTINATION)
         length = source.length if source.length is not None else size

@@ -1,0 +1,263 @@
+"""Buckets as a store: `s3://`, `gs://` and `az://`. Every key is an object of that very name below the place's prefix.
+
+Reading, listing and looking go through obstore; how an upload is made visible differs: S3 by an explicit multipart upload,
+the others by a copy of a draft. What is ours and no object lies below `.sluiceway/`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from weakref import WeakValueDictionary
+
+import obstore
+
+from sluiceway.errors import BadName, NotFound, PreconditionFailed, SluiceError, StoreFailed, Unavailable
+from sluiceway.pipe.budget import Budget
+from sluiceway.stores.contract import About, Draft, Entry, Label, Opened, Page, Replace, Traits
+from sluiceway.stores.objects_about import DRAFTS, MOST_NOTE, about_of, draft_of, is_own, note_key, read_note
+from sluiceway.stores.objects_draft import PartsDraft
+from sluiceway.stores.objects_open import Bucket, open_bucket
+from sluiceway.stores.objects_parts import SMALLEST
+from sluiceway.stores.objects_read import ObjectOpened
+from sluiceway.stores.objects_staged import StagedDraft
+from sluiceway.stores.objects_words import word_for
+
+__all__ = ["ObjectStore"]
+
+log: logging.Logger = logging.getLogger("sluiceway")
+
+LEASE = 24 * 3600.0  # seconds without a new part after which an upload counts as left behind
+LONGEST_LINK = 7 * 24 * 3600.0  # seconds a signed URL may hold, S3's own limit
+PAGE = 1000  # objects a cloud lists at once
+
+
+class ObjectStore:
+    """A bucket, or what lies below a prefix in it. `options`: what `--store-option` says. Nothing is connected yet.
+
+    Raises BadRequest for a URL or an option that cannot be, or a library that is missing.
+    """
+
+    def __init__(self, url: str, budget: Budget, options: Mapping[str, str] = {}) -> None:
+        self._budget = budget
+        self._opened: Bucket = open_bucket(url, options)
+        self.traits: Traits = Traits(
+            name=self._opened.name,
+            durable=True,
+            atomic_publish=True,
+            create_only=self._opened.strict,
+            resumable=False,
+            max_key_bytes=1024 - len(self._opened.prefix.encode()),
+            keeps="parts" if self._opened.s3 else "whole",
+            steady=False,
+            compares=self._opened.strict,
+            lists_about=False,
+        )
+        self._drafts: set[PartsDraft | StagedDraft] = set()
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    @property
+    def live(self) -> int:
+        """Uploads under way, at least one."""
+        return max(1, len(self._drafts))
+
+    async def draft(self, upload: str, size: int | None, label: Label = Label()) -> Draft:
+        if self._budget.limit < 2 * SMALLEST:
+            raise Unavailable(f"A bucket needs --memory-budget {2 * SMALLEST >> 20}MiB or more: parts rest in memory")
+        draft: PartsDraft | StagedDraft
+        if self._opened.s3 is not None:
+            draft = PartsDraft(self, self._opened.s3, self._budget, size, label)
+        else:
+            draft = StagedDraft(self, self._opened.store, self._budget, size, label)
+        self._drafts.add(draft)
+        return draft
+
+    async def stat(self, key: str) -> Entry:
+        return (await self._look(key))[0]
+
+    async def open(self, key: str) -> Opened:
+        return ObjectOpened(self, self._opened.store, key, await self.stat(key))
+
+    async def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> Page:
+        """In the order of the keys' bytes, as clouds list. The first piece of a folder costs one request a thousand objects."""
+        folder, found = prefix.rpartition("/")[0], list[Entry]()
+        start = max(after, _before(prefix))
+        try:
+            pages = obstore.list(self._opened.store, folder or None, offset=start or None, chunk_size=min(PAGE, limit + 1))
+            async for page in pages:
+                for meta in page:
+                    key = meta["path"]
+                    if key.startswith(prefix) and key > after and not is_own(key):
+                        tag = (meta["e_tag"] or "").strip('"')
+                        found.append(Entry(key, meta["size"], tag, math.ceil(meta["last_modified"].timestamp()), About("")))
+                    if len(found) > limit:
+                        return Page(found[:limit], found[limit - 1].key)
+                    if key > prefix and not key.startswith(prefix):
+                        return Page(found)
+        except Exception as error:
+            told = self.word(error)
+            if not isinstance(told, NotFound):
+                raise told from error
+        return Page(found)
+
+    async def delete(self, key: str, replace: Replace = Replace(allowed=True)) -> None:
+        there, draft = await self._look(key)
+        if replace.etag not in (None, there.etag):
+            raise PreconditionFailed(f"{key!r} is not the version you named; read it again")
+        if self._opened.s3 is not None:
+            await self._opened.s3.delete(key, replace.etag)
+        else:
+            await self._delete(key)
+        if draft and _in_parts(there):
+            await self._delete(note_key(key, draft))
+
+    async def signed(self, entry: Entry, seconds: float, disposition: str) -> str:
+        """Raises StoreFailed where the key cannot sign. Only S3 lets the disposition be chosen."""
+        seconds = min(seconds, LONGEST_LINK)
+        if self._opened.s3 is not None:
+            return await self._opened.s3.signed(entry.key, seconds, entry.about.type, disposition)
+        try:
+            return await obstore.sign_async(self._opened.signing, "GET", entry.key, timedelta(seconds=seconds))
+        except Exception as error:
+            raise self.word(error) from error
+
+    async def check(self) -> None:
+        """Raises what the cloud says to a listing: no such bucket, a wrong key, nobody there."""
+        try:
+            async for _ in obstore.list(self._opened.store, chunk_size=1):
+                break
+        except Exception as error:
+            raise self.word(error) from error
+
+    async def init(self) -> None:
+        """A bucket is made with its cloud's own tools, where rights and region are chosen; this only looks."""
+        await self.check()
+
+    async def sweep(self, older: float | None = None) -> int:
+        """Abort multipart uploads that got no part for so long, and delete drafts and notes nobody leads to. Safe beside uploads.
+
+        `older`: seconds, else LEASE. On Google and Azure unfinished parts are the cloud's own to clear (a lifecycle rule;
+        Azure does it after a week).
+        """
+        age, count = LEASE if older is None else older, 0
+        if self._opened.s3 is not None:
+            for key, upload in await self._opened.s3.unfinished(age):
+                await self._opened.s3.abort(key, upload)
+                count += 1
+        live, since = {draft.id for draft in self._drafts}, time.time() - age
+        try:
+            async for page in obstore.list(self._opened.store):
+                for meta in page:
+                    key = meta["path"]
+                    young = meta["last_modified"].timestamp() > since or key.rpartition("/")[2] in live
+                    if is_own(key) and not young and not await self._needed(key):
+                        await self._delete(key)
+                        count += 1
+        except Exception as error:
+            raise self.word(error) from error
+        return count
+
+    async def made(self, key: str, draft: str, size: int, about: About) -> Entry:
+        """What the cloud says of an object that has just been published. Raises StoreFailed where that is not what was sent."""
+        try:
+            entry, found = await self._look(key)
+        except SluiceError as error:
+            log.warning("%r was stored, and the cloud does not tell of it: %s", key, error.detail)
+            return Entry(key, size, draft, time.time(), about)
+        if found == draft and entry.size != size:
+            raise StoreFailed(f"{self._opened.called} says that {key!r} has {entry.size} bytes; {size} were sent")
+        return entry
+
+    async def tag(self, key: str) -> str | None:
+        """Of the object there, None where there is none."""
+        try:
+            return (await self.stat(key)).etag
+        except NotFound:
+            return None
+
+    async def is_draft(self, key: str, draft: str) -> bool:
+        """Whether the object under the key is what this draft became."""
+        try:
+            return (await self._look(key))[1] == draft
+        except SluiceError:
+            return False
+
+    def lock(self, key: str) -> asyncio.Lock:
+        """For clouds that do not compare and write in one step: at least this process does."""
+        return self._locks.setdefault(key, asyncio.Lock())
+
+    def word(self, error: BaseException) -> SluiceError:
+        return word_for(error, self._opened.called)
+
+    def ended(self, draft: PartsDraft | StagedDraft) -> None:
+        self._drafts.discard(draft)
+
+    async def aclose(self) -> None:
+        for draft in list(self._drafts):
+            await draft.discard()
+        if self._opened.s3 is not None:
+            self._opened.s3.close()
+
+    async def _look(self, key: str) -> tuple[Entry, str]:
+        """The object under a key, and the id of the draft it was."""
+        if is_own(key):
+            raise NotFound(f"There is no object {key!r}")
+        try:
+            answer = await obstore.get_async(self._opened.store, key, options={"head": True})
+        except obstore.exceptions.InvalidPathError as error:
+            raise BadName(f"{key!r} cannot be a key of a bucket") from error
+        except Exception as error:
+            told = self.word(error)
+            raise NotFound(f"There is no object {key!r}") if isinstance(told, NotFound) else told from error
+        meta, attributes = answer.meta, {str(name): str(value) for name, value in answer.attributes.items()}
+        modified = math.ceil(meta["last_modified"].timestamp())
+        entry = Entry(key, meta["size"], (meta["e_tag"] or "").strip('"'), modified, about_of(attributes))
+        draft = draft_of(attributes)
+        if draft and entry.about.sha256 is None and _in_parts(entry):
+            entry = Entry(
+                key, entry.size, entry.etag, modified, about_of(attributes, await self._noted(note_key(key, draft), key))
+            )
+        return entry, draft
+
+    async def _noted(self, note: str, key: str) -> str | None:
+        """The sha-256 a note has for a key."""
+        try:
+            told = await obstore.get_range_async(self._opened.store, note, start=0, length=MOST_NOTE)
+        except Exception as error:
+            if isinstance(self.word(error), NotFound):
+                return None
+            raise self.word(error) from error
+        about, sha256 = read_note(bytes(told))
+        return sha256 if about == key else None
+
+    async def _needed(self, own: str) -> bool:
+        """Whether it is a note, and the object it was written for is still the one."""
+        if own.startswith(DRAFTS):
+            return False
+        told = await obstore.get_range_async(self._opened.store, own, start=0, length=MOST_NOTE)
+        return await self.is_draft(read_note(bytes(told))[0], own.rpartition("/")[2])
+
+    async def _delete(self, key: str) -> None:
+        try:
+            await obstore.delete_async(self._opened.store, key)
+        except Exception as error:
+            told = self.word(error)
+            if not isinstance(told, NotFound):
+                raise told from error
+
+
+def _in_parts(entry: Entry) -> bool:
+    """S3's tag of an object sent in parts ends in their number; the other clouds tell nothing, so their notes are asked for."""
+    return "-" in entry.etag or not all(symbol in "0123456789abcdef" for symbol in entry.etag) or len(entry.etag) != 32
+
+
+def _before(prefix: str) -> str:
+    """A text that sorts before all that begin with the prefix, and after nearly all that do not."""
+    if not prefix:
+        return ""
+    last = ord(prefix[-1])
+    return prefix[:-1] + (chr(last - 1) + "\U0010ffff" if last > 0xE000 or 1 < last < 0xD800 else "")

@@ -1,0 +1,92 @@
+"""An object in a bucket held open: ranged, conditional reads with one piece read ahead.
+
+Every request names the version, so bytes of two are never mixed; a connection that breaks is taken up at the next byte.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import obstore
+
+from sluiceway.errors import NotFound, PeerFailed, PreconditionFailed, SluiceError, StoreFailed, Unavailable
+from sluiceway.pipe.source import Buffer
+from sluiceway.stores.contract import Entry
+
+if TYPE_CHECKING:
+    from obstore import GetResult
+    from obstore.store import ObjectStore as Bucket
+
+    from sluiceway.stores.objects import ObjectStore
+
+__all__ = ["ObjectOpened"]
+
+PIECE = 1 << 20  # bytes read at once; one is with the reader, one is coming
+ATTEMPTS = 4  # at one offset; what came in between begins the count anew
+PAUSE = 0.2  # seconds before the second one, doubled each time; obstore has waited longer already
+
+
+class ObjectOpened:
+    """Bytes of one version. StoreFailed when the key was replaced or deleted meanwhile: the cloud keeps the old one no more."""
+
+    reopenable = True
+
+    def __init__(self, store: ObjectStore, bucket: Bucket, key: str, entry: Entry) -> None:
+        self._store, self._bucket, self._key = store, bucket, key
+        self.entry: Entry = entry
+        self.length: int | None = entry.size
+
+    async def open(self, start: int = 0, stop: int | None = None) -> AsyncIterator[Buffer]:
+        at, end, tried = start, self.entry.size if stop is None else min(stop, self.entry.size), 0
+        while at < end:
+            try:
+                async for piece in self._stream(at, end):
+                    at, tried = at + len(piece), 0
+                    yield piece
+                if at < end:
+                    raise PeerFailed(f"{self.entry.key!r} ended {end - at} bytes early")
+            except (PeerFailed, Unavailable):
+                tried += 1
+                if tried == ATTEMPTS:
+                    raise
+                await asyncio.sleep(PAUSE * 2**tried)
+
+    async def aclose(self) -> None:
+        """Nothing is held between reads."""
+
+    async def _stream(self, at: int, end: int) -> AsyncIterator[Buffer]:
+        ahead: asyncio.Task[bytes] | None = None
+        try:
+            answer = await self._get(at, end)
+            stream = answer.stream(min_chunk_size=min(PIECE, end - at))
+            while at < end:
+                piece = await (ahead or anext(stream))
+                at += len(piece)
+                ahead = asyncio.ensure_future(anext(stream)) if at < end else None
+                if piece:
+                    yield memoryview(piece)
+        except StopAsyncIteration:
+            return
+        except SluiceError:
+            raise
+        except Exception as error:
+            raise self._store.word(error) from error
+        finally:
+            if ahead is not None:
+                ahead.cancel()
+                with suppress(asyncio.CancelledError, Exception):
+                    await ahead
+
+    async def _get(self, at: int, end: int) -> GetResult:
+        try:
+            return await obstore.get_async(
+                self._bucket, self._key, options={"range": (at, end), "if_match": f'"{self.entry.etag}"'}
+            )
+        except Exception as error:
+            told = self._store.word(error)
+            if isinstance(told, NotFound | PreconditionFailed):
+                raise StoreFailed(f"{self.entry.key!r} was replaced or deleted while it was read") from error
+            raise told from error

@@ -1,0 +1,204 @@
+"""An upload to Google Cloud Storage or Azure under way: one streaming put to a draft's name, moved at the end.
+
+obstore cuts it into parts and sends them again where that fails. What fits into one part is one request at the end. The move
+is a copy inside the cloud that says no where the key is taken; the bytes do not come here again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Literal
+
+import obstore
+
+from sluiceway.errors import Cancelled, Exists, PreconditionFailed, SluiceError, StoreFailed, Unavailable
+from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.source import Buffer
+from sluiceway.stores.contract import About, Entry, Label, Replace
+from sluiceway.stores.objects_about import DRAFTS, format_metadata, format_note, note_key
+from sluiceway.stores.objects_parts import part_size
+from sluiceway.stores.settled import settled
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore as Bucket
+
+    from sluiceway.stores.objects import ObjectStore
+
+__all__ = ["StagedDraft"]
+
+log: logging.Logger = logging.getLogger("sluiceway")
+
+FLIGHT = 2  # parts under way; obstore holds one more that gathers
+PATIENCE = 30.0  # seconds an upload waits for memory that others hold
+LOOK_EVERY = 0.05  # seconds between two tries
+PIECES = 4  # chunks between the sender and obstore
+
+
+class StagedDraft:
+    """Nobody can say what is kept before the end: `kept` stays 0."""
+
+    def __init__(self, store: ObjectStore, bucket: Bucket, budget: Budget, size: int | None, label: Label) -> None:
+        self._store, self._bucket, self._budget, self._size, self._label = store, bucket, budget, size, label
+        self.id: str = uuid.uuid4().hex
+        self._part = part_size(1, size, budget.limit // (FLIGHT + 2))
+        self._held: list[Buffer] = []  # until it is more than a part
+        self._written = self._lent = 0
+        self._pieces: asyncio.Queue[Buffer | None] = asyncio.Queue(PIECES)
+        self._putting: asyncio.Task[None] | None = None
+        self._noted = ""  # the note's key
+        self._staged = self._ended = self._dropped = False
+
+    @property
+    def written(self) -> int:
+        return self._written
+
+    @property
+    def kept(self) -> int:
+        return 0
+
+    async def write(self, data: Buffer) -> None:
+        self._check()
+        if self._lent == 0:
+            await self._borrow(self._part if self._size is None else min(self._part, max(1, self._size)))
+        self._written += len(data)
+        if self._putting is not None:
+            await self._give(data)
+            return
+        self._held.append(data)
+        if self._written > self._part:
+            await self._borrow(self._part * (FLIGHT + 1) - self._lent)
+            self._putting = asyncio.get_running_loop().create_task(self._put())
+            held, self._held = self._held, []
+            for piece in held:
+                await self._give(piece)
+
+    async def sync(self) -> int:
+        self._check()
+        return 0
+
+    async def truncate(self, offset: int) -> None:
+        self._check()
+        if offset != self._written:
+            raise StoreFailed("What was sent there cannot be cut; begin the upload anew")
+
+    async def publish(self, key: str, about: About, replace: Replace = Replace()) -> Entry:
+        self._check()
+        await settled(self._publish(key, about, replace))
+        self._end()
+        return await settled(self._store.made(key, self.id, self._written, about))
+
+    async def discard(self) -> None:
+        if self._ended:
+            return
+        putting, self._dropped = self._putting, True
+        if putting is not None and not putting.done():
+            await self._give_up(putting)
+        self._end()
+        try:
+            for key, there in ((DRAFTS + self.id, self._staged), (self._noted, self._noted)):
+                if there:
+                    await settled(self._drop(key))
+        except SluiceError as error:
+            log.warning("What was sent of an upload stays in the bucket until it is swept: %s", error.detail)
+
+    async def _publish(self, key: str, about: About, replace: Replace) -> None:
+        metadata = {"Content-Type": about.type, **format_metadata(self.id, about.filename, about.sha256)}
+        async with self._store.lock(key):
+            if replace.etag is not None and (await self._store.tag(key)) != replace.etag:
+                raise PreconditionFailed(f"{key!r} is not the version you named; read it again")
+            try:
+                if self._putting is None:
+                    body = b"".join(self._held)
+                    mode: Literal["overwrite", "create"] = "overwrite" if replace.allowed else "create"
+                    await obstore.put_async(self._bucket, key, body, attributes=metadata, mode=mode, use_multipart=False)
+                    return
+                await self._give(None)
+                await self._putting
+                self._staged = True
+                if about.sha256 is not None and about.sha256 != self._label.sha256:
+                    self._noted = note_key(key, self.id)
+                    await obstore.put_async(self._bucket, self._noted, format_note(key, about.sha256))
+                await obstore.copy_async(self._bucket, DRAFTS + self.id, key, overwrite=replace.allowed)
+            except Exception as error:
+                told = self._store.word(error)
+                if await self._store.is_draft(key, self.id):
+                    return  # it was made, and the answer was lost
+                if isinstance(told, PreconditionFailed) and not replace.allowed:
+                    raise Exists(f"There is already an object {key!r}; it was not touched") from error
+                raise told from error
+        await self._drop(DRAFTS + self.id)
+
+    async def _put(self) -> None:
+        said = self._label
+        metadata = {"Content-Type": said.type, **format_metadata(self.id, said.filename, said.sha256)}
+        try:
+            await obstore.put_async(
+                self._bucket,
+                DRAFTS + self.id,
+                self._chunks(),
+                attributes=metadata,
+                use_multipart=True,
+                chunk_size=self._part,
+                max_concurrency=FLIGHT,
+            )
+        except Cancelled:
+            raise
+        except Exception as error:
+            raise self._store.word(error) from error
+
+    async def _chunks(self) -> AsyncIterator[Buffer]:
+        """An error raised here makes obstore take back what it has sent."""
+        while (piece := await self._pieces.get()) is not None:
+            yield piece
+        if self._dropped:
+            raise Cancelled("The upload was given up")
+
+    async def _give(self, piece: Buffer | None) -> None:
+        """To the put under way; raises what it failed with."""
+        putting = self._putting
+        if putting is None:
+            return
+        giving = asyncio.ensure_future(self._pieces.put(piece))
+        try:
+            await asyncio.wait([giving, putting], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            giving.cancel()
+        if putting.done() and (piece is not None or putting.exception() is not None):
+            putting.result()
+            raise StoreFailed("The put ended before its bytes did")
+
+    async def _give_up(self, putting: asyncio.Task[None]) -> None:
+        while self._pieces.full():
+            self._pieces.get_nowait()
+        self._pieces.put_nowait(None)
+        await settled(asyncio.wait([putting]))
+        if not putting.cancelled():
+            putting.exception()  # seen; it was given up
+
+    async def _drop(self, key: str) -> None:
+        try:
+            await obstore.delete_async(self._bucket, key)
+        except Exception as error:  # what was to be published stands, or never was
+            log.warning("A draft's bytes stay in the bucket until they are swept: %s", self._store.word(error).detail)
+
+    async def _borrow(self, more: int) -> None:
+        end = time.monotonic() + PATIENCE
+        while not self._budget.lend(more):
+            if time.monotonic() > end:
+                raise Unavailable("Other uploads hold all memory there is (--memory-budget); send it again later")
+            await asyncio.sleep(LOOK_EVERY)
+        self._lent += more
+
+    def _end(self) -> None:
+        self._ended = True
+        self._budget.settle(self._lent)
+        self._held, self._lent = [], 0
+        self._store.ended(self)
+
+    def _check(self) -> None:
+        if self._ended:
+            raise StoreFailed("This draft has ended already")

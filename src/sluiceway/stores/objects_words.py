@@ -1,0 +1,93 @@
+"""What clouds and their libraries say, as errors of ours: whose turn it is, and what to do. Never a key or a signature.
+
+obstore's errors carry the answer's text, boto3's its fields; both are asked for the code the answer gave.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from sluiceway.errors import (
+    NoSpace,
+    NotFound,
+    PeerFailed,
+    PeerTimeout,
+    PeerUnreachable,
+    PreconditionFailed,
+    SluiceError,
+    StoreFailed,
+    Unavailable,
+)
+from sluiceway.wire.numbers import ascii_uint
+
+__all__ = ["word_for"]
+
+_CODE = re.compile(r"<Code>([A-Za-z0-9]+)</Code>")
+_STATUS = re.compile(r"status code: ([0-9]{3})\b")
+_INNER = re.compile(r"HttpError \{\s*kind: ([A-Za-z]+)")  # obstore's own word for what went wrong below HTTP
+
+_KEY = "the key was not accepted; check the access key and its secret"
+_WORDS: Mapping[str, str] = {  # what S3 calls it -> what to do; {called} is the place
+    "NoSuchBucket": "there is no such bucket; check its name and the endpoint, or make it first",
+    "InvalidBucketName": "this is no name a bucket can have",
+    "InvalidAccessKeyId": _KEY,
+    "SignatureDoesNotMatch": _KEY,
+    "AuthorizationHeaderMalformed": "the key was not accepted; often the region is another one (--store-option region=…)",
+    "InvalidToken": "the session token was not accepted",
+    "ExpiredToken": "the session token has expired; get a new one",
+    "AccessDenied": "the key has no right to do this here; its policy must allow reading, writing, listing and deleting",
+    "AllAccessDisabled": "the bucket is closed to everybody",
+    "RequestTimeTooSkewed": "this machine's clock is wrong by more than 15 minutes; set it (NTP)",
+    "PermanentRedirect": "the bucket is in another region; name it with --store-option region=…",
+    "IllegalLocationConstraintException": "the bucket is in another region; name it with --store-option region=…",
+    "InvalidLocationConstraint": "the bucket is in another region; name it with --store-option region=…",
+    "BadDigest": "what arrived there is not what was sent; nothing was stored",
+    "InvalidDigest": "what arrived there is not what was sent; nothing was stored",
+    "XAmzContentSHA256Mismatch": "what arrived there is not what was sent; nothing was stored",
+    "InvalidObjectState": "the object rests in an archive and must be restored first",
+}
+_FULL = frozenset(["QuotaExceeded", "InsufficientStorage", "EntityTooLarge", "StorageFull", "XMinioStorageFull"])
+_BUSY = frozenset(["SlowDown", "ServiceUnavailable", "Throttling", "RequestLimitExceeded", "TooManyRequests"])
+
+
+def word_for(error: BaseException, called: str) -> SluiceError:
+    """`called`: the place, for people."""
+    if isinstance(error, SluiceError):
+        return error
+    code, status, kind = _answered(error)
+    if code in _WORDS:
+        return StoreFailed(f"{called}: {_WORDS[code]} ({code})", answered=status or None)
+    if code in _FULL or status == 507:
+        return NoSpace(f"{called} is full or over its quota; nothing was stored")
+    if code in _BUSY or status in (429, 503):
+        return Unavailable(f"{called} is too busy now and said so at every attempt; nothing was stored. Send it again later")
+    if status == 412 or kind in ("PreconditionError", "AlreadyExistsError"):
+        return PreconditionFailed(f"{called}: it is not the version that was named")
+    if status == 404 or kind in ("NotFoundError", "FileNotFoundError"):
+        return NotFound(f"{called}: there is no such object")
+    if status in (401, 403) or kind in ("UnauthenticatedError", "PermissionDeniedError"):
+        return StoreFailed(f"{called}: the key was not accepted, or has no right to do this here ({status or kind})")
+    if kind in ("Timeout", "ReadTimeoutError", "ConnectTimeoutError", "TimeoutError"):
+        return PeerTimeout(f"{called} took or said nothing for too long, at every attempt; nothing was stored")
+    if kind in ("Connect", "EndpointConnectionError", "ProxyConnectionError", "SSLError"):
+        return PeerUnreachable(f"{called} cannot be reached; check the endpoint and the network")
+    if kind in ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound"):
+        return StoreFailed(f"{called}: no key was found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile")
+    if status >= 500 or not status:
+        told = code or status or kind
+        return PeerFailed(f"{called} failed at every attempt ({told}); nothing was stored", answered=status or None)
+    return StoreFailed(f"{called} refused ({code or status})", answered=status)
+
+
+def _answered(error: BaseException) -> tuple[str, int, str]:
+    """The code and the status of the answer, "" and 0 where there was none; and what kind of failure it was."""
+    kind, answer = type(error).__name__, getattr(error, "response", None)
+    if isinstance(answer, dict):
+        code = str(answer.get("Error", {}).get("Code", ""))
+        status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return ("" if code.isdigit() else code), status if isinstance(status, int) else 0, kind
+    text = str(error)
+    code_found, status_found, inner = _CODE.search(text), _STATUS.search(text), _INNER.search(text)
+    status = ascii_uint(status_found[1], "status") if status_found else 0
+    return code_found[1] if code_found else "", status, inner[1] if inner else kind

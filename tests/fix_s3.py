@@ -1,0 +1,95 @@
+"""Fixture `s3`: a real S3 server of the session's own, OpenStack Swift with s3api. Each test has a bucket of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from fix_taking import missing
+
+__all__ = ["Objects", "s3"]
+
+PROGRAM = Path(__file__).parent.parent / "bench" / "peers" / "swift.py"
+PART = 5 << 20  # the server's smallest part
+
+
+@dataclass
+class Objects:
+    """A server. `env` is what a process needs to speak with it; `options` the same as store options."""
+
+    endpoint: str
+    client: Any
+    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count())
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {
+            "AWS_ACCESS_KEY_ID": "test:tester",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+            "AWS_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": self.endpoint,
+        }
+
+    @property
+    def options(self) -> dict[str, str]:
+        return {
+            "access_key_id": "test:tester",
+            "secret_access_key": "testing",
+            "region": "us-east-1",
+            "endpoint": self.endpoint,
+        }
+
+    def fresh(self) -> str:
+        """A new bucket."""
+        name = f"bucket-{next(self._numbers)}"
+        self.client.create_bucket(Bucket=name)
+        return name
+
+    def url(self, bucket: str, prefix: str = "") -> str:
+        return f"s3://{bucket}/{prefix}"
+
+    def keys(self, bucket: str, prefix: str = "") -> list[str]:
+        found: list[str] = []
+        for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+            found += [one["Key"] for one in page.get("Contents", ())]
+        return found
+
+    def unfinished(self, bucket: str) -> list[str]:
+        """Keys of multipart uploads nobody completed or aborted."""
+        return [one["Key"] for one in self.client.list_multipart_uploads(Bucket=bucket).get("Uploads", ())]
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Objects]:
+    if importlib.util.find_spec("swift") is None:
+        missing("the wheel with an S3 server is not installed")
+    folder = tmp_path_factory.mktemp("swift")
+    command = [sys.executable, str(PROGRAM), str(folder), str(PART)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        endpoint = server.stdout.readline().strip()
+        assert endpoint.startswith("http"), "the S3 server did not start"
+        config = Config(s3={"addressing_style": "path"})
+        client = boto3.client(
+            "s3",
+            endpoint_url=endpoint,
+            aws_access_key_id="test:tester",
+            aws_secret_access_key="testing",
+            region_name="us-east-1",
+            config=config,
+        )
+        try:
+            yield Objects(endpoint, client)
+        finally:
+            client.close()
+        # Popen closes its input, which is the server's word to end, and waits.

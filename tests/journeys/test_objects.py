@@ -1,0 +1,227 @@
+"""A server whose destination is a bucket, on a real S3 server: what it promises of a folder it promises of objects."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from fix_s3 import Objects
+from fix_server import RunningServer, start_server
+from fix_taking import eventually, noise
+from raw_http import Wire, head
+from sluiceway.testing.memory import MemoryMeter
+
+MIB = 1 << 20
+DATA = noise(3_000_017)
+LARGE = noise(20 * MIB + 5, 2)
+
+
+def sluiceway(*words: str, env: dict[str, str] | None = None, data: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "sluiceway", *words]
+    return subprocess.run(command, capture_output=True, timeout=100, check=False, env={**os.environ, **(env or {})}, input=data)
+
+
+@pytest.fixture(scope="module")
+def bucket(s3: Objects) -> str:
+    return s3.fresh()
+
+
+@pytest.fixture(scope="module")
+def server(s3: Objects, bucket: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    running = start_server(tmp_path_factory.mktemp("s3-server") / "none", env=s3.env, to=s3.url(bucket, "up"))
+    yield running
+    running.stop()
+
+
+def test_files_come_and_go(server: RunningServer, s3: Objects, bucket: str) -> None:
+    """Raw and form, in one part and in several, whole and in ranges, with conditions; listed and deleted."""
+    url = f"{server.url}/files/a/ä b.bin"
+    assert requests.put(url, data=LARGE, headers={"Content-Type": "image/png"}, timeout=60).status_code == 201
+    got = requests.get(url, timeout=60)
+    assert got.content == LARGE
+    for start, stop in ((0, 1), (8 * MIB - 1, 8 * MIB + 1), (1_000_000, 9_500_000), (len(LARGE) - 1, len(LARGE))):
+        assert requests.get(url, headers={"Range": f"bytes={start}-{stop - 1}"}, timeout=30).content == LARGE[start:stop]
+    assert requests.put(url, data=b"x", headers={"If-None-Match": "*"}, timeout=30).status_code == 412
+    assert requests.put(url, data=b"x", headers={"If-Match": '"nobody"'}, timeout=30).status_code == 412
+    assert requests.put(url, data=b"x", headers={"If-Match": got.headers["ETag"]}, timeout=30).status_code == 200
+    assert requests.get(url, timeout=30).content == b"x"
+    files = [("f", ("1.txt", b"1")), ("f", ("2.bin", DATA))]
+    told = requests.post(f"{server.url}/files", files=files, timeout=60).json()["files"]
+    assert requests.get(server.url + told[1]["url"], timeout=30).content == DATA
+    listed = {entry["key"] for entry in requests.get(f"{server.url}/files", timeout=30).json()["files"]}
+    assert listed >= {"a/ä b.bin", told[0]["key"]}
+    assert f"up/{told[0]['key']}" in s3.keys(bucket)  # every object has its own name there, for every other tool
+    assert requests.delete(url, timeout=30).status_code == 204
+    assert requests.get(url, timeout=30).status_code == 404
+    assert s3.unfinished(bucket) == []
+
+
+@pytest.mark.parametrize("size", [0, 1000, len(LARGE)])
+@pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
+def test_what_is_known_of_an_object_is_its_metadata(
+    server: RunningServer, s3: Objects, bucket: str, size: int, chunked: bool
+) -> None:
+    """Type, name and digest: seen by other clients, and by ours again; a digest sent along is metadata at every size."""
+    data = LARGE[:size]
+    digest = hashlib.sha256(data)
+    url, key = f"{server.url}/files/meta/é {size} {chunked}", f"up/meta/é {size} {chunked}"
+    sent = {"Content-Type": "text/x-odd", "Repr-Digest": f"sha-256=:{base64.b64encode(digest.digest()).decode()}:"}
+    body = iter([data[:300_000], data[300_000:]]) if chunked else data
+    assert requests.put(url, data=body, headers=sent, timeout=60).status_code == 201
+    there = s3.client.head_object(Bucket=bucket, Key=key)
+    assert there["ContentType"] == "text/x-odd"
+    assert there["ContentLength"] == size
+    assert there["Metadata"]["sha256"] == digest.hexdigest()
+    assert there["Metadata"]["filename"] == f"%C3%A9%20{size}%20{chunked}"
+    told = requests.head(url, timeout=30).headers
+    assert (told["Repr-Digest"], told["Content-Length"]) == (sent["Repr-Digest"], str(size))
+
+
+def test_an_object_in_parts_has_its_digest_although_nobody_promised_it(server: RunningServer, s3: Objects, bucket: str) -> None:
+    """S3 wants metadata before the first byte; the digest found at the end is noted beside it, and goes with the object."""
+    url = f"{server.url}/files/noted/large"
+    assert requests.put(url, data=LARGE, timeout=60).status_code == 201
+    digest = base64.b64encode(hashlib.sha256(LARGE).digest()).decode()
+    assert requests.head(url, timeout=30).headers["Repr-Digest"] == f"sha-256=:{digest}:"
+    assert [key for key in s3.keys(bucket, "up/noted/") if ".sluiceway" in key]
+    listed = requests.get(f"{server.url}/files?prefix=noted/", timeout=30).json()["files"]
+    assert [entry["key"] for entry in listed] == ["noted/large"]
+    assert requests.delete(url, timeout=30).status_code == 204
+    assert s3.keys(bucket, "up/noted/") == []
+
+
+def test_a_cut_upload_leaves_nothing(server: RunningServer, s3: Objects, bucket: str) -> None:
+    """Parts were there already: neither an object nor an unfinished upload remains."""
+    with Wire(server.port) as wire:
+        wire.send(head("PUT", "/files/cut", f"Content-Length: {40 * MIB}") + LARGE)
+        eventually(lambda: s3.unfinished(bucket) == ["up/cut"], "the first part goes out while the body comes in")
+        wire.reset()
+
+    eventually(lambda: s3.unfinished(bucket) == [], "the upload is aborted")
+    assert requests.get(f"{server.url}/files/cut", timeout=30).status_code == 404
+
+
+def test_a_wrong_digest_leaves_nothing(server: RunningServer, s3: Objects, bucket: str) -> None:
+    answer = requests.put(f"{server.url}/files/wrong", data=LARGE, headers={"Repr-Digest": f"sha-256=:{'A' * 43}=:"}, timeout=60)
+    assert (answer.status_code, answer.json()["code"]) == (400, "digest-mismatch")
+    assert requests.get(f"{server.url}/files/wrong", timeout=30).status_code == 404
+    assert s3.unfinished(bucket) == []
+
+
+def test_a_killed_server_leaves_what_sweep_takes_away(s3: Objects, tmp_path: Path) -> None:
+    """kill -9 midway: nothing is visible; `sluiceway sweep` aborts what S3 holds, and leaves what is young alone."""
+    bucket = s3.fresh()
+    server = start_server(tmp_path / "none", env=s3.env, to=s3.url(bucket, "k"))
+    try:
+        with Wire(server.port) as wire:
+            wire.send(head("PUT", "/files/killed", f"Content-Length: {40 * MIB}") + LARGE)
+            eventually(lambda: s3.unfinished(bucket) == ["k/killed"], "the first part goes out")
+            server.stop(signal.SIGKILL)
+    finally:
+        server.stop(signal.SIGKILL)
+    place = s3.url(bucket, "k")
+    assert s3.keys(bucket) == []
+    young = sluiceway("sweep", place, env=s3.env)
+    assert (young.returncode, s3.unfinished(bucket)) == (0, ["k/killed"]), young.stderr
+    swept = sluiceway("sweep", place, "--older-than", "0", env=s3.env)
+    assert (swept.returncode, s3.unfinished(bucket)) == (0, []), swept.stderr
+    assert b"1 leftover freed" in swept.stdout
+
+
+def test_a_download_may_be_sent_to_the_bucket_itself(s3: Objects, tmp_path: Path) -> None:
+    """--redirect-downloads: a signed URL that gives the bytes, ranges and the name; conditions are still answered here."""
+    bucket = s3.fresh()
+    server = start_server(tmp_path / "none", "--redirect-downloads", "60", env=s3.env, to=s3.url(bucket, "d"))
+    try:
+        url = f"{server.url}/files/some/über.html"
+        assert requests.put(url, data=DATA, headers={"Content-Type": "text/html"}, timeout=30).status_code == 201
+        sent_on = requests.get(url, timeout=30, allow_redirects=False)
+        assert (sent_on.status_code, sent_on.headers["Cache-Control"]) == (307, "no-store")
+        assert sent_on.headers["Location"].startswith(s3.endpoint)
+        got = requests.get(url, headers={"Range": "bytes=5-9"}, timeout=30)
+        assert (got.status_code, got.content) == (206, DATA[5:10])
+        assert got.headers["Content-Disposition"].startswith("attachment")  # a page somebody uploaded is not shown as one
+        assert requests.get(url, timeout=30).content == DATA
+        tag = requests.head(url, timeout=30).headers["ETag"]
+        assert requests.get(url, headers={"If-None-Match": tag}, timeout=30).status_code == 304
+        assert requests.get(f"{server.url}/files/nothing", timeout=30).status_code == 404
+    finally:
+        server.stop()
+
+
+def test_memory_does_not_grow_with_the_size(server: RunningServer) -> None:
+    """An upload of 512 MiB takes what one of 64 MiB took: the parts in hand, and nothing else."""
+    meter = MemoryMeter(server.pid)
+    peaks = []
+    for size in (64, 64, 512):
+        meter.reset()
+        body = (DATA[:MIB] for _ in range(size))
+        assert requests.put(f"{server.url}/files/flat", data=body, timeout=100).status_code in (200, 201)
+        peaks.append(meter.peak())
+    assert peaks[2] - peaks[1] <= 16 * MIB, [peak >> 20 for peak in peaks]
+
+
+NO_KEY = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "HOME": "/nonexistent", "AWS_EC2_METADATA_DISABLED": "true"}
+WRONG = {
+    "bucket": ({}, "no-such-bucket-here", "no such bucket"),
+    "secret": ({"AWS_SECRET_ACCESS_KEY": "wrong"}, None, "key was not accepted"),
+    "right": ({"AWS_ACCESS_KEY_ID": "test:reader", "AWS_SECRET_ACCESS_KEY": "reading"}, None, "no right"),
+    "endpoint": ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, None, "cannot be reached"),
+    "no key": (NO_KEY, None, "no key was found"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_wrong_is_said_at_start(s3: Objects, bucket: str, case: str) -> None:
+    """No such bucket, a wrong key, no right, a wrong endpoint, no key at all: the server does not start and says which."""
+    env, other, words = WRONG[case]
+    place = s3.url(other or bucket, "up")
+    told = ("--port", "0", "--store-option", "attempts=1")
+    done = sluiceway("serve", "--to", place, *told, env={**s3.env, **env})
+
+    assert done.returncode != 0
+    assert words in done.stderr.decode(), done.stderr
+    assert b"testing" not in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("told", ["color=red", "addressing=odd", "timeout=soon", "endpoint"])
+def test_an_option_that_cannot_be_is_refused(s3: Objects, bucket: str, told: str) -> None:
+    done = sluiceway("serve", "--to", s3.url(bucket), "--port", "0", "--store-option", told, env=s3.env)
+    assert (done.returncode, b"Traceback" in done.stderr) == (2, False)
+    assert told.partition("=")[0].encode() in done.stderr or b"NAME=VALUE" in done.stderr
+
+
+def test_copies_go_in_and_out(s3: Objects, tmp_path: Path) -> None:
+    """A file, a pipe and a folder into a bucket; an object to a file, to a pipe and to another bucket."""
+    bucket, other = s3.fresh(), s3.fresh()
+    file = tmp_path / "large.bin"
+    file.write_bytes(LARGE)
+    (tmp_path / "folder/deep").mkdir(parents=True)
+    (tmp_path / "folder/deep/x.txt").write_bytes(b"x")
+    for words, data in (
+        ((str(file), s3.url(bucket, "in/")), None),
+        (("-", s3.url(bucket, "in/piped")), LARGE[:9_000_000]),
+        ((str(tmp_path / "folder"), s3.url(bucket, "f/")), None),
+        ((s3.url(bucket, "in/large.bin"), s3.url(other, "there")), None),
+        ((s3.url(other, "there"), str(tmp_path / "back")), None),
+    ):
+        done = sluiceway("copy", *words, env=s3.env, data=data)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "back").read_bytes() == LARGE
+    assert [key for key in s3.keys(bucket) if ".sluiceway" not in key] == ["f/deep/x.txt", "in/large.bin", "in/piped"]
+    out = sluiceway("copy", s3.url(bucket, "in/piped"), "-", env=s3.env)
+    assert out.stdout == LARGE[:9_000_000]
+    again = sluiceway("copy", str(file), s3.url(bucket, "in/"), env=s3.env)
+    assert again.returncode != 0
+    assert b"already" in again.stderr
+    assert sluiceway("copy", str(file), s3.url(bucket, "in/"), "--force", env=s3.env).returncode == 0

@@ -1,0 +1,47 @@
+"""Buckets pass the suite, on a real S3 server; what drafts leave there is seen with another client."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from fix_s3 import Objects
+from killed_writer import writer
+from sluiceway.pipe.budget import Budget
+from sluiceway.stores.contract import Store
+from sluiceway.stores.objects import ObjectStore
+from sluiceway.stores.objects_draft import FLIGHT
+from sluiceway.stores.objects_parts import PART
+from sluiceway.testing.store_suite import StoreSuite
+
+
+class TestS3(StoreSuite):
+    part = PART
+    flat = (16 << 20) + (FLIGHT + 1) * PART  # of one upload: the parts on their way, and the one that gathers
+    budget: Budget
+
+    @pytest.fixture(autouse=True)
+    def _fresh_bucket(self, s3: Objects) -> Iterator[None]:
+        self.s3, self.bucket, self.budget = s3, s3.fresh(), Budget(64 << 20)
+        yield
+        assert s3.unfinished(self.bucket) == []
+
+    async def make_store(self, tmp_path: Path) -> Store:
+        return ObjectStore(self.s3.url(self.bucket, "pre/fix"), self.budget, self.s3.options)
+
+    def leftovers(self, store: Store) -> Collection[str]:
+        return [key for key in self.s3.keys(self.bucket) if ".sluiceway/drafts" in key]
+
+    def command(self, tmp_path: Path) -> list[str]:
+        told = "&".join(f"{name}={quote(value, safe='')}" for name, value in self.s3.options.items())
+        return writer("objects", f"{self.s3.url(self.bucket, 'pre/fix')}?{told}")
+
+    async def sweep(self, store: Store) -> None:
+        assert isinstance(store, ObjectStore)
+        await store.sweep(0)
+
+    def at_end(self, store: Store) -> None:
+        assert self.budget.used == 0
