@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from sluiceway.cli.exits import EXITS
+from sluiceway.cli.many import MANY, copy_many, many_options
 from sluiceway.cli.voice import Voice
 
 __all__ = ["copy"]
@@ -40,7 +41,20 @@ _EXIT_HELP = "\b\nExit codes:\n" + "\n".join(f"  {row.code:>3}  {row.meaning}" f
     type=click.IntRange(0, 100),
     default=4,
     show_default=True,
-    help="How often a transfer that broke is tried again. A pipe flows past once and is not.",
+    help="How often a transfer that broke is tried again; 8 times each with -r. A pipe flows past once and is not.",
+)
+@many_options
+@click.option(
+    "--as",
+    "pack",
+    type=click.Choice(["zip"]),
+    help="Copy all that is below SOURCE as one zip, made while it is sent and uncompressed, so that its length is known before.",
+)
+@click.option(
+    "--from",
+    "unpack",
+    type=click.Choice(["tar"]),
+    help="SOURCE is a tar (plain, gzip, bzip2, xz): copy its members below DESTINATION while it arrives. Options of -r fit.",
 )
 @click.option("--force", is_flag=True, help="Replace what is there: the file a download would write, the object in a database.")
 @click.option(
@@ -60,6 +74,8 @@ def copy(
     as_json: bool,
     curl: bool,
     quiet: bool,
+    recursive: bool,
+    unpack: str | None,
     **given: Any,
 ) -> None:
     """Copy SOURCE to DESTINATION: a URL on one side, on the other a path, a folder, - or another URL.
@@ -73,6 +89,9 @@ def copy(
     sluiceway copy https://host/files/big.iso .          goes on where it stopped
     sluiceway copy https://a/big.iso https://b/files/    from server to server, stored nowhere on the way
     sluiceway copy big.iso 'postgresql://host/database/big.iso?table=files'
+    sluiceway copy -r --journal done.log backup/ https://host/files/backup/
+    sluiceway copy photos/ https://host/files/ --as zip  all of it as photos.zip
+    sluiceway copy https://a/x.tar.gz https://b/files/x/ --from tar
 
     A download takes its name only when its length and digest are right. Until then it is .NAME.part beside the target.
     """
@@ -83,12 +102,23 @@ def copy(
     given["headers"] = dict(_pair(text, ":", "-H") for text in header)
     given["from_headers"] = dict(_pair(text, ":", "--from-header") for text in from_header)
     given |= {name: given[name] or None for name in ("token", "from_token")}  # an empty variable is none
+    many = {name: given.pop(name) for name in MANY}
+    if given["pack"] and (recursive or unpack or curl):
+        raise click.UsageError("--as makes one file of many; leave out --recursive, --from and --curl")
+    if recursive or unpack:
+        if curl:
+            raise click.UsageError("--curl is for one file or a folder of few; leave out --recursive and --from")
+        copy_many(source, destination, as_json, quiet, given, many | {"unpack": unpack})
+    for name, flag in MANY.items():
+        if many[name]:
+            raise click.UsageError(f"{flag} goes with --recursive or --from")
     try:
         from sluiceway.client.order import make_order
         from sluiceway.transfer import copy as run
         from sluiceway.transfer import curl_lines
 
         if curl:
+            del given["pack"]
             for line in curl_lines(make_order(source, destination, **given)):
                 voice.curl(line)
             return
