@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,25 @@ def test_long_lists_come_in_pages(serve: Serve, visit: OpenPage) -> None:
     more.click()
     expect(page.stored).to_have_count(120)
     expect(more).to_be_hidden()
+
+
+def test_all_files_come_as_one_zip(serve: Serve, visit: OpenPage, tmp_path: Path) -> None:
+    """A link beside the heading, once there is more than one file."""
+    server = serve()
+    page = visit(server.url)
+    link = page.page.get_by_role("link", name="All as .zip")
+    for name in ("one.txt", "two.txt"):
+        expect(link).to_be_hidden()
+        (tmp_path / name).write_text(name)
+        page.choose(tmp_path / name)
+        expect(page.stored.filter(has_text=name)).to_be_visible()
+
+    with page.page.expect_download() as coming:
+        link.click()
+    coming.value.save_as(tmp_path / "all.zip")
+    assert coming.value.suggested_filename == "files.zip"
+    with zipfile.ZipFile(tmp_path / "all.zip") as archive:
+        assert sorted(archive.read(name) for name in archive.namelist()) == [b"one.txt", b"two.txt"]
 
 
 def test_a_name_is_text_whatever_it_contains(serve: Serve, visit: OpenPage, tmp_path: Path) -> None:

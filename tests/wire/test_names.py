@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluiceway.errors import BadName
-from sluiceway.wire.names import MOST_KEY_BYTES, MOST_NAME_BYTES, MOST_SEGMENT_BYTES, check_key, clean_name, stays_inside
+from sluiceway.wire.names import (
+    MOST_KEY_BYTES,
+    MOST_NAME_BYTES,
+    MOST_SEGMENT_BYTES,
+    check_key,
+    clean_name,
+    leads_out,
+    stays_inside,
+)
 
 CLEAN = [
     ("report.pdf", "report.pdf"),
@@ -208,3 +216,36 @@ def test_every_key_we_take_can_be_looked_up(key: str) -> None:
     except BadName:
         return
     assert stays_inside(checked)
+
+
+@pytest.mark.parametrize("name", ["a", "a/b.c", ".hidden/x", "aux.c", "con/nul", "ends. ", "é/日本", "ab:c", "100%", "~/x", "-x"])
+def test_a_name_may_stand_in_an_archive_where_it_means_the_same_everywhere(name: str) -> None:
+    """Also where one system would refuse it: Linux kernels have an aux.c."""
+    assert leads_out(name) is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "/",
+        "/a",
+        "a//b",
+        "a/",
+        "../a",
+        "a/..",
+        "a/./b",
+        "a\\b",
+        "..\\a",
+        "C:/a",
+        "c:a",
+        "a\0b",
+        "a\nb",
+        "\udcff",
+        ".sluiceway/a",
+        "\u202egpj",
+    ],
+)
+def test_a_name_that_could_lead_out_somewhere_has_a_reason_against_it(name: str) -> None:
+    """On Windows, too, whatever system packs and unpacks."""
+    assert leads_out(name)

@@ -32,6 +32,7 @@ export class StoredFiles {
     this.rows = part(section, "#stored-rows");
     this.note = part(section, "#stored-note");
     this.more = part(section, "#more");
+    this.zip = part(section, "#all-zip");
     this.more.addEventListener("click", () => this.#showMore());
   }
 
@@ -67,6 +68,7 @@ export class StoredFiles {
     if (next === null) entries.sort((one, other) => (other.modified ?? "").localeCompare(one.modified ?? ""));
     this.#keepFocus(() => this.rows.replaceChildren(...entries.map((entry) => this.#row(entry))));
     this.more.hidden = next === null;
+    this.zip.hidden = entries.length < 2;
     this.#say(entries.length ? "" : readable ? "Nothing is stored yet." : KEPT_ELSEWHERE);
   }
 
