@@ -252,7 +252,8 @@ async def _put(
 def _under(order: Order, key: str) -> str:
     """The place's URL with the key, for people."""
     scheme, _, rest = shown(order.target).partition("://")
-    return "/".join([f"{scheme}:/", *rest.split("/")[:2], key])
+    root = rest.rpartition("/")[0] if scheme.startswith("fsspec+") else "/".join(rest.split("/")[:2])
+    return f"{scheme}://{root}/{key}"
 
 
 async def _put_folder(place: Place, order: Order, budget: Budget, on_progress: OnProgress | None) -> Receipt:

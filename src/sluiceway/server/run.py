@@ -33,6 +33,8 @@ __all__ = ["serve", "tune_process", "worker_app"]
 
 _WORKER = "SLUICEWAY_WORKER_SETTINGS"  # how a worker process learns the settings and the board's file
 
+log: logging.Logger = logging.getLogger("sluiceway")
+
 KEEP_ALIVE = 30  # seconds an idle connection stays open: a browser's queue of files uses it again
 BACKLOG = 2048
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # mallopt(3)
@@ -45,6 +47,7 @@ def serve(settings: Settings, ready: Callable[[str], None]) -> None:
     _log_to_stderr()
     app = Sluiceway(settings)
     _open_destination(app)
+    _say_what_is_not_promised(app)
     sock = _listen(settings)
     config = uvicorn.Config(
         "sluiceway.server.run:worker_app" if settings.workers > 1 else app,
@@ -131,6 +134,12 @@ def _open_destination(app: Sluiceway) -> None:
     except (SluiceError, OSError) as error:
         said = error.strerror if isinstance(error, OSError) else error
         raise BadSetting(f"--to {called(app.settings)} cannot be used: {said}") from None
+
+
+def _say_what_is_not_promised(app: Sluiceway) -> None:
+    """Once, at start, in the log: what people should know of their destination before they rely on it."""
+    for words in app.desk.store.traits.cannot():
+        log.warning("%s: %s", called(app.settings), words)
 
 
 def _listen(settings: Settings) -> socket.socket:

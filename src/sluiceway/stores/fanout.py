@@ -139,6 +139,9 @@ def _traits(front: Leg, required: list[Leg]) -> Traits:
         readable=front.store.traits.readable,
         takes_back=all(each.takes_back for each in facts),
         remote=any(each.remote for each in facts),
+        steady=front.store.traits.steady,
+        compares=all(each.compares for each in facts),
+        lists_about=front.store.traits.lists_about,
     )
 
 
