@@ -1,0 +1,286 @@
+"""`sluiceway copy --recursive`, whole trips: folders, servers and a database, with a journal, patterns, limits and kills."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import sluiceway
+from fix_postgres import Database
+from fix_server import RunningServer
+from fix_taking import eventually, noise, tree
+from rest_target import RestTarget
+from sluiceway.errors import SluiceError
+
+FILES = {f"{'d/e/' if n % 2 else ''}{n:03} ü.bin": noise(n * n * 17, n) for n in range(60)}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return stocked(tmp_path / "from", FILES)
+
+
+def stocked(folder: Path, files: dict[str, bytes]) -> Path:
+    for key, data in files.items():
+        (folder / key).parent.mkdir(parents=True, exist_ok=True)
+        (folder / key).write_bytes(data)
+    return folder
+
+
+def found(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def table(database: Database) -> Iterator[str]:
+    name = database.fresh()
+    subprocess.run([sys.executable, "-m", "sluiceway", "init", f"{database.url}&table={name}"], check=True, capture_output=True)
+    place, mark, query = database.url.partition("?")
+    yield f"{place}/backup/{mark}{query}&table={name}"
+    assert database.leftovers(name) == []
+    database.drop(name)
+
+
+def command(*words: object) -> list[str]:
+    return [sys.executable, "-m", "sluiceway", "copy", "--recursive", *map(str, words)]
+
+
+def run(*words: object, code: int = 0) -> tuple[list[dict[str, Any]], dict[str, Any], str]:
+    """Lines of objects, the report, and standard error."""
+    done = subprocess.run(command("--json", *words), capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == code, done.stderr + done.stdout
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    return lines[:-1], lines[-1]["report"] if lines else {}, done.stderr
+
+
+def test_a_folder_goes_into_a_database_and_from_there_to_a_server_and_back(
+    folder: Path, table: str, taker: RunningServer, tmp_path: Path
+) -> None:
+    """Backup and restore: the same bytes under the same keys at each stop, and a second run of each copies nothing."""
+    url = f"{taker.url}/files/restored/"
+    for source, destination in ((folder, table), (table, url), (url, tmp_path / "to")):
+        lines, report, _ = run(source, destination)
+        assert (report["ok"], report["copied"], report["skipped"], report["failed"]) == (True, len(FILES), 0, 0)
+        assert report["bytes"] == sum(map(len, FILES.values()))
+        assert {line["key"] for line in lines} == set(FILES)
+        assert {line["state"] for line in lines} == {"copied"}
+        _, again, _ = run(source, destination)
+        assert (again["copied"], again["skipped"]) == (0, len(FILES))
+
+    assert found(tmp_path / "to") == FILES
+
+
+def test_a_dry_run_changes_nothing(folder: Path, taker: RunningServer, tmp_path: Path) -> None:
+    """It tells of each object what would be done, and no file, object or journal appears."""
+    (tmp_path / "to").mkdir()
+    (tmp_path / "to" / "000 ü.bin").write_bytes(b"another one")
+    before = tree(tmp_path), taker.stored()
+    lines, report, _ = run(folder, tmp_path / "to", "--dry-run", "--journal", tmp_path / "j", code=6)
+    assert (report["copied"], report["failed"], report["dry_run"]) == (len(FILES) - 1, 1, True)
+    assert {line["state"] for line in lines} == {"would-copy", "failed"}
+    lines, report, _ = run(folder, tmp_path / "to", "--dry-run", "--force")
+    assert [line["key"] for line in lines if line["state"] == "would-replace"] == ["000 ü.bin"]
+    run(folder, f"{taker.url}/files/dry/", "--dry-run")
+
+    assert (tree(tmp_path), taker.stored()) == before
+
+
+def test_patterns_choose(folder: Path, tmp_path: Path) -> None:
+    run(folder, tmp_path / "to", "--include", "d/**", "--include", "000*", "--exclude", "**/*1 *")
+
+    wanted = {key for key in FILES if key.startswith(("d/", "000")) and "1 ü" not in key}
+    assert set(found(tmp_path / "to")) == wanted
+
+
+def test_what_is_no_file_is_left_out_with_the_reason(folder: Path, tmp_path: Path) -> None:
+    """Links, pipes and what belongs to a server's store; everything else goes."""
+    (folder / "link").symlink_to("000 ü.bin")
+    (folder / "away").symlink_to("/etc")
+    os.mkfifo(folder / "pipe")
+    (folder / ".sluiceway").mkdir()
+    (folder / ".sluiceway" / "draft").write_bytes(b"half")
+    lines, report, errors = run(folder, tmp_path / "to")
+
+    assert {line["key"]: line["detail"][:10] for line in lines if line["state"] == "left-out"} == {
+        "link": "a symbolic",
+        "away": "a symbolic",
+        "pipe": "no file, b",
+        ".sluiceway": "its key ha",
+    }
+    assert (report["left_out"], report["copied"], report["ok"]) == (4, len(FILES), True)
+    assert found(tmp_path / "to") == FILES
+    assert errors == ""
+
+
+def test_a_link_in_the_destination_is_not_followed(tmp_path: Path) -> None:
+    """Neither a folder that is one, nor a file."""
+    stocked(tmp_path / "from", {"d/a": b"1", "b": b"2"})
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "to").mkdir()
+    (tmp_path / "to" / "d").symlink_to(tmp_path / "outside")
+    (tmp_path / "to" / "b").symlink_to(tmp_path / "outside" / "b")
+    _, report, _ = run(tmp_path / "from", tmp_path / "to", "--force", code=6)
+
+    assert (report["copied"], [one["code"] for one in report["failures"]]) == (1, ["forbidden"])
+    assert list((tmp_path / "outside").iterdir()) == []
+    assert (tmp_path / "to" / "b").read_bytes() == b"2"
+
+
+def test_people_get_failures_and_a_report(folder: Path, tmp_path: Path) -> None:
+    """On standard error what failed and why, on standard output one line; 6 says that some are missing."""
+    stocked(tmp_path / "to", {"000 ü.bin": b"other"})
+    done = subprocess.run(command(folder, tmp_path / "to"), capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == 6
+    assert done.stderr.startswith("sluiceway: 000 ü.bin failed (exists, tried 1 times): Something else is there")
+    assert done.stdout.startswith(f"{len(FILES) - 1} copied (")
+    assert ", 0 there already, 1 failed" in done.stdout
+    assert done.stdout.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["{folder}", "{folder}/000 ü.bin"], "no folder"),
+        (["{folder}/000 ü.bin", "{folder}/x"], "no folder"),
+        (["{folder}", "{folder}/x", "--include", "[a"], "pattern"),
+        (["{folder}", "{folder}/x", "--limit-rate", "fast"], "rate"),
+        (["{folder}", "{folder}/x", "--name", "a"], "one file"),
+        (["{folder}", "{folder}/x", "--curl"], "one file"),
+        (["{folder}", "{folder}/x", "--jobs", "0"], "jobs"),
+        (["{folder}", "{folder}/x", "-H", "a: b"], "neither side is a URL"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_anything_is_done(folder: Path, words: list[str], says: str) -> None:
+    before = tree(folder)
+    line = command(*(word.format(folder=folder) for word in words))
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert tree(folder) == before
+
+
+def test_an_interrupt_ends_it_with_a_report_and_a_right_journal(folder: Path, tmp_path: Path) -> None:
+    """SIGINT in the middle: what was counted stands in the journal and over there; the next run does the rest."""
+    with RestTarget(wait=0.05).listening() as target:
+        line = command("--json", "--jobs", "2", "--journal", tmp_path / "j", folder, target.url)
+        with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as copier:
+            eventually(lambda: len(target.objects) > 10)
+            copier.send_signal(signal.SIGINT)
+            out, errors = copier.communicate(timeout=30)
+        assert copier.returncode == 130
+        assert "Traceback" not in errors
+        report = json.loads(out.splitlines()[-1])["report"]
+        lines = len((tmp_path / "j").read_text().splitlines()) - 1
+        assert 0 < report["copied"] <= lines <= len(target.objects) < len(FILES)
+        assert (report["complete"], report["ok"]) == (False, False)
+        target.wait = 0
+        _, report, _ = run("--journal", tmp_path / "j", folder, target.url)
+
+    assert report["copied"] + report["skipped"] == len(FILES)
+    assert {one.times for one in target.objects.values()} == {1}
+    assert len(target.objects) == len(FILES)
+
+
+def test_what_stands_in_the_journal_is_not_even_asked_for(folder: Path, tmp_path: Path) -> None:
+    """A second run with the journal sends no request at all. Another destination is refused."""
+    with RestTarget().listening() as target:
+        run("--journal", tmp_path / "j", folder, target.url)
+        target.asked.clear()
+        _, report, _ = run("--journal", tmp_path / "j", folder, target.url)
+        assert (report["skipped"], report["copied"]) == (len(FILES), 0)
+        assert target.asked == []
+    _, _, errors = run("--journal", tmp_path / "j", folder, tmp_path / "elsewhere", code=2)
+    assert "another source or destination" in errors
+
+
+def test_a_file_that_changes_is_read_once_more_in_its_new_version(tmp_path: Path) -> None:
+    """What arrives is one version or the other, whole; one that never rests is reported."""
+    stocked(tmp_path / "from", {"once": bytes(4 << 20), "restless": bytes(4 << 20), "calm": b"c"})
+    done = threading.Event()
+
+    def restless(path: Path) -> None:
+        number = 0
+        while not done.is_set():
+            number += 1
+            os.utime(path, ns=(number, number))
+            time.sleep(0.001)
+
+    def look(now: sluiceway.Overall) -> None:
+        if now.moving > 1 << 20 and not changed:
+            (tmp_path / "from" / "once").write_bytes(b"n" * 100)
+            changed.append(now)
+
+    changed: list[sluiceway.Overall] = []
+    once = sluiceway.copy_all(tmp_path / "from", tmp_path / "to", include=["once"], limit_rate="8MiB", on_progress=look)
+    assert changed
+    assert (once.copied, once.bytes) == (1, 100)
+    assert (tmp_path / "to" / "once").read_bytes() == b"n" * 100
+
+    writer = threading.Thread(target=restless, args=[tmp_path / "from" / "restless"])
+    writer.start()
+    report = sluiceway.copy_all(tmp_path / "from", tmp_path / "to", limit_rate="40MiB")
+    done.set()
+    writer.join()
+    assert (report.copied, report.skipped, report.failed) == (1, 1, 1)
+    assert [(one.key, one.code) for one in report.failures] == [("restless", "source-changed")]
+    assert set(found(tmp_path / "to")) == {"once", "calm"}
+
+
+def test_the_rate_is_limited_over_all_jobs(tmp_path: Path) -> None:
+    """Four jobs together are no faster than the limit, and not much slower."""
+    stocked(tmp_path / "from", {str(n): noise(250_000, n) for n in range(8)})
+    report = sluiceway.copy_all(tmp_path / "from", tmp_path / "to", limit_rate=1_000_000, jobs=4)
+
+    assert report.bytes == 2_000_000
+    assert 1.7 < report.seconds < 15  # two seconds; free, it is a twentieth
+
+
+def test_memory_does_not_grow_with_the_number_of_objects(tmp_path: Path) -> None:
+    """Ten thousand small objects, with a journal that a second run reads: the peak is that of a hundred."""
+    few = stocked(tmp_path / "few", {f"{n % 100:02}/{n}": b"%d" % n for n in range(100)})
+    many = stocked(tmp_path / "many", {f"{n % 100:02}/{n}": b"%d" % n for n in range(10_000)})
+    peaks = []
+    for number, folder in enumerate((few, many, many)):
+        line = command("-q", "--journal", tmp_path / f"j{min(number, 1)}", folder, tmp_path / f"to{min(number, 1)}")
+        process = subprocess.Popen(line)
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0
+        peaks.append(used.ru_maxrss)
+
+    assert len(found(tmp_path / "to1")) == 10_000
+    assert max(peaks) - peaks[0] <= 12 << 10, peaks  # KiB
+
+
+def test_progress_over_all_never_promises_more_than_it_knows(folder: Path, tmp_path: Path) -> None:
+    """Counts only grow, the last look has the report, and what is over there is never counted before."""
+    looks: list[sluiceway.Overall] = []
+    report = sluiceway.copy_all(folder, tmp_path / "to", on_progress=looks.append)
+
+    assert looks[-1].report == report or looks[-1].report is not None
+    for before, after in itertools.pairwise(looks):
+        assert before.done <= after.done <= after.total
+        assert before.bytes <= after.bytes <= after.total_bytes
+        assert after.moving >= 0
+    assert looks[-1].moving == 0
+    assert sum(look.ended is not None for look in looks) == len(FILES)
+
+
+async def test_it_says_how_to_call_it_where_an_event_loop_runs(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(SluiceError, match="acopy_all"):
+        sluiceway.copy_all(folder, tmp_path / "to")
+    assert (await sluiceway.acopy_all(folder, tmp_path / "to")).ok

@@ -1,0 +1,147 @@
+"""The restore proof: a thousand objects from a store to a REST API that fails one request in five, while the copier is killed.
+
+Nothing is lost, nothing is stored twice, nothing half; the last report counts right. Quick: fewer and smaller objects.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+import sluiceway
+from fix_postgres import Database
+from fix_taking import TORTURE, noise
+from rest_target import RestTarget
+
+COUNT, KILLS, LARGEST = (1000, 20, 8 << 20) if TORTURE else (150, 5, 256 << 10)  # objects, kill -9 of the copier, bytes
+SMALLEST = 1 << 10
+SHARE = 0.2  # of requests that fail
+LIMIT = 3600 if TORTURE else 240  # seconds
+
+
+@dataclass
+class Stocked:
+    """A place with objects: where, what a process needs to reach it, and what each object is."""
+
+    url: str
+    sums: dict[str, str]
+    sizes: dict[str, int]
+    env: dict[str, str] = field(default_factory=dict)
+
+
+def made(folder: Path) -> dict[str, str]:
+    """The objects as files: sizes evenly over the powers of two, so that most are small and most bytes are in large ones."""
+    chance, sums = random.Random(4), {}
+    for number in range(COUNT):
+        size = round(SMALLEST * (LARGEST / SMALLEST) ** chance.random())
+        data, key = noise(size, number), f"{number % 17:02}/object {number:04}.bin"
+        (folder / key).parent.mkdir(parents=True, exist_ok=True)
+        (folder / key).write_bytes(data)
+        sums[key] = hashlib.sha256(data).hexdigest()
+    return sums
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    folder = tmp_path_factory.mktemp("objects")
+    return folder, made(folder)
+
+
+@pytest.fixture(params=["folder", "postgresql", "s3"])
+def stocked(request: pytest.FixtureRequest, files: tuple[Path, dict[str, str]]) -> Iterator[Stocked]:
+    """The objects in each kind of store, put there by our own copy."""
+    folder, sums = files
+    sizes = {key: (folder / key).stat().st_size for key in sums}
+    if request.param == "folder":
+        yield Stocked(str(folder), sums, sizes)
+    elif request.param == "postgresql":
+        database: Database = request.getfixturevalue("database")
+        table = database.fresh()
+        place, mark, query = database.url.partition("?")
+        subprocess.run(
+            [sys.executable, "-m", "sluiceway", "init", f"{database.url}&table={table}"], check=True, capture_output=True
+        )
+        there = Stocked(f"{place}/backup/{mark}{query}&table={table}", sums, sizes)
+        assert sluiceway.copy_all(folder, there.url).ok
+        yield there
+        database.drop(table)
+    else:
+        s3 = request.getfixturevalue("s3")
+        there = Stocked(s3.url(s3.fresh(), "backup/"), sums, sizes, s3.env)
+        line = [sys.executable, "-m", "sluiceway", "copy", "-r", "--quiet", str(folder), there.url]
+        subprocess.run(line, check=True, env={**os.environ, **there.env})
+        yield there
+
+
+@pytest.mark.timeout(LIMIT)
+@pytest.mark.parametrize("knows", ["once", "conditions"])
+def test_a_restore_survives_failures_and_kills(stocked: Stocked, tmp_path: Path, knows: str) -> None:
+    """Each object is at the target exactly once with its own bytes, whatever was answered and whenever the copier died."""
+    seed = random.SystemRandom().getrandbits(32)
+    print(f"seed {seed}")  # shown when the test fails
+    chance = random.Random(seed)
+    target = RestTarget(share=SHARE, seed=seed, knows=frozenset({knows, "digests", "head"}))
+    with target.listening():
+        for number in range(KILLS):
+            copier = started(stocked, target, tmp_path / "journal", tmp_path / "out")
+            # Killed when it has brought so many more, somewhere between two of them: the moment is the point.
+            goal = len(target.objects) + chance.randint(0, COUNT // (KILLS + KILLS // 2))
+            end = time.monotonic() + 60
+            while copier.poll() is None and len(target.objects) < goal and time.monotonic() < end:
+                time.sleep(0.001)
+            time.sleep(chance.uniform(0, 0.05))
+            assert copier.poll() is None, f"it ended before kill {number}"
+            copier.kill()
+            copier.communicate()
+        last = started(stocked, target, tmp_path / "journal", tmp_path / "out")
+        _, errors = last.communicate()
+
+    assert last.returncode == 0, errors
+    lines = [json.loads(line) for line in (tmp_path / "out").read_text().splitlines()]
+    report = lines[-1]["report"]
+    lost = [key for key in stocked.sums if key not in target.objects]
+    wrong = [key for key, one in target.objects.items() if one.sha256 != stocked.sums[key]]
+    twice = [key for key, one in target.objects.items() if one.times != 1]
+    assert (lost, wrong, twice) == ([], [], [])
+    assert (report["ok"], report["complete"], report["failed"], report["left_out"]) == (True, True, 0, 0)
+    assert report["copied"] + report["skipped"] == COUNT == len(target.objects)
+    copied = [line for line in lines[:-1] if line["state"] == "copied"]
+    assert len(copied) == report["copied"]
+    assert report["bytes"] == sum(stocked.sizes[line["key"]] for line in copied)
+    assert sum(target.failed.values()) > COUNT * SHARE / 2
+    told = [json.loads(line) for line in (tmp_path / "journal").read_text().splitlines()[1:]]
+    assert {line["key"]: line["sha256"] for line in told} == stocked.sums
+    assert len(told) == COUNT
+
+
+def started(stocked: Stocked, target: RestTarget, journal: Path, out: Path) -> subprocess.Popen[str]:
+    words = ["copy", "-r", "--json", "--journal", str(journal), "--retries", "20", stocked.url, target.url]
+    with out.open("w") as told:
+        return subprocess.Popen(
+            [sys.executable, "-c", QUICK, *words],
+            stdout=told,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **stocked.env},
+        )
+
+
+# The command itself, with waits of at most a fifth of a second between two tries: a thousand objects meet two hundred failures.
+QUICK = """
+import sys
+from sluiceway.many import patience
+patience.LONGEST = 0.2
+from sluiceway.cli.main import main
+sys.argv[0] = "sluiceway"
+main()
+"""
