@@ -100,6 +100,7 @@ CASES: list[tuple[str, int, Callable[[Exchange], None], list[str]]] = [
     ("a refused upload", 4, refusing(413), ["{source}", "{url}/a"]),
     ("a token that is missing", 4, refusing(401), ["{source}", "{url}/a"]),
     ("bytes that are not the promised ones", 5, lying, ["{url}/a", "{folder}/got"]),
+    ("one of many that is refused", 6, refusing(413), ["-r", "-q", "{folder}", "{url}/a/"]),
     ("a source that lies to another server", 5, lying, ["{url}/a", "{url}/b"]),
 ]
 
