@@ -33,9 +33,9 @@ test: $(VENV)/.test   ## install everything the tests need and run them all
 	@sh tests/install_needs.sh
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
-torture: $(VENV)/.test ## the long proofs: many kills, many cuts, many random cases
+torture: $(VENV)/.test ## the long proofs: many kills, many cuts, many random cases, large files in flat memory
 	@sh tests/install_needs.sh
-	SLUICEWAY_TORTURE=1 $(BIN)/python -m pytest tests/reliability tests/wire --timeout 3600 $(ARGS)
+	SLUICEWAY_TORTURE=1 $(BIN)/python -m pytest tests/reliability tests/wire tests/stores tests/memory --timeout 3600 $(ARGS)
 
 lint: $(VENV)/.test   ## style, types and import order
 	$(BIN)/ruff check .
