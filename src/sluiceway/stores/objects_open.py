@@ -107,7 +107,8 @@ def _s3(
             region_name=region,
             connect_timeout=min(CONNECT, silence),
             read_timeout=silence,
-            retries={"mode": "standard", "total_max_attempts": attempts},
+            # Not "standard": its quota is the process's, and a bad minute of one upload would leave none for the others.
+            retries={"mode": "legacy", "total_max_attempts": attempts},
             max_pool_connections=THREADS,
             s3={"addressing_style": style},
         )

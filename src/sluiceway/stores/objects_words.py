@@ -82,7 +82,7 @@ def word_for(error: BaseException, called: str) -> SluiceError:
 
 def _answered(error: BaseException) -> tuple[str, int, str]:
     """The code and the status of the answer, "" and 0 where there was none; and what kind of failure it was."""
-    kind, answer = type(error).__name__, getattr(error, "response", None)
+    kind, answer = "Timeout" if _timed_out(error) else type(error).__name__, getattr(error, "response", None)
     if isinstance(answer, dict):
         code = str(answer.get("Error", {}).get("Code", ""))
         status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
@@ -91,3 +91,9 @@ def _answered(error: BaseException) -> tuple[str, int, str]:
     code_found, status_found, inner = _CODE.search(text), _STATUS.search(text), _INNER.search(text)
     status = ascii_uint(status_found[1], "status") if status_found else 0
     return code_found[1] if code_found else "", status, inner[1] if inner else kind
+
+
+def _timed_out(error: BaseException) -> bool:
+    """botocore calls a body that nobody takes any more a closed connection; what it caught says why."""
+    caught = getattr(error, "kwargs", {}).get("error")
+    return isinstance(caught, Exception) and any(isinstance(one, TimeoutError) for one in (caught, *caught.args))

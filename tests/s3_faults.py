@@ -1,0 +1,167 @@
+"""A scriptable fault proxy in front of an S3 server: requests go through it, and what the script says goes wrong.
+
+faults = S3Faults(endpoint)                       # a thread of its own, ended by close()
+faults.script["key"] = Fault("stall", "part", times=2)
+The first `times` requests of that kind for that key meet the fault; all others pass.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import struct
+import threading
+import time
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+__all__ = ["KINDS", "Fault", "S3Faults"]
+
+KINDS = ("refuse", "reset", "stall", "500", "slowdown", "error-in-200", "lost", "slow")
+STALL = 30.0  # seconds; a client's deadline ends it long before
+PIECE = 64 << 10  # bytes between two looks at a body
+
+ERROR = "<?xml version='1.0' encoding='UTF-8'?>\n<Error><Code>{code}</Code><Message>made by a test</Message></Error>"
+
+
+@dataclass
+class Fault:
+    """What goes wrong, with which requests (put, create, part, complete, abort, get, head, list), how often."""
+
+    kind: str
+    what: str
+    times: int = 1
+    at: int = 100_000  # bytes of the body before a reset
+    met: int = 0  # how often it happened
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def strikes(self, what: str) -> bool:
+        with self._lock:
+            if what != self.what or self.met >= self.times:
+                return False
+            self.met += 1
+            return True
+
+
+class S3Faults:
+    """The proxy. `url` is what clients are told."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.script: dict[str, Fault] = {}  # last segment of a key -> what happens to it
+        self.leaving = threading.Event()
+        place = urlsplit(endpoint).netloc
+        owner = self
+
+        class Handler(_Handler):
+            faults, upstream = owner, place
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+        self._thread.start()
+
+    def close(self) -> None:
+        self.leaving.set()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    faults: S3Faults
+    upstream: str
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Quiet."""
+
+    def _pass(self) -> None:
+        parts = urlsplit(self.path)
+        fault = self.faults.script.get(unquote(parts.path).rpartition("/")[2])
+        kind = fault.kind if fault is not None and fault.strikes(_what(self.command, parts.query)) else ""
+        try:
+            self._do(kind, fault)
+        except OSError:  # the client has gone, as clients do that were stalled
+            self.close_connection = True
+
+    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _pass  # noqa: N815  # the names http.server calls
+
+    def _do(self, kind: str, fault: Fault | None) -> None:
+        if kind == "refuse":
+            return self._break()
+        if kind == "stall":
+            self.faults.leaving.wait(STALL)
+            return self._break()
+        if kind in ("500", "slowdown", "error-in-200"):
+            self._body(None, 0)
+            code = "SlowDown" if kind == "slowdown" else "InternalError"
+            return self._say({"500": 500, "slowdown": 503}.get(kind, 200), ERROR.format(code=code).encode())
+        if kind == "reset" and fault is not None:
+            self._body(None, 0, fault.at)
+            return self._break()
+        there = http.client.HTTPConnection(self.upstream, timeout=60)
+        try:
+            there.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in self.headers.items():
+                if name.lower() not in ("expect", "connection"):
+                    there.putheader(name, value)
+            there.endheaders()
+            self._body(there, 0.02 if kind == "slow" else 0)
+            answer = there.getresponse()
+            told = answer.read()
+            if kind == "lost":
+                return self._break()
+            self.send_response_only(answer.status)
+            for name, value in answer.getheaders():
+                if name.lower() not in ("transfer-encoding", "connection", "content-length"):
+                    self.send_header(name, value)
+            length = answer.getheader("content-length") if self.command == "HEAD" else str(len(told))
+            if length is not None:
+                self.send_header("Content-Length", length)
+            self.end_headers()
+            self.wfile.write(told)
+        finally:
+            there.close()
+        return None
+
+    def _body(self, there: http.client.HTTPConnection | None, pause: float, most: int | None = None) -> None:
+        left = int(self.headers.get("content-length") or 0)
+        if most is not None:
+            left = min(left, most)
+        while left:
+            data: Any = self.rfile.read1(min(PIECE, left))
+            if not data:
+                raise ConnectionError("cut")
+            left -= len(data)
+            if there is not None:
+                there.send(data)
+            if pause:
+                time.sleep(pause)
+
+    def _say(self, status: int, body: bytes) -> None:
+        self.send_response_only(status)
+        self.send_header("Content-Type", "application/xml")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def _break(self) -> None:
+        """A reset, not an orderly end."""
+        self.close_connection = True
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
+
+
+def _what(method: str, query: str) -> str:
+    names = {pair.partition("=")[0] for pair in query.split("&")}
+    if method == "PUT":
+        return "part" if "partNumber" in names else "put"
+    if method == "POST":
+        return "create" if "uploads" in names else "complete"
+    if method == "DELETE":
+        return "abort" if "uploadId" in names else "delete"
+    return "list" if "list-type" in names else method.lower()
