@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import requests
 
 import sluiceway
 from fix_postgres import Database
+from fix_s3 import Objects
 from fix_server import RunningServer
 from sluiceway.errors import BadName, BadRequest, SourceFailed
 from sluiceway.testing.memory import MemoryMeter
@@ -103,6 +105,20 @@ def test_a_server_s_archive_becomes_objects_of_a_database_and_a_database_s_one_a
     assert below(tmp_path / "out") == FILES
 
 
+def test_a_bucket_takes_the_members_and_gives_them_as_a_zip(s3: Objects, tmp_path: Path) -> None:
+    """tar to S3, S3 to zip: a real S3 server in between."""
+    (tmp_path / "x.tar.gz").write_bytes(tar(FILES, "w:gz"))
+    place = s3.url(s3.fresh(), "un/")
+    env = {**os.environ, **s3.env}
+    for words in (["x.tar.gz", place, "--from", "tar"], [place, "back.zip", "--as", "zip"]):
+        command = [sys.executable, "-m", "sluiceway", "copy", *words]
+        done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+
+    with zipfile.ZipFile(tmp_path / "back.zip") as archive:
+        assert {name: archive.read(name) for name in archive.namelist()} == FILES
+
+
 def test_a_second_run_skips_what_is_there_and_force_replaces_what_differs(tmp_path: Path) -> None:
     """As for every other origin, though a tar is read only once."""
     (tmp_path / "x.tar").write_bytes(tar(FILES))
@@ -125,6 +141,20 @@ def test_of_two_members_of_one_name_the_later_wins_only_with_force(tmp_path: Pat
 
     assert told.ok == force
     assert below(tmp_path / "out") == {"a": b"second, and longer" if force else b"first"}
+
+
+def test_a_journal_remembers_what_of_an_archive_is_done(tmp_path: Path) -> None:
+    """A run that was broken off goes on behind it, and a name that comes twice is two members there, too."""
+    whole = tar({"a": b"1", "b": pattern(MIB)})[: 3 * 512 + MIB] + tar({"a": b"2"})
+    (tmp_path / "x.tar").write_bytes(whole[: MIB // 2])
+    told: dict[str, Any] = {"journal": tmp_path / "journal", "unpack": "tar", "force": True}
+    with pytest.raises(SourceFailed):
+        sluiceway.copy_all(tmp_path / "x.tar", tmp_path / "out", **told)
+    (tmp_path / "x.tar").write_bytes(whole)
+    report = sluiceway.copy_all(tmp_path / "x.tar", tmp_path / "out", **told)
+
+    assert (report.ok, report.skipped, report.copied) == (True, 1, 2)
+    assert below(tmp_path / "out") == {"a": b"2", "b": pattern(MIB)}
 
 
 def test_a_hostile_name_ends_it_with_nothing_outside(tmp_path: Path) -> None:

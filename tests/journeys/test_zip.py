@@ -15,8 +15,10 @@ from urllib.parse import quote
 import pytest
 import requests
 
+from fix_gateway import takes
 from fix_server import RunningServer, Serve
 from fix_taking import eventually
+from fix_wsgi import running
 from raw_http import head
 from sluiceway.testing.memory import MemoryMeter
 from sluiceway.testing.store_suite import ODD_KEYS, pattern
@@ -207,3 +209,32 @@ def test_a_token_is_asked_for(serve: Serve) -> None:
     assert put_.status_code == 201
 
     assert asked(server).status_code == 401
+
+
+def test_memory_for_the_list_is_lent_and_given_back(serve: Serve) -> None:
+    """More members than the budget has to spare are refused; what was sent, refused or left owes nothing."""
+    server = serve("--memory-budget", "4MiB")
+    for number in range(3500):
+        path = server.root / ("most" if number < 2500 else "rest") / str(number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    for _ in range(3):
+        assert asked(server).status_code == 503
+        assert "longer prefix" in asked(server, "GET").json()["detail"]
+        eventually(lambda: asked(server, "HEAD", prefix="most/").status_code == 200)  # the reader that left is noticed soon
+        assert asked(server, prefix="most/").status_code == 200
+        with requests.get(f"{server.url}/files", params={"as": "zip", "prefix": "most/"}, stream=True, timeout=60):
+            pass  # and leaves
+    put(server, "still", b"works")
+
+
+def test_mounted_in_a_wsgi_app_it_is_the_same(tmp_path: Path) -> None:
+    """The whole service inside Flask, on gunicorn."""
+    with running("gunicorn gthread", tmp_path, takes, "mount_views:app") as app:
+        for key in ("z/1", "z/2"):
+            requests.put(f"{app.url}/drop/files/{key}", data=pattern(MIB), timeout=30).raise_for_status()
+        answer = requests.get(f"{app.url}/drop/files", params={"as": "zip", "prefix": "z/"}, timeout=30)
+
+    assert len(answer.content) == int(answer.headers["Content-Length"])
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert {name: archive.read(name) for name in archive.namelist()} == {"z/1": pattern(MIB), "z/2": pattern(MIB)}

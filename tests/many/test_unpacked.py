@@ -153,7 +153,7 @@ async def test_an_item_tells_when_it_was_changed_and_what_it_is() -> None:
     """For a listing, a zip, or a store that keeps it."""
     side = origin(tar(member("sub/page.html", b"<p>", pax_headers={"mtime": "1000000000.5"})))
     async for item in side.items():
-        assert item == Item("sub/page.html", 3, modified=1_000_000_000.0)
+        assert item == Item("sub/page.html", 3, "1-3-1000000000.0", 1_000_000_000.0)
         async with side.open(item) as reading:
             assert (reading.about.filename, reading.about.type) == ("page.html", "text/html")
 

@@ -57,7 +57,8 @@ class TarOrigin:
                 self._check(head)
                 if head.kind in ("folder", "label"):
                     continue
-                self._open_now = Item(_key(head.name), head.size, modified=head.modified, left_out=head.left_out)
+                version = f"{self._count}-{head.size}-{head.modified}"  # its place too: a name may come twice
+                self._open_now = Item(_key(head.name), head.size, version, head.modified, head.left_out)
                 yield self._open_now
                 self._open_now = None
 

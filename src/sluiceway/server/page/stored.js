@@ -32,7 +32,10 @@ export class StoredFiles {
     this.rows = part(section, "#stored-rows");
     this.note = part(section, "#stored-note");
     this.more = part(section, "#more");
-    this.zip = part(section, "#all-zip");
+    this.zip = /** @type {HTMLAnchorElement} */ (part(section, "#all-zip"));
+    const all = new URL(endpoint);
+    all.searchParams.set("as", "zip");
+    this.zip.href = all.href;
     this.more.addEventListener("click", () => this.#showMore());
   }
 
