@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import hashlib
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,13 +13,16 @@ from pathlib import Path
 import pytest
 
 import sluiceway
-from sluiceway.errors import Exists, PeerFailed, SourceChanged, SourceFailed, Unavailable
+from sluiceway.client.order import Side
+from sluiceway.client.transport import Transport
+from sluiceway.errors import Exists, PeerFailed, PeerUnreachable, SourceChanged, SourceFailed, Unavailable
 from sluiceway.many import patience
 from sluiceway.many.choice import Choice
 from sluiceway.many.goals import FolderGoal, StoreGoal
 from sluiceway.many.origins import PAGE, StoreOrigin
 from sluiceway.many.patience import Patience
 from sluiceway.many.report import Ended
+from sluiceway.many.rest import RestGoal
 from sluiceway.many.run import AHEAD, MOST_FAILURES, Run
 from sluiceway.many.sides import Item, Reading
 from sluiceway.many.single import Terms
@@ -291,6 +295,30 @@ async def test_a_listing_that_breaks_off_is_an_error_and_what_it_gave_is_copied(
     report = looks[-1].report
     assert report is not None
     assert (report.copied, report.complete, report.ok) == (2, False, False)
+
+
+async def test_a_goal_that_is_gone_ends_it(tmp_path: Path) -> None:
+    """Not each of a million objects is tried for minutes: what cannot be reached for twenty in a row is told once."""
+    objects = {f"{n:05}": b"x" for n in range(500)}
+    looks = list[sluiceway.Overall]()
+    side = Side(f"http://127.0.0.1:{free()}/", {})
+    async with Transport() as transport:
+        run = Run(
+            StoreOrigin(stocked(objects), "", "o", ONCE), RestGoal(transport, side), Terms(Patience(1)), on_overall=looks.append
+        )
+        with pytest.raises(PeerUnreachable, match="20 objects in a row"):
+            await run.run()
+
+    report = looks[-1].report
+    assert report is not None
+    assert 20 <= report.failed < 30
+    assert not report.complete
+
+
+def free() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port: int = sock.getsockname()[1]
+        return port
 
 
 async def test_failures_are_held_up_to_a_bound_and_counted_beyond() -> None:

@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from sluiceway.client.plan import ANSWERED, FIRST_WAIT, MOST_WAIT, RETRYABLE, Head, may_retry, retry_after
-from sluiceway.errors import NoSpace, SluiceError, SourceChanged, SourceFailed
+from sluiceway.errors import NoSpace, PeerUnreachable, SluiceError, SourceChanged, SourceFailed, Unavailable
 
-__all__ = ["Patience", "may_pass"]
+__all__ = ["Patience", "may_pass", "unanswered"]
 
 T = TypeVar("T")
 
@@ -28,6 +28,11 @@ def may_pass(error: SluiceError) -> bool:
     if isinstance(error, SourceFailed):
         return isinstance(error.__cause__, SluiceError) and may_pass(error.__cause__)
     return error.retryable or may_retry(error)
+
+
+def unanswered(error: SluiceError) -> bool:
+    """Whether a side could not be reached at all: what is true of one object is true of the next, too."""
+    return isinstance(error, PeerUnreachable | Unavailable) and ANSWERED not in error.members
 
 
 class Patience:

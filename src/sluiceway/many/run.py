@@ -22,6 +22,7 @@ __all__ = ["MOST_FAILURES", "Run"]
 
 AHEAD = 1000  # objects listed and not begun: the bar knows more than a page; about 1 MB at the longest keys
 MOST_FAILURES = 1000  # held with their reasons; further ones are counted
+SILENT_IN_A_ROW = 20  # objects after all their tries, none between them that went well: nobody is there any more
 TELL_EVERY = 0.1  # seconds between two looks while nothing ends
 
 
@@ -48,6 +49,7 @@ class Run:
         self._listed = False
         self._trouble: SluiceError | None = None  # of the listing
         self._told = 0.0
+        self._silent = 0  # objects in a row for which one side did not answer at all
 
     @property
     def report(self) -> Report:
@@ -144,6 +146,7 @@ class Run:
 
     async def _one(self, single: Single, item: Item) -> None:
         outcome = await single.copy(item)
+        self._silent = self._silent + 1 if outcome.silence is not None else 0
         if outcome.receipt is not None and self._journal is not None and not self._terms.dry_run:
             await self._journal.done(outcome.item, outcome.receipt)
         if outcome.ended.state in ("skipped", "failed"):
@@ -151,6 +154,8 @@ class Run:
         else:
             self._total_bytes += (outcome.ended.size or 0) - (item.size or 0)
         self._count(outcome.ended)
+        if outcome.silence is not None and self._silent >= SILENT_IN_A_ROW:
+            raise _given_up(outcome.silence)
 
     def _count(self, ended: Ended) -> None:
         if ended.state == "failed":
@@ -194,6 +199,13 @@ class Run:
     @property
     def _done(self) -> int:
         return self._copied + self._skipped + self._failed + self._left_out
+
+
+def _given_up(error: SluiceError) -> SluiceError:
+    """The last of many failures in a row, for all that would follow: hours of trying would bring nothing else."""
+    error.detail = f"{error.detail}; {SILENT_IN_A_ROW} objects in a row met the same, and the rest was not tried"
+    error.args = (error.detail,)
+    return error
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

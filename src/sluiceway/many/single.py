@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from sluiceway.errors import DigestMismatch, Exists, PreconditionFailed, SluiceError, SourceChanged
 from sluiceway.many.journal import once_key
-from sluiceway.many.patience import Patience
+from sluiceway.many.patience import Patience, unanswered
 from sluiceway.many.proof import counted
 from sluiceway.many.report import Ended, State
 from sluiceway.many.sides import Goal, Item, Origin, Reading
@@ -43,6 +43,7 @@ class Outcome:
     ended: Ended
     item: Item  # in the version that was read
     receipt: Receipt | None = None
+    silence: SluiceError | None = None  # why it failed, where a side gave no answer at all
 
 
 class _Tries:
@@ -198,4 +199,5 @@ def _outcome(state: State, item: Item, receipt: Receipt, tries: _Tries) -> Outco
 
 
 def _failed(item: Item, tries: _Tries, error: SluiceError) -> Outcome:
-    return Outcome(Ended(item.key, "failed", item.size, attempts=tries.count, code=error.code, detail=error.detail), item)
+    ended = Ended(item.key, "failed", item.size, attempts=tries.count, code=error.code, detail=error.detail)
+    return Outcome(ended, item, silence=error if unanswered(error) else None)
