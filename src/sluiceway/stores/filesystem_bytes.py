@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from fsspec.caching import BaseCache
@@ -19,7 +20,7 @@ from sluiceway.errors import NotFound, PeerTimeout, SluiceError, StoreFailed
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import About, Entry, Replace
-from sluiceway.stores.filesystem_calls import Line
+from sluiceway.stores.filesystem_calls import PATIENCE, Line
 from sluiceway.stores.filesystem_words import Version
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ QUICK = 0.5  # seconds between two blocks, below which the next one may be large
 SEEN_EVERY = 600.0  # seconds after which a slow draft writes what it has, so that its file's time says that it lives
 PIECE = 32 << 10  # bytes: what an SFTP server takes in one request
 SLOW = 0.05  # seconds a reader may take for a block before the next one is smaller
+SLOWEST = 256 << 10  # bytes a second below which an implementation that sends at its end is given up
 OWN_BUFFER = 256 << 10  # bytes an implementation may gather itself, where it lets us say
 
 
@@ -105,13 +107,13 @@ class FilesystemDraft:
         def close(fs: Any) -> Version | None:
             if rest:
                 _write(self._file, memoryview(rest))
-            file, self._file = self._file, None
-            if file is not None:
-                file.close()
+            if self._file is not None:
+                self._file.close()
+                self._file = None
             return self._store.tree.look(fs, self.path)
 
         self._sent, self._held, self._size = self._sent + len(rest), [], 0
-        version = await self._line.call(close)
+        version = await self._line.call(close, PATIENCE + self._sent / SLOWEST)  # some send all of it only now
         if version is None or version.size != self._sent:
             there = "none" if version is None else version.size
             raise StoreFailed(f"The destination has {there} of {self._sent} bytes; nothing was stored. Send it again")
@@ -133,7 +135,9 @@ class FilesystemDraft:
     def _close_and_drop(self, fs: Any) -> None:
         file, self._file = self._file, None
         with suppress(Exception):  # what it could not write any more is not wanted
-            if file is not None:
+            if isinstance(file, SpooledTemporaryFile) and hasattr(file, "discard"):
+                file.discard()  # sends nothing; its close would send all
+            elif file is not None:
                 file.close()
         self._store.tree.drop(fs, self.path)
 
@@ -146,6 +150,8 @@ class FilesystemDraft:
     def _open(self, fs: Any) -> None:
         try:
             self._file = fs.open(self.path, "wb", block_size=_own_buffer(fs))
+            if isinstance(self._file, SpooledTemporaryFile):  # it would learn at its end that there is no folder
+                self._store.tree.prepare(fs)
         except FileNotFoundError:
             self._store.tree.prepare(fs)
             self._file = fs.open(self.path, "wb", block_size=_own_buffer(fs))

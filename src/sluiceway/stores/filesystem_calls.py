@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from sluiceway.errors import PeerTimeout, SluiceError
 
-__all__ = ["Line", "Lines"]
+__all__ = ["PATIENCE", "Line", "Lines"]
 
 MOST = 6  # lines; OpenSSH lets 10 connections wait for their password at once
 PATIENCE = 60.0  # seconds for one call, which moves 1 MiB at most or lists one folder

@@ -25,6 +25,8 @@ __all__ = ["Tree"]
 
 PRIVATE = ".sluiceway"
 TRIES = 20  # times a folder may be removed, because it became empty, between our finding and our using it
+PLAIN = {"file", "ftp", "hdfs", "local", "memory", "sftp", "smb", "ssh"}  # whose implementations take a path letter by letter
+IN_URLS = frozenset("%?#;")  # what means something else to those that make a URL of it: %2e%2e would lead out of the root
 EMPTY_ONLY = {"file", "ftp", "local", "memory", "sftp", "smb", "ssh"}  # whose rmdir leaves a folder that is not empty alone
 
 
@@ -34,15 +36,19 @@ class Tree:
     def __init__(self, root: str, protocol: str, kind: type[Any]) -> None:
         self._prefix = root.rstrip("/") + "/" if root else "./" if protocol in ("sftp", "ssh") else "/"  # none: the account's own
         self._moves = has_move(kind)
+        self._refused = frozenset("\\") if protocol in PLAIN else IN_URLS | {"\\"}
         self._prunes = protocol in EMPTY_ONLY
         self.drafts: str = f"{self._prefix}{PRIVATE}/drafts"
         self.about: str = f"{self._prefix}{PRIVATE}/about"
 
     def path(self, key: str) -> str:
         """Raises BadName for a key that leads out of the root or into our folder."""
-        if not stays_inside(key) or "\\" in key:
-            raise BadName(f"There can be no object {key!r}")
+        if not self._may_be(key):
+            raise BadName(f"There can be no object {key!r} at this destination")
         return self._prefix + key
+
+    def _may_be(self, key: str) -> bool:
+        return stays_inside(key) and self._refused.isdisjoint(key)
 
     def folder(self, key: str) -> str:
         """Of a key that ends in `/`, or "" for the root. Raises BadName."""
@@ -91,7 +97,7 @@ class Tree:
         for info in told:
             name = str(info["name"]).rstrip("/").rpartition("/")[2]
             version = version_of(info)
-            inside = str(info["name"]).strip("/") != folder.strip("/") and stays_inside(key + name) and "\\" not in name
+            inside = str(info["name"]).strip("/") != folder.strip("/") and self._may_be(key + name)
             if inside and (version is not None or info.get("type") == "directory"):
                 found.append((name if version is not None else name + "/", version))
         return sorted(found, key=lambda one: one[0])
@@ -196,7 +202,10 @@ class Tree:
                 fs.rm_file(old)
             return
         try:
-            fs.mv(old, new)
+            if _moves_itself(fs):
+                fs.client.move(old, new, overwrite=True)
+            else:
+                fs.mv(old, new)
         except (FileExistsError, FileNotFoundError, PermissionError):
             raise
         except OSError:
@@ -238,3 +247,8 @@ class Tree:
             except OSError:  # deeper than the file
                 folder = folder.rpartition("/")[0]
         return False
+
+
+def _moves_itself(fs: Any) -> bool:
+    """WebDAV: the protocol moves in one step, its `mv` for fsspec copies and deletes."""
+    return "webdav" in fs.protocol and hasattr(fs, "client")

@@ -69,11 +69,15 @@ def read_url(url: str, told: Mapping[str, str]) -> Origin:
     own = kind._get_kwargs_from_urls(f"{protocol}://{parts.netloc}/")
     own = {name: value for name, value in own.items() if name not in ("url_query", "url_fragment")}
     own |= {name: unquote(value) for name, value in own.items() if name in ("username", "user", "password")}
+    if protocol in ("webdav", "dav"):
+        user = None if parts.username is None else (unquote(parts.username), unquote(parts.password or ""))
+        own = {"base_url": f"https://{parts.netloc.rpartition('@')[2]}", "auth": user}
     options: dict[str, object] = {**own, **dict(parse_qsl(query, keep_blank_values=True)), **told}
     secret = [str(value) for name, value in options.items() if any(word in name for word in ("pass", "secret", "token", "key"))]
-    secret += [parts.password or ""]
+    secret += [parts.password or "", unquote(parts.password or "")]
+    protocols = (kind.protocol,) if isinstance(kind.protocol, str) else kind.protocol
     # Some write no host, and what stands in its place is the beginning of the path: memory://folder/file
-    first = kind._strip_protocol(f"{protocol}://{parts.netloc}/").strip("/") if parts.netloc else ""
+    first = kind._strip_protocol(f"{protocol}://{parts.netloc}/").strip("/") if parts.netloc and "webdav" not in protocols else ""
     path = (f"/{first}" if first else "") + unquote(parts.path)
     return Origin(protocol, kind, options, path, called, tuple(sorted(secret, key=len, reverse=True)))
 

@@ -149,7 +149,8 @@ def _of_connection(error: BaseException, where: str, said: str) -> SluiceError |
         return PeerUnreachable(f"{where}: there is no such host; check its name")
     if code in _AWAY or "NoValidConnectionsError" in kinds:
         return PeerUnreachable(f"{where}: nobody answers there; check host and port, and whether the server runs")
-    if kinds & {"AuthenticationException", "LogonFailure", "BadAuthenticationType", "PasswordRequiredException"}:
+    refused = kinds & {"AuthenticationException", "LogonFailure", "BadAuthenticationType", "PasswordRequiredException"}
+    if refused or "401" in said or "530 " in said:  # the last two in the words of HTTP and FTP
         return StoreFailed(f"{where}: user, password or key was refused; check them")
     if isinstance(error, TimeoutError):
         return PeerTimeout(f"{where} took too long to answer; try again later")
