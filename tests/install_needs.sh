@@ -9,6 +9,8 @@ command -v curl     >/dev/null 2>&1 || missing="$missing curl"
 command -v strace   >/dev/null 2>&1 || missing="$missing strace"
 command -v mkfs.ext4 >/dev/null 2>&1 || missing="$missing e2fsprogs"
 command -v pgbouncer >/dev/null 2>&1 || missing="$missing pgbouncer"
+command -v unzip >/dev/null 2>&1 || missing="$missing unzip"
+command -v bsdtar >/dev/null 2>&1 || missing="$missing libarchive-tools"
 [ -z "$missing" ] && exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     echo "installing for the tests:$missing"

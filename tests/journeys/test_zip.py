@@ -96,6 +96,20 @@ def test_odd_keys_come_out_of_unzip_as_they_were(serve: Serve, tmp_path: Path) -
         assert (tmp_path / "out" / key).read_bytes() == key.encode()
 
 
+def test_bsdtar_takes_it_apart_from_a_pipe(taker: RunningServer, tmp_path: Path) -> None:
+    """Front to back, without its directory: what arrives can be unpacked while it arrives."""
+    if not shutil.which("bsdtar"):
+        pytest.skip("bsdtar is not installed")
+    inside = {"pipe/1": pattern(3 * MIB), "pipe/empty": b"", "pipe/é 2": b"2"}
+    for key, data in inside.items():
+        put(taker, key, data)
+    data = asked(taker, prefix="pipe/").content
+    env = {**os.environ, "LC_ALL": "C.UTF-8"}
+    subprocess.run(["bsdtar", "-xf", "-"], input=data, cwd=tmp_path, check=True, timeout=60, env=env)
+
+    assert {key: (tmp_path / key).read_bytes() for key in inside} == inside
+
+
 @pytest.mark.parametrize(
     ("params", "status", "words"),
     [
