@@ -37,6 +37,7 @@ class Settings:
     to: tuple[str, ...] = _told(
         "Where files go: a folder, the http(s):// URL of another server (they are passed on while they arrive), a database "
         "(postgresql://USER:PASSWORD@HOST/DATABASE?table=files), a bucket (s3://BUCKET/PREFIX, gs://…, az://…), "
+        "whatever fsspec reaches (fsspec+sftp://USER@HOST/FOLDER), "
         "or memory: for a trial run that forgets everything. "
         "Repeat it to send each file to several places at once; "
         "best-effort:PLACE is one that may fail or fall behind.",
