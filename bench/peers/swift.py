@@ -15,6 +15,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+TRIES = 3
 SERVICES = ("account", "container", "object")
 READY = 60.0  # seconds; it takes one on an idle machine
 
@@ -71,8 +72,16 @@ def main() -> None:
     root, smallest = Path(sys.argv[1]).resolve(), sys.argv[2] if len(sys.argv) > 2 else str(5 << 20)
     for folder in ("etc", "devices/d1", "recon"):
         (root / folder).mkdir(parents=True, exist_ok=True)
-    ports = dict(zip((*SERVICES, "proxy"), _free_ports(4), strict=True))
     (root / "etc/swift.conf").write_text(SWIFT)
+    for _ in range(TRIES):  # somebody else may take a free port before its server does
+        if _serve(root, smallest):
+            return
+    sys.exit(f"Swift did not start:\n{(root / 'log').read_text(errors='replace')[-2000:]}")
+
+
+def _serve(root: Path, smallest: str) -> bool:
+    """Until standard input ends; whether it came up at all."""
+    ports = dict(zip((*SERVICES, "proxy"), _free_ports(4), strict=True))
     told = {"user": getpass.getuser(), "root": root, "smallest": smallest, "workers": 0}
     for name, port in ports.items():
         text = DEFAULT + (PROXY if name == "proxy" else STORAGE)
@@ -87,9 +96,11 @@ def main() -> None:
             command = [sys.executable, "-W", "ignore", str(bin_ / f"swift-{name}-server"), str(root / f"etc/{name}.conf"), "-v"]
             running.append(subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True))
         endpoint = f"http://127.0.0.1:{ports['proxy']}"
-        _wait(endpoint, ports, running)
+        if not _up(endpoint, ports, running):
+            return False
         print(endpoint, flush=True)
         sys.stdin.read()
+        return True
     finally:
         for process in running:
             process.send_signal(signal.SIGTERM)
@@ -121,19 +132,18 @@ def _ring(builder: Path, port: int) -> None:
             sys.exit(f"swift-ring-builder {step[0]}: {done.stdout}{done.stderr}")
 
 
-def _wait(endpoint: str, ports: dict[str, int], running: list[subprocess.Popen[bytes]]) -> None:
+def _up(endpoint: str, ports: dict[str, int], running: list[subprocess.Popen[bytes]]) -> bool:
     end = time.monotonic() + READY
-    while True:
+    while time.monotonic() < end and all(process.poll() is None for process in running):
         try:
             for port in ports.values():
                 socket.create_connection(("127.0.0.1", port), 1).close()
             with urllib.request.urlopen(f"{endpoint}/healthcheck", timeout=5) as answer:
                 if answer.status == 200:
-                    return
+                    return True
         except OSError:
-            if time.monotonic() > end or any(process.poll() is not None for process in running):
-                sys.exit("Swift did not start; its log is beside its data")
             time.sleep(0.05)
+    return False
 
 
 main()

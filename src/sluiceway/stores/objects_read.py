@@ -34,8 +34,9 @@ class ObjectOpened:
 
     reopenable = True
 
-    def __init__(self, store: ObjectStore, bucket: Bucket, key: str, entry: Entry) -> None:
+    def __init__(self, store: ObjectStore, bucket: Bucket, key: str, entry: Entry, first: GetResult | None = None) -> None:
         self._store, self._bucket, self._key = store, bucket, key
+        self._first = first  # an answer with all of it, whose bytes nobody has read
         self.entry: Entry = entry
         self.length: int | None = entry.size
 
@@ -55,7 +56,8 @@ class ObjectOpened:
                 await asyncio.sleep(PAUSE * 2**tried)
 
     async def aclose(self) -> None:
-        """Nothing is held between reads."""
+        """Nothing is held between reads, but an answer nobody read: letting go of it ends its connection."""
+        self._first = None
 
     async def _stream(self, at: int, end: int) -> AsyncIterator[Buffer]:
         ahead: asyncio.Task[bytes] | None = None
@@ -66,8 +68,8 @@ class ObjectOpened:
                 piece = await (ahead or anext(stream))
                 at += len(piece)
                 ahead = asyncio.ensure_future(anext(stream)) if at < end else None
-                if piece:
-                    yield memoryview(piece)
+                for cut in range(0, len(piece), PIECE):  # a store may give more than was asked for
+                    yield memoryview(piece)[cut : cut + PIECE]
         except StopAsyncIteration:
             return
         except SluiceError:
@@ -81,6 +83,9 @@ class ObjectOpened:
                     await ahead
 
     async def _get(self, at: int, end: int) -> GetResult:
+        first, self._first = self._first, None
+        if first is not None and (at, end) == (0, self.entry.size):
+            return first
         try:
             return await obstore.get_async(
                 self._bucket, self._key, options={"range": (at, end), "if_match": f'"{self.entry.etag}"'}
