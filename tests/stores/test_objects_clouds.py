@@ -40,11 +40,11 @@ class TestInMemory(_Staged):
 
     @pytest.fixture(autouse=True)
     def _bucket(self) -> None:
-        self.budget, self.there = Budget(64 << 20), MemoryStore()
+        self.budget, self.memory = Budget(64 << 20), MemoryStore()
 
     async def make_store(self, tmp_path: Path) -> Store:
         store = ObjectStore("az://container", self.budget, {"account-name": "nobody", "account-key": KEY})
-        store._opened = dataclasses.replace(store._opened, store=self.there)
+        store._opened = dataclasses.replace(store._opened, store=self.memory)
         return store
 
 

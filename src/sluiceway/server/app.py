@@ -161,7 +161,7 @@ class Sluiceway:
         return pass_remote(request, self._remote)
 
     async def _get(self, request: Request) -> Response:
-        return await get_object(request, self.desk.store, await self._spelling(request))
+        return await get_object(request, self.desk.store, await self._spelling(request), self.settings.redirect_downloads)
 
     async def _put(self, request: Request) -> Response:
         return await put_object(request, self.desk, request.path_params["key"])

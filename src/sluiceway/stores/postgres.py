@@ -194,10 +194,10 @@ class PostgresStore:
         except SluiceError as error:
             log.warning("A reader's lease stays until it is swept: %s", error.detail)
 
-    async def sweep(self) -> int:
+    async def sweep(self, older: float | None = None) -> int:
         """Free what crashed processes left behind: how many drafts' and objects' bytes it was. Safe beside uploads under way."""
         gone = "DELETE FROM {t_drafts} WHERE seen < now() - %s::interval RETURNING id"
-        drafts = {row[0] for row in await self.rows(gone, LEASE)}
+        drafts = {row[0] for row in await self.rows(gone, LEASE if older is None else f"{older} seconds")}
         await self.rows("DELETE FROM {t_readers} WHERE seen < now() - %s::interval", LEASE)
         orphans = {row[0] for row in await self.rows(ORPHANS)}
         for one in orphans:

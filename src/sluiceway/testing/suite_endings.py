@@ -13,7 +13,7 @@ import pytest
 from sluiceway.errors import NotFound, SluiceError
 from sluiceway.pipe.budget import BLOCK
 from sluiceway.stores.contract import About, Store
-from sluiceway.testing.suite_hooks import MIB, Hooks, begin, pattern, read, store_bytes, write
+from sluiceway.testing.suite_hooks import MIB, Hooks, begin, pattern, read, sha256_of, store_bytes, write
 
 __all__ = ["EndingsSuite"]
 
