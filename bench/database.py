@@ -21,7 +21,7 @@ from bench.stored import MIB, clean_place
 from bench.table import RATE, compare
 from bench.throughput import Bench, send
 
-__all__ = ["database_rows"]
+__all__ = ["database_rows", "line_of", "program"]
 
 SIZE = 256 * MIB  # a table grows by it in each round
 GOAL = 0.9
@@ -39,7 +39,7 @@ def database_rows(bench: Bench, wanted: Wanted) -> Result:
             for number in range(bench.rounds + 1):
                 ours = send(server, replace(OURS_NONE, path="/files/{name}"), source, f"upload-{number}")
                 print(source, file=loop.stdin, flush=True)
-                seconds = float(_line(loop))
+                seconds = float(line_of(loop))
                 if number:  # the first warms up
                     rates["ours"].append(ours.rate)
                     rates["loop"].append(size / seconds)
@@ -62,7 +62,7 @@ def database_rows(bench: Bench, wanted: Wanted) -> Result:
 
 
 @contextmanager
-def _program(bench: Bench, name: str, *words: str) -> Iterator[subprocess.Popen[str]]:
+def program(bench: Bench, name: str, *words: str) -> Iterator[subprocess.Popen[str]]:
     """One of the peers' programs, ended by the end of its input."""
     command = [str(bench.binaries / "python"), str(PEERS / name), *words]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
@@ -80,7 +80,7 @@ def _program(bench: Bench, name: str, *words: str) -> Iterator[subprocess.Popen[
             process.stdout.close()
 
 
-def _line(process: subprocess.Popen[str]) -> str:
+def line_of(process: subprocess.Popen[str]) -> str:
     line = process.stdout.readline() if process.stdout is not None else ""
     if not line:
         raise Failed("a program of the peers ended without a word")
@@ -89,8 +89,8 @@ def _line(process: subprocess.Popen[str]) -> str:
 
 @contextmanager
 def _postgres(bench: Bench, place: Path) -> Iterator[str]:
-    with _program(bench, "postgres.py", str(place / "data")) as process:
-        parts = urlsplit(_line(process))
+    with program(bench, "postgres.py", str(place / "data")) as process:
+        parts = urlsplit(line_of(process))
         yield urlunsplit(parts._replace(query=parts.query or "application_name=bench"))
 
 
@@ -106,5 +106,5 @@ def _ours(bench: Bench, url: str, place: Path) -> Iterator[Server]:
 
 @contextmanager
 def _loop(bench: Bench, url: str) -> Iterator[subprocess.Popen[str]]:
-    with _program(bench, "psycopg_loop.py", url) as process:
+    with program(bench, "psycopg_loop.py", url) as process:
         yield process
