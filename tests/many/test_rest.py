@@ -38,11 +38,9 @@ def right(target: RestTarget) -> bool:
     return stored == {key: (hashlib.sha256(data).hexdigest(), 1) for key, data in FILES.items()}
 
 
-@pytest.mark.parametrize(
-    "knows", [{"once", "digests", "head"}, {"conditions", "digests", "head"}, {"digests", "head"}], ids=sorted
-)
+@pytest.mark.parametrize("knows", ["once", "conditions", "neither"])
 @pytest.mark.parametrize("way", WAYS)
-async def test_each_kind_of_failure_is_got_over(folder: Path, way: str, knows: set[str]) -> None:
+async def test_each_kind_of_failure_is_got_over(folder: Path, way: str, knows: str) -> None:
     """Four in ten requests fail; each object is there once, and counted once."""
     with RestTarget(share=0.4, ways=(way,), knows=frozenset({knows, "digests", "head"})).listening() as target:
         report = await sluiceway.acopy_all(folder, target.url, retries=30)

@@ -21,7 +21,7 @@ from sluiceway.many.patience import Patience
 from sluiceway.many.sides import Item, Reading
 from sluiceway.pipe.pump import close_stream
 from sluiceway.pipe.source import Buffer
-from sluiceway.stores.contract import About, Opened, Page, Store
+from sluiceway.stores.contract import About, Opened, Page, Store, Whole
 from sluiceway.wire.names import stays_inside
 from sluiceway.wire.types import guess_type
 
@@ -145,14 +145,15 @@ class StoreOrigin:
 
     @asynccontextmanager
     async def open(self, item: Item) -> AsyncIterator[Reading]:
-        opened = await self._store.open(self._prefix + item.key)
+        store, key = self._store, self._prefix + item.key
+        opened = await (store.open_whole(key) if isinstance(store, Whole) else store.open(key))
         try:
             entry = opened.entry
             if item.version and entry.etag != item.version:
                 raise SourceChanged(f"{item.key} changed in {self.called} since it was listed")
             found = Item(item.key, entry.size, entry.etag, entry.modified)
             about = entry.about if entry.about.filename else About(_last(item.key), entry.about.type, entry.about.sha256)
-            yield Reading(found, _Unsteady(self._store, self._prefix + item.key, opened), about)
+            yield Reading(found, _Unsteady(store, key, opened), about)
         finally:
             await opened.aclose()
 

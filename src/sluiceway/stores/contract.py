@@ -31,6 +31,7 @@ __all__ = [
     "Store",
     "Swept",
     "Traits",
+    "Whole",
 ]
 
 
@@ -247,6 +248,15 @@ class Signing(Protocol):
 
     async def signed(self, entry: Entry, seconds: float, disposition: str) -> str:
         """A URL for GET and ranges. `disposition`: the Content-Disposition its answer shall have, where that can be chosen."""
+        ...
+
+
+@runtime_checkable
+class Whole(Protocol):
+    """What a Store may be besides: one that asks less for an object that will be read once, and all of it."""
+
+    async def open_whole(self, key: str) -> Opened:
+        """As `open`: in a bucket one request instead of two."""
         ...
 
 

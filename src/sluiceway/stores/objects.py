@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 import obstore
@@ -27,11 +28,15 @@ from sluiceway.stores.objects_read import ObjectOpened
 from sluiceway.stores.objects_staged import StagedDraft
 from sluiceway.stores.objects_words import word_for
 
+if TYPE_CHECKING:
+    from obstore import GetResult
+
 __all__ = ["ObjectStore"]
 
 log: logging.Logger = logging.getLogger("sluiceway")
 
 LEASE = 24 * 3600.0  # seconds without a new part after which an upload counts as left behind
+SWEEP_EVERY = 3600.0  # seconds
 LONGEST_LINK = 7 * 24 * 3600.0  # seconds a signed URL may hold, S3's own limit
 PAGE = 1000  # objects a cloud lists at once
 
@@ -59,6 +64,8 @@ class ObjectStore:
         )
         self._drafts: set[PartsDraft | StagedDraft] = set()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._swept = -SWEEP_EVERY
+        self._sweeping: asyncio.Task[None] | None = None
 
     @property
     def live(self) -> int:
@@ -74,6 +81,9 @@ class ObjectStore:
         else:
             draft = StagedDraft(self, self._opened.store, self._budget, size, label)
         self._drafts.add(draft)
+        if time.monotonic() - self._swept > SWEEP_EVERY:
+            self._swept = time.monotonic()
+            self._sweeping = asyncio.get_running_loop().create_task(self._sweep_quietly())
         return draft
 
     async def stat(self, key: str) -> Entry:
@@ -81,6 +91,10 @@ class ObjectStore:
 
     async def open(self, key: str) -> Opened:
         return ObjectOpened(self, self._opened.store, key, await self.stat(key))
+
+    async def open_whole(self, key: str) -> Opened:
+        entry, _, answer = await self._ask(key, head=False)
+        return ObjectOpened(self, self._opened.store, key, entry, answer)
 
     async def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> Page:
         """In the order of the keys' bytes, as clouds list. The first piece of a folder costs one request a thousand objects."""
@@ -143,11 +157,8 @@ class ObjectStore:
         `older`: seconds, else LEASE. On Google and Azure unfinished parts are the cloud's own to clear (a lifecycle rule;
         Azure does it after a week).
         """
-        age, count = LEASE if older is None else older, 0
-        if self._opened.s3 is not None:
-            for key, upload in await self._opened.s3.unfinished(age):
-                await self._opened.s3.abort(key, upload)
-                count += 1
+        age = LEASE if older is None else older
+        count = await self._abort(age)
         live, since = {draft.id for draft in self._drafts}, time.time() - age
         try:
             async for page in obstore.list(self._opened.store):
@@ -160,6 +171,21 @@ class ObjectStore:
         except Exception as error:
             raise self.word(error) from error
         return count
+
+    async def _abort(self, age: float) -> int:
+        """Unfinished multipart uploads, which cost money and show in no listing; one request a thousand."""
+        if self._opened.s3 is None:
+            return 0
+        left = await self._opened.s3.unfinished(age)
+        for key, upload in left:
+            await self._opened.s3.abort(key, upload)
+        return len(left)
+
+    async def _sweep_quietly(self) -> None:
+        try:
+            await self._abort(LEASE)
+        except SluiceError as error:
+            log.warning("What crashed uploads left in the bucket was not taken away: %s", error.detail)
 
     async def made(self, key: str, draft: str, size: int, about: About) -> Entry:
         """What the cloud says of an object that has just been published. Raises StoreFailed where that is not what was sent."""
@@ -197,6 +223,8 @@ class ObjectStore:
         self._drafts.discard(draft)
 
     async def aclose(self) -> None:
+        if self._sweeping is not None:
+            await asyncio.wait([self._sweeping])
         for draft in list(self._drafts):
             await draft.discard()
         if self._opened.s3 is not None:
@@ -204,10 +232,15 @@ class ObjectStore:
 
     async def _look(self, key: str) -> tuple[Entry, str]:
         """The object under a key, and the id of the draft it was."""
+        entry, draft, _ = await self._ask(key, head=True)
+        return entry, draft
+
+    async def _ask(self, key: str, head: bool) -> tuple[Entry, str, GetResult]:
+        """The same, and the cloud's answer, its bytes still coming unless only its head was asked for."""
         if is_own(key):
             raise NotFound(f"There is no object {key!r}")
         try:
-            answer = await obstore.get_async(self._opened.store, key, options={"head": True})
+            answer = await obstore.get_async(self._opened.store, key, options={"head": head})
         except obstore.exceptions.InvalidPathError as error:
             raise BadName(f"{key!r} cannot be a key of a bucket") from error
         except Exception as error:
@@ -221,7 +254,7 @@ class ObjectStore:
             entry = Entry(
                 key, entry.size, entry.etag, modified, about_of(attributes, await self._noted(note_key(key, draft), key))
             )
-        return entry, draft
+        return entry, draft, answer
 
     async def _noted(self, note: str, key: str) -> str | None:
         """The sha-256 a note has for a key."""
