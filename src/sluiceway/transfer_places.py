@@ -29,7 +29,7 @@ from sluiceway.pipe.stages import ANSWER, DESTINATION, QUEUE, SOURCE, Stages
 from sluiceway.pipe.taps import Digests, Tap
 from sluiceway.pipe.timed import TimedSource
 from sluiceway.stores.contract import About, Entry, Label, Opened, Replace, Store
-from sluiceway.stores.places import Place, open_place
+from sluiceway.stores.places import Place, open_place, place_key
 from sluiceway.uploads.keys import new_id
 from sluiceway.wire.digests import Promise
 from sluiceway.wire.names import clean_name, stays_inside
@@ -146,7 +146,8 @@ async def keep_in_store(
     Raises Exists, DigestMismatch, SourceFailed for a source that ends early, what the source raises, and what the store does.
     """
     source, digests = coming.source, Digests(("sha-256",), budget)
-    draft = await store.draft(new_id(), source.length, Label(key, coming.name, coming.type, method="PUT"))
+    name = clean_name(coming.name) if coming.name else ""
+    draft = await store.draft(new_id(), source.length, Label(key, name, coming.type, _promised_sha256(coming), method="PUT"))
     try:
         if tell is not None:
             tell.say("connecting")
@@ -158,7 +159,7 @@ async def keep_in_store(
         if tell is not None:
             tell.say("waiting")
         stages.enter(ANSWER)
-        about = About(clean_name(coming.name) if coming.name else "", coming.type, found["sha-256"].hex())
+        about = About(name, coming.type, found["sha-256"].hex())
         return size, about, await draft.publish(key, about, Replace(allowed=force))
     except BodyCut as error:
         raise SourceFailed(f"{coming.shown} ended before its {source.length} bytes; nothing was stored") from error
@@ -249,11 +250,14 @@ async def _put(
     return receipt
 
 
+def _promised_sha256(coming: Coming) -> str | None:
+    return next((one.value.hex() for one in coming.promises if one.algorithm == "sha-256"), None)
+
+
 def _under(order: Order, key: str) -> str:
     """The place's URL with the key, for people."""
-    scheme, _, rest = shown(order.target).partition("://")
-    root = rest.rpartition("/")[0] if scheme.startswith("fsspec+") else "/".join(rest.split("/")[:2])
-    return f"{scheme}://{root}/{key}"
+    root = shown(place_key(order.target)[1])
+    return f"{root}{key}" if root.endswith("/") else f"{root}/{key}"
 
 
 async def _put_folder(place: Place, order: Order, budget: Budget, on_progress: OnProgress | None) -> Receipt:

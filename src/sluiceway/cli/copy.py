@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 import click
 
@@ -58,6 +59,13 @@ _EXIT_HELP = "\b\nExit codes:\n" + "\n".join(f"  {row.code:>3}  {row.meaning}" f
 )
 @click.option("--force", is_flag=True, help="Replace what is there: the file a download would write, the object in a database.")
 @click.option(
+    "--store-option",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="What a bucket, or a place of fsspec, needs beside its URL: region, profile, endpoint … Repeatable. The same may "
+    "stand in the URL's query, where two sides differ.",
+)
+@click.option(
     "--json",
     "as_json",
     is_flag=True,
@@ -76,6 +84,7 @@ def copy(
     quiet: bool,
     recursive: bool,
     unpack: str | None,
+    store_option: tuple[str, ...],
     **given: Any,
 ) -> None:
     """Copy SOURCE to DESTINATION: a URL on one side, on the other a path, a folder, - or another URL.
@@ -89,6 +98,7 @@ def copy(
     sluiceway copy https://host/files/big.iso .          goes on where it stopped
     sluiceway copy https://a/big.iso https://b/files/    from server to server, stored nowhere on the way
     sluiceway copy big.iso 'postgresql://host/database/big.iso?table=files'
+    sluiceway copy big.iso s3://bucket/folder/
     sluiceway copy -r --journal done.log backup/ https://host/files/backup/
     sluiceway copy photos/ https://host/files/ --as zip  all of it as photos.zip
     sluiceway copy https://a/x.tar.gz https://b/files/x/ --from tar
@@ -98,6 +108,7 @@ def copy(
     voice = Voice(as_json, quiet, stdout_is_data=destination == "-" and not curl)
     from sluiceway.errors import SluiceError  # late, with the HTTP client: --help needs neither
 
+    source, destination = (_with_options(side, store_option) for side in (source, destination))
     given["form"] = [_pair(text, "=", "--form") for text in form] or None
     given["headers"] = dict(_pair(text, ":", "-H") for text in header)
     given["from_headers"] = dict(_pair(text, ":", "--from-header") for text in from_header)
@@ -129,6 +140,17 @@ def copy(
         voice.fail(error)
     except KeyboardInterrupt:
         voice.interrupted()
+
+
+def _with_options(side: str, options: tuple[str, ...]) -> str:
+    """A bucket's URL says its options in its query; what stands there already wins."""
+    from sluiceway.client.address import is_place
+
+    if not options or not is_place(side) or side.lower().startswith("postgres"):
+        return side
+    address, _, query = side.partition("?")
+    told = dict(_pair(text, "=", "--store-option") for text in options)
+    return f"{address}?{urlencode(told | dict(parse_qsl(query, keep_blank_values=True)))}"
 
 
 def _pair(text: str, mark: str, option: str) -> tuple[str, str]:
