@@ -10,9 +10,10 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakValueDictionary
 
 import obstore
@@ -27,16 +28,20 @@ from sluiceway.stores.objects_parts import SMALLEST
 from sluiceway.stores.objects_read import ObjectOpened
 from sluiceway.stores.objects_staged import StagedDraft
 from sluiceway.stores.objects_words import word_for
+from sluiceway.stores.settled import ended
 
 if TYPE_CHECKING:
-    from obstore import GetResult
+    from obstore import GetResult, ObjectMeta
 
 __all__ = ["ObjectStore"]
+
+T = TypeVar("T")
 
 log: logging.Logger = logging.getLogger("sluiceway")
 
 LEASE = 24 * 3600.0  # seconds without a new part after which an upload counts as left behind
 SWEEP_EVERY = 3600.0  # seconds
+THREADS = 64  # calls at once; on Google and Azure an upload has one, and the budget lends to far fewer
 LONGEST_LINK = 7 * 24 * 3600.0  # seconds a signed URL may hold, S3's own limit
 PAGE = 1000  # objects a cloud lists at once
 
@@ -64,6 +69,7 @@ class ObjectStore:
         )
         self._drafts: set[PartsDraft | StagedDraft] = set()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._threads = ThreadPoolExecutor(THREADS, "sluiceway-objects")
         self._swept = -SWEEP_EVERY
         self._sweeping: asyncio.Task[None] | None = None
 
@@ -101,8 +107,7 @@ class ObjectStore:
         folder, found = prefix.rpartition("/")[0], list[Entry]()
         start = max(after, _before(prefix))
         try:
-            pages = obstore.list(self._opened.store, folder or None, offset=start or None, chunk_size=min(PAGE, limit + 1))
-            async for page in pages:
+            async for page in self._pages(folder, start, min(PAGE, limit + 1)):
                 for meta in page:
                     key = meta["path"]
                     if key.startswith(prefix) and key > after and not is_own(key):
@@ -112,10 +117,8 @@ class ObjectStore:
                         return Page(found[:limit], found[limit - 1].key)
                     if key > prefix and not key.startswith(prefix):
                         return Page(found)
-        except Exception as error:
-            told = self.word(error)
-            if not isinstance(told, NotFound):
-                raise told from error
+        except BadName:  # no key begins so
+            pass
         return Page(found)
 
     async def delete(self, key: str, replace: Replace = Replace(allowed=True)) -> None:
@@ -134,18 +137,12 @@ class ObjectStore:
         seconds = min(seconds, LONGEST_LINK)
         if self._opened.s3 is not None:
             return await self._opened.s3.signed(entry.key, seconds, entry.about.type, disposition)
-        try:
-            return await obstore.sign_async(self._opened.signing, "GET", entry.key, timedelta(seconds=seconds))
-        except Exception as error:
-            raise self.word(error) from error
+        return await self.run(obstore.sign, self._opened.signing, "GET", entry.key, timedelta(seconds=seconds))
 
     async def check(self) -> None:
         """Raises what the cloud says to a listing: no such bucket, a wrong key, nobody there."""
-        try:
-            async for _ in obstore.list(self._opened.store, chunk_size=1):
-                break
-        except Exception as error:
-            raise self.word(error) from error
+        async for _ in self._pages("", "", 1):
+            break
 
     async def init(self) -> None:
         """A bucket is made with its cloud's own tools, where rights and region are chosen; this only looks."""
@@ -160,17 +157,22 @@ class ObjectStore:
         age = LEASE if older is None else older
         count = await self._abort(age)
         live, since = {draft.id for draft in self._drafts}, time.time() - age
+        async for page in self._pages("", "", PAGE):
+            for meta in page:
+                key = meta["path"]
+                young = meta["last_modified"].timestamp() > since or key.rpartition("/")[2] in live
+                if is_own(key) and not young and not await self._needed(key):
+                    await self._delete(key)
+                    count += 1
+        return count
+
+    async def _pages(self, folder: str, after: str, size: int) -> AsyncIterator[Sequence[ObjectMeta]]:
         try:
-            async for page in obstore.list(self._opened.store):
-                for meta in page:
-                    key = meta["path"]
-                    young = meta["last_modified"].timestamp() > since or key.rpartition("/")[2] in live
-                    if is_own(key) and not young and not await self._needed(key):
-                        await self._delete(key)
-                        count += 1
+            pages = iter(obstore.list(self._opened.store, folder or None, offset=after or None, chunk_size=size))
         except Exception as error:
             raise self.word(error) from error
-        return count
+        while (page := await self.run(next, pages, None)) is not None:
+            yield page
 
     async def _abort(self, age: float) -> int:
         """Unfinished multipart uploads, which cost money and show in no listing; one request a thousand."""
@@ -216,6 +218,19 @@ class ObjectStore:
         """For clouds that do not compare and write in one step: at least this process does."""
         return self._locks.setdefault(key, asyncio.Lock())
 
+    async def run(self, call: Callable[..., T], *told: Any, **more: Any) -> T:
+        """A call of obstore, in a thread: what it does in the event loop outlives it and may break an interpreter that ends.
+
+        Whoever is cancelled waits for its end. Raises what it raises, as one of ours.
+        """
+        work = asyncio.get_running_loop().run_in_executor(self._threads, lambda: call(*told, **more))
+        try:
+            return await ended(work)
+        except SluiceError:
+            raise
+        except Exception as error:
+            raise self.word(error) from error
+
     def word(self, error: BaseException) -> SluiceError:
         return word_for(error, self._opened.called)
 
@@ -229,6 +244,7 @@ class ObjectStore:
             await draft.discard()
         if self._opened.s3 is not None:
             self._opened.s3.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _look(self, key: str) -> tuple[Entry, str]:
         """The object under a key, and the id of the draft it was."""
@@ -240,30 +256,24 @@ class ObjectStore:
         if is_own(key):
             raise NotFound(f"There is no object {key!r}")
         try:
-            answer = await obstore.get_async(self._opened.store, key, options={"head": head})
-        except obstore.exceptions.InvalidPathError as error:
-            raise BadName(f"{key!r} cannot be a key of a bucket") from error
-        except Exception as error:
-            told = self.word(error)
-            raise NotFound(f"There is no object {key!r}") if isinstance(told, NotFound) else told from error
+            answer = await self.run(obstore.get, self._opened.store, key, options={"head": head})
+        except NotFound:
+            raise NotFound(f"There is no object {key!r}") from None
         meta, attributes = answer.meta, {str(name): str(value) for name, value in answer.attributes.items()}
         modified = math.ceil(meta["last_modified"].timestamp())
         entry = Entry(key, meta["size"], (meta["e_tag"] or "").strip('"'), modified, about_of(attributes))
         draft = draft_of(attributes)
         if draft and entry.about.sha256 is None and _in_parts(entry):
-            entry = Entry(
-                key, entry.size, entry.etag, modified, about_of(attributes, await self._noted(note_key(key, draft), key))
-            )
+            sha256 = await self._noted(note_key(key, draft), key)
+            entry = Entry(key, entry.size, entry.etag, modified, about_of(attributes, sha256))
         return entry, draft, answer
 
     async def _noted(self, note: str, key: str) -> str | None:
         """The sha-256 a note has for a key."""
         try:
-            told = await obstore.get_range_async(self._opened.store, note, start=0, length=MOST_NOTE)
-        except Exception as error:
-            if isinstance(self.word(error), NotFound):
-                return None
-            raise self.word(error) from error
+            told = await self.run(obstore.get_range, self._opened.store, note, start=0, length=MOST_NOTE)
+        except NotFound:
+            return None
         about, sha256 = read_note(bytes(told))
         return sha256 if about == key else None
 
@@ -271,16 +281,14 @@ class ObjectStore:
         """Whether it is a note, and the object it was written for is still the one."""
         if own.startswith(DRAFTS):
             return False
-        told = await obstore.get_range_async(self._opened.store, own, start=0, length=MOST_NOTE)
+        told = await self.run(obstore.get_range, self._opened.store, own, start=0, length=MOST_NOTE)
         return await self.is_draft(read_note(bytes(told))[0], own.rpartition("/")[2])
 
     async def _delete(self, key: str) -> None:
         try:
-            await obstore.delete_async(self._opened.store, key)
-        except Exception as error:
-            told = self.word(error)
-            if not isinstance(told, NotFound):
-                raise told from error
+            await self.run(obstore.delete, self._opened.store, key)
+        except NotFound:
+            pass
 
 
 def _in_parts(entry: Entry) -> bool:

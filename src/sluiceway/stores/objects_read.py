@@ -6,7 +6,7 @@ Every request names the version, so bytes of two are never mixed; a connection t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import Entry
 
 if TYPE_CHECKING:
-    from obstore import GetResult
+    from obstore import GetOptions, GetResult
     from obstore.store import ObjectStore as Bucket
 
     from sluiceway.stores.objects import ObjectStore
@@ -60,38 +60,33 @@ class ObjectOpened:
         self._first = None
 
     async def _stream(self, at: int, end: int) -> AsyncIterator[Buffer]:
-        ahead: asyncio.Task[bytes] | None = None
+        answer = await self._get(at, end)
+        stream = iter(answer.stream(min_chunk_size=min(PIECE, end - at)))
+        ahead = self._more(stream)
         try:
-            answer = await self._get(at, end)
-            stream = answer.stream(min_chunk_size=min(PIECE, end - at))
-            while at < end:
-                piece = await (ahead or anext(stream))
+            while (piece := await ahead) is not None:
                 at += len(piece)
-                ahead = asyncio.ensure_future(anext(stream)) if at < end else None
+                ahead = self._more(stream) if at < end else _nothing()
                 for cut in range(0, len(piece), PIECE):  # a store may give more than was asked for
                     yield memoryview(piece)[cut : cut + PIECE]
-        except StopAsyncIteration:
-            return
-        except SluiceError:
-            raise
-        except Exception as error:
-            raise self._store.word(error) from error
         finally:
-            if ahead is not None:
-                ahead.cancel()
-                with suppress(asyncio.CancelledError, Exception):
-                    await ahead
+            ahead.cancel()
+            with suppress(asyncio.CancelledError, SluiceError):
+                await ahead
+
+    def _more(self, stream: Iterator[bytes]) -> asyncio.Task[bytes | None]:
+        return asyncio.ensure_future(self._store.run(next, stream, None))
 
     async def _get(self, at: int, end: int) -> GetResult:
         first, self._first = self._first, None
         if first is not None and (at, end) == (0, self.entry.size):
             return first
+        exactly: GetOptions = {"range": (at, end), "if_match": f'"{self.entry.etag}"'}
         try:
-            return await obstore.get_async(
-                self._bucket, self._key, options={"range": (at, end), "if_match": f'"{self.entry.etag}"'}
-            )
-        except Exception as error:
-            told = self._store.word(error)
-            if isinstance(told, NotFound | PreconditionFailed):
-                raise StoreFailed(f"{self.entry.key!r} was replaced or deleted while it was read") from error
-            raise told from error
+            return await self._store.run(obstore.get, self._bucket, self._key, options=exactly)
+        except (NotFound, PreconditionFailed) as error:
+            raise StoreFailed(f"{self.entry.key!r} was replaced or deleted while it was read") from error
+
+
+def _nothing() -> asyncio.Task[None]:
+    return asyncio.ensure_future(asyncio.sleep(0))

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 import obstore
@@ -106,7 +106,7 @@ class StagedDraft:
             log.warning("What was sent of an upload stays in the bucket until it is swept: %s", error.detail)
 
     async def _publish(self, key: str, about: About, replace: Replace) -> None:
-        metadata = {"Content-Type": about.type, **format_metadata(self.id, about.filename, about.sha256)}
+        metadata, run = {"Content-Type": about.type, **format_metadata(self.id, about.filename, about.sha256)}, self._store.run
         async with self._store.lock(key):
             if replace.etag is not None and (await self._store.tag(key)) != replace.etag:
                 raise PreconditionFailed(f"{key!r} is not the version you named; read it again")
@@ -114,45 +114,40 @@ class StagedDraft:
                 if self._putting is None:
                     body = b"".join(self._held)
                     mode: Literal["overwrite", "create"] = "overwrite" if replace.allowed else "create"
-                    await obstore.put_async(self._bucket, key, body, attributes=metadata, mode=mode, use_multipart=False)
+                    await run(obstore.put, self._bucket, key, body, attributes=metadata, mode=mode, use_multipart=False)
                     return
                 await self._give(None)
                 await self._putting
                 self._staged = True
                 if about.sha256 is not None and about.sha256 != self._label.sha256:
                     self._noted = note_key(key, self.id)
-                    await obstore.put_async(self._bucket, self._noted, format_note(key, about.sha256))
-                await obstore.copy_async(self._bucket, DRAFTS + self.id, key, overwrite=replace.allowed)
-            except Exception as error:
-                told = self._store.word(error)
+                    await run(obstore.put, self._bucket, self._noted, format_note(key, about.sha256))
+                await run(obstore.copy, self._bucket, DRAFTS + self.id, key, overwrite=replace.allowed)
+            except SluiceError as error:
                 if await self._store.is_draft(key, self.id):
                     return  # it was made, and the answer was lost
-                if isinstance(told, PreconditionFailed) and not replace.allowed:
+                if isinstance(error, PreconditionFailed) and not replace.allowed:
                     raise Exists(f"There is already an object {key!r}; it was not touched") from error
-                raise told from error
+                raise
         await self._drop(DRAFTS + self.id)
 
     async def _put(self) -> None:
         said = self._label
         metadata = {"Content-Type": said.type, **format_metadata(self.id, said.filename, said.sha256)}
-        try:
-            await obstore.put_async(
-                self._bucket,
-                DRAFTS + self.id,
-                self._chunks(),
-                attributes=metadata,
-                use_multipart=True,
-                chunk_size=self._part,
-                max_concurrency=FLIGHT,
-            )
-        except Cancelled:
-            raise
-        except Exception as error:
-            raise self._store.word(error) from error
+        await self._store.run(
+            obstore.put,
+            self._bucket,
+            DRAFTS + self.id,
+            self._chunks(asyncio.get_running_loop()),
+            attributes=metadata,
+            use_multipart=True,
+            chunk_size=self._part,
+            max_concurrency=FLIGHT,
+        )
 
-    async def _chunks(self) -> AsyncIterator[Buffer]:
-        """An error raised here makes obstore take back what it has sent."""
-        while (piece := await self._pieces.get()) is not None:
+    def _chunks(self, loop: asyncio.AbstractEventLoop) -> Iterator[Buffer]:
+        """In obstore's thread. An error raised here makes it take back what it has sent."""
+        while (piece := asyncio.run_coroutine_threadsafe(self._pieces.get(), loop).result()) is not None:
             yield piece
         if self._dropped:
             raise Cancelled("The upload was given up")
@@ -181,9 +176,9 @@ class StagedDraft:
 
     async def _drop(self, key: str) -> None:
         try:
-            await obstore.delete_async(self._bucket, key)
-        except Exception as error:  # what was to be published stands, or never was
-            log.warning("A draft's bytes stay in the bucket until they are swept: %s", self._store.word(error).detail)
+            await self._store.run(obstore.delete, self._bucket, key)
+        except SluiceError as error:  # what was to be published stands, or never was
+            log.warning("A draft's bytes stay in the bucket until they are swept: %s", error.detail)
 
     async def _borrow(self, more: int) -> None:
         end = time.monotonic() + PATIENCE

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 
 from sluiceway.errors import (
+    BadName,
     NoSpace,
     NotFound,
     PeerFailed,
@@ -30,6 +31,7 @@ _INNER = re.compile(r"HttpError \{\s*kind: ([A-Za-z]+)")  # obstore's own word f
 _KEY = "the key was not accepted; check the access key and its secret"
 _WORDS: Mapping[str, str] = {  # what S3 calls it -> what to do; {called} is the place
     "NoSuchBucket": "there is no such bucket; check its name and the endpoint, or make it first",
+    "ContainerNotFound": "there is no such container; check its name and the account, or make it first",
     "InvalidBucketName": "this is no name a bucket can have",
     "InvalidAccessKeyId": _KEY,
     "SignatureDoesNotMatch": _KEY,
@@ -64,6 +66,8 @@ def word_for(error: BaseException, called: str) -> SluiceError:
         return Unavailable(f"{called} is too busy now and said so at every attempt; nothing was stored. Send it again later")
     if status == 412 or kind in ("PreconditionError", "AlreadyExistsError"):
         return PreconditionFailed(f"{called}: it is not the version that was named")
+    if kind == "InvalidPathError":
+        return BadName(f"{called}: no key of a bucket is spelled so")
     if status == 404 or kind in ("NotFoundError", "FileNotFoundError"):
         return NotFound(f"{called}: there is no such object")
     if status in (401, 403) or kind in ("UnauthenticatedError", "PermissionDeniedError"):
