@@ -86,8 +86,8 @@ reaches 100 % with the server's answer only. The receipt's `stages` are seconds:
 `--curl` prints a line for a POSIX shell. Tokens, passwords and what looks like a key in a header, field or query are
 `$SLUICEWAY_…` variables in it.
 
-A folder named without `-r` goes file by file, and the first failure ends it. Many objects, between any two sides, with retries for
-each, a journal and a report: [many.md](many.md).
+A folder named without `-r` goes file by file, and the first failure ends it. Many objects, between any two sides, with
+retries for each, a journal and a report: [many.md](many.md).
 
 The same in Python, which blocks until the destination has confirmed that it keeps everything:
 

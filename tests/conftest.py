@@ -8,7 +8,19 @@ import sys
 
 import pytest
 
-pytest_plugins = ["fix_filesystems", "fix_server", "fix_taking", "fix_nginx", "fix_gateway", "fix_fetch", "fix_postgres", "fix_pgbouncer", "fix_s3", "fix_clouds", "fix_sftp"]
+pytest_plugins = [
+    "fix_filesystems",
+    "fix_server",
+    "fix_taking",
+    "fix_nginx",
+    "fix_gateway",
+    "fix_fetch",
+    "fix_postgres",
+    "fix_pgbouncer",
+    "fix_s3",
+    "fix_clouds",
+    "fix_sftp",
+]
 
 NEEDS = {"chromium": ("chromium",), "nginx": ("nginx",)}
 
