@@ -25,6 +25,7 @@ from sluiceway.errors import BadRequest, SluiceError, SourceFailed
 from sluiceway.many.packing import apack
 from sluiceway.pipe.receipt import OnProgress, Progress, Receipt
 from sluiceway.pipe.stages import QUEUE, SOURCE, Stages
+from sluiceway.pipe.throttle import paced
 from sluiceway.pipe.timed import TimedSource
 from sluiceway.transfer_places import opened_at, promised, put_in, take_out
 
@@ -49,6 +50,7 @@ def copy(
     force: bool = False,
     retries: int = RETRIES,
     pack: str | None = None,
+    limit_rate: int | str | None = None,
     on_progress: OnProgress | None = None,
 ) -> Receipt:
     """Copy a file, a folder, standard input (`-`) or a URL to a URL, or a URL to a file, a folder or standard output (`-`).
@@ -65,7 +67,8 @@ def copy(
     `from_token` are for the source. `force`: replace the target of a download. `retries`: how often a broken transfer is
     tried again, where its source can be read again and the request may be repeated. `pack`: "zip" makes one zip of all that is
     below a folder, a place's prefix or a server's listing, while it is sent.
-    `on_progress` is called with a `Progress` about ten times a second, from the thread of this call.
+    `limit_rate`: bytes a second at most, or words such as
+    "10MiB". `on_progress` is called with a `Progress` about ten times a second, from the thread of this call.
 
     Raises SluiceError; its `code` is stable, its text says what to do. `members["answered"]` is the server's status where
     it was the server that refused.
@@ -92,6 +95,7 @@ def copy(
             force=force,
             retries=retries,
             pack=pack,
+            limit_rate=limit_rate,
             on_progress=on_progress,
         )
     )
@@ -113,6 +117,7 @@ async def acopy(
     force: bool = False,
     retries: int = RETRIES,
     pack: str | None = None,
+    limit_rate: int | str | None = None,
     on_progress: OnProgress | None = None,
 ) -> Receipt:
     """`copy` for programs with an event loop. Cancelling it ends the transfer at once; nothing half-done stays visible."""
@@ -132,6 +137,7 @@ async def acopy(
             from_token=from_token,
             force=force,
             retries=retries,
+            limit_rate=limit_rate,
             on_progress=on_progress,
         )
     order = make_order(
@@ -148,6 +154,7 @@ async def acopy(
         from_token=from_token,
         force=force,
         retries=retries,
+        limit_rate=limit_rate,
     )
     async with Transport() as transport:
         if is_place(order.target):
@@ -157,7 +164,8 @@ async def acopy(
         if is_place(order.source):
             return await take_out(order, on_progress)
         if order.reads is not None:
-            job = Download(order.reads.url, order.reads.headers, order.target, name, force, order.attempts)
+            reads = order.reads
+            job = Download(reads.url, reads.headers, order.target, name, force, order.attempts, order.rate)
             return await download(transport, job, on_progress)
     raise BadRequest("Nothing to copy")
 
@@ -200,7 +208,13 @@ class _Sending:
             stages.enter(SOURCE)
             source = await sized(source, order.size, "Standard input" if path == "-" else path)
             stages.enter(QUEUE)
-        job = Upload(source, self._shape(called, order.type_of(called)), path, self._side.headers, attempts=order.attempts)
+        job = Upload(
+            paced(source, order.rate),
+            self._shape(called, order.type_of(called)),
+            path,
+            self._side.headers,
+            attempts=order.attempts,
+        )
         return await upload(self._transport, job, self._on_progress, stages)
 
     async def _from_server(self, side: Side) -> Receipt:
@@ -221,7 +235,7 @@ class _Sending:
             called = order.name or source.name
             told = source.type if source.type and _TYPE.fullmatch(source.type) else None
             shape = self._shape(called, order.type or told or order.type_of(called))
-            job = Upload(source, shape, named, self._side.headers, source.promises, order.attempts)
+            job = Upload(paced(source, order.rate), shape, named, self._side.headers, source.promises, order.attempts)
             return await upload(self._transport, job, self._on_progress, stages)
         finally:
             await source.aclose()
@@ -231,7 +245,7 @@ class _Sending:
         async with opened_at(place) as opened:
             called = order.name or opened.entry.about.filename or opened.entry.key.rpartition("/")[2]
             shape = self._shape(called, order.type or opened.entry.about.type)
-            source = TimedSource(opened, stages)
+            source = TimedSource(paced(opened, order.rate), stages)
             job = Upload(source, shape, shown(place), self._side.headers, promised(opened), order.attempts)
             return await upload(self._transport, job, self._on_progress, stages)
 

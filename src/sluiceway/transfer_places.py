@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from sluiceway.client.address import is_place, shown
@@ -27,6 +27,7 @@ from sluiceway.pipe.receipt import OnProgress, Progress, Receipt, Stage
 from sluiceway.pipe.source import Buffer, Source
 from sluiceway.pipe.stages import ANSWER, DESTINATION, QUEUE, SOURCE, Stages
 from sluiceway.pipe.taps import Digests, Tap
+from sluiceway.pipe.throttle import paced
 from sluiceway.pipe.timed import TimedSource
 from sluiceway.stores.contract import About, Entry, Label, Opened, Replace, Store
 from sluiceway.stores.places import Place, open_place, place_key
@@ -102,7 +103,13 @@ async def take_out(order: Order, on_progress: OnProgress | None) -> Receipt:
         tell = Tell(sink.target, "receiving", entry.size, on_progress)
         try:
             size, sha256 = await keep_in_target(
-                sink, TimedSource(opened, stages), shown(order.source), promised(opened), order.force, stages, tell
+                sink,
+                TimedSource(paced(opened, order.rate), stages),
+                shown(order.source),
+                promised(opened),
+                order.force,
+                stages,
+                tell,
             )
         finally:
             await settled(sink.close)
@@ -236,6 +243,7 @@ async def _put(
     store: Store, key: str, coming: Coming, order: Order, budget: Budget, on_progress: OnProgress | None, stages: Stages
 ) -> Receipt:
     tell = Tell(coming.shown, "sending", coming.source.length, on_progress)
+    coming = replace(coming, source=paced(coming.source, order.rate))
     size, about, entry = await keep_in_store(store, key, coming, order.force, budget, stages, tell)
     spent = stages.spent()
     receipt = Receipt(

@@ -57,6 +57,7 @@ _EXIT_HELP = "\b\nExit codes:\n" + "\n".join(f"  {row.code:>3}  {row.meaning}" f
     type=click.Choice(["tar"]),
     help="SOURCE is a tar (plain, gzip, bzip2, xz): copy its members below DESTINATION while it arrives. Options of -r fit.",
 )
+@click.option("--limit-rate", metavar="BYTES", help="At most so much a second, over all jobs together, such as 10MiB.")
 @click.option("--force", is_flag=True, help="Replace what is there: the file a download would write, the object in a database.")
 @click.option(
     "--store-option",

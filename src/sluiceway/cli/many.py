@@ -22,7 +22,6 @@ MANY = {  # of the options: what is said only of many objects
     "include": "--include",
     "exclude": "--exclude",
     "dry_run": "--dry-run",
-    "limit_rate": "--limit-rate",
 }
 SINGLE = {"name": "--name", "type": "--type", "form": "--form", "field": "--field", "size": "--size"}
 
@@ -51,7 +50,6 @@ def many_options(command: F) -> F:
         ),
         click.option("--exclude", multiple=True, metavar="GLOB", help="With -r: not the keys that fit. Repeatable."),
         click.option("--dry-run", is_flag=True, help="With -r: tell what would be done, and change nothing."),
-        click.option("--limit-rate", metavar="BYTES", help="With -r: at most so much a second over all jobs, such as 10MiB."),
     ]
     for option in reversed(options):
         command = option(command)
@@ -69,7 +67,7 @@ def copy_many(
     from sluiceway.many.copying import JOBS, MANY_RETRIES, copy_all
 
     voice = OverallVoice(as_json, quiet)
-    told = {name: given[name] for name in ("headers", "from_headers", "token", "from_token", "force")}
+    told = {name: given[name] for name in ("headers", "from_headers", "token", "from_token", "force", "limit_rate")}
     context = click.get_current_context()
     chosen = context.get_parameter_source("retries") is not click.core.ParameterSource.DEFAULT
     told["retries"] = given["retries"] if chosen else MANY_RETRIES

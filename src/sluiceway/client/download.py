@@ -36,6 +36,7 @@ from sluiceway.pipe.receipt import OnProgress, Progress, Receipt, Stage
 from sluiceway.pipe.source import Buffer, FileSource, PassingSource
 from sluiceway.pipe.stages import DESTINATION, QUEUE, SOURCE, Stages
 from sluiceway.pipe.taps import Digests
+from sluiceway.pipe.throttle import paced
 from sluiceway.pipe.timed import TimedSource
 
 __all__ = ["Download", "download"]
@@ -53,6 +54,7 @@ class Download:
     name: str | None = None  # the file's name in a folder, instead of the server's
     force: bool = False  # replace what is there
     attempts: int = MOST_ATTEMPTS  # requests in a row that bring nothing new
+    rate: int | None = None  # bytes a second at most
 
 
 async def download(transport: Transport, job: Download, on_progress: OnProgress | None = None) -> Receipt:
@@ -164,7 +166,7 @@ class _Fetching:
         sink = self._open_sink
         left = None if self._total is None else self._total - sink.have
         try:
-            coming = TimedSource(PassingSource(answer.chunks(), left), self._stages)
+            coming = TimedSource(paced(PassingSource(answer.chunks(), left), self._job.rate), self._stages)
             await pump(coming, sink, taps=(self._digests, self), limit=left, stages=self._stages)
         except BodyCut as error:
             raise PeerFailed(f"{shown(self._job.url)} ended after {sink.have} of {self._total} bytes") from error

@@ -58,6 +58,7 @@ class Order:
     size: int | None = None
     force: bool = False
     attempts: int = MOST_ATTEMPTS
+    rate: int | None = None  # bytes a second at most
 
     @property
     def as_form(self) -> bool:
@@ -93,6 +94,7 @@ def make_order(
     from_token: str | None = None,
     force: bool = False,
     retries: int = RETRIES,
+    limit_rate: int | str | None = None,
 ) -> Order:
     """Raises BadRequest for what makes no sense, without repeating what may be a secret."""
     reading, writing = is_url(source), is_url(target)
@@ -135,6 +137,7 @@ def make_order(
         size=_size(size),
         force=force,
         attempts=retries + 1,
+        rate=parse_size(limit_rate, "The rate") if isinstance(limit_rate, str) else limit_rate,
     )
 
 

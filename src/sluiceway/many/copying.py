@@ -6,10 +6,11 @@ Decides what the two sides are and how they are asked; the work is `run`'s.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from sluiceway.client.address import is_place, is_url, shown
 from sluiceway.client.order import MOST_RETRIES, Side, make_order
@@ -242,11 +243,13 @@ def _called(text: str) -> str:
 
 
 def _identity(side: object) -> str:
-    """What a journal is bound to: the side without who asks, the query included, for it may name the table."""
+    """What a journal is bound to: the side without who asks. Of a query, which may hold keys, only what says where it is."""
     if not isinstance(side, str | os.PathLike):
         return str(getattr(side, "called", ""))
     text = os.fspath(side)
     if not (is_url(text) or is_place(text)):
         return os.path.abspath(text)
     parts = urlsplit(text)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], path=parts.path.rstrip("/")))
+    where = [(name, value) for name, value in parse_qsl(parts.query) if name in ("endpoint", "table")]
+    query = urlencode(where) if is_place(text) else hashlib.sha256(parts.query.encode()).hexdigest()[:16] if parts.query else ""
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], path=parts.path.rstrip("/"), query=query))

@@ -27,10 +27,12 @@ from sluiceway.many.zipped import ZipSource, zipped
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.receipt import OnProgress, Progress, Receipt
 from sluiceway.pipe.stages import Stages
+from sluiceway.pipe.throttle import paced
 from sluiceway.pipe.timed import TimedSource
 from sluiceway.stores.places import open_place
 from sluiceway.transfer_places import Coming, Tell, keep_in_store, keep_in_target
 from sluiceway.wire.names import clean_name, stays_inside
+from sluiceway.wire.sizes import parse_size
 
 __all__ = ["apack"]
 
@@ -52,6 +54,7 @@ async def apack(
     from_token: str | None = None,
     force: bool = False,
     retries: int = RETRIES,
+    limit_rate: int | str | None = None,
     on_progress: OnProgress | None = None,
 ) -> Receipt:
     """See `sluiceway.copy`. Raises BadRequest, TooLarge for too many objects, SourceFailed for none, and what the sides raise."""
@@ -69,11 +72,13 @@ async def apack(
             from_token=from_token,
             force=force,
             retries=retries,
+            limit_rate=limit_rate,
         )
     elif headers or from_headers or form or field is not None or type is not None:
         raise BadRequest("Headers, forms and types are for servers, and neither side is a URL; leave them out")
     else:
-        order = Order(src, dst, None, None, name=name, force=force, attempts=retries + 1)
+        rate = parse_size(limit_rate, "The rate") if isinstance(limit_rate, str) else limit_rate
+        order = Order(src, dst, None, None, name=name, force=force, attempts=retries + 1, rate=rate)
     async with AsyncExitStack() as stack:
         transport = await stack.enter_async_context(Transport())
         origin = await asyncio.to_thread(origin_of, src, order.reads, transport, Patience(retries), Budget(MEMORY))
@@ -93,7 +98,8 @@ class _Packing:
     """One zip on its way."""
 
     def __init__(self, transport: Transport, order: Order, source: ZipSource, on_progress: OnProgress | None) -> None:
-        self._transport, self._order, self._source, self._on_progress = transport, order, source, on_progress
+        self._transport, self._order, self._on_progress = transport, order, on_progress
+        self._source = paced(source, order.rate)
         self._name = order.name or _name(order.source)
         self._shown = shown(order.source)
 

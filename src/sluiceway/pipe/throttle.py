@@ -13,7 +13,7 @@ from sluiceway.errors import BadRequest
 from sluiceway.pipe.pump import close_stream
 from sluiceway.pipe.source import Buffer, Source
 
-__all__ = ["Throttle", "ThrottledSource"]
+__all__ = ["Throttle", "ThrottledSource", "paced"]
 
 BURST = 0.1  # seconds of the rate that may go at once after a pause: a late wake-up must not cost speed
 STEP = 0.25  # seconds of the rate in one piece: no peer waits long for the next byte, however low the rate
@@ -66,3 +66,8 @@ class ThrottledSource:
                     yield piece
         finally:
             await close_stream(chunks)
+
+
+def paced(source: Source, rate: int | None) -> Source:
+    """The source, at most at so many bytes a second; None is as fast as it goes."""
+    return source if rate is None else ThrottledSource(source, Throttle(rate))
