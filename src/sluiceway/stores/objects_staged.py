@@ -115,21 +115,25 @@ class StagedDraft:
                     body = b"".join(self._held)
                     mode: Literal["overwrite", "create"] = "overwrite" if replace.allowed else "create"
                     await run(obstore.put, self._bucket, key, body, attributes=metadata, mode=mode, use_multipart=False)
-                    return
-                await self._give(None)
-                await self._putting
-                self._staged = True
-                if about.sha256 is not None and about.sha256 != self._label.sha256:
-                    self._noted = note_key(key, self.id)
-                    await run(obstore.put, self._bucket, self._noted, format_note(key, about.sha256))
-                await run(obstore.copy, self._bucket, DRAFTS + self.id, key, overwrite=replace.allowed)
+                else:
+                    await self._stage(self._putting, key, about.sha256)
+                    await run(obstore.copy, self._bucket, DRAFTS + self.id, key, overwrite=replace.allowed)
             except SluiceError as error:
-                if await self._store.is_draft(key, self.id):
-                    return  # it was made, and the answer was lost
-                if isinstance(error, PreconditionFailed) and not replace.allowed:
-                    raise Exists(f"There is already an object {key!r}; it was not touched") from error
-                raise
-        await self._drop(DRAFTS + self.id)
+                if not await self._store.is_draft(key, self.id):  # else it was made, and the answer was lost
+                    if isinstance(error, PreconditionFailed) and not replace.allowed:
+                        raise Exists(f"There is already an object {key!r}; it was not touched") from error
+                    raise
+        if self._staged:
+            await self._drop(DRAFTS + self.id)
+
+    async def _stage(self, putting: asyncio.Task[None], key: str, sha256: str | None) -> None:
+        """Everything is at the draft's name, and what could not be said before stands beside the key."""
+        await self._give(None)
+        await putting
+        self._staged = True
+        if sha256 is not None and sha256 != self._label.sha256:
+            self._noted = note_key(key, self.id)
+            await self._store.run(obstore.put, self._bucket, self._noted, format_note(key, sha256))
 
     async def _put(self) -> None:
         said = self._label
