@@ -18,7 +18,7 @@ from sluiceway.testing.store_suite import StoreSuite
 class TestPostgresStore(StoreSuite):
     """Straight to the server."""
 
-    large = 256 << 20
+    large = 128 << 20
     place: str
     budget: Budget
 

@@ -170,8 +170,8 @@ class Tree:
 
     def _move(self, fs: Any, draft: str, path: str, version: Version, old: Version | None) -> Version:
         for attempt in range(TRIES):
-            self.make(fs, path.rpartition("/")[0])
-            try:
+            try:  # a folder that somebody empties at this moment goes at either step
+                self.make(fs, path.rpartition("/")[0])
                 self._rename(fs, draft, path)
                 break
             except FileNotFoundError:
