@@ -249,7 +249,7 @@ def test_the_rate_is_limited_over_all_jobs(tmp_path: Path) -> None:
     assert 1.7 < report.seconds < 15  # two seconds; free, it is a twentieth
 
 
-MANY = 10_000 if TORTURE else 3_000
+MANY = 10_000 if TORTURE else 1_500
 
 
 def test_memory_does_not_grow_with_the_number_of_objects(tmp_path: Path) -> None:

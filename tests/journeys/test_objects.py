@@ -167,7 +167,9 @@ def test_memory_does_not_grow_with_the_size(server: RunningServer) -> None:
         body = (DATA[:MIB] for _ in range(size))
         assert requests.put(f"{server.url}/files/flat", data=body, timeout=100).status_code in (200, 201)
         peaks.append(meter.peak())
-    assert peaks[2] - peaks[1] <= 16 * MIB, [peak >> 20 for peak in peaks]
+    assert peaks[2] - peaks[1] <= (16 + 8) * MIB, [  # and one part more or less under way
+        peak >> 20 for peak in peaks
+    ]
 
 
 NO_KEY = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "HOME": "/nonexistent", "AWS_EC2_METADATA_DISABLED": "true"}
@@ -225,3 +227,16 @@ def test_copies_go_in_and_out(s3: Objects, tmp_path: Path) -> None:
     assert again.returncode != 0
     assert b"already" in again.stderr
     assert sluiceway("copy", str(file), s3.url(bucket, "in/"), "--force", env=s3.env).returncode == 0
+
+
+def test_readiness_is_the_buckets(s3: Objects, tmp_path: Path) -> None:
+    """/readyz asks the bucket: 200 while it is there, 503 with the reason when it is not."""
+    bucket = s3.fresh()
+    server = start_server(tmp_path / "none", "--store-option", "attempts=1", env=s3.env, to=s3.url(bucket))
+    try:
+        assert requests.get(f"{server.url}/readyz", timeout=30).status_code == 200
+        s3.client.delete_bucket(Bucket=bucket)
+        gone = requests.get(f"{server.url}/readyz", timeout=30)
+        assert (gone.status_code, "no such bucket" in gone.text) == (503, True)
+    finally:
+        server.stop()

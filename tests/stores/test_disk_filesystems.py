@@ -26,6 +26,8 @@ MIB = 1 << 20
 class TestDiskStoreOnRamfs(DiskSuite):
     """ramfs has neither extended attributes nor O_DIRECT: sidecars, and writes through the cache."""
 
+    large = 128 << 20  # it is memory
+
     @pytest.fixture(autouse=True)
     def mounted(self, mount: Mount, tmp_path: Path) -> None:
         mount("ramfs", tmp_path)

@@ -50,7 +50,7 @@ class TestTwoDisksAndABestEffortOne(TestMemoryAndDisk):
     """Durable, and a third copy that follows."""
 
     flat = 16 << 20
-    large = 256 << 20  # three times
+    large = 128 << 20  # three times
 
     def make_legs(self, tmp_path: Path) -> list[Leg]:
         return [self.disk(tmp_path / "a"), self.disk(tmp_path / "b"), self.disk(tmp_path / "c", required=False)]

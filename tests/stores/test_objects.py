@@ -21,7 +21,7 @@ from sluiceway.testing.store_suite import StoreSuite
 class TestS3(StoreSuite):
     part = PART
     flat = (16 << 20) + (FLIGHT + 1) * PART  # of one upload: the parts on their way, and the one that gathers
-    large, many = 256 << 20, 120  # the server is Python, too; all of it in the long proofs
+    large, many = 128 << 20, 120  # the server is Python, too; all of it in the long proofs
     budget: Budget
 
     @pytest.fixture(autouse=True)

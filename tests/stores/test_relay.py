@@ -28,7 +28,7 @@ def next_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSer
 class TestRelayToOurOwnServer(StoreSuite):
     """PUT to a server in a process of its own."""
 
-    large = 256 << 20  # it is written to a disk, too
+    large = 128 << 20  # it is written to a disk, too
     next: RunningServer
 
     @pytest.fixture(autouse=True)

@@ -32,6 +32,7 @@ from sluiceway.server.page import page_routes
 from sluiceway.server.raw import post_raw, put_object
 from sluiceway.server.settings import Settings
 from sluiceway.server.zipping import list_as_zip
+from sluiceway.stores.contract import Checked
 from sluiceway.uploads.board import Board
 from sluiceway.uploads.desk import Desk
 from sluiceway.uploads.keys import KeyTemplate, new_id
@@ -41,6 +42,7 @@ __all__ = ["Sluiceway"]
 
 log: logging.Logger = logging.getLogger("sluiceway")
 
+READY = 5.0  # seconds a destination gets to say that it is there; probes wait no longer
 CUT = "The server is stopping; nothing was stored. Send it again"
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -195,9 +197,15 @@ class Sluiceway:
         return PlainTextResponse("ok\n")
 
     async def _ready(self, request: Request) -> Response:
-        """Whether an upload would succeed now: one byte goes to the store and is taken back. Other servers are not asked."""
-        if self.desk.store.traits.remote:
+        """Whether an upload would succeed now: one byte goes to the store and is taken back, or the store looks for itself.
+
+        Other servers are not asked.
+        """
+        store = self.desk.store
+        if store.traits.remote:
             return PlainTextResponse("ok\n")
+        if isinstance(store, Checked) and store.traits.keeps != "bytes":  # a byte would rest here and prove nothing
+            return await _looked(store)
         draft = await self.desk.store.draft(f"ready-{new_id()}", None)
         try:
             await draft.write(b"r")
@@ -207,6 +215,19 @@ class Sluiceway:
         finally:
             await draft.discard()
         return PlainTextResponse("ok\n")
+
+
+async def _looked(store: Checked) -> Response:
+    looking = asyncio.ensure_future(store.check())
+    looking.add_done_callback(lambda task: task.cancelled() or task.exception())  # seen, also when nobody waits any more
+    done, _ = await asyncio.wait([looking], timeout=READY)
+    if not done:
+        return PlainTextResponse(f"not ready: the destination did not answer within {READY:g} seconds\n", 503)
+    error = looking.exception()
+    if isinstance(error, SluiceError):
+        return PlainTextResponse(f"not ready: {error.detail}\n", 503)
+    looking.result()
+    return PlainTextResponse("ok\n")
 
 
 class _ByMethod:

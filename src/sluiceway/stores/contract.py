@@ -55,6 +55,8 @@ class Traits:
 
     def cannot(self) -> tuple[str, ...]:
         """What people should know before they rely on it, in words; () for a store that promises everything."""
+        if not self.readable:
+            return ()  # what is passed on is promised by whoever it is passed on to
         said = (
             (self.durable, "an acknowledged file may be lost with the machine that took it"),
             (self.atomic_publish, "a reader may see a file that is not whole yet"),

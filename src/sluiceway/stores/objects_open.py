@@ -113,6 +113,11 @@ def _s3(
             s3={"addressing_style": style},
         )
         low: Any = session.client("s3", endpoint_url=told.get("endpoint"), config=config)
+        if plain := str(low.meta.endpoint_url).startswith("http://"):
+            # There the signature covers the body's sha-256, which says more than the CRC-32 that https has instead.
+            low.close()
+            config = config.merge(Config(request_checksum_calculation="when_required"))
+            low = session.client("s3", endpoint_url=told.get("endpoint"), config=config)
         if session.get_credentials() is None:
             raise BadRequest(
                 f"{called}: no key was found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a profile "
@@ -124,7 +129,7 @@ def _s3(
     endpoint = str(low.meta.endpoint_url)
     amazon = urlsplit(endpoint).hostname or ""
     own = not amazon.endswith((".amazonaws.com", ".amazonaws.com.cn"))
-    if endpoint.startswith("http://"):
+    if plain:
         client["allow_http"] = True
     store = S3Store(
         bucket,
