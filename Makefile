@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --quiet --disable-pip-version-check
-# Most tests wait for clocks and sockets: on two cores four at once take 7 minutes, one after another 16.
-JOBS   ?= 4
+# Most tests wait for clocks and sockets: on two cores three at once take about 12 minutes; with four the processors are full.
+JOBS   ?= 3
 SRC    := $(shell find src -type f -not -name '*.pyc')
 
 .PHONY: help serve test torture lint format bench sources clean

@@ -30,14 +30,6 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-FIRST = ("reliability/test_s3_faults", "stores/test_filesystem.", "stores/test_objects.", "reliability/", "journeys/test_objects")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files begin first: a file goes to one worker, and the last one must not be a long one."""
-    items.sort(key=lambda item: next((rank for rank, path in enumerate(FIRST) if path in str(item.path)), len(FIRST)))
-
-
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """A test whose programs are missing is skipped with the reason; under CI=true it fails, so that nothing hides."""
     for marker, programs in NEEDS.items():

@@ -88,7 +88,7 @@ def stocked(request: pytest.FixtureRequest, files: tuple[Path, dict[str, str]]) 
 @pytest.mark.parametrize("knows", ["once", "conditions"])
 def test_a_restore_survives_failures_and_kills(stocked: Stocked, tmp_path: Path, knows: str) -> None:
     """Each object is at the target exactly once with its own bytes, whatever was answered and whenever the copier died."""
-    if not TORTURE and f"{knows} {urlsplit(stocked.url).scheme}" in ("conditions s3", "once postgresql"):
+    if not TORTURE and f"{knows} {urlsplit(stocked.url).scheme}" in ("conditions s3", "once postgresql", "conditions postgresql"):
         pytest.skip("one of the two ways does for this kind of store, unless the long proofs run")
     seed = random.SystemRandom().getrandbits(32)
     print(f"seed {seed}")  # shown when the test fails

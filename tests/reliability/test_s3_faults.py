@@ -16,7 +16,7 @@ from fix_server import RunningServer, start_server
 from fix_taking import TORTURE, noise
 from s3_faults import KINDS, Fault, S3Faults
 
-TIMES = 20 if TORTURE else 8
+TIMES = 20 if TORTURE else 5
 AT_ONCE = 10
 SMALL, LARGE = noise(100_000), noise((9 << 20) + 7, 5)  # one request; two parts
 REQUESTS = [("put", SMALL), ("create", LARGE), ("part", LARGE), ("complete", LARGE)]

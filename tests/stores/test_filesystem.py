@@ -21,7 +21,7 @@ _places = itertools.count()
 
 
 class TestOverSftp(StoreSuite):
-    large = 128 * MIB
+    large, many = 48 * MIB, 120  # all of it in the long proofs
     budget: Budget
     place: str
 

@@ -268,6 +268,8 @@ async def _watched(work: Coroutine[Any, Any, T], look: Callable[[], None]) -> T:
         if not task.done():
             task.cancel()
             await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()  # seen, also where we were cancelled in the moment in which it failed
 
 
 class _PatientRequest(aiohttp.ClientRequest):
