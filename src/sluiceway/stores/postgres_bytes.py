@@ -10,14 +10,15 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from sluiceway.errors import SluiceError, StoreFailed
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import About, Entry, Replace
+from sluiceway.stores.settled import settled
 
 if TYPE_CHECKING:
     from sluiceway.stores.postgres import PostgresStore
@@ -35,8 +36,6 @@ PIECE = """SELECT substring(data FROM (%s::bigint - start + 1)::int FOR least(%s
     FROM {t_chunks} WHERE id = %s AND start <= %s ORDER BY start DESC LIMIT 1"""
 CUT = """UPDATE {t_chunks} SET data = substring(data FROM 1 FOR (%s - start)::int)
     WHERE id = %s AND start + octet_length(data) > %s"""
-
-T = TypeVar("T")
 
 
 class PostgresDraft:
@@ -98,7 +97,7 @@ class PostgresDraft:
         await self._flush()
         await self._land()
         entry = Entry(key, self._sent, self.id.hex, time.time(), about)
-        await _settled(self._store.publish(self.id, entry, replace))
+        await settled(self._store.publish(self.id, entry, replace))
         self._ended = True
         self._store.ended(self)
         self._settle()
@@ -206,17 +205,3 @@ class PostgresObject:
             raise StoreFailed(f"{self.entry.key!r} was deleted while it was read")
         data: bytes = rows[0][0]
         return data
-
-
-async def _settled(work: Awaitable[T]) -> T:
-    """What must not be half done: a caller that is cancelled meanwhile waits for the outcome, and success stands."""
-    job = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(job)
-    except asyncio.CancelledError:
-        while not job.done():
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait([job])
-        if not job.cancelled() and job.exception() is None:
-            return job.result()
-        raise
