@@ -76,7 +76,7 @@ WAYS = {
 
 @pytest.mark.parametrize("way", WAYS)
 def test_uploads_that_a_stalled_backend_does_not_take_stay_within_the_budget(gateway: Gateway, way: str) -> None:
-    """Twenty at once, each sending as much as goes in: the gateway holds its budget and a quarter, the kernels the rest."""
+    """Twenty at once, each sending as much as goes in: the gateway holds its budget and a tenth, the kernels the rest."""
     with Peer(stalls) as peer, ExitStack() as stack:
         server = gateway(f"{peer.url}/files", "--memory-budget", f"{BUDGET >> 20}MiB")
         with Wire(server.port) as wire:
@@ -99,7 +99,7 @@ def test_uploads_that_a_stalled_backend_does_not_take_stay_within_the_budget(gat
             exchange.go.set()
 
     assert sent > STALLED * MIB  # they did send, and were held
-    assert grown <= BUDGET * 1.25, f"{grown / MIB:.1f} MiB for {STALLED} uploads"
+    assert grown <= BUDGET * 1.1, f"{grown / MIB:.1f} MiB for {STALLED} uploads"
 
 
 def push(sock: socket.socket) -> int:
