@@ -105,6 +105,8 @@ def test_a_broken_connection_says_how_far_it_came_and_retry_succeeds(visit: Open
     server = slow(rate=4e6)
     page = visit(server.url)
     page.choose(make_file("film.mp4", 40_000_000), make_file("next.txt", 10), make_file("last.txt", 10))
+    page.wait_for("next.txt", "done")
+    page.wait_for("last.txt", "done")
     expect(page.status("film.mp4")).to_have_text(re.compile(r"^kept [1-9]"))
     server.kill()
     row = page.wait_for("film.mp4", "failed")
