@@ -9,10 +9,11 @@ import pytest
 
 from fix_postgres import Database
 from killed_writer import writer
+from sluiceway.errors import NotFound, StoreFailed
 from sluiceway.pipe.budget import Budget
-from sluiceway.stores.contract import Store
+from sluiceway.stores.contract import About, Store
 from sluiceway.stores.postgres import PostgresStore
-from sluiceway.testing.store_suite import StoreSuite
+from sluiceway.testing.store_suite import StoreSuite, pattern
 
 
 class TestPostgresStore(StoreSuite):
@@ -48,6 +49,32 @@ class TestPostgresStore(StoreSuite):
     def at_end(self, store: Store) -> None:
         assert self.budget.used == 0
         assert self.database.leftovers(self.table) == []
+
+    @pytest.mark.parametrize("refused", [0, 1 << 20])
+    async def test_a_row_that_was_refused_cannot_be_overlooked(self, tmp_path: Path, refused: int) -> None:
+        """Other rows arrive beside it and after it; every later call fails all the same, and nothing stays."""
+        store = await self.make_store(tmp_path)
+        self.database.rows(
+            f"ALTER TABLE {self.table}_chunks ADD CHECK (NOT int8range(start, start + length(data)) @> {refused}::int8)"
+        )
+        draft = await store.draft("one", None)
+
+        async def fill() -> None:
+            for _ in range(16):
+                await draft.write(pattern(256 << 10))
+            await draft.sync()
+
+        with pytest.raises(StoreFailed):
+            await fill()
+        for again in (draft.sync(), draft.write(b"x"), draft.publish("key", About("key"))):
+            with pytest.raises(StoreFailed):
+                await again
+        await draft.discard()
+
+        with pytest.raises(NotFound):
+            await store.stat("key")
+        self.at_end(store)
+        await store.aclose()
 
 
 class TestPostgresThroughPgBouncer(TestPostgresStore):

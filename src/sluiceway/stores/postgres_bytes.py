@@ -27,6 +27,7 @@ __all__ = ["PostgresDraft", "PostgresObject"]
 
 log: logging.Logger = logging.getLogger("sluiceway")
 
+FLIGHT = 2  # rows on their way at once: the server works on one while the other one travels (1.2x a bare loop; 0.8x with one)
 LARGEST = 512 << 10  # bytes of a row; larger ones gained nothing
 SMALLEST = 32 << 10  # bytes: what a slow upload holds
 QUICK = 0.5  # seconds between two rows, below which the next one may be larger
@@ -39,22 +40,20 @@ CUT = """UPDATE {t_chunks} SET data = substring(data FROM 1 FOR (%s - start)::in
 
 
 class PostgresDraft:
-    """An upload under way. One row is on its way to the database while the next one gathers."""
+    """An upload under way. Rows are on their way to the database while the next one gathers."""
 
     def __init__(self, store: PostgresStore, upload: str, budget: Budget) -> None:
         self._store, self._upload, self._budget = store, upload, budget
         self.id: uuid.UUID = uuid.uuid4()
         self._held: list[Buffer] = []
         self._size = 0  # bytes of them
-        self._row, self._lent = (
-            SMALLEST,
-            0,
-        )  # bytes a row shall have; of the budget, for the row that gathers and the one under way
+        self._row, self._lent = SMALLEST, 0  # bytes a row shall have; of the budget, for those under way and the one that gathers
         self._sent = 0  # bytes given to the database
         self._kept = 0
         self._began = time.monotonic()  # this row
         self._seen = self._began
-        self._flight: asyncio.Task[None] | None = None
+        self._flying: set[asyncio.Task[None]] = set()
+        self._failure: Exception | None = None  # of a row; each call says it
         self._ended = False
 
     @property
@@ -107,8 +106,8 @@ class PostgresDraft:
         if self._ended:
             return
         self._ended = True
-        if self._flight is not None:
-            await asyncio.wait([self._flight])
+        if self._flying:
+            await asyncio.wait(self._flying)
         self._held.clear()
         self._settle()
         self._store.ended(self)
@@ -119,14 +118,14 @@ class PostgresDraft:
             log.warning("A draft stays in the database until it is swept: %s", error.detail)
 
     async def _flush(self) -> None:
-        """Send what is held as one row, when the one before has arrived."""
-        await self._land()
+        """Send what is held as one row, when few enough are on their way."""
         if not self._size:
             return
+        await self._land(FLIGHT - 1)
         data, at = b"".join(self._held), self._sent
         self._sent += len(data)
         self._held, self._size = [], 0
-        self._flight = asyncio.get_running_loop().create_task(self._send(at, data))
+        self._flying.add(asyncio.get_running_loop().create_task(self._send(at, data)))
         self._keep_pace()
 
     def _keep_pace(self) -> None:
@@ -134,25 +133,30 @@ class PostgresDraft:
         quick, self._began = now - self._began < QUICK, now
         self._row = min(LARGEST, self._row * 2) if quick else max(SMALLEST, self._row // 4)
         self._settle()
-        if self._row > SMALLEST and self._budget.lend(2 * self._row):
-            self._lent = 2 * self._row
+        held = (FLIGHT + 1) * self._row
+        if self._row > SMALLEST and self._budget.lend(held):
+            self._lent = held
         else:
             self._row = SMALLEST
 
     async def _send(self, at: int, data: bytes) -> None:
-        async with self._store.connection() as connection, connection.pipeline(), connection.transaction():
-            await connection.execute("SET LOCAL synchronous_commit TO off")
-            insert = self._store.query("INSERT INTO {t_chunks} (id, start, data) VALUES (%s, %s, %b)")
-            for part in range(0, len(data), LARGEST):
-                await connection.execute(insert, (self.id, at + part, data[part : part + LARGEST]))
-            if time.monotonic() - self._seen > SEEN_EVERY:
-                self._seen = time.monotonic()
-                await connection.execute(self._store.query("UPDATE {t_drafts} SET seen = now() WHERE id = %s"), (self.id,))
+        try:
+            async with self._store.connection() as connection, connection.pipeline(), connection.transaction():
+                await connection.execute("SET LOCAL synchronous_commit TO off")
+                insert = self._store.query("INSERT INTO {t_chunks} (id, start, data) VALUES (%s, %s, %b)")
+                for part in range(0, len(data), LARGEST):
+                    await connection.execute(insert, (self.id, at + part, data[part : part + LARGEST]))
+                if time.monotonic() - self._seen > SEEN_EVERY:
+                    self._seen = time.monotonic()
+                    await connection.execute(self._store.query("UPDATE {t_drafts} SET seen = now() WHERE id = %s"), (self.id,))
+        except Exception as error:
+            self._failure = self._failure or error
 
-    async def _land(self) -> None:
-        if self._flight is not None:
-            await asyncio.shield(self._flight)  # its error is ours, each time it is asked
-            self._flight = None
+    async def _land(self, most: int = 0) -> None:
+        """Wait until at most so many rows are on their way."""
+        while len(self._flying) > most:
+            _, self._flying = await asyncio.wait(self._flying, return_when=asyncio.FIRST_COMPLETED)
+        self._check()
 
     def _settle(self) -> None:
         self._budget.settle(self._lent)
@@ -161,6 +165,8 @@ class PostgresDraft:
     def _check(self) -> None:
         if self._ended:
             raise StoreFailed("This draft has ended already")
+        if self._failure is not None:
+            raise self._failure
 
 
 class PostgresObject:
