@@ -1,14 +1,18 @@
 """The byte budget: one number bounds what all transfers of a process hold together, and lends the blocks they fill.
 
 Nobody ever waits here: whoever gets no block writes smaller pieces, whoever has its share waits for its own writes. So a
-budget cannot deadlock and slow senders cannot starve fast ones. Knows nothing of files or sockets.
+budget cannot deadlock and slow senders cannot starve fast ones (who must have all or nothing has a claim: `claims`).
 """
 
 from __future__ import annotations
 
 import mmap
+from typing import TYPE_CHECKING
 
 from sluiceway.errors import SluiceError
+
+if TYPE_CHECKING:
+    from sluiceway.pipe.claims import Claim
 
 __all__ = ["BLOCK", "DEPTH", "MINIMUM", "Block", "Budget"]
 
@@ -29,6 +33,8 @@ class Budget:
         self.used: int = 0
         self._free: list[Block] = []  # warm: a fresh block costs 512 page faults
         self._pouring = 0
+        self.claims: set[Claim] = set()  # of holders that need more before they can give anything back
+        self.coming: int = 0  # bytes of `used` that come back whatever their holders' senders do
 
     @property
     def share(self) -> int:
@@ -55,6 +61,9 @@ class Budget:
         if self.used + size > self.limit * within:
             return False
         self.used += size
+        if not self._meets_claims():
+            self.used -= size
+            return False
         # What lies warm counts too, or many small holdings could double the memory. Blocks are forgotten, not closed:
         # a failed write's traceback may still look at one, and close() would raise.
         while self.used + self.warm > self.limit:
@@ -67,11 +76,28 @@ class Budget:
 
     def lend_block(self) -> Block | None:
         """A block, or None when the budget is used up."""
-        if self.used + BLOCK > self.limit:
-            return None
-        self.used += BLOCK
-        return self._free.pop() if self._free else mmap.mmap(-1, BLOCK)
+        warm = self._free.pop() if self._free else None
+        if self.lend(BLOCK):
+            return warm or mmap.mmap(-1, BLOCK)
+        if warm is not None:
+            self._free.append(warm)
+        return None
 
     def settle_block(self, block: Block) -> None:
         self.settle(BLOCK)
         self._free.append(block)
+
+    def _meets_claims(self) -> bool:
+        """Whether all claims can be met, the least needy first: what it held serves the next one."""
+        if not self.claims:
+            return True
+        free = self.limit - self.used + self.coming
+        if free >= max(claim.need for claim in self.claims):
+            return True
+        room = free + sum(claim.held for claim in self.claims)  # what others than claims leave
+        for claim in sorted(self.claims, key=lambda claim: claim.need):
+            if claim.whole <= room:  # else no claim could help it: others must give back first
+                if claim.need > free:
+                    return False
+                free += claim.held
+        return True

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 import uuid
 from typing import TYPE_CHECKING
 
-from sluiceway.errors import SluiceError, StoreFailed, Unavailable
+from sluiceway.errors import SluiceError, StoreFailed
 from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.claims import Claim
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import About, Entry, Label, Replace
 from sluiceway.stores.objects_about import DRAFTS, format_metadata, format_note, note_key
-from sluiceway.stores.objects_parts import part_size
+from sluiceway.stores.objects_parts import part_size, usual_part
 from sluiceway.stores.settled import ended, settled
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ log: logging.Logger = logging.getLogger("sluiceway")
 
 FLIGHT = 4  # parts of one upload under way; more gained nothing over loopback
 FIRST = 64 << 10  # bytes lent to an upload that has just begun: they double as it fills them
-PATIENCE = 30.0  # seconds an upload waits for memory that others hold, before its client is asked to come again
-LOOK_EVERY = 0.05  # seconds between two tries
 
 
 class PartsDraft:
@@ -42,9 +40,10 @@ class PartsDraft:
         self.id: str = uuid.uuid4().hex
         self._key = label.key or DRAFTS + self.id
         self._upload: str | None = None  # S3's id, from the first part on
-        self._body, self._lent = bytearray(), 0  # the part that gathers, and what of the budget it may fill
-        self._part = part_size(1, size, self._most)
         self._written = 0
+        self._usual = usual_part(budget.limit, store.live)  # once for all: some stores want parts of one size
+        self._part = part_size(1, size, self._usual, self._most)
+        self._body, self._claim = bytearray(), Claim(budget, self._whole)  # the part that gathers, and what it may fill
         self._sizes: list[int] = []  # of the parts on their way and there
         self._tags: dict[int, str] = {}  # of those that are there
         self._flying: set[asyncio.Task[None]] = set()
@@ -71,15 +70,20 @@ class PartsDraft:
         """Bytes one part may have: half the budget, so that the next one can gather."""
         return self._budget.limit // 2
 
+    @property
+    def _whole(self) -> int:
+        """Bytes of memory the part that gathers will need."""
+        return self._part if self._size is None else min(self._part, max(self._size - self._written, FIRST))
+
     async def write(self, data: Buffer) -> None:
         self._check()
         left = memoryview(data)
         while left:
             if len(self._body) == self._part:
                 await self._ship()
-            if len(self._body) == self._lent:
+            if len(self._body) == self._claim.held:
                 await self._borrow()
-            size = min(len(left), self._lent - len(self._body))
+            size = min(len(left), self._claim.held - len(self._body))
             self._body += left[:size]
             self._written += size
             left = left[size:]
@@ -108,9 +112,9 @@ class PartsDraft:
         if self._ended:
             return
         self._ended = True
+        self._settle()
         if self._flying:
             await asyncio.wait(self._flying)
-        self._settle()
         self._store.ended(self)
         try:
             await settled(self._clear())
@@ -158,19 +162,11 @@ class PartsDraft:
             await self._bucket.delete(self._noted)
 
     async def _borrow(self) -> None:
-        """Memory for more bytes of this part: first a little, then twice as much each time."""
-        more = min(max(FIRST, self._lent), self._part - self._lent)
-        if self._size is not None:
-            more = min(self._part, max(self._size, FIRST)) - self._lent if self._size <= self._part else more
-        end = time.monotonic() + PATIENCE
-        while not self._budget.lend(more):
-            if self._flying:
-                await self._land()  # our own memory comes back
-            elif time.monotonic() > end:
-                raise Unavailable("Other uploads hold all memory there is (--memory-budget); send it again later")
-            else:
-                await asyncio.sleep(LOOK_EVERY)
-        self._lent += more
+        """Memory for more bytes of this part: all for a file of one part, else a little first, then twice as much each time."""
+        claim = self._claim
+        one = self._size is not None and self._size <= self._part
+        more = claim.need if one else min(max(FIRST, claim.held), claim.need)
+        await claim.grow(more or FIRST)  # bytes over the promised length are refused by who counts them
 
     async def _ship(self) -> None:
         """Send the part that has gathered, when few enough are on their way."""
@@ -181,22 +177,22 @@ class PartsDraft:
             await ended(self._begin())
         self._sizes.append(len(self._body))
         number = len(self._sizes)
-        self._flying.add(asyncio.get_running_loop().create_task(self._send(number, self._body, self._lent)))
-        self._body, self._lent = bytearray(), 0
-        self._part = part_size(number + 1, self._size, self._most)
+        self._part = part_size(number + 1, self._size, self._usual, self._most)
+        body, self._body = self._body, bytearray()
+        self._flying.add(asyncio.get_running_loop().create_task(self._send(number, body, self._claim.ship(self._whole))))
 
     async def _begin(self) -> None:
         said = self._label
         metadata = format_metadata(self.id, said.filename, said.sha256)
         self._upload = await self._bucket.begin(self._key, said.type, metadata)
 
-    async def _send(self, number: int, body: bytearray, lent: int) -> None:
+    async def _send(self, number: int, body: bytearray, shipped: int) -> None:
         try:
             self._tags[number] = await self._bucket.send(self._key, self._upload or "", number, body)
         except SluiceError as error:
             self._failure = self._failure or error
         finally:
-            self._budget.settle(lent)
+            self._claim.land(shipped)
 
     async def _land(self) -> None:
         """Wait until a part has arrived, or failed."""
@@ -204,8 +200,8 @@ class PartsDraft:
         self._check()
 
     def _settle(self) -> None:
-        self._budget.settle(self._lent)
-        self._body, self._lent = bytearray(), 0
+        self._claim.settle()
+        self._body = bytearray()
 
     def _check(self) -> None:
         if self._ended:

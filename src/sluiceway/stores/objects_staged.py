@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 import uuid
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 import obstore
 
-from sluiceway.errors import Cancelled, Exists, PreconditionFailed, SluiceError, StoreFailed, Unavailable
+from sluiceway.errors import Cancelled, Exists, PreconditionFailed, SluiceError, StoreFailed
 from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.claims import Claim
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import About, Entry, Label, Replace
 from sluiceway.stores.objects_about import DRAFTS, format_metadata, format_note, note_key
-from sluiceway.stores.objects_parts import part_size
+from sluiceway.stores.objects_parts import part_size, usual_part
 from sluiceway.stores.settled import settled
 
 if TYPE_CHECKING:
@@ -33,8 +33,6 @@ __all__ = ["StagedDraft"]
 log: logging.Logger = logging.getLogger("sluiceway")
 
 FLIGHT = 2  # parts under way; obstore holds one more that gathers
-PATIENCE = 30.0  # seconds an upload waits for memory that others hold
-LOOK_EVERY = 0.05  # seconds between two tries
 PIECES = 4  # chunks between the sender and obstore
 
 
@@ -42,11 +40,13 @@ class StagedDraft:
     """Nobody can say what is kept before the end: `kept` stays 0."""
 
     def __init__(self, store: ObjectStore, bucket: Bucket, budget: Budget, size: int | None, label: Label) -> None:
-        self._store, self._bucket, self._budget, self._size, self._label = store, bucket, budget, size, label
+        self._store, self._bucket, self._size, self._label = store, bucket, size, label
         self.id: str = uuid.uuid4().hex
-        self._part = part_size(1, size, budget.limit // (FLIGHT + 2))
+        self._part = part_size(1, size, usual_part(budget.limit, store.live), budget.limit // (FLIGHT + 2))
+        one = size is not None and size <= self._part
+        self._claim = Claim(budget, max(1, size or 0) if one else self._part * (FLIGHT + 1))
         self._held: list[Buffer] = []  # until it is more than a part
-        self._written = self._lent = 0
+        self._written = 0
         self._pieces: asyncio.Queue[Buffer | None] = asyncio.Queue(PIECES)
         self._putting: asyncio.Task[None] | None = None
         self._noted = ""  # the note's key
@@ -62,15 +62,15 @@ class StagedDraft:
 
     async def write(self, data: Buffer) -> None:
         self._check()
-        if self._lent == 0:
-            await self._borrow(self._part if self._size is None else min(self._part, max(1, self._size)))
+        if self._claim.held == 0:
+            await self._claim.grow(min(self._part, self._claim.whole))
         self._written += len(data)
         if self._putting is not None:
             await self._give(data)
             return
         self._held.append(data)
         if self._written > self._part:
-            await self._borrow(self._part * (FLIGHT + 1) - self._lent)
+            await self._claim.grow(self._claim.need)
             self._putting = asyncio.get_running_loop().create_task(self._put())
             held, self._held = self._held, []
             for piece in held:
@@ -184,18 +184,10 @@ class StagedDraft:
         except SluiceError as error:  # what was to be published stands, or never was
             log.warning("A draft's bytes stay in the bucket until they are swept: %s", error.detail)
 
-    async def _borrow(self, more: int) -> None:
-        end = time.monotonic() + PATIENCE
-        while not self._budget.lend(more):
-            if time.monotonic() > end:
-                raise Unavailable("Other uploads hold all memory there is (--memory-budget); send it again later")
-            await asyncio.sleep(LOOK_EVERY)
-        self._lent += more
-
     def _end(self) -> None:
         self._ended = True
-        self._budget.settle(self._lent)
-        self._held, self._lent = [], 0
+        self._claim.settle()
+        self._held = []
         self._store.ended(self)
 
     def _check(self) -> None:
