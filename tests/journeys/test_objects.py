@@ -8,7 +8,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from fix_s3 import Objects
 from fix_server import RunningServer, start_server
 from fix_taking import eventually, noise
 from raw_http import Wire, head
+from sluiceway.pipe.claims import PATIENCE
 from sluiceway.testing.memory import MemoryMeter
 
 MIB = 1 << 20
@@ -62,6 +65,21 @@ def test_files_come_and_go(server: RunningServer, s3: Objects, bucket: str) -> N
     assert f"up/{told[0]['key']}" in s3.keys(bucket)  # every object has its own name there, for every other tool
     assert requests.delete(url, timeout=30).status_code == 204
     assert requests.get(url, timeout=30).status_code == 404
+    assert s3.unfinished(bucket) == []
+
+
+def test_many_quick_uploads_at_once_share_little_memory(s3: Objects, bucket: str, tmp_path: Path) -> None:
+    """Twelve of 12 MiB where memory holds three parts: each is stored, and none waits for what another one holds."""
+    server = start_server(tmp_path / "none", "--memory-budget", "16MiB", env=s3.env, to=s3.url(bucket, "crowd"))
+    data = noise(12 * MIB, 5)
+    try:
+        began = time.monotonic()
+        with ThreadPoolExecutor(12) as crowd:
+            sent = crowd.map(lambda number: requests.put(f"{server.url}/files/{number}", data=data, timeout=100), range(12))
+            assert [answer.status_code for answer in sent] == [201] * 12
+        assert time.monotonic() - began < PATIENCE  # nobody was freed by another one's giving up
+    finally:
+        server.stop()
     assert s3.unfinished(bucket) == []
 
 

@@ -48,7 +48,7 @@ def bucket(s3: Objects) -> str:
 def server(s3: Objects, faults: S3Faults, bucket: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     running = start_server(
         tmp_path_factory.mktemp("faults") / "none",
-        *("--store-option", "timeout=2", "--store-option", "attempts=4", "--memory-budget", "256MiB"),
+        *("--store-option", "timeout=2", "--store-option", "attempts=4", "--memory-budget", "32MiB"),
         env={**s3.env, "AWS_ENDPOINT_URL": faults.url},
         to=s3.url(bucket, "f"),
     )  # fmt: skip

@@ -13,20 +13,21 @@ from killed_writer import writer
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.contract import Store
 from sluiceway.stores.objects import ObjectStore
-from sluiceway.stores.objects_draft import FLIGHT
-from sluiceway.stores.objects_parts import PART
+from sluiceway.stores.objects_parts import usual_part
 from sluiceway.testing.store_suite import StoreSuite
+
+BUDGET = 32 << 20  # bytes: parts of 8 MiB
 
 
 class TestS3(StoreSuite):
-    part = PART
-    flat = (16 << 20) + (FLIGHT + 1) * PART  # of one upload: the parts on their way, and the one that gathers
+    part = usual_part(BUDGET, 1)
+    flat = (16 << 20) + BUDGET  # the parts on their way, and the one that gathers
     large, many = 128 << 20, 120  # the server is Python, too; all of it in the long proofs
     budget: Budget
 
     @pytest.fixture(autouse=True)
     def _fresh_bucket(self, s3: Objects) -> Iterator[None]:
-        self.s3, self.bucket, self.budget = s3, s3.fresh(), Budget(64 << 20)
+        self.s3, self.bucket, self.budget = s3, s3.fresh(), Budget(BUDGET)
         yield
         assert s3.unfinished(self.bucket) == []
 

@@ -13,13 +13,14 @@ from fix_clouds import KEY, Cloud
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.contract import Store
 from sluiceway.stores.objects import ObjectStore
-from sluiceway.stores.objects_parts import PART
-from sluiceway.stores.objects_staged import FLIGHT
+from sluiceway.stores.objects_parts import usual_part
 from sluiceway.testing.store_suite import StoreSuite
+
+BUDGET = 32 << 20  # bytes: parts of 8 MiB
 
 
 class _Staged(StoreSuite):
-    part = PART
+    part = usual_part(BUDGET, 1)
     budget: Budget
 
     async def sweep(self, store: Store) -> None:
@@ -40,7 +41,7 @@ class TestInMemory(_Staged):
 
     @pytest.fixture(autouse=True)
     def _bucket(self) -> None:
-        self.budget, self.memory = Budget(64 << 20), MemoryStore()
+        self.budget, self.memory = Budget(BUDGET), MemoryStore()
 
     async def make_store(self, tmp_path: Path) -> Store:
         store = ObjectStore("az://container", self.budget, {"account-name": "nobody", "account-key": KEY})
@@ -49,12 +50,12 @@ class TestInMemory(_Staged):
 
 
 class TestAzure(_Staged):
-    flat = (16 << 20) + (FLIGHT + 3) * PART  # of one upload: parts under way, one that gathers, and what reading holds
+    flat = (16 << 20) + BUDGET  # parts under way, one that gathers, and what reading holds
     large = 256 << 20  # the emulator is slow
 
     @pytest.fixture(autouse=True)
     def _bucket(self, azure: Cloud) -> None:
-        self.cloud, self.url, self.budget = azure, azure.fresh(), Budget(64 << 20)
+        self.cloud, self.url, self.budget = azure, azure.fresh(), Budget(BUDGET)
 
     async def make_store(self, tmp_path: Path) -> Store:
         return ObjectStore(f"{self.url}/pre/fix", self.budget, self.cloud.options)

@@ -53,16 +53,21 @@ class Budget:
     def stop_pouring(self) -> None:
         self._pouring -= 1
 
-    def lend(self, size: int, within: float = 1.0) -> bool:
+    def lend(self, size: int, within: float = 1.0, to: Claim | None = None) -> bool:
         """Count `size` bytes as held; False when that would go over the limit (then hold less, or wait for your own).
 
         `within`: the part of the limit that may be in use afterwards. Who can do without leaves the rest to uploads.
         """
         if self.used + size > self.limit * within:
             return False
+        room = self.limit - self.used + self.coming + sum(claim.held for claim in self.claims)  # what others than claims leave
         self.used += size
-        if not self._meets_claims():
+        if to is not None:
+            to.held += size
+        if not self._meets_claims(room):
             self.used -= size
+            if to is not None:
+                to.held -= size
             return False
         # What lies warm counts too, or many small holdings could double the memory. Blocks are forgotten, not closed:
         # a failed write's traceback may still look at one, and close() would raise.
@@ -87,14 +92,11 @@ class Budget:
         self.settle(BLOCK)
         self._free.append(block)
 
-    def _meets_claims(self) -> bool:
-        """Whether all claims can be met, the least needy first: what it held serves the next one."""
-        if not self.claims:
-            return True
+    def _meets_claims(self, room: int) -> bool:
+        """Whether all claims can be met that `room` bytes are enough for, the least needy first: what it held serves the next."""
         free = self.limit - self.used + self.coming
-        if free >= max(claim.need for claim in self.claims):
+        if free >= max((claim.need for claim in self.claims), default=0):
             return True
-        room = free + sum(claim.held for claim in self.claims)  # what others than claims leave
         for claim in sorted(self.claims, key=lambda claim: claim.need):
             if claim.whole <= room:  # else no claim could help it: others must give back first
                 if claim.need > free:

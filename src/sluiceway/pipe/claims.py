@@ -37,7 +37,7 @@ class Claim:
     async def grow(self, size: int) -> None:
         """Hold `size` bytes more. Raises Unavailable where others hold too much for too long."""
         end = time.monotonic() + PATIENCE
-        while not self._grow(size):
+        while not self._budget.lend(size, to=self):
             if time.monotonic() > end:
                 raise Unavailable("Other uploads hold all memory there is (--memory-budget); send it again later")
             await asyncio.sleep(LOOK_EVERY)
@@ -57,10 +57,3 @@ class Claim:
         self._budget.settle(self.held)
         self._budget.claims.discard(self)
         self.held = self.whole = 0
-
-    def _grow(self, size: int) -> bool:
-        self.held += size  # first: the budget looks whether what is still needed can be had
-        if self._budget.lend(size):
-            return True
-        self.held -= size
-        return False

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import uuid
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ log: logging.Logger = logging.getLogger("sluiceway")
 
 FLIGHT = 4  # parts of one upload under way; more gained nothing over loopback
 FIRST = 64 << 10  # bytes lent to an upload that has just begun: they double as it fills them
+QUICK = 1.0  # seconds for one part; the next one is lent at once, for growing moves what is there and holds it twice
 
 
 class PartsDraft:
@@ -43,7 +45,9 @@ class PartsDraft:
         self._written = 0
         self._usual = usual_part(budget.limit, store.live)  # once for all: some stores want parts of one size
         self._part = part_size(1, size, self._usual, self._most)
-        self._body, self._claim = bytearray(), Claim(budget, self._whole)  # the part that gathers, and what it may fill
+        self._claim = Claim(budget, self._whole)
+        self._body, self._filled = bytearray(), 0  # the part that gathers, as large as the claim holds, and its bytes so far
+        self._began = -QUICK  # when this part did
         self._sizes: list[int] = []  # of the parts on their way and there
         self._tags: dict[int, str] = {}  # of those that are there
         self._flying: set[asyncio.Task[None]] = set()
@@ -79,15 +83,16 @@ class PartsDraft:
         self._check()
         left = memoryview(data)
         while left:
-            if len(self._body) == self._part:
+            if self._filled == self._part:
                 await self._ship()
-            if len(self._body) == self._claim.held:
+            if self._filled == self._claim.held:
                 await self._borrow()
-            size = min(len(left), self._claim.held - len(self._body))
-            self._body += left[:size]
+            size = min(len(left), self._claim.held - self._filled)
+            self._body[self._filled : self._filled + size] = left[:size]
+            self._filled += size
             self._written += size
             left = left[size:]
-        if len(self._body) == self._part and self._size is not None and self._written < self._size:
+        if self._filled == self._part and self._size is not None and self._written < self._size:
             await self._ship()
 
     async def sync(self) -> int:
@@ -124,9 +129,9 @@ class PartsDraft:
     async def _publish(self, key: str, about: About, replace: Replace) -> None:
         metadata = format_metadata(self.id, about.filename, about.sha256)
         if self._upload is None:
-            await self._bucket.put(key, self._body, about.type, metadata, replace)
+            await self._bucket.put(key, self._take(), about.type, metadata, replace)
             return
-        if self._body:
+        if self._filled:
             await self._ship()
         while self._flying:
             await self._land()
@@ -162,11 +167,25 @@ class PartsDraft:
             await self._bucket.delete(self._noted)
 
     async def _borrow(self) -> None:
-        """Memory for more bytes of this part: all for a file of one part, else a little first, then twice as much each time."""
+        """Memory for more bytes of this part: all of it for a quick sender, else a little first, then twice as much each time."""
         claim = self._claim
-        one = self._size is not None and self._size <= self._part
-        more = claim.need if one else min(max(FIRST, claim.held), claim.need)
+        if self._filled == 0:
+            quick, self._began = time.monotonic() - self._began < QUICK, time.monotonic()
+            one = self._size is not None and self._size <= self._part
+            more = claim.need if one or quick else min(FIRST, claim.need)
+        else:
+            more = min(claim.held, claim.need)
         await claim.grow(more or FIRST)  # bytes over the promised length are refused by who counts them
+        grown = bytearray(claim.held)
+        grown[: self._filled] = self._body
+        self._body = grown
+
+    def _take(self) -> bytearray:
+        """The part, as long as it is filled; the next one begins."""
+        body, filled = self._body, self._filled
+        self._body, self._filled = bytearray(), 0
+        del body[filled:]
+        return body
 
     async def _ship(self) -> None:
         """Send the part that has gathered, when few enough are on their way."""
@@ -175,10 +194,10 @@ class PartsDraft:
         self._check()
         if self._upload is None:
             await ended(self._begin())
-        self._sizes.append(len(self._body))
+        body = self._take()
+        self._sizes.append(len(body))
         number = len(self._sizes)
         self._part = part_size(number + 1, self._size, self._usual, self._most)
-        body, self._body = self._body, bytearray()
         self._flying.add(asyncio.get_running_loop().create_task(self._send(number, body, self._claim.ship(self._whole))))
 
     async def _begin(self) -> None:
@@ -201,7 +220,7 @@ class PartsDraft:
 
     def _settle(self) -> None:
         self._claim.settle()
-        self._body = bytearray()
+        self._body, self._filled = bytearray(), 0
 
     def _check(self) -> None:
         if self._ended:
