@@ -29,7 +29,7 @@ class Exchange:
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self._ahead = b""
-        self.body = b""  # what `read_body` got
+        self._body = bytearray()
         self.cut = False  # the client hung up before the body's end
         self.go = threading.Event()  # for acts that wait for the test's word
         self.done = threading.Event()  # set when nothing more is read or said
@@ -42,6 +42,11 @@ class Exchange:
         line, *fields = head.decode("latin-1").split("\r\n")
         self.method, self.target, _ = line.split(" ")
         self.headers = {name.lower(): value.strip() for name, _, value in (field.partition(":") for field in fields)}
+
+    @property
+    def body(self) -> bytes:
+        """What `read_body` got until now."""
+        return bytes(self._body)
 
     def recv(self, most: int = 65536) -> bytes:
         if self._ahead:
@@ -63,7 +68,7 @@ class Exchange:
             data = self.recv_or_cut(min(left, 65536))
             if not data:
                 break
-            self.body += data
+            self._body += data
             left -= len(data)
         return self.body
 
@@ -77,16 +82,17 @@ class Exchange:
         return data
 
     def _read_chunked(self) -> bytes:
-        raw = b""
+        raw, at = bytearray(), 0
         while not raw.endswith(b"0\r\n\r\n"):
             data = self.recv_or_cut(65536)
             if not data:
                 return self.body
             raw += data
-        while raw:
-            size, _, raw = raw.partition(b"\r\n")
-            count = int(size, 16)
-            self.body, raw = self.body + raw[:count], raw[count + 2 :]
+        while at < len(raw):
+            end = raw.index(b"\r\n", at)
+            count, at = int(raw[at:end], 16), end + 2
+            self._body += raw[at : at + count]
+            at += count + 2
         return self.body
 
     def send(self, data: bytes) -> None:

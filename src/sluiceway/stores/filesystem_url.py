@@ -10,6 +10,7 @@ import base64
 import importlib
 import logging
 import os
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -48,10 +49,12 @@ class Origin:
 
     def make(self) -> Any:
         """Connects. Blocking. Raises whatever the implementation raises."""
-        options = dict(self.options)
-        if self.protocol in ("sftp", "ssh"):
-            options = _ssh(options)
-        return self.kind(**options, skip_instance_cache=True)
+        if self.protocol not in ("sftp", "ssh"):
+            return self.kind(**self.options, skip_instance_cache=True)
+        made = self.kind(**_ssh(dict(self.options)), skip_instance_cache=True)
+        # Else the last small packet of each request waits for an acknowledgement, 40 ms of it: 20 MiB/s read, 86 without.
+        made.client.get_transport().sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return made
 
 
 def read_url(url: str, told: Mapping[str, str]) -> Origin:

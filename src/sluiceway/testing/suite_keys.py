@@ -158,7 +158,7 @@ class KeysSuite(Hooks):
         """A folder that becomes empty and is needed again in the same moment is nobody's error."""
 
         async def come_and_go(number: int) -> None:
-            for _ in range(25):
+            for _ in range(max(3, self.many // 40)):
                 await store_bytes(own, f"p/q/r/{number}", b"x")
                 await own.delete(f"p/q/r/{number}")
 
