@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from pathlib import Path
+from zlib import crc32
 
 import pytest
 
@@ -22,12 +24,23 @@ pytest_plugins = [
     "fix_sftp",
 ]
 
+LONGEST = ("stores/test_objects.", "browser/test_gateway", "reliability/test_s3_faults", "stores/test_filesystem.")
 NEEDS = {"chromium": ("chromium",), "nginx": ("nginx",)}
 
 
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file goes to one worker, in this order: first the longest, then a mixture, so that not all compute, or wait, at once."""
+
+    def place(item: pytest.Item) -> tuple[int, int]:
+        path = item.path.relative_to(Path(__file__).parent).as_posix()
+        return next((at for at, name in enumerate(LONGEST) if path.startswith(name)), len(LONGEST)), crc32(path.encode())
+
+    items.sort(key=place)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

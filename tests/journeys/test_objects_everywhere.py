@@ -28,7 +28,7 @@ LARGE = noise(12 * MIB + 3, 7)
 def test_a_file_goes_to_a_folder_and_a_bucket_in_one_pass(s3: Objects, tmp_path: Path, serve: Serve) -> None:
     """Both have it or none: whole, and cut off midway."""
     bucket = s3.fresh()
-    server = serve("--to", s3.url(bucket, "both"), env=s3.env)
+    server = serve("--to", s3.url(bucket, "both"), "--memory-budget", "32MiB", env=s3.env)  # parts of 8 MiB
     answer = requests.put(f"{server.url}/files/large", data=LARGE, timeout=60)
     assert answer.status_code == 201
     assert len(answer.json()["files"][0]["destinations"]) == 2
