@@ -21,7 +21,6 @@ from fix_server import RunningServer, Serve, start_server
 from fix_sftp import SftpServer
 from fix_taking import eventually, noise
 from raw_http import Wire, head
-from sluiceway.testing.memory import MemoryMeter
 
 MIB = 1 << 20
 DATA = noise(3_000_017)
@@ -111,19 +110,6 @@ def test_a_killed_server_leaves_nothing_that_is_found_and_all_is_swept(sftp: Sft
     assert b": 5 leftovers freed" in sluiceway("sweep", sftp.url(place)).stdout
     assert sorted(os.listdir(sftp.folder / place)) == [".sluiceway"]
     assert sftp.drafts(place) == []
-
-
-def test_memory_does_not_grow_with_the_file(server: RunningServer) -> None:
-    """64 MiB in and out cost what 8 MiB do, beside the blocks under way."""
-    peaks = {}
-    for size in (8 * MIB, 64 * MIB, 8 * MIB, 64 * MIB):
-        meter = MemoryMeter(server.pid)
-        meter.reset()
-        requests.put(f"{server.url}/files/m", data=bytes(size), timeout=60)
-        assert len(requests.get(f"{server.url}/files/m", timeout=60).content) == size
-        peaks[size] = meter.peak()
-
-    assert peaks[64 * MIB] - peaks[8 * MIB] <= 16 * MIB
 
 
 def test_what_is_wrong_with_the_place_is_told_at_start(sftp: SftpServer) -> None:

@@ -21,7 +21,6 @@ from fix_server import RunningServer, start_server
 from fix_taking import eventually, noise
 from raw_http import Wire, head
 from sluiceway.pipe.claims import PATIENCE
-from sluiceway.testing.memory import MemoryMeter
 
 MIB = 1 << 20
 DATA = noise(3_000_017)
@@ -174,20 +173,6 @@ def test_a_download_may_be_sent_to_the_bucket_itself(s3: Objects, tmp_path: Path
         assert requests.get(f"{server.url}/files/nothing", timeout=30).status_code == 404
     finally:
         server.stop()
-
-
-def test_memory_does_not_grow_with_the_size(server: RunningServer) -> None:
-    """An upload of 512 MiB takes what one of 64 MiB took: the parts in hand, and nothing else."""
-    meter = MemoryMeter(server.pid)
-    peaks = []
-    for size in (64, 64, 512):
-        meter.reset()
-        body = (DATA[:MIB] for _ in range(size))
-        assert requests.put(f"{server.url}/files/flat", data=body, timeout=100).status_code in (200, 201)
-        peaks.append(meter.peak())
-    assert peaks[2] - peaks[1] <= (16 + 8) * MIB, [  # and one part more or less under way
-        peak >> 20 for peak in peaks
-    ]
 
 
 NO_KEY = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "HOME": "/nonexistent", "AWS_EC2_METADATA_DISABLED": "true"}

@@ -1,0 +1,125 @@
+"""A server holds what is under way and nothing that grows with a file, wherever it stores them: 10 GiB in the long proofs."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from fix_postgres import Database
+from fix_s3 import Objects
+from fix_server import RunningServer, start_server
+from fix_sftp import SftpServer
+from fix_taking import TORTURE
+from raw_http import Wire, head
+from sluiceway.pipe.budget import MINIMUM, Budget
+from sluiceway.stores.postgres import PostgresStore
+from sluiceway.testing.memory import MemoryMeter
+from sluiceway.testing.store_suite import pattern
+
+MIB = 1 << 20
+LARGE = 10 << 30 if TORTURE else 160 * MIB
+ALLOWED = 16 * MIB  # more peak for the large one
+BLOCK = pattern(MIB)
+
+
+@pytest.fixture
+def database_server(database: Database, tmp_path: Path) -> Iterator[RunningServer]:
+    table = database.fresh()
+    place = f"{database.url}&table={table}"
+
+    async def prepare() -> None:
+        store = PostgresStore(place, Budget(MINIMUM))
+        await store.init()
+        await store.aclose()
+
+    asyncio.run(prepare())
+    running = start_server(tmp_path / "none", to=place)
+    yield running
+    running.stop()
+    database.drop(table)
+
+
+@pytest.fixture
+def bucket_server(s3: Objects, tmp_path: Path) -> Iterator[RunningServer]:
+    running = start_server(tmp_path / "none", env=s3.env, to=s3.url(s3.fresh(), "up"))
+    yield running
+    delete(running)
+    running.stop()
+
+
+@pytest.fixture
+def sftp_server(sftp: SftpServer, tmp_path: Path) -> Iterator[RunningServer]:
+    running = start_server(tmp_path / "none", to=sftp.url(sftp.fresh()))
+    yield running
+    delete(running)
+    running.stop()
+
+
+@pytest.fixture
+def gateway_server(tmp_path: Path) -> Iterator[RunningServer]:
+    behind = start_server(tmp_path / "behind")
+    running = start_server(tmp_path / "none", to=f"{behind.url}/files/")
+    yield running
+    running.stop()
+    delete(behind)
+    behind.stop()
+
+
+def upload(server: RunningServer, size: int) -> None:
+    with Wire(server.port) as wire:
+        wire.send(head("PUT", "/files/m", f"Content-Length: {size}"))
+        for _ in range(size // MIB):
+            wire.send(BLOCK)
+        assert wire.answer().status in (200, 201)
+
+
+def download(server: RunningServer, size: int) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), 60) as sock:
+        sock.sendall(head("GET", "/files/m", "Connection: close"))
+        got, buffer = 0, bytearray(MIB)
+        while count := sock.recv_into(buffer):
+            got += count
+    assert got > size
+
+
+def delete(server: RunningServer) -> None:
+    with Wire(server.port) as wire:
+        wire.send(head("DELETE", "/files/m"))
+        wire.answer()
+
+
+# With 64 MiB an upload into a bucket has the same parts under way as one of any length.
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(
+    ("where", "small", "ways"),
+    [
+        ("database_server", 10 * MIB, (upload, download)),
+        ("bucket_server", 64 * MIB, (upload, download)),
+        ("sftp_server", 10 * MIB, (upload, download)),
+        ("gateway_server", 10 * MIB, (upload,)),
+    ],
+    ids=["database", "bucket", "sftp", "gateway"],
+)
+def test_a_server_holds_no_more_of_a_large_file_than_of_a_small_one(
+    request: pytest.FixtureRequest, where: str, small: int, ways: tuple[Callable[[RunningServer, int], None], ...]
+) -> None:
+    """In and out: the peak for the large file is that for the small one, within 16 MiB."""
+    server: RunningServer = request.getfixturevalue(where)
+    meter, told = MemoryMeter(server.pid), []
+    peaks: dict[tuple[str, int], int] = {}
+    for size in (small, small, LARGE):  # the first warms up
+        for transfer in ways:
+            meter.reset()
+            began = time.monotonic()
+            transfer(server, size)
+            peaks[transfer.__name__, size] = meter.peak()
+            told.append(f"{transfer.__name__} {size >> 20} MiB: {meter.peak() >> 10} KiB, {time.monotonic() - began:.1f} s")
+
+    print("\n".join(told))
+    for way in ways:
+        assert peaks[way.__name__, LARGE] - peaks[way.__name__, small] <= ALLOWED, told
