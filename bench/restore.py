@@ -120,12 +120,7 @@ def _stock(bench: Bench, folder: Path, env: dict[str, str], objects: int, larges
         path = folder / f"{number % 17:02}" / f"{number:05}"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(chance.randbytes(round(SMALLEST * (largest / SMALLEST) ** chance.random())))
-    made = (
-        "import boto3; from botocore.config import Config; "
-        f"boto3.client('s3', config=Config(s3={{'addressing_style': 'path'}})).create_bucket(Bucket={BUCKET!r})"
-    )
-    subprocess.run([str(bench.binaries / "python"), "-c", made], check=True, env=env, capture_output=True, timeout=60)
-    command = [str(bench.binaries / "sluiceway"), "copy", "-r", "-q", str(folder), f"s3://{BUCKET}/{PREFIX}"]
+    command = [str(bench.binaries / "python"), str(PEERS / "s3_stock.py"), env["AWS_ENDPOINT_URL"], BUCKET, PREFIX, str(folder)]
     subprocess.run(command, check=True, env=env, capture_output=True, timeout=LIMIT)
     return objects
 
