@@ -331,7 +331,11 @@ def _read(file: Any, at: int, size: int) -> bytes:
     """Less than asked for at the end of the file only."""
     ranges = getattr(file, "readv", None)
     if ranges is not None:  # SFTP: all requests of the block at once
-        return b"".join(ranges([(at, size)]))
+        data = b"".join(ranges([(at, size)]))
+        # paramiko takes a block for complete when an answer overtakes the next request, and reads on by itself. What comes
+        # late it would keep: 20 KiB of each MiB.
+        getattr(file, "_prefetch_data", {}).clear()
+        return data
     file.seek(at)
     found: list[bytes] = []
     while size:
