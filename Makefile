@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --quiet --disable-pip-version-check
-# Most tests wait for clocks and sockets: on two cores four at once take about 12 minutes, 3 a minute more.
-JOBS   ?= 4
+# Most tests wait for clocks and sockets: three at once take 12 to 13 minutes on two cores; with four the processors are full.
+JOBS   ?= 3
 SRC    := $(shell find src -type f -not -name '*.pyc')
 
 .PHONY: help serve test torture lint format bench sources clean

@@ -10,11 +10,12 @@ import pytest
 
 from fix_s3 import Objects
 from killed_writer import writer
+from sluiceway.errors import Exists
 from sluiceway.pipe.budget import Budget
-from sluiceway.stores.contract import Store
+from sluiceway.stores.contract import About, Label, Replace, Store
 from sluiceway.stores.objects import ObjectStore
 from sluiceway.stores.objects_parts import usual_part
-from sluiceway.testing.store_suite import StoreSuite
+from sluiceway.testing.store_suite import StoreSuite, pattern, read, store_bytes
 
 BUDGET = 32 << 20  # bytes: parts of 8 MiB
 
@@ -47,3 +48,19 @@ class TestS3(StoreSuite):
 
     def at_end(self, store: Store) -> None:
         assert self.budget.used == 0
+
+    @pytest.mark.parametrize("size", [0, 1000, usual_part(BUDGET, 1) + 7])
+    async def test_what_was_refused_can_still_replace(self, tmp_path: Path, size: int) -> None:
+        """Create only says Exists; the same draft, asked again with leave to replace, has all of its bytes."""
+        store = await self.make_store(tmp_path)
+        await store_bytes(store, "key", b"first")
+        draft = await store.draft("one", size, Label(key="key", filename="key"))
+        await draft.write(pattern(size))
+        about = About("key")
+        with pytest.raises(Exists):
+            await draft.publish("key", about)
+        await draft.publish("key", about, Replace(allowed=True))
+
+        assert await read(store, "key") == pattern(size)
+        await store.aclose()
+        self.at_end(store)

@@ -291,7 +291,10 @@ class _PatientRequest(aiohttp.ClientRequest):
                 # It would wait for the first bytes of the body; a peer that says no by the head alone shall say so before.
                 writer.send_headers()
         try:
-            await super().write_bytes(writer, conn, content_length)
+            with suppress(
+                aiohttp.ClientConnectionResetError
+            ):  # before the first byte: who waits for the answer is told, nobody here
+                await super().write_bytes(writer, conn, content_length)
         finally:
             if timer is not None:
                 timer.cancel()

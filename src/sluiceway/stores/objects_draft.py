@@ -129,7 +129,8 @@ class PartsDraft:
     async def _publish(self, key: str, about: About, replace: Replace) -> None:
         metadata = format_metadata(self.id, about.filename, about.sha256)
         if self._upload is None:
-            await self._bucket.put(key, self._take(), about.type, metadata, replace)
+            del self._body[self._filled :]  # and kept: who was refused may publish it in another way
+            await self._bucket.put(key, self._body, about.type, metadata, replace)
             return
         if self._filled:
             await self._ship()
