@@ -12,7 +12,7 @@ import pytest
 
 from sluiceway.errors import Exists, NotFound, PreconditionFailed, Refused
 from sluiceway.stores.contract import About, Entry, Replace, Store
-from sluiceway.testing.suite_hooks import Hooks, begin, listed, pattern, publish, read, sha256_of, store_bytes
+from sluiceway.testing.suite_hooks import LONG, Hooks, begin, listed, pattern, publish, read, sha256_of, store_bytes
 
 __all__ = ["ODD_KEYS", "KeysSuite"]
 
@@ -158,7 +158,7 @@ class KeysSuite(Hooks):
         """A folder that becomes empty and is needed again in the same moment is nobody's error."""
 
         async def come_and_go(number: int) -> None:
-            for _ in range(max(3, self.many // 40)):
+            for _ in range(25 if LONG else max(3, self.many // 40)):
                 await store_bytes(own, f"p/q/r/{number}", b"x")
                 await own.delete(f"p/q/r/{number}")
 
