@@ -127,7 +127,7 @@ class StoreGoal:
         if not self._store.traits.readable:
             return False
         page = await self._store.list(self._prefix, "", 1)
-        return not page.entries and page.next is None
+        return page.complete and not page.entries and not page.omitted
 
     async def find(self, key: str) -> tuple[Item, str | None] | None:
         try:

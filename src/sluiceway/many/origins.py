@@ -134,7 +134,7 @@ class StoreOrigin:
             for entry in page.entries:
                 key = entry.key[len(self._prefix) :]
                 yield Item(key, entry.size, entry.etag, entry.modified, left_out(key))
-            if page.next is None:
+            if page.complete or page.next is None:
                 return
             if page.next <= after:
                 raise StoreFailed(f"The listing of {self.called} goes round in circles")

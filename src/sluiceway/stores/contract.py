@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
-from sluiceway.errors import SluiceError
+from sluiceway.errors import SluiceError, StoreFailed
 from sluiceway.pipe.source import Buffer, Source
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Failing",
     "FileBacked",
     "Label",
+    "Omitted",
     "Opened",
     "Page",
     "Replace",
@@ -112,11 +113,30 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Omitted:
+    """Something a listing met that cannot be an entry. It is counted and named, so that nothing is missing in silence."""
+
+    name: str  # as people can read it; never used to open anything
+    code: str  # stable, of errors.py: "bad-name", "forbidden", "store-failed" …
+    detail: str  # one sentence: why it is no entry
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
-    """A piece of a listing in key order; `after` for the next piece, None at the end."""
+    """A piece of a listing in key order. Its end is said, never concluded from the absence of more.
+
+    Either `next` names the key after which the next piece begins, or `complete` says that the store has no more. A listing
+    that breaks off in between raises; no store catches an error around its iteration.
+    """
 
     entries: list[Entry] = field(default_factory=list)
     next: str | None = None
+    complete: bool = field(kw_only=True)
+    omitted: tuple[Omitted, ...] = field(default=(), kw_only=True)  # what stands between these entries and is none
+
+    def __post_init__(self) -> None:
+        if self.complete == (self.next is not None):
+            raise StoreFailed("A listing said neither where it goes on nor that it is complete; nothing can be concluded from it")
 
 
 @dataclass(frozen=True, slots=True)

@@ -185,12 +185,13 @@ class DiskStore:
             os.close(fd)
 
     def _list(self, prefix: str, after: str, limit: int) -> Page:
-        page = Page()
+        entries: list[Entry] = []
         keys = list(islice(self._tree.walk(prefix, after), limit + 1))
         for key in keys[:limit]:
             with suppress(NotFound, Forbidden):  # deleted since
-                page.entries.append(self._stat(key))
-        return Page(page.entries, keys[limit - 1] if len(keys) > limit else None)
+                entries.append(self._stat(key))
+        more = len(keys) > limit
+        return Page(entries, keys[limit - 1] if more else None, complete=not more)
 
     def _delete(self, key: str, replace: Replace) -> None:
         folders, last = self._tree.split(key)

@@ -119,9 +119,9 @@ class FilesystemStore:
         entries: list[Entry] = []
         async for key, version in self._walk(prefix.rpartition("/")[0] + "/" if "/" in prefix else "", prefix, after):
             if len(entries) >= limit:
-                return Page(entries, entries[-1].key if entries else None)
+                return Page(entries, entries[-1].key, complete=False)
             entries.append(_entry(key, version, About(filename="")))
-        return Page(entries, None)
+        return Page(entries, complete=True)
 
     async def _walk(self, folder: str, prefix: str, after: str) -> AsyncIterator[tuple[str, Version]]:
         """Files in order of their keys, from `after` (exclusive) on; folders without any of them are not listed."""

@@ -37,7 +37,8 @@ class MemoryStore:
 
     async def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> Page:
         keys = sorted(key for key in self.objects if key.startswith(prefix) and key > after)
-        return Page([self.objects[key][0] for key in keys[:limit]], keys[limit - 1] if len(keys) > limit else None)
+        more = len(keys) > limit
+        return Page([self.objects[key][0] for key in keys[:limit]], keys[limit - 1] if more else None, complete=not more)
 
     async def delete(self, key: str, replace: Replace = Replace(allowed=True)) -> None:
         self._find(key)

@@ -114,12 +114,12 @@ class ObjectStore:
                         tag = (meta["e_tag"] or "").strip('"')
                         found.append(Entry(key, meta["size"], tag, math.ceil(meta["last_modified"].timestamp()), About("")))
                     if len(found) > limit:
-                        return Page(found[:limit], found[limit - 1].key)
+                        return Page(found[:limit], found[limit - 1].key, complete=False)
                     if key > prefix and not key.startswith(prefix):
-                        return Page(found)
+                        return Page(found, complete=True)
         except BadName:  # no key begins so
             pass
-        return Page(found)
+        return Page(found, complete=True)
 
     async def delete(self, key: str, replace: Replace = Replace(allowed=True)) -> None:
         there, draft = await self._look(key)

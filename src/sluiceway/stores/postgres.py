@@ -147,7 +147,8 @@ class PostgresStore:
         end = _above(prefix)
         rows = await self.rows(text, after, prefix, end, end, limit + 1)
         entries = [_entry(row) for row in rows[:limit]]
-        return Page(entries, entries[-1].key if len(rows) > limit and entries else None)
+        more = len(rows) > limit
+        return Page(entries, entries[-1].key if more else None, complete=not more)
 
     async def delete(self, key: str, replace: Replace = Replace(allowed=True)) -> None:
         text = "DELETE FROM {t} WHERE key = %s AND (%s::text IS NULL OR etag = %s) RETURNING id"

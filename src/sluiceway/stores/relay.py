@@ -79,7 +79,7 @@ class RelayStore:
         raise _keeps_none()
 
     async def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> Page:
-        return Page()
+        return Page(complete=True)
 
     async def delete(self, key: str, replace: Replace = Replace(allowed=True)) -> None:
         raise _keeps_none()
