@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import logging
 import os
 import queue
 import threading
@@ -31,6 +30,7 @@ from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.source import PassingSource
 from sluiceway.server.answers import problem_answer
 from sluiceway.server.destinations import open_destination
+from sluiceway.server.error_log import log_error
 from sluiceway.server.live_form import LiveField, LiveFile, LiveForm
 from sluiceway.server.settings import BadSetting, Settings, setting_help
 from sluiceway.server.wsgi_body import WsgiBody
@@ -43,7 +43,6 @@ from sluiceway.wire.types import OCTET_STREAM, guess_type
 
 __all__ = ["File", "LiveField", "Problems", "StoredFile", "UploadHandler", "csrf_by_header", "parts"]
 
-log: logging.Logger = logging.getLogger("sluiceway")
 TELLABLE = ["to", "key", "max_size", "digest", "memory_budget", *(name for name in setting_help() if name.startswith("relay_"))]
 BUDGET = "16MiB"  # for one request: what one fast transfer fills at most; a server's whole budget would be lent to each
 NOTED = "_sluiceway_error"  # on the request: an error that Django met outside the view, where no middleware is asked
@@ -117,12 +116,12 @@ class Problems(MiddlewareMixin):
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """Of a view."""
-        return _answered(exception) if isinstance(exception, SluiceError) else None
+        return _answered(exception, request.method) if isinstance(exception, SluiceError) else None
 
     def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         """Of whatever read the form before the view, as the CSRF check does."""
         error: SluiceError | None = getattr(request, NOTED, None)
-        return _answered(error) if error is not None and response.status_code == 500 else response
+        return _answered(error, request.method) if error is not None and response.status_code == 500 else response
 
 
 class StoredFile(_Uploaded):
@@ -299,10 +298,9 @@ class _Gone(io.RawIOBase):
         raise BadOrder(f"This file is at its destination already, as {self._key!r}; read it there")
 
 
-def _answered(error: SluiceError) -> HttpResponse:
+def _answered(error: SluiceError, method: str | None) -> HttpResponse:
     """The same answer as our own server's."""
-    if error.fault != "client":
-        log.warning("%s: %s", error.code, error.detail)
+    log_error(error, method)
     told = problem_answer(error)
     response = HttpResponse(bytes(told.body), status=told.status_code)
     for name in dict.fromkeys(told.headers.keys()):

@@ -40,7 +40,7 @@ whose turn it is to act, `retryable` whether the same request may succeed later.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 __all__ = [
     "BadDigest",
@@ -82,7 +82,11 @@ Fault = Literal["client", "server", "destination"]
 
 
 class SluiceError(Exception):
-    """The root. `detail` is one sentence for people; `members` are extra facts for programs (JSON values)."""
+    """The root. `detail` is one sentence for people; `members` are extra facts for programs (JSON values).
+
+    A server tells its clients `public` where that is given. Then `detail` and `private` (server paths, addresses of backends,
+    names of options) are for the operator, in the log.
+    """
 
     code: ClassVar[str] = "error"
     status: int = 500
@@ -107,7 +111,21 @@ class SluiceError(Exception):
     def __init__(self, detail: str = "", **members: object) -> None:
         super().__init__(detail or self.title)
         self.detail: str = detail or self.title
+        self.public: str | None = None
         self.members: dict[str, object] = members
+        self.private: dict[str, object] = {}
+
+    def for_operator(self, public: str | None = None) -> Self:
+        """Keep `detail` for the log: it names what clients must not learn. They get `public`, else the title and what to do."""
+        what_to_do = "try again later" if self.retryable else "the server's log has the reason"
+        self.public = public or self.public or f"{self.title}; {what_to_do}"
+        return self
+
+    @property
+    def for_log(self) -> str:
+        """`detail`, with the facts that clients are not told."""
+        facts = ", ".join(f"{name} {value}" for name, value in self.private.items())
+        return f"{self.detail} ({facts})" if facts else self.detail
 
 
 class BadRequest(SluiceError, code="bad-request", status=400, title="The request contradicts itself", fault="client"): ...

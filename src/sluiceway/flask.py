@@ -20,6 +20,7 @@ from werkzeug.exceptions import BadRequestKeyError
 
 from sluiceway.client.material import Given
 from sluiceway.errors import BadOrder, BadRequest, MissingField, SluiceError
+from sluiceway.server.error_log import log_error
 from sluiceway.server.live_form import LiveField, LiveFile, LiveForm
 from sluiceway.server.wsgi_body import WsgiBody, WsgiStream, can_say_close
 from sluiceway.wire.problems import PROBLEM_TYPE, problem
@@ -286,6 +287,7 @@ def _line() -> str:
 
 def _answered(error: SluiceError) -> flask.Response:
     """As problem+json, with the status it names. The connection ends where the client may still be sending."""
+    log_error(error, flask.request.method)
     told = json.dumps(problem(error, flask.request.path))
     headers = Headers([("Connection", "close")] if can_say_close(flask.request.environ) else [])
     return flask.Response(told, error.status, headers, content_type=PROBLEM_TYPE)

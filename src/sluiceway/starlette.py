@@ -19,6 +19,7 @@ from starlette.responses import Response
 from sluiceway.errors import BodyCut, SluiceError, TooLarge
 from sluiceway.pipe.stages import Stages
 from sluiceway.server.body import body_chunks, check_body, content_length
+from sluiceway.server.error_log import log_error
 from sluiceway.server.live_form import MOST_SKIPPED, LiveField
 from sluiceway.wire.forms import Event, FormDecoder, PartBegan, PartData
 from sluiceway.wire.problems import PROBLEM_TYPE, problem
@@ -146,5 +147,6 @@ def parts(request: Request) -> Parts:
 async def answered(request: Request, error: Exception) -> Response:
     """An exception handler: `app.add_exception_handler(SluiceError, answered)` answers our errors as problem+json."""
     known = error if isinstance(error, SluiceError) else SluiceError()
+    log_error(known, request.method)
     told = json.dumps(problem(known, request.url.path))
     return Response(told, known.status, {"Connection": "close"}, PROBLEM_TYPE)

@@ -12,7 +12,7 @@ import requests
 
 from fix_gateway import Gateway, parts, sent_fields, takes
 from fix_server import RunningServer, start_server
-from fix_taking import noise
+from fix_taking import eventually, noise
 from raw_http import BOUNDARY, Wire, chunk, chunked, form_body, form_head, head, talk
 from rude_peer import Exchange, Peer
 
@@ -126,7 +126,8 @@ def test_a_field_behind_a_large_file_is_refused_in_words(relay: Relay) -> None:
     answer = talk(relay.server.port, form_head(len(body)) + body)
 
     assert (answer.status, answer.code) == (400, "bad-form")
-    assert "--relay-chunked" in answer.json()["detail"]
+    assert "before the file" in answer.json()["detail"]
+    eventually(lambda: "--relay-chunked" in relay.server.log(), "the operator is told what else helps")
     assert all(cut_off(exchange) for exchange in relay.peer.seen[before:])
 
 
@@ -246,20 +247,16 @@ def shelf(relay: Relay, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ru
 
 
 HOSTILE = {
-    "a/b": "a%2Fb",
-    "../../etc": "..%2F..%2Fetc",
-    "..\\..": "..%5C..",
-    "%2e%2e": "%252e%252e",
-    "..%2f": "..%252f",
+    "a%2Fb": "a%252Fb",
     "a?b#c": "a%3Fb%23c",
-    "//evil.example/": "%2F%2Fevil.example%2F",
-    "http://evil.example": "http%3A%2F%2Fevil.example",
+    "a..b": "a..b",
+    "..a": "..a",
+    "100%": "100%25",
     "@evil": "%40evil",
     ";x=1": "%3Bx%3D1",
     "{key}": "%7Bkey%7D",
     "grün €": "gr%C3%BCn%20%E2%82%AC",
     "…": "%E2%80%A6",
-    "...": "...",
     "a b+c&d": "a%20b%2Bc%26d",
     "\u0085x": "%C2%85x",
 }
@@ -278,9 +275,15 @@ def test_a_value_stays_one_segment_of_the_address(relay: Relay, shelf: RunningSe
         assert relay.last.target == f"/books/{HOSTILE[value]}/k-a.txt?as=a.txt"
 
 
-@pytest.mark.parametrize("value", ["", ".", "..", "a\r\nX: y", "a\0b", "tab\tbed", "\x7f", "x" * 1025])
+CLIMBING = [
+    *("a/b", "../../etc", "..\\..", "%2e%2e", "..%2f", "..%2Fadmin%2Fusers", "%2e%2e%5cadmin", "..;x=1", "a%2F..%2Fb"),
+    *("//evil.example/", "http://evil.example", ".. ", "...", "a%00b"),
+]
+
+
+@pytest.mark.parametrize("value", ["", ".", "..", "a\r\nX: y", "a\0b", "tab\tbed", "\x7f", "x" * 1025, *CLIMBING])
 def test_a_value_that_can_be_no_segment_is_refused(relay: Relay, shelf: RunningServer, value: str) -> None:
-    """400 that names the value's place; the backend hears nothing."""
+    """400 that names the value's place; the backend hears nothing, also where it would decode a path more than once."""
     before = len(relay.peer.seen)
     answer = requests.post(f"{shelf.url}/files", params={"id": value}, data=b"d", timeout=10)
 

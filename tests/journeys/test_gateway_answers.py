@@ -14,7 +14,7 @@ import requests
 
 from fix_gateway import Gateway, takes
 from fix_server import RunningServer, start_server
-from fix_taking import noise
+from fix_taking import eventually, noise
 from raw_http import Wire, form_body, form_head, head, talk
 from rude_peer import Exchange, Peer
 
@@ -51,6 +51,10 @@ DANGEROUS = {
     "Content-Security-Policy": "default-src *",
     "X-Content-Type-Options": "theirs",
     "Cache-Control": "public, max-age=9999",
+    "Link": "</theirs.css>; rel=stylesheet",
+    "Origin-Trial": "token",
+    "Age": "9",
+    "X-Unknown": "1",
 }
 SAFE = {
     "ETag": '"v7"',
@@ -144,7 +148,7 @@ def peer() -> Iterator[Peer]:
 @pytest.fixture(scope="module")
 def server(peer: Peer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """A gateway whose keys are the backend's places."""
-    server = start_server(tmp_path_factory.mktemp("answers") / "none", to=peer.url)
+    server = start_server(tmp_path_factory.mktemp("answers") / "none", "--relay-answer-header", "X-Latin", to=peer.url)
     yield server
     server.stop()
 
@@ -160,6 +164,13 @@ def asking(peer: Peer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run
 
 def put(server: RunningServer, place: str, data: bytes = b"data") -> requests.Response:
     return requests.put(f"{server.url}/files{place}", data=data, timeout=20)
+
+
+def told_to_the_operator(server: RunningServer, answer: requests.Response, what: str) -> None:
+    """The log has it; the client learns neither the backend's address nor what it said."""
+    eventually(lambda: what in server.log(), "the log says it")
+    assert "127.0.0.1" not in answer.text
+    assert what not in answer.json()["detail"]
 
 
 # Headers and bodies
@@ -232,7 +243,7 @@ def test_a_status_that_is_no_answer_is_a_bad_gateway(server: RunningServer, stat
     answer = put(server, f"/{status}")
 
     assert (answer.status_code, answer.json()["code"]) == (502, "peer-failed")
-    assert status in answer.json()["detail"]
+    told_to_the_operator(server, answer, f"answered {status}")
 
 
 # Redirects
@@ -254,7 +265,7 @@ def test_a_redirect_that_leads_nowhere_is_told(asking: RunningServer, place: str
     answer = put(asking, place)
 
     assert (answer.status_code, answer.json()["code"]) == (502, "peer-failed")
-    assert place in answer.json()["detail"]
+    told_to_the_operator(asking, answer, place)
 
 
 def test_a_redirect_behind_the_body_is_not_followed(server: RunningServer, peer: Peer) -> None:
@@ -263,12 +274,12 @@ def test_a_redirect_behind_the_body_is_not_followed(server: RunningServer, peer:
     answer = put(server, "/307", noise(300_000))
 
     assert (answer.status_code, answer.json()["code"]) == (502, "peer-failed")
-    assert f"{peer.url}/taken" in answer.json()["detail"]
+    told_to_the_operator(server, answer, f"{peer.url}/taken")
     assert [exchange.target for exchange in peer.seen[before:]] == ["/307"]
     for status in ("303", "302"):
         answer = put(server, f"/{status}")
         assert (answer.status_code, answer.json()["code"]) == (502, "peer-failed")
-        assert f"with a {status}" in answer.json()["detail"]
+        told_to_the_operator(server, answer, f"with a {status}")
 
 
 def test_credentials_stay_with_their_host(peer: Peer, gateway: Gateway) -> None:

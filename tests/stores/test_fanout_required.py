@@ -113,7 +113,7 @@ async def test_one_that_breaks_at_any_byte_leaves_nothing_anywhere(tmp_path: Pat
             with pytest.raises(PeerFailed) as caught:
                 await send(store, "book", pattern(SIZE))
 
-            assert caught.value.members["destination"] == bad.url
+            assert caught.value.private["destination"] == bad.url
             assert [rests(leg) for leg in legs] == [[]] * 4
         assert whole(good) in ([], ["PUT", "DELETE"])
 
@@ -153,7 +153,7 @@ async def test_an_early_refusal_ends_it_for_all(tmp_path: Path, told: bool) -> N
                 await send(store, "book", pattern(7 * MIB), told=told)
 
             assert (caught.value.status, caught.value.body) == (413, b"too much")
-            assert caught.value.members["destination"] == peer.url
+            assert caught.value.private["destination"] == peer.url
             assert rests(here) == []
 
 
@@ -167,7 +167,7 @@ async def test_one_that_cannot_be_reached_leaves_no_draft(tmp_path: Path) -> Non
         with pytest.raises(PeerUnreachable) as caught:
             await store.draft("up.0", MIB, put("book", Replace()))
 
-        assert caught.value.members["destination"] == url
+        assert caught.value.private["destination"] == url
         assert [rests(leg) for leg in legs[1:]] == [[], []]
 
 
@@ -183,7 +183,7 @@ async def test_a_full_disk_among_them_leaves_nothing_anywhere(tmp_path: Path, mo
             with pytest.raises(NoSpace) as caught:
                 await send(store, "book", pattern(7 * MIB), told=told)
 
-            assert caught.value.members["destination"] == str(tmp_path / "small")
+            assert caught.value.private["destination"] == str(tmp_path / "small")
             assert [rests(leg) for leg in legs] == [[]] * 4
         assert whole(peer) == []
 
@@ -248,7 +248,7 @@ async def test_a_key_that_is_taken_at_the_second_place_is_not_touched_at_the_fir
         with pytest.raises(Exists) as caught:
             await send(store, "book", b"new")
 
-        assert caught.value.members["destination"] == second.called
+        assert caught.value.private["destination"] == second.called
         assert rests(first) == []
         assert await read(second.store, "book") == b"there before"
 
@@ -325,8 +325,8 @@ async def test_a_copy_that_cannot_be_taken_back_is_told(tmp_path: Path, how: str
                 with pytest.raises(PeerFailed) as caught:
                     await send(store, "book", b"all of it")
 
-            assert caught.value.members["already_taken"] == [f"{first.url}/in/7"]
-            assert caught.value.members["destination"] == second.url
+            assert caught.value.private["copies"] == [f"{first.url}/in/7"]
+            assert caught.value.private["destination"] == second.url
             assert caught.value.members["answered"] == 422
             assert f"A copy remains at {first.url}" in caught.value.detail
             assert [one.method for one in first.seen] == (["PUT", "DELETE"] if how == "undeletable" else ["PUT"])

@@ -16,9 +16,15 @@ def told(**headers: str) -> dict[str, str]:
 
 
 def test_what_describes_the_answer_goes_through() -> None:
-    """Type, tag, retry time and an API's own headers are the client's to know."""
-    headers = {"content_type": "application/json", "etag": '"1"', "retry_after": "3", "x_book_id": "42", "link": "<a>"}
+    """Type, tag and retry time are the client's to know, and by what to find the request again."""
+    headers = {"content_type": "application/json", "etag": '"1"', "retry_after": "3", "x_request_id": "42"}
     assert told(**headers) == {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+def test_an_apis_own_headers_pass_where_the_operator_names_them() -> None:
+    """No list of ours knows them; those of a connection never pass."""
+    head = Head(201, {"x-book-id": "42", "x-other": "1", "transfer-encoding": "chunked"}, URL)
+    assert passable(head, b"", {"x-book-id", "transfer-encoding"}).headers == {"x-book-id": "42"}
 
 
 @pytest.mark.parametrize(
@@ -28,6 +34,7 @@ def test_what_describes_the_answer_goes_through() -> None:
         "server", "x-accel-redirect",
         "x-sendfile", "content-security-policy", "access-control-allow-origin", "clear-site-data",
         "strict-transport-security", "service-worker-allowed", "refresh", "alt-svc", "content-length",
+        "link", "origin-trial", "age", "vary", "cache-control", "x-invented-tomorrow", "no-vary-search", "available-dictionary",
     ],
 )  # fmt: skip
 def test_what_would_give_it_power_here_does_not(name: str) -> None:
@@ -37,7 +44,7 @@ def test_what_would_give_it_power_here_does_not(name: str) -> None:
 
 def test_headers_named_by_connection_stay_behind() -> None:
     """RFC 9110 7.6.1: they belong to one connection."""
-    assert told(connection="x-hop, close", x_hop="1", x_stays="2") == {"x-stays": "2"}
+    assert told(connection="etag, close", etag='"1"', x_request_id="2") == {"x-request-id": "2"}
 
 
 @pytest.mark.parametrize(
@@ -52,6 +59,13 @@ def test_headers_named_by_connection_stay_behind() -> None:
 def test_locations_become_absolute(location: str, absolute: str) -> None:
     """A relative one is relative to that server; here it would lead nowhere."""
     assert told(location=location) == {"location": absolute}
+
+
+@pytest.mark.parametrize("location", ["", "#part", "?", "?x=1"])
+def test_an_empty_location_does_not_tell_the_address_of_the_request(location: str) -> None:
+    """The query of our own request holds what the operator put there."""
+    head = Head(201, {"location": location, "content-location": location}, f"{URL}?key=s3cret")
+    assert "s3cret" not in str(passable(head, b"").headers)
 
 
 @pytest.mark.parametrize("location", ["javascript:alert(1)", "file:///etc/passwd", "http://a b/"])

@@ -26,7 +26,6 @@ def test_placeholders_take_values_of_fields_and_query() -> None:
 @pytest.mark.parametrize(
     ("value", "segment"),
     [
-        ("a/b", "a%2Fb"),
         ("a?b#c", "a%3Fb%23c"),
         ("über", "%C3%BCber"),
         ("a%2Fb", "a%252Fb"),
@@ -35,15 +34,42 @@ def test_placeholders_take_values_of_fields_and_query() -> None:
     ],
 )
 def test_a_value_is_one_segment(value: str, segment: str) -> None:
-    """Slashes, question marks and percent signs of a client change neither path nor query."""
+    """Question marks and percent signs of a client change neither path nor query."""
     assert RelayUrl(BOOKS + "/{id}/file").fill({"id": value}) == f"https://api.example/books/{segment}/file"
 
 
-@pytest.mark.parametrize("value", ["", ".", "..", "a\nb", "a\0b", "\x7f", "x" * (MOST_VALUE + 1)])
+BENT = [
+    *("a/b", "a\\b", "../x", "..%2Fadmin", "%2e%2e", "%252e%252e", "..%5Cadmin", "a%2f.%2fb", "..;", "..;a=1", ". .", "..."),
+    *("a%00", "a%2500b"),
+]
+
+
+@pytest.mark.parametrize("value", ["", ".", "..", "a\nb", "a\0b", "\x7f", "x" * (MOST_VALUE + 1), *BENT])
 def test_values_that_bend_a_path_are_refused(value: str) -> None:
-    """Dots would climb, control bytes would split the request."""
+    """Dots would climb at a server that decodes twice, control bytes would split the request."""
     with pytest.raises(BadForm):
         RelayUrl(BOOKS + "/{id}").fill({"id": value})
+
+
+def test_harmless_values_that_climb_together_are_refused() -> None:
+    """Each of two dots is a name; side by side they are a step up, and so is a dot beside one of the template."""
+    for template, values in [("/{a}{b}/x", {"a": ".", "b": "."}), ("/.{a}/x", {"a": "."}), ("/{a}%2e/x", {"a": "%2e"})]:
+        with pytest.raises(BadForm):
+            RelayUrl(BOOKS + template).fill(values)
+
+
+@pytest.mark.parametrize("key", ["a/%2e%2e/b", "%2e%2e%2fadmin", "a/..%5cb"])
+def test_a_key_cannot_climb_at_a_server_that_decodes_twice(key: str) -> None:
+    """Its slashes are meant; what hides in its percent signs is not."""
+    with pytest.raises(BadForm):
+        RelayUrl(BOOKS + "/{key}").fill({"key": key})
+    with pytest.raises(BadForm):
+        RelayUrl(BOOKS).below(key)
+
+
+def test_a_value_in_the_query_may_hold_slashes() -> None:
+    """There they lead nowhere."""
+    assert RelayUrl(BOOKS + "/x?at={at}").fill({"at": "../a/b"}) == "https://api.example/books/x?at=..%2Fa%2Fb"
 
 
 def test_a_path_given_is_exact() -> None:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from sluiceway import errors
-from sluiceway.errors import BadDigest, DigestMismatch, Refused, SluiceError, TooLarge
+from sluiceway.errors import BadDigest, DigestMismatch, PeerFailed, Refused, SluiceError, TooLarge
 from sluiceway.wire.problems import PROBLEM_TYPE, problem
 
 NAMED = [getattr(errors, name) for name in errors.__all__]
@@ -37,6 +37,18 @@ def test_digest_problems_have_registered_types() -> None:
     assert problem(BadDigest("x", invalid_digests=[]))["type"] == base + "invalid-values"
     assert problem(BadDigest("x", unsupported_algorithms=[]))["type"] == base + "unsupported-algorithms"
     assert problem(DigestMismatch("x", mismatched_digests=[]))["type"] == base + "mismatched-values"
+
+
+def test_what_is_for_the_operator_is_not_told_to_clients() -> None:
+    """Addresses, paths and options stand in the log."""
+    error = PeerFailed("http://10.0.0.1/secret broke off", answered=500).for_operator()
+    error.private["destination"] = "/srv/files"
+    told = problem(error)
+
+    assert "10.0.0.1" not in str(told)
+    assert "/srv/files" not in str(told)
+    assert told["detail"] == "The other server failed; try again later"
+    assert error.for_log == "http://10.0.0.1/secret broke off (destination /srv/files)"
 
 
 def test_members_cannot_change_what_is_told() -> None:

@@ -23,6 +23,7 @@ from sluiceway.server.access import STAGES, check_origin, check_token, log_acces
 from sluiceway.server.answers import problem_answer
 from sluiceway.server.destinations import open_destination
 from sluiceway.server.download import get_object
+from sluiceway.server.error_log import log_error
 from sluiceway.server.events import STOPPING, cancel_upload, show_upload
 from sluiceway.server.fetch import Remote, pass_remote
 from sluiceway.server.forms import is_form, post_form
@@ -120,8 +121,7 @@ class Sluiceway:
             if status == 0:
                 stages, _ = scope.get(STAGES, (None, ""))
                 await problem_answer(error, stages)(scope, receive, watched)
-            if error.fault != "client":
-                log.warning("%s %s: %s", error.code, scope["method"], error.detail)
+            log_error(error, scope["method"])
         except asyncio.CancelledError:
             # The server stops and has waited long enough. Raised on, it would become a traceback and a bare 500.
             if status == 0:

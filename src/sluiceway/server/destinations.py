@@ -16,6 +16,7 @@ from sluiceway.stores.disk import DiskStore
 from sluiceway.stores.fanout import FanoutStore, Leg
 from sluiceway.stores.memory import MemoryStore
 from sluiceway.stores.places import open_root, place_key
+from sluiceway.wire.parameters import TOKEN
 
 if TYPE_CHECKING:
     from sluiceway.stores.relay import Backend
@@ -107,10 +108,21 @@ def _backend(place: str, told: Settings) -> Backend:
         form_field=told.relay_form,
         fields=tuple(_field(text) for text in told.relay_field),
         headers=headers,
+        answer_headers=frozenset(_answer_header(name) for name in told.relay_answer_header),
         expect=told.relay_expect,
         chunked=told.relay_chunked,
         deadlines=Deadlines(told.relay_connect, told.relay_idle, told.relay_answer),
     )
+
+
+def _answer_header(name: str) -> str:
+    from sluiceway.stores.relay_reply import NEVER
+
+    if not TOKEN.fullmatch(name):
+        raise BadSetting(f"--relay-answer-header takes the name of a header, such as X-Book-Id, not {name!r}")
+    if name.lower() in NEVER:
+        raise BadSetting(f"--relay-answer-header {name}: that header belongs to one connection; leave it out")
+    return name.lower()
 
 
 def _header(text: str) -> tuple[str, str]:

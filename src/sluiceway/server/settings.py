@@ -71,6 +71,9 @@ class Settings:
     relay_form: str | None = _told("Pass files on in this field of a form, whatever form they came in.", None)
     relay_field: tuple[str, ...] = _told("NAME=VALUE to send before the file in each form. Repeatable.", ())
     relay_header: tuple[str, ...] = _told("'NAME: VALUE' to send with each request, such as Authorization. Repeatable.", ())
+    relay_answer_header: tuple[str, ...] = _told(
+        "Header of that server's answers to pass on to clients besides the usual ones, such as X-Book-Id. Repeatable.", ()
+    )
     relay_expect: bool = _told(
         "Ask that server with Expect: 100-continue before each file, and tell clients to go on only when it wants it.", False
     )

@@ -50,7 +50,7 @@ class Carrier:
         """What the destination said while nothing was written to it."""
         error = self.draft.failure if isinstance(self.draft, Failing) else None
         if error is not None:
-            error.members.setdefault("destination", self.called)
+            error.private.setdefault("destination", self.called)
         return error
 
     async def publish(self, key: str, about: About, replace: Replace) -> None:
@@ -99,11 +99,11 @@ class Carrier:
 
 @contextmanager
 def named(called: str) -> Iterator[None]:
-    """Errors inside tell which destination they are of."""
+    """Errors inside tell the operator which destination they are of."""
     try:
         yield
     except SluiceError as error:
-        error.members.setdefault("destination", called)
+        error.private.setdefault("destination", called)
         raise
 
 

@@ -177,10 +177,20 @@ def _copy(called: str, required: bool, entry: Entry | None, note: str | None) ->
 
 
 def _with_copies(error: SluiceError, left: list[str]) -> SluiceError:
-    """The error, telling where a copy remains. A refusal's own words could not: they go through as they came."""
-    said = f"{error.detail.rstrip('.')}. A copy remains at {' and '.join(left)}: it could not be taken back"
+    """The error, telling where a copy remains. A refusal's own words could not: they go through as they came.
+
+    The client hears that there is one; where it is, only the operator does.
+    """
     if isinstance(error, Refused):
-        return PeerFailed(said, **error.members, already_taken=left)
-    error.detail = said
-    error.members["already_taken"] = left
+        error = _as_peer_failed(error)
+    what = "it could not be taken back"
+    error.public = f"{(error.detail if error.public is None else error.public).rstrip('.')}. A copy remains: {what}"
+    error.detail = f"{error.detail.rstrip('.')}. A copy remains at {' and '.join(left)}: {what}"
+    error.private["copies"] = left
     return error
+
+
+def _as_peer_failed(error: Refused) -> PeerFailed:
+    failed = PeerFailed(error.detail, **error.members).for_operator(f"A destination answered {error.status}")
+    failed.private = error.private
+    return failed

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -42,6 +43,7 @@ class Backend:
     form_field: str | None = None  # the file's field in a form; None: as it came, else "file"
     fields: tuple[tuple[str, str], ...] = ()  # sent in every form, before what the client sent
     headers: Mapping[str, str] = field(default_factory=dict)
+    answer_headers: frozenset[str] = frozenset()  # of its answers, in lower case, that pass besides the usual ones
     expect: bool = False
     chunked: bool = False  # no guess of a file's length from its form's
     deadlines: Deadlines = field(default_factory=Deadlines)
@@ -69,7 +71,8 @@ class RelayStore:
 
     async def draft(self, upload: str, size: int | None, label: Label = Label()) -> Draft:
         draft = RelayDraft(self.backend, await self._open(), upload.rpartition(".")[0] or upload, size, label)
-        await draft.begin()
+        with _addresses_hidden():
+            await draft.begin()
         return draft
 
     async def stat(self, key: str) -> Entry:
@@ -153,19 +156,19 @@ class RelayDraft:
         try:
             said = None if self._request is None else self._request.said
         except SluiceError as reason:
-            return reason
-        return None if said is None else self._verdict(said)
+            return reason.for_operator()
+        return None if said is None else self._verdict(said).for_operator()
 
     async def write(self, data: Buffer) -> None:
         self._check()
         self.written += len(data)
-        if self._request is None:
-            self._gathered.append(data)
-            if self.written <= FIRST:
+        with _addresses_hidden():
+            if self._request is not None:
+                await self._send(data)
                 return
-            await self._open()
-            return
-        await self._send(data)
+            self._gathered.append(data)
+            if self.written > FIRST:
+                await self._open()
 
     async def sync(self) -> int:
         """Nothing can be asked of another server before its answer; this is what its kernel acknowledged."""
@@ -176,6 +179,24 @@ class RelayDraft:
 
     async def publish(self, key: str, about: About, replace: Replace = Replace()) -> Entry:
         self._check()
+        with _addresses_hidden():
+            return self._entry(key, about, await self._finish())
+
+    async def discard(self) -> None:
+        self._ended = True
+        self._gathered.clear()
+        request, self._request = self._request, None
+        if request is not None:
+            await request.abort()
+
+    # Inside
+
+    def _check(self) -> None:
+        if self._ended:
+            raise StoreFailed("This draft has ended already")
+
+    async def _finish(self) -> Said:
+        """What was withheld, and the destination's yes to all of it. Raises whatever it says instead."""
         if self._request is None:
             self._size, self._certain = self.written, True
             await self._open()
@@ -199,20 +220,7 @@ class RelayDraft:
             raise self._verdict(said)
         await request.abort()
         self._request, self._ended = None, True
-        return self._entry(key, about, said)
-
-    async def discard(self) -> None:
-        self._ended = True
-        self._gathered.clear()
-        request, self._request = self._request, None
-        if request is not None:
-            await request.abort()
-
-    # Inside
-
-    def _check(self) -> None:
-        if self._ended:
-            raise StoreFailed("This draft has ended already")
+        return said
 
     async def _open(self) -> None:
         """Speak to the destination, following where it points as long as nothing of the file is gone."""
@@ -290,21 +298,30 @@ class RelayDraft:
                 return reason
             return PeerFailed(f"{place} answered {head.status}, which is no answer to an upload")
         words = refusal(head, (said.body or b"").decode("utf-8", "replace")).detail
-        reply = passable(head, said.body or b"")
+        reply = passable(head, said.body or b"", self._backend.answer_headers)
         return Refused(words, head.status, reply.headers, reply.body, answered=head.status)
 
     def _entry(self, key: str, about: About, said: Said) -> Entry:
         etag = said.head.headers.get("etag", "").removeprefix("W/").strip('"')
-        reply = None if said.body is None else passable(said.head, said.body)
+        reply = None if said.body is None else passable(said.head, said.body, self._backend.answer_headers)
         notes = ("The destination's answer was too long to be passed on",) if reply is None else ()
         return Entry(key, self.written, etag or about.sha256 or "", time.time(), about, reply, notes)
 
 
+@contextmanager
+def _addresses_hidden() -> Iterator[None]:
+    """Errors inside may name where the backend is: that is for the log, not for clients."""
+    try:
+        yield
+    except PeerFailed as error:
+        error.for_operator()
+        raise
+
+
 def _more_follows() -> SluiceError:
-    return BadForm(
-        "Something follows the file in this form, and its length was taken for that of the last part. Send fields before the "
-        "file and one file in a form, or start this server with --relay-chunked"
-    )
+    what = "Something follows the file in this form, and its length was taken for that of the last part"
+    cure = "Send fields before the file and one file in a form"
+    return BadForm(f"{what}. {cure}, or start this server with --relay-chunked").for_operator(f"{what}. {cure}")
 
 
 def _covers(place: str, other: str) -> bool:

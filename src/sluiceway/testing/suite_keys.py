@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from urllib.parse import unquote
 
 import pytest
 
-from sluiceway.errors import Exists, NotFound, PreconditionFailed, Refused
+from sluiceway.errors import BadForm, Exists, NotFound, PreconditionFailed, Refused
 from sluiceway.stores.contract import About, Entry, Replace, Store
 from sluiceway.testing.suite_hooks import LONG, Hooks, begin, listed, pattern, publish, read, sha256_of, store_bytes
 
@@ -178,8 +179,16 @@ class KeysSuite(Hooks):
 
     @pytest.mark.parametrize("key", ODD_KEYS, ids=lambda key: ascii(key)[:30])
     async def test_odd_keys_are_kept_as_they_are(self, store: Store, there: Store, key: str) -> None:
-        """Unicode, spaces, percent signs, shell and URL characters, long and deep keys: stored, listed, read, deleted."""
-        entry = await store_bytes(store, key, b"odd")
+        """Unicode, spaces, percent signs, shell and URL characters, long and deep keys: stored, listed, read, deleted.
+
+        A store that passes on may refuse what a server behind it could decode twice.
+        """
+        try:
+            entry = await store_bytes(store, key, b"odd")
+        except BadForm:
+            assert not store.traits.readable
+            assert ".." in unquote(unquote(key))
+            return
 
         assert entry.key == key
         key = self.named(key)

@@ -284,7 +284,9 @@ class Incoming:
 def _partly(error: SluiceError, taken: list[str]) -> SluiceError:
     """What another server has, it has: the client is told, also where that server's refusal would have been its answer."""
     if isinstance(error, Refused):
-        error = PeerFailed(f"{error.detail}; the files before it in the form are there already", answered=error.status)
+        what, status = "the files before it in the form are there already", error.status
+        error = PeerFailed(f"{error.detail}; {what}", answered=status)
+        error.for_operator(f"The destination answered {status}; {what}")
     error.members.setdefault("already_taken", taken)
     return error
 
