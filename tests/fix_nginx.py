@@ -2,6 +2,7 @@
 
 url = proxied(server)          # http://127.0.0.1:PORT
 url = proxied(server, "on")    # one that gathers each body first, as nginx does by default
+url = proxied(peer, proxy_path="/")   # one that sends on the path as it has decoded it
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import pytest
 
 from fix_server import RunningServer
 from fix_taking import eventually
+from rude_peer import Peer
 
 __all__ = ["proxied"]
 
@@ -33,7 +35,7 @@ http {{
   server {{
     listen 127.0.0.1:{port};
     location / {{
-      proxy_pass http://127.0.0.1:{behind};
+      proxy_pass http://127.0.0.1:{behind}{proxy_path};
       proxy_http_version 1.1;
       proxy_set_header Host $host;
       proxy_request_buffering {buffering}; proxy_buffering off;
@@ -49,7 +51,7 @@ def proxied(tmp_path: Path) -> Iterator[Proxied]:
     """Start an nginx for a server; its address."""
     running: list[subprocess.Popen[bytes]] = []
 
-    def start(server: RunningServer, buffering: str = "off") -> str:
+    def start(server: RunningServer | Peer, buffering: str = "off", proxy_path: str = "") -> str:
         folder = tmp_path / f"nginx{len(running)}"
         folder.mkdir()
         user = "user root; " if os.geteuid() == 0 else ""  # else its workers could not write below our folder
@@ -57,7 +59,10 @@ def proxied(tmp_path: Path) -> Iterator[Proxied]:
             free.bind(("127.0.0.1", 0))
             port = int(free.getsockname()[1])
         config = folder / "nginx.conf"
-        config.write_text(CONFIG.format(user=user, folder=folder, port=port, behind=server.port, buffering=buffering))
+        text = CONFIG.format(
+            user=user, folder=folder, port=port, behind=server.url.rpartition(":")[2], buffering=buffering, proxy_path=proxy_path
+        )
+        config.write_text(text)
         process = subprocess.Popen(["nginx", "-c", str(config), "-e", str(folder / "error.log")], stderr=subprocess.DEVNULL)
         running.append(process)
         eventually(lambda: process.poll() is not None or listens(port), "nginx listens")
