@@ -1,6 +1,6 @@
 """A Django project in one file: `application` for WSGI servers, `asgi` for ASGI ones, and manage.py when it is run.
 
-BACKEND, FOLDER and STORE come from the environment: where views relay to, where they save, where the upload handler stores.
+BACKEND, FOLDER and STORE come from the environment: where views relay to, where they save, where @uploads stores.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 
-from sluiceway.django import File, LiveField, StoredFile, UploadHandler, csrf_by_header, parts
+from sluiceway.django import File, LiveField, StoredFile, csrf_by_header, parts, publish, uploads
 from sluiceway.errors import MissingField
 from sluiceway.server.app import Sluiceway
 
@@ -30,7 +30,6 @@ if not settings.configured:
         SECRET_KEY="of these tests",
         ROOT_URLCONF=__name__,
         MIDDLEWARE=["sluiceway.django.Problems", "django.middleware.csrf.CsrfViewMiddleware"],
-        FILE_UPLOAD_HANDLERS=["sluiceway.django.UploadHandler"],
         SLUICEWAY_TO=Path(os.environ.get("STORE", "uploads")),
         SLUICEWAY_MAX_SIZE="100MiB",
         LOGGING_CONFIG=None,
@@ -88,45 +87,76 @@ def headed(request: HttpRequest) -> HttpResponse:
 
 
 def told(request: HttpRequest) -> HttpResponse:
-    """What an upload handler left: fields, and where the files are."""
+    """What became of the files: fields, and where they are. ?answer= is the status, ?publish= has them published before."""
+    found = [(name, file) for name, several in request.FILES.lists() for file in several]
+    if "publish" in request.GET:
+        publish(request)
     files: list[list[object]] = []
-    for name, several in request.FILES.lists():
-        for file in several:
-            assert isinstance(file, StoredFile)
-            files.append([name, file.name, file.size, file.content_type, file.key, file.sha256, file.url])
-    return JsonResponse({"fields": dict(request.POST.lists()), "files": files}, status=201)
+    for name, file in found:
+        assert isinstance(file, StoredFile)
+        files.append([name, file.name, file.size, file.content_type, file.key, file.sha256, file.url])
+    status = int(request.GET.get("answer", "201"))
+    if status == 999:
+        raise ValueError("a view that fails")
+    return JsonResponse({"fields": dict(request.POST.lists()), "files": files}, status=status)
 
 
+stored_with_token = uploads(told)
+stored = uploads(csrf_exempt(told))
+stored_by_header = csrf_by_header(stored)
+
+
+@uploads(key="one/{filename}")
 @csrf_exempt
-def stored(request: HttpRequest) -> HttpResponse:
+def stored_under_one_key(request: HttpRequest) -> HttpResponse:
     return told(request)
 
 
-@csrf_by_header
-def stored_by_header(request: HttpRequest) -> HttpResponse:
-    return told(request)
+@uploads
+def behind_a_login(request: HttpRequest) -> HttpResponse:
+    """Anonymous people are sent to a page where they may log in; nobody looks at their files."""
+    return HttpResponse(status=302, headers={"Location": "/login"})
 
 
+def elsewhere(request: HttpRequest | None) -> str:
+    """The next server, its address made of a field."""
+    return os.environ["BACKEND"].rpartition("/")[0] + "/{title}"
+
+
+@uploads(to=elsewhere, relay_body="raw")
 @csrf_exempt
 def forwarded(request: HttpRequest) -> HttpResponse:
-    """To the next server, its address made of a field."""
-    to = os.environ["BACKEND"].rpartition("/")[0] + "/{title}"
-    request.upload_handlers = [UploadHandler(request, to=to, relay_body=request.GET.get("body", "raw"))]
+    if request.FILES:
+        publish(request)
     return told(request)
 
 
+@uploads(to=elsewhere, relay_body="same")
+@csrf_exempt
+def forwarded_as_form(request: HttpRequest) -> HttpResponse:
+    return told(request)
+
+
+@uploads(to=elsewhere, relay_body="raw")
+def forwarded_with_token(request: HttpRequest) -> HttpResponse:
+    return told(request)
+
+
+def both(request: HttpRequest | None) -> list[str]:
+    """A folder for each user and the next server; both follow from the request."""
+    assert request is not None
+    server = os.environ["BACKEND"].rpartition("/")[0]
+    return [os.path.join(os.environ["STORE"], request.GET["who"]), f"{server}/{request.GET['place']}"]
+
+
+@uploads(to=both, relay_body="raw")
 @csrf_exempt
 def several(request: HttpRequest) -> HttpResponse:
-    """To a folder for each user and to the next server; both follow from the request."""
-
-    def to(asked: HttpRequest | None) -> list[str]:
-        server = os.environ["BACKEND"].rpartition("/")[0]
-        return [os.path.join(os.environ["STORE"], request.GET["who"]), f"{server}/{request.GET['place']}"]
-
-    request.upload_handlers = [UploadHandler(request, to=to, relay_body="raw")]
+    publish(request) if request.FILES else None
     return told(request)
 
 
+@uploads
 @csrf_exempt
 def read_again(request: HttpRequest) -> HttpResponse:
     file: Any = request.FILES["file"]
@@ -134,11 +164,14 @@ def read_again(request: HttpRequest) -> HttpResponse:
 
 
 @csrf_exempt
-def not_alone(request: HttpRequest) -> HttpResponse:
-    request.upload_handlers.insert(0, UploadHandler(request))
-    return told(request)
+def looked_before(request: HttpRequest) -> HttpResponse:
+    """As a middleware or a decorator outside of @uploads may do."""
+    _ = request.POST
+    answer: HttpResponse = stored(request)
+    return answer
 
 
+@uploads
 @csrf_exempt
 def broken(request: HttpRequest) -> HttpResponse:
     """A view that catches what went wrong and looks at the form once more."""
@@ -163,12 +196,16 @@ urlpatterns = [
     path("late", late),
     path("headed", headed),
     path("stored", stored),
-    path("stored-with-token", told),
+    path("stored-with-token", stored_with_token),
+    path("behind-a-login", behind_a_login),
+    path("stored-under-one-key", stored_under_one_key),
     path("stored-by-header", stored_by_header),
     path("forwarded", forwarded),
+    path("forwarded-as-form", forwarded_as_form),
+    path("forwarded-with-token", forwarded_with_token),
     path("several", several),
     path("read-again", read_again),
-    path("not-alone", not_alone),
+    path("looked-before", looked_before),
     path("broken", broken),
     path("threads", threads),
 ]

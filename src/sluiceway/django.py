@@ -1,7 +1,8 @@
-"""Django: the parts of a form while it still arrives, and an upload handler that brings its files to any destination meanwhile.
+"""Django: the parts of a form while it still arrives, and a decorator whose files reach any destination meanwhile.
 
-Nothing is spooled, and no cut body passes for a whole one. Under WSGI the body is read from the server, not through Django;
-under ASGI Django stores it before any view runs, so there our ASGI app is mounted beside it.
+Nothing is spooled, no cut body passes for a whole one, and nothing is published for a request that the site refuses. Under WSGI
+the body is read from the server, not through Django; under ASGI Django stores it before any view runs, so there our ASGI app
+is mounted beside it.
 """
 
 from __future__ import annotations
@@ -9,12 +10,10 @@ from __future__ import annotations
 import asyncio
 import io
 import os
-import queue
-import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from functools import wraps
-from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar, cast, overload
 
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
@@ -25,6 +24,7 @@ from django.utils.datastructures import MultiValueDict
 from django.utils.deprecation import MiddlewareMixin
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 
+from sluiceway.client.address import is_url
 from sluiceway.errors import BadOrder, BadRequest, LengthRequired, SluiceError, StoreFailed
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.source import PassingSource
@@ -32,20 +32,21 @@ from sluiceway.server.answers import problem_answer
 from sluiceway.server.destinations import open_destination
 from sluiceway.server.error_log import log_error
 from sluiceway.server.live_form import LiveField, LiveFile, LiveForm
+from sluiceway.server.request_thread import RequestThread
 from sluiceway.server.settings import BadSetting, Settings, setting_help
 from sluiceway.server.wsgi_body import WsgiBody
-from sluiceway.stores.contract import Entry, Label
+from sluiceway.stores.contract import About, Entry, Label
 from sluiceway.uploads.board import Board
 from sluiceway.uploads.desk import Desk, Wish
 from sluiceway.uploads.keys import KeyTemplate
 from sluiceway.wire.names import clean_name
 from sluiceway.wire.types import OCTET_STREAM, guess_type
 
-__all__ = ["File", "LiveField", "Problems", "StoredFile", "UploadHandler", "csrf_by_header", "parts"]
+__all__ = ["File", "LiveField", "Problems", "StoredFile", "csrf_by_header", "parts", "publish", "uploads"]
 
 TELLABLE = ["to", "key", "max_size", "digest", "memory_budget", *(name for name in setting_help() if name.startswith("relay_"))]
 BUDGET = "16MiB"  # for one request: what one fast transfer fills at most; a server's whole budget would be lent to each
-NOTED = "_sluiceway_error"  # on the request: an error that Django met outside the view, where no middleware is asked
+DRAFTED = "_sluiceway_drafted"  # on the request: its files, as far as @uploads has read them
 CSRF_FIELD = "csrfmiddlewaretoken"
 
 P = ParamSpec("P")
@@ -100,7 +101,12 @@ def csrf_by_header(view: View) -> View:
 
     Django's own check looks for a field first, and so reads all of a POST, even when the header is there.
     """
-    checked = csrf_protect(view)
+
+    def unmarked(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        """Without the mark that @csrf_exempt and @uploads leave on a view: Django's check would let it pass."""
+        return view(request, *args, **kwargs)
+
+    checked = csrf_protect(unmarked)
 
     @wraps(view)
     def headed(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
@@ -118,48 +124,99 @@ class Problems(MiddlewareMixin):
         """Of a view."""
         return _answered(exception, request.method) if isinstance(exception, SluiceError) else None
 
-    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-        """Of whatever read the form before the view, as the CSRF check does."""
-        error: SluiceError | None = getattr(request, NOTED, None)
-        return _answered(error, request.method) if error is not None and response.status_code == 500 else response
-
 
 class StoredFile(_Uploaded):
-    """A file of `request.FILES` that is at its destination: its bytes have gone by and cannot be read here.
+    """A file of `request.FILES` that reached its destination: its bytes have gone by and cannot be read here.
 
-    `key` is its name at a folder, below it. `url` is where another server says it is, or None.
+    `key` is its name there. Nobody else sees it before it is published: by `publish(request)`, or when the view has answered.
+    From then on `entry` is what the destination says of it, and `url` where another server says it is, or None.
     """
 
     field_name: str
-    entry: Entry
     key: str
     sha256: str | None
+    entry: Entry | None
+    url: str | None
 
-    def __init__(self, field_name: str, entry: Entry) -> None:
-        super().__init__(cast("Any", _Gone(entry.key)), entry.about.filename, entry.about.type, entry.size)
-        self.field_name, self.entry = field_name, entry
-        self.key, self.sha256 = entry.key, entry.about.sha256
+    def __init__(self, field_name: str, key: str, about: About, size: int) -> None:
+        super().__init__(cast("Any", _Gone(key)), about.filename, about.type, size)
+        self.field_name, self.key, self.sha256 = field_name, key, about.sha256
+        self.entry, self.url = None, None
+
+    def _became(self, entry: Entry) -> None:
         told = [] if entry.reply is None else [entry.reply.headers.get("location")]
         told += [copy.location for copy in entry.copies if copy.required]
-        self.url: str | None = next((place for place in told if place), None)
+        self.entry, self.key = entry, entry.key
+        self.url = next((place for place in told if place), None)
 
 
-class UploadHandler(FileUploadHandler):
-    """Brings the files of a form to a folder or to another server while they arrive; `request.FILES` tells where they are.
+@overload
+def uploads(view: View) -> View: ...
+@overload
+def uploads(*, to: To = None, **given: Any) -> Callable[[View], View]: ...
+def uploads(view: View | None = None, *, to: To = None, **given: Any) -> View | Callable[[View], View]:
+    """For a view: the files of its form reach a folder, another server or a bucket while they arrive.
 
-    Stands alone in FILE_UPLOAD_HANDLERS, with SLUICEWAY_TO and its relatives as settings, or in
-    `request.upload_handlers = [UploadHandler(request, to=…)]` with the same as arguments. `to` may be called with the request.
-    Nothing is published before the form is whole, and then all of its files or none. Reading `request.FILES` raises what
-    went wrong: BodyCut, BadForm, TooLarge, LengthRequired, NoSpace, Refused, PeerFailed, BadSetting.
+    They are published when the view has looked at `request.FILES` and answers below 400: all of them or none. If it answers
+    otherwise, raises, or Django's CSRF check refuses, they are discarded. SLUICEWAY_TO and its relatives are settings; the
+    same names are arguments here. `to` may be a function of the request. A destination that is another server needs the
+    CSRF token in the header X-CSRFToken, because it hears of a file before a field behind it is read.
+
+    Reading `request.FILES` raises what went wrong: BodyCut, BadForm, TooLarge, LengthRequired, NoSpace, Refused, PeerFailed,
+    BadSetting; the decorated view raises what publishing does.
     """
 
-    def __init__(self, request: HttpRequest | None = None, to: To = None, **given: Any) -> None:
+    def decorate(view: View) -> View:
+        checked = view if getattr(view, "csrf_exempt", False) else csrf_protect(view)
+
+        @wraps(view)
+        def stored(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+            settings = _settings(request, to, given)
+            handler = _Handler(request, settings)
+            try:
+                request.upload_handlers = [handler]
+            except AttributeError:
+                raise BadOrder(
+                    "The form was read before this view: a middleware or a decorator outside of @uploads looked at request.POST"
+                ) from None
+            if _passes_on(settings):
+                request.POST = QueryDict()  # for the CSRF check, which then knows the header alone
+            try:
+                response: HttpResponseBase = checked(request, *args, **kwargs)
+                if handler.drafted is not None and handler.drafted.looked_at and response.status_code < 400:
+                    handler.drafted.publish()
+                return response
+            finally:
+                if handler.drafted is not None:
+                    handler.drafted.discard()
+
+        return cast("View", csrf_exempt(stored))  # it is checked inside, when the handler is in its place
+
+    return decorate if view is None else decorate(view)
+
+
+def publish(request: HttpRequest) -> list[Entry]:
+    """In a view with @uploads: publish its files now, and know what the destination says of them.
+
+    They stay, whatever the view answers. Raises what publishing raises: Exists, NoSpace, Refused, PeerFailed.
+    """
+    drafted: _Drafted | None = getattr(getattr(request, "_request", request), DRAFTED, None)
+    if drafted is None:
+        raise BadOrder("There are no files to publish: decorate the view with @uploads and read request.FILES first")
+    return drafted.publish()
+
+
+class _Handler(FileUploadHandler):
+    """Reads the form instead of Django's parser, which takes a body that was cut off for a whole one."""
+
+    def __init__(self, request: HttpRequest, settings: Settings) -> None:
         super().__init__(request)
-        self._given = {"to": to, **given} if to is not None else given
-        told = {} if request is None else request.META
-        if not told.get("CONTENT_LENGTH") and "chunked" in str(told.get("HTTP_TRANSFER_ENCODING", "")).lower():
+        self._settings = settings
+        self.drafted: _Drafted | None = None
+        headers = request.META
+        if not headers.get("CONTENT_LENGTH") and "chunked" in str(headers.get("HTTP_TRANSFER_ENCODING", "")).lower():
             what = "send the form with Content-Length, or have the view read sluiceway.django.parts(request)"
-            raise self._noted(LengthRequired(f"Django takes a chunked body for an empty one; {what}"))
+            raise LengthRequired(f"Django takes a chunked body for an empty one; {what}")
 
     def handle_raw_input(
         self,
@@ -169,116 +226,129 @@ class UploadHandler(FileUploadHandler):
         boundary: Any,
         encoding: str | None = None,
     ) -> tuple[QueryDict, MultiValueDict[str, UploadedFile[Any]]]:
-        """Read the form, instead of Django's parser, which takes a body that was cut off for a whole one."""
-        try:
-            if self.request is not None and len(self.request.upload_handlers) > 1:
-                raise BadSetting(
-                    "sluiceway.django.UploadHandler reads the form itself; let it stand alone in FILE_UPLOAD_HANDLERS"
-                )
-            told, environ = self._settings(), META
-            if isinstance(input_data, HttpRequest) and "wsgi.input" in META:
-                input_data.read(0)  # after an error nobody may take the rest of the body for a form
-            else:  # what Django or a middleware has stored already
-                environ = {**META, "wsgi.input": input_data, "wsgi.input_terminated": True}
-            body = WsgiBody(environ, ends_itself=True)
-            form = LiveForm(body.take, META["CONTENT_TYPE"], body.length)
-            stored = _Here().run(lambda here: self._carry(here, form, told, body.length))
-        except SluiceError as error:
-            self._noted(error)
-            raise
+        """Fields and files; the files are drafts until the view has answered."""
+        environ = META
+        if isinstance(input_data, HttpRequest) and "wsgi.input" in META:
+            input_data.read(0)  # after an error nobody may take the rest of the body for a form
+        else:  # what Django or a middleware has stored already
+            environ = {**META, "wsgi.input": input_data, "wsgi.input_terminated": True}
+        body = WsgiBody(environ, ends_itself=True)
+        form = LiveForm(body.take, META["CONTENT_TYPE"], body.length)
+        query = {} if self.request is None else {name: str(value) for name, value in self.request.GET.items()}
+        self.drafted = _Drafted(form, self._settings, query, body.length)
+        setattr(self.request, DRAFTED, self.drafted)
         fields = QueryDict(mutable=True)
-        files: MultiValueDict[str, UploadedFile[Any]] = MultiValueDict()
         for name, value in form.fields:
             fields.appendlist(name, value)
-        for name, entry in stored:
-            files.appendlist(name, StoredFile(name, entry))
         fields._mutable = False
-        return fields, files
+        return fields, _Files(self.drafted)
 
-    def _noted(self, error: SluiceError) -> SluiceError:
-        if self.request is not None:
-            setattr(self.request, NOTED, error)
-        return error
 
-    def _settings(self) -> Settings:
-        known = {name: getattr(settings, f"SLUICEWAY_{name.upper()}", None) for name in TELLABLE}
-        told = {"memory_budget": BUDGET, **{name: value for name, value in known.items() if value is not None}, **self._given}
-        to = told.pop("to", None)
-        if callable(to):
-            to = to(self.request)
-        if not to:
-            raise BadSetting("SLUICEWAY_TO names no destination; set it to a folder or to the URL of another server")
-        places = [to] if isinstance(to, str | os.PathLike) else list(to)
-        return Settings(to=tuple(os.fspath(place) for place in places), **told)
+class _Drafted:
+    """The files of one form at their destination, invisible there until they are published. Its only endings: publish, discard.
 
-    async def _carry(self, here: _Here, form: LiveForm, told: Settings, length: int | None) -> list[tuple[str, Entry]]:
-        """In a thread with an event loop; the form is read in the thread of the request."""
-        budget = Budget(told.budget)
+    An event loop in a thread of its own carries them; the form is read in the thread of the request.
+    """
+
+    def __init__(self, form: LiveForm, settings: Settings, query: Mapping[str, str], length: int | None) -> None:
+        """Returns when the form was read to its end. Raises what reading and drafting raise; then nothing is left."""
+        self.looked_at = False
+        self.entries: list[Entry] = []
+        self._here = RequestThread()
+        self._keep: Future[bool] = Future()
+        self._read: Future[list[StoredFile]] = Future()
+        self._outcome = self._here.start(self._carry(form, settings, query, length))
+        self._outcome.add_done_callback(self._never_read)
+        self.files = self._here.wait(self._read)
+
+    def publish(self) -> list[Entry]:
+        """All of the files or, after an error, none. A second call does nothing."""
+        if not self._keep.done():
+            self._keep.set_result(True)
+            self.entries = self._here.wait(self._outcome)
+            for file, entry in zip(self.files, self.entries, strict=True):
+                file._became(entry)
+        return self.entries
+
+    def discard(self) -> None:
+        """Nothing is left of what was not published."""
+        if not self._keep.done():
+            self._keep.set_result(False)
+            self._here.wait(self._outcome)
+
+    def _never_read(self, outcome: Future[list[Entry]]) -> None:
+        if not self._read.done():
+            self._read.set_exception(outcome.exception() or StoreFailed("The form was not read to its end"))
+
+    async def _carry(self, form: LiveForm, settings: Settings, query: Mapping[str, str], length: int | None) -> list[Entry]:
+        budget = Budget(settings.budget)
         try:
-            store = open_destination(told, budget)
+            store = open_destination(settings, budget)
         except OSError as error:
             raise StoreFailed(f"The destination cannot be opened ({error.strerror}); see that its folder can be made") from error
-        desk = Desk(store, budget, Board(), template=KeyTemplate(told.key), digests=told.digests, max_size=told.largest)
+        template = KeyTemplate(settings.key)
+        desk = Desk(store, budget, Board(), template=template, digests=settings.digests, max_size=settings.largest)
         names, fields = list[str](), list[tuple[str, str]]()  # the list grows while the form goes on
-        query = {} if self.request is None else {name: str(value) for name, value in self.request.GET.items()}
         walk = iter(form)
         try:
             async with desk.receive(length=length) as incoming:
-                while (part := await here.call(next, walk, None)) is not None:
+                while (part := await self._here.call(next, walk, None)) is not None:
                     if isinstance(part, LiveFile):
                         names.append(part.name)
                         label = Label(field=part.name, fields=fields, values=query, certain=False)
-                        await incoming.take(PassingSource(_pieces(here, part)), _wish(part, label), size=part.size)
+                        await incoming.take(PassingSource(_pieces(self._here, part)), _wish(part, label), size=part.size)
                     elif part.name != CSRF_FIELD:  # the token is between this site and its user
                         fields.append((part.name, part.value))
-                return list(zip(names, await incoming.publish(), strict=True))
+                self._read.set_result([StoredFile(name, *told) for name, told in zip(names, incoming.drafted, strict=True)])
+                if not await asyncio.wrap_future(self._keep):
+                    return []  # leaving discards
+                return await incoming.publish()
         finally:
             await desk.aclose()
 
 
-class _Here(Executor):
-    """Runs a coroutine in a thread of its own and meanwhile, in this one, what it asks for: only this one may read the body."""
+class _Files(MultiValueDict[str, UploadedFile[Any]] if TYPE_CHECKING else MultiValueDict):  # type: ignore[misc]  # generic in the stubs only
+    """`request.FILES`, which notes that a view looked at it: what it overlooked is not published."""
 
-    def __init__(self) -> None:
-        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+    def __init__(self, drafted: _Drafted) -> None:
+        super().__init__()
+        for file in drafted.files:
+            self.appendlist(file.field_name, file)
+        self._drafted = drafted
 
-    def run(self, work: Callable[[_Here], Coroutine[Any, Any, T]]) -> T:
-        """Returns or raises what the coroutine does. It ends in every case: the store has a deadline on each wait."""
-        outcome: Future[T] = Future()
+    def __getitem__(self, key: str) -> Any:
+        self._drafted.looked_at = True
+        return super().__getitem__(key)
 
-        def live() -> None:
-            try:
-                outcome.set_result(asyncio.run(work(self)))
-            except BaseException as error:
-                outcome.set_exception(error)
-            finally:
-                self._jobs.put(None)
+    def _getlist(self, key: str, default: Any = None, force_list: bool = False) -> Any:
+        if "_drafted" in vars(self):
+            self._drafted.looked_at = True
+        return super()._getlist(key, default, force_list)  # Django's own name for what getlist does
 
-        thread = threading.Thread(target=live, name="sluiceway-django", daemon=True)
-        thread.start()
-        while (job := self._jobs.get()) is not None:
-            job()
-        thread.join()
-        return outcome.result()
-
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        future: Future[T] = Future()
-
-        def job() -> None:
-            if future.set_running_or_notify_cancel():
-                try:
-                    future.set_result(fn(*args, **kwargs))
-                except BaseException as error:
-                    future.set_exception(error)
-
-        self._jobs.put(job)
-        return future
-
-    async def call(self, fn: Callable[..., T], *args: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self, fn, *args)
+    def lists(self) -> Any:
+        self._drafted.looked_at = True
+        return super().lists()
 
 
-async def _pieces(here: _Here, file: LiveFile) -> AsyncIterator[bytes]:
+def _settings(request: HttpRequest, to: To, given: Mapping[str, Any]) -> Settings:
+    known = {name: getattr(settings, f"SLUICEWAY_{name.upper()}", None) for name in TELLABLE}
+    told = {"memory_budget": BUDGET, **{name: value for name, value in known.items() if value is not None}, **given}
+    place = told.pop("to", None) if to is None else to
+    told.pop("to", None)
+    if callable(place):
+        place = place(request)
+    if not place:
+        raise BadSetting("SLUICEWAY_TO names no destination; set it to a folder or to the URL of another server")
+    places = [place] if isinstance(place, str | os.PathLike) else list(place)
+    return Settings(to=tuple(os.fspath(one) for one in places), **told)
+
+
+def _passes_on(settings: Settings) -> bool:
+    """Whether another server hears of a file while it arrives."""
+    return any(is_url(place.removeprefix("required:").removeprefix("best-effort:")) for place in settings.to)
+
+
+async def _pieces(here: RequestThread, file: LiveFile) -> AsyncIterator[bytes]:
     while piece := await here.call(file.read1):
         yield piece
 

@@ -60,7 +60,7 @@ class Site:
     def threads(self) -> list[str]:
         """Threads of ours that still live in the server."""
         names: list[str] = requests.get(f"{self.url}/threads", timeout=10).json()
-        return [name for name in names if name.startswith(("sluiceway-django", "sluiceway-disk", "asyncio"))]
+        return [name for name in names if name.startswith(("sluiceway-request", "sluiceway-disk", "asyncio"))]
 
 
 def backend(exchange: Exchange) -> None:
@@ -283,7 +283,7 @@ def test_nothing_is_left_when_the_client_resets(gunicorn: Site) -> None:
     with Wire(gunicorn.port) as wire:
         wire.send(form_head(50 * MIB, target="/stored") + form_begun(("f", "a", b"")) + DATA)
         eventually(lambda: gunicorn.kept() != kept, "a draft is there")
-        assert "sluiceway-django" in gunicorn.threads()
+        assert "sluiceway-request" in gunicorn.threads()
         wire.reset()
     eventually(lambda: gunicorn.kept() == kept, "the draft is gone")
     eventually(lambda: gunicorn.threads() == [], "the thread is gone")
@@ -315,7 +315,7 @@ def test_a_form_goes_on_as_a_form_without_the_token(gunicorn: Site) -> None:
     """What the user and this site share is not for the next server."""
     before = len(gunicorn.peer.seen)
     fields = [("csrfmiddlewaretoken", None, b"secret"), ("title", None, b"book")]
-    answer = post(gunicorn, "/forwarded?body=same", *fields, ("file", "a.bin", DATA))
+    answer = post(gunicorn, "/forwarded-as-form", *fields, ("file", "a.bin", DATA))
 
     assert answer.status_code == 201
     assert [part.partition(b"\r\n\r\n")[2] for part in sent_parts(gunicorn.peer.seen[before])] == [b"book", DATA]
@@ -356,7 +356,7 @@ def test_chunks_are_refused_where_django_takes_them_for_nothing(gunicorn: Site) 
 
 
 def test_what_cannot_work_says_what_to_do(gunicorn: Site) -> None:
-    """A body that Django has read, bytes that went by, a handler among others, a body that is no form."""
+    """A body that Django has read, bytes that went by, a body that is no form."""
     cookies = {"csrftoken": "a" * 32}
     late = requests.post(
         f"{gunicorn.url}/late", files={"f": b"1"}, data={"csrfmiddlewaretoken": "a" * 32}, cookies=cookies, timeout=10
@@ -368,8 +368,9 @@ def test_what_cannot_work_says_what_to_do(gunicorn: Site) -> None:
     assert (again.status_code, again.json()["code"]) == (500, "bad-order")
     assert "read it there" in again.json()["detail"]
 
-    among = post(gunicorn, "/not-alone", ("file", "a", b"1"))
-    assert (among.status_code, among.json()["code"]) == (500, "bad-setting")
+    before = post(gunicorn, "/looked-before", ("file", "a", b"1"))
+    assert (before.status_code, before.json()["code"]) == (500, "bad-order")
+    assert "outside of @uploads" in before.json()["detail"]
 
     other = requests.post(f"{gunicorn.url}/save", json=[], timeout=10)
     assert (other.status_code, other.json()["code"]) == (400, "bad-request")
@@ -401,6 +402,74 @@ def test_a_token_in_the_header_is_checked_before_the_form_is_read(gunicorn: Site
     assert taken.ok
     if path == "/headed":
         assert taken.json() == ["t", "f"]
+
+
+REFUSED = {
+    "a CSRF token that is missing": ("/stored-with-token", "", 403),
+    "a CSRF token that is wrong": ("/stored-with-token", "b" * 32, 403),
+    "a page that does not exist": ("/nowhere", "", 404),
+    "a view that refuses": ("/stored?answer=422", "", 422),
+    "a view that is not allowed to": ("/stored?answer=403", "", 403),
+    "a view that fails": ("/stored?answer=999", "", 500),
+    "a view that answers with an error": ("/stored?answer=500", "", 500),
+    "a view that sends to a login": ("/behind-a-login", "a" * 32, 302),
+}
+
+
+@pytest.mark.parametrize("why", REFUSED)
+def test_nothing_stays_of_a_form_that_the_site_refuses(gunicorn: Site, why: str) -> None:
+    """Neither files nor drafts, whoever refuses and however late."""
+    path, token, status = REFUSED[why]
+    kept = gunicorn.kept()
+    fields = [("csrfmiddlewaretoken", None, token.encode())] if token else []
+    body = form_body(*fields, ("f", "a.bin", DATA), ("g", "b.bin", b"small"))
+    headers = {"Content-Type": FORM_TYPE, "Cookie": f"csrftoken={'a' * 32}"}
+    answer = requests.post(gunicorn.url + path, data=body, headers=headers, timeout=30, allow_redirects=False)
+
+    assert answer.status_code == status
+    assert gunicorn.kept() == kept
+    assert gunicorn.threads() == []
+
+
+def test_another_server_hears_nothing_of_a_form_whose_token_is_a_field(gunicorn: Site) -> None:
+    """The file goes by before any field behind it is known: the token has to be in the header, and is checked first."""
+    before, token = len(gunicorn.peer.seen), "a" * 32
+    fields = ("csrfmiddlewaretoken", None, token.encode()), ("title", None, b"book"), ("f", "a.bin", DATA)
+    refused = post(gunicorn, "/forwarded-with-token", *fields, cookie=token)
+    wrong = post(gunicorn, "/forwarded-with-token", *fields, cookie=token, token="b" * 32)
+
+    assert (refused.status_code, wrong.status_code) == (403, 403)
+    assert len(gunicorn.peer.seen) == before
+    assert post(gunicorn, "/forwarded-with-token", *fields, cookie=token, token=token).status_code == 201
+    assert gunicorn.peer.seen[before].body == DATA
+
+
+def test_a_refusal_of_the_view_is_no_complete_request_at_the_next_server(gunicorn: Site) -> None:
+    """Its body is broken off before its end."""
+    before = len(gunicorn.peer.seen)
+    answer = post(gunicorn, "/forwarded-as-form?answer=422", ("title", None, b"book"), ("f", "a.bin", DATA))
+
+    assert answer.status_code == 422
+    for exchange in gunicorn.peer.seen[before:]:
+        assert exchange.done.wait(10)
+        assert exchange.cut
+
+
+def test_a_view_may_publish_before_it_answers(gunicorn: Site) -> None:
+    """Then the files stay, whatever it answers."""
+    answer = post(gunicorn, "/stored?publish=1&answer=409", ("f", "a.bin", DATA))
+
+    assert answer.status_code == 409
+    assert (gunicorn.store / answer.json()["files"][0][4]).read_bytes() == DATA
+
+
+def test_what_cannot_be_published_is_the_answer(gunicorn: Site) -> None:
+    """The view has said 201; the destination says no: the client hears that."""
+    taken = post(gunicorn, "/stored-under-one-key", ("f", "a.bin", DATA))
+    again = post(gunicorn, "/stored-under-one-key", ("f", "a.bin", b"other"))
+
+    assert (taken.status_code, again.status_code, again.json()["code"]) == (201, 409, "exists")
+    assert (gunicorn.store / taken.json()["files"][0][4]).read_bytes() == DATA
 
 
 def test_errors_that_the_csrf_check_met_are_answered_as_problems(gunicorn: Site) -> None:

@@ -61,7 +61,7 @@ def behind(proxied: Proxied, tmp_path: Path) -> Iterator[Behind]:
 
 
 def test_no_value_leaves_its_place_behind_a_server_that_decodes(behind: Behind) -> None:
-    """Every value is refused in words, or arrives below /books/ with /file behind it; the operator's credential goes nowhere else."""
+    """Every value is refused in words, or arrives below /books/; the operator's credential goes nowhere else."""
     chance = random.Random(7)
     values = [
         "..%2Fadmin%2Fusers",

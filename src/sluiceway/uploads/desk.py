@@ -215,6 +215,11 @@ class Incoming:
         self._filling = None
         self.stages.enter(before)
 
+    @property
+    def drafted(self) -> list[tuple[str, About, int]]:
+        """Key, what is known and bytes of each file that was taken, in order."""
+        return [(file.key, file.about, file.draft.written) for file in self._drafted]
+
     async def publish(self) -> list[Entry]:
         """Make every file visible; all or, after an error, none. Raises Exists, PreconditionFailed, NoSpace."""
         self._move("whole")
