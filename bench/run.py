@@ -21,6 +21,7 @@ if not __package__:
 
 from bench.contenders import FORMS, OURS_FORM, OURS_NONE, OURS_SHA, RAWS, Contender  # noqa: E402
 from bench.database import database_rows  # noqa: E402
+from bench.earlier import earlier_rows, make_earlier  # noqa: E402
 from bench.live import LIVE, PLAIN, live_rows  # noqa: E402
 from bench.machine import describe, file_system  # noqa: E402
 from bench.objects import object_rows  # noqa: E402
@@ -62,8 +63,11 @@ def size_of(text: str) -> int:
     return int(found[1]) * UNITS[found[2]]
 
 
-def groups_of(stall: float) -> dict[str, Callable[[Bench, Wanted], Result]]:
-    """All groups of rows, in their order. `stall` is how many seconds the destination of `stalled` stands still."""
+def groups_of(stall: float, earlier: Path | None = None) -> dict[str, Callable[[Bench, Wanted], Result]]:
+    """All groups of rows, in their order. `stall` is how many seconds the destination of `stalled` stands still.
+
+    `earlier` is the command of an earlier version; without one its rows are left out.
+    """
     return {
         **ROWS,
         **relay_groups(stall),
@@ -72,6 +76,7 @@ def groups_of(stall: float) -> dict[str, Callable[[Bench, Wanted], Result]]:
         "database": database_rows,
         "objects": object_rows,
         "restore": restore_rows,
+        "earlier": lambda bench, wanted: earlier_rows(bench, wanted, earlier),
     }
 
 
@@ -84,6 +89,7 @@ def arguments(given: list[str] | None) -> argparse.Namespace:
         "--stall", type=float, default=60.0, help="seconds the destination of `stalled` stands still (default 60)"
     )
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each transfer row (default 5)")
+    parser.add_argument("--earlier", type=Path, help="a checkout of an earlier version, for the rows `earlier`")
     parser.add_argument("--peers", default="all", help="words of peers' names, e.g. nginx,aiohttp; or all, or none")
     parser.add_argument("--out", type=Path, default=ROOT / "bench" / "out", help="where result.json and table.md go")
     parser.add_argument("--work", type=Path, help="a folder on the disk to measure (default OUT/work)")
@@ -167,7 +173,7 @@ def main(given: list[str] | None = None) -> int:
     whole = Result()
     text = ""
     try:
-        groups = groups_of(asked.stall)
+        groups = groups_of(asked.stall, make_earlier(asked.earlier.resolve(), work, say) if asked.earlier else None)
         for name in asked.rows.split(","):
             say(f"\n{name}:")
             result = groups[name](bench, wanted)

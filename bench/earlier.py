@@ -1,0 +1,65 @@
+"""This version against an earlier one: both run in turn within every round, so that what disturbs a round disturbs both.
+
+The earlier one is a checkout, such as a `git worktree` of a commit. Its wheel gets an environment of its own.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from bench.contenders import DOWNLOADS, OURS_FORM, OURS_NONE, OURS_SHA, Contender
+from bench.relay import RELAY_FORM, RELAY_NONE, RELAY_SHA, relay_rounds
+from bench.rows import Result, Wanted, noted, values
+from bench.table import RATE, Row, compare
+from bench.throughput import Bench, Series, transfer_rounds
+
+__all__ = ["earlier_rows", "make_earlier"]
+
+UPLOADS = (OURS_NONE, OURS_SHA, OURS_FORM)
+RELAYS = (RELAY_NONE, RELAY_SHA, RELAY_FORM)
+
+
+def make_earlier(checkout: Path, place: Path, say: Callable[[str], None]) -> Path:
+    """Install the earlier version into an environment below `place`; returns its command."""
+    environment = place / "earlier-venv"
+    say(f"installing the version of {checkout}")
+    subprocess.run([sys.executable, "-m", "venv", "--clear", str(environment)], check=True)
+    pip = [str(environment / "bin" / "python"), "-m", "pip", "-qq", "--disable-pip-version-check", "install"]
+    subprocess.run([*pip, "--constraint", str(checkout / "constraints.txt"), str(checkout)], check=True, cwd=checkout)
+    return environment / "bin" / "sluiceway"
+
+
+def earlier_rows(bench: Bench, wanted: Wanted, command: Path | None) -> Result:
+    """One row for each way of a large file, with the ratio of this version to the earlier one."""
+    if command is None:
+        return Result()
+    result = Result()
+    downloads = DOWNLOADS[:1]
+    pairs = [(now, _earlier(now, command)) for now in (*UPLOADS, *downloads)]
+    _add(result, pairs, transfer_rounds(bench, [one for pair in pairs for one in pair]))
+    relays = [(now, _earlier(now, command)) for now in RELAYS]
+    _add(result, relays, relay_rounds(bench, [(one, bench.size) for pair in relays for one in pair]))
+    return result
+
+
+def _earlier(now: Contender, command: Path) -> Contender:
+    return replace(now, name=f"earlier {now.name}", command=(str(command), *now.command[1:]))
+
+
+def _add(result: Result, pairs: list[tuple[Contender, Contender]], series: list[Series]) -> None:
+    for now, before in pairs:
+        told = values(series, before)
+        result.rows.append(_row(now, values(series, now), {"the earlier version": told} if told else {}))
+    data, failed = noted(series)
+    result.data |= data
+    result.failed += failed
+
+
+def _row(now: Contender, mine: list[float] | None, earlier: dict[str, list[float]]) -> Row:
+    what = {"get": "download", "raw": "raw", "form": "form"}[now.how]
+    way = "passing on" if now in RELAYS else "upload" if now.how != "get" else "of one file"
+    return compare(f"{way} {what}, {now.name}; against the earlier version", mine, earlier, None, RATE)
