@@ -91,6 +91,7 @@ def test_a_length_that_was_taken_for_granted_is_no_short_body(app: WsgiApp) -> N
 
     assert (answer.status_code, answer.json()["code"]) == (400, "bad-form")
     assert "iter(file)" in answer.json()["detail"]
+    eventually(lambda: len(app.peer.seen) > before, "the backend has seen it")  # it may read its head after our answer
     assert app.peer.seen[before].done.wait(10)
     assert app.peer.seen[before].cut
     assert post(app, "/relay-chunked", ("file", "a", DATA), ("more", "b", b"2")).status_code == 201
