@@ -29,7 +29,7 @@ from sluiceway.pipe.stages import ANSWER, DESTINATION, QUEUE, SOURCE, Stages
 from sluiceway.pipe.taps import Digests, Tap
 from sluiceway.pipe.throttle import paced
 from sluiceway.pipe.timed import TimedSource
-from sluiceway.stores.contract import About, Entry, Label, Opened, Replace, Store
+from sluiceway.stores.contract import About, Entry, Label, Opened, Pairs, Replace, Store
 from sluiceway.stores.places import Place, open_place, place_key
 from sluiceway.uploads.keys import new_id
 from sluiceway.wire.digests import Promise
@@ -50,6 +50,8 @@ class Coming:
     name: str
     type: str
     promises: tuple[Promise, ...] = ()
+    headers: Pairs = ()  # what a store knows of it besides, see About
+    user: Pairs = ()
 
 
 class _Says(Tap, Protocol):
@@ -154,7 +156,8 @@ async def keep_in_store(
     """
     source, digests = coming.source, Digests(("sha-256",), budget)
     name = clean_name(coming.name) if coming.name else ""
-    draft = await store.draft(new_id(), source.length, Label(key, name, coming.type, _promised_sha256(coming), method="PUT"))
+    label = Label(key, name, coming.type, _promised_sha256(coming), headers=coming.headers, user=coming.user, method="PUT")
+    draft = await store.draft(new_id(), source.length, label)
     try:
         if tell is not None:
             tell.say("connecting")
@@ -166,7 +169,7 @@ async def keep_in_store(
         if tell is not None:
             tell.say("waiting")
         stages.enter(ANSWER)
-        about = About(name, coming.type, found["sha-256"].hex())
+        about = About(name, coming.type, found["sha-256"].hex(), coming.headers, coming.user)
         return size, about, await draft.publish(key, about, Replace(allowed=force))
     except BodyCut as error:
         raise SourceFailed(f"{coming.shown} ended before its {source.length} bytes; nothing was stored") from error
@@ -211,7 +214,9 @@ async def _coming(transport: Transport, order: Order, budget: Budget, stages: St
     if is_place(order.source):
         async with opened_at(order.source) as opened:
             name = order.name or opened.entry.about.filename or opened.entry.key.rpartition("/")[2]
-            yield Coming(opened, shown(order.source), name, order.type or opened.entry.about.type, promised(opened))
+            about = opened.entry.about
+            kind = order.type or about.type
+            yield Coming(opened, shown(order.source), name, kind, promised(opened), about.headers, about.user)
     elif order.reads is not None:
         source = RemoteSource(transport, order.reads.url, order.reads.headers, attempts=order.attempts)
         try:

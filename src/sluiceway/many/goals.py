@@ -149,11 +149,12 @@ class StoreGoal:
     async def put(self, key: str, reading: Reading, once: str, replace: bool) -> Receipt:
         if not stays_inside(key) or len((whole := self._prefix + key).encode()) > self._store.traits.max_key_bytes:
             raise BadName(f"{key!r} is no key for {self.called}: too long, or with an empty segment, . or ..")
-        coming, stages = Coming(reading.source, key, reading.about.filename, reading.about.type, promised(reading)), Stages()
-        size, about, entry = await keep_in_store(self._store, whole, coming, replace, self._budget, stages)
+        about, stages = reading.about, Stages()
+        coming = Coming(reading.source, key, about.filename, about.type, promised(reading), about.headers, about.user)
+        size, kept, entry = await keep_in_store(self._store, whole, coming, replace, self._budget, stages)
         spent = stages.spent()
         location = f"{self.called}{entry.key[len(self._prefix) :]}"
-        return Receipt(size, about.sha256, location, source=key, seconds=sum(spent.values()), stages=spent)
+        return Receipt(size, kept.sha256, location, source=key, seconds=sum(spent.values()), stages=spent)
 
     async def aclose(self) -> None:
         await self._store.aclose()

@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from itertools import islice
 
 from sluiceway.client.address import shown
@@ -152,7 +153,7 @@ class StoreOrigin:
             if item.version and entry.etag != item.version:
                 raise SourceChanged(f"{item.key} changed in {self.called} since it was listed")
             found = Item(item.key, entry.size, entry.etag, entry.modified)
-            about = entry.about if entry.about.filename else About(_last(item.key), entry.about.type, entry.about.sha256)
+            about = entry.about if entry.about.filename else replace(entry.about, filename=_last(item.key))
             yield Reading(found, _Unsteady(store, key, opened), about)
         finally:
             await opened.aclose()

@@ -15,6 +15,9 @@ from sluiceway.errors import SluiceError, StoreFailed
 from sluiceway.pipe.source import Buffer, Source
 
 __all__ = [
+    "HEADERS",
+    "MARKER",
+    "MOST_METADATA",
     "About",
     "Checked",
     "Copy",
@@ -26,6 +29,7 @@ __all__ = [
     "Omitted",
     "Opened",
     "Page",
+    "Pairs",
     "Replace",
     "Reply",
     "Signing",
@@ -34,6 +38,11 @@ __all__ = [
     "Traits",
     "Whole",
 ]
+
+
+Pairs = tuple[tuple[str, str], ...]  # names and values
+MOST_METADATA = 8 << 10  # bytes of headers and user metadata that an object may carry: what Google and Azure take (S3: 2 KiB)
+HEADERS = ("cache-control", "content-disposition", "content-encoding", "content-language", "expires")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +84,8 @@ class About:
     filename: str  # the cleaned name the client gave, "" when it gave none
     type: str = "application/octet-stream"  # media type as sent, never trusted for inline display
     sha256: str | None = None  # 64 hexadecimal digits, None with --digest none
+    headers: Pairs = ()  # of HTTP, by names of HEADERS in order; "content-encoding" says that the bytes are stored encoded
+    user: Pairs = ()  # metadata of the user's own, names in lower case and in order; "mtime" is seconds, "mode" octal
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +123,15 @@ class Entry:
     copies: tuple[Copy, ...] = field(default=(), compare=False)  # where there are several destinations
 
 
+MARKER = "folder-marker"  # 0 bytes under a name that ends in `/`: consoles make it to show a folder, and it holds nothing
+
+
 @dataclass(frozen=True, slots=True)
 class Omitted:
     """Something a listing met that cannot be an entry. It is counted and named, so that nothing is missing in silence."""
 
     name: str  # as people can read it; never used to open anything
-    code: str  # stable, of errors.py: "bad-name", "forbidden", "store-failed" …
+    code: str  # stable, of errors.py: "bad-name", "forbidden", "store-failed" …; or MARKER, which is no failure
     detail: str  # one sentence: why it is no entry
 
 
@@ -158,6 +172,8 @@ class Label:
     filename: str = ""  # cleaned
     type: str = "application/octet-stream"
     sha256: str | None = None  # what the sender promised, which is checked before anything is published
+    headers: Pairs = ()  # and `user`: as About has them in the end, for stores that are told before the first byte
+    user: Pairs = ()
     method: str = "POST"  # how the client sent it: PUT names its key, POST leaves it to the destination
     field: str | None = None  # the form field it came in; None: it was a raw body
     fields: Sequence[tuple[str, str]] = ()  # form fields in order; the list grows while the form goes on

@@ -11,7 +11,16 @@ import unicodedata
 
 from sluiceway.errors import BadName
 
-__all__ = ["MOST_KEY_BYTES", "MOST_NAME_BYTES", "MOST_SEGMENT_BYTES", "check_key", "clean_name", "leads_out", "stays_inside"]
+__all__ = [
+    "MOST_KEY_BYTES",
+    "MOST_NAME_BYTES",
+    "MOST_SEGMENT_BYTES",
+    "check_key",
+    "clean_name",
+    "leads_out",
+    "readable_name",
+    "stays_inside",
+]
 
 MOST_NAME_BYTES = 200  # file systems take 255; the rest is room for what stores append
 MOST_SEGMENT_BYTES = 255  # NAME_MAX of ext4, XFS, APFS, NTFS (UTF-16 there, never longer than UTF-8)
@@ -64,6 +73,13 @@ def check_key(key: str, max_bytes: int = MOST_KEY_BYTES) -> str:
     for segment in key.split("/"):
         _check_segment(segment)
     return key
+
+
+def readable_name(name: str) -> str:
+    """The name as one line of text: what cannot be seen is written as an escape. For people; it opens nothing."""
+    return "".join(
+        symbol if symbol.isprintable() else symbol.encode("unicode_escape").decode() for symbol in name[:MOST_KEY_BYTES]
+    )
 
 
 def stays_inside(key: str) -> bool:
