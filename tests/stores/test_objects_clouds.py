@@ -13,6 +13,7 @@ from fix_clouds import KEY, Cloud
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.contract import Store
 from sluiceway.stores.objects import ObjectStore
+from sluiceway.stores.objects_cloud import CloudReads
 from sluiceway.stores.objects_parts import usual_part
 from sluiceway.testing.store_suite import StoreSuite
 
@@ -45,7 +46,8 @@ class TestInMemory(_Staged):
 
     async def make_store(self, tmp_path: Path) -> Store:
         store = ObjectStore("az://container", self.budget, {"account-name": "nobody", "account-key": KEY})
-        store._opened = dataclasses.replace(store._opened, store=self.memory)
+        store._opened = dataclasses.replace(store._opened, cloud=self.memory)
+        store.reads = CloudReads(self.memory, "memory")
         return store
 
 

@@ -9,43 +9,71 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
-from sluiceway.stores.contract import About
+from sluiceway.stores.contract import HEADERS, About, Label, Pairs
 
-__all__ = ["DRAFTS", "MOST_NOTE", "about_of", "draft_of", "format_metadata", "format_note", "is_own", "note_key", "read_note"]
+__all__ = [
+    "DRAFTS",
+    "MOST_NOTE",
+    "Description",
+    "about_of",
+    "described",
+    "draft_of",
+    "format_note",
+    "is_own",
+    "note_key",
+    "read_note",
+]
 
 OWN = ".sluiceway/"  # what lies below it in a place is never listed as an object
 DRAFTS = f"{OWN}drafts/"
 NOTES = f"{OWN}sha256/"  # in the object's own folder, so that it is found from whatever root the place is opened
 MOST_NOTE = 8 << 10  # bytes of a note that are read: a key of 1,024 bytes and a digest are far below
 
+OURS = ("draft", "filename", "sha256")  # names of our metadata
+_THEIRS = "their_"  # stands before a user's name that is one of ours
+
+_OWN = re.compile(r"(?:^|/)\.sluiceway/(?:drafts|sha256)/[^/]*$")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PLAIN = "!$&'()+,;=@~"  # of a name, besides letters, digits and "_.-": header values are ASCII, and 2 KiB together
 
 
-def format_metadata(draft: str, filename: str, sha256: str | None) -> dict[str, str]:
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What is written of an object before, or with, its bytes."""
+
+    type: str
+    headers: Pairs
+    metadata: Mapping[str, str]
+
+
+def described(draft: str, about: About | Label) -> Description:
     """As header values can carry it. Azure takes letters and digits only in a name."""
-    told = {"draft": draft, "filename": quote(filename, safe=_PLAIN)}
-    if sha256 is not None:
-        told["sha256"] = sha256
-    return {name: value for name, value in told.items() if value}
+    told = {"draft": draft, "filename": quote(about.filename, safe=_PLAIN), "sha256": about.sha256 or ""}
+    ours = {name: value for name, value in told.items() if value}
+    theirs = {(_THEIRS + name if name in OURS or name.startswith(_THEIRS) else name): value for name, value in about.user}
+    return Description(about.type, about.headers, {**theirs, **ours})
 
 
-def about_of(attributes: Mapping[str, str], sha256: str | None = None) -> About:
-    """Of an object put there by other means: its type, and nothing else."""
-    told = {name.lower(): value for name, value in attributes.items()}
-    found = told.get("sha256", sha256 or "")
+def about_of(headers: Mapping[str, str], metadata: Mapping[str, str], sha256: str | None = None) -> About:
+    """Of an object put there by other means all metadata is its user's."""
+    found, ours = metadata.get("sha256", sha256 or ""), OURS if draft_of(metadata) else ()
     return About(
-        filename=unquote(told.get("filename", "")),
-        type=told.get("content-type", "application/octet-stream"),
+        filename=unquote(metadata.get("filename", "")),
+        type=headers.get("content-type", "application/octet-stream"),
         sha256=found if _SHA256.fullmatch(found) else None,
+        headers=tuple((name, headers[name]) for name in HEADERS if headers.get(name)),
+        user=tuple(
+            sorted((name.removeprefix(_THEIRS) if ours else name, metadata[name]) for name in metadata if name not in ours)
+        ),
     )
 
 
-def draft_of(attributes: Mapping[str, str]) -> str:
+def draft_of(metadata: Mapping[str, str]) -> str:
     """The id of the draft an object was, "" for one put there by other means."""
-    return next((value for name, value in attributes.items() if name.lower() == "draft"), "")
+    return metadata.get("draft", "")
 
 
 def note_key(key: str, draft: str) -> str:
@@ -56,7 +84,7 @@ def note_key(key: str, draft: str) -> str:
 
 def is_own(key: str) -> bool:
     """Whether it is a draft or a note, and no object."""
-    return key.startswith(OWN) or f"/{OWN}" in key
+    return _OWN.search(key) is not None
 
 
 def format_note(key: str, sha256: str) -> bytes:

@@ -17,7 +17,7 @@ from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.claims import Claim
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import About, Entry, Label, Replace
-from sluiceway.stores.objects_about import DRAFTS, format_metadata, format_note, note_key
+from sluiceway.stores.objects_about import DRAFTS, Description, described, format_note, note_key
 from sluiceway.stores.objects_parts import part_size, usual_part
 from sluiceway.stores.settled import ended, settled
 
@@ -107,6 +107,7 @@ class PartsDraft:
 
     async def publish(self, key: str, about: About, replace: Replace = Replace()) -> Entry:
         self._check()
+        self._store.check_key(key)
         await settled(self._publish(key, about, replace))
         self._ended = True
         self._store.ended(self)
@@ -127,10 +128,11 @@ class PartsDraft:
             log.warning("What was sent of an upload stays in the bucket until it is swept: %s", error.detail)
 
     async def _publish(self, key: str, about: About, replace: Replace) -> None:
-        metadata = format_metadata(self.id, about.filename, about.sha256)
+        said = self._label
+        told = described(self.id, about)
         if self._upload is None:
             del self._body[self._filled :]  # and kept: who was refused may publish it in another way
-            await self._bucket.put(key, self._body, about.type, metadata, replace)
+            await self._bucket.put(key, self._body, told, replace)
             return
         if self._filled:
             await self._ship()
@@ -138,18 +140,19 @@ class PartsDraft:
             await self._land()
         self._check()
         tags = [self._tags[number] for number in range(1, len(self._sizes) + 1)]
-        said = self._label
-        if (key, about.filename, about.type) == (self._key, said.filename, said.type):
+        if key == self._key and _told_before(said) == _told_before(about):
             if about.sha256 != said.sha256 and about.sha256 is not None:
                 self._noted = note_key(key, self.id)
-                await self._bucket.put(self._noted, format_note(key, about.sha256), "application/json", {"draft": self.id}, ANY)
+                await self._bucket.put(
+                    self._noted, format_note(key, about.sha256), Description("application/json", (), {"draft": self.id}), ANY
+                )
             await self._bucket.complete(key, self._upload, tags, self.id, replace)
         else:
             if self._key == said.key:  # the copy's source must not be visible
                 raise StoreFailed(f"This draft was begun as {said.key!r}, {said.type}; it cannot become {key!r}, {about.type}")
             await self._bucket.complete(self._key, self._upload, tags, self.id, ANY)
             self._staged = True
-            await self._bucket.copy(self._key, key, self._written, about.type, metadata, replace)
+            await self._bucket.copy(self._key, key, self._written, told, replace)
             await self._drop(self._key)
         self._upload = None
 
@@ -202,9 +205,7 @@ class PartsDraft:
         self._flying.add(asyncio.get_running_loop().create_task(self._send(number, body, self._claim.ship(self._whole))))
 
     async def _begin(self) -> None:
-        said = self._label
-        metadata = format_metadata(self.id, said.filename, said.sha256)
-        self._upload = await self._bucket.begin(self._key, said.type, metadata)
+        self._upload = await self._bucket.begin(self._key, described(self.id, self._label))
 
     async def _send(self, number: int, body: bytearray, shipped: int) -> None:
         try:
@@ -228,6 +229,11 @@ class PartsDraft:
             raise StoreFailed("This draft has ended already")
         if self._failure is not None:
             raise self._failure
+
+
+def _told_before(about: About | Label) -> tuple[object, ...]:
+    """What S3 takes with the first part only."""
+    return about.filename, about.type, about.headers, about.user
 
 
 ANY = Replace(allowed=True)

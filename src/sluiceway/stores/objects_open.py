@@ -1,11 +1,13 @@
 """From a bucket's URL and the operator's options to the libraries' handles. Keys come from each cloud's usual places.
 
 S3: boto3's chain (variables, ~/.aws with profiles, SSO, instance roles). Google and Azure: obstore's own (variables,
-service-account files, managed identities).
+service-account files, managed identities). One setting, `ca_file`, says for all whose certificates are trusted.
 """
 
 from __future__ import annotations
 
+import os
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,32 +19,43 @@ from sluiceway.errors import BadRequest, StoreFailed
 from sluiceway.wire.numbers import ascii_uint
 
 if TYPE_CHECKING:
-    from obstore.store import AzureStore, ClientConfig, GCSStore, MemoryStore, RetryConfig, S3Store
+    from obstore.store import AzureStore, ClientConfig, GCSStore, MemoryStore, RetryConfig
 
+    from sluiceway.stores.objects_bucket import BucketReads
     from sluiceway.stores.objects_s3 import S3Bucket
 
-__all__ = ["SCHEMES", "Bucket", "open_bucket"]
+__all__ = ["SCHEMES", "Bucket", "open_bucket", "trusted_file"]
 
 SCHEMES = {"s3": "s3", "gs": "google", "az": "azure"}
 CONNECT = 10  # seconds to a connection
 SILENCE = 30  # seconds without a byte in either direction, after which a request is tried again
+EVERYWHERE = {"timeout", "attempts", "ca_file"}  # options of every cloud
+TRUSTED = ("AWS_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")  # the usual variables, the first of them that is set
 ATTEMPTS = 5  # of one request, with pauses of up to 20 s that double and are scattered
 FOREVER = timedelta(days=3650)  # a whole transfer has no deadline; its silence has
 
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """A place's handles. `store` and `s3` see keys below the prefix."""
+    """A place's handles. All see keys below the prefix."""
 
     name: str  # of the traits: "s3", "google", "azure"
     called: str  # for people
     prefix: str  # "" or ending in /
-    store: S3Store | GCSStore | AzureStore | MemoryStore
-    s3: S3Bucket | None
+    cloud: GCSStore | AzureStore | MemoryStore | None
+    s3: S3Bucket | None  # one of the two is there
+    reads: BucketReads
     strict: bool  # creating only, and replacing by tag, are one step there; where nobody measured it, they are not
 
     @property
-    def signing(self) -> S3Store | GCSStore | AzureStore:
+    def store(self) -> GCSStore | AzureStore | MemoryStore:
+        """Raises StoreFailed for S3, which has none of obstore's."""
+        if self.cloud is None:
+            raise StoreFailed(f"{self.called} is not reached by obstore")
+        return self.cloud
+
+    @property
+    def signing(self) -> GCSStore | AzureStore:
         """Raises StoreFailed where URLs cannot be signed."""
         from obstore.store import MemoryStore
 
@@ -55,8 +68,8 @@ def open_bucket(url: str, options: Mapping[str, str]) -> Bucket:
     """Options in the URL's query win over `options`. Nothing is connected. Raises BadRequest."""
     parts = urlsplit(url)
     told = {name.replace("-", "_"): value for name, value in {**options, **dict(parse_qsl(parts.query))}.items()}
-    prefix = unquote(parts.path).strip("/")
-    prefix = f"{prefix}/" if prefix else ""
+    prefix = unquote(parts.path).removeprefix("/")
+    prefix = f"{prefix}/" if prefix and not prefix.endswith("/") else prefix
     if not parts.hostname:
         raise BadRequest(f"{shown(url)} names no bucket: {parts.scheme}://BUCKET/PREFIX")
     silence = _number(told, "timeout", SILENCE)
@@ -69,7 +82,7 @@ def open_bucket(url: str, options: Mapping[str, str]) -> Bucket:
     retry: RetryConfig = {"max_retries": max(0, attempts - 1), "retry_timeout": timedelta(seconds=(silence + 20) * attempts)}
     place = (parts.netloc, prefix, shown(url))
     if parts.scheme == "s3":
-        return _s3(*place, told, client, retry, silence, attempts)
+        return _s3(*place, told, silence, attempts)
     return _cloud(parts.scheme, *place, told, client, retry)
 
 
@@ -78,21 +91,20 @@ def _s3(
     prefix: str,
     called: str,
     told: dict[str, str],
-    client: ClientConfig,
-    retry: RetryConfig,
     silence: int,
     attempts: int,
 ) -> Bucket:
     import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
-    from obstore.auth.boto3 import Boto3CredentialProvider
-    from obstore.store import S3Store
 
-    from sluiceway.stores.objects_s3 import THREADS, S3Bucket
+    from sluiceway.stores.objects_s3 import S3Bucket
+    from sluiceway.stores.objects_s3_calls import READERS, WRITERS, S3Calls
+    from sluiceway.stores.objects_s3_reads import S3Reads
 
     known = {"endpoint", "region", "profile", "access_key_id", "secret_access_key", "session_token", "addressing"}
     _check(called, told, known)
+    trusted = trusted_file(called, told)
     try:
         session = boto3.Session(
             aws_access_key_id=told.get("access_key_id"),
@@ -101,47 +113,43 @@ def _s3(
             region_name=told.get("region"),
             profile_name=told.get("profile"),
         )
-        region = session.region_name or "us-east-1"
-        style = told.get("addressing", "auto")
         config = Config(
-            region_name=region,
+            region_name=session.region_name or "us-east-1",
             connect_timeout=min(CONNECT, silence),
             read_timeout=silence,
             # Not "standard": its quota is the process's, and a bad minute of one upload would leave none for the others.
             retries={"mode": "legacy", "total_max_attempts": attempts},
-            max_pool_connections=THREADS,
-            s3={"addressing_style": style},
+            max_pool_connections=READERS + WRITERS,
+            s3={"addressing_style": told.get("addressing", "auto")},
         )
-        low: Any = session.client("s3", endpoint_url=told.get("endpoint"), config=config)
-        if plain := str(low.meta.endpoint_url).startswith("http://"):
-            # There the signature covers the body's sha-256, which says more than the CRC-32 that https has instead.
-            low.close()
-            config = config.merge(Config(request_checksum_calculation="when_required"))
-            low = session.client("s3", endpoint_url=told.get("endpoint"), config=config)
+        plainly = config.merge(Config(request_checksum_calculation="when_required"))
+
+        def make(plain: bool) -> Any:
+            using = plainly if plain else config
+            return session.client("s3", endpoint_url=told.get("endpoint"), config=using, verify=trusted)
+
+        client = make(False)
         if session.get_credentials() is None:
             raise BadRequest(
                 f"{called}: no key was found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a profile "
                 "(--store-option profile=…), or give this machine a role"
             )
-        provider = Boto3CredentialProvider(session)
+        endpoint = urlsplit(str(client.meta.endpoint_url))
+        if endpoint.scheme == "http" and not _asked_for_checksums(session):
+            # There the signature covers the body's sha-256, which says more than the CRC-32 that https has instead.
+            client.close()
+            client = make(True)
     except (BotoCoreError, ValueError) as error:
         raise BadRequest(f"{called}: {error}") from None
-    endpoint = str(low.meta.endpoint_url)
-    amazon = urlsplit(endpoint).hostname or ""
-    own = not amazon.endswith((".amazonaws.com", ".amazonaws.com.cn"))
-    if plain:
-        client["allow_http"] = True
-    store = S3Store(
-        bucket,
-        prefix=prefix or None,
-        region=region,
-        virtual_hosted_style_request=style == "virtual" or (not own and style == "auto" and "." not in bucket),
-        client_options=client,
-        retry_config=retry,
-        credential_provider=provider,
-        config={"endpoint": endpoint} if own else {},
-    )
-    return Bucket("s3", called, prefix, store, S3Bucket(low, bucket, prefix, called), strict=not own)
+    calls = S3Calls(make, client, client.meta.config.request_checksum_calculation == "when_required", bucket, prefix, called)
+    amazon = (endpoint.hostname or "").endswith((".amazonaws.com", ".amazonaws.com.cn"))
+    return Bucket("s3", called, prefix, None, S3Bucket(calls), S3Reads(calls), strict=amazon)
+
+
+def _asked_for_checksums(session: Any) -> bool:
+    """Whether the operator did, by variable or profile."""
+    name = "request_checksum_calculation"
+    return f"AWS_{name.upper()}" in os.environ or name in session._session.get_scoped_config()
 
 
 def _cloud(
@@ -150,8 +158,16 @@ def _cloud(
     from obstore.exceptions import BaseError
     from obstore.store import AzureStore, GCSStore
 
+    from sluiceway.stores.objects_cloud import CloudReads, spellable
+
     for name in ("timeout", "attempts"):
         told.pop(name, None)
+    if not spellable(prefix.rstrip("/") or "root"):
+        raise BadRequest(f"{called}: no folder of a bucket is spelled so")
+    if (trusted := trusted_file(called, told)) is not None:
+        with open(trusted, "rb") as file:
+            client["root_certificate"] = file.read()
+    told.pop("ca_file", None)
     if told.pop("allow_http", "") == "true" or any(value.startswith("http://") for value in told.values()):
         client["allow_http"] = True
     options: Any = told
@@ -161,13 +177,26 @@ def _cloud(
         )
     except (BaseError, ValueError, TypeError) as error:
         raise BadRequest(f"{called}: {str(error).partition(chr(10))[0]}") from None
-    return Bucket(SCHEMES[scheme], called, prefix, store, None, strict=False)
+    return Bucket(SCHEMES[scheme], called, prefix, store, None, CloudReads(store, called), strict=False)
+
+
+def trusted_file(called: str, told: Mapping[str, str]) -> str | None:
+    """The file of certificates that sign the server's: the option's, or a variable's. Raises BadRequest where it is none."""
+    path = told.get("ca_file") or next((os.environ[name] for name in TRUSTED if os.environ.get(name)), None)
+    if path is None or os.path.isdir(path):
+        return path
+    try:
+        ssl.create_default_context(cafile=path)
+    except OSError as error:  # ssl's own errors are of this kind
+        why = error.strerror if error.errno and not isinstance(error, ssl.SSLError) else "it holds no certificate"
+        raise BadRequest(f"{called}: the CA file {path} cannot be used: {why}") from None
+    return path
 
 
 def _check(called: str, told: Mapping[str, str], known: set[str]) -> None:
     for name in told:
-        if name not in known | {"timeout", "attempts"}:
-            names = ", ".join(sorted(known | {"timeout", "attempts"})).replace("_", "-")
+        if name not in known | EVERYWHERE:
+            names = ", ".join(sorted(known | EVERYWHERE)).replace("_", "-")
             raise BadRequest(f"{called}: there is no option {name!r}; known are {names}")
     if told.get("addressing", "auto") not in ("auto", "path", "virtual"):
         raise BadRequest(f"{called}: addressing is auto, path or virtual")

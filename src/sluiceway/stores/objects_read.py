@@ -8,19 +8,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING
-
-import obstore
 
 from sluiceway.errors import NotFound, PeerFailed, PreconditionFailed, SluiceError, StoreFailed, Unavailable
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import Entry
-
-if TYPE_CHECKING:
-    from obstore import GetOptions, GetResult
-    from obstore.store import ObjectStore as Bucket
-
-    from sluiceway.stores.objects import ObjectStore
+from sluiceway.stores.objects_bucket import Answer, BucketReads
 
 __all__ = ["ObjectOpened"]
 
@@ -34,8 +26,8 @@ class ObjectOpened:
 
     reopenable = True
 
-    def __init__(self, store: ObjectStore, bucket: Bucket, key: str, entry: Entry, first: GetResult | None = None) -> None:
-        self._store, self._bucket, self._key = store, bucket, key
+    def __init__(self, reads: BucketReads, entry: Entry, first: Answer | None = None) -> None:
+        self._reads = reads
         self._first = first  # an answer with all of it, whose bytes nobody has read
         self.entry: Entry = entry
         self.length: int | None = entry.size
@@ -57,33 +49,36 @@ class ObjectOpened:
 
     async def aclose(self) -> None:
         """Nothing is held between reads, but an answer nobody read: letting go of it ends its connection."""
-        self._first = None
+        first, self._first = self._first, None
+        if first is not None:
+            first.close()
 
     async def _stream(self, at: int, end: int) -> AsyncIterator[Buffer]:
         answer = await self._get(at, end)
-        stream = iter(answer.stream(min_chunk_size=min(PIECE, end - at)))
-        ahead = self._more(stream)
+        ahead = self._more(answer.pieces)
         try:
             while (piece := await ahead) is not None:
                 at += len(piece)
-                ahead = self._more(stream) if at < end else _nothing()
+                ahead = self._more(answer.pieces) if at < end else _nothing()
                 for cut in range(0, len(piece), PIECE):  # a store may give more than was asked for
                     yield memoryview(piece)[cut : cut + PIECE]
         finally:
             ahead.cancel()
             with suppress(asyncio.CancelledError, SluiceError):
                 await ahead
+            answer.close()
 
     def _more(self, stream: Iterator[bytes]) -> asyncio.Task[bytes | None]:
-        return asyncio.ensure_future(self._store.run(next, stream, None))
+        return asyncio.ensure_future(self._reads.run(next, stream, None))
 
-    async def _get(self, at: int, end: int) -> GetResult:
+    async def _get(self, at: int, end: int) -> Answer:
         first, self._first = self._first, None
-        if first is not None and (at, end) == (0, self.entry.size):
-            return first
-        exactly: GetOptions = {"range": (at, end), "if_match": f'"{self.entry.etag}"'}
+        if first is not None:
+            if (at, end) == (0, self.entry.size):
+                return first
+            first.close()
         try:
-            return await self._store.run(obstore.get, self._bucket, self._key, options=exactly)
+            return await self._reads.get(self.entry.key, (at, end), self.entry.etag)
         except (NotFound, PreconditionFailed) as error:
             raise StoreFailed(f"{self.entry.key!r} was replaced or deleted while it was read") from error
 

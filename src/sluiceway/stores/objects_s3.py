@@ -9,45 +9,43 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import unquote
 from weakref import WeakValueDictionary
-
-from botocore.exceptions import BotoCoreError, ClientError
 
 from sluiceway.errors import Exists, NotFound, PreconditionFailed, SluiceError
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import Replace
-from sluiceway.stores.objects_words import word_for
-from sluiceway.stores.settled import ended
+from sluiceway.stores.objects_about import Description
+from sluiceway.stores.objects_s3_calls import ConditionUnknown, S3Calls
+from sluiceway.stores.objects_s3_reads import MEMBERS
 
 __all__ = ["S3Bucket"]
 
-THREADS = 16  # parts of all uploads of a process under way at once; each holds its part of the budget
 COPY_PART = 1 << 30  # bytes of one server-side copy: below S3's 5 GiB, and the answer comes before proxies lose patience
-CONDITIONS = frozenset(["IfMatch", "IfNoneMatch"])
 
 
 class S3Bucket:
     """`root` stands before every key. Raises SluiceError for what the server says, with what to do."""
 
-    def __init__(self, client: Any, bucket: str, root: str, called: str) -> None:
-        self._client, self._bucket, self._root, self._called = client, bucket, root, called
-        self._threads = ThreadPoolExecutor(THREADS, "sluiceway-s3")
-        self._unknown: set[str] = set()  # conditions the server has said it does not know
+    def __init__(self, calls: S3Calls) -> None:
+        self.calls: S3Calls = calls
+        self._bucket, self._root = calls.bucket, calls.root
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def put(self, key: str, body: Buffer, kind: str, metadata: Mapping[str, str], replace: Replace) -> None:
+    async def put(self, key: str, body: Buffer, said: Description, replace: Replace) -> None:
         """One request, complete or nothing. The server checks the sha-256 where the metadata has one."""
-        told = {"ContentType": kind, "Metadata": metadata, "Body": body}
-        if "sha256" in metadata:
-            told["ChecksumSHA256"] = base64.b64encode(bytes.fromhex(metadata["sha256"])).decode()
-        await self._visible(key, metadata["draft"], replace, lambda ask: self._call("put_object", Key=key, **told, **ask))
+        told = {**_described(said), "Body": body}
+        if "sha256" in said.metadata and self.calls.checked:
+            told["ChecksumSHA256"] = base64.b64encode(bytes.fromhex(said.metadata["sha256"])).decode()
+        await self._visible(key, said.metadata["draft"], replace, lambda ask: self._call("put_object", Key=key, **told, **ask))
 
-    async def begin(self, key: str, kind: str, metadata: Mapping[str, str]) -> str:
+    async def begin(self, key: str, said: Description) -> str:
         """A multipart upload's id."""
-        answer = await self._call("create_multipart_upload", Key=key, ContentType=kind, Metadata=metadata)
+        answer = await self._call("create_multipart_upload", Key=key, **_described(said))
         return str(answer["UploadId"])
 
     async def send(self, key: str, upload: str, number: int, body: Buffer) -> str:
@@ -68,9 +66,9 @@ class S3Bucket:
         except NotFound:
             pass
 
-    async def copy(self, start: str, key: str, size: int, kind: str, metadata: Mapping[str, str], replace: Replace) -> None:
+    async def copy(self, start: str, key: str, size: int, said: Description, replace: Replace) -> None:
         """Inside the bucket, the bytes never come here. Visible when all of it is."""
-        upload = await self.begin(key, kind, metadata)
+        upload = await self.begin(key, said)
         source = {"Bucket": self._bucket, "Key": self._root + start}
         try:
             tags = []
@@ -80,7 +78,7 @@ class S3Bucket:
                     "upload_part_copy", Key=key, UploadId=upload, PartNumber=number, CopySource=source, CopySourceRange=span
                 )
                 tags.append(str(answer["CopyPartResult"]["ETag"]))
-            await self.complete(key, upload, tags, metadata["draft"], replace)
+            await self.complete(key, upload, tags, said.metadata["draft"], replace)
         except BaseException:
             await asyncio.shield(self.abort(key, upload))
             raise
@@ -90,7 +88,7 @@ class S3Bucket:
         asked = Replace(allowed=True, etag=etag)
         try:
             await self._call("delete_object", Key=key, **self._asked(asked))
-        except _Unknown:
+        except ConditionUnknown:
             async with self._lock(key):
                 await self._look(key, asked)
                 await self._call("delete_object", Key=key)
@@ -102,26 +100,28 @@ class S3Bucket:
         told = {"Bucket": self._bucket, "Key": self._root + key, "ResponseContentType": kind}
         if disposition.isascii():
             told["ResponseContentDisposition"] = disposition
-        make = self._client.generate_presigned_url
+        make = self.calls.client.generate_presigned_url
         return str(await asyncio.to_thread(make, "get_object", Params=told, ExpiresIn=max(1, round(seconds))))
 
     async def unfinished(self, older: float) -> list[tuple[str, str]]:
         """Multipart uploads (key, id) below the root that were begun, and got their last part, over `older` seconds ago."""
         since, found = time.time() - older, []
-        told: dict[str, str] = {}
+        told: dict[str, str] = {"EncodingType": "url"}
         while True:
             page = await self._call("list_multipart_uploads", Key=None, Prefix=self._root, **told)
+            coded = page.get("EncodingType") == "url"
             for one in page.get("Uploads", ()):
-                key, upload = one["Key"].removeprefix(self._root), one["UploadId"]
+                name = unquote(one["Key"]) if coded else one["Key"]
+                key, upload = name.removeprefix(self._root), one["UploadId"]
                 if one["Initiated"].timestamp() <= since and await self._last_part(key, upload) <= since:
                     found.append((key, upload))
             if not page.get("IsTruncated"):
                 return found
-            told = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
+            marker = unquote(page["NextKeyMarker"]) if coded else page["NextKeyMarker"]
+            told = {"EncodingType": "url", "KeyMarker": marker, "UploadIdMarker": page["NextUploadIdMarker"]}
 
     def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
-        self._client.close()
+        self.calls.close()
 
     async def _last_part(self, key: str, upload: str) -> float:
         """When it arrived; 0 where none has. Parts come in the order of their numbers here, so the last page has it."""
@@ -145,7 +145,7 @@ class S3Bucket:
             async with self._lock(key):
                 try:
                     await make(self._asked(replace))
-                except _Unknown:
+                except ConditionUnknown:
                     await self._look(key, replace)
                     await make({})
         except SluiceError as error:
@@ -156,11 +156,8 @@ class S3Bucket:
             raise
 
     def _asked(self, replace: Replace) -> dict[str, str]:
-        """The condition as S3 takes it. Raises what it raised when it was first asked, where it knows no such thing."""
-        told = {"IfNoneMatch": "*"} if not replace.allowed else {"IfMatch": f'"{replace.etag}"'} if replace.etag else {}
-        if self._unknown.intersection(told):
-            raise _Unknown("conditions are not known here")
-        return told
+        """The condition as S3 takes it."""
+        return {"IfNoneMatch": "*"} if not replace.allowed else {"IfMatch": f'"{replace.etag}"'} if replace.etag else {}
 
     async def _look(self, key: str, replace: Replace) -> None:
         there = await self._tag(key)
@@ -184,27 +181,23 @@ class S3Bucket:
         return self._locks.setdefault(key, asyncio.Lock())
 
     async def _call(self, name: str, Key: str | None, **told: Any) -> Any:  # noqa: N803  # as the service writes it
-        """One request, in a thread, tried again by boto3 within its deadlines. Cancelling waits for its end."""
-        if Key is not None:
-            told["Key"] = self._root + Key
-        loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(self._threads, lambda: getattr(self._client, name)(Bucket=self._bucket, **told))
-        try:
-            return await ended(work)
-        except ClientError as error:
-            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-            asked = CONDITIONS.intersection(told)
-            if asked and status == 501:
-                self._unknown |= asked
-                raise _Unknown("conditions are not known here") from error
-            if asked and status == 409:  # AWS: another write of the key was under way and won
-                raise PreconditionFailed(f"{Key!r} was written by somebody else at the same time") from error
-            raise word_for(error, self._called) from error
-        except (BotoCoreError, OSError) as error:
-            raise word_for(error, self._called) from error
+        return await self.calls.call(name, Key, **told)
 
 
-class _Unknown(SluiceError, code="condition-unknown", status=501, title="The server knows no such condition"): ...
+def _described(said: Description) -> dict[str, Any]:
+    """As boto3 calls it."""
+    told: dict[str, Any] = {MEMBERS[name]: value for name, value in said.headers if name in MEMBERS}
+    if "ExpiresString" in told:
+        told["Expires"] = _when(told.pop("ExpiresString"))
+    return {"ContentType": said.type, "Metadata": dict(said.metadata), **told}
+
+
+def _when(date: str) -> datetime:
+    """RFC 9111, 5.3: what is no date, "0" above all, is a time in the past."""
+    try:
+        return parsedate_to_datetime(date)
+    except ValueError:
+        return datetime.fromtimestamp(0, UTC)
 
 
 def _refused(key: str, replace: Replace) -> SluiceError:

@@ -19,7 +19,7 @@ from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.claims import Claim
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import About, Entry, Label, Replace
-from sluiceway.stores.objects_about import DRAFTS, format_metadata, format_note, note_key
+from sluiceway.stores.objects_about import DRAFTS, Description, described, format_note, note_key
 from sluiceway.stores.objects_parts import part_size, usual_part
 from sluiceway.stores.settled import settled
 
@@ -87,6 +87,7 @@ class StagedDraft:
 
     async def publish(self, key: str, about: About, replace: Replace = Replace()) -> Entry:
         self._check()
+        self._store.check_key(key)
         await settled(self._publish(key, about, replace))
         self._end()
         return await settled(self._store.made(key, self.id, self._written, about))
@@ -106,7 +107,7 @@ class StagedDraft:
             log.warning("What was sent of an upload stays in the bucket until it is swept: %s", error.detail)
 
     async def _publish(self, key: str, about: About, replace: Replace) -> None:
-        metadata, run = {"Content-Type": about.type, **format_metadata(self.id, about.filename, about.sha256)}, self._store.run
+        told, run = _attributes(described(self.id, about)), self._store.reads.run
         async with self._store.lock(key):
             if replace.etag is not None and (await self._store.tag(key)) != replace.etag:
                 raise PreconditionFailed(f"{key!r} is not the version you named; read it again")
@@ -114,7 +115,7 @@ class StagedDraft:
                 if self._putting is None:
                     body = b"".join(self._held)
                     mode: Literal["overwrite", "create"] = "overwrite" if replace.allowed else "create"
-                    await run(obstore.put, self._bucket, key, body, attributes=metadata, mode=mode, use_multipart=False)
+                    await run(obstore.put, self._bucket, key, body, attributes=told, mode=mode, use_multipart=False)
                 else:
                     await self._stage(self._putting, key, about.sha256)
                     await run(obstore.copy, self._bucket, DRAFTS + self.id, key, overwrite=replace.allowed)
@@ -133,17 +134,15 @@ class StagedDraft:
         self._staged = True
         if sha256 is not None and sha256 != self._label.sha256:
             self._noted = note_key(key, self.id)
-            await self._store.run(obstore.put, self._bucket, self._noted, format_note(key, sha256))
+            await self._store.reads.run(obstore.put, self._bucket, self._noted, format_note(key, sha256))
 
     async def _put(self) -> None:
-        said = self._label
-        metadata = {"Content-Type": said.type, **format_metadata(self.id, said.filename, said.sha256)}
-        await self._store.run(
+        await self._store.reads.run(
             obstore.put,
             self._bucket,
             DRAFTS + self.id,
             self._chunks(asyncio.get_running_loop()),
-            attributes=metadata,
+            attributes=_attributes(described(self.id, self._label)),
             use_multipart=True,
             chunk_size=self._part,
             max_concurrency=FLIGHT,
@@ -180,7 +179,7 @@ class StagedDraft:
 
     async def _drop(self, key: str) -> None:
         try:
-            await self._store.run(obstore.delete, self._bucket, key)
+            await self._store.reads.run(obstore.delete, self._bucket, key)
         except SluiceError as error:  # what was to be published stands, or never was
             log.warning("A draft's bytes stay in the bucket until they are swept: %s", error.detail)
 
@@ -193,3 +192,9 @@ class StagedDraft:
     def _check(self) -> None:
         if self._ended:
             raise StoreFailed("This draft has ended already")
+
+
+def _attributes(said: Description) -> dict[str, str]:
+    """As obstore takes them: headers by their names, everything else is metadata. It knows no Expires."""
+    headers = {name.title(): value for name, value in said.headers if name != "expires"}
+    return {**said.metadata, **headers, "Content-Type": said.type}

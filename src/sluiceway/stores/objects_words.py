@@ -1,12 +1,13 @@
 """What clouds and their libraries say, as errors of ours: whose turn it is, and what to do. Never a key or a signature.
 
-obstore's errors carry the answer's text, boto3's its fields; both are asked for the code the answer gave.
+By exception types and the fields of an answer alone. obstore has types for the common answers and text for the rest.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import ssl
+from collections.abc import Iterator, Mapping
 
 from sluiceway.errors import (
     BadName,
@@ -24,9 +25,11 @@ from sluiceway.wire.numbers import ascii_uint
 
 __all__ = ["word_for"]
 
+# Of an obstore error that has no type of its own; its URL is percent-encoded, so no name in it can look like these.
 _CODE = re.compile(r"<Code>([A-Za-z0-9]+)</Code>")
 _STATUS = re.compile(r"status code: ([0-9]{3})\b")
 _INNER = re.compile(r"HttpError \{\s*kind: ([A-Za-z]+)")  # obstore's own word for what went wrong below HTTP
+_CERTIFICATE = re.compile(r"invalid peer certificate: ")
 
 _KEY = "the key was not accepted; check the access key and its secret"
 _WORDS: Mapping[str, str] = {  # what S3 calls it -> what to do; {called} is the place
@@ -47,6 +50,8 @@ _WORDS: Mapping[str, str] = {  # what S3 calls it -> what to do; {called} is the
     "BadDigest": "what arrived there is not what was sent; nothing was stored",
     "InvalidDigest": "what arrived there is not what was sent; nothing was stored",
     "XAmzContentSHA256Mismatch": "what arrived there is not what was sent; nothing was stored",
+    "MetadataTooLarge": "its metadata is larger than this cloud takes (S3: 2 KiB)",
+    "KeyTooLongError": "its key is longer than this cloud takes",
     "InvalidObjectState": "the object rests in an archive and must be restored first",
 }
 _FULL = frozenset(["QuotaExceeded", "InsufficientStorage", "EntityTooLarge", "StorageFull", "XMinioStorageFull"])
@@ -74,6 +79,13 @@ def word_for(error: BaseException, called: str) -> SluiceError:
         return StoreFailed(f"{called}: the key was not accepted, or has no right to do this here ({status or kind})")
     if kind in ("Timeout", "ReadTimeoutError", "ConnectTimeoutError", "TimeoutError"):
         return PeerTimeout(f"{called} took or said nothing for too long, at every attempt; nothing was stored")
+    if kind == "Certificate":
+        return PeerUnreachable(
+            f"{called}: its certificate is not trusted here; name the file of its CA with --store-option ca-file=FILE "
+            "(AWS_CA_BUNDLE and SSL_CERT_FILE are read, too)"
+        )
+    if kind == "ParamValidationError":
+        return StoreFailed(f"{called} cannot take it: its metadata is no plain ASCII, or a name is not allowed")
     if kind in ("Connect", "EndpointConnectionError", "ProxyConnectionError", "SSLError"):
         return PeerUnreachable(f"{called} cannot be reached; check the endpoint and the network")
     if kind in ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound"):
@@ -86,15 +98,42 @@ def word_for(error: BaseException, called: str) -> SluiceError:
 
 def _answered(error: BaseException) -> tuple[str, int, str]:
     """The code and the status of the answer, "" and 0 where there was none; and what kind of failure it was."""
-    kind, answer = "Timeout" if _timed_out(error) else type(error).__name__, getattr(error, "response", None)
+    kind, answer = _kind(error), getattr(error, "response", None)
     if isinstance(answer, dict):
         code = str(answer.get("Error", {}).get("Code", ""))
         status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         return ("" if code.isdigit() else code), status if isinstance(status, int) else 0, kind
+    if kind not in _UNTYPED:
+        return "", 0, kind  # its type says it, its text may hold anybody's words
     text = str(error)
     code_found, status_found, inner = _CODE.search(text), _STATUS.search(text), _INNER.search(text)
     status = ascii_uint(status_found[1], "status") if status_found else 0
-    return code_found[1] if code_found else "", status, inner[1] if inner else kind
+    if not status and _CERTIFICATE.search(text):
+        kind = "Certificate"
+    elif inner:
+        kind = inner[1]
+    return code_found[1] if code_found else "", status, kind
+
+
+_UNTYPED = frozenset(["GenericError", "BaseError"])
+
+
+def _kind(error: BaseException) -> str:
+    if any(isinstance(one, ssl.SSLCertVerificationError) for one in _causes(error)):
+        return "Certificate"
+    return "Timeout" if _timed_out(error) else type(error).__name__
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and what it was made of: boto3 keeps that in its fields, urllib3 among its arguments."""
+    found: list[BaseException] = [error]
+    for depth in range(8):
+        if depth >= len(found):
+            return
+        one = found[depth]
+        yield one
+        inner = (getattr(one, "kwargs", {}).get("error"), one.__cause__, one.__context__, getattr(one, "reason", None), *one.args)
+        found += [other for other in inner if isinstance(other, BaseException) and other not in found]
 
 
 def _timed_out(error: BaseException) -> bool:
