@@ -12,12 +12,14 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-__all__ = ["KINDS", "Fault", "S3Faults"]
+__all__ = ["KINDS", "Fault", "S3Faults", "one_answer"]
 
 KINDS = ("refuse", "reset", "stall", "500", "slowdown", "error-in-200", "lost", "slow")
 STALL = 30.0  # seconds; a client's deadline ends it long before
@@ -165,3 +167,31 @@ def _what(method: str, query: str) -> str:
     if method == "DELETE":
         return "abort" if "uploadId" in names else "delete"
     return "list" if "list-type" in names else method.lower()
+
+
+@contextmanager
+def one_answer(status: int, body: bytes) -> Iterator[str]:
+    """The URL of a server that says the same to every request."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:
+            """Quiet."""
+
+        def _say(self) -> None:
+            self.send_response_only(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _say  # noqa: N815  # the names http.server calls
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

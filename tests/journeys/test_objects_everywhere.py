@@ -83,6 +83,42 @@ def test_a_flask_app_on_gunicorn_keeps_its_files_in_a_bucket(s3: Objects, tmp_pa
         assert requests.delete(url, timeout=30).status_code == 204
 
 
+def test_what_is_oddly_named_in_a_bucket_is_told_and_the_rest_is_served_and_copied(s3: Objects, tmp_path: Path) -> None:
+    """The server starts and names it, its listing says what it leaves out, and a copy counts it; the rest comes back."""
+    bucket = s3.fresh()
+    for key in ("a", "odd//x", "p/../q", "t\tab", "l\nf", "z", "/z"):
+        s3.client.put_object(Bucket=bucket, Key=key, Body=key.encode())
+    server = start_server(tmp_path / "none", env=s3.env, to=s3.url(bucket))
+    try:
+        assert "3 keys cannot be served, such as /z" in server.log()
+        told = requests.get(f"{server.url}/files", timeout=30).json()
+        assert [file["key"] for file in told["files"]] == ["a", "l\nf", "t\tab", "z"]
+        assert sorted(one["name"] for one in told["omitted"]) == ["/z", "odd//x", "p/../q"]
+        assert {one["code"] for one in told["omitted"]} == {"bad-name"}
+        for file in told["files"]:
+            assert requests.get(server.url + file["url"], timeout=30).text == file["key"]
+    finally:
+        server.stop()
+
+    done = subprocess.run(
+        [sys.executable, "-m", "sluiceway", "copy", "-r", s3.url(bucket), f"{tmp_path}/out", "--json"],
+        capture_output=True, text=True, timeout=100, check=False, env={**os.environ, **s3.env},
+    )  # fmt: skip
+    report = json.loads(done.stdout.splitlines()[-1])["report"]
+    assert report["copied"] == 4
+    assert done.returncode == 6 or report["left_out"] == 3
+    assert all(name in done.stdout for name in ("/z", "odd//x", "p/../q"))
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a", "l\nf", "t\tab", "z"}
+
+    back = s3.fresh()
+    done = subprocess.run(
+        [sys.executable, "-m", "sluiceway", "copy", "-r", f"{tmp_path}/out", s3.url(back), "--json"],
+        capture_output=True, text=True, timeout=100, check=False, env={**os.environ, **s3.env},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert sorted(s3.keys(back)) == ["a", "l\nf", "t\tab", "z"]
+
+
 @pytest.mark.parametrize("way", ["options", "query"])
 def test_many_go_from_bucket_to_folder_and_to_a_server_and_back(s3: Objects, tmp_path: Path, way: str) -> None:
     """`copy -r` with what the bucket needs on the command line or in its URL; each has its bytes at the end."""

@@ -135,6 +135,8 @@ class StoreOrigin:
             for entry in page.entries:
                 key = entry.key[len(self._prefix) :]
                 yield Item(key, entry.size, entry.etag, entry.modified, left_out(key))
+            for one in page.omitted:
+                yield Item(one.name, None, left_out=one.detail)
             if page.complete or page.next is None:
                 return
             if page.next <= after:

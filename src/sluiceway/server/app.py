@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, Router
@@ -49,6 +50,15 @@ CUT = "The server is stopping; nothing was stored. Send it again"
 Handler = Callable[[Request], Awaitable[Response]]
 
 
+class _Key(PathConvertor):
+    """Starlette's own `path` ends at a line feed, which a key in a bucket may hold."""
+
+    regex = "(?s:.*)"
+
+
+register_url_convertor("key", _Key())
+
+
 class Sluiceway:
     """An ASGI app: `Sluiceway(to="./uploads")`. Keyword arguments are the settings of the same names."""
 
@@ -62,7 +72,7 @@ class Sluiceway:
             [
                 *page_routes(),
                 Route("/files", _ByMethod(GET=self._list, POST=self._post)),
-                Route("/files/{key:path}", _ByMethod(GET=self._get, PUT=self._put, DELETE=self._delete)),
+                Route("/files/{key:key}", _ByMethod(GET=self._get, PUT=self._put, DELETE=self._delete)),
                 Route("/fetch", _ByMethod(GET=self._fetch)),
                 Route("/uploads/{id}", _ByMethod(GET=self._show, DELETE=self._cancel)),
                 Route("/healthz", _ByMethod(GET=self._health)),

@@ -20,7 +20,8 @@ MOST_LIMIT = 1000  # S3's page; what one answer may hold in memory
 async def list_objects(request: Request, store: Store) -> Response:
     """`?prefix=&after=&limit=`: entries in key order and the cursor for the next piece (null at the end).
 
-    `readable` is false where nothing can ever be listed because every file is passed on.
+    `omitted` names what stands between them and cannot be an entry, and why. `readable` is false where nothing can ever be
+    listed because every file is passed on.
     """
     asked = request.query_params
     limit = ascii_uint(asked.get("limit", str(DEFAULT_LIMIT)), "limit")
@@ -28,7 +29,8 @@ async def list_objects(request: Request, store: Store) -> Response:
         raise BadRequest(f"limit must be 1 to {MOST_LIMIT}")
     page = await store.list(asked.get("prefix", ""), asked.get("after", ""), limit)
     files = [entry_json(request, entry) for entry in page.entries]
-    return json_answer({"files": files, "next": page.next, "readable": store.traits.readable})
+    omitted = [{"name": one.name, "code": one.code, "detail": one.detail} for one in page.omitted]
+    return json_answer({"files": files, "next": page.next, "omitted": omitted, "readable": store.traits.readable})
 
 
 async def delete_object(request: Request, store: Store, key: str) -> Response:

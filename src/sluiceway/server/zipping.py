@@ -95,7 +95,7 @@ class _Below:
         after: str | None = ""
         while after is not None:
             page = await self._store.list(self.prefix, after, PAGE)
-            cost = len(page.entries) * MEMBER_COST
+            cost = (len(page.entries) + len(page.omitted)) * MEMBER_COST
             if not self._budget.lend(cost, within=0.75):  # the rest is for uploads
                 raise Unavailable(
                     "The server has no memory to spare for so many files; choose a longer prefix, or raise --memory-budget"
@@ -103,6 +103,8 @@ class _Below:
             self._lent += cost
             for entry in page.entries:
                 yield Item(entry.key, entry.size, entry.etag, entry.modified)
+            for one in page.omitted:
+                yield Item(one.name, None, left_out=one.detail)
             after = page.next
 
     @asynccontextmanager

@@ -9,16 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from sluiceway.errors import BadName, NotFound, PreconditionFailed, SluiceError, StoreFailed, Unavailable
 from sluiceway.pipe.budget import Budget
-from sluiceway.stores.contract import About, Draft, Entry, Label, Omitted, Opened, Page, Replace, Traits
-from sluiceway.stores.objects_about import DRAFTS, MOST_NOTE, about_of, draft_of, is_own, note_key, read_note
-from sluiceway.stores.objects_bucket import BucketReads, Found
+from sluiceway.stores.contract import MARKER, About, Draft, Entry, Label, Omitted, Opened, Page, Replace, Traits
+from sluiceway.stores.objects_about import DRAFTS, MOST_NOTE, OWN, about_of, draft_of, is_own, note_key, read_note
+from sluiceway.stores.objects_bucket import BucketReads, Found, Unspelled
 from sluiceway.stores.objects_open import Bucket, open_bucket
 from sluiceway.stores.objects_parts import SMALLEST
 from sluiceway.stores.objects_read import ObjectOpened
@@ -144,9 +144,18 @@ class ObjectStore:
         return await self.reads.run(obstore.sign, self._opened.signing, "GET", entry.key, timedelta(seconds=seconds))
 
     async def check(self) -> None:
-        """Raises what the cloud says to a listing: no such bucket, a wrong key, nobody there."""
-        async for _ in self.reads.pages("", "", 1):
-            break
+        """Raises what the cloud says to a listing: no such bucket, a wrong key. Warns of keys that are no entries."""
+        try:
+            page = await self.list()
+        except Unspelled as error:  # other keys can be read; each listing says it again
+            log.warning("%s", error.detail)
+            return
+        odd = [one for one in page.omitted if one.code != MARKER]
+        if odd:
+            more = "" if page.complete else " or more"
+            log.warning(
+                "%s: %d keys%s cannot be served, such as %s: %s", self._opened.called, len(odd), more, odd[0].name, odd[0].detail
+            )
 
     async def init(self) -> None:
         """A bucket is made with its cloud's own tools, where rights and region are chosen; this only looks."""
@@ -161,11 +170,19 @@ class ObjectStore:
         age = LEASE if older is None else older
         count = await self._abort(age)
         live, since = {draft.id for draft in self._drafts}, time.time() - age
-        async for page in self.reads.pages("", "", PAGE):
+        try:
+            return count + await self._sweep("", live, since)
+        except Unspelled:  # what lies at the top can be freed all the same; the error says that this was not all
+            await self._sweep(OWN, live, since)
+            raise
+
+    async def _sweep(self, prefix: str, live: Collection[str], since: float) -> int:
+        count = 0
+        async for page in self.reads.pages(prefix, "", PAGE):
             for one in page:
                 if one.omitted is not None or not is_own(one.key):
                     continue
-                young = one.modified > since or one.key.rpartition("/")[2] in live
+                young = one.modified - 1 > since or one.key.rpartition("/")[2] in live
                 if not young and not await self._needed(one.key):
                     await self.reads.delete(one.key)
                     count += 1

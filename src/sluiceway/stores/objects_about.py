@@ -17,6 +17,7 @@ from sluiceway.stores.contract import HEADERS, About, Label, Pairs
 __all__ = [
     "DRAFTS",
     "MOST_NOTE",
+    "OWN",
     "Description",
     "about_of",
     "described",

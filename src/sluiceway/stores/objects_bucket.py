@@ -10,10 +10,12 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
+from sluiceway.errors import StoreFailed
 from sluiceway.stores.contract import MARKER, Omitted
+from sluiceway.stores.objects_about import is_own
 from sluiceway.wire.names import readable_name, stays_inside
 
-__all__ = ["Answer", "BucketReads", "Found", "omitted"]
+__all__ = ["Answer", "BucketReads", "Found", "Unspelled", "omitted"]
 
 T = TypeVar("T")
 
@@ -70,9 +72,13 @@ class BucketReads(Protocol):
     def close(self) -> None: ...
 
 
+class Unspelled(StoreFailed):
+    """A listing met a key that the cloud's library refuses to read, and broke off there."""
+
+
 def omitted(key: str, size: int, root: str = "") -> Omitted | None:
-    """Why a key of the bucket is no entry; None where it is one. `root` names the place where nothing is left of the key."""
-    if stays_inside(key):
+    """Why a key of the bucket is no entry; None where it is one, or ours. `root` names the place where the key is ""."""
+    if stays_inside(key) or is_own(key):
         return None
     name = readable_name(key or root)
     if size == 0 and (key == "" or key.endswith("/")):

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import obstore
 
-from sluiceway.errors import BadName, NotFound, SluiceError, StoreFailed
+from sluiceway.errors import BadName, NotFound, SluiceError
 from sluiceway.stores.contract import HEADERS, MARKER, Omitted
-from sluiceway.stores.objects_bucket import Answer, Found, omitted
+from sluiceway.stores.objects_bucket import Answer, Found, Unspelled, omitted
 from sluiceway.stores.objects_words import word_for
 from sluiceway.stores.settled import ended
-from sluiceway.wire.names import readable_name, stays_inside
+from sluiceway.wire.names import readable_name
 
 if TYPE_CHECKING:
     from obstore import GetOptions, ObjectMeta
@@ -55,7 +55,7 @@ class CloudReads:
                 if names and names[-1] > prefix and not names[-1].startswith(prefix):
                     return
         except BadName as error:
-            raise StoreFailed(
+            raise Unspelled(
                 f"{self._called} holds a key that cannot be read here (a control character, or an empty segment, . or ..), "
                 f"so its listing broke off: {error.detail}"
             ) from error
@@ -116,7 +116,8 @@ class CloudReads:
 
 def spellable(key: str) -> bool:
     """Whether obstore can ask for exactly this key."""
-    return stays_inside(key) and not any(symbol < " " or symbol == "\x7f" for symbol in key)
+    plain = not any(symbol < " " or symbol == "\x7f" or "\ud800" <= symbol <= "\udfff" for symbol in key)
+    return plain and not any(segment in ("", ".", "..") for segment in key.split("/"))
 
 
 def _found(key: str, meta: ObjectMeta, attributes: Mapping[Any, Any]) -> Found:

@@ -30,6 +30,7 @@ SCHEMES = {"s3": "s3", "gs": "google", "az": "azure"}
 CONNECT = 10  # seconds to a connection
 SILENCE = 30  # seconds without a byte in either direction, after which a request is tried again
 EVERYWHERE = {"timeout", "attempts", "ca_file"}  # options of every cloud
+MOST_CERTIFICATES = 4 << 20  # bytes of a CA file; all of Mozilla's are a quarter of one MiB
 TRUSTED = ("AWS_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")  # the usual variables, the first of them that is set
 ATTEMPTS = 5  # of one request, with pauses of up to 20 s that double and are scattered
 FOREVER = timedelta(days=3650)  # a whole transfer has no deadline; its silence has
@@ -166,7 +167,7 @@ def _cloud(
         raise BadRequest(f"{called}: no folder of a bucket is spelled so")
     if (trusted := trusted_file(called, told)) is not None:
         with open(trusted, "rb") as file:
-            client["root_certificate"] = file.read()
+            client["root_certificate"] = file.read(MOST_CERTIFICATES)
     told.pop("ca_file", None)
     if told.pop("allow_http", "") == "true" or any(value.startswith("http://") for value in told.values()):
         client["allow_http"] = True
