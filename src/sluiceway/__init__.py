@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sluiceway.client.form import Form
-    from sluiceway.client.material import Sized
+    from sluiceway.client.sized import Sized
     from sluiceway.errors import SluiceError
     from sluiceway.many.copying import acopy_all, copy_all
     from sluiceway.many.report import Ended, Overall, Report
@@ -51,7 +51,7 @@ _HOMES = {
     "Progress": "sluiceway.pipe.receipt",
     "Receipt": "sluiceway.pipe.receipt",
     "Report": "sluiceway.many.report",
-    "Sized": "sluiceway.client.material",
+    "Sized": "sluiceway.client.sized",
     "SluiceError": "sluiceway.errors",
     "Sluiceway": "sluiceway.server.app",
     "acopy": "sluiceway.transfer",

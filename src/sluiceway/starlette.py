@@ -17,6 +17,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sluiceway.errors import BodyCut, SluiceError, TooLarge
+from sluiceway.pipe.aiohttp_body import known_to_aiohttp
+from sluiceway.pipe.once import Once
 from sluiceway.pipe.stages import Stages
 from sluiceway.server.body import body_chunks, check_body, content_length
 from sluiceway.server.error_log import log_error
@@ -40,6 +42,8 @@ class Part:
         self.size = size  # bytes if nothing follows it in the form, which nobody knows before its end; None: unknown
         self._held = b""
         self._ended = False
+        self._once = Once(f"The file {self.filename!r}")
+        known_to_aiohttp(type(self))
 
     async def read(self, size: int = -1) -> bytes:
         """`size` bytes, fewer only at the end; without a size everything, which needs memory for all of it.
@@ -55,12 +59,15 @@ class Part:
                 room = size - len(got)
                 piece, self._held = piece[:room], piece[room:]
             got += piece
-        return bytes(got)
+        return self._once.read(bytes(got), size)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Pieces as they arrive, none empty. Raises as `read`."""
+        """Pieces as they arrive, none empty. Raises as `read`, and SourceSpent when all of it was read before: an HTTP client
+        that sends it a second time would send nothing."""
+        self._once.begin()
         while piece := await self._piece():
             yield piece
+        self._once.ended()
 
     async def save(self, path: str | os.PathLike[str]) -> None:
         """Write all of it under a path, where it appears when it is whole and not before. Raises as `read`, and OSError."""
@@ -90,13 +97,14 @@ class Part:
         except StopAsyncIteration:
             raise BodyCut("The form was broken off inside a file; send it again") from None
         if isinstance(event, PartData):
+            self._once.gave()
             return event.data
         self._ended = True
         return b""
 
     async def _skip(self) -> None:
         skipped = 0
-        async for piece in self:
+        while piece := await self._piece():
             skipped += len(piece)
             if skipped > MOST_SKIPPED:
                 raise TooLarge(f"The file {self.filename!r} in {self.name!r} is not wanted here, and too long to be skipped")

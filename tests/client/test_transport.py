@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rude_peer import Exchange, Peer
-from sluiceway.client import transport as module
+from sluiceway.client import aiohttp_request as module
 from sluiceway.client.body import Body
 from sluiceway.client.transport import EXPECT_WAIT, Deadlines, Transport
 from sluiceway.errors import PeerFailed, SluiceError, SourceFailed

@@ -8,5 +8,5 @@
     hops · guard · hosts                    redirects followed; addresses that may not be reached
     upload · download · fetch               the order of events
 
-Each module is imported by name; nothing is re-exported here. Only `transport` knows the HTTP library.
+Each module is imported by name; nothing is re-exported here. Only `transport` and `aiohttp_…` know the HTTP library.
 """

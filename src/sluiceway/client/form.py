@@ -10,7 +10,11 @@ import secrets
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import Self
 
-from sluiceway.client.material import Given, Material, OnSent, counted, each, exact, material
+from sluiceway.client.material import Given, Material, material
+from sluiceway.client.sized import OnSent, acounted, aexact, counted, exact
+from sluiceway.errors import BadRequest
+from sluiceway.pipe.aiohttp_body import known_to_aiohttp
+from sluiceway.pipe.source import Buffer
 from sluiceway.wire.encoder import FormEncoder, form_length, new_boundary
 from sluiceway.wire.types import guess_type
 
@@ -33,33 +37,53 @@ class Form:
     """
 
     def __init__(
-        self, fields: Mapping[str, str | bytes] | Iterable[tuple[str, str | bytes]] = (), on_progress: OnSent | None = None
+        self, fields: Mapping[str, str | Buffer] | Iterable[tuple[str, str | Buffer]] = (), on_progress: OnSent | None = None
     ) -> None:
         self._encoder = FormEncoder(new_boundary(secrets.token_bytes(16)))
         self._parts: list[bytes | Material] = []  # what stands between the files, and the files
         self._on_progress = on_progress
         self.content_type: str = self._encoder.content_type
+        known_to_aiohttp(type(self))
         for name, value in fields.items() if isinstance(fields, Mapping) else fields:
             self.field(name, value)
 
-    def field(self, name: str, value: str | bytes) -> Self:
-        """Add a field."""
-        self._parts.append(self._encoder.field(name, value))
+    def field(self, name: str, value: str | Buffer, *, type: str | None = None, headers: Mapping[str, str] | None = None) -> Self:
+        """Add a field. `type` is for one that is no plain text, such as application/json; `headers` are more of the part's own.
+
+        Raises BadRequest for a value that is neither text nor bytes, BadForm for a type or header that no part can carry.
+        """
+        if not isinstance(name, str):
+            raise BadRequest(f"A field is named by a str, not by {name!r} ({_kind(name)})")
+        if not isinstance(value, str | bytes | bytearray | memoryview):
+            raise BadRequest(
+                f"The value of field {name!r} is {_kind(value)}; a form carries text and bytes, so give str(…) or json.dumps(…)"
+            )
+        self._parts.append(self._encoder.field(name, value if isinstance(value, str) else bytes(value), type, headers))
         return self
 
     def file(
-        self, name: str, source: Given, *, filename: str | None = None, type: str | None = None, size: int | None = None
+        self,
+        name: str,
+        source: Given,
+        *,
+        filename: str | None = None,
+        type: str | None = None,
+        size: int | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Self:
         """Add a file in the field `name`: a path, a binary file from where it stands, bytes, an iterable of bytes, a URL.
 
         `filename` and `type` are taken from the source or guessed; `size` is for a source that does not know its length.
+        What is read with `await` will do where an asynchronous client sends the form. `headers` are more of the part's own.
         Raises BadRequest, SourceFailed for what cannot be read, PeerFailed for a URL that does not answer.
         """
+        if not isinstance(name, str):
+            raise BadRequest(f"A file's field is named by a str, not by {name!r} ({_kind(name)})")
         content = material(source, size)
         called = filename or content.name or NAMELESS
         content.name = called
         kind = type or content.type or guess_type(called)
-        self._parts += [self._encoder.begin_file(name, called, kind), content, self._encoder.end_file()]
+        self._parts += [self._encoder.begin_file(name, called, kind, headers), content, self._encoder.end_file()]
         return self
 
     @property
@@ -92,12 +116,25 @@ class Form:
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         """The same for an event loop; files are read in threads."""
-        return each(iter(self))
+        return acounted(self._apieces(), self.length, self._on_progress)
 
     def _pieces(self) -> Iterator[bytes]:
         for part in self._parts:
             if isinstance(part, bytes):
                 yield part
             else:
-                yield from exact(part.pieces(), part.length, part.name)
+                yield from exact(part, part.length)
         yield self._encoder.finish()
+
+    async def _apieces(self) -> AsyncIterator[bytes]:
+        for part in self._parts:
+            if isinstance(part, bytes):
+                yield part
+            else:
+                async for piece in aexact(part, part.length):
+                    yield piece
+        yield self._encoder.finish()
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else f"of type {type(value).__name__}"

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from typing import BinaryIO, TypeVar
 
+from sluiceway.client.lengths import doubtful, measured
 from sluiceway.errors import SourceChanged, SourceFailed
 from sluiceway.pipe.pump import close_stream
 from sluiceway.pipe.source import Buffer, BytesSource, PassingSource, Source
@@ -34,6 +35,7 @@ END_WAIT = 10.0  # seconds for the end of a pipe whose bytes are all here; below
 class LocalFile:
     """A regular file, by path or by an open descriptor. Length and time of change are fixed when the source is made.
 
+    The length is None, and `version` empty, for a file that is made up while it is read and has more or less than it says.
     The next block is read while the last one is on its way. Raises SourceChanged when the file is another one at the end.
     """
 
@@ -42,30 +44,34 @@ class LocalFile:
     def __init__(self, path: str | int, start: int = 0) -> None:
         self._path = path
         self._start = start
-        self._seen = os.stat(path)
-        self.length: int | None = max(0, self._seen.st_size - start)
-        self.version: str = f"{self._seen.st_size}-{self._seen.st_mtime_ns}"  # changes whenever the bytes may have
+        self._seen, size = _looked_at(path)
+        self.length: int | None = None if size is None else max(0, size - start)
+        # changes whenever the bytes may have; what is made up has none that could be met again
+        self.version: str = "" if size is None else f"{size}-{self._seen.st_mtime_ns}"
 
     async def open(self, start: int = 0, stop: int | None = None) -> AsyncIterator[Buffer]:
         loop = asyncio.get_running_loop()
-        length = self.length or 0
-        left = (length if stop is None else min(stop, length)) - start
+        end = stop if self.length is None else self.length if stop is None else min(stop, self.length)
+        left = None if end is None else max(0, end - start)
         opening = loop.run_in_executor(None, self._opened, self._start + start)
         try:
             file = await asyncio.shield(opening)
         except asyncio.CancelledError:
             opening.add_done_callback(_close_unused)
             raise
-        coming = loop.run_in_executor(None, file.read, max(0, min(READ_SIZE, left)))
+        coming = loop.run_in_executor(None, file.read, _block(left))
         try:
-            while left > 0:
+            while left is None or left > 0:
                 chunk = await asyncio.shield(coming)
                 if not chunk:
+                    if self.length is None:
+                        break
                     raise SourceChanged(f"{self._name} became shorter while it was read; nothing was stored")
-                left -= len(chunk)
-                coming = loop.run_in_executor(None, file.read, min(READ_SIZE, left))
+                left = None if left is None else left - len(chunk)
+                coming = loop.run_in_executor(None, file.read, _block(left))
                 yield chunk
-            await loop.run_in_executor(None, self._check, file)
+            if self.length is not None:
+                await loop.run_in_executor(None, self._check, file)
         finally:
             # A descriptor closed under a running read may be another file's next.
             coming.add_done_callback(partial(_close, file))
@@ -91,6 +97,24 @@ class LocalFile:
                 f"{self._name} changed while it was read ({seen.st_size} bytes before, {now.st_size} after); "
                 "nothing was stored. Copy it when nobody writes to it, or pipe it in"
             )
+
+
+def _looked_at(path: str | int) -> tuple[os.stat_result, int | None]:
+    found = os.stat(path)
+    if not doubtful(found):
+        return found, found.st_size
+    if isinstance(path, int):
+        return measured(path)
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        return measured(fd)
+    finally:
+        os.close(fd)
+
+
+def _block(left: int | None) -> int:
+    """Bytes to read next."""
+    return READ_SIZE if left is None else min(READ_SIZE, left)
 
 
 def _close(file: BinaryIO, coming: asyncio.Future[bytes]) -> None:

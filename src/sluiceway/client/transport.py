@@ -6,25 +6,22 @@ Redirects, retries and what an answer means are decided elsewhere (`plan`); erro
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
-import struct
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
-from typing import Any, Protocol, Self, TypeVar
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Self, TypeVar
 
 import aiohttp
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.connector import Connection
 from yarl import URL
 
 from sluiceway.client.address import shown
-from sluiceway.client.body import Write
+from sluiceway.client.aiohttp_errors import named
+from sluiceway.client.aiohttp_request import PatientRequest, StreamedBody
 from sluiceway.client.line import Line
+from sluiceway.client.outgoing import Deadlines, Outgoing
 from sluiceway.client.plan import Head
-from sluiceway.errors import BadRequest, PeerFailed, PeerTimeout, PeerUnreachable, SluiceError
+from sluiceway.errors import BadRequest, PeerFailed, PeerTimeout
 
 __all__ = ["EXPECT_FROM", "EXPECT_WAIT", "Answer", "Deadlines", "Outgoing", "Transport"]
 
@@ -38,34 +35,6 @@ MOST_ANSWER = 1 << 20  # bytes of an answer read as text; a larger one is not fo
 TICK = 0.1  # seconds between looks at a transfer under way
 
 
-@dataclass(frozen=True, slots=True)
-class Deadlines:
-    """How long a peer may take, in seconds."""
-
-    connect: float = 10.0  # for name, TCP and TLS; three lost SYNs (1+2+4 s) still pass
-    idle: float = 60.0  # without one byte, either way; proxies give up after 60 as well (nginx, AWS ALB)
-    answer: float = 600.0  # from the last byte sent to the answer: fsync and assembling terabytes take minutes
-
-
-class Outgoing(Protocol):
-    """A body on its way out, as this room needs it: pulled from a source (`Body`) or pushed by somebody (`Outbound`)."""
-
-    started: bool  # a byte of it may be gone
-    handed: int  # bytes given to `write`, the piece under way included
-    ended: float | None  # when the last piece was taken
-    failure: SluiceError | None  # why it broke off on this side
-    line: Line | None  # the connection it goes over
-
-    @property
-    def length(self) -> int | None: ...
-
-    async def send(self, write: Write) -> None: ...
-
-    def halt(self) -> None: ...
-
-    async def left(self) -> None: ...
-
-
 class Answer:
     """An answer whose head is here and whose body is still coming."""
 
@@ -76,7 +45,7 @@ class Answer:
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body as it comes. Raises PeerFailed when it ends before its length, PeerTimeout when it stalls."""
         content = self._response.content
-        with _named(self.head.url, "reading from", self._deadlines):
+        with named(self.head.url, "reading from", self._deadlines):
             try:
                 while chunk := await content.readany():
                     yield chunk
@@ -156,7 +125,7 @@ class Transport:
             cookie_jar=aiohttp.DummyCookieJar(),  # a copy has no session; cookies would cross hosts
             headers={"Accept-Encoding": "identity", "User-Agent": "sluiceway"},
             read_bufsize=self._ahead,
-            request_class=_PatientRequest,
+            request_class=PatientRequest,
             timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=self.deadlines.connect),
         )
         return self
@@ -192,7 +161,7 @@ class Transport:
             method,
             URL(url, encoded=True),
             headers=headers,
-            data=None if body is None else _Payload(body, patience),
+            data=None if body is None else StreamedBody(body, patience),
             expect100=expect,
             allow_redirects=False,
             upload_tracker=tracker,
@@ -201,7 +170,7 @@ class Transport:
             ),
         )
         try:
-            with _named(url, "sending to" if body is not None else "asking", limits, body):
+            with named(url, "sending to" if body is not None else "asking", limits, body):
                 response = await _watched(_started(sending), _Idle(url, body, limits.idle, on_sent))
             if body is not None:
                 body.halt()
@@ -272,129 +241,9 @@ async def _watched(work: Coroutine[Any, Any, T], look: Callable[[], None]) -> T:
             task.exception()  # seen, also where we were cancelled in the moment in which it failed
 
 
-class _PatientRequest(aiohttp.ClientRequest):
-    """aiohttp waits for 100 Continue without end, and many servers never send one: go on after EXPECT_WAIT.
-
-    And a body that ends early ends its connection at once: a plain close would first push what is buffered into a peer
-    that may have stopped reading.
-    """
-
-    async def write_bytes(self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None) -> None:
-        waiting, transport = self._continue, conn.transport  # kept: a connection that was given back forgets it
-        payload = self.body if isinstance(self.body, _Payload) else None
-        timer = None
-        if payload is not None:
-            payload.connected(transport)
-            if waiting is not None:
-                timer = self.loop.call_later(payload.patience, _go_on, waiting)
-            if transport is not None and not transport.is_closing():
-                # It would wait for the first bytes of the body; a peer that says no by the head alone shall say so before.
-                writer.send_headers()
-        try:
-            with suppress(
-                aiohttp.ClientConnectionResetError
-            ):  # before the first byte: who waits for the answer is told, nobody here
-                await super().write_bytes(writer, conn, content_length)
-        finally:
-            if timer is not None:
-                timer.cancel()
-            if payload is not None and not payload.ended and transport is not None:
-                _reset(transport)
-
-
-def _reset(transport: asyncio.Transport) -> None:
-    """End a connection now: a peer that takes nothing would learn of a plain end only behind all that waits for it."""
-    sock = transport.get_extra_info("socket")
-    if sock is None or sock.fileno() < 0:
-        return  # it has ended; asyncio's abort() fails on one that was closed while bytes waited and has sent them since
-    with suppress(OSError, ValueError):  # the peer ended it
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    transport.abort()
-
-
-def _go_on(waiting: asyncio.Future[bool]) -> None:
-    if not waiting.done():
-        waiting.set_result(True)
-
-
-class _Payload(aiohttp.Payload):
-    """Our body as the library's: its length when known (else the library sends chunks), its bytes by `send`."""
-
-    def __init__(self, body: Outgoing, patience: float) -> None:
-        super().__init__(body)
-        self._sluice_body, self.patience = body, patience
-
-    def connected(self, transport: asyncio.Transport | None) -> None:
-        if transport is None:
-            return
-        # A write returns when the kernel has all of it: what a stalled peer does not take is one piece, not two.
-        transport.set_write_buffer_limits(0)
-        if self._sluice_body.line is not None:
-            self._sluice_body.line.socket = transport.get_extra_info("socket")
-
-    @property
-    def size(self) -> int | None:
-        return self._sluice_body.length
-
-    @property
-    def consumed(self) -> bool:
-        """The library itself repeats idempotent requests that found a dead connection: never behind the plan's back."""
-        return self._sluice_body.started
-
-    @property
-    def ended(self) -> bool:
-        """Every byte was written."""
-        return self._sluice_body.ended is not None
-
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        raise TypeError("A streamed body has no text")
-
-    async def write(self, writer: AbstractStreamWriter) -> None:
-        await self._sluice_body.send(writer.write)
-
-    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        await self._sluice_body.send(writer.write)
-
-
 def _headers(response: aiohttp.ClientResponse) -> dict[str, str]:
     found: dict[str, str] = {}
     for raw_name, raw_value in response.raw_headers:
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
         found[name] = f"{found[name]}, {value}" if name in found else value
     return found
-
-
-@contextmanager
-def _named(url: str, doing: str, limits: Deadlines, body: Outgoing | None = None) -> Iterator[None]:
-    """The library's errors under our name, without the URL's secrets; the source's own error where that was the cause."""
-    try:
-        yield
-    except TimeoutError as error:  # aiohttp's timeouts are TimeoutErrors
-        connecting = isinstance(error, aiohttp.ConnectionTimeoutError)
-        limit = limits.connect if connecting else limits.idle if body is None else limits.answer
-        what = "cannot be reached within" if connecting else "did not answer for"
-        raise PeerTimeout(f"{shown(url)} {what} {limit:.0f} seconds; try again later") from error
-    except (aiohttp.ClientError, OSError) as error:
-        if body is not None and body.failure is not None:
-            raise body.failure from error
-        kind = PeerUnreachable if isinstance(error, aiohttp.ClientConnectorError) else PeerFailed
-        raise kind(f"{doing} {shown(url)} failed: {_reason(error)}") from error
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "no such host; check the name in the URL"
-    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError):
-        return "the server's certificate is not trusted"
-    if isinstance(error, aiohttp.ClientConnectorError):
-        code = error.os_error.errno  # its own text repeats the address
-        return f"no connection ({os.strerror(code) if code else 'unknown reason'}); is the server running?"
-    if isinstance(error, aiohttp.ServerDisconnectedError):
-        return "the server hung up without an answer"
-    if isinstance(error, aiohttp.ClientPayloadError):
-        return "the connection ended before the answer was complete"
-    if isinstance(error, aiohttp.ClientResponseError):
-        return "the answer is not HTTP"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return "the connection broke"

@@ -15,6 +15,7 @@ from dataclasses import replace
 from itertools import islice
 
 from sluiceway.client.address import shown
+from sluiceway.client.lengths import doubtful
 from sluiceway.client.local import LocalFile
 from sluiceway.client.part import settled
 from sluiceway.errors import NotFound, SluiceError, SourceChanged, SourceFailed, StoreFailed
@@ -115,6 +116,13 @@ def _item(key: str, path: str) -> Item:
         return Item(key, None, left_out="a symbolic link")
     if not stat.S_ISREG(found.st_mode):
         return Item(key, None, left_out="no file, but a pipe, a socket or a device")
+    if doubtful(found):
+        try:
+            file = LocalFile(path)
+        except OSError:
+            pass  # told when it is opened to be copied
+        else:
+            return Item(key, file.length, file.version, found.st_mtime)
     return Item(key, found.st_size, f"{found.st_size}-{found.st_mtime_ns}", found.st_mtime)
 
 

@@ -14,6 +14,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 from sluiceway.errors import Cancelled, SluiceError, SourceFailed, TooSlow
+from sluiceway.pipe.aiohttp_body import known_to_aiohttp
+from sluiceway.pipe.once import Once
 from sluiceway.pipe.source import Buffer
 
 __all__ = ["Bridge", "BridgeReader", "BridgeWriter"]
@@ -207,22 +209,26 @@ class BridgeWriter(_File):
 class BridgeReader(_File):
     """The end to read from: a binary file, an iterable and an asynchronous iterable of pieces, whichever is asked for.
 
-    Closing it before the end tells the writer, which raises Cancelled.
+    Closing it before the end tells the writer, which raises Cancelled. An HTTP client that sends it a second time, for a redirect
+    or a retry, gets SourceSpent.
     """
 
     def __init__(self, line: _Line) -> None:
         self._line = line
         self._closed = False
+        self._once = Once("A bridge")
+        known_to_aiohttp(type(self))
 
     @property
     def closed(self) -> bool:
         return self._closed
 
     def read(self, size: int | None = -1) -> bytes:
-        """`size` bytes, fewer only at the end; all of them without a size. Raises SourceFailed, TooSlow."""
+        """`size` bytes, fewer only at the end; all of them without a size. Raises SourceFailed, TooSlow, and SourceSpent for a
+        large read after the end was told: somebody reads from the beginning again."""
         if size is None or size < 0:
-            return b"".join(self)
-        return self._line.get(size, size) if size else b""
+            return b"".join(iter(self._piece, b""))
+        return self._once.read(self._line.get(size, size), size) if size else b""
 
     def read1(self, size: int = PIECE) -> bytes:
         """What is there, at least one byte unless it is the end, at most `size`."""
@@ -231,7 +237,7 @@ class BridgeReader(_File):
     def readinto(self, buffer: Any, /) -> int:
         """As `read`, into `buffer`."""
         view = memoryview(buffer).cast("B")
-        data = self.read(len(view))
+        data = self._line.get(len(view), len(view)) if len(view) else b""
         view[: len(data)] = data
         return len(data)
 
@@ -255,20 +261,28 @@ class BridgeReader(_File):
         self._line.leave()
 
     def __iter__(self) -> Iterator[bytes]:
+        """Raises SourceSpent when all of it was read before."""
+        self._once.begin()
         while piece := self._piece():
             yield piece
+        self._once.ended()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Cancelling the reading task closes this end, so the writer hears of it."""
+        """Cancelling the reading task closes this end, so the writer hears of it. Raises SourceSpent as `__iter__` does."""
+        self._once.begin()
         try:
             while piece := await asyncio.to_thread(self._piece):
                 yield piece
+            self._once.ended()
         except asyncio.CancelledError as error:
             self.fail(error)
             raise
 
     def _piece(self) -> bytes:
-        return self._line.get(PIECE, PIECE, LINGER)
+        piece = self._line.get(PIECE, PIECE, LINGER)
+        if piece:
+            self._once.gave()
+        return piece
 
     def __enter__(self) -> Self:
         return self

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from sluiceway.errors import BadForm, BadOrder, BodyCut, TooLarge
+from sluiceway.pipe.once import Once
 from sluiceway.wire.forms import Event, FormDecoder, FormLimits, PartBegan, PartData, PartEnded
 
 __all__ = ["MOST_SKIPPED", "LiveField", "LiveFile", "LiveForm"]
@@ -47,6 +48,7 @@ class LiveFile:
         self._held: list[bytes] = []
         self._at = 0  # bytes of the first one that were read
         self._ended = False
+        self._once = Once(f"The file {self.filename!r}")
 
     @property
     def len(self) -> int:
@@ -64,15 +66,12 @@ class LiveFile:
     def read(self, size: int | None = -1) -> bytes:
         """`size` bytes, fewer only at the end; without a size everything, which needs memory for all of it.
 
-        Raises BodyCut when the client sent less than the form, BadForm.
+        Raises BodyCut when the client sent less than the form, BadForm, and SourceSpent for a large read after the end was told:
+        an HTTP client that sends it a second time, which would send nothing.
         """
         if size is None or size < 0:
-            return b"".join(self)
-        got: list[bytes] = []
-        while size > 0 and (piece := self.read1(size)):
-            got.append(piece)
-            size -= len(piece)
-        return b"".join(got)
+            return b"".join(iter(self.read1, b""))
+        return self._once.read(self._next_bytes(size), size)
 
     def read1(self, size: int = PIECE) -> bytes:
         """What is there, at least one byte unless it is the end, at most `size`."""
@@ -92,19 +91,22 @@ class LiveFile:
             del self._held[0]
             self._at = 0
         self.taken += len(piece)
+        self._once.gave()
         return piece
 
     def readinto(self, buffer: bytearray | memoryview) -> int:
         """As `read`, into `buffer`."""
         view = memoryview(buffer).cast("B")
-        data = self.read(len(view))
+        data = self._next_bytes(len(view))
         view[: len(data)] = data
         return len(data)
 
     def __iter__(self) -> Iterator[bytes]:
-        """Pieces as they arrive, none empty; lines they are not."""
+        """Pieces as they arrive, none empty; lines they are not. Raises SourceSpent when all of it was read before."""
+        self._once.begin()
         while piece := self.read1():
             yield piece
+        self._once.ended()
 
     def save(self, to: str | os.PathLike[str] | BinaryIO) -> None:
         """Write all of it into an open file, or under a path, where it appears when it is whole and not before."""
@@ -137,6 +139,13 @@ class LiveFile:
     def close(self) -> None:
         """Nothing to do: what is left of the part is skipped when the next one is asked for."""
 
+    def _next_bytes(self, size: int) -> bytes:
+        got: list[bytes] = []
+        while size > 0 and (piece := self.read1(size)):
+            got.append(piece)
+            size -= len(piece)
+        return b"".join(got)
+
     def _take(self, event: Event) -> None:
         if isinstance(event, PartData):
             self._held.append(event.data)
@@ -146,7 +155,7 @@ class LiveFile:
     def _skip(self) -> None:
         """Read to the end and forget. Raises TooLarge."""
         skipped = 0
-        for piece in self:
+        while piece := self.read1():
             skipped += len(piece)
             if skipped > MOST_SKIPPED:
                 raise TooLarge(f"The file {self.filename!r} in {self.name!r} is not wanted here, and too long to be skipped")

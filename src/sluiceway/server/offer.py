@@ -10,6 +10,7 @@ import hashlib
 import io
 import os
 import secrets
+import stat
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -22,7 +23,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sluiceway.client.address import is_url
-from sluiceway.client.material import Given, Material, each, exact, material
+from sluiceway.client.lengths import measured
+from sluiceway.client.material import Given, Material, material
+from sluiceway.client.sized import aexact
 from sluiceway.errors import BadRequest, NotFound, SourceFailed
 from sluiceway.pipe.budget import MINIMUM, Budget
 from sluiceway.pipe.source import Buffer
@@ -80,12 +83,34 @@ def _answers(given: Given, told: Told) -> Answers:
         remote = Remote(Settings(fetch_from=tuple(told.allow), fetch_internal=tuple(told.internal)), Budget(MINIMUM))
         return lambda request: pass_url(request, remote, given)
     if isinstance(given, str | os.PathLike):
-        return _opened(_open(os.fspath(given)), told)
+        file = _open(os.fspath(given))
+        if _sized(file):
+            return _opened(file, told)
+        file.close()  # made up while it is read, as in /proc: its size says nothing
+        return _flowing(material(given, told.size), told)
     if isinstance(given, bytes | bytearray | memoryview):
         return _opened(io.BytesIO(given), told)
-    if isinstance(given, io.IOBase) and given.seekable():
-        return _opened(given, told)  # type: ignore[arg-type]  # a binary file by deed
+    if isinstance(given, io.IOBase) and _seeks(given):
+        if _sized(given):
+            return _opened(given, told)  # type: ignore[arg-type]  # a binary file by deed
+        return _flowing(material(given, told.size), told, given.close)
     return _flowing(material(given, told.size), told)
+
+
+def _seeks(file: io.IOBase) -> bool:
+    try:
+        return file.seekable()
+    except Exception:  # a member of a tar that flows past has no word for it
+        return False
+
+
+def _sized(file: BinaryIO | io.IOBase) -> bool:
+    """Whether its size can be believed, and read from the middle by it."""
+    try:
+        descriptor = file.fileno()
+        return not stat.S_ISREG(os.fstat(descriptor).st_mode) or measured(descriptor)[1] is not None
+    except (OSError, AttributeError):  # in memory, or in an archive
+        return True
 
 
 def _open(path: str) -> BinaryIO:
@@ -103,7 +128,7 @@ def _opened(file: BinaryIO, told: Told) -> Answers:
     descriptor = None
     try:
         descriptor = os.dup(file.fileno())
-    except OSError:  # no file of the system's: of what tells no version, a tag that nobody will see again
+    except (OSError, AttributeError):  # no file of the system's: of what tells no version, a tag that nobody will see again
         data = file.getbuffer() if isinstance(file, io.BytesIO) else None
         etag = secrets.token_hex(16) if data is None else hashlib.sha256(data).hexdigest()[:32]
         entry = Entry(name, file.seek(0, os.SEEK_END), etag, time.time(), about)
@@ -153,7 +178,7 @@ class _Held:
             self._file.close()
 
 
-def _flowing(given: Material, told: Told) -> Answers:
+def _flowing(given: Material, told: Told, close: Callable[[], None] = lambda: None) -> Answers:
     name = told.filename or given.name or "download"
     entry = Entry(name, given.length or 0, "", time.time(), About(name, told.type or given.type or guess_type(name)))
     headers = object_headers(entry) | _disposition(name, told) | {"accept-ranges": "none"}
@@ -162,14 +187,14 @@ def _flowing(given: Material, told: Told) -> Answers:
         headers["etag"] = f'"{told.etag}"'
     if given.length is not None:
         headers["content-length"] = str(given.length)
-    return lambda request: _Flow(given, headers)
+    return lambda request: _Flow(given, headers, close)
 
 
 class _Flow(Response):
     """An answer that is made while it is sent. Where its source breaks off or is not as long as it said, so does the answer."""
 
-    def __init__(self, given: Material, headers: dict[str, str]) -> None:
-        self.status_code, self.background, self.body, self._given = 200, None, b"", given
+    def __init__(self, given: Material, headers: dict[str, str], close: Callable[[], None]) -> None:
+        self.status_code, self.background, self.body, self._given, self._close = 200, None, b"", given, close
         self.raw_headers = [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -177,7 +202,7 @@ class _Flow(Response):
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             if scope["method"] == "GET":
-                async for piece in each(exact(self._given.pieces(), self._given.length, self._given.name or "The source")):
+                async for piece in aexact(self._given, self._given.length):
                     for at in range(0, len(piece), PIECE):
                         if gone.done():
                             return  # send() tells nobody that the reader left
@@ -186,3 +211,4 @@ class _Flow(Response):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             gone.cancel()
+            self._close()

@@ -1,0 +1,51 @@
+"""The HTTP library's errors under our names, without the URL's secrets, in words that say what to do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import aiohttp
+
+from sluiceway.client.address import shown
+from sluiceway.client.outgoing import Deadlines, Outgoing
+from sluiceway.errors import PeerFailed, PeerTimeout, PeerUnreachable
+
+__all__ = ["named"]
+
+
+@contextmanager
+def named(url: str, doing: str, limits: Deadlines, body: Outgoing | None = None) -> Iterator[None]:
+    """The library's errors under our name, without the URL's secrets; the source's own error where that was the cause."""
+    try:
+        yield
+    except TimeoutError as error:  # aiohttp's timeouts are TimeoutErrors
+        connecting = isinstance(error, aiohttp.ConnectionTimeoutError)
+        limit = limits.connect if connecting else limits.idle if body is None else limits.answer
+        what = "cannot be reached within" if connecting else "did not answer for"
+        raise PeerTimeout(f"{shown(url)} {what} {limit:.0f} seconds; try again later") from error
+    except (aiohttp.ClientError, OSError) as error:
+        if body is not None and body.failure is not None:
+            raise body.failure from error
+        kind = PeerUnreachable if isinstance(error, aiohttp.ClientConnectorError) else PeerFailed
+        raise kind(f"{doing} {shown(url)} failed: {_reason(error)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "no such host; check the name in the URL"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError):
+        return "the server's certificate is not trusted"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        code = error.os_error.errno  # its own text repeats the address
+        return f"no connection ({os.strerror(code) if code else 'unknown reason'}); is the server running?"
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "the server hung up without an answer"
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "the connection ended before the answer was complete"
+    if isinstance(error, aiohttp.ClientResponseError):
+        return "the answer is not HTTP"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return "the connection broke"
