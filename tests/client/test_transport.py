@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from rude_peer import Exchange, Peer
-from sluiceway.client import aiohttp_request as module
+from sluiceway.client import aiohttp_request
+from sluiceway.client import transport as module
 from sluiceway.client.body import Body
 from sluiceway.client.transport import EXPECT_WAIT, Deadlines, Transport
 from sluiceway.errors import PeerFailed, SluiceError, SourceFailed
@@ -391,4 +392,4 @@ async def test_a_connection_that_closed_by_itself_meanwhile_may_be_ended_again()
 
         async with asyncio.timeout(10):
             assert await asyncio.to_thread(lambda: sum(iter(lambda: len(theirs.recv(1 << 20)), 0))) == BIG
-            module._reset(transport)
+            aiohttp_request._reset(transport)
