@@ -22,6 +22,7 @@ pytest_plugins = [
     "fix_s3",
     "fix_clouds",
     "fix_sftp",
+    "fix_ways",
 ]
 
 LONGEST = ("stores/test_objects.", "browser/test_gateway", "reliability/test_s3_faults", "stores/test_filesystem.")

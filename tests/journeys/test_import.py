@@ -444,13 +444,14 @@ def test_json_with_a_name_is_a_file(query: str, more: dict[str, str], server: Ru
     assert (entry["filename"], entry["type"], entry["size"]) == ("order.json", "application/json", len(body))
 
 
-def test_json_is_a_file_where_nothing_may_be_fetched(serve: Serve) -> None:
-    """A server that does not fetch stores what it is sent, as ever."""
+def test_an_order_is_no_file_where_nothing_may_be_fetched(serve: Serve) -> None:
+    """A server that does not fetch says so, and stores no JSON in the file's place."""
     plain = serve()
     with Peer(ranged(b"x"), REMOTE) as peer:
         answer = order(plain, peer.url)
 
-    assert (answer.status_code, answer.json()["files"][0]["type"], peer.seen) == (201, "application/json", [])
+    assert (answer.status_code, answer.json()["code"], peer.seen) == (403, "forbidden", [])
+    assert plain.stored() == {}
 
 
 def test_an_import_streams_on_through_a_gateway(gateway: Gateway) -> None:

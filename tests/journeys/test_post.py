@@ -69,11 +69,11 @@ def test_the_same_name_twice_is_two_objects(taker: RunningServer) -> None:
 
 
 def test_the_type_is_told_or_guessed(taker: RunningServer) -> None:
-    """A type that was sent is kept; what curl calls every body, and nothing, is guessed by name."""
+    """A type that was sent is kept with its parameters; what curl calls every body, and nothing, is guessed by name."""
     told = post(taker, "?name=x.bin", Content_Type="Image/PNG; x=y").json()["files"][0]["type"]
     curl = post(taker, "?name=x.jpg", Content_Type="application/x-www-form-urlencoded").json()["files"][0]["type"]
 
-    assert (told, curl) == ("image/png", "image/jpeg")
+    assert (told, curl) == ("image/png; x=y", "image/jpeg")
 
 
 @pytest.mark.parametrize("size", [0, 1, 100_000])

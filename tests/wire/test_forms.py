@@ -34,9 +34,8 @@ GOOD: list[tuple[str, bytes, list[Part]]] = [
     ("an empty file input", body((file_head("f", ""), b"")), [file(b"", "")]),
     ("several of one name", body((A, b"1"), (A, b"2"), (F, b"3")), [field(b"1"), field(b"2"), file(b"3")]),
     ("order is kept", body((F, b"1"), (A, b"2")), [file(b"1"), field(b"2")]),
-    ("a preamble", b"Some text\r\n\r\n" + body((A, b"1")), [field(b"1")]),
     ("a CRLF in front", b"\r\n" + body((A, b"1")), [field(b"1")]),
-    ("a boundary inside a preamble line", b"x--B\r\n" + body((A, b"1")), [field(b"1")]),
+    ("white space in front", b" \t\r\n\r\n" + body((A, b"1")), [field(b"1")]),
     ("an epilogue", body((A, b"1")) + b"bye --B\r\n--B--\r\n", [field(b"1")]),
     ("blank lines", body((F, b"\r\n\r\n"), (F, b"\r\n")), [file(b"\r\n\r\n"), file(b"\r\n")]),
     ("ends in CR", body((F, b"x\r")), [file(b"x\r")]),
@@ -91,6 +90,9 @@ BAD: list[tuple[str, bytes, str]] = [
     ("nothing", b"", "body-cut"),
     ("only a preamble", b"hello", "body-cut"),
     ("another boundary", body((A, b"1"), boundary="C"), "body-cut"),
+    ("a preamble", b"Some text\r\n\r\n" + body((A, b"1")), "bad-form"),
+    ("a boundary inside a preamble line", b"x--B\r\n" + body((A, b"1")), "bad-form"),
+    ("a first part whose boundary is misspelled", b"--b" + body((F, b"the file"), (A, b"1"))[3:], "bad-form"),
     ("no final boundary", body((A, b"1"))[: -len(b"--B--\r\n")], "body-cut"),
     ("an unterminated boundary", body((A, b"1"))[: -len(b"--\r\n")], "body-cut"),
     ("one dash", body((A, b"1"))[: -len(b"-\r\n")], "body-cut"),
@@ -266,7 +268,7 @@ def test_the_package_still_has_what_we_lean_on() -> None:
 
 
 @pytest.mark.parametrize("step", [1, 2, 7, 10_000])
-@pytest.mark.parametrize("preamble", [b"", b"--not it\r\n"])
+@pytest.mark.parametrize("preamble", [b"", b" \r\n"])
 def test_a_last_files_size_follows_from_the_forms(step: int, preamble: bytes) -> None:
     """Content-Length less what stands before and behind the file: known before its first byte came."""
     head = preamble + (
@@ -291,3 +293,13 @@ def test_a_coded_files_size_is_not_guessed() -> None:
     [began] = decoder.feed(head)
     assert isinstance(began, PartBegan)
     assert decoder.size_if_last(began, 1000) is None
+
+
+@pytest.mark.parametrize("step", [1, 3, 10_000])
+@pytest.mark.parametrize(("value", "error"), [("CY9rzUYh03PK3k6DJie09g==", ""), ("AAAAAAAAAAAAAAAAAAAAAA==", "digest-mismatch")])
+@pytest.mark.parametrize("head", [A, F])
+def test_a_part_is_checked_by_the_digest_in_its_head(head: str, value: str, error: str, step: int) -> None:
+    """Whoever decodes the form: a server, Flask's, Django's or Starlette's live forms."""
+    whole = body((f"{head}\r\nContent-MD5: {value}", b"test"))
+
+    assert outcome([whole[at : at + step] for at in range(0, len(whole), step)]).error == error

@@ -7,13 +7,13 @@ costs more than they do.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from sluiceway.errors import BadDigest
 from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.hashes import CHECKED
 from sluiceway.pipe.source import Buffer
 
 __all__ = ["ALGORITHMS", "Digests", "Tap"]
@@ -40,10 +40,10 @@ class Digests:
 
     def __init__(self, algorithms: Iterable[str] = ("sha-256",), budget: Budget | None = None) -> None:
         names = tuple(algorithms)
-        unknown = [name for name in names if name not in ALGORITHMS]
+        unknown = [name for name in names if name not in CHECKED]
         if unknown:
-            raise BadDigest(f"Unknown digest {unknown[0]!r}; use one of {', '.join(ALGORITHMS)}")
-        self._hashes = tuple((name, hashlib.new(ALGORITHMS[name])) for name in names)
+            raise BadDigest(f"Unknown digest {unknown[0]!r}; use one of {', '.join(CHECKED)}")
+        self._hashes = tuple((name, CHECKED[name]()) for name in names)
         self._budget = budget
         self._batch: list[Buffer] = []
         self._gathered = 0  # bytes in the batch

@@ -27,8 +27,8 @@ from sluiceway.server.download import get_object
 from sluiceway.server.error_log import log_error
 from sluiceway.server.events import STOPPING, cancel_upload, show_upload
 from sluiceway.server.fetch import Remote, pass_remote
-from sluiceway.server.forms import is_form, post_form
-from sluiceway.server.importing import import_remote, is_order
+from sluiceway.server.forms import is_form, post_form, put_form
+from sluiceway.server.importing import import_remote, is_order, not_an_order
 from sluiceway.server.listing import delete_object, list_objects
 from sluiceway.server.page import page_routes
 from sluiceway.server.raw import post_raw, put_object
@@ -165,8 +165,10 @@ class Sluiceway:
         return await list_objects(request, self.desk.store)
 
     async def _post(self, request: Request) -> Response:
-        if self._remote.allowed and is_order(request):
-            return await import_remote(request, self.desk, self._remote)
+        if is_order(request):
+            if self._remote.allowed:
+                return await import_remote(request, self.desk, self._remote)
+            request = await not_an_order(request)
         return await (post_form if is_form(request) else post_raw)(request, self.desk)
 
     async def _fetch(self, request: Request) -> Response:
@@ -176,7 +178,7 @@ class Sluiceway:
         return await get_object(request, self.desk.store, await self._spelling(request), self.settings.redirect_downloads)
 
     async def _put(self, request: Request) -> Response:
-        return await put_object(request, self.desk, request.path_params["key"])
+        return await (put_form if is_form(request) else put_object)(request, self.desk, request.path_params["key"])
 
     async def _delete(self, request: Request) -> Response:
         return await delete_object(request, self.desk.store, await self._spelling(request))

@@ -34,7 +34,7 @@ from sluiceway.wire.ranges import (
     content_range,
     resolve_ranges,
 )
-from sluiceway.wire.types import INLINE_TYPES
+from sluiceway.wire.types import INLINE_TYPES, essence
 
 __all__ = ["Download", "get_object", "object_headers", "opened_answer"]
 
@@ -96,9 +96,9 @@ def opened_answer(request: Request, opened: Opened, headers: dict[str, str]) -> 
 def object_headers(entry: Entry) -> dict[str, str]:
     """What an answer says of an object, without its length."""
     kind = entry.about.type if entry.about.type.isascii() and entry.about.type.isprintable() else "application/octet-stream"
-    shown = "inline" if kind in INLINE_TYPES else "attachment"
+    shown = "inline" if essence(kind) in INLINE_TYPES else "attachment"
     headers = {
-        "content-type": f"{kind}; charset=utf-8" if kind.startswith("text/") else kind,
+        "content-type": kind,  # with the charset its sender told; a text of which nobody told one is given none
         "etag": format_etag(entry.etag),
         "last-modified": http_date(entry.modified),
         "accept-ranges": "bytes",

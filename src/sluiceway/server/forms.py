@@ -1,6 +1,7 @@
 """multipart/form-data: any number of files and fields in any order, each file pumped while it arrives, never spooled.
 
 The bytes go from the request through the decoder straight to the drafts; nothing is published before the form has ended.
+POST takes any form with a file in it, PUT one with exactly one.
 """
 
 from __future__ import annotations
@@ -10,21 +11,21 @@ from collections.abc import AsyncIterator
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sluiceway.errors import TooLarge
+from sluiceway.errors import MissingField, TooLarge, Unsupported
 from sluiceway.pipe.source import PassingSource
 from sluiceway.pipe.stages import DECODE
 from sluiceway.pipe.taps import Digests
 from sluiceway.server.answers import upload_answer
 from sluiceway.server.body import body_chunks, check_body, content_length
 from sluiceway.server.intake import published, query_values, received
-from sluiceway.server.raw import expected_digests
-from sluiceway.stores.contract import Label
+from sluiceway.server.raw import Target, expected_digests, name_told
+from sluiceway.stores.contract import Label, Replace
 from sluiceway.uploads.desk import Desk, Incoming, Wish, check_digests
 from sluiceway.wire.forms import Event, FormDecoder, FormLimits, PartBegan, PartData, PartEnded
 from sluiceway.wire.names import clean_name
-from sluiceway.wire.types import OCTET_STREAM, guess_type
+from sluiceway.wire.types import essence, kept_type
 
-__all__ = ["is_form", "post_form"]
+__all__ = ["is_form", "post_form", "put_form"]
 
 LIMITS = FormLimits()
 # Bytes of a form besides its files: what the limits allow, and the boundaries of all parts.
@@ -32,65 +33,109 @@ OVERHEAD = LIMITS.max_fields_bytes + LIMITS.max_preamble + LIMITS.max_epilogue +
 
 
 def is_form(request: Request) -> bool:
-    return request.headers.get("content-type", "").lstrip().lower().startswith("multipart/")
+    """Whether a body holds parts. To a PUT only form-data does: a saved web page is multipart/related, and one file."""
+    kind = essence(request.headers.get("content-type", ""))
+    return kind == "multipart/form-data" if request.method == "PUT" else kind.startswith("multipart/")
 
 
 async def post_form(request: Request, desk: Desk) -> Response:
     """POST /files with a form: 201, the entries of its files and the values of its fields."""
-    check_body(request)
-    decoder = FormDecoder(request.headers["content-type"], LIMITS)
-    length = content_length(request)
-    if desk.max_size is not None and length is not None and length > desk.max_size + OVERHEAD:
-        raise TooLarge(f"The form has {length} bytes; this server takes files of at most {desk.max_size}", limit=desk.max_size)
-    expected = expected_digests(request)
-    digests = Digests(expected, desk.budget)
-    fields: list[tuple[str, str]] = []
-    values = query_values(request)
+    form = _Form(request, desk)
     async with received(request, desk) as incoming:
+        await form.take(incoming)
+        if not form.files:
+            raise MissingField(
+                "The form brings no file: a part is a file when it has a filename (curl -F file=@NAME). Nothing was stored"
+            )
+        entries = await published(request, desk, incoming)
+    return upload_answer(request, desk, incoming, entries, fields=form.fields)
+
+
+async def put_form(request: Request, desk: Desk, key: str) -> Response:
+    """PUT /files/{key} with a form: its one file is the object. The envelope never is: nobody wants to read that back."""
+    target = await Target.of(request, desk, key)
+    form = _Form(request, desk, target)
+    async with received(request, desk) as incoming:
+        await form.take(incoming)
+        if not form.files:
+            raise MissingField(f"The form brings no file, and a PUT stores one. {_BETTER}")
+        entries = await target.publish(request, desk, incoming)
+    return upload_answer(request, desk, incoming, entries, fields=form.fields, replaced=target.there)
+
+
+_BETTER = "Send the file as it is with curl -T FILE, or a form with POST /files. Nothing was stored"
+
+
+class _Form:
+    """One form on its way in. What can be refused is refused when it is made, before the first byte."""
+
+    def __init__(self, request: Request, desk: Desk, target: Target | None = None) -> None:
+        check_body(request)
+        self._request, self._desk, self._target = request, desk, target
+        self._decoder = FormDecoder(request.headers["content-type"], LIMITS)
+        self._length, most = content_length(request), desk.max_size
+        if most is not None and self._length is not None and self._length > most + OVERHEAD:
+            raise TooLarge(f"The form has {self._length} bytes; this server takes files of at most {most}", limit=most)
+        self._expected = expected_digests(request)
+        self._values = query_values(request)
+        self.fields: list[tuple[str, str]] = []
+        self.files: int = 0
+
+    async def take(self, incoming: Incoming) -> None:
+        """Draft every file and read every field, up to the end of the body."""
+        digests = Digests(self._expected, self._desk.budget)
         try:
-            events = _events(request, decoder, incoming, digests)
+            events = self._events(incoming, digests)
             async for event in events:
                 if isinstance(event, PartBegan):
                     if event.filename is None:
-                        fields.append((event.name, await _field(events)))
+                        self.fields.append((event.name, await _field(events)))
                     else:
-                        label = Label(field=event.name, fields=fields, values=values, certain=False)
-                        await _file(incoming, event, label, decoder.size_if_last(event, length), events)
-            check_digests(await digests.finish(), expected)
+                        await self._file(incoming, event, events)
+            check_digests(await digests.finish(), self._expected)
         finally:
             await digests.aclose()
-        entries = await published(request, desk, incoming)
-    return upload_answer(request, desk, incoming, entries, fields=fields)
 
-
-async def _events(request: Request, decoder: FormDecoder, incoming: Incoming, digests: Digests) -> AsyncIterator[Event]:
-    """The form's events, and, at the end of the body, the decoder's word that it was whole."""
-    stages, slot = incoming.stages, incoming.slot
-    async for chunk in body_chunks(request, stages):
-        slot.received += len(chunk)
-        await digests.take(chunk)
-        before = stages.enter(DECODE)
-        events = decoder.feed(chunk)
-        stages.enter(before)
-        for event in events:
+    async def _events(self, incoming: Incoming, digests: Digests) -> AsyncIterator[Event]:
+        """The form's events, and, at the end of the body, the decoder's word that it was whole."""
+        stages, slot = incoming.stages, incoming.slot
+        async for chunk in body_chunks(self._request, stages):
+            slot.received += len(chunk)
+            await digests.take(chunk)
+            before = stages.enter(DECODE)
+            events = self._decoder.feed(chunk)
+            stages.enter(before)
+            for event in events:
+                yield event
+        for event in self._decoder.close():
             yield event
-    for event in decoder.close():
-        yield event
+
+    async def _file(self, incoming: Incoming, part: PartBegan, events: AsyncIterator[Event]) -> None:
+        first = await anext(events)
+        if not part.filename and isinstance(first, PartEnded):
+            return  # a browser's file input that was left empty
+        self.files += 1
+        if self._target is not None and self.files > 1:
+            raise Unsupported(f"The form brings several files, and a PUT stores one. {_BETTER}")
+        size = self._decoder.size_if_last(part, self._length)
+        await incoming.take(PassingSource(_part(events, first)), self._wish(part), size=size, counts_received=False)
+
+    def _wish(self, part: PartBegan) -> Wish:
+        target, name = self._target, clean_name(part.filename or "")
+        if target is not None:
+            name = name_told(self._request) or (name if part.filename else clean_name(target.key))
+        return Wish(
+            filename=name,
+            type=kept_type(part.type, name),
+            key=None if target is None else target.key,
+            replace=Replace() if target is None else target.replace,
+            label=Label(method=self._request.method, field=part.name, fields=self.fields, values=self._values, certain=False),
+        )
 
 
 async def _field(events: AsyncIterator[Event]) -> str:
     value = b"".join([chunk async for chunk in _part(events)])  # bounded by LIMITS.max_field_bytes
     return value.decode("utf-8", "replace")
-
-
-async def _file(incoming: Incoming, part: PartBegan, label: Label, size: int | None, events: AsyncIterator[Event]) -> None:
-    first = await anext(events)
-    if not part.filename and isinstance(first, PartEnded):
-        return  # a browser's file input that was left empty
-    name = clean_name(part.filename or "")
-    told = part.type.partition(";")[0].strip().lower()
-    wish = Wish(filename=name, type=guess_type(name) if told in ("", OCTET_STREAM) else told, label=label)
-    await incoming.take(PassingSource(_part(events, first)), wish, size=size, counts_received=False)
 
 
 async def _part(events: AsyncIterator[Event], first: Event | None = None) -> AsyncIterator[bytes]:

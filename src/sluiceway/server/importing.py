@@ -6,26 +6,28 @@ The same desk, the same checks, the same answer; only the bytes come from anothe
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Message
 
 from sluiceway.client.address import shown
 from sluiceway.client.fetch import body_length, paced
 from sluiceway.client.plan import Head
-from sluiceway.errors import BadRequest, Cancelled, DigestMismatch, PeerFailed, TooLarge
+from sluiceway.errors import BadRequest, Cancelled, DigestMismatch, Forbidden, PeerFailed, TooLarge, TooSlow
+from sluiceway.pipe.hashes import digest_of
 from sluiceway.pipe.pump import close_stream
 from sluiceway.pipe.source import PassingSource
 from sluiceway.pipe.stages import SOURCE, Stages
-from sluiceway.pipe.taps import ALGORITHMS
 from sluiceway.pipe.timed import TimedSource
 from sluiceway.server.answers import upload_answer
-from sluiceway.server.body import body_chunks, check_body, content_length, wait_until_gone
+from sluiceway.server.body import IDLE, body_chunks, check_body, content_length, wait_until_gone
 from sluiceway.server.departure import READER
 from sluiceway.server.fetch import Remote
 from sluiceway.server.foreign import file_name, media_type, remote_refusal
@@ -38,7 +40,7 @@ from sluiceway.wire.names import clean_name
 from sluiceway.wire.parameters import TOKEN
 from sluiceway.wire.types import OCTET_STREAM, guess_type
 
-__all__ = ["import_remote", "is_order"]
+__all__ = ["import_remote", "is_order", "not_an_order"]
 
 MOST_ORDER = 64 << 10  # bytes of the JSON: the longest URL and name, every character escaped
 
@@ -84,6 +86,38 @@ async def import_remote(request: Request, desk: Desk, remote: Remote) -> Respons
     return upload_answer(request, desk, incoming, entries)
 
 
+async def not_an_order(request: Request) -> Request:
+    """The request with its body unread, where nothing is imported. Raises Forbidden for an order: it is no file to be stored.
+
+    Other JSON without a name is a file. What had to be read to know that, at most MOST_ORDER bytes and a chunk, is read again.
+    """
+    if (content_length(request) or 0) > MOST_ORDER:
+        return request
+    messages: deque[Message] = deque()
+    body, whole = b"", False
+    while not whole and len(body) <= MOST_ORDER:
+        try:
+            async with asyncio.timeout(IDLE):
+                message = await request.receive()
+        except TimeoutError:
+            raise TooSlow(f"No byte arrived for {IDLE:g} seconds; nothing was stored. Send it again") from None
+        messages.append(message)
+        if message["type"] != "http.request":
+            break  # the client left: whoever reads the body says so
+        body += message.get("body", b"")
+        whole = not message.get("more_body", False)
+    if whole and len(body) <= MOST_ORDER and _is_order(_parsed(body)):
+        raise Forbidden(
+            "This asks the server to fetch a file, which it does only for hosts that its operator allowed with --fetch-from. "
+            "To store this JSON as a file send its name as ?name="
+        )
+
+    async def again() -> Message:
+        return messages.popleft() if messages else await request.receive()
+
+    return Request(request.scope, again)
+
+
 async def _order(request: Request) -> _Order:
     check_body(request)
     body = b""
@@ -102,21 +136,29 @@ async def _order(request: Request) -> _Order:
             limit=MOST_ORDER,
         )
     expected = expected_digests(request)
-    check_digests({name: hashlib.new(ALGORITHMS[name], body).digest() for name in expected}, expected)
+    check_digests({name: digest_of(name, body) for name in expected}, expected)
     return _read(body)
 
 
-def _read(body: bytes) -> _Order:
+def _parsed(body: bytes) -> object:
     try:
-        told = json.loads(body)
+        return json.loads(body)
     except (ValueError, RecursionError):
-        told = None
-    if (
-        not isinstance(told, dict)
-        or "url" not in told
-        or not set(told) <= {"url", "name", "type"}
-        or not all(isinstance(value, str) for value in told.values())
-    ):
+        return None
+
+
+def _is_order(told: object) -> TypeGuard[dict[str, str]]:
+    return (
+        isinstance(told, dict)
+        and "url" in told
+        and set(told) <= {"url", "name", "type"}
+        and all(isinstance(value, str) for value in told.values())
+    )
+
+
+def _read(body: bytes) -> _Order:
+    told = _parsed(body)
+    if not _is_order(told):
         raise BadRequest(
             'JSON without a name says what to import: {"url": "https://…"}, with "name" and "type" as well if wanted. '
             "To store JSON as a file send its name as ?name="

@@ -5,50 +5,71 @@ Everything that can be refused is refused before the first byte of the body is a
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sluiceway.errors import BadRequest, Exists, NotFound, PreconditionFailed, TooLarge
+from sluiceway.errors import BadRequest, Exists, NotFound, PreconditionFailed, TooLarge, Unsupported
 from sluiceway.server.answers import upload_answer
 from sluiceway.server.body import body_source, check_body, content_length
 from sluiceway.server.intake import published, query_values, received
 from sluiceway.stores.contract import Entry, Label, Replace
-from sluiceway.uploads.desk import Desk, Wish
+from sluiceway.uploads.desk import Desk, Incoming, Wish
+from sluiceway.wire.checksums import expected_of
 from sluiceway.wire.conditions import PutTerms, Verdict, evaluate, put_replace
-from sluiceway.wire.digests import parse_digests
 from sluiceway.wire.disposition import parse_disposition
 from sluiceway.wire.names import check_key, clean_name
-from sluiceway.wire.types import OCTET_STREAM, guess_type
+from sluiceway.wire.types import MOST_TYPE, essence, kept_type
 
-__all__ = ["conditions", "expected_digests", "post_raw", "put_object", "replace_for"]
+__all__ = ["Target", "conditions", "expected_digests", "name_told", "post_raw", "put_object", "replace_for"]
+
+URL_ENCODED = "application/x-www-form-urlencoded"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The object a PUT names: its key, whether one is there now, and whether that may be replaced."""
+
+    key: str
+    there: bool
+    replace: Replace
+
+    @classmethod
+    async def of(cls, request: Request, desk: Desk, key: str) -> Target:
+        """Raises BadName, BadRequest, PreconditionFailed; an object that is there is replaced unless a condition forbids it."""
+        key = check_key(key, desk.store.traits.max_key_bytes)
+        if "content-range" in request.headers:
+            raise BadRequest("A part cannot be put into an object (Content-Range); send the whole file")
+        if not desk.store.traits.readable:  # only the destination knows what is there: it gets the condition
+            return cls(key, False, _replace_over_there(request))
+        there = await _stat(desk, key)
+        return cls(key, there is not None, replace_for(request, there))
+
+    async def publish(self, request: Request, desk: Desk, incoming: Incoming) -> list[Entry]:
+        try:
+            return await published(request, desk, incoming)
+        except Exists as error:
+            if self.replace.allowed:
+                raise
+            raise PreconditionFailed(error.detail) from None  # another client was quicker: still If-None-Match's no
 
 
 async def put_object(request: Request, desk: Desk, key: str) -> Response:
-    """PUT /files/{key}: the client names the key, so an object that is there is replaced, unless a condition forbids it."""
-    key = check_key(key, desk.store.traits.max_key_bytes)
-    if "content-range" in request.headers:
-        raise BadRequest("A part cannot be put into an object (Content-Range); send the whole file")
-    if desk.store.traits.readable:
-        there = await _stat(desk, key)
-        replace = replace_for(request, there)
-    else:  # only the destination knows what is there: it gets the condition
-        there, replace = None, _replace_over_there(request)
-    wish = _wish(request, _filename(request) or clean_name(key), key, replace)
+    """PUT /files/{key} with the file's bytes as its body."""
+    target = await Target.of(request, desk, key)
+    wish = _wish(request, name_told(request) or clean_name(target.key), target.key, target.replace)
     _check_length(request, desk)
     async with received(request, desk) as incoming:
         await incoming.take(body_source(request, incoming.stages), wish)
-        try:
-            entries = await published(request, desk, incoming)
-        except Exists as error:
-            if replace.allowed:
-                raise
-            raise PreconditionFailed(error.detail) from None  # somebody was quicker than we: still If-None-Match's no
-    return upload_answer(request, desk, incoming, entries, replaced=there is not None)
+        entries = await target.publish(request, desk, incoming)
+    return upload_answer(request, desk, incoming, entries, replaced=target.there)
 
 
 async def post_raw(request: Request, desk: Desk) -> Response:
     """POST /files with anything but a form: the server makes the key, the client may give a name."""
-    wish = _wish(request, _filename(request) or "unnamed", None, Replace())
+    _refuse_form_without_files(request)
+    wish = _wish(request, name_told(request) or "unnamed", None, Replace())
     _check_length(request, desk)
     async with received(request, desk) as incoming:
         await incoming.take(body_source(request, incoming.stages), wish)
@@ -78,11 +99,7 @@ def replace_for(request: Request, there: Entry | None) -> Replace:
 
 def expected_digests(request: Request) -> dict[str, bytes]:
     """What the bytes of the whole body must hash to, by algorithm. Raises BadDigest, BadRequest."""
-    promises = parse_digests(_joined(request, "content-digest"), _joined(request, "repr-digest"))
-    expected = {promise.algorithm: promise.value for promise in promises}
-    if any(expected[promise.algorithm] != promise.value for promise in promises):
-        raise BadRequest("Content-Digest and Repr-Digest contradict each other; a whole body has one digest")
-    return expected
+    return expected_of(conditions(request))
 
 
 def _replace_over_there(request: Request) -> Replace:
@@ -105,24 +122,37 @@ async def _stat(desk: Desk, key: str) -> Entry | None:
 def _wish(request: Request, filename: str, key: str | None, replace: Replace) -> Wish:
     check_body(request)
     expected = expected_digests(request)
-    told = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    # curl --data-binary calls everything a form; a guess by name serves its owner better
-    kind = guess_type(filename) if told in ("", OCTET_STREAM, "application/x-www-form-urlencoded") else told
+    told = request.headers.get("content-type", "")
+    if len(told) > MOST_TYPE:
+        raise BadRequest(f"Content-Type has more than {MOST_TYPE} characters; shorten it")
+    kind = kept_type(told, filename)
     label = Label(method=request.method, values=query_values(request))
     return Wish(filename=filename, type=kind, key=key, replace=replace, expected=expected, label=label)
 
 
-def _joined(request: Request, name: str) -> str | None:
-    values = request.headers.getlist(name)
-    return ", ".join(values) if values else None
-
-
-def _filename(request: Request) -> str | None:
+def name_told(request: Request) -> str | None:
     """The name from ?name=, else from Content-Disposition; cleaned."""
     name = request.query_params.get("name")
     if not name and "content-disposition" in request.headers:
         name = parse_disposition(request.headers["content-disposition"]).filename
     return clean_name(name) if name else None
+
+
+def _refuse_form_without_files(request: Request) -> None:
+    """A page's form without enctype sends the names of its files and none of their bytes: stored, it would pass for a file.
+
+    Only browsers say that they navigate; over plain http they do not say it, but ask for a page. curl --data-binary, which
+    calls every file URL-encoded, does neither.
+    """
+    if essence(request.headers.get("content-type", "")) not in (URL_ENCODED, "text/plain"):
+        return
+    mode = request.headers.get("sec-fetch-mode", "")
+    asks_for_page = "text/html" in request.headers.get("accept", "").lower()
+    if mode == "navigate" or (not mode and asks_for_page):
+        raise Unsupported(
+            'This form cannot carry files: a form that sends files says method="post" enctype="multipart/form-data". '
+            "Nothing was stored"
+        )
 
 
 def _check_length(request: Request, desk: Desk) -> None:

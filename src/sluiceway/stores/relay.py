@@ -206,7 +206,8 @@ class RelayDraft:
         if self._size not in (None, self.written):
             raise _more_follows()
         later = list(self._label.fields)[self._sent_fields :]
-        if later and self._size is not None:
+        alone = envelope.encoder is None and self._backend.body == "same"  # it went on without what came with it now
+        if later and (alone or self._size is not None):
             raise _more_follows()
         try:
             if self._tail:

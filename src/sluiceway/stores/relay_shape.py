@@ -67,14 +67,18 @@ def seal(backend: Wrapping, label: Label, fields: Sequence[tuple[str, str]], tok
     given = {name.lower(): value for name, value in backend.headers.items()}
     secret = frozenset(given)
     asked = _asked(label)
-    if backend.body == "form" or (backend.body == "same" and label.field is not None):
-        if asked:
+    came_as_form = label.field is not None
+    # The file of a PUT is the object its URL names, whatever it came in: it goes on alone, unless fields came with it.
+    alone = not came_as_form or (label.method == "PUT" and not fields)
+    if backend.body == "form" or (backend.body == "same" and not alone):
+        method = backend.method or (label.method if came_as_form else "POST")  # a raw PUT that becomes a form creates
+        if asked and not (came_as_form and method in ("PUT", "PATCH")):
             raise _no_put("a form")
         encoder = FormEncoder(new_boundary(token))
         head = b"".join(encoder.field(*one) for one in [*backend.fields, *fields])
         head += encoder.begin_file(backend.form_field or label.field or DEFAULT_FIELD, label.filename, label.type)
         headers = {**given, "content-type": encoder.content_type}
-        return Envelope(backend.method or "POST", headers, head, encoder, secret)
+        return Envelope(method, headers, head, encoder, secret)
     method = backend.method or label.method
     if asked and method not in ("PUT", "PATCH"):
         raise _no_put(method)

@@ -6,12 +6,13 @@ Knows bytes only: who feeds it, where parts go and whether names are safe is dec
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from multipart import _COMPLETE, MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser
 
-from sluiceway.errors import BadForm, BodyCut, SluiceError, TooLarge
+from sluiceway.errors import BadForm, BodyCut, DigestMismatch, SluiceError, TooLarge
+from sluiceway.pipe.hashes import CHECKED
 from sluiceway.wire.encodings import TransferDecoder
 from sluiceway.wire.partheads import form_boundary, read_part_head
 
@@ -93,13 +94,29 @@ class _Framing(PushMultipartParser):  # type: ignore[misc]  # the package ships 
 class _Part:
     """The part under way."""
 
-    __slots__ = ("decoder", "is_field", "left", "size")
+    __slots__ = ("checks", "decoder", "is_field", "left", "size")
 
-    def __init__(self, is_field: bool, decoder: TransferDecoder | None, left: int | None) -> None:
+    def __init__(self, is_field: bool, decoder: TransferDecoder | None, left: int | None, expected: Mapping[str, bytes]) -> None:
         self.is_field = is_field
         self.decoder = decoder
         self.left = left  # raw bytes its Content-Length still allows
         self.size = 0  # raw bytes, counted for fields
+        self.checks = [(name, value, CHECKED[name]()) for name, value in expected.items()]
+
+    def check(self, data: bytes) -> bytes:
+        """Decoded bytes on their way out."""
+        for _, _, running in self.checks:
+            running.update(data)
+        return data
+
+    def check_end(self) -> None:
+        """Raises DigestMismatch unless the part's bytes have the digests that its own head names."""
+        wrong = [name for name, value, running in self.checks if running.digest() != value]
+        if wrong:
+            raise DigestMismatch(
+                f"A part of the form does not have the {wrong[0]} digest in its head; nothing was stored. Send it again",
+                mismatched_digests=[{"algorithm": name} for name in wrong],
+            )
 
 
 class FormDecoder:
@@ -203,6 +220,12 @@ class FormDecoder:
             )
         if at < 0:
             return b""
+        if front[:at].strip(b" \t\r\n"):
+            # RFC 2046 lets mail write a sentence there. In a form it is a part whose boundary was misspelled.
+            raise BadForm(
+                "Something stands before the first boundary of the form, and would be lost; is that boundary misspelled? "
+                "Let a form library write the body"
+            )
         self._front = None
         self._at += at
         return bytes(front[at:])
@@ -248,7 +271,7 @@ class FormDecoder:
         is_field = head.filename is None
         if is_field and head.length is not None and head.length > min(limits.max_field_bytes, self._left):
             raise self._field_too_large(0)
-        self._part = _Part(is_field, head.decoder, head.length)
+        self._part = _Part(is_field, head.decoder, head.length, head.expected)
         self._at += 2
         return PartBegan(head.name, head.filename, head.type, None if head.decoder else self._at)
 
@@ -262,7 +285,7 @@ class FormDecoder:
             if part.left < 0:
                 raise BadForm("A part is longer than its own Content-Length; leave that header out")
         if not part.is_field:
-            return part.decoder.feed(raw) if part.decoder else raw
+            return part.check(part.decoder.feed(raw) if part.decoder else raw)
         # What lies within the limit is looked at first: byte by byte, its faults would have been found first.
         allowed = min(self._limits.max_field_bytes - part.size, self._left)
         taken = raw[:allowed]
@@ -271,7 +294,7 @@ class FormDecoder:
         decoded = part.decoder.feed(taken) if part.decoder else taken
         if len(raw) > allowed:
             raise self._field_too_large(part.size)
-        return decoded
+        return part.check(decoded)
 
     def _end_part(self) -> bytes:
         part, self._part = self._part, None
@@ -280,7 +303,9 @@ class FormDecoder:
         self._at += len(self._first) + 4
         if part.left:
             raise BadForm("A part is shorter than its own Content-Length; leave that header out")
-        return part.decoder.close() if part.decoder else b""
+        rest = part.check(part.decoder.close() if part.decoder else b"")
+        part.check_end()
+        return rest
 
     def _field_too_large(self, size: int) -> TooLarge:
         most = self._limits.max_field_bytes

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import binascii
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from sluiceway.errors import BadForm, BadRequest, Unsupported
+from sluiceway.errors import BadDigest, BadForm, BadRequest, Unsupported
+from sluiceway.wire.checksums import expected_of, is_checksum_field
 from sluiceway.wire.disposition import decode_extended
 from sluiceway.wire.encodings import Base64Decoder, QuotedPrintableDecoder, TransferDecoder
 from sluiceway.wire.numbers import ascii_uint
@@ -37,6 +39,7 @@ class PartHead:
     type: str
     decoder: TransferDecoder | None
     length: int | None
+    expected: Mapping[str, bytes] = field(default_factory=dict)  # what its bytes, decoded, must hash to, by algorithm
 
 
 def form_boundary(content_type: str) -> bytes:
@@ -61,7 +64,7 @@ def read_part_head(lines: list[bytes]) -> PartHead:
     """The meaning of header lines (without CRLF); those RFC 7578 does not know are ignored. Raises BadForm, Unsupported."""
     try:
         return _head_of(_fields(lines))
-    except Unsupported:
+    except (BadDigest, Unsupported):
         raise
     except BadRequest as error:
         raise BadForm(f"A part of the form has a header that cannot be read. {error.detail}") from error
@@ -75,7 +78,7 @@ def _fields(lines: list[bytes]) -> dict[str, str]:
         if not colon or not TOKEN.fullmatch(name):
             raise BadForm("A header must have the form Name: value, on one line")
         name = name.lower()
-        if name not in _MEANT:
+        if name not in _MEANT and not is_checksum_field(name):
             continue
         if name in fields:
             raise BadForm(f"{name} is given twice; give it once")
@@ -106,6 +109,7 @@ def _head_of(fields: dict[str, str]) -> PartHead:
         type=_type(fields.get("content-type"), filename is not None),
         decoder=_decoder(fields.get("content-transfer-encoding", "binary")),
         length=None if length is None else ascii_uint(length, "Content-Length of a part"),
+        expected=expected_of({name: value for name, value in fields.items() if is_checksum_field(name)}),
     )
 
 

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import mimetypes
+import re
 
-__all__ = ["INLINE_TYPES", "OCTET_STREAM", "guess_type"]
+__all__ = ["INLINE_TYPES", "MOST_TYPE", "OCTET_STREAM", "essence", "guess_type", "kept_type"]
 
 OCTET_STREAM = "application/octet-stream"
+MOST_TYPE = 255  # characters of a type with its parameters; RFC 6838 4.2 allows 127 on each side of the slash
+
+_KIND = r"[!#$%&'+\-.^_`|~0-9A-Za-z]+"  # a token without `*`: image/* and */* are questions (Accept), no type of a file
+_TYPE = re.compile(rf"({_KIND}/{_KIND})[ \t]*((?:;[\t\x20-\x7e]*)?)")
+_OF_REQUESTS = frozenset(["multipart/form-data", "application/x-www-form-urlencoded"])  # say how a form came, not what a file is
 
 # Passive content only. SVG, HTML, XML and PDF can run code or load things; they are downloads.
 INLINE_TYPES = frozenset(
@@ -79,3 +85,16 @@ def guess_type(filename: str) -> str:
         known, packed = _BY_NAME.guess_type("x" + suffix, strict=False)
         known = None if packed else known  # ".tgz" is not a tar but a gzip
     return known or OCTET_STREAM
+
+
+def essence(kind: str) -> str:
+    """A type without its parameters, in lower case."""
+    return kind.partition(";")[0].strip().lower()
+
+
+def kept_type(told: str, filename: str) -> str:
+    """The type a file keeps: as it was told, parameters and all, where it tells something about one file; else by its name."""
+    found = _TYPE.fullmatch(told.strip(" \t"))
+    if found is None or essence(told) == OCTET_STREAM or essence(told) in _OF_REQUESTS:
+        return guess_type(filename)
+    return found[1].lower() + found[2].rstrip("; \t")

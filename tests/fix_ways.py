@@ -1,0 +1,57 @@
+"""Fixture `ways`: the same service alone, as a gateway in front of itself, and inside a Flask app: what one says, all say.
+
+way = ways["gateway"]
+requests.put(f"{way.url}/files/k", data=b"…")
+assert way.read("k") == b"…"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from fix_gateway import takes
+from fix_server import start_server
+from fix_wsgi import running
+
+__all__ = ["NAMES", "Way", "ways"]
+
+NAMES = ("alone", "gateway", "mounted")
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way in, and the folder in which everything ends."""
+
+    url: str  # without the slash at the end
+    root: Path
+    port: int
+    prefix: str = ""  # of every path
+
+    def read(self, key: str) -> bytes:
+        return (self.root / key).read_bytes()
+
+    def stored(self) -> set[str]:
+        """Of every finished file."""
+        files = (path.relative_to(self.root) for path in self.root.rglob("*") if path.is_file())
+        return {str(path) for path in files if ".sluiceway" not in path.parts}
+
+
+@pytest.fixture(scope="module")
+def ways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, Way]]:
+    folder = tmp_path_factory.mktemp("ways")
+    alone, behind = start_server(folder / "alone"), start_server(folder / "behind")
+    gateway = start_server(folder / "none", to=f"{behind.url}/files")
+    try:
+        with running("cheroot", tmp_path_factory.mktemp("mounted"), takes, "mount_views:app") as mounted:
+            yield {
+                "alone": Way(alone.url, alone.root, alone.port),
+                "gateway": Way(gateway.url, behind.root, gateway.port),
+                "mounted": Way(f"{mounted.url}/drop", mounted.folder, mounted.port, "/drop"),
+            }
+    finally:
+        for server in (gateway, behind, alone):
+            server.stop()
