@@ -11,13 +11,13 @@ import logging
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from sluiceway.errors import Exists, NotFound, PeerTimeout, PreconditionFailed, SluiceError, Unavailable
+from sluiceway.errors import Exists, Forbidden, NotFound, PeerTimeout, PreconditionFailed, SluiceError, Unavailable
 from sluiceway.pipe.budget import Budget
-from sluiceway.stores.contract import About, Draft, Entry, Label, Opened, Page, Replace, Traits
+from sluiceway.stores.contract import About, Draft, Entry, Label, Omitted, Opened, Page, Replace, Traits
 from sluiceway.stores.filesystem_about import note_for
 from sluiceway.stores.filesystem_bytes import FilesystemDraft, FilesystemObject
 from sluiceway.stores.filesystem_calls import Line, Lines
@@ -25,6 +25,7 @@ from sluiceway.stores.filesystem_tree import Tree
 from sluiceway.stores.filesystem_url import read_url
 from sluiceway.stores.filesystem_words import Version, error_word, has_move, has_ranges
 from sluiceway.stores.settled import settled
+from sluiceway.wire.names import is_text, readable_name
 
 __all__ = ["FilesystemStore"]
 
@@ -100,6 +101,7 @@ class FilesystemStore:
         path = self.tree.path(key)
 
         def look(fs: Any) -> tuple[Version | None, About]:
+            self.tree.guard(fs, key)
             version = self.tree.look(fs, path)
             return version, About(filename="") if version is None else note_for(self.tree.known(fs, key), version)
 
@@ -116,35 +118,53 @@ class FilesystemStore:
         return FilesystemObject(self, self.tree.path(key), entry, self._budget)
 
     async def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> Page:
-        entries: list[Entry] = []
-        async for key, version in self._walk(prefix.rpartition("/")[0] + "/" if "/" in prefix else "", prefix, after):
-            if len(entries) >= limit:
-                return Page(entries, entries[-1].key, complete=False)
-            entries.append(_entry(key, version, About(filename="")))
-        return Page(entries, complete=True)
+        entries, left, last = list[Entry](), list[Omitted](), ""
+        async for key, found in self._walk(prefix, after):
+            if last and len(entries) + len(left) >= limit:
+                return Page(entries, last, complete=False, omitted=tuple(left))
+            if isinstance(found, Omitted):
+                left.append(found)
+            else:
+                entries.append(_entry(key, found, About(filename="")))
+            last = key if is_text(key) else ""  # what has no spelling cannot be where the next page begins
+        return Page(entries, complete=True, omitted=tuple(left))
 
-    async def _walk(self, folder: str, prefix: str, after: str) -> AsyncIterator[tuple[str, Version]]:
-        """Files in order of their keys, from `after` (exclusive) on; folders without any of them are not listed."""
+    async def _walk(self, prefix: str, after: str) -> AsyncIterator[tuple[str, Version | Omitted]]:
+        """Files in order of their keys, from `after` (exclusive) on; folders without any of them are not listed.
+
+        Of each folder on the way its names are held, so that a folder of any depth can be walked.
+        """
+        top = prefix.rpartition("/")[0] + "/" if "/" in prefix else ""
+        if top and not self.tree.may_be(top[:-1]):
+            return  # a prefix that no key can have
+        if top:
+            await self.lines.call(lambda fs: self.tree.guard(fs, top), again=True)
+        ways = [await self._names(top)]
+        while ways:
+            key, found = next(ways[-1], (None, None))
+            if key is None:
+                ways.pop()
+            elif found is not None:
+                if key > after and key.startswith(prefix):
+                    yield key, found
+            elif (key.startswith(prefix) or prefix.startswith(key)) and (key > after or after.startswith(key)):
+                ways.append(await self._names(key))
+
+    async def _names(self, folder: str) -> Iterator[tuple[str, Version | Omitted | None]]:
+        """What is in a folder, by keys. One that cannot be read is told of, as one thing that is no entry."""
         try:
             names = await self.lines.call(lambda fs: self.tree.names(fs, folder), again=True)
-        except SluiceError as error:
-            if error.code == "bad-name":  # a prefix that no key can have
-                return
-            raise
-        for name, version in names:
-            key = folder + name
-            if version is not None:
-                if key > after and key.startswith(prefix):
-                    yield key, version
-            elif (key.startswith(prefix) or prefix.startswith(key)) and (key > after or after.startswith(key)):
-                async for found in self._walk(key, prefix, after):
-                    yield found
+        except Forbidden as error:
+            if not folder:
+                raise
+            why = Omitted(readable_name(folder), "forbidden", error.detail)
+            return iter([(folder, why)])
+        return iter([(folder + name, found) for name, found in names])
 
     async def delete(self, key: str, replace: Replace = Replace(allowed=True)) -> None:
-        path = self.tree.path(key)
         async with self._alone(key):
             try:
-                old = await self.lines.call(lambda fs: self.tree.look(fs, path), again=True)
+                old = await self.lines.call(lambda fs: self.tree.seen(fs, key), again=True)
             except Exists:
                 old = None
             if old is None:
@@ -156,9 +176,8 @@ class FilesystemStore:
 
     async def publish(self, draft: FilesystemDraft, key: str, about: About, replace: Replace) -> Entry:
         """Raises Exists, PreconditionFailed, BadName; nothing has become visible then."""
-        path = self.tree.path(key)
         async with self._alone(key):
-            old = await self.lines.call(lambda fs: self.tree.look(fs, path), again=True)
+            old = await self.lines.call(lambda fs: self.tree.seen(fs, key), again=True)
             if replace.etag is not None and (old is None or old.etag != replace.etag):
                 raise PreconditionFailed(f"{key!r} is not the version you named; read it again")
             if old is not None and not replace.allowed:

@@ -252,6 +252,7 @@ class _Reading:
         self._store, self._path, self._entry = store, path, entry
         self._line: Line | None = None
         self._file: Any = None  # used in the line's thread only
+        self._guarded = False  # whether the folders of the path were looked at, on this way
 
     async def read(self, at: int, size: int) -> bytes:
         try:
@@ -280,6 +281,9 @@ class _Reading:
             self._line = None
 
     def _block(self, fs: Any, at: int, size: int) -> bytes:
+        if not self._guarded:
+            self._store.tree.guard(fs, self._entry.key)
+            self._guarded = True
         if self._store.by_range:
             data: bytes = fs.cat_file(self._path, start=at, end=at + size)
         else:

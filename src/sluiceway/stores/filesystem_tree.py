@@ -11,15 +11,15 @@ nothing is ever expanded as a pattern: `rm` and `copy` of fsspec do that, `rm_fi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from sluiceway.errors import BadName, Exists, StoreFailed
-from sluiceway.stores.contract import About
+from sluiceway.errors import BadName, Exists, Forbidden, StoreFailed
+from sluiceway.stores.contract import About, Omitted
 from sluiceway.stores.filesystem_about import Note, drop_notes, note_path, read_notes, write_notes
-from sluiceway.stores.filesystem_words import Version, forget_cached, has_move, version_of
-from sluiceway.wire.names import stays_inside
+from sluiceway.stores.filesystem_words import Version, forget_cached, has_move, is_link, version_of
+from sluiceway.wire.names import readable_name, stays_inside
 
 __all__ = ["Tree"]
 
@@ -43,11 +43,12 @@ class Tree:
 
     def path(self, key: str) -> str:
         """Raises BadName for a key that leads out of the root or into our folder."""
-        if not self._may_be(key):
+        if not self.may_be(key):
             raise BadName(f"There can be no object {key!r} at this destination")
         return self._prefix + key
 
-    def _may_be(self, key: str) -> bool:
+    def may_be(self, key: str) -> bool:
+        """Whether there can be such a key here."""
         return stays_inside(key) and self._refused.isdisjoint(key)
 
     def folder(self, key: str) -> str:
@@ -56,8 +57,9 @@ class Tree:
 
     def prepare(self, fs: Any) -> None:
         """Make our folders where they are missing. Raises Exists where a file is in the way."""
-        self.make(fs, self.drafts)
-        self.make(fs, self.about)
+        for folder in (f"{self._prefix}{PRIVATE}", self.drafts, self.about):
+            self.make(fs, folder)
+            self._refuse_link(self._info(fs, folder) or {}, folder)
 
     def make(self, fs: Any, folder: str) -> None:
         """A folder and those above it."""
@@ -81,29 +83,63 @@ class Tree:
         found = self._info(fs, path)
         if found is None:
             return None
+        self._refuse_link(found, path)
         version = version_of(found)
         if version is None:
             raise Exists(f"{path.rpartition('/')[2]!r} is a folder or something else that is no file; it was not touched")
         return version
 
-    def names(self, fs: Any, key: str) -> list[tuple[str, Version | None]]:
+    def seen(self, fs: Any, key: str) -> Version | None:
+        """The version of an object, its folders looked at first."""
+        self.guard(fs, key)
+        return self.look(fs, self.path(key))
+
+    def guard(self, fs: Any, key: str) -> None:
+        """Look at every folder of a key's path, from the top down. Raises Forbidden where one is a link: none is followed."""
+        folders = self.path(key.rstrip("/"))[len(self._prefix) :].split("/")
+        folders = folders if key.endswith("/") else folders[:-1]
+        for depth in range(1, len(folders) + 1):
+            found = self._info(fs, self._prefix + "/".join(folders[:depth]))
+            if found is None or found.get("type") == "file":
+                return
+            self._refuse_link(found, folders[depth - 1])
+
+    def _refuse_link(self, found: Mapping[str, Any], path: str) -> None:
+        if is_link(found):
+            raise Forbidden(f"{path.rpartition('/')[2]!r} is a symbolic link; it is never followed, written through nor replaced")
+
+    def names(self, fs: Any, key: str) -> list[tuple[str, Version | Omitted | None]]:
         """What is in a folder (of a key that ends in `/`, or ""), in the order of keys: folders end in `/`, without version."""
-        folder, found = self.folder(key), []
+        folder, found = self.folder(key), list[tuple[str, Version | Omitted | None]]()
         forget_cached(fs, folder)
         try:
             told = fs.ls(folder, detail=True)
         except (FileNotFoundError, NotADirectoryError):
             return []
+        except PermissionError:
+            raise Forbidden("The account has no right to read this folder") from None
         for info in told:
             name = str(info["name"]).rstrip("/").rpartition("/")[2]
-            version = version_of(info)
-            inside = str(info["name"]).strip("/") != folder.strip("/") and self._may_be(key + name)
-            if inside and (version is not None or info.get("type") == "directory"):
-                found.append((name if version is not None else name + "/", version))
+            if str(info["name"]).strip("/") == folder.strip("/") or (key == "" and name == PRIVATE):
+                continue
+            why, is_folder = self._omitted(key + name, info), info.get("type") == "directory"
+            version = None if why is not None or is_folder else version_of(info)
+            found.append((name + "/" if is_folder and why is None else name, why or version))
         return sorted(found, key=lambda one: one[0])
+
+    def _omitted(self, key: str, info: Mapping[str, Any]) -> Omitted | None:
+        name = readable_name(key)
+        if is_link(info):
+            return Omitted(name, "link", "It is a symbolic link; what it shows may stand outside, and would come twice")
+        if info.get("type") not in ("file", "directory"):
+            return Omitted(name, "special-file", "It is no file, but a pipe, a socket or a device")
+        if not self.may_be(key):
+            return Omitted(name, "bad-name", "Its name is no UTF-8, or holds what cannot be asked for at this destination")
+        return None
 
     def place(self, fs: Any, draft: str, key: str, version: Version, about: About, old: Version | None) -> Version:
         """Let a finished draft appear under its key, with a note; in the place of `old`. The version it has there."""
+        self.guard(fs, key)  # once more: the upload may have taken hours
         path, kept = self.path(key), []
         if old is not None:
             kept = [note for note in read_notes(fs, self.about, key) if note.etag == old.etag] or [
@@ -126,6 +162,7 @@ class Tree:
 
     def remove(self, fs: Any, key: str) -> None:
         """The file, its note, and folders that became empty."""
+        self.guard(fs, key)
         path = self.path(key)
         with suppress(FileNotFoundError):
             fs.rm_file(path)

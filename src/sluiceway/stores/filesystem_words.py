@@ -6,9 +6,11 @@ Each protocol has names of its own for the same thing; here they become one. Blo
 from __future__ import annotations
 
 import errno
+import ftplib
 import hashlib
+import os
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -26,8 +28,9 @@ from sluiceway.errors import (
     SluiceError,
     StoreFailed,
 )
+from sluiceway.wire.numbers import ascii_uint
 
-__all__ = ["Version", "error_word", "forget_cached", "has_move", "has_ranges", "version_of"]
+__all__ = ["Version", "error_word", "forget_cached", "has_move", "has_ranges", "is_link", "version_of"]
 
 TIMES = (
     "mtime",
@@ -44,6 +47,8 @@ TAGS = ("ETag", "etag", "e_tag", "checksum", "md5", "md5Hash", "sha256", "conten
 LONGEST = 200  # characters of what a library said that are passed on
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+FULL = {os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "no space on filesystem", "quota exceeded"}  # whole messages
+CLOSED = {"Socket is closed"}
 _CLOSED = {errno.EPIPE, errno.ECONNRESET, errno.ECONNABORTED, errno.ENOTCONN, errno.ESHUTDOWN}
 _AWAY = {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN}
 
@@ -60,6 +65,11 @@ class Version:
     def etag(self) -> str:
         time = "" if self.modified is None else f"{self.modified:.6f}"
         return hashlib.sha256(f"{self.size} {time} {self.tag}".encode()).hexdigest()[:32]
+
+
+def is_link(info: Mapping[str, Any]) -> bool:
+    """Whether it is a symbolic link, also where the rest of what is told is of what it shows."""
+    return info.get("type") == "link" or bool(info.get("islink"))
 
 
 def version_of(info: Mapping[str, Any]) -> Version | None:
@@ -126,37 +136,60 @@ def error_word(error: BaseException, where: str, secrets: Iterable[str]) -> Slui
 
 
 def _of_file(error: BaseException, where: str, said: str) -> SluiceError | None:
-    code = error.errno if isinstance(error, OSError) else None
-    if code in _FULL or any(word in said.lower() for word in ("no space", "quota", "disk full")):
+    code, status = _errno(error), _status(error)
+    if code in _FULL or status in (507, 552) or _is_one_of(error, FULL):
         return NoSpace(f"{where} is full; nothing was stored. Make room there, then send it again")
-    if isinstance(error, FileNotFoundError):
+    if isinstance(error, FileNotFoundError) or status == 404:
         return NotFound("There is no such file or folder there")
     if isinstance(error, FileExistsError | IsADirectoryError | NotADirectoryError):
         return Exists("Something else is in the way there; it was not touched")
-    if isinstance(error, PermissionError):
+    if isinstance(error, PermissionError) or status == 403:
         return StoreFailed(f"{where}: the account has no right to this; give it the right to write there, or use another one")
     if isinstance(error, NotImplementedError):
         return StoreFailed(f"{where}: its fsspec implementation cannot do this; it cannot be used here")
-    if isinstance(error, OSError) and said.endswith("Failure"):
+    if _is_one_of(error, ("Failure",)):
         return StoreFailed(f"{where} refused without saying why; look for a full disk, a quota or a right that is missing")
     return None
 
 
 def _of_connection(error: BaseException, where: str, said: str) -> SluiceError | None:
     kinds = {kind.__name__ for kind in type(error).__mro__}
-    code = error.errno if isinstance(error, OSError) else None
+    code, status = _errno(error), _status(error)
     if isinstance(error, socket.gaierror):
         return PeerUnreachable(f"{where}: there is no such host; check its name")
     if code in _AWAY or "NoValidConnectionsError" in kinds:
         return PeerUnreachable(f"{where}: nobody answers there; check host and port, and whether the server runs")
     refused = kinds & {"AuthenticationException", "LogonFailure", "BadAuthenticationType", "PasswordRequiredException"}
-    if refused or "401" in said or "530 " in said:  # the last two in the words of HTTP and FTP
+    if refused or status in (401, 530):
         return StoreFailed(f"{where}: user, password or key was refused; check them")
     if isinstance(error, TimeoutError):
         return PeerTimeout(f"{where} took too long to answer; try again later")
-    if isinstance(error, EOFError | ConnectionError) or code in _CLOSED or "SSHException" in kinds or "is closed" in said:
+    broken = isinstance(error, EOFError | ConnectionError) or "SSHException" in kinds or status == 421
+    if broken or code in _CLOSED or _is_one_of(error, CLOSED):
         return PeerFailed(f"{where} broke the connection off; try again ({said})")
     return None
+
+
+def _errno(error: BaseException) -> int | None:
+    return error.errno if isinstance(error, OSError) else None
+
+
+def _status(error: BaseException) -> int:
+    """The number of an answer: HTTP's, wherever its client keeps it, or the reply code an FTP error begins with. Else 0."""
+    if isinstance(error, ftplib.Error):
+        code = str(error)[:3]
+        return ascii_uint(code, "reply") if code.isascii() and code.isdigit() else 0
+    for holder in (error, getattr(error, "response", None)):
+        for name in ("status_code", "status"):
+            status = getattr(holder, name, None)
+            if isinstance(status, int):
+                return status
+    return 0
+
+
+def _is_one_of(error: BaseException, messages: Collection[str]) -> bool:
+    """Whether an error without a number says exactly this. SFTP 3 has one number for many failures, and the server's words."""
+    return isinstance(error, OSError) and error.errno is None and len(error.args) == 1 and error.args[0] in messages
 
 
 def _said(error: BaseException, secrets: Iterable[str]) -> str:

@@ -116,7 +116,7 @@ class ObjectStore:
                     continue
                 if last and len(found) + len(left) >= limit:
                     return Page(found, last, complete=False, omitted=tuple(left))
-                last = one.key or last
+                last = one.key  # "" for one that is no text: a page cannot end there
                 if one.omitted is not None:
                     left.append(one.omitted)
                 else:

@@ -17,6 +17,7 @@ __all__ = [
     "MOST_SEGMENT_BYTES",
     "check_key",
     "clean_name",
+    "is_text",
     "leads_out",
     "readable_name",
     "stays_inside",
@@ -80,6 +81,11 @@ def readable_name(name: str) -> str:
     return "".join(
         symbol if symbol.isprintable() else symbol.encode("unicode_escape").decode() for symbol in name[:MOST_KEY_BYTES]
     )
+
+
+def is_text(name: str) -> bool:
+    """Whether it has a spelling in UTF-8: file systems hold names that are only bytes."""
+    return _SURROGATE.search(name) is None
 
 
 def stays_inside(key: str) -> bool:
