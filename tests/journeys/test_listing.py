@@ -26,7 +26,7 @@ def listing(server: RunningServer, **asked: object) -> tuple[list[str], str | No
     assert answer.status_code == 200, answer.text
     assert answer.headers["Cache-Control"] == "no-store"
     told = answer.json()
-    assert sorted(told) == ["files", "next", "readable"]
+    assert sorted(told) == ["files", "next", "omitted", "readable"]
     return [entry["key"] for entry in told["files"]], told["next"]
 
 

@@ -15,17 +15,17 @@ import stat
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from itertools import islice
 from typing import TypeVar
 
 from sluiceway.errors import Exists, Forbidden, NotFound, PreconditionFailed, SluiceError
 from sluiceway.pipe.budget import Budget
-from sluiceway.stores.contract import Draft, Entry, Label, Opened, Page, Replace, Traits
+from sluiceway.stores.contract import Draft, Entry, Label, Omitted, Opened, Page, Replace, Traits
 from sluiceway.stores.disk_about import drop_note, read_entry
 from sluiceway.stores.disk_draft import DiskDraft
 from sluiceway.stores.disk_file import DraftFile
 from sluiceway.stores.disk_read import DiskObject
-from sluiceway.stores.disk_tree import PRIVATE, Tree, store_error
+from sluiceway.stores.disk_tree import PRIVATE, Tree, store_error, unreadable
+from sluiceway.wire.names import is_text
 
 __all__ = ["DiskStore"]
 
@@ -185,13 +185,21 @@ class DiskStore:
             os.close(fd)
 
     def _list(self, prefix: str, after: str, limit: int) -> Page:
-        entries: list[Entry] = []
-        keys = list(islice(self._tree.walk(prefix, after), limit + 1))
-        for key in keys[:limit]:
-            with suppress(NotFound, Forbidden):  # deleted since
+        entries, left, last = list[Entry](), list[Omitted](), ""
+        for key, why in self._tree.walk(prefix, after):
+            if last and len(entries) + len(left) >= limit:
+                return Page(entries, last, complete=False, omitted=tuple(left))
+            last = key if is_text(key) else ""  # what has no spelling cannot be where the next page begins
+            if why is not None:
+                left.append(why)
+                continue
+            try:
                 entries.append(self._stat(key))
-        more = len(keys) > limit
-        return Page(entries, keys[limit - 1] if more else None, complete=not more)
+            except NotFound:
+                pass  # deleted since
+            except (SluiceError, OSError) as error:
+                left.append(unreadable(key, error))
+        return Page(entries, complete=True, omitted=tuple(left))
 
     def _delete(self, key: str, replace: Replace) -> None:
         folders, last = self._tree.split(key)

@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sluiceway.errors import BadName, Exists, Forbidden, NoSpace, NotFound, SluiceError, StoreFailed, Unavailable
+from sluiceway.stores.contract import Omitted
+from sluiceway.wire.names import is_text, readable_name
 
-__all__ = ["NO_ROOM", "PRIVATE", "Tree", "store_error"]
+__all__ = ["NO_ROOM", "PRIVATE", "Tree", "store_error", "unreadable"]
 
 PRIVATE = ".sluiceway"  # our own folder below the root: drafts, attributes of file systems that have none
 
@@ -58,9 +60,11 @@ class Tree:
         try:
             for segment in segments:
                 below, new = self._step(fds[-1], segment, make)
-                if new:
-                    made.append(fds[-1])
                 fds.append(below)
+                if new:
+                    made.append(fds[-2])
+                else:  # a deep folder takes no descriptor for each of those above
+                    os.close(fds.pop(-2))
             yield fds[-1]
             # Last, because one commit of the file system's journal then serves the object and its folders.
             for fd in made:
@@ -134,30 +138,45 @@ class Tree:
             raise NotFound(f"There is no object {key!r}")
         return file, status
 
-    def walk(self, prefix: str, after: str) -> Iterator[str]:
-        """Keys of regular files in order of their characters, from `after` (exclusive) on, below `prefix`."""
-        yield from self._walk([], prefix, after)
+    def walk(self, prefix: str, after: str) -> Iterator[tuple[str, Omitted | None]]:
+        """Keys below `prefix` in order of their characters, from `after` (exclusive) on; with what is no file, why it is none.
 
-    def _walk(self, folders: list[str], prefix: str, after: str) -> Iterator[str]:
+        Of each folder on the way its names are held, and no descriptor: a folder of any depth can be walked.
+        """
+        top = [name for name in prefix.rpartition("/")[0].split("/") if name]
+        if prefix.startswith("/") or "//" in prefix:
+            return  # no key begins so
+        ways = [self._names(top)]
+        while ways:
+            key, why, is_folder = next(ways[-1], ("", None, False))
+            if not key:
+                ways.pop()
+            elif is_folder:
+                if (key.startswith(prefix) or prefix.startswith(key)) and (key > after or after.startswith(key)):
+                    ways.append(self._names(key[:-1].split("/")))
+            elif key > after and (key.startswith(prefix) or (key.endswith("/") and prefix.startswith(key))):
+                yield key, why  # a folder that cannot be read may hold what was asked for
+
+    def _names(self, folders: list[str]) -> Iterator[tuple[str, Omitted | None, bool]]:
+        """What is in a folder: key, why it is no object, and whether it is a folder, whose key ends in `/`."""
         at = "".join(f"{name}/" for name in folders)
+        found: list[tuple[str, Omitted | None, bool]] = []
         try:
-            with self.folder(folders) as fd, os.scandir(fd) as found:
-                # A folder sorts as "name/", so that keys come out in order although folders and files are mixed.
-                names = sorted(
-                    item.name + "/" if item.is_dir(follow_symlinks=False) else item.name
-                    for item in found
-                    if item.name != PRIVATE and not item.is_symlink()
-                )
-        except (NotFound, Forbidden, Exists):
-            return  # removed, or replaced by a link, while we walked
-        for name in names:
-            key = at + name
-            if name.endswith("/"):
-                inside = key.startswith(prefix) or prefix.startswith(key)
-                if inside and (key > after or after.startswith(key)):
-                    yield from self._walk([*folders, name[:-1]], prefix, after)
-            elif key > after and key.startswith(prefix) and _is_text(key):
-                yield key
+            with self.folder(folders) as fd, os.scandir(fd) as items:
+                for item in items:
+                    if item.name == PRIVATE and not folders:
+                        continue
+                    is_folder, key = item.is_dir(follow_symlinks=False), at + item.name
+                    why = _why_omitted(key, item, is_folder)
+                    # A folder sorts as "name/", so that keys come out in order although folders and files are mixed.
+                    found.append((f"{key}/" if is_folder and why is None else key, why, is_folder and why is None))
+        except (NotFound, Exists):
+            return iter(())  # removed, or replaced by a file, while we walked
+        except (SluiceError, OSError) as error:
+            if not folders:
+                raise
+            return iter([(at, unreadable(at, error), False)])
+        return iter(sorted(found))
 
     def prune(self, segments: list[str]) -> None:
         """Remove folders that became empty, innermost first, up to the root."""
@@ -171,10 +190,22 @@ class Tree:
                 return  # not empty
 
 
-def _is_text(key: str) -> bool:
-    """File names that are not UTF-8 have no key and cannot be listed."""
-    try:
-        key.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _why_omitted(key: str, item: os.DirEntry[str], is_folder: bool) -> Omitted | None:
+    name = readable_name(key)
+    if not is_text(key):
+        return Omitted(name, "bad-name", "Its name is no UTF-8, so it has no key")
+    if item.name == PRIVATE:
+        return Omitted(name, "own-file", "It is the folder in which another store below this one keeps what is no object")
+    if is_folder or item.is_file(follow_symlinks=False):
+        return None
+    if item.is_symlink():
+        return Omitted(name, "link", "It is a symbolic link; what it shows may stand outside, and would come twice")
+    return Omitted(name, "special-file", "It is no file, but a pipe, a socket or a device")
+
+
+def unreadable(key: str, error: SluiceError | OSError) -> Omitted:
+    """What is there and cannot be looked at, as a listing tells of it."""
+    if isinstance(error, SluiceError):
+        return Omitted(readable_name(key), error.code, error.detail)
+    code = "forbidden" if error.errno in (errno.EACCES, errno.EPERM) else "store-failed"
+    return Omitted(readable_name(key), code, f"It cannot be read: {os.strerror(error.errno or 0)}")
