@@ -30,6 +30,7 @@ whose turn it is to act, `retryable` whether the same request may succeed later.
     │   └── SourceChanged     500  source-changed         it is not the version that was meant, or became another one
     ├── StoreFailed           500  store-failed           the destination could not keep or find the bytes
     │   └── NoSpace           507  no-space               the destination is full
+    ├── Miscounted            500  miscounted             objects of a copy of many that neither arrived nor failed
     ├── PeerFailed            502  peer-failed            another server answered wrongly, or broke off
     │   ├── PeerUnreachable   502  peer-unreachable       no connection to it could be made
     │   └── PeerTimeout       504  peer-timeout           it took or said nothing for too long
@@ -58,6 +59,7 @@ __all__ = [
     "HeadTooLarge",
     "LengthRequired",
     "MethodNotAllowed",
+    "Miscounted",
     "MissingField",
     "NoSpace",
     "NotFound",
@@ -209,6 +211,9 @@ class SourceChanged(SourceFailed, code="source-changed", title="The source chang
 
 
 class StoreFailed(SluiceError, code="store-failed", status=500, title="The destination failed", fault="destination"): ...
+
+
+class Miscounted(SluiceError, code="miscounted", title="The objects of this copy do not add up"): ...
 
 
 class NoSpace(StoreFailed, code="no-space", status=507, title="The destination is full", retryable=True): ...

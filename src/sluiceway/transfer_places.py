@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -122,11 +122,19 @@ async def take_out(order: Order, on_progress: OnProgress | None) -> Receipt:
 
 
 async def keep_in_target(
-    sink: Sink, source: Source, called: str, promises: tuple[Promise, ...], force: bool, stages: Stages, tell: _Says | None = None
+    sink: Sink,
+    source: Source,
+    called: str,
+    promises: tuple[Promise, ...],
+    force: bool,
+    stages: Stages,
+    tell: _Says | None = None,
+    dress: Callable[[], object] | None = None,
 ) -> tuple[int, str]:
     """The source's bytes from the first to the last into a fresh target, checked and published; their number and sha-256.
 
-    The caller closes the sink. Raises Exists, DigestMismatch, what the source raises, and what the target does.
+    `dress` gives it what it has beside bytes, blocking, right before it is published. The caller closes the sink.
+    Raises Exists, DigestMismatch, what the source raises, and what the target does.
     """
     digests = Digests(("sha-256",))
     try:
@@ -140,6 +148,8 @@ async def keep_in_target(
             raise DigestMismatch(f"{called} is not what was stored (sha-256 differs); nothing was kept")
         stages.enter(DESTINATION)
         await sink.settle()
+        if dress is not None:
+            await settled(dress)
         await settled(lambda: sink.publish(force))
     finally:
         await digests.aclose()

@@ -34,6 +34,14 @@ def test_each_step_of_the_architecture_page_exists() -> None:
             found = getattr(found, name)
 
 
+def test_each_rule_by_which_something_is_left_out_is_documented() -> None:
+    """The table of docs/many.md has the codes of the code, no more and no fewer."""
+    from sluiceway.many.sides import RULES
+
+    table = (ROOT / "docs" / "many.md").read_text("utf-8").partition("| code | what |")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE) == list(RULES)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     """Every relative link names a file that is there."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fix_server import Serve
 from rude_peer import Exchange, Peer, ranged, sha256_field
+from sluiceway.client.part import part_paths
 
 DATA = os.urandom(8 << 20)
 PATIENCE = 60  # seconds
@@ -46,7 +47,7 @@ def slowly(exchange: Exchange) -> None:
 
 def test_a_killed_download_goes_on_where_it_was(tmp_path: Path) -> None:
     """SIGKILL in the middle: no file under its name; the next run asks for the rest and the whole is right."""
-    target, part = tmp_path / "f", tmp_path / ".f.part"
+    target, part = tmp_path / "f", Path(part_paths(str(tmp_path / "f"))[0])
     with Peer(slowly) as peer:
         first = copying(f"{peer.url}/f", target)
         until("the part grew", lambda: part.exists() and part.stat().st_size > 1 << 20)
@@ -65,7 +66,7 @@ def test_a_killed_download_goes_on_where_it_was(tmp_path: Path) -> None:
 
 def test_an_interrupted_download_goes_on_too(tmp_path: Path) -> None:
     """Ctrl-C: code 130, and the bytes that came are used."""
-    target, part = tmp_path / "f", tmp_path / ".f.part"
+    target, part = tmp_path / "f", Path(part_paths(str(tmp_path / "f"))[0])
     with Peer(slowly) as peer:
         first = copying(f"{peer.url}/f", target)
         until("the part grew", lambda: part.exists() and part.stat().st_size > 1 << 20)
@@ -80,7 +81,7 @@ def test_an_interrupted_download_goes_on_too(tmp_path: Path) -> None:
 
 def test_a_killed_download_of_a_file_that_changed_is_right(tmp_path: Path) -> None:
     """Between the runs the server got another version: all of it is fetched, none of the old."""
-    target, part = tmp_path / "f", tmp_path / ".f.part"
+    target, part = tmp_path / "f", Path(part_paths(str(tmp_path / "f"))[0])
     other = os.urandom(len(DATA))
     with Peer(slowly) as peer:
         first = copying(f"{peer.url}/f", target)
@@ -95,7 +96,7 @@ def test_a_killed_download_of_a_file_that_changed_is_right(tmp_path: Path) -> No
 
 def test_a_part_that_was_damaged_is_noticed(tmp_path: Path) -> None:
     """A flipped byte in what was left behind: the digest says so, nothing keeps the name, the next run is clean."""
-    target, part = tmp_path / "f", tmp_path / ".f.part"
+    target, part = tmp_path / "f", Path(part_paths(str(tmp_path / "f"))[0])
     with Peer(slowly) as peer:
         first = copying(f"{peer.url}/f", target)
         until("the part grew", lambda: part.exists() and part.stat().st_size > 1 << 20)

@@ -266,13 +266,13 @@ async def test_an_origin_that_flows_past_is_copied_one_by_one() -> None:
     assert bytes_of(store) == {"a": b"1", "taken": b"2", "b": b"3"}
 
 
-async def test_keys_that_lead_out_are_left_out_and_never_become_paths(tmp_path: Path) -> None:
+async def test_keys_that_lead_out_are_failures_and_never_become_paths(tmp_path: Path) -> None:
     bad = ["../up", "/abs", "a//b", "a/./b", "a/../b", "folder/", ".sluiceway/x", "nul\0", "bad\udcff"]
     origin = StoreOrigin(stocked({**dict.fromkeys(bad, b"x"), "good": b"1"}), "", "o", ONCE)
     report, ended = await ran(origin, FolderGoal(str(tmp_path / "to")))
 
-    assert (report.left_out, report.copied) == (len(bad), 1)
-    assert {ended[key].state for key in bad} == {"left-out"}
+    assert (report.failed, report.copied, report.left_out) == (len(bad), 1, 0)
+    assert {(ended[key].state, ended[key].code) for key in bad} == {("failed", "bad-name")}
     assert [path.name for path in tmp_path.rglob("*")] == ["to", "good"]
     for key in bad:
         with pytest.raises(sluiceway.SluiceError):

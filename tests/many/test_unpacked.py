@@ -84,9 +84,9 @@ def origin(data: bytes, cut: int = 100_000, limits: TarLimits = TarLimits()) -> 
 
 async def unpack(side: TarOrigin, got: dict[str, bytes], left: dict[str, str] | None = None) -> None:
     async for item in side.items():
-        if item.left_out is not None:
+        if item.omitted is not None:
             assert left is not None, item
-            left[item.key] = item.left_out
+            left[item.key] = item.omitted.detail
             continue
         async with side.open(item) as reading:
             assert reading.source.length == item.size
@@ -189,7 +189,7 @@ async def test_a_member_that_flowed_past_cannot_be_opened() -> None:
             await side.open(item).__aenter__()
 
 
-HOSTILE = ["../up", "a/../../b", "/abs", "a//b", "back\\slash", "C:\\x", "C:x", "new\nline", "a/./b", "..", ".sluiceway/x"]
+HOSTILE = ["../up", "a/../../b", "/abs", "a//b", "C:\\x", "C:x", "new\nline", "a/./b", "..", ".sluiceway/x"]
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -104,7 +104,8 @@ def copy(
     sluiceway copy photos/ https://host/files/ --as zip  all of it as photos.zip
     sluiceway copy https://a/x.tar.gz https://b/files/x/ --from tar
 
-    A download takes its name only when its length and digest are right. Until then it is .NAME.part beside the target.
+    A download takes its name only when its length and digest are right. Until then it is a .sluiceway-….part beside
+    the target.
     """
     voice = Voice(as_json, quiet, stdout_is_data=destination == "-" and not curl)
     from sluiceway.errors import SluiceError  # late, with the HTTP client: --help needs neither

@@ -20,6 +20,7 @@ __all__ = ["OverallVoice", "overall_line", "report_line"]
 
 REDRAW = 0.1  # seconds
 WIDTH = 24  # columns of the bar
+NEVER_SILENT = frozenset({"link", "special-file"})  # what people have and a copy does not carry
 MOST_PERCENT = 99  # the last one belongs to the report
 
 
@@ -69,11 +70,14 @@ class OverallVoice:
             click.echo(report_line(self._report))
 
     def _ended(self, ended: Ended) -> None:
+        if ended.code == "excluded":
+            return  # asked for, perhaps a million times: the report has their number
         if self._json:
             click.echo(json.dumps(ended.as_dict()))
         elif ended.state == "failed":
-            self._line(f"sluiceway: {ended.key} failed ({ended.code}, tried {ended.attempts} times): {ended.detail}")
-        elif ended.state == "left-out" and not self._quiet:
+            tried = f", tried {ended.attempts} times" if ended.attempts else ""
+            self._line(f"sluiceway: {ended.key} failed ({ended.code}{tried}): {ended.detail}")
+        elif ended.state == "left-out" and (not self._quiet or ended.code in NEVER_SILENT):
             self._line(f"sluiceway: {ended.key} is left out: {ended.detail}")
         elif ended.state in ("would-copy", "would-replace") and not self._quiet:
             size = "" if ended.size is None else f"  {amount(ended.size)}"
@@ -109,7 +113,8 @@ def report_line(report: Report) -> str:
     what = "would be copied" if report.dry_run else "copied"
     parts = [f"{report.copied} {what} ({amount(report.bytes)})", f"{report.skipped} there already", f"{report.failed} failed"]
     if report.left_out:
-        parts.append(f"{report.left_out} left out")
+        by_patterns = f" ({report.excluded} by the patterns)" if report.excluded else ""
+        parts.append(f"{report.left_out} left out{by_patterns}")
     if not report.complete:
         parts.append("not finished")
     rate = f"  {amount(report.rate)}/s" if report.bytes and not report.dry_run else ""

@@ -42,7 +42,9 @@ class Voice:
 
     def show(self, now: Progress) -> None:
         if now.stage == "left-out" and self._bar is None:
-            self._note({"code": "left-out", "source": now.name, "detail": now.note}, f"{now.name} is left out: {now.note}")
+            self._note(
+                {"code": "left-out", "source": now.name, "detail": now.note}, f"{now.name} is left out: {now.note}", always=True
+            )
         if self._bar is not None:
             self._bar(now)
         if now.receipt is not None and self._json:

@@ -15,7 +15,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from typing import BinaryIO, TypeVar
 
-from sluiceway.client.lengths import doubtful, measured
+from sluiceway.client.lengths import measured
+from sluiceway.client.part_notes import is_part_name
 from sluiceway.errors import SourceChanged, SourceFailed
 from sluiceway.pipe.pump import close_stream
 from sluiceway.pipe.source import Buffer, BytesSource, PassingSource, Source
@@ -24,6 +25,7 @@ __all__ = ["LocalFile", "Thread", "files_below", "open_local", "pipe_chunks", "s
 
 T = TypeVar("T")
 
+READ_ONLY = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 READ_SIZE = 1 << 20  # bytes; one thread hop per MiB
 PIPE_SIZE = 1 << 20  # bytes a pipe may hold on Linux: 64 KiB, the default, costs a thread hop per 64 KiB
 SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ; `fcntl` names it on Linux only
@@ -36,15 +38,23 @@ class LocalFile:
     """A regular file, by path or by an open descriptor. Length and time of change are fixed when the source is made.
 
     The length is None, and `version` empty, for a file that is made up while it is read and has more or less than it says.
-    The next block is read while the last one is on its way. Raises SourceChanged when the file is another one at the end.
+    The next block is read while the last one is on its way. Raises SourceChanged when the file is another one at the end, and
+    SourceFailed when it cannot be read. `opener` opens it where a path does not reach.
     """
 
     reopenable = True
 
-    def __init__(self, path: str | int, start: int = 0) -> None:
-        self._path = path
-        self._start = start
-        self._seen, size = _looked_at(path)
+    def __init__(self, path: str | int, start: int = 0, opener: Callable[[], int] | None = None) -> None:
+        """Blocking. Raises OSError, SourceChanged for what is no regular file."""
+        self._path, self._start, self._opener = path, start, opener
+        fd = self._descriptor()
+        try:
+            self._seen, size = measured(fd)
+            if not stat.S_ISREG(self._seen.st_mode):
+                raise SourceChanged(f"{self._name} is no plain file any more")
+        finally:
+            if fd != path:
+                os.close(fd)
         self.length: int | None = None if size is None else max(0, size - start)
         # changes whenever the bytes may have; what is made up has none that could be met again
         self.version: str = "" if size is None else f"{size}-{self._seen.st_mtime_ns}"
@@ -59,6 +69,8 @@ class LocalFile:
         except asyncio.CancelledError:
             opening.add_done_callback(_close_unused)
             raise
+        except OSError as error:
+            raise self._failed(error) from error
         coming = loop.run_in_executor(None, file.read, _block(left))
         try:
             while left is None or left > 0:
@@ -72,6 +84,8 @@ class LocalFile:
                 yield chunk
             if self.length is not None:
                 await loop.run_in_executor(None, self._check, file)
+        except OSError as error:
+            raise self._failed(error) from error
         finally:
             # A descriptor closed under a running read may be another file's next.
             coming.add_done_callback(partial(_close, file))
@@ -81,10 +95,20 @@ class LocalFile:
     def _name(self) -> str:
         return "Standard input" if isinstance(self._path, int) else self._path
 
+    def _failed(self, error: OSError) -> SourceFailed:
+        return SourceFailed(f"{self._name} cannot be read: {error.strerror or error}")
+
+    def _descriptor(self) -> int:
+        if isinstance(self._path, int):
+            return self._path
+        return os.open(self._path, READ_ONLY) if self._opener is None else self._opener()
+
     def _opened(self, at: int) -> BinaryIO:
-        file = open(self._path, "rb", buffering=0, closefd=not isinstance(self._path, int))  # noqa: SIM115 - open() closes it
+        fd = self._descriptor()
+        file = open(fd, "rb", buffering=0, closefd=fd != self._path)  # noqa: SIM115 - open() closes it
         try:
-            file.seek(at)
+            if at or fd == self._path:
+                file.seek(at)
         except BaseException:
             file.close()
             raise
@@ -97,19 +121,6 @@ class LocalFile:
                 f"{self._name} changed while it was read ({seen.st_size} bytes before, {now.st_size} after); "
                 "nothing was stored. Copy it when nobody writes to it, or pipe it in"
             )
-
-
-def _looked_at(path: str | int) -> tuple[os.stat_result, int | None]:
-    found = os.stat(path)
-    if not doubtful(found):
-        return found, found.st_size
-    if isinstance(path, int):
-        return measured(path)
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        return measured(fd)
-    finally:
-        os.close(fd)
 
 
 def _block(left: int | None) -> int:
@@ -207,9 +218,7 @@ def open_local(path: str) -> Source:
             return _standard_input()
         mode = os.stat(path).st_mode
         if stat.S_ISREG(mode):
-            with open(path, "rb"):
-                pass  # unreadable files fail before the server hears of them
-            return LocalFile(path)
+            return LocalFile(path)  # opened once: unreadable files fail before the server hears of them
     except OSError as error:
         raise SourceFailed(f"{path} cannot be read: {error.strerror or error}") from error
     if stat.S_ISDIR(mode):
@@ -267,15 +276,29 @@ def files_below(folder: str) -> Iterator[tuple[str, str | None]]:
 
     Symbolic links to files count as the files they show; links to folders are not followed (they may lead back).
     """
+    levels = [_sorted_entries(folder)]
+    before: list[str] = []
+    while levels:
+        entry = next(levels[-1], None)
+        if entry is None:
+            levels.pop()
+            del before[-1:]
+            continue
+        path = "/".join([*before, entry.name])
+        if is_part_name(entry.name):
+            yield path, "a temporary file of this program"
+        elif entry.is_dir(follow_symlinks=False):
+            levels.append(_sorted_entries(entry.path))
+            before.append(entry.name)
+        elif entry.is_file():
+            yield path, None
+        else:
+            yield path, "a link to a folder, a broken link, or no file at all"
+
+
+def _sorted_entries(folder: str) -> Iterator[os.DirEntry[str]]:
     try:
-        found = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        with os.scandir(folder) as found:
+            return iter(sorted(found, key=lambda entry: entry.name))
     except OSError as error:
         raise SourceFailed(f"{folder} cannot be read: {error.strerror or error}") from error
-    for entry in found:
-        if entry.is_dir(follow_symlinks=False):
-            for path, why in files_below(entry.path):
-                yield f"{entry.name}/{path}", why
-        elif entry.is_file():
-            yield entry.name, None
-        else:
-            yield entry.name, "a link to a folder, a broken link, or no file at all"

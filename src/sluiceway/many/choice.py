@@ -22,11 +22,19 @@ class Choice:
     def __init__(self, include: Iterable[str] = (), exclude: Iterable[str] = ()) -> None:
         self._include = [_compiled(pattern) for pattern in include]
         self._exclude = [_compiled(pattern) for pattern in exclude]
+        self._literal = [re.split(r"[*?\[]", pattern, maxsplit=1)[0] for pattern in include]
 
     def __call__(self, key: str) -> bool:
         if self._include and not any(pattern.fullmatch(key) for pattern in self._include):
             return False
         return not any(pattern.fullmatch(key) for pattern in self._exclude)
+
+    def below(self, folder: str) -> bool:
+        """Whether something below a folder may be meant: of what is in a folder that cannot be read, no key is known."""
+        key = f"{folder}/"
+        if any(pattern.fullmatch(key) or pattern.fullmatch(folder) for pattern in self._exclude):
+            return False
+        return not self._literal or any(key.startswith(begin) or begin.startswith(key) for begin in self._literal)
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:

@@ -134,7 +134,7 @@ async def acopy_all(
     budget = Budget(MEMORY + jobs * MEMORY_EACH)
     async with AsyncExitStack() as stack:
         transport = await stack.enter_async_context(Transport())
-        origin = await stack.enter_async_context(_opened(src, unpack, reads, transport, patience, budget))
+        origin = await stack.enter_async_context(_opened(src, unpack, reads, transport, patience, budget, choice))
         goal = _goal(dst, writes, transport, patience, budget)
         stack.push_async_callback(goal.aclose)
         book: Journal | None = None
@@ -176,6 +176,7 @@ async def _opened(
     transport: Transport,
     patience: Patience,
     budget: Budget,
+    choice: Choice,
 ) -> AsyncIterator[Origin]:
     if unpack is None:
         origin = origin_of(side, reads, transport, patience, budget)
@@ -186,7 +187,7 @@ async def _opened(
     elif unpack != "tar" or not isinstance(side, str | os.PathLike):
         raise BadRequest("What can be unpacked is a tar, named by its path or URL")
     else:
-        async with tar_opened(os.fspath(side), reads, transport, patience.retries + 1) as unpacked:
+        async with tar_opened(os.fspath(side), reads, transport, patience.retries + 1, meant=choice) as unpacked:
             yield unpacked
 
 

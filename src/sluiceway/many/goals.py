@@ -8,11 +8,14 @@ from __future__ import annotations
 import os
 import stat
 
+from sluiceway.client.folders import Folder
 from sluiceway.client.local import LocalFile
 from sluiceway.client.part import Part, settled
-from sluiceway.errors import BadName, Exists, Forbidden, NotFound, StoreFailed
+from sluiceway.client.part_notes import is_part_name
+from sluiceway.errors import BadName, Exists, Forbidden, NotFound, SourceFailed, StoreFailed
 from sluiceway.many.proof import counted, promised
 from sluiceway.many.sides import Item, Reading
+from sluiceway.many.walk import version_of
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.receipt import Receipt
 from sluiceway.pipe.stages import Stages
@@ -25,52 +28,107 @@ __all__ = ["FolderGoal", "StoreGoal"]
 
 
 class FolderGoal:
-    """A folder of this machine, made where it is missing. A key's names become folders and a file; no link is followed."""
+    """A folder of this machine, made where it is missing. A key's names become folders and a file; no link is followed.
+
+    `preserve`: files get the time and the permissions their origin knows.
+    """
 
     repeats = True
     called: str
 
-    def __init__(self, folder: str) -> None:
-        self._folder = folder
+    def __init__(self, folder: str, preserve: bool = False) -> None:
+        self._folder, self._preserve = folder, preserve
         self.called = os.path.abspath(folder)
 
     async def empty(self) -> bool:
         return await settled(lambda: _is_empty(self._folder))
 
     async def find(self, key: str) -> tuple[Item, str | None] | None:
-        found = await settled(lambda: _looked_at(self._path(key)))
+        found = await settled(lambda: self._look(key))
         if found is None:
             return None
         plain = stat.S_ISREG(found.st_mode)
-        return Item(key, found.st_size if plain else None, f"{found.st_size}-{found.st_mtime_ns}", found.st_mtime), None
+        return Item(key, found.st_size if plain else None, f"{version_of(found)}-{found.st_ino}", found.st_mtime), None
 
     async def sha256(self, key: str) -> str | None:
         try:
-            source = await settled(lambda: LocalFile(self._path(key)))
-        except OSError:
+            source = await settled(lambda: LocalFile(self._path(key), opener=lambda: self._open(key)))
+        except (OSError, Forbidden, SourceFailed):
             return None
         return await counted(source)
 
     async def put(self, key: str, reading: Reading, once: str, replace: bool) -> Receipt:
         path, stages = self._path(key), Stages()
-        part = await settled(lambda: _fresh(self._folder, path, replace))
+        part = await settled(lambda: self._fresh(key, replace))
         try:
-            source = TimedSource(reading.source, stages)
-            size, sha256 = await keep_in_target(part, source, key, promised(reading), replace, stages)
+            source, item = TimedSource(reading.source, stages), reading.item
+            dress = (lambda: part.dress(item.mode, item.modified)) if self._preserve else None
+            size, sha256 = await keep_in_target(part, source, key, promised(reading), replace, stages, dress=dress)
         finally:
             await settled(part.close)
         spent = stages.spent()
         return Receipt(size, sha256, path, source=key, seconds=sum(spent.values()), stages=spent)
 
+    async def put_folder(self, item: Item) -> None:
+        """A folder with its time and permissions; after all that is in it."""
+        await settled(lambda: self._dress(item))
+
     async def aclose(self) -> None:
         """Nothing is held open between two objects."""
 
     def _path(self, key: str) -> str:
-        if not stays_inside(key):
-            raise Forbidden(f"{key!r} leads out of the folder, or is no plain name")
-        if os.name == "nt":
-            check_key(key)
-        return os.path.join(self._folder, *key.split("/"))
+        """For people."""
+        return os.path.join(self._folder, *_segments(key))
+
+    def _look(self, key: str) -> os.stat_result | None:
+        *folders, name = _segments(key)
+        try:
+            with Folder(self._folder) as root, root.below(folders) as folder:
+                return folder.look(name)
+        except (FileNotFoundError, NotADirectoryError, Forbidden):
+            return None
+        except OSError as error:
+            raise StoreFailed(f"{self._path(key)} cannot be looked at: {error.strerror or error}") from error
+
+    def _open(self, key: str) -> int:
+        *folders, name = _segments(key)
+        with Folder(self._folder) as root, root.below(folders) as folder:
+            return folder.open(name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+
+    def _fresh(self, key: str, replace: bool) -> Part:
+        """Blocking. The part of a file that is not there yet, its folders made."""
+        *folders, name = _segments(key)
+        path = self._path(key)
+        try:
+            os.makedirs(self._folder, exist_ok=True)
+            with Folder(self._folder) as root:
+                folder = root.below(folders, make=True)
+            there = _looked_at(folder, name)
+        except OSError as error:
+            raise StoreFailed(f"{path} cannot be made: {error.strerror or error}") from error
+        if there is not None and (not replace or stat.S_ISDIR(there.st_mode)):
+            folder.close()
+            raise Exists(f"{path} is there already; it was not touched")
+        return Part(path, "", folder)
+
+    def _dress(self, item: Item) -> None:
+        try:
+            os.makedirs(self._folder, exist_ok=True)
+            with Folder(self._folder) as root, root.below(_segments(item.key), make=True) as folder:
+                folder.dress(item.mode, item.modified)
+        except OSError as error:
+            raise StoreFailed(f"The folder {self._path(item.key)} cannot be made: {error.strerror or error}") from error
+
+
+def _segments(key: str) -> list[str]:
+    if not stays_inside(key):
+        raise Forbidden(f"{key!r} leads out of the folder, or is no plain name")
+    if os.name == "nt":
+        check_key(key)
+    segments = key.split("/")
+    if is_part_name(segments[-1]):
+        raise BadName(f"{key!r} is what this program calls its temporary files")
+    return segments
 
 
 def _is_empty(folder: str) -> bool:
@@ -83,34 +141,14 @@ def _is_empty(folder: str) -> bool:
         raise StoreFailed(f"{folder} cannot be looked into: {error.strerror or error}") from error
 
 
-def _looked_at(path: str) -> os.stat_result | None:
+def _looked_at(folder: Folder, name: str) -> os.stat_result | None:
     try:
-        return os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
+        return folder.look(name)
+    except FileNotFoundError:
         return None
-    except OSError as error:
-        raise StoreFailed(f"{path} cannot be looked at: {error.strerror or error}") from error
-
-
-def _fresh(root: str, path: str, replace: bool) -> Part:
-    """Blocking. The part of a file that is not there yet, its folders made."""
-    try:
-        os.makedirs(root, exist_ok=True)
-        folder = root
-        for name in os.path.relpath(os.path.dirname(path), root).split(os.sep):
-            folder = os.path.join(folder, name)
-            try:
-                os.mkdir(folder)
-            except FileExistsError:
-                pass
-            if not stat.S_ISDIR(os.lstat(folder).st_mode):
-                raise Forbidden(f"{folder} is in the way: a link or a file where a folder is needed")
-        there = _looked_at(path)
-    except OSError as error:
-        raise StoreFailed(f"{path} cannot be made: {error.strerror or error}") from error
-    if there is not None and (not replace or stat.S_ISDIR(there.st_mode)):
-        raise Exists(f"{path} is there already; it was not touched")
-    return Part(path, "")
+    except OSError:
+        folder.close()
+        raise
 
 
 class StoreGoal:

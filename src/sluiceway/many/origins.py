@@ -7,123 +7,86 @@ another one. A version "" asks for whichever is there. Knows nothing of where th
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
-import stat
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import islice
 
 from sluiceway.client.address import shown
-from sluiceway.client.lengths import doubtful
+from sluiceway.client.folders import Folder
 from sluiceway.client.local import LocalFile
 from sluiceway.client.part import settled
-from sluiceway.errors import NotFound, SluiceError, SourceChanged, SourceFailed, StoreFailed
+from sluiceway.errors import Forbidden, NotFound, SluiceError, SourceChanged, SourceFailed, StoreFailed
 from sluiceway.many.patience import Patience
 from sluiceway.many.sides import Item, Reading
+from sluiceway.many.walk import omitted_key, walk
 from sluiceway.pipe.pump import close_stream
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import About, Opened, Page, Store, Whole
-from sluiceway.wire.names import stays_inside
 from sluiceway.wire.types import guess_type
 
-__all__ = ["FolderOrigin", "StoreOrigin", "left_out"]
+__all__ = ["FolderOrigin", "StoreOrigin"]
 
 WALK = 256  # files a thread finds in one hop
 PAGE = 1000  # entries of a listing asked for at once: S3's page
 STAT_WAIT = 60.0  # seconds for a look at an object whose reading broke off
 
 
-def left_out(key: str) -> str | None:
-    """Why an object with this key cannot go anywhere; None when it can."""
-    if not stays_inside(key):
-        return "its key has an empty segment, . or .., is no UTF-8, or begins with .sluiceway"
-    return None
-
-
 class FolderOrigin:
-    """A folder of this machine, walked folder by folder in sorted order: the names of those on the way are held, no more.
+    """A folder of this machine, walked folder by folder in sorted order; see `walk`. Links are left out by rule.
 
-    Links are left out, to files and to folders: what they show may stand outside, and would come twice.
+    `journals`: keys below it that are this copy's own journal.
     """
 
     rereadable = True
     called: str
 
-    def __init__(self, folder: str) -> None:
-        self._folder = folder
+    def __init__(self, folder: str, journals: frozenset[str] = frozenset()) -> None:
+        self._folder, self._journals = folder, journals
         self.called = os.path.abspath(folder)
 
     async def items(self) -> AsyncIterator[Item]:
-        walk = _walk(self._folder, "")
-        while batch := await settled(lambda: list(islice(walk, WALK))):
-            for item in batch:
-                yield item
+        walking = walk(self._folder, self._journals)
+        try:
+            while batch := await settled(lambda: list(islice(walking, WALK))):
+                for item in batch:
+                    yield item
+        finally:
+            await settled(walking.close)
 
     @asynccontextmanager
     async def open(self, item: Item) -> AsyncIterator[Reading]:
-        if (why := left_out(item.key)) is not None:
-            raise SourceFailed(f"{item.key!r} cannot be read: {why}")
+        if (bad := omitted_key(item.key)) is not None:
+            raise SourceFailed(f"{item.key!r} cannot be read: {bad.detail}")
         path = os.path.join(self._folder, *item.key.split("/"))
-        source = await asyncio.to_thread(_opened, path)
-        if item.version and source.version != item.version:
+        source = await asyncio.to_thread(_opened, self._folder, item.key, path)
+        if item.version and source.length is not None and source.version != item.version:
             raise SourceChanged(f"{path} changed since it was listed")
-        found = Item(item.key, source.length, source.version, item.modified)
+        found = Item(item.key, source.length, source.version, item.modified, mode=item.mode)
         yield Reading(found, source, About(os.path.basename(path), guess_type(path)))
 
     async def aclose(self) -> None:
         """Nothing is held open between two objects."""
 
 
-def _opened(path: str) -> LocalFile:
+def _opened(root: str, key: str, path: str) -> LocalFile:
     """Blocking. A path that became a link meanwhile is another thing than what was listed."""
+    *folders, name = key.split("/")
+
+    def opener() -> int:
+        with Folder(root) as top, top.below(folders) as folder:
+            return folder.open(name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+
     try:
-        if not stat.S_ISREG(os.lstat(path).st_mode):
-            raise SourceChanged(f"{path} is no plain file any more")
-        return LocalFile(path)
-    except FileNotFoundError as error:
+        return LocalFile(path, opener=opener)
+    except (FileNotFoundError, Forbidden) as error:
         raise NotFound(f"{path} is gone") from error
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise SourceChanged(f"{path} is no plain file any more") from error
         raise SourceFailed(f"{path} cannot be read: {error.strerror or error}") from error
-
-
-def _walk(folder: str, before: str) -> Iterator[Item]:
-    """Blocking. Every file below, depth first; what is no plain file with the reason why it is left out."""
-    try:
-        with os.scandir(folder) as found:
-            names = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in found)
-    except OSError as error:
-        if not before:
-            raise SourceFailed(f"{folder} cannot be read: {error.strerror or error}") from error
-        yield Item(before.rstrip("/"), None, left_out=f"the folder cannot be read: {error.strerror or error}")
-        return
-    for name, is_folder in names:
-        key, path = before + name, os.path.join(folder, name)
-        if (why := left_out(key)) is not None:
-            yield Item(key, None, left_out=why)
-        elif is_folder:
-            yield from _walk(path, f"{key}/")
-        else:
-            yield _item(key, path)
-
-
-def _item(key: str, path: str) -> Item:
-    try:
-        found = os.lstat(path)
-    except OSError as error:
-        return Item(key, None, left_out=f"it cannot be looked at: {error.strerror or error}")
-    if stat.S_ISLNK(found.st_mode):
-        return Item(key, None, left_out="a symbolic link")
-    if not stat.S_ISREG(found.st_mode):
-        return Item(key, None, left_out="no file, but a pipe, a socket or a device")
-    if doubtful(found):
-        try:
-            file = LocalFile(path)
-        except OSError:
-            pass  # told when it is opened to be copied
-        else:
-            return Item(key, file.length, file.version, found.st_mtime)
-    return Item(key, found.st_size, f"{found.st_size}-{found.st_mtime_ns}", found.st_mtime)
 
 
 class StoreOrigin:
@@ -142,11 +105,13 @@ class StoreOrigin:
             page = await self._patience.of(lambda after=after: self._page(after))  # type: ignore[misc]
             for entry in page.entries:
                 key = entry.key[len(self._prefix) :]
-                yield Item(key, entry.size, entry.etag, entry.modified, left_out(key))
+                yield Item(key, entry.size, entry.etag, entry.modified, omitted_key(key, entry.size))
             for one in page.omitted:
-                yield Item(one.name, None, left_out=one.detail)
-            if page.complete or page.next is None:
+                yield Item(one.name.removeprefix(self._prefix), None, omitted=one)
+            if page.complete:
                 return
+            if page.next is None:
+                raise StoreFailed(f"The listing of {self.called} broke off")
             if page.next <= after:
                 raise StoreFailed(f"The listing of {self.called} goes round in circles")
             after = page.next

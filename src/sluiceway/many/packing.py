@@ -22,13 +22,14 @@ from sluiceway.client.upload import Upload, upload
 from sluiceway.errors import BadRequest, SourceFailed
 from sluiceway.many.copying import origin_of
 from sluiceway.many.patience import Patience
-from sluiceway.many.sides import Item
+from sluiceway.many.sides import by_rule
 from sluiceway.many.zipped import ZipSource, zipped
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.receipt import OnProgress, Progress, Receipt
 from sluiceway.pipe.stages import Stages
 from sluiceway.pipe.throttle import paced
 from sluiceway.pipe.timed import TimedSource
+from sluiceway.stores.contract import Omitted
 from sluiceway.stores.places import open_place
 from sluiceway.transfer_places import Coming, Tell, keep_in_store, keep_in_target
 from sluiceway.wire.names import clean_name, stays_inside
@@ -84,11 +85,18 @@ async def apack(
         origin = await asyncio.to_thread(origin_of, src, order.reads, transport, Patience(retries), Budget(MEMORY))
         stack.push_async_callback(origin.aclose)
 
-        def leave(item: Item, why: str) -> None:
-            if on_progress is not None:
-                on_progress(Progress(item.key, "left-out", 0, None, why))
+        missing: list[str] = []
+
+        def leave(omitted: Omitted) -> None:
+            if not by_rule(omitted):
+                missing.append(f"{omitted.name!r}: {omitted.detail}")
+            elif on_progress is not None:
+                on_progress(Progress(omitted.name, "left-out", 0, None, omitted.detail))
 
         source = await zipped(origin, leave)
+        if missing:
+            more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+            raise SourceFailed(f"{missing[0]}{more} cannot be in the zip, and nothing was sent: it would not be all of it")
         if not source.members:
             raise SourceFailed(f"{origin.called} holds no file")
         return await _Packing(transport, order, source, on_progress).run()

@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from sluiceway.client.plan import ANSWERED, FIRST_WAIT, MOST_WAIT, RETRYABLE, Head, may_retry, retry_after
-from sluiceway.errors import NoSpace, PeerUnreachable, SluiceError, SourceChanged, SourceFailed, Unavailable
+from sluiceway.errors import NoSpace, PeerUnreachable, SluiceError, SourceChanged, SourceFailed, Unauthorized, Unavailable
 
-__all__ = ["Patience", "may_pass", "unanswered"]
+__all__ = ["Patience", "hopeless", "may_pass"]
 
 T = TypeVar("T")
 
@@ -30,8 +30,13 @@ def may_pass(error: SluiceError) -> bool:
     return error.retryable or may_retry(error)
 
 
-def unanswered(error: SluiceError) -> bool:
-    """Whether a side could not be reached at all: what is true of one object is true of the next, too."""
+def hopeless(error: SluiceError) -> bool:
+    """Whether what is true of one object is most likely true of the next: a side that could not be reached at all, or that
+    knows nobody of this name any more (a token that ended in mid-run)."""
+    if error.members.get(ANSWERED) in (401, 403) or isinstance(error, Unauthorized):
+        return True
+    if isinstance(error, SourceFailed) and isinstance(error.__cause__, SluiceError):
+        return hopeless(error.__cause__)
     return isinstance(error, PeerUnreachable | Unavailable) and ANSWERED not in error.members
 
 

@@ -21,8 +21,8 @@ class Ended:
     sha256: str | None = None
     location: str = ""
     attempts: int = 0
-    code: str = ""  # of the error that counts, where it failed
-    detail: str = ""  # why: of a failure, or of what was left out
+    code: str = ""  # of the error that counts, or of the rule (`many.sides.RULES`)
+    detail: str = ""  # why: of a failure, or of what a rule leaves out
 
     def as_dict(self) -> dict[str, object]:
         """JSON values under the names that `--json` prints; what nothing is known of is left away."""
@@ -46,12 +46,14 @@ class Report:
     copied: int  # objects; with dry_run: that would be
     skipped: int  # were there already, with the same size and sha-256, or stood in the journal
     failed: int
-    left_out: int  # cannot be copied at all: links, names that lead out
+    left_out: int  # by a rule: links, pipes, folder markers, what the patterns do not choose
     bytes: int  # of those copied
     seconds: float
     failures: tuple[Ended, ...] = ()  # the first of them; `failed` counts all
     complete: bool = True  # the listing came to its end, and nobody interrupted
     dry_run: bool = False
+    listed: int = 0  # what the listing gave; the four numbers add up to it, or `complete` is False
+    excluded: int = 0  # of those left out: by --include and --exclude
 
     @property
     def ok(self) -> bool:
@@ -70,6 +72,8 @@ class Report:
             "skipped": self.skipped,
             "failed": self.failed,
             "left_out": self.left_out,
+            "excluded": self.excluded,
+            "listed": self.listed,
             "bytes": self.bytes,
             "seconds": round(self.seconds, 6),
             "rate": round(self.rate, 3),

@@ -23,14 +23,14 @@ from sluiceway.client.shape import FORM_END, shape_form, shape_put
 from sluiceway.client.transport import Transport
 from sluiceway.client.upload import Upload, upload
 from sluiceway.errors import BadRequest, MethodNotAllowed, NotFound, PeerFailed, PreconditionFailed, SluiceError, SourceChanged
-from sluiceway.many.origins import left_out
 from sluiceway.many.patience import Patience
 from sluiceway.many.proof import counted, promised
 from sluiceway.many.sides import Item, Reading
+from sluiceway.many.walk import omitted_key
 from sluiceway.pipe.receipt import Receipt
-from sluiceway.stores.contract import About
+from sluiceway.stores.contract import About, Omitted
 from sluiceway.wire.digests import Promise, format_digest
-from sluiceway.wire.names import clean_name
+from sluiceway.wire.names import clean_name, unseen_in
 from sluiceway.wire.types import OCTET_STREAM
 
 __all__ = ["FormGoal", "RestGoal", "RestOrigin"]
@@ -38,9 +38,12 @@ __all__ = ["FormGoal", "RestGoal", "RestOrigin"]
 PAGE = 500  # entries asked for at once
 MOST_PAGE = 8 << 20  # bytes of a listing's answer: each of its 500 entries may have a key of 1 KiB, escaped twice
 IN_PLACE = 2  # tries for the rest of a body that broke off, before the whole object is tried again
+MOST_OMITTED = 2048  # characters kept of what a server says of something it could not list
 WANT = {"want-repr-digest": "sha-256=10"}
 
 _TYPE = re.compile(r"[\x20-\x7e]+")  # what a header or a part's head may carry
+
+_Dicts = list[dict[str, object]]
 
 
 class _Listing:
@@ -54,8 +57,10 @@ class _Listing:
         self.base: str = urlunsplit((parts.scheme, parts.netloc, before + FORM_END, "", ""))
         self._known = bool(found)
 
-    async def page(self, after: str, limit: int) -> tuple[list[dict[str, object]], str | None]:
-        """Entries and the next page's cursor. Raises BadRequest where there is no such listing, PeerFailed, a refusal."""
+    async def page(self, after: str, limit: int) -> tuple[_Dicts, _Dicts, str | None]:
+        """Entries, what is none, and the next page's cursor.
+
+        Raises BadRequest where there is no such listing, PeerFailed, a refusal."""
         who = shown(self._side.url)
         if not self._known:
             raise BadRequest(f"{who} cannot be listed: its path has no /files/, as a server of this kind has it")
@@ -76,12 +81,15 @@ class _Listing:
         entries = told.get("files") if isinstance(told, dict) else None
         if not isinstance(told, dict) or not isinstance(entries, list) or not all(isinstance(one, dict) for one in entries):
             raise BadRequest(f"{who} answered with no listing of this kind; many objects are read from one")
+        omitted = told.get("omitted", [])
+        if "next" not in told or not isinstance(omitted, list) or not all(isinstance(one, dict) for one in omitted):
+            raise PeerFailed(f"{who} does not say whether its listing is complete")
         if told.get("readable") is False:
             raise BadRequest(f"{who} passes everything on and has nothing to list")
         following = told.get("next")
         if following is not None and (not isinstance(following, str) or following <= after):
             raise PeerFailed(f"The listing of {who} goes round in circles")
-        return entries, following
+        return entries, omitted, following
 
 
 class RestOrigin:
@@ -98,11 +106,13 @@ class RestOrigin:
     async def items(self) -> AsyncIterator[Item]:
         after = ""
         while True:
-            entries, following = await self._patience.of(
+            entries, omitted, following = await self._patience.of(
                 lambda after=after: self._listing.page(after, PAGE)  # type: ignore[misc]
             )
             for entry in entries:
                 yield self._item(entry)
+            for one in omitted:
+                yield self._omitted(one)
             if following is None:
                 return
             after = following
@@ -138,7 +148,13 @@ class RestOrigin:
         key = key[len(self._listing.prefix) :]
         size = size if isinstance(size, int) and size >= 0 else None
         version = tag if isinstance(tag, str) and tag.isascii() and tag.isprintable() and '"' not in tag else ""
-        return Item(key, size, version, _seconds(entry.get("modified")), left_out(key))
+        return Item(key, size, version, _seconds(entry.get("modified")), _hostile(key) or omitted_key(key, size))
+
+    def _omitted(self, told: Mapping[str, object]) -> Item:
+        """What the server itself could not list, or not carry."""
+        name, code, detail = (str(told.get(word) or "")[:MOST_OMITTED] for word in ("name", "code", "detail"))
+        key = name.removeprefix(self._listing.prefix)
+        return Item(key, None, omitted=Omitted(key, code or "peer-failed", detail or f"{self.called} could not list it"))
 
 
 class RestGoal:
@@ -155,10 +171,10 @@ class RestGoal:
     async def empty(self) -> bool:
         """Only a listing can tell."""
         try:
-            entries, following = await _Listing(self._transport, self._side).page("", 1)
+            entries, omitted, following = await _Listing(self._transport, self._side).page("", 1)
         except SluiceError:
             return False
-        return not entries and following is None
+        return not entries and not omitted and following is None
 
     async def find(self, key: str) -> tuple[Item, str | None] | None:
         url = below(self._side.url, key)
@@ -226,6 +242,13 @@ class FormGoal:
 
     async def aclose(self) -> None:
         """The transport is its owner's."""
+
+
+def _hostile(key: str) -> Omitted | None:
+    """A server's name with what steers a terminal or cannot be seen becomes no file's name here, as with a single download."""
+    if (unseen := unseen_in(key)) is None:
+        return None
+    return Omitted(key, "bad-name", f"the server lists it with a character that cannot be seen (U+{ord(unseen):04X})")
 
 
 def _is_sha256(promise: Promise) -> bool:

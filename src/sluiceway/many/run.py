@@ -13,16 +13,16 @@ from collections.abc import AsyncIterator
 from sluiceway.errors import SluiceError
 from sluiceway.many.choice import Choice
 from sluiceway.many.journal import Journal
-from sluiceway.many.report import Ended, OnOverall, Overall, Report
-from sluiceway.many.sides import Goal, Item, Origin
+from sluiceway.many.report import Ended, OnOverall, Overall, Report, State
+from sluiceway.many.sides import RULES, Goal, Item, Origin, by_rule
 from sluiceway.many.single import Single, Terms
+from sluiceway.many.tally import MOST_FAILURES, Tally
 from sluiceway.pipe.pump import close_stream
 
 __all__ = ["MOST_FAILURES", "Run"]
 
 AHEAD = 1000  # objects listed and not begun: the bar knows more than a page; about 1 MB at the longest keys
-MOST_FAILURES = 1000  # held with their reasons; further ones are counted
-SILENT_IN_A_ROW = 20  # objects after all their tries, none between them that went well: nobody is there any more
+HOPELESS_IN_A_ROW = 20  # objects after all their tries, none between them that went well: the next thousand end likewise
 TELL_EVERY = 0.1  # seconds between two looks while nothing ends
 
 
@@ -43,26 +43,28 @@ class Run:
         self._jobs = jobs if origin.rereadable else 1
         self._on_overall = on_overall
         self._began = time.monotonic()
-        self._copied, self._skipped, self._failed, self._left_out, self._bytes = 0, 0, 0, 0, 0
-        self._failures: list[Ended] = []
-        self._total, self._total_bytes, self._moving = 0, 0, 0
+        self._tally = Tally()
+        self._total_bytes, self._moving = 0, 0
         self._listed = False
         self._trouble: SluiceError | None = None  # of the listing
         self._told = 0.0
-        self._silent = 0  # objects in a row for which one side did not answer at all
+        self._hopeless = 0  # objects in a row that met an error which is none of their own
 
     @property
     def report(self) -> Report:
+        tally = self._tally
         return Report(
-            copied=self._copied,
-            skipped=self._skipped,
-            failed=self._failed,
-            left_out=self._left_out,
-            bytes=self._bytes,
+            copied=tally.copied,
+            skipped=tally.skipped,
+            failed=tally.failed,
+            left_out=tally.left_out,
+            bytes=tally.bytes,
             seconds=time.monotonic() - self._began,
-            failures=tuple(self._failures),
-            complete=self._listed and self._done == self._total,
+            failures=tuple(tally.failures),
+            complete=self._listed and tally.done == tally.listed,
             dry_run=self._terms.dry_run,
+            listed=tally.listed,
+            excluded=tally.excluded,
         )
 
     async def run(self) -> Report:
@@ -89,6 +91,7 @@ class Run:
             self._tell(report=self.report)
         if self._trouble is not None:
             raise self._trouble
+        self._tally.check()
         return self.report
 
     async def _side_by_side(self, single: Single) -> None:
@@ -124,11 +127,13 @@ class Run:
         items = self._origin.items()
         try:
             async for item in items:
-                if not self._choice(item.key):
-                    continue
-                self._total += 1
-                if item.left_out is not None:
-                    self._count(Ended(item.key, "left-out", item.size, detail=item.left_out))
+                self._tally.listed += 1
+                # Before anything else is judged: what is not chosen may be of any kind.
+                if not (self._choice.below(item.key) if item.folder else self._choice(item.key)):
+                    self._count(Ended(item.key, "left-out", item.size, code="excluded", detail=RULES["excluded"]))
+                elif item.omitted is not None:
+                    state: State = "left-out" if by_rule(item.omitted) else "failed"
+                    self._count(Ended(item.key, state, item.size, code=item.omitted.code, detail=item.omitted.detail))
                 elif self._journal is not None and self._journal.has(item):
                     self._count(Ended(item.key, "skipped", item.size))
                 else:
@@ -146,7 +151,7 @@ class Run:
 
     async def _one(self, single: Single, item: Item) -> None:
         outcome = await single.copy(item)
-        self._silent = self._silent + 1 if outcome.silence is not None else 0
+        self._hopeless = self._hopeless + 1 if outcome.hopeless is not None else 0
         if outcome.receipt is not None and self._journal is not None and not self._terms.dry_run:
             await self._journal.done(outcome.item, outcome.receipt)
         if outcome.ended.state in ("skipped", "failed"):
@@ -154,21 +159,11 @@ class Run:
         else:
             self._total_bytes += (outcome.ended.size or 0) - (item.size or 0)
         self._count(outcome.ended)
-        if outcome.silence is not None and self._silent >= SILENT_IN_A_ROW:
-            raise _given_up(outcome.silence)
+        if outcome.hopeless is not None and self._hopeless >= HOPELESS_IN_A_ROW:
+            raise _given_up(outcome.hopeless)
 
     def _count(self, ended: Ended) -> None:
-        if ended.state == "failed":
-            self._failed += 1
-            if len(self._failures) < MOST_FAILURES:
-                self._failures.append(ended)
-        elif ended.state == "left-out":
-            self._left_out += 1
-        elif ended.state == "skipped":
-            self._skipped += 1
-        else:
-            self._copied += 1
-            self._bytes += ended.size or 0
+        self._tally.count(ended)
         self._tell(ended=ended)
 
     def _moved(self, count: int) -> None:
@@ -182,28 +177,24 @@ class Run:
         self._told = time.monotonic()
         spent = self._told - self._began
         now = Overall(
-            done=self._done,
-            total=self._total,
-            failed=self._failed,
-            bytes=self._bytes,
+            done=self._tally.done,
+            total=self._tally.listed,
+            failed=self._tally.failed,
+            bytes=self._tally.bytes,
             moving=self._moving,
             total_bytes=self._total_bytes,
             listed=self._listed,
-            rate=(self._bytes + self._moving) / spent if spent > 0 else 0.0,
+            rate=(self._tally.bytes + self._moving) / spent if spent > 0 else 0.0,
             note=note,
             ended=ended,
             report=report,
         )
         self._on_overall(now)
 
-    @property
-    def _done(self) -> int:
-        return self._copied + self._skipped + self._failed + self._left_out
-
 
 def _given_up(error: SluiceError) -> SluiceError:
     """The last of many failures in a row, for all that would follow: hours of trying would bring nothing else."""
-    error.detail = f"{error.detail}; {SILENT_IN_A_ROW} objects in a row met the same, and the rest was not tried"
+    error.detail = f"{error.detail}; {HOPELESS_IN_A_ROW} objects in a row met the same, and the rest was not tried"
     error.args = (error.detail,)
     return error
 

@@ -6,16 +6,31 @@ and never a path of the machine. Knows no kind of store, server or archive.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from sluiceway.pipe.receipt import Receipt
 from sluiceway.pipe.source import Source
-from sluiceway.stores.contract import About
+from sluiceway.stores.contract import MARKER, About, Omitted
 
-__all__ = ["Goal", "Item", "Origin", "Reading"]
+__all__ = ["RULES", "Goal", "Item", "Origin", "Reading", "by_rule"]
+
+# What is no object by a documented rule, so that nothing which was meant is missing. Every other code is a failure.
+RULES: Mapping[str, str] = {
+    "excluded": "--include and --exclude do not choose it",
+    "link": "a symbolic link; what it shows may stand outside, and would come twice",
+    "special-file": "no file, but a pipe, a socket or a device",
+    MARKER: "an empty object whose key ends in /, as consoles make them for a folder",
+    "own-file": "its key has a name of this program's own: uploads under way, or a temporary file",
+    "own-journal": "this copy's own journal",
+}
+
+
+def by_rule(omitted: Omitted) -> bool:
+    """Whether a rule leaves it out; otherwise it was meant, and its absence is a failure."""
+    return omitted.code in RULES
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +41,9 @@ class Item:
     size: int | None  # bytes; None while nobody knows
     version: str = ""  # changes whenever the bytes may have: an etag, or a file's size and time; "" where nobody knows
     modified: float | None = None  # seconds since the epoch
-    left_out: str | None = None  # why it cannot be copied at all, for people: a link, a socket, a name that leads out
+    omitted: Omitted | None = None  # why it cannot be opened at all: a link, a folder that is closed, a name that leads out
+    folder: bool = False  # a folder itself, of which only its reason or its attributes matter
+    mode: int | None = field(default=None, compare=False)  # permissions, where the origin knows them
 
 
 @dataclass(frozen=True, slots=True)

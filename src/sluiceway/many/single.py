@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from sluiceway.errors import DigestMismatch, Exists, PreconditionFailed, SluiceError, SourceChanged
+from sluiceway.errors import DigestMismatch, Exists, PreconditionFailed, SluiceError, SourceChanged, StoreFailed
 from sluiceway.many.journal import once_key
-from sluiceway.many.patience import Patience, unanswered
+from sluiceway.many.patience import Patience, hopeless
 from sluiceway.many.proof import counted
 from sluiceway.many.report import Ended, State
 from sluiceway.many.sides import Goal, Item, Origin, Reading
@@ -43,7 +43,7 @@ class Outcome:
     ended: Ended
     item: Item  # in the version that was read
     receipt: Receipt | None = None
-    silence: SluiceError | None = None  # why it failed, where a side gave no answer at all
+    hopeless: SluiceError | None = None  # why it failed, where the next objects will meet the same
 
 
 class _Tries:
@@ -91,7 +91,7 @@ class Single:
                 wrong, wait = (error if isinstance(error, DigestMismatch) else wrong), found
                 self._note(f"{item.key}: {error.detail}; trying again in {wait:.1f} s")
             except Exception as error:  # a library's own: the trouble of one object is not the others'
-                return _failed(item, tries, SluiceError(f"{type(error).__name__}: {error}"))
+                return _failed(item, tries, StoreFailed(f"{type(error).__name__}: {error}"))
             await asyncio.sleep(wait)
 
     def _may_repeat(self, tries: _Tries) -> bool:
@@ -200,4 +200,4 @@ def _outcome(state: State, item: Item, receipt: Receipt, tries: _Tries) -> Outco
 
 def _failed(item: Item, tries: _Tries, error: SluiceError) -> Outcome:
     ended = Ended(item.key, "failed", item.size, attempts=tries.count, code=error.code, detail=error.detail)
-    return Outcome(ended, item, silence=error if unanswered(error) else None)
+    return Outcome(ended, item, hopeless=error if hopeless(error) else None)

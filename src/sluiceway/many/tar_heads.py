@@ -26,11 +26,11 @@ _OCTAL = frozenset(b"01234567")
 _FILES = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
 _MORE = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 _LEFT = {
-    tarfile.LNKTYPE: "a hard link to another member",
-    tarfile.SYMTYPE: "a symbolic link",
-    tarfile.CHRTYPE: "a device",
-    tarfile.BLKTYPE: "a device",
-    tarfile.FIFOTYPE: "a pipe",
+    tarfile.LNKTYPE: ("unsupported", "a hard link to another member"),
+    tarfile.SYMTYPE: ("link", "a symbolic link"),
+    tarfile.CHRTYPE: ("special-file", "a device"),
+    tarfile.BLKTYPE: ("special-file", "a device"),
+    tarfile.FIFOTYPE: ("special-file", "a pipe"),
 }
 _LABEL = b"V"
 _DECIDING = ("path", "size")  # a global header may not say these of all members at once
@@ -44,7 +44,8 @@ class TarHead:
     size: int
     modified: float | None
     kind: Literal["file", "folder", "label", "other"]
-    left_out: str | None = None  # why its bytes, if it has any, are nothing to copy
+    omitted: tuple[str, str] | None = None  # the code and the reason why its bytes, if it has any, are nothing to copy
+    mode: int = 0o644
 
 
 class TarReader:
@@ -167,8 +168,9 @@ class TarReader:
             # Some programs skip so many bytes, others none: what follows would be read as two different archives.
             raise BadRequest(f"{self._called} says that {name!r}, which is no file, has {size} bytes")
         self._left, self._padding = size, -size % BLOCK
-        left_out = _LEFT.get(info.type, "neither a file nor a folder") if kind == "other" else None
-        return TarHead(name.rstrip("/") if kind == "folder" else name, size, _modified(info, more), kind, left_out)
+        omitted = _LEFT.get(info.type, ("unsupported", "neither a file nor a folder")) if kind == "other" else None
+        shown = name.rstrip("/") if kind == "folder" else name
+        return TarHead(shown, size, _modified(info, more), kind, omitted, info.mode & 0o777)
 
     async def _end(self) -> None:
         """One block of zeros is the end, and two are usual. What follows must be zeros: another archive would be lost."""

@@ -6,7 +6,8 @@ is whole. Links and devices are left out and named.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from sluiceway.many.sides import Item, Reading
 from sluiceway.many.tar_heads import TarHead, TarReader
 from sluiceway.many.unsqueezed import unsqueezed
 from sluiceway.pipe.source import PassingSource, Source
-from sluiceway.stores.contract import About
+from sluiceway.stores.contract import About, Omitted
 from sluiceway.wire.names import clean_name, leads_out
 from sluiceway.wire.types import guess_type
 
@@ -39,8 +40,12 @@ class TarOrigin:
     rereadable = False
     called: str
 
-    def __init__(self, source: Source, called: str, limits: TarLimits = TarLimits()) -> None:
+    def __init__(
+        self, source: Source, called: str, limits: TarLimits = TarLimits(), meant: Callable[[str], bool] = lambda key: True
+    ) -> None:
+        """`meant` says of a key whether it is chosen at all: names of members that are not are not judged."""
         self.called = called
+        self._meant = meant
         self._source, self._limits = source, limits
         self._reader: TarReader | None = None
         self._open_now: Item | None = None
@@ -58,7 +63,9 @@ class TarOrigin:
                 if head.kind in ("folder", "label"):
                     continue
                 version = f"{self._count}-{head.size}-{head.modified}"  # its place too: a name may come twice
-                self._open_now = Item(_key(head.name), head.size, version, head.modified, head.left_out)
+                key = _key(head.name)
+                omitted = None if head.omitted is None else Omitted(key, *head.omitted)
+                self._open_now = Item(key, head.size, version, head.modified, omitted, mode=head.mode)
                 yield self._open_now
                 self._open_now = None
 
@@ -77,7 +84,7 @@ class TarOrigin:
         limits = self._limits
         if head.kind == "label" or (head.kind == "folder" and _key(head.name) in ("", ".")):
             return
-        if (why := leads_out(_key(head.name))) is not None:
+        if self._meant(_key(head.name)) and (why := _leads_out(_key(head.name))) is not None:
             raise BadName(f"{self.called} has a member {head.name[:200]!r}: {why}. Nothing from there on was copied")
         if self._count > limits.members:
             raise TooLarge(f"{self.called} has more than {limits.members} members", limit=limits.members)
@@ -85,6 +92,11 @@ class TarOrigin:
             raise TooLarge(f"{self.called} says that {head.name!r} has {head.size} bytes; {limits.member} are the most")
         if self._bytes > limits.total:
             raise TooLarge(f"{self.called} holds more than {limits.total} bytes", limit=limits.total)
+
+
+def _leads_out(key: str) -> str | None:
+    """Why no file may get this name. A backslash is a character like others, where it does not stand between folders."""
+    return leads_out(key if os.name == "nt" else key.replace("\\", "_"))
 
 
 def _key(name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from sluiceway.client.address import is_place, shown
@@ -20,21 +20,26 @@ __all__ = ["tar_opened"]
 
 @asynccontextmanager
 async def tar_opened(
-    text: str, reads: Side | None, transport: Transport, attempts: int, limits: TarLimits = TarLimits()
+    text: str,
+    reads: Side | None,
+    transport: Transport,
+    attempts: int,
+    limits: TarLimits = TarLimits(),
+    meant: Callable[[str], bool] = lambda key: True,
 ) -> AsyncIterator[TarOrigin]:
     """Raises what opening raises: SourceFailed, NotFound, the server's refusal."""
     if reads is not None:
         source = RemoteSource(transport, reads.url, reads.headers, attempts=attempts)
         try:
             await source.meet()
-            yield TarOrigin(source, shown(reads.url), limits)
+            yield TarOrigin(source, shown(reads.url), limits, meant)
         finally:
             await source.aclose()
     elif is_place(text):
         async with opened_at(text) as opened:
-            yield TarOrigin(opened, shown(text), limits)
+            yield TarOrigin(opened, shown(text), limits, meant)
     else:
         if text.endswith("/"):
             raise BadRequest(f"{text} is a folder, and a tar is one file")
         local = await asyncio.to_thread(open_local, text)
-        yield TarOrigin(local, "Standard input" if text == "-" else text, limits)
+        yield TarOrigin(local, "Standard input" if text == "-" else text, limits, meant)

@@ -17,6 +17,7 @@ from sluiceway.errors import SluiceError, SourceFailed, TooLarge
 from sluiceway.many.sides import Item, Reading
 from sluiceway.pipe.pump import close_stream
 from sluiceway.pipe.source import Buffer, SourceSpent
+from sluiceway.stores.contract import Omitted
 from sluiceway.wire.names import leads_out
 
 if TYPE_CHECKING:
@@ -48,22 +49,19 @@ class Members(Protocol):
     def open(self, item: Item) -> AbstractAsyncContextManager[Reading]: ...
 
 
-async def zipped(origin: Members, leave: Callable[[Item, str], object], most: int = MOST_MEMBERS) -> ZipSource:
+async def zipped(origin: Members, leave: Callable[[Omitted], object], most: int = MOST_MEMBERS) -> ZipSource:
     """A zip of an origin's items; `leave` hears of what cannot be in it, and why. Raises TooLarge, and what listing raises."""
     items = await _listed(origin, leave, most)
     return ZipSource(origin, items, await asyncio.to_thread(_length, items))  # a third of a second for the most there may be
 
 
-async def _listed(origin: Members, leave: Callable[[Item, str], object], most: int) -> list[Item]:
+async def _listed(origin: Members, leave: Callable[[Omitted], object], most: int) -> list[Item]:
     found: list[Item] = []
     items = origin.items()
     try:
         async for item in items:
-            why = item.left_out or leads_out(item.key)
-            if why is None and len(item.key.encode()) > MOST_NAME:
-                why = "a name longer than a zip can hold"
-            if why is not None:
-                leave(item, why)
+            if (omitted := item.omitted or _unfit(item.key)) is not None:
+                leave(omitted)
                 continue
             found.append(item)
             if len(found) > most:
@@ -72,6 +70,13 @@ async def _listed(origin: Members, leave: Callable[[Item, str], object], most: i
         if (close := getattr(items, "aclose", None)) is not None:
             await close()  # an open page, or a query, now and not whenever it is collected
     return found
+
+
+def _unfit(key: str) -> Omitted | None:
+    """Why no member can have this name."""
+    if (why := leads_out(key)) is None and len(key.encode()) > MOST_NAME:
+        why = "a name longer than a zip can hold"
+    return None if why is None else Omitted(key, "bad-name", why)
 
 
 class ZipSource:

@@ -16,14 +16,14 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from sluiceway.errors import BadRequest, NotFound, SluiceError, SourceChanged, StoreFailed, TooLarge, TooSlow, Unavailable
-from sluiceway.many.sides import Item, Reading
+from sluiceway.many.sides import Item, Reading, by_rule
 from sluiceway.many.zipped import MEMBER_COST, MOST_MEMBERS, ZipSource, zipped
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.pump import close_stream
 from sluiceway.server.body import wait_until_gone
 from sluiceway.server.download import INERT
 from sluiceway.server.sendfile import patience
-from sluiceway.stores.contract import Store
+from sluiceway.stores.contract import Omitted, Store
 from sluiceway.wire.disposition import format_disposition
 from sluiceway.wire.names import clean_name
 
@@ -56,8 +56,9 @@ async def list_as_zip(request: Request, store: Store, budget: Budget) -> Respons
 
 
 async def _zipped(below: _Below) -> ZipSource:
-    def refuse(item: Item, why: str) -> None:
-        raise BadRequest(f"{item.key!r} cannot be in a zip: {why}. Rename it, or choose a prefix without it")
+    def refuse(omitted: Omitted) -> None:
+        if not by_rule(omitted):
+            raise BadRequest(f"{omitted.name!r} cannot be in a zip: {omitted.detail}. Rename it, or choose a prefix without it")
 
     try:
         return await zipped(below, refuse)
@@ -104,7 +105,7 @@ class _Below:
             for entry in page.entries:
                 yield Item(entry.key, entry.size, entry.etag, entry.modified)
             for one in page.omitted:
-                yield Item(one.name, None, left_out=one.detail)
+                yield Item(one.name, None, omitted=one)
             after = page.next
 
     @asynccontextmanager

@@ -76,7 +76,9 @@ def word_for(error: BaseException, called: str) -> SluiceError:
     if status == 404 or kind in ("NotFoundError", "FileNotFoundError"):
         return NotFound(f"{called}: there is no such object")
     if status in (401, 403) or kind in ("UnauthenticatedError", "PermissionDeniedError"):
-        return StoreFailed(f"{called}: the key was not accepted, or has no right to do this here ({status or kind})")
+        return StoreFailed(
+            f"{called}: the key was not accepted, or has no right to do this here ({status or kind})", answered=status or 403
+        )
     if kind in ("Timeout", "ReadTimeoutError", "ConnectTimeoutError", "TimeoutError"):
         return PeerTimeout(f"{called} took or said nothing for too long, at every attempt; nothing was stored")
     if kind == "Certificate":

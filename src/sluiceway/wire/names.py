@@ -21,6 +21,7 @@ __all__ = [
     "leads_out",
     "readable_name",
     "stays_inside",
+    "unseen_in",
 ]
 
 MOST_NAME_BYTES = 200  # file systems take 255; the rest is room for what stores append
@@ -109,6 +110,12 @@ def leads_out(name: str) -> str | None:
     if not stays_inside(name):
         return "its name has an empty segment, a segment . or .., or belongs to the server"
     return None
+
+
+def unseen_in(name: str) -> str | None:
+    """The first character that cannot be seen or steers a terminal; None when there is none."""
+    found = _UNSEEN.search(name)
+    return None if found is None else found[0]
 
 
 def _check_segment(segment: str) -> None:

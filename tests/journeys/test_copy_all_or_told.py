@@ -1,0 +1,239 @@
+"""`sluiceway copy -r`: what was seen arrives, was there, is left out by a rule or fails; the exit code and the report agree."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import sluiceway
+from fix_server import RunningServer
+from sluiceway.client.folders import Folder
+from sluiceway.client.part_notes import part_name, part_paths
+
+# root without its right to read everything: bound by permissions like any other user
+BOUND = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
+ODDLY = r"system-systemd\x2dfsck.slice"
+
+
+def copied(*words: object, code: int = 0, ordinary: bool = False) -> tuple[dict[str, dict[str, Any]], dict[str, Any], str]:
+    """Lines by key, the report, and standard error. `ordinary`: as a user whom permissions bind, which root is not."""
+    line = [*(BOUND if ordinary else ()), sys.executable, "-m", "sluiceway", "copy", "-r", *map(str, words)]
+    done = subprocess.run([*line, "--json"], capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == code, done.stderr + done.stdout
+    lines = [json.loads(one) for one in done.stdout.splitlines()]
+    report = lines[-1]["report"] if lines else {}
+    assert not report or report["copied"] + report["skipped"] + report["failed"] + report["left_out"] == report["listed"]
+    return {one["key"]: one for one in lines[:-1]}, report, done.stderr
+
+
+@pytest.fixture
+def closed(tmp_path: Path) -> Iterator[Path]:
+    """A source with a folder and a file that their owner may not read, and one that is fine."""
+    source = stock(tmp_path / "from", {"closed/x": b"x", "secret": b"s", "a": b"a"})
+    (source / "secret").chmod(0)
+    (source / "closed").chmod(0)
+    yield source
+    (source / "closed").chmod(0o755)
+
+
+def test_what_cannot_be_read_is_a_failure_and_not_left_out(closed: Path, tmp_path: Path) -> None:
+    """A folder and a file that are closed to this user: both are named with a code, the rest arrives, and 6 says so."""
+    lines, report, _ = copied(closed, tmp_path / "to", ordinary=True, code=6)
+
+    assert {key: (line["state"], line.get("code")) for key, line in lines.items()} == {
+        "a": ("copied", None),
+        "closed": ("failed", "source-failed"),
+        "secret": ("failed", "source-failed"),
+    }
+    assert (report["ok"], report["failed"], report["left_out"]) == (False, 2, 0)
+    assert [one.name for one in (tmp_path / "to").iterdir()] == ["a"]
+    quiet = [*BOUND, sys.executable, "-m", "sluiceway", "copy", "-rq", str(closed), str(tmp_path / "to")]
+    done = subprocess.run(quiet, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, "closed failed" in done.stderr, done.stdout) == (6, True, "")
+
+
+def test_a_closed_folder_that_is_excluded_is_no_failure(closed: Path, tmp_path: Path) -> None:
+    """Its user does not want what is in it; patterns on other folders leave it out, and such as may fit within it do not."""
+    (closed / "secret").unlink()
+
+    copied(closed, tmp_path / "to", "--exclude", "closed/**", ordinary=True)
+    copied(closed, tmp_path / "to", "--include", "d/**", ordinary=True)
+    copied(closed, tmp_path / "to", "--include", "**/*.jpg", ordinary=True, code=6)
+
+
+def test_links_and_pipes_are_told_also_when_quiet(tmp_path: Path) -> None:
+    """They are left out by a rule, with its code, and the copy succeeds; but nobody believes that they were copied."""
+    (tmp_path / "from").mkdir()
+    (tmp_path / "from" / "link").symlink_to("/etc/passwd")
+    os.mkfifo(tmp_path / "from" / "pipe")
+    lines, report, _ = copied(tmp_path / "from", tmp_path / "to")
+    quiet = [sys.executable, "-m", "sluiceway", "copy", "-rq", str(tmp_path / "from"), str(tmp_path / "to")]
+    done = subprocess.run(quiet, capture_output=True, text=True, timeout=60, check=False)
+
+    assert {key: line["code"] for key, line in lines.items()} == {"link": "link", "pipe": "special-file"}
+    assert (report["ok"], report["left_out"]) == (True, 2)
+    assert (done.returncode, "link is left out" in done.stderr, "pipe is left out" in done.stderr) == (0, True, True)
+
+
+def test_files_that_say_they_are_empty_and_are_not_arrive(taker: RunningServer, tmp_path: Path) -> None:
+    """Below /proc every file has 0 bytes by its own account."""
+    lines, report, _ = copied("/proc/sys/kernel/random", tmp_path / "to", "--include", "boot_id")
+    copied("/proc/sys/kernel/random", f"{taker.url}/files/proc/", "--include", "boot_id")
+
+    assert (tmp_path / "to" / "boot_id").read_bytes() == Path("/proc/sys/kernel/random/boot_id").read_bytes()
+    assert (lines["boot_id"]["size"], report["bytes"], report["excluded"] + 1) == (37, 37, report["listed"])
+    assert taker.stored()["proc/boot_id"] == 37
+    copied("/proc/sys/kernel/random", tmp_path / "to", "--include", "boot_id")
+
+
+def test_a_part_name_of_somebody_else_is_an_object_like_others(tmp_path: Path) -> None:
+    """`x` beside `.x.part`: both are copied, and so is what stands where a part of ours would."""
+    (tmp_path / "from").mkdir()
+    for name in ("x", ".x.part", ".x.part.json"):
+        (tmp_path / "from" / name).write_bytes(name.encode())
+    _, report, _ = copied(tmp_path / "from", tmp_path / "to")
+
+    assert report["copied"] == 3
+    assert found(tmp_path / "to") == found(tmp_path / "from")
+
+
+def test_a_download_leaves_what_is_not_ours_alone(taker: RunningServer, tmp_path: Path) -> None:
+    """Neither a user's `.z.part` nor a file at the very name of our part is emptied, renamed or removed."""
+    sluiceway.copy_all(stock(tmp_path / "from", {"z": b"new"}), f"{taker.url}/files/d/")
+    mine = {".z.part": b"mine", Path(part_paths("z")[0]).name: b"mine, too", Path(part_paths("z")[1]).name: b"{}"}
+    stock(tmp_path / "to", mine)
+    sluiceway.copy(f"{taker.url}/files/d/z", tmp_path / "to" / "z")
+    sluiceway.copy_all(f"{taker.url}/files/d/", tmp_path / "to", force=True)
+
+    assert {path.name: path.read_bytes() for path in (tmp_path / "to").iterdir()} == {**mine, "z": b"new"}
+
+
+def test_what_a_killed_copy_left_is_no_object_and_goes_with_the_next_run(tmp_path: Path) -> None:
+    """A later backup of the folder leaves it out and says so; a run of the same copy takes it up and removes it."""
+    source = stock(tmp_path / "from", {"d/x": b"x" * 5000})
+    killed = (
+        "import os, sys, asyncio, sluiceway\nfrom sluiceway.client import part\n"
+        "def die(*_): os.kill(os.getpid(), 9)\npart.Part.publish = die\nsluiceway.copy_all(*sys.argv[1:])\n"
+    )
+    subprocess.run([sys.executable, "-c", killed, str(source), str(tmp_path / "to")], check=False, timeout=60)
+    left = [path.name for path in (tmp_path / "to" / "d").iterdir()]
+    lines, report, _ = copied(tmp_path / "to", tmp_path / "backup")
+    copied(source, tmp_path / "to")
+
+    assert left == [part_name("x")]
+    assert (lines[f"d/{left[0]}"]["code"], report["copied"], report["ok"]) == ("own-file", 0, True)
+    assert [path.name for path in (tmp_path / "to" / "d").iterdir()] == ["x"]
+
+
+DEEP = 1500  # folders: beyond what Python recurses, and what one path can say
+
+
+def deeply(folder: Path, levels: int) -> None:
+    folder.mkdir()
+    here = Folder(str(folder))
+    for _ in range(levels):
+        os.mkdir("folder", dir_fd=here.fd)
+        below = here.step("folder")
+        here.close()
+        here = below
+    fd = here.open("file", os.O_WRONLY | os.O_CREAT)
+    os.write(fd, b"at the bottom")
+    os.close(fd)
+    here.close()
+
+
+def test_every_depth_the_system_has_is_copied(tmp_path: Path) -> None:
+    """Folders below folders, their path longer than any path may be: there and back again, skipped and replaced."""
+    deeply(tmp_path / "from", DEEP)
+    report = sluiceway.copy_all(tmp_path / "from", tmp_path / "to")
+    again = sluiceway.copy_all(tmp_path / "from", tmp_path / "to")
+    forced = sluiceway.copy_all(tmp_path / "from", tmp_path / "to", force=True)
+
+    assert (report.ok, report.copied) == (True, 1)
+    assert (again.ok, again.skipped) == (True, 1)
+    assert (forced.ok, forced.skipped) == (True, 1)
+    for side in ("from", "to"):
+        subprocess.run(["rm", "-r", str(tmp_path / side)], check=True)  # pytest's own tidying recurses
+
+
+@pytest.mark.parametrize("levels", [990])
+def test_a_deep_member_of_a_tar_or_a_zip_is_copied(tmp_path: Path, levels: int) -> None:
+    """By names, not by folders; what is made of them is as deep."""
+    key = "d/" * levels + "file"
+    with tarfile.open(tmp_path / "x.tar", "w") as archive:
+        (tmp_path / "one").write_bytes(b"1")
+        archive.add(tmp_path / "one", key)
+    report = sluiceway.copy_all(tmp_path / "x.tar", tmp_path / "to", unpack="tar")
+    sluiceway.copy(tmp_path / "to", tmp_path / "x.zip", pack="zip")
+
+    assert (report.ok, report.copied) == (True, 1)
+    subprocess.run([sys.executable, "-m", "zipfile", "-t", str(tmp_path / "x.zip")], check=True, capture_output=True)
+    subprocess.run(["rm", "-r", str(tmp_path / "to")], check=True)
+
+
+def test_names_that_are_harmless_here_go_through(taker: RunningServer, tmp_path: Path) -> None:
+    """A backslash and a Windows device between folders; a server that refuses them does so by its rule, counted and told."""
+    source = stock(tmp_path / "from", {ODDLY: b"1", "aux.c": b"2", "good": b"3"})
+    _, report, _ = copied(source, tmp_path / "to")
+    lines, there, _ = copied(source, f"{taker.url}/files/odd/", code=6)
+
+    assert (report["copied"], found(tmp_path / "to")) == (3, found(source))
+    assert {key: line["code"] for key, line in lines.items() if line["state"] == "failed"} == {
+        ODDLY: "bad-name",
+        "aux.c": "bad-name",
+    }
+    assert (there["copied"], there["failed"]) == (1, 2)
+
+
+def test_names_that_are_excluded_are_not_judged(tmp_path: Path) -> None:
+    """A tar with members nobody asked for, whatever they are called; one that was asked for still ends it."""
+    with tarfile.open(tmp_path / "x.tar", "w", format=tarfile.GNU_FORMAT) as archive:
+        (tmp_path / "one").write_bytes(b"1")
+        for name in ("a", ODDLY, "etc/../up", "z"):
+            archive.add(tmp_path / "one", name)
+    _, report, _ = copied(tmp_path / "x.tar", tmp_path / "to", "--from", "tar", "--exclude", "etc/**")
+
+    assert (report["copied"], report["excluded"]) == (3, 1)
+    assert sorted(path.name for path in (tmp_path / "to").iterdir()) == ["a", ODDLY, "z"]
+    copied(tmp_path / "x.tar", tmp_path / "other", "--from", "tar", code=1)
+
+
+def test_a_hard_link_in_a_tar_is_missing_and_said_to_be(tmp_path: Path) -> None:
+    """Its name has bytes in the archive's folder and none in the archive: that is a failure."""
+    with tarfile.open(tmp_path / "x.tar", "w") as archive:
+        (tmp_path / "one").write_bytes(b"1")
+        (tmp_path / "two").hardlink_to(tmp_path / "one")
+        archive.add(tmp_path / "one", "one")
+        archive.add(tmp_path / "two", "two")
+    lines, _, _ = copied(tmp_path / "x.tar", tmp_path / "to", "--from", "tar", code=6)
+
+    assert (lines["one"]["state"], lines["two"]["state"], lines["two"]["code"]) == ("copied", "failed", "unsupported")
+
+
+def test_a_zip_that_would_lack_something_is_not_made(tmp_path: Path) -> None:
+    """A name that no zip can hold: an error that names it, and no file that looks like all of it."""
+    source = stock(tmp_path / "from", {"good": b"1", "bad\nname": b"2"})
+    with pytest.raises(sluiceway.SluiceError, match=r"bad.*cannot be in the zip") as caught:
+        sluiceway.copy(source, tmp_path / "x.zip", pack="zip")
+
+    assert caught.value.code == "source-failed"
+    assert not (tmp_path / "x.zip").exists()
+
+
+def stock(folder: Path, files: dict[str, bytes]) -> Path:
+    for key, data in files.items():
+        (folder / key).parent.mkdir(parents=True, exist_ok=True)
+        (folder / key).write_bytes(data)
+    return folder
+
+
+def found(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
