@@ -19,7 +19,7 @@ from sluiceway.many.patience import Patience
 from sluiceway.many.report import Ended, Overall
 from sluiceway.many.sides import RULES, Item
 from sluiceway.many.tally import Tally
-from sluiceway.stores.contract import Omitted, Page
+from sluiceway.stores.contract import About, Omitted, Page
 from sluiceway.stores.memory import MemoryStore
 
 
@@ -89,7 +89,7 @@ async def test_what_a_store_cannot_list_is_counted_and_named(tmp_path: Path) -> 
     for key in ("b/a", "b/z"):
         draft = await store.draft("i" * 22, 1)
         await draft.write(b"1")
-        await draft.publish(key, sluiceway.stores.contract.About(""))
+        await draft.publish(key, About(""))
     report, ended = await copied(StoreOrigin(store, "b/", "memory", Patience(0)), tmp_path)
 
     assert (report.ok, report.copied, report.failed, ended["p/../q"].code) == (False, 2, 1, "bad-name")

@@ -13,9 +13,9 @@ import pytest
 
 from many.given_items import GivenItems
 from sluiceway.errors import NotFound, SluiceError, SourceFailed, StoreFailed, TooLarge
-from sluiceway.many.sides import Item
 from sluiceway.many.zipped import ZipSource, zipped
 from sluiceway.pipe.pump import close_stream
+from sluiceway.stores.contract import Omitted
 from sluiceway.testing.memory import MemoryMeter
 from sluiceway.testing.store_suite import EDGES, ODD_KEYS, pattern
 
@@ -25,8 +25,8 @@ MIB = 1 << 20
 ALLOWED = 8 * MIB  # more peak for the large one: what allocators vary by
 
 
-def never(item: Item, why: str) -> None:
-    raise AssertionError(f"{item.key}: {why}")
+def never(omitted: Omitted) -> None:
+    raise AssertionError(f"{item.key}: {omitted.detail}")
 
 
 async def made(given: dict[str, bytes | int | SluiceError], told: dict[str, int | None] | None = None) -> tuple[ZipSource, bytes]:
