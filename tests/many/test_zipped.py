@@ -26,7 +26,7 @@ ALLOWED = 8 * MIB  # more peak for the large one: what allocators vary by
 
 
 def never(omitted: Omitted) -> None:
-    raise AssertionError(f"{item.key}: {omitted.detail}")
+    raise AssertionError(f"{omitted.name}: {omitted.detail}")
 
 
 async def made(given: dict[str, bytes | int | SluiceError], told: dict[str, int | None] | None = None) -> tuple[ZipSource, bytes]:
