@@ -6,18 +6,21 @@ Pure text; knows nothing of sockets or HTTP.
 from __future__ import annotations
 
 import os
+import re
 from base64 import b64encode
 from dataclasses import dataclass
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit, urlunsplit
 
 from sluiceway.errors import BadRequest
 
-__all__ = ["Address", "below", "is_place", "is_url", "joined", "origin", "parse_address", "shown"]
+__all__ = ["Address", "below", "is_place", "is_url", "joined", "located", "origin", "parse_address", "shown"]
 
 PLACES = ("postgresql://", "postgres://", "s3://", "gs://", "az://")
 DEFAULT_PORTS = {"http": 80, "https": 443}
 PATH_SAFE = "/%:@!$&'()*+,;=~"  # RFC 3986 pchar and "/"; an existing %XX stays as it is
 QUERY_SAFE = PATH_SAFE + "?"
+
+_HOST = re.compile(r"[^\x00-\x20\x7f\"<>\\^`{|}%/?#@]+")  # WHATWG's forbidden ones; with [ ] taken off an address
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +57,18 @@ def parse_address(text: str) -> Address:
     except UnicodeError:
         raise BadRequest("The host name of the URL cannot be encoded") from None
     place = (f"[{host}]" if ":" in host else host) + (f":{port}" if port is not None else "")
-    url = urlunsplit((parts.scheme, place, quote(parts.path or "/", PATH_SAFE), quote(parts.query, QUERY_SAFE), ""))
-    return Address(url, _basic(parts))
+    if not _HOST.fullmatch(host):
+        raise BadRequest("The host name of the URL holds a character that no host name has")
+    path, query = (_encoded(text, safe) for text, safe in ((parts.path or "/", PATH_SAFE), (parts.query, QUERY_SAFE)))
+    return Address(urlunsplit((parts.scheme, place, path, query, "")), _basic(parts))
+
+
+def _encoded(text: str, safe: str) -> str:
+    """Bytes that were no UTF-8, as `located` keeps them, get their own escapes; any other half of a character is refused."""
+    try:
+        return quote(text, safe, errors="surrogateescape")
+    except UnicodeEncodeError:
+        raise BadRequest("The URL holds half of a character; percent-encode it") from None
 
 
 def _basic(parts: SplitResult) -> str | None:
@@ -80,6 +93,18 @@ def joined(url: str, reference: str) -> str:
     return parse_address(target).url
 
 
+def located(url: str, value: str) -> str:
+    """The same for a reference as it came in a header, as ISO-8859-1 text: its bytes are UTF-8, or are encoded one by one.
+
+    Servers send names unencoded; what is encoded already stays as it is.
+    """
+    try:
+        text = value.encode("latin-1").decode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        text = value  # it was no header's
+    return joined(url, text.strip(" \t").replace(" ", "%20"))
+
+
 def below(url: str, path: str) -> str:
     """The URL of `path` (as the file system spells it, `/` between names) under a URL whose path ends in `/`."""
     parts = urlsplit(url)
@@ -91,5 +116,8 @@ def shown(url: str) -> str:
     """The URL for people and logs: without user, password, and the query (a signed URL's query is a key)."""
     if "://" not in url:
         return url
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # brackets that do not fit: nobody can tell where a password ends
+        return f"{url.partition('://')[0]}://…"
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import aiohttp
+from aiohttp.http_exceptions import LineTooLong
 
 from sluiceway.client.address import shown
 from sluiceway.client.outgoing import Deadlines, Outgoing
-from sluiceway.errors import PeerFailed, PeerTimeout, PeerUnreachable
+from sluiceway.client.plan import UNREACHED, UNREADABLE
+from sluiceway.errors import BadRequest, PeerFailed, PeerTimeout, PeerUnreachable
 
-__all__ = ["named"]
+__all__ = ["head_too_long", "named"]
 
 
 @contextmanager
@@ -24,12 +26,31 @@ def named(url: str, doing: str, limits: Deadlines, body: Outgoing | None = None)
         connecting = isinstance(error, aiohttp.ConnectionTimeoutError)
         limit = limits.connect if connecting else limits.idle if body is None else limits.answer
         what = "cannot be reached within" if connecting else "did not answer for"
-        raise PeerTimeout(f"{shown(url)} {what} {limit:.0f} seconds; try again later") from error
+        members = {UNREACHED: True} if connecting else {}
+        raise PeerTimeout(f"{shown(url)} {what} {limit:.0f} seconds; try again later", **members) from error
     except (aiohttp.ClientError, OSError) as error:
         if body is not None and body.failure is not None:
             raise body.failure from error
+        if any(isinstance(cause, LineTooLong) for cause in _causes(error)):
+            raise head_too_long(url) from error
         kind = PeerUnreachable if isinstance(error, aiohttp.ClientConnectorError) else PeerFailed
-        raise kind(f"{doing} {shown(url)} failed: {_reason(error)}") from error
+        raise kind(f"{doing} {shown(url)} failed: {_reason(error)}", **_members(error)) from error
+    except ValueError as error:  # a host or a header that the library, or the system's look-up of names, does not take
+        raise BadRequest(f"{shown(url)} cannot be asked: {_reason(error)}") from error
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def head_too_long(url: str) -> PeerFailed:
+    return PeerFailed(f"{shown(url)} answered, and a header of its answer is too long to be read", **{UNREADABLE: True})
+
+
+def _members(error: BaseException) -> dict[str, object]:
+    return {UNREADABLE: True} if isinstance(error, aiohttp.ClientResponseError) else {}
 
 
 def _reason(error: BaseException) -> str:

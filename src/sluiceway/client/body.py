@@ -65,6 +65,10 @@ class Body:
         return None if self.source.length is None else len(self.head) + self.source.length + len(self.tail)
 
     @property
+    def repeatable(self) -> bool:
+        return self.source.reopenable
+
+    @property
     def again(self) -> bool:
         """Whether the body can be sent in another request."""
         return self.source.reopenable or not self.started

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from sluiceway.client.cookies import ChainCookies
 from sluiceway.client.plan import headers_across, redirected
 
 if TYPE_CHECKING:
@@ -23,17 +24,19 @@ async def followed(
     *,
     method: str = "GET",
     allow: Callable[[str], None] = lambda url: None,
+    cookies: ChainCookies | None = None,
 ) -> AsyncIterator[Answer]:
     """The first answer that is no redirect. `more` goes to every hop: what the plan asks for, such as a range.
 
-    `allow` is shown the URL of each hop and raises to refuse it.
+    `cookies` are those of a chain that goes on here. `allow` is shown the URL of each hop and raises to refuse it.
 
     Raises PeerFailed and its kinds, also for a redirect that must not be followed.
     """
-    kept, hops = dict(headers), 0
+    kept, hops, cookies = dict(headers), 0, cookies or ChainCookies()
     while True:
         allow(url)
-        async with transport.ask(method, url, {**kept, **(more or {})}) as answer:
+        async with transport.ask(method, url, cookies.added({**kept, **(more or {})}, url)) as answer:
+            cookies.learn(answer.head)
             target = redirected(answer.head, hops, sends=False, again=True)
             if target is None:
                 yield answer

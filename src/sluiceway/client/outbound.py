@@ -20,7 +20,7 @@ from sluiceway.client.transport import Answer, Transport
 from sluiceway.errors import PeerFailed, PeerTimeout, SluiceError
 from sluiceway.pipe.source import Buffer
 
-__all__ = ["Answered", "Outbound", "Said"]
+__all__ = ["MOST_SAID", "Answered", "Outbound", "Said"]
 
 MOST_SAID = 1 << 20  # bytes of an answer that are passed on; an API's answer to an upload has a few hundred
 LEAVE = 5.0  # seconds an aborted request may take to let go of its connection
@@ -46,6 +46,7 @@ class Outbound:
     """One request under way. `length` is that of the whole body in bytes; None sends it in chunks."""
 
     length: int | None
+    repeatable = False
 
     def __init__(
         self, transport: Transport, method: str, url: str, headers: Mapping[str, str], length: int | None, *, expect: bool = False

@@ -31,6 +31,11 @@ class Outgoing(Protocol):
     line: Line | None  # the connection it goes over
 
     @property
+    def repeatable(self) -> bool:
+        """Whether all of it can be sent once more when it was sent in vain."""
+        ...
+
+    @property
     def length(self) -> int | None: ...
 
     async def send(self, write: Write) -> None: ...

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from sluiceway.client.address import joined, origin, shown
-from sluiceway.errors import BadRequest, PeerFailed, SluiceError
+from sluiceway.client.address import located, origin, shown
+from sluiceway.errors import BadRequest, PeerFailed, PeerUnreachable, SluiceError
 from sluiceway.wire.httpdates import parse_http_date
 from sluiceway.wire.numbers import clipped_uint
 from sluiceway.wire.ranges import parse_content_range, parse_unsatisfied_range
@@ -23,7 +23,10 @@ __all__ = [
     "MOST_ATTEMPTS",
     "MOST_REDIRECTS",
     "MOST_WAIT",
+    "REPEATABLE",
     "RETRYABLE",
+    "UNREACHED",
+    "UNREADABLE",
     "Head",
     "Known",
     "Step",
@@ -34,12 +37,15 @@ __all__ = [
     "may_retry",
     "next_step",
     "range_headers",
+    "reached",
     "redirected",
     "retry_after",
     "validator_of",
 ]
 
 ANSWERED = "answered"  # the member of an error that holds the server's status: it was made there, not on the way
+UNREADABLE = "unreadable"  # the member of an error for an answer that came and could not be read: it will come again
+UNREACHED = "unreached"  # the member of an error for a connection that took too long to be made
 
 MOST_REDIRECTS = 5  # sign-in plus storage needs two or three; a loop shows itself soon enough
 MOST_ATTEMPTS = 5  # in a row without one new byte: half a minute of trying with the waits below
@@ -79,6 +85,7 @@ class Head:
     status: int
     headers: Mapping[str, str]
     url: str  # which request it answers
+    cookies: tuple[str, ...] = ()  # each Set-Cookie: they hold commas of their own
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +172,12 @@ def length_of(head: Head) -> int | None:
 
 def may_retry(error: SluiceError) -> bool:
     """Whether asking again may help: the way broke. An error that tells of an answer is that answer, and stays so."""
-    return isinstance(error, PeerFailed) and ANSWERED not in error.members
+    return isinstance(error, PeerFailed) and ANSWERED not in error.members and UNREADABLE not in error.members
+
+
+def reached(error: SluiceError) -> bool:
+    """Whether there was a connection: else the URL is wrong, most likely, and asking again will not help."""
+    return not isinstance(error, PeerUnreachable) and UNREACHED not in error.members
 
 
 def may_repeat(method: str, complete: bool) -> bool:
@@ -206,11 +218,11 @@ def redirected(head: Head, hops: int, *, sends: bool, again: bool) -> str | None
 
     Raises PeerFailed for a redirect that must not be followed, with the reason.
     """
-    if head.status not in (301, 302, 303, 307, 308) or "location" not in head.headers:
-        return None
+    if head.status not in (301, 302, 303, 307, 308) or not head.headers.get("location"):
+        return None  # an empty one would lead to the same place for ever
     reason = ""
     try:
-        target = joined(head.url, head.headers["location"])
+        target = located(head.url, head.headers["location"])
     except BadRequest as error:
         target, reason = "", f"something that is no web address: {error}"
     place = shown(target)

@@ -16,14 +16,14 @@ import aiohttp
 from yarl import URL
 
 from sluiceway.client.address import shown
-from sluiceway.client.aiohttp_errors import named
+from sluiceway.client.aiohttp_errors import head_too_long, named
 from sluiceway.client.aiohttp_request import PatientRequest, StreamedBody
 from sluiceway.client.line import Line
 from sluiceway.client.outgoing import Deadlines, Outgoing
-from sluiceway.client.plan import Head
+from sluiceway.client.plan import REPEATABLE, Head
 from sluiceway.errors import BadRequest, PeerFailed, PeerTimeout
 
-__all__ = ["EXPECT_FROM", "EXPECT_WAIT", "Answer", "Deadlines", "Outgoing", "Transport"]
+__all__ = ["EXPECT_FROM", "EXPECT_WAIT", "MOST_HEAD", "Answer", "Deadlines", "Outgoing", "Transport"]
 
 T = TypeVar("T")
 Guard = Callable[[str, int], None]  # address as text, port
@@ -33,6 +33,8 @@ EXPECT_WAIT = 1.0  # seconds for the 100; servers that never send one must not c
 READ_AHEAD = 1 << 20  # bytes buffered per answer; the library pauses the socket at twice that
 MOST_ANSWER = 1 << 20  # bytes of an answer read as text; a larger one is not for us
 TICK = 0.1  # seconds between looks at a transfer under way
+MOST_HEAD = 64 << 10  # bytes of an answer's head, and of one header in it: large cookies and policies have tens of KiB
+MOST_HEADERS = 256  # of an answer; browsers take some hundred
 
 
 class Answer:
@@ -40,7 +42,8 @@ class Answer:
 
     def __init__(self, response: aiohttp.ClientResponse, url: str, deadlines: Deadlines) -> None:
         self._response, self._deadlines = response, deadlines
-        self.head: Head = Head(response.status, _headers(response), url)
+        cookies = tuple(value.decode("latin-1") for name, value in response.raw_headers if name.lower() == b"set-cookie")
+        self.head: Head = Head(response.status, _headers(response), url, cookies)
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body as it comes. Raises PeerFailed when it ends before its length, PeerTimeout when it stalls."""
@@ -89,7 +92,8 @@ class Transport:
 
     `guard` is shown every address right before it is connected to, whatever names and redirects led there; it raises to
     forbid it. `keep` is False where no connection may be used twice: one that died meanwhile would cost an upload that
-    cannot be repeated. `ahead` is how many bytes of an answer wait to be read before the peer is slowed down.
+    cannot be repeated (what surely cannot gets a fresh one anyway). `ahead` is how many bytes of an answer wait to be read
+    before the peer is slowed down.
     """
 
     deadlines: Deadlines
@@ -104,8 +108,18 @@ class Transport:
     ) -> None:
         self.deadlines, self._guard, self._keep, self._ahead = deadlines, guard, keep, ahead
         self._session: aiohttp.ClientSession | None = None
+        self._single: aiohttp.ClientSession | None = None  # for requests that must not be repeated
 
     async def __aenter__(self) -> Self:
+        self._session = self._opened(self._keep)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for session in (self._session, self._single):
+            if session is not None:
+                await session.close()
+
+    def _opened(self, keep: bool) -> aiohttp.ClientSession:
         guard = self._guard
 
         def guarded(found: tuple[Any, ...]) -> socket.socket:
@@ -114,25 +128,34 @@ class Transport:
                 guard(place[0], place[1])
             return socket.socket(family, kind, protocol)
 
-        self._session = aiohttp.ClientSession(
+        return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=0,
-                force_close=not self._keep,
+                force_close=not keep,
                 socket_factory=guarded,
                 resolver=None if guard is None else _GuardedResolver(guard),
             ),
             auto_decompress=False,  # a resumed download counts the bytes as sent
-            cookie_jar=aiohttp.DummyCookieJar(),  # a copy has no session; cookies would cross hosts
+            cookie_jar=aiohttp.DummyCookieJar(),  # a copy has no session; what one chain of redirects needs is kept there
             headers={"Accept-Encoding": "identity", "User-Agent": "sluiceway"},
+            max_field_size=MOST_HEAD,
+            max_headers=MOST_HEADERS,
+            max_line_size=MOST_HEAD,
             read_bufsize=self._ahead,
             request_class=PatientRequest,
             timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=self.deadlines.connect),
         )
-        return self
 
-    async def __aexit__(self, *_: object) -> None:
-        if self._session is not None:
-            await self._session.close()
+    def _for(self, method: str, body: Outgoing | None) -> aiohttp.ClientSession:
+        """A kept connection may have been closed over there a moment ago, which shows only when the request is on its way. What
+        cannot be sent again gets a fresh one."""
+        if self._session is None:
+            raise BadRequest("A Transport is used with `async with`")
+        if not self._keep or body is None or (method in REPEATABLE and body.repeatable):
+            return self._session
+        if self._single is None:
+            self._single = self._opened(keep=False)
+        return self._single
 
     @asynccontextmanager
     async def ask(
@@ -152,14 +175,17 @@ class Transport:
         TICK, how many bytes of the body the peer has acknowledged (where the system tells; else: the socket took).
         Raises PeerFailed and its kinds; what the body's source raises comes through as it is.
         """
-        if self._session is None:
-            raise BadRequest("A Transport is used with `async with`")
+        session = self._for(method, body)
         tracker, limits = aiohttp.UploadTracker(), self.deadlines
         if body is not None:
             body.line = Line(lambda: tracker.bytes_written)
-        sending = self._session.request(
+        try:
+            target = URL(url, encoded=True)
+        except ValueError:
+            raise BadRequest(f"{shown(url)} is no URL that can be asked; check host and port") from None
+        sending = session.request(
             method,
-            URL(url, encoded=True),
+            target,
             headers=headers,
             data=None if body is None else StreamedBody(body, patience),
             expect100=expect,
@@ -175,6 +201,8 @@ class Transport:
             if body is not None:
                 body.halt()
             try:
+                if sum(len(name) + len(value) for name, value in response.raw_headers) > MOST_HEAD:
+                    raise head_too_long(url)
                 yield Answer(response, url, limits)
             finally:
                 response.close()

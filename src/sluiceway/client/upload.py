@@ -12,8 +12,10 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sluiceway.client.address import joined, shown
+from sluiceway.client.address import joined, located, shown
 from sluiceway.client.body import Body
+from sluiceway.client.cookies import ChainCookies
+from sluiceway.client.hops import followed
 from sluiceway.client.plan import (
     ANSWERED,
     BUSY,
@@ -34,8 +36,11 @@ from sluiceway.pipe.source import Source
 from sluiceway.pipe.stages import ANSWER, DESTINATION, Stages
 from sluiceway.wire.digests import Promise
 
-__all__ = ["Upload", "upload"]
+__all__ = ["OF_THE_BODY", "SEE_OTHER", "Upload", "upload"]
 
+SEE_OTHER = 303
+# Headers that speak of what is sent; a GET that asks what became of it has none of them.
+OF_THE_BODY = frozenset(["content-type", "content-digest", "repr-digest", "if-match", "if-none-match", "idempotency-key"])
 EXPECTATION_FAILED = 417  # a server that knows no Expect: the same request without it (RFC 9110 10.1.1)
 
 
@@ -99,20 +104,44 @@ class _Sending:
         shape, body = self._job.shape, self._body
         url, headers = shape.url, {**self._job.headers, "Content-Type": shape.type}
         expect = body.length is None or body.length >= EXPECT_FROM
-        hops = 0
+        hops, cookies = 0, ChainCookies()
         self._tell("connecting", 0)
         while True:
             body.rewind()
             self._stages.enter(DESTINATION)
-            async with self._transport.ask(shape.method, url, headers, body, expect=expect, on_sent=self._on_sent) as answer:
+            asked = self._transport.ask(
+                shape.method, url, cookies.added(headers, url), body, expect=expect, on_sent=self._on_sent
+            )
+            async with asked as answer:
                 head, self._met = answer.head, True
+                cookies.learn(head)
                 if head.status == EXPECTATION_FAILED and expect and body.again:
                     expect = False
                     continue
+                if head.status == SEE_OTHER and body.complete:
+                    target = redirected(head, hops, sends=False, again=True)
+                    break
                 target = redirected(head, hops, sends=True, again=body.again)
                 if target is None:
                     return await self._finish(answer)
                 url, headers, hops = target, headers_across(headers, url, target), hops + 1
+        if target is None:
+            raise refusal(head, "")
+        return await self._shown_at(target, headers_across(headers, url, target), cookies)
+
+    async def _shown_at(self, url: str, headers: Mapping[str, str], cookies: ChainCookies) -> Receipt:
+        """The server has what was sent and names the place that tells what came of it (RFC 9110 15.4.4): that one's status
+        decides. What was sent is not sent again, whatever it says."""
+        self._stages.enter(ANSWER)
+        told = {name: value for name, value in headers.items() if name.lower() not in OF_THE_BODY}
+        try:
+            async with followed(self._transport, url, told, cookies=cookies) as answer:
+                if not 200 <= answer.head.status < 300:
+                    raise refusal(answer.head, await answer.text())
+                return await self._finish(answer)
+        except SluiceError as error:
+            error.members.setdefault(ANSWERED, SEE_OTHER)  # it was answered: nothing here may be tried again
+            raise _because(error, "that is where it was to tell what became of the file, which it has got") from error
 
     async def _recover(self, trouble: SluiceError, head: Head | None, tries: int) -> None:
         """Wait until it makes sense to send again; raise `trouble` when it never will, with the reason where there is one."""
@@ -209,10 +238,10 @@ def _entry(told: object) -> Mapping[str, object]:
 
 def _location(head: Head, entry: Mapping[str, object]) -> str:
     """Where it is now: the Location header, else the entry's url, else the URL it was sent to; never with secrets."""
-    for reference in (head.headers.get("location"), entry.get("url")):
+    for resolve, reference in ((located, head.headers.get("location")), (joined, entry.get("url"))):
         if isinstance(reference, str) and reference:
             try:
-                return joined(head.url, reference)
+                return resolve(head.url, reference)
             except BadRequest:
                 continue
     return shown(head.url)

@@ -5,6 +5,7 @@ Every object is one request with one answer. What a lost answer leaves open is s
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import re
@@ -16,7 +17,7 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 from sluiceway.client.address import below, shown
 from sluiceway.client.hops import followed
 from sluiceway.client.order import Side
-from sluiceway.client.plan import length_of
+from sluiceway.client.plan import BUSY, Head, length_of
 from sluiceway.client.refusals import FROM_TOKEN, TOKEN, refusal
 from sluiceway.client.remote import RemoteSource, repr_promises
 from sluiceway.client.shape import FORM_END, shape_form, shape_put
@@ -37,6 +38,7 @@ __all__ = ["FormGoal", "RestGoal", "RestOrigin"]
 
 PAGE = 500  # entries asked for at once
 MOST_PAGE = 8 << 20  # bytes of a listing's answer: each of its 500 entries may have a key of 1 KiB, escaped twice
+SECOND_LOOKS = (0.1, 0.3)  # seconds before a HEAD that was answered 500 is asked again
 IN_PLACE = 2  # tries for the rest of a body that broke off, before the whole object is tried again
 MOST_OMITTED = 2048  # characters kept of what a server says of something it could not list
 WANT = {"want-repr-digest": "sha-256=10"}
@@ -167,6 +169,8 @@ class RestGoal:
     def __init__(self, transport: Transport, side: Side) -> None:
         self._transport, self._side = transport, side
         self.called = shown(side.url)
+        self._tells = False  # a HEAD told something: then 500 is trouble that passes
+        self._mute = False  # none did, and one that was repeated was answered 500: this API knows no HEAD
 
     async def empty(self) -> bool:
         """Only a listing can tell."""
@@ -177,15 +181,25 @@ class RestGoal:
         return not entries and not omitted and following is None
 
     async def find(self, key: str) -> tuple[Item, str | None] | None:
-        url = below(self._side.url, key)
-        async with followed(self._transport, url, self._side.headers, WANT, method="HEAD") as answer:
-            head = answer.head
-        if head.status in (403, 404, 405, 410, 501):
-            return None  # nothing there, or nobody is told: then the PUT will show it
+        head = await self._head(key)
+        for wait in SECOND_LOOKS:
+            if head.status != 500 or self._tells or self._mute:
+                break
+            await asyncio.sleep(wait)
+            head = await self._head(key)
+        self._tells = self._tells or head.status in (200, 404)
+        self._mute = self._mute or head.status == 500
+        if head.status == 401 or head.status in BUSY or (head.status == 500 and self._tells):
+            raise refusal(head, "", TOKEN)  # who is not let in is told, and who is to wait waits
         if head.status != 200:
-            raise refusal(head, "", TOKEN)
+            return None  # nothing there, or no word about it: many an API knows no HEAD. The PUT will show it
         known = [promise.value.hex() for promise in repr_promises(head.headers.get("repr-digest", "")) if _is_sha256(promise)]
         return Item(key, length_of(head), head.headers.get("etag", "")), known[0] if known else None
+
+    async def _head(self, key: str) -> Head:
+        url = below(self._side.url, key)
+        async with followed(self._transport, url, self._side.headers, WANT, method="HEAD") as answer:
+            return answer.head
 
     async def sha256(self, key: str) -> str | None:
         source = RemoteSource(self._transport, below(self._side.url, key), self._side.headers, attempts=IN_PLACE)

@@ -15,10 +15,12 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from sluiceway.client.address import origin, shown
-from sluiceway.client.outbound import Answered, Outbound, Said
+from sluiceway.client.hops import followed
+from sluiceway.client.outbound import MOST_SAID, Answered, Outbound, Said
 from sluiceway.client.plan import redirected
 from sluiceway.client.refusals import refusal
 from sluiceway.client.transport import Deadlines, Transport
+from sluiceway.client.upload import OF_THE_BODY, SEE_OTHER
 from sluiceway.errors import BadForm, BadRequest, NotFound, PeerFailed, Refused, SluiceError, StoreFailed
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import About, Draft, Entry, Label, Opened, Page, Replace, Traits
@@ -191,6 +193,16 @@ class RelayDraft:
 
     # Inside
 
+    async def _told_elsewhere(self, said: Said, envelope: Envelope) -> Said:
+        """The destination has the file and names the place that tells what came of it (RFC 9110 15.4.4)."""
+        target = redirected(said.head, 0, sends=False, again=True)
+        if target is None:
+            return said
+        headers = envelope.headers_across(said.head.url, target)
+        headers = {name: value for name, value in headers.items() if name.lower() not in OF_THE_BODY}
+        async with followed(self._transport, target, headers) as answer:
+            return Said(answer.head, await answer.whole(MOST_SAID))
+
     def _check(self) -> None:
         if self._ended:
             raise StoreFailed("This draft has ended already")
@@ -217,6 +229,8 @@ class RelayDraft:
             said = await request.finish()
         except Answered as early:
             raise self._verdict(early.said) from None
+        if said.head.status == SEE_OTHER:
+            said = await self._told_elsewhere(said, envelope)
         if not 200 <= said.head.status < 300:
             raise self._verdict(said)
         await request.abort()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
-from sluiceway.client.address import joined
+from sluiceway.client.address import located
 from sluiceway.client.plan import Head
 from sluiceway.errors import BadRequest
 from sluiceway.stores.contract import Reply
@@ -86,4 +86,4 @@ def _resolved(url: str, reference: str) -> str:
     """The query of our own request may hold the operator's key: an empty reference, or one of a fragment, would tell it."""
     if not reference.partition("#")[0]:
         raise BadRequest("The reference names nothing")
-    return joined(urlsplit(url)._replace(query="").geturl(), reference)
+    return located(urlsplit(url)._replace(query="").geturl(), reference)

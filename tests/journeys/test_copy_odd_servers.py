@@ -1,0 +1,386 @@
+"""Servers that answer in ways that are allowed, usual or at least met: large heads, unencoded Locations, 303, cookie walls."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+import pytest
+import requests
+
+import sluiceway
+from fix_gateway import Gateway
+from fix_server import start_server
+from fix_taking import noise
+from rest_target import RestTarget
+from rude_peer import Exchange, Peer, ranged
+from sluiceway.errors import BadRequest, NotFound, PeerFailed, SluiceError
+
+DATA = noise(200_000)
+MOST = 64 << 10
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    (tmp_path / "a.bin").write_bytes(DATA)
+    return tmp_path / "a.bin"
+
+
+# Heads
+
+
+@pytest.mark.parametrize("size", [10_000, 60_000])
+def test_an_answer_with_a_large_header_is_read(source: Path, tmp_path: Path, size: int) -> None:
+    """Policies and cookies of tens of KiB are met; both ways."""
+
+    def act(exchange: Exchange) -> None:
+        exchange.read_body()
+        exchange.reply(
+            201 if exchange.method == "PUT" else 200, {"X-Policy": "p" * size}, b"" if exchange.method == "PUT" else DATA
+        )
+
+    with Peer(act) as peer:
+        assert sluiceway.copy(source, f"{peer.url}/a.bin").status == 201
+        sluiceway.copy(f"{peer.url}/a.bin", tmp_path / "back")
+        assert (tmp_path / "back").read_bytes() == DATA
+        assert len(peer.seen) == 2
+
+
+@pytest.mark.parametrize("lines", [1, 9])
+def test_a_header_that_is_too_long_is_told_and_nothing_is_sent_twice(source: Path, tmp_path: Path, lines: int) -> None:
+    """One of more than 64 KiB, or many that have as much together: the file may be stored, and a second time changes nothing."""
+
+    def act(exchange: Exchange) -> None:
+        exchange.read_body()
+        exchange.reply(200, {f"X-{n}": "p" * (90_000 // lines) for n in range(lines)}, DATA)
+
+    with Peer(act) as peer:
+        for src, dst in ((source, f"{peer.url}/a.bin"), (f"{peer.url}/a.bin", tmp_path / "back")):
+            with pytest.raises(PeerFailed, match="a header of its answer is too long"):
+                sluiceway.copy(src, dst)
+        assert len(peer.seen) == 2
+
+
+# Locations
+
+PLACES = [
+    ("/ö".encode(), "/%C3%B6"),
+    (b"/my file", "/my%20file"),
+    (b"/my%20file%C3%B6", "/my%20file%C3%B6"),
+    (b"/100%", "/100%"),
+    (b"/%zz%2", "/%zz%2"),
+    (b"/\xf6", "/%F6"),  # no UTF-8: its byte as it is
+    ("/ö?q=ü x&r=%20".encode(), "/%C3%B6?q=%C3%BC%20x&r=%20"),
+    (b"/place#ein Teil", "/place"),
+    (b"place", "/a/place"),
+    (b"../b/./c", "/b/c"),
+    (b"?only=query", "/a/from?only=query"),
+    (b"//{host}/there", "/there"),
+    (b"http://{host}/whole file", "/whole%20file"),
+    (b"  /spaces around  ", "/spaces%20around"),
+    (b'/<">{}|^`', "/%3C%22%3E%7B%7D%7C%5E%60"),
+]
+
+
+@contextmanager
+def pointing(place: bytes, status: int) -> Iterator[Peer]:
+    """A server that points from /a/from to `place`, in raw bytes, and has or takes DATA everywhere else."""
+
+    def act(exchange: Exchange) -> None:
+        exchange.read_body()
+        if exchange.target == "/a/from":
+            host = peer.url.removeprefix("http://").encode()
+            head = b"HTTP/1.1 %d Moved\r\nLocation: %s\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            exchange.send(head % (status, place.replace(b"{host}", host)))
+        elif exchange.method in ("PUT", "POST"):
+            exchange.reply(201)
+        else:
+            ranged(DATA)(exchange)
+
+    with Peer(act) as peer:
+        yield peer
+
+
+@pytest.mark.parametrize(("place", "target"), PLACES)
+def test_a_location_is_followed_as_it_was_meant(source: Path, tmp_path: Path, place: bytes, target: str) -> None:
+    """What is not encoded gets encoded, once; what is stays; for reading and for sending."""
+    with pointing(place, 302) as peer:
+        sluiceway.copy(f"{peer.url}/a/from", tmp_path / "back")
+        assert (tmp_path / "back").read_bytes() == DATA
+        assert peer.seen[-1].target == target
+    with pointing(place, 307) as peer:
+        sluiceway.copy(source, f"{peer.url}/a/from")
+        assert (peer.seen[-1].target, peer.seen[-1].body) == (target, DATA)
+
+
+def test_a_fetch_follows_them_just_so(tmp_path: Path) -> None:
+    server = start_server(tmp_path / "root", "--fetch-from", "*", "--fetch-internal", "127.0.0.1")
+    try:
+        for place, target in PLACES[:4]:
+            with pointing(place, 302) as peer:
+                answer = requests.get(f"{server.url}/fetch", params={"url": f"{peer.url}/a/from"}, timeout=20)
+                assert (answer.status_code, answer.content) == (200, DATA)
+                assert peer.seen[-1].target == target
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize(
+    "place",
+    [b"", b"   ", b"http://[::1", b"http://a b/", b"http://x:99999/", b"http://x:y/", b"ftp://x/", b"http://\xff/"],
+)
+def test_a_location_that_leads_nowhere_is_told(source: Path, tmp_path: Path, place: bytes) -> None:
+    """An error in words, after one request, for both directions."""
+    for status, src, dst in ((302, "{}/a/from", str(tmp_path / "back")), (307, str(source), "{}/a/from")):
+        with pointing(place, status) as peer:
+            with pytest.raises(PeerFailed, match=r"redirects to something|answered 30"):
+                sluiceway.copy(src.format(peer.url), dst.format(peer.url))
+            assert len(peer.seen) == 1
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://[::1/x",
+        "http://[v1.a]/x",
+        "http://[zz]/x",
+        "http://a:99999/x",
+        "http://a:b/x",
+        "http://a:-1/x",
+        "http://\u2100.example/x",
+        "http://a%00b/x",
+        "http://a%20b/x",
+        "http://a..b/x",
+        "http://.../x",
+        "http://" + "a" * 64 + ".example/x",
+        "http://a\\b/x",
+        "http:///x",
+        "http://:80/x",
+        "http://@/x",
+        "https://[::1%25eth0/x",
+        "http://\udcff/x",
+        "http://127.0.0.1:1/\ud800",
+    ],
+)
+def test_a_url_that_is_none_gets_an_error_in_words(source: Path, tmp_path: Path, url: str) -> None:
+    """Never a traceback of the libraries below, on either side, also where many are copied."""
+    for src, dst in ((url, tmp_path / "x"), (source, url)):
+        with pytest.raises(SluiceError):
+            sluiceway.copy(src, dst, retries=0)
+    with pytest.raises(SluiceError):
+        sluiceway.Form().file("f", url)
+    try:
+        report = sluiceway.copy_all(source.parent, f"{url}/", retries=0, include=["a.bin"])
+    except SluiceError:
+        pass
+    else:
+        assert (report.copied, report.failed) == (0, 1)
+
+
+# 303: the file is there, and the answer is elsewhere
+
+
+@contextmanager
+def telling_elsewhere(told: Callable[[Exchange], None]) -> Iterator[Peer]:
+    def act(exchange: Exchange) -> None:
+        exchange.read_body()
+        if exchange.method in ("PUT", "POST"):
+            exchange.reply(303, {"Location": "/told?a=1", "Set-Cookie": "seen=1"})
+        else:
+            told(exchange)
+
+    with Peer(act) as peer:
+        yield peer
+
+
+def test_a_stored_form_that_is_answered_303_is_told_of_there(source: Path) -> None:
+    """One POST, one GET without what only the POST had; the second one's status and words are the receipt's."""
+    with telling_elsewhere(lambda exchange: exchange.reply(200, {"Content-Type": "application/json"}, b'{"id": 7}')) as peer:
+        for url, options in ((f"{peer.url}/files", {"form": {"a": "b"}}), (f"{peer.url}/raw/a.bin", {})):
+            receipt = sluiceway.copy(source, url, token="secret", **options)  # type: ignore[arg-type]  # one way or the other
+            assert (receipt.status, receipt.answer, receipt.location) == (200, {"id": 7}, f"{peer.url}/told")
+        sent, asked = peer.seen[:2]
+        assert DATA in sent.body
+        assert (asked.method, asked.target, asked.body) == ("GET", "/told?a=1", b"")
+        assert asked.headers["authorization"] == "Bearer secret"
+        assert asked.headers["cookie"] == "seen=1"
+        assert "content-type" not in asked.headers
+        assert len(peer.seen) == 4
+
+
+@pytest.mark.parametrize("status", [404, 503])
+def test_what_is_told_there_may_be_bad_and_is_never_a_reason_to_send_again(source: Path, status: int) -> None:
+    with telling_elsewhere(lambda exchange: exchange.reply(status)) as peer:
+        with pytest.raises(SluiceError, match=str(status)) as caught:
+            sluiceway.copy(source, f"{peer.url}/files")
+        assert isinstance(caught.value, NotFound) == (status == 404)
+        assert [exchange.method for exchange in peer.seen] == ["POST", "GET"]
+    with telling_elsewhere(lambda exchange: exchange.reset()) as peer:
+        with pytest.raises(PeerFailed, match="it has got"):
+            sluiceway.copy(source, f"{peer.url}/files")
+        assert [exchange.method for exchange in peer.seen].count("POST") == 1
+
+
+def test_many_forms_that_are_answered_303_are_stored_once(tmp_path: Path) -> None:
+    (tmp_path / "from").mkdir()
+    for n in range(5):
+        (tmp_path / "from" / str(n)).write_bytes(DATA)
+    with telling_elsewhere(lambda exchange: exchange.reply(200)) as peer:
+        report = sluiceway.copy_all(tmp_path / "from", f"{peer.url}/files")
+        assert (report.copied, report.failed) == (5, 0)
+        assert sum(exchange.method == "POST" for exchange in peer.seen) == 5
+
+
+def test_a_gateways_destination_may_answer_303(gateway: Gateway) -> None:
+    """The client gets what that place says."""
+    with telling_elsewhere(lambda exchange: exchange.reply(200, {"Content-Type": "application/json"}, b'{"id": 7}')) as peer:
+        server = gateway(f"{peer.url}/books", "--relay-header", "X-Key: 1")
+        answer = requests.put(f"{server.url}/files/a", data=DATA, timeout=20)
+        assert answer.status_code == 200, answer.text
+        assert answer.json() == {"id": 7}
+        assert [exchange.method for exchange in peer.seen] == ["PUT", "GET"]
+        assert peer.seen[1].headers["x-key"] == "1"
+    with telling_elsewhere(lambda exchange: exchange.reply(422, {"Content-Type": "text/plain"}, b"no book")) as peer:
+        server = gateway(f"{peer.url}/books")
+        assert requests.put(f"{server.url}/files/a", data=DATA, timeout=20).status_code == 422
+
+
+# HEAD
+
+
+@pytest.mark.parametrize("status", [200, 204, 206, 400, 401, 405, 406, 409, 415, 422, 500, 501])
+def test_what_a_head_cannot_tell_is_unknown(tmp_path: Path, status: int) -> None:
+    """Many an API answers HEAD with anything: the PUT is tried, and decides. Only "who are you" is an answer to it."""
+    (tmp_path / "from").mkdir()
+    (tmp_path / "from" / "a").write_bytes(DATA)
+    stored: list[bytes] = []
+
+    def act(exchange: Exchange) -> None:
+        if exchange.method == "HEAD":
+            exchange.head(status, {"Content-Length": str(len(DATA) + 1)} if status == 200 else {})
+        else:
+            stored.append(exchange.read_body())
+            exchange.reply(201)
+
+    with Peer(act) as peer:
+        report = sluiceway.copy_all(tmp_path / "from", f"{peer.url}/api/", retries=1)
+    if status in (200, 401):  # something else is there; and nobody is let in
+        assert (report.copied, report.failed, stored) == (0, 1, [])
+    else:
+        assert (report.copied, report.failed, stored) == (1, 0, [DATA])
+
+
+# Connections
+
+
+class Closing:
+    """A server that says keep-alive and closes `wait` seconds after each answer; it takes anything, and counts."""
+
+    def __init__(self, wait: float) -> None:
+        self.wait, self.stored = wait, 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._listen, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
+
+    def _serve(self, sock: socket.socket) -> None:
+        with sock:
+            sock.settimeout(20)
+            data = b""
+            while b"\r\n\r\n" not in data:
+                if not (piece := sock.recv(65536)):
+                    return
+                data += piece
+            head, _, body = data.partition(b"\r\n\r\n")
+            lines = head.lower().split(b"\r\n")
+            length = next((line.split(b":")[1].strip() for line in lines if line.startswith(b"content-length:")), b"0")
+            left = int(length) - len(body)
+            while left > 0 and (piece := sock.recv(65536)):
+                left -= len(piece)
+            self.stored += head.startswith((b"POST", b"PUT"))
+            sock.sendall(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
+            time.sleep(self.wait)
+
+
+@pytest.mark.parametrize("wait", [0.001, 0.02])
+def test_no_form_is_lost_on_a_connection_that_is_closed_a_moment_later(tmp_path: Path, wait: float) -> None:
+    """A form must not be sent twice, so it goes over no connection that may be closing just now: 0 of 300 fail."""
+    (tmp_path / "from").mkdir()
+    for n in range(300):
+        (tmp_path / "from" / f"{n:03}").write_bytes(b"x" * n)
+    with Closing(wait) as server:
+        report = sluiceway.copy_all(tmp_path / "from", f"{server.url}/files", retries=0, jobs=8)
+        assert (report.copied, report.failed) == (300, 0)
+        assert server.stored == 300
+
+
+def test_nor_through_a_gateway(gateway: Gateway) -> None:
+    with Closing(0.005) as backend:
+        server = gateway(f"{backend.url}/files")
+        with requests.Session() as session:
+            answers = [session.post(f"{server.url}/files", files={"f": (str(n), b"x")}, timeout=20) for n in range(60)]
+        assert [answer.status_code for answer in answers] == [201] * 60
+        assert backend.stored == 60
+
+
+# Cookies
+
+
+def test_a_cookie_wall_is_passed_and_its_cookies_stay_at_home(source: Path, tmp_path: Path) -> None:
+    """The server sets one and points to itself; another host, further on, sees nothing of it; the next copy begins without."""
+
+    def wall(exchange: Exchange) -> None:
+        if exchange.headers.get("cookie") == "mine=1; pass=a=b":
+            exchange.read_body()
+            exchange.reply(307, {"Location": f"{other.url}/a.bin", "Set-Cookie": "second=2"})
+        else:
+            exchange.read_body()
+            exchange.send(b"HTTP/1.1 307 No\r\nLocation: /a.bin\r\nSet-Cookie: pass=a=b; Path=/; Domain=127.0.0.2; HttpOnly\r\n")
+            exchange.send(b"Set-Cookie: gone=x; Max-Age=0\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+    def beyond(exchange: Exchange) -> None:
+        if exchange.method == "PUT":
+            exchange.read_body()
+            exchange.reply(201)
+        else:
+            ranged(DATA)(exchange)
+
+    with Peer(wall) as peer, Peer(beyond, "127.0.0.2") as other:
+        headers = {"Cookie": "mine=1"}
+        sluiceway.copy(f"{peer.url}/a.bin", tmp_path / "back", headers=headers)
+        assert (tmp_path / "back").read_bytes() == DATA
+        assert sluiceway.copy(source, f"{peer.url}/a.bin", headers=headers).status == 201
+        assert ["cookie" in exchange.headers for exchange in other.seen] == [False, False]
+        assert [exchange.headers.get("cookie") for exchange in peer.seen] == ["mine=1", "mine=1; pass=a=b"] * 2
+
+
+def test_a_target_that_knows_only_put_takes_many(tmp_path: Path) -> None:
+    """As before: HEAD answered 405 throughout."""
+    (tmp_path / "from").mkdir()
+    (tmp_path / "from" / "a").write_bytes(DATA)
+    with RestTarget(knows=frozenset()).listening() as target:
+        assert sluiceway.copy_all(tmp_path / "from", target.url).copied == 1
+
+
+def test_a_header_that_no_request_can_carry_is_told(source: Path) -> None:
+    with pytest.raises(BadRequest):
+        sluiceway.copy(source, "http://127.0.0.1:1/x", headers={"X": "a\r\nb"})
