@@ -80,8 +80,8 @@ again (a file; a URL with such a validator) and the request may be repeated: a P
 not all of it. What cannot be repeated says why, and goes over a connection of its own: one that is kept may be closing just now.
 
 Redirects are followed, five in a row, with the cookies that one host sets on the way kept for that host alone. An upload that is
-answered 303 is there: the place that answer names is asked, and its status decides. A `Location` that is not encoded is encoded, once.
-An answer's head may have 64 KiB.
+answered 303 is there: the place that answer names is asked, and its status decides. A `Location` that is not encoded is
+encoded, once. An answer's head may have 64 KiB.
 
 The bar counts bytes of the file that the other side's kernel has acknowledged (on Linux; elsewhere those our own took), and
 reaches 100 % with the server's answer only. The receipt's `stages` are seconds: `wait-for-source`, `queue` (our own work),
