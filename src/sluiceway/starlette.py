@@ -127,7 +127,7 @@ class Parts:
                 continue
             if event.filename is None:
                 value = b"".join([piece async for piece in Part(events, event, None)])  # bounded by the decoder's limits
-                field = LiveField(event.name, value.decode("utf-8", "replace"))
+                field = LiveField(event.name, event.text(value))
                 self.fields.append((field.name, field.value))
                 yield field
                 continue

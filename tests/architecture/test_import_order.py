@@ -11,7 +11,7 @@ from architecture.sources import ROOMS, Module, modules, room_of
 # room or module -> libraries it may import; a module's own line counts beside its room's
 THIRD_PARTY = {
     "pipe/aiohttp_body.py": {"aiohttp"},
-    "wire": {"multipart", "http_sf"},
+    "wire": {"http_sf"},
     "client/aiohttp_errors.py": {"aiohttp"},
     "client/aiohttp_request.py": {"aiohttp"},
     "client/transport.py": {"aiohttp", "yarl", "multidict"},

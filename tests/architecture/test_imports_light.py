@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-HEAVY = ["aiohttp", "starlette", "uvicorn", "uvloop", "httptools", "rich", "click", "multipart", "pytest", "asyncio"]
+HEAVY = ["aiohttp", "starlette", "uvicorn", "uvloop", "httptools", "rich", "click", "pytest", "asyncio"]
 
 
 def loaded(statement: str) -> set[str]:
@@ -25,7 +25,7 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     ("statement", "absent"),
     [
         ("import sluiceway.wire.forms", {"aiohttp", "starlette", "uvicorn", "asyncio", "socket"}),
-        ("import sluiceway.stores.disk", {"aiohttp", "starlette", "uvicorn", "rich", "multipart"}),
+        ("import sluiceway.stores.disk", {"aiohttp", "starlette", "uvicorn", "rich"}),
         ("import sluiceway.server.app", {"aiohttp", "uvicorn", "uvloop", "httptools", "rich", "click"}),
         ("import sluiceway.server.settings", {"aiohttp", "starlette", "uvicorn", "rich"}),
         ("import sluiceway.cli.main", {"aiohttp", "starlette", "uvicorn", "rich"}),

@@ -36,6 +36,13 @@ READ = [
     ('attachment; filename="é.txt"', Disposition("attachment", None, "é.txt")),
     ('form-data; name="f"; filename="x"', Disposition("form-data", "f", "x")),
     ("attachment; size=30; filename=a", Disposition("attachment", None, "a")),
+    # RFC 2231, as mail programs send long names
+    ('attachment; filename*0="long na"; filename*1="me.bin"', Disposition("attachment", None, "long name.bin")),
+    ('attachment; filename*1="me.bin"; filename*0="long na"', Disposition("attachment", None, "long name.bin")),
+    ("attachment; filename*0*=UTF-8''%e2%82; filename*1*=%ac; filename*2=.txt", Disposition("attachment", None, "€.txt")),
+    ("attachment; filename*0*=iso-8859-1'de'gr%F6; filename*1*=%DFe", Disposition("attachment", None, "größe")),
+    ('attachment; filename="a"; filename*0="b"; filename*1="c"', Disposition("attachment", None, "a")),
+    *[("attachment; " + "; ".join(f"filename*{n}={n}" for n in range(12)), Disposition("attachment", None, "01234567891011"))],
 ]
 
 
@@ -54,6 +61,15 @@ BROKEN = [
     "attachment; filename=a; filename=b",
     "attachment; filename*=UTF-8''a; filename*=UTF-8''b",
     "attachment; filename*=UTF-8''%E0%A4%A",
+    "attachment; filename*1=b",
+    "attachment; filename*0=a; filename*2=c",
+    "attachment; filename*0=a; filename*0*=UTF-8''b",
+    "attachment; filename*0=a; filename*1*=b",
+    "attachment; filename*0*=UTF-8''%FF",
+    "attachment; filename*0*=UTF-8''%4; filename*1*=1",
+    "attachment; filename*0*=koi8-r''%C1",
+    "attachment; filename*00=a",
+    "attachment; filename*x=a",
     'attachment filename="a"',
     '"attachment"; filename=a',
 ]

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from sluiceway.errors import BadForm, SluiceError, Unsupported
 from sluiceway.wire.encodings import Base64Decoder, QuotedPrintableDecoder
-from sluiceway.wire.partheads import MOST_BOUNDARY, MOST_TYPE, form_boundary, read_part_head
+from sluiceway.wire.partheads import MOST_BOUNDARY, form_boundary, read_part_head
+from sluiceway.wire.types import MOST_TYPE
 
 BOUNDARIES = [
     ("multipart/form-data; boundary=abc", b"abc"),
@@ -18,6 +19,11 @@ BOUNDARIES = [
     ("multipart/form-data; charset=utf-8; boundary=x", b"x"),
     ("multipart/form-data; boundary=----WebKitFormBoundary7MA4YWxkTrZu0gW", b"----WebKitFormBoundary7MA4YWxkTrZu0gW"),
     (f"multipart/form-data; boundary={'x' * MOST_BOUNDARY}", b"x" * 70),
+    ("multipart/form-data; boundary=*****", b"*****"),  # react-native-fs
+    ("multipart/form-data; boundary=$", b"$"),  # werkzeug#2125
+    ("multipart/form-data; boundary=&", b"&"),
+    *((f"multipart/form-data; boundary={mark}", mark.encode()) for mark in "!#%'*+.^_`|~\\@<>[]{}(),/:=?"),
+    ('multipart/form-data; boundary="a\\"b\\\\c;d"', b'a"b\\c;d'),
 ]
 
 BAD_BOUNDARIES = [
@@ -30,7 +36,6 @@ BAD_BOUNDARIES = [
     'multipart/form-data; boundary="ends in a space "',
     f"multipart/form-data; boundary={'x' * (MOST_BOUNDARY + 1)}",
     f"multipart/form-data; boundary={'x' * 100_000}",
-    "multipart/form-data; boundary=a*b",
     "multipart/form-data; boundary=a\nb",
     "multipart/form-data; boundary=a\x00b",
     "multipart/form-data; boundary=é",
@@ -101,7 +106,11 @@ NAMES: list[tuple[str | bytes, tuple[str, str | None, str]]] = [
     ("form-data; name=\"f\"; filename*=UTF-8''%E2%82%AC.txt", ("f", "€.txt", OCTETS)),
     ("form-data; name=\"comment\"; name*=utf-8''role", ("comment", None, "text/plain")),
     ('form-data; name="f"; filename="a"; filename*0="b"; filename*1="c"', ("f", "a", OCTETS)),
-    ('form-data; name="f"; filename*0="b"; filename*1="c"', ("f", None, "text/plain")),
+    ('form-data; name="f"; filename*0="long na"; filename*1="me.bin"', ("f", "long name.bin", OCTETS)),
+    ("form-data; name=\"f\"; filename*0*=UTF-8''%E2%82%AC; filename*1=.txt", ("f", "€.txt", OCTETS)),
+    # a quote as it is: npm's form-data, Alamofire
+    ('form-data; name="f"; filename="12" vinyl.mp3"', ("f", '12" vinyl.mp3', OCTETS)),
+    ('form-data; name="a"b"c"', ('a"b"c', None, "text/plain")),
     # names are opaque
     ('form-data; name="' + "a[b]" * 1000 + '"', ("a[b]" * 1000, None, "text/plain")),
     ('form-data; name="_charset_"', ("_charset_", None, "text/plain")),
@@ -129,7 +138,10 @@ BAD_HEADS: list[tuple[str, list[bytes]]] = [
     ("filename* alone and broken", [b"Content-Disposition: form-data; name=a; filename*=utf-8''%E0%A4%A"]),
     ("an open quote", [b'Content-Disposition: form-data; name="a']),
     ("text behind a quote", [b'Content-Disposition: form-data; name="a"b']),
-    ("a quote inside", [b'Content-Disposition: form-data; name="a"b"c"']),
+    ("a quote and a semicolon inside", [b'Content-Disposition: form-data; name="a"; b"']),
+    ("filename sections without the first", [b'Content-Disposition: form-data; name=a; filename*1="b"']),
+    ("filename sections with a gap", [b"Content-Disposition: form-data; name=a; filename*0=b; filename*2=c"]),
+    ("a filename section that is none", [b"Content-Disposition: form-data; name=a; filename*x=b"]),
     ("two dispositions", [b'Content-Disposition: form-data; name="a"'] * 2),
     ("two types", [b'Content-Disposition: form-data; name="a"', b"Content-Type: a/b", b"content-type: a/b"]),
     ("no colon", [b'Content-Disposition: form-data; name="a"', b"X"]),
@@ -168,7 +180,52 @@ TYPES = [
     ("a/" + "b" * (MOST_TYPE - 2), "a/" + "b" * (MOST_TYPE - 2)),
     ("a/" + "b" * (MOST_TYPE - 1), OCTETS),
     ("multipart/related", "multipart/related"),  # browsers call a .mht file so
+    ('multipart/related; type="boundary=x"', 'multipart/related; type="boundary=x"'),
+    ("text/csv; charset=windows-1252", "text/csv; charset=windows-1252"),
+    ("text/csv; name=größe", "text/csv"),
+    ("text/csv; name=" + "b" * MOST_TYPE, "text/csv"),
 ]
+
+# No type of one file: what an app let its user pick, or how the request came. The name tells more.
+BY_NAME = ["image/*", "*/*", "Image/*; q=1", "multipart/form-data", "Multipart/Form-Data; charset=utf-8"]
+
+
+@pytest.mark.parametrize("sent", BY_NAME)
+def test_a_type_that_tells_nothing_of_a_file_is_guessed_by_name(sent: str) -> None:
+    """Apps send the filter of their file chooser, or the request's own type."""
+    assert names('form-data; name="f"; filename="a.png"', b"Content-Type: " + sent.encode()) == ("f", "a.png", "image/png")
+
+
+FIELD_TYPES = [
+    ("text/plain; charset=ISO-8859-1", "text/plain; charset=ISO-8859-1"),
+    ("text/html", "text/html"),
+    ("text/*", "text/*"),
+    ("*/*", "*/*"),  # Retrofit's fields, when they are told any type will do
+    ("application/json", "application/json"),
+    ("application/problem+json; charset=utf-8", "application/problem+json; charset=utf-8"),
+    ("Application/XML", "Application/XML"),
+    ("image/svg+xml", "image/svg+xml"),
+    ("application/x-www-form-urlencoded", "application/x-www-form-urlencoded"),
+    ("multipart/form-data", "text/plain"),
+    ("Multipart/Mixed", "text/plain"),
+    ("", "text/plain"),
+    ("nonsense", "text/plain"),
+]
+
+
+@pytest.mark.parametrize(("sent", "expected"), FIELD_TYPES)
+def test_a_part_that_reads_as_text_is_a_field(sent: str, expected: str) -> None:
+    """Without a filename: by its type."""
+    assert names('form-data; name="a"', b"Content-Type: " + sent.encode()) == ("a", None, expected)
+
+
+@pytest.mark.parametrize(
+    "sent", ["image/png", "image/*", "application/octet-stream", "application/pdf; a=b", "audio/ogg", "message/rfc822"]
+)
+def test_a_part_that_does_not_read_as_text_is_a_file(sent: str) -> None:
+    """Also without a filename: as a field its bytes would be lost to a charset."""
+    name, filename, _ = names('form-data; name="a"', b"Content-Type: " + sent.encode())
+    assert (name, filename) == ("a", "unnamed")
 
 
 @pytest.mark.parametrize(("sent", "expected"), TYPES)
@@ -181,7 +238,8 @@ def test_a_type_is_handed_out_when_it_is_one(sent: str, expected: str) -> None:
     ("disposition", "line"),
     [
         ('form-data; name="f"', b"Content-Type: multipart/mixed; boundary=X"),
-        ('form-data; name="f"', b"Content-Type: Multipart/Mixed"),
+        ('form-data; name="f"', b"Content-Type: Multipart/Mixed; Boundary=x"),
+        ('form-data; name="f"', b'Content-Type: multipart/form-data; boundary="x'),
         (FILE, b"Content-Type: multipart/mixed; Boundary=X"),
         (FILE, b"Content-Transfer-Encoding: uuencode"),
         (FILE, b"Content-Transfer-Encoding: x-gzip"),

@@ -89,7 +89,7 @@ class _Form:
             async for event in events:
                 if isinstance(event, PartBegan):
                     if event.filename is None:
-                        self.fields.append((event.name, await _field(events)))
+                        self.fields.append((event.name, event.text(await _value(events))))
                     else:
                         await self._file(incoming, event, events)
             check_digests(await digests.finish(), self._expected)
@@ -133,9 +133,8 @@ class _Form:
         )
 
 
-async def _field(events: AsyncIterator[Event]) -> str:
-    value = b"".join([chunk async for chunk in _part(events)])  # bounded by LIMITS.max_field_bytes
-    return value.decode("utf-8", "replace")
+async def _value(events: AsyncIterator[Event]) -> bytes:
+    return b"".join([chunk async for chunk in _part(events)])  # bounded by LIMITS.max_field_bytes
 
 
 async def _part(events: AsyncIterator[Event], first: Event | None = None) -> AsyncIterator[bytes]:

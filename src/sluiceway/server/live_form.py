@@ -243,7 +243,7 @@ class LiveForm:
             if not isinstance(event, PartBegan):
                 continue
             if event.filename is None:
-                field = LiveField(event.name, self._value())
+                field = LiveField(event.name, event.text(self._value()))
                 self.fields.append((field.name, field.value))
                 return field
             file = self._kind(self, event, self._decoder.size_if_last(event, self._length))
@@ -257,14 +257,14 @@ class LiveForm:
         self.ended = True
         return None
 
-    def _value(self) -> str:
+    def _value(self) -> bytes:
         pieces: list[bytes] = []  # bounded by the decoder's limits
         for event in self._events:
             if isinstance(event, PartData):
                 pieces.append(event.data)
             elif isinstance(event, PartEnded):
                 break
-        return b"".join(pieces).decode("utf-8", "replace")
+        return b"".join(pieces)
 
     def _fill(self, file: LiveFile) -> None:
         """One more piece for the file under way. Raises what the body does, each time it is asked again."""

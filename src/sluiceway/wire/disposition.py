@@ -6,20 +6,30 @@ Names are handed out as they were sent: what may become of them is decided in `n
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, unquote_to_bytes
 
 from sluiceway.errors import BadRequest
 from sluiceway.wire.parameters import TOKEN, read_parameters, unique_parameters
 
-__all__ = ["MOST_DISPOSITION", "Disposition", "decode_extended", "format_disposition", "parse_disposition"]
+__all__ = [
+    "MOST_DISPOSITION",
+    "Disposition",
+    "decode_extended",
+    "format_disposition",
+    "joined_filename",
+    "parse_disposition",
+]
 
 MOST_DISPOSITION = 8192  # characters; a 255-character name of 4-byte letters, percent-encoded twice, fits
 
+_CHARSETS = ("utf-8", "iso-8859-1")  # RFC 8187 3.2.1
 _ATTR_CHAR = "!#$&+-.^_`|~"  # RFC 8187 3.2.1, besides letters and digits
 _BROKEN_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _PERCENT_CODE = re.compile(r"%(?=[0-9A-Fa-f]{2})")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_SECTION = re.compile(r"filename\*(0|[1-9][0-9]{0,2})(\*?)")  # RFC 2231 3 and 4.1
 _NOT_PLAIN = re.compile(r'[^\x20-\x7e]|["\\]')
 
 
@@ -48,7 +58,11 @@ def parse_disposition(value: str) -> Disposition:
     filename = decode_extended(extended) if extended is not None else None
     if filename is None and plain is not None:
         filename = _utf8_of_latin1(plain)
-    if filename is None and extended is not None:
+    sections = any(name.startswith("filename*") for name in given)
+    if filename is None and extended is None and sections:
+        joined = joined_filename(given)
+        filename = None if joined is None else _utf8_of_latin1(joined)
+    if filename is None and sections:
         raise BadRequest("filename* cannot be read; write it as UTF-8'' and percent-encoded UTF-8 bytes")
     return Disposition(kind, given.get("name"), filename)
 
@@ -69,13 +83,50 @@ def decode_extended(value: str) -> str | None:
     """RFC 8187: charset'language'percent-encoded, with UTF-8 or ISO-8859-1; None when it is anything else."""
     charset, _, rest = value.partition("'")
     _, mark, encoded = rest.partition("'")
-    if not mark or charset.lower() not in ("utf-8", "iso-8859-1") or _BROKEN_PERCENT.search(encoded):
+    if not mark or charset.lower() not in _CHARSETS or _BROKEN_PERCENT.search(encoded):
         return None
     if not encoded.isascii():
         return None
     try:
         return unquote_to_bytes(encoded).decode(charset.lower())
     except UnicodeDecodeError:
+        return None
+
+
+def joined_filename(given: Mapping[str, str]) -> str | None:
+    """RFC 2231: `filename*0`, `filename*1` … in the order of their numbers; those with a `*` behind are percent-encoded, in the
+    charset that the first one names. None when one is missing, given twice (as `*1` and `*1*`), or cannot be read.
+    """
+    sections: dict[int, tuple[str, bool]] = {}
+    for name, value in given.items():
+        if name.startswith("filename*"):
+            found = _SECTION.fullmatch(name)
+            if found is None or int(found[1]) in sections:
+                return None
+            sections[int(found[1])] = value, bool(found[2])
+    if set(sections) != set(range(len(sections))):
+        return None
+    if not any(coded for _, coded in sections.values()):
+        return "".join(sections[number][0] for number in range(len(sections)))
+    value, coded = sections[0]
+    charset, _, rest = value.partition("'")
+    _, mark, text = rest.partition("'")
+    if not coded or not mark or charset.lower() not in _CHARSETS:
+        return None
+    sections[0] = text, True
+    return _joined_bytes([sections[number] for number in range(len(sections))], charset.lower())
+
+
+def _joined_bytes(sections: list[tuple[str, bool]], charset: str) -> str | None:
+    """As bytes, for a character may begin in one section and end in the next."""
+    raw = bytearray()
+    try:
+        for value, coded in sections:
+            if coded and (_BROKEN_PERCENT.search(value) or not value.isascii()):
+                return None
+            raw += unquote_to_bytes(value) if coded else value.encode(charset)
+        return raw.decode(charset)
+    except UnicodeError:
         return None
 
 

@@ -1,19 +1,19 @@
-"""multipart/form-data bodies to events. The framing is the `multipart` package's; header lines, limits, the bytes before
-the first boundary and behind the last are ours, so that the outcome never depends on how the bytes were cut.
+"""multipart/form-data bodies to events: what a part is, what it may cost, and whether the whole body was right.
 
-Knows bytes only: who feeds it, where parts go and whether names are safe is decided elsewhere.
+Knows bytes only: who feeds it, where parts go and whether names are safe is decided elsewhere. The outcome never depends on
+how the bytes were cut.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-
-from multipart import _COMPLETE, MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser
 
 from sluiceway.errors import BadForm, BodyCut, DigestMismatch, SluiceError, TooLarge
 from sluiceway.pipe.hashes import CHECKED
+from sluiceway.wire.charsets import CHARSET_FIELD, MOST_CHARSET, field_text, form_charset
 from sluiceway.wire.encodings import TransferDecoder
+from sluiceway.wire.framing import Framing, HeaderLine, Mark, over_limit
 from sluiceway.wire.partheads import form_boundary, read_part_head
 
 __all__ = ["PART_COST", "Event", "FormDecoder", "FormEnded", "FormLimits", "PartBegan", "PartData", "PartEnded"]
@@ -30,8 +30,20 @@ class FormLimits:
     max_header_bytes: int = 8192  # one header line; nginx's and Apache's size, a 255-letter name encoded twice fits
     max_field_bytes: int = 1 << 20  # one field as sent; more is a file: send it with a filename
     max_fields_bytes: int = 4 << 20  # all fields, all header lines and PART_COST for each part together
-    max_preamble: int = 4096  # RFC 2046 allows text before the first boundary; mail wrote a sentence, browsers nothing
-    max_epilogue: int = 4096  # and behind the last; a CRLF is usual
+    max_preamble: int = 4096  # white space before the first boundary; browsers write none
+    max_epilogue: int = 4096  # bytes behind the last one; a CRLF is usual
+    # What frameworks count besides; None where nobody asked.
+    max_fields: int | None = None
+    max_files: int | None = None
+    max_values_bytes: int | None = None  # names and values of all fields as Django counts them: two bytes more for each
+
+    @classmethod
+    def of(cls, max_parts: int, max_field_bytes: int) -> FormLimits:
+        """The limits of a server that is told these two: what all fields and heads may have together grows with them."""
+        usual = cls()
+        more_parts = max(0, max_parts - usual.max_parts) * (PART_COST + 256)  # a usual part's head has 100 to 200 bytes
+        fields = max(usual.max_fields_bytes, 4 * max_field_bytes)
+        return cls(max_parts=max_parts, max_field_bytes=max_field_bytes, max_fields_bytes=fields + more_parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +54,11 @@ class PartBegan:
     filename: str | None
     type: str
     at: int | None = field(default=None, compare=False)  # offset of its bytes in the body; None where they are coded
+    charset: str | None = field(default=None, compare=False)  # the codec of the form, as far as it was named before this part
+
+    def text(self, value: bytes) -> str:
+        """The value of a field. It has no replacement characters: every byte stands for something."""
+        return field_text(value, self.type, self.charset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,47 +83,32 @@ Event = PartBegan | PartData | PartEnded | FormEnded
 _PART_ENDED = PartEnded()
 
 
-class _Framing(PushMultipartParser):  # type: ignore[misc]  # the package ships no types
-    """Boundaries from the package; header lines go to us, unread: its reading of them is lenient, and not linear."""
-
-    def __init__(self, boundary: bytes, max_header_bytes: int, take_line: Callable[[bytes], None]) -> None:
-        # One more than the limit: the package counts the CR of a line whose LF has not come yet.
-        super().__init__(boundary, max_header_size=max_header_bytes + 1)
-        self._take_line = take_line
-
-    def _on_segment_headerline(self, line: bytes) -> None:
-        self._take_line(line)
-
-    def _create_segment(self, headerlist: object) -> MultipartSegment:
-        return MultipartSegment([])
-
-    @property
-    def held(self) -> bytes:
-        """Bytes fed and not yet understood; once complete, those behind the last boundary."""
-        held: bytes = self._buffer
-        return held
-
-    @property
-    def complete(self) -> bool:
-        return self._state is _COMPLETE
-
-
 class _Part:
     """The part under way."""
 
-    __slots__ = ("checks", "decoder", "is_field", "left", "size")
+    __slots__ = ("charset", "checks", "decoder", "is_field", "left", "size")
 
-    def __init__(self, is_field: bool, decoder: TransferDecoder | None, left: int | None, expected: Mapping[str, bytes]) -> None:
+    def __init__(
+        self,
+        is_field: bool,
+        decoder: TransferDecoder | None,
+        left: int | None,
+        expected: Mapping[str, bytes],
+        charset: bytearray | None,
+    ) -> None:
         self.is_field = is_field
         self.decoder = decoder
         self.left = left  # raw bytes its Content-Length still allows
         self.size = 0  # raw bytes, counted for fields
+        self.charset = charset  # what `_charset_` holds, as far as a charset's name goes; None in any other part
         self.checks = [(name, value, CHECKED[name]()) for name, value in expected.items()]
 
     def check(self, data: bytes) -> bytes:
         """Decoded bytes on their way out."""
         for _, _, running in self.checks:
             running.update(data)
+        if self.charset is not None:
+            self.charset += data[: MOST_CHARSET - len(self.charset)]
         return data
 
     def check_end(self) -> None:
@@ -129,27 +131,27 @@ class FormDecoder:
     def __init__(self, content_type: str, limits: FormLimits = FormLimits()) -> None:
         boundary = form_boundary(content_type)
         self._limits = limits
-        self._first = b"--" + boundary
-        self._at = len(self._first) + 2  # offset in the body behind the last line, boundary or payload that was understood
-        self._front: bytearray | None = bytearray()  # what came before the first boundary; None once it was found
-        self._framing = _Framing(boundary, limits.max_header_bytes, self._take_line)
+        self._framing = Framing(boundary, limits.max_header_bytes, limits.max_preamble, limits.max_epilogue)
+        self._end = len(b"\r\n--%s--\r\n" % boundary)
         self._lines: list[bytes] = []
-        self._parts = 0
+        self._parts = self._fields = self._files = 0
         self._left = limits.max_fields_bytes
+        self._values_left = limits.max_fields_bytes if limits.max_values_bytes is None else limits.max_values_bytes
         self._part: _Part | None = None
-        self._epilogue: int | None = None  # bytes behind the last boundary; None before it
+        self._charset: str | None = None  # what a field `_charset_` named
         self._failure: SluiceError | None = None
+
+    @property
+    def cost(self) -> int:
+        """Bytes of fields and heads so far, with PART_COST for each part: what whoever keeps the fields holds in memory."""
+        return self._limits.max_fields_bytes - self._left
 
     def feed(self, data: bytes) -> list[Event]:
         """The events these bytes complete. An empty feed is nothing."""
         if self._failure:
             raise self._failure
-        held = self._framing.held
         try:
             return self._events(data) if data else []
-        except MultipartError as error:
-            self._failure = self._meaning_of(error, held + data)
-            raise self._failure from error
         except SluiceError as error:
             self._failure = error
             raise
@@ -158,7 +160,7 @@ class FormDecoder:
         """The body is over. Raises BodyCut unless the last boundary came; returns nothing more today."""
         if self._failure:
             raise self._failure
-        if self._epilogue is None:
+        if not self._framing.ended:
             where = "inside a part" if self._part else "between two parts" if self._parts else "before its first part"
             self._failure = BodyCut(f"The form ended {where}, without its last boundary; send it again")
             raise self._failure
@@ -168,92 +170,34 @@ class FormDecoder:
         """Bytes a part of a form of `total` bytes has when no other part follows it and the form ends as they all end."""
         if total is None or part.at is None:
             return None
-        size = total - part.at - len(b"\r\n%s--\r\n" % self._first)
+        size = total - part.at - self._end
         return size if size >= 0 else None
 
     def _events(self, data: bytes) -> list[Event]:
-        if self._epilogue is not None:
-            self._pass_epilogue(len(data))
-            return []
-        if self._front is not None:
-            data = self._behind_preamble(self._front, data)
-            if not data:
-                return []
         events: list[Event] = []
-        for item in self._framing.parse(data):
+        for item in self._framing.feed(data):
             if type(item) is bytes:
                 payload = self._payload(item)
                 if payload:
                     events.append(PartData(payload))
-            elif item is None:
+            elif isinstance(item, HeaderLine):
+                self._take_line(item)
+            elif item is Mark.HEAD_ENDED:
+                events.append(self._begin_part())
+            elif item is Mark.PART_ENDED:
                 rest = self._end_part()
                 if rest:
                     events.append(PartData(rest))
                 events.append(_PART_ENDED)
             else:
-                events.append(self._begin_part())
-        if self._framing.complete:
-            self._epilogue = 0
-            self._pass_epilogue(len(self._framing.held))
-            events.append(FormEnded())
+                events.append(FormEnded())
         return events
 
-    def _behind_preamble(self, front: bytearray, data: bytes) -> bytes:
-        """Everything from the first boundary on, empty while it has not come.
-
-        The package forgets a preamble as it goes, and would then take a boundary in the middle of a line for the first.
-        """
-        first = self._first
-        if not front and data.startswith(first):
-            self._front = None
-            return data  # the usual form: nothing before its first boundary
-        searched = max(len(front) - len(first) - 1, 0)
-        front += data
-        at = 0 if front.startswith(first) else front.find(b"\r\n" + first, searched)
-        earliest = len(front) - len(first) + 1  # where it may still begin when it has not come
-        if at >= 0:
-            at = earliest = 0 if front.startswith(first) else at + 2
-        if earliest > self._limits.max_preamble:
-            raise BadForm(
-                f"The boundary named in Content-Type does not come in the first {self._limits.max_preamble} bytes; "
-                "let the form library write both"
-            )
-        if at < 0:
-            return b""
-        if front[:at].strip(b" \t\r\n"):
-            # RFC 2046 lets mail write a sentence there. In a form it is a part whose boundary was misspelled.
-            raise BadForm(
-                "Something stands before the first boundary of the form, and would be lost; is that boundary misspelled? "
-                "Let a form library write the body"
-            )
-        self._front = None
-        self._at += at
-        return bytes(front[at:])
-
-    def _pass_epilogue(self, size: int) -> None:
-        self._epilogue = (self._epilogue or 0) + size
-        if self._epilogue > self._limits.max_epilogue:
-            raise BadForm(f"More than {self._limits.max_epilogue} bytes follow the last boundary; end the body there")
-
     def _take_line(self, line: bytes) -> None:
-        limits = self._limits
-        self._check_line_end(line)
-        if len(self._lines) >= limits.max_headers:
-            raise _too_large(limits.max_headers, "max_headers", "A part of the form has too many header lines")
+        if len(self._lines) >= self._limits.max_headers:
+            raise over_limit(self._limits.max_headers, "max_headers", "A part of the form has too many header lines")
         self._spend(len(line) + 2)
-        self._at += len(line) + 2
         self._lines.append(line)
-
-    def _check_line_end(self, line: bytes) -> None:
-        """Says the same of a line, whole or not, that the package says when it sees it byte by byte."""
-        most = self._limits.max_header_bytes
-        feed = line.find(b"\n")
-        if (len(line) if feed < 0 else feed) > most:
-            raise _too_large(most, "max_header_bytes", "A header line of the form is too long; shorten the names")
-        if feed >= 0 or b"\r" in line or b"\0" in line:
-            raise BadForm(
-                "A header of a part holds a NUL or a lone CR or LF; end each line with CRLF, write %0D and %0A in names"
-            )
 
     def _spend(self, size: int) -> None:
         self._left -= size
@@ -264,22 +208,38 @@ class FormDecoder:
         limits = self._limits
         self._parts += 1
         if self._parts > limits.max_parts:
-            raise _too_large(limits.max_parts, "max_parts", "The form has too many parts; send several forms")
+            raise over_limit(limits.max_parts, "max_parts", "The form has too many parts; send several forms")
         lines, self._lines = self._lines, []
-        head = read_part_head(lines)
+        head = read_part_head(lines, self._charset)
         self._spend(PART_COST)
         is_field = head.filename is None
-        if is_field and head.length is not None and head.length > min(limits.max_field_bytes, self._left):
+        self._count(is_field, head.name)
+        if is_field and head.length is not None and head.length > min(limits.max_field_bytes, self._left, self._values_left):
             raise self._field_too_large(0)
-        self._part = _Part(is_field, head.decoder, head.length, head.expected)
-        self._at += 2
-        return PartBegan(head.name, head.filename, head.type, None if head.decoder else self._at)
+        names_charset = is_field and head.name == CHARSET_FIELD and self._charset is None
+        self._part = _Part(is_field, head.decoder, head.length, head.expected, bytearray() if names_charset else None)
+        at = None if head.decoder else self._framing.at
+        return PartBegan(head.name, head.filename, head.type, at, self._charset)
+
+    def _count(self, is_field: bool, name: str) -> None:
+        limits = self._limits
+        if is_field:
+            self._fields += 1
+            if limits.max_values_bytes is not None:
+                self._values_left -= len(name.encode("utf-8", "surrogatepass")) + 2
+                if self._values_left < 0:
+                    raise self._values_too_large()
+        else:
+            self._files += 1
+        if limits.max_fields is not None and self._fields > limits.max_fields:
+            raise over_limit(limits.max_fields, "max_fields", "The form has too many fields; send several forms")
+        if limits.max_files is not None and self._files > limits.max_files:
+            raise over_limit(limits.max_files, "max_files", "The form has too many files; send several forms")
 
     def _payload(self, raw: bytes) -> bytes:
         part = self._part
-        if part is None:  # the package yields payload only inside a part
+        if part is None:  # the framing gives payload only inside a part
             raise BadForm("Bytes of a part came outside of any part")
-        self._at += len(raw)
         if part.left is not None:
             part.left -= len(raw)
             if part.left < 0:
@@ -287,10 +247,12 @@ class FormDecoder:
         if not part.is_field:
             return part.check(part.decoder.feed(raw) if part.decoder else raw)
         # What lies within the limit is looked at first: byte by byte, its faults would have been found first.
-        allowed = min(self._limits.max_field_bytes - part.size, self._left)
+        allowed = min(self._limits.max_field_bytes - part.size, self._left, self._values_left)
         taken = raw[:allowed]
         part.size += len(taken)
         self._left -= len(taken)
+        if self._limits.max_values_bytes is not None:
+            self._values_left -= len(taken)
         decoded = part.decoder.feed(taken) if part.decoder else taken
         if len(raw) > allowed:
             raise self._field_too_large(part.size)
@@ -300,39 +262,24 @@ class FormDecoder:
         part, self._part = self._part, None
         if part is None:
             return b""
-        self._at += len(self._first) + 4
         if part.left:
             raise BadForm("A part is shorter than its own Content-Length; leave that header out")
         rest = part.check(part.decoder.close() if part.decoder else b"")
         part.check_end()
+        if part.charset is not None:
+            self._charset = form_charset(part.charset.decode("latin-1"))
         return rest
 
     def _field_too_large(self, size: int) -> TooLarge:
         most = self._limits.max_field_bytes
-        if most - size <= self._left:
-            return _too_large(most, "max_field_bytes", "A field of the form is too long; send it as a file, with a filename")
-        return self._fields_too_large()
+        if most - size <= min(self._left, self._values_left):
+            return over_limit(most, "max_field_bytes", "A field of the form is too long; send it as a file, with a filename")
+        return self._values_too_large() if self._values_left < self._left else self._fields_too_large()
+
+    def _values_too_large(self) -> TooLarge:
+        most = self._limits.max_values_bytes or 0
+        return over_limit(most, "max_values_bytes", "The form's fields are too long together; send files, or less")
 
     def _fields_too_large(self) -> TooLarge:
         most = self._limits.max_fields_bytes
-        return _too_large(most, "max_fields_bytes", "The form's fields and headers are too long together; send files or less")
-
-    def _meaning_of(self, error: MultipartError, unread: bytes) -> SluiceError:
-        """The package's error in our words. `unread` is what it held and what it was fed, with the fault inside."""
-        if isinstance(error, ParserLimitReached):
-            return _too_large(
-                self._limits.max_header_bytes,
-                "max_header_bytes",
-                "A header line of the form is too long; shorten the names",
-            )
-        if "line break in segment header" in str(error):
-            # No CRLF follows the line at fault, so it begins behind the last one.
-            try:
-                self._check_line_end(unread[unread.rfind(b"\r\n") + 2 :] if b"\r\n" in unread else unread)
-            except SluiceError as meaning:
-                return meaning
-        return BadForm("A boundary of the form is not followed by CRLF or --; let a form library write the body")
-
-
-def _too_large(limit: int, limit_name: str, text: str) -> TooLarge:
-    return TooLarge(f"{text} (limit: {limit})", limit=limit, limit_name=limit_name)
+        return over_limit(most, "max_fields_bytes", "The form's fields and headers are too long together; send files or less")

@@ -84,21 +84,21 @@ def _http_string(value: str, at: int) -> tuple[str, int]:
 
 
 def _form_string(value: str, at: int) -> tuple[str, int]:
-    r"""The WHATWG form dialect: the text goes on to the next quote, and a backslash is a backslash.
+    r"""The WHATWG form dialect: the text goes on to the quote that closes it, which `;` or the end follows; a backslash is a
+    backslash.
 
-    Old curl and old Firefox wrote `\"` for a quote. Where a quote cannot be the closing one (no `;` and no end
-    behind it) and a backslash stands before it, the value is read their way: `\"` and `\\` stand for `"` and `\`.
+    Old curl and old Firefox wrote `\"` for a quote. Where a backslash stands before every quote inside, the value is read their
+    way: `\"` and `\\` stand for `"` and `\`. Others (npm's form-data, Alamofire) wrote a quote as it is.
     """
-    start, legacy = at, False
+    start, inside, escaped = at, 0, 0
     quote = value.find('"', at)
     while quote >= 0:
         behind = _after_space(value, quote + 1)
         if behind == len(value) or value[behind] == ";":
             text = value[start:quote]
-            return (_without_escapes(text) if legacy else text), quote + 1
-        if value[quote - 1 : quote] != "\\":
-            raise BadRequest("A quotation mark stands inside a quoted name; write it as %22, as browsers do")
-        legacy = True
+            return (_without_escapes(text) if inside and inside == escaped else text), quote + 1
+        inside += 1
+        escaped += value[quote - 1] == "\\" and quote > start
         quote = value.find('"', quote + 1)
     raise BadRequest("A quoted name has no closing quotation mark")
 

@@ -7,24 +7,31 @@ from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sluiceway.errors import BadDigest, BadForm, BadRequest, Unsupported
+from sluiceway.wire.charsets import head_text
 from sluiceway.wire.checksums import expected_of, is_checksum_field
-from sluiceway.wire.disposition import decode_extended
+from sluiceway.wire.disposition import decode_extended, joined_filename
 from sluiceway.wire.encodings import Base64Decoder, QuotedPrintableDecoder, TransferDecoder
 from sluiceway.wire.numbers import ascii_uint
 from sluiceway.wire.parameters import TOKEN, read_parameters, unique_parameters
+from sluiceway.wire.types import MOST_TYPE, OCTET_STREAM, essence, guess_type
 
-__all__ = ["MOST_BOUNDARY", "PartHead", "form_boundary", "read_part_head"]
+__all__ = ["MOST_BOUNDARY", "UNNAMED", "PartHead", "form_boundary", "read_part_head"]
 
-MOST_BOUNDARY = 70  # RFC 2046 5.1.1
-MOST_TYPE = 255  # RFC 6838 4.2: 127 characters on each side of the slash
+MOST_BOUNDARY = 70  # RFC 2046 5.1.1; the longest that real clients write has 70
+UNNAMED = "unnamed"  # a file of which only the bytes came; clean_name calls it so, too
 
-_BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,\-./:=? ]*[0-9A-Za-z'()+_,\-./:=?]")  # RFC 2046: no space at the end
+# Printable ASCII, as HTTP's tokens and quoted strings allow it: real clients write *****, $ and &, which RFC 2046 does not know.
+# No space at the end: it could not be told from the white space that mail adds behind a boundary.
+_BOUNDARY = re.compile(r"[\x20-\x7e]*[\x21-\x7e]")
 _MEANT = frozenset(["content-disposition", "content-type", "content-transfer-encoding", "content-length"])
-_MEDIA_TYPE = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+/[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?:[ \t]*;[\t\x20-\x7e]*)?")
+_ESSENCE = re.compile(rf"({TOKEN.pattern}/{TOKEN.pattern})[ \t]*(?:;|$)")
+_MEDIA_TYPE = re.compile(rf"({TOKEN.pattern}/{TOKEN.pattern})(?:[ \t]*;[\t\x20-\x7e]*)?")
+# Beside text/*: what people send as a field with a type of its own, and what reads as text.
+_TEXT = frozenset(["json", "xml", "x-www-form-urlencoded"])
 _ENCODED_WORD = re.compile(r"=\?([A-Za-z0-9-]+)\?([BbQq])\?([!->@-~]*)\?=")
 _ESCAPE = re.compile(r"%(22|0D|0A)")
 _ESCAPED = {"22": '"', "0D": "\r", "0A": "\n"}
@@ -56,21 +63,24 @@ def form_boundary(content_type: str) -> bytes:
     if not boundary or len(boundary) > MOST_BOUNDARY:
         raise BadForm(f"The boundary must be 1 to {MOST_BOUNDARY} characters long (RFC 2046); choose another")
     if not _BOUNDARY.fullmatch(boundary):
-        raise BadForm("The boundary holds a character RFC 2046 does not allow; use letters, digits, - and _")
+        raise BadForm("The boundary holds a character that is no printable ASCII, or ends in a space; use letters, digits and -")
     return boundary.encode("ascii")
 
 
-def read_part_head(lines: list[bytes]) -> PartHead:
-    """The meaning of header lines (without CRLF); those RFC 7578 does not know are ignored. Raises BadForm, Unsupported."""
+def read_part_head(lines: Sequence[bytes], charset: str | None = None) -> PartHead:
+    """The meaning of header lines (without CRLF); those RFC 7578 does not know are ignored. Raises BadForm, Unsupported.
+
+    `charset`: the codec of names that are no UTF-8, where the form named one.
+    """
     try:
-        return _head_of(_fields(lines))
+        return _head_of(_fields(lines, charset))
     except (BadDigest, Unsupported):
         raise
     except BadRequest as error:
         raise BadForm(f"A part of the form has a header that cannot be read. {error.detail}") from error
 
 
-def _fields(lines: list[bytes]) -> dict[str, str]:
+def _fields(lines: Sequence[bytes], charset: str | None) -> dict[str, str]:
     fields: dict[str, str] = {}
     for line in lines:
         raw_name, colon, raw_value = line.partition(b":")
@@ -82,16 +92,8 @@ def _fields(lines: list[bytes]) -> dict[str, str]:
             continue
         if name in fields:
             raise BadForm(f"{name} is given twice; give it once")
-        fields[name] = _text(raw_value).strip(" \t")
+        fields[name] = head_text(raw_value, charset).strip(" \t")
     return fields
-
-
-def _text(raw: bytes) -> str:
-    """UTF-8, as every browser sends; otherwise ISO-8859-1, which names something rather than refusing an old client."""
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return raw.decode("latin-1")
 
 
 def _head_of(fields: dict[str, str]) -> PartHead:
@@ -101,12 +103,14 @@ def _head_of(fields: dict[str, str]) -> PartHead:
     given = unique_parameters(parameters)
     if kind != "form-data" or "name" not in given:
         raise BadForm('Each part needs Content-Disposition: form-data; name="…"')
-    filename = _filename(given)
+    filename, told = _filename(given), fields.get("content-type")
+    if filename is None and told is not None and not _reads_as_text(told):
+        filename = UNNAMED  # a picture sent as a field would lose its bytes to a charset
     length = fields.get("content-length")
     return PartHead(
         name=_unescaped(given["name"]),
         filename=filename,
-        type=_type(fields.get("content-type"), filename is not None),
+        type=_type(told, filename),
         decoder=_decoder(fields.get("content-transfer-encoding", "binary")),
         length=None if length is None else ascii_uint(length, "Content-Length of a part"),
         expected=expected_of({name: value for name, value in fields.items() if is_checksum_field(name)}),
@@ -118,11 +122,13 @@ def _filename(given: dict[str, str]) -> str | None:
     plain = given.get("filename")
     if plain is not None:
         return _decoded_words(_unescaped(plain))
-    extended = given.get("filename*")
-    if extended is None:
+    if "filename*" in given:
+        filename = decode_extended(given["filename*"])
+    elif any(name.startswith("filename*") for name in given):
+        filename = joined_filename(given)
+    else:
         return None
-    filename = decode_extended(extended)
-    if filename is None:
+    if filename is None:  # never a field: a field's bytes are read as text
         raise BadForm('filename* cannot be read; send filename="…" in UTF-8 instead')
     return filename
 
@@ -156,13 +162,38 @@ def _q_bytes(payload: str) -> bytes:
     return binascii.a2b_qp(payload, header=True)
 
 
-def _type(value: str | None, is_file: bool) -> str:
-    if value is None or len(value) > MOST_TYPE or not _MEDIA_TYPE.fullmatch(value):
-        return "application/octet-stream" if is_file else "text/plain"
-    # A file of a multipart type without a boundary is a file (browsers send .mht so); everything else holds parts.
-    if value.lower().startswith("multipart/") and (not is_file or "boundary=" in value.lower()):
-        raise Unsupported("The form holds a form inside; send each file as its own part, with the same name if you like")
-    return value
+def _reads_as_text(told: str) -> bool:
+    """Whether a part without a filename is a field by its type. What is no type at all says nothing against it."""
+    kind = essence(told)
+    if not _ESSENCE.match(told) or kind.startswith("multipart/"):
+        return True  # Retrofit calls its fields multipart/form-data
+    main, _, sub = kind.partition("/")
+    return main in ("text", "*") or sub in _TEXT or sub.endswith(("+json", "+xml"))
+
+
+def _type(told: str | None, filename: str | None) -> str:
+    """The type as it was told, with its parameters; without them where they cannot be read; else by the name."""
+    found = None if told is None else _MEDIA_TYPE.fullmatch(told) or _ESSENCE.match(told)
+    if told is None or found is None or len(found[1]) > MOST_TYPE:
+        return "text/plain" if filename is None else OCTET_STREAM
+    kind = told if found.re is _MEDIA_TYPE and len(told) <= MOST_TYPE else found[1]
+    if kind.lower().startswith("multipart/"):
+        if _names_boundary(told):
+            raise Unsupported("The form holds a form inside; send each file as its own part, with the same name if you like")
+        if filename is None:
+            return "text/plain"
+    if filename is not None and ("*" in found[1] or essence(kind) == "multipart/form-data"):
+        return guess_type(filename)  # image/* is what an app was ready to pick, multipart/form-data the type of the request
+    return kind
+
+
+def _names_boundary(told: str) -> bool:
+    """Whether a multipart type says where its parts are: then they are sought in it, and a file of such a type it is not."""
+    try:
+        _, parameters = read_parameters(told)
+    except BadRequest:
+        return "boundary=" in told.lower()
+    return any(name == "boundary" for name, _ in parameters)
 
 
 def _decoder(encoding: str) -> TransferDecoder | None:
