@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from urllib.parse import quote, unquote_to_bytes
 
 from sluiceway.errors import BadRequest
+from sluiceway.wire.numbers import ascii_uint
 from sluiceway.wire.parameters import TOKEN, read_parameters, unique_parameters
 
 __all__ = [
@@ -101,9 +102,10 @@ def joined_filename(given: Mapping[str, str]) -> str | None:
     for name, value in given.items():
         if name.startswith("filename*"):
             found = _SECTION.fullmatch(name)
-            if found is None or int(found[1]) in sections:
+            number = -1 if found is None else ascii_uint(found[1], "The number of a piece of filename*")
+            if found is None or number in sections:
                 return None
-            sections[int(found[1])] = value, bool(found[2])
+            sections[number] = value, bool(found[2])
     if set(sections) != set(range(len(sections))):
         return None
     if not any(coded for _, coded in sections.values()):
