@@ -36,7 +36,7 @@ from sluiceway.wire.ranges import (
 )
 from sluiceway.wire.types import INLINE_TYPES, essence
 
-__all__ = ["Download", "get_object", "object_headers", "opened_answer"]
+__all__ = ["Download", "for_one_reader", "get_object", "object_headers", "opened_answer"]
 
 WORTH = 1 << 20  # bytes; shorter ranges are sooner read and written than handed to the server: 0.1 ms of 0.6 at 64 KiB
 STRETCH = 64 << 20  # bytes of a file the server sends by itself, until we count them and look whether the reader is there
@@ -55,7 +55,10 @@ async def get_object(request: Request, store: Store, key: str, redirect: float =
         return Response(status_code=307, headers={"location": place, "cache-control": "no-store"})
     opened = await store.open(key)
     try:
-        return opened_answer(request, opened, object_headers(opened.entry))
+        headers = object_headers(opened.entry)
+        if opened.entry.about.headers and ("authorization" in request.headers or "cookie" in request.headers):
+            headers["cache-control"] = for_one_reader(headers["cache-control"])
+        return opened_answer(request, opened, headers)
     except BaseException:
         await opened.aclose()
         raise
@@ -73,13 +76,15 @@ def opened_answer(request: Request, opened: Opened, headers: dict[str, str]) -> 
     if verdict is Verdict.FAILED:
         raise PreconditionFailed("The object is not the version you named; read it again")
     if verdict is Verdict.NOT_MODIFIED:
-        keep = ("etag", "last-modified", "cache-control", "x-content-type-options", "content-security-policy")
-        return Download(opened, 304, {name: headers[name] for name in keep}, [])
+        keep = ("etag", "last-modified", "cache-control", "expires", "x-content-type-options", "content-security-policy")
+        return Download(opened, 304, {name: headers[name] for name in keep if name in headers}, [])
     whole = [ByteRange(0, entry.size)] if entry.size and request.method == "GET" else []
     ranges = None
     # RFC 9110 14.2: Range is defined for GET only
     if request.method == "GET" and if_range_holds(told.get("if-range"), entry.etag):
         ranges = resolve_ranges(told.get("range"), entry.size)
+    if ranges is not None and len(ranges) > 1 and "content-encoding" in headers:
+        ranges = None  # several parts would be read as one body in that coding
     if ranges is None:
         headers["content-length"] = str(entry.size)
         return Download(opened, 200, headers, whole)
@@ -108,9 +113,30 @@ def object_headers(entry: Entry) -> dict[str, str]:
         "cross-origin-resource-policy": "same-origin",
         "cache-control": "no-cache",
     }
+    headers |= _kept(entry, shown)
     if entry.about.sha256:
         headers["repr-digest"] = format_digest("sha-256", bytes.fromhex(entry.about.sha256))
     return headers
+
+
+def _kept(entry: Entry, shown: str) -> dict[str, str]:
+    """Headers the object was stored with. Its bytes are sent as stored, so its coding is told to everybody.
+
+    Tag, ranges, length and digest are those of the encoded bytes (RFC 9110, 8.4). A disposition that would show in a browser
+    what is not shown here otherwise has no say.
+    """
+    told = {name: value for name, value in entry.about.headers if value.isascii() and value.isprintable()}
+    disposition = told.pop("content-disposition", "")
+    if disposition and (shown == "inline" or disposition.partition(";")[0].strip().lower() == "attachment"):
+        told["content-disposition"] = disposition
+    return told
+
+
+def for_one_reader(cache_control: str) -> str:
+    """What may be kept of an answer that was given to a token: not by caches that others share."""
+    asked = [one.strip() for one in cache_control.split(",")]
+    kept = [one for one in asked if one.partition("=")[0].lower() not in ("", "public", "s-maxage", "private")]
+    return ", ".join(["private", *kept])
 
 
 class Download(Response):

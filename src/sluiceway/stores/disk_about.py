@@ -14,14 +14,16 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from sluiceway.stores.contract import About, Entry
+from sluiceway.stores.about_json import about_json, read_about
+from sluiceway.stores.contract import MOST_METADATA, About, Entry
 from sluiceway.stores.disk_tree import PRIVATE, Tree
 
 __all__ = ["drop_note", "entry_of", "read_entry", "sidecar", "write_note"]
 
 ATTRIBUTE = "user.sluiceway"
 SIDECARS = [PRIVATE, "about"]
-LARGEST_NOTE = 2048  # bytes; ext4 keeps about 4 KiB of attributes in a block. Names have at most 255, types are cut
+# Bytes. ext4 keeps about 4 KiB of attributes in a block, and what is larger has a sidecar. Names have at most 255, types are cut.
+LARGEST_NOTE = 2048 + 2 * MOST_METADATA
 
 _NO_NOTE = {errno.ENODATA, errno.ENOTSUP, errno.ENOSYS, errno.EPERM, errno.EACCES}  # none there, or none on this file system
 _UNSUPPORTED = {errno.ENOTSUP, errno.ENOSYS, errno.EPERM, errno.ENOSPC, errno.E2BIG}
@@ -33,16 +35,8 @@ def write_note(fd: int, about: About) -> bytes | None:
     Returns the note where the file system has no attributes: it goes beside the file, by `sidecar`.
     """
     status = os.fstat(fd)
-    note = json.dumps(
-        {
-            "filename": about.filename,
-            "type": about.type[:255],
-            "sha256": about.sha256,
-            "size": status.st_size,
-            "mtime": status.st_mtime_ns,
-        },
-        ensure_ascii=False,
-    ).encode(errors="replace")
+    told = {**about_json(about), "size": status.st_size, "mtime": status.st_mtime_ns}
+    note = json.dumps(told, ensure_ascii=False).encode(errors="replace")
     try:
         os.setxattr(fd, ATTRIBUTE, note)
     except AttributeError:
@@ -126,7 +120,7 @@ def _matching(note: bytes | None, status: os.stat_result, key: str) -> About:
         told = json.loads(note)
         if (told["size"], told["mtime"]) != (status.st_size, status.st_mtime_ns):
             return unknown
-        return About(filename=str(told["filename"]), type=str(told["type"]), sha256=told["sha256"])
+        return read_about(told)
     except (ValueError, KeyError, TypeError):
         return unknown  # written by somebody else
 

@@ -13,13 +13,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from sluiceway.stores.contract import About
+from sluiceway.stores.about_json import about_json, read_about
+from sluiceway.stores.contract import MOST_METADATA, About
 from sluiceway.stores.filesystem_words import Version
 
 __all__ = ["Note", "drop_notes", "note_for", "note_path", "read_notes", "write_notes"]
 
-LARGEST = 8192  # bytes of a note; two descriptions have at most 3 KiB
-LONGEST_TYPE = 255  # characters
+LARGEST = 8192 + 4 * MOST_METADATA  # bytes of a note, which holds two descriptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ def read_notes(fs: Any, folder: str, key: str) -> list[Note]:
     """Nothing where there is no note, or one that was not written by us."""
     try:
         told = json.loads(fs.cat_file(note_path(folder, key), 0, LARGEST))
-        return [Note(one["etag"], About(one["filename"], one["type"], one["sha256"])) for one in told["versions"]]
+        return [Note(one["etag"], read_about(one)) for one in told["versions"]]
     except FileNotFoundError:
         return []
     except (ValueError, TypeError, KeyError):  # torn, or somebody else's
@@ -48,10 +48,7 @@ def read_notes(fs: Any, folder: str, key: str) -> list[Note]:
 
 def write_notes(fs: Any, path: str, key: str, notes: Sequence[Note]) -> None:
     """Into a file nobody reads yet. Raises FileNotFoundError where its folder is missing."""
-    versions = [
-        {"etag": note.etag, "filename": note.about.filename, "type": note.about.type[:LONGEST_TYPE], "sha256": note.about.sha256}
-        for note in notes
-    ]
+    versions = [{"etag": note.etag, **about_json(note.about)} for note in notes]
     told = json.dumps({"key": key, "versions": versions}).encode()
     with fs.open(path, "wb") as file:
         file.write(told)

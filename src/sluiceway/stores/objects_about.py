@@ -34,7 +34,7 @@ NOTES = f"{OWN}sha256/"  # in the object's own folder, so that it is found from 
 MOST_NOTE = 8 << 10  # bytes of a note that are read: a key of 1,024 bytes and a digest are far below
 
 OURS = ("draft", "filename", "sha256")  # names of our metadata
-_THEIRS = "their_"  # stands before a user's name that is one of ours
+_THEIRS = "their0"  # stands before a user's name that is one of ours; some servers make another thing of _ or -
 
 _OWN = re.compile(r"(?:^|/)\.sluiceway/(?:drafts|sha256)/[^/]*$")
 _SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -65,6 +65,8 @@ class S3Reads:
             told["ContinuationToken"] = token
 
     def unreadable(self, key: str) -> str | None:
+        if omitted(key, 1) is not None:
+            return "it has an empty segment, . or .., and would be left out of every listing here"
         return "XML has no such character, and S3's answers are XML" if _NOT_XML.search(key) else None
 
     async def head(self, key: str) -> Found:

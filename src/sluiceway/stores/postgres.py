@@ -11,6 +11,7 @@ No connection is held between two statements, no session is relied on: it works 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import re
 import time
@@ -35,7 +36,8 @@ from sluiceway.errors import (
     Unavailable,
 )
 from sluiceway.pipe.budget import Budget
-from sluiceway.stores.contract import About, Draft, Entry, Label, Opened, Page, Replace, Traits
+from sluiceway.stores.about_json import extras_json, read_extras
+from sluiceway.stores.contract import About, Draft, Entry, Label, Opened, Page, Pairs, Replace, Traits
 from sluiceway.stores.postgres_bytes import PostgresDraft, PostgresObject
 
 __all__ = ["PostgresStore"]
@@ -48,7 +50,7 @@ CONNECT = 10  # seconds the server may take at start
 SWEEP_EVERY = 3600.0  # seconds
 LEASE = "1 hour"  # a draft or reader not heard of for so long is dead: a silent client is given up after a minute
 TRIES = 20  # times somebody else may take or free a key in the moment we look at it
-COLUMNS = ("key", "id", "size", "etag", "modified", "filename", "type", "sha256")
+COLUMNS = ("key", "id", "size", "etag", "modified", "filename", "type", "sha256", "more")
 TABLE = re.compile(r"[a-z_][a-z0-9_]{0,40}")  # what needs no quotes and leaves room for _chunks below PostgreSQL's 63 bytes
 
 
@@ -105,7 +107,7 @@ class PostgresStore:
         """Raises Unavailable where nobody answers, StoreFailed where the tables are missing."""
         try:
             async with await psycopg.AsyncConnection.connect(self._url, connect_timeout=CONNECT) as connection:
-                await connection.execute(self.query("SELECT 1 FROM {t}, {t_chunks}, {t_drafts}, {t_readers} LIMIT 0"))
+                await connection.execute(self.query("SELECT {t}.more FROM {t}, {t_chunks}, {t_drafts}, {t_readers} LIMIT 0"))
         except psycopg.Error as error:
             raise _word(error, self._table) from error
 
@@ -161,7 +163,7 @@ class PostgresStore:
     async def publish(self, draft: uuid.UUID, entry: Entry, replace: Replace) -> None:
         """Make a draft's bytes the object of its key, in one commit. Raises Exists, PreconditionFailed."""
         about = entry.about
-        told = (entry.key, draft, entry.size, entry.etag, entry.modified, about.filename, about.type, about.sha256)
+        told = (entry.key, draft, entry.size, entry.etag, entry.modified, about.filename, about.type, about.sha256, _more(about))
         async with self.connection() as connection, connection.transaction():
             for _ in range(TRIES if replace.allowed else 1):
                 old = None
@@ -234,6 +236,8 @@ SCHEMA = (
         filename text NOT NULL,
         type text NOT NULL,
         sha256 text)""",
+    # HTTP headers and the user's metadata, as JSON; "" where there are none. Tables made before have it added.
+    "ALTER TABLE {t} ADD COLUMN IF NOT EXISTS more text NOT NULL DEFAULT ''",
     "CREATE TABLE IF NOT EXISTS {t_chunks} (id uuid, start bigint, data bytea NOT NULL, PRIMARY KEY (id, start))",
     # Not compressed: files rarely gain by it, and a part of a row can be read without the rest.
     "ALTER TABLE {t_chunks} ALTER COLUMN data SET STORAGE EXTERNAL",
@@ -251,10 +255,10 @@ FREE = """DELETE FROM {t_chunks} WHERE id = %s AND NOT EXISTS (SELECT 1 FROM {t}
 
 HOLD = "INSERT INTO {t_readers} (lease, id) SELECT %s, id FROM {t} WHERE key = %s RETURNING id"
 LOCK = "SELECT id, etag FROM {t} WHERE key = %s FOR UPDATE"
-PUT = "INSERT INTO {t} ({columns}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (key) "
+PUT = "INSERT INTO {t} ({columns}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (key) "
 CREATE = "DO NOTHING"
 REPLACE = """DO UPDATE SET id = EXCLUDED.id, size = EXCLUDED.size, etag = EXCLUDED.etag, modified = EXCLUDED.modified,
-    filename = EXCLUDED.filename, type = EXCLUDED.type, sha256 = EXCLUDED.sha256"""
+    filename = EXCLUDED.filename, type = EXCLUDED.type, sha256 = EXCLUDED.sha256, more = EXCLUDED.more"""
 
 # One id after the other by the index, so that a table of terabytes is not read for it.
 ORPHANS = """
@@ -290,8 +294,19 @@ def _above(prefix: str) -> str | None:
 
 
 def _entry(row: Any) -> Entry:
-    key, _, size, etag, modified, filename, kind, sha256 = row
-    return Entry(key, size, etag, modified, About(filename, kind, sha256))
+    key, _, size, etag, modified, filename, kind, sha256, more = row
+    return Entry(key, size, etag, modified, About(filename, kind, sha256, *_extras(more)))
+
+
+def _more(about: About) -> str:
+    return json.dumps(extras) if (extras := extras_json(about)) else ""
+
+
+def _extras(more: str) -> tuple[Pairs, Pairs]:
+    try:
+        return read_extras(json.loads(more)) if more else ((), ())
+    except ValueError:
+        return (), ()  # written by somebody else
 
 
 def _word(error: Exception, table: str) -> SluiceError:
@@ -300,6 +315,10 @@ def _word(error: Exception, table: str) -> SluiceError:
         return NoSpace("The database's disk is full; nothing was stored")
     if isinstance(error, psycopg.errors.UndefinedTable):
         return StoreFailed(f"The table {table!r} is not there; make it with: sluiceway init URL")
+    if isinstance(error, psycopg.errors.UndefinedColumn):
+        return StoreFailed(f"The table {table!r} was made by an earlier version; run: sluiceway init URL")
+    if isinstance(error, psycopg.errors.InsufficientPrivilege | psycopg.errors.ReadOnlySqlTransaction):
+        return StoreFailed("The database lets this role read and not write; use another role, or the primary server")
     if isinstance(error, PoolTimeout | psycopg.OperationalError):
         return Unavailable("The database cannot be reached, or has no connection free; try again later")
     return StoreFailed(f"The database refused: {str(error).partition(chr(10))[0]}")

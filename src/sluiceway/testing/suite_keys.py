@@ -11,11 +11,11 @@ from urllib.parse import unquote
 
 import pytest
 
-from sluiceway.errors import BadForm, Exists, NotFound, PreconditionFailed, Refused
-from sluiceway.stores.contract import About, Entry, Replace, Store
-from sluiceway.testing.suite_hooks import LONG, Hooks, begin, listed, pattern, publish, read, sha256_of, store_bytes
+from sluiceway.errors import BadForm, BadName, Exists, NotFound, PreconditionFailed, Refused
+from sluiceway.stores.contract import About, Entry, Label, Replace, Store
+from sluiceway.testing.suite_hooks import LONG, Hooks, begin, fresh, listed, pattern, publish, read, sha256_of, store_bytes, write
 
-__all__ = ["ODD_KEYS", "KeysSuite"]
+__all__ = ["HARD_KEYS", "ODD_KEYS", "KeysSuite"]
 
 ODD_KEYS = [
     "plain.txt",
@@ -32,6 +32,18 @@ ODD_KEYS = [
     "long/" + "x" * 200,
     "/".join("d" for _ in range(100)),
 ]
+
+
+# What a store refuses, or gives back letter by letter. Nothing between: a key that is cut or trimmed is another object's.
+HARD_KEYS = ["t\tab", "l\nf", "c\rr", "\x01", "a/\x0bb", "\x7f", "\ufffe", "odd//x", "/x", "d/", "./a", "a/../b", " a", "a "]
+
+KNOWN_HEADERS = (
+    ("cache-control", "max-age=60"),
+    ("content-disposition", 'attachment; filename="page.html"'),
+    ("content-encoding", "gzip"),
+    ("content-language", "de, en"),
+)
+KNOWN_USER = (("filename", "their own"), ("mtime", "1700000000.5"), ("owner", "somebody"))
 
 
 class KeysSuite(Hooks):
@@ -198,6 +210,33 @@ class KeysSuite(Hooks):
         await there.delete(key)
         assert (await there.list()).entries == []
 
+    @pytest.mark.parametrize("key", HARD_KEYS, ids=ascii)
+    async def test_a_hard_key_is_refused_or_comes_back(self, own: Store, key: str) -> None:
+        """Control characters, empty segments, dots: BadName and nothing stored, or listed, read and deleted by this very key."""
+        try:
+            await store_bytes(own, key, b"hard")
+        except BadName:
+            page = await own.list()
+            assert (page.entries, page.omitted) == ([], ())
+            assert await self.left(own) == []
+            return
+        assert [entry.key for entry in (await own.list()).entries] == [key]
+        assert await read(own, key) == b"hard"
+        await own.delete(key)
+        assert (await own.list()).entries == []
+
+    async def test_what_is_known_before_the_first_byte_lives_with_a_large_object(self, own: Store) -> None:
+        """Headers and user metadata of an object that is sent in parts, where the store sends any."""
+        data = pattern(2 * self.part + 70_000)
+        about = About("page.html", "text/html", sha256_of(data), KNOWN_HEADERS, KNOWN_USER)
+        label = Label("known", about.filename, about.type, headers=about.headers, user=about.user)
+        draft = await own.draft(fresh(), len(data), label)
+        await write(draft, data)
+        await draft.publish("known", about)
+
+        assert (await own.stat("known")).about == about
+        assert await read(own, "known") == data
+
     @pytest.mark.parametrize(
         "about",
         [
@@ -205,11 +244,12 @@ class KeysSuite(Hooks):
             About("naïve café – 日本語 🦆.txt", "text/plain", sha256_of(pattern(5000))),
             About("%20'\"\\;,=\t", "application/vnd.oasis.opendocument.text", None),
             About("n" * 200, "image/png", sha256_of(pattern(5000))),
+            About("page.html", "text/html", sha256_of(pattern(5000)), KNOWN_HEADERS, KNOWN_USER),
         ],
-        ids=["nothing", "unicode", "hostile", "long"],
+        ids=["nothing", "unicode", "hostile", "long", "all of it"],
     )
     async def test_what_is_known_of_an_object_lives_with_it(self, own: Store, about: About) -> None:
-        """Name, type and sha-256 come back from publish, stat, open and list alike; size and time are true."""
+        """Name, type, sha-256, headers and user metadata come back from publish, stat, open and list alike."""
         began = time.time()
         entry = await store_bytes(own, "known", pattern(5000), about)
         opened = await own.open("known")

@@ -1,0 +1,57 @@
+"""What is known of an object as JSON, for stores that keep it in a note: attributes of a file, a sidecar, a column.
+
+What is read back was perhaps written by somebody else: it is taken whole where every field is what it should be, else not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from sluiceway.stores.contract import HEADERS, About, Pairs
+
+__all__ = ["LONGEST_TYPE", "about_json", "extras_json", "read_about", "read_extras"]
+
+LONGEST_TYPE = 255  # characters of a media type that are kept
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def about_json(about: About) -> dict[str, object]:
+    told = {"filename": about.filename, "type": about.type[:LONGEST_TYPE], "sha256": about.sha256}
+    return {**told, **extras_json(about)}
+
+
+def extras_json(about: About) -> dict[str, object]:
+    """Headers and the user's metadata alone; {} where there are none."""
+    told = {"headers": dict(about.headers), "user": dict(about.user)}
+    return {name: value for name, value in told.items() if value}
+
+
+def read_about(told: object) -> About:
+    """Raises ValueError for what is no such note."""
+    if not isinstance(told, Mapping):
+        raise ValueError("no note")
+    filename, kind, sha256 = told.get("filename"), told.get("type"), told.get("sha256")
+    if not isinstance(filename, str) or not isinstance(kind, str):
+        raise ValueError("no name or no type")
+    if sha256 is not None and not (isinstance(sha256, str) and _SHA256.fullmatch(sha256)):
+        raise ValueError("no sha-256")
+    return About(filename, kind, sha256, *read_extras(told))
+
+
+def read_extras(told: object) -> tuple[Pairs, Pairs]:
+    """Headers and user metadata. Raises ValueError."""
+    if not isinstance(told, Mapping):
+        raise ValueError("no note")
+    headers, user = _pairs(told.get("headers", {})), _pairs(told.get("user", {}))
+    return tuple((name, value) for name, value in headers if name in HEADERS), user
+
+
+def _pairs(told: object) -> Pairs:
+    if not isinstance(told, Mapping):
+        raise ValueError("no pairs")
+    pairs = [(name, value) for name, value in told.items() if isinstance(name, str) and isinstance(value, str)]
+    if len(pairs) != len(told):
+        raise ValueError("not all of it is text")
+    return tuple(sorted(pairs))

@@ -1,0 +1,127 @@
+"""What an object carries besides its bytes: headers and user metadata go with it from store to store, and are served."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import requests
+
+from fix_postgres import Database
+from fix_s3 import Objects
+from fix_server import RunningServer, start_server
+from fix_sftp import SftpServer
+from fix_taking import noise
+
+MIB = 1 << 20
+PLAIN = b"<h1>Hello</h1>" * 5_000
+PACKED = gzip.compress(PLAIN, mtime=0)
+TOLD = {
+    "CacheControl": "public, max-age=3600",
+    "ContentDisposition": 'attachment; filename="hello.html"',
+    "ContentEncoding": "gzip",
+    "ContentLanguage": "de",
+    "ContentType": "text/html",
+    "Expires": "Thu, 01 Dec 2033 16:00:00 GMT",
+    "Metadata": {"owner": "somebody", "mtime": "1700000000.5", "filename": "their own", "sha256": "no digest"},
+}
+
+
+@pytest.fixture(scope="module")
+def bucket(s3: Objects) -> str:
+    """A small object and one that is sent in parts, both encoded, and a script that says it may be shown."""
+    bucket = s3.fresh()
+    s3.client.put_object(Bucket=bucket, Key="page", Body=PACKED, **TOLD)
+    s3.client.put_object(Bucket=bucket, Key="large", Body=noise(20 * MIB), **TOLD)
+    inline = {"ContentType": "text/html", "ContentDisposition": "inline"}
+    s3.client.put_object(Bucket=bucket, Key="script", Body=b"<script>", **inline)
+    return bucket
+
+
+@pytest.fixture(scope="module")
+def server(s3: Objects, bucket: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    running = start_server(tmp_path_factory.mktemp("kept") / "none", env=s3.env, to=s3.url(bucket))
+    yield running
+    running.stop()
+
+
+def test_an_encoded_object_is_served_as_it_is_stored(server: RunningServer) -> None:
+    """Told as encoded: a browser shows the page. Length, ranges and digest are of the bytes that travel."""
+    url = f"{server.url}/files/page"
+    answer = requests.get(url, timeout=30)
+    assert answer.content == PLAIN
+    assert answer.headers["Content-Encoding"] == "gzip"
+    assert answer.headers["Content-Length"] == str(len(PACKED))
+    assert answer.headers["Cache-Control"] == "public, max-age=3600"
+    assert answer.headers["Content-Language"] == "de"
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="hello.html"'
+    assert answer.headers["Expires"] == "Thu, 01 Dec 2033 16:00:00 GMT"
+
+    part = requests.get(url, headers={"Range": "bytes=10-99"}, timeout=30, stream=True)
+    assert (part.status_code, part.headers["Content-Range"]) == (206, f"bytes 10-99/{len(PACKED)}")
+    assert part.raw.read() == PACKED[10:100]
+    several = requests.get(url, headers={"Range": "bytes=0-1,10-11"}, timeout=30)
+    assert (several.status_code, several.content) == (200, PLAIN)
+    unchanged = requests.get(url, headers={"If-None-Match": answer.headers["ETag"]}, timeout=30)
+    assert (unchanged.status_code, unchanged.headers["Cache-Control"]) == (304, "public, max-age=3600")
+
+
+def test_an_answer_to_a_token_is_not_for_shared_caches(server: RunningServer) -> None:
+    """Whatever the object says of itself: the next one who asks the cache has shown no token."""
+    answer = requests.get(f"{server.url}/files/page", headers={"Authorization": "Bearer anything"}, timeout=30)
+    assert answer.headers["Cache-Control"] == "private, max-age=3600"
+
+
+def test_what_is_not_shown_in_a_browser_is_not_shown_for_an_objects_own_words(server: RunningServer) -> None:
+    """A page that was stored as "inline" is downloaded all the same."""
+    answer = requests.get(f"{server.url}/files/script", timeout=30)
+    assert answer.headers["Content-Disposition"].startswith("attachment")
+
+
+def test_headers_and_metadata_go_from_store_to_store_and_back(
+    s3: Objects, bucket: str, database: Database, sftp: SftpServer, tmp_path: Path
+) -> None:
+    """Bucket, database, SFTP, bucket: what arrives carries all that the first one did, small and in parts."""
+    table, (address, _, query), last = database.fresh(), sftp.url(sftp.fresh()).partition("?"), s3.fresh()
+    base, _, more = f"{database.url}&table={table}".partition("?")
+    sluiceway("init", f"{base}?{more}")
+    stations = [s3.url(bucket), f"{base}/kept/?{more}", f"{address}/?{query}", s3.url(last)]
+    for source, target in pairwise(stations):
+        done = sluiceway("copy", "-r", source, target, "--json", env=s3.env)
+        assert json.loads(done.splitlines()[-1])["report"]["copied"] == 3
+    database.drop(table)
+
+    for key in ("page", "large"):
+        old, new = (s3.client.get_object(Bucket=which, Key=key) for which in (bucket, last))
+        assert hashlib.sha256(new["Body"].read()).digest() == hashlib.sha256(old["Body"].read()).digest()
+        for name in TOLD:
+            if name not in ("Metadata", "Expires"):
+                assert new[name] == old[name], name
+        assert new["ExpiresString"] == TOLD["Expires"]
+        user = {name.removeprefix("their0"): value for name, value in new["Metadata"].items() if name not in ("draft",)}
+        assert (user["owner"], user["mtime"]) == ("somebody", "1700000000.5")
+        assert new["Metadata"]["their0filename"] == "their own"
+        assert new["Metadata"]["their0sha256"] == "no digest"
+
+
+def sluiceway(*words: str, env: dict[str, str] | None = None) -> str:
+    command = [sys.executable, "-m", "sluiceway", *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, env={**os.environ, **(env or {})})
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_copy_from_a_server_has_the_bytes_as_they_are_stored(server: RunningServer, tmp_path: Path) -> None:
+    """Not undone on the way: length and digest that were told are those of the encoded bytes."""
+    sluiceway("copy", f"{server.url}/files/page", f"{tmp_path}/one")
+    sluiceway("copy", "-r", f"{server.url}/files/", f"{tmp_path}/all")
+
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "all" / "page").read_bytes() == PACKED
