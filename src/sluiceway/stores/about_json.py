@@ -28,30 +28,30 @@ def extras_json(about: About) -> dict[str, object]:
     return {name: value for name, value in told.items() if value}
 
 
-def read_about(told: object) -> About:
-    """Raises ValueError for what is no such note."""
-    if not isinstance(told, Mapping):
-        raise ValueError("no note")
+def read_about(told: object) -> About | None:
+    """None for what is no such note."""
+    extras = read_extras(told)
+    if extras is None or not isinstance(told, Mapping):
+        return None
     filename, kind, sha256 = told.get("filename"), told.get("type"), told.get("sha256")
-    if not isinstance(filename, str) or not isinstance(kind, str):
-        raise ValueError("no name or no type")
-    if sha256 is not None and not (isinstance(sha256, str) and _SHA256.fullmatch(sha256)):
-        raise ValueError("no sha-256")
-    return About(filename, kind, sha256, *read_extras(told))
+    is_digest = sha256 is None or (isinstance(sha256, str) and _SHA256.fullmatch(sha256) is not None)
+    if not isinstance(filename, str) or not isinstance(kind, str) or not is_digest:
+        return None
+    return About(filename, kind, sha256, *extras)
 
 
-def read_extras(told: object) -> tuple[Pairs, Pairs]:
-    """Headers and user metadata. Raises ValueError."""
+def read_extras(told: object) -> tuple[Pairs, Pairs] | None:
+    """Headers and user metadata. None for what is no such note."""
     if not isinstance(told, Mapping):
-        raise ValueError("no note")
+        return None
     headers, user = _pairs(told.get("headers", {})), _pairs(told.get("user", {}))
+    if headers is None or user is None:
+        return None
     return tuple((name, value) for name, value in headers if name in HEADERS), user
 
 
-def _pairs(told: object) -> Pairs:
+def _pairs(told: object) -> Pairs | None:
     if not isinstance(told, Mapping):
-        raise ValueError("no pairs")
+        return None
     pairs = [(name, value) for name, value in told.items() if isinstance(name, str) and isinstance(value, str)]
-    if len(pairs) != len(told):
-        raise ValueError("not all of it is text")
-    return tuple(sorted(pairs))
+    return tuple(sorted(pairs)) if len(pairs) == len(told) else None

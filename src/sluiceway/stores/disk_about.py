@@ -120,7 +120,7 @@ def _matching(note: bytes | None, status: os.stat_result, key: str) -> About:
         told = json.loads(note)
         if (told["size"], told["mtime"]) != (status.st_size, status.st_mtime_ns):
             return unknown
-        return read_about(told)
+        return read_about(told) or unknown
     except (ValueError, KeyError, TypeError):
         return unknown  # written by somebody else
 

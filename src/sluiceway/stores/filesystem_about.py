@@ -39,7 +39,7 @@ def read_notes(fs: Any, folder: str, key: str) -> list[Note]:
     """Nothing where there is no note, or one that was not written by us."""
     try:
         told = json.loads(fs.cat_file(note_path(folder, key), 0, LARGEST))
-        return [Note(one["etag"], read_about(one)) for one in told["versions"]]
+        return [Note(one["etag"], about) for one in told["versions"] if (about := read_about(one)) is not None]
     except FileNotFoundError:
         return []
     except (ValueError, TypeError, KeyError):  # torn, or somebody else's

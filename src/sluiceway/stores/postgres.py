@@ -304,7 +304,7 @@ def _more(about: About) -> str:
 
 def _extras(more: str) -> tuple[Pairs, Pairs]:
     try:
-        return read_extras(json.loads(more)) if more else ((), ())
+        return (read_extras(json.loads(more)) if more else None) or ((), ())
     except ValueError:
         return (), ()  # written by somebody else
 

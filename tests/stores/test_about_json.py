@@ -1,0 +1,56 @@
+"""Notes that somebody else wrote, or damaged: taken where every field is what it should be, else as if there were none."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from sluiceway.pipe.budget import Budget
+from sluiceway.stores.about_json import about_json, read_about
+from sluiceway.stores.contract import About
+from sluiceway.stores.disk import DiskStore
+
+ABOUT = About("a.html", "text/html", "ab" * 32, (("cache-control", "no-store"), ("expires", "0")), (("owner", "somebody"),))
+DAMAGED = [
+    {"sha256": "no digest"},
+    {"sha256": 7},
+    {"sha256": "AB" * 32},
+    {"filename": None},
+    {"type": ["text/html"]},
+    {"headers": ["cache-control"]},
+    {"headers": {"cache-control": 1}},
+    {"user": {"owner": None}},
+    {"user": "owner"},
+]
+
+
+def test_what_is_written_is_read() -> None:
+    """All of it, and as little as there may be."""
+    for about in (ABOUT, About("")):
+        assert read_about(json.loads(json.dumps(about_json(about)))) == about
+
+
+def test_a_header_that_no_answer_may_carry_is_left_out() -> None:
+    """Only those that describe an object."""
+    told = {**about_json(ABOUT), "headers": {"set-cookie": "a=b", "cache-control": "no-store", "location": "/"}}
+    found = read_about(told)
+    assert found is not None
+    assert found.headers == (("cache-control", "no-store"),)
+
+
+@pytest.mark.parametrize("damage", DAMAGED, ids=str)
+async def test_a_damaged_attribute_is_as_none_and_hides_no_other_file(tmp_path: Path, damage: dict[str, object]) -> None:
+    """The file is served without name and digest; the listing goes on."""
+    path = tmp_path / "file"
+    path.write_bytes(b"bytes")
+    status = path.stat()
+    note = {**about_json(ABOUT), **damage, "size": status.st_size, "mtime": status.st_mtime_ns}
+    os.setxattr(path, "user.sluiceway", json.dumps(note).encode())
+    store = DiskStore(str(tmp_path), Budget(64 << 20))
+    try:
+        assert [entry.about for entry in (await store.list()).entries] == [About("file")]
+    finally:
+        await store.aclose()
