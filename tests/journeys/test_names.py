@@ -61,7 +61,7 @@ def test_no_key_leads_out_of_the_root(guarded: tuple[RunningServer, Path]) -> No
                 refused_or_inside(server, answer.status, answer.body)
 
     assert outside(around) == before
-    assert sorted(path.name for path in (server.root / ".sluiceway").iterdir() if path.name != "about") == ["drafts"]
+    assert sorted(path.name for path in (server.root / ".sluiceway").iterdir() if path.name != "about") == ["drafts", "servers"]
     assert server.drafts() == []
 
 

@@ -42,7 +42,7 @@ def rests(leg: Leg) -> list[str]:
     if isinstance(leg.store, MemoryStore):
         return [*leg.store.objects, *leg.store.drafts]
     if isinstance(leg.store, DiskStore):
-        return sorted(name for _, _, names in os.walk(leg.store.root) for name in names)
+        return sorted(name for way, _, names in os.walk(leg.store.root) if not way.endswith("/servers") for name in names)
     return []
 
 

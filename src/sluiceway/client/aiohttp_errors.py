@@ -13,6 +13,7 @@ from sluiceway.client.address import shown
 from sluiceway.client.outgoing import Deadlines, Outgoing
 from sluiceway.client.plan import UNREACHED, UNREADABLE
 from sluiceway.errors import BadRequest, PeerFailed, PeerTimeout, PeerUnreachable
+from sluiceway.pipe.descriptors import out_of_descriptors
 
 __all__ = ["head_too_long", "named"]
 
@@ -33,6 +34,8 @@ def named(url: str, doing: str, limits: Deadlines, body: Outgoing | None = None)
             raise body.failure from error
         if any(isinstance(cause, LineTooLong) for cause in _causes(error)):
             raise head_too_long(url) from error
+        if (busy := out_of_descriptors(error)) is not None:
+            raise busy from error
         kind = PeerUnreachable if isinstance(error, aiohttp.ClientConnectorError) else PeerFailed
         raise kind(f"{doing} {shown(url)} failed: {_reason(error)}", **_members(error)) from error
     except ValueError as error:  # a host or a header that the library, or the system's look-up of names, does not take

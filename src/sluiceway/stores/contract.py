@@ -30,6 +30,7 @@ __all__ = [
     "Opened",
     "Page",
     "Pairs",
+    "Pausing",
     "Replace",
     "Reply",
     "Signing",
@@ -243,6 +244,15 @@ class Failing(Protocol):
     @property
     def failure(self) -> SluiceError | None:
         """Why nothing more need be written; None while it may. Never raises."""
+        ...
+
+
+@runtime_checkable
+class Pausing(Protocol):
+    """What a Draft may be besides: one that can wait for other files of its form at hardly any cost."""
+
+    async def pause(self) -> None:
+        """All bytes came. Let go of memory and descriptors until the next call. Raises NoSpace, StoreFailed."""
         ...
 
 

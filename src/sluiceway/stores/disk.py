@@ -1,7 +1,7 @@
 """Files on a local disk. Nothing is visible before it is whole and durable; what others put there is served too.
 
-    root/KEY                     finished objects, what is known of them in their extended attributes
-    root/.sluiceway/drafts/ID    objects nobody can see yet, locked while their process lives
+    root/KEY                 finished objects, what is known of them in their extended attributes
+    root/.sluiceway/drafts   objects nobody can see yet; see `disk_alive`
 
 The steps of a key are walked by `disk_tree`, the bytes written by `disk_draft`; this file joins them to a store.
 """
@@ -13,26 +13,29 @@ import fcntl
 import os
 import stat
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import TypeVar
 
-from sluiceway.errors import Exists, Forbidden, NotFound, PreconditionFailed, SluiceError
+from sluiceway.errors import BadName, Exists, Forbidden, NotFound, PreconditionFailed, SluiceError
 from sluiceway.pipe.budget import Budget
-from sluiceway.stores.contract import Draft, Entry, Label, Omitted, Opened, Page, Replace, Traits
+from sluiceway.stores.contract import Draft, Entry, Label, Opened, Page, Replace, Traits
 from sluiceway.stores.disk_about import drop_note, read_entry
+from sluiceway.stores.disk_alive import Alive
 from sluiceway.stores.disk_draft import DiskDraft
-from sluiceway.stores.disk_file import DraftFile
+from sluiceway.stores.disk_file import DraftFile, Reserve
+from sluiceway.stores.disk_live import LiveDrafts
 from sluiceway.stores.disk_read import DiskObject
-from sluiceway.stores.disk_tree import PRIVATE, Tree, store_error, unreadable
-from sluiceway.wire.names import is_text
+from sluiceway.stores.disk_tree import PRIVATE, Tree, store_error
+from sluiceway.stores.disk_walk import page
+from sluiceway.wire.names import MOST_SEGMENTS
 
 __all__ = ["DiskStore"]
 
-DRAFTS = [PRIVATE, "drafts"]
-WRITERS = 16  # threads; more only queue at the disk, and 16 syncs at once share a journal commit
-REST_EVERY = 0.5  # seconds between looks for drafts that hold memory and get little
-SLOW = 64 << 10  # bytes in that time; at 128 KiB/s a block would take 16 seconds to fill
+# Threads, of three kinds, so that no listing and no download stands in an upload's way:
+WRITERS = 16  # more only queue at the disk, and 16 syncs at once share a journal commit
+READERS = 8  # of downloads and zips; each reads a block for one of them at a time
+LISTERS = 2  # a page of a listing opens up to a thousand files
 CHECK_FROM = 64 << 10  # bytes; a smaller file is made, written and published in one hop to a thread
 
 TRIES = 20  # times a folder may be removed, because it became empty, between our finding and our using it
@@ -49,22 +52,22 @@ class DiskStore:
         self._tree = Tree(root)
         self._budget = budget
         self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="sluiceway-disk")
-        self._live: set[DiskDraft] = set()
-        self._resting: asyncio.Task[None] | None = None
-        with self._tree.folder(DRAFTS, make=True) as fd:
-            self._drafts = os.dup(fd)
-        self._sweep()
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="sluiceway-read")
+        self._listers = ThreadPoolExecutor(LISTERS, thread_name_prefix="sluiceway-list")
+        self._live = LiveDrafts()
+        self._reserve = Reserve()
+        self._alive = Alive(self._tree)
+        self._drafts = self._alive.drafts
+        self._alive.sweep()
 
     @property
     def root(self) -> str:
         return self._tree.root
 
     async def draft(self, upload: str, size: int | None, label: Label = Label()) -> Draft:
-        file = DraftFile(self._tree, self._drafts, upload, size, self._publish)
-        draft = DiskDraft(file, size, self._budget, self._writers)
-        self._live.add(draft)
-        if self._resting is None or self._resting.done():
-            self._resting = asyncio.get_running_loop().create_task(self._rest_the_slow())
+        name = self._alive.draft_name(upload)
+        file = DraftFile(self._tree, self._drafts, name, size, self._publish, self._reserve)
+        draft = DiskDraft(file, size, self._budget, self._writers, self._live)
         if size and size > CHECK_FROM:
             try:
                 await draft.check_room(size)
@@ -77,29 +80,27 @@ class DiskStore:
         return await self._hop(lambda: self._stat(key))
 
     async def open(self, key: str) -> Opened:
-        fd, status = await self._hop(lambda: self._tree.open_file(key))
+        job = asyncio.get_running_loop().run_in_executor(self._readers, self._open, key)
         try:
-            entry = await self._hop(lambda: read_entry(self._tree, fd, status, key))
-        except BaseException:
-            os.close(fd)
+            fd, entry = await asyncio.shield(job)
+        except asyncio.CancelledError:
+            job.add_done_callback(_close_opened)  # a thread opens it, whether or not anyone still wants it
             raise
-        return DiskObject(entry, fd, self._budget, self._writers)
+        except OSError as error:
+            raise store_error(error, "the object") from None
+        return DiskObject(entry, fd, self._budget, self._readers)
 
     async def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> Page:
-        return await self._hop(lambda: self._list(prefix, after, limit))
+        return await self._hop(lambda: self._list(prefix, after, limit), self._listers)
 
     async def delete(self, key: str, replace: Replace = Replace(allowed=True)) -> None:
         await self._hop(lambda: self._delete(key, replace))
 
     async def aclose(self) -> None:
-        if self._resting is not None:
-            self._resting.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._resting
-        for draft in list(self._live):
-            await draft.discard()
-        self._writers.shutdown(wait=True)
-        os.close(self._drafts)
+        await self._live.aclose()
+        for threads in (self._writers, self._readers, self._listers):
+            threads.shutdown(wait=True)
+        self._alive.close()
         self._tree.close()
 
     # In a worker thread
@@ -107,6 +108,8 @@ class DiskStore:
     def _publish(self, name: str, key: str, replace: Replace) -> None:
         """Give the finished draft its name. A create-only name is taken in one step; a replacement is compared first."""
         folders, last = self._tree.split(key)
+        if len(folders) >= MOST_SEGMENTS:
+            raise BadName(f"A key has at most {MOST_SEGMENTS} segments between /; use fewer folders", limit=MOST_SEGMENTS)
         for attempt in range(TRIES):
             try:
                 with self._tree.folder(folders, make=True) as folder:
@@ -178,28 +181,20 @@ class DiskStore:
                 raise Forbidden(f"{key!r} is a pipe, socket or device; it is never written to nor replaced")
 
     def _stat(self, key: str) -> Entry:
+        fd, entry = self._open(key)
+        os.close(fd)
+        return entry
+
+    def _open(self, key: str) -> tuple[int, Entry]:
         fd, status = self._tree.open_file(key)
         try:
-            return read_entry(self._tree, fd, status, key)
-        finally:
+            return fd, read_entry(self._tree, fd, status, key)
+        except BaseException:
             os.close(fd)
+            raise
 
     def _list(self, prefix: str, after: str, limit: int) -> Page:
-        entries, left, last = list[Entry](), list[Omitted](), ""
-        for key, why in self._tree.walk(prefix, after):
-            if last and len(entries) + len(left) >= limit:
-                return Page(entries, last, complete=False, omitted=tuple(left))
-            last = key if is_text(key) else ""  # what has no spelling cannot be where the next page begins
-            if why is not None:
-                left.append(why)
-                continue
-            try:
-                entries.append(self._stat(key))
-            except NotFound:
-                pass  # deleted since
-            except (SluiceError, OSError) as error:
-                left.append(unreadable(key, error))
-        return Page(entries, complete=True, omitted=tuple(left))
+        return page(self._tree, prefix, after, limit)
 
     def _delete(self, key: str, replace: Replace) -> None:
         folders, last = self._tree.split(key)
@@ -213,38 +208,18 @@ class DiskStore:
                 os.fsync(folder)
         self._tree.prune(folders)
 
-    def _sweep(self) -> None:
-        """Remove drafts whose process died: nobody holds their lock."""
-        with os.scandir(self._drafts) as found:
-            names = [item.name for item in found if item.is_file(follow_symlinks=False)]
-        for name in names:
-            with suppress(OSError):  # somebody else sweeps too, or it is locked: both are fine
-                fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._drafts)
-                try:
-                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    os.unlink(name, dir_fd=self._drafts)
-                finally:
-                    os.close(fd)
-
     # On the event loop
 
-    async def _rest_the_slow(self) -> None:
-        """Twice a second, drafts that got little or nothing meanwhile hand back what they hold."""
-        while True:
-            await asyncio.sleep(REST_EVERY)
-            self._live = {draft for draft in self._live if not draft.ended}
-            if not self._live:
-                return
-            for draft in list(self._live):
-                slow, draft.recent = draft.recent < SLOW, 0
-                if slow:
-                    await draft.rest()
-
-    async def _hop(self, work: Callable[[], T]) -> T:
+    async def _hop(self, work: Callable[[], T], threads: Executor | None = None) -> T:
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._writers, work)
+            return await asyncio.get_running_loop().run_in_executor(threads or self._writers, work)
         except OSError as error:
             raise store_error(error, "the object") from None
+
+
+def _close_opened(job: asyncio.Future[tuple[int, Entry]]) -> None:
+    if not job.cancelled() and job.exception() is None:
+        os.close(job.result()[0])
 
 
 def _exists(folder: int, name: str) -> bool:

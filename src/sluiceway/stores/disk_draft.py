@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from contextlib import suppress
 from functools import partial
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from sluiceway.errors import NoSpace, SluiceError, StoreFailed
 from sluiceway.pipe.budget import BLOCK, Block, Budget
@@ -33,6 +33,16 @@ RESTING = 2 << 10  # bytes a resting draft may go on holding: a hop for every by
 T = TypeVar("T")
 
 
+class Watch(Protocol):
+    """Who is told what a draft is at; see `disk_live`."""
+
+    def receiving(self, draft: DiskDraft) -> None: ...
+
+    def paused(self, draft: DiskDraft) -> Awaitable[None]: ...
+
+    def ended(self, draft: DiskDraft) -> None: ...
+
+
 class DiskDraft:
     """An object on its way to disk. `size` is what the client announced, in bytes, or None."""
 
@@ -46,9 +56,11 @@ class DiskDraft:
         "_flying",
         "_gathered",
         "_lock",
+        "_paused",
         "_pieces",
         "_pouring",
         "_size",
+        "_watch",
         "_window",
         "_window_bytes",
         "_writers",
@@ -58,8 +70,8 @@ class DiskDraft:
         "written",
     )
 
-    def __init__(self, file: DraftFile, size: int | None, budget: Budget, writers: Executor) -> None:
-        self._file, self._size, self._budget, self._writers = file, size, budget, writers
+    def __init__(self, file: DraftFile, size: int | None, budget: Budget, writers: Executor, watch: Watch) -> None:
+        self._file, self._size, self._budget, self._writers, self._watch = file, size, budget, writers, watch
         self._lock = asyncio.Lock()  # the store's resting round comes from another task
         self._pieces: list[Buffer] = []
         self._gathered = 0
@@ -74,6 +86,8 @@ class DiskDraft:
         self.written: int = 0
         self.kept: int = 0
         self.recent: int = 0  # bytes since the last resting round
+        self._paused = False
+        watch.receiving(self)
 
     # Writing
 
@@ -86,6 +100,9 @@ class DiskDraft:
     async def write(self, data: Buffer) -> None:
         async with self._lock:
             self._check()
+            if self._paused:
+                self._paused = False
+                self._watch.receiving(self)
             self.recent += len(data)
             if self._is_fast(len(data)):
                 await self._pour(data)
@@ -103,18 +120,38 @@ class DiskDraft:
             return offset
 
     async def rest(self) -> None:
-        """The sender is slow: write what is held and hand the memory back."""
+        """The sender is slow: write what is held, hand the memory and the reserve of the disk back."""
         async with self._lock:
             if self.ended or self._failed:
                 return
             self._stop_pouring()
-            if self._block is None and self._gathered <= RESTING:
+            if self._block is None and self._gathered <= RESTING and not self._file.reserved:
                 return
             try:
-                await self._flush()
+                await self._let_go()
             except SluiceError:
                 return  # the next write reports it
-            self._release_block()
+
+    async def pause(self) -> None:
+        """The object came whole and waits for others: it holds no memory, and a descriptor only while there are few of them."""
+        if not self._paused:
+            await self.rest()
+            self._paused = True
+            await self._watch.paused(self)
+
+    async def close_file(self) -> None:
+        """What is written is durable, and the file closed. Whatever comes next opens it again."""
+        async with self._lock:
+            if self.ended or self._failed:
+                return
+            await self._let_go()
+            await self._hop(self._file.close_for_now)
+
+    async def _let_go(self) -> None:
+        await self._flush()
+        self._release_block()
+        if self._file.reserved:
+            await self._hop(lambda: self._file.give_back(self._at))
 
     async def truncate(self, offset: int) -> None:
         async with self._lock:
@@ -186,13 +223,14 @@ class DiskDraft:
             rest = rest[len(head) :]
             await self._hop(lambda: self._write_through(head))
         while len(rest):
-            if self._file.wants_room(self._at + BLOCK):
-                await self._hop(self._file.allocate)
             if self._block is None and not await self._take_block():
                 await self._hop(partial(self._write_through, rest))
                 return
             rest = rest[self._fill(rest) :]
             if self._filled == BLOCK:
+                end = self._at + BLOCK
+                if self._file.wants_room(end):
+                    await self._hop(partial(self._file.allocate, end))
                 self._launch()
 
     def _fill(self, data: memoryview) -> int:
@@ -297,6 +335,7 @@ class DiskDraft:
 
     def _end(self) -> None:
         self.ended = True
+        self._watch.ended(self)
         self._release_block()
         self._stop_pouring()
         self._pieces, self._gathered = [], 0

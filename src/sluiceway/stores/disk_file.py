@@ -6,23 +6,25 @@ Blocking calls only, one file, no policy: which bytes come when, and how fast a 
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import os
+import threading
 from collections.abc import Callable
 
-from sluiceway.errors import NoSpace
+from sluiceway.errors import NoSpace, StoreFailed
 from sluiceway.pipe.budget import Block
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import About, Entry, Replace
 from sluiceway.stores.disk_about import entry_of, sidecar, write_note
 from sluiceway.stores.disk_tree import NO_ROOM, Tree
 
-__all__ = ["ALIGN", "DraftFile", "Publish"]
+__all__ = ["ALIGN", "DraftFile", "Publish", "Reserve"]
 
 ALIGN = 4096  # bytes; O_DIRECT wants offsets and lengths in logical blocks, 512 or 4096
-AHEAD = 64 << 20  # bytes allocated ahead of the writing at first, then as much again as there is, up to MOST_AHEAD:
-MOST_AHEAD = 1 << 30  # never the whole announced length, or a few idle clients could reserve the disk
-UNTOLD_AHEAD = 8 << 20  # at first where the length is unknown: twenty small uploads at once must not fill a disk with nothing
+# A file gets its place on the disk ahead of its bytes, so that writes run side by side: as much again as has come, and never
+# the announced length, or a few idle clients could reserve the disk.
+MOST_AHEAD = 256 << 20  # bytes of one draft; at 2 GB/s eight calls a second
+MOST_RESERVED = 1 << 30  # bytes ahead of all drafts of a store together
+RESERVED_PART = 16  # and of one draft at most this part of what the disk has free
 
 Publish = Callable[[str, str, Replace], None]  # (name of the draft, key, replace): make it visible, durably
 
@@ -30,16 +32,51 @@ _libc = ctypes.CDLL(None, use_errno=True) if os.name == "posix" else None
 _O_DIRECT = getattr(os, "O_DIRECT", 0)
 
 
+class Reserve:
+    """Bytes of the disk that drafts may have ahead of what has come. Used from several threads."""
+
+    def __init__(self, most: int = MOST_RESERVED) -> None:
+        self._free = most
+        self._lock = threading.Lock()
+
+    def take(self, size: int) -> int:
+        """As much of `size` as is left."""
+        with self._lock:
+            given = min(size, self._free)
+            self._free -= given
+            return given
+
+    def give_back(self, size: int) -> None:
+        with self._lock:
+            self._free += size
+
+
 class DraftFile:
     """A file in the drafts folder, made when first needed. `size` is what the client announced, in bytes, or None."""
 
-    __slots__ = ("_allocated", "_allocates", "_direct", "_drafts", "_fd", "_name", "_publish", "_size", "_tree")
+    __slots__ = (
+        "_allocated",
+        "_allocates",
+        "_closed",
+        "_direct",
+        "_drafts",
+        "_fd",
+        "_name",
+        "_publish",
+        "_reserve",
+        "_size",
+        "_tree",
+        "reserved",
+    )
 
-    def __init__(self, tree: Tree, drafts: int, name: str, size: int | None, publish: Publish) -> None:
+    def __init__(self, tree: Tree, drafts: int, name: str, size: int | None, publish: Publish, reserve: Reserve) -> None:
         self._tree, self._drafts, self._name, self._size, self._publish = tree, drafts, name, size, publish
+        self._reserve = reserve
         self._fd = -1  # through the page cache
         self._direct = -1  # around it
+        self._closed: tuple[int, int, int] | None = None  # device, inode and size of a file that was closed for now
         self._allocated = 0  # bytes that have their place on the disk
+        self.reserved: int = 0  # bytes of these that had not come when they got it
         self._allocates = _libc is not None and hasattr(_libc, "fallocate")
 
     @property
@@ -53,16 +90,28 @@ class DraftFile:
         return told.f_bavail * told.f_frsize if told.f_blocks else None
 
     def make(self) -> None:
+        """Make the file, or open it again. Raises StoreFailed where another file is in its place."""
         if self._fd >= 0:
             return
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        while True:
-            fd = os.open(self._name, flags, 0o666, dir_fd=self._drafts)
-            fcntl.flock(fd, fcntl.LOCK_EX)  # tells a sweep that this draft is alive
-            if os.fstat(fd).st_nlink:
-                break
-            os.close(fd)  # a sweep of another process was quicker than the lock: make the file anew
-        self._fd = fd
+        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+        if self._closed is None:
+            self._fd = os.open(self._name, flags | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=self._drafts)
+            return
+        fd = os.open(self._name, flags, dir_fd=self._drafts)
+        if _identity(fd) != self._closed:
+            os.close(fd)
+            raise StoreFailed("A file that waited to be published was changed from outside; nothing was stored. Send it again")
+        self._fd, self._closed = fd, None
+
+    def close_for_now(self) -> None:
+        """Hold no descriptor until the file is needed again.
+
+        Synchronised before: the kernel tells a failed write to those that have the file open, and perhaps to no one later.
+        """
+        self.make()
+        os.fdatasync(self._fd)
+        self._closed = _identity(self._fd)
+        self._close()
 
     def open_direct(self) -> None:
         self.make()
@@ -75,21 +124,43 @@ class DraftFile:
         """Whether `allocate` should be called before bytes up to `end` are written."""
         return self._allocates and end > self._allocated and self._allocated != self._size
 
-    def allocate(self) -> None:
-        """Give the next stretch of the file its place: writes that do not extend a file run side by side (ext4, XFS).
+    def allocate(self, end: int) -> None:
+        """Give the file its place up to `end`, and as much again: writes that do not extend a file run side by side (ext4, XFS).
 
         Not os.posix_fallocate: where the file system cannot reserve, glibc would write every block. Raises NoSpace.
         """
-        first = UNTOLD_AHEAD if self._size is None else AHEAD
-        end = self._allocated + max(first, min(self._allocated, MOST_AHEAD))
+        self._settle_reserve()
         end = end if self._size is None else min(end, self._size)
-        at, size = ctypes.c_longlong(self._allocated), ctypes.c_longlong(end - self._allocated)
-        if _libc is None or _libc.fallocate(self._fd, 0, at, size) == 0:
-            self._allocated = end
+        ahead = min(end, MOST_AHEAD) if self._size is None else min(end, MOST_AHEAD, self._size - end)
+        free = self.free()
+        if free is not None:
+            ahead = min(ahead, free // RESERVED_PART)
+        self.reserved = self._reserve.take(ahead)
+        if self._place(end + self.reserved):
+            return
+        self._settle_reserve()
+        if self._place(end):
             return
         if ctypes.get_errno() in NO_ROOM and self._size is not None:
             raise NoSpace("The disk filled up while the upload came. Make room or use another --to, then send it again")
-        self._allocates = False  # this file system cannot, or there is no room ahead: the writes themselves will tell
+        self._allocates = False  # this file system cannot, or there is no room: the writes themselves will tell
+
+    def _place(self, end: int) -> bool:
+        at, size = ctypes.c_longlong(self._allocated), ctypes.c_longlong(end - self._allocated)
+        if _libc is not None and _libc.fallocate(self._fd, 0, at, size) != 0:
+            return False
+        self._allocated = end
+        return True
+
+    def give_back(self, size: int) -> None:
+        """Nothing comes for a while: what the file has beyond `size` bytes is free again. No write is under way."""
+        os.ftruncate(self._fd, size)
+        self._allocated = min(self._allocated, size)
+        self._settle_reserve()
+
+    def _settle_reserve(self) -> None:
+        self._reserve.give_back(self.reserved)
+        self.reserved = 0
 
     def write(self, data: Buffer, at: int) -> None:
         self.make()
@@ -103,6 +174,7 @@ class DraftFile:
         self.make()
         os.ftruncate(self._fd, size)
         self._allocated = min(self._allocated, size)
+        self._settle_reserve()
 
     def synchronise(self) -> None:
         self.make()
@@ -123,13 +195,14 @@ class DraftFile:
         return entry
 
     def remove(self) -> None:
-        if self._fd < 0:
+        if self._fd < 0 and self._closed is None:
             return
         try:
             os.unlink(self._name, dir_fd=self._drafts)
         except FileNotFoundError:
             pass  # swept
         finally:
+            self._closed = None
             self._close()
 
     def _close(self) -> None:
@@ -137,6 +210,12 @@ class DraftFile:
             if fd >= 0:
                 os.close(fd)
         self._fd = self._direct = -1
+        self._settle_reserve()
+
+
+def _identity(fd: int) -> tuple[int, int, int]:
+    found = os.fstat(fd)
+    return found.st_dev, found.st_ino, found.st_size
 
 
 def _write_all(fd: int, data: Buffer | Block, at: int) -> None:

@@ -12,11 +12,10 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sluiceway.errors import BadName, Exists, Forbidden, NoSpace, NotFound, SluiceError, StoreFailed, Unavailable
-from sluiceway.stores.contract import Omitted
-from sluiceway.wire.names import is_text, readable_name
+from sluiceway.errors import BadName, Exists, Forbidden, NoSpace, NotFound, SluiceError, StoreFailed
+from sluiceway.pipe.descriptors import out_of_descriptors
 
-__all__ = ["NO_ROOM", "PRIVATE", "Tree", "store_error", "unreadable"]
+__all__ = ["NO_ROOM", "PRIVATE", "Tree", "store_error"]
 
 PRIVATE = ".sluiceway"  # our own folder below the root: drafts, attributes of file systems that have none
 
@@ -28,8 +27,8 @@ def store_error(error: OSError, what: str) -> SluiceError:
     """The word for what a file system said, with what to do about it."""
     if error.errno in NO_ROOM:
         return NoSpace(f"The disk is full: {what} was not stored. Make room or use another --to, then send it again")
-    if error.errno in (errno.EMFILE, errno.ENFILE):
-        return Unavailable("The server has too many files open; try again, or raise its limit (ulimit -n)")
+    if (busy := out_of_descriptors(error)) is not None:
+        return busy
     if error.errno == errno.ENAMETOOLONG:
         return BadName(f"The file system cannot take a name this long: {what}")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
@@ -56,22 +55,26 @@ class Tree:
         the way),
         Exists (a file is where a folder is needed).
         """
-        fds, made = [os.dup(self.fd)], []
+        here, made = os.dup(self.fd), []
         try:
             for segment in segments:
-                below, new = self._step(fds[-1], segment, make)
-                fds.append(below)
+                below, new = self._step(here, segment, make)
                 if new:
-                    made.append(fds[-2])
-                else:  # a deep folder takes no descriptor for each of those above
-                    os.close(fds.pop(-2))
-            yield fds[-1]
+                    made.append(here)  # at most as many as a new key may have segments
+                else:
+                    os.close(here)
+                here = below
+            yield here
             # Last, because one commit of the file system's journal then serves the object and its folders.
             for fd in made:
                 os.fsync(fd)
         finally:
-            for fd in fds:
+            for fd in (here, *made):
                 os.close(fd)
+
+    def step(self, fd: int, segment: str) -> int:
+        """A descriptor of a folder in the folder `fd`. Raises NotFound, Forbidden, Exists, StoreFailed, Unavailable."""
+        return self._step(fd, segment, make=False)[0]
 
     def _step(self, fd: int, segment: str, make: bool) -> tuple[int, bool]:
         """The folder below, and whether it was made just now."""
@@ -122,9 +125,17 @@ class Tree:
         folders, name = self.split(key)
         try:
             with self.folder(folders) as fd:
-                # O_NONBLOCK: opening a FIFO somebody put there must not hang the thread
-                file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=fd)
-        except (FileNotFoundError, NotFound, Exists):
+                return self.open_in(fd, name, key)
+        except (NotFound, Exists):
+            raise NotFound(f"There is no object {key!r}") from None
+
+    @staticmethod
+    def open_in(folder: int, name: str, key: str) -> tuple[int, os.stat_result]:
+        """The same in a folder that is open. Raises NotFound, Forbidden, StoreFailed, Unavailable."""
+        try:
+            # O_NONBLOCK: opening a FIFO that somebody put there must not hang the thread
+            file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+        except FileNotFoundError:
             raise NotFound(f"There is no object {key!r}") from None
         except OSError as error:
             if error.errno == errno.ELOOP:
@@ -138,46 +149,6 @@ class Tree:
             raise NotFound(f"There is no object {key!r}")
         return file, status
 
-    def walk(self, prefix: str, after: str) -> Iterator[tuple[str, Omitted | None]]:
-        """Keys below `prefix` in order of their characters, from `after` (exclusive) on; with what is no file, why it is none.
-
-        Of each folder on the way its names are held, and no descriptor: a folder of any depth can be walked.
-        """
-        top = [name for name in prefix.rpartition("/")[0].split("/") if name]
-        if prefix.startswith("/") or "//" in prefix:
-            return  # no key begins so
-        ways = [self._names(top)]
-        while ways:
-            key, why, is_folder = next(ways[-1], ("", None, False))
-            if not key:
-                ways.pop()
-            elif is_folder:
-                if (key.startswith(prefix) or prefix.startswith(key)) and (key > after or after.startswith(key)):
-                    ways.append(self._names(key[:-1].split("/")))
-            elif key > after and (key.startswith(prefix) or (key.endswith("/") and prefix.startswith(key))):
-                yield key, why  # a folder that cannot be read may hold what was asked for
-
-    def _names(self, folders: list[str]) -> Iterator[tuple[str, Omitted | None, bool]]:
-        """What is in a folder: key, why it is no object, and whether it is a folder, whose key ends in `/`."""
-        at = "".join(f"{name}/" for name in folders)
-        found: list[tuple[str, Omitted | None, bool]] = []
-        try:
-            with self.folder(folders) as fd, os.scandir(fd) as items:
-                for item in items:
-                    if item.name == PRIVATE and not folders:
-                        continue
-                    is_folder, key = item.is_dir(follow_symlinks=False), at + item.name
-                    why = _why_omitted(key, item, is_folder)
-                    # A folder sorts as "name/", so that keys come out in order although folders and files are mixed.
-                    found.append((f"{key}/" if is_folder and why is None else key, why, is_folder and why is None))
-        except (NotFound, Exists):
-            return iter(())  # removed, or replaced by a file, while we walked
-        except (SluiceError, OSError) as error:
-            if not folders:
-                raise
-            return iter([(at, unreadable(at, error), False)])
-        return iter(sorted(found))
-
     def prune(self, segments: list[str]) -> None:
         """Remove folders that became empty, innermost first, up to the root."""
         for depth in range(len(segments), 0, -1):
@@ -188,24 +159,3 @@ class Tree:
                 continue  # this one was never made, or is gone already
             except OSError:
                 return  # not empty
-
-
-def _why_omitted(key: str, item: os.DirEntry[str], is_folder: bool) -> Omitted | None:
-    name = readable_name(key)
-    if not is_text(key):
-        return Omitted(name, "bad-name", "Its name is no UTF-8, so it has no key")
-    if item.name == PRIVATE:
-        return Omitted(name, "own-file", "It is the folder in which another store below this one keeps what is no object")
-    if is_folder or item.is_file(follow_symlinks=False):
-        return None
-    if item.is_symlink():
-        return Omitted(name, "link", "It is a symbolic link; what it shows may stand outside, and would come twice")
-    return Omitted(name, "special-file", "It is no file, but a pipe, a socket or a device")
-
-
-def unreadable(key: str, error: SluiceError | OSError) -> Omitted:
-    """What is there and cannot be looked at, as a listing tells of it."""
-    if isinstance(error, SluiceError):
-        return Omitted(readable_name(key), error.code, error.detail)
-    code = "forbidden" if error.errno in (errno.EACCES, errno.EPERM) else "store-failed"
-    return Omitted(readable_name(key), code, f"It cannot be read: {os.strerror(error.errno or 0)}")

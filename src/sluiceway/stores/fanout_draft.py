@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from sluiceway.errors import PeerFailed, Refused, SluiceError, StoreFailed
 from sluiceway.pipe.source import Buffer
-from sluiceway.stores.contract import About, Copy, Draft, Entry, Replace
+from sluiceway.stores.contract import About, Copy, Draft, Entry, Pausing, Replace
 from sluiceway.stores.fanout_carrier import Carrier, named, to_the_end, together
 from sluiceway.stores.fanout_follower import LEAVE, Follower
 
@@ -66,6 +66,12 @@ class FanoutDraft:
             follower.offer(offset)
         await self._all(lambda draft: draft.truncate(offset))
         self.written = offset
+
+    async def pause(self) -> None:
+        self._check()
+        for follower in self._followers:
+            follower.pause()
+        await self._all(_pause)
 
     async def publish(self, key: str, about: About, replace: Replace = Replace()) -> Entry:
         """Those that can be undone first, then those that cannot, one after the other: a refusal takes the earlier ones back."""
@@ -167,6 +173,11 @@ class FanoutDraft:
     def _check(self) -> None:
         if self._over:
             raise StoreFailed(self._over)
+
+
+async def _pause(draft: Draft) -> None:
+    if isinstance(draft, Pausing):
+        await draft.pause()
 
 
 def _copy(called: str, required: bool, entry: Entry | None, note: str | None) -> Copy:

@@ -15,7 +15,7 @@ from typing import Any
 from sluiceway.errors import Refused, SluiceError
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.source import Buffer
-from sluiceway.stores.contract import About, Draft, Entry, Replace
+from sluiceway.stores.contract import About, Draft, Entry, Pausing, Replace
 
 __all__ = ["BEHIND", "LEAVE", "Follower"]
 
@@ -41,7 +41,7 @@ class Follower:
         self.entry: Entry | None = None  # once it is published
         self.note: str | None = None  # why it was given up
         self._budget = budget
-        self._queue: deque[Buffer | int | _Ending] = deque()  # a number is an offset to go back to
+        self._queue: deque[Buffer | int | _Ending | None] = deque()  # a number is an offset to go back to, None a pause
         self._news = asyncio.Event()
         self._held = 0  # bytes of chunks it has not written yet
         self._lent = 0  # of them, those the budget counts
@@ -64,6 +64,10 @@ class Follower:
             else:
                 self._lent += owed
 
+    def pause(self) -> None:
+        """The file is whole and waits for others; see `Pausing`."""
+        self._say(None)
+
     def finish(self, key: str, about: About, replace: Replace) -> None:
         """The upload is whole and the others have it: publish what is written, then end."""
         self._say(_Ending(key, about, replace))
@@ -79,7 +83,7 @@ class Follower:
             self._stopping = True
             self.task.cancel()
 
-    def _say(self, what: Buffer | int | _Ending) -> None:
+    def _say(self, what: Buffer | int | _Ending | None) -> None:
         self._queue.append(what)
         self._news.set()
 
@@ -103,8 +107,11 @@ class Follower:
             if draft is not None:
                 await _put_away(draft)
 
-    async def _step(self, draft: Draft, what: Buffer | int | _Ending) -> None:
-        if isinstance(what, int):
+    async def _step(self, draft: Draft, what: Buffer | int | _Ending | None) -> None:
+        if what is None:
+            if isinstance(draft, Pausing):
+                await draft.pause()
+        elif isinstance(what, int):
             await draft.truncate(what)
         elif isinstance(what, _Ending):
             self.entry = await draft.publish(what.key, what.about, what.replace)

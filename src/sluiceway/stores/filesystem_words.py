@@ -28,6 +28,7 @@ from sluiceway.errors import (
     SluiceError,
     StoreFailed,
 )
+from sluiceway.pipe.descriptors import out_of_descriptors
 from sluiceway.wire.numbers import ascii_uint
 
 __all__ = ["Version", "error_word", "forget_cached", "has_move", "has_ranges", "is_link", "version_of"]
@@ -131,7 +132,7 @@ def error_word(error: BaseException, where: str, secrets: Iterable[str]) -> Slui
     if isinstance(error, SluiceError):
         return error
     said = _said(error, secrets)
-    known = _of_connection(error, where, said) or _of_file(error, where, said)
+    known = out_of_descriptors(error) or _of_connection(error, where, said) or _of_file(error, where, said)
     return known or StoreFailed(f"{where} refused: {said}")
 
 

@@ -21,6 +21,7 @@ from sluiceway.errors import (
     StoreFailed,
     Unavailable,
 )
+from sluiceway.pipe.descriptors import out_of_descriptors
 from sluiceway.wire.numbers import ascii_uint
 
 __all__ = ["word_for"]
@@ -62,6 +63,8 @@ def word_for(error: BaseException, called: str) -> SluiceError:
     """`called`: the place, for people."""
     if isinstance(error, SluiceError):
         return error
+    if (busy := out_of_descriptors(error)) is not None:
+        return busy
     code, status, kind = _answered(error)
     if code in _WORDS:
         return StoreFailed(f"{called}: {_WORDS[code]} ({code})", answered=status or None)

@@ -36,6 +36,7 @@ from sluiceway.errors import (
     Unavailable,
 )
 from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.descriptors import out_of_descriptors
 from sluiceway.stores.about_json import extras_json, read_extras
 from sluiceway.stores.contract import About, Draft, Entry, Label, Opened, Page, Pairs, Replace, Traits
 from sluiceway.stores.postgres_bytes import PostgresDraft, PostgresObject
@@ -319,6 +320,8 @@ def _word(error: Exception, table: str) -> SluiceError:
         return StoreFailed(f"The table {table!r} was made by an earlier version; run: sluiceway init URL")
     if isinstance(error, psycopg.errors.InsufficientPrivilege | psycopg.errors.ReadOnlySqlTransaction):
         return StoreFailed("The database lets this role read and not write; use another role, or the primary server")
+    if (busy := out_of_descriptors(error)) is not None:
+        return busy
     if isinstance(error, PoolTimeout | psycopg.OperationalError):
         return Unavailable("The database cannot be reached, or has no connection free; try again later")
     return StoreFailed(f"The database refused: {str(error).partition(chr(10))[0]}")

@@ -14,6 +14,7 @@ import pytest
 from sluiceway.errors import BadForm, BadName, Exists, NotFound, PreconditionFailed, Refused
 from sluiceway.stores.contract import About, Entry, Label, Replace, Store
 from sluiceway.testing.suite_hooks import LONG, Hooks, begin, fresh, listed, pattern, publish, read, sha256_of, store_bytes, write
+from sluiceway.wire.names import MOST_SEGMENTS
 
 __all__ = ["HARD_KEYS", "ODD_KEYS", "KeysSuite"]
 
@@ -30,7 +31,7 @@ ODD_KEYS = [
     "UPPER/lower",
     "e\u0301",  # decomposed: a store compares bytes, whoever names keys normalises
     "long/" + "x" * 200,
-    "/".join("d" for _ in range(100)),
+    "/".join("d" for _ in range(MOST_SEGMENTS)),
 ]
 
 

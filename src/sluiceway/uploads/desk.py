@@ -19,7 +19,7 @@ from sluiceway.pipe.pump import pump
 from sluiceway.pipe.source import Source
 from sluiceway.pipe.stages import ANSWER, DESTINATION, QUEUE, Stages
 from sluiceway.pipe.taps import Digests
-from sluiceway.stores.contract import About, Draft, Entry, Failing, Label, Replace, Store
+from sluiceway.stores.contract import About, Draft, Entry, Failing, Label, Pausing, Replace, Store
 from sluiceway.uploads.board import Board, Slot
 from sluiceway.uploads.keys import KeyTemplate, new_id
 from sluiceway.uploads.states import ENDED, State, after
@@ -182,6 +182,8 @@ class Incoming:
         label = changed(wish.label, key=key, filename=wish.filename, type=wish.type, sha256=promised, replace=wish.replace)
         digests = Digests(tuple(dict.fromkeys((*desk.digests, *wish.expected))), desk.budget)
         before = self.stages.enter(DESTINATION)
+        if self._drafted and isinstance(waiting := self._drafted[-1].draft, Pausing):
+            await waiting.pause()
         length = source.length if source.length is not None else size
         draft = self._filling = await desk.store.draft(f"{self.id}.{len(self._drafted)}", length, label)
         self.stages.enter(QUEUE)

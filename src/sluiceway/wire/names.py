@@ -27,6 +27,7 @@ __all__ = [
 MOST_NAME_BYTES = 200  # file systems take 255; the rest is room for what stores append
 MOST_SEGMENT_BYTES = 255  # NAME_MAX of ext4, XFS, APFS, NTFS (UTF-16 there, never longer than UTF-8)
 MOST_KEY_BYTES = 1024  # S3's limit
+MOST_SEGMENTS = 32  # of a key: each is a folder that is opened, made and synchronised; a listing opens all of them
 MOST_EXTENSION_BYTES = 20  # longer than any known one (".crdownload", ".sqlite3-journal"); beyond that it is no extension
 
 # C0, DEL, C1; line and paragraph separators; what turns "exe.gpj" into "jpg.exe" on a screen; the byte order mark
@@ -72,7 +73,10 @@ def check_key(key: str, max_bytes: int = MOST_KEY_BYTES) -> str:
     key = unicodedata.normalize("NFC", key)
     if len(key.encode()) > max_bytes:
         raise BadName(f"The key is longer than {max_bytes} bytes of UTF-8; shorten it", limit=max_bytes)
-    for segment in key.split("/"):
+    segments = key.split("/")
+    if len(segments) > MOST_SEGMENTS:
+        raise BadName(f"The key has more than {MOST_SEGMENTS} segments between /; use fewer folders", limit=MOST_SEGMENTS)
+    for segment in segments:
         _check_segment(segment)
     return key
 

@@ -1,0 +1,125 @@
+"""A server that can open nothing more says so readably, tells its operator which limit it is, and goes on when it can again."""
+
+from __future__ import annotations
+
+import os
+import resource
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import requests
+
+from fix_server import RunningServer, Serve, start_server
+from fix_taking import eventually
+
+KEY = "a/file.bin"
+
+
+@pytest.fixture
+def backend() -> Iterator[str]:
+    """Takes any PUT and ends each connection."""
+
+    class Takes(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(201)
+            self.send_header("Content-Length", "0")
+            self.send_header("Connection", "close")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Takes)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/files"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(params=["disk", "fsspec", "relay"])
+def server(request: pytest.FixtureRequest, tmp_path: Path, backend: str) -> Iterator[RunningServer]:
+    root = tmp_path / "root"
+    root.mkdir()
+    places = {"disk": None, "fsspec": f"fsspec+file://{root}", "relay": backend}
+    running = start_server(root, to=places[request.param])
+    yield running
+    running.stop()
+
+
+def limit_descriptors(server: RunningServer, more: int | None) -> None:
+    """Let it open `more` than it has now; None: as many as the system gives."""
+    _, hard = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+    open_now = max(int(fd) for fd in os.listdir(f"/proc/{server.pid}/fd")) + 1
+    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (hard if more is None else open_now + more, hard))
+
+
+def test_out_of_descriptors_is_unavailable_and_told_to_the_operator(server: RunningServer) -> None:
+    """503 with its code and no word of limits; the log names the limit; the same request succeeds when there is room."""
+    with requests.Session() as client:
+        url = f"{server.url}/files/{KEY}"
+        assert client.put(url, data=bytes(300_000), timeout=20).status_code < 300
+        eventually(lambda: len(os.listdir(f"/proc/{server.pid}/fd")) < 60, "what the first request opened is closed again")
+        limit_descriptors(server, 0)
+        refused = client.put(url, data=bytes(300_000), timeout=20)
+        limit_descriptors(server, None)
+        taken = client.put(url, data=bytes(300_000), timeout=20)
+
+    assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
+    assert "ulimit" not in refused.text
+    eventually(lambda: "ulimit -n" in server.log(), "the log names the limit")
+    assert taken.status_code < 300
+
+
+@pytest.mark.parametrize("what", ["/files", "/files?as=zip", f"/files/{KEY}"])
+def test_what_cannot_be_opened_is_never_shown_as_missing(serve: Serve, what: str) -> None:
+    """A listing, a zip and a download without a descriptor to spare: 503, not an empty list and not 404."""
+    server = serve()
+    with requests.Session() as client:
+        client.put(f"{server.url}/files/{KEY}", data=b"1", timeout=20)
+        assert client.get(server.url + what, timeout=20).status_code == 200
+        limit_descriptors(server, 0)
+        refused = client.get(server.url + what, timeout=20)
+        limit_descriptors(server, None)
+
+    assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
+
+
+def test_the_files_of_many_forms_wait_without_descriptors(serve: Serve) -> None:
+    """Forms of many files that come whole but for their last byte: a bounded number of open files; all are stored in the end."""
+    server = serve()
+    before = len(os.listdir(f"/proc/{server.pid}/fd"))
+    gate = threading.Event()
+    forms, files = 4, 60
+    line = "--b\r\nContent-Disposition: form-data; name=f; filename=x{}\r\n\r\ndata {}\r\n"
+
+    def body() -> Iterator[bytes]:
+        yield "".join(line.format(number, number) for number in range(files)).encode()
+        gate.wait(60)
+        yield b"--b--\r\n"
+
+    answers: list[requests.Response] = []
+
+    def send() -> None:
+        kind = {"Content-Type": "multipart/form-data; boundary=b"}
+        answers.append(requests.post(f"{server.url}/files", data=body(), headers=kind, timeout=60))
+
+    senders = [threading.Thread(target=send) for _ in range(forms)]
+    for sender in senders:
+        sender.start()
+    try:
+        eventually(lambda: len(server.drafts()) >= forms * (files - 1), "all files have come")
+        eventually(
+            lambda: len(os.listdir(f"/proc/{server.pid}/fd")) <= before + 64 + 2 * forms + 20, "those that wait are closed", 20
+        )
+    finally:
+        gate.set()
+        for sender in senders:
+            sender.join()
+
+    assert [answer.status_code for answer in answers] == [201] * forms
+    assert len(server.stored()) == forms * files
+    assert server.drafts() == []
