@@ -14,6 +14,8 @@ import requests
 
 from fix_server import RunningServer, Serve, start_server
 from fix_taking import eventually
+from sluiceway.stores.disk import WRITERS
+from sluiceway.stores.disk_live import MOST_WAITING_OPEN
 
 KEY = "a/file.bin"
 
@@ -94,10 +96,10 @@ def test_the_files_of_many_forms_wait_without_descriptors(serve: Serve) -> None:
     before = len(os.listdir(f"/proc/{server.pid}/fd"))
     gate = threading.Event()
     forms, files = 4, 60
-    line = "--b\r\nContent-Disposition: form-data; name=f; filename=x{}\r\n\r\ndata {}\r\n"
+    line = "--b\r\nContent-Disposition: form-data; name=f; filename=x{}\r\n\r\n" + "data {}" * 900 + "\r\n"
 
     def body() -> Iterator[bytes]:
-        yield "".join(line.format(number, number) for number in range(files)).encode()
+        yield "".join(line.replace("{}", str(number)) for number in range(files)).encode()
         gate.wait(60)
         yield b"--b--\r\n"
 
@@ -112,9 +114,8 @@ def test_the_files_of_many_forms_wait_without_descriptors(serve: Serve) -> None:
         sender.start()
     try:
         eventually(lambda: len(server.drafts()) >= forms * (files - 1), "all files have come")
-        eventually(
-            lambda: len(os.listdir(f"/proc/{server.pid}/fd")) <= before + 64 + 2 * forms + 20, "those that wait are closed", 20
-        )
+        most = before + MOST_WAITING_OPEN + 2 * forms + WRITERS
+        eventually(lambda: len(os.listdir(f"/proc/{server.pid}/fd")) <= most, "those that wait are closed")
     finally:
         gate.set()
         for sender in senders:

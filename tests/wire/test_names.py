@@ -13,6 +13,7 @@ from sluiceway.wire.names import (
     MOST_KEY_BYTES,
     MOST_NAME_BYTES,
     MOST_SEGMENT_BYTES,
+    MOST_SEGMENTS,
     check_key,
     clean_name,
     leads_out,
@@ -164,14 +165,18 @@ def test_an_unsafe_key_is_refused_with_its_reason(key: str, reason: str) -> None
 
 
 def test_the_lengths_of_keys_are_at_their_edge() -> None:
-    """1024 bytes in all, 255 in a segment, or what the store takes."""
+    """1024 bytes in all, 255 in a segment, 32 segments, or what the store takes."""
     segment = "é" * 127 + "x"
-    longest = "a/" * 511 + "ab"
+    longest = "/".join(["a" * 200] * 5) + "/" + "b" * 19
+    deepest = "/".join("d" * MOST_SEGMENTS)
     assert len(segment.encode()) == MOST_SEGMENT_BYTES
     assert len(longest) == MOST_KEY_BYTES
 
     assert check_key(segment) == segment
     assert check_key(longest) == longest
+    assert check_key(deepest) == deepest
+    with pytest.raises(BadName, match="32 segments"):
+        check_key(deepest + "/d")
     assert check_key("abc", max_bytes=3) == "abc"
     with pytest.raises(BadName, match="255"):
         check_key(segment + "x")
