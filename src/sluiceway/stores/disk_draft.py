@@ -33,7 +33,7 @@ RESTING = 2 << 10  # bytes a resting draft may go on holding: a hop for every by
 T = TypeVar("T")
 
 
-class Watch(Protocol):
+class _Watch(Protocol):
     """Who is told what a draft is at; see `disk_live`."""
 
     def receiving(self, draft: DiskDraft) -> None: ...
@@ -70,7 +70,7 @@ class DiskDraft:
         "written",
     )
 
-    def __init__(self, file: DraftFile, size: int | None, budget: Budget, writers: Executor, watch: Watch) -> None:
+    def __init__(self, file: DraftFile, size: int | None, budget: Budget, writers: Executor, watch: _Watch) -> None:
         self._file, self._size, self._budget, self._writers, self._watch = file, size, budget, writers, watch
         self._lock = asyncio.Lock()  # the store's resting round comes from another task
         self._pieces: list[Buffer] = []
