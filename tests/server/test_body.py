@@ -11,13 +11,13 @@ from starlette.requests import Request
 
 from sluiceway.errors import BodyCut, TooSlow
 from sluiceway.pipe.stages import Stages
-from sluiceway.server.body import body_chunks
+from sluiceway.server.body import LEAST_RATE, body_chunks
 
 Message = dict[str, Any]
 
 
-def request(receive: Callable[[], Awaitable[Message]]) -> Request:
-    return Request({"type": "http", "method": "PUT", "headers": []}, receive)
+def request(receive: Callable[[], Awaitable[Message]], least: int = 0) -> Request:
+    return Request({"type": "http", "method": "PUT", "headers": [], LEAST_RATE: least}, receive)
 
 
 def piece(data: bytes, more: bool = True) -> Message:
@@ -91,3 +91,41 @@ async def test_a_disconnect_is_never_a_clean_end() -> None:
     with pytest.raises(BodyCut):
         async for _ in body_chunks(request(receive), Stages()):
             pass
+
+
+async def _taken(data: bytes, every: float, count: int, least: int, consumer: float = 0) -> int:
+    """Bytes taken of a client that sends `data` every so many seconds, `count` times; a pace is looked at after 0.4 seconds."""
+    left = count
+
+    async def receive() -> Message:
+        nonlocal left
+        if left == 0:
+            return piece(b"", more=False)
+        left -= 1
+        await asyncio.sleep(every)
+        return piece(data)
+
+    size = 0
+    async for chunk in body_chunks(request(receive, least), Stages(), idle=30, pace=0.4):
+        size += len(chunk)
+        await asyncio.sleep(consumer)
+    return size
+
+
+async def test_a_client_that_trickles_for_ever_is_too_slow() -> None:
+    """A byte now and then keeps no upload alive: fewer than the least rate over the time its client was waited for."""
+    with pytest.raises(TooSlow, match="bytes a second"):
+        await _taken(b"x", 0.05, 200, least=1000)
+
+    await asyncio.sleep(0.3)  # a cancellation that was not taken back would strike here
+
+
+async def test_a_slow_client_above_the_least_rate_goes_on() -> None:
+    """Twice the rate, with pauses; and any pace where there is no least rate."""
+    assert await _taken(b"x" * 200, 0.05, 30, least=1000) == 6000
+    assert await _taken(b"x", 0.05, 30, least=0) == 30
+
+
+async def test_the_time_of_a_slow_destination_counts_against_no_client() -> None:
+    """The consumer takes its time with each piece: the client had to wait, and sent at once when it could."""
+    assert await _taken(b"x", 0, 10, least=1000, consumer=0.15) == 10

@@ -22,6 +22,7 @@ from sluiceway.errors import MethodNotAllowed, NotFound, SluiceError, Unavailabl
 from sluiceway.pipe.budget import Budget
 from sluiceway.server.access import STAGES, check_origin, check_token, log_access
 from sluiceway.server.answers import problem_answer
+from sluiceway.server.body import LEAST_RATE
 from sluiceway.server.destinations import open_destination
 from sluiceway.server.download import get_object
 from sluiceway.server.error_log import log_error
@@ -65,6 +66,7 @@ class Sluiceway:
     def __init__(self, settings: Settings | None = None, *, board: Board | None = None, **given: Any) -> None:
         self.settings: Settings = settings or Settings(**given)
         self.budget: Budget = Budget(self.settings.budget // self.settings.workers)
+        self._least_rate = self.settings.least_rate
         self._remote = Remote(self.settings, self.budget)
         self._board = board
         self._desk: Desk | None = None
@@ -121,6 +123,7 @@ class Sluiceway:
                 sent += message.get("count") or len(message.get("body", b""))  # count: a file the server sends by itself
             await send(message)
 
+        scope[LEAST_RATE] = self._least_rate
         request = Request(scope, receive)
         try:
             path = scope["path"].removeprefix(scope.get("root_path", ""))

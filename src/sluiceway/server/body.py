@@ -17,9 +17,11 @@ from sluiceway.pipe.source import PassingSource
 from sluiceway.pipe.stages import CLIENT, Stages
 from sluiceway.wire.numbers import ascii_uint
 
-__all__ = ["IDLE", "body_chunks", "body_source", "check_body", "content_length", "wait_until_gone"]
+__all__ = ["IDLE", "LEAST_RATE", "body_chunks", "body_source", "check_body", "content_length", "wait_until_gone"]
 
 IDLE = 60.0  # seconds without a byte from the client; tusd and nginx wait as long
+PACE = 60.0  # seconds of waiting for the client after which its pace is looked at; what a slow destination takes is not counted
+LEAST_RATE = "sluiceway.least_rate"  # in an ASGI scope: bytes a second a body must bring at least, by --min-rate
 
 
 def check_body(request: Request) -> None:
@@ -51,10 +53,10 @@ def body_source(request: Request, stages: Stages) -> PassingSource:
     return PassingSource(body_chunks(request, stages), content_length(request))
 
 
-async def body_chunks(request: Request, stages: Stages, idle: float = IDLE) -> AsyncIterator[bytes]:
+async def body_chunks(request: Request, stages: Stages, idle: float = IDLE, pace: float = PACE) -> AsyncIterator[bytes]:
     """The body's bytes as they arrive. Raises BodyCut and TooSlow."""
     receive = request.receive
-    with _IdleWatch(idle) as watch:
+    with _IdleWatch(idle, pace, request.scope.get(LEAST_RATE, 0)) as watch:
         while True:
             watch.begin()
             before = stages.enter(CLIENT)
@@ -62,9 +64,9 @@ async def body_chunks(request: Request, stages: Stages, idle: float = IDLE) -> A
                 message = await receive()
             except asyncio.CancelledError:
                 if watch.expired():
-                    raise TooSlow(f"No byte arrived for {idle:g} seconds; nothing was stored. Send it again") from None
+                    raise TooSlow(f"{watch.why}; nothing was stored. Send it again") from None
                 raise
-            watch.end()
+            watch.end(len(message.get("body", b"")))
             stages.enter(before)
             if message["type"] == "http.disconnect":
                 raise BodyCut("The connection ended before the body did; nothing was stored. Send it again")
@@ -78,20 +80,24 @@ async def body_chunks(request: Request, stages: Stages, idle: float = IDLE) -> A
 
 
 class _IdleWatch:
-    """A deadline on each of many waits, with one timer for all: a timer for each took a seventh of the event loop's time.
+    """A deadline on each of many waits and a least pace over them, with one timer for all: a timer for each took a seventh of
+    the event loop's time.
 
     Looks four times within the limit, so a wait ends at most a quarter late.
     """
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+    def __init__(self, idle: float, pace: float, least: int) -> None:
+        self._idle, self._pace, self._least = idle, pace, least
+        self._every = min(idle, pace) / 4
         self._loop = asyncio.get_running_loop()
         self._since: float | None = None  # when the wait under way began
+        self._waited, self._came = 0.0, 0  # seconds and bytes since the pace was looked at
         self._expired = False
+        self.why: str = ""
 
     def __enter__(self) -> Self:
         self._task = asyncio.current_task()
-        self._timer = self._loop.call_later(self._seconds / 4, self._look)
+        self._timer = self._loop.call_later(self._every, self._look)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -100,7 +106,10 @@ class _IdleWatch:
     def begin(self) -> None:
         self._since = self._loop.time()
 
-    def end(self) -> None:
+    def end(self, came: int) -> None:
+        if self._since is not None:
+            self._waited += self._loop.time() - self._since
+        self._came += came
         self._since = None
 
     def expired(self) -> bool:
@@ -110,11 +119,19 @@ class _IdleWatch:
         return False
 
     def _look(self) -> None:
-        if self._since is not None and self._loop.time() - self._since >= self._seconds and self._task is not None:
-            self._expired = True
-            self._task.cancel()
-        else:
-            self._timer = self._loop.call_later(self._seconds / 4, self._look)
+        if self._since is not None and self._task is not None:
+            wait = self._loop.time() - self._since
+            if wait >= self._idle:
+                self.why = f"No byte arrived for {self._idle:g} seconds"
+            elif self._waited + wait >= self._pace:
+                if self._came < self._least * self._pace:
+                    self.why = f"Fewer than {self._least} bytes a second arrived over {self._pace:g} seconds"
+                self._waited, self._came = -wait, 0  # the wait under way counts from now on
+            if self.why:
+                self._expired = True
+                self._task.cancel()
+                return
+        self._timer = self._loop.call_later(self._every, self._look)
 
 
 async def wait_until_gone(receive: Receive) -> None:

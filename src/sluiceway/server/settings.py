@@ -50,6 +50,11 @@ class Settings:
     )
     anyone: bool = _told("Let anybody who can reach the address upload, read and delete.", False)
     max_size: str | None = _told("Largest upload, e.g. 10GiB: one raw body, or all files of one form together.", None)
+    min_rate: str = _told(
+        "Bytes a second an upload must bring at least, averaged over each minute spent waiting for its client; 0 takes any pace, "
+        "as long as a byte a minute comes.",
+        "16",
+    )
     memory_budget: str = _told("Memory all transfers of the server may hold together.", "64MiB")
     key: str = _told("Where a file goes whose client named no key: {id} {filename} {year} {month} {day}.", DEFAULT_TEMPLATE)
     digest: str = _told("Digests computed of every file: sha-256, sha-512, both with a comma, or none.", "sha-256")
@@ -114,7 +119,7 @@ class Settings:
             raise BadSetting("--token has fewer than 8 characters and could be guessed; use a long random one")
         if self.budget // self.workers < MINIMUM:
             raise BadSetting(f"--memory-budget must be at least {MINIMUM >> 20}MiB for each worker, not {self.memory_budget}")
-        _ = self.largest, self.digests
+        _ = self.largest, self.least_rate, self.digests
         try:
             Hosts(self.fetch_from)
             AddressGuard(self.fetch_internal)
@@ -138,6 +143,11 @@ class Settings:
     def largest(self) -> int | None:
         """The largest upload in bytes; None is no limit."""
         return None if self.max_size is None else _bytes(self.max_size, "--max-size")
+
+    @property
+    def least_rate(self) -> int:
+        """Bytes a second an upload must bring."""
+        return _bytes(self.min_rate, "--min-rate")
 
     @property
     def digests(self) -> tuple[str, ...]:
