@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from yarl import URL
 
 from sluiceway.client.address import Address, below, is_url, joined, origin, parse_address, shown
-from sluiceway.errors import BadRequest
+from sluiceway.client.hosts import Hosts, parse_pattern
+from sluiceway.errors import BadRequest, Forbidden
+from sluiceway.stores.relay_url import RelayUrl
 
 
 @pytest.mark.parametrize(
@@ -70,3 +77,59 @@ def test_an_origin_is_scheme_host_and_port() -> None:
     """Default ports count as written."""
     assert origin("https://host/a") == origin("https://host:443/b") == ("https", "host", 443)
     assert joined("http://h/a/b", "../c") == "http://h/c"
+
+
+PIECES = [
+    "u",
+    "[",
+    "]",
+    "::1",
+    "@",
+    ":",
+    "/",
+    "x",
+    "?",
+    "#",
+    "80",
+    "99999",
+    "%41",
+    "%zz",
+    "℀",
+    "ａ",
+    "a.b",
+    "\\",
+    "xn--",
+    "*",
+    "[::1]",
+]
+PIECES += ["[v1.x]", "[fe80::1%25eth0]", "0x7f", "۱", "é", "\u200b", "s3://", "http://", "^", "|", '"', "<", "{"]
+ODD = st.lists(st.sampled_from(PIECES), min_size=1, max_size=8).map("".join)
+
+
+@settings(max_examples=3000, deadline=None, database=None, derandomize=True)
+@example("u[::1]@]/x")
+@example("℀/")
+@example("h\\@x/")
+@given(ODD)
+def test_what_is_taken_for_a_url_is_one_for_every_reader(rest: str) -> None:
+    """No ValueError of any library, here or further on: what cannot be read is a BadRequest, and never shown in part."""
+    text = f"http://{rest}"
+    shown(text)
+    for read in (parse_address, lambda text: joined("http://h/a", text), parse_pattern):
+        with suppress(BadRequest):
+            read(text)
+    with suppress(BadRequest):
+        RelayUrl("http://h/", text)
+    try:
+        url = parse_address(text).url
+    except BadRequest:
+        return
+    host = origin(url)[1]
+    assert URL(url, encoded=True).raw_host == host
+    with suppress(BadRequest, Forbidden):
+        Hosts(["*"])(url)
+
+
+def test_what_cannot_be_read_is_not_shown() -> None:
+    """A part of it may be the password."""
+    assert shown("http://me:s3cret[@host/") == "http://…"

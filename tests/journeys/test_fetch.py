@@ -525,6 +525,25 @@ def test_a_wish_that_cannot_be_read_is_a_400(query: str, server: RunningServer) 
     assert (answer.status_code, answer.json()["code"]) == (400, "bad-request")
 
 
+@pytest.mark.parametrize("url", ["http://u[::1]@]/x", "http://[::1", "http://℀/", "http://h:99999/", "http://[x]/"])
+def test_what_only_looks_like_a_url_is_a_400(url: str, server: RunningServer) -> None:
+    """Fetched or imported: no reader of URLs may stumble over it."""
+    fetched = fetch(server, url)
+    ordered = requests.post(f"{server.url}/files", json={"url": url}, timeout=10)
+
+    for answer in (fetched, ordered):
+        assert (answer.status_code, answer.json()["code"]) == (400, "bad-request")
+
+
+@pytest.mark.parametrize("place", ["http://u[::1]@]/x", "http://[::1", "http://%E2%84%80:x/"])
+def test_a_redirect_to_what_only_looks_like_a_url_is_a_502(place: str, server: RunningServer) -> None:
+    """It is the remote server's mistake."""
+    with Peer(lambda exchange: exchange.reply(302, {"Location": place}), REMOTE) as peer:
+        answer = fetch(server, f"{peer.url}/x")
+
+    assert (answer.status_code, answer.json()["code"]) == (502, "peer-failed")
+
+
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
 def test_no_other_site_makes_a_browser_fetch(site: str, server: RunningServer) -> None:
     """Whoever can reach this server must not be used to reach further."""

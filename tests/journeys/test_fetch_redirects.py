@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
@@ -213,11 +214,39 @@ def test_a_name_with_a_good_and_a_bad_address_is_refused(answers: list[str], fet
         assert canary.met == 0
 
 
-def test_an_unknown_name_is_told_as_such(server: RunningServer) -> None:
-    """502, and nothing about addresses."""
-    answer = fetch(server, "http://no-such-host.invalid/")
+def _sends_on(place: str, exchange: Exchange) -> None:
+    exchange.reply(302, {"Location": place})
 
-    assert (answer.status_code, answer.json()["code"]) == (502, "peer-unreachable")
+
+INSIDE = [
+    "http://localhost/",
+    "http://127.0.0.1/",
+    "http://10.0.0.1/",
+    "http://169.254.169.254/",
+    "http://[::1]/",
+    "http://[fd12::1]/",
+]
+
+
+def test_a_name_that_is_unknown_and_one_of_the_inner_network_are_answered_alike(server: RunningServer) -> None:
+    """Whoever may fetch cannot find out which names and networks there are behind the server; its operator reads the reason."""
+    unknown = fetch(server, "http://no-such-host.invalid/")
+    assert (unknown.status_code, unknown.json()["code"]) == (403, "forbidden")
+    for url in INSIDE:
+        answer = fetch(server, url)
+        assert (answer.status_code, answer.json()) == (unknown.status_code, unknown.json()), url
+    for told in ("no address for no-such-host.invalid", "loopback", "private", "metadata"):
+        assert told in server.log()
+
+
+def test_a_redirect_to_the_inner_network_is_answered_alike(server: RunningServer) -> None:
+    """A remote server's Location is no way to ask for a reason, either."""
+    told = set()
+    for place in (*INSIDE, "http://no-such-host.invalid/"):
+        with Peer(partial(_sends_on, place), REMOTE) as peer:
+            answer = fetch(server, f"{peer.url}/x")
+            told.add((answer.status_code, answer.text))
+    assert len(told) == 1
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,41 @@ def test_a_template_without_an_id_never_overwrites(serve: Serve) -> None:
     assert server.drafts() == []
 
 
+@pytest.mark.parametrize(
+    ("template", "name"),
+    [
+        (".{filename}", "sluiceway"),
+        (".{filename}", "Sluiceway-drafts"),
+        ("{filename}-{filename}", "x" * 150),
+        ("{filename}:{id}", "C"),
+        ("{filename}{id}", "a"),
+    ],
+)
+def test_a_template_makes_no_key_that_nobody_could_ask_for(serve: Serve, template: str, name: str) -> None:
+    """The name is clean, the template was checked with another one; what they make together is checked as well."""
+    server = serve("--key", template)
+    raw = post(server, f"?name={name}")
+    form = requests.post(f"{server.url}/files", files={"f": (name, b"1")}, timeout=10)
+
+    for answer in (raw, form):
+        if answer.status_code == 201:
+            url = server.url + answer.json()["files"][0]["url"]
+            assert requests.get(url, timeout=10).status_code == 200
+        else:
+            assert (answer.status_code, answer.json()["code"]) == (400, "bad-name")
+    assert (raw.status_code == 400) is ((template, name) in REFUSED)
+    assert server.drafts() == []
+    assert not [key for key in server.stored() if key.lower().startswith(".sluiceway")]
+
+
+REFUSED = [
+    (".{filename}", "sluiceway"),
+    (".{filename}", "Sluiceway-drafts"),
+    ("{filename}-{filename}", "x" * 150),
+    ("{filename}:{id}", "C"),
+]
+
+
 def test_an_upload_id_is_chosen_once(taker: RunningServer) -> None:
     """?upload= is answered in Upload-Id; a second upload under it is refused, and stores nothing."""
     chosen = secrets.token_urlsafe(24)

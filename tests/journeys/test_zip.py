@@ -9,6 +9,7 @@ import socket
 import subprocess
 import time
 import zipfile
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -136,15 +137,50 @@ def test_a_server_that_keeps_nothing_says_so(serve: Serve) -> None:
     assert answer.status_code == 404, answer.text
 
 
-def test_a_name_that_leads_out_is_refused_and_named(serve: Serve) -> None:
-    """A file that came by other ways, with a name that means another folder elsewhere: no zip without it, in silence."""
+def _logged(server: RunningServer, words: str) -> bool:
+    return words in server.log()
+
+
+def test_a_name_that_leads_out_is_left_out_and_told(serve: Serve) -> None:
+    """Files that came by other ways, under names that mean another folder elsewhere: the zip is made, and its end says so."""
     server = serve()
     server.root.mkdir(exist_ok=True)
-    (server.root / "..\\..\\boot.ini").write_bytes(b"x")
+    odd = [b"..\\..\\boot.ini", b"C:x"]
+    for name in (*odd, b"good"):
+        Path(os.fsdecode(os.fsencode(server.root) + b"/" + name)).write_bytes(b"x")
     answer = asked(server)
 
-    assert answer.status_code == 400
-    assert "boot.ini" in answer.json()["detail"]
+    assert answer.status_code == 200
+    assert len(answer.content) == int(answer.headers["Content-Length"])
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert archive.namelist() == ["good"]
+        comment = archive.comment.decode()
+    assert comment.startswith("Not in this archive, although meant: 2\n")
+    for named in ("boot.ini", "C:x"):
+        assert named in comment
+        eventually(partial(_logged, server, named), "the log names it")
+    lines = len(server.lines)
+    asked(server)
+    assert not [line for line in server.lines[lines:] if "leave out" in line]  # told once
+
+
+def test_where_nothing_can_be_packed_the_answer_says_what_there_is(serve: Serve) -> None:
+    """Only names that cannot be in a zip: 404 with their number, and no empty zip."""
+    server = serve()
+    (server.root / "C:x").write_bytes(b"x")
+    answer = asked(server)
+
+    assert (answer.status_code, answer.json()["code"]) == (404, "not-found")
+    assert "1 cannot be in one" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("key", ["C:x", "a/C:x", "c:", "z:/y"])
+def test_no_client_can_put_such_a_name(taker: RunningServer, key: str) -> None:
+    """Refused as a key, with the reason."""
+    answer = requests.put(f"{taker.url}/files/{key}", data=b"x", timeout=10)
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad-name")
+    assert "drive" in answer.json()["detail"]
 
 
 def test_a_file_replaced_meanwhile_breaks_it_off_and_the_log_says_so(serve: Serve) -> None:

@@ -148,6 +148,8 @@ BAD_KEYS = [
     ("a/.sluiceway-tmp/b", "belong to the server"),
     (".SluiceWay/x", "belong to the server"),
     (".slui\u200cceway", "belong to the server"),
+    ("C:x", "drive"),
+    ("a/c:", "drive"),
     ("CON", "device"),
     ("a/nul.txt/b", "device"),
     ("COM¹", "device"),

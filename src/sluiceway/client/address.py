@@ -60,7 +60,19 @@ def parse_address(text: str) -> Address:
     if not _HOST.fullmatch(host):
         raise BadRequest("The host name of the URL holds a character that no host name has")
     path, query = (_encoded(text, safe) for text, safe in ((parts.path or "/", PATH_SAFE), (parts.query, QUERY_SAFE)))
-    return Address(urlunsplit((parts.scheme, place, path, query, "")), _basic(parts))
+    url = urlunsplit((parts.scheme, place, path, query, ""))
+    if not _means(url, host, port):
+        raise BadRequest("This is not a URL; check host, port and brackets")
+    return Address(url, _basic(parts))
+
+
+def _means(url: str, host: str, port: int | None) -> bool:
+    """Whether every reader of the URL finds this host and port in it. Two that disagree are how a guard is walked past."""
+    try:
+        parts = urlsplit(url)
+        return (parts.hostname, parts.port, parts.username) == (host.lower(), port, None)
+    except ValueError:
+        return False
 
 
 def _encoded(text: str, safe: str) -> str:

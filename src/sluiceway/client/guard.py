@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 from sluiceway.errors import BadRequest, Forbidden
 
-__all__ = ["AddressGuard", "parse_network"]
+__all__ = ["AddressGuard", "parse_network", "refused_address"]
 
 log: logging.Logger = logging.getLogger("sluiceway.guard")
 
@@ -93,6 +93,11 @@ def parse_network(text: str) -> Network:
         raise BadRequest(f"This is no network such as 10.1.0.0/16: {error}") from None
 
 
+def refused_address(why: str) -> Forbidden:
+    """One word for every reason: a client that could tell them apart could list the names of the network behind the server."""
+    return Forbidden(why).for_operator("This server does not fetch from there: the host is unknown, or its address is not public")
+
+
 class AddressGuard:
     """A Transport's guard: raises Forbidden for an address that is not public, unless it is in `internal` (networks as text).
 
@@ -109,9 +114,8 @@ class AddressGuard:
             why = "no internet address"
         if why is not None:
             log.warning("did not connect to %s port %d: %s", address, port, why)  # the client is not told the address
-            raise Forbidden(
-                f"The URL leads to an address that is not public ({why}); this server does not fetch from there. If it "
-                "should, its operator allows the address with --fetch-internal"
+            raise refused_address(
+                f"The URL leads to an address that is not public ({why}). To fetch from there, allow it with --fetch-internal"
             )
 
     def _unfit(self, address: Address) -> str | None:

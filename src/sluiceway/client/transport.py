@@ -6,6 +6,7 @@ Redirects, retries and what an answer means are decided elsewhere (`plan`); erro
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
@@ -18,12 +19,15 @@ from yarl import URL
 from sluiceway.client.address import shown
 from sluiceway.client.aiohttp_errors import head_too_long, named
 from sluiceway.client.aiohttp_request import PatientRequest, StreamedBody
+from sluiceway.client.guard import refused_address
 from sluiceway.client.line import Line
 from sluiceway.client.outgoing import Deadlines, Outgoing
 from sluiceway.client.plan import REPEATABLE, Head
 from sluiceway.errors import BadRequest, PeerFailed, PeerTimeout
 
 __all__ = ["EXPECT_FROM", "EXPECT_WAIT", "MOST_HEAD", "Answer", "Deadlines", "Outgoing", "Transport"]
+
+log: logging.Logger = logging.getLogger("sluiceway.guard")
 
 T = TypeVar("T")
 Guard = Callable[[str, int], None]  # address as text, port
@@ -221,7 +225,11 @@ class _GuardedResolver(aiohttp.ThreadedResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[aiohttp.abc.ResolveResult]:
-        found = await super().resolve(host, port, family)
+        try:
+            found = await super().resolve(host, port, family)
+        except OSError as error:
+            log.info("no address for %s: %s", host, error.strerror)
+            raise refused_address(f"There is no host {host}; check the name in the URL") from error
         for place in found:
             self._guard(place["host"], place["port"])
         return found

@@ -1,7 +1,8 @@
 """Many objects as one zip that is made while it flows: stored uncompressed, so its length is known before its first byte.
 
 Only what the directory at its end needs is held: name, size, time and checksum of each member, at most MOST_MEMBERS of them. A
-member that fails, or is not as long as it was said to be, ends the stream with an error: no wrong zip looks whole.
+member that fails, or is not as long as it was said to be, ends the stream with an error: no wrong zip looks whole. What could
+not be a member is counted and named in the zip's comment, at its very end.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from sluiceway.errors import SluiceError, SourceFailed, TooLarge
 from sluiceway.many.sides import Item, Reading
 from sluiceway.pipe.pump import close_stream
 from sluiceway.pipe.source import Buffer, SourceSpent
-from sluiceway.stores.contract import Omitted
-from sluiceway.wire.names import leads_out
+from sluiceway.stores.contract import MARKER, Omitted
+from sluiceway.wire.names import leads_out, readable_name
 
 if TYPE_CHECKING:
     from zipstream import ZipStream
@@ -28,6 +29,8 @@ __all__ = ["MEMBER_COST", "MOST_MEMBERS", "Members", "ZipSource", "zipped"]
 MOST_MEMBERS = 100_000  # the directory stands at a zip's end and is held until then: 100 MB at this number
 MEMBER_COST = 1 << 10  # bytes a member takes in memory; 0.9 KiB measured, with keys of 70 characters
 MOST_NAME = (1 << 16) - 1  # bytes; a zip has two bytes for a name's length
+MOST_NAMED = 40  # lines of the comment, which may have 64 KiB
+MOST_LINE = 400  # characters of one, of four bytes at most
 PIECE = 256 << 10  # bytes of one checksum on the event loop: 0.1 ms; and of small pieces gathered to one
 SMALL = 32 << 10  # bytes; smaller pieces are gathered: heads of 100 bytes would be packets of their own
 
@@ -51,8 +54,37 @@ class Members(Protocol):
 
 async def zipped(origin: Members, leave: Callable[[Omitted], object], most: int = MOST_MEMBERS) -> ZipSource:
     """A zip of an origin's items; `leave` hears of what cannot be in it, and why. Raises TooLarge, and what listing raises."""
-    items = await _listed(origin, leave, most)
-    return ZipSource(origin, items, await asyncio.to_thread(_length, items))  # a third of a second for the most there may be
+    missing = _Missing()
+
+    def leave_out(omitted: Omitted) -> None:
+        missing.add(omitted)
+        leave(omitted)
+
+    items = await _listed(origin, leave_out, most)
+    length = await asyncio.to_thread(_length, items, missing.comment)  # a third of a second for the most there may be
+    return ZipSource(origin, items, length, missing.comment)
+
+
+class _Missing:
+    """What is left out, in the words of a zip's comment: how many, and the first of them by name."""
+
+    def __init__(self) -> None:
+        self._count, self._lines = 0, list[str]()
+
+    def add(self, omitted: Omitted) -> None:
+        if omitted.code == MARKER:
+            return  # it holds nothing
+        self._count += 1
+        if len(self._lines) < MOST_NAMED:
+            self._lines.append(f"{readable_name(omitted.name)}: {omitted.detail}"[:MOST_LINE])
+
+    @property
+    def comment(self) -> bytes:
+        if not self._count:
+            return b""
+        more = [f"and {self._count - MOST_NAMED} more"] if self._count > MOST_NAMED else []
+        words = f"Not in this archive, although meant: {self._count}"
+        return "\n".join([words, *self._lines, *more]).encode("utf-8", "replace")
 
 
 async def _listed(origin: Members, leave: Callable[[Omitted], object], most: int) -> list[Item]:
@@ -82,8 +114,8 @@ def _unfit(key: str) -> Omitted | None:
 class ZipSource:
     """A Source; see `zipped`. Where the items' origin can be read again, so can it, byte for byte the same."""
 
-    def __init__(self, origin: Members, items: Sequence[Item], length: int | None) -> None:
-        self._origin, self._items = origin, items
+    def __init__(self, origin: Members, items: Sequence[Item], length: int | None, comment: bytes = b"") -> None:
+        self._origin, self._items, self._comment = origin, items, comment
         self._opened = False
         self.reopenable: bool = origin.rereadable
         self.length: int | None = length
@@ -112,6 +144,7 @@ class ZipSource:
 
     async def _pieces(self) -> AsyncGenerator[Buffer, None]:
         archive = _new(sized=False)
+        archive.comment = self._comment
         for item in self._items:
             async with aclosing(self._member(archive, item)) as pieces:
                 async for piece in pieces:
@@ -182,15 +215,16 @@ def _new(sized: bool) -> ZipStream:
     return ZipStream(sized=sized)
 
 
-def _length(items: Sequence[Item]) -> int | None:
+def _length(items: Sequence[Item], comment: bytes) -> int | None:
     """Bytes of the whole zip, None where a size is not known."""
     counting = _new(sized=True)
+    counting.comment = comment
     for item in items:
         if item.size is None:
             return None
         counting.add(_Handed(), item.key, size=item.size)
     size = len(counting)
-    if len(items) == _EXACTLY and size - _END - sum(_ENTRY + len(item.key.encode()) for item in items) < _LARGE:
+    if len(items) == _EXACTLY and size - _END - len(comment) - sum(_ENTRY + len(item.key.encode()) for item in items) < _LARGE:
         size += _LARGE_END
     return size
 

@@ -18,7 +18,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, Router
 from starlette.types import Message, Receive, Scope, Send
 
-from sluiceway.errors import MethodNotAllowed, NotFound, SluiceError, Unavailable
+from sluiceway.errors import NotFound, SluiceError, Unavailable
 from sluiceway.pipe.budget import Budget
 from sluiceway.server.access import STAGES, check_origin, check_token, log_access
 from sluiceway.server.answers import problem_answer
@@ -31,7 +31,9 @@ from sluiceway.server.fetch import Remote, pass_remote
 from sluiceway.server.forms import is_form, post_form, put_form
 from sluiceway.server.importing import import_remote, is_order, not_an_order
 from sluiceway.server.listing import delete_object, list_objects
-from sluiceway.server.page import page_routes
+from sluiceway.server.near_misses import no_such_path, wrong_method
+from sluiceway.server.omissions import Omissions
+from sluiceway.server.page import show_page, show_part
 from sluiceway.server.raw import post_raw, put_object
 from sluiceway.server.settings import Settings
 from sluiceway.server.zipping import list_as_zip
@@ -68,11 +70,13 @@ class Sluiceway:
         self.budget: Budget = Budget(self.settings.budget // self.settings.workers)
         self._least_rate = self.settings.least_rate
         self._remote = Remote(self.settings, self.budget)
+        self._omissions = Omissions()
         self._board = board
         self._desk: Desk | None = None
         self._router = Router(
             [
-                *page_routes(),
+                Route("/", _ByMethod(GET=show_page)),
+                Route("/page/{name}", _ByMethod(GET=show_part)),
                 Route("/files", _ByMethod(GET=self._list, POST=self._post)),
                 Route("/files/{key:key}", _ByMethod(GET=self._get, PUT=self._put, DELETE=self._delete)),
                 Route("/fetch", _ByMethod(GET=self._fetch)),
@@ -164,8 +168,8 @@ class Sluiceway:
 
     async def _list(self, request: Request) -> Response:
         if "as" in request.query_params:
-            return await list_as_zip(request, self.desk.store, self.budget)
-        return await list_objects(request, self.desk.store)
+            return await list_as_zip(request, self.desk.store, self.budget, self._omissions)
+        return await list_objects(request, self.desk.store, self._omissions)
 
     async def _post(self, request: Request) -> Response:
         if is_order(request):
@@ -192,6 +196,8 @@ class Sluiceway:
         Raises NotFound for a key no object can have.
         """
         key: str = request.path_params["key"]
+        if not key:
+            raise no_such_path(request.scope)
         if not stays_inside(key):
             raise NotFound(f"There is no object {key!r}")
         composed = unicodedata.normalize("NFC", key)
@@ -261,9 +267,9 @@ class _ByMethod:
         elif method == "OPTIONS":
             answer = Response(status_code=204, headers={"Allow": self._allow})
         else:
-            raise MethodNotAllowed(f"This path takes {self._allow}, not {method}", allow=self._allow)
+            raise wrong_method(scope, self._allow)
         await answer(scope, receive, send)
 
 
 async def _nowhere(scope: Scope, receive: Receive, send: Send) -> None:
-    raise NotFound("There is nothing at this path. Files are at /files, the page is at /")
+    raise no_such_path(scope)

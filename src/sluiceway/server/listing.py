@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from sluiceway.errors import BadRequest
 from sluiceway.server.answers import entry_json, json_answer
+from sluiceway.server.omissions import Omissions
 from sluiceway.server.raw import replace_for
 from sluiceway.stores.contract import Store
 from sluiceway.wire.numbers import ascii_uint
@@ -17,7 +18,7 @@ DEFAULT_LIMIT = 100  # entries; a page of a screen
 MOST_LIMIT = 1000  # S3's page; what one answer may hold in memory
 
 
-async def list_objects(request: Request, store: Store) -> Response:
+async def list_objects(request: Request, store: Store, omissions: Omissions) -> Response:
     """`?prefix=&after=&limit=`: entries in key order and the cursor for the next piece (null at the end).
 
     `omitted` names what stands between them and cannot be an entry, and why. `readable` is false where nothing can ever be
@@ -28,6 +29,7 @@ async def list_objects(request: Request, store: Store) -> Response:
     if not 1 <= limit <= MOST_LIMIT:
         raise BadRequest(f"limit must be 1 to {MOST_LIMIT}")
     page = await store.list(asked.get("prefix", ""), asked.get("after", ""), limit)
+    omissions.tell(page.omitted)
     files = [entry_json(request, entry) for entry in page.entries]
     omitted = [{"name": one.name, "code": one.code, "detail": one.detail} for one in page.omitted]
     return json_answer({"files": files, "next": page.next, "omitted": omitted, "readable": store.traits.readable})

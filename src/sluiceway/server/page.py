@@ -1,6 +1,6 @@
 """The browser page and its assets: read once from the package, answered from memory.
 
-Must not know: uploads, stores, tokens. Whoever mounts these routes decides who may read them.
+Must not know: uploads, stores, tokens. `server/app.py` decides who may read them.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from sluiceway.errors import NotFound
 from sluiceway.wire.conditions import Verdict, evaluate, format_etag
 
-__all__ = ["CONTENT_SECURITY_POLICY", "page_routes"]
+__all__ = ["CONTENT_SECURITY_POLICY", "show_page", "show_part"]
 
 CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -85,17 +84,11 @@ def _answer(request: Request, name: str) -> Response:
     return Response(asset.body, headers=dict(asset.headers))
 
 
-async def _index(request: Request) -> Response:
+async def show_page(request: Request) -> Response:
+    """The page itself, at "/"."""
     return _answer(request, _INDEX)
 
 
-async def _part(request: Request) -> Response:
+async def show_part(request: Request) -> Response:
+    """A part of it, below "/page/". Raises NotFound for one that does not exist."""
     return _answer(request, request.path_params["name"])
-
-
-def page_routes() -> list[Route]:
-    """The page at "/" and its parts below "/page/", for GET and HEAD. Raises NotFound for a part that does not exist."""
-    return [
-        Route("/", _index, methods=["GET", "HEAD"], name="page"),
-        Route("/page/{name}", _part, methods=["GET", "HEAD"], name="page-part"),
-    ]

@@ -16,12 +16,13 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from sluiceway.errors import BadRequest, NotFound, SluiceError, SourceChanged, StoreFailed, TooLarge, TooSlow, Unavailable
-from sluiceway.many.sides import Item, Reading, by_rule
+from sluiceway.many.sides import Item, Reading
 from sluiceway.many.zipped import MEMBER_COST, MOST_MEMBERS, ZipSource, zipped
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.pump import close_stream
 from sluiceway.server.body import wait_until_gone
 from sluiceway.server.download import INERT
+from sluiceway.server.omissions import Omissions, missing
 from sluiceway.server.sendfile import patience
 from sluiceway.stores.contract import Omitted, Store
 from sluiceway.wire.disposition import format_disposition
@@ -35,8 +36,11 @@ PIECE = 64 << 10  # bytes of one write: a slow reader has STALLED seconds for it
 PAGE = 1000  # entries asked of the store at a time
 
 
-async def list_as_zip(request: Request, store: Store, budget: Budget) -> Response:
-    """Raises BadRequest, NotFound, TooLarge for more members than can be held, Unavailable when there is no memory for them."""
+async def list_as_zip(request: Request, store: Store, budget: Budget, omissions: Omissions) -> Response:
+    """What cannot be in a zip is left out, and named in the zip's comment and in the log: one odd name breaks nobody's zip.
+
+    Raises BadRequest, NotFound, TooLarge for more members than can be held, Unavailable when there is no memory for them.
+    """
     asked = request.query_params
     if asked.get("as") != "zip":
         raise BadRequest("as can only be zip: ?prefix=photos/&as=zip")
@@ -46,22 +50,25 @@ async def list_as_zip(request: Request, store: Store, budget: Budget) -> Respons
         raise NotFound("Files are passed on from here and not kept; ask the server that has them")
     below = _Below(store, asked.get("prefix", ""), budget)
     try:
-        source = await _zipped(below)
+        left: list[Omitted] = []
+        source = await _zipped(below, left)
+        omissions.tell(left)
         if not source.members:
-            raise NotFound(f"There is no file below {below.prefix!r}")
+            why = f" that a zip can hold; {len(left)} cannot be in one" if left else ""
+            raise NotFound(f"There is no file below {below.prefix!r}{why}")
         return _Zipping(source, below, _headers(below.prefix, source))
     except BaseException:
         below.settle()
         raise
 
 
-async def _zipped(below: _Below) -> ZipSource:
-    def refuse(omitted: Omitted) -> None:
-        if not by_rule(omitted):
-            raise BadRequest(f"{omitted.name!r} cannot be in a zip: {omitted.detail}. Rename it, or choose a prefix without it")
+async def _zipped(below: _Below, left: list[Omitted]) -> ZipSource:
+    def leave(omitted: Omitted) -> None:
+        if missing(omitted):
+            left.append(omitted)
 
     try:
-        return await zipped(below, refuse)
+        return await zipped(below, leave)
     except TooLarge as error:
         raise TooLarge(f"{error.detail}: choose a longer prefix", limit=MOST_MEMBERS) from None
 

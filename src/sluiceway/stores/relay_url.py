@@ -27,7 +27,10 @@ class RelayUrl:
     def __init__(self, to: str, path: str | None = None) -> None:
         """`path` is resolved against `to`, and stays at its host. Raises BadRequest."""
         base = parse_address(_hidden(to))
-        target = to if path is None else urljoin(_plain(to), path)
+        try:
+            target = to if path is None else urljoin(_plain(to), path)
+        except ValueError:
+            raise BadRequest("The path is not a URL; check host, port and brackets") from None
         self.address: Address = base
         if path is not None and urlsplit(target)[:2] != urlsplit(_plain(to))[:2]:
             raise BadRequest("The path leads to another host than --to; name that host with --to")

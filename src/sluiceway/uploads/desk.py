@@ -13,7 +13,7 @@ from dataclasses import replace as changed
 from types import TracebackType
 from typing import Self
 
-from sluiceway.errors import BodyCut, Cancelled, DigestMismatch, PeerFailed, Refused, SluiceError, TooLarge, Unavailable
+from sluiceway.errors import BadName, BodyCut, Cancelled, DigestMismatch, PeerFailed, Refused, SluiceError, TooLarge, Unavailable
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.pump import pump
 from sluiceway.pipe.source import Source
@@ -23,6 +23,7 @@ from sluiceway.stores.contract import About, Draft, Entry, Failing, Label, Pausi
 from sluiceway.uploads.board import Board, Slot
 from sluiceway.uploads.keys import KeyTemplate, new_id
 from sluiceway.uploads.states import ENDED, State, after
+from sluiceway.wire.names import check_key
 
 __all__ = ["Desk", "Incoming", "Wish", "check_digests"]
 
@@ -88,6 +89,13 @@ class Desk:
         if self._looking is None or self._looking.done():
             self._looking = asyncio.get_running_loop().create_task(self._look())
         return incoming
+
+    def made_key(self, filename: str) -> str:
+        """The key of a file whose client named none. Raises BadName: of a name that was clean a template can make any key."""
+        try:
+            return check_key(self.template.key(filename), self.store.traits.max_key_bytes)
+        except BadName as error:
+            raise BadName(f"This server makes no safe key of the name {filename!r}: {error.detail}", **error.members) from None
 
     async def aclose(self) -> None:
         """Cut uploads under way and wait until they have put their drafts away; then close store and board."""
@@ -177,7 +185,7 @@ class Incoming:
         Raises BodyCut, TooLarge, DigestMismatch, NoSpace and whatever source and destination raise.
         """
         desk = self._desk
-        key = wish.key if wish.key is not None else desk.template.key(wish.filename)
+        key = wish.key if wish.key is not None else desk.made_key(wish.filename)
         promised = wish.expected["sha-256"].hex() if "sha-256" in wish.expected else None
         label = changed(wish.label, key=key, filename=wish.filename, type=wish.type, sha256=promised, replace=wish.replace)
         digests = Digests(tuple(dict.fromkeys((*desk.digests, *wish.expected))), desk.budget)

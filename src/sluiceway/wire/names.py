@@ -63,9 +63,12 @@ def clean_name(raw: str) -> str:
 def check_key(key: str, max_bytes: int = MOST_KEY_BYTES) -> str:
     """The key in NFC (macOS types NFD: both spellings name one object). Raises BadName, which says what is wrong.
 
-    Segments stand between `/`: none empty, `.`, `..`, a device name, longer than MOST_SEGMENT_BYTES or ending in a dot or
-    space; none begins with `.sluiceway`. Other leading dots are allowed: a key is written on purpose, a file name happens.
+    Segments stand between `/`: none empty, `.`, `..`, a device name, with a drive in front, longer than MOST_SEGMENT_BYTES or
+    ending in a dot or space; none begins with `.sluiceway`. Other leading dots are allowed: a key is written on purpose, a file
+    name happens.
     """
+    if not key:
+        raise BadName("The key has an empty segment and no other; name the file, as in /files/NAME")
     if _SURROGATE.search(key):
         raise BadName("The key is not well-formed Unicode; encode it as UTF-8")
     if _UNSEEN.search(key) or "\\" in key:
@@ -129,6 +132,8 @@ def _check_segment(segment: str) -> None:
         raise BadName("The key has a segment . or ..; write the key without them")
     if segment[-1] in " .":
         raise BadName("A segment of the key ends in a dot or space, which Windows would drop; end it in another character")
+    if _DRIVE.match(segment):
+        raise BadName("A segment of the key begins like a Windows drive (C:); no archive with it could be unpacked safely")
     if _DEVICE.fullmatch(segment):
         raise BadName("A segment of the key is the name of a Windows device (CON, NUL, COM1 …); choose another")
     if len(segment.encode()) > MOST_SEGMENT_BYTES:

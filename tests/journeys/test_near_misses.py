@@ -1,0 +1,83 @@
+"""A request that misses by a little is told the path and method that would have been right."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import requests
+
+from fix_taking import need
+from fix_ways import NAMES, Way
+
+PUTS, POSTS = "/files/NAME", "/files"
+
+
+def ask(way: Way, method: str, path: str) -> requests.Response:
+    return requests.request(method, way.url + path, data=b"x" if method in ("PUT", "POST", "PATCH") else None, timeout=10)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "named"),
+    [
+        ("PUT", "/files", 405, [PUTS, "POST", "curl -T"]),
+        ("PATCH", "/files", 405, [PUTS, POSTS]),
+        ("DELETE", "/files", 405, [PUTS]),
+        ("POST", "/files/", 405, [PUTS, "curl -F"]),
+        ("PUT", "/files/", 400, [PUTS]),
+        ("GET", "/files/", 404, [POSTS, PUTS]),
+        ("DELETE", "/files/", 404, [PUTS]),
+        ("POST", "/files/a.txt", 405, ["PUT", POSTS]),
+        ("PATCH", "/files/a.txt", 405, ["PUT"]),
+        ("POST", "/", 405, [PUTS, POSTS]),
+        ("PUT", "/", 405, [PUTS, POSTS]),
+        ("PUT", "/a.txt", 404, [PUTS]),
+        ("POST", "/upload", 404, [POSTS]),
+        ("POST", "/uploads", 404, [POSTS]),
+        ("POST", "/file", 404, [POSTS]),
+        ("GET", "/file/a.txt", 404, [PUTS]),
+        ("DELETE", "/a.txt", 404, [PUTS]),
+        ("POST", "/uploads/abc", 405, [POSTS, "GET"]),
+        ("PATCH", "/uploads/abc", 405, [PUTS]),
+        ("POST", "/fetch", 405, [POSTS, '"url"']),
+        ("POST", "/page/sluice.js", 405, [POSTS]),
+        ("PUT", "/healthz", 405, [PUTS]),
+    ],
+)
+@pytest.mark.parametrize("name", NAMES)
+def test_the_right_way_is_named(
+    ways: Mapping[str, Way], name: str, method: str, path: str, status: int, named: list[str]
+) -> None:
+    """With the prefix the service is mounted under; nothing is stored on the way."""
+    way = ways[name]
+    before = way.stored()
+    answer = ask(way, method, path)
+
+    told = answer.json()
+    assert (answer.status_code, answer.headers["Content-Type"]) == (status, "application/problem+json")
+    for words in named:
+        expected = words.replace("/files", f"{way.prefix}/files") if status != 400 else words
+        assert expected in told["detail"]
+    assert ("Allow" in answer.headers) is (status == 405)
+    assert way.stored() == before
+
+
+def test_the_lines_people_type(ways: Mapping[str, Way], tmp_path: Path) -> None:
+    """curl -T f /files and curl -F file=@f /files/: the answer's text is the line that works."""
+    need("curl")
+    (tmp_path / "f").write_bytes(b"x")
+    way = ways["alone"]
+    for options, path in ((["-T", str(tmp_path / "f")], "/files"), (["-F", f"file=@{tmp_path / 'f'}"], "/files/")):
+        told = subprocess.run(["curl", "-sS", *options, way.url + path], capture_output=True, text=True, check=True, timeout=20)
+        assert PUTS in told.stdout
+        assert f"forms and bytes at {POSTS} " in told.stdout
+
+
+def test_no_method_is_repeated_without_end(ways: Mapping[str, Way]) -> None:
+    """A method may be any token; the answer stays short."""
+    answer = ask(ways["alone"], "X" * 3000, "/files")
+
+    assert answer.status_code in (400, 405)
+    assert len(answer.text) < 1000
