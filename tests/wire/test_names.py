@@ -19,6 +19,7 @@ from sluiceway.wire.names import (
     leads_out,
     stays_inside,
 )
+from wire.costs import assert_linear
 
 CLEAN = [
     ("report.pdf", "report.pdf"),
@@ -65,6 +66,9 @@ CLEAN = [
     ("console.txt", "console.txt"),
     ("COM10", "COM10"),
     ("dir/nul", "_nul"),
+    ("a" + "\u0316" * 30 + ".txt", "a" + "\u0316" * 30 + ".txt"),
+    ("a" + "\u0316" * 31 + ".txt", "a" + "\u0316" * 30 + ".txt"),
+    ("a" * 5000 + ".tar.gz", "a" * 197 + ".gz"),
 ]
 
 
@@ -98,7 +102,12 @@ ANY_TEXT = st.text(max_size=300) | st.text(
 )
 
 
-@given(ANY_TEXT | st.text(alphabet=st.characters(categories=["Cs", "Mn", "Lo", "Po"]), max_size=120))
+CROWDS = st.lists(
+    st.sampled_from(["a", "\u0316" * 29, "\u0301", "\u0f73" * 9, "\u0344", "é", "ṩ", ".", "\u3099"]), max_size=40
+).map("".join)
+
+
+@given(ANY_TEXT | st.text(alphabet=st.characters(categories=["Cs", "Mn", "Lo", "Po"]), max_size=120) | CROWDS)
 def test_cleaning_is_total_idempotent_and_always_safe(raw: str) -> None:
     """Any text at all gives a name that is safe everywhere, a valid key, and clean already."""
     name = clean_name(raw)
@@ -186,6 +195,39 @@ def test_the_lengths_of_keys_are_at_their_edge() -> None:
         check_key(longest + "c")
     with pytest.raises(BadName, match="3 bytes"):
         check_key("abcd", max_bytes=3)
+
+
+MARKS = ["\u0301", "\u0316\u0301", "\u0f73", "\u0344", "e\u0301\u0316\u0f73"]  # the third takes itself apart into two
+
+
+@pytest.mark.parametrize("marks", MARKS)
+def test_names_of_marks_cost_linear_time(marks: str) -> None:
+    """Sorting marks is quadratic: a form of 3 MB of them took ten seconds."""
+
+    def name(size: int) -> None:
+        for _ in range(4):
+            clean_name("a" + marks * size + ".txt")
+            with pytest.raises(BadName):
+                check_key("a" + marks * size)
+
+    assert_linear(name, 4_000)
+    assert len(clean_name("a" + marks * 100_000 + ".txt").encode()) <= MOST_NAME_BYTES
+
+
+def test_a_key_has_thirty_marks_in_a_row_at_most() -> None:
+    """UAX #15's stream-safe format, counted when the letters are taken apart."""
+    assert check_key("a" + "\u0316" * 30) == "a" + "\u0316" * 30
+    assert check_key("e\u0301" + "\u0316" * 29)
+    for crowd in ("a" + "\u0316" * 31, "é" + "\u0316" * 30, "a" + "\u0f73" * 16):
+        with pytest.raises(BadName, match="30"):
+            check_key(crowd)
+
+
+def test_a_key_that_macos_takes_apart_may_be_longer() -> None:
+    """What counts is its length in the form it is kept in."""
+    assert check_key("e\u0301" * 127) == "é" * 127
+    with pytest.raises(BadName, match="1024 bytes"):
+        check_key("e\u0301" * 100_000)
 
 
 @given(ANY_TEXT)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import unicodedata
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -41,6 +40,7 @@ from sluiceway.stores.contract import Checked
 from sluiceway.uploads.board import Board
 from sluiceway.uploads.desk import Desk
 from sluiceway.uploads.keys import KeyTemplate, new_id
+from sluiceway.wire.composed import composed
 from sluiceway.wire.names import stays_inside
 
 __all__ = ["Sluiceway"]
@@ -200,12 +200,12 @@ class Sluiceway:
             raise no_such_path(request.scope)
         if not stays_inside(key):
             raise NotFound(f"There is no object {key!r}")
-        composed = unicodedata.normalize("NFC", key)
-        if composed != key:
+        ours = composed(key)
+        if ours != key:
             try:
                 await self.desk.store.stat(key)
             except NotFound:
-                return composed
+                return ours
         return key
 
     async def _show(self, request: Request) -> Response:

@@ -10,6 +10,7 @@ import re
 import unicodedata
 
 from sluiceway.errors import BadName
+from sluiceway.wire.composed import MOST_MARKS, composed, has_crowd, thinned
 
 __all__ = [
     "MOST_KEY_BYTES",
@@ -28,6 +29,7 @@ MOST_NAME_BYTES = 200  # file systems take 255; the rest is room for what stores
 MOST_SEGMENT_BYTES = 255  # NAME_MAX of ext4, XFS, APFS, NTFS (UTF-16 there, never longer than UTF-8)
 MOST_KEY_BYTES = 1024  # S3's limit
 MOST_SEGMENTS = 32  # of a key: each is a folder that is opened, made and synchronised; a listing opens all of them
+MOST_LOOKED_AT = 512  # characters from each end of a name that are looked at; of four, composing makes one of two bytes
 MOST_EXTENSION_BYTES = 20  # longer than any known one (".crdownload", ".sqlite3-journal"); beyond that it is no extension
 
 # C0, DEL, C1; line and paragraph separators; what turns "exe.gpj" into "jpg.exe" on a screen; the byte order mark
@@ -47,9 +49,10 @@ def clean_name(raw: str) -> str:
     leading dot becomes `_` (no upload is born hidden), a device name gets a `_` in front.
     Cleaning a clean name changes nothing.
     """
-    name = _UNSEEN.sub("", _SURROGATE.sub("\ufffd", raw))
-    name = unicodedata.normalize("NFC", name)
-    name = name.replace("\\", "/").rpartition("/")[2]
+    name = _UNSEEN.sub("", _SURROGATE.sub("\ufffd", raw)).replace("\\", "/").rpartition("/")[2]
+    if len(name) > 2 * MOST_LOOKED_AT:
+        name = name[:MOST_LOOKED_AT] + name[-MOST_LOOKED_AT:]
+    name = composed(thinned(name))
     name = _NOT_ON_WINDOWS.sub("_", name).lstrip(" ").rstrip(" .")
     if not name:
         return "unnamed"
@@ -73,9 +76,14 @@ def check_key(key: str, max_bytes: int = MOST_KEY_BYTES) -> str:
         raise BadName("The key is not well-formed Unicode; encode it as UTF-8")
     if _UNSEEN.search(key) or "\\" in key:
         raise BadName("The key holds a backslash or a character that cannot be seen; use plain text and / between segments")
-    key = unicodedata.normalize("NFC", key)
+    too_long = BadName(f"The key is longer than {max_bytes} bytes of UTF-8; shorten it", limit=max_bytes)
+    if len(key) > 4 * max_bytes:  # composing makes one character of four at most
+        raise too_long
+    if has_crowd(key):
+        raise BadName(f"The key has more than {MOST_MARKS} accents or other marks on one letter; leave some out")
+    key = composed(key)
     if len(key.encode()) > max_bytes:
-        raise BadName(f"The key is longer than {max_bytes} bytes of UTF-8; shorten it", limit=max_bytes)
+        raise too_long
     segments = key.split("/")
     if len(segments) > MOST_SEGMENTS:
         raise BadName(f"The key has more than {MOST_SEGMENTS} segments between /; use fewer folders", limit=MOST_SEGMENTS)
