@@ -22,6 +22,7 @@ from sluiceway.pipe.once import Once
 from sluiceway.pipe.stages import Stages
 from sluiceway.server.body import body_chunks, check_body, content_length
 from sluiceway.server.error_log import log_error
+from sluiceway.server.field_reading import FieldReading
 from sluiceway.server.live_form import MOST_SKIPPED, LiveField
 from sluiceway.wire.forms import Event, FormDecoder, PartBegan, PartData
 from sluiceway.wire.problems import PROBLEM_TYPE, problem
@@ -140,9 +141,13 @@ class Parts:
             await part._skip()
 
     async def _events(self, decoder: FormDecoder) -> AsyncIterator[Event]:
+        reading = FieldReading(decoder)
+        reading.wait()
         async for chunk in body_chunks(self._request, Stages()):
+            reading.came()
             for event in decoder.feed(chunk):
                 yield event
+            reading.wait()
         for event in decoder.close():
             yield event
 

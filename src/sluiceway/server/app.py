@@ -176,7 +176,9 @@ class Sluiceway:
             if self._remote.allowed:
                 return await import_remote(request, self.desk, self._remote)
             request = await not_an_order(request)
-        return await (post_form if is_form(request) else post_raw)(request, self.desk)
+        if is_form(request):
+            return await post_form(request, self.desk, self.settings.form_limits)
+        return await post_raw(request, self.desk)
 
     async def _fetch(self, request: Request) -> Response:
         return pass_remote(request, self._remote)
@@ -185,7 +187,10 @@ class Sluiceway:
         return await get_object(request, self.desk.store, await self._spelling(request), self.settings.redirect_downloads)
 
     async def _put(self, request: Request) -> Response:
-        return await (put_form if is_form(request) else put_object)(request, self.desk, request.path_params["key"])
+        key: str = request.path_params["key"]
+        if is_form(request):
+            return await put_form(request, self.desk, key, self.settings.form_limits)
+        return await put_object(request, self.desk, key)
 
     async def _delete(self, request: Request) -> Response:
         return await delete_object(request, self.desk.store, await self._spelling(request))

@@ -67,7 +67,7 @@ def _store(place: str, told: Settings, budget: Budget) -> Store:
     if is_url(place):
         from sluiceway.stores.relay import RelayStore  # late: a server that keeps its files loads no client
 
-        return RelayStore(_backend(place, told))
+        return RelayStore(_backend(place, told), budget)
     if scheme == "memory" and colon:
         return MemoryStore()
     if is_place(place):

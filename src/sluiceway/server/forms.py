@@ -7,6 +7,7 @@ POST takes any form with a file in it, PUT one with exactly one.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Self
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,6 +18,7 @@ from sluiceway.pipe.stages import DECODE
 from sluiceway.pipe.taps import Digests
 from sluiceway.server.answers import upload_answer
 from sluiceway.server.body import body_chunks, check_body, content_length
+from sluiceway.server.field_reading import FieldReading
 from sluiceway.server.intake import published, query_values, received
 from sluiceway.server.raw import Target, expected_digests, name_told
 from sluiceway.stores.contract import Label, Replace
@@ -27,9 +29,7 @@ from sluiceway.wire.types import essence, kept_type
 
 __all__ = ["is_form", "post_form", "put_form"]
 
-LIMITS = FormLimits()
-# Bytes of a form besides its files: what the limits allow, and the boundaries of all parts.
-OVERHEAD = LIMITS.max_fields_bytes + LIMITS.max_preamble + LIMITS.max_epilogue + LIMITS.max_parts * 80
+BOUNDARIES = 80  # bytes of one boundary's line, the longest and its dashes
 
 
 def is_form(request: Request) -> bool:
@@ -38,48 +38,58 @@ def is_form(request: Request) -> bool:
     return kind == "multipart/form-data" if request.method == "PUT" else kind.startswith("multipart/")
 
 
-async def post_form(request: Request, desk: Desk) -> Response:
+async def post_form(request: Request, desk: Desk, limits: FormLimits) -> Response:
     """POST /files with a form: 201, the entries of its files and the values of its fields."""
-    form = _Form(request, desk)
-    async with received(request, desk) as incoming:
-        await form.take(incoming)
-        if not form.files:
-            raise MissingField(
-                "The form brings no file: a part is a file when it has a filename (curl -F file=@NAME). Nothing was stored"
-            )
-        entries = await published(request, desk, incoming)
-    return upload_answer(request, desk, incoming, entries, fields=form.fields)
+    with _Form(request, desk, limits) as form:
+        async with received(request, desk) as incoming:
+            await form.take(incoming)
+            if not form.files:
+                raise MissingField(
+                    "The form brings no file: a part is a file when it has a filename (curl -F file=@NAME). Nothing was stored"
+                )
+            entries = await published(request, desk, incoming)
+        return upload_answer(request, desk, incoming, entries, fields=form.fields)
 
 
-async def put_form(request: Request, desk: Desk, key: str) -> Response:
+async def put_form(request: Request, desk: Desk, key: str, limits: FormLimits) -> Response:
     """PUT /files/{key} with a form: its one file is the object. The envelope never is: nobody wants to read that back."""
     target = await Target.of(request, desk, key)
-    form = _Form(request, desk, target)
-    async with received(request, desk) as incoming:
-        await form.take(incoming)
-        if not form.files:
-            raise MissingField(f"The form brings no file, and a PUT stores one. {_BETTER}")
-        entries = await target.publish(request, desk, incoming)
-    return upload_answer(request, desk, incoming, entries, fields=form.fields, replaced=target.there)
+    with _Form(request, desk, limits, target) as form:
+        async with received(request, desk) as incoming:
+            await form.take(incoming)
+            if not form.files:
+                raise MissingField(f"The form brings no file, and a PUT stores one. {_BETTER}")
+            entries = await target.publish(request, desk, incoming)
+        return upload_answer(request, desk, incoming, entries, fields=form.fields, replaced=target.there)
 
 
 _BETTER = "Send the file as it is with curl -T FILE, or a form with POST /files. Nothing was stored"
 
 
 class _Form:
-    """One form on its way in. What can be refused is refused when it is made, before the first byte."""
+    """One form on its way in, and the memory its fields are lent. What can be refused is refused when it is made, before the
+    first byte.
+    """
 
-    def __init__(self, request: Request, desk: Desk, target: Target | None = None) -> None:
+    def __init__(self, request: Request, desk: Desk, limits: FormLimits, target: Target | None = None) -> None:
         check_body(request)
         self._request, self._desk, self._target = request, desk, target
-        self._decoder = FormDecoder(request.headers["content-type"], LIMITS)
+        self._decoder = FormDecoder(request.headers["content-type"], limits)
+        self._reading = FieldReading(self._decoder, desk.budget)
         self._length, most = content_length(request), desk.max_size
-        if most is not None and self._length is not None and self._length > most + OVERHEAD:
+        besides = limits.max_fields_bytes + limits.max_preamble + limits.max_epilogue + limits.max_parts * BOUNDARIES
+        if most is not None and self._length is not None and self._length > most + besides:
             raise TooLarge(f"The form has {self._length} bytes; this server takes files of at most {most}", limit=most)
         self._expected = expected_digests(request)
         self._values = query_values(request)
         self.fields: list[tuple[str, str]] = []
         self.files: int = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._reading.settle()
 
     async def take(self, incoming: Incoming) -> None:
         """Draft every file and read every field, up to the end of the body."""
@@ -89,7 +99,9 @@ class _Form:
             async for event in events:
                 if isinstance(event, PartBegan):
                     if event.filename is None:
-                        self.fields.append((event.name, event.text(await _value(events))))
+                        value = await _value(events)
+                        self.fields.append((event.name, self._reading.text(event.text(value), value)))
+                        await self._reading.account()
                     else:
                         await self._file(incoming, event, events)
             check_digests(await digests.finish(), self._expected)
@@ -99,14 +111,18 @@ class _Form:
     async def _events(self, incoming: Incoming, digests: Digests) -> AsyncIterator[Event]:
         """The form's events, and, at the end of the body, the decoder's word that it was whole."""
         stages, slot = incoming.stages, incoming.slot
+        self._reading.wait()
         async for chunk in body_chunks(self._request, stages):
+            self._reading.came()
             slot.received += len(chunk)
             await digests.take(chunk)
             before = stages.enter(DECODE)
             events = self._decoder.feed(chunk)
             stages.enter(before)
+            await self._reading.account()
             for event in events:
                 yield event
+            self._reading.wait()
         for event in self._decoder.close():
             yield event
 
@@ -134,7 +150,7 @@ class _Form:
 
 
 async def _value(events: AsyncIterator[Event]) -> bytes:
-    return b"".join([chunk async for chunk in _part(events)])  # bounded by LIMITS.max_field_bytes
+    return b"".join([chunk async for chunk in _part(events)])  # bounded by limits.max_field_bytes
 
 
 async def _part(events: AsyncIterator[Event], first: Event | None = None) -> AsyncIterator[bytes]:

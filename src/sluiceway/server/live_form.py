@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 from sluiceway.errors import BadForm, BadOrder, BodyCut, TooLarge
 from sluiceway.pipe.once import Once
+from sluiceway.server.field_reading import FieldReading
 from sluiceway.wire.forms import Event, FormDecoder, FormLimits, PartBegan, PartData, PartEnded
 
 __all__ = ["MOST_SKIPPED", "LiveField", "LiveFile", "LiveForm"]
@@ -274,6 +275,10 @@ class LiveForm:
             raise BodyCut("The form was broken off inside a file; send it again") from None
 
     def _walk(self) -> Iterator[Event]:
+        reading = FieldReading(self._decoder)
+        reading.wait()
         while data := self._read(READ):
+            reading.came()
             yield from self._decoder.feed(data)
+            reading.wait()
         yield from self._decoder.close()

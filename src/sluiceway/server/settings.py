@@ -15,11 +15,15 @@ from sluiceway.client.guard import AddressGuard
 from sluiceway.client.hosts import Hosts
 from sluiceway.errors import BadRequest, SluiceError
 from sluiceway.pipe.budget import MINIMUM
+from sluiceway.pipe.loan import LARGEST
 from sluiceway.pipe.taps import ALGORITHMS
 from sluiceway.uploads.keys import DEFAULT_TEMPLATE, KeyTemplate
+from sluiceway.wire.forms import FormLimits
 from sluiceway.wire.sizes import parse_size
 
 __all__ = ["BadSetting", "Settings", "is_loopback", "setting_help"]
+
+MOST_PARTS = 100_000  # their heads may have 51 MB together; beyond that several forms are better
 
 
 class BadSetting(SluiceError, code="bad-setting", title="A setting cannot be used"):
@@ -55,6 +59,8 @@ class Settings:
         "as long as a byte a minute comes.",
         "16",
     )
+    max_parts: int = _told("Most parts of a form, files and fields together.", FormLimits().max_parts)
+    max_field_size: str = _told("Longest field of a form. Fields are held in memory; what is longer is sent as a file.", "1MiB")
     memory_budget: str = _told("Memory all transfers of the server may hold together.", "64MiB")
     key: str = _told("Where a file goes whose client named no key: {id} {filename} {year} {month} {day}.", DEFAULT_TEMPLATE)
     digest: str = _told("Digests computed of every file: sha-256, sha-512, both with a comma, or none.", "sha-256")
@@ -119,6 +125,13 @@ class Settings:
             raise BadSetting("--token has fewer than 8 characters and could be guessed; use a long random one")
         if self.budget // self.workers < MINIMUM:
             raise BadSetting(f"--memory-budget must be at least {MINIMUM >> 20}MiB for each worker, not {self.memory_budget}")
+        if not 1 <= self.max_parts <= MOST_PARTS:
+            raise BadSetting(f"--max-parts must be 1 to {MOST_PARTS}, not {self.max_parts}")
+        if not 1 <= self.form_limits.max_field_bytes <= self.budget // self.workers // LARGEST:
+            raise BadSetting(
+                f"--max-field-size is 1 byte to a quarter of each worker's part of --memory-budget, not {self.max_field_size}; "
+                "fields are held in memory"
+            )
         _ = self.largest, self.least_rate, self.digests
         try:
             Hosts(self.fetch_from)
@@ -148,6 +161,11 @@ class Settings:
     def least_rate(self) -> int:
         """Bytes a second an upload must bring."""
         return _bytes(self.min_rate, "--min-rate")
+
+    @property
+    def form_limits(self) -> FormLimits:
+        """What one form may cost."""
+        return FormLimits.of(self.max_parts, _bytes(self.max_field_size, "--max-field-size"))
 
     @property
     def digests(self) -> tuple[str, ...]:

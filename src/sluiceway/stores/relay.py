@@ -12,7 +12,9 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from dataclasses import replace as changed
 from urllib.parse import urlsplit
+from weakref import WeakValueDictionary
 
 from sluiceway.client.address import origin, shown
 from sluiceway.client.hops import followed
@@ -22,10 +24,12 @@ from sluiceway.client.refusals import refusal
 from sluiceway.client.transport import Deadlines, Transport
 from sluiceway.client.upload import OF_THE_BODY, SEE_OTHER
 from sluiceway.errors import BadForm, BadRequest, NotFound, PeerFailed, Refused, SluiceError, StoreFailed
+from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.loan import Loan
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import About, Draft, Entry, Label, Opened, Page, Replace, Traits
 from sluiceway.stores.relay_reply import passable
-from sluiceway.stores.relay_shape import Envelope, seal
+from sluiceway.stores.relay_shape import Envelope, OneUpload, fields_size, goes_as_form, seal
 from sluiceway.stores.relay_url import RelayUrl
 
 __all__ = ["Backend", "RelayDraft", "RelayStore"]
@@ -67,12 +71,18 @@ class RelayStore:
         compares=False,
     )
 
-    def __init__(self, backend: Backend) -> None:
-        self.backend = backend
+    def __init__(self, backend: Backend, budget: Budget | None = None) -> None:
+        self.backend, self.budget = backend, budget
         self._transport: Transport | None = None
+        self._uploads: WeakValueDictionary[str, OneUpload] = WeakValueDictionary()
 
     async def draft(self, upload: str, size: int | None, label: Label = Label()) -> Draft:
-        draft = RelayDraft(self.backend, await self._open(), upload.rpartition(".")[0] or upload, size, label)
+        name = upload.rpartition(".")[0] or upload
+        one = self._uploads.setdefault(name, OneUpload(name))
+        one.files += 1
+        one.check(self.backend, label)
+        loan = Loan(self.budget, FIRST if one.files == 1 else 0)
+        draft = RelayDraft(self.backend, await self._open(), one, loan, size, label)
         with _addresses_hidden():
             await draft.begin()
         return draft
@@ -122,14 +132,20 @@ class RelayStore:
 
 
 class RelayDraft:
-    """One request to the next server. `size` is the file's length, as certain as the label says, or None."""
+    """One request to the next server. `size` is the file's length, as certain as the label says, or None.
 
-    def __init__(self, backend: Backend, transport: Transport, upload: str, size: int | None, label: Label) -> None:
-        self._backend, self._transport, self._upload, self._label = backend, transport, upload, label
+    `loan` is for what is held until it has gone on: a file that is gathered first, and the fields in front of it.
+    """
+
+    def __init__(
+        self, backend: Backend, transport: Transport, upload: OneUpload, loan: Loan, size: int | None, label: Label
+    ) -> None:
+        self._backend, self._transport, self._upload, self._loan, self._label = backend, transport, upload, loan, label
         self._certain = size is not None and label.certain
         self._size = size if self._certain or not backend.chunked else None
         self._request: Outbound | None = None
-        self._envelope: Envelope | None = None
+        self._envelope: Envelope | None = None  # without its head once that has gone on
+        self._head = 0  # bytes of its head
         self._gathered: list[Buffer] = []
         self._seen = 0  # bytes of the file that were passed on or are withheld
         self._tail = b""
@@ -150,7 +166,7 @@ class RelayDraft:
         """Bytes of the file that the destination's kernel has acknowledged."""
         if self._request is None or self._envelope is None:
             return 0
-        return max(0, min(self.written, self._request.acknowledged - len(self._envelope.head)))
+        return max(0, min(self.written, self._request.acknowledged - self._head))
 
     @property
     def failure(self) -> SluiceError | None:
@@ -169,6 +185,7 @@ class RelayDraft:
                 await self._send(data)
                 return
             self._gathered.append(data)
+            await self._loan.grow_to(self.written)
             if self.written > FIRST:
                 await self._open()
 
@@ -181,12 +198,14 @@ class RelayDraft:
 
     async def publish(self, key: str, about: About, replace: Replace = Replace()) -> Entry:
         self._check()
+        self._upload.check(self._backend, self._label)
         with _addresses_hidden():
             return self._entry(key, about, await self._finish())
 
     async def discard(self) -> None:
         self._ended = True
         self._gathered.clear()
+        self._loan.settle()
         request, self._request = self._request, None
         if request is not None:
             await request.abort()
@@ -241,7 +260,9 @@ class RelayDraft:
         """Speak to the destination, following where it points as long as nothing of the file is gone."""
         fields = list(self._label.fields)
         self._sent_fields = len(fields)
-        envelope = self._envelope = seal(self._backend, self._label, fields, secrets.token_bytes(16))
+        if goes_as_form(self._backend, self._label, fields):
+            await self._loan.grow_to(self.written + fields_size(fields))
+        envelope = seal(self._backend, self._label, fields, secrets.token_bytes(16))
         url, headers, hops = self._address(fields, envelope), envelope.headers, 0
         length = None if self._size is None else envelope.length(self._size)
         while True:
@@ -259,12 +280,15 @@ class RelayDraft:
             except BaseException:
                 await request.abort()
                 raise
-        self._request = request
+        self._request, self._head, self._envelope = request, len(envelope.head), changed(envelope, head=b"")
         if envelope.head:
             await self._passed(envelope.head)
+        del envelope  # with its head: the fields of a form would be held once for each of its files
         gathered, self._gathered = self._gathered, []
         for data in gathered:
             await self._send(data)
+        del gathered
+        self._loan.settle()
 
     async def _send(self, data: Buffer) -> None:
         """All but the file's tail. In chunks it needs no tail of its own: what says that the body is whole is the last chunk."""
@@ -293,7 +317,7 @@ class RelayDraft:
 
     def _address(self, fields: list[tuple[str, str]], envelope: Envelope) -> str:
         label = self._label
-        values = {"id": self._upload, **label.values, **dict(fields), "key": label.key, "filename": label.filename}
+        values = {"id": self._upload.name, **label.values, **dict(fields), "key": label.key, "filename": label.filename}
         url = self._backend.url.fill(values)
         if label.method == envelope.method == "PUT" and not self._backend.url.exact:
             url = self._backend.url.below(label.key)

@@ -10,14 +10,16 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from sluiceway.client.address import origin
-from sluiceway.errors import BadRequest
+from sluiceway.errors import BadRequest, TooLarge
 from sluiceway.stores.contract import Label
+from sluiceway.wire.charsets import CHARSET_FIELD
 from sluiceway.wire.disposition import format_disposition
 from sluiceway.wire.encoder import FormEncoder, new_boundary
 
-__all__ = ["Envelope", "Wrapping", "seal"]
+__all__ = ["Envelope", "OneUpload", "Wrapping", "fields_size", "goes_as_form", "seal"]
 
 DEFAULT_FIELD = "file"
+MOST_REPEATED = 16 << 20  # bytes of fields that the files of one form may make us send more than once
 
 
 class Wrapping(Protocol):
@@ -49,7 +51,7 @@ class Envelope:
         """What comes behind the file; `later` are the fields that did."""
         if self.encoder is None:
             return b""
-        return self.encoder.end_file() + b"".join(self.encoder.field(*one) for one in later) + self.encoder.finish()
+        return self.encoder.end_file() + _written(self.encoder, later) + self.encoder.finish()
 
     def length(self, size: int) -> int:
         """Bytes of the whole body for a file of `size` bytes."""
@@ -62,20 +64,54 @@ class Envelope:
         return {name: value for name, value in self.headers.items() if name.lower() not in self.secret}
 
 
+def goes_as_form(backend: Wrapping, label: Label, fields: Sequence[tuple[str, str]]) -> bool:
+    """Whether the fields go on with the file."""
+    # The file of a PUT is the object its URL names, whatever it came in: it goes on alone, unless fields came with it.
+    alone = label.field is None or (label.method == "PUT" and not fields)
+    return backend.body == "form" or (backend.body == "same" and not alone)
+
+
+def fields_size(fields: Iterable[tuple[str, str]]) -> int:
+    """Bytes that these fields take in each request, about: what is written around each of them has 80."""
+    return sum(80 + sum(len(text) if text.isascii() else len(text.encode("utf-8", "replace")) for text in one) for one in fields)
+
+
+class OneUpload:
+    """What the files of one form have in common: each goes on in a request of its own, with all fields."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.files: int = 0
+
+    def check(self, backend: Wrapping, label: Label) -> None:
+        """Raises TooLarge. Before the first of them is published, for what was said to another server cannot be taken back."""
+        if self.files > 1 and goes_as_form(backend, label, label.fields):
+            again = (self.files - 1) * fields_size(label.fields)
+            if again > MOST_REPEATED:
+                raise TooLarge(
+                    f"The form has {self.files} files, and each is passed on with all fields: {again} bytes more than came. "
+                    f"Send fewer files in a form, or shorter fields (limit: {MOST_REPEATED})",
+                    limit=MOST_REPEATED,
+                )
+
+
+def _written(encoder: FormEncoder, fields: Iterable[tuple[str, str]]) -> bytes:
+    """The fields in UTF-8, which `_charset_` has to say as well: the client may have sent them in another charset."""
+    return b"".join(encoder.field(name, "UTF-8" if name == CHARSET_FIELD else value) for name, value in fields)
+
+
 def seal(backend: Wrapping, label: Label, fields: Sequence[tuple[str, str]], token: bytes) -> Envelope:
     """The envelope of a file. `fields` are those that came before it, `token` 16 random bytes for a boundary."""
     given = {name.lower(): value for name, value in backend.headers.items()}
     secret = frozenset(given)
     asked = _asked(label)
     came_as_form = label.field is not None
-    # The file of a PUT is the object its URL names, whatever it came in: it goes on alone, unless fields came with it.
-    alone = not came_as_form or (label.method == "PUT" and not fields)
-    if backend.body == "form" or (backend.body == "same" and not alone):
+    if goes_as_form(backend, label, fields):
         method = backend.method or (label.method if came_as_form else "POST")  # a raw PUT that becomes a form creates
         if asked and not (came_as_form and method in ("PUT", "PATCH")):
             raise _no_put("a form")
         encoder = FormEncoder(new_boundary(token))
-        head = b"".join(encoder.field(*one) for one in [*backend.fields, *fields])
+        head = _written(encoder, [*backend.fields, *fields])
         head += encoder.begin_file(backend.form_field or label.field or DEFAULT_FIELD, label.filename, label.type)
         headers = {**given, "content-type": encoder.content_type}
         return Envelope(method, headers, head, encoder, secret)

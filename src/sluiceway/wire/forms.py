@@ -146,6 +146,11 @@ class FormDecoder:
         """Bytes of fields and heads so far, with PART_COST for each part: what whoever keeps the fields holds in memory."""
         return self._limits.max_fields_bytes - self._left
 
+    @property
+    def in_file(self) -> bool:
+        """Whether the bytes that come next are a file's, as far as is known."""
+        return self._part is not None and not self._part.is_field
+
     def feed(self, data: bytes) -> list[Event]:
         """The events these bytes complete. An empty feed is nothing."""
         if self._failure:
