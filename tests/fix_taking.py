@@ -1,7 +1,7 @@
 """Fixtures for taking files: `taker`, one server for the tests of a module, and `hasty`, one with short deadlines.
 
 taker.url …                         # a plain server; each test uses keys of its own
-server = hasty(HEAD_SECONDS=0.5)    # constants of server/uvicorn.py, and IDLE, made small in its process
+server = hasty(HEAD_SECONDS=0.5)    # constants of server/uvicorn.py, IDLE and READER_SECONDS, made small in its process
 """
 
 from __future__ import annotations
@@ -24,6 +24,15 @@ DEADLINE = 30.0  # seconds; only a broken server comes near it
 SMALL_DISK = 8 << 20  # bytes
 TORTURE = "SLUICEWAY_TORTURE" in os.environ  # whether the long proofs run
 
+# The kernel takes 2.5 MB of an answer before anybody notices that it is not read: here it takes 8 KiB.
+SMALL_BUFFERS = [
+    "made = protocol.SluiceProtocol.connection_made",
+    "def small(self, transport):",
+    "    transport.get_extra_info('socket').setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)",
+    "    made(self, transport)",
+    "protocol.SluiceProtocol.connection_made = small",
+]
+
 Hasty = Callable[..., RunningServer]
 
 
@@ -40,12 +49,16 @@ def hasty(serve: Serve, tmp_path: Path) -> Hasty:
     """Start a server whose deadlines and bounds are small, so that a test can see them end."""
 
     def start(*options: str, **constants: float) -> RunningServer:
-        idle = constants.pop("IDLE", None)
+        idle, reader = constants.pop("IDLE", None), constants.pop("READER_SECONDS", None)
         lines = ["import sluiceway.server.uvicorn as protocol"]
         lines += [f"protocol.{name} = {value!r}" for name, value in constants.items()]
         if idle is not None:
             lines += ["import sluiceway.server.body as body"]
             lines += [f"body.body_chunks.__defaults__ = ({idle!r},)"]
+        if reader is not None:
+            lines += ["import sluiceway.server.stalled as stalled, sluiceway.server.sendfile as sendfile, socket"]
+            lines += [f"stalled.READER_SECONDS = sendfile.STALLED = {reader!r}", "stalled.LOOK = 0.1"]
+            lines += SMALL_BUFFERS
         folder = tmp_path / "hasty"
         folder.mkdir()
         # python runs sitecustomize before anything else; the server that follows is the real one

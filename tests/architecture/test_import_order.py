@@ -18,6 +18,7 @@ THIRD_PARTY = {
     "server": {"starlette"},
     "server/run.py": {"uvicorn"},
     "server/uvicorn.py": {"uvicorn", "httptools"},
+    "server/cycle.py": {"uvicorn"},
     "flask.py": {"flask", "werkzeug"},
     "starlette.py": {"starlette"},
     "django.py": {"django"},

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from wsgiref.util import setup_testing_defaults
 
 import pytest
+from starlette.types import Message
 
 from fix_server import RunningServer
 from fix_taking import Hasty, noise
 from raw_http import Answer, Wire, chunk, head
+from sluiceway.server.app import Sluiceway
+from sluiceway.server.settings import Settings
+from sluiceway.server.wsgi import WsgiService
 
 MOST = 64 << 10  # bytes of a head
 GROWTH = 24 << 20  # bytes of memory a flood may cost at most: buffers of the kernel's reads, never the flood
@@ -160,3 +166,68 @@ def test_many_pipelined_requests_are_no_flood(taker: RunningServer) -> None:
         for _ in range(100):
             wire.send(one * 100)
             assert [wire.answer().body for _ in range(100)] == [b"ok\n"] * 100
+
+
+@pytest.mark.parametrize("fields", [129, 12_000])
+def test_a_head_has_so_many_lines(taker: RunningServer, fields: int) -> None:
+    """Twelve thousand lines of four bytes held everybody up for seconds; now their sender is told at the 129th."""
+    lines = b"A: \r\n" * (fields - 1)
+    with Wire(taker.port) as wire:
+        wire.send(b"GET /files HTTP/1.1\r\nHost: localhost\r\n" + lines + b"\r\n")
+        answer = wire.answer()
+
+        assert (answer.status, answer.code, answer.json()["limit"]) == (431, "head-too-large", 128)
+        assert wire.closed()
+
+
+def test_as_many_lines_as_a_head_may_have(taker: RunningServer) -> None:
+    """The bound itself passes, also when all are conditions that are joined."""
+    lines = b"".join(b'If-None-Match: "%d"\r\n' % number for number in range(127))
+    (taker.root / "lines").write_bytes(b"x")
+    with Wire(taker.port) as wire:
+        wire.send(b"GET /files/lines HTTP/1.1\r\nHost: localhost\r\n" + lines + b"\r\n")
+
+        assert wire.answer().status == 200
+    (taker.root / "lines").unlink()
+
+
+def test_on_other_servers_a_head_has_so_many_lines_as_well(tmp_path: Path) -> None:
+    """Mounted under ASGI and under WSGI: what the server let through is refused by the app."""
+    app = Sluiceway(to=str(tmp_path / "asgi"))
+
+    async def status(fields: int) -> int:
+        headers = [(b"host", b"localhost"), *[(b"a", b"b")] * (fields - 1)]
+        scope = {"type": "http", "http_version": "1.1", "method": "GET", "path": "/files", "raw_path": b"/files"}
+        scope |= {
+            "query_string": b"",
+            "headers": headers,
+            "client": ("127.0.0.1", 1),
+            "server": ("127.0.0.1", 80),
+            "scheme": "http",
+        }
+        sent: list[Message] = []
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        await app(scope, receive, send)
+        return int(sent[0]["status"])
+
+    assert [asyncio.run(status(129)), asyncio.run(status(128))] == [431, 200]
+    asyncio.run(app.aclose())
+    service = WsgiService(Settings(to=(str(tmp_path / "wsgi"),)))
+    environ: dict[str, object] = {}
+    setup_testing_defaults(environ)
+    told: list[str] = []
+    answers = []
+    for count in (200, 50):
+        names = {f"HTTP_X_{number}": "y" for number in range(count)}
+        here = {**environ, "PATH_INFO": "/files", "HTTP_HOST": "localhost", **names}
+        pieces = service(here, lambda status, _: told.append(status))
+        answers.append(b"".join(pieces))
+        pieces.close()  # type: ignore[attr-defined]
+    assert [status[:3] for status in told] == ["431", "200"]
+    assert b"head-too-large" in answers[0]

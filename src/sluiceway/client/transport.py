@@ -24,6 +24,7 @@ from sluiceway.client.line import Line
 from sluiceway.client.outgoing import Deadlines, Outgoing
 from sluiceway.client.plan import REPEATABLE, Head
 from sluiceway.errors import BadRequest, PeerFailed, PeerTimeout
+from sluiceway.wire.conditions import join_fields
 
 __all__ = ["EXPECT_FROM", "EXPECT_WAIT", "MOST_HEAD", "Answer", "Deadlines", "Outgoing", "Transport"]
 
@@ -278,8 +279,4 @@ async def _watched(work: Coroutine[Any, Any, T], look: Callable[[], None]) -> T:
 
 
 def _headers(response: aiohttp.ClientResponse) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for raw_name, raw_value in response.raw_headers:
-        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-        found[name] = f"{found[name]}, {value}" if name in found else value
-    return found
+    return join_fields(response.raw_headers)

@@ -22,18 +22,21 @@ from sluiceway.pipe.budget import Budget
 from sluiceway.server.access import STAGES, check_origin, check_token, log_access
 from sluiceway.server.answers import problem_answer
 from sluiceway.server.body import LEAST_RATE
+from sluiceway.server.departure import PROTOCOL
 from sluiceway.server.destinations import open_destination
 from sluiceway.server.download import get_object
 from sluiceway.server.error_log import log_error
 from sluiceway.server.events import STOPPING, cancel_upload, show_upload
 from sluiceway.server.fetch import Remote, pass_remote
 from sluiceway.server.forms import is_form, post_form, put_form
+from sluiceway.server.head_limits import check_fields
 from sluiceway.server.importing import import_remote, is_order, not_an_order
 from sluiceway.server.listing import delete_object, list_objects
 from sluiceway.server.near_misses import no_such_path, wrong_method
 from sluiceway.server.omissions import Omissions
 from sluiceway.server.page import show_page, show_part
 from sluiceway.server.raw import post_raw, put_object
+from sluiceway.server.sendfile import ZEROCOPY, patience
 from sluiceway.server.settings import Settings
 from sluiceway.server.zipping import list_as_zip
 from sluiceway.stores.contract import Checked
@@ -125,11 +128,16 @@ class Sluiceway:
                 status = message["status"]
             else:
                 sent += message.get("count") or len(message.get("body", b""))  # count: a file the server sends by itself
-            await send(message)
+            if PROTOCOL in scope or message["type"] == ZEROCOPY:  # our own protocol drops readers that take nothing
+                await send(message)
+            else:
+                async with patience():
+                    await send(message)
 
         scope[LEAST_RATE] = self._least_rate
         request = Request(scope, receive)
         try:
+            check_fields(len(scope["headers"]))
             path = scope["path"].removeprefix(scope.get("root_path", ""))
             check_token(request, path, self.settings.token)
             check_origin(request)

@@ -5,12 +5,14 @@ A paused connection reports neither end nor reset to the event loop; the kernel 
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import socket
 import struct
 import termios
+from contextlib import suppress
 
-__all__ = ["PROTOCOL", "READER", "left_for_good"]
+__all__ = ["PROTOCOL", "READER", "hung_up", "left_for_good", "reset"]
 
 PROTOCOL = "sluiceway.protocol"  # in a request's scope, where our own protocol serves it: it can be asked `client_left()`
 READER = "sluiceway.reader"  # in a request's scope: its whole body was a wish, and whoever closes a half no longer waits for it
@@ -34,3 +36,25 @@ def left_for_good(sock: socket.socket, missing: int | None) -> bool:
     except (OSError, ValueError):  # a Unix socket, or closed already: the event loop knows then
         return False
     return bool(state == CLOSE)
+
+
+def hung_up(sock: socket.socket, *, half: bool) -> bool:
+    """Whether the client reset the connection or, where `half` says so, closed its half of it: unread bytes hide that."""
+    if TCP_INFO is None:
+        return False
+    try:
+        state = sock.getsockopt(socket.IPPROTO_TCP, TCP_INFO, 1)[0]
+    except (OSError, ValueError):
+        return False
+    return bool(state == CLOSE or (half and state == CLOSE_WAIT))
+
+
+def reset(transport: asyncio.WriteTransport) -> None:
+    """End a connection at once. The kernel would keep what its client does not read, and go on offering it."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.fileno() < 0:
+        return  # it has ended; asyncio's abort() fails on one that was closed while bytes waited and has sent them since
+    if sock is not None:
+        with suppress(OSError, ValueError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()

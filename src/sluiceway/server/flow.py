@@ -42,12 +42,13 @@ class Flow:
 
     read_paused: bool
     write_paused: bool
+    full: bool  # so much lies ahead that nothing is read until some of it was used, whatever the request under way wants
 
-    __slots__ = ("_transport", "_writable", "read_paused", "write_paused")
+    __slots__ = ("_transport", "_writable", "full", "read_paused", "write_paused")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport, self._writable = transport, Bell()
-        self.read_paused = self.write_paused = False
+        self.read_paused = self.write_paused = self.full = False
 
     async def drain(self) -> None:
         if self.write_paused:
@@ -59,7 +60,7 @@ class Flow:
             self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        if self.read_paused:
+        if self.read_paused and not self.full:
             self.read_paused = False
             self._transport.resume_reading()
 

@@ -17,7 +17,7 @@ from sluiceway.server.intake import published, query_values, received
 from sluiceway.stores.contract import Entry, Label, Replace
 from sluiceway.uploads.desk import Desk, Incoming, Wish
 from sluiceway.wire.checksums import expected_of
-from sluiceway.wire.conditions import PutTerms, Verdict, evaluate, put_replace
+from sluiceway.wire.conditions import PutTerms, Verdict, evaluate, join_fields, put_replace
 from sluiceway.wire.disposition import parse_disposition
 from sluiceway.wire.names import check_key, clean_name
 from sluiceway.wire.types import MOST_TYPE, essence, kept_type
@@ -79,7 +79,7 @@ async def post_raw(request: Request, desk: Desk) -> Response:
 
 def conditions(request: Request) -> dict[str, str]:
     """The headers with field lines sent twice joined, as preconditions are read (RFC 9110 5.2)."""
-    return {name: ", ".join(request.headers.getlist(name)) for name in request.headers}
+    return join_fields(request.headers.raw)
 
 
 def replace_for(request: Request, there: Entry | None) -> Replace:

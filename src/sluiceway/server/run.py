@@ -23,6 +23,7 @@ from uvicorn.supervisors import Multiprocess
 
 from sluiceway.errors import SluiceError
 from sluiceway.server.app import Sluiceway
+from sluiceway.server.crowd import Crowd
 from sluiceway.server.destinations import called
 from sluiceway.server.settings import BadSetting, Settings
 from sluiceway.server.uvicorn import SluiceProtocol
@@ -60,7 +61,7 @@ def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         access_log=False,
         server_header=False,
         workers=settings.workers,
-        backlog=BACKLOG,
+        backlog=Crowd().backlog(BACKLOG),
         timeout_keep_alive=KEEP_ALIVE,
         # uvicorn takes whole seconds; without a number a stop would wait for the longest upload
         timeout_graceful_shutdown=max(1, round(settings.drain)),
@@ -153,7 +154,7 @@ def _listen(settings: Settings) -> socket.socket:
         raise BadSetting(
             f"Cannot listen on {settings.host} port {settings.port}: {error.strerror}. Use another --port (0 takes a free one)"
         ) from None
-    sock.listen(BACKLOG)  # before anybody is told the address
+    sock.listen(Crowd().backlog(BACKLOG))  # before anybody is told the address
     sock.set_inheritable(True)
     return sock
 

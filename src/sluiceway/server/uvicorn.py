@@ -1,8 +1,8 @@
 """Our HTTP/1.1 protocol on uvicorn and httptools: what stock uvicorn loses, swallows for ever or never bounds.
 
 Bytes that came before a hang-up reach the app; a body cut by a half-close is still answered; after an early refusal the rest
-of the body is drained for so many bytes and seconds, then the connection closes; heads have a size and a deadline.
-Optional: the app runs on any ASGI server. These classes extend uvicorn's internals, so its version is pinned.
+of the body is drained for so many bytes and seconds, then the connection closes; heads have a size and a deadline; one request is
+parsed at a time. Optional: the app runs on any ASGI server. These classes extend uvicorn's internals, so its version is pinned.
 """
 
 from __future__ import annotations
@@ -11,109 +11,42 @@ import asyncio
 import json
 import os
 from http import HTTPStatus
-from typing import Any, ClassVar, cast
+from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
-from sluiceway.errors import BadRequest, HeadTooLarge, SluiceError, TooSlow
-from sluiceway.server.departure import PROTOCOL, READER, left_for_good
-from sluiceway.server.flow import Bell, Flow, Line
+from sluiceway.errors import BadRequest, SluiceError, TooSlow, Unavailable
+from sluiceway.server.crowd import Admission, Crowd
+from sluiceway.server.cycle import SluiceCycle
+from sluiceway.server.departure import PROTOCOL, READER, hung_up, left_for_good, reset
+from sluiceway.server.flow import Flow, Line
+from sluiceway.server.head_limits import (
+    HEAD_BYTES,
+    FramingMeter,
+    body_length,
+    check_fields,
+    framing_fields,
+    head_error,
+    too_large,
+)
+from sluiceway.server.message_end import MessageEnd
 from sluiceway.server.sendfile import ZEROCOPY, Sending, until_written
-from sluiceway.wire.numbers import ascii_uint
+from sluiceway.server.stalled import StalledReaders
 from sluiceway.wire.problems import PROBLEM_TYPE, problem
 
-__all__ = ["SluiceCycle", "SluiceProtocol"]
+__all__ = ["SluiceProtocol"]
 
-MOST_AHEAD = 16  # uploads of which 256 KiB are read while the app has as much in hand; for all it would be uncounted memory
-LARGE = 64 << 10  # bytes of a piece that is worth a round of the app by itself; joining it would copy it once more
 DRAIN_BYTES = 4 << 20  # bytes read and dropped after an early refusal; clients that look up before that see it
 DRAIN_SECONDS = 2.0  # and for how long at most
-HEAD_BYTES = 64 << 10  # request line and header fields, or whatever else is no body; nginx takes 32 KiB, h11 64
-MOST_FRAMING = 16  # bytes of chunk heads a byte of body may cost: one-byte chunks cost 5, a flood of extensions thousands
 HEAD_SECONDS = 20.0  # for a whole head to arrive (Slowloris)
+AHEAD_BYTES = 64 << 10  # of requests sent before the answer to the one before them; beyond it, and one read more, none are read
 EXTENSIONS: dict[str, dict[str, object]] = {ZEROCOPY: {}}  # one for all: a thousand slow uploads have a scope each
 
-
-class SluiceCycle(RequestResponseCycle):
-    """One request and its answer."""
-
-    queue: list[bytes]  # body bytes in the pieces they came in, instead of a bytearray copied twice
-    input_ended: bool  # no more bytes can come: the client closed its half
-    body_told: bool  # the app has had the last message of the body
-
-    ahead: ClassVar[set[object]] = set()  # of all cycles: who reads although the app does not wait
-
-    def adopt(self) -> None:
-        """Take over a cycle made by uvicorn."""
-        self.message_event: Any = Bell()
-        self.queue, self.input_ended, self.body_told = [], False, False
-        if self.scope["http_version"] == "1.0":
-            self.waiting_for_100_continue: bool = False  # RFC 9110 10.1.1: an older client would take the 100 for the answer
-
-    async def receive(self) -> Any:
-        self.ahead.discard(self)
-        if self.waiting_for_100_continue and not self.transport.is_closing():
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            self.waiting_for_100_continue = False
-        while not self.queue and self.more_body and not (self.disconnected or self.input_ended or self.response_complete):
-            self.message_event.clear()
-            self.flow.resume_reading()
-            await self.message_event.wait()
-        if self.response_complete:
-            return {"type": "http.disconnect"}
-        if self.queue:
-            body = self._next_piece()
-            self.body_told = not (self.more_body or self.queue)
-            if self.body_told:
-                self.flow.resume_reading()  # to hear of a hang-up
-            elif len(self.ahead) < MOST_AHEAD:
-                self.ahead.add(self)
-                self.flow.resume_reading()
-            return {"type": "http.request", "body": body, "more_body": not self.body_told}
-        if not self.more_body and not self.body_told:
-            self.body_told = True
-            return {"type": "http.request", "body": b"", "more_body": False}
-        if self.more_body:  # cut: the peer is gone, or will send no more
-            return {"type": "http.disconnect"}
-        while not (self.disconnected or self.response_complete):  # the whole body was told: the next news is the end
-            self.message_event.clear()
-            await self.message_event.wait()
-        return {"type": "http.disconnect"}
-
-    def _next_piece(self) -> bytes:
-        """A large piece as it came; small ones joined, because each costs the app a round."""
-        if len(self.queue) == 1 or len(self.queue[0]) >= LARGE:
-            return self.queue.pop(0)
-        body = b"".join(self.queue)
-        self.queue.clear()
-        return body
-
-    async def send(self, message: Any) -> None:
-        if message["type"] == ZEROCOPY:
-            await self._send_file(message)
-            message = {"type": "http.response.body", "body": b"", "more_body": message.get("more_body", False)}
-        if message["type"] == "http.response.start":
-            if self.more_body:
-                # Without this a client would send the rest of a terabyte to have its connection back.
-                headers = [item for item in message.get("headers", []) if item[0].lower() != b"connection"]
-                message = {**message, "headers": [*headers, (b"connection", b"close")]}
-        elif message["type"] == "http.response.body" and not message.get("more_body", False) and self.more_body:
-            self.keep_alive = True  # uvicorn would close here; the protocol drains first and closes then
-        await super().send(message)
-
-    async def _send_file(self, message: Any) -> None:
-        """ASGI's Zero Copy Send, for answers of a known length."""
-        file = message["file"].fileno()
-        at = message["offset"] if "offset" in message else os.lseek(file, 0, os.SEEK_CUR)
-        count = message["count"] if "count" in message else os.fstat(file).st_size - at
-        if count > self.expected_content_length:
-            raise SluiceError("A file has more bytes than the answer's Content-Length says")
-        try:
-            await cast("SluiceProtocol", cast("dict[str, Any]", self.scope)[PROTOCOL]).send_file(file, at, count)
-        except (ConnectionError, TimeoutError):
-            self.disconnected = True
-        self.expected_content_length -= count
+_watches: WeakKeyDictionary[ServerState, StalledReaders] = WeakKeyDictionary()  # one timer for all connections of a server
+_crowd = Crowd()
 
 
 class SluiceProtocol(HttpToolsProtocol):
@@ -121,44 +54,51 @@ class SluiceProtocol(HttpToolsProtocol):
 
     # 30 attributes fit into what objects of a class share, and uvicorn has 28: with ours each would get 1.5 KiB of its own
     __slots__ = (
+        "_ahead",
         "_body_bytes",
         "_complaint",
         "_deaf",
         "_drained",
         "_draining",
-        "_framing_bytes",
-        "_head_bytes",
+        "_end",
+        "_half_closed",
+        "_head_begun",
         "_head_deadline",
-        "_head_ended",
         "_head_size",
         "_in_head",
-        "_message_ended",
-        "_mute_bytes",
+        "_meter",
         "_muted",
         "_passed_over",
         "_sending",
+        "unread",
     )
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
         super().connection_made(transport)
         self.flow: Any = Flow(transport)
         self.pipeline: Any = Line()
+        self._end = MessageEnd()
+        self._meter = FramingMeter()
+        self._ahead = bytearray()  # what came behind the request under way, as it came
+        self._half_closed = False  # by the client, which may still wait for answers
         self._sending: Sending | None = None  # what the kernel sends by itself
         self._drained = 0
         self._draining: asyncio.TimerHandle | None = None
-        self._head_bytes = 0  # of the head that is arriving
-        self._head_size = 0  # of its whole lines
+        self._head_begun = False
+        self._head_size = 0  # of the whole lines of the head that is arriving
         self._head_deadline: asyncio.TimerHandle | None = None
         self._in_head = False
         self._muted = False  # while a parser is told what we know already
         self._passed_over = b""  # framing of a body that the parser takes for the protocol of an Upgrade
-        self._head_ended = self._message_ended = False  # by the bytes that came last
-        self._body_bytes = 0
-        self._framing_bytes = 0  # of this message, that are not its head and not its body
-        self._mute_bytes = 0  # since the last that brought body, or ended a head or a message
+        self._body_bytes = 0  # of this request
         self._deaf = False  # what comes in is not understood any more; answers under way still go out
         self._complaint: SluiceError | None = None
-        self._await_head()
+        self.unread: tuple[int, float] | None = None
+        if self.server_state not in _watches:
+            _watches[self.server_state] = StalledReaders(cast("set[Any]", self.connections))
+        _watches[self.server_state].start(self.loop)
+        if self._fits(transport):
+            self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         for timer in (self._draining, self._head_deadline):
@@ -166,27 +106,22 @@ class SluiceProtocol(HttpToolsProtocol):
                 timer.cancel()
         if self._sending is not None:
             self._sending.stop()
+        self._ahead.clear()
         SluiceCycle.ahead.discard(self.cycle)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self._draining is not None or self._deaf:
             self._drain(len(data))
-            return
-        if self._head_deadline is not None:
-            self._head_bytes += len(data)
-        elif self.cycle is None or (self.cycle.response_complete and not self.cycle.more_body):
-            self._head_bytes = len(data)
-            self._await_head()
-        body_before = self._body_bytes
-        self._head_ended = self._message_ended = False
-        self._unset_keepalive_if_required()
-        self._parse(data)
-        if not self._deaf:
-            self._bound_framing(len(data), self._body_bytes - body_before)
+        elif self._answering():
+            self._keep(data)
+        else:
+            self._unset_keepalive_if_required()
+            self._read(data)
 
     def eof_received(self) -> bool:  # type: ignore[override]  # True keeps our half open, as asyncio documents
         """The client closed its half. An upload, cut by that or whole, is answered; for the rest it is a hang-up."""
+        self._half_closed = True
         cycle = cast("SluiceCycle | None", self.cycle)
         if self._draining is not None or cycle is None or cycle.response_complete:
             return False
@@ -195,9 +130,11 @@ class SluiceProtocol(HttpToolsProtocol):
             cycle.message_event.set()
             self.loop.call_later(DRAIN_SECONDS * 5, self.transport.close)  # should the app never answer
             return True
-        cycle.keep_alive = False
-        # A reader that goes away closes both halves, and shall not keep a download or an event stream alive.
-        return cycle.scope["method"] not in ("GET", "HEAD") and READER not in cycle.scope
+        if self._reads(cycle):
+            return False
+        if not self._ahead:
+            cycle.keep_alive = False
+        return True
 
     def shutdown(self) -> None:
         """The server stops. Whoever only waits for an upload to begin need not hold it up: the app hears it by its state."""
@@ -206,13 +143,33 @@ class SluiceProtocol(HttpToolsProtocol):
             stopping.set()
         super().shutdown()
 
+    # What the watch over all connections asks
+
+    def waits_for_reader(self) -> int:
+        """While an answer is under way and the transport takes more, the app may add to it: then a size tells nothing."""
+        adding = self.cycle is not None and not self.cycle.response_complete and not self.flow.write_paused
+        return 0 if adding and not self.transport.is_closing() else self.transport.get_write_buffer_size()
+
+    def look_for_leaving(self) -> None:
+        """While more lies ahead than may be kept nothing is read, and the end of the connection stands behind it."""
+        if self.flow.full:
+            reads = self.cycle is None or self._reads(cast("SluiceCycle", self.cycle))
+            if hung_up(self.transport.get_extra_info("socket"), half=reads):
+                self.transport.abort()
+
+    def drop(self) -> str:
+        reset(self.transport)
+        return self.client[0] if self.client else "a client"
+
     # httptools' callbacks
 
     def on_message_begin(self) -> None:
         if self._muted:
             return
+        if self._answering():  # where a request ends we know from its head, and the parser knows better: believe neither
+            self._complain(BadRequest("It cannot be told where this request ends; nothing of the next one was read"))
         super().on_message_begin()
-        self._in_head, self._head_size = True, 0
+        self._in_head, self._head_size, self._body_bytes = True, 0, 0
 
     def on_url(self, url: bytes) -> None:
         if self._muted:
@@ -224,37 +181,44 @@ class SluiceProtocol(HttpToolsProtocol):
         if self._muted or not self._in_head:
             return  # a trailer: merged with the head it would pass for a field that a proxy in front has checked
         super().on_header(name, value.strip(b" \t"))  # RFC 9110 5.5; httptools leaves what stands behind
+        try:
+            check_fields(len(self.headers))
+        except SluiceError as error:
+            self._complain(error)
         self._measure_head(len(name) + len(value) + 4)
 
     def on_headers_complete(self) -> None:
         if self._muted:
             return
-        self._in_head, self._head_ended = False, True
+        self._in_head, self._meter.ended_head, self._head_begun = False, True, False
         if self._head_deadline is not None:
             self._head_deadline.cancel()
             self._head_deadline = None
-        self._check_head()
+        if (error := head_error(self.parser.get_http_version(), self.headers)) is not None:
+            self._complain(error)
+        self._end.expect_body(body_length(self.headers))
         if self.parser.should_upgrade():
-            framing = [item for item in self.headers if item[0] in (b"content-length", b"transfer-encoding")]
-            self._passed_over = b"".join(b"%s: %s\r\n" % item for item in framing if item[1] != b"0")
+            self._passed_over = framing_fields(self.headers)
         if self.scheme == "http" and hasattr(os, "sendfile"):  # not below TLS
             cast("dict[str, Any]", self.scope)["extensions"] = EXTENSIONS
         super().on_headers_complete()
-        if self.cycle is not None and type(self.cycle) is RequestResponseCycle:
-            self.cycle.__class__ = SluiceCycle
-            cast("SluiceCycle", self.cycle).adopt()
-            cast("dict[str, Any]", self.cycle.scope)[PROTOCOL] = self
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        cycle.__class__ = SluiceCycle
+        cycle.adopt()
+        cycle.scope[PROTOCOL] = self
+        super()._start_asgi_task(cycle, app)
 
     def client_left(self) -> bool:
         """Whether the client of the request under way is gone, also where reading is paused."""
-        length = next((value for name, value in self.headers if name == b"content-length"), None)
-        missing = None if length is None else ascii_uint(length) - self._body_bytes
-        return left_for_good(self.transport.get_extra_info("socket"), missing)
+        length = body_length(self.headers)
+        return left_for_good(self.transport.get_extra_info("socket"), None if length is None else length - self._body_bytes)
 
     def on_message_complete(self) -> None:
         if self._passed_over:
             return  # it is not: the body comes
-        self._message_ended = True
+        self._meter.ended_message = True
+        self._end.expect_head()
         super().on_message_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -270,16 +234,16 @@ class SluiceProtocol(HttpToolsProtocol):
         cycle = self.cycle
         SluiceCycle.ahead.discard(cycle)
         unread = self._deaf or (cycle is not None and cycle.more_body)
-        if not unread or self.transport.is_closing() or self.pipeline:
-            super().on_response_complete()
-            if self._in_head and self._head_deadline is None:
-                self._head_bytes = 1  # half a head came while the answer was under way
-                self._await_head()
+        if unread and not self.transport.is_closing():
+            # The answer is out, the client may still be sending: show it the end of our half and give it time to look.
+            self.server_state.total_requests += 1
+            self._unset_keepalive_if_required()
+            self._linger()
             return
-        # The answer is out, the client may still be sending: show it the end of our half and give it time to look.
-        self.server_state.total_requests += 1
-        self._unset_keepalive_if_required()
-        self._linger()
+        super().on_response_complete()
+        if self._ahead and not self.transport.is_closing():
+            self._unset_keepalive_if_required()
+            self._read_ahead()
 
     # Our own
 
@@ -293,26 +257,72 @@ class SluiceProtocol(HttpToolsProtocol):
             self._sending = Sending(line, file, at, count)
             try:
                 await self._sending.run()
-            except (ConnectionError, TimeoutError):
-                self.transport.abort()
+            except (ConnectionError, TimeoutError, TooSlow):
+                reset(self.transport)
                 raise
             finally:
                 self._sending = None
 
+    def _answering(self) -> bool:
+        """Whether a whole request is being answered: what comes now belongs to the next."""
+        return self.cycle is not None and not (self.cycle.more_body or self.cycle.response_complete)
+
+    def _reads(self, cycle: SluiceCycle) -> bool:
+        """Whether this is a reader: when it leaves it closes both halves, and then no download or event stream lives on."""
+        return cycle.scope["method"] in ("GET", "HEAD") or READER in cycle.scope
+
+    def _read(self, data: bytes) -> None:
+        """Parse up to the end of a request; the rest waits for its answer."""
+        start = 0
+        while start < len(data) and not self._deaf:
+            if self._answering():
+                self._keep(data[start:])
+                return
+            stop = self._end.within(data, start)
+            self._step(data if stop - start == len(data) else data[start:stop])
+            start = stop
+
+    def _keep(self, data: bytes) -> None:
+        self._ahead += data
+        if len(self._ahead) > AHEAD_BYTES:
+            self.flow.pause_reading()
+            self.flow.full = True
+
+    def _read_ahead(self) -> None:
+        """The next of the requests that came before their turn."""
+        while self._ahead and not (self._deaf or self._answering()):
+            stop = self._end.within(self._ahead, 0)
+            data = bytes(self._ahead[:stop])
+            del self._ahead[:stop]
+            self._step(data)
+        self.flow.full = len(self._ahead) > AHEAD_BYTES
+        if self.cycle.response_complete or not cast("SluiceCycle", self.cycle).queue:  # else once the app has taken that
+            self.flow.resume_reading()
+        if self._half_closed and not self._ahead and not self.eof_received():
+            self.transport.close()
+
+    def _step(self, data: bytes) -> None:
+        """Parse a piece that ends no later than the head or the body it belongs to."""
+        if self._end.in_head and not self._head_begun:
+            self._head_begun = True
+            if self._head_deadline is None:
+                self._await_head()
+        body = self._body_bytes
+        self._meter.begin()
+        self._parse(data)
+        if not self._deaf and self._meter.beyond(len(data), max(0, self._body_bytes - body), self._body_bytes):
+            self._refuse(too_large())
+
     def _parse(self, data: bytes) -> None:
-        while data:
-            try:
-                self.parser.feed_data(data)
-                return
-            except httptools.HttpParserUpgrade as upgrade:
-                # We switch to no other protocol, and Upgrade may be ignored (RFC 9110 7.8). curl --http2 and Java's client
-                # send it with uploads; httptools then takes the body for the other protocol's first bytes.
-                data = data[upgrade.args[0] :]
-                if self._passed_over:
-                    self._take_up(self._passed_over)
-            except httptools.HttpParserError:
-                self._refuse(self._complaint or BadRequest("This is not well-formed HTTP; nothing of it was stored"))
-                return
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # We switch to no other protocol, and Upgrade may be ignored (RFC 9110 7.8). curl --http2 and Java's client
+            # send it with uploads; httptools then takes the body for the other protocol's first bytes.
+            if self._passed_over:
+                self._take_up(self._passed_over)
+        except httptools.HttpParserError:
+            self._refuse(self._complaint or BadRequest("This is not well-formed HTTP; nothing of it was stored"))
 
     def _take_up(self, framing: bytes) -> None:
         """Read on with a parser that never heard of an upgrade."""
@@ -322,29 +332,10 @@ class SluiceProtocol(HttpToolsProtocol):
         self.parser.feed_data(b"PUT / HTTP/1.1\r\n" + framing + b"\r\n")
         self._muted, self._passed_over = False, b""
 
-    def _check_head(self) -> None:
-        """What httptools lets pass and two servers in a row could read differently. Raises BadRequest."""
-        version = self.parser.get_http_version()
-        names = [name for name, _ in self.headers]
-        codings = [value.strip().lower() for name, value in self.headers if name == b"transfer-encoding"]
-        if version not in ("1.0", "1.1"):
-            self._complain(BadRequest("This server speaks HTTP/1.1 and HTTP/1.0"))
-        if names.count(b"host") > 1 or (version == "1.1" and b"host" not in names):
-            self._complain(BadRequest("A request has exactly one Host (RFC 9112 3.2)"))
-        if codings and (version == "1.0" or codings != [b"chunked"]):
-            self._complain(BadRequest("The only Transfer-Encoding this server reads is chunked, in HTTP/1.1"))
-
     def _measure_head(self, size: int) -> None:
         self._head_size += size
         if self._head_size > HEAD_BYTES:
-            self._complain(_too_large())
-
-    def _bound_framing(self, fed: int, body: int) -> None:
-        """Half a head, chunk extensions, trailers: httptools takes them without end, and keeps most of it."""
-        self._mute_bytes = 0 if body or self._head_ended or self._message_ended else self._mute_bytes + fed
-        self._framing_bytes = 0 if self._head_ended else self._framing_bytes + fed - body
-        if self._mute_bytes > HEAD_BYTES or self._framing_bytes > HEAD_BYTES + MOST_FRAMING * self._body_bytes:
-            self._refuse(_too_large())
+            self._complain(too_large())
 
     def _complain(self, error: SluiceError) -> None:
         """Stop the parser from within its callback."""
@@ -363,12 +354,23 @@ class SluiceProtocol(HttpToolsProtocol):
         if self._drained > DRAIN_BYTES:
             self.flow.pause_reading()  # the timer closes; whoever reads before it sees the answer
 
+    def _fits(self, transport: asyncio.Transport) -> bool:
+        """Whether there is room for this connection; else it is answered and closed."""
+        sock = transport.get_extra_info("socket")
+        admission = Admission.IN if sock is None else _crowd.admit(sock.fileno())
+        if admission is Admission.IN:
+            return True
+        self._refuse(Unavailable("This server has as many connections as it can serve; try again later"))
+        if admission is Admission.FULL:
+            transport.close()
+        return False
+
     def _await_head(self) -> None:
         self._head_deadline = self.loop.call_later(HEAD_SECONDS, self._head_too_slow)
 
     def _head_too_slow(self) -> None:
         self._head_deadline = None
-        if self._head_bytes:
+        if self._head_begun:
             self._refuse(TooSlow("The request's head did not arrive in time; send it again"))
         else:
             self.transport.close()
@@ -376,6 +378,7 @@ class SluiceProtocol(HttpToolsProtocol):
     def _refuse(self, error: SluiceError) -> None:
         """Understand nothing more. The request under way is answered by the app, none under way by us; then close."""
         self._deaf = True
+        self._ahead.clear()
         cycle = cast("SluiceCycle | None", self.cycle)
         if cycle is not None and not cycle.response_complete:
             if cycle.more_body:
@@ -389,12 +392,8 @@ class SluiceProtocol(HttpToolsProtocol):
             (b"content-length", b"%d" % len(body)),
             (b"connection", b"close"),
         ]
+        if error.status == 503:
+            fields.append((b"retry-after", b"5"))
         head = b"HTTP/1.1 %d %s\r\n" % (error.status, HTTPStatus(error.status).phrase.encode())
         self.transport.write(head + b"".join(b"%s: %s\r\n" % field for field in fields) + b"\r\n" + body)
         self._linger()
-
-
-def _too_large() -> SluiceError:
-    return HeadTooLarge(
-        f"Header fields, chunk heads and trailers have at most {HEAD_BYTES >> 10} KiB; send less", limit=HEAD_BYTES
-    )

@@ -1,7 +1,7 @@
 """The progress board: received, forwarded, kept of every upload under way, readable from each process of a server.
 
-Fixed slots in shared memory. A slot is written by the process that receives the upload and read by whichever process a
-watcher happens to reach; two single-writer marks go the other way: *watched* and *cancel*.
+Fixed slots in shared memory, found by the hash of an upload's id. A slot is written by the process that receives the upload and
+read by whichever process a watcher happens to reach; two single-writer marks go the other way: *watched* and *cancel*.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ import time
 from collections import deque
 
 from sluiceway.errors import Exists, SluiceError, Unavailable
+from sluiceway.uploads.board_index import BoardIndex
 from sluiceway.uploads.states import ENDED, State
 
 __all__ = ["Board", "Slot"]
 
 _SLOT = struct.Struct("<16s q q q q d d B B 22s B")  # the fields at _AT, the id before them
-SIZE = 96  # bytes a slot, the struct rounded up
+SIZE = 96  # bytes a slot: the struct, and at its end the index's link to the next slot
 SLOTS = 8192  # uploads remembered at once, live and just ended: 768 KiB, touched only as far as used
 WATCH = 2.0  # seconds a look counts: watchers look ten times a second, so this survives a slow moment
 
@@ -162,14 +163,18 @@ class Board:
 
     def __init__(self, path: str | None = None, parts: int = 1) -> None:
         self._file = -1
+        self._index: BoardIndex | None
         if path is None:
             self._map = mmap.mmap(-1, SLOTS * SIZE)
             part = 0
+            self._index = None
         else:
             self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-            os.ftruncate(self._file, SLOTS * SIZE)
-            self._map = mmap.mmap(self._file, SLOTS * SIZE)
+            size = BoardIndex.size(SLOTS, SIZE)
+            os.ftruncate(self._file, size)
+            self._map = mmap.mmap(self._file, size)
             part = self._claim(parts)
+            self._index = BoardIndex(self._map, SLOTS, SIZE, parts, part)
         share = SLOTS // parts
         self._own: dict[str, int] = {}  # id -> slot of this process's uploads, live or remembered
         self._ids: dict[int, str] = {}  # and back, to forget an id when its slot is reused
@@ -206,7 +211,12 @@ class Board:
         slot = Slot(self._map, self._free.popleft(), upload)
         self._own.pop(self._ids.get(slot.index, ""), None)
         self._own[upload], self._ids[slot.index] = slot.index, upload
-        return self._fill(slot, length)
+        if self._index is None:
+            return self._fill(slot, length)
+        self._index.remove(slot.index)
+        self._fill(slot, length)
+        self._index.add(slot.index)
+        return slot
 
     def end(self, slot: Slot) -> None:
         """The slot stays readable until it is the oldest of the ended ones and somebody needs it."""
@@ -216,16 +226,13 @@ class Board:
             self._free.append(slot.index)
 
     def find(self, upload: str) -> Slot | None:
-        """The slot of an upload of any process, or None. Another process's is searched for, our own are known."""
+        """The slot of an upload of any process, or None. Another process's is looked up, our own are known."""
         if upload in self._own:
             return Slot(self._map, self._own[upload], upload)
-        if self._file < 0:
+        if self._index is None:
             return None
-        name, at = _name(upload), -1
-        while (at := self._map.find(name, at + 1)) >= 0:
-            if at % SIZE == 0:
-                return Slot(self._map, at // SIZE, upload)
-        return None
+        index = self._index.find(_name(upload))
+        return None if index is None else Slot(self._map, index, upload)
 
     def close(self) -> None:
         self._map.close()

@@ -1,13 +1,13 @@
 """Preconditions (RFC 9110 13): does a request still hold for the object as it is now?
 
-`headers` is any mapping that answers `get("if-match")` in lower case; field lines sent twice must be joined with ", "
-before. Knows validators, not objects: a store's Entry is taken apart by the caller.
+`headers` is any mapping that answers `get("if-match")` in lower case, with field lines sent twice joined (`join_fields`).
+Knows validators, not objects: a store's Entry is taken apart by the caller.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
@@ -23,6 +23,7 @@ __all__ = [
     "format_etag",
     "http_date",
     "if_range_holds",
+    "join_fields",
     "parse_etags",
     "parse_http_date",
     "put_replace",
@@ -61,6 +62,15 @@ class PutTerms:
     create_only: bool = False  # If-None-Match: *  the key must be free
     any_existing: bool = False  # If-Match: *       some object must be there
     etags: tuple[str, ...] | None = None  # If-Match: "a", "b"  it must carry one of these; () can never hold: 412
+
+
+def join_fields(lines: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Field lines by their names in lower case, those of one name joined by a comma (RFC 9110 5.3). In one pass: a peer chooses
+    how many there are."""
+    found: dict[str, list[str]] = {}
+    for name, value in lines:
+        found.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
+    return {name: ", ".join(values) for name, values in found.items()}
 
 
 def parse_etags(value: str) -> list[ETag] | Literal["*"]:
