@@ -22,6 +22,7 @@ pytest_plugins = [
     "fix_s3",
     "fix_clouds",
     "fix_sftp",
+    "fix_tls",
     "fix_ways",
 ]
 

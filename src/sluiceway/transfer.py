@@ -16,6 +16,7 @@ from sluiceway.client.address import is_place, shown
 from sluiceway.client.curl import CurlLine, curl_line
 from sluiceway.client.download import Download, download
 from sluiceway.client.local import files_below, open_local, sized
+from sluiceway.client.network import Network
 from sluiceway.client.order import RETRIES, Fields, Order, Side, make_order
 from sluiceway.client.remote import RemoteSource
 from sluiceway.client.shape import Shape, shape_form, shape_put
@@ -51,6 +52,9 @@ def copy(
     retries: int = RETRIES,
     pack: str | None = None,
     limit_rate: int | str | None = None,
+    timeout: float | None = None,
+    ca_file: str | None = None,
+    client_cert: str | None = None,
     on_progress: OnProgress | None = None,
 ) -> Receipt:
     """Copy a file, a folder, standard input (`-`) or a URL to a URL, or a URL to a file, a folder or standard output (`-`).
@@ -68,7 +72,10 @@ def copy(
     tried again, where its source can be read again and the request may be repeated. `pack`: "zip" makes one zip of all that is
     below a folder, a place's prefix or a server's listing, while it is sent.
     `limit_rate`: bytes a second at most, or words such as
-    "10MiB". `on_progress` is called with a `Progress` about ten times a second, from the thread of this call.
+    "10MiB". `timeout`: seconds in which a server may send or take nothing (60), also before its answer to an upload (600),
+    before it counts as gone and the transfer is tried again. `ca_file`: certificates (PEM) of authorities that are trusted
+    beside the system's; `client_cert`: our own certificate with its key (PEM), shown to the one server that `token` is for.
+    `on_progress` is called with a `Progress` about ten times a second, from the thread of this call.
 
     Raises SluiceError; its `code` is stable, its text says what to do. `members["answered"]` is the server's status where
     it was the server that refused.
@@ -96,6 +103,9 @@ def copy(
             retries=retries,
             pack=pack,
             limit_rate=limit_rate,
+            timeout=timeout,
+            ca_file=ca_file,
+            client_cert=client_cert,
             on_progress=on_progress,
         )
     )
@@ -118,9 +128,13 @@ async def acopy(
     retries: int = RETRIES,
     pack: str | None = None,
     limit_rate: int | str | None = None,
+    timeout: float | None = None,
+    ca_file: str | None = None,
+    client_cert: str | None = None,
     on_progress: OnProgress | None = None,
 ) -> Receipt:
     """`copy` for programs with an event loop. Cancelling it ends the transfer at once; nothing half-done stays visible."""
+    network = Network(timeout, ca_file, client_cert)
     if pack is not None:
         if pack != "zip" or size is not None:
             raise BadRequest('What many files can be packed as is "zip", whose size follows from theirs')
@@ -138,6 +152,7 @@ async def acopy(
             force=force,
             retries=retries,
             limit_rate=limit_rate,
+            network=network,
             on_progress=on_progress,
         )
     order = make_order(
@@ -155,8 +170,9 @@ async def acopy(
         force=force,
         retries=retries,
         limit_rate=limit_rate,
+        network=network,
     )
-    async with Transport() as transport:
+    async with network.transport(order.reads, order.writes) as transport:
         if is_place(order.target):
             return await put_in(transport, order, on_progress)
         if order.writes is not None:

@@ -9,6 +9,7 @@ import click
 
 from sluiceway.cli.exits import EXITS
 from sluiceway.cli.many import MANY, copy_many, many_options
+from sluiceway.cli.network import NETWORK, network_options
 from sluiceway.cli.voice import Voice
 
 __all__ = ["copy"]
@@ -44,6 +45,7 @@ _EXIT_HELP = "\b\nExit codes:\n" + "\n".join(f"  {row.code:>3}  {row.meaning}" f
     show_default=True,
     help="How often a transfer that broke is tried again; 8 times each with -r. A pipe flows past once and is not.",
 )
+@network_options
 @many_options
 @click.option(
     "--as",
@@ -110,6 +112,8 @@ def copy(
     voice = Voice(as_json, quiet, stdout_is_data=destination == "-" and not curl)
     from sluiceway.errors import SluiceError  # late, with the HTTP client: --help needs neither
 
+    if given["ca_file"]:
+        store_option = (f"ca_file={given['ca_file']}", *store_option)
     source, destination = (_with_options(side, store_option) for side in (source, destination))
     given["form"] = [_pair(text, "=", "--form") for text in form] or None
     given["headers"] = dict(_pair(text, ":", "-H") for text in header)
@@ -126,13 +130,15 @@ def copy(
         if many[name]:
             raise click.UsageError(f"{flag} goes with --recursive or --from")
     try:
+        from sluiceway.client.network import Network
         from sluiceway.client.order import make_order
         from sluiceway.transfer import copy as run
         from sluiceway.transfer import curl_lines
 
         if curl:
             del given["pack"]
-            for line in curl_lines(make_order(source, destination, **given)):
+            network = Network(**{name: given.pop(name) for name in NETWORK})
+            for line in curl_lines(make_order(source, destination, network=network, **given)):
                 voice.curl(line)
             return
         with voice:
@@ -152,7 +158,10 @@ def _with_options(side: str, options: tuple[str, ...]) -> str:
         return side
     address, _, query = side.partition("?")
     told = dict(_pair(text, "=", "--store-option") for text in options)
-    return f"{address}?{urlencode(told | dict(parse_qsl(query, keep_blank_values=True)))}"
+    if side.lower().startswith("fsspec+"):
+        told.pop("ca_file", None)  # each of its libraries has a word of its own for that
+    told |= dict(parse_qsl(query, keep_blank_values=True))
+    return f"{address}?{urlencode(told)}" if told else side
 
 
 def _pair(text: str, mark: str, option: str) -> tuple[str, str]:

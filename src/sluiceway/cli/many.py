@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from sluiceway.cli.exits import INTERRUPTED, OK, SOME_FAILED
+from sluiceway.cli.network import NETWORK
 from sluiceway.cli.overall import OverallVoice
 from sluiceway.cli.voice import Voice
 
@@ -67,7 +68,7 @@ def copy_many(
     from sluiceway.many.copying import JOBS, MANY_RETRIES, copy_all
 
     voice = OverallVoice(as_json, quiet)
-    told = {name: given[name] for name in ("headers", "from_headers", "token", "from_token", "force", "limit_rate")}
+    told = {name: given[name] for name in ("headers", "from_headers", "token", "from_token", "force", "limit_rate", *NETWORK)}
     context = click.get_current_context()
     chosen = context.get_parameter_source("retries") is not click.core.ParameterSource.DEFAULT
     told["retries"] = given["retries"] if chosen else MANY_RETRIES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -36,8 +37,7 @@ def named(url: str, doing: str, limits: Deadlines, body: Outgoing | None = None)
             raise head_too_long(url) from error
         if (busy := out_of_descriptors(error)) is not None:
             raise busy from error
-        kind = PeerUnreachable if isinstance(error, aiohttp.ClientConnectorError) else PeerFailed
-        raise kind(f"{doing} {shown(url)} failed: {_reason(error)}", **_members(error)) from error
+        raise _kind(error)(f"{doing} {shown(url)} failed: {_reason(error)}", **_members(error)) from error
     except ValueError as error:  # a host or a header that the library, or the system's look-up of names, does not take
         raise BadRequest(f"{shown(url)} cannot be asked: {_reason(error)}") from error
 
@@ -56,11 +56,26 @@ def _members(error: BaseException) -> dict[str, object]:
     return {UNREADABLE: True} if isinstance(error, aiohttp.ClientResponseError) else {}
 
 
+def _kind(error: BaseException) -> type[PeerFailed]:
+    return PeerUnreachable if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientHttpProxyError) else PeerFailed
+
+
 def _reason(error: BaseException) -> str:
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return "the proxy that the environment names cannot be reached"
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        asks = " (it wants a user and a password: http://USER:PASSWORD@HOST:PORT)" if error.status == 407 else ""
+        return f"the proxy that the environment names refused to connect, with {error.status}{asks}"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return "no such host; check the name in the URL"
-    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError):
-        return "the server's certificate is not trusted"
+    for cause in _causes(error):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"the server's certificate is not trusted: {cause.verify_message}"
+        if isinstance(cause, ssl.SSLError) and not isinstance(cause, aiohttp.ClientError):  # its own lacks the reason
+            told = (cause.reason or "no reason").lower().replace("_", " ")
+            if "certificate" in told and "alert" in told:
+                return f"the server does not accept our certificate, or wants one ({told})"
+            return f"no TLS can be spoken with the server ({told}); check the port and https://"
     if isinstance(error, aiohttp.ClientConnectorError):
         code = error.os_error.errno  # its own text repeats the address
         return f"no connection ({os.strerror(code) if code else 'unknown reason'}); is the server running?"

@@ -24,6 +24,7 @@ from sluiceway.client.plan import (
     may_retry,
     next_step,
     range_headers,
+    reached,
     validator_of,
 )
 from sluiceway.client.refusals import refusal
@@ -112,7 +113,7 @@ class _Fetching:
             except _Busy as busy:
                 trouble, head = busy.error, busy.head
             except PeerFailed as error:
-                if not self._status or not may_retry(error):  # a server that never answered: a wrong URL, most likely
+                if not may_retry(error) or not (self._status or reached(error)):
                     raise
                 trouble = error
             if self._have > furthest:

@@ -13,6 +13,7 @@ from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 from sluiceway.client.address import is_place, is_url, parse_address
+from sluiceway.client.network import USUAL, Network
 from sluiceway.client.plan import MOST_ATTEMPTS
 from sluiceway.client.shape import is_form
 from sluiceway.errors import BadRequest
@@ -59,6 +60,7 @@ class Order:
     force: bool = False
     attempts: int = MOST_ATTEMPTS
     rate: int | None = None  # bytes a second at most
+    network: Network = USUAL
 
     @property
     def as_form(self) -> bool:
@@ -95,6 +97,7 @@ def make_order(
     force: bool = False,
     retries: int = RETRIES,
     limit_rate: int | str | None = None,
+    network: Network = Network(),
 ) -> Order:
     """Raises BadRequest for what makes no sense, without repeating what may be a secret."""
     reading, writing = is_url(source), is_url(target)
@@ -138,6 +141,7 @@ def make_order(
         force=force,
         attempts=retries + 1,
         rate=parse_size(limit_rate, "The rate") if isinstance(limit_rate, str) else limit_rate,
+        network=network,
     )
 
 

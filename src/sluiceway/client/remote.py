@@ -25,6 +25,7 @@ from sluiceway.client.plan import (
     may_retry,
     next_step,
     range_headers,
+    reached,
     validator_of,
 )
 from sluiceway.client.refusals import FROM_TOKEN, refusal
@@ -83,16 +84,21 @@ class RemoteSource:
         tries = 0
         while self._first is None:
             tries += 1
-            async with AsyncExitStack() as stack:
-                answer = await stack.enter_async_context(followed(self._transport, self._url, self._headers))
-                step = next_step(Known(), answer.head)
-                if step is Step.FRESH:
-                    self._learn(answer.head)
-                    self._first, self._stack = answer, stack.pop_all()
-                    return
-                error = refusal(answer.head, await answer.text(), FROM_TOKEN)
-            wait = backoff(tries + 1, answer.head, time.time(), random.random(), self._attempts)  # noqa: S311 - spreads clients, no secret
-            if step is not Step.WAIT or wait is None:
+            head: Head | None = None
+            try:
+                async with AsyncExitStack() as stack:
+                    answer = await stack.enter_async_context(followed(self._transport, self._url, self._headers))
+                    head, step = answer.head, next_step(Known(), answer.head)
+                    if step is Step.FRESH:
+                        self._learn(answer.head)
+                        self._first, self._stack = answer, stack.pop_all()
+                        return
+                    error: SluiceError = refusal(answer.head, await answer.text(), FROM_TOKEN)
+                    again = step is Step.WAIT
+            except PeerFailed as failed:
+                error, again = failed, may_retry(failed) and reached(failed)
+            wait = backoff(tries + 1, head, time.time(), random.random(), self._attempts)  # noqa: S311 - spreads clients, no secret
+            if not again or wait is None:
                 raise error
             await self._rest(error, wait)
 

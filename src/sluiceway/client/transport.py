@@ -23,6 +23,8 @@ from sluiceway.client.guard import refused_address
 from sluiceway.client.line import Line
 from sluiceway.client.outgoing import Deadlines, Outgoing
 from sluiceway.client.plan import REPEATABLE, Head
+from sluiceway.client.proxies import Proxies, Proxy
+from sluiceway.client.tls import Trust
 from sluiceway.errors import BadRequest, PeerFailed, PeerTimeout
 from sluiceway.wire.conditions import join_fields
 
@@ -98,7 +100,7 @@ class Transport:
     `guard` is shown every address right before it is connected to, whatever names and redirects led there; it raises to
     forbid it. `keep` is False where no connection may be used twice: one that died meanwhile would cost an upload that
     cannot be repeated (what surely cannot gets a fresh one anyway). `ahead` is how many bytes of an answer wait to be read
-    before the peer is slowed down.
+    before the peer is slowed down. `trust` says whose certificates count. Without a guard, the environment's proxies are used.
     """
 
     deadlines: Deadlines
@@ -110,8 +112,12 @@ class Transport:
         guard: Guard | None = None,
         keep: bool = True,
         ahead: int = READ_AHEAD,
+        trust: Trust = Trust(),
     ) -> None:
         self.deadlines, self._guard, self._keep, self._ahead = deadlines, guard, keep, ahead
+        self._contexts = trust.contexts()
+        # A proxy would connect where the guard cannot look.
+        self._proxies = Proxies() if guard is None else None
         self._session: aiohttp.ClientSession | None = None
         self._single: aiohttp.ClientSession | None = None  # for requests that must not be repeated
 
@@ -188,10 +194,14 @@ class Transport:
             target = URL(url, encoded=True)
         except ValueError:
             raise BadRequest(f"{shown(url)} is no URL that can be asked; check host and port") from None
+        proxy = None if self._proxies is None else self._proxies.of(url)
         sending = session.request(
             method,
             target,
-            headers=headers,
+            headers={**headers, **_for_proxy(proxy)} if target.scheme == "http" else headers,
+            ssl=self._contexts.of(url),
+            proxy=None if proxy is None else proxy.url,
+            proxy_headers=_for_proxy(proxy) or None,
             data=None if body is None else StreamedBody(body, patience),
             expect100=expect,
             allow_redirects=False,
@@ -214,6 +224,10 @@ class Transport:
         finally:
             if body is not None:
                 await body.left()
+
+
+def _for_proxy(proxy: Proxy | None) -> dict[str, str]:
+    return {} if proxy is None or proxy.authorization is None else {"Proxy-Authorization": proxy.authorization}
 
 
 class _GuardedResolver(aiohttp.ThreadedResolver):

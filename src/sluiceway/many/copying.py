@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from sluiceway.client.address import is_place, is_url, shown
+from sluiceway.client.network import Network
 from sluiceway.client.order import MOST_RETRIES, Side, make_order
 from sluiceway.client.shape import FORM_END
 from sluiceway.client.transport import Transport
@@ -60,6 +61,9 @@ def copy_all(
     token: str | None = None,
     from_headers: Mapping[str, str] | None = None,
     from_token: str | None = None,
+    timeout: float | None = None,
+    ca_file: str | None = None,
+    client_cert: str | None = None,
     on_progress: OnOverall | None = None,
 ) -> Report:
     """Copy every object below `src` to the same way below `dst`: a folder, a place such as `postgresql://HOST/DATABASE/PREFIX/`,
@@ -71,6 +75,7 @@ def copy_all(
     `limit_rate` is bytes a second over all `jobs` together, or words such as "10MiB". `retries` is for each object. With
     `unpack="tar"`, `src` is one archive (a path, `-`, a URL or a place's object; plain, gzip, bzip2 or xz), and its members are
     copied one by one while it arrives.
+    `timeout`, `ca_file` and `client_cert` are those of `copy`.
     `on_progress` is called with an `Overall` for each object that ends and about ten times a second, from this thread.
 
     Raises SluiceError where the whole cannot be begun or its listing breaks off; `on_progress` got the report before.
@@ -98,6 +103,9 @@ def copy_all(
             token=token,
             from_headers=from_headers,
             from_token=from_token,
+            timeout=timeout,
+            ca_file=ca_file,
+            client_cert=client_cert,
             on_progress=on_progress,
         )
     )
@@ -120,6 +128,9 @@ async def acopy_all(
     token: str | None = None,
     from_headers: Mapping[str, str] | None = None,
     from_token: str | None = None,
+    timeout: float | None = None,
+    ca_file: str | None = None,
+    client_cert: str | None = None,
     on_progress: OnOverall | None = None,
 ) -> Report:
     """`copy_all` for programs with an event loop. Cancelling it ends what is under way; the journal stays right."""
@@ -133,7 +144,7 @@ async def acopy_all(
     reads, writes = _servers(src, dst, headers, token, from_headers, from_token)
     budget = Budget(MEMORY + jobs * MEMORY_EACH)
     async with AsyncExitStack() as stack:
-        transport = await stack.enter_async_context(Transport())
+        transport = await stack.enter_async_context(Network(timeout, ca_file, client_cert).transport(reads, writes))
         origin = await stack.enter_async_context(_opened(src, unpack, reads, transport, patience, budget, choice))
         goal = _goal(dst, writes, transport, patience, budget)
         stack.push_async_callback(goal.aclose)

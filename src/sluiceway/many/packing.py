@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack
 from urllib.parse import unquote, urlsplit
 
 from sluiceway.client.address import is_place, is_url, shown
+from sluiceway.client.network import Network
 from sluiceway.client.order import RETRIES, Fields, Order, Side, make_order
 from sluiceway.client.part import settled
 from sluiceway.client.shape import shape_form, shape_put
@@ -56,6 +57,7 @@ async def apack(
     force: bool = False,
     retries: int = RETRIES,
     limit_rate: int | str | None = None,
+    network: Network = Network(),
     on_progress: OnProgress | None = None,
 ) -> Receipt:
     """See `sluiceway.copy`. Raises BadRequest, TooLarge for too many objects, SourceFailed for none, and what the sides raise."""
@@ -74,6 +76,7 @@ async def apack(
             force=force,
             retries=retries,
             limit_rate=limit_rate,
+            network=network,
         )
     elif headers or from_headers or form or field is not None or type is not None:
         raise BadRequest("Headers, forms and types are for servers, and neither side is a URL; leave them out")
@@ -81,7 +84,7 @@ async def apack(
         rate = parse_size(limit_rate, "The rate") if isinstance(limit_rate, str) else limit_rate
         order = Order(src, dst, None, None, name=name, force=force, attempts=retries + 1, rate=rate)
     async with AsyncExitStack() as stack:
-        transport = await stack.enter_async_context(Transport())
+        transport = await stack.enter_async_context(network.transport(order.reads, order.writes))
         origin = await asyncio.to_thread(origin_of, src, order.reads, transport, Patience(retries), Budget(MEMORY))
         stack.push_async_callback(origin.aclose)
 

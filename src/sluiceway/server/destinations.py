@@ -7,7 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from sluiceway.client.address import is_place, is_url, shown
+from sluiceway.client.address import is_place, is_url, origin, shown
+from sluiceway.client.tls import Trust
 from sluiceway.errors import BadRequest
 from sluiceway.pipe.budget import Budget
 from sluiceway.server.settings import BadSetting, Settings
@@ -71,7 +72,8 @@ def _store(place: str, told: Settings, budget: Budget) -> Store:
     if scheme == "memory" and colon:
         return MemoryStore()
     if is_place(place):
-        return _named_store(place, budget, dict(_option(text) for text in told.store_option))
+        options = {} if told.ca_file is None or not place.lower().startswith(("s3:", "gs:", "az:")) else {"ca_file": told.ca_file}
+        return _named_store(place, budget, options | dict(_option(text) for text in told.store_option))
     if "://" in place:
         known = "folders, and URLs that begin with http(s)://, s3://, gs://, az://, postgresql:// or fsspec+PROTOCOL://"
         raise BadSetting(f"--to {scheme}://…: this version knows {known}")  # the rest may hold a password
@@ -112,7 +114,17 @@ def _backend(place: str, told: Settings) -> Backend:
         expect=told.relay_expect,
         chunked=told.relay_chunked,
         deadlines=Deadlines(told.relay_connect, told.relay_idle, told.relay_answer),
+        trust=_trust(told, url.address.url),
     )
+
+
+def _trust(told: Settings, url: str) -> Trust:
+    trust = Trust(told.ca_file, told.client_cert, (origin(url),))
+    try:
+        trust.contexts()
+    except BadRequest as error:
+        raise BadSetting(f"--ca-file or --client-cert: {error.detail}") from None
+    return trust
 
 
 def _answer_header(name: str) -> str:

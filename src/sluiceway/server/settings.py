@@ -92,6 +92,10 @@ class Settings:
     relay_connect: float = _told("Seconds that server may take for a connection.", 10.0)
     relay_idle: float = _told("Seconds that server may take or send nothing.", 60.0)
     relay_answer: float = _told("Seconds from the last byte of a file to the beginning of that server's answer.", 600.0)
+    ca_file: str | None = _told(
+        "Certificates (PEM) of authorities to trust at that server, beside the system's (or those of SSL_CERT_FILE).", None
+    )
+    client_cert: str | None = _told("Certificate of this gateway's own with its key (PEM), shown to that server.", None)
     fetch_from: tuple[str, ...] = _told(
         "Host that GET /fetch and imports may read from: files.example.com, *.example.com, or * for all public ones; with :PORT "
         "for a port other than those of the web. Nothing is fetched without it. Repeatable.",

@@ -21,6 +21,7 @@ from sluiceway.client.hops import followed
 from sluiceway.client.outbound import MOST_SAID, Answered, Outbound, Said
 from sluiceway.client.plan import redirected
 from sluiceway.client.refusals import refusal
+from sluiceway.client.tls import Trust
 from sluiceway.client.transport import Deadlines, Transport
 from sluiceway.client.upload import OF_THE_BODY, SEE_OTHER
 from sluiceway.errors import BadForm, BadRequest, NotFound, PeerFailed, Refused, SluiceError, StoreFailed
@@ -53,6 +54,7 @@ class Backend:
     expect: bool = False
     chunked: bool = False  # no guess of a file's length from its form's
     deadlines: Deadlines = field(default_factory=Deadlines)
+    trust: Trust = field(default_factory=Trust)
 
 
 class RelayStore:
@@ -127,7 +129,7 @@ class RelayStore:
     async def _open(self) -> Transport:
         if self._transport is None:
             # A connection that died while it waited would cost an upload that nobody can repeat: each gets a fresh one.
-            self._transport = await Transport(self.backend.deadlines, keep=False).__aenter__()
+            self._transport = await Transport(self.backend.deadlines, keep=False, trust=self.backend.trust).__aenter__()
         return self._transport
 
 

@@ -1,0 +1,48 @@
+"""How the servers of one copy are reached, as people said it, and the transport that does it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sluiceway.client.address import origin
+from sluiceway.client.outgoing import Deadlines
+from sluiceway.client.tls import Trust
+from sluiceway.errors import BadRequest
+
+if TYPE_CHECKING:
+    from sluiceway.client.order import Side
+    from sluiceway.client.transport import Transport
+
+__all__ = ["USUAL", "Network"]
+
+MOST_TIMEOUT = 24 * 3600.0  # seconds; whoever waits longer for one byte waits for nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """`timeout`: seconds in which a server sends or takes nothing, also before its answer. The files: see `Trust`."""
+
+    timeout: float | None = None
+    ca_file: str | None = None
+    client_cert: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.timeout is not None and not 0 < self.timeout <= MOST_TIMEOUT:
+            raise BadRequest(f"The timeout is a number of seconds above 0, at most {MOST_TIMEOUT:.0f}")
+
+    def transport(self, reads: Side | None, writes: Side | None) -> Transport:
+        """Our own certificate, as --token, is for the destination where both sides are servers. Raises BadRequest."""
+        from sluiceway.client.transport import Transport  # late: a copy between places needs no HTTP library
+
+        side = writes or reads
+        shown_to = () if side is None else (origin(side.url),)
+        return Transport(self.deadlines, trust=Trust(self.ca_file, self.client_cert, shown_to))
+
+    @property
+    def deadlines(self) -> Deadlines:
+        usual, wait = Deadlines(), self.timeout
+        return usual if wait is None else Deadlines(min(usual.connect, wait), wait, wait)
+
+
+USUAL = Network()
