@@ -89,8 +89,9 @@ reaches 100 % with the server's answer only. The receipt's `stages` are seconds:
 
 A server that sends or takes nothing for `--timeout` seconds counts as gone. `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and
 `NO_PROXY` are honoured as curl does (lower case wins; a password stands in the proxy's URL; loopback is no exception unless
-`NO_PROXY` names it), by `copy` and by a gateway's `--to`, never by `/fetch` and imports. `--ca-file` adds authorities to those of the system
-or of `SSL_CERT_FILE`; a `--client-cert` is shown to the server that `--token` is for, and not along a redirect to another.
+`NO_PROXY` names it), by `copy` and by a gateway's `--to`, never by `/fetch` and imports. `--ca-file` adds authorities to
+those of the system or of `SSL_CERT_FILE`; a `--client-cert` is shown to the server that `--token` is for, and not along a
+redirect to another.
 
 `--curl` prints a line for a POSIX shell. Tokens, passwords and what looks like a key in a header, field or query are
 `$SLUICEWAY_…` variables in it.
