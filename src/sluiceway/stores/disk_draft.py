@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Protocol, TypeVar
 
-from sluiceway.errors import NoSpace, SluiceError, StoreFailed
+from sluiceway.errors import NoSpace, SluiceError, StoreFailed, TooLarge
 from sluiceway.pipe.budget import BLOCK, Block, Budget
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import About, Entry, Replace
@@ -92,10 +92,14 @@ class DiskDraft:
     # Writing
 
     async def check_room(self, size: int) -> None:
-        """Raises NoSpace when the disk has less free than `size`, so that it is told before the body comes."""
+        """Raises NoSpace, TooLarge when `size` bytes cannot be kept, so that it is told before the body comes."""
+        if (most := self._file.largest()) is not None and size > most:
+            raise TooLarge(
+                f"The server's process may write no file above {most} bytes (ulimit -f); this one has {size}", limit=most
+            )
         free = await self._hop(self._file.free)
         if free is not None and free < size:
-            raise NoSpace(f"The disk has no room for {size} bytes. Make room or use another --to")
+            raise NoSpace(f"The disk has no room for {size} bytes. Make room there, then send it again")
 
     async def write(self, data: Buffer) -> None:
         async with self._lock:
@@ -368,6 +372,6 @@ class DiskDraft:
             raise
         except (OSError, SluiceError) as error:
             word = self._word(error)
-            if isinstance(word, StoreFailed):
+            if isinstance(word, StoreFailed | TooLarge):
                 self._failed = word  # bytes may be missing now: nothing that follows can be right
             raise word from None

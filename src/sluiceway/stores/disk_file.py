@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import threading
 from collections.abc import Callable
 
@@ -84,6 +85,12 @@ class DraftFile:
         """Whether `open_direct` was called, so that `write_direct` may be, from several threads at once."""
         return self._direct >= 0
 
+    @staticmethod
+    def largest() -> int | None:
+        """Bytes a file of this process may have; None where nobody limits it. A file system's own limit shows when it is met."""
+        most = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+        return None if most == resource.RLIM_INFINITY else most
+
     def free(self) -> int | None:
         """Bytes the file system has for us; None where it does not tell."""
         told = os.fstatvfs(self._drafts)
@@ -142,7 +149,7 @@ class DraftFile:
         if self._place(end):
             return
         if ctypes.get_errno() in NO_ROOM and self._size is not None:
-            raise NoSpace("The disk filled up while the upload came. Make room or use another --to, then send it again")
+            raise NoSpace("The disk filled up while the upload came. Make room there, then send it again")
         self._allocates = False  # this file system cannot, or there is no room: the writes themselves will tell
 
     def _place(self, end: int) -> bool:

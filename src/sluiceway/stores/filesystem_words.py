@@ -27,6 +27,7 @@ from sluiceway.errors import (
     PeerUnreachable,
     SluiceError,
     StoreFailed,
+    TooLarge,
 )
 from sluiceway.pipe.descriptors import out_of_descriptors
 from sluiceway.wire.numbers import ascii_uint
@@ -47,7 +48,7 @@ TIMES = (
 TAGS = ("ETag", "etag", "e_tag", "checksum", "md5", "md5Hash", "sha256", "content_hash", "ino", "fileId", "generation", "rev")
 LONGEST = 200  # characters of what a library said that are passed on
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 FULL = {os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "no space on filesystem", "quota exceeded"}  # whole messages
 CLOSED = {"Socket is closed"}
 _CLOSED = {errno.EPIPE, errno.ECONNRESET, errno.ECONNABORTED, errno.ENOTCONN, errno.ESHUTDOWN}
@@ -138,6 +139,8 @@ def error_word(error: BaseException, where: str, secrets: Iterable[str]) -> Slui
 
 def _of_file(error: BaseException, where: str, said: str) -> SluiceError | None:
     code, status = _errno(error), _status(error)
+    if code == errno.EFBIG:
+        return TooLarge(f"{where} takes no file this large; sending it again does not help. Split it, or store it elsewhere")
     if code in _FULL or status in (507, 552) or _is_one_of(error, FULL):
         return NoSpace(f"{where} is full; nothing was stored. Make room there, then send it again")
     if isinstance(error, FileNotFoundError) or status == 404:

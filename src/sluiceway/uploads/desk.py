@@ -208,8 +208,8 @@ class Incoming:
                 budget=desk.budget,
             )
             found = await digests.finish()
-        except TooLarge:  # the pump knows what was left for this file; the sender wants to know the whole limit
-            if self._taken and desk.max_size is not None:
+        except TooLarge as error:  # the pump knows what was left for this file; the sender wants to know the whole limit
+            if self._taken and desk.max_size is not None and error.members.get("limit") == limit:
                 most = f"The files of this form have more than {desk.max_size} bytes together; the server takes at most that"
                 raise TooLarge(most, limit=desk.max_size) from None
             raise

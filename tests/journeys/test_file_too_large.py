@@ -1,0 +1,102 @@
+"""What a file system says no to, told as what it is: too large a file is no full disk, and a fault is neither."""
+
+from __future__ import annotations
+
+import errno
+import resource
+from contextlib import suppress
+
+import pytest
+import requests
+
+from fix_server import RunningServer, Serve
+from fix_taking import eventually, noise
+from raw_http import Wire, chunk, form_body, form_head, head
+from sluiceway.stores.disk_tree import store_error
+
+MIB = 1 << 20
+MOST = 4 * MIB  # bytes a file of these servers' processes may have
+
+
+@pytest.fixture
+def limited(serve: Serve) -> RunningServer:
+    """A server whose process may write no larger file: its writes end as they do at FAT32's 4 GiB, in EFBIG."""
+    server = serve()
+    resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (MOST, MOST))
+    return server
+
+
+def test_a_known_length_is_refused_before_the_body(limited: RunningServer) -> None:
+    """413 and not 507, although no byte was sent."""
+    with Wire(limited.port) as wire:
+        wire.send(head("PUT", "/files/large", f"Content-Length: {MOST + 1}"))
+        answer = wire.answer()
+
+    assert (answer.status, answer.code) == (413, "too-large")
+    assert "full" not in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("piece", [1000, 65536])
+def test_an_unknown_length_is_refused_when_it_is_met(limited: RunningServer, piece: int) -> None:
+    """Slow and fast senders; the draft goes, and the server takes what is small enough."""
+    with Wire(limited.port) as wire:
+        wire.send(head("PUT", "/files/large", "Transfer-Encoding: chunked"))
+        with suppress(OSError):  # refused while it is sent
+            for _ in range(2 * MOST // piece):
+                wire.send(chunk(bytes(piece)))
+        answer = wire.answer()
+
+    assert (answer.status, answer.code) == (413, "too-large")
+    assert "takes no file this large" in answer.json()["detail"]
+    assert "full" not in answer.json()["detail"]
+    assert "does not help" in answer.json()["detail"]
+    eventually(lambda: limited.drafts() == [], "the draft is gone")
+    assert limited.stored() == {}
+    assert requests.put(f"{limited.url}/files/small", data=noise(MIB), timeout=10).status_code == 201
+
+
+def test_the_second_file_of_a_form_is_told_the_same(limited: RunningServer) -> None:
+    """Not the server's --max-size, which nobody set; the first file is not kept."""
+    body = form_body(("a", "1", b"1"), ("b", "2", bytes(MOST + MIB)))
+    with Wire(limited.port) as wire:
+        wire.send(form_head(len(body)))
+        with suppress(OSError):  # refused while it is sent
+            wire.send(body)
+        answer = wire.answer()
+
+    assert (answer.status, answer.code) == (413, "too-large")
+    assert limited.stored() == {}
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "words"),
+    [
+        (errno.ENOSPC, "no-space", "full"),
+        (errno.EDQUOT, "no-space", "quota"),
+        (errno.EFBIG, "too-large", "no file this large"),
+        (errno.ENAMETOOLONG, "bad-name", "a name this long"),
+        (errno.EILSEQ, "bad-name", "these characters"),
+        (errno.ELOOP, "forbidden", "symbolic link"),
+        (errno.EROFS, "store-failed", "read-only"),
+        (errno.EACCES, "store-failed", "no right"),
+        (errno.EPERM, "store-failed", "no right"),
+        (errno.EIO, "store-failed", "has a fault"),
+        (errno.ESTALE, "store-failed", "is gone"),
+        (errno.ENODEV, "store-failed", "is gone"),
+        (errno.ENOTDIR, "exists", "in the way"),
+        (errno.EISDIR, "exists", "in the way"),
+        (errno.EMFILE, "unavailable", ""),
+        (errno.ENFILE, "unavailable", ""),
+        (errno.ENOMEM, "unavailable", "memory"),
+        (errno.EINVAL, "store-failed", "failed"),
+    ],
+)
+def test_each_number_has_the_right_words(number: int, code: str, words: str) -> None:
+    """Whose turn it is, and what to do; what only the operator can mend is not told to clients."""
+    told = store_error(OSError(number, "", "/srv/secret/path"), "the upload")
+
+    assert told.code == code
+    assert words in told.detail
+    assert "/srv" not in told.detail
+    assert "--" not in (told.public or told.detail)
+    assert (told.public is None) is (code != "store-failed") or code == "unavailable"
