@@ -12,7 +12,7 @@ import pytest
 from sluiceway.pipe.budget import BLOCK, Budget
 from sluiceway.stores.contract import About
 from sluiceway.stores.disk import DiskStore
-from sluiceway.stores.disk_file import MOST_AHEAD, MOST_RESERVED, Reserve
+from sluiceway.stores.disk_file import AHEAD_TIMES, MOST_AHEAD, MOST_RESERVED, Reserve
 from sluiceway.testing.store_suite import pattern, read
 
 MIB = 1 << 20
@@ -34,17 +34,17 @@ def on_disk(root: Path) -> int:
 
 @pytest.mark.parametrize("size", [None, 1 << 40], ids=["unknown", "a-tebibyte"])
 @pytest.mark.parametrize("come", [128 << 10, 3 * MIB, 21 * MIB])
-async def test_a_draft_reserves_at_most_as_much_as_has_come(
+async def test_a_draft_reserves_in_proportion_to_what_has_come(
     store: DiskStore, tmp_path: Path, size: int | None, come: int
 ) -> None:
-    """Whatever length is announced: an upload takes twice its bytes on the disk, and a small one nothing ahead."""
+    """Whatever length is announced: an upload takes few times its bytes on the disk, and a small one nothing ahead."""
     drafts = [await store.draft(f"d{number}", None) for number in range(3)]
     for draft in drafts:
         draft._size = draft._file._size = size  # type: ignore[attr-defined]  # no disk here has the room to announce it
         for at in range(0, come, 128 << 10):
             await draft.write(pattern(128 << 10, at))
 
-    assert on_disk(tmp_path) <= len(drafts) * (2 * come + SLACK)
+    assert on_disk(tmp_path) <= len(drafts) * ((1 + AHEAD_TIMES) * come + SLACK)
     if come < BLOCK:
         assert on_disk(tmp_path) <= len(drafts) * (come + SLACK)
     for draft in drafts:

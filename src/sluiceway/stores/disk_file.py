@@ -21,10 +21,11 @@ from sluiceway.stores.disk_tree import NO_ROOM, Tree
 __all__ = ["ALIGN", "DraftFile", "Publish", "Reserve"]
 
 ALIGN = 4096  # bytes; O_DIRECT wants offsets and lengths in logical blocks, 512 or 4096
-# A file gets its place on the disk ahead of its bytes, so that writes run side by side: as much again as has come, and never
+# A file gets its place on the disk ahead of its bytes, so that writes run side by side: in proportion to what has come, and never
 # the announced length, or a few idle clients could reserve the disk.
-MOST_AHEAD = 256 << 20  # bytes of one draft; at 2 GB/s eight calls a second
-MOST_RESERVED = 1 << 30  # bytes ahead of all drafts of a store together
+AHEAD_TIMES = 4  # bytes ahead for each that has come; each step waits for the writes under way, and doubling took 4 more a GiB
+MOST_AHEAD = 512 << 20  # bytes of one draft
+MOST_RESERVED = 2 << 30  # bytes ahead of all drafts of a store together
 RESERVED_PART = 16  # and of one draft at most this part of what the disk has free
 
 Publish = Callable[[str, str, Replace], None]  # (name of the draft, key, replace): make it visible, durably
@@ -132,13 +133,13 @@ class DraftFile:
         return self._allocates and end > self._allocated and self._allocated != self._size
 
     def allocate(self, end: int) -> None:
-        """Give the file its place up to `end`, and as much again: writes that do not extend a file run side by side (ext4, XFS).
+        """Give the file its place up to `end`, and ahead of it: writes that do not extend a file run side by side (ext4, XFS).
 
         Not os.posix_fallocate: where the file system cannot reserve, glibc would write every block. Raises NoSpace.
         """
         self._settle_reserve()
         end = end if self._size is None else min(end, self._size)
-        ahead = min(end, MOST_AHEAD) if self._size is None else min(end, MOST_AHEAD, self._size - end)
+        ahead = min(AHEAD_TIMES * end, MOST_AHEAD) if self._size is None else min(AHEAD_TIMES * end, MOST_AHEAD, self._size - end)
         free = self.free()
         if free is not None:
             ahead = min(ahead, free // RESERVED_PART)
