@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from sluiceway.stores.contract import HEADERS, About, Pairs
+from sluiceway.errors import TooLarge
+from sluiceway.stores.contract import HEADERS, MOST_METADATA, About, Pairs
 
 __all__ = ["LONGEST_TYPE", "about_json", "extras_json", "read_about", "read_extras"]
 
@@ -23,7 +24,12 @@ def about_json(about: About) -> dict[str, object]:
 
 
 def extras_json(about: About) -> dict[str, object]:
-    """Headers and the user's metadata alone; {} where there are none."""
+    """Headers and the user's metadata alone; {} where there are none. Raises TooLarge, for a note is read whole."""
+    pairs = about.headers + about.user
+    size = sum(len(text.encode(errors="replace")) for pair in pairs for text in pair)
+    if size > MOST_METADATA:
+        many = f"The object's headers and metadata have {size} bytes; at most {MOST_METADATA} are kept"
+        raise TooLarge(many, limit=MOST_METADATA)
     told = {"headers": dict(about.headers), "user": dict(about.user)}
     return {name: value for name, value in told.items() if value}
 
