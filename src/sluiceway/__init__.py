@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from sluiceway.client.command import Command
     from sluiceway.client.form import Form
     from sluiceway.client.sized import Sized
     from sluiceway.errors import SluiceError
@@ -25,6 +26,7 @@ __all__ = [
     "Bridge",
     "BridgeReader",
     "BridgeWriter",
+    "Command",
     "Ended",
     "Form",
     "Overall",
@@ -45,6 +47,7 @@ _HOMES = {
     "Bridge": "sluiceway.pipe.bridge",
     "BridgeReader": "sluiceway.pipe.bridge",
     "BridgeWriter": "sluiceway.pipe.bridge",
+    "Command": "sluiceway.client.command",
     "Ended": "sluiceway.many.report",
     "Form": "sluiceway.client.form",
     "Overall": "sluiceway.many.report",

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
 from sluiceway.client.address import is_place, shown
+from sluiceway.client.command import Command, command_source
 from sluiceway.client.curl import CurlLine, curl_line
 from sluiceway.client.download import Download, download
 from sluiceway.client.local import files_below, open_local, sized
@@ -28,7 +29,7 @@ from sluiceway.pipe.receipt import OnProgress, Progress, Receipt
 from sluiceway.pipe.stages import QUEUE, SOURCE, Stages
 from sluiceway.pipe.throttle import paced
 from sluiceway.pipe.timed import TimedSource
-from sluiceway.transfer_places import opened_at, promised, put_in, take_out
+from sluiceway.transfer_places import keep_output, opened_at, promised, put_in, take_out
 
 __all__ = ["Fields", "acopy", "copy", "curl_lines"]
 
@@ -36,7 +37,7 @@ _TYPE = re.compile(r"[\x20-\x7e]+")  # what a part's head may carry
 
 
 def copy(
-    src: str | os.PathLike[str],
+    src: str | os.PathLike[str] | Command,
     dst: str | os.PathLike[str],
     *,
     name: str | None = None,
@@ -59,6 +60,8 @@ def copy(
 ) -> Receipt:
     """Copy a file, a folder, standard input (`-`) or a URL to a URL, or a URL to a file, a folder or standard output (`-`).
     A URL names a server (http, https) or an object in a database (`postgresql://HOST/DATABASE/KEY?table=NAME`).
+
+    A `sluiceway.Command` as the source is a program whose output is copied, and which has to end well: nothing is stored else.
 
     Returns when the destination has confirmed that it keeps all of it. Memory does not grow with the size, and between two
     servers nothing is stored on the way.
@@ -112,7 +115,7 @@ def copy(
 
 
 async def acopy(
-    src: str | os.PathLike[str],
+    src: str | os.PathLike[str] | Command,
     dst: str | os.PathLike[str],
     *,
     name: str | None = None,
@@ -135,7 +138,10 @@ async def acopy(
 ) -> Receipt:
     """`copy` for programs with an event loop. Cancelling it ends the transfer at once; nothing half-done stays visible."""
     network = Network(timeout, ca_file, client_cert)
+    command, src = (src, "-") if isinstance(src, Command) else (None, src)
     if pack is not None:
+        if command is not None:
+            raise BadRequest("A command gives one file, and a zip is made of many")
         if pack != "zip" or size is not None:
             raise BadRequest('What many files can be packed as is "zip", whose size follows from theirs')
         return await apack(
@@ -171,12 +177,15 @@ async def acopy(
         retries=retries,
         limit_rate=limit_rate,
         network=network,
+        command=command,
     )
     async with network.transport(order.reads, order.writes) as transport:
         if is_place(order.target):
             return await put_in(transport, order, on_progress)
         if order.writes is not None:
             return await _Sending(transport, order, order.writes, on_progress).run()
+        if order.command is not None:
+            return await keep_output(order, on_progress)
         if is_place(order.source):
             return await take_out(order, on_progress)
         if order.reads is not None:
@@ -219,10 +228,10 @@ class _Sending:
 
     async def _file(self, path: str, called: str, stages: Stages) -> Receipt:
         order = self._order
-        source = await asyncio.to_thread(open_local, path)
+        source = await asyncio.to_thread(open_local, path) if order.command is None else command_source(order.command)
         if order.size is not None:
             stages.enter(SOURCE)
-            source = await sized(source, order.size, "Standard input" if path == "-" else path)
+            source = await sized(source, order.size, order.called(path))
             stages.enter(QUEUE)
         job = Upload(
             paced(source, order.rate),

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from sluiceway.client.address import is_place, shown
+from sluiceway.client.command import command_source
 from sluiceway.client.local import files_below, open_local, sized
 from sluiceway.client.order import Order
 from sluiceway.client.part import settled
@@ -35,7 +36,7 @@ from sluiceway.uploads.keys import new_id
 from sluiceway.wire.digests import Promise
 from sluiceway.wire.names import clean_name, stays_inside
 
-__all__ = ["Coming", "Tell", "keep_in_store", "keep_in_target", "opened_at", "promised", "put_in", "take_out"]
+__all__ = ["Coming", "Tell", "keep_in_store", "keep_in_target", "keep_output", "opened_at", "promised", "put_in", "take_out"]
 
 MEMORY = 32 << 20  # bytes one copy may hold
 TELL_EVERY = 0.1  # seconds between two looks at the progress
@@ -117,6 +118,29 @@ async def take_out(order: Order, on_progress: OnProgress | None) -> Receipt:
             await settled(sink.close)
     spent = stages.spent()
     receipt = Receipt(size, sha256, sink.target, source=shown(order.source), seconds=sum(spent.values()), stages=spent)
+    tell.say("done", receipt)
+    return receipt
+
+
+async def keep_output(order: Order, on_progress: OnProgress | None) -> Receipt:
+    """What a command writes, as a file of this machine. Raises SourceFailed when it does not end well, Exists, NoSpace."""
+    if order.command is None:
+        raise BadRequest("There is no command")
+    stages, named = Stages(), order.called("-")
+    source: Source = command_source(order.command)
+    if order.size is not None:
+        source = await sized(source, order.size, named)
+    sink = await settled(lambda: open_target(order.target, order.name, order.force, order.target))
+    if sink is None:
+        raise BadRequest(f"{named} has no name; give one with --name, or a file as the destination")
+    tell = Tell(sink.target, "receiving", order.size, on_progress)
+    try:
+        timed = TimedSource(paced(source, order.rate), stages)
+        size, sha256 = await keep_in_target(sink, timed, named, (), order.force, stages, tell)
+    finally:
+        await settled(sink.close)
+    spent = stages.spent()
+    receipt = Receipt(size, sha256, sink.target, source=named, seconds=sum(spent.values()), stages=spent)
     tell.say("done", receipt)
     return receipt
 
@@ -239,18 +263,18 @@ async def _coming(transport: Transport, order: Order, budget: Budget, stages: St
         finally:
             await source.aclose()
     else:
-        local = await asyncio.to_thread(open_local, order.source)
+        local = await asyncio.to_thread(open_local, order.source) if order.command is None else command_source(order.command)
         if order.size is not None:
-            local = await sized(local, order.size, "Standard input" if order.source == "-" else order.source)
+            local = await sized(local, order.size, order.called(order.source))
         name = order.name or ("" if order.source == "-" else os.path.basename(order.source))
-        yield Coming(local, order.source, name, order.type_of(name))
+        yield Coming(local, order.called(order.source) if order.command else order.source, name, order.type_of(name))
 
 
 def _key(place: Place, name: str) -> str:
     if place.key and not place.key.endswith("/"):
         return place.key
     if not name:
-        raise BadRequest("Standard input has no name; give one with --name, or a key in the URL")
+        raise BadRequest("What comes has no name; give one with --name, or a key in the URL")
     return place.key + clean_name(name)
 
 

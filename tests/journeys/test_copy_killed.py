@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+import pytest
 
 from fix_server import Serve
 from rude_peer import Exchange, Peer, ranged, sha256_field
@@ -131,3 +134,60 @@ def test_a_killed_upload_leaves_nothing_at_the_server(serve: Serve, tmp_path: Pa
         until("the draft went", lambda: not server.drafts())
 
     assert server.stored() == {}
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP])
+def test_a_copy_that_is_told_to_end_reports_and_leaves_nothing_half_done(tmp_path: Path, ending: signal.Signals) -> None:
+    """As with Ctrl-C: the report is printed, the journal is right, and no part stays that nothing will take up."""
+    source = tmp_path / "from"
+    source.mkdir()
+    for number in range(20):
+        (source / f"{number:02}").write_bytes(bytes(1 << 20))
+    line = [sys.executable, "-m", "sluiceway", "copy", "-r", str(source), str(tmp_path / "to"), "--json"]
+    running = subprocess.Popen(
+        [*line, "--limit-rate", "4MiB", "--journal", str(tmp_path / "j")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert running.stdout is not None
+    first = running.stdout.readline()
+    running.send_signal(ending)
+    rest, errors = running.communicate(timeout=60)
+    lines = [json.loads(one) for one in [first, *rest.splitlines()]]
+    report, ended = lines[-1]["report"], [one for one in lines[:-1] if one["state"] == "copied"]
+
+    assert (running.returncode, json.loads(errors)["code"]) == (130, "interrupted")
+    assert (report["complete"], report["ok"], report["copied"]) == (False, False, len(ended))
+    assert sorted(os.listdir(tmp_path / "to")) == sorted(one["key"] for one in ended)
+    done = subprocess.run([*line, "--journal", str(tmp_path / "j")], capture_output=True, text=True, timeout=60, check=True)
+    assert json.loads(done.stdout.splitlines()[-1])["report"]["skipped"] == len(ended)
+
+
+def test_a_copy_under_nohup_goes_on_when_the_terminal_hangs_up(tmp_path: Path) -> None:
+    """A signal that was ignored when the command began stays ignored."""
+    (tmp_path / "from").mkdir()
+    (tmp_path / "from" / "x").write_bytes(bytes(2 << 20))
+    line = [sys.executable, "-m", "sluiceway", "copy", "-r", str(tmp_path / "from"), str(tmp_path / "to"), "--limit-rate", "1MiB"]
+    running = subprocess.Popen(["nohup", *line], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+    until("the copy began", lambda: (tmp_path / "to").exists() and os.listdir(tmp_path / "to"))
+    running.send_signal(signal.SIGHUP)
+    running.communicate(timeout=60)
+
+    assert (running.returncode, os.listdir(tmp_path / "to")) == (0, ["x"])
+
+
+def test_a_download_that_is_told_to_end_can_go_on(tmp_path: Path) -> None:
+    """SIGTERM: code 130; what stays is marked as ours, and the next run takes it up."""
+    target, part = tmp_path / "f", Path(part_paths(str(tmp_path / "f"))[0])
+    with Peer(slowly) as peer:
+        first = copying(f"{peer.url}/f", target)
+        until("the part grew", lambda: part.exists() and part.stat().st_size > 1 << 20)
+        first.send_signal(signal.SIGTERM)
+        assert finish(first)[0] == 130
+        peer.act = ranged(DATA)
+        assert finish(copying(f"{peer.url}/f", target))[0] == 0
+
+    assert target.read_bytes() == DATA
+    assert peer.seen[-1].first_byte() > 1 << 20
+    assert os.listdir(tmp_path) == ["f"]

@@ -10,6 +10,7 @@ import click
 from sluiceway.cli.exits import EXITS
 from sluiceway.cli.many import MANY, copy_many, many_options
 from sluiceway.cli.network import NETWORK, network_options
+from sluiceway.cli.signals import ended_by_signals
 from sluiceway.cli.voice import Voice
 
 __all__ = ["copy"]
@@ -18,8 +19,12 @@ _EXIT_HELP = "\b\nExit codes:\n" + "\n".join(f"  {row.code:>3}  {row.meaning}" f
 
 
 @click.command(epilog=_EXIT_HELP)
-@click.argument("source")
-@click.argument("destination")
+@click.argument("sides", nargs=-1, required=True, metavar="SOURCE DESTINATION")
+@click.option(
+    "--from-command",
+    metavar="LINE",
+    help="Instead of SOURCE: run this line in a shell and copy what it writes, if it ends well; nothing is stored else.",
+)
 @click.option("--name", help="The file's name, where the source or the server does not give the right one.")
 @click.option("--type", help="The file's media type; guessed from its name otherwise.")
 @click.option("--form", multiple=True, metavar="NAME=VALUE", help="Send as a form, with this field before the file. Repeatable.")
@@ -77,8 +82,8 @@ _EXIT_HELP = "\b\nExit codes:\n" + "\n".join(f"  {row.code:>3}  {row.meaning}" f
 @click.option("--curl", is_flag=True, help="Print the line for curl that does the same, secrets as variables; copy nothing.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 def copy(
-    source: str,
-    destination: str,
+    sides: tuple[str, ...],
+    from_command: str | None,
     form: tuple[str, ...],
     header: tuple[str, ...],
     from_header: tuple[str, ...],
@@ -98,6 +103,7 @@ def copy(
     sluiceway copy photos/ https://host/files/photos/    a folder, file by file
     sluiceway copy cover.jpg https://host/books --form id=42 --field cover
     tar c data | sluiceway copy - https://host/files/data.tar
+    sluiceway copy --from-command 'pg_dump shop | zstd' s3://backups/shop.sql.zst
     sluiceway copy https://host/files/big.iso .          goes on where it stopped
     sluiceway copy https://a/big.iso https://b/files/    from server to server, stored nowhere on the way
     sluiceway copy big.iso 'postgresql://host/database/big.iso?table=files'
@@ -109,6 +115,7 @@ def copy(
     A download takes its name only when its length and digest are right. Until then it is a .sluiceway-….part beside
     the target.
     """
+    source, destination = _two(sides, from_command)
     voice = Voice(as_json, quiet, stdout_is_data=destination == "-" and not curl)
     from sluiceway.errors import SluiceError  # late, with the HTTP client: --help needs neither
 
@@ -120,6 +127,8 @@ def copy(
     given["from_headers"] = dict(_pair(text, ":", "--from-header") for text in from_header)
     given |= {name: given[name] or None for name in ("token", "from_token")}  # an empty variable is none
     many = {name: given.pop(name) for name in MANY}
+    if from_command and (recursive or unpack or curl or given["pack"]):
+        raise click.UsageError("--from-command gives one file; leave out --recursive, --from, --as and --curl")
     if given["pack"] and (recursive or unpack or curl):
         raise click.UsageError("--as makes one file of many; leave out --recursive, --from and --curl")
     if recursive or unpack:
@@ -130,6 +139,7 @@ def copy(
         if many[name]:
             raise click.UsageError(f"{flag} goes with --recursive or --from")
     try:
+        from sluiceway.client.command import Command
         from sluiceway.client.network import Network
         from sluiceway.client.order import make_order
         from sluiceway.transfer import copy as run
@@ -141,13 +151,25 @@ def copy(
             for line in curl_lines(make_order(source, destination, network=network, **given)):
                 voice.curl(line)
             return
-        with voice:
-            receipt = run(source, destination, on_progress=voice.show, **given)
+        what = source if from_command is None else Command(from_command)
+        with ended_by_signals(), voice:
+            receipt = run(what, destination, on_progress=voice.show, **given)
         voice.finish(receipt)
     except SluiceError as error:
         voice.fail(error)
     except KeyboardInterrupt:
         voice.interrupted()
+
+
+def _two(sides: tuple[str, ...], command: str | None) -> tuple[str, str]:
+    """The source and the destination; a command stands for the source."""
+    if command is not None:
+        if len(sides) != 1:
+            raise click.UsageError("--from-command stands for SOURCE; name the DESTINATION only")
+        return "-", sides[0]
+    if len(sides) != 2:
+        raise click.UsageError("Missing argument 'DESTINATION'." if len(sides) < 2 else f"One argument too many: {sides[2]}")
+    return sides[0], sides[1]
 
 
 def _with_options(side: str, options: tuple[str, ...]) -> str:

@@ -11,6 +11,7 @@ import click
 from sluiceway.cli.exits import INTERRUPTED, OK, SOME_FAILED
 from sluiceway.cli.network import NETWORK
 from sluiceway.cli.overall import OverallVoice
+from sluiceway.cli.signals import ended_by_signals
 from sluiceway.cli.voice import Voice
 
 __all__ = ["MANY", "copy_many", "many_options"]
@@ -74,7 +75,7 @@ def copy_many(
     told["retries"] = given["retries"] if chosen else MANY_RETRIES
     told |= {**many, "jobs": many["jobs"] or JOBS}
     try:
-        with voice:
+        with ended_by_signals(), voice:
             report = copy_all(source, destination, on_progress=voice.show, **told)
     except SluiceError as error:
         voice.finish()

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote, urlsplit
 
 from sluiceway.client.address import is_place, is_url, parse_address
@@ -19,6 +19,9 @@ from sluiceway.client.shape import is_form
 from sluiceway.errors import BadRequest
 from sluiceway.wire.sizes import parse_size
 from sluiceway.wire.types import guess_type
+
+if TYPE_CHECKING:
+    from sluiceway.client.command import Command
 
 __all__ = ["MOST_RETRIES", "RETRIES", "Fields", "Order", "Side", "make_order"]
 
@@ -61,6 +64,7 @@ class Order:
     attempts: int = MOST_ATTEMPTS
     rate: int | None = None  # bytes a second at most
     network: Network = USUAL
+    command: Command | None = None  # whose output is the source, instead of a path
 
     @property
     def as_form(self) -> bool:
@@ -74,8 +78,12 @@ class Order:
             return os.path.basename(path)
         place = urlsplit(self.writes.url).path if self.writes is not None else ""
         if self.as_form or place.endswith("/"):
-            raise BadRequest("Standard input has no name; give one with --name")
+            raise BadRequest(f"{self.called(path)} has no name; give one with --name")
         return unquote(place.rpartition("/")[2])
+
+    def called(self, path: str) -> str:
+        """A local source, for people."""
+        return "The command's output" if self.command is not None else "Standard input" if path == "-" else path
 
     def type_of(self, name: str) -> str:
         return self.type or guess_type(name)
@@ -98,10 +106,11 @@ def make_order(
     retries: int = RETRIES,
     limit_rate: int | str | None = None,
     network: Network = Network(),
+    command: Command | None = None,
 ) -> Order:
     """Raises BadRequest for what makes no sense, without repeating what may be a secret."""
     reading, writing = is_url(source), is_url(target)
-    if not (reading or writing or is_place(source) or is_place(target)):
+    if not (reading or writing or is_place(source) or is_place(target) or command is not None):
         raise BadRequest("At least one of source and destination is a URL: http://, https:// or postgresql://")
     if from_headers and not reading:
         raise BadRequest("Headers for the source belong to a source that is a URL; leave them out")
@@ -142,6 +151,7 @@ def make_order(
         attempts=retries + 1,
         rate=parse_size(limit_rate, "The rate") if isinstance(limit_rate, str) else limit_rate,
         network=network,
+        command=command,
     )
 
 

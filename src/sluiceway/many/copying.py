@@ -22,6 +22,7 @@ from sluiceway.many.choice import Choice
 from sluiceway.many.goals import FolderGoal, StoreGoal
 from sluiceway.many.journal import Journal
 from sluiceway.many.origins import FolderOrigin, StoreOrigin
+from sluiceway.many.overlap import journal_keys, refuse_overlap
 from sluiceway.many.patience import Patience
 from sluiceway.many.report import OnOverall, Report
 from sluiceway.many.rest import FormGoal, RestGoal, RestOrigin
@@ -142,10 +143,14 @@ async def acopy_all(
     rate = parse_size(limit_rate, "The rate") if isinstance(limit_rate, str) else limit_rate
     terms = Terms(patience, force, dry_run, None if rate is None else Throttle(rate))
     reads, writes = _servers(src, dst, headers, token, from_headers, from_token)
+    journals = frozenset[str]()
+    if isinstance(src, str | os.PathLike) and isinstance(dst, str | os.PathLike) and unpack is None:
+        await asyncio.to_thread(refuse_overlap, os.fspath(src), os.fspath(dst))
+        journals = await asyncio.to_thread(journal_keys, os.fspath(src), None if journal is None else os.fspath(journal))
     budget = Budget(MEMORY + jobs * MEMORY_EACH)
     async with AsyncExitStack() as stack:
         transport = await stack.enter_async_context(Network(timeout, ca_file, client_cert).transport(reads, writes))
-        origin = await stack.enter_async_context(_opened(src, unpack, reads, transport, patience, budget, choice))
+        origin = await stack.enter_async_context(_opened(src, unpack, reads, transport, patience, budget, choice, journals))
         goal = _goal(dst, writes, transport, patience, budget)
         stack.push_async_callback(goal.aclose)
         book: Journal | None = None
@@ -188,9 +193,10 @@ async def _opened(
     patience: Patience,
     budget: Budget,
     choice: Choice,
+    journals: frozenset[str],
 ) -> AsyncIterator[Origin]:
     if unpack is None:
-        origin = origin_of(side, reads, transport, patience, budget)
+        origin = origin_of(side, reads, transport, patience, budget, journals)
         try:
             yield origin
         finally:
@@ -203,7 +209,12 @@ async def _opened(
 
 
 def origin_of(
-    side: str | os.PathLike[str] | Origin, reads: Side | None, transport: Transport, patience: Patience, budget: Budget
+    side: str | os.PathLike[str] | Origin,
+    reads: Side | None,
+    transport: Transport,
+    patience: Patience,
+    budget: Budget,
+    journals: frozenset[str] = frozenset(),
 ) -> Origin:
     """Where the many objects of a copy are. Blocking, for a moment."""
     if not isinstance(side, str | os.PathLike):
@@ -216,7 +227,7 @@ def origin_of(
         return StoreOrigin(place.store, _prefix(place), _called(text), patience)
     if not os.path.isdir(text):
         raise BadRequest(f"{text} is no folder; many objects come from a folder, a store or a server")
-    return FolderOrigin(text)
+    return FolderOrigin(text, journals)
 
 
 def _goal(
