@@ -45,7 +45,7 @@ HINTS = {
     403: "the server does not allow this to you",
     404: "check the URL",
     405: "this URL does not take what was sent; files go to URLs such as …/files/NAME",
-    409: "the name is taken; choose another",
+    409: "the name is taken, or the folder it goes to is not there",
     413: "the server takes nothing that large",
     429: "too many requests; try again later",
     503: "the server is busy or stopping; try again later",

@@ -17,13 +17,22 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 from sluiceway.client.address import below, shown
 from sluiceway.client.hops import followed
 from sluiceway.client.order import Side
-from sluiceway.client.plan import BUSY, Head, length_of
+from sluiceway.client.plan import ANSWERED, BUSY, Head, length_of
 from sluiceway.client.refusals import FROM_TOKEN, TOKEN, refusal
 from sluiceway.client.remote import RemoteSource, repr_promises
 from sluiceway.client.shape import FORM_END, shape_form, shape_put
 from sluiceway.client.transport import Transport
 from sluiceway.client.upload import Upload, upload
-from sluiceway.errors import BadRequest, MethodNotAllowed, NotFound, PeerFailed, PreconditionFailed, SluiceError, SourceChanged
+from sluiceway.client.webdav import Folders
+from sluiceway.errors import (
+    BadRequest,
+    MethodNotAllowed,
+    NotFound,
+    PeerFailed,
+    PreconditionFailed,
+    SluiceError,
+    SourceChanged,
+)
 from sluiceway.many.patience import Patience
 from sluiceway.many.proof import counted, promised
 from sluiceway.many.sides import Item, Reading
@@ -39,6 +48,7 @@ __all__ = ["FormGoal", "RestGoal", "RestOrigin"]
 PAGE = 500  # entries asked for at once
 MOST_PAGE = 8 << 20  # bytes of a listing's answer: each of its 500 entries may have a key of 1 KiB, escaped twice
 SECOND_LOOKS = (0.1, 0.3)  # seconds before a HEAD that was answered 500 is asked again
+FOLDER_MISSING = (404, 409, 500)  # what WebDAV servers answer to a PUT into no folder: some, most (RFC 4918), and nginx
 IN_PLACE = 2  # tries for the rest of a body that broke off, before the whole object is tried again
 MOST_OMITTED = 2048  # characters kept of what a server says of something it could not list
 WANT = {"want-repr-digest": "sha-256=10"}
@@ -169,6 +179,7 @@ class RestGoal:
     def __init__(self, transport: Transport, side: Side) -> None:
         self._transport, self._side = transport, side
         self.called = shown(side.url)
+        self._folders = Folders(transport, side)
         self._tells = False  # a HEAD told something: then 500 is trouble that passes
         self._mute = False  # none did, and one that was repeated was answered 500: this API knows no HEAD
 
@@ -219,7 +230,19 @@ class RestGoal:
         if promises:
             headers["repr-digest"] = format_digest("sha-256", promises[0].value)
         shape = shape_put(self._side.url, key, _type(reading))
-        return await upload(self._transport, Upload(reading.source, shape, key, headers, promises, attempts=1))
+        job = Upload(reading.source, shape, key, headers, promises, attempts=1)
+        try:
+            return await upload(self._transport, job)
+        except SluiceError as error:
+            # A server that explains itself by a code means what it says; one that speaks WebDAV may miss the folder.
+            told = error.members.get(ANSWERED) in FOLDER_MISSING and "answer_code" not in error.members
+            if not told or not reading.source.reopenable:
+                raise
+            if not await self._folders.make(shape.url):
+                if self._folders.refused in (401, 403, 507):
+                    error.detail += f"; its folder is not there, perhaps: making it was answered {self._folders.refused}"
+                raise
+        return await upload(self._transport, job)
 
     async def aclose(self) -> None:
         """The transport is its owner's."""
