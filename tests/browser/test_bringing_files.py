@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -74,6 +75,8 @@ def test_dropped_files_and_folders_are_stored_with_everything_inside(serve: Serv
     assert sorted(server.stored().values()) == sorted([10, 20, *range(1000, 1120)])
     row = page.wait_for("last.jpg", "done")
     expect(row.locator(".folder")).to_have_text("album/deep/er/")
+    assert sum(key.endswith(tuple(f"/album/{number:03}.jpg" for number in range(120))) for key in server.stored()) == 120
+    assert [size for key, size in server.stored().items() if key.endswith("/album/deep/er/last.jpg")] == [20]
 
 
 def test_while_files_hover_over_the_page_it_says_what_letting_go_does(serve: Serve, visit: OpenPage, make_file: MakeFile) -> None:
@@ -107,6 +110,61 @@ def test_a_chosen_folder_is_stored_whole(serve: Serve, visit: OpenPage, make_fil
     expect(page.summary).to_have_text("2 files stored")
     assert sorted(server.stored().values()) == [11, 22]
     expect(page.row("two.txt").locator(".folder")).to_have_text("notes/more/")
+    assert sorted(key.partition("/")[2] for key in server.stored()) == ["notes/more/two.txt", "notes/one.txt"]
+
+
+def test_files_of_one_name_in_different_folders_are_told_apart(serve: Serve, visit: OpenPage, make_file: MakeFile) -> None:
+    """album/a/README and album/b/README: each with its folder in rows and list; deleting takes the right one."""
+    server = serve()
+    page = visit(server.url)
+    make_file("album/a/README", 11)
+    folder = make_file("album/b/README", 22).parent.parent
+
+    with page.page.expect_file_chooser() as chooser:
+        page.page.get_by_role("button", name="Choose a folder").click()
+    chooser.value.set_files(str(folder))
+    expect(page.summary).to_have_text("2 files stored")
+
+    expect(page.page.locator(".row .folder")).to_have_text(["album/a/", "album/b/"])
+    shown = page.page.locator("#stored-rows .stored-row .folder")
+    expect(shown).to_have_count(2)
+    assert sorted(shown.all_text_contents()) == ["album/a/", "album/b/"]
+    delete = page.page.get_by_role("button", name="Delete album/a/README")
+    delete.click()
+    page.page.get_by_role("button", name="Really delete album/a/README").click()
+    expect(page.stored).to_have_count(1)
+    assert list(server.stored().values()) == [22]
+
+
+@pytest.mark.parametrize("flatten", [False, True])
+def test_a_pages_own_form_for_a_folder_keeps_the_paths(serve: Serve, visit: OpenPage, make_file: MakeFile, flatten: bool) -> None:
+    """<input webkitdirectory> in a form without any script: the browser sends paths as names; --flatten drops them."""
+    server = serve(*(["--flatten"] if flatten else []))
+    page = visit(server.url).page
+    make_file("album/a/README", 11)
+    folder = make_file("album/b/README", 22).parent.parent
+    page.set_content(
+        '<form method="post" action="/files" enctype="multipart/form-data">'
+        '<input type="file" name="f" webkitdirectory multiple><button>Send</button></form>'
+    )
+    page.locator("input").set_input_files(str(folder))
+    with page.expect_navigation():
+        page.get_by_role("button", name="Send").click()
+
+    kept = sorted(key.partition("/")[2] for key in server.stored())
+    assert kept == (["README", "README"] if flatten else ["album/a/README", "album/b/README"])
+
+
+def test_what_is_missing_in_the_list_is_counted(serve: Serve, visit: OpenPage) -> None:
+    """A file whose name is no UTF-8, put into the folder by other means: the list says that one cannot be shown."""
+    server = serve()
+    (server.root / "seen.txt").write_bytes(b"1")
+    with open(os.fsencode(server.root) + b"/caf\xe9", "wb") as file:
+        file.write(b"2")
+    page = visit(server.url)
+
+    expect(page.stored).to_have_count(1)
+    expect(page.page.locator("#stored-note")).to_contain_text("1 file cannot be shown")
 
 
 def test_a_pasted_picture_is_stored_under_the_moment(serve: Serve, visit: OpenPage, context: BrowserContext) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from itertools import permutations
 
 import pytest
 
-from fix_server import RunningServer
+from fix_server import RunningServer, Serve
 from fix_taking import noise
-from raw_http import BOUNDARY, Answer, chunked, form_body, form_head, talk
+from fix_ways import NAMES, Way
+from raw_http import BOUNDARY, Answer, chunked, form_body, form_head, head, talk
 
 Parts = tuple[tuple[str, str | None, bytes], ...]
 
@@ -184,3 +186,41 @@ def test_a_form_that_turns_bad_stores_nothing_of_it(taker: RunningServer) -> Non
     assert (answer.status, answer.code) == (400, "bad-form")
     assert taker.stored() == before
     assert taker.drafts() == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_folders_a_browser_tells_are_kept_in_the_key(ways: Mapping[str, Way], name: str) -> None:
+    """Of a form and of ?name=, alone, through a gateway and mounted; two files of one name lie in two folders."""
+    way = ways[name]
+    before = way.stored()
+    body = form_body(("f", "album/a/README", b"1")), form_body(("f", "album/b/README", b"22"))
+    for one in body:
+        assert talk(way.port, form_head(len(one), target=f"{way.prefix}/files") + one).status == 201
+    new = way.stored() - before
+
+    assert sorted(key.partition("/")[2] for key in new) == ["album/a/README", "album/b/README"]
+    assert {way.read(key) for key in new} == {b"1", b"22"}
+
+
+def test_a_name_in_the_query_keeps_its_folders(taker: RunningServer) -> None:
+    answer = talk(taker.port, head("POST", "/files?name=album/%C3%BC/x.txt", "Content-Length: 1") + b"1")
+
+    (entry,) = answer.json()["files"]
+    assert (entry["key"].partition("/")[2], entry["filename"]) == ("album/ü/x.txt", "x.txt")
+
+
+def test_a_template_puts_folders_where_it_has_the_name(serve: Serve) -> None:
+    """Without an id each file of a folder has its own key all the same; a key that is too deep or too long is refused."""
+    server = serve("--key", "in/{filename}")
+    both = form_body(("f", "a/README", b"1"), ("f", "b/README", b"2"))
+    assert talk(server.port, form_head(len(both)) + both).status == 201
+    assert sorted(server.stored()) == ["in/a/README", "in/b/README"]
+    long = form_body(("f", "/".join(["x" * 200] * 6) + "/README", b"1"))
+    assert talk(server.port, form_head(len(long)) + long).code == "bad-name"
+
+
+def test_folders_are_dropped_where_the_operator_says_so(serve: Serve) -> None:
+    server = serve("--flatten", "--key", "{filename}")
+    one = form_body(("f", "album/a/README", b"1"))
+    assert talk(server.port, form_head(len(one)) + one).status == 201
+    assert list(server.stored()) == ["README"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from urllib.parse import quote
 
@@ -9,6 +10,7 @@ import pytest
 import requests
 
 from fix_server import RunningServer, Serve
+from fix_taking import eventually
 from raw_http import Wire, head
 
 KEYS = ["a-b", "a.txt", "a/b", "a/c/d", "a0", "B", "b b", "c%", "é/ü.txt", "z"]
@@ -117,3 +119,23 @@ def test_options_names_what_a_path_takes(full: RunningServer) -> None:
         refused = requests.request("PATCH", full.url + path, timeout=10)
         assert (refused.status_code, refused.headers["Allow"]) == (405, allow)
         assert refused.json()["code"] == "method-not-allowed"
+
+
+def test_what_cannot_be_listed_is_told_and_the_log_names_it_once(serve: Serve) -> None:
+    """Names that are no UTF-8 and what is no file, put there by other means: counted, named, escaped, and the rest is listed."""
+    server = serve()
+    root = os.fsencode(server.root)
+    for name in (b"caf\xe9", b"\xff\x1b[31m", b"seen.txt"):
+        with open(root + b"/" + name, "wb") as file:
+            file.write(b"1")
+    os.symlink(b"seen.txt", root + b"/link")
+    told = requests.get(f"{server.url}/files", timeout=10).json()
+
+    assert [entry["key"] for entry in told["files"]] == ["seen.txt"]
+    assert len(told["omitted"]) == 3
+    assert {one["name"] for one in told["omitted"]} >= {"link", "caf\\udce9"}
+    assert all(one["code"] and one["detail"] for one in told["omitted"])
+    eventually(lambda: "leave out 3" in server.log(), "the log names them")
+    assert "\x1b" not in server.log()
+    requests.get(f"{server.url}/files", timeout=10)
+    assert server.log().count("leave out") == 1

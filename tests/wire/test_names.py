@@ -15,6 +15,7 @@ from sluiceway.wire.names import (
     MOST_SEGMENT_BYTES,
     MOST_SEGMENTS,
     check_key,
+    clean_folders,
     clean_name,
     leads_out,
     stays_inside,
@@ -298,3 +299,39 @@ def test_a_name_may_stand_in_an_archive_where_it_means_the_same_everywhere(name:
 def test_a_name_that_could_lead_out_somewhere_has_a_reason_against_it(name: str) -> None:
     """On Windows, too, whatever system packs and unpacks."""
     assert leads_out(name)
+
+
+@pytest.mark.parametrize(
+    ("raw", "folders"),
+    [
+        ("album/a/README", "album/a/"),
+        ("a/b", "a/"),
+        ("\u00fc b/.hidden/x", "\u00fc b/_hidden/"),
+        ("CON/x", "_CON/"),
+        ("e\u0301/x", "\u00e9/"),
+        ("ab:b*c/x", "ab_b_c/"),
+        ("README", ""),
+        ("", ""),
+        ("/etc/passwd", ""),
+        ("../../etc/passwd", ""),
+        ("a/../b", ""),
+        ("a/./b", ""),
+        ("a//b", ""),
+        ("a/. ./b", ""),
+        ("C:/x/y", ""),
+        ("C:\\fakepath\\x.txt", ""),
+        ("a\\b/c", ""),
+        ("/".join(["d"] * 32) + "/x", ""),
+    ],
+)
+def test_folders_are_kept_only_where_they_are_a_clean_way(raw: str, folders: str) -> None:
+    """What browsers send for a chosen folder; everything else is a name with something in front that means nothing here."""
+    assert clean_folders(raw) == folders
+
+
+@given(st.text(alphabet=st.sampled_from("ab./\\: \u0301\u202e\x00\ud800C"), max_size=30))
+def test_folders_lead_nowhere_else(raw: str) -> None:
+    """Of anything: a good key below one's own, or nothing."""
+    folders = clean_folders(raw)
+    if folders:
+        check_key(f"id/{folders}name")

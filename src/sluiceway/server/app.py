@@ -103,6 +103,7 @@ class Sluiceway:
                 template=KeyTemplate(told.key),
                 digests=told.digests,
                 max_size=told.largest,
+                flatten=told.flatten,
             )
         return self._desk
 

@@ -24,7 +24,7 @@ from sluiceway.server.raw import Target, expected_digests, name_told
 from sluiceway.stores.contract import Label, Replace
 from sluiceway.uploads.desk import Desk, Incoming, Wish, check_digests
 from sluiceway.wire.forms import Event, FormDecoder, FormLimits, PartBegan, PartData, PartEnded
-from sluiceway.wire.names import clean_name
+from sluiceway.wire.names import clean_folders, clean_name
 from sluiceway.wire.types import essence, kept_type
 
 __all__ = ["is_form", "post_form", "put_form"]
@@ -145,7 +145,14 @@ class _Form:
             type=kept_type(part.type, name),
             key=None if target is None else target.key,
             replace=Replace() if target is None else target.replace,
-            label=Label(method=self._request.method, field=part.name, fields=self.fields, values=self._values, certain=False),
+            label=Label(
+                method=self._request.method,
+                folders="" if target is not None else clean_folders(part.filename or ""),
+                field=part.name,
+                fields=self.fields,
+                values=self._values,
+                certain=False,
+            ),
         )
 
 

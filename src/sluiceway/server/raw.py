@@ -19,7 +19,7 @@ from sluiceway.uploads.desk import Desk, Incoming, Wish
 from sluiceway.wire.checksums import expected_of
 from sluiceway.wire.conditions import PutTerms, Verdict, evaluate, join_fields, put_replace
 from sluiceway.wire.disposition import parse_disposition
-from sluiceway.wire.names import check_key, clean_name
+from sluiceway.wire.names import check_key, clean_folders, clean_name
 from sluiceway.wire.types import MOST_TYPE, essence, kept_type
 
 __all__ = ["Target", "conditions", "expected_digests", "name_told", "post_raw", "put_object", "replace_for"]
@@ -126,16 +126,22 @@ def _wish(request: Request, filename: str, key: str | None, replace: Replace) ->
     if len(told) > MOST_TYPE:
         raise BadRequest(f"Content-Type has more than {MOST_TYPE} characters; shorten it")
     kind = kept_type(told, filename)
-    label = Label(method=request.method, values=query_values(request))
+    folders = "" if key is not None else clean_folders(_name_as_sent(request) or "")
+    label = Label(method=request.method, values=query_values(request), folders=folders)
     return Wish(filename=filename, type=kind, key=key, replace=replace, expected=expected, label=label)
 
 
 def name_told(request: Request) -> str | None:
     """The name from ?name=, else from Content-Disposition; cleaned."""
+    name = _name_as_sent(request)
+    return clean_name(name) if name else None
+
+
+def _name_as_sent(request: Request) -> str | None:
     name = request.query_params.get("name")
     if not name and "content-disposition" in request.headers:
         name = parse_disposition(request.headers["content-disposition"]).filename
-    return clean_name(name) if name else None
+    return name
 
 
 def _refuse_form_without_files(request: Request) -> None:

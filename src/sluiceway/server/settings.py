@@ -63,6 +63,10 @@ class Settings:
     max_field_size: str = _told("Longest field of a form. Fields are held in memory; what is longer is sent as a file.", "1MiB")
     memory_budget: str = _told("Memory all transfers of the server may hold together.", "64MiB")
     key: str = _told("Where a file goes whose client named no key: {id} {filename} {year} {month} {day}.", DEFAULT_TEMPLATE)
+    flatten: bool = _told(
+        "Drop the folders of a name as browsers send it for a chosen folder (album/a/README); otherwise the key keeps them.",
+        False,
+    )
     digest: str = _told("Digests computed of every file: sha-256, sha-512, both with a comma, or none.", "sha-256")
     workers: int = _told("Processes that serve; one core moves more than 1 GB/s.", 1)
     drain: float = _told("Seconds that uploads under way may go on after SIGTERM.", 30.0)

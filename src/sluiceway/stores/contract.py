@@ -181,6 +181,7 @@ class Label:
     values: Mapping[str, str] = dataclasses.field(default_factory=dict)  # with the fields, what a URL may name
     certain: bool = True  # False: `size` follows from the form's length, if nothing comes after this file
     replace: Replace = Replace()
+    folders: str = ""  # those it lay in where its client said so, each cleaned: "album/a/"
 
 
 class Draft(Protocol):

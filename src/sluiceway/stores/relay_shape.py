@@ -112,7 +112,7 @@ def seal(backend: Wrapping, label: Label, fields: Sequence[tuple[str, str]], tok
             raise _no_put("a form")
         encoder = FormEncoder(new_boundary(token))
         head = _written(encoder, [*backend.fields, *fields])
-        head += encoder.begin_file(backend.form_field or label.field or DEFAULT_FIELD, label.filename, label.type)
+        head += encoder.begin_file(backend.form_field or label.field or DEFAULT_FIELD, label.folders + label.filename, label.type)
         headers = {**given, "content-type": encoder.content_type}
         return Envelope(method, headers, head, encoder, secret)
     method = backend.method or label.method

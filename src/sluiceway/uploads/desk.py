@@ -69,11 +69,13 @@ class Desk:
         template: KeyTemplate | None = None,
         digests: Iterable[str] = ("sha-256",),
         max_size: int | None = None,
+        flatten: bool = False,
     ) -> None:
         self.store, self.budget, self.board = store, budget, board
         self.template: KeyTemplate = template or KeyTemplate()
         self.digests: tuple[str, ...] = tuple(digests)
         self.max_size = max_size
+        self.flatten = flatten  # folders that clients tell are dropped
         self._live: dict[str, Incoming] = {}
         self._looking: asyncio.Task[None] | None = None
 
@@ -185,9 +187,12 @@ class Incoming:
         Raises BodyCut, TooLarge, DigestMismatch, NoSpace and whatever source and destination raise.
         """
         desk = self._desk
-        key = wish.key if wish.key is not None else desk.made_key(wish.filename)
+        folders = "" if desk.flatten else wish.label.folders
+        key = wish.key if wish.key is not None else desk.made_key(folders + wish.filename)
         promised = wish.expected["sha-256"].hex() if "sha-256" in wish.expected else None
-        label = changed(wish.label, key=key, filename=wish.filename, type=wish.type, sha256=promised, replace=wish.replace)
+        label = changed(
+            wish.label, key=key, folders=folders, filename=wish.filename, type=wish.type, sha256=promised, replace=wish.replace
+        )
         digests = Digests(tuple(dict.fromkeys((*desk.digests, *wish.expected))), desk.budget)
         before = self.stages.enter(DESTINATION)
         if self._drafted and isinstance(waiting := self._drafted[-1].draft, Pausing):

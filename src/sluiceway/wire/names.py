@@ -17,6 +17,7 @@ __all__ = [
     "MOST_NAME_BYTES",
     "MOST_SEGMENT_BYTES",
     "check_key",
+    "clean_folders",
     "clean_name",
     "is_text",
     "leads_out",
@@ -61,6 +62,20 @@ def clean_name(raw: str) -> str:
     if _DEVICE.fullmatch(name):
         name = "_" + name
     return _shortened(name)
+
+
+def clean_folders(raw: str) -> str:
+    """The folders in front of a name as browsers send it for a chosen folder (`album/a/README`), each cleaned: `album/a/`.
+
+    "" where the name is no such relative path but an absolute one, one of Windows, or one that climbs: only its last segment
+    means something then, as `clean_name` reads it. Never raises.
+    """
+    *folders, _ = raw.split("/")
+    if not folders or "\\" in raw or len(folders) >= MOST_SEGMENTS or _DRIVE.match(raw):
+        return ""
+    if any(not folder.strip(" .") for folder in folders):  # empty, . and .., and what Windows takes for them
+        return ""
+    return "".join(f"{clean_name(folder)}/" for folder in folders)
 
 
 def check_key(key: str, max_bytes: int = MOST_KEY_BYTES) -> str:

@@ -1,6 +1,6 @@
 // The list of what is stored: shown, opened, deleted. Knows nothing of uploads.
 
-import { bytes, moment } from "./format.js";
+import { bytes, counted, moment } from "./format.js";
 import { problemOfAnswer } from "./problems.js";
 import { ownLink, part, stamp } from "./row.js";
 
@@ -52,11 +52,13 @@ export class StoredFiles {
     const entries = [];
     let next = null;
     let readable = true;
+    let omitted = 0;
     try {
       for (let page = 0; page < this.#pages && (page === 0 || next); page += 1) {
         const answer = await this.#ask(next);
         entries.push(...answer.files);
         readable = answer.readable !== false;
+        omitted += answer.omitted?.length ?? 0;
         next = answer.next;
       }
     } catch (error) {
@@ -72,7 +74,8 @@ export class StoredFiles {
     this.#keepFocus(() => this.rows.replaceChildren(...entries.map((entry) => this.#row(entry))));
     this.more.hidden = next === null;
     this.zip.hidden = entries.length < 2;
-    this.#say(entries.length ? "" : readable ? "Nothing is stored yet." : KEPT_ELSEWHERE);
+    const left = omitted ? `${counted(omitted)} cannot be shown: the server's log names them and says why.` : "";
+    this.#say(left || (entries.length ? "" : readable ? "Nothing is stored yet." : KEPT_ELSEWHERE));
   }
 
   async #showMore() {
@@ -86,7 +89,7 @@ export class StoredFiles {
 
   /**
    * @param {string | null} after
-   * @returns {Promise<{files: Entry[], next: string | null, readable?: boolean}>}
+   * @returns {Promise<{files: Entry[], next: string | null, readable?: boolean, omitted?: object[]}>}
    */
   async #ask(after) {
     const url = new URL(this.endpoint);
@@ -111,6 +114,7 @@ export class StoredFiles {
   #row(entry) {
     const row = stamp("stored-template");
     const link = /** @type {HTMLAnchorElement} */ (part(row, ".link"));
+    part(row, ".folder").textContent = foldersOf(entry);
     part(row, ".name").textContent = entry.filename;
     link.title = entry.key;
     const address = ownLink(entry.url);
@@ -131,10 +135,11 @@ export class StoredFiles {
    * @param {string} address
    */
   #deleteButton(button, row, entry, address) {
+    const path = foldersOf(entry) + entry.filename;
     const arm = (/** @type {boolean} */ on) => {
       button.classList.toggle("armed", on);
       button.textContent = on ? "Really?" : "Delete";
-      button.setAttribute("aria-label", on ? `Really delete ${entry.filename}` : `Delete ${entry.filename}`);
+      button.setAttribute("aria-label", on ? `Really delete ${path}` : `Delete ${path}`);
     };
     arm(false);
     button.addEventListener("blur", () => arm(false));
@@ -146,7 +151,7 @@ export class StoredFiles {
         return;
       }
       arm(true);
-      this.announce(`Press again to delete ${entry.filename}`);
+      this.announce(`Press again to delete ${path}`);
       setTimeout(() => arm(false), ARMED_MS);
     });
   }
@@ -186,4 +191,16 @@ export class StoredFiles {
     this.note.textContent = words;
     this.note.hidden = !words;
   }
+}
+
+// The first segment of a key that the server made: 25 letters and digits that mean nothing to people.
+const MADE_ID = /^[0-9a-z]{25}\//;
+
+/**
+ * The folders of a key, as they are shown in front of the file's name.
+ * @param {Entry} entry
+ */
+function foldersOf(entry) {
+  const key = entry.key.replace(MADE_ID, "");
+  return key.slice(0, key.lastIndexOf("/") + 1);
 }

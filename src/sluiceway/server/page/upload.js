@@ -64,7 +64,7 @@ export class Upload extends EventTarget {
   /**
    * @param {File} file
    * @param {Way} way
-   * @param {string} [path] where it lay in a dropped folder, to be shown
+   * @param {string} [path] where it lay in a dropped or chosen folder: sent as its name, and shown
    */
   constructor(file, way, path = file.name) {
     super();
@@ -158,7 +158,8 @@ export class Upload extends EventTarget {
   #form() {
     const form = new FormData();
     for (const [name, value] of this.way.fields ?? []) form.append(name, value);
-    form.append(this.way.part ?? "file", this.file, this.file.name);
+    // With the folders it lay in, as browsers send it for <input webkitdirectory>.
+    form.append(this.way.part ?? "file", this.file, this.path);
     return form;
   }
 
