@@ -156,7 +156,10 @@ async def test_a_moved_file_keeps_what_is_known_of_it(store: DiskStore, tmp_path
     assert (after.about, after.etag) == (ABOUT, before.etag)
 
 
-@pytest.mark.parametrize("note", [b"", b"{", b"[]", b"null", b'{"size":"x"}', b"\xff\xfe", b'{"size":1,"mtime":2}', b"9" * 2000])
+@pytest.mark.parametrize(
+    "note",
+    [b"", b"{", b"[]", b"null", b'{"size":"x"}', b"\xff\xfe", b'{"size":1,"mtime":2}', b"9" * 2000, b"[" * 2000, b"[" * 4000],
+)
 async def test_a_note_written_by_somebody_else_is_not_believed(store: DiskStore, tmp_path: Path, note: bytes) -> None:
     """Whatever stands in the attribute: the file is served, nothing is claimed."""
     (tmp_path / "root" / "f").write_bytes(b"bytes")

@@ -58,7 +58,10 @@ def check_origin(request: Request) -> None:
         foreign = site not in ("same-origin", "none")
     else:
         origin = request.headers.get("origin")
-        foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+        try:
+            foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+        except ValueError:  # no origin of any browser
+            foreign = True
     if foreign:
         raise Forbidden("A page of another site tried to write here; uploads come from this server's own pages or from programs")
 

@@ -121,7 +121,7 @@ def _matching(note: bytes | None, status: os.stat_result, key: str) -> About:
         if (told["size"], told["mtime"]) != (status.st_size, status.st_mtime_ns):
             return unknown
         return read_about(told) or unknown
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return unknown  # written by somebody else
 
 

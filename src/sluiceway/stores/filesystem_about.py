@@ -42,7 +42,7 @@ def read_notes(fs: Any, folder: str, key: str) -> list[Note]:
         return [Note(one["etag"], about) for one in told["versions"] if (about := read_about(one)) is not None]
     except FileNotFoundError:
         return []
-    except (ValueError, TypeError, KeyError):  # torn, or somebody else's
+    except (ValueError, TypeError, KeyError, RecursionError):  # torn, or somebody else's
         return []
 
 

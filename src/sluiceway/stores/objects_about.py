@@ -97,5 +97,5 @@ def read_note(data: bytes) -> tuple[str, str]:
     try:
         told = json.loads(data)
         return str(told["key"]), str(told["sha256"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return "", ""
