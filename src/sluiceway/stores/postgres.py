@@ -18,8 +18,9 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace as replaced
 from typing import Any, LiteralString
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import psycopg
 from psycopg import sql
@@ -49,6 +50,7 @@ CONNECTIONS = 8  # at once; each statement takes one for milliseconds, so more o
 WAIT = 30.0  # seconds for one of them
 CONNECT = 10  # seconds the server may take at start
 SWEEP_EVERY = 3600.0  # seconds
+ASK_AGAIN = 60.0  # seconds after a reader's note was refused, until which no other one is tried
 LEASE = "1 hour"  # a draft or reader not heard of for so long is dead: a silent client is given up after a minute
 TRIES = 20  # times somebody else may take or free a key in the moment we look at it
 COLUMNS = ("key", "id", "size", "etag", "modified", "filename", "type", "sha256", "more")
@@ -58,15 +60,15 @@ TABLE = re.compile(r"[a-z_][a-z0-9_]{0,40}")  # what needs no quotes and leaves 
 class PostgresStore:
     """`postgresql://USER:PASSWORD@HOST/DATABASE?table=NAME`. The tables are made by `init`."""
 
-    traits: Traits = Traits(name="postgresql", durable=True, atomic_publish=True, create_only=True, resumable=False)
-
     def __init__(self, url: str, budget: Budget) -> None:
         """Nothing is connected yet. Raises BadRequest for a table that has no plain name."""
+        self.traits: Traits = Traits(name="postgresql", durable=True, atomic_publish=True, create_only=True, resumable=False)
         self._url, self._table = _split_table(url)
         self._budget = budget
         self._pool: AsyncConnectionPool[Any] | None = None
         self._live: set[PostgresDraft] = set()
         self._swept = -SWEEP_EVERY
+        self._unnoted_until = -ASK_AGAIN  # until then readers leave no note, because it was refused
         self._sweeping: asyncio.Task[None] | None = None
 
     def query(self, text: LiteralString) -> sql.Composed:
@@ -105,10 +107,16 @@ class PostgresStore:
                 await connection.execute(self.query(text))
 
     async def check(self) -> None:
-        """Raises Unavailable where nobody answers, StoreFailed where the tables are missing."""
+        """Raises Unavailable where nobody answers, StoreFailed where tables are missing. Warns where they can only be read."""
         try:
             async with await psycopg.AsyncConnection.connect(self._url, connect_timeout=CONNECT) as connection:
-                await connection.execute(self.query("SELECT {t}.more FROM {t}, {t_chunks}, {t_drafts}, {t_readers} LIMIT 0"))
+                await connection.execute(self.query("SELECT {t}.more FROM {t}, {t_chunks} LIMIT 0"))
+                told = await connection.execute(MAY_WRITE, (self._table,))
+                row = await told.fetchone()
+                if row is not None and not row[0]:
+                    log.warning("The database may only be read by this role: nothing can be stored in %r", self._table)
+                    return
+                await connection.execute(self.query("SELECT 1 FROM {t_drafts}, {t_readers} LIMIT 0"))
         except psycopg.Error as error:
             raise _word(error, self._table) from error
 
@@ -131,9 +139,14 @@ class PostgresStore:
         return (await self._find(key))[1]
 
     async def open(self, key: str) -> Opened:
+        if time.monotonic() < self._unnoted_until:
+            return PostgresObject(self, *await self._find(key), None)
         lease = uuid.uuid4()
         for _ in range(TRIES):
-            said = await self.rows(HOLD, lease, key)
+            try:
+                said = await self.rows(HOLD, lease, key)
+            except _ReadOnly:
+                return await self._open_unnoted(key)
             try:
                 found, entry = await self._find(key)
             except BaseException:
@@ -143,6 +156,14 @@ class PostgresStore:
                 return PostgresObject(self, found, entry, lease)
             await self.left(lease)
         raise Unavailable(f"{key!r} is being replaced again and again; try later")
+
+    async def _open_unnoted(self, key: str) -> Opened:
+        """Where nothing may be written: bytes are read by their id, so they are this version's or an error says they are gone."""
+        if self._unnoted_until == -ASK_AGAIN:
+            log.warning("The database may only be read: a download breaks off when its object is replaced or deleted meanwhile")
+        self._unnoted_until = time.monotonic() + ASK_AGAIN
+        self.traits = replaced(self.traits, steady=False)
+        return PostgresObject(self, *await self._find(key), None)
 
     async def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> Page:
         text = """SELECT {columns} FROM {t} WHERE key > %s AND key >= %s AND (%s::text IS NULL OR key < %s)
@@ -250,6 +271,8 @@ SCHEMA = (
         seen timestamptz NOT NULL DEFAULT now())""",
 )
 
+MAY_WRITE = """SELECT has_table_privilege(%s, 'INSERT') AND NOT pg_is_in_recovery()
+    AND current_setting('transaction_read_only') = 'off'"""
 FREE = """DELETE FROM {t_chunks} WHERE id = %s AND NOT EXISTS (SELECT 1 FROM {t} o WHERE o.id = %s)
     AND NOT EXISTS (SELECT 1 FROM {t_readers} r WHERE r.id = %s AND r.seen > now() - %s::interval)"""
 
@@ -277,11 +300,11 @@ ORPHANS = """
 def _split_table(url: str) -> tuple[str, str]:
     """The URL for the driver, and the table it names. Raises BadRequest."""
     parts = urlsplit(url)
-    query = parse_qsl(parts.query, keep_blank_values=True)
-    table = next((value for name, value in query if name == "table"), "files")
+    told = [pair.partition("=") for pair in parts.query.split("&") if pair]
+    table = next((unquote(value) for name, _, value in told if name == "table"), "files")
     if not TABLE.fullmatch(table):
         raise BadRequest(f"The table {table!r} is no plain name: lower-case letters, digits and _, at most 41 of them")
-    rest = urlencode([item for item in query if item[0] != "table"])
+    rest = "&".join("".join(pair) for pair in told if pair[0] != "table")  # as it came: the driver reads + as a plus
     return urlunsplit(parts._replace(query=rest)), table
 
 
@@ -310,6 +333,17 @@ def _extras(more: str) -> tuple[Pairs, Pairs]:
         return (), ()  # written by somebody else
 
 
+# A role without the right, a read-only transaction, and a standby, which has no unlogged tables.
+READ_ONLY = (
+    psycopg.errors.InsufficientPrivilege,
+    psycopg.errors.ReadOnlySqlTransaction,
+    psycopg.errors.FeatureNotSupported,
+)
+
+
+class _ReadOnly(StoreFailed): ...
+
+
 def _word(error: Exception, table: str) -> SluiceError:
     """What the database says, as one of ours, without its address."""
     if isinstance(error, psycopg.errors.DiskFull):
@@ -318,8 +352,8 @@ def _word(error: Exception, table: str) -> SluiceError:
         return StoreFailed(f"The table {table!r} is not there; make it with: sluiceway init URL")
     if isinstance(error, psycopg.errors.UndefinedColumn):
         return StoreFailed(f"The table {table!r} was made by an earlier version; run: sluiceway init URL")
-    if isinstance(error, psycopg.errors.InsufficientPrivilege | psycopg.errors.ReadOnlySqlTransaction):
-        return StoreFailed("The database lets this role read and not write; use another role, or the primary server")
+    if isinstance(error, READ_ONLY):
+        return _ReadOnly("The database lets this role read and not write; use another role, or the primary server")
     if (busy := out_of_descriptors(error)) is not None:
         return busy
     if isinstance(error, PoolTimeout | psycopg.OperationalError):

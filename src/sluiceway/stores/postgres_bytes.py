@@ -170,11 +170,14 @@ class PostgresDraft:
 
 
 class PostgresObject:
-    """An object held open: its bytes stay while its lease does, whatever happens to its key, in any process."""
+    """An object held open: its bytes stay while its lease does, whatever happens to its key, in any process.
+
+    Without a lease they may be freed; reading raises StoreFailed then.
+    """
 
     reopenable = True
 
-    def __init__(self, store: PostgresStore, found: uuid.UUID, entry: Entry, lease: uuid.UUID) -> None:
+    def __init__(self, store: PostgresStore, found: uuid.UUID, entry: Entry, lease: uuid.UUID | None) -> None:
         self._store, self._id, self._lease = store, found, lease
         self._seen = time.monotonic()
         self.entry: Entry = entry
@@ -199,11 +202,12 @@ class PostgresObject:
     async def aclose(self) -> None:
         if self._open:
             self._open = False
-            await self._store.left(self._lease)
+            if self._lease is not None:
+                await self._store.left(self._lease)
 
     async def _read(self, at: int, end: int) -> bytes:
         """What the row that holds byte `at` has from there on, at most to `end`: rows are not of one size."""
-        if time.monotonic() - self._seen > SEEN_EVERY:
+        if self._lease is not None and time.monotonic() - self._seen > SEEN_EVERY:
             self._seen = time.monotonic()
             await self._store.rows("UPDATE {t_readers} SET seen = now() WHERE lease = %s", self._lease)
         rows = await self._store.rows(PIECE, at, end, at, self._id, at, binary=True)
