@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import http.client
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -16,12 +17,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 __all__ = ["KINDS", "Fault", "S3Faults", "one_answer"]
 
 KINDS = ("refuse", "reset", "stall", "500", "slowdown", "error-in-200", "lost", "slow")
+CHECKSUMS = ("x-amz-checksum-", "x-amz-sdk-checksum", "x-amz-trailer")
 STALL = 30.0  # seconds; a client's deadline ends it long before
 PIECE = 64 << 10  # bytes between two looks at a body
 
@@ -48,10 +51,12 @@ class Fault:
 
 
 class S3Faults:
-    """The proxy. `url` is what clients are told."""
+    """The proxy. `url` is what clients are told. `certificate`: a PEM file with its key; the proxy speaks TLS then."""
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, certificate: Path | None = None) -> None:
         self.script: dict[str, Fault] = {}  # last segment of a key -> what happens to it
+        self.unknown: tuple[int, bytes] | None = None  # what a request with x-amz-checksum headers is answered
+        self.checksums = 0  # how many requests had any
         self.leaving = threading.Event()
         place = urlsplit(endpoint).netloc
         owner = self
@@ -61,7 +66,11 @@ class S3Faults:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
+        self.url = f"http{'' if certificate is None else 's'}://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
         self._thread.start()
 
@@ -83,6 +92,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _pass(self) -> None:
         parts = urlsplit(self.path)
         fault = self.faults.script.get(unquote(parts.path).rpartition("/")[2])
+        if self.command in ("PUT", "POST") and any(name.lower().startswith(CHECKSUMS) for name in self.headers):
+            self.faults.checksums += 1
+            if self.faults.unknown is not None:
+                self._body(None, 0)
+                self._say(*self.faults.unknown)
+                return
         kind = fault.kind if fault is not None and fault.strikes(_what(self.command, parts.query)) else ""
         try:
             self._do(kind, fault)
@@ -130,6 +145,9 @@ class _Handler(BaseHTTPRequestHandler):
         return None
 
     def _body(self, there: http.client.HTTPConnection | None, pause: float, most: int | None = None) -> None:
+        if "chunked" in self.headers.get("transfer-encoding", ""):
+            self._chunks(there)
+            return
         left = int(self.headers.get("content-length") or 0)
         if most is not None:
             left = min(left, most)
@@ -142,6 +160,16 @@ class _Handler(BaseHTTPRequestHandler):
                 there.send(data)
             if pause:
                 time.sleep(pause)
+
+    def _chunks(self, there: http.client.HTTPConnection | None) -> None:
+        """As they come: over TLS boto3 sends a part with its checksum behind it."""
+        size = 1
+        while size:
+            line = self.rfile.readline(100)
+            size = int(line.partition(b";")[0], 16)
+            data = line + self.rfile.read(size + 2)
+            if there is not None:
+                there.send(data)
 
     def _say(self, status: int, body: bytes) -> None:
         self.send_response_only(status)

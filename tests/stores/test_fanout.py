@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Collection
 from pathlib import Path
 
+import pytest
+
 from sluiceway.pipe.budget import MINIMUM, Budget
-from sluiceway.stores.contract import Store
+from sluiceway.stores.contract import Store, Traits
 from sluiceway.stores.disk import DiskStore
 from sluiceway.stores.fanout import FanoutStore, Leg
 from sluiceway.stores.memory import MemoryStore
@@ -61,3 +64,33 @@ class TestWithHardlyAnyMemory(TestTwoDisksAndABestEffortOne):
 
     limit = MINIMUM
     large = 128 << 20  # the other one writes all of it
+
+
+WEAKER: dict[str, object] = {
+    "durable": False,
+    "atomic_publish": False,
+    "create_only": False,
+    "max_key_bytes": 100,
+    "takes_back": False,
+    "remote": True,
+    "keeps": "parts",
+    "compares": False,
+}
+OF_THE_FRONT: dict[str, object] = {"readable": True, "steady": False, "lists_about": False}
+
+
+@pytest.mark.parametrize("front", [True, False])
+@pytest.mark.parametrize("trait", [one.name for one in dataclasses.fields(Traits)])
+def test_together_they_promise_what_the_weakest_of_them_keeps(trait: str, front: bool) -> None:
+    """Each trait there is, and any that is added: one leg says less of it, and so do all together."""
+    if trait in ("name", "resumable"):
+        assert FanoutStore([Leg(MemoryStore(), True, "memory:")], Budget(MINIMUM)).traits.resumable is False
+        return
+    weak, strong = MemoryStore(), MemoryStore()
+    value = {**WEAKER, **OF_THE_FRONT}[trait]
+    weak.traits = dataclasses.replace(weak.traits, **{trait: value})  # type: ignore[arg-type]  # a store of that kind
+    legs = [Leg(weak, True, "weak:"), Leg(strong, True, "strong:")]
+    together = FanoutStore(legs if front else legs[::-1], Budget(MINIMUM)).traits
+
+    told = getattr(together, trait)
+    assert told == (value if front or trait in WEAKER else getattr(strong.traits, trait))

@@ -21,6 +21,8 @@ from sluiceway.stores.fanout_follower import LEAVE, Follower
 
 __all__ = ["FanoutStore", "Leg"]
 
+WEAKER = ("bytes", "parts", "whole")  # what `sync` keeps, from the most to the least
+
 log: logging.Logger = logging.getLogger("sluiceway")
 
 
@@ -45,7 +47,11 @@ class FanoutStore:
         self._budget = budget
         self._followers: set[Follower] = set()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self.traits: Traits = _traits(self._front, self._required)
+
+    @property
+    def traits(self) -> Traits:
+        """Anew each time: a store may learn of its destination what it could not know before."""
+        return _traits(self._front, self._required)
 
     async def draft(self, upload: str, size: int | None, label: Label = Label()) -> Draft:
         carriers: dict[Leg, Carrier] = {}
@@ -139,6 +145,7 @@ def _traits(front: Leg, required: list[Leg]) -> Traits:
         readable=front.store.traits.readable,
         takes_back=all(each.takes_back for each in facts),
         remote=any(each.remote for each in facts),
+        keeps=max((each.keeps for each in facts), key=WEAKER.index),
         steady=front.store.traits.steady,
         compares=all(each.compares for each in facts),
         lists_about=front.store.traits.lists_about,

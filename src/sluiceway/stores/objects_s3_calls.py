@@ -109,7 +109,7 @@ class S3Calls:
 
     def _word(self, error: ClientError, name: str, key: str | None, told: dict[str, Any]) -> SluiceError:
         asked = CONDITIONS.intersection(told) if name in CHANGES else frozenset()
-        if asked and _status(error) == 501:
+        if asked and _status(error) == 501 and _header(error) in ("", "if-match", "if-none-match"):
             self._unknown |= asked
             return ConditionUnknown("conditions are not known here")
         if asked and _status(error) == 409:  # AWS: another write of the key was under way and won
@@ -123,12 +123,16 @@ class ConditionUnknown(SluiceError, code="condition-unknown", status=501, title=
 def _refuses_checksums(error: ClientError) -> bool:
     """By the answer's own fields. Some name the header; where none is named, checksums are the first guess."""
     said = error.response.get("Error", {})
-    header = str(said.get("Header", "")).lower()
-    if header:
+    if header := _header(error):
         return header.startswith(CHECKSUMS)
     if _status(error) == 501 or said.get("Code") == "NotImplemented":
         return True
     return _status(error) == 400 and any(name in str(said.get("Message", "")).lower() for name in CHECKSUMS)
+
+
+def _header(error: ClientError) -> str:
+    """Which header the server does not know, where it says so."""
+    return str(error.response.get("Error", {}).get("Header", "")).lower()
 
 
 def _status(error: ClientError) -> int:
