@@ -25,6 +25,7 @@ from django.utils.deprecation import MiddlewareMixin
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 
 from sluiceway.client.address import is_url
+from sluiceway.django_limits import LimitedForm, form_limits
 from sluiceway.errors import BadOrder, BadRequest, LengthRequired, SluiceError, StoreFailed
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.source import PassingSource
@@ -40,7 +41,7 @@ from sluiceway.uploads.board import Board
 from sluiceway.uploads.desk import Desk, Wish
 from sluiceway.uploads.keys import KeyTemplate
 from sluiceway.wire.names import clean_name
-from sluiceway.wire.types import OCTET_STREAM, guess_type
+from sluiceway.wire.types import kept_type
 
 __all__ = ["File", "LiveField", "Problems", "StoredFile", "csrf_by_header", "parts", "publish", "uploads"]
 
@@ -82,16 +83,16 @@ def parts(request: HttpRequest, max_size: int | None = None) -> LiveForm:
         raise BadOrder(
             "Under ASGI Django stores the whole body before it calls the view; mount sluiceway.Sluiceway beside Django in "
             "asgi.py, or run this view under WSGI"
-        )
+        ).for_operator()
     if getattr(request, "_read_started", False) or hasattr(request, "_body") or hasattr(request, "_files"):
         raise BadOrder(
             "The body was read before parts(request). request.POST, request.FILES and request.body read it, and so does "
             "Django's CSRF check of a POST, also when the token is in the header: put @csrf_by_header before the view"
-        )
+        ).for_operator()
     if request.content_type != "multipart/form-data":
         raise BadRequest("This view takes a form; send multipart/form-data")
     body = WsgiBody(environ, max_size, ends_itself=True)
-    form = LiveForm(body.take, environ["CONTENT_TYPE"], body.length, kind=File)
+    form = LimitedForm(body.take, environ["CONTENT_TYPE"], body.length, form_limits(), kind=File)
     request.read(0)  # so that Django knows that somebody reads, and does not take the middle of the body for a form
     return form
 
@@ -178,7 +179,7 @@ def uploads(view: View | None = None, *, to: To = None, **given: Any) -> View | 
             except AttributeError:
                 raise BadOrder(
                     "The form was read before this view: a middleware or a decorator outside of @uploads looked at request.POST"
-                ) from None
+                ).for_operator() from None
             if _passes_on(settings):
                 request.POST = QueryDict()  # for the CSRF check, which then knows the header alone
             try:
@@ -202,7 +203,9 @@ def publish(request: HttpRequest) -> list[Entry]:
     """
     drafted: _Drafted | None = getattr(getattr(request, "_request", request), DRAFTED, None)
     if drafted is None:
-        raise BadOrder("There are no files to publish: decorate the view with @uploads and read request.FILES first")
+        raise BadOrder(
+            "There are no files to publish: decorate the view with @uploads and read request.FILES first"
+        ).for_operator()
     return drafted.publish()
 
 
@@ -216,7 +219,9 @@ class _Handler(FileUploadHandler):
         headers = request.META
         if not headers.get("CONTENT_LENGTH") and "chunked" in str(headers.get("HTTP_TRANSFER_ENCODING", "")).lower():
             what = "send the form with Content-Length, or have the view read sluiceway.django.parts(request)"
-            raise LengthRequired(f"Django takes a chunked body for an empty one; {what}")
+            raise LengthRequired(f"Django takes a chunked body for an empty one; {what}").for_operator(
+                "This site takes no form without Content-Length; send it with one"
+            )
 
     def handle_raw_input(
         self,
@@ -233,7 +238,7 @@ class _Handler(FileUploadHandler):
         else:  # what Django or a middleware has stored already
             environ = {**META, "wsgi.input": input_data, "wsgi.input_terminated": True}
         body = WsgiBody(environ, ends_itself=True)
-        form = LiveForm(body.take, META["CONTENT_TYPE"], body.length)
+        form = LimitedForm(body.take, META["CONTENT_TYPE"], body.length, form_limits())
         query = {} if self.request is None else {name: str(value) for name, value in self.request.GET.items()}
         self.drafted = _Drafted(form, self._settings, query, body.length)
         setattr(self.request, DRAFTED, self.drafted)
@@ -354,8 +359,8 @@ async def _pieces(here: RequestThread, file: LiveFile) -> AsyncIterator[bytes]:
 
 
 def _wish(part: LiveFile, label: Label) -> Wish:
-    name, told = clean_name(part.filename), part.content_type.partition(";")[0].strip().lower()
-    return Wish(filename=name, type=guess_type(name) if told in ("", OCTET_STREAM) else told, label=label)
+    name = clean_name(part.filename)
+    return Wish(filename=name, type=kept_type(part.content_type, name), label=label)
 
 
 class _Gone(io.RawIOBase):
@@ -365,7 +370,7 @@ class _Gone(io.RawIOBase):
         self._key = key
 
     def readinto(self, buffer: object) -> NoReturn:
-        raise BadOrder(f"This file is at its destination already, as {self._key!r}; read it there")
+        raise BadOrder(f"This file is at its destination already, as {self._key!r}; read it there").for_operator()
 
 
 def _answered(error: SluiceError, method: str | None) -> HttpResponse:

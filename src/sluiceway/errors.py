@@ -26,6 +26,7 @@ whose turn it is to act, `retryable` whether the same request may succeed later.
     ├── HeadTooLarge          431  head-too-large         more header fields than a request may have
     ├── Cancelled             499  cancelled              the transfer was cancelled before its end
     ├── BadOrder              500  bad-order              a program asked for a part of a form before its turn
+    │   └── WrongOrder        422  wrong-order            the client sent the parts of a form in another order than they are read
     ├── SourceFailed          500  source-failed          the source could not be read
     │   └── SourceChanged     500  source-changed         it is not the version that was meant, or became another one
     ├── StoreFailed           500  store-failed           the destination could not keep or find the bytes
@@ -78,6 +79,7 @@ __all__ = [
     "Unauthorized",
     "Unavailable",
     "Unsupported",
+    "WrongOrder",
 ]
 
 Fault = Literal["client", "server", "destination"]
@@ -202,6 +204,11 @@ class Cancelled(SluiceError, code="cancelled", status=499, title="The transfer w
 
 
 class BadOrder(SluiceError, code="bad-order", title="A part of the form was asked for before its turn"): ...
+
+
+class WrongOrder(
+    BadOrder, code="wrong-order", status=422, title="The parts of the form came in an order this page cannot read", fault="client"
+): ...
 
 
 class SourceFailed(SluiceError, code="source-failed", status=500, title="The source cannot be read", fault="client"): ...

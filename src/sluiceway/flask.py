@@ -19,10 +19,11 @@ from werkzeug.datastructures import Headers, MultiDict
 from werkzeug.exceptions import BadRequestKeyError
 
 from sluiceway.client.material import Given
-from sluiceway.errors import BadOrder, BadRequest, MissingField, SluiceError
+from sluiceway.errors import BadRequest, MissingField, SluiceError, WrongOrder
 from sluiceway.server.error_log import log_error
 from sluiceway.server.live_form import LiveField, LiveFile, LiveForm
 from sluiceway.server.wsgi_body import WsgiBody, WsgiStream, can_say_close
+from sluiceway.wire.forms import FormLimits
 from sluiceway.wire.problems import PROBLEM_TYPE, problem
 
 __all__ = ["Fields", "File", "Files", "LiveRequest", "Sluiceway", "mount", "needs", "request", "stream"]
@@ -148,7 +149,13 @@ class LiveRequest(flask.Request):
         if self.mimetype != "multipart/form-data":
             return None
         body = WsgiBody(self.environ, self.max_content_length, ends_itself=True)
-        return LiveForm(body.take, self.headers["Content-Type"], body.length, kind=File)
+        return LiveForm(body.take, self.headers["Content-Type"], body.length, self._limits(), kind=File)
+
+    def _limits(self) -> FormLimits:
+        """The app's MAX_FORM_PARTS and MAX_FORM_MEMORY_SIZE, which Werkzeug applies to each field; our own where it sets none."""
+        usual = FormLimits()
+        parts, size = self.max_form_parts, self.max_form_memory_size
+        return FormLimits.of(usual.max_parts if parts is None else parts, usual.max_field_bytes if size is None else size)
 
     @property
     def parts(self) -> Iterator[LiveField | LiveFile]:
@@ -272,8 +279,9 @@ class Fields(Mapping[str, str]):
 def _in_turn(ask: Callable[[], T]) -> T:
     try:
         return ask()
-    except BadOrder as error:
-        raise BadOrder(f"{_line()}: {error.detail}") from None
+    except WrongOrder as error:
+        error.private["line"] = _line()  # for the log: clients see no path of the app
+        raise
 
 
 def _line() -> str:

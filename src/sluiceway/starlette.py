@@ -12,6 +12,7 @@ import os
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import replace
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -24,7 +25,7 @@ from sluiceway.server.body import body_chunks, check_body, content_length
 from sluiceway.server.error_log import log_error
 from sluiceway.server.field_reading import FieldReading
 from sluiceway.server.live_form import MOST_SKIPPED, LiveField
-from sluiceway.wire.forms import Event, FormDecoder, PartBegan, PartData
+from sluiceway.wire.forms import Event, FormDecoder, FormLimits, PartBegan, PartData
 from sluiceway.wire.problems import PROBLEM_TYPE, problem
 
 __all__ = ["LiveField", "Part", "Parts", "answered", "parts"]
@@ -112,16 +113,20 @@ class Part:
 
 
 class Parts:
-    """The form of a request, to be walked once: fields as LiveField (`name`, `value`), files as Part."""
+    """The form of a request, to be walked once: fields as LiveField (`name`, `value`), files as Part.
+
+    `limits`: what the form may cost. No argument, for FastAPI takes a dependency's arguments from the client's query.
+    """
 
     def __init__(self, request: Request) -> None:
         self._request = request
+        self.limits: FormLimits = FormLimits()
         self.fields: list[tuple[str, str]] = []  # so far
 
     async def __aiter__(self) -> AsyncIterator[LiveField | Part]:
         """Raises Unsupported for a body that is no form, BadForm, BodyCut, TooLarge, TooSlow."""
         check_body(self._request)
-        decoder = FormDecoder(self._request.headers.get("content-type", ""))
+        decoder = FormDecoder(self._request.headers.get("content-type", ""), self.limits)
         length, events = content_length(self._request), self._events(decoder)
         async for event in events:
             if not isinstance(event, PartBegan):
@@ -152,9 +157,14 @@ class Parts:
             yield event
 
 
-def parts(request: Request) -> Parts:
-    """The parts of a form while it arrives: `async for part in parts(request)`."""
-    return Parts(request)
+def parts(request: Request, *, max_files: int = 1000, max_fields: int = 1000, max_part_size: int = 1 << 20) -> Parts:
+    """The parts of a form while it arrives: `async for part in parts(request)`.
+
+    The limits are those of Starlette's `request.form()`: most files, most fields, most bytes of a field. Beyond them TooLarge.
+    """
+    form = Parts(request)
+    form.limits = replace(FormLimits.of(max_files + max_fields, max_part_size), max_files=max_files, max_fields=max_fields)
+    return form
 
 
 async def answered(request: Request, error: Exception) -> Response:

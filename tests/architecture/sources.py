@@ -25,6 +25,7 @@ ROOMS = [
     "server",
     "flask",
     "starlette",
+    "django_limits",
     "django",
     "cli",
 ]

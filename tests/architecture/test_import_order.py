@@ -22,6 +22,7 @@ THIRD_PARTY = {
     "flask.py": {"flask", "werkzeug"},
     "starlette.py": {"starlette"},
     "django.py": {"django"},
+    "django_limits.py": {"django"},
     "stores/filesystem_bytes.py": {"fsspec"},
     "stores/filesystem_url.py": {"fsspec"},
     "stores/filesystem_words.py": {"fsspec"},

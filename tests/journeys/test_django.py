@@ -355,22 +355,22 @@ def test_chunks_are_refused_where_django_takes_them_for_nothing(gunicorn: Site) 
     assert (answer.status_code, answer.json()["code"]) == (411, "length-required")
 
 
-def test_what_cannot_work_says_what_to_do(gunicorn: Site) -> None:
+def test_what_cannot_work_is_told_to_the_operator(gunicorn: Site) -> None:
     """A body that Django has read, bytes that went by, a body that is no form."""
     cookies = {"csrftoken": "a" * 32}
     late = requests.post(
         f"{gunicorn.url}/late", files={"f": b"1"}, data={"csrfmiddlewaretoken": "a" * 32}, cookies=cookies, timeout=10
     )
     assert (late.status_code, late.json()["code"]) == (500, "bad-order")
-    assert "@csrf_by_header" in late.json()["detail"]
+    assert "log" in late.json()["detail"]
 
     again = post(gunicorn, "/read-again", ("file", "a", b"1"))
     assert (again.status_code, again.json()["code"]) == (500, "bad-order")
-    assert "read it there" in again.json()["detail"]
+    assert "log" in again.json()["detail"]
 
     before = post(gunicorn, "/looked-before", ("file", "a", b"1"))
     assert (before.status_code, before.json()["code"]) == (500, "bad-order")
-    assert "outside of @uploads" in before.json()["detail"]
+    assert "log" in before.json()["detail"]
 
     other = requests.post(f"{gunicorn.url}/save", json=[], timeout=10)
     assert (other.status_code, other.json()["code"]) == (400, "bad-request")
@@ -512,7 +512,7 @@ def test_under_asgi_a_view_is_told_to_stand_aside(beside: Site) -> None:
     """Django has the whole body before it calls the view; the upload handler still works, later."""
     answer = post(beside, "/walk", ("f", "a", b"1"))
     assert (answer.status_code, answer.json()["code"]) == (500, "bad-order")
-    assert "asgi.py" in answer.json()["detail"]
+    assert "log" in answer.json()["detail"]
 
     stored = post(beside, "/stored", ("t", None, b"1"), ("f", "a", DATA))
     assert (stored.status_code, stored.json()["fields"]) == (201, {"t": ["1"]})

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from sluiceway.errors import BadForm, BadOrder, BodyCut, TooLarge
+from sluiceway.errors import BadForm, BodyCut, TooLarge, WrongOrder
 from sluiceway.pipe.once import Once
 from sluiceway.server.field_reading import FieldReading
 from sluiceway.wire.forms import Event, FormDecoder, FormLimits, PartBegan, PartData, PartEnded
@@ -79,10 +79,11 @@ class LiveFile:
         if not self._held and not self._ended:
             self._form._fill(self)
         if not self._held and self._ended and self._promised and self.taken != self.size:
-            raise BadForm(
+            what = (
                 "Something follows this file in the form, and its length was taken for that of the last part. Send fields before "
-                "the file and one file in a form, or have the view send iter(file), which goes in chunks"
             )
+            what += "the file and one file in a form"
+            raise BadForm(f"{what}, or have the view send iter(file), which goes in chunks").for_operator(what)
         if not self._held or size <= 0:
             return b""
         held = self._held[0]
@@ -193,7 +194,7 @@ class LiveForm:
     def file(self, name: str) -> LiveFile | None:
         """The file in field `name`: the one whose turn it is, or the next to come; None when the form has no such file.
 
-        Raises BadOrder when another file stands before it and was not read.
+        Raises WrongOrder when another file stands before it and was not read.
         """
         for known in self.files:
             if known.name == name:
@@ -208,7 +209,7 @@ class LiveForm:
     def field(self, name: str) -> str | None:
         """The first value of a field that came, or comes before the next file; None when the form has no such field.
 
-        Raises BadOrder when a file stands before it and was not read.
+        Raises WrongOrder when a file stands before it and was not read.
         """
         while True:
             for known, value in self.fields:
@@ -231,10 +232,10 @@ class LiveForm:
     def _check_turn(self, wanted: str) -> None:
         part = self._part
         if part is not None and not part.ended:
-            raise BadOrder(
-                f"{wanted} was asked for, and the file {part.filename!r} in field {part.name!r}, which stands before it, was not "
-                "read to its end. Read that file first, or have the client send fields before files"
-            )
+            what = f"{wanted} is needed first, and the file {part.filename!r} in field {part.name!r} stands before it in the form"
+            raise WrongOrder(
+                f"{what} and was not read to its end. Read that file first, or have the client send fields before files"
+            ).for_operator(f"{what}; send fields before files")
 
     def _next(self) -> LiveField | LiveFile | None:
         if self._part is not None:

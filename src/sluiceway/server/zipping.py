@@ -107,7 +107,7 @@ class _Below:
             if not self._budget.lend(cost, within=0.75):  # the rest is for uploads
                 raise Unavailable(
                     "The server has no memory to spare for so many files; choose a longer prefix, or raise --memory-budget"
-                )
+                ).for_operator("The server has no memory to spare for so many files; choose a longer prefix")
             self._lent += cost
             for entry in page.entries:
                 yield Item(entry.key, entry.size, entry.etag, entry.modified)

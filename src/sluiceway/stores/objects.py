@@ -72,7 +72,9 @@ class ObjectStore:
 
     async def draft(self, upload: str, size: int | None, label: Label = Label()) -> Draft:
         if self._budget.limit < 2 * SMALLEST:
-            raise Unavailable(f"A bucket needs --memory-budget {2 * SMALLEST >> 20}MiB or more: parts rest in memory")
+            raise Unavailable(
+                f"A bucket needs --memory-budget {2 * SMALLEST >> 20}MiB or more: parts rest in memory"
+            ).for_operator()
         draft = self._begin(size, label)
         self._drafts.add(draft)
         if time.monotonic() - self._swept > SWEEP_EVERY:

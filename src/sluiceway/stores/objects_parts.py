@@ -34,5 +34,7 @@ def part_size(number: int, length: int | None, usual: int, most: int) -> int:
     if number > MOST_PARTS:
         raise TooLarge(f"S3 takes {MOST_PARTS} parts, and this upload has more; tell its length before it begins")
     if size > max(usual, most):
-        raise TooLarge(f"An upload this large needs parts of {size >> 20} MiB; give --memory-budget at least twice that")
+        raise TooLarge(
+            f"An upload this large needs parts of {size >> 20} MiB; give --memory-budget at least twice that"
+        ).for_operator("The server has too little memory for an upload this large; send less at once")
     return size
