@@ -17,7 +17,7 @@ import pytest
 
 from fix_taking import missing
 
-__all__ = ["Database", "database"]
+__all__ = ["PROGRAM", "Database", "database"]
 
 PROGRAM = Path(__file__).parent.parent / "bench" / "peers" / "postgres.py"
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
-from fix_postgres import Database
+from fix_postgres import PROGRAM, Database
 from sluiceway.errors import NotFound, StoreFailed
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.source import Buffer
@@ -111,3 +116,39 @@ async def test_a_writers_store_still_leaves_its_note(writer: PostgresStore) -> N
     assert b"".join([bytes(piece) async for piece in opened.open()]) == DATA
     await opened.aclose()
     assert writer.traits.steady
+
+
+async def test_a_hot_standby_is_read(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A server of its own in recovery, which has no unlogged tables: listed and read, and nothing can be stored."""
+    folder = tmp_path_factory.mktemp("standby")
+    with _server(folder) as url:
+        store = PostgresStore(f"{url}&table=files", Budget(64 << 20))
+        await store.init()
+        await store_bytes(store, "a/b", DATA)
+        await store.aclose()
+    signal = folder / "data" / "standby.signal"
+    signal.touch()
+    os.chown(signal, signal.parent.stat().st_uid, signal.parent.stat().st_gid)
+    with _server(folder) as url:
+        store = PostgresStore(f"{url}&table=files", Budget(64 << 20))
+        try:
+            await store.check()
+            assert [entry.key for entry in (await store.list()).entries] == ["a/b"]
+            assert await read(store, "a/b") == DATA
+            with pytest.raises(StoreFailed, match="lets this role read and not write"):
+                await store_bytes(store, "new", b"1")
+        finally:
+            await store.aclose()
+
+
+@contextmanager
+def _server(folder: Path) -> Iterator[str]:
+    command = [sys.executable, str(PROGRAM), str(folder / "data")]
+    env = {**os.environ, "XDG_RUNTIME_DIR": str(folder)}
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=env
+    ) as server:
+        assert server.stdout is not None
+        url = server.stdout.readline().strip()
+        assert url, "PostgreSQL did not start"
+        yield url
