@@ -74,7 +74,7 @@ export class StoredFiles {
     this.#keepFocus(() => this.rows.replaceChildren(...entries.map((entry) => this.#row(entry))));
     this.more.hidden = next === null;
     this.zip.hidden = entries.length < 2;
-    const left = omitted ? `${counted(omitted)} cannot be shown: the server's log names them and says why.` : "";
+    const left = omitted ? `${counted(omitted)} cannot be shown; the server's log names each and says why.` : "";
     this.#say(left || (entries.length ? "" : readable ? "Nothing is stored yet." : KEPT_ELSEWHERE));
   }
 
