@@ -36,6 +36,7 @@ SWEEP_EVERY = 3600.0  # seconds
 LEASE = 3600.0  # seconds; a draft not written to for so long is an orphan: bodies are given up after a minute of silence
 TICK = 1.05  # seconds after which a time in whole seconds is another one
 SKEW = 3600.0  # seconds the two clocks may differ; a file older than that by ours was not written in this second
+MOST_DRAFTS = 256  # files under way or waiting for their forms: each has a handle there, and perhaps a buffer of its own here
 MOST_RECENT = 1000  # keys whose last versions are remembered for a tick
 WHOLE = {"memory"}  # whose copies appear whole, though they know no move
 
@@ -81,6 +82,8 @@ class FilesystemStore:
             self.lines.close()
 
     async def draft(self, upload: str, size: int | None, label: Label = Label()) -> Draft:
+        if len(self._live) >= MOST_DRAFTS:
+            raise Unavailable("Too many files are on their way to this destination; send fewer at once, or again later")
         for anew in (False, True):
             draft = FilesystemDraft(self, self.lines.pick(anew), f"{self.tree.drafts}/{uuid.uuid4().hex}", self._budget)
             self._live.add(draft)

@@ -91,6 +91,15 @@ class FilesystemDraft:
     async def truncate(self, offset: int) -> None:
         raise StoreFailed("What was sent to this destination cannot be taken back in part; send the file again")
 
+    async def pause(self) -> None:
+        """It waits for the other files of its form: a byte of it is held, and what it was lent is given back."""
+        self._check()
+        if self._size > 1:
+            await self._flush()
+        await self._land()
+        self._settle()
+        self._row = SMALLEST
+
     async def publish(self, key: str, about: About, replace: Replace = Replace()) -> Entry:
         self._check()
         await self._land()

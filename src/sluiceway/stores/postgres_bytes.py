@@ -91,6 +91,14 @@ class PostgresDraft:
         await self._store.rows(CUT, offset, self.id, offset)
         self._sent = self._kept = offset
 
+    async def pause(self) -> None:
+        """It waits for the other files of its form: what it held is in the database, what it was lent is given back."""
+        self._check()
+        await self._flush()
+        await self._land()
+        self._settle()
+        self._row = SMALLEST
+
     async def publish(self, key: str, about: About, replace: Replace = Replace()) -> Entry:
         self._check()
         await self._flush()
