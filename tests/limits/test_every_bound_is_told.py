@@ -1,0 +1,69 @@
+"""A bound by its name (MOST…, LARGEST…, LONGEST…) stands in docs/limits.md, or here with the reason why it need not."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src" / "sluiceway"
+BOUND = re.compile(r"(MOST|LARGEST|LONGEST)(_|$)")
+
+NOT_OF_A_CLIENT = {
+    "cli.": "what the operator's own terminal shows",
+    "testing.": "what tests try",
+}
+REASONS = {
+    "client.cookies:MOST_TOTAL": "of a request that this side sends",
+    "client.hosts:MOST_HOST": "of a setting",
+    "client.network:MOST_TIMEOUT": "of a setting",
+    "client.part_notes:MOST_NOTES": "of a file of this program's own",
+    "client.plan:MOST_DOUBLINGS": "follows from MOST_WAIT for all who do not ask for more",
+    "many.patience:LONGEST": "a wait this side chooses itself",
+    "many.rest:MOST_OMITTED": "cuts what is shown to people",
+    "many.walk:MOST_OPEN": "of a folder on the machine of the one who copies",
+    "many.zipped:MOST_LINE": "cuts what is shown to people",
+    "many.zipped:MOST_NAME": "what a zip's format can hold",
+    "many.zipped:MOST_NAMED": "cuts what is shown to people",
+    "pipe.descriptors:MOST_CAUSES": "of errors of libraries on this side",
+    "server.fetch:MOST_LOGGED": "as server.access:MOST_LOGGED",
+    "server.omissions:MOST_NAMED": "cuts what is shown to people",
+    "server.omissions:MOST_REMEMBERED": "cuts what is logged",
+    "server.wsgi_body:MOST": "one read of a body, whose length is the server's choice",
+    "stores.about_json:LONGEST_TYPE": "as wire.types:MOST_TYPE",
+    "stores.disk_about:LARGEST_NOTE": "follows from stores.contract:MOST_METADATA",
+    "stores.filesystem:MOST_RECENT": "keys remembered for a second",
+    "stores.filesystem_about:LARGEST": "follows from stores.contract:MOST_METADATA",
+    "stores.filesystem_words:LONGEST": "cuts what is shown to people",
+    "stores.objects:LONGEST_LINK": "of a setting",
+    "stores.objects_about:MOST_NOTE": "follows from the length of keys",
+    "stores.objects_open:MOST_CERTIFICATES": "of a setting",
+    "wire.encoder:MOST_OWN": "of what this side sends",
+    "wire.names:MOST_EXTENSION_BYTES": "within wire.names:MOST_NAME_BYTES",
+}
+
+
+def bounds() -> set[str]:
+    found = set()
+    for path in SOURCE.rglob("*.py"):
+        module = ".".join(path.relative_to(SOURCE).with_suffix("").parts)
+        for node in ast.parse(path.read_text("utf-8")).body:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+            found |= {f"{module}:{one.id}" for one in targets if isinstance(one, ast.Name) and BOUND.match(one.id)}
+    return {place for place in found if not place.startswith(tuple(NOT_OF_A_CLIENT))}
+
+
+def test_every_bound_is_told() -> None:
+    """A new one gets a row in docs/limits.md: what, how much, its setting, what happens beyond, and the test that proves it."""
+    told = set(re.findall(r"`([\w.]+:[\w.]+)`", (ROOT / "docs" / "limits.md").read_text("utf-8")))
+
+    assert sorted(bounds() - told - set(REASONS)) == []
+
+
+def test_no_reason_is_given_for_what_is_not_there() -> None:
+    """A bound that went, or that is told now, needs no reason."""
+    told = set(re.findall(r"`([\w.]+:[\w.]+)`", (ROOT / "docs" / "limits.md").read_text("utf-8")))
+
+    assert sorted(set(REASONS) - bounds()) == []
+    assert sorted(set(REASONS) & told) == []
