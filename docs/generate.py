@@ -93,6 +93,9 @@ A server that sends or takes nothing for `--timeout` seconds counts as gone. `HT
 those of the system or of `SSL_CERT_FILE`; a `--client-cert` is shown to the server that `--token` is for, and not along a
 redirect to another.
 
+User and password of a URL go with each request, or with `--auth digest` to a challenge only (RFC 7616: SHA-512-256, SHA-256,
+MD5): the first request is sent in vain then; before what flows past once, that is a GET.
+
 `--curl` prints a line for a POSIX shell. Tokens, passwords and what looks like a key in a header, field or query are
 `$SLUICEWAY_…` variables in it.
 

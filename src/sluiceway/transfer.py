@@ -56,6 +56,7 @@ def copy(
     timeout: float | None = None,
     ca_file: str | None = None,
     client_cert: str | None = None,
+    auth: str | None = None,
     on_progress: OnProgress | None = None,
 ) -> Receipt:
     """Copy a file, a folder, standard input (`-`) or a URL to a URL, or a URL to a file, a folder or standard output (`-`).
@@ -78,6 +79,7 @@ def copy(
     "10MiB". `timeout`: seconds in which a server may send or take nothing (60), also before its answer to an upload (600),
     before it counts as gone and the transfer is tried again. `ca_file`: certificates (PEM) of authorities that are trusted
     beside the system's; `client_cert`: our own certificate with its key (PEM), shown to the one server that `token` is for.
+    `auth`: "digest" tells user and password of a URL to a challenge only (RFC 7616), else they go with each request ("basic").
     `on_progress` is called with a `Progress` about ten times a second, from the thread of this call.
 
     Raises SluiceError; its `code` is stable, its text says what to do. `members["answered"]` is the server's status where
@@ -109,6 +111,7 @@ def copy(
             timeout=timeout,
             ca_file=ca_file,
             client_cert=client_cert,
+            auth=auth,
             on_progress=on_progress,
         )
     )
@@ -134,10 +137,11 @@ async def acopy(
     timeout: float | None = None,
     ca_file: str | None = None,
     client_cert: str | None = None,
+    auth: str | None = None,
     on_progress: OnProgress | None = None,
 ) -> Receipt:
     """`copy` for programs with an event loop. Cancelling it ends the transfer at once; nothing half-done stays visible."""
-    network = Network(timeout, ca_file, client_cert)
+    network = Network(timeout, ca_file, client_cert, auth)
     command, src = (src, "-") if isinstance(src, Command) else (None, src)
     if pack is not None:
         if command is not None:

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from fix_nginx import listens
 from fix_taking import eventually, noise
 from fix_tls import Certificates
 from rude_peer import Exchange, Peer
-from sluiceway.errors import SluiceError
+from sluiceway.errors import BadRequest, SluiceError, Unauthorized
 
 FILES = {"a": noise(10), "d/b": noise(2_000_000), "d/e/f/c ü": noise(70_000), "d/e/f/d": noise(1), "g/h": b"", "g/i": noise(300)}
 
@@ -67,6 +68,36 @@ def test_folders_are_made_over_https(dav: tuple[str, Path], folder: Path, tls: C
     assert found(root / "backups" / "monday") == FILES
     again = sluiceway.copy_all(folder, f"{url}/backups/monday/", ca_file=str(tls.ca))
     assert (again.copied, again.skipped, again.failed) == (0, len(FILES), 0), again
+
+
+def test_a_server_that_asks_for_digests_gets_them(dav: tuple[str, Path], folder: Path, tls: Certificates, tmp_path: Path) -> None:
+    """One file, standard input, many, and back: WsgiDAV checks each; a wrong password is told, after two requests."""
+    url, root = dav
+    options = ["--auth", "digest", "--ca-file", str(tls.ca)]
+    with (folder / "d" / "b").open("rb") as file:
+        command = [
+            sys.executable,
+            "-m",
+            "sluiceway",
+            "copy",
+            "-",
+            f"{url}/piped",
+            *options,
+            "--size",
+            "2000000",
+        ]
+        piped = subprocess.run(command, input=file.read(), capture_output=True, timeout=60)
+    assert piped.returncode == 0, piped.stderr
+    sluiceway.copy(folder / "a", f"{url}/one?a=b", auth="digest", ca_file=str(tls.ca))
+    report = sluiceway.copy_all(folder, f"{url}/many/", auth="digest", ca_file=str(tls.ca))
+    assert (report.copied, report.failed) == (len(FILES), 0), report
+    assert found(root) == {"piped": FILES["d/b"], "one": FILES["a"], **{f"many/{key}": data for key, data in FILES.items()}}
+    sluiceway.copy(f"{url}/one", tmp_path / "back", auth="digest", ca_file=str(tls.ca))
+    assert (tmp_path / "back").read_bytes() == FILES["a"]
+    with pytest.raises(Unauthorized):
+        sluiceway.copy(folder / "a", f"{url.replace('secret', 'wrong')}/one", auth="digest", ca_file=str(tls.ca))
+    with pytest.raises(BadRequest, match="user and password"):
+        sluiceway.copy(folder / "a", "https://127.0.0.1:1/one", auth="digest")
 
 
 @contextmanager

@@ -11,7 +11,7 @@ __all__ = ["NETWORK", "network_options"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-NETWORK = ("timeout", "ca_file", "client_cert")
+NETWORK = ("timeout", "ca_file", "client_cert", "auth")
 
 
 def network_options(command: F) -> F:
@@ -35,6 +35,11 @@ def network_options(command: F) -> F:
             type=click.Path(dir_okay=False),
             metavar="PEM",
             help="Our own certificate with its key, shown to the one server that --token is for.",
+        ),
+        click.option(
+            "--auth",
+            type=click.Choice(["basic", "digest"]),
+            help="How user and password of a URL are told: with each request, or only to a server's challenge.  [default: basic]",
         ),
     ]
     for option in reversed(options):

@@ -76,7 +76,8 @@ class StreamedBody(aiohttp.Payload):
         if transport is None:
             return
         # A write returns when the kernel has all of it: what a stalled peer does not take is one piece, not two.
-        transport.set_write_buffer_limits(0)
+        # Not 0: at that, asyncio's TLS pauses at an empty buffer, and whether it ever goes on is left to chance.
+        transport.set_write_buffer_limits(high=1, low=0)
         if self._sluice_body.line is not None:
             self._sluice_body.line.socket = transport.get_extra_info("socket")
 

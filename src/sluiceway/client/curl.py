@@ -9,7 +9,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from sluiceway.client.address import below
@@ -73,6 +73,8 @@ class _Command:
 
     def side(self, side: Side) -> None:
         """Headers and URL."""
+        if side.login is not None:
+            self.add("--digest", "--user", (f"{side.user}:", self.hide("password")))
         for name, value in side.headers.items():
             self._header(side, name, value)
         self.add(self._url(side.url))
@@ -163,7 +165,7 @@ def _sending(command: _Command, order: Order, side: Side, path: str, name: str) 
             command.add("-H", "Transfer-Encoding:", "-H", f"Content-Length: {order.size}")
         command.add("-H", f"Content-Type: {kind}")
         if urlsplit(side.url).path.endswith("/"):
-            side = Side(below(side.url, name), side.headers, side.proof, side.user)
+            side = replace(side, url=below(side.url, name))
     command.side(side)
 
 

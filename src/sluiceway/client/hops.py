@@ -33,10 +33,14 @@ async def followed(
     Raises PeerFailed and its kinds, also for a redirect that must not be followed.
     """
     kept, hops, cookies = dict(headers), 0, cookies or ChainCookies()
+    proven = False
     while True:
         allow(url)
         async with transport.ask(method, url, cookies.added({**kept, **(more or {})}, url)) as answer:
             cookies.learn(answer.head)
+            if not proven and transport.challenged(answer.head):
+                proven = True
+                continue
             target = redirected(answer.head, hops, sends=False, again=True)
             if target is None:
                 yield answer

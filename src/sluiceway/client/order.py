@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote, urlsplit
 
@@ -45,6 +45,7 @@ class Side:
     headers: Mapping[str, str]
     proof: Literal["", "url", "token", "header"] = ""  # where its Authorization came from
     user: str = ""  # the URL's own, without the password
+    login: tuple[str, str] | None = field(default=None, repr=False)  # user and password, where they are told to a challenge only
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,17 +124,19 @@ def make_order(
         raise BadRequest("A type belongs to uploads; leave it out")
     if reading and not writing:
         # The one server there is: what is said for "the" server and what is said for the source are both for it.
-        reads = _side(source, {**(headers or {}), **(from_headers or {})}, token if from_token is None else from_token)
+        reads = _side(source, {**(headers or {}), **(from_headers or {})}, token if from_token is None else from_token, network)
     elif reading:
-        reads = _side(source, from_headers or {}, from_token)
+        reads = _side(source, from_headers or {}, from_token, network)
     if reading and size is not None:
         raise BadRequest("A size belongs to a pipe; a server tells the length itself")
-    writes = _side(target, headers or {}, token) if writing else None
+    writes = _side(target, headers or {}, token, network) if writing else None
+    if network.auth == "digest" and not any(side is not None and side.login for side in (reads, writes)):
+        raise BadRequest("Digest authentication takes user and password from the URL: https://USER:PASSWORD@HOST/…")
     kind = type
     if writes is not None:
         sent = dict(writes.headers)
         by_hand = sent.pop("content-type", None)
-        writes = Side(writes.url, sent, writes.proof, writes.user)
+        writes = replace(writes, headers=sent)
         if by_hand is not None and is_form(writes.url, _pairs(form), field):
             raise BadRequest("A form brings its own Content-Type; use --type for the file's")
         kind = type if type is not None else by_hand
@@ -155,7 +158,7 @@ def make_order(
     )
 
 
-def _side(text: str, given: Mapping[str, str], token: str | None) -> Side:
+def _side(text: str, given: Mapping[str, str], token: str | None, network: Network) -> Side:
     """The strongest word on who we are wins: a header by hand, the token, the URL's user."""
     address = parse_address(text)
     sent: dict[str, str] = {}
@@ -172,7 +175,11 @@ def _side(text: str, given: Mapping[str, str], token: str | None) -> Side:
         sent[name.lower()] = _plain(value, f"header {name}") or ""
         if name.lower() == "authorization":
             proof = "header"
-    return Side(address.url, sent, proof, unquote(urlsplit(text).username or ""))
+    parts, login = urlsplit(text), None
+    if proof == "url" and network.auth == "digest":
+        del sent["authorization"]
+        login = (unquote(parts.username or ""), unquote(parts.password or ""))
+    return Side(address.url, sent, proof, unquote(parts.username or ""), login)
 
 
 def _plain(value: str | None, what: str) -> str | None:

@@ -16,9 +16,10 @@ from typing import Any, Self, TypeVar
 import aiohttp
 from yarl import URL
 
-from sluiceway.client.address import shown
+from sluiceway.client.address import origin, shown
 from sluiceway.client.aiohttp_errors import head_too_long, named
 from sluiceway.client.aiohttp_request import PatientRequest, StreamedBody
+from sluiceway.client.digest_auth import DigestLogin
 from sluiceway.client.guard import refused_address
 from sluiceway.client.line import Line
 from sluiceway.client.outgoing import Deadlines, Outgoing
@@ -39,6 +40,7 @@ EXPECT_FROM = 1 << 20  # bytes; below, a refusal costs less than the extra round
 EXPECT_WAIT = 1.0  # seconds for the 100; servers that never send one must not cost more (curl's default)
 READ_AHEAD = 1 << 20  # bytes buffered per answer; the library pauses the socket at twice that
 MOST_ANSWER = 1 << 20  # bytes of an answer read as text; a larger one is not for us
+UNAUTHORIZED = 401
 TICK = 0.1  # seconds between looks at a transfer under way
 MOST_HEAD = 64 << 10  # bytes of an answer's head, and of one header in it: large cookies and policies have tens of KiB
 MOST_HEADERS = 256  # of an answer; browsers take some hundred
@@ -101,6 +103,7 @@ class Transport:
     forbid it. `keep` is False where no connection may be used twice: one that died meanwhile would cost an upload that
     cannot be repeated (what surely cannot gets a fresh one anyway). `ahead` is how many bytes of an answer wait to be read
     before the peer is slowed down. `trust` says whose certificates count. Without a guard, the environment's proxies are used.
+    `logins` prove who we are to the servers that ask, by their origin.
     """
 
     deadlines: Deadlines
@@ -113,9 +116,10 @@ class Transport:
         keep: bool = True,
         ahead: int = READ_AHEAD,
         trust: Trust = Trust(),
+        logins: Mapping[tuple[str, str, int], DigestLogin] | None = None,
     ) -> None:
         self.deadlines, self._guard, self._keep, self._ahead = deadlines, guard, keep, ahead
-        self._contexts = trust.contexts()
+        self._contexts, self._logins = trust.contexts(), logins or {}
         # A proxy would connect where the guard cannot look.
         self._proxies = Proxies() if guard is None else None
         self._session: aiohttp.ClientSession | None = None
@@ -157,6 +161,16 @@ class Transport:
             timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=self.deadlines.connect),
         )
 
+    def unproven(self, url: str) -> bool:
+        """Whether this server will ask who we are, and has not yet: what cannot be sent twice waits for its word."""
+        login = self._logins.get(origin(url))
+        return login is not None and not login.known
+
+    def challenged(self, head: Head) -> bool:
+        """Whether an answer is a challenge that can be met: the same request again proves who we are."""
+        login = self._logins.get(origin(head.url)) if head.status == UNAUTHORIZED else None
+        return login is not None and login.learn(head.headers.get("www-authenticate", ""))
+
     def _for(self, method: str, body: Outgoing | None) -> aiohttp.ClientSession:
         """A kept connection may have been closed over there a moment ago, which shows only when the request is on its way. What
         cannot be sent again gets a fresh one."""
@@ -194,6 +208,8 @@ class Transport:
             target = URL(url, encoded=True)
         except ValueError:
             raise BadRequest(f"{shown(url)} is no URL that can be asked; check host and port") from None
+        if (login := self._logins.get(origin(url))) is not None and (proof := login.answer(method, url)) is not None:
+            headers = {**headers, "authorization": proof}
         proxy = None if self._proxies is None else self._proxies.of(url)
         sending = session.request(
             method,

@@ -104,17 +104,26 @@ class _Sending:
         shape, body = self._job.shape, self._body
         url, headers = shape.url, {**self._job.headers, "Content-Type": shape.type}
         expect = body.length is None or body.length >= EXPECT_FROM
-        hops, cookies = 0, ChainCookies()
+        hops, cookies, proven = 0, ChainCookies(), False
         self._tell("connecting", 0)
         while True:
             body.rewind()
             self._stages.enter(DESTINATION)
+            if self._transport.unproven(url) and not body.repeatable:
+                proven = await self._asked_before(url, cookies.added(headers, url))
+            patient = expect or self._transport.unproven(url)
             asked = self._transport.ask(
-                shape.method, url, cookies.added(headers, url), body, expect=expect, on_sent=self._on_sent
+                shape.method, url, cookies.added(headers, url), body, expect=patient, on_sent=self._on_sent
             )
             async with asked as answer:
                 head, self._met = answer.head, True
                 cookies.learn(head)
+                if not proven and self._transport.challenged(head):
+                    if not body.again:
+                        why = "it asks who we are, and what flows past once has begun to and cannot be sent again"
+                        raise _because(refusal(head, await answer.text()), why)
+                    proven = True
+                    continue
                 if head.status == EXPECTATION_FAILED and expect and body.again:
                     expect = False
                     continue
@@ -128,6 +137,15 @@ class _Sending:
         if target is None:
             raise refusal(head, "")
         return await self._shown_at(target, headers_across(headers, url, target), cookies)
+
+    async def _asked_before(self, url: str, headers: Mapping[str, str]) -> bool:
+        """Have the server ask who we are by a request that changes nothing: what flows past once is sent to it once."""
+        plain = {name: value for name, value in headers.items() if name.lower() not in OF_THE_BODY}
+        try:
+            async with self._transport.ask("GET", url, plain) as answer:  # to HEAD, some send a body with their 401
+                return self._transport.challenged(answer.head)
+        except PeerFailed:
+            return False  # the request itself will show it
 
     async def _shown_at(self, url: str, headers: Mapping[str, str], cookies: ChainCookies) -> Receipt:
         """The server has what was sent and names the place that tells what came of it (RFC 9110 15.4.4): that one's status

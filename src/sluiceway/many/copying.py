@@ -65,6 +65,7 @@ def copy_all(
     timeout: float | None = None,
     ca_file: str | None = None,
     client_cert: str | None = None,
+    auth: str | None = None,
     on_progress: OnOverall | None = None,
 ) -> Report:
     """Copy every object below `src` to the same way below `dst`: a folder, a place such as `postgresql://HOST/DATABASE/PREFIX/`,
@@ -76,7 +77,7 @@ def copy_all(
     `limit_rate` is bytes a second over all `jobs` together, or words such as "10MiB". `retries` is for each object. With
     `unpack="tar"`, `src` is one archive (a path, `-`, a URL or a place's object; plain, gzip, bzip2 or xz), and its members are
     copied one by one while it arrives.
-    `timeout`, `ca_file` and `client_cert` are those of `copy`.
+    `timeout`, `ca_file`, `client_cert` and `auth` are those of `copy`.
     `on_progress` is called with an `Overall` for each object that ends and about ten times a second, from this thread.
 
     Raises SluiceError where the whole cannot be begun or its listing breaks off; `on_progress` got the report before.
@@ -107,6 +108,7 @@ def copy_all(
             timeout=timeout,
             ca_file=ca_file,
             client_cert=client_cert,
+            auth=auth,
             on_progress=on_progress,
         )
     )
@@ -132,6 +134,7 @@ async def acopy_all(
     timeout: float | None = None,
     ca_file: str | None = None,
     client_cert: str | None = None,
+    auth: str | None = None,
     on_progress: OnOverall | None = None,
 ) -> Report:
     """`copy_all` for programs with an event loop. Cancelling it ends what is under way; the journal stays right."""
@@ -142,14 +145,15 @@ async def acopy_all(
     choice, patience = Choice(include, exclude), Patience(retries)
     rate = parse_size(limit_rate, "The rate") if isinstance(limit_rate, str) else limit_rate
     terms = Terms(patience, force, dry_run, None if rate is None else Throttle(rate))
-    reads, writes = _servers(src, dst, headers, token, from_headers, from_token)
+    network = Network(timeout, ca_file, client_cert, auth)
+    reads, writes = _servers(src, dst, headers, token, from_headers, from_token, network)
     journals = frozenset[str]()
     if isinstance(src, str | os.PathLike) and isinstance(dst, str | os.PathLike) and unpack is None:
         await asyncio.to_thread(refuse_overlap, os.fspath(src), os.fspath(dst))
         journals = await asyncio.to_thread(journal_keys, os.fspath(src), None if journal is None else os.fspath(journal))
     budget = Budget(MEMORY + jobs * MEMORY_EACH)
     async with AsyncExitStack() as stack:
-        transport = await stack.enter_async_context(Network(timeout, ca_file, client_cert).transport(reads, writes))
+        transport = await stack.enter_async_context(network.transport(reads, writes))
         origin = await stack.enter_async_context(_opened(src, unpack, reads, transport, patience, budget, choice, journals))
         goal = _goal(dst, writes, transport, patience, budget)
         stack.push_async_callback(goal.aclose)
@@ -173,6 +177,7 @@ def _servers(
     token: str | None,
     from_headers: Mapping[str, str] | None,
     from_token: str | None,
+    network: Network,
 ) -> tuple[Side | None, Side | None]:
     """What each side that is a server is told, checked as for one file."""
     texts = [os.fspath(side) if isinstance(side, str | os.PathLike) else "" for side in (src, dst)]
@@ -180,7 +185,7 @@ def _servers(
         if headers or from_headers:
             raise BadRequest("Headers are for servers, and neither side is a URL; leave them out")
         return None, None
-    order = make_order(*texts, headers=headers, token=token, from_headers=from_headers, from_token=from_token)
+    order = make_order(*texts, headers=headers, token=token, from_headers=from_headers, from_token=from_token, network=network)
     return order.reads, order.writes
 
 
