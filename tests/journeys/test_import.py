@@ -65,7 +65,7 @@ def test_a_remote_file_is_stored_like_an_upload(server: RunningServer) -> None:
 
     assert answer.status_code == 201, answer.text
     (entry,) = answer.json()["files"]
-    assert (entry["filename"], entry["type"], entry["size"]) == ("bücher.csv", "text/csv", len(DATA))
+    assert (entry["filename"], entry["type"], entry["size"]) == ("bücher.csv", "text/csv; charset=utf-8", len(DATA))
     assert entry["sha-256"] == hashlib.sha256(DATA).hexdigest()
     assert answer.headers["Location"] == entry["url"]
     assert answer.headers["ETag"] == f'"{entry["etag"]}"'

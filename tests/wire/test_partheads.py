@@ -184,6 +184,11 @@ TYPES = [
     ("text/csv; charset=windows-1252", "text/csv; charset=windows-1252"),
     ("text/csv; name=größe", "text/csv"),
     ("text/csv; name=" + "b" * MOST_TYPE, "text/csv"),
+    ("text/csv; name=größe; charset=windows-1252", "text/csv; charset=windows-1252"),
+    ('text/plain; a=", x"', 'text/plain; a=", x"'),
+    ("text/plain; a=b, text/html", 'text/plain; a="b, text/html"'),  # to browsers it would be HTML
+    ('text/plain; a=b"c', "text/plain"),
+    ("text/plain, text/html", OCTETS),
 ]
 
 # No type of one file: what an app let its user pick, or how the request came. The name tells more.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sluiceway.wire.types import INLINE_TYPES, guess_type
+from sluiceway.wire.types import INLINE_TYPES, guess_type, kept_type
+from wire.costs import assert_linear
 
 KNOWN = [
     ("a.txt", "text/plain"),
@@ -55,3 +56,31 @@ def test_what_cannot_run_is() -> None:
     """Pictures, sound, film and plain text."""
     for passive in ("a.png", "a.jpg", "a.gif", "a.webp", "a.avif", "a.txt", "a.mp4", "a.webm", "a.ogv", "a.mp3", "a.ogg"):
         assert guess_type(passive) in INLINE_TYPES
+
+
+KEPT = [
+    ("text/csv; charset=windows-1252", "text/csv; charset=windows-1252"),
+    ("Text/CSV;charset=x;", "text/csv;charset=x"),
+    ("text/plain; a=b, text/html", 'text/plain; a="b, text/html"'),  # a comma outside of quotes begins another type
+    ("text/plain, text/html", "image/png"),
+    ("", "image/png"),
+    ("*/*", "image/png"),
+    ("image/*; q=1", "image/png"),
+    ("application/octet-stream; a=b", "image/png"),
+    ("multipart/form-data; boundary=x", "image/png"),
+    ("nonsense", "image/png"),
+    ('text/plain; a="é"; b=c', "text/plain; b=c"),
+    (f"text/plain; b=c; a={'x' * 300}", "text/plain; b=c"),
+]
+
+
+@pytest.mark.parametrize(("told", "kept"), KEPT)
+def test_a_type_that_was_told_is_kept_with_its_parameters(told: str, kept: str) -> None:
+    """As far as they can be kept; what tells nothing of one file is guessed by its name."""
+    assert kept_type(told, "a.png") == kept
+
+
+def test_hostile_types_cost_linear_time() -> None:
+    """Also where most of it is white space or open quotes."""
+    for unit in (" ", ";", "; a", '"', ";  ", '; a="', "\\"):
+        assert_linear(lambda n, unit=unit: kept_type("text/plain;" + unit * n, "a"), 4_000)  # type: ignore[misc]

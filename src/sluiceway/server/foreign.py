@@ -21,7 +21,7 @@ from sluiceway.wire.parameters import TOKEN, read_parameters
 from sluiceway.wire.ranges import parse_content_range, parse_unsatisfied_range
 from sluiceway.wire.types import INLINE_TYPES, OCTET_STREAM
 
-__all__ = ["PASSED", "file_name", "media_type", "passed_headers", "remote_refusal"]
+__all__ = ["PASSED", "file_name", "passed_headers", "remote_refusal"]
 
 PASSED = frozenset([200, 203, 206, 304])  # with these a file comes, or stays; anything else is a refusal
 OURS_TO_SAY = frozenset([401, 405, 407])  # their headers would speak of this server, not of that one
@@ -33,11 +33,6 @@ _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{1,70}")  # RFC 2046 5.1.1
 def file_name(head: Head) -> str:
     """What the remote server calls the file, made harmless."""
     return clean_name(name_told(head, head.url))
-
-
-def media_type(head: Head) -> str:
-    """Type and subtype in lower case; application/octet-stream for none, for several, and for what is no type."""
-    return _type_and_parameters(head)[0]
 
 
 def passed_headers(head: Head, asked: Mapping[str, str]) -> dict[str, str]:

@@ -30,7 +30,7 @@ from sluiceway.server.answers import upload_answer
 from sluiceway.server.body import IDLE, body_chunks, check_body, content_length, wait_until_gone
 from sluiceway.server.departure import READER
 from sluiceway.server.fetch import Remote
-from sluiceway.server.foreign import file_name, media_type, remote_refusal
+from sluiceway.server.foreign import file_name, remote_refusal
 from sluiceway.server.intake import published, query_values, received
 from sluiceway.server.raw import expected_digests
 from sluiceway.stores.contract import Label
@@ -38,7 +38,7 @@ from sluiceway.uploads.desk import Desk, Incoming, Wish, check_digests
 from sluiceway.wire.digests import WANTED, parse_digests
 from sluiceway.wire.names import clean_name
 from sluiceway.wire.parameters import TOKEN
-from sluiceway.wire.types import OCTET_STREAM, guess_type
+from sluiceway.wire.types import kept_type
 
 __all__ = ["import_remote", "is_order", "not_an_order"]
 
@@ -171,10 +171,9 @@ def _read(body: bytes) -> _Order:
 
 def _wish(request: Request, order: _Order, head: Head) -> Wish:
     name = clean_name(order.name) if order.name else file_name(head)
-    told = order.type or media_type(head)
     return Wish(
         filename=name,
-        type=guess_type(name) if told == OCTET_STREAM else told,
+        type=kept_type(order.type or head.headers.get("content-type", ""), name),
         expected=_promised(head),
         label=Label(method="POST", values=query_values(request)),
     )

@@ -17,7 +17,7 @@ from sluiceway.wire.disposition import decode_extended, joined_filename
 from sluiceway.wire.encodings import Base64Decoder, QuotedPrintableDecoder, TransferDecoder
 from sluiceway.wire.numbers import ascii_uint
 from sluiceway.wire.parameters import TOKEN, read_parameters, unique_parameters
-from sluiceway.wire.types import MOST_TYPE, OCTET_STREAM, essence, guess_type
+from sluiceway.wire.types import OCTET_STREAM, essence, guess_type, told_type
 
 __all__ = ["MOST_BOUNDARY", "UNNAMED", "PartHead", "form_boundary", "read_part_head"]
 
@@ -28,8 +28,6 @@ UNNAMED = "unnamed"  # a file of which only the bytes came; clean_name calls it 
 # No space at the end: it could not be told from the white space that mail adds behind a boundary.
 _BOUNDARY = re.compile(r"[\x20-\x7e]*[\x21-\x7e]")
 _MEANT = frozenset(["content-disposition", "content-type", "content-transfer-encoding", "content-length"])
-_ESSENCE = re.compile(rf"({TOKEN.pattern}/{TOKEN.pattern})[ \t]*(?:;|$)")
-_MEDIA_TYPE = re.compile(rf"({TOKEN.pattern}/{TOKEN.pattern})(?:[ \t]*;[\t\x20-\x7e]*)?")
 # Beside text/*: what people send as a field with a type of its own, and what reads as text.
 _TEXT = frozenset(["json", "xml", "x-www-form-urlencoded"])
 _ENCODED_WORD = re.compile(r"=\?([A-Za-z0-9-]+)\?([BbQq])\?([!->@-~]*)\?=")
@@ -165,7 +163,7 @@ def _q_bytes(payload: str) -> bytes:
 def _reads_as_text(told: str) -> bool:
     """Whether a part without a filename is a field by its type. What is no type at all says nothing against it."""
     kind = essence(told)
-    if not _ESSENCE.match(told) or kind.startswith("multipart/"):
+    if told_type(told) is None or kind.startswith("multipart/"):
         return True  # Retrofit calls its fields multipart/form-data
     main, _, sub = kind.partition("/")
     return main in ("text", "*") or sub in _TEXT or sub.endswith(("+json", "+xml"))
@@ -173,16 +171,15 @@ def _reads_as_text(told: str) -> bool:
 
 def _type(told: str | None, filename: str | None) -> str:
     """The type as it was told, with its parameters; without them where they cannot be read; else by the name."""
-    found = None if told is None else _MEDIA_TYPE.fullmatch(told) or _ESSENCE.match(told)
-    if told is None or found is None or len(found[1]) > MOST_TYPE:
+    kind = None if told is None else told_type(told)
+    if told is None or kind is None:
         return "text/plain" if filename is None else OCTET_STREAM
-    kind = told if found.re is _MEDIA_TYPE and len(told) <= MOST_TYPE else found[1]
     if kind.lower().startswith("multipart/"):
         if _names_boundary(told):
             raise Unsupported("The form holds a form inside; send each file as its own part, with the same name if you like")
         if filename is None:
             return "text/plain"
-    if filename is not None and ("*" in found[1] or essence(kind) == "multipart/form-data"):
+    if filename is not None and ("*" in essence(kind) or essence(kind) == "multipart/form-data"):
         return guess_type(filename)  # image/* is what an app was ready to pick, multipart/form-data the type of the request
     return kind
 

@@ -5,13 +5,19 @@ from __future__ import annotations
 import mimetypes
 import re
 
-__all__ = ["INLINE_TYPES", "MOST_TYPE", "OCTET_STREAM", "essence", "guess_type", "kept_type"]
+from sluiceway.errors import BadRequest
+from sluiceway.wire.parameters import TOKEN, read_parameters
+
+__all__ = ["INLINE_TYPES", "MOST_TYPE", "OCTET_STREAM", "essence", "guess_type", "kept_type", "told_type"]
 
 OCTET_STREAM = "application/octet-stream"
 MOST_TYPE = 255  # characters of a type with its parameters; RFC 6838 4.2 allows 127 on each side of the slash
 
-_KIND = r"[!#$%&'+\-.^_`|~0-9A-Za-z]+"  # a token without `*`: image/* and */* are questions (Accept), no type of a file
-_TYPE = re.compile(rf"({_KIND}/{_KIND})[ \t]*((?:;[\t\x20-\x7e]*)?)")
+_ESSENCE = re.compile(rf"({TOKEN.pattern}/{TOKEN.pattern})[ \t]*(?:;|$)")
+_ESCAPED, _BACKSLASHED = re.compile(r'(["\\])'), r"\\\1"
+_QUOTED = r'"(?:[^"\\\x00-\x1f\x7f-\U0010ffff]|\\[\x20-\x7e])*"'
+# As it may be kept to the letter. No comma outside of quotes: to browsers another type follows it, and that one counts.
+_WHOLE = re.compile(rf"[^;]+(?:;[ \t]*(?:{TOKEN.pattern}=(?:{TOKEN.pattern}|{_QUOTED})[ \t]*)?)*")
 _OF_REQUESTS = frozenset(["multipart/form-data", "application/x-www-form-urlencoded"])  # say how a form came, not what a file is
 
 # Passive content only. SVG, HTML, XML and PDF can run code or load things; they are downloads.
@@ -92,9 +98,29 @@ def essence(kind: str) -> str:
     return kind.partition(";")[0].strip().lower()
 
 
+def told_type(told: str) -> str | None:
+    """A type with its parameters as they were told; those that cannot be kept are left out. None for what is no type."""
+    text = told.strip(" \t")
+    found = _ESSENCE.match(text)
+    if found is None or len(found[1]) > MOST_TYPE:
+        return None
+    if len(text) <= MOST_TYPE and _WHOLE.fullmatch(text):
+        return text.rstrip("; \t")
+    try:
+        _, parameters = read_parameters(text)
+    except BadRequest:
+        return found[1]
+    kept = found[1]
+    for name, value in parameters:
+        one = f"; {name}={value}" if TOKEN.fullmatch(value) else f'; {name}="{_ESCAPED.sub(_BACKSLASHED, value)}"'
+        if one.isascii() and one.isprintable() and len(kept) + len(one) <= MOST_TYPE:
+            kept += one
+    return kept
+
+
 def kept_type(told: str, filename: str) -> str:
     """The type a file keeps: as it was told, parameters and all, where it tells something about one file; else by its name."""
-    found = _TYPE.fullmatch(told.strip(" \t"))
-    if found is None or essence(told) == OCTET_STREAM or essence(told) in _OF_REQUESTS:
-        return guess_type(filename)
-    return found[1].lower() + found[2].rstrip("; \t")
+    kind, text = essence(told), told_type(told)
+    if text is None or "*" in kind or kind == OCTET_STREAM or kind in _OF_REQUESTS:
+        return guess_type(filename)  # image/* and */* are questions (Accept), no type of a file
+    return kind + text[len(kind) :]
