@@ -54,7 +54,7 @@ def hasty(serve: Serve, tmp_path: Path) -> Hasty:
         lines += [f"protocol.{name} = {value!r}" for name, value in constants.items()]
         if idle is not None:
             lines += ["import sluiceway.server.body as body"]
-            lines += [f"body.body_chunks.__defaults__ = ({idle!r},)"]
+            lines += [f"body.body_chunks.__defaults__ = ({idle!r}, body.PACE)"]
         if reader is not None:
             lines += ["import sluiceway.server.stalled as stalled, sluiceway.server.sendfile as sendfile, socket"]
             lines += [f"stalled.READER_SECONDS = sendfile.STALLED = {reader!r}", "stalled.LOOK = 0.1"]
