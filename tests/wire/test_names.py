@@ -316,6 +316,8 @@ def test_a_name_that_could_lead_out_somewhere_has_a_reason_against_it(name: str)
         ("../../etc/passwd", ""),
         ("a/../b", ""),
         ("a/./b", ""),
+        ("a/", ""),
+        ("a/..", ""),
         ("a//b", ""),
         ("a/. ./b", ""),
         ("C:/x/y", ""),

@@ -70,10 +70,10 @@ def clean_folders(raw: str) -> str:
     "" where the name is no such relative path but an absolute one, one of Windows, or one that climbs: only its last segment
     means something then, as `clean_name` reads it. Never raises.
     """
-    *folders, _ = raw.split("/")
+    *folders, name = raw.split("/")
     if not folders or "\\" in raw or len(folders) >= MOST_SEGMENTS or _DRIVE.match(raw):
         return ""
-    if any(not folder.strip(" .") for folder in folders):  # empty, . and .., and what Windows takes for them
+    if any(not part.strip(" .") for part in (*folders, name)):  # empty, . and .., and what Windows takes for them
         return ""
     return "".join(f"{clean_name(folder)}/" for folder in folders)
 
