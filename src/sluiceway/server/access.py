@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 import hmac
 import logging
 from urllib.parse import urlsplit
@@ -18,6 +19,8 @@ from sluiceway.errors import Forbidden, Unauthorized
 from sluiceway.pipe.stages import verdict
 
 __all__ = ["STAGES", "check_origin", "check_token", "log_access"]
+
+codecs.lookup("unicode_escape")  # loaded now: where no file can be opened any more, the log is needed most
 
 log: logging.Logger = logging.getLogger("sluiceway.access")
 
