@@ -16,6 +16,7 @@ whose turn it is to act, `retryable` whether the same request may succeed later.
     ├── MethodNotAllowed      405  method-not-allowed     this path does not offer the method
     ├── TooSlow               408  too-slow               the client sent nothing for too long
     ├── Exists                409  exists                 the key or upload id is taken
+    │   └── SameName          409  same-name              two objects of one copy have one name at the destination
     ├── LengthRequired        411  length-required        this server cannot take a body without Content-Length
     ├── PreconditionFailed    412  precondition-failed    If-Match and its relatives said no
     ├── TooLarge              413  too-large              above --max-size or a limit of the form
@@ -70,6 +71,7 @@ __all__ = [
     "PreconditionFailed",
     "RangeUnsatisfiable",
     "Refused",
+    "SameName",
     "SluiceError",
     "SourceChanged",
     "SourceFailed",
@@ -168,6 +170,9 @@ class TooSlow(SluiceError, code="too-slow", status=408, title="Nothing arrived f
 
 
 class Exists(SluiceError, code="exists", status=409, title="The name is taken", fault="client"): ...
+
+
+class SameName(Exists, code="same-name", title="Two objects have one name there"): ...
 
 
 class LengthRequired(SluiceError, code="length-required", status=411, title="A Content-Length is needed", fault="client"): ...

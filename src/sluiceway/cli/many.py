@@ -24,6 +24,7 @@ MANY = {  # of the options: what is said only of many objects
     "include": "--include",
     "exclude": "--exclude",
     "dry_run": "--dry-run",
+    "preserve": "--preserve",
 }
 SINGLE = {"name": "--name", "type": "--type", "form": "--form", "field": "--field", "size": "--size"}
 
@@ -52,6 +53,11 @@ def many_options(command: F) -> F:
         ),
         click.option("--exclude", multiple=True, metavar="GLOB", help="With -r: not the keys that fit. Repeatable."),
         click.option("--dry-run", is_flag=True, help="With -r: tell what would be done, and change nothing."),
+        click.option(
+            "--preserve",
+            is_flag=True,
+            help="With -r: keep times and permissions, and empty folders, where both sides can.",
+        ),
     ]
     for option in reversed(options):
         command = option(command)

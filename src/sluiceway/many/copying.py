@@ -6,6 +6,7 @@ Decides what the two sides are and how they are asked; the work is `run`'s.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import hashlib
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -24,6 +25,7 @@ from sluiceway.many.journal import Journal
 from sluiceway.many.origins import FolderOrigin, StoreOrigin
 from sluiceway.many.overlap import journal_keys, refuse_overlap
 from sluiceway.many.patience import Patience
+from sluiceway.many.preserved import dressed, preserve_folders
 from sluiceway.many.report import OnOverall, Report
 from sluiceway.many.rest import FormGoal, RestGoal, RestOrigin
 from sluiceway.many.run import Run
@@ -55,6 +57,7 @@ def copy_all(
     exclude: Iterable[str] = (),
     dry_run: bool = False,
     force: bool = False,
+    preserve: bool = False,
     limit_rate: int | str | None = None,
     retries: int = MANY_RETRIES,
     unpack: str | None = None,
@@ -78,6 +81,7 @@ def copy_all(
     `unpack="tar"`, `src` is one archive (a path, `-`, a URL or a place's object; plain, gzip, bzip2 or xz), and its members are
     copied one by one while it arrives.
     `timeout`, `ca_file`, `client_cert` and `auth` are those of `copy`.
+    `preserve` keeps time of change and permissions, and empty folders, where both sides can.
     `on_progress` is called with an `Overall` for each object that ends and about ten times a second, from this thread.
 
     Raises SluiceError where the whole cannot be begun or its listing breaks off; `on_progress` got the report before.
@@ -98,6 +102,7 @@ def copy_all(
             exclude=exclude,
             dry_run=dry_run,
             force=force,
+            preserve=preserve,
             limit_rate=limit_rate,
             retries=retries,
             unpack=unpack,
@@ -124,6 +129,7 @@ async def acopy_all(
     exclude: Iterable[str] = (),
     dry_run: bool = False,
     force: bool = False,
+    preserve: bool = False,
     limit_rate: int | str | None = None,
     retries: int = MANY_RETRIES,
     unpack: str | None = None,
@@ -155,7 +161,9 @@ async def acopy_all(
     async with AsyncExitStack() as stack:
         transport = await stack.enter_async_context(network.transport(reads, writes))
         origin = await stack.enter_async_context(_opened(src, unpack, reads, transport, patience, budget, choice, journals))
-        goal = _goal(dst, writes, transport, patience, budget)
+        goal = _goal(dst, writes, transport, patience, budget, preserve)
+        if preserve:
+            terms = dataclasses.replace(terms, dress=dressed, folders=lambda: preserve_folders(origin, goal))
         stack.push_async_callback(goal.aclose)
         book: Journal | None = None
         if journal is not None:
@@ -236,7 +244,12 @@ def origin_of(
 
 
 def _goal(
-    side: str | os.PathLike[str] | Goal, writes: Side | None, transport: Transport, patience: Patience, budget: Budget
+    side: str | os.PathLike[str] | Goal,
+    writes: Side | None,
+    transport: Transport,
+    patience: Patience,
+    budget: Budget,
+    preserve: bool,
 ) -> Goal:
     if not isinstance(side, str | os.PathLike):
         return side
@@ -250,7 +263,7 @@ def _goal(
         return StoreGoal(place.store, _prefix(place), _called(text), budget)
     if text == "-" or (os.path.lexists(text) and not os.path.isdir(text)):
         raise BadRequest(f"{text} is no folder; many objects go to a folder, a store or a server")
-    return FolderGoal(text)
+    return FolderGoal(text, preserve)
 
 
 def _below(url: str) -> str:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 
 from sluiceway.client.folders import Folder
 from sluiceway.client.local import LocalFile
 from sluiceway.client.part import Part, settled
 from sluiceway.client.part_notes import is_part_name
-from sluiceway.errors import BadName, Exists, Forbidden, NotFound, SourceFailed, StoreFailed
+from sluiceway.errors import BadName, Exists, Forbidden, NotFound, SluiceError, SourceFailed, StoreFailed
+from sluiceway.many.forms import same_name
 from sluiceway.many.proof import counted, promised
 from sluiceway.many.sides import Item, Reading
 from sluiceway.many.walk import version_of
@@ -37,7 +39,7 @@ class FolderGoal:
     called: str
 
     def __init__(self, folder: str, preserve: bool = False) -> None:
-        self._folder, self._preserve = folder, preserve
+        self._folder, self._preserve, self._began = folder, preserve, time.time_ns()
         self.called = os.path.abspath(folder)
 
     async def empty(self) -> bool:
@@ -84,11 +86,27 @@ class FolderGoal:
         *folders, name = _segments(key)
         try:
             with Folder(self._folder) as root, root.below(folders) as folder:
-                return folder.look(name)
+                return self._own(folder, name, key)
         except (FileNotFoundError, NotADirectoryError, Forbidden):
             return None
         except OSError as error:
             raise StoreFailed(f"{self._path(key)} cannot be looked at: {error.strerror or error}") from error
+
+    def _own(self, folder: Folder, name: str, key: str) -> os.stat_result:
+        """What is there. Where this run made it, under a name that only looks like this one, the folder tells no two apart."""
+        found = folder.look(name)
+        if found.st_ctime_ns >= self._began and name not in {there for there, _ in folder.scan()}:
+            raise same_name(key, self.called)
+        return found
+
+    def _there(self, folder: Folder, name: str, key: str) -> os.stat_result | None:
+        try:
+            return self._own(folder, name, key)
+        except FileNotFoundError:
+            return None
+        except (OSError, SluiceError):
+            folder.close()
+            raise
 
     def _open(self, key: str) -> int:
         *folders, name = _segments(key)
@@ -103,7 +121,7 @@ class FolderGoal:
             os.makedirs(self._folder, exist_ok=True)
             with Folder(self._folder) as root:
                 folder = root.below(folders, make=True)
-            there = _looked_at(folder, name)
+            there = self._there(folder, name, key)
         except OSError as error:
             raise StoreFailed(f"{path} cannot be made: {error.strerror or error}") from error
         if there is not None and (not replace or stat.S_ISDIR(there.st_mode)):
@@ -139,16 +157,6 @@ def _is_empty(folder: str) -> bool:
         return True
     except OSError as error:
         raise StoreFailed(f"{folder} cannot be looked into: {error.strerror or error}") from error
-
-
-def _looked_at(folder: Folder, name: str) -> os.stat_result | None:
-    try:
-        return folder.look(name)
-    except FileNotFoundError:
-        return None
-    except OSError:
-        folder.close()
-        raise
 
 
 class StoreGoal:

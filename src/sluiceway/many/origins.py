@@ -44,11 +44,11 @@ class FolderOrigin:
     called: str
 
     def __init__(self, folder: str, journals: frozenset[str] = frozenset()) -> None:
-        self._folder, self._journals = folder, journals
+        self.folder, self._journals = folder, journals
         self.called = os.path.abspath(folder)
 
     async def items(self) -> AsyncIterator[Item]:
-        walking = walk(self._folder, self._journals)
+        walking = walk(self.folder, self._journals)
         try:
             while batch := await settled(lambda: list(islice(walking, WALK))):
                 for item in batch:
@@ -60,8 +60,8 @@ class FolderOrigin:
     async def open(self, item: Item) -> AsyncIterator[Reading]:
         if (bad := omitted_key(item.key)) is not None:
             raise SourceFailed(f"{item.key!r} cannot be read: {bad.detail}")
-        path = os.path.join(self._folder, *item.key.split("/"))
-        source = await asyncio.to_thread(_opened, self._folder, item.key, path)
+        path = os.path.join(self.folder, *item.key.split("/"))
+        source = await asyncio.to_thread(_opened, self.folder, item.key, path)
         if item.version and source.length is not None and source.version != item.version:
             raise SourceChanged(f"{path} changed since it was listed")
         found = Item(item.key, source.length, source.version, item.modified, mode=item.mode)

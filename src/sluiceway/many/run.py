@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 
 from sluiceway.errors import SluiceError
 from sluiceway.many.choice import Choice
+from sluiceway.many.forms import MOST_LATE, Forms, same_name, share_one_key
 from sluiceway.many.journal import Journal
 from sluiceway.many.report import Ended, OnOverall, Overall, Report, State
 from sluiceway.many.sides import RULES, Goal, Item, Origin, by_rule
@@ -43,7 +44,7 @@ class Run:
         self._jobs = jobs if origin.rereadable else 1
         self._on_overall = on_overall
         self._began = time.monotonic()
-        self._tally = Tally()
+        self._tally, self._forms, self._late = Tally(), Forms(), list[Item]()
         self._total_bytes, self._moving = 0, 0
         self._listed = False
         self._trouble: SluiceError | None = None  # of the listing
@@ -85,6 +86,11 @@ class Run:
                 await self._side_by_side(single)
             else:
                 await self._one_by_one(single)
+            await self._late_ones(single)
+            if self._terms.folders is not None and not self._terms.dry_run:
+                async for ended in self._terms.folders():
+                    self._tally.listed += 1
+                    self._count(ended)
         finally:
             if self._journal is not None:
                 await self._journal.settle()
@@ -112,6 +118,20 @@ class Run:
         finally:
             await close_stream(chosen)
 
+    async def _late_ones(self, single: Single) -> None:
+        """Objects that look like another one of this run, now that those are there."""
+        for item in self._late:
+            if not await self._shares_a_key(item):
+                await self._one(single, item)
+
+    async def _shares_a_key(self, item: Item) -> bool:
+        """Whether the goal does not tell it from another object of this run; then it has failed."""
+        if self._terms.dry_run or not await self._terms.patience.of(lambda: share_one_key(self._goal, item.key)):
+            return False
+        error = same_name(item.key, self._goal.called)
+        self._count(Ended(item.key, "failed", item.size, code=error.code, detail=error.detail))
+        return True
+
     async def _fill(self, queue: asyncio.Queue[Item | None]) -> None:
         chosen = self._chosen()
         try:
@@ -138,6 +158,12 @@ class Run:
                     self._count(Ended(item.key, "skipped", item.size))
                 else:
                     self._total_bytes += item.size or 0
+                    if self._forms.repeats(item.key):
+                        if self._origin.rereadable and len(self._late) < MOST_LATE:
+                            self._late.append(item)
+                            continue
+                        if await self._shares_a_key(item):
+                            continue
                     yield item
             self._listed = True
         except SluiceError as error:

@@ -34,6 +34,8 @@ class Terms:
     force: bool = False
     dry_run: bool = False
     throttle: Throttle | None = None
+    folders: Callable[[], AsyncIterator[Ended]] | None = None  # likewise: the folders, after all that is in them; failures
+    dress: Callable[[Reading], Reading] = lambda reading: reading  # with --preserve: what an object has beside bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ class Single:
         async with self._opened(item, tries) as reading:
             tries.offered = True
             try:
-                receipt = await goal.put(item.key, reading, once_key(self._run, item), terms.force)
+                receipt = await goal.put(item.key, terms.dress(reading), once_key(self._run, item), terms.force)
             except (Exists, PreconditionFailed) as error:
                 return await self._taken(item, error, tries)
             if reading.about.sha256 not in (None, receipt.sha256):

@@ -31,6 +31,7 @@ class _Level:
 
     folder: Folder | None  # None while it is closed
     before: str  # its key with a / behind, "" for the first
+    itself: Item | None  # what is given behind all that is in it, where that is asked for
     names: Iterator[tuple[str, bool]]
 
 
@@ -45,13 +46,15 @@ def walk(path: str, journals: frozenset[str] = frozenset(), folders: bool = Fals
     except OSError as error:
         root.close()
         raise SourceFailed(f"{path} cannot be read: {error.strerror or error}") from error
-    levels = [_Level(root, "", names)]
+    levels = [_Level(root, "", None, names)]
     try:
         while levels:
             level = levels[-1]
             found = next(level.names, None)
             if found is None:
                 _left(levels.pop(), root)
+                if folders and level.itself is not None:
+                    yield level.itself
                 continue
             name, is_folder = found
             key = level.before + name
@@ -62,9 +65,7 @@ def walk(path: str, journals: frozenset[str] = frozenset(), folders: bool = Fals
                 if isinstance(below, Item):
                     yield below
                     continue
-                if folders:
-                    yield below[1]
-                levels.append(below[0])
+                levels.append(below)
                 if len(levels) > MOST_OPEN and (far := levels[-MOST_OPEN]).folder not in (None, root):
                     _left(far, root)
             else:
@@ -75,7 +76,7 @@ def walk(path: str, journals: frozenset[str] = frozenset(), folders: bool = Fals
         root.close()
 
 
-def _entered(root: Folder, level: _Level, key: str, name: str) -> tuple[_Level, Item] | Item:
+def _entered(root: Folder, level: _Level, key: str, name: str) -> _Level | Item:
     """The folder below with its names, and itself as an item; or why it cannot be read."""
     try:
         folder = _here(root, level).step(name)
@@ -88,7 +89,7 @@ def _entered(root: Folder, level: _Level, key: str, name: str) -> tuple[_Level, 
         folder.close()
         return _unreadable(key, error)
     itself = Item(key, None, modified=found.st_mtime, mode=stat.S_IMODE(found.st_mode), folder=True)
-    return _Level(folder, f"{key}/", iter(names)), itself
+    return _Level(folder, f"{key}/", itself, iter(names))
 
 
 def _here(root: Folder, level: _Level) -> Folder:

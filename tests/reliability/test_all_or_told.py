@@ -1,0 +1,249 @@
+"""Success means all of it: of random objects between any two sides, what the report says is what is there, byte for byte.
+
+200 cases in the usual run, 10,000 with SLUICEWAY_TORTURE=1. Each case is made from its number alone; a failure names it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import random
+import unicodedata
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import pytest
+import requests
+
+import sluiceway
+from fix_postgres import Database
+from fix_s3 import Objects
+from fix_server import RunningServer
+from fix_sftp import SftpServer
+from fix_taking import TORTURE
+from sluiceway.pipe.budget import Budget
+from sluiceway.stores.contract import About, Store
+from sluiceway.stores.places import open_place
+from sluiceway.uploads.keys import new_id
+
+T = TypeVar("T")
+CASES = 10_000 if TORTURE else 200
+BLOCK = 50  # cases of one test
+NAMES = [
+    "a", "b.txt", "two words", "ü", "cafe\u0301", "café", "Ångström", "日本語",
+    "😀", "a+b", "100%", "%41", "a&b=c", "#x", "?q", "~x",
+    "-rf", "x;y", "'q'", '"d"', "a,b", ".hidden", ".x.part", "x.part",
+    "aux.c", "CON", "back\\slash", "tab\there", "line\nend", "\x1b[31m", "a\u202eb", "end.",
+    "end ", " begin", "...", ".sluiceway-note", "a:b", "a|b", "<a>", "*",
+    "é" * 60, "n" * 200, "\x7f", "\u2028", "%2e%2e", "x\\..\\y",
+]  # fmt: skip
+SIZES = [0, 1, 7, 4095, 4096, 4097, 65_536, 70_001]
+
+
+@dataclass
+class Side:
+    """A kind of place: a fresh one, how objects get into it without a copy, and what is in it, likewise."""
+
+    fresh: Callable[[], str]
+    fill: Callable[[str, dict[str, bytes]], dict[str, bytes]]  # what it took
+    look: Callable[[str], dict[str, bytes]]
+
+
+def fill_folder(place: str, objects: dict[str, bytes]) -> dict[str, bytes]:
+    taken = {}
+    Path(place).mkdir(exist_ok=True)
+    for key, data in objects.items():
+        path = Path(place, key)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        except OSError:  # a file where a folder is needed: this tree has none there
+            continue
+        taken[key] = data
+    return taken
+
+
+def look_folder(place: str) -> dict[str, bytes]:
+    return {path.relative_to(place).as_posix(): path.read_bytes() for path in Path(place).rglob("*") if path.is_file()}
+
+
+def in_store(place: str, work: Callable[[Store, str], Coroutine[Any, Any, T]]) -> T:
+    async def run() -> T:
+        opened = open_place(place, Budget(64 << 20))
+        try:
+            return await work(opened.store, opened.key)
+        finally:
+            await opened.store.aclose()
+
+    return asyncio.run(run())
+
+
+def fill_store(place: str, objects: dict[str, bytes]) -> dict[str, bytes]:
+    async def fill(store: Store, prefix: str) -> dict[str, bytes]:
+        taken = {}
+        for key, data in objects.items():
+            draft = await store.draft(new_id(), len(data))
+            try:
+                await draft.write(data)
+                await draft.publish(prefix + key, About(""))
+            except sluiceway.SluiceError:  # no key for this store: the case has one object less
+                continue
+            finally:
+                await draft.discard()
+            taken[key] = data
+        return taken
+
+    return in_store(place, fill)
+
+
+def look_store(place: str) -> dict[str, bytes]:
+    async def look(store: Store, prefix: str) -> dict[str, bytes]:
+        page = await store.list(prefix)
+        assert page.complete
+        found = {}
+        for entry in page.entries:
+            opened = await store.open(entry.key)
+            found[entry.key.removeprefix(prefix)] = b"".join([bytes(piece) async for piece in opened.open()])
+            await opened.aclose()
+        return found
+
+    return in_store(place, look)
+
+
+def fill_server(place: str, objects: dict[str, bytes]) -> dict[str, bytes]:
+    taken = {}
+    with requests.Session() as session:
+        for key, data in objects.items():
+            answer = session.put(place + quote(key, safe="/"), data=data, headers={"If-None-Match": "*"}, timeout=60)
+            if answer.status_code == 201:
+                taken[unicodedata.normalize("NFC", key)] = data
+    return taken
+
+
+def look_server(place: str) -> dict[str, bytes]:
+    base, _, prefix = place.partition("/files/")
+    with requests.Session() as session:
+        listed = session.get(f"{base}/files", params={"prefix": prefix, "limit": "1000"}, timeout=60).json()
+        assert listed["next"] is None
+        found = {one["key"]: session.get(f"{base}/files/{quote(one['key'])}", timeout=60).content for one in listed["files"]}
+    return {key.removeprefix(prefix): data for key, data in found.items()}
+
+
+@pytest.fixture(scope="module")
+def sides(
+    taker: RunningServer, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[dict[str, Side]]:
+    numbers, root = itertools.count(), tmp_path_factory.mktemp("sides")
+    kinds = {
+        "folder": Side(lambda: str(root / f"f{next(numbers)}"), fill_folder, look_folder),
+        "server": Side(lambda: f"{taker.url}/files/s{next(numbers)}/", fill_server, look_server),
+        "fsspec": Side(lambda: f"fsspec+file://{root}/x{next(numbers)}/", fill_store, look_store),
+    }
+    kept = dict(os.environ)
+    if TORTURE:
+        database: Database = request.getfixturevalue("database")
+        s3: Objects = request.getfixturevalue("s3")
+        sftp: SftpServer = request.getfixturevalue("sftp")
+        table, bucket = database.fresh(), s3.fresh()
+        os.environ.update(s3.env)
+        place, mark, query = database.url.partition("?")
+        in_store(f"{place}{mark}{query}&table={table}", lambda store, _: store.init())  # type: ignore[attr-defined]
+        kinds["postgres"] = Side(lambda: f"{place}/p{next(numbers)}/{mark}{query}&table={table}", fill_store, look_store)
+        kinds["s3"] = Side(lambda: s3.url(bucket, f"b{next(numbers)}/"), fill_store, look_store)
+        kinds["sftp"] = Side(lambda: sftp.url(f"d{next(numbers)}/"), fill_store, look_store)
+    yield kinds
+    os.environ.clear()
+    os.environ.update(kept)
+
+
+def made_up(chance: random.Random) -> dict[str, bytes]:
+    """A few objects of odd names, in folders of such names, too."""
+    objects = {}
+    for _ in range(chance.randrange(1, 9)):
+        key = "/".join(chance.choice(NAMES) for _ in range(chance.choice([1, 1, 1, 2, 3])))
+        objects[key] = chance.randbytes(chance.choice(SIZES)) if chance.random() < 0.9 else bytes(chance.choice(SIZES))
+    return objects
+
+
+class Meddler:
+    """Somebody who works in the source, or the destination, while the copy runs."""
+
+    def __init__(self, chance: random.Random, source: str, objects: dict[str, bytes]) -> None:
+        self.chance, self.source, self.objects = chance, source, objects
+        self.ended: dict[str, sluiceway.Ended] = {}
+        self.versions = {key: {data} for key, data in objects.items()}
+        self.active = os.path.isdir(source) and chance.random() < 0.4
+
+    def __call__(self, now: sluiceway.Overall) -> None:
+        if now.ended is not None:
+            assert now.ended.key not in self.ended, "ended twice"
+            self.ended[now.ended.key] = now.ended
+        if self.active and now.ended is not None:
+            key = self.chance.choice(sorted(self.objects))
+            path = Path(self.source, key)
+            if self.chance.random() < 0.5:
+                path.unlink(missing_ok=True)
+            elif path.exists():
+                data = self.chance.randbytes(self.chance.choice(SIZES))
+                self.versions[key].add(data)
+                path.write_bytes(data)
+
+
+def one_case(number: int, sides: dict[str, Side]) -> None:
+    chance = random.Random(number)
+    one, other = chance.choice(sorted(sides)), chance.choice(sorted(sides))
+    source, destination = sides[one].fresh(), sides[other].fresh()
+    objects = sides[one].fill(source, made_up(chance))
+    before: dict[str, bytes] = {}
+    if objects and chance.random() < 0.4:  # something is there already: the same, or something else
+        key = chance.choice(sorted(objects))
+        before = sides[other].fill(destination, {key: objects[key] if chance.random() < 0.5 else b"another"})
+    special = 0
+    if one == "folder" and chance.random() < 0.3:
+        Path(source).mkdir(exist_ok=True)
+        os.symlink("nowhere", Path(source, "a link"))
+        os.mkfifo(Path(source, "a pipe"))
+        special = 2
+    if not objects and not special:
+        return
+    force, meddler = chance.random() < 0.3, Meddler(chance, source, objects)
+    report = sluiceway.copy_all(
+        source,
+        destination,
+        force=force,
+        retries=1,
+        jobs=chance.choice([1, 4]),
+        preserve=chance.random() < 0.3,
+        on_progress=meddler,
+    )
+    there, ended = sides[other].look(destination), meddler.ended
+    form = (lambda key: unicodedata.normalize("NFC", key)) if other == "server" else (lambda key: key)
+
+    assert report.copied + report.skipped + report.left_out + report.failed == report.listed == len(ended)
+    assert set(objects) <= set(ended) or meddler.active, "an object was seen and not told of"
+    arrived = {key for key, end in ended.items() if end.state in ("copied", "skipped")}
+    assert (len(arrived), report.left_out) == (report.copied + report.skipped, special)
+    for key in arrived:
+        assert there[form(key)] in meddler.versions[key], f"{key!r} is not what was sent"
+    assert {form(key) for key in arrived} | set(before) == set(there), "something else is there than was told"
+    assert len({form(key) for key in arrived}) == len(arrived), "two objects were told to be there, and one is"
+    for key, data in before.items():
+        replaced = force and any(form(one) == key for one in arrived)
+        assert replaced or there[key] == data, f"{key!r} was replaced unasked"
+    failed = [end for end in ended.values() if end.state == "failed"]
+    assert report.ok == (not failed)
+    assert all(end.code and end.code != "error" and end.detail for end in failed)
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("first", range(0, CASES, BLOCK))
+def test_what_the_report_says_is_what_is_there(sides: dict[str, Side], first: int) -> None:
+    for number in range(first, first + BLOCK):
+        try:
+            one_case(number, sides)
+        except Exception as error:
+            raise AssertionError(f"case {number}: {error!r}") from error
