@@ -1,16 +1,20 @@
 """The browser page and its assets: read once from the package, answered from memory.
 
+The page's policy lets it run its own parts and nothing that was uploaded.
 Must not know: uploads, stores, tokens. `server/app.py` decides who may read them.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
+import secrets
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
 from typing import Final
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,12 +22,15 @@ from starlette.responses import Response
 from sluiceway.errors import NotFound
 from sluiceway.wire.conditions import Verdict, evaluate, format_etag
 
-__all__ = ["CONTENT_SECURITY_POLICY", "show_page", "show_part"]
+__all__ = ["show_page", "show_part"]
 
-CONTENT_SECURITY_POLICY: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+# Scripts and styles come from this page's own parts and from nowhere else of this server: others upload to it. The parts are
+# named twice. The nonce holds behind proxies that change Host; the address holds where a browser gives a module's imports none.
+_POLICY: Final = (
+    "default-src 'none'; script-src {own}; style-src {own}; img-src 'self' data:; connect-src 'self'; worker-src 'none'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+_HOST_SOURCE: Final = re.compile(r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*(?::[0-9]{1,5})?")  # CSP 2.3.1: no brackets of IPv6
 
 # A module script is run only under a JavaScript type, and nosniff forbids the browser to guess one, so the types are
 # written here and not taken from the machine's own list, which may lack or misname them.
@@ -35,6 +42,7 @@ _TYPES: Final = {
 }
 
 _INDEX: Final = "index.html"
+_LOADS: Final = re.compile(rb"<(?:script|link)(?= )")  # elements that load a part
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +72,18 @@ def _asset(body: bytes, content_type: str) -> _Asset:
         "ETag": format_etag(tag),
         # Always asked for again: an upgraded server must not be driven by yesterday's script.
         "Cache-Control": "no-cache",
-        "Content-Security-Policy": CONTENT_SECURITY_POLICY,
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "no-referrer",
         "Cross-Origin-Opener-Policy": "same-origin",
     }
     return _Asset(body, tag, MappingProxyType(headers))
+
+
+def _policy(request: Request, nonce: str) -> str:
+    own, host = f"'nonce-{nonce}'", request.headers.get("host", "")
+    if _HOST_SOURCE.fullmatch(host):
+        own += f" {host}{quote(request.scope.get('root_path', ''), safe='/')}/page/"
+    return _POLICY.format(own=own)
 
 
 def _answer(request: Request, name: str) -> Response:
@@ -85,8 +99,11 @@ def _answer(request: Request, name: str) -> Response:
 
 
 async def show_page(request: Request) -> Response:
-    """The page itself, at "/"."""
-    return _answer(request, _INDEX)
+    """The page itself, at "/", each time with a nonce of its own: it is sent anew, and never answered as unchanged."""
+    nonce, asset = secrets.token_urlsafe(16), _assets()[_INDEX]
+    body = _LOADS.sub(rb'\g<0> nonce="' + nonce.encode() + rb'"', asset.body)
+    kept = {name: value for name, value in asset.headers.items() if name != "ETag"}
+    return Response(body, headers={**kept, "Content-Security-Policy": _policy(request, nonce)})
 
 
 async def show_part(request: Request) -> Response:

@@ -5,8 +5,9 @@
 //
 // Attributes: endpoint (where the form is sent, default /files beside this module), uploads (where progress is asked,
 // default: "uploads" beside the endpoint), multiple, max-parallel (default 2), accept, part (name of the file's form part,
-// default "file"), label (the button's words), token (sent as Authorization: Bearer). Every data-NAME is sent as the field
-// NAME, before the file. Attributes are read when a file comes, so they may change at any time.
+// default "file"), label (the button's words), token (sent as Authorization: Bearer, to the page's own server and the one this module
+// comes from), token-origins (other origins that may be sent the token, with spaces between). Every data-NAME is sent as the
+// field NAME, before the file. Attributes are read when a file comes, so they may change at any time.
 //
 // Events, all bubbling: sluice-start {files}, sluice-progress {received, forwarded, kept, length}, sluice-error {code,
 // title, detail, file} for each file that fails, sluice-done {entries, answers, links, verdicts} when all of a drop have ended.
@@ -95,6 +96,14 @@ export class SluiceDrop extends HTMLElement {
       this.#emit("sluice-error", { code: "one-file", title, detail: "" });
       return;
     }
+    const elsewhere = this.#tokenElsewhere();
+    if (elsewhere !== null) {
+      const title = "The upload was not started: its token is not for that server.";
+      this.#view.refuse(title);
+      const detail = `The token is not sent to ${elsewhere}. Name that origin in the attribute token-origins to allow it.`;
+      this.#emit("sluice-error", { code: "token-elsewhere", title, detail });
+      return;
+    }
     // A new drop on something that is at rest starts its bar anew.
     if (!this.#queue.busy) this.#queue.forget(() => true);
     this.#queue.parallel = Math.max(1, Number.parseInt(this.getAttribute("max-parallel") ?? "", 10) || PARALLEL);
@@ -125,6 +134,18 @@ export class SluiceDrop extends HTMLElement {
       part: this.getAttribute("part") ?? undefined,
       fields: [...this.attributes].filter(({ name }) => name.startsWith("data-")).map(({ name, value }) => [name.slice(5), value]),
     };
+  }
+
+  /**
+   * The first origin of this element that would be sent the token and may not be; null when there is none.
+   * @returns {string | null}
+   */
+  #tokenElsewhere() {
+    const { endpoint, uploads, token } = this.#way();
+    if (token === undefined) return null;
+    const listed = (this.getAttribute("token-origins") ?? "").split(/\s+/).filter(Boolean);
+    const trusted = new Set([location.origin, new URL(import.meta.url).origin, ...listed.map(originOf)]);
+    return [endpoint, uploads].map(originOf).find((origin) => !trusted.has(origin)) ?? null;
   }
 
   /** All have ended: tell of those that are stored, each once, however often the rest is retried. */
@@ -175,6 +196,11 @@ export class SluiceDrop extends HTMLElement {
   #emit(name, detail) {
     this.dispatchEvent(new CustomEvent(name, { detail, bubbles: true, composed: true }));
   }
+}
+
+/** @param {string} url */
+function originOf(url) {
+  return new URL(url, document.baseURI).origin;
 }
 
 customElements.define("sluice-drop", SluiceDrop);

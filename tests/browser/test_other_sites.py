@@ -1,0 +1,227 @@
+"""Pages of other sites in a real browser: those that are allowed upload, all others reach nothing, and no upload is ever run."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+
+import pytest
+import requests
+
+from browser.conftest import ARGS
+from fix_server import RunningServer, Serve
+from fix_taking import eventually
+from rude_peer import Exchange, Peer
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, Playwright
+
+pytestmark = pytest.mark.chromium
+
+RESULT = "() => window.result"
+SEND = """
+  <script type="module">
+    const drop = document.querySelector("sluice-drop");
+    await customElements.whenDefined("sluice-drop");
+    for (const name of ["sluice-done", "sluice-error"]) {
+      drop.addEventListener(name, (event) => { window.result = { name, code: event.detail.code, links: event.detail.links }; });
+    }
+    drop.send([new File(["hello"], "hello.txt")]);
+  </script>
+"""
+
+
+@contextmanager
+def site() -> Iterator[ThreadingHTTPServer]:
+    """Another site: an origin of its own, with one page that the test writes."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body: bytes = getattr(self.server, "page", b"")
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def written(server: ThreadingHTTPServer, body: str) -> str:
+    """Give the site its page; where it is."""
+    server.page = b"<!doctype html>" + body.encode()  # type: ignore[attr-defined]
+    return f"http://127.0.0.1:{server.server_address[1]}"
+
+
+@pytest.fixture(scope="module")
+def rebinding(playwright: Playwright) -> Iterator[Browser]:
+    """A browser for which a foreign name has this machine's address, as after a DNS rebinding."""
+    rules = "--host-resolver-rules=MAP *.example 127.0.0.1"
+    browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=[*ARGS, rules])
+    yield browser
+    browser.close()
+
+
+def test_the_element_works_on_a_page_of_an_allowed_origin(context: BrowserContext, serve: Serve) -> None:
+    """Script, upload, progress and answer come from the other server; the answer's link can be read and leads there."""
+    with site() as other:
+        origin = written(other, "")
+        server = serve("--allow-origin", origin)
+        written(
+            other,
+            f'<script type="module" src="{server.url}/page/sluice.js"></script><sluice-drop data-a="1"></sluice-drop>{SEND}',
+        )
+        page = context.new_page()
+        page.goto(origin)
+        page.wait_for_function(RESULT)
+        result = page.evaluate(RESULT)
+
+        assert result["name"] == "sluice-done"
+        assert result["links"][0].startswith(server.url + "/files/")
+        assert requests.get(result["links"][0], timeout=10).text == "hello"
+        told = page.evaluate(
+            """async (url) => {
+              const put = await fetch(url + "/files/by-page", { method: "PUT", body: "1", headers: { "If-None-Match": "*" } });
+              const again = await fetch(url + "/files/by-page", { method: "PUT", body: "2", headers: { "If-None-Match": "*" } });
+              const gone = await fetch(url + "/files/by-page", { method: "DELETE" });
+              return [put.status, put.headers.get("Location"), put.headers.get("ETag") !== null,
+                      again.status, (await again.json()).code, gone.status];
+            }""",
+            server.url,
+        )
+        assert told == [201, "/files/by-page", True, 412, "precondition-failed", 204]
+
+
+def test_a_page_that_is_not_allowed_neither_reads_nor_writes(context: BrowserContext, serve: Serve) -> None:
+    """Nothing of it reaches the store, whatever kind of request it makes."""
+    server = serve("--allow-origin", "http://127.0.0.1:1")
+    requests.put(f"{server.url}/files/secret", data=b"secret", timeout=10)
+    with site() as other:
+        page = context.new_page()
+        page.goto(written(other, ""))
+        told = page.evaluate(
+            """async (url) => {
+              const tries = [
+                () => fetch(url + "/files").then((answer) => answer.text()),
+                () => fetch(url + "/files/x", { method: "PUT", body: "1" }),
+                () => fetch(url + "/files", { method: "POST", body: new FormData() }),
+                () => fetch(url + "/files/secret", { method: "DELETE" }),
+                () => import(url + "/page/sluice.js"),
+              ];
+              const ended = [];
+              for (const attempt of tries) ended.push(await attempt().then(() => "done", () => "refused"));
+              await fetch(url + "/files?name=blind", { method: "POST", body: "1", mode: "no-cors" }).catch(() => null);
+              return ended;
+            }""",
+            server.url,
+        )
+    assert told == ["refused"] * 5
+    assert server.stored() == {"secret": 6}
+
+
+def test_a_rebound_name_reads_nothing_and_this_machines_names_work(rebinding: Browser, serve: Serve) -> None:
+    """The page has the server's own origin as far as the browser knows, and a window of a probe gives no way in."""
+    server = serve()
+    requests.put(f"{server.url}/files/secret", data=b"secret", timeout=10)
+    context = rebinding.new_context()
+    try:
+        page = context.new_page()
+        for path in ("/", "/healthz"):
+            answer = page.goto(f"http://evil.example:{server.port}{path}")
+            assert answer is not None
+            assert answer.status == 403
+            assert answer.headers["cross-origin-opener-policy"] == "same-origin"
+            assert page.evaluate("() => fetch('/files').then((answer) => answer.status, () => 'blocked')") in (403, "blocked")
+        for name in ("localhost", "files.localhost", "127.0.0.1"):
+            found = page.goto(f"http://{name}:{server.port}/files")
+            assert found is not None
+            assert found.status == 200
+    finally:
+        context.close()
+    assert server.stored() == {"secret": 6}
+
+
+def test_an_uploaded_script_is_run_neither_by_the_page_nor_as_a_worker(context: BrowserContext, serve: Serve) -> None:
+    """What could be injected into the page loads nothing from where others upload."""
+    server = serve()
+    requests.put(f"{server.url}/files/evil.js", data=b"window.evil = 1", headers={"Content-Type": "text/javascript"}, timeout=10)
+    page = context.new_page()
+    page.goto(f"{server.url}/")
+    told = page.evaluate(
+        """async () => {
+          const tag = document.createElement("script");
+          tag.src = "/files/evil.js";
+          const loaded = await new Promise((done) => {
+            tag.onload = () => done("loaded");
+            tag.onerror = () => done("refused");
+            document.head.append(tag);
+          });
+          const worker = await navigator.serviceWorker.register("/files/evil.js").then(() => "registered", () => "refused");
+          const imported = await import("/files/evil.js").then(() => "imported", () => "refused");
+          return [loaded, worker, imported, window.evil === undefined];
+        }"""
+    )
+    assert told == ["refused", "refused", "refused", True]
+
+
+@pytest.mark.parametrize("what", ["endpoint", "uploads"])
+def test_a_token_goes_to_no_other_origin_unless_it_is_listed(context: BrowserContext, serve: Serve, what: str) -> None:
+    """The upload is not started and the page is told why; listed, the other origin is asked."""
+    server, asked = serve(), list[Exchange]()
+
+    def note(exchange: Exchange) -> None:
+        asked.append(exchange)
+        exchange.reply(204)
+
+    with Peer(note) as elsewhere, site() as own:
+        written(own, "")
+        for listed, code in (("", "token-elsewhere"), (f"http://x.example {elsewhere.url}", None)):
+            place = f'{what}="{elsewhere.url}/files" token="secret-token" token-origins="{listed}"'
+            copied = f'<script type="module" src="{server.url}/page/sluice.js"></script><sluice-drop {place}></sluice-drop>{SEND}'
+            page = context.new_page()
+            page.route(f"{server.url}/**", _as_own)
+            page.goto(written(own, copied))
+            if code is not None:
+                page.wait_for_function(RESULT)
+                assert page.evaluate(RESULT)["code"] == code
+                assert asked == []
+            elif what == "endpoint":
+                eventually(lambda: asked != [], "the listed origin is asked")
+            page.close()
+
+
+def _as_own(route: object) -> None:
+    """The script's server lets this page load it; what is tested is where the token goes."""
+    from playwright.sync_api import Route
+
+    assert isinstance(route, Route)
+    answer = route.fetch()
+    route.fulfill(response=answer, headers={**answer.headers, "access-control-allow-origin": "*"})
+
+
+def test_the_page_works_under_a_policy_that_names_its_own_parts_alone(context: BrowserContext, serve: Serve) -> None:
+    """Its modules load and a file goes up, also where a proxy has changed the Host and only the nonce can fit."""
+    server: RunningServer = serve("--allowed-host", "behind.example")
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.route(f"{server.url}/", lambda route: route.continue_(headers={**route.request.headers, "host": "behind.example"}))
+    for _ in range(2):
+        page.goto(f"{server.url}/")
+        page.wait_for_load_state("networkidle")
+    assert page.evaluate("() => document.styleSheets.length") == 1
+    assert errors == []
