@@ -1,7 +1,19 @@
-"""The service as an ASGI app: what granian.sh runs. DESTINATION is a folder or a URL, TOKEN what clients must carry."""
+"""The service as an ASGI app: what granian.sh runs. DESTINATION is a folder or a URL.
+
+TOKEN_FILE names a file with what clients must carry, or TOKEN holds it; without either the app does not start.
+"""
 
 import os
 
 from sluiceway import Sluiceway
 
-app = Sluiceway(to=os.environ.get("DESTINATION", "./uploads"), token=os.environ.get("TOKEN"))
+if not (os.environ.get("TOKEN_FILE") or os.environ.get("TOKEN")):
+    raise SystemExit(
+        "set TOKEN_FILE (a file that holds the token), or TOKEN; without one everybody could upload, read and delete"
+    )
+
+app = Sluiceway(
+    to=os.environ.get("DESTINATION", "./uploads"),
+    token_file=os.environ.get("TOKEN_FILE"),
+    token=None if os.environ.get("TOKEN_FILE") else os.environ.get("TOKEN"),
+)

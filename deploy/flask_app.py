@@ -1,6 +1,7 @@
 """A Flask app with the whole service under /up: what gunicorn.conf.py and uwsgi.ini run. Put your own in its place.
 
-DESTINATION is a folder, or the URL of the API that files go on to; TOKEN what clients must carry.
+DESTINATION is a folder, or the URL of the API that files go on to. TOKEN_FILE names a file with what clients must carry, or
+TOKEN holds it; without either the app does not start.
 """
 
 import os
@@ -9,6 +10,17 @@ from flask import Flask
 
 from sluiceway.flask import Sluiceway, mount
 
+if not (os.environ.get("TOKEN_FILE") or os.environ.get("TOKEN")):
+    raise SystemExit(
+        "set TOKEN_FILE (a file that holds the token), or TOKEN; without one everybody could upload, read and delete"
+    )
+
 app = Flask(__name__)
 Sluiceway(app)  # request.files, request.parts and request.stream of your own views are live
-mount(app, "/up", to=os.environ.get("DESTINATION", "./uploads"), token=os.environ.get("TOKEN"))
+mount(
+    app,
+    "/up",
+    to=os.environ.get("DESTINATION", "./uploads"),
+    token_file=os.environ.get("TOKEN_FILE"),
+    token=None if os.environ.get("TOKEN_FILE") else os.environ.get("TOKEN"),
+)

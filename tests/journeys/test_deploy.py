@@ -13,6 +13,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import sysconfig
 import threading
 import time
@@ -28,7 +29,9 @@ import requests
 from fix_gateway import takes
 from fix_server import START, RunningServer, start_server
 from fix_taking import eventually, missing, need, noise
-from raw_http import LAST_CHUNK, Answer, Wire, chunk, form_begun, form_body, form_head, head
+from raw_http import LAST_CHUNK, Answer, Wire, chunk, form_begun, form_body
+from raw_http import form_head as bare_form_head
+from raw_http import head as bare_head
 from rude_peer import Exchange, Peer
 
 ROOT = Path(__file__).parents[2]
@@ -44,7 +47,21 @@ SERVERS = {  # what people type, with another port at the end
     "uWSGI": "pyuwsgi --ini {folder}/uwsgi.ini",
     "granian": "{deploy}/granian.sh --port {port}",
 }
+TOKEN = "what-clients-of-these-must-carry"
+
 BELOW = {"gunicorn": "/up", "uWSGI": "/up"}  # where the app has the service
+
+
+def ask(method: str, url: str, headers: dict[str, str] | None = None, **more: Any) -> requests.Response:
+    return requests.request(method, url, headers={"Authorization": f"Bearer {TOKEN}", **(headers or {})}, **more)
+
+
+def head(method: str, target: str, *fields: str) -> bytes:
+    return bare_head(method, target, f"Authorization: Bearer {TOKEN}", *fields)
+
+
+def form_head(length: int | None, target: str) -> bytes:
+    return bare_form_head(length, f"Authorization: Bearer {TOKEN}", target=target)
 
 
 @dataclass
@@ -100,7 +117,7 @@ def started(name: str, folder: Path, peer: Peer, stack: ExitStack) -> tuple[subp
     (folder / "uwsgi.ini").write_text(ini)
     command = SERVERS[name].format(deploy=DEPLOY, folder=folder, port=port).split()
     path = os.pathsep.join([str(SCRIPTS), os.environ["PATH"]])
-    env = {**os.environ, "PATH": path, "DESTINATION": f"{peer.url}/books", "TMPDIR": str(folder / "temporary")}
+    env = {**os.environ, "PATH": path, "DESTINATION": f"{peer.url}/books", "TOKEN": TOKEN, "TMPDIR": str(folder / "temporary")}
     command[0] = shutil.which(command[0], path=path) or command[0]
     printed = stack.enter_context((folder / "printed").open("wb"))
     process = subprocess.Popen(command, cwd=folder, env=env, stdout=printed, stderr=printed)
@@ -137,7 +154,7 @@ def answers(one: Deployed, process: subprocess.Popen[Any]) -> bool:
     told = "".join(path.read_text("utf-8", "replace") for path in (folder / "printed", folder / "error.log") if path.exists())
     assert process.poll() is None, told
     with suppress(requests.RequestException):
-        return requests.get(f"{one.url}/healthz", timeout=5).status_code == 200
+        return ask("get", f"{one.url}/healthz", timeout=5).status_code == 200
     return False
 
 
@@ -175,9 +192,9 @@ def files_in(exchange: Exchange) -> bytes:
 def test_an_upload_passes_whole_and_the_backends_answer_comes_back(one: Deployed, kind: str) -> None:
     """More than the 1 MiB at which nginx stops by default, each byte of it, with its length."""
     if kind == "raw":
-        answer = requests.put(f"{one.url}/files/a.bin", data=DATA, timeout=30)
+        answer = ask("put", f"{one.url}/files/a.bin", data=DATA, timeout=30)
     else:
-        answer = requests.post(f"{one.url}/files", data={"title": "T"}, files={"file": ("a.bin", DATA)}, timeout=30)
+        answer = ask("post", f"{one.url}/files", data={"title": "T"}, files={"file": ("a.bin", DATA)}, timeout=30)
 
     assert (answer.status_code, answer.json()) == (201, {"ok": True})
     assert files_in(one.peer.seen[-1]) == DATA
@@ -214,7 +231,7 @@ def test_a_chunked_upload_streams_as_well_or_is_refused_with_the_cure(one: Deplo
 def test_a_refusal_is_read_while_the_client_still_sends(one: Deployed) -> None:
     """Five times out of five, although 32 MiB were announced and the server wants none of them."""
     for _ in range(5):
-        answer = requests.put(f"{one.url}/files/f", data=bytes(32 * MIB), headers={"Origin": "http://other.example"}, timeout=20)
+        answer = ask("put", f"{one.url}/files/f", data=bytes(32 * MIB), headers={"Origin": "http://other.example"}, timeout=20)
         assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
 
 
@@ -225,7 +242,7 @@ def test_progress_is_told_while_the_upload_waits(one: Deployed) -> None:
 
     def watch() -> None:
         accept = {"Accept": "text/event-stream"}
-        with requests.get(f"{one.url}/uploads/{upload}", headers=accept, stream=True, timeout=30) as events:
+        with ask("get", f"{one.url}/uploads/{upload}", headers=accept, stream=True, timeout=30) as events:
             told.extend(json.loads(line[6:]) for line in events.iter_lines(chunk_size=1) if line.startswith(b"data: "))
 
     watcher = threading.Thread(target=watch)
@@ -245,7 +262,7 @@ def test_a_page_may_write_and_a_page_of_another_site_may_not(one: Deployed) -> N
     """Origin is compared with Host, port included: a proxy has to pass both on as they are."""
     own = f"http://127.0.0.1:{one.port}"
     statuses = [
-        requests.put(f"{one.url}/files/o", data=b"1", headers={"Origin": origin}, timeout=10).status_code
+        ask("put", f"{one.url}/files/o", data=b"1", headers={"Origin": origin}, timeout=10).status_code
         for origin in (own, "http://127.0.0.1", "http://other.example")
     ]
     assert statuses == [201, 403, 403]
@@ -258,7 +275,7 @@ def test_many_more_uploads_than_cores_are_under_way_at_once(one: Deployed) -> No
         wires = [stack.enter_context(Wire(one.port)) for _ in range(30)]
         for wire in wires:
             wire.send(begun + bytes(1000))
-        assert requests.put(f"{one.url}/files/b", data=b"1", timeout=20).status_code == 201
+        assert ask("put", f"{one.url}/files/b", data=b"1", timeout=20).status_code == 201
         for wire in wires:
             wire.send(bytes(1000))
         assert {wire.answer().status for wire in wires} == {201}
@@ -326,8 +343,8 @@ def test_nginx_gathers_no_download_and_tells_whose_it_is(tmp_path: Path) -> None
         process, port = behind_nginx(tmp_path, server, stack)
         one = Deployed("nginx", port, process, stack.enter_context(Peer(takes)), tmp_path / "temporary")
         eventually(lambda: answers(one, process), "nginx answers")
-        assert requests.put(f"{server.url}/files/large", data=bytes(64 * MIB), timeout=30).status_code == 201
-        with requests.get(f"{one.url}/files/large", headers={"X-Forwarded-For": "192.0.2.7"}, stream=True, timeout=30) as answer:
+        assert ask("put", f"{server.url}/files/large", data=bytes(64 * MIB), timeout=30).status_code == 201
+        with ask("get", f"{one.url}/files/large", headers={"X-Forwarded-For": "192.0.2.7"}, stream=True, timeout=30) as answer:
             size = len(next(answer.iter_content(1024)))
             time.sleep(HEARD)
             assert "GET /files/large" not in server.log()
@@ -352,14 +369,33 @@ def test_the_systemd_unit_is_one(tmp_path: Path) -> None:
 
 
 def test_the_command_in_the_systemd_unit_is_one_that_starts(tmp_path: Path) -> None:
-    """Its words, with a folder and a port of the test: it serves, and TimeoutStopSec is longer than --drain."""
+    """Its words, with a folder, a port and a credential of the test: it serves who has it; TimeoutStopSec is above --drain."""
     unit = (DEPLOY / "sluiceway.service").read_text("utf-8")
+    (tmp_path / "token").write_text(TOKEN + "\n")
     words = re.findall(r"^ExecStart=\S+ serve (.+)$", unit, re.MULTILINE)[0].split()
+    words = [word.replace("${CREDENTIALS_DIRECTORY}", str(tmp_path)) for word in words]
     assert words[:4] == ["--to", "/var/lib/sluiceway", "--port", "8000"]
+    assert re.search(r"^LoadCredential=token:/\S+$", unit, re.MULTILINE)
     server = start_server(tmp_path / "root", *words[4:])
     try:
-        assert requests.put(f"{server.url}/files/a", data=b"1", timeout=10).status_code == 201
+        assert requests.put(f"{server.url}/files/a", data=b"1", timeout=10).status_code == 401
+        assert ask("put", f"{server.url}/files/a", data=b"1", timeout=10).status_code == 201
     finally:
         server.stop()
     drain = int(words[words.index("--drain") + 1])
     assert int(re.findall(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)[0]) > drain
+
+
+@pytest.mark.parametrize("app", ["asgi_app", "flask_app"])
+@pytest.mark.parametrize("given", ["nothing", "empty", "empty file", "file"])
+def test_the_apps_start_with_a_token_only(app: str, given: str, tmp_path: Path) -> None:
+    """Neither without one nor with an empty one; a file will do."""
+    env = {name: value for name, value in os.environ.items() if name not in ("TOKEN", "TOKEN_FILE")}
+    env["DESTINATION"] = str(tmp_path / "root")
+    (tmp_path / "token").write_text(TOKEN if given == "file" else "\n")
+    env |= {"empty": {"TOKEN": ""}, "nothing": {}}.get(given, {"TOKEN_FILE": str(tmp_path / "token")})
+    done = subprocess.run(
+        [sys.executable, "-c", f"import {app}"], cwd=DEPLOY, env=env, capture_output=True, text=True, timeout=START, check=False
+    )
+    assert (done.returncode == 0) == (given == "file"), done.stderr
+    assert given == "file" or "token" in done.stderr.lower()
