@@ -57,6 +57,7 @@ class S3Faults:
         self.script: dict[str, Fault] = {}  # last segment of a key -> what happens to it
         self.unknown: tuple[int, bytes] | None = None  # what a request with x-amz-checksum headers is answered
         self.checksums = 0  # how many requests had any
+        self.seen: list[str] = []  # what each request was (put, get, list …), in order
         self.leaving = threading.Event()
         place = urlsplit(endpoint).netloc
         owner = self
@@ -91,6 +92,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _pass(self) -> None:
         parts = urlsplit(self.path)
+        self.faults.seen.append(_what(self.command, parts.query))
         fault = self.faults.script.get(unquote(parts.path).rpartition("/")[2])
         if self.command in ("PUT", "POST") and any(name.lower().startswith(CHECKSUMS) for name in self.headers):
             self.faults.checksums += 1

@@ -17,6 +17,7 @@ from typing import IO, Any, TypeVar, cast
 import flask
 from werkzeug.datastructures import Headers, MultiDict
 from werkzeug.exceptions import BadRequestKeyError
+from werkzeug.routing import PathConverter
 
 from sluiceway.client.material import Given
 from sluiceway.errors import BadRequest, MissingField, SluiceError, WrongOrder
@@ -83,13 +84,16 @@ def mount(app: flask.Flask, prefix: str, to: str | Sequence[str] = "./uploads", 
     prefix = prefix.rstrip("/")
     service = WsgiService(Settings(to=(to,) if isinstance(to, str) else tuple(to), **settings))
 
+    told = prefix.encode().decode("latin-1")  # PEP 3333: bytes as Latin-1 text
+
     def sluiceway_service(rest: str = "") -> flask.Response:
         environ = dict(flask.request.environ)
-        environ["SCRIPT_NAME"] = environ.get("SCRIPT_NAME", "") + prefix
-        environ["PATH_INFO"] = environ["PATH_INFO"][len(prefix) :]
+        environ["SCRIPT_NAME"] = environ.get("SCRIPT_NAME", "") + told
+        environ["PATH_INFO"] = environ["PATH_INFO"][len(told) :]
         return cast("flask.Response", flask.current_app.response_class.from_app(service, environ))
 
-    for rule in (f"{prefix}/", f"{prefix}/<path:rest>"):
+    app.url_map.converters.setdefault("sluiceway_rest", _Rest)
+    for rule in (f"{prefix}/", f"{prefix}/<sluiceway_rest:rest>"):
         app.add_url_rule(
             rule,
             f"sluiceway{prefix.replace('.', '-')}",
@@ -99,6 +103,13 @@ def mount(app: flask.Flask, prefix: str, to: str | Sequence[str] = "./uploads", 
             merge_slashes=False,
         )
     return sluiceway_service
+
+
+class _Rest(PathConverter):
+    """Werkzeug's own `path` ends before a line feed: such a path belongs to the service, which refuses it."""
+
+    part_isolating = False  # it takes slashes
+    regex = "(?s:.+?)"
 
 
 def stream(source: Given, **told: Any) -> flask.Response:

@@ -88,13 +88,13 @@ def test_the_server_goes_on_and_says_that_it_is_not_ready(cramped: RunningServer
             pass  # full
 
     assert small.status_code == 201
-    assert requests.get(f"{cramped.url}/readyz", timeout=10).status_code == 503
+    eventually(lambda: requests.get(f"{cramped.url}/readyz", timeout=10).status_code == 503, "a new look is taken")
     assert requests.get(f"{cramped.url}/healthz", timeout=10).status_code == 200
     assert requests.get(f"{cramped.url}/files/small", timeout=10).content == b"small"
     refused = requests.put(f"{cramped.url}/files/more", data=noise(10_000), timeout=10)
     assert (refused.status_code, refused.json()["code"]) == (507, "no-space")
     assert requests.delete(f"{cramped.url}/files/filler", timeout=10).status_code == 204
-    assert requests.get(f"{cramped.url}/readyz", timeout=10).status_code == 200
+    eventually(lambda: requests.get(f"{cramped.url}/readyz", timeout=10).status_code == 200, "and another one")
     assert requests.put(f"{cramped.url}/files/more", data=noise(10_000), timeout=10).status_code == 201
     assert cramped.drafts() == []
 

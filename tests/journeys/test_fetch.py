@@ -185,7 +185,9 @@ def test_a_hostile_answer_is_inert(server: RunningServer) -> None:
         "content-disposition",
         "x-content-type-options",
         "content-security-policy",
+        "cross-origin-opener-policy",
         "cross-origin-resource-policy",
+        "referrer-policy",
         "cache-control",
     }
     assert answer.headers["content-disposition"] == 'attachment; filename="evil.html"'

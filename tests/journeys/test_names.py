@@ -71,7 +71,7 @@ def test_no_raw_target_leads_out_of_the_root(guarded: tuple[RunningServer, Path]
     before = outside(around)
     for target in RAW_TARGETS:
         for method, body in ((b"PUT", b"mine"), (b"GET", b""), (b"DELETE", b"")):
-            line = method + b" " + target + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+            line = method + b" " + target + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
             answer = talk(server.port, line + b"Content-Length: %d\r\n\r\n" % len(body) + body)
             refused_or_inside(server, answer.status, answer.body)
 

@@ -20,6 +20,7 @@ from fix_s3 import Objects
 from fix_server import RunningServer, start_server
 from fix_taking import eventually, noise
 from raw_http import Wire, head
+from s3_faults import S3Faults
 from sluiceway.pipe.claims import PATIENCE
 
 MIB = 1 << 20
@@ -232,14 +233,34 @@ def test_copies_go_in_and_out(s3: Objects, tmp_path: Path) -> None:
     assert sluiceway("copy", str(file), s3.url(bucket, "in/"), "--force", env=s3.env).returncode == 0
 
 
-def test_readiness_is_the_buckets(s3: Objects, tmp_path: Path) -> None:
-    """/readyz asks the bucket: 200 while it is there, 503 with the reason when it is not."""
+@pytest.mark.parametrize("beside_a_folder", [False, True])
+def test_readiness_is_the_buckets(s3: Objects, tmp_path: Path, beside_a_folder: bool) -> None:
+    """/readyz asks the bucket, also as the second of two places: 200 while it is there, 503 with the reason when it is not."""
     bucket = s3.fresh()
-    server = start_server(tmp_path / "none", "--store-option", "attempts=1", env=s3.env, to=s3.url(bucket))
+    to, more = (str(tmp_path / "a"), ["--to", s3.url(bucket)]) if beside_a_folder else (s3.url(bucket), [])
+    server = start_server(tmp_path / "none", "--store-option", "attempts=1", *more, env=s3.env, to=to)
     try:
         assert requests.get(f"{server.url}/readyz", timeout=30).status_code == 200
+        assert s3.unfinished(bucket) == []
         s3.client.delete_bucket(Bucket=bucket)
-        gone = requests.get(f"{server.url}/readyz", timeout=30)
-        assert (gone.status_code, "no such bucket" in gone.text) == (503, True)
+        eventually(lambda: requests.get(f"{server.url}/readyz", timeout=30).status_code == 503, "a new look is taken")
+        assert "no such bucket" in server.log()
     finally:
         server.stop()
+
+
+def test_probes_of_a_bucket_ask_no_listing(s3: Objects, tmp_path: Path) -> None:
+    """However many come, the bucket sees one small request a second: a listing costs twelve times as much."""
+    bucket, proxy = s3.fresh(), S3Faults(s3.endpoint)
+    server = start_server(tmp_path / "none", env={**s3.env, "AWS_ENDPOINT_URL": proxy.url}, to=s3.url(bucket))
+    try:
+        before, began = len(proxy.seen), time.monotonic()
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda _: requests.get(f"{server.url}/readyz", timeout=30).status_code, range(60)))
+        asked = proxy.seen[before:]
+        assert answers == [200] * 60
+        assert 1 <= len(asked) <= 2 + time.monotonic() - began
+        assert set(asked) == {"get"}
+    finally:
+        server.stop()
+        proxy.close()

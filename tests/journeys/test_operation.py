@@ -103,6 +103,32 @@ BAD = [
     ([], {}, "port = ", "sluiceway.toml"),
     (["--config", "missing.toml"], {}, "", "missing.toml"),
 ]
+# A secret that is set but empty is never "no secret"
+BAD += [
+    ([], {"SLUICEWAY_TOKEN": ""}, "", "SLUICEWAY_TOKEN"),
+    ([], {"SLUICEWAY_TOKEN": " \n"}, "", "SLUICEWAY_TOKEN"),
+    ([], {"SLUICEWAY_TOKEN_FILE": ""}, "", "SLUICEWAY_TOKEN_FILE"),
+    ([], {"SLUICEWAY_RELAY_HEADER": ""}, "", "SLUICEWAY_RELAY_HEADER"),
+    ([], {"SLUICEWAY_STORE_OPTION": ""}, "", "SLUICEWAY_STORE_OPTION"),
+    ([], {}, "token = ''", "--token"),
+    ([], {}, "token_file = ''", "--token-file"),
+    (["--token", " " * 12], {}, "", "--token"),
+    (["--token", "line\nbreaks-in-it"], {}, "", "--token"),
+    (["--token-file", "missing"], {}, "", "missing"),
+    (["--token-file", "/dev/null"], {}, "", "/dev/null"),
+    (["--token-file", "sluiceway.toml", "--token", TOKEN], {}, "port = 0", "--token-file"),
+    (["--relay-header", "Authorization: Bearer "], {}, "", "Authorization"),
+    (["--relay-header", "Authorization:"], {}, "", "Authorization"),
+    (["--relay-header", "X-Api-Key: "], {}, "", "X-Api-Key"),
+    (["--store-option", "secret_access_key="], {}, "", "secret_access_key"),
+    (["--allowed-host", "*"], {}, "", "--allowed-host"),
+    (["--allowed-host", "http://x"], {}, "", "--allowed-host"),
+    (["--allowed-host", "x:80"], {}, "", "--allowed-host"),
+    (["--allow-origin", "app.example.com"], {}, "", "--allow-origin"),
+    (["--allow-origin", "https://app.example.com/page"], {}, "", "--allow-origin"),
+    (["--allow-origin", "null"], {}, "", "--allow-origin"),
+    (["--allow-origin", "*"], {}, "", "--allow-origin"),
+]
 
 
 @pytest.mark.parametrize(("options", "env", "config", "named"), BAD, ids=[f"{o or e or c}" for o, e, c, _ in BAD])
@@ -121,6 +147,17 @@ def test_a_setting_that_cannot_be_used_is_told_and_nothing_starts(
     assert "http://" not in ended.stdout
     if not said[0].startswith("Usage"):
         assert len(said) == 1, ended.stderr
+
+
+@pytest.mark.parametrize("mode", [0o664, 0o646, 0o666])
+@pytest.mark.parametrize("name", ["sluiceway.toml", "token"])
+def test_a_file_that_others_can_write_to_sets_nothing(tmp_path: Path, name: str, mode: int) -> None:
+    """Whoever can change it could open the server, or send its files elsewhere."""
+    path = tmp_path / name
+    path.write_text("port = 0" if name == "sluiceway.toml" else TOKEN)
+    path.chmod(mode)
+    ended = run(*(["--token-file", str(path)] if name == "token" else []), cwd=tmp_path)
+    assert (ended.returncode, "chmod go-w" in ended.stderr) == (2, True)
 
 
 def test_a_port_that_is_taken_is_told_in_one_line(tmp_path: Path) -> None:
@@ -232,10 +269,10 @@ def test_a_server_that_could_not_store_is_not_ready(serve: Serve, mount: Mount, 
     assert requests.get(f"{server.url}/readyz", timeout=10).status_code == 200
     fill(root)
 
-    assert requests.get(f"{server.url}/readyz", timeout=10).status_code == 503
+    eventually(lambda: requests.get(f"{server.url}/readyz", timeout=10).status_code == 503, "a new look is taken")
     assert requests.get(f"{server.url}/healthz", timeout=10).status_code == 200
     (root / "filler").unlink()
-    assert requests.get(f"{server.url}/readyz", timeout=10).status_code == 200
+    eventually(lambda: requests.get(f"{server.url}/readyz", timeout=10).status_code == 200, "and another one")
     server.stop()
 
 

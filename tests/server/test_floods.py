@@ -26,13 +26,13 @@ PIECE = 32 << 10
 
 def headers(size: int) -> Iterator[bytes]:
     """Header lines without end."""
-    yield b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
+    yield b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
     for number in range(size // PIECE):
         yield b"X-%d: " % number + b"a" * (PIECE - 20) + b"\r\n"
 
 
 def one_line(size: int) -> Iterator[bytes]:
-    yield b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: "
+    yield b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: "
     for _ in range(size // PIECE):
         yield b"a" * PIECE
 

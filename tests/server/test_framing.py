@@ -16,7 +16,7 @@ HEALTH = head("GET", "/healthz")
 
 def put(*lines: bytes, body: bytes = b"hello") -> bytes:
     """A PUT whose field lines are written by hand."""
-    return b"PUT /files/bad HTTP/1.1\r\nHost: x\r\n" + b"".join(line + b"\r\n" for line in lines) + b"\r\n" + body
+    return b"PUT /files/bad HTTP/1.1\r\nHost: localhost\r\n" + b"".join(line + b"\r\n" for line in lines) + b"\r\n" + body
 
 
 LENGTHS = [
@@ -111,7 +111,7 @@ VECTORS: list[bytes] = [
     *(put(b"Transfer-Encoding: " + value, body=HELLO) for value in CODINGS),
     *(put(b"Transfer-Encoding: chunked", body=value) for value in CHUNKS),
     *(put(line, b"Content-Length: 5") for line in FIELDS),
-    *(line + b"\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello" for line in LINES),
+    *(line + b"\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello" for line in LINES),
     put(b"Content-Length: 5", b"Content-Length: 5"),
     put(b"Content-Length: 5", b"Content-Length: 6"),
     put(b"Content-Length: 5", b"Transfer-Encoding: chunked", body=HELLO),

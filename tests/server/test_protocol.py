@@ -100,7 +100,7 @@ def test_a_slow_head_on_a_used_connection_is_ended(hasty: Hasty) -> None:
     with Wire(server.port) as wire:
         wire.send(HEALTH)
         assert wire.answer().status == 200
-        wire.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n")
+        wire.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n")
 
         assert wire.answer().status == 408
         assert wire.closed()
@@ -176,6 +176,6 @@ def test_a_refused_client_is_let_go_after_a_while(hasty: Hasty) -> None:
 )
 def test_targets_of_all_forms_are_answered(taker: RunningServer, target: str, status: int) -> None:
     """Absolute, authority and broken forms: an answer, never a crash."""
-    line = f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode("latin-1")
+    line = f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode("latin-1")
 
     assert talk(taker.port, line).status == status

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tomllib
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import click
 
 from sluiceway.errors import SluiceError
+from sluiceway.server.guarded import BadSetting, writable_by_others
 from sluiceway.server.settings import Settings, setting_help
 
 __all__ = ["serve"]
@@ -46,8 +48,11 @@ def _from_file(context: click.Context, _: click.Parameter, value: str | None) ->
     if value is None and not path.exists():
         return None
     try:
-        told: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
+        with path.open("rb") as file:
+            if writable_by_others(os.fstat(file.fileno())):
+                raise click.UsageError(f"{path} can be written by other users, who could change what is served; chmod go-w it")
+            told: dict[str, Any] = tomllib.loads(file.read().decode("utf-8"))
+    except (OSError, ValueError) as error:
         raise click.UsageError(f"{path} cannot be read: {error}") from None
     known = {name.replace("-", "_"): setting for name, setting in told.items()}
     unknown = sorted(set(known) - set(setting_help()))
@@ -59,6 +64,7 @@ def _from_file(context: click.Context, _: click.Parameter, value: str | None) ->
         if not all(isinstance(value, str | int | float) for value in values):
             raise click.UsageError(f"{path}: {name} takes {'text or a list of it' if several else 'one value'}, not {setting!r}")
         known[name] = values if several else setting
+    context.obj = path.absolute()
     context.default_map = {**(context.default_map or {}), **known}
     return value
 
@@ -76,7 +82,8 @@ def _from_file(context: click.Context, _: click.Parameter, value: str | None) ->
     callback=_from_file,
     help=f"Settings file; {CONFIG} in this folder is read when it is there.",
 )
-def serve(**given: Any) -> None:
+@click.pass_context
+def serve(context: click.Context, /, **given: Any) -> None:
     """Take files of any size from browsers, curl and programs, store them, and give them back.
 
     \b
@@ -84,10 +91,11 @@ def serve(**given: Any) -> None:
     curl -T big.iso http://127.0.0.1:8000/files/big.iso
     """
     try:
+        _refuse_empty_variables()
         settings = Settings(**given)
         from sluiceway.server.run import serve as run  # late: --help and a wrong option load no server
 
-        run(settings, lambda address: _greet(settings, address))
+        run(settings, lambda address: _greet(settings, address, context.obj))
     except SluiceError as error:
         click.echo(f"sluiceway: {error.detail}", err=True)
         sys.exit(USAGE if error.code in ("bad-setting", "bad-name") else 1)
@@ -96,7 +104,15 @@ def serve(**given: Any) -> None:
         sys.exit(1)
 
 
-def _greet(settings: Settings, address: str) -> None:
+def _refuse_empty_variables() -> None:
+    """A variable that is set but empty was meant to hold something. click takes it for one that is not there: an open server."""
+    for name in setting_help():
+        variable = f"SLUICEWAY_{name.upper()}"
+        if os.environ.get(variable) is not None and not os.environ[variable].strip():
+            raise BadSetting(f"{variable} is set but empty; give it a value (for --{name.replace('_', '-')}), or unset it")
+
+
+def _greet(settings: Settings, address: str, config: Path | None) -> None:
     auth = "" if settings.token is None else " -u :TOKEN"
     from sluiceway.server.destinations import called
 
@@ -105,6 +121,10 @@ def _greet(settings: Settings, address: str) -> None:
     click.echo(f"  page   {address}")
     click.echo(f"  curl   curl{auth} -T big.iso {address}files/big.iso")
     click.echo(f"  python sluiceway.copy('big.iso', '{address}files/big.iso')")
+    if config is not None:
+        click.echo(f"  settings from {config}")
+    if settings.token is None and not settings.anyone:
+        click.echo("  without a token: every user and program of this machine can upload, read and delete", err=True)
     if settings.anyone:
         click.echo("  open to anyone who can reach this address: upload, read and delete", err=True)
     sys.stdout.flush()

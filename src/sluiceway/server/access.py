@@ -10,7 +10,8 @@ import binascii
 import codecs
 import hmac
 import logging
-from urllib.parse import urlsplit
+from contextlib import suppress
+from ipaddress import ip_address
 
 from starlette.requests import Request
 from starlette.types import Scope
@@ -18,7 +19,7 @@ from starlette.types import Scope
 from sluiceway.errors import Forbidden, Unauthorized
 from sluiceway.pipe.stages import verdict
 
-__all__ = ["STAGES", "check_origin", "check_token", "log_access"]
+__all__ = ["STAGES", "check_token", "check_use", "log_access"]
 
 codecs.lookup("unicode_escape")  # loaded now: where no file can be opened any more, the log is needed most
 
@@ -27,6 +28,10 @@ log: logging.Logger = logging.getLogger("sluiceway.access")
 STAGES = "sluiceway.stages"  # in a request's scope: the stopwatch of its upload and the destination's name
 
 OPEN_PATHS = {"/healthz", "/readyz"}  # probes carry no secrets and tell none
+# Destinations of a browser's request whose answer it runs or applies (Fetch 2.2.5)
+RUN = frozenset(
+    ["script", "style", "worker", "sharedworker", "serviceworker", "audioworklet", "paintworklet", "xslt", "manifest"]
+)
 MOST_LOGGED = 512  # characters of a path; the rest helps nobody and fills disks
 
 
@@ -49,36 +54,44 @@ def check_token(request: Request, path: str, token: str | None) -> None:
         )
 
 
-def check_origin(request: Request) -> None:
-    """A page of another site may not make a browser write here, whatever that browser is logged in to (CSRF).
+def check_use(request: Request) -> None:
+    """What others uploaded is never run: no script, style or worker is read from files or from fetched servers.
 
-    Sec-Fetch-Site where the browser tells it, else Origin against Host. Programs send neither.
+    The page's own policy names `/page/` alone; this holds on every page, in browsers that tell what they ask for.
     """
-    if request.method in ("GET", "HEAD", "OPTIONS"):
+    path = str(request.scope["path"]).removeprefix(request.scope.get("root_path", ""))
+    if not (path == "/fetch" or path == "/files" or path.startswith("/files/")):
         return
-    site = request.headers.get("sec-fetch-site")
-    if site is not None:
-        foreign = site not in ("same-origin", "none")
-    else:
-        origin = request.headers.get("origin")
-        try:
-            foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
-        except ValueError:  # no origin of any browser
-            foreign = True
-    if foreign:
-        raise Forbidden("A page of another site tried to write here; uploads come from this server's own pages or from programs")
+    told = request.headers
+    if told.get("sec-fetch-dest", "").lower() in RUN or told.get("service-worker", "").lower() == "script":
+        raise Forbidden("Files from here are not run as scripts, styles or workers; put what a page runs beside the page")
 
 
 def log_access(scope: Scope, status: int, sent: int, seconds: float) -> None:
     """One line a request: client, method, path without its query (it may hold secrets), status, bytes out, seconds."""
-    client = scope.get("client") or ("-", 0)
+    client = _address(scope.get("client"))
     before, uploads, _ = str(scope["path"]).partition("/uploads/")
     path = f"{before}{uploads}..." if uploads else before  # whoever knows an upload's id can cancel it
-    path = path[:MOST_LOGGED].encode("unicode_escape").decode()
+    path, method = _escaped(path), _escaped(scope["method"])
     where = ""
     if STAGES in scope:
         stages, destination = scope[STAGES]
         spent = stages.spent()
         times = " ".join(f"{name}={took:.3f}s" for name, took in spent.items())
         where = f" {times} ({verdict(spent, destination)})"
-    log.info('%s "%s %s" %d %d %.3fs%s', client[0], scope["method"], path.replace('"', '\\"'), status, sent, seconds, where)
+    log.info('%s "%s %s" %d %d %.3fs%s', client, method, path.replace('"', '\\"'), status, sent, seconds, where)
+
+
+def _escaped(text: str) -> str:
+    """As it stands in a line of the log: printable ASCII, one line, no escape sequence of a terminal."""
+    return text[:MOST_LOGGED].encode("unicode_escape").decode()
+
+
+def _address(client: tuple[str, int] | None) -> str:
+    """The client's address, "-" for anything else: proxies pass on what clients write into X-Forwarded-For."""
+    text = client[0] if client else ""
+    host, _, port = text.rpartition(":")
+    for candidate in (text, text.strip("[]"), host.strip("[]") if port.isdecimal() else ""):
+        with suppress(ValueError):
+            return str(ip_address(candidate.partition("%")[0]))
+    return "-"

@@ -19,11 +19,12 @@ from starlette.types import Message, Receive, Scope, Send
 
 from sluiceway.errors import NotFound, SluiceError, Unavailable
 from sluiceway.pipe.budget import Budget
-from sluiceway.server.access import STAGES, check_origin, check_token, log_access
+from sluiceway.server.access import STAGES, check_token, check_use, log_access
 from sluiceway.server.answers import problem_answer
 from sluiceway.server.body import LEAST_RATE
 from sluiceway.server.departure import PROTOCOL
 from sluiceway.server.destinations import open_destination
+from sluiceway.server.door import decode_url, with_headers
 from sluiceway.server.download import get_object
 from sluiceway.server.error_log import log_error
 from sluiceway.server.events import STOPPING, cancel_upload, show_upload
@@ -36,21 +37,22 @@ from sluiceway.server.near_misses import no_such_path, wrong_method
 from sluiceway.server.omissions import Omissions
 from sluiceway.server.page import show_page, show_part
 from sluiceway.server.raw import post_raw, put_object
+from sluiceway.server.ready import Readiness
 from sluiceway.server.sendfile import ZEROCOPY, patience
 from sluiceway.server.settings import Settings
+from sluiceway.server.sites import Sites
 from sluiceway.server.zipping import list_as_zip
-from sluiceway.stores.contract import Checked
 from sluiceway.uploads.board import Board
 from sluiceway.uploads.desk import Desk
-from sluiceway.uploads.keys import KeyTemplate, new_id
+from sluiceway.uploads.keys import KeyTemplate
 from sluiceway.wire.composed import composed
 from sluiceway.wire.names import stays_inside
+from sluiceway.wire.urls import check_path
 
 __all__ = ["Sluiceway"]
 
 log: logging.Logger = logging.getLogger("sluiceway")
 
-READY = 5.0  # seconds a destination gets to say that it is there; probes wait no longer
 CUT = "The server is stopping; nothing was stored. Send it again"
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -74,6 +76,8 @@ class Sluiceway:
         self._least_rate = self.settings.least_rate
         self._remote = Remote(self.settings, self.budget)
         self._omissions = Omissions()
+        self._sites = Sites(self.settings)
+        self._readiness = Readiness()
         self._board = board
         self._desk: Desk | None = None
         self._router = Router(
@@ -123,7 +127,7 @@ class Sluiceway:
         began = time.monotonic()
         status, sent = 0, 0
 
-        async def watched(message: Message) -> None:
+        async def count(message: Message) -> None:
             nonlocal status, sent
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -137,11 +141,17 @@ class Sluiceway:
 
         scope[LEAST_RATE] = self._least_rate
         request = Request(scope, receive)
+        watched = with_headers(count, self._sites.headers(request))
         try:
             check_fields(len(scope["headers"]))
-            path = scope["path"].removeprefix(scope.get("root_path", ""))
-            check_token(request, path, self.settings.token)
-            check_origin(request)
+            self._sites.check_host(request)
+            if (told := self._sites.preflight(request)) is not None:
+                await told(scope, receive, watched)
+                return
+            check_token(request, scope["path"].removeprefix(scope.get("root_path", "")), self.settings.token)
+            decode_url(scope)
+            self._sites.check_origin(request)
+            check_use(request)
             await self._router(scope, receive, watched)
         except SluiceError as error:
             if status == 0:
@@ -214,11 +224,13 @@ class Sluiceway:
             raise no_such_path(request.scope)
         if not stays_inside(key):
             raise NotFound(f"There is no object {key!r}")
-        ours = composed(key)
-        if ours != key:
+        ours, odd = composed(key), not key.isprintable()
+        if ours != key or odd:
             try:
                 await self.desk.store.stat(key)
             except NotFound:
+                if odd:
+                    check_path(key)
                 return ours
         return key
 
@@ -232,37 +244,8 @@ class Sluiceway:
         return PlainTextResponse("ok\n")
 
     async def _ready(self, request: Request) -> Response:
-        """Whether an upload would succeed now: one byte goes to the store and is taken back, or the store looks for itself.
-
-        Other servers are not asked.
-        """
-        store = self.desk.store
-        if store.traits.remote:
-            return PlainTextResponse("ok\n")
-        if isinstance(store, Checked) and store.traits.keeps != "bytes":  # a byte would rest here and prove nothing
-            return await _looked(store)
-        draft = await self.desk.store.draft(f"ready-{new_id()}", None)
-        try:
-            await draft.write(b"r")
-            await draft.sync()
-        except SluiceError as error:
-            return PlainTextResponse(f"not ready: {error.detail}\n", 503)
-        finally:
-            await draft.discard()
-        return PlainTextResponse("ok\n")
-
-
-async def _looked(store: Checked) -> Response:
-    looking = asyncio.ensure_future(store.check())
-    looking.add_done_callback(lambda task: task.cancelled() or task.exception())  # seen, also when nobody waits any more
-    done, _ = await asyncio.wait([looking], timeout=READY)
-    if not done:
-        return PlainTextResponse(f"not ready: the destination did not answer within {READY:g} seconds\n", 503)
-    error = looking.exception()
-    if isinstance(error, SluiceError):
-        return PlainTextResponse(f"not ready: {error.detail}\n", 503)
-    looking.result()
-    return PlainTextResponse("ok\n")
+        why = await self._readiness.why_not(self.desk.store)
+        return PlainTextResponse("ok\n") if why is None else PlainTextResponse(f"not ready: {why}\n", 503)
 
 
 class _ByMethod:

@@ -27,6 +27,7 @@ from sluiceway.server.foreign import PASSED, passed_headers, remote_refusal
 from sluiceway.server.raw import conditions
 from sluiceway.server.sendfile import STALLED
 from sluiceway.server.settings import Settings
+from sluiceway.server.sites import TRUSTED
 
 if TYPE_CHECKING:
     from sluiceway.client.transport import Answer
@@ -92,7 +93,7 @@ class Remote:
 def pass_remote(request: Request, remote: Remote) -> Response:
     """GET and HEAD /fetch?url=…"""
     # Unlike reading here, reading elsewhere costs and shows in logs there: no other site's page makes a browser do it.
-    if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+    if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin") and not request.scope.get(TRUSTED):
         raise Forbidden("A page of another site tried to fetch through this server; open the address from here")
     query = request.query_params.multi_items()
     if [name for name, _ in query] != ["url"]:

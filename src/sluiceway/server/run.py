@@ -17,6 +17,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
@@ -29,10 +31,11 @@ from sluiceway.server.settings import BadSetting, Settings
 from sluiceway.server.uvicorn import SluiceProtocol
 from sluiceway.stores.contract import Checked
 from sluiceway.uploads.board import Board
+from sluiceway.wire.names import readable_line
 
 __all__ = ["serve", "tune_process", "worker_app"]
 
-_WORKER = "SLUICEWAY_WORKER_SETTINGS"  # how a worker process learns the settings and the board's file
+_WORKER = "SLUICEWAY_WORKER_SETTINGS"  # names the file from which a worker process learns the settings and the board
 
 log: logging.Logger = logging.getLogger("sluiceway")
 
@@ -75,8 +78,13 @@ def serve(settings: Settings, ready: Callable[[str], None]) -> None:
             raise SluiceError("The server could not start; the lines above say why")
         return
     asyncio.run(app.aclose())  # the workers open it each for itself
-    with tempfile.NamedTemporaryFile(prefix="sluiceway-board-") as board:
-        os.environ[_WORKER] = json.dumps({"settings": asdict(settings), "board": board.name})
+    with (
+        tempfile.NamedTemporaryFile(prefix="sluiceway-board-") as board,
+        tempfile.NamedTemporaryFile("w", prefix="sluiceway-settings-", encoding="utf-8") as told,
+    ):
+        json.dump({"settings": asdict(settings), "board": board.name}, told)
+        told.flush()
+        os.environ[_WORKER] = told.name  # the file is its owner's alone; a variable would show the token to more programs
         supervisor = Multiprocess(config, sockets=[sock])  # from here on it heeds signals
         ready(address)
         supervisor.run()
@@ -103,7 +111,7 @@ class _Server(uvicorn.Server):
 
 def worker_app() -> Sluiceway:
     """What each of several worker processes serves."""
-    told = json.loads(os.environ[_WORKER])
+    told = json.loads(Path(os.environ[_WORKER]).read_text("utf-8"))
     tune_process()
     _log_to_stderr()
     settings = Settings(**told["settings"])
@@ -159,9 +167,19 @@ def _listen(settings: Settings) -> socket.socket:
     return sock
 
 
+class _Readable(logging.Formatter):
+    """Log lines as text. Messages may quote what clients and backends sent: control characters of it are written as escapes."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's own name
+        return readable_line(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802  # logging's own name
+        return "\n".join(map(readable_line, super().formatException(ei).split("\n")))
+
+
 def _log_to_stderr() -> None:
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    handler.setFormatter(_Readable("%(asctime)s %(levelname)s %(name)s %(message)s"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)

@@ -13,21 +13,19 @@ from typing import Any
 
 from sluiceway.client.guard import AddressGuard
 from sluiceway.client.hosts import Hosts
-from sluiceway.errors import BadRequest, SluiceError
+from sluiceway.errors import BadRequest
 from sluiceway.pipe.budget import MINIMUM
 from sluiceway.pipe.loan import LARGEST
 from sluiceway.pipe.taps import ALGORITHMS
+from sluiceway.server.guarded import BadSetting, check_secrets, check_token_text, host_name, origin, read_token
 from sluiceway.uploads.keys import DEFAULT_TEMPLATE, KeyTemplate
 from sluiceway.wire.forms import FormLimits
 from sluiceway.wire.sizes import parse_size
+from sluiceway.wire.urls import Origin
 
 __all__ = ["BadSetting", "Settings", "is_loopback", "setting_help"]
 
 MOST_PARTS = 100_000  # their heads may have 51 MB together; beyond that several forms are better
-
-
-class BadSetting(SluiceError, code="bad-setting", title="A setting cannot be used"):
-    """A setting that cannot be used; the text names it and says what would do."""
 
 
 def _told(help: str, default: Any) -> Any:
@@ -52,7 +50,22 @@ class Settings:
     token: str | None = _told(
         "Secret that every request must carry, as a bearer token or as the password of HTTP basic authentication.", None
     )
+    token_file: str | None = _told(
+        "File that holds the token and nothing else: every user of the machine can read the options of a program.",
+        None,
+    )
     anyone: bool = _told("Let anybody who can reach the address upload, read and delete.", False)
+    allowed_host: tuple[str, ...] = _told(
+        "Name that requests may be for besides localhost and this machine's loopback addresses: files.example.com or "
+        "*.example.com. Without a token and without --anyone no other name is answered, so that no web site can reach a server "
+        "on the machine of its visitor. Repeatable.",
+        (),
+    )
+    allow_origin: tuple[str, ...] = _told(
+        "Origin (https://app.example.com) whose pages may upload, read and delete from a browser; * for all, which needs --token "
+        "or --anyone. Repeatable.",
+        (),
+    )
     max_size: str | None = _told("Largest upload, e.g. 10GiB: one raw body, or all files of one form together.", None)
     min_rate: str = _told(
         "Bytes a second an upload must bring at least, averaged over each minute spent waiting for its client; 0 takes any pace, "
@@ -129,8 +142,15 @@ class Settings:
             raise BadSetting(f"--workers must be 1 to 64, not {self.workers}")
         if not 0 <= self.drain < 1e9:  # "nan" and "inf" are numbers to Python
             raise BadSetting(f"--drain is a number of seconds and cannot be negative or endless, not {self.drain}")
-        if self.token is not None and len(self.token) < 8:
-            raise BadSetting("--token has fewer than 8 characters and could be guessed; use a long random one")
+        if self.token_file is not None:
+            if self.token is not None:
+                raise BadSetting("--token and --token-file are both given; give one")
+            object.__setattr__(self, "token", read_token(self.token_file))
+            object.__setattr__(self, "token_file", None)  # read once: a worker is told the token itself
+        if self.token is not None:
+            check_token_text(self.token, "--token")
+        check_secrets(self.relay_header, self.store_option)
+        _ = self.host_names, self.origins
         if self.budget // self.workers < MINIMUM:
             raise BadSetting(f"--memory-budget must be at least {MINIMUM >> 20}MiB for each worker, not {self.memory_budget}")
         if not 1 <= self.max_parts <= MOST_PARTS:
@@ -174,6 +194,18 @@ class Settings:
     def form_limits(self) -> FormLimits:
         """What one form may cost."""
         return FormLimits.of(self.max_parts, _bytes(self.max_field_size, "--max-field-size"))
+
+    @property
+    def host_names(self) -> frozenset[str]:
+        """Names besides this machine's own that requests may be for, as they are compared; "*.x" is every name below x."""
+        return frozenset(map(host_name, self.allowed_host))
+
+    @property
+    def origins(self) -> frozenset[Origin]:
+        """Origins whose pages are trusted; "*" is none of them."""
+        if "*" in self.allow_origin and not self.token and not self.anyone:
+            raise BadSetting("--allow-origin '*' lets every web site in; it needs a --token, or --anyone")
+        return frozenset(origin(text) for text in self.allow_origin if text != "*")
 
     @property
     def digests(self) -> tuple[str, ...]:

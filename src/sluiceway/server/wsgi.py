@@ -16,12 +16,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from http.client import responses
 from typing import Any
+from urllib.parse import quote_from_bytes
 
 from starlette.types import ASGIApp, Message, Scope
 
 from sluiceway.errors import SluiceError, Unavailable
 from sluiceway.server.app import Sluiceway
+from sluiceway.server.door import SAFE_HEADERS
 from sluiceway.server.settings import Settings
+from sluiceway.server.sites import TARGET
 from sluiceway.server.wsgi_body import WsgiBody
 from sluiceway.wire.problems import PROBLEM_TYPE, problem
 
@@ -52,6 +55,7 @@ class WsgiService:
         except SluiceError as error:  # of a body that this server's apps cannot read
             told = json.dumps(problem(error)).encode()
             headers = [("Content-Type", PROBLEM_TYPE), ("Content-Length", str(len(told)))]
+            headers += [(name.decode(), value.decode()) for name, value in SAFE_HEADERS]
             start_response(_status_line(error.status), headers)
             return [told]
 
@@ -207,21 +211,31 @@ class _Pieces:
 
 
 def _scope(environ: Mapping[str, Any]) -> Scope:
-    """The request in ASGI's words. PEP 3333 gives bytes as Latin-1 text; ASGI wants the path as UTF-8."""
+    """The request in ASGI's words. PEP 3333 gives bytes as Latin-1 text; ASGI wants the path as UTF-8.
+
+    Bytes that are not UTF-8 become surrogates here, which the door refuses; a server may have repaired them before, so
+    the target as it came is judged, too, where the server hands it on.
+    """
     mounted, path = (environ.get(name, "").encode("latin-1") for name in ("SCRIPT_NAME", "PATH_INFO"))
     headers = [(name[5:].replace("_", "-").lower(), value) for name, value in environ.items() if name.startswith("HTTP_")]
     headers += [(name.replace("_", "-").lower(), environ.get(name)) for name in ("CONTENT_TYPE", "CONTENT_LENGTH")]
-    return {
+    scope: Scope = {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
         "http_version": environ.get("SERVER_PROTOCOL", "HTTP/1.1").partition("/")[2],
         "method": environ["REQUEST_METHOD"],
         "scheme": environ.get("wsgi.url_scheme", "http"),
-        "path": (mounted + path).decode("utf-8", "replace"),
-        "root_path": mounted.decode("utf-8", "replace"),
+        "path": (mounted + path).decode("utf-8", "surrogateescape"),
+        "root_path": mounted.decode("utf-8", "surrogateescape"),
         "query_string": environ.get("QUERY_STRING", "").encode("latin-1"),
         "headers": [(name.encode(), str(value).encode("latin-1")) for name, value in headers if value],
         "client": (environ.get("REMOTE_ADDR") or "-", 0),
         "server": (environ.get("SERVER_NAME", ""), None),
         "extensions": {},
     }
+    target = str(environ.get("RAW_URI") or environ.get("REQUEST_URI") or "").encode("latin-1", "replace")
+    before, absolute, rest = target.partition(b"://")
+    if absolute and b"/" not in before:
+        scope[TARGET], _, target = rest.partition(b"/")
+    scope["raw_path"] = target.partition(b"?")[0] or quote_from_bytes(mounted + path).encode()
+    return scope

@@ -276,6 +276,25 @@ class Checked(Protocol):
 
 
 @runtime_checkable
+class Probed(Protocol):
+    """What a Store may be besides: one that can say cheaply, again and again, whether it would take a file now."""
+
+    async def probe(self) -> None:
+        """One small request that reads, is no listing and leaves nothing. Raises SluiceError with what to do."""
+        ...
+
+
+@runtime_checkable
+class Several(Protocol):
+    """What a Store may be besides: several behind one. Each is looked at for itself: no one fact holds for all of them."""
+
+    @property
+    def needed(self) -> Sequence[Store]:
+        """Those without which no upload succeeds."""
+        ...
+
+
+@runtime_checkable
 class Swept(Protocol):
     """What a Store may be besides: one that needs preparing once, and in which crashes leave bytes that nobody names."""
 

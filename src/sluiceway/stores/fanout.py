@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace as changed
 from weakref import WeakValueDictionary
@@ -52,6 +53,10 @@ class FanoutStore:
     def traits(self) -> Traits:
         """Anew each time: a store may learn of its destination what it could not know before."""
         return _traits(self._front, self._required)
+
+    @property
+    def needed(self) -> Sequence[Store]:
+        return [leg.store for leg in self._required]
 
     async def draft(self, upload: str, size: int | None, label: Label = Label()) -> Draft:
         carriers: dict[Leg, Carrier] = {}
@@ -144,6 +149,7 @@ def _traits(front: Leg, required: list[Leg]) -> Traits:
         max_key_bytes=min(each.max_key_bytes for each in facts),
         readable=front.store.traits.readable,
         takes_back=all(each.takes_back for each in facts),
+        keeps=max((each.keeps for each in facts), key=WEAKER.index),
         remote=any(each.remote for each in facts),
         keeps=max((each.keeps for each in facts), key=WEAKER.index),
         steady=front.store.traits.steady,

@@ -35,6 +35,7 @@ log: logging.Logger = logging.getLogger("sluiceway")
 LEASE = 24 * 3600.0  # seconds without a new part after which an upload counts as left behind
 SWEEP_EVERY = 3600.0  # seconds
 LONGEST_LINK = 7 * 24 * 3600.0  # seconds a signed URL may hold, S3's own limit
+PROBE = ".sluiceway/probe"
 PAGE = 1000  # objects a cloud lists at once
 
 
@@ -158,6 +159,14 @@ class ObjectStore:
             log.warning(
                 "%s: %d keys%s cannot be served, such as %s: %s", self._opened.called, len(odd), more, odd[0].name, odd[0].detail
             )
+
+    async def probe(self) -> None:
+        """A key that is never there: 404 for it is the word of a bucket that is, and it costs a twelfth of a listing."""
+        try:
+            answer = await self.reads.get(PROBE)
+        except NotFound:
+            return
+        answer.close()
 
     async def init(self) -> None:
         """A bucket is made with its cloud's own tools, where rights and region are chosen; this only looks."""

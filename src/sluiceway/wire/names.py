@@ -21,6 +21,7 @@ __all__ = [
     "clean_name",
     "is_text",
     "leads_out",
+    "readable_line",
     "readable_name",
     "stays_inside",
     "unseen_in",
@@ -107,11 +108,18 @@ def check_key(key: str, max_bytes: int = MOST_KEY_BYTES) -> str:
     return key
 
 
+def readable_line(text: str) -> str:
+    """The text on one line: what cannot be seen is written as an escape. For logs; unlike `readable_name` of any length."""
+    return text if text.isprintable() else "".join(one if one.isprintable() else _escape(one) for one in text)
+
+
+def _escape(symbol: str) -> str:
+    return symbol.encode("unicode_escape").decode()
+
+
 def readable_name(name: str) -> str:
     """The name as one line of text: what cannot be seen is written as an escape. For people; it opens nothing."""
-    return "".join(
-        symbol if symbol.isprintable() else symbol.encode("unicode_escape").decode() for symbol in name[:MOST_KEY_BYTES]
-    )
+    return "".join(symbol if symbol.isprintable() else _escape(symbol) for symbol in name[:MOST_KEY_BYTES])
 
 
 def is_text(name: str) -> bool:
