@@ -15,6 +15,7 @@ __all__ = ["LONGEST_TYPE", "about_json", "extras_json", "read_about", "read_extr
 
 LONGEST_TYPE = 255  # characters of a media type that are kept
 
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -41,9 +42,9 @@ def read_about(told: object) -> About | None:
         return None
     filename, kind, sha256 = told.get("filename"), told.get("type"), told.get("sha256")
     is_digest = sha256 is None or (isinstance(sha256, str) and _SHA256.fullmatch(sha256) is not None)
-    if not isinstance(filename, str) or not isinstance(kind, str) or not is_digest:
+    if not _is_text(filename) or not _is_text(kind) or not is_digest:
         return None
-    return About(filename, kind, sha256, *extras)
+    return About(str(filename), str(kind), sha256, *extras)
 
 
 def read_extras(told: object) -> tuple[Pairs, Pairs] | None:
@@ -56,8 +57,13 @@ def read_extras(told: object) -> tuple[Pairs, Pairs] | None:
     return tuple((name, value) for name, value in headers if name in HEADERS), user
 
 
+def _is_text(told: object) -> bool:
+    """Text that UTF-8 can carry: JSON can also write halves of surrogate pairs, and a NUL ends a name for many readers."""
+    return isinstance(told, str) and not _NO_TEXT.search(told)
+
+
 def _pairs(told: object) -> Pairs | None:
     if not isinstance(told, Mapping):
         return None
-    pairs = [(name, value) for name, value in told.items() if isinstance(name, str) and isinstance(value, str)]
+    pairs = [(name, value) for name, value in told.items() if _is_text(name) and _is_text(value)]
     return tuple(sorted(pairs)) if len(pairs) == len(told) else None

@@ -58,7 +58,7 @@ def sidecar(tree: Tree, drafts: int, draft: str, key: str, note: bytes | None) -
         yield
         return
     name = f"{draft}.about"
-    file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666, dir_fd=drafts)
+    file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=drafts)
     try:
         fcntl.flock(file, fcntl.LOCK_EX)
         os.write(file, note)
@@ -117,7 +117,7 @@ def _matching(note: bytes | None, status: os.stat_result, key: str) -> About:
     if note is None:
         return unknown
     try:
-        told = json.loads(note)
+        told = json.loads(note if len(note) <= LARGEST_NOTE else b"")
         if (told["size"], told["mtime"]) != (status.st_size, status.st_mtime_ns):
             return unknown
         return read_about(told) or unknown

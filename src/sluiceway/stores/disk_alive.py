@@ -26,6 +26,11 @@ class Alive:
     """The folder of drafts, and the lock that protects those of this process from the sweep of others."""
 
     def __init__(self, tree: Tree) -> None:
+        with (
+            tree.folder([PRIVATE], make=True) as fd,
+            suppress(OSError),
+        ):  # another user's, who shares the root: it is theirs to say
+            os.fchmod(fd, 0o700)  # one that an earlier version made is open to every user
         with tree.folder(DRAFTS, make=True) as fd:
             self.drafts: int = os.dup(fd)
         with tree.folder(SERVERS, make=True) as fd:

@@ -10,13 +10,14 @@ import os
 import resource
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 from sluiceway.errors import NoSpace, StoreFailed
 from sluiceway.pipe.budget import Block
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import About, Entry, Replace
 from sluiceway.stores.disk_about import entry_of, sidecar, write_note
-from sluiceway.stores.disk_tree import NO_ROOM, Tree
+from sluiceway.stores.disk_tree import NO_ROOM, Tree, usual_mode
 
 __all__ = ["ALIGN", "DraftFile", "Publish", "Reserve"]
 
@@ -103,7 +104,7 @@ class DraftFile:
             return
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
         if self._closed is None:
-            self._fd = os.open(self._name, flags | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=self._drafts)
+            self._fd = os.open(self._name, flags | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=self._drafts)
             return
         fd = os.open(self._name, flags, dir_fd=self._drafts)
         if _identity(fd) != self._closed:
@@ -194,6 +195,7 @@ class DraftFile:
         if self._allocated > size:
             os.ftruncate(self._fd, size)
         note = write_note(self._fd, about)
+        self._open_to_others()
         os.fsync(self._fd)  # not fdatasync: the note is an attribute and has to be there as well
         with sidecar(self._tree, self._drafts, self._name, key, note):
             self._publish(self._name, key, replace)
@@ -201,6 +203,11 @@ class DraftFile:
         entry = entry_of(about, os.fstat(self._fd), key)
         self._close()
         return entry
+
+    def _open_to_others(self) -> None:
+        """A draft is its owner's alone; what becomes of it has the permissions that a file made here usually has."""
+        with suppress(PermissionError):  # a file system that has one mode for all its files
+            os.fchmod(self._fd, usual_mode(self._drafts, self._tree.umask))
 
     def remove(self) -> None:
         if self._fd < 0 and self._closed is None:

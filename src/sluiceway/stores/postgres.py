@@ -329,7 +329,7 @@ def _more(about: About) -> str:
 def _extras(more: str) -> tuple[Pairs, Pairs]:
     try:
         return (read_extras(json.loads(more)) if more else None) or ((), ())
-    except ValueError:
+    except (ValueError, RecursionError):
         return (), ()  # written by somebody else
 
 
