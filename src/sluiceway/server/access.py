@@ -18,6 +18,7 @@ from starlette.types import Scope
 
 from sluiceway.errors import Forbidden, Unauthorized
 from sluiceway.pipe.stages import verdict
+from sluiceway.wire.numbers import clipped_uint
 
 __all__ = ["STAGES", "check_token", "check_use", "log_access"]
 
@@ -91,7 +92,7 @@ def _address(client: tuple[str, int] | None) -> str:
     """The client's address, "-" for anything else: proxies pass on what clients write into X-Forwarded-For."""
     text = client[0] if client else ""
     host, _, port = text.rpartition(":")
-    for candidate in (text, text.strip("[]"), host.strip("[]") if port.isdecimal() else ""):
+    for candidate in (text, text.strip("[]"), host.strip("[]") if clipped_uint(port) is not None else ""):
         with suppress(ValueError):
             return str(ip_address(candidate.partition("%")[0]))
     return "-"

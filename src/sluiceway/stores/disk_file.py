@@ -17,7 +17,8 @@ from sluiceway.pipe.budget import Block
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import About, Entry, Replace
 from sluiceway.stores.disk_about import entry_of, sidecar, write_note
-from sluiceway.stores.disk_tree import NO_ROOM, Tree, usual_mode
+from sluiceway.stores.disk_tree import NO_ROOM, Tree
+from sluiceway.stores.permissions import usual_mode
 
 __all__ = ["ALIGN", "DraftFile", "Publish", "Reserve"]
 

@@ -9,18 +9,17 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sluiceway.errors import BadName, Exists, Forbidden, NoSpace, NotFound, SluiceError, StoreFailed, TooLarge, Unavailable
 from sluiceway.pipe.descriptors import out_of_descriptors
+from sluiceway.stores.permissions import process_umask
 
-__all__ = ["NO_ROOM", "PRIVATE", "Tree", "store_error", "usual_mode"]
+__all__ = ["NO_ROOM", "PRIVATE", "Tree", "store_error"]
 
 PRIVATE = ".sluiceway"  # our own folder below the root: drafts, attributes of file systems that have none
 
-_OWNER, _GROUP, _MASK, _OTHERS = 0x01, 0x04, 0x10, 0x20  # tags of an ACL's entries (linux/posix_acl.h)
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 
@@ -76,7 +75,7 @@ class Tree:
         os.makedirs(root, exist_ok=True)
         self.root: str = os.path.abspath(root)
         self.fd: int = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self.umask: int = _umask()
+        self.umask: int = process_umask()
 
     def close(self) -> None:
         os.close(self.fd)
@@ -193,28 +192,3 @@ class Tree:
                 continue  # this one was never made, or is gone already
             except OSError:
                 return  # not empty
-
-
-def _umask() -> int:
-    """The process's umask. The system call can only set it, which would be seen by every thread; Linux also tells it."""
-    try:
-        with open("/proc/self/status", "rb") as status:
-            return next(int(line.split()[1], 8) for line in status if line.startswith(b"Umask:"))
-    except (OSError, StopIteration):
-        usual = os.umask(0o077)
-        os.umask(usual)
-        return usual
-
-
-def usual_mode(folder: int, umask: int) -> int:
-    """The permissions of a file that is made in a folder with all it may ask for: 0666 narrowed by the umask or a default ACL.
-
-    The ACL takes the umask's place (acl(5)): version, then entries of tag, rights and id.
-    """
-    try:
-        told = os.getxattr(folder, "system.posix_acl_default")
-        rights = {tag: allowed for tag, allowed, _ in struct.iter_unpack("<HHI", told[4:])}
-        owner, group, others = rights[_OWNER], rights.get(_MASK, rights[_GROUP]), rights[_OTHERS]
-    except (AttributeError, OSError, KeyError, struct.error):
-        return 0o666 & ~umask
-    return 0o666 & int(owner << 6 | group << 3 | others)
