@@ -338,6 +338,13 @@ def test_every_answer_keeps_other_sites_out(plain: RunningServer) -> None:
             assert headers["x-content-type-options"] == "nosniff", path
 
 
+def test_a_refusal_of_what_is_no_request_keeps_other_sites_out_as_well(plain: RunningServer) -> None:
+    answer = talk(plain.port, b"GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
+    assert answer.status == 400
+    assert answer.headers["cross-origin-opener-policy"] == answer.headers["cross-origin-resource-policy"] == "same-origin"
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+
+
 RUN = [f"Sec-Fetch-Dest: {dest}" for dest in ("script", "style", "worker", "sharedworker", "serviceworker", "SCRIPT")]
 
 

@@ -22,6 +22,7 @@ from sluiceway.errors import BadRequest, SluiceError, TooSlow, Unavailable
 from sluiceway.server.crowd import Admission, Crowd
 from sluiceway.server.cycle import SluiceCycle
 from sluiceway.server.departure import PROTOCOL, READER, hung_up, left_for_good, reset
+from sluiceway.server.door import SAFE_HEADERS
 from sluiceway.server.flow import Flow, Line
 from sluiceway.server.head_limits import (
     HEAD_BYTES,
@@ -387,7 +388,7 @@ class SluiceProtocol(HttpToolsProtocol):
             return
         body = json.dumps(problem(error)).encode()
         fields = [
-            *self.server_state.default_headers,
+            *(*self.server_state.default_headers, *SAFE_HEADERS),
             (b"content-type", PROBLEM_TYPE.encode()),
             (b"content-length", b"%d" % len(body)),
             (b"connection", b"close"),

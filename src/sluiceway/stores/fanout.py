@@ -149,7 +149,6 @@ def _traits(front: Leg, required: list[Leg]) -> Traits:
         max_key_bytes=min(each.max_key_bytes for each in facts),
         readable=front.store.traits.readable,
         takes_back=all(each.takes_back for each in facts),
-        keeps=max((each.keeps for each in facts), key=WEAKER.index),
         remote=any(each.remote for each in facts),
         keeps=max((each.keeps for each in facts), key=WEAKER.index),
         steady=front.store.traits.steady,
