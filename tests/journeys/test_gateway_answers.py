@@ -276,10 +276,18 @@ def test_a_redirect_behind_the_body_is_not_followed(server: RunningServer, peer:
     assert (answer.status_code, answer.json()["code"]) == (502, "peer-failed")
     told_to_the_operator(server, answer, f"{peer.url}/taken")
     assert [exchange.target for exchange in peer.seen[before:]] == ["/307"]
-    for status in ("303", "302"):
-        answer = put(server, f"/{status}")
-        assert (answer.status_code, answer.json()["code"]) == (502, "peer-failed")
-        told_to_the_operator(server, answer, f"with a {status}")
+    answer = put(server, "/302")
+    assert (answer.status_code, answer.json()["code"]) == (502, "peer-failed")
+    told_to_the_operator(server, answer, "with a 302")
+
+
+def test_a_stored_file_whose_answer_is_elsewhere_is_told_of_there(server: RunningServer, peer: Peer) -> None:
+    """303 behind the body (RFC 9110 15.4.4): that place is asked once, and its status decides."""
+    before = len(peer.seen)
+    answer = put(server, "/303", b"data")
+
+    assert (answer.status_code, answer.content) == (201, b'{"ok": true}')
+    assert [(exchange.method, exchange.target) for exchange in peer.seen[before:]] == [("PUT", "/303"), ("GET", "/done")]
 
 
 def test_credentials_stay_with_their_host(peer: Peer, gateway: Gateway) -> None:
