@@ -24,6 +24,8 @@ def refuse_overlap(src: str, dst: str) -> None:
     src, dst = _as_path(src), _as_path(dst)
     if any(is_url(side) or is_place(side) for side in (src, dst)):
         overlap = _same_place(src, dst)
+    elif any(os.path.lexists(side) and not os.path.isdir(side) for side in (src, dst)):
+        return  # no folder at all, which is told in its own words
     else:
         overlap = _within(src, dst) or _within(dst, src)
     if overlap:
