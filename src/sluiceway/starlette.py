@@ -74,7 +74,7 @@ class Part:
     async def save(self, path: str | os.PathLike[str]) -> None:
         """Write all of it under a path, where it appears when it is whole and not before. Raises as `read`, and OSError."""
         path = os.fspath(path)
-        draft = os.path.join(os.path.dirname(path), f".{secrets.token_hex(8)}.part")
+        draft = os.path.join(os.path.dirname(path), f".sluiceway-{secrets.token_hex(8)}.part")  # copies leave such names out
         try:
             file = await asyncio.to_thread(open, draft, "xb")
             with file:

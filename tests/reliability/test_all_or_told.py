@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import os
 import random
 import unicodedata
@@ -18,6 +19,7 @@ from urllib.parse import quote
 
 import pytest
 import requests
+from click.testing import CliRunner
 
 import sluiceway
 from fix_postgres import Database
@@ -25,6 +27,8 @@ from fix_s3 import Objects
 from fix_server import RunningServer
 from fix_sftp import SftpServer
 from fix_taking import TORTURE
+from ordinary_rights import ordinary_rights
+from sluiceway.cli.main import main
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.contract import About, Store
 from sluiceway.stores.places import open_place
@@ -142,6 +146,7 @@ def sides(
         "folder": Side(lambda: str(root / f"f{next(numbers)}"), fill_folder, look_folder),
         "server": Side(lambda: f"{taker.url}/files/s{next(numbers)}/", fill_server, look_server),
         "fsspec": Side(lambda: f"fsspec+file://{root}/x{next(numbers)}/", fill_store, look_store),
+        "memory": Side(lambda: f"fsspec+memory://{root.name}/m{next(numbers)}/", fill_store, look_store),
     }
     kept = dict(os.environ)
     if TORTURE:
@@ -210,21 +215,21 @@ def one_case(number: int, sides: dict[str, Side]) -> None:
         special = 2
     if not objects and not special:
         return
+    closed = closed_in(source, chance) if one == "folder" else None
     force, meddler = chance.random() < 0.3, Meddler(chance, source, objects)
-    report = sluiceway.copy_all(
-        source,
-        destination,
-        force=force,
-        retries=1,
-        jobs=chance.choice([1, 4]),
-        preserve=chance.random() < 0.3,
-        on_progress=meddler,
-    )
+    meddler.active = meddler.active and closed is None
+    asked: dict[str, Any] = {"force": force, "retries": 1, "jobs": chance.choice([1, 4]), "preserve": chance.random() < 0.3}
+    with ordinary_rights():
+        report = sluiceway.copy_all(source, destination, on_progress=meddler, **asked)
+    if closed is not None:
+        closed.chmod(0o755)
     there, ended = sides[other].look(destination), meddler.ended
     form = (lambda key: unicodedata.normalize("NFC", key)) if other == "server" else (lambda key: key)
 
     assert report.copied + report.skipped + report.left_out + report.failed == report.listed == len(ended)
-    assert set(objects) <= set(ended) or meddler.active, "an object was seen and not told of"
+    hidden = [] if closed is None else [key for key in objects if Path(source, key).is_relative_to(closed)]
+    assert set(objects) - set(hidden) <= set(ended) or meddler.active, "an object was seen and not told of"
+    assert closed is None or ended[closed.relative_to(source).as_posix()].state == "failed", "unreadable and not told of"
     arrived = {key for key, end in ended.items() if end.state in ("copied", "skipped")}
     assert (len(arrived), report.left_out) == (report.copied + report.skipped, special)
     for key in arrived:
@@ -234,9 +239,36 @@ def one_case(number: int, sides: dict[str, Side]) -> None:
     for key, data in before.items():
         replaced = force and any(form(one) == key for one in arrived)
         assert replaced or there[key] == data, f"{key!r} was replaced unasked"
+    assert not arrived & set(hidden)
     failed = [end for end in ended.values() if end.state == "failed"]
     assert report.ok == (not failed)
     assert all(end.code and end.code != "error" and end.detail for end in failed)
+    if number % 20 == 0 and not meddler.active:
+        the_command_agrees(source, destination, closed)
+
+
+def closed_in(source: str, chance: random.Random) -> Path | None:
+    """A file or folder that its owner may not read either."""
+    found = sorted(path for path in Path(source).rglob("*") if not path.is_symlink() and (path.is_file() or path.is_dir()))
+    if not found or chance.random() < 0.7:
+        return None
+    closed = chance.choice(found)
+    closed.chmod(0)
+    return closed
+
+
+def the_command_agrees(source: str, destination: str, closed: Path | None) -> None:
+    """Once more, by the command: its exit code and its report say the same of what is there now."""
+    if closed is not None:
+        closed.chmod(0)
+    with ordinary_rights():
+        ran = CliRunner().invoke(main, ["copy", "-r", "--json", "--retries", "1", source, destination])
+    if closed is not None:
+        closed.chmod(0o755)
+    told = json.loads(ran.stdout.splitlines()[-1])
+    told = told.get("report", told)
+    assert told["copied"] + told["skipped"] + told["left_out"] + told["failed"] == told["listed"]
+    assert ran.exit_code == (6 if told["failed"] else 0), ran.output
 
 
 @pytest.mark.timeout(1200)

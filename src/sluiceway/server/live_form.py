@@ -117,7 +117,7 @@ class LiveFile:
                 to.write(piece)
             return
         path = os.fspath(to)
-        draft = os.path.join(os.path.dirname(path), f".{secrets.token_hex(8)}.part")
+        draft = os.path.join(os.path.dirname(path), f".sluiceway-{secrets.token_hex(8)}.part")  # copies leave such names out
         try:
             with open(draft, "xb") as file:
                 self.save(file)
