@@ -202,3 +202,36 @@ def test_names_of_the_form_never_leave_the_folder(app: WsgiApp) -> None:
         assert wire.answer().status == 201
     assert not (app.folder.parent / "outside").exists()
     assert Path(app.folder).exists()
+
+
+def test_urls_are_decoded_strictly_behind_every_server(app: WsgiApp) -> None:
+    """Bytes that are not UTF-8 and control characters never mean another object; what a server lets through is 400 bad-name."""
+    assert requests.put(f"{app.url}/drop/files/strict/r", data=b"first", timeout=10).status_code in (200, 201)
+    keys = (
+        "strict/caf%E9",
+        "strict/caf%E8",
+        "strict/r%0A",
+        "strict/r%00",
+        "strict/%0Ar",
+        "strict/a%0Ab",
+        "strict/r%C2%85",
+        "strict/r?name=%E9",
+    )
+    for key in keys:
+        for method in ("PUT", "GET", "DELETE"):
+            with Wire(app.port) as wire:
+                wire.send(head(method, f"/drop/files/{key}", "Content-Length: 1", "Connection: close") + b"2")
+                answer = wire.answer()
+            assert (answer.status, answer.code) == (400, "bad-name"), (method, key)
+    listed = requests.get(f"{app.url}/drop/files?prefix=strict/", timeout=10).json()["files"]
+    assert [file["key"] for file in listed] == ["strict/r"]
+    assert requests.get(f"{app.url}/drop/files/strict/r", timeout=10).content == b"first"
+
+
+def test_a_rebound_name_reaches_nothing_of_the_service(app: WsgiApp) -> None:
+    """The mount has no token, so it answers under this machine's names; the app's own views are the app's."""
+    for path in ("/drop/", "/drop/files", "/drop/healthz"):
+        answer = requests.get(app.url + path, headers={"Host": "evil.example"}, timeout=10)
+        assert answer.status_code == 403
+        assert answer.headers["Cross-Origin-Opener-Policy"] == "same-origin"
+    assert requests.get(f"{app.url}/bytes", headers={"Host": "app.example"}, timeout=10).status_code == 200
