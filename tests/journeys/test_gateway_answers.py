@@ -195,6 +195,7 @@ def test_dangerous_headers_do_not(server: RunningServer) -> None:
     assert names <= {
         *("content-length", "content-type", "date", "upload-id", "server-timing", "via"),
         *("cache-control", "x-content-type-options", "content-security-policy"),
+        *("cross-origin-opener-policy", "cross-origin-resource-policy", "referrer-policy"),
     }
 
 
