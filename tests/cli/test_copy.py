@@ -456,3 +456,14 @@ def test_help_loads_no_http_library() -> None:
     code = "from sluiceway.cli.main import main\nfor a in ([], ['copy']): main([*a, '--help'], standalone_mode=False)"
 
     assert not {"aiohttp", "rich", "starlette", "uvicorn", "uvloop"} & modules_after(code)
+
+
+@pytest.mark.parametrize("name", ["SLUICEWAY_TOKEN", "SLUICEWAY_FROM_TOKEN"])
+def test_a_token_that_is_set_and_empty_is_an_error(source: Path, name: str) -> None:
+    """It was meant to be one: a line that made it has failed, and nothing else would say so."""
+    with Peer(taking) as peer:
+        done = run(source, f"{peer.url}/a", stdin=b"", **{name: ""})
+
+    assert done.code == 2
+    assert name in done.err
+    assert peer.seen == []

@@ -12,6 +12,7 @@ import requests
 from fix_server import RunningServer, Serve, start_server
 from fix_taking import eventually
 from raw_http import Answer, Wire, form_body, form_head, head, talk
+from sluiceway.server.sites import MOST_ASKED
 
 TOKEN = "s3cret-token-nobody-knows"
 PAGE = "https://app.example.com"
@@ -282,6 +283,15 @@ def test_a_preflight_of_an_allowed_page_is_answered_for_every_path(shut: Running
     assert method in answer.headers["access-control-allow-methods"].split(", ")
     assert answer.headers["access-control-allow-headers"] == "authorization,if-match,x-any"
     assert "Origin" in answer.headers["vary"]
+
+
+def test_a_preflight_may_ask_for_so_many_header_names(shut: RunningServer) -> None:
+    """More of them are not allowed, rather than repeated."""
+    for length, allowed in ((MOST_ASKED, True), (MOST_ASKED + 1, False)):
+        names = "x" * length
+        asked = ("Access-Control-Request-Method: PUT", f"Access-Control-Request-Headers: {names}")
+        answer = ask(shut, "OPTIONS", "/files/a", f"Origin: {PAGE}", *asked)
+        assert (answer.headers.get("access-control-allow-headers") == names) == allowed
 
 
 def test_other_pages_get_no_word_of_cors(shut: RunningServer, plain: RunningServer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -125,7 +126,10 @@ def copy(
     given["form"] = [_pair(text, "=", "--form") for text in form] or None
     given["headers"] = dict(_pair(text, ":", "-H") for text in header)
     given["from_headers"] = dict(_pair(text, ":", "--from-header") for text in from_header)
-    given |= {name: given[name] or None for name in ("token", "from_token")}  # an empty variable is none
+    for name in ("token", "from_token"):
+        variable, option = f"SLUICEWAY_{name.upper()}", name.replace("_", "-")
+        if given[name] == "" or (given[name] is None and os.environ.get(variable) == ""):  # click takes that for none
+            raise click.UsageError(f"--{option} (or {variable}) is set and empty; give the token, or leave it out")
     many = {name: given.pop(name) for name in MANY}
     if from_command and (recursive or unpack or curl or given["pack"]):
         raise click.UsageError("--from-command gives one file; leave out --recursive, --from, --as and --curl")
