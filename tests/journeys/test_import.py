@@ -454,6 +454,15 @@ def test_an_order_is_no_file_where_nothing_may_be_fetched(serve: Serve) -> None:
     assert plain.stored() == {}
 
 
+@pytest.mark.parametrize("more", [{"name": None}, {"type": None}, {"name": 1}])
+def test_an_order_that_is_not_quite_right_is_no_file_either(serve: Serve, more: dict[str, Any]) -> None:
+    """A program that leaves a member empty still wants an import."""
+    plain = serve()
+    answer = order(plain, "http://127.0.0.2:1/", **more)
+
+    assert (answer.status_code, answer.json()["code"], plain.stored()) == (403, "forbidden", {})
+
+
 def test_an_import_streams_on_through_a_gateway(gateway: Gateway) -> None:
     """Another server as the destination: it gets the first bytes before the remote one has sent the last."""
     arrived, sent = threading.Event(), threading.Event()

@@ -44,7 +44,7 @@ BENT = [
 ]
 
 
-@pytest.mark.parametrize("value", ["", ".", "..", "a\nb", "a\0b", "\x7f", "x" * (MOST_VALUE + 1), *BENT])
+@pytest.mark.parametrize("value", ["", ".", "..", "a\nb", "a\0b", "\x7f", "a\x85b", "\x9f", "x" * (MOST_VALUE + 1), *BENT])
 def test_values_that_bend_a_path_are_refused(value: str) -> None:
     """Dots would climb at a server that decodes twice, control bytes would split the request."""
     with pytest.raises(BadForm):

@@ -106,7 +106,7 @@ async def not_an_order(request: Request) -> Request:
             break  # the client left: whoever reads the body says so
         body += message.get("body", b"")
         whole = not message.get("more_body", False)
-    if whole and len(body) <= MOST_ORDER and _is_order(_parsed(body)):
+    if whole and len(body) <= MOST_ORDER and _means_order(_parsed(body)):
         raise Forbidden(
             "This asks the server to fetch a file, which it does only for hosts that its operator allowed with --fetch-from. "
             "To store this JSON as a file send its name as ?name="
@@ -147,13 +147,12 @@ def _parsed(body: bytes) -> object:
         return None
 
 
+def _means_order(told: object) -> TypeGuard[dict[str, object]]:
+    return isinstance(told, dict) and "url" in told and set(told) <= {"url", "name", "type"}
+
+
 def _is_order(told: object) -> TypeGuard[dict[str, str]]:
-    return (
-        isinstance(told, dict)
-        and "url" in told
-        and set(told) <= {"url", "name", "type"}
-        and all(isinstance(value, str) for value in told.values())
-    )
+    return _means_order(told) and all(isinstance(value, str) for value in told.values())
 
 
 def _read(body: bytes) -> _Order:

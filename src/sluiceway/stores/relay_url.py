@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import string
+import unicodedata
 from collections.abc import Mapping
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
@@ -77,7 +78,7 @@ def _encoded(name: str, value: str | None, in_path: bool) -> str:
             "field before the file"
         )
     raw = value.encode("utf-8", "replace")
-    if not value or len(raw) > MOST_VALUE or any(byte < 0x20 or byte == 0x7F for byte in raw):
+    if not value or len(raw) > MOST_VALUE or any(unicodedata.category(letter) == "Cc" for letter in value):
         raise _no_part(name)
     if in_path and (_steps(value) or (name not in SEGMENTS and re.search(r"[/\\]", value))):
         raise _no_part(name)
