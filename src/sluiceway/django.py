@@ -35,6 +35,7 @@ from sluiceway.server.error_log import log_error
 from sluiceway.server.live_form import LiveField, LiveFile, LiveForm
 from sluiceway.server.request_thread import RequestThread
 from sluiceway.server.settings import BadSetting, Settings, setting_help
+from sluiceway.server.whole_body import environ_digests
 from sluiceway.server.wsgi_body import WsgiBody
 from sluiceway.stores.contract import About, Entry, Label
 from sluiceway.uploads.board import Board
@@ -92,7 +93,8 @@ def parts(request: HttpRequest, max_size: int | None = None) -> LiveForm:
     if request.content_type != "multipart/form-data":
         raise BadRequest("This view takes a form; send multipart/form-data")
     body = WsgiBody(environ, max_size, ends_itself=True)
-    form = LimitedForm(body.take, environ["CONTENT_TYPE"], body.length, form_limits(), kind=File)
+    expected = environ_digests(environ)
+    form = LimitedForm(body.take, environ["CONTENT_TYPE"], body.length, form_limits(), kind=File, expected=expected)
     request.read(0)  # so that Django knows that somebody reads, and does not take the middle of the body for a form
     return form
 
@@ -238,7 +240,7 @@ class _Handler(FileUploadHandler):
         else:  # what Django or a middleware has stored already
             environ = {**META, "wsgi.input": input_data, "wsgi.input_terminated": True}
         body = WsgiBody(environ, ends_itself=True)
-        form = LimitedForm(body.take, META["CONTENT_TYPE"], body.length, form_limits())
+        form = LimitedForm(body.take, META["CONTENT_TYPE"], body.length, form_limits(), expected=environ_digests(META))
         query = {} if self.request is None else {name: str(value) for name, value in self.request.GET.items()}
         self.drafted = _Drafted(form, self._settings, query, body.length)
         setattr(self.request, DRAFTED, self.drafted)

@@ -23,6 +23,7 @@ from sluiceway.client.material import Given
 from sluiceway.errors import BadRequest, MissingField, SluiceError, WrongOrder
 from sluiceway.server.error_log import log_error
 from sluiceway.server.live_form import LiveField, LiveFile, LiveForm
+from sluiceway.server.whole_body import environ_digests
 from sluiceway.server.wsgi_body import WsgiBody, WsgiStream, can_say_close
 from sluiceway.wire.forms import FormLimits
 from sluiceway.wire.problems import PROBLEM_TYPE, problem
@@ -159,8 +160,8 @@ class LiveRequest(flask.Request):
         """The form; None where the body is none."""
         if self.mimetype != "multipart/form-data":
             return None
-        body = WsgiBody(self.environ, self.max_content_length, ends_itself=True)
-        return LiveForm(body.take, self.headers["Content-Type"], body.length, self._limits(), kind=File)
+        body, expected = WsgiBody(self.environ, self.max_content_length, ends_itself=True), environ_digests(self.environ)
+        return LiveForm(body.take, self.headers["Content-Type"], body.length, self._limits(), kind=File, expected=expected)
 
     def _limits(self) -> FormLimits:
         """The app's MAX_FORM_PARTS and MAX_FORM_MEMORY_SIZE, which Werkzeug applies to each field; our own where it sets none."""

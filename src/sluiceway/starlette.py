@@ -25,6 +25,9 @@ from sluiceway.server.body import body_chunks, check_body, content_length
 from sluiceway.server.error_log import log_error
 from sluiceway.server.field_reading import FieldReading
 from sluiceway.server.live_form import MOST_SKIPPED, LiveField
+from sluiceway.server.whole_body import WholeBody
+from sluiceway.wire.checksums import expected_of
+from sluiceway.wire.conditions import join_fields
 from sluiceway.wire.forms import Event, FormDecoder, FormLimits, PartBegan, PartData
 from sluiceway.wire.problems import PROBLEM_TYPE, problem
 
@@ -146,14 +149,15 @@ class Parts:
             await part._skip()
 
     async def _events(self, decoder: FormDecoder) -> AsyncIterator[Event]:
-        reading = FieldReading(decoder)
+        reading, whole = FieldReading(decoder), WholeBody(expected_of(join_fields(self._request.headers.raw)))
         reading.wait()
         async for chunk in body_chunks(self._request, Stages()):
             reading.came()
-            for event in decoder.feed(chunk):
+            whole.came(chunk)
+            for event in whole.passing(decoder.feed(chunk)):
                 yield event
             reading.wait()
-        for event in decoder.close():
+        for event in (*whole.passing(decoder.close()), *whole.ended()):
             yield event
 
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import BinaryIO
 
 from sluiceway.errors import BadForm, BodyCut, TooLarge, WrongOrder
 from sluiceway.pipe.once import Once
 from sluiceway.server.field_reading import FieldReading
+from sluiceway.server.whole_body import WholeBody
 from sluiceway.wire.forms import Event, FormDecoder, FormLimits, PartBegan, PartData, PartEnded
 
 __all__ = ["MOST_SKIPPED", "LiveField", "LiveFile", "LiveForm"]
@@ -167,7 +169,7 @@ class LiveForm:
     """Walk it with `for part in form`, or ask for what is needed: `file(name)`, `field(name)`.
 
     `read(size)` gives the next bytes of the body, none at its end. `length` is the body's, where it is known. `kind`: what
-    files become, in the words of a framework.
+    files become, in the words of a framework. `expected`: digests of the whole body.
     """
 
     def __init__(
@@ -177,8 +179,9 @@ class LiveForm:
         length: int | None,
         limits: FormLimits = FormLimits(),
         kind: type[LiveFile] = LiveFile,
+        expected: Mapping[str, bytes] = MappingProxyType({}),
     ) -> None:
-        self._read, self._length, self._kind = read, length, kind
+        self._read, self._length, self._kind, self._expected = read, length, kind, expected
         self._decoder = FormDecoder(content_type, limits)
         self._events: Iterator[Event] = self._walk()
         self._part: LiveFile | None = None  # the file whose turn it is
@@ -276,10 +279,12 @@ class LiveForm:
             raise BodyCut("The form was broken off inside a file; send it again") from None
 
     def _walk(self) -> Iterator[Event]:
-        reading = FieldReading(self._decoder)
+        reading, whole = FieldReading(self._decoder), WholeBody(self._expected)
         reading.wait()
         while data := self._read(READ):
             reading.came()
-            yield from self._decoder.feed(data)
+            whole.came(data)
+            yield from whole.passing(self._decoder.feed(data))
             reading.wait()
-        yield from self._decoder.close()
+        yield from whole.passing(self._decoder.close())
+        yield from whole.ended()
