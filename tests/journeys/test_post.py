@@ -55,6 +55,34 @@ def test_the_query_wins_over_the_header(taker: RunningServer) -> None:
     assert answer.json()["files"][0]["filename"] == "query.txt"
 
 
+PIECES = {
+    "Content-Range": "bytes 0-3/10",  # jQuery File Upload's chunks, as forms
+    "Upload-Complete": "?0",  # resumable uploads, the HTTP working group's draft
+    "Upload-Offset": "4",
+    "Tus-Resumable": "1.0.0",
+}
+
+
+@pytest.mark.parametrize("name", PIECES)
+def test_a_piece_of_a_file_is_never_stored_as_a_file(taker: RunningServer, name: str) -> None:
+    """Its sender would take the answers for the whole file's: of a raw body, a form, and a PUT."""
+    headers, before = {name: PIECES[name]}, taker.stored()
+    answers = [
+        requests.post(f"{taker.url}/files?name=x", data=b"part", headers=headers, timeout=10),
+        requests.post(f"{taker.url}/files", files={"f": ("x", b"part")}, headers=headers, timeout=10),
+        requests.put(f"{taker.url}/files/x", data=b"part", headers=headers, timeout=10),
+    ]
+
+    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(400, "bad-request")] * 3
+    assert all(name in answer.json()["detail"] for answer in answers)
+    assert taker.stored() == before
+
+
+def test_a_whole_file_may_say_that_it_is_whole(taker: RunningServer) -> None:
+    """A client that could resume sends everything at once where it is not told of more."""
+    assert post(taker, "?name=whole", Upload_Complete="?1", Upload_Offset="0").status_code == 201
+
+
 def test_without_a_name_a_file_is_unnamed(taker: RunningServer) -> None:
     """No name is no error."""
     assert post(taker).json()["files"][0]["filename"] == "unnamed"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 
 import pytest
 
@@ -179,6 +180,36 @@ def test_a_trailer_is_never_a_header(taker: RunningServer) -> None:
             wire.send(data)  # in one piece: the parser is through before the app begins
             assert wire.answer().status == 201
         (taker.root / "trailer").unlink()
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("name", ["Content-MD5", "content-digest", "X-Amz-Checksum-CRC32"])
+def test_a_digest_in_a_trailer_is_refused_also_unannounced(taker: RunningServer, name: str, at_once: bool) -> None:
+    """It is not read there, and its sender would believe that the bytes were checked."""
+    begin = head("PUT", "/files/trailer", "Transfer-Encoding: chunked") + chunk(b"hello")
+    with Wire(taker.port) as wire:
+        wire.send(begin)
+        if not at_once:
+            time.sleep(0.1)  # the app waits for more
+        wire.send(b"0\r\n" + name.encode() + b": AAAA\r\n\r\n")
+        answer = wire.answer()
+
+        assert (answer.status, answer.code) == (400, "bad-digest")
+        assert name.lower() in answer.json()["detail"]
+        assert wire.closed()
+    assert not (taker.root / "trailer").exists()
+
+
+@pytest.mark.parametrize("body", [b"5 \r\nhello\r\n0\r\n\r\n", b"5\r\nhello!\r\n0\r\n\r\n", b"-1\r\n", b"5\nhello\n0\n\n"])
+def test_chunks_that_are_none_are_told_as_such(taker: RunningServer, body: bytes) -> None:
+    """To send them again, as after a cut connection, would help nobody."""
+    with Wire(taker.port) as wire:
+        wire.send(head("PUT", "/files/chunks", "Transfer-Encoding: chunked") + body)
+        answer = wire.answer()
+
+        assert (answer.status, answer.code) == (400, "bad-request")
+        assert wire.closed()
+    assert not (taker.root / "chunks").exists()
 
 
 def test_bytes_behind_a_body_never_become_a_part_of_it(taker: RunningServer) -> None:

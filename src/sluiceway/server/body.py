@@ -15,9 +15,10 @@ from starlette.types import Receive
 from sluiceway.errors import BadRequest, BodyCut, ExpectationFailed, TooSlow, Unsupported
 from sluiceway.pipe.source import PassingSource
 from sluiceway.pipe.stages import CLIENT, Stages
+from sluiceway.server.departure import WHY
 from sluiceway.wire.numbers import ascii_uint
 
-__all__ = ["IDLE", "LEAST_RATE", "body_chunks", "body_source", "check_body", "content_length", "wait_until_gone"]
+__all__ = ["IDLE", "LEAST_RATE", "body_chunks", "body_source", "check_body", "check_whole", "content_length", "wait_until_gone"]
 
 IDLE = 60.0  # seconds without a byte from the client; tusd and nginx wait as long
 PACE = 60.0  # seconds of waiting for the client after which its pace is looked at; what a slow destination takes is not counted
@@ -35,6 +36,18 @@ def check_body(request: Request) -> None:
             f"The body is coded as {coding!r}. Send the file as it is, without Content-Encoding: what is stored is "
             "what arrives, byte for byte"
         )
+
+
+def check_whole(request: Request) -> None:
+    """Refuse a piece of a file: each would be a file of its own here, and its sender would take it for the whole."""
+    headers = request.headers
+    partial = [name for name in ("Content-Range", "Tus-Resumable") if name in headers]
+    if headers.get("upload-complete", "?1").strip() == "?0":
+        partial.append("Upload-Complete: ?0")
+    if headers.get("upload-offset", "0").strip() != "0":
+        partial.append("Upload-Offset")
+    if partial:
+        raise BadRequest(f"A file is stored whole here, and not in pieces ({partial[0]}); send the whole file in one request")
 
 
 def content_length(request: Request) -> int | None:
@@ -69,7 +82,8 @@ async def body_chunks(request: Request, stages: Stages, idle: float = IDLE, pace
             watch.end(len(message.get("body", b"")))
             stages.enter(before)
             if message["type"] == "http.disconnect":
-                raise BodyCut("The connection ended before the body did; nothing was stored. Send it again")
+                cut = BodyCut("The connection ended before the body did; nothing was stored. Send it again")
+                raise message.get(WHY) or cut
             body, more = message.get("body", b""), message.get("more_body", False)
             del message
             if body:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from sluiceway.errors import SluiceError
-from sluiceway.server.departure import PROTOCOL, reset
+from sluiceway.server.departure import PROTOCOL, WHY, reset
 from sluiceway.server.flow import Bell
 from sluiceway.server.sendfile import ZEROCOPY
 
@@ -26,6 +26,7 @@ class SluiceCycle(RequestResponseCycle):
 
     queue: list[bytes]  # body bytes in the pieces they came in, instead of a bytearray copied twice
     input_ended: bool  # no more bytes can come: the client closed its half
+    why_ended: SluiceError | None  # what was wrong with the bytes of the body, where that ended it
     body_told: bool  # the app has had the last message of the body
     cut_told: bool  # the app has been told that the body ends before its end
 
@@ -35,6 +36,7 @@ class SluiceCycle(RequestResponseCycle):
         """Take over a cycle made by uvicorn."""
         self.message_event: Any = Bell()
         self.queue, self.input_ended, self.body_told, self.cut_told = [], False, False, False
+        self.why_ended = None
         if self.scope["http_version"] == "1.0":
             self.waiting_for_100_continue: bool = False  # RFC 9110 10.1.1: an older client would take the 100 for the answer
 
@@ -84,7 +86,7 @@ class SluiceCycle(RequestResponseCycle):
             return {"type": "http.request", "body": b"", "more_body": False}
         if self.more_body:  # cut: the peer is gone, or will send no more
             self.cut_told = True
-            return {"type": "http.disconnect"}
+            return {"type": "http.disconnect", WHY: self.why_ended}
         while not (self.disconnected or self.response_complete):  # the whole body was told: the next news is the end
             self.message_event.clear()
             await self.message_event.wait()

@@ -12,10 +12,11 @@ import struct
 import termios
 from contextlib import suppress
 
-__all__ = ["PROTOCOL", "READER", "hung_up", "left_for_good", "reset"]
+__all__ = ["PROTOCOL", "READER", "WHY", "hung_up", "left_for_good", "reset"]
 
 PROTOCOL = "sluiceway.protocol"  # in a request's scope, where our own protocol serves it: it can be asked `client_left()`
 READER = "sluiceway.reader"  # in a request's scope: its whole body was a wish, and whoever closes a half no longer waits for it
+WHY = "sluiceway.why"  # in the message that tells the app of a cut: a SluiceError, None where the client simply left
 
 CLOSE, CLOSE_WAIT = 7, 8  # tcpi_state: reset; the client's half is closed (linux/tcp_states.h)
 TCP_INFO: int | None = getattr(socket, "TCP_INFO", None)

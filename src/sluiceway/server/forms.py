@@ -17,7 +17,7 @@ from sluiceway.pipe.source import PassingSource
 from sluiceway.pipe.stages import DECODE
 from sluiceway.pipe.taps import Digests
 from sluiceway.server.answers import upload_answer
-from sluiceway.server.body import body_chunks, check_body, content_length
+from sluiceway.server.body import body_chunks, check_body, check_whole, content_length
 from sluiceway.server.field_reading import FieldReading
 from sluiceway.server.intake import published, query_values, received
 from sluiceway.server.raw import Target, expected_digests, name_told
@@ -73,6 +73,7 @@ class _Form:
 
     def __init__(self, request: Request, desk: Desk, limits: FormLimits, target: Target | None = None) -> None:
         check_body(request)
+        check_whole(request)
         self._request, self._desk, self._target = request, desk, target
         self._decoder = FormDecoder(request.headers["content-type"], limits)
         self._reading = FieldReading(self._decoder, desk.budget)

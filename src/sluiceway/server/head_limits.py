@@ -5,17 +5,24 @@ Sans-IO. The bounds hold for our own server; the number of field lines for the a
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from http import HTTPStatus
 
-from sluiceway.errors import BadRequest, HeadTooLarge, SluiceError
+from sluiceway.errors import BadDigest, BadRequest, HeadTooLarge, SluiceError
+from sluiceway.server.door import SAFE_HEADERS
+from sluiceway.wire.checksums import is_checksum_field
 from sluiceway.wire.numbers import ascii_uint
+from sluiceway.wire.problems import PROBLEM_TYPE, problem
 
 __all__ = [
     "HEAD_BYTES",
     "MOST_FIELDS",
     "FramingMeter",
+    "bare_refusal",
     "body_length",
     "check_fields",
+    "check_trailer",
     "framing_fields",
     "head_error",
     "too_large",
@@ -69,6 +76,27 @@ def too_large() -> SluiceError:
     return HeadTooLarge(
         f"Header fields, chunk heads and trailers have at most {HEAD_BYTES >> 10} KiB; send less", limit=HEAD_BYTES
     )
+
+
+def check_trailer(name: bytes) -> None:
+    """A field behind the body changes nothing; but a digest there would be believed to be checked. Raises BadDigest."""
+    if is_checksum_field(text := name.decode("latin-1").lower()):
+        raise BadDigest(f"{text} stands in a trailer, which is not read here; nothing was stored. Send it before the body")
+
+
+def bare_refusal(error: SluiceError, headers: Fields) -> bytes:
+    """The whole answer to what is no request that the app could see."""
+    body = json.dumps(problem(error)).encode()
+    fields = [
+        *(*headers, *SAFE_HEADERS),
+        (b"content-type", PROBLEM_TYPE.encode()),
+        (b"content-length", b"%d" % len(body)),
+        (b"connection", b"close"),
+    ]
+    if error.status == 503:
+        fields.append((b"retry-after", b"5"))
+    head = b"HTTP/1.1 %d %s\r\n" % (error.status, HTTPStatus(error.status).phrase.encode())
+    return head + b"".join(b"%s: %s\r\n" % field for field in fields) + b"\r\n" + body
 
 
 class FramingMeter:

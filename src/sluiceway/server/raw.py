@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from sluiceway.errors import BadRequest, Exists, NotFound, PreconditionFailed, TooLarge, Unsupported
 from sluiceway.server.answers import upload_answer
-from sluiceway.server.body import body_source, check_body, content_length
+from sluiceway.server.body import body_source, check_body, check_whole, content_length
 from sluiceway.server.intake import published, query_values, received
 from sluiceway.stores.contract import Entry, Label, Replace
 from sluiceway.uploads.desk import Desk, Incoming, Wish
@@ -39,8 +39,7 @@ class Target:
     async def of(cls, request: Request, desk: Desk, key: str) -> Target:
         """Raises BadName, BadRequest, PreconditionFailed; an object that is there is replaced unless a condition forbids it."""
         key = check_key(key, desk.store.traits.max_key_bytes)
-        if "content-range" in request.headers:
-            raise BadRequest("A part cannot be put into an object (Content-Range); send the whole file")
+        check_whole(request)
         if not desk.store.traits.readable:  # only the destination knows what is there: it gets the condition
             return cls(key, False, _replace_over_there(request))
         there = await _stat(desk, key)
@@ -68,6 +67,7 @@ async def put_object(request: Request, desk: Desk, key: str) -> Response:
 
 async def post_raw(request: Request, desk: Desk) -> Response:
     """POST /files with anything but a form: the server makes the key, the client may give a name."""
+    check_whole(request)
     _refuse_form_without_files(request)
     wish = _wish(request, name_told(request) or "unnamed", None, Replace())
     _check_length(request, desk)

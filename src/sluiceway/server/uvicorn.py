@@ -8,9 +8,7 @@ parsed at a time. Optional: the app runs on any ASGI server. These classes exten
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-from http import HTTPStatus
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
@@ -22,13 +20,14 @@ from sluiceway.errors import BadRequest, SluiceError, TooSlow, Unavailable
 from sluiceway.server.crowd import Admission, Crowd
 from sluiceway.server.cycle import SluiceCycle
 from sluiceway.server.departure import PROTOCOL, READER, hung_up, left_for_good, reset
-from sluiceway.server.door import SAFE_HEADERS
 from sluiceway.server.flow import Flow, Line
 from sluiceway.server.head_limits import (
     HEAD_BYTES,
     FramingMeter,
+    bare_refusal,
     body_length,
     check_fields,
+    check_trailer,
     framing_fields,
     head_error,
     too_large,
@@ -36,7 +35,6 @@ from sluiceway.server.head_limits import (
 from sluiceway.server.message_end import MessageEnd
 from sluiceway.server.sendfile import ZEROCOPY, Sending, until_written
 from sluiceway.server.stalled import StalledReaders
-from sluiceway.wire.problems import PROBLEM_TYPE, problem
 
 __all__ = ["SluiceProtocol"]
 
@@ -179,13 +177,16 @@ class SluiceProtocol(HttpToolsProtocol):
         self._measure_head(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._muted or not self._in_head:
-            return  # a trailer: merged with the head it would pass for a field that a proxy in front has checked
-        super().on_header(name, value.strip(b" \t"))  # RFC 9110 5.5; httptools leaves what stands behind
+        if self._muted:
+            return
         try:
-            check_fields(len(self.headers))
+            if not self._in_head:  # merged with the head it would pass for a field that a proxy in front has checked
+                check_trailer(name)
+                return
+            check_fields(len(self.headers) + 1)
         except SluiceError as error:
             self._complain(error)
+        super().on_header(name, value.strip(b" \t"))  # RFC 9110 5.5; httptools leaves what stands behind
         self._measure_head(len(name) + len(value) + 4)
 
     def on_headers_complete(self) -> None:
@@ -383,18 +384,8 @@ class SluiceProtocol(HttpToolsProtocol):
         cycle = cast("SluiceCycle | None", self.cycle)
         if cycle is not None and not cycle.response_complete:
             if cycle.more_body:
-                cycle.input_ended = True
+                cycle.input_ended, cycle.why_ended = True, error
                 cycle.message_event.set()
             return
-        body = json.dumps(problem(error)).encode()
-        fields = [
-            *(*self.server_state.default_headers, *SAFE_HEADERS),
-            (b"content-type", PROBLEM_TYPE.encode()),
-            (b"content-length", b"%d" % len(body)),
-            (b"connection", b"close"),
-        ]
-        if error.status == 503:
-            fields.append((b"retry-after", b"5"))
-        head = b"HTTP/1.1 %d %s\r\n" % (error.status, HTTPStatus(error.status).phrase.encode())
-        self.transport.write(head + b"".join(b"%s: %s\r\n" % field for field in fields) + b"\r\n" + body)
+        self.transport.write(bare_refusal(error, self.server_state.default_headers))
         self._linger()
