@@ -57,6 +57,8 @@ async def test_what_is_no_file_or_has_no_key_is_named_and_the_rest_is_listed(sto
             ("pipe", "special-file"),
             ("way", "link"),
         ]
+    for prefix in ("below/.sluiceway/", "below/.sluiceway/drafts/", "below/.sluiceway/drafts/x"):
+        assert (await store.list(prefix)).entries == []
     for prefix in ("way/", "way/x"):
         assert [(one.name, one.code) for one in (await store.list(prefix)).omitted] == [("way/", "forbidden")]
 

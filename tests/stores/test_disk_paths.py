@@ -34,6 +34,8 @@ OUTSIDE = [
     "a/b\0/c",
     ".sluiceway",
     ".sluiceway/drafts/x",
+    "a/.sluiceway",
+    "a/.sluiceway/drafts/x",
 ]
 
 
@@ -52,6 +54,8 @@ async def test_no_key_leads_outside_or_into_our_own_folder(store: DiskStore, key
     """The second guard behind `check_key`: such a key names nothing to read or delete, and cannot be written."""
     await store_bytes(store, "a/x", b"1")
     Path(store.root, ".sluiceway", "drafts", "x").write_text("a draft of somebody")
+    Path(store.root, "a/.sluiceway/drafts").mkdir(parents=True)
+    Path(store.root, "a/.sluiceway/drafts/x").write_text("a draft of a store below")
     for act in (store.stat(key), store.open(key), store.delete(key)):
         with pytest.raises((NotFound, BadName)):
             await act
@@ -61,6 +65,7 @@ async def test_no_key_leads_outside_or_into_our_own_folder(store: DiskStore, key
 
     assert [entry.key for entry in (await store.list()).entries] == ["a/x"]
     assert Path(store.root, ".sluiceway", "drafts", "x").read_text() == "a draft of somebody"
+    assert Path(store.root, "a/.sluiceway/drafts/x").read_text() == "a draft of a store below"
 
 
 @pytest.mark.parametrize("what", ["file", "folder", "nothing", "itself"])

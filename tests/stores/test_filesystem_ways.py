@@ -101,7 +101,19 @@ async def test_versions_of_one_second_have_different_tags(store: FilesystemStore
 
 
 @pytest.mark.parametrize(
-    "key", ["../out", "a/../../out", "a//b", "/abs", ".sluiceway/drafts/x", ".SluiceWay/x", "a\\..\\b", "a\0b", ""]
+    "key",
+    [
+        "../out",
+        "a/../../out",
+        "a//b",
+        "/abs",
+        ".sluiceway/drafts/x",
+        "a/.sluiceway/drafts/x",
+        ".SluiceWay/x",
+        "a\\..\\b",
+        "a\0b",
+        "",
+    ],
 )
 async def test_no_key_leads_out_of_the_folder(store: FilesystemStore, key: str) -> None:
     """Refused by every call; a prefix of that kind lists nothing."""
@@ -325,3 +337,23 @@ def _read_by(pid: int) -> int:
         if line.startswith("rchar:"):
             return int(line.split()[1])
     raise AssertionError("no rchar")
+
+
+async def test_what_a_store_below_keeps_for_itself_is_no_object(tmp_path: Path) -> None:
+    """Its unfinished uploads are not listed, read or deleted through the one above."""
+    draft = tmp_path / "below" / ".sluiceway" / "drafts" / "x"
+    draft.parent.mkdir(parents=True)
+    draft.write_bytes(b"half")
+    (tmp_path / "below" / "whole").write_bytes(b"whole")
+    store = FilesystemStore(f"fsspec+file://{tmp_path}", Budget(64 << 20))
+    try:
+        page = await store.list()
+        assert [entry.key for entry in page.entries] == ["below/whole"]
+        assert [(one.name, one.code) for one in page.omitted] == [("below/.sluiceway", "own-file")]
+        assert (await store.list("below/.sluiceway/")).entries == []
+        for act in (store.stat("below/.sluiceway/drafts/x"), store.delete("below/.sluiceway/drafts/x")):
+            with pytest.raises(BadName):
+                await act
+    finally:
+        await store.aclose()
+    assert draft.read_bytes() == b"half"

@@ -147,9 +147,9 @@ class Tree:
 
     @staticmethod
     def split(key: str) -> tuple[list[str], str]:
-        """The folders of a key and its last segment. Raises BadName for a key that leads out of the tree or into our folder."""
+        """The folders of a key and its last segment. Raises BadName for a key that leads out of the tree or into ours."""
         segments = key.split("/")
-        if "\0" in key or segments[0] == PRIVATE or any(segment in ("", ".", "..") for segment in segments):
+        if "\0" in key or PRIVATE in segments or any(segment in ("", ".", "..") for segment in segments):
             raise BadName(f"There can be no object {key!r}")
         return segments[:-1], segments[-1]
 

@@ -102,7 +102,7 @@ def _entry(tree: Tree, found: Found) -> Entry | Omitted | None:
 def walk(tree: Tree, prefix: str, after: str) -> Generator[Found | Omitted, None, None]:
     """What is below `prefix` and after `after` (exclusive). Raises Unavailable, StoreFailed. Close it early if need be."""
     start = prefix.rpartition("/")[0]
-    if "/" in prefix and not stays_inside(start):
+    if "/" in prefix and (not stays_inside(start) or PRIVATE in start.split("/")):
         return  # no key begins so
     levels: list[_Level] = []
     try:

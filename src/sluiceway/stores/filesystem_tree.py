@@ -48,8 +48,8 @@ class Tree:
         return self._prefix + key
 
     def may_be(self, key: str) -> bool:
-        """Whether there can be such a key here."""
-        return stays_inside(key) and self._refused.isdisjoint(key)
+        """Whether there can be such a key here. Another store may stand below this one: its unfinished uploads are no objects."""
+        return stays_inside(key) and PRIVATE not in key.split("/") and self._refused.isdisjoint(key)
 
     def folder(self, key: str) -> str:
         """Of a key that ends in `/`, or "" for the root. Raises BadName."""
@@ -129,6 +129,8 @@ class Tree:
 
     def _omitted(self, key: str, info: Mapping[str, Any]) -> Omitted | None:
         name = readable_name(key)
+        if key.rpartition("/")[2] == PRIVATE:
+            return Omitted(name, "own-file", "It is the folder in which another store below this one keeps what is no object")
         if is_link(info):
             return Omitted(name, "link", "It is a symbolic link; what it shows may stand outside, and would come twice")
         if info.get("type") not in ("file", "directory"):
