@@ -228,6 +228,21 @@ def test_a_zip_that_would_lack_something_is_not_made(tmp_path: Path) -> None:
     assert not (tmp_path / "x.zip").exists()
 
 
+@pytest.mark.parametrize("kind", ["server", "store"])
+def test_a_prefix_below_which_nothing_is_does_not_succeed(taker: RunningServer, tmp_path: Path, kind: str) -> None:
+    """A mistyped one, or the key of one object: a restore from there that ends with 0 would be believed."""
+    stock(tmp_path / "shelf" / "empty", {"x/a": b"a"})
+    (tmp_path / "none").mkdir()
+    sluiceway.copy_all(tmp_path / "shelf" / "empty", f"{taker.url}/files/empty-{kind}/")
+    base = {"server": f"{taker.url}/files/empty-{kind}", "store": f"fsspec+file://{tmp_path}/shelf/empty"}[kind]
+
+    for below in ("/typo/", "/x/a", "/x/a/"):
+        _, report, told = copied(f"{base}{below}", tmp_path / "to", code=3)
+        assert (report["ok"], report["listed"], "holds no file" in told) == (False, 0, True)
+    assert copied(f"{base}/x", tmp_path / "to")[1]["copied"] == 1
+    assert copied(tmp_path / "none", tmp_path / "to")[1]["listed"] == 0
+
+
 def stock(folder: Path, files: dict[str, bytes]) -> Path:
     for key, data in files.items():
         (folder / key).parent.mkdir(parents=True, exist_ok=True)

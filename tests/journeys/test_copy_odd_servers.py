@@ -384,3 +384,21 @@ def test_a_target_that_knows_only_put_takes_many(tmp_path: Path) -> None:
 def test_a_header_that_no_request_can_carry_is_told(source: Path) -> None:
     with pytest.raises(BadRequest):
         sluiceway.copy(source, "http://127.0.0.1:1/x", headers={"X": "a\r\nb"})
+
+
+def test_a_file_that_was_replaced_by_its_beginnings_length_is_not_called_complete(tmp_path: Path) -> None:
+    """The download broke off, and another file of just as many bytes is there now: 416 with its size does not end the old one."""
+    other = bytes(1000)
+
+    def act(exchange: Exchange) -> None:
+        if len(peer.seen) == 1:
+            exchange.head(200, {"ETag": '"v1"', "Content-Length": str(len(DATA))})
+            exchange.send(DATA[: len(other)])
+        elif "range" in exchange.headers:
+            exchange.reply(416, {"Content-Range": f"bytes */{len(other)}"})
+        else:
+            exchange.reply(200, {"ETag": '"v2"'}, other)
+
+    with Peer(act) as peer:
+        sluiceway.copy(f"{peer.url}/a.bin", tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == other

@@ -128,9 +128,14 @@ def next_step(known: Known, head: Head) -> Step:
     step = (ASKED_REST if asked_rest else ASKED_WHOLE).get(head.status, Step.REFUSED)
     if step is Step.APPEND and not _continues(known, head):
         return Step.AGAIN
-    if step is Step.COMPLETE and parse_unsatisfied_range(head.headers.get("content-range", "")) != known.have:
+    if step is Step.COMPLETE and not _whole(known, head):
         return Step.AGAIN
     return step
+
+
+def _whole(known: Known, head: Head) -> bool:
+    """Whether a 416 means that all is here: its size is what is here, and what was told before. Another size is another file."""
+    return parse_unsatisfied_range(head.headers.get("content-range", "")) == known.have and known.total in (None, known.have)
 
 
 def _continues(known: Known, head: Head) -> bool:

@@ -34,7 +34,7 @@ from sluiceway.many.single import Terms
 from sluiceway.many.unpacking import tar_opened
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.throttle import Throttle
-from sluiceway.stores.places import Place, open_place
+from sluiceway.stores.places import FSSPEC, Place, open_place
 from sluiceway.wire.names import stays_inside
 from sluiceway.wire.sizes import parse_size
 
@@ -237,7 +237,8 @@ def origin_of(
         return RestOrigin(transport, Side(_below(reads.url), reads.headers), patience)
     if is_place(text):
         place = open_place(text, budget)
-        return StoreOrigin(place.store, _prefix(place), _called(text), patience)
+        named = text.lower().startswith(FSSPEC)  # a bucket or a table that is missing says so itself
+        return StoreOrigin(place.store, _prefix(place), _called(text), patience, named)
     if not os.path.isdir(text):
         raise BadRequest(f"{text} is no folder; many objects come from a folder, a store or a server")
     return FolderOrigin(text, journals)

@@ -27,7 +27,7 @@ from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import About, Opened, Page, Store, Whole
 from sluiceway.wire.types import guess_type
 
-__all__ = ["FolderOrigin", "StoreOrigin"]
+__all__ = ["FolderOrigin", "StoreOrigin", "nothing_below"]
 
 WALK = 256  # files a thread finds in one hop
 PAGE = 1000  # entries of a listing asked for at once: S3's page
@@ -90,25 +90,29 @@ def _opened(root: str, key: str, path: str) -> LocalFile:
 
 
 class StoreOrigin:
-    """What is below a prefix of a store. Closes the store at the end."""
+    """What is below a prefix of a store. Closes the store at the end. `named`: the store is a folder that may be missing."""
 
     rereadable = True
     called: str
 
-    def __init__(self, store: Store, prefix: str, called: str, patience: Patience) -> None:
+    def __init__(self, store: Store, prefix: str, called: str, patience: Patience, named: bool = False) -> None:
         self._store, self._prefix, self._patience = store, prefix, patience
+        self._named = named or bool(prefix)
         self.called = called
 
     async def items(self) -> AsyncIterator[Item]:
-        after = ""
+        after, seen = "", False
         while True:
             page = await self._patience.of(lambda after=after: self._page(after))  # type: ignore[misc]
+            seen = seen or bool(page.entries or page.omitted)
             for entry in page.entries:
                 key = entry.key[len(self._prefix) :]
                 yield Item(key, entry.size, entry.etag, entry.modified, omitted_key(key, entry.size))
             for one in page.omitted:
                 yield Item(one.name.removeprefix(self._prefix), None, omitted=one)
             if page.complete:
+                if self._named and not seen:
+                    raise nothing_below(self.called)
                 return
             if page.next is None:
                 raise StoreFailed(f"The listing of {self.called} broke off")
@@ -135,6 +139,11 @@ class StoreOrigin:
 
     async def aclose(self) -> None:
         await self._store.aclose()
+
+
+def nothing_below(called: str) -> SourceFailed:
+    """A prefix is a claim that objects begin with it. Where none does it is mistyped, most likely: no restore has succeeded."""
+    return SourceFailed(f"{called} holds no file: no key begins with it, or it names one object")
 
 
 class _Unsteady:

@@ -33,6 +33,7 @@ from sluiceway.errors import (
     SluiceError,
     SourceChanged,
 )
+from sluiceway.many.origins import nothing_below
 from sluiceway.many.patience import Patience
 from sluiceway.many.proof import counted, promised
 from sluiceway.many.sides import Item, Reading
@@ -116,7 +117,7 @@ class RestOrigin:
         self.called = shown(side.url)
 
     async def items(self) -> AsyncIterator[Item]:
-        after = ""
+        after, seen = "", False
         while True:
             entries, omitted, following = await self._patience.of(
                 lambda after=after: self._listing.page(after, PAGE)  # type: ignore[misc]
@@ -125,7 +126,10 @@ class RestOrigin:
                 yield self._item(entry)
             for one in omitted:
                 yield self._omitted(one)
+            seen = seen or bool(entries or omitted)
             if following is None:
+                if self._listing.prefix and not seen:
+                    raise nothing_below(self.called)
                 return
             after = following
 

@@ -14,7 +14,7 @@ from sluiceway.errors import BadRequest
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.contract import Store
 
-__all__ = ["Place", "open_place", "open_root", "place_key"]
+__all__ = ["FSSPEC", "Place", "open_place", "open_root", "place_key"]
 
 FSSPEC = "fsspec+"
 NO_OPTIONS: Mapping[str, str] = {}
