@@ -402,3 +402,28 @@ def test_a_file_that_was_replaced_by_its_beginnings_length_is_not_called_complet
     with Peer(act) as peer:
         sluiceway.copy(f"{peer.url}/a.bin", tmp_path / "back")
     assert (tmp_path / "back").read_bytes() == other
+
+
+@pytest.mark.parametrize("coding", ["gzip, chunked", "chunked, gzip", "x-own"])
+def test_a_transfer_coding_that_is_not_undone_is_an_error(tmp_path: Path, coding: str) -> None:
+    """The coded bytes would pass for the file."""
+
+    def act(exchange: Exchange) -> None:
+        exchange.head(200, {"Transfer-Encoding": coding})
+        exchange.send(b"5\r\ncoded\r\n0\r\n\r\n")
+
+    with Peer(act) as peer, pytest.raises(SluiceError):
+        sluiceway.copy(f"{peer.url}/a.bin", tmp_path / "back", retries=0)
+    assert not (tmp_path / "back").exists()
+
+
+def test_a_listing_of_empty_pages_without_end_is_given_up(tmp_path: Path) -> None:
+    """Each page names a later one, and lists nothing."""
+
+    def act(exchange: Exchange) -> None:
+        after = exchange.target.partition("after=")[2].partition("&")[0]
+        exchange.reply(200, {"Content-Type": "application/json"}, b'{"files": [], "next": "%sx"}' % after.encode())
+
+    with Peer(act) as peer, pytest.raises(PeerFailed, match="lists nothing"):
+        sluiceway.copy_all(f"{peer.url}/files/a/", tmp_path / "back", retries=0)
+    assert len(peer.seen) <= 150

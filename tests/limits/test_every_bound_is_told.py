@@ -22,6 +22,7 @@ REASONS = {
     "client.plan:MOST_DOUBLINGS": "follows from MOST_WAIT for all who do not ask for more",
     "many.forms:MOST_LATE": "of the machine of the one who copies",
     "many.patience:LONGEST": "a wait this side chooses itself",
+    "many.rest:MOST_EMPTY": "of what this side asks for",
     "many.rest:MOST_OMITTED": "cuts what is shown to people",
     "many.walk:MOST_OPEN": "of a folder on the machine of the one who copies",
     "many.zipped:MOST_LINE": "cuts what is shown to people",

@@ -16,7 +16,7 @@ from sluiceway.client.plan import UNREACHED, UNREADABLE
 from sluiceway.errors import BadRequest, PeerFailed, PeerTimeout, PeerUnreachable
 from sluiceway.pipe.descriptors import out_of_descriptors
 
-__all__ = ["head_too_long", "named"]
+__all__ = ["head_too_long", "named", "undecoded"]
 
 
 @contextmanager
@@ -50,6 +50,11 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 def head_too_long(url: str) -> PeerFailed:
     return PeerFailed(f"{shown(url)} answered, and a header of its answer is too long to be read", **{UNREADABLE: True})
+
+
+def undecoded(url: str, coding: str) -> PeerFailed:
+    what = f"in the transfer coding {coding!r}, which nobody asked for and this program does not decode"
+    return PeerFailed(f"{shown(url)} sends its answer {what}", **{UNREADABLE: True})
 
 
 def _members(error: BaseException) -> dict[str, object]:

@@ -17,7 +17,7 @@ import aiohttp
 from yarl import URL
 
 from sluiceway.client.address import origin, shown
-from sluiceway.client.aiohttp_errors import head_too_long, named
+from sluiceway.client.aiohttp_errors import head_too_long, named, undecoded
 from sluiceway.client.aiohttp_request import PatientRequest, StreamedBody
 from sluiceway.client.digest_auth import DigestLogin
 from sluiceway.client.guard import refused_address
@@ -234,6 +234,9 @@ class Transport:
             try:
                 if sum(len(name) + len(value) for name, value in response.raw_headers) > MOST_HEAD:
                     raise head_too_long(url)
+                coding = ", ".join(response.headers.getall("Transfer-Encoding", []))
+                if coding.strip().lower() not in ("", "chunked", "identity"):  # the library undoes chunks, and nothing else
+                    raise undecoded(url, coding)
                 yield Answer(response, url, limits)
             finally:
                 response.close()

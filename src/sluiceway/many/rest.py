@@ -52,6 +52,7 @@ SECOND_LOOKS = (0.1, 0.3)  # seconds before a HEAD that was answered 500 is aske
 FOLDER_MISSING = (404, 409, 500)  # what WebDAV servers answer to a PUT into no folder: some, most (RFC 4918), and nginx
 IN_PLACE = 2  # tries for the rest of a body that broke off, before the whole object is tried again
 MOST_OMITTED = 2048  # characters kept of what a server says of something it could not list
+MOST_EMPTY = 100  # pages in a row without an entry: a filter may leave some empty, no listing has so many
 WANT = {"want-repr-digest": "sha-256=10"}
 
 _TYPE = re.compile(r"[\x20-\x7e]+")  # what a header or a part's head may carry
@@ -117,7 +118,7 @@ class RestOrigin:
         self.called = shown(side.url)
 
     async def items(self) -> AsyncIterator[Item]:
-        after, seen = "", False
+        after, seen, empty = "", False, 0
         while True:
             entries, omitted, following = await self._patience.of(
                 lambda after=after: self._listing.page(after, PAGE)  # type: ignore[misc]
@@ -127,6 +128,9 @@ class RestOrigin:
             for one in omitted:
                 yield self._omitted(one)
             seen = seen or bool(entries or omitted)
+            empty = 0 if entries or omitted else empty + 1
+            if empty > MOST_EMPTY:
+                raise PeerFailed(f"The listing of {self.called} goes on and on, and lists nothing")
             if following is None:
                 if self._listing.prefix and not seen:
                     raise nothing_below(self.called)
