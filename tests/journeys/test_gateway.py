@@ -258,7 +258,6 @@ HOSTILE = {
     "grün €": "gr%C3%BCn%20%E2%82%AC",
     "…": "%E2%80%A6",
     "a b+c&d": "a%20b%2Bc%26d",
-    "\u0085x": "%C2%85x",
 }
 
 
@@ -277,7 +276,7 @@ def test_a_value_stays_one_segment_of_the_address(relay: Relay, shelf: RunningSe
 
 CLIMBING = [
     *("a/b", "../../etc", "..\\..", "%2e%2e", "..%2f", "..%2Fadmin%2Fusers", "%2e%2e%5cadmin", "..;x=1", "a%2F..%2Fb"),
-    *("//evil.example/", "http://evil.example", ".. ", "...", "a%00b"),
+    *("//evil.example/", "http://evil.example", ".. ", "...", "a%00b", "\u0085x"),
 ]
 
 
