@@ -70,7 +70,8 @@ class StreamedBody(aiohttp.Payload):
 
     def __init__(self, body: Outgoing, patience: float) -> None:
         super().__init__(body)
-        self._sluice_body, self.patience = body, patience
+        self._sluice_body = body
+        self.patience: float = patience
 
     def connected(self, transport: asyncio.Transport | None) -> None:
         if transport is None:

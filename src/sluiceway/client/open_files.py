@@ -44,12 +44,14 @@ class OpenFile:
         self._spent = False
         if isinstance(file, io.TextIOBase):
             raise BadRequest(TEXT)
+        self.name: str
+        self.type: str | None
         self.name, self.type, told = _described(file if about is None else about)
         self._start = _position(file)
         self.length: int | None = told
         if self._start is not None:
             self.length = self._measured(self._start)
-        self.again = self._start is not None
+        self.again: bool = self._start is not None
 
     def pieces(self) -> Iterator[Buffer]:
         if self._start is not None:
@@ -85,8 +87,11 @@ class AsyncFile:
         self._file: Any = file
         self._spent = False
         self._start: int | None = None
+        self.name: str
+        self.type: str | None
+        self.length: int | None
         self.name, self.type, self.length = _described(file)
-        self.again = all(callable(getattr(file, can, None)) for can in ("read", "seek", "tell"))
+        self.again: bool = all(callable(getattr(file, can, None)) for can in ("read", "seek", "tell"))
 
     def pieces(self) -> Iterator[Buffer]:
         raise BadRequest(

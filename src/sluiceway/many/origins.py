@@ -44,7 +44,8 @@ class FolderOrigin:
     called: str
 
     def __init__(self, folder: str, journals: frozenset[str] = frozenset()) -> None:
-        self.folder, self._journals = folder, journals
+        self.folder: str = folder
+        self._journals = journals
         self.called = os.path.abspath(folder)
 
     async def items(self) -> AsyncIterator[Item]:

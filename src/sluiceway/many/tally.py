@@ -18,8 +18,12 @@ class Tally:
 
     def __init__(self) -> None:
         self.listed = 0  # counted where the listing gives them, and nowhere else
-        self.copied = self.skipped = self.left_out = self.excluded = self.failed = 0
-        self.bytes = 0  # of those copied
+        self.copied: int = 0
+        self.skipped: int = 0
+        self.left_out: int = 0
+        self.excluded: int = 0
+        self.failed: int = 0
+        self.bytes: int = 0  # of those copied
         self.failures: list[Ended] = []
 
     @property

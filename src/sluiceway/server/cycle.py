@@ -57,7 +57,7 @@ class SluiceCycle(RequestResponseCycle):
 
     def _leave(self) -> None:
         """Nothing is sent any more; whoever waits for the client's end hears it."""
-        self.disconnected = True
+        self.disconnected: bool = True
         self.message_event.set()
         self.transport.close()
 

@@ -107,7 +107,8 @@ class FramingMeter:
     def __init__(self) -> None:
         self._framing = 0  # bytes of this request, that are not its head and not its body
         self._mute = 0  # bytes since the last that brought body, or ended a head or a message
-        self.ended_head = self.ended_message = False  # by the bytes that came last
+        self.ended_head: bool = False  # by the bytes that came last
+        self.ended_message: bool = False
 
     def begin(self) -> None:
         self.ended_head = self.ended_message = False

@@ -37,8 +37,11 @@ class S3Calls:
     """`make(plain)` gives a client; a plain one sends checksums only where S3 demands them. `root` stands before every key."""
 
     def __init__(self, make: Callable[[bool], Any], client: Any, plain: bool, bucket: str, root: str, called: str) -> None:
-        self._make, self.client = make, client
-        self.bucket, self.root, self.called = bucket, root, called
+        self._make = make
+        self.client: Any = client
+        self.bucket: str = bucket
+        self.root: str = root
+        self.called: str = called
         self.checked: bool = True  # whether checksums of our own go along
         self._plain = plain  # whether boto3 adds none
         self._used = [client]

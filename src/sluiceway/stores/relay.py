@@ -74,7 +74,8 @@ class RelayStore:
     )
 
     def __init__(self, backend: Backend, budget: Budget | None = None) -> None:
-        self.backend, self.budget = backend, budget
+        self.backend: Backend = backend
+        self.budget: Budget | None = budget
         self._transport: Transport | None = None
         self._uploads: WeakValueDictionary[str, OneUpload] = WeakValueDictionary()
 
