@@ -79,7 +79,10 @@ def backend(exchange: Exchange) -> None:
 
 @contextmanager
 def site(command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    folder, store, temporary = (tmp_path_factory.mktemp(name) for name in ("saved", "store", "temporary"))
+    base = tmp_path_factory.mktemp("site")  # of this site alone: its tests look at everything that lies in it
+    folder, store, temporary = (base / name for name in ("saved", "store", "temporary"))
+    for place in (folder, store, temporary):
+        place.mkdir()
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with Peer(backend) as peer:
