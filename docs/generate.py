@@ -13,9 +13,9 @@ from click.testing import CliRunner
 
 import sluiceway.errors
 from sluiceway.cli.copy import copy as command
+from sluiceway.copying.api import acopy
 from sluiceway.errors import SluiceError
 from sluiceway.server.settings import setting_help
-from sluiceway.transfer import acopy
 
 HERE = Path(__file__).parent
 

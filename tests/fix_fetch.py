@@ -2,7 +2,7 @@
 
 server = fetcher("--max-size", "1MiB")
 fetch(server, peer.url + "/file")                     # peer = Peer(act, REMOTE)
-server = fetcher(told=["fetch.WINDOW = 0.5"])         # constants of client/fetch.py and others, made small in its process
+server = fetcher(told=["fetch.WINDOW = 0.5"])         # constants of client/guarded_fetch.py and others, made small in its process
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ REMOTE = "127.0.0.2"  # where remote servers stand; 127.0.0.1 is as internal as 
 NAMES = """
 import socket
 import aiohttp
-import sluiceway.client.fetch as fetch
-import sluiceway.client.transport as transport
+import sluiceway.client.guarded_fetch as fetch
+import sluiceway.client.http.transport as transport
 """
 
 Fetcher = Callable[..., RunningServer]

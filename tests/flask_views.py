@@ -12,7 +12,7 @@ import requests
 
 import sluiceway
 from sluiceway.flask import Sluiceway, needs
-from sluiceway.server import wsgi_body
+from sluiceway.wsgi import body as wsgi_body
 
 app = flask.Flask(__name__)
 wsgi_body.SILENCE = float(os.environ.get("SILENCE", wsgi_body.SILENCE))

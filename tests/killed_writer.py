@@ -11,10 +11,10 @@ import sys
 
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.contract import About, Label, Store
-from sluiceway.stores.disk import DiskStore
-from sluiceway.stores.postgres import PostgresStore
-from sluiceway.stores.relay import Backend, RelayStore
-from sluiceway.stores.relay_url import RelayUrl
+from sluiceway.stores.disk.store import DiskStore
+from sluiceway.stores.postgres.store import PostgresStore
+from sluiceway.stores.relay.store import Backend, RelayStore
+from sluiceway.stores.relay.url_template import RelayUrl
 
 __all__ = ["writer"]
 
@@ -29,11 +29,11 @@ def _store(kind: str, place: str) -> Store:
         return RelayStore(Backend(RelayUrl(place)))
     budget = Budget(64 << 20)
     if kind == "filesystem":
-        from sluiceway.stores.filesystem import FilesystemStore
+        from sluiceway.stores.fsspec.store import FilesystemStore
 
         return FilesystemStore(place, budget)
     if kind == "objects":
-        from sluiceway.stores.objects import ObjectStore
+        from sluiceway.stores.objects.store import ObjectStore
 
         return ObjectStore(place, budget)
     return DiskStore(place, budget) if kind == "disk" else PostgresStore(place, budget)

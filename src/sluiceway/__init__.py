@@ -9,16 +9,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sluiceway.client.command import Command
-    from sluiceway.client.form import Form
-    from sluiceway.client.sized import Sized
+    from sluiceway.client.bodies.form import Form
+    from sluiceway.client.bodies.sized import Sized
+    from sluiceway.client.local.command import Command
+    from sluiceway.copying.api import acopy, copy
+    from sluiceway.copying.many import acopy_all, copy_all
+    from sluiceway.copying.report import Ended, Overall, Report
     from sluiceway.errors import SluiceError
-    from sluiceway.many.copying import acopy_all, copy_all
-    from sluiceway.many.report import Ended, Overall, Report
     from sluiceway.pipe.bridge import Bridge, BridgeReader, BridgeWriter
     from sluiceway.pipe.receipt import Progress, Receipt
     from sluiceway.server.app import Sluiceway
-    from sluiceway.transfer import acopy, copy
 
     __version__: str
 
@@ -47,20 +47,20 @@ _HOMES = {
     "Bridge": "sluiceway.pipe.bridge",
     "BridgeReader": "sluiceway.pipe.bridge",
     "BridgeWriter": "sluiceway.pipe.bridge",
-    "Command": "sluiceway.client.command",
-    "Ended": "sluiceway.many.report",
-    "Form": "sluiceway.client.form",
-    "Overall": "sluiceway.many.report",
+    "Command": "sluiceway.client.local.command",
+    "Ended": "sluiceway.copying.report",
+    "Form": "sluiceway.client.bodies.form",
+    "Overall": "sluiceway.copying.report",
     "Progress": "sluiceway.pipe.receipt",
     "Receipt": "sluiceway.pipe.receipt",
-    "Report": "sluiceway.many.report",
-    "Sized": "sluiceway.client.sized",
+    "Report": "sluiceway.copying.report",
+    "Sized": "sluiceway.client.bodies.sized",
     "SluiceError": "sluiceway.errors",
     "Sluiceway": "sluiceway.server.app",
-    "acopy": "sluiceway.transfer",
-    "acopy_all": "sluiceway.many.copying",
-    "copy": "sluiceway.transfer",
-    "copy_all": "sluiceway.many.copying",
+    "acopy": "sluiceway.copying.api",
+    "acopy_all": "sluiceway.copying.many",
+    "copy": "sluiceway.copying.api",
+    "copy_all": "sluiceway.copying.many",
 }
 
 

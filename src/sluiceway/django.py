@@ -24,25 +24,25 @@ from django.utils.datastructures import MultiValueDict
 from django.utils.deprecation import MiddlewareMixin
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 
-from sluiceway.client.address import is_url
 from sluiceway.django_limits import LimitedForm, form_limits
 from sluiceway.errors import BadOrder, BadRequest, LengthRequired, SluiceError, StoreFailed
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.source import PassingSource
-from sluiceway.server.answers import problem_answer
 from sluiceway.server.destinations import open_destination
 from sluiceway.server.error_log import log_error
-from sluiceway.server.live_form import LiveField, LiveFile, LiveForm
-from sluiceway.server.request_thread import RequestThread
+from sluiceway.server.form_digests import environ_digests
+from sluiceway.server.responses import problem_answer
 from sluiceway.server.settings import BadSetting, Settings, setting_help
-from sluiceway.server.whole_body import environ_digests
-from sluiceway.server.wsgi_body import WsgiBody
 from sluiceway.stores.contract import About, Entry, Label
-from sluiceway.uploads.board import Board
-from sluiceway.uploads.desk import Desk, Wish
 from sluiceway.uploads.keys import KeyTemplate
+from sluiceway.uploads.progress import Board
+from sluiceway.uploads.service import Desk, Wish
+from sluiceway.wire.headers.media_types import kept_type
 from sluiceway.wire.names import clean_name
-from sluiceway.wire.types import kept_type
+from sluiceway.wire.urls import is_url
+from sluiceway.wsgi.body import WsgiBody
+from sluiceway.wsgi.request_thread import RequestThread
+from sluiceway.wsgi.streaming_form import LiveField, LiveFile, LiveForm
 
 __all__ = ["File", "LiveField", "Problems", "StoredFile", "csrf_by_header", "parts", "publish", "uploads"]
 

@@ -9,8 +9,8 @@ from django.conf import settings
 from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent, TooManyFilesSent
 
 from sluiceway.errors import TooLarge
-from sluiceway.server.live_form import LiveForm
-from sluiceway.wire.forms import Event, FormLimits
+from sluiceway.wire.forms.decoder import Event, FormLimits
+from sluiceway.wsgi.streaming_form import LiveForm
 
 __all__ = ["LimitedForm", "form_limits"]
 

@@ -19,14 +19,14 @@ from werkzeug.datastructures import Headers, MultiDict
 from werkzeug.exceptions import BadRequestKeyError
 from werkzeug.routing import PathConverter
 
-from sluiceway.client.material import Given
+from sluiceway.client.bodies.inputs import Given
 from sluiceway.errors import BadRequest, MissingField, SluiceError, WrongOrder
 from sluiceway.server.error_log import log_error
-from sluiceway.server.live_form import LiveField, LiveFile, LiveForm
-from sluiceway.server.whole_body import environ_digests
-from sluiceway.server.wsgi_body import WsgiBody, WsgiStream, can_say_close
-from sluiceway.wire.forms import FormLimits
+from sluiceway.server.form_digests import environ_digests
+from sluiceway.wire.forms.decoder import FormLimits
 from sluiceway.wire.problems import PROBLEM_TYPE, problem
+from sluiceway.wsgi.body import WsgiBody, WsgiStream, can_say_close
+from sluiceway.wsgi.streaming_form import LiveField, LiveFile, LiveForm
 
 __all__ = ["Fields", "File", "Files", "LiveRequest", "Sluiceway", "mount", "needs", "request", "stream"]
 
@@ -80,7 +80,7 @@ def mount(app: flask.Flask, prefix: str, to: str | Sequence[str] = "./uploads", 
     other views, or by `token=`. The view is returned, for decorators that exempt it. Raises BadSetting.
     """
     from sluiceway.server.settings import Settings
-    from sluiceway.server.wsgi import WsgiService
+    from sluiceway.wsgi.bridge import WsgiService
 
     prefix = prefix.rstrip("/")
     service = WsgiService(Settings(to=(to,) if isinstance(to, str) else tuple(to), **settings))
@@ -122,8 +122,8 @@ def stream(source: Given, **told: Any) -> flask.Response:
     `internal`, addresses such as 10.0.0.0/8 that may be asked although they are not public.
     Raises NotFound, SourceFailed, PreconditionFailed, RangeUnsatisfiable, Forbidden, PeerFailed, BadRequest, BadSetting.
     """
-    from sluiceway.server.offer import Told, offer
-    from sluiceway.server.wsgi import wsgi_answer
+    from sluiceway.wsgi.bridge import wsgi_answer
+    from sluiceway.wsgi.stream_response import Told, offer
 
     answer = offer(source, Told(**told))
     environ = {**flask.request.environ, "CONTENT_LENGTH": "0", "HTTP_TRANSFER_ENCODING": ""}  # the request's body is the view's

@@ -21,15 +21,15 @@ from sluiceway.errors import BodyCut, SluiceError, TooLarge
 from sluiceway.pipe.aiohttp_body import known_to_aiohttp
 from sluiceway.pipe.once import Once
 from sluiceway.pipe.stages import Stages
-from sluiceway.server.body import body_chunks, check_body, content_length
 from sluiceway.server.error_log import log_error
-from sluiceway.server.field_reading import FieldReading
-from sluiceway.server.live_form import MOST_SKIPPED, LiveField
-from sluiceway.server.whole_body import WholeBody
-from sluiceway.wire.checksums import expected_of
-from sluiceway.wire.conditions import join_fields
-from sluiceway.wire.forms import Event, FormDecoder, FormLimits, PartBegan, PartData
+from sluiceway.server.form_costs import FieldReading
+from sluiceway.server.form_digests import WholeBody
+from sluiceway.server.request_body import body_chunks, check_body, content_length
+from sluiceway.wire.forms.decoder import Event, FormDecoder, FormLimits, PartBegan, PartData
+from sluiceway.wire.headers.checksums import expected_of
+from sluiceway.wire.headers.conditions import join_fields
 from sluiceway.wire.problems import PROBLEM_TYPE, problem
+from sluiceway.wsgi.streaming_form import MOST_SKIPPED, LiveField
 
 __all__ = ["LiveField", "Part", "Parts", "answered", "parts"]
 

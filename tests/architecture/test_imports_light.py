@@ -24,8 +24,8 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 @pytest.mark.parametrize(
     ("statement", "absent"),
     [
-        ("import sluiceway.wire.forms", {"aiohttp", "starlette", "uvicorn", "asyncio", "socket"}),
-        ("import sluiceway.stores.disk", {"aiohttp", "starlette", "uvicorn", "rich"}),
+        ("import sluiceway.wire.forms.decoder", {"aiohttp", "starlette", "uvicorn", "asyncio", "socket"}),
+        ("import sluiceway.stores.disk.store", {"aiohttp", "starlette", "uvicorn", "rich"}),
         ("import sluiceway.server.app", {"aiohttp", "uvicorn", "uvloop", "httptools", "rich", "click"}),
         ("import sluiceway.server.settings", {"aiohttp", "starlette", "uvicorn", "rich"}),
         ("import sluiceway.cli.main", {"aiohttp", "starlette", "uvicorn", "rich"}),

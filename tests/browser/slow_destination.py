@@ -18,7 +18,7 @@ import uvicorn
 from sluiceway.errors import NoSpace
 from sluiceway.pipe.source import Buffer
 from sluiceway.server.app import Sluiceway
-from sluiceway.server.uvicorn import SluiceProtocol
+from sluiceway.server.http1.protocol import SluiceProtocol
 from sluiceway.stores.contract import About, Draft, Entry, Label, Opened, Page, Replace, Store, Traits
 
 __all__ = ["SlowServer", "start_slow_server"]

@@ -21,7 +21,7 @@ import pytest
 from rude_peer import Exchange, Peer, ranged, sha256_field
 from sluiceway.cli.copy import copy as copy_command
 from sluiceway.cli.exits import EXITS
-from sluiceway.client.order import MOST_RETRIES, RETRIES
+from sluiceway.copying.options import MOST_RETRIES, RETRIES
 
 DATA = os.urandom(100_000)
 PATIENCE = 30  # seconds

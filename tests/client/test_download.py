@@ -13,8 +13,8 @@ import pytest
 
 import sluiceway
 from rude_peer import Exchange, Peer, ranged, sha256_field
-from sluiceway.client import plan
-from sluiceway.client.part import part_paths
+from sluiceway.client import download_plan as plan
+from sluiceway.client.local.part_file import part_paths
 from sluiceway.errors import DigestMismatch, Exists, NotFound, PeerFailed, SluiceError, StoreFailed, Unavailable
 from sluiceway.pipe.receipt import Progress
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from rude_peer import Exchange, Peer, ranged
-from sluiceway.client.body import Body
-from sluiceway.client.transport import Transport
+from sluiceway.client.http.pulled_body import Body
+from sluiceway.client.http.transport import Transport
+from sluiceway.copying.api import acopy
 from sluiceway.pipe.receipt import Receipt
 from sluiceway.pipe.source import BytesSource
 from sluiceway.pipe.stages import ANSWER, CLIENT, DECODE, DESTINATION, QUEUE, SOURCE, Stages
-from sluiceway.transfer import acopy
 
 DATA = os.urandom(3_000_000)
 NAMES = {SOURCE, QUEUE, DESTINATION, ANSWER}

@@ -36,7 +36,7 @@ def test_each_step_of_the_architecture_page_exists() -> None:
 
 def test_each_rule_by_which_something_is_left_out_is_documented() -> None:
     """The table of docs/many.md has the codes of the code, no more and no fewer."""
-    from sluiceway.many.sides import RULES
+    from sluiceway.copying.contract import RULES
 
     table = (ROOT / "docs" / "many.md").read_text("utf-8").partition("| code | what |")[2].partition("\n\n")[0]
     assert re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE) == list(RULES)

@@ -365,7 +365,7 @@ def test_uploader_says_what_it_does_and_writes_a_readable_profile(api: RunningSe
     sent = "application-octet-stream" if kind == "raw" else "multipart-form-data"
     profile = (tmp_path / f"{sent}_{len(DATA)}-bytes.txt").read_text("utf-8")
     assert "cumulative" in profile
-    assert "transfer.py" in profile
+    assert "copying/api.py" in profile
 
 
 def test_uploader_without_profile_writes_nothing_and_tells_a_refusal(serve: Serve, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from rude_peer import Peer
 from sluiceway.errors import BadForm, BadRequest, SluiceError, SourceFailed
 from sluiceway.pipe.source import SourceSpent
 from sluiceway.starlette import Part
-from sluiceway.wire.forms import PartBegan, PartData, PartEnded
+from sluiceway.wire.forms.decoder import PartBegan, PartData, PartEnded
 
 DATA = noise(300_001)
 

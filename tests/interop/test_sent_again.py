@@ -22,9 +22,9 @@ from fix_gateway import takes
 from fix_taking import noise
 from rude_peer import Exchange, Peer
 from sluiceway.pipe.source import SourceSpent
-from sluiceway.server.live_form import LiveForm
 from sluiceway.starlette import Part
-from sluiceway.wire.forms import PartBegan, PartData, PartEnded
+from sluiceway.wire.forms.decoder import PartBegan, PartData, PartEnded
+from sluiceway.wsgi.streaming_form import LiveForm
 
 DATA = noise(200_001)
 CHALLENGE = 'Digest realm="r", nonce="n", qop="auth", algorithm=MD5'

@@ -15,8 +15,8 @@ import pytest
 
 import sluiceway
 from fix_server import RunningServer
-from sluiceway.client.folders import Folder
-from sluiceway.client.part_notes import part_name, part_paths
+from sluiceway.client.local.folders import Folder
+from sluiceway.client.local.part_notes import part_name, part_paths
 
 # root without its right to read everything: bound by permissions like any other user
 BOUND = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.geteuid() == 0 else ()

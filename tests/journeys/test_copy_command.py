@@ -18,7 +18,7 @@ from fix_s3 import Objects
 from fix_server import RunningServer
 from fix_sftp import SftpServer
 from fix_taking import eventually
-from sluiceway.client import command as commands
+from sluiceway.client.local import command as commands
 
 GOOD, BROKEN = "head -c 300000 /dev/zero", "head -c 300000 /dev/zero; exit 3"
 

@@ -22,7 +22,7 @@ from fix_server import start_server
 from fix_taking import noise
 from fix_tls import Certificates, TlsPeer
 from rude_peer import Exchange, Peer, ranged
-from sluiceway.client.proxies import Proxies
+from sluiceway.client.http.proxies import Proxies
 from sluiceway.errors import BadRequest, PeerFailed, PeerTimeout, PeerUnreachable
 
 DATA = noise(150_000)

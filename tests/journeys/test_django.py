@@ -25,7 +25,7 @@ from fix_taking import eventually, noise
 from hostile_names import CANARY, HOSTILE
 from raw_http import Wire, chunk, form_begun, form_body, form_head
 from rude_peer import Exchange, Peer
-from sluiceway.testing.memory import MemoryMeter
+from sluiceway.testing.memory_meter import MemoryMeter
 
 TESTS = Path(__file__).parent.parent
 MIB = 1 << 20

@@ -20,7 +20,7 @@ from fix_server import RunningServer
 from fix_taking import eventually
 from raw_http import Wire, head
 from sluiceway.testing.store_suite import pattern
-from sluiceway.wire.disposition import parse_disposition
+from sluiceway.wire.headers.disposition import parse_disposition
 
 MIB = 1 << 20
 SIZE = 1000

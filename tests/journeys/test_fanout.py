@@ -16,7 +16,7 @@ from fix_gateway import Gateway
 from fix_server import RunningServer, Serve
 from fix_taking import SMALL_DISK, eventually, noise
 from raw_http import Answer, Wire, chunked, form_body, form_head, head, talk
-from sluiceway.testing.memory import MemoryMeter
+from sluiceway.testing.memory_meter import MemoryMeter
 
 MIB = 1 << 20
 DATA = noise(3 * MIB)

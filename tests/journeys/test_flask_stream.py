@@ -13,7 +13,7 @@ from fix_gateway import takes
 from fix_taking import eventually, noise
 from fix_wsgi import WsgiApp, running
 from raw_http import Wire, form_begun, form_body, form_head, head
-from sluiceway.testing.memory import MemoryMeter
+from sluiceway.testing.memory_meter import MemoryMeter
 
 MIB = 1 << 20
 DATA = noise(2_000_003)

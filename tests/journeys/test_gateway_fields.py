@@ -13,9 +13,9 @@ from raw_http import BOUNDARY, form_body, form_head, talk
 from rude_peer import Exchange, Peer
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.contract import About, Label
-from sluiceway.stores.relay import Backend, RelayStore
-from sluiceway.stores.relay_shape import MOST_REPEATED, Envelope
-from sluiceway.stores.relay_url import RelayUrl
+from sluiceway.stores.relay.request import MOST_REPEATED, Envelope
+from sluiceway.stores.relay.store import Backend, RelayStore
+from sluiceway.stores.relay.url_template import RelayUrl
 
 Passing = tuple[RunningServer, Peer]
 

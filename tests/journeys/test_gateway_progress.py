@@ -21,7 +21,7 @@ from fix_gateway import Gateway, Program, fresh, snapshot
 from fix_server import RunningServer
 from fix_taking import eventually, noise
 from raw_http import Answer, Wire, form_body, form_head, head
-from sluiceway.wire.eventstream import EventStreamDecoder
+from sluiceway.wire.event_stream import EventStreamDecoder
 
 MIB = 1 << 20
 SPEED = 3_000_000  # bytes a second that the backend reads

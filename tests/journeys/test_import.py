@@ -491,7 +491,7 @@ def test_an_import_streams_on_through_a_gateway(gateway: Gateway) -> None:
 
 def test_memory_does_not_grow_with_the_file(serve: Serve, fetcher: Fetcher) -> None:
     """A fetch and an import of 200 MB leave the server as large as those of 20 MB do."""
-    from sluiceway.testing.memory import MemoryMeter
+    from sluiceway.testing.memory_meter import MemoryMeter
 
     server = fetcher("--digest", "none")
 

@@ -18,7 +18,7 @@ import requests
 import sluiceway
 from fix_taking import eventually, noise
 from raw_http import Wire, chunk, form_begun, form_body, form_head
-from sluiceway.testing.memory import MemoryMeter
+from sluiceway.testing.memory_meter import MemoryMeter
 
 TESTS = Path(__file__).parent.parent
 MIB = 1 << 20

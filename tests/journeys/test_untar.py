@@ -21,7 +21,7 @@ from fix_postgres import Database
 from fix_s3 import Objects
 from fix_server import RunningServer
 from sluiceway.errors import BadName, BadRequest, SourceFailed
-from sluiceway.testing.memory import MemoryMeter
+from sluiceway.testing.memory_meter import MemoryMeter
 from sluiceway.testing.store_suite import pattern
 
 MIB = 1 << 20

@@ -17,7 +17,7 @@ import pytest
 from fix_taking import eventually, missing, need
 from fix_wsgi import SERVERS, Backend, Passed, WsgiApp, running
 from raw_http import LAST_CHUNK, Answer, Wire, chunk, form_begun, form_body, form_head, head
-from sluiceway.testing.memory import MemoryMeter
+from sluiceway.testing.memory_meter import MemoryMeter
 
 PAGE = Path(__file__).parents[2] / "docs" / "servers.md"
 BEGIN, END = "<!-- written by tests/journeys/test_wsgi_servers.py -->\n", "<!-- end -->\n"

@@ -21,7 +21,7 @@ from fix_server import RunningServer, Serve
 from fix_taking import eventually
 from fix_wsgi import running
 from raw_http import head
-from sluiceway.testing.memory import MemoryMeter
+from sluiceway.testing.memory_meter import MemoryMeter
 from sluiceway.testing.store_suite import ODD_KEYS, pattern
 
 MIB = 1 << 20

@@ -22,23 +22,23 @@ import requests
 import sluiceway
 from fix_server import Serve
 from fix_taking import eventually
-from sluiceway.client.cookies import MOST, MOST_COOKIE, ChainCookies
-from sluiceway.client.order import MOST_RETRIES
-from sluiceway.client.plan import Head
-from sluiceway.client.transport import MOST_HEADERS
+from sluiceway.client.download_plan import Head
+from sluiceway.client.http.cookies import MOST, MOST_COOKIE, ChainCookies
+from sluiceway.client.http.transport import MOST_HEADERS
+from sluiceway.copying.endpoints.http import MOST_PAGE
+from sluiceway.copying.many import MOST_JOBS
+from sluiceway.copying.options import MOST_RETRIES
 from sluiceway.errors import BadRequest, PeerFailed, SluiceError, TooLarge
-from sluiceway.many.copying import MOST_JOBS
-from sluiceway.many.rest import MOST_PAGE
 from sluiceway.pipe.budget import Budget
-from sluiceway.server import events
-from sluiceway.server.access import MOST_LOGGED
-from sluiceway.server.fetch import MOST_URL
-from sluiceway.server.live_form import MOST_SKIPPED, LiveForm
+from sluiceway.server.auth import MOST_LOGGED
+from sluiceway.server.handlers import progress as events
+from sluiceway.server.handlers.fetch import MOST_URL
 from sluiceway.stores.contract import MOST_METADATA, About
-from sluiceway.stores.disk import DiskStore
+from sluiceway.stores.disk.store import DiskStore
 from sluiceway.testing.store_suite import store_bytes
-from sluiceway.uploads.board import Board
-from sluiceway.wire.charsets import MOST_CHARSET, known_charset
+from sluiceway.uploads.progress import Board
+from sluiceway.wire.forms.charsets import MOST_CHARSET, known_charset
+from sluiceway.wsgi.streaming_form import MOST_SKIPPED, LiveForm
 
 STARTED = "import sys, sluiceway.server.run as run; run.KEEP_ALIVE = 1; from sluiceway.cli.main import main; sys.exit(main())"
 

@@ -9,8 +9,8 @@ import pytest
 from fix_postgres import Database
 from sluiceway.errors import Unavailable
 from sluiceway.pipe.budget import Budget
-from sluiceway.stores import postgres
-from sluiceway.stores.postgres import CONNECTIONS, PostgresStore
+from sluiceway.stores.postgres import store as postgres
+from sluiceway.stores.postgres.store import CONNECTIONS, PostgresStore
 
 
 async def test_a_database_has_few_connections(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

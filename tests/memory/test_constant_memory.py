@@ -16,7 +16,7 @@ import requests
 from fix_server import RunningServer, Serve
 from fix_taking import eventually
 from raw_http import Wire, form_body, form_head, head
-from sluiceway.testing.memory import MemoryMeter
+from sluiceway.testing.memory_meter import MemoryMeter
 from sluiceway.testing.store_suite import pattern
 
 MIB = 1 << 20

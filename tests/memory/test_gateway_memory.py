@@ -14,7 +14,7 @@ from fix_gateway import Gateway, Program, takes
 from fix_taking import noise
 from raw_http import Wire, chunk, form_begun, form_body, form_head, head
 from rude_peer import Exchange, Peer
-from sluiceway.testing.memory import MemoryMeter
+from sluiceway.testing.memory_meter import MemoryMeter
 
 MIB = 1 << 20
 SMALL, LARGE = 8 * MIB, 256 * MIB

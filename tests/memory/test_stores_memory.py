@@ -17,9 +17,9 @@ from fix_sftp import SftpServer
 from fix_taking import TORTURE
 from raw_http import Wire, head
 from sluiceway.pipe.budget import MINIMUM, Budget
-from sluiceway.stores.objects_parts import PART
-from sluiceway.stores.postgres import PostgresStore
-from sluiceway.testing.memory import MemoryMeter
+from sluiceway.stores.objects.part_sizes import PART
+from sluiceway.stores.postgres.store import PostgresStore
+from sluiceway.testing.memory_meter import MemoryMeter
 from sluiceway.testing.store_suite import pattern
 
 MIB = 1 << 20

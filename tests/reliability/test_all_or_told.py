@@ -31,7 +31,7 @@ from ordinary_rights import ordinary_rights
 from sluiceway.cli.main import main
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.contract import About, Store
-from sluiceway.stores.places import open_place
+from sluiceway.stores.registry import open_place
 from sluiceway.uploads.keys import new_id
 
 T = TypeVar("T")

@@ -142,7 +142,7 @@ def started(stocked: Stocked, target: RestTarget, journal: Path, out: Path) -> s
 # The command itself, with waits of at most a fifth of a second between two tries: a thousand objects meet two hundred failures.
 QUICK = """
 import sys
-from sluiceway.many import patience
+from sluiceway.copying import retry_policy as patience
 patience.LONGEST = 0.2
 from sluiceway.cli.main import main
 sys.argv[0] = "sluiceway"

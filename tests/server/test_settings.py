@@ -10,7 +10,7 @@ import pytest
 
 from sluiceway import Sluiceway
 from sluiceway.flask import mount
-from sluiceway.server.guarded import BadSetting
+from sluiceway.server.guarded_settings import BadSetting
 from sluiceway.server.settings import Settings
 
 TOKEN = "s3cret-token-of-some-length"

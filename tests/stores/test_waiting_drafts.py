@@ -11,10 +11,10 @@ import pytest
 from fix_postgres import Database
 from sluiceway.errors import Unavailable
 from sluiceway.pipe.budget import Budget
-from sluiceway.stores import filesystem
 from sluiceway.stores.contract import About, Pausing, Store
-from sluiceway.stores.filesystem import FilesystemStore
-from sluiceway.stores.postgres import PostgresStore
+from sluiceway.stores.fsspec import store as filesystem
+from sluiceway.stores.fsspec.store import FilesystemStore
+from sluiceway.stores.postgres.store import PostgresStore
 from sluiceway.testing.store_suite import pattern, read
 
 FILES = 40

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from sluiceway.errors import SluiceError
-from sluiceway.testing.memory import MemoryMeter
+from sluiceway.testing.memory_meter import MemoryMeter
 
 MIB = 1 << 20
 

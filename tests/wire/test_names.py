@@ -20,7 +20,7 @@ from sluiceway.wire.names import (
     leads_out,
     stays_inside,
 )
-from wire.costs import assert_linear
+from wire.forms.costs import assert_linear
 
 CLEAN = [
     ("report.pdf", "report.pdf"),

@@ -8,11 +8,11 @@ from urllib.parse import parse_qsl, urlencode
 
 import click
 
+from sluiceway.cli.copy_many import MANY, copy_many, many_options
 from sluiceway.cli.exits import EXITS
-from sluiceway.cli.many import MANY, copy_many, many_options
-from sluiceway.cli.network import NETWORK, network_options
+from sluiceway.cli.network_options import NETWORK, network_options
+from sluiceway.cli.output import Voice
 from sluiceway.cli.signals import ended_by_signals
-from sluiceway.cli.voice import Voice
 
 __all__ = ["copy"]
 
@@ -143,11 +143,11 @@ def copy(
         if many[name]:
             raise click.UsageError(f"{flag} goes with --recursive or --from")
     try:
-        from sluiceway.client.command import Command
-        from sluiceway.client.network import Network
-        from sluiceway.client.order import make_order
-        from sluiceway.transfer import copy as run
-        from sluiceway.transfer import curl_lines
+        from sluiceway.client.local.command import Command
+        from sluiceway.copying.api import copy as run
+        from sluiceway.copying.api import curl_lines
+        from sluiceway.copying.network import Network
+        from sluiceway.copying.options import make_order
 
         if curl:
             del given["pack"]
@@ -178,7 +178,7 @@ def _two(sides: tuple[str, ...], command: str | None) -> tuple[str, str]:
 
 def _with_options(side: str, options: tuple[str, ...]) -> str:
     """A bucket's URL says its options in its query; what stands there already wins."""
-    from sluiceway.client.address import is_place
+    from sluiceway.wire.urls import is_place
 
     if not options or not is_place(side) or side.lower().startswith("postgres"):
         return side

@@ -11,8 +11,8 @@ __all__ = ["main"]
 COMMANDS = {
     "serve": "sluiceway.cli.serve:serve",
     "copy": "sluiceway.cli.copy:copy",
-    "init": "sluiceway.cli.places:init",
-    "sweep": "sluiceway.cli.places:sweep",
+    "init": "sluiceway.cli.stores:init",
+    "sweep": "sluiceway.cli.stores:sweep",
 }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from sluiceway.errors import SluiceError
-from sluiceway.server.guarded import BadSetting, writable_by_others
+from sluiceway.server.guarded_settings import BadSetting, writable_by_others
 from sluiceway.server.settings import Settings, setting_help
 
 __all__ = ["serve"]

@@ -11,10 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sluiceway.client.address import shown
-from sluiceway.client.hops import followed
-from sluiceway.client.part import Notes, Part, settled
-from sluiceway.client.plan import (
+from sluiceway.client.download_plan import (
     MOST_ATTEMPTS,
     Head,
     Known,
@@ -27,18 +24,21 @@ from sluiceway.client.plan import (
     reached,
     validator_of,
 )
-from sluiceway.client.refusals import refusal
-from sluiceway.client.remote import repr_promises
-from sluiceway.client.target import Sink, name_told, open_in_folder, open_target
-from sluiceway.client.transport import Answer, Transport
+from sluiceway.client.http.error_responses import refusal
+from sluiceway.client.http.redirects import followed
+from sluiceway.client.http.transport import Answer, Transport
+from sluiceway.client.local.download_target import Sink, name_told, open_in_folder, open_target
+from sluiceway.client.local.part_file import Notes, Part, settled
+from sluiceway.client.remote_source import repr_promises
 from sluiceway.errors import BodyCut, DigestMismatch, PeerFailed, SluiceError, StoreFailed, TooLarge
+from sluiceway.pipe.digests import Digests
 from sluiceway.pipe.pump import pump
 from sluiceway.pipe.receipt import OnProgress, Progress, Receipt, Stage
 from sluiceway.pipe.source import Buffer, FileSource, PassingSource
 from sluiceway.pipe.stages import DESTINATION, QUEUE, SOURCE, Stages
-from sluiceway.pipe.taps import Digests
 from sluiceway.pipe.throttle import paced
 from sluiceway.pipe.timed import TimedSource
+from sluiceway.wire.urls import shown
 
 __all__ = ["Download", "download"]
 

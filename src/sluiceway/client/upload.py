@@ -12,11 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sluiceway.client.address import joined, located, shown
-from sluiceway.client.body import Body
-from sluiceway.client.cookies import ChainCookies
-from sluiceway.client.hops import followed
-from sluiceway.client.plan import (
+from sluiceway.client.download_plan import (
     ANSWERED,
     BUSY,
     MOST_ATTEMPTS,
@@ -27,14 +23,18 @@ from sluiceway.client.plan import (
     may_retry,
     redirected,
 )
-from sluiceway.client.refusals import refusal
-from sluiceway.client.shape import Shape
-from sluiceway.client.transport import EXPECT_FROM, Answer, Transport
+from sluiceway.client.http.cookies import ChainCookies
+from sluiceway.client.http.error_responses import refusal
+from sluiceway.client.http.pulled_body import Body
+from sluiceway.client.http.redirects import followed
+from sluiceway.client.http.request_shape import Shape
+from sluiceway.client.http.transport import EXPECT_FROM, Answer, Transport
 from sluiceway.errors import BadRequest, DigestMismatch, PeerFailed, SluiceError
 from sluiceway.pipe.receipt import OnProgress, Progress, Receipt, Stage
 from sluiceway.pipe.source import Source
 from sluiceway.pipe.stages import ANSWER, DESTINATION, Stages
-from sluiceway.wire.digests import Promise
+from sluiceway.wire.headers.digests import Promise
+from sluiceway.wire.urls import joined, located, shown
 
 __all__ = ["OF_THE_BODY", "SEE_OTHER", "Upload", "upload"]
 

@@ -12,9 +12,9 @@ from typing import Protocol
 
 from sluiceway.errors import BodyCut, TooLarge
 from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.digests import Tap
 from sluiceway.pipe.source import Buffer, Source
 from sluiceway.pipe.stages import DESTINATION, QUEUE, Stages
-from sluiceway.pipe.taps import Tap
 
 __all__ = ["Meter", "Sink", "close_stream", "pump"]
 

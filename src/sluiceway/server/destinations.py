@@ -7,20 +7,20 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from sluiceway.client.address import is_place, is_url, origin, shown
-from sluiceway.client.tls import Trust
+from sluiceway.client.http.tls import Trust
 from sluiceway.errors import BadRequest
 from sluiceway.pipe.budget import Budget
 from sluiceway.server.settings import BadSetting, Settings
 from sluiceway.stores.contract import Signing, Store
-from sluiceway.stores.disk import DiskStore
-from sluiceway.stores.fanout import FanoutStore, Leg
+from sluiceway.stores.disk.store import DiskStore
+from sluiceway.stores.fanout.store import FanoutStore, Leg
 from sluiceway.stores.memory import MemoryStore
-from sluiceway.stores.places import open_root, place_key
-from sluiceway.wire.parameters import TOKEN
+from sluiceway.stores.registry import open_root, place_key
+from sluiceway.wire.headers.parameters import TOKEN
+from sluiceway.wire.urls import is_place, is_url, origin, shown
 
 if TYPE_CHECKING:
-    from sluiceway.stores.relay import Backend
+    from sluiceway.stores.relay.store import Backend
 
 __all__ = ["called", "open_destination"]
 
@@ -66,7 +66,7 @@ def _identity(place: str, told: Settings) -> str:
 def _store(place: str, told: Settings, budget: Budget) -> Store:
     scheme, colon, _ = place.partition(":")
     if is_url(place):
-        from sluiceway.stores.relay import RelayStore  # late: a server that keeps its files loads no client
+        from sluiceway.stores.relay.store import RelayStore  # late: a server that keeps its files loads no client
 
         return RelayStore(_backend(place, told), budget)
     if scheme == "memory" and colon:
@@ -90,9 +90,9 @@ def _named_store(place: str, budget: Budget, options: Mapping[str, str]) -> Stor
 
 
 def _backend(place: str, told: Settings) -> Backend:
-    from sluiceway.client.transport import Deadlines
-    from sluiceway.stores.relay import Backend
-    from sluiceway.stores.relay_url import RelayUrl
+    from sluiceway.client.http.transport import Deadlines
+    from sluiceway.stores.relay.store import Backend
+    from sluiceway.stores.relay.url_template import RelayUrl
 
     try:
         url = RelayUrl(place, told.relay_url)
@@ -128,7 +128,7 @@ def _trust(told: Settings, url: str) -> Trust:
 
 
 def _answer_header(name: str) -> str:
-    from sluiceway.stores.relay_reply import NEVER
+    from sluiceway.stores.relay.response import NEVER
 
     if not TOKEN.fullmatch(name):
         raise BadSetting(f"--relay-answer-header takes the name of a header, such as X-Book-Id, not {name!r}")

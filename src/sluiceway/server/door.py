@@ -10,7 +10,7 @@ import re
 from starlette.types import Message, Scope, Send
 
 from sluiceway.errors import BadName
-from sluiceway.wire.urls import check_path, decode_path, decode_query, encode_query
+from sluiceway.wire.request_targets import check_path, decode_path, decode_query, encode_query
 
 __all__ = ["SAFE_HEADERS", "decode_url", "with_headers"]
 

@@ -25,12 +25,12 @@ from uvicorn.supervisors import Multiprocess
 
 from sluiceway.errors import SluiceError
 from sluiceway.server.app import Sluiceway
-from sluiceway.server.crowd import Crowd
 from sluiceway.server.destinations import called
+from sluiceway.server.http1.connection_limit import Crowd
+from sluiceway.server.http1.protocol import SluiceProtocol
 from sluiceway.server.settings import BadSetting, Settings
-from sluiceway.server.uvicorn import SluiceProtocol
 from sluiceway.stores.contract import Checked
-from sluiceway.uploads.board import Board
+from sluiceway.uploads.progress import Board
 from sluiceway.wire.names import readable_line
 
 __all__ = ["serve", "tune_process", "worker_app"]

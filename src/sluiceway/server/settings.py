@@ -11,17 +11,17 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from sluiceway.client.guard import AddressGuard
-from sluiceway.client.hosts import Hosts
+from sluiceway.client.http.address_guard import AddressGuard
 from sluiceway.errors import BadRequest
 from sluiceway.pipe.budget import MINIMUM
+from sluiceway.pipe.digests import ALGORITHMS
 from sluiceway.pipe.loan import LARGEST
-from sluiceway.pipe.taps import ALGORITHMS
-from sluiceway.server.guarded import BadSetting, check_secrets, check_token_text, host_name, origin, read_token
+from sluiceway.server.guarded_settings import BadSetting, check_secrets, check_token_text, host_name, origin, read_token
 from sluiceway.uploads.keys import DEFAULT_TEMPLATE, KeyTemplate
-from sluiceway.wire.forms import FormLimits
+from sluiceway.wire.forms.decoder import FormLimits
+from sluiceway.wire.host_patterns import Hosts
+from sluiceway.wire.request_targets import Origin
 from sluiceway.wire.sizes import parse_size
-from sluiceway.wire.urls import Origin
 
 __all__ = ["BadSetting", "Settings", "is_loopback", "setting_help"]
 

@@ -15,9 +15,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sluiceway.errors import BadRequest, Forbidden
-from sluiceway.server.departure import PROTOCOL
+from sluiceway.server.http1.peer_gone import PROTOCOL
 from sluiceway.server.settings import Settings
-from sluiceway.wire.urls import Authority, Origin, parse_authority, parse_origin
+from sluiceway.wire.request_targets import Authority, Origin, parse_authority, parse_origin
 
 __all__ = ["TARGET", "TRUSTED", "Sites"]
 

@@ -1,114 +1,134 @@
-"""Text from URLs: the one strict decoding of paths and queries, and the parts of Host and Origin.
+"""URLs as this client uses them: credentials taken out, origins compared, secrets left out of what is shown.
 
-Bytes that are not UTF-8 are refused and never repaired: two names that differ in such bytes would become one name.
-Knows bytes and text only; `server/door.py` applies it to each request before any routing.
+Pure text; knows nothing of sockets or HTTP.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from base64 import b64encode
 from dataclasses import dataclass
-from ipaddress import IPv6Address
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit, urlunsplit
 
-from sluiceway.errors import BadName, BadRequest
-from sluiceway.wire.numbers import clipped_uint
+from sluiceway.errors import BadRequest
 
-__all__ = ["Authority", "Origin", "check_path", "decode_path", "decode_query", "encode_query", "parse_authority", "parse_origin"]
+__all__ = ["Address", "below", "is_place", "is_url", "joined", "located", "origin", "parse_address", "shown"]
 
+PLACES = ("postgresql://", "postgres://", "s3://", "gs://", "az://")
 DEFAULT_PORTS = {"http": 80, "https": 443}
+PATH_SAFE = "/%:@!$&'()*+,;=~"  # RFC 3986 pchar and "/"; an existing %XX stays as it is
+QUERY_SAFE = PATH_SAFE + "?"
 
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")  # C0, DEL, C1
-_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::([0-9]{0,5}))?")  # RFC 3986 3.2.2, without user
-_ORIGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#@]+)")  # RFC 6454 6.2
-
-
-@dataclass(frozen=True, slots=True)
-class Authority:
-    """A host as hosts are compared: lower case, no dot at its end, IPv6 in its one short form. `port` None: not told."""
-
-    host: str
-    port: int | None = None
+_HOST = re.compile(r"[^\x00-\x20\x7f\"<>\\^`{|}%/?#@]+")  # WHATWG's forbidden ones; with [ ] taken off an address
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a page comes from. The port is always known: http and https have a default one."""
+class Address:
+    """A URL in ASCII without user and password; those became `authorization`, a ready header value."""
 
-    scheme: str
-    host: str
-    port: int | None
-
-    def is_at(self, authority: Authority) -> bool:
-        """Whether this origin and a request's Host are one site. A Host without a port has the scheme's own."""
-        if self.scheme not in DEFAULT_PORTS:
-            return False  # an extension's or an app's page
-        return (self.host, self.port) == (authority.host, authority.port or DEFAULT_PORTS[self.scheme])
+    url: str
+    authorization: str | None = None
 
 
-def decode_path(raw: bytes) -> str:
-    """A path as text. Raises BadName for bytes that are not UTF-8."""
-    return _decoded(raw, "path")
+def is_url(text: str) -> bool:
+    """Whether a copy's source or destination names a server (and not a file that happens to be called that way)."""
+    return text.lower().startswith(("http://", "https://"))
 
 
-def check_path(path: str) -> None:
-    """Raises BadName for a control character: a line feed ends a route's pattern, a NUL a C string."""
-    if _CONTROL.search(path):
-        raise BadName("The URL's path holds a control character (such as %00 or %0A); no name here has one")
+def is_place(text: str) -> bool:
+    """Whether it names a store that has a URL of its own kind: a database, a bucket, whatever fsspec reaches."""
+    return text.lower().startswith(PLACES) or (text.lower().startswith("fsspec+") and "://" in text)
 
 
-def decode_query(raw: bytes) -> list[tuple[str, str]]:
-    """Names and values in their order, as forms write them (`+` is a space). Raises BadName for what is not UTF-8."""
-    pairs = [piece.partition(b"=") for piece in raw.split(b"&") if piece]
-    return [(_decoded(_spaced(name), "query"), _decoded(_spaced(value), "query")) for name, _, value in pairs]
-
-
-def encode_query(pairs: Sequence[tuple[str, str]]) -> bytes:
-    """Pairs as a query in ASCII, which every reader decodes to the same text."""
-    return "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in pairs).encode("ascii")
-
-
-def parse_authority(text: str) -> Authority:
-    """What a Host field names. Raises BadRequest for what is no host."""
-    found = _HOST.fullmatch(text.strip(" \t"))
-    if found is None:
-        raise BadRequest("The Host of this request is no host with or without a port")
-    return Authority(_canonical(found[1]), clipped_uint(found[2]) if found[2] else None)
-
-
-def parse_origin(text: str) -> Origin | None:
-    """What an Origin field names; None for `null`. Raises BadRequest for what is no origin."""
-    if text.strip(" \t") == "null":
-        return None
-    found = _ORIGIN.fullmatch(text.strip(" \t"))
-    if found is None:
-        raise BadRequest("The Origin of this request is no origin; browsers write SCHEME://HOST:PORT or null")
+def parse_address(text: str) -> Address:
+    """Raises BadRequest for what is no http or https URL with a host."""
+    if any(ord(character) < 0x21 or ord(character) == 0x7F for character in text):
+        raise BadRequest("The URL holds a space or control character; percent-encode it")
     try:
-        authority = parse_authority(found[2])
-    except BadRequest:
-        raise BadRequest("The Origin of this request names no host; browsers write SCHEME://HOST:PORT or null") from None
-    scheme = found[1].lower()
-    return Origin(scheme, authority.host, DEFAULT_PORTS.get(scheme) if authority.port is None else authority.port)
-
-
-def _decoded(raw: bytes, where: str) -> str:
+        parts = urlsplit(text)  # would drop tabs and line ends in silence
+        port = parts.port
+    except ValueError:  # its text may repeat a password
+        raise BadRequest("This is not a URL; check host, port and brackets, and encode / in a password as %2F") from None
+    if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
+        raise BadRequest("A URL here begins with http:// or https:// and a host name")
     try:
-        return unquote_to_bytes(raw).decode("utf-8")
-    except UnicodeDecodeError:
-        raise BadName(
-            f"The URL's {where} holds bytes that are not UTF-8; encode names as UTF-8, then percent-encode them"
-        ) from None
+        host = parts.hostname.encode("idna" if not parts.hostname.isascii() else "ascii").decode()
+    except UnicodeError:
+        raise BadRequest("The host name of the URL cannot be encoded") from None
+    place = (f"[{host}]" if ":" in host else host) + (f":{port}" if port is not None else "")
+    if not _HOST.fullmatch(host):
+        raise BadRequest("The host name of the URL holds a character that no host name has")
+    path, query = (_encoded(text, safe) for text, safe in ((parts.path or "/", PATH_SAFE), (parts.query, QUERY_SAFE)))
+    url = urlunsplit((parts.scheme, place, path, query, ""))
+    if not _means(url, host, port):
+        raise BadRequest("This is not a URL; check host, port and brackets")
+    return Address(url, _basic(parts))
 
 
-def _spaced(piece: bytes) -> bytes:
-    return piece.replace(b"+", b" ")
-
-
-def _canonical(host: str) -> str:
-    if not host.startswith("["):
-        return host.lower().removesuffix(".")
+def _means(url: str, host: str, port: int | None) -> bool:
+    """Whether every reader of the URL finds this host and port in it. Two that disagree are how a guard is walked past."""
     try:
-        return str(IPv6Address(host[1:-1]))
+        parts = urlsplit(url)
+        return (parts.hostname, parts.port, parts.username) == (host.lower(), port, None)
     except ValueError:
-        raise BadRequest("The Host of this request is no IPv6 address") from None
+        return False
+
+
+def _encoded(text: str, safe: str) -> str:
+    """Bytes that were no UTF-8, as `located` keeps them, get their own escapes; any other half of a character is refused."""
+    try:
+        return quote(text, safe, errors="surrogateescape")
+    except UnicodeEncodeError:
+        raise BadRequest("The URL holds half of a character; percent-encode it") from None
+
+
+def _basic(parts: SplitResult) -> str | None:
+    if parts.username is None:
+        return None
+    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return "Basic " + b64encode(pair.encode()).decode()
+
+
+def origin(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port: what credentials are bound to (RFC 6454)."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname or "", parts.port or DEFAULT_PORTS.get(parts.scheme, 0)
+
+
+def joined(url: str, reference: str) -> str:
+    """A Location header's target, resolved, fragment dropped. Raises BadRequest when it leads out of http and https."""
+    try:
+        target = urljoin(url, reference)
+    except ValueError:
+        raise BadRequest("The reference is not a URL") from None
+    return parse_address(target).url
+
+
+def located(url: str, value: str) -> str:
+    """The same for a reference as it came in a header, as ISO-8859-1 text: its bytes are UTF-8, or are encoded one by one.
+
+    Servers send names unencoded; what is encoded already stays as it is.
+    """
+    try:
+        text = value.encode("latin-1").decode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        text = value  # it was no header's
+    return joined(url, text.strip(" \t").replace(" ", "%20"))
+
+
+def below(url: str, path: str) -> str:
+    """The URL of `path` (as the file system spells it, `/` between names) under a URL whose path ends in `/`."""
+    parts = urlsplit(url)
+    added = "/".join(quote(name.encode("utf-8", "surrogateescape"), safe="") for name in path.split("/"))
+    return urlunsplit((parts.scheme, parts.netloc, parts.path + added, parts.query, ""))
+
+
+def shown(url: str) -> str:
+    """The URL for people and logs: without user, password, and the query (a signed URL's query is a key)."""
+    if "://" not in url:
+        return url
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # brackets that do not fit: nobody can tell where a password ends
+        return f"{url.partition('://')[0]}://…"
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

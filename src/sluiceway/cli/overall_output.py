@@ -1,0 +1,127 @@
+"""What `sluiceway copy --recursive` says: failures as they happen, a bar over all, the report at the end, or JSON lines."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from sluiceway.cli.output import amount, printable
+
+if TYPE_CHECKING:
+    from rich.live import Live
+
+    from sluiceway.copying.report import Ended, Overall, Report
+
+__all__ = ["OverallVoice", "overall_line", "report_line"]
+
+REDRAW = 0.1  # seconds
+WIDTH = 24  # columns of the bar
+NEVER_SILENT = frozenset({"link", "special-file"})  # what people have and a copy does not carry
+MOST_PERCENT = 99  # the last one belongs to the report
+
+
+class OverallVoice:
+    """For people by default, for programs with `as_json`. Used as a block around the copy: the bar is gone behind it."""
+
+    def __init__(self, as_json: bool, quiet: bool) -> None:
+        self._json, self._quiet = as_json, quiet
+        self._live: Live | None = None
+        self._drawn = 0.0
+        self._report: Report | None = None
+
+    def __enter__(self) -> None:
+        if not self._json and not self._quiet and sys.stderr.isatty():
+            from rich.console import Console  # late: only terminals need it
+            from rich.live import Live
+
+            self._live = Live(console=Console(stderr=True), transient=True, auto_refresh=False)
+            self._live.start()
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def show(self, now: Overall) -> None:
+        """One look at the copy."""
+        if now.report is not None:
+            self._report = now.report
+        if now.ended is not None:
+            self._ended(now.ended)
+        if now.note and not self._json and self._live is not None:
+            self._line(now.note)
+        if self._live is not None and time.monotonic() - self._drawn >= REDRAW:
+            from rich.text import Text
+
+            self._drawn = time.monotonic()
+            self._live.update(Text(overall_line(now), overflow="ellipsis", no_wrap=True), refresh=True)
+
+    def finish(self) -> None:
+        """The report, once there is one: on standard output, unless quiet."""
+        if self._report is None:
+            return
+        if self._json:
+            click.echo(json.dumps({"report": self._report.as_dict()}))
+        elif not self._quiet:
+            click.echo(report_line(self._report))
+
+    def _ended(self, ended: Ended) -> None:
+        if ended.code == "excluded":
+            return  # asked for, perhaps a million times: the report has their number
+        if self._json:
+            click.echo(json.dumps(ended.as_dict()))
+        elif ended.state == "failed":
+            tried = f", tried {ended.attempts} times" if ended.attempts else ""
+            self._line(f"sluiceway: {ended.key} failed ({ended.code}{tried}): {ended.detail}")
+        elif ended.state == "left-out" and (not self._quiet or ended.code in NEVER_SILENT):
+            self._line(f"sluiceway: {ended.key} is left out: {ended.detail}")
+        elif ended.state in ("would-copy", "would-replace") and not self._quiet:
+            size = "" if ended.size is None else f"  {amount(ended.size)}"
+            click.echo(printable(f"{ended.state.replace('-', ' ')}  {ended.key}{size}"))
+
+    def _line(self, text: str) -> None:
+        """A line that stays, above the bar."""
+        if self._live is None:
+            click.echo(printable(text), err=True)
+        else:
+            from rich.text import Text
+
+            self._live.console.print(Text(printable(text)), soft_wrap=True)
+
+
+def overall_line(now: Overall) -> str:
+    """The bar over all. While the listing goes on, what is left is at least that much."""
+    least = "" if now.listed else "at least "
+    done = now.bytes + now.moving
+    share = min(MOST_PERCENT, 100 * done // now.total_bytes) if now.total_bytes else 0
+    full = WIDTH * share // 100
+    bar = "━" * full + "·" * (WIDTH - full)
+    percent = f" {share} %" if now.listed else ""
+    left = now.seconds_left
+    ends = f"  {least}{_clock(left)} left" if left is not None else ""
+    failed = f"  {now.failed} failed" if now.failed else ""
+    sizes = f"{amount(done)} of {least}{amount(now.total_bytes)}"
+    return f"{now.done} of {least}{now.total} objects  {bar}{percent}  {sizes}  {amount(now.rate)}/s{ends}{failed}"
+
+
+def report_line(report: Report) -> str:
+    """The end in one line."""
+    what = "would be copied" if report.dry_run else "copied"
+    parts = [f"{report.copied} {what} ({amount(report.bytes)})", f"{report.skipped} there already", f"{report.failed} failed"]
+    if report.left_out:
+        by_patterns = f" ({report.excluded} by the patterns)" if report.excluded else ""
+        parts.append(f"{report.left_out} left out{by_patterns}")
+    if not report.complete:
+        parts.append("not finished")
+    rate = f"  {amount(report.rate)}/s" if report.bytes and not report.dry_run else ""
+    return f"{', '.join(parts)}  {report.seconds:.2f} s{rate}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

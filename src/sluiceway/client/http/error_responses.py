@@ -1,0 +1,109 @@
+"""A server's refusal becomes one of our errors: by its status, with its own words, and what to do about it.
+
+Knows answers only as status and text; reading them is the transport's affair.
+"""
+
+from __future__ import annotations
+
+import json
+
+from sluiceway import errors
+from sluiceway.client.download_plan import ANSWERED, Head
+from sluiceway.errors import SluiceError
+from sluiceway.wire.numbers import clipped_uint
+from sluiceway.wire.urls import shown
+
+__all__ = ["FROM_TOKEN", "TOKEN", "refusal"]
+
+TOKEN = "--token or SLUICEWAY_TOKEN"  # noqa: S105 - the words for it
+FROM_TOKEN = "--from-token or SLUICEWAY_FROM_TOKEN"  # noqa: S105 - the words for it
+MOST_WORDS = 300  # characters of a server's text in one line for people
+
+BY_STATUS: dict[int, type[SluiceError]] = {
+    401: errors.Unauthorized,
+    403: errors.Forbidden,
+    404: errors.NotFound,
+    405: errors.MethodNotAllowed,
+    408: errors.TooSlow,
+    409: errors.Exists,
+    412: errors.PreconditionFailed,
+    413: errors.TooLarge,
+    415: errors.Unsupported,
+    416: errors.RangeUnsatisfiable,
+    417: errors.ExpectationFailed,
+    503: errors.Unavailable,
+    507: errors.NoSpace,
+}
+BY_CODE: dict[str, type[SluiceError]] = {
+    errors.DigestMismatch.code: errors.DigestMismatch,
+    errors.BodyCut.code: errors.BodyCut,
+    errors.BadName.code: errors.BadName,
+}
+
+HINTS = {
+    401: "give a token with {token}, or check the one given",
+    403: "the server does not allow this to you",
+    404: "check the URL",
+    405: "this URL does not take what was sent; files go to URLs such as …/files/NAME",
+    409: "the name is taken, or the folder it goes to is not there",
+    413: "the server takes nothing that large",
+    429: "too many requests; try again later",
+    503: "the server is busy or stopping; try again later",
+    507: "the server's disk is full",
+}
+
+
+def refusal(head: Head, text: str, token: str = TOKEN) -> SluiceError:
+    """The error for an answer that is not success. Members: `answered` (status), `answer_code` (its code), `url`.
+
+    `token` is what people say to give this server a token.
+    """
+    problem = _problem(head, text)
+    code = problem.get("code")
+    kind = BY_CODE.get(code) if isinstance(code, str) else None
+    if kind is None:
+        kind = BY_STATUS.get(head.status, errors.PeerFailed if head.status >= 500 else errors.BadRequest)
+    if head.status < 400:
+        kind = errors.PeerFailed
+    words = _words(problem, text, head)
+    # A server that explains itself needs no hint from here.
+    hint = HINTS.get(head.status, "").format(token=token)
+    said = f": {words or hint}" if words or hint else ""
+    members: dict[str, object] = {ANSWERED: head.status, "url": shown(head.url)}
+    if isinstance(code, str):
+        members["answer_code"] = code
+    if head.status == 401 and words:
+        said += f" ({hint})"
+    if "retry-after" in head.headers:
+        members["retry_after"] = head.headers["retry-after"]  # as it came: seconds or a date
+    wait = clipped_uint(head.headers.get("retry-after", ""))
+    if wait is not None:
+        said += f" (it asks to come back in {wait} s)"
+    return kind(f"{shown(head.url)} answered {head.status}{said}", **members)
+
+
+def _problem(head: Head, text: str) -> dict[str, object]:
+    if "json" not in head.headers.get("content-type", ""):
+        return {}
+    try:
+        parsed = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
+
+
+def _words(problem: dict[str, object], text: str, head: Head) -> str:
+    """The server's own explanation in one line without control characters: a terminal must not obey a peer."""
+    for name in ("detail", "title", "message", "error"):
+        said = problem.get(name)
+        if isinstance(said, str) and said:
+            return _one_line(said)
+    if head.headers.get("content-type", "").startswith("text/plain"):
+        return _one_line(text)
+    return ""
+
+
+def _one_line(text: str) -> str:
+    line = "".join(character if character.isprintable() else " " for character in text[: 4 * MOST_WORDS])
+    line = " ".join(line.split())
+    return line if len(line) <= MOST_WORDS else line[: MOST_WORDS - 1] + "…"

@@ -1,0 +1,62 @@
+"""Whose certificates are trusted, and the one that is shown: to the servers that were named, never along a redirect."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from sluiceway.errors import BadRequest
+from sluiceway.wire.urls import origin
+
+__all__ = ["Contexts", "Trust"]
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """`ca_file`: certificates (PEM) of more authorities, beside the system's (or those of SSL_CERT_FILE). `client_cert`: a file
+    (PEM) with our own certificate and its key without a password, shown to the origins in `shown_to`."""
+
+    ca_file: str | None = None
+    client_cert: str | None = None
+    shown_to: Collection[tuple[str, str, int]] = ()
+
+    def contexts(self) -> Contexts:
+        """Reads the files. Raises BadRequest for one that cannot be used."""
+        plain = ssl.create_default_context()
+        if self.ca_file is not None:
+            _loaded("ca_file", self.ca_file, lambda path: plain.load_verify_locations(path))
+        ours = None
+        if self.client_cert is not None:
+            ours = ssl.create_default_context()
+            if self.ca_file is not None:
+                ours.load_verify_locations(self.ca_file)
+            context = ours
+            _loaded("client_cert", self.client_cert, lambda path: context.load_cert_chain(path, password=_none))
+        return Contexts(plain, ours, frozenset(self.shown_to))
+
+
+@dataclass(frozen=True, slots=True)
+class Contexts:
+    """The files read: what to speak TLS with, by the URL that is asked."""
+
+    plain: ssl.SSLContext
+    ours: ssl.SSLContext | None
+    shown_to: frozenset[tuple[str, str, int]]
+
+    def of(self, url: str) -> ssl.SSLContext:
+        return self.ours if self.ours is not None and origin(url) in self.shown_to else self.plain
+
+
+def _loaded(name: str, path: str, load: Callable[[str], object]) -> None:
+    try:
+        load(path)
+    except ssl.SSLError as error:
+        raise BadRequest(f"{path} ({name}) holds no certificate that can be used: {error.reason or error}") from error
+    except (OSError, ValueError) as error:
+        raise BadRequest(f"{path} ({name}) cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _none() -> str:
+    """A key with a password fails by this; without it, OpenSSL would ask the terminal for one, and wait."""
+    return ""

@@ -1,0 +1,120 @@
+"""Part files of ours: made new, or taken up from an earlier run. A file without our mark is neither written nor removed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import stat
+from contextlib import suppress
+
+from sluiceway.client.local.folders import Folder
+from sluiceway.client.local.part_notes import notes_in
+from sluiceway.errors import StoreFailed
+
+__all__ = ["is_same", "open_part", "rename_to_free", "unmark"]
+
+NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES})
+
+_BINARY = getattr(os, "O_BINARY", 0)
+_MARK = "user.sluiceway.part"  # an attribute that only our parts have, and only until they are published
+
+
+def open_part(folder: Folder, name: str) -> tuple[int, str]:
+    """A part file, locked, and its name: what an earlier run of ours left, else a new one. Whatever else is there stays."""
+    for _ in range(2):
+        notes = notes_in(folder, name + ".json")
+        if notes is not None or not _there(folder, name + ".json"):
+            try:
+                return _create(folder, name), name
+            except FileExistsError:
+                pass
+            if (fd := _take_up(folder, name, notes is not None)) is not None:
+                return fd, name
+        name = f".sluiceway-{secrets.token_hex(8)}.part"
+    return _create(folder, name), name
+
+
+def _create(folder: Folder, name: str) -> int:
+    fd = folder.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY)
+    if hasattr(os, "setxattr"):
+        with suppress(OSError):  # a file system without attributes: then only the sidecar says that it is ours
+            os.setxattr(fd, _MARK, b"1")
+    _lock(fd, folder, name)
+    return fd
+
+
+def _take_up(folder: Folder, name: str, noted: bool) -> int | None:
+    """What is there under a part's name, if it is ours: a plain file of this user, with one name and our mark."""
+    try:
+        fd = folder.open(name, os.O_RDWR | getattr(os, "O_NONBLOCK", 0) | _BINARY)
+    except OSError:
+        return None  # a link, a folder, a pipe, or somebody else's: not ours
+    found = os.fstat(fd)
+    if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and _is_own(found) and (noted or _is_marked(fd)):
+        _lock(fd, folder, name)
+        return fd
+    os.close(fd)
+    return None
+
+
+def _there(folder: Folder, name: str) -> bool:
+    try:
+        folder.look(name)
+    except OSError:
+        return False
+    return True
+
+
+def _is_own(found: os.stat_result) -> bool:
+    return not hasattr(os, "geteuid") or found.st_uid == os.geteuid()
+
+
+def _is_marked(fd: int) -> bool:
+    try:
+        return hasattr(os, "getxattr") and bool(os.getxattr(fd, _MARK))
+    except OSError:
+        return False
+
+
+def unmark(fd: int) -> None:
+    if hasattr(os, "removexattr"):
+        with suppress(OSError):
+            os.removexattr(fd, _MARK)
+
+
+def _lock(fd: int, folder: Folder, name: str) -> None:
+    path = os.path.join(folder.path, name)
+    try:
+        import fcntl
+    except ImportError:
+        return  # Windows: an open file cannot be renamed over there
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(fd)
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            raise StoreFailed(f"Another copy is writing {path} already; wait for it") from None
+        raise
+    if not is_same(fd, folder, name):  # published or removed between opening and locking: it is no part any more
+        os.close(fd)
+        raise StoreFailed(f"Another copy finished {path} just now; try again")
+
+
+def is_same(fd: int, folder: Folder, name: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), folder.look(name))
+    except OSError:
+        return False
+
+
+def rename_to_free(folder: Folder, name: str, target: str) -> None:
+    """Rename that never replaces: a link fails where the name is taken, a rename would not."""
+    try:
+        folder.link(name, target)
+    except OSError as error:
+        if error.errno not in NO_LINKS or _there(folder, target):
+            raise
+        folder.rename(name, target)
+    else:
+        folder.unlink(name)

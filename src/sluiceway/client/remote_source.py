@@ -1,0 +1,201 @@
+"""A file at another server as a source: its first answer tells length, name, type and digest, its body flows past.
+
+Where the server names a strong validator, a broken connection is continued in place by Range and If-Range, and whoever
+reads does not notice. Keeps nothing; knows nothing of where the bytes go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack
+
+from sluiceway.client.download_plan import (
+    MOST_ATTEMPTS,
+    Head,
+    Known,
+    Step,
+    backoff,
+    length_of,
+    may_retry,
+    next_step,
+    range_headers,
+    reached,
+    validator_of,
+)
+from sluiceway.client.http.error_responses import FROM_TOKEN, refusal
+from sluiceway.client.http.redirects import followed
+from sluiceway.client.http.transport import Answer, Transport
+from sluiceway.client.local.download_target import name_told
+from sluiceway.errors import BadRequest, DigestMismatch, PeerFailed, SluiceError, SourceChanged, SourceFailed
+from sluiceway.pipe.digests import ALGORITHMS
+from sluiceway.pipe.pump import close_stream
+from sluiceway.pipe.source import Buffer, SourceSpent
+from sluiceway.wire.headers.digests import Promise, parse_digests
+from sluiceway.wire.names import clean_name
+from sluiceway.wire.urls import shown
+
+__all__ = ["RemoteSource", "repr_promises"]
+
+
+class RemoteSource:
+    """One file at a server. Call `meet` before anything else, and `aclose` at the end.
+
+    What ends early is noticed by its length or its missing last chunk; an answer that has neither ends where its
+    connection does, and HTTP cannot tell that from a break.
+
+    `tell` hears in words why and how long it waits. `attempts` is how often a connection that brought nothing is made anew.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        attempts: int = MOST_ATTEMPTS,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._transport, self._url, self._headers = transport, url, headers
+        self._attempts, self._tell = attempts, tell
+        self._first: Answer | None = None  # the answer `meet` got, its body unread
+        self._stack = AsyncExitStack()  # what keeps that answer open
+        self._validator: str | None = None
+        self._opened = False
+        self.length: int | None = None
+        self.name: str = ""  # as the server calls it, made harmless
+        self.type: str | None = None
+        self.promises: tuple[Promise, ...] = ()
+
+    @property
+    def reopenable(self) -> bool:
+        return self._validator is not None
+
+    @property
+    def validator(self) -> str | None:
+        """What the first answer named the version by: a strong ETag with its quotes, or a date."""
+        return self._validator
+
+    async def meet(self) -> None:
+        """Ask, and learn what the file is. Raises the server's refusal, PeerFailed, DigestMismatch for an empty file."""
+        tries = 0
+        while self._first is None:
+            tries += 1
+            head: Head | None = None
+            try:
+                async with AsyncExitStack() as stack:
+                    answer = await stack.enter_async_context(followed(self._transport, self._url, self._headers))
+                    head, step = answer.head, next_step(Known(), answer.head)
+                    if step is Step.FRESH:
+                        self._learn(answer.head)
+                        self._first, self._stack = answer, stack.pop_all()
+                        return
+                    error: SluiceError = refusal(answer.head, await answer.text(), FROM_TOKEN)
+                    again = step is Step.WAIT
+            except PeerFailed as failed:
+                error, again = failed, may_retry(failed) and reached(failed)
+            wait = backoff(tries + 1, head, time.time(), random.random(), self._attempts)  # noqa: S311 - spreads clients, no secret
+            if not again or wait is None:
+                raise error
+            await self._rest(error, wait)
+
+    async def open(self, start: int = 0, stop: int | None = None) -> AsyncIterator[Buffer]:
+        """Raises SourceFailed when the server breaks off and the rest cannot be had, or the file is another one now."""
+        if self._opened and not self.reopenable:
+            raise SourceSpent("This stream flows past once and cannot be read again or from the middle")
+        self._opened = True
+        at, tries = start, 0
+        while stop is None or at < stop:
+            tries += 1
+            try:
+                async with AsyncExitStack() as stack:
+                    answer, drop = await self._answer(stack, at)
+                    if answer is None:
+                        return
+                    chunks = answer.chunks()
+                    stack.push_async_callback(close_stream, chunks)
+                    async for chunk in chunks:
+                        piece = memoryview(chunk)[drop:][: None if stop is None else stop - at]
+                        drop -= min(drop, len(chunk))
+                        if len(piece):
+                            at, tries = at + len(piece), 1  # it moves: a bad line gets as many tries as it needs
+                            yield piece
+                        if at == stop:
+                            return
+                if self.length is None or at >= self.length:
+                    return
+                await self._recover(PeerFailed(f"{shown(self._url)} ended after {at} of {self.length} bytes"), None, tries)
+            except _Busy as busy:
+                await self._recover(busy.error, busy.head, tries)
+            except PeerFailed as error:
+                await self._recover(error, None, tries)
+
+    async def aclose(self) -> None:
+        self._first = None
+        await self._stack.aclose()
+
+    def _learn(self, head: Head) -> None:
+        self._validator, self.length = validator_of(head), length_of(head)
+        self.name = clean_name(name_told(head, self._url))
+        self.type = head.headers.get("content-type")
+        self.promises = repr_promises(head.headers.get("repr-digest", ""))
+        if self.length == 0:  # a request of no bytes is complete with its head: nothing could be withheld later
+            for promise in self.promises:
+                if hashlib.new(ALGORITHMS[promise.algorithm]).digest() != promise.value:
+                    raise DigestMismatch(f"{shown(self._url)} is empty, and its {promise.algorithm} is not that of nothing")
+
+    async def _answer(self, stack: AsyncExitStack, at: int) -> tuple[Answer | None, int]:
+        """An answer whose body has the bytes from `at` on, after so many to drop; None when there are none left."""
+        first, self._first = self._first, None
+        if first is not None:
+            stack.push_async_exit(self._stack.pop_all())
+            if at == 0:
+                return first, 0
+        known = Known(have=at, validator=self._validator, total=self.length)
+        answer = await stack.enter_async_context(followed(self._transport, self._url, self._headers, range_headers(known)))
+        head, step = answer.head, next_step(known, answer.head)
+        if step is Step.COMPLETE:
+            return None, 0
+        if step is Step.APPEND:
+            return answer, 0
+        if step is Step.FRESH and validator_of(head) == self._validator and length_of(head) == self.length:
+            return answer, at  # it knows no ranges: what went on already is read over
+        if step in (Step.FRESH, Step.AGAIN):
+            raise SourceChanged(f"{shown(self._url)} changed while it was read, or sends no fitting rest; nothing was stored")
+        error = refusal(head, await answer.text(), FROM_TOKEN)
+        if step is Step.WAIT:
+            raise _Busy(head, error)
+        raise SourceFailed(f"The rest of the source cannot be had: {error.detail}; nothing was stored")
+
+    async def _recover(self, trouble: SluiceError, head: Head | None, tries: int) -> None:
+        """Wait until it makes sense to ask for the rest; raise when it never will. `head`: it is only busy, and said so."""
+        wait = backoff(tries + 1, head, time.time(), random.random(), self._attempts)  # noqa: S311 - spreads clients, no secret
+        if wait is None or not self.reopenable or (head is None and not may_retry(trouble)):
+            why = "" if self.reopenable else " (it names no strong ETag, so the rest cannot be asked for)"
+            raise SourceFailed(f"The source broke off: {trouble.detail}{why}; nothing was stored") from trouble
+        await self._rest(trouble, wait)
+
+    async def _rest(self, trouble: SluiceError, wait: float) -> None:
+        self._tell(f"{trouble.detail}; trying again in {wait:.0f} s")
+        await asyncio.sleep(wait)
+
+
+class _Busy(Exception):
+    """The server asks to come back later."""
+
+    def __init__(self, head: Head, error: SluiceError) -> None:
+        super().__init__(error.detail)
+        self.head, self.error = head, error
+
+
+def repr_promises(header: str) -> tuple[Promise, ...]:
+    """What of a Repr-Digest can be checked; a field that cannot be read promises nothing (RFC 9530 2: it may be ignored)."""
+    if not header:
+        return ()
+    try:
+        return tuple(promise for promise in parse_digests(None, header) if promise.algorithm in ALGORITHMS)
+    except BadRequest:
+        return ()

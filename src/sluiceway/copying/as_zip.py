@@ -1,0 +1,178 @@
+"""`copy` with `pack="zip"`: many objects as one file that is made while it flows, to a path, a pipe, a store or a server.
+
+Nothing is stored on the way. Whoever takes it sees one file with a known length; what fails on the way leaves none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from urllib.parse import unquote, urlsplit
+
+from sluiceway.client.http.request_shape import shape_form, shape_put
+from sluiceway.client.http.transport import Transport
+from sluiceway.client.local.download_target import open_in_folder, open_target
+from sluiceway.client.local.part_file import settled
+from sluiceway.client.upload import Upload, upload
+from sluiceway.copying.contract import by_rule
+from sluiceway.copying.many import origin_of
+from sluiceway.copying.network import Network
+from sluiceway.copying.options import RETRIES, Fields, Order, Side, make_order
+from sluiceway.copying.retry_policy import Patience
+from sluiceway.copying.store_copies import Coming, Tell, keep_in_store, keep_in_target
+from sluiceway.copying.zip_writer import ZipSource, zipped
+from sluiceway.errors import BadRequest, SourceFailed
+from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.receipt import OnProgress, Progress, Receipt
+from sluiceway.pipe.stages import Stages
+from sluiceway.pipe.throttle import paced
+from sluiceway.pipe.timed import TimedSource
+from sluiceway.stores.contract import Omitted
+from sluiceway.stores.registry import open_place
+from sluiceway.wire.names import clean_name, stays_inside
+from sluiceway.wire.sizes import parse_size
+from sluiceway.wire.urls import is_place, is_url, shown
+
+__all__ = ["apack"]
+
+MEMORY = 32 << 20  # bytes each side's store may hold
+TYPE = "application/zip"
+
+
+async def apack(
+    src: str,
+    dst: str,
+    *,
+    name: str | None = None,
+    type: str | None = None,
+    form: Fields | None = None,
+    field: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    token: str | None = None,
+    from_headers: Mapping[str, str] | None = None,
+    from_token: str | None = None,
+    force: bool = False,
+    retries: int = RETRIES,
+    limit_rate: int | str | None = None,
+    network: Network = Network(),
+    on_progress: OnProgress | None = None,
+) -> Receipt:
+    """See `sluiceway.copy`. Raises BadRequest, TooLarge for too many objects, SourceFailed for none, and what the sides raise."""
+    if any(is_url(side) or is_place(side) for side in (src, dst)):
+        order = make_order(
+            src,
+            dst,
+            name=name,
+            type=type,
+            form=form,
+            field=field,
+            headers=headers,
+            token=token,
+            from_headers=from_headers,
+            from_token=from_token,
+            force=force,
+            retries=retries,
+            limit_rate=limit_rate,
+            network=network,
+        )
+    elif headers or from_headers or form or field is not None or type is not None:
+        raise BadRequest("Headers, forms and types are for servers, and neither side is a URL; leave them out")
+    else:
+        rate = parse_size(limit_rate, "The rate") if isinstance(limit_rate, str) else limit_rate
+        order = Order(src, dst, None, None, name=name, force=force, attempts=retries + 1, rate=rate)
+    async with AsyncExitStack() as stack:
+        transport = await stack.enter_async_context(network.transport(order.reads, order.writes))
+        origin = await asyncio.to_thread(origin_of, src, order.reads, transport, Patience(retries), Budget(MEMORY))
+        stack.push_async_callback(origin.aclose)
+
+        missing: list[str] = []
+
+        def leave(omitted: Omitted) -> None:
+            if not by_rule(omitted):
+                missing.append(f"{omitted.name!r}: {omitted.detail}")
+            elif on_progress is not None:
+                on_progress(Progress(omitted.name, "left-out", 0, None, omitted.detail))
+
+        source = await zipped(origin, leave)
+        if missing:
+            more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+            raise SourceFailed(f"{missing[0]}{more} cannot be in the zip, and nothing was sent: it would not be all of it")
+        if not source.members:
+            raise SourceFailed(f"{origin.called} holds no file")
+        return await _Packing(transport, order, source, on_progress).run()
+
+
+class _Packing:
+    """One zip on its way."""
+
+    def __init__(self, transport: Transport, order: Order, source: ZipSource, on_progress: OnProgress | None) -> None:
+        self._transport, self._order, self._on_progress = transport, order, on_progress
+        self._source = paced(source, order.rate)
+        self._name = order.name or _name(order.source)
+        self._shown = shown(order.source)
+
+    async def run(self) -> Receipt:
+        order = self._order
+        if order.writes is not None:
+            return await self._to_server(order.writes)
+        if is_place(order.target):
+            return await self._to_place()
+        return await self._to_target()
+
+    async def _to_server(self, side: Side) -> Receipt:
+        order, kind = self._order, self._order.type or TYPE
+        if order.as_form:
+            shape = shape_form(side.url, self._name, kind, order.form, order.field, secrets.token_bytes(16))
+        else:
+            shape = shape_put(side.url, self._name, kind)
+        job = Upload(self._source, shape, self._shown, side.headers, attempts=order.attempts)
+        return await upload(self._transport, job, self._on_progress)
+
+    async def _to_place(self) -> Receipt:
+        order, stages, budget = self._order, Stages(), Budget(MEMORY)
+        place = open_place(order.target, budget)
+        try:
+            key = place.key if place.key and not place.key.endswith("/") else place.key + clean_name(self._name)
+            if not stays_inside(key):
+                raise BadRequest(f"{key!r} is no key: no empty segments, no . and ..")
+            coming = Coming(self._source, self._shown, key.rpartition("/")[2], order.type or TYPE)
+            tell = Tell(self._shown, "sending", self._source.length, self._on_progress)
+            size, about, entry = await keep_in_store(place.store, key, coming, order.force, budget, stages, tell)
+        finally:
+            await place.store.aclose()
+        location = place.called if entry.key == place.key else f"{place.called.rstrip('/')}/{entry.key[len(place.key) :]}"
+        return self._receipt(size, about.sha256, location, stages, tell)
+
+    async def _to_target(self) -> Receipt:
+        order, stages = self._order, Stages()
+        sink = await settled(
+            lambda: (
+                open_target(order.target, self._name, order.force, order.source)
+                or open_in_folder(order.target, self._name, order.force, order.source)
+            )
+        )
+        tell = Tell(sink.target, "receiving", self._source.length, self._on_progress)
+        try:
+            source = TimedSource(self._source, stages)
+            size, sha256 = await keep_in_target(sink, source, self._shown, (), order.force, stages, tell)
+        finally:
+            await settled(sink.close)
+        return self._receipt(size, sha256, sink.target, stages, tell)
+
+    def _receipt(self, size: int, sha256: str | None, location: str, stages: Stages, tell: Tell) -> Receipt:
+        spent = stages.spent()
+        receipt = Receipt(size, sha256, location, source=self._shown, seconds=sum(spent.values()), stages=spent)
+        tell.say("done", receipt)
+        return receipt
+
+
+def _name(source: str) -> str:
+    """What the zip is called where nobody says: after the folder, or the last part of the prefix."""
+    if is_url(source) or is_place(source):
+        last = unquote(urlsplit(source).path).rstrip("/").rpartition("/")[2]
+    else:
+        last = os.path.basename(os.path.abspath(source))
+    return f"{clean_name(last) if last else 'files'}.zip"

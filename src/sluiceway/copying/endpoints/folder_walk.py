@@ -1,0 +1,172 @@
+"""What is below a folder of this machine: every file in sorted order, at every depth, each by descriptors of its folders.
+
+The names of the folders on the way are held, no more. What cannot be read or is no plain file comes with its reason: nothing
+that was seen is left out in silence. Blocking calls, for a thread.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+
+from sluiceway.client.local.believed_sizes import doubtful, measured
+from sluiceway.client.local.folders import Folder
+from sluiceway.client.local.part_notes import is_part_name
+from sluiceway.copying.contract import RULES, Item
+from sluiceway.errors import Forbidden, SourceFailed
+from sluiceway.stores.contract import MARKER, Omitted
+from sluiceway.wire.names import stays_inside
+
+__all__ = ["STORE_FOLDER", "omitted_key", "version_of", "walk"]
+
+STORE_FOLDER = ".sluiceway"  # where a server keeps uploads under way, beside the files of its folder
+MOST_OPEN = 64  # folders on the way that stay open; one above them is opened again when it is come back to
+
+
+@dataclass(slots=True)
+class _Level:
+    """One folder on the way down."""
+
+    folder: Folder | None  # None while it is closed
+    before: str  # its key with a / behind, "" for the first
+    itself: Item | None  # what is given behind all that is in it, where that is asked for
+    names: Iterator[tuple[str, bool]]
+
+
+def walk(path: str, journals: frozenset[str] = frozenset(), folders: bool = False) -> Generator[Item, None, None]:
+    """`journals`: keys of this copy's own. `folders`: also each folder, behind what is in it. Raises SourceFailed."""
+    try:
+        root = Folder(path)
+    except OSError as error:
+        raise SourceFailed(f"{path} cannot be read: {error.strerror or error}") from error
+    try:
+        names = iter(_names(root))
+    except OSError as error:
+        root.close()
+        raise SourceFailed(f"{path} cannot be read: {error.strerror or error}") from error
+    levels = [_Level(root, "", None, names)]
+    try:
+        while levels:
+            level = levels[-1]
+            found = next(level.names, None)
+            if found is None:
+                _left(levels.pop(), root)
+                if folders and level.itself is not None:
+                    yield level.itself
+                continue
+            name, is_folder = found
+            key = level.before + name
+            if (omitted := _omitted(key, name, journals)) is not None:
+                yield Item(key, None, omitted=omitted, folder=is_folder)
+            elif is_folder:
+                below = _entered(root, level, key, name)
+                if isinstance(below, Item):
+                    yield below
+                    continue
+                levels.append(below)
+                if len(levels) > MOST_OPEN and (far := levels[-MOST_OPEN]).folder not in (None, root):
+                    _left(far, root)
+            else:
+                yield _file(root, level, key, name)
+    finally:
+        for level in levels:
+            _left(level, root)
+        root.close()
+
+
+def _entered(root: Folder, level: _Level, key: str, name: str) -> _Level | Item:
+    """The folder below with its names, and itself as an item; or why it cannot be read."""
+    try:
+        folder = _here(root, level).step(name)
+    except (OSError, Forbidden) as error:
+        return _unreadable(key, error)
+    try:
+        found = folder.status()
+        names = _names(folder)
+    except OSError as error:
+        folder.close()
+        return _unreadable(key, error)
+    itself = Item(key, None, modified=found.st_mtime, mode=stat.S_IMODE(found.st_mode), folder=True)
+    return _Level(folder, f"{key}/", itself, iter(names))
+
+
+def _here(root: Folder, level: _Level) -> Folder:
+    """The level's folder, opened again where it was let go."""
+    if level.folder is None:
+        level.folder = root.below(level.before.rstrip("/").split("/"))
+    return level.folder
+
+
+def _left(level: _Level, root: Folder) -> None:
+    if level.folder is not None and level.folder is not root:
+        level.folder.close()
+        level.folder = None
+
+
+def _names(folder: Folder) -> list[tuple[str, bool]]:
+    return sorted(folder.scan())
+
+
+def _unreadable(key: str, error: OSError | Forbidden) -> Item:
+    if isinstance(error, FileNotFoundError):
+        omitted = Omitted(key, "not-found", "the folder was there a moment ago and is gone")
+    elif isinstance(error, Forbidden):
+        omitted = Omitted(key, "source-changed", "the folder became another thing while it was looked at")
+    else:
+        omitted = Omitted(key, "source-failed", f"the folder cannot be read: {error.strerror or error}")
+    return Item(key, None, omitted=omitted, folder=True)
+
+
+def _file(root: Folder, level: _Level, key: str, name: str) -> Item:
+    try:
+        found = _here(root, level).look(name)
+        size = _measured(_here(root, level), name) if doubtful(found) else found.st_size
+    except FileNotFoundError:
+        return Item(key, None, omitted=Omitted(key, "not-found", "it was there a moment ago and is gone"))
+    except (OSError, Forbidden) as error:
+        why = error.detail if isinstance(error, Forbidden) else error.strerror or str(error)
+        return Item(key, None, omitted=Omitted(key, "source-failed", f"it cannot be looked at: {why}"))
+    if stat.S_ISLNK(found.st_mode):
+        return Item(key, None, omitted=Omitted(key, "link", RULES["link"]))
+    if not stat.S_ISREG(found.st_mode):
+        return Item(key, None, omitted=Omitted(key, "special-file", RULES["special-file"]))
+    version = "" if size is None else version_of(found)
+    return Item(key, size, version, found.st_mtime, mode=stat.S_IMODE(found.st_mode))
+
+
+def _measured(folder: Folder, name: str) -> int | None:
+    """The size of a file that may be made up while it is read; None where only its end tells."""
+    try:
+        fd = folder.open(name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except OSError:
+        return 0  # told when it is opened to be copied
+    try:
+        return measured(fd)[1]
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+
+
+def version_of(found: os.stat_result) -> str:
+    """Changes whenever a file's bytes may have."""
+    return f"{found.st_size}-{found.st_mtime_ns}"
+
+
+def _omitted(key: str, name: str, journals: frozenset[str]) -> Omitted | None:
+    if key in journals:
+        return Omitted(key, "own-journal", RULES["own-journal"])
+    if is_part_name(name) or key == STORE_FOLDER:
+        return Omitted(key, "own-file", RULES["own-file"])
+    return omitted_key(key)
+
+
+def omitted_key(key: str, size: int | None = None) -> Omitted | None:
+    """Why an object with this key cannot go anywhere; None when it can."""
+    if stays_inside(key):
+        return None
+    if size == 0 and (not key or (key.endswith("/") and stays_inside(key[:-1]))):
+        return Omitted(key, MARKER, RULES[MARKER])
+    return Omitted(key, "bad-name", "its key has an empty segment, . or .., is no UTF-8, or begins with .sluiceway")

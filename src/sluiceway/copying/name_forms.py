@@ -1,0 +1,51 @@
+"""Two objects of one run whose names differ only in the form of their letters: a goal that normalises keeps both under one key.
+
+`é` is one character or two (NFC and NFD), and looks the same. Only keys that are no ASCII are remembered, as fingerprints.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+from sluiceway.copying.contract import Goal
+from sluiceway.copying.fingerprint_set import Seen, fingerprint
+from sluiceway.errors import SameName
+
+__all__ = ["MOST_LATE", "Forms", "same_name", "share_one_key"]
+
+MOST_LATE = 10_000  # objects held back until the others are there; a key is at most a few KiB
+
+
+class Forms:
+    """The keys of one run, by how they look."""
+
+    def __init__(self) -> None:
+        self._looks, self._keys = Seen(), Seen()
+
+    def repeats(self, key: str) -> bool:
+        """Whether another key of this run looks like this one; remembers it."""
+        if key.isascii():
+            return False
+        look, exact = fingerprint(unicodedata.normalize("NFC", key)), fingerprint(key)
+        known = look in self._looks and exact not in self._keys
+        self._looks.add(look)
+        self._keys.add(exact)
+        return known
+
+
+async def share_one_key(goal: Goal, key: str) -> bool:
+    """Whether the goal finds the same object under this key and under its other form. Raises what looking raises."""
+    here = await goal.find(key)
+    if here is None or not here[0].version:
+        return False
+    for other in (unicodedata.normalize("NFC", key), unicodedata.normalize("NFD", key)):
+        if other != key and (there := await goal.find(other)) is not None and there[0].version == here[0].version:
+            return True
+    return False
+
+
+def same_name(key: str, called: str) -> SameName:
+    return SameName(
+        f"{key} and another object of this copy differ only in the form of their letters (as one character or two, or in case), "
+        f"and {called} keeps both under one name; rename one of them"
+    )

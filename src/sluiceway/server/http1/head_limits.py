@@ -1,0 +1,120 @@
+"""What a request may cost besides its body: bytes of the head, field lines, chunk heads, trailers. Which heads are refused.
+
+Sans-IO. The bounds hold for our own server; the number of field lines for the app on every server.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from http import HTTPStatus
+
+from sluiceway.errors import BadDigest, BadRequest, HeadTooLarge, SluiceError
+from sluiceway.server.door import SAFE_HEADERS
+from sluiceway.wire.headers.checksums import is_checksum_field
+from sluiceway.wire.numbers import ascii_uint
+from sluiceway.wire.problems import PROBLEM_TYPE, problem
+
+__all__ = [
+    "HEAD_BYTES",
+    "MOST_FIELDS",
+    "FramingMeter",
+    "bare_refusal",
+    "body_length",
+    "check_fields",
+    "check_trailer",
+    "framing_fields",
+    "head_error",
+    "too_large",
+]
+
+HEAD_BYTES = 64 << 10  # request line and header fields, or whatever else is no body; nginx takes 32 KiB, h11 64
+MOST_FIELDS = 128  # field lines of a head; Apache and gunicorn take 100, browsers behind two proxies send 40
+MOST_FRAMING = 16  # bytes of chunk heads a byte of body may cost: one-byte chunks cost 5, a flood of extensions thousands
+
+Fields = Sequence[tuple[bytes, bytes]]
+
+
+def head_error(version: str, fields: Fields) -> SluiceError | None:
+    """What the HTTP parser lets pass and two servers in a row could read differently."""
+    names = [name for name, _ in fields]
+    codings = [value.strip().lower() for name, value in fields if name == b"transfer-encoding"]
+    if version not in ("1.0", "1.1"):
+        return BadRequest("This server speaks HTTP/1.1 and HTTP/1.0")
+    if names.count(b"host") > 1 or (version == "1.1" and b"host" not in names):
+        return BadRequest("A request has exactly one Host (RFC 9112 3.2)")
+    if codings and (version == "1.0" or codings != [b"chunked"]):
+        return BadRequest("The only Transfer-Encoding this server reads is chunked, in HTTP/1.1")
+    return None
+
+
+def body_length(fields: Fields) -> int | None:
+    """Bytes of the body, None when it comes in chunks. Raises BadRequest."""
+    length = 0
+    for name, value in fields:
+        if name == b"transfer-encoding":
+            return None
+        if name == b"content-length":
+            length = ascii_uint(value, "Content-Length")
+    return length
+
+
+def framing_fields(fields: Fields) -> bytes:
+    """The lines of a head that say how long its body is; nothing for an empty body, however its zero is written."""
+    if body_length(fields) == 0:
+        return b""
+    return b"".join(b"%s: %s\r\n" % field for field in fields if field[0] in (b"content-length", b"transfer-encoding"))
+
+
+def check_fields(count: int) -> None:
+    """Raises HeadTooLarge. Whatever is done for each field, or for each pair of them, has this bound."""
+    if count > MOST_FIELDS:
+        raise HeadTooLarge(f"A request has at most {MOST_FIELDS} header lines; send fewer", limit=MOST_FIELDS)
+
+
+def too_large() -> SluiceError:
+    return HeadTooLarge(
+        f"Header fields, chunk heads and trailers have at most {HEAD_BYTES >> 10} KiB; send less", limit=HEAD_BYTES
+    )
+
+
+def check_trailer(name: bytes) -> None:
+    """A field behind the body changes nothing; but a digest there would be believed to be checked. Raises BadDigest."""
+    if is_checksum_field(text := name.decode("latin-1").lower()):
+        raise BadDigest(f"{text} stands in a trailer, which is not read here; nothing was stored. Send it before the body")
+
+
+def bare_refusal(error: SluiceError, headers: Fields) -> bytes:
+    """The whole answer to what is no request that the app could see."""
+    body = json.dumps(problem(error)).encode()
+    fields = [
+        *(*headers, *SAFE_HEADERS),
+        (b"content-type", PROBLEM_TYPE.encode()),
+        (b"content-length", b"%d" % len(body)),
+        (b"connection", b"close"),
+    ]
+    if error.status == 503:
+        fields.append((b"retry-after", b"5"))
+    head = b"HTTP/1.1 %d %s\r\n" % (error.status, HTTPStatus(error.status).phrase.encode())
+    return head + b"".join(b"%s: %s\r\n" % field for field in fields) + b"\r\n" + body
+
+
+class FramingMeter:
+    """Half a head, chunk extensions, trailers: the HTTP parser takes them without end, and keeps most of it."""
+
+    __slots__ = ("_framing", "_mute", "ended_head", "ended_message")
+
+    def __init__(self) -> None:
+        self._framing = 0  # bytes of this request, that are not its head and not its body
+        self._mute = 0  # bytes since the last that brought body, or ended a head or a message
+        self.ended_head: bool = False  # by the bytes that came last
+        self.ended_message: bool = False
+
+    def begin(self) -> None:
+        self.ended_head = self.ended_message = False
+
+    def beyond(self, fed: int, body: int, whole_body: int) -> bool:
+        """Whether it is too much, now that `fed` bytes were parsed and brought `body` bytes of a body of `whole_body` so far."""
+        self._mute = 0 if body or self.ended_head or self.ended_message else self._mute + fed
+        self._framing = 0 if self.ended_head else self._framing + fed - body
+        return self._mute > HEAD_BYTES or self._framing > HEAD_BYTES + MOST_FRAMING * whole_body

@@ -1,0 +1,94 @@
+"""Which drafts belong to a process that lives: each store holds one lock, and its drafts carry the lock's name.
+
+    root/.sluiceway/servers/NAME       locked while its process lives
+    root/.sluiceway/drafts/NAME.HASH   its drafts
+
+One lock serves all drafts of a store, so that a draft that waits needs no open file. Blocking calls only.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import secrets
+from contextlib import suppress
+
+from sluiceway.stores.disk.tree import PRIVATE, Tree
+
+__all__ = ["Alive"]
+
+DRAFTS = [PRIVATE, "drafts"]
+SERVERS = [PRIVATE, "servers"]
+
+
+class Alive:
+    """The folder of drafts, and the lock that protects those of this process from the sweep of others."""
+
+    def __init__(self, tree: Tree) -> None:
+        with (
+            tree.folder([PRIVATE], make=True) as fd,
+            suppress(OSError),
+        ):  # another user's, who shares the root: it is theirs to say
+            os.fchmod(fd, 0o700)  # one that an earlier version made is open to every user
+        with tree.folder(DRAFTS, make=True) as fd:
+            self.drafts: int = os.dup(fd)
+        with tree.folder(SERVERS, make=True) as fd:
+            self._servers = os.dup(fd)
+        self._name, self._lock = self._take_lock()
+
+    def draft_name(self, upload: str) -> str:
+        """Who knows an upload's id may watch and cancel it, so the id itself is no file name."""
+        return f"{self._name}.{hashlib.sha256(upload.encode()).hexdigest()[:32]}"
+
+    def sweep(self) -> None:
+        """Remove the drafts of processes that ended. A lock is older than its drafts, so drafts are listed first."""
+        drafts, living, ended = self._files(self.drafts), set[str](), dict[str, int]()
+        try:
+            for name in self._files(self._servers):
+                with suppress(FileNotFoundError):
+                    lock = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._servers)
+                    if self._is_held(lock):
+                        living.add(name)
+                        os.close(lock)
+                    else:
+                        ended[name] = lock
+            for draft in drafts:
+                if draft.partition(".")[0] not in living:
+                    with suppress(OSError):  # another process sweeps, too
+                        os.unlink(draft, dir_fd=self.drafts)
+            for name in ended:
+                with suppress(OSError):
+                    os.unlink(name, dir_fd=self._servers)
+        finally:
+            for lock in ended.values():
+                os.close(lock)
+
+    def close(self) -> None:
+        """After the last draft has ended."""
+        with suppress(OSError):
+            os.unlink(self._name, dir_fd=self._servers)
+        for fd in (self._lock, self._servers, self.drafts):
+            os.close(fd)
+
+    def _take_lock(self) -> tuple[str, int]:
+        while True:
+            name = secrets.token_hex(8)
+            lock = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self._servers)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if os.fstat(lock).st_nlink:
+                return name, lock
+            os.close(lock)  # a sweep of another process was quicker than the lock
+
+    @staticmethod
+    def _is_held(lock: int) -> bool:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
+
+    @staticmethod
+    def _files(folder: int) -> list[str]:
+        with os.scandir(folder) as found:
+            return [item.name for item in found if item.is_file(follow_symlinks=False)]

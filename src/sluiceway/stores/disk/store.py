@@ -1,0 +1,230 @@
+"""Files on a local disk. Nothing is visible before it is whole and durable; what others put there is served too.
+
+    root/KEY                 finished objects, what is known of them in their extended attributes
+    root/.sluiceway/drafts   objects nobody can see yet; see `disk_alive`
+
+The steps of a key are walked by `disk_tree`, the bytes written by `disk_draft`; this file joins them to a store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import stat
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from typing import TypeVar
+
+from sluiceway.errors import BadName, Exists, Forbidden, NotFound, PreconditionFailed, SluiceError
+from sluiceway.pipe.budget import Budget
+from sluiceway.stores.contract import Draft, Entry, Label, Opened, Page, Replace, Traits
+from sluiceway.stores.disk.draft import DiskDraft
+from sluiceway.stores.disk.file import DraftFile, Reserve
+from sluiceway.stores.disk.listing import page
+from sluiceway.stores.disk.live_drafts import LiveDrafts
+from sluiceway.stores.disk.metadata import drop_note, read_entry
+from sluiceway.stores.disk.process_lock import Alive
+from sluiceway.stores.disk.reader import DiskObject
+from sluiceway.stores.disk.tree import PRIVATE, Tree, store_error
+from sluiceway.wire.names import MOST_SEGMENTS
+
+__all__ = ["DiskStore"]
+
+# Threads, of three kinds, so that no listing and no download stands in an upload's way:
+WRITERS = 16  # more only queue at the disk, and 16 syncs at once share a journal commit
+READERS = 8  # of downloads and zips; each reads a block for one of them at a time
+LISTERS = 2  # a page of a listing opens up to a thousand files
+CHECK_FROM = 64 << 10  # bytes; a smaller file is made, written and published in one hop to a thread
+
+TRIES = 20  # times a folder may be removed, because it became empty, between our finding and our using it
+
+T = TypeVar("T")
+
+
+class DiskStore:
+    """A folder as a store. Several processes may share one root."""
+
+    traits: Traits = Traits(name="disk", durable=True, atomic_publish=True, create_only=True, resumable=False, max_key_bytes=1024)
+
+    def __init__(self, root: str, budget: Budget) -> None:
+        self._tree = Tree(root)
+        self._budget = budget
+        self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="sluiceway-disk")
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="sluiceway-read")
+        self._listers = ThreadPoolExecutor(LISTERS, thread_name_prefix="sluiceway-list")
+        self._live = LiveDrafts()
+        self._reserve = Reserve()
+        self._alive = Alive(self._tree)
+        self._drafts = self._alive.drafts
+        self._alive.sweep()
+
+    @property
+    def root(self) -> str:
+        return self._tree.root
+
+    async def draft(self, upload: str, size: int | None, label: Label = Label()) -> Draft:
+        name = self._alive.draft_name(upload)
+        file = DraftFile(self._tree, self._drafts, name, size, self._publish, self._reserve)
+        draft = DiskDraft(file, size, self._budget, self._writers, self._live)
+        if size and size > CHECK_FROM:
+            try:
+                await draft.check_room(size)
+            except BaseException:
+                await draft.discard()
+                raise
+        return draft
+
+    async def stat(self, key: str) -> Entry:
+        return await self._hop(lambda: self._stat(key))
+
+    async def open(self, key: str) -> Opened:
+        job = asyncio.get_running_loop().run_in_executor(self._readers, self._open, key)
+        try:
+            fd, entry = await asyncio.shield(job)
+        except asyncio.CancelledError:
+            job.add_done_callback(_close_opened)  # a thread opens it, whether or not anyone still wants it
+            raise
+        except OSError as error:
+            raise store_error(error, "the object") from None
+        return DiskObject(entry, fd, self._budget, self._readers)
+
+    async def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> Page:
+        return await self._hop(lambda: self._list(prefix, after, limit), self._listers)
+
+    async def delete(self, key: str, replace: Replace = Replace(allowed=True)) -> None:
+        await self._hop(lambda: self._delete(key, replace))
+
+    async def aclose(self) -> None:
+        await self._live.aclose()
+        for threads in (self._writers, self._readers, self._listers):
+            threads.shutdown(wait=True)
+        self._alive.close()
+        self._tree.close()
+
+    # In a worker thread
+
+    def _publish(self, name: str, key: str, replace: Replace) -> None:
+        """Give the finished draft its name. A create-only name is taken in one step; a replacement is compared first."""
+        folders, last = self._tree.split(key)
+        if len(folders) >= MOST_SEGMENTS:
+            raise BadName(f"A key has at most {MOST_SEGMENTS} segments between /; use fewer folders", limit=MOST_SEGMENTS)
+        for attempt in range(TRIES):
+            try:
+                with self._tree.folder(folders, make=True) as folder:
+                    if replace.etag is not None or not self._take_free(folder, name, last, replace):
+                        with self._one_at_a_time():
+                            self._check(key, replace)
+                            self._refuse_stranger(folder, last, key)
+                            os.rename(name, last, src_dir_fd=self._drafts, dst_dir_fd=folder)
+                    os.fsync(folder)
+                return
+            except FileNotFoundError:
+                if attempt == TRIES - 1:
+                    raise
+            except (FileExistsError, IsADirectoryError, NotADirectoryError):
+                raise Exists(f"There is already something at {key!r}; it was not touched") from None
+            except (SluiceError, OSError):
+                self._tree.prune(folders)
+                raise
+
+    def _take_free(self, folder: int, name: str, last: str, replace: Replace) -> bool:
+        """Take the name if it is free, in one step and without the lock; False when it is taken and may be replaced."""
+        try:
+            self._link(folder, name, last)
+        except FileExistsError:
+            if replace.allowed:
+                return False
+            raise
+        return True
+
+    def _link(self, folder: int, name: str, last: str) -> None:
+        try:
+            os.link(name, last, src_dir_fd=self._drafts, dst_dir_fd=folder, follow_symlinks=False)
+        except PermissionError:  # a file system without hard links (FAT, some network mounts)
+            with self._one_at_a_time():
+                if _exists(folder, last):
+                    raise FileExistsError from None
+                os.rename(name, last, src_dir_fd=self._drafts, dst_dir_fd=folder)
+            return
+        os.unlink(name, dir_fd=self._drafts)
+
+    @contextmanager
+    def _one_at_a_time(self) -> Iterator[None]:
+        """Compare-and-act is one step for all processes that share the root. Held for a few system calls only."""
+        lock = os.open(PRIVATE, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._tree.fd)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)  # and with it the lock
+
+    def _check(self, key: str, replace: Replace) -> None:
+        if replace.etag is None:
+            return
+        try:
+            there = self._stat(key).etag
+        except NotFound:
+            there = None
+        if there != replace.etag:
+            raise PreconditionFailed(f"{key!r} is not the version you named; read it again")
+
+    @staticmethod
+    def _refuse_stranger(folder: int, last: str, key: str) -> None:
+        """A rename would put a file in the place of whatever is there, except of a folder."""
+        with suppress(FileNotFoundError):
+            mode = os.stat(last, dir_fd=folder, follow_symlinks=False).st_mode
+            if stat.S_ISLNK(mode):
+                raise Forbidden(f"{key!r} is a symbolic link; it is never written through nor replaced")
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                raise Forbidden(f"{key!r} is a pipe, socket or device; it is never written to nor replaced")
+
+    def _stat(self, key: str) -> Entry:
+        fd, entry = self._open(key)
+        os.close(fd)
+        return entry
+
+    def _open(self, key: str) -> tuple[int, Entry]:
+        fd, status = self._tree.open_file(key)
+        try:
+            return fd, read_entry(self._tree, fd, status, key)
+        except BaseException:
+            os.close(fd)
+            raise
+
+    def _list(self, prefix: str, after: str, limit: int) -> Page:
+        return page(self._tree, prefix, after, limit)
+
+    def _delete(self, key: str, replace: Replace) -> None:
+        folders, last = self._tree.split(key)
+        with self._one_at_a_time():
+            fd, _ = self._tree.open_file(key)
+            os.close(fd)
+            self._check(key, replace)
+            drop_note(self._tree, key)  # before the name is free: whoever takes it next writes a note of its own
+            with self._tree.folder(folders) as folder:
+                os.unlink(last, dir_fd=folder)
+                os.fsync(folder)
+        self._tree.prune(folders)
+
+    # On the event loop
+
+    async def _hop(self, work: Callable[[], T], threads: Executor | None = None) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(threads or self._writers, work)
+        except OSError as error:
+            raise store_error(error, "the object") from None
+
+
+def _close_opened(job: asyncio.Future[tuple[int, Entry]]) -> None:
+    if not job.cancelled() and job.exception() is None:
+        os.close(job.result()[0])
+
+
+def _exists(folder: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True

@@ -1,0 +1,194 @@
+"""Walks below a root by directory descriptors, one segment at a time, so that no symbolic link is ever followed.
+
+Blocking calls only: callers run them in a worker thread. A key's segments arrive checked (`wire.names.check_key` at the
+door); here the file system itself is the second guard: O_NOFOLLOW on every step, no path is ever joined.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sluiceway.errors import BadName, Exists, Forbidden, NoSpace, NotFound, SluiceError, StoreFailed, TooLarge, Unavailable
+from sluiceway.pipe.descriptors import out_of_descriptors
+from sluiceway.stores.disk.permissions import process_umask
+
+__all__ = ["NO_ROOM", "PRIVATE", "Tree", "store_error"]
+
+PRIVATE = ".sluiceway"  # our own folder below the root: drafts, attributes of file systems that have none
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+
+
+_NO_RIGHT = {errno.EACCES, errno.EPERM}
+_GONE = {errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.EHOSTDOWN, errno.ETIMEDOUT}
+_IN_THE_WAY = {errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY}
+
+
+def store_error(error: OSError, what: str) -> SluiceError:
+    """The word for what a file system said, with what to do about it. `what` is a key or a part of one, never a path."""
+    code = error.errno or 0
+    if (busy := out_of_descriptors(error)) is not None:
+        return busy
+    if code == errno.EFBIG:
+        return TooLarge(
+            f"The destination's file system takes no file this large: {what} was not stored. Sending it again does not help; "
+            "split it, or store it where larger files are taken (FAT32 ends at 4 GiB, a process at its ulimit -f)"
+        )
+    if code in NO_ROOM:
+        full = "The quota for files there is used up" if code == errno.EDQUOT else "The disk is full"
+        return NoSpace(f"{full}: {what} was not stored. Make room there, then send it again")
+    if code in (errno.ENAMETOOLONG, errno.EILSEQ):
+        why = "a name this long" if code == errno.ENAMETOOLONG else "a name with these characters"
+        return BadName(f"The file system cannot take {why}: {what}")
+    if code == errno.ELOOP:
+        return Forbidden(f"A symbolic link is in the way of {what}; links are never followed")
+    if code in _IN_THE_WAY:
+        return Exists(f"Something else is in the way of {what}; it was not touched")
+    if code == errno.ENOMEM:
+        return Unavailable("The server's machine has no memory left; try again later")
+    return _failure(code, what).for_operator(f"The destination could not keep or read this: {what}; its operator's log says why")
+
+
+def _failure(code: int, what: str) -> StoreFailed:
+    """What only an operator can mend."""
+    said = os.strerror(code)
+    if code == errno.EROFS:
+        return StoreFailed(f"The file system is read-only, perhaps since a fault of its disk ({said}): {what}")
+    if code in _NO_RIGHT:
+        return StoreFailed(f"The server's user has no right to this; give it the right to read and write there ({said}): {what}")
+    if code == errno.EIO:
+        return StoreFailed(f"The disk has a fault; look at the kernel's log and save what is there ({said}): {what}")
+    if code in _GONE:
+        return StoreFailed(f"The file system is gone; mount it again, or look at the server it comes from ({said}): {what}")
+    return StoreFailed(f"The disk failed ({said}): {what}")
+
+
+class Tree:
+    """The folders below a root. The root itself may be a symbolic link: it is the operator's choice, not a client's."""
+
+    def __init__(self, root: str) -> None:
+        os.makedirs(root, exist_ok=True)
+        self.root: str = os.path.abspath(root)
+        self.fd: int = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.umask: int = process_umask()
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+    @contextmanager
+    def folder(self, segments: list[str], *, make: bool = False) -> Iterator[int]:
+        """A descriptor of the folder `segments` below the root, closed at the end of the block.
+
+        With `make`, missing folders are made, and made durable when the block ends well. Raises NotFound, Forbidden (a link is in
+        the way),
+        Exists (a file is where a folder is needed).
+        """
+        here, made = os.dup(self.fd), []
+        try:
+            for segment in segments:
+                below, new = self._step(here, segment, make)
+                if new:
+                    made.append(here)  # at most as many as a new key may have segments
+                else:
+                    os.close(here)
+                here = below
+            yield here
+            # Last, because one commit of the file system's journal then serves the object and its folders.
+            for fd in made:
+                os.fsync(fd)
+        finally:
+            for fd in (here, *made):
+                os.close(fd)
+
+    def step(self, fd: int, segment: str) -> int:
+        """A descriptor of a folder in the folder `fd`. Raises NotFound, Forbidden, Exists, StoreFailed, Unavailable."""
+        return self._step(fd, segment, make=False)[0]
+
+    def _step(self, fd: int, segment: str, make: bool) -> tuple[int, bool]:
+        """The folder below, and whether it was made just now."""
+        try:
+            return os.open(segment, _FOLDER, dir_fd=fd), False
+        except FileNotFoundError:
+            if not make:
+                raise NotFound(f"There is no folder {segment!r}") from None
+        except OSError as error:
+            raise self._blocked(fd, segment, error) from None
+        try:
+            os.mkdir(segment, 0o700 if segment == PRIVATE else 0o777, dir_fd=fd)  # the latter is the umask's to narrow
+        except FileExistsError:
+            pass  # somebody else made it meanwhile, and may not have made it durable yet
+        except FileNotFoundError:
+            raise  # the folder we stand in became empty and was removed: the caller begins again
+        except OSError as error:
+            raise store_error(error, segment) from None
+        try:
+            return os.open(segment, _FOLDER, dir_fd=fd), True
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise self._blocked(fd, segment, error) from None
+
+    @staticmethod
+    def _blocked(fd: int, segment: str, error: OSError) -> SluiceError:
+        try:
+            mode = os.stat(segment, dir_fd=fd, follow_symlinks=False).st_mode
+        except OSError:
+            mode = 0
+        if stat.S_ISLNK(mode):
+            return Forbidden(f"{segment!r} is a symbolic link; objects are never stored or read through one")
+        if error.errno == errno.ENOTDIR:
+            return Exists(f"{segment!r} is a file, so nothing can be stored below it")
+        return store_error(error, segment)
+
+    @staticmethod
+    def split(key: str) -> tuple[list[str], str]:
+        """The folders of a key and its last segment. Raises BadName for a key that leads out of the tree or into ours."""
+        segments = key.split("/")
+        if "\0" in key or PRIVATE in segments or any(segment in ("", ".", "..") for segment in segments):
+            raise BadName(f"There can be no object {key!r}")
+        return segments[:-1], segments[-1]
+
+    def open_file(self, key: str) -> tuple[int, os.stat_result]:
+        """A read-only descriptor of a regular file and its status. Raises NotFound, Forbidden."""
+        folders, name = self.split(key)
+        try:
+            with self.folder(folders) as fd:
+                return self.open_in(fd, name, key)
+        except (NotFound, Exists):
+            raise NotFound(f"There is no object {key!r}") from None
+
+    @staticmethod
+    def open_in(folder: int, name: str, key: str) -> tuple[int, os.stat_result]:
+        """The same in a folder that is open. Raises NotFound, Forbidden, StoreFailed, Unavailable."""
+        try:
+            # O_NONBLOCK: opening a FIFO that somebody put there must not hang the thread
+            file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+        except FileNotFoundError:
+            raise NotFound(f"There is no object {key!r}") from None
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise Forbidden(f"{key!r} is a symbolic link; it is never followed") from None
+            if error.errno in (errno.ENAMETOOLONG, errno.ENXIO):
+                raise NotFound(f"There is no object {key!r}") from None
+            raise store_error(error, key) from None
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(file)
+            raise NotFound(f"There is no object {key!r}")
+        return file, status
+
+    def prune(self, segments: list[str]) -> None:
+        """Remove folders that became empty, innermost first, up to the root."""
+        for depth in range(len(segments), 0, -1):
+            try:
+                with self.folder(segments[: depth - 1]) as fd:
+                    os.rmdir(segments[depth - 1], dir_fd=fd)
+            except (FileNotFoundError, SluiceError):
+                continue  # this one was never made, or is gone already
+            except OSError:
+                return  # not empty

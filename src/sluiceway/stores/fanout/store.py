@@ -1,0 +1,164 @@
+"""Several stores behind one: a file goes to all of them in one pass, and is read from the first that can be read.
+
+Required legs succeed all or none; best-effort ones may fail or fall behind. What kind of store a leg is shows only in its
+traits. Uploads and deletions of one key follow each other within a process, so that its copies do not part.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import replace as changed
+from weakref import WeakValueDictionary
+
+from sluiceway.errors import NotFound, SluiceError, StoreFailed
+from sluiceway.pipe.budget import Budget
+from sluiceway.stores.contract import Checked, Draft, Entry, Label, Opened, Page, Replace, Store, Traits
+from sluiceway.stores.fanout.best_effort import LEAVE, Follower
+from sluiceway.stores.fanout.draft import FanoutDraft
+from sluiceway.stores.fanout.required import Carrier, named, to_the_end, together
+
+__all__ = ["FanoutStore", "Leg"]
+
+WEAKER = ("bytes", "parts", "whole")  # what `sync` keeps, from the most to the least
+
+log: logging.Logger = logging.getLogger("sluiceway")
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """One destination. A best-effort one may fail or fall behind without the upload failing."""
+
+    store: Store
+    required: bool
+    called: str  # for people: without secrets
+
+
+class FanoutStore:
+    """All legs as one store. Raises StoreFailed when none is required: an answer must stand on one."""
+
+    def __init__(self, legs: list[Leg], budget: Budget) -> None:
+        self._required = [leg for leg in legs if leg.required]
+        self._best_effort = [leg for leg in legs if not leg.required]
+        if not self._required:
+            raise StoreFailed("At least one destination must be required")
+        self._front = next((leg for leg in self._required if leg.store.traits.readable), self._required[0])
+        self._budget = budget
+        self._followers: set[Follower] = set()
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    @property
+    def traits(self) -> Traits:
+        """Anew each time: a store may learn of its destination what it could not know before."""
+        return _traits(self._front, self._required)
+
+    @property
+    def needed(self) -> Sequence[Store]:
+        return [leg.store for leg in self._required]
+
+    async def draft(self, upload: str, size: int | None, label: Label = Label()) -> Draft:
+        carriers: dict[Leg, Carrier] = {}
+
+        async def carry(leg: Leg) -> None:
+            with named(leg.called):
+                draft = await leg.store.draft(upload, size, self._label(leg, label))
+            carriers[leg] = Carrier(leg.store, leg.called, upload, draft)
+
+        try:
+            await together(carry(leg) for leg in self._required)
+        except BaseException:
+            await to_the_end([asyncio.ensure_future(_discarded(carrier)) for carrier in carriers.values()])
+            raise
+        followers = [self._follow(leg, upload, size, label) for leg in self._best_effort]
+        return FanoutDraft([carriers[leg] for leg in self._required], followers, carriers[self._front], self._lock)
+
+    async def stat(self, key: str) -> Entry:
+        return await self._front.store.stat(key)
+
+    async def open(self, key: str) -> Opened:
+        return await self._front.store.open(key)
+
+    async def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> Page:
+        return await self._front.store.list(prefix, after, limit)
+
+    async def delete(self, key: str, replace: Replace = Replace(allowed=True)) -> None:
+        """The store that is read from decides; then every other one that can delete and has the key."""
+        async with self._lock(key):
+            await self._front.store.delete(key, replace)
+            failed: SluiceError | None = None
+            for leg in [*self._required, *self._best_effort]:
+                if leg is self._front or not leg.store.traits.readable:
+                    continue
+                try:
+                    with named(leg.called):
+                        await leg.store.delete(key)
+                except NotFound:
+                    continue  # a best-effort one may never have had it
+                except SluiceError as error:
+                    log.warning("%s remains at %s: %s", key, leg.called, error.detail)
+                    failed = failed or (error if leg.required else None)
+        if failed is not None:
+            raise failed
+
+    async def check(self) -> None:
+        """Of the required ones: without a best-effort place uploads go on."""
+        for leg in self._required:
+            if isinstance(leg.store, Checked):
+                await leg.store.check()
+
+    async def aclose(self) -> None:
+        for follower in self._followers:
+            follower.stop()
+        if going := [follower.task for follower in self._followers]:
+            await asyncio.wait(going, timeout=LEAVE)
+        closing = [asyncio.ensure_future(leg.store.aclose()) for leg in [*self._required, *self._best_effort]]
+        try:
+            await to_the_end(closing)
+        finally:
+            failed = [error for task in closing if (error := task.exception()) is not None]
+        if failed:
+            raise failed[0]
+
+    # Inside
+
+    def _follow(self, leg: Leg, upload: str, size: int | None, label: Label) -> Follower:
+        follower = Follower(leg.called, self._budget, lambda: leg.store.draft(upload, size, self._label(leg, label)))
+        self._followers.add(follower)
+        follower.task.add_done_callback(lambda _: self._followers.discard(follower))
+        return follower
+
+    def _label(self, leg: Leg, label: Label) -> Label:
+        """A tag is one destination's own: only the one that is read from can be asked for it."""
+        return label if leg is self._front else changed(label, replace=Replace(allowed=label.replace.allowed))
+
+    def _lock(self, key: str) -> asyncio.Lock:
+        return self._locks.setdefault(key, asyncio.Lock())
+
+
+def _traits(front: Leg, required: list[Leg]) -> Traits:
+    """What can be said of all required legs. A draft is never taken up again: two of them may be at two offsets."""
+    facts = [leg.store.traits for leg in required]
+    return Traits(
+        name="destinations",
+        durable=all(each.durable for each in facts),
+        atomic_publish=all(each.atomic_publish for each in facts),
+        create_only=all(each.create_only for each in facts),
+        resumable=False,
+        max_key_bytes=min(each.max_key_bytes for each in facts),
+        readable=front.store.traits.readable,
+        takes_back=all(each.takes_back for each in facts),
+        remote=any(each.remote for each in facts),
+        keeps=max((each.keeps for each in facts), key=WEAKER.index),
+        steady=front.store.traits.steady,
+        compares=all(each.compares for each in facts),
+        lists_about=front.store.traits.lists_about,
+    )
+
+
+async def _discarded(carrier: Carrier) -> None:
+    try:
+        await carrier.draft.discard()
+    except (SluiceError, OSError) as error:
+        log.warning("a draft at %s could not be put away: %s", carrier.called, error)

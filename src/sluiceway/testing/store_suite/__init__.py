@@ -1,0 +1,24 @@
+"""What every store must do, as tests. A store passes when a class of five lines below `StoreSuite` is green.
+
+    class TestMyStore(StoreSuite):
+        async def make_store(self, tmp_path: Path) -> Store:
+            return MyStore(tmp_path)
+
+The tests stand by subject in the files beside this one; `suite_hooks` says what else a class may tell of its store.
+"""
+
+from __future__ import annotations
+
+from sluiceway.testing.store_suite.bytes_suite import EDGES, BytesSuite
+from sluiceway.testing.store_suite.cut_suite import CutSuite
+from sluiceway.testing.store_suite.endings_suite import EndingsSuite
+from sluiceway.testing.store_suite.hooks import pattern, read, store_bytes
+from sluiceway.testing.store_suite.keys_suite import ODD_KEYS, KeysSuite
+from sluiceway.testing.store_suite.reading_suite import ReadingSuite
+from sluiceway.testing.store_suite.size_suite import SizeSuite
+
+__all__ = ["EDGES", "ODD_KEYS", "StoreSuite", "pattern", "read", "store_bytes"]
+
+
+class StoreSuite(BytesSuite, EndingsSuite, CutSuite, KeysSuite, ReadingSuite, SizeSuite):
+    """All of it."""

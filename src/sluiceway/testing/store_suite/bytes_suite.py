@@ -1,0 +1,162 @@
+"""What was written is what comes back: sizes around every edge, chunks of any size, offsets, and a gigabyte in flat memory.
+
+A part of `StoreSuite`; each test names the promise it proves and knows the store through its contract alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from sluiceway.pipe.budget import BLOCK, DEPTH
+from sluiceway.stores.contract import About, Store
+from sluiceway.testing.store_suite.hooks import MIB, Hooks, begin, fresh, pattern, read, write
+
+__all__ = ["EDGES", "BytesSuite"]
+
+EDGES = [  # bytes: around what stores align, gather and send in parts
+    0,
+    1,
+    *(edge + step for edge in (4096, 64 << 10, BLOCK, DEPTH * BLOCK) for step in (-1, 0, 1)),
+]
+
+
+class BytesSuite(Hooks):
+    """Bytes and offsets."""
+
+    @pytest.mark.parametrize("size", EDGES)
+    @pytest.mark.parametrize("told", [True, False], ids=["length-known", "length-unknown"])
+    async def test_what_was_written_comes_back_at_every_edge(self, store: Store, there: Store, size: int, told: bool) -> None:
+        """Any size around the edges of blocks is stored byte for byte, whether or not its length was known before."""
+        draft = await begin(store, "edge", size if told else None)
+        await write(draft, pattern(size), 300_000)
+        entry = await draft.publish("edge", About(filename="edge"))
+
+        assert (entry.size, await read(there, "edge")) == (size, pattern(size))
+
+    @pytest.mark.parametrize("chunk", [1, 7, 4095, 65_537, 3 * MIB])
+    async def test_chunks_of_any_size_are_joined_in_order(self, store: Store, there: Store, chunk: int) -> None:
+        """How the bytes were cut on their way does not show in the object."""
+        data = pattern(min(chunk * 2000, 4 * MIB) + 3)
+        draft = await begin(store, "chunks", len(data))
+        await write(draft, data, chunk)
+        await draft.publish("chunks", About(filename=""))
+
+        assert await read(there, "chunks") == data
+
+    async def test_a_sender_that_changes_its_speed_is_stored_right(self, store: Store, there: Store) -> None:
+        """Trickle, flood, trickle, flood: the ways a store writes meet at odd offsets and no byte is lost or moved."""
+        data = pattern(7 * MIB)
+        draft = await begin(store, "mixed", None)
+        at = 0
+        for chunk, count, pause in (
+            (13, 40, 0.3),
+            (200_001, 12, 0.0),
+            (5, 30, 1.2),
+            (MIB + 1, 2, 0.0),
+            (3, 9, 0.0),
+            (70_000, 20, 0),
+        ):
+            for _ in range(count):
+                await draft.write(data[at : at + chunk])
+                at += chunk
+            await asyncio.sleep(pause)
+        await draft.publish("mixed", About(filename=""))
+
+        assert await read(there, "mixed") == data[:at]
+
+    @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+    async def test_every_kind_of_buffer_is_taken(self, store: Store, there: Store, kind: type) -> None:
+        """bytes, bytearray and memoryview are all bytes."""
+        draft = await begin(store, "kind", None)
+        for at in (0, 100_000):
+            await draft.write(kind(pattern(100_000, at)))
+        await draft.publish("kind", About(filename=""))
+
+        assert await read(there, "kind") == pattern(200_000)
+
+    async def test_less_than_announced_leaves_no_tail(self, store: Store, there: Store) -> None:
+        """What was reserved and not written is not part of the object."""
+        if not store.traits.readable:
+            pytest.skip(f"{store.traits.name} has told the length already")
+        draft = await begin(store, "short", MIB)
+        await draft.write(pattern(1000))
+        entry = await draft.publish("short", About(filename=""))
+
+        assert (entry.size, await read(there, "short")) == (1000, pattern(1000))
+
+    async def test_many_drafts_at_once_do_not_mix(self, store: Store, there: Store) -> None:
+        """Twelve interleaved uploads, slow and fast, each get their own bytes."""
+
+        async def one(number: int) -> None:
+            draft = await begin(store, f"at-once/{number}", None)
+            await write(draft, pattern(2_500_000, number * 1000), 4000 if number % 3 else 600_000)
+            await draft.publish(f"at-once/{number}", About(filename=""))
+
+        await asyncio.gather(*(one(number) for number in range(12)))
+
+        for number in range(12):
+            assert await read(there, f"at-once/{number}") == pattern(2_500_000, number * 1000)
+
+    # Offsets
+
+    @pytest.mark.parametrize("chunk", [1000, 65_536, 700_001, 3 * MIB])
+    async def test_sync_midway_keeps_everything_written_and_goes_on(self, store: Store, there: Store, chunk: int) -> None:
+        """After sync the offset is what was written, or less where the store says so; it never goes back, never runs ahead."""
+        data = pattern(min(9 * chunk, 7 * MIB))
+        draft = await begin(store, "synced", len(data))
+        kept = 0
+        for at in range(0, len(data), chunk):
+            await draft.write(data[at : at + chunk])
+            assert kept <= draft.kept <= draft.written
+            kept = await draft.sync()
+            assert kept == draft.kept or store.traits.remote  # whose word may have come in this moment
+            assert kept == min(at + chunk, len(data)) or store.traits.keeps != "bytes"
+        await draft.publish("synced", About(filename=""))
+
+        assert await read(there, "synced") == data
+
+    @pytest.mark.parametrize("offset", [0, 1, 4096, 100_000, BLOCK, BLOCK + 5, 2 * BLOCK + 4097])
+    async def test_truncate_forgets_and_what_follows_stands_there(self, store: Store, there: Store, offset: int) -> None:
+        """Everything from the offset on is forgotten; the next byte stands at the offset, in small and large chunks."""
+        if store.traits.keeps != "bytes":
+            pytest.skip(f"{store.traits.name} keeps {store.traits.keeps}")
+        for name, chunk in (("small", 999), ("large", 2 * MIB)):
+            draft = await begin(store, name, None)
+            await write(draft, pattern(2 * BLOCK + 4097), 900_000)
+            await draft.sync()
+            await draft.truncate(offset)
+            assert (draft.written, draft.kept) == (offset, offset)
+            await write(draft, pattern(3_000_001, 11), chunk)
+            await draft.publish(name, About(filename=""))
+
+            assert await read(there, name) == pattern(offset) + pattern(3_000_001, 11)
+
+    async def test_truncating_an_empty_draft_is_nothing(self, store: Store, there: Store) -> None:
+        """Before the first byte, and back to the first byte."""
+        if store.traits.keeps != "bytes":
+            pytest.skip(f"{store.traits.name} keeps {store.traits.keeps}")
+        draft = await begin(store, "empty", None)
+        await draft.truncate(0)
+        await draft.write(b"abc")
+        await draft.truncate(0)
+        await draft.write(b"de")
+        await draft.publish("empty", About(filename=""))
+
+        assert await read(there, "empty") == b"de"
+
+    async def test_a_draft_left_behind_is_taken_up_at_its_offset(self, store: Store, there: Store) -> None:
+        """A store that calls itself resumable gives the draft of the same upload back, with what it kept."""
+        if not store.traits.resumable:
+            pytest.skip(f"{store.traits.name} does not claim it")
+        upload = fresh()
+        draft = await store.draft(upload, None)
+        await draft.write(pattern(70_000))
+        await draft.sync()
+        again = await store.draft(upload, None)
+
+        assert again.kept == 70_000
+        await again.write(pattern(70_000, 70_000))
+        await again.publish("resumed", About(filename=""))
+        assert await read(there, "resumed") == pattern(140_000)

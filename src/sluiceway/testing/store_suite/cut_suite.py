@@ -1,0 +1,128 @@
+"""Bytes that never come to their end: a short source, a failing one, another digest than promised, a writer that is killed.
+
+A part of `StoreSuite`, through the product's own copy loop. Nothing is seen, nothing stays behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from sluiceway.errors import BodyCut, DigestMismatch, SourceFailed
+from sluiceway.pipe.digests import Digests
+from sluiceway.pipe.pump import pump
+from sluiceway.pipe.source import PassingSource
+from sluiceway.stores.contract import About, Store
+from sluiceway.testing.store_suite.hooks import MIB, Hooks, begin, pattern, read, write
+from sluiceway.uploads.service import check_digests
+
+__all__ = ["CutSuite"]
+
+DEADLINE = 60.0  # seconds for a program to start and take some MiB on a busy machine
+
+
+class CutSuite(Hooks):
+    """Uploads that end before their end."""
+
+    @pytest.mark.parametrize("come", [0, 1, 70_000, 3 * MIB + 5])
+    async def test_a_source_that_ends_early_leaves_nothing(self, store: Store, there: Store, come: int) -> None:
+        """Less than was announced: BodyCut from the copy loop, no object, no draft, and the key is free."""
+        draft = await begin(store, "short", 4 * MIB)
+        with pytest.raises(BodyCut):
+            await pump(PassingSource(_pieces(come), 4 * MIB), draft)
+        await draft.discard()
+
+        assert await self.left(store) == []
+        assert (await there.list()).entries == []
+
+    @pytest.mark.parametrize("come", [0, 1, 70_000, 3 * MIB + 5])
+    @pytest.mark.parametrize("told", [True, False], ids=["length-known", "length-unknown"])
+    async def test_a_source_that_fails_leaves_nothing(self, store: Store, there: Store, come: int, told: bool) -> None:
+        """The source's own error comes out, with its length known or not; no object, no draft."""
+        length = 4 * MIB if told else None
+        draft = await begin(store, "failing", length)
+        with pytest.raises(SourceFailed, match="half way"):
+            await pump(PassingSource(_pieces(come, SourceFailed("it broke half way")), length), draft)
+        await draft.discard()
+
+        assert await self.left(store) == []
+        assert (await there.list()).entries == []
+
+    @pytest.mark.parametrize("size", [0, 5, 3 * MIB + 5])
+    async def test_other_bytes_than_promised_leave_nothing(self, store: Store, there: Store, size: int) -> None:
+        """All bytes came and their digest is another one: nobody ever sees them, and the right ones get the key."""
+        promised = {"sha-256": hashlib.sha256(pattern(size) + b"!").digest()}
+        draft, digests = await begin(store, "digest", size), Digests()
+        await pump(PassingSource(_pieces(size), size), draft, taps=[digests])
+        with pytest.raises(DigestMismatch):
+            check_digests(await digests.finish(), promised)
+        await draft.discard()
+
+        assert await self.left(store) == []
+        assert (await there.list()).entries == []
+        right = await begin(store, "digest", size)
+        await write(right, pattern(size))
+        await right.publish("digest", About(filename=""))
+        assert await read(there, "digest") == pattern(size)
+
+    async def test_a_draft_nobody_ends_is_never_seen(self, tmp_path: Path) -> None:
+        """Forgotten without an ending: no object, and closing the store puts it away."""
+        store = await self.make_store(tmp_path)
+        there = await self.read_back(store)
+        draft = await begin(store, "forgotten", 4 * MIB)
+        await write(draft, pattern(3 * MIB))
+        del draft
+        gc.collect()
+
+        assert (await there.list()).entries == []
+        if there is not store:
+            await there.aclose()
+        await store.aclose()
+        assert await self.left(store) == []
+        self.at_end(store)
+
+    async def test_a_killed_writer_leaves_nothing_once_swept(self, tmp_path: Path) -> None:
+        """SIGKILL in the middle of a file: nothing is visible, and sweeping frees what it held."""
+        command = self.command(tmp_path)
+        if command is None:
+            pytest.skip("the suite was not told how another process writes to this store")
+        await (await self.make_store(tmp_path)).aclose()  # what needs making is made
+        await _kill_midway(command)
+        store = await self.make_store(tmp_path)
+        there = await self.read_back(store)
+        await self.sweep(store)
+
+        assert (await there.list()).entries == []
+        assert await self.left(store) == []
+        if there is not store:
+            await there.aclose()
+        await store.aclose()
+        self.at_end(store)
+
+
+async def _pieces(size: int, error: Exception | None = None) -> AsyncIterator[bytes]:
+    for at in range(0, size, 300_000):
+        yield pattern(min(300_000, size - at), at)
+        await asyncio.sleep(0)
+    if error is not None:
+        raise error
+
+
+async def _kill_midway(command: list[str]) -> None:
+    """When the program has taken 4 MiB, which no pipe holds, it has begun to write them."""
+    process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL)
+    try:
+        assert process.stdin is not None
+        process.stdin.write(pattern(4 * MIB))
+        async with asyncio.timeout(DEADLINE):
+            await process.stdin.drain()
+        assert process.returncode is None, "the program ended by itself"
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()

@@ -1,0 +1,275 @@
+"""Who gets a key, who may take it away, and what lives with an object: creators, replacers, deleters, odd names.
+
+A part of `StoreSuite`. A store is asked only for what its traits promise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from urllib.parse import unquote
+
+import pytest
+
+from sluiceway.errors import BadForm, BadName, Exists, NotFound, PreconditionFailed, Refused
+from sluiceway.stores.contract import About, Entry, Label, Replace, Store
+from sluiceway.testing.store_suite.hooks import (
+    LONG,
+    Hooks,
+    begin,
+    fresh,
+    listed,
+    pattern,
+    publish,
+    read,
+    sha256_of,
+    store_bytes,
+    write,
+)
+from sluiceway.wire.names import MOST_SEGMENTS
+
+__all__ = ["HARD_KEYS", "ODD_KEYS", "KeysSuite"]
+
+ODD_KEYS = [
+    "plain.txt",
+    "with space/and more.txt",
+    "Grüße/日本語/файл.txt",
+    "emoji-🦆/🌊",
+    "100%/%2F%2e%2e",
+    "a&b=c?d#e+f",
+    "'single' \"double\" `back` $(x) ;",
+    "-dash/--option",
+    ".hidden/.dots..inside",
+    "UPPER/lower",
+    "e\u0301",  # decomposed: a store compares bytes, whoever names keys normalises
+    "long/" + "x" * 200,
+    "/".join("d" for _ in range(MOST_SEGMENTS)),
+]
+
+
+# What a store refuses, or gives back letter by letter. Nothing between: a key that is cut or trimmed is another object's.
+HARD_KEYS = ["t\tab", "l\nf", "c\rr", "\x01", "a/\x0bb", "\x7f", "\ufffe", "odd//x", "/x", "d/", "./a", "a/../b", " a", "a "]
+
+KNOWN_HEADERS = (
+    ("cache-control", "max-age=60"),
+    ("content-disposition", 'attachment; filename="page.html"'),
+    ("content-encoding", "gzip"),
+    ("content-language", "de, en"),
+)
+KNOWN_USER = (("filename", "their own"), ("mtime", "1700000000.5"), ("owner", "somebody"))
+
+
+class KeysSuite(Hooks):
+    """Keys that are taken, deleted, odd; and what is known of an object."""
+
+    async def test_exactly_one_of_many_creators_wins(self, store: Store, there: Store) -> None:
+        """Sixteen publish one free key at once: one entry, fifteen Exists, and the bytes are the winner's."""
+        if not store.traits.create_only:
+            pytest.skip(f"{store.traits.name} does not claim it")
+        drafts = [await begin(store, "deep/er/one", None) for _ in range(16)]
+        for number, draft in enumerate(drafts):
+            await draft.write(b"%d" % number * 1000)
+        outcomes = await asyncio.gather(*(publish(draft, "deep/er/one") for draft in drafts))
+
+        won = [number for number, outcome in enumerate(outcomes) if isinstance(outcome, Entry)]
+        assert len(won) == 1
+        assert {type(outcome) for outcome in outcomes} == {Entry, Exists}
+        assert await read(there, "deep/er/one") == b"%d" % won[0] * 1000
+        for draft in drafts:
+            await draft.discard()
+        assert await self.left(store) == []
+
+    async def test_a_taken_key_keeps_its_object(self, store: Store, there: Store) -> None:
+        """Create-only says Exists, and neither the bytes nor what is known of them change."""
+        first = await store_bytes(store, "taken", b"first", About("first.txt", "text/plain", sha256_of(b"first")))
+        with pytest.raises((Exists, Refused)) as refused:
+            await store_bytes(store, "taken", b"second and longer", About("second.bin"))
+
+        assert refused.type is Exists or (not store.traits.readable and refused.value.status in (409, 412))
+        assert store.traits.readable is False or await there.stat("taken") == first
+        assert await read(there, "taken") == b"first"
+
+    async def test_replace_gives_the_key_new_bytes(self, store: Store, there: Store) -> None:
+        """Allowed to replace, publish takes a free key and a taken one; the tag changes with the bytes."""
+        allowed = Replace(allowed=True)
+        first = await store_bytes(store, "r", pattern(200_000), About("a", "text/plain", sha256_of(pattern(200_000))), allowed)
+        second = await store_bytes(store, "r", b"new", About("b", "image/png", sha256_of(b"new")), allowed)
+
+        assert await read(there, "r") == b"new"
+        assert not store.traits.readable or await there.stat("r") == second
+        assert first.etag != second.etag
+
+    async def test_of_many_that_replace_one_key_one_stands_whole(self, store: Store, there: Store) -> None:
+        """Eight contents of different lengths replace each other at once: the key has one of them from end to end."""
+        contents = [pattern(100_000 + number * 70_001, number * 5000) for number in range(8)]
+        allowed = Replace(allowed=True)
+        for _ in range(3):
+            await asyncio.gather(*(store_bytes(store, "fought/for", data, replace=allowed) for data in contents))
+
+            assert await read(there, "fought/for") in contents
+            assert [entry.key for entry in (await there.list()).entries] == ["fought/for"]
+        assert await self.left(store) == []
+
+    async def test_replace_by_tag_wants_that_very_object(self, own: Store) -> None:
+        """A tag nobody carries, or a key with nothing under it, is refused and nothing is touched."""
+        first = await store_bytes(own, "t", b"first")
+        for key, etag in (("t", "another"), ("nothing", first.etag)):
+            with pytest.raises(PreconditionFailed):
+                await store_bytes(own, key, b"second", replace=Replace(allowed=True, etag=etag))
+
+        assert [entry.key for entry in (await own.list()).entries] == ["t"]
+        assert await read(own, "t") == b"first"
+        await store_bytes(own, "t", b"second", replace=Replace(allowed=True, etag=first.etag))
+        assert await read(own, "t") == b"second"
+
+    async def test_exactly_one_of_many_replacers_by_tag_wins(self, own: Store) -> None:
+        """Lost updates cannot happen: eight name the same version, one replaces it, seven are told."""
+        if not own.traits.compares:
+            pytest.skip(f"{own.traits.name} does not claim it")
+        first = await store_bytes(own, "cas", b"first")
+        drafts = [await begin(own, "cas", None) for _ in range(8)]
+        for number, draft in enumerate(drafts):
+            await draft.write(b"%d" % number * 50)
+        by_tag = Replace(allowed=True, etag=first.etag)
+        outcomes = await asyncio.gather(*(publish(draft, "cas", by_tag) for draft in drafts))
+
+        won = [number for number, outcome in enumerate(outcomes) if isinstance(outcome, Entry)]
+        assert len(won) == 1
+        assert {type(outcome) for outcome in outcomes} == {Entry, PreconditionFailed}
+        assert await read(own, "cas") == b"%d" % won[0] * 50
+        for draft in drafts:
+            await draft.discard()
+
+    async def test_an_object_is_never_damaged_by_one_below_or_above_its_key(self, own: Store) -> None:
+        """With "a" there, "a/b" is refused (Exists) or stands beside it; the same the other way round."""
+        for first, second in (("a", "a/b"), ("c/d", "c"), ("e/f/g", "e/f"), ("h", "h/i/j")):
+            for replace in (Replace(), Replace(allowed=True)):
+                await store_bytes(own, first, b"first", replace=Replace(allowed=True))
+                try:
+                    await store_bytes(own, second, b"second", replace=replace)
+                except Exists:
+                    with pytest.raises(NotFound):
+                        await own.stat(second)
+                else:
+                    assert await read(own, second) == b"second"
+                    await own.delete(second)
+                assert await read(own, first) == b"first"
+        assert await self.left(own) == []
+
+    # Delete
+
+    async def test_delete_takes_away_once(self, own: Store) -> None:
+        """Deleted, the object is neither read nor listed; a second delete says NotFound, and the key is free again."""
+        await store_bytes(own, "x/gone", b"1")
+        await own.delete("x/gone")
+
+        for act in (own.stat("x/gone"), own.open("x/gone"), own.delete("x/gone")):
+            with pytest.raises(NotFound):
+                await act
+        assert (await own.list()).entries == []
+        await store_bytes(own, "x/gone", b"2")
+        assert await read(own, "x/gone") == b"2"
+
+    async def test_delete_by_tag_wants_that_very_object(self, own: Store) -> None:
+        """Another tag: refused, the object stays. Its own: gone."""
+        entry = await store_bytes(own, "d", b"1")
+        with pytest.raises(PreconditionFailed):
+            await own.delete("d", Replace(allowed=True, etag="another"))
+        assert await read(own, "d") == b"1"
+        await own.delete("d", Replace(allowed=True, etag=entry.etag))
+        with pytest.raises(NotFound):
+            await own.stat("d")
+
+    async def test_publishing_and_deleting_neighbours_at_once_never_fails(self, own: Store) -> None:
+        """A folder that becomes empty and is needed again in the same moment is nobody's error."""
+
+        async def come_and_go(number: int) -> None:
+            for _ in range(25 if LONG else max(3, self.many // 40)):
+                await store_bytes(own, f"p/q/r/{number}", b"x")
+                await own.delete(f"p/q/r/{number}")
+
+        await asyncio.gather(*(come_and_go(number) for number in range(6)))
+
+        assert (await own.list()).entries == []
+
+    async def test_nothing_is_found_where_nothing_is(self, own: Store) -> None:
+        """stat, open and delete of a free key, at the top, deep down and below another object, say NotFound."""
+        await store_bytes(own, "file", b"1")
+        for key in ("nothing", "no/folder/here", "file/below", "fil"):
+            for act in (own.stat(key), own.open(key), own.delete(key)):
+                with pytest.raises(NotFound):
+                    await act
+
+    # What lives with an object
+
+    @pytest.mark.parametrize("key", ODD_KEYS, ids=lambda key: ascii(key)[:30])
+    async def test_odd_keys_are_kept_as_they_are(self, store: Store, there: Store, key: str) -> None:
+        """Unicode, spaces, percent signs, shell and URL characters, long and deep keys: stored, listed, read, deleted.
+
+        A store that passes on may refuse what a server behind it could decode twice.
+        """
+        try:
+            entry = await store_bytes(store, key, b"odd")
+        except BadForm:
+            assert not store.traits.readable
+            assert ".." in unquote(unquote(key))
+            return
+
+        assert entry.key == key
+        key = self.named(key)
+        assert [found.key for found in (await there.list()).entries] == [key]
+        assert [found.key for found in (await there.list(prefix=key)).entries] == [key]
+        assert await read(there, key) == b"odd"
+        await there.delete(key)
+        assert (await there.list()).entries == []
+
+    @pytest.mark.parametrize("key", HARD_KEYS, ids=ascii)
+    async def test_a_hard_key_is_refused_or_comes_back(self, own: Store, key: str) -> None:
+        """Control characters, empty segments, dots: BadName and nothing stored, or listed, read and deleted by this very key."""
+        try:
+            await store_bytes(own, key, b"hard")
+        except BadName:
+            page = await own.list()
+            assert (page.entries, page.omitted) == ([], ())
+            assert await self.left(own) == []
+            return
+        assert [entry.key for entry in (await own.list()).entries] == [key]
+        assert await read(own, key) == b"hard"
+        await own.delete(key)
+        assert (await own.list()).entries == []
+
+    async def test_what_is_known_before_the_first_byte_lives_with_a_large_object(self, own: Store) -> None:
+        """Headers and user metadata of an object that is sent in parts, where the store sends any."""
+        data = pattern(2 * self.part + 70_000)
+        about = About("page.html", "text/html", sha256_of(data), KNOWN_HEADERS, KNOWN_USER)
+        label = Label("known", about.filename, about.type, headers=about.headers, user=about.user)
+        draft = await own.draft(fresh(), len(data), label)
+        await write(draft, data)
+        await draft.publish("known", about)
+
+        assert (await own.stat("known")).about == about
+        assert await read(own, "known") == data
+
+    @pytest.mark.parametrize(
+        "about",
+        [
+            About(filename=""),
+            About("naïve café – 日本語 🦆.txt", "text/plain", sha256_of(pattern(5000))),
+            About("%20'\"\\;,=\t", "application/vnd.oasis.opendocument.text", None),
+            About("n" * 200, "image/png", sha256_of(pattern(5000))),
+            About("page.html", "text/html", sha256_of(pattern(5000)), KNOWN_HEADERS, KNOWN_USER),
+        ],
+        ids=["nothing", "unicode", "hostile", "long", "all of it"],
+    )
+    async def test_what_is_known_of_an_object_lives_with_it(self, own: Store, about: About) -> None:
+        """Name, type, sha-256, headers and user metadata come back from publish, stat, open and list alike."""
+        began = time.time()
+        entry = await store_bytes(own, "known", pattern(5000), about)
+        opened = await own.open("known")
+        await opened.aclose()
+
+        assert (entry.key, entry.size, entry.about) == ("known", 5000, about)
+        assert began - 3 <= entry.modified <= time.time() + 1  # some file systems count in steps of two seconds
+        assert [await own.stat("known"), opened.entry] == [entry] * 2
+        assert (await own.list()).entries == [listed(own, entry)]
+        assert opened.length == 5000

@@ -1,0 +1,125 @@
+"""What was published is read in any range, again and again, and listed in the order of keys, in pages.
+
+A part of `StoreSuite`; skipped for a store that only passes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from sluiceway.errors import StoreFailed
+from sluiceway.pipe.pump import close_stream
+from sluiceway.stores.contract import Replace, Store
+from sluiceway.testing.store_suite.hooks import MIB, Hooks, pattern, store_bytes
+
+__all__ = ["ReadingSuite"]
+
+
+class ReadingSuite(Hooks):
+    """Ranges, readers and listings."""
+
+    @pytest.mark.parametrize("size", [0, 1, 70_000, 3 * MIB + 1])
+    async def test_any_range_can_be_read_again_and_again(self, own: Store, size: int) -> None:
+        """open(start, stop) yields exactly those bytes, clipped to the object, as often as asked, never an empty chunk."""
+        data = pattern(size)
+        await store_bytes(own, "ranges", data)
+        edges = sorted({0, 1, size // 2, max(size - 1, 0), size, size + 10})
+        opened = await own.open("ranges")
+
+        assert opened.reopenable
+        for start in edges:
+            for stop in [None, *(edge for edge in edges if edge >= start)]:
+                chunks = [bytes(chunk) async for chunk in opened.open(start, stop)]
+                assert b"".join(chunks) == data[start:stop]
+                assert all(chunks)
+        await opened.aclose()
+
+    async def test_an_open_object_keeps_its_bytes(self, own: Store) -> None:
+        """Replaced and deleted while it is read: the reader gets the old bytes to their end, also opened once more.
+
+        A store that is not steady may say instead that it cannot; never does it give bytes of another object.
+        """
+        for act in ("replace", "delete"):
+            old = pattern(3 * MIB)
+            entry = await store_bytes(own, "held", old, replace=Replace(allowed=True))
+            opened = await own.open("held")
+            stream = opened.open()
+            got = bytes(await anext(stream))
+            if act == "replace":
+                await store_bytes(own, "held", b"new", replace=Replace(allowed=True))
+            else:
+                await own.delete("held")
+            try:
+                got += b"".join([bytes(chunk) async for chunk in stream])
+                assert got == old
+                assert b"".join([bytes(chunk) async for chunk in opened.open(MIB, MIB + 9)]) == old[MIB : MIB + 9]
+            except StoreFailed:
+                assert not own.traits.steady
+            assert opened.entry == entry
+            await opened.aclose()
+
+    async def test_a_reader_may_leave_at_any_chunk(self, own: Store) -> None:
+        """Reading that ends early, twice closed, gives everything back."""
+        await store_bytes(own, "left", pattern(8 * MIB))
+        for chunks in range(6):
+            opened = await own.open("left")
+            stream = opened.open()
+            for _ in range(chunks):
+                await anext(stream)
+            await close_stream(stream)
+            await opened.aclose()
+            await opened.aclose()
+
+    # Listing
+
+    async def test_a_listing_is_in_key_order_and_pages_join_to_it(self, own: Store) -> None:
+        """Files and folders mixed come out sorted by key; pages of any size, walked by their cursor, make the whole."""
+        keys = ["a-b", "a.txt", "a/b", "a/b.c", "a/c/d", "a0", "b", "B", "z/y/x", "z/y.x", "é", "0", "a b/c", "a/b-"]
+        await _fill(own, keys)
+        whole = await own.list()
+
+        assert [entry.key for entry in whole.entries] == sorted(keys)
+        assert whole.next is None
+        for limit in (1, 2, 3, len(keys) - 1, len(keys)):
+            assert await _walk(own, "", limit) == sorted(keys)
+
+    @pytest.mark.parametrize("prefix", ["a", "a/", "a/b", "a/bb", "a/b/", "A", "", "z/y", "nothing", "a/b/c/d/e", "\U0010ffff"])
+    async def test_a_prefix_selects_by_characters_not_by_folders(self, own: Store, prefix: str) -> None:
+        """Every key that begins with the prefix and no other, in pages too."""
+        keys = ["a", "ab", "a.b", "A/x", "b/a", "z/y", "z/yy/z"]
+        if prefix.startswith("a/"):
+            keys = ["a/b", "a/bb", "a/bb/", "a/c", "ab/b"]
+        keys = [key.rstrip("/") + ("/deep" if key.endswith("/") else "") for key in keys if key not in ("a/bb",)]
+        await _fill(own, keys)
+        expected = sorted(key for key in keys if key.startswith(prefix))
+
+        assert [entry.key for entry in (await own.list(prefix)).entries] == expected
+        assert await _walk(own, prefix, 2) == expected
+
+    async def test_after_need_not_be_a_key(self, own: Store) -> None:
+        """A cursor whose object was deleted, or that never was one, goes on at its place in the order."""
+        keys = ["a", "b/c", "b/d", "b0", "c"]
+        await _fill(own, keys)
+
+        for after in ["", "a", "a0", "b", "b/", "b/c", "b/c/x", "b/cc", "b/z", "b0", "bz", "c", "d"]:
+            found = [entry.key for entry in (await own.list("", after)).entries]
+            assert found == sorted(key for key in keys if key > after), after
+
+
+async def _fill(store: Store, keys: Sequence[str]) -> None:
+    for key in keys:
+        await store_bytes(store, key, key.encode())
+
+
+async def _walk(store: Store, prefix: str, limit: int) -> list[str]:
+    """The keys of a listing, page by page."""
+    found: list[str] = []
+    after: str | None = ""
+    while after is not None:
+        page = await store.list(prefix, after, limit)
+        assert len(page.entries) <= limit
+        found += [entry.key for entry in page.entries]
+        after = page.next
+    return found

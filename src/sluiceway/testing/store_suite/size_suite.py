@@ -1,0 +1,106 @@
+"""Large objects and many: a gigabyte goes in and out in flat memory, parts meet without a seam, long listings are whole.
+
+A part of `StoreSuite`. Memory is that of this process, measured on Linux.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import sys
+from contextlib import suppress
+
+import pytest
+
+from sluiceway.errors import NotFound
+from sluiceway.stores.contract import About, Replace, Store
+from sluiceway.testing.memory_meter import MemoryMeter
+from sluiceway.testing.store_suite.hooks import LONG, MIB, Hooks, begin, pattern, store_bytes
+
+__all__ = ["SizeSuite"]
+
+SMALL = 16 * MIB
+WHOLE = 1 << 30  # bytes of the large object in the long proofs
+AT_ONCE = 16  # writers of the long listing
+
+
+class SizeSuite(Hooks):
+    """What grows."""
+
+    async def test_sizes_around_parts_come_back(self, store: Store, there: Store) -> None:
+        """A byte less than a part or two, exactly that, a byte more: the same bytes, whether or not the length was known."""
+        if not self.part:
+            pytest.skip("this store sends no parts")
+        for size in [self.part * parts + step for parts in (1, 2) for step in (-1, 0, 1)]:
+            for told in (size, None):
+                digest = await _pour(store, "part", size, told)
+                assert await _digest(there, "part") == (size, digest)
+
+    @pytest.mark.timeout(1200)
+    async def test_a_gigabyte_takes_the_memory_of_sixteen_megabytes(self, store: Store, there: Store) -> None:
+        """Written and read in pieces, 1 GiB costs no more memory than 16 MiB, but for what the store says."""
+        if self.flat is None:
+            pytest.skip(f"{store.traits.name} holds whole objects")
+        if sys.platform != "linux":
+            pytest.skip("the memory meter needs Linux")
+        meter, peaks = MemoryMeter(), [0, 0]
+        large = WHOLE if LONG else self.large
+        try:
+            for size in (SMALL, SMALL, large):  # the first warms up
+                meter.reset()
+                digest = await _pour(store, "large", size, size)
+                assert await _digest(there, "large") == (size, digest)
+                peaks = [peaks[1], meter.peak()]
+        finally:
+            with suppress(NotFound):  # folders of tests are kept for a while, and this is large
+                await there.delete("large")
+
+        assert peaks[1] - peaks[0] <= self.flat, f"{(peaks[1] - peaks[0]) >> 10} KiB more for {large >> 20} MiB than for 16"
+
+    @pytest.mark.timeout(600)
+    async def test_a_listing_of_many_objects_is_whole(self, own: Store) -> None:
+        """More than one page: the first says where to go on, and the pages hold every key once, in order."""
+        many = 1_010 if LONG else self.many
+        keys = [f"many/{number:05}" for number in range(many)]
+        waiting = iter(keys)
+
+        async def fill() -> None:
+            for key in waiting:
+                await store_bytes(own, key, b"")
+
+        await asyncio.gather(*(fill() for _ in range(AT_ONCE)))
+        found: list[str] = []
+        after: str | None = ""
+        while after is not None:
+            page = await own.list("many/", after)
+            found += [entry.key for entry in page.entries]
+            after = page.next
+
+        assert found == keys
+
+
+async def _pour(store: Store, key: str, size: int, told: int | None) -> bytes:
+    """An object of that size, replaced if there; the sha-256 of its bytes."""
+    replace, hashed = Replace(allowed=True), hashlib.sha256()
+    draft = await begin(store, key, told, replace)
+    try:
+        for number, at in enumerate(range(0, size, MIB)):
+            piece = pattern(min(MIB, size - at), number * 4099 % (7 * MIB))
+            hashed.update(piece)
+            await draft.write(piece)
+        await draft.publish(key, About(filename=key), replace)
+    finally:
+        await draft.discard()
+    return hashed.digest()
+
+
+async def _digest(store: Store, key: str) -> tuple[int, bytes]:
+    """Size and sha-256 of an object, read piece by piece."""
+    opened, size, hashed = await store.open(key), 0, hashlib.sha256()
+    try:
+        async for chunk in opened.open():
+            hashed.update(chunk)
+            size += len(chunk)
+    finally:
+        await opened.aclose()
+    return size, hashed.digest()

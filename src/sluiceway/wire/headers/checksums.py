@@ -1,0 +1,128 @@
+"""The older headers by which senders ask that their bytes are checked: Content-MD5, Digest, OC-Checksum, X-Checksum-* and kin.
+
+Each names an algorithm and a value, in hexadecimal digits or in base64. What cannot be checked here is refused, never passed
+over: its sender would believe that the bytes are guarded. Text only; the hashing is done where bytes flow.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterator, Mapping
+
+from sluiceway.errors import BadDigest, BadRequest
+from sluiceway.wire.headers.digests import MOST_DIGEST_HEADER, Promise, parse_digests
+
+__all__ = ["CHECKSUM_FIELDS", "LENGTHS", "expected_of", "is_checksum_field"]
+
+# Bytes of a value, by the names IANA has for the algorithms of Digest and Content-Digest; crc32 has none there.
+LENGTHS: Mapping[str, int] = {"adler": 4, "crc32": 4, "md5": 16, "sha": 20, "sha-256": 32, "sha-384": 48, "sha-512": 64}
+
+# Header -> the one algorithm it stands for; None: its value names the algorithm.
+_FIELDS: Mapping[str, str | None] = {
+    "content-md5": "md5",  # RFC 1864
+    "digest": None,  # RFC 3230: sha-256=BASE64, md5=BASE64
+    "oc-checksum": None,  # ownCloud, Nextcloud: SHA1:HEX MD5:HEX
+    "upload-checksum": None,  # tus: sha1 BASE64
+    "x-amz-content-sha256": "sha-256",
+    "x-bz-content-sha1": "sha",
+    "x-checksum": None,
+    "x-content-md5": "md5",
+    "x-content-sha256": "sha-256",
+    "x-goog-hash": None,  # md5=BASE64,crc32c=BASE64
+    "x-ms-blob-content-md5": "md5",
+    "x-ms-content-crc64": "crc64",
+}
+_PREFIXES = ("x-checksum-", "x-amz-checksum-")  # what follows is the algorithm
+_NO_VALUES = frozenset(["x-checksum-algorithm", "x-checksum-type", "x-amz-checksum-algorithm", "x-amz-checksum-type"])
+CHECKSUM_FIELDS: frozenset[str] = frozenset([*_FIELDS, "content-digest", "repr-digest"])  # and all that begin as _PREFIXES do
+
+_SAYS_NOTHING = frozenset(["unsigned-payload", "do_not_verify"])  # Amazon's and Backblaze's words for: there is no digest
+_ALIASES = {"adler32": "adler", "sha1": "sha", "sha-1": "sha", "sha256": "sha-256", "sha384": "sha-384", "sha512": "sha-512"}
+_BY_LENGTH = {2 * size: name for name, size in LENGTHS.items() if size > 4}  # hexadecimal digits -> algorithm
+_MEMBER = re.compile(r"([A-Za-z0-9-]+)\s*[=:\s]\s*(\S+)")
+
+
+def is_checksum_field(name: str) -> bool:
+    """Whether a header's name, in lower case, is one that this file reads."""
+    return (name in CHECKSUM_FIELDS or name.startswith(_PREFIXES)) and name not in _NO_VALUES
+
+
+def expected_of(fields: Mapping[str, str]) -> dict[str, bytes]:
+    """What bytes must hash to, by algorithm, of all the headers beside them (names in lower case, lines joined by a comma).
+
+    Raises BadDigest for a value that cannot be read, for an algorithm that is not checked here and stands alone in its
+    header, and for a digest that is promised for a trailer; BadRequest for two headers that contradict each other.
+    """
+    promises = parse_digests(fields.get("content-digest"), fields.get("repr-digest"))
+    for name, value in fields.items():
+        if is_checksum_field(name) and name not in ("content-digest", "repr-digest"):
+            promises += _promises(name, value)
+    expected: dict[str, bytes] = {}
+    for promise in promises:
+        if expected.setdefault(promise.algorithm, promise.value) != promise.value:
+            raise BadRequest(f"{promise.header} and another header contradict each other; a whole body has one digest")
+    announced = [name.strip().lower() for name in fields.get("trailer", "").split(",")]
+    if late := [name for name in announced if is_checksum_field(name)]:
+        raise BadDigest(f"{late[0]} is announced for a trailer, which is not read here; send it before the body")
+    return expected
+
+
+def _promises(header: str, text: str) -> Iterator[Promise]:
+    if len(text) > MOST_DIGEST_HEADER:
+        raise BadDigest(f"{header} has more than {MOST_DIGEST_HEADER} characters", invalid_digests=[{"header": header}])
+    unknown: list[str] = []
+    found = 0
+    for algorithm, value in _members(header, text):
+        if value.lower() in _SAYS_NOTHING:
+            found += 1
+        elif algorithm not in LENGTHS:
+            unknown.append(algorithm)
+        else:
+            found += 1
+            yield Promise(algorithm, _value(header, algorithm, value), header)
+    if not found:
+        names = ", ".join(dict.fromkeys(unknown))
+        raise BadDigest(
+            f"{header} asks for a check by {names or 'nothing'}, which this side does not know; send sha-256, sha-512 or md5",
+            unsupported_algorithms=[{"algorithm": name, "header": header} for name in unknown],
+        )
+
+
+def _members(header: str, text: str) -> Iterator[tuple[str, str]]:
+    """Pairs of an algorithm, by its canonical name, and a value."""
+    prefix = next((prefix for prefix in _PREFIXES if header.startswith(prefix)), None)
+    named = header.removeprefix(prefix) if prefix else _FIELDS[header]
+    if named is not None:
+        for value in dict.fromkeys(part.strip() for part in text.split(",")):  # the same line sent twice is one value
+            yield _ALIASES.get(named, named), value
+        return
+    for item in text.split(","):
+        if header == "x-checksum" and len(item.strip()) in _BY_LENGTH:
+            yield _BY_LENGTH[len(item.strip())], item.strip()
+            continue
+        pairs = _MEMBER.findall(item)
+        if not pairs or _MEMBER.sub("", item).strip():
+            raise BadDigest(
+                f"{header} cannot be read; send Content-Digest: sha-256=:BASE64: instead",
+                invalid_digests=[{"algorithm": "", "header": header, "reason": "no pair of algorithm and value"}],
+            )
+        for algorithm, value in pairs:
+            yield _ALIASES.get(algorithm.lower(), algorithm.lower()), value
+
+
+def _value(header: str, algorithm: str, text: str) -> bytes:
+    """Hexadecimal digits or base64: their lengths tell them apart."""
+    size, text = LENGTHS[algorithm], text.strip('"')
+    try:
+        value = bytes.fromhex(text) if len(text) == 2 * size and "=" not in text else base64.b64decode(text, validate=True)
+    except (ValueError, binascii.Error):
+        value = b""
+    if len(value) != size:
+        reason = f"must be {size} bytes, in base64 or as {2 * size} hexadecimal digits"
+        raise BadDigest(
+            f"{algorithm} in {header} {reason}",
+            invalid_digests=[{"algorithm": algorithm, "header": header, "reason": reason}],
+        )
+    return value

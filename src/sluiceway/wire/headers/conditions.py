@@ -1,0 +1,162 @@
+"""Preconditions (RFC 9110 13): does a request still hold for the object as it is now?
+
+`headers` is any mapping that answers `get("if-match")` in lower case, with field lines sent twice joined (`join_fields`).
+Knows validators, not objects: a store's Entry is taken apart by the caller.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal
+
+from sluiceway.errors import BadRequest
+from sluiceway.wire.headers.http_dates import http_date, parse_http_date
+
+__all__ = [
+    "ETag",
+    "PutTerms",
+    "Verdict",
+    "evaluate",
+    "format_etag",
+    "http_date",
+    "if_range_holds",
+    "join_fields",
+    "parse_etags",
+    "parse_http_date",
+    "put_replace",
+]
+
+MOST_CONDITION_HEADER = 8192  # characters; a cache revalidating a hundred variants fits
+
+_ETAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
+_GAP = re.compile(r"[ \t,]*")
+
+
+class Verdict(Enum):
+    """GO: do it. NOT_MODIFIED: 304. FAILED: 412."""
+
+    GO = "go"
+    NOT_MODIFIED = "not-modified"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class ETag:
+    tag: str  # without quotes
+    weak: bool = False
+
+    def matches_strongly(self, etag: str) -> bool:
+        return not self.weak and self.tag == etag
+
+    def matches_weakly(self, etag: str) -> bool:
+        return self.tag == etag
+
+
+@dataclass(frozen=True, slots=True)
+class PutTerms:
+    """What a PUT or DELETE asks of the object already there, to be kept in one step with the act itself."""
+
+    create_only: bool = False  # If-None-Match: *  the key must be free
+    any_existing: bool = False  # If-Match: *       some object must be there
+    etags: tuple[str, ...] | None = None  # If-Match: "a", "b"  it must carry one of these; () can never hold: 412
+
+
+def join_fields(lines: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Field lines by their names in lower case, those of one name joined by a comma (RFC 9110 5.3). In one pass: a peer chooses
+    how many there are."""
+    found: dict[str, list[str]] = {}
+    for name, value in lines:
+        found.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
+    return {name: ", ".join(values) for name, values in found.items()}
+
+
+def parse_etags(value: str) -> list[ETag] | Literal["*"]:
+    """The entity tags of If-Match or If-None-Match, commas inside quotes included. Raises BadRequest."""
+    if value.strip(" \t") == "*":
+        return "*"
+    if len(value) > MOST_CONDITION_HEADER:
+        raise BadRequest(f"A list of entity tags is longer than {MOST_CONDITION_HEADER} characters; send fewer")
+    tags: list[ETag] = []
+    at = _past_gap(value, 0)
+    while at < len(value):
+        found = _ETAG.match(value, at)
+        behind = _past_gap(value, found.end()) if found else at
+        if not found or (behind < len(value) and "," not in value[found.end() : behind]):
+            raise BadRequest('Entity tags must be quoted and separated by commas, as in "a1b2", W/"c3"')
+        tags.append(ETag(found[2], weak=found[1] is not None))
+        at = behind
+    if not tags:
+        raise BadRequest('A list of entity tags must hold at least one, as in "a1b2", or be *')
+    return tags
+
+
+def format_etag(etag: str) -> str:
+    """A strong entity tag as a header value."""
+    return f'"{etag}"'
+
+
+def evaluate(method: str, headers: Mapping[str, str], etag: str | None, modified: float | None, exists: bool) -> Verdict:
+    """The verdict in RFC 9110 13.2.2's order. `etag` is strong and without quotes, `modified` seconds since the epoch.
+
+    If-Range is not asked here (`if_range_holds`). A malformed date counts as absent; malformed tags raise BadRequest.
+    """
+    reads = method in ("GET", "HEAD")
+    current = etag if exists else None
+    second = modified // 1 if exists and modified is not None else None  # dates on the wire have no fraction
+    if (value := headers.get("if-match")) is not None:
+        if not _any_match(value, current, exists, weakly=False):
+            return Verdict.FAILED
+    elif (since := _date(headers, "if-unmodified-since")) is not None and second is not None and second > since:
+        return Verdict.FAILED
+    if (value := headers.get("if-none-match")) is not None:
+        if _any_match(value, current, exists, weakly=True):
+            return Verdict.NOT_MODIFIED if reads else Verdict.FAILED
+    elif reads and (since := _date(headers, "if-modified-since")) is not None and second is not None:
+        return Verdict.NOT_MODIFIED if second <= since else Verdict.GO
+    return Verdict.GO
+
+
+def if_range_holds(value: str | None, etag: str | None) -> bool:
+    """Whether Range may be obeyed: no If-Range, or one strong tag equal to the object's.
+
+    A date never holds: two changes within its second would join halves of different bytes (RFC 9110 8.8.2.2), and
+    every object here has a strong tag to ask with instead.
+    """
+    if value is None:
+        return True
+    found = _ETAG.fullmatch(value.strip(" \t"))
+    return found is not None and found[1] is None and found[2] == etag
+
+
+def put_replace(headers: Mapping[str, str]) -> PutTerms:
+    """The terms a store must keep in one step. Dates, and If-None-Match with tags, are `evaluate`'s. Raises BadRequest."""
+    match = headers.get("if-match")
+    given = None if match is None else parse_etags(match)
+    none_match = headers.get("if-none-match")
+    return PutTerms(
+        create_only=none_match is not None and parse_etags(none_match) == "*",
+        any_existing=given == "*",
+        etags=None if given is None or given == "*" else tuple(tag.tag for tag in given if not tag.weak),
+    )
+
+
+def _any_match(value: str, current: str | None, exists: bool, *, weakly: bool) -> bool:
+    tags = parse_etags(value)
+    if tags == "*":
+        return exists
+    if current is None:
+        return False
+    return any(tag.matches_weakly(current) if weakly else tag.matches_strongly(current) for tag in tags)
+
+
+def _date(headers: Mapping[str, str], name: str) -> float | None:
+    value = headers.get(name)
+    return None if value is None else parse_http_date(value.strip(" \t"))
+
+
+def _past_gap(value: str, at: int) -> int:
+    found = _GAP.match(value, at)
+    return found.end() if found else at

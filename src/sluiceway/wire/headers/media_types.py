@@ -1,0 +1,126 @@
+"""Media types by file name, the same on every machine, and the few that a browser may show in place."""
+
+from __future__ import annotations
+
+import mimetypes
+import re
+
+from sluiceway.errors import BadRequest
+from sluiceway.wire.headers.parameters import TOKEN, read_parameters
+
+__all__ = ["INLINE_TYPES", "MOST_TYPE", "OCTET_STREAM", "essence", "guess_type", "kept_type", "told_type"]
+
+OCTET_STREAM = "application/octet-stream"
+MOST_TYPE = 255  # characters of a type with its parameters; RFC 6838 4.2 allows 127 on each side of the slash
+
+_ESSENCE = re.compile(rf"({TOKEN.pattern}/{TOKEN.pattern})[ \t]*(?:;|$)")
+_ESCAPED, _BACKSLASHED = re.compile(r'(["\\])'), r"\\\1"
+_QUOTED = r'"(?:[^"\\\x00-\x1f\x7f-\U0010ffff]|\\[\x20-\x7e])*"'
+# As it may be kept to the letter. No comma outside of quotes: to browsers another type follows it, and that one counts.
+_WHOLE = re.compile(rf"[^;]+(?:;[ \t]*(?:{TOKEN.pattern}=(?:{TOKEN.pattern}|{_QUOTED})[ \t]*)?)*")
+_OF_REQUESTS = frozenset(["multipart/form-data", "application/x-www-form-urlencoded"])  # say how a form came, not what a file is
+
+# Passive content only. SVG, HTML, XML and PDF can run code or load things; they are downloads.
+INLINE_TYPES = frozenset(
+    [
+        "audio/mp4",
+        "audio/mpeg",
+        "audio/ogg",
+        "audio/webm",
+        "image/avif",
+        "image/gif",
+        "image/jpeg",
+        "image/png",
+        "image/webp",
+        "text/plain",
+        "video/mp4",
+        "video/ogg",
+        "video/webm",
+    ]
+)
+
+# Python's own table differs from version to version; what it lacks or spells in an old way in any of them is here.
+_TYPES = {
+    ".7z": "application/x-7z-compressed",
+    ".avif": "image/avif",
+    ".csv": "text/csv",
+    ".djvu": "image/vnd.djvu",
+    ".docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    ".epub": "application/epub+zip",
+    ".flac": "audio/flac",
+    ".gz": "application/gzip",
+    ".heic": "image/heic",
+    ".jxl": "image/jxl",
+    ".m4a": "audio/mp4",
+    ".md": "text/markdown",
+    ".mjs": "text/javascript",
+    ".mkv": "video/matroska",
+    ".oga": "audio/ogg",
+    ".ogg": "audio/ogg",
+    ".ogv": "video/ogg",
+    ".opus": "audio/ogg",
+    ".parquet": "application/vnd.apache.parquet",
+    ".pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+    ".rar": "application/vnd.rar",
+    ".sqlite": "application/vnd.sqlite3",
+    ".tgz": "application/gzip",
+    ".wasm": "application/wasm",
+    ".webm": "video/webm",
+    ".webp": "image/webp",
+    ".woff": "font/woff",
+    ".woff2": "font/woff2",
+    ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    ".xz": "application/x-xz",
+    ".yaml": "application/yaml",
+    ".yml": "application/yaml",
+    ".zst": "application/zstd",
+}
+
+_BY_NAME = mimetypes.MimeTypes(filenames=())  # without the machine's /etc/mime.types
+
+
+def guess_type(filename: str) -> str:
+    """The type the extension stands for; application/octet-stream when it stands for none."""
+    _, dot, extension = filename.rpartition(".")
+    if not dot:
+        return OCTET_STREAM
+    suffix = "." + extension.lower()
+    known = _TYPES.get(suffix)
+    # "x" + suffix: the table would read a name with a colon as a URL
+    if known is None:
+        known, packed = _BY_NAME.guess_type("x" + suffix, strict=False)
+        known = None if packed else known  # ".tgz" is not a tar but a gzip
+    return known or OCTET_STREAM
+
+
+def essence(kind: str) -> str:
+    """A type without its parameters, in lower case."""
+    return kind.partition(";")[0].strip().lower()
+
+
+def told_type(told: str) -> str | None:
+    """A type with its parameters as they were told; those that cannot be kept are left out. None for what is no type."""
+    text = told.strip(" \t")
+    found = _ESSENCE.match(text)
+    if found is None or len(found[1]) > MOST_TYPE:
+        return None
+    if len(text) <= MOST_TYPE and _WHOLE.fullmatch(text):
+        return text.rstrip("; \t")
+    try:
+        _, parameters = read_parameters(text)
+    except BadRequest:
+        return found[1]
+    kept = found[1]
+    for name, value in parameters:
+        one = f"; {name}={value}" if TOKEN.fullmatch(value) else f'; {name}="{_ESCAPED.sub(_BACKSLASHED, value)}"'
+        if one.isascii() and one.isprintable() and len(kept) + len(one) <= MOST_TYPE:
+            kept += one
+    return kept
+
+
+def kept_type(told: str, filename: str) -> str:
+    """The type a file keeps: as it was told, parameters and all, where it tells something about one file; else by its name."""
+    kind, text = essence(told), told_type(told)
+    if text is None or "*" in kind or kind == OCTET_STREAM or kind in _OF_REQUESTS:
+        return guess_type(filename)  # image/* and */* are questions (Accept), no type of a file
+    return kind + text[len(kind) :]

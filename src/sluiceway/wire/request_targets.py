@@ -1,0 +1,114 @@
+"""Text from URLs: the one strict decoding of paths and queries, and the parts of Host and Origin.
+
+Bytes that are not UTF-8 are refused and never repaired: two names that differ in such bytes would become one name.
+Knows bytes and text only; `server/door.py` applies it to each request before any routing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv6Address
+from urllib.parse import quote, unquote_to_bytes
+
+from sluiceway.errors import BadName, BadRequest
+from sluiceway.wire.numbers import clipped_uint
+
+__all__ = ["Authority", "Origin", "check_path", "decode_path", "decode_query", "encode_query", "parse_authority", "parse_origin"]
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")  # C0, DEL, C1
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::([0-9]{0,5}))?")  # RFC 3986 3.2.2, without user
+_ORIGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#@]+)")  # RFC 6454 6.2
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """A host as hosts are compared: lower case, no dot at its end, IPv6 in its one short form. `port` None: not told."""
+
+    host: str
+    port: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a page comes from. The port is always known: http and https have a default one."""
+
+    scheme: str
+    host: str
+    port: int | None
+
+    def is_at(self, authority: Authority) -> bool:
+        """Whether this origin and a request's Host are one site. A Host without a port has the scheme's own."""
+        if self.scheme not in DEFAULT_PORTS:
+            return False  # an extension's or an app's page
+        return (self.host, self.port) == (authority.host, authority.port or DEFAULT_PORTS[self.scheme])
+
+
+def decode_path(raw: bytes) -> str:
+    """A path as text. Raises BadName for bytes that are not UTF-8."""
+    return _decoded(raw, "path")
+
+
+def check_path(path: str) -> None:
+    """Raises BadName for a control character: a line feed ends a route's pattern, a NUL a C string."""
+    if _CONTROL.search(path):
+        raise BadName("The URL's path holds a control character (such as %00 or %0A); no name here has one")
+
+
+def decode_query(raw: bytes) -> list[tuple[str, str]]:
+    """Names and values in their order, as forms write them (`+` is a space). Raises BadName for what is not UTF-8."""
+    pairs = [piece.partition(b"=") for piece in raw.split(b"&") if piece]
+    return [(_decoded(_spaced(name), "query"), _decoded(_spaced(value), "query")) for name, _, value in pairs]
+
+
+def encode_query(pairs: Sequence[tuple[str, str]]) -> bytes:
+    """Pairs as a query in ASCII, which every reader decodes to the same text."""
+    return "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in pairs).encode("ascii")
+
+
+def parse_authority(text: str) -> Authority:
+    """What a Host field names. Raises BadRequest for what is no host."""
+    found = _HOST.fullmatch(text.strip(" \t"))
+    if found is None:
+        raise BadRequest("The Host of this request is no host with or without a port")
+    return Authority(_canonical(found[1]), clipped_uint(found[2]) if found[2] else None)
+
+
+def parse_origin(text: str) -> Origin | None:
+    """What an Origin field names; None for `null`. Raises BadRequest for what is no origin."""
+    if text.strip(" \t") == "null":
+        return None
+    found = _ORIGIN.fullmatch(text.strip(" \t"))
+    if found is None:
+        raise BadRequest("The Origin of this request is no origin; browsers write SCHEME://HOST:PORT or null")
+    try:
+        authority = parse_authority(found[2])
+    except BadRequest:
+        raise BadRequest("The Origin of this request names no host; browsers write SCHEME://HOST:PORT or null") from None
+    scheme = found[1].lower()
+    return Origin(scheme, authority.host, DEFAULT_PORTS.get(scheme) if authority.port is None else authority.port)
+
+
+def _decoded(raw: bytes, where: str) -> str:
+    try:
+        return unquote_to_bytes(raw).decode("utf-8")
+    except UnicodeDecodeError:
+        raise BadName(
+            f"The URL's {where} holds bytes that are not UTF-8; encode names as UTF-8, then percent-encode them"
+        ) from None
+
+
+def _spaced(piece: bytes) -> bytes:
+    return piece.replace(b"+", b" ")
+
+
+def _canonical(host: str) -> str:
+    if not host.startswith("["):
+        return host.lower().removesuffix(".")
+    try:
+        return str(IPv6Address(host[1:-1]))
+    except ValueError:
+        raise BadRequest("The Host of this request is no IPv6 address") from None

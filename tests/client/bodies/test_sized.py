@@ -1,0 +1,148 @@
+"""A pipe whose size somebody said: sent with its length, never complete when it is another, never a hang."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+import sluiceway
+from rude_peer import Exchange, Peer
+from sluiceway.client.local import files as local
+from sluiceway.client.local.files import sized
+from sluiceway.errors import SourceFailed
+from sluiceway.pipe.source import BytesSource, PassingSource, Source
+
+DATA = os.urandom(2_000_000)
+
+
+def taking(exchange: Exchange) -> None:
+    exchange.read_body()
+    if not exchange.cut:
+        exchange.reply(201)
+
+
+async def feeding(pipe: Path, work: Callable[[int], None]) -> None:
+    """Write into a named pipe as `work` likes, in a thread; a reader that went away is fine."""
+
+    def run() -> None:
+        fd = os.open(pipe, os.O_WRONLY)
+        try:
+            work(fd)
+        except BrokenPipeError:
+            pass
+        finally:
+            os.close(fd)
+
+    await asyncio.to_thread(run)
+
+
+def write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+@pytest.fixture
+def pipe(tmp_path: Path) -> Path:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    return path
+
+
+@pytest.mark.parametrize("way", ["raw", "form"])
+async def test_a_pipe_of_known_size_has_a_length(pipe: Path, way: str) -> None:
+    """Content-Length instead of chunks."""
+    with Peer(taking) as peer:
+        feeder = asyncio.ensure_future(feeding(pipe, lambda fd: write_all(fd, DATA)))
+        url = f"{peer.url}/f" if way == "raw" else f"{peer.url}/files"
+        receipt = await sluiceway.acopy(pipe, url, size=len(DATA))
+        await feeder
+    asked = peer.seen[0]
+
+    assert "transfer-encoding" not in asked.headers
+    assert int(asked.headers["content-length"]) == len(asked.body)
+    assert DATA in asked.body
+    assert receipt.size == len(DATA)
+
+
+@pytest.mark.parametrize(("given", "words"), [(-1, "ended after"), (1, "goes on after"), (10_000_000, "goes on after")])
+async def test_another_size_than_said_is_never_complete(pipe: Path, given: int, words: str) -> None:
+    """Short by a byte, long by a byte, long by much: the server sees a body that was cut off."""
+    data = (DATA * 7)[: len(DATA) + given]
+    with Peer(taking) as peer:
+        feeder = asyncio.ensure_future(feeding(pipe, lambda fd: write_all(fd, data)))
+        with pytest.raises(SourceFailed, match=words):
+            await sluiceway.acopy(pipe, f"{peer.url}/f", size=len(DATA))
+        await feeder
+
+    assert all(asked.cut for asked in peer.seen)
+
+
+async def test_an_endless_pipe_ends_the_copy() -> None:
+    """/dev/zero has more than anybody says."""
+    with Peer(taking) as peer, pytest.raises(SourceFailed, match="goes on after"):
+        await sluiceway.acopy("/dev/zero", f"{peer.url}/f", size=5_000_000)
+
+    assert all(asked.cut for asked in peer.seen)
+
+
+@pytest.mark.parametrize("size", [0, 1000])
+async def test_a_pipe_that_does_not_end_is_no_hang(pipe: Path, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All its bytes are here and it stays open: nobody knows whether more follows, so it is an error soon."""
+    monkeypatch.setattr(local, "END_WAIT", 0.3)
+
+    def rest(fd: int) -> None:
+        write_all(fd, DATA[:size])
+        time.sleep(1.5)
+
+    with Peer(taking) as peer:
+        feeder = asyncio.ensure_future(feeding(pipe, rest))
+        async with asyncio.timeout(1.2):
+            with pytest.raises(SourceFailed, match="does not end"):
+                await sluiceway.acopy(pipe, f"{peer.url}/f", size=size)
+        await feeder
+
+    assert all(asked.cut for asked in peer.seen)
+
+
+async def test_a_slow_pipe_may_rest_before_its_last_byte(pipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the end is waited for with impatience, not the bytes."""
+    monkeypatch.setattr(local, "END_WAIT", 0.2)
+
+    def slowly(fd: int) -> None:
+        for _ in range(3):
+            write_all(fd, b"x")
+            time.sleep(0.5)
+            write_all(fd, b"y")
+
+    with Peer(taking) as peer:
+        feeder = asyncio.ensure_future(feeding(pipe, slowly))
+        await sluiceway.acopy(pipe, f"{peer.url}/f", size=6)
+        await feeder
+
+    assert peer.seen[0].body == b"xyxyxy"
+
+
+async def chunks(*pieces: bytes) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
+
+
+@pytest.mark.parametrize("source", [BytesSource(b"abc"), PassingSource(chunks(b"abc"), 3)])
+async def test_a_length_that_is_known_must_be_the_one_said(source: Source) -> None:
+    """Known before anything is sent, so said before anything is sent."""
+    assert await sized(source, 3, "It") is source
+    with pytest.raises(SourceFailed, match="It has 3 bytes, not the 4"):
+        await sized(source, 4, "It")
+
+
+async def test_no_bytes_at_all_are_checked_before_the_request() -> None:
+    """A request of no bytes is complete with its head."""
+    assert (await sized(PassingSource(chunks()), 0, "It")).length == 0
+    with pytest.raises(SourceFailed, match="more than the 0 bytes"):
+        await sized(PassingSource(chunks(b"x")), 0, "It")

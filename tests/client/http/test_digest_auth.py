@@ -1,0 +1,105 @@
+"""Digest authentication against RFC 7616's own examples, and what may stand in a challenge."""
+
+from __future__ import annotations
+
+import pytest
+
+import sluiceway
+from rude_peer import Exchange, Peer
+from sluiceway.client.http.digest_auth import DigestLogin
+from sluiceway.errors import Unauthorized
+from sluiceway.pipe.source import PassingSource
+
+RFC = (
+    'Digest realm="http-auth@example.org", qop="auth, auth-int", algorithm=SHA-256, '
+    'nonce="7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v", opaque="FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS"'
+)
+MD5 = RFC.replace("SHA-256", "MD5")
+
+
+@pytest.mark.parametrize(
+    ("header", "proof"),
+    [
+        (f"{RFC}, {MD5}", "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1"),
+        (f'Basic realm="x, Digest y", {MD5}', "8ca523f5e9506fed4657c9700eebdbec"),
+        (f'{MD5}, Bearer realm="z"', "8ca523f5e9506fed4657c9700eebdbec"),
+    ],
+)
+def test_the_answer_is_the_one_of_the_standard(monkeypatch: pytest.MonkeyPatch, header: str, proof: str) -> None:
+    """RFC 7616 3.9.1; the strongest of several is taken, among other schemes."""
+    monkeypatch.setattr("secrets.token_hex", lambda size: "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ")
+    login = DigestLogin("Mufasa", "Circle of Life")
+    assert login.answer("GET", "http://www.example.org/dir/index.html") is None
+    assert login.learn(header)
+    answer = login.answer("GET", "http://www.example.org/dir/index.html") or ""
+    assert f'response="{proof}"' in answer
+    assert "nc=00000001" in answer
+    assert "nc=00000002" in (login.answer("GET", "http://www.example.org/dir/index.html") or "")
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["", "Basic realm=x", "Digest", 'Digest realm="x"', 'Digest nonce="x", algorithm=ROT13', 'Digest nonce="x", qop="auth-int"'],
+)
+def test_what_cannot_be_answered_is_no_challenge(header: str) -> None:
+    assert not DigestLogin("u", "p").learn(header)
+
+
+def asks(exchange: Exchange) -> None:
+    """Says no by the head alone, until it is proven."""
+    if "authorization" not in exchange.headers:
+        exchange.reply(401, {"WWW-Authenticate": 'Digest realm="r", nonce="n", qop="auth", algorithm=SHA-256'})
+    else:
+        if exchange.headers.get("expect"):
+            exchange.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        exchange.read_body()
+        exchange.reply(201)
+
+
+async def test_a_password_is_told_to_its_own_server_alone(tmp_path: object) -> None:
+    """A redirect to another host that asks, too, gets no proof."""
+    with Peer(asks, "127.0.0.2") as other:
+
+        def on(exchange: Exchange) -> None:
+            exchange.read_body()
+            exchange.reply(302, {"Location": f"{other.url}/x"})
+
+        with Peer(on) as peer, pytest.raises(Unauthorized):
+            await sluiceway.acopy(f"{peer.url.replace('//', '//u:p@')}/x", f"{tmp_path}/y", auth="digest")
+        assert ["authorization" in exchange.headers for exchange in other.seen] == [False]
+
+
+async def test_what_flows_past_once_waits_for_the_challenge() -> None:
+    """A GET is sent in vain instead of it. Of a server that asks only when it has begun, that is said."""
+    from sluiceway.client.http.request_shape import shape_put
+    from sluiceway.client.upload import Upload, upload
+    from sluiceway.copying.network import Network
+    from sluiceway.copying.options import make_order
+
+    async def once() -> object:
+        yield b"x" * 1000
+
+    async def send(url: str) -> int:
+        network = Network(auth="digest")
+        side = make_order("-", url.replace("//", "//u:p@"), network=network).writes
+        assert side is not None
+        async with network.transport(None, side) as transport:
+            job = Upload(PassingSource(once()), shape_put(side.url, "x", "a/b"), "-", side.headers)  # type: ignore[arg-type]  # bytes
+            return (await upload(transport, job)).status or 0
+
+    with Peer(asks) as peer:
+        assert await send(f"{peer.url}/x") == 201
+        assert [(exchange.method, exchange.body) for exchange in peer.seen] == [("GET", b""), ("PUT", b"x" * 1000)]
+
+    def late(exchange: Exchange) -> None:
+        if exchange.method == "GET":
+            exchange.reply(404)
+            return
+        exchange.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        exchange.read_body()
+        exchange.reply(401, {"WWW-Authenticate": 'Digest realm="r", nonce="n", qop="auth"'})
+
+    with Peer(late) as peer:
+        with pytest.raises(Unauthorized, match="flows past once"):
+            await send(f"{peer.url}/x")
+        assert [exchange.method for exchange in peer.seen] == ["GET", "PUT"]

@@ -1,0 +1,63 @@
+"""How far a body is on its way: the peer's kernel is believed, nobody else."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import sys
+import time
+
+import pytest
+
+from sluiceway.client.http.socket_progress import Line
+
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what a peer has acknowledged")
+BYTES_ACKED = 120  # offset of tcpi_bytes_acked in struct tcp_info (linux/tcp.h)
+
+
+def acked(sock: socket.socket) -> int:
+    told = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 192)
+    return int(struct.unpack_from("<Q", told, BYTES_ACKED)[0])
+
+
+@LINUX
+def test_acknowledged_is_what_tcp_info_says() -> None:
+    """A peer that stops reading acknowledges what its buffers take; the same count by two ways."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as out:
+        before = acked(out)
+        peer, _ = listener.accept()
+        with peer:
+            out.setblocking(False)
+            sent = 0
+            while True:
+                try:
+                    sent += out.send(b"x" * 65536)
+                except BlockingIOError:
+                    break
+            time.sleep(0.2)
+            line = Line(lambda: sent)
+            line.socket = out
+            assert line.tells
+            assert line.acknowledged == acked(out) - before < sent
+            left = sent
+            while left:
+                left -= len(peer.recv(min(left, 1 << 20)))
+                try:
+                    added = out.send(b"")
+                except BlockingIOError:
+                    added = 0
+                sent += added
+            deadline = time.monotonic() + 10
+            while line.acknowledged < sent and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert line.acknowledged == sent == acked(out) - before
+
+
+def test_without_a_connection_nothing_is_claimed_of_the_peer() -> None:
+    """Before it is there and after it is closed, what our side took is all that is known."""
+    line = Line(lambda: 7)
+    assert (line.taken, line.acknowledged, line.tells) == (7, 7, False)
+    sock = socket.socket()
+    sock.close()
+    line.socket = sock
+    assert (line.acknowledged, line.tells) == (7, False)

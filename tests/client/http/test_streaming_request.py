@@ -1,0 +1,218 @@
+"""Requests whose body is pushed: answers that come early, peers that stall, bodies that break off."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from rude_peer import Exchange, Peer
+from sluiceway.client.http.streaming_request import MOST_SAID, Answered, Outbound
+from sluiceway.client.http.transport import Deadlines, Transport
+from sluiceway.errors import PeerFailed, PeerTimeout, PeerUnreachable
+
+PIECE = b"p" * (256 << 10)
+
+
+@asynccontextmanager
+async def outbound(
+    act: Callable[[Exchange], object], length: int | None = None, *, expect: bool = False, idle: float = 20, answer: float = 20
+) -> AsyncIterator[tuple[Outbound, Peer]]:
+    with Peer(act) as peer:
+        async with Transport(Deadlines(idle=idle, answer=answer), keep=False) as transport:
+            request = Outbound(transport, "POST", peer.url + "/in", {"X-Who": "me"}, length, expect=expect)
+            try:
+                yield request, peer
+            finally:
+                await request.abort()
+
+
+async def push(request: Outbound, pause: float = 0.0) -> None:
+    while True:
+        await request.write(PIECE)
+        await asyncio.sleep(pause)
+
+
+def take(exchange: Exchange) -> None:
+    exchange.read_body()
+    exchange.reply(201, {"Location": "/1"}, b"kept %d" % len(exchange.body))
+
+
+@pytest.mark.parametrize("length", [3 * len(PIECE), None])
+async def test_a_whole_body_is_answered(length: int | None) -> None:
+    """Known length or chunks: what was pushed is what arrived, and the answer comes whole."""
+    async with outbound(take, length) as (request, peer):
+        await request.open()
+        for _ in range(3):
+            await request.write(PIECE)
+        said = await request.finish()
+        assert (said.head.status, said.body) == (201, b"kept %d" % (3 * len(PIECE)))
+        assert peer.seen[0].headers.get("content-length") == (str(length) if length else None)
+        assert peer.seen[0].headers["x-who"] == "me"
+
+
+async def test_an_answer_while_sending_stops_the_sending() -> None:
+    """A peer that says 413 and stops reading is heard although the socket is full."""
+
+    def refuse(exchange: Exchange) -> None:
+        exchange.recv(1000)
+        exchange.reply(413, {}, b"too large")
+        peer_done.wait(20)
+
+    peer_done = threading.Event()
+    async with outbound(refuse, 1 << 40) as (request, _):
+        await request.open()
+        with pytest.raises(Answered) as early:
+            await push(request)
+        peer_done.set()
+        assert (early.value.said.head.status, early.value.said.body) == (413, b"too large")
+        assert request.handed < 64 << 20
+        with pytest.raises(Answered):
+            await request.write(PIECE)
+
+
+async def test_an_answer_followed_by_a_reset_is_still_the_answer() -> None:
+    """Most servers hang up on the rest of a body they refused."""
+
+    def refuse(exchange: Exchange) -> None:
+        exchange.recv(1000)
+        exchange.reply(401, {}, b"who are you")
+        time.sleep(0.2)
+        exchange.reset()
+
+    async with outbound(refuse, 1 << 40) as (request, _):
+        await request.open()
+        with pytest.raises(Answered) as early:
+            await push(request, pause=0.01)
+        assert early.value.said.head.status == 401
+
+
+async def test_expect_waits_for_the_peers_word() -> None:
+    """Not a byte of the body before the 100; a refusal instead of it costs no byte at all."""
+    go, told = threading.Event(), asyncio.Event()
+
+    def willing(exchange: Exchange) -> None:
+        go.wait(20)
+        exchange.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        take(exchange)
+
+    async with outbound(willing, len(PIECE), expect=True) as (request, peer):
+        opening = asyncio.ensure_future(request.open())
+        opening.add_done_callback(lambda _: told.set())
+        await asyncio.to_thread(peer.met.wait, 20)
+        await asyncio.sleep(0.3)
+        assert not told.is_set()
+        go.set()
+        await opening
+        await request.write(PIECE)
+        assert (await request.finish()).head.status == 201
+
+    async with outbound(lambda exchange: exchange.reply(413), 1 << 40, expect=True) as (request, _):
+        with pytest.raises(Answered) as early:
+            await request.open()
+        assert (early.value.said.head.status, request.handed) == (413, 0)
+
+
+async def test_a_peer_that_knows_no_expect_is_told_to_people() -> None:
+    """Strict on purpose: the operator asked for the destination's word."""
+    async with outbound(lambda exchange: time.sleep(3), 10, expect=True, idle=0.5) as (request, _):
+        with pytest.raises(PeerTimeout, match="neither 100 Continue"):
+            await request.open()
+
+
+async def test_a_peer_that_takes_nothing_is_given_up() -> None:
+    """The deadline holds although the writer stands in its write."""
+    ended = threading.Event()
+    async with outbound(lambda exchange: ended.wait(20), 1 << 40, idle=0.5) as (request, _):
+        await request.open()
+        with pytest.raises(PeerTimeout, match="took nothing"):
+            await push(request)
+        ended.set()
+
+
+async def test_a_peer_that_never_answers_is_given_up() -> None:
+    """From the last byte on the answer has its own deadline."""
+
+    def silent(exchange: Exchange) -> None:
+        exchange.read_body()
+        ended.wait(20)
+
+    ended = threading.Event()
+    async with outbound(silent, 5, answer=0.5) as (request, _):
+        await request.open()
+        await request.write(b"12345")
+        with pytest.raises(PeerTimeout, match="did not answer"):
+            await request.finish()
+        ended.set()
+
+
+async def test_half_an_answer_is_no_yes() -> None:
+    """200 and then a broken connection: nothing is certain, so nothing is done."""
+
+    def half(exchange: Exchange) -> None:
+        exchange.read_body()
+        exchange.head(200, {"Content-Length": "100"})
+        exchange.send(b"part")
+        exchange.reset()
+
+    async with outbound(half, 5) as (request, _):
+        await request.open()
+        await request.write(b"12345")
+        with pytest.raises(PeerFailed):
+            await request.finish()
+
+
+async def test_nobody_there_is_unreachable() -> None:
+    """Another code than a peer that broke off: nothing was sent at all."""
+    with Peer(take) as peer:
+        url = peer.url
+    async with Transport(keep=False) as transport:
+        request = Outbound(transport, "POST", url, {}, 5)
+        with pytest.raises(PeerUnreachable):
+            await request.open()
+
+
+@pytest.mark.parametrize("length", [1 << 30, None])
+async def test_an_aborted_body_never_looks_complete(length: int | None) -> None:
+    """Known length: it stays short. Chunks: the last one never comes."""
+    async with outbound(lambda exchange: exchange.read_body(), length) as (request, peer):
+        await request.open()
+        await request.write(PIECE)
+        await request.abort()
+        await request.abort()
+        for _ in range(200):
+            if peer.seen and peer.seen[0].cut:
+                break
+            await asyncio.sleep(0.05)
+        assert peer.seen[0].cut
+
+
+async def test_an_answer_too_long_to_pass_on_is_left_out() -> None:
+    """Its status still counts; memory does not grow with what a peer says."""
+
+    def talk(exchange: Exchange) -> None:
+        exchange.read_body()
+        exchange.reply(200, {}, b"x" * (MOST_SAID + 1))
+
+    async with outbound(talk, 5) as (request, _):
+        await request.open()
+        await request.write(b"12345")
+        said = await request.finish()
+        assert (said.head.status, said.body) == (200, None)
+
+
+async def test_whoever_is_cancelled_in_a_write_stays_cancelled() -> None:
+    """An answer that comes in the same moment does not swallow somebody else's cancel."""
+    ended = threading.Event()
+    async with outbound(lambda exchange: ended.wait(20), 1 << 40) as (request, _):
+        await request.open()
+        filling = asyncio.ensure_future(push(request))
+        await asyncio.sleep(0.3)
+        filling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await filling
+        ended.set()

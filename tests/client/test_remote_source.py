@@ -1,0 +1,378 @@
+"""From one server to another: what goes on is the whole and right file, or nothing that looks like it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import sluiceway
+from rude_peer import Exchange, Peer, ranged, sha256_field
+from sluiceway.client import download_plan as plan
+from sluiceway.errors import DigestMismatch, NotFound, PeerFailed, SluiceError, SourceFailed, Unauthorized
+from sluiceway.pipe.receipt import Progress
+
+DATA = os.urandom(3_000_000)
+DIGEST = hashlib.sha256(DATA).hexdigest()
+
+Act = Callable[[Exchange], object]
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "FIRST_WAIT", 0.01)
+
+
+def taking(exchange: Exchange) -> None:
+    exchange.read_body()
+    if not exchange.cut:
+        exchange.reply(201)
+
+
+def cutting(*cuts: int, etag: str | None = '"v1"', then: Act | None = None, digest: str | None = None) -> Act:
+    """An honest server whose first answers end after so many bytes each."""
+    left, data = list(cuts), DATA
+    more = {} if digest is None else {"Repr-Digest": digest}
+
+    def act(exchange: Exchange) -> None:
+        if not left:
+            (then or ranged(data, etag or '"v1"', **more))(exchange)
+            return
+        cut, start = left.pop(0), exchange.first_byte()
+        headers = {"Content-Length": str(len(data) - start), **({"ETag": etag} if etag else {}), **more}
+        if start:
+            headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+        exchange.head(206 if start else 200, headers)
+        exchange.send(data[start : start + cut])
+
+    return act
+
+
+def nothing_whole(destination: Peer) -> bool:
+    """No request over there was ever complete."""
+    return all(asked.cut for asked in destination.seen)
+
+
+async def test_a_file_goes_on_with_length_type_name_and_digest() -> None:
+    """What the source's first answer tells is what the destination gets; the receipt names both."""
+    told = {"Content-Type": "image/webp", "Content-Disposition": 'attachment; filename="../b c.webp"'}
+    with Peer(ranged(DATA, **told)) as source, Peer(taking) as target:
+        receipt = await sluiceway.acopy(f"{source.url}/f?sig=secret", f"{target.url}/d/")
+    asked = target.seen[0]
+
+    assert (asked.method, asked.target, asked.body) == ("PUT", "/d/b%20c.webp", DATA)
+    assert (asked.headers["content-length"], asked.headers["content-type"]) == (str(len(DATA)), "image/webp")
+    assert (receipt.size, receipt.sha256, receipt.status) == (len(DATA), DIGEST, 201)
+    assert (receipt.source, receipt.location) == (f"{source.url}/f", f"{target.url}/d/b%20c.webp")
+    assert sum(receipt.stages.values()) == pytest.approx(receipt.seconds)
+
+
+async def test_it_goes_on_as_a_form_too() -> None:
+    """With fields before the file, the type by hand and an exact length."""
+    with Peer(ranged(DATA)) as source, Peer(taking) as target:
+        await sluiceway.acopy(f"{source.url}/f.txt", f"{target.url}/books", form={"id": "42"}, field="cover", type="text/x")
+    asked = target.seen[0]
+
+    assert int(asked.headers["content-length"]) == len(asked.body)
+    assert b'name="cover"; filename="f.txt"\r\nContent-Type: text/x\r\n\r\n' + DATA in asked.body
+    assert asked.body.index(b'name="id"') < asked.body.index(b'name="cover"')
+
+
+async def test_an_unknown_length_goes_on_in_chunks() -> None:
+    """What the source does not tell is not invented."""
+
+    def act(exchange: Exchange) -> None:
+        exchange.head(200, {"Transfer-Encoding": "chunked", "Repr-Digest": sha256_field(b"hello")})
+        exchange.send(b"5\r\nhello\r\n0\r\n\r\n")
+
+    with Peer(act) as source, Peer(taking) as target:
+        receipt = await sluiceway.acopy(f"{source.url}/f", f"{target.url}/f")
+
+    assert (target.seen[0].body, target.seen[0].headers["transfer-encoding"]) == (b"hello", "chunked")
+    assert receipt.size == 5
+
+
+@pytest.mark.parametrize("size", [0, 1])
+async def test_the_smallest_files_go_on(size: int) -> None:
+    """Nothing, and one byte."""
+    with Peer(ranged(DATA[:size])) as source, Peer(taking) as target:
+        receipt = await sluiceway.acopy(f"{source.url}/f", f"{target.url}/f")
+
+    assert (target.seen[0].body, receipt.size) == (DATA[:size], size)
+
+
+async def test_a_broken_source_is_continued_and_the_destination_does_not_notice() -> None:
+    """More breaks than MOST_ATTEMPTS, each mended by Range and If-Range; one request over there, one whole body."""
+    told: list[Progress] = []
+    cuts = [300_000] * (plan.MOST_ATTEMPTS + 3)
+    with Peer(cutting(*cuts)) as source, Peer(taking) as target:
+        receipt = await sluiceway.acopy(f"{source.url}/f", f"{target.url}/f", on_progress=told.append)
+
+    assert [asked.body for asked in target.seen] == [DATA]
+    assert [asked.first_byte() for asked in source.seen] == [300_000 * n for n in range(len(cuts) + 1)]
+    assert {asked.headers.get("if-range") for asked in source.seen[1:]} == {'"v1"'}
+    assert receipt.sha256 == DIGEST
+    assert [now.stage for now in told].count("retrying") == len(cuts)
+
+
+async def test_a_source_without_ranges_is_read_over() -> None:
+    """It answers 200 to every Range, of the same version: what went on already is dropped, not sent twice."""
+    answers = [1_000_000, 2_000_000, None]
+
+    def act(exchange: Exchange) -> None:
+        exchange.head(200, {"Content-Length": str(len(DATA)), "ETag": '"v1"'})
+        exchange.send(DATA[: answers.pop(0)])
+
+    with Peer(act) as source, Peer(taking) as target:
+        await sluiceway.acopy(f"{source.url}/f", f"{target.url}/f")
+
+    assert [asked.body for asked in target.seen] == [DATA]
+
+
+async def test_a_busy_source_is_asked_again_when_it_says() -> None:
+    """503 at the beginning and in the middle."""
+    answers = [503, 200, 429]
+
+    def act(exchange: Exchange) -> None:
+        status = answers.pop(0) if answers else 206
+        if status == 200:
+            cutting(1000)(exchange)
+        elif status == 206:
+            ranged(DATA)(exchange)
+        else:
+            exchange.reply(status, {"Retry-After": "0"})
+
+    with Peer(act) as source, Peer(taking) as target:
+        await sluiceway.acopy(f"{source.url}/f", f"{target.url}/f")
+
+    assert [asked.body for asked in target.seen] == [DATA]
+
+
+async def test_an_end_that_was_not_said_is_asked_for() -> None:
+    """All bytes are here, the last chunk is not: 416 with their number is the end."""
+    answers = ["cut"]
+
+    def act(exchange: Exchange) -> None:
+        if answers:
+            answers.pop()
+            exchange.head(200, {"Transfer-Encoding": "chunked", "ETag": '"v1"'})
+            exchange.send(b"5\r\nhello\r\n")
+        else:
+            exchange.reply(416, {"Content-Range": "bytes */5"})
+
+    with Peer(act) as source, Peer(taking) as target:
+        await sluiceway.acopy(f"{source.url}/f", f"{target.url}/f")
+
+    assert [asked.body for asked in target.seen] == [b"hello"]
+
+
+def changed(exchange: Exchange) -> None:
+    ranged(bytes(len(DATA)), '"v2"')(exchange)
+
+
+def misplaced(exchange: Exchange) -> None:
+    exchange.reply(206, {"ETag": '"v1"', "Content-Range": f"bytes 999-{len(DATA) - 1}/{len(DATA)}"}, DATA[999:])
+
+
+@pytest.mark.parametrize(
+    ("act", "error", "words"),
+    [
+        (cutting(1_000_000, etag=None), SourceFailed, "no strong ETag"),
+        (cutting(1_000_000, etag='W/"v1"'), SourceFailed, "no strong ETag"),
+        (cutting(0, etag=None), SourceFailed, "broke off"),
+        (cutting(1_000_000, 0, 0, 0, 0), SourceFailed, "broke off"),
+        (cutting(1_000_000, then=changed), SourceFailed, "changed while it was read"),
+        (cutting(1_000_000, then=misplaced), SourceFailed, "changed while it was read"),
+        (cutting(1_000_000, then=lambda exchange: exchange.reply(403)), SourceFailed, "answered 403"),
+        (cutting(1_000_000, then=lambda exchange: exchange.reply(302, {"Location": "ftp://x/"})), SourceFailed, "redirects to"),
+        (ranged(DATA, **{"Repr-Digest": sha256_field(b"other")}), DigestMismatch, "another sha-256"),
+        (cutting(1_000_000, then=ranged(DATA), digest=sha256_field(b"o")), DigestMismatch, "another sha-256"),
+    ],
+    ids=["no tag", "weak tag", "at once", "for good", "changed", "wrong rest", "refused rest", "led away", "lies", "lies late"],
+)
+async def test_what_is_not_whole_and_right_never_looks_complete(act: Act, error: type[SluiceError], words: str) -> None:
+    """However the source fails: the destination sees a body that was cut off."""
+    with Peer(act) as source, Peer(taking) as target, pytest.raises(error, match=words):
+        await sluiceway.acopy(f"{source.url}/f", f"{target.url}/f")
+
+    assert nothing_whole(target)
+
+
+@pytest.mark.parametrize("chunks", [b"5\r\nhello\r\n", b"5\r\nhel", b"5\r\nhello\r\nzz\r\n"])
+async def test_chunks_without_their_end_never_look_complete(chunks: bytes) -> None:
+    """No length was told; the missing last chunk is what tells."""
+
+    def act(exchange: Exchange) -> None:
+        exchange.head(200, {"Transfer-Encoding": "chunked"})
+        exchange.send(chunks)
+
+    with Peer(act) as source, Peer(taking) as target, pytest.raises((SourceFailed, PeerFailed)):
+        await sluiceway.acopy(f"{source.url}/f", f"{target.url}/f")
+
+    assert nothing_whole(target)
+
+
+async def test_nothing_with_the_digest_of_something_is_never_sent() -> None:
+    """A request of no bytes would be complete with its head: it is not made."""
+    act = ranged(b"", **{"Repr-Digest": sha256_field(b"something")})
+    with Peer(act) as source, Peer(taking) as target, pytest.raises(DigestMismatch):
+        await sluiceway.acopy(f"{source.url}/f", f"{target.url}/f")
+
+    assert target.seen == []
+
+
+async def test_a_source_that_breaks_for_good_is_given_up() -> None:
+    """After MOST_ATTEMPTS requests that brought nothing; with retries=0 after the first."""
+    act = cutting(1000, *[0] * 20)
+    with Peer(act) as source, Peer(taking) as target:
+        with pytest.raises(SourceFailed):
+            await sluiceway.acopy(f"{source.url}/f", f"{target.url}/f")
+        asked = len(source.seen)
+        with pytest.raises(SourceFailed):
+            await sluiceway.acopy(f"{source.url}/f", f"{target.url}/f", retries=0)
+
+        assert (asked, len(source.seen) - asked) == (plan.MOST_ATTEMPTS, 1)
+
+
+async def test_a_refusal_of_the_source_is_told_and_nothing_is_sent() -> None:
+    """With the option that would help."""
+    for status, error, words in ((401, Unauthorized, "--from-token"), (404, NotFound, "answered 404")):
+        with (
+            Peer(lambda exchange, status=status: exchange.reply(status)) as source,  # type: ignore[misc]
+            Peer(taking) as target,
+            pytest.raises(error, match=words),
+        ):
+            await sluiceway.acopy(f"{source.url}/f", f"{target.url}/f")
+
+        assert target.seen == []
+
+
+async def test_each_side_gets_its_own_credentials() -> None:
+    """URL, token and headers: none of one side's is ever seen by the other."""
+    with Peer(ranged(DATA)) as source, Peer(taking) as target:
+        await sluiceway.acopy(
+            f"{source.url}/f",
+            f"{target.url}/f",
+            token="to",
+            from_token="from",
+            headers={"X-To": "1"},
+            from_headers={"X-From": "2"},
+        )
+        await sluiceway.acopy(source.url.replace("//", "//a:b@") + "/f", target.url.replace("//", "//c:d@") + "/f")
+        await sluiceway.acopy(f"{source.url}/f", f"{target.url}/f", token="to")
+
+    assert [asked.headers.get("authorization") for asked in source.seen] == ["Bearer from", "Basic YTpi", None]
+    assert [asked.headers.get("authorization") for asked in target.seen] == ["Bearer to", "Basic Yzpk", "Bearer to"]
+    assert ("x-from" in source.seen[0].headers, "x-to" in source.seen[0].headers) == (True, False)
+    assert ("x-from" in target.seen[0].headers, "x-to" in target.seen[0].headers) == (False, True)
+
+
+async def test_the_sources_secrets_do_not_follow_it_elsewhere() -> None:
+    """A redirect to another host gets none of them, also when the rest is asked for."""
+    with Peer(cutting(1000)) as other, Peer(taking) as target:
+
+        def away(exchange: Exchange) -> None:
+            exchange.reply(302, {"Location": f"{other.url}/there"})
+
+        with Peer(away) as source:
+            await sluiceway.acopy(
+                f"{source.url}/f", f"{target.url}/f", from_token="hush", from_headers={"X-Storage-Key": "hush", "Accept": "a/b"}
+            )
+
+    assert [asked.headers["authorization"] for asked in source.seen] == ["Bearer hush"] * 2
+    assert len(other.seen) == 2
+    for asked in other.seen:
+        assert "hush" not in str(asked.headers)
+        assert asked.headers["accept"] == "a/b"
+    assert target.seen[0].body == DATA
+
+
+async def test_a_broken_destination_gets_it_again_from_the_beginning() -> None:
+    """The source can be read again, so the request can be made again."""
+    answers = ["break"]
+
+    def act(exchange: Exchange) -> None:
+        if answers:
+            answers.pop()
+            exchange.recv()
+            exchange.reset()
+        else:
+            taking(exchange)
+
+    with Peer(ranged(DATA)) as source, Peer(act) as target:
+        await sluiceway.acopy(f"{source.url}/f", f"{target.url}/f")
+
+    assert target.seen[1].body == DATA
+    assert [asked.first_byte() for asked in source.seen] == [0, 0]
+
+
+async def test_a_file_that_changed_between_two_tries_is_not_sent() -> None:
+    """The second reading would be another file under the first one's length and digest."""
+
+    def act(exchange: Exchange) -> None:
+        source.act = changed
+        exchange.recv()
+        exchange.reset()
+
+    with Peer(ranged(DATA)) as source, Peer(act) as target, pytest.raises(SourceFailed, match="changed"):
+        await sluiceway.acopy(f"{source.url}/f", f"{target.url}/f")
+
+    assert nothing_whole(target) or all(not asked.body for asked in target.seen)
+
+
+async def test_what_flows_past_once_is_not_sent_twice() -> None:
+    """No validator, and the destination broke: the error says why it ends here."""
+
+    def act(exchange: Exchange) -> None:
+        exchange.recv()
+        exchange.reset()
+
+    plain = cutting(etag=None, then=lambda exchange: exchange.reply(200, {}, DATA))
+    with Peer(plain) as source, Peer(act) as target, pytest.raises(PeerFailed, match="flows past once"):
+        await sluiceway.acopy(f"{source.url}/f", f"{target.url}/f")
+
+    assert len(target.seen) == len(source.seen) == 1
+
+
+async def test_a_source_that_cannot_be_reached_is_said_at_once() -> None:
+    """A wrong URL, most likely; the destination hears nothing."""
+    with Peer(taking) as target, pytest.raises(PeerFailed, match="is the server running"):
+        await sluiceway.acopy("http://127.0.0.1:1/f", f"{target.url}/f")
+
+    assert target.seen == []
+
+
+async def test_a_slow_destination_slows_the_source() -> None:
+    """While nothing is taken over there, not more than the buffers on the way is taken from here."""
+    sent = 0
+
+    def giving(exchange: Exchange) -> None:
+        nonlocal sent
+        exchange.head(200, {"Content-Length": str(200 << 20)})
+        while sent < 200 << 20:
+            exchange.send(bytes(1 << 20))
+            sent += 1 << 20
+
+    before = 0
+
+    def act(exchange: Exchange) -> None:
+        nonlocal before
+        exchange.recv(1000)
+        time.sleep(1.5)
+        before = sent
+        exchange.reset()
+
+    with Peer(giving) as source, Peer(act) as target, pytest.raises(PeerFailed):
+        await sluiceway.acopy(f"{source.url}/f", f"{target.url}/f")
+
+    assert 0 < before < 64 << 20
+
+
+def test_both_sides_are_urls_for_programs_without_a_loop(tmp_path: Path) -> None:
+    """`copy` takes the same."""
+    with Peer(ranged(DATA)) as source, Peer(taking) as target:
+        assert sluiceway.copy(f"{source.url}/f", f"{target.url}/f", from_token="t").size == len(DATA)

@@ -1,0 +1,73 @@
+"""An origin for tests: the objects somebody gives it, each from bytes, a size of zeros, or an error that its reading raises."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from sluiceway.copying.contract import Item, Reading
+from sluiceway.errors import SluiceError
+from sluiceway.pipe.source import Buffer, BytesSource, Source
+from sluiceway.stores.contract import About
+
+__all__ = ["GivenItems", "Zeros"]
+
+MIB = 1 << 20
+
+
+class Zeros:
+    """So many zeros, none of them stored."""
+
+    reopenable = True
+
+    def __init__(self, size: int) -> None:
+        self.length: int | None = size
+
+    async def open(self, start: int = 0, stop: int | None = None) -> AsyncIterator[Buffer]:
+        block, left = bytes(MIB), (self.length or 0) - start
+        while left > 0:
+            yield block[:left]
+            left -= MIB
+
+
+class GivenItems:
+    """Key -> bytes, number of zeros, or what is raised when half of it was read. `told`: sizes said instead of the true ones."""
+
+    called = "given"
+    rereadable = True
+
+    def __init__(self, given: Mapping[str, bytes | int | SluiceError], told: Mapping[str, int | None] | None = None) -> None:
+        self._given, self._told = given, told or {}
+        self.open_now = 0  # readings under way
+
+    async def items(self) -> AsyncIterator[Item]:
+        for key, what in self._given.items():
+            size = len(what) if isinstance(what, bytes) else what if isinstance(what, int) else 1000
+            yield Item(key, self._told.get(key, size), modified=1_000_000_000.0)
+
+    @asynccontextmanager
+    async def open(self, item: Item) -> AsyncIterator[Reading]:
+        what = self._given[item.key]
+        self.open_now += 1
+        try:
+            source: Source = (
+                BytesSource(what) if isinstance(what, bytes) else Zeros(what) if isinstance(what, int) else _Failing(what)
+            )
+            yield Reading(item, source, About(item.key.rpartition("/")[2]))
+        finally:
+            self.open_now -= 1
+
+    async def aclose(self) -> None:
+        return
+
+
+class _Failing:
+    reopenable = True
+    length: int | None = 1000
+
+    def __init__(self, error: SluiceError) -> None:
+        self._error = error
+
+    async def open(self, start: int = 0, stop: int | None = None) -> AsyncIterator[Buffer]:
+        yield bytes(500)
+        raise self._error

@@ -1,0 +1,380 @@
+"""The engine, between any origin and any goal: what fails, changes, is gone or was taken is told of that object alone."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import hashlib
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+import sluiceway
+from sluiceway.client.http.transport import Transport
+from sluiceway.copying import retry_policy as patience
+from sluiceway.copying.contract import Item, Reading
+from sluiceway.copying.endpoints.http import RestGoal
+from sluiceway.copying.endpoints.sources import PAGE, StoreOrigin
+from sluiceway.copying.endpoints.targets import FolderGoal, StoreGoal
+from sluiceway.copying.engine import AHEAD, MOST_FAILURES, Run
+from sluiceway.copying.key_filter import Choice
+from sluiceway.copying.object_copier import Terms
+from sluiceway.copying.options import Side
+from sluiceway.copying.report import Ended
+from sluiceway.copying.retry_policy import Patience
+from sluiceway.errors import Exists, PeerFailed, PeerUnreachable, SourceChanged, SourceFailed, Unavailable
+from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.source import BytesSource, PassingSource
+from sluiceway.stores.contract import About, Entry
+from sluiceway.stores.memory import MemoryStore
+
+ONCE = Patience(0)
+
+
+@pytest.fixture(autouse=True)
+def no_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "LONGEST", 0.02)
+
+
+def stocked(objects: dict[str, bytes], known: bool = True) -> MemoryStore:
+    """`known`: whether the store knows their sha-256."""
+    store = MemoryStore()
+    for key, data in objects.items():
+        sha256 = hashlib.sha256(data).hexdigest()
+        store.objects[key] = Entry(key, len(data), sha256[:8], 0.0, About("", "text/x", sha256 if known else None)), data
+    return store
+
+
+def bytes_of(store: MemoryStore) -> dict[str, bytes]:
+    return {key: data for key, (_, data) in store.objects.items()}
+
+
+class Weather(StoreOrigin):
+    """An origin of a real store, where things happen to objects while they are opened and read."""
+
+    def __init__(self, store: MemoryStore, **trouble: list[Exception]) -> None:
+        super().__init__(store, "", "origin", ONCE)
+        self.trouble = trouble
+        self.opened: list[str] = []
+
+    @asynccontextmanager
+    async def open(self, item: Item) -> AsyncIterator[Reading]:
+        self.opened.append(item.key)
+        coming = self.trouble.get(item.key.replace(".", "_"), [])
+        async with super().open(item) as reading:
+            if coming and (error := coming.pop(0)) is not None:
+
+                async def broken() -> AsyncIterator[bytes]:
+                    yield b"half"
+                    raise error
+
+                reading = dataclasses.replace(reading, source=PassingSource(broken(), reading.source.length))
+            yield reading
+
+
+class Passing:
+    """An origin that flows past once, as an archive does."""
+
+    rereadable = False
+    called = "archive"
+
+    def __init__(self, objects: dict[str, bytes]) -> None:
+        self._objects = objects
+        self.now: str | None = None
+
+    async def items(self) -> AsyncIterator[Item]:
+        for key, data in self._objects.items():
+            self.now = key
+            yield Item(key, len(data))
+
+    @asynccontextmanager
+    async def open(self, item: Item) -> AsyncIterator[Reading]:
+        assert item.key == self.now
+        self.now = None
+
+        async def chunks() -> AsyncIterator[bytes]:
+            yield self._objects[item.key]
+
+        yield Reading(item, PassingSource(chunks(), item.size), About(item.key))
+
+    async def aclose(self) -> None: ...
+
+
+def goal_of(store: MemoryStore, prefix: str = "") -> StoreGoal:
+    return StoreGoal(store, prefix, "goal/", Budget(16 << 20))
+
+
+async def ran(origin: object, goal: object, retries: int = 3, **terms: object) -> tuple[sluiceway.Report, dict[str, Ended]]:
+    ended: dict[str, Ended] = {}
+
+    def look(now: sluiceway.Overall) -> None:
+        if now.ended is not None:
+            assert now.ended.key not in ended, "each object ends once"
+            ended[now.ended.key] = now.ended
+
+    run = Run(origin, goal, Terms(Patience(retries), **terms), on_overall=look)  # type: ignore[arg-type]
+    return await run.run(), ended
+
+
+async def test_what_is_known_of_an_object_goes_along() -> None:
+    """Name and type from the origin, the sha-256 counted, the key below the goal's prefix."""
+    store = MemoryStore()
+    report, _ = await ran(StoreOrigin(stocked({"x/a/b.txt": b"1", "y": b"2"}), "x/", "o", ONCE), goal_of(store, "new/"))
+
+    assert report.ok
+    assert [key for key in store.objects] == ["new/a/b.txt"]  # noqa: C416 - the keys are what is meant
+    about = store.objects["new/a/b.txt"][0].about
+    assert about == About("b.txt", "text/x", hashlib.sha256(b"1").hexdigest())
+
+
+async def test_a_listing_of_several_pages_and_more_than_the_queue_holds() -> None:
+    objects = {f"{n:05}": b"%d" % n for n in range(AHEAD + 2 * PAGE + 7)}
+    store = MemoryStore()
+    report, ended = await ran(StoreOrigin(stocked(objects), "", "o", ONCE), goal_of(store))
+
+    assert report.copied == len(objects) == len(ended)
+    assert bytes_of(store) == objects
+
+
+async def test_what_breaks_off_is_tried_again_and_what_cannot_be_is_told() -> None:
+    """A source that broke, one that is not what it was, one that never works, and one that works."""
+    busy: list[Exception] = [PeerFailed("cut"), Unavailable("busy")]
+    never: list[Exception] = [SourceFailed("no right to read it")] * 9
+    origin = Weather(stocked({"busy": b"1234567", "never": b"2345678", "calm": b"3"}), busy=busy, never=never)
+    store = MemoryStore()
+    report, ended = await ran(origin, goal_of(store))
+
+    assert (report.copied, report.failed) == (2, 1)
+    assert (ended["busy"].attempts, ended["never"].attempts, ended["calm"].attempts) == (3, 1, 1)
+    assert (ended["never"].code, ended["never"].detail) == ("source-failed", "no right to read it")
+    assert bytes_of(store) == {"busy": b"1234567", "calm": b"3"}
+
+
+async def test_retries_have_an_end() -> None:
+    origin = Weather(stocked({"a": b"1234567"}), a=[PeerFailed("cut")] * 9)
+    report, ended = await ran(origin, goal_of(MemoryStore()), retries=2)
+
+    assert (report.failed, ended["a"].attempts, ended["a"].code) == (1, 3, "peer-failed")
+
+
+async def test_an_object_that_changed_since_the_listing_is_read_in_its_new_version() -> None:
+    """Once; one that changes again is reported."""
+    store, to = stocked({"a": b"old", "b": b"old"}), MemoryStore()
+    items = [item async for item in StoreOrigin(store, "", "o", ONCE).items()]
+    store.objects |= stocked({"a": b"newer", "b": b"newer"}).objects
+
+    class Listed(Weather):
+        async def items(self) -> AsyncIterator[Item]:
+            for item in items:
+                yield item
+
+    origin = Listed(store, b=[SourceChanged("again")] * 9)
+    report, ended = await ran(origin, goal_of(to))
+
+    assert (report.copied, report.failed) == (1, 1)
+    assert ended["b"].code == "source-changed"
+    assert bytes_of(to) == {"a": b"newer"}
+
+
+async def test_an_object_that_is_gone_is_told() -> None:
+    store = stocked({"a": b"1", "b": b"2"})
+    items = [item async for item in StoreOrigin(store, "", "o", ONCE).items()]
+    del store.objects["a"]
+
+    class Listed(StoreOrigin):
+        async def items(self) -> AsyncIterator[Item]:
+            for item in items:
+                yield item
+
+    report, ended = await ran(Listed(store, "", "o", ONCE), goal_of(MemoryStore()))
+
+    assert (report.copied, ended["a"].code) == (1, "not-found")
+
+
+async def test_bytes_that_are_not_the_promised_ones_are_never_kept() -> None:
+    store = stocked({"a": b"right"})
+    entry, _ = store.objects["a"]
+    store.objects["a"] = entry, b"wrong"
+    to = MemoryStore()
+    report, ended = await ran(StoreOrigin(store, "", "o", ONCE), goal_of(to), retries=1)
+
+    assert (ended["a"].code, ended["a"].attempts) == ("digest-mismatch", 2)
+    assert report.failed == 1
+    assert bytes_of(to) == {}
+
+
+@pytest.mark.parametrize("known_here", [True, False])
+@pytest.mark.parametrize("known_there", [True, False])
+async def test_the_same_bytes_are_skipped_whoever_knows_their_digest(known_here: bool, known_there: bool) -> None:
+    """What nobody tells is counted; same size alone is not the same."""
+    origin = StoreOrigin(stocked({"a": b"same", "b": b"this"}, known_here), "", "o", ONCE)
+    store = stocked({"a": b"same", "b": b"that"}, known_there)
+    report, ended = await ran(origin, goal_of(store))
+
+    assert (report.skipped, report.failed, ended["b"].code) == (1, 1, "exists")
+    assert bytes_of(store) == {"a": b"same", "b": b"that"}
+    report, _ = await ran(origin, goal_of(store), force=True)
+    assert (report.copied, report.skipped) == (1, 1)
+    assert bytes_of(store) == {"a": b"same", "b": b"this"}
+
+
+async def test_what_appears_after_the_look_is_found_by_the_refusal() -> None:
+    """Nothing was there at the beginning; then somebody put the same, and something else."""
+
+    class Raced(StoreGoal):
+        async def empty(self) -> bool:
+            return True
+
+    store = stocked({"a": b"same", "b": b"that"})
+    report, ended = await ran(
+        StoreOrigin(stocked({"a": b"same", "b": b"this"}), "", "o", ONCE), Raced(store, "", "goal/", Budget(16 << 20))
+    )
+
+    assert (report.skipped, report.failed, ended["b"].code) == (1, 1, "exists")
+
+
+async def test_a_publish_whose_answer_got_lost_is_neither_a_failure_nor_done_twice() -> None:
+    class Losing(StoreGoal):
+        puts = 0
+
+        async def put(self, key: str, reading: Reading, once: str, replace: bool) -> sluiceway.Receipt:
+            receipt = await super().put(key, reading, once, replace)
+            self.puts += 1
+            raise PeerFailed(f"the connection broke after {receipt.size} bytes")
+
+    goal = Losing(store := MemoryStore(), "", "goal/", Budget(16 << 20))
+    report, ended = await ran(StoreOrigin(stocked({"a": b"1"}), "", "o", ONCE), goal)
+
+    assert (report.copied, report.ok, goal.puts) == (1, True, 1)
+    assert (ended["a"].state, ended["a"].attempts) == ("copied", 2)
+    assert bytes_of(store) == {"a": b"1"}
+
+
+async def test_an_origin_that_flows_past_is_copied_one_by_one() -> None:
+    """Never two at once; what failed after it was opened is not opened again."""
+    store = stocked({"taken": b"other"})
+    report, ended = await ran(Passing({"a": b"1", "taken": b"2", "b": b"3"}), goal_of(store))
+
+    assert (report.copied, ended["taken"].code) == (2, "exists")
+    assert bytes_of(store) == {"a": b"1", "taken": b"other", "b": b"3"}
+    report, _ = await ran(Passing({"a": b"1", "taken": b"2", "b": b"x"}), goal_of(store))
+    assert (report.skipped, report.failed) == (1, 2)
+    report, _ = await ran(Passing({"a": b"1", "taken": b"2"}), goal_of(store), force=True)
+    assert bytes_of(store) == {"a": b"1", "taken": b"2", "b": b"3"}
+
+
+async def test_keys_that_lead_out_are_failures_and_never_become_paths(tmp_path: Path) -> None:
+    bad = ["../up", "/abs", "a//b", "a/./b", "a/../b", "folder/", ".sluiceway/x", "nul\0", "bad\udcff"]
+    origin = StoreOrigin(stocked({**dict.fromkeys(bad, b"x"), "good": b"1"}), "", "o", ONCE)
+    report, ended = await ran(origin, FolderGoal(str(tmp_path / "to")))
+
+    assert (report.failed, report.copied, report.left_out) == (len(bad), 1, 0)
+    assert {(ended[key].state, ended[key].code) for key in bad} == {("failed", "bad-name")}
+    assert [path.name for path in tmp_path.rglob("*")] == ["to", "good"]
+    for key in bad:
+        with pytest.raises(sluiceway.SluiceError):
+            await FolderGoal(str(tmp_path / "to")).put(key, Reading(Item(key, 1), BytesSource(b"x"), About(key)), "", True)
+
+
+async def test_a_listing_that_breaks_off_is_an_error_and_what_it_gave_is_copied() -> None:
+    class Half(StoreOrigin):
+        async def items(self) -> AsyncIterator[Item]:
+            async for item in super().items():
+                yield item
+            raise PeerFailed("the listing broke")
+
+    store, looks = MemoryStore(), list[sluiceway.Overall]()
+    run = Run(Half(stocked({"a": b"1", "b": b"2"}), "", "o", ONCE), goal_of(store), Terms(ONCE), on_overall=looks.append)
+    with pytest.raises(PeerFailed, match="the listing broke"):
+        await run.run()
+
+    assert bytes_of(store) == {"a": b"1", "b": b"2"}
+    report = looks[-1].report
+    assert report is not None
+    assert (report.copied, report.complete, report.ok) == (2, False, False)
+
+
+async def test_a_goal_that_is_gone_ends_it(tmp_path: Path) -> None:
+    """Not each of a million objects is tried for minutes: what cannot be reached for twenty in a row is told once."""
+    objects = {f"{n:05}": b"x" for n in range(500)}
+    looks = list[sluiceway.Overall]()
+    side = Side(f"http://127.0.0.1:{free()}/", {})
+    async with Transport() as transport:
+        run = Run(
+            StoreOrigin(stocked(objects), "", "o", ONCE), RestGoal(transport, side), Terms(Patience(1)), on_overall=looks.append
+        )
+        with pytest.raises(PeerUnreachable, match="20 objects in a row"):
+            await run.run()
+
+    report = looks[-1].report
+    assert report is not None
+    assert 20 <= report.failed < 30
+    assert not report.complete
+
+
+def free() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port: int = sock.getsockname()[1]
+        return port
+
+
+async def test_failures_are_held_up_to_a_bound_and_counted_beyond() -> None:
+    objects = {f"{n:05}": b"x" for n in range(MOST_FAILURES + 50)}
+    store = stocked(dict.fromkeys(objects, b"y"))
+    report, _ = await ran(StoreOrigin(stocked(objects), "", "o", ONCE), goal_of(store))
+
+    assert (report.failed, len(report.failures)) == (len(objects), MOST_FAILURES)
+    assert report.as_dict()["failed"] == len(objects)
+
+
+async def test_cancelling_it_ends_what_is_under_way() -> None:
+    """No task goes on, nothing half is there, and the last look has the report."""
+
+    class Slow(StoreOrigin):
+        @asynccontextmanager
+        async def open(self, item: Item) -> AsyncIterator[Reading]:
+            async with super().open(item) as reading:
+                if item.key != "a":
+                    await asyncio.sleep(3600)
+                yield reading
+
+    store, looks, before = MemoryStore(), list[sluiceway.Overall](), asyncio.all_tasks()
+    origin = Slow(stocked({"a": b"1", "b": b"2", "c": b"3"}), "", "o", ONCE)
+    task = asyncio.create_task(Run(origin, goal_of(store), Terms(ONCE), Choice(), None, 4, looks.append).run())
+    while not bytes_of(store):
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert asyncio.all_tasks() == before
+    assert bytes_of(store) == {"a": b"1"}
+    assert store.drafts == {}
+    report = looks[-1].report
+    assert report is not None
+    assert (report.copied, report.complete) == (1, False)
+
+
+def test_errors_that_may_pass_are_told_from_those_that_will_not() -> None:
+    """By the answer where there was one, else by what the error is."""
+    may_pass = patience.may_pass
+    assert may_pass(PeerFailed("", answered=500))
+    assert may_pass(PeerFailed("broke"))
+    assert may_pass(Unavailable())
+    assert not may_pass(PeerFailed("", answered=418))
+    assert not may_pass(Exists())
+    assert not may_pass(SourceChanged())
+    assert not may_pass(SourceFailed())
+    for status in (408, 425, 429, 500, 502, 503, 504):
+        assert may_pass(Unavailable("", answered=status))
+
+
+def test_a_server_that_asks_for_more_than_a_minute_is_not_waited_for() -> None:
+    assert Patience(5).wait(Unavailable("", retry_after="61"), 1) is None
+    assert (Patience(5).wait(Unavailable("", retry_after="60"), 1) or 0) >= 60
+    assert Patience(5).wait(Unavailable("", retry_after="soon"), 1) is not None
+    assert Patience(5).wait(Unavailable(), 6) is None

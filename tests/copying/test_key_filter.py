@@ -1,0 +1,54 @@
+"""Patterns on keys: * stays within a name, ** goes across."""
+
+from __future__ import annotations
+
+import pytest
+
+from sluiceway.copying.key_filter import Choice
+from sluiceway.errors import BadRequest
+
+KEYS = ["a.txt", "b.bin", "d/a.txt", "d/e/a.txt", "d/e/b.bin", "[x]", "d/.hidden"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fits"),
+    [
+        ("*", ["a.txt", "b.bin", "[x]"]),
+        ("**", KEYS),
+        ("*.txt", ["a.txt"]),
+        ("**.txt", ["a.txt", "d/a.txt", "d/e/a.txt"]),
+        ("**/*.txt", ["a.txt", "d/a.txt", "d/e/a.txt"]),
+        ("**/e/*", ["d/e/a.txt", "d/e/b.bin"]),
+        ("d/**", ["d/a.txt", "d/e/a.txt", "d/e/b.bin", "d/.hidden"]),
+        ("d/*", ["d/a.txt", "d/.hidden"]),
+        ("?.bin", ["b.bin"]),
+        ("[ab].*", ["a.txt", "b.bin"]),
+        ("[!a].*", ["b.bin"]),
+        ("[a-b].bin", ["b.bin"]),
+        ("[[]x]", ["[x]"]),
+        ("d?a.txt", []),
+        ("A.TXT", []),
+        ("a.tx", []),
+    ],
+)
+def test_what_a_pattern_means(pattern: str, fits: list[str]) -> None:
+    assert [key for key in KEYS if Choice([pattern])(key)] == fits
+    assert [key for key in KEYS if not Choice(exclude=[pattern])(key)] == fits
+
+
+def test_an_exclude_wins() -> None:
+    """What fits both is not meant."""
+    choice = Choice(["d/**", "a.txt"], ["**/e/**", "**/.*"])
+
+    assert [key for key in KEYS if choice(key)] == ["a.txt", "d/a.txt"]
+
+
+@pytest.mark.parametrize("pattern", ["", "[a", "*" * 9, "x" * 1025, "[z-a]"])
+def test_a_pattern_that_is_none_is_refused(pattern: str) -> None:
+    with pytest.raises(BadRequest):
+        Choice([pattern])
+
+
+def test_a_folder_named_in_brackets_is_no_slash() -> None:
+    """A set of characters never fits the mark between names."""
+    assert not Choice(["a[!b]c"])("a/c")

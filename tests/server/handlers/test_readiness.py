@@ -1,0 +1,74 @@
+"""Probes come often, from anybody, and at once: a destination is looked at at most once a second, other servers never."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from rude_peer import Exchange, Peer
+from sluiceway.errors import StoreFailed
+from sluiceway.pipe.budget import Budget
+from sluiceway.server.handlers.readiness import REMEMBERED, Readiness
+from sluiceway.stores.contract import Draft, Label
+from sluiceway.stores.fanout.store import FanoutStore
+from sluiceway.stores.memory import MemoryStore
+from stores.fanout.fanout_legs import LIMIT, disk, memory, relay
+
+pytestmark = pytest.mark.anyio
+
+
+class Watched(MemoryStore):
+    """A store that counts its drafts, takes its time for each, and can be broken."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looks, self.broken = 0, False
+
+    async def draft(self, upload: str, size: int | None, label: Label = Label()) -> Draft:
+        self.looks += 1
+        await asyncio.sleep(0.05)
+        if self.broken:
+            raise StoreFailed("it is broken")
+        return await super().draft(upload, size, label)
+
+
+async def test_a_flood_of_probes_costs_what_one_costs() -> None:
+    """All that come at once share a look; for a second after it nothing is asked; then anew."""
+    store, ready = Watched(), Readiness()
+    assert await asyncio.gather(*(ready.why_not(store) for _ in range(100))) == [None] * 100
+    assert await ready.why_not(store) is None
+    assert store.looks == 1
+
+    store.broken = True
+    assert await ready.why_not(store) is None
+    await asyncio.sleep(REMEMBERED)
+    assert await asyncio.gather(*(ready.why_not(store) for _ in range(100))) == ["it is broken"] * 100
+    assert store.looks == 2
+
+
+async def test_a_probe_that_leaves_takes_the_look_from_no_other() -> None:
+    store, ready = Watched(), Readiness()
+    leaving, staying = asyncio.create_task(ready.why_not(store)), asyncio.create_task(ready.why_not(store))
+    await asyncio.sleep(0.01)
+    leaving.cancel()
+    assert await staying is None
+    assert store.looks == 1
+
+
+async def test_of_several_destinations_each_is_looked_at_and_no_server_is_asked(tmp_path: Path) -> None:
+    """A folder gets its byte back, the other server hears of nothing, and one that is broken makes all unready."""
+    heard: list[Exchange] = []
+    with Peer(heard.append) as peer:
+        budget = Budget(LIMIT)
+        legs = [disk(tmp_path / "a", budget), relay(f"{peer.url}/x", headers={"authorization": "Bearer operator"}), memory()]
+        store = FanoutStore(legs, budget)
+        assert await Readiness().why_not(store) is None
+        broken = Watched()
+        broken.broken = True
+        legs.append(type(legs[0])(broken, True, "broken"))
+        assert await Readiness().why_not(FanoutStore(legs, budget)) == "it is broken"
+        await store.aclose()
+    assert heard == []
+    assert list((tmp_path / "a" / ".sluiceway" / "drafts").iterdir()) == []

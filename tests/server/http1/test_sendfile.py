@@ -1,0 +1,410 @@
+"""Downloads that the kernel sends by itself: the right bytes, nobody else held up, an end to whoever leaves or dawdles."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from fix_server import RunningServer, Serve
+from fix_taking import eventually, need
+from raw_http import Wire, head, talk
+from sluiceway.testing.store_suite import pattern
+
+MIB = 1 << 20
+LARGE = pattern(8 * MIB) * 2  # more than a slow reader's connection holds
+TOLD = "sendfile took"  # what a watched server says of each call
+ENDLESS = 1 << 40  # bytes of a file without any
+
+
+@pytest.fixture(scope="module")
+def shelf(taker: RunningServer) -> RunningServer:
+    """A server with a large object, and a larger one that takes no room on the disk."""
+    (taker.root / "large.bin").write_bytes(LARGE)
+    sparse(taker.root / "endless.bin", ENDLESS)
+    return taker
+
+
+Patched = Callable[..., RunningServer]
+
+
+@pytest.fixture
+def patched(serve: Serve, tmp_path: Path) -> Patched:
+    """A real server in whose process these lines run first; `sending` is server/http1/sendfile.py."""
+
+    def start(*lines: str) -> RunningServer:
+        folder = tmp_path / "patched"
+        folder.mkdir()
+        text = ["import os, sys, time", "import sluiceway.server.http1.sendfile as sending", "sendfile = os.sendfile", *lines]
+        (folder / "sitecustomize.py").write_text("\n".join(text))
+        server = serve(env={"PYTHONPATH": os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])})
+        (server.root / "large.bin").write_bytes(LARGE)
+        return server
+
+    return start
+
+
+def sparse(path: Path, size: int) -> None:
+    with path.open("wb") as file:
+        file.truncate(size)
+
+
+def get(port: int, key: str, *fields: str) -> bytes:
+    return talk(port, head("GET", f"/files/{key}", *fields)).body
+
+
+def slow_reader(port: int, key: str) -> socket.socket:
+    """A request whose answer nobody reads yet, and that little of fits between us."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+    sock.settimeout(30)
+    sock.connect(("127.0.0.1", port))
+    sock.sendall(head("GET", f"/files/{key}"))
+    return sock
+
+
+def open_files(server: RunningServer) -> list[str]:
+    """What the server holds open, sockets too; its own pools of threads need none."""
+    found = []
+    for entry in Path(f"/proc/{server.pid}/fd").iterdir():
+        try:
+            found.append(str(entry.readlink()))
+        except FileNotFoundError:
+            continue  # closed meanwhile
+    return found
+
+
+def sockets_and_objects(server: RunningServer) -> int:
+    return sum(name.startswith("socket:") or name.endswith(".bin") for name in open_files(server))
+
+
+# The right bytes
+
+
+def test_whole_objects_and_ranges_go_this_way(patched: Patched) -> None:
+    """The kernel sends every byte of a large range, and only those: heads of parts and small ranges come from us."""
+    server = patched(
+        "def told(*what):",
+        "    sent = sendfile(*what)",
+        f"    print({TOLD!r}, sent, file=sys.stderr, flush=True)",
+        "    return sent",
+        "os.sendfile = told",
+    )
+    whole, one = get(server.port, "large.bin"), get(server.port, "large.bin", "Range: bytes=5000001-9000000")
+    several = get(server.port, "large.bin", "Range: bytes=1-2000000,3000000-3000009,14000000-15999999")
+
+    assert hashlib.sha256(whole).digest() == hashlib.sha256(LARGE).digest()
+    assert one == LARGE[5000001:9000001]
+    assert LARGE[1:2000001] in several
+    assert LARGE[3000000:3000010] in several
+    assert LARGE[14000000:16000000] in several
+    sent = len(whole) + len(one) + 4_000_000
+
+    def said() -> int:
+        return sum(int(line.rpartition(" ")[2]) for line in server.log().splitlines() if line.startswith(TOLD))
+
+    eventually(lambda: said() == sent, f"{sent} bytes were sent by the kernel")
+    assert f'"GET /files/large.bin" 200 {len(whole)} ' in server.log()
+    assert f'"GET /files/large.bin" 206 {len(one)} ' in server.log()
+
+
+@pytest.mark.parametrize("size", [0, 1, 4095, 65_537, MIB - 1, MIB, MIB + 1, 2 * MIB - 1, 2 * MIB + 1, 5 * MIB + 3])
+def test_every_size_arrives_whole(shelf: RunningServer, size: int) -> None:
+    """Around pages and system calls; the answer after it is one of its own."""
+    (shelf.root / "sized.bin").write_bytes(LARGE[:size])
+    with Wire(shelf.port) as wire:
+        for _ in range(2):
+            wire.send(head("GET", "/files/sized.bin"))
+            assert wire.answer().body == LARGE[:size]
+
+
+@pytest.mark.parametrize("edge", [1 << 31, 1 << 32, (1 << 42) - MIB])
+def test_offsets_beyond_what_32_bits_hold(shelf: RunningServer, edge: int) -> None:
+    """Ranges around 2 GiB and 4 GiB, and the very end of a file of 4 TiB."""
+    path = shelf.root / "vast.bin"
+    sparse(path, 1 << 42)
+    with path.open("r+b") as file:
+        file.seek(edge - MIB)
+        file.write(LARGE[: 2 * MIB])
+
+    assert get(shelf.port, "vast.bin", f"Range: bytes={edge - MIB}-{edge + MIB - 1}") == LARGE[: 2 * MIB]
+    assert get(shelf.port, "vast.bin", f"Range: bytes={edge - 3}-{edge + 3}") == LARGE[MIB - 3 : MIB + 4]
+
+
+def test_a_connection_serves_on_afterwards(shelf: RunningServer) -> None:
+    """Downloads, ranges, HEAD, uploads, one after the other on one connection."""
+    with Wire(shelf.port) as wire:
+        for number in range(3):
+            wire.send(head("GET", "/files/large.bin"))
+            assert wire.answer().body == LARGE
+            wire.send(head("GET", "/files/large.bin", "Range: bytes=7-2000006"))
+            assert wire.answer().body == LARGE[7:2000007]
+            wire.send(head("HEAD", "/files/large.bin"))
+            assert wire.answer(to_head=True).headers["content-length"] == str(len(LARGE))
+            wire.send(head("PUT", f"/files/on/{number}", "Content-Length: 3") + b"abc")
+            assert wire.answer().status == 201
+
+
+def test_pipelined_downloads_come_in_order(shelf: RunningServer) -> None:
+    """The reader begins late, so that each head waits until the bytes before it are gone."""
+    asked = [(start, start + 6 * MIB) for start in range(0, 10 * MIB, 2 * MIB)]
+    with Wire(shelf.port) as wire:
+        for start, stop in asked:
+            wire.send(head("GET", "/files/large.bin", f"Range: bytes={start}-{stop - 1}"))
+            wire.send(head("GET", "/healthz"))
+        time.sleep(0.3)
+        for start, stop in asked:
+            assert wire.answer().body == LARGE[start:stop]
+            assert wire.answer().body == b"ok\n"
+
+
+def test_an_older_client_reads_to_the_end(shelf: RunningServer) -> None:
+    """HTTP/1.0: the end of the connection follows the last byte at once."""
+    with Wire(shelf.port) as wire:
+        wire.send(b"GET /files/large.bin HTTP/1.0\r\n\r\n")
+        assert wire.answer().body == LARGE
+        assert wire.closed()
+
+
+# Nobody else is held up
+
+
+def test_a_file_the_disk_is_slow_with_holds_up_nobody_else(patched: Patched, tmp_path: Path) -> None:
+    """While one download waits for its first byte, others are served."""
+    goes = tmp_path / "goes"
+    server = patched(
+        "def cold(*what):",
+        f"    while not os.path.exists({str(goes)!r}):",
+        "        time.sleep(0.01)",
+        "    return sendfile(*what)",
+        "os.sendfile = cold",
+    )
+    with Wire(server.port) as wire:
+        wire.send(head("GET", "/files/large.bin"))
+        for _ in range(3):
+            assert talk(server.port, head("GET", "/healthz")).status == 200
+        assert talk(server.port, head("PUT", "/files/beside", "Content-Length: 3") + b"abc").status == 201
+        goes.touch()
+        assert wire.answer().body == LARGE
+
+
+def test_readers_that_stall_hold_no_thread(shelf: RunningServer) -> None:
+    """Four times as many as there are threads; whoever comes then is served as ever."""
+    stalled = [slow_reader(shelf.port, "endless.bin") for _ in range(64)]
+    try:
+        eventually(lambda: sum(name.endswith("endless.bin") for name in open_files(shelf)) == 64, "all are served")
+        for _ in range(3):
+            assert get(shelf.port, "large.bin") == LARGE
+    finally:
+        for sock in stalled:
+            sock.close()
+
+
+def test_a_reader_without_end_shares_its_thread(patched: Patched) -> None:
+    """One thread, taken by a reader that keeps up and never ends: a second one gets its turn."""
+    server = patched(
+        "from concurrent.futures import ThreadPoolExecutor",
+        "sending.THREADS, sending.MOMENT, sending._senders = 1, 30_000, ThreadPoolExecutor(1)",
+    )
+    sparse(server.root / "endless.bin", ENDLESS)
+    script = f"""
+import socket
+sock = socket.create_connection(("127.0.0.1", {server.port}))
+sock.sendall({head("GET", "/files/endless.bin")!r})
+block = bytearray(1 << 20)
+print(sock.recv_into(block), flush=True)
+while sock.recv_into(block):
+    pass
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as endless:
+        try:
+            assert endless.stdout is not None
+            assert endless.stdout.readline()
+            for _ in range(3):
+                assert get(server.port, "large.bin") == LARGE
+            assert endless.poll() is None
+        finally:
+            endless.kill()
+
+
+# The end
+
+
+@pytest.mark.parametrize("way", ["close", "reset", "half"])
+def test_a_reader_that_leaves_leaves_nothing_open(shelf: RunningServer, way: str) -> None:
+    """Whether it hangs up, resets, or closes its half and reads no more: sockets and files are closed."""
+    before = sockets_and_objects(shelf)
+    left = []
+    for number in range(24):
+        sock = slow_reader(shelf.port, "endless.bin")
+        for _ in range(number % 3):
+            sock.recv(65536)
+        if way == "half":
+            sock.shutdown(socket.SHUT_WR)
+            left.append(sock)
+        else:
+            Wire.reset(_wire(sock)) if way == "reset" else sock.close()
+    try:
+        eventually(lambda: sockets_and_objects(shelf) <= before, "everything is closed")
+    finally:
+        for sock in left:
+            sock.close()
+    assert "Traceback" not in shelf.log()
+
+
+def test_a_stalled_reader_is_given_up_and_a_slow_one_is_not(patched: Patched) -> None:
+    """The deadline is for a reader that takes nothing at all, however long the whole takes."""
+    server = patched("sending.STALLED = 1.5")
+    sparse(server.root / "endless.bin", ENDLESS)
+    began = time.monotonic()
+    with slow_reader(server.port, "endless.bin"), slow_reader(server.port, "large.bin") as slow:
+        got = b""
+        while len(got) < len(LARGE):
+            got += slow.recv(MIB)
+            time.sleep(0.02)
+        eventually(lambda: not any(name.endswith("endless.bin") for name in open_files(server)), "it was given up")
+
+        assert got[got.index(b"\r\n\r\n") + 4 :] == LARGE[: len(got) - got.index(b"\r\n\r\n") - 4]
+        assert time.monotonic() - began > 1.5
+
+
+@pytest.mark.parametrize("asked", [(), ("Range: bytes=1000000-",), ("Range: bytes=5-6,2000000-15000000",)])
+def test_a_file_that_shrinks_never_looks_whole(shelf: RunningServer, asked: tuple[str, ...]) -> None:
+    """Cut while it is read: the connection breaks, and the log says why."""
+    path = shelf.root / "shrinks.bin"
+    path.write_bytes(LARGE)
+    said = shelf.log().count("became shorter")
+    with slow_reader(shelf.port, "shrinks.bin") if not asked else socket.create_connection(("127.0.0.1", shelf.port)) as sock:
+        sock.settimeout(30)
+        if asked:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+            sock.sendall(head("GET", "/files/shrinks.bin", *asked))
+        got = sock.recv(1000)
+        os.truncate(path, 2 * MIB)
+        while data := sock.recv(MIB):
+            got += data
+
+    assert len(got) < len(LARGE) - 2 * MIB
+    eventually(lambda: shelf.log().count("became shorter") > said, "the log says why")
+
+
+def test_a_stop_of_the_server_waits_for_no_reader(patched: Patched) -> None:
+    """One reads for ever, one not at all: the server ends in its time."""
+    server = patched()
+    sparse(server.root / "endless.bin", ENDLESS)
+    script = f"import socket; s = socket.create_connection(('127.0.0.1', {server.port}))\n"
+    script += f"s.sendall({head('GET', '/files/endless.bin')!r})\nwhile s.recv(1 << 20): pass"
+    with slow_reader(server.port, "endless.bin"), subprocess.Popen([sys.executable, "-c", script]) as endless:
+        eventually(lambda: sum(name.endswith("endless.bin") for name in open_files(server)) == 2, "both are served")
+
+        assert server.stop() == 0
+        assert endless.wait(30) == 0
+
+
+# Elsewhere
+
+
+def test_a_file_system_that_cannot_is_read_instead(patched: Patched) -> None:
+    """EINVAL is what some network and user-space file systems say to sendfile."""
+    server = patched("def cannot(*what):", "    raise OSError(22, 'cannot')", "os.sendfile = cannot")
+
+    assert get(server.port, "large.bin") == LARGE
+    assert get(server.port, "large.bin", "Range: bytes=5-3000004") == LARGE[5:3000005]
+
+
+Other = Callable[..., str]
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Iterator[Other]:
+    """Another ASGI server: uvicorn with these options, serving `app` as the script leaves it; its URL."""
+    running: list[subprocess.Popen[str]] = []
+
+    def start(script: str, options: str, scheme: str = "http") -> str:
+        lines = f"""
+import os, socket, uvicorn
+{script}
+sock = socket.create_server(("127.0.0.1", 0))
+print(sock.getsockname()[1], flush=True)
+uvicorn.Server(uvicorn.Config(app, log_level="error", {options})).run(sockets=[sock])
+"""
+        process = subprocess.Popen([sys.executable, "-c", lines], stdout=subprocess.PIPE, text=True, cwd=tmp_path)
+        running.append(process)
+        assert process.stdout is not None
+        return f"{scheme}://127.0.0.1:{int(process.stdout.readline())}"
+
+    yield start
+    for process in running:
+        process.terminate()
+        process.communicate(timeout=30)
+
+
+APP = "from sluiceway.server.app import Sluiceway; app = Sluiceway(to='root', anyone=True)"
+OURS = "http='sluiceway.server.http1.protocol:SluiceProtocol'"
+
+
+@pytest.mark.parametrize("options", ["http='h11', loop='asyncio'", "http='httptools', loop='uvloop'", f"{OURS}, loop='asyncio'"])
+def test_other_servers_and_loops_give_the_same_bytes(other: Other, tmp_path: Path, options: str) -> None:
+    """Where nobody offers to send a file, we read it; asyncio's own loop serves us as well as uvloop."""
+    url = other(APP, options)
+    (tmp_path / "root").mkdir(exist_ok=True)
+    (tmp_path / "root" / "large.bin").write_bytes(LARGE)
+
+    assert requests.get(f"{url}/files/large.bin", timeout=30).content == LARGE
+    assert requests.get(f"{url}/files/large.bin", headers={"Range": "bytes=7-2000006"}, timeout=30).content == LARGE[7:2000007]
+
+
+def test_below_tls_the_bytes_are_encrypted_as_ever(other: Other, tmp_path: Path) -> None:
+    """The kernel would send them as they are."""
+    need("openssl")
+    words = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
+    subprocess.run(["openssl", *words.split(), "-keyout", "key", "-out", "cert"], cwd=tmp_path, check=True, capture_output=True)
+    url = other(APP, f"{OURS}, ssl_keyfile='key', ssl_certfile='cert'", "https")
+    (tmp_path / "root").mkdir(exist_ok=True)
+    (tmp_path / "root" / "large.bin").write_bytes(LARGE)
+
+    assert requests.get(f"{url}/files/large.bin", timeout=30, verify=str(tmp_path / "cert")).content == LARGE
+
+
+SENDING_APP = """
+async def app(scope, receive, send):
+    if scope["type"] != "http":
+        return
+    name = "http.response.zerocopysend"
+    assert name in scope["extensions"]
+    length = int(scope["query_string"])
+    with open("file", "rb") as file:
+        file.seek(10)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % length)]})
+        await send({"type": "http.response.body", "body": b"<" * 20_000_000, "more_body": True})
+        await send({"type": name, "file": file, "offset": 3, "count": 4, "more_body": True})
+        await send({"type": "http.response.body", "body": b">", "more_body": True})
+        await send({"type": name, "file": file})
+"""
+
+
+def test_any_app_may_have_a_file_sent(other: Other, tmp_path: Path) -> None:
+    """ASGI's Zero Copy Send: between other pieces, with its defaults, and never more than was announced."""
+    (tmp_path / "file").write_bytes(b"0123456789abcdef")
+    url = other(SENDING_APP, OURS)
+
+    with requests.Session() as session:
+        for _ in range(2):
+            assert session.get(f"{url}/?20000011", timeout=30).content == b"<" * 20_000_000 + b"3456>abcdef"
+    for wrong in (20000010, 20000012):
+        with pytest.raises(requests.RequestException):
+            _ = requests.get(f"{url}/?{wrong}", timeout=30).content
+
+
+def _wire(sock: socket.socket) -> Wire:
+    wire = Wire.__new__(Wire)
+    wire.sock = sock
+    return wire

@@ -1,0 +1,172 @@
+"""What fields of a form may cost a server: memory that the budget lends, a deadline for all, limits that can be set."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import pytest
+
+from sluiceway.pipe import loan
+from sluiceway.server import form_costs as field_reading
+from sluiceway.server.app import Sluiceway
+from sluiceway.server.form_costs import FIELDS_FREE
+from sluiceway.server.settings import BadSetting, Settings
+from sluiceway.wire.forms.decoder import FormLimits
+
+Message = MutableMapping[str, Any]
+HEAD = b'--B\r\nContent-Disposition: form-data; name="%s"\r\n\r\n'
+FILE = b'--B\r\nContent-Disposition: form-data; name="f"; filename="x"\r\n\r\nfile\r\n'
+END = b"--B--\r\n"
+
+
+def field(name: bytes, value: bytes) -> bytes:
+    return HEAD % name + value + b"\r\n"
+
+
+async def post(app: Sluiceway, receive: Callable[[], Awaitable[Message]]) -> tuple[int, dict[str, Any]]:
+    """Status and JSON of POST /files with a form."""
+    headers = [(b"content-type", b"multipart/form-data; boundary=B"), (b"transfer-encoding", b"chunked"), (b"host", b"localhost")]
+    scope = {"type": "http", "method": "POST", "path": "/files", "raw_path": b"/files", "root_path": "", "headers": headers}
+    scope |= {
+        "query_string": b"",
+        "http_version": "1.1",
+        "scheme": "http",
+        "client": ("127.0.0.1", 1),
+        "server": ("localhost", 80),
+    }
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await app(scope, receive, send)
+    return sent[0]["status"], json.loads(b"".join(message.get("body", b"") for message in sent[1:]))
+
+
+def given(*pieces: bytes) -> Callable[[], Awaitable[Message]]:
+    left = list(pieces)
+
+    async def receive() -> Message:
+        data = left.pop(0)
+        return {"type": "http.request", "body": data, "more_body": bool(left)}
+
+    return receive
+
+
+async def test_fields_are_lent_by_the_budget_until_the_form_is_answered() -> None:
+    """Also as text, which may be four times as wide; a usual form is not counted at all."""
+    app = Sluiceway(to="memory:", memory_budget="64MiB")
+    rest, asked = asyncio.Event(), asyncio.Event()
+    pieces = [field(b"a", b"x" * 500_000), field(b"b", "🦋".encode() + b"x" * 500_000) + FILE[:5], FILE[5:] + END]
+
+    async def receive() -> Message:
+        if len(pieces) == 1:
+            asked.set()
+            await rest.wait()
+        return {"type": "http.request", "body": pieces.pop(0), "more_body": bool(pieces)}
+
+    posting = asyncio.create_task(post(app, receive))
+    await asked.wait()
+    assert app.budget.used > 500_000 + 4 * 500_000 - FIELDS_FREE
+    rest.set()
+    status, told = await posting
+
+    assert status == 201
+    assert len(told["fields"]["b"][0]) == 500_001
+    assert app.budget.used == 0
+    await app.aclose()
+
+
+async def test_fields_wait_for_memory_and_are_refused_readably(monkeypatch: pytest.MonkeyPatch) -> None:
+    """503 and Retry-After; what was lent is given back, and a small form goes through meanwhile."""
+    monkeypatch.setattr(loan, "PATIENCE", 0.05)
+    app = Sluiceway(to="memory:", memory_budget="4MiB")
+    _ = app.desk
+    assert app.budget.lend(app.budget.limit)
+
+    status, told = await post(app, given(field(b"a", b"x" * 100_000), FILE + END))
+    small, _ = await post(app, given(field(b"a", b"x" * 1000) + END))
+
+    assert (status, told["code"]) == (503, "unavailable")
+    assert "--" not in told["detail"]
+    assert small == 422  # no file in it: it was read to its end
+    assert app.budget.used == app.budget.limit
+    app.budget.settle(app.budget.limit)
+    await app.aclose()
+
+
+async def test_all_fields_together_have_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A byte now and then keeps no form open for ever; the time of its files is not counted."""
+    monkeypatch.setattr(field_reading, "FIELDS_TIME", 0.3)
+    app = Sluiceway(to="memory:")
+    slow = field(b"a", b"x") * 50 + FILE + END
+
+    async def trickle() -> Message:
+        await asyncio.sleep(0.02)
+        trickle.at += 20  # type: ignore[attr-defined]
+        at: int = trickle.at  # type: ignore[attr-defined]
+        return {"type": "http.request", "body": slow[at - 20 : at], "more_body": at < len(slow)}
+
+    trickle.at = 0  # type: ignore[attr-defined]
+    status, told = await post(app, trickle)
+    assert (status, told["code"]) == (408, "too-slow")
+    assert trickle.at < len(slow)  # type: ignore[attr-defined]
+
+    pieces = [field(b"a", b"x") + FILE[:-2], *[b"y"] * 20, b"\r\n" + END]
+
+    async def slow_file() -> Message:
+        await asyncio.sleep(0.03 if len(pieces) < 22 else 0)
+        return {"type": "http.request", "body": pieces.pop(0), "more_body": bool(pieces)}
+
+    status, told = await post(app, slow_file)
+    assert (status, told["files"][0]["size"]) == (201, 24)
+    await app.aclose()
+
+
+@pytest.mark.parametrize(
+    ("body", "limit_name", "limit"),
+    [
+        (FILE * 4 + END, "max_parts", 3),
+        (field(b"a", b"x" * 1001) + FILE + END, "max_field_bytes", 1000),
+    ],
+)
+async def test_a_limit_that_was_set_is_told_to_clients(body: bytes, limit_name: str, limit: int) -> None:
+    """413 with the limit and what to do, without the name of an option."""
+    app = Sluiceway(to="memory:", max_parts=3, max_field_size="1000")
+    status, told = await post(app, given(body))
+
+    assert (status, told["code"], told["limit_name"], told["limit"]) == (413, "too-large", limit_name, limit)
+    assert str(limit) in told["detail"]
+    assert "send" in told["detail"]
+    assert "--" not in told["detail"]
+    await app.aclose()
+
+
+async def test_limits_can_be_raised() -> None:
+    """1,500 files in a form, and a field of 2 MiB."""
+    app = Sluiceway(to="memory:", max_parts=2000, max_field_size="3MiB")
+    status, told = await post(app, given(FILE * 1500 + field(b"a", b"x" * (2 << 20)) + END))
+
+    assert (status, len(told["files"]), len(told["fields"]["a"][0])) == (201, 1500, 2 << 20)
+    await app.aclose()
+
+
+@pytest.mark.parametrize(
+    "told",
+    [{"max_parts": 0}, {"max_parts": 1_000_000}, {"max_field_size": "0"}, {"max_field_size": "17MiB"}, {"max_field_size": "x"}],
+)
+def test_limits_that_cannot_be_kept_are_no_settings(told: dict[str, Any]) -> None:
+    """Fields are held in memory, so the budget bounds them."""
+    with pytest.raises(BadSetting, match="max-"):
+        Settings(**told)
+
+
+def test_limits_grow_together() -> None:
+    """A thousand parts more need room for their heads; longer fields need room for several."""
+    usual = FormLimits()
+    assert FormLimits.of(1000, 1 << 20) == usual
+    assert FormLimits.of(2000, 1 << 20).max_fields_bytes == usual.max_fields_bytes + 1000 * 512
+    assert FormLimits.of(10, 2 << 20).max_fields_bytes == 8 << 20

@@ -1,0 +1,132 @@
+"""File systems without extended attributes, without O_DIRECT, without hard links, and full ones."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fix_filesystems import Mount, fill
+from sluiceway.errors import NoSpace
+from sluiceway.pipe.budget import Budget
+from sluiceway.stores.contract import About, Replace
+from sluiceway.stores.disk.store import DiskStore
+from sluiceway.testing.store_suite import pattern, read, store_bytes
+from stores.disk.test_store import TestDiskStore as DiskSuite
+
+MIB = 1 << 20
+
+
+@pytest.mark.root
+class TestDiskStoreOnRamfs(DiskSuite):
+    """ramfs has neither extended attributes nor O_DIRECT: sidecars, and writes through the cache."""
+
+    large = 128 << 20  # it is memory
+
+    @pytest.fixture(autouse=True)
+    def mounted(self, mount: Mount, tmp_path: Path) -> None:
+        mount("ramfs", tmp_path)
+        with pytest.raises(OSError), open(tmp_path / "probe", "wb") as file:
+            os.setxattr(file.fileno(), "user.probe", b"1")
+        (tmp_path / "probe").unlink()
+
+    async def test_sidecars_go_with_their_objects(self, tmp_path: Path) -> None:
+        """A deleted object, a refused one and a replaced one leave no sidecar of their own behind."""
+        store = await self.make_store(tmp_path)
+        await store_bytes(store, "a", b"1", About("a.txt"))
+        await store_bytes(store, "a", b"2", About("b.txt"), Replace(allowed=True))
+        with pytest.raises(Exception, match="already"):
+            await store_bytes(store, "a", b"3", About("c.txt"))
+        notes = tmp_path / ".sluiceway" / "about"
+
+        assert len(os.listdir(notes)) == 1
+        await store.delete("a")
+        assert os.listdir(notes) == []
+        await store.aclose()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    ["linkat:error=EPERM", "fsetxattr:error=EOPNOTSUPP", "fallocate:error=EOPNOTSUPP"],
+    ids=["no-hard-links", "no-attributes", "no-fallocate"],
+)
+def test_the_suite_passes_where_a_system_call_is_missing(tmp_path: Path, fault: str) -> None:
+    """FAT has no hard links, some network mounts no attributes or no fallocate: the contract holds all the same."""
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not installed")
+    folder = Path(__file__).parent
+    chosen = "taken or wins or known or edge or nothing or cancelled or announced or below"
+    run = subprocess.run(
+        [
+            *("strace", "-f", "--seccomp-bpf", "-qqq", "-o", str(tmp_path / "trace"), "-e", f"inject={fault}"),
+            *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--basetemp", str(tmp_path / "temp")),
+            *("-k", f"TestDiskStore and not Hardly and ({chosen})", str(folder / "test_disk.py")),
+        ],
+        cwd=folder.parent.parent,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+
+    assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-2000:]
+    assert "INJECTED" in (tmp_path / "trace").read_text(errors="replace")
+
+
+@pytest.mark.root
+async def test_a_full_disk_says_so_before_the_body_comes(mount: Mount, tmp_path: Path) -> None:
+    """With the length known, a store without room refuses at once, and nothing is taken from what is left."""
+    root = mount("tmpfs", tmp_path / "small", "size=8m")
+    store = DiskStore(str(root), Budget(64 << 20))
+    with pytest.raises(NoSpace):
+        await store.draft("too-large", 9 * MIB)
+
+    assert os.listdir(root / ".sluiceway" / "drafts") == []
+    await store_bytes(store, "fits", pattern(6 * MIB))
+    assert await read(store, "fits") == pattern(6 * MIB)
+    await store.aclose()
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("chunk", [1000, 300_000, 3 * MIB])
+async def test_a_disk_that_fills_up_midway_ends_the_upload_and_gets_its_room_back(
+    mount: Mount, tmp_path: Path, chunk: int
+) -> None:
+    """NoSpace for the writer, however it writes; the draft goes, and the next upload that fits succeeds."""
+    root = mount("tmpfs", tmp_path / "small", "size=8m")
+    budget = Budget(64 << 20)
+    store = DiskStore(str(root), budget)
+    draft = await store.draft("grows", None)
+    with pytest.raises(NoSpace):  # noqa: PT012  # any of the writes may be the one, or the sync that follows them
+        for at in range(0, 12 * MIB, chunk):
+            await draft.write(pattern(chunk, at % MIB))
+        await draft.sync()
+    await draft.discard()
+
+    assert os.listdir(root / ".sluiceway" / "drafts") == []
+    assert budget.used == 0
+    await store_bytes(store, "fits", pattern(6 * MIB))
+    await store.aclose()
+
+
+@pytest.mark.root
+async def test_bytes_lost_to_a_full_disk_in_the_background_are_never_published_over(mount: Mount, tmp_path: Path) -> None:
+    """A slow upload's memory is written while nobody waits for it. When that fails, room that comes back later does not help."""
+    root = mount("tmpfs", tmp_path / "small", "size=8m")
+    store = DiskStore(str(root), Budget(64 << 20))
+    draft = await store.draft("slow", None)
+    await draft.write(pattern(10_000))
+    fill(root)
+    await asyncio.sleep(1.5)  # the resting round comes twice a second
+    (root / "filler").unlink()
+
+    with pytest.raises(NoSpace):  # noqa: PT012  # whichever comes first tells
+        await draft.write(pattern(10_000, 10_000))
+        await draft.publish("torn", About(filename=""))
+    await draft.discard()
+    assert (await store.list()).entries == []
+    await store.aclose()

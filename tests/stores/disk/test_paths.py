@@ -1,0 +1,203 @@
+"""Keys stay below the root, whatever they spell and whatever lies in the way; what others put there is served as it is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from sluiceway.errors import BadName, Exists, Forbidden, NotFound, SluiceError
+from sluiceway.pipe.budget import Budget
+from sluiceway.stores.contract import About, Replace
+from sluiceway.stores.disk.store import DiskStore
+from sluiceway.testing.store_suite import pattern, read, store_bytes
+
+ANY = Replace(allowed=True)
+ABOUT = About("name.txt", "text/plain", "ab" * 32)
+
+OUTSIDE = [
+    "../secret",
+    "..",
+    "a/../../secret",
+    "a/../b",
+    "./a",
+    "a/.",
+    ".",
+    "",
+    "/",
+    "/etc/passwd",
+    "a//b",
+    "a/",
+    "a\0b",
+    "a/b\0/c",
+    ".sluiceway",
+    ".sluiceway/drafts/x",
+    "a/.sluiceway",
+    "a/.sluiceway/drafts/x",
+]
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[DiskStore]:
+    (tmp_path / "secret").write_text("not yours")
+    store = DiskStore(str(tmp_path / "root"), Budget(64 << 20))
+    yield store
+    await store.aclose()
+    assert (tmp_path / "secret").read_text() == "not yours"
+    assert sorted(os.listdir(tmp_path)) == ["root", "secret"]
+
+
+@pytest.mark.parametrize("key", OUTSIDE, ids=ascii)
+async def test_no_key_leads_outside_or_into_our_own_folder(store: DiskStore, key: str) -> None:
+    """The second guard behind `check_key`: such a key names nothing to read or delete, and cannot be written."""
+    await store_bytes(store, "a/x", b"1")
+    Path(store.root, ".sluiceway", "drafts", "x").write_text("a draft of somebody")
+    Path(store.root, "a/.sluiceway/drafts").mkdir(parents=True)
+    Path(store.root, "a/.sluiceway/drafts/x").write_text("a draft of a store below")
+    for act in (store.stat(key), store.open(key), store.delete(key)):
+        with pytest.raises((NotFound, BadName)):
+            await act
+    for replace in (Replace(), ANY, Replace(allowed=True, etag="x")):
+        with pytest.raises(BadName):
+            await store_bytes(store, key, b"2", replace=replace)
+
+    assert [entry.key for entry in (await store.list()).entries] == ["a/x"]
+    assert Path(store.root, ".sluiceway", "drafts", "x").read_text() == "a draft of somebody"
+    assert Path(store.root, "a/.sluiceway/drafts/x").read_text() == "a draft of a store below"
+
+
+@pytest.mark.parametrize("what", ["file", "folder", "nothing", "itself"])
+async def test_symbolic_links_are_refused_on_every_operation(store: DiskStore, tmp_path: Path, what: str) -> None:
+    """A link to a file, a folder, nowhere or itself: not read, listed, deleted, replaced, written through or cleaned away."""
+    root = tmp_path / "root"
+    (root / "target").mkdir()
+    (root / "target" / "inside").write_text("inside")
+    aims = {"file": "../secret", "folder": "target", "nothing": "void", "itself": "link"}
+    (root / "link").symlink_to(aims[what])
+
+    for key in ("link", "link/inside", "link/new"):
+        for act in (store.stat(key), store.open(key), store.delete(key)):
+            with pytest.raises((Forbidden, NotFound)):
+                await act
+        for replace in (Replace(), ANY, Replace(allowed=True, etag="x")):
+            with pytest.raises((Forbidden, Exists)):
+                await store_bytes(store, key, b"overwritten", replace=replace)
+    assert [entry.key for entry in (await store.list()).entries] == ["target/inside"]
+    assert (root / "link").is_symlink()
+    assert (root / "target" / "inside").read_text() == "inside"
+    assert os.listdir(root / ".sluiceway" / "drafts") == []
+
+
+async def test_a_link_in_place_of_our_own_folder_is_refused_at_start(tmp_path: Path) -> None:
+    """Whoever may write into the root cannot send drafts elsewhere."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / ".sluiceway").symlink_to("../elsewhere")
+
+    with pytest.raises(Forbidden):
+        DiskStore(str(tmp_path / "root"), Budget(64 << 20))
+    assert os.listdir(tmp_path / "elsewhere") == []
+
+
+async def test_what_is_no_file_is_no_object(store: DiskStore, tmp_path: Path) -> None:
+    """Pipes, sockets and folders: not listed, not read, not deleted, and nobody waits for them."""
+    os.mkfifo(tmp_path / "root" / "pipe")
+    (tmp_path / "root" / "folder").mkdir()
+
+    assert (await store.list()).entries == []
+    for key in ("pipe", "folder"):
+        for act in (store.stat(key), store.open(key), store.delete(key)):
+            with pytest.raises(NotFound):
+                await act
+    with pytest.raises(Exists):
+        await store_bytes(store, "folder", b"1", replace=ANY)
+
+
+async def test_files_put_there_by_other_means_are_served_without_a_digest(store: DiskStore, tmp_path: Path) -> None:
+    """Listed, read in ranges, replaced and deleted; their name is their key's, and nothing is claimed about them."""
+    (tmp_path / "root" / "by").mkdir()
+    (tmp_path / "root" / "by" / "hand.bin").write_bytes(pattern(200_000))
+    entry = await store.stat("by/hand.bin")
+
+    assert entry.about == About(filename="hand.bin")
+    assert (await store.list()).entries == [entry]
+    assert await read(store, "by/hand.bin", 100_000, 100_010) == pattern(10, 100_000)
+    with pytest.raises(Exists):
+        await store_bytes(store, "by/hand.bin", b"1")
+    await store_bytes(store, "by/hand.bin", b"1", ABOUT, Replace(allowed=True, etag=entry.etag))
+    assert (await store.stat("by/hand.bin")).about == ABOUT
+    await store.delete("by/hand.bin")
+    assert (await store.list()).entries == []
+
+
+@pytest.mark.parametrize("change", ["appended", "rewritten", "replaced"])
+async def test_a_file_changed_in_place_loses_its_stale_digest(store: DiskStore, tmp_path: Path, change: str) -> None:
+    """A digest that no longer describes the bytes is worse than none; the tag changes too."""
+    before = await store_bytes(store, "doc", b"first version", ABOUT)
+    path = tmp_path / "root" / "doc"
+    if change == "appended":
+        with path.open("ab") as file:
+            file.write(b"!")
+    elif change == "rewritten":
+        path.write_bytes(b"other version")
+        os.utime(path, ns=(1, before.modified.__trunc__() * 10**9 + 5 * 10**9))
+    else:
+        (tmp_path / "root" / "new").write_bytes(b"other version")
+        os.rename(tmp_path / "root" / "new", path)
+
+    after = await store.stat("doc")
+    assert after.about == About(filename="doc")
+    assert after.etag != before.etag
+
+
+async def test_a_moved_file_keeps_what_is_known_of_it(store: DiskStore, tmp_path: Path) -> None:
+    """The note lives with the bytes: renamed by hand, the object keeps name, type and digest."""
+    before = await store_bytes(store, "old/place", b"moved", ABOUT)
+    os.rename(tmp_path / "root" / "old" / "place", tmp_path / "root" / "new")
+
+    after = await store.stat("new")
+    assert (after.about, after.etag) == (ABOUT, before.etag)
+
+
+@pytest.mark.parametrize(
+    "note",
+    [b"", b"{", b"[]", b"null", b'{"size":"x"}', b"\xff\xfe", b'{"size":1,"mtime":2}', b"9" * 2000, b"[" * 2000, b"[" * 4000],
+)
+async def test_a_note_written_by_somebody_else_is_not_believed(store: DiskStore, tmp_path: Path, note: bytes) -> None:
+    """Whatever stands in the attribute: the file is served, nothing is claimed."""
+    (tmp_path / "root" / "f").write_bytes(b"bytes")
+    os.setxattr(tmp_path / "root" / "f", "user.sluiceway", note)
+
+    assert (await store.stat("f")).about == About(filename="f")
+    assert await read(store, "f") == b"bytes"
+
+
+async def test_names_that_are_not_text_disturb_nobody(store: DiskStore, tmp_path: Path) -> None:
+    """A file name that is not UTF-8 has no key; the others are listed all the same."""
+    with open(os.fsencode(tmp_path / "root") + b"/\xff\xfe", "wb") as file:
+        file.write(b"?")
+    await store_bytes(store, "good", b"1")
+
+    assert [entry.key for entry in (await store.list()).entries] == ["good"]
+
+
+async def test_folders_go_with_their_last_object(store: DiskStore, tmp_path: Path) -> None:
+    """Deleting prunes folders that became empty, and only those."""
+    await store_bytes(store, "a/b/c/d", b"1")
+    await store_bytes(store, "a/x", b"2")
+    await store.delete("a/b/c/d")
+    assert sorted(os.listdir(tmp_path / "root" / "a")) == ["x"]
+    await store.delete("a/x")
+    assert os.listdir(tmp_path / "root") == [".sluiceway"]
+
+
+@pytest.mark.parametrize("key", ["taken/below/deeper", "new/" + "n" * 300, "new/one/two/" + "n" * 300])
+async def test_a_refused_publish_leaves_no_empty_folders(store: DiskStore, tmp_path: Path, key: str) -> None:
+    """What was made on the way to a key that could not be taken goes again."""
+    await store_bytes(store, "taken", b"1")
+    with pytest.raises(SluiceError):
+        await store_bytes(store, key, b"2")
+
+    assert sorted(os.listdir(tmp_path / "root")) == [".sluiceway", "taken"]

@@ -1,0 +1,89 @@
+"""What rests below `.sluiceway` is for its owner alone; what is finished has the permissions that files usually have."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fix_taking import missing
+from sluiceway.pipe.budget import Budget
+from sluiceway.stores.contract import About
+from sluiceway.stores.disk.store import DiskStore
+
+UPLOAD = "who-knows-this-id-can-watch-it"
+WRITE = """
+import asyncio, os, sys
+from sluiceway.pipe.budget import Budget
+from sluiceway.stores.contract import About
+from sluiceway.stores.disk.store import DiskStore
+
+async def main():
+    os.umask(int(sys.argv[2], 8))
+    store = DiskStore(sys.argv[1], Budget(64 << 20))
+    draft = await store.draft("x", None)
+    await draft.write(b"1")
+    await draft.publish("folder/file", About("file"))
+    await store.aclose()
+
+asyncio.run(main())
+"""
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_drafts_are_for_no_other_user_and_do_not_tell_their_ids(tmp_path: Path) -> None:
+    """Also where an earlier version left the folder open."""
+    (tmp_path / ".sluiceway").mkdir(mode=0o755)
+
+    async def write() -> None:
+        store = DiskStore(str(tmp_path), Budget(64 << 20))
+        draft = await store.draft(UPLOAD, None)
+        await draft.write(bytes(100_000))
+        await draft.sync()
+        (path,) = (tmp_path / ".sluiceway" / "drafts").iterdir()
+        assert mode(tmp_path / ".sluiceway") == 0o700
+        assert mode(path) == 0o600
+        assert UPLOAD not in path.name
+        await draft.publish("file", About("file"))
+        await store.aclose()
+
+    asyncio.run(write())
+
+
+@pytest.mark.parametrize(("umask", "file", "folder"), [("022", 0o644, 0o755), ("077", 0o600, 0o700), ("002", 0o664, 0o775)])
+def test_a_finished_file_has_the_permissions_the_umask_gives(tmp_path: Path, umask: str, file: int, folder: int) -> None:
+    subprocess.run([sys.executable, "-c", WRITE, str(tmp_path), umask], check=True, timeout=60)
+    assert (mode(tmp_path / "folder" / "file"), mode(tmp_path / "folder")) == (file, folder)
+    assert mode(tmp_path / ".sluiceway") == 0o700
+
+
+def test_a_default_acl_of_the_folder_stands_above_the_umask(tmp_path: Path) -> None:
+    """Where an operator gave another user rights on all that will be there, a finished file has them."""
+    root = tmp_path / "root"
+    root.mkdir()
+    entries = (
+        (0x01, 7, -1),
+        (0x02, 6, 12345),
+        (0x04, 5, -1),
+        (0x10, 7, -1),
+        (0x20, 5, -1),
+    )  # owner, one user, group, mask, others
+    told = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
+    try:
+        os.setxattr(root, "system.posix_acl_default", told)
+    except OSError as error:
+        missing(f"this file system has no ACLs ({error})")
+    subprocess.run([sys.executable, "-c", WRITE, str(root), "022"], check=True, timeout=60)
+    found = struct.iter_unpack("<HHi", os.getxattr(root / "folder" / "file", "system.posix_acl_access")[4:])
+    rights = {tag: perm for tag, perm, _ in found}
+    assert (rights[0x02] & rights[0x10], rights[0x20]) == (6, 4)
+    assert os.stat(root / ".sluiceway").st_mode & 0o007 == 0

@@ -1,0 +1,99 @@
+"""Several processes share a root: folders that come and go, sweeps beside live drafts, one winner for a key."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+PREAMBLE = """
+import asyncio, sys
+from sluiceway.errors import Exists, NotFound, PreconditionFailed
+from sluiceway.pipe.budget import Budget
+from sluiceway.stores.contract import About, Replace
+from sluiceway.stores.disk.store import DiskStore
+from sluiceway.testing.store_suite import read, store_bytes
+root, number = sys.argv[1], int(sys.argv[2])
+store = DiskStore(root, Budget(64 << 20))
+"""
+
+
+def together(root: Path, work: str, processes: int = 3) -> None:
+    """Run `async def work()` in several processes at once; all must end well."""
+    code = PREAMBLE + work + "\nasyncio.run(work())\n"
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(root), str(number)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for number in range(processes)
+    ]
+    said = [process.communicate(timeout=60) for process in running]
+    assert [process.returncode for process in running] == [0] * processes, "".join(err for _, err in said)
+
+
+def test_neighbours_that_come_and_go_in_many_processes_never_fail(tmp_path: Path) -> None:
+    """Each creates and deletes below one deep folder: the last one out removes it while another comes in."""
+    together(
+        tmp_path,
+        """
+async def work():
+    for turn in range(200):
+        key = f"p/q/r/{number}-{turn % 2}"
+        await store_bytes(store, key, b"x")
+        await store.delete(key)
+    await store.aclose()
+""",
+    )
+
+    assert os.listdir(tmp_path) == [".sluiceway"]
+
+
+def test_a_sweep_beside_live_drafts_takes_none_of_them(tmp_path: Path) -> None:
+    """Servers that start again and again while others take uploads: no upload loses its draft."""
+    together(
+        tmp_path,
+        """
+async def work():
+    for turn in range(150):
+        if number == 0:
+            DiskStore(root, Budget(64 << 20))
+        else:
+            entry = await store_bytes(store, f"{number}/{turn}", b"x" * (10 if turn % 2 else 100_000))
+            assert entry.size == (10 if turn % 2 else 100_000)
+    await store.aclose()
+""",
+    )
+
+    assert sum(len(files) for folder, _, files in os.walk(tmp_path) if ".sluiceway" not in folder) == 300
+    assert os.listdir(tmp_path / ".sluiceway" / "drafts") == []
+
+
+def test_an_update_by_tag_is_never_lost_between_processes(tmp_path: Path) -> None:
+    """Each adds one to a counter by read, If-Match and retry: the sum is right."""
+    together(
+        tmp_path,
+        """
+async def work():
+    for _ in range(40):
+        while True:
+            try:
+                entry = await store.stat("counter")
+                value = int(await read(store, "counter"))
+                if (await store.stat("counter")).etag != entry.etag:
+                    continue
+                await store_bytes(store, "counter", b"%d" % (value + 1), replace=Replace(allowed=True, etag=entry.etag))
+            except NotFound:
+                try:
+                    await store_bytes(store, "counter", b"0")
+                except Exists:
+                    pass
+                continue
+            except PreconditionFailed:
+                continue
+            break
+    await store.aclose()
+""",
+    )
+
+    assert (tmp_path / "counter").read_bytes() == b"120"

@@ -1,0 +1,40 @@
+"""The disk store passes the suite, and settles every byte of its budget."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+from killed_writer import writer
+from sluiceway.pipe.budget import MINIMUM, Budget
+from sluiceway.stores.contract import Store
+from sluiceway.stores.disk.store import DiskStore
+from sluiceway.testing.store_suite import StoreSuite
+
+
+class TestDiskStore(StoreSuite):
+    """As `sluiceway serve` uses it."""
+
+    limit = 64 << 20
+    budget: Budget
+
+    async def make_store(self, tmp_path: Path) -> Store:
+        self.budget = Budget(self.limit)
+        return DiskStore(str(tmp_path), self.budget)
+
+    def leftovers(self, store: Store) -> Collection[str]:
+        return os.listdir(os.path.join(store.root, ".sluiceway", "drafts")) if isinstance(store, DiskStore) else ()
+
+    def command(self, tmp_path: Path) -> list[str]:
+        return writer("disk", str(tmp_path))
+
+    def at_end(self, store: Store) -> None:
+        assert self.budget.used == 0, "lent bytes were not settled"
+        assert self.budget.share == min(4, self.limit // (2 << 20)), "somebody is still counted as pouring"
+
+
+class TestDiskStoreWithHardlyAnyMemory(TestDiskStore):
+    """The smallest budget there is: blocks run out all the time and small writes take their place."""
+
+    limit = MINIMUM

@@ -1,0 +1,87 @@
+"""What went wrong is told from an error's type, errno and status: a file's name in its text means nothing."""
+
+from __future__ import annotations
+
+import errno
+import ftplib
+import os
+
+import httpx
+import pytest
+
+from sluiceway.errors import NoSpace, NotFound, PeerFailed, PeerTimeout, PeerUnreachable, SluiceError, StoreFailed
+from sluiceway.stores.fsspec.errors import error_word
+from sluiceway.stores.objects.errors import word_for
+
+NAMES = [
+    "quota.txt",
+    "401",
+    "disk full",
+    "No space left on device",
+    "530 Login incorrect",
+    "is closed",
+    "Failure",
+    "status code: 507",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda name: OSError(f"cannot open {name}"),
+        lambda name: OSError(errno.EIO, "Input/output error", name),
+        lambda name: RuntimeError(f"{name} is odd"),
+        lambda name: ValueError(name),
+        lambda name: ftplib.error_perm(f"553 {name}: not allowed"),
+    ],
+    ids=["os", "errno", "runtime", "value", "ftp"],
+)
+def test_a_name_in_an_errors_text_decides_nothing(name: str, make: object) -> None:
+    """Neither a full disk nor a wrong password nor a broken connection: it was refused, and that is all that is known."""
+    error = make(name)  # type: ignore[operator]  # a function of one name
+    assert type(error_word(error, "there", ())) is StoreFailed
+    said = error_word(error, "there", ()).detail
+    assert "password" not in said
+    assert "full" not in said.replace(name, "")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_that_is_missing_is_not_found(name: str) -> None:
+    """By fsspec and by obstore, which both put the name into the text."""
+    missing = FileNotFoundError(f"Object at location {name} not found <Code>AccessDenied</Code> status code: 401")
+    assert type(error_word(missing, "there", ())) is NotFound
+    assert type(word_for(missing, "there")) is NotFound
+
+
+def _http(status: int) -> Exception:
+    request = httpx.Request("PUT", "https://there/x")
+    return httpx.HTTPStatusError("no", request=request, response=httpx.Response(status, request=request))
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "words"),
+    [
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), NoSpace, "full"),
+        (OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)), NoSpace, "full"),
+        (OSError(os.strerror(errno.ENOSPC)), NoSpace, "full"),  # SFTP 3 has no number for it
+        (_http(507), NoSpace, "full"),
+        (ftplib.error_perm("552 Exceeded storage allocation"), NoSpace, "full"),
+        (_http(401), StoreFailed, "password"),
+        (ftplib.error_perm("530 Login incorrect"), StoreFailed, "password"),
+        (_http(403), StoreFailed, "no right"),
+        (_http(404), NotFound, "no such"),
+        (PermissionError(errno.EACCES, "no"), StoreFailed, "no right"),
+        (OSError("Failure"), StoreFailed, "without saying why"),
+        (OSError("Socket is closed"), PeerFailed, "broke the connection off"),
+        (EOFError(), PeerFailed, "broke the connection off"),
+        (ConnectionRefusedError(errno.ECONNREFUSED, "no"), PeerUnreachable, "nobody answers"),
+        (TimeoutError(), PeerTimeout, "took too long"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
+)
+def test_numbers_and_types_are_told_in_words(error: Exception, kind: type[SluiceError], words: str) -> None:
+    """The same kinds of failure in the numbers of the system, of HTTP and of FTP."""
+    told = error_word(error, "there", ())
+    assert type(told) is kind
+    assert words in told.detail

@@ -1,0 +1,201 @@
+"""S3 servers that know no checksums, or whose certificate an authority of their own signed."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fix_s3 import Objects
+from s3_faults import S3Faults
+from sluiceway.errors import BadRequest, Exists, PeerUnreachable, SluiceError
+from sluiceway.pipe.budget import Budget
+from sluiceway.stores.contract import About, Label, Replace
+from sluiceway.stores.objects.store import ObjectStore
+from sluiceway.testing.store_suite import pattern, read
+
+ERROR = "<?xml version='1.0'?><Error><Code>{}</Code><Message>{}</Message>{}</Error>"
+KNOWN = ("AWS_REQUEST_CHECKSUM_CALCULATION", "AWS_RESPONSE_CHECKSUM_VALIDATION")
+BUNDLES = ("AWS_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
+LARGE = pattern((11 << 20) + 7)
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*KNOWN, *BUNDLES):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def proxy(s3: Objects) -> Iterator[S3Faults]:
+    proxy = S3Faults(s3.endpoint)
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One that signs itself, and its key."""
+    folder = tmp_path_factory.mktemp("certificate")
+    words = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=private -addext subjectAltName=IP:127.0.0.1"
+    subprocess.run(["openssl", *words.split(), "-keyout", "key", "-out", "ca.pem"], cwd=folder, check=True, capture_output=True)
+    both = folder / "both.pem"
+    both.write_bytes((folder / "ca.pem").read_bytes() + (folder / "key").read_bytes())
+    return both
+
+
+@pytest.fixture
+def secret(s3: Objects, certificate: Path) -> Iterator[S3Faults]:
+    proxy = S3Faults(s3.endpoint, certificate)
+    yield proxy
+    proxy.close()
+
+
+def store_at(proxy: S3Faults, s3: Objects, bucket: str, **more: str) -> ObjectStore:
+    options = {**s3.options, "endpoint": proxy.url, "attempts": "2", "addressing": "path", **more}
+    return ObjectStore(s3.url(bucket), Budget(32 << 20), options)
+
+
+async def put(store: ObjectStore, key: str, data: bytes, replace: Replace = Replace()) -> None:
+    """With a digest that is known, as a copy sends it."""
+    sha256 = hashlib.sha256(data).hexdigest()
+    draft = await store.draft("one", len(data), Label(key, key, sha256=sha256, replace=replace))
+    try:
+        await draft.write(data)
+        await draft.publish(key, About(key, sha256=sha256), replace)
+    finally:
+        await draft.discard()
+
+
+NO = {
+    "501": (501, ERROR.format("NotImplemented", "A header you provided implies functionality that is not implemented", "")),
+    "501 with the header": (501, ERROR.format("NotImplemented", "no", "<Header>x-amz-checksum-sha256</Header>")),
+    "400 NotImplemented": (400, ERROR.format("NotImplemented", "no", "")),
+    "400 by its message": (400, ERROR.format("InvalidArgument", "Unsupported header 'x-amz-checksum-sha256' received", "")),
+    "501 without a word": (501, ""),
+}
+
+
+@pytest.mark.parametrize("answer", NO)
+async def test_a_server_that_knows_no_checksums_is_asked_once_more_without(s3: Objects, proxy: S3Faults, answer: str) -> None:
+    """Small objects and large ones arrive, conditions still hold, and what was learnt is remembered."""
+    status, body = NO[answer]
+    proxy.unknown = (status, body.encode())
+    bucket = s3.fresh()
+    store = store_at(proxy, s3, bucket)
+    try:
+        await put(store, "one", b"first")
+        learnt = proxy.checksums
+        assert learnt > 0
+        await put(store, "two", b"second")
+        if answer == "501":
+            await put(store, "large", LARGE)
+            assert await read(store, "large") == LARGE
+        assert proxy.checksums == learnt
+        assert await read(store, "two") == b"second"
+        with pytest.raises(Exists):
+            await put(store, "one", b"again")
+        await put(store, "one", b"new", Replace(allowed=True, etag=(await store.stat("one")).etag))
+        assert await read(store, "one") == b"new"
+    finally:
+        await store.aclose()
+
+
+async def test_a_refusal_for_another_reason_is_told_and_checksums_stay(s3: Objects, proxy: S3Faults) -> None:
+    """What names another header, or comes without checksums too, is not cured by leaving them out."""
+    bucket = s3.fresh()
+    proxy.unknown = (501, ERROR.format("NotImplemented", "no", "<Header>x-amz-acl</Header>").encode())
+    store = store_at(proxy, s3, bucket)
+    try:
+        with pytest.raises(SluiceError, match="NotImplemented"):
+            await put(store, "one", b"first")
+        proxy.unknown = None
+        before = proxy.checksums
+        await put(store, "one", b"first")
+        assert proxy.checksums == before + 1
+    finally:
+        await store.aclose()
+
+
+async def test_the_operators_word_on_checksums_counts(
+    s3: Objects, proxy: S3Faults, secret: S3Faults, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AWS_REQUEST_CHECKSUM_CALCULATION: none of boto3's own over https when told so, some over http when told so."""
+    bucket = s3.fresh()
+    for value, where, some in (("when_required", secret, False), ("when_supported", proxy, True)):
+        monkeypatch.setenv(KNOWN[0], value)
+        monkeypatch.setenv("AWS_RESPONSE_CHECKSUM_VALIDATION", value)
+        store = store_at(where, s3, bucket, ca_file=str(certificate))
+        try:
+            draft = await store.draft("one", 5, Label(value, value))
+            await draft.write(b"bytes")
+            await draft.publish(value, About(value))
+            assert await read(store, value) == b"bytes"
+        finally:
+            await store.aclose()
+        assert bool(where.checksums) is some
+
+
+@pytest.mark.parametrize("way", ["option", "query", *BUNDLES])
+async def test_one_setting_of_a_private_authority_serves_reads_and_writes(
+    s3: Objects, secret: S3Faults, certificate: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """The option, or any of the usual variables: put in one request and in parts, listed, looked at, read, signed, deleted."""
+    bucket, more = s3.fresh(), {}
+    if way == "option":
+        more = {"ca_file": str(certificate)}
+    elif way in BUNDLES:
+        monkeypatch.setenv(way, str(certificate))
+    store = store_at(secret, s3, bucket, **more)
+    if way == "query":
+        await store.aclose()
+        options = {**s3.options, "endpoint": secret.url, "addressing": "path"}
+        store = ObjectStore(f"{s3.url(bucket)}?ca-file={certificate}", Budget(32 << 20), options)
+    try:
+        await store.check()
+        await put(store, "small", b"bytes")
+        assert [entry.key for entry in (await store.list()).entries] == ["small"]
+        assert await read(store, "small") == b"bytes"
+        if way == "option":
+            await put(store, "large", LARGE)
+            assert await read(store, "large") == LARGE
+        await store.delete("small")
+        assert await store.sweep(0) == 0
+    finally:
+        await store.aclose()
+
+
+async def test_a_certificate_that_is_not_trusted_is_called_one(s3: Objects, secret: S3Faults) -> None:
+    """Not the network: what to do is said, for reads and writes."""
+    store = store_at(secret, s3, "bucket-x")
+    try:
+        for act in (store.check(), store.list(), store.open("a"), put(store, "a", b"1")):
+            with pytest.raises(PeerUnreachable, match="certificate is not trusted here; name the file of its CA"):
+                await act
+    finally:
+        await store.aclose()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no certificate"])
+async def test_a_ca_file_that_is_none_is_refused_before_the_first_request(
+    s3: Objects, secret: S3Faults, tmp_path: Path, content: bytes | None
+) -> None:
+    """By its name."""
+    path = tmp_path / "ca.pem"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(BadRequest, match=r"the CA file .* cannot be used"):
+        store_at(secret, s3, "bucket-x", ca_file=str(path))
+    for place in ("az://container", "gs://bucket-x"):
+        with pytest.raises(BadRequest, match=r"the CA file .* cannot be used"):
+            ObjectStore(place, Budget(32 << 20), {"ca_file": str(path)})

@@ -1,0 +1,66 @@
+"""Buckets pass the suite, on a real S3 server; what drafts leave there is seen with another client."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from fix_s3 import Objects
+from killed_writer import writer
+from sluiceway.errors import Exists
+from sluiceway.pipe.budget import Budget
+from sluiceway.stores.contract import About, Label, Replace, Store
+from sluiceway.stores.objects.part_sizes import usual_part
+from sluiceway.stores.objects.store import ObjectStore
+from sluiceway.testing.store_suite import StoreSuite, pattern, read, store_bytes
+
+BUDGET = 32 << 20  # bytes: parts of 8 MiB
+
+
+class TestS3(StoreSuite):
+    part = usual_part(BUDGET, 1)
+    flat = (16 << 20) + BUDGET  # the parts on their way, and the one that gathers
+    large, many = 128 << 20, 120  # the server is Python, too; all of it in the long proofs
+    budget: Budget
+
+    @pytest.fixture(autouse=True)
+    def _fresh_bucket(self, s3: Objects) -> Iterator[None]:
+        self.s3, self.bucket, self.budget = s3, s3.fresh(), Budget(BUDGET)
+        yield
+        assert s3.unfinished(self.bucket) == []
+
+    async def make_store(self, tmp_path: Path) -> Store:
+        return ObjectStore(self.s3.url(self.bucket, "pre/fix"), self.budget, self.s3.options)
+
+    def leftovers(self, store: Store) -> Collection[str]:
+        return [key for key in self.s3.keys(self.bucket) if ".sluiceway/drafts" in key]
+
+    def command(self, tmp_path: Path) -> list[str]:
+        told = "&".join(f"{name}={quote(value, safe='')}" for name, value in self.s3.options.items())
+        return writer("objects", f"{self.s3.url(self.bucket, 'pre/fix')}?{told}")
+
+    async def sweep(self, store: Store) -> None:
+        assert isinstance(store, ObjectStore)
+        await store.sweep(0)
+
+    def at_end(self, store: Store) -> None:
+        assert self.budget.used == 0
+
+    @pytest.mark.parametrize("size", [0, 1000, usual_part(BUDGET, 1) + 7])
+    async def test_what_was_refused_can_still_replace(self, tmp_path: Path, size: int) -> None:
+        """Create only says Exists; the same draft, asked again with leave to replace, has all of its bytes."""
+        store = await self.make_store(tmp_path)
+        await store_bytes(store, "key", b"first")
+        draft = await store.draft("one", size, Label(key="key", filename="key"))
+        await draft.write(pattern(size))
+        about = About("key")
+        with pytest.raises(Exists):
+            await draft.publish("key", about)
+        await draft.publish("key", about, Replace(allowed=True))
+
+        assert await read(store, "key") == pattern(size)
+        await store.aclose()
+        self.at_end(store)

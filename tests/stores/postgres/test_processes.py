@@ -1,0 +1,136 @@
+"""Several processes on one database: a reader keeps its bytes whatever another process does, and what nobody reads is freed."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from fix_postgres import Database
+from sluiceway.pipe.budget import Budget
+from sluiceway.stores.contract import Replace
+from sluiceway.stores.postgres.store import PostgresStore
+from sluiceway.testing.store_suite import pattern, read, store_bytes
+
+MIB = 1 << 20
+HOLDER = """
+import asyncio, sys
+from sluiceway.pipe.budget import Budget
+from sluiceway.stores.postgres.store import PostgresStore
+
+async def hold():
+    opened = await PostgresStore(sys.argv[1], Budget(64 << 20)).open("held")
+    print("open", flush=True)
+    await asyncio.sleep(600)
+
+asyncio.run(hold())
+"""
+
+
+@pytest.fixture
+def table(database: Database) -> Iterator[str]:
+    table = database.fresh()
+    yield table
+    database.drop(table)
+
+
+@pytest.fixture
+def place(database: Database, table: str) -> str:
+    return f"{database.url}&table={table}"
+
+
+@pytest.fixture
+async def stores(place: str) -> AsyncIterator[list[PostgresStore]]:
+    """Two that know nothing of each other, as in two processes."""
+    stores = [PostgresStore(place, Budget(64 << 20)) for _ in range(2)]
+    await stores[0].init()
+    yield stores
+    for store in stores:
+        await store.aclose()
+
+
+def rows_of_bytes(database: Database, table: str) -> int:
+    return int(str(database.rows(f"SELECT count(*) FROM {table}_chunks")[0][0]))
+
+
+@pytest.mark.parametrize("act", ["delete", "replace"])
+async def test_a_download_goes_on_when_another_process_takes_its_object_away(
+    stores: list[PostgresStore], database: Database, table: str, act: str
+) -> None:
+    """The reader gets the old bytes to their end; the moment it has closed them, their space is free."""
+    here, other = stores
+    await store_bytes(here, "held", pattern(5 * MIB))
+    opened = await here.open("held")
+    stream = opened.open()
+    got = bytes(await anext(stream))
+    if act == "delete":
+        await other.delete("held")
+    else:
+        await store_bytes(other, "held", b"new", replace=Replace(allowed=True))
+    assert await other.sweep() == 0
+    got += b"".join([bytes(chunk) async for chunk in stream])
+    assert got == pattern(5 * MIB)
+    assert rows_of_bytes(database, table) > 1
+    await opened.aclose()
+
+    assert rows_of_bytes(database, table) == (0 if act == "delete" else 1)
+    assert database.leftovers(table) == []
+
+
+async def test_deleting_frees_at_once_what_nobody_reads(stores: list[PostgresStore], database: Database, table: str) -> None:
+    """No time of grace: the rows go with the object, also when it was read to its end before."""
+    here, other = stores
+    await store_bytes(here, "gone", pattern(3 * MIB))
+    assert await read(other, "gone") == pattern(3 * MIB)
+    await other.delete("gone")
+
+    assert rows_of_bytes(database, table) == 0
+    assert database.leftovers(table) == []
+
+
+async def test_a_killed_reader_holds_its_bytes_until_they_are_swept(
+    stores: list[PostgresStore], database: Database, table: str, place: str
+) -> None:
+    """Nobody can tell it from a slow one at first; an hour later a sweep frees what it held."""
+    here = stores[0]
+    await store_bytes(here, "held", pattern(3 * MIB))
+    with subprocess.Popen([sys.executable, "-c", HOLDER, place], stdout=subprocess.PIPE, text=True) as reader:
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == "open\n"
+        reader.kill()
+    await here.delete("held")
+    assert rows_of_bytes(database, table) > 0
+    database.rows(f"UPDATE {table}_readers SET seen = seen - interval '2 hours'")
+
+    assert await here.sweep() == 1
+    assert rows_of_bytes(database, table) == 0
+    assert database.leftovers(table) == []
+
+
+async def test_readers_and_replacers_of_one_key_never_meet_half_an_object(
+    stores: list[PostgresStore], database: Database, table: str
+) -> None:
+    """A key replaced as fast as it goes, read as fast as it goes: each reader gets one version whole."""
+    contents = [pattern(600_000 + number, number * 1000) for number in range(5)]
+    await store_bytes(stores[0], "busy", contents[0])
+
+    async def replace() -> None:
+        for _ in range(6):
+            for data in contents:
+                await store_bytes(stores[0], "busy", data, replace=Replace(allowed=True))
+
+    async def look(writing: asyncio.Task[None]) -> int:
+        count = 0
+        while not writing.done():
+            assert await read(stores[1], "busy") in contents
+            count += 1
+        return count
+
+    writing = asyncio.create_task(replace())
+    assert sum(await asyncio.gather(*(look(writing) for _ in range(3)))) > 3
+    await writing
+    assert rows_of_bytes(database, table) < 20
+    assert database.leftovers(table) == []

@@ -1,0 +1,87 @@
+"""PostgreSQL passes the suite, on a real server; what it holds beside the objects is seen in its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import pytest
+
+from fix_postgres import Database
+from killed_writer import writer
+from sluiceway.errors import NotFound, StoreFailed
+from sluiceway.pipe.budget import Budget
+from sluiceway.stores.contract import About, Store
+from sluiceway.stores.postgres.store import PostgresStore
+from sluiceway.testing.store_suite import StoreSuite, pattern
+
+
+class TestPostgresStore(StoreSuite):
+    """Straight to the server."""
+
+    large = 128 << 20
+    place: str
+    budget: Budget
+
+    @pytest.fixture(autouse=True)
+    def _fresh_tables(self, database: Database) -> Iterator[None]:
+        self.database, self.budget = database, Budget(64 << 20)
+        self.table = database.fresh()
+        self.place = f"{database.url}&table={self.table}"
+        yield
+        database.drop(self.table)
+
+    async def make_store(self, tmp_path: Path) -> Store:
+        store = PostgresStore(self.place, self.budget)
+        await store.init()
+        return store
+
+    def leftovers(self, store: Store) -> Collection[str]:
+        return self.database.leftovers(self.table)
+
+    def command(self, tmp_path: Path) -> list[str]:
+        return writer("postgres", self.place)
+
+    async def sweep(self, store: Store) -> None:
+        self.database.rows(f"UPDATE {self.table}_drafts SET seen = seen - interval '2 hours'")
+        await super().sweep(store)
+
+    def at_end(self, store: Store) -> None:
+        assert self.budget.used == 0
+        assert self.database.leftovers(self.table) == []
+
+    @pytest.mark.parametrize("refused", [0, 1 << 20])
+    async def test_a_row_that_was_refused_cannot_be_overlooked(self, tmp_path: Path, refused: int) -> None:
+        """Other rows arrive beside it and after it; every later call fails all the same, and nothing stays."""
+        store = await self.make_store(tmp_path)
+        self.database.rows(
+            f"ALTER TABLE {self.table}_chunks ADD CHECK (NOT int8range(start, start + length(data)) @> {refused}::int8)"
+        )
+        draft = await store.draft("one", None)
+
+        async def fill() -> None:
+            for _ in range(16):
+                await draft.write(pattern(256 << 10))
+            await draft.sync()
+
+        with pytest.raises(StoreFailed):
+            await fill()
+        for again in (draft.sync(), draft.write(b"x"), draft.publish("key", About("key"))):
+            with pytest.raises(StoreFailed):
+                await again
+        await draft.discard()
+
+        with pytest.raises(NotFound):
+            await store.stat("key")
+        self.at_end(store)
+        await store.aclose()
+
+
+class TestPostgresThroughPgBouncer(TestPostgresStore):
+    """In transaction mode: no two statements need be of one session."""
+
+    large = 64 << 20
+
+    @pytest.fixture(autouse=True)
+    def _through(self, _fresh_tables: None, bouncer: str) -> None:
+        self.place = f"{bouncer}&table={self.table}"

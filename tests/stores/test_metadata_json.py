@@ -1,0 +1,92 @@
+"""Notes that somebody else wrote, or damaged: taken where every field is what it should be, else as if there were none."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from sluiceway.pipe.budget import Budget
+from sluiceway.stores.contract import About
+from sluiceway.stores.disk.store import DiskStore
+from sluiceway.stores.metadata_json import about_json, read_about
+
+ABOUT = About("a.html", "text/html", "ab" * 32, (("cache-control", "no-store"), ("expires", "0")), (("owner", "somebody"),))
+DAMAGED = [
+    {"sha256": "no digest"},
+    {"sha256": 7},
+    {"sha256": "AB" * 32},
+    {"filename": None},
+    {"type": ["text/html"]},
+    {"headers": ["cache-control"]},
+    {"headers": {"cache-control": 1}},
+    {"user": {"owner": None}},
+    {"user": "owner"},
+    {"filename": "half a pair \ud800"},
+    {"filename": "a\0b"},
+    {"type": "text/\udfff"},
+    {"user": {"owner": "\ud800"}},
+    {"user": {"\udc00": "x"}},
+    {"sha256": "ab" * 31},
+    {"sha256": "ab" * 32 + "\n"},
+]
+# Not even JSON, or not what JSON can be read into
+BROKEN = {
+    "not UTF-8": b'{"filename": "\xff\xfe"}',
+    "no JSON": b"nothing of ours",
+    "empty": b"",
+    "a list": b"[]",
+    "a number": b"7",
+    "nested beyond reason": b"[" * 1500 + b"]" * 1500,
+    "an endless number": b'{"size": ' + b"9" * 2500 + b"}",
+    "huge": b'{"filename": "' + b"a" * 3800 + b'"}',
+}
+
+
+def test_what_is_written_is_read() -> None:
+    """All of it, and as little as there may be."""
+    for about in (ABOUT, About("")):
+        assert read_about(json.loads(json.dumps(about_json(about)))) == about
+
+
+def test_a_header_that_no_answer_may_carry_is_left_out() -> None:
+    """Only those that describe an object."""
+    told = {**about_json(ABOUT), "headers": {"set-cookie": "a=b", "cache-control": "no-store", "location": "/"}}
+    found = read_about(told)
+    assert found is not None
+    assert found.headers == (("cache-control", "no-store"),)
+
+
+@pytest.mark.parametrize("note", BROKEN.values(), ids=BROKEN)
+async def test_what_is_no_note_at_all_is_as_none(tmp_path: Path, note: bytes) -> None:
+    """As an attribute and as a sidecar; the listing and the file itself are served."""
+    (tmp_path / "attribute").write_bytes(b"bytes")
+    (tmp_path / "sidecar").write_bytes(b"bytes")
+    os.setxattr(tmp_path / "attribute", "user.sluiceway", note)
+    about = tmp_path / ".sluiceway" / "about"
+    about.mkdir(parents=True)
+    (about / f"{hashlib.sha256(b'sidecar').hexdigest()}.json").write_bytes(note)
+    store = DiskStore(str(tmp_path), Budget(64 << 20))
+    try:
+        assert [entry.about for entry in (await store.list()).entries] == [About("attribute"), About("sidecar")]
+        assert (await store.stat("sidecar")).about == About("sidecar")
+    finally:
+        await store.aclose()
+
+
+@pytest.mark.parametrize("damage", DAMAGED, ids=ascii)
+async def test_a_damaged_attribute_is_as_none_and_hides_no_other_file(tmp_path: Path, damage: dict[str, object]) -> None:
+    """The file is served without name and digest; the listing goes on."""
+    path = tmp_path / "file"
+    path.write_bytes(b"bytes")
+    status = path.stat()
+    note = {**about_json(ABOUT), **damage, "size": status.st_size, "mtime": status.st_mtime_ns}
+    os.setxattr(path, "user.sluiceway", json.dumps(note).encode())
+    store = DiskStore(str(tmp_path), Budget(64 << 20))
+    try:
+        assert [entry.about for entry in (await store.list()).entries] == [About("file")]
+    finally:
+        await store.aclose()

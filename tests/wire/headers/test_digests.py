@@ -1,0 +1,142 @@
+"""sluiceway.wire.headers.digests: RFC 9530, with the vectors of its appendix."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sluiceway.errors import BadDigest, SluiceError
+from sluiceway.wire.headers.digests import MOST_DIGEST_HEADER, WANTED, Promise, format_digest, parse_digests, parse_wants
+
+BODY = b'{"hello": "world"}'
+SHA256, SHA512 = hashlib.sha256(BODY).digest(), hashlib.sha512(BODY).digest()
+IN_256 = "sha-256=:X48E9qOokqqrvdts8nOJRJN3OWDUoyWxBf7kbu9DBPE=:"
+IN_512 = "sha-512=:WZDPaVn/7XgHaAy8pmojAkGWoRx2UFChF41A2svX+TaPm+AbwAgBWnrIiYllu7BNNyealdVLvRwEmTHWXvJwew==:"
+MD5 = "md5=:Sd/dVLAcvNLSq16eXua5uQ==:"
+CONTENT, REPR = "Content-Digest", "Repr-Digest"
+
+
+def test_the_vectors_of_the_rfc() -> None:
+    """Read and written."""
+    assert parse_digests(IN_256, None) == [Promise("sha-256", SHA256, CONTENT)]
+    assert parse_digests(None, IN_512) == [Promise("sha-512", SHA512, REPR)]
+    assert format_digest("sha-256", SHA256) == IN_256
+    assert format_digest("sha-512", SHA512) == IN_512
+
+
+def test_every_promise_we_can_check_is_kept() -> None:
+    """Several algorithms, both fields, parameters ignored, the last of a kind counts."""
+    assert parse_digests(None, None) == []
+    assert parse_digests(f"{IN_512} , {IN_256};x=1", IN_256) == [
+        Promise("sha-512", SHA512, CONTENT),
+        Promise("sha-256", SHA256, CONTENT),
+        Promise("sha-256", SHA256, REPR),
+    ]
+    assert parse_digests(f"sha-256=:AAAA:, {IN_256}", None) == [Promise("sha-256", SHA256, CONTENT)]
+
+
+def test_algorithms_we_do_not_check_are_ignored_beside_one_we_do() -> None:
+    """RFC 9530: a recipient may ignore any."""
+    assert parse_digests(f"{MD5}, {IN_256}, x-new=1", None) == [Promise("sha-256", SHA256, CONTENT)]
+
+
+def test_only_algorithms_we_do_not_check_are_an_error() -> None:
+    """The sender believes the bytes are guarded; it is told before it sends them."""
+    with pytest.raises(BadDigest, match="sha-256") as refused:
+        parse_digests(f"{MD5}, crc32c=:Q3lHIA==:", IN_256)
+    assert refused.value.members == {
+        "unsupported_algorithms": [
+            {"algorithm": "md5", "header": CONTENT},
+            {"algorithm": "crc32c", "header": CONTENT},
+        ]
+    }
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "sha-256=:AAAA:", "sha-256", "sha-256=1", 'sha-256="abc"', "sha-256=::", f"{IN_512}, sha-256=(1 2)",
+        "sha-512=:X48E9qOokqqrvdts8nOJRJN3OWDUoyWxBf7kbu9DBPE=:",
+    ],
+)  # fmt: skip
+def test_a_value_of_the_wrong_length_is_refused_before_the_body(value: str) -> None:
+    """The member names the algorithm, the field and the reason."""
+    with pytest.raises(BadDigest) as refused:
+        parse_digests(None, value)
+    invalids = refused.value.members["invalid_digests"]
+    assert isinstance(invalids, list)
+    (invalid,) = invalids
+    assert invalid["algorithm"] in ("sha-256", "sha-512")
+    assert invalid["header"] == REPR
+    assert "bytes" in invalid["reason"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "", " ", "nonsense=", "sha-256=:!:", "SHA-256=:AAAA:", f"{IN_256},", f"sha-256={SHA256.hex()}",
+        "sha-256=:AAAA", "é", "a" * (MOST_DIGEST_HEADER + 1), "d=@99999999999999",
+    ],
+)  # fmt: skip
+def test_a_field_that_is_no_dictionary_is_refused(value: str) -> None:
+    """BadDigest with invalid_digests, whatever is wrong with it."""
+    with pytest.raises(BadDigest) as refused:
+        parse_digests(value, None)
+    assert ("invalid_digests" in refused.value.members) or ("unsupported_algorithms" in refused.value.members)
+
+
+def test_the_length_of_a_field_is_at_its_edge() -> None:
+    """MOST_DIGEST_HEADER characters are read."""
+    longest = f'{IN_256}, x="{"a" * (MOST_DIGEST_HEADER - len(IN_256) - 6)}"'
+    assert len(longest) == MOST_DIGEST_HEADER
+    assert parse_digests(longest, None) == [Promise("sha-256", SHA256, CONTENT)]
+    with pytest.raises(BadDigest):
+        parse_digests(longest.replace("a", "aa", 1), None)
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"),
+    [
+        (None, []),
+        (WANTED, ["sha-256", "sha-512"]),
+        ("sha-512=3, sha-256=10, unixsum=0", ["sha-256", "sha-512"]),
+        ("sha-512=10, sha-256=1", ["sha-512", "sha-256"]),
+        ("sha-256=0", []),
+        ("sha-256=11", []),
+        ("sha-256", []),
+        ("md5=10", []),
+        ("sha-256=x=", []),
+        ("", []),
+    ],
+)
+def test_wishes_are_hints(value: str | None, wanted: list[str]) -> None:
+    """Most wanted first; what cannot be read is no wish and no error."""
+    assert parse_wants(value) == wanted
+
+
+def test_a_digest_of_the_wrong_length_is_not_written() -> None:
+    """Nor one of another algorithm."""
+    for algorithm, value in (("sha-256", b"x"), ("md5", bytes(16)), ("sha-512", SHA256)):
+        with pytest.raises(BadDigest):
+            format_digest(algorithm, value)
+
+
+@given(st.binary(min_size=32, max_size=32), st.binary(min_size=64, max_size=64))
+def test_what_is_written_is_read_back(short: bytes, long: bytes) -> None:
+    """Any value of the right length."""
+    fields = f"{format_digest('sha-256', short)}, {format_digest('sha-512', long)}"
+    assert [promise.value for promise in parse_digests(fields, None)] == [short, long]
+
+
+@given(st.text(max_size=60) | st.text(alphabet='sha-256=:;,()"@?%1.9A ', max_size=60))
+def test_any_field_is_read_or_refused(value: str) -> None:
+    """Nothing but a SluiceError ever comes out."""
+    parse_wants(value)
+    for text in (value, "sha-256=" + value, "a=@" + value, "a=" + value):
+        try:
+            parse_digests(text, text)
+        except SluiceError:
+            pass
