@@ -10,7 +10,7 @@ import os
 import sys
 
 from sluiceway.pipe.budget import Budget
-from sluiceway.stores.contract import About, Label, Store
+from sluiceway.stores.contract import Metadata, Store, UploadRequest
 from sluiceway.stores.disk.store import DiskStore
 from sluiceway.stores.postgres.store import PostgresStore
 from sluiceway.stores.relay.store import Backend, RelayStore
@@ -29,9 +29,9 @@ def _store(kind: str, place: str) -> Store:
         return RelayStore(Backend(RelayUrl(place)))
     budget = Budget(64 << 20)
     if kind == "filesystem":
-        from sluiceway.stores.fsspec.store import FilesystemStore
+        from sluiceway.stores.fsspec.store import FsspecStore
 
-        return FilesystemStore(place, budget)
+        return FsspecStore(place, budget)
     if kind == "objects":
         from sluiceway.stores.objects.store import ObjectStore
 
@@ -40,10 +40,10 @@ def _store(kind: str, place: str) -> Store:
 
 
 async def _write(store: Store) -> None:
-    draft = await store.draft("crashed.0", None, Label(key="crashed", filename="crashed", method="PUT"))
+    draft = await store.draft("crashed.0", None, UploadRequest(key="crashed", filename="crashed", method="PUT"))
     while data := await asyncio.to_thread(os.read, 0, 1 << 16):
         await draft.write(data)
-    await draft.publish("crashed", About(filename="crashed"))
+    await draft.publish("crashed", Metadata(filename="crashed"))
 
 
 if __name__ == "__main__":

@@ -33,17 +33,17 @@ def ordinary_rights() -> Iterator[None]:
         return
     libc = ctypes.CDLL(None, use_errno=True)
     header, data = _Header(VERSION_3, 0), (_Data * 2)()
-    _called(libc.capget(ctypes.byref(header), data))
+    _display_name(libc.capget(ctypes.byref(header), data))
     before = data[0].effective
     data[0].effective = before & ~(1 << CAP_DAC_OVERRIDE | 1 << CAP_DAC_READ_SEARCH)
-    _called(libc.capset(ctypes.byref(header), data))
+    _display_name(libc.capset(ctypes.byref(header), data))
     try:
         yield
     finally:
         data[0].effective = before
-        _called(libc.capset(ctypes.byref(header), data))
+        _display_name(libc.capset(ctypes.byref(header), data))
 
 
-def _called(result: int) -> None:
+def _display_name(result: int) -> None:
     if result != 0:
         raise OSError(ctypes.get_errno(), "the capabilities of this thread cannot be changed")

@@ -33,10 +33,10 @@ from sluiceway.server.error_log import log_error
 from sluiceway.server.form_digests import environ_digests
 from sluiceway.server.responses import problem_answer
 from sluiceway.server.settings import BadSetting, Settings, setting_help
-from sluiceway.stores.contract import About, Entry, Label
+from sluiceway.stores.contract import Entry, Metadata, UploadRequest
 from sluiceway.uploads.keys import KeyTemplate
-from sluiceway.uploads.progress import Board
-from sluiceway.uploads.service import Desk, Wish
+from sluiceway.uploads.progress import ProgressTable
+from sluiceway.uploads.service import UploadService, Wish
 from sluiceway.wire.headers.media_types import kept_type
 from sluiceway.wire.names import clean_name
 from sluiceway.wire.urls import is_url
@@ -141,9 +141,9 @@ class StoredFile(_Uploaded):
     entry: Entry | None
     url: str | None
 
-    def __init__(self, field_name: str, key: str, about: About, size: int) -> None:
-        super().__init__(cast("Any", _Gone(key)), about.filename, about.type, size)
-        self.field_name, self.key, self.sha256 = field_name, key, about.sha256
+    def __init__(self, field_name: str, key: str, metadata: Metadata, size: int) -> None:
+        super().__init__(cast("Any", _Gone(key)), metadata.filename, metadata.type, size)
+        self.field_name, self.key, self.sha256 = field_name, key, metadata.sha256
         self.entry, self.url = None, None
 
     def _became(self, entry: Entry) -> None:
@@ -294,15 +294,17 @@ class _Drafted:
         except OSError as error:
             raise StoreFailed(f"The destination cannot be opened ({error.strerror}); see that its folder can be made") from error
         template = KeyTemplate(settings.key)
-        desk = Desk(store, budget, Board(), template=template, digests=settings.digests, max_size=settings.largest)
+        upload_service = UploadService(
+            store, budget, ProgressTable(), template=template, digests=settings.digests, max_size=settings.largest
+        )
         names, fields = list[str](), list[tuple[str, str]]()  # the list grows while the form goes on
         walk = iter(form)
         try:
-            async with desk.receive(length=length) as incoming:
+            async with upload_service.receive(length=length) as incoming:
                 while (part := await self._here.call(next, walk, None)) is not None:
                     if isinstance(part, LiveFile):
                         names.append(part.name)
-                        label = Label(field=part.name, fields=fields, values=query, certain=False)
+                        label = UploadRequest(field=part.name, fields=fields, values=query, certain=False)
                         await incoming.take(PassingSource(_pieces(self._here, part)), _wish(part, label), size=part.size)
                     elif part.name != CSRF_FIELD:  # the token is between this site and its user
                         fields.append((part.name, part.value))
@@ -311,7 +313,7 @@ class _Drafted:
                     return []  # leaving discards
                 return await incoming.publish()
         finally:
-            await desk.aclose()
+            await upload_service.aclose()
 
 
 class _Files(MultiValueDict[str, UploadedFile[Any]] if TYPE_CHECKING else MultiValueDict):  # type: ignore[misc]  # generic in the stubs only
@@ -360,9 +362,9 @@ async def _pieces(here: RequestThread, file: LiveFile) -> AsyncIterator[bytes]:
         yield piece
 
 
-def _wish(part: LiveFile, label: Label) -> Wish:
+def _wish(part: LiveFile, label: UploadRequest) -> Wish:
     name = clean_name(part.filename)
-    return Wish(filename=name, type=kept_type(part.content_type, name), label=label)
+    return Wish(filename=name, type=kept_type(part.content_type, name), upload_request=label)
 
 
 class _Gone(io.RawIOBase):

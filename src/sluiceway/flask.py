@@ -19,7 +19,7 @@ from werkzeug.datastructures import Headers, MultiDict
 from werkzeug.exceptions import BadRequestKeyError
 from werkzeug.routing import PathConverter
 
-from sluiceway.client.bodies.inputs import Given
+from sluiceway.client.bodies.inputs import Content
 from sluiceway.errors import BadRequest, MissingField, SluiceError, WrongOrder
 from sluiceway.server.error_log import log_error
 from sluiceway.server.form_digests import environ_digests
@@ -113,7 +113,7 @@ class _Rest(PathConverter):
     regex = "(?s:.+?)"
 
 
-def stream(source: Given, **told: Any) -> flask.Response:
+def stream(source: Content, **told: Any) -> flask.Response:
     """An answer with the bytes of a path, an open file, bytes, an iterable, a URL, or a part that is being read.
 
     With ranges and validators where `source` can be read from its middle; else whole, in chunks where its length is not known.

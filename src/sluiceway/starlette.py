@@ -31,10 +31,10 @@ from sluiceway.wire.headers.conditions import join_fields
 from sluiceway.wire.problems import PROBLEM_TYPE, problem
 from sluiceway.wsgi.streaming_form import MOST_SKIPPED, LiveField
 
-__all__ = ["LiveField", "Part", "Parts", "answered", "parts"]
+__all__ = ["FormFile", "LiveField", "Parts", "answered", "parts"]
 
 
-class Part:
+class FormFile:
     """A file of the form: an asynchronous iterable of the pieces that arrive. Read it before asking for the next part."""
 
     name: str
@@ -126,7 +126,7 @@ class Parts:
         self.limits: FormLimits = FormLimits()
         self.fields: list[tuple[str, str]] = []  # so far
 
-    async def __aiter__(self) -> AsyncIterator[LiveField | Part]:
+    async def __aiter__(self) -> AsyncIterator[LiveField | FormFile]:
         """Raises Unsupported for a body that is no form, BadForm, BodyCut, TooLarge, TooSlow."""
         check_body(self._request)
         decoder = FormDecoder(self._request.headers.get("content-type", ""), self.limits)
@@ -135,12 +135,12 @@ class Parts:
             if not isinstance(event, PartBegan):
                 continue
             if event.filename is None:
-                value = b"".join([piece async for piece in Part(events, event, None)])  # bounded by the decoder's limits
+                value = b"".join([piece async for piece in FormFile(events, event, None)])  # bounded by the decoder's limits
                 field = LiveField(event.name, event.text(value))
                 self.fields.append((field.name, field.value))
                 yield field
                 continue
-            part = Part(events, event, decoder.size_if_last(event, length))
+            part = FormFile(events, event, decoder.size_if_last(event, length))
             if not part.filename:
                 part._held = await part._piece()
                 if not part._held:

@@ -19,7 +19,7 @@ from sluiceway.errors import NoSpace
 from sluiceway.pipe.source import Buffer
 from sluiceway.server.app import Sluiceway
 from sluiceway.server.http1.protocol import SluiceProtocol
-from sluiceway.stores.contract import About, Draft, Entry, Label, Opened, Page, Replace, Store, Traits
+from sluiceway.stores.contract import Draft, Entry, Metadata, ObjectReader, Page, Replace, Store, Traits, UploadRequest
 
 __all__ = ["SlowServer", "start_slow_server"]
 
@@ -52,9 +52,9 @@ class SlowDraft:
     async def truncate(self, offset: int) -> None:
         await self._draft.truncate(offset)
 
-    async def publish(self, key: str, about: About, replace: Replace = Replace()) -> Entry:
+    async def publish(self, key: str, metadata: Metadata, replace: Replace = Replace()) -> Entry:
         await asyncio.sleep(self._yes)
-        return await self._draft.publish(key, about, replace)
+        return await self._draft.publish(key, metadata, replace)
 
     async def discard(self) -> None:
         await self._draft.discard()
@@ -70,13 +70,13 @@ class SlowStore:
     def traits(self) -> Traits:
         return self._store.traits
 
-    async def draft(self, upload: str, size: int | None, label: Label = Label()) -> Draft:
+    async def draft(self, upload: str, size: int | None, label: UploadRequest = UploadRequest()) -> Draft:
         return SlowDraft(await self._store.draft(upload, size, label), *self._weather)
 
     async def stat(self, key: str) -> Entry:
         return await self._store.stat(key)
 
-    async def open(self, key: str) -> Opened:
+    async def open(self, key: str) -> ObjectReader:
         return await self._store.open(key)
 
     async def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> Page:
@@ -147,7 +147,7 @@ def start_slow_server(
 
 def main(root: str, port: str, rate: str, yes: str, room: str, limit: str) -> None:
     app = Sluiceway(to=root, max_size=limit)
-    app.desk.store = SlowStore(app.desk.store, float(rate), float(yes), float(room))
+    app.upload_service.store = SlowStore(app.upload_service.store, float(rate), float(yes), float(room))
     config = uvicorn.Config(app, port=int(port), http=SluiceProtocol, log_level="warning", timeout_graceful_shutdown=1)
     listening = config.bind_socket()
     listening.listen()

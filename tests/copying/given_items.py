@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-from sluiceway.copying.contract import Item, Reading
+from sluiceway.copying.contract import CopyItem, Reading
 from sluiceway.errors import SluiceError
 from sluiceway.pipe.source import Buffer, BytesSource, Source
-from sluiceway.stores.contract import About
+from sluiceway.stores.contract import Metadata
 
 __all__ = ["GivenItems", "Zeros"]
 
@@ -33,27 +33,27 @@ class Zeros:
 class GivenItems:
     """Key -> bytes, number of zeros, or what is raised when half of it was read. `told`: sizes said instead of the true ones."""
 
-    called = "given"
+    display_name = "given"
     rereadable = True
 
     def __init__(self, given: Mapping[str, bytes | int | SluiceError], told: Mapping[str, int | None] | None = None) -> None:
         self._given, self._told = given, told or {}
         self.open_now = 0  # readings under way
 
-    async def items(self) -> AsyncIterator[Item]:
+    async def items(self) -> AsyncIterator[CopyItem]:
         for key, what in self._given.items():
             size = len(what) if isinstance(what, bytes) else what if isinstance(what, int) else 1000
-            yield Item(key, self._told.get(key, size), modified=1_000_000_000.0)
+            yield CopyItem(key, self._told.get(key, size), modified=1_000_000_000.0)
 
     @asynccontextmanager
-    async def open(self, item: Item) -> AsyncIterator[Reading]:
+    async def open(self, item: CopyItem) -> AsyncIterator[Reading]:
         what = self._given[item.key]
         self.open_now += 1
         try:
             source: Source = (
                 BytesSource(what) if isinstance(what, bytes) else Zeros(what) if isinstance(what, int) else _Failing(what)
             )
-            yield Reading(item, source, About(item.key.rpartition("/")[2]))
+            yield Reading(item, source, Metadata(item.key.rpartition("/")[2]))
         finally:
             self.open_now -= 1
 

@@ -15,23 +15,23 @@ import pytest
 import sluiceway
 from sluiceway.client.http.transport import Transport
 from sluiceway.copying import retry_policy as patience
-from sluiceway.copying.contract import Item, Reading
-from sluiceway.copying.endpoints.http import RestGoal
-from sluiceway.copying.endpoints.sources import PAGE, StoreOrigin
-from sluiceway.copying.endpoints.targets import FolderGoal, StoreGoal
-from sluiceway.copying.engine import AHEAD, MOST_FAILURES, Run
-from sluiceway.copying.key_filter import Choice
+from sluiceway.copying.contract import CopyItem, Reading
+from sluiceway.copying.endpoints.http import HttpTarget
+from sluiceway.copying.endpoints.sources import PAGE, StoreSource
+from sluiceway.copying.endpoints.targets import FolderTarget, StoreTarget
+from sluiceway.copying.engine import AHEAD, MOST_FAILURES, CopyEngine
+from sluiceway.copying.key_filter import KeyFilter
 from sluiceway.copying.object_copier import Terms
 from sluiceway.copying.options import Side
 from sluiceway.copying.report import Ended
-from sluiceway.copying.retry_policy import Patience
+from sluiceway.copying.retry_policy import RetryPolicy
 from sluiceway.errors import Exists, PeerFailed, PeerUnreachable, SourceChanged, SourceFailed, Unavailable
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.source import BytesSource, PassingSource
-from sluiceway.stores.contract import About, Entry
+from sluiceway.stores.contract import Entry, Metadata
 from sluiceway.stores.memory import MemoryStore
 
-ONCE = Patience(0)
+ONCE = RetryPolicy(0)
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +44,7 @@ def stocked(objects: dict[str, bytes], known: bool = True) -> MemoryStore:
     store = MemoryStore()
     for key, data in objects.items():
         sha256 = hashlib.sha256(data).hexdigest()
-        store.objects[key] = Entry(key, len(data), sha256[:8], 0.0, About("", "text/x", sha256 if known else None)), data
+        store.objects[key] = Entry(key, len(data), sha256[:8], 0.0, Metadata("", "text/x", sha256 if known else None)), data
     return store
 
 
@@ -52,7 +52,7 @@ def bytes_of(store: MemoryStore) -> dict[str, bytes]:
     return {key: data for key, (_, data) in store.objects.items()}
 
 
-class Weather(StoreOrigin):
+class Weather(StoreSource):
     """An origin of a real store, where things happen to objects while they are opened and read."""
 
     def __init__(self, store: MemoryStore, **trouble: list[Exception]) -> None:
@@ -61,7 +61,7 @@ class Weather(StoreOrigin):
         self.opened: list[str] = []
 
     @asynccontextmanager
-    async def open(self, item: Item) -> AsyncIterator[Reading]:
+    async def open(self, item: CopyItem) -> AsyncIterator[Reading]:
         self.opened.append(item.key)
         coming = self.trouble.get(item.key.replace(".", "_"), [])
         async with super().open(item) as reading:
@@ -79,32 +79,32 @@ class Passing:
     """An origin that flows past once, as an archive does."""
 
     rereadable = False
-    called = "archive"
+    display_name = "archive"
 
     def __init__(self, objects: dict[str, bytes]) -> None:
         self._objects = objects
         self.now: str | None = None
 
-    async def items(self) -> AsyncIterator[Item]:
+    async def items(self) -> AsyncIterator[CopyItem]:
         for key, data in self._objects.items():
             self.now = key
-            yield Item(key, len(data))
+            yield CopyItem(key, len(data))
 
     @asynccontextmanager
-    async def open(self, item: Item) -> AsyncIterator[Reading]:
+    async def open(self, item: CopyItem) -> AsyncIterator[Reading]:
         assert item.key == self.now
         self.now = None
 
         async def chunks() -> AsyncIterator[bytes]:
             yield self._objects[item.key]
 
-        yield Reading(item, PassingSource(chunks(), item.size), About(item.key))
+        yield Reading(item, PassingSource(chunks(), item.size), Metadata(item.key))
 
     async def aclose(self) -> None: ...
 
 
-def goal_of(store: MemoryStore, prefix: str = "") -> StoreGoal:
-    return StoreGoal(store, prefix, "goal/", Budget(16 << 20))
+def goal_of(store: MemoryStore, prefix: str = "") -> StoreTarget:
+    return StoreTarget(store, prefix, "goal/", Budget(16 << 20))
 
 
 async def ran(origin: object, goal: object, retries: int = 3, **terms: object) -> tuple[sluiceway.Report, dict[str, Ended]]:
@@ -115,25 +115,25 @@ async def ran(origin: object, goal: object, retries: int = 3, **terms: object) -
             assert now.ended.key not in ended, "each object ends once"
             ended[now.ended.key] = now.ended
 
-    run = Run(origin, goal, Terms(Patience(retries), **terms), on_overall=look)  # type: ignore[arg-type]
+    run = CopyEngine(origin, goal, Terms(RetryPolicy(retries), **terms), on_overall=look)  # type: ignore[arg-type]
     return await run.run(), ended
 
 
 async def test_what_is_known_of_an_object_goes_along() -> None:
     """Name and type from the origin, the sha-256 counted, the key below the goal's prefix."""
     store = MemoryStore()
-    report, _ = await ran(StoreOrigin(stocked({"x/a/b.txt": b"1", "y": b"2"}), "x/", "o", ONCE), goal_of(store, "new/"))
+    report, _ = await ran(StoreSource(stocked({"x/a/b.txt": b"1", "y": b"2"}), "x/", "o", ONCE), goal_of(store, "new/"))
 
     assert report.ok
     assert [key for key in store.objects] == ["new/a/b.txt"]  # noqa: C416 - the keys are what is meant
-    about = store.objects["new/a/b.txt"][0].about
-    assert about == About("b.txt", "text/x", hashlib.sha256(b"1").hexdigest())
+    metadata = store.objects["new/a/b.txt"][0].metadata
+    assert metadata == Metadata("b.txt", "text/x", hashlib.sha256(b"1").hexdigest())
 
 
 async def test_a_listing_of_several_pages_and_more_than_the_queue_holds() -> None:
     objects = {f"{n:05}": b"%d" % n for n in range(AHEAD + 2 * PAGE + 7)}
     store = MemoryStore()
-    report, ended = await ran(StoreOrigin(stocked(objects), "", "o", ONCE), goal_of(store))
+    report, ended = await ran(StoreSource(stocked(objects), "", "o", ONCE), goal_of(store))
 
     assert report.copied == len(objects) == len(ended)
     assert bytes_of(store) == objects
@@ -163,11 +163,11 @@ async def test_retries_have_an_end() -> None:
 async def test_an_object_that_changed_since_the_listing_is_read_in_its_new_version() -> None:
     """Once; one that changes again is reported."""
     store, to = stocked({"a": b"old", "b": b"old"}), MemoryStore()
-    items = [item async for item in StoreOrigin(store, "", "o", ONCE).items()]
+    items = [item async for item in StoreSource(store, "", "o", ONCE).items()]
     store.objects |= stocked({"a": b"newer", "b": b"newer"}).objects
 
     class Listed(Weather):
-        async def items(self) -> AsyncIterator[Item]:
+        async def items(self) -> AsyncIterator[CopyItem]:
             for item in items:
                 yield item
 
@@ -181,11 +181,11 @@ async def test_an_object_that_changed_since_the_listing_is_read_in_its_new_versi
 
 async def test_an_object_that_is_gone_is_told() -> None:
     store = stocked({"a": b"1", "b": b"2"})
-    items = [item async for item in StoreOrigin(store, "", "o", ONCE).items()]
+    items = [item async for item in StoreSource(store, "", "o", ONCE).items()]
     del store.objects["a"]
 
-    class Listed(StoreOrigin):
-        async def items(self) -> AsyncIterator[Item]:
+    class Listed(StoreSource):
+        async def items(self) -> AsyncIterator[CopyItem]:
             for item in items:
                 yield item
 
@@ -199,7 +199,7 @@ async def test_bytes_that_are_not_the_promised_ones_are_never_kept() -> None:
     entry, _ = store.objects["a"]
     store.objects["a"] = entry, b"wrong"
     to = MemoryStore()
-    report, ended = await ran(StoreOrigin(store, "", "o", ONCE), goal_of(to), retries=1)
+    report, ended = await ran(StoreSource(store, "", "o", ONCE), goal_of(to), retries=1)
 
     assert (ended["a"].code, ended["a"].attempts) == ("digest-mismatch", 2)
     assert report.failed == 1
@@ -210,7 +210,7 @@ async def test_bytes_that_are_not_the_promised_ones_are_never_kept() -> None:
 @pytest.mark.parametrize("known_there", [True, False])
 async def test_the_same_bytes_are_skipped_whoever_knows_their_digest(known_here: bool, known_there: bool) -> None:
     """What nobody tells is counted; same size alone is not the same."""
-    origin = StoreOrigin(stocked({"a": b"same", "b": b"this"}, known_here), "", "o", ONCE)
+    origin = StoreSource(stocked({"a": b"same", "b": b"this"}, known_here), "", "o", ONCE)
     store = stocked({"a": b"same", "b": b"that"}, known_there)
     report, ended = await ran(origin, goal_of(store))
 
@@ -224,20 +224,20 @@ async def test_the_same_bytes_are_skipped_whoever_knows_their_digest(known_here:
 async def test_what_appears_after_the_look_is_found_by_the_refusal() -> None:
     """Nothing was there at the beginning; then somebody put the same, and something else."""
 
-    class Raced(StoreGoal):
+    class Raced(StoreTarget):
         async def empty(self) -> bool:
             return True
 
     store = stocked({"a": b"same", "b": b"that"})
     report, ended = await ran(
-        StoreOrigin(stocked({"a": b"same", "b": b"this"}), "", "o", ONCE), Raced(store, "", "goal/", Budget(16 << 20))
+        StoreSource(stocked({"a": b"same", "b": b"this"}), "", "o", ONCE), Raced(store, "", "goal/", Budget(16 << 20))
     )
 
     assert (report.skipped, report.failed, ended["b"].code) == (1, 1, "exists")
 
 
 async def test_a_publish_whose_answer_got_lost_is_neither_a_failure_nor_done_twice() -> None:
-    class Losing(StoreGoal):
+    class Losing(StoreTarget):
         puts = 0
 
         async def put(self, key: str, reading: Reading, once: str, replace: bool) -> sluiceway.Receipt:
@@ -246,7 +246,7 @@ async def test_a_publish_whose_answer_got_lost_is_neither_a_failure_nor_done_twi
             raise PeerFailed(f"the connection broke after {receipt.size} bytes")
 
     goal = Losing(store := MemoryStore(), "", "goal/", Budget(16 << 20))
-    report, ended = await ran(StoreOrigin(stocked({"a": b"1"}), "", "o", ONCE), goal)
+    report, ended = await ran(StoreSource(stocked({"a": b"1"}), "", "o", ONCE), goal)
 
     assert (report.copied, report.ok, goal.puts) == (1, True, 1)
     assert (ended["a"].state, ended["a"].attempts) == ("copied", 2)
@@ -268,26 +268,28 @@ async def test_an_origin_that_flows_past_is_copied_one_by_one() -> None:
 
 async def test_keys_that_lead_out_are_failures_and_never_become_paths(tmp_path: Path) -> None:
     bad = ["../up", "/abs", "a//b", "a/./b", "a/../b", "folder/", ".sluiceway/x", "nul\0", "bad\udcff"]
-    origin = StoreOrigin(stocked({**dict.fromkeys(bad, b"x"), "good": b"1"}), "", "o", ONCE)
-    report, ended = await ran(origin, FolderGoal(str(tmp_path / "to")))
+    origin = StoreSource(stocked({**dict.fromkeys(bad, b"x"), "good": b"1"}), "", "o", ONCE)
+    report, ended = await ran(origin, FolderTarget(str(tmp_path / "to")))
 
     assert (report.failed, report.copied, report.left_out) == (len(bad), 1, 0)
     assert {(ended[key].state, ended[key].code) for key in bad} == {("failed", "bad-name")}
     assert [path.name for path in tmp_path.rglob("*")] == ["to", "good"]
     for key in bad:
         with pytest.raises(sluiceway.SluiceError):
-            await FolderGoal(str(tmp_path / "to")).put(key, Reading(Item(key, 1), BytesSource(b"x"), About(key)), "", True)
+            await FolderTarget(str(tmp_path / "to")).put(
+                key, Reading(CopyItem(key, 1), BytesSource(b"x"), Metadata(key)), "", True
+            )
 
 
 async def test_a_listing_that_breaks_off_is_an_error_and_what_it_gave_is_copied() -> None:
-    class Half(StoreOrigin):
-        async def items(self) -> AsyncIterator[Item]:
+    class Half(StoreSource):
+        async def items(self) -> AsyncIterator[CopyItem]:
             async for item in super().items():
                 yield item
             raise PeerFailed("the listing broke")
 
     store, looks = MemoryStore(), list[sluiceway.Overall]()
-    run = Run(Half(stocked({"a": b"1", "b": b"2"}), "", "o", ONCE), goal_of(store), Terms(ONCE), on_overall=looks.append)
+    run = CopyEngine(Half(stocked({"a": b"1", "b": b"2"}), "", "o", ONCE), goal_of(store), Terms(ONCE), on_overall=looks.append)
     with pytest.raises(PeerFailed, match="the listing broke"):
         await run.run()
 
@@ -303,8 +305,11 @@ async def test_a_goal_that_is_gone_ends_it(tmp_path: Path) -> None:
     looks = list[sluiceway.Overall]()
     side = Side(f"http://127.0.0.1:{free()}/", {})
     async with Transport() as transport:
-        run = Run(
-            StoreOrigin(stocked(objects), "", "o", ONCE), RestGoal(transport, side), Terms(Patience(1)), on_overall=looks.append
+        run = CopyEngine(
+            StoreSource(stocked(objects), "", "o", ONCE),
+            HttpTarget(transport, side),
+            Terms(RetryPolicy(1)),
+            on_overall=looks.append,
         )
         with pytest.raises(PeerUnreachable, match="20 objects in a row"):
             await run.run()
@@ -324,7 +329,7 @@ def free() -> int:
 async def test_failures_are_held_up_to_a_bound_and_counted_beyond() -> None:
     objects = {f"{n:05}": b"x" for n in range(MOST_FAILURES + 50)}
     store = stocked(dict.fromkeys(objects, b"y"))
-    report, _ = await ran(StoreOrigin(stocked(objects), "", "o", ONCE), goal_of(store))
+    report, _ = await ran(StoreSource(stocked(objects), "", "o", ONCE), goal_of(store))
 
     assert (report.failed, len(report.failures)) == (len(objects), MOST_FAILURES)
     assert report.as_dict()["failed"] == len(objects)
@@ -333,9 +338,9 @@ async def test_failures_are_held_up_to_a_bound_and_counted_beyond() -> None:
 async def test_cancelling_it_ends_what_is_under_way() -> None:
     """No task goes on, nothing half is there, and the last look has the report."""
 
-    class Slow(StoreOrigin):
+    class Slow(StoreSource):
         @asynccontextmanager
-        async def open(self, item: Item) -> AsyncIterator[Reading]:
+        async def open(self, item: CopyItem) -> AsyncIterator[Reading]:
             async with super().open(item) as reading:
                 if item.key != "a":
                     await asyncio.sleep(3600)
@@ -343,7 +348,7 @@ async def test_cancelling_it_ends_what_is_under_way() -> None:
 
     store, looks, before = MemoryStore(), list[sluiceway.Overall](), asyncio.all_tasks()
     origin = Slow(stocked({"a": b"1", "b": b"2", "c": b"3"}), "", "o", ONCE)
-    task = asyncio.create_task(Run(origin, goal_of(store), Terms(ONCE), Choice(), None, 4, looks.append).run())
+    task = asyncio.create_task(CopyEngine(origin, goal_of(store), Terms(ONCE), KeyFilter(), None, 4, looks.append).run())
     while not bytes_of(store):
         await asyncio.sleep(0)
     await asyncio.sleep(0.01)
@@ -374,7 +379,7 @@ def test_errors_that_may_pass_are_told_from_those_that_will_not() -> None:
 
 
 def test_a_server_that_asks_for_more_than_a_minute_is_not_waited_for() -> None:
-    assert Patience(5).wait(Unavailable("", retry_after="61"), 1) is None
-    assert (Patience(5).wait(Unavailable("", retry_after="60"), 1) or 0) >= 60
-    assert Patience(5).wait(Unavailable("", retry_after="soon"), 1) is not None
-    assert Patience(5).wait(Unavailable(), 6) is None
+    assert RetryPolicy(5).wait(Unavailable("", retry_after="61"), 1) is None
+    assert (RetryPolicy(5).wait(Unavailable("", retry_after="60"), 1) or 0) >= 60
+    assert RetryPolicy(5).wait(Unavailable("", retry_after="soon"), 1) is not None
+    assert RetryPolicy(5).wait(Unavailable(), 6) is None

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import random
 
-from sluiceway.copying.fingerprint_set import WIDTH, Seen, fingerprint
+from sluiceway.copying.fingerprint_set import WIDTH, FingerprintSet, fingerprint
 
 
 def test_it_holds_what_was_added_and_nothing_else() -> None:
     """Ten thousand, through several growths."""
-    seen = Seen()
+    seen = FingerprintSet()
     marks = [fingerprint("k", str(n)) for n in range(10_000)]
     for mark in marks:
         seen.add(mark)
@@ -22,7 +22,7 @@ def test_it_holds_what_was_added_and_nothing_else() -> None:
 
 def test_its_memory_is_bounded_by_the_number() -> None:
     """At most 64 bytes each, whatever the keys are."""
-    seen, chance = Seen(), random.Random(1)
+    seen, chance = FingerprintSet(), random.Random(1)
     for _ in range(100_000):
         seen.add(chance.randbytes(WIDTH))
 

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from sluiceway.copying.contract import Item
+from sluiceway.copying.contract import CopyItem
 from sluiceway.copying.journal import Journal, once_key
 from sluiceway.errors import BadRequest, StoreFailed
 from sluiceway.pipe.receipt import Receipt
 
-ITEMS = [Item(f"k{n}", n, f"v{n}") for n in range(50)]
+ITEMS = [CopyItem(f"k{n}", n, f"v{n}") for n in range(50)]
 
 
-async def filled(path: Path, items: list[Item]) -> str:
+async def filled(path: Path, items: list[CopyItem]) -> str:
     book = Journal(str(path), "a", "b")
     await asyncio.gather(*(book.done(item, Receipt(item.size or 0, "0" * 64, "x")) for item in items))
     book.close()
@@ -33,17 +33,17 @@ async def test_what_is_done_is_known_by_the_next_run(tmp_path: Path) -> None:
     assert book.id == run
     assert len(book) == len(ITEMS)
     assert all(book.has(item) for item in ITEMS)
-    assert not book.has(Item("k1", 1, "v2"))
-    assert not book.has(Item("k99", 1, "v1"))
+    assert not book.has(CopyItem("k1", 1, "v2"))
+    assert not book.has(CopyItem("k99", 1, "v1"))
     book.close()
 
 
 async def test_where_nobody_knows_versions_the_size_counts(tmp_path: Path) -> None:
-    await filled(tmp_path / "j", [Item("k", 7)])
+    await filled(tmp_path / "j", [CopyItem("k", 7)])
     book = Journal(str(tmp_path / "j"), "a", "b")
 
-    assert book.has(Item("k", 7))
-    assert not book.has(Item("k", 8))
+    assert book.has(CopyItem("k", 7))
+    assert not book.has(CopyItem("k", 8))
     book.close()
 
 
@@ -108,12 +108,12 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 def test_the_key_of_an_object_follows_from_run_key_and_version() -> None:
     """The same after a restart; other for anything else."""
     keys = {
-        once_key("r", Item("k", 1, "v")),
-        once_key("s", Item("k", 1, "v")),
-        once_key("r", Item("k", 1, "w")),
-        once_key("r", Item("l", 1, "v")),
+        once_key("r", CopyItem("k", 1, "v")),
+        once_key("s", CopyItem("k", 1, "v")),
+        once_key("r", CopyItem("k", 1, "w")),
+        once_key("r", CopyItem("l", 1, "v")),
     }
 
     assert len(keys) == 4
-    assert once_key("r", Item("k", 2, "v", 3.0)) in keys
+    assert once_key("r", CopyItem("k", 2, "v", 3.0)) in keys
     assert all(len(key) == 32 for key in keys)

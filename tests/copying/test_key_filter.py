@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sluiceway.copying.key_filter import Choice
+from sluiceway.copying.key_filter import KeyFilter
 from sluiceway.errors import BadRequest
 
 KEYS = ["a.txt", "b.bin", "d/a.txt", "d/e/a.txt", "d/e/b.bin", "[x]", "d/.hidden"]
@@ -32,13 +32,13 @@ KEYS = ["a.txt", "b.bin", "d/a.txt", "d/e/a.txt", "d/e/b.bin", "[x]", "d/.hidden
     ],
 )
 def test_what_a_pattern_means(pattern: str, fits: list[str]) -> None:
-    assert [key for key in KEYS if Choice([pattern])(key)] == fits
-    assert [key for key in KEYS if not Choice(exclude=[pattern])(key)] == fits
+    assert [key for key in KEYS if KeyFilter([pattern])(key)] == fits
+    assert [key for key in KEYS if not KeyFilter(exclude=[pattern])(key)] == fits
 
 
 def test_an_exclude_wins() -> None:
     """What fits both is not meant."""
-    choice = Choice(["d/**", "a.txt"], ["**/e/**", "**/.*"])
+    choice = KeyFilter(["d/**", "a.txt"], ["**/e/**", "**/.*"])
 
     assert [key for key in KEYS if choice(key)] == ["a.txt", "d/a.txt"]
 
@@ -46,9 +46,9 @@ def test_an_exclude_wins() -> None:
 @pytest.mark.parametrize("pattern", ["", "[a", "*" * 9, "x" * 1025, "[z-a]"])
 def test_a_pattern_that_is_none_is_refused(pattern: str) -> None:
     with pytest.raises(BadRequest):
-        Choice([pattern])
+        KeyFilter([pattern])
 
 
 def test_a_folder_named_in_brackets_is_no_slash() -> None:
     """A set of characters never fits the mark between names."""
-    assert not Choice(["a[!b]c"])("a/c")
+    assert not KeyFilter(["a[!b]c"])("a/c")

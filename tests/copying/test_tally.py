@@ -13,13 +13,13 @@ import pytest
 
 import sluiceway
 from copying.given_items import GivenItems
-from sluiceway.copying.contract import RULES, Item
-from sluiceway.copying.endpoints.sources import StoreOrigin
+from sluiceway.copying.contract import RULES, CopyItem
+from sluiceway.copying.endpoints.sources import StoreSource
 from sluiceway.copying.report import Ended, Overall
-from sluiceway.copying.retry_policy import Patience
+from sluiceway.copying.retry_policy import RetryPolicy
 from sluiceway.copying.tally import Tally
 from sluiceway.errors import Miscounted, SourceFailed, StoreFailed, Unauthorized
-from sluiceway.stores.contract import About, Omitted, Page
+from sluiceway.stores.contract import Metadata, Omitted, Page
 from sluiceway.stores.memory import MemoryStore
 
 
@@ -30,11 +30,11 @@ class Listed(GivenItems):
         super().__init__(given)
         self.omitted = omitted
 
-    async def items(self) -> AsyncIterator[Item]:
+    async def items(self) -> AsyncIterator[CopyItem]:
         async for item in super().items():
             yield item
         for one in self.omitted:
-            yield Item(one.name, None, omitted=one)
+            yield CopyItem(one.name, None, omitted=one)
 
 
 async def copied(origin: Any, to: Path, **more: Any) -> tuple[sluiceway.Report, dict[str, Ended]]:
@@ -89,8 +89,8 @@ async def test_what_a_store_cannot_list_is_counted_and_named(tmp_path: Path) -> 
     for key in ("b/a", "b/z"):
         draft = await store.draft("i" * 22, 1)
         await draft.write(b"1")
-        await draft.publish(key, About(""))
-    report, ended = await copied(StoreOrigin(store, "b/", "memory", Patience(0)), tmp_path)
+        await draft.publish(key, Metadata(""))
+    report, ended = await copied(StoreSource(store, "b/", "memory", RetryPolicy(0)), tmp_path)
 
     assert (report.ok, report.copied, report.failed, ended["p/../q"].code) == (False, 2, 1, "bad-name")
 
@@ -99,7 +99,7 @@ async def test_an_origin_that_raises_a_library_s_own_error_fails_with_a_code(tmp
     """Not with the code of the root: it says nothing."""
 
     class Raising(GivenItems):
-        def open(self, item: Item) -> Any:
+        def open(self, item: CopyItem) -> Any:
             raise RuntimeError("boom")
 
     report, _ = await copied(Raising({"a": b"1"}), tmp_path)

@@ -211,9 +211,9 @@ def test_proxy_form_is_a_form_again_and_the_backends_word_comes_back(run: Run, t
         assert "content-length" in exchange.headers
         title, first, second, file = parts(exchange)
         assert [one.partition(b"\r\n\r\n")[2] for one in (title, first, second)] == [b"Emma", b"a", b"b"]
-        about, _, content = file.partition(b"\r\n\r\n")
-        assert 'name="file"; filename="emma ü.epub"'.encode() in about
-        assert b"Content-Type: application/epub+zip" in about
+        metadata, _, content = file.partition(b"\r\n\r\n")
+        assert 'name="file"; filename="emma ü.epub"'.encode() in metadata
+        assert b"Content-Type: application/epub+zip" in metadata
         assert content == DATA
         assert not app.spools()
         assert saved(app) == {}

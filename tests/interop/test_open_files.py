@@ -30,7 +30,7 @@ from fix_taking import noise
 from rude_peer import Peer
 from sluiceway.errors import BadForm, BadRequest, SluiceError, SourceFailed
 from sluiceway.pipe.source import SourceSpent
-from sluiceway.starlette import Part
+from sluiceway.starlette import FormFile
 from sluiceway.wire.forms.decoder import PartBegan, PartData, PartEnded
 
 DATA = noise(300_001)
@@ -183,12 +183,12 @@ async def generated() -> AsyncIterator[bytes]:
         yield DATA[at : at + 70_000]
 
 
-def arriving() -> Part:
+def arriving() -> FormFile:
     async def events() -> AsyncIterator[Any]:
         yield PartData(DATA)
         yield PartEnded()
 
-    return Part(events(), PartBegan("g", "a.bin", "text/x"), len(DATA))
+    return FormFile(events(), PartBegan("g", "a.bin", "text/x"), len(DATA))
 
 
 @pytest.mark.parametrize("make", [lambda: Awaited(DATA), lambda: AwaitedBack(DATA), generated, arriving])

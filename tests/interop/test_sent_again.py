@@ -22,7 +22,7 @@ from fix_gateway import takes
 from fix_taking import noise
 from rude_peer import Exchange, Peer
 from sluiceway.pipe.source import SourceSpent
-from sluiceway.starlette import Part
+from sluiceway.starlette import FormFile
 from sluiceway.wire.forms.decoder import PartBegan, PartData, PartEnded
 from sluiceway.wsgi.streaming_form import LiveForm
 
@@ -184,7 +184,7 @@ def test_a_part_of_starlette_is_not_sent_twice() -> None:
         yield PartEnded()
 
     async def main() -> None:
-        part = Part(events(), PartBegan("f", "a.bin", "application/x-test", True), len(DATA))
+        part = FormFile(events(), PartBegan("f", "a.bin", "application/x-test", True), len(DATA))
         digest = aiohttp.DigestAuthMiddleware("u", "p")
         timeout = aiohttp.ClientTimeout(total=20)
         async with (

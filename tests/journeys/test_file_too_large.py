@@ -12,7 +12,7 @@ import requests
 from fix_server import RunningServer, Serve
 from fix_taking import eventually, noise
 from raw_http import Wire, chunk, form_body, form_head, head
-from sluiceway.stores.disk.tree import store_error
+from sluiceway.stores.disk.tree import map_error
 
 MIB = 1 << 20
 MOST = 4 * MIB  # bytes a file of these servers' processes may have
@@ -93,7 +93,7 @@ def test_the_second_file_of_a_form_is_told_the_same(limited: RunningServer) -> N
 )
 def test_each_number_has_the_right_words(number: int, code: str, words: str) -> None:
     """Whose turn it is, and what to do; what only the operator can mend is not told to clients."""
-    told = store_error(OSError(number, "", "/srv/secret/path"), "the upload")
+    told = map_error(OSError(number, "", "/srv/secret/path"), "the upload")
 
     assert told.code == code
     assert words in told.detail

@@ -12,7 +12,7 @@ from fix_server import RunningServer, start_server
 from raw_http import BOUNDARY, form_body, form_head, talk
 from rude_peer import Exchange, Peer
 from sluiceway.pipe.budget import Budget
-from sluiceway.stores.contract import About, Label
+from sluiceway.stores.contract import Metadata, UploadRequest
 from sluiceway.stores.relay.request import MOST_REPEATED, Envelope
 from sluiceway.stores.relay.store import Backend, RelayStore
 from sluiceway.stores.relay.url_template import RelayUrl
@@ -87,7 +87,7 @@ async def test_what_was_written_is_held_no_more() -> None:
         return sum(len(one.head) for one in gc.get_objects() if type(one) is Envelope)
 
     fields = [("title", "x" * 500_000)]
-    budget, label = Budget(64 << 20), Label(field="f", fields=fields, certain=False, filename="a")
+    budget, label = Budget(64 << 20), UploadRequest(field="f", fields=fields, certain=False, filename="a")
     with Peer(takes) as peer:
         store = RelayStore(Backend(RelayUrl(peer.url + "/files"), chunked=True), budget)
         drafts = [await store.draft(f"up.{number}", None, label) for number in range(8)]
@@ -98,7 +98,7 @@ async def test_what_was_written_is_held_no_more() -> None:
             await draft.write(b"y" * 60_000)
         assert (held(), budget.used) == (0, 4 * 60_000)
         for draft in drafts[2:]:
-            await draft.publish("k", About("a"))
+            await draft.publish("k", Metadata("a"))
         assert (held(), budget.used) == (0, 0)
         for draft in drafts:
             await draft.discard()
@@ -110,7 +110,7 @@ async def test_a_draft_that_is_discarded_gives_its_loan_back() -> None:
     """Whatever became of it."""
     budget = Budget(64 << 20)
     store = RelayStore(Backend(RelayUrl("http://127.0.0.1:9/files")), budget)
-    drafts = [await store.draft(f"up.{number}", None, Label(field="f", certain=False)) for number in range(3)]
+    drafts = [await store.draft(f"up.{number}", None, UploadRequest(field="f", certain=False)) for number in range(3)]
     for draft in drafts:
         await draft.write(b"y" * 1000)
     assert budget.used == 2000

@@ -34,7 +34,7 @@ class Job(NamedTuple):
     chunks: bool
 
 
-Seen = tuple[int, str]  # status and body, or 0 and what went wrong
+FingerprintSet = tuple[int, str]  # status and body, or 0 and what went wrong
 
 
 def zeros() -> Iterator[bytes]:
@@ -47,7 +47,7 @@ async def async_zeros() -> AsyncIterator[bytes]:
         yield piece
 
 
-def by_curl(job: Job) -> Seen:
+def by_curl(job: Job) -> FingerprintSet:
     command = ["curl", "--silent", "--max-time", "60", "--write-out", "\n%{http_code}", "--header", "Expect:"]
     command += [word for name, value in job.headers.items() for word in ("--header", f"{name}: {value}")]
     command += ["--header", "Transfer-Encoding: chunked"] if job.chunks else []
@@ -56,38 +56,38 @@ def by_curl(job: Job) -> Seen:
     return int(status), body
 
 
-def by_requests(job: Job) -> Seen:
+def by_requests(job: Job) -> FingerprintSet:
     with job.file.open("rb") as data:
         answer = requests.put(job.url, data=zeros() if job.chunks else data, headers=job.headers, timeout=60)
     return answer.status_code, answer.text
 
 
-def by_httpx(job: Job) -> Seen:
+def by_httpx(job: Job) -> FingerprintSet:
     length = {} if job.chunks else {"Content-Length": str(SIZE)}
     answer = httpx.put(job.url, content=zeros(), headers={**job.headers, **length}, timeout=60)
     return answer.status_code, answer.text
 
 
-def all_by(one: Callable[[Job], Seen]) -> Callable[[list[Job]], list[Seen]]:
+def all_by(one: Callable[[Job], FingerprintSet]) -> Callable[[list[Job]], list[FingerprintSet]]:
     """Some at once, in threads."""
 
-    def attempt(job: Job) -> Seen:
+    def attempt(job: Job) -> FingerprintSet:
         try:
             return one(job)
         except (OSError, httpx.HTTPError) as error:
             return 0, repr(error)
 
-    def run(jobs: list[Job]) -> list[Seen]:
+    def run(jobs: list[Job]) -> list[FingerprintSet]:
         with ThreadPoolExecutor(AT_ONCE) as pool:
             return list(pool.map(attempt, jobs))
 
     return run
 
 
-def all_by_aiohttp(jobs: list[Job]) -> list[Seen]:
+def all_by_aiohttp(jobs: list[Job]) -> list[FingerprintSet]:
     """Some at once, in one loop."""
 
-    async def attempt(session: aiohttp.ClientSession, job: Job) -> Seen:
+    async def attempt(session: aiohttp.ClientSession, job: Job) -> FingerprintSet:
         with job.file.open("rb") as data:
             try:
                 async with session.put(job.url, data=async_zeros() if job.chunks else data, headers=job.headers) as answer:
@@ -95,7 +95,7 @@ def all_by_aiohttp(jobs: list[Job]) -> list[Seen]:
             except (OSError, aiohttp.ClientError) as error:
                 return 0, repr(error)
 
-    async def run() -> list[Seen]:
+    async def run() -> list[FingerprintSet]:
         connector = aiohttp.TCPConnector(limit=AT_ONCE)
         async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(120)) as session:
             seen = await asyncio.gather(*(attempt(session, job) for job in jobs))

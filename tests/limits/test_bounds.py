@@ -33,10 +33,10 @@ from sluiceway.pipe.budget import Budget
 from sluiceway.server.auth import MOST_LOGGED
 from sluiceway.server.handlers import progress as events
 from sluiceway.server.handlers.fetch import MOST_URL
-from sluiceway.stores.contract import MOST_METADATA, About
+from sluiceway.stores.contract import MOST_METADATA, Metadata
 from sluiceway.stores.disk.store import DiskStore
 from sluiceway.testing.store_suite import store_bytes
-from sluiceway.uploads.progress import Board
+from sluiceway.uploads.progress import ProgressTable
 from sluiceway.wire.forms.charsets import MOST_CHARSET, known_charset
 from sluiceway.wsgi.streaming_form import MOST_SKIPPED, LiveForm
 
@@ -98,13 +98,13 @@ def test_a_file_that_nobody_reads_is_not_read_for_ever() -> None:
 async def test_metadata_beyond_its_bound_is_refused(tmp_path: Path) -> None:
     """At the edge it comes back; one byte more is refused, and nothing is stored without it."""
     store = DiskStore(str(tmp_path), Budget(64 << 20))
-    longest = About("x", user=(("name", "v" * (MOST_METADATA - 4)),))
+    longest = Metadata("x", user=(("name", "v" * (MOST_METADATA - 4)),))
     try:
         await store_bytes(store, "fits", b"1", longest)
         with pytest.raises(TooLarge):
-            await store_bytes(store, "too-long", b"1", About("x", user=(("name", "v" * (MOST_METADATA - 3)),)))
+            await store_bytes(store, "too-long", b"1", Metadata("x", user=(("name", "v" * (MOST_METADATA - 3)),)))
 
-        assert (await store.stat("fits")).about == longest
+        assert (await store.stat("fits")).metadata == longest
         assert [entry.key for entry in (await store.list()).entries] == ["fits"]
     finally:
         await store.aclose()
@@ -122,7 +122,7 @@ async def test_a_watcher_of_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) -
     async def send(message: Any) -> None:
         sent.append(dict(message))
 
-    stream = events.EventStream(Board(), "w" * 25)
+    stream = events.EventStream(ProgressTable(), "w" * 25)
     await asyncio.wait_for(stream({"type": "http", "method": "GET", "headers": []}, receive, send), 20)
 
     assert json.loads(sent[1]["body"].partition(b"data: ")[2])["state"] == "waiting"

@@ -24,8 +24,8 @@ async def gather(budget: Budget, chance: random.Random, whole: int, parts: int) 
             await claim.grow(min(claim.need, max(STEP, claim.held)))
             assert budget.used <= budget.limit
             await asyncio.sleep(chance.random() * 0.002)
-        shipped = claim.ship(whole)
-        landing.append(asyncio.get_running_loop().call_later(chance.random() * 0.01, claim.land, shipped))
+        shipped = claim.submit(whole)
+        landing.append(asyncio.get_running_loop().call_later(chance.random() * 0.01, claim.complete, shipped))
     claim.settle()
     await asyncio.sleep(max(timer.when() for timer in landing) - asyncio.get_running_loop().time() + 0.01)
 

@@ -68,7 +68,7 @@ class Meter:
 
 
 @dataclass
-class Seen:
+class FingerprintSet:
     data: bytearray = field(default_factory=bytearray)
 
     async def take(self, data: Buffer) -> None:
@@ -77,7 +77,7 @@ class Seen:
 
 async def test_every_byte_goes_through_once_and_every_tap_sees_it() -> None:
     """Sink and taps get the source's bytes in order; the counters say so."""
-    sink, meter, taps = Sink(), Meter(), [Seen(), Seen()]
+    sink, meter, taps = Sink(), Meter(), [FingerprintSet(), FingerprintSet()]
     copied = await pump(BytesSource(pattern(3_000_001)), sink, taps=taps, meter=meter)
 
     assert copied == 3_000_001

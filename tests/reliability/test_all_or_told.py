@@ -30,7 +30,7 @@ from fix_taking import TORTURE
 from ordinary_rights import ordinary_rights
 from sluiceway.cli.main import main
 from sluiceway.pipe.budget import Budget
-from sluiceway.stores.contract import About, Store
+from sluiceway.stores.contract import Metadata, Store
 from sluiceway.stores.registry import open_place
 from sluiceway.uploads.keys import new_id
 
@@ -93,7 +93,7 @@ def fill_store(place: str, objects: dict[str, bytes]) -> dict[str, bytes]:
             draft = await store.draft(new_id(), len(data))
             try:
                 await draft.write(data)
-                await draft.publish(prefix + key, About(""))
+                await draft.publish(prefix + key, Metadata(""))
             except sluiceway.SluiceError:  # no key for this store: the case has one object less
                 continue
             finally:

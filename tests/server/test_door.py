@@ -76,5 +76,5 @@ async def test_below_a_mount_a_control_character_means_no_other_object(key: str)
     for method in ("PUT", "GET", "DELETE"):
         raw = b"/drop/files/" + "".join(f"%{ord(one):02X}" for one in key).encode()
         assert await asked(app, method, f"/drop/files/{key}", raw) == (400, "bad-name")
-    assert [entry.key for entry in (await inner.desk.store.list()).entries] == ["r"]
+    assert [entry.key for entry in (await inner.upload_service.store.list()).entries] == ["r"]
     await inner.aclose()

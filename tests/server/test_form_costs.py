@@ -84,7 +84,7 @@ async def test_fields_wait_for_memory_and_are_refused_readably(monkeypatch: pyte
     """503 and Retry-After; what was lent is given back, and a small form goes through meanwhile."""
     monkeypatch.setattr(loan, "PATIENCE", 0.05)
     app = Sluiceway(to="memory:", memory_budget="4MiB")
-    _ = app.desk
+    _ = app.upload_service
     assert app.budget.lend(app.budget.limit)
 
     status, told = await post(app, given(field(b"a", b"x" * 100_000), FILE + END))

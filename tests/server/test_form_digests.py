@@ -20,7 +20,7 @@ from werkzeug.test import Client
 import django_site
 import sluiceway.flask
 from sluiceway.errors import SluiceError
-from sluiceway.starlette import Part, answered, parts
+from sluiceway.starlette import FormFile, answered, parts
 
 FORM = b'--B\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\n%s\r\n--B--\r\n'
 BODY = FORM % (b"bytes " * 100_000)
@@ -85,7 +85,7 @@ async def test_starlette_checks_the_digest_of_a_form(headers: dict[str, str], co
 
     async def view(request: Request) -> Response:
         async for part in parts(request):
-            assert isinstance(part, Part)
+            assert isinstance(part, FormFile)
             ended.append(len(await part.read()))
         return JSONResponse({})
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from sluiceway.pipe.budget import Budget
-from sluiceway.stores.contract import About
+from sluiceway.stores.contract import Metadata
 from sluiceway.stores.disk.store import DiskStore
 from sluiceway.stores.metadata_json import about_json, read_about
 
-ABOUT = About("a.html", "text/html", "ab" * 32, (("cache-control", "no-store"), ("expires", "0")), (("owner", "somebody"),))
+ABOUT = Metadata("a.html", "text/html", "ab" * 32, (("cache-control", "no-store"), ("expires", "0")), (("owner", "somebody"),))
 DAMAGED = [
     {"sha256": "no digest"},
     {"sha256": 7},
@@ -48,8 +48,8 @@ BROKEN = {
 
 def test_what_is_written_is_read() -> None:
     """All of it, and as little as there may be."""
-    for about in (ABOUT, About("")):
-        assert read_about(json.loads(json.dumps(about_json(about)))) == about
+    for metadata in (ABOUT, Metadata("")):
+        assert read_about(json.loads(json.dumps(about_json(metadata)))) == metadata
 
 
 def test_a_header_that_no_answer_may_carry_is_left_out() -> None:
@@ -66,13 +66,13 @@ async def test_what_is_no_note_at_all_is_as_none(tmp_path: Path, note: bytes) ->
     (tmp_path / "attribute").write_bytes(b"bytes")
     (tmp_path / "sidecar").write_bytes(b"bytes")
     os.setxattr(tmp_path / "attribute", "user.sluiceway", note)
-    about = tmp_path / ".sluiceway" / "about"
-    about.mkdir(parents=True)
-    (about / f"{hashlib.sha256(b'sidecar').hexdigest()}.json").write_bytes(note)
+    metadata = tmp_path / ".sluiceway" / "about"
+    metadata.mkdir(parents=True)
+    (metadata / f"{hashlib.sha256(b'sidecar').hexdigest()}.json").write_bytes(note)
     store = DiskStore(str(tmp_path), Budget(64 << 20))
     try:
-        assert [entry.about for entry in (await store.list()).entries] == [About("attribute"), About("sidecar")]
-        assert (await store.stat("sidecar")).about == About("sidecar")
+        assert [entry.metadata for entry in (await store.list()).entries] == [Metadata("attribute"), Metadata("sidecar")]
+        assert (await store.stat("sidecar")).metadata == Metadata("sidecar")
     finally:
         await store.aclose()
 
@@ -87,6 +87,6 @@ async def test_a_damaged_attribute_is_as_none_and_hides_no_other_file(tmp_path: 
     os.setxattr(path, "user.sluiceway", json.dumps(note).encode())
     store = DiskStore(str(tmp_path), Budget(64 << 20))
     try:
-        assert [entry.about for entry in (await store.list()).entries] == [About("file")]
+        assert [entry.metadata for entry in (await store.list()).entries] == [Metadata("file")]
     finally:
         await store.aclose()

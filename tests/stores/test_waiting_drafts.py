@@ -11,9 +11,9 @@ import pytest
 from fix_postgres import Database
 from sluiceway.errors import Unavailable
 from sluiceway.pipe.budget import Budget
-from sluiceway.stores.contract import About, Pausing, Store
+from sluiceway.stores.contract import Metadata, Pausing, Store
 from sluiceway.stores.fsspec import store as filesystem
-from sluiceway.stores.fsspec.store import FilesystemStore
+from sluiceway.stores.fsspec.store import FsspecStore
 from sluiceway.stores.postgres.store import PostgresStore
 from sluiceway.testing.store_suite import pattern, read
 
@@ -24,7 +24,7 @@ SIZE = 30_000  # bytes: what a slow upload may hold
 @pytest.fixture(params=["filesystem", "postgres"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     if request.param == "filesystem":
-        made: FilesystemStore | PostgresStore = FilesystemStore(f"fsspec+file://{tmp_path}", Budget(64 << 20))
+        made: FsspecStore | PostgresStore = FsspecStore(f"fsspec+file://{tmp_path}", Budget(64 << 20))
     else:
         database: Database = request.getfixturevalue("database")
         made = PostgresStore(f"{database.url}&table={database.fresh()}", Budget(64 << 20))
@@ -47,7 +47,7 @@ async def test_files_that_wait_hold_next_to_nothing(store: Store) -> None:
 
     assert held <= FILES
     for number, draft in enumerate(drafts):
-        await draft.publish(f"k{number:02}", About(filename=""))
+        await draft.publish(f"k{number:02}", Metadata(filename=""))
         assert await read(store, f"k{number:02}") == pattern(SIZE, number)
 
 
@@ -59,7 +59,7 @@ async def test_what_waited_can_go_on(store: Store) -> None:
     await draft.pause()
     await draft.pause()
     await draft.write(pattern(SIZE, 100_001))
-    await draft.publish("k", About(filename=""))
+    await draft.publish("k", Metadata(filename=""))
 
     assert await read(store, "k") == pattern(100_001 + SIZE)
 
@@ -67,7 +67,7 @@ async def test_what_waited_can_go_on(store: Store) -> None:
 async def test_files_on_their_way_have_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One more than there may be is told to come again, and has its place when another one ended."""
     monkeypatch.setattr(filesystem, "MOST_DRAFTS", 3)
-    async with aclosing(FilesystemStore(f"fsspec+file://{tmp_path}", Budget(64 << 20))) as store:
+    async with aclosing(FsspecStore(f"fsspec+file://{tmp_path}", Budget(64 << 20))) as store:
         drafts = [await store.draft(f"d{number}", None) for number in range(3)]
         with pytest.raises(Unavailable):
             await store.draft("one-more", None)

@@ -11,19 +11,19 @@ import pytest
 
 from sluiceway.errors import Exists, SluiceError
 from sluiceway.uploads import progress as board_module
-from sluiceway.uploads.progress import Board, Slot
+from sluiceway.uploads.progress import ProgressRecord, ProgressTable
 from sluiceway.uploads.states import State
 
 
 def test_a_slot_tells_what_was_written_to_it() -> None:
     """Counters up to terabytes, unknown and known length, state and code."""
-    board = Board()
-    slot = board.begin("u1", None)
-    slot.received, slot.forwarded, slot.kept = 3 << 40, 2 << 40, 1 << 40
-    slot.code = "precondition-failed"
-    slot.state = State.FAILED
+    progress_table = ProgressTable()
+    record = progress_table.begin("u1", None)
+    record.received, record.forwarded, record.kept = 3 << 40, 2 << 40, 1 << 40
+    record.code = "precondition-failed"
+    record.state = State.FAILED
 
-    seen = board.find("u1")
+    seen = progress_table.find("u1")
     assert seen is not None
     assert seen.snapshot() == {
         "id": "u1",
@@ -35,79 +35,79 @@ def test_a_slot_tells_what_was_written_to_it() -> None:
         "length": None,
         "code": "precondition-failed",
     }
-    assert board.begin("u2", 7).length == 7
+    assert progress_table.begin("u2", 7).length == 7
 
 
 def test_an_id_is_taken_while_it_is_remembered() -> None:
     """Live and just ended: a second upload of the same id is refused; a watcher of the first never sees the second."""
-    board = Board()
-    slot = board.begin("same", None)
+    progress_table = ProgressTable()
+    record = progress_table.begin("same", None)
     with pytest.raises(Exists):
-        board.begin("same", None)
-    slot.state = State.COMPLETE
-    board.end(slot)
+        progress_table.begin("same", None)
+    record.state = State.COMPLETE
+    progress_table.end(record)
     with pytest.raises(Exists):
-        board.begin("same", None)
-    assert board.find("other") is None
+        progress_table.begin("same", None)
+    assert progress_table.find("other") is None
 
 
 def test_ended_slots_are_used_again_the_oldest_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """Thousands of uploads one after another need no more room; who watches a slot that was given away notices."""
     monkeypatch.setattr(board_module, "SLOTS", 4)
-    board = Board()
+    progress_table = ProgressTable()
     slots = []
     for number in range(10):
-        slot = board.begin(f"u{number}", None)
-        slot.state = State.COMPLETE
-        board.end(slot)
-        slots.append(slot)
+        record = progress_table.begin(f"u{number}", None)
+        record.state = State.COMPLETE
+        progress_table.end(record)
+        slots.append(record)
 
-    assert [board.find(f"u{number}") is not None for number in range(10)] == [False] * 6 + [True] * 4
-    assert [slot.still() for slot in slots] == [False] * 6 + [True] * 4
+    assert [progress_table.find(f"u{number}") is not None for number in range(10)] == [False] * 6 + [True] * 4
+    assert [record.still() for record in slots] == [False] * 6 + [True] * 4
 
 
 def test_more_uploads_than_slots_go_unwatched_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """The board never stands in the way of an upload."""
     monkeypatch.setattr(board_module, "SLOTS", 2)
-    board = Board()
-    slots = [board.begin(f"u{number}", None) for number in range(3)]
+    progress_table = ProgressTable()
+    slots = [progress_table.begin(f"u{number}", None) for number in range(3)]
     slots[2].received = 5
 
-    assert [board.find(f"u{number}") is not None for number in range(3)] == [True, True, False]
+    assert [progress_table.find(f"u{number}") is not None for number in range(3)] == [True, True, False]
     slots[2].state = State.COMPLETE
-    board.end(slots[2])
-    assert board.find("u0") is not None
+    progress_table.end(slots[2])
+    assert progress_table.find("u0") is not None
 
 
 def test_only_an_ended_upload_gives_its_slot_back() -> None:
     """A slot of a live upload must not be handed to another."""
-    board = Board()
+    progress_table = ProgressTable()
     with pytest.raises(SluiceError):
-        board.end(board.begin("live", None))
+        progress_table.end(progress_table.begin("live", None))
 
 
 def test_a_snapshot_never_contradicts_itself() -> None:
     """Taken in the middle of writing: kept <= forwarded <= received, and everything kept only when it is complete."""
-    board = Board()
+    progress_table = ProgressTable()
     often = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     stop = threading.Event()
     wrong: list[dict[str, object]] = []
 
-    def look(slot: Slot) -> None:
+    def look(record: ProgressRecord) -> None:
         while not stop.is_set():
-            seen = slot.snapshot()
+            seen = record.snapshot()
             if not int(str(seen["kept"])) <= int(str(seen["forwarded"])) <= int(str(seen["received"])):
                 wrong.append(seen)
 
-    slot = board.begin("busy", None)
-    looking = threading.Thread(target=look, args=(slot,))
+    record = progress_table.begin("busy", None)
+    looking = threading.Thread(target=look, args=(record,))
     looking.start()
     try:
         for step in range(30_000):
-            slot.received = step + 1
-            slot.forwarded = step + 1
-            slot.kept = step + 1
+            record.received = step + 1
+            record.forwarded = step + 1
+            record.kept = step + 1
     finally:
         stop.set()
         looking.join()
@@ -120,10 +120,10 @@ def test_processes_share_a_board_and_the_dead_leave_no_upload_hanging(tmp_path: 
     """Another process's slots are seen here; when it is killed and its part is taken over, they have failed."""
     path = tmp_path / "board"
     path.touch()
-    mine = Board(str(path), 2)
+    mine = ProgressTable(str(path), 2)
     code = (
-        "import sys\nfrom sluiceway.uploads.progress import Board\n"
-        "slot = Board(sys.argv[1], 2).begin('theirs', 100)\nslot.received = 40\nprint('ready', flush=True)\nsys.stdin.read()"
+        "import sys\nfrom sluiceway.uploads.progress import ProgressTable\n"
+        "record = ProgressTable(sys.argv[1], 2).begin('theirs', 100)\nrecord.received = 40\nprint('ready', flush=True)\nsys.stdin.read()"
     )
     other = subprocess.Popen([sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sluiceway.uploads import progress as board_module
-from sluiceway.uploads.progress import Board
+from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.states import State
 
 
@@ -19,7 +19,7 @@ def file(tmp_path: Path) -> str:
     return str(tmp_path / "board")
 
 
-class Worker(Board):
+class Worker(ProgressTable):
     """A part of a board held in this process: the kernel's locks are per process, so the part is given, not claimed."""
 
     def __init__(self, path: str, parts: int, part: int) -> None:
@@ -39,10 +39,10 @@ def test_uploads_of_other_workers_are_found_through_thousands_of_beginnings_and_
     dice, there = random.Random(5), list[list[str]]([[], [], []])
     for number in range(4000):
         part = dice.randrange(3)
-        slot = workers[part].begin(f"u{number}", None)
-        slot.received = number
-        slot.state = State.COMPLETE
-        workers[part].end(slot)
+        record = workers[part].begin(f"u{number}", None)
+        record.received = number
+        record.state = State.COMPLETE
+        workers[part].end(record)
         there[part] = [*there[part], f"u{number}"][-32:]
         asked = dice.choice(there[dice.randrange(3)] or ["u0"])
         for worker in workers:

@@ -1,4 +1,4 @@
-"""URLs: what is asked for, what is shown, and where credentials go."""
+"""URLs: what is asked for, what is redact_url, and where credentials go."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from yarl import URL
 from sluiceway.errors import BadRequest, Forbidden
 from sluiceway.stores.relay.url_template import RelayUrl
 from sluiceway.wire.host_patterns import Hosts, parse_pattern
-from sluiceway.wire.urls import Address, below, is_url, joined, origin, parse_address, shown
+from sluiceway.wire.urls import Address, below, is_url, joined, origin, parse_address, redact_url
 
 
 @pytest.mark.parametrize(
@@ -69,8 +69,8 @@ def test_names_are_put_below_a_url_encoded() -> None:
 
 def test_secrets_are_not_shown() -> None:
     """No user, no password, no query: a signed URL's query is a key."""
-    assert shown("https://me:pw@host:1/a?X-Signature=s#f") == "https://host:1/a"
-    assert shown("some/path?x") == "some/path?x"
+    assert redact_url("https://me:pw@host:1/a?X-Signature=s#f") == "https://host:1/a"
+    assert redact_url("some/path?x") == "some/path?x"
 
 
 def test_an_origin_is_scheme_host_and_port() -> None:
@@ -114,7 +114,7 @@ ODD = st.lists(st.sampled_from(PIECES), min_size=1, max_size=8).map("".join)
 def test_what_is_taken_for_a_url_is_one_for_every_reader(rest: str) -> None:
     """No ValueError of any library, here or further on: what cannot be read is a BadRequest, and never shown in part."""
     text = f"http://{rest}"
-    shown(text)
+    redact_url(text)
     for read in (parse_address, lambda text: joined("http://h/a", text), parse_pattern):
         with suppress(BadRequest):
             read(text)
@@ -132,4 +132,4 @@ def test_what_is_taken_for_a_url_is_one_for_every_reader(rest: str) -> None:
 
 def test_what_cannot_be_read_is_not_shown() -> None:
     """A part of it may be the password."""
-    assert shown("http://me:s3cret[@host/") == "http://…"
+    assert redact_url("http://me:s3cret[@host/") == "http://…"

@@ -43,7 +43,7 @@ class _Decoder(Protocol):
     def decompress(self, data: bytes, max_length: int = -1, /) -> bytes: ...
 
 
-async def unsqueezed(chunks: AsyncIterator[Buffer], called: str, ratio: int, free: int) -> AsyncGenerator[Buffer, None]:
+async def unsqueezed(chunks: AsyncIterator[Buffer], display_name: str, ratio: int, free: int) -> AsyncGenerator[Buffer, None]:
     """The chunks, decompressed where they are compressed. Above `free` bytes they may be `ratio` times what came in.
 
     Raises TooLarge, Unsupported for what is compressed in another way, SourceFailed for what is damaged or cut.
@@ -54,7 +54,7 @@ async def unsqueezed(chunks: AsyncIterator[Buffer], called: str, ratio: int, fre
             first += bytes(chunk)
         for magic, what in _REFUSED.items():
             if first.startswith(magic):
-                raise Unsupported(f"{called} is {what}; tar is read plain or packed with gzip, bzip2 or xz")
+                raise Unsupported(f"{display_name} is {what}; tar is read plain or packed with gzip, bzip2 or xz")
         make = _decoder(first)
         if make is None:
             if first:
@@ -63,7 +63,7 @@ async def unsqueezed(chunks: AsyncIterator[Buffer], called: str, ratio: int, fre
             async for chunk in chunks:
                 yield chunk
             return
-        stretched = _Stretched(make, called, ratio, free)
+        stretched = _Stretched(make, display_name, ratio, free)
         async for piece in stretched.all(first, chunks):
             yield piece
     finally:
@@ -108,8 +108,8 @@ class _Gzip:
 class _Stretched:
     """Compressed streams, one or several behind each other as pigz and `cat` make them."""
 
-    def __init__(self, make: Callable[[], _Decoder], called: str, ratio: int, free: int) -> None:
-        self._make, self._called, self._ratio, self._free = make, called, ratio, free
+    def __init__(self, make: Callable[[], _Decoder], display_name: str, ratio: int, free: int) -> None:
+        self._make, self._display_name, self._ratio, self._free = make, display_name, ratio, free
         self._decoder: _Decoder | None = None  # None: between two streams
         self._came = self._made = 0
 
@@ -121,7 +121,7 @@ class _Stretched:
                 async for piece in self._some(bytes(chunk[at : at + INPUT])):
                     yield piece
         if self._decoder is not None:
-            raise SourceFailed(f"{self._called} ends in the middle of its compressed data")
+            raise SourceFailed(f"{self._display_name} ends in the middle of its compressed data")
 
     async def _some(self, data: bytes) -> AsyncGenerator[Buffer, None]:
         self._came += len(data)
@@ -135,7 +135,7 @@ class _Stretched:
             self._made += len(piece)
             if self._made > self._free and self._made > self._came * self._ratio:
                 raise TooLarge(
-                    f"{self._called} swells to more than {self._ratio} times its size. Where that is right, unpack it before: "
+                    f"{self._display_name} swells to more than {self._ratio} times its size. Where that is right, unpack it before: "
                     "xz -dc x.tar.xz | sluiceway copy - … --from tar"
                 )
             if piece:
@@ -151,8 +151,10 @@ class _Stretched:
         try:
             return decoder.decompress(data, STEP)
         except MemoryError as error:
-            raise TooLarge(f"{self._called} asks for more than {XZ_MEMORY >> 20} MiB of memory to be unpacked") from error
+            raise TooLarge(f"{self._display_name} asks for more than {XZ_MEMORY >> 20} MiB of memory to be unpacked") from error
         except _BROKEN as error:
             if "memory" in str(error).lower():  # xz: "Memory usage limit exceeded"
-                raise TooLarge(f"{self._called} asks for more than {XZ_MEMORY >> 20} MiB of memory to be unpacked") from error
-            raise SourceFailed(f"{self._called} is damaged: its compressed data cannot be read ({error})") from error
+                raise TooLarge(
+                    f"{self._display_name} asks for more than {XZ_MEMORY >> 20} MiB of memory to be unpacked"
+                ) from error
+            raise SourceFailed(f"{self._display_name} is damaged: its compressed data cannot be read ({error})") from error

@@ -51,8 +51,8 @@ class TarHead:
 class TarReader:
     """One archive. `next` skips what was not read of the last member. After an error every call raises it again."""
 
-    def __init__(self, chunks: AsyncIterator[Buffer], called: str) -> None:
-        self._chunks, self._called = chunks, called
+    def __init__(self, chunks: AsyncIterator[Buffer], display_name: str) -> None:
+        self._chunks, self._display_name = chunks, display_name
         self._held = memoryview(b"")
         self._left = 0  # bytes of this member that were not read yet
         self._padding = 0
@@ -81,7 +81,7 @@ class TarReader:
                 self._error = error
                 raise
             if not len(piece):
-                self._error = SourceFailed(f"{self._called} ends in the middle of a file, {self._left} bytes too early")
+                self._error = SourceFailed(f"{self._display_name} ends in the middle of a file, {self._left} bytes too early")
                 raise self._error
             self._left -= len(piece)
             yield piece
@@ -92,9 +92,9 @@ class TarReader:
         while True:
             block = await self._exactly(BLOCK)
             if not self._begun and not block:
-                raise SourceFailed(f"{self._called} is empty, and no tar")
+                raise SourceFailed(f"{self._display_name} is empty, and no tar")
             if not block:
-                raise SourceFailed(f"{self._called} has no end mark: it was cut behind a file. What came before is whole")
+                raise SourceFailed(f"{self._display_name} has no end mark: it was cut behind a file. What came before is whole")
             if block == _ZEROS:
                 await self._end()
                 return None
@@ -104,7 +104,7 @@ class TarReader:
                 return self._member(info, more)
             room -= BLOCK + info.size + -info.size % BLOCK
             if room < 0:
-                raise TooLarge(f"{self._called} has a member whose name and attributes take more than {MOST_HEAD} bytes")
+                raise TooLarge(f"{self._display_name} has a member whose name and attributes take more than {MOST_HEAD} bytes")
             more |= self._told(info.type, await self._small(info.size))
 
     def _parsed(self, block: bytes) -> tarfile.TarInfo:
@@ -112,18 +112,18 @@ class TarReader:
             info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
         except (tarfile.HeaderError, ValueError) as error:
             what = "is damaged: a member's head" if self._begun else "is no tar: its head"
-            raise SourceFailed(f"{self._called} {what} cannot be read ({error})") from error
+            raise SourceFailed(f"{self._display_name} {what} cannot be read ({error})") from error
         told = block[_SIZE]
         if told[0] < 0x80 and not _OCTAL.issuperset(told.split(b"\0", 1)[0].strip()):  # int() takes 1_0 and -1 as well
-            raise BadRequest(f"{self._called} has a member of {told!r} bytes, which is no number")
+            raise BadRequest(f"{self._display_name} has a member of {told!r} bytes, which is no number")
         if not 0 <= info.size <= MOST_INTEGER:
-            raise BadRequest(f"{self._called} has a member of {info.size} bytes, which cannot be")
+            raise BadRequest(f"{self._display_name} has a member of {info.size} bytes, which cannot be")
         return info
 
     async def _small(self, size: int) -> bytes:
         data = await self._exactly(size + -size % BLOCK)
         if len(data) < size:
-            raise SourceFailed(f"{self._called} ends in the middle of a member's head")
+            raise SourceFailed(f"{self._display_name} ends in the middle of a member's head")
         return data[:size]
 
     def _told(self, kind: bytes, data: bytes) -> dict[str, str]:
@@ -136,7 +136,9 @@ class TarReader:
         if kind != tarfile.XGLTYPE:
             return said
         if wrong := [key for key in said if key in _DECIDING or key.startswith("GNU.sparse.")]:
-            raise BadRequest(f"{self._called} says one {wrong[0]} of all its members at once, which programs read differently")
+            raise BadRequest(
+                f"{self._display_name} says one {wrong[0]} of all its members at once, which programs read differently"
+            )
         return {}
 
     def _records(self, data: bytes) -> dict[str, str]:
@@ -147,7 +149,7 @@ class TarReader:
             space = data.find(b" ", at, at + 20)
             length = None if space < 0 else clipped_uint(data[at:space], len(data))
             if length is None or not space - at + 1 < length <= len(data) - at or data[at + length - 1] != ord("\n"):
-                raise BadRequest(f"{self._called} has an extended head that cannot be read")
+                raise BadRequest(f"{self._display_name} has an extended head that cannot be read")
             key, _, value = data[space + 1 : at + length - 1].partition(b"=")
             said[key.decode("utf-8", "surrogateescape")] = value.decode("utf-8", "surrogateescape")
             at += length
@@ -159,14 +161,14 @@ class TarReader:
         if "size" in more:
             said = clipped_uint(more["size"])
             if said is None or said > MOST_INTEGER:
-                raise BadRequest(f"{self._called} says that {name!r} has {more['size'][:30]!r} bytes, which is no number")
+                raise BadRequest(f"{self._display_name} says that {name!r} has {more['size'][:30]!r} bytes, which is no number")
             size = said
         if info.type == tarfile.GNUTYPE_SPARSE or any(key.startswith("GNU.sparse.") for key in more):
-            raise Unsupported(f"{name!r} in {self._called} is packed as a sparse file; pack it without tar's --sparse")
+            raise Unsupported(f"{name!r} in {self._display_name} is packed as a sparse file; pack it without tar's --sparse")
         kind = _kind(info.type, name)
         if size and (kind == "folder" or info.type in _LEFT):
             # Some programs skip so many bytes, others none: what follows would be read as two different archives.
-            raise BadRequest(f"{self._called} says that {name!r}, which is no file, has {size} bytes")
+            raise BadRequest(f"{self._display_name} says that {name!r}, which is no file, has {size} bytes")
         self._left, self._padding = size, -size % BLOCK
         omitted = _LEFT.get(info.type, ("unsupported", "neither a file nor a folder")) if kind == "other" else None
         shown = name.rstrip("/") if kind == "folder" else name
@@ -178,14 +180,14 @@ class TarReader:
         while len(piece := await self._some(1 << 16)):
             room -= len(piece)
             if bytes(piece).strip(b"\0"):
-                raise SourceFailed(f"{self._called} goes on behind its end mark; what follows was not copied")
+                raise SourceFailed(f"{self._display_name} goes on behind its end mark; what follows was not copied")
             if room < 0:
-                raise SourceFailed(f"{self._called} does not end: more than {MOST_TAIL} zeros follow its end mark")
+                raise SourceFailed(f"{self._display_name} does not end: more than {MOST_TAIL} zeros follow its end mark")
 
     async def _skip_padding(self) -> None:
         padding, self._padding = self._padding, 0
         if len(await self._exactly(padding)) < padding:
-            raise SourceFailed(f"{self._called} ends in the middle of a file's last block")
+            raise SourceFailed(f"{self._display_name} ends in the middle of a file's last block")
 
     async def _exactly(self, size: int) -> bytes:
         """So many bytes, at most MOST_HEAD; fewer and more than none are an archive that was cut."""
@@ -193,7 +195,7 @@ class TarReader:
         while len(got) < size and len(piece := await self._some(size - len(got))):
             got += piece
         if got and len(got) < size:
-            raise SourceFailed(f"{self._called} ends in the middle of a head")
+            raise SourceFailed(f"{self._display_name} ends in the middle of a head")
         return bytes(got)
 
     async def _some(self, most: int) -> memoryview:

@@ -11,7 +11,7 @@ import click
 from sluiceway.cli.copy_many import MANY, copy_many, many_options
 from sluiceway.cli.exits import EXITS
 from sluiceway.cli.network_options import NETWORK, network_options
-from sluiceway.cli.output import Voice
+from sluiceway.cli.output import Output
 from sluiceway.cli.signals import ended_by_signals
 
 __all__ = ["copy"]
@@ -117,7 +117,7 @@ def copy(
     the target.
     """
     source, destination = _two(sides, from_command)
-    voice = Voice(as_json, quiet, stdout_is_data=destination == "-" and not curl)
+    voice = Output(as_json, quiet, stdout_is_data=destination == "-" and not curl)
     from sluiceway.errors import SluiceError  # late, with the HTTP client: --help needs neither
 
     if given["ca_file"]:

@@ -10,8 +10,8 @@ import click
 
 from sluiceway.cli.exits import INTERRUPTED, OK, SOME_FAILED
 from sluiceway.cli.network_options import NETWORK
-from sluiceway.cli.output import Voice
-from sluiceway.cli.overall_output import OverallVoice
+from sluiceway.cli.output import Output
+from sluiceway.cli.overall_output import OverallOutput
 from sluiceway.cli.signals import ended_by_signals
 
 __all__ = ["MANY", "copy_many", "many_options"]
@@ -74,7 +74,7 @@ def copy_many(
     from sluiceway.copying.many import JOBS, MANY_RETRIES, copy_all
     from sluiceway.errors import SluiceError
 
-    voice = OverallVoice(as_json, quiet)
+    voice = OverallOutput(as_json, quiet)
     told = {name: given[name] for name in ("headers", "from_headers", "token", "from_token", "force", "limit_rate", *NETWORK)}
     context = click.get_current_context()
     chosen = context.get_parameter_source("retries") is not click.core.ParameterSource.DEFAULT
@@ -85,7 +85,7 @@ def copy_many(
             report = copy_all(source, destination, on_progress=voice.show, **told)
     except SluiceError as error:
         voice.finish()
-        Voice(as_json, quiet, stdout_is_data=False).fail(error)
+        Output(as_json, quiet, stdout_is_data=False).fail(error)
     except KeyboardInterrupt:
         voice.finish()
         click.echo('{"code": "interrupted", "exit": 130}' if as_json else "sluiceway: interrupted", err=True)

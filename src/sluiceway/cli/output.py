@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from sluiceway.errors import SluiceError
     from sluiceway.pipe.receipt import Progress, Receipt
 
-__all__ = ["Voice", "amount", "printable"]
+__all__ = ["Output", "amount", "printable"]
 
 LONG = 1.0  # seconds; whoever waited longer may want to know for what
 
 
-class Voice:
+class Output:
     """For people by default, for programs with `as_json`. Used as a block around the transfer: the bar is gone behind it."""
 
     def __init__(self, as_json: bool, quiet: bool, stdout_is_data: bool) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from sluiceway.copying.report import Ended, Overall, Report
 
-__all__ = ["OverallVoice", "overall_line", "report_line"]
+__all__ = ["OverallOutput", "overall_line", "report_line"]
 
 REDRAW = 0.1  # seconds
 WIDTH = 24  # columns of the bar
@@ -24,7 +24,7 @@ NEVER_SILENT = frozenset({"link", "special-file"})  # what people have and a cop
 MOST_PERCENT = 99  # the last one belongs to the report
 
 
-class OverallVoice:
+class OverallOutput:
     """For people by default, for programs with `as_json`. Used as a block around the copy: the bar is gone behind it."""
 
     def __init__(self, as_json: bool, quiet: bool) -> None:

@@ -114,10 +114,10 @@ def _refuse_empty_variables() -> None:
 
 def _greet(settings: Settings, address: str, config: Path | None) -> None:
     auth = "" if settings.token is None else " -u :TOKEN"
-    from sluiceway.server.destinations import called
+    from sluiceway.server.destinations import display_name
 
     does = "stores into" if not any("://" in place for place in settings.to) else "sends on to"
-    click.echo(f"Sluiceway {does} {called(settings)}")
+    click.echo(f"Sluiceway {does} {display_name(settings)}")
     click.echo(f"  page   {address}")
     click.echo(f"  curl   curl{auth} -T big.iso {address}files/big.iso")
     click.echo(f"  python sluiceway.copy('big.iso', '{address}files/big.iso')")

@@ -13,8 +13,8 @@ from sluiceway.errors import SluiceError
 from sluiceway.pipe.budget import MINIMUM, Budget
 from sluiceway.server.destinations import open_destination
 from sluiceway.server.settings import BadSetting, Settings
-from sluiceway.stores.contract import Swept
-from sluiceway.wire.urls import is_place, shown
+from sluiceway.stores.contract import Maintained
+from sluiceway.wire.urls import is_place, redact_url
 
 __all__ = ["init", "sweep"]
 
@@ -31,7 +31,7 @@ def init(place: str, store_option: tuple[str, ...]) -> None:
     sluiceway init 'postgresql://user:password@host/database?table=files'
     """
     _at(place, store_option, lambda store: store.init())
-    click.echo(f"{shown(place)} is ready: sluiceway serve --to {shown(place)} ...")
+    click.echo(f"{redact_url(place)} is ready: sluiceway serve --to {redact_url(place)} ...")
 
 
 @click.command()
@@ -45,19 +45,19 @@ def sweep(place: str, older_than: float | None, store_option: tuple[str, ...]) -
     database, a day in a bucket.
     """
     count = _at(place, store_option, lambda store: store.sweep(older_than))
-    click.echo(f"{shown(place)}: {count} leftover{'' if count == 1 else 's'} freed")
+    click.echo(f"{redact_url(place)}: {count} leftover{'' if count == 1 else 's'} freed")
 
 
-def _at(place: str, options: tuple[str, ...], do: Callable[[Swept], Awaitable[T]]) -> T:
+def _at(place: str, options: tuple[str, ...], do: Callable[[Maintained], Awaitable[T]]) -> T:
     """Exits with 2 for a place that cannot be used so, with 1 for one that failed."""
 
     async def work() -> T:
         if not is_place(place):  # a folder would be made by opening it
-            raise BadSetting(f"{shown(place)} needs no preparing and no sweeping; `sluiceway serve` does both itself")
+            raise BadSetting(f"{redact_url(place)} needs no preparing and no sweeping; `sluiceway serve` does both itself")
         store = open_destination(Settings(to=(place,), store_option=options), Budget(MINIMUM))
         try:
-            if not isinstance(store, Swept):
-                raise BadSetting(f"{shown(place)} needs no preparing and no sweeping")
+            if not isinstance(store, Maintained):
+                raise BadSetting(f"{redact_url(place)} needs no preparing and no sweeping")
             return await do(store)
         finally:
             await store.aclose()

@@ -26,9 +26,9 @@ from sluiceway.client.download_plan import (
 )
 from sluiceway.client.http.error_responses import refusal
 from sluiceway.client.http.redirects import followed
-from sluiceway.client.http.transport import Answer, Transport
+from sluiceway.client.http.transport import OpenResponse, Transport
 from sluiceway.client.local.download_target import Sink, name_told, open_in_folder, open_target
-from sluiceway.client.local.part_file import Notes, Part, settled
+from sluiceway.client.local.part_file import Notes, PartialFile, settled
 from sluiceway.client.remote_source import repr_promises
 from sluiceway.errors import BodyCut, DigestMismatch, PeerFailed, SluiceError, StoreFailed, TooLarge
 from sluiceway.pipe.digests import Digests
@@ -38,7 +38,7 @@ from sluiceway.pipe.source import Buffer, FileSource, PassingSource
 from sluiceway.pipe.stages import DESTINATION, QUEUE, SOURCE, Stages
 from sluiceway.pipe.throttle import paced
 from sluiceway.pipe.timed import TimedSource
-from sluiceway.wire.urls import shown
+from sluiceway.wire.urls import redact_url
 
 __all__ = ["Download", "download"]
 
@@ -126,7 +126,7 @@ class _Fetching:
                 self._stages.enter(SOURCE)
                 await asyncio.sleep(wait)
             elif tries >= MOST_ATTEMPTS:
-                raise PeerFailed(f"{shown(job.url)} answers ranges that do not fit what it sent before")
+                raise PeerFailed(f"{redact_url(job.url)} answers ranges that do not fit what it sent before")
 
     async def _attempt(self) -> bool:
         """One request and what follows from it. True when everything is here, False to ask again at once."""
@@ -135,7 +135,7 @@ class _Fetching:
         async with followed(self._transport, self._job.url, self._job.headers, range_headers(known)) as answer:
             return await self._take(known, answer)
 
-    async def _take(self, known: Known, answer: Answer) -> bool:
+    async def _take(self, known: Known, answer: OpenResponse) -> bool:
         head, step = answer.head, next_step(known, answer.head)
         self._status = head.status
         self._stages.enter(QUEUE)
@@ -163,17 +163,17 @@ class _Fetching:
         await self._write(answer)
         return True
 
-    async def _write(self, answer: Answer) -> None:
+    async def _write(self, answer: OpenResponse) -> None:
         sink = self._open_sink
         left = None if self._total is None else self._total - sink.have
         try:
             coming = TimedSource(paced(PassingSource(answer.chunks(), left), self._job.rate), self._stages)
             await pump(coming, sink, taps=(self._digests, self), limit=left, stages=self._stages)
         except BodyCut as error:
-            raise PeerFailed(f"{shown(self._job.url)} ended after {sink.have} of {self._total} bytes") from error
+            raise PeerFailed(f"{redact_url(self._job.url)} ended after {sink.have} of {self._total} bytes") from error
         except TooLarge as error:
             await settled(sink.discard)
-            raise DigestMismatch(f"{shown(self._job.url)} sent more than the {self._total} bytes it told of") from error
+            raise DigestMismatch(f"{redact_url(self._job.url)} sent more than the {self._total} bytes it told of") from error
 
     async def take(self, data: Buffer) -> None:
         """As a tap behind the digests: what they saw, and a look at the progress."""
@@ -194,7 +194,7 @@ class _Fetching:
             if promise.algorithm in found and found[promise.algorithm] != promise.value:
                 await settled(sink.discard)
                 raise DigestMismatch(
-                    f"What came from {shown(self._job.url)} has another {promise.algorithm} than it told; "
+                    f"What came from {redact_url(self._job.url)} has another {promise.algorithm} than it told; "
                     "nothing was kept, try again"
                 )
         self._stages.enter(DESTINATION)
@@ -204,7 +204,7 @@ class _Fetching:
             size=sink.have,
             sha256=found["sha-256"].hex(),
             location=sink.target,
-            source=shown(self._job.url),
+            source=redact_url(self._job.url),
             status=self._status,
             seconds=sum(spent.values()),
             stages=spent,
@@ -243,7 +243,7 @@ class _Fetching:
     async def _catch_up(self) -> None:
         """The digests see what an earlier run left; within one run they have seen it already."""
         sink = self._open_sink
-        if self._hashed == sink.have or not isinstance(sink, Part):
+        if self._hashed == sink.have or not isinstance(sink, PartialFile):
             return
         self._tell("checking")
         await self._new_digests()

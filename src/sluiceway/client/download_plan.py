@@ -13,7 +13,7 @@ from sluiceway.errors import BadRequest, PeerFailed, PeerUnreachable, SluiceErro
 from sluiceway.wire.headers.http_dates import parse_http_date
 from sluiceway.wire.headers.ranges import parse_content_range, parse_unsatisfied_range
 from sluiceway.wire.numbers import clipped_uint
-from sluiceway.wire.urls import located, origin, shown
+from sluiceway.wire.urls import located, origin, redact_url
 
 __all__ = [
     "ANSWERED",
@@ -230,7 +230,7 @@ def redirected(head: Head, hops: int, *, sends: bool, again: bool) -> str | None
         target = located(head.url, head.headers["location"])
     except BadRequest as error:
         target, reason = "", f"something that is no web address: {error}"
-    place = shown(target)
+    place = redact_url(target)
     if reason:
         pass
     elif hops >= MOST_REDIRECTS:
@@ -242,7 +242,7 @@ def redirected(head: Head, hops: int, *, sends: bool, again: bool) -> str | None
     elif sends and not again:
         reason = f"{place}, and what was read from the stream cannot be sent twice; use that URL"
     if reason:
-        raise PeerFailed(f"{shown(head.url)} redirects to {reason}", **{ANSWERED: head.status})
+        raise PeerFailed(f"{redact_url(head.url)} redirects to {reason}", **{ANSWERED: head.status})
     return target
 
 

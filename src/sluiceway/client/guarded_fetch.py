@@ -16,10 +16,10 @@ from sluiceway.client.http.redirects import followed
 from sluiceway.errors import PeerFailed, PeerTimeout
 from sluiceway.pipe.pump import close_stream
 from sluiceway.wire.numbers import clipped_uint
-from sluiceway.wire.urls import shown
+from sluiceway.wire.urls import redact_url
 
 if TYPE_CHECKING:
-    from sluiceway.client.http.transport import Answer, Transport
+    from sluiceway.client.http.transport import OpenResponse, Transport
 
 __all__ = ["body_length", "fetched", "paced"]
 
@@ -37,7 +37,7 @@ async def fetched(
     *,
     method: str = "GET",
     credentials: Mapping[str, str] | None = None,
-) -> AsyncIterator[Answer]:
+) -> AsyncIterator[OpenResponse]:
     """The answer at the end of all redirects, its body still coming. `credentials` are for the first URL's origin alone.
 
     `allow` is shown each URL and raises to refuse it. Raises PeerFailed and its kinds, what `allow` and the transport's
@@ -53,10 +53,10 @@ async def fetched(
     except TimeoutError:
         if not clock.expired():
             raise
-        raise PeerTimeout(f"{shown(url)} did not begin to answer within {HEADS:.0f} seconds; try again later") from None
+        raise PeerTimeout(f"{redact_url(url)} did not begin to answer within {HEADS:.0f} seconds; try again later") from None
 
 
-async def paced(answer: Answer) -> AsyncIterator[bytes]:
+async def paced(answer: OpenResponse) -> AsyncIterator[bytes]:
     """The answer's body. Raises PeerTimeout also for a peer that drips: bytes enough never to stall, too few to end."""
     chunks = answer.chunks()
     waited, brought = 0.0, 0
@@ -69,7 +69,9 @@ async def paced(answer: Answer) -> AsyncIterator[bytes]:
             waited, brought = waited + time.monotonic() - began, brought + len(chunk)
             if waited >= WINDOW:
                 if brought < LEAST:
-                    raise PeerTimeout(f"{shown(answer.head.url)} sent {brought} bytes in {waited:.0f} seconds; try again later")
+                    raise PeerTimeout(
+                        f"{redact_url(answer.head.url)} sent {brought} bytes in {waited:.0f} seconds; try again later"
+                    )
                 waited, brought = 0.0, 0
             yield chunk
     finally:
@@ -82,5 +84,7 @@ def body_length(head: Head) -> int | None:
         return None
     length = clipped_uint(head.headers.get("content-length", ""))
     if length is None:  # RFC 9112 6.3: such a body ends with the connection, and one that broke off looks the same
-        raise PeerFailed(f"{shown(head.url)} tells neither length nor end of the file; a part of it could pass for the whole")
+        raise PeerFailed(
+            f"{redact_url(head.url)} tells neither length nor end of the file; a part of it could pass for the whole"
+        )
     return length

@@ -28,7 +28,7 @@ from sluiceway.client.download_plan import (
 )
 from sluiceway.client.http.error_responses import FROM_TOKEN, refusal
 from sluiceway.client.http.redirects import followed
-from sluiceway.client.http.transport import Answer, Transport
+from sluiceway.client.http.transport import OpenResponse, Transport
 from sluiceway.client.local.download_target import name_told
 from sluiceway.errors import BadRequest, DigestMismatch, PeerFailed, SluiceError, SourceChanged, SourceFailed
 from sluiceway.pipe.digests import ALGORITHMS
@@ -36,7 +36,7 @@ from sluiceway.pipe.pump import close_stream
 from sluiceway.pipe.source import Buffer, SourceSpent
 from sluiceway.wire.headers.digests import Promise, parse_digests
 from sluiceway.wire.names import clean_name
-from sluiceway.wire.urls import shown
+from sluiceway.wire.urls import redact_url
 
 __all__ = ["RemoteSource", "repr_promises"]
 
@@ -61,7 +61,7 @@ class RemoteSource:
     ) -> None:
         self._transport, self._url, self._headers = transport, url, headers
         self._attempts, self._tell = attempts, tell
-        self._first: Answer | None = None  # the answer `meet` got, its body unread
+        self._first: OpenResponse | None = None  # the answer `meet` got, its body unread
         self._stack = AsyncExitStack()  # what keeps that answer open
         self._validator: str | None = None
         self._opened = False
@@ -127,7 +127,7 @@ class RemoteSource:
                             return
                 if self.length is None or at >= self.length:
                     return
-                await self._recover(PeerFailed(f"{shown(self._url)} ended after {at} of {self.length} bytes"), None, tries)
+                await self._recover(PeerFailed(f"{redact_url(self._url)} ended after {at} of {self.length} bytes"), None, tries)
             except _Busy as busy:
                 await self._recover(busy.error, busy.head, tries)
             except PeerFailed as error:
@@ -145,9 +145,9 @@ class RemoteSource:
         if self.length == 0:  # a request of no bytes is complete with its head: nothing could be withheld later
             for promise in self.promises:
                 if hashlib.new(ALGORITHMS[promise.algorithm]).digest() != promise.value:
-                    raise DigestMismatch(f"{shown(self._url)} is empty, and its {promise.algorithm} is not that of nothing")
+                    raise DigestMismatch(f"{redact_url(self._url)} is empty, and its {promise.algorithm} is not that of nothing")
 
-    async def _answer(self, stack: AsyncExitStack, at: int) -> tuple[Answer | None, int]:
+    async def _answer(self, stack: AsyncExitStack, at: int) -> tuple[OpenResponse | None, int]:
         """An answer whose body has the bytes from `at` on, after so many to drop; None when there are none left."""
         first, self._first = self._first, None
         if first is not None:
@@ -164,7 +164,9 @@ class RemoteSource:
         if step is Step.FRESH and validator_of(head) == self._validator and length_of(head) == self.length:
             return answer, at  # it knows no ranges: what went on already is read over
         if step in (Step.FRESH, Step.AGAIN):
-            raise SourceChanged(f"{shown(self._url)} changed while it was read, or sends no fitting rest; nothing was stored")
+            raise SourceChanged(
+                f"{redact_url(self._url)} changed while it was read, or sends no fitting rest; nothing was stored"
+            )
         error = refusal(head, await answer.text(), FROM_TOKEN)
         if step is Step.WAIT:
             raise _Busy(head, error)

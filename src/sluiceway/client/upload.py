@@ -28,13 +28,13 @@ from sluiceway.client.http.error_responses import refusal
 from sluiceway.client.http.pulled_body import Body
 from sluiceway.client.http.redirects import followed
 from sluiceway.client.http.request_shape import Shape
-from sluiceway.client.http.transport import EXPECT_FROM, Answer, Transport
+from sluiceway.client.http.transport import EXPECT_FROM, OpenResponse, Transport
 from sluiceway.errors import BadRequest, DigestMismatch, PeerFailed, SluiceError
 from sluiceway.pipe.receipt import OnProgress, Progress, Receipt, Stage
 from sluiceway.pipe.source import Source
 from sluiceway.pipe.stages import ANSWER, DESTINATION, Stages
 from sluiceway.wire.headers.digests import Promise
-from sluiceway.wire.urls import joined, located, shown
+from sluiceway.wire.urls import joined, located, redact_url
 
 __all__ = ["OF_THE_BODY", "SEE_OTHER", "Upload", "upload"]
 
@@ -176,7 +176,7 @@ class _Sending:
         self._tell("retrying", 0, note=f"{trouble.detail}; trying again in {wait:.0f} s")
         await asyncio.sleep(wait)
 
-    async def _finish(self, answer: Answer) -> Receipt:
+    async def _finish(self, answer: OpenResponse) -> Receipt:
         self._stages.enter(ANSWER)
         text = await answer.text()
         head, body = answer.head, self._body
@@ -186,7 +186,7 @@ class _Sending:
             raise refusal(head, text)
         if not body.complete:
             raise PeerFailed(
-                f"{shown(head.url)} answered {head.status} before it had everything; nothing is certain",
+                f"{redact_url(head.url)} answered {head.status} before it had everything; nothing is certain",
                 **{ANSWERED: head.status},
             )
         told = _json(head, text)
@@ -210,9 +210,9 @@ class _Sending:
         """The destination's word against ours, where it gave one."""
         size, digest = entry.get("size"), entry.get("sha-256")
         if isinstance(size, int) and size != self._body.sent:
-            raise DigestMismatch(f"{shown(head.url)} keeps {size} bytes of {self._body.sent}; send it again")
+            raise DigestMismatch(f"{redact_url(head.url)} keeps {size} bytes of {self._body.sent}; send it again")
         if isinstance(digest, str) and digest.lower() != self._body.sha256:
-            raise DigestMismatch(f"{shown(head.url)} keeps other bytes than were sent (sha-256 differs); send it again")
+            raise DigestMismatch(f"{redact_url(head.url)} keeps other bytes than were sent (sha-256 differs); send it again")
 
     def _on_sent(self, acknowledged: int) -> None:
         """The peer has `acknowledged` bytes of the body: show those of the file."""
@@ -262,4 +262,4 @@ def _location(head: Head, entry: Mapping[str, object]) -> str:
                 return resolve(head.url, reference)
             except BadRequest:
                 continue
-    return shown(head.url)
+    return redact_url(head.url)

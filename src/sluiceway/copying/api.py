@@ -22,14 +22,14 @@ from sluiceway.client.upload import Upload, upload
 from sluiceway.copying.as_zip import apack
 from sluiceway.copying.curl import CurlLine, curl_line
 from sluiceway.copying.network import Network
-from sluiceway.copying.options import RETRIES, Fields, Order, Side, make_order
+from sluiceway.copying.options import RETRIES, CopyOptions, Fields, Side, make_order
 from sluiceway.copying.store_copies import keep_output, opened_at, promised, put_in, take_out
 from sluiceway.errors import BadRequest, SluiceError, SourceFailed
 from sluiceway.pipe.receipt import OnProgress, Progress, Receipt
 from sluiceway.pipe.stages import QUEUE, SOURCE, Stages
 from sluiceway.pipe.throttle import paced
 from sluiceway.pipe.timed import TimedSource
-from sluiceway.wire.urls import is_place, shown
+from sluiceway.wire.urls import is_place, redact_url
 
 __all__ = ["Fields", "acopy", "copy", "curl_lines"]
 
@@ -199,7 +199,7 @@ async def acopy(
     raise BadRequest("Nothing to copy")
 
 
-def curl_lines(order: Order) -> Iterator[CurlLine]:
+def curl_lines(order: CopyOptions) -> Iterator[CurlLine]:
     """What curl would have to be told to do the same: one line, or one for each file of a folder. Asks no server."""
     if is_place(order.source) or is_place(order.target):
         raise BadRequest("curl speaks with servers, not with databases; leave out --curl")
@@ -215,7 +215,7 @@ def curl_lines(order: Order) -> Iterator[CurlLine]:
 class _Sending:
     """An order that ends at a server."""
 
-    def __init__(self, transport: Transport, order: Order, side: Side, on_progress: OnProgress | None) -> None:
+    def __init__(self, transport: Transport, order: CopyOptions, side: Side, on_progress: OnProgress | None) -> None:
         self._transport, self._order, self._side, self._on_progress = transport, order, side, on_progress
 
     async def run(self) -> Receipt:
@@ -227,19 +227,19 @@ class _Sending:
         if order.source != "-" and await asyncio.to_thread(os.path.isdir, order.source):
             _check_folder(order)
             return await self._folder(order.source)
-        called = order.name_of(order.source)
-        return await self._file(order.source, called, Stages())
+        display_name = order.name_of(order.source)
+        return await self._file(order.source, display_name, Stages())
 
-    async def _file(self, path: str, called: str, stages: Stages) -> Receipt:
+    async def _file(self, path: str, display_name: str, stages: Stages) -> Receipt:
         order = self._order
         source = await asyncio.to_thread(open_local, path) if order.command is None else command_source(order.command)
         if order.size is not None:
             stages.enter(SOURCE)
-            source = await sized(source, order.size, order.called(path))
+            source = await sized(source, order.size, order.display_name(path))
             stages.enter(QUEUE)
         job = Upload(
             paced(source, order.rate),
-            self._shape(called, order.type_of(called)),
+            self._shape(display_name, order.type_of(display_name)),
             path,
             self._side.headers,
             attempts=order.attempts,
@@ -248,7 +248,7 @@ class _Sending:
 
     async def _from_server(self, side: Side) -> Receipt:
         """What arrives from there goes on at once: no file, no memory that grows."""
-        order, stages, named = self._order, Stages(), shown(side.url)
+        order, stages, named = self._order, Stages(), redact_url(side.url)
         source = RemoteSource(
             self._transport,
             side.url,
@@ -261,9 +261,9 @@ class _Sending:
             self._tell(Progress(named, "connecting", 0, None))
             await source.meet()
             stages.enter(QUEUE)
-            called = order.name or source.name
+            display_name = order.name or source.name
             told = source.type if source.type and _TYPE.fullmatch(source.type) else None
-            shape = self._shape(called, order.type or told or order.type_of(called))
+            shape = self._shape(display_name, order.type or told or order.type_of(display_name))
             job = Upload(paced(source, order.rate), shape, named, self._side.headers, source.promises, order.attempts)
             return await upload(self._transport, job, self._on_progress, stages)
         finally:
@@ -272,10 +272,10 @@ class _Sending:
     async def _from_place(self, place: str) -> Receipt:
         order, stages = self._order, Stages()
         async with opened_at(place) as opened:
-            called = order.name or opened.entry.about.filename or opened.entry.key.rpartition("/")[2]
-            shape = self._shape(called, order.type or opened.entry.about.type)
+            display_name = order.name or opened.entry.metadata.filename or opened.entry.key.rpartition("/")[2]
+            shape = self._shape(display_name, order.type or opened.entry.metadata.type)
             source = TimedSource(paced(opened, order.rate), stages)
-            job = Upload(source, shape, shown(place), self._side.headers, promised(opened), order.attempts)
+            job = Upload(source, shape, redact_url(place), self._side.headers, promised(opened), order.attempts)
             return await upload(self._transport, job, self._on_progress, stages)
 
     async def _folder(self, folder: str) -> Receipt:
@@ -301,7 +301,7 @@ class _Sending:
         return Receipt(
             size=sum(part.size for part in parts),
             sha256=None,
-            location=shown(self._side.url),
+            location=redact_url(self._side.url),
             source=folder,
             seconds=seconds,
             stages=spent,
@@ -319,13 +319,13 @@ class _Sending:
             self._on_progress(now)
 
 
-def _check_folder(order: Order) -> None:
+def _check_folder(order: CopyOptions) -> None:
     if order.name is not None or order.size is not None:
         raise BadRequest("A folder's files keep their names and sizes; leave those out")
     if order.writes is not None and not order.as_form and not urlsplit(order.writes.url).path.endswith("/"):
         raise BadRequest("A folder goes to a URL that ends in / (each file under its own name) or in /files")
 
 
-def _in_folder(order: Order, path: str) -> str:
+def _in_folder(order: CopyOptions, path: str) -> str:
     """What a folder's file is called over there: its way from the folder, or in a form, which has no ways, its name."""
     return os.path.basename(path) if order.as_form else path

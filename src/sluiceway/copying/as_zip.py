@@ -20,8 +20,8 @@ from sluiceway.client.upload import Upload, upload
 from sluiceway.copying.contract import by_rule
 from sluiceway.copying.many import origin_of
 from sluiceway.copying.network import Network
-from sluiceway.copying.options import RETRIES, Fields, Order, Side, make_order
-from sluiceway.copying.retry_policy import Patience
+from sluiceway.copying.options import RETRIES, CopyOptions, Fields, Side, make_order
+from sluiceway.copying.retry_policy import RetryPolicy
 from sluiceway.copying.store_copies import Coming, Tell, keep_in_store, keep_in_target
 from sluiceway.copying.zip_writer import ZipSource, zipped
 from sluiceway.errors import BadRequest, SourceFailed
@@ -34,7 +34,7 @@ from sluiceway.stores.contract import Omitted
 from sluiceway.stores.registry import open_place
 from sluiceway.wire.names import clean_name, stays_inside
 from sluiceway.wire.sizes import parse_size
-from sluiceway.wire.urls import is_place, is_url, shown
+from sluiceway.wire.urls import is_place, is_url, redact_url
 
 __all__ = ["apack"]
 
@@ -82,10 +82,10 @@ async def apack(
         raise BadRequest("Headers, forms and types are for servers, and neither side is a URL; leave them out")
     else:
         rate = parse_size(limit_rate, "The rate") if isinstance(limit_rate, str) else limit_rate
-        order = Order(src, dst, None, None, name=name, force=force, attempts=retries + 1, rate=rate)
+        order = CopyOptions(src, dst, None, None, name=name, force=force, attempts=retries + 1, rate=rate)
     async with AsyncExitStack() as stack:
         transport = await stack.enter_async_context(network.transport(order.reads, order.writes))
-        origin = await asyncio.to_thread(origin_of, src, order.reads, transport, Patience(retries), Budget(MEMORY))
+        origin = await asyncio.to_thread(origin_of, src, order.reads, transport, RetryPolicy(retries), Budget(MEMORY))
         stack.push_async_callback(origin.aclose)
 
         missing: list[str] = []
@@ -101,18 +101,18 @@ async def apack(
             more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
             raise SourceFailed(f"{missing[0]}{more} cannot be in the zip, and nothing was sent: it would not be all of it")
         if not source.members:
-            raise SourceFailed(f"{origin.called} holds no file")
+            raise SourceFailed(f"{origin.display_name} holds no file")
         return await _Packing(transport, order, source, on_progress).run()
 
 
 class _Packing:
     """One zip on its way."""
 
-    def __init__(self, transport: Transport, order: Order, source: ZipSource, on_progress: OnProgress | None) -> None:
+    def __init__(self, transport: Transport, order: CopyOptions, source: ZipSource, on_progress: OnProgress | None) -> None:
         self._transport, self._order, self._on_progress = transport, order, on_progress
         self._source = paced(source, order.rate)
         self._name = order.name or _name(order.source)
-        self._shown = shown(order.source)
+        self._shown = redact_url(order.source)
 
     async def run(self) -> Receipt:
         order = self._order
@@ -140,11 +140,13 @@ class _Packing:
                 raise BadRequest(f"{key!r} is no key: no empty segments, no . and ..")
             coming = Coming(self._source, self._shown, key.rpartition("/")[2], order.type or TYPE)
             tell = Tell(self._shown, "sending", self._source.length, self._on_progress)
-            size, about, entry = await keep_in_store(place.store, key, coming, order.force, budget, stages, tell)
+            size, metadata, entry = await keep_in_store(place.store, key, coming, order.force, budget, stages, tell)
         finally:
             await place.store.aclose()
-        location = place.called if entry.key == place.key else f"{place.called.rstrip('/')}/{entry.key[len(place.key) :]}"
-        return self._receipt(size, about.sha256, location, stages, tell)
+        location = (
+            place.display_name if entry.key == place.key else f"{place.display_name.rstrip('/')}/{entry.key[len(place.key) :]}"
+        )
+        return self._receipt(size, metadata.sha256, location, stages, tell)
 
     async def _to_target(self) -> Receipt:
         order, stages = self._order, Stages()

@@ -13,9 +13,9 @@ from typing import Protocol
 
 from sluiceway.pipe.receipt import Receipt
 from sluiceway.pipe.source import Source
-from sluiceway.stores.contract import MARKER, About, Omitted
+from sluiceway.stores.contract import MARKER, Metadata, Omitted
 
-__all__ = ["RULES", "Goal", "Item", "Origin", "Reading", "by_rule"]
+__all__ = ["RULES", "CopyItem", "CopySource", "CopyTarget", "Reading", "by_rule"]
 
 # What is no object by a documented rule, so that nothing which was meant is missing. Every other code is a failure.
 RULES: Mapping[str, str] = {
@@ -34,7 +34,7 @@ def by_rule(omitted: Omitted) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class CopyItem:
     """One object as a listing or an archive's head tells of it."""
 
     key: str  # below the side, without a leading /
@@ -50,16 +50,16 @@ class Item:
 class Reading:
     """An object open for reading. `about` is complete here, `sha256` included where the origin knows it."""
 
-    item: Item
+    item: CopyItem
     source: Source
-    about: About
+    metadata: Metadata
 
 
-class Origin(Protocol):
+class CopySource(Protocol):
     """Where many objects are."""
 
     @property
-    def called(self) -> str:
+    def display_name(self) -> str:
         """For people: without passwords."""
         ...
 
@@ -68,11 +68,11 @@ class Origin(Protocol):
         """Whether items can be opened in any order, several at once and again. An archive flows past once: one by one."""
         ...
 
-    def items(self) -> AsyncIterator[Item]:
+    def items(self) -> AsyncIterator[CopyItem]:
         """Every object, in the origin's own order. Raises what listing raises."""
         ...
 
-    def open(self, item: Item) -> AbstractAsyncContextManager[Reading]:
+    def open(self, item: CopyItem) -> AbstractAsyncContextManager[Reading]:
         """Exactly the version the item names; "" is whichever is there.
 
         Raises SourceChanged when it is another one now, NotFound when it is gone.
@@ -84,11 +84,11 @@ class Origin(Protocol):
     async def aclose(self) -> None: ...
 
 
-class Goal(Protocol):
+class CopyTarget(Protocol):
     """Where many objects go."""
 
     @property
-    def called(self) -> str:
+    def display_name(self) -> str:
         """For people: without passwords."""
         ...
 
@@ -102,7 +102,7 @@ class Goal(Protocol):
         """Whether surely nothing is there at all: then nobody need look before each object. False where nobody can tell."""
         ...
 
-    async def find(self, key: str) -> tuple[Item, str | None] | None:
+    async def find(self, key: str) -> tuple[CopyItem, str | None] | None:
         """What is there under a key, and its sha-256 where that is known; None when nothing is, or nobody can tell."""
         ...
 

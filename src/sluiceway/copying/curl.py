@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from sluiceway.client.download_plan import HARMLESS
 from sluiceway.client.http.request_shape import DEFAULT_FIELD
-from sluiceway.copying.options import Order, Side
+from sluiceway.copying.options import CopyOptions, Side
 from sluiceway.wire.names import clean_name
 from sluiceway.wire.urls import below
 
@@ -111,7 +111,7 @@ class _Command:
         return " ".join(["curl", *map(_quoted, words)])
 
 
-def curl_line(order: Order, path: str | None = None, name: str | None = None) -> CurlLine:
+def curl_line(order: CopyOptions, path: str | None = None, name: str | None = None) -> CurlLine:
     """The line for an order. `path` and `name`: of one file of a folder, which is a line of its own each."""
     if order.writes is None:
         if order.reads is None:
@@ -122,8 +122,8 @@ def curl_line(order: Order, path: str | None = None, name: str | None = None) ->
     send = _Command("SLUICEWAY_")
     if order.reads is None:
         path = order.source if path is None else path
-        called = order.name_of(path) if name is None else name
-        _sending(send, order, order.writes, path, called)
+        display_name = order.name_of(path) if name is None else name
+        _sending(send, order, order.writes, path, display_name)
         return CurlLine(send.text(), tuple(send.variables))
     fetch = _fetching(order.reads, "SLUICEWAY_FROM_")
     _sending(send, order, order.writes, "-", order.name or _last(order.reads))
@@ -137,7 +137,7 @@ def _fetching(side: Side, prefix: str) -> _Command:
     return command
 
 
-def _into(command: _Command, order: Order, side: Side) -> tuple[str, ...]:
+def _into(command: _Command, order: CopyOptions, side: Side) -> tuple[str, ...]:
     if order.target == "-":
         return ()
     target = order.target
@@ -150,7 +150,7 @@ def _into(command: _Command, order: Order, side: Side) -> tuple[str, ...]:
     return (RESUME_NOTE,)
 
 
-def _sending(command: _Command, order: Order, side: Side, path: str, name: str) -> None:
+def _sending(command: _Command, order: CopyOptions, side: Side, path: str, name: str) -> None:
     kind = order.type_of(name)
     command.add("-sS", "--fail-with-body")
     if order.as_form:

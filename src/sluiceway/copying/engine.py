@@ -10,32 +10,32 @@ import secrets
 import time
 from collections.abc import AsyncIterator
 
-from sluiceway.copying.contract import RULES, Goal, Item, Origin, by_rule
+from sluiceway.copying.contract import RULES, CopyItem, CopySource, CopyTarget, by_rule
 from sluiceway.copying.journal import Journal
-from sluiceway.copying.key_filter import Choice
+from sluiceway.copying.key_filter import KeyFilter
 from sluiceway.copying.name_forms import MOST_LATE, Forms, same_name, share_one_key
-from sluiceway.copying.object_copier import Single, Terms
+from sluiceway.copying.object_copier import ObjectCopier, Terms
 from sluiceway.copying.report import Ended, OnOverall, Overall, Report, State
 from sluiceway.copying.tally import MOST_FAILURES, Tally
 from sluiceway.errors import SluiceError
 from sluiceway.pipe.pump import close_stream
 
-__all__ = ["MOST_FAILURES", "Run"]
+__all__ = ["MOST_FAILURES", "CopyEngine"]
 
 AHEAD = 1000  # objects listed and not begun: the bar knows more than a page; about 1 MB at the longest keys
 HOPELESS_IN_A_ROW = 20  # objects after all their tries, none between them that went well: the next thousand end likewise
 TELL_EVERY = 0.1  # seconds between two looks while nothing ends
 
 
-class Run:
+class CopyEngine:
     """One copy of many objects. Use once. `report` is right at any time, also after `run` was cancelled."""
 
     def __init__(
         self,
-        origin: Origin,
-        goal: Goal,
+        origin: CopySource,
+        goal: CopyTarget,
         terms: Terms,
-        choice: Choice = Choice(),
+        choice: KeyFilter = KeyFilter(),
         journal: Journal | None = None,
         jobs: int = 4,
         on_overall: OnOverall | None = None,
@@ -44,7 +44,7 @@ class Run:
         self._jobs = jobs if origin.rereadable else 1
         self._on_overall = on_overall
         self._began = time.monotonic()
-        self._tally, self._forms, self._late = Tally(), Forms(), list[Item]()
+        self._tally, self._forms, self._late = Tally(), Forms(), list[CopyItem]()
         self._total_bytes, self._moving = 0, 0
         self._listed = False
         self._trouble: SluiceError | None = None  # of the listing
@@ -73,7 +73,7 @@ class Run:
         self._began = time.monotonic()
         try:
             look = not await self._terms.patience.of(self._goal.empty)
-            single = Single(
+            single = ObjectCopier(
                 self._origin,
                 self._goal,
                 self._terms,
@@ -100,8 +100,8 @@ class Run:
         self._tally.check()
         return self.report
 
-    async def _side_by_side(self, single: Single) -> None:
-        queue: asyncio.Queue[Item | None] = asyncio.Queue(AHEAD)
+    async def _side_by_side(self, single: ObjectCopier) -> None:
+        queue: asyncio.Queue[CopyItem | None] = asyncio.Queue(AHEAD)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._fill(queue))
@@ -110,7 +110,7 @@ class Run:
         except BaseExceptionGroup as errors:  # one tells enough: the journal's, most likely, and all the same in each worker
             raise _first(errors) from None
 
-    async def _one_by_one(self, single: Single) -> None:
+    async def _one_by_one(self, single: ObjectCopier) -> None:
         chosen = self._chosen()
         try:
             async for item in chosen:
@@ -118,21 +118,21 @@ class Run:
         finally:
             await close_stream(chosen)
 
-    async def _late_ones(self, single: Single) -> None:
+    async def _late_ones(self, single: ObjectCopier) -> None:
         """Objects that look like another one of this run, now that those are there."""
         for item in self._late:
             if not await self._shares_a_key(item):
                 await self._one(single, item)
 
-    async def _shares_a_key(self, item: Item) -> bool:
+    async def _shares_a_key(self, item: CopyItem) -> bool:
         """Whether the goal does not tell it from another object of this run; then it has failed."""
         if self._terms.dry_run or not await self._terms.patience.of(lambda: share_one_key(self._goal, item.key)):
             return False
-        error = same_name(item.key, self._goal.called)
+        error = same_name(item.key, self._goal.display_name)
         self._count(Ended(item.key, "failed", item.size, code=error.code, detail=error.detail))
         return True
 
-    async def _fill(self, queue: asyncio.Queue[Item | None]) -> None:
+    async def _fill(self, queue: asyncio.Queue[CopyItem | None]) -> None:
         chosen = self._chosen()
         try:
             async for item in chosen:
@@ -142,7 +142,7 @@ class Run:
         for _ in range(self._jobs):
             await queue.put(None)
 
-    async def _chosen(self) -> AsyncIterator[Item]:
+    async def _chosen(self) -> AsyncIterator[CopyItem]:
         """Objects that are meant and not done. A listing that breaks off ends it; what it gave is still copied."""
         items = self._origin.items()
         try:
@@ -171,11 +171,11 @@ class Run:
         finally:
             await close_stream(items)
 
-    async def _work(self, single: Single, queue: asyncio.Queue[Item | None]) -> None:
+    async def _work(self, single: ObjectCopier, queue: asyncio.Queue[CopyItem | None]) -> None:
         while (item := await queue.get()) is not None:
             await self._one(single, item)
 
-    async def _one(self, single: Single, item: Item) -> None:
+    async def _one(self, single: ObjectCopier, item: CopyItem) -> None:
         outcome = await single.copy(item)
         self._hopeless = self._hopeless + 1 if outcome.hopeless is not None else 0
         if outcome.receipt is not None and self._journal is not None and not self._terms.dry_run:

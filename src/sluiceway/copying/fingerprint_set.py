@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-__all__ = ["Seen", "fingerprint"]
+__all__ = ["FingerprintSet", "fingerprint"]
 
 WIDTH = 16  # bytes of a digest: two of a billion keys are alike once in 10^20 times
 FIRST_SLOTS = 1024
@@ -21,7 +21,7 @@ def fingerprint(*parts: str) -> bytes:
     return told.digest()
 
 
-class Seen:
+class FingerprintSet:
     """Fingerprints in a table of fixed slots, at most half full, so that each costs 32 to 64 bytes and no object."""
 
     def __init__(self) -> None:

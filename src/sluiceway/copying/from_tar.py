@@ -9,11 +9,11 @@ from contextlib import asynccontextmanager
 from sluiceway.client.http.transport import Transport
 from sluiceway.client.local.files import open_local
 from sluiceway.client.remote_source import RemoteSource
-from sluiceway.copying.endpoints.tar_source import TarLimits, TarOrigin
+from sluiceway.copying.endpoints.tar_source import TarLimits, TarSource
 from sluiceway.copying.options import Side
 from sluiceway.copying.store_copies import opened_at
 from sluiceway.errors import BadRequest
-from sluiceway.wire.urls import is_place, shown
+from sluiceway.wire.urls import is_place, redact_url
 
 __all__ = ["tar_opened"]
 
@@ -26,20 +26,20 @@ async def tar_opened(
     attempts: int,
     limits: TarLimits = TarLimits(),
     meant: Callable[[str], bool] = lambda key: True,
-) -> AsyncIterator[TarOrigin]:
+) -> AsyncIterator[TarSource]:
     """Raises what opening raises: SourceFailed, NotFound, the server's refusal."""
     if reads is not None:
         source = RemoteSource(transport, reads.url, reads.headers, attempts=attempts)
         try:
             await source.meet()
-            yield TarOrigin(source, shown(reads.url), limits, meant)
+            yield TarSource(source, redact_url(reads.url), limits, meant)
         finally:
             await source.aclose()
     elif is_place(text):
         async with opened_at(text) as opened:
-            yield TarOrigin(opened, shown(text), limits, meant)
+            yield TarSource(opened, redact_url(text), limits, meant)
     else:
         if text.endswith("/"):
             raise BadRequest(f"{text} is a folder, and a tar is one file")
         local = await asyncio.to_thread(open_local, text)
-        yield TarOrigin(local, "Standard input" if text == "-" else text, limits, meant)
+        yield TarSource(local, "Standard input" if text == "-" else text, limits, meant)

@@ -16,8 +16,8 @@ from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
 from sluiceway.client.local.part_file import settled
-from sluiceway.copying.contract import Item
-from sluiceway.copying.fingerprint_set import Seen, fingerprint
+from sluiceway.copying.contract import CopyItem
+from sluiceway.copying.fingerprint_set import FingerprintSet, fingerprint
 from sluiceway.errors import BadRequest, NoSpace, StoreFailed
 from sluiceway.pipe.receipt import Receipt
 
@@ -29,7 +29,7 @@ _BEGIN = b'{"sluiceway-journal"'
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
-def once_key(run: str, item: Item) -> str:
+def once_key(run: str, item: CopyItem) -> str:
     """The idempotency key of one version of one object in one run: the same after a restart with the run's journal."""
     return (fingerprint(run, "a", item.key, item.version) + fingerprint(run, "b", item.key, item.version)).hex()[:32]
 
@@ -44,7 +44,7 @@ class Journal:
         """Blocking. `source` and `destination` name the sides. Raises BadRequest, StoreFailed."""
         self.path = path
         self._sides = fingerprint(source, destination).hex()
-        self._seen = Seen()
+        self._seen = FingerprintSet()
         self._lines: list[bytes] = []
         self._syncing: asyncio.Task[None] | None = None
         self._waiting: asyncio.Future[None] | None = None
@@ -63,11 +63,11 @@ class Journal:
         """Objects that were done when it was opened."""
         return len(self._seen)
 
-    def has(self, item: Item) -> bool:
+    def has(self, item: CopyItem) -> bool:
         """Whether this version of the object was done by an earlier run."""
         return len(self._seen) > 0 and _mark(item.key, item.version, item.size) in self._seen
 
-    async def done(self, item: Item, receipt: Receipt) -> None:
+    async def done(self, item: CopyItem, receipt: Receipt) -> None:
         """Returns when the line is on the disk. Raises NoSpace, StoreFailed."""
         line = {
             "key": item.key,

@@ -10,13 +10,13 @@ from collections.abc import Iterable
 
 from sluiceway.errors import BadRequest
 
-__all__ = ["Choice"]
+__all__ = ["KeyFilter"]
 
 MOST_PATTERN = 1024  # characters: no key is longer
 MOST_STARS = 8  # in one pattern; each may cost a walk over the key
 
 
-class Choice:
+class KeyFilter:
     """Without `include` everything is meant; what fits an `exclude` is not, whatever else it fits. Raises BadRequest."""
 
     def __init__(self, include: Iterable[str] = (), exclude: Iterable[str] = ()) -> None:

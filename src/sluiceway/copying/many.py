@@ -15,28 +15,28 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from sluiceway.client.http.request_shape import FORM_END
 from sluiceway.client.http.transport import Transport
-from sluiceway.copying.contract import Goal, Origin
-from sluiceway.copying.endpoints.http import FormGoal, RestGoal, RestOrigin
+from sluiceway.copying.contract import CopySource, CopyTarget
+from sluiceway.copying.endpoints.http import FormTarget, HttpSource, HttpTarget
 from sluiceway.copying.endpoints.preserved import dressed, preserve_folders
-from sluiceway.copying.endpoints.sources import FolderOrigin, StoreOrigin
-from sluiceway.copying.endpoints.targets import FolderGoal, StoreGoal
-from sluiceway.copying.engine import Run
+from sluiceway.copying.endpoints.sources import FolderSource, StoreSource
+from sluiceway.copying.endpoints.targets import FolderTarget, StoreTarget
+from sluiceway.copying.engine import CopyEngine
 from sluiceway.copying.from_tar import tar_opened
 from sluiceway.copying.journal import Journal
-from sluiceway.copying.key_filter import Choice
+from sluiceway.copying.key_filter import KeyFilter
 from sluiceway.copying.network import Network
 from sluiceway.copying.object_copier import Terms
 from sluiceway.copying.options import MOST_RETRIES, Side, make_order
 from sluiceway.copying.overlap import journal_keys, refuse_overlap
 from sluiceway.copying.report import OnOverall, Report
-from sluiceway.copying.retry_policy import Patience
+from sluiceway.copying.retry_policy import RetryPolicy
 from sluiceway.errors import BadRequest
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.throttle import Throttle
 from sluiceway.stores.registry import FSSPEC, Place, open_place
 from sluiceway.wire.names import stays_inside
 from sluiceway.wire.sizes import parse_size
-from sluiceway.wire.urls import is_place, is_url, shown
+from sluiceway.wire.urls import is_place, is_url, redact_url
 
 __all__ = ["JOBS", "MANY_RETRIES", "MOST_JOBS", "acopy_all", "copy_all", "origin_of"]
 
@@ -48,8 +48,8 @@ MEMORY_EACH = 8 << 20  # for each job: four blocks, or a part of a multipart upl
 
 
 def copy_all(
-    src: str | os.PathLike[str] | Origin,
-    dst: str | os.PathLike[str] | Goal,
+    src: str | os.PathLike[str] | CopySource,
+    dst: str | os.PathLike[str] | CopyTarget,
     *,
     jobs: int = JOBS,
     journal: str | os.PathLike[str] | None = None,
@@ -120,8 +120,8 @@ def copy_all(
 
 
 async def acopy_all(
-    src: str | os.PathLike[str] | Origin,
-    dst: str | os.PathLike[str] | Goal,
+    src: str | os.PathLike[str] | CopySource,
+    dst: str | os.PathLike[str] | CopyTarget,
     *,
     jobs: int = JOBS,
     journal: str | os.PathLike[str] | None = None,
@@ -148,7 +148,7 @@ async def acopy_all(
         raise BadRequest(f"The number of jobs is 1 to {MOST_JOBS}")
     if not 0 <= retries <= MOST_RETRIES:
         raise BadRequest(f"The number of retries is 0 to {MOST_RETRIES}")
-    choice, patience = Choice(include, exclude), Patience(retries)
+    choice, patience = KeyFilter(include, exclude), RetryPolicy(retries)
     rate = parse_size(limit_rate, "The rate") if isinstance(limit_rate, str) else limit_rate
     terms = Terms(patience, force, dry_run, None if rate is None else Throttle(rate))
     network = Network(timeout, ca_file, client_cert, auth)
@@ -170,7 +170,7 @@ async def acopy_all(
             book = await asyncio.to_thread(_journal, os.fspath(journal), _identity(src), _identity(dst), dry_run)
         if book is not None:
             stack.callback(book.close)
-        return await Run(origin, goal, terms, choice, book, jobs, on_progress).run()
+        return await CopyEngine(origin, goal, terms, choice, book, jobs, on_progress).run()
 
 
 def _journal(path: str, src: str, dst: str, dry_run: bool) -> Journal | None:
@@ -199,15 +199,15 @@ def _servers(
 
 @asynccontextmanager
 async def _opened(
-    side: str | os.PathLike[str] | Origin,
+    side: str | os.PathLike[str] | CopySource,
     unpack: str | None,
     reads: Side | None,
     transport: Transport,
-    patience: Patience,
+    patience: RetryPolicy,
     budget: Budget,
-    choice: Choice,
+    choice: KeyFilter,
     journals: frozenset[str],
-) -> AsyncIterator[Origin]:
+) -> AsyncIterator[CopySource]:
     if unpack is None:
         origin = origin_of(side, reads, transport, patience, budget, journals)
         try:
@@ -222,49 +222,49 @@ async def _opened(
 
 
 def origin_of(
-    side: str | os.PathLike[str] | Origin,
+    side: str | os.PathLike[str] | CopySource,
     reads: Side | None,
     transport: Transport,
-    patience: Patience,
+    patience: RetryPolicy,
     budget: Budget,
     journals: frozenset[str] = frozenset(),
-) -> Origin:
+) -> CopySource:
     """Where the many objects of a copy are. Blocking, for a moment."""
     if not isinstance(side, str | os.PathLike):
         return side
     text = os.fspath(side)
     if reads is not None:
-        return RestOrigin(transport, Side(_below(reads.url), reads.headers), patience)
+        return HttpSource(transport, Side(_below(reads.url), reads.headers), patience)
     if is_place(text):
         place = open_place(text, budget)
         named = text.lower().startswith(FSSPEC)  # a bucket or a table that is missing says so itself
-        return StoreOrigin(place.store, _prefix(place), _called(text), patience, named)
+        return StoreSource(place.store, _prefix(place), _display_name(text), patience, named)
     if not os.path.isdir(text):
         raise BadRequest(f"{text} is no folder; many objects come from a folder, a store or a server")
-    return FolderOrigin(text, journals)
+    return FolderSource(text, journals)
 
 
 def _goal(
-    side: str | os.PathLike[str] | Goal,
+    side: str | os.PathLike[str] | CopyTarget,
     writes: Side | None,
     transport: Transport,
-    patience: Patience,
+    patience: RetryPolicy,
     budget: Budget,
     preserve: bool,
-) -> Goal:
+) -> CopyTarget:
     if not isinstance(side, str | os.PathLike):
         return side
     text = os.fspath(side)
     if writes is not None:
         if urlsplit(writes.url).path.endswith(FORM_END):
-            return FormGoal(transport, writes, patience)
-        return RestGoal(transport, Side(_below(writes.url), writes.headers))
+            return FormTarget(transport, writes, patience)
+        return HttpTarget(transport, Side(_below(writes.url), writes.headers))
     if is_place(text):
         place = open_place(text, budget)
-        return StoreGoal(place.store, _prefix(place), _called(text), budget)
+        return StoreTarget(place.store, _prefix(place), _display_name(text), budget)
     if text == "-" or (os.path.lexists(text) and not os.path.isdir(text)):
         raise BadRequest(f"{text} is no folder; many objects go to a folder, a store or a server")
-    return FolderGoal(text, preserve)
+    return FolderTarget(text, preserve)
 
 
 def _below(url: str) -> str:
@@ -276,18 +276,18 @@ def _below(url: str) -> str:
 def _prefix(place: Place) -> str:
     prefix = place.key.rstrip("/")
     if prefix and not stays_inside(prefix):
-        raise BadRequest(f"{place.called} names no part of the store: no empty segments, no . and ..")
+        raise BadRequest(f"{place.display_name} names no part of the store: no empty segments, no . and ..")
     return f"{prefix}/" if prefix else ""
 
 
-def _called(text: str) -> str:
-    return shown(text).rstrip("/") + "/"
+def _display_name(text: str) -> str:
+    return redact_url(text).rstrip("/") + "/"
 
 
 def _identity(side: object) -> str:
     """What a journal is bound to: the side without who asks. Of a query, which may hold keys, only what says where it is."""
     if not isinstance(side, str | os.PathLike):
-        return str(getattr(side, "called", ""))
+        return str(getattr(side, "display_name", ""))
     text = os.fspath(side)
     if not (is_url(text) or is_place(text)):
         return os.path.abspath(text)

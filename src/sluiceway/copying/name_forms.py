@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import unicodedata
 
-from sluiceway.copying.contract import Goal
-from sluiceway.copying.fingerprint_set import Seen, fingerprint
+from sluiceway.copying.contract import CopyTarget
+from sluiceway.copying.fingerprint_set import FingerprintSet, fingerprint
 from sluiceway.errors import SameName
 
 __all__ = ["MOST_LATE", "Forms", "same_name", "share_one_key"]
@@ -20,7 +20,7 @@ class Forms:
     """The keys of one run, by how they look."""
 
     def __init__(self) -> None:
-        self._looks, self._keys = Seen(), Seen()
+        self._looks, self._keys = FingerprintSet(), FingerprintSet()
 
     def repeats(self, key: str) -> bool:
         """Whether another key of this run looks like this one; remembers it."""
@@ -33,7 +33,7 @@ class Forms:
         return known
 
 
-async def share_one_key(goal: Goal, key: str) -> bool:
+async def share_one_key(goal: CopyTarget, key: str) -> bool:
     """Whether the goal finds the same object under this key and under its other form. Raises what looking raises."""
     here = await goal.find(key)
     if here is None or not here[0].version:
@@ -44,8 +44,8 @@ async def share_one_key(goal: Goal, key: str) -> bool:
     return False
 
 
-def same_name(key: str, called: str) -> SameName:
+def same_name(key: str, display_name: str) -> SameName:
     return SameName(
         f"{key} and another object of this copy differ only in the form of their letters (as one character or two, or in case), "
-        f"and {called} keeps both under one name; rename one of them"
+        f"and {display_name} keeps both under one name; rename one of them"
     )

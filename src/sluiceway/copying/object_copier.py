@@ -12,10 +12,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from sluiceway.copying.contract import Goal, Item, Origin, Reading
+from sluiceway.copying.contract import CopyItem, CopySource, CopyTarget, Reading
 from sluiceway.copying.journal import once_key
 from sluiceway.copying.report import Ended, State
-from sluiceway.copying.retry_policy import Patience, hopeless
+from sluiceway.copying.retry_policy import RetryPolicy, hopeless
 from sluiceway.copying.sha256_of import counted
 from sluiceway.errors import DigestMismatch, Exists, PreconditionFailed, SluiceError, SourceChanged, StoreFailed
 from sluiceway.pipe.pump import close_stream
@@ -23,14 +23,14 @@ from sluiceway.pipe.receipt import Receipt
 from sluiceway.pipe.source import Buffer, Source
 from sluiceway.pipe.throttle import Throttle, ThrottledSource
 
-__all__ = ["Outcome", "Single", "Terms"]
+__all__ = ["ObjectCopier", "Outcome", "Terms"]
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
     """How objects are copied."""
 
-    patience: Patience
+    patience: RetryPolicy
     force: bool = False
     dry_run: bool = False
     throttle: Throttle | None = None
@@ -43,7 +43,7 @@ class Outcome:
     """What became of an object: for people, and for the journal, which only takes what has a receipt."""
 
     ended: Ended
-    item: Item  # in the version that was read
+    item: CopyItem  # in the version that was read
     receipt: Receipt | None = None
     hopeless: SluiceError | None = None  # why it failed, where the next objects will meet the same
 
@@ -57,13 +57,13 @@ class _Tries:
         self.offered = False  # the goal may have some
 
 
-class Single:
+class ObjectCopier:
     """`run` is the random name of the job, `look` False where surely nothing is there, `moved` hears of bytes under way."""
 
     def __init__(
         self,
-        origin: Origin,
-        goal: Goal,
+        origin: CopySource,
+        goal: CopyTarget,
         terms: Terms,
         run: str,
         look: bool,
@@ -73,7 +73,7 @@ class Single:
         self._origin, self._goal, self._terms, self._run, self._look = origin, goal, terms, run, look
         self._moved, self._note = moved, note
 
-    async def copy(self, item: Item) -> Outcome:
+    async def copy(self, item: CopyItem) -> Outcome:
         """Raises nothing of one object's own: a failure is an outcome."""
         tries, wanted = _Tries(), item
         wrong: DigestMismatch | None = None
@@ -99,7 +99,7 @@ class Single:
     def _may_repeat(self, tries: _Tries) -> bool:
         return (self._origin.rereadable or not tries.opened) and (self._goal.repeats or not tries.offered)
 
-    async def _once(self, item: Item, tries: _Tries) -> Outcome:
+    async def _once(self, item: CopyItem, tries: _Tries) -> Outcome:
         terms, goal = self._terms, self._goal
         found = await goal.find(item.key) if self._look or tries.count > 1 else None
         if found is not None:
@@ -115,11 +115,11 @@ class Single:
                 receipt = await goal.put(item.key, terms.dress(reading), once_key(self._run, item), terms.force)
             except (Exists, PreconditionFailed) as error:
                 return await self._taken(item, error, tries)
-            if reading.about.sha256 not in (None, receipt.sha256):
+            if reading.metadata.sha256 not in (None, receipt.sha256):
                 raise DigestMismatch(f"{item.key} arrived with another sha-256 than its origin told")
             return _outcome("copied", reading.item, receipt, tries)
 
-    async def _taken(self, item: Item, error: SluiceError, tries: _Tries) -> Outcome:
+    async def _taken(self, item: CopyItem, error: SluiceError, tries: _Tries) -> Outcome:
         """Somebody has the key; perhaps we, by a try whose answer got lost."""
         found = await self._goal.find(item.key)
         if found is None:
@@ -128,12 +128,12 @@ class Single:
             raise _another(item.key) from error
         return self._there(item, found[0], sha256, tries)
 
-    def _there(self, item: Item, there: Item, sha256: str, tries: _Tries) -> Outcome:
+    def _there(self, item: CopyItem, there: CopyItem, sha256: str, tries: _Tries) -> Outcome:
         """The bytes are over there; by us, where this is not the first try."""
-        receipt = Receipt(there.size or 0, sha256, f"{self._goal.called.rstrip('/')}/{item.key}", source=item.key)
+        receipt = Receipt(there.size or 0, sha256, f"{self._goal.display_name.rstrip('/')}/{item.key}", source=item.key)
         return _outcome("copied" if tries.count > 1 and tries.offered else "skipped", item, receipt, tries)
 
-    async def _same(self, item: Item, there: Item, told: str | None, tries: _Tries) -> str | None:
+    async def _same(self, item: CopyItem, there: CopyItem, told: str | None, tries: _Tries) -> str | None:
         """The sha-256 of both where they are the same bytes, else None. Reads what nobody tells a digest of."""
         if there.size is None or (item.size is not None and item.size != there.size):
             return None
@@ -144,11 +144,11 @@ class Single:
                 return None
             if told is None and (told := await self._goal.sha256(item.key)) is None:
                 return None
-            here = reading.about.sha256 or await counted(reading.source)
+            here = reading.metadata.sha256 or await counted(reading.source)
         return here if here == told else None
 
     @asynccontextmanager
-    async def _opened(self, item: Item, tries: _Tries) -> AsyncIterator[Reading]:
+    async def _opened(self, item: CopyItem, tries: _Tries) -> AsyncIterator[Reading]:
         async with self._origin.open(item) as reading:
             tries.opened = True
             source, throttle = reading.source, self._terms.throttle
@@ -195,11 +195,11 @@ def _another(key: str) -> Exists:
     return Exists(f"Something else is there already under {key}, or nobody can tell what; it was not touched")
 
 
-def _outcome(state: State, item: Item, receipt: Receipt, tries: _Tries) -> Outcome:
+def _outcome(state: State, item: CopyItem, receipt: Receipt, tries: _Tries) -> Outcome:
     ended = Ended(item.key, state, receipt.size, receipt.sha256, receipt.location, tries.count)
     return Outcome(ended, item, receipt)
 
 
-def _failed(item: Item, tries: _Tries, error: SluiceError) -> Outcome:
+def _failed(item: CopyItem, tries: _Tries, error: SluiceError) -> Outcome:
     ended = Ended(item.key, "failed", item.size, attempts=tries.count, code=error.code, detail=error.detail)
     return Outcome(ended, item, hopeless=error if hopeless(error) else None)

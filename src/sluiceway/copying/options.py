@@ -23,7 +23,7 @@ from sluiceway.wire.urls import is_place, is_url, parse_address
 if TYPE_CHECKING:
     from sluiceway.client.local.command import Command
 
-__all__ = ["MOST_RETRIES", "RETRIES", "Fields", "Order", "Side", "make_order"]
+__all__ = ["MOST_RETRIES", "RETRIES", "CopyOptions", "Fields", "Side", "make_order"]
 
 Fields = Mapping[str, str | Iterable[str]] | Iterable[tuple[str, str]]
 
@@ -49,7 +49,7 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class CopyOptions:
     """One copy. `reads` and `writes` are its servers; a side that is none is a path or `-`."""
 
     source: str
@@ -79,10 +79,10 @@ class Order:
             return os.path.basename(path)
         place = urlsplit(self.writes.url).path if self.writes is not None else ""
         if self.as_form or place.endswith("/"):
-            raise BadRequest(f"{self.called(path)} has no name; give one with --name")
+            raise BadRequest(f"{self.display_name(path)} has no name; give one with --name")
         return unquote(place.rpartition("/")[2])
 
-    def called(self, path: str) -> str:
+    def display_name(self, path: str) -> str:
         """A local source, for people."""
         return "The command's output" if self.command is not None else "Standard input" if path == "-" else path
 
@@ -108,7 +108,7 @@ def make_order(
     limit_rate: int | str | None = None,
     network: Network = Network(),
     command: Command | None = None,
-) -> Order:
+) -> CopyOptions:
     """Raises BadRequest for what makes no sense, without repeating what may be a secret."""
     reading, writing = is_url(source), is_url(target)
     if not (reading or writing or is_place(source) or is_place(target) or command is not None):
@@ -140,7 +140,7 @@ def make_order(
         if by_hand is not None and is_form(writes.url, _pairs(form), field):
             raise BadRequest("A form brings its own Content-Type; use --type for the file's")
         kind = type if type is not None else by_hand
-    return Order(
+    return CopyOptions(
         source=source,
         target=target,
         reads=reads,

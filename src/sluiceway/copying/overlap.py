@@ -9,7 +9,7 @@ import os
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from sluiceway.errors import BadRequest
-from sluiceway.wire.urls import is_place, is_url, shown
+from sluiceway.wire.urls import is_place, is_url, redact_url
 
 __all__ = ["journal_keys", "refuse_overlap"]
 
@@ -30,7 +30,7 @@ def refuse_overlap(src: str, dst: str) -> None:
         overlap = _within(src, dst) or _within(dst, src)
     if overlap:
         raise BadRequest(
-            f"{shown(src)} and {shown(dst)} overlap: one is the other, or stands within it. Choose a destination outside"
+            f"{redact_url(src)} and {redact_url(dst)} overlap: one is the other, or stands within it. Choose a destination outside"
         )
 
 

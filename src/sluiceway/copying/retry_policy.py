@@ -11,7 +11,7 @@ from typing import TypeVar
 from sluiceway.client.download_plan import ANSWERED, FIRST_WAIT, MOST_WAIT, RETRYABLE, Head, may_retry, retry_after
 from sluiceway.errors import NoSpace, PeerUnreachable, SluiceError, SourceChanged, SourceFailed, Unauthorized, Unavailable
 
-__all__ = ["Patience", "hopeless", "may_pass"]
+__all__ = ["RetryPolicy", "hopeless", "may_pass"]
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ def hopeless(error: SluiceError) -> bool:
     return isinstance(error, PeerUnreachable | Unavailable) and ANSWERED not in error.members
 
 
-class Patience:
+class RetryPolicy:
     """`retries` more tries for one thing. Waits are chosen at random up to a bound that doubles (full jitter), so that many
     who failed together do not come back together; a Retry-After is kept to and never shortened."""
 

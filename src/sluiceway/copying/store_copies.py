@@ -19,7 +19,7 @@ from sluiceway.client.local.download_target import Sink, open_in_folder, open_ta
 from sluiceway.client.local.files import files_below, open_local, sized
 from sluiceway.client.local.part_file import settled
 from sluiceway.client.remote_source import RemoteSource
-from sluiceway.copying.options import Order
+from sluiceway.copying.options import CopyOptions
 from sluiceway.errors import BadRequest, BodyCut, DigestMismatch, SluiceError, SourceFailed
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.digests import Digests, Tap
@@ -29,12 +29,12 @@ from sluiceway.pipe.source import Buffer, Source
 from sluiceway.pipe.stages import ANSWER, DESTINATION, QUEUE, SOURCE, Stages
 from sluiceway.pipe.throttle import paced
 from sluiceway.pipe.timed import TimedSource
-from sluiceway.stores.contract import About, Entry, Label, Opened, Pairs, Replace, Store
+from sluiceway.stores.contract import Entry, Metadata, ObjectReader, Pairs, Replace, Store, UploadRequest
 from sluiceway.stores.registry import Place, open_place, place_key
 from sluiceway.uploads.keys import new_id
 from sluiceway.wire.headers.digests import Promise
 from sluiceway.wire.names import clean_name, stays_inside
-from sluiceway.wire.urls import is_place, shown
+from sluiceway.wire.urls import is_place, redact_url
 
 __all__ = ["Coming", "Tell", "keep_in_store", "keep_in_target", "keep_output", "opened_at", "promised", "put_in", "take_out"]
 
@@ -51,7 +51,7 @@ class Coming:
     name: str
     type: str
     promises: tuple[Promise, ...] = ()
-    headers: Pairs = ()  # what a store knows of it besides, see About
+    headers: Pairs = ()  # what a store knows of it besides, see Metadata
     user: Pairs = ()
 
 
@@ -79,7 +79,7 @@ class Tell:
             self._on_progress(Progress(self._name, stage, self._done, self._total, "", receipt))
 
 
-async def put_in(transport: Transport, order: Order, on_progress: OnProgress | None) -> Receipt:
+async def put_in(transport: Transport, order: CopyOptions, on_progress: OnProgress | None) -> Receipt:
     """Copy what the order names into the store it names. A taken key is replaced with `force` only.
 
     Raises Exists, what the source raises, and what the store does.
@@ -98,7 +98,7 @@ async def put_in(transport: Transport, order: Order, on_progress: OnProgress | N
         await place.store.aclose()
 
 
-async def take_out(order: Order, on_progress: OnProgress | None) -> Receipt:
+async def take_out(order: CopyOptions, on_progress: OnProgress | None) -> Receipt:
     """Copy an object to a path, into a folder or to standard output. Raises NotFound, Exists, DigestMismatch."""
     stages = Stages()
     async with opened_at(order.source) as opened:
@@ -108,7 +108,7 @@ async def take_out(order: Order, on_progress: OnProgress | None) -> Receipt:
             size, sha256 = await keep_in_target(
                 sink,
                 TimedSource(paced(opened, order.rate), stages),
-                shown(order.source),
+                redact_url(order.source),
                 promised(opened),
                 order.force,
                 stages,
@@ -117,16 +117,16 @@ async def take_out(order: Order, on_progress: OnProgress | None) -> Receipt:
         finally:
             await settled(sink.close)
     spent = stages.spent()
-    receipt = Receipt(size, sha256, sink.target, source=shown(order.source), seconds=sum(spent.values()), stages=spent)
+    receipt = Receipt(size, sha256, sink.target, source=redact_url(order.source), seconds=sum(spent.values()), stages=spent)
     tell.say("done", receipt)
     return receipt
 
 
-async def keep_output(order: Order, on_progress: OnProgress | None) -> Receipt:
+async def keep_output(order: CopyOptions, on_progress: OnProgress | None) -> Receipt:
     """What a command writes, as a file of this machine. Raises SourceFailed when it does not end well, Exists, NoSpace."""
     if order.command is None:
         raise BadRequest("There is no command")
-    stages, named = Stages(), order.called("-")
+    stages, named = Stages(), order.display_name("-")
     source: Source = command_source(order.command)
     if order.size is not None:
         source = await sized(source, order.size, named)
@@ -148,7 +148,7 @@ async def keep_output(order: Order, on_progress: OnProgress | None) -> Receipt:
 async def keep_in_target(
     sink: Sink,
     source: Source,
-    called: str,
+    display_name: str,
     promises: tuple[Promise, ...],
     force: bool,
     stages: Stages,
@@ -169,7 +169,7 @@ async def keep_in_target(
         found = await digests.finish()
         if _differs(found, promises):
             await settled(sink.discard)
-            raise DigestMismatch(f"{called} is not what was stored (sha-256 differs); nothing was kept")
+            raise DigestMismatch(f"{display_name} is not what was stored (sha-256 differs); nothing was kept")
         stages.enter(DESTINATION)
         await sink.settle()
         if dress is not None:
@@ -183,15 +183,17 @@ async def keep_in_target(
 
 async def keep_in_store(
     store: Store, key: str, coming: Coming, force: bool, budget: Budget, stages: Stages, tell: _Says | None = None
-) -> tuple[int, About, Entry]:
+) -> tuple[int, Metadata, Entry]:
     """The source's bytes as a new object, checked and published; their number, what is told of them, and the store's word.
 
     Raises Exists, DigestMismatch, SourceFailed for a source that ends early, what the source raises, and what the store does.
     """
     source, digests = coming.source, Digests(("sha-256",), budget)
     name = clean_name(coming.name) if coming.name else ""
-    label = Label(key, name, coming.type, _promised_sha256(coming), headers=coming.headers, user=coming.user, method="PUT")
-    draft = await store.draft(new_id(), source.length, label)
+    upload_request = UploadRequest(
+        key, name, coming.type, _promised_sha256(coming), headers=coming.headers, user=coming.user, method="PUT"
+    )
+    draft = await store.draft(new_id(), source.length, upload_request)
     try:
         if tell is not None:
             tell.say("connecting")
@@ -203,8 +205,8 @@ async def keep_in_store(
         if tell is not None:
             tell.say("waiting")
         stages.enter(ANSWER)
-        about = About(name, coming.type, found["sha-256"].hex(), coming.headers, coming.user)
-        return size, about, await draft.publish(key, about, Replace(allowed=force))
+        metadata = Metadata(name, coming.type, found["sha-256"].hex(), coming.headers, coming.user)
+        return size, metadata, await draft.publish(key, metadata, Replace(allowed=force))
     except BodyCut as error:
         raise SourceFailed(f"{coming.shown} ended before its {source.length} bytes; nothing was stored") from error
     finally:
@@ -213,12 +215,12 @@ async def keep_in_store(
 
 
 @asynccontextmanager
-async def opened_at(text: str) -> AsyncIterator[Opened]:
+async def opened_at(text: str) -> AsyncIterator[ObjectReader]:
     """The object a place's URL names. Raises BadRequest, NotFound."""
     place = open_place(text, Budget(MEMORY))
     try:
         if not stays_inside(place.key):
-            raise BadRequest(f"{place.called} names no object; put its key behind the database: …/DATABASE/KEY")
+            raise BadRequest(f"{place.display_name} names no object; put its key behind the database: …/DATABASE/KEY")
         opened = await place.store.open(place.key)
         try:
             yield opened
@@ -228,29 +230,29 @@ async def opened_at(text: str) -> AsyncIterator[Opened]:
         await place.store.aclose()
 
 
-def promised(opened: Opened) -> tuple[Promise, ...]:
+def promised(opened: ObjectReader) -> tuple[Promise, ...]:
     """What the store knows of an object's digest."""
-    known = opened.entry.about.sha256
+    known = opened.entry.metadata.sha256
     return () if known is None else (Promise("sha-256", bytes.fromhex(known), "Repr-Digest"),)
 
 
-def _sink(order: Order, opened: Opened) -> Sink:
+def _sink(order: CopyOptions, opened: ObjectReader) -> Sink:
     """Blocking."""
-    about = opened.entry.about
-    called = order.name or about.filename or opened.entry.key.rpartition("/")[2]
-    sink = open_target(order.target, called, order.force, order.source)
-    return sink or open_in_folder(order.target, called, order.force, order.source)
+    metadata = opened.entry.metadata
+    display_name = order.name or metadata.filename or opened.entry.key.rpartition("/")[2]
+    sink = open_target(order.target, display_name, order.force, order.source)
+    return sink or open_in_folder(order.target, display_name, order.force, order.source)
 
 
 @asynccontextmanager
-async def _coming(transport: Transport, order: Order, budget: Budget, stages: Stages) -> AsyncIterator[Coming]:
+async def _coming(transport: Transport, order: CopyOptions, budget: Budget, stages: Stages) -> AsyncIterator[Coming]:
     """What the order's source is, open for one reading."""
     if is_place(order.source):
         async with opened_at(order.source) as opened:
-            name = order.name or opened.entry.about.filename or opened.entry.key.rpartition("/")[2]
-            about = opened.entry.about
-            kind = order.type or about.type
-            yield Coming(opened, shown(order.source), name, kind, promised(opened), about.headers, about.user)
+            name = order.name or opened.entry.metadata.filename or opened.entry.key.rpartition("/")[2]
+            metadata = opened.entry.metadata
+            kind = order.type or metadata.type
+            yield Coming(opened, redact_url(order.source), name, kind, promised(opened), metadata.headers, metadata.user)
     elif order.reads is not None:
         source = RemoteSource(transport, order.reads.url, order.reads.headers, attempts=order.attempts)
         try:
@@ -259,15 +261,15 @@ async def _coming(transport: Transport, order: Order, budget: Budget, stages: St
             stages.enter(QUEUE)
             name = order.name or source.name
             kind = order.type or source.type or order.type_of(name)
-            yield Coming(source, shown(order.reads.url), name, kind, tuple(source.promises))
+            yield Coming(source, redact_url(order.reads.url), name, kind, tuple(source.promises))
         finally:
             await source.aclose()
     else:
         local = await asyncio.to_thread(open_local, order.source) if order.command is None else command_source(order.command)
         if order.size is not None:
-            local = await sized(local, order.size, order.called(order.source))
+            local = await sized(local, order.size, order.display_name(order.source))
         name = order.name or ("" if order.source == "-" else os.path.basename(order.source))
-        yield Coming(local, order.called(order.source) if order.command else order.source, name, order.type_of(name))
+        yield Coming(local, order.display_name(order.source) if order.command else order.source, name, order.type_of(name))
 
 
 def _key(place: Place, name: str) -> str:
@@ -279,15 +281,15 @@ def _key(place: Place, name: str) -> str:
 
 
 async def _put(
-    store: Store, key: str, coming: Coming, order: Order, budget: Budget, on_progress: OnProgress | None, stages: Stages
+    store: Store, key: str, coming: Coming, order: CopyOptions, budget: Budget, on_progress: OnProgress | None, stages: Stages
 ) -> Receipt:
     tell = Tell(coming.shown, "sending", coming.source.length, on_progress)
     coming = replace(coming, source=paced(coming.source, order.rate))
-    size, about, entry = await keep_in_store(store, key, coming, order.force, budget, stages, tell)
+    size, metadata, entry = await keep_in_store(store, key, coming, order.force, budget, stages, tell)
     spent = stages.spent()
     receipt = Receipt(
         size,
-        about.sha256,
+        metadata.sha256,
         _under(order, entry.key),
         source=coming.shown,
         seconds=sum(spent.values()),
@@ -301,13 +303,13 @@ def _promised_sha256(coming: Coming) -> str | None:
     return next((one.value.hex() for one in coming.promises if one.algorithm == "sha-256"), None)
 
 
-def _under(order: Order, key: str) -> str:
+def _under(order: CopyOptions, key: str) -> str:
     """The place's URL with the key, for people."""
-    root = shown(place_key(order.target)[1])
+    root = redact_url(place_key(order.target)[1])
     return f"{root}{key}" if root.endswith("/") else f"{root}/{key}"
 
 
-async def _put_folder(place: Place, order: Order, budget: Budget, on_progress: OnProgress | None) -> Receipt:
+async def _put_folder(place: Place, order: CopyOptions, budget: Budget, on_progress: OnProgress | None) -> Receipt:
     """Each file under its own way below the key, in sorted order; the first failure ends it and tells what was stored."""
     if place.key and not place.key.endswith("/"):
         raise BadRequest("A folder goes to a place whose key ends in /, each file under its own name")
@@ -330,7 +332,9 @@ async def _put_folder(place: Place, order: Order, budget: Budget, on_progress: O
     if not parts:
         raise SourceFailed(f"{order.source} holds no file")
     seconds = sum(stages.spent().values())
-    return Receipt(sum(part.size for part in parts), None, place.called, source=order.source, seconds=seconds, parts=tuple(parts))
+    return Receipt(
+        sum(part.size for part in parts), None, place.display_name, source=order.source, seconds=seconds, parts=tuple(parts)
+    )
 
 
 def _differs(found: dict[str, bytes], promises: tuple[Promise, ...]) -> bool:

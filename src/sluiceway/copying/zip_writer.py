@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, S
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import TYPE_CHECKING, Protocol
 
-from sluiceway.copying.contract import Item, Reading
+from sluiceway.copying.contract import CopyItem, Reading
 from sluiceway.errors import SluiceError, SourceFailed, TooLarge
 from sluiceway.pipe.pump import close_stream
 from sluiceway.pipe.source import Buffer, SourceSpent
@@ -47,9 +47,9 @@ class Members(Protocol):
     @property
     def rereadable(self) -> bool: ...
 
-    def items(self) -> AsyncIterator[Item]: ...
+    def items(self) -> AsyncIterator[CopyItem]: ...
 
-    def open(self, item: Item) -> AbstractAsyncContextManager[Reading]: ...
+    def open(self, item: CopyItem) -> AbstractAsyncContextManager[Reading]: ...
 
 
 async def zipped(origin: Members, leave: Callable[[Omitted], object], most: int = MOST_MEMBERS) -> ZipSource:
@@ -87,8 +87,8 @@ class _Missing:
         return "\n".join([words, *self._lines, *more]).encode("utf-8", "replace")
 
 
-async def _listed(origin: Members, leave: Callable[[Omitted], object], most: int) -> list[Item]:
-    found: list[Item] = []
+async def _listed(origin: Members, leave: Callable[[Omitted], object], most: int) -> list[CopyItem]:
+    found: list[CopyItem] = []
     items = origin.items()
     try:
         async for item in items:
@@ -114,7 +114,7 @@ def _unfit(key: str) -> Omitted | None:
 class ZipSource:
     """A Source; see `zipped`. Where the items' origin can be read again, so can it, byte for byte the same."""
 
-    def __init__(self, origin: Members, items: Sequence[Item], length: int | None, comment: bytes = b"") -> None:
+    def __init__(self, origin: Members, items: Sequence[CopyItem], length: int | None, comment: bytes = b"") -> None:
         self._origin, self._items, self._comment = origin, items, comment
         self._opened = False
         self.reopenable: bool = origin.rereadable
@@ -153,7 +153,7 @@ class ZipSource:
         for piece in archive.footer():
             yield _dated(piece, 12, next(ends)) if piece[:4] == _CENTRAL else piece
 
-    async def _member(self, archive: ZipStream, item: Item) -> AsyncGenerator[Buffer, None]:
+    async def _member(self, archive: ZipStream, item: CopyItem) -> AsyncGenerator[Buffer, None]:
         handed = _Handed()
         archive.add(handed, item.key, size=item.size)
         made = archive.file()  # gives the head, then one piece for each that was handed over, then sizes and checksum
@@ -215,7 +215,7 @@ def _new(sized: bool) -> ZipStream:
     return ZipStream(sized=sized)
 
 
-def _length(items: Sequence[Item], comment: bytes) -> int | None:
+def _length(items: Sequence[CopyItem], comment: bytes) -> int | None:
     """Bytes of the whole zip, None where a size is not known."""
     counting = _new(sized=True)
     counting.comment = comment
@@ -229,7 +229,7 @@ def _length(items: Sequence[Item], comment: bytes) -> int | None:
     return size
 
 
-def _dated(head: Buffer, at: int, item: Item) -> bytearray:
+def _dated(head: Buffer, at: int, item: CopyItem) -> bytearray:
     """The head with the member's own time; the library knows times of files on disk only, and puts the present one there."""
     when = time.localtime(time.time() if item.modified is None else item.modified)
     year, month, day, hour, minute, second = when[:6]

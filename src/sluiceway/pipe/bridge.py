@@ -42,7 +42,7 @@ class Bridge:
     reader: BridgeReader
 
     def __init__(self, limit: int = LIMIT, patience: float = PATIENCE) -> None:
-        line = _Line(max(1, limit), patience)
+        line = _Buffer(max(1, limit), patience)
         self.writer, self.reader = BridgeWriter(line), BridgeReader(line)
 
     @classmethod
@@ -65,7 +65,7 @@ class Bridge:
         return bridge.reader
 
 
-class _Line:
+class _Buffer:
     """What both ends share. Whoever changes it wakes the other."""
 
     limit: int
@@ -147,7 +147,7 @@ class BridgeWriter(_File):
     sees: half a file never looks whole.
     """
 
-    def __init__(self, line: _Line) -> None:
+    def __init__(self, line: _Buffer) -> None:
         self._line = line
         self._written = 0
         self._closed = False
@@ -213,7 +213,7 @@ class BridgeReader(_File):
     or a retry, gets SourceSpent.
     """
 
-    def __init__(self, line: _Line) -> None:
+    def __init__(self, line: _Buffer) -> None:
         self._line = line
         self._closed = False
         self._once = Once("A bridge")

@@ -44,13 +44,13 @@ class Claim:
                 )
             await asyncio.sleep(LOOK_EVERY)
 
-    def ship(self, whole: int) -> int:
+    def submit(self, whole: int) -> int:
         """What is held is on its way and comes back by `land`, whoever else waits; the claim begins anew, towards `whole`."""
         shipped, self.held, self.whole = self.held, 0, whole
         self._budget.coming += shipped
         return shipped
 
-    def land(self, shipped: int) -> None:
+    def complete(self, shipped: int) -> None:
         self._budget.coming -= shipped
         self._budget.settle(shipped)
 

@@ -43,8 +43,8 @@ from sluiceway.server.responses import problem_answer
 from sluiceway.server.settings import Settings
 from sluiceway.server.sites import Sites
 from sluiceway.uploads.keys import KeyTemplate
-from sluiceway.uploads.progress import Board
-from sluiceway.uploads.service import Desk
+from sluiceway.uploads.progress import ProgressTable
+from sluiceway.uploads.service import UploadService
 from sluiceway.wire.composed import composed
 from sluiceway.wire.names import stays_inside
 from sluiceway.wire.request_targets import check_path
@@ -70,7 +70,7 @@ register_url_convertor("key", _Key())
 class Sluiceway:
     """An ASGI app: `Sluiceway(to="./uploads")`. Keyword arguments are the settings of the same names."""
 
-    def __init__(self, settings: Settings | None = None, *, board: Board | None = None, **given: Any) -> None:
+    def __init__(self, settings: Settings | None = None, *, progress_table: ProgressTable | None = None, **given: Any) -> None:
         self.settings: Settings = settings or Settings(**given)
         self.budget: Budget = Budget(self.settings.budget // self.settings.workers)
         self._least_rate = self.settings.least_rate
@@ -78,8 +78,8 @@ class Sluiceway:
         self._omissions = Omissions()
         self._sites = Sites(self.settings)
         self._readiness = Readiness()
-        self._board = board
-        self._desk: Desk | None = None
+        self._progress_table = progress_table
+        self._upload_service: UploadService | None = None
         self._router = Router(
             [
                 Route("/", _ByMethod(GET=show_page)),
@@ -96,26 +96,26 @@ class Sluiceway:
         )
 
     @property
-    def desk(self) -> Desk:
+    def upload_service(self) -> UploadService:
         """Made at the first use: an app mounted into another one may never see a lifespan."""
-        if self._desk is None:
+        if self._upload_service is None:
             told = self.settings
-            self._desk = Desk(
+            self._upload_service = UploadService(
                 open_destination(told, self.budget),
                 self.budget,
-                self._board or Board(),
+                self._progress_table or ProgressTable(),
                 template=KeyTemplate(told.key),
                 digests=told.digests,
                 max_size=told.largest,
                 flatten=told.flatten,
             )
-        return self._desk
+        return self._upload_service
 
     async def aclose(self) -> None:
         """Let go of the store; uploads under way are discarded."""
-        if self._desk is not None:
-            await self._desk.aclose()
-            self._desk = None
+        if self._upload_service is not None:
+            await self._upload_service.aclose()
+            self._upload_service = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -174,7 +174,7 @@ class Sluiceway:
         await receive()
         scope.get("state", {})[STOPPING] = asyncio.Event()
         try:
-            _ = self.desk  # a folder that cannot be made is told at start, not at the first upload
+            _ = self.upload_service  # a folder that cannot be made is told at start, not at the first upload
         except (SluiceError, OSError) as error:
             await send({"type": "lifespan.startup.failed", "message": f"sluiceway: {error}"})
             return
@@ -187,32 +187,34 @@ class Sluiceway:
 
     async def _list(self, request: Request) -> Response:
         if "as" in request.query_params:
-            return await list_as_zip(request, self.desk.store, self.budget, self._omissions)
-        return await list_objects(request, self.desk.store, self._omissions)
+            return await list_as_zip(request, self.upload_service.store, self.budget, self._omissions)
+        return await list_objects(request, self.upload_service.store, self._omissions)
 
     async def _post(self, request: Request) -> Response:
         if is_order(request):
             if self._remote.allowed:
-                return await import_remote(request, self.desk, self._remote)
+                return await import_remote(request, self.upload_service, self._remote)
             request = await not_an_order(request)
         if is_form(request):
-            return await post_form(request, self.desk, self.settings.form_limits)
-        return await post_raw(request, self.desk)
+            return await post_form(request, self.upload_service, self.settings.form_limits)
+        return await post_raw(request, self.upload_service)
 
     async def _fetch(self, request: Request) -> Response:
         return pass_remote(request, self._remote)
 
     async def _get(self, request: Request) -> Response:
-        return await get_object(request, self.desk.store, await self._spelling(request), self.settings.redirect_downloads)
+        return await get_object(
+            request, self.upload_service.store, await self._spelling(request), self.settings.redirect_downloads
+        )
 
     async def _put(self, request: Request) -> Response:
         key: str = request.path_params["key"]
         if is_form(request):
-            return await put_form(request, self.desk, key, self.settings.form_limits)
-        return await put_object(request, self.desk, key)
+            return await put_form(request, self.upload_service, key, self.settings.form_limits)
+        return await put_object(request, self.upload_service, key)
 
     async def _delete(self, request: Request) -> Response:
-        return await delete_object(request, self.desk.store, await self._spelling(request))
+        return await delete_object(request, self.upload_service.store, await self._spelling(request))
 
     async def _spelling(self, request: Request) -> str:
         """The key of the object asked for as it is spelled where it rests: ours are NFC, macOS asks in NFD, others put anything.
@@ -227,7 +229,7 @@ class Sluiceway:
         ours, odd = composed(key), not key.isprintable()
         if ours != key or odd:
             try:
-                await self.desk.store.stat(key)
+                await self.upload_service.store.stat(key)
             except NotFound:
                 if odd:
                     check_path(key)
@@ -235,16 +237,16 @@ class Sluiceway:
         return key
 
     async def _show(self, request: Request) -> Response:
-        return await show_upload(request, self.desk.board, request.path_params["id"])
+        return await show_upload(request, self.upload_service.progress_table, request.path_params["id"])
 
     async def _cancel(self, request: Request) -> Response:
-        return await cancel_upload(self.desk, request.path_params["id"])
+        return await cancel_upload(self.upload_service, request.path_params["id"])
 
     async def _health(self, request: Request) -> Response:
         return PlainTextResponse("ok\n")
 
     async def _ready(self, request: Request) -> Response:
-        why = await self._readiness.why_not(self.desk.store)
+        why = await self._readiness.why_not(self.upload_service.store)
         return PlainTextResponse("ok\n") if why is None else PlainTextResponse(f"not ready: {why}\n", 503)
 
 

@@ -13,16 +13,16 @@ from sluiceway.pipe.budget import Budget
 from sluiceway.server.settings import BadSetting, Settings
 from sluiceway.stores.contract import Signing, Store
 from sluiceway.stores.disk.store import DiskStore
-from sluiceway.stores.fanout.store import FanoutStore, Leg
+from sluiceway.stores.fanout.store import Destination, FanoutStore
 from sluiceway.stores.memory import MemoryStore
 from sluiceway.stores.registry import open_root, place_key
 from sluiceway.wire.headers.parameters import TOKEN
-from sluiceway.wire.urls import is_place, is_url, origin, shown
+from sluiceway.wire.urls import is_place, is_url, origin, redact_url
 
 if TYPE_CHECKING:
     from sluiceway.stores.relay.store import Backend
 
-__all__ = ["called", "open_destination"]
+__all__ = ["display_name", "open_destination"]
 
 _KIND = re.compile(r"(required|best-effort):(.+)")
 _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t\x20-\x7e\x80-\xff]*)")  # RFC 9110 5.5
@@ -37,17 +37,17 @@ def open_destination(told: Settings, budget: Budget) -> Store:
     found = [_identity(place, told) for _, place in places]
     for number, (_, place) in enumerate(places):
         if found[number] in found[:number]:
-            raise BadSetting(f"--to names {shown(place)} twice; name each place once")
-    legs = [Leg(_store(place, told, budget), required, shown(place)) for required, place in places]
+            raise BadSetting(f"--to names {redact_url(place)} twice; name each place once")
+    legs = [Destination(_store(place, told, budget), required, redact_url(place)) for required, place in places]
     store = legs[0].store if len(legs) == 1 else FanoutStore(legs, budget)
     if told.redirect_downloads and not isinstance(store, Signing):
         raise BadSetting("--redirect-downloads needs a bucket as the one --to: nobody else signs URLs")
     return store
 
 
-def called(told: Settings) -> str:
+def display_name(told: Settings) -> str:
     """The destinations as people may read them: without passwords."""
-    return " and ".join(f"{'' if required else 'best-effort '}{shown(place)}" for required, place in map(_place, told.to))
+    return " and ".join(f"{'' if required else 'best-effort '}{redact_url(place)}" for required, place in map(_place, told.to))
 
 
 def _place(text: str) -> tuple[bool, str]:
@@ -82,11 +82,11 @@ def _store(place: str, told: Settings, budget: Budget) -> Store:
 
 def _named_store(place: str, budget: Budget, options: Mapping[str, str]) -> Store:
     if place.lower().startswith("postgres") and place_key(place)[0]:
-        raise BadSetting(f"--to {shown(place)} names a key; a server takes the whole database table, ?table=NAME")
+        raise BadSetting(f"--to {redact_url(place)} names a key; a server takes the whole database table, ?table=NAME")
     try:
         return open_root(place, budget, options)
     except BadRequest as error:
-        raise BadSetting(f"--to {shown(place)}: {error.detail}") from None
+        raise BadSetting(f"--to {redact_url(place)}: {error.detail}") from None
 
 
 def _backend(place: str, told: Settings) -> Backend:
@@ -97,7 +97,7 @@ def _backend(place: str, told: Settings) -> Backend:
     try:
         url = RelayUrl(place, told.relay_url)
     except BadRequest as error:
-        raise BadSetting(f"--to {shown(place)}: {error.detail}") from None
+        raise BadSetting(f"--to {redact_url(place)}: {error.detail}") from None
     headers = dict(_header(text) for text in told.relay_header)
     if url.address.authorization is not None:
         headers.setdefault("authorization", url.address.authorization)

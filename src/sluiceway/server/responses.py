@@ -13,7 +13,7 @@ from starlette.responses import Response
 from sluiceway.errors import MethodNotAllowed, RangeUnsatisfiable, Refused, SluiceError, Unauthorized
 from sluiceway.pipe.stages import Stages, server_timing, verdict
 from sluiceway.stores.contract import Copy, Entry
-from sluiceway.uploads.service import Desk, Incoming
+from sluiceway.uploads.service import UploadService, UploadSession
 from sluiceway.wire.headers.ranges import unsatisfied_range
 from sluiceway.wire.problems import PROBLEM_TYPE, problem
 
@@ -49,10 +49,10 @@ def entry_json(request: Request, entry: Entry, *, here: bool = True) -> dict[str
         more["destinations"] = [_copy_json(copy) for copy in entry.copies]
     return {
         "key": entry.key,
-        "filename": entry.about.filename,
+        "filename": entry.metadata.filename,
         "size": entry.size,
-        "sha-256": entry.about.sha256,
-        "type": entry.about.type,
+        "sha-256": entry.metadata.sha256,
+        "type": entry.metadata.type,
         "url": url,
         "etag": entry.etag,
         "modified": datetime.fromtimestamp(entry.modified, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -80,8 +80,8 @@ def json_answer(content: object, status: int = 200, headers: dict[str, str] | No
 
 def upload_answer(
     request: Request,
-    desk: Desk,
-    incoming: Incoming,
+    upload_service: UploadService,
+    incoming: UploadSession,
     entries: list[Entry],
     *,
     replaced: bool = False,
@@ -91,11 +91,11 @@ def upload_answer(
 
     One file that was passed on is answered with what the destination said, word for word.
     """
-    spent, name = incoming.stages.spent(), desk.store.traits.name
+    spent, name = incoming.stages.spent(), upload_service.store.traits.name
     headers = {"Upload-Id": incoming.id, "Server-Timing": server_timing(spent)}
     if len(entries) == 1 and (reply := entries[0].reply) is not None:
         return passed_on(reply.status, reply.headers, reply.body, headers)
-    if len(entries) == 1 and desk.store.traits.readable:
+    if len(entries) == 1 and upload_service.store.traits.readable:
         headers["Location"] = object_url(request, entries[0].key)
         headers["ETag"] = f'"{entries[0].etag}"'
     elif len(entries) == 1 and (place := _elsewhere(entries[0])) is not None:
@@ -104,7 +104,7 @@ def upload_answer(
     for field, value in fields:
         values.setdefault(field, []).append(value)
     content = {
-        "files": [entry_json(request, entry, here=desk.store.traits.readable) for entry in entries],
+        "files": [entry_json(request, entry, here=upload_service.store.traits.readable) for entry in entries],
         "fields": values,
         "seconds": round(sum(spent.values()), 6),
         "stages": {stage: round(seconds, 6) for stage, seconds in spent.items()},

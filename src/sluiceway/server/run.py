@@ -25,12 +25,12 @@ from uvicorn.supervisors import Multiprocess
 
 from sluiceway.errors import SluiceError
 from sluiceway.server.app import Sluiceway
-from sluiceway.server.destinations import called
+from sluiceway.server.destinations import display_name
 from sluiceway.server.http1.connection_limit import Crowd
 from sluiceway.server.http1.protocol import SluiceProtocol
 from sluiceway.server.settings import BadSetting, Settings
-from sluiceway.stores.contract import Checked
-from sluiceway.uploads.progress import Board
+from sluiceway.stores.contract import HealthChecked
+from sluiceway.uploads.progress import ProgressTable
 from sluiceway.wire.names import readable_line
 
 __all__ = ["serve", "tune_process", "worker_app"]
@@ -79,10 +79,10 @@ def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         return
     asyncio.run(app.aclose())  # the workers open it each for itself
     with (
-        tempfile.NamedTemporaryFile(prefix="sluiceway-board-") as board,
+        tempfile.NamedTemporaryFile(prefix="sluiceway-board-") as progress_table,
         tempfile.NamedTemporaryFile("w", prefix="sluiceway-settings-", encoding="utf-8") as told,
     ):
-        json.dump({"settings": asdict(settings), "board": board.name}, told)
+        json.dump({"settings": asdict(settings), "board": progress_table.name}, told)
         told.flush()
         os.environ[_WORKER] = told.name  # the file is its owner's alone; a variable would show the token to more programs
         supervisor = Multiprocess(config, sockets=[sock])  # from here on it heeds signals
@@ -116,7 +116,7 @@ def worker_app() -> Sluiceway:
     _log_to_stderr()
     settings = Settings(**told["settings"])
     return Sluiceway(
-        settings, board=Board(told["board"], 2 * settings.workers)
+        settings, progress_table=ProgressTable(told["board"], 2 * settings.workers)
     )  # twice: a new worker starts before its old one ends
 
 
@@ -135,20 +135,20 @@ def tune_process() -> None:
 def _open_destination(app: Sluiceway) -> None:
     """Before anybody is told an address: a destination that cannot be used is a setting that cannot be used."""
     try:
-        store = app.desk.store
-        if isinstance(store, Checked):
+        store = app.upload_service.store
+        if isinstance(store, HealthChecked):
             asyncio.run(store.check())
     except BadSetting:
         raise
     except (SluiceError, OSError) as error:
         said = error.strerror if isinstance(error, OSError) else error
-        raise BadSetting(f"--to {called(app.settings)} cannot be used: {said}") from None
+        raise BadSetting(f"--to {display_name(app.settings)} cannot be used: {said}") from None
 
 
 def _say_what_is_not_promised(app: Sluiceway) -> None:
     """Once, at start, in the log: what people should know of their destination before they rely on it."""
-    for words in app.desk.store.traits.cannot():
-        log.warning("%s: %s", called(app.settings), words)
+    for words in app.upload_service.store.traits.cannot():
+        log.warning("%s: %s", display_name(app.settings), words)
 
 
 def _listen(settings: Settings) -> socket.socket:

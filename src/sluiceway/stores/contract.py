@@ -1,4 +1,4 @@
-"""What a store promises: Draft, Store, Opened, Entry and the facts (Traits) about a kind of store.
+"""What a store promises: Draft, Store, ObjectReader, Entry and the facts (Traits) about a kind of store.
 
 Bytes rest in a store; a draft is an object nobody can see yet, and it ends in exactly one of two ways: publish or discard.
 This file knows nothing of HTTP, disks or networks. `sluiceway.testing.store_suite` proves a store keeps the contract.
@@ -18,28 +18,28 @@ __all__ = [
     "HEADERS",
     "MARKER",
     "MOST_METADATA",
-    "About",
-    "Checked",
     "Copy",
     "Draft",
+    "EarlyFailure",
     "Entry",
-    "Failing",
     "FileBacked",
-    "Label",
+    "HealthChecked",
+    "Maintained",
+    "Metadata",
+    "ObjectReader",
     "Omitted",
-    "Opened",
     "Page",
     "Pairs",
     "Pausing",
     "Probed",
     "Replace",
     "Reply",
+    "SequentialOpen",
     "Several",
     "Signing",
     "Store",
-    "Swept",
     "Traits",
-    "Whole",
+    "UploadRequest",
 ]
 
 
@@ -81,7 +81,7 @@ class Traits:
 
 
 @dataclass(frozen=True, slots=True)
-class About:
+class Metadata:
     """What is told of an object when it is published and lives with it from then on."""
 
     filename: str  # the cleaned name the client gave, "" when it gave none
@@ -119,7 +119,7 @@ class Entry:
     size: int  # bytes
     etag: str  # strong, without quotes, changes whenever the bytes may have
     modified: float  # seconds since the epoch
-    about: About
+    metadata: Metadata
     reply: Reply | None = None  # of a store that passes on
     # Of the publish and no part of what the object is:
     notes: tuple[str, ...] = field(default=(), compare=False)  # what people should know, such as a copy that was given up
@@ -168,14 +168,14 @@ class Replace:
 
 
 @dataclass(frozen=True, slots=True)
-class Label:
+class UploadRequest:
     """What is known of an object before its first byte. Stores that rest need none of it; one that passes on says it first."""
 
     key: str = ""  # "" while nobody chose one: a client that named none, a store that makes its own
     filename: str = ""  # cleaned
     type: str = "application/octet-stream"
     sha256: str | None = None  # what the sender promised, which is checked before anything is published
-    headers: Pairs = ()  # and `user`: as About has them in the end, for stores that are told before the first byte
+    headers: Pairs = ()  # and `user`: as Metadata has them in the end, for stores that are told before the first byte
     user: Pairs = ()
     method: str = "POST"  # how the client sent it: PUT names its key, POST leaves it to the destination
     field: str | None = None  # the form field it came in; None: it was a raw body
@@ -215,7 +215,7 @@ class Draft(Protocol):
         """Forget everything from `offset` on (a chunk whose digest was wrong). StoreFailed where traits keep less than bytes."""
         ...
 
-    async def publish(self, key: str, about: About, replace: Replace = Replace()) -> Entry:
+    async def publish(self, key: str, metadata: Metadata, replace: Replace = Replace()) -> Entry:
         """The good ending: the object is whole, visible under `key` and as durable as the traits say.
 
         Raises Exists (key taken and not to be replaced), PreconditionFailed (other etag), BadName, Forbidden, NoSpace.
@@ -228,7 +228,7 @@ class Draft(Protocol):
         ...
 
 
-class Opened(Source, Protocol):
+class ObjectReader(Source, Protocol):
     """A finished object held open: the bytes belong to `entry` even when the key is replaced or deleted meanwhile.
 
     Where traits say it is not steady, reading raises StoreFailed then; bytes of two versions are never mixed.
@@ -241,7 +241,7 @@ class Opened(Source, Protocol):
 
 
 @runtime_checkable
-class Failing(Protocol):
+class EarlyFailure(Protocol):
     """What a Draft may be besides: one whose destination can say no while nobody writes, because the sender pauses."""
 
     @property
@@ -261,7 +261,7 @@ class Pausing(Protocol):
 
 @runtime_checkable
 class FileBacked(Protocol):
-    """What an Opened may be besides: a regular file, byte 0 its first, so that the kernel can send it by itself."""
+    """What an ObjectReader may be besides: a regular file, byte 0 its first, so that the kernel can send it by itself."""
 
     def fileno(self) -> int:
         """Its descriptor, open until `aclose`."""
@@ -269,7 +269,7 @@ class FileBacked(Protocol):
 
 
 @runtime_checkable
-class Checked(Protocol):
+class HealthChecked(Protocol):
     """What a Store may be besides: one that can say before the first request whether it can be used at all."""
 
     async def check(self) -> None:
@@ -297,7 +297,7 @@ class Several(Protocol):
 
 
 @runtime_checkable
-class Swept(Protocol):
+class Maintained(Protocol):
     """What a Store may be besides: one that needs preparing once, and in which crashes leave bytes that nobody names."""
 
     async def init(self) -> None:
@@ -322,10 +322,10 @@ class Signing(Protocol):
 
 
 @runtime_checkable
-class Whole(Protocol):
+class SequentialOpen(Protocol):
     """What a Store may be besides: one that asks less for an object that will be read once, and all of it."""
 
-    async def open_whole(self, key: str) -> Opened:
+    async def open_whole(self, key: str) -> ObjectReader:
         """As `open`: in a bucket one request instead of two."""
         ...
 
@@ -336,7 +336,7 @@ class Store(Protocol):
     @property
     def traits(self) -> Traits: ...
 
-    async def draft(self, upload: str, size: int | None, label: Label = Label()) -> Draft:
+    async def draft(self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()) -> Draft:
         """A new draft for the upload id; `size` in bytes when known, so that a full store can say NoSpace at once."""
         ...
 
@@ -344,7 +344,7 @@ class Store(Protocol):
         """Raises NotFound."""
         ...
 
-    async def open(self, key: str) -> Opened:
+    async def open(self, key: str) -> ObjectReader:
         """Raises NotFound, Forbidden. The caller closes what it gets."""
         ...
 

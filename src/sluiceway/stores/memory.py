@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator
 
 from sluiceway.errors import Exists, NotFound, PreconditionFailed, StoreFailed
 from sluiceway.pipe.source import Buffer, BytesSource
-from sluiceway.stores.contract import About, Draft, Entry, Label, Opened, Page, Replace, Traits
+from sluiceway.stores.contract import Draft, Entry, Metadata, ObjectReader, Page, Replace, Traits, UploadRequest
 
-__all__ = ["MemoryDraft", "MemoryObject", "MemoryStore"]
+__all__ = ["MemoryDraft", "MemoryReader", "MemoryStore"]
 
 
 class MemoryStore:
@@ -26,14 +26,14 @@ class MemoryStore:
         self.objects: dict[str, tuple[Entry, bytes]] = {}
         self.drafts: dict[str, MemoryDraft] = {}
 
-    async def draft(self, upload: str, size: int | None, label: Label = Label()) -> Draft:
+    async def draft(self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()) -> Draft:
         return self.drafts.setdefault(upload, MemoryDraft(self, upload))
 
     async def stat(self, key: str) -> Entry:
         return self._find(key)[0]
 
-    async def open(self, key: str) -> Opened:
-        return MemoryObject(*self._find(key))
+    async def open(self, key: str) -> ObjectReader:
+        return MemoryReader(*self._find(key))
 
     async def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> Page:
         keys = sorted(key for key in self.objects if key.startswith(prefix) and key > after)
@@ -89,13 +89,13 @@ class MemoryDraft:
     async def truncate(self, offset: int) -> None:
         del self._data[offset:]
 
-    async def publish(self, key: str, about: About, replace: Replace = Replace()) -> Entry:
+    async def publish(self, key: str, metadata: Metadata, replace: Replace = Replace()) -> Entry:
         self._check()
         self._store.check(key, replace)
         data = bytes(self._data)
         now = time.time()
         etag = hashlib.sha256(f"{now} {key}".encode() + data).hexdigest()[:32]
-        entry = Entry(key=key, size=len(data), etag=etag, modified=now, about=about)
+        entry = Entry(key=key, size=len(data), etag=etag, modified=now, metadata=metadata)
         self._store.objects[key] = (entry, data)
         self._store.drafts.pop(self._upload, None)
         self._ended = True
@@ -111,7 +111,7 @@ class MemoryDraft:
             raise StoreFailed("This draft has ended already")
 
 
-class MemoryObject:
+class MemoryReader:
     """An object held open."""
 
     reopenable = True

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 
 from sluiceway.errors import TooLarge
-from sluiceway.stores.contract import HEADERS, MOST_METADATA, About, Pairs
+from sluiceway.stores.contract import HEADERS, MOST_METADATA, Metadata, Pairs
 
 __all__ = ["LONGEST_TYPE", "about_json", "extras_json", "read_about", "read_extras"]
 
@@ -19,23 +19,23 @@ _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-def about_json(about: About) -> dict[str, object]:
-    told = {"filename": about.filename, "type": about.type[:LONGEST_TYPE], "sha256": about.sha256}
-    return {**told, **extras_json(about)}
+def about_json(metadata: Metadata) -> dict[str, object]:
+    told = {"filename": metadata.filename, "type": metadata.type[:LONGEST_TYPE], "sha256": metadata.sha256}
+    return {**told, **extras_json(metadata)}
 
 
-def extras_json(about: About) -> dict[str, object]:
+def extras_json(metadata: Metadata) -> dict[str, object]:
     """Headers and the user's metadata alone; {} where there are none. Raises TooLarge, for a note is read whole."""
-    pairs = about.headers + about.user
+    pairs = metadata.headers + metadata.user
     size = sum(len(text.encode(errors="replace")) for pair in pairs for text in pair)
     if size > MOST_METADATA:
         many = f"The object's headers and metadata have {size} bytes; at most {MOST_METADATA} are kept"
         raise TooLarge(many, limit=MOST_METADATA)
-    told = {"headers": dict(about.headers), "user": dict(about.user)}
+    told = {"headers": dict(metadata.headers), "user": dict(metadata.user)}
     return {name: value for name, value in told.items() if value}
 
 
-def read_about(told: object) -> About | None:
+def read_about(told: object) -> Metadata | None:
     """None for what is no such note."""
     extras = read_extras(told)
     if extras is None or not isinstance(told, Mapping):
@@ -44,7 +44,7 @@ def read_about(told: object) -> About | None:
     is_digest = sha256 is None or (isinstance(sha256, str) and _SHA256.fullmatch(sha256) is not None)
     if not _is_text(filename) or not _is_text(kind) or not is_digest:
         return None
-    return About(str(filename), str(kind), sha256, *extras)
+    return Metadata(str(filename), str(kind), sha256, *extras)
 
 
 def read_extras(told: object) -> tuple[Pairs, Pairs] | None:

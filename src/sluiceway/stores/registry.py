@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from sluiceway.errors import BadRequest
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.contract import Store
-from sluiceway.wire.urls import is_place, shown
+from sluiceway.wire.urls import is_place, redact_url
 
 __all__ = ["FSSPEC", "Place", "open_place", "open_root", "place_key"]
 
@@ -27,19 +27,19 @@ class Place:
 
     store: Store
     key: str
-    called: str  # for people: without passwords
+    display_name: str  # for people: without passwords
 
 
 def open_place(text: str, budget: Budget, options: Mapping[str, str] = NO_OPTIONS) -> Place:
     """Nothing is connected yet. Raises BadRequest for what is no such place, or whose driver is missing."""
     key, root = place_key(text)
-    return Place(open_root(root, budget, options), key, shown(text))
+    return Place(open_root(root, budget, options), key, redact_url(text))
 
 
 def open_root(text: str, budget: Budget, options: Mapping[str, str] = NO_OPTIONS) -> Store:
     """The store of all that the URL names. `options`: what people said with `--store-option`. Raises BadRequest."""
     if not is_place(text):
-        raise BadRequest(f"{shown(text)} is no place that files can be kept in")
+        raise BadRequest(f"{redact_url(text)} is no place that files can be kept in")
     scheme = _scheme(text)
     try:
         if scheme in ("postgresql", "postgres"):
@@ -47,14 +47,14 @@ def open_root(text: str, budget: Budget, options: Mapping[str, str] = NO_OPTIONS
 
             return PostgresStore(text, budget)
         if scheme.startswith(FSSPEC):
-            from sluiceway.stores.fsspec.store import FilesystemStore
+            from sluiceway.stores.fsspec.store import FsspecStore
 
-            return FilesystemStore(text, budget, options)
+            return FsspecStore(text, budget, options)
         from sluiceway.stores.objects.store import ObjectStore
 
         return ObjectStore(text, budget, options)
     except ImportError:
-        raise BadRequest(f"{shown(text)} needs a driver: pip install 'sluiceway[{EXTRAS.get(scheme, 'fsspec')}]'") from None
+        raise BadRequest(f"{redact_url(text)} needs a driver: pip install 'sluiceway[{EXTRAS.get(scheme, 'fsspec')}]'") from None
 
 
 def place_key(text: str) -> tuple[str, str]:

@@ -15,10 +15,10 @@ import time
 from collections import deque
 
 from sluiceway.errors import Exists, SluiceError, Unavailable
-from sluiceway.uploads.progress_index import BoardIndex
+from sluiceway.uploads.progress_index import ProgressIndex
 from sluiceway.uploads.states import ENDED, State
 
-__all__ = ["Board", "Slot"]
+__all__ = ["ProgressRecord", "ProgressTable"]
 
 _SLOT = struct.Struct("<16s q q q q d d B B 22s B")  # the fields at _AT, the id before them
 SIZE = 96  # bytes a slot: the struct, and at its end the index's link to the next slot
@@ -39,7 +39,7 @@ _AT = {
 }
 
 
-class Slot:
+class ProgressRecord:
     """One upload on the board. Byte counts are whole numbers; `length` is None while nobody knows it."""
 
     id: str
@@ -158,23 +158,23 @@ class Slot:
         struct.pack_into("<q", self._map, self._at + _AT[what], value)
 
 
-class Board:
+class ProgressTable:
     """All slots. With `path` (an empty file made by the parent) several processes share them, each writing its own part."""
 
     def __init__(self, path: str | None = None, parts: int = 1) -> None:
         self._file = -1
-        self._index: BoardIndex | None
+        self._index: ProgressIndex | None
         if path is None:
             self._map = mmap.mmap(-1, SLOTS * SIZE)
             part = 0
             self._index = None
         else:
             self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-            size = BoardIndex.size(SLOTS, SIZE)
+            size = ProgressIndex.size(SLOTS, SIZE)
             os.ftruncate(self._file, size)
             self._map = mmap.mmap(self._file, size)
             part = self._claim(parts)
-            self._index = BoardIndex(self._map, SLOTS, SIZE, parts, part)
+            self._index = ProgressIndex(self._map, SLOTS, SIZE, parts, part)
         share = SLOTS // parts
         self._own: dict[str, int] = {}  # id -> slot of this process's uploads, live or remembered
         self._ids: dict[int, str] = {}  # and back, to forget an id when its slot is reused
@@ -195,44 +195,44 @@ class Board:
     def _end_orphans(self) -> None:
         """What a dead worker received has failed; its watchers would wait for ever."""
         for index in list(self._free):
-            slot = Slot(self._map, index, "")
-            if slot.state in (State.RECEIVING, State.CHECKING):
-                slot.code = Unavailable.code
-                slot.state = State.FAILED
+            record = ProgressRecord(self._map, index, "")
+            if record.state in (State.RECEIVING, State.CHECKING):
+                record.code = Unavailable.code
+                record.state = State.FAILED
                 self._free.remove(index)
                 self._free.append(index)  # used again last, so that its watchers see it
 
-    def begin(self, upload: str, length: int | None) -> Slot:
+    def begin(self, upload: str, length: int | None) -> ProgressRecord:
         """A slot for an upload that begins. Raises Exists when the id is in use or was a moment ago."""
         if self.find(upload) is not None:
             raise Exists(f"The upload id {upload!r} is taken; choose a fresh one for each upload")
         if not self._free:  # thousands live at once: this one goes unwatched, nothing else is lost
-            return self._fill(Slot(bytearray(SIZE), 0, upload), length)
-        slot = Slot(self._map, self._free.popleft(), upload)
-        self._own.pop(self._ids.get(slot.index, ""), None)
-        self._own[upload], self._ids[slot.index] = slot.index, upload
+            return self._fill(ProgressRecord(bytearray(SIZE), 0, upload), length)
+        record = ProgressRecord(self._map, self._free.popleft(), upload)
+        self._own.pop(self._ids.get(record.index, ""), None)
+        self._own[upload], self._ids[record.index] = record.index, upload
         if self._index is None:
-            return self._fill(slot, length)
-        self._index.remove(slot.index)
-        self._fill(slot, length)
-        self._index.add(slot.index)
-        return slot
+            return self._fill(record, length)
+        self._index.remove(record.index)
+        self._fill(record, length)
+        self._index.add(record.index)
+        return record
 
-    def end(self, slot: Slot) -> None:
+    def end(self, record: ProgressRecord) -> None:
         """The slot stays readable until it is the oldest of the ended ones and somebody needs it."""
-        if slot.state not in ENDED:
+        if record.state not in ENDED:
             raise SluiceError("A slot is given back only when its upload has ended")
-        if slot._map is self._map:
-            self._free.append(slot.index)
+        if record._map is self._map:
+            self._free.append(record.index)
 
-    def find(self, upload: str) -> Slot | None:
+    def find(self, upload: str) -> ProgressRecord | None:
         """The slot of an upload of any process, or None. Another process's is looked up, our own are known."""
         if upload in self._own:
-            return Slot(self._map, self._own[upload], upload)
+            return ProgressRecord(self._map, self._own[upload], upload)
         if self._index is None:
             return None
         index = self._index.find(_name(upload))
-        return None if index is None else Slot(self._map, index, upload)
+        return None if index is None else ProgressRecord(self._map, index, upload)
 
     def close(self) -> None:
         self._map.close()
@@ -240,10 +240,10 @@ class Board:
             os.close(self._file)
 
     @staticmethod
-    def _fill(slot: Slot, length: int | None) -> Slot:
+    def _fill(record: ProgressRecord, length: int | None) -> ProgressRecord:
         told = -1 if length is None else length
-        _SLOT.pack_into(slot._map, slot._at, _name(slot.id), 0, 0, 0, told, 0.0, 0.0, State.RECEIVING, 0, b"", 0)
-        return slot
+        _SLOT.pack_into(record._map, record._at, _name(record.id), 0, 0, 0, told, 0.0, 0.0, State.RECEIVING, 0, b"", 0)
+        return record
 
 
 def _name(upload: str) -> bytes:

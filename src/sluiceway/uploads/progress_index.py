@@ -10,7 +10,7 @@ from __future__ import annotations
 import mmap
 import struct
 
-__all__ = ["BoardIndex"]
+__all__ = ["ProgressIndex"]
 
 NAME = 16  # bytes at the beginning of a slot: the hash of the id, zeros where none was
 TRIES = 8  # how often a reader begins anew; each time a slot must have been used again at the very moment
@@ -18,7 +18,7 @@ TRIES = 8  # how often a reader begins anew; each time a slot must have been use
 _LINK = struct.Struct("I")  # a slot's number plus one; 0 is the end of a chain. Native and aligned: nobody reads half of it
 
 
-class BoardIndex:
+class ProgressIndex:
     """`slots` of `size` bytes each in shared memory, as many links behind them."""
 
     def __init__(self, memory: mmap.mmap, slots: int, size: int, parts: int, part: int) -> None:
@@ -32,19 +32,19 @@ class BoardIndex:
         """Bytes of memory for the slots and their index."""
         return slots * size + slots * _LINK.size
 
-    def add(self, slot: int) -> None:
+    def add(self, record: int) -> None:
         """Our own slot, after it was filled."""
-        head = self._head(self._name(slot), self._part)
-        self._put(self._next(slot), self._get(head))
-        self._put(head, slot + 1)
+        head = self._head(self._name(record), self._part)
+        self._put(self._next(record), self._get(head))
+        self._put(head, record + 1)
 
-    def remove(self, slot: int) -> None:
+    def remove(self, record: int) -> None:
         """Our own slot, before it is filled anew. One that is in no chain is left as it is."""
-        at = self._head(self._name(slot), self._part)
+        at = self._head(self._name(record), self._part)
         for _ in range(self._share + 1):
             link = self._get(at)
-            if link == slot + 1:
-                self._put(at, self._get(self._next(slot)))
+            if link == record + 1:
+                self._put(at, self._get(self._next(record)))
                 return
             if not link:
                 return
@@ -52,9 +52,9 @@ class BoardIndex:
 
     def find(self, name: bytes) -> int | None:
         for part in range(self._parts):
-            slot = self._search(name, part)
-            if slot is not None:
-                return slot
+            record = self._search(name, part)
+            if record is not None:
+                return record
         return None
 
     def _search(self, name: bytes, part: int) -> int | None:
@@ -74,21 +74,21 @@ class BoardIndex:
     def _build(self) -> None:
         """What a dead process left of our part may be cut in the middle of a change."""
         begin = self._part * self._share
-        for slot in range(begin, begin + self._share):
-            self._put(self._heads + slot * _LINK.size, 0)
-        for slot in range(begin, begin + self._share):
-            if any(self._name(slot)):
-                self.add(slot)
+        for record in range(begin, begin + self._share):
+            self._put(self._heads + record * _LINK.size, 0)
+        for record in range(begin, begin + self._share):
+            if any(self._name(record)):
+                self.add(record)
 
-    def _name(self, slot: int) -> bytes:
-        return self._map[slot * self._slot_size : slot * self._slot_size + NAME]
+    def _name(self, record: int) -> bytes:
+        return self._map[record * self._slot_size : record * self._slot_size + NAME]
 
     def _head(self, name: bytes, part: int) -> int:
         """The names are hashes already."""
         return self._heads + (part * self._share + int.from_bytes(name[:4], "little") % self._share) * _LINK.size
 
-    def _next(self, slot: int) -> int:
-        return (slot + 1) * self._slot_size - _LINK.size
+    def _next(self, record: int) -> int:
+        return (record + 1) * self._slot_size - _LINK.size
 
     def _get(self, at: int) -> int:
         (link,) = _LINK.unpack_from(self._map, at)

@@ -1,6 +1,6 @@
-"""The desk: the only code that moves an upload from state to state. One request brings one upload, of one or many files.
+"""The upload service: the only code that moves an upload from state to state. One request brings one upload, of one or many files.
 
-Everything is drafted first; only when the whole body has come and its digests are right is anything published. The desk
+Everything is drafted first; only when the whole body has come and its digests are right is anything published. The upload service
 knows sources, stores and the board, never HTTP or forms.
 """
 
@@ -19,13 +19,13 @@ from sluiceway.pipe.digests import Digests
 from sluiceway.pipe.pump import pump
 from sluiceway.pipe.source import Source
 from sluiceway.pipe.stages import ANSWER, DESTINATION, QUEUE, Stages
-from sluiceway.stores.contract import About, Draft, Entry, Failing, Label, Pausing, Replace, Store
+from sluiceway.stores.contract import Draft, EarlyFailure, Entry, Metadata, Pausing, Replace, Store, UploadRequest
 from sluiceway.uploads.keys import KeyTemplate, new_id
-from sluiceway.uploads.progress import Board, Slot
+from sluiceway.uploads.progress import ProgressRecord, ProgressTable
 from sluiceway.uploads.states import ENDED, State, after
 from sluiceway.wire.names import check_key
 
-__all__ = ["Desk", "Incoming", "Wish", "check_digests"]
+__all__ = ["UploadService", "UploadSession", "Wish", "check_digests"]
 
 LEAVING = 10.0  # seconds cut uploads may take to put their drafts away when the server stops
 LOOK_EVERY = 0.1  # seconds between looks at what another machine has acknowledged, and for a cancel asked of another process
@@ -40,7 +40,9 @@ class Wish:
     key: str | None = None  # None: the template decides
     replace: Replace = field(default_factory=Replace)
     expected: Mapping[str, bytes] = field(default_factory=dict)  # digests by algorithm the bytes must have
-    label: Label = field(default_factory=Label)  # what else the client said; the desk fills in key, name, type and replace
+    upload_request: UploadRequest = field(
+        default_factory=UploadRequest
+    )  # what else the client said; the upload service fills in key, name, type and replace
 
 
 @dataclass(slots=True)
@@ -49,45 +51,45 @@ class _Drafted:
 
     draft: Draft
     key: str
-    about: About
+    metadata: Metadata
     replace: Replace
 
 
-class Desk:
+class UploadService:
     """Takes uploads for one store."""
 
     store: Store
     budget: Budget
-    board: Board
+    progress_table: ProgressTable
 
     def __init__(
         self,
         store: Store,
         budget: Budget,
-        board: Board,
+        progress_table: ProgressTable,
         *,
         template: KeyTemplate | None = None,
         digests: Iterable[str] = ("sha-256",),
         max_size: int | None = None,
         flatten: bool = False,
     ) -> None:
-        self.store, self.budget, self.board = store, budget, board
+        self.store, self.budget, self.progress_table = store, budget, progress_table
         self.template: KeyTemplate = template or KeyTemplate()
         self.digests: tuple[str, ...] = tuple(digests)
         self.max_size = max_size
         self.flatten = flatten  # folders that clients tell are dropped
-        self._live: dict[str, Incoming] = {}
+        self._live: dict[str, UploadSession] = {}
         self._looking: asyncio.Task[None] | None = None
 
-    def receive(self, upload: str | None = None, length: int | None = None) -> Incoming:
-        """Begin an upload: `async with desk.receive(id, length) as incoming`. `length` is the request's, in bytes.
+    def receive(self, upload: str | None = None, length: int | None = None) -> UploadSession:
+        """Begin an upload: `async with upload_service.receive(id, length) as session`. `length` is the request's, in bytes.
 
         Raises Exists when the chosen id is taken.
         """
-        slot = self.board.begin(upload or new_id(), length)
-        slot.by_kernel = self.store.traits.remote  # until the destination itself says that it has everything
-        incoming = Incoming(self, slot)
-        self._live[slot.id] = incoming
+        record = self.progress_table.begin(upload or new_id(), length)
+        record.by_kernel = self.store.traits.remote  # until the destination itself says that it has everything
+        incoming = UploadSession(self, record)
+        self._live[record.id] = incoming
         if self._looking is None or self._looking.done():
             self._looking = asyncio.get_running_loop().create_task(self._look())
         return incoming
@@ -108,25 +110,25 @@ class Desk:
         if tasks:
             await asyncio.wait(tasks, timeout=LEAVING)
         await self.store.aclose()
-        self.board.close()
+        self.progress_table.close()
 
     def cancel(self, upload: str) -> bool:
         """Ask for the end of an upload of any process of this server; False when there is none, or it is too late.
 
         An upload that is being published is not stopped: what its store makes visible cannot be unsaid.
         """
-        slot = self.board.find(upload)
-        if slot is None or slot.state is not State.RECEIVING:
+        record = self.progress_table.find(upload)
+        if record is None or record.state is not State.RECEIVING:
             return False
-        slot.ask_cancel()
+        record.ask_cancel()
         if upload in self._live:
             self._live[upload].stop(Cancelled("The upload was cancelled; nothing was stored"))
         return True
 
-    def end(self, incoming: Incoming) -> None:
+    def end(self, incoming: UploadSession) -> None:
         """Called by the upload itself at its end."""
-        del self._live[incoming.slot.id]
-        self.board.end(incoming.slot)
+        del self._live[incoming.record.id]
+        self.progress_table.end(incoming.record)
 
     async def _look(self) -> None:
         while self._live:
@@ -138,17 +140,17 @@ class Desk:
                         incoming.stop(BodyCut("The client left while the destination took nothing; nothing was stored"))
                     if (failure := incoming.failure()) is not None:
                         incoming.stop(failure)
-                if incoming.slot.cancel_asked and incoming.slot.state is State.RECEIVING:
+                if incoming.record.cancel_asked and incoming.record.state is State.RECEIVING:
                     incoming.stop(Cancelled("The upload was cancelled; nothing was stored"))
 
 
-class Incoming:
+class UploadSession:
     """An upload under way. Leaving the block without `publish` discards everything."""
 
-    def __init__(self, desk: Desk, slot: Slot) -> None:
-        self.slot = slot
+    def __init__(self, upload_service: UploadService, record: ProgressRecord) -> None:
+        self.record = record
         self.stages: Stages = Stages()
-        self._desk = desk
+        self._upload_service = upload_service
         self._drafted: list[_Drafted] = []
         self._filling: Draft | None = None
         self._reason: SluiceError | None = None
@@ -159,7 +161,7 @@ class Incoming:
 
     @property
     def id(self) -> str:
-        return self.slot.id
+        return self.record.id
 
     def stop(self, reason: SluiceError) -> None:
         """End the upload from outside; the handler sees `reason` raised at the await it stands at."""
@@ -169,71 +171,77 @@ class Incoming:
 
     def failure(self) -> SluiceError | None:
         """What a destination said already, before it had everything."""
-        if self.slot.state is not State.RECEIVING:
+        if self.record.state is not State.RECEIVING:
             return None  # whoever publishes hears it
         drafts = [*(file.draft for file in self._drafted), *([self._filling] if self._filling else [])]
-        return next((draft.failure for draft in drafts if isinstance(draft, Failing) and draft.failure is not None), None)
+        return next((draft.failure for draft in drafts if isinstance(draft, EarlyFailure) and draft.failure is not None), None)
 
     def count_kept(self) -> None:
         """What another machine has acknowledged so far; a byte less than all, for the last word is its answer."""
         drafts = [*(file.draft for file in self._drafted), *([self._filling] if self._filling else [])]
         kept = sum(min(draft.kept, draft.written - 1) for draft in drafts if draft.written)
-        if self.slot.state not in ENDED and kept > self.slot.kept:
-            self.slot.kept = kept
+        if self.record.state not in ENDED and kept > self.record.kept:
+            self.record.kept = kept
 
     async def take(self, source: Source, wish: Wish, *, size: int | None = None, counts_received: bool = True) -> None:
         """Draft one file and check it. `size` is what can be said of the length where the source cannot be sure of it.
 
         Raises BodyCut, TooLarge, DigestMismatch, NoSpace and whatever source and destination raise.
         """
-        desk = self._desk
-        folders = "" if desk.flatten else wish.label.folders
-        key = wish.key if wish.key is not None else desk.made_key(folders + wish.filename)
+        upload_service = self._upload_service
+        folders = "" if upload_service.flatten else wish.upload_request.folders
+        key = wish.key if wish.key is not None else upload_service.made_key(folders + wish.filename)
         promised = wish.expected["sha-256"].hex() if "sha-256" in wish.expected else None
-        label = changed(
-            wish.label, key=key, folders=folders, filename=wish.filename, type=wish.type, sha256=promised, replace=wish.replace
+        upload_request = changed(
+            wish.upload_request,
+            key=key,
+            folders=folders,
+            filename=wish.filename,
+            type=wish.type,
+            sha256=promised,
+            replace=wish.replace,
         )
-        digests = Digests(tuple(dict.fromkeys((*desk.digests, *wish.expected))), desk.budget)
+        digests = Digests(tuple(dict.fromkeys((*upload_service.digests, *wish.expected))), upload_service.budget)
         before = self.stages.enter(DESTINATION)
         if self._drafted and isinstance(waiting := self._drafted[-1].draft, Pausing):
             await waiting.pause()
         length = source.length if source.length is not None else size
-        draft = self._filling = await desk.store.draft(f"{self.id}.{len(self._drafted)}", length, label)
+        draft = self._filling = await upload_service.store.draft(f"{self.id}.{len(self._drafted)}", length, upload_request)
         self.stages.enter(QUEUE)
         try:
-            limit = None if desk.max_size is None else desk.max_size - self._taken
+            limit = None if upload_service.max_size is None else upload_service.max_size - self._taken
             self._taken += await pump(
                 source,
                 draft,
                 taps=[digests],
-                meter=self.slot,
+                meter=self.record,
                 limit=limit,
                 counts_received=counts_received,
                 stages=self.stages,
-                budget=desk.budget,
+                budget=upload_service.budget,
             )
             found = await digests.finish()
         except TooLarge as error:  # the pump knows what was left for this file; the sender wants to know the whole limit
-            if self._taken and desk.max_size is not None and error.members.get("limit") == limit:
-                most = f"The files of this form have more than {desk.max_size} bytes together; the server takes at most that"
-                raise TooLarge(most, limit=desk.max_size) from None
+            if self._taken and upload_service.max_size is not None and error.members.get("limit") == limit:
+                most = f"The files of this form have more than {upload_service.max_size} bytes together; the server takes at most that"
+                raise TooLarge(most, limit=upload_service.max_size) from None
             raise
         finally:
             await digests.aclose()
         check_digests(found, wish.expected)
-        about = About(
+        metadata = Metadata(
             filename=wish.filename,
             type=wish.type,
             sha256=found["sha-256"].hex() if "sha-256" in found else None,
         )
-        self._drafted.append(_Drafted(draft, key, about, wish.replace))
+        self._drafted.append(_Drafted(draft, key, metadata, wish.replace))
         self._filling = None
         self.stages.enter(before)
 
     @property
-    def drafted(self) -> list[tuple[str, About, int]]:
+    def drafted(self) -> list[tuple[str, Metadata, int]]:
         """Key, what is known and bytes of each file that was taken, in order."""
-        return [(file.key, file.about, file.draft.written) for file in self._drafted]
+        return [(file.key, file.metadata, file.draft.written) for file in self._drafted]
 
     async def publish(self) -> list[Entry]:
         """Make every file visible; all or, after an error, none. Raises Exists, PreconditionFailed, NoSpace."""
@@ -242,14 +250,14 @@ class Incoming:
         entries: list[Entry] = []
         try:
             for file in self._drafted:
-                entries.append(await file.draft.publish(file.key, file.about, file.replace))
-                self.slot.kept = max(self.slot.kept, sum(entry.size for entry in entries))  # it never goes back
+                entries.append(await file.draft.publish(file.key, file.metadata, file.replace))
+                self.record.kept = max(self.record.kept, sum(entry.size for entry in entries))  # it never goes back
         except BaseException as error:
             await self._take_back(entries)
-            if isinstance(error, SluiceError) and not self._desk.store.traits.takes_back and entries:
+            if isinstance(error, SluiceError) and not self._upload_service.store.traits.takes_back and entries:
                 raise _partly(error, [entry.key for entry in entries]) from error
             raise
-        self.slot.by_kernel = False
+        self.record.by_kernel = False
         self._move("published")
         self.stages.enter(QUEUE)
         return entries
@@ -264,9 +272,9 @@ class Incoming:
         finally:
             stopped = isinstance(error, asyncio.CancelledError) and self._reason is not None
             outcome = self._reason if stopped else error
-            if self.slot.state is not State.COMPLETE:
+            if self.record.state is not State.COMPLETE:
                 self._note(outcome)
-            self._desk.end(self)
+            self._upload_service.end(self)
         if stopped and self._reason is not None:
             if self.task is not None:
                 self.task.uncancel()
@@ -286,19 +294,19 @@ class Incoming:
 
     async def _take_back(self, entries: list[Entry]) -> None:
         """A later file could not be published: those that were go again, unless somebody replaced them meanwhile."""
-        for entry in entries if self._desk.store.traits.takes_back else ():
+        for entry in entries if self._upload_service.store.traits.takes_back else ():
             try:
-                await self._desk.store.delete(entry.key, Replace(allowed=True, etag=entry.etag))
+                await self._upload_service.store.delete(entry.key, Replace(allowed=True, etag=entry.etag))
             except SluiceError:
                 continue  # gone or replaced: no longer ours
 
     def _note(self, error: BaseException | None) -> None:
         if isinstance(error, SluiceError):
-            self.slot.code = error.code
+            self.record.code = error.code
         self._move("cancel" if isinstance(error, Cancelled | asyncio.CancelledError) else "fail")
 
     def _move(self, happened: str) -> None:
-        self.slot.state = after(self.slot.state, happened)
+        self.record.state = after(self.record.state, happened)
 
 
 def _partly(error: SluiceError, taken: list[str]) -> SluiceError:

@@ -1,6 +1,6 @@
-"""The states of an upload as a table: (state, what happened) -> next state. A missing entry is a mistake in the desk.
+"""The states of an upload as a table: (state, what happened) -> next state. A missing entry is a mistake in the upload service.
 
-Nothing but the words and the table lives here; `desk.py` is the only code that moves an upload through it.
+Nothing but the words and the table lives here; `upload service.py` is the only code that moves an upload through it.
 """
 
 from __future__ import annotations

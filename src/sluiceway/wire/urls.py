@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit, urlunsp
 
 from sluiceway.errors import BadRequest
 
-__all__ = ["Address", "below", "is_place", "is_url", "joined", "located", "origin", "parse_address", "shown"]
+__all__ = ["Address", "below", "is_place", "is_url", "joined", "located", "origin", "parse_address", "redact_url"]
 
 PLACES = ("postgresql://", "postgres://", "s3://", "gs://", "az://")
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -123,7 +123,7 @@ def below(url: str, path: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc, parts.path + added, parts.query, ""))
 
 
-def shown(url: str) -> str:
+def redact_url(url: str) -> str:
     """The URL for people and logs: without user, password, and the query (a signed URL's query is a key)."""
     if "://" not in url:
         return url

@@ -22,7 +22,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from sluiceway.client.bodies.inputs import Given, Material, material
+from sluiceway.client.bodies.inputs import BodyInput, Content, material
 from sluiceway.client.bodies.sized import aexact
 from sluiceway.client.local.believed_sizes import measured
 from sluiceway.errors import BadRequest, NotFound, SourceFailed
@@ -33,9 +33,9 @@ from sluiceway.server.handlers.fetch import Remote, pass_url
 from sluiceway.server.http1.sendfile import patience
 from sluiceway.server.request_body import wait_until_gone
 from sluiceway.server.settings import Settings
-from sluiceway.stores.contract import About, Entry
+from sluiceway.stores.contract import Entry, Metadata
 from sluiceway.stores.disk.metadata import entry_of
-from sluiceway.stores.disk.reader import DiskObject
+from sluiceway.stores.disk.reader import DiskReader
 from sluiceway.wire.headers.disposition import format_disposition
 from sluiceway.wire.headers.media_types import guess_type
 from sluiceway.wire.urls import is_url
@@ -63,7 +63,7 @@ class Told:
     internal: Sequence[str] = ()  # of a URL: addresses that may be asked although they are not public
 
 
-def offer(given: Given, told: Told) -> ASGIApp:
+def offer(given: Content, told: Told) -> ASGIApp:
     """An ASGI app that answers one request with it. It is opened here, and closed by the answer.
 
     Raises NotFound, SourceFailed, BadRequest, BadSetting.
@@ -76,7 +76,7 @@ def offer(given: Given, told: Told) -> ASGIApp:
     return answer
 
 
-def _answers(given: Given, told: Told) -> Answers:
+def _answers(given: Content, told: Told) -> Answers:
     if isinstance(given, str) and is_url(given):
         if not told.allow:
             raise BadRequest('Name the hosts that may be asked, with allow=["files.example.com"]: a URL may come from anybody')
@@ -124,20 +124,20 @@ def _open(path: str) -> BinaryIO:
 
 def _opened(file: BinaryIO, told: Told) -> Answers:
     name = told.filename or os.path.basename(str(getattr(file, "name", ""))) or "download"
-    about = About(name, told.type or guess_type(name))
+    metadata = Metadata(name, told.type or guess_type(name))
     descriptor = None
     try:
         descriptor = os.dup(file.fileno())
     except (OSError, AttributeError):  # no file of the system's: of what tells no version, a tag that nobody will see again
         data = file.getbuffer() if isinstance(file, io.BytesIO) else None
         etag = secrets.token_hex(16) if data is None else hashlib.sha256(data).hexdigest()[:32]
-        entry = Entry(name, file.seek(0, os.SEEK_END), etag, time.time(), about)
+        entry = Entry(name, file.seek(0, os.SEEK_END), etag, time.time(), metadata)
         del data  # or the file could not be closed
     else:
         file.close()
-        entry = entry_of(about, os.fstat(descriptor), name)
+        entry = entry_of(metadata, os.fstat(descriptor), name)
     entry = replace(entry, etag=told.etag or entry.etag, modified=entry.modified if told.modified is None else told.modified)
-    opened = _Held(file, entry) if descriptor is None else DiskObject(entry, descriptor, _budget, _readers)
+    opened = _Held(file, entry) if descriptor is None else DiskReader(entry, descriptor, _budget, _readers)
     headers = object_headers(entry) | _disposition(name, told)
     return lambda request: opened_answer(request, opened, headers)
 
@@ -178,9 +178,9 @@ class _Held:
             self._file.close()
 
 
-def _flowing(given: Material, told: Told, close: Callable[[], None] = lambda: None) -> Answers:
+def _flowing(given: BodyInput, told: Told, close: Callable[[], None] = lambda: None) -> Answers:
     name = told.filename or given.name or "download"
-    entry = Entry(name, given.length or 0, "", time.time(), About(name, told.type or given.type or guess_type(name)))
+    entry = Entry(name, given.length or 0, "", time.time(), Metadata(name, told.type or given.type or guess_type(name)))
     headers = object_headers(entry) | _disposition(name, told) | {"accept-ranges": "none"}
     del headers["last-modified"], headers["etag"]
     if told.etag is not None:
@@ -193,7 +193,7 @@ def _flowing(given: Material, told: Told, close: Callable[[], None] = lambda: No
 class _Flow(Response):
     """An answer that is made while it is sent. Where its source breaks off or is not as long as it said, so does the answer."""
 
-    def __init__(self, given: Material, headers: dict[str, str], close: Callable[[], None]) -> None:
+    def __init__(self, given: BodyInput, headers: dict[str, str], close: Callable[[], None]) -> None:
         self.status_code, self.background, self.body, self._given, self._close = 200, None, b"", given, close
         self.raw_headers = [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items()]
 

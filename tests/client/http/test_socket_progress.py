@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from sluiceway.client.http.socket_progress import Line
+from sluiceway.client.http.socket_progress import SocketProgress
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what a peer has acknowledged")
 BYTES_ACKED = 120  # offset of tcpi_bytes_acked in struct tcp_info (linux/tcp.h)
@@ -35,7 +35,7 @@ def test_acknowledged_is_what_tcp_info_says() -> None:
                 except BlockingIOError:
                     break
             time.sleep(0.2)
-            line = Line(lambda: sent)
+            line = SocketProgress(lambda: sent)
             line.socket = out
             assert line.tells
             assert line.acknowledged == acked(out) - before < sent
@@ -55,7 +55,7 @@ def test_acknowledged_is_what_tcp_info_says() -> None:
 
 def test_without_a_connection_nothing_is_claimed_of_the_peer() -> None:
     """Before it is there and after it is closed, what our side took is all that is known."""
-    line = Line(lambda: 7)
+    line = SocketProgress(lambda: 7)
     assert (line.taken, line.acknowledged, line.tells) == (7, 7, False)
     sock = socket.socket()
     sock.close()

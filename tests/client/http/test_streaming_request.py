@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from rude_peer import Exchange, Peer
-from sluiceway.client.http.streaming_request import MOST_SAID, Answered, Outbound
+from sluiceway.client.http.streaming_request import MOST_RESPONSE, EarlyResponse, StreamingRequest
 from sluiceway.client.http.transport import Deadlines, Transport
 from sluiceway.errors import PeerFailed, PeerTimeout, PeerUnreachable
 
@@ -21,17 +21,17 @@ PIECE = b"p" * (256 << 10)
 @asynccontextmanager
 async def outbound(
     act: Callable[[Exchange], object], length: int | None = None, *, expect: bool = False, idle: float = 20, answer: float = 20
-) -> AsyncIterator[tuple[Outbound, Peer]]:
+) -> AsyncIterator[tuple[StreamingRequest, Peer]]:
     with Peer(act) as peer:
         async with Transport(Deadlines(idle=idle, answer=answer), keep=False) as transport:
-            request = Outbound(transport, "POST", peer.url + "/in", {"X-Who": "me"}, length, expect=expect)
+            request = StreamingRequest(transport, "POST", peer.url + "/in", {"X-Who": "me"}, length, expect=expect)
             try:
                 yield request, peer
             finally:
                 await request.abort()
 
 
-async def push(request: Outbound, pause: float = 0.0) -> None:
+async def push(request: StreamingRequest, pause: float = 0.0) -> None:
     while True:
         await request.write(PIECE)
         await asyncio.sleep(pause)
@@ -66,12 +66,12 @@ async def test_an_answer_while_sending_stops_the_sending() -> None:
     peer_done = threading.Event()
     async with outbound(refuse, 1 << 40) as (request, _):
         await request.open()
-        with pytest.raises(Answered) as early:
+        with pytest.raises(EarlyResponse) as early:
             await push(request)
         peer_done.set()
         assert (early.value.said.head.status, early.value.said.body) == (413, b"too large")
         assert request.handed < 64 << 20
-        with pytest.raises(Answered):
+        with pytest.raises(EarlyResponse):
             await request.write(PIECE)
 
 
@@ -86,7 +86,7 @@ async def test_an_answer_followed_by_a_reset_is_still_the_answer() -> None:
 
     async with outbound(refuse, 1 << 40) as (request, _):
         await request.open()
-        with pytest.raises(Answered) as early:
+        with pytest.raises(EarlyResponse) as early:
             await push(request, pause=0.01)
         assert early.value.said.head.status == 401
 
@@ -112,7 +112,7 @@ async def test_expect_waits_for_the_peers_word() -> None:
         assert (await request.finish()).head.status == 201
 
     async with outbound(lambda exchange: exchange.reply(413), 1 << 40, expect=True) as (request, _):
-        with pytest.raises(Answered) as early:
+        with pytest.raises(EarlyResponse) as early:
             await request.open()
         assert (early.value.said.head.status, request.handed) == (413, 0)
 
@@ -171,7 +171,7 @@ async def test_nobody_there_is_unreachable() -> None:
     with Peer(take) as peer:
         url = peer.url
     async with Transport(keep=False) as transport:
-        request = Outbound(transport, "POST", url, {}, 5)
+        request = StreamingRequest(transport, "POST", url, {}, 5)
         with pytest.raises(PeerUnreachable):
             await request.open()
 
@@ -196,7 +196,7 @@ async def test_an_answer_too_long_to_pass_on_is_left_out() -> None:
 
     def talk(exchange: Exchange) -> None:
         exchange.read_body()
-        exchange.reply(200, {}, b"x" * (MOST_SAID + 1))
+        exchange.reply(200, {}, b"x" * (MOST_RESPONSE + 1))
 
     async with outbound(talk, 5) as (request, _):
         await request.open()

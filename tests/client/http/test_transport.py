@@ -162,14 +162,14 @@ async def test_a_source_that_fails_never_looks_complete(known: bool) -> None:
         await asyncio.to_thread(peer.met.wait, 10)
         raise SourceFailed("the disk broke")
 
-    class Failing(PassingSource):
+    class EarlyFailure(PassingSource):
         length = 2000 if known else None  # it even gave as much as it said
 
     def act(exchange: Exchange) -> None:
         exchange.read_body()
 
     with Peer(act) as peer, pytest.raises(SourceFailed, match="the disk broke"):
-        await put(peer.url, Body(Failing(chunks())))
+        await put(peer.url, Body(EarlyFailure(chunks())))
 
     assert peer.seen[0].cut
     assert len(peer.seen[0].body) < 2000

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sluiceway.client.local.part_file import Notes, Part, part_paths
+from sluiceway.client.local.part_file import Notes, PartialFile, part_paths
 from sluiceway.errors import Exists, StoreFailed
 
 URL = "https://me:secret@host/file?sig=secret"
@@ -31,11 +31,11 @@ def left_behind(target: Path, data: bytes, told: Notes | None = None) -> None:
 async def test_a_part_is_continued_where_it_ended(tmp_path: Path) -> None:
     """Bytes, validator and total survive; then the whole gets its name and nothing else stays."""
     target = tmp_path / "f"
-    first = Part(str(target), URL)
+    first = PartialFile(str(target), URL)
     first.restart(notes())
     await first.write(b"01234")
     first.close()
-    second = Part(str(target), URL)
+    second = PartialFile(str(target), URL)
 
     assert (second.have, second.notes and second.notes.validator, second.notes and second.notes.total) == (5, '"v1"', 10)
     await second.write(b"56789")
@@ -69,7 +69,7 @@ async def test_a_sidecar_that_does_not_fit_means_starting_again(tmp_path: Path, 
     else:
         left_behind(target, b"old")
         Path(part_paths(str(target))[1]).write_text(told)
-    part = Part(str(target), URL)
+    part = PartialFile(str(target), URL)
 
     assert (part.have, part.notes) == (0, None)
     part.close()
@@ -79,7 +79,7 @@ async def test_after_a_power_cut_only_synced_bytes_count(tmp_path: Path) -> None
     """Another boot id: what was not synced may be zeros by now."""
     target = tmp_path / "f"
     left_behind(target, b"0123456789", replace(notes(), boot="another boot", kept=4))
-    part = Part(str(target), URL)
+    part = PartialFile(str(target), URL)
 
     assert part.have == 4
     assert os.path.getsize(part.path) == 4
@@ -88,7 +88,7 @@ async def test_after_a_power_cut_only_synced_bytes_count(tmp_path: Path) -> None
 
 async def test_sync_tells_the_offset_that_survives(tmp_path: Path) -> None:
     """`kept` follows `have` only through sync, and is in the sidecar then."""
-    part = Part(str(tmp_path / "f"), URL)
+    part = PartialFile(str(tmp_path / "f"), URL)
     part.restart(notes())
     await part.write(b"0123")
 
@@ -100,7 +100,7 @@ async def test_sync_tells_the_offset_that_survives(tmp_path: Path) -> None:
 
 async def test_a_part_that_cannot_be_continued_does_not_stay(tmp_path: Path) -> None:
     """Without a validator the bytes are of no use to the next run."""
-    part = Part(str(tmp_path / "f"), URL)
+    part = PartialFile(str(tmp_path / "f"), URL)
     part.restart(None)
     await part.write(b"0123")
     part.close()
@@ -122,7 +122,7 @@ async def test_a_link_at_the_parts_name_is_not_followed(tmp_path: Path) -> None:
         else:
             trap.symlink_to(victim)
         Path(part_paths(str(folder / "f"))[1]).symlink_to(victim)
-        part = Part(str(folder / "f"), URL)
+        part = PartialFile(str(folder / "f"), URL)
         part.restart(notes())
         await part.write(b"bytes")
         part.publish(force=False)
@@ -136,7 +136,7 @@ async def test_a_link_at_the_parts_name_is_not_followed(tmp_path: Path) -> None:
 async def test_a_name_taken_meanwhile_is_not_replaced(tmp_path: Path) -> None:
     """Unless forced: then it is replaced whole."""
     target = tmp_path / "f"
-    part = Part(str(target), URL)
+    part = PartialFile(str(target), URL)
     part.restart(notes())
     await part.write(b"new")
     target.write_bytes(b"old")
@@ -151,19 +151,19 @@ async def test_a_name_taken_meanwhile_is_not_replaced(tmp_path: Path) -> None:
 
 async def test_two_copies_do_not_share_a_part(tmp_path: Path) -> None:
     """The second one is told to wait; the first one's bytes are untouched."""
-    first = Part(str(tmp_path / "f"), URL)
+    first = PartialFile(str(tmp_path / "f"), URL)
     first.restart(notes())
     await first.write(b"0123")
 
     with pytest.raises(StoreFailed, match="Another copy"):
-        Part(str(tmp_path / "f"), URL)
+        PartialFile(str(tmp_path / "f"), URL)
     assert os.path.getsize(first.path) == 4
     first.close()
 
 
 def test_the_sidecar_holds_no_secret(tmp_path: Path) -> None:
     """Neither password nor signature are written to disk."""
-    part = Part(str(tmp_path / "f"), URL)
+    part = PartialFile(str(tmp_path / "f"), URL)
     part.restart(notes())
 
     assert "secret" not in Path(part_paths(part.target)[1]).read_text()
@@ -173,7 +173,7 @@ def test_the_sidecar_holds_no_secret(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["f", "x" * 255, "ü" * 127])
 async def test_the_longest_names_have_a_part(tmp_path: Path, name: str) -> None:
     """255 bytes is what file systems take for the target; its part must fit as well."""
-    part = Part(str(tmp_path / name), URL)
+    part = PartialFile(str(tmp_path / name), URL)
     part.restart(notes())
     await part.write(b"x")
     part.publish(force=False)
@@ -185,4 +185,4 @@ async def test_the_longest_names_have_a_part(tmp_path: Path, name: str) -> None:
 def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
     """The target's path, not the part's, is in the message."""
     with pytest.raises(StoreFailed, match=r"nowhere/f cannot be written: No such file"):
-        Part(str(tmp_path / "nowhere" / "f"), URL)
+        PartialFile(str(tmp_path / "nowhere" / "f"), URL)

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from sluiceway.copying.contract import Item
-from sluiceway.copying.endpoints.tar_source import TarLimits, TarOrigin
+from sluiceway.copying.contract import CopyItem
+from sluiceway.copying.endpoints.tar_source import TarLimits, TarSource
 from sluiceway.errors import BadName, BadOrder, BadRequest, SluiceError, SourceFailed, TooLarge, Unsupported
 from sluiceway.pipe.source import Buffer, PassingSource
 from sluiceway.testing.memory_meter import MemoryMeter
@@ -78,11 +78,11 @@ async def flow(data: bytes, cut: int) -> AsyncIterator[Buffer]:
         yield data[at : at + cut]
 
 
-def origin(data: bytes, cut: int = 100_000, limits: TarLimits = TarLimits()) -> TarOrigin:
-    return TarOrigin(PassingSource(flow(data, cut)), "x.tar", limits)
+def origin(data: bytes, cut: int = 100_000, limits: TarLimits = TarLimits()) -> TarSource:
+    return TarSource(PassingSource(flow(data, cut)), "x.tar", limits)
 
 
-async def unpack(side: TarOrigin, got: dict[str, bytes], left: dict[str, str] | None = None) -> None:
+async def unpack(side: TarSource, got: dict[str, bytes], left: dict[str, str] | None = None) -> None:
     async for item in side.items():
         if item.omitted is not None:
             assert left is not None, item
@@ -154,9 +154,9 @@ async def test_an_item_tells_when_it_was_changed_and_what_it_is() -> None:
     """For a listing, a zip, or a store that keeps it."""
     side = origin(tar(member("sub/page.html", b"<p>", pax_headers={"mtime": "1000000000.5"})))
     async for item in side.items():
-        assert item == Item("sub/page.html", 3, "1-3-1000000000.0", 1_000_000_000.0)
+        assert item == CopyItem("sub/page.html", 3, "1-3-1000000000.0", 1_000_000_000.0)
         async with side.open(item) as reading:
-            assert (reading.about.filename, reading.about.type) == ("page.html", "text/html")
+            assert (reading.metadata.filename, reading.metadata.type) == ("page.html", "text/html")
 
 
 async def test_members_that_nobody_reads_are_passed_over() -> None:
@@ -178,7 +178,7 @@ async def test_members_that_nobody_reads_are_passed_over() -> None:
 async def test_a_member_that_flowed_past_cannot_be_opened() -> None:
     """Nor one twice: no bytes of another member under its name."""
     side = origin(tar(member("a", b"a"), member("b", b"b")))
-    seen: list[Item] = []
+    seen: list[CopyItem] = []
     async for item in side.items():
         seen.append(item)
         for gone in seen[:-1]:
@@ -314,7 +314,7 @@ async def test_a_bomb_is_refused_and_takes_no_memory(pack: Callable[[bytes], byt
         assert meter.peak() - before <= 24 * MIB  # what the decompressors hold themselves
 
 
-async def count(side: TarOrigin, sizes: list[int]) -> None:
+async def count(side: TarSource, sizes: list[int]) -> None:
     async for item in side.items():
         async with side.open(item) as reading:
             async for piece in reading.source.open():
@@ -357,7 +357,7 @@ async def test_after_an_error_nothing_more_comes() -> None:
         await anext(items)
 
 
-async def drain(side: TarOrigin, item: Item) -> None:
+async def drain(side: TarSource, item: CopyItem) -> None:
     async with side.open(item) as reading:
         async for _ in reading.source.open():
             pass
@@ -380,7 +380,7 @@ async def test_memory_does_not_grow_with_the_archive() -> None:
 
         meter = MemoryMeter()
         meter.reset()
-        side = TarOrigin(PassingSource(chunks()), "x.tar")
+        side = TarSource(PassingSource(chunks()), "x.tar")
         async for item in side.items():
             async with side.open(item) as reading:
                 pieces = reading.source.open()

@@ -11,7 +11,7 @@ from rude_peer import Exchange, Peer
 from sluiceway.errors import StoreFailed
 from sluiceway.pipe.budget import Budget
 from sluiceway.server.handlers.readiness import REMEMBERED, Readiness
-from sluiceway.stores.contract import Draft, Label
+from sluiceway.stores.contract import Draft, UploadRequest
 from sluiceway.stores.fanout.store import FanoutStore
 from sluiceway.stores.memory import MemoryStore
 from stores.fanout.fanout_legs import LIMIT, disk, memory, relay
@@ -26,12 +26,12 @@ class Watched(MemoryStore):
         super().__init__()
         self.looks, self.broken = 0, False
 
-    async def draft(self, upload: str, size: int | None, label: Label = Label()) -> Draft:
+    async def draft(self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()) -> Draft:
         self.looks += 1
         await asyncio.sleep(0.05)
         if self.broken:
             raise StoreFailed("it is broken")
-        return await super().draft(upload, size, label)
+        return await super().draft(upload, size, upload_request)
 
 
 async def test_a_flood_of_probes_costs_what_one_costs() -> None:

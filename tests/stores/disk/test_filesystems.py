@@ -14,7 +14,7 @@ import pytest
 from fix_filesystems import Mount, fill
 from sluiceway.errors import NoSpace
 from sluiceway.pipe.budget import Budget
-from sluiceway.stores.contract import About, Replace
+from sluiceway.stores.contract import Metadata, Replace
 from sluiceway.stores.disk.store import DiskStore
 from sluiceway.testing.store_suite import pattern, read, store_bytes
 from stores.disk.test_store import TestDiskStore as DiskSuite
@@ -38,10 +38,10 @@ class TestDiskStoreOnRamfs(DiskSuite):
     async def test_sidecars_go_with_their_objects(self, tmp_path: Path) -> None:
         """A deleted object, a refused one and a replaced one leave no sidecar of their own behind."""
         store = await self.make_store(tmp_path)
-        await store_bytes(store, "a", b"1", About("a.txt"))
-        await store_bytes(store, "a", b"2", About("b.txt"), Replace(allowed=True))
+        await store_bytes(store, "a", b"1", Metadata("a.txt"))
+        await store_bytes(store, "a", b"2", Metadata("b.txt"), Replace(allowed=True))
         with pytest.raises(Exception, match="already"):
-            await store_bytes(store, "a", b"3", About("c.txt"))
+            await store_bytes(store, "a", b"3", Metadata("c.txt"))
         notes = tmp_path / ".sluiceway" / "about"
 
         assert len(os.listdir(notes)) == 1
@@ -65,9 +65,9 @@ def test_the_suite_passes_where_a_system_call_is_missing(tmp_path: Path, fault: 
         [
             *("strace", "-f", "--seccomp-bpf", "-qqq", "-o", str(tmp_path / "trace"), "-e", f"inject={fault}"),
             *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--basetemp", str(tmp_path / "temp")),
-            *("-k", f"TestDiskStore and not Hardly and ({chosen})", str(folder / "test_disk.py")),
+            *("-k", f"TestDiskStore and not Hardly and ({chosen})", str(folder / "test_store.py")),
         ],
-        cwd=folder.parent.parent,
+        cwd=folder.parents[2],
         capture_output=True,
         text=True,
         timeout=100,
@@ -126,7 +126,7 @@ async def test_bytes_lost_to_a_full_disk_in_the_background_are_never_published_o
 
     with pytest.raises(NoSpace):  # noqa: PT012  # whichever comes first tells
         await draft.write(pattern(10_000, 10_000))
-        await draft.publish("torn", About(filename=""))
+        await draft.publish("torn", Metadata(filename=""))
     await draft.discard()
     assert (await store.list()).entries == []
     await store.aclose()

@@ -33,9 +33,9 @@ def opened_by(work: Callable[[], object]) -> int:
     """Calls of os.open and os.scandir while `work()` runs, by this thread."""
     count = 0
 
-    def seen(_: object, event: str, called: object) -> None:
+    def seen(_: object, event: str, display_name: object) -> None:
         nonlocal count
-        count += event == "c_call" and called in (os.open, os.scandir)
+        count += event == "c_call" and display_name in (os.open, os.scandir)
 
     sys.setprofile(seen)
     try:

@@ -10,12 +10,12 @@ import pytest
 
 from sluiceway.errors import BadName, Exists, Forbidden, NotFound, SluiceError
 from sluiceway.pipe.budget import Budget
-from sluiceway.stores.contract import About, Replace
+from sluiceway.stores.contract import Metadata, Replace
 from sluiceway.stores.disk.store import DiskStore
 from sluiceway.testing.store_suite import pattern, read, store_bytes
 
 ANY = Replace(allowed=True)
-ABOUT = About("name.txt", "text/plain", "ab" * 32)
+ABOUT = Metadata("name.txt", "text/plain", "ab" * 32)
 
 OUTSIDE = [
     "../secret",
@@ -121,13 +121,13 @@ async def test_files_put_there_by_other_means_are_served_without_a_digest(store:
     (tmp_path / "root" / "by" / "hand.bin").write_bytes(pattern(200_000))
     entry = await store.stat("by/hand.bin")
 
-    assert entry.about == About(filename="hand.bin")
+    assert entry.metadata == Metadata(filename="hand.bin")
     assert (await store.list()).entries == [entry]
     assert await read(store, "by/hand.bin", 100_000, 100_010) == pattern(10, 100_000)
     with pytest.raises(Exists):
         await store_bytes(store, "by/hand.bin", b"1")
     await store_bytes(store, "by/hand.bin", b"1", ABOUT, Replace(allowed=True, etag=entry.etag))
-    assert (await store.stat("by/hand.bin")).about == ABOUT
+    assert (await store.stat("by/hand.bin")).metadata == ABOUT
     await store.delete("by/hand.bin")
     assert (await store.list()).entries == []
 
@@ -148,7 +148,7 @@ async def test_a_file_changed_in_place_loses_its_stale_digest(store: DiskStore, 
         os.rename(tmp_path / "root" / "new", path)
 
     after = await store.stat("doc")
-    assert after.about == About(filename="doc")
+    assert after.metadata == Metadata(filename="doc")
     assert after.etag != before.etag
 
 
@@ -158,7 +158,7 @@ async def test_a_moved_file_keeps_what_is_known_of_it(store: DiskStore, tmp_path
     os.rename(tmp_path / "root" / "old" / "place", tmp_path / "root" / "new")
 
     after = await store.stat("new")
-    assert (after.about, after.etag) == (ABOUT, before.etag)
+    assert (after.metadata, after.etag) == (ABOUT, before.etag)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ async def test_a_note_written_by_somebody_else_is_not_believed(store: DiskStore,
     (tmp_path / "root" / "f").write_bytes(b"bytes")
     os.setxattr(tmp_path / "root" / "f", "user.sluiceway", note)
 
-    assert (await store.stat("f")).about == About(filename="f")
+    assert (await store.stat("f")).metadata == Metadata(filename="f")
     assert await read(store, "f") == b"bytes"
 
 

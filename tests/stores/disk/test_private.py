@@ -14,14 +14,14 @@ import pytest
 
 from fix_taking import missing
 from sluiceway.pipe.budget import Budget
-from sluiceway.stores.contract import About
+from sluiceway.stores.contract import Metadata
 from sluiceway.stores.disk.store import DiskStore
 
 UPLOAD = "who-knows-this-id-can-watch-it"
 WRITE = """
 import asyncio, os, sys
 from sluiceway.pipe.budget import Budget
-from sluiceway.stores.contract import About
+from sluiceway.stores.contract import Metadata
 from sluiceway.stores.disk.store import DiskStore
 
 async def main():
@@ -29,7 +29,7 @@ async def main():
     store = DiskStore(sys.argv[1], Budget(64 << 20))
     draft = await store.draft("x", None)
     await draft.write(b"1")
-    await draft.publish("folder/file", About("file"))
+    await draft.publish("folder/file", Metadata("file"))
     await store.aclose()
 
 asyncio.run(main())
@@ -53,7 +53,7 @@ def test_drafts_are_for_no_other_user_and_do_not_tell_their_ids(tmp_path: Path) 
         assert mode(tmp_path / ".sluiceway") == 0o700
         assert mode(path) == 0o600
         assert UPLOAD not in path.name
-        await draft.publish("file", About("file"))
+        await draft.publish("file", Metadata("file"))
         await store.aclose()
 
     asyncio.run(write())

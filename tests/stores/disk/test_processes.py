@@ -11,7 +11,7 @@ PREAMBLE = """
 import asyncio, sys
 from sluiceway.errors import Exists, NotFound, PreconditionFailed
 from sluiceway.pipe.budget import Budget
-from sluiceway.stores.contract import About, Replace
+from sluiceway.stores.contract import Metadata, Replace
 from sluiceway.stores.disk.store import DiskStore
 from sluiceway.testing.store_suite import read, store_bytes
 root, number = sys.argv[1], int(sys.argv[2])

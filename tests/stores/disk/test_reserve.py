@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sluiceway.pipe.budget import BLOCK, Budget
-from sluiceway.stores.contract import About
+from sluiceway.stores.contract import Metadata
 from sluiceway.stores.disk.file import AHEAD_TIMES, MOST_AHEAD, MOST_RESERVED, Reserve
 from sluiceway.stores.disk.store import DiskStore
 from sluiceway.testing.store_suite import pattern, read
@@ -65,7 +65,7 @@ async def test_a_sender_that_pauses_gives_its_reserve_back(store: DiskStore, tmp
     assert on_disk(tmp_path) <= 9 * MIB + SLACK < ahead
     await draft.write(pattern(1, 9 * MIB))
     await draft.write(pattern(5 * MIB, 9 * MIB + 1))
-    await draft.publish("slow", About(filename=""))
+    await draft.publish("slow", Metadata(filename=""))
     assert await read(store, "slow") == pattern(14 * MIB + 1)
     assert os.stat(tmp_path / "slow").st_blocks * 512 <= 14 * MIB + SLACK
 
@@ -82,7 +82,7 @@ async def test_all_drafts_together_reserve_no_more_than_the_store_may(tmp_path: 
 
     for draft in drafts[:4]:
         await draft.discard()
-    await drafts[4].publish("kept", About(filename=""))
+    await drafts[4].publish("kept", Metadata(filename=""))
     assert store._reserve.take(MOST_RESERVED) == 6 * MIB
     await store.aclose()
 

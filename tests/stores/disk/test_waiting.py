@@ -10,7 +10,7 @@ import pytest
 
 from sluiceway.errors import Forbidden, StoreFailed
 from sluiceway.pipe.budget import BLOCK, Budget
-from sluiceway.stores.contract import About, Pausing
+from sluiceway.stores.contract import Metadata, Pausing
 from sluiceway.stores.disk.draft import DiskDraft
 from sluiceway.stores.disk.live_drafts import MOST_WAITING_OPEN
 from sluiceway.stores.disk.store import DiskStore
@@ -61,7 +61,7 @@ async def test_hundreds_wait_with_few_descriptors_and_all_are_published(store: D
     assert not store._live._receiving, "the look for slow senders visits those that wait"
 
     for number in (3, MOST_WAITING_OPEN + 99):  # one that was closed, one that was not
-        await drafts[number].publish(f"{number}", About(filename=""))
+        await drafts[number].publish(f"{number}", Metadata(filename=""))
         assert await read(store, f"{number}") == pattern(5000, number)
     for draft in drafts:
         await draft.discard()
@@ -73,13 +73,13 @@ async def test_hundreds_wait_with_few_descriptors_and_all_are_published(store: D
 async def test_what_waited_can_be_published_discarded_or_go_on(store: DiskStore, size: int) -> None:
     """Of any size, around the cache or through it."""
     published = await waiting(store, "published", pattern(size))
-    entry = await published.publish("published", About(filename=""))
+    entry = await published.publish("published", Metadata(filename=""))
     longer = await waiting(store, "longer", pattern(size))
     await longer.write(pattern(SIZE, size))
-    await longer.publish("longer", About(filename=""))
+    await longer.publish("longer", Metadata(filename=""))
     shorter = await waiting(store, "shorter", pattern(size))
     await shorter.truncate(size // 2)
-    await shorter.publish("shorter", About(filename=""))
+    await shorter.publish("shorter", Metadata(filename=""))
     await (await waiting(store, "discarded", pattern(size))).discard()
 
     assert entry.size == size
@@ -94,7 +94,7 @@ async def test_a_sweep_of_another_process_leaves_what_waits(store: DiskStore) ->
     draft = await waiting(store, "d", pattern(5000))
     other = DiskStore(store.root, Budget(64 << 20))
     await other.aclose()
-    await draft.publish("d", About(filename=""))
+    await draft.publish("d", Metadata(filename=""))
 
     assert await read(store, "d") == pattern(5000)
 
@@ -129,7 +129,7 @@ async def test_a_file_that_was_changed_while_it_waited_is_not_published(store: D
     elif how == "link":
         there.symlink_to(tmp_path / "secret")
     with pytest.raises((StoreFailed, Forbidden)):
-        await draft.publish("d", About(filename=""))
+        await draft.publish("d", Metadata(filename=""))
     await draft.discard()
 
     assert not (tmp_path / "d").exists()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sluiceway.pipe.budget import BLOCK, Budget
-from sluiceway.stores.contract import About
+from sluiceway.stores.contract import Metadata
 from sluiceway.stores.disk.store import DiskStore
 from sluiceway.testing.store_suite import pattern, read, store_bytes
 
@@ -84,7 +84,7 @@ async def test_a_fast_upload_goes_around_the_page_cache(store: DiskStore, tmp_pa
     assert any(flags & O_DIRECT for flags in flags_of_draft("fast"))
     assert flags_of_draft("slow")
     assert not any(flags & O_DIRECT for flags in flags_of_draft("slow"))
-    await draft.publish("fast", About(filename=""))
+    await draft.publish("fast", Metadata(filename=""))
     assert cached_pages(tmp_path / "fast") <= 16  # the tail that fills no aligned piece, and the kernel's read-around
     await slow.discard()
 
@@ -102,7 +102,7 @@ async def test_a_slow_upload_owns_no_block_whatever_its_first_burst_was(store: D
         await asyncio.sleep(0.1)
     assert budget.used == 0
     for number, draft in enumerate(drafts):
-        await draft.publish(f"{number}", About(filename=""))
+        await draft.publish(f"{number}", Metadata(filename=""))
         assert await read(store, f"{number}") == pattern(71_500)
 
 
@@ -113,7 +113,7 @@ async def test_an_upload_that_pauses_hands_its_memory_back(store: DiskStore, bud
     await asyncio.sleep(1.3)
     assert budget.used == 0
     await draft.write(pattern(3 * MIB, 3 * MIB))
-    await draft.publish("pauses", About(filename=""))
+    await draft.publish("pauses", Metadata(filename=""))
 
     assert await read(store, "pauses") == pattern(6 * MIB)
 
@@ -126,7 +126,7 @@ async def test_many_small_pieces_are_held_as_bytes_not_as_objects(store: DiskSto
     held = sum(len(piece) + 60 for piece in getattr(draft, "_pieces", ()))
 
     assert held < 128 << 10
-    await draft.publish("bytes", About(filename=""))
+    await draft.publish("bytes", Metadata(filename=""))
     assert await read(store, "bytes") == pattern(60_000)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 
 from sluiceway.pipe.budget import BLOCK, Budget
-from sluiceway.stores.contract import About
+from sluiceway.stores.contract import Metadata
 from sluiceway.stores.disk.store import DiskStore
 
 
@@ -17,7 +17,7 @@ async def test_fast_uploads_of_unknown_length_make_their_file_once(tmp_path: obj
     async def one(number: int) -> None:
         draft = await store.draft(f"draft-{number}", None)
         await draft.write(data)
-        entry = await draft.publish(f"key-{number}", About(filename="x"))
+        entry = await draft.publish(f"key-{number}", Metadata(filename="x"))
         assert entry.size == len(data)
         await store.delete(entry.key)
 

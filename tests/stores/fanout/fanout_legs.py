@@ -11,9 +11,9 @@ from pathlib import Path
 from rude_peer import Peer
 from sluiceway.client.http.transport import Deadlines
 from sluiceway.pipe.budget import Budget
-from sluiceway.stores.contract import About, Draft, Entry, Label, Replace
+from sluiceway.stores.contract import Draft, Entry, Metadata, Replace, UploadRequest
 from sluiceway.stores.disk.store import DiskStore
-from sluiceway.stores.fanout.store import FanoutStore, Leg
+from sluiceway.stores.fanout.store import Destination, FanoutStore
 from sluiceway.stores.memory import MemoryStore
 from sluiceway.stores.relay.store import Backend, RelayStore
 from sluiceway.stores.relay.url_template import RelayUrl
@@ -25,19 +25,19 @@ CHUNK = 65_000
 SOON = Deadlines(connect=5, idle=10, answer=10)
 
 
-def memory(required: bool = True) -> Leg:
-    return Leg(MemoryStore(), required, "memory:")
+def memory(required: bool = True) -> Destination:
+    return Destination(MemoryStore(), required, "memory:")
 
 
-def disk(folder: Path, budget: Budget, required: bool = True) -> Leg:
-    return Leg(DiskStore(str(folder), budget), required, str(folder))
+def disk(folder: Path, budget: Budget, required: bool = True) -> Destination:
+    return Destination(DiskStore(str(folder), budget), required, str(folder))
 
 
-def relay(url: str, required: bool = True, headers: Mapping[str, str] | None = None) -> Leg:
-    return Leg(RelayStore(Backend(RelayUrl(url), headers=headers or {}, deadlines=SOON)), required, url)
+def relay(url: str, required: bool = True, headers: Mapping[str, str] | None = None) -> Destination:
+    return Destination(RelayStore(Backend(RelayUrl(url), headers=headers or {}, deadlines=SOON)), required, url)
 
 
-def rests(leg: Leg) -> list[str]:
+def rests(leg: Destination) -> list[str]:
     """Everything that can be seen at a place, drafts included."""
     if isinstance(leg.store, MemoryStore):
         return [*leg.store.objects, *leg.store.drafts]
@@ -54,7 +54,7 @@ def whole(peer: Peer) -> list[str]:
 
 
 @asynccontextmanager
-async def fan_out(budget: Budget, *legs: Leg) -> AsyncIterator[FanoutStore]:
+async def fan_out(budget: Budget, *legs: Destination) -> AsyncIterator[FanoutStore]:
     """The legs as one store. At the end every byte is settled and no task goes on."""
     before = asyncio.all_tasks()
     store = FanoutStore(list(legs), budget)
@@ -73,15 +73,15 @@ async def pour(draft: Draft, data: bytes) -> None:
         await asyncio.sleep(0)
 
 
-def put(key: str, replace: Replace) -> Label:
-    return Label(key=key, filename=key, method="PUT", replace=replace)
+def put(key: str, replace: Replace) -> UploadRequest:
+    return UploadRequest(key=key, filename=key, method="PUT", replace=replace)
 
 
 async def send(store: FanoutStore, key: str, data: bytes, replace: Replace = Replace(), *, told: bool = True) -> Entry:
-    """One upload, as the desk does it: discarded whatever happens."""
+    """One upload, as the upload service does it: discarded whatever happens."""
     draft = await store.draft(f"up-{key}.0", len(data) if told else None, put(key, replace))
     try:
         await pour(draft, data)
-        return await draft.publish(key, About(filename=key), replace)
+        return await draft.publish(key, Metadata(filename=key), replace)
     finally:
         await draft.discard()

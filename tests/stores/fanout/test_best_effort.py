@@ -13,9 +13,9 @@ from fix_filesystems import Mount, fill
 from rude_peer import Exchange, Peer
 from sluiceway.errors import Refused
 from sluiceway.pipe.budget import MINIMUM, Budget
-from sluiceway.stores.contract import About, Copy, Draft, Replace
+from sluiceway.stores.contract import Copy, Draft, Metadata, Replace
 from sluiceway.stores.fanout import draft as fanout_draft
-from sluiceway.stores.fanout.best_effort import BEHIND, Follower
+from sluiceway.stores.fanout.best_effort import BEHIND, BestEffortTarget
 from sluiceway.stores.memory import MemoryStore
 from sluiceway.testing.store_suite import pattern, read, store_bytes
 from stores.fanout.fanout_legs import CHUNK, LIMIT, disk, fan_out, memory, pour, put, relay, rests, send, whole
@@ -24,8 +24,8 @@ MIB = 1 << 20
 LARGE = pattern(8 * MIB) * 5  # more than the kernel's buffers of a connection and BEHIND together
 
 
-def gave_up(called: str, reason: str) -> str:
-    return f"best-effort destination {called} was given up: {reason}"
+def gave_up(display_name: str, reason: str) -> str:
+    return f"best-effort destination {display_name} was given up: {reason}"
 
 
 def takes(exchange: Exchange) -> None:
@@ -68,7 +68,7 @@ async def test_one_that_goes_back_goes_back_with_the_others(tmp_path: Path) -> N
         await pour(draft, pattern(3 * MIB))
         await draft.truncate(MIB)
         await pour(draft, pattern(MIB, 77))
-        entry = await draft.publish("book", About(""))
+        entry = await draft.publish("book", Metadata(""))
 
         assert entry.notes == ()
         assert await read(spare.store, "book") == pattern(MIB) + pattern(MIB, 77)
@@ -89,7 +89,7 @@ async def test_one_that_reads_nothing_is_dropped_and_holds_nobody_up(tmp_path: P
                 await draft.write(LARGE[at : at + CHUNK])
                 most = max(most, budget.used)
                 await asyncio.sleep(0)
-            entry = await draft.publish("book", About(""))
+            entry = await draft.publish("book", Metadata(""))
 
             assert await read(main.store, "book") == LARGE
         assert entry.notes == (gave_up(peer.url, "it fell behind"),)
@@ -109,7 +109,7 @@ async def test_many_that_read_nothing_stay_within_the_budget(tmp_path: Path) -> 
                 for draft in drafts:
                     await draft.write(LARGE[at : at + CHUNK])
                     most = max(most, budget.used)
-            entries = [await draft.publish(f"{number}", About("")) for number, draft in enumerate(drafts)]
+            entries = [await draft.publish(f"{number}", Metadata("")) for number, draft in enumerate(drafts)]
 
             assert rests(main) == [str(number) for number in range(6)]
         assert [entry.notes for entry in entries] == [(gave_up(peer.url, "it fell behind"),)] * 6
@@ -192,7 +192,7 @@ async def test_a_full_best_effort_disk_is_a_note(tmp_path: Path, mount: Mount) -
     async with fan_out(budget, memory(), spare) as store:
         entry = await send(store, "book", pattern(MIB), told=False)
 
-    assert gave_up(spare.called, "") in entry.notes[0]
+    assert gave_up(spare.display_name, "") in entry.notes[0]
     assert rests(spare) == ["filler"]
 
 
@@ -238,7 +238,7 @@ async def test_single_bytes_cost_what_they_take() -> None:
     """A chunk of one byte is an object of many: ten thousand of them go over a small rest of the budget."""
     budget = Budget(MINIMUM)
     budget.lend(MINIMUM - 100_000)
-    follower = Follower("there", budget, never)
+    follower = BestEffortTarget("there", budget, never)
     for _ in range(10_000):
         follower.offer(b"x")
         follower.keep_up()
@@ -258,7 +258,7 @@ async def test_what_it_has_caught_up_with_is_given_back_at_once() -> None:
         await late.wait()
         return await store.draft("up.0", None)
 
-    follower = Follower("there", budget, begin)
+    follower = BestEffortTarget("there", budget, begin)
     for at in range(0, MIB, CHUNK):
         follower.offer(pattern(CHUNK, at))
         follower.keep_up()
@@ -276,7 +276,7 @@ async def test_what_it_has_caught_up_with_is_given_back_at_once() -> None:
 async def test_given_up_before_its_first_step_it_settles_all() -> None:
     """Its task never ran; what was lent comes back all the same."""
     budget = Budget(MINIMUM)
-    follower = Follower("there", budget, never)
+    follower = BestEffortTarget("there", budget, never)
     follower.offer(bytes(1000))
     follower.keep_up()
     assert budget.used >= 1000

@@ -14,7 +14,7 @@ from fix_taking import eventually
 from rude_peer import Exchange, Peer
 from sluiceway.errors import Exists, NoSpace, NotFound, PeerFailed, PeerUnreachable, PreconditionFailed, Refused, StoreFailed
 from sluiceway.pipe.budget import Budget
-from sluiceway.stores.contract import About, Copy, Replace
+from sluiceway.stores.contract import Copy, Metadata, Replace
 from sluiceway.stores.disk.store import DiskStore
 from sluiceway.stores.fanout.required import together
 from sluiceway.stores.fanout.store import FanoutStore
@@ -223,19 +223,19 @@ async def test_a_refusal_by_another_server_takes_the_others_back(tmp_path: Path)
 
 async def test_what_was_replaced_stands_there_again(tmp_path: Path) -> None:
     """A refused replacement leaves the old bytes, name and type at every place that had them."""
-    about = About("old.txt", "text/plain", "ab" * 32)
+    metadata = Metadata("old.txt", "text/plain", "ab" * 32)
     budget = Budget(LIMIT)
     with Peer(refuses) as peer:
         legs = [disk(tmp_path, budget), memory(), relay(peer.url)]
         async with fan_out(budget, *legs) as store:
             for leg in legs[:2]:
-                await store_bytes(leg.store, "book", pattern(MIB, 5), about)
+                await store_bytes(leg.store, "book", pattern(MIB, 5), metadata)
             with pytest.raises(Refused):
                 await send(store, "book", pattern(SIZE), ALLOWED)
 
             for leg in legs[:2]:
                 assert await read(leg.store, "book") == pattern(MIB, 5)
-                assert (await leg.store.stat("book")).about == about
+                assert (await leg.store.stat("book")).metadata == metadata
                 assert rests(leg) == ["book"]
 
 
@@ -248,7 +248,7 @@ async def test_a_key_that_is_taken_at_the_second_place_is_not_touched_at_the_fir
         with pytest.raises(Exists) as caught:
             await send(store, "book", b"new")
 
-        assert caught.value.private["destination"] == second.called
+        assert caught.value.private["destination"] == second.display_name
         assert rests(first) == []
         assert await read(second.store, "book") == b"there before"
 
@@ -412,7 +412,7 @@ async def test_uploads_of_one_key_at_once_leave_the_same_bytes_everywhere(tmp_pa
 async def _replace(store: FanoutStore, number: int) -> None:
     draft = await store.draft(f"up{number}.0", None)
     await pour(draft, pattern(100_000, number))
-    await draft.publish("book", About(""), ALLOWED)
+    await draft.publish("book", Metadata(""), ALLOWED)
 
 
 async def test_delete_goes_to_every_place_that_has_it(tmp_path: Path) -> None:
@@ -464,7 +464,7 @@ async def test_after_an_error_nothing_more_is_taken(tmp_path: Path) -> None:
         await two.store.drafts["up.0"].discard()
         with pytest.raises(StoreFailed):
             await draft.write(b"x")
-        for act in (draft.write(b"x"), draft.sync(), draft.publish("book", About(""))):
+        for act in (draft.write(b"x"), draft.sync(), draft.publish("book", Metadata(""))):
             with pytest.raises(StoreFailed, match="send the file again"):
                 await act
         await draft.discard()

@@ -12,7 +12,7 @@ import pytest
 from sluiceway.pipe.budget import MINIMUM, Budget
 from sluiceway.stores.contract import Store, Traits
 from sluiceway.stores.disk.store import DiskStore
-from sluiceway.stores.fanout.store import FanoutStore, Leg
+from sluiceway.stores.fanout.store import Destination, FanoutStore
 from sluiceway.stores.memory import MemoryStore
 from sluiceway.testing.store_suite import StoreSuite
 
@@ -29,11 +29,11 @@ class TestMemoryAndDisk(StoreSuite):
         self.legs = self.make_legs(tmp_path)
         return FanoutStore(self.legs, self.budget)
 
-    def make_legs(self, tmp_path: Path) -> list[Leg]:
-        return [Leg(MemoryStore(), True, "memory:"), self.disk(tmp_path / "disk")]
+    def make_legs(self, tmp_path: Path) -> list[Destination]:
+        return [Destination(MemoryStore(), True, "memory:"), self.disk(tmp_path / "disk")]
 
-    def disk(self, folder: Path, required: bool = True) -> Leg:
-        return Leg(DiskStore(str(folder), self.budget), required, str(folder))
+    def disk(self, folder: Path, required: bool = True) -> Destination:
+        return Destination(DiskStore(str(folder), self.budget), required, str(folder))
 
     def leftovers(self, store: Store) -> Collection[str]:
         found: list[str] = []
@@ -55,7 +55,7 @@ class TestTwoDisksAndABestEffortOne(TestMemoryAndDisk):
     flat = 16 << 20
     large = 128 << 20  # three times
 
-    def make_legs(self, tmp_path: Path) -> list[Leg]:
+    def make_legs(self, tmp_path: Path) -> list[Destination]:
         return [self.disk(tmp_path / "a"), self.disk(tmp_path / "b"), self.disk(tmp_path / "c", required=False)]
 
 
@@ -84,12 +84,12 @@ OF_THE_FRONT: dict[str, object] = {"readable": True, "steady": False, "lists_abo
 def test_together_they_promise_what_the_weakest_of_them_keeps(trait: str, front: bool) -> None:
     """Each trait there is, and any that is added: one leg says less of it, and so do all together."""
     if trait in ("name", "resumable"):
-        assert FanoutStore([Leg(MemoryStore(), True, "memory:")], Budget(MINIMUM)).traits.resumable is False
+        assert FanoutStore([Destination(MemoryStore(), True, "memory:")], Budget(MINIMUM)).traits.resumable is False
         return
     weak, strong = MemoryStore(), MemoryStore()
     value = {**WEAKER, **OF_THE_FRONT}[trait]
     weak.traits = dataclasses.replace(weak.traits, **{trait: value})  # type: ignore[arg-type]  # a store of that kind
-    legs = [Leg(weak, True, "weak:"), Leg(strong, True, "strong:")]
+    legs = [Destination(weak, True, "weak:"), Destination(strong, True, "strong:")]
     together = FanoutStore(legs if front else legs[::-1], Budget(MINIMUM)).traits
 
     told = getattr(together, trait)

@@ -11,7 +11,7 @@ import pytest
 
 from sluiceway.errors import NoSpace, NotFound, PeerFailed, PeerTimeout, PeerUnreachable, SluiceError, StoreFailed
 from sluiceway.stores.fsspec.errors import error_word
-from sluiceway.stores.objects.errors import word_for
+from sluiceway.stores.objects.errors import map_error
 
 NAMES = [
     "quota.txt",
@@ -51,7 +51,7 @@ def test_a_name_that_is_missing_is_not_found(name: str) -> None:
     """By fsspec and by obstore, which both put the name into the text."""
     missing = FileNotFoundError(f"Object at location {name} not found <Code>AccessDenied</Code> status code: 401")
     assert type(error_word(missing, "there", ())) is NotFound
-    assert type(word_for(missing, "there")) is NotFound
+    assert type(map_error(missing, "there")) is NotFound
 
 
 def _http(status: int) -> Exception:

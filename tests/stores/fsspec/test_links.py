@@ -11,8 +11,8 @@ import pytest
 from fix_sftp import SftpServer
 from sluiceway.errors import Forbidden
 from sluiceway.pipe.budget import Budget
-from sluiceway.stores.contract import About, Replace
-from sluiceway.stores.fsspec.store import FilesystemStore
+from sluiceway.stores.contract import Metadata, Replace
+from sluiceway.stores.fsspec.store import FsspecStore
 from sluiceway.testing.store_suite import read, store_bytes
 
 pytestmark = pytest.mark.anyio
@@ -44,9 +44,9 @@ def outside(sftp: SftpServer, place: str) -> Path:
 
 
 @pytest.fixture
-async def store(sftp: SftpServer, place: str, outside: Path, anyio_backend: str) -> AsyncIterator[FilesystemStore]:
+async def store(sftp: SftpServer, place: str, outside: Path, anyio_backend: str) -> AsyncIterator[FsspecStore]:
     budget = Budget(64 << 20)
-    store = FilesystemStore(sftp.url(place), budget)
+    store = FsspecStore(sftp.url(place), budget)
     yield store
     await store.aclose()
     assert budget.used == 0
@@ -54,7 +54,7 @@ async def store(sftp: SftpServer, place: str, outside: Path, anyio_backend: str)
 
 
 @pytest.mark.parametrize("key", ["way/secret", "deep/way/secret", "file"])
-async def test_no_link_is_followed_to_read_or_delete(store: FilesystemStore, outside: Path, key: str) -> None:
+async def test_no_link_is_followed_to_read_or_delete(store: FsspecStore, outside: Path, key: str) -> None:
     """A link to a folder on the way, and one that is the object itself: forbidden, and nothing outside is touched."""
     for act in (store.stat(key), store.open(key), store.delete(key)):
         with pytest.raises(Forbidden):
@@ -64,7 +64,7 @@ async def test_no_link_is_followed_to_read_or_delete(store: FilesystemStore, out
 
 
 @pytest.mark.parametrize("key", ["way/new", "way/below/new", "deep/way/made/new", "way/secret", "file"])
-async def test_no_link_is_followed_to_write(store: FilesystemStore, outside: Path, key: str) -> None:
+async def test_no_link_is_followed_to_write(store: FsspecStore, outside: Path, key: str) -> None:
     """Neither a new object nor a replaced one, in folders that are there and ones that would be made."""
     for replace in (Replace(), Replace(allowed=True)):
         with pytest.raises(Forbidden):
@@ -75,7 +75,7 @@ async def test_no_link_is_followed_to_write(store: FilesystemStore, outside: Pat
 
 
 async def test_a_link_that_appears_while_a_file_is_read_or_written_is_not_followed(
-    store: FilesystemStore, outside: Path, sftp: SftpServer, place: str
+    store: FsspecStore, outside: Path, sftp: SftpServer, place: str
 ) -> None:
     """The folders are looked at again when the first byte is read, and when the upload is published."""
     await store_bytes(store, "a/b/secret", b"inside")
@@ -89,16 +89,14 @@ async def test_a_link_that_appears_while_a_file_is_read_or_written_is_not_follow
     with pytest.raises(Forbidden):
         [piece async for piece in opened.open()]
     with pytest.raises(Forbidden):
-        await draft.publish("a/b/new", About(""))
+        await draft.publish("a/b/new", Metadata(""))
     await draft.discard()
     await opened.aclose()
 
     assert os.listdir(outside / "b") == ["secret"]
 
 
-async def test_a_listing_names_links_pipes_and_names_that_are_no_utf_8(
-    store: FilesystemStore, sftp: SftpServer, place: str
-) -> None:
+async def test_a_listing_names_links_pipes_and_names_that_are_no_utf_8(store: FsspecStore, sftp: SftpServer, place: str) -> None:
     """Each by itself, in pages of any length; every file beside them is listed and read."""
     root = os.fsencode(sftp.folder / place)
     for name in (b"caf\xe9", b"deep/\xff\xfe", b"deep/z"):
@@ -131,7 +129,7 @@ async def test_a_listing_names_links_pipes_and_names_that_are_no_utf_8(
 async def test_our_own_folders_are_not_taken_from_a_link(sftp: SftpServer, place: str, outside: Path) -> None:
     """Drafts would be written outside."""
     (sftp.folder / place / ".sluiceway").symlink_to(f"../{outside.name}")
-    store = FilesystemStore(sftp.url(place), Budget(64 << 20))
+    store = FsspecStore(sftp.url(place), Budget(64 << 20))
     with pytest.raises(Forbidden):
         await store.check()
     await store.aclose()

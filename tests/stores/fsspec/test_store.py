@@ -13,7 +13,7 @@ from fix_sftp import SftpServer
 from killed_writer import writer
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.contract import Store
-from sluiceway.stores.fsspec.store import FilesystemStore
+from sluiceway.stores.fsspec.store import FsspecStore
 from sluiceway.testing.store_suite import StoreSuite
 
 MIB = 1 << 20
@@ -30,7 +30,7 @@ class TestOverSftp(StoreSuite):
         self.sftp, self.budget, self.place = sftp, Budget(64 << 20), sftp.fresh()
 
     async def make_store(self, tmp_path: Path) -> Store:
-        return FilesystemStore(self.sftp.url(self.place), self.budget)
+        return FsspecStore(self.sftp.url(self.place), self.budget)
 
     def leftovers(self, store: Store) -> Collection[str]:
         return self.sftp.drafts(self.place)
@@ -60,7 +60,7 @@ class TestInMemory(StoreSuite):
         self.budget, self.place = Budget(64 << 20), f"/memory{next(_places)}"
 
     async def make_store(self, tmp_path: Path) -> Store:
-        return FilesystemStore(f"fsspec+memory://{self.place}", self.budget)
+        return FsspecStore(f"fsspec+memory://{self.place}", self.budget)
 
     def leftovers(self, store: Store) -> Collection[str]:
         from fsspec.implementations.memory import MemoryFileSystem

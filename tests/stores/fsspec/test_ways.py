@@ -23,14 +23,14 @@ from sluiceway.errors import (
     StoreFailed,
 )
 from sluiceway.pipe.budget import Budget
-from sluiceway.stores.contract import About, Draft, Replace
-from sluiceway.stores.fsspec.connections import Lines
-from sluiceway.stores.fsspec.store import FilesystemStore
+from sluiceway.stores.contract import Draft, Metadata, Replace
+from sluiceway.stores.fsspec.connections import ConnectionPool
+from sluiceway.stores.fsspec.store import FsspecStore
 from sluiceway.testing.store_suite import read, store_bytes
 
 MIB = 1 << 20
 ALLOWED = Replace(allowed=True)
-KNOWN = About("a.png", "image/png", "ab" * 32)
+KNOWN = Metadata("a.png", "image/png", "ab" * 32)
 
 pytestmark = pytest.mark.anyio
 
@@ -46,20 +46,20 @@ def place(sftp: SftpServer) -> str:
 
 
 @pytest.fixture
-async def store(sftp: SftpServer, place: str, anyio_backend: str) -> AsyncIterator[FilesystemStore]:
+async def store(sftp: SftpServer, place: str, anyio_backend: str) -> AsyncIterator[FsspecStore]:
     budget = Budget(64 * MIB)
-    store = FilesystemStore(sftp.url(place), budget)
+    store = FsspecStore(sftp.url(place), budget)
     yield store
     await store.aclose()
     assert budget.used == 0
 
 
 async def test_what_is_known_survives_the_process_and_ends_with_the_version(
-    sftp: SftpServer, place: str, store: FilesystemStore
+    sftp: SftpServer, place: str, store: FsspecStore
 ) -> None:
     """Another store finds name, type and digest; a file replaced from outside has lost them, and its tag is another one."""
     entry = await store_bytes(store, "a/b.png", noise(5000), KNOWN)
-    other = FilesystemStore(sftp.url(place), Budget(8 * MIB))
+    other = FsspecStore(sftp.url(place), Budget(8 * MIB))
     try:
         assert await other.stat("a/b.png") == entry
     finally:
@@ -67,7 +67,7 @@ async def test_what_is_known_survives_the_process_and_ends_with_the_version(
     (sftp.folder / place / "a" / "b.png").write_bytes(noise(5001))
     there = await store.stat("a/b.png")
 
-    assert (there.about, there.size) == (About(filename=""), 5001)
+    assert (there.metadata, there.size) == (Metadata(filename=""), 5001)
     assert there.etag != entry.etag
     with pytest.raises(PreconditionFailed):
         await store.delete("a/b.png", Replace(allowed=True, etag=entry.etag))
@@ -76,9 +76,7 @@ async def test_what_is_known_survives_the_process_and_ends_with_the_version(
     assert os.listdir(sftp.folder / place / ".sluiceway" / "about") == []
 
 
-async def test_files_of_others_are_listed_and_read_and_links_are_not(
-    sftp: SftpServer, place: str, store: FilesystemStore
-) -> None:
+async def test_files_of_others_are_listed_and_read_and_links_are_not(sftp: SftpServer, place: str, store: FsspecStore) -> None:
     """What somebody put there is an object; our own folder and symbolic links are none in any listing."""
     folder = sftp.folder / place / "deep" / "er"
     folder.mkdir(parents=True)
@@ -90,14 +88,14 @@ async def test_files_of_others_are_listed_and_read_and_links_are_not(
     assert await read(store, "deep/er/file") == b"theirs"
 
 
-async def test_versions_of_one_second_have_different_tags(store: FilesystemStore) -> None:
+async def test_versions_of_one_second_have_different_tags(store: FsspecStore) -> None:
     """Replaced, or deleted and made again, in the same second and size: the server's clock counts whole seconds, tags differ."""
     tags = [(await store_bytes(store, "k", text, KNOWN, ALLOWED)).etag for text in (b"one", b"two")]
     await store.delete("k")
     tags.append((await store_bytes(store, "k", b"six")).etag)
 
     assert len(set(tags)) == 3
-    assert (await store.stat("k")).about == About("k")
+    assert (await store.stat("k")).metadata == Metadata("k")
 
 
 @pytest.mark.parametrize(
@@ -115,7 +113,7 @@ async def test_versions_of_one_second_have_different_tags(store: FilesystemStore
         "",
     ],
 )
-async def test_no_key_leads_out_of_the_folder(store: FilesystemStore, key: str) -> None:
+async def test_no_key_leads_out_of_the_folder(store: FsspecStore, key: str) -> None:
     """Refused by every call; a prefix of that kind lists nothing."""
     for act in (store.stat(key), store.open(key), store.delete(key), store_bytes(store, key, b"x")):
         with pytest.raises(BadName):
@@ -124,7 +122,7 @@ async def test_no_key_leads_out_of_the_folder(store: FilesystemStore, key: str) 
         assert (await store.list(prefix=key + "/")).entries == []
 
 
-async def test_patterns_in_keys_are_letters(store: FilesystemStore) -> None:
+async def test_patterns_in_keys_are_letters(store: FsspecStore) -> None:
     """fsspec expands * ? and [ in some calls: never in ours."""
     for key in ("a*", "ab", "a?", "[ab]", "b"):
         await store_bytes(store, key, key.encode())
@@ -135,7 +133,7 @@ async def test_patterns_in_keys_are_letters(store: FilesystemStore) -> None:
     assert [entry.key for entry in (await store.list()).entries] == ["ab", "b"]
 
 
-async def test_a_range_reads_its_bytes_and_few_others(sftp: SftpServer, place: str, store: FilesystemStore) -> None:
+async def test_a_range_reads_its_bytes_and_few_others(sftp: SftpServer, place: str, store: FsspecStore) -> None:
     """Ten bytes in the middle of 256 MiB cost the server less than a block."""
     (sftp.folder / place).mkdir(exist_ok=True)
     with open(sftp.folder / place / "large", "wb") as file:
@@ -150,7 +148,7 @@ async def test_a_range_reads_its_bytes_and_few_others(sftp: SftpServer, place: s
     assert _read_by(sftp.process.pid) - before < MIB
 
 
-async def test_a_file_that_changes_while_it_is_read_is_an_error(sftp: SftpServer, place: str, store: FilesystemStore) -> None:
+async def test_a_file_that_changes_while_it_is_read_is_an_error(sftp: SftpServer, place: str, store: FsspecStore) -> None:
     """Overwritten in its place from outside: the reader is told, and never gets bytes of both."""
     await store_bytes(store, "r", noise(8 * MIB))
     opened = await store.open("r")
@@ -162,7 +160,7 @@ async def test_a_file_that_changes_while_it_is_read_is_an_error(sftp: SftpServer
             pass
 
 
-async def test_old_drafts_are_swept_and_young_ones_stay(sftp: SftpServer, place: str, store: FilesystemStore) -> None:
+async def test_old_drafts_are_swept_and_young_ones_stay(sftp: SftpServer, place: str, store: FsspecStore) -> None:
     """By the server's clock: what nobody wrote to for an hour goes, a living upload and its own file stay."""
     draft = await store.draft("alive", None)
     await draft.write(noise(200_000))
@@ -175,7 +173,7 @@ async def test_old_drafts_are_swept_and_young_ones_stay(sftp: SftpServer, place:
 
     await store.sweep()
     assert sorted(os.listdir(folder)) == sorted(["young", *mine])
-    await draft.publish("alive", About(filename=""))
+    await draft.publish("alive", Metadata(filename=""))
     assert await read(store, "alive") == noise(200_000)
 
 
@@ -188,7 +186,7 @@ async def test_who_is_not_let_in_learns_why_and_no_password(
     sftp: SftpServer, tmp_path: Path, password: str, known: bool, said: str
 ) -> None:
     """A wrong password, and a server whose key nobody vouches for, which is not told the password at all."""
-    store = FilesystemStore(sftp.url("x", password, sftp.known if known else tmp_path / "none"), Budget(8 * MIB))
+    store = FsspecStore(sftp.url("x", password, sftp.known if known else tmp_path / "none"), Budget(8 * MIB))
     with pytest.raises(StoreFailed, match=said) as caught:
         await store.check()
 
@@ -200,7 +198,7 @@ async def test_another_key_than_the_known_one_is_refused(sftp: SftpServer, tmp_p
     name, kind, key = sftp.known.read_text().split()
     (tmp_path / "known").write_text(f"{name} {kind} {key[:-6]}AAAAAA\n")
     with pytest.raises(StoreFailed, match="another key"):
-        await FilesystemStore(sftp.url("x", known=tmp_path / "known"), Budget(8 * MIB)).check()
+        await FsspecStore(sftp.url("x", known=tmp_path / "known"), Budget(8 * MIB)).check()
 
 
 @pytest.mark.parametrize(
@@ -211,7 +209,7 @@ async def test_another_key_than_the_known_one_is_refused(sftp: SftpServer, tmp_p
     ],
 )
 async def test_a_server_that_is_not_there_is_told_so(url: str, said: str) -> None:
-    store = FilesystemStore(url, Budget(8 * MIB))
+    store = FsspecStore(url, Budget(8 * MIB))
     with pytest.raises(PeerUnreachable, match=said) as caught:
         await store.check()
     assert "geheim" not in str(caught.value)
@@ -226,7 +224,7 @@ async def test_a_server_that_is_not_there_is_told_so(url: str, said: str) -> Non
 )
 def test_a_protocol_that_is_not_there_is_told_with_its_package(url: str, said: str) -> None:
     with pytest.raises(BadRequest, match=said) as caught:
-        FilesystemStore(url, Budget(8 * MIB))
+        FsspecStore(url, Budget(8 * MIB))
     assert "geheim" not in str(caught.value)
 
 
@@ -242,7 +240,7 @@ def own_sftp(tmp_path: Path) -> Iterator[SftpServer]:
 async def test_a_server_that_dies_in_an_upload_is_an_error_and_the_next_one_goes_well(own_sftp: SftpServer) -> None:
     """SIGKILL half way: the writer is told, nothing is visible, and when the server is back all goes on by itself."""
     budget = Budget(64 * MIB)
-    store = FilesystemStore(own_sftp.url("p"), budget)
+    store = FsspecStore(own_sftp.url("p"), budget)
     await store_bytes(store, "before", b"1")
     draft = await store.draft("cut", None)
     await draft.write(noise(2 * MIB))
@@ -261,7 +259,7 @@ async def test_a_server_that_dies_in_an_upload_is_an_error_and_the_next_one_goes
 
 async def test_a_server_that_was_away_between_two_requests_is_not_noticed(own_sftp: SftpServer) -> None:
     """Connections that broke while nobody used them are made anew, for reading, writing and deleting."""
-    store = FilesystemStore(own_sftp.url("p"), Budget(64 * MIB))
+    store = FsspecStore(own_sftp.url("p"), Budget(64 * MIB))
     await store_bytes(store, "a", noise(MIB))
     for act in ("stat", "read", "list", "write", "delete"):
         own_sftp.stop(signal.SIGKILL)
@@ -284,9 +282,9 @@ async def test_a_server_that_was_away_between_two_requests_is_not_noticed(own_sf
 async def test_a_server_that_falls_silent_is_given_up(own_sftp: SftpServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped, not ended: no call waits for ever, and the store works when the server does again."""
     budget = Budget(64 * MIB)
-    store = FilesystemStore(own_sftp.url("p"), budget)
+    store = FsspecStore(own_sftp.url("p"), budget)
     await store_bytes(store, "a", b"1")
-    monkeypatch.setattr(Lines.call, "__defaults__", (1.0, False))
+    monkeypatch.setattr(ConnectionPool.call, "__defaults__", (1.0, False))
     own_sftp.process.send_signal(signal.SIGSTOP)
     with pytest.raises(PeerTimeout):
         await store.stat("a")
@@ -301,12 +299,12 @@ async def test_a_server_that_falls_silent_is_given_up(own_sftp: SftpServer, monk
 async def test_servers_that_move_nothing_over_a_file_replace_it_all_the_same(tmp_path: Path) -> None:
     """Without posix-rename: made, replaced, replaced again, read and deleted."""
     server = SftpServer(tmp_path / "plain", "plain")
-    store = FilesystemStore(server.url("p"), Budget(64 * MIB))
+    store = FsspecStore(server.url("p"), Budget(64 * MIB))
     try:
         for text in (b"one", b"twelve", b"hundred"):
             entry = await store_bytes(store, "a/k", text, KNOWN, ALLOWED)
             assert (await read(store, "a/k"), await store.stat("a/k")) == (text, entry)
-            assert entry.about == KNOWN
+            assert entry.metadata == KNOWN
         assert server.drafts("p") == []
         await store.delete("a/k")
         assert (await store.list()).entries == []
@@ -317,7 +315,7 @@ async def test_servers_that_move_nothing_over_a_file_replace_it_all_the_same(tmp
 
 async def test_a_folder_of_this_machine_works_as_well(tmp_path: Path) -> None:
     """fsspec's own local files: held open, moved, read in ranges."""
-    store = FilesystemStore(f"fsspec+file://{tmp_path}/with%20space", Budget(64 * MIB))
+    store = FsspecStore(f"fsspec+file://{tmp_path}/with%20space", Budget(64 * MIB))
     entry = await store_bytes(store, "a/b", noise(3 * MIB), KNOWN)
     assert await store.stat("a/b") == entry
     assert await read(store, "a/b", 1000, 2 * MIB) == noise(3 * MIB)[1000 : 2 * MIB]
@@ -345,7 +343,7 @@ async def test_what_a_store_below_keeps_for_itself_is_no_object(tmp_path: Path) 
     draft.parent.mkdir(parents=True)
     draft.write_bytes(b"half")
     (tmp_path / "below" / "whole").write_bytes(b"whole")
-    store = FilesystemStore(f"fsspec+file://{tmp_path}", Budget(64 << 20))
+    store = FsspecStore(f"fsspec+file://{tmp_path}", Budget(64 << 20))
     try:
         page = await store.list()
         assert [entry.key for entry in page.entries] == ["below/whole"]

@@ -13,7 +13,7 @@ from fix_s3 import Objects
 from s3_faults import S3Faults
 from sluiceway.errors import BadRequest, Exists, PeerUnreachable, SluiceError
 from sluiceway.pipe.budget import Budget
-from sluiceway.stores.contract import About, Label, Replace
+from sluiceway.stores.contract import Metadata, Replace, UploadRequest
 from sluiceway.stores.objects.store import ObjectStore
 from sluiceway.testing.store_suite import pattern, read
 
@@ -69,10 +69,10 @@ def store_at(proxy: S3Faults, s3: Objects, bucket: str, **more: str) -> ObjectSt
 async def put(store: ObjectStore, key: str, data: bytes, replace: Replace = Replace()) -> None:
     """With a digest that is known, as a copy sends it."""
     sha256 = hashlib.sha256(data).hexdigest()
-    draft = await store.draft("one", len(data), Label(key, key, sha256=sha256, replace=replace))
+    draft = await store.draft("one", len(data), UploadRequest(key, key, sha256=sha256, replace=replace))
     try:
         await draft.write(data)
-        await draft.publish(key, About(key, sha256=sha256), replace)
+        await draft.publish(key, Metadata(key, sha256=sha256), replace)
     finally:
         await draft.discard()
 
@@ -137,9 +137,9 @@ async def test_the_operators_word_on_checksums_counts(
         monkeypatch.setenv("AWS_RESPONSE_CHECKSUM_VALIDATION", value)
         store = store_at(where, s3, bucket, ca_file=str(certificate))
         try:
-            draft = await store.draft("one", 5, Label(value, value))
+            draft = await store.draft("one", 5, UploadRequest(value, value))
             await draft.write(b"bytes")
-            await draft.publish(value, About(value))
+            await draft.publish(value, Metadata(value))
             assert await read(store, value) == b"bytes"
         finally:
             await store.aclose()

@@ -12,7 +12,7 @@ from fix_s3 import Objects
 from killed_writer import writer
 from sluiceway.errors import Exists
 from sluiceway.pipe.budget import Budget
-from sluiceway.stores.contract import About, Label, Replace, Store
+from sluiceway.stores.contract import Metadata, Replace, Store, UploadRequest
 from sluiceway.stores.objects.part_sizes import usual_part
 from sluiceway.stores.objects.store import ObjectStore
 from sluiceway.testing.store_suite import StoreSuite, pattern, read, store_bytes
@@ -54,12 +54,12 @@ class TestS3(StoreSuite):
         """Create only says Exists; the same draft, asked again with leave to replace, has all of its bytes."""
         store = await self.make_store(tmp_path)
         await store_bytes(store, "key", b"first")
-        draft = await store.draft("one", size, Label(key="key", filename="key"))
+        draft = await store.draft("one", size, UploadRequest(key="key", filename="key"))
         await draft.write(pattern(size))
-        about = About("key")
+        metadata = Metadata("key")
         with pytest.raises(Exists):
-            await draft.publish("key", about)
-        await draft.publish("key", about, Replace(allowed=True))
+            await draft.publish("key", metadata)
+        await draft.publish("key", metadata, Replace(allowed=True))
 
         assert await read(store, "key") == pattern(size)
         await store.aclose()

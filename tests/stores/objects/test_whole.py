@@ -11,7 +11,7 @@ from fix_taking import noise
 from sluiceway.errors import NotFound
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.source import Buffer, Source
-from sluiceway.stores.contract import Whole
+from sluiceway.stores.contract import SequentialOpen
 from sluiceway.stores.objects.store import ObjectStore
 
 DATA = noise(2_500_017)
@@ -28,7 +28,7 @@ async def test_it_reads_as_open_does(s3: Objects) -> None:
     for key, data in (("a", DATA), ("empty", b"")):
         s3.client.put_object(Bucket=bucket, Key=key, Body=data, Metadata={"sha256": hashlib.sha256(data).hexdigest()})
     store = ObjectStore(s3.url(bucket), Budget(64 << 20), s3.options)
-    assert isinstance(store, Whole)
+    assert isinstance(store, SequentialOpen)
     try:
         opened, plain = await store.open_whole("a"), await store.open("a")
         assert opened.entry == plain.entry

@@ -11,7 +11,7 @@ from fix_postgres import Database
 from killed_writer import writer
 from sluiceway.errors import NotFound, StoreFailed
 from sluiceway.pipe.budget import Budget
-from sluiceway.stores.contract import About, Store
+from sluiceway.stores.contract import Metadata, Store
 from sluiceway.stores.postgres.store import PostgresStore
 from sluiceway.testing.store_suite import StoreSuite, pattern
 
@@ -66,7 +66,7 @@ class TestPostgresStore(StoreSuite):
 
         with pytest.raises(StoreFailed):
             await fill()
-        for again in (draft.sync(), draft.write(b"x"), draft.publish("key", About("key"))):
+        for again in (draft.sync(), draft.write(b"x"), draft.publish("key", Metadata("key"))):
             with pytest.raises(StoreFailed):
                 await again
         await draft.discard()

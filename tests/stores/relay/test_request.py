@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from sluiceway.stores.contract import Label, Replace
-from sluiceway.stores.relay.request import seal
+from sluiceway.stores.contract import Replace, UploadRequest
+from sluiceway.stores.relay.request import build_request
 from sluiceway.wire.forms.decoder import FormDecoder, PartBegan, PartData
 
 TOKEN = bytes(range(16))
@@ -23,12 +23,12 @@ class Said:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-RAW = Label(key="k", filename="Bücher 1.pdf", type="application/pdf", method="POST")
-FORM = Label(key="k", filename="Bücher 1.pdf", type="application/pdf", method="POST", field="book")
+RAW = UploadRequest(key="k", filename="Bücher 1.pdf", type="application/pdf", method="POST")
+FORM = UploadRequest(key="k", filename="Bücher 1.pdf", type="application/pdf", method="POST", field="book")
 
 
 @pytest.mark.parametrize(
-    ("said", "label", "as_form"),
+    ("said", "upload_request", "as_form"),
     [
         (Said(), RAW, False),
         (Said(), FORM, True),
@@ -36,9 +36,9 @@ FORM = Label(key="k", filename="Bücher 1.pdf", type="application/pdf", method="
         (Said(body="raw"), FORM, False),
     ],
 )
-def test_the_four_ways(said: Said, label: Label, as_form: bool) -> None:
+def test_the_four_ways(said: Said, upload_request: UploadRequest, as_form: bool) -> None:
     """Raw or form in, raw or form out; as it came unless the operator says otherwise."""
-    envelope = seal(said, label, [], TOKEN)
+    envelope = build_request(said, upload_request, [], TOKEN)
     assert (envelope.encoder is not None) is as_form
     assert envelope.headers["content-type"].startswith("multipart/form-data" if as_form else "application/pdf")
     assert bool(envelope.head) is bool(envelope.end()) is as_form
@@ -46,7 +46,7 @@ def test_the_four_ways(said: Said, label: Label, as_form: bool) -> None:
 
 def test_a_form_carries_fields_name_and_type() -> None:
     """The operator's fields, then the client's, then the file under its field; what comes later follows it."""
-    envelope = seal(Said(fields=(("source", "web"),)), FORM, [("id", "42")], TOKEN)
+    envelope = build_request(Said(fields=(("source", "web"),)), FORM, [("id", "42")], TOKEN)
     body = envelope.head + b"DATA" + envelope.end([("late", "1")])
     events = FormDecoder(envelope.headers["content-type"]).feed(body)
     assert [(event.name, event.filename, event.type) for event in events if isinstance(event, PartBegan)] == [
@@ -60,30 +60,30 @@ def test_a_form_carries_fields_name_and_type() -> None:
 
 def test_the_length_is_that_of_the_body() -> None:
     """Content-Length is right for a file of any size."""
-    envelope = seal(Said(form_field="upload"), RAW, [("a", "b")], TOKEN)
+    envelope = build_request(Said(form_field="upload"), RAW, [("a", "b")], TOKEN)
     assert envelope.encoder is None  # a field's name alone makes no form: `body` does
-    envelope = seal(Said(body="form", form_field="upload"), RAW, [("a", "b")], TOKEN)
+    envelope = build_request(Said(body="form", form_field="upload"), RAW, [("a", "b")], TOKEN)
     assert envelope.length(4) == len(envelope.head + b"DATA" + envelope.end())
 
 
 @pytest.mark.parametrize(
-    ("label", "headers"),
+    ("upload_request", "headers"),
     [
-        (Label(method="PUT", replace=Replace()), {"if-none-match": "*"}),
-        (Label(method="PUT", replace=Replace(True, "v1")), {"if-match": '"v1"'}),
-        (Label(method="PUT", replace=Replace(True)), {}),
-        (Label(method="POST", replace=Replace()), {}),
+        (UploadRequest(method="PUT", replace=Replace()), {"if-none-match": "*"}),
+        (UploadRequest(method="PUT", replace=Replace(True, "v1")), {"if-match": '"v1"'}),
+        (UploadRequest(method="PUT", replace=Replace(True)), {}),
+        (UploadRequest(method="POST", replace=Replace()), {}),
     ],
 )
-def test_conditions_go_on_with_a_put(label: Label, headers: dict[str, str]) -> None:
+def test_conditions_go_on_with_a_put(upload_request: UploadRequest, headers: dict[str, str]) -> None:
     """Only the destination knows what is there."""
-    sealed = seal(Said(), label, [], TOKEN).headers
+    sealed = build_request(Said(), upload_request, [], TOKEN).headers
     assert {name: value for name, value in sealed.items() if name.startswith("if-")} == headers
 
 
 def test_what_the_operator_gave_stays_with_its_host() -> None:
     """A redirect to another origin takes no key along."""
-    envelope = seal(Said(headers={"X-Api-Key": "s3cret"}), RAW, [], TOKEN)
+    envelope = build_request(Said(headers={"X-Api-Key": "s3cret"}), RAW, [], TOKEN)
     assert envelope.headers["x-api-key"] == "s3cret"
     assert "x-api-key" in envelope.headers_across("https://a.example/1", "https://a.example/2")
     across = envelope.headers_across("https://a.example/1", "https://b.example/1")

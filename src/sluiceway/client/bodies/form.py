@@ -10,7 +10,7 @@ import secrets
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import Self
 
-from sluiceway.client.bodies.inputs import Given, Material, material
+from sluiceway.client.bodies.inputs import BodyInput, Content, material
 from sluiceway.client.bodies.sized import OnSent, acounted, aexact, counted, exact
 from sluiceway.errors import BadRequest
 from sluiceway.pipe.aiohttp_body import known_to_aiohttp
@@ -40,7 +40,7 @@ class Form:
         self, fields: Mapping[str, str | Buffer] | Iterable[tuple[str, str | Buffer]] = (), on_progress: OnSent | None = None
     ) -> None:
         self._encoder = FormEncoder(new_boundary(secrets.token_bytes(16)))
-        self._parts: list[bytes | Material] = []  # what stands between the files, and the files
+        self._parts: list[bytes | BodyInput] = []  # what stands between the files, and the files
         self._on_progress = on_progress
         self.content_type: str = self._encoder.content_type
         known_to_aiohttp(type(self))
@@ -64,7 +64,7 @@ class Form:
     def file(
         self,
         name: str,
-        source: Given,
+        source: Content,
         *,
         filename: str | None = None,
         type: str | None = None,
@@ -80,10 +80,10 @@ class Form:
         if not isinstance(name, str):
             raise BadRequest(f"A file's field is named by a str, not by {name!r} ({_kind(name)})")
         content = material(source, size)
-        called = filename or content.name or NAMELESS
-        content.name = called
-        kind = type or content.type or guess_type(called)
-        self._parts += [self._encoder.begin_file(name, called, kind, headers), content, self._encoder.end_file()]
+        display_name = filename or content.name or NAMELESS
+        content.name = display_name
+        kind = type or content.type or guess_type(display_name)
+        self._parts += [self._encoder.begin_file(name, display_name, kind, headers), content, self._encoder.end_file()]
         return self
 
     @property

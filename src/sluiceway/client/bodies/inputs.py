@@ -19,17 +19,17 @@ from sluiceway.client.local.believed_sizes import measured
 from sluiceway.errors import BadRequest, PeerTimeout, SourceFailed
 from sluiceway.pipe.bridge import Bridge, BridgeReader, BridgeWriter
 from sluiceway.pipe.source import Buffer, SourceSpent
-from sluiceway.wire.urls import is_url, parse_address, shown
+from sluiceway.wire.urls import is_url, parse_address, redact_url
 
-__all__ = ["Given", "Material", "Readable", "material"]
+__all__ = ["BodyInput", "Content", "Readable", "material"]
 
 PIECE = 256 << 10  # bytes; HTTP libraries send piece by piece, and below this their own work costs more than the bytes
 MEETING = 600.0  # seconds for a URL to answer with its head; the connection's own limits end it before
 
-Given = str | os.PathLike[str] | Buffer | Readable | Iterable[Buffer] | AsyncReadable | AsyncIterable[Buffer]
+Content = str | os.PathLike[str] | Buffer | Readable | Iterable[Buffer] | AsyncReadable | AsyncIterable[Buffer]
 
 
-class Material(Protocol):
+class BodyInput(Protocol):
     """`length` in bytes, None when nobody can know; `name` and `type` where the source tells them."""
 
     length: int | None
@@ -46,14 +46,14 @@ class Material(Protocol):
         ...
 
 
-def material(given: Given, size: int | None = None) -> Material:
+def material(given: Content, size: int | None = None) -> BodyInput:
     """Whatever was given, as something to send. `size`: bytes it will give, where it cannot tell itself.
 
     Text is a URL or a path, never content: content is bytes. What is read with `await` can be sent by asynchronous clients only.
     Raises BadRequest, SourceFailed, PeerFailed.
     """
     if isinstance(given, str) and is_url(given):
-        made: Material = _Remote(given)
+        made: BodyInput = _Remote(given)
     elif isinstance(given, str | os.PathLike):
         made = _Path(os.fspath(given))
     elif isinstance(given, bytes | bytearray | memoryview):
@@ -169,7 +169,7 @@ class _Remote:
         try:
             error = met.get(timeout=MEETING)
         except queue.Empty:
-            raise PeerTimeout(f"{shown(self._address.url)} did not answer; try again later") from None
+            raise PeerTimeout(f"{redact_url(self._address.url)} did not answer; try again later") from None
         if error is not None:
             raise error
         return reader

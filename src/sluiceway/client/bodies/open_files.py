@@ -39,14 +39,14 @@ class AsyncReadable(Protocol):
 class OpenFile:
     """An open file from where it stands. One that can seek is read again from there. `about` tells its name and type."""
 
-    def __init__(self, file: Readable, about: object = None) -> None:
+    def __init__(self, file: Readable, metadata: object = None) -> None:
         self._file: Any = file
         self._spent = False
         if isinstance(file, io.TextIOBase):
             raise BadRequest(TEXT)
         self.name: str
         self.type: str | None
-        self.name, self.type, told = _described(file if about is None else about)
+        self.name, self.type, told = _described(file if metadata is None else metadata)
         self._start = _position(file)
         self.length: int | None = told
         if self._start is not None:

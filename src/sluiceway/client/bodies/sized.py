@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
-from sluiceway.client.bodies.inputs import Given, Material, material
+from sluiceway.client.bodies.inputs import BodyInput, Content, material
 from sluiceway.errors import BadRequest, SourceFailed
 from sluiceway.pipe.aiohttp_body import known_to_aiohttp
 from sluiceway.pipe.source import Buffer
@@ -26,7 +26,7 @@ class Sized:
     with `await` goes to asynchronous clients only (httpx: `content=aiter(body)`).
     """
 
-    def __init__(self, source: Given, size: int, on_progress: OnSent | None = None) -> None:
+    def __init__(self, source: Content, size: int, on_progress: OnSent | None = None) -> None:
         self._material, self._on_progress = material(source, size), on_progress
         self.len = size  # where requests looks
         # Requests takes a length of 0 for none and sends chunks; a Content-Length beside them would contradict them.
@@ -68,7 +68,7 @@ class _Exact:
         return self._last
 
 
-def exact(source: Material, length: int | None) -> Iterator[bytes]:
+def exact(source: BodyInput, length: int | None) -> Iterator[bytes]:
     """The bytes of a material, held to `length`: the last of them come when it is sure that no more follow."""
     held = _Exact(source.name, length)
     for piece in source.pieces():
@@ -78,7 +78,7 @@ def exact(source: Material, length: int | None) -> Iterator[bytes]:
         yield data
 
 
-async def aexact(source: Material, length: int | None) -> AsyncIterator[bytes]:
+async def aexact(source: BodyInput, length: int | None) -> AsyncIterator[bytes]:
     """The same for an event loop; what blocks is read in threads."""
     apieces = getattr(source, "apieces", None)
     if apieces is None:

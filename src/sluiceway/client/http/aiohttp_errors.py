@@ -14,7 +14,7 @@ from sluiceway.client.download_plan import UNREACHED, UNREADABLE
 from sluiceway.client.http.outgoing import Deadlines, Outgoing
 from sluiceway.errors import BadRequest, PeerFailed, PeerTimeout, PeerUnreachable
 from sluiceway.pipe.descriptors import out_of_descriptors
-from sluiceway.wire.urls import shown
+from sluiceway.wire.urls import redact_url
 
 __all__ = ["head_too_long", "named", "undecoded"]
 
@@ -29,7 +29,7 @@ def named(url: str, doing: str, limits: Deadlines, body: Outgoing | None = None)
         limit = limits.connect if connecting else limits.idle if body is None else limits.answer
         what = "cannot be reached within" if connecting else "did not answer for"
         members = {UNREACHED: True} if connecting else {}
-        raise PeerTimeout(f"{shown(url)} {what} {limit:.0f} seconds; try again later", **members) from error
+        raise PeerTimeout(f"{redact_url(url)} {what} {limit:.0f} seconds; try again later", **members) from error
     except (aiohttp.ClientError, OSError) as error:
         if body is not None and body.failure is not None:
             raise body.failure from error
@@ -37,9 +37,9 @@ def named(url: str, doing: str, limits: Deadlines, body: Outgoing | None = None)
             raise head_too_long(url) from error
         if (busy := out_of_descriptors(error)) is not None:
             raise busy from error
-        raise _kind(error)(f"{doing} {shown(url)} failed: {_reason(error)}", **_members(error)) from error
+        raise _kind(error)(f"{doing} {redact_url(url)} failed: {_reason(error)}", **_members(error)) from error
     except ValueError as error:  # a host or a header that the library, or the system's look-up of names, does not take
-        raise BadRequest(f"{shown(url)} cannot be asked: {_reason(error)}") from error
+        raise BadRequest(f"{redact_url(url)} cannot be asked: {_reason(error)}") from error
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -49,12 +49,12 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def head_too_long(url: str) -> PeerFailed:
-    return PeerFailed(f"{shown(url)} answered, and a header of its answer is too long to be read", **{UNREADABLE: True})
+    return PeerFailed(f"{redact_url(url)} answered, and a header of its answer is too long to be read", **{UNREADABLE: True})
 
 
 def undecoded(url: str, coding: str) -> PeerFailed:
     what = f"in the transfer coding {coding!r}, which nobody asked for and this program does not decode"
-    return PeerFailed(f"{shown(url)} sends its answer {what}", **{UNREADABLE: True})
+    return PeerFailed(f"{redact_url(url)} sends its answer {what}", **{UNREADABLE: True})
 
 
 def _members(error: BaseException) -> dict[str, object]:

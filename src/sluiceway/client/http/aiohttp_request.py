@@ -16,10 +16,10 @@ from aiohttp.connector import Connection
 
 from sluiceway.client.http.outgoing import Outgoing
 
-__all__ = ["PatientRequest", "StreamedBody"]
+__all__ = ["ExpectingRequest", "StreamedBody"]
 
 
-class PatientRequest(aiohttp.ClientRequest):
+class ExpectingRequest(aiohttp.ClientRequest):
     """aiohttp waits for 100 Continue without end, and many servers never send one: go on after EXPECT_WAIT.
 
     And a body that ends early ends its connection at once: a plain close would first push what is buffered into a peer

@@ -11,7 +11,7 @@ from sluiceway import errors
 from sluiceway.client.download_plan import ANSWERED, Head
 from sluiceway.errors import SluiceError
 from sluiceway.wire.numbers import clipped_uint
-from sluiceway.wire.urls import shown
+from sluiceway.wire.urls import redact_url
 
 __all__ = ["FROM_TOKEN", "TOKEN", "refusal"]
 
@@ -69,7 +69,7 @@ def refusal(head: Head, text: str, token: str = TOKEN) -> SluiceError:
     # A server that explains itself needs no hint from here.
     hint = HINTS.get(head.status, "").format(token=token)
     said = f": {words or hint}" if words or hint else ""
-    members: dict[str, object] = {ANSWERED: head.status, "url": shown(head.url)}
+    members: dict[str, object] = {ANSWERED: head.status, "url": redact_url(head.url)}
     if isinstance(code, str):
         members["answer_code"] = code
     if head.status == 401 and words:
@@ -79,7 +79,7 @@ def refusal(head: Head, text: str, token: str = TOKEN) -> SluiceError:
     wait = clipped_uint(head.headers.get("retry-after", ""))
     if wait is not None:
         said += f" (it asks to come back in {wait} s)"
-    return kind(f"{shown(head.url)} answered {head.status}{said}", **members)
+    return kind(f"{redact_url(head.url)} answered {head.status}{said}", **members)
 
 
 def _problem(head: Head, text: str) -> dict[str, object]:

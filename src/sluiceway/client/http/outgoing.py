@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sluiceway.client.http.pulled_body import Write
-from sluiceway.client.http.socket_progress import Line
+from sluiceway.client.http.socket_progress import SocketProgress
 from sluiceway.errors import SluiceError
 
 __all__ = ["Deadlines", "Outgoing"]
@@ -28,7 +28,7 @@ class Outgoing(Protocol):
     handed: int  # bytes given to `write`, the piece under way included
     ended: float | None  # when the last piece was taken
     failure: SluiceError | None  # why it broke off on this side
-    line: Line | None  # the connection it goes over
+    line: SocketProgress | None  # the connection it goes over
 
     @property
     def repeatable(self) -> bool:

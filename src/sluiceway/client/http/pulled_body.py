@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from sluiceway.client.http.socket_progress import Line
+from sluiceway.client.http.socket_progress import SocketProgress
 from sluiceway.errors import BodyCut, DigestMismatch, SluiceError, SourceFailed, TooLarge
 from sluiceway.pipe.digests import Digests
 from sluiceway.pipe.pump import pump
@@ -50,7 +50,7 @@ class Body:
         self.sent: int = 0  # bytes of the source that `write` took
         self.handed: int = 0  # bytes of the whole body given to `write`, the piece under way included
         self.ended: float | None = None  # when the last piece was taken, in seconds of time.monotonic()
-        self.line: Line | None = None  # the connection it goes over, while it does
+        self.line: SocketProgress | None = None  # the connection it goes over, while it does
         self.sha256: str | None = None  # of the source, once all of it was sent
         self._at_source = False  # an OSError now is the source's, not the peer's
         self._halted = False

@@ -10,7 +10,7 @@ from sluiceway.client.download_plan import headers_across, redirected
 from sluiceway.client.http.cookies import ChainCookies
 
 if TYPE_CHECKING:
-    from sluiceway.client.http.transport import Answer, Transport
+    from sluiceway.client.http.transport import OpenResponse, Transport
 
 __all__ = ["followed"]
 
@@ -25,7 +25,7 @@ async def followed(
     method: str = "GET",
     allow: Callable[[str], None] = lambda url: None,
     cookies: ChainCookies | None = None,
-) -> AsyncIterator[Answer]:
+) -> AsyncIterator[OpenResponse]:
     """The first answer that is no redirect. `more` goes to every hop: what the plan asks for, such as a range.
 
     `cookies` are those of a chain that goes on here. `allow` is shown the URL of each hop and raises to refuse it.

@@ -11,12 +11,12 @@ import struct
 import sys
 from collections.abc import Callable
 
-__all__ = ["Line"]
+__all__ = ["SocketProgress"]
 
 SIOCOUTQ = 0x5411  # linux/sockios.h, tcp(7)
 
 
-class Line:
+class SocketProgress:
     """The connection of one body. `socket` is set once there is one."""
 
     def __init__(self, taken: Callable[[], int]) -> None:

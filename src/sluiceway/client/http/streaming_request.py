@@ -14,35 +14,35 @@ from typing import Any
 
 from sluiceway.client.download_plan import Head
 from sluiceway.client.http.pulled_body import Write
-from sluiceway.client.http.socket_progress import Line
-from sluiceway.client.http.transport import Answer, Transport
+from sluiceway.client.http.socket_progress import SocketProgress
+from sluiceway.client.http.transport import OpenResponse, Transport
 from sluiceway.errors import PeerFailed, PeerTimeout, SluiceError
 from sluiceway.pipe.source import Buffer
-from sluiceway.wire.urls import shown
+from sluiceway.wire.urls import redact_url
 
-__all__ = ["MOST_SAID", "Answered", "Outbound", "Said"]
+__all__ = ["MOST_RESPONSE", "EarlyResponse", "Response", "StreamingRequest"]
 
-MOST_SAID = 1 << 20  # bytes of an answer that are passed on; an API's answer to an upload has a few hundred
+MOST_RESPONSE = 1 << 20  # bytes of an answer that are passed on; an API's answer to an upload has a few hundred
 LEAVE = 5.0  # seconds an aborted request may take to let go of its connection
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class Response:
     """An answer, whole. `body` is None when it had more than MOST_SAID bytes."""
 
     head: Head
     body: bytes | None
 
 
-class Answered(Exception):
+class EarlyResponse(Exception):
     """The peer answered before it had the whole body: nothing more is written to it."""
 
-    def __init__(self, said: Said) -> None:
+    def __init__(self, said: Response) -> None:
         super().__init__(said.head.status)
         self.said = said
 
 
-class Outbound:
+class StreamingRequest:
     """One request under way. `length` is that of the whole body in bytes; None sends it in chunks."""
 
     length: int | None
@@ -57,11 +57,11 @@ class Outbound:
         self.handed: int = 0
         self.ended: float | None = None
         self.failure: SluiceError | None = None
-        self.line: Line | None = None
+        self.line: SocketProgress | None = None
         loop = asyncio.get_running_loop()
         self._ready: asyncio.Future[Write] = loop.create_future()  # the library wants the body
         self._whole: asyncio.Future[None] = loop.create_future()  # all of it was written
-        self._request: asyncio.Task[Said] | None = None
+        self._request: asyncio.Task[Response] | None = None
         self._blocked: asyncio.Task[object] | None = None  # who stands in `write` now
         self._woken = False
         self._halted = False  # an answer came
@@ -75,15 +75,15 @@ class Outbound:
         news: set[asyncio.Future[Any]] = {self._request, self._ready}
         await asyncio.wait(news, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
         if self._request.done():
-            raise Answered(self._request.result())
+            raise EarlyResponse(self._request.result())
         if not self._ready.done():
-            raise PeerTimeout(f"{shown(self._url)} said neither 100 Continue nor no; it may not know Expect")
+            raise PeerTimeout(f"{redact_url(self._url)} said neither 100 Continue nor no; it may not know Expect")
 
     async def write(self, data: Buffer) -> None:
         """Hand on the next bytes; returns when the connection is ready for more. Raises Answered, PeerFailed."""
         request = self._asked
         if self._halted or request.done():
-            raise Answered(await self._outcome())
+            raise EarlyResponse(await self._outcome())
         self.handed += len(data)
         self.started = True
         self._blocked = asyncio.current_task()
@@ -99,9 +99,9 @@ class Outbound:
             return
         finally:
             self._blocked = None
-        raise Answered(await self._outcome())
+        raise EarlyResponse(await self._outcome())
 
-    async def finish(self) -> Said:
+    async def finish(self) -> Response:
         """The body is whole: send its end and wait for the answer. Raises PeerFailed, PeerTimeout."""
         if not self._whole.done():
             self._whole.set_result(None)
@@ -111,7 +111,7 @@ class Outbound:
             async with asyncio.timeout(limits.answer + 2 * limits.idle):
                 return await self._outcome()
         except TimeoutError:
-            raise PeerTimeout(f"{shown(self._url)} did not come to the end of its answer; try again later") from None
+            raise PeerTimeout(f"{redact_url(self._url)} did not come to the end of its answer; try again later") from None
 
     async def abort(self) -> None:
         """Break off: the peer sees a body that never ends. Safe at any time, also twice."""
@@ -126,7 +126,7 @@ class Outbound:
             request.exception()  # seen: nobody asks for it any more
 
     @property
-    def said(self) -> Said | None:
+    def said(self) -> Response | None:
         """The answer where it is here already. Raises PeerFailed where there will be none."""
         request = self._request
         return None if request is None or not request.done() or request.cancelled() else request.result()
@@ -153,35 +153,35 @@ class Outbound:
     # Inside
 
     @property
-    def _asked(self) -> asyncio.Task[Said]:
+    def _asked(self) -> asyncio.Task[Response]:
         if self._request is None:
             raise PeerFailed("The request to the destination was broken off already")
         return self._request
 
-    async def _ask(self) -> Said:
+    async def _ask(self) -> Response:
         never = self._transport.deadlines.idle * 2  # `open` gives up before
         async with self._transport.ask(
             self._method, self._url, self._headers, self, expect=self._expect, patience=never
         ) as answer:
             return await self._said(answer)
 
-    async def _said(self, answer: Answer) -> Said:
+    async def _said(self, answer: OpenResponse) -> Response:
         try:
-            return Said(answer.head, await answer.whole(MOST_SAID))
+            return Response(answer.head, await answer.whole(MOST_RESPONSE))
         except PeerFailed:
             if answer.head.status < 400:
                 raise  # half a yes is no yes
-            return Said(answer.head, b"")  # an early refusal is often followed by a reset; its status is what counts
+            return Response(answer.head, b"")  # an early refusal is often followed by a reset; its status is what counts
 
     def _wake(self, _: object) -> None:
         if self._blocked is not None:
             self._woken = True
             self._blocked.cancel()
 
-    async def _outcome(self) -> Said:
+    async def _outcome(self) -> Response:
         """The answer. The transport bounds the wait; the connection's loss ends it."""
         request = self._asked
         await asyncio.wait({request})
         if request.cancelled():
-            raise PeerTimeout(f"{shown(self._url)} was given up")
+            raise PeerTimeout(f"{redact_url(self._url)} was given up")
         return request.result()

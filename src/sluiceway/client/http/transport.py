@@ -19,17 +19,17 @@ from yarl import URL
 from sluiceway.client.download_plan import REPEATABLE, Head
 from sluiceway.client.http.address_guard import refused_address
 from sluiceway.client.http.aiohttp_errors import head_too_long, named, undecoded
-from sluiceway.client.http.aiohttp_request import PatientRequest, StreamedBody
+from sluiceway.client.http.aiohttp_request import ExpectingRequest, StreamedBody
 from sluiceway.client.http.digest_auth import DigestLogin
 from sluiceway.client.http.outgoing import Deadlines, Outgoing
 from sluiceway.client.http.proxies import Proxies, Proxy
-from sluiceway.client.http.socket_progress import Line
+from sluiceway.client.http.socket_progress import SocketProgress
 from sluiceway.client.http.tls import Trust
 from sluiceway.errors import BadRequest, PeerFailed, PeerTimeout
 from sluiceway.wire.headers.conditions import join_fields
-from sluiceway.wire.urls import origin, shown
+from sluiceway.wire.urls import origin, redact_url
 
-__all__ = ["EXPECT_FROM", "EXPECT_WAIT", "MOST_HEAD", "Answer", "Deadlines", "Outgoing", "Transport"]
+__all__ = ["EXPECT_FROM", "EXPECT_WAIT", "MOST_HEAD", "Deadlines", "OpenResponse", "Outgoing", "Transport"]
 
 log: logging.Logger = logging.getLogger("sluiceway.guard")
 
@@ -46,7 +46,7 @@ MOST_HEAD = 64 << 10  # bytes of an answer's head, and of one header in it: larg
 MOST_HEADERS = 256  # of an answer; browsers take some hundred
 
 
-class Answer:
+class OpenResponse:
     """An answer whose head is here and whose body is still coming."""
 
     def __init__(self, response: aiohttp.ClientResponse, url: str, deadlines: Deadlines) -> None:
@@ -78,7 +78,9 @@ class Answer:
                     if left < 0:
                         return None
         except TimeoutError:
-            raise PeerTimeout(f"{shown(self.head.url)} did not finish its answer within {self._deadlines.idle:.0f} s") from None
+            raise PeerTimeout(
+                f"{redact_url(self.head.url)} did not finish its answer within {self._deadlines.idle:.0f} s"
+            ) from None
         return b"".join(pieces)
 
     async def text(self) -> str:
@@ -157,7 +159,7 @@ class Transport:
             max_headers=MOST_HEADERS,
             max_line_size=MOST_HEAD,
             read_bufsize=self._ahead,
-            request_class=PatientRequest,
+            request_class=ExpectingRequest,
             timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=self.deadlines.connect),
         )
 
@@ -193,7 +195,7 @@ class Transport:
         expect: bool = False,
         patience: float = EXPECT_WAIT,
         on_sent: Callable[[int], None] | None = None,
-    ) -> AsyncIterator[Answer]:
+    ) -> AsyncIterator[OpenResponse]:
         """Send the request; the answer, closed at the end of the block (its connection too, unless it was read whole).
 
         `expect` asks for 100-continue before the body and waits for it for `patience` seconds. `on_sent` is told, about every
@@ -203,11 +205,11 @@ class Transport:
         session = self._for(method, body)
         tracker, limits = aiohttp.UploadTracker(), self.deadlines
         if body is not None:
-            body.line = Line(lambda: tracker.bytes_written)
+            body.line = SocketProgress(lambda: tracker.bytes_written)
         try:
             target = URL(url, encoded=True)
         except ValueError:
-            raise BadRequest(f"{shown(url)} is no URL that can be asked; check host and port") from None
+            raise BadRequest(f"{redact_url(url)} is no URL that can be asked; check host and port") from None
         if (login := self._logins.get(origin(url))) is not None and (proof := login.answer(method, url)) is not None:
             headers = {**headers, "authorization": proof}
         proxy = None if self._proxies is None else self._proxies.of(url)
@@ -237,7 +239,7 @@ class Transport:
                 coding = ", ".join(response.headers.getall("Transfer-Encoding", []))
                 if coding.strip().lower() not in ("", "chunked", "identity"):  # the library undoes chunks, and nothing else
                     raise undecoded(url, coding)
-                yield Answer(response, url, limits)
+                yield OpenResponse(response, url, limits)
             finally:
                 response.close()
         finally:
@@ -290,7 +292,7 @@ class _Idle:
         if moved != self._last[0] or taken >= self._body.handed:  # it moves, or there is nothing to take
             self._last = (moved, now)
         elif now - self._last[1] > self._limit:
-            raise PeerTimeout(f"{shown(self._url)} took nothing for {self._limit:.0f} seconds; try again later")
+            raise PeerTimeout(f"{redact_url(self._url)} took nothing for {self._limit:.0f} seconds; try again later")
         if self._on_sent is not None:
             self._on_sent(self._body.line.acknowledged)
 

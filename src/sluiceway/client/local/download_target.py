@@ -10,21 +10,21 @@ import stat
 from urllib.parse import unquote, urlsplit
 
 from sluiceway.client.download_plan import Head
-from sluiceway.client.local.output_stream import Outlet
-from sluiceway.client.local.part_file import Part
+from sluiceway.client.local.output_stream import OutputStream
+from sluiceway.client.local.part_file import PartialFile
 from sluiceway.errors import BadRequest, Exists, StoreFailed
 from sluiceway.wire.headers.disposition import parse_disposition
 from sluiceway.wire.names import clean_name
 
 __all__ = ["Sink", "name_told", "open_in_folder", "open_target"]
 
-Sink = Part | Outlet
+Sink = PartialFile | OutputStream
 
 
 def open_target(target: str, name: str | None, force: bool, url: str) -> Sink | None:
     """The sink, or None for a folder whose file has no name yet. Raises Exists, StoreFailed."""
     if target == "-" or _flows_on(target):
-        return Outlet(target)
+        return OutputStream(target)
     if os.path.isdir(target):
         return None if name is None else open_in_folder(target, name, force, url)
     if target.endswith(("/", os.sep)):
@@ -32,7 +32,7 @@ def open_target(target: str, name: str | None, force: bool, url: str) -> Sink | 
     return _open_part(target, force, url)
 
 
-def open_in_folder(folder: str, name: str, force: bool, url: str) -> Part:
+def open_in_folder(folder: str, name: str, force: bool, url: str) -> PartialFile:
     """The file of that name, cleaned, in that folder and nowhere else."""
     return _open_part(os.path.join(folder, clean_name(name)), force, url)
 
@@ -46,10 +46,10 @@ def name_told(head: Head, url: str) -> str:
     return told or unquote(urlsplit(url).path.rstrip("/").rpartition("/")[2])
 
 
-def _open_part(target: str, force: bool, url: str) -> Part:
+def _open_part(target: str, force: bool, url: str) -> PartialFile:
     if os.path.lexists(target) and not force:
         raise Exists(f"{target} is there already; use --force to replace it")
-    return Part(target, url)
+    return PartialFile(target, url)
 
 
 def _flows_on(target: str) -> bool:

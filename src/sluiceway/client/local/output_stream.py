@@ -10,12 +10,12 @@ from sluiceway.client.local.part_file import Notes
 from sluiceway.errors import StoreFailed
 from sluiceway.pipe.source import Buffer
 
-__all__ = ["Outlet"]
+__all__ = ["OutputStream"]
 
 STDOUT = 1
 
 
-class Outlet:
+class OutputStream:
     """Looks like a Part to whoever fetches; what was written is written. A thread nobody waits for does the writing."""
 
     def __init__(self, path: str) -> None:

@@ -21,7 +21,7 @@ from sluiceway.client.local.part_notes import Notes, boot, notes_in, part_name, 
 from sluiceway.errors import Exists, NoSpace, StoreFailed
 from sluiceway.pipe.source import Buffer
 
-__all__ = ["Notes", "Part", "part_paths", "settled"]
+__all__ = ["Notes", "PartialFile", "part_paths", "settled"]
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ _BINARY = getattr(os, "O_BINARY", 0)
 _ZEROS = bytes(LOOK)
 
 
-class Part:
+class PartialFile:
     """The part file, open and locked. `have` bytes of it are good; `notes` is None when they cannot be continued."""
 
     path: str

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 from sluiceway.client.local.folders import Folder
-from sluiceway.wire.urls import shown
+from sluiceway.wire.urls import redact_url
 
 __all__ = ["Notes", "boot", "is_part_name", "notes_in", "part_name", "part_paths"]
 
@@ -34,7 +34,7 @@ class Notes:
 
     @staticmethod
     def of(url: str, validator: str, total: int | None, digest: str) -> Notes:
-        return Notes(shown(url), _key(url), validator, total, digest, boot())
+        return Notes(redact_url(url), _key(url), validator, total, digest, boot())
 
     def fits(self, url: str) -> bool:
         """Whether it is of this URL, and well-formed: a file can hold anything."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from sluiceway.client.local.believed_sizes import doubtful, measured
 from sluiceway.client.local.folders import Folder
 from sluiceway.client.local.part_notes import is_part_name
-from sluiceway.copying.contract import RULES, Item
+from sluiceway.copying.contract import RULES, CopyItem
 from sluiceway.errors import Forbidden, SourceFailed
 from sluiceway.stores.contract import MARKER, Omitted
 from sluiceway.wire.names import stays_inside
@@ -31,11 +31,11 @@ class _Level:
 
     folder: Folder | None  # None while it is closed
     before: str  # its key with a / behind, "" for the first
-    itself: Item | None  # what is given behind all that is in it, where that is asked for
+    itself: CopyItem | None  # what is given behind all that is in it, where that is asked for
     names: Iterator[tuple[str, bool]]
 
 
-def walk(path: str, journals: frozenset[str] = frozenset(), folders: bool = False) -> Generator[Item, None, None]:
+def walk(path: str, journals: frozenset[str] = frozenset(), folders: bool = False) -> Generator[CopyItem, None, None]:
     """`journals`: keys of this copy's own. `folders`: also each folder, behind what is in it. Raises SourceFailed."""
     try:
         root = Folder(path)
@@ -59,10 +59,10 @@ def walk(path: str, journals: frozenset[str] = frozenset(), folders: bool = Fals
             name, is_folder = found
             key = level.before + name
             if (omitted := _omitted(key, name, journals)) is not None:
-                yield Item(key, None, omitted=omitted, folder=is_folder)
+                yield CopyItem(key, None, omitted=omitted, folder=is_folder)
             elif is_folder:
                 below = _entered(root, level, key, name)
-                if isinstance(below, Item):
+                if isinstance(below, CopyItem):
                     yield below
                     continue
                 levels.append(below)
@@ -76,7 +76,7 @@ def walk(path: str, journals: frozenset[str] = frozenset(), folders: bool = Fals
         root.close()
 
 
-def _entered(root: Folder, level: _Level, key: str, name: str) -> _Level | Item:
+def _entered(root: Folder, level: _Level, key: str, name: str) -> _Level | CopyItem:
     """The folder below with its names, and itself as an item; or why it cannot be read."""
     try:
         folder = _here(root, level).step(name)
@@ -88,7 +88,7 @@ def _entered(root: Folder, level: _Level, key: str, name: str) -> _Level | Item:
     except OSError as error:
         folder.close()
         return _unreadable(key, error)
-    itself = Item(key, None, modified=found.st_mtime, mode=stat.S_IMODE(found.st_mode), folder=True)
+    itself = CopyItem(key, None, modified=found.st_mtime, mode=stat.S_IMODE(found.st_mode), folder=True)
     return _Level(folder, f"{key}/", itself, iter(names))
 
 
@@ -109,31 +109,31 @@ def _names(folder: Folder) -> list[tuple[str, bool]]:
     return sorted(folder.scan())
 
 
-def _unreadable(key: str, error: OSError | Forbidden) -> Item:
+def _unreadable(key: str, error: OSError | Forbidden) -> CopyItem:
     if isinstance(error, FileNotFoundError):
         omitted = Omitted(key, "not-found", "the folder was there a moment ago and is gone")
     elif isinstance(error, Forbidden):
         omitted = Omitted(key, "source-changed", "the folder became another thing while it was looked at")
     else:
         omitted = Omitted(key, "source-failed", f"the folder cannot be read: {error.strerror or error}")
-    return Item(key, None, omitted=omitted, folder=True)
+    return CopyItem(key, None, omitted=omitted, folder=True)
 
 
-def _file(root: Folder, level: _Level, key: str, name: str) -> Item:
+def _file(root: Folder, level: _Level, key: str, name: str) -> CopyItem:
     try:
         found = _here(root, level).look(name)
         size = _measured(_here(root, level), name) if doubtful(found) else found.st_size
     except FileNotFoundError:
-        return Item(key, None, omitted=Omitted(key, "not-found", "it was there a moment ago and is gone"))
+        return CopyItem(key, None, omitted=Omitted(key, "not-found", "it was there a moment ago and is gone"))
     except (OSError, Forbidden) as error:
         why = error.detail if isinstance(error, Forbidden) else error.strerror or str(error)
-        return Item(key, None, omitted=Omitted(key, "source-failed", f"it cannot be looked at: {why}"))
+        return CopyItem(key, None, omitted=Omitted(key, "source-failed", f"it cannot be looked at: {why}"))
     if stat.S_ISLNK(found.st_mode):
-        return Item(key, None, omitted=Omitted(key, "link", RULES["link"]))
+        return CopyItem(key, None, omitted=Omitted(key, "link", RULES["link"]))
     if not stat.S_ISREG(found.st_mode):
-        return Item(key, None, omitted=Omitted(key, "special-file", RULES["special-file"]))
+        return CopyItem(key, None, omitted=Omitted(key, "special-file", RULES["special-file"]))
     version = "" if size is None else version_of(found)
-    return Item(key, size, version, found.st_mtime, mode=stat.S_IMODE(found.st_mode))
+    return CopyItem(key, size, version, found.st_mtime, mode=stat.S_IMODE(found.st_mode))
 
 
 def _measured(folder: Folder, name: str) -> int | None:

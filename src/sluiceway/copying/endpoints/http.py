@@ -21,12 +21,12 @@ from sluiceway.client.http.request_shape import FORM_END, shape_form, shape_put
 from sluiceway.client.http.transport import Transport
 from sluiceway.client.remote_source import RemoteSource, repr_promises
 from sluiceway.client.upload import Upload, upload
-from sluiceway.copying.contract import Item, Reading
+from sluiceway.copying.contract import CopyItem, Reading
 from sluiceway.copying.endpoints.folder_walk import omitted_key
 from sluiceway.copying.endpoints.sources import nothing_below
 from sluiceway.copying.endpoints.webdav_folders import Folders
 from sluiceway.copying.options import Side
-from sluiceway.copying.retry_policy import Patience
+from sluiceway.copying.retry_policy import RetryPolicy
 from sluiceway.copying.sha256_of import counted, promised
 from sluiceway.errors import (
     BadRequest,
@@ -38,13 +38,13 @@ from sluiceway.errors import (
     SourceChanged,
 )
 from sluiceway.pipe.receipt import Receipt
-from sluiceway.stores.contract import About, Omitted
+from sluiceway.stores.contract import Metadata, Omitted
 from sluiceway.wire.headers.digests import Promise, format_digest
 from sluiceway.wire.headers.media_types import OCTET_STREAM
 from sluiceway.wire.names import clean_name, unseen_in
-from sluiceway.wire.urls import below, shown
+from sluiceway.wire.urls import below, redact_url
 
-__all__ = ["FormGoal", "RestGoal", "RestOrigin"]
+__all__ = ["FormTarget", "HttpSource", "HttpTarget"]
 
 PAGE = 500  # entries asked for at once
 MOST_PAGE = 8 << 20  # bytes of a listing's answer: each of its 500 entries may have a key of 1 KiB, escaped twice
@@ -75,7 +75,7 @@ class _Listing:
         """Entries, what is none, and the next page's cursor.
 
         Raises BadRequest where there is no such listing, PeerFailed, a refusal."""
-        who = shown(self._side.url)
+        who = redact_url(self._side.url)
         if not self._known:
             raise BadRequest(f"{who} cannot be listed: its path has no /files/, as a server of this kind has it")
         url = f"{self.base}?prefix={quote(self.prefix, safe='')}&after={quote(after, safe='')}&limit={limit}"
@@ -106,18 +106,18 @@ class _Listing:
         return entries, omitted, following
 
 
-class RestOrigin:
+class HttpSource:
     """What a server of this kind lists below a prefix: `https://host/files/PREFIX/`."""
 
     rereadable = True
-    called: str
+    display_name: str
 
-    def __init__(self, transport: Transport, side: Side, patience: Patience) -> None:
+    def __init__(self, transport: Transport, side: Side, patience: RetryPolicy) -> None:
         self._transport, self._side, self._patience = transport, side, patience
         self._listing = _Listing(transport, side)
-        self.called = shown(side.url)
+        self.display_name = redact_url(side.url)
 
-    async def items(self) -> AsyncIterator[Item]:
+    async def items(self) -> AsyncIterator[CopyItem]:
         after, seen, empty = "", False, 0
         while True:
             entries, omitted, following = await self._patience.of(
@@ -130,15 +130,15 @@ class RestOrigin:
             seen = seen or bool(entries or omitted)
             empty = 0 if entries or omitted else empty + 1
             if empty > MOST_EMPTY:
-                raise PeerFailed(f"The listing of {self.called} goes on and on, and lists nothing")
+                raise PeerFailed(f"The listing of {self.display_name} goes on and on, and lists nothing")
             if following is None:
                 if self._listing.prefix and not seen:
-                    raise nothing_below(self.called)
+                    raise nothing_below(self.display_name)
                 return
             after = following
 
     @asynccontextmanager
-    async def open(self, item: Item) -> AsyncIterator[Reading]:
+    async def open(self, item: CopyItem) -> AsyncIterator[Reading]:
         url = below(f"{self._listing.base}/", self._listing.prefix + item.key)
         headers = {**self._side.headers, **WANT}
         if item.version:
@@ -148,45 +148,47 @@ class RestOrigin:
             try:
                 await source.meet()
             except PreconditionFailed as error:
-                raise SourceChanged(f"{shown(url)} changed since it was listed") from error
+                raise SourceChanged(f"{redact_url(url)} changed since it was listed") from error
             tag = (source.validator or "").strip('"')
             if item.version and tag != item.version:
-                raise SourceChanged(f"{shown(url)} is not the version that was listed")
+                raise SourceChanged(f"{redact_url(url)} is not the version that was listed")
             sha256 = next((promise.value.hex() for promise in source.promises if promise.algorithm == "sha-256"), None)
             kind = source.type if source.type and _TYPE.fullmatch(source.type) else OCTET_STREAM
-            yield Reading(Item(item.key, source.length, tag, item.modified), source, About(source.name, kind, sha256))
+            yield Reading(CopyItem(item.key, source.length, tag, item.modified), source, Metadata(source.name, kind, sha256))
         finally:
             await source.aclose()
 
     async def aclose(self) -> None:
         """The transport is its owner's."""
 
-    def _item(self, entry: Mapping[str, object]) -> Item:
+    def _item(self, entry: Mapping[str, object]) -> CopyItem:
         key, size, tag = entry.get("key"), entry.get("size"), entry.get("etag")
         if not isinstance(key, str) or not key.startswith(self._listing.prefix):
-            raise PeerFailed(f"{self.called} lists an object without a key, or with one that was not asked for")
+            raise PeerFailed(f"{self.display_name} lists an object without a key, or with one that was not asked for")
         key = key[len(self._listing.prefix) :]
         size = size if isinstance(size, int) and size >= 0 else None
         version = tag if isinstance(tag, str) and tag.isascii() and tag.isprintable() and '"' not in tag else ""
-        return Item(key, size, version, _seconds(entry.get("modified")), _hostile(key) or omitted_key(key, size))
+        return CopyItem(key, size, version, _seconds(entry.get("modified")), _hostile(key) or omitted_key(key, size))
 
-    def _omitted(self, told: Mapping[str, object]) -> Item:
+    def _omitted(self, told: Mapping[str, object]) -> CopyItem:
         """What the server itself could not list, or not carry."""
         name, code, detail = (str(told.get(word) or "")[:MOST_OMITTED] for word in ("name", "code", "detail"))
         key = name.removeprefix(self._listing.prefix)
-        return Item(key, None, omitted=Omitted(key, code or "peer-failed", detail or f"{self.called} could not list it"))
+        return CopyItem(
+            key, None, omitted=Omitted(key, code or "peer-failed", detail or f"{self.display_name} could not list it")
+        )
 
 
-class RestGoal:
+class HttpTarget:
     """Objects as PUT to a URL that ends in `/`, each under its own key. Where the server knows If-None-Match or
     Idempotency-Key, it cannot take one twice; where it knows neither, what is there is looked at before."""
 
     repeats = True
-    called: str
+    display_name: str
 
     def __init__(self, transport: Transport, side: Side) -> None:
         self._transport, self._side = transport, side
-        self.called = shown(side.url)
+        self.display_name = redact_url(side.url)
         self._folders = Folders(transport, side)
         self._tells = False  # a HEAD told something: then 500 is trouble that passes
         self._mute = False  # none did, and one that was repeated was answered 500: this API knows no HEAD
@@ -199,7 +201,7 @@ class RestGoal:
             return False
         return not entries and not omitted and following is None
 
-    async def find(self, key: str) -> tuple[Item, str | None] | None:
+    async def find(self, key: str) -> tuple[CopyItem, str | None] | None:
         head = await self._head(key)
         for wait in SECOND_LOOKS:
             if head.status != 500 or self._tells or self._mute:
@@ -213,7 +215,7 @@ class RestGoal:
         if head.status != 200:
             return None  # nothing there, or no word about it: many an API knows no HEAD. The PUT will show it
         known = [promise.value.hex() for promise in repr_promises(head.headers.get("repr-digest", "")) if _is_sha256(promise)]
-        return Item(key, length_of(head), head.headers.get("etag", "")), known[0] if known else None
+        return CopyItem(key, length_of(head), head.headers.get("etag", "")), known[0] if known else None
 
     async def _head(self, key: str) -> Head:
         url = below(self._side.url, key)
@@ -256,23 +258,23 @@ class RestGoal:
         """The transport is its owner's."""
 
 
-class FormGoal:
+class FormTarget:
     """Objects as forms, one POST each, to a URL that ends in /files: the server picks the keys, so nothing can be found again.
 
     A POST is repeated only where the server surely has not got all of it, whatever its idempotency key promises.
     """
 
     repeats = False
-    called: str
+    display_name: str
 
-    def __init__(self, transport: Transport, side: Side, patience: Patience) -> None:
+    def __init__(self, transport: Transport, side: Side, patience: RetryPolicy) -> None:
         self._transport, self._side, self._patience = transport, side, patience
-        self.called = shown(side.url)
+        self.display_name = redact_url(side.url)
 
     async def empty(self) -> bool:
         return True  # no key is taken before the server picks it
 
-    async def find(self, key: str) -> tuple[Item, str | None] | None:
+    async def find(self, key: str) -> tuple[CopyItem, str | None] | None:
         return None
 
     async def sha256(self, key: str) -> str | None:
@@ -301,7 +303,7 @@ def _is_sha256(promise: Promise) -> bool:
 
 
 def _type(reading: Reading) -> str:
-    return reading.about.type if _TYPE.fullmatch(reading.about.type) else OCTET_STREAM
+    return reading.metadata.type if _TYPE.fullmatch(reading.metadata.type) else OCTET_STREAM
 
 
 def _seconds(told: object) -> float | None:

@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator
 from itertools import islice
 
 from sluiceway.client.local.part_file import settled
-from sluiceway.copying.contract import Goal, Item, Origin, Reading
+from sluiceway.copying.contract import CopyItem, CopySource, CopyTarget, Reading
 from sluiceway.copying.endpoints.folder_walk import walk
-from sluiceway.copying.endpoints.sources import FolderOrigin
-from sluiceway.copying.endpoints.targets import FolderGoal
+from sluiceway.copying.endpoints.sources import FolderSource
+from sluiceway.copying.endpoints.targets import FolderTarget
 from sluiceway.copying.report import Ended
 from sluiceway.errors import SluiceError
 from sluiceway.stores.contract import Pairs
@@ -24,7 +24,7 @@ __all__ = ["attributes", "dressed", "preserve_folders"]
 BATCH = 256  # folders a thread finds in one hop
 
 
-def attributes(item: Item) -> Pairs:
+def attributes(item: CopyItem) -> Pairs:
     """An item's time and permissions as metadata."""
     told = []
     if item.mode is not None:
@@ -36,10 +36,10 @@ def attributes(item: Item) -> Pairs:
 
 def dressed(reading: Reading) -> Reading:
     """The reading with what is known of its object on both sides: the item's in the metadata, the metadata's in the item."""
-    item, user = reading.item, dict(reading.about.user)
+    item, user = reading.item, dict(reading.metadata.user)
     if item.mode is not None:  # a folder's file, or a tar's member
-        about = dataclasses.replace(reading.about, user=tuple(sorted({**user, **dict(attributes(item))}.items())))
-        return dataclasses.replace(reading, about=about)
+        metadata = dataclasses.replace(reading.metadata, user=tuple(sorted({**user, **dict(attributes(item))}.items())))
+        return dataclasses.replace(reading, metadata=metadata)
     seconds, _, fraction = user.get("mtime", "").partition(".")
     whole, mode = clipped_uint(seconds), user.get("mode", "")
     if whole is not None and whole < 1 << 40 and len(fraction) <= 9 and (not fraction or fraction.isdecimal()):
@@ -49,9 +49,9 @@ def dressed(reading: Reading) -> Reading:
     return dataclasses.replace(reading, item=item)
 
 
-async def preserve_folders(origin: Origin, goal: Goal) -> AsyncIterator[Ended]:
+async def preserve_folders(origin: CopySource, goal: CopyTarget) -> AsyncIterator[Ended]:
     """Folders with their attributes, each behind what is in it; what failed is given. From a folder to a folder only."""
-    if not isinstance(origin, FolderOrigin) or not isinstance(goal, FolderGoal):
+    if not isinstance(origin, FolderSource) or not isinstance(goal, FolderTarget):
         return
     walking = walk(origin.folder, folders=True)
     try:

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 
 from sluiceway.archives.decompress import unsqueezed
 from sluiceway.archives.tar_reader import TarHead, TarReader
-from sluiceway.copying.contract import Item, Reading
+from sluiceway.copying.contract import CopyItem, Reading
 from sluiceway.errors import BadName, BadOrder, TooLarge
 from sluiceway.pipe.source import PassingSource, Source
-from sluiceway.stores.contract import About, Omitted
+from sluiceway.stores.contract import Metadata, Omitted
 from sluiceway.wire.headers.media_types import guess_type
 from sluiceway.wire.names import clean_name, leads_out
 
-__all__ = ["TarLimits", "TarOrigin"]
+__all__ = ["TarLimits", "TarSource"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,28 +34,28 @@ class TarLimits:
     free: int = 1 << 30  # bytes until nobody asks how far
 
 
-class TarOrigin:
+class TarSource:
     """`source` is a tar, plain or packed with gzip, bzip2 or xz. Closing it does not close the source's owner."""
 
     rereadable = False
-    called: str
+    display_name: str
 
     def __init__(
-        self, source: Source, called: str, limits: TarLimits = TarLimits(), meant: Callable[[str], bool] = lambda key: True
+        self, source: Source, display_name: str, limits: TarLimits = TarLimits(), meant: Callable[[str], bool] = lambda key: True
     ) -> None:
         """`meant` says of a key whether it is chosen at all: names of members that are not are not judged."""
-        self.called = called
+        self.display_name = display_name
         self._meant = meant
         self._source, self._limits = source, limits
         self._reader: TarReader | None = None
-        self._open_now: Item | None = None
+        self._open_now: CopyItem | None = None
         self._count = self._bytes = 0
 
-    async def items(self) -> AsyncIterator[Item]:
+    async def items(self) -> AsyncIterator[CopyItem]:
         """Raises BadName, TooLarge, BadRequest, Unsupported, SourceFailed: the archive can be read no further then."""
         limits = self._limits
-        async with aclosing(unsqueezed(self._source.open(), self.called, limits.ratio, limits.free)) as chunks:
-            self._reader = TarReader(chunks, self.called)
+        async with aclosing(unsqueezed(self._source.open(), self.display_name, limits.ratio, limits.free)) as chunks:
+            self._reader = TarReader(chunks, self.display_name)
             while (head := await self._reader.next()) is not None:
                 self._count += 1
                 self._bytes += head.size
@@ -65,17 +65,17 @@ class TarOrigin:
                 version = f"{self._count}-{head.size}-{head.modified}"  # its place too: a name may come twice
                 key = _key(head.name)
                 omitted = None if head.omitted is None else Omitted(key, *head.omitted)
-                self._open_now = Item(key, head.size, version, head.modified, omitted, mode=head.mode)
+                self._open_now = CopyItem(key, head.size, version, head.modified, omitted, mode=head.mode)
                 yield self._open_now
                 self._open_now = None
 
     @asynccontextmanager
-    async def open(self, item: Item) -> AsyncIterator[Reading]:
+    async def open(self, item: CopyItem) -> AsyncIterator[Reading]:
         if item is not self._open_now or self._reader is None:
             raise BadOrder(f"{item.key!r} has flowed past; a tar's members are read one by one, in their order")
         name = item.key.rpartition("/")[2]
         self._open_now = None  # once
-        yield Reading(item, PassingSource(self._reader.data(), item.size), About(clean_name(name), guess_type(name)))
+        yield Reading(item, PassingSource(self._reader.data(), item.size), Metadata(clean_name(name), guess_type(name)))
 
     async def aclose(self) -> None:
         """What is read belongs to whoever iterates; see `items`."""
@@ -85,13 +85,13 @@ class TarOrigin:
         if head.kind == "label" or (head.kind == "folder" and _key(head.name) in ("", ".")):
             return
         if self._meant(_key(head.name)) and (why := _leads_out(_key(head.name))) is not None:
-            raise BadName(f"{self.called} has a member {head.name[:200]!r}: {why}. Nothing from there on was copied")
+            raise BadName(f"{self.display_name} has a member {head.name[:200]!r}: {why}. Nothing from there on was copied")
         if self._count > limits.members:
-            raise TooLarge(f"{self.called} has more than {limits.members} members", limit=limits.members)
+            raise TooLarge(f"{self.display_name} has more than {limits.members} members", limit=limits.members)
         if head.size > limits.member:
-            raise TooLarge(f"{self.called} says that {head.name!r} has {head.size} bytes; {limits.member} are the most")
+            raise TooLarge(f"{self.display_name} says that {head.name!r} has {head.size} bytes; {limits.member} are the most")
         if self._bytes > limits.total:
-            raise TooLarge(f"{self.called} holds more than {limits.total} bytes", limit=limits.total)
+            raise TooLarge(f"{self.display_name} holds more than {limits.total} bytes", limit=limits.total)
 
 
 def _leads_out(key: str) -> str | None:

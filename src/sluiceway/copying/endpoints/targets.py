@@ -11,9 +11,9 @@ import time
 
 from sluiceway.client.local.files import LocalFile
 from sluiceway.client.local.folders import Folder
-from sluiceway.client.local.part_file import Part, settled
+from sluiceway.client.local.part_file import PartialFile, settled
 from sluiceway.client.local.part_notes import is_part_name
-from sluiceway.copying.contract import Item, Reading
+from sluiceway.copying.contract import CopyItem, Reading
 from sluiceway.copying.endpoints.folder_walk import version_of
 from sluiceway.copying.name_forms import same_name
 from sluiceway.copying.sha256_of import counted, promised
@@ -26,31 +26,31 @@ from sluiceway.pipe.timed import TimedSource
 from sluiceway.stores.contract import Store
 from sluiceway.wire.names import check_key, stays_inside
 
-__all__ = ["FolderGoal", "StoreGoal"]
+__all__ = ["FolderTarget", "StoreTarget"]
 
 
-class FolderGoal:
+class FolderTarget:
     """A folder of this machine, made where it is missing. A key's names become folders and a file; no link is followed.
 
     `preserve`: files get the time and the permissions their origin knows.
     """
 
     repeats = True
-    called: str
+    display_name: str
 
     def __init__(self, folder: str, preserve: bool = False) -> None:
         self._folder, self._preserve, self._began = folder, preserve, time.time_ns()
-        self.called = os.path.abspath(folder)
+        self.display_name = os.path.abspath(folder)
 
     async def empty(self) -> bool:
         return await settled(lambda: _is_empty(self._folder))
 
-    async def find(self, key: str) -> tuple[Item, str | None] | None:
+    async def find(self, key: str) -> tuple[CopyItem, str | None] | None:
         found = await settled(lambda: self._look(key))
         if found is None:
             return None
         plain = stat.S_ISREG(found.st_mode)
-        return Item(key, found.st_size if plain else None, f"{version_of(found)}-{found.st_ino}", found.st_mtime), None
+        return CopyItem(key, found.st_size if plain else None, f"{version_of(found)}-{found.st_ino}", found.st_mtime), None
 
     async def sha256(self, key: str) -> str | None:
         try:
@@ -71,7 +71,7 @@ class FolderGoal:
         spent = stages.spent()
         return Receipt(size, sha256, path, source=key, seconds=sum(spent.values()), stages=spent)
 
-    async def put_folder(self, item: Item) -> None:
+    async def put_folder(self, item: CopyItem) -> None:
         """A folder with its time and permissions; after all that is in it."""
         await settled(lambda: self._dress(item))
 
@@ -96,7 +96,7 @@ class FolderGoal:
         """What is there. Where this run made it, under a name that only looks like this one, the folder tells no two apart."""
         found = folder.look(name)
         if found.st_ctime_ns >= self._began and name not in {there for there, _ in folder.scan()}:
-            raise same_name(key, self.called)
+            raise same_name(key, self.display_name)
         return found
 
     def _there(self, folder: Folder, name: str, key: str) -> os.stat_result | None:
@@ -113,7 +113,7 @@ class FolderGoal:
         with Folder(self._folder) as root, root.below(folders) as folder:
             return folder.open(name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
 
-    def _fresh(self, key: str, replace: bool) -> Part:
+    def _fresh(self, key: str, replace: bool) -> PartialFile:
         """Blocking. The part of a file that is not there yet, its folders made."""
         *folders, name = _segments(key)
         path = self._path(key)
@@ -127,9 +127,9 @@ class FolderGoal:
         if there is not None and (not replace or stat.S_ISDIR(there.st_mode)):
             folder.close()
             raise Exists(f"{path} is there already; it was not touched")
-        return Part(path, "", folder)
+        return PartialFile(path, "", folder)
 
-    def _dress(self, item: Item) -> None:
+    def _dress(self, item: CopyItem) -> None:
         try:
             os.makedirs(self._folder, exist_ok=True)
             with Folder(self._folder) as root, root.below(_segments(item.key), make=True) as folder:
@@ -159,15 +159,15 @@ def _is_empty(folder: str) -> bool:
         raise StoreFailed(f"{folder} cannot be looked into: {error.strerror or error}") from error
 
 
-class StoreGoal:
+class StoreTarget:
     """Below a prefix of a store. Closes the store at the end."""
 
     repeats = True
-    called: str
+    display_name: str
 
-    def __init__(self, store: Store, prefix: str, called: str, budget: Budget) -> None:
+    def __init__(self, store: Store, prefix: str, display_name: str, budget: Budget) -> None:
         self._store, self._prefix, self._budget = store, prefix, budget
-        self.called = called
+        self.display_name = display_name
 
     async def empty(self) -> bool:
         if not self._store.traits.readable:
@@ -175,12 +175,12 @@ class StoreGoal:
         page = await self._store.list(self._prefix, "", 1)
         return page.complete and not page.entries and not page.omitted
 
-    async def find(self, key: str) -> tuple[Item, str | None] | None:
+    async def find(self, key: str) -> tuple[CopyItem, str | None] | None:
         try:
             entry = await self._store.stat(self._prefix + key)
         except NotFound:
             return None
-        return Item(key, entry.size, entry.etag, entry.modified), entry.about.sha256
+        return CopyItem(key, entry.size, entry.etag, entry.modified), entry.metadata.sha256
 
     async def sha256(self, key: str) -> str | None:
         try:
@@ -194,12 +194,12 @@ class StoreGoal:
 
     async def put(self, key: str, reading: Reading, once: str, replace: bool) -> Receipt:
         if not stays_inside(key) or len((whole := self._prefix + key).encode()) > self._store.traits.max_key_bytes:
-            raise BadName(f"{key!r} is no key for {self.called}: too long, or with an empty segment, . or ..")
-        about, stages = reading.about, Stages()
-        coming = Coming(reading.source, key, about.filename, about.type, promised(reading), about.headers, about.user)
+            raise BadName(f"{key!r} is no key for {self.display_name}: too long, or with an empty segment, . or ..")
+        metadata, stages = reading.metadata, Stages()
+        coming = Coming(reading.source, key, metadata.filename, metadata.type, promised(reading), metadata.headers, metadata.user)
         size, kept, entry = await keep_in_store(self._store, whole, coming, replace, self._budget, stages)
         spent = stages.spent()
-        location = f"{self.called}{entry.key[len(self._prefix) :]}"
+        location = f"{self.display_name}{entry.key[len(self._prefix) :]}"
         return Receipt(size, kept.sha256, location, source=key, seconds=sum(spent.values()), stages=spent)
 
     async def aclose(self) -> None:

@@ -21,7 +21,7 @@ from sluiceway.pipe.source import Buffer
 from sluiceway.server.handlers.raw import conditions
 from sluiceway.server.http1.sendfile import ZEROCOPY, patience
 from sluiceway.server.request_body import wait_until_gone
-from sluiceway.stores.contract import Entry, FileBacked, Opened, Signing, Store
+from sluiceway.stores.contract import Entry, FileBacked, ObjectReader, Signing, Store
 from sluiceway.wire.headers.conditions import Verdict, evaluate, format_etag, http_date, if_range_holds
 from sluiceway.wire.headers.digests import format_digest
 from sluiceway.wire.headers.disposition import format_disposition
@@ -56,7 +56,7 @@ async def get_object(request: Request, store: Store, key: str, redirect: float =
     opened = await store.open(key)
     try:
         headers = object_headers(opened.entry)
-        if opened.entry.about.headers and ("authorization" in request.headers or "cookie" in request.headers):
+        if opened.entry.metadata.headers and ("authorization" in request.headers or "cookie" in request.headers):
             headers["cache-control"] = for_one_reader(headers["cache-control"])
         return opened_answer(request, opened, headers)
     except BaseException:
@@ -69,7 +69,7 @@ def _conditional(request: Request) -> bool:
     return any(name in request.headers for name in ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since"))
 
 
-def opened_answer(request: Request, opened: Opened, headers: dict[str, str]) -> Response:
+def opened_answer(request: Request, opened: ObjectReader, headers: dict[str, str]) -> Response:
     """What of an open object is asked for, which closes it in the end. Raises PreconditionFailed, RangeUnsatisfiable."""
     entry, told = opened.entry, conditions(request)
     verdict = evaluate(request.method, told, entry.etag, entry.modified, True)
@@ -100,22 +100,24 @@ def opened_answer(request: Request, opened: Opened, headers: dict[str, str]) -> 
 
 def object_headers(entry: Entry) -> dict[str, str]:
     """What an answer says of an object, without its length."""
-    kind = entry.about.type if entry.about.type.isascii() and entry.about.type.isprintable() else "application/octet-stream"
+    kind = (
+        entry.metadata.type if entry.metadata.type.isascii() and entry.metadata.type.isprintable() else "application/octet-stream"
+    )
     shown = "inline" if essence(kind) in INLINE_TYPES else "attachment"
     headers = {
         "content-type": kind,  # with the charset its sender told; a text of which nobody told one is given none
         "etag": format_etag(entry.etag),
         "last-modified": http_date(entry.modified),
         "accept-ranges": "bytes",
-        "content-disposition": format_disposition(shown, entry.about.filename or entry.key.rsplit("/", 1)[-1]),
+        "content-disposition": format_disposition(shown, entry.metadata.filename or entry.key.rsplit("/", 1)[-1]),
         "x-content-type-options": "nosniff",
         "content-security-policy": INERT,
         "cross-origin-resource-policy": "same-origin",
         "cache-control": "no-cache",
     }
     headers |= _kept(entry, shown)
-    if entry.about.sha256:
-        headers["repr-digest"] = format_digest("sha-256", bytes.fromhex(entry.about.sha256))
+    if entry.metadata.sha256:
+        headers["repr-digest"] = format_digest("sha-256", bytes.fromhex(entry.metadata.sha256))
     return headers
 
 
@@ -125,7 +127,7 @@ def _kept(entry: Entry, shown: str) -> dict[str, str]:
     Tag, ranges, length and digest are those of the encoded bytes (RFC 9110, 8.4). A disposition that would show in a browser
     what is not shown here otherwise has no say.
     """
-    told = {name: value for name, value in entry.about.headers if value.isascii() and value.isprintable()}
+    told = {name: value for name, value in entry.metadata.headers if value.isascii() and value.isprintable()}
     disposition = told.pop("content-disposition", "")
     if disposition and (shown == "inline" or disposition.partition(";")[0].strip().lower() == "attachment"):
         told["content-disposition"] = disposition
@@ -144,7 +146,7 @@ class Download(Response):
 
     def __init__(
         self,
-        opened: Opened,
+        opened: ObjectReader,
         status: int,
         headers: dict[str, str],
         ranges: list[ByteRange],

@@ -27,10 +27,10 @@ from sluiceway.server.request_body import wait_until_gone
 from sluiceway.server.settings import Settings
 from sluiceway.server.sites import TRUSTED
 from sluiceway.wire.host_patterns import Hosts
-from sluiceway.wire.urls import parse_address, shown
+from sluiceway.wire.urls import parse_address, redact_url
 
 if TYPE_CHECKING:
-    from sluiceway.client.http.transport import Answer
+    from sluiceway.client.http.transport import OpenResponse
 
 __all__ = ["Remote", "pass_remote", "pass_url"]
 
@@ -56,7 +56,9 @@ class Remote:
         self._hosts, self._guard, self._budget = Hosts(told.fetch_from), AddressGuard(told.fetch_internal), budget
 
     @asynccontextmanager
-    async def open(self, request: Request, url: str, headers: Mapping[str, str], method: str = "GET") -> AsyncIterator[Answer]:
+    async def open(
+        self, request: Request, url: str, headers: Mapping[str, str], method: str = "GET"
+    ) -> AsyncIterator[OpenResponse]:
         """The remote server's answer, redirects followed. No connection outlives it: nothing is shared between clients.
 
         Raises Forbidden, BadRequest, Unavailable and PeerFailed with its kinds.
@@ -79,7 +81,7 @@ class Remote:
                 Transport(guard=self._guard, keep=False, ahead=AHEAD) as transport,
                 fetched(transport, address.url, sent, self._hosts, method=method, credentials=secret) as answer,
             ):
-                log.info("%s %s %d", method, shown(answer.head.url)[:MOST_LOGGED], answer.head.status)
+                log.info("%s %s %d", method, redact_url(answer.head.url)[:MOST_LOGGED], answer.head.status)
                 yield answer
         finally:
             self._budget.settle(HELD)
@@ -136,7 +138,7 @@ class _Passing(Response):
                 await self._body(answer, send)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _body(self, answer: Answer, send: Send) -> None:
+    async def _body(self, answer: OpenResponse, send: Send) -> None:
         most, taken, chunks = self._remote.most, 0, paced(answer)
         try:
             async for chunk in chunks:
@@ -152,7 +154,7 @@ class _Passing(Response):
             await close_stream(chunks)
 
 
-async def _refused(answer: Answer) -> SluiceError:
+async def _refused(answer: OpenResponse) -> SluiceError:
     text = "" if "content-encoding" in answer.head.headers else await answer.text()
     return remote_refusal(answer.head, text)
 

@@ -21,8 +21,8 @@ from sluiceway.server.handlers.intake import published, query_values, received
 from sluiceway.server.handlers.raw import Target, expected_digests, name_told
 from sluiceway.server.request_body import body_chunks, check_body, check_whole, content_length
 from sluiceway.server.responses import upload_answer
-from sluiceway.stores.contract import Label, Replace
-from sluiceway.uploads.service import Desk, Incoming, Wish, check_digests
+from sluiceway.stores.contract import Replace, UploadRequest
+from sluiceway.uploads.service import UploadService, UploadSession, Wish, check_digests
 from sluiceway.wire.forms.decoder import Event, FormDecoder, FormLimits, PartBegan, PartData, PartEnded
 from sluiceway.wire.headers.media_types import essence, kept_type
 from sluiceway.wire.names import clean_folders, clean_name
@@ -38,29 +38,29 @@ def is_form(request: Request) -> bool:
     return kind == "multipart/form-data" if request.method == "PUT" else kind.startswith("multipart/")
 
 
-async def post_form(request: Request, desk: Desk, limits: FormLimits) -> Response:
+async def post_form(request: Request, upload_service: UploadService, limits: FormLimits) -> Response:
     """POST /files with a form: 201, the entries of its files and the values of its fields."""
-    with _Form(request, desk, limits) as form:
-        async with received(request, desk) as incoming:
+    with _Form(request, upload_service, limits) as form:
+        async with received(request, upload_service) as incoming:
             await form.take(incoming)
             if not form.files:
                 raise MissingField(
                     "The form brings no file: a part is a file when it has a filename (curl -F file=@NAME). Nothing was stored"
                 )
-            entries = await published(request, desk, incoming)
-        return upload_answer(request, desk, incoming, entries, fields=form.fields)
+            entries = await published(request, upload_service, incoming)
+        return upload_answer(request, upload_service, incoming, entries, fields=form.fields)
 
 
-async def put_form(request: Request, desk: Desk, key: str, limits: FormLimits) -> Response:
+async def put_form(request: Request, upload_service: UploadService, key: str, limits: FormLimits) -> Response:
     """PUT /files/{key} with a form: its one file is the object. The envelope never is: nobody wants to read that back."""
-    target = await Target.of(request, desk, key)
-    with _Form(request, desk, limits, target) as form:
-        async with received(request, desk) as incoming:
+    target = await Target.of(request, upload_service, key)
+    with _Form(request, upload_service, limits, target) as form:
+        async with received(request, upload_service) as incoming:
             await form.take(incoming)
             if not form.files:
                 raise MissingField(f"The form brings no file, and a PUT stores one. {_BETTER}")
-            entries = await target.publish(request, desk, incoming)
-        return upload_answer(request, desk, incoming, entries, fields=form.fields, replaced=target.there)
+            entries = await target.publish(request, upload_service, incoming)
+        return upload_answer(request, upload_service, incoming, entries, fields=form.fields, replaced=target.there)
 
 
 _BETTER = "Send the file as it is with curl -T FILE, or a form with POST /files. Nothing was stored"
@@ -71,13 +71,13 @@ class _Form:
     first byte.
     """
 
-    def __init__(self, request: Request, desk: Desk, limits: FormLimits, target: Target | None = None) -> None:
+    def __init__(self, request: Request, upload_service: UploadService, limits: FormLimits, target: Target | None = None) -> None:
         check_body(request)
         check_whole(request)
-        self._request, self._desk, self._target = request, desk, target
+        self._request, self._upload_service, self._target = request, upload_service, target
         self._decoder = FormDecoder(request.headers["content-type"], limits)
-        self._reading = FieldReading(self._decoder, desk.budget)
-        self._length, most = content_length(request), desk.max_size
+        self._reading = FieldReading(self._decoder, upload_service.budget)
+        self._length, most = content_length(request), upload_service.max_size
         besides = limits.max_fields_bytes + limits.max_preamble + limits.max_epilogue + limits.max_parts * BOUNDARIES
         if most is not None and self._length is not None and self._length > most + besides:
             raise TooLarge(f"The form has {self._length} bytes; this server takes files of at most {most}", limit=most)
@@ -92,9 +92,9 @@ class _Form:
     def __exit__(self, *_: object) -> None:
         self._reading.settle()
 
-    async def take(self, incoming: Incoming) -> None:
+    async def take(self, incoming: UploadSession) -> None:
         """Draft every file and read every field, up to the end of the body."""
-        digests = Digests(self._expected, self._desk.budget)
+        digests = Digests(self._expected, self._upload_service.budget)
         try:
             events = self._events(incoming, digests)
             async for event in events:
@@ -109,13 +109,13 @@ class _Form:
         finally:
             await digests.aclose()
 
-    async def _events(self, incoming: Incoming, digests: Digests) -> AsyncIterator[Event]:
+    async def _events(self, incoming: UploadSession, digests: Digests) -> AsyncIterator[Event]:
         """The form's events, and, at the end of the body, the decoder's word that it was whole."""
-        stages, slot = incoming.stages, incoming.slot
+        stages, record = incoming.stages, incoming.record
         self._reading.wait()
         async for chunk in body_chunks(self._request, stages):
             self._reading.came()
-            slot.received += len(chunk)
+            record.received += len(chunk)
             await digests.take(chunk)
             before = stages.enter(DECODE)
             events = self._decoder.feed(chunk)
@@ -127,7 +127,7 @@ class _Form:
         for event in self._decoder.close():
             yield event
 
-    async def _file(self, incoming: Incoming, part: PartBegan, events: AsyncIterator[Event]) -> None:
+    async def _file(self, incoming: UploadSession, part: PartBegan, events: AsyncIterator[Event]) -> None:
         first = await anext(events)
         if not part.filename and isinstance(first, PartEnded):
             return  # a browser's file input that was left empty
@@ -146,7 +146,7 @@ class _Form:
             type=kept_type(part.type, name),
             key=None if target is None else target.key,
             replace=Replace() if target is None else target.replace,
-            label=Label(
+            upload_request=UploadRequest(
                 method=self._request.method,
                 folders="" if target is not None else clean_folders(part.filename or ""),
                 field=part.name,

@@ -1,6 +1,6 @@
 """POST /files with {"url": …}: a remote file comes into the destination as if the client had sent it.
 
-The same desk, the same checks, the same answer; only the bytes come from another server.
+The same upload service, the same checks, the same answer; only the bytes come from another server.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ from sluiceway.server.handlers.remote_headers import file_name, remote_refusal
 from sluiceway.server.http1.peer_gone import READER
 from sluiceway.server.request_body import IDLE, body_chunks, check_body, content_length, wait_until_gone
 from sluiceway.server.responses import upload_answer
-from sluiceway.stores.contract import Label
-from sluiceway.uploads.service import Desk, Incoming, Wish, check_digests
+from sluiceway.stores.contract import UploadRequest
+from sluiceway.uploads.service import UploadService, UploadSession, Wish, check_digests
 from sluiceway.wire.headers.digests import WANTED, parse_digests
 from sluiceway.wire.headers.media_types import kept_type
 from sluiceway.wire.headers.parameters import TOKEN
 from sluiceway.wire.names import clean_name
-from sluiceway.wire.urls import shown
+from sluiceway.wire.urls import redact_url
 
-__all__ = ["import_remote", "is_order", "not_an_order"]
+__all__ = ["ImportRequest", "import_remote", "is_order", "not_an_order"]
 
 MOST_ORDER = 64 << 10  # bytes of the JSON: the longest URL and name, every character escaped
 
 
 @dataclass(frozen=True, slots=True)
-class _Order:
+class ImportRequest:
     url: str
     name: str | None = None
     type: str | None = None
@@ -58,12 +58,12 @@ def is_order(request: Request) -> bool:
     return kind == "application/json" and not request.query_params.get("name") and "content-disposition" not in request.headers
 
 
-async def import_remote(request: Request, desk: Desk, remote: Remote) -> Response:
+async def import_remote(request: Request, upload_service: UploadService, remote: Remote) -> Response:
     """The answer of an upload. A client that leaves ends it; so does DELETE /uploads/{id}."""
     order = await _order(request)
     request.scope[READER] = True
-    async with received(request, desk) as incoming:
-        incoming.slot.length = None  # the body was the order; how long the file is nobody knows yet
+    async with received(request, upload_service) as incoming:
+        incoming.record.length = None  # the body was the order; how long the file is nobody knows yet
         with _ended_by_leaving(request, incoming):
             before = incoming.stages.enter(SOURCE)
             async with remote.open(request, order.url, {"want-repr-digest": WANTED}) as answer:
@@ -74,16 +74,18 @@ async def import_remote(request: Request, desk: Desk, remote: Remote) -> Respons
                     raise PeerFailed(refused.detail, **refused.members)  # a 404 here would be said of /files
                 wish, length = _wish(request, order, head), _length(head)
                 remote.check_length(length)
-                incoming.slot.length = length
+                incoming.record.length = length
                 incoming.stages.enter(before)
                 source = TimedSource(PassingSource(paced(answer), length), incoming.stages)
                 try:
                     await incoming.take(source, wish)
                 except DigestMismatch as error:
-                    said = f"What came from {shown(head.url)} does not have the digest it told; nothing was stored, try again"
+                    said = (
+                        f"What came from {redact_url(head.url)} does not have the digest it told; nothing was stored, try again"
+                    )
                     raise PeerFailed(said, **error.members) from error
-        entries = await published(request, desk, incoming)
-    return upload_answer(request, desk, incoming, entries)
+        entries = await published(request, upload_service, incoming)
+    return upload_answer(request, upload_service, incoming, entries)
 
 
 async def not_an_order(request: Request) -> Request:
@@ -118,7 +120,7 @@ async def not_an_order(request: Request) -> Request:
     return Request(request.scope, again)
 
 
-async def _order(request: Request) -> _Order:
+async def _order(request: Request) -> ImportRequest:
     check_body(request)
     body = b""
     if (content_length(request) or 0) <= MOST_ORDER:  # else refused before it is sent
@@ -155,7 +157,7 @@ def _is_order(told: object) -> TypeGuard[dict[str, str]]:
     return _means_order(told) and all(isinstance(value, str) for value in told.values())
 
 
-def _read(body: bytes) -> _Order:
+def _read(body: bytes) -> ImportRequest:
     told = _parsed(body)
     if not _is_order(told):
         raise BadRequest(
@@ -165,16 +167,16 @@ def _read(body: bytes) -> _Order:
     kind = told.get("type")
     if kind is not None and not (kind.count("/") == 1 and all(TOKEN.fullmatch(half) for half in kind.split("/"))):
         raise BadRequest('"type" is a media type such as image/png')
-    return _Order(told["url"], told.get("name"), kind and kind.lower())
+    return ImportRequest(told["url"], told.get("name"), kind and kind.lower())
 
 
-def _wish(request: Request, order: _Order, head: Head) -> Wish:
+def _wish(request: Request, order: ImportRequest, head: Head) -> Wish:
     name = clean_name(order.name) if order.name else file_name(head)
     return Wish(
         filename=name,
         type=kept_type(order.type or head.headers.get("content-type", ""), name),
         expected=_promised(head),
-        label=Label(method="POST", values=query_values(request)),
+        upload_request=UploadRequest(method="POST", values=query_values(request)),
     )
 
 
@@ -182,7 +184,7 @@ def _length(head: Head) -> int | None:
     coding = head.headers.get("content-encoding", "identity").lower()
     if coding != "identity":
         raise PeerFailed(
-            f"{shown(head.url)} sends the file as {coding!r} although it was asked for the file as it is; nothing was stored"
+            f"{redact_url(head.url)} sends the file as {coding!r} although it was asked for the file as it is; nothing was stored"
         )
     return body_length(head)
 
@@ -196,7 +198,7 @@ def _promised(head: Head) -> dict[str, bytes]:
 
 
 @contextmanager
-def _ended_by_leaving(request: Request, incoming: Incoming) -> Iterator[None]:
+def _ended_by_leaving(request: Request, incoming: UploadSession) -> Iterator[None]:
     """Within the block the client is listened to: its leaving ends the upload."""
 
     def stop(gone: asyncio.Future[None]) -> None:

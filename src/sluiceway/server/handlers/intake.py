@@ -12,27 +12,27 @@ from sluiceway.server.http1.peer_gone import PROTOCOL
 from sluiceway.server.request_body import content_length, wait_until_gone
 from sluiceway.stores.contract import Entry
 from sluiceway.uploads.keys import checked_id
-from sluiceway.uploads.service import Desk, Incoming
+from sluiceway.uploads.service import UploadService, UploadSession
 
 __all__ = ["published", "query_values", "received"]
 
 OURS = frozenset(["upload", "name"])  # parameters of the query that speak to this server
 
 
-def received(request: Request, desk: Desk, length: int | None = None) -> Incoming:
+def received(request: Request, upload_service: UploadService, length: int | None = None) -> UploadSession:
     """Begin an upload under the id the client chose by ?upload=, or a fresh one; `length` where the request's is not it."""
     chosen = request.query_params.get("upload")
     upload = None if chosen is None else checked_id(chosen)
-    incoming = desk.receive(upload, content_length(request) if length is None else length)
+    incoming = upload_service.receive(upload, content_length(request) if length is None else length)
     if (protocol := request.scope.get(PROTOCOL)) is not None:
         incoming.client_left = protocol.client_left
-    request.scope[STAGES] = incoming.stages, desk.store.traits.name
+    request.scope[STAGES] = incoming.stages, upload_service.store.traits.name
     return incoming
 
 
-async def published(request: Request, desk: Desk, incoming: Incoming) -> list[Entry]:
+async def published(request: Request, upload_service: UploadService, incoming: UploadSession) -> list[Entry]:
     """Make the files visible. Where another server has to say yes and the client leaves meanwhile, that request ends, too."""
-    if not desk.store.traits.remote:
+    if not upload_service.store.traits.remote:
         return await incoming.publish()
 
     def stop(gone: asyncio.Future[None]) -> None:

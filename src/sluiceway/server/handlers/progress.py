@@ -16,8 +16,8 @@ from sluiceway.errors import NotFound, Unavailable
 from sluiceway.server.request_body import wait_until_gone
 from sluiceway.server.responses import json_answer
 from sluiceway.uploads.keys import checked_id
-from sluiceway.uploads.progress import Board, Slot
-from sluiceway.uploads.service import Desk
+from sluiceway.uploads.progress import ProgressRecord, ProgressTable
+from sluiceway.uploads.service import UploadService
 from sluiceway.uploads.states import ENDED
 from sluiceway.wire.event_stream import EVENT_STREAM_TYPE, format_comment, format_event
 
@@ -40,22 +40,22 @@ def look_interval(watchers: int) -> float:
     return max(LOOK, watchers / MOST_LOOKS)
 
 
-async def show_upload(request: Request, board: Board, upload: str) -> Response:
+async def show_upload(request: Request, progress_table: ProgressTable, upload: str) -> Response:
     """Raises NotFound for an id nobody uploads under; an event stream waits for it a while."""
     checked_id(upload)
-    slot = board.find(upload)
+    record = progress_table.find(upload)
     if EVENT_STREAM_TYPE in request.headers.get("accept", ""):
-        if slot is None and len(_waiting) >= MOST_WAITING:
+        if record is None and len(_waiting) >= MOST_WAITING:
             raise Unavailable("Too many clients wait for uploads that have not begun; begin the upload, then watch it")
-        return EventStream(board, upload)
-    if slot is None:
+        return EventStream(progress_table, upload)
+    if record is None:
         raise NotFound("No upload with this id is under way, or it ended a while ago")
-    slot.watch()
-    return json_answer(slot.snapshot())
+    record.watch()
+    return json_answer(record.snapshot())
 
 
-async def cancel_upload(desk: Desk, upload: str) -> Response:
-    if not desk.cancel(checked_id(upload)):
+async def cancel_upload(upload_service: UploadService, upload: str) -> Response:
+    if not upload_service.cancel(checked_id(upload)):
         raise NotFound("No upload with this id is under way; there is nothing to cancel")
     return Response(status_code=204)
 
@@ -65,15 +65,15 @@ class EventStream(Response):
 
     media_type = EVENT_STREAM_TYPE
 
-    def __init__(self, board: Board, upload: str) -> None:
+    def __init__(self, progress_table: ProgressTable, upload: str) -> None:
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})  # nginx would gather it
         del self.headers["content-length"]
-        self._board, self._upload = board, upload
+        self._progress_table, self._upload = progress_table, upload
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gone = asyncio.ensure_future(wait_until_gone(receive))
         _watching.add(self)
-        if self._board.find(self._upload) is None:
+        if self._progress_table.find(self._upload) is None:
             _waiting.add(self)
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
@@ -88,21 +88,21 @@ class EventStream(Response):
     async def _tell(self, send: Send, gone: asyncio.Future[None], stopping: asyncio.Event | None) -> None:
         clock = asyncio.get_running_loop().time
         began = spoke = clock()
-        slot: Slot | None = None
+        record: ProgressRecord | None = None
         told: dict[str, object] = {}
         while not gone.done():
-            if slot is None and (slot := self._board.find(self._upload)) is not None:
+            if record is None and (record := self._progress_table.find(self._upload)) is not None:
                 _waiting.discard(self)
-            if slot is not None and not slot.still():
+            if record is not None and not record.still():
                 return  # ended so long ago that its slot was reused
-            if slot is None:
+            if record is None:
                 now = {"id": self._upload, "state": "waiting", "received": 0, "forwarded": 0, "kept": 0}
                 now |= {"kept_by": "destination", "length": None, "code": None}
                 if clock() - began > PATIENCE or (stopping is not None and stopping.is_set()):
                     return  # nothing will begin any more
             else:
-                slot.watch()
-                now = slot.snapshot()
+                record.watch()
+                now = record.snapshot()
             ended = now["state"] in ENDED_WORDS  # as the snapshot says: the slot may have moved on since
             if now != told or ended:
                 told, spoke = now, clock()

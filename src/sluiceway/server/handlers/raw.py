@@ -1,4 +1,4 @@
-"""Raw bodies: PUT /files/{key} and POST /files. Reads headers, asks the desk, writes headers; it has no byte loop.
+"""Raw bodies: PUT /files/{key} and POST /files. Reads headers, asks the upload service, writes headers; it has no byte loop.
 
 Everything that can be refused is refused before the first byte of the body is asked for (RFC 9110 10.1.1).
 """
@@ -14,8 +14,8 @@ from sluiceway.errors import BadRequest, Exists, NotFound, PreconditionFailed, T
 from sluiceway.server.handlers.intake import published, query_values, received
 from sluiceway.server.request_body import body_source, check_body, check_whole, content_length
 from sluiceway.server.responses import upload_answer
-from sluiceway.stores.contract import Entry, Label, Replace
-from sluiceway.uploads.service import Desk, Incoming, Wish
+from sluiceway.stores.contract import Entry, Replace, UploadRequest
+from sluiceway.uploads.service import UploadService, UploadSession, Wish
 from sluiceway.wire.headers.checksums import expected_of
 from sluiceway.wire.headers.conditions import PutTerms, Verdict, evaluate, join_fields, put_replace
 from sluiceway.wire.headers.disposition import parse_disposition
@@ -36,45 +36,45 @@ class Target:
     replace: Replace
 
     @classmethod
-    async def of(cls, request: Request, desk: Desk, key: str) -> Target:
+    async def of(cls, request: Request, upload_service: UploadService, key: str) -> Target:
         """Raises BadName, BadRequest, PreconditionFailed; an object that is there is replaced unless a condition forbids it."""
-        key = check_key(key, desk.store.traits.max_key_bytes)
+        key = check_key(key, upload_service.store.traits.max_key_bytes)
         check_whole(request)
-        if not desk.store.traits.readable:  # only the destination knows what is there: it gets the condition
+        if not upload_service.store.traits.readable:  # only the destination knows what is there: it gets the condition
             return cls(key, False, _replace_over_there(request))
-        there = await _stat(desk, key)
+        there = await _stat(upload_service, key)
         return cls(key, there is not None, replace_for(request, there))
 
-    async def publish(self, request: Request, desk: Desk, incoming: Incoming) -> list[Entry]:
+    async def publish(self, request: Request, upload_service: UploadService, incoming: UploadSession) -> list[Entry]:
         try:
-            return await published(request, desk, incoming)
+            return await published(request, upload_service, incoming)
         except Exists as error:
             if self.replace.allowed:
                 raise
             raise PreconditionFailed(error.detail) from None  # another client was quicker: still If-None-Match's no
 
 
-async def put_object(request: Request, desk: Desk, key: str) -> Response:
+async def put_object(request: Request, upload_service: UploadService, key: str) -> Response:
     """PUT /files/{key} with the file's bytes as its body."""
-    target = await Target.of(request, desk, key)
+    target = await Target.of(request, upload_service, key)
     wish = _wish(request, name_told(request) or clean_name(target.key), target.key, target.replace)
-    _check_length(request, desk)
-    async with received(request, desk) as incoming:
+    _check_length(request, upload_service)
+    async with received(request, upload_service) as incoming:
         await incoming.take(body_source(request, incoming.stages), wish)
-        entries = await target.publish(request, desk, incoming)
-    return upload_answer(request, desk, incoming, entries, replaced=target.there)
+        entries = await target.publish(request, upload_service, incoming)
+    return upload_answer(request, upload_service, incoming, entries, replaced=target.there)
 
 
-async def post_raw(request: Request, desk: Desk) -> Response:
+async def post_raw(request: Request, upload_service: UploadService) -> Response:
     """POST /files with anything but a form: the server makes the key, the client may give a name."""
     check_whole(request)
     _refuse_form_without_files(request)
     wish = _wish(request, name_told(request) or "unnamed", None, Replace())
-    _check_length(request, desk)
-    async with received(request, desk) as incoming:
+    _check_length(request, upload_service)
+    async with received(request, upload_service) as incoming:
         await incoming.take(body_source(request, incoming.stages), wish)
-        entries = await published(request, desk, incoming)
-    return upload_answer(request, desk, incoming, entries)
+        entries = await published(request, upload_service, incoming)
+    return upload_answer(request, upload_service, incoming, entries)
 
 
 def conditions(request: Request) -> dict[str, str]:
@@ -112,9 +112,9 @@ def _replace_over_there(request: Request) -> Replace:
     return Replace(allowed=True, etag=terms.etags[0] if terms.etags else None)
 
 
-async def _stat(desk: Desk, key: str) -> Entry | None:
+async def _stat(upload_service: UploadService, key: str) -> Entry | None:
     try:
-        return await desk.store.stat(key)
+        return await upload_service.store.stat(key)
     except NotFound:
         return None
 
@@ -127,8 +127,8 @@ def _wish(request: Request, filename: str, key: str | None, replace: Replace) ->
         raise BadRequest(f"Content-Type has more than {MOST_TYPE} characters; shorten it")
     kind = kept_type(told, filename)
     folders = "" if key is not None else clean_folders(_name_as_sent(request) or "")
-    label = Label(method=request.method, values=query_values(request), folders=folders)
-    return Wish(filename=filename, type=kind, key=key, replace=replace, expected=expected, label=label)
+    upload_request = UploadRequest(method=request.method, values=query_values(request), folders=folders)
+    return Wish(filename=filename, type=kind, key=key, replace=replace, expected=expected, upload_request=upload_request)
 
 
 def name_told(request: Request) -> str | None:
@@ -161,7 +161,9 @@ def _refuse_form_without_files(request: Request) -> None:
         )
 
 
-def _check_length(request: Request, desk: Desk) -> None:
+def _check_length(request: Request, upload_service: UploadService) -> None:
     length = content_length(request)
-    if desk.max_size is not None and length is not None and length > desk.max_size:
-        raise TooLarge(f"The body has {length} bytes; this server takes at most {desk.max_size}", limit=desk.max_size)
+    if upload_service.max_size is not None and length is not None and length > upload_service.max_size:
+        raise TooLarge(
+            f"The body has {length} bytes; this server takes at most {upload_service.max_size}", limit=upload_service.max_size
+        )

@@ -10,7 +10,7 @@ import asyncio
 import logging
 
 from sluiceway.errors import SluiceError
-from sluiceway.stores.contract import Checked, Probed, Several, Store
+from sluiceway.stores.contract import HealthChecked, Probed, Several, Store
 from sluiceway.uploads.keys import new_id
 
 __all__ = ["Readiness"]
@@ -63,7 +63,7 @@ async def _why_not(store: Store) -> str | None:
 async def _probe(store: Store) -> None:
     if isinstance(store, Probed):
         await store.probe()
-    elif isinstance(store, Checked) and store.traits.keeps != "bytes":  # a byte would rest here and prove nothing
+    elif isinstance(store, HealthChecked) and store.traits.keeps != "bytes":  # a byte would rest here and prove nothing
         await store.check()
     else:
         draft = await store.draft(f"ready-{new_id()}", None)

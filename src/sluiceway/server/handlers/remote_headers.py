@@ -19,7 +19,7 @@ from sluiceway.wire.headers.parameters import TOKEN, read_parameters
 from sluiceway.wire.headers.ranges import parse_content_range, parse_unsatisfied_range
 from sluiceway.wire.names import clean_name
 from sluiceway.wire.numbers import clipped_uint
-from sluiceway.wire.urls import shown
+from sluiceway.wire.urls import redact_url
 
 __all__ = ["PASSED", "file_name", "passed_headers", "remote_refusal"]
 
@@ -59,7 +59,7 @@ def passed_headers(head: Head, asked: Mapping[str, str]) -> dict[str, str]:
     coding = head.headers.get("content-encoding")
     if coding is not None:
         if not all(TOKEN.fullmatch(word.strip(" \t")) for word in coding.split(",")):
-            raise PeerFailed(f"{shown(head.url)} answered with a Content-Encoding that cannot be read")
+            raise PeerFailed(f"{redact_url(head.url)} answered with a Content-Encoding that cannot be read")
         ours["content-encoding"] = coding
     if head.status == 206:
         ours |= _range(head, kind, asked)
@@ -112,13 +112,13 @@ def _type_and_parameters(head: Head) -> tuple[str, str]:
 
 def _range(head: Head, kind: str, asked: Mapping[str, str]) -> dict[str, str]:
     if "range" not in asked:
-        raise PeerFailed(f"{shown(head.url)} answered with a part of the file where the whole was asked for")
+        raise PeerFailed(f"{redact_url(head.url)} answered with a part of the file where the whole was asked for")
     if kind == BYTERANGES and "content-range" not in head.headers:
         return {}
     try:
         start, stop, total = parse_content_range(head.headers.get("content-range", ""))
     except BadRequest:
-        raise PeerFailed(f"{shown(head.url)} answered with a part of the file and does not say which") from None
+        raise PeerFailed(f"{redact_url(head.url)} answered with a part of the file and does not say which") from None
     if body_length(head) not in (None, stop - start):
-        raise PeerFailed(f"{shown(head.url)} answered with a part of the file that is not as long as it says")
+        raise PeerFailed(f"{redact_url(head.url)} answered with a part of the file that is not as long as it says")
     return {"content-range": f"bytes {start}-{stop - 1}/{'*' if total is None else total}"}

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from sluiceway.copying.contract import Item, Reading
+from sluiceway.copying.contract import CopyItem, Reading
 from sluiceway.copying.zip_writer import MEMBER_COST, MOST_MEMBERS, ZipSource, zipped
 from sluiceway.errors import BadRequest, NotFound, SluiceError, SourceChanged, StoreFailed, TooLarge, TooSlow, Unavailable
 from sluiceway.pipe.budget import Budget
@@ -99,7 +99,7 @@ class _Below:
         self._store, self._budget = store, budget
         self._lent = 0
 
-    async def items(self) -> AsyncIterator[Item]:
+    async def items(self) -> AsyncIterator[CopyItem]:
         after: str | None = ""
         while after is not None:
             page = await self._store.list(self.prefix, after, PAGE)
@@ -110,18 +110,18 @@ class _Below:
                 ).for_operator("The server has no memory to spare for so many files; choose a longer prefix")
             self._lent += cost
             for entry in page.entries:
-                yield Item(entry.key, entry.size, entry.etag, entry.modified)
+                yield CopyItem(entry.key, entry.size, entry.etag, entry.modified)
             for one in page.omitted:
-                yield Item(one.name, None, omitted=one)
+                yield CopyItem(one.name, None, omitted=one)
             after = page.next
 
     @asynccontextmanager
-    async def open(self, item: Item) -> AsyncIterator[Reading]:
+    async def open(self, item: CopyItem) -> AsyncIterator[Reading]:
         opened = await self._store.open(item.key)
         try:
             if opened.entry.etag != item.version:
                 raise SourceChanged("it was replaced meanwhile")
-            yield Reading(item, opened, opened.entry.about)
+            yield Reading(item, opened, opened.entry.metadata)
         finally:
             await opened.aclose()
 

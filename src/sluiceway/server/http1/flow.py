@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-__all__ = ["Bell", "Flow", "Line"]
+__all__ = ["Bell", "Flow", "SmallDeque"]
 
 
 class Bell:
@@ -73,7 +73,7 @@ class Flow:
         self._writable.set()
 
 
-class Line(list[Any]):
+class SmallDeque(list[Any]):
     """Requests that came before their turn, none as a rule. uvicorn puts in at the left and takes out at the right."""
 
     __slots__ = ()

@@ -12,7 +12,7 @@ import struct
 import termios
 from contextlib import suppress
 
-__all__ = ["PROTOCOL", "READER", "WHY", "hung_up", "left_for_good", "reset"]
+__all__ = ["PROTOCOL", "READER", "WHY", "hung_up", "peer_disconnected", "reset"]
 
 PROTOCOL = "sluiceway.protocol"  # in a request's scope, where our own protocol serves it: it can be asked `client_left()`
 READER = "sluiceway.reader"  # in a request's scope: its whole body was a wish, and whoever closes a half no longer waits for it
@@ -22,7 +22,7 @@ CLOSE, CLOSE_WAIT = 7, 8  # tcpi_state: reset; the client's half is closed (linu
 TCP_INFO: int | None = getattr(socket, "TCP_INFO", None)
 
 
-def left_for_good(sock: socket.socket, missing: int | None) -> bool:
+def peer_disconnected(sock: socket.socket, missing: int | None) -> bool:
     """`missing`: bytes of the body that were not read from the socket, None while nobody knows.
 
     A client may close its half after the last byte and wait for the answer: only one that owes bytes has left.

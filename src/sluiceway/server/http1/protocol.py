@@ -19,7 +19,7 @@ from uvicorn.server import ServerState
 from sluiceway.errors import BadRequest, SluiceError, TooSlow, Unavailable
 from sluiceway.server.http1.connection_limit import Admission, Crowd
 from sluiceway.server.http1.cycle import SluiceCycle
-from sluiceway.server.http1.flow import Flow, Line
+from sluiceway.server.http1.flow import Flow, SmallDeque
 from sluiceway.server.http1.head_limits import (
     HEAD_BYTES,
     FramingMeter,
@@ -32,7 +32,7 @@ from sluiceway.server.http1.head_limits import (
     too_large,
 )
 from sluiceway.server.http1.message_end import MessageEnd
-from sluiceway.server.http1.peer_gone import PROTOCOL, READER, hung_up, left_for_good, reset
+from sluiceway.server.http1.peer_gone import PROTOCOL, READER, hung_up, peer_disconnected, reset
 from sluiceway.server.http1.sendfile import ZEROCOPY, Sending, until_written
 from sluiceway.server.http1.stalled_readers import StalledReaders
 
@@ -75,7 +75,7 @@ class SluiceProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
         super().connection_made(transport)
         self.flow: Any = Flow(transport)
-        self.pipeline: Any = Line()
+        self.pipeline: Any = SmallDeque()
         self._end = MessageEnd()
         self._meter = FramingMeter()
         self._ahead = bytearray()  # what came behind the request under way, as it came
@@ -214,7 +214,7 @@ class SluiceProtocol(HttpToolsProtocol):
     def client_left(self) -> bool:
         """Whether the client of the request under way is gone, also where reading is paused."""
         length = body_length(self.headers)
-        return left_for_good(self.transport.get_extra_info("socket"), None if length is None else length - self._body_bytes)
+        return peer_disconnected(self.transport.get_extra_info("socket"), None if length is None else length - self._body_bytes)
 
     def on_message_complete(self) -> None:
         if self._passed_over:

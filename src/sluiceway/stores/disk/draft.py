@@ -17,9 +17,9 @@ from typing import Protocol, TypeVar
 from sluiceway.errors import NoSpace, SluiceError, StoreFailed, TooLarge
 from sluiceway.pipe.budget import BLOCK, Block, Budget
 from sluiceway.pipe.source import Buffer
-from sluiceway.stores.contract import About, Entry, Replace
+from sluiceway.stores.contract import Entry, Metadata, Replace
 from sluiceway.stores.disk.file import ALIGN, DraftFile
-from sluiceway.stores.disk.tree import store_error
+from sluiceway.stores.disk.tree import map_error
 
 __all__ = ["DiskDraft"]
 
@@ -97,7 +97,7 @@ class DiskDraft:
             raise TooLarge(
                 f"The server's process may write no file above {most} bytes (ulimit -f); this one has {size}", limit=most
             )
-        free = await self._hop(self._file.free)
+        free = await self._in_thread(self._file.free)
         if free is not None and free < size:
             raise NoSpace(f"The disk has no room for {size} bytes. Make room there, then send it again")
 
@@ -119,7 +119,7 @@ class DiskDraft:
             self._check()
             offset = self.written
             await self._flush()
-            await self._hop(self._file.synchronise)
+            await self._in_thread(self._file.synchronise)
             self.kept = offset
             return offset
 
@@ -149,31 +149,31 @@ class DiskDraft:
             if self.ended or self._failed:
                 return
             await self._let_go()
-            await self._hop(self._file.close_for_now)
+            await self._in_thread(self._file.close_for_now)
 
     async def _let_go(self) -> None:
         await self._flush()
         self._release_block()
         if self._file.reserved:
-            await self._hop(lambda: self._file.give_back(self._at))
+            await self._in_thread(lambda: self._file.give_back(self._at))
 
     async def truncate(self, offset: int) -> None:
         async with self._lock:
             self._check()
             await self._flush()
             self._release_block()
-            await self._hop(lambda: self._file.cut(offset))
+            await self._in_thread(lambda: self._file.cut(offset))
             self._at = self.written = offset
             self.kept = min(self.kept, offset)
 
     # The two endings
 
-    async def publish(self, key: str, about: About, replace: Replace = Replace()) -> Entry:
+    async def publish(self, key: str, metadata: Metadata, replace: Replace = Replace()) -> Entry:
         async with self._lock:
             self._check()
             await self._land()
             self._check()
-            entry = await self._hop(lambda: self._finish(key, about, replace), stands=True)
+            entry = await self._in_thread(lambda: self._finish(key, metadata, replace), stands=True)
             self.kept = self.written
             self._end()
             return entry
@@ -199,7 +199,7 @@ class DiskDraft:
         if len(self._pieces) > PIECES:
             self._pieces = [b"".join(self._pieces)]
         if self._gathered > PIECE:
-            await self._hop(self._write_pieces)
+            await self._in_thread(self._write_pieces)
 
     def _write_pieces(self) -> None:
         pieces, self._pieces, self._gathered = self._pieces, [], 0
@@ -218,23 +218,23 @@ class DiskDraft:
             self._pouring = True
             self._budget.start_pouring()
         if not self._file.is_direct:
-            await self._hop(self._file.open_direct)  # here and not in the writers: several of those run at once
+            await self._in_thread(self._file.open_direct)  # here and not in the writers: several of those run at once
         if self._pieces:
-            await self._hop(self._write_pieces)
+            await self._in_thread(self._write_pieces)
         rest = memoryview(data)
         if self._block is None and self._at % ALIGN:
             head = rest[: ALIGN - self._at % ALIGN]  # up to the next boundary through the cache: O_DIRECT needs it
             rest = rest[len(head) :]
-            await self._hop(lambda: self._write_through(head))
+            await self._in_thread(lambda: self._write_through(head))
         while len(rest):
             if self._block is None and not await self._take_block():
-                await self._hop(partial(self._write_through, rest))
+                await self._in_thread(partial(self._write_through, rest))
                 return
             rest = rest[self._fill(rest) :]
             if self._filled == BLOCK:
                 end = self._at + BLOCK
                 if self._file.wants_room(end):
-                    await self._hop(partial(self._file.allocate, end))
+                    await self._in_thread(partial(self._file.allocate, end))
                 self._launch()
 
     def _fill(self, data: memoryview) -> int:
@@ -282,9 +282,9 @@ class DiskDraft:
         await self._land()
         self._check()
         if self._pieces:
-            await self._hop(self._write_pieces)
+            await self._in_thread(self._write_pieces)
         if self._block is not None and self._filled:
-            await self._hop(self._write_part)
+            await self._in_thread(self._write_part)
 
     def _write_part(self) -> None:
         """The aligned part directly, the tail through the cache; when the block is full it is written whole once more."""
@@ -307,12 +307,12 @@ class DiskDraft:
         if cancelled is not None:
             raise cancelled
 
-    def _finish(self, key: str, about: About, replace: Replace) -> Entry:
+    def _finish(self, key: str, metadata: Metadata, replace: Replace) -> Entry:
         """What is still held, then the ending, in one hop to a thread."""
         if self._filled:
             self._write_part()
         self._write_pieces()
-        return self._file.finish(self.written, key, about, replace)
+        return self._file.finish(self.written, key, metadata, replace)
 
     def _release_block(self) -> None:
         """Hand the block back; what it holds must have been flushed, the next byte follows it in the file."""
@@ -352,10 +352,10 @@ class DiskDraft:
 
     def _word(self, error: BaseException) -> SluiceError:
         if isinstance(error, OSError):
-            return store_error(error, "the upload")
+            return map_error(error, "the upload")
         return error if isinstance(error, SluiceError) else StoreFailed(str(error))
 
-    async def _hop(self, work: Callable[[], T], *, stands: bool = False) -> T:
+    async def _in_thread(self, work: Callable[[], T], *, stands: bool = False) -> T:
         """Run blocking work in a writer thread, to its end even when the caller is cancelled meanwhile.
 
         With `stands` a caller who is cancelled too late gets the result: what has become visible is not unsaid.

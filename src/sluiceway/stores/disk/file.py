@@ -15,7 +15,7 @@ from contextlib import suppress
 from sluiceway.errors import NoSpace, StoreFailed
 from sluiceway.pipe.budget import Block
 from sluiceway.pipe.source import Buffer
-from sluiceway.stores.contract import About, Entry, Replace
+from sluiceway.stores.contract import Entry, Metadata, Replace
 from sluiceway.stores.disk.metadata import entry_of, sidecar, write_note
 from sluiceway.stores.disk.permissions import usual_mode
 from sluiceway.stores.disk.tree import NO_ROOM, Tree
@@ -190,18 +190,18 @@ class DraftFile:
         self.make()
         os.fdatasync(self._fd)
 
-    def finish(self, size: int, key: str, about: About, replace: Replace) -> Entry:
+    def finish(self, size: int, key: str, metadata: Metadata, replace: Replace) -> Entry:
         """The durable write, in the only order that survives a power cut: bytes, note, sync, name, sync of the folder."""
         self.make()
         if self._allocated > size:
             os.ftruncate(self._fd, size)
-        note = write_note(self._fd, about)
+        note = write_note(self._fd, metadata)
         self._open_to_others()
         os.fsync(self._fd)  # not fdatasync: the note is an attribute and has to be there as well
         with sidecar(self._tree, self._drafts, self._name, key, note):
             self._publish(self._name, key, replace)
         # Not read back: the object is durable now, and a disk that fails from here on must not make it nameless.
-        entry = entry_of(about, os.fstat(self._fd), key)
+        entry = entry_of(metadata, os.fstat(self._fd), key)
         self._close()
         return entry
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from sluiceway.errors import BadName, Exists, NotFound, SluiceError, Unavailable
 from sluiceway.stores.contract import Entry, Omitted, Page
 from sluiceway.stores.disk.metadata import read_entry
-from sluiceway.stores.disk.tree import PRIVATE, Tree, store_error
+from sluiceway.stores.disk.tree import PRIVATE, Tree, map_error
 from sluiceway.wire.names import is_text, readable_name, stays_inside
 
 __all__ = ["Found", "page", "walk"]
@@ -207,7 +207,7 @@ def _omitted(key: str, why: str) -> Omitted:
 
 def _unreadable(key: str, error: SluiceError | OSError) -> Omitted:
     """What is there and cannot be looked at. Raises Unavailable where nothing can be opened now: that is no listing."""
-    told = store_error(error, "the listing") if isinstance(error, OSError) else error
+    told = map_error(error, "the listing") if isinstance(error, OSError) else error
     if isinstance(told, Unavailable):
         raise told
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM):

@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from sluiceway.stores.contract import MOST_METADATA, About, Entry
+from sluiceway.stores.contract import MOST_METADATA, Entry, Metadata
 from sluiceway.stores.disk.tree import PRIVATE, Tree
 from sluiceway.stores.metadata_json import about_json, read_about
 
@@ -29,13 +29,13 @@ _NO_NOTE = {errno.ENODATA, errno.ENOTSUP, errno.ENOSYS, errno.EPERM, errno.EACCE
 _UNSUPPORTED = {errno.ENOTSUP, errno.ENOSYS, errno.EPERM, errno.ENOSPC, errno.E2BIG}
 
 
-def write_note(fd: int, about: About) -> bytes | None:
+def write_note(fd: int, metadata: Metadata) -> bytes | None:
     """Attach what is known to the open file; call after its last byte and before its fsync.
 
     Returns the note where the file system has no attributes: it goes beside the file, by `sidecar`.
     """
     status = os.fstat(fd)
-    told = {**about_json(about), "size": status.st_size, "mtime": status.st_mtime_ns}
+    told = {**about_json(metadata), "size": status.st_size, "mtime": status.st_mtime_ns}
     note = json.dumps(told, ensure_ascii=False).encode(errors="replace")
     try:
         os.setxattr(fd, ATTRIBUTE, note)
@@ -84,13 +84,13 @@ def read_entry(tree: Tree, fd: int, status: os.stat_result, key: str) -> Entry:
     return entry_of(_matching(_read_note(tree, fd, key), status, key), status, key)
 
 
-def entry_of(about: About, status: os.stat_result, key: str) -> Entry:
+def entry_of(metadata: Metadata, status: os.stat_result, key: str) -> Entry:
     """The entry of a file of which this is known."""
-    if about.sha256:
-        etag = about.sha256[:32]  # the same bytes carry the same tag, also after a move to another machine
+    if metadata.sha256:
+        etag = metadata.sha256[:32]  # the same bytes carry the same tag, also after a move to another machine
     else:
         etag = f"{status.st_mtime_ns:x}-{status.st_size:x}-{status.st_ino:x}"
-    return Entry(key=key, size=status.st_size, etag=etag, modified=status.st_mtime, about=about)
+    return Entry(key=key, size=status.st_size, etag=etag, modified=status.st_mtime, metadata=metadata)
 
 
 def _read_note(tree: Tree, fd: int, key: str) -> bytes | None:
@@ -112,8 +112,8 @@ def _read_note(tree: Tree, fd: int, key: str) -> bytes | None:
         os.close(sidecar)
 
 
-def _matching(note: bytes | None, status: os.stat_result, key: str) -> About:
-    unknown = About(filename=key.rsplit("/", 1)[-1])
+def _matching(note: bytes | None, status: os.stat_result, key: str) -> Metadata:
+    unknown = Metadata(filename=key.rsplit("/", 1)[-1])
     if note is None:
         return unknown
     try:

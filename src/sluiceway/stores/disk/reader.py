@@ -15,16 +15,16 @@ from sluiceway.errors import StoreFailed
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import Entry
-from sluiceway.stores.disk.tree import store_error
+from sluiceway.stores.disk.tree import map_error
 
-__all__ = ["DiskObject"]
+__all__ = ["DiskReader"]
 
 SMALLEST = 64 << 10  # bytes; the first block, and every block of a slow reader
 LARGEST = 1 << 20  # bytes; larger blocks gained nothing
 SLOW = 0.05  # seconds a reader may take for a block before the next one is smaller
 
 
-class DiskObject:
+class DiskReader:
     """A file held open. `open` may be called more than once; `aclose` ends it."""
 
     reopenable = True
@@ -65,7 +65,7 @@ class DiskObject:
                 if ahead is not None:
                     size = max(size, next_size)
         except OSError as error:
-            raise store_error(error, self.entry.key) from None
+            raise map_error(error, self.entry.key) from None
         finally:
             self._budget.settle(in_hand + lent)
             if ahead is not None:

@@ -19,15 +19,15 @@ from typing import TypeVar
 
 from sluiceway.errors import BadName, Exists, Forbidden, NotFound, PreconditionFailed, SluiceError
 from sluiceway.pipe.budget import Budget
-from sluiceway.stores.contract import Draft, Entry, Label, Opened, Page, Replace, Traits
+from sluiceway.stores.contract import Draft, Entry, ObjectReader, Page, Replace, Traits, UploadRequest
 from sluiceway.stores.disk.draft import DiskDraft
 from sluiceway.stores.disk.file import DraftFile, Reserve
 from sluiceway.stores.disk.listing import page
 from sluiceway.stores.disk.live_drafts import LiveDrafts
 from sluiceway.stores.disk.metadata import drop_note, read_entry
 from sluiceway.stores.disk.process_lock import Alive
-from sluiceway.stores.disk.reader import DiskObject
-from sluiceway.stores.disk.tree import PRIVATE, Tree, store_error
+from sluiceway.stores.disk.reader import DiskReader
+from sluiceway.stores.disk.tree import PRIVATE, Tree, map_error
 from sluiceway.wire.names import MOST_SEGMENTS
 
 __all__ = ["DiskStore"]
@@ -64,7 +64,7 @@ class DiskStore:
     def root(self) -> str:
         return self._tree.root
 
-    async def draft(self, upload: str, size: int | None, label: Label = Label()) -> Draft:
+    async def draft(self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()) -> Draft:
         name = self._alive.draft_name(upload)
         file = DraftFile(self._tree, self._drafts, name, size, self._publish, self._reserve)
         draft = DiskDraft(file, size, self._budget, self._writers, self._live)
@@ -77,9 +77,9 @@ class DiskStore:
         return draft
 
     async def stat(self, key: str) -> Entry:
-        return await self._hop(lambda: self._stat(key))
+        return await self._in_thread(lambda: self._stat(key))
 
-    async def open(self, key: str) -> Opened:
+    async def open(self, key: str) -> ObjectReader:
         job = asyncio.get_running_loop().run_in_executor(self._readers, self._open, key)
         try:
             fd, entry = await asyncio.shield(job)
@@ -87,14 +87,14 @@ class DiskStore:
             job.add_done_callback(_close_opened)  # a thread opens it, whether or not anyone still wants it
             raise
         except OSError as error:
-            raise store_error(error, "the object") from None
-        return DiskObject(entry, fd, self._budget, self._readers)
+            raise map_error(error, "the object") from None
+        return DiskReader(entry, fd, self._budget, self._readers)
 
     async def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> Page:
-        return await self._hop(lambda: self._list(prefix, after, limit), self._listers)
+        return await self._in_thread(lambda: self._list(prefix, after, limit), self._listers)
 
     async def delete(self, key: str, replace: Replace = Replace(allowed=True)) -> None:
-        await self._hop(lambda: self._delete(key, replace))
+        await self._in_thread(lambda: self._delete(key, replace))
 
     async def aclose(self) -> None:
         await self._live.aclose()
@@ -210,11 +210,11 @@ class DiskStore:
 
     # On the event loop
 
-    async def _hop(self, work: Callable[[], T], threads: Executor | None = None) -> T:
+    async def _in_thread(self, work: Callable[[], T], threads: Executor | None = None) -> T:
         try:
             return await asyncio.get_running_loop().run_in_executor(threads or self._writers, work)
         except OSError as error:
-            raise store_error(error, "the object") from None
+            raise map_error(error, "the object") from None
 
 
 def _close_opened(job: asyncio.Future[tuple[int, Entry]]) -> None:

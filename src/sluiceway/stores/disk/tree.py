@@ -16,7 +16,7 @@ from sluiceway.errors import BadName, Exists, Forbidden, NoSpace, NotFound, Slui
 from sluiceway.pipe.descriptors import out_of_descriptors
 from sluiceway.stores.disk.permissions import process_umask
 
-__all__ = ["NO_ROOM", "PRIVATE", "Tree", "store_error"]
+__all__ = ["NO_ROOM", "PRIVATE", "Tree", "map_error"]
 
 PRIVATE = ".sluiceway"  # our own folder below the root: drafts, attributes of file systems that have none
 
@@ -29,7 +29,7 @@ _GONE = {errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.EHOSTDOW
 _IN_THE_WAY = {errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY}
 
 
-def store_error(error: OSError, what: str) -> SluiceError:
+def map_error(error: OSError, what: str) -> SluiceError:
     """The word for what a file system said, with what to do about it. `what` is a key or a part of one, never a path."""
     code = error.errno or 0
     if (busy := out_of_descriptors(error)) is not None:
@@ -125,7 +125,7 @@ class Tree:
         except FileNotFoundError:
             raise  # the folder we stand in became empty and was removed: the caller begins again
         except OSError as error:
-            raise store_error(error, segment) from None
+            raise map_error(error, segment) from None
         try:
             return os.open(segment, _FOLDER, dir_fd=fd), True
         except FileNotFoundError:
@@ -143,7 +143,7 @@ class Tree:
             return Forbidden(f"{segment!r} is a symbolic link; objects are never stored or read through one")
         if error.errno == errno.ENOTDIR:
             return Exists(f"{segment!r} is a file, so nothing can be stored below it")
-        return store_error(error, segment)
+        return map_error(error, segment)
 
     @staticmethod
     def split(key: str) -> tuple[list[str], str]:
@@ -175,7 +175,7 @@ class Tree:
                 raise Forbidden(f"{key!r} is a symbolic link; it is never followed") from None
             if error.errno in (errno.ENAMETOOLONG, errno.ENXIO):
                 raise NotFound(f"There is no object {key!r}") from None
-            raise store_error(error, key) from None
+            raise map_error(error, key) from None
         status = os.fstat(file)
         if not stat.S_ISREG(status.st_mode):
             os.close(file)

@@ -15,9 +15,9 @@ from typing import Any
 from sluiceway.errors import Refused, SluiceError
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.source import Buffer
-from sluiceway.stores.contract import About, Draft, Entry, Pausing, Replace
+from sluiceway.stores.contract import Draft, Entry, Metadata, Pausing, Replace
 
-__all__ = ["BEHIND", "LEAVE", "Follower"]
+__all__ = ["BEHIND", "LEAVE", "BestEffortTarget"]
 
 log: logging.Logger = logging.getLogger("sluiceway")
 
@@ -29,15 +29,15 @@ CHUNK = 256  # bytes a waiting chunk costs besides its own: a sender of single b
 @dataclass(frozen=True, slots=True)
 class _Ending:
     key: str
-    about: About
+    metadata: Metadata
     replace: Replace
 
 
-class Follower:
+class BestEffortTarget:
     """A draft of one best-effort destination. `begin` makes it; that may take its time."""
 
-    def __init__(self, called: str, budget: Budget, begin: Callable[[], Coroutine[Any, Any, Draft]]) -> None:
-        self.called = called
+    def __init__(self, display_name: str, budget: Budget, begin: Callable[[], Coroutine[Any, Any, Draft]]) -> None:
+        self.display_name = display_name
         self.entry: Entry | None = None  # once it is published
         self.note: str | None = None  # why it was given up
         self._budget = budget
@@ -68,13 +68,13 @@ class Follower:
         """The file is whole and waits for others; see `Pausing`."""
         self._say(None)
 
-    def finish(self, key: str, about: About, replace: Replace) -> None:
+    def finish(self, key: str, metadata: Metadata, replace: Replace) -> None:
         """The upload is whole and the others have it: publish what is written, then end."""
-        self._say(_Ending(key, about, replace))
+        self._say(_Ending(key, metadata, replace))
 
     def give_up(self, reason: str) -> None:
         if self.entry is None and self.note is None:
-            self.note = f"best-effort destination {self.called} was given up: {reason}"
+            self.note = f"best-effort destination {self.display_name} was given up: {reason}"
         self.stop()
 
     def stop(self) -> None:
@@ -99,7 +99,7 @@ class Follower:
         except (SluiceError, OSError) as error:
             self.give_up(_reason(error))
         except Exception:  # whatever it is, the upload goes on without this one
-            log.exception("best-effort destination %s", self.called)
+            log.exception("best-effort destination %s", self.display_name)
             self.give_up("it failed")
         finally:
             self._stopping = True
@@ -114,7 +114,7 @@ class Follower:
         elif isinstance(what, int):
             await draft.truncate(what)
         elif isinstance(what, _Ending):
-            self.entry = await draft.publish(what.key, what.about, what.replace)
+            self.entry = await draft.publish(what.key, what.metadata, what.replace)
         else:
             await draft.write(what)
             self._held -= len(what) + CHUNK

@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 
 from sluiceway.errors import PeerFailed, Refused, SluiceError, StoreFailed
 from sluiceway.pipe.source import Buffer
-from sluiceway.stores.contract import About, Copy, Draft, Entry, Pausing, Replace
-from sluiceway.stores.fanout.best_effort import LEAVE, Follower
-from sluiceway.stores.fanout.required import Carrier, named, to_the_end, together
+from sluiceway.stores.contract import Copy, Draft, Entry, Metadata, Pausing, Replace
+from sluiceway.stores.fanout.best_effort import LEAVE, BestEffortTarget
+from sluiceway.stores.fanout.required import RequiredTarget, named, to_the_end, together
 
 __all__ = ["CATCH_UP", "FanoutDraft"]
 
@@ -30,7 +30,11 @@ class FanoutDraft:
     """A draft of several. `front` is the carrier whose objects are shown; `lock` gives the lock of a key."""
 
     def __init__(
-        self, carriers: Sequence[Carrier], followers: Sequence[Follower], front: Carrier, lock: Callable[[str], asyncio.Lock]
+        self,
+        carriers: Sequence[RequiredTarget],
+        followers: Sequence[BestEffortTarget],
+        front: RequiredTarget,
+        lock: Callable[[str], asyncio.Lock],
     ) -> None:
         self._carriers, self._followers, self._front, self._lock = carriers, followers, front, lock
         self._over = ""  # why nothing more can be done with it
@@ -73,15 +77,15 @@ class FanoutDraft:
             follower.pause()
         await self._all(_pause)
 
-    async def publish(self, key: str, about: About, replace: Replace = Replace()) -> Entry:
+    async def publish(self, key: str, metadata: Metadata, replace: Replace = Replace()) -> Entry:
         """Those that can be undone first, then those that cannot, one after the other: a refusal takes the earlier ones back."""
         self._check()
         self._over = "This draft was published, or failed at it"
         try:
             await self._all(lambda draft: draft.sync())  # what can still fail shall fail before anything is visible
             async with self._lock(key):
-                await self._publish(True, key, about, replace)
-            await self._publish(False, key, about, replace)
+                await self._publish(True, key, metadata, replace)
+            await self._publish(False, key, metadata, replace)
         except BaseException as error:
             taking = asyncio.ensure_future(self._take_back(key))
             await to_the_end([taking])
@@ -92,7 +96,7 @@ class FanoutDraft:
             for carrier in self._carriers:
                 await carrier.close()
         self._published = True
-        await self._catch_up(key, about, Replace(allowed=replace.allowed))
+        await self._catch_up(key, metadata, Replace(allowed=replace.allowed))
         return self._entry()
 
     async def discard(self) -> None:
@@ -124,32 +128,32 @@ class FanoutDraft:
             raise
 
     @staticmethod
-    async def _one(carrier: Carrier, act: Callable[[Draft], Coroutine[Any, Any, T]]) -> T:
-        with named(carrier.called):
+    async def _one(carrier: RequiredTarget, act: Callable[[Draft], Coroutine[Any, Any, T]]) -> T:
+        with named(carrier.display_name):
             return await act(carrier.draft)
 
-    async def _publish(self, takes_back: bool, key: str, about: About, replace: Replace) -> None:
+    async def _publish(self, takes_back: bool, key: str, metadata: Metadata, replace: Replace) -> None:
         """One after the other, the one whose objects are shown before all: its no leaves the others untouched."""
         for carrier in sorted(self._carriers, key=lambda carrier: carrier is not self._front):
             if carrier.takes_back is takes_back:
                 # A tag is one destination's own. And in a task: a store may keep a cancellation to itself.
                 terms = replace if carrier is self._front else Replace(allowed=replace.allowed)
-                await together([carrier.publish(key, about, terms)])
+                await together([carrier.publish(key, metadata, terms)])
 
     async def _take_back(self, key: str) -> list[str]:
         """Undo what was published, last first; the destinations where a copy remains."""
         published = [carrier for carrier in reversed(self._carriers) if carrier.entry is not None]
         left: list[str] = []
         async with self._lock(key):
-            left += [each.called for each in published if each.takes_back and not await each.take_back()]
-        left += [each.called for each in published if not each.takes_back and not await each.take_back()]
+            left += [each.display_name for each in published if each.takes_back and not await each.take_back()]
+        left += [each.display_name for each in published if not each.takes_back and not await each.take_back()]
         if left:
             log.warning("%s remains at %s: it could not be taken back", key, " and ".join(left))
         return left
 
-    async def _catch_up(self, key: str, about: About, replace: Replace) -> None:
+    async def _catch_up(self, key: str, metadata: Metadata, replace: Replace) -> None:
         for follower in self._followers:
-            follower.finish(key, about, replace)
+            follower.finish(key, metadata, replace)
         if going := [follower.task for follower in self._followers if not follower.task.done()]:
             try:
                 await asyncio.wait(going, timeout=CATCH_UP)
@@ -165,8 +169,8 @@ class FanoutDraft:
             raise StoreFailed("A destination published without an entry")
         notes = [note for entry in entries for note in entry.notes]
         notes += [follower.note for follower in self._followers if follower.note is not None]
-        copies = [_copy(each.called, True, each.entry, None) for each in self._carriers]
-        copies += [_copy(each.called, False, each.entry, each.note) for each in self._followers]
+        copies = [_copy(each.display_name, True, each.entry, None) for each in self._carriers]
+        copies += [_copy(each.display_name, False, each.entry, each.note) for each in self._followers]
         reply = self._front.entry.reply if len(copies) == 1 else None  # of several answers none is the answer
         return changed(self._front.entry, reply=reply, notes=tuple(notes), copies=tuple(copies))
 
@@ -180,11 +184,11 @@ async def _pause(draft: Draft) -> None:
         await draft.pause()
 
 
-def _copy(called: str, required: bool, entry: Entry | None, note: str | None) -> Copy:
+def _copy(display_name: str, required: bool, entry: Entry | None, note: str | None) -> Copy:
     reply = None if entry is None else entry.reply
     if reply is None:
-        return Copy(called, required, note=note)
-    return Copy(called, required, reply.status, reply.headers.get("location"), note)
+        return Copy(display_name, required, note=note)
+    return Copy(display_name, required, reply.status, reply.headers.get("location"), note)
 
 
 def _with_copies(error: SluiceError, left: list[str]) -> SluiceError:

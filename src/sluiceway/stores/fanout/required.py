@@ -12,9 +12,9 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from sluiceway.errors import NotFound, PreconditionFailed, SluiceError
 from sluiceway.pipe.pump import pump
-from sluiceway.stores.contract import About, Draft, Entry, Failing, Opened, Replace, Store
+from sluiceway.stores.contract import Draft, EarlyFailure, Entry, Metadata, ObjectReader, Replace, Store
 
-__all__ = ["Carrier", "Undoing", "named", "to_the_end", "together"]
+__all__ = ["RequiredTarget", "Undoing", "named", "to_the_end", "together"]
 
 T = TypeVar("T")
 
@@ -28,18 +28,18 @@ class Undoing(Protocol):
         ...
 
 
-class Carrier:
+class RequiredTarget:
     """A draft of one required destination. Errors of it carry its name in their member `destination`."""
 
     store: Store
-    called: str
+    display_name: str
     draft: Draft
 
-    def __init__(self, store: Store, called: str, upload: str, draft: Draft) -> None:
-        self.store, self.called, self.draft = store, called, draft
+    def __init__(self, store: Store, display_name: str, upload: str, draft: Draft) -> None:
+        self.store, self.display_name, self.draft = store, display_name, draft
         self.entry: Entry | None = None  # once it is published
         self._upload = upload
-        self._before: Opened | None = None  # what stood under the key and was replaced
+        self._before: ObjectReader | None = None  # what stood under the key and was replaced
 
     @property
     def takes_back(self) -> bool:
@@ -48,20 +48,20 @@ class Carrier:
     @property
     def failure(self) -> SluiceError | None:
         """What the destination said while nothing was written to it."""
-        error = self.draft.failure if isinstance(self.draft, Failing) else None
+        error = self.draft.failure if isinstance(self.draft, EarlyFailure) else None
         if error is not None:
-            error.private.setdefault("destination", self.called)
+            error.private.setdefault("destination", self.display_name)
         return error
 
-    async def publish(self, key: str, about: About, replace: Replace) -> None:
+    async def publish(self, key: str, metadata: Metadata, replace: Replace) -> None:
         """Publish, and hold open what is replaced: it may have to be put back."""
-        with named(self.called):
+        with named(self.display_name):
             if self.takes_back and replace.allowed:
                 try:
                     self._before = await self.store.open(key)
                 except SluiceError:
                     pass  # nothing there, or nothing that can be replaced: then publish says so
-            self.entry = await self.draft.publish(key, about, replace)
+            self.entry = await self.draft.publish(key, metadata, replace)
 
     async def take_back(self) -> bool:
         """Undo the publish; whether nothing of it remains. What was replaced stands there again, with a tag of its own."""
@@ -88,22 +88,22 @@ class Carrier:
         if before is not None:
             await before.aclose()
 
-    async def _put_back(self, key: str, before: Opened, ours: Replace) -> None:
+    async def _put_back(self, key: str, before: ObjectReader, ours: Replace) -> None:
         draft = await self.store.draft(f"{self._upload}.before", before.length)
         try:
             await pump(before, draft)
-            await draft.publish(key, before.entry.about, ours)
+            await draft.publish(key, before.entry.metadata, ours)
         finally:
             await draft.discard()
 
 
 @contextmanager
-def named(called: str) -> Iterator[None]:
+def named(display_name: str) -> Iterator[None]:
     """Errors inside tell the operator which destination they are of."""
     try:
         yield
     except SluiceError as error:
-        error.private.setdefault("destination", called)
+        error.private.setdefault("destination", display_name)
         raise
 
 

@@ -15,12 +15,12 @@ from weakref import WeakValueDictionary
 
 from sluiceway.errors import NotFound, SluiceError, StoreFailed
 from sluiceway.pipe.budget import Budget
-from sluiceway.stores.contract import Checked, Draft, Entry, Label, Opened, Page, Replace, Store, Traits
-from sluiceway.stores.fanout.best_effort import LEAVE, Follower
+from sluiceway.stores.contract import Draft, Entry, HealthChecked, ObjectReader, Page, Replace, Store, Traits, UploadRequest
+from sluiceway.stores.fanout.best_effort import LEAVE, BestEffortTarget
 from sluiceway.stores.fanout.draft import FanoutDraft
-from sluiceway.stores.fanout.required import Carrier, named, to_the_end, together
+from sluiceway.stores.fanout.required import RequiredTarget, named, to_the_end, together
 
-__all__ = ["FanoutStore", "Leg"]
+__all__ = ["Destination", "FanoutStore"]
 
 WEAKER = ("bytes", "parts", "whole")  # what `sync` keeps, from the most to the least
 
@@ -28,25 +28,25 @@ log: logging.Logger = logging.getLogger("sluiceway")
 
 
 @dataclass(frozen=True, slots=True)
-class Leg:
+class Destination:
     """One destination. A best-effort one may fail or fall behind without the upload failing."""
 
     store: Store
     required: bool
-    called: str  # for people: without secrets
+    display_name: str  # for people: without secrets
 
 
 class FanoutStore:
     """All legs as one store. Raises StoreFailed when none is required: an answer must stand on one."""
 
-    def __init__(self, legs: list[Leg], budget: Budget) -> None:
+    def __init__(self, legs: list[Destination], budget: Budget) -> None:
         self._required = [leg for leg in legs if leg.required]
         self._best_effort = [leg for leg in legs if not leg.required]
         if not self._required:
             raise StoreFailed("At least one destination must be required")
         self._front = next((leg for leg in self._required if leg.store.traits.readable), self._required[0])
         self._budget = budget
-        self._followers: set[Follower] = set()
+        self._followers: set[BestEffortTarget] = set()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @property
@@ -58,26 +58,26 @@ class FanoutStore:
     def needed(self) -> Sequence[Store]:
         return [leg.store for leg in self._required]
 
-    async def draft(self, upload: str, size: int | None, label: Label = Label()) -> Draft:
-        carriers: dict[Leg, Carrier] = {}
+    async def draft(self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()) -> Draft:
+        carriers: dict[Destination, RequiredTarget] = {}
 
-        async def carry(leg: Leg) -> None:
-            with named(leg.called):
-                draft = await leg.store.draft(upload, size, self._label(leg, label))
-            carriers[leg] = Carrier(leg.store, leg.called, upload, draft)
+        async def carry(leg: Destination) -> None:
+            with named(leg.display_name):
+                draft = await leg.store.draft(upload, size, self._label(leg, upload_request))
+            carriers[leg] = RequiredTarget(leg.store, leg.display_name, upload, draft)
 
         try:
             await together(carry(leg) for leg in self._required)
         except BaseException:
             await to_the_end([asyncio.ensure_future(_discarded(carrier)) for carrier in carriers.values()])
             raise
-        followers = [self._follow(leg, upload, size, label) for leg in self._best_effort]
+        followers = [self._follow(leg, upload, size, upload_request) for leg in self._best_effort]
         return FanoutDraft([carriers[leg] for leg in self._required], followers, carriers[self._front], self._lock)
 
     async def stat(self, key: str) -> Entry:
         return await self._front.store.stat(key)
 
-    async def open(self, key: str) -> Opened:
+    async def open(self, key: str) -> ObjectReader:
         return await self._front.store.open(key)
 
     async def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> Page:
@@ -92,12 +92,12 @@ class FanoutStore:
                 if leg is self._front or not leg.store.traits.readable:
                     continue
                 try:
-                    with named(leg.called):
+                    with named(leg.display_name):
                         await leg.store.delete(key)
                 except NotFound:
                     continue  # a best-effort one may never have had it
                 except SluiceError as error:
-                    log.warning("%s remains at %s: %s", key, leg.called, error.detail)
+                    log.warning("%s remains at %s: %s", key, leg.display_name, error.detail)
                     failed = failed or (error if leg.required else None)
         if failed is not None:
             raise failed
@@ -105,7 +105,7 @@ class FanoutStore:
     async def check(self) -> None:
         """Of the required ones: without a best-effort place uploads go on."""
         for leg in self._required:
-            if isinstance(leg.store, Checked):
+            if isinstance(leg.store, HealthChecked):
                 await leg.store.check()
 
     async def aclose(self) -> None:
@@ -123,21 +123,27 @@ class FanoutStore:
 
     # Inside
 
-    def _follow(self, leg: Leg, upload: str, size: int | None, label: Label) -> Follower:
-        follower = Follower(leg.called, self._budget, lambda: leg.store.draft(upload, size, self._label(leg, label)))
+    def _follow(self, leg: Destination, upload: str, size: int | None, upload_request: UploadRequest) -> BestEffortTarget:
+        follower = BestEffortTarget(
+            leg.display_name, self._budget, lambda: leg.store.draft(upload, size, self._label(leg, upload_request))
+        )
         self._followers.add(follower)
         follower.task.add_done_callback(lambda _: self._followers.discard(follower))
         return follower
 
-    def _label(self, leg: Leg, label: Label) -> Label:
+    def _label(self, leg: Destination, upload_request: UploadRequest) -> UploadRequest:
         """A tag is one destination's own: only the one that is read from can be asked for it."""
-        return label if leg is self._front else changed(label, replace=Replace(allowed=label.replace.allowed))
+        return (
+            upload_request
+            if leg is self._front
+            else changed(upload_request, replace=Replace(allowed=upload_request.replace.allowed))
+        )
 
     def _lock(self, key: str) -> asyncio.Lock:
         return self._locks.setdefault(key, asyncio.Lock())
 
 
-def _traits(front: Leg, required: list[Leg]) -> Traits:
+def _traits(front: Destination, required: list[Destination]) -> Traits:
     """What can be said of all required legs. A draft is never taken up again: two of them may be at two offsets."""
     facts = [leg.store.traits for leg in required]
     return Traits(
@@ -157,8 +163,8 @@ def _traits(front: Leg, required: list[Leg]) -> Traits:
     )
 
 
-async def _discarded(carrier: Carrier) -> None:
+async def _discarded(carrier: RequiredTarget) -> None:
     try:
         await carrier.draft.discard()
     except (SluiceError, OSError) as error:
-        log.warning("a draft at %s could not be put away: %s", carrier.called, error)
+        log.warning("a draft at %s could not be put away: %s", carrier.display_name, error)

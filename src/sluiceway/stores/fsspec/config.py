@@ -20,9 +20,9 @@ import fsspec
 
 from sluiceway.errors import BadRequest, StoreFailed
 from sluiceway.stores.fsspec.sftp import exact
-from sluiceway.wire.urls import shown
+from sluiceway.wire.urls import redact_url
 
-__all__ = ["Origin", "read_url"]
+__all__ = ["FsspecOrigin", "read_url"]
 
 PREFIX = "fsspec+"
 PACKAGES = {  # what brings the implementation, where the name does not tell
@@ -38,14 +38,14 @@ CONNECT = 15.0  # seconds an SSH server may take for its greeting, and for the l
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class FsspecOrigin:
     """An implementation and what it is told."""
 
     protocol: str
     kind: type[Any]
     options: Mapping[str, object]
     path: str  # decoded, as the protocol writes it
-    called: str  # for people: without passwords
+    display_name: str  # for people: without passwords
     secrets: tuple[str, ...]  # what must not be repeated
 
     def make(self) -> Any:
@@ -58,18 +58,18 @@ class Origin:
         return exact(made)
 
 
-def read_url(url: str, told: Mapping[str, str]) -> Origin:
+def read_url(url: str, told: Mapping[str, str]) -> FsspecOrigin:
     """Raises BadRequest for a protocol nobody knows, or whose package is missing."""
     address, _, query = url.partition("?")
     parts = urlsplit(address.replace("#", "%23"))  # a key may hold one
-    protocol, called = parts.scheme.lower().removeprefix(PREFIX), shown(address)
+    protocol, display_name = parts.scheme.lower().removeprefix(PREFIX), redact_url(address)
     try:
         kind = fsspec.get_filesystem_class(protocol)
     except ImportError:
         package = PACKAGES.get(protocol, f"what fsspec needs for {protocol}")
-        raise BadRequest(f"{called} needs a package that is not installed: pip install '{package}'") from None
+        raise BadRequest(f"{display_name} needs a package that is not installed: pip install '{package}'") from None
     except ValueError:
-        raise BadRequest(f"{called}: fsspec knows no protocol {protocol!r}") from None
+        raise BadRequest(f"{display_name}: fsspec knows no protocol {protocol!r}") from None
     own = kind._get_kwargs_from_urls(f"{protocol}://{parts.netloc}/")
     own = {name: value for name, value in own.items() if name not in ("url_query", "url_fragment")}
     own |= {name: unquote(value) for name, value in own.items() if name in ("username", "user", "password")}
@@ -83,7 +83,7 @@ def read_url(url: str, told: Mapping[str, str]) -> Origin:
     # Some write no host, and what stands in its place is the beginning of the path: memory://folder/file
     first = kind._strip_protocol(f"{protocol}://{parts.netloc}/").strip("/") if parts.netloc and "webdav" not in protocols else ""
     path = (f"/{first}" if first else "") + unquote(parts.path)
-    return Origin(protocol, kind, options, path, called, tuple(sorted(secret, key=len, reverse=True)))
+    return FsspecOrigin(protocol, kind, options, path, display_name, tuple(sorted(secret, key=len, reverse=True)))
 
 
 def _ssh(options: dict[str, object]) -> dict[str, object]:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from sluiceway.errors import PeerTimeout, SluiceError
 
-__all__ = ["PATIENCE", "Line", "Lines"]
+__all__ = ["PATIENCE", "ConnectionPool", "PooledConnection"]
 
 MOST = 6  # lines; OpenSSH lets 10 connections wait for their password at once
 PATIENCE = 60.0  # seconds for one call, which moves 1 MiB at most or lists one folder
@@ -35,7 +35,7 @@ SOUND = (
 T = TypeVar("T")
 
 
-class Line:
+class PooledConnection:
     """What is asked of it happens in order, one after the other, whoever waits for the answers."""
 
     def __init__(self, make: Callable[[], Any], word: Callable[[BaseException], SluiceError]) -> None:
@@ -57,7 +57,7 @@ class Line:
         return self.lost and self._proven
 
     @contextmanager
-    def used(self) -> Iterator[Line]:
+    def used(self) -> Iterator[PooledConnection]:
         self.take()
         try:
             yield self
@@ -130,14 +130,14 @@ class Line:
         self._made = None
 
 
-class Lines:
+class ConnectionPool:
     """As many lines as are busy, up to a few."""
 
     def __init__(self, make: Callable[[], Any], word: Callable[[BaseException], SluiceError]) -> None:
         self._make, self._word = make, word
-        self._lines: list[Line] = []
+        self._lines: list[PooledConnection] = []
 
-    def pick(self, anew: bool = False) -> Line:
+    def pick(self, anew: bool = False) -> PooledConnection:
         """The one with the fewest users. `anew`: a new one, for what broke one idle connection has broken them all."""
         for line in [line for line in self._lines if line.lost or (anew and not line.users)]:
             self._lines.remove(line)
@@ -145,7 +145,7 @@ class Lines:
                 line.close()
         best = min(self._lines, key=lambda line: line.users, default=None)
         if best is None or anew or (best.users and len(self._lines) < MOST):
-            best = Line(self._make, self._word)
+            best = PooledConnection(self._make, self._word)
             self._lines.append(best)
         return best
 

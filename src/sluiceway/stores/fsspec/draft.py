@@ -19,14 +19,14 @@ from fsspec.spec import AbstractBufferedFile
 from sluiceway.errors import NotFound, PeerTimeout, SluiceError, StoreFailed
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.source import Buffer
-from sluiceway.stores.contract import About, Entry, Replace
-from sluiceway.stores.fsspec.connections import PATIENCE, Line
+from sluiceway.stores.contract import Entry, Metadata, Replace
+from sluiceway.stores.fsspec.connections import PATIENCE, PooledConnection
 from sluiceway.stores.fsspec.errors import Version
 
 if TYPE_CHECKING:
-    from sluiceway.stores.fsspec.store import FilesystemStore
+    from sluiceway.stores.fsspec.store import FsspecStore
 
-__all__ = ["FilesystemDraft", "FilesystemObject"]
+__all__ = ["FsspecDraft", "FsspecReader"]
 
 LARGEST = 1 << 20  # bytes of a block
 SMALLEST = 32 << 10  # bytes: what a slow upload holds
@@ -38,10 +38,10 @@ SLOWEST = 256 << 10  # bytes a second below which an implementation that sends a
 OWN_BUFFER = 256 << 10  # bytes an implementation may gather itself, where it lets us say
 
 
-class FilesystemDraft:
+class FsspecDraft:
     """An upload under way. One block is on its way while the next one gathers."""
 
-    def __init__(self, store: FilesystemStore, line: Line, path: str, budget: Budget) -> None:
+    def __init__(self, store: FsspecStore, line: PooledConnection, path: str, budget: Budget) -> None:
         self._store, self._line, self._budget = store, line, budget
         self.path: str = path
         self._file: Any = None  # used in the line's thread only
@@ -65,7 +65,7 @@ class FilesystemDraft:
         return self._kept
 
     @property
-    def line(self) -> Line:
+    def line(self) -> PooledConnection:
         return self._line
 
     async def begin(self) -> None:
@@ -100,10 +100,10 @@ class FilesystemDraft:
         self._settle()
         self._row = SMALLEST
 
-    async def publish(self, key: str, about: About, replace: Replace = Replace()) -> Entry:
+    async def publish(self, key: str, metadata: Metadata, replace: Replace = Replace()) -> Entry:
         self._check()
         await self._land()
-        entry = await self._store.publish(self, key, about, replace)
+        entry = await self._store.publish(self, key, metadata, replace)
         self._kept = self.written
         self._end()
         return entry
@@ -201,12 +201,12 @@ class FilesystemDraft:
             raise StoreFailed("This draft has ended already")
 
 
-class FilesystemObject:
+class FsspecReader:
     """A file that may be read as long as it stays the version it was."""
 
     reopenable = True
 
-    def __init__(self, store: FilesystemStore, path: str, entry: Entry, budget: Budget) -> None:
+    def __init__(self, store: FsspecStore, path: str, entry: Entry, budget: Budget) -> None:
         self._store, self._path, self._budget = store, path, budget
         self.entry: Entry = entry
         self.length: int | None = entry.size
@@ -257,9 +257,9 @@ class FilesystemObject:
 class _Reading:
     """One way through a file, on one line; on another one when that breaks."""
 
-    def __init__(self, store: FilesystemStore, path: str, entry: Entry) -> None:
+    def __init__(self, store: FsspecStore, path: str, entry: Entry) -> None:
         self._store, self._path, self._entry = store, path, entry
-        self._line: Line | None = None
+        self._line: PooledConnection | None = None
         self._file: Any = None  # used in the line's thread only
         self._guarded = False  # whether the folders of the path were looked at, on this way
 
@@ -312,7 +312,7 @@ class _Reading:
             file.close()
 
 
-def _let_go(line: Line, work: Callable[[Any], None]) -> None:
+def _let_go(line: PooledConnection, work: Callable[[Any], None]) -> None:
     """In the line's order; nobody waits for it."""
     if not line.lost:
         line.ask(work)

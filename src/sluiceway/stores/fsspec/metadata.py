@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from sluiceway.stores.contract import MOST_METADATA, About
+from sluiceway.stores.contract import MOST_METADATA, Metadata
 from sluiceway.stores.fsspec.errors import Version
 from sluiceway.stores.metadata_json import about_json, read_about
 
@@ -27,19 +27,19 @@ class Note:
     """What is known of one version."""
 
     etag: str  # of the file itself
-    about: About
+    metadata: Metadata
 
 
-def note_for(notes: Sequence[Note], version: Version) -> About:
+def note_for(notes: Sequence[Note], version: Version) -> Metadata:
     """What is known of this version; of none, nothing."""
-    return next((note.about for note in notes if note.etag == version.etag), About(filename=""))
+    return next((note.metadata for note in notes if note.etag == version.etag), Metadata(filename=""))
 
 
 def read_notes(fs: Any, folder: str, key: str) -> list[Note]:
     """Nothing where there is no note, or one that was not written by us."""
     try:
         told = json.loads(fs.cat_file(note_path(folder, key), 0, LARGEST))
-        return [Note(one["etag"], about) for one in told["versions"] if (about := read_about(one)) is not None]
+        return [Note(one["etag"], metadata) for one in told["versions"] if (metadata := read_about(one)) is not None]
     except FileNotFoundError:
         return []
     except (ValueError, TypeError, KeyError, RecursionError):  # torn, or somebody else's
@@ -48,7 +48,7 @@ def read_notes(fs: Any, folder: str, key: str) -> list[Note]:
 
 def write_notes(fs: Any, path: str, key: str, notes: Sequence[Note]) -> None:
     """Into a file nobody reads yet. Raises FileNotFoundError where its folder is missing."""
-    versions = [{"etag": note.etag, **about_json(note.about)} for note in notes]
+    versions = [{"etag": note.etag, **about_json(note.metadata)} for note in notes]
     told = json.dumps({"key": key, "versions": versions}).encode()
     with fs.open(path, "wb") as file:
         file.write(told)

@@ -18,16 +18,16 @@ from typing import Any
 from sluiceway.errors import Exists, Forbidden, NotFound, PeerTimeout, PreconditionFailed, SluiceError, Unavailable
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.cancellation import settled
-from sluiceway.stores.contract import About, Draft, Entry, Label, Omitted, Opened, Page, Replace, Traits
+from sluiceway.stores.contract import Draft, Entry, Metadata, ObjectReader, Omitted, Page, Replace, Traits, UploadRequest
 from sluiceway.stores.fsspec.config import read_url
-from sluiceway.stores.fsspec.connections import Line, Lines
-from sluiceway.stores.fsspec.draft import FilesystemDraft, FilesystemObject
+from sluiceway.stores.fsspec.connections import ConnectionPool, PooledConnection
+from sluiceway.stores.fsspec.draft import FsspecDraft, FsspecReader
 from sluiceway.stores.fsspec.errors import Version, error_word, has_move, has_ranges
 from sluiceway.stores.fsspec.metadata import note_for
 from sluiceway.stores.fsspec.tree import Tree
 from sluiceway.wire.names import is_text, readable_name
 
-__all__ = ["FilesystemStore"]
+__all__ = ["FsspecStore"]
 
 log: logging.Logger = logging.getLogger("sluiceway")
 
@@ -41,17 +41,19 @@ MOST_RECENT = 1000  # keys whose last versions are remembered for a tick
 WHOLE = {"memory"}  # whose copies appear whole, though they know no move
 
 
-class FilesystemStore:
+class FsspecStore:
     """A folder behind a protocol. Several processes may share one, with what the traits leave open between them."""
 
     def __init__(self, url: str, budget: Budget, options: Mapping[str, str] = {}) -> None:
         """Nothing is connected yet. Raises BadRequest."""
         origin = read_url(url, options)
         self._budget = budget
-        self._called = origin.called
+        self._display_name = origin.display_name
         self.tree: Tree = Tree(origin.path, origin.protocol, origin.kind)
         self.by_range: bool = has_ranges(origin.kind)
-        self.lines: Lines = Lines(origin.make, lambda error: error_word(error, origin.called, origin.secrets))
+        self.lines: ConnectionPool = ConnectionPool(
+            origin.make, lambda error: error_word(error, origin.display_name, origin.secrets)
+        )
         self.traits: Traits = Traits(
             name=f"fsspec+{origin.protocol}",
             durable=False,
@@ -63,7 +65,7 @@ class FilesystemStore:
             compares=False,
             lists_about=False,
         )
-        self._live: set[FilesystemDraft] = set()
+        self._live: set[FsspecDraft] = set()
         self._busy: dict[str, tuple[asyncio.Lock, int]] = {}
         self._recent: OrderedDict[str, Sequence[tuple[float, Version]]] = OrderedDict()
         self._broom = asyncio.Lock()
@@ -81,11 +83,11 @@ class FilesystemStore:
         finally:
             self.lines.close()
 
-    async def draft(self, upload: str, size: int | None, label: Label = Label()) -> Draft:
+    async def draft(self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()) -> Draft:
         if len(self._live) >= MOST_DRAFTS:
             raise Unavailable("Too many files are on their way to this destination; send fewer at once, or again later")
         for anew in (False, True):
-            draft = FilesystemDraft(self, self.lines.pick(anew), f"{self.tree.drafts}/{uuid.uuid4().hex}", self._budget)
+            draft = FsspecDraft(self, self.lines.pick(anew), f"{self.tree.drafts}/{uuid.uuid4().hex}", self._budget)
             self._live.add(draft)
             try:
                 await draft.begin()
@@ -103,22 +105,22 @@ class FilesystemStore:
     async def stat(self, key: str) -> Entry:
         path = self.tree.path(key)
 
-        def look(fs: Any) -> tuple[Version | None, About]:
+        def look(fs: Any) -> tuple[Version | None, Metadata]:
             self.tree.guard(fs, key)
             version = self.tree.look(fs, path)
-            return version, About(filename="") if version is None else note_for(self.tree.known(fs, key), version)
+            return version, Metadata(filename="") if version is None else note_for(self.tree.known(fs, key), version)
 
         try:
-            version, about = await self.lines.call(look, again=True)
+            version, metadata = await self.lines.call(look, again=True)
         except Exists:  # a folder
             version = None
         if version is None:
             raise NotFound(f"There is no object {key!r}")
-        return _entry(key, version, about)
+        return _entry(key, version, metadata)
 
-    async def open(self, key: str) -> Opened:
+    async def open(self, key: str) -> ObjectReader:
         entry = await self.stat(key)
-        return FilesystemObject(self, self.tree.path(key), entry, self._budget)
+        return FsspecReader(self, self.tree.path(key), entry, self._budget)
 
     async def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> Page:
         entries, left, last = list[Entry](), list[Omitted](), ""
@@ -128,7 +130,7 @@ class FilesystemStore:
             if isinstance(found, Omitted):
                 left.append(found)
             else:
-                entries.append(_entry(key, found, About(filename="")))
+                entries.append(_entry(key, found, Metadata(filename="")))
             last = key if is_text(key) else ""  # what has no spelling cannot be where the next page begins
         return Page(entries, complete=True, omitted=tuple(left))
 
@@ -177,7 +179,7 @@ class FilesystemStore:
             await settled(self.lines.call(lambda fs: self.tree.remove(fs, key), again=True))
             self._remember(key, old)
 
-    async def publish(self, draft: FilesystemDraft, key: str, about: About, replace: Replace) -> Entry:
+    async def publish(self, draft: FsspecDraft, key: str, metadata: Metadata, replace: Replace) -> Entry:
         """Raises Exists, PreconditionFailed, BadName; nothing has become visible then."""
         async with self._alone(key):
             old = await self.lines.call(lambda fs: self.tree.seen(fs, key), again=True)
@@ -190,13 +192,13 @@ class FilesystemStore:
             version = await draft.finish()
             if version.size and any(version.etag == one.etag for _, one in before):
                 raise Unavailable(f"{key!r} was replaced too shortly after it was written to tell both apart; try again")
-            found = await settled(self._appear(draft, key, version, about, old))
+            found = await settled(self._appear(draft, key, version, metadata, old))
             self._remember(key, found)
-            return _entry(key, found, about)
+            return _entry(key, found, metadata)
 
-    async def _appear(self, draft: FilesystemDraft, key: str, version: Version, about: About, old: Version | None) -> Version:
+    async def _appear(self, draft: FsspecDraft, key: str, version: Version, metadata: Metadata, old: Version | None) -> Version:
         try:
-            return await draft.line.call(lambda fs: self.tree.place(fs, draft.path, key, version, about, old), APPEAR)
+            return await draft.line.call(lambda fs: self.tree.place(fs, draft.path, key, version, metadata, old), APPEAR)
         except SluiceError:
             if draft.line.lost and await self._did_appear(draft.path, key, version):  # only its answer was lost
                 return version
@@ -210,7 +212,7 @@ class FilesystemStore:
             return False
         return there is not None and there.etag == version.etag and left is None
 
-    async def forget(self, line: Line | None, drop: Callable[[Any], None]) -> None:
+    async def forget(self, line: PooledConnection | None, drop: Callable[[Any], None]) -> None:
         """Take a draft's file away: on its own line, in whose order it comes last, or on another one where that broke."""
         try:
             if line is None:
@@ -245,7 +247,7 @@ class FilesystemStore:
         except SluiceError as error:
             log.warning("What crashed uploads left was not taken away: %s", error.detail)
 
-    def ended(self, draft: FilesystemDraft) -> None:
+    def ended(self, draft: FsspecDraft) -> None:
         self._live.discard(draft)
 
     async def aclose(self) -> None:
@@ -292,5 +294,5 @@ def _until_tick(size: int, before: Sequence[tuple[float, Version]]) -> float:
     return max([0.0, *(at + TICK - time.monotonic() for at in alike)]) if size else 0.0
 
 
-def _entry(key: str, version: Version, about: About) -> Entry:
-    return Entry(key, version.size, version.etag, version.modified or 0.0, about)
+def _entry(key: str, version: Version, metadata: Metadata) -> Entry:
+    return Entry(key, version.size, version.etag, version.modified or 0.0, metadata)

@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Any
 
 from sluiceway.errors import BadName, Exists, Forbidden, StoreFailed
-from sluiceway.stores.contract import About, Omitted
+from sluiceway.stores.contract import Metadata, Omitted
 from sluiceway.stores.fsspec.errors import Version, forget_cached, has_move, is_link, version_of
 from sluiceway.stores.fsspec.metadata import Note, drop_notes, note_path, read_notes, write_notes
 from sluiceway.wire.names import readable_name, stays_inside
@@ -39,7 +39,7 @@ class Tree:
         self._refused = frozenset("\\") if protocol in PLAIN else IN_URLS | {"\\"}
         self._prunes = protocol in EMPTY_ONLY
         self.drafts: str = f"{self._prefix}{PRIVATE}/drafts"
-        self.about: str = f"{self._prefix}{PRIVATE}/about"
+        self.metadata: str = f"{self._prefix}{PRIVATE}/about"
 
     def path(self, key: str) -> str:
         """Raises BadName for a key that leads out of the root or into our folder."""
@@ -57,7 +57,7 @@ class Tree:
 
     def prepare(self, fs: Any) -> None:
         """Make our folders where they are missing. Raises Exists where a file is in the way."""
-        for folder in (f"{self._prefix}{PRIVATE}", self.drafts, self.about):
+        for folder in (f"{self._prefix}{PRIVATE}", self.drafts, self.metadata):
             self.make(fs, folder)
             self._refuse_link(self._info(fs, folder) or {}, folder)
 
@@ -139,28 +139,28 @@ class Tree:
             return Omitted(name, "bad-name", "Its name is no UTF-8, or holds what cannot be asked for at this destination")
         return None
 
-    def place(self, fs: Any, draft: str, key: str, version: Version, about: About, old: Version | None) -> Version:
+    def place(self, fs: Any, draft: str, key: str, version: Version, metadata: Metadata, old: Version | None) -> Version:
         """Let a finished draft appear under its key, with a note; in the place of `old`. The version it has there."""
         self.guard(fs, key)  # once more: the upload may have taken hours
         path, kept = self.path(key), []
         if old is not None:
-            kept = [note for note in read_notes(fs, self.about, key) if note.etag == old.etag] or [
-                Note(old.etag, About(filename=""))
+            kept = [note for note in read_notes(fs, self.metadata, key) if note.etag == old.etag] or [
+                Note(old.etag, Metadata(filename=""))
             ]
-        self._note(fs, draft, key, [Note(version.etag, about), *kept])
+        self._note(fs, draft, key, [Note(version.etag, metadata), *kept])
         try:
             found = self._move(fs, draft, path, version, old)
         except BaseException:
             if old is None:
                 with suppress(Exception):  # the first error is the one that counts
-                    drop_notes(fs, self.about, key)
+                    drop_notes(fs, self.metadata, key)
             raise
         if found.etag != version.etag:  # a protocol whose files change their time when they are moved
-            self._note(fs, draft, key, [Note(found.etag, about)])
+            self._note(fs, draft, key, [Note(found.etag, metadata)])
         return found
 
     def known(self, fs: Any, key: str) -> list[Note]:
-        return read_notes(fs, self.about, key)
+        return read_notes(fs, self.metadata, key)
 
     def remove(self, fs: Any, key: str) -> None:
         """The file, its note, and folders that became empty."""
@@ -168,7 +168,7 @@ class Tree:
         path = self.path(key)
         with suppress(FileNotFoundError):
             fs.rm_file(path)
-        drop_notes(fs, self.about, key)
+        drop_notes(fs, self.metadata, key)
         self._prune(fs, key)
 
     def clock(self, fs: Any) -> float | None:
@@ -192,7 +192,7 @@ class Tree:
 
     def _note(self, fs: Any, draft: str, key: str, notes: Sequence[Note]) -> None:
         """By way of a temporary file, so that nobody reads half a note."""
-        temporary, path = f"{draft}.about", note_path(self.about, key)
+        temporary, path = f"{draft}.about", note_path(self.metadata, key)
         for attempt in range(2):
             try:
                 write_notes(fs, temporary, key, notes)
@@ -203,7 +203,7 @@ class Tree:
                     raise
                 self.prepare(fs)
             except OSError:  # a protocol that moves nothing over what is there
-                drop_notes(fs, self.about, key)
+                drop_notes(fs, self.metadata, key)
                 self._rename(fs, temporary, path)
                 return
 

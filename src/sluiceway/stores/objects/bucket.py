@@ -15,7 +15,7 @@ from sluiceway.stores.contract import MARKER, Omitted
 from sluiceway.stores.objects.metadata import is_own
 from sluiceway.wire.names import readable_name, stays_inside
 
-__all__ = ["Answer", "BucketReads", "Found", "Unspelled", "omitted"]
+__all__ = ["BucketReads", "BucketResponse", "Found", "Unspelled", "omitted"]
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class BucketResponse:
     """An object's head and its bytes, which are still coming. `pieces` blocks: it is stepped in a thread."""
 
     found: Found
@@ -57,7 +57,7 @@ class BucketReads(Protocol):
         """Raises NotFound."""
         ...
 
-    async def get(self, key: str, span: tuple[int, int] | None = None, etag: str | None = None) -> Answer:
+    async def get(self, key: str, span: tuple[int, int] | None = None, etag: str | None = None) -> BucketResponse:
         """The bytes of a span, or all. Raises NotFound, and PreconditionFailed for an object with another tag."""
         ...
 

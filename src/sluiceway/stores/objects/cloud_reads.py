@@ -18,8 +18,8 @@ import obstore
 from sluiceway.errors import BadName, NotFound, SluiceError
 from sluiceway.pipe.cancellation import ended
 from sluiceway.stores.contract import HEADERS, MARKER, Omitted
-from sluiceway.stores.objects.bucket import Answer, Found, Unspelled, omitted
-from sluiceway.stores.objects.errors import word_for
+from sluiceway.stores.objects.bucket import BucketResponse, Found, Unspelled, omitted
+from sluiceway.stores.objects.errors import map_error
 from sluiceway.wire.names import readable_name
 
 if TYPE_CHECKING:
@@ -37,14 +37,14 @@ PIECE = 1 << 20  # bytes read at once; one is with the reader, one is coming
 class CloudReads:
     """`handle` sees keys below the place's prefix."""
 
-    def __init__(self, handle: Handle, called: str) -> None:
-        self._handle, self._called = handle, called
+    def __init__(self, handle: Handle, display_name: str) -> None:
+        self._handle, self._display_name = handle, display_name
         self._threads = ThreadPoolExecutor(THREADS, "sluiceway-objects")
 
     async def pages(self, prefix: str, after: str, size: int) -> AsyncIterator[Sequence[Found]]:
         folder, slash, _ = prefix.rpartition("/")
         if slash and not spellable(folder):  # there may be some; the library cannot ask for them
-            raise BadName(f"No key of {self._called} that can be listed here begins with {readable_name(prefix)!r}")
+            raise BadName(f"No key of {self._display_name} that can be listed here begins with {readable_name(prefix)!r}")
         start = max(after, _before(prefix))
         start = start if spellable(start) else ""  # what comes before is left out below
         try:
@@ -56,7 +56,7 @@ class CloudReads:
                     return
         except BadName as error:
             raise Unspelled(
-                f"{self._called} holds a key that cannot be read here (a control character, or an empty segment, . or ..), "
+                f"{self._display_name} holds a key that cannot be read here (a control character, or an empty segment, . or ..), "
                 f"so its listing broke off: {error.detail}"
             ) from error
 
@@ -67,13 +67,13 @@ class CloudReads:
         answer = await self._get(key, {"head": True})
         return _found(key, answer.meta, answer.attributes)
 
-    async def get(self, key: str, span: tuple[int, int] | None = None, etag: str | None = None) -> Answer:
+    async def get(self, key: str, span: tuple[int, int] | None = None, etag: str | None = None) -> BucketResponse:
         asked: GetOptions = {} if span is None else {"range": span}
         if etag is not None:
             asked["if_match"] = f'"{etag}"'
         answer = await self._get(key, asked)
         least = PIECE if span is None else min(PIECE, span[1] - span[0])
-        return Answer(_found(key, answer.meta, answer.attributes), iter(answer.stream(min_chunk_size=least)), _nothing)
+        return BucketResponse(_found(key, answer.meta, answer.attributes), iter(answer.stream(min_chunk_size=least)), _nothing)
 
     async def delete(self, key: str) -> None:
         try:
@@ -89,7 +89,7 @@ class CloudReads:
         except SluiceError:
             raise
         except Exception as error:
-            raise word_for(error, self._called) from error
+            raise map_error(error, self._display_name) from error
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from sluiceway.errors import BadRequest, StoreFailed
 from sluiceway.wire.numbers import ascii_uint
-from sluiceway.wire.urls import shown
+from sluiceway.wire.urls import redact_url
 
 if TYPE_CHECKING:
     from obstore.store import AzureStore, ClientConfig, GCSStore, MemoryStore, RetryConfig
@@ -41,7 +41,7 @@ class Bucket:
     """A place's handles. All see keys below the prefix."""
 
     name: str  # of the traits: "s3", "google", "azure"
-    called: str  # for people
+    display_name: str  # for people
     prefix: str  # "" or ending in /
     cloud: GCSStore | AzureStore | MemoryStore | None
     s3: S3Bucket | None  # one of the two is there
@@ -52,7 +52,7 @@ class Bucket:
     def store(self) -> GCSStore | AzureStore | MemoryStore:
         """Raises StoreFailed for S3, which has none of obstore's."""
         if self.cloud is None:
-            raise StoreFailed(f"{self.called} is not reached by obstore")
+            raise StoreFailed(f"{self.display_name} is not reached by obstore")
         return self.cloud
 
     @property
@@ -61,7 +61,7 @@ class Bucket:
         from obstore.store import MemoryStore
 
         if isinstance(self.store, MemoryStore):
-            raise StoreFailed(f"{self.called} signs no URLs")
+            raise StoreFailed(f"{self.display_name} signs no URLs")
         return self.store
 
 
@@ -72,7 +72,7 @@ def open_bucket(url: str, options: Mapping[str, str]) -> Bucket:
     prefix = unquote(parts.path).removeprefix("/")
     prefix = f"{prefix}/" if prefix and not prefix.endswith("/") else prefix
     if not parts.hostname:
-        raise BadRequest(f"{shown(url)} names no bucket: {parts.scheme}://BUCKET/PREFIX")
+        raise BadRequest(f"{redact_url(url)} names no bucket: {parts.scheme}://BUCKET/PREFIX")
     silence = _number(told, "timeout", SILENCE)
     attempts = _number(told, "attempts", ATTEMPTS)
     client: ClientConfig = {
@@ -81,7 +81,7 @@ def open_bucket(url: str, options: Mapping[str, str]) -> Bucket:
         "connect_timeout": timedelta(seconds=min(CONNECT, silence)),
     }
     retry: RetryConfig = {"max_retries": max(0, attempts - 1), "retry_timeout": timedelta(seconds=(silence + 20) * attempts)}
-    place = (parts.netloc, prefix, shown(url))
+    place = (parts.netloc, prefix, redact_url(url))
     if parts.scheme == "s3":
         return _s3(*place, told, silence, attempts)
     return _cloud(parts.scheme, *place, told, client, retry)
@@ -90,7 +90,7 @@ def open_bucket(url: str, options: Mapping[str, str]) -> Bucket:
 def _s3(
     bucket: str,
     prefix: str,
-    called: str,
+    display_name: str,
     told: dict[str, str],
     silence: int,
     attempts: int,
@@ -104,8 +104,8 @@ def _s3(
     from sluiceway.stores.objects.s3_uploads import S3Bucket
 
     known = {"endpoint", "region", "profile", "access_key_id", "secret_access_key", "session_token", "addressing"}
-    _check(called, told, known)
-    trusted = trusted_file(called, told)
+    _check(display_name, told, known)
+    trusted = trusted_file(display_name, told)
     try:
         session = boto3.Session(
             aws_access_key_id=told.get("access_key_id"),
@@ -132,7 +132,7 @@ def _s3(
         client = make(False)
         if session.get_credentials() is None:
             raise BadRequest(
-                f"{called}: no key was found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a profile "
+                f"{display_name}: no key was found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a profile "
                 "(--store-option profile=…), or give this machine a role"
             )
         endpoint = urlsplit(str(client.meta.endpoint_url))
@@ -141,10 +141,12 @@ def _s3(
             client.close()
             client = make(True)
     except (BotoCoreError, ValueError) as error:
-        raise BadRequest(f"{called}: {error}") from None
-    calls = S3Calls(make, client, client.meta.config.request_checksum_calculation == "when_required", bucket, prefix, called)
+        raise BadRequest(f"{display_name}: {error}") from None
+    calls = S3Calls(
+        make, client, client.meta.config.request_checksum_calculation == "when_required", bucket, prefix, display_name
+    )
     amazon = (endpoint.hostname or "").endswith((".amazonaws.com", ".amazonaws.com.cn"))
-    return Bucket("s3", called, prefix, None, S3Bucket(calls), S3Reads(calls), strict=amazon)
+    return Bucket("s3", display_name, prefix, None, S3Bucket(calls), S3Reads(calls), strict=amazon)
 
 
 def _asked_for_checksums(session: Any) -> bool:
@@ -154,7 +156,7 @@ def _asked_for_checksums(session: Any) -> bool:
 
 
 def _cloud(
-    scheme: str, bucket: str, prefix: str, called: str, told: dict[str, str], client: ClientConfig, retry: RetryConfig
+    scheme: str, bucket: str, prefix: str, display_name: str, told: dict[str, str], client: ClientConfig, retry: RetryConfig
 ) -> Bucket:
     from obstore.exceptions import BaseError
     from obstore.store import AzureStore, GCSStore
@@ -164,8 +166,8 @@ def _cloud(
     for name in ("timeout", "attempts"):
         told.pop(name, None)
     if not spellable(prefix.rstrip("/") or "root"):
-        raise BadRequest(f"{called}: no folder of a bucket is spelled so")
-    if (trusted := trusted_file(called, told)) is not None:
+        raise BadRequest(f"{display_name}: no folder of a bucket is spelled so")
+    if (trusted := trusted_file(display_name, told)) is not None:
         with open(trusted, "rb") as file:
             client["root_certificate"] = file.read(MOST_CERTIFICATES)
     told.pop("ca_file", None)
@@ -177,11 +179,11 @@ def _cloud(
             bucket, prefix=prefix or None, client_options=client, retry_config=retry, config=options
         )
     except (BaseError, ValueError, TypeError) as error:
-        raise BadRequest(f"{called}: {str(error).partition(chr(10))[0]}") from None
-    return Bucket(SCHEMES[scheme], called, prefix, store, None, CloudReads(store, called), strict=False)
+        raise BadRequest(f"{display_name}: {str(error).partition(chr(10))[0]}") from None
+    return Bucket(SCHEMES[scheme], display_name, prefix, store, None, CloudReads(store, display_name), strict=False)
 
 
-def trusted_file(called: str, told: Mapping[str, str]) -> str | None:
+def trusted_file(display_name: str, told: Mapping[str, str]) -> str | None:
     """The file of certificates that sign the server's: the option's, or a variable's. Raises BadRequest where it is none."""
     path = told.get("ca_file") or next((os.environ[name] for name in TRUSTED if os.environ.get(name)), None)
     if path is None or os.path.isdir(path):
@@ -190,17 +192,17 @@ def trusted_file(called: str, told: Mapping[str, str]) -> str | None:
         ssl.create_default_context(cafile=path)
     except OSError as error:  # ssl's own errors are of this kind
         why = error.strerror if error.errno and not isinstance(error, ssl.SSLError) else "it holds no certificate"
-        raise BadRequest(f"{called}: the CA file {path} cannot be used: {why}") from None
+        raise BadRequest(f"{display_name}: the CA file {path} cannot be used: {why}") from None
     return path
 
 
-def _check(called: str, told: Mapping[str, str], known: set[str]) -> None:
+def _check(display_name: str, told: Mapping[str, str], known: set[str]) -> None:
     for name in told:
         if name not in known | EVERYWHERE:
             names = ", ".join(sorted(known | EVERYWHERE)).replace("_", "-")
-            raise BadRequest(f"{called}: there is no option {name!r}; known are {names}")
+            raise BadRequest(f"{display_name}: there is no option {name!r}; known are {names}")
     if told.get("addressing", "auto") not in ("auto", "path", "virtual"):
-        raise BadRequest(f"{called}: addressing is auto, path or virtual")
+        raise BadRequest(f"{display_name}: addressing is auto, path or virtual")
 
 
 def _number(told: Mapping[str, str], name: str, otherwise: int) -> int:

@@ -24,7 +24,7 @@ from sluiceway.errors import (
 from sluiceway.pipe.descriptors import out_of_descriptors
 from sluiceway.wire.numbers import ascii_uint
 
-__all__ = ["word_for"]
+__all__ = ["map_error"]
 
 # Of an obstore error that has no type of its own; its URL is percent-encoded, so no name in it can look like these.
 _CODE = re.compile(r"<Code>([A-Za-z0-9]+)</Code>")
@@ -59,7 +59,7 @@ _FULL = frozenset(["QuotaExceeded", "InsufficientStorage", "EntityTooLarge", "St
 _BUSY = frozenset(["SlowDown", "ServiceUnavailable", "Throttling", "RequestLimitExceeded", "TooManyRequests"])
 
 
-def word_for(error: BaseException, called: str) -> SluiceError:
+def map_error(error: BaseException, display_name: str) -> SluiceError:
     """`called`: the place, for people."""
     if isinstance(error, SluiceError):
         return error
@@ -67,38 +67,43 @@ def word_for(error: BaseException, called: str) -> SluiceError:
         return busy
     code, status, kind = _answered(error)
     if code in _WORDS:
-        return StoreFailed(f"{called}: {_WORDS[code]} ({code})", answered=status or None)
+        return StoreFailed(f"{display_name}: {_WORDS[code]} ({code})", answered=status or None)
     if code in _FULL or status == 507:
-        return NoSpace(f"{called} is full or over its quota; nothing was stored")
+        return NoSpace(f"{display_name} is full or over its quota; nothing was stored")
     if code in _BUSY or status in (429, 503):
-        return Unavailable(f"{called} is too busy now and said so at every attempt; nothing was stored. Send it again later")
+        return Unavailable(
+            f"{display_name} is too busy now and said so at every attempt; nothing was stored. Send it again later"
+        )
     if status == 412 or kind in ("PreconditionError", "AlreadyExistsError"):
-        return PreconditionFailed(f"{called}: it is not the version that was named")
+        return PreconditionFailed(f"{display_name}: it is not the version that was named")
     if kind == "InvalidPathError":
-        return BadName(f"{called}: no key of a bucket is spelled so")
+        return BadName(f"{display_name}: no key of a bucket is spelled so")
     if status == 404 or kind in ("NotFoundError", "FileNotFoundError"):
-        return NotFound(f"{called}: there is no such object")
+        return NotFound(f"{display_name}: there is no such object")
     if status in (401, 403) or kind in ("UnauthenticatedError", "PermissionDeniedError"):
         return StoreFailed(
-            f"{called}: the key was not accepted, or has no right to do this here ({status or kind})", answered=status or 403
+            f"{display_name}: the key was not accepted, or has no right to do this here ({status or kind})",
+            answered=status or 403,
         )
     if kind in ("Timeout", "ReadTimeoutError", "ConnectTimeoutError", "TimeoutError"):
-        return PeerTimeout(f"{called} took or said nothing for too long, at every attempt; nothing was stored")
+        return PeerTimeout(f"{display_name} took or said nothing for too long, at every attempt; nothing was stored")
     if kind == "Certificate":
         return PeerUnreachable(
-            f"{called}: its certificate is not trusted here; name the file of its CA with --store-option ca-file=FILE "
+            f"{display_name}: its certificate is not trusted here; name the file of its CA with --store-option ca-file=FILE "
             "(AWS_CA_BUNDLE and SSL_CERT_FILE are read, too)"
         )
     if kind == "ParamValidationError":
-        return StoreFailed(f"{called} cannot take it: its metadata is no plain ASCII, or a name is not allowed")
+        return StoreFailed(f"{display_name} cannot take it: its metadata is no plain ASCII, or a name is not allowed")
     if kind in ("Connect", "EndpointConnectionError", "ProxyConnectionError", "SSLError"):
-        return PeerUnreachable(f"{called} cannot be reached; check the endpoint and the network")
+        return PeerUnreachable(f"{display_name} cannot be reached; check the endpoint and the network")
     if kind in ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound"):
-        return StoreFailed(f"{called}: no key was found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile")
+        return StoreFailed(
+            f"{display_name}: no key was found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile"
+        )
     if status >= 500 or not status:
         told = code or status or kind
-        return PeerFailed(f"{called} failed at every attempt ({told}); nothing was stored", answered=status or None)
-    return StoreFailed(f"{called} refused ({code or status})", answered=status)
+        return PeerFailed(f"{display_name} failed at every attempt ({told}); nothing was stored", answered=status or None)
+    return StoreFailed(f"{display_name} refused ({code or status})", answered=status)
 
 
 def _answered(error: BaseException) -> tuple[str, int, str]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
-from sluiceway.stores.contract import HEADERS, About, Label, Pairs
+from sluiceway.stores.contract import HEADERS, Metadata, Pairs, UploadRequest
 
 __all__ = [
     "DRAFTS",
@@ -50,18 +50,18 @@ class Description:
     metadata: Mapping[str, str]
 
 
-def described(draft: str, about: About | Label) -> Description:
+def described(draft: str, metadata: Metadata | UploadRequest) -> Description:
     """As header values can carry it. Azure takes letters and digits only in a name."""
-    told = {"draft": draft, "filename": quote(about.filename, safe=_PLAIN), "sha256": about.sha256 or ""}
+    told = {"draft": draft, "filename": quote(metadata.filename, safe=_PLAIN), "sha256": metadata.sha256 or ""}
     ours = {name: value for name, value in told.items() if value}
-    theirs = {(_THEIRS + name if name in OURS or name.startswith(_THEIRS) else name): value for name, value in about.user}
-    return Description(about.type, about.headers, {**theirs, **ours})
+    theirs = {(_THEIRS + name if name in OURS or name.startswith(_THEIRS) else name): value for name, value in metadata.user}
+    return Description(metadata.type, metadata.headers, {**theirs, **ours})
 
 
-def about_of(headers: Mapping[str, str], metadata: Mapping[str, str], sha256: str | None = None) -> About:
+def about_of(headers: Mapping[str, str], metadata: Mapping[str, str], sha256: str | None = None) -> Metadata:
     """Of an object put there by other means all metadata is its user's."""
     found, ours = metadata.get("sha256", sha256 or ""), OURS if draft_of(metadata) else ()
-    return About(
+    return Metadata(
         filename=unquote(metadata.get("filename", "")),
         type=headers.get("content-type", "application/octet-stream"),
         sha256=found if _SHA256.fullmatch(found) else None,

@@ -17,7 +17,7 @@ from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.cancellation import ended, settled
 from sluiceway.pipe.claims import Claim
 from sluiceway.pipe.source import Buffer
-from sluiceway.stores.contract import About, Entry, Label, Replace
+from sluiceway.stores.contract import Entry, Metadata, Replace, UploadRequest
 from sluiceway.stores.objects.metadata import DRAFTS, Description, described, format_note, note_key
 from sluiceway.stores.objects.part_sizes import part_size, usual_part
 
@@ -37,10 +37,12 @@ QUICK = 1.0  # seconds for one part; the next one is lent at once, for growing m
 class PartsDraft:
     """`label.key` is where the parts go at once. While nobody knows it they go to a draft's name, to be copied."""
 
-    def __init__(self, store: ObjectStore, bucket: S3Bucket, budget: Budget, size: int | None, label: Label) -> None:
-        self._store, self._bucket, self._budget, self._size, self._label = store, bucket, budget, size, label
+    def __init__(
+        self, store: ObjectStore, bucket: S3Bucket, budget: Budget, size: int | None, upload_request: UploadRequest
+    ) -> None:
+        self._store, self._bucket, self._budget, self._size, self._label = store, bucket, budget, size, upload_request
         self.id: str = uuid.uuid4().hex
-        self._key = label.key or DRAFTS + self.id
+        self._key = upload_request.key or DRAFTS + self.id
         self._upload: str | None = None  # S3's id, from the first part on
         self._written = 0
         self._usual = usual_part(budget.limit, store.live)  # once for all: some stores want parts of one size
@@ -105,14 +107,14 @@ class PartsDraft:
         if offset != self._written:
             raise StoreFailed("Parts that S3 has cannot be cut; begin the upload anew")
 
-    async def publish(self, key: str, about: About, replace: Replace = Replace()) -> Entry:
+    async def publish(self, key: str, metadata: Metadata, replace: Replace = Replace()) -> Entry:
         self._check()
         self._store.check_key(key)
-        await settled(self._publish(key, about, replace))
+        await settled(self._publish(key, metadata, replace))
         self._ended = True
         self._store.ended(self)
         self._settle()
-        return await settled(self._store.made(key, self.id, self._written, about))
+        return await settled(self._store.made(key, self.id, self._written, metadata))
 
     async def discard(self) -> None:
         if self._ended:
@@ -127,9 +129,9 @@ class PartsDraft:
         except SluiceError as error:
             log.warning("What was sent of an upload stays in the bucket until it is swept: %s", error.detail)
 
-    async def _publish(self, key: str, about: About, replace: Replace) -> None:
+    async def _publish(self, key: str, metadata: Metadata, replace: Replace) -> None:
         said = self._label
-        told = described(self.id, about)
+        told = described(self.id, metadata)
         if self._upload is None:
             del self._body[self._filled :]  # and kept: who was refused may publish it in another way
             await self._bucket.put(key, self._body, told, replace)
@@ -140,16 +142,16 @@ class PartsDraft:
             await self._land()
         self._check()
         tags = [self._tags[number] for number in range(1, len(self._sizes) + 1)]
-        if key == self._key and _told_before(said) == _told_before(about):
-            if about.sha256 != said.sha256 and about.sha256 is not None:
+        if key == self._key and _told_before(said) == _told_before(metadata):
+            if metadata.sha256 != said.sha256 and metadata.sha256 is not None:
                 self._noted = note_key(key, self.id)
                 await self._bucket.put(
-                    self._noted, format_note(key, about.sha256), Description("application/json", (), {"draft": self.id}), ANY
+                    self._noted, format_note(key, metadata.sha256), Description("application/json", (), {"draft": self.id}), ANY
                 )
             await self._bucket.complete(key, self._upload, tags, self.id, replace)
         else:
             if self._key == said.key:  # the copy's source must not be visible
-                raise StoreFailed(f"This draft was begun as {said.key!r}, {said.type}; it cannot become {key!r}, {about.type}")
+                raise StoreFailed(f"This draft was begun as {said.key!r}, {said.type}; it cannot become {key!r}, {metadata.type}")
             await self._bucket.complete(self._key, self._upload, tags, self.id, ANY)
             self._staged = True
             await self._bucket.copy(self._key, key, self._written, told, replace)
@@ -202,7 +204,7 @@ class PartsDraft:
         self._sizes.append(len(body))
         number = len(self._sizes)
         self._part = part_size(number + 1, self._size, self._usual, self._most)
-        self._flying.add(asyncio.get_running_loop().create_task(self._send(number, body, self._claim.ship(self._whole))))
+        self._flying.add(asyncio.get_running_loop().create_task(self._send(number, body, self._claim.submit(self._whole))))
 
     async def _begin(self) -> None:
         self._upload = await self._bucket.begin(self._key, described(self.id, self._label))
@@ -213,7 +215,7 @@ class PartsDraft:
         except SluiceError as error:
             self._failure = self._failure or error
         finally:
-            self._claim.land(shipped)
+            self._claim.complete(shipped)
 
     async def _land(self) -> None:
         """Wait until a part has arrived, or failed."""
@@ -231,9 +233,9 @@ class PartsDraft:
             raise self._failure
 
 
-def _told_before(about: About | Label) -> tuple[object, ...]:
+def _told_before(metadata: Metadata | UploadRequest) -> tuple[object, ...]:
     """What S3 takes with the first part only."""
-    return about.filename, about.type, about.headers, about.user
+    return metadata.filename, metadata.type, metadata.headers, metadata.user
 
 
 ANY = Replace(allowed=True)

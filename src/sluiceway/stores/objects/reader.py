@@ -12,21 +12,21 @@ from contextlib import suppress
 from sluiceway.errors import NotFound, PeerFailed, PreconditionFailed, SluiceError, StoreFailed, Unavailable
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import Entry
-from sluiceway.stores.objects.bucket import Answer, BucketReads
+from sluiceway.stores.objects.bucket import BucketReads, BucketResponse
 
-__all__ = ["ObjectOpened"]
+__all__ = ["BucketReader"]
 
 PIECE = 1 << 20  # bytes read at once; one is with the reader, one is coming
 ATTEMPTS = 4  # at one offset; what came in between begins the count anew
 PAUSE = 0.2  # seconds before the second one, doubled each time; obstore has waited longer already
 
 
-class ObjectOpened:
+class BucketReader:
     """Bytes of one version. StoreFailed when the key was replaced or deleted meanwhile: the cloud keeps the old one no more."""
 
     reopenable = True
 
-    def __init__(self, reads: BucketReads, entry: Entry, first: Answer | None = None) -> None:
+    def __init__(self, reads: BucketReads, entry: Entry, first: BucketResponse | None = None) -> None:
         self._reads = reads
         self._first = first  # an answer with all of it, whose bytes nobody has read
         self.entry: Entry = entry
@@ -71,7 +71,7 @@ class ObjectOpened:
     def _more(self, stream: Iterator[bytes]) -> asyncio.Task[bytes | None]:
         return asyncio.ensure_future(self._reads.run(next, stream, None))
 
-    async def _get(self, at: int, end: int) -> Answer:
+    async def _get(self, at: int, end: int) -> BucketResponse:
         first, self._first = self._first, None
         if first is not None:
             if (at, end) == (0, self.entry.size):

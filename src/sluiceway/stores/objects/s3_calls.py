@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 
 from sluiceway.errors import PreconditionFailed, SluiceError
 from sluiceway.pipe.cancellation import ended
-from sluiceway.stores.objects.errors import word_for
+from sluiceway.stores.objects.errors import map_error
 
 __all__ = ["READERS", "WRITERS", "ConditionUnknown", "S3Calls"]
 
@@ -36,12 +36,12 @@ CHECKSUMS = ("x-amz-checksum", "x-amz-sdk-checksum", "x-amz-trailer")  # how the
 class S3Calls:
     """`make(plain)` gives a client; a plain one sends checksums only where S3 demands them. `root` stands before every key."""
 
-    def __init__(self, make: Callable[[bool], Any], client: Any, plain: bool, bucket: str, root: str, called: str) -> None:
+    def __init__(self, make: Callable[[bool], Any], client: Any, plain: bool, bucket: str, root: str, display_name: str) -> None:
         self._make = make
         self.client: Any = client
         self.bucket: str = bucket
         self.root: str = root
-        self.called: str = called
+        self.display_name: str = display_name
         self.checked: bool = True  # whether checksums of our own go along
         self._plain = plain  # whether boto3 adds none
         self._used = [client]
@@ -68,7 +68,7 @@ class S3Calls:
         except SluiceError:
             raise
         except Exception as error:
-            raise word_for(error, self.called) from error
+            raise map_error(error, self.display_name) from error
 
     def close(self) -> None:
         for pool in (self._writers, self._readers):
@@ -91,7 +91,7 @@ class S3Calls:
                 raise self._word(error, name, key, told) from error
             failed = error
         self.client, self.checked, self._plain = client, False, True
-        log.warning("%s does not know x-amz-checksum headers; they are left out from now on", self.called)
+        log.warning("%s does not know x-amz-checksum headers; they are left out from now on", self.display_name)
         if failed is not None:
             raise self._word(failed, name, key, told) from failed
         return answer
@@ -105,7 +105,7 @@ class S3Calls:
         except (ClientError, SluiceError):
             raise
         except Exception as error:  # boto3's own, urllib3's, and an answer that is no XML
-            raise word_for(error, self.called) from error
+            raise map_error(error, self.display_name) from error
 
     async def _in(self, pool: ThreadPoolExecutor, call: Callable[[], T]) -> T:
         return await ended(asyncio.get_running_loop().run_in_executor(pool, call))
@@ -117,7 +117,7 @@ class S3Calls:
             return ConditionUnknown("conditions are not known here")
         if asked and _status(error) == 409:  # AWS: another write of the key was under way and won
             return PreconditionFailed(f"{key!r} was written by somebody else at the same time")
-        return word_for(error, self.called)
+        return map_error(error, self.display_name)
 
 
 class ConditionUnknown(SluiceError, code="condition-unknown", status=501, title="The server knows no such condition"): ...

@@ -16,7 +16,7 @@ from urllib.parse import unquote_to_bytes
 
 from sluiceway.errors import NotFound, PeerFailed, PreconditionFailed, StoreFailed
 from sluiceway.stores.contract import Omitted
-from sluiceway.stores.objects.bucket import Answer, Found, omitted
+from sluiceway.stores.objects.bucket import BucketResponse, Found, omitted
 from sluiceway.stores.objects.s3_calls import S3Calls
 from sluiceway.wire.names import readable_name
 
@@ -53,7 +53,7 @@ class S3Reads:
         while True:
             page = await self._calls.call("list_objects_v2", None, **told)
             if not isinstance(page.get("IsTruncated"), bool):
-                raise PeerFailed(f"{self._calls.called} answered a listing with something that is none")
+                raise PeerFailed(f"{self._calls.display_name} answered a listing with something that is none")
             coded = page.get("EncodingType") == "url"
             found = [self._listed(one, coded) for one in page.get("Contents", ())]
             yield [one for one in found if one.key.startswith(prefix) or not one.key]
@@ -61,7 +61,7 @@ class S3Reads:
                 return
             token = page.get("NextContinuationToken")
             if not token or token == told.get("ContinuationToken"):
-                raise PeerFailed(f"{self._calls.called} says that its listing goes on, and not where")
+                raise PeerFailed(f"{self._calls.display_name} says that its listing goes on, and not where")
             told["ContinuationToken"] = token
 
     def unreadable(self, key: str) -> str | None:
@@ -72,7 +72,7 @@ class S3Reads:
     async def head(self, key: str) -> Found:
         return _found(key, await self._ask("head_object", key))
 
-    async def get(self, key: str, span: tuple[int, int] | None = None, etag: str | None = None) -> Answer:
+    async def get(self, key: str, span: tuple[int, int] | None = None, etag: str | None = None) -> BucketResponse:
         told: dict[str, Any] = {} if etag is None else {"IfMatch": f'"{etag}"'}
         if span is not None:
             told["Range"] = f"bytes={span[0]}-{span[1] - 1}"
@@ -80,11 +80,11 @@ class S3Reads:
         body = answer["Body"]
         if span is not None and not str(answer.get("ContentRange", "")).startswith(f"bytes {span[0]}-"):
             body.close()
-            raise StoreFailed(f"{self._calls.called} does not give parts of an object when it is asked for them")
+            raise StoreFailed(f"{self._calls.display_name} does not give parts of an object when it is asked for them")
         if etag is not None and _tag(answer) != etag:
             body.close()
             raise PreconditionFailed(f"{key!r} is another version now")
-        return Answer(_found(key, answer), _pieces(body), body.close)
+        return BucketResponse(_found(key, answer), _pieces(body), body.close)
 
     async def delete(self, key: str) -> None:
         try:
@@ -112,7 +112,7 @@ class S3Reads:
             why = Omitted(name, "bad-name", "Its key is not UTF-8; it cannot be asked for here")
             return Found("", one["Size"], _tag(one), _seconds(one), omitted=why)
         if not key.startswith(self._calls.root):
-            raise PeerFailed(f"{self._calls.called} lists what was not asked for")
+            raise PeerFailed(f"{self._calls.display_name} lists what was not asked for")
         key = key[len(self._calls.root) :]
         return Found(key, one["Size"], _tag(one), _seconds(one), omitted=omitted(key, one["Size"], self._calls.root))
 

@@ -19,7 +19,7 @@ from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.cancellation import settled
 from sluiceway.pipe.claims import Claim
 from sluiceway.pipe.source import Buffer
-from sluiceway.stores.contract import About, Entry, Label, Replace
+from sluiceway.stores.contract import Entry, Metadata, Replace, UploadRequest
 from sluiceway.stores.objects.metadata import DRAFTS, Description, described, format_note, note_key
 from sluiceway.stores.objects.part_sizes import part_size, usual_part
 
@@ -39,8 +39,10 @@ PIECES = 4  # chunks between the sender and obstore
 class StagedDraft:
     """Nobody can say what is kept before the end: `kept` stays 0."""
 
-    def __init__(self, store: ObjectStore, bucket: Bucket, budget: Budget, size: int | None, label: Label) -> None:
-        self._store, self._bucket, self._size, self._label = store, bucket, size, label
+    def __init__(
+        self, store: ObjectStore, bucket: Bucket, budget: Budget, size: int | None, upload_request: UploadRequest
+    ) -> None:
+        self._store, self._bucket, self._size, self._label = store, bucket, size, upload_request
         self.id: str = uuid.uuid4().hex
         self._part = part_size(1, size, usual_part(budget.limit, store.live), budget.limit // (FLIGHT + 2))
         one = size is not None and size <= self._part
@@ -85,12 +87,12 @@ class StagedDraft:
         if offset != self._written:
             raise StoreFailed("What was sent there cannot be cut; begin the upload anew")
 
-    async def publish(self, key: str, about: About, replace: Replace = Replace()) -> Entry:
+    async def publish(self, key: str, metadata: Metadata, replace: Replace = Replace()) -> Entry:
         self._check()
         self._store.check_key(key)
-        await settled(self._publish(key, about, replace))
+        await settled(self._publish(key, metadata, replace))
         self._end()
-        return await settled(self._store.made(key, self.id, self._written, about))
+        return await settled(self._store.made(key, self.id, self._written, metadata))
 
     async def discard(self) -> None:
         if self._ended:
@@ -106,8 +108,8 @@ class StagedDraft:
         except SluiceError as error:
             log.warning("What was sent of an upload stays in the bucket until it is swept: %s", error.detail)
 
-    async def _publish(self, key: str, about: About, replace: Replace) -> None:
-        told, run = _attributes(described(self.id, about)), self._store.reads.run
+    async def _publish(self, key: str, metadata: Metadata, replace: Replace) -> None:
+        told, run = _attributes(described(self.id, metadata)), self._store.reads.run
         async with self._store.lock(key):
             if replace.etag is not None and (await self._store.tag(key)) != replace.etag:
                 raise PreconditionFailed(f"{key!r} is not the version you named; read it again")
@@ -117,7 +119,7 @@ class StagedDraft:
                     mode: Literal["overwrite", "create"] = "overwrite" if replace.allowed else "create"
                     await run(obstore.put, self._bucket, key, body, attributes=told, mode=mode, use_multipart=False)
                 else:
-                    await self._stage(self._putting, key, about.sha256)
+                    await self._stage(self._putting, key, metadata.sha256)
                     await run(obstore.copy, self._bucket, DRAFTS + self.id, key, overwrite=replace.allowed)
             except SluiceError as error:
                 if not await self._store.is_draft(key, self.id):  # else it was made, and the answer was lost

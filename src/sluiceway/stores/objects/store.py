@@ -16,12 +16,12 @@ from weakref import WeakValueDictionary
 
 from sluiceway.errors import BadName, NotFound, PreconditionFailed, SluiceError, StoreFailed, Unavailable
 from sluiceway.pipe.budget import Budget
-from sluiceway.stores.contract import MARKER, About, Draft, Entry, Label, Omitted, Opened, Page, Replace, Traits
+from sluiceway.stores.contract import MARKER, Draft, Entry, Metadata, ObjectReader, Omitted, Page, Replace, Traits, UploadRequest
 from sluiceway.stores.objects.bucket import BucketReads, Found, Unspelled
 from sluiceway.stores.objects.config import Bucket, open_bucket
 from sluiceway.stores.objects.metadata import DRAFTS, MOST_NOTE, OWN, about_of, draft_of, is_own, note_key, read_note
 from sluiceway.stores.objects.part_sizes import SMALLEST
-from sluiceway.stores.objects.reader import ObjectOpened
+from sluiceway.stores.objects.reader import BucketReader
 from sluiceway.wire.names import readable_name
 
 if TYPE_CHECKING:
@@ -71,36 +71,36 @@ class ObjectStore:
         """Uploads under way, at least one."""
         return max(1, len(self._drafts))
 
-    async def draft(self, upload: str, size: int | None, label: Label = Label()) -> Draft:
+    async def draft(self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()) -> Draft:
         if self._budget.limit < 2 * SMALLEST:
             raise Unavailable(
                 f"A bucket needs --memory-budget {2 * SMALLEST >> 20}MiB or more: parts rest in memory"
             ).for_operator()
-        draft = self._begin(size, label)
+        draft = self._begin(size, upload_request)
         self._drafts.add(draft)
         if time.monotonic() - self._swept > SWEEP_EVERY:
             self._swept = time.monotonic()
             self._sweeping = asyncio.get_running_loop().create_task(self._sweep_quietly())
         return draft
 
-    def _begin(self, size: int | None, label: Label) -> PartsDraft | StagedDraft:
+    def _begin(self, size: int | None, upload_request: UploadRequest) -> PartsDraft | StagedDraft:
         """Only the library of the bucket's own cloud is needed."""
-        self.check_key(label.key)
+        self.check_key(upload_request.key)
         if self._opened.s3 is not None:
             from sluiceway.stores.objects.parts_draft import PartsDraft
 
-            return PartsDraft(self, self._opened.s3, self._budget, size, label)
+            return PartsDraft(self, self._opened.s3, self._budget, size, upload_request)
         from sluiceway.stores.objects.staged_draft import StagedDraft
 
-        return StagedDraft(self, self._opened.store, self._budget, size, label)
+        return StagedDraft(self, self._opened.store, self._budget, size, upload_request)
 
     async def stat(self, key: str) -> Entry:
         return (await self._look(key))[0]
 
-    async def open(self, key: str) -> Opened:
-        return ObjectOpened(self.reads, await self.stat(key))
+    async def open(self, key: str) -> ObjectReader:
+        return BucketReader(self.reads, await self.stat(key))
 
-    async def open_whole(self, key: str) -> Opened:
+    async def open_whole(self, key: str) -> ObjectReader:
         self._check_own(key)
         answer = await self.reads.get(key)
         try:
@@ -108,7 +108,7 @@ class ObjectStore:
         except BaseException:
             answer.close()
             raise
-        return ObjectOpened(self.reads, entry, answer)
+        return BucketReader(self.reads, entry, answer)
 
     async def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> Page:
         """In the order of the keys' bytes, as clouds list. The first piece of a folder costs one request a thousand objects."""
@@ -123,7 +123,7 @@ class ObjectStore:
                 if one.omitted is not None:
                     left.append(one.omitted)
                 else:
-                    found.append(Entry(one.key, one.size, one.etag, one.modified, About("")))
+                    found.append(Entry(one.key, one.size, one.etag, one.modified, Metadata("")))
         return Page(found, complete=True, omitted=tuple(left))
 
     async def delete(self, key: str, replace: Replace = Replace(allowed=True)) -> None:
@@ -141,7 +141,7 @@ class ObjectStore:
         """Raises StoreFailed where the key cannot sign. Only S3 lets the disposition be chosen."""
         seconds = min(seconds, LONGEST_LINK)
         if self._opened.s3 is not None:
-            return await self._opened.s3.signed(entry.key, seconds, entry.about.type, disposition)
+            return await self._opened.s3.signed(entry.key, seconds, entry.metadata.type, disposition)
         import obstore
 
         return await self.reads.run(obstore.sign, self._opened.signing, "GET", entry.key, timedelta(seconds=seconds))
@@ -157,7 +157,12 @@ class ObjectStore:
         if odd:
             more = "" if page.complete else " or more"
             log.warning(
-                "%s: %d keys%s cannot be served, such as %s: %s", self._opened.called, len(odd), more, odd[0].name, odd[0].detail
+                "%s: %d keys%s cannot be served, such as %s: %s",
+                self._opened.display_name,
+                len(odd),
+                more,
+                odd[0].name,
+                odd[0].detail,
             )
 
     async def probe(self) -> None:
@@ -214,15 +219,15 @@ class ObjectStore:
         except SluiceError as error:
             log.warning("What crashed uploads left in the bucket was not taken away: %s", error.detail)
 
-    async def made(self, key: str, draft: str, size: int, about: About) -> Entry:
+    async def made(self, key: str, draft: str, size: int, metadata: Metadata) -> Entry:
         """What the cloud says of an object that has just been published. Raises StoreFailed where that is not what was sent."""
         try:
             entry, found = await self._look(key)
         except SluiceError as error:
             log.warning("%r was stored, and the cloud does not tell of it: %s", key, error.detail)
-            return Entry(key, size, draft, time.time(), about)
+            return Entry(key, size, draft, time.time(), metadata)
         if found == draft and entry.size != size:
-            raise StoreFailed(f"{self._opened.called} says that {key!r} has {entry.size} bytes; {size} were sent")
+            raise StoreFailed(f"{self._opened.display_name} says that {key!r} has {entry.size} bytes; {size} were sent")
         return entry
 
     async def tag(self, key: str) -> str | None:
@@ -261,15 +266,15 @@ class ObjectStore:
         return await self._entry(await self.reads.head(key))
 
     async def _entry(self, found: Found) -> tuple[Entry, str]:
-        about, draft = about_of(found.headers, found.metadata), draft_of(found.metadata)
-        if draft and about.sha256 is None and _in_parts(found.etag):
-            about = about_of(found.headers, found.metadata, await self._noted(note_key(found.key, draft), found.key))
-        return Entry(found.key, found.size, found.etag, found.modified, about), draft
+        metadata, draft = about_of(found.headers, found.metadata), draft_of(found.metadata)
+        if draft and metadata.sha256 is None and _in_parts(found.etag):
+            metadata = about_of(found.headers, found.metadata, await self._noted(note_key(found.key, draft), found.key))
+        return Entry(found.key, found.size, found.etag, found.modified, metadata), draft
 
     def check_key(self, key: str) -> None:
         """Raises BadName for a key that could be written and not come back, with the reason. "" is none yet."""
         if key and (why := self.reads.unreadable(key)) is not None:
-            raise BadName(f"{readable_name(key)!r} cannot be a key of {self._opened.called}: {why}")
+            raise BadName(f"{readable_name(key)!r} cannot be a key of {self._opened.display_name}: {why}")
 
     def _check_own(self, key: str) -> None:
         if is_own(key):
@@ -277,8 +282,8 @@ class ObjectStore:
 
     async def _noted(self, note: str, key: str) -> str | None:
         """The sha-256 a note has for a key."""
-        about, sha256 = await self._read_note(note)
-        return sha256 if about == key else None
+        metadata, sha256 = await self._read_note(note)
+        return sha256 if metadata == key else None
 
     async def _read_note(self, note: str) -> tuple[str, str]:
         try:

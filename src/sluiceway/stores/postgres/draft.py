@@ -18,12 +18,12 @@ from sluiceway.errors import SluiceError, StoreFailed
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.cancellation import settled
 from sluiceway.pipe.source import Buffer
-from sluiceway.stores.contract import About, Entry, Replace
+from sluiceway.stores.contract import Entry, Metadata, Replace
 
 if TYPE_CHECKING:
     from sluiceway.stores.postgres.store import PostgresStore
 
-__all__ = ["PostgresDraft", "PostgresObject"]
+__all__ = ["PostgresDraft", "PostgresReader"]
 
 log: logging.Logger = logging.getLogger("sluiceway")
 
@@ -99,11 +99,11 @@ class PostgresDraft:
         self._settle()
         self._row = SMALLEST
 
-    async def publish(self, key: str, about: About, replace: Replace = Replace()) -> Entry:
+    async def publish(self, key: str, metadata: Metadata, replace: Replace = Replace()) -> Entry:
         self._check()
         await self._flush()
         await self._land()
-        entry = Entry(key, self._sent, self.id.hex, time.time(), about)
+        entry = Entry(key, self._sent, self.id.hex, time.time(), metadata)
         await settled(self._store.publish(self.id, entry, replace))
         self._ended = True
         self._store.ended(self)
@@ -177,7 +177,7 @@ class PostgresDraft:
             raise self._failure
 
 
-class PostgresObject:
+class PostgresReader:
     """An object held open: its bytes stay while its lease does, whatever happens to its key, in any process.
 
     Without a lease they may be freed; reading raises StoreFailed then.

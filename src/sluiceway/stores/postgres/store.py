@@ -38,9 +38,9 @@ from sluiceway.errors import (
 )
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.descriptors import out_of_descriptors
-from sluiceway.stores.contract import About, Draft, Entry, Label, Opened, Page, Pairs, Replace, Traits
+from sluiceway.stores.contract import Draft, Entry, Metadata, ObjectReader, Page, Pairs, Replace, Traits, UploadRequest
 from sluiceway.stores.metadata_json import extras_json, read_extras
-from sluiceway.stores.postgres.draft import PostgresDraft, PostgresObject
+from sluiceway.stores.postgres.draft import PostgresDraft, PostgresReader
 
 __all__ = ["PostgresStore"]
 
@@ -120,7 +120,7 @@ class PostgresStore:
         except psycopg.Error as error:
             raise _word(error, self._table) from error
 
-    async def draft(self, upload: str, size: int | None, label: Label = Label()) -> Draft:
+    async def draft(self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()) -> Draft:
         draft = PostgresDraft(self, upload, self._budget)
         await draft.begin()
         self._live.add(draft)
@@ -138,9 +138,9 @@ class PostgresStore:
     async def stat(self, key: str) -> Entry:
         return (await self._find(key))[1]
 
-    async def open(self, key: str) -> Opened:
+    async def open(self, key: str) -> ObjectReader:
         if time.monotonic() < self._unnoted_until:
-            return PostgresObject(self, *await self._find(key), None)
+            return PostgresReader(self, *await self._find(key), None)
         lease = uuid.uuid4()
         for _ in range(TRIES):
             try:
@@ -153,17 +153,17 @@ class PostgresStore:
                 await self.left(lease)
                 raise
             if said and said[0][0] == found:  # it was there after the lease was: whoever frees it now sees that
-                return PostgresObject(self, found, entry, lease)
+                return PostgresReader(self, found, entry, lease)
             await self.left(lease)
         raise Unavailable(f"{key!r} is being replaced again and again; try later")
 
-    async def _open_unnoted(self, key: str) -> Opened:
+    async def _open_unnoted(self, key: str) -> ObjectReader:
         """Where nothing may be written: bytes are read by their id, so they are this version's or an error says they are gone."""
         if self._unnoted_until == -ASK_AGAIN:
             log.warning("The database may only be read: a download breaks off when its object is replaced or deleted meanwhile")
         self._unnoted_until = time.monotonic() + ASK_AGAIN
         self.traits = replaced(self.traits, steady=False)
-        return PostgresObject(self, *await self._find(key), None)
+        return PostgresReader(self, *await self._find(key), None)
 
     async def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> Page:
         text = """SELECT {columns} FROM {t} WHERE key > %s AND key >= %s AND (%s::text IS NULL OR key < %s)
@@ -184,8 +184,18 @@ class PostgresStore:
 
     async def publish(self, draft: uuid.UUID, entry: Entry, replace: Replace) -> None:
         """Make a draft's bytes the object of its key, in one commit. Raises Exists, PreconditionFailed."""
-        about = entry.about
-        told = (entry.key, draft, entry.size, entry.etag, entry.modified, about.filename, about.type, about.sha256, _more(about))
+        metadata = entry.metadata
+        told = (
+            entry.key,
+            draft,
+            entry.size,
+            entry.etag,
+            entry.modified,
+            metadata.filename,
+            metadata.type,
+            metadata.sha256,
+            _more(metadata),
+        )
         async with self.connection() as connection, connection.transaction():
             for _ in range(TRIES if replace.allowed else 1):
                 old = None
@@ -319,11 +329,11 @@ def _above(prefix: str) -> str | None:
 
 def _entry(row: Any) -> Entry:
     key, _, size, etag, modified, filename, kind, sha256, more = row
-    return Entry(key, size, etag, modified, About(filename, kind, sha256, *_extras(more)))
+    return Entry(key, size, etag, modified, Metadata(filename, kind, sha256, *_extras(more)))
 
 
-def _more(about: About) -> str:
-    return json.dumps(extras) if (extras := extras_json(about)) else ""
+def _more(metadata: Metadata) -> str:
+    return json.dumps(extras) if (extras := extras_json(metadata)) else ""
 
 
 def _extras(more: str) -> tuple[Pairs, Pairs]:

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from sluiceway.errors import BadRequest, TooLarge
-from sluiceway.stores.contract import Label
+from sluiceway.stores.contract import UploadRequest
 from sluiceway.wire.forms.charsets import CHARSET_FIELD
 from sluiceway.wire.forms.encoder import FormEncoder, new_boundary
 from sluiceway.wire.headers.disposition import format_disposition
 from sluiceway.wire.urls import origin
 
-__all__ = ["Envelope", "OneUpload", "Wrapping", "fields_size", "goes_as_form", "seal"]
+__all__ = ["Envelope", "OneUpload", "Wrapping", "build_request", "fields_size", "goes_as_form"]
 
 DEFAULT_FIELD = "file"
 MOST_REPEATED = 16 << 20  # bytes of fields that the files of one form may make us send more than once
@@ -64,10 +64,10 @@ class Envelope:
         return {name: value for name, value in self.headers.items() if name.lower() not in self.secret}
 
 
-def goes_as_form(backend: Wrapping, label: Label, fields: Sequence[tuple[str, str]]) -> bool:
+def goes_as_form(backend: Wrapping, upload_request: UploadRequest, fields: Sequence[tuple[str, str]]) -> bool:
     """Whether the fields go on with the file."""
     # The file of a PUT is the object its URL names, whatever it came in: it goes on alone, unless fields came with it.
-    alone = label.field is None or (label.method == "PUT" and not fields)
+    alone = upload_request.field is None or (upload_request.method == "PUT" and not fields)
     return backend.body == "form" or (backend.body == "same" and not alone)
 
 
@@ -83,10 +83,10 @@ class OneUpload:
         self.name = name
         self.files: int = 0
 
-    def check(self, backend: Wrapping, label: Label) -> None:
+    def check(self, backend: Wrapping, upload_request: UploadRequest) -> None:
         """Raises TooLarge. Before the first of them is published, for what was said to another server cannot be taken back."""
-        if self.files > 1 and goes_as_form(backend, label, label.fields):
-            again = (self.files - 1) * fields_size(label.fields)
+        if self.files > 1 and goes_as_form(backend, upload_request, upload_request.fields):
+            again = (self.files - 1) * fields_size(upload_request.fields)
             if again > MOST_REPEATED:
                 raise TooLarge(
                     f"The form has {self.files} files, and each is passed on with all fields: {again} bytes more than came. "
@@ -100,35 +100,43 @@ def _written(encoder: FormEncoder, fields: Iterable[tuple[str, str]]) -> bytes:
     return b"".join(encoder.field(name, "UTF-8" if name == CHARSET_FIELD else value) for name, value in fields)
 
 
-def seal(backend: Wrapping, label: Label, fields: Sequence[tuple[str, str]], token: bytes) -> Envelope:
+def build_request(backend: Wrapping, upload_request: UploadRequest, fields: Sequence[tuple[str, str]], token: bytes) -> Envelope:
     """The envelope of a file. `fields` are those that came before it, `token` 16 random bytes for a boundary."""
     given = {name.lower(): value for name, value in backend.headers.items()}
     secret = frozenset(given)
-    asked = _asked(label)
-    came_as_form = label.field is not None
-    if goes_as_form(backend, label, fields):
-        method = backend.method or (label.method if came_as_form else "POST")  # a raw PUT that becomes a form creates
+    asked = _asked(upload_request)
+    came_as_form = upload_request.field is not None
+    if goes_as_form(backend, upload_request, fields):
+        method = backend.method or (upload_request.method if came_as_form else "POST")  # a raw PUT that becomes a form creates
         if asked and not (came_as_form and method in ("PUT", "PATCH")):
             raise _no_put("a form")
         encoder = FormEncoder(new_boundary(token))
         head = _written(encoder, [*backend.fields, *fields])
-        head += encoder.begin_file(backend.form_field or label.field or DEFAULT_FIELD, label.folders + label.filename, label.type)
+        head += encoder.begin_file(
+            backend.form_field or upload_request.field or DEFAULT_FIELD,
+            upload_request.folders + upload_request.filename,
+            upload_request.type,
+        )
         headers = {**given, "content-type": encoder.content_type}
         return Envelope(method, headers, head, encoder, secret)
-    method = backend.method or label.method
+    method = backend.method or upload_request.method
     if asked and method not in ("PUT", "PATCH"):
         raise _no_put(method)
-    headers = {"content-type": label.type, "content-disposition": format_disposition("attachment", label.filename), **given}
+    headers = {
+        "content-type": upload_request.type,
+        "content-disposition": format_disposition("attachment", upload_request.filename),
+        **given,
+    }
     return Envelope(method, {**headers, **asked}, b"", None, secret)
 
 
-def _asked(label: Label) -> dict[str, str]:
+def _asked(upload_request: UploadRequest) -> dict[str, str]:
     """The client's precondition; it holds for the object that it names, so only a PUT has one."""
-    if label.method != "PUT":
+    if upload_request.method != "PUT":
         return {}
-    if label.replace.etag is not None:
-        return {"if-match": f'"{label.replace.etag}"'}
-    return {} if label.replace.allowed else {"if-none-match": "*"}
+    if upload_request.replace.etag is not None:
+        return {"if-match": f'"{upload_request.replace.etag}"'}
+    return {} if upload_request.replace.allowed else {"if-none-match": "*"}
 
 
 def _no_put(what: str) -> BadRequest:

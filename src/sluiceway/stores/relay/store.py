@@ -19,7 +19,7 @@ from weakref import WeakValueDictionary
 from sluiceway.client.download_plan import redirected
 from sluiceway.client.http.error_responses import refusal
 from sluiceway.client.http.redirects import followed
-from sluiceway.client.http.streaming_request import MOST_SAID, Answered, Outbound, Said
+from sluiceway.client.http.streaming_request import MOST_RESPONSE, EarlyResponse, Response, StreamingRequest
 from sluiceway.client.http.tls import Trust
 from sluiceway.client.http.transport import Deadlines, Transport
 from sluiceway.client.upload import OF_THE_BODY, SEE_OTHER
@@ -27,11 +27,11 @@ from sluiceway.errors import BadForm, BadRequest, NotFound, PeerFailed, Refused,
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.loan import Loan
 from sluiceway.pipe.source import Buffer
-from sluiceway.stores.contract import About, Draft, Entry, Label, Opened, Page, Replace, Traits
-from sluiceway.stores.relay.request import Envelope, OneUpload, fields_size, goes_as_form, seal
+from sluiceway.stores.contract import Draft, Entry, Metadata, ObjectReader, Page, Replace, Traits, UploadRequest
+from sluiceway.stores.relay.request import Envelope, OneUpload, build_request, fields_size, goes_as_form
 from sluiceway.stores.relay.response import passable
 from sluiceway.stores.relay.url_template import RelayUrl
-from sluiceway.wire.urls import origin, shown
+from sluiceway.wire.urls import origin, redact_url
 
 __all__ = ["Backend", "RelayDraft", "RelayStore"]
 
@@ -79,13 +79,13 @@ class RelayStore:
         self._transport: Transport | None = None
         self._uploads: WeakValueDictionary[str, OneUpload] = WeakValueDictionary()
 
-    async def draft(self, upload: str, size: int | None, label: Label = Label()) -> Draft:
+    async def draft(self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()) -> Draft:
         name = upload.rpartition(".")[0] or upload
         one = self._uploads.setdefault(name, OneUpload(name))
         one.files += 1
-        one.check(self.backend, label)
+        one.check(self.backend, upload_request)
         loan = Loan(self.budget, FIRST if one.files == 1 else 0)
-        draft = RelayDraft(self.backend, await self._open(), one, loan, size, label)
+        draft = RelayDraft(self.backend, await self._open(), one, loan, size, upload_request)
         with _addresses_hidden():
             await draft.begin()
         return draft
@@ -93,7 +93,7 @@ class RelayStore:
     async def stat(self, key: str) -> Entry:
         raise _keeps_none()
 
-    async def open(self, key: str) -> Opened:
+    async def open(self, key: str) -> ObjectReader:
         raise _keeps_none()
 
     async def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> Page:
@@ -141,12 +141,18 @@ class RelayDraft:
     """
 
     def __init__(
-        self, backend: Backend, transport: Transport, upload: OneUpload, loan: Loan, size: int | None, label: Label
+        self,
+        backend: Backend,
+        transport: Transport,
+        upload: OneUpload,
+        loan: Loan,
+        size: int | None,
+        upload_request: UploadRequest,
     ) -> None:
-        self._backend, self._transport, self._upload, self._loan, self._label = backend, transport, upload, loan, label
-        self._certain = size is not None and label.certain
+        self._backend, self._transport, self._upload, self._loan, self._label = backend, transport, upload, loan, upload_request
+        self._certain = size is not None and upload_request.certain
         self._size = size if self._certain or not backend.chunked else None
-        self._request: Outbound | None = None
+        self._request: StreamingRequest | None = None
         self._envelope: Envelope | None = None  # without its head once that has gone on
         self._head = 0  # bytes of its head
         self._gathered: list[Buffer] = []
@@ -199,11 +205,11 @@ class RelayDraft:
     async def truncate(self, offset: int) -> None:
         raise BadRequest("What was passed on cannot be taken back; send the file again")
 
-    async def publish(self, key: str, about: About, replace: Replace = Replace()) -> Entry:
+    async def publish(self, key: str, metadata: Metadata, replace: Replace = Replace()) -> Entry:
         self._check()
         self._upload.check(self._backend, self._label)
         with _addresses_hidden():
-            return self._entry(key, about, await self._finish())
+            return self._entry(key, metadata, await self._finish())
 
     async def discard(self) -> None:
         self._ended = True
@@ -215,7 +221,7 @@ class RelayDraft:
 
     # Inside
 
-    async def _told_elsewhere(self, said: Said, envelope: Envelope) -> Said:
+    async def _told_elsewhere(self, said: Response, envelope: Envelope) -> Response:
         """The destination has the file and names the place that tells what came of it (RFC 9110 15.4.4)."""
         target = redirected(said.head, 0, sends=False, again=True)
         if target is None:
@@ -223,13 +229,13 @@ class RelayDraft:
         headers = envelope.headers_across(said.head.url, target)
         headers = {name: value for name, value in headers.items() if name.lower() not in OF_THE_BODY}
         async with followed(self._transport, target, headers) as answer:
-            return Said(answer.head, await answer.whole(MOST_SAID))
+            return Response(answer.head, await answer.whole(MOST_RESPONSE))
 
     def _check(self) -> None:
         if self._ended:
             raise StoreFailed("This draft has ended already")
 
-    async def _finish(self) -> Said:
+    async def _finish(self) -> Response:
         """What was withheld, and the destination's yes to all of it. Raises whatever it says instead."""
         if self._request is None:
             self._size, self._certain = self.written, True
@@ -249,7 +255,7 @@ class RelayDraft:
             if end := envelope.end(later):
                 await request.write(end)
             said = await request.finish()
-        except Answered as early:
+        except EarlyResponse as early:
             raise self._verdict(early.said) from None
         if said.head.status == SEE_OTHER:
             said = await self._told_elsewhere(said, envelope)
@@ -265,15 +271,15 @@ class RelayDraft:
         self._sent_fields = len(fields)
         if goes_as_form(self._backend, self._label, fields):
             await self._loan.grow_to(self.written + fields_size(fields))
-        envelope = seal(self._backend, self._label, fields, secrets.token_bytes(16))
+        envelope = build_request(self._backend, self._label, fields, secrets.token_bytes(16))
         url, headers, hops = self._address(fields, envelope), envelope.headers, 0
         length = None if self._size is None else envelope.length(self._size)
         while True:
-            request = Outbound(self._transport, envelope.method, url, headers, length, expect=self._backend.expect)
+            request = StreamingRequest(self._transport, envelope.method, url, headers, length, expect=self._backend.expect)
             try:
                 await request.open()
                 break
-            except Answered as early:
+            except EarlyResponse as early:
                 target = redirected(early.said.head, hops, sends=True, again=True)
                 if target is None:
                     raise self._verdict(early.said) from None
@@ -315,20 +321,26 @@ class RelayDraft:
             raise PeerFailed("The request to the destination was broken off already")
         try:
             await self._request.write(data)
-        except Answered as early:
+        except EarlyResponse as early:
             raise self._verdict(early.said) from None
 
     def _address(self, fields: list[tuple[str, str]], envelope: Envelope) -> str:
-        label = self._label
-        values = {"id": self._upload.name, **label.values, **dict(fields), "key": label.key, "filename": label.filename}
+        upload_request = self._label
+        values = {
+            "id": self._upload.name,
+            **upload_request.values,
+            **dict(fields),
+            "key": upload_request.key,
+            "filename": upload_request.filename,
+        }
         url = self._backend.url.fill(values)
-        if label.method == envelope.method == "PUT" and not self._backend.url.exact:
-            url = self._backend.url.below(label.key)
+        if upload_request.method == envelope.method == "PUT" and not self._backend.url.exact:
+            url = self._backend.url.below(upload_request.key)
         return url
 
-    def _verdict(self, said: Said) -> SluiceError:
+    def _verdict(self, said: Response) -> SluiceError:
         """What an answer that is no success means: the destination's own word, unless only a gateway can understand it."""
-        head, place = said.head, shown(said.head.url)
+        head, place = said.head, redact_url(said.head.url)
         if 200 <= head.status < 300:
             return PeerFailed(f"{place} answered {head.status} before it had everything; nothing is certain")
         if not 300 <= head.status < 600:  # nobody could read it from us, either
@@ -343,11 +355,11 @@ class RelayDraft:
         reply = passable(head, said.body or b"", self._backend.answer_headers)
         return Refused(words, head.status, reply.headers, reply.body, answered=head.status)
 
-    def _entry(self, key: str, about: About, said: Said) -> Entry:
+    def _entry(self, key: str, metadata: Metadata, said: Response) -> Entry:
         etag = said.head.headers.get("etag", "").removeprefix("W/").strip('"')
         reply = None if said.body is None else passable(said.head, said.body, self._backend.answer_headers)
         notes = ("The destination's answer was too long to be passed on",) if reply is None else ()
-        return Entry(key, self.written, etag or about.sha256 or "", time.time(), about, reply, notes)
+        return Entry(key, self.written, etag or metadata.sha256 or "", time.time(), metadata, reply, notes)
 
 
 @contextmanager

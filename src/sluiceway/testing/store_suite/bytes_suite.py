@@ -10,7 +10,7 @@ import asyncio
 import pytest
 
 from sluiceway.pipe.budget import BLOCK, DEPTH
-from sluiceway.stores.contract import About, Store
+from sluiceway.stores.contract import Metadata, Store
 from sluiceway.testing.store_suite.hooks import MIB, Hooks, begin, fresh, pattern, read, write
 
 __all__ = ["EDGES", "BytesSuite"]
@@ -31,7 +31,7 @@ class BytesSuite(Hooks):
         """Any size around the edges of blocks is stored byte for byte, whether or not its length was known before."""
         draft = await begin(store, "edge", size if told else None)
         await write(draft, pattern(size), 300_000)
-        entry = await draft.publish("edge", About(filename="edge"))
+        entry = await draft.publish("edge", Metadata(filename="edge"))
 
         assert (entry.size, await read(there, "edge")) == (size, pattern(size))
 
@@ -41,7 +41,7 @@ class BytesSuite(Hooks):
         data = pattern(min(chunk * 2000, 4 * MIB) + 3)
         draft = await begin(store, "chunks", len(data))
         await write(draft, data, chunk)
-        await draft.publish("chunks", About(filename=""))
+        await draft.publish("chunks", Metadata(filename=""))
 
         assert await read(there, "chunks") == data
 
@@ -62,7 +62,7 @@ class BytesSuite(Hooks):
                 await draft.write(data[at : at + chunk])
                 at += chunk
             await asyncio.sleep(pause)
-        await draft.publish("mixed", About(filename=""))
+        await draft.publish("mixed", Metadata(filename=""))
 
         assert await read(there, "mixed") == data[:at]
 
@@ -72,7 +72,7 @@ class BytesSuite(Hooks):
         draft = await begin(store, "kind", None)
         for at in (0, 100_000):
             await draft.write(kind(pattern(100_000, at)))
-        await draft.publish("kind", About(filename=""))
+        await draft.publish("kind", Metadata(filename=""))
 
         assert await read(there, "kind") == pattern(200_000)
 
@@ -82,7 +82,7 @@ class BytesSuite(Hooks):
             pytest.skip(f"{store.traits.name} has told the length already")
         draft = await begin(store, "short", MIB)
         await draft.write(pattern(1000))
-        entry = await draft.publish("short", About(filename=""))
+        entry = await draft.publish("short", Metadata(filename=""))
 
         assert (entry.size, await read(there, "short")) == (1000, pattern(1000))
 
@@ -92,7 +92,7 @@ class BytesSuite(Hooks):
         async def one(number: int) -> None:
             draft = await begin(store, f"at-once/{number}", None)
             await write(draft, pattern(2_500_000, number * 1000), 4000 if number % 3 else 600_000)
-            await draft.publish(f"at-once/{number}", About(filename=""))
+            await draft.publish(f"at-once/{number}", Metadata(filename=""))
 
         await asyncio.gather(*(one(number) for number in range(12)))
 
@@ -113,7 +113,7 @@ class BytesSuite(Hooks):
             kept = await draft.sync()
             assert kept == draft.kept or store.traits.remote  # whose word may have come in this moment
             assert kept == min(at + chunk, len(data)) or store.traits.keeps != "bytes"
-        await draft.publish("synced", About(filename=""))
+        await draft.publish("synced", Metadata(filename=""))
 
         assert await read(there, "synced") == data
 
@@ -129,7 +129,7 @@ class BytesSuite(Hooks):
             await draft.truncate(offset)
             assert (draft.written, draft.kept) == (offset, offset)
             await write(draft, pattern(3_000_001, 11), chunk)
-            await draft.publish(name, About(filename=""))
+            await draft.publish(name, Metadata(filename=""))
 
             assert await read(there, name) == pattern(offset) + pattern(3_000_001, 11)
 
@@ -142,7 +142,7 @@ class BytesSuite(Hooks):
         await draft.write(b"abc")
         await draft.truncate(0)
         await draft.write(b"de")
-        await draft.publish("empty", About(filename=""))
+        await draft.publish("empty", Metadata(filename=""))
 
         assert await read(there, "empty") == b"de"
 
@@ -158,5 +158,5 @@ class BytesSuite(Hooks):
 
         assert again.kept == 70_000
         await again.write(pattern(70_000, 70_000))
-        await again.publish("resumed", About(filename=""))
+        await again.publish("resumed", Metadata(filename=""))
         assert await read(there, "resumed") == pattern(140_000)

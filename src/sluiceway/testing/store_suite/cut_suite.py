@@ -17,7 +17,7 @@ from sluiceway.errors import BodyCut, DigestMismatch, SourceFailed
 from sluiceway.pipe.digests import Digests
 from sluiceway.pipe.pump import pump
 from sluiceway.pipe.source import PassingSource
-from sluiceway.stores.contract import About, Store
+from sluiceway.stores.contract import Metadata, Store
 from sluiceway.testing.store_suite.hooks import MIB, Hooks, begin, pattern, read, write
 from sluiceway.uploads.service import check_digests
 
@@ -67,7 +67,7 @@ class CutSuite(Hooks):
         assert (await there.list()).entries == []
         right = await begin(store, "digest", size)
         await write(right, pattern(size))
-        await right.publish("digest", About(filename=""))
+        await right.publish("digest", Metadata(filename=""))
         assert await read(there, "digest") == pattern(size)
 
     async def test_a_draft_nobody_ends_is_never_seen(self, tmp_path: Path) -> None:

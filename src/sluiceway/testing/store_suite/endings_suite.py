@@ -12,7 +12,7 @@ import pytest
 
 from sluiceway.errors import NotFound, SluiceError
 from sluiceway.pipe.budget import BLOCK
-from sluiceway.stores.contract import About, Store
+from sluiceway.stores.contract import Metadata, Store
 from sluiceway.testing.store_suite.hooks import MIB, Hooks, begin, pattern, read, sha256_of, store_bytes, write
 
 __all__ = ["EndingsSuite"]
@@ -28,7 +28,7 @@ class EndingsSuite(Hooks):
         await draft.sync()
 
         assert (await there.list()).entries == []
-        entry = await draft.publish("now", About(filename=""))
+        entry = await draft.publish("now", Metadata(filename=""))
         assert entry.size == 3 * MIB
         assert [(found.key, found.size) for found in (await there.list()).entries] == [("now", 3 * MIB)]
 
@@ -48,7 +48,7 @@ class EndingsSuite(Hooks):
         """The good ending stands."""
         draft = await begin(store, "stays", None)
         await draft.write(b"kept")
-        await draft.publish("stays", About(filename=""))
+        await draft.publish("stays", Metadata(filename=""))
         await draft.discard()
 
         assert await read(there, "stays") == b"kept"
@@ -58,11 +58,11 @@ class EndingsSuite(Hooks):
         for ending in ("publish", "discard"):
             draft = await begin(store, "once", None)
             await draft.write(b"x")
-            await (draft.discard() if ending == "discard" else draft.publish("once", About(filename="")))
+            await (draft.discard() if ending == "discard" else draft.publish("once", Metadata(filename="")))
             with pytest.raises(SluiceError):
                 await draft.write(b"more")
             with pytest.raises(SluiceError):
-                await draft.publish("twice", About(filename=""))
+                await draft.publish("twice", Metadata(filename=""))
         with pytest.raises(NotFound):
             await there.stat("twice")
 
@@ -87,7 +87,7 @@ class EndingsSuite(Hooks):
             pytest.skip(f"{store.traits.name} cannot know what another server did that was not heard out")
         draft = await begin(store, "perhaps", None)
         await draft.write(pattern(100_000))
-        publishing = asyncio.create_task(draft.publish("perhaps", About(filename="")))
+        publishing = asyncio.create_task(draft.publish("perhaps", Metadata(filename="")))
         for _ in range(turns):
             await asyncio.sleep(0)
         publishing.cancel()
@@ -114,7 +114,9 @@ class EndingsSuite(Hooks):
         if not store.traits.durable:
             await store.aclose()
             pytest.skip(f"{store.traits.name} does not claim it")
-        entry = await store_bytes(store, "again/é.bin", pattern(70_000), About("é.bin", "image/png", sha256_of(pattern(70_000))))
+        entry = await store_bytes(
+            store, "again/é.bin", pattern(70_000), Metadata("é.bin", "image/png", sha256_of(pattern(70_000)))
+        )
         await store.aclose()
         again = await self.make_store(tmp_path)
 

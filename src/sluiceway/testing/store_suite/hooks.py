@@ -19,7 +19,7 @@ import pytest
 
 from sluiceway.errors import SluiceError
 from sluiceway.pipe.budget import BLOCK, DEPTH
-from sluiceway.stores.contract import About, Draft, Entry, Label, Replace, Store, Swept
+from sluiceway.stores.contract import Draft, Entry, Maintained, Metadata, Replace, Store, UploadRequest
 
 __all__ = ["LONG", "MIB", "Hooks", "begin", "fresh", "listed", "pattern", "publish", "read", "sha256_of", "store_bytes", "write"]
 
@@ -65,7 +65,7 @@ class Hooks:
 
     async def sweep(self, store: Store) -> None:
         """Free what the killed program left, as if the time that the store leaves to the living had passed."""
-        if isinstance(store, Swept):
+        if isinstance(store, Maintained):
             await store.sweep()
 
     @pytest.fixture
@@ -115,7 +115,7 @@ def fresh() -> str:
 async def begin(store: Store, key: str, size: int | None, replace: Replace = Replace()) -> Draft:
     """A draft that says where it goes, for stores that pass on."""
     name = key.rpartition("/")[2]
-    return await store.draft(fresh(), size, Label(key=key, filename=name, method="PUT", replace=replace))
+    return await store.draft(fresh(), size, UploadRequest(key=key, filename=name, method="PUT", replace=replace))
 
 
 async def write(draft: Draft, data: bytes, chunk: int = MIB) -> None:
@@ -126,13 +126,13 @@ async def write(draft: Draft, data: bytes, chunk: int = MIB) -> None:
 async def publish(draft: Draft, key: str, replace: Replace = Replace()) -> Entry | SluiceError:
     """Its outcome, whichever it is."""
     try:
-        return await draft.publish(key, About(filename=""), replace)
+        return await draft.publish(key, Metadata(filename=""), replace)
     except SluiceError as error:
         return error
 
 
 def sha256_of(data: bytes) -> str:
-    """As `About` has it: stores may check it."""
+    """As `Metadata` has it: stores may check it."""
     return hashlib.sha256(data).hexdigest()
 
 
@@ -145,16 +145,18 @@ async def read(store: Store, key: str, start: int = 0, stop: int | None = None) 
         await opened.aclose()
 
 
-async def store_bytes(store: Store, key: str, data: bytes, about: About | None = None, replace: Replace = Replace()) -> Entry:
+async def store_bytes(
+    store: Store, key: str, data: bytes, metadata: Metadata | None = None, replace: Replace = Replace()
+) -> Entry:
     """Put an object there; whatever happens, no draft is left behind."""
     draft = await begin(store, key, len(data), replace)
     try:
         await write(draft, data)
-        return await draft.publish(key, about or About(filename=key.rpartition("/")[2]), replace)
+        return await draft.publish(key, metadata or Metadata(filename=key.rpartition("/")[2]), replace)
     finally:
         await draft.discard()
 
 
 def listed(store: Store, entry: Entry) -> Entry:
     """What a listing says of an object that `stat` describes so."""
-    return entry if store.traits.lists_about else dataclasses.replace(entry, about=About(filename=""))
+    return entry if store.traits.lists_about else dataclasses.replace(entry, metadata=Metadata(filename=""))

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import pytest
 
 from sluiceway.errors import BadForm, BadName, Exists, NotFound, PreconditionFailed, Refused
-from sluiceway.stores.contract import About, Entry, Label, Replace, Store
+from sluiceway.stores.contract import Entry, Metadata, Replace, Store, UploadRequest
 from sluiceway.testing.store_suite.hooks import (
     LONG,
     Hooks,
@@ -81,9 +81,9 @@ class KeysSuite(Hooks):
 
     async def test_a_taken_key_keeps_its_object(self, store: Store, there: Store) -> None:
         """Create-only says Exists, and neither the bytes nor what is known of them change."""
-        first = await store_bytes(store, "taken", b"first", About("first.txt", "text/plain", sha256_of(b"first")))
+        first = await store_bytes(store, "taken", b"first", Metadata("first.txt", "text/plain", sha256_of(b"first")))
         with pytest.raises((Exists, Refused)) as refused:
-            await store_bytes(store, "taken", b"second and longer", About("second.bin"))
+            await store_bytes(store, "taken", b"second and longer", Metadata("second.bin"))
 
         assert refused.type is Exists or (not store.traits.readable and refused.value.status in (409, 412))
         assert store.traits.readable is False or await there.stat("taken") == first
@@ -92,8 +92,8 @@ class KeysSuite(Hooks):
     async def test_replace_gives_the_key_new_bytes(self, store: Store, there: Store) -> None:
         """Allowed to replace, publish takes a free key and a taken one; the tag changes with the bytes."""
         allowed = Replace(allowed=True)
-        first = await store_bytes(store, "r", pattern(200_000), About("a", "text/plain", sha256_of(pattern(200_000))), allowed)
-        second = await store_bytes(store, "r", b"new", About("b", "image/png", sha256_of(b"new")), allowed)
+        first = await store_bytes(store, "r", pattern(200_000), Metadata("a", "text/plain", sha256_of(pattern(200_000))), allowed)
+        second = await store_bytes(store, "r", b"new", Metadata("b", "image/png", sha256_of(b"new")), allowed)
 
         assert await read(there, "r") == b"new"
         assert not store.traits.readable or await there.stat("r") == second
@@ -241,34 +241,34 @@ class KeysSuite(Hooks):
     async def test_what_is_known_before_the_first_byte_lives_with_a_large_object(self, own: Store) -> None:
         """Headers and user metadata of an object that is sent in parts, where the store sends any."""
         data = pattern(2 * self.part + 70_000)
-        about = About("page.html", "text/html", sha256_of(data), KNOWN_HEADERS, KNOWN_USER)
-        label = Label("known", about.filename, about.type, headers=about.headers, user=about.user)
-        draft = await own.draft(fresh(), len(data), label)
+        metadata = Metadata("page.html", "text/html", sha256_of(data), KNOWN_HEADERS, KNOWN_USER)
+        upload_request = UploadRequest("known", metadata.filename, metadata.type, headers=metadata.headers, user=metadata.user)
+        draft = await own.draft(fresh(), len(data), upload_request)
         await write(draft, data)
-        await draft.publish("known", about)
+        await draft.publish("known", metadata)
 
-        assert (await own.stat("known")).about == about
+        assert (await own.stat("known")).metadata == metadata
         assert await read(own, "known") == data
 
     @pytest.mark.parametrize(
-        "about",
+        "metadata",
         [
-            About(filename=""),
-            About("naïve café – 日本語 🦆.txt", "text/plain", sha256_of(pattern(5000))),
-            About("%20'\"\\;,=\t", "application/vnd.oasis.opendocument.text", None),
-            About("n" * 200, "image/png", sha256_of(pattern(5000))),
-            About("page.html", "text/html", sha256_of(pattern(5000)), KNOWN_HEADERS, KNOWN_USER),
+            Metadata(filename=""),
+            Metadata("naïve café – 日本語 🦆.txt", "text/plain", sha256_of(pattern(5000))),
+            Metadata("%20'\"\\;,=\t", "application/vnd.oasis.opendocument.text", None),
+            Metadata("n" * 200, "image/png", sha256_of(pattern(5000))),
+            Metadata("page.html", "text/html", sha256_of(pattern(5000)), KNOWN_HEADERS, KNOWN_USER),
         ],
         ids=["nothing", "unicode", "hostile", "long", "all of it"],
     )
-    async def test_what_is_known_of_an_object_lives_with_it(self, own: Store, about: About) -> None:
+    async def test_what_is_known_of_an_object_lives_with_it(self, own: Store, metadata: Metadata) -> None:
         """Name, type, sha-256, headers and user metadata come back from publish, stat, open and list alike."""
         began = time.time()
-        entry = await store_bytes(own, "known", pattern(5000), about)
+        entry = await store_bytes(own, "known", pattern(5000), metadata)
         opened = await own.open("known")
         await opened.aclose()
 
-        assert (entry.key, entry.size, entry.about) == ("known", 5000, about)
+        assert (entry.key, entry.size, entry.metadata) == ("known", 5000, metadata)
         assert began - 3 <= entry.modified <= time.time() + 1  # some file systems count in steps of two seconds
         assert [await own.stat("known"), opened.entry] == [entry] * 2
         assert (await own.list()).entries == [listed(own, entry)]

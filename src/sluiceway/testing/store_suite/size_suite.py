@@ -13,7 +13,7 @@ from contextlib import suppress
 import pytest
 
 from sluiceway.errors import NotFound
-from sluiceway.stores.contract import About, Replace, Store
+from sluiceway.stores.contract import Metadata, Replace, Store
 from sluiceway.testing.memory_meter import MemoryMeter
 from sluiceway.testing.store_suite.hooks import LONG, MIB, Hooks, begin, pattern, store_bytes
 
@@ -88,7 +88,7 @@ async def _pour(store: Store, key: str, size: int, told: int | None) -> bytes:
             piece = pattern(min(MIB, size - at), number * 4099 % (7 * MIB))
             hashed.update(piece)
             await draft.write(piece)
-        await draft.publish(key, About(filename=key), replace)
+        await draft.publish(key, Metadata(filename=key), replace)
     finally:
         await draft.discard()
     return hashed.digest()
