@@ -55,7 +55,9 @@ class Line:
         return self.answer.done
 
 
-def run(port: int, method: str, path: str, body: bytes, connections: int, seconds: float) -> dict[str, float]:
+def run(
+    port: int, method: str, path: str, body: bytes, connections: int, seconds: float
+) -> dict[str, float]:
     """Uploads answered, the seconds from the first byte to the last answer, and the latencies' median and p99."""
     selector = selectors.DefaultSelector()
     lines = [Line(port) for _ in range(connections)]
@@ -70,7 +72,9 @@ def run(port: int, method: str, path: str, body: bytes, connections: int, second
         )
         number += 1
         line.begin(head.encode() + body)
-        events = selectors.EVENT_READ if line.push() else selectors.EVENT_READ | selectors.EVENT_WRITE
+        events = (
+            selectors.EVENT_READ if line.push() else selectors.EVENT_READ | selectors.EVENT_WRITE
+        )
         selector.modify(line.connection, events, line)
 
     for line in lines:
@@ -108,12 +112,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--method", default="PUT")
-    parser.add_argument("--path", required=True, help="{name} is replaced by each upload's own name")
+    parser.add_argument(
+        "--path", required=True, help="{name} is replaced by each upload's own name"
+    )
     parser.add_argument("--body", type=Path, required=True)
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=3.0)
     asked = parser.parse_args(arguments)
-    told = run(asked.port, asked.method, asked.path, asked.body.read_bytes(), asked.connections, asked.seconds)
+    told = run(
+        asked.port,
+        asked.method,
+        asked.path,
+        asked.body.read_bytes(),
+        asked.connections,
+        asked.seconds,
+    )
     print(json.dumps(told))
     return 0
 

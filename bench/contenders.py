@@ -42,7 +42,9 @@ class Contender:
     ours: bool = False
     can_fsync: bool = True
     env: Mapping[str, str] = field(default_factory=dict)
-    files: Mapping[str, str] = field(default_factory=dict)  # written into the place before the start
+    files: Mapping[str, str] = field(
+        default_factory=dict
+    )  # written into the place before the start
 
     @property
     def label(self) -> str:
@@ -53,7 +55,18 @@ def _ours(how: str, digest: str) -> Contender:
     name = {"raw": "Sluiceway", "form": "Sluiceway form", "get": "Sluiceway"}[how]
     return Contender(
         name=f"{name}, digest {digest}" if how != "get" else name,
-        command=("{bin}/sluiceway", "serve", "--to", "{to}", "--host", "127.0.0.1", "--port", "{port}", "--digest", digest),
+        command=(
+            "{bin}/sluiceway",
+            "serve",
+            "--to",
+            "{to}",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            "{port}",
+            "--digest",
+            digest,
+        ),
         how=how,
         path="/files" if how == "form" else "/files/{name}",
         method="POST" if how == "form" else "PUT",
@@ -104,18 +117,26 @@ FORMS = (
 )  # fmt: skip
 DOWNLOADS = (
     replace(OURS_NONE, name="Sluiceway", how="get", method="GET"),
-    Contender("nginx sendfile", NGINX, "get", "/{name}", "-", fsync=False, method="GET", files=NGINX_FILES),
+    Contender(
+        "nginx sendfile", NGINX, "get", "/{name}", "-", fsync=False, method="GET", files=NGINX_FILES
+    ),
     Contender("Starlette FileResponse", UVICORN, "get", "/{name}", "-", fsync=False, method="GET"),
 )
 
 
 def with_fsync(peers: tuple[Contender, ...]) -> tuple[Contender, ...]:
     """The same peers, each with fsync of the file before the answer (none of the directory, which ours has)."""
-    return tuple(replace(peer, fsync=True, env={**peer.env, "FSYNC": "1"}) for peer in peers if peer.can_fsync)
+    return tuple(
+        replace(peer, fsync=True, env={**peer.env, "FSYNC": "1"})
+        for peer in peers
+        if peer.can_fsync
+    )
 
 
 @contextmanager
-def start(contender: Contender, binaries: Path, place: Path, sink: int = 0) -> Iterator[tuple[Server, Path]]:
+def start(
+    contender: Contender, binaries: Path, place: Path, sink: int = 0
+) -> Iterator[tuple[Server, Path]]:
     """A fresh server process in `place`; yields it and the folder it stores into (place/to). `sink` is where a relay sends to."""
     to = place / "to"
     to.mkdir(parents=True, exist_ok=True)
@@ -127,6 +148,11 @@ def start(contender: Contender, binaries: Path, place: Path, sink: int = 0) -> I
     for name, text in contender.files.items():
         (place / name).write_text(text.format(**words))
     command = [word.format(**words) for word in contender.command]
-    env = {**contender.env, "BENCH_TO": str(to), "BENCH_SINK": str(sink), "PYTHONDONTWRITEBYTECODE": "1"}
+    env = {
+        **contender.env,
+        "BENCH_TO": str(to),
+        "BENCH_SINK": str(sink),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
     with serving(command, env, place, port) as server:
         yield server, to

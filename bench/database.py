@@ -35,9 +35,15 @@ def database_rows(bench: Bench, wanted: Wanted) -> Result:
     source, rates = bench.source(size), {"ours": list[float](), "loop": list[float]()}
     place = clean_place(bench.work / "place")
     try:
-        with _postgres(bench, place) as url, _ours(bench, url, place / "ours") as server, _loop(bench, url) as loop:
+        with (
+            _postgres(bench, place) as url,
+            _ours(bench, url, place / "ours") as server,
+            _loop(bench, url) as loop,
+        ):
             for number in range(bench.rounds + 1):
-                ours = send(server, replace(OURS_NONE, path="/files/{name}"), source, f"upload-{number}")
+                ours = send(
+                    server, replace(OURS_NONE, path="/files/{name}"), source, f"upload-{number}"
+                )
                 print(source, file=loop.stdin, flush=True)
                 seconds = float(line_of(loop))
                 if number:  # the first warms up
@@ -47,7 +53,13 @@ def database_rows(bench: Bench, wanted: Wanted) -> Result:
                         f"  round {number}: Sluiceway {ours.rate / 1e6:.0f} MB/s, peak RSS {mib(ours.peak_rss)}; "
                         f"{LOOP} {size / seconds / 1e6:.0f} MB/s"
                     )
-            send(server, replace(OURS_NONE, how="get", method="GET", path="/files/{name}"), source, "upload-1", digest=True)
+            send(
+                server,
+                replace(OURS_NONE, how="get", method="GET", path="/files/{name}"),
+                source,
+                "upload-1",
+                digest=True,
+            )
     except (Failed, OSError, ValueError, subprocess.SubprocessError) as error:
         result.failed.append(f"PostgreSQL: {error}")
         bench.say(f"  FAILED: {error}")
@@ -57,7 +69,9 @@ def database_rows(bench: Bench, wanted: Wanted) -> Result:
     result.data = dict(rates)
     title = f"raw upload of {mib(size)} into PostgreSQL, digest none"
     result.rows = [compare(title, rates["ours"], {LOOP: rates["loop"]}, GOAL, RATE)]
-    bench.say(f"  medians: {', '.join(f'{who} {statistics.median(found) / 1e6:.0f} MB/s' for who, found in rates.items())}")
+    bench.say(
+        f"  medians: {', '.join(f'{who} {statistics.median(found) / 1e6:.0f} MB/s' for who, found in rates.items())}"
+    )
     return result
 
 
@@ -65,7 +79,9 @@ def database_rows(bench: Bench, wanted: Wanted) -> Result:
 def program(bench: Bench, name: str, *words: str) -> Iterator[subprocess.Popen[str]]:
     """One of the peers' programs, ended by the end of its input."""
     command = [str(bench.binaries / "python"), str(PEERS / name), *words]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     try:
         yield process
     finally:
@@ -100,7 +116,9 @@ def _ours(bench: Bench, url: str, place: Path) -> Iterator[Server]:
     to, port = f"{url}&table={TABLE}", free_port()
     command = str(bench.binaries / "sluiceway")
     subprocess.run([command, "init", to], check=True, capture_output=True, timeout=60)
-    with serving([command, "serve", "--to", to, "--port", str(port), "--digest", "none"], {}, place, port) as server:
+    with serving(
+        [command, "serve", "--to", to, "--port", str(port), "--digest", "none"], {}, place, port
+    ) as server:
         yield server
 
 

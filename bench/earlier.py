@@ -28,8 +28,19 @@ def make_earlier(checkout: Path, place: Path, say: Callable[[str], None]) -> Pat
     environment = place / "earlier-venv"
     say(f"installing the version of {checkout}")
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(environment)], check=True)
-    pip = [str(environment / "bin" / "python"), "-m", "pip", "-qq", "--disable-pip-version-check", "install"]
-    subprocess.run([*pip, "--constraint", str(checkout / "constraints.txt"), str(checkout)], check=True, cwd=checkout)
+    pip = [
+        str(environment / "bin" / "python"),
+        "-m",
+        "pip",
+        "-qq",
+        "--disable-pip-version-check",
+        "install",
+    ]
+    subprocess.run(
+        [*pip, "--constraint", str(checkout / "constraints.txt"), str(checkout)],
+        check=True,
+        cwd=checkout,
+    )
     return environment / "bin" / "sluiceway"
 
 
@@ -42,7 +53,9 @@ def earlier_rows(bench: Bench, wanted: Wanted, command: Path | None) -> Result:
     pairs = [(now, _earlier(now, command)) for now in (*UPLOADS, *downloads)]
     _add(result, pairs, transfer_rounds(bench, [one for pair in pairs for one in pair]))
     relays = [(now, _earlier(now, command)) for now in RELAYS]
-    _add(result, relays, relay_rounds(bench, [(one, bench.size) for pair in relays for one in pair]))
+    _add(
+        result, relays, relay_rounds(bench, [(one, bench.size) for pair in relays for one in pair])
+    )
     return result
 
 
@@ -53,7 +66,9 @@ def _earlier(now: Contender, command: Path) -> Contender:
 def _add(result: Result, pairs: list[tuple[Contender, Contender]], series: list[Series]) -> None:
     for now, before in pairs:
         told = values(series, before)
-        result.rows.append(_row(now, values(series, now), {"the earlier version": told} if told else {}))
+        result.rows.append(
+            _row(now, values(series, now), {"the earlier version": told} if told else {})
+        )
     data, failed = noted(series)
     result.data |= data
     result.failed += failed
@@ -62,4 +77,6 @@ def _add(result: Result, pairs: list[tuple[Contender, Contender]], series: list[
 def _row(now: Contender, mine: list[float] | None, earlier: dict[str, list[float]]) -> Row:
     what = {"get": "download", "raw": "raw", "form": "form"}[now.how]
     way = "passing on" if now in RELAYS else "upload" if now.how != "get" else "of one file"
-    return compare(f"{way} {what}, {now.name}; against the earlier version", mine, earlier, None, RATE)
+    return compare(
+        f"{way} {what}, {now.name}; against the earlier version", mine, earlier, None, RATE
+    )

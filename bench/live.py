@@ -42,8 +42,14 @@ def live_rows(bench: Bench, wanted: Wanted) -> Result:
     legs = paced_rounds(short, [LIVE, *peers], bench.source(size), LEG, result)
     result.rows += paced_rows(legs, peers, size)
     series = relay_rounds(replace(short, look=False), [(one, size) for one in (LIVE, *peers)])
-    mine, unpaced = values(series, LIVE), f"a form's file of {mib(size)} through a Flask view, as fast as it goes"
-    result.rows += [compare(f"{unpaced}; {one.name}", mine, by_label(series, (one,)), None, RATE) for one in peers]
+    mine, unpaced = (
+        values(series, LIVE),
+        f"a form's file of {mib(size)} through a Flask view, as fast as it goes",
+    )
+    result.rows += [
+        compare(f"{unpaced}; {one.name}", mine, by_label(series, (one,)), None, RATE)
+        for one in peers
+    ]
     told, failed = noted(series)
     result.data = {"both legs limited": asdict(legs), "as fast as it goes": told}
     result.failed += failed
@@ -53,10 +59,16 @@ def live_rows(bench: Bench, wanted: Wanted) -> Result:
 def paced_rows(legs: Legs, peers: Sequence[Contender], size: int) -> list[Row]:
     """Time against each peer, then memory and temporary files of all."""
     title = f"both legs at {LEG / 1e6:g} MB/s, a form's file of {mib(size)} through a Flask view"
-    rows = [paced_row(f"{title}: time; {peer.name}", legs, peer, GOAL if peer is PLAIN else None) for peer in peers]
+    rows = [
+        paced_row(f"{title}: time; {peer.name}", legs, peer, GOAL if peer is PLAIN else None)
+        for peer in peers
+    ]
     ours, *others = (f"{name}: {peaks(sent)}" for name, sent in legs.sent.items())
     told = ours.removeprefix(f"{LIVE.label}: ")
-    return [*rows, Row(f"{title}: memory", told, "; ".join(others) or "not measured", "-", "reported", None)]
+    return [
+        *rows,
+        Row(f"{title}: memory", told, "; ".join(others) or "not measured", "-", "reported", None),
+    ]
 
 
 def paced_row(title: str, legs: Legs, peer: Contender, goal: float | None) -> Row:

@@ -18,7 +18,9 @@ PACKAGES = (
 
 def _said(command: Sequence[str], cwd: Path | None = None) -> str:
     try:
-        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            command, cwd=cwd, capture_output=True, text=True, timeout=60, check=False
+        )
     except OSError:
         return ""
     return (done.stdout + done.stderr).strip()
@@ -51,10 +53,18 @@ def describe(root: Path, work: Path, binaries: Path) -> dict[str, str]:
         "load before": " ".join(f"{load:.2f}" for load in os.getloadavg()),
         "python": _said([str(binaries / "python"), "--version"]).replace("Python ", ""),
     }
-    lines = _said([str(binaries / "python"), "-m", "pip", "--disable-pip-version-check", "freeze", "--all"]).splitlines()
-    versions = {name.lower(): version for name, _, version in (line.partition("==") for line in lines) if version}
+    lines = _said(
+        [str(binaries / "python"), "-m", "pip", "--disable-pip-version-check", "freeze", "--all"]
+    ).splitlines()
+    versions = {
+        name.lower(): version
+        for name, _, version in (line.partition("==") for line in lines)
+        if version
+    }
     for package in PACKAGES:
-        facts[package] = versions.get(package.lower(), "this tree" if package == "sluiceway" else "not installed")
+        facts[package] = versions.get(
+            package.lower(), "this tree" if package == "sluiceway" else "not installed"
+        )
     facts["nginx"] = _said(["nginx", "-v"]).rpartition("/")[2] or "not installed"
     commit = _said(["git", "rev-parse", "--short=12", "HEAD"], root)
     changed = _said(["git", "status", "--porcelain", "--", "src", "bench"], root)

@@ -27,7 +27,9 @@ class Peaks:
     @property
     def difference(self) -> float:
         """The median over the rounds of large minus small, in bytes."""
-        return statistics.median([big - little for big, little in zip(self.large, self.small, strict=True)])
+        return statistics.median(
+            [big - little for big, little in zip(self.large, self.small, strict=True)]
+        )
 
 
 def peak_of(bench: Bench, contender: Contender, size: int, repeat: int, digest: str) -> int:

@@ -31,7 +31,9 @@ __all__ = ["draw", "main", "measure"]
 
 EVERY = 0.1  # seconds between two samples
 GIB = 1 << 30
-Series = dict[str, Any]  # {"name", "seconds", "points": [[seconds, RSS bytes, temporary bytes], …]}, as kept in JSON
+Series = dict[
+    str, Any
+]  # {"name", "seconds", "points": [[seconds, RSS bytes, temporary bytes], …]}, as kept in JSON
 
 
 def watch(server: Server, stop: threading.Event, points: list[list[float]]) -> None:
@@ -90,11 +92,15 @@ def draw(told: dict[str, Any]) -> str:
 
 def main(given: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="bench/memory_graph.py", description=__doc__)
-    parser.add_argument("--mib", type=int, default=10240, help="size of the upload in MiB, sent in ten pieces")
+    parser.add_argument(
+        "--mib", type=int, default=10240, help="size of the upload in MiB, sent in ten pieces"
+    )
     parser.add_argument("--json", type=Path, default=ROOT / "bench" / "out" / "memory.json")
     parser.add_argument("--svg", type=Path, default=ROOT / "docs" / "memory.svg")
     parser.add_argument("--work", type=Path, default=ROOT / "bench" / "out" / "work")
-    parser.add_argument("--draw", type=Path, metavar="FILE.json", help="draw an earlier measurement")
+    parser.add_argument(
+        "--draw", type=Path, metavar="FILE.json", help="draw an earlier measurement"
+    )
     asked = parser.parse_args(given)
     if asked.draw is not None:
         told = json.loads(asked.draw.read_text())
@@ -108,7 +114,10 @@ def main(given: list[str] | None = None) -> int:
             "series": [],
         }  # fmt: skip
         try:
-            for contender, name in ((OURS_FORM_SHA, "Sluiceway"), (FORMS[0], "Starlette request.form()")):
+            for contender, name in (
+                (OURS_FORM_SHA, "Sluiceway"),
+                (FORMS[0], "Starlette request.form()"),
+            ):
                 told["series"].append(measure(bench, contender, name))
         except Failed as error:
             print(f"not drawn: {error}")

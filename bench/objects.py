@@ -27,9 +27,16 @@ __all__ = ["object_rows"]
 
 SIZE = 256 * MIB
 BUCKET = "benched"
-KEYS = {"AWS_ACCESS_KEY_ID": "test:tester", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_REGION": "us-east-1"}
+KEYS = {
+    "AWS_ACCESS_KEY_ID": "test:tester",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_REGION": "us-east-1",
+}
 KEYS |= {"AWS_DEFAULT_REGION": "us-east-1"}  # boto3's older word for it
-GOALS = {"boto3": ("boto3's upload_fileobj, a local file", 1.0), "obstore": ("obstore's put, a local file", 0.9)}
+GOALS = {
+    "boto3": ("boto3's upload_fileobj, a local file", 1.0),
+    "obstore": ("obstore's put, a local file", 0.9),
+}
 
 
 def object_rows(bench: Bench, wanted: Wanted) -> Result:
@@ -58,7 +65,13 @@ def object_rows(bench: Bench, wanted: Wanted) -> Result:
                 if number < bench.rounds:
                     gone = Request(f"http://127.0.0.1:{server.port}/files/upload", method="DELETE")
                     urlopen(gone, timeout=60).close()
-            send(server, replace(OURS_NONE, how="get", method="GET", path="/files/{name}"), source, "upload", digest=True)
+            send(
+                server,
+                replace(OURS_NONE, how="get", method="GET", path="/files/{name}"),
+                source,
+                "upload",
+                digest=True,
+            )
     except (Failed, OSError, ValueError, subprocess.SubprocessError) as error:
         result.failed.append(f"S3: {error}")
         bench.say(f"  FAILED: {error}")
@@ -67,8 +80,13 @@ def object_rows(bench: Bench, wanted: Wanted) -> Result:
         shutil.rmtree(place, ignore_errors=True)
     result.data = dict(rates)
     title = f"raw upload of {mib(size)} into S3, digest none"
-    result.rows = [compare(title, rates["ours"], {words: rates[who]}, goal, RATE) for who, (words, goal) in GOALS.items()]
-    bench.say(f"  medians: {', '.join(f'{who} {statistics.median(found) / 1e6:.0f} MB/s' for who, found in rates.items())}")
+    result.rows = [
+        compare(title, rates["ours"], {words: rates[who]}, goal, RATE)
+        for who, (words, goal) in GOALS.items()
+    ]
+    bench.say(
+        f"  medians: {', '.join(f'{who} {statistics.median(found) / 1e6:.0f} MB/s' for who, found in rates.items())}"
+    )
     return result
 
 
@@ -86,6 +104,17 @@ def _peers(bench: Bench, endpoint: str) -> Iterator[dict[str, subprocess.Popen[s
 def _ours(bench: Bench, endpoint: str, place: Path) -> Iterator[Server]:
     place.mkdir(parents=True)
     port = free_port()
-    told = ["--to", f"s3://{BUCKET}/ours", "--store-option", f"endpoint={endpoint}", "--digest", "none", "--port", str(port)]
-    with serving([str(bench.binaries / "sluiceway"), "serve", *told], dict(KEYS), place, port) as server:
+    told = [
+        "--to",
+        f"s3://{BUCKET}/ours",
+        "--store-option",
+        f"endpoint={endpoint}",
+        "--digest",
+        "none",
+        "--port",
+        str(port),
+    ]
+    with serving(
+        [str(bench.binaries / "sluiceway"), "serve", *told], dict(KEYS), place, port
+    ) as server:
         yield server

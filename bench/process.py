@@ -143,12 +143,20 @@ def serving(command: list[str], env: Mapping[str, str], place: Path, port: int) 
     """Run `command` until the block ends; its temp folder is place/tmp, what it prints goes to place/log."""
     tmp, log = place / "tmp", place / "log"
     tmp.mkdir(parents=True, exist_ok=True)
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SLUICEWAY_")}
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith("SLUICEWAY_")
+    }
     settings = {**inherited, **env, "TMPDIR": str(tmp)}
     with log.open("wb") as out:
         try:
             process = subprocess.Popen(
-                command, env=settings, cwd=place, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+                command,
+                env=settings,
+                cwd=place,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
             )
         except OSError as error:
             raise Failed(f"cannot be started: {error}") from error

@@ -39,7 +39,9 @@ class Push:
         """Send what fits; True when the file is out, or the server takes no more of it."""
         try:
             while self._at < self._stop:
-                self._at += os.sendfile(self.connection.fileno(), self._file.fileno(), self._at, self._stop - self._at)
+                self._at += os.sendfile(
+                    self.connection.fileno(), self._file.fileno(), self._at, self._stop - self._at
+                )
         except BlockingIOError:
             return False
         except (BrokenPipeError, ConnectionResetError):
@@ -82,20 +84,28 @@ def run(port: int, method: str, path: str, source: Path, count: int) -> dict[str
                     if not one.pull():
                         continue
                     if not 200 <= one.answer.status < 300:
-                        refused.append(f"{one.answer.status} {bytes(one.answer.body[:200]).decode('utf-8', 'replace')}")
+                        refused.append(
+                            f"{one.answer.status} {bytes(one.answer.body[:200]).decode('utf-8', 'replace')}"
+                        )
                 except (Refused, OSError) as error:
                     refused.append(f"{type(error).__name__}: {error}")
                 selector.unregister(one.connection)
                 one.connection.close()
     selector.close()
-    return {"finished": count - len(refused), "refused": sorted(set(refused)), "seconds": time.perf_counter() - began}
+    return {
+        "finished": count - len(refused),
+        "refused": sorted(set(refused)),
+        "seconds": time.perf_counter() - began,
+    }
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--method", default="PUT")
-    parser.add_argument("--path", required=True, help="{name} is replaced by each upload's own name")
+    parser.add_argument(
+        "--path", required=True, help="{name} is replaced by each upload's own name"
+    )
     parser.add_argument("--source", type=Path, required=True)
     parser.add_argument("--count", type=int, default=100)
     asked = parser.parse_args(arguments)

@@ -60,20 +60,39 @@ def _ours(name: str, how: str, digest: str, *more: str) -> Contender:
 
 
 def _nginx(name: str, conf: str, writes: str) -> Contender:
-    return Contender(name, NGINX, "raw", "/take/{name}", writes, fsync=False, can_fsync=False, files={"nginx.conf": conf})
+    return Contender(
+        name,
+        NGINX,
+        "raw",
+        "/take/{name}",
+        writes,
+        fsync=False,
+        can_fsync=False,
+        files={"nginx.conf": conf},
+    )
 
 
 RELAY_NONE = _ours("Sluiceway raw, digest none", "raw", "none")
 RELAY_SHA = _ours("Sluiceway raw, digest sha-256", "raw", "sha-256")
 RELAY_FORM = _ours("Sluiceway form to form, digest none", "form", "none")
-RELAY_STORY = _ours("Sluiceway form to raw, digest sha-256", "form", "sha-256", "--relay-body", "raw")
+RELAY_STORY = _ours(
+    "Sluiceway form to raw, digest sha-256", "form", "sha-256", "--relay-body", "raw"
+)
 # Stands still as long as it is told to: its own patience with a destination must be longer.
 RELAY_STALL = _ours("Sluiceway raw, digest sha-256", "raw", "sha-256", "--relay-idle", "600")
 NGINX_UNBUFFERED = _nginx(
-    "nginx unbuffered, client_body_buffer_size 1m", NGINX_UNBUFFERED_CONF, "proxy_request_buffering off: as it comes"
+    "nginx unbuffered, client_body_buffer_size 1m",
+    NGINX_UNBUFFERED_CONF,
+    "proxy_request_buffering off: as it comes",
 )
-NGINX_SMALL = _nginx("nginx unbuffered, its own 16 KiB buffer", NGINX_SMALL_CONF, "proxy_request_buffering off: as it comes")
-NGINX_BUFFERED = _nginx("nginx buffered", NGINX_BUFFERED_CONF, "the whole body first, in a temp file")
+NGINX_SMALL = _nginx(
+    "nginx unbuffered, its own 16 KiB buffer",
+    NGINX_SMALL_CONF,
+    "proxy_request_buffering off: as it comes",
+)
+NGINX_BUFFERED = _nginx(
+    "nginx buffered", NGINX_BUFFERED_CONF, "the whole body first, in a temp file"
+)
 
 _FLASK = tuple("flask_relay_app:app" if word == "flask_app:app" else word for word in GUNICORN)
 TWO_STEP = Contender(
@@ -85,10 +104,16 @@ PIPE = Contender(
     method="POST",
 )  # fmt: skip
 PIPE_4000 = replace(
-    PIPE, name="the same pipe, pieces gathered to 4,000 bytes", writes="at least 4,000 bytes a write", env={"THRESHOLD": "4000"}
+    PIPE,
+    name="the same pipe, pieces gathered to 4,000 bytes",
+    writes="at least 4,000 bytes a write",
+    env={"THRESHOLD": "4000"},
 )
 PIPE_NOW = replace(
-    PIPE, name="the same pipe, pieces as Werkzeug writes them today", writes="each piece a write", env={"CUT": "0"}
+    PIPE,
+    name="the same pipe, pieces as Werkzeug writes them today",
+    writes="each piece a write",
+    env={"CUT": "0"},
 )
 
 
@@ -145,7 +170,9 @@ def sinking() -> Iterator[SinkProcess]:
     """A fresh sink process until the block ends."""
     port = free_port()
     command = [sys.executable, "-m", "bench.sink", "--port", str(port)]
-    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     sink = SinkProcess(process, port)
     try:
         sink.tell("count")  # its answer says that it listens
@@ -157,10 +184,14 @@ def sinking() -> Iterator[SinkProcess]:
 def check_taken(told: dict[str, Any], size: int, digest: str) -> None:
     """The hashed trip brought the source's bytes, neither more nor less."""
     if told["file"] != size or told["sha-256"] != digest:
-        raise Failed(f"the sink got {told['file']} bytes with sha-256 {told['sha-256']}, sent were {size} with {digest}")
+        raise Failed(
+            f"the sink got {told['file']} bytes with sha-256 {told['sha-256']}, sent were {size} with {digest}"
+        )
 
 
-def relay_once(bench: Bench, contender: Contender, source: Path, digest: str, rate: float = 0) -> Sent:
+def relay_once(
+    bench: Bench, contender: Contender, source: Path, digest: str, rate: float = 0
+) -> Sent:
     """One timed transfer through a fresh, warmed-up relay, then the same trip again, untimed and hashed.
 
     `rate` limits both legs of the timed one, in bytes a second.
@@ -192,7 +223,9 @@ def direct_once(source: Path, sends: float, takes: float) -> float:
     return float(told["seconds"])
 
 
-def relay_rounds(bench: Bench, contenders: Sequence[tuple[Contender, int]], rate: float = 0) -> list[Series]:
+def relay_rounds(
+    bench: Bench, contenders: Sequence[tuple[Contender, int]], rate: float = 0
+) -> list[Series]:
     """Bytes a second of each contender with its size, in turn within every round; who fails once is out, with the reason."""
     all_series = [Series(contender, [], notes=[]) for contender, _ in contenders]
     digests = {size: sha256_of(bench.source(size)) for size in {size for _, size in contenders}}

@@ -48,17 +48,38 @@ PEER_STALL = 10.0  # seconds: a peer's memory is full long before
 
 def relay_rows(bench: Bench, wanted: Wanted) -> Result:
     """1 GiB raw against nginx, and a form against our own raw."""
-    unbuffered, small, buffered = (wanted((peer,)) for peer in (NGINX_UNBUFFERED, NGINX_SMALL, NGINX_BUFFERED))
+    unbuffered, small, buffered = (
+        wanted((peer,)) for peer in (NGINX_UNBUFFERED, NGINX_SMALL, NGINX_BUFFERED)
+    )
     everyone = [RELAY_NONE, *unbuffered, RELAY_SHA, RELAY_FORM, *small, *buffered]
     series = relay_rounds(bench, [(one, bench.size) for one in everyone])
     none, sha, form = (values(series, ours) for ours in (RELAY_NONE, RELAY_SHA, RELAY_FORM))
-    against = {name: by_label(series, peers) for name, peers in (("1m", unbuffered), ("16k", small), ("all", buffered))}
+    against = {
+        name: by_label(series, peers)
+        for name, peers in (("1m", unbuffered), ("16k", small), ("all", buffered))
+    }
     own = {"Sluiceway raw": none} if none else {}
     rows = [
-        compare("passing on raw, digest none; against nginx unbuffered", none, against["1m"], 0.95, RATE),
-        compare("passing on raw, digest none; against nginx unbuffered as it comes", none, against["16k"], None, RATE),
-        compare("passing on raw, digest none; against nginx buffered", none, against["all"], None, RATE),
-        compare("passing on raw, default digest (sha-256); against nginx unbuffered", sha, against["1m"], None, RATE),
+        compare(
+            "passing on raw, digest none; against nginx unbuffered", none, against["1m"], 0.95, RATE
+        ),
+        compare(
+            "passing on raw, digest none; against nginx unbuffered as it comes",
+            none,
+            against["16k"],
+            None,
+            RATE,
+        ),
+        compare(
+            "passing on raw, digest none; against nginx buffered", none, against["all"], None, RATE
+        ),
+        compare(
+            "passing on raw, default digest (sha-256); against nginx unbuffered",
+            sha,
+            against["1m"],
+            None,
+            RATE,
+        ),
         compare("passing on form to form, digest none; against our own raw", form, own, 0.8, RATE),
     ]
     return Result(rows, *noted(series))
@@ -75,9 +96,20 @@ def story_rows(bench: Bench, wanted: Wanted) -> Result:
     series = relay_rounds(short, [(RELAY_STORY, whole), *sizes.values()])
     mine, rows = values(series, RELAY_STORY), []
     for peer, size in sizes.values():
-        title, theirs = f"a form's file of {mib(whole)} passed on; {peer.name}", values(series, peer)
-        ours = f"{spread([whole / rate for rate in mine], SECONDS)} for {mib(whole)}" if mine else "not measured"
-        told = f"{spread([size / rate for rate in theirs], SECONDS)} for {mib(size)}" if theirs else "not measured"
+        title, theirs = (
+            f"a form's file of {mib(whole)} passed on; {peer.name}",
+            values(series, peer),
+        )
+        ours = (
+            f"{spread([whole / rate for rate in mine], SECONDS)} for {mib(whole)}"
+            if mine
+            else "not measured"
+        )
+        told = (
+            f"{spread([size / rate for rate in theirs], SECONDS)} for {mib(size)}"
+            if theirs
+            else "not measured"
+        )
         ratio = f"{spread(ratios(mine, theirs), TIMES)} the bytes/s" if mine and theirs else "-"
         rows.append(Row(title, ours, told, ratio, "reported", None))
     if not rows:
@@ -99,7 +131,9 @@ class Legs:
         return ratios(self.seconds(name), self.alone)
 
 
-def paced_rounds(bench: Bench, contenders: Sequence[Contender], source: Path, rate: float, result: Result) -> Legs:
+def paced_rounds(
+    bench: Bench, contenders: Sequence[Contender], source: Path, rate: float, result: Result
+) -> Legs:
     """Each leg alone, then every contender with both legs at `rate` bytes a second, round by round."""
     digest, legs = sha256_of(source), Legs([], {one.label: [] for one in contenders})
     for number in range(1, bench.rounds + 1):
@@ -113,7 +147,9 @@ def paced_rounds(bench: Bench, contenders: Sequence[Contender], source: Path, ra
         legs.alone.append(max(sending, taking))
         for one, told in zip(contenders, sent, strict=True):
             legs.sent[one.label].append(told)
-        each = ", ".join(f"{one.label} {told.seconds:.3f} s" for one, told in zip(contenders, sent, strict=True))
+        each = ", ".join(
+            f"{one.label} {told.seconds:.3f} s" for one, told in zip(contenders, sent, strict=True)
+        )
         bench.say(f"  round {number}: legs alone {sending:.3f} s and {taking:.3f} s; {each}")
     return legs
 
@@ -122,7 +158,9 @@ def overlap_rows(bench: Bench, wanted: Wanted) -> Result:
     """Both legs limited to one rate: how much longer than the slower one the whole takes."""
     contenders = [RELAY_STORY, *wanted((TWO_STEP,))]
     source, result = bench.source(min(STORY, bench.size)), Result()
-    legs = paced_rounds(replace(bench, rounds=min(bench.rounds, STORY_ROUNDS)), contenders, source, LEG, result)
+    legs = paced_rounds(
+        replace(bench, rounds=min(bench.rounds, STORY_ROUNDS)), contenders, source, LEG, result
+    )
     result.data = asdict(legs)
     result.rows.append(overlap_row(legs, contenders, source.stat().st_size))
     return result
@@ -133,11 +171,16 @@ def overlap_row(legs: Legs, contenders: Sequence[Contender], size: int) -> Row:
     goal = f"<= {OVERLAP_GOAL:g}x"
     if not legs.alone:
         return Row(title, "not measured", "not measured", "-", goal, None)
-    texts = [f"{spread(legs.seconds(one.label), SECONDS)}, {spread(legs.overlap(one.label), TIMES)}" for one in contenders]
+    texts = [
+        f"{spread(legs.seconds(one.label), SECONDS)}, {spread(legs.overlap(one.label), TIMES)}"
+        for one in contenders
+    ]
     mine = legs.overlap(contenders[0].label)
     ours = f"{texts[0]}; the slower leg alone {spread(legs.alone, SECONDS)}"
     best = f"{contenders[1].name}: {texts[1]}" if len(contenders) > 1 else "not measured"
-    return Row(title, ours, best, spread(mine, TIMES), goal, statistics.median(mine) <= OVERLAP_GOAL)
+    return Row(
+        title, ours, best, spread(mine, TIMES), goal, statistics.median(mine) <= OVERLAP_GOAL
+    )
 
 
 def stalled_rows(bench: Bench, wanted: Wanted, stall: float) -> Result:
@@ -145,7 +188,10 @@ def stalled_rows(bench: Bench, wanted: Wanted, stall: float) -> Result:
     result = Result()
     told: dict[str, relay_stall.Stalled] = {}
     size, peers = min(relay_stall.SIZE, bench.size), wanted((NGINX_UNBUFFERED,))
-    for contender, seconds in [(RELAY_STALL, stall), *((peer, min(stall, PEER_STALL)) for peer in peers)]:
+    for contender, seconds in [
+        (RELAY_STALL, stall),
+        *((peer, min(stall, PEER_STALL)) for peer in peers),
+    ]:
         try:
             told[contender.label] = relay_stall.measure(bench, contender, seconds, size=size)
         except (Failed, OSError, ValueError, subprocess.TimeoutExpired) as error:
@@ -154,21 +200,33 @@ def stalled_rows(bench: Bench, wanted: Wanted, stall: float) -> Result:
             continue
         result.data[contender.label] = asdict(told[contender.label])
     result.rows.append(
-        stalled_row(told.get(RELAY_STALL.label), [told[peer.label] for peer in peers if peer.label in told], stall)
+        stalled_row(
+            told.get(RELAY_STALL.label),
+            [told[peer.label] for peer in peers if peer.label in told],
+            stall,
+        )
     )
     return result
 
 
-def stalled_row(mine: relay_stall.Stalled | None, others: Sequence[relay_stall.Stalled], stall: float) -> Row:
+def stalled_row(
+    mine: relay_stall.Stalled | None, others: Sequence[relay_stall.Stalled], stall: float
+) -> Row:
     count = relay_stall.COUNT
 
     def text(told: relay_stall.Stalled) -> str:
         words = f"{mib(told.idle_rss)} -> {mib(told.peak_rss)}"
-        return words + ("" if told.right == count else f"; only {told.finished} finished, {told.right} right")
+        return words + (
+            "" if told.right == count else f"; only {told.finished} finished, {told.right} right"
+        )
 
     title = f"a destination that reads nothing for {stall:g} s, {count} uploads under way: peak RSS against idle"
     goal = f"<= {mib(STALL_GOAL)} more"
-    best = f"{NGINX_UNBUFFERED.name}, {others[0].stall:g} s: {text(others[0])}" if others else "not measured"
+    best = (
+        f"{NGINX_UNBUFFERED.name}, {others[0].stall:g} s: {text(others[0])}"
+        if others
+        else "not measured"
+    )
     if mine is None:
         return Row(title, "not measured", best, "-", goal, None)
     met = mine.held <= STALL_GOAL and mine.right == count

@@ -53,16 +53,22 @@ class Stalled:
 
 def wanted_files(source: Path, count: int) -> list[tuple[int, str]]:
     data = memoryview(source.read_bytes())
-    return sorted((len(data) - n * STEP, hashlib.sha256(data[n * STEP :]).hexdigest()) for n in range(count))
+    return sorted(
+        (len(data) - n * STEP, hashlib.sha256(data[n * STEP :]).hexdigest()) for n in range(count)
+    )
 
 
 @contextmanager
-def pushing(server: Server, contender: Contender, source: Path, count: int) -> Iterator[subprocess.Popen[str]]:
+def pushing(
+    server: Server, contender: Contender, source: Path, count: int
+) -> Iterator[subprocess.Popen[str]]:
     command = [
         sys.executable, "-m", "bench.push", "--port", str(server.port), "--method", contender.method,
         "--path", contender.path, "--source", str(source), "--count", str(count),
     ]  # fmt: skip
-    process = subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     try:
         yield process
     finally:
@@ -81,7 +87,9 @@ def stand_still(server: Server, sink: SinkProcess, count: int, seconds: float) -
     return most
 
 
-def measure(bench: Bench, contender: Contender, stall: float, count: int = COUNT, size: int = SIZE) -> Stalled:
+def measure(
+    bench: Bench, contender: Contender, stall: float, count: int = COUNT, size: int = SIZE
+) -> Stalled:
     """Idle memory, then `count` uploads of about `size` bytes against a destination that stands still for `stall` seconds."""
     raise_open_files()
     source = bench.source(size)
@@ -103,7 +111,9 @@ def measure(bench: Bench, contender: Contender, stall: float, count: int = COUNT
                 out, said = client.communicate(timeout=ANSWERS)
                 told = json.loads(out)
             except subprocess.TimeoutExpired:
-                raise Failed(f"not all uploads were answered {ANSWERS:.0f} s after the stall") from None
+                raise Failed(
+                    f"not all uploads were answered {ANSWERS:.0f} s after the stall"
+                ) from None
             except ValueError:
                 raise Failed(f"the client ended with: {said.strip()[-300:]}") from None
             seconds = time.monotonic() - began
@@ -111,7 +121,9 @@ def measure(bench: Bench, contender: Contender, stall: float, count: int = COUNT
         peak = max(stalled, server.peak())  # the kernel counts VmHWM only now and then
     clean_place(place)
     right = len(wanted) if sorted((one["file"], one["sha-256"]) for one in found) == wanted else 0
-    result = Stalled(idle, stalled, peak, unread, told["finished"], told["refused"], right, stall, seconds)
+    result = Stalled(
+        idle, stalled, peak, unread, told["finished"], told["refused"], right, stall, seconds
+    )
     bench.say(
         f"  {contender.label}: idle {idle / MIB:.1f} MiB, standing still {stalled / MIB:.1f} MiB, peak {peak / MIB:.1f} MiB,"
         f" {unread / MIB:.1f} MiB unread, {result.finished} of {count} finished, {right} right, in {seconds:.1f} s"

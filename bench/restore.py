@@ -43,16 +43,34 @@ def restore_rows(bench: Bench, wanted: Wanted, objects: int = OBJECTS) -> Result
         with _swift(bench, place) as endpoint, _server(bench, place / "kept") as url:
             env = {**os.environ, **_env(endpoint)}
             count = _stock(bench, place / "stock", env, objects, largest)
-            ours = [str(bench.binaries / "sluiceway"), "copy", "-r", "-q", "--jobs", str(JOBS), f"s3://{BUCKET}/{PREFIX}"]
-            rclone, script = _rclone(bench, endpoint), [str(bench.binaries / "python"), str(PEERS / "boto_requests.py")]
+            ours = [
+                str(bench.binaries / "sluiceway"),
+                "copy",
+                "-r",
+                "-q",
+                "--jobs",
+                str(JOBS),
+                f"s3://{BUCKET}/{PREFIX}",
+            ]
+            rclone, script = (
+                _rclone(bench, endpoint),
+                [str(bench.binaries / "python"), str(PEERS / "boto_requests.py")],
+            )
             script += [endpoint, BUCKET, PREFIX]
-            folder = {"ours": lambda to: [*ours, to]} | ({} if rclone is None else {RCLONE: lambda to: [*rclone, to]})
-            served: dict[str, Command] = {"ours": lambda to: [*ours, to], SCRIPT: lambda to: [*script, to, str(JOBS)]}
+            folder = {"ours": lambda to: [*ours, to]} | (
+                {} if rclone is None else {RCLONE: lambda to: [*rclone, to]}
+            )
+            served: dict[str, Command] = {
+                "ours": lambda to: [*ours, to],
+                SCRIPT: lambda to: [*script, to, str(JOBS)],
+            }
             for title, commands, target, kept in (
                 ("a folder", folder, f"{place / 'to'}/", place / "to"),
                 ("an HTTP server", served, f"{url}/files/", place / "kept"),
             ):
-                result.rows.append(_measure(bench, result, f"S3 to {title}", commands, target, kept, env, count))
+                result.rows.append(
+                    _measure(bench, result, f"S3 to {title}", commands, target, kept, env, count)
+                )
     except (Failed, OSError, ValueError, subprocess.SubprocessError) as error:
         result.failed.append(f"restore: {error}")
         bench.say(f"  FAILED: {error}")
@@ -77,7 +95,12 @@ def _measure(
             name = f"{number}-{list(commands).index(who)}"
             began = time.monotonic()
             done = subprocess.run(
-                command(f"{target}{name}/"), check=False, env=env, capture_output=True, text=True, timeout=LIMIT
+                command(f"{target}{name}/"),
+                check=False,
+                env=env,
+                capture_output=True,
+                text=True,
+                timeout=LIMIT,
             )
             seconds = time.monotonic() - began
             if done.returncode:
@@ -89,9 +112,17 @@ def _measure(
             if number:  # the first warms up
                 rates[who].append(count / seconds)
     result.data[title] = rates
-    bench.say(f"  {title}: {', '.join(f'{who} {statistics.median(found):.0f}/s' for who, found in rates.items())}")
+    bench.say(
+        f"  {title}: {', '.join(f'{who} {statistics.median(found):.0f}/s' for who, found in rates.items())}"
+    )
     peers = {who: found for who, found in rates.items() if who != "ours"}
-    return compare(f"restore of {count} objects, {title}, {JOBS} at once", rates["ours"], peers, GOAL, PER_SECOND)
+    return compare(
+        f"restore of {count} objects, {title}, {JOBS} at once",
+        rates["ours"],
+        peers,
+        GOAL,
+        PER_SECOND,
+    )
 
 
 def _rclone(bench: Bench, endpoint: str) -> list[str] | None:
@@ -100,7 +131,17 @@ def _rclone(bench: Bench, endpoint: str) -> list[str] | None:
         bench.say("  rclone is not installed: not measured")
         return None
     told = f":s3,provider=Other,env_auth=true,force_path_style=true,endpoint='{endpoint}':{BUCKET}/{PREFIX}"
-    return [str(program), "copy", "--config", "", "--transfers", str(JOBS), "--checkers", str(JOBS), told]
+    return [
+        str(program),
+        "copy",
+        "--config",
+        "",
+        "--transfers",
+        str(JOBS),
+        "--checkers",
+        str(JOBS),
+        told,
+    ]
 
 
 def _env(endpoint: str) -> dict[str, str]:
@@ -119,8 +160,17 @@ def _stock(bench: Bench, folder: Path, env: dict[str, str], objects: int, larges
     for number in range(objects):
         path = folder / f"{number % 17:02}" / f"{number:05}"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(chance.randbytes(round(SMALLEST * (largest / SMALLEST) ** chance.random())))
-    command = [str(bench.binaries / "python"), str(PEERS / "s3_stock.py"), env["AWS_ENDPOINT_URL"], BUCKET, PREFIX, str(folder)]
+        path.write_bytes(
+            chance.randbytes(round(SMALLEST * (largest / SMALLEST) ** chance.random()))
+        )
+    command = [
+        str(bench.binaries / "python"),
+        str(PEERS / "s3_stock.py"),
+        env["AWS_ENDPOINT_URL"],
+        BUCKET,
+        PREFIX,
+        str(folder),
+    ]
     subprocess.run(command, check=True, env=env, capture_output=True, timeout=LIMIT)
     return objects
 
@@ -129,7 +179,9 @@ def _stock(bench: Bench, folder: Path, env: dict[str, str], objects: int, larges
 def _swift(bench: Bench, place: Path) -> Iterator[str]:
     """Ended by the end of its input."""
     command = [str(bench.binaries / "python"), str(PEERS / "swift.py"), str(place / "swift")]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     try:
         line = process.stdout.readline().strip() if process.stdout is not None else ""
         if not line:

@@ -7,7 +7,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from bench import memory, slow, small
-from bench.contenders import DOWNLOADS, FORMS, OURS_FORM, OURS_NONE, OURS_SHA, RAWS, Contender, with_fsync
+from bench.contenders import (
+    DOWNLOADS,
+    FORMS,
+    OURS_FORM,
+    OURS_NONE,
+    OURS_SHA,
+    RAWS,
+    Contender,
+    with_fsync,
+)
 from bench.process import Failed
 from bench.stored import MIB
 from bench.table import COUNT, MILLISECONDS, RATE, Row, compare, spread
@@ -38,11 +47,17 @@ def mib(value: float) -> str:
 
 def values(series: Sequence[Series], contender: Contender) -> list[float] | None:
     """One contender's values, or None when it failed or was not there."""
-    return next((one.values for one in series if one.contender is contender and not one.failed), None)
+    return next(
+        (one.values for one in series if one.contender is contender and not one.failed), None
+    )
 
 
 def by_label(series: Sequence[Series], peers: Sequence[Contender]) -> dict[str, list[float]]:
-    return {one.contender.label: one.values for one in series if one.contender in peers and not one.failed}
+    return {
+        one.contender.label: one.values
+        for one in series
+        if one.contender in peers and not one.failed
+    }
 
 
 def noted(series: Sequence[Series]) -> tuple[dict[str, object], list[str]]:
@@ -62,10 +77,22 @@ def upload_rows(bench: Bench, wanted: Wanted) -> Result:
     none, sha = values(series, OURS_NONE), values(series, OURS_SHA)
     without, with_sync = by_label(series, plain), by_label(series, synced)
     rows = [
-        compare("raw upload, durable, --digest none; peers without fsync", none, without, 2.0, RATE),
-        compare("raw upload, durable, default digest (sha-256); peers without fsync", sha, without, 1.4, RATE),
-        compare("raw upload, durable, --digest none; peers with fsync", none, with_sync, None, RATE),
-        compare("raw upload, durable, default digest; peers with fsync", sha, with_sync, None, RATE),
+        compare(
+            "raw upload, durable, --digest none; peers without fsync", none, without, 2.0, RATE
+        ),
+        compare(
+            "raw upload, durable, default digest (sha-256); peers without fsync",
+            sha,
+            without,
+            1.4,
+            RATE,
+        ),
+        compare(
+            "raw upload, durable, --digest none; peers with fsync", none, with_sync, None, RATE
+        ),
+        compare(
+            "raw upload, durable, default digest; peers with fsync", sha, with_sync, None, RATE
+        ),
     ]
     return Result(rows, *noted(series))
 
@@ -77,9 +104,23 @@ def form_rows(bench: Bench, wanted: Wanted) -> Result:
     without, with_sync = by_label(series, plain), by_label(series, synced)
     own = {"Sluiceway raw": raw} if raw else {}
     rows = [
-        compare("multipart upload, durable, --digest none; against our own raw", form, own, 0.85, RATE),
-        compare("multipart upload, durable, --digest none; peers without fsync", form, without, 1.8, RATE),
-        compare("multipart upload, durable, --digest none; peers with fsync", form, with_sync, None, RATE),
+        compare(
+            "multipart upload, durable, --digest none; against our own raw", form, own, 0.85, RATE
+        ),
+        compare(
+            "multipart upload, durable, --digest none; peers without fsync",
+            form,
+            without,
+            1.8,
+            RATE,
+        ),
+        compare(
+            "multipart upload, durable, --digest none; peers with fsync",
+            form,
+            with_sync,
+            None,
+            RATE,
+        ),
     ]
     return Result(rows, *noted(series))
 
@@ -92,7 +133,11 @@ def download_rows(bench: Bench, wanted: Wanted) -> Result:
     nginx = [peer for peer in asked if peer.name.startswith("nginx")]
     others = [peer for peer in asked if peer not in nginx]
     rows = [compare("download; against nginx sendfile", mine, by_label(series, nginx), 1.0, RATE)]
-    rows += [compare("download; against Starlette FileResponse", mine, by_label(series, others), None, RATE)]
+    rows += [
+        compare(
+            "download; against Starlette FileResponse", mine, by_label(series, others), None, RATE
+        )
+    ]
     return Result(rows, *noted(series))
 
 
@@ -102,7 +147,11 @@ def memory_rows(bench: Bench, wanted: Wanted) -> Result:
     peers = list(wanted(FORMS[:1]))
     title = f"peak RSS, {bench.size * memory.PIECES / 2**30:g} GiB upload against 10 MiB"
     told: dict[str, memory.Peaks] = {}
-    for contender, rounds in [(OURS_NONE, MEMORY_ROUNDS), (OURS_FORM, 1), *((peer, 1) for peer in peers)]:
+    for contender, rounds in [
+        (OURS_NONE, MEMORY_ROUNDS),
+        (OURS_FORM, 1),
+        *((peer, 1) for peer in peers),
+    ]:
         try:
             peaks = memory.measure(bench, contender, min(rounds, bench.rounds))
         except (Failed, OSError) as error:
@@ -113,13 +162,19 @@ def memory_rows(bench: Bench, wanted: Wanted) -> Result:
         result.data[contender.label] = asdict(peaks)
     for contender, name in ((OURS_NONE, "raw"), (OURS_FORM, "multipart")):
         mine, other = told.get(contender.label), told.get(peers[0].label) if peers else None
-        best = f"{peers[0].label}: {mib(other.small[0])} -> {mib(other.large[0])}" if other else "not measured"
+        best = (
+            f"{peers[0].label}: {mib(other.small[0])} -> {mib(other.large[0])}"
+            if other
+            else "not measured"
+        )
         if mine is None:
             result.rows.append(Row(f"{title}, {name}", "not measured", best, "-", goal, None))
             continue
         median = f"{mib(statistics.median(mine.small))} -> {mib(statistics.median(mine.large))}"
         met = mine.difference <= RSS_GOAL
-        result.rows.append(Row(f"{title}, {name}", median, best, f"+{mib(mine.difference)}", goal, met))
+        result.rows.append(
+            Row(f"{title}, {name}", median, best, f"+{mib(mine.difference)}", goal, met)
+        )
     return result
 
 
@@ -141,21 +196,31 @@ def slow_rows(bench: Bench, wanted: Wanted) -> Result:
     return result
 
 
-def slow_memory_row(mine: slow.Slow | None, other: slow.Slow | None, peers: Sequence[Contender]) -> Row:
+def slow_memory_row(
+    mine: slow.Slow | None, other: slow.Slow | None, peers: Sequence[Contender]
+) -> Row:
     def each(told: slow.Slow) -> str:
         text = f"{told.bytes_each / 1024:.1f} KiB"
         text += f"; only {told.alive} alive" if told.alive < slow.COUNT else ""
-        text += f"; {told.unread} bytes left unread" if told.unread >= slow.COUNT * slow.PIECE else ""
+        text += (
+            f"; {told.unread} bytes left unread" if told.unread >= slow.COUNT * slow.PIECE else ""
+        )
         return text + (f"; {told.appeared} cut-off uploads became files" if told.appeared else "")
 
     ours = each(mine) if mine else "not measured"
     best = f"{peers[0].label}: {each(other)}" if other else "not measured"
-    ratio = f"{mine.bytes_each / other.bytes_each:.2f}x" if mine and other and other.bytes_each > 0 else "-"
+    ratio = (
+        f"{mine.bytes_each / other.bytes_each:.2f}x"
+        if mine and other and other.bytes_each > 0
+        else "-"
+    )
     met = None if mine is None else mine.honest and mine.bytes_each <= SLOW_GOAL
     return Row("1,000 uploads at 1 KiB/s: RSS per upload", ours, best, ratio, "<= 24 KiB", met)
 
 
-def beside_row(bench: Bench, mine: slow.Slow | None, other: slow.Slow | None, peers: Sequence[Contender]) -> Row:
+def beside_row(
+    bench: Bench, mine: slow.Slow | None, other: slow.Slow | None, peers: Sequence[Contender]
+) -> Row:
     def text(told: slow.Slow) -> str:
         return f"{spread(told.beside, MILLISECONDS)}, alone {spread(told.alone, MILLISECONDS)}"
 
@@ -164,7 +229,14 @@ def beside_row(bench: Bench, mine: slow.Slow | None, other: slow.Slow | None, pe
     if mine is None:
         return Row(title, "not measured", best, "-", "<= 2x", None)
     ratio = statistics.median(mine.beside) / statistics.median(mine.alone)
-    return Row(title, text(mine), best, f"{ratio:.2f}x its own", "<= 2x", mine.honest and ratio <= BESIDE_GOAL)
+    return Row(
+        title,
+        text(mine),
+        best,
+        f"{ratio:.2f}x its own",
+        "<= 2x",
+        mine.honest and ratio <= BESIDE_GOAL,
+    )
 
 
 def small_rows(bench: Bench, wanted: Wanted) -> Result:
@@ -175,8 +247,12 @@ def small_rows(bench: Bench, wanted: Wanted) -> Result:
     rows = []
     for ours in (OURS_NONE, OURS_SHA):
         mine, words = values(series, ours), f"{title}, digest {ours.digest}"
-        rows.append(compare(f"{words}; peers with fsync", mine, by_label(series, synced), None, COUNT))
-        rows.append(compare(f"{words}; peers without fsync", mine, by_label(series, plain), None, COUNT))
+        rows.append(
+            compare(f"{words}; peers with fsync", mine, by_label(series, synced), None, COUNT)
+        )
+        rows.append(
+            compare(f"{words}; peers without fsync", mine, by_label(series, plain), None, COUNT)
+        )
     return Result(rows, *noted(series))
 
 

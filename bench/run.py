@@ -63,7 +63,9 @@ def size_of(text: str) -> int:
     return int(found[1]) * UNITS[found[2]]
 
 
-def groups_of(stall: float, earlier: Path | None = None) -> dict[str, Callable[[Bench, Wanted], Result]]:
+def groups_of(
+    stall: float, earlier: Path | None = None
+) -> dict[str, Callable[[Bench, Wanted], Result]]:
     """All groups of rows, in their order. `stall` is how many seconds the destination of `stalled` stands still.
 
     `earlier` is the command of an earlier version; without one its rows are left out.
@@ -82,21 +84,40 @@ def groups_of(stall: float, earlier: Path | None = None) -> dict[str, Callable[[
 
 def arguments(given: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench/run.py", description=__doc__)
-    parser.add_argument("--size", type=size_of, default=1 << 30, help="bytes of one transfer (default 1GiB)")
-    groups = groups_of(0)
-    parser.add_argument("--rows", default=",".join(groups), help=f"which of {','.join(groups)} (default all)")
     parser.add_argument(
-        "--stall", type=float, default=60.0, help="seconds the destination of `stalled` stands still (default 60)"
+        "--size", type=size_of, default=1 << 30, help="bytes of one transfer (default 1GiB)"
     )
-    parser.add_argument("--rounds", type=int, default=5, help="rounds of each transfer row (default 5)")
-    parser.add_argument("--earlier", type=Path, help="a checkout of an earlier version, for the rows `earlier`")
-    parser.add_argument("--peers", default="all", help="words of peers' names, e.g. nginx,aiohttp; or all, or none")
-    parser.add_argument("--out", type=Path, default=ROOT / "bench" / "out", help="where result.json and table.md go")
-    parser.add_argument("--work", type=Path, help="a folder on the disk to measure (default OUT/work)")
+    groups = groups_of(0)
+    parser.add_argument(
+        "--rows", default=",".join(groups), help=f"which of {','.join(groups)} (default all)"
+    )
+    parser.add_argument(
+        "--stall",
+        type=float,
+        default=60.0,
+        help="seconds the destination of `stalled` stands still (default 60)",
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="rounds of each transfer row (default 5)"
+    )
+    parser.add_argument(
+        "--earlier", type=Path, help="a checkout of an earlier version, for the rows `earlier`"
+    )
+    parser.add_argument(
+        "--peers", default="all", help="words of peers' names, e.g. nginx,aiohttp; or all, or none"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "bench" / "out", help="where result.json and table.md go"
+    )
+    parser.add_argument(
+        "--work", type=Path, help="a folder on the disk to measure (default OUT/work)"
+    )
     asked = parser.parse_args(given)
     unknown = set(asked.rows.split(",")) - set(groups)
     if unknown or asked.rounds < 1 or asked.size < MIB:
-        parser.error(f"no such rows: {', '.join(unknown)}" if unknown else "at least 1 round of 1MiB")
+        parser.error(
+            f"no such rows: {', '.join(unknown)}" if unknown else "at least 1 round of 1MiB"
+        )
     return asked
 
 
@@ -130,7 +151,9 @@ def conditions(size: int, rounds: int) -> list[str]:
     return lines
 
 
-def report(facts: dict[str, str], rows: Sequence[Row], notes: Sequence[str], failed: Sequence[str]) -> str:
+def report(
+    facts: dict[str, str], rows: Sequence[Row], notes: Sequence[str], failed: Sequence[str]
+) -> str:
     parts = [markdown(rows), "What was measured:", *(f"- {note}" for note in notes), ""]
     if failed:
         parts += ["Failed:", *(f"- {line}" for line in failed), ""]
@@ -152,7 +175,9 @@ def main(given: list[str] | None = None) -> int:
         return 2
     space = max(SPACE * asked.size, SLOW_SPACE)
     if shutil.disk_usage(work).free < space:
-        say(f"{space / 2**30:.0f} GiB must be free for this size: choose a smaller --size or another --work")
+        say(
+            f"{space / 2**30:.0f} GiB must be free for this size: choose a smaller --size or another --work"
+        )
         return 2
     try:
         binaries = make_environment(ROOT, say)
@@ -166,21 +191,29 @@ def main(given: list[str] | None = None) -> int:
 
     def wanted(peers: tuple[Contender, ...]) -> tuple[Contender, ...]:
         words = asked.peers.lower().split(",")
-        kept = peers if "all" in words else tuple(peer for peer in peers if any(w in peer.name.lower() for w in words))
+        kept = (
+            peers
+            if "all" in words
+            else tuple(peer for peer in peers if any(w in peer.name.lower() for w in words))
+        )
         return tuple(peer for peer in kept if have_nginx or not peer.name.startswith("nginx"))
 
     bench = Bench(work, binaries, asked.size, asked.rounds, say)
     whole = Result()
     text = ""
     try:
-        groups = groups_of(asked.stall, make_earlier(asked.earlier.resolve(), work, say) if asked.earlier else None)
+        groups = groups_of(
+            asked.stall, make_earlier(asked.earlier.resolve(), work, say) if asked.earlier else None
+        )
         for name in asked.rows.split(","):
             say(f"\n{name}:")
             result = groups[name](bench, wanted)
             whole.rows += result.rows
             whole.failed += result.failed
             whole.data[name] = result.data
-            text = keep(asked, facts, whole, time.time() - began)  # after each group: a later stop loses nothing
+            text = keep(
+                asked, facts, whole, time.time() - began
+            )  # after each group: a later stop loses nothing
     finally:
         shutil.rmtree(work, ignore_errors=True)  # sources and stored files are large
     say(f"\n{text}\n{time.time() - began:.0f} s in all; kept in {asked.out}: table.md, result.json")
@@ -194,7 +227,8 @@ def keep(asked: argparse.Namespace, facts: dict[str, str], whole: Result, second
     rows = [{key: getattr(row, key) for key in Row.__slots__} for row in whole.rows]
     asked.out.mkdir(parents=True, exist_ok=True)
     (asked.out / "result.json").write_text(
-        json.dumps({**told, "rows": rows, "failed": whole.failed, "data": whole.data}, indent=1) + "\n"
+        json.dumps({**told, "rows": rows, "failed": whole.failed, "data": whole.data}, indent=1)
+        + "\n"
     )
     (asked.out / "table.md").write_text(text)
     return text

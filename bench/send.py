@@ -35,7 +35,9 @@ class Envelope:
 
 
 def raw_envelope(method: str, path: str, length: int) -> Envelope:
-    head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/octet-stream\r\n"
+    head = (
+        f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/octet-stream\r\n"
+    )
     return Envelope(f"{head}Content-Length: {length}\r\n\r\n".encode(), b"")
 
 
@@ -70,13 +72,17 @@ def send_file(connection: socket.socket, source: Path, repeat: int, rate: float 
         for _ in range(repeat):
             offset = 0
             while offset < size:
-                count = os.sendfile(connection.fileno(), file.fileno(), offset, min(most, size - offset))
+                count = os.sendfile(
+                    connection.fileno(), file.fileno(), offset, min(most, size - offset)
+                )
                 offset += count
                 if pace is not None:
                     pace.wait(count)
 
 
-def upload(port: int, envelope: Envelope, source: Path, repeat: int = 1, rate: float = 0) -> tuple[float, Answer]:
+def upload(
+    port: int, envelope: Envelope, source: Path, repeat: int = 1, rate: float = 0
+) -> tuple[float, Answer]:
     """Seconds from connect to the last byte of the answer, and the answer; a refusal while sending is read, too."""
     began = time.perf_counter()
     with connect(port) as connection:
@@ -126,10 +132,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--method", default="PUT")
     parser.add_argument("--path", required=True)
-    parser.add_argument("--source", type=Path, help="the file to send; with `get` only read to warm the page cache")
+    parser.add_argument(
+        "--source", type=Path, help="the file to send; with `get` only read to warm the page cache"
+    )
     parser.add_argument("--filename", default="upload.bin")
-    parser.add_argument("--repeat", type=int, default=1, help="send the file so many times as one body")
-    parser.add_argument("--rate", type=float, default=0, help="bytes a second at most; 0 for all that goes")
+    parser.add_argument(
+        "--repeat", type=int, default=1, help="send the file so many times as one body"
+    )
+    parser.add_argument(
+        "--rate", type=float, default=0, help="bytes a second at most; 0 for all that goes"
+    )
     parser.add_argument("--hash", action="store_true")
     asked = parser.parse_args(arguments)
     if asked.source is not None:
@@ -147,7 +159,16 @@ def main(arguments: list[str] | None = None) -> int:
             envelope = form_envelope(asked.path, asked.filename, count)
         seconds, answer = upload(asked.port, envelope, asked.source, asked.repeat, asked.rate)
     said = bytes(answer.body[:400]).decode("utf-8", "replace") if asked.how != "get" else ""
-    json.dump({"seconds": seconds, "status": answer.status, "bytes": count, "sha-256": digest, "answer": said}, sys.stdout)
+    json.dump(
+        {
+            "seconds": seconds,
+            "status": answer.status,
+            "bytes": count,
+            "sha-256": digest,
+            "answer": said,
+        },
+        sys.stdout,
+    )
     print()
     return 0 if 200 <= answer.status < 300 else 1
 

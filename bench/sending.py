@@ -22,13 +22,26 @@ PIECES = 10  # the large form holds the source ten times
 NAMES = {"ours": "sluiceway.Form", "toolbelt": "requests_toolbelt.MultipartEncoder"}
 
 
-def sent_once(bench: Bench, how: str, source: Path, times: int = 1, digest: str = "") -> dict[str, Any]:
+def sent_once(
+    bench: Bench, how: str, source: Path, times: int = 1, digest: str = ""
+) -> dict[str, Any]:
     """One form by a fresh client process to a fresh sink; with `digest`, hashed there."""
     with sinking() as sink:
         sink.tell("hash" if digest else "count")
         url = f"http://127.0.0.1:{sink.port}/take"
-        command = [str(bench.binaries / "python"), "-m", "bench.peers.form_client", how, url, str(source), "--times", str(times)]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=CLIENT_SECONDS, check=False)
+        command = [
+            str(bench.binaries / "python"),
+            "-m",
+            "bench.peers.form_client",
+            how,
+            url,
+            str(source),
+            "--times",
+            str(times),
+        ]
+        done = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, timeout=CLIENT_SECONDS, check=False
+        )
         if done.returncode:
             raise Failed(f"{NAMES[how]}: {done.stderr.strip()[-300:]}")
         told: dict[str, Any] = json.loads(done.stdout)
@@ -52,8 +65,13 @@ def sending_rows(bench: Bench, _: Wanted | None = None) -> Result:
                     sent_once(bench, how, source, digest=digest)
                 told = sent_once(bench, how, source)
                 found.append(told["bytes"] / told["seconds"])
-                bench.say(f"  round {number}: {NAMES[how]}: {found[-1] / 1e9:.3f} GB/s, peak RSS {mib(told['peak_rss'])}")
-        small, large = (sent_once(bench, "ours", *what)["peak_rss"] for what in ((bench.source(10 * MIB), 1), (source, PIECES)))
+                bench.say(
+                    f"  round {number}: {NAMES[how]}: {found[-1] / 1e9:.3f} GB/s, peak RSS {mib(told['peak_rss'])}"
+                )
+        small, large = (
+            sent_once(bench, "ours", *what)["peak_rss"]
+            for what in ((bench.source(10 * MIB), 1), (source, PIECES))
+        )
     except (Failed, OSError, ValueError, subprocess.TimeoutExpired) as error:
         result.failed.append(str(error))
         bench.say(f"  FAILED: {error}")

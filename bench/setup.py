@@ -40,8 +40,12 @@ def make_environment(root: Path, say: Callable[[str], None]) -> Path:
         say("making .venv-bench")
         subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
     pins = [root / "constraints.txt", root / "bench" / "constraints.txt"]
-    sources = [path for path in (root / "src").rglob("*") if path.is_file() and path.suffix != ".pyc"]
-    newest = max(path.stat().st_mtime for path in [*sources, *pins, root / "pyproject.toml", Path(__file__)])
+    sources = [
+        path for path in (root / "src").rglob("*") if path.is_file() and path.suffix != ".pyc"
+    ]
+    newest = max(
+        path.stat().st_mtime for path in [*sources, *pins, root / "pyproject.toml", Path(__file__)]
+    )
     if stamp.exists() and stamp.stat().st_mtime > newest:
         return binaries
     pip = [str(binaries / "python"), "-m", "pip", "-qq", "--disable-pip-version-check", "install"]
@@ -64,7 +68,13 @@ def make_nginx(say: Callable[[str], None]) -> bool:
         # Debian would start it on port 80: RUNLEVEL=1 tells its scripts not to.
         env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
         for words in (("update",), ("install", "-y", "--no-install-recommends", "nginx-light")):
-            subprocess.run(["apt-get", *words], check=False, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            subprocess.run(
+                ["apt-get", *words],
+                check=False,
+                env=env,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
     if not shutil.which("nginx"):
         say("nginx is not installed: its rows are not measured")
     return shutil.which("nginx") is not None

@@ -184,11 +184,17 @@ class Sink:
             body += len(piece)
             if file is not None:
                 file.feed(piece)
-        told: dict[str, object] = {"body": body, "chunked": chunked, "seconds": time.perf_counter() - began}
+        told: dict[str, object] = {
+            "body": body,
+            "chunked": chunked,
+            "seconds": time.perf_counter() - began,
+        }
         if file is not None:
             told |= {"sha-256": file.close(), "file": file.size}
         self.say(**told)
-        connection.sendall(b"HTTP/1.1 201 Created\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nkept\n")
+        connection.sendall(
+            b"HTTP/1.1 201 Created\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nkept\n"
+        )
         return fields.get("connection", "").lower() != "close"
 
 

@@ -58,7 +58,9 @@ def raise_open_files() -> None:
 
 def normal_uploads(bench: Bench, server: Server, contender: Contender, name: str) -> list[float]:
     source = bench.source(min(NORMAL, bench.size))
-    return [send(server, contender, source, f"{name}-{number}.bin").seconds for number in range(TIMES)]
+    return [
+        send(server, contender, source, f"{name}-{number}.bin").seconds for number in range(TIMES)
+    ]
 
 
 def trickling(server: Server, contender: Contender) -> subprocess.Popen[str]:
@@ -66,7 +68,9 @@ def trickling(server: Server, contender: Contender) -> subprocess.Popen[str]:
         sys.executable, "-m", "bench.trickle", "--port", str(server.port), "--method", contender.method,
         "--path", contender.path, "--count", str(COUNT), "--piece", str(PIECE),
     ]  # fmt: skip
-    return subprocess.Popen(command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    return subprocess.Popen(
+        command, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
 
 
 def measure(bench: Bench, contender: Contender) -> Slow:

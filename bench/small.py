@@ -20,12 +20,16 @@ SECONDS = 2.0
 WARM_SECONDS = 0.5
 
 
-def burst(bench: Bench, port: int, contender: Contender, path: str, seconds: float) -> dict[str, float]:
+def burst(
+    bench: Bench, port: int, contender: Contender, path: str, seconds: float
+) -> dict[str, float]:
     command = [
         sys.executable, "-m", "bench.burst", "--port", str(port), "--method", contender.method, "--path", path,
         "--body", str(bench.source(SIZE)), "--connections", str(CONNECTIONS), "--seconds", str(seconds),
     ]  # fmt: skip
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
     if done.returncode:
         raise Failed((done.stderr.strip().splitlines() or ["no answer"])[-1][:300])
     told: dict[str, float] = json.loads(done.stdout)
@@ -36,11 +40,19 @@ def once(bench: Bench, contender: Contender, digest: str) -> dict[str, float]:
     """Uploads a second of one fresh, warmed-up server; each answered upload must be there, whole."""
     place = clean_place(bench.work / "place")
     with start(contender, bench.binaries, place) as (server, to):
-        warm = burst(bench, server.port, contender, contender.path.replace("{name}", "warm-{name}"), WARM_SECONDS)
+        warm = burst(
+            bench,
+            server.port,
+            contender,
+            contender.path.replace("{name}", "warm-{name}"),
+            WARM_SECONDS,
+        )
         told = burst(bench, server.port, contender, contender.path, SECONDS)
     found = stored_files(to)
     if len(found) != warm["answered"] + told["answered"]:
-        raise Failed(f"{len(found)} stored files, {warm['answered'] + told['answered']:.0f} answered")
+        raise Failed(
+            f"{len(found)} stored files, {warm['answered'] + told['answered']:.0f} answered"
+        )
     if any(sha256_of(path) != digest for path in found):
         raise Failed("a stored file differs from the sent one")
     clean_place(place)

@@ -64,16 +64,33 @@ def arguments(given: list[str] | None) -> argparse.Namespace:
         return [size_of(word) for word in text.split(",")]
 
     parser = argparse.ArgumentParser(prog="bench/sources.py", description=__doc__)
-    parser.add_argument("--sizes", type=sizes, default=sizes(SIZES), help=f"sizes of the file (default {SIZES})")
+    parser.add_argument(
+        "--sizes", type=sizes, default=sizes(SIZES), help=f"sizes of the file (default {SIZES})"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each run (default 3)")
-    parser.add_argument("--rows", default=",".join(GROUPS), help=f"which of {','.join(GROUPS)} (default all)")
-    parser.add_argument("--profile", action="store_true", help="then each run of `table` again in a profiler: OUT/profiles")
-    parser.add_argument("--out", type=Path, default=ROOT / "bench" / "out", help="where sources.json and sources.md go")
-    parser.add_argument("--work", type=Path, help="a folder on the disk to measure (default OUT/work)")
+    parser.add_argument(
+        "--rows", default=",".join(GROUPS), help=f"which of {','.join(GROUPS)} (default all)"
+    )
+    parser.add_argument(
+        "--profile",
+        action="store_true",
+        help="then each run of `table` again in a profiler: OUT/profiles",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=ROOT / "bench" / "out",
+        help="where sources.json and sources.md go",
+    )
+    parser.add_argument(
+        "--work", type=Path, help="a folder on the disk to measure (default OUT/work)"
+    )
     asked = parser.parse_args(given)
     unknown = set(asked.rows.split(",")) - set(GROUPS)
     if unknown or asked.rounds < 1 or min(asked.sizes) < MIB:
-        parser.error(f"no such rows: {', '.join(unknown)}" if unknown else "at least 1 round of 1MiB")
+        parser.error(
+            f"no such rows: {', '.join(unknown)}" if unknown else "at least 1 round of 1MiB"
+        )
     return asked
 
 
@@ -90,17 +107,31 @@ def notes(rounds: int) -> list[str]:
 
 
 def keep(
-    asked: argparse.Namespace, facts: dict[str, str], parts: dict[str, str], data: dict[str, object], failed: list[str]
+    asked: argparse.Namespace,
+    facts: dict[str, str],
+    parts: dict[str, str],
+    data: dict[str, object],
+    failed: list[str],
 ) -> str:
     """Write sources.md and sources.json; returns the former's text."""
     blocks = [f"## {GROUPS[name]}\n\n{text}" for name, text in parts.items()]
     said = {"What was measured": notes(asked.rounds), "Failed": failed}
-    blocks += [f"{title}:\n" + "".join(f"- {line}\n" for line in lines) for title, lines in said.items() if lines]
+    blocks += [
+        f"{title}:\n" + "".join(f"- {line}\n" for line in lines)
+        for title, lines in said.items()
+        if lines
+    ]
     blocks += ["Measured on:\n" + "".join(f"- {name}: {value}\n" for name, value in facts.items())]
     text = "\n".join(blocks)
     asked.out.mkdir(parents=True, exist_ok=True)
     (asked.out / "sources.md").write_text(text)
-    told = {"machine": facts, "sizes": asked.sizes, "rounds": asked.rounds, "failed": failed, "data": data}
+    told = {
+        "machine": facts,
+        "sizes": asked.sizes,
+        "rounds": asked.rounds,
+        "failed": failed,
+        "data": data,
+    }
     (asked.out / "sources.json").write_text(json.dumps(told, indent=1) + "\n")
     return text
 
@@ -117,7 +148,9 @@ def main(given: list[str] | None = None) -> int:
         say(f"{work} lies in memory, not on a disk: choose another folder with --work")
         return 2
     if shutil.disk_usage(work).free < SPACE * max(asked.sizes):
-        say(f"{SPACE * max(asked.sizes) / 2**30:.0f} GiB must be free: choose smaller --sizes or another --work")
+        say(
+            f"{SPACE * max(asked.sizes) / 2**30:.0f} GiB must be free: choose smaller --sizes or another --work"
+        )
         return 2
     try:
         binaries = make_environment(ROOT, say)
@@ -127,12 +160,18 @@ def main(given: list[str] | None = None) -> int:
     nginx, facts = make_nginx(say), describe(ROOT, work, binaries)
     for name, value in facts.items():
         say(f"{name}: {value}")
-    text, failed = measure(asked, Bench(work, binaries, min(asked.sizes), asked.rounds, say), nginx, facts)
-    say(f"\n{text}\n{time.time() - began:.0f} s in all; kept in {asked.out}: sources.md, sources.json")
+    text, failed = measure(
+        asked, Bench(work, binaries, min(asked.sizes), asked.rounds, say), nginx, facts
+    )
+    say(
+        f"\n{text}\n{time.time() - began:.0f} s in all; kept in {asked.out}: sources.md, sources.json"
+    )
     return 1 if failed else 0
 
 
-def measure(asked: argparse.Namespace, bench: Bench, nginx: bool, facts: dict[str, str]) -> tuple[str, list[str]]:
+def measure(
+    asked: argparse.Namespace, bench: Bench, nginx: bool, facts: dict[str, str]
+) -> tuple[str, list[str]]:
     groups = {
         "table": lambda: table_group(bench, asked.sizes),
         "why": lambda: why_group(bench, nginx),
@@ -148,7 +187,9 @@ def measure(asked: argparse.Namespace, bench: Bench, nginx: bool, facts: dict[st
             parts[name], data[name], missed = groups[name]()
             failed += missed
             facts["load after"] = " ".join(f"{load:.2f}" for load in os.getloadavg())
-            text = keep(asked, facts, parts, data, failed)  # after each group: a later stop loses nothing
+            text = keep(
+                asked, facts, parts, data, failed
+            )  # after each group: a later stop loses nothing
         if asked.profile:
             bench.say("\nprofiles:")
             failed += profile_cells(bench, asked.sizes, asked.out / "profiles")

@@ -16,7 +16,10 @@ __all__ = ["CLOCK", "PROFILERS", "PUBLISHED", "SERVERS", "SETTINGS", "VIEWS", "C
 # Seconds of one look at the profiler's clock: how much longer each len() took in the published profile of uWSGI than in
 # the one of the development server: 8.215 s and 0.204 s for 1,048,155 calls of a function that does nothing.
 CLOCK = (8.215 - 0.204) / 1_048_155
-PUBLISHED = (5.196, 77.104)  # seconds of 256 MiB by lines in cProfile: the development server, uWSGI in a container
+PUBLISHED = (
+    5.196,
+    77.104,
+)  # seconds of 256 MiB by lines in cProfile: the development server, uWSGI in a container
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,8 @@ FRONT = "nginx -p {place} -c {place}/nginx.conf -e {place}/nginx.log"
 SETTINGS = {
     "uWSGI --http-socket": Server(DIRECT),
     "uWSGI --socket behind nginx": Server(
-        (*UWSGI, "--socket", "app.sock", "--attach-daemon", FRONT), files={"nginx.conf": NGINX_UWSGI_CONF}
+        (*UWSGI, "--socket", "app.sock", "--attach-daemon", FRONT),
+        files={"nginx.conf": NGINX_UWSGI_CONF},
     ),
     "--http-socket, buffer-size 65535": Server((*DIRECT, "--buffer-size", "65535")),
     "--http-socket, post-buffering 1": Server((*DIRECT, "--post-buffering", "1"), 1 / 32),
@@ -82,7 +86,14 @@ def case(view: str, name: str, server: Server, profiler: str) -> Case:
         f"{view}; {name}; profiler: {profiler}", server.command, "raw", path, view, fsync=False, env={**env, **profile},
         files=server.files,
     )  # fmt: skip
-    return Case(view, name, profiler, contender, min(server.share, 1.0 if stores else min(share, less)), stores)
+    return Case(
+        view,
+        name,
+        profiler,
+        contender,
+        min(server.share, 1.0 if stores else min(share, less)),
+        stores,
+    )
 
 
 def cases(nginx: bool = True) -> Iterator[Case]:

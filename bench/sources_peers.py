@@ -8,10 +8,30 @@ from __future__ import annotations
 
 from bench.contenders import GUNICORN, OURS_FORM_SHA, OURS_SHA, Contender
 
-__all__ = ["APP", "CELLS", "DEV", "LEFT_OUT", "NGINX_UWSGI_CONF", "OWN", "UWSGI", "UWSGI_HTTP", "Cell", "cell"]
+__all__ = [
+    "APP",
+    "CELLS",
+    "DEV",
+    "LEFT_OUT",
+    "NGINX_UWSGI_CONF",
+    "OWN",
+    "UWSGI",
+    "UWSGI_HTTP",
+    "Cell",
+    "cell",
+]
 
 APP = "flask_sources_app:app"
-DEV = ("{bin}/flask", "--app", "{peers}/flask_sources_app.py", "run", "--host", "127.0.0.1", "--port", "{port}")
+DEV = (
+    "{bin}/flask",
+    "--app",
+    "{peers}/flask_sources_app.py",
+    "run",
+    "--host",
+    "127.0.0.1",
+    "--port",
+    "{port}",
+)
 # One worker process like every contender; without --die-on-term uWSGI reloads when it is told to end.
 UWSGI = (
     "{bin}/uwsgi", "--pythonpath", "{peers}", "--module", APP, "--need-app", "--master", "--processes", "1",
@@ -58,13 +78,27 @@ class Cell:
     @property
     def stem(self) -> str:
         """What its profiles' names begin with."""
-        name = {"Flask's development server": "flask", "gunicorn gthread": "gunicorn", "uWSGI": "uwsgi"}.get(self.deployment)
-        return "sluiceway-serve" if name is None else name + ("-sluiceway" if self.contender.ours else "")
+        name = {
+            "Flask's development server": "flask",
+            "gunicorn gthread": "gunicorn",
+            "uWSGI": "uwsgi",
+        }.get(self.deployment)
+        return (
+            "sluiceway-serve"
+            if name is None
+            else name + ("-sluiceway" if self.contender.ours else "")
+        )
 
 
 def cell(method: str, deployment: str, command: tuple[str, ...], how: str, live: bool) -> Cell:
     raw = how == "raw"
-    writes = "fixed-size reads, shutil.copyfileobj" if raw else "save(path)" if live else "spooled, then save(path)"
+    writes = (
+        "fixed-size reads, shutil.copyfileobj"
+        if raw
+        else "save(path)"
+        if live
+        else "spooled, then save(path)"
+    )
     contender = Contender(
         f"{method}, {deployment}", command, how, "/stream/{name}" if raw else "/files", writes, fsync=live and not raw,
         method="PUT" if raw else "POST", env={"LIVE": "1"} if live else {}, ours=live,
@@ -73,7 +107,9 @@ def cell(method: str, deployment: str, command: tuple[str, ...], how: str, live:
 
 
 def _own(method: str, ours: Contender) -> Cell:
-    command = tuple(word for word in ours.command if word not in ("--digest", "sha-256"))  # as it is by itself
+    command = tuple(
+        word for word in ours.command if word not in ("--digest", "sha-256")
+    )  # as it is by itself
     named = Contender(
         f"{method}, {OWN}", command, ours.how, ours.path, ours.writes, fsync=True, digest=ours.digest, method=ours.method,
         ours=True,
@@ -88,7 +124,11 @@ METHODS = (
     ("ours form", "form", True),
 )
 CELLS = [
-    *(cell(method, name, command, how, live) for method, how, live in METHODS for name, command in FLASK.items()),
+    *(
+        cell(method, name, command, how, live)
+        for method, how, live in METHODS
+        for name, command in FLASK.items()
+    ),
     _own("ours raw", OURS_SHA),
     _own("ours form", OURS_FORM_SHA),
 ]

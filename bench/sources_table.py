@@ -23,21 +23,40 @@ from bench.throughput import UPLOAD_NAME, Bench, Series, run_client, transfer_ro
 
 __all__ = ["HEAD", "profile_cells", "table_group", "table_lines"]
 
-HEAD = ("size", "method", "deployment", "seconds", "MB/s", "server CPU s/GB", "peak RSS", "peak temp files")
+HEAD = (
+    "size",
+    "method",
+    "deployment",
+    "seconds",
+    "MB/s",
+    "server CPU s/GB",
+    "peak RSS",
+    "peak temp files",
+)
 LINES = 40  # of a profile's table
 
 
-def table_group(bench: Bench, sizes: Sequence[int], cells: Sequence[Cell] = CELLS) -> tuple[str, dict[str, object], list[str]]:
+def table_group(
+    bench: Bench, sizes: Sequence[int], cells: Sequence[Cell] = CELLS
+) -> tuple[str, dict[str, object], list[str]]:
     """The table as Markdown, every single value, and what failed."""
     rows: list[Sequence[str]] = []
     data: dict[str, object] = {}
     failed: list[str] = []
     for size in sizes:
         bench.say(f"  {size / MIB:,.0f} MiB:")
-        series = transfer_rounds(replace(bench, size=size, look=True), [one.contender for one in cells])
+        series = transfer_rounds(
+            replace(bench, size=size, look=True), [one.contender for one in cells]
+        )
         rows += table_lines(size, cells, series)
-        data[str(size)] = {one.contender.label: {"runs": one.notes, "failed": one.failed} for one in series}
-        failed += [f"{size / MIB:,.0f} MiB, {one.contender.label}: {one.failed}" for one in series if one.failed]
+        data[str(size)] = {
+            one.contender.label: {"runs": one.notes, "failed": one.failed} for one in series
+        }
+        failed += [
+            f"{size / MIB:,.0f} MiB, {one.contender.label}: {one.failed}"
+            for one in series
+            if one.failed
+        ]
         bench.source(size).unlink()  # the next size is bigger
     return grid(HEAD, rows), data, failed
 
@@ -52,15 +71,26 @@ def table_lines(size: int, cells: Sequence[Cell], series: Sequence[Series]) -> l
             continue
         seconds = [note["seconds"] for note in found.notes]
         cpu = statistics.median(note["server_cpu"] / note["bytes"] * 1e9 for note in found.notes)
-        rss, temp = (max(note[key] for note in found.notes) / MIB for key in ("peak_rss", "peak_temp"))
+        rss, temp = (
+            max(note[key] for note in found.notes) / MIB for key in ("peak_rss", "peak_temp")
+        )
         rates = [size / value / 1e6 for value in seconds]
         lines.append(
-            (*words, spread_number(seconds, 3), spread_number(rates, 0), f"{cpu:.2f}", f"{rss:,.1f} MiB", f"{temp:,.1f} MiB")
+            (
+                *words,
+                spread_number(seconds, 3),
+                spread_number(rates, 0),
+                f"{cpu:.2f}",
+                f"{rss:,.1f} MiB",
+                f"{temp:,.1f} MiB",
+            )
         )
     return lines
 
 
-def profile_cells(bench: Bench, sizes: Sequence[int], out: Path, cells: Sequence[Cell] = CELLS) -> list[str]:
+def profile_cells(
+    bench: Bench, sizes: Sequence[int], out: Path, cells: Sequence[Cell] = CELLS
+) -> list[str]:
     """Each run once more, inside a profiler; one text a run in `out`. Says which could not be made."""
     out.mkdir(parents=True, exist_ok=True)
     failed = []
@@ -81,7 +111,9 @@ def profile_once(bench: Bench, one: Cell, out: Path) -> Path:
     source, place = bench.source(bench.size), clean_place(bench.work / "place")
     path = out / f"{one.stem}_{kind_and_bytes(one, bench.size)}-bytes.txt"
     path.unlink(missing_ok=True)
-    contender = replace(one.contender, env={**one.contender.env, "PROFILE": str(out.resolve() / one.stem)})
+    contender = replace(
+        one.contender, env={**one.contender.env, "PROFILE": str(out.resolve() / one.stem)}
+    )
     whole = place / "whole.prof"
     if one.deployment == OWN:
         command = ("{bin}/python", "-m", "cProfile", "-o", str(whole), *one.contender.command)
@@ -90,7 +122,9 @@ def profile_once(bench: Bench, one: Cell, out: Path) -> Path:
         run_client(server.port, contender, source, UPLOAD_NAME)
     if one.deployment == OWN:
         with path.open("w") as text:
-            text.write("The whole process from its start to its end; waiting for events counts for whoever waited.\n\n")
+            text.write(
+                "The whole process from its start to its end; waiting for events counts for whoever waited.\n\n"
+            )
             pstats.Stats(str(whole), stream=text).sort_stats("tottime").print_stats(LINES)
     check_same(to, bench.size, sha256_of(source))
     clean_place(place)

@@ -21,7 +21,16 @@ from bench.watch import watching
 
 __all__ = ["HEAD", "Measured", "findings", "why_group", "why_lines"]
 
-HEAD = ("view", "server", "profiler", "MiB sent", "seconds", "s/GB", "server CPU s/GB", "peak temp files")
+HEAD = (
+    "view",
+    "server",
+    "profiler",
+    "MiB sent",
+    "seconds",
+    "s/GB",
+    "server CPU s/GB",
+    "peak temp files",
+)
 WARM_UP = MIB  # enough to load modules: lines are too slow for more
 DEV, ROUTER = SERVERS
 DIRECT = next(iter(SETTINGS))
@@ -49,7 +58,9 @@ def once(bench: Bench, one: Case, digest: str) -> Sent:
     if "PROFILE" in contender.env:
         contender = replace(contender, env={**contender.env, "PROFILE": str(place / "profile")})
     with start(contender, bench.binaries, place) as (server, to):
-        run_client(server.port, contender, bench.source(min(WARM_UP, bench.size)), UPLOAD_NAME)  # overwritten by the next
+        run_client(
+            server.port, contender, bench.source(min(WARM_UP, bench.size)), UPLOAD_NAME
+        )  # overwritten by the next
         cpu = server.cpu()
         with watching(server) as peaks:
             told = run_client(server.port, contender, source, UPLOAD_NAME)
@@ -78,10 +89,16 @@ def why_group(bench: Bench, nginx: bool) -> tuple[str, dict[str, object], list[s
                 one.failed = str(error)
                 bench.say(f"  round {number}: {label}: FAILED: {error}")
                 continue
-            bench.say(f"  round {number}: {label}: {one.sent[-1].seconds:.3f} s for {size / MIB:g} MiB")
+            bench.say(
+                f"  round {number}: {label}: {one.sent[-1].seconds:.3f} s for {size / MIB:g} MiB"
+            )
     text = grid(HEAD, why_lines(every)) + "\n" + "".join(f"- {line}\n" for line in findings(every))
     data: dict[str, object] = {
-        one.case.contender.label: {"runs": [asdict(sent) for sent in one.sent], "failed": one.failed} for one in every
+        one.case.contender.label: {
+            "runs": [asdict(sent) for sent in one.sent],
+            "failed": one.failed,
+        }
+        for one in every
     }
     return text, data, [f"{one.case.contender.label}: {one.failed}" for one in every if one.failed]
 
@@ -95,7 +112,13 @@ def why_lines(every: Sequence[Measured]) -> list[Sequence[str]]:
         cpu = statistics.median(sent.server_cpu / sent.bytes * 1e9 for sent in one.sent)
         temp = max(sent.peak_temp or 0 for sent in one.sent) / MIB
         seconds = spread_number([sent.seconds for sent in one.sent], 3)
-        told = (f"{one.sent[0].bytes / MIB:g}", seconds, f"{one.cost * 1e9:,.2f}", f"{cpu:,.2f}", f"{temp:,.1f} MiB")
+        told = (
+            f"{one.sent[0].bytes / MIB:g}",
+            seconds,
+            f"{one.cost * 1e9:,.2f}",
+            f"{cpu:,.2f}",
+            f"{temp:,.1f} MiB",
+        )
         lines.append((*one.case.key, *told))
     return lines
 
@@ -153,7 +176,11 @@ def findings(every: Sequence[Measured]) -> list[str]:
 
 def cure(costs: dict[tuple[str, str, str], float]) -> list[str]:
     """The fastest of uWSGI's settings with fixed reads, against the view, the profiler and the clock of the published run."""
-    known = {key: cost for key, cost in costs.items() if key[0] == FIXED and key[1] != DEV and key[2] == NONE}
+    known = {
+        key: cost
+        for key, cost in costs.items()
+        if key[0] == FIXED and key[1] != DEV and key[2] == NONE
+    }
     bad = (LINES, ROUTER, SLOW)
     if not known or bad not in costs:
         return []

@@ -60,12 +60,18 @@ def _panel(panel: Panel, top: float, x_most: float, x_ticks: Sequence[float]) ->
     out = [f'<text x="{LEFT}" y="{top - 10}">{escape(panel.label)}</text>']
     for mark in marks:
         y = top + PANEL - PANEL * mark / marks[-1]
-        out.append(f'<line class="grid" x1="{LEFT}" y1="{y:.1f}" x2="{WIDTH - RIGHT}" y2="{y:.1f}"/>')
-        out.append(f'<text class="small" x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{mark:g}</text>')
+        out.append(
+            f'<line class="grid" x1="{LEFT}" y1="{y:.1f}" x2="{WIDTH - RIGHT}" y2="{y:.1f}"/>'
+        )
+        out.append(
+            f'<text class="small" x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{mark:g}</text>'
+        )
     for mark in x_ticks:
         x = LEFT + inner * mark / x_most
         out.append(f'<line class="grid" x1="{x:.1f}" y1="{top}" x2="{x:.1f}" y2="{top + PANEL}"/>')
-        out.append(f'<text class="small" x="{x:.1f}" y="{top + PANEL + 16}" text-anchor="middle">{mark:g}</text>')
+        out.append(
+            f'<text class="small" x="{x:.1f}" y="{top + PANEL + 16}" text-anchor="middle">{mark:g}</text>'
+        )
     for line in panel.lines:
         path = " ".join(place(x, y) for x, y in line.points)
         out.append(f'<polyline class="line c{line.kind}" points="{path}"/>')
@@ -84,7 +90,9 @@ def chart(title: str, panels: Sequence[Panel], x_label: str, captions: Sequence[
     ]
     x = float(LEFT)
     for line in panels[0].lines:
-        out.append(f'<line class="line c{line.kind}" x1="{x:.0f}" y1="47" x2="{x + 30:.0f}" y2="47"/>')
+        out.append(
+            f'<line class="line c{line.kind}" x1="{x:.0f}" y1="47" x2="{x + 30:.0f}" y2="47"/>'
+        )
         out.append(f'<text x="{x + 38:.0f}" y="51">{escape(line.name)}</text>')
         x += 70 + 7.4 * len(line.name)
     top = TOP
@@ -92,7 +100,11 @@ def chart(title: str, panels: Sequence[Panel], x_label: str, captions: Sequence[
         out += _panel(panel, top, x_ticks[-1], x_ticks)
         top += PANEL + GAP
     bottom = top - GAP + 36
-    out.append(f'<text x="{WIDTH / 2:.0f}" y="{bottom}" text-anchor="middle">{escape(x_label)}</text>')
+    out.append(
+        f'<text x="{WIDTH / 2:.0f}" y="{bottom}" text-anchor="middle">{escape(x_label)}</text>'
+    )
     for number, caption in enumerate(captions, 1):
-        out.append(f'<text class="small" x="{LEFT}" y="{bottom + 8 + 16 * number}">{escape(caption)}</text>')
+        out.append(
+            f'<text class="small" x="{LEFT}" y="{bottom + 8 + 16 * number}">{escape(caption)}</text>'
+        )
     return "\n".join([*out, "</svg>"]) + "\n"

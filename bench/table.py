@@ -57,7 +57,9 @@ class Row:
 
 def spread(values: Sequence[float], unit: Unit) -> str:
     """median (min-max), always all three."""
-    median, least, most = (unit.number(value) for value in (statistics.median(values), min(values), max(values)))
+    median, least, most = (
+        unit.number(value) for value in (statistics.median(values), min(values), max(values))
+    )
     return f"{median}{unit.name} ({least}-{most})"
 
 
@@ -106,6 +108,10 @@ def markdown(rows: Sequence[Row]) -> str:
     """The bench's table."""
     cells = []
     for row in rows:
-        met = {True: "yes", False: "**no**", None: "-" if row.goal == "reported" else "not measured"}[row.met]
+        met = {
+            True: "yes",
+            False: "**no**",
+            None: "-" if row.goal == "reported" else "not measured",
+        }[row.met]
         cells.append((row.row, row.ours, row.best_peer, row.ratio, row.goal, met))
     return grid(("row", "ours", "best peer", "ratio", "goal", "met?"), cells)

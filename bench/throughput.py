@@ -49,7 +49,9 @@ class Sent:
     bytes: int
     server_cpu: float  # seconds
     peak_rss: int  # bytes, of a server that carried the warm-up and this transfer
-    peak_temp: int | None = None  # bytes of temporary files open at one time; None where nobody looked
+    peak_temp: int | None = (
+        None  # bytes of temporary files open at one time; None where nobody looked
+    )
 
     @property
     def rate(self) -> float:
@@ -66,14 +68,18 @@ class Series:
     notes: list[dict[str, Any]] | None = None
 
 
-def run_client(port: int, contender: Contender, source: Path, name: str, *more: str, repeat: int = 1) -> dict[str, Any]:
+def run_client(
+    port: int, contender: Contender, source: Path, name: str, *more: str, repeat: int = 1
+) -> dict[str, Any]:
     """What the client process tells of one transfer. Raises Failed with the server's own words when it refuses."""
     command = [
         sys.executable, "-m", "bench.send", contender.how, "--port", str(port), "--method", contender.method,
         "--path", contender.path.format(name=name), "--filename", name, "--source", str(source), "--repeat", str(repeat),
         *more,
     ]  # fmt: skip
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=CLIENT_SECONDS, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=CLIENT_SECONDS, check=False
+    )
     try:
         told: dict[str, Any] = json.loads(done.stdout)
     except ValueError:
@@ -129,7 +135,9 @@ def download_once(bench: Bench, contender: Contender, source: Path, digest: str)
         send(server, contender, warm, "warm.bin")
         os.sync()
         sent = send(server, contender, source, "source.bin")
-        send(server, contender, source, "source.bin", digest=True)  # the same trip again, untimed and hashed
+        send(
+            server, contender, source, "source.bin", digest=True
+        )  # the same trip again, untimed and hashed
     clean_place(place)
     return sent
 

@@ -85,7 +85,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--method", default="PUT")
-    parser.add_argument("--path", required=True, help="{name} is replaced by each upload's own name")
+    parser.add_argument(
+        "--path", required=True, help="{name} is replaced by each upload's own name"
+    )
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--piece", type=int, default=1024, help="bytes a second of each upload")
     asked = parser.parse_args(arguments)

@@ -33,11 +33,29 @@ def settings_page() -> str:
     for name, (default, text) in setting_help().items():
         flag = name.replace("_", "-")
         several = isinstance(default, tuple)
-        value = " ".join(default) if several else str(default).lower() if isinstance(default, bool) else default
+        value = (
+            " ".join(default)
+            if several
+            else str(default).lower()
+            if isinstance(default, bool)
+            else default
+        )
         shown = f"`{value}`" if value not in (None, "") else ""
         lines.append(f"| `--{flag}` | `SLUICEWAY_{name.upper()}` | `{name}` | {shown} | {text} |")
-    lines += ["", "An option that can be repeated is a list in the file, and one value per line in a variable.", ""]
-    lines += ["```toml", "# sluiceway.toml", 'to = "/srv/files"', 'max_size = "50GiB"', 'digest = "sha-256"', "```", ""]
+    lines += [
+        "",
+        "An option that can be repeated is a list in the file, and one value per line in a variable.",
+        "",
+    ]
+    lines += [
+        "```toml",
+        "# sluiceway.toml",
+        'to = "/srv/files"',
+        'max_size = "50GiB"',
+        'digest = "sha-256"',
+        "```",
+        "",
+    ]
     return "\n".join(lines)
 
 
@@ -56,7 +74,9 @@ def errors_page() -> str:
         if isinstance(kind, type) and issubclass(kind, SluiceError) and kind is not SluiceError:
             again = "yes" if kind.retryable else "no"
             status = "its own" if kind is sluiceway.errors.Refused else kind.status
-            lines.append(f"| `{kind.code}` | {status} | {kind.title} | {kind.fault} | {again} | `{name}` |")
+            lines.append(
+                f"| `{kind.code}` | {status} | {kind.title} | {kind.fault} | {again} | `{name}` |"
+            )
     return "\n".join([*lines, ""])
 
 
@@ -121,16 +141,27 @@ Both return a `sluiceway.Receipt`. `on_progress` gets a `sluiceway.Progress` abo
 
 
 def copy_page() -> str:
-    shown = CliRunner(env={"COLUMNS": "100"}).invoke(command, ["--help"], prog_name="sluiceway copy", terminal_width=100)
-    arguments = [f"`{text}`".replace("'", "") for text in map(str, inspect.signature(acopy).parameters.values())]
-    return COPY.format(help=shown.output.strip(), arguments="\n".join(f"- {text}" for text in arguments))
+    shown = CliRunner(env={"COLUMNS": "100"}).invoke(
+        command, ["--help"], prog_name="sluiceway copy", terminal_width=100
+    )
+    arguments = [
+        f"`{text}`".replace("'", "")
+        for text in map(str, inspect.signature(acopy).parameters.values())
+    ]
+    return COPY.format(
+        help=shown.output.strip(), arguments="\n".join(f"- {text}" for text in arguments)
+    )
 
 
 PAGES = {"settings.md": settings_page, "errors.md": errors_page, "copy.md": copy_page}
 
 
 def main() -> int:
-    stale = [name for name, page in PAGES.items() if not (HERE / name).exists() or (HERE / name).read_text("utf-8") != page()]
+    stale = [
+        name
+        for name, page in PAGES.items()
+        if not (HERE / name).exists() or (HERE / name).read_text("utf-8") != page()
+    ]
     if "--check" in sys.argv:
         print("stale: " + ", ".join(stale) if stale else "up to date")
         return 1 if stale else 0

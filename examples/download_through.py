@@ -12,7 +12,9 @@ from flask import Flask, Response, request
 
 from sluiceway.flask import Sluiceway, stream
 
-ALLOW = os.environ.get("ALLOW", "www.python.org").split()  # or *.python.org, or files.example.com:8443
+ALLOW = os.environ.get(
+    "ALLOW", "www.python.org"
+).split()  # or *.python.org, or files.example.com:8443
 INTERNAL = os.environ.get("INTERNAL", "").split()  # such as 10.1.2.0/24
 
 app = Flask(__name__)

@@ -25,7 +25,9 @@ Sluiceway(app)
 
 @app.post("/convert")
 def convert() -> tuple[list[dict[str, object]], int]:
-    return [keep(part) for part in request.parts if isinstance(part, File)], 201  # fields are passed over
+    return [
+        keep(part) for part in request.parts if isinstance(part, File)
+    ], 201  # fields are passed over
 
 
 def keep(file: File) -> dict[str, object]:

@@ -24,8 +24,14 @@ Sluiceway(app)
 def proxy() -> tuple[str, int, dict[str, str]]:
     file = request.files["file"]  # is the socket: no byte of it was read
     form = sluiceway.Form(request.form.items(multi=True)).file("file", file)
-    answer = requests.post(BACKEND, data=form, headers=form.headers, timeout=600)  # seconds without a word
-    return answer.text, answer.status_code, {"Content-Type": answer.headers.get("Content-Type", "text/plain")}
+    answer = requests.post(
+        BACKEND, data=form, headers=form.headers, timeout=600
+    )  # seconds without a word
+    return (
+        answer.text,
+        answer.status_code,
+        {"Content-Type": answer.headers.get("Content-Type", "text/plain")},
+    )
 
 
 @app.errorhandler(requests.RequestException)

@@ -20,7 +20,9 @@ FOLDER = Path(os.environ.get("FOLDER", "uploads"))
 FOLDER.mkdir(exist_ok=True)
 
 app = Flask(__name__)
-Sluiceway(app)  # request.stream counts: a body that was cut off raises BodyCut and is answered with 400
+Sluiceway(
+    app
+)  # request.stream counts: a body that was cut off raises BodyCut and is answered with 400
 
 
 @app.put("/upload/<name>")

@@ -16,10 +16,17 @@ from sluiceway import Progress, SluiceError, copy
 
 
 def show(now: Progress) -> None:
-    print(f"\r{now.stage}: the server has {now.done} of {now.total} bytes".ljust(79), end="", file=sys.stderr, flush=True)
+    print(
+        f"\r{now.stage}: the server has {now.done} of {now.total} bytes".ljust(79),
+        end="",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+)
 parser.add_argument("file")
 parser.add_argument("url", help="of the collection, such as http://127.0.0.1:8000/files")
 parser.add_argument("-t", "--type", choices=["raw", "form"], default="raw", help="how it is sent")
@@ -27,14 +34,18 @@ parser.add_argument("--profile", action="store_true")
 given, profile = parser.parse_args(), cProfile.Profile()
 raw = given.type == "raw"
 kind, field = ("application/octet-stream", None) if raw else ("multipart/form-data", "file")
-where = given.url.rstrip("/") + "/" if raw else given.url  # a URL that ends in / gets the file's name
+where = (
+    given.url.rstrip("/") + "/" if raw else given.url
+)  # a URL that ends in / gets the file's name
 print(f"uploading {given.file} by {given.type}", flush=True)
 try:
     with profile if given.profile else nullcontext():
         receipt = copy(given.file, where, type=kind if raw else None, field=field, on_progress=show)
 except SluiceError as error:
     sys.exit(f"\n{error.code}: {error.detail}")
-print(f"\nuploaded {given.file} by {given.type}: {receipt.location} has {receipt.size} bytes after {receipt.seconds:.3f} s")
+print(
+    f"\nuploaded {given.file} by {given.type}: {receipt.location} has {receipt.size} bytes after {receipt.seconds:.3f} s"
+)
 if given.profile:
     with open(f"{kind.replace('/', '-')}_{receipt.size}-bytes.txt", "w", encoding="utf-8") as file:
         pstats.Stats(profile, stream=file).sort_stats("cumulative").print_stats(50)

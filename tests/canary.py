@@ -24,7 +24,9 @@ class Canary:
         self._listeners = [first]
         if host is None:
             with suppress(OSError):  # a machine without IPv6
-                self._listeners.append(socket.create_server(("::", self.port), family=socket.AF_INET6))
+                self._listeners.append(
+                    socket.create_server(("::", self.port), family=socket.AF_INET6)
+                )
         for listener in self._listeners:
             listener.setblocking(False)
         self._met = 0
@@ -42,6 +44,8 @@ class Canary:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
+    def __exit__(
+        self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None
+    ) -> None:
         for listener in self._listeners:
             listener.close()

@@ -26,7 +26,12 @@ pytest_plugins = [
     "fix_ways",
 ]
 
-LONGEST = ("stores/test_objects.", "browser/test_gateway", "reliability/test_s3_faults", "stores/test_filesystem.")
+LONGEST = (
+    "stores/test_objects.",
+    "browser/test_gateway",
+    "reliability/test_s3_faults",
+    "stores/test_filesystem.",
+)
 NEEDS = {"chromium": ("chromium",), "nginx": ("nginx",)}
 
 
@@ -40,7 +45,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     def place(item: pytest.Item) -> tuple[int, int]:
         path = item.path.relative_to(Path(__file__).parent).as_posix()
-        return next((at for at, name in enumerate(LONGEST) if path.startswith(name)), len(LONGEST)), crc32(path.encode())
+        return next(
+            (at for at, name in enumerate(LONGEST) if path.startswith(name)), len(LONGEST)
+        ), crc32(path.encode())
 
     items.sort(key=place)
 

@@ -52,7 +52,9 @@ def save(request: HttpRequest) -> HttpResponse:
     if not isinstance(file, File):
         raise MissingField("Send a file")
     file.save(os.path.join(os.environ["FOLDER"], "saved.bin"))
-    return JsonResponse({"filename": file.filename, "type": file.content_type, "size": file.size, "title": title})
+    return JsonResponse(
+        {"filename": file.filename, "type": file.content_type, "size": file.size, "title": title}
+    )
 
 
 @csrf_exempt
@@ -63,7 +65,13 @@ def walk(request: HttpRequest) -> HttpResponse:
         if isinstance(part, LiveField):
             told.append([part.name, part.value])
         elif len(told) % 2 and isinstance(part, File):
-            told.append([part.name, part.filename, hashlib.sha256(b"".join(part.chunks(100_000))).hexdigest()])
+            told.append(
+                [
+                    part.name,
+                    part.filename,
+                    hashlib.sha256(b"".join(part.chunks(100_000))).hexdigest(),
+                ]
+            )
         else:
             told.append([part.name, part.filename])
     return JsonResponse(told, safe=False)
@@ -94,7 +102,9 @@ def told(request: HttpRequest) -> HttpResponse:
     files: list[list[object]] = []
     for name, file in found:
         assert isinstance(file, StoredFile)
-        files.append([name, file.name, file.size, file.content_type, file.key, file.sha256, file.url])
+        files.append(
+            [name, file.name, file.size, file.content_type, file.key, file.sha256, file.url]
+        )
     status = int(request.GET.get("answer", "201"))
     if status == 999:
         raise ValueError("a view that fails")
@@ -146,7 +156,10 @@ def both(request: HttpRequest | None) -> list[str]:
     """A folder for each user and the next server; both follow from the request."""
     assert request is not None
     server = os.environ["BACKEND"].rpartition("/")[0]
-    return [os.path.join(os.environ["STORE"], request.GET["who"]), f"{server}/{request.GET['place']}"]
+    return [
+        os.path.join(os.environ["STORE"], request.GET["who"]),
+        f"{server}/{request.GET['place']}",
+    ]
 
 
 @uploads(to=both, relay_body="raw")
@@ -178,7 +191,9 @@ def broken(request: HttpRequest) -> HttpResponse:
     try:
         request.FILES.get("file")
     except Exception as error:
-        return JsonResponse({"error": type(error).__name__, "then": [len(request.POST), len(request.FILES)]})
+        return JsonResponse(
+            {"error": type(error).__name__, "then": [len(request.POST), len(request.FILES)]}
+        )
     return HttpResponse("whole")
 
 

@@ -51,16 +51,30 @@ def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     port = _free_port()
     url = f"http://127.0.0.1:{port}/{ACCOUNT}"
     folder = tmp_path_factory.mktemp("azure")
-    command = [program, "--blobPort", str(port), "--location", str(folder), "--silent", "--skipApiVersionCheck"]
+    command = [
+        program,
+        "--blobPort",
+        str(port),
+        "--location",
+        str(folder),
+        "--silent",
+        "--skipApiVersionCheck",
+    ]
 
     def make(name: str) -> None:
         date, version = formatdate(usegmt=True), "2021-12-02"
-        told = (
-            f"PUT\n\n\n\n\n\n\n\n\n\n\n\nx-ms-date:{date}\nx-ms-version:{version}\n/{ACCOUNT}/{ACCOUNT}/{name}\nrestype:container"
-        )
-        signed = base64.b64encode(hmac.digest(base64.b64decode(KEY), told.encode(), hashlib.sha256)).decode()
-        headers = {"x-ms-date": date, "x-ms-version": version, "Authorization": f"SharedKey {ACCOUNT}:{signed}"}
-        requests.put(f"{url}/{name}?restype=container", headers=headers, timeout=10).raise_for_status()
+        told = f"PUT\n\n\n\n\n\n\n\n\n\n\n\nx-ms-date:{date}\nx-ms-version:{version}\n/{ACCOUNT}/{ACCOUNT}/{name}\nrestype:container"
+        signed = base64.b64encode(
+            hmac.digest(base64.b64decode(KEY), told.encode(), hashlib.sha256)
+        ).decode()
+        headers = {
+            "x-ms-date": date,
+            "x-ms-version": version,
+            "Authorization": f"SharedKey {ACCOUNT}:{signed}",
+        }
+        requests.put(
+            f"{url}/{name}?restype=container", headers=headers, timeout=10
+        ).raise_for_status()
 
     with _running(command, url):
         yield Cloud("az", {"endpoint": url, "account-name": ACCOUNT, "account-key": KEY}, make)
@@ -73,7 +87,9 @@ class _running:  # noqa: N801  # read as a verb
         self._command, self._url = command, url
 
     def __enter__(self) -> None:
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._process = subprocess.Popen(
+            self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         end = time.monotonic() + READY
         while True:
             try:

@@ -34,12 +34,16 @@ Fetcher = Callable[..., RunningServer]
 def fetcher(serve: Serve, tmp_path: Path) -> Fetcher:
     """Start a server that may fetch. `told`: lines of Python that run in its process before anything else."""
 
-    def start(*options: str, told: list[str] | None = None, hosts: tuple[str, ...] = (REMOTE,), **env: str) -> RunningServer:
+    def start(
+        *options: str, told: list[str] | None = None, hosts: tuple[str, ...] = (REMOTE,), **env: str
+    ) -> RunningServer:
         if told is not None:
             folder = tmp_path / "told"
             folder.mkdir()
             (folder / "sitecustomize.py").write_text("\n".join([NAMES, *told]))
-            env["PYTHONPATH"] = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+            env["PYTHONPATH"] = os.pathsep.join(
+                [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+            )
         allowed = [word for host in hosts for word in ("--fetch-from", host)]
         return serve(*allowed, "--fetch-internal", f"{REMOTE}/32", *options, env=env)
 
@@ -56,4 +60,11 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 def fetch(server: RunningServer, url: str, method: str = "GET", **more: Any) -> requests.Response:
     """`url` through the server."""
-    return requests.request(method, f"{server.url}/fetch", params={"url": url}, timeout=30, allow_redirects=False, **more)
+    return requests.request(
+        method,
+        f"{server.url}/fetch",
+        params={"url": url},
+        timeout=30,
+        allow_redirects=False,
+        **more,
+    )

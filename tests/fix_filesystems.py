@@ -34,10 +34,15 @@ def mount() -> Iterator[Mount]:
 
     def on(kind: str, folder: Path, options: str = "") -> Path:
         folder.mkdir(exist_ok=True)
-        subprocess.run(["mount", "-t", kind, *(["-o", options] if options else []), kind, str(folder)], check=True)
+        subprocess.run(
+            ["mount", "-t", kind, *(["-o", options] if options else []), kind, str(folder)],
+            check=True,
+        )
         mounted.append(folder)
         return folder
 
     yield on
     for folder in reversed(mounted):
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)  # also when a failed test holds something open
+        subprocess.run(
+            ["umount", "--lazy", str(folder)], check=True
+        )  # also when a failed test holds something open

@@ -20,11 +20,23 @@ import requests
 from fix_server import RunningServer, start_server
 from rude_peer import Exchange
 
-__all__ = ["Gateway", "Program", "fds", "fresh", "gateway", "parts", "sent_fields", "snapshot", "takes"]
+__all__ = [
+    "Gateway",
+    "Program",
+    "fds",
+    "fresh",
+    "gateway",
+    "parts",
+    "sent_fields",
+    "snapshot",
+    "takes",
+]
 
 Gateway = Callable[..., RunningServer]
 
-NOT_TOLD = frozenset(["host", "accept-encoding", "accept", "user-agent", "connection"])  # the same with each request
+NOT_TOLD = frozenset(
+    ["host", "accept-encoding", "accept", "user-agent", "connection"]
+)  # the same with each request
 
 
 @pytest.fixture
@@ -47,7 +59,9 @@ def takes(exchange: Exchange) -> None:
     """A backend that takes everything and says 201."""
     exchange.read_body()
     if not exchange.cut:
-        exchange.reply(201, {"Content-Type": "application/json", "Location": "/files/7"}, b'{"ok": true}')
+        exchange.reply(
+            201, {"Content-Type": "application/json", "Location": "/files/7"}, b'{"ok": true}'
+        )
 
 
 def sent_fields(exchange: Exchange) -> dict[str, str]:
@@ -57,7 +71,9 @@ def sent_fields(exchange: Exchange) -> dict[str, str]:
 
 def parts(exchange: Exchange) -> list[bytes]:
     """The parts of a form as they stood between its boundaries, heads included; the frame around them must be exact."""
-    boundary = exchange.headers["content-type"].removeprefix("multipart/form-data; boundary=").encode()
+    boundary = (
+        exchange.headers["content-type"].removeprefix("multipart/form-data; boundary=").encode()
+    )
     assert exchange.body.startswith(b"--" + boundary + b"\r\n")
     assert exchange.body.endswith(b"\r\n--" + boundary + b"--\r\n")
     inside = exchange.body[len(boundary) + 4 : -len(boundary) - 8]
@@ -79,7 +95,9 @@ class Program:
 
     def __init__(self, name: str, *arguments: str) -> None:
         path = Path(__file__).with_name(name)
-        self.process = Popen([sys.executable, str(path), *arguments], stdout=PIPE, stderr=DEVNULL, text=True)
+        self.process = Popen(
+            [sys.executable, str(path), *arguments], stdout=PIPE, stderr=DEVNULL, text=True
+        )
         assert self.process.stdout is not None
         self.port = int(self.process.stdout.readline())
         self.url = f"http://127.0.0.1:{self.port}"

@@ -54,16 +54,25 @@ def proxied(tmp_path: Path) -> Iterator[Proxied]:
     def start(server: RunningServer | Peer, buffering: str = "off", proxy_path: str = "") -> str:
         folder = tmp_path / f"nginx{len(running)}"
         folder.mkdir()
-        user = "user root; " if os.geteuid() == 0 else ""  # else its workers could not write below our folder
+        user = (
+            "user root; " if os.geteuid() == 0 else ""
+        )  # else its workers could not write below our folder
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = int(free.getsockname()[1])
         config = folder / "nginx.conf"
         text = CONFIG.format(
-            user=user, folder=folder, port=port, behind=server.url.rpartition(":")[2], buffering=buffering, proxy_path=proxy_path
+            user=user,
+            folder=folder,
+            port=port,
+            behind=server.url.rpartition(":")[2],
+            buffering=buffering,
+            proxy_path=proxy_path,
         )
         config.write_text(text)
-        process = subprocess.Popen(["nginx", "-c", str(config), "-e", str(folder / "error.log")], stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            ["nginx", "-c", str(config), "-e", str(folder / "error.log")], stderr=subprocess.DEVNULL
+        )
         running.append(process)
         eventually(lambda: process.poll() is not None or listens(port), "nginx listens")
         assert process.poll() is None, (folder / "error.log").read_text()

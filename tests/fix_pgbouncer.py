@@ -45,7 +45,10 @@ def bouncer(database: Database) -> Iterator[str]:
     need("pgbouncer")
     parts = urlsplit(database.url)
     query = parse_qs(parts.query)
-    host, port = query.get("host", [parts.hostname or ""])[0], query.get("port", [str(parts.port or 5432)])[0]
+    host, port = (
+        query.get("host", [parts.hostname or ""])[0],
+        query.get("port", [str(parts.port or 5432)])[0],
+    )
     folder = Path(tempfile.mkdtemp(prefix="pgbouncer-"))
     try:
         folder.chmod(0o755)
@@ -54,9 +57,14 @@ def bouncer(database: Database) -> Iterator[str]:
             listen = free.getsockname()[1]
         config = folder / "pgbouncer.ini"
         config.write_text(CONFIG.format(host=host, port=port, listen=listen))
-        other = ["-u", Path(host).owner()] if os.geteuid() == 0 else []  # it refuses to be root, and must see the socket
+        other = (
+            ["-u", Path(host).owner()] if os.geteuid() == 0 else []
+        )  # it refuses to be root, and must see the socket
         log = folder / "log"
-        with log.open("wb") as out, subprocess.Popen(["pgbouncer", "-q", *other, str(config)], stderr=out) as process:
+        with (
+            log.open("wb") as out,
+            subprocess.Popen(["pgbouncer", "-q", *other, str(config)], stderr=out) as process,
+        ):
             url = f"postgresql://postgres@127.0.0.1:{listen}/postgres?application_name=bounced"
             try:
                 _wait(process, url, log)
@@ -75,5 +83,7 @@ def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
             return
         except psycopg.OperationalError as error:
             if process.poll() is not None or time.monotonic() > until:
-                raise AssertionError(f"PgBouncer does not answer: {error} {log.read_text()[-2000:]}") from None
+                raise AssertionError(
+                    f"PgBouncer does not answer: {error} {log.read_text()[-2000:]}"
+                ) from None
             time.sleep(0.05)

@@ -58,7 +58,12 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     env = {**os.environ, "XDG_RUNTIME_DIR": str(folder)}
     command = [sys.executable, str(PROGRAM), str(folder / "data")]
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=env
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=env,
     ) as server:
         assert server.stdout is not None
         parts = urlsplit(server.stdout.readline().strip())

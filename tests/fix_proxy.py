@@ -59,11 +59,20 @@ class Proxy:
             method, target, _ = line.split(" ")
             self.asked.append(f"{method} {target}")
             known = dict(field.lower().split(": ", 1) for field in fields)
-            if self._proof and known.get("proxy-authorization", "").removeprefix("basic ") != self._proof.lower():
-                client.sendall(b"HTTP/1.1 407 Who\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            if (
+                self._proof
+                and known.get("proxy-authorization", "").removeprefix("basic ")
+                != self._proof.lower()
+            ):
+                client.sendall(
+                    b"HTTP/1.1 407 Who\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                )
                 return
             if self._refuses:
-                client.sendall(b"HTTP/1.1 %d No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" % self._refuses)
+                client.sendall(
+                    b"HTTP/1.1 %d No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                    % self._refuses
+                )
                 return
             place = target if method == "CONNECT" else urlsplit(target).netloc
             host, _, port = place.rpartition(":")
@@ -74,7 +83,10 @@ class Proxy:
                 else:
                     kept = [field for field in fields if not field.lower().startswith("proxy-")]
                     path = target.split(place, 1)[1] or "/"
-                    server.sendall("\r\n".join([f"{method} {path} HTTP/1.1", *kept, "", ""]).encode("latin-1") + body)
+                    server.sendall(
+                        "\r\n".join([f"{method} {path} HTTP/1.1", *kept, "", ""]).encode("latin-1")
+                        + body
+                    )
                 back = threading.Thread(target=_pass, args=(server, client), daemon=True)
                 back.start()
                 _pass(client, server)

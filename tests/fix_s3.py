@@ -60,13 +60,18 @@ class Objects:
 
     def keys(self, bucket: str, prefix: str = "") -> list[str]:
         found: list[str] = []
-        for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+        for page in self.client.get_paginator("list_objects_v2").paginate(
+            Bucket=bucket, Prefix=prefix
+        ):
             found += [one["Key"] for one in page.get("Contents", ())]
         return found
 
     def unfinished(self, bucket: str) -> list[str]:
         """Keys of multipart uploads nobody completed or aborted."""
-        return [one["Key"] for one in self.client.list_multipart_uploads(Bucket=bucket).get("Uploads", ())]
+        return [
+            one["Key"]
+            for one in self.client.list_multipart_uploads(Bucket=bucket).get("Uploads", ())
+        ]
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +80,9 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Objects]:
         missing("the wheel with an S3 server is not installed")
     folder = tmp_path_factory.mktemp("swift")
     command = [sys.executable, str(PROGRAM), str(folder), str(PART)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as server:
         assert server.stdout is not None
         endpoint = server.stdout.readline().strip()
         assert endpoint.startswith("http"), "the S3 server did not start"

@@ -68,7 +68,9 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     """Start `sluiceway serve` with more options; stopped at the end of the test."""
     running: list[RunningServer] = []
 
-    def start(*options: str, root: Path | None = None, env: dict[str, str] | None = None) -> RunningServer:
+    def start(
+        *options: str, root: Path | None = None, env: dict[str, str] | None = None
+    ) -> RunningServer:
         folder = root or tmp_path / f"root{len(running)}"
         server = start_server(folder, *options, env=env)
         running.append(server)
@@ -83,14 +85,28 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
             server.process.wait(10)
 
 
-def start_server(root: Path, *options: str, env: dict[str, str] | None = None, to: str | None = None) -> RunningServer:
+def start_server(
+    root: Path, *options: str, env: dict[str, str] | None = None, to: str | None = None
+) -> RunningServer:
     """A server process that listens, storing into `root` unless told to send on `to` another server.
 
     Raises AssertionError with its output when it does not come up.
     """
     clean = {name: value for name, value in os.environ.items() if not name.startswith("SLUICEWAY_")}
     process = subprocess.Popen(
-        [sys.executable, "-m", "sluiceway", "serve", "--to", to or str(root), "--port", "0", "--drain", "2", *options],
+        [
+            sys.executable,
+            "-m",
+            "sluiceway",
+            "serve",
+            "--to",
+            to or str(root),
+            "--port",
+            "0",
+            "--drain",
+            "2",
+            *options,
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -39,7 +39,13 @@ class SftpServer:
 
     def _start(self) -> subprocess.Popen[str]:
         command = [sys.executable, str(PROGRAM), str(self.folder), str(self.port), *self._options]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
         assert process.stdout is not None
         port, _, line = process.stdout.readline().partition(" ")
         assert port, "the SFTP server did not start"
@@ -50,7 +56,9 @@ class SftpServer:
     def fresh(self) -> str:
         return f"place{next(self._numbers)}"
 
-    def url(self, place: str, password: str = "secret", known: Path | None = None, **more: str) -> str:
+    def url(
+        self, place: str, password: str = "secret", known: Path | None = None, **more: str
+    ) -> str:
         query = "&".join(
             f"{name}={quote(value)}"
             for name, value in {

@@ -18,7 +18,18 @@ import pytest
 
 from fix_server import RunningServer, Serve, start_server
 
-__all__ = ["SMALL_DISK", "TORTURE", "eventually", "hasty", "missing", "need", "noise", "small_disk", "taker", "tree"]
+__all__ = [
+    "SMALL_DISK",
+    "TORTURE",
+    "eventually",
+    "hasty",
+    "missing",
+    "need",
+    "noise",
+    "small_disk",
+    "taker",
+    "tree",
+]
 
 DEADLINE = 30.0  # seconds; only a broken server comes near it
 SMALL_DISK = 8 << 20  # bytes
@@ -59,7 +70,10 @@ def hasty(serve: Serve, tmp_path: Path) -> Hasty:
             lines += [
                 "import sluiceway.server.http1.stalled_readers as stalled, sluiceway.server.http1.sendfile as sendfile, socket"
             ]
-            lines += [f"stalled.READER_SECONDS = sendfile.STALLED = {reader!r}", "stalled.LOOK = 0.1"]
+            lines += [
+                f"stalled.READER_SECONDS = sendfile.STALLED = {reader!r}",
+                "stalled.LOOK = 0.1",
+            ]
             lines += SMALL_BUFFERS
         folder = tmp_path / "hasty"
         folder.mkdir()

@@ -49,13 +49,20 @@ def certificates(folder: Path) -> Certificates:
     made.ca.write_bytes(ca.public_bytes(serialization.Encoding.PEM))
     for name, path in (("server", made.server), ("client", made.client)):
         key, certificate = _signed(name, ca_key, ca)
-        secret = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        secret = key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
         path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM) + secret)
     return made
 
 
 def _signed(
-    name: str, signer: ec.EllipticCurvePrivateKey | None, issuer: x509.Certificate | None, authority: bool = False
+    name: str,
+    signer: ec.EllipticCurvePrivateKey | None,
+    issuer: x509.Certificate | None,
+    authority: bool = False,
 ) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
     key, now = ec.generate_private_key(ec.SECP256R1()), dt.datetime.now(dt.UTC)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -75,7 +82,13 @@ def _signed(
 
 
 class TlsPeer(Peer):
-    def __init__(self, act: Callable[[Exchange], object], tls: Certificates, asks: bool = False, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self,
+        act: Callable[[Exchange], object],
+        tls: Certificates,
+        asks: bool = False,
+        host: str = "127.0.0.1",
+    ) -> None:
         super().__init__(act, host)
         self.url = self.url.replace("http://", "https://")
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

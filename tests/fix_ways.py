@@ -46,7 +46,9 @@ def ways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, Way]
     alone, behind = start_server(folder / "alone"), start_server(folder / "behind")
     gateway = start_server(folder / "none", to=f"{behind.url}/files")
     try:
-        with running("cheroot", tmp_path_factory.mktemp("mounted"), takes, "mount_views:app") as mounted:
+        with running(
+            "cheroot", tmp_path_factory.mktemp("mounted"), takes, "mount_views:app"
+        ) as mounted:
             yield {
                 "alone": Way(alone.url, alone.root, alone.port),
                 "gateway": Way(gateway.url, behind.root, gateway.port),

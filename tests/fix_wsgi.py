@@ -89,7 +89,9 @@ class WsgiApp:
         found = [self.process.pid]
         for pid in found:
             with suppress(FileNotFoundError):  # ended while we looked
-                found += [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+                found += [
+                    int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+                ]
         return found
 
     def spools(self) -> set[str]:
@@ -106,14 +108,20 @@ class WsgiApp:
             for link in Path(f"/proc/{pid}/fd").iterdir():
                 with suppress(FileNotFoundError):
                     target = os.readlink(link)
-                    if target.endswith(" (deleted)") and not target.startswith(("/dev/", "/memfd:")):
+                    if target.endswith(" (deleted)") and not target.startswith(
+                        ("/dev/", "/memfd:")
+                    ):
                         found.add(target)
         return found
 
 
 @contextmanager
 def running(
-    name: str, base: Path, act: Callable[[Exchange], object], views: str = "flask_views:app", **more: str
+    name: str,
+    base: Path,
+    act: Callable[[Exchange], object],
+    views: str = "flask_views:app",
+    **more: str,
 ) -> Iterator[WsgiApp]:
     """The server `name` with these views, in front of a backend that does `act`; `more` goes into its environment."""
     folder, temporary = base / "saved", base / "temporary"
@@ -123,9 +131,19 @@ def running(
         port = free.getsockname()[1]
     program, *options = SERVERS[name].format(port=port, views=views).split()
     with Peer(act) as peer, (base / "printed").open("wb") as printed:
-        env = {**os.environ, "BACKEND": f"{peer.url}/book", "FOLDER": str(folder), "TMPDIR": str(temporary), **more}
-        env["PYTHONPATH"] = os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
-        process = subprocess.Popen([str(COMMANDS / program), *options], cwd=TESTS, env=env, stdout=printed, stderr=printed)
+        env = {
+            **os.environ,
+            "BACKEND": f"{peer.url}/book",
+            "FOLDER": str(folder),
+            "TMPDIR": str(temporary),
+            **more,
+        }
+        env["PYTHONPATH"] = os.pathsep.join(
+            [str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
+        )
+        process = subprocess.Popen(
+            [str(COMMANDS / program), *options], cwd=TESTS, env=env, stdout=printed, stderr=printed
+        )
         app = WsgiApp(name, port, process, peer, folder, temporary, base / "printed")
         try:
             eventually(lambda: _answers(app), f"{name} answers")

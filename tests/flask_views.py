@@ -25,7 +25,12 @@ request: Any = flask.request
 def relay() -> tuple[str, int]:
     """Unchanged view code."""
     f = request.files["file"]
-    answer = requests.post(os.environ["BACKEND"], data=f, headers={"X-Title": request.form.get("title", "")}, timeout=30)
+    answer = requests.post(
+        os.environ["BACKEND"],
+        data=f,
+        headers={"X-Title": request.form.get("title", "")},
+        timeout=30,
+    )
     return answer.text, answer.status_code
 
 

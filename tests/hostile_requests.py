@@ -27,7 +27,20 @@ __all__ = ["Attack", "conversation", "hostile_note"]
 ANSWER = 0.1  # seconds a connection may take to answer, before the next one begins
 SERVER_ERROR = re.compile(rb"HTTP/1\.1 500 ")
 
-METHODS = ["GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE", "PROPFIND", "get", "M-SEARCH"]
+METHODS = [
+    "GET",
+    "HEAD",
+    "PUT",
+    "POST",
+    "DELETE",
+    "OPTIONS",
+    "PATCH",
+    "CONNECT",
+    "TRACE",
+    "PROPFIND",
+    "get",
+    "M-SEARCH",
+]
 KEYS = [
     "a",
     "b.txt",
@@ -162,7 +175,15 @@ FIELDS: dict[str, list[str]] = {
         "bytes=a-b",
     ],
     "If-Range": ['"x"', "Sat, 01 Jan 2000 00:00:00 GMT", 'W/"x"', "x"],
-    "If-Match": ["*", '"x"', 'W/"x"', '"' * 51, ",", '"\xff"', ", ".join(f'"{n}"' for n in range(900))],
+    "If-Match": [
+        "*",
+        '"x"',
+        'W/"x"',
+        '"' * 51,
+        ",",
+        '"\xff"',
+        ", ".join(f'"{n}"' for n in range(900)),
+    ],
     "If-None-Match": ["*", '"x"', "x", '"a" "b"', ""],
     "If-Modified-Since": [
         "Sat, 01 Jan 2000 00:00:00 GMT",
@@ -176,9 +197,35 @@ FIELDS: dict[str, list[str]] = {
     "Expect": ["100-continue", "100-CONTINUE", "200-ok", ""],
     "Upgrade": ["h2c", "websocket", "TLS/1.0", ""],
     "Connection": ["close", "keep-alive", "Upgrade", "Upgrade, HTTP2-Settings", "x" * 100, ""],
-    "Origin": ["null", "http://[", "http://localhost", "https://evil.example", "http://localhost:99999", "x", "http://\xff"],
-    "Host": ["localhost", "[::1]", "[", "a:b", "", "localhost:99999", "127.0.0.1", "x@y", "\xff", "localhost, localhost"],
-    "Authorization": ["Bearer x", "Basic", "Basic !!!", "Basic \xff", "Bearer " + "x" * 5000, "basic Og=="],
+    "Origin": [
+        "null",
+        "http://[",
+        "http://localhost",
+        "https://evil.example",
+        "http://localhost:99999",
+        "x",
+        "http://\xff",
+    ],
+    "Host": [
+        "localhost",
+        "[::1]",
+        "[",
+        "a:b",
+        "",
+        "localhost:99999",
+        "127.0.0.1",
+        "x@y",
+        "\xff",
+        "localhost, localhost",
+    ],
+    "Authorization": [
+        "Bearer x",
+        "Basic",
+        "Basic !!!",
+        "Basic \xff",
+        "Bearer " + "x" * 5000,
+        "basic Og==",
+    ],
     "X-Forwarded-For": ["1.2.3.4", "\x9b31m", "a\u2028b", "1.2.3.4, x" * 100],
     "Forwarded": ["for=x;proto=y", ";;"],
     "Via": ["1.1 sluiceway", "x"],
@@ -217,7 +264,10 @@ TOKENS += [
     b"\xf0\x9f",
     b"A" * 4000,
 ]
-PART_FIELDS = ['Content-Disposition: form-data; name="f"; filename="x.bin"', 'Content-Disposition: form-data; name="t"']
+PART_FIELDS = [
+    'Content-Disposition: form-data; name="f"; filename="x.bin"',
+    'Content-Disposition: form-data; name="t"',
+]
 PART_FIELDS += [
     "Content-Disposition: form-data",
     'Content-Disposition: form-data; name="f"; filename="',
@@ -233,8 +283,27 @@ PART_FIELDS += [
     "Content-Transfer-Encoding: x",
     "Content-Length: 3",
 ]
-PART_FIELDS += ["Content-Transfer-Encoding: quoted-printable", "Content-Type: \xff", "X", ": y", "X: " + "z" * 9000]
-NOTES = ["", "null", "[]", "{}", "{", "1", '"x"', "{" * 900, "[" * 3000, '{"size": 5}', "\x00", '{"sha256": 1e999}']
+PART_FIELDS += [
+    "Content-Transfer-Encoding: quoted-printable",
+    "Content-Type: \xff",
+    "X",
+    ": y",
+    "X: " + "z" * 9000,
+]
+NOTES = [
+    "",
+    "null",
+    "[]",
+    "{}",
+    "{",
+    "1",
+    '"x"',
+    "{" * 900,
+    "[" * 3000,
+    '{"size": 5}',
+    "\x00",
+    '{"sha256": 1e999}',
+]
 NOTE_VALUES: list[object] = [
     None,
     True,
@@ -285,7 +354,11 @@ def hostile_note(dice: random.Random, honest: bytes | None) -> bytes:
 
 
 def _request(dice: random.Random, prefix: str) -> bytes:
-    method = dice.choice(METHODS) if dice.random() < 0.3 else dice.choice(["GET", "PUT", "POST", "HEAD", "DELETE"])
+    method = (
+        dice.choice(METHODS)
+        if dice.random() < 0.3
+        else dice.choice(["GET", "PUT", "POST", "HEAD", "DELETE"])
+    )
     fields: list[tuple[str, str]] = [("Host", "localhost")] if dice.random() < 0.95 else []
     body = b""
     if method in ("PUT", "POST", "PATCH") or dice.random() < 0.1:
@@ -302,7 +375,9 @@ def _request(dice: random.Random, prefix: str) -> bytes:
         fields.append((name, dice.choice(FIELDS[name])))
     if dice.random() < 0.02:
         fields += [("A", "")] * dice.choice([100, 200, 5000])
-    lines = [f"{method} {_target(dice, prefix, method)} HTTP/{dice.choice(['1.1'] * 20 + ['1.0', '2.0', '0.9', '1.2', 'x'])}"]
+    lines = [
+        f"{method} {_target(dice, prefix, method)} HTTP/{dice.choice(['1.1'] * 20 + ['1.0', '2.0', '0.9', '1.2', 'x'])}"
+    ]
     lines += [f"{name}: {value}" for name, value in fields]
     return "".join(f"{line}\r\n" for line in lines).encode("latin-1", "replace") + b"\r\n" + body
 
@@ -310,20 +385,55 @@ def _request(dice: random.Random, prefix: str) -> bytes:
 def _target(dice: random.Random, prefix: str, method: str) -> str:
     key = dice.choice(["a", "b.txt", "dir/c"]) if dice.random() < 0.5 else dice.choice(KEYS)
     if dice.random() < 0.75:
-        usual = {"PUT": [f"/files/{key}"], "DELETE": [f"/files/{key}", "/uploads/" + key], "POST": ["/files"]}
-        path = dice.choice(usual.get(method, [f"/files/{key}", "/files", "/", "/uploads/abcdefgh", "/fetch", "/readyz"]))
+        usual = {
+            "PUT": [f"/files/{key}"],
+            "DELETE": [f"/files/{key}", "/uploads/" + key],
+            "POST": ["/files"],
+        }
+        path = dice.choice(
+            usual.get(
+                method, [f"/files/{key}", "/files", "/", "/uploads/abcdefgh", "/fetch", "/readyz"]
+            )
+        )
     else:
         path = dice.choice(
-            ["/", "/files/", "/uploads/", "/healthz", "/page/", "/metrics", "/nowhere", "*", "//", "/%2e", "/fetch"]
+            [
+                "/",
+                "/files/",
+                "/uploads/",
+                "/healthz",
+                "/page/",
+                "/metrics",
+                "/nowhere",
+                "*",
+                "//",
+                "/%2e",
+                "/fetch",
+            ]
         )
         if path.endswith("/"):
             path += key
     if dice.random() < 0.4:
-        path += "?" + "&".join(f"{dice.choice(NAMES)}={dice.choice(VALUES)}" for _ in range(dice.randint(1, 3)))
+        path += "?" + "&".join(
+            f"{dice.choice(NAMES)}={dice.choice(VALUES)}" for _ in range(dice.randint(1, 3))
+        )
     if path.startswith("/"):
         path = prefix + path
     if dice.random() < 0.05:
-        path = dice.choice(["http://localhost", "http://", "http://[", "https://x:99999", "localhost:80", "\xff", "#"]) + path
+        path = (
+            dice.choice(
+                [
+                    "http://localhost",
+                    "http://",
+                    "http://[",
+                    "https://x:99999",
+                    "localhost:80",
+                    "\xff",
+                    "#",
+                ]
+            )
+            + path
+        )
     return path
 
 
@@ -333,7 +443,13 @@ def _body(dice: random.Random) -> tuple[str, bytes]:
         return "", dice.randbytes(dice.choice([0, 1, 5, 1000, 70_000]))
     if kind < 0.5:
         told: object = dice.choice(
-            [{"url": dice.choice(VALUES)}, {"url": 1}, [], None, {"url": "http://127.0.0.1:1/", "key": dice.choice(KEYS)}]
+            [
+                {"url": dice.choice(VALUES)},
+                {"url": 1},
+                [],
+                None,
+                {"url": "http://127.0.0.1:1/", "key": dice.choice(KEYS)},
+            ]
         )
         return "application/json", dice.choice(
             [json.dumps(told).encode(), b"[" * 60_000, b'{"url":' * 20_000, b"\xff", b"1" * 6000]
@@ -343,8 +459,12 @@ def _body(dice: random.Random) -> tuple[str, bytes]:
         lines = [dice.choice(PART_FIELDS[:2])] if dice.random() < 0.7 else []
         lines += dice.choices(PART_FIELDS, k=dice.choice([0, 0, 1, 3]))
         head = "".join(f"{line}\r\n" for line in lines).encode("latin-1")
-        body += b"--B\r\n" + head + b"\r\n" + dice.randbytes(dice.choice([0, 1, 20, 5000])) + b"\r\n"
-    body += dice.choice([b"--B--\r\n", b"--B--\r\n", b"--B--", b"--B-", b"", b"--B--\r\n" + b"x" * 70_000])
+        body += (
+            b"--B\r\n" + head + b"\r\n" + dice.randbytes(dice.choice([0, 1, 20, 5000])) + b"\r\n"
+        )
+    body += dice.choice(
+        [b"--B--\r\n", b"--B--\r\n", b"--B--", b"--B-", b"", b"--B--\r\n" + b"x" * 70_000]
+    )
     return "multipart/form-data; boundary=B", _mutated(dice, body) if dice.random() < 0.3 else body
 
 
@@ -353,11 +473,15 @@ def _chunked(dice: random.Random, body: bytes) -> bytes:
     if size == 1:
         body = body[:2000]
     form = dice.choice(
-        [b"%x\r\n%s\r\n"] * 12 + [b"%x;a=b\r\n%s\r\n", b"0%x\r\n%s\r\n", b"%X \r\n%s\r\n", b"-%x\r\n%s\r\n", b"%x\n%s\n"]
+        [b"%x\r\n%s\r\n"] * 12
+        + [b"%x;a=b\r\n%s\r\n", b"0%x\r\n%s\r\n", b"%X \r\n%s\r\n", b"-%x\r\n%s\r\n", b"%x\n%s\n"]
     )
-    chunks = b"".join(form % (len(body[at : at + size]), body[at : at + size]) for at in range(0, len(body), size))
+    chunks = b"".join(
+        form % (len(body[at : at + size]), body[at : at + size]) for at in range(0, len(body), size)
+    )
     return chunks + dice.choice(
-        [b"0\r\n\r\n"] * 8 + [b"0\r\nX: y\r\n\r\n", b"000;x\r\n\r\n", b"0\r\n", b"", b"0\r\nContent-Length: 5\r\n\r\n"]
+        [b"0\r\n\r\n"] * 8
+        + [b"0\r\nX: y\r\n\r\n", b"000;x\r\n\r\n", b"0\r\n", b"", b"0\r\nContent-Length: 5\r\n\r\n"]
     )
 
 
@@ -387,7 +511,9 @@ class Attack:
 
     def run(self, seconds: float, threads: int = 4) -> None:
         end = time.monotonic() + seconds
-        workers = [threading.Thread(target=self._work, args=(number, end)) for number in range(threads)]
+        workers = [
+            threading.Thread(target=self._work, args=(number, end)) for number in range(threads)
+        ]
         for worker in workers:
             worker.start()
         for worker in workers:
@@ -423,7 +549,9 @@ class Attack:
 def talk(port: int, seed: str, prefix: str = "") -> bytes:
     """Send one connection's bytes and read what comes for a moment; end it in one of several ways."""
     dice = random.Random(seed + "/end")
-    ending: Callable[[socket.socket], None] = dice.choice([_close, _close, _reset, _half_close, _half_close])
+    ending: Callable[[socket.socket], None] = dice.choice(
+        [_close, _close, _reset, _half_close, _half_close]
+    )
     with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
         answer = b""
         with contextlib.suppress(ConnectionError, TimeoutError):

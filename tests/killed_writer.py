@@ -40,7 +40,9 @@ def _store(kind: str, place: str) -> Store:
 
 
 async def _write(store: Store) -> None:
-    draft = await store.draft("crashed.0", None, UploadRequest(key="crashed", filename="crashed", method="PUT"))
+    draft = await store.draft(
+        "crashed.0", None, UploadRequest(key="crashed", filename="crashed", method="PUT")
+    )
     while data := await asyncio.to_thread(os.read, 0, 1 << 16):
         await draft.write(data)
     await draft.publish("crashed", Metadata(filename="crashed"))

@@ -43,7 +43,13 @@ def some_bytes() -> flask.Response:
 
 @app.get("/memory")
 def memory() -> flask.Response:
-    return stream(io.BytesIO(b"0123456789"), filename="m.bin", type="application/x-m", etag="one", modified=1e9)
+    return stream(
+        io.BytesIO(b"0123456789"),
+        filename="m.bin",
+        type="application/x-m",
+        etag="one",
+        modified=1e9,
+    )
 
 
 @app.get("/made")

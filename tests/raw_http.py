@@ -16,7 +16,18 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
-__all__ = ["LAST_CHUNK", "Answer", "Wire", "chunk", "chunked", "form_begun", "form_body", "form_head", "head", "talk"]
+__all__ = [
+    "LAST_CHUNK",
+    "Answer",
+    "Wire",
+    "chunk",
+    "chunked",
+    "form_begun",
+    "form_body",
+    "form_head",
+    "head",
+    "talk",
+]
 
 PATIENCE = 30.0  # seconds any socket call may take: a test that hangs ends by it
 LAST_CHUNK = b"0\r\n\r\n"
@@ -44,7 +55,11 @@ def form_body(*parts: tuple[str, str | None, bytes]) -> bytes:
     for name, filename, data in parts:
         given = "" if filename is None else f'; filename="{filename}"'
         kind = "" if filename is None else "Content-Type: application/octet-stream\r\n"
-        body += f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"{given}\r\n{kind}\r\n'.encode() + data + b"\r\n"
+        body += (
+            f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"{given}\r\n{kind}\r\n'.encode()
+            + data
+            + b"\r\n"
+        )
     return body + f"--{BOUNDARY}--\r\n".encode()
 
 
@@ -56,7 +71,9 @@ def form_begun(*parts: tuple[str, str | None, bytes]) -> bytes:
 def form_head(length: int | None, *fields: str, target: str = "/files") -> bytes:
     """The head of a form request; a length of None makes it chunked."""
     framing = "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}"
-    return head("POST", target, f"Content-Type: multipart/form-data; boundary={BOUNDARY}", framing, *fields)
+    return head(
+        "POST", target, f"Content-Type: multipart/form-data; boundary={BOUNDARY}", framing, *fields
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +109,12 @@ class Wire:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     def send(self, data: bytes) -> None:
@@ -122,7 +144,11 @@ class Wire:
             interim.append(status)
         headers: dict[str, str] = {}
         for name, _, value in (item.partition(":") for item in lines):
-            headers[name.lower()] = f"{headers[name.lower()]}, {value.strip()}" if name.lower() in headers else value.strip()
+            headers[name.lower()] = (
+                f"{headers[name.lower()]}, {value.strip()}"
+                if name.lower() in headers
+                else value.strip()
+            )
         if to_head or status in (204, 304):
             body = b""
         elif "content-length" in headers:

@@ -22,7 +22,14 @@ from urllib.parse import unquote, urlsplit
 
 __all__ = ["Asked", "RestTarget", "Stored"]
 
-WAYS = ("429", "500", "503", "reset before", "reset after", "500 after")  # "after": it is stored, the answer is lost
+WAYS = (
+    "429",
+    "500",
+    "503",
+    "reset before",
+    "reset after",
+    "500 after",
+)  # "after": it is stored, the answer is lost
 
 
 @dataclass
@@ -70,7 +77,11 @@ class RestTarget:
         if method in self.spared:
             return ""
         with self.lock:
-            way = self.chance.choice(self.ways) if self.ways and self.chance.random() < self.share else ""
+            way = (
+                self.chance.choice(self.ways)
+                if self.ways and self.chance.random() < self.share
+                else ""
+            )
             if way:
                 self.failed[way] += 1
             return way
@@ -83,7 +94,9 @@ class RestTarget:
         server = _Server(("127.0.0.1", 0), Handler)
         server.daemon_threads = True
         server.block_on_close = False
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread = threading.Thread(
+            target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+        )
         thread.start()
         self.url = f"http://127.0.0.1:{server.server_address[1]}/api/"
         try:
@@ -118,7 +131,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _busy(self, work: object) -> None:
         target = self.target
         told = {name.lower(): value for name, value in self.headers.items()}
-        asked = Asked(self.command, unquote(urlsplit(self.path).path).removeprefix("/api/"), told, time.monotonic())
+        asked = Asked(
+            self.command,
+            unquote(urlsplit(self.path).path).removeprefix("/api/"),
+            told,
+            time.monotonic(),
+        )
         with target.lock:
             target.asked.append(asked)
             target.busy += 1
@@ -149,7 +167,9 @@ class _Handler(BaseHTTPRequestHandler):
                 kept.append(piece)
         if fate in ("429", "503", "500"):
             return self._answer(asked, int(fate), retry=fate != "500")
-        status = self._store(asked, Stored(size, digest.hexdigest(), data=b"".join(kept) if target.keep else None))
+        status = self._store(
+            asked, Stored(size, digest.hexdigest(), data=b"".join(kept) if target.keep else None)
+        )
         if fate == "reset after":
             return self._reset()
         return self._answer(asked, 500 if fate else status)
@@ -194,7 +214,9 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer(asked, 404 if there is None else 405)
         headers = {"Content-Length": str(there.size), "ETag": f'"{there.sha256[:16]}"'}
         if "digests" in target.knows:
-            headers["Repr-Digest"] = f"sha-256=:{base64.b64encode(bytes.fromhex(there.sha256)).decode()}:"
+            headers["Repr-Digest"] = (
+                f"sha-256=:{base64.b64encode(bytes.fromhex(there.sha256)).decode()}:"
+            )
         asked.status = 200
         self.send_response(200)
         for name, value in headers.items():

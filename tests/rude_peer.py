@@ -41,7 +41,10 @@ class Exchange:
         head, _, self._ahead = self._ahead.partition(b"\r\n\r\n")
         line, *fields = head.decode("latin-1").split("\r\n")
         self.method, self.target, _ = line.split(" ")
-        self.headers = {name.lower(): value.strip() for name, _, value in (field.partition(":") for field in fields)}
+        self.headers = {
+            name.lower(): value.strip()
+            for name, _, value in (field.partition(":") for field in fields)
+        }
 
     @property
     def body(self) -> bytes:
@@ -103,7 +106,9 @@ class Exchange:
         lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
         self.send(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
 
-    def reply(self, status: int, headers: Mapping[str, str] | None = None, body: bytes = b"") -> None:
+    def reply(
+        self, status: int, headers: Mapping[str, str] | None = None, body: bytes = b""
+    ) -> None:
         self.head(status, {"Content-Length": str(len(body)), **(headers or {})})
         self.send(body)
 
@@ -120,7 +125,9 @@ class Exchange:
 class Peer:
     """A listener whose every connection is one exchange, each in a thread of its own."""
 
-    def __init__(self, act: Callable[[Exchange], object], host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(
+        self, act: Callable[[Exchange], object], host: str = "127.0.0.1", port: int = 0
+    ) -> None:
         self.act = act
         self.seen: list[Exchange] = []
         self.met = threading.Event()  # set when the first request's head is here
@@ -134,7 +141,9 @@ class Peer:
         self._spawn(self._listen)
         return self
 
-    def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
+    def __exit__(
+        self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None
+    ) -> None:
         self.ended.set()
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -171,7 +180,9 @@ class Peer:
             finally:
                 exchange.done.set()
             sock.shutdown(socket.SHUT_WR)
-            while sock.recv(65536):  # a close with unread bytes would be a reset, and destroy the answer under way
+            while sock.recv(
+                65536
+            ):  # a close with unread bytes would be a reset, and destroy the answer under way
                 pass
 
 

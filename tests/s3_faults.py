@@ -55,7 +55,9 @@ class S3Faults:
 
     def __init__(self, endpoint: str, certificate: Path | None = None) -> None:
         self.script: dict[str, Fault] = {}  # last segment of a key -> what happens to it
-        self.unknown: tuple[int, bytes] | None = None  # what a request with x-amz-checksum headers is answered
+        self.unknown: tuple[int, bytes] | None = (
+            None  # what a request with x-amz-checksum headers is answered
+        )
         self.checksums = 0  # how many requests had any
         self.seen: list[str] = []  # what each request was (put, get, list …), in order
         self.leaving = threading.Event()
@@ -70,8 +72,12 @@ class S3Faults:
         if certificate is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(certificate)
-            self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
-        self.url = f"http{'' if certificate is None else 's'}://127.0.0.1:{self._server.server_address[1]}"
+            self._server.socket = context.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
+        self.url = (
+            f"http{'' if certificate is None else 's'}://127.0.0.1:{self._server.server_address[1]}"
+        )
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
         self._thread.start()
 
@@ -94,13 +100,19 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         self.faults.seen.append(_what(self.command, parts.query))
         fault = self.faults.script.get(unquote(parts.path).rpartition("/")[2])
-        if self.command in ("PUT", "POST") and any(name.lower().startswith(CHECKSUMS) for name in self.headers):
+        if self.command in ("PUT", "POST") and any(
+            name.lower().startswith(CHECKSUMS) for name in self.headers
+        ):
             self.faults.checksums += 1
             if self.faults.unknown is not None:
                 self._body(None, 0)
                 self._say(*self.faults.unknown)
                 return
-        kind = fault.kind if fault is not None and fault.strikes(_what(self.command, parts.query)) else ""
+        kind = (
+            fault.kind
+            if fault is not None and fault.strikes(_what(self.command, parts.query))
+            else ""
+        )
         try:
             self._do(kind, fault)
         except OSError:  # the client has gone, as clients do that were stalled
@@ -117,7 +129,9 @@ class _Handler(BaseHTTPRequestHandler):
         if kind in ("500", "slowdown", "error-in-200"):
             self._body(None, 0)
             code = "SlowDown" if kind == "slowdown" else "InternalError"
-            return self._say({"500": 500, "slowdown": 503}.get(kind, 200), ERROR.format(code=code).encode())
+            return self._say(
+                {"500": 500, "slowdown": 503}.get(kind, 200), ERROR.format(code=code).encode()
+            )
         if kind == "reset" and fault is not None:
             self._body(None, 0, fault.at)
             return self._break()
@@ -137,7 +151,9 @@ class _Handler(BaseHTTPRequestHandler):
             for name, value in answer.getheaders():
                 if name.lower() not in ("transfer-encoding", "connection", "content-length"):
                     self.send_header(name, value)
-            length = answer.getheader("content-length") if self.command == "HEAD" else str(len(told))
+            length = (
+                answer.getheader("content-length") if self.command == "HEAD" else str(len(told))
+            )
             if length is not None:
                 self.send_header("Content-Length", length)
             self.end_headers()
@@ -146,7 +162,9 @@ class _Handler(BaseHTTPRequestHandler):
             there.close()
         return None
 
-    def _body(self, there: http.client.HTTPConnection | None, pause: float, most: int | None = None) -> None:
+    def _body(
+        self, there: http.client.HTTPConnection | None, pause: float, most: int | None = None
+    ) -> None:
         if "chunked" in self.headers.get("transfer-encoding", ""):
             self._chunks(there)
             return

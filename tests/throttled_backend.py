@@ -40,7 +40,9 @@ def serve(sock: socket.socket, speed: int, counter: Counter, pause: float) -> No
         while b"\r\n\r\n" not in ahead:
             ahead += sock.recv(1)
         lines = ahead.decode("latin-1").lower().split("\r\n")
-        left = next(int(line.partition(":")[2]) for line in lines if line.startswith("content-length:"))
+        left = next(
+            int(line.partition(":")[2]) for line in lines if line.startswith("content-length:")
+        )
         while not speed:
             time.sleep(60)
         due = time.monotonic()
@@ -50,7 +52,9 @@ def serve(sock: socket.socket, speed: int, counter: Counter, pause: float) -> No
                 return
             left -= len(data)
             counter.add(len(data))
-            due = max(due + len(data) / speed, time.monotonic() - 0.05)  # stopped for a while: no running after it
+            due = max(
+                due + len(data) / speed, time.monotonic() - 0.05
+            )  # stopped for a while: no running after it
             time.sleep(max(0.0, due - time.monotonic()))
         time.sleep(pause)
         sock.sendall(b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")

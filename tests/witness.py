@@ -48,7 +48,8 @@ class Witness:
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._threads = [
-            threading.Thread(target=self._until_the_end, args=(act,)) for act in (self._put, self._replace, self._form)
+            threading.Thread(target=self._until_the_end, args=(act,))
+            for act in (self._put, self._replace, self._form)
         ]
 
     def __enter__(self) -> Self:
@@ -57,7 +58,12 @@ class Witness:
         eventually(lambda: self.acknowledged, "a first upload is acknowledged")
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._stop.set()
         for thread in self._threads:
             thread.join(60)
@@ -70,10 +76,14 @@ class Witness:
             if path.is_file() and ".sluiceway" not in path.parts
         }
         for entry in self.acknowledged:
-            assert seen.get(entry.key) == entry.sha256, f"acknowledged, and not there as it was: {entry}"
+            assert seen.get(entry.key) == entry.sha256, (
+                f"acknowledged, and not there as it was: {entry}"
+            )
         for key, sha in seen.items():
             if key == f"{self._run}-same":
-                assert sha in self.versions[max(self.last_version, 0) :], "an older version came back, or a mixture"
+                assert sha in self.versions[max(self.last_version, 0) :], (
+                    "an older version came back, or a mixture"
+                )
             elif (name := key.rpartition("/")[2]) in self.sent:
                 assert sha == self.sent[name], f"seen, and not whole: {key}"
         if self.last_version >= 0:
@@ -83,7 +93,9 @@ class Witness:
         """The server, started again, swept the drafts and knows name and digest of everything that was acknowledged."""
         eventually(lambda: server.drafts() == [], "the drafts of the dead are swept")
         for entry in self.acknowledged:
-            answer = requests.get(f"{server.url}/files", params={"prefix": entry.key, "limit": "1"}, timeout=10).json()
+            answer = requests.get(
+                f"{server.url}/files", params={"prefix": entry.key, "limit": "1"}, timeout=10
+            ).json()
 
             assert [(e["key"], e["filename"], e["sha-256"]) for e in answer["files"]] == [
                 (entry.key, entry.filename, entry.sha256)
@@ -119,9 +131,13 @@ class Witness:
         files = {f"{self._run}-form-{number}-{part}": self._data() for part in range(3)}
         self.sent.update({name: hashlib.sha256(data).hexdigest() for name, data in files.items()})
         told = [("f", (name, data)) for name, data in files.items()]
-        self._note(requests.post(f"{self.server.url}/files", files=told, data={"x": "y"}, timeout=30))
+        self._note(
+            requests.post(f"{self.server.url}/files", files=told, data={"x": "y"}, timeout=30)
+        )
 
     def _note(self, answer: requests.Response) -> None:
         if answer.status_code in (200, 201):
             entries = answer.json()["files"]  # whole: a cut answer acknowledges nothing
-            self.acknowledged += [Acknowledged(entry["key"], entry["filename"], entry["sha-256"]) for entry in entries]
+            self.acknowledged += [
+                Acknowledged(entry["key"], entry["filename"], entry["sha-256"]) for entry in entries
+            ]

@@ -46,7 +46,14 @@ async def form(request: web.Request) -> web.Response:
 def main() -> None:
     app = web.Application()
     app.add_routes([web.put("/raw/{name}", raw), web.post("/form", form)])
-    web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), access_log=None, print=None, loop=uvloop.new_event_loop())
+    web.run_app(
+        app,
+        host="127.0.0.1",
+        port=int(sys.argv[1]),
+        access_log=None,
+        print=None,
+        loop=uvloop.new_event_loop(),
+    )
 
 
 if __name__ == "__main__":

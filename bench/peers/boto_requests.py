@@ -24,11 +24,15 @@ def restore(key: str) -> None:
     if not hasattr(mine, "session"):
         mine.session = requests.Session()
     body = client.get_object(Bucket=bucket, Key=key)["Body"]
-    mine.session.put(url + quote(key.removeprefix(prefix)), data=body.iter_chunks(1 << 20), timeout=60).raise_for_status()
+    mine.session.put(
+        url + quote(key.removeprefix(prefix)), data=body.iter_chunks(1 << 20), timeout=60
+    ).raise_for_status()
 
 
 pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
 with ThreadPoolExecutor(int(jobs)) as pool:
-    under_way = [pool.submit(restore, one["Key"]) for page in pages for one in page.get("Contents", ())]
+    under_way = [
+        pool.submit(restore, one["Key"]) for page in pages for one in page.get("Contents", ())
+    ]
     for done in as_completed(under_way):
         done.result()

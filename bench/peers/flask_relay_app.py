@@ -24,7 +24,18 @@ SINK = f"http://127.0.0.1:{os.environ['BENCH_SINK']}/take"
 THRESHOLD = int(os.environ.get("THRESHOLD", "0"))
 CUT = os.environ.get("CUT", "1") == "1"
 TYPE = {"Content-Type": "application/octet-stream"}
-PIECES = (4, 8, 2, 60, 9, 6, 3, 7, 1, 5)  # as told of Werkzeug in 2018: mostly under ten bytes, at most about sixty
+PIECES = (
+    4,
+    8,
+    2,
+    60,
+    9,
+    6,
+    3,
+    7,
+    1,
+    5,
+)  # as told of Werkzeug in 2018: mostly under ten bytes, at most about sixty
 
 app: Any = Flask(__name__)
 

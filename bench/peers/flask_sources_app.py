@@ -22,7 +22,9 @@ __all__ = ["app"]
 
 TO = Path(os.environ["BENCH_TO"])
 PROFILE = os.environ.get("PROFILE", "")
-CLOCK = os.environ.get("CLOCK", "")  # the profiler's: "" its own, "syscall", or seconds that one look at it takes
+CLOCK = os.environ.get(
+    "CLOCK", ""
+)  # the profiler's: "" its own, "syscall", or seconds that one look at it takes
 LINES = 40  # of a profile's table
 
 app: Any = Flask(__name__)

@@ -42,7 +42,9 @@ def main() -> None:
     parser.add_argument("how", choices=["ours", "toolbelt"])
     parser.add_argument("url")
     parser.add_argument("path")
-    parser.add_argument("--times", type=int, default=1, help="how often the file stands in the form")
+    parser.add_argument(
+        "--times", type=int, default=1, help="how often the file stands in the form"
+    )
     asked = parser.parse_args()
     body, headers = (ours if asked.how == "ours" else toolbelt)(asked.path, asked.times)
     began = time.perf_counter()
@@ -50,7 +52,15 @@ def main() -> None:
     seconds = time.perf_counter() - began
     answer.raise_for_status()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"seconds": seconds, "bytes": os.path.getsize(asked.path) * asked.times, "peak_rss": peak}))
+    print(
+        json.dumps(
+            {
+                "seconds": seconds,
+                "bytes": os.path.getsize(asked.path) * asked.times,
+                "peak_rss": peak,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

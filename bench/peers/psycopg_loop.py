@@ -14,13 +14,17 @@ import psycopg
 ROW = 512 << 10
 
 with psycopg.connect(sys.argv[1], autocommit=True) as connection:
-    connection.execute("CREATE TABLE IF NOT EXISTS bare (id uuid, start bigint, data bytea NOT NULL, PRIMARY KEY (id, start))")
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS bare (id uuid, start bigint, data bytea NOT NULL, PRIMARY KEY (id, start))"
+    )
     connection.execute("ALTER TABLE bare ALTER COLUMN data SET STORAGE EXTERNAL")
     for line in sys.stdin:
         began, at, name = time.perf_counter(), 0, uuid.uuid4()
         with open(line.strip(), "rb", buffering=0) as file, connection.transaction():
             while data := file.read(ROW):
-                connection.execute("INSERT INTO bare (id, start, data) VALUES (%s, %s, %b)", (name, at, data))
+                connection.execute(
+                    "INSERT INTO bare (id, start, data) VALUES (%s, %s, %b)", (name, at, data)
+                )
                 at += len(data)
         print(time.perf_counter() - began, flush=True)
         connection.execute("TRUNCATE bare")

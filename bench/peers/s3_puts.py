@@ -17,7 +17,9 @@ from obstore.store import S3Store
 
 kind, endpoint, bucket = sys.argv[1:4]
 user, secret = os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"]
-client: Any = boto3.client("s3", endpoint_url=endpoint, config=Config(s3={"addressing_style": "path"}))
+client: Any = boto3.client(
+    "s3", endpoint_url=endpoint, config=Config(s3={"addressing_style": "path"})
+)
 store = S3Store(
     bucket,
     endpoint=endpoint,

@@ -15,7 +15,9 @@ client.create_bucket(Bucket=bucket)
 
 
 def put(path: Path) -> None:
-    client.put_object(Bucket=bucket, Key=prefix + path.relative_to(folder).as_posix(), Body=path.read_bytes())
+    client.put_object(
+        Bucket=bucket, Key=prefix + path.relative_to(folder).as_posix(), Body=path.read_bytes()
+    )
 
 
 with ThreadPoolExecutor(4) as pool:

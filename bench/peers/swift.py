@@ -93,8 +93,23 @@ def _serve(root: Path, smallest: str) -> bool:
     log = (root / "log").open("wb")
     try:
         for name in ports:
-            command = [sys.executable, "-W", "ignore", str(bin_ / f"swift-{name}-server"), str(root / f"etc/{name}.conf"), "-v"]
-            running.append(subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True))
+            command = [
+                sys.executable,
+                "-W",
+                "ignore",
+                str(bin_ / f"swift-{name}-server"),
+                str(root / f"etc/{name}.conf"),
+                "-v",
+            ]
+            running.append(
+                subprocess.Popen(
+                    command,
+                    stdout=log,
+                    stderr=log,
+                    stdin=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
+            )
         endpoint = f"http://127.0.0.1:{ports['proxy']}"
         if not _up(endpoint, ports, running):
             return False
@@ -123,8 +138,27 @@ def _free_ports(count: int) -> list[int]:
 
 def _ring(builder: Path, port: int) -> None:
     """One device, so one replica; 16 partitions are plenty."""
-    program = [sys.executable, "-W", "ignore", str(Path(sys.executable).parent / "swift-ring-builder"), str(builder)]
-    device = ["--region", "1", "--zone", "1", "--ip", "127.0.0.1", "--port", str(port), "--device", "d1", "--weight", "1"]
+    program = [
+        sys.executable,
+        "-W",
+        "ignore",
+        str(Path(sys.executable).parent / "swift-ring-builder"),
+        str(builder),
+    ]
+    device = [
+        "--region",
+        "1",
+        "--zone",
+        "1",
+        "--ip",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--device",
+        "d1",
+        "--weight",
+        "1",
+    ]
     builder.unlink(missing_ok=True)
     for step in (["create", "4", "1", "1"], ["add", *device], ["rebalance"]):
         done = subprocess.run([*program, *step], capture_output=True, text=True, check=False)

@@ -44,9 +44,25 @@ from sluiceway.wsgi.body import WsgiBody
 from sluiceway.wsgi.request_thread import RequestThread
 from sluiceway.wsgi.streaming_form import LiveField, LiveFile, LiveForm
 
-__all__ = ["File", "LiveField", "Problems", "StoredFile", "csrf_by_header", "parts", "publish", "uploads"]
+__all__ = [
+    "File",
+    "LiveField",
+    "Problems",
+    "StoredFile",
+    "csrf_by_header",
+    "parts",
+    "publish",
+    "uploads",
+]
 
-TELLABLE = ["to", "key", "max_size", "digest", "memory_budget", *(name for name in setting_help() if name.startswith("relay_"))]
+TELLABLE = [
+    "to",
+    "key",
+    "max_size",
+    "digest",
+    "memory_budget",
+    *(name for name in setting_help() if name.startswith("relay_")),
+]
 BUDGET = "16MiB"  # for one request: what one fast transfer fills at most; a server's whole budget would be lent to each
 DRAFTED = "_sluiceway_drafted"  # on the request: its files, as far as @uploads has read them
 CSRF_FIELD = "csrfmiddlewaretoken"
@@ -54,7 +70,13 @@ CSRF_FIELD = "csrfmiddlewaretoken"
 P = ParamSpec("P")
 T = TypeVar("T")
 View = TypeVar("View", bound=Callable[..., Any])
-To = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Callable[[HttpRequest | None], Any] | None
+To = (
+    str
+    | os.PathLike[str]
+    | Sequence[str | os.PathLike[str]]
+    | Callable[[HttpRequest | None], Any]
+    | None
+)
 
 
 if TYPE_CHECKING:
@@ -78,14 +100,20 @@ def parts(request: HttpRequest, max_size: int | None = None) -> LiveForm:
     `request.POST` and `request.FILES` are empty. Raises BadOrder when Django has the body already, BadRequest for another
     body than a form, LengthRequired, TooLarge; reading raises BodyCut, BadForm.
     """
-    request = getattr(request, "_request", request)  # Django REST framework's stands around Django's
+    request = getattr(
+        request, "_request", request
+    )  # Django REST framework's stands around Django's
     environ = request.META
     if "wsgi.input" not in environ:
         raise BadOrder(
             "Under ASGI Django stores the whole body before it calls the view; mount sluiceway.Sluiceway beside Django in "
             "asgi.py, or run this view under WSGI"
         ).for_operator()
-    if getattr(request, "_read_started", False) or hasattr(request, "_body") or hasattr(request, "_files"):
+    if (
+        getattr(request, "_read_started", False)
+        or hasattr(request, "_body")
+        or hasattr(request, "_files")
+    ):
         raise BadOrder(
             "The body was read before parts(request). request.POST, request.FILES and request.body read it, and so does "
             "Django's CSRF check of a POST, also when the token is in the header: put @csrf_by_header before the view"
@@ -94,8 +122,12 @@ def parts(request: HttpRequest, max_size: int | None = None) -> LiveForm:
         raise BadRequest("This view takes a form; send multipart/form-data")
     body = WsgiBody(environ, max_size, ends_itself=True)
     expected = environ_digests(environ)
-    form = LimitedForm(body.take, environ["CONTENT_TYPE"], body.length, form_limits(), kind=File, expected=expected)
-    request.read(0)  # so that Django knows that somebody reads, and does not take the middle of the body for a form
+    form = LimitedForm(
+        body.take, environ["CONTENT_TYPE"], body.length, form_limits(), kind=File, expected=expected
+    )
+    request.read(
+        0
+    )  # so that Django knows that somebody reads, and does not take the middle of the body for a form
     return form
 
 
@@ -157,7 +189,9 @@ class StoredFile(_Uploaded):
 def uploads(view: View) -> View: ...
 @overload
 def uploads(*, to: To = None, **given: Any) -> Callable[[View], View]: ...
-def uploads(view: View | None = None, *, to: To = None, **given: Any) -> View | Callable[[View], View]:
+def uploads(
+    view: View | None = None, *, to: To = None, **given: Any
+) -> View | Callable[[View], View]:
     """For a view: the files of its form reach a folder, another server or a bucket while they arrive.
 
     They are published when the view has looked at `request.FILES` and answers below 400: all of them or none. If it answers
@@ -186,14 +220,20 @@ def uploads(view: View | None = None, *, to: To = None, **given: Any) -> View | 
                 request.POST = QueryDict()  # for the CSRF check, which then knows the header alone
             try:
                 response: HttpResponseBase = checked(request, *args, **kwargs)
-                if handler.drafted is not None and handler.drafted.looked_at and response.status_code < 400:
+                if (
+                    handler.drafted is not None
+                    and handler.drafted.looked_at
+                    and response.status_code < 400
+                ):
                     handler.drafted.publish()
                 return response
             finally:
                 if handler.drafted is not None:
                     handler.drafted.discard()
 
-        return cast("View", csrf_exempt(stored))  # it is checked inside, when the handler is in its place
+        return cast(
+            "View", csrf_exempt(stored)
+        )  # it is checked inside, when the handler is in its place
 
     return decorate if view is None else decorate(view)
 
@@ -219,11 +259,14 @@ class _Handler(FileUploadHandler):
         self._settings = settings
         self.drafted: _Drafted | None = None
         headers = request.META
-        if not headers.get("CONTENT_LENGTH") and "chunked" in str(headers.get("HTTP_TRANSFER_ENCODING", "")).lower():
+        if (
+            not headers.get("CONTENT_LENGTH")
+            and "chunked" in str(headers.get("HTTP_TRANSFER_ENCODING", "")).lower()
+        ):
             what = "send the form with Content-Length, or have the view read sluiceway.django.parts(request)"
-            raise LengthRequired(f"Django takes a chunked body for an empty one; {what}").for_operator(
-                "This site takes no form without Content-Length; send it with one"
-            )
+            raise LengthRequired(
+                f"Django takes a chunked body for an empty one; {what}"
+            ).for_operator("This site takes no form without Content-Length; send it with one")
 
     def handle_raw_input(
         self,
@@ -240,8 +283,18 @@ class _Handler(FileUploadHandler):
         else:  # what Django or a middleware has stored already
             environ = {**META, "wsgi.input": input_data, "wsgi.input_terminated": True}
         body = WsgiBody(environ, ends_itself=True)
-        form = LimitedForm(body.take, META["CONTENT_TYPE"], body.length, form_limits(), expected=environ_digests(META))
-        query = {} if self.request is None else {name: str(value) for name, value in self.request.GET.items()}
+        form = LimitedForm(
+            body.take,
+            META["CONTENT_TYPE"],
+            body.length,
+            form_limits(),
+            expected=environ_digests(META),
+        )
+        query = (
+            {}
+            if self.request is None
+            else {name: str(value) for name, value in self.request.GET.items()}
+        )
         self.drafted = _Drafted(form, self._settings, query, body.length)
         setattr(self.request, DRAFTED, self.drafted)
         fields = QueryDict(mutable=True)
@@ -257,7 +310,9 @@ class _Drafted:
     An event loop in a thread of its own carries them; the form is read in the thread of the request.
     """
 
-    def __init__(self, form: LiveForm, settings: Settings, query: Mapping[str, str], length: int | None) -> None:
+    def __init__(
+        self, form: LiveForm, settings: Settings, query: Mapping[str, str], length: int | None
+    ) -> None:
         """Returns when the form was read to its end. Raises what reading and drafting raise; then nothing is left."""
         self.looked_at = False
         self.entries: list[Entry] = []
@@ -285,30 +340,55 @@ class _Drafted:
 
     def _never_read(self, outcome: Future[list[Entry]]) -> None:
         if not self._read.done():
-            self._read.set_exception(outcome.exception() or StoreFailed("The form was not read to its end"))
+            self._read.set_exception(
+                outcome.exception() or StoreFailed("The form was not read to its end")
+            )
 
-    async def _carry(self, form: LiveForm, settings: Settings, query: Mapping[str, str], length: int | None) -> list[Entry]:
+    async def _carry(
+        self, form: LiveForm, settings: Settings, query: Mapping[str, str], length: int | None
+    ) -> list[Entry]:
         budget = Budget(settings.budget)
         try:
             store = open_destination(settings, budget)
         except OSError as error:
-            raise StoreFailed(f"The destination cannot be opened ({error.strerror}); see that its folder can be made") from error
+            raise StoreFailed(
+                f"The destination cannot be opened ({error.strerror}); see that its folder can be made"
+            ) from error
         template = KeyTemplate(settings.key)
         upload_service = UploadService(
-            store, budget, ProgressTable(), template=template, digests=settings.digests, max_size=settings.largest
+            store,
+            budget,
+            ProgressTable(),
+            template=template,
+            digests=settings.digests,
+            max_size=settings.largest,
         )
-        names, fields = list[str](), list[tuple[str, str]]()  # the list grows while the form goes on
+        names, fields = (
+            list[str](),
+            list[tuple[str, str]](),
+        )  # the list grows while the form goes on
         walk = iter(form)
         try:
             async with upload_service.receive(length=length) as incoming:
                 while (part := await self._here.call(next, walk, None)) is not None:
                     if isinstance(part, LiveFile):
                         names.append(part.name)
-                        label = UploadRequest(field=part.name, fields=fields, values=query, certain=False)
-                        await incoming.take(PassingSource(_pieces(self._here, part)), _wish(part, label), size=part.size)
+                        label = UploadRequest(
+                            field=part.name, fields=fields, values=query, certain=False
+                        )
+                        await incoming.take(
+                            PassingSource(_pieces(self._here, part)),
+                            _wish(part, label),
+                            size=part.size,
+                        )
                     elif part.name != CSRF_FIELD:  # the token is between this site and its user
                         fields.append((part.name, part.value))
-                self._read.set_result([StoredFile(name, *told) for name, told in zip(names, incoming.drafted, strict=True)])
+                self._read.set_result(
+                    [
+                        StoredFile(name, *told)
+                        for name, told in zip(names, incoming.drafted, strict=True)
+                    ]
+                )
                 if not await asyncio.wrap_future(self._keep):
                     return []  # leaving discards
                 return await incoming.publish()
@@ -341,20 +421,29 @@ class _Files(MultiValueDict[str, UploadedFile[Any]] if TYPE_CHECKING else MultiV
 
 def _settings(request: HttpRequest, to: To, given: Mapping[str, Any]) -> Settings:
     known = {name: getattr(settings, f"SLUICEWAY_{name.upper()}", None) for name in TELLABLE}
-    told = {"memory_budget": BUDGET, **{name: value for name, value in known.items() if value is not None}, **given}
+    told = {
+        "memory_budget": BUDGET,
+        **{name: value for name, value in known.items() if value is not None},
+        **given,
+    }
     place = told.pop("to", None) if to is None else to
     told.pop("to", None)
     if callable(place):
         place = place(request)
     if not place:
-        raise BadSetting("SLUICEWAY_TO names no destination; set it to a folder or to the URL of another server")
+        raise BadSetting(
+            "SLUICEWAY_TO names no destination; set it to a folder or to the URL of another server"
+        )
     places = [place] if isinstance(place, str | os.PathLike) else list(place)
     return Settings(to=tuple(os.fspath(one) for one in places), **told)
 
 
 def _passes_on(settings: Settings) -> bool:
     """Whether another server hears of a file while it arrives."""
-    return any(is_url(place.removeprefix("required:").removeprefix("best-effort:")) for place in settings.to)
+    return any(
+        is_url(place.removeprefix("required:").removeprefix("best-effort:"))
+        for place in settings.to
+    )
 
 
 async def _pieces(here: RequestThread, file: LiveFile) -> AsyncIterator[bytes]:
@@ -374,7 +463,9 @@ class _Gone(io.RawIOBase):
         self._key = key
 
     def readinto(self, buffer: object) -> NoReturn:
-        raise BadOrder(f"This file is at its destination already, as {self._key!r}; read it there").for_operator()
+        raise BadOrder(
+            f"This file is at its destination already, as {self._key!r}; read it there"
+        ).for_operator()
 
 
 def _answered(error: SluiceError, method: str | None) -> HttpResponse:

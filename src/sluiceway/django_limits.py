@@ -37,7 +37,9 @@ def form_limits() -> FormLimits:
     usual = FormLimits()
     size, fields = settings.DATA_UPLOAD_MAX_MEMORY_SIZE, settings.DATA_UPLOAD_MAX_NUMBER_FIELDS
     files = settings.DATA_UPLOAD_MAX_NUMBER_FILES
-    parts = (usual.max_parts if fields is None else fields) + (usual.max_parts if files is None else files)
+    parts = (usual.max_parts if fields is None else fields) + (
+        usual.max_parts if files is None else files
+    )
     most = FormLimits.of(parts, usual.max_field_bytes if size is None else size)
     return changed(most, max_fields=fields, max_files=files, max_values_bytes=size)
 

@@ -134,10 +134,18 @@ class SluiceError(Exception):
         return f"{self.detail} ({facts})" if facts else self.detail
 
 
-class BadRequest(SluiceError, code="bad-request", status=400, title="The request contradicts itself", fault="client"): ...
+class BadRequest(
+    SluiceError,
+    code="bad-request",
+    status=400,
+    title="The request contradicts itself",
+    fault="client",
+): ...
 
 
-class BodyCut(BadRequest, code="body-cut", title="The body ended before it was complete", retryable=True): ...
+class BodyCut(
+    BadRequest, code="body-cut", title="The body ended before it was complete", retryable=True
+): ...
 
 
 class BadForm(BadRequest, code="bad-form", title="The form cannot be read"): ...
@@ -149,24 +157,46 @@ class BadName(BadRequest, code="bad-name", title="No safe name can be made of th
 class BadDigest(BadRequest, code="bad-digest", title="A digest field is not well-formed"): ...
 
 
-class DigestMismatch(BadRequest, code="digest-mismatch", title="What arrived is not what was promised", retryable=True): ...
-
-
-class Unauthorized(SluiceError, code="unauthorized", status=401, title="A token is needed", fault="client"): ...
-
-
-class Forbidden(SluiceError, code="forbidden", status=403, title="This is not allowed", fault="client"): ...
-
-
-class NotFound(SluiceError, code="not-found", status=404, title="There is nothing here", fault="client"): ...
-
-
-class MethodNotAllowed(
-    SluiceError, code="method-not-allowed", status=405, title="This path does not offer that method", fault="client"
+class DigestMismatch(
+    BadRequest,
+    code="digest-mismatch",
+    title="What arrived is not what was promised",
+    retryable=True,
 ): ...
 
 
-class TooSlow(SluiceError, code="too-slow", status=408, title="Nothing arrived for too long", fault="client", retryable=True): ...
+class Unauthorized(
+    SluiceError, code="unauthorized", status=401, title="A token is needed", fault="client"
+): ...
+
+
+class Forbidden(
+    SluiceError, code="forbidden", status=403, title="This is not allowed", fault="client"
+): ...
+
+
+class NotFound(
+    SluiceError, code="not-found", status=404, title="There is nothing here", fault="client"
+): ...
+
+
+class MethodNotAllowed(
+    SluiceError,
+    code="method-not-allowed",
+    status=405,
+    title="This path does not offer that method",
+    fault="client",
+): ...
+
+
+class TooSlow(
+    SluiceError,
+    code="too-slow",
+    status=408,
+    title="Nothing arrived for too long",
+    fault="client",
+    retryable=True,
+): ...
 
 
 class Exists(SluiceError, code="exists", status=409, title="The name is taken", fault="client"): ...
@@ -175,81 +205,160 @@ class Exists(SluiceError, code="exists", status=409, title="The name is taken", 
 class SameName(Exists, code="same-name", title="Two objects have one name there"): ...
 
 
-class LengthRequired(SluiceError, code="length-required", status=411, title="A Content-Length is needed", fault="client"): ...
-
-
-class PreconditionFailed(
-    SluiceError, code="precondition-failed", status=412, title="A precondition does not hold", fault="client"
+class LengthRequired(
+    SluiceError,
+    code="length-required",
+    status=411,
+    title="A Content-Length is needed",
+    fault="client",
 ): ...
 
 
-class TooLarge(SluiceError, code="too-large", status=413, title="This is larger than the server takes", fault="client"): ...
+class PreconditionFailed(
+    SluiceError,
+    code="precondition-failed",
+    status=412,
+    title="A precondition does not hold",
+    fault="client",
+): ...
 
 
-class Unsupported(SluiceError, code="unsupported", status=415, title="The server does not decode this", fault="client"): ...
+class TooLarge(
+    SluiceError,
+    code="too-large",
+    status=413,
+    title="This is larger than the server takes",
+    fault="client",
+): ...
+
+
+class Unsupported(
+    SluiceError,
+    code="unsupported",
+    status=415,
+    title="The server does not decode this",
+    fault="client",
+): ...
 
 
 class RangeUnsatisfiable(
-    SluiceError, code="range-unsatisfiable", status=416, title="No byte of the object is in the range", fault="client"
+    SluiceError,
+    code="range-unsatisfiable",
+    status=416,
+    title="No byte of the object is in the range",
+    fault="client",
 ): ...
 
 
 class ExpectationFailed(
-    SluiceError, code="expectation-failed", status=417, title="The server knows only 100-continue", fault="client"
+    SluiceError,
+    code="expectation-failed",
+    status=417,
+    title="The server knows only 100-continue",
+    fault="client",
 ): ...
 
 
-class MissingField(SluiceError, code="missing-field", status=422, title="A field is missing", fault="client"): ...
+class MissingField(
+    SluiceError, code="missing-field", status=422, title="A field is missing", fault="client"
+): ...
 
 
-class HeadTooLarge(SluiceError, code="head-too-large", status=431, title="The header fields are too large", fault="client"): ...
+class HeadTooLarge(
+    SluiceError,
+    code="head-too-large",
+    status=431,
+    title="The header fields are too large",
+    fault="client",
+): ...
 
 
-class Cancelled(SluiceError, code="cancelled", status=499, title="The transfer was cancelled", fault="client"): ...
+class Cancelled(
+    SluiceError, code="cancelled", status=499, title="The transfer was cancelled", fault="client"
+): ...
 
 
-class BadOrder(SluiceError, code="bad-order", title="A part of the form was asked for before its turn"): ...
+class BadOrder(
+    SluiceError, code="bad-order", title="A part of the form was asked for before its turn"
+): ...
 
 
 class WrongOrder(
-    BadOrder, code="wrong-order", status=422, title="The parts of the form came in an order this page cannot read", fault="client"
+    BadOrder,
+    code="wrong-order",
+    status=422,
+    title="The parts of the form came in an order this page cannot read",
+    fault="client",
 ): ...
 
 
-class SourceFailed(SluiceError, code="source-failed", status=500, title="The source cannot be read", fault="client"): ...
+class SourceFailed(
+    SluiceError, code="source-failed", status=500, title="The source cannot be read", fault="client"
+): ...
 
 
-class SourceChanged(SourceFailed, code="source-changed", title="The source changed while it was read"): ...
+class SourceChanged(
+    SourceFailed, code="source-changed", title="The source changed while it was read"
+): ...
 
 
-class StoreFailed(SluiceError, code="store-failed", status=500, title="The destination failed", fault="destination"): ...
+class StoreFailed(
+    SluiceError,
+    code="store-failed",
+    status=500,
+    title="The destination failed",
+    fault="destination",
+): ...
 
 
-class Miscounted(SluiceError, code="miscounted", title="The objects of this copy do not add up"): ...
+class Miscounted(
+    SluiceError, code="miscounted", title="The objects of this copy do not add up"
+): ...
 
 
-class NoSpace(StoreFailed, code="no-space", status=507, title="The destination is full", retryable=True): ...
+class NoSpace(
+    StoreFailed, code="no-space", status=507, title="The destination is full", retryable=True
+): ...
 
 
 class PeerFailed(
-    SluiceError, code="peer-failed", status=502, title="The other server failed", fault="destination", retryable=True
+    SluiceError,
+    code="peer-failed",
+    status=502,
+    title="The other server failed",
+    fault="destination",
+    retryable=True,
 ): ...
 
 
-class PeerUnreachable(PeerFailed, code="peer-unreachable", title="The other server cannot be reached"): ...
+class PeerUnreachable(
+    PeerFailed, code="peer-unreachable", title="The other server cannot be reached"
+): ...
 
 
-class PeerTimeout(PeerFailed, code="peer-timeout", status=504, title="The other server was too slow"): ...
+class PeerTimeout(
+    PeerFailed, code="peer-timeout", status=504, title="The other server was too slow"
+): ...
 
 
-class Refused(SluiceError, code="refused", status=502, title="The destination refused it", fault="destination"):
+class Refused(
+    SluiceError, code="refused", status=502, title="The destination refused it", fault="destination"
+):
     """The destination's answer is the client's: status, headers and body go through as they came."""
 
-    def __init__(self, detail: str, status: int, headers: Mapping[str, str], body: bytes, **members: object) -> None:
+    def __init__(
+        self, detail: str, status: int, headers: Mapping[str, str], body: bytes, **members: object
+    ) -> None:
         super().__init__(detail, **members)
         self.status: int = status
         self.headers: Mapping[str, str] = headers
         self.body: bytes = body
 
 
-class Unavailable(SluiceError, code="unavailable", status=503, title="The server is stopping or too busy", retryable=True): ...
+class Unavailable(
+    SluiceError,
+    code="unavailable",
+    status=503,
+    title="The server is stopping or too busy",
+    retryable=True,
+): ...

@@ -28,7 +28,17 @@ from sluiceway.wire.problems import PROBLEM_TYPE, problem
 from sluiceway.wsgi.body import WsgiBody, WsgiStream, can_say_close
 from sluiceway.wsgi.streaming_form import LiveField, LiveFile, LiveForm
 
-__all__ = ["Fields", "File", "Files", "LiveRequest", "Sluiceway", "mount", "needs", "request", "stream"]
+__all__ = [
+    "Fields",
+    "File",
+    "Files",
+    "LiveRequest",
+    "Sluiceway",
+    "mount",
+    "needs",
+    "request",
+    "stream",
+]
 
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
 WORTH_A_WORD = 1 << 20  # bytes a view may take into memory without a warning in debug mode
@@ -64,7 +74,8 @@ def needs(*fields: str) -> Callable[[View], View]:
             missing = list(fields) if live is None else live.begin(*fields)
             if missing:
                 raise MissingField(
-                    f"The field {missing[0]!r} must come before the file; put it first in the form", fields=missing
+                    f"The field {missing[0]!r} must come before the file; put it first in the form",
+                    fields=missing,
                 )
             return flask.current_app.ensure_sync(view)(*args, **kwargs)
 
@@ -73,7 +84,9 @@ def needs(*fields: str) -> Callable[[View], View]:
     return wrap
 
 
-def mount(app: flask.Flask, prefix: str, to: str | Sequence[str] = "./uploads", **settings: Any) -> Callable[..., flask.Response]:
+def mount(
+    app: flask.Flask, prefix: str, to: str | Sequence[str] = "./uploads", **settings: Any
+) -> Callable[..., flask.Response]:
     """Put the whole service under `prefix`: the page at `prefix/`, files at `prefix/files`, and what else it answers.
 
     Keyword arguments are the settings of `sluiceway serve`. Who may use it is the app's to say, in `before_request` as for
@@ -126,8 +139,14 @@ def stream(source: Content, **told: Any) -> flask.Response:
     from sluiceway.wsgi.stream_response import Told, offer
 
     answer = offer(source, Told(**told))
-    environ = {**flask.request.environ, "CONTENT_LENGTH": "0", "HTTP_TRANSFER_ENCODING": ""}  # the request's body is the view's
-    made = flask.current_app.response_class.from_app(lambda *wsgi: wsgi_answer(answer, *wsgi), environ)
+    environ = {
+        **flask.request.environ,
+        "CONTENT_LENGTH": "0",
+        "HTTP_TRANSFER_ENCODING": "",
+    }  # the request's body is the view's
+    made = flask.current_app.response_class.from_app(
+        lambda *wsgi: wsgi_answer(answer, *wsgi), environ
+    )
     return cast("flask.Response", made)
 
 
@@ -160,14 +179,27 @@ class LiveRequest(flask.Request):
         """The form; None where the body is none."""
         if self.mimetype != "multipart/form-data":
             return None
-        body, expected = WsgiBody(self.environ, self.max_content_length, ends_itself=True), environ_digests(self.environ)
-        return LiveForm(body.take, self.headers["Content-Type"], body.length, self._limits(), kind=File, expected=expected)
+        body, expected = (
+            WsgiBody(self.environ, self.max_content_length, ends_itself=True),
+            environ_digests(self.environ),
+        )
+        return LiveForm(
+            body.take,
+            self.headers["Content-Type"],
+            body.length,
+            self._limits(),
+            kind=File,
+            expected=expected,
+        )
 
     def _limits(self) -> FormLimits:
         """The app's MAX_FORM_PARTS and MAX_FORM_MEMORY_SIZE, which Werkzeug applies to each field; our own where it sets none."""
         usual = FormLimits()
         parts, size = self.max_form_parts, self.max_form_memory_size
-        return FormLimits.of(usual.max_parts if parts is None else parts, usual.max_field_bytes if size is None else size)
+        return FormLimits.of(
+            usual.max_parts if parts is None else parts,
+            usual.max_field_bytes if size is None else size,
+        )
 
     @property
     def parts(self) -> Iterator[LiveField | LiveFile]:
@@ -192,7 +224,11 @@ class LiveRequest(flask.Request):
     @property
     def values(self) -> Any:
         """The query's, and the form's as far as they came."""
-        return super().values if self.live is None else MultiDict([*self.args.items(multi=True), *self.live.fields])
+        return (
+            super().values
+            if self.live is None
+            else MultiDict([*self.args.items(multi=True), *self.live.fields])
+        )
 
     def get_data(self, *args: Any, **kwargs: Any) -> Any:
         """Werkzeug's, with a warning in debug mode where it takes more than a MiB into memory; `data` and `json` use it."""
@@ -203,7 +239,9 @@ class LiveRequest(flask.Request):
         return super().get_data(*args, **kwargs)
 
 
-request: LiveRequest = cast("LiveRequest", flask.request)  # Flask's own, for type checkers: it has `parts`
+request: LiveRequest = cast(
+    "LiveRequest", flask.request
+)  # Flask's own, for type checkers: it has `parts`
 
 
 class Files(Mapping[str, Any]):
@@ -298,9 +336,14 @@ def _in_turn(ask: Callable[[], T]) -> T:
 
 def _line() -> str:
     """The line of the app that is being run: the innermost that is neither ours nor the framework's."""
-    inside = tuple(os.path.dirname(module.__file__ or "") + os.sep for module in (flask, sys.modules["werkzeug"]))
+    inside = tuple(
+        os.path.dirname(module.__file__ or "") + os.sep
+        for module in (flask, sys.modules["werkzeug"])
+    )
     frame = sys._getframe(1)
-    while frame.f_back is not None and (frame.f_code.co_filename == __file__ or frame.f_code.co_filename.startswith(inside)):
+    while frame.f_back is not None and (
+        frame.f_code.co_filename == __file__ or frame.f_code.co_filename.startswith(inside)
+    ):
         frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 

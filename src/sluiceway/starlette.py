@@ -77,7 +77,9 @@ class FormFile:
     async def save(self, path: str | os.PathLike[str]) -> None:
         """Write all of it under a path, where it appears when it is whole and not before. Raises as `read`, and OSError."""
         path = os.fspath(path)
-        draft = os.path.join(os.path.dirname(path), f".sluiceway-{secrets.token_hex(8)}.part")  # copies leave such names out
+        draft = os.path.join(
+            os.path.dirname(path), f".sluiceway-{secrets.token_hex(8)}.part"
+        )  # copies leave such names out
         try:
             file = await asyncio.to_thread(open, draft, "xb")
             with file:
@@ -112,7 +114,9 @@ class FormFile:
         while piece := await self._piece():
             skipped += len(piece)
             if skipped > MOST_SKIPPED:
-                raise TooLarge(f"The file {self.filename!r} in {self.name!r} is not wanted here, and too long to be skipped")
+                raise TooLarge(
+                    f"The file {self.filename!r} in {self.name!r} is not wanted here, and too long to be skipped"
+                )
 
 
 class Parts:
@@ -135,7 +139,9 @@ class Parts:
             if not isinstance(event, PartBegan):
                 continue
             if event.filename is None:
-                value = b"".join([piece async for piece in FormFile(events, event, None)])  # bounded by the decoder's limits
+                value = b"".join(
+                    [piece async for piece in FormFile(events, event, None)]
+                )  # bounded by the decoder's limits
                 field = LiveField(event.name, event.text(value))
                 self.fields.append((field.name, field.value))
                 yield field
@@ -149,7 +155,10 @@ class Parts:
             await part._skip()
 
     async def _events(self, decoder: FormDecoder) -> AsyncIterator[Event]:
-        reading, whole = FieldReading(decoder), WholeBody(expected_of(join_fields(self._request.headers.raw)))
+        reading, whole = (
+            FieldReading(decoder),
+            WholeBody(expected_of(join_fields(self._request.headers.raw))),
+        )
         reading.wait()
         async for chunk in body_chunks(self._request, Stages()):
             reading.came()
@@ -161,13 +170,19 @@ class Parts:
             yield event
 
 
-def parts(request: Request, *, max_files: int = 1000, max_fields: int = 1000, max_part_size: int = 1 << 20) -> Parts:
+def parts(
+    request: Request, *, max_files: int = 1000, max_fields: int = 1000, max_part_size: int = 1 << 20
+) -> Parts:
     """The parts of a form while it arrives: `async for part in parts(request)`.
 
     The limits are those of Starlette's `request.form()`: most files, most fields, most bytes of a field. Beyond them TooLarge.
     """
     form = Parts(request)
-    form.limits = replace(FormLimits.of(max_files + max_fields, max_part_size), max_files=max_files, max_fields=max_fields)
+    form.limits = replace(
+        FormLimits.of(max_files + max_fields, max_part_size),
+        max_files=max_files,
+        max_fields=max_fields,
+    )
     return form
 
 

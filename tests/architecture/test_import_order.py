@@ -37,7 +37,19 @@ THIRD_PARTY = {
     "cli": {"click", "rich"},
     "testing/store_suite": {"pytest"},
 }
-FORBIDDEN_IN_WIRE = {"asyncio", "socket", "os", "time", "random", "secrets", "tempfile", "pathlib", "threading", "io", "logging"}
+FORBIDDEN_IN_WIRE = {
+    "asyncio",
+    "socket",
+    "os",
+    "time",
+    "random",
+    "secrets",
+    "tempfile",
+    "pathlib",
+    "threading",
+    "io",
+    "logging",
+}
 # Stores know no HTTP and no each other; protocol handlers share words (raw.py), not work.
 APART = {
     "stores/memory.py": {"sluiceway.stores.disk.store"},
@@ -49,7 +61,9 @@ IDS = [module.short for module in MODULES]
 
 
 def allowed(module: Module) -> set[str]:
-    return set[str]().union(*(THIRD_PARTY[place] for place in THIRD_PARTY if f"{module.short}/".startswith(f"{place}/")))
+    return set[str]().union(
+        *(THIRD_PARTY[place] for place in THIRD_PARTY if f"{module.short}/".startswith(f"{place}/"))
+    )
 
 
 @pytest.mark.parametrize("module", MODULES, ids=IDS)
@@ -63,7 +77,9 @@ def test_a_room_imports_only_what_stands_to_its_left(module: Module) -> None:
         where = f"{module.short}:{line} imports {name}"
         if room in ("", "__main__"):
             continue  # the front door shows names of all rooms
-        assert other != "testing" or room == "testing", f"{where}: what ships tests is not for the product"
+        assert other != "testing" or room == "testing", (
+            f"{where}: what ships tests is not for the product"
+        )
         if room == "testing":
             assert other != "cli", f"{where}: the command line is for people"
             continue
@@ -82,7 +98,9 @@ def test_libraries_are_imported_only_where_the_design_names_them(module: Module)
         assert top in allowed(module), f"{module.short}:{line} imports {top}"
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if room_of(m.name) == "wire"], ids=lambda module: module.short)
+@pytest.mark.parametrize(
+    "module", [m for m in MODULES if room_of(m.name) == "wire"], ids=lambda module: module.short
+)
 def test_wire_touches_no_clock_no_file_no_socket(module: Module) -> None:
     """Bytes in, meaning out: what has no clock and no randomness can be tested whole."""
     for name, line in module.imports():

@@ -7,13 +7,29 @@ import sys
 
 import pytest
 
-HEAVY = ["aiohttp", "starlette", "uvicorn", "uvloop", "httptools", "rich", "click", "pytest", "asyncio"]
+HEAVY = [
+    "aiohttp",
+    "starlette",
+    "uvicorn",
+    "uvloop",
+    "httptools",
+    "rich",
+    "click",
+    "pytest",
+    "asyncio",
+]
 
 
 def loaded(statement: str) -> set[str]:
     """Top-level modules in a fresh process after a statement."""
-    code = f"import sys\n{statement}\nprint(' '.join({{name.split('.')[0] for name in sys.modules}}))"
-    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+    code = (
+        f"import sys\n{statement}\nprint(' '.join({{name.split('.')[0] for name in sys.modules}}))"
+    )
+    return set(
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.split()
+    )
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
@@ -24,9 +40,15 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 @pytest.mark.parametrize(
     ("statement", "absent"),
     [
-        ("import sluiceway.wire.forms.decoder", {"aiohttp", "starlette", "uvicorn", "asyncio", "socket"}),
+        (
+            "import sluiceway.wire.forms.decoder",
+            {"aiohttp", "starlette", "uvicorn", "asyncio", "socket"},
+        ),
         ("import sluiceway.stores.disk.store", {"aiohttp", "starlette", "uvicorn", "rich"}),
-        ("import sluiceway.server.app", {"aiohttp", "uvicorn", "uvloop", "httptools", "rich", "click"}),
+        (
+            "import sluiceway.server.app",
+            {"aiohttp", "uvicorn", "uvloop", "httptools", "rich", "click"},
+        ),
         ("import sluiceway.server.settings", {"aiohttp", "starlette", "uvicorn", "rich"}),
         ("import sluiceway.cli.main", {"aiohttp", "starlette", "uvicorn", "rich"}),
         ("from sluiceway import copy", {"starlette", "uvicorn", "click"}),

@@ -12,13 +12,16 @@ from architecture.sources import Module, modules
 PUBLIC = [
     module
     for module in modules()
-    if not any(part.startswith("_") for part in module.name.split(".")) and module.path.name != "__init__.py"
+    if not any(part.startswith("_") for part in module.name.split("."))
+    and module.path.name != "__init__.py"
 ]
 
 
 def exported(module: Module) -> list[str] | None:
     for node in module.tree.body:
-        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "__all__" for t in node.targets):
+        if isinstance(node, ast.Assign) and any(
+            isinstance(t, ast.Name) and t.id == "__all__" for t in node.targets
+        ):
             found: list[str] = ast.literal_eval(node.value)
             return found
     return None
@@ -27,7 +30,11 @@ def exported(module: Module) -> list[str] | None:
 def defined(module: Module) -> set[str]:
     """Public functions and classes made here."""
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    return {node.name for node in module.tree.body if isinstance(node, kinds) and not node.name.startswith("_")}
+    return {
+        node.name
+        for node in module.tree.body
+        if isinstance(node, kinds) and not node.name.startswith("_")
+    }
 
 
 @pytest.mark.parametrize("module", PUBLIC, ids=lambda module: module.short)

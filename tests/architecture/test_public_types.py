@@ -21,8 +21,16 @@ def test_every_public_name_has_a_known_type(tmp_path: Path) -> None:
     if "site-packages" not in str(sluiceway.__file__):
         pytest.skip("the tree is on the path, and pyright looks at installed packages")
     env = {**os.environ, "PATH": f"{SCRIPTS}{os.pathsep}{os.environ['PATH']}"}
-    command = [str(SCRIPTS / "pyright"), "--verifytypes", "sluiceway", "--ignoreexternal", "--outputjson"]
-    run = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=110, check=False)
+    command = [
+        str(SCRIPTS / "pyright"),
+        "--verifytypes",
+        "sluiceway",
+        "--ignoreexternal",
+        "--outputjson",
+    ]
+    run = subprocess.run(
+        command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=110, check=False
+    )
     if not run.stdout.startswith("{"):
         missing(f"pyright could not be run: {run.stderr[-500:]}")
     told = json.loads(run.stdout)["typeCompleteness"]

@@ -23,11 +23,15 @@ def bench(tmp_path: Path) -> Bench:
     folder, here = tmp_path / "commands", Path(sys.executable).parent
     missing = [name for name in NEEDED if not (here / name).exists()]
     if missing:
-        pytest.skip(f"{', '.join(missing)} is not installed beside {sys.executable}: pip install '.[test]'")
+        pytest.skip(
+            f"{', '.join(missing)} is not installed beside {sys.executable}: pip install '.[test]'"
+        )
     folder.mkdir()
     for name in (*NEEDED, "sluiceway"):
         (folder / name).symlink_to(here / name)
-    (folder / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')  # a link would not find its packages
+    (folder / "python").write_text(
+        f'#!/bin/sh\nexec {sys.executable} "$@"\n'
+    )  # a link would not find its packages
     (folder / "python").chmod(0o755)
     said: list[str] = []
     (tmp_path / "work").mkdir()

@@ -84,14 +84,32 @@ def source(tmp_path: Path) -> Path:
 
 
 def client(*words: str) -> tuple[int, dict[str, object]]:
-    done = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     told: dict[str, object] = json.loads(done.stdout)
     return done.returncode, told
 
 
 def test_raw_upload_brings_every_byte_of_every_piece(port: int, source: Path) -> None:
     """The sendfile client sends the file, as often as asked, as one body, and times it."""
-    code, told = client("bench.send", "raw", "--port", str(port), "--path", "/x", "--source", str(source), "--repeat", "2")
+    code, told = client(
+        "bench.send",
+        "raw",
+        "--port",
+        str(port),
+        "--path",
+        "/x",
+        "--source",
+        str(source),
+        "--repeat",
+        "2",
+    )
 
     assert code == 0
     assert (told["status"], told["bytes"]) == (201, 2 * SIZE)
@@ -102,7 +120,9 @@ def test_raw_upload_brings_every_byte_of_every_piece(port: int, source: Path) ->
 
 def test_form_upload_is_one_form_with_the_file_in_it(port: int, source: Path) -> None:
     """The multipart body has the file's bytes between a head that names it and the final boundary."""
-    code, _ = client("bench.send", "form", "--port", str(port), "--path", "/x", "--source", str(source))
+    code, _ = client(
+        "bench.send", "form", "--port", str(port), "--path", "/x", "--source", str(source)
+    )
     boundary = Sink.head.partition("boundary=")[2].encode()
     pieces = Sink.kept.split(b"--" + boundary)
 
@@ -115,7 +135,9 @@ def test_form_upload_is_one_form_with_the_file_in_it(port: int, source: Path) ->
 
 def test_refusal_is_not_counted_as_a_transfer(port: int, source: Path) -> None:
     """An answer that is no success ends the client with an error and the server's words."""
-    code, told = client("bench.send", "raw", "--port", str(port), "--path", "/no", "--source", str(source))
+    code, told = client(
+        "bench.send", "raw", "--port", str(port), "--path", "/no", "--source", str(source)
+    )
 
     assert code == 1
     assert (told["status"], told["answer"]) == (507, "said")
@@ -129,13 +151,27 @@ def test_download_is_hashed_when_asked(port: int, source: Path) -> None:
     assert client(*words)[1]["sha-256"] is None
     code, told = client(*words, "--hash")
     assert code == 0
-    assert (told["bytes"], told["sha-256"]) == (SIZE, hashlib.sha256(source.read_bytes()).hexdigest())
+    assert (told["bytes"], told["sha-256"]) == (
+        SIZE,
+        hashlib.sha256(source.read_bytes()).hexdigest(),
+    )
 
 
 def test_small_uploads_are_counted_by_their_answers(port: int, tmp_path: Path) -> None:
     """The keep-alive client counts whole answers over several connections."""
     body = make_source(tmp_path / "body", 1000)
-    words = ("--port", str(port), "--path", "/{name}", "--body", str(body), "--connections", "3", "--seconds", "0.2")
+    words = (
+        "--port",
+        str(port),
+        "--path",
+        "/{name}",
+        "--body",
+        str(body),
+        "--connections",
+        "3",
+        "--seconds",
+        "0.2",
+    )
     code, told = client("bench.burst", *words)
 
     assert code == 0
@@ -145,7 +181,9 @@ def test_small_uploads_are_counted_by_their_answers(port: int, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("spoil", ["shorter", "changed", "sparse", "missing", "two"])
-def test_a_stored_file_that_is_not_the_source_is_found_out(tmp_path: Path, source: Path, spoil: str) -> None:
+def test_a_stored_file_that_is_not_the_source_is_found_out(
+    tmp_path: Path, source: Path, spoil: str
+) -> None:
     """No number counts when the stored file is short, changed, a hole, absent or not the only one."""
     to = tmp_path / "place" / "to"
     to.mkdir(parents=True)
@@ -174,7 +212,14 @@ def test_ratio_is_the_median_of_paired_ratios_against_the_best_peer() -> None:
     peers = {"slow": [0.1e9, 9e9, 0.1e9], "fast": [1e9, 0.5e9, 2e9]}
     row = compare("raw", [2e9, 1e9, 2e9], peers, 2.5, RATE)
 
-    assert row == Row("raw", "2.00 GB/s (1.00-2.00)", "fast: 1.00 GB/s (0.50-2.00)", "2.00x (1.00-2.00)", ">= 2.5x", False)
+    assert row == Row(
+        "raw",
+        "2.00 GB/s (1.00-2.00)",
+        "fast: 1.00 GB/s (0.50-2.00)",
+        "2.00x (1.00-2.00)",
+        ">= 2.5x",
+        False,
+    )
     assert "| >= 2.5x | **no** |" in markdown([row])
 
 
@@ -228,7 +273,9 @@ def in_chunks(data: bytes, *sizes: int) -> bytes:
     return body + b"0\r\nTrailer: x\r\n\r\n"
 
 
-def test_sink_counts_and_hashes_a_raw_body_and_the_file_in_a_form(sink: SinkProcess, source: Path) -> None:
+def test_sink_counts_and_hashes_a_raw_body_and_the_file_in_a_form(
+    sink: SinkProcess, source: Path
+) -> None:
     """Both are told with the source's own size and digest, whatever stands around the file."""
     digest = sha256_of(source)
     client("bench.send", "raw", "--port", str(sink.port), "--path", "/x", "--source", str(source))
@@ -250,7 +297,11 @@ def test_sink_reads_chunks_of_any_size_on_one_connection(sink: SinkProcess, sour
             told = sink.report()
 
             assert connection.recv(1000).startswith(b"HTTP/1.1 201 ")
-            assert (told["chunked"], told["body"], told["sha-256"]) == (True, len(data), hashlib.sha256(data).hexdigest())
+            assert (told["chunked"], told["body"], told["sha-256"]) == (
+                True,
+                len(data),
+                hashlib.sha256(data).hexdigest(),
+            )
 
 
 def test_sink_says_no_yes_to_half_a_body(sink: SinkProcess) -> None:
@@ -279,7 +330,9 @@ def test_a_held_sink_reads_heads_only_until_told_to_go(sink: SinkProcess, source
     """The body of a held request is neither counted nor answered before `go`."""
     sink.tell("hold")
     words = ["bench.send", "raw", "--port", str(sink.port), "--path", "/x", "--source", str(source)]
-    with subprocess.Popen([sys.executable, "-m", *words], cwd=ROOT, stdout=subprocess.PIPE) as sender:
+    with subprocess.Popen(
+        [sys.executable, "-m", *words], cwd=ROOT, stdout=subprocess.PIPE
+    ) as sender:
         sink.held()
 
         assert sender.poll() is None
@@ -308,7 +361,10 @@ def binaries(tmp_path: Path) -> Path:
     """A folder like .venv-bench/bin: our own command, and what the peers need where the bench was made already."""
     folder = tmp_path / "bin"
     folder.mkdir()
-    for name, origin in (("sluiceway", Path(sys.executable).parent), ("gunicorn", ROOT / ".venv-bench" / "bin")):
+    for name, origin in (
+        ("sluiceway", Path(sys.executable).parent),
+        ("gunicorn", ROOT / ".venv-bench" / "bin"),
+    ):
         if (origin / name).exists():
             (folder / name).symlink_to(origin / name)
     return folder
@@ -330,7 +386,9 @@ def test_the_row_of_forms_sent_runs_with_little(tmp_path: Path, binaries: Path) 
 
 
 @pytest.mark.parametrize("group", ["relay", "story", "overlap", "stalled"])
-def test_each_row_of_passing_on_runs_with_little(tmp_path: Path, binaries: Path, group: str) -> None:
+def test_each_row_of_passing_on_runs_with_little(
+    tmp_path: Path, binaries: Path, group: str
+) -> None:
     """Every command of the relay rows starts, every byte arrives, and ours has a value in each row."""
     said: list[str] = []
     bench = Bench(tmp_path / "work", binaries, 2 << 20, 1, said.append)

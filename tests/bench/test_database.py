@@ -17,11 +17,16 @@ from bench.throughput import Bench  # noqa: E402
 def test_an_upload_into_tables_is_paired_with_a_bare_loop(tmp_path: Path) -> None:
     """Both are measured in each round, and what was stored is read back and hashed."""
     said: list[str] = []
-    result = database_rows(Bench(tmp_path, Path(sys.executable).parent, 8 * MIB, 2, said.append), lambda peers: peers)
+    result = database_rows(
+        Bench(tmp_path, Path(sys.executable).parent, 8 * MIB, 2, said.append), lambda peers: peers
+    )
 
     assert result.failed == [], said
     (row,) = result.rows
     assert row.goal == ">= 0.9x"
     assert row.met is not None
-    assert {who: len(rates) for who, rates in result.data.items() if isinstance(rates, list)} == {"ours": 2, "loop": 2}
+    assert {who: len(rates) for who, rates in result.data.items() if isinstance(rates, list)} == {
+        "ours": 2,
+        "loop": 2,
+    }
     assert list(tmp_path.glob("place")) == []

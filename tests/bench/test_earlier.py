@@ -17,7 +17,11 @@ from bench.throughput import Bench  # noqa: E402
 def test_each_way_is_measured_against_the_earlier_version(tmp_path: Path) -> None:
     """Here that is this version once more."""
     binaries = Path(sys.executable).parent
-    result = earlier_rows(Bench(tmp_path, binaries, MIB, 1, lambda _: None), lambda peers: peers, binaries / "sluiceway")
+    result = earlier_rows(
+        Bench(tmp_path, binaries, MIB, 1, lambda _: None),
+        lambda peers: peers,
+        binaries / "sluiceway",
+    )
 
     assert result.failed == []
     assert len(result.rows) == 7
@@ -26,4 +30,9 @@ def test_each_way_is_measured_against_the_earlier_version(tmp_path: Path) -> Non
 
 def test_without_an_earlier_version_there_are_no_rows(tmp_path: Path) -> None:
     """The plain bench is as it was."""
-    assert earlier_rows(Bench(tmp_path, tmp_path, MIB, 1, lambda _: None), lambda peers: peers, None).rows == []
+    assert (
+        earlier_rows(
+            Bench(tmp_path, tmp_path, MIB, 1, lambda _: None), lambda peers: peers, None
+        ).rows
+        == []
+    )

@@ -28,7 +28,12 @@ def sent(seconds: float, rss: int = 50 * MIB, temp: int = 0) -> Sent:
 def test_a_live_view_is_held_to_the_time_of_two_steps(ours: float, met: bool) -> None:
     """Paired by rounds, with a goal against two steps only; memory and temporary files of all stand in one row."""
     legs = Legs(
-        [0.9], {LIVE.label: [sent(ours)], PLAIN.label: [sent(2.0, temp=9 * MIB)], PIPE_NOW.label: [sent(1.5, rss=70 * MIB)]}
+        [0.9],
+        {
+            LIVE.label: [sent(ours)],
+            PLAIN.label: [sent(2.0, temp=9 * MIB)],
+            PIPE_NOW.label: [sent(1.5, rss=70 * MIB)],
+        },
     )
 
     plain, piped, memory = paced_rows(legs, (PLAIN, PIPE_NOW), 1000 * MIB)

@@ -16,12 +16,16 @@ from bench.stored import MIB  # noqa: E402
 from bench.throughput import Bench  # noqa: E402
 
 
-def test_an_upload_into_s3_is_paired_with_the_clients_of_local_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_upload_into_s3_is_paired_with_the_clients_of_local_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """All three are measured in each round, and what was stored is read back and hashed."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.setenv(name, "")  # what the rows set for their children is taken back
     said: list[str] = []
-    result = object_rows(Bench(tmp_path, Path(sys.executable).parent, 20 * MIB, 2, said.append), lambda peers: peers)
+    result = object_rows(
+        Bench(tmp_path, Path(sys.executable).parent, 20 * MIB, 2, said.append), lambda peers: peers
+    )
 
     assert result.failed == [], said
     assert [row.goal for row in result.rows] == [">= 1x", ">= 0.9x"]

@@ -79,11 +79,20 @@ def test_the_answer_is_computed_from_the_medians() -> None:
 
     assert f"{dev}, no profiler: lines as in 2019 take 3.00 times" in told
     assert "lines as Werkzeug takes them today 70 times." in told
-    assert "cProfile takes 2.00 times the seconds of no profiler, with a clock that is a system call 4.00 times" in told
-    assert "1.33 times the seconds without a profiler, 1.50 times with cProfile in both, 1.50 times with the slow" in told
+    assert (
+        "cProfile takes 2.00 times the seconds of no profiler, with a clock that is a system call 4.00 times"
+        in told
+    )
+    assert (
+        "1.33 times the seconds without a profiler, 1.50 times with cProfile in both, 1.50 times with the slow"
+        in told
+    )
     assert "and 15 times when only uWSGI's clock is slow (published: 14.8 times)" in told
     assert "The http router: 2.00 times" in told
-    assert f"{last}: 0.50 times the seconds of plain --http-socket with fixed reads, 1.00 times" in told
+    assert (
+        f"{last}: 0.50 times the seconds of plain --http-socket with fixed reads, 1.00 times"
+        in told
+    )
     assert f"The fastest here was {last}: 4,194 MB/s" in told
     assert "360 times as fast." in told
 
@@ -105,7 +114,11 @@ def test_slow_cases_carry_a_part_of_the_data() -> None:
 
     assert 7.6e-6 < CLOCK < 7.7e-6
     assert min(shares.values()) < 0.1
-    assert all(share == 1 for (view, server, _), share in shares.items() if view == "fixed reads" and server in SERVERS)
+    assert all(
+        share == 1
+        for (view, server, _), share in shares.items()
+        if view == "fixed reads" and server in SERVERS
+    )
     assert not any("nginx" in one.server for one in cases(nginx=False))
 
 
@@ -117,11 +130,20 @@ def test_the_sweep_compares_bytes_a_second_with_the_unbuffered_pipe() -> None:
     lines = sweep_lines([slow, quick, Series(LIVE, [], failed="gone", notes=[])])
 
     assert [line[4] for line in lines] == ["1.0", "20.0", "-"]
-    assert lines[1] == ("pipe, gathered to 4,000 bytes", "32", "2.000 (2.000-2.000)", "20.0 (20.0-20.0)", "20.0", *lines[1][5:])
+    assert lines[1] == (
+        "pipe, gathered to 4,000 bytes",
+        "32",
+        "2.000 (2.000-2.000)",
+        "20.0 (20.0-20.0)",
+        "20.0",
+        *lines[1][5:],
+    )
     assert lines[2][2] == "failed: gone"
 
 
-def test_the_table_runs_with_little_and_each_run_has_a_profile(bench: Bench, tmp_path: Path) -> None:
+def test_the_table_runs_with_little_and_each_run_has_a_profile(
+    bench: Bench, tmp_path: Path
+) -> None:
     """Each method and each deployment stores every byte; profiles are named by content type and bytes."""
     some = [*CELLS[::2], CELLS[-1]]
     text, data, failed = table_group(bench, [SIZE], some)
@@ -145,8 +167,14 @@ def test_why_runs_with_little(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> 
 
     def few(nginx: bool) -> list[sources_cases.Case]:
         none, *_, slow = PROFILERS
-        kept = [one for one in cases(nginx) if one.server in (*SERVERS, "--http-socket, post-buffering 8192")]
-        return [one for one in kept if one.view == "lines, 2019" and one.profiler in (none, slow)] + kept[-2:-1]
+        kept = [
+            one
+            for one in cases(nginx)
+            if one.server in (*SERVERS, "--http-socket, post-buffering 8192")
+        ]
+        return [
+            one for one in kept if one.view == "lines, 2019" and one.profiler in (none, slow)
+        ] + kept[-2:-1]
 
     monkeypatch.setattr(sources_why, "cases", few)
     text, data, failed = why_group(bench, nginx=False)
@@ -169,15 +197,28 @@ def test_the_sweep_runs_with_little(bench: Bench, monkeypatch: pytest.MonkeyPatc
 def test_the_notes_and_the_files_of_a_run(tmp_path: Path) -> None:
     """Markdown and JSON have the parts, the failures and the machine."""
     asked = sources.arguments(["--sizes", "32MiB,1GiB", "--out", str(tmp_path), "--rounds", "2"])
-    text = sources.keep(asked, {"cpu": "two"}, {"sweep": "| a |\n"}, {"sweep": {"x": 1}}, ["it fell"])
+    text = sources.keep(
+        asked, {"cpu": "two"}, {"sweep": "| a |\n"}, {"sweep": {"x": 1}}, ["it fell"]
+    )
 
     assert (tmp_path / "sources.md").read_text() == text
-    assert all(part in text for part in (sources.GROUPS["sweep"], "| a |", "- it fell", "- cpu: two", "2 rounds, everyone"))
+    assert all(
+        part in text
+        for part in (
+            sources.GROUPS["sweep"],
+            "| a |",
+            "- it fell",
+            "- cpu: two",
+            "2 rounds, everyone",
+        )
+    )
     assert json.loads((tmp_path / "sources.json").read_text())["sizes"] == [32 * MIB, 1024 * MIB]
     assert all(note.endswith(".") for note in sources.notes(3))
 
 
-@pytest.mark.parametrize("given", [["--rows", "nothing"], ["--sizes", "1K"], ["--rounds", "0"], ["--sizes", "much"]])
+@pytest.mark.parametrize(
+    "given", [["--rows", "nothing"], ["--sizes", "1K"], ["--rounds", "0"], ["--sizes", "much"]]
+)
 def test_what_cannot_be_measured_is_refused(given: list[str]) -> None:
     """Unknown groups, sizes below a MiB and no rounds end the command at once."""
     with pytest.raises(SystemExit):

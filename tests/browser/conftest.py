@@ -33,7 +33,11 @@ ARGS = [
 
 
 def pytest_report_header() -> list[str]:
-    return ["browser tests left out: Playwright is not installed (pip install playwright)"] if LACKING else []
+    return (
+        ["browser tests left out: Playwright is not installed (pip install playwright)"]
+        if LACKING
+        else []
+    )
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,17 @@ from sluiceway.errors import NoSpace
 from sluiceway.pipe.source import Buffer
 from sluiceway.server.app import Sluiceway
 from sluiceway.server.http1.protocol import SluiceProtocol
-from sluiceway.stores.contract import Draft, Entry, Metadata, ObjectReader, Page, Replace, Store, Traits, UploadRequest
+from sluiceway.stores.contract import (
+    Draft,
+    Entry,
+    Metadata,
+    ObjectReader,
+    Page,
+    Replace,
+    Store,
+    Traits,
+    UploadRequest,
+)
 
 __all__ = ["SlowServer", "start_slow_server"]
 
@@ -70,7 +80,9 @@ class SlowStore:
     def traits(self) -> Traits:
         return self._store.traits
 
-    async def draft(self, upload: str, size: int | None, label: UploadRequest = UploadRequest()) -> Draft:
+    async def draft(
+        self, upload: str, size: int | None, label: UploadRequest = UploadRequest()
+    ) -> Draft:
         return SlowDraft(await self._store.draft(upload, size, label), *self._weather)
 
     async def stat(self, key: str) -> Entry:
@@ -103,7 +115,11 @@ class SlowServer:
 
     def stored(self) -> list[str]:
         """Names of finished objects, seen from outside the server."""
-        files = (path for path in self.root.rglob("*") if path.is_file() and ".sluiceway" not in path.parts)
+        files = (
+            path
+            for path in self.root.rglob("*")
+            if path.is_file() and ".sluiceway" not in path.parts
+        )
         return sorted(path.name for path in files)
 
     def kill(self) -> None:
@@ -124,13 +140,30 @@ class SlowServer:
 
 
 def start_slow_server(
-    root: Path, *, rate: float = 1e12, yes: float = 0, room: float = 1e15, limit: float = 1e15, port: float = 0
+    root: Path,
+    *,
+    rate: float = 1e12,
+    yes: float = 0,
+    room: float = 1e15,
+    limit: float = 1e15,
+    port: float = 0,
 ) -> SlowServer:
     """`rate`, `yes` and `room` as in SlowDraft; `limit` is --max-size in bytes; `port` 0 takes a free one."""
     root.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, __file__, str(root), str(int(port)), str(rate), str(yes), str(room), str(int(limit))]
+    command = [
+        sys.executable,
+        __file__,
+        str(root),
+        str(int(port)),
+        str(rate),
+        str(yes),
+        str(room),
+        str(int(limit)),
+    ]
     with (root.parent / f"{root.name}.log").open("w") as log:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, bufsize=1)
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=log, text=True, bufsize=1
+        )
     timer = threading.Timer(START, process.kill)
     timer.start()
     try:
@@ -147,8 +180,12 @@ def start_slow_server(
 
 def main(root: str, port: str, rate: str, yes: str, room: str, limit: str) -> None:
     app = Sluiceway(to=root, max_size=limit)
-    app.upload_service.store = SlowStore(app.upload_service.store, float(rate), float(yes), float(room))
-    config = uvicorn.Config(app, port=int(port), http=SluiceProtocol, log_level="warning", timeout_graceful_shutdown=1)
+    app.upload_service.store = SlowStore(
+        app.upload_service.store, float(rate), float(yes), float(room)
+    )
+    config = uvicorn.Config(
+        app, port=int(port), http=SluiceProtocol, log_level="warning", timeout_graceful_shutdown=1
+    )
     listening = config.bind_socket()
     listening.listen()
     print(f"http://127.0.0.1:{listening.getsockname()[1]}", flush=True)

@@ -57,7 +57,10 @@ def drop_on(page: Page, title: str, path: Path) -> None:
     devtools = page.context.new_cdp_session(page)
     data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
     for kind in ("dragEnter", "dragOver", "drop"):
-        devtools.send("Input.dispatchDragEvent", {"type": kind, "x": box["x"] + 5, "y": box["y"] + 5, "data": data})
+        devtools.send(
+            "Input.dispatchDragEvent",
+            {"type": kind, "x": box["x"] + 5, "y": box["y"] + 5, "data": data},
+        )
     devtools.detach()
 
 
@@ -72,10 +75,14 @@ def test_bookshelf_bar_follows_the_backend_and_is_full_only_on_its_yes(
         bar, status = book.get_by_role("progressbar"), book.locator(".status")
         for step in (6, 14):
             backend.allow(step * MB)
-            near = "|".join(str(value) for value in range(100 * (step - 2) // 24, 100 * (step + 3) // 24))
+            near = "|".join(
+                str(value) for value in range(100 * (step - 2) // 24, 100 * (step + 3) // 24)
+            )
             expect(bar).to_have_attribute("aria-valuenow", re.compile(f"^({near})$"))
             page.wait_for_timeout(700)
-            assert step - 2 < float(bar.get_attribute("aria-valuenow") or 0) * 0.24 < step + 3  # there it stays
+            assert (
+                step - 2 < float(bar.get_attribute("aria-valuenow") or 0) * 0.24 < step + 3
+            )  # there it stays
         backend.allow(100 * MB)
         expect(status).to_contain_text("waiting for the destination's answer")
         expect(bar).to_have_attribute("aria-valuenow", "99")

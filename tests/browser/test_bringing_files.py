@@ -20,7 +20,9 @@ pytestmark = pytest.mark.chromium
 MakeFile = Callable[[str, int], Path]
 
 
-def test_a_chosen_file_is_stored_and_its_row_says_where_and_what(serve: Serve, visit: OpenPage, make_file: MakeFile) -> None:
+def test_a_chosen_file_is_stored_and_its_row_says_where_and_what(
+    serve: Serve, visit: OpenPage, make_file: MakeFile
+) -> None:
     """Choose one file: stored byte for byte; the row shows 100 %, time, link and digest, the list shows the file."""
     server = serve()
     page = visit(server.url)
@@ -57,10 +59,15 @@ def test_the_whole_digest_goes_to_the_clipboard(
     copy.click()
 
     expect(copy).to_have_text("Copied")
-    assert page.page.evaluate("() => navigator.clipboard.readText()") == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert (
+        page.page.evaluate("() => navigator.clipboard.readText()")
+        == hashlib.sha256(file.read_bytes()).hexdigest()
+    )
 
 
-def test_dropped_files_and_folders_are_stored_with_everything_inside(serve: Serve, visit: OpenPage, make_file: MakeFile) -> None:
+def test_dropped_files_and_folders_are_stored_with_everything_inside(
+    serve: Serve, visit: OpenPage, make_file: MakeFile
+) -> None:
     """Drop a file and a folder with 120 files and a folder in it: all are stored, rows show where each one lay."""
     server = serve()
     page = visit(server.url)
@@ -75,15 +82,29 @@ def test_dropped_files_and_folders_are_stored_with_everything_inside(serve: Serv
     assert sorted(server.stored().values()) == sorted([10, 20, *range(1000, 1120)])
     row = page.wait_for("last.jpg", "done")
     expect(row.locator(".folder")).to_have_text("album/deep/er/")
-    assert sum(key.endswith(tuple(f"/album/{number:03}.jpg" for number in range(120))) for key in server.stored()) == 120
-    assert [size for key, size in server.stored().items() if key.endswith("/album/deep/er/last.jpg")] == [20]
+    assert (
+        sum(
+            key.endswith(tuple(f"/album/{number:03}.jpg" for number in range(120)))
+            for key in server.stored()
+        )
+        == 120
+    )
+    assert [
+        size for key, size in server.stored().items() if key.endswith("/album/deep/er/last.jpg")
+    ] == [20]
 
 
-def test_while_files_hover_over_the_page_it_says_what_letting_go_does(serve: Serve, visit: OpenPage, make_file: MakeFile) -> None:
+def test_while_files_hover_over_the_page_it_says_what_letting_go_does(
+    serve: Serve, visit: OpenPage, make_file: MakeFile
+) -> None:
     """The whole page is the target: a veil with words appears while files are over it and goes away with them."""
     page = visit(serve().url)
     veil = page.page.locator("#veil")
-    data = {"items": [], "files": [str(make_file("a", 1)), str(make_file("b", 1))], "dragOperationsMask": 1}
+    data = {
+        "items": [],
+        "files": [str(make_file("a", 1)), str(make_file("b", 1))],
+        "dragOperationsMask": 1,
+    }
     devtools = page.page.context.new_cdp_session(page.page)
     expect(veil).to_be_hidden()
 
@@ -96,7 +117,9 @@ def test_while_files_hover_over_the_page_it_says_what_letting_go_does(serve: Ser
     expect(veil).to_be_hidden()
 
 
-def test_a_chosen_folder_is_stored_whole(serve: Serve, visit: OpenPage, make_file: MakeFile) -> None:
+def test_a_chosen_folder_is_stored_whole(
+    serve: Serve, visit: OpenPage, make_file: MakeFile
+) -> None:
     """Choose a folder: each file inside is stored, its row shows the path."""
     server = serve()
     page = visit(server.url)
@@ -110,10 +133,15 @@ def test_a_chosen_folder_is_stored_whole(serve: Serve, visit: OpenPage, make_fil
     expect(page.summary).to_have_text("2 files stored")
     assert sorted(server.stored().values()) == [11, 22]
     expect(page.row("two.txt").locator(".folder")).to_have_text("notes/more/")
-    assert sorted(key.partition("/")[2] for key in server.stored()) == ["notes/more/two.txt", "notes/one.txt"]
+    assert sorted(key.partition("/")[2] for key in server.stored()) == [
+        "notes/more/two.txt",
+        "notes/one.txt",
+    ]
 
 
-def test_files_of_one_name_in_different_folders_are_told_apart(serve: Serve, visit: OpenPage, make_file: MakeFile) -> None:
+def test_files_of_one_name_in_different_folders_are_told_apart(
+    serve: Serve, visit: OpenPage, make_file: MakeFile
+) -> None:
     """album/a/README and album/b/README: each with its folder in rows and list; deleting takes the right one."""
     server = serve()
     page = visit(server.url)
@@ -137,7 +165,9 @@ def test_files_of_one_name_in_different_folders_are_told_apart(serve: Serve, vis
 
 
 @pytest.mark.parametrize("flatten", [False, True])
-def test_a_pages_own_form_for_a_folder_keeps_the_paths(serve: Serve, visit: OpenPage, make_file: MakeFile, flatten: bool) -> None:
+def test_a_pages_own_form_for_a_folder_keeps_the_paths(
+    serve: Serve, visit: OpenPage, make_file: MakeFile, flatten: bool
+) -> None:
     """<input webkitdirectory> in a form without any script: the browser sends paths as names; --flatten drops them."""
     server = serve(*(["--flatten"] if flatten else []))
     page = visit(server.url).page
@@ -167,7 +197,9 @@ def test_what_is_missing_in_the_list_is_counted(serve: Serve, visit: OpenPage) -
     expect(page.page.locator("#stored-note")).to_contain_text("1 file cannot be shown")
 
 
-def test_a_pasted_picture_is_stored_under_the_moment(serve: Serve, visit: OpenPage, context: BrowserContext) -> None:
+def test_a_pasted_picture_is_stored_under_the_moment(
+    serve: Serve, visit: OpenPage, context: BrowserContext
+) -> None:
     """Ctrl+V with a picture on the clipboard stores it at once; the name tells when, not "image.png"."""
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     server = serve()
@@ -187,7 +219,9 @@ def test_a_pasted_picture_is_stored_under_the_moment(serve: Serve, visit: OpenPa
     assert key.endswith(".png")
 
 
-def test_pasted_text_is_offered_and_stored_only_on_yes(serve: Serve, visit: OpenPage, context: BrowserContext) -> None:
+def test_pasted_text_is_offered_and_stored_only_on_yes(
+    serve: Serve, visit: OpenPage, context: BrowserContext
+) -> None:
     """A clipboard may hold a secret: text is sent only after a yes, and forgotten on Escape."""
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     server = serve()
@@ -209,7 +243,9 @@ def test_pasted_text_is_offered_and_stored_only_on_yes(serve: Serve, visit: Open
     assert path.read_text("utf-8") == "grüße"
 
 
-def test_two_are_sent_at_a_time_and_the_rest_waits(visit: OpenPage, make_file: MakeFile, slow: Callable[..., SlowServer]) -> None:
+def test_two_are_sent_at_a_time_and_the_rest_waits(
+    visit: OpenPage, make_file: MakeFile, slow: Callable[..., SlowServer]
+) -> None:
     """Five files: never more than two under way, the others say that they wait, all are stored in the end."""
     server = slow(rate=3_000_000)
     page = visit(server.url)
@@ -218,7 +254,9 @@ def test_two_are_sent_at_a_time_and_the_rest_waits(visit: OpenPage, make_file: M
     expect(page.status("4.bin")).to_have_text("waiting for its turn")
     most = 0
     while page.page.locator(".row:not([data-state=done])").count():
-        most = max(most, page.page.locator(".row:is([data-state=sending], [data-state=settling])").count())
+        most = max(
+            most, page.page.locator(".row:is([data-state=sending], [data-state=settling])").count()
+        )
 
     assert most == 2
     expect(page.summary).to_have_text("5 files stored")
@@ -229,7 +267,9 @@ def test_thousands_of_files_do_not_drown_the_page(serve: Serve, visit: OpenPage)
     page = visit(serve().url)
     with page.page.expect_file_chooser() as chooser:
         page.page.get_by_role("button", name="Choose files").click()
-    files: list[FilePayload] = [{"name": f"{n}.txt", "mimeType": "text/plain", "buffer": b"x"} for n in range(3000)]
+    files: list[FilePayload] = [
+        {"name": f"{n}.txt", "mimeType": "text/plain", "buffer": b"x"} for n in range(3000)
+    ]
     chooser.value.set_files(files)
 
     expect(page.page.locator("#unshown")).to_contain_text("more files, waiting or done")

@@ -37,7 +37,9 @@ def cells(table: Locator) -> dict[str, list[str]]:
     return lines
 
 
-def test_the_parts_are_named_and_sum_up_to_the_whole(visit: OpenPage, slow: Slow, make_file: MakeFile) -> None:
+def test_the_parts_are_named_and_sum_up_to_the_whole(
+    visit: OpenPage, slow: Slow, make_file: MakeFile
+) -> None:
     """A destination that writes for a second and waits a second with its yes: both parts say so, the verdict is its share."""
     page = visit(slow(rate=3e6, yes=1).url)
     page.choose(make_file("film.mp4", 3_000_000))
@@ -48,7 +50,9 @@ def test_the_parts_are_named_and_sum_up_to_the_whole(visit: OpenPage, slow: Slow
     whole = seconds(shown["all of it"][0])
     assert seconds(shown["wait-for-answer"][0]) >= 1
     assert seconds(shown["destination"][0]) >= 0.5
-    assert abs(sum(seconds(shown[part][0]) for part in PARTS) - whole) <= 0.25  # each is rounded, to 0.1 s at most
+    assert (
+        abs(sum(seconds(shown[part][0]) for part in PARTS) - whole) <= 0.25
+    )  # each is rounded, to 0.1 s at most
     shares = [float(re.findall(r"\d+", shown[part][1])[0]) for part in PARTS]
     assert abs(sum(shares) - 100) <= 5
     verdict = page.row("film.mp4").locator(".verdict")
@@ -57,42 +61,59 @@ def test_the_parts_are_named_and_sum_up_to_the_whole(visit: OpenPage, slow: Slow
     assert abs(told - sum(shares[-2:])) <= 2
 
 
-def test_a_failed_upload_tells_where_its_time_went_too(serve: Serve, visit: OpenPage, make_file: MakeFile) -> None:
+def test_a_failed_upload_tells_where_its_time_went_too(
+    serve: Serve, visit: OpenPage, make_file: MakeFile
+) -> None:
     """A refusal has details when the answer told the times."""
     page = visit(serve("--max-size", "1MB").url)
     page.choose(make_file("big.iso", 3_000_000))
     page.wait_for("big.iso", "failed")
 
     assert list(cells(page.unfold("big.iso").locator("table"))) == [*PARTS, "all of it"]
-    expect(page.row("big.iso").locator(".verdict")).to_have_text(re.compile(r"time: \d+ % (client|sluiceway|destination)$"))
+    expect(page.row("big.iso").locator(".verdict")).to_have_text(
+        re.compile(r"time: \d+ % (client|sluiceway|destination)$")
+    )
 
 
-def test_the_keyboard_unfolds_them_and_they_stay_unfolded(visit: OpenPage, slow: Slow, make_file: MakeFile) -> None:
+def test_the_keyboard_unfolds_them_and_they_stay_unfolded(
+    visit: OpenPage, slow: Slow, make_file: MakeFile
+) -> None:
     """Tab from Cancel, Enter: the counters; when the upload has ended, the times in the same place, the focus where it was."""
     page = visit(slow(rate=4e6).url)
     page.choose(make_file("film.mp4", 12_000_000))
     expect(page.status("film.mp4")).to_have_text(re.compile(r"^kept [1-9]"))
     page.page.get_by_role("button", name="Cancel film.mp4").focus()
     page.page.keyboard.press("Tab")
-    focused = "() => document.activeElement.matches('summary') && document.activeElement.textContent"
+    focused = (
+        "() => document.activeElement.matches('summary') && document.activeElement.textContent"
+    )
     assert page.page.evaluate(focused) == "Details of film.mp4"
 
     details = page.row("film.mp4").locator(".details")
     expect(details.locator(".folded")).to_be_hidden()
     page.page.keyboard.press("Enter")
-    for word in ("left this browser", "arrived at the server", "handed to the destination", "kept there"):
+    for word in (
+        "left this browser",
+        "arrived at the server",
+        "handed to the destination",
+        "kept there",
+    ):
         expect(details.locator(".counters")).to_contain_text(word)
     expect(details.locator(".kept-by")).to_have_text("Kept: confirmed by the destination.")
     page.wait_for("film.mp4", "done", 30)
     expect(details.locator(".counters")).to_be_hidden()
     expect(details.get_by_role("table", name="Where the time went")).to_be_visible()
-    expect(details.get_by_role("rowheader", name="wait-for-answer the destination had all")).to_be_visible()
+    expect(
+        details.get_by_role("rowheader", name="wait-for-answer the destination had all")
+    ).to_be_visible()
     assert re.match(r"Details of film\.mp4 · time: \d+ % ", page.page.evaluate(focused))
     page.page.keyboard.press("Space")
     expect(details.get_by_role("table")).to_be_hidden()
 
 
-def test_where_nothing_is_told_nothing_can_be_unfolded(serve: Serve, visit: OpenPage, make_file: MakeFile) -> None:
+def test_where_nothing_is_told_nothing_can_be_unfolded(
+    serve: Serve, visit: OpenPage, make_file: MakeFile
+) -> None:
     """No Server-Timing, as from another server or through a proxy that drops it: the row has no empty details."""
     page = visit(serve().url)
 

@@ -24,7 +24,9 @@ TOKEN = "a-token-for-tests"
 
 
 @pytest.mark.parametrize("size", [2_000_001, 700_000_000], ids=["just-over", "far-over"])
-def test_a_file_above_the_limit_is_told_both_sizes(serve: Serve, visit: OpenPage, make_file: MakeFile, size: int) -> None:
+def test_a_file_above_the_limit_is_told_both_sizes(
+    serve: Serve, visit: OpenPage, make_file: MakeFile, size: int
+) -> None:
     """413 comes while the browser still sends; the row names the file's size and the limit, whatever the size."""
     server = serve("--max-size", "1MB")
     page = visit(server.url)
@@ -32,14 +34,18 @@ def test_a_file_above_the_limit_is_told_both_sizes(serve: Serve, visit: OpenPage
     row = page.wait_for("big.iso", "failed", 30)
 
     told = "2 MB" if size < 10_000_000 else "700 MB"
-    expect(row.locator(".status")).to_have_text(f"This file is {told}; the server takes up to 1 MB.")
+    expect(row.locator(".status")).to_have_text(
+        f"This file is {told}; the server takes up to 1 MB."
+    )
     expect(row.locator(".advice")).to_contain_text("Send a smaller file")
     expect(row.locator(".bar")).to_be_hidden()
     assert server.stored() == {}
     assert server.drafts() == []
 
 
-def test_a_file_that_cannot_succeed_is_left_out_of_retry_all(serve: Serve, visit: OpenPage, make_file: MakeFile) -> None:
+def test_a_file_that_cannot_succeed_is_left_out_of_retry_all(
+    serve: Serve, visit: OpenPage, make_file: MakeFile
+) -> None:
     """Too large stays too large: only its own button tries it again. The small one beside it is stored."""
     page = visit(serve("--max-size", "1MB").url)
     page.choose(make_file("big.iso", 3_000_000), make_file("small.txt", 100))
@@ -51,7 +57,9 @@ def test_a_file_that_cannot_succeed_is_left_out_of_retry_all(serve: Serve, visit
     expect(page.page.get_by_role("button", name="Retry big.iso")).to_be_visible()
 
 
-def test_a_missing_token_says_how_to_sign_in_and_stops_the_queue(serve: Serve, chromium: Browser, make_file: MakeFile) -> None:
+def test_a_missing_token_says_how_to_sign_in_and_stops_the_queue(
+    serve: Serve, chromium: Browser, make_file: MakeFile
+) -> None:
     """The token was changed while the page was open: the first upload says so, the rest waits instead of failing too."""
     server = serve("--token", TOKEN)
     # Someone who closes the browser's own dialog; without these credentials the headless one would stay open.
@@ -65,7 +73,9 @@ def test_a_missing_token_says_how_to_sign_in_and_stops_the_queue(serve: Serve, c
         row = page.wait_for("a.txt", "failed")
 
         expect(row.locator(".status")).to_have_text("The server wants a token.")
-        expect(row.locator(".advice")).to_contain_text("sign in: any user name, and the token as the password")
+        expect(row.locator(".advice")).to_contain_text(
+            "sign in: any user name, and the token as the password"
+        )
         expect(page.summary).to_contain_text("paused")
         expect(page.row("d.txt")).to_have_attribute("data-state", "waiting")
 
@@ -76,7 +86,9 @@ def test_a_missing_token_says_how_to_sign_in_and_stops_the_queue(serve: Serve, c
         context.close()
 
 
-def test_signing_in_with_the_browsers_own_dialog_is_enough(serve: Serve, visit: OpenPage, make_file: MakeFile) -> None:
+def test_signing_in_with_the_browsers_own_dialog_is_enough(
+    serve: Serve, visit: OpenPage, make_file: MakeFile
+) -> None:
     """The password of HTTP basic authentication carries over to uploads, their progress and the list."""
     server = serve("--token", TOKEN)
     page = visit(server.url.replace("http://", f"http://me:{TOKEN}@"))
@@ -86,7 +98,9 @@ def test_signing_in_with_the_browsers_own_dialog_is_enough(serve: Serve, visit: 
     expect(page.stored).to_have_count(1)
 
 
-def test_a_full_destination_is_told_while_the_file_is_sent(visit: OpenPage, slow: Slow, make_file: MakeFile) -> None:
+def test_a_full_destination_is_told_while_the_file_is_sent(
+    visit: OpenPage, slow: Slow, make_file: MakeFile
+) -> None:
     """507 half-way through: the reason and what to do, nothing stored."""
     server = slow(rate=20e6, room=5e6)
     page = visit(server.url)
@@ -100,18 +114,24 @@ def test_a_full_destination_is_told_while_the_file_is_sent(visit: OpenPage, slow
     assert server.stored() == []
 
 
-def test_a_broken_connection_says_how_far_it_came_and_retry_succeeds(visit: OpenPage, slow: Slow, make_file: MakeFile) -> None:
+def test_a_broken_connection_says_how_far_it_came_and_retry_succeeds(
+    visit: OpenPage, slow: Slow, make_file: MakeFile
+) -> None:
     """The server dies half-way and comes back: the row says that nothing was stored, and one press sends it again."""
     server = slow(rate=4e6)
     page = visit(server.url)
-    page.choose(make_file("film.mp4", 40_000_000), make_file("next.txt", 10), make_file("last.txt", 10))
+    page.choose(
+        make_file("film.mp4", 40_000_000), make_file("next.txt", 10), make_file("last.txt", 10)
+    )
     page.wait_for("next.txt", "done")
     page.wait_for("last.txt", "done")
     expect(page.status("film.mp4")).to_have_text(re.compile(r"^kept [1-9]"))
     server.kill()
     row = page.wait_for("film.mp4", "failed")
 
-    expect(row.locator(".status")).to_have_text(re.compile(r"^The connection broke after [\d.]+ [kM]B; nothing was stored\.$"))
+    expect(row.locator(".status")).to_have_text(
+        re.compile(r"^The connection broke after [\d.]+ [kM]B; nothing was stored\.$")
+    )
     expect(row.locator(".advice")).to_contain_text("then retry")
     again = slow(port=server.port)
     page.page.get_by_role("button", name=re.compile("^Retry . failed")).click()
@@ -121,7 +141,9 @@ def test_a_broken_connection_says_how_far_it_came_and_retry_succeeds(visit: Open
     assert "film.mp4" not in server.stored()
 
 
-def test_when_the_answer_is_lost_the_page_asks_what_became_of_it(serve: Serve, visit: OpenPage, make_file: MakeFile) -> None:
+def test_when_the_answer_is_lost_the_page_asks_what_became_of_it(
+    serve: Serve, visit: OpenPage, make_file: MakeFile
+) -> None:
     """The whole body went out, the file was stored, the answer got lost: the page asks and says stored."""
     server = serve()
     with losing_proxy(server.port) as proxy:
@@ -133,7 +155,9 @@ def test_when_the_answer_is_lost_the_page_asks_what_became_of_it(serve: Serve, v
     assert list(server.stored().values()) == [1000]
 
 
-def test_when_nobody_knows_what_became_of_it_the_page_says_that(visit: OpenPage, slow: Slow, make_file: MakeFile) -> None:
+def test_when_nobody_knows_what_became_of_it_the_page_says_that(
+    visit: OpenPage, slow: Slow, make_file: MakeFile
+) -> None:
     """The server dies between the last byte and its yes: the row claims neither "stored" nor "not stored"."""
     server = slow(yes=20)
     page = visit(server.url)
@@ -142,11 +166,15 @@ def test_when_nobody_knows_what_became_of_it_the_page_says_that(visit: OpenPage,
     server.kill()
     row = page.wait_for("a.bin", "failed")
 
-    expect(row.locator(".status")).to_have_text("The connection broke before the server's answer came.")
+    expect(row.locator(".status")).to_have_text(
+        "The connection broke before the server's answer came."
+    )
     expect(row.locator(".advice")).to_contain_text("look at the stored files before you retry")
 
 
-def test_a_file_that_changed_on_disk_is_told_as_that(visit: OpenPage, slow: Slow, make_file: MakeFile) -> None:
+def test_a_file_that_changed_on_disk_is_told_as_that(
+    visit: OpenPage, slow: Slow, make_file: MakeFile
+) -> None:
     """The browser refuses a file that changed after it was chosen; the row does not blame the network."""
     page = visit(slow(rate=2e6).url)
     first, second = make_file("first.bin", 4_000_000), make_file("second.bin", 4_000_000)
@@ -159,7 +187,9 @@ def test_a_file_that_changed_on_disk_is_told_as_that(visit: OpenPage, slow: Slow
     expect(row.locator(".advice")).to_have_text("Choose it again.")
 
 
-def test_cancel_ends_the_upload_and_nothing_is_stored(visit: OpenPage, slow: Slow, make_file: MakeFile) -> None:
+def test_cancel_ends_the_upload_and_nothing_is_stored(
+    visit: OpenPage, slow: Slow, make_file: MakeFile
+) -> None:
     """Cancel while bytes flow: the row says so, the server discards, the next file takes its place, retry works."""
     server = slow(rate=4e6)
     page = visit(server.url)
@@ -172,14 +202,18 @@ def test_cancel_ends_the_upload_and_nothing_is_stored(visit: OpenPage, slow: Slo
     drafts = server.root / ".sluiceway" / "drafts"
     expect(page.page.get_by_role("button", name="Retry film.mp4")).to_be_visible()
     deadline = time.monotonic() + 20
-    while list(drafts.iterdir()) and time.monotonic() < deadline:  # what had arrived before the cut is still written
+    while (
+        list(drafts.iterdir()) and time.monotonic() < deadline
+    ):  # what had arrived before the cut is still written
         time.sleep(0.1)
 
     assert list(drafts.iterdir()) == []
     assert server.stored() == ["other.bin"]
 
 
-def test_leaving_while_uploads_run_asks_first(visit: OpenPage, slow: Slow, make_file: MakeFile) -> None:
+def test_leaving_while_uploads_run_asks_first(
+    visit: OpenPage, slow: Slow, make_file: MakeFile
+) -> None:
     """A closed page ends its uploads: the browser asks while one runs, and not afterwards."""
     page = visit(slow(rate=2e6).url)
     asked: list[str] = []

@@ -74,7 +74,11 @@ def every_state(page: UploadsPage, make_file: MakeFile) -> None:
     page.choose(make_file("too large.iso", 90_000_000))
     page.wait_for("too large.iso", "failed", 30)
     name = "a film with a name that is much longer than any screen is wide, and goes on and on, to the very end.mp4"
-    page.choose(make_file(name, 30_000_000), make_file("second.mp4", 30_000_000), make_file("waiting.txt", 10))
+    page.choose(
+        make_file(name, 30_000_000),
+        make_file("second.mp4", 30_000_000),
+        make_file("waiting.txt", 10),
+    )
     page.page.get_by_role("button", name="Cancel waiting.txt").click()
     page.choose(make_file("waiting too.txt", 10))
     expect(page.status("a film")).to_have_text(re.compile(r"^kept [1-9]"))
@@ -83,7 +87,9 @@ def every_state(page: UploadsPage, make_file: MakeFile) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_text_has_enough_contrast(visit: OpenPage, slow: Slow, make_file: MakeFile, tmp_path: Path, scheme: str) -> None:
+def test_every_text_has_enough_contrast(
+    visit: OpenPage, slow: Slow, make_file: MakeFile, tmp_path: Path, scheme: str
+) -> None:
     """4.5 : 1 for every visible text, in both schemes, in every state of a row. A picture is left for human eyes."""
     page = visit(slow(rate=2e6, limit=80_000_000).url)
     page.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
@@ -154,7 +160,9 @@ def test_the_keyboard_alone_is_enough(serve: Serve, visit: OpenPage, make_file: 
     assert page.page.evaluate(focused) == "Stored files"
 
 
-def test_the_focus_stays_near_when_a_button_goes_away(visit: OpenPage, slow: Slow, make_file: MakeFile) -> None:
+def test_the_focus_stays_near_when_a_button_goes_away(
+    visit: OpenPage, slow: Slow, make_file: MakeFile
+) -> None:
     """Cancel by keyboard, then remove: the focus goes to Retry, then to the next row, never back to the top."""
     page = visit(slow(rate=2e6).url)
     page.choose(make_file("a.mp4", 30_000_000), make_file("b.mp4", 30_000_000))
@@ -171,7 +179,9 @@ def test_the_focus_stays_near_when_a_button_goes_away(visit: OpenPage, slow: Slo
     assert page.page.evaluate(focused) == "Cancel b.mp4"
 
 
-def test_beginnings_and_endings_are_announced_and_percents_are_not(visit: OpenPage, slow: Slow, make_file: MakeFile) -> None:
+def test_beginnings_and_endings_are_announced_and_percents_are_not(
+    visit: OpenPage, slow: Slow, make_file: MakeFile
+) -> None:
     """The live region says that it begins, that it is stored, that it failed; it is silent in between."""
     page = visit(slow(rate=4e6, limit=50_000_000).url)
     page.page.evaluate(
@@ -195,7 +205,9 @@ def test_beginnings_and_endings_are_announced_and_percents_are_not(visit: OpenPa
     assert len(said) <= 4
 
 
-def test_everything_has_a_name_and_the_bar_a_value_in_words(visit: OpenPage, slow: Slow, make_file: MakeFile) -> None:
+def test_everything_has_a_name_and_the_bar_a_value_in_words(
+    visit: OpenPage, slow: Slow, make_file: MakeFile
+) -> None:
     """Landmarks, headings, names for all controls, and a progress bar that says what its number means."""
     page = visit(slow(rate=2e6, limit=80_000_000).url)
     every_state(page, make_file)
@@ -213,7 +225,9 @@ def test_everything_has_a_name_and_the_bar_a_value_in_words(visit: OpenPage, slo
     expect(page.page.locator("html")).to_have_attribute("lang", "en")
 
 
-def test_the_title_tells_the_progress_of_all(visit: OpenPage, slow: Slow, make_file: MakeFile) -> None:
+def test_the_title_tells_the_progress_of_all(
+    visit: OpenPage, slow: Slow, make_file: MakeFile
+) -> None:
     """A tab in the background says how far it is, and at the end that it is done."""
     page = visit(slow(rate=4e6).url)
     page.choose(make_file("film.mp4", 12_000_000), make_file("small.txt", 10))

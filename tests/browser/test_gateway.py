@@ -77,7 +77,9 @@ def says(status: int, kind: str, body: bytes, **headers: str) -> Callable[[Excha
 
 
 @contextmanager
-def page_before(gateway: Gateway, visit: OpenPage, act: Callable[[Exchange], object]) -> Iterator[UploadsPage]:
+def page_before(
+    gateway: Gateway, visit: OpenPage, act: Callable[[Exchange], object]
+) -> Iterator[UploadsPage]:
     with Peer(act) as peer:
         yield visit(gateway(f"{peer.url}/books").url)
 
@@ -100,7 +102,9 @@ def test_a_file_goes_through_to_the_next_server_and_the_link_leads_to_it(
     back = serve()
     front = gateway(f"{back.url}/files")
     page = visit(front.url)
-    expect(page.page.locator("#stored-note")).to_contain_text("This server keeps no files: it passes them on")
+    expect(page.page.locator("#stored-note")).to_contain_text(
+        "This server keeps no files: it passes them on"
+    )
     file = tmp_path / "letter.txt"
     file.write_text("Dear reader,\n" * 400_000)
     page.choose(file)
@@ -133,15 +137,23 @@ def test_the_bar_follows_what_the_backend_takes_and_stays_below_full_until_it_sa
         details = page.unfold("film.mp4")
         for step in (6, 14):
             backend.allow(step * MB)
-            near = "|".join(str(value) for value in range(100 * (step - 1) // 24, 100 * (step + 2) // 24))
+            near = "|".join(
+                str(value) for value in range(100 * (step - 1) // 24, 100 * (step + 2) // 24)
+            )
             expect(bar).to_have_attribute("aria-valuenow", re.compile(f"^({near})$"))
             page.page.wait_for_timeout(1000)
-            assert step - 1 < float(bar.get_attribute("aria-valuenow") or 0) * 0.24 < step + 2  # there it stays
-        expect(page.page.locator("#legend")).to_contain_text("kept: the destination's network has acknowledged it")
+            assert (
+                step - 1 < float(bar.get_attribute("aria-valuenow") or 0) * 0.24 < step + 2
+            )  # there it stays
+        expect(page.page.locator("#legend")).to_contain_text(
+            "kept: the destination's network has acknowledged it"
+        )
         expect(details).to_contain_text(BY_KERNEL)
 
         backend.allow(100 * MB)
-        expect(page.status("film.mp4")).to_have_text(re.compile(re.escape(WAITING) + r" · [1-9]\d* s$"))
+        expect(page.status("film.mp4")).to_have_text(
+            re.compile(re.escape(WAITING) + r" · [1-9]\d* s$")
+        )
         expect(row.locator(".percent")).to_have_text("99 %")
         expect(details).to_contain_text(BY_KERNEL)
         assert [sample for sample in page.samples() if full(sample)] == []
@@ -157,12 +169,20 @@ def test_the_bar_follows_what_the_backend_takes_and_stays_below_full_until_it_sa
 
 REFUSALS = {
     "html": (
-        says(413, "text/html", b"<html><title>x</title><h1>No images of disks here</h1><script>document.title = 'run'</script>"),
+        says(
+            413,
+            "text/html",
+            b"<html><title>x</title><h1>No images of disks here</h1><script>document.title = 'run'</script>",
+        ),
         "The destination answered 413: the file is too large for it.",
         "It says: “No images of disks here”. Send a smaller file.",
     ),
     "a list in JSON": (
-        says(422, "application/json", json.dumps({"detail": [{"loc": ["file"], "msg": "no column <isbn>"}]}).encode()),
+        says(
+            422,
+            "application/json",
+            json.dumps({"detail": [{"loc": ["file"], "msg": "no column <isbn>"}]}).encode(),
+        ),
         "The destination answered 422: it does not accept this file.",
         "It says: “no column <isbn>”. Change the file, then send it again.",
     ),
@@ -172,7 +192,11 @@ REFUSALS = {
         "It says: “Emma is there”. Rename the file, or take the other one away there, then retry.",
     ),
     "problem": (
-        says(507, "application/problem+json", b'{"title": "Full", "detail": "The shelf is full", "status": 507}'),
+        says(
+            507,
+            "application/problem+json",
+            b'{"title": "Full", "detail": "The shelf is full", "status": 507}',
+        ),
         "The destination answered 507: it is full.",
         "It says: “The shelf is full”. Make room there, then retry.",
     ),
@@ -186,13 +210,22 @@ REFUSALS = {
         "The destination answered 500: it failed.",
         "Retry in a while.",
     ),
-    "nothing": (says(418, "", b""), "The destination answered 418: it refused the file.", "Tell whoever runs the server."),
+    "nothing": (
+        says(418, "", b""),
+        "The destination answered 418: it refused the file.",
+        "Tell whoever runs the server.",
+    ),
 }
 
 
 @pytest.mark.parametrize(("act", "title", "advice"), REFUSALS.values(), ids=REFUSALS)
 def test_a_refusal_of_the_backend_is_shown_in_words(
-    gateway: Gateway, visit: OpenPage, make_file: MakeFile, act: Callable[[Exchange], None], title: str, advice: str
+    gateway: Gateway,
+    visit: OpenPage,
+    make_file: MakeFile,
+    act: Callable[[Exchange], None],
+    title: str,
+    advice: str,
 ) -> None:
     """Whatever the body is: the status, what it means, the backend's own words as plain text, and what to do."""
     with page_before(gateway, visit, act) as page:
@@ -203,12 +236,16 @@ def test_a_refusal_of_the_backend_is_shown_in_words(
         expect(row.locator(".advice")).to_have_text(advice)
         expect(page.page.get_by_role("button", name="Retry emma.csv")).to_be_visible()
         again = page.page.get_by_role("button", name="Retry 1 failed")
-        expect(again).to_be_hidden() if "413" in title or "422" in title else expect(again).to_be_visible()
+        expect(again).to_be_hidden() if "413" in title or "422" in title else expect(
+            again
+        ).to_be_visible()
         expect(page.unfold("emma.csv").locator("table")).to_contain_text("wait-for-answer")
         assert page.page.title() == "1 failed – Sluiceway"
 
 
-def test_an_early_refusal_stops_a_large_file(gateway: Gateway, visit: OpenPage, make_file: MakeFile) -> None:
+def test_an_early_refusal_stops_a_large_file(
+    gateway: Gateway, visit: OpenPage, make_file: MakeFile
+) -> None:
     """The backend answers after the head of 700 MB: the row has its words while most was never sent."""
 
     def early(exchange: Exchange) -> None:
@@ -221,26 +258,48 @@ def test_an_early_refusal_stops_a_large_file(gateway: Gateway, visit: OpenPage, 
         page.choose(make_file("film.mp4", 700 * MB))
         row = page.wait_for("film.mp4", "failed", 30)
 
-        expect(row.locator(".status")).to_have_text("The destination answered 415: it does not take this kind of file.")
+        expect(row.locator(".status")).to_have_text(
+            "The destination answered 415: it does not take this kind of file."
+        )
         expect(row.locator(".advice")).to_contain_text("It says: “books only”.")
 
 
 YES = {
-    "200 with its own JSON": (says(200, "application/json", b'{"book": "updated"}'), "stored", None),
+    "200 with its own JSON": (
+        says(200, "application/json", b'{"book": "updated"}'),
+        "stored",
+        None,
+    ),
     "204 with nothing": (says(204, "", b""), "stored", None),
-    "201 with a relative place": (says(201, "text/html", b"<h1>ok</h1>", Location="/books/7"), "stored", "/books/7"),
+    "201 with a relative place": (
+        says(201, "text/html", b"<h1>ok</h1>", Location="/books/7"),
+        "stored",
+        "/books/7",
+    ),
     "202 with a place elsewhere": (
         says(202, "text/plain", b"Queued", Location="https://books.example/42"),
         "accepted in",
         "https://books.example/42",
     ),
-    "a place that is a script": (says(201, "", b"", Location="javascript:alert(1)"), "stored", None),
-    "an entry of its own": (
-        says(201, "application/json", json.dumps({"files": [{"url": "/files/7", "sha-256": "<b>", "notes": "x"}]}).encode()),
+    "a place that is a script": (
+        says(201, "", b"", Location="javascript:alert(1)"),
         "stored",
         None,
     ),
-    "files that are none": (says(201, "application/json", b'{"files": [null], "verdict": 7}'), "stored", None),
+    "an entry of its own": (
+        says(
+            201,
+            "application/json",
+            json.dumps({"files": [{"url": "/files/7", "sha-256": "<b>", "notes": "x"}]}).encode(),
+        ),
+        "stored",
+        None,
+    ),
+    "files that are none": (
+        says(201, "application/json", b'{"files": [null], "verdict": 7}'),
+        "stored",
+        None,
+    ),
 }
 
 
@@ -272,7 +331,9 @@ def test_every_yes_is_a_yes_and_only_a_safe_place_is_a_link(
         expect(page.unfold("emma.txt")).to_contain_text("The destination answered 20")
 
 
-def test_a_place_is_a_link_only_over_http_and_under_its_own_name(serve: Serve, visit: OpenPage) -> None:
+def test_a_place_is_a_link_only_over_http_and_under_its_own_name(
+    serve: Serve, visit: OpenPage
+) -> None:
     """Scripts, data, files and addresses that begin with somebody else's name are no links, whoever tells them."""
     page = visit(serve().url).page
     safe = "(address) => import('/page/answer.js').then(({ httpLink }) => httpLink(address, 'https://a.example/files'))"
@@ -292,24 +353,36 @@ def test_a_place_is_a_link_only_over_http_and_under_its_own_name(serve: Serve, v
         assert page.evaluate(safe, address) == "", address
 
 
-def test_what_the_backend_says_stands_in_the_details(gateway: Gateway, visit: OpenPage, make_file: MakeFile) -> None:
+def test_what_the_backend_says_stands_in_the_details(
+    gateway: Gateway, visit: OpenPage, make_file: MakeFile
+) -> None:
     """Its words of a success, in quotation marks; and that it took most of the time, by the name "backend"."""
     backend = Reader()
     with page_before(gateway, visit, backend) as page:
         page.choose(make_file("emma.txt", 400_000))
         backend.allow(MB)
-        expect(page.status("emma.txt")).to_have_text(re.compile(re.escape(WAITING) + r" · [1-9] s$"))
-        backend.say(lambda exchange: exchange.reply(202, {"Content-Type": "application/json"}, b'{"message": "Queued as 17"}'))
+        expect(page.status("emma.txt")).to_have_text(
+            re.compile(re.escape(WAITING) + r" · [1-9] s$")
+        )
+        backend.say(
+            lambda exchange: exchange.reply(
+                202, {"Content-Type": "application/json"}, b'{"message": "Queued as 17"}'
+            )
+        )
         page.wait_for("emma.txt", "done")
 
         details = page.unfold("emma.txt")
         expect(details).to_contain_text("The destination answered 202: “Queued as 17”.")
-        expect(page.row("emma.txt").locator(".verdict")).to_have_text(re.compile(r"time: (100|[6-9]\d) % backend$"))
+        expect(page.row("emma.txt").locator(".verdict")).to_have_text(
+            re.compile(r"time: (100|[6-9]\d) % backend$")
+        )
         (answer,) = details.locator("tr", has_text="wait-for-answer").all()
         assert float(re.findall(r"([\d.]+) s", answer.inner_text())[0]) >= 1
 
 
-def test_a_note_of_the_server_stands_in_the_details(gateway: Gateway, visit: OpenPage, make_file: MakeFile) -> None:
+def test_a_note_of_the_server_stands_in_the_details(
+    gateway: Gateway, visit: OpenPage, make_file: MakeFile
+) -> None:
     """An answer too long to be passed on: the file is stored, and the note says what is missing."""
     with page_before(gateway, visit, says(200, "text/plain", b"x" * 4 * MB)) as page:
         page.choose(make_file("emma.txt", 200_000))
@@ -329,13 +402,17 @@ def test_a_destination_nobody_reaches_is_told_as_that_and_the_rest_waits(
     page.choose(*(make_file(f"{name}.txt", 200_000) for name in "abcd"))
     row = page.wait_for("a.txt", "failed")
 
-    expect(row.locator(".status")).to_have_text("The destination cannot be reached; nothing was stored.")
+    expect(row.locator(".status")).to_have_text(
+        "The destination cannot be reached; nothing was stored."
+    )
     expect(row.locator(".advice")).to_contain_text("Retry in a while")
     expect(page.summary).to_contain_text("paused")
     expect(page.row("d.txt")).to_have_attribute("data-state", "waiting")
 
 
-def test_of_several_destinations_each_is_told(serve: Serve, gateway: Gateway, visit: OpenPage, make_file: MakeFile) -> None:
+def test_of_several_destinations_each_is_told(
+    serve: Serve, gateway: Gateway, visit: OpenPage, make_file: MakeFile
+) -> None:
     """Two servers take it, a best-effort one refuses: the details name all three, with what each said, and link to the copies."""
     one, two = serve(), serve()
     with Peer(says(507, "text/plain", b"full")) as third:
@@ -356,7 +433,9 @@ def test_of_several_destinations_each_is_told(serve: Serve, gateway: Gateway, vi
         expect(places.nth(2)).to_contain_text("best effort")
         expect(places.nth(2)).to_contain_text("507")
         expect(places.nth(2).get_by_role("link")).to_have_count(0)
-        assert details.inner_text().count(f"{third.url}/books") <= 2  # a note the place tells is not told again
+        assert (
+            details.inner_text().count(f"{third.url}/books") <= 2
+        )  # a note the place tells is not told again
 
 
 def test_the_element_tells_where_the_file_is_now(
@@ -367,7 +446,10 @@ def test_the_element_tells_where_the_file_is_now(
     front = gateway(f"{back.url}/files")
     page: Page = context.new_page()
     html = '<script type="module" src="/page/sluice.js"></script><sluice-drop id="emma"><h2>Emma</h2></sluice-drop>'
-    page.route(f"{front.url}/shelf", lambda route: route.fulfill(body=html, headers={"Content-Type": "text/html"}))
+    page.route(
+        f"{front.url}/shelf",
+        lambda route: route.fulfill(body=html, headers={"Content-Type": "text/html"}),
+    )
     page.goto(f"{front.url}/shelf")
     page.evaluate(
         """() => {

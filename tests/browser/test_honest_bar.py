@@ -40,7 +40,9 @@ def full(sample: Sample) -> bool:
     )
 
 
-def test_the_bar_is_never_full_before_the_servers_answer(recorded: OpenPage, slow: Slow, make_file: MakeFile) -> None:
+def test_the_bar_is_never_full_before_the_servers_answer(
+    recorded: OpenPage, slow: Slow, make_file: MakeFile
+) -> None:
     """A slow destination with a late yes: every frame is looked at; full only once the answer was there."""
     page = recorded(slow(rate=8e6, yes=1.5).url)
     page.choose(make_file("film.mp4", 12_000_000))
@@ -71,17 +73,28 @@ def test_the_bar_follows_what_is_kept_and_shows_what_arrived_beside_it(
     assert all(sample.kept <= sample.arrived + 0.001 for sample in live)
     ahead = 0.0
     for sample in live:
-        kept, arrived = (float(number) for number in re.findall(r"(?:kept|arrived) ([\d.]+) [kM]?B", sample.words))
+        kept, arrived = (
+            float(number)
+            for number in re.findall(r"(?:kept|arrived) ([\d.]+) [kM]?B", sample.words)
+        )
         if "kB" not in sample.words and " B" not in sample.words:
-            assert abs(sample.value - 100 * kept / 15) <= 1.4, sample  # the words are rounded to 0.1 MB
+            assert abs(sample.value - 100 * kept / 15) <= 1.4, (
+                sample
+            )  # the words are rounded to 0.1 MB
             ahead = max(ahead, arrived - kept)
     assert ahead > 0.2  # and what arrived is not what is kept
-    assert any(re.search(r"^kept [\d.]+ MB of 15 MB · arrived [\d.]+ MB", sample.status) for sample in live)
+    assert any(
+        re.search(r"^kept [\d.]+ MB of 15 MB · arrived [\d.]+ MB", sample.status) for sample in live
+    )
     assert any(re.search(r"MB/s · .* left$", sample.status) for sample in live)
-    assert any(re.search(r"^kept [\d.]+ MB of 15 MB, arrived [\d.]+ MB$", sample.words) for sample in live)
+    assert any(
+        re.search(r"^kept [\d.]+ MB of 15 MB, arrived [\d.]+ MB$", sample.words) for sample in live
+    )
 
 
-def test_after_the_last_byte_it_says_who_is_still_at_work(recorded: OpenPage, slow: Slow, make_file: MakeFile) -> None:
+def test_after_the_last_byte_it_says_who_is_still_at_work(
+    recorded: OpenPage, slow: Slow, make_file: MakeFile
+) -> None:
     """Everything has arrived and the destination has not said yes: words instead of a full bar and silence."""
     page = recorded(slow(yes=1.5).url)
     page.choose(make_file("film.mp4", 3_000_000))
@@ -94,7 +107,9 @@ def test_after_the_last_byte_it_says_who_is_still_at_work(recorded: OpenPage, sl
     assert any(said.search(text) for text in told), told
 
 
-def test_arrived_is_said_only_of_what_the_server_has(recorded: OpenPage, slow: Slow, make_file: MakeFile) -> None:
+def test_arrived_is_said_only_of_what_the_server_has(
+    recorded: OpenPage, slow: Slow, make_file: MakeFile
+) -> None:
     """Megabytes that left the browser lie in the network's buffers for seconds: until the server has them, not "arrived"."""
     page = recorded(slow(rate=6e6).url)
     page.choose(make_file("film.mp4", 15_000_000))
@@ -102,12 +117,16 @@ def test_arrived_is_said_only_of_what_the_server_has(recorded: OpenPage, slow: S
 
     settling = [sample for sample in page.samples() if sample.state == "settling"]
     on_the_way = [sample for sample in settling if sample.status.startswith("kept ")]
-    claimed = [sample for sample in settling if sample.status.startswith("arrived – the destination")]
+    claimed = [
+        sample for sample in settling if sample.status.startswith("arrived – the destination")
+    ]
     assert on_the_way  # else this machine has no such buffers and the test shows nothing
     assert all(sample.words.endswith("arrived 15 MB") for sample in claimed)
 
 
-def test_an_empty_file_is_stored_and_full_only_then(recorded: OpenPage, slow: Slow, make_file: MakeFile) -> None:
+def test_an_empty_file_is_stored_and_full_only_then(
+    recorded: OpenPage, slow: Slow, make_file: MakeFile
+) -> None:
     """No byte to count is no reason to be early, or to divide by zero."""
     page = recorded(slow(yes=0.6).url)
     page.choose(make_file("empty.txt", 0))
@@ -126,7 +145,11 @@ def test_without_the_servers_word_the_bar_says_sent_and_claims_nothing_kept(
     page.choose(make_file("film.mp4", 12_000_000))
     page.wait_for("film.mp4", "done", 30)
 
-    before = [sample for sample in page.samples() if not sample.answered and sample.state in ("sending", "settling")]
+    before = [
+        sample
+        for sample in page.samples()
+        if not sample.answered and sample.state in ("sending", "settling")
+    ]
     assert any(re.search(r"\d % sent", sample.percent) for sample in before)
     assert all(sample.value == 0 and sample.kept == 0 for sample in before)
     assert all("kept" not in sample.status and "kept" not in sample.words for sample in before)
@@ -151,7 +174,9 @@ def test_where_a_proxy_holds_the_stream_back_the_page_asks_by_itself(
 
 
 @pytest.mark.timeout(180)
-def test_two_gibibytes_are_stored_with_the_right_digest(serve: Serve, recorded: OpenPage, make_file: MakeFile) -> None:
+def test_two_gibibytes_are_stored_with_the_right_digest(
+    serve: Serve, recorded: OpenPage, make_file: MakeFile
+) -> None:
     """A file larger than any 32-bit count: stored whole, digest shown, the bar honest all the way."""
     server = serve()
     page = recorded(server.url)

@@ -71,12 +71,16 @@ def written(server: ThreadingHTTPServer, body: str) -> str:
 def rebinding(playwright: Playwright) -> Iterator[Browser]:
     """A browser for which a foreign name has this machine's address, as after a DNS rebinding."""
     rules = "--host-resolver-rules=MAP *.example 127.0.0.1"
-    browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=[*ARGS, rules])
+    browser = playwright.chromium.launch(
+        executable_path=shutil.which("chromium"), args=[*ARGS, rules]
+    )
     yield browser
     browser.close()
 
 
-def test_the_element_works_on_a_page_of_an_allowed_origin(context: BrowserContext, serve: Serve) -> None:
+def test_the_element_works_on_a_page_of_an_allowed_origin(
+    context: BrowserContext, serve: Serve
+) -> None:
     """Script, upload, progress and answer come from the other server; the answer's link can be read and leads there."""
     with site() as other:
         origin = written(other, "")
@@ -106,7 +110,9 @@ def test_the_element_works_on_a_page_of_an_allowed_origin(context: BrowserContex
         assert told == [201, "/files/by-page", True, 412, "precondition-failed", 204]
 
 
-def test_a_page_that_is_not_allowed_neither_reads_nor_writes(context: BrowserContext, serve: Serve) -> None:
+def test_a_page_that_is_not_allowed_neither_reads_nor_writes(
+    context: BrowserContext, serve: Serve
+) -> None:
     """Nothing of it reaches the store, whatever kind of request it makes."""
     server = serve("--allow-origin", "http://127.0.0.1:1")
     requests.put(f"{server.url}/files/secret", data=b"secret", timeout=10)
@@ -133,7 +139,9 @@ def test_a_page_that_is_not_allowed_neither_reads_nor_writes(context: BrowserCon
     assert server.stored() == {"secret": 6}
 
 
-def test_a_rebound_name_reads_nothing_and_this_machines_names_work(rebinding: Browser, serve: Serve) -> None:
+def test_a_rebound_name_reads_nothing_and_this_machines_names_work(
+    rebinding: Browser, serve: Serve
+) -> None:
     """The page has the server's own origin as far as the browser knows, and a window of a probe gives no way in."""
     server = serve()
     requests.put(f"{server.url}/files/secret", data=b"secret", timeout=10)
@@ -145,7 +153,9 @@ def test_a_rebound_name_reads_nothing_and_this_machines_names_work(rebinding: Br
             assert answer is not None
             assert answer.status == 403
             assert answer.headers["cross-origin-opener-policy"] == "same-origin"
-            assert page.evaluate("() => fetch('/files').then((answer) => answer.status, () => 'blocked')") in (403, "blocked")
+            assert page.evaluate(
+                "() => fetch('/files').then((answer) => answer.status, () => 'blocked')"
+            ) in (403, "blocked")
         for name in ("localhost", "files.localhost", "127.0.0.1"):
             found = page.goto(f"http://{name}:{server.port}/files")
             assert found is not None
@@ -155,10 +165,17 @@ def test_a_rebound_name_reads_nothing_and_this_machines_names_work(rebinding: Br
     assert server.stored() == {"secret": 6}
 
 
-def test_an_uploaded_script_is_run_neither_by_the_page_nor_as_a_worker(context: BrowserContext, serve: Serve) -> None:
+def test_an_uploaded_script_is_run_neither_by_the_page_nor_as_a_worker(
+    context: BrowserContext, serve: Serve
+) -> None:
     """What could be injected into the page loads nothing from where others upload."""
     server = serve()
-    requests.put(f"{server.url}/files/evil.js", data=b"window.evil = 1", headers={"Content-Type": "text/javascript"}, timeout=10)
+    requests.put(
+        f"{server.url}/files/evil.js",
+        data=b"window.evil = 1",
+        headers={"Content-Type": "text/javascript"},
+        timeout=10,
+    )
     page = context.new_page()
     page.goto(f"{server.url}/")
     told = page.evaluate(
@@ -179,7 +196,9 @@ def test_an_uploaded_script_is_run_neither_by_the_page_nor_as_a_worker(context: 
 
 
 @pytest.mark.parametrize("what", ["endpoint", "uploads"])
-def test_a_token_goes_to_no_other_origin_unless_it_is_listed(context: BrowserContext, serve: Serve, what: str) -> None:
+def test_a_token_goes_to_no_other_origin_unless_it_is_listed(
+    context: BrowserContext, serve: Serve, what: str
+) -> None:
     """The upload is not started and the page is told why; listed, the other origin is asked."""
     server, asked = serve(), list[Exchange]()
 
@@ -213,13 +232,20 @@ def _as_own(route: object) -> None:
     route.fulfill(response=answer, headers={**answer.headers, "access-control-allow-origin": "*"})
 
 
-def test_the_page_works_under_a_policy_that_names_its_own_parts_alone(context: BrowserContext, serve: Serve) -> None:
+def test_the_page_works_under_a_policy_that_names_its_own_parts_alone(
+    context: BrowserContext, serve: Serve
+) -> None:
     """Its modules load and a file goes up, also where a proxy has changed the Host and only the nonce can fit."""
     server: RunningServer = serve("--allowed-host", "behind.example")
     page = context.new_page()
     errors: list[str] = []
-    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    page.route(f"{server.url}/", lambda route: route.continue_(headers={**route.request.headers, "host": "behind.example"}))
+    page.on(
+        "console", lambda message: errors.append(message.text) if message.type == "error" else None
+    )
+    page.route(
+        f"{server.url}/",
+        lambda route: route.continue_(headers={**route.request.headers, "host": "behind.example"}),
+    )
     for _ in range(2):
         page.goto(f"{server.url}/")
         page.wait_for_load_state("networkidle")

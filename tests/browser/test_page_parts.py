@@ -11,7 +11,11 @@ import requests
 from fix_server import RunningServer, Serve
 
 PARTS = sorted(file.name for file in files("sluiceway.server").joinpath("page").iterdir())
-TYPES = {"html": "text/html; charset=utf-8", "css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
+TYPES = {
+    "html": "text/html; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+}
 
 
 @pytest.fixture
@@ -40,7 +44,10 @@ def test_the_page_runs_its_own_parts_and_nothing_else_of_the_server(server: Runn
 
     def sources(host: str) -> tuple[str, list[str]]:
         answer = requests.get(server.url + "/", headers={"Host": host}, timeout=10)
-        told = dict(part.strip().split(" ", 1) for part in answer.headers["Content-Security-Policy"].split(";"))
+        told = dict(
+            part.strip().split(" ", 1)
+            for part in answer.headers["Content-Security-Policy"].split(";")
+        )
         assert told["script-src"] == told["style-src"]
         assert told["worker-src"] == told["base-uri"] == "'none'"
         assert "ETag" not in answer.headers
@@ -62,8 +69,16 @@ def test_what_has_not_changed_is_not_sent_again(server: RunningServer) -> None:
     tag = first.headers["ETag"]
     assert re.fullmatch(r'"[0-9a-f]{32}"', tag)
 
-    for known, status in ((tag, 304), (f"W/{tag}", 304), (f'"old", {tag}', 304), ("*", 304), ('"old"', 200)):
-        again = requests.get(f"{server.url}/page/sluice.js", headers={"If-None-Match": known}, timeout=10)
+    for known, status in (
+        (tag, 304),
+        (f"W/{tag}", 304),
+        (f'"old", {tag}', 304),
+        ("*", 304),
+        ('"old"', 200),
+    ):
+        again = requests.get(
+            f"{server.url}/page/sluice.js", headers={"If-None-Match": known}, timeout=10
+        )
         assert again.status_code == status, known
         assert again.headers["ETag"] == tag
         assert (again.content == b"") == (status == 304)
@@ -72,7 +87,10 @@ def test_what_has_not_changed_is_not_sent_again(server: RunningServer) -> None:
 def test_head_tells_the_same_without_the_body(server: RunningServer) -> None:
     """HEAD has GET's headers."""
     for path in ("/", "/page/sluice.css"):
-        got, head = requests.get(server.url + path, timeout=10), requests.head(server.url + path, timeout=10)
+        got, head = (
+            requests.get(server.url + path, timeout=10),
+            requests.head(server.url + path, timeout=10),
+        )
         assert head.content == b""
         for name in ("Content-Type", "Content-Length", "ETag", "Content-Security-Policy"):
             assert _without_nonce(head.headers.get(name)) == _without_nonce(got.headers.get(name))
@@ -82,7 +100,9 @@ def _without_nonce(value: str | None) -> str:
     return re.sub(r"'nonce-[^']*'", "", value or "")
 
 
-@pytest.mark.parametrize("name", ["nothing.js", "../page.py", "..%2Fpage.py", "%2e%2e/page.py", "..\\page.py", ""])
+@pytest.mark.parametrize(
+    "name", ["nothing.js", "../page.py", "..%2Fpage.py", "%2e%2e/page.py", "..\\page.py", ""]
+)
 def test_only_the_pages_own_parts_can_be_asked_for(server: RunningServer, name: str) -> None:
     """Names that are not a part, or that try to climb, are answered with a readable 404."""
     request = requests.Request("GET", server.url).prepare()
@@ -99,7 +119,18 @@ def test_nothing_on_the_page_comes_from_elsewhere_or_stands_inline() -> None:
     """No address of another host, no inline script or style, and no way of making one, in any part."""
     for name in PARTS:
         text = files("sluiceway.server").joinpath("page", name).read_text("utf-8")
-        foreign = [url for url in re.findall(r"https?://[^\s\"'`]*", text) if url != "http://www.w3.org/2000/svg"]
+        foreign = [
+            url
+            for url in re.findall(r"https?://[^\s\"'`]*", text)
+            if url != "http://www.w3.org/2000/svg"
+        ]
         assert foreign == [], name
-        for inline in (r"<script(?![^>]*\bsrc=)", r"<style", r"\sstyle=", r"\son[a-z]+=\"", r"innerHTML", r"\beval\("):
+        for inline in (
+            r"<script(?![^>]*\bsrc=)",
+            r"<style",
+            r"\sstyle=",
+            r"\son[a-z]+=\"",
+            r"innerHTML",
+            r"\beval\(",
+        ):
             assert not re.search(inline, text), (name, inline)

@@ -25,7 +25,9 @@ pytestmark = pytest.mark.chromium
 MakeFile = Callable[[str, int], Path]
 Slow = Callable[..., SlowServer]
 
-POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'"
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'"
+)
 SHELF = """<!doctype html><html lang="en"><title>Shelf</title><body>
   <script type="module" src="/page/sluice.js"></script>
   <h1>My books</h1>
@@ -113,20 +115,33 @@ def test_progress_events_carry_the_three_counters_and_the_bar_shows_kept(
         }"""
     )
     drop(page, make_file("emma.epub", 12_000_000))
-    expect(page.locator("sluice-drop .status")).to_contain_text("stored, finished in", timeout=30_000)
+    expect(page.locator("sluice-drop .status")).to_contain_text(
+        "stored, finished in", timeout=30_000
+    )
 
     counters = told(page, "sluice-progress")
     assert len({one["kept"] for one in counters}) > 3
-    assert all(one["kept"] <= one["forwarded"] <= one["received"] <= one["length"] == 12_000_000 for one in counters)
+    assert all(
+        one["kept"] <= one["forwarded"] <= one["received"] <= one["length"] == 12_000_000
+        for one in counters
+    )
     assert counters[-1]["kept"] == 12_000_000
     kinds = [name for name, _, _ in page.evaluate("() => window.told")]
-    early = [value for value, seen in page.evaluate("() => window.values") if "sluice-done" not in kinds[:seen]]
+    early = [
+        value
+        for value, seen in page.evaluate("() => window.values")
+        if "sluice-done" not in kinds[:seen]
+    ]
     assert len(set(early)) > 3
     assert max(early) <= 99
-    expect(page.locator("sluice-drop").get_by_role("progressbar")).to_have_attribute("aria-valuenow", "100")
+    expect(page.locator("sluice-drop").get_by_role("progressbar")).to_have_attribute(
+        "aria-valuenow", "100"
+    )
 
 
-def test_the_keyboard_adds_a_file(shelf: Callable[..., Page], serve: Serve, make_file: MakeFile) -> None:
+def test_the_keyboard_adds_a_file(
+    shelf: Callable[..., Page], serve: Serve, make_file: MakeFile
+) -> None:
     """Tab reaches the item's link and then the button; Enter opens the chooser; the label is the page's own."""
     page = shelf(serve().url, 'label="Add the text of Emma"')
     page.keyboard.press("Tab")
@@ -143,12 +158,16 @@ def test_the_keyboard_adds_a_file(shelf: Callable[..., Page], serve: Serve, make
     expect(page.get_by_role("button", name="Add the text of Emma")).to_be_focused()
 
 
-def test_a_refusal_is_told_in_words_and_as_an_event(shelf: Callable[..., Page], serve: Serve, make_file: MakeFile) -> None:
+def test_a_refusal_is_told_in_words_and_as_an_event(
+    shelf: Callable[..., Page], serve: Serve, make_file: MakeFile
+) -> None:
     """Too large: sluice-error with the stable code, words below the item, no sluice-done, another try possible."""
     page = shelf(serve("--max-size", "1MB").url)
     drop(page, make_file("emma.pdf", 3_000_000))
 
-    expect(page.locator("sluice-drop .status")).to_contain_text("This file is 3 MB; the server takes up to 1 MB.")
+    expect(page.locator("sluice-drop .status")).to_contain_text(
+        "This file is 3 MB; the server takes up to 1 MB."
+    )
     (error,) = told(page, "sluice-error")
     assert error["code"] == "too-large"
     assert {"title", "detail", "todo"} <= set(error)
@@ -156,7 +175,9 @@ def test_a_refusal_is_told_in_words_and_as_an_event(shelf: Callable[..., Page], 
     expect(page.get_by_role("button", name="Retry")).to_be_visible()
 
 
-def test_several_files_only_where_the_page_allows_it(shelf: Callable[..., Page], serve: Serve, make_file: MakeFile) -> None:
+def test_several_files_only_where_the_page_allows_it(
+    shelf: Callable[..., Page], serve: Serve, make_file: MakeFile
+) -> None:
     """Two files on a single item send nothing and say why; with `multiple` both are stored and told together."""
     server = serve()
     page = shelf(server.url)
@@ -192,11 +213,15 @@ def test_each_stored_file_is_told_once_however_often_the_rest_is_tried(
     page.get_by_role("button", name="Retry").click()
     expect(page.locator("sluice-drop .status")).to_have_text("2 files stored")
 
-    done = [[entry["filename"] for entry in detail["entries"]] for detail in told(page, "sluice-done")]
+    done = [
+        [entry["filename"] for entry in detail["entries"]] for detail in told(page, "sluice-done")
+    ]
     assert done == [["one.txt"], ["two.txt"]]
 
 
-def test_cancel_stops_the_upload(shelf: Callable[..., Page], slow: Slow, make_file: MakeFile) -> None:
+def test_cancel_stops_the_upload(
+    shelf: Callable[..., Page], slow: Slow, make_file: MakeFile
+) -> None:
     """The button below the item ends it; nothing is stored and nothing is told as done."""
     server = slow(rate=3e6)
     page = shelf(server.url)
@@ -225,7 +250,9 @@ def other_app() -> Iterator[OtherApp]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             found = re.fullmatch(r"/page/([a-z-]+\.js)", self.path)
-            content = files("sluiceway.server").joinpath("page", found[1]).read_bytes() if found else b""
+            content = (
+                files("sluiceway.server").joinpath("page", found[1]).read_bytes() if found else b""
+            )
             self.reply(200 if found else 404, "text/javascript", content)
 
         def do_POST(self) -> None:
@@ -266,7 +293,12 @@ def test_the_fields_come_before_the_file_and_another_apps_answer_is_handed_on(
 
         (done,) = told(page, "sluice-done")
         page.close()
-    assert done == {"entries": [], "answers": [{"book": "updated"}], "links": [None], "verdicts": [None]}
+    assert done == {
+        "entries": [],
+        "answers": [{"book": "updated"}],
+        "links": [None],
+        "verdicts": [None],
+    }
     (path, headers, body) = app.requests[0]
     assert re.fullmatch(r"/books/42/text\?upload=[A-Za-z0-9_-]{32}", path)
     assert headers["Authorization"] == "Bearer a-secret"

@@ -93,5 +93,7 @@ def test_the_lines_for_terminals_name_this_very_server(serve: Serve, visit: Open
     server = serve()
     page = visit(server.url)
 
-    expect(page.page.locator("#line-curl")).to_have_text(f"curl -T big.iso {server.url}/files/big.iso")
+    expect(page.page.locator("#line-curl")).to_have_text(
+        f"curl -T big.iso {server.url}/files/big.iso"
+    )
     expect(page.page.locator("#line-python")).to_contain_text(f'"{server.url}/files/big.iso"')

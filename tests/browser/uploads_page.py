@@ -104,7 +104,9 @@ class UploadsPage:
         devtools = self.page.context.new_cdp_session(self.page)
         data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
         for kind in ("dragEnter", "dragOver", "drop"):
-            devtools.send("Input.dispatchDragEvent", {"type": kind, "x": 300, "y": 400, "data": data})
+            devtools.send(
+                "Input.dispatchDragEvent", {"type": kind, "x": 300, "y": 400, "data": data}
+            )
         devtools.detach()
 
     def row(self, name: str) -> Locator:
@@ -127,7 +129,10 @@ class UploadsPage:
 
     def samples(self) -> Sequence[Sample]:
         """Everything the rows showed since the page was opened, in order."""
-        return [Sample(**sample) for sample in cast("list[dict[str, Any]]", self.page.evaluate("() => window.samples"))]
+        return [
+            Sample(**sample)
+            for sample in cast("list[dict[str, Any]]", self.page.evaluate("() => window.samples"))
+        ]
 
     @staticmethod
     def record(context: BrowserContext) -> None:

@@ -44,7 +44,13 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def run(*arguments: str | Path, stdin: bytes = b"", **env: str) -> Ran:
-    done = subprocess.run(command(*arguments), input=stdin, capture_output=True, timeout=PATIENCE, env=environment(**env))
+    done = subprocess.run(
+        command(*arguments),
+        input=stdin,
+        capture_output=True,
+        timeout=PATIENCE,
+        env=environment(**env),
+    )
     return Ran(done.returncode, done.stdout, done.stderr.decode())
 
 
@@ -78,7 +84,12 @@ CASES: list[tuple[str, int, Callable[[Exchange], None], list[str]]] = [
     ("an upload that is kept", 0, taking, ["{source}", "{url}/a"]),
     ("a download that is right", 0, ranged(DATA), ["{url}/a", "{folder}/got"]),
     ("a server that breaks", 1, refusing(500), ["{source}", "{url}/a"]),
-    ("a server that says nothing", 1, lambda exchange: None, ["--retries", "0", "{source}", "{url}/a"]),
+    (
+        "a server that says nothing",
+        1,
+        lambda exchange: None,
+        ["--retries", "0", "{source}", "{url}/a"],
+    ),
     ("a target that is there", 1, ranged(DATA), ["{url}/a", "{source}"]),
     ("a target that cannot be written", 1, ranged(DATA), ["{url}/a", "{folder}/no/where"]),
     ("no URL at all", 2, taking, ["{source}", "{folder}/b"]),
@@ -90,8 +101,18 @@ CASES: list[tuple[str, int, Callable[[Exchange], None], list[str]]] = [
     ("a size that is none", 2, taking, ["--size", "much", "-", "{url}/a"]),
     ("a size beside a URL", 2, taking, ["--size", "3", "{url}/b", "{url}/a"]),
     ("fewer than no retries", 2, taking, ["--retries", "-1", "{source}", "{url}/a"]),
-    ("a source's header without a colon", 2, taking, ["--from-header", "secret", "{url}/b", "{url}/a"]),
-    ("a source's header without such a source", 2, taking, ["--from-header", "X: secret", "{source}", "{url}/a"]),
+    (
+        "a source's header without a colon",
+        2,
+        taking,
+        ["--from-header", "secret", "{url}/b", "{url}/a"],
+    ),
+    (
+        "a source's header without such a source",
+        2,
+        taking,
+        ["--from-header", "X: secret", "{source}", "{url}/a"],
+    ),
     ("a source that is missing", 3, taking, ["{folder}/nothing", "{url}/a"]),
     ("a pipe of another size", 3, taking, ["--size", "3", "-", "{url}/a"]),
     ("a file of another size", 3, taking, ["--size", "3", "{source}", "{url}/a"]),
@@ -105,14 +126,26 @@ CASES: list[tuple[str, int, Callable[[Exchange], None], list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("case", "code", "act", "arguments"), CASES, ids=[case[0] for case in CASES])
+@pytest.mark.parametrize(
+    ("case", "code", "act", "arguments"), CASES, ids=[case[0] for case in CASES]
+)
 def test_each_outcome_has_its_exit_code(
-    tmp_path: Path, source: Path, case: str, code: int, act: Callable[[Exchange], None], arguments: list[str]
+    tmp_path: Path,
+    source: Path,
+    case: str,
+    code: int,
+    act: Callable[[Exchange], None],
+    arguments: list[str],
 ) -> None:
     """The table of the help, outcome by outcome; errors are one line on standard error that repeats no secret."""
     (tmp_path / "empty").mkdir()
     with Peer(act) as peer:
-        places = {"source": str(source), "url": peer.url, "folder": str(tmp_path), "empty": str(tmp_path / "empty")}
+        places = {
+            "source": str(source),
+            "url": peer.url,
+            "folder": str(tmp_path),
+            "empty": str(tmp_path / "empty"),
+        }
         done = run(*(argument.format(**places) for argument in arguments))
 
     assert done.code == code, done.err
@@ -141,7 +174,8 @@ def test_the_result_is_one_line(source: Path) -> None:
         done = run(source, f"{peer.url}/a")
 
     assert re.fullmatch(
-        rf"{peer.url}/a  97\.7 KiB  sha-256 [0-9a-f]{{64}}  \d+\.\d\d s  \d+(\.\d)? [KMG]?i?B/s\n", done.out.decode()
+        rf"{peer.url}/a  97\.7 KiB  sha-256 [0-9a-f]{{64}}  \d+\.\d\d s  \d+(\.\d)? [KMG]?i?B/s\n",
+        done.out.decode(),
     )
 
 
@@ -173,14 +207,28 @@ def test_a_server_to_a_server_with_a_token_for_each(source: Path) -> None:
     """From the environment and by hand; the receipt names both places; no secret anywhere."""
     with Peer(ranged(DATA)) as giver, Peer(taking) as taker:
         done = run(
-            *(f"{giver.url}/f?sig=hush", f"{taker.url}/d/", "--from-header", "X-From: hush", "-H", "X-To: hush", "--json"),
+            *(
+                f"{giver.url}/f?sig=hush",
+                f"{taker.url}/d/",
+                "--from-header",
+                "X-From: hush",
+                "-H",
+                "X-To: hush",
+                "--json",
+            ),
             SLUICEWAY_TOKEN="hush1",
             SLUICEWAY_FROM_TOKEN="hush2",
         )
     told = json.loads(done.out)
 
-    assert (giver.seen[0].headers["authorization"], giver.seen[0].headers["x-from"]) == ("Bearer hush2", "hush")
-    assert (taker.seen[0].headers["authorization"], taker.seen[0].headers["x-to"]) == ("Bearer hush1", "hush")
+    assert (giver.seen[0].headers["authorization"], giver.seen[0].headers["x-from"]) == (
+        "Bearer hush2",
+        "hush",
+    )
+    assert (taker.seen[0].headers["authorization"], taker.seen[0].headers["x-to"]) == (
+        "Bearer hush1",
+        "hush",
+    )
     assert (told["source"], told["location"]) == (f"{giver.url}/f", f"{taker.url}/d/f")
     assert "hush" not in done.err + done.out.decode()
     assert taker.seen[0].body == DATA
@@ -221,7 +269,11 @@ def test_json_is_one_receipt_a_line(tmp_path: Path, source: Path) -> None:
     receipts = [json.loads(line) for line in (one.out + two.out).splitlines()]
 
     assert (one.err, two.err) == ("", "")
-    assert [receipt["source"] for receipt in receipts] == [str(source), f"{tmp_path}/d/a", f"{tmp_path}/d/b"]
+    assert [receipt["source"] for receipt in receipts] == [
+        str(source),
+        f"{tmp_path}/d/a",
+        f"{tmp_path}/d/b",
+    ]
     for receipt in receipts:
         assert {name: type(value).__name__ for name, value in receipt.items()} == {
             "source": "str",
@@ -253,7 +305,10 @@ def test_a_pipe_is_sent_in_chunks() -> None:
     asked = peer.seen[0]
 
     assert (done.code, asked.body) == (0, DATA)
-    assert (asked.headers["transfer-encoding"], asked.headers["content-type"]) == ("chunked", "text/plain")
+    assert (asked.headers["transfer-encoding"], asked.headers["content-type"]) == (
+        "chunked",
+        "text/plain",
+    )
     assert "content-length" not in asked.headers
 
 
@@ -262,17 +317,24 @@ def test_standard_input_from_a_file_has_a_length(source: Path) -> None:
     with Peer(taking) as peer, source.open("rb") as file:
         file.seek(10)
         os.lseek(file.fileno(), 10, os.SEEK_SET)
-        done = subprocess.run(command("-", f"{peer.url}/a"), stdin=file, timeout=PATIENCE, capture_output=True)
+        done = subprocess.run(
+            command("-", f"{peer.url}/a"), stdin=file, timeout=PATIENCE, capture_output=True
+        )
 
     assert done.returncode == 0, done.stderr
-    assert (peer.seen[0].headers["content-length"], peer.seen[0].body) == (str(len(DATA) - 10), DATA[10:])
+    assert (peer.seen[0].headers["content-length"], peer.seen[0].body) == (
+        str(len(DATA) - 10),
+        DATA[10:],
+    )
 
 
 def test_an_early_refusal_ends_it_though_the_pipe_stays_open() -> None:
     """401 while standard input says nothing: the process ends at once with the reason."""
     reader, writer = os.pipe()
     with Peer(lambda exchange: exchange.reply(401)) as peer:
-        done = subprocess.run(command("-", f"{peer.url}/a"), stdin=reader, capture_output=True, timeout=PATIENCE)
+        done = subprocess.run(
+            command("-", f"{peer.url}/a"), stdin=reader, capture_output=True, timeout=PATIENCE
+        )
     os.close(reader)
     os.close(writer)
 
@@ -302,7 +364,9 @@ def test_a_reader_that_goes_away_is_no_traceback() -> None:
     """`| head -c 10` ends the copy with one line."""
     big = bytes(8 << 20)
     with Peer(ranged(big)) as peer:
-        process = subprocess.Popen(command(f"{peer.url}/a", "-"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            command(f"{peer.url}/a", "-"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
         if process.stdout and process.stderr:
             process.stdout.read(10)
             process.stdout.close()
@@ -326,7 +390,17 @@ def test_fields_headers_name_and_type_are_sent(source: Path) -> None:
     """Each option where it belongs; a value may hold the mark again."""
     with Peer(taking) as peer:
         form = ["--form", "id=42", "--form", "note=a=b", "--field", "cover"]
-        run(source, f"{peer.url}/books", *form, "-H", "X-Note:  a: b ", "--name", "n.png", "--type", "image/webp")
+        run(
+            source,
+            f"{peer.url}/books",
+            *form,
+            "-H",
+            "X-Note:  a: b ",
+            "--name",
+            "n.png",
+            "--type",
+            "image/webp",
+        )
     asked = peer.seen[0]
 
     assert asked.headers["x-note"] == "a: b"
@@ -337,7 +411,9 @@ def test_fields_headers_name_and_type_are_sent(source: Path) -> None:
 def test_ctrl_c_is_130_and_says_one_word() -> None:
     """And leaves what a download can go on with."""
     with Peer(lambda exchange: peer.ended.wait(20)) as peer:
-        process = subprocess.Popen(command(f"{peer.url}/a", "/dev/null"), stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command(f"{peer.url}/a", "/dev/null"), stderr=subprocess.PIPE, text=True
+        )
         peer.met.wait(20)
         process.send_signal(signal.SIGINT)
         _, error = process.communicate(timeout=PATIENCE)
@@ -349,7 +425,10 @@ def on_a_terminal(arguments: list[str], until: float = PATIENCE) -> tuple[int, s
     """Run with a pseudo-terminal as standard error; the exit code and everything it showed."""
     main, side = pty.openpty()
     process = subprocess.Popen(
-        arguments, stdout=subprocess.DEVNULL, stderr=side, env=environment(TERM="xterm", COLUMNS="160", LINES="20")
+        arguments,
+        stdout=subprocess.DEVNULL,
+        stderr=side,
+        env=environment(TERM="xterm", COLUMNS="160", LINES="20"),
     )
     os.close(side)
     shown, end = b"", time.monotonic() + until
@@ -430,7 +509,10 @@ def test_without_a_terminal_there_is_no_bar(source: Path) -> None:
 
 def modules_after(code: str) -> set[str]:
     done = subprocess.run(
-        [sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"], capture_output=True, text=True, timeout=PATIENCE
+        [sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stderr
     return {name.partition(".")[0] for name in done.stdout.split("\n")[-2].split()}

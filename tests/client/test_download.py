@@ -15,7 +15,15 @@ import sluiceway
 from rude_peer import Exchange, Peer, ranged, sha256_field
 from sluiceway.client import download_plan as plan
 from sluiceway.client.local.part_file import part_paths
-from sluiceway.errors import DigestMismatch, Exists, NotFound, PeerFailed, SluiceError, StoreFailed, Unavailable
+from sluiceway.errors import (
+    DigestMismatch,
+    Exists,
+    NotFound,
+    PeerFailed,
+    SluiceError,
+    StoreFailed,
+    Unavailable,
+)
 from sluiceway.pipe.receipt import Progress
 
 DATA = os.urandom(300_000)
@@ -37,7 +45,11 @@ def cutting(*cuts: int, data: bytes = DATA, etag: str = '"v1"') -> Callable[[Exc
             ranged(data, etag)(exchange)
             return
         cut, start = left.pop(0), exchange.first_byte()
-        headers = {"ETag": etag, "Content-Length": str(len(data) - start), "Repr-Digest": sha256_field(data)}
+        headers = {
+            "ETag": etag,
+            "Content-Length": str(len(data) - start),
+            "Repr-Digest": sha256_field(data),
+        }
         if start:
             headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
         exchange.head(206 if start else 200, headers)
@@ -53,7 +65,11 @@ async def test_a_file_arrives_whole_and_checked(tmp_path: Path) -> None:
 
     assert (tmp_path / "f").read_bytes() == DATA
     assert (receipt.size, receipt.sha256) == (len(DATA), hashlib.sha256(DATA).hexdigest())
-    assert (receipt.source, receipt.location, receipt.status) == (f"{peer.url}/f", str(tmp_path / "f"), 200)
+    assert (receipt.source, receipt.location, receipt.status) == (
+        f"{peer.url}/f",
+        str(tmp_path / "f"),
+        200,
+    )
     assert sum(receipt.stages.values()) == pytest.approx(receipt.seconds)
     assert os.listdir(tmp_path) == ["f"]
 
@@ -185,7 +201,10 @@ async def test_a_date_is_a_validator_once_it_has_settled(tmp_path: Path) -> None
         await sluiceway.acopy(f"{peer.url}/f", tmp_path / "f")
 
     assert (tmp_path / "f").read_bytes() == DATA
-    assert (peer.seen[1].headers["range"], peer.seen[1].headers["if-range"]) == ("bytes=1000-", DATE)
+    assert (peer.seen[1].headers["range"], peer.seen[1].headers["if-range"]) == (
+        "bytes=1000-",
+        DATE,
+    )
 
 
 async def test_a_run_killed_at_the_very_end_only_takes_the_name(tmp_path: Path) -> None:
@@ -230,7 +249,9 @@ async def test_sha_512_is_checked_too(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["f"]
 
 
-@pytest.mark.parametrize("field", ["md5=:CY9rzUYh03PK3k6DJie09g==:", "nonsense", "sha-256=:AAAA:", "sha-256=7"])
+@pytest.mark.parametrize(
+    "field", ["md5=:CY9rzUYh03PK3k6DJie09g==:", "nonsense", "sha-256=:AAAA:", "sha-256=7"]
+)
 async def test_a_digest_that_cannot_be_read_promises_nothing(tmp_path: Path, field: str) -> None:
     """Unknown algorithms and broken fields are ignored, as RFC 9530 allows; the length still counts."""
     with Peer(ranged(DATA, **{"Repr-Digest": field})) as peer:
@@ -282,7 +303,9 @@ async def test_a_failed_forced_download_leaves_the_old_file(tmp_path: Path) -> N
         ("/a%00b%1b", None, "ab"),
     ],
 )
-async def test_a_name_from_the_server_stays_in_the_folder(tmp_path: Path, path: str, disposition: str | None, name: str) -> None:
+async def test_a_name_from_the_server_stays_in_the_folder(
+    tmp_path: Path, path: str, disposition: str | None, name: str
+) -> None:
     """Whatever a server calls it: one harmless segment in the chosen folder."""
     folder = tmp_path / "chosen"
     folder.mkdir()
@@ -392,7 +415,11 @@ async def test_more_bytes_than_told_are_not_kept(tmp_path: Path) -> None:
             exchange.head(200, {"Content-Length": "2000", "ETag": '"v1"'})
             exchange.send(bytes(1000))
         else:
-            headers = {"Content-Range": "bytes 1000-1999/2000", "ETag": '"v1"', "Transfer-Encoding": "chunked"}
+            headers = {
+                "Content-Range": "bytes 1000-1999/2000",
+                "ETag": '"v1"',
+                "Transfer-Encoding": "chunked",
+            }
             exchange.head(206, headers)
             exchange.send(b"3e9\r\n" + bytes(1001) + b"\r\n0\r\n\r\n")
 

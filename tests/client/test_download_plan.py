@@ -67,7 +67,11 @@ def head(status: int, **headers: str) -> Head:
         (SOME, head(412), Step.AGAIN),
         (SOME, head(401), Step.REFUSED),
         (SOME, head(429), Step.WAIT),
-        (Known(100, DATE, 300), head(206, content_range="bytes 100-299/300", last_modified=DATE), Step.APPEND),
+        (
+            Known(100, DATE, 300),
+            head(206, content_range="bytes 100-299/300", last_modified=DATE),
+            Step.APPEND,
+        ),
         (Known(100, DATE, 300), head(206, content_range="bytes 100-299/300", etag=TAG), Step.AGAIN),
         (Known(100, None, 300), head(200), Step.FRESH),
     ],
@@ -135,7 +139,15 @@ def test_somebody_may_ask_for_fewer_or_more_attempts() -> None:
 
 @pytest.mark.parametrize(
     ("value", "wait"),
-    [("3", 3.0), (DATE, 30.0), ("0", 0.5), ("soon", 0.5), ("-1", 0.5), (str(int(MOST_WAIT)), MOST_WAIT), ("61", None)],
+    [
+        ("3", 3.0),
+        (DATE, 30.0),
+        ("0", 0.5),
+        ("soon", 0.5),
+        ("-1", 0.5),
+        (str(int(MOST_WAIT)), MOST_WAIT),
+        ("61", None),
+    ],
 )
 def test_retry_after_is_kept_to(value: str, wait: float | None) -> None:
     """Both forms of the header; a wait too long for a program is left to people."""
@@ -147,8 +159,13 @@ def test_retry_after_is_kept_to(value: str, wait: float | None) -> None:
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_download_follows_every_redirect(status: int) -> None:
     """Relative and absolute targets, without fragment and credentials."""
-    assert redirected(head(status, location="/b#part"), 0, sends=False, again=True) == "https://host/b"
-    assert redirected(head(status, location="https://me:pw@other/b"), 0, sends=False, again=True) == "https://other/b"
+    assert (
+        redirected(head(status, location="/b#part"), 0, sends=False, again=True) == "https://host/b"
+    )
+    assert (
+        redirected(head(status, location="https://me:pw@other/b"), 0, sends=False, again=True)
+        == "https://other/b"
+    )
 
 
 @pytest.mark.parametrize("status", [200, 300, 304, 404])
@@ -182,7 +199,10 @@ def test_some_redirects_are_refused(answer: Head, hops: int, sends: bool, again:
 
 def test_the_last_allowed_redirect_is_followed() -> None:
     """Exactly at the limit it still goes on."""
-    assert redirected(head(307, location="/b"), MOST_REDIRECTS - 1, sends=True, again=True) == "https://host/b"
+    assert (
+        redirected(head(307, location="/b"), MOST_REDIRECTS - 1, sends=True, again=True)
+        == "https://host/b"
+    )
 
 
 @pytest.mark.parametrize(
@@ -197,16 +217,35 @@ def test_the_last_allowed_redirect_is_followed() -> None:
 )
 def test_credentials_stay_with_their_origin(new: str, kept: bool) -> None:
     """Scheme, host and port must be the same; to others goes only what is harmless, whatever a secret's header is called."""
-    secret = {"Authorization": "Bearer s", "cookie": "a=b", "X-Api-Key": "k", "PRIVATE-TOKEN": "t", "X-Note": "n"}
-    harmless = {"Accept": "*/*", "accept-language": "de", "Content-Type": "text/plain", "If-None-Match": "*"}
+    secret = {
+        "Authorization": "Bearer s",
+        "cookie": "a=b",
+        "X-Api-Key": "k",
+        "PRIVATE-TOKEN": "t",
+        "X-Note": "n",
+    }
+    harmless = {
+        "Accept": "*/*",
+        "accept-language": "de",
+        "Content-Type": "text/plain",
+        "If-None-Match": "*",
+    }
 
     assert headers_across(secret | harmless, URL, new) == (secret | harmless if kept else harmless)
 
 
 @pytest.mark.parametrize(
     ("method", "complete", "may"),
-    [("PUT", False, True), ("PUT", True, True), ("POST", False, True), ("POST", True, False), ("PATCH", True, False)],
+    [
+        ("PUT", False, True),
+        ("PUT", True, True),
+        ("POST", False, True),
+        ("POST", True, False),
+        ("PATCH", True, False),
+    ],
 )
-def test_what_may_have_been_carried_out_is_not_repeated(method: str, complete: bool, may: bool) -> None:
+def test_what_may_have_been_carried_out_is_not_repeated(
+    method: str, complete: bool, may: bool
+) -> None:
     """A PUT twice is a PUT; a POST whose last byte was let go may have stored the file."""
     assert may_repeat(method, complete) is may

@@ -13,7 +13,14 @@ import pytest
 import sluiceway
 from rude_peer import Exchange, Peer, ranged, sha256_field
 from sluiceway.client import download_plan as plan
-from sluiceway.errors import DigestMismatch, NotFound, PeerFailed, SluiceError, SourceFailed, Unauthorized
+from sluiceway.errors import (
+    DigestMismatch,
+    NotFound,
+    PeerFailed,
+    SluiceError,
+    SourceFailed,
+    Unauthorized,
+)
 from sluiceway.pipe.receipt import Progress
 
 DATA = os.urandom(3_000_000)
@@ -33,7 +40,9 @@ def taking(exchange: Exchange) -> None:
         exchange.reply(201)
 
 
-def cutting(*cuts: int, etag: str | None = '"v1"', then: Act | None = None, digest: str | None = None) -> Act:
+def cutting(
+    *cuts: int, etag: str | None = '"v1"', then: Act | None = None, digest: str | None = None
+) -> Act:
     """An honest server whose first answers end after so many bytes each."""
     left, data = list(cuts), DATA
     more = {} if digest is None else {"Repr-Digest": digest}
@@ -43,7 +52,11 @@ def cutting(*cuts: int, etag: str | None = '"v1"', then: Act | None = None, dige
             (then or ranged(data, etag or '"v1"', **more))(exchange)
             return
         cut, start = left.pop(0), exchange.first_byte()
-        headers = {"Content-Length": str(len(data) - start), **({"ETag": etag} if etag else {}), **more}
+        headers = {
+            "Content-Length": str(len(data) - start),
+            **({"ETag": etag} if etag else {}),
+            **more,
+        }
         if start:
             headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
         exchange.head(206 if start else 200, headers)
@@ -59,13 +72,19 @@ def nothing_whole(destination: Peer) -> bool:
 
 async def test_a_file_goes_on_with_length_type_name_and_digest() -> None:
     """What the source's first answer tells is what the destination gets; the receipt names both."""
-    told = {"Content-Type": "image/webp", "Content-Disposition": 'attachment; filename="../b c.webp"'}
+    told = {
+        "Content-Type": "image/webp",
+        "Content-Disposition": 'attachment; filename="../b c.webp"',
+    }
     with Peer(ranged(DATA, **told)) as source, Peer(taking) as target:
         receipt = await sluiceway.acopy(f"{source.url}/f?sig=secret", f"{target.url}/d/")
     asked = target.seen[0]
 
     assert (asked.method, asked.target, asked.body) == ("PUT", "/d/b%20c.webp", DATA)
-    assert (asked.headers["content-length"], asked.headers["content-type"]) == (str(len(DATA)), "image/webp")
+    assert (asked.headers["content-length"], asked.headers["content-type"]) == (
+        str(len(DATA)),
+        "image/webp",
+    )
     assert (receipt.size, receipt.sha256, receipt.status) == (len(DATA), DIGEST, 201)
     assert (receipt.source, receipt.location) == (f"{source.url}/f", f"{target.url}/d/b%20c.webp")
     assert sum(receipt.stages.values()) == pytest.approx(receipt.seconds)
@@ -74,7 +93,13 @@ async def test_a_file_goes_on_with_length_type_name_and_digest() -> None:
 async def test_it_goes_on_as_a_form_too() -> None:
     """With fields before the file, the type by hand and an exact length."""
     with Peer(ranged(DATA)) as source, Peer(taking) as target:
-        await sluiceway.acopy(f"{source.url}/f.txt", f"{target.url}/books", form={"id": "42"}, field="cover", type="text/x")
+        await sluiceway.acopy(
+            f"{source.url}/f.txt",
+            f"{target.url}/books",
+            form={"id": "42"},
+            field="cover",
+            type="text/x",
+        )
     asked = target.seen[0]
 
     assert int(asked.headers["content-length"]) == len(asked.body)
@@ -92,7 +117,10 @@ async def test_an_unknown_length_goes_on_in_chunks() -> None:
     with Peer(act) as source, Peer(taking) as target:
         receipt = await sluiceway.acopy(f"{source.url}/f", f"{target.url}/f")
 
-    assert (target.seen[0].body, target.seen[0].headers["transfer-encoding"]) == (b"hello", "chunked")
+    assert (target.seen[0].body, target.seen[0].headers["transfer-encoding"]) == (
+        b"hello",
+        "chunked",
+    )
     assert receipt.size == 5
 
 
@@ -110,10 +138,14 @@ async def test_a_broken_source_is_continued_and_the_destination_does_not_notice(
     told: list[Progress] = []
     cuts = [300_000] * (plan.MOST_ATTEMPTS + 3)
     with Peer(cutting(*cuts)) as source, Peer(taking) as target:
-        receipt = await sluiceway.acopy(f"{source.url}/f", f"{target.url}/f", on_progress=told.append)
+        receipt = await sluiceway.acopy(
+            f"{source.url}/f", f"{target.url}/f", on_progress=told.append
+        )
 
     assert [asked.body for asked in target.seen] == [DATA]
-    assert [asked.first_byte() for asked in source.seen] == [300_000 * n for n in range(len(cuts) + 1)]
+    assert [asked.first_byte() for asked in source.seen] == [
+        300_000 * n for n in range(len(cuts) + 1)
+    ]
     assert {asked.headers.get("if-range") for asked in source.seen[1:]} == {'"v1"'}
     assert receipt.sha256 == DIGEST
     assert [now.stage for now in told].count("retrying") == len(cuts)
@@ -175,7 +207,9 @@ def changed(exchange: Exchange) -> None:
 
 
 def misplaced(exchange: Exchange) -> None:
-    exchange.reply(206, {"ETag": '"v1"', "Content-Range": f"bytes 999-{len(DATA) - 1}/{len(DATA)}"}, DATA[999:])
+    exchange.reply(
+        206, {"ETag": '"v1"', "Content-Range": f"bytes 999-{len(DATA) - 1}/{len(DATA)}"}, DATA[999:]
+    )
 
 
 @pytest.mark.parametrize(
@@ -187,14 +221,43 @@ def misplaced(exchange: Exchange) -> None:
         (cutting(1_000_000, 0, 0, 0, 0), SourceFailed, "broke off"),
         (cutting(1_000_000, then=changed), SourceFailed, "changed while it was read"),
         (cutting(1_000_000, then=misplaced), SourceFailed, "changed while it was read"),
-        (cutting(1_000_000, then=lambda exchange: exchange.reply(403)), SourceFailed, "answered 403"),
-        (cutting(1_000_000, then=lambda exchange: exchange.reply(302, {"Location": "ftp://x/"})), SourceFailed, "redirects to"),
-        (ranged(DATA, **{"Repr-Digest": sha256_field(b"other")}), DigestMismatch, "another sha-256"),
-        (cutting(1_000_000, then=ranged(DATA), digest=sha256_field(b"o")), DigestMismatch, "another sha-256"),
+        (
+            cutting(1_000_000, then=lambda exchange: exchange.reply(403)),
+            SourceFailed,
+            "answered 403",
+        ),
+        (
+            cutting(1_000_000, then=lambda exchange: exchange.reply(302, {"Location": "ftp://x/"})),
+            SourceFailed,
+            "redirects to",
+        ),
+        (
+            ranged(DATA, **{"Repr-Digest": sha256_field(b"other")}),
+            DigestMismatch,
+            "another sha-256",
+        ),
+        (
+            cutting(1_000_000, then=ranged(DATA), digest=sha256_field(b"o")),
+            DigestMismatch,
+            "another sha-256",
+        ),
     ],
-    ids=["no tag", "weak tag", "at once", "for good", "changed", "wrong rest", "refused rest", "led away", "lies", "lies late"],
+    ids=[
+        "no tag",
+        "weak tag",
+        "at once",
+        "for good",
+        "changed",
+        "wrong rest",
+        "refused rest",
+        "led away",
+        "lies",
+        "lies late",
+    ],
 )
-async def test_what_is_not_whole_and_right_never_looks_complete(act: Act, error: type[SluiceError], words: str) -> None:
+async def test_what_is_not_whole_and_right_never_looks_complete(
+    act: Act, error: type[SluiceError], words: str
+) -> None:
     """However the source fails: the destination sees a body that was cut off."""
     with Peer(act) as source, Peer(taking) as target, pytest.raises(error, match=words):
         await sluiceway.acopy(f"{source.url}/f", f"{target.url}/f")
@@ -240,7 +303,10 @@ async def test_a_source_that_breaks_for_good_is_given_up() -> None:
 
 async def test_a_refusal_of_the_source_is_told_and_nothing_is_sent() -> None:
     """With the option that would help."""
-    for status, error, words in ((401, Unauthorized, "--from-token"), (404, NotFound, "answered 404")):
+    for status, error, words in (
+        (401, Unauthorized, "--from-token"),
+        (404, NotFound, "answered 404"),
+    ):
         with (
             Peer(lambda exchange, status=status: exchange.reply(status)) as source,  # type: ignore[misc]
             Peer(taking) as target,
@@ -262,11 +328,21 @@ async def test_each_side_gets_its_own_credentials() -> None:
             headers={"X-To": "1"},
             from_headers={"X-From": "2"},
         )
-        await sluiceway.acopy(source.url.replace("//", "//a:b@") + "/f", target.url.replace("//", "//c:d@") + "/f")
+        await sluiceway.acopy(
+            source.url.replace("//", "//a:b@") + "/f", target.url.replace("//", "//c:d@") + "/f"
+        )
         await sluiceway.acopy(f"{source.url}/f", f"{target.url}/f", token="to")
 
-    assert [asked.headers.get("authorization") for asked in source.seen] == ["Bearer from", "Basic YTpi", None]
-    assert [asked.headers.get("authorization") for asked in target.seen] == ["Bearer to", "Basic Yzpk", "Bearer to"]
+    assert [asked.headers.get("authorization") for asked in source.seen] == [
+        "Bearer from",
+        "Basic YTpi",
+        None,
+    ]
+    assert [asked.headers.get("authorization") for asked in target.seen] == [
+        "Bearer to",
+        "Basic Yzpk",
+        "Bearer to",
+    ]
     assert ("x-from" in source.seen[0].headers, "x-to" in source.seen[0].headers) == (True, False)
     assert ("x-from" in target.seen[0].headers, "x-to" in target.seen[0].headers) == (False, True)
 
@@ -280,7 +356,10 @@ async def test_the_sources_secrets_do_not_follow_it_elsewhere() -> None:
 
         with Peer(away) as source:
             await sluiceway.acopy(
-                f"{source.url}/f", f"{target.url}/f", from_token="hush", from_headers={"X-Storage-Key": "hush", "Accept": "a/b"}
+                f"{source.url}/f",
+                f"{target.url}/f",
+                from_token="hush",
+                from_headers={"X-Storage-Key": "hush", "Accept": "a/b"},
             )
 
     assert [asked.headers["authorization"] for asked in source.seen] == ["Bearer hush"] * 2
@@ -318,7 +397,11 @@ async def test_a_file_that_changed_between_two_tries_is_not_sent() -> None:
         exchange.recv()
         exchange.reset()
 
-    with Peer(ranged(DATA)) as source, Peer(act) as target, pytest.raises(SourceFailed, match="changed"):
+    with (
+        Peer(ranged(DATA)) as source,
+        Peer(act) as target,
+        pytest.raises(SourceFailed, match="changed"),
+    ):
         await sluiceway.acopy(f"{source.url}/f", f"{target.url}/f")
 
     assert nothing_whole(target) or all(not asked.body for asked in target.seen)
@@ -332,7 +415,11 @@ async def test_what_flows_past_once_is_not_sent_twice() -> None:
         exchange.reset()
 
     plain = cutting(etag=None, then=lambda exchange: exchange.reply(200, {}, DATA))
-    with Peer(plain) as source, Peer(act) as target, pytest.raises(PeerFailed, match="flows past once"):
+    with (
+        Peer(plain) as source,
+        Peer(act) as target,
+        pytest.raises(PeerFailed, match="flows past once"),
+    ):
         await sluiceway.acopy(f"{source.url}/f", f"{target.url}/f")
 
     assert len(target.seen) == len(source.seen) == 1
@@ -375,4 +462,6 @@ async def test_a_slow_destination_slows_the_source() -> None:
 def test_both_sides_are_urls_for_programs_without_a_loop(tmp_path: Path) -> None:
     """`copy` takes the same."""
     with Peer(ranged(DATA)) as source, Peer(taking) as target:
-        assert sluiceway.copy(f"{source.url}/f", f"{target.url}/f", from_token="t").size == len(DATA)
+        assert sluiceway.copy(f"{source.url}/f", f"{target.url}/f", from_token="t").size == len(
+            DATA
+        )

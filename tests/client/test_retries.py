@@ -95,7 +95,9 @@ async def test_retry_after_is_kept_to(source: Path) -> None:
 
 
 @pytest.mark.parametrize(("retries", "asked"), [(0, 1), (2, 3), (4, 5)])
-async def test_it_ends_after_as_many_tries_as_were_asked_for(source: Path, retries: int, asked: int) -> None:
+async def test_it_ends_after_as_many_tries_as_were_asked_for(
+    source: Path, retries: int, asked: int
+) -> None:
     """0 switches it off; the last error is the one told."""
     with Peer(resetting) as peer, pytest.raises(PeerFailed) as caught:
         await sluiceway.acopy(source, f"{peer.url}/f", retries=retries)
@@ -132,7 +134,9 @@ async def test_a_form_that_broke_off_is_sent_again(source: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "last", [hanging_up, lambda exchange: (exchange.read_body(), exchange.reply(503))], ids=["silence", "503"]
+    "last",
+    [hanging_up, lambda exchange: (exchange.read_body(), exchange.reply(503))],
+    ids=["silence", "503"],
 )
 async def test_a_form_that_was_complete_is_not_sent_twice(source: Path, last: Act) -> None:
     """It may have been stored: the error says that this is why."""
@@ -189,7 +193,9 @@ async def test_a_server_that_was_there_is_waited_for(source: Path) -> None:
     with Peer(resetting) as peer:
         port = int(peer.url.rpartition(":")[2])
         note = lambda now: told.append(now.note) if now.stage == "retrying" else None  # noqa: E731 - one use
-        copying = asyncio.ensure_future(sluiceway.acopy(source, f"{peer.url}/f", retries=100, on_progress=note))
+        copying = asyncio.ensure_future(
+            sluiceway.acopy(source, f"{peer.url}/f", retries=100, on_progress=note)
+        )
         while not told:
             await asyncio.sleep(0.01)
     while "is the server running" not in told[-1]:
@@ -205,7 +211,9 @@ async def test_a_413_while_sending_is_what_people_see(source: Path) -> None:
 
     def act(exchange: Exchange) -> None:
         exchange.recv(100_000)
-        exchange.reply(413, {"Content-Type": "application/json"}, b'{"detail": "at most 5 MiB here"}')
+        exchange.reply(
+            413, {"Content-Type": "application/json"}, b'{"detail": "at most 5 MiB here"}'
+        )
         time.sleep(0.3)
         exchange.reset()
 

@@ -113,7 +113,10 @@ async def test_a_slow_pipe_is_the_source(tmp_path: Path) -> None:
 async def test_a_slow_server_to_read_from_is_the_source(tmp_path: Path) -> None:
     """For a download and between two servers alike; its disk and the other server are the destination."""
     with Peer(slow_giver) as giver, Peer(taking) as peer:
-        down, across = await timed(f"{giver.url}/f", tmp_path / "got"), await timed(f"{giver.url}/f", f"{peer.url}/f")
+        down, across = (
+            await timed(f"{giver.url}/f", tmp_path / "got"),
+            await timed(f"{giver.url}/f", f"{peer.url}/f"),
+        )
 
     for receipt in (down, across):
         assert receipt.stages[SOURCE] > 1
@@ -160,7 +163,13 @@ async def test_a_folders_parts_sum_up_too(tmp_path: Path) -> None:
 
 def test_the_verdict_is_in_words_and_in_json() -> None:
     """Share and name; nothing where no time was taken."""
-    receipt = Receipt(1, None, "here", stages={SOURCE: 0.05, QUEUE: 0.04, DESTINATION: 0.41, ANSWER: 0.5}, seconds=1.0)
+    receipt = Receipt(
+        1,
+        None,
+        "here",
+        stages={SOURCE: 0.05, QUEUE: 0.04, DESTINATION: 0.41, ANSWER: 0.5},
+        seconds=1.0,
+    )
 
     assert receipt.verdict == "91 % destination"
     assert receipt.to_json()["verdict"] == "91 % destination"

@@ -16,7 +16,15 @@ import pytest
 import sluiceway
 from rude_peer import Exchange, Peer
 from sluiceway.client.http.transport import EXPECT_FROM
-from sluiceway.errors import BadRequest, DigestMismatch, PeerFailed, SluiceError, SourceFailed, TooLarge, Unauthorized
+from sluiceway.errors import (
+    BadRequest,
+    DigestMismatch,
+    PeerFailed,
+    SluiceError,
+    SourceFailed,
+    TooLarge,
+    Unauthorized,
+)
 from sluiceway.pipe.receipt import Progress
 
 DATA = b"some bytes " * 1000
@@ -39,7 +47,12 @@ def taking(status: int = 201, answer: object = None, **headers: str) -> Callable
 
 
 def entry(**other: object) -> dict[str, object]:
-    told = {"key": "k", "size": len(DATA), "sha-256": hashlib.sha256(DATA).hexdigest(), "url": "/files/k%20x"}
+    told = {
+        "key": "k",
+        "size": len(DATA),
+        "sha-256": hashlib.sha256(DATA).hexdigest(),
+        "url": "/files/k%20x",
+    }
     return {"files": [{**told, **other}], "fields": {}}
 
 
@@ -50,9 +63,16 @@ async def test_a_put_carries_length_type_and_bytes(source: Path) -> None:
     asked = peer.seen[0]
 
     assert (asked.method, asked.target, asked.body) == ("PUT", "/files/report.txt", DATA)
-    assert (asked.headers["content-length"], asked.headers["content-type"]) == (str(len(DATA)), "text/plain")
+    assert (asked.headers["content-length"], asked.headers["content-type"]) == (
+        str(len(DATA)),
+        "text/plain",
+    )
     assert (receipt.size, receipt.sha256) == (len(DATA), hashlib.sha256(DATA).hexdigest())
-    assert (receipt.location, receipt.status, receipt.answer) == (f"{peer.url}/files/k%20x", 201, entry())
+    assert (receipt.location, receipt.status, receipt.answer) == (
+        f"{peer.url}/files/k%20x",
+        201,
+        entry(),
+    )
     assert {"wait-for-source", "queue", "destination"} <= set(receipt.stages)
     assert sum(receipt.stages.values()) == pytest.approx(receipt.seconds)
 
@@ -60,7 +80,13 @@ async def test_a_put_carries_length_type_and_bytes(source: Path) -> None:
 async def test_a_form_has_an_exact_length(source: Path) -> None:
     """Fields first, the file's part last, and Content-Length although it streams."""
     with Peer(taking()) as peer:
-        await sluiceway.acopy(source, f"{peer.url}/books", form={"id": "42", "tag": ["a", "b"]}, field="cover", name="ü.txt")
+        await sluiceway.acopy(
+            source,
+            f"{peer.url}/books",
+            form={"id": "42", "tag": ["a", "b"]},
+            field="cover",
+            name="ü.txt",
+        )
     asked = peer.seen[0]
     boundary = asked.headers["content-type"].partition("boundary=")[2].encode()
     parts = asked.body.split(b"--" + boundary)
@@ -76,14 +102,21 @@ async def test_a_form_has_an_exact_length(source: Path) -> None:
     assert parts[-2].endswith(b"\r\n\r\n" + DATA + b"\r\n")
 
 
-@pytest.mark.parametrize(("told", "what"), [({"sha-256": "0" * 64}, "sha-256 differs"), ({"size": 7}, f"7 bytes of {len(DATA)}")])
-async def test_a_server_that_keeps_something_else_is_no_success(source: Path, told: dict[str, object], what: str) -> None:
+@pytest.mark.parametrize(
+    ("told", "what"),
+    [({"sha-256": "0" * 64}, "sha-256 differs"), ({"size": 7}, f"7 bytes of {len(DATA)}")],
+)
+async def test_a_server_that_keeps_something_else_is_no_success(
+    source: Path, told: dict[str, object], what: str
+) -> None:
     """A 201 with another digest or size is a failed transfer."""
     with Peer(taking(201, entry(**told))) as peer, pytest.raises(DigestMismatch, match=what):
         await sluiceway.acopy(source, f"{peer.url}/files/a")
 
 
-@pytest.mark.parametrize("answer", [None, [], {"files": []}, {"files": [1]}, {"files": [{"sha-256": None}]}, "text"])
+@pytest.mark.parametrize(
+    "answer", [None, [], {"files": []}, {"files": [1]}, {"files": [{"sha-256": None}]}, "text"]
+)
 async def test_other_servers_answers_are_taken_as_they_are(source: Path, answer: object) -> None:
     """Who says nothing of digests is not held to them."""
     with Peer(taking(200, answer)) as peer:
@@ -107,7 +140,10 @@ async def test_success_before_everything_was_sent_is_no_success(tmp_path: Path) 
 async def test_a_refusal_says_why(source: Path) -> None:
     """The problem's words, the error's class, the status."""
     problem = {"title": "T", "detail": "at most 5 bytes here", "code": "too-large", "limit": 5}
-    with Peer(taking(413, problem)) as peer, pytest.raises(TooLarge, match="at most 5 bytes here") as caught:
+    with (
+        Peer(taking(413, problem)) as peer,
+        pytest.raises(TooLarge, match="at most 5 bytes here") as caught,
+    ):
         await sluiceway.acopy(source, f"{peer.url}/files/a")
 
     assert caught.value.members["answered"] == 413
@@ -143,14 +179,24 @@ async def test_a_server_without_expect_is_asked_again_without_it(tmp_path: Path)
 @pytest.mark.parametrize("status", [307, 308])
 async def test_an_upload_follows_a_redirect_without_its_token(source: Path, status: int) -> None:
     """To another origin: the bytes go along, what proves who we are does not, whatever its header is called."""
-    with Peer(taking()) as other, Peer(taking(status, None, Location=f"{other.url}/there")) as first:
+    with (
+        Peer(taking()) as other,
+        Peer(taking(status, None, Location=f"{other.url}/there")) as first,
+    ):
         by_hand = {"X-Storage-Key": "n", "Cookie": "a=b", "Accept-Language": "de"}
         await sluiceway.acopy(source, f"{first.url}/a", token="secret", headers=by_hand)
 
     assert first.seen[0].headers["authorization"] == "Bearer secret"
-    assert (other.seen[0].method, other.seen[0].target, other.seen[0].body) == ("PUT", "/there", DATA)
+    assert (other.seen[0].method, other.seen[0].target, other.seen[0].body) == (
+        "PUT",
+        "/there",
+        DATA,
+    )
     assert first.seen[0].headers["x-storage-key"] == "n"
-    assert (other.seen[0].headers["accept-language"], other.seen[0].headers["content-type"]) == ("de", "text/plain")
+    assert (other.seen[0].headers["accept-language"], other.seen[0].headers["content-type"]) == (
+        "de",
+        "text/plain",
+    )
     assert not {"authorization", "cookie", "x-storage-key"} & set(other.seen[0].headers)
 
 
@@ -255,9 +301,17 @@ async def test_a_folder_is_sent_file_by_file_in_order(tmp_path: Path) -> None:
     with Peer(taking()) as peer:
         receipt = await sluiceway.acopy(folder, f"{peer.url}/p/", on_progress=told.append)
 
-    assert [asked.target for asked in peer.seen] == ["/p/a/0.txt", "/p/a/%C3%BC%201.txt", "/p/b.txt"]
+    assert [asked.target for asked in peer.seen] == [
+        "/p/a/0.txt",
+        "/p/a/%C3%BC%201.txt",
+        "/p/b.txt",
+    ]
     assert [asked.body.decode() for asked in peer.seen] == ["a/0.txt", "a/ü 1.txt", "b.txt"]
-    assert [part.source for part in receipt.parts] == [f"{folder}/a/0.txt", f"{folder}/a/ü 1.txt", f"{folder}/b.txt"]
+    assert [part.source for part in receipt.parts] == [
+        f"{folder}/a/0.txt",
+        f"{folder}/a/ü 1.txt",
+        f"{folder}/b.txt",
+    ]
     assert receipt.size == sum(part.size for part in receipt.parts)
     assert [now.name for now in told if now.stage == "left-out"] == [f"{folder}/away"]
 
@@ -288,7 +342,10 @@ async def test_a_folders_failure_tells_what_was_sent(tmp_path: Path) -> None:
         await sluiceway.acopy(tmp_path, f"{peer.url}/")
 
     assert len(peer.seen) == 2
-    assert caught.value.members | {"answered": 507, "sent": 1, "source": f"{tmp_path}/b"} == caught.value.members
+    assert (
+        caught.value.members | {"answered": 507, "sent": 1, "source": f"{tmp_path}/b"}
+        == caught.value.members
+    )
 
 
 @pytest.mark.parametrize(
@@ -322,7 +379,9 @@ async def test_a_folders_failure_tells_what_was_sent(tmp_path: Path) -> None:
         ("a", "http://h/a", {"type": "text/plain\r\nX: y"}),
     ],
 )
-async def test_what_makes_no_sense_is_said_before_anything_is_sent(src: str, dst: str, options: dict[str, object]) -> None:
+async def test_what_makes_no_sense_is_said_before_anything_is_sent(
+    src: str, dst: str, options: dict[str, object]
+) -> None:
     """BadRequest, made here; and no secret in its words."""
     with pytest.raises(BadRequest) as caught:
         await sluiceway.acopy(src, dst, **options)  # type: ignore[arg-type]

@@ -36,7 +36,11 @@ class GivenItems:
     display_name = "given"
     rereadable = True
 
-    def __init__(self, given: Mapping[str, bytes | int | SluiceError], told: Mapping[str, int | None] | None = None) -> None:
+    def __init__(
+        self,
+        given: Mapping[str, bytes | int | SluiceError],
+        told: Mapping[str, int | None] | None = None,
+    ) -> None:
         self._given, self._told = given, told or {}
         self.open_now = 0  # readings under way
 
@@ -51,7 +55,11 @@ class GivenItems:
         self.open_now += 1
         try:
             source: Source = (
-                BytesSource(what) if isinstance(what, bytes) else Zeros(what) if isinstance(what, int) else _Failing(what)
+                BytesSource(what)
+                if isinstance(what, bytes)
+                else Zeros(what)
+                if isinstance(what, int)
+                else _Failing(what)
             )
             yield Reading(item, source, Metadata(item.key.rpartition("/")[2]))
         finally:

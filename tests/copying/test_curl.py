@@ -23,9 +23,24 @@ def line(src: str, dst: str, **options: object) -> CurlLine:
 @pytest.mark.parametrize(
     ("src", "dst", "options", "text"),
     [
-        ("a b.txt", U, {}, "curl -sS --fail-with-body -T 'a b.txt' -H 'Content-Type: text/plain' http://h/files/a.txt"),
-        ("x/a.txt", "http://h/d/", {}, "curl -sS --fail-with-body -T x/a.txt -H 'Content-Type: text/plain' http://h/d/a.txt"),
-        ("-", U, {}, "curl -sS --fail-with-body -T - -H 'Content-Type: text/plain' http://h/files/a.txt"),
+        (
+            "a b.txt",
+            U,
+            {},
+            "curl -sS --fail-with-body -T 'a b.txt' -H 'Content-Type: text/plain' http://h/files/a.txt",
+        ),
+        (
+            "x/a.txt",
+            "http://h/d/",
+            {},
+            "curl -sS --fail-with-body -T x/a.txt -H 'Content-Type: text/plain' http://h/d/a.txt",
+        ),
+        (
+            "-",
+            U,
+            {},
+            "curl -sS --fail-with-body -T - -H 'Content-Type: text/plain' http://h/files/a.txt",
+        ),
         (
             "-",
             U,
@@ -103,7 +118,10 @@ def test_no_secret_is_in_a_line() -> None:
     assert '--user "me:$SLUICEWAY_FROM_PASSWORD"' in done.text
     assert '-H "Authorization: Bearer $SLUICEWAY_TOKEN"' in done.text
     assert "-H 'X-Note: plain'" in done.text
-    assert '"https://a/f?X-Amz-Signature=$SLUICEWAY_FROM_X_AMZ_SIGNATURE&x=1&sig=$SLUICEWAY_FROM_SIG"' in done.text
+    assert (
+        '"https://a/f?X-Amz-Signature=$SLUICEWAY_FROM_X_AMZ_SIGNATURE&x=1&sig=$SLUICEWAY_FROM_SIG"'
+        in done.text
+    )
     assert "--form-string id=42" in done.text
 
 
@@ -116,11 +134,19 @@ def test_two_secrets_of_one_name_are_two_variables() -> None:
 
 def test_a_scheme_stays_and_its_secret_goes() -> None:
     """What kind of proof it is helps; a value without a scheme is all secret."""
-    assert '-H "Authorization: Own $SLUICEWAY_TOKEN"' in line("a", U, headers={"Authorization": "Own hush"}).text
-    assert '-H "Authorization: $SLUICEWAY_TOKEN"' in line("a", U, headers={"Authorization": "hush"}).text
+    assert (
+        '-H "Authorization: Own $SLUICEWAY_TOKEN"'
+        in line("a", U, headers={"Authorization": "Own hush"}).text
+    )
+    assert (
+        '-H "Authorization: $SLUICEWAY_TOKEN"'
+        in line("a", U, headers={"Authorization": "hush"}).text
+    )
 
 
-@pytest.mark.parametrize("name", ["it's", 'a"b', "$HOME", "`id`", "a\\b", "!x", "a;b", "a\nb", "ü [1] {2}", "-x", "*"])
+@pytest.mark.parametrize(
+    "name", ["it's", 'a"b', "$HOME", "`id`", "a\\b", "!x", "a;b", "a\nb", "ü [1] {2}", "-x", "*"]
+)
 def test_names_mean_only_themselves_to_a_shell(name: str) -> None:
     """One word, read back as it was; and to curl no pattern."""
     words = shlex.split(line(name, "http://h/files/x").text)

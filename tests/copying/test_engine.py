@@ -25,7 +25,14 @@ from sluiceway.copying.object_copier import Terms
 from sluiceway.copying.options import Side
 from sluiceway.copying.report import Ended
 from sluiceway.copying.retry_policy import RetryPolicy
-from sluiceway.errors import Exists, PeerFailed, PeerUnreachable, SourceChanged, SourceFailed, Unavailable
+from sluiceway.errors import (
+    Exists,
+    PeerFailed,
+    PeerUnreachable,
+    SourceChanged,
+    SourceFailed,
+    Unavailable,
+)
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.source import BytesSource, PassingSource
 from sluiceway.stores.contract import Entry, Metadata
@@ -44,7 +51,12 @@ def stocked(objects: dict[str, bytes], known: bool = True) -> MemoryStore:
     store = MemoryStore()
     for key, data in objects.items():
         sha256 = hashlib.sha256(data).hexdigest()
-        store.objects[key] = Entry(key, len(data), sha256[:8], 0.0, Metadata("", "text/x", sha256 if known else None)), data
+        store.objects[key] = (
+            Entry(
+                key, len(data), sha256[:8], 0.0, Metadata("", "text/x", sha256 if known else None)
+            ),
+            data,
+        )
     return store
 
 
@@ -71,7 +83,9 @@ class Weather(StoreSource):
                     yield b"half"
                     raise error
 
-                reading = dataclasses.replace(reading, source=PassingSource(broken(), reading.source.length))
+                reading = dataclasses.replace(
+                    reading, source=PassingSource(broken(), reading.source.length)
+                )
             yield reading
 
 
@@ -107,7 +121,9 @@ def goal_of(store: MemoryStore, prefix: str = "") -> StoreTarget:
     return StoreTarget(store, prefix, "goal/", Budget(16 << 20))
 
 
-async def ran(origin: object, goal: object, retries: int = 3, **terms: object) -> tuple[sluiceway.Report, dict[str, Ended]]:
+async def ran(
+    origin: object, goal: object, retries: int = 3, **terms: object
+) -> tuple[sluiceway.Report, dict[str, Ended]]:
     ended: dict[str, Ended] = {}
 
     def look(now: sluiceway.Overall) -> None:
@@ -122,7 +138,10 @@ async def ran(origin: object, goal: object, retries: int = 3, **terms: object) -
 async def test_what_is_known_of_an_object_goes_along() -> None:
     """Name and type from the origin, the sha-256 counted, the key below the goal's prefix."""
     store = MemoryStore()
-    report, _ = await ran(StoreSource(stocked({"x/a/b.txt": b"1", "y": b"2"}), "x/", "o", ONCE), goal_of(store, "new/"))
+    report, _ = await ran(
+        StoreSource(stocked({"x/a/b.txt": b"1", "y": b"2"}), "x/", "o", ONCE),
+        goal_of(store, "new/"),
+    )
 
     assert report.ok
     assert [key for key in store.objects] == ["new/a/b.txt"]  # noqa: C416 - the keys are what is meant
@@ -143,7 +162,9 @@ async def test_what_breaks_off_is_tried_again_and_what_cannot_be_is_told() -> No
     """A source that broke, one that is not what it was, one that never works, and one that works."""
     busy: list[Exception] = [PeerFailed("cut"), Unavailable("busy")]
     never: list[Exception] = [SourceFailed("no right to read it")] * 9
-    origin = Weather(stocked({"busy": b"1234567", "never": b"2345678", "calm": b"3"}), busy=busy, never=never)
+    origin = Weather(
+        stocked({"busy": b"1234567", "never": b"2345678", "calm": b"3"}), busy=busy, never=never
+    )
     store = MemoryStore()
     report, ended = await ran(origin, goal_of(store))
 
@@ -208,7 +229,9 @@ async def test_bytes_that_are_not_the_promised_ones_are_never_kept() -> None:
 
 @pytest.mark.parametrize("known_here", [True, False])
 @pytest.mark.parametrize("known_there", [True, False])
-async def test_the_same_bytes_are_skipped_whoever_knows_their_digest(known_here: bool, known_there: bool) -> None:
+async def test_the_same_bytes_are_skipped_whoever_knows_their_digest(
+    known_here: bool, known_there: bool
+) -> None:
     """What nobody tells is counted; same size alone is not the same."""
     origin = StoreSource(stocked({"a": b"same", "b": b"this"}, known_here), "", "o", ONCE)
     store = stocked({"a": b"same", "b": b"that"}, known_there)
@@ -230,7 +253,8 @@ async def test_what_appears_after_the_look_is_found_by_the_refusal() -> None:
 
     store = stocked({"a": b"same", "b": b"that"})
     report, ended = await ran(
-        StoreSource(stocked({"a": b"same", "b": b"this"}), "", "o", ONCE), Raced(store, "", "goal/", Budget(16 << 20))
+        StoreSource(stocked({"a": b"same", "b": b"this"}), "", "o", ONCE),
+        Raced(store, "", "goal/", Budget(16 << 20)),
     )
 
     assert (report.skipped, report.failed, ended["b"].code) == (1, 1, "exists")
@@ -240,7 +264,9 @@ async def test_a_publish_whose_answer_got_lost_is_neither_a_failure_nor_done_twi
     class Losing(StoreTarget):
         puts = 0
 
-        async def put(self, key: str, reading: Reading, once: str, replace: bool) -> sluiceway.Receipt:
+        async def put(
+            self, key: str, reading: Reading, once: str, replace: bool
+        ) -> sluiceway.Receipt:
             receipt = await super().put(key, reading, once, replace)
             self.puts += 1
             raise PeerFailed(f"the connection broke after {receipt.size} bytes")
@@ -267,7 +293,17 @@ async def test_an_origin_that_flows_past_is_copied_one_by_one() -> None:
 
 
 async def test_keys_that_lead_out_are_failures_and_never_become_paths(tmp_path: Path) -> None:
-    bad = ["../up", "/abs", "a//b", "a/./b", "a/../b", "folder/", ".sluiceway/x", "nul\0", "bad\udcff"]
+    bad = [
+        "../up",
+        "/abs",
+        "a//b",
+        "a/./b",
+        "a/../b",
+        "folder/",
+        ".sluiceway/x",
+        "nul\0",
+        "bad\udcff",
+    ]
     origin = StoreSource(stocked({**dict.fromkeys(bad, b"x"), "good": b"1"}), "", "o", ONCE)
     report, ended = await ran(origin, FolderTarget(str(tmp_path / "to")))
 
@@ -289,7 +325,12 @@ async def test_a_listing_that_breaks_off_is_an_error_and_what_it_gave_is_copied(
             raise PeerFailed("the listing broke")
 
     store, looks = MemoryStore(), list[sluiceway.Overall]()
-    run = CopyEngine(Half(stocked({"a": b"1", "b": b"2"}), "", "o", ONCE), goal_of(store), Terms(ONCE), on_overall=looks.append)
+    run = CopyEngine(
+        Half(stocked({"a": b"1", "b": b"2"}), "", "o", ONCE),
+        goal_of(store),
+        Terms(ONCE),
+        on_overall=looks.append,
+    )
     with pytest.raises(PeerFailed, match="the listing broke"):
         await run.run()
 
@@ -348,7 +389,9 @@ async def test_cancelling_it_ends_what_is_under_way() -> None:
 
     store, looks, before = MemoryStore(), list[sluiceway.Overall](), asyncio.all_tasks()
     origin = Slow(stocked({"a": b"1", "b": b"2", "c": b"3"}), "", "o", ONCE)
-    task = asyncio.create_task(CopyEngine(origin, goal_of(store), Terms(ONCE), KeyFilter(), None, 4, looks.append).run())
+    task = asyncio.create_task(
+        CopyEngine(origin, goal_of(store), Terms(ONCE), KeyFilter(), None, 4, looks.append).run()
+    )
     while not bytes_of(store):
         await asyncio.sleep(0)
     await asyncio.sleep(0.01)

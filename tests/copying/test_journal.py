@@ -20,7 +20,9 @@ ITEMS = [CopyItem(f"k{n}", n, f"v{n}") for n in range(50)]
 
 async def filled(path: Path, items: list[CopyItem]) -> str:
     book = Journal(str(path), "a", "b")
-    await asyncio.gather(*(book.done(item, Receipt(item.size or 0, "0" * 64, "x")) for item in items))
+    await asyncio.gather(
+        *(book.done(item, Receipt(item.size or 0, "0" * 64, "x")) for item in items)
+    )
     book.close()
     return book.id
 
@@ -58,7 +60,9 @@ async def test_a_torn_end_is_forgotten_and_written_over(tmp_path: Path) -> None:
         assert len(book) == 4
         await book.done(ITEMS[9], Receipt(9, None, "x"))
         book.close()
-        assert [json.loads(line)["key"] for line in (tmp_path / "j").read_bytes().splitlines()[1:]][-1] == "k9"
+        assert [json.loads(line)["key"] for line in (tmp_path / "j").read_bytes().splitlines()[1:]][
+            -1
+        ] == "k9"
 
 
 async def test_a_torn_head_begins_anew(tmp_path: Path) -> None:
@@ -71,7 +75,10 @@ async def test_a_torn_head_begins_anew(tmp_path: Path) -> None:
         assert len((tmp_path / "j").read_bytes()) == len(whole)
 
 
-@pytest.mark.parametrize("text", [b"precious\n", b"precious", b"{}\n", b"\0" * 5000, b'{"sluiceway-journal": 99, "id": "x"}\n'])
+@pytest.mark.parametrize(
+    "text",
+    [b"precious\n", b"precious", b"{}\n", b"\0" * 5000, b'{"sluiceway-journal": 99, "id": "x"}\n'],
+)
 def test_another_file_is_refused_and_not_touched(tmp_path: Path, text: bytes) -> None:
     (tmp_path / "j").write_bytes(text)
     with pytest.raises(BadRequest):
@@ -90,7 +97,9 @@ def test_two_processes_cannot_share_one(tmp_path: Path) -> None:
     """The second is refused while the first lives, and welcome afterwards."""
     opens = f"from sluiceway.copying.journal import Journal; book = Journal({str(tmp_path / 'j')!r}, 'a', 'b')"
     line = f"{opens}; print('open', flush=True); input()"
-    first = subprocess.Popen([sys.executable, "-c", line], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    first = subprocess.Popen(
+        [sys.executable, "-c", line], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     assert first.stdout is not None
     assert first.stdout.readline() == "open\n"
     with pytest.raises(BadRequest, match="Another copy uses"):

@@ -20,7 +20,13 @@ def test_a_folder_does_not_go_into_itself(tmp_path: Path) -> None:
     (source / "x").write_bytes(b"x")
     (tmp_path / "link").symlink_to(source)
     (source / "out").symlink_to(tmp_path / "b")
-    for there in (source, source / "backup", source / "b" / "c", tmp_path / "link" / "backup", tmp_path):
+    for there in (
+        source,
+        source / "backup",
+        source / "b" / "c",
+        tmp_path / "link" / "backup",
+        tmp_path,
+    ):
         with pytest.raises(BadRequest, match="overlap"):
             sluiceway.copy_all(source, there)
     with pytest.raises(BadRequest, match="overlap"):
@@ -90,4 +96,7 @@ def test_the_run_s_own_journal_is_no_object(tmp_path: Path) -> None:
         report = sluiceway.copy_all(source, tmp_path / "to", journal=tmp_path / "link" / "j")
         assert (report.ok, report.copied + report.skipped, report.left_out) == (True, 2, 2)
 
-    assert sorted(path.name for path in (tmp_path / "to").rglob("*") if path.is_file()) == ["j.old", "x"]
+    assert sorted(path.name for path in (tmp_path / "to").rglob("*") if path.is_file()) == [
+        "j.old",
+        "x",
+    ]

@@ -26,7 +26,9 @@ from sluiceway.stores.memory import MemoryStore
 class Listed(GivenItems):
     """An origin that also lists what is no object."""
 
-    def __init__(self, given: dict[str, bytes | int | sluiceway.SluiceError], omitted: list[Omitted]) -> None:
+    def __init__(
+        self, given: dict[str, bytes | int | sluiceway.SluiceError], omitted: list[Omitted]
+    ) -> None:
         super().__init__(given)
         self.omitted = omitted
 
@@ -50,16 +52,42 @@ async def copied(origin: Any, to: Path, **more: Any) -> tuple[sluiceway.Report, 
 async def test_the_four_ends_add_up_to_what_was_listed(tmp_path: Path) -> None:
     """Copied, there already, left out by a rule and failed; only the last makes the copy not ok."""
     (tmp_path / "there").write_bytes(b"there")
-    omitted = [Omitted("link", "link", RULES["link"]), Omitted("photos/", "folder-marker", RULES["folder-marker"])]
+    omitted = [
+        Omitted("link", "link", RULES["link"]),
+        Omitted("photos/", "folder-marker", RULES["folder-marker"]),
+    ]
     origin = Listed({"a": b"1", "there": b"there", "x/no": b"2"}, omitted)
     report, ended = await copied(origin, tmp_path, exclude=["x/**"])
 
-    assert (report.listed, report.copied, report.skipped, report.left_out, report.excluded, report.failed) == (5, 1, 1, 3, 1, 0)
+    assert (
+        report.listed,
+        report.copied,
+        report.skipped,
+        report.left_out,
+        report.excluded,
+        report.failed,
+    ) == (5, 1, 1, 3, 1, 0)
     assert (report.ok, ended["x/no"].code, ended["link"].code) == (True, "excluded", "link")
-    origin = Listed({"a": b"1"}, [*omitted, Omitted("odd//x", "bad-name", "an empty segment"), Omitted("d/", "forbidden", "no")])
+    origin = Listed(
+        {"a": b"1"},
+        [
+            *omitted,
+            Omitted("odd//x", "bad-name", "an empty segment"),
+            Omitted("d/", "forbidden", "no"),
+        ],
+    )
     report, ended = await copied(origin, tmp_path)
-    assert (report.listed, report.skipped, report.left_out, report.failed, report.ok) == (5, 1, 2, 2, False)
-    assert {one.key: one.code for one in report.failures} == {"odd//x": "bad-name", "d/": "forbidden"}
+    assert (report.listed, report.skipped, report.left_out, report.failed, report.ok) == (
+        5,
+        1,
+        2,
+        2,
+        False,
+    )
+    assert {one.key: one.code for one in report.failures} == {
+        "odd//x": "bad-name",
+        "d/": "forbidden",
+    }
 
 
 def test_an_object_that_neither_arrived_nor_failed_is_an_error() -> None:
@@ -80,7 +108,9 @@ class Omitting(MemoryStore):
     async def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> Page:
         page = await super().list(prefix, after, limit)
         odd = Omitted("b/p/../q", "bad-name", "a segment ..")
-        return Page(page.entries, page.next, complete=page.complete, omitted=(odd,) if page.complete else ())
+        return Page(
+            page.entries, page.next, complete=page.complete, omitted=(odd,) if page.complete else ()
+        )
 
 
 async def test_what_a_store_cannot_list_is_counted_and_named(tmp_path: Path) -> None:
@@ -92,10 +122,17 @@ async def test_what_a_store_cannot_list_is_counted_and_named(tmp_path: Path) -> 
         await draft.publish(key, Metadata(""))
     report, ended = await copied(StoreSource(store, "b/", "memory", RetryPolicy(0)), tmp_path)
 
-    assert (report.ok, report.copied, report.failed, ended["p/../q"].code) == (False, 2, 1, "bad-name")
+    assert (report.ok, report.copied, report.failed, ended["p/../q"].code) == (
+        False,
+        2,
+        1,
+        "bad-name",
+    )
 
 
-async def test_an_origin_that_raises_a_library_s_own_error_fails_with_a_code(tmp_path: Path) -> None:
+async def test_an_origin_that_raises_a_library_s_own_error_fails_with_a_code(
+    tmp_path: Path,
+) -> None:
     """Not with the code of the root: it says nothing."""
 
     class Raising(GivenItems):
@@ -104,13 +141,22 @@ async def test_an_origin_that_raises_a_library_s_own_error_fails_with_a_code(tmp
 
     report, _ = await copied(Raising({"a": b"1"}), tmp_path)
 
-    assert [(one.code, one.detail) for one in report.failures] == [("store-failed", "RuntimeError: boom")]
+    assert [(one.code, one.detail) for one in report.failures] == [
+        ("store-failed", "RuntimeError: boom")
+    ]
 
 
 @pytest.mark.parametrize(
-    "error", [StoreFailed("the key was not accepted", answered=403), Unauthorized("no"), SourceFailed("no", answered=401)]
+    "error",
+    [
+        StoreFailed("the key was not accepted", answered=403),
+        Unauthorized("no"),
+        SourceFailed("no", answered=401),
+    ],
 )
-async def test_a_side_that_knows_nobody_any_more_ends_the_run(tmp_path: Path, error: sluiceway.SluiceError) -> None:
+async def test_a_side_that_knows_nobody_any_more_ends_the_run(
+    tmp_path: Path, error: sluiceway.SluiceError
+) -> None:
     """Twenty in a row: a token that ended in mid-run costs no thousand requests. What went well before is there."""
     given: dict[str, bytes | int | sluiceway.SluiceError] = {"0": b"1"}
     given |= {f"{number:04}": error for number in range(1, 1000)}
@@ -148,7 +194,9 @@ def listing() -> Iterator[tuple[str, type[_Listing]]]:
         thread.join()
 
 
-async def test_a_hostile_server_s_names_do_not_become_files(listing: tuple[str, type[_Listing]], tmp_path: Path) -> None:
+async def test_a_hostile_server_s_names_do_not_become_files(
+    listing: tuple[str, type[_Listing]], tmp_path: Path
+) -> None:
     """What steers a terminal, cannot be seen or turns a name around is left out by name; the rest arrives."""
     url, handler = listing
     bad = ["\x1b[31mred", "bell\x07", "a\u202egpj.exe", "a\nb", "\ufeffa"]
@@ -162,7 +210,9 @@ async def test_a_hostile_server_s_names_do_not_become_files(listing: tuple[str, 
     assert not any("%1B" in path for path in handler.seen)
 
 
-async def test_what_a_server_says_it_could_not_list_is_counted(listing: tuple[str, type[_Listing]], tmp_path: Path) -> None:
+async def test_what_a_server_says_it_could_not_list_is_counted(
+    listing: tuple[str, type[_Listing]], tmp_path: Path
+) -> None:
     """And an answer that does not say whether it goes on is no listing."""
     url, handler = listing
     omitted = [{"name": "odd//x", "code": "bad-name", "detail": "an empty segment"}]

@@ -29,7 +29,9 @@ def never(omitted: Omitted) -> None:
     raise AssertionError(f"{omitted.name}: {omitted.detail}")
 
 
-async def made(given: dict[str, bytes | int | SluiceError], told: dict[str, int | None] | None = None) -> tuple[ZipSource, bytes]:
+async def made(
+    given: dict[str, bytes | int | SluiceError], told: dict[str, int | None] | None = None
+) -> tuple[ZipSource, bytes]:
     source = await zipped(GivenItems(given, told), never)
     return source, b"".join([bytes(piece) async for piece in source.open()])
 
@@ -65,7 +67,13 @@ async def test_odd_keys_keep_their_names_in_python_and_in_unzip(tmp_path: Path) 
         pytest.skip("unzip is not installed")
     (tmp_path / "odd.zip").write_bytes(data)
     # -V: a name that ends in ; is no version of a VMS file
-    subprocess.run(["unzip", "-qV", "odd.zip", "-d", "out"], cwd=tmp_path, check=True, timeout=60, env={"LC_ALL": "C.UTF-8"})
+    subprocess.run(
+        ["unzip", "-qV", "odd.zip", "-d", "out"],
+        cwd=tmp_path,
+        check=True,
+        timeout=60,
+        env={"LC_ALL": "C.UTF-8"},
+    )
     for key in ODD_KEYS:
         assert (tmp_path / "out" / key).read_bytes() == key.encode()
 
@@ -100,7 +108,13 @@ async def test_a_member_of_five_gigabytes_and_what_comes_behind_it(tmp_path: Pat
         ]
         assert archive.read("behind") == b"2"
     if shutil.which("unzip"):
-        told = subprocess.run(["unzip", "-p", "large.zip", "behind"], cwd=tmp_path, capture_output=True, check=True, timeout=60)
+        told = subprocess.run(
+            ["unzip", "-p", "large.zip", "behind"],
+            cwd=tmp_path,
+            capture_output=True,
+            check=True,
+            timeout=60,
+        )
         assert told.stdout == b"2"
 
 
@@ -151,7 +165,9 @@ async def test_leaving_in_the_middle_closes_what_is_read() -> None:
     assert origin.open_now == 0
 
 
-@pytest.mark.parametrize(("start", "stop"), [(0, 10), (1, None), (500_000, 700_001), (3_000_000, None)])
+@pytest.mark.parametrize(
+    ("start", "stop"), [(0, 10), (1, None), (500_000, 700_001), (3_000_000, None)]
+)
 async def test_it_can_be_read_again_from_anywhere(start: int, stop: int | None) -> None:
     """The same bytes each time, so that a broken transfer can go on."""
     source, whole = await made({"a": pattern(MIB), "b": pattern(2 * MIB, 7), "c": b"c"})
@@ -190,7 +206,9 @@ HOSTILE = [
 async def test_names_that_lead_out_stay_out(key: str) -> None:
     """Whoever unpacks it, on whatever system, gets files below the folder it is unpacked in."""
     left: list[str] = []
-    source = await zipped(GivenItems({"good": b"1", key: b"2"}), lambda omitted: left.append(omitted.name))
+    source = await zipped(
+        GivenItems({"good": b"1", key: b"2"}), lambda omitted: left.append(omitted.name)
+    )
     data = b"".join([bytes(piece) async for piece in source.open()])
 
     assert left == [key]

@@ -62,7 +62,11 @@ def value_of(place: str) -> float:
 @cache
 def names_in(path: str) -> set[str]:
     tree = ast.parse((ROOT / path).read_text("utf-8"))
-    return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+    return {
+        node.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.constant], ids=lambda row: row.constant)
@@ -71,7 +75,9 @@ def test_the_figure_is_the_codes(row: Row) -> None:
     told = re.fullmatch(r"([0-9]+) ?([KMG]iB|B|s|)", row.figure)
     assert told, f"{row.figure!r} is no figure with one of {', '.join(UNITS)}"
 
-    assert int(told[1]) * UNITS[told[2]] == value_of(row.constant), f"{PAGE.name} has another figure for {row.constant}"
+    assert int(told[1]) * UNITS[told[2]] == value_of(row.constant), (
+        f"{PAGE.name} has another figure for {row.constant}"
+    )
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.constant or row.what)
@@ -85,4 +91,6 @@ def test_each_bound_is_proven_by_a_test_that_exists(row: Row) -> None:
 def test_the_page_is_read_at_all() -> None:
     """A change of its form must not let every row pass by being none."""
     assert len(ROWS) > 80
-    assert len({row.constant for row in ROWS if row.constant}) == len([row for row in ROWS if row.constant])
+    assert len({row.constant for row in ROWS if row.constant}) == len(
+        [row for row in ROWS if row.constant]
+    )

@@ -53,7 +53,9 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str],
 
         def get(name: str) -> WsgiApp:
             if name not in apps:
-                apps[name] = stack.enter_context(under_gunicorn(name, tmp_path_factory.mktemp(name)))
+                apps[name] = stack.enter_context(
+                    under_gunicorn(name, tmp_path_factory.mktemp(name))
+                )
             for path in apps[name].folder.iterdir():
                 path.unlink()
             apps[name].peer.seen.clear()
@@ -66,8 +68,14 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str],
 def run(tmp_path: Path, shared: Callable[[str], WsgiApp]) -> Run:
     """An example, shared by the tests unless one wants another backend or environment."""
 
-    def start(name: str, act: Callable[[Exchange], object] = takes, **env: str) -> AbstractContextManager[WsgiApp]:
-        return under_gunicorn(name, tmp_path, act, **env) if env or act is not takes else nullcontext(shared(name))
+    def start(
+        name: str, act: Callable[[Exchange], object] = takes, **env: str
+    ) -> AbstractContextManager[WsgiApp]:
+        return (
+            under_gunicorn(name, tmp_path, act, **env)
+            if env or act is not takes
+            else nullcontext(shared(name))
+        )
 
     return start
 
@@ -98,7 +106,9 @@ def test_each_example_is_short_and_says_how_to_run_and_to_try_it(path: Path) -> 
 
 
 def test_each_example_has_its_tests_and_its_line_in_the_table() -> None:
-    here = Path(__file__).read_text("utf-8") + (EXAMPLES.parent / "tests/browser/test_bookshelf.py").read_text("utf-8")
+    here = Path(__file__).read_text("utf-8") + (
+        EXAMPLES.parent / "tests/browser/test_bookshelf.py"
+    ).read_text("utf-8")
     table = (EXAMPLES / "README.md").read_text("utf-8")
 
     assert sorted(TESTED) == sorted(path.name for path in EXAMPLES.rglob("*.py"))
@@ -115,12 +125,23 @@ def test_raw_to_disk_keeps_what_came_under_a_name_of_its_own(run: Run) -> None:
     with run("raw_to_disk") as app:
         put = requests.put(f"{app.url}/upload/..%5C..%5Cetc", data=DATA, timeout=30)
         post = requests.post(f"{app.url}/upload/empty", data=b"", timeout=30)
-        assert requests.put(f"{app.url}/upload/..%2Foutside", data=b"1", timeout=30).status_code == 404
+        assert (
+            requests.put(f"{app.url}/upload/..%2Foutside", data=b"1", timeout=30).status_code == 404
+        )
 
         assert (put.status_code, post.status_code) == (201, 201)
-        assert put.json() | {"key": ""} == {"key": "", "name": "..\\..\\etc", "size": len(DATA), "sha-256": SHA}
+        assert put.json() | {"key": ""} == {
+            "key": "",
+            "name": "..\\..\\etc",
+            "size": len(DATA),
+            "sha-256": SHA,
+        }
         assert saved(app) == {put.json()["key"]: DATA, post.json()["key"]: b""}
-        assert sorted(path.name for path in app.folder.parent.iterdir()) == ["printed", "saved", "temporary"]
+        assert sorted(path.name for path in app.folder.parent.iterdir()) == [
+            "printed",
+            "saved",
+            "temporary",
+        ]
         assert not app.spools()
 
 
@@ -130,7 +151,9 @@ def test_raw_to_disk_gives_each_of_many_at_once_a_file_of_its_own(run: Run) -> N
         keys: dict[int, str] = {}
 
         def send(seed: int) -> None:
-            keys[seed] = requests.put(f"{app.url}/upload/same", data=noise(500_000, seed), timeout=30).json()["key"]
+            keys[seed] = requests.put(
+                f"{app.url}/upload/same", data=noise(500_000, seed), timeout=30
+            ).json()["key"]
 
         threads = [threading.Thread(target=send, args=(seed,)) for seed in range(8)]
         for thread in threads:
@@ -173,10 +196,16 @@ def test_download_through_passes_status_type_length_and_ranges(run: Run) -> None
     with Peer(act, "127.0.0.2") as remote:
         with run("download_through", ALLOW="127.0.0.2", INTERNAL="127.0.0.2/32") as app:
             whole = through(app, f"{remote.url}/a.png?size=1&b=2")
-            rest = through(app, f"{remote.url}/a.png", Range="bytes=2999999-", **{"If-Range": '"v1"'})
+            rest = through(
+                app, f"{remote.url}/a.png", Range="bytes=2999999-", **{"If-Range": '"v1"'}
+            )
             missing = through(app, f"{remote.url}/missing")
 
-        assert (whole.status_code, whole.headers["Content-Type"], whole.content) == (200, "image/png", DATA)
+        assert (whole.status_code, whole.headers["Content-Type"], whole.content) == (
+            200,
+            "image/png",
+            DATA,
+        )
         assert whole.headers["Content-Length"] == str(len(DATA))
         assert remote.seen[0].target == "/a.png?size=1&b=2"
         assert (rest.status_code, rest.content) == (206, DATA[2999999:])
@@ -195,7 +224,9 @@ def test_download_through_is_no_open_proxy(run: Run) -> None:
 # proxy_form.py
 
 
-def test_proxy_form_is_a_form_again_and_the_backends_word_comes_back(run: Run, tmp_path: Path) -> None:
+def test_proxy_form_is_a_form_again_and_the_backends_word_comes_back(
+    run: Run, tmp_path: Path
+) -> None:
     """Fields, then the file with its name and type and a known length; status and text are the backend's."""
     with run("proxy_form") as app:
         answer = requests.post(
@@ -210,7 +241,11 @@ def test_proxy_form_is_a_form_again_and_the_backends_word_comes_back(run: Run, t
         assert answer.headers["Content-Type"] == "application/json"
         assert "content-length" in exchange.headers
         title, first, second, file = parts(exchange)
-        assert [one.partition(b"\r\n\r\n")[2] for one in (title, first, second)] == [b"Emma", b"a", b"b"]
+        assert [one.partition(b"\r\n\r\n")[2] for one in (title, first, second)] == [
+            b"Emma",
+            b"a",
+            b"b",
+        ]
         metadata, _, content = file.partition(b"\r\n\r\n")
         assert 'name="file"; filename="emma ü.epub"'.encode() in metadata
         assert b"Content-Type: application/epub+zip" in metadata
@@ -224,7 +259,10 @@ def test_proxy_form_is_at_the_backend_while_the_client_still_sends(run: Run) -> 
     begun = form_begun(("title", None, b"Emma"), ("file", "emma.epub", b""))
     with run("proxy_form") as app, Wire(app.port) as wire:
         wire.send(form_head(40 * MIB, target="/proxy") + begun + bytes(MIB))
-        eventually(lambda: app.peer.seen and len(app.peer.seen[0].body) > 1000, "the backend has bytes of the file")
+        eventually(
+            lambda: app.peer.seen and len(app.peer.seen[0].body) > 1000,
+            "the backend has bytes of the file",
+        )
 
 
 def test_proxy_form_tells_what_goes_wrong(run: Run) -> None:
@@ -270,7 +308,11 @@ def test_proxy_form_says_at_once_that_its_backend_is_not_there(run: Run) -> None
 def test_many_files_are_kept_one_by_one_and_listed(run: Run) -> None:
     """Three files in one field and another, fields between them: a list in their order, each whole on disk."""
     body = form_body(
-        ("file", "1.pdf", DATA), ("note", None, b"x"), ("file", "2.doc", b""), ("other", "../3", b"abc"), ("end", None, b"")
+        ("file", "1.pdf", DATA),
+        ("note", None, b"x"),
+        ("file", "2.doc", b""),
+        ("other", "../3", b"abc"),
+        ("end", None, b""),
     )
     with run("many_files") as app, Wire(app.port) as wire:
         wire.send(form_head(len(body), target="/convert") + body)
@@ -278,7 +320,11 @@ def test_many_files_are_kept_one_by_one_and_listed(run: Run) -> None:
         told: list[dict[str, Any]] = answer.json()
 
         assert answer.status == 201
-        assert [(one["name"], one["size"]) for one in told] == [("1.pdf", len(DATA)), ("2.doc", 0), ("../3", 3)]
+        assert [(one["name"], one["size"]) for one in told] == [
+            ("1.pdf", len(DATA)),
+            ("2.doc", 0),
+            ("../3", 3),
+        ]
         assert told[0]["sha-256"] == SHA
         assert [saved(app)[one["key"]] for one in told] == [DATA, b"", b"abc"]
         assert len(saved(app)) == 3
@@ -291,7 +337,12 @@ def test_many_files_work_with_the_line_for_curl(run: Run, tmp_path: Path) -> Non
     for number, path in enumerate(paths):
         path.write_bytes(noise(70_000, number))
     with run("many_files") as app:
-        line = ["curl", "-sS", *(word for path in paths for word in ("-F", f"file=@{path}")), f"{app.url}/convert"]
+        line = [
+            "curl",
+            "-sS",
+            *(word for path in paths for word in ("-F", f"file=@{path}")),
+            f"{app.url}/convert",
+        ]
         done = subprocess.run(line, capture_output=True, text=True, timeout=30, check=True)
 
         assert [f'"name":"{path.name}"' in done.stdout for path in paths] == [True, True]
@@ -303,7 +354,9 @@ def test_many_files_work_with_the_line_for_curl(run: Run, tmp_path: Path) -> Non
 
 def program(name: str, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     line = [sys.executable, str(EXAMPLES / name), *words]
-    return subprocess.run(line, capture_output=True, text=True, timeout=60, cwd=cwd, env={**os.environ}, check=False)
+    return subprocess.run(
+        line, capture_output=True, text=True, timeout=60, cwd=cwd, env={**os.environ}, check=False
+    )
 
 
 @pytest.fixture
@@ -320,29 +373,42 @@ def test_restore_goes_on_where_the_source_broke_off_and_keeps_the_length(tmp_pat
         if (after := next(cuts, None)) is None:
             ranged(DATA)(exchange)
             return
-        exchange.head(200, {"Content-Length": str(len(DATA)), "ETag": '"v1"', "Accept-Ranges": "bytes"})
+        exchange.head(
+            200, {"Content-Length": str(len(DATA)), "ETag": '"v1"', "Accept-Ranges": "bytes"}
+        )
         exchange.send(DATA[:after])
         exchange.reset()
 
     with Peer(storage) as source, Peer(takes) as rest:
         done = program(
-            "restore.py", f"{source.url}/backup.tar?X-Amz-Signature=secret", f"{rest.url}/files/backup.tar", cwd=tmp_path
+            "restore.py",
+            f"{source.url}/backup.tar?X-Amz-Signature=secret",
+            f"{rest.url}/files/backup.tar",
+            cwd=tmp_path,
         )
 
         assert done.returncode == 0, done.stderr
         assert f"restored {len(DATA)} bytes, sha-256 {SHA}" in done.stdout
         (exchange,) = rest.seen
-        assert (exchange.method, exchange.headers["content-length"], exchange.body) == ("PUT", str(len(DATA)), DATA)
+        assert (exchange.method, exchange.headers["content-length"], exchange.body) == (
+            "PUT",
+            str(len(DATA)),
+            DATA,
+        )
         assert f"of {len(DATA)} bytes" in done.stderr
         assert "secret" not in done.stdout + done.stderr
         assert list(tmp_path.iterdir()) == []
 
 
-def test_restore_fails_loudly_when_the_bytes_are_not_those_that_were_kept(api: RunningServer, tmp_path: Path) -> None:
+def test_restore_fails_loudly_when_the_bytes_are_not_those_that_were_kept(
+    api: RunningServer, tmp_path: Path
+) -> None:
     """Another digest than the source names: nothing is at the destination, the exit code says so."""
     wrong = f"sha-256=:{b64encode(bytes(32)).decode()}:"
     with Peer(lambda exchange: exchange.reply(200, {"Repr-Digest": wrong}, DATA)) as source:
-        done = program("restore.py", f"{source.url}/backup.tar", f"{api.url}/files/backup.tar", cwd=tmp_path)
+        done = program(
+            "restore.py", f"{source.url}/backup.tar", f"{api.url}/files/backup.tar", cwd=tmp_path
+        )
 
     assert done.returncode == 1
     assert "digest-mismatch" in done.stderr
@@ -350,11 +416,15 @@ def test_restore_fails_loudly_when_the_bytes_are_not_those_that_were_kept(api: R
 
 
 @pytest.mark.parametrize("kind", ["raw", "form"])
-def test_uploader_says_what_it_does_and_writes_a_readable_profile(api: RunningServer, tmp_path: Path, kind: str) -> None:
+def test_uploader_says_what_it_does_and_writes_a_readable_profile(
+    api: RunningServer, tmp_path: Path, kind: str
+) -> None:
     """File and method at the start and the end, progress between, and a profile named by type and bytes."""
     file = tmp_path / "big.iso"
     file.write_bytes(DATA)
-    done = program("uploader.py", str(file), f"{api.url}/files", "-t", kind, "--profile", cwd=tmp_path)
+    done = program(
+        "uploader.py", str(file), f"{api.url}/files", "-t", kind, "--profile", cwd=tmp_path
+    )
 
     assert done.returncode == 0, done.stderr
     first, last = done.stdout.strip().splitlines()[:: len(done.stdout.strip().splitlines()) - 1]
@@ -368,7 +438,9 @@ def test_uploader_says_what_it_does_and_writes_a_readable_profile(api: RunningSe
     assert "copying/api.py" in profile
 
 
-def test_uploader_without_profile_writes_nothing_and_tells_a_refusal(serve: Serve, tmp_path: Path) -> None:
+def test_uploader_without_profile_writes_nothing_and_tells_a_refusal(
+    serve: Serve, tmp_path: Path
+) -> None:
     file = tmp_path / "big.iso"
     file.write_bytes(DATA)
     api = serve("--max-size", "1MB")

@@ -46,7 +46,10 @@ async def async_pieces() -> AsyncIterator[bytes]:
 def curl(*words: str | Path, stdin: bytes | None = None) -> Any:
     need("curl")
     done = subprocess.run(
-        ["curl", "-sS", "--fail-with-body", "-m", "60", *map(str, words)], input=stdin, capture_output=True, check=False
+        ["curl", "-sS", "--fail-with-body", "-m", "60", *map(str, words)],
+        input=stdin,
+        capture_output=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr + done.stdout
     return json.loads(done.stdout)
@@ -77,24 +80,35 @@ def test_curl_upload_into_a_folder(taker: RunningServer, file: Path) -> None:
 
 def test_curl_upload_stdin(taker: RunningServer) -> None:
     """curl -T - is chunked, and waits for 100."""
-    stored_whole(taker, curl("-T", "-", f"{taker.url}/files/curl/stdin.bin", stdin=DATA), "stdin.bin")
+    stored_whole(
+        taker, curl("-T", "-", f"{taker.url}/files/curl/stdin.bin", stdin=DATA), "stdin.bin"
+    )
 
 
 def test_curl_upload_with_an_http2_offer(taker: RunningServer, file: Path) -> None:
     """curl --http2 offers an upgrade; the body is not lost over it."""
     stored_whole(taker, curl("--http2", "-T", file, f"{taker.url}/files/curl/h2.bin"), "h2.bin")
-    stored_whole(taker, curl("--http2", "-T", "-", f"{taker.url}/files/curl/h2c.bin", stdin=DATA), "h2c.bin")
+    stored_whole(
+        taker, curl("--http2", "-T", "-", f"{taker.url}/files/curl/h2c.bin", stdin=DATA), "h2c.bin"
+    )
 
 
 def test_curl_data_binary(taker: RunningServer, file: Path) -> None:
     """curl --data-binary @file calls it a form; it is a body."""
-    stored_whole(taker, curl("--data-binary", f"@{file}", f"{taker.url}/files?name=data.bin"), "data.bin")
+    stored_whole(
+        taker, curl("--data-binary", f"@{file}", f"{taker.url}/files?name=data.bin"), "data.bin"
+    )
 
 
-@pytest.mark.parametrize("options", [[], ["-H", "Transfer-Encoding: chunked"], ["-H", "Expect: 100-continue"], ["--http1.0"]])
+@pytest.mark.parametrize(
+    "options",
+    [[], ["-H", "Transfer-Encoding: chunked"], ["-H", "Expect: 100-continue"], ["--http1.0"]],
+)
 def test_curl_form(taker: RunningServer, file: Path, options: list[str]) -> None:
     """curl -F with fields before and after, of known length, chunked, with 100 and in HTTP/1.0."""
-    told = curl(*options, "-F", "id=42", "-F", f"file=@{file}", "-F", "note=späß", f"{taker.url}/files")
+    told = curl(
+        *options, "-F", "id=42", "-F", f"file=@{file}", "-F", "note=späß", f"{taker.url}/files"
+    )
 
     stored_whole(taker, told)
     assert told["fields"] == {"id": ["42"], "note": ["späß"]}
@@ -108,7 +122,14 @@ def test_curl_form_encoder(taker: RunningServer, file: Path, encoder: str) -> No
 
 def test_curl_form_of_many_files(taker: RunningServer, file: Path) -> None:
     """Several files under one name and several, one from stdin, one with another name and type."""
-    words = ["-F", f"a=@{file}", "-F", f"a=@{file};filename=x.txt;type=text/csv", "-F", "b=@-;filename=stdin"]
+    words = [
+        "-F",
+        f"a=@{file}",
+        "-F",
+        f"a=@{file};filename=x.txt;type=text/csv",
+        "-F",
+        "b=@-;filename=stdin",
+    ]
     entries = curl(*words, f"{taker.url}/files", stdin=DATA)["files"]
 
     assert [entry["filename"] for entry in entries] == [NAME, "x.txt", "stdin"]
@@ -123,7 +144,12 @@ def test_curl_form_name_with_a_quote(taker: RunningServer, tmp_path: Path) -> No
     for options in ([], ["--form-escape"]):
         stored_whole(
             taker,
-            curl(*options, "-F", f'file=@"{str(path).replace(chr(34), chr(92) + chr(34))}"', f"{taker.url}/files"),
+            curl(
+                *options,
+                "-F",
+                f'file=@"{str(path).replace(chr(34), chr(92) + chr(34))}"',
+                f"{taker.url}/files",
+            ),
             "a_b.txt",
         )
 
@@ -134,10 +160,18 @@ def test_curl_form_name_with_a_quote(taker: RunningServer, tmp_path: Path) -> No
 def test_requests(taker: RunningServer, file: Path) -> None:
     """data=file, data=generator, files=, files= with fields."""
     with file.open("rb") as data:
-        stored_whole(taker, requests.put(f"{taker.url}/files/requests", data=data, timeout=30).json(), "requests")
-    stored_whole(taker, requests.post(f"{taker.url}/files?name={NAME}", data=pieces(), timeout=30).json())
+        stored_whole(
+            taker,
+            requests.put(f"{taker.url}/files/requests", data=data, timeout=30).json(),
+            "requests",
+        )
+    stored_whole(
+        taker, requests.post(f"{taker.url}/files?name={NAME}", data=pieces(), timeout=30).json()
+    )
     with file.open("rb") as data:
-        told = requests.post(f"{taker.url}/files", files={"f": data}, data={"id": ["1", "2"]}, timeout=30).json()
+        told = requests.post(
+            f"{taker.url}/files", files={"f": data}, data={"id": ["1", "2"]}, timeout=30
+        ).json()
     stored_whole(taker, told)
     assert told["fields"] == {"id": ["1", "2"]}
 
@@ -145,10 +179,16 @@ def test_requests(taker: RunningServer, file: Path) -> None:
 def test_httpx(taker: RunningServer, file: Path) -> None:
     """content=file, content=generator, files=."""
     with file.open("rb") as data:
-        stored_whole(taker, httpx.put(f"{taker.url}/files/httpx", content=data, timeout=30).json(), "httpx")
-    stored_whole(taker, httpx.put(f"{taker.url}/files/httpx2", content=pieces(), timeout=30).json(), "httpx2")
+        stored_whole(
+            taker, httpx.put(f"{taker.url}/files/httpx", content=data, timeout=30).json(), "httpx"
+        )
+    stored_whole(
+        taker, httpx.put(f"{taker.url}/files/httpx2", content=pieces(), timeout=30).json(), "httpx2"
+    )
     with file.open("rb") as data:
-        told = httpx.post(f"{taker.url}/files", files={"f": data}, data={"id": "1"}, timeout=30).json()
+        told = httpx.post(
+            f"{taker.url}/files", files={"f": data}, data={"id": "1"}, timeout=30
+        ).json()
     stored_whole(taker, told)
     assert told["fields"] == {"id": ["1"]}
 
@@ -157,7 +197,9 @@ async def test_aiohttp(taker: RunningServer, file: Path) -> None:
     """data=file, data=async generator, FormData, with and without 100-continue."""
     async with aiohttp.ClientSession() as session:
         with file.open("rb") as data:
-            async with session.put(f"{taker.url}/files/aiohttp", data=data, expect100=True) as answer:
+            async with session.put(
+                f"{taker.url}/files/aiohttp", data=data, expect100=True
+            ) as answer:
                 stored_whole(taker, await answer.json(), "aiohttp")
         async with session.put(f"{taker.url}/files/aiohttp2", data=async_pieces()) as answer:
             stored_whole(taker, await answer.json(), "aiohttp2")
@@ -175,9 +217,17 @@ def test_the_standard_library(taker: RunningServer, file: Path) -> None:
         stored_whole(taker, json.load(answer), "urllib")
     connection = http.client.HTTPConnection("127.0.0.1", taker.port, timeout=30)
     with file.open("rb") as data:
-        connection.request("PUT", "/files/client", body=data, headers={"Content-Length": str(len(DATA))})
+        connection.request(
+            "PUT", "/files/client", body=data, headers={"Content-Length": str(len(DATA))}
+        )
         stored_whole(taker, json.load(connection.getresponse()), "client")
-    connection.request("PUT", "/files/client2", body=pieces(), encode_chunked=True, headers={"Transfer-Encoding": "chunked"})
+    connection.request(
+        "PUT",
+        "/files/client2",
+        body=pieces(),
+        encode_chunked=True,
+        headers={"Transfer-Encoding": "chunked"},
+    )
     stored_whole(taker, json.load(connection.getresponse()), "client2")
     connection.close()
 
@@ -191,8 +241,16 @@ def test_through_nginx(taker: RunningServer, proxied: Proxied, file: Path, buffe
     """Raw, chunked and form uploads pass a proxy that gathers them and one that does not."""
     url = proxied(taker, buffering)
     for number in range(3):
-        stored_whole(taker, curl("-T", file, f"{url}/files/nginx/{buffering}{number}"), f"{buffering}{number}")
-        stored_whole(taker, curl("-T", "-", f"{url}/files/nginx/{buffering}{number}-", stdin=DATA), f"{buffering}{number}-")
+        stored_whole(
+            taker,
+            curl("-T", file, f"{url}/files/nginx/{buffering}{number}"),
+            f"{buffering}{number}",
+        )
+        stored_whole(
+            taker,
+            curl("-T", "-", f"{url}/files/nginx/{buffering}{number}-", stdin=DATA),
+            f"{buffering}{number}-",
+        )
         told = curl("-F", "id=1", "-F", f"f=@{file}", f"{url}/files")
         stored_whole(taker, told)
 
@@ -219,7 +277,10 @@ def test_a_client_lost_behind_nginx_leaves_nothing(serve: Serve, proxied: Proxie
     """nginx passes a cut body on as a cut body."""
     server = serve()
     port = int(proxied(server).rpartition(":")[2])
-    for framing, body in ((f"Content-Length: {len(DATA)}", DATA[:-9]), ("Transfer-Encoding: chunked", chunk(DATA))):
+    for framing, body in (
+        (f"Content-Length: {len(DATA)}", DATA[:-9]),
+        ("Transfer-Encoding: chunked", chunk(DATA)),
+    ):
         with Wire(port) as wire:
             wire.send(head("PUT", "/files/cut", framing) + body)
             eventually(server.drafts, "the upload has begun")

@@ -34,7 +34,9 @@ def by_requests(url: str, body: Body) -> int:
 
 
 def by_httpx(url: str, body: Body) -> int:
-    return httpx.post(url, content=body, headers=body.headers, timeout=20, follow_redirects=True).status_code
+    return httpx.post(
+        url, content=body, headers=body.headers, timeout=20, follow_redirects=True
+    ).status_code
 
 
 def by_httpx_async(url: str, body: Body) -> int:
@@ -52,7 +54,10 @@ def by_urllib3(url: str, body: Body) -> int:
 
 def by_aiohttp(url: str, body: Body) -> int:
     async def main() -> int:
-        async with aiohttp.ClientSession() as session, session.post(url, data=body, headers=body.headers) as answer:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(url, data=body, headers=body.headers) as answer,
+        ):
             return answer.status
 
     return asyncio.run(main())
@@ -78,7 +83,11 @@ def book(tmp_path: Path) -> Path:
 def test_every_client_sends_it_with_its_exact_length(send: Send, book: Path) -> None:
     """Fields first, names as browsers write them, no chunk."""
     with Peer(takes) as peer:
-        form = sluiceway.Form({"title": "Über\r\n"}).file("file", book).file("more", b"second", filename="b.txt")
+        form = (
+            sluiceway.Form({"title": "Über\r\n"})
+            .file("file", book)
+            .file("more", b"second", filename="b.txt")
+        )
         assert send(f"{peer.url}/books", form) == 201
         seen = peer.seen[0]
 
@@ -95,7 +104,11 @@ def test_every_client_sends_it_with_its_exact_length(send: Send, book: Path) -> 
 def test_a_length_nobody_knows_goes_in_chunks(send: Send) -> None:
     """A generator's file: one form all the same."""
     with Peer(takes) as peer:
-        form = sluiceway.Form().file("file", (DATA[at : at + 100_000] for at in range(0, len(DATA), 100_000)), filename="a.bin")
+        form = sluiceway.Form().file(
+            "file",
+            (DATA[at : at + 100_000] for at in range(0, len(DATA), 100_000)),
+            filename="a.bin",
+        )
         assert send(f"{peer.url}/books", form) == 201
         seen = peer.seen[0]
 
@@ -106,7 +119,13 @@ def test_a_length_nobody_knows_goes_in_chunks(send: Send) -> None:
 
 def test_a_server_stores_what_they_send(send: Send, taker: RunningServer, book: Path) -> None:
     """Ours, and with the right digest."""
-    assert send(f"{taker.url}/files?prefix=form", sluiceway.Form([("a", "1"), ("a", "2")]).file("file", book)) == 201
+    assert (
+        send(
+            f"{taker.url}/files?prefix=form",
+            sluiceway.Form([("a", "1"), ("a", "2")]).file("file", book),
+        )
+        == 201
+    )
     found = requests.get(f"{taker.url}/files?limit=1000", timeout=10).json()["files"]
     assert hashlib.sha256(DATA).hexdigest() in {file["sha-256"] for file in found}
 
@@ -115,19 +134,31 @@ def test_a_server_stores_what_they_send(send: Send, taker: RunningServer, book: 
 def test_a_pipes_bytes_go_raw_with_their_length(send: Send, size: int) -> None:
     """Sized: no chunk, from something that only yields. No byte at all goes as its client likes."""
     with Peer(takes) as peer:
-        assert send(f"{peer.url}/raw", sluiceway.Sized(iter([DATA[: size // 2], DATA[size // 2 : size]]), size)) == 201
+        assert (
+            send(
+                f"{peer.url}/raw",
+                sluiceway.Sized(iter([DATA[: size // 2], DATA[size // 2 : size]]), size),
+            )
+            == 201
+        )
         seen = peer.seen[0]
 
     assert seen.body == DATA[:size]
     assert not seen.cut
-    assert size == 0 or (seen.headers["content-length"], seen.headers.get("transfer-encoding")) == (str(size), None)
+    assert size == 0 or (seen.headers["content-length"], seen.headers.get("transfer-encoding")) == (
+        str(size),
+        None,
+    )
 
 
 @pytest.mark.parametrize("given", [999, 1001])
 def test_a_source_that_lies_about_its_size_fails_the_request(send: Send, given: int) -> None:
     """The server sees no whole body, and nobody waits for bytes that never come."""
     with Peer(takes) as peer:
-        for body in (sluiceway.Sized(iter([bytes(given)]), 1000), sluiceway.Form().file("f", iter([bytes(given)]), size=1000)):
+        for body in (
+            sluiceway.Sized(iter([bytes(given)]), 1000),
+            sluiceway.Form().file("f", iter([bytes(given)]), size=1000),
+        ):
             with pytest.raises(Exception) as caught:
                 send(f"{peer.url}/raw", body)
             chain = [caught.value, caught.value.__cause__, caught.value.__context__]
@@ -186,7 +217,8 @@ def test_a_url_goes_on_as_a_files_bytes(taker: RunningServer) -> None:
         first, second = peer.seen
 
     assert parts(first)[0] == (
-        b'Content-Disposition: form-data; name="file"; filename="old.pdf"\r\nContent-Type: application/pdf\r\n\r\n' + DATA
+        b'Content-Disposition: form-data; name="file"; filename="old.pdf"\r\nContent-Type: application/pdf\r\n\r\n'
+        + DATA
     )
     assert first.headers["content-length"] == str(len(first.body))
     assert second.body == first.body
@@ -204,7 +236,9 @@ def test_a_folder_packed_while_it_is_sent(taker: RunningServer, book: Path) -> N
         with tarfile.open(fileobj=out, mode="w|") as archive:
             archive.add(book, "book.pdf")
 
-    answer = requests.put(f"{taker.url}/files/packed.tar", data=sluiceway.Bridge.feed(pack), timeout=20)
+    answer = requests.put(
+        f"{taker.url}/files/packed.tar", data=sluiceway.Bridge.feed(pack), timeout=20
+    )
     stored = io.BytesIO(requests.get(f"{taker.url}/files/packed.tar", timeout=20).content)
     with tarfile.open(fileobj=stored) as archive:
         file = archive.extractfile("book.pdf")
@@ -253,7 +287,9 @@ def test_a_file_that_changes_meanwhile_fails(book: Path) -> None:
 
 def test_progress_counts_what_was_taken(book: Path) -> None:
     told: list[tuple[int, int | None]] = []
-    form = sluiceway.Form({"a": "b"}, on_progress=lambda sent, length: told.append((sent, length))).file("f", book)
+    form = sluiceway.Form(
+        {"a": "b"}, on_progress=lambda sent, length: told.append((sent, length))
+    ).file("f", book)
     with Peer(takes) as peer:
         by_requests(f"{peer.url}/in", form)
 
@@ -275,8 +311,12 @@ def test_a_server_sees_what_the_toolbelt_sends(book: Path) -> None:
     told: dict[str, list[int]] = {"theirs": [], "ours": []}
     with Peer(takes) as peer, book.open("rb") as file:
         encoder = MultipartEncoder({"id": "42", "file": ("book.pdf", file, "application/pdf")})
-        theirs = MultipartEncoderMonitor(encoder, lambda monitor: told["theirs"].append(monitor.bytes_read))
-        requests.post(peer.url, data=theirs, headers={"Content-Type": theirs.content_type}, timeout=20)
+        theirs = MultipartEncoderMonitor(
+            encoder, lambda monitor: told["theirs"].append(monitor.bytes_read)
+        )
+        requests.post(
+            peer.url, data=theirs, headers={"Content-Type": theirs.content_type}, timeout=20
+        )
         ours = sluiceway.Form({"id": "42"}, on_progress=lambda sent, _: told["ours"].append(sent))
         by_requests(peer.url, ours.file("file", book, filename="book.pdf"))
         first, second = peer.seen
@@ -304,9 +344,22 @@ def test_a_server_sees_what_the_toolbelt_passes_on_from_a_url(taker: RunningServ
     url = f"{taker.url}/files/passed-on"
     assert requests.put(url, data=DATA, timeout=20).status_code == 201
     with Peer(takes) as peer, requests.Session() as session:
-        theirs = MultipartEncoder({"file": ("a.bin", FileFromURLWrapper(url, session=session), "application/octet-stream")})
-        requests.post(peer.url, data=theirs, headers={"Content-Type": theirs.content_type}, timeout=20)
-        by_requests(peer.url, sluiceway.Form().file("file", url, filename="a.bin", type="application/octet-stream"))
+        theirs = MultipartEncoder(
+            {
+                "file": (
+                    "a.bin",
+                    FileFromURLWrapper(url, session=session),
+                    "application/octet-stream",
+                )
+            }
+        )
+        requests.post(
+            peer.url, data=theirs, headers={"Content-Type": theirs.content_type}, timeout=20
+        )
+        by_requests(
+            peer.url,
+            sluiceway.Form().file("file", url, filename="a.bin", type="application/octet-stream"),
+        )
         first, second = peer.seen
 
     assert seen(first) == seen(second)

@@ -53,7 +53,9 @@ def mapped(path: Path, stack: ExitStack) -> Any:
 def in_a_zip(path: Path, stack: ExitStack) -> Any:
     with zipfile.ZipFile(path.with_suffix(".zip"), "w", zipfile.ZIP_DEFLATED) as packed:
         packed.write(path, "d/a.bin")
-    return stack.enter_context(stack.enter_context(zipfile.ZipFile(path.with_suffix(".zip"))).open("d/a.bin"))
+    return stack.enter_context(
+        stack.enter_context(zipfile.ZipFile(path.with_suffix(".zip"))).open("d/a.bin")
+    )
 
 
 def in_a_tar(path: Path, stack: ExitStack) -> Any:
@@ -81,13 +83,17 @@ SEEKABLE: dict[str, Open] = {
     "SpooledTemporaryFile": lambda path, stack: temporary(stack, tempfile.SpooledTemporaryFile),
     "spooled to disk": lambda path, stack: temporary(stack, tempfile.SpooledTemporaryFile, 1000),
     "FileStorage": lambda path, stack: FileStorage(io.BytesIO(DATA), "a.bin", "f", "text/x"),
-    "FileStorage of a file": lambda path, stack: FileStorage(stack.enter_context(path.open("rb")), "a.bin"),
+    "FileStorage of a file": lambda path, stack: FileStorage(
+        stack.enter_context(path.open("rb")), "a.bin"
+    ),
     "mmap": mapped,
     "django File": lambda path, stack: File(stack.enter_context(path.open("rb"))),
     "django ContentFile": lambda path, stack: ContentFile(DATA, "a.bin"),
     "django SimpleUploadedFile": lambda path, stack: SimpleUploadedFile("a.bin", DATA, "text/x"),
     "django upload on the disk": temporary_upload,
-    "UploadFile": lambda path, stack: UploadFile(io.BytesIO(DATA), filename="a.bin", size=len(DATA)),
+    "UploadFile": lambda path, stack: UploadFile(
+        io.BytesIO(DATA), filename="a.bin", size=len(DATA)
+    ),
     "member of a zip": in_a_zip,
     "member of a tar": in_a_tar,
     "gzip": gzipped,
@@ -142,7 +148,9 @@ def test_a_member_of_a_tar_that_flows_past_goes_once(path: Path) -> None:
         assert member is not None
         form = sluiceway.Form().file("f", archive.extractfile(member), size=member.size)  # type: ignore[arg-type]  # not None
         assert (form.again, form.length is None) == (False, False)
-        assert requests.post(peer.url, data=form, headers=form.headers, timeout=20).status_code == 201
+        assert (
+            requests.post(peer.url, data=form, headers=form.headers, timeout=20).status_code == 201
+        )
         assert parts(peer.seen[0])[0].endswith(b"\r\n\r\n" + DATA)
     with pytest.raises(SourceSpent):
         list(form)
@@ -191,14 +199,23 @@ def arriving() -> FormFile:
     return FormFile(events(), PartBegan("g", "a.bin", "text/x"), len(DATA))
 
 
-@pytest.mark.parametrize("make", [lambda: Awaited(DATA), lambda: AwaitedBack(DATA), generated, arriving])
-def test_what_is_read_with_await_goes_where_the_body_is_asynchronous(make: Callable[[], Any]) -> None:
+@pytest.mark.parametrize(
+    "make", [lambda: Awaited(DATA), lambda: AwaitedBack(DATA), generated, arriving]
+)
+def test_what_is_read_with_await_goes_where_the_body_is_asynchronous(
+    make: Callable[[], Any],
+) -> None:
     """In a form and as Sized; a blocking client is told why it cannot."""
 
     async def main() -> None:
         async with httpx.AsyncClient(timeout=20) as client:
-            for body in (sluiceway.Form({"a": "b"}).file("f", make()), sluiceway.Sized(make(), len(DATA))):
-                assert (await client.post(peer.url, content=aiter(body), headers=body.headers)).status_code == 201
+            for body in (
+                sluiceway.Form({"a": "b"}).file("f", make()),
+                sluiceway.Sized(make(), len(DATA)),
+            ):
+                assert (
+                    await client.post(peer.url, content=aiter(body), headers=body.headers)
+                ).status_code == 201
             form = sluiceway.Form().file("f", made := make())
             whole = b"".join([piece async for piece in form])
             assert DATA in whole
@@ -256,11 +273,15 @@ def test_a_field_has_a_type_and_headers_of_its_own() -> None:
     """A JSON part without a filename, as many APIs want it; a file may have headers, too."""
     told = json.dumps({"title": "Über"})
     with Peer(takes) as peer:
-        form = sluiceway.Form().field("meta", told, type="application/json", headers={"Content-ID": "<1>"})
+        form = sluiceway.Form().field(
+            "meta", told, type="application/json", headers={"Content-ID": "<1>"}
+        )
         form.field("raw", bytearray(b"\x00\xff")).file(
             "file", b"DATA", filename="a.bin", type="text/x", headers={"X-Part": '2; a="b"'}
         )
-        assert requests.post(peer.url, data=form, headers=form.headers, timeout=20).status_code == 201
+        assert (
+            requests.post(peer.url, data=form, headers=form.headers, timeout=20).status_code == 201
+        )
         seen = peer.seen[0]
     assert parts(seen) == [
         b'Content-Disposition: form-data; name="meta"\r\nContent-Type: application/json\r\nContent-ID: <1>\r\n\r\n'

@@ -93,7 +93,14 @@ def by_urllib3(url: str, body: Any, how: str) -> None:
 
 def by_httpx(url: str, body: Any, how: str) -> None:
     auth = httpx.DigestAuth("u", "p") if how == "digest" else None
-    httpx.put(url, content=body, headers=getattr(body, "headers", None), auth=auth, follow_redirects=True, timeout=20)
+    httpx.put(
+        url,
+        content=body,
+        headers=getattr(body, "headers", None),
+        auth=auth,
+        follow_redirects=True,
+        timeout=20,
+    )
 
 
 def by_httpx_async(url: str, body: Any, how: str) -> None:
@@ -101,7 +108,9 @@ def by_httpx_async(url: str, body: Any, how: str) -> None:
     async def main() -> None:
         auth = httpx.DigestAuth("u", "p") if how == "digest" else httpx.USE_CLIENT_DEFAULT
         async with httpx.AsyncClient(timeout=20, follow_redirects=True) as client:
-            await client.put(url, content=aiter(body), headers=getattr(body, "headers", None), auth=auth)
+            await client.put(
+                url, content=aiter(body), headers=getattr(body, "headers", None), auth=auth
+            )
 
     asyncio.run(main())
 
@@ -126,7 +135,11 @@ Send = Callable[[str, Any, str], None]
 WAYS: list[tuple[Send, str]] = [
     *((by_requests, how) for how in ("redirect", "digest", "busy")),
     *((by_urllib3, how) for how in ("redirect", "busy")),
-    *((send, how) for send in (by_httpx, by_httpx_async, by_aiohttp) for how in ("redirect", "digest")),
+    *(
+        (send, how)
+        for send in (by_httpx, by_httpx_async, by_aiohttp)
+        for how in ("redirect", "digest")
+    ),
 ]
 BLOCKING = (by_requests, by_urllib3, by_httpx)
 
@@ -139,9 +152,16 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
 
 @pytest.mark.parametrize(
     ("send", "how", "make"),
-    [(send, how, make) for send, how in WAYS for make in ONCE if make is not live or send in BLOCKING],  # it is no async iterable
+    [
+        (send, how, make)
+        for send, how in WAYS
+        for make in ONCE
+        if make is not live or send in BLOCKING
+    ],  # it is no async iterable
 )
-def test_what_flows_past_once_is_no_second_body(send: Send, how: str, make: Callable[[], Any]) -> None:
+def test_what_flows_past_once_is_no_second_body(
+    send: Send, how: str, make: Callable[[], Any]
+) -> None:
     """The client raises, with SourceSpent behind it (httpx has a word of its own for iterators), and no empty body was stored."""
     with Peer(asks_again) as peer:
         with pytest.raises(Exception) as caught:
@@ -149,7 +169,9 @@ def test_what_flows_past_once_is_no_second_body(send: Send, how: str, make: Call
         seen = peer.seen
         assert all(exchange.done.wait(20) for exchange in seen)
 
-    assert any(isinstance(error, SourceSpent | httpx.StreamConsumed) for error in chain(caught.value)), list(chain(caught.value))
+    assert any(
+        isinstance(error, SourceSpent | httpx.StreamConsumed) for error in chain(caught.value)
+    ), list(chain(caught.value))
     assert DATA in seen[0].body, "the first one was sent whole"
     assert all(exchange.cut for exchange in seen[1:]), "and none after it looked whole"
 
@@ -158,7 +180,10 @@ def test_what_flows_past_once_is_no_second_body(send: Send, how: str, make: Call
 def test_what_can_be_read_again_is_sent_again(send: Send, how: str, tmp_path: Path) -> None:
     """The same bytes both times. (httpx's asynchronous client takes aiter(body), which it never sends twice.)"""
     (tmp_path / "f").write_bytes(DATA)
-    for body in (sluiceway.Form().file("f", tmp_path / "f"), sluiceway.Sized(tmp_path / "f", len(DATA))):
+    for body in (
+        sluiceway.Form().file("f", tmp_path / "f"),
+        sluiceway.Sized(tmp_path / "f", len(DATA)),
+    ):
         second = False
 
         def act(exchange: Exchange) -> None:
@@ -224,7 +249,12 @@ def test_an_end_can_be_looked_at_as_often_as_one_likes() -> None:
         list(reader)
 
     empty = sluiceway.Bridge.feed(lambda out: None)
-    assert [list(empty), list(empty), empty.read(1 << 20), empty.read(1 << 20)] == [[], [], b"", b""]
+    assert [list(empty), list(empty), empty.read(1 << 20), empty.read(1 << 20)] == [
+        [],
+        [],
+        b"",
+        b"",
+    ]
 
 
 def test_an_iterable_that_gives_nothing_the_second_time_is_told() -> None:

@@ -57,7 +57,9 @@ PATHS = [
 ]
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "PATCH", "TRACE"])
+@pytest.mark.parametrize(
+    "method", ["GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "PATCH", "TRACE"]
+)
 def test_no_verb_works_without_the_token(closed: RunningServer, method: str) -> None:
     """Every verb on every path but the probes: 401 with both ways to sign in named, before anything else is looked at."""
     for path in PATHS:
@@ -75,16 +77,31 @@ def test_no_verb_works_without_the_token(closed: RunningServer, method: str) -> 
 def test_the_token_opens_as_bearer_and_as_password(closed: RunningServer) -> None:
     """Either scheme, in any case, any user."""
     for number, line in enumerate(
-        [f"Authorization: Bearer {TOKEN}", f"authorization: bearer {TOKEN}", basic(TOKEN), basic(TOKEN, "")]
+        [
+            f"Authorization: Bearer {TOKEN}",
+            f"authorization: bearer {TOKEN}",
+            basic(TOKEN),
+            basic(TOKEN, ""),
+        ]
     ):
-        assert talk(closed.port, head("PUT", f"/files/{number}", "Content-Length: 1", line) + b"x").status == 201
+        assert (
+            talk(
+                closed.port, head("PUT", f"/files/{number}", "Content-Length: 1", line) + b"x"
+            ).status
+            == 201
+        )
     assert requests.get(f"{closed.url}/healthz", timeout=10).status_code == 200
     assert requests.get(f"{closed.url}/readyz", timeout=10).status_code == 200
 
 
 def test_a_token_in_the_query_is_no_token(closed: RunningServer) -> None:
     """URLs end in logs and histories."""
-    assert requests.get(f"{closed.url}/files?token={TOKEN}&access_token={TOKEN}", timeout=10).status_code == 401
+    assert (
+        requests.get(
+            f"{closed.url}/files?token={TOKEN}&access_token={TOKEN}", timeout=10
+        ).status_code
+        == 401
+    )
 
 
 def test_no_secret_reaches_the_log(closed: RunningServer) -> None:
@@ -98,11 +115,26 @@ def test_no_secret_reaches_the_log(closed: RunningServer) -> None:
         "file-secret",
     ]
     body = form_body(("password", None, b"body-secret"), ("f", "file-secret.txt", b"x"))
-    talk(closed.port, head("GET", f"/files?x=query-secret&token={TOKEN}", f"Authorization: Bearer {TOKEN}"))
-    talk(closed.port, head("GET", "/files", "Authorization: Bearer wrong-but-secret", "Referer: http://x/?query-secret"))
+    talk(
+        closed.port,
+        head("GET", f"/files?x=query-secret&token={TOKEN}", f"Authorization: Bearer {TOKEN}"),
+    )
+    talk(
+        closed.port,
+        head(
+            "GET",
+            "/files",
+            "Authorization: Bearer wrong-but-secret",
+            "Referer: http://x/?query-secret",
+        ),
+    )
     talk(closed.port, head("GET", "/files", basic(TOKEN, "u"), "Cookie: a=query-secret"))
     talk(closed.port, form_head(len(body), f"Authorization: Bearer {TOKEN}") + body)
-    talk(closed.port, form_head(len(body), f"Authorization: Bearer {TOKEN}") + body[:-4], half_close=True)
+    talk(
+        closed.port,
+        form_head(len(body), f"Authorization: Bearer {TOKEN}") + body[:-4],
+        half_close=True,
+    )
     eventually(lambda: closed.log().count('"POST /files"') == 2, "the log has the requests")
 
     assert [secret for secret in secrets if secret in closed.log()] == []
@@ -113,9 +145,21 @@ def test_control_bytes_are_escaped_in_the_log(taker: RunningServer) -> None:
     requests.get(f"{taker.url}/healthz", timeout=10)
     eventually(lambda: "GET /healthz" in taker.log(), "the log is past its first lines")
     logged = len(taker.lines)
-    for key in ("a%0d%0aFORGED%20LINE", "%1b[31mred%1b[0m", "%00", "a%7f", "%c2%85next", "%e2%80%ae", 'quote"here', "x" * 3000):
+    for key in (
+        "a%0d%0aFORGED%20LINE",
+        "%1b[31mred%1b[0m",
+        "%00",
+        "a%7f",
+        "%c2%85next",
+        "%e2%80%ae",
+        'quote"here',
+        "x" * 3000,
+    ):
         requests.get(f"{taker.url}/files/{key}", timeout=10)
-        talk(taker.port, head("PUT", f"/files/{key}", "Content-Length: 1", "Connection: close") + b"x")
+        talk(
+            taker.port,
+            head("PUT", f"/files/{key}", "Content-Length: 1", "Connection: close") + b"x",
+        )
     eventually(lambda: len(taker.lines) - logged >= 16, "the log has the requests")
     lines = taker.lines[logged:]
 
@@ -140,7 +184,9 @@ def test_control_bytes_are_escaped_in_the_log(taker: RunningServer) -> None:
         (["Origin: null"], False),
     ],
 )
-def test_a_page_of_another_site_cannot_write(taker: RunningServer, fields: list[str], allowed: bool) -> None:
+def test_a_page_of_another_site_cannot_write(
+    taker: RunningServer, fields: list[str], allowed: bool
+) -> None:
     """PUT, POST, a form and DELETE: 403 for foreign pages, whatever the browser is signed in to."""
     body = form_body(("f", "x", b"x"))
     (taker.root / "there").write_text("x")

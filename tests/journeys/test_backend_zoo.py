@@ -18,7 +18,9 @@ from rude_peer import Exchange, Peer
 IDLE, ANSWER = 0.6, 1.0  # seconds the gateways here grant; the defaults are a minute and ten
 SOON = 12.0  # seconds: far above those, far below the defaults, also on a busy machine
 LARGE = noise(24 << 20)  # more than the kernels between two processes hold
-MEDIUM = LARGE[: 3 << 20]  # what is read and dropped behind an early answer, so that nobody has to wait for it
+MEDIUM = LARGE[
+    : 3 << 20
+]  # what is read and dropped behind an early answer, so that nobody has to wait for it
 SMALL = noise(1000)
 GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -53,7 +55,9 @@ def refuses(status: int, headers: dict[str, str] | None = None) -> Act:
     """Answers right behind the head, and reads no byte of the body."""
 
     def act(exchange: Exchange) -> None:
-        exchange.reply(status, {"Content-Type": "text/plain", **(headers or {})}, b"no: %d" % status)
+        exchange.reply(
+            status, {"Content-Type": "text/plain", **(headers or {})}, b"no: %d" % status
+        )
 
     return act
 
@@ -144,7 +148,10 @@ def speaks_http_1_0(exchange: Exchange) -> None:
 
 def answers_in_chunks(exchange: Exchange) -> None:
     exchange.read_body()
-    exchange.send(b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(b"piece by piece", 3))
+    exchange.send(
+        b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n"
+        + chunked(b"piece by piece", 3)
+    )
 
 
 def hints_first(exchange: Exchange) -> None:
@@ -241,22 +248,36 @@ def peer() -> Iterator[Peer]:
 
 
 @pytest.fixture(scope="module")
-def impatient(peer: Peer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., RunningServer]]:
+def impatient(
+    peer: Peer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., RunningServer]]:
     """Gateways with short deadlines, made once for each set of options; what the animals did to them, they got over."""
     made: dict[tuple[str, ...], tuple[RunningServer, int]] = {}
 
     def get(*options: str) -> RunningServer:
         if options not in made:
-            limits = ["--relay-connect", str(IDLE), "--relay-idle", str(IDLE), "--relay-answer", str(ANSWER)]
+            limits = [
+                "--relay-connect",
+                str(IDLE),
+                "--relay-idle",
+                str(IDLE),
+                "--relay-answer",
+                str(ANSWER),
+            ]
             folder = tmp_path_factory.mktemp("zoo") / "none"
-            server = start_server(folder, *limits, "--relay-url", "/{animal}", *options, to=peer.url)
+            server = start_server(
+                folder, *limits, "--relay-url", "/{animal}", *options, to=peer.url
+            )
             talk(server.port, head("GET", "/healthz", "Connection: close"))
             made[options] = server, fds(server.pid)
         return made[options][0]
 
     yield get
     for server, before in made.values():
-        eventually(lambda server=server, before=before: fds(server.pid) <= before + 1, "every connection is closed")  # type: ignore[misc]
+        eventually(
+            lambda server=server, before=before: fds(server.pid) <= before + 1,
+            "every connection is closed",
+        )  # type: ignore[misc]
         assert server.stop() == 0
         assert "Traceback" not in server.log()
         assert "never retrieved" not in server.log()
@@ -270,15 +291,26 @@ def ask(server: RunningServer, number: int, body: bytes | str) -> Answer:
             if body == "form":
                 wire.send(form_head(len(form), target=f"/files?animal={number}") + form)
             elif body == "chunked":
-                wire.send(head("POST", f"/files?animal={number}", "Transfer-Encoding: chunked") + chunked(MEDIUM, 1 << 20))
+                wire.send(
+                    head("POST", f"/files?animal={number}", "Transfer-Encoding: chunked")
+                    + chunked(MEDIUM, 1 << 20)
+                )
             else:
-                wire.send(head("POST", f"/files?animal={number}", f"Content-Length: {len(body)}") + bytes(body))  # type: ignore[arg-type]
+                wire.send(
+                    head("POST", f"/files?animal={number}", f"Content-Length: {len(body)}")
+                    + bytes(body)
+                )  # type: ignore[arg-type]
         except (BrokenPipeError, ConnectionResetError):
             pass  # it answered and closed: the answer is there
         return wire.answer()
 
 
-def check(server: RunningServer, name: str, cases: dict[str, tuple[Act, bytes | str, int, str]], first: int) -> Answer:
+def check(
+    server: RunningServer,
+    name: str,
+    cases: dict[str, tuple[Act, bytes | str, int, str]],
+    first: int,
+) -> Answer:
     _, body, status, told = cases[name]
     began = time.monotonic()
     answer = ask(server, first + list(cases).index(name), body)
@@ -303,7 +335,9 @@ def test_each_backend_has_its_outcome(impatient: Callable[..., RunningServer], n
 
 
 @pytest.mark.parametrize("name", ASKED)
-def test_each_backend_that_is_asked_first_has_its_outcome(impatient: Callable[..., RunningServer], name: str) -> None:
+def test_each_backend_that_is_asked_first_has_its_outcome(
+    impatient: Callable[..., RunningServer], name: str
+) -> None:
     """--relay-expect: the gateway waits for the 100 as long as for any byte, and no longer."""
     check(impatient("--relay-expect"), name, ASKED, len(ZOO))
 
@@ -336,7 +370,10 @@ def test_a_backend_that_is_not_there(gateway: Gateway) -> None:
 
     assert (answer.status, answer.code, answer.interim) == (502, "peer-unreachable", [])
     assert "s3cret" not in answer.json()["detail"]
-    answer = talk(server.port, head("PUT", "/files/a", "Transfer-Encoding: chunked") + chunked(LARGE[: 1 << 20]))
+    answer = talk(
+        server.port,
+        head("PUT", "/files/a", "Transfer-Encoding: chunked") + chunked(LARGE[: 1 << 20]),
+    )
     assert (answer.status, answer.code) == (502, "peer-unreachable")
 
 

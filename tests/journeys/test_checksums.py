@@ -35,11 +35,17 @@ def asked(data: bytes) -> dict[str, tuple[str, str]]:
         "RFC 1864": ("Content-MD5", b64("md5", data)),
         "RFC 3230": ("Digest", f"SHA-256={b64('sha256', data)}"),
         "RFC 3230, MD5": ("Digest", f"md5={b64('md5', data)}"),
-        "RFC 3230, several": ("Digest", f"unixsum=30637, SHA={b64('sha1', data)},sha-512={b64('sha512', data)}"),
+        "RFC 3230, several": (
+            "Digest",
+            f"unixsum=30637, SHA={b64('sha1', data)},sha-512={b64('sha512', data)}",
+        ),
         "RFC 3230, adler32": ("Digest", f"adler32={adler.hex()}"),
         "RFC 9530": ("Repr-Digest", f"sha-256=:{b64('sha256', data)}:"),
         "ownCloud": ("OC-Checksum", f"SHA1:{digits('sha1', data)}"),
-        "ownCloud, several": ("OC-Checksum", f"SHA3-256:00 MD5:{digits('md5', data)} ADLER32:{adler.hex()}"),
+        "ownCloud, several": (
+            "OC-Checksum",
+            f"SHA3-256:00 MD5:{digits('md5', data)} ADLER32:{adler.hex()}",
+        ),
         "tus": ("Upload-Checksum", f"sha1 {b64('sha1', data)}"),
         "Artifactory": ("X-Checksum-Sha256", digits("sha256", data)),
         "Artifactory, SHA-1": ("X-Checksum-Sha1", digits("sha1", data).upper()),
@@ -82,7 +88,9 @@ UNREADABLE = {
 @pytest.mark.parametrize("kind", RIGHT)
 def test_a_right_one_passes(ways: Mapping[str, Way], kind: str) -> None:
     """Each header, at rest."""
-    answer = requests.put(f"{ways['alone'].url}/files/right", data=DATA, headers=dict([RIGHT[kind]]), timeout=10)
+    answer = requests.put(
+        f"{ways['alone'].url}/files/right", data=DATA, headers=dict([RIGHT[kind]]), timeout=10
+    )
 
     assert answer.status_code in (200, 201), answer.text
     assert ways["alone"].read("right") == DATA
@@ -94,12 +102,19 @@ def test_a_wrong_one_stores_nothing(ways: Mapping[str, Way], kind: str) -> None:
     way = ways["alone"]
     before = way.stored()
     put = requests.put(f"{way.url}/files/wrong", data=DATA, headers=dict([WRONG[kind]]), timeout=10)
-    post = requests.post(f"{way.url}/files?name=wrong", data=DATA, headers=dict([WRONG[kind]]), timeout=10)
+    post = requests.post(
+        f"{way.url}/files?name=wrong", data=DATA, headers=dict([WRONG[kind]]), timeout=10
+    )
     form = requests.post(
-        f"{way.url}/files", data=form_body(("f", "x", DATA)), headers={**FORM, **dict([WRONG[kind]])}, timeout=10
+        f"{way.url}/files",
+        data=form_body(("f", "x", DATA)),
+        headers={**FORM, **dict([WRONG[kind]])},
+        timeout=10,
     )
 
-    assert [(answer.status_code, answer.json()["code"]) for answer in (put, post, form)] == [(400, "digest-mismatch")] * 3
+    assert [(answer.status_code, answer.json()["code"]) for answer in (put, post, form)] == [
+        (400, "digest-mismatch")
+    ] * 3
     assert way.stored() == before
 
 
@@ -107,7 +122,9 @@ def test_a_wrong_one_stores_nothing(ways: Mapping[str, Way], kind: str) -> None:
 def test_an_unknown_one_is_refused_with_its_name(ways: Mapping[str, Way], kind: str) -> None:
     """Its sender believes that the bytes are guarded; they would not be."""
     name, value = UNKNOWN[kind]
-    answer = requests.put(f"{ways['alone'].url}/files/unknown", data=DATA, headers={name: value}, timeout=10)
+    answer = requests.put(
+        f"{ways['alone'].url}/files/unknown", data=DATA, headers={name: value}, timeout=10
+    )
 
     assert (answer.status_code, answer.json()["code"]) == (400, "bad-digest")
     assert answer.json()["unsupported_algorithms"]
@@ -117,7 +134,9 @@ def test_an_unknown_one_is_refused_with_its_name(ways: Mapping[str, Way], kind: 
 
 @pytest.mark.parametrize("kind", UNREADABLE)
 def test_what_cannot_be_read_is_refused(ways: Mapping[str, Way], kind: str) -> None:
-    answer = requests.put(f"{ways['alone'].url}/files/bad", data=DATA, headers=dict([UNREADABLE[kind]]), timeout=10)
+    answer = requests.put(
+        f"{ways['alone'].url}/files/bad", data=DATA, headers=dict([UNREADABLE[kind]]), timeout=10
+    )
 
     assert (answer.status_code, answer.json()["code"]) == (400, "bad-digest")
     assert "bad" not in ways["alone"].stored()
@@ -125,8 +144,16 @@ def test_what_cannot_be_read_is_refused(ways: Mapping[str, Way], kind: str) -> N
 
 def test_the_words_for_no_digest_ask_for_nothing(ways: Mapping[str, Way]) -> None:
     """Amazon's and Backblaze's clients say so where they signed no body."""
-    for name, value in (("x-amz-content-sha256", "UNSIGNED-PAYLOAD"), ("X-Bz-Content-Sha1", "do_not_verify")):
-        assert requests.put(f"{ways['alone'].url}/files/none", data=DATA, headers={name: value}, timeout=10).status_code < 300
+    for name, value in (
+        ("x-amz-content-sha256", "UNSIGNED-PAYLOAD"),
+        ("X-Bz-Content-Sha1", "do_not_verify"),
+    ):
+        assert (
+            requests.put(
+                f"{ways['alone'].url}/files/none", data=DATA, headers={name: value}, timeout=10
+            ).status_code
+            < 300
+        )
 
 
 def test_two_headers_that_contradict_each_other_are_refused(ways: Mapping[str, Way]) -> None:
@@ -144,15 +171,26 @@ def test_every_way_in_checks(ways: Mapping[str, Way], name: str) -> None:
     before = way.stored()
     wrong, right = dict([WRONG["RFC 1864"]]), dict([RIGHT["RFC 1864"]])
     raw = requests.put(f"{way.url}/files/every", data=DATA, headers=wrong, timeout=10)
-    form = requests.post(f"{way.url}/files", data=form_body(("f", "x", DATA)), headers={**FORM, **wrong}, timeout=10)
+    form = requests.post(
+        f"{way.url}/files", data=form_body(("f", "x", DATA)), headers={**FORM, **wrong}, timeout=10
+    )
     part = requests.post(f"{way.url}/files", data=with_part_head(wrong), headers=FORM, timeout=10)
 
-    assert [(answer.status_code, answer.json()["code"]) for answer in (raw, form, part)] == [(400, "digest-mismatch")] * 3
+    assert [(answer.status_code, answer.json()["code"]) for answer in (raw, form, part)] == [
+        (400, "digest-mismatch")
+    ] * 3
     assert way.stored() == before
-    assert requests.post(f"{way.url}/files", data=with_part_head(right), headers=FORM, timeout=10).status_code == 201
+    assert (
+        requests.post(
+            f"{way.url}/files", data=with_part_head(right), headers=FORM, timeout=10
+        ).status_code
+        == 201
+    )
 
 
-def with_part_head(headers: Mapping[str, str], data: bytes = DATA, filename: str | None = "x") -> bytes:
+def with_part_head(
+    headers: Mapping[str, str], data: bytes = DATA, filename: str | None = "x"
+) -> bytes:
     """A form of one part with these lines in its head."""
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
     return form_body(("f", filename, data)).replace(b"\r\n\r\n", b"\r\n" + lines + b"\r\n", 1)
@@ -162,7 +200,12 @@ def with_part_head(headers: Mapping[str, str], data: bytes = DATA, filename: str
 def test_a_parts_own_head_is_believed_and_checked(ways: Mapping[str, Way], kind: str) -> None:
     """Every header counts in a part's head as well, of the part's bytes."""
     url = f"{ways['alone'].url}/files"
-    assert requests.post(url, data=with_part_head(dict([RIGHT[kind]])), headers=FORM, timeout=10).status_code == 201
+    assert (
+        requests.post(
+            url, data=with_part_head(dict([RIGHT[kind]])), headers=FORM, timeout=10
+        ).status_code
+        == 201
+    )
     answer = requests.post(url, data=with_part_head(dict([WRONG[kind]])), headers=FORM, timeout=10)
 
     assert (answer.status_code, answer.json()["code"]) == (400, "digest-mismatch")
@@ -172,15 +215,25 @@ def test_a_part_is_checked_as_it_was_before_it_was_coded(ways: Mapping[str, Way]
     """RFC 1864 counts the bytes beneath base64; a field with a digest is checked, too."""
     url = f"{ways['alone'].url}/files"
     coded = {"Content-Transfer-Encoding": "base64", **dict([RIGHT["RFC 1864"]])}
-    assert requests.post(url, data=with_part_head(coded, base64.encodebytes(DATA)), headers=FORM, timeout=10).status_code == 201
+    assert (
+        requests.post(
+            url, data=with_part_head(coded, base64.encodebytes(DATA)), headers=FORM, timeout=10
+        ).status_code
+        == 201
+    )
 
     field = with_part_head({"Content-MD5": b64("md5", b"other")}, b"value", None)
-    assert requests.post(url, data=field, headers=FORM, timeout=10).json()["code"] == "digest-mismatch"
+    assert (
+        requests.post(url, data=field, headers=FORM, timeout=10).json()["code"] == "digest-mismatch"
+    )
 
 
 def test_an_unknown_one_in_a_part_is_refused(ways: Mapping[str, Way]) -> None:
     answer = requests.post(
-        f"{ways['alone'].url}/files", data=with_part_head(dict([UNKNOWN["RFC 3230"]])), headers=FORM, timeout=10
+        f"{ways['alone'].url}/files",
+        data=with_part_head(dict([UNKNOWN["RFC 3230"]])),
+        headers=FORM,
+        timeout=10,
     )
 
     assert (answer.status_code, answer.json()["code"]) == (400, "bad-digest")
@@ -190,7 +243,14 @@ def test_a_backend_never_sees_a_whole_body_of_another_digest(gateway: Gateway) -
     """A gateway checks while it passes on: the end is withheld, of a raw body and of a form."""
     with Peer(takes) as peer:
         server = gateway(f"{peer.url}/files")
-        requests.put(f"{server.url}/files/k", data=DATA, headers=dict([WRONG["RFC 1864"]]), timeout=10)
-        requests.post(f"{server.url}/files", data=with_part_head(dict([WRONG["ownCloud"]])), headers=FORM, timeout=10)
+        requests.put(
+            f"{server.url}/files/k", data=DATA, headers=dict([WRONG["RFC 1864"]]), timeout=10
+        )
+        requests.post(
+            f"{server.url}/files",
+            data=with_part_head(dict([WRONG["ownCloud"]])),
+            headers=FORM,
+            timeout=10,
+        )
 
         assert all(exchange.cut for exchange in peer.seen)

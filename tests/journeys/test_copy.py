@@ -20,7 +20,9 @@ DIGEST = hashlib.sha256(DATA).hexdigest()
 PATIENCE = 60  # seconds
 
 
-def copy(*arguments: str | Path, stdin: bytes = b"", **env: str) -> subprocess.CompletedProcess[bytes]:
+def copy(
+    *arguments: str | Path, stdin: bytes = b"", **env: str
+) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
         [sys.executable, "-m", "sluiceway", "copy", *map(str, arguments)],
         input=stdin,
@@ -38,14 +40,19 @@ def source(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("way", ["put", "put below", "form", "form with fields", "pipe"])
-def test_what_was_copied_in_comes_back_out(serve: Serve, tmp_path: Path, source: Path, way: str) -> None:
+def test_what_was_copied_in_comes_back_out(
+    serve: Serve, tmp_path: Path, source: Path, way: str
+) -> None:
     """Path or pipe, raw or form: the receipt's location gives the same bytes, under the right name."""
     server = serve()
     ways: dict[str, tuple[list[str | Path], bytes]] = {
         "put": ([source, f"{server.url}/files/a.bin"], b""),
         "put below": ([source, f"{server.url}/files/d/"], b""),
         "form": ([source, f"{server.url}/files"], b""),
-        "form with fields": ([source, f"{server.url}/files", "--form", "id=42", "--form", "x=ü"], b""),
+        "form with fields": (
+            [source, f"{server.url}/files", "--form", "id=42", "--form", "x=ü"],
+            b"",
+        ),
         "pipe": (["-", f"{server.url}/files/p/q.bin"], DATA),
     }
     arguments, stdin = ways[way]
@@ -104,7 +111,10 @@ def test_a_token_is_needed_and_enough(serve: Serve, source: Path) -> None:
 def test_a_file_too_large_is_said_in_the_servers_words(serve: Serve, source: Path) -> None:
     """Known length and pipe alike; nothing stays at the server."""
     server = serve("--max-size", "1MiB")
-    known, piped = copy(source, f"{server.url}/files/a"), copy("-", f"{server.url}/files/b", stdin=DATA)
+    known, piped = (
+        copy(source, f"{server.url}/files/a"),
+        copy("-", f"{server.url}/files/b", stdin=DATA),
+    )
 
     for done in (known, piped):
         assert done.returncode == 4
@@ -119,6 +129,8 @@ async def test_many_copies_at_once_in_one_loop(serve: Serve, tmp_path: Path, sou
 
     server = serve()
     await asyncio.gather(*(sluiceway.acopy(source, f"{server.url}/files/{n}") for n in range(8)))
-    await asyncio.gather(*(sluiceway.acopy(f"{server.url}/files/{n}", tmp_path / str(n)) for n in range(8)))
+    await asyncio.gather(
+        *(sluiceway.acopy(f"{server.url}/files/{n}", tmp_path / str(n)) for n in range(8))
+    )
 
     assert {(tmp_path / str(n)).read_bytes() == DATA for n in range(8)} == {True}

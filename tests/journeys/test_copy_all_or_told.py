@@ -23,14 +23,30 @@ BOUND = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.geteu
 ODDLY = r"system-systemd\x2dfsck.slice"
 
 
-def copied(*words: object, code: int = 0, ordinary: bool = False) -> tuple[dict[str, dict[str, Any]], dict[str, Any], str]:
+def copied(
+    *words: object, code: int = 0, ordinary: bool = False
+) -> tuple[dict[str, dict[str, Any]], dict[str, Any], str]:
     """Lines by key, the report, and standard error. `ordinary`: as a user whom permissions bind, which root is not."""
-    line = [*(BOUND if ordinary else ()), sys.executable, "-m", "sluiceway", "copy", "-r", *map(str, words)]
-    done = subprocess.run([*line, "--json"], capture_output=True, text=True, timeout=100, check=False)
+    line = [
+        *(BOUND if ordinary else ()),
+        sys.executable,
+        "-m",
+        "sluiceway",
+        "copy",
+        "-r",
+        *map(str, words),
+    ]
+    done = subprocess.run(
+        [*line, "--json"], capture_output=True, text=True, timeout=100, check=False
+    )
     assert done.returncode == code, done.stderr + done.stdout
     lines = [json.loads(one) for one in done.stdout.splitlines()]
     report = lines[-1]["report"] if lines else {}
-    assert not report or report["copied"] + report["skipped"] + report["failed"] + report["left_out"] == report["listed"]
+    assert (
+        not report
+        or report["copied"] + report["skipped"] + report["failed"] + report["left_out"]
+        == report["listed"]
+    )
     return {one["key"]: one for one in lines[:-1]}, report, done.stderr
 
 
@@ -55,7 +71,16 @@ def test_what_cannot_be_read_is_a_failure_and_not_left_out(closed: Path, tmp_pat
     }
     assert (report["ok"], report["failed"], report["left_out"]) == (False, 2, 0)
     assert [one.name for one in (tmp_path / "to").iterdir()] == ["a"]
-    quiet = [*BOUND, sys.executable, "-m", "sluiceway", "copy", "-rq", str(closed), str(tmp_path / "to")]
+    quiet = [
+        *BOUND,
+        sys.executable,
+        "-m",
+        "sluiceway",
+        "copy",
+        "-rq",
+        str(closed),
+        str(tmp_path / "to"),
+    ]
     done = subprocess.run(quiet, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, "closed failed" in done.stderr, done.stdout) == (6, True, "")
 
@@ -75,21 +100,44 @@ def test_links_and_pipes_are_told_also_when_quiet(tmp_path: Path) -> None:
     (tmp_path / "from" / "link").symlink_to("/etc/passwd")
     os.mkfifo(tmp_path / "from" / "pipe")
     lines, report, _ = copied(tmp_path / "from", tmp_path / "to")
-    quiet = [sys.executable, "-m", "sluiceway", "copy", "-rq", str(tmp_path / "from"), str(tmp_path / "to")]
+    quiet = [
+        sys.executable,
+        "-m",
+        "sluiceway",
+        "copy",
+        "-rq",
+        str(tmp_path / "from"),
+        str(tmp_path / "to"),
+    ]
     done = subprocess.run(quiet, capture_output=True, text=True, timeout=60, check=False)
 
-    assert {key: line["code"] for key, line in lines.items()} == {"link": "link", "pipe": "special-file"}
+    assert {key: line["code"] for key, line in lines.items()} == {
+        "link": "link",
+        "pipe": "special-file",
+    }
     assert (report["ok"], report["left_out"]) == (True, 2)
-    assert (done.returncode, "link is left out" in done.stderr, "pipe is left out" in done.stderr) == (0, True, True)
+    assert (
+        done.returncode,
+        "link is left out" in done.stderr,
+        "pipe is left out" in done.stderr,
+    ) == (0, True, True)
 
 
-def test_files_that_say_they_are_empty_and_are_not_arrive(taker: RunningServer, tmp_path: Path) -> None:
+def test_files_that_say_they_are_empty_and_are_not_arrive(
+    taker: RunningServer, tmp_path: Path
+) -> None:
     """Below /proc every file has 0 bytes by its own account."""
     lines, report, _ = copied("/proc/sys/kernel/random", tmp_path / "to", "--include", "boot_id")
     copied("/proc/sys/kernel/random", f"{taker.url}/files/proc/", "--include", "boot_id")
 
-    assert (tmp_path / "to" / "boot_id").read_bytes() == Path("/proc/sys/kernel/random/boot_id").read_bytes()
-    assert (lines["boot_id"]["size"], report["bytes"], report["excluded"] + 1) == (37, 37, report["listed"])
+    assert (tmp_path / "to" / "boot_id").read_bytes() == Path(
+        "/proc/sys/kernel/random/boot_id"
+    ).read_bytes()
+    assert (lines["boot_id"]["size"], report["bytes"], report["excluded"] + 1) == (
+        37,
+        37,
+        report["listed"],
+    )
     assert taker.stored()["proc/boot_id"] == 37
     copied("/proc/sys/kernel/random", tmp_path / "to", "--include", "boot_id")
 
@@ -108,12 +156,19 @@ def test_a_part_name_of_somebody_else_is_an_object_like_others(tmp_path: Path) -
 def test_a_download_leaves_what_is_not_ours_alone(taker: RunningServer, tmp_path: Path) -> None:
     """Neither a user's `.z.part` nor a file at the very name of our part is emptied, renamed or removed."""
     sluiceway.copy_all(stock(tmp_path / "from", {"z": b"new"}), f"{taker.url}/files/d/")
-    mine = {".z.part": b"mine", Path(part_paths("z")[0]).name: b"mine, too", Path(part_paths("z")[1]).name: b"{}"}
+    mine = {
+        ".z.part": b"mine",
+        Path(part_paths("z")[0]).name: b"mine, too",
+        Path(part_paths("z")[1]).name: b"{}",
+    }
     stock(tmp_path / "to", mine)
     sluiceway.copy(f"{taker.url}/files/d/z", tmp_path / "to" / "z")
     sluiceway.copy_all(f"{taker.url}/files/d/", tmp_path / "to", force=True)
 
-    assert {path.name: path.read_bytes() for path in (tmp_path / "to").iterdir()} == {**mine, "z": b"new"}
+    assert {path.name: path.read_bytes() for path in (tmp_path / "to").iterdir()} == {
+        **mine,
+        "z": b"new",
+    }
 
 
 def test_what_a_killed_copy_left_is_no_object_and_goes_with_the_next_run(tmp_path: Path) -> None:
@@ -123,7 +178,9 @@ def test_what_a_killed_copy_left_is_no_object_and_goes_with_the_next_run(tmp_pat
         "import os, sys, asyncio, sluiceway\nfrom sluiceway.client import part\n"
         "def die(*_): os.kill(os.getpid(), 9)\npart.Part.publish = die\nsluiceway.copy_all(*sys.argv[1:])\n"
     )
-    subprocess.run([sys.executable, "-c", killed, str(source), str(tmp_path / "to")], check=False, timeout=60)
+    subprocess.run(
+        [sys.executable, "-c", killed, str(source), str(tmp_path / "to")], check=False, timeout=60
+    )
     left = [path.name for path in (tmp_path / "to" / "d").iterdir()]
     lines, report, _ = copied(tmp_path / "to", tmp_path / "backup")
     copied(source, tmp_path / "to")
@@ -161,7 +218,9 @@ def test_every_depth_the_system_has_is_copied(tmp_path: Path) -> None:
     assert (again.ok, again.skipped) == (True, 1)
     assert (forced.ok, forced.skipped) == (True, 1)
     for side in ("from", "to"):
-        subprocess.run(["rm", "-r", str(tmp_path / side)], check=True)  # pytest's own tidying recurses
+        subprocess.run(
+            ["rm", "-r", str(tmp_path / side)], check=True
+        )  # pytest's own tidying recurses
 
 
 @pytest.mark.parametrize("levels", [990])
@@ -175,7 +234,11 @@ def test_a_deep_member_of_a_tar_or_a_zip_is_copied(tmp_path: Path, levels: int) 
     sluiceway.copy(tmp_path / "to", tmp_path / "x.zip", pack="zip")
 
     assert (report.ok, report.copied) == (True, 1)
-    subprocess.run([sys.executable, "-m", "zipfile", "-t", str(tmp_path / "x.zip")], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "zipfile", "-t", str(tmp_path / "x.zip")],
+        check=True,
+        capture_output=True,
+    )
     subprocess.run(["rm", "-r", str(tmp_path / "to")], check=True)
 
 
@@ -199,7 +262,9 @@ def test_names_that_are_excluded_are_not_judged(tmp_path: Path) -> None:
         (tmp_path / "one").write_bytes(b"1")
         for name in ("a", ODDLY, "etc/../up", "z"):
             archive.add(tmp_path / "one", name)
-    _, report, _ = copied(tmp_path / "x.tar", tmp_path / "to", "--from", "tar", "--exclude", "etc/**")
+    _, report, _ = copied(
+        tmp_path / "x.tar", tmp_path / "to", "--from", "tar", "--exclude", "etc/**"
+    )
 
     assert (report["copied"], report["excluded"]) == (3, 1)
     assert sorted(path.name for path in (tmp_path / "to").iterdir()) == ["a", ODDLY, "z"]
@@ -215,7 +280,11 @@ def test_a_hard_link_in_a_tar_is_missing_and_said_to_be(tmp_path: Path) -> None:
         archive.add(tmp_path / "two", "two")
     lines, _, _ = copied(tmp_path / "x.tar", tmp_path / "to", "--from", "tar", code=6)
 
-    assert (lines["one"]["state"], lines["two"]["state"], lines["two"]["code"]) == ("copied", "failed", "unsupported")
+    assert (lines["one"]["state"], lines["two"]["state"], lines["two"]["code"]) == (
+        "copied",
+        "failed",
+        "unsupported",
+    )
 
 
 def test_a_zip_that_would_lack_something_is_not_made(tmp_path: Path) -> None:
@@ -229,12 +298,17 @@ def test_a_zip_that_would_lack_something_is_not_made(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["server", "store"])
-def test_a_prefix_below_which_nothing_is_does_not_succeed(taker: RunningServer, tmp_path: Path, kind: str) -> None:
+def test_a_prefix_below_which_nothing_is_does_not_succeed(
+    taker: RunningServer, tmp_path: Path, kind: str
+) -> None:
     """A mistyped one, or the key of one object: a restore from there that ends with 0 would be believed."""
     stock(tmp_path / "shelf" / "empty", {"x/a": b"a"})
     (tmp_path / "none").mkdir()
     sluiceway.copy_all(tmp_path / "shelf" / "empty", f"{taker.url}/files/empty-{kind}/")
-    base = {"server": f"{taker.url}/files/empty-{kind}", "store": f"fsspec+file://{tmp_path}/shelf/empty"}[kind]
+    base = {
+        "server": f"{taker.url}/files/empty-{kind}",
+        "store": f"fsspec+file://{tmp_path}/shelf/empty",
+    }[kind]
 
     for below in ("/typo/", "/x/a", "/x/a/"):
         _, report, told = copied(f"{base}{below}", tmp_path / "to", code=3)
@@ -251,4 +325,8 @@ def stock(folder: Path, files: dict[str, bytes]) -> Path:
 
 
 def found(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }

@@ -62,7 +62,11 @@ class Line:
                 continue
             threading.Thread(target=self._carry, args=(client, server, None), daemon=True).start()
             breaks, self._left = self._left > 0, self._left - 1
-            threading.Thread(target=self._carry, args=(server, client, self._after if breaks else None), daemon=True).start()
+            threading.Thread(
+                target=self._carry,
+                args=(server, client, self._after if breaks else None),
+                daemon=True,
+            ).start()
 
     def _carry(self, a: socket.socket, b: socket.socket, most: int | None) -> None:
         try:
@@ -97,11 +101,15 @@ def test_what_one_server_has_the_other_gets(serve: Serve) -> None:
     (one.root / "a b.webp").write_bytes(DATA)
     tokens = {"from_token": "the-first-token", "token": "the-second-token"}
     raw = sluiceway.copy(f"{one.url}/files/a%20b.webp", f"{two.url}/files/d/", **tokens)  # type: ignore[arg-type]
-    form = sluiceway.copy(f"{one.url}/files/a%20b.webp", f"{two.url}/files", form={"id": "1"}, **tokens)  # type: ignore[arg-type]
+    form = sluiceway.copy(
+        f"{one.url}/files/a%20b.webp", f"{two.url}/files", form={"id": "1"}, **tokens
+    )  # type: ignore[arg-type]
     answers = [receipt.answer for receipt in (raw, form)]
 
     assert (two.root / "d" / "a b.webp").read_bytes() == DATA
-    assert [answer["files"][0]["type"] for answer in answers if isinstance(answer, dict)] == ["image/webp"] * 2
+    assert [answer["files"][0]["type"] for answer in answers if isinstance(answer, dict)] == [
+        "image/webp"
+    ] * 2
     assert [receipt.sha256 for receipt in (raw, form)] == [DIGEST] * 2
     assert raw.location == f"{two.url}/files/d/a%20b.webp"
 
@@ -117,7 +125,12 @@ def test_each_refusal_names_its_server(serve: Serve) -> None:
         sluiceway.copy(f"{one.url}/files/a", f"{two.url}/files/a", from_token="the-first-token")
     assert two.url in caught.value.detail
     with pytest.raises(NotFound):
-        sluiceway.copy(f"{one.url}/files/b", f"{two.url}/files/b", from_token="the-first-token", token="the-second-token")
+        sluiceway.copy(
+            f"{one.url}/files/b",
+            f"{two.url}/files/b",
+            from_token="the-first-token",
+            token="the-second-token",
+        )
 
     assert two.stored() == {}
 
@@ -139,7 +152,9 @@ def test_a_line_that_breaks_is_mended_in_one_upload(serve: Serve, lines: list[Li
     assert two.log().count("PUT /files/a") == 1
 
 
-def test_a_line_that_breaks_on_the_other_side_is_mended_too(serve: Serve, lines: list[Line]) -> None:
+def test_a_line_that_breaks_on_the_other_side_is_mended_too(
+    serve: Serve, lines: list[Line]
+) -> None:
     """The way to the destination breaks before its answer: it is sent again from the beginning, and stored once."""
     one, two = serve(), serve()
     (one.root / "a").write_bytes(DATA)
@@ -172,7 +187,9 @@ def test_a_source_that_dies_leaves_nothing_over_there(serve: Serve, lines: list[
     assert two.stored() == {}
 
 
-def test_a_killed_copy_leaves_nothing_over_there(serve: Serve, lines: list[Line], tmp_path: Path) -> None:
+def test_a_killed_copy_leaves_nothing_over_there(
+    serve: Serve, lines: list[Line], tmp_path: Path
+) -> None:
     """SIGKILL in the middle: no object, the draft goes; and on this side no file was ever made."""
     one, two = serve(), serve()
     (one.root / "a").write_bytes(DATA)
@@ -183,7 +200,9 @@ def test_a_killed_copy_leaves_nothing_over_there(serve: Serve, lines: list[Line]
     while not two.drafts():
         assert time.monotonic() < end
         time.sleep(0.01)
-    files = {os.readlink(f"/proc/{process.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{process.pid}/fd")}
+    files = {
+        os.readlink(f"/proc/{process.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{process.pid}/fd")
+    }
     process.kill()
     process.communicate(timeout=PATIENCE)
     while two.drafts():
@@ -195,7 +214,9 @@ def test_a_killed_copy_leaves_nothing_over_there(serve: Serve, lines: list[Line]
     assert not any(str(tmp_path / "tmp") in file for file in files)
 
 
-def test_a_file_that_changes_on_the_way_is_not_half_of_each(serve: Serve, lines: list[Line]) -> None:
+def test_a_file_that_changes_on_the_way_is_not_half_of_each(
+    serve: Serve, lines: list[Line]
+) -> None:
     """Between a break and its mending the source got another version: an error, and nothing over there."""
     one, two = serve(), serve()
     (one.root / "a").write_bytes(DATA)
@@ -208,7 +229,11 @@ def test_a_file_that_changes_on_the_way_is_not_half_of_each(serve: Serve, lines:
             sluiceway.copy(__file__, f"{one.url}/files/a", headers={"If-Match": "*"})
 
     with pytest.raises((SourceFailed, DigestMismatch), match="changed"):
-        sluiceway.copy(f"{lines[0].url}/files/a", f"{two.url}/files/a", on_progress=lambda now: _elsewhere(change, now))
+        sluiceway.copy(
+            f"{lines[0].url}/files/a",
+            f"{two.url}/files/a",
+            on_progress=lambda now: _elsewhere(change, now),
+        )
 
     assert changed.is_set()
     assert two.stored() == {}
@@ -230,7 +255,11 @@ def test_the_receipt_as_json(serve: Serve) -> None:
     told = json.loads(out)
 
     assert (process.returncode, error) == (0, b"")
-    assert (told["source"], told["location"], told["sha-256"]) == (f"{one.url}/files/a", f"{two.url}/files/b", DIGEST)
+    assert (told["source"], told["location"], told["sha-256"]) == (
+        f"{one.url}/files/a",
+        f"{two.url}/files/b",
+        DIGEST,
+    )
     assert sum(told["stages"].values()) == pytest.approx(told["seconds"], rel=0.02)
     assert set(told["stages"]) <= {"wait-for-source", "queue", "destination", "wait-for-answer"}
     assert told["verdict"].split(" % ")[1] in ("source", "destination", "sluiceway")

@@ -24,7 +24,12 @@ GOOD, BROKEN = "head -c 300000 /dev/zero", "head -c 300000 /dev/zero; exit 3"
 
 
 def run(*words: str) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run([sys.executable, "-m", "sluiceway", "copy", *words], capture_output=True, timeout=60, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "sluiceway", "copy", *words],
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
 
 
 def test_a_command_that_fails_leaves_no_file(tmp_path: Path) -> None:
@@ -42,7 +47,9 @@ def test_a_command_that_fails_leaves_no_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [None, 300_000])
-def test_a_command_that_fails_leaves_nothing_at_a_server(taker: RunningServer, size: int | None) -> None:
+def test_a_command_that_fails_leaves_nothing_at_a_server(
+    taker: RunningServer, size: int | None
+) -> None:
     """As a raw body and as a form, in chunks and with a length that was told before."""
     before = taker.stored()
     for url in (f"{taker.url}/files/dump{size}", f"{taker.url}/files"):
@@ -51,7 +58,11 @@ def test_a_command_that_fails_leaves_nothing_at_a_server(taker: RunningServer, s
         assert caught.value.code == "source-failed"
     eventually(lambda: taker.stored() == before)
 
-    receipt = sluiceway.copy(sluiceway.Command(["head", "-c", "300000", "/dev/zero"]), f"{taker.url}/files/dump{size}", size=size)
+    receipt = sluiceway.copy(
+        sluiceway.Command(["head", "-c", "300000", "/dev/zero"]),
+        f"{taker.url}/files/dump{size}",
+        size=size,
+    )
     assert (receipt.size, taker.stored()[f"dump{size}"]) == (300_000, 300_000)
 
 
@@ -66,14 +77,20 @@ def nothing_after(place: Callable[[str], str]) -> None:
 
 def test_a_command_that_fails_leaves_nothing_in_a_database(database: Database) -> None:
     table = database.fresh()
-    subprocess.run([sys.executable, "-m", "sluiceway", "init", f"{database.url}&table={table}"], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "sluiceway", "init", f"{database.url}&table={table}"],
+        check=True,
+        capture_output=True,
+    )
     place, mark, query = database.url.partition("?")
     nothing_after(lambda key: f"{place}/{key}{mark}{query}&table={table}")
     assert database.leftovers(table) == []
     database.drop(table)
 
 
-def test_a_command_that_fails_leaves_nothing_in_a_bucket(s3: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_that_fails_leaves_nothing_in_a_bucket(
+    s3: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, value in s3.env.items():
         monkeypatch.setenv(name, value)
     bucket = s3.fresh()
@@ -92,11 +109,15 @@ def test_its_name_has_to_be_told_where_the_destination_has_none(tmp_path: Path) 
     assert run("only-one").returncode == 2
 
 
-async def test_a_copy_that_is_cancelled_ends_the_program_and_those_it_started(tmp_path: Path) -> None:
+async def test_a_copy_that_is_cancelled_ends_the_program_and_those_it_started(
+    tmp_path: Path,
+) -> None:
     """No process stays that writes where nobody reads."""
     mark = f"sluiceway-{os.getpid()}-{time.monotonic_ns()}"
     line = f"sleep 300 & echo $! > '{tmp_path}/{mark}'; cat /dev/zero"
-    copying = asyncio.create_task(sluiceway.acopy(sluiceway.Command(line), tmp_path / "x", limit_rate="1MiB"))
+    copying = asyncio.create_task(
+        sluiceway.acopy(sluiceway.Command(line), tmp_path / "x", limit_rate="1MiB")
+    )
     while not (tmp_path / mark).exists() or not (tmp_path / mark).read_text():
         await asyncio.sleep(0.01)
     copying.cancel()
@@ -104,7 +125,12 @@ async def test_a_copy_that_is_cancelled_ends_the_program_and_those_it_started(tm
         await copying
 
     child = int((tmp_path / mark).read_text())
-    eventually(lambda: not Path(f"/proc/{child}").exists() or "State:\tZ" in Path(f"/proc/{child}/status").read_text())
+    eventually(
+        lambda: (
+            not Path(f"/proc/{child}").exists()
+            or "State:\tZ" in Path(f"/proc/{child}/status").read_text()
+        )
+    )
     assert [path.name for path in tmp_path.iterdir()] == [mark]
 
 

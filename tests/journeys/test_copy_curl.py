@@ -20,7 +20,9 @@ PATIENCE = 60  # seconds
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 
 
-def copy(*arguments: str | Path, stdin: bytes = b"", **env: str) -> subprocess.CompletedProcess[bytes]:
+def copy(
+    *arguments: str | Path, stdin: bytes = b"", **env: str
+) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
         [sys.executable, "-m", "sluiceway", "copy", *map(str, arguments)],
         input=stdin,
@@ -30,9 +32,16 @@ def copy(*arguments: str | Path, stdin: bytes = b"", **env: str) -> subprocess.C
     )
 
 
-def shell(line: str | bytes, folder: Path, stdin: bytes = b"", **env: str) -> subprocess.CompletedProcess[bytes]:
+def shell(
+    line: str | bytes, folder: Path, stdin: bytes = b"", **env: str
+) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
-        ["sh", "-c", line], input=stdin, capture_output=True, timeout=PATIENCE, cwd=folder, env={**os.environ, **env}
+        ["sh", "-c", line],
+        input=stdin,
+        capture_output=True,
+        timeout=PATIENCE,
+        cwd=folder,
+        env={**os.environ, **env},
     )
 
 
@@ -52,8 +61,12 @@ def contents(server: RunningServer) -> dict[str, bytes]:
     return {key: (server.root / key).read_bytes() for key in server.stored()}
 
 
-@pytest.mark.parametrize("way", ["put", "put below", "form", "form with fields", "pipe", "pipe with size", "query"])
-def test_an_uploads_line_stores_the_same(server: RunningServer, tmp_path: Path, source: Path, way: str) -> None:
+@pytest.mark.parametrize(
+    "way", ["put", "put below", "form", "form with fields", "pipe", "pipe with size", "query"]
+)
+def test_an_uploads_line_stores_the_same(
+    server: RunningServer, tmp_path: Path, source: Path, way: str
+) -> None:
     """Bytes, name, type and fields; the token comes from the environment and is not in the line."""
     ways: dict[str, tuple[list[str | Path], bytes]] = {
         "put": ([source, f"{server.url}/files/a.bin", "--type", "image/webp"], b""),
@@ -101,7 +114,9 @@ def test_an_uploads_line_stores_the_same(server: RunningServer, tmp_path: Path, 
     assert by_curl["fields"] == told["fields"]
 
 
-def test_a_refusal_is_curls_failure_and_its_words_are_shown(server: RunningServer, tmp_path: Path, source: Path) -> None:
+def test_a_refusal_is_curls_failure_and_its_words_are_shown(
+    server: RunningServer, tmp_path: Path, source: Path
+) -> None:
     """A wrong token: exit code and the server's own explanation."""
     printed = copy(source, f"{server.url}/files/a", "--token", TOKEN, "--curl")
     done = shell(printed.stdout, tmp_path, SLUICEWAY_TOKEN="another-one")
@@ -125,28 +140,45 @@ def test_a_folders_lines_store_the_same_tree(server: RunningServer, tmp_path: Pa
 
 
 @pytest.mark.parametrize("way", ["path", "folder", "standard output", "the rest"])
-def test_a_downloads_line_fetches_the_same(server: RunningServer, tmp_path: Path, source: Path, way: str) -> None:
+def test_a_downloads_line_fetches_the_same(
+    server: RunningServer, tmp_path: Path, source: Path, way: str
+) -> None:
     """To a path, into a folder, to standard output; what is there already is gone on with."""
     assert copy(source, f"{server.url}/files/a%20b.txt", SLUICEWAY_TOKEN=TOKEN).returncode == 0
     (tmp_path / "into").mkdir()
-    got = {"path": tmp_path / "got [1]", "folder": tmp_path / "into" / "a b.txt", "the rest": tmp_path / "rest"}
+    got = {
+        "path": tmp_path / "got [1]",
+        "folder": tmp_path / "into" / "a b.txt",
+        "the rest": tmp_path / "rest",
+    }
     if way == "the rest":
         got[way].write_bytes(DATA[:1_000_000])
     targets = {"folder": str(tmp_path / "into"), "standard output": "-"}
-    printed = copy(f"{server.url}/files/a%20b.txt", targets.get(way) or got[way], "--curl", SLUICEWAY_TOKEN=TOKEN)
+    printed = copy(
+        f"{server.url}/files/a%20b.txt",
+        targets.get(way) or got[way],
+        "--curl",
+        SLUICEWAY_TOKEN=TOKEN,
+    )
     done = shell(printed.stdout, tmp_path, SLUICEWAY_TOKEN=TOKEN)
 
     assert done.returncode == 0, done.stderr
     assert (done.stdout if way == "standard output" else got[way].read_bytes()) == DATA
 
 
-def test_a_line_from_server_to_server(serve: Serve, server: RunningServer, tmp_path: Path, source: Path) -> None:
+def test_a_line_from_server_to_server(
+    serve: Serve, server: RunningServer, tmp_path: Path, source: Path
+) -> None:
     """Two curls and a pipe, each with its own token; passwords in URLs become variables."""
     other = serve("--token", "the-other-token")
     assert copy(source, f"{server.url}/files/a.txt", SLUICEWAY_TOKEN=TOKEN).returncode == 0
     reading, writing = server.url.replace("//", f"//:{TOKEN}@"), other.url
-    printed = copy(f"{reading}/files/a.txt", f"{writing}/files/b/", "--token", "the-other-token", "--curl")
-    done = shell(printed.stdout, tmp_path, SLUICEWAY_FROM_PASSWORD=TOKEN, SLUICEWAY_TOKEN="the-other-token")
+    printed = copy(
+        f"{reading}/files/a.txt", f"{writing}/files/b/", "--token", "the-other-token", "--curl"
+    )
+    done = shell(
+        printed.stdout, tmp_path, SLUICEWAY_FROM_PASSWORD=TOKEN, SLUICEWAY_TOKEN="the-other-token"
+    )
 
     assert done.returncode == 0, done.stderr
     assert TOKEN not in printed.stdout.decode()
@@ -163,6 +195,10 @@ def test_nothing_is_copied_or_asked(server: RunningServer, tmp_path: Path, sourc
     assert plain.stdout == quiet.stdout
     assert plain.stdout.count(b"\n") == 1
     assert quiet.stderr == as_json.stderr == b""
-    assert told == {"curl": plain.stdout.decode().rstrip("\n"), "variables": ["SLUICEWAY_TOKEN"], "notes": []}
+    assert told == {
+        "curl": plain.stdout.decode().rstrip("\n"),
+        "variables": ["SLUICEWAY_TOKEN"],
+        "notes": [],
+    }
     assert server.stored() == {}
     assert "PUT" not in server.log()

@@ -137,13 +137,24 @@ def test_a_killed_upload_leaves_nothing_at_the_server(serve: Serve, tmp_path: Pa
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP])
-def test_a_copy_that_is_told_to_end_reports_and_leaves_nothing_half_done(tmp_path: Path, ending: signal.Signals) -> None:
+def test_a_copy_that_is_told_to_end_reports_and_leaves_nothing_half_done(
+    tmp_path: Path, ending: signal.Signals
+) -> None:
     """As with Ctrl-C: the report is printed, the journal is right, and no part stays that nothing will take up."""
     source = tmp_path / "from"
     source.mkdir()
     for number in range(20):
         (source / f"{number:02}").write_bytes(bytes(1 << 20))
-    line = [sys.executable, "-m", "sluiceway", "copy", "-r", str(source), str(tmp_path / "to"), "--json"]
+    line = [
+        sys.executable,
+        "-m",
+        "sluiceway",
+        "copy",
+        "-r",
+        str(source),
+        str(tmp_path / "to"),
+        "--json",
+    ]
     running = subprocess.Popen(
         [*line, "--limit-rate", "4MiB", "--journal", str(tmp_path / "j")],
         stdout=subprocess.PIPE,
@@ -160,7 +171,13 @@ def test_a_copy_that_is_told_to_end_reports_and_leaves_nothing_half_done(tmp_pat
     assert (running.returncode, json.loads(errors)["code"]) == (130, "interrupted")
     assert (report["complete"], report["ok"], report["copied"]) == (False, False, len(ended))
     assert sorted(os.listdir(tmp_path / "to")) == sorted(one["key"] for one in ended)
-    done = subprocess.run([*line, "--journal", str(tmp_path / "j")], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [*line, "--journal", str(tmp_path / "j")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
     assert json.loads(done.stdout.splitlines()[-1])["report"]["skipped"] == len(ended)
 
 
@@ -168,8 +185,20 @@ def test_a_copy_under_nohup_goes_on_when_the_terminal_hangs_up(tmp_path: Path) -
     """A signal that was ignored when the command began stays ignored."""
     (tmp_path / "from").mkdir()
     (tmp_path / "from" / "x").write_bytes(bytes(2 << 20))
-    line = [sys.executable, "-m", "sluiceway", "copy", "-r", str(tmp_path / "from"), str(tmp_path / "to"), "--limit-rate", "1MiB"]
-    running = subprocess.Popen(["nohup", *line], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+    line = [
+        sys.executable,
+        "-m",
+        "sluiceway",
+        "copy",
+        "-r",
+        str(tmp_path / "from"),
+        str(tmp_path / "to"),
+        "--limit-rate",
+        "1MiB",
+    ]
+    running = subprocess.Popen(
+        ["nohup", *line], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+    )
     until("the copy began", lambda: (tmp_path / "to").exists() and os.listdir(tmp_path / "to"))
     running.send_signal(signal.SIGHUP)
     running.communicate(timeout=60)

@@ -43,7 +43,12 @@ def test_a_copy_by_path_has_all_of_it(taker: RunningServer, path: Path) -> None:
 def test_standard_input_redirected_from_one_has_all_of_it(taker: RunningServer, path: Path) -> None:
     url = f"{taker.url}/files/stdin/{path.name}"
     with path.open("rb") as file:
-        subprocess.run([sys.executable, "-m", "sluiceway", "copy", "-", url], stdin=file, check=True, capture_output=True)
+        subprocess.run(
+            [sys.executable, "-m", "sluiceway", "copy", "-", url],
+            stdin=file,
+            check=True,
+            capture_output=True,
+        )
     assert requests.get(url, timeout=10).content == path.read_bytes()
 
 
@@ -55,7 +60,10 @@ def test_a_form_has_all_of_it(path: Path, opened: bool) -> None:
         form = sluiceway.Form().file("file", file if opened else path)
         assert form.length is None
         for _ in range(2):
-            assert requests.post(peer.url, data=form, headers=form.headers, timeout=10).status_code == 201
+            assert (
+                requests.post(peer.url, data=form, headers=form.headers, timeout=10).status_code
+                == 201
+            )
             assert peer.seen[-1].body.count(path.read_bytes()) == 1
         file.seek(0)
         body = sluiceway.Sized(file if opened else path, len(path.read_bytes()))

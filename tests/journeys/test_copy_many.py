@@ -39,13 +39,21 @@ def stocked(folder: Path, files: dict[str, bytes]) -> Path:
 
 
 def found(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 @pytest.fixture
 def table(database: Database) -> Iterator[str]:
     name = database.fresh()
-    subprocess.run([sys.executable, "-m", "sluiceway", "init", f"{database.url}&table={name}"], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "sluiceway", "init", f"{database.url}&table={name}"],
+        check=True,
+        capture_output=True,
+    )
     place, mark, query = database.url.partition("?")
     yield f"{place}/backup/{mark}{query}&table={name}"
     assert database.leftovers(name) == []
@@ -58,7 +66,9 @@ def command(*words: object) -> list[str]:
 
 def run(*words: object, code: int = 0) -> tuple[list[dict[str, Any]], dict[str, Any], str]:
     """Lines of objects, the report, and standard error."""
-    done = subprocess.run(command("--json", *words), capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(
+        command("--json", *words), capture_output=True, text=True, timeout=100, check=False
+    )
     assert done.returncode == code, done.stderr + done.stdout
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     return lines[:-1], lines[-1]["report"] if lines else {}, done.stderr
@@ -71,7 +81,12 @@ def test_a_folder_goes_into_a_database_and_from_there_to_a_server_and_back(
     url = f"{taker.url}/files/restored/"
     for source, destination in ((folder, table), (table, url), (url, tmp_path / "to")):
         lines, report, _ = run(source, destination)
-        assert (report["ok"], report["copied"], report["skipped"], report["failed"]) == (True, len(FILES), 0, 0)
+        assert (report["ok"], report["copied"], report["skipped"], report["failed"]) == (
+            True,
+            len(FILES),
+            0,
+            0,
+        )
         assert report["bytes"] == sum(map(len, FILES.values()))
         assert {line["key"] for line in lines} == set(FILES)
         assert {line["state"] for line in lines} == {"copied"}
@@ -86,7 +101,9 @@ def test_a_dry_run_changes_nothing(folder: Path, taker: RunningServer, tmp_path:
     (tmp_path / "to").mkdir()
     (tmp_path / "to" / "000 ü.bin").write_bytes(b"another one")
     before = tree(tmp_path), taker.stored()
-    lines, report, _ = run(folder, tmp_path / "to", "--dry-run", "--journal", tmp_path / "j", code=6)
+    lines, report, _ = run(
+        folder, tmp_path / "to", "--dry-run", "--journal", tmp_path / "j", code=6
+    )
     assert (report["copied"], report["failed"], report["dry_run"]) == (len(FILES) - 1, 1, True)
     assert {line["state"] for line in lines} == {"would-copy", "failed"}
     lines, report, _ = run(folder, tmp_path / "to", "--dry-run", "--force")
@@ -140,10 +157,14 @@ def test_a_link_in_the_destination_is_not_followed(tmp_path: Path) -> None:
 def test_people_get_failures_and_a_report(folder: Path, tmp_path: Path) -> None:
     """On standard error what failed and why, on standard output one line; 6 says that some are missing."""
     stocked(tmp_path / "to", {"000 ü.bin": b"other"})
-    done = subprocess.run(command(folder, tmp_path / "to"), capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        command(folder, tmp_path / "to"), capture_output=True, text=True, timeout=60, check=False
+    )
 
     assert done.returncode == 6
-    assert done.stderr.startswith("sluiceway: 000 ü.bin failed (exists, tried 1 times): Something else is there")
+    assert done.stderr.startswith(
+        "sluiceway: 000 ü.bin failed (exists, tried 1 times): Something else is there"
+    )
     assert done.stdout.startswith(f"{len(FILES) - 1} copied (")
     assert ", 0 there already, 1 failed" in done.stdout
     assert done.stdout.count("\n") == 1
@@ -162,7 +183,9 @@ def test_people_get_failures_and_a_report(folder: Path, tmp_path: Path) -> None:
         (["{folder}", "{folder}/x", "-H", "a: b"], "neither side is a URL"),
     ],
 )
-def test_what_makes_no_sense_is_refused_before_anything_is_done(folder: Path, words: list[str], says: str) -> None:
+def test_what_makes_no_sense_is_refused_before_anything_is_done(
+    folder: Path, words: list[str], says: str
+) -> None:
     before = tree(folder)
     line = command(*(word.format(folder=folder) for word in words))
     done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
@@ -173,11 +196,15 @@ def test_what_makes_no_sense_is_refused_before_anything_is_done(folder: Path, wo
     assert tree(folder) == before
 
 
-def test_an_interrupt_ends_it_with_a_report_and_a_right_journal(folder: Path, tmp_path: Path) -> None:
+def test_an_interrupt_ends_it_with_a_report_and_a_right_journal(
+    folder: Path, tmp_path: Path
+) -> None:
     """SIGINT in the middle: what was counted stands in the journal and over there; the next run does the rest."""
     with RestTarget(wait=0.05).listening() as target:
         line = command("--json", "--jobs", "2", "--journal", tmp_path / "j", folder, target.url)
-        with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as copier:
+        with subprocess.Popen(
+            line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as copier:
             eventually(lambda: len(target.objects) > 10)
             copier.send_signal(signal.SIGINT)
             out, errors = copier.communicate(timeout=30)
@@ -225,7 +252,9 @@ def test_a_file_that_changes_is_read_once_more_in_its_new_version(tmp_path: Path
             changed.append(now)
 
     changed: list[sluiceway.Overall] = []
-    once = sluiceway.copy_all(tmp_path / "from", tmp_path / "to", include=["once"], limit_rate="8MiB", on_progress=look)
+    once = sluiceway.copy_all(
+        tmp_path / "from", tmp_path / "to", include=["once"], limit_rate="8MiB", on_progress=look
+    )
     assert changed
     assert (once.copied, once.bytes) == (1, 100)
     assert (tmp_path / "to" / "once").read_bytes() == b"n" * 100
@@ -258,7 +287,13 @@ def test_memory_does_not_grow_with_the_number_of_objects(tmp_path: Path) -> None
     many = stocked(tmp_path / "many", {f"{n % 100:02}/{n}": b"%d" % n for n in range(MANY)})
     peaks = []
     for number, folder in enumerate((few, many, many)):
-        line = command("-q", "--journal", tmp_path / f"j{min(number, 1)}", folder, tmp_path / f"to{min(number, 1)}")
+        line = command(
+            "-q",
+            "--journal",
+            tmp_path / f"j{min(number, 1)}",
+            folder,
+            tmp_path / f"to{min(number, 1)}",
+        )
         process = subprocess.Popen(line)
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -283,7 +318,9 @@ def test_progress_over_all_never_promises_more_than_it_knows(folder: Path, tmp_p
     assert sum(look.ended is not None for look in looks) == len(FILES)
 
 
-async def test_it_says_how_to_call_it_where_an_event_loop_runs(folder: Path, tmp_path: Path) -> None:
+async def test_it_says_how_to_call_it_where_an_event_loop_runs(
+    folder: Path, tmp_path: Path
+) -> None:
     with pytest.raises(SluiceError, match="acopy_all"):
         sluiceway.copy_all(folder, tmp_path / "to")
     assert (await sluiceway.acopy_all(folder, tmp_path / "to")).ok

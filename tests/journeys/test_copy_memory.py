@@ -19,7 +19,9 @@ def peak(*arguments: str | Path, stdin: Path | None = None) -> int:
     """KiB of resident memory the command needed at most."""
     feed = os.open(stdin, os.O_RDONLY) if stdin else os.open(os.devnull, os.O_RDONLY)
     cat = subprocess.Popen(["cat"], stdin=feed, stdout=subprocess.PIPE)
-    process = subprocess.Popen([sys.executable, "-m", "sluiceway", "copy", "-q", *map(str, arguments)], stdin=cat.stdout)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sluiceway", "copy", "-q", *map(str, arguments)], stdin=cat.stdout
+    )
     os.close(feed)
     if cat.stdout:
         cat.stdout.close()
@@ -36,7 +38,9 @@ def sized(path: Path, size: int) -> Path:
     return path
 
 
-@pytest.mark.parametrize("way", ["put", "form", "pipe", "pipe with size", "download", "server to server"])
+@pytest.mark.parametrize(
+    "way", ["put", "form", "pipe", "pipe with size", "download", "server to server"]
+)
 def test_memory_does_not_grow_with_the_file(serve: Serve, tmp_path: Path, way: str) -> None:
     """10 MiB and 512 MiB, each way, measured by the kernel."""
     server = serve()

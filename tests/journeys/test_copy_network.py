@@ -54,13 +54,17 @@ def both(exchange: Exchange) -> None:
 
 def by_command(*words: object, **env: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "sluiceway", "copy", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **env}, timeout=60)
+    return subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, **env}, timeout=60
+    )
 
 
 # Certificates
 
 
-def test_a_private_authority_is_trusted_when_it_is_named(source: Path, tmp_path: Path, tls: Certificates) -> None:
+def test_a_private_authority_is_trusted_when_it_is_named(
+    source: Path, tmp_path: Path, tls: Certificates
+) -> None:
     """By --ca-file, by ca_file= and by SSL_CERT_FILE; both ways, one file and many."""
     with TlsPeer(both, tls) as peer:
         done = by_command(source, f"{peer.url}/a.bin", "--ca-file", tls.ca)
@@ -69,7 +73,9 @@ def test_a_private_authority_is_trusted_when_it_is_named(source: Path, tmp_path:
         assert done.returncode == 0, done.stderr
         sluiceway.copy(f"{peer.url}/a.bin", tmp_path / "back", ca_file=str(tls.ca))
         assert (tmp_path / "back").read_bytes() == DATA
-        many = sluiceway.copy_all(source.parent, f"{peer.url}/many/", include=["a.bin"], force=True, ca_file=str(tls.ca))
+        many = sluiceway.copy_all(
+            source.parent, f"{peer.url}/many/", include=["a.bin"], force=True, ca_file=str(tls.ca)
+        )
         assert many.copied == 1, many
         done = by_command(source, f"{peer.url}/a.bin")
         assert done.returncode == 1
@@ -77,14 +83,22 @@ def test_a_private_authority_is_trusted_when_it_is_named(source: Path, tmp_path:
         assert "network" not in done.stderr
 
 
-def test_a_file_that_holds_no_certificate_is_told(source: Path, tmp_path: Path, tls: Certificates) -> None:
+def test_a_file_that_holds_no_certificate_is_told(
+    source: Path, tmp_path: Path, tls: Certificates
+) -> None:
     (tmp_path / "none.pem").write_text("nothing")
-    for options in ({"ca_file": str(tmp_path / "none.pem")}, {"client_cert": str(tls.ca)}, {"ca_file": "/none/there.pem"}):
+    for options in (
+        {"ca_file": str(tmp_path / "none.pem")},
+        {"client_cert": str(tls.ca)},
+        {"ca_file": "/none/there.pem"},
+    ):
         with pytest.raises(BadRequest, match=r"none\.pem|ca\.pem|there\.pem"):
             sluiceway.copy(source, "https://127.0.0.1:1/x", **options)  # type: ignore[arg-type]  # one at a time
 
 
-def test_our_certificate_is_shown_to_the_server_that_was_named_and_to_no_other(source: Path, tls: Certificates) -> None:
+def test_our_certificate_is_shown_to_the_server_that_was_named_and_to_no_other(
+    source: Path, tls: Certificates
+) -> None:
     """A redirect to another server that asks for one, too, gets none; without one it is told that one is wanted."""
     options = {"ca_file": str(tls.ca), "client_cert": str(tls.client)}
     with TlsPeer(both, tls, asks=True) as peer:
@@ -101,9 +115,13 @@ def test_our_certificate_is_shown_to_the_server_that_was_named_and_to_no_other(s
         assert len(peer.seen) == 1
 
 
-def test_a_gateway_trusts_and_shows_what_its_operator_says(gateway: Gateway, tls: Certificates) -> None:
+def test_a_gateway_trusts_and_shows_what_its_operator_says(
+    gateway: Gateway, tls: Certificates
+) -> None:
     with TlsPeer(takes, tls, asks=True) as peer:
-        server = gateway(f"{peer.url}/books", "--ca-file", str(tls.ca), "--client-cert", str(tls.client))
+        server = gateway(
+            f"{peer.url}/books", "--ca-file", str(tls.ca), "--client-cert", str(tls.client)
+        )
         assert requests.put(f"{server.url}/files/a", data=DATA, timeout=20).status_code == 201
         assert peer.seen[0].body == DATA
         server = gateway(f"{peer.url}/books", "--ca-file", str(tls.ca))
@@ -122,7 +140,9 @@ def test_a_port_that_speaks_no_tls_is_not_called_untrusted(source: Path) -> None
         serving = threading.Thread(target=plain)
         serving.start()
         with pytest.raises(PeerFailed, match="TLS") as caught:
-            sluiceway.copy(source, f"https://127.0.0.1:{listener.getsockname()[1]}/a.bin", retries=0)
+            sluiceway.copy(
+                source, f"https://127.0.0.1:{listener.getsockname()[1]}/a.bin", retries=0
+            )
         serving.join(10)
     assert "trusted" not in str(caught.value)
 
@@ -140,14 +160,21 @@ def test_a_copy_goes_through_the_proxy_of_the_environment(
         assert sluiceway.copy(source, f"{peer.url}/a.bin").status == 201
         sluiceway.copy(f"{peer.url}/a.bin", tmp_path / "back")
         assert (tmp_path / "back").read_bytes() == DATA
-        assert sluiceway.copy_all(source.parent, f"{peer.url}/m/", include=["a.bin"], force=True).copied == 1
+        assert (
+            sluiceway.copy_all(
+                source.parent, f"{peer.url}/m/", include=["a.bin"], force=True
+            ).copied
+            == 1
+        )
         assert proxy.asked[:2] == [f"PUT {peer.url}/a.bin", f"GET {peer.url}/a.bin"]
         assert len(proxy.asked) == 4
         assert all("proxy-authorization" not in exchange.headers for exchange in peer.seen)
 
 
 @pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
-def test_https_goes_through_a_tunnel(source: Path, monkeypatch: pytest.MonkeyPatch, tls: Certificates, name: str) -> None:
+def test_https_goes_through_a_tunnel(
+    source: Path, monkeypatch: pytest.MonkeyPatch, tls: Certificates, name: str
+) -> None:
     """CONNECT, and TLS with the server itself inside."""
     with TlsPeer(both, tls) as peer, Proxy("me:pass") as proxy:
         monkeypatch.setenv(name, proxy.url)
@@ -191,16 +218,34 @@ def test_a_gateway_uses_the_proxy_and_a_fetch_never_does(gateway: Gateway, tmp_p
     with Peer(takes) as peer, Peer(ranged(DATA), REMOTE) as remote, Proxy() as proxy:
         env = {"HTTP_PROXY": proxy.url, "ALL_PROXY": proxy.url}
         server = gateway(f"{peer.url}/books", env=env)
-        assert requests.put(f"{server.url}/files/a", data=DATA, timeout=20, proxies={"no_proxy": "*"}).status_code == 201
+        assert (
+            requests.put(
+                f"{server.url}/files/a", data=DATA, timeout=20, proxies={"no_proxy": "*"}
+            ).status_code
+            == 201
+        )
         assert proxy.asked == [f"PUT {peer.url}/books/a"]
 
-        server = start_server(tmp_path / "root", "--fetch-from", "*", "--fetch-internal", REMOTE, env=env)
+        server = start_server(
+            tmp_path / "root", "--fetch-from", "*", "--fetch-internal", REMOTE, env=env
+        )
         try:
-            answer = requests.get(f"{server.url}/fetch", params={"url": f"{remote.url}/a"}, timeout=20, proxies={"no_proxy": "*"})
+            answer = requests.get(
+                f"{server.url}/fetch",
+                params={"url": f"{remote.url}/a"},
+                timeout=20,
+                proxies={"no_proxy": "*"},
+            )
             assert answer.content == DATA
             order = json.dumps({"url": f"{remote.url}/a"})
             kind = {"Content-Type": "application/json"}
-            imported = requests.post(f"{server.url}/files", data=order, headers=kind, timeout=20, proxies={"no_proxy": "*"})
+            imported = requests.post(
+                f"{server.url}/files",
+                data=order,
+                headers=kind,
+                timeout=20,
+                proxies={"no_proxy": "*"},
+            )
             assert imported.status_code in (201, 202), imported.text
         finally:
             server.stop()
@@ -229,12 +274,16 @@ def test_a_gateway_uses_the_proxy_and_a_fetch_never_does(gateway: Gateway, tmp_p
         ({"all": "http://p:1", "https": "http://q:1"}, "https://a.example/", "http://q:1/"),
     ],
 )
-def test_variables_mean_what_they_mean_elsewhere(told: dict[str, str], url: str, used: str | None) -> None:
+def test_variables_mean_what_they_mean_elsewhere(
+    told: dict[str, str], url: str, used: str | None
+) -> None:
     found = Proxies(told).of(url)
     assert (None if found is None else found.url) == used
 
 
-def test_a_client_of_a_cgi_server_cannot_name_a_proxy(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_of_a_cgi_server_cannot_name_a_proxy(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """HTTP_PROXY is the header "Proxy:" there; the lower-case name cannot come from a header."""
     with Peer(both) as peer, Proxy() as proxy:
         monkeypatch.setenv("REQUEST_METHOD", "GET")

@@ -41,7 +41,9 @@ def test_an_answer_with_a_large_header_is_read(source: Path, tmp_path: Path, siz
     def act(exchange: Exchange) -> None:
         exchange.read_body()
         exchange.reply(
-            201 if exchange.method == "PUT" else 200, {"X-Policy": "p" * size}, b"" if exchange.method == "PUT" else DATA
+            201 if exchange.method == "PUT" else 200,
+            {"X-Policy": "p" * size},
+            b"" if exchange.method == "PUT" else DATA,
         )
 
     with Peer(act) as peer:
@@ -52,7 +54,9 @@ def test_an_answer_with_a_large_header_is_read(source: Path, tmp_path: Path, siz
 
 
 @pytest.mark.parametrize("lines", [1, 9])
-def test_a_header_that_is_too_long_is_told_and_nothing_is_sent_twice(source: Path, tmp_path: Path, lines: int) -> None:
+def test_a_header_that_is_too_long_is_told_and_nothing_is_sent_twice(
+    source: Path, tmp_path: Path, lines: int
+) -> None:
     """One of more than 64 KiB, or many that have as much together: the file may be stored, and a second time changes nothing."""
 
     def act(exchange: Exchange) -> None:
@@ -107,7 +111,9 @@ def pointing(place: bytes, status: int) -> Iterator[Peer]:
 
 
 @pytest.mark.parametrize(("place", "target"), PLACES)
-def test_a_location_is_followed_as_it_was_meant(source: Path, tmp_path: Path, place: bytes, target: str) -> None:
+def test_a_location_is_followed_as_it_was_meant(
+    source: Path, tmp_path: Path, place: bytes, target: str
+) -> None:
     """What is not encoded gets encoded, once; what is stays; for reading and for sending."""
     with pointing(place, 302) as peer:
         sluiceway.copy(f"{peer.url}/a/from", tmp_path / "back")
@@ -123,7 +129,9 @@ def test_a_fetch_follows_them_just_so(tmp_path: Path) -> None:
     try:
         for place, target in PLACES[:4]:
             with pointing(place, 302) as peer:
-                answer = requests.get(f"{server.url}/fetch", params={"url": f"{peer.url}/a/from"}, timeout=20)
+                answer = requests.get(
+                    f"{server.url}/fetch", params={"url": f"{peer.url}/a/from"}, timeout=20
+                )
                 assert (answer.status_code, answer.content) == (200, DATA)
                 assert peer.seen[-1].target == target
     finally:
@@ -132,11 +140,23 @@ def test_a_fetch_follows_them_just_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "place",
-    [b"", b"   ", b"http://[::1", b"http://a b/", b"http://x:99999/", b"http://x:y/", b"ftp://x/", b"http://\xff/"],
+    [
+        b"",
+        b"   ",
+        b"http://[::1",
+        b"http://a b/",
+        b"http://x:99999/",
+        b"http://x:y/",
+        b"ftp://x/",
+        b"http://\xff/",
+    ],
 )
 def test_a_location_that_leads_nowhere_is_told(source: Path, tmp_path: Path, place: bytes) -> None:
     """An error in words, after one request, for both directions."""
-    for status, src, dst in ((302, "{}/a/from", str(tmp_path / "back")), (307, str(source), "{}/a/from")):
+    for status, src, dst in (
+        (302, "{}/a/from", str(tmp_path / "back")),
+        (307, str(source), "{}/a/from"),
+    ):
         with pointing(place, status) as peer:
             with pytest.raises(PeerFailed, match=r"redirects to something|answered 30"):
                 sluiceway.copy(src.format(peer.url), dst.format(peer.url))
@@ -200,10 +220,19 @@ def telling_elsewhere(told: Callable[[Exchange], None]) -> Iterator[Peer]:
 
 def test_a_stored_form_that_is_answered_303_is_told_of_there(source: Path) -> None:
     """One POST, one GET without what only the POST had; the second one's status and words are the receipt's."""
-    with telling_elsewhere(lambda exchange: exchange.reply(200, {"Content-Type": "application/json"}, b'{"id": 7}')) as peer:
-        for url, options in ((f"{peer.url}/files", {"form": {"a": "b"}}), (f"{peer.url}/raw/a.bin", {})):
+    with telling_elsewhere(
+        lambda exchange: exchange.reply(200, {"Content-Type": "application/json"}, b'{"id": 7}')
+    ) as peer:
+        for url, options in (
+            (f"{peer.url}/files", {"form": {"a": "b"}}),
+            (f"{peer.url}/raw/a.bin", {}),
+        ):
             receipt = sluiceway.copy(source, url, token="secret", **options)  # type: ignore[arg-type]  # one way or the other
-            assert (receipt.status, receipt.answer, receipt.location) == (200, {"id": 7}, f"{peer.url}/told")
+            assert (receipt.status, receipt.answer, receipt.location) == (
+                200,
+                {"id": 7},
+                f"{peer.url}/told",
+            )
         sent, asked = peer.seen[:2]
         assert DATA in sent.body
         assert (asked.method, asked.target, asked.body) == ("GET", "/told?a=1", b"")
@@ -214,7 +243,9 @@ def test_a_stored_form_that_is_answered_303_is_told_of_there(source: Path) -> No
 
 
 @pytest.mark.parametrize("status", [404, 503])
-def test_what_is_told_there_may_be_bad_and_is_never_a_reason_to_send_again(source: Path, status: int) -> None:
+def test_what_is_told_there_may_be_bad_and_is_never_a_reason_to_send_again(
+    source: Path, status: int
+) -> None:
     with telling_elsewhere(lambda exchange: exchange.reply(status)) as peer:
         with pytest.raises(SluiceError, match=str(status)) as caught:
             sluiceway.copy(source, f"{peer.url}/files")
@@ -238,14 +269,18 @@ def test_many_forms_that_are_answered_303_are_stored_once(tmp_path: Path) -> Non
 
 def test_a_gateways_destination_may_answer_303(gateway: Gateway) -> None:
     """The client gets what that place says."""
-    with telling_elsewhere(lambda exchange: exchange.reply(200, {"Content-Type": "application/json"}, b'{"id": 7}')) as peer:
+    with telling_elsewhere(
+        lambda exchange: exchange.reply(200, {"Content-Type": "application/json"}, b'{"id": 7}')
+    ) as peer:
         server = gateway(f"{peer.url}/books", "--relay-header", "X-Key: 1")
         answer = requests.put(f"{server.url}/files/a", data=DATA, timeout=20)
         assert answer.status_code == 200, answer.text
         assert answer.json() == {"id": 7}
         assert [exchange.method for exchange in peer.seen] == ["PUT", "GET"]
         assert peer.seen[1].headers["x-key"] == "1"
-    with telling_elsewhere(lambda exchange: exchange.reply(422, {"Content-Type": "text/plain"}, b"no book")) as peer:
+    with telling_elsewhere(
+        lambda exchange: exchange.reply(422, {"Content-Type": "text/plain"}, b"no book")
+    ) as peer:
         server = gateway(f"{peer.url}/books")
         assert requests.put(f"{server.url}/files/a", data=DATA, timeout=20).status_code == 422
 
@@ -312,7 +347,14 @@ class Closing:
                 data += piece
             head, _, body = data.partition(b"\r\n\r\n")
             lines = head.lower().split(b"\r\n")
-            length = next((line.split(b":")[1].strip() for line in lines if line.startswith(b"content-length:")), b"0")
+            length = next(
+                (
+                    line.split(b":")[1].strip()
+                    for line in lines
+                    if line.startswith(b"content-length:")
+                ),
+                b"0",
+            )
             left = int(length) - len(body)
             while left > 0 and (piece := sock.recv(65536)):
                 left -= len(piece)
@@ -322,7 +364,9 @@ class Closing:
 
 
 @pytest.mark.parametrize("wait", [0.001, 0.02])
-def test_no_form_is_lost_on_a_connection_that_is_closed_a_moment_later(tmp_path: Path, wait: float) -> None:
+def test_no_form_is_lost_on_a_connection_that_is_closed_a_moment_later(
+    tmp_path: Path, wait: float
+) -> None:
     """A form must not be sent twice, so it goes over no connection that may be closing just now: 0 of 300 fail."""
     (tmp_path / "from").mkdir()
     for n in range(300):
@@ -337,7 +381,10 @@ def test_nor_through_a_gateway(gateway: Gateway) -> None:
     with Closing(0.005) as backend:
         server = gateway(f"{backend.url}/files")
         with requests.Session() as session:
-            answers = [session.post(f"{server.url}/files", files={"f": (str(n), b"x")}, timeout=20) for n in range(60)]
+            answers = [
+                session.post(f"{server.url}/files", files={"f": (str(n), b"x")}, timeout=20)
+                for n in range(60)
+            ]
         assert [answer.status_code for answer in answers] == [201] * 60
         assert backend.stored == 60
 
@@ -354,8 +401,12 @@ def test_a_cookie_wall_is_passed_and_its_cookies_stay_at_home(source: Path, tmp_
             exchange.reply(307, {"Location": f"{other.url}/a.bin", "Set-Cookie": "second=2"})
         else:
             exchange.read_body()
-            exchange.send(b"HTTP/1.1 307 No\r\nLocation: /a.bin\r\nSet-Cookie: pass=a=b; Path=/; Domain=127.0.0.2; HttpOnly\r\n")
-            exchange.send(b"Set-Cookie: gone=x; Max-Age=0\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            exchange.send(
+                b"HTTP/1.1 307 No\r\nLocation: /a.bin\r\nSet-Cookie: pass=a=b; Path=/; Domain=127.0.0.2; HttpOnly\r\n"
+            )
+            exchange.send(
+                b"Set-Cookie: gone=x; Max-Age=0\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            )
 
     def beyond(exchange: Exchange) -> None:
         if exchange.method == "PUT":
@@ -370,7 +421,10 @@ def test_a_cookie_wall_is_passed_and_its_cookies_stay_at_home(source: Path, tmp_
         assert (tmp_path / "back").read_bytes() == DATA
         assert sluiceway.copy(source, f"{peer.url}/a.bin", headers=headers).status == 201
         assert ["cookie" in exchange.headers for exchange in other.seen] == [False, False]
-        assert [exchange.headers.get("cookie") for exchange in peer.seen] == ["mine=1", "mine=1; pass=a=b"] * 2
+        assert [exchange.headers.get("cookie") for exchange in peer.seen] == [
+            "mine=1",
+            "mine=1; pass=a=b",
+        ] * 2
 
 
 def test_a_target_that_knows_only_put_takes_many(tmp_path: Path) -> None:
@@ -386,7 +440,9 @@ def test_a_header_that_no_request_can_carry_is_told(source: Path) -> None:
         sluiceway.copy(source, "http://127.0.0.1:1/x", headers={"X": "a\r\nb"})
 
 
-def test_a_file_that_was_replaced_by_its_beginnings_length_is_not_called_complete(tmp_path: Path) -> None:
+def test_a_file_that_was_replaced_by_its_beginnings_length_is_not_called_complete(
+    tmp_path: Path,
+) -> None:
     """The download broke off, and another file of just as many bytes is there now: 416 with its size does not end the old one."""
     other = bytes(1000)
 
@@ -422,7 +478,11 @@ def test_a_listing_of_empty_pages_without_end_is_given_up(tmp_path: Path) -> Non
 
     def act(exchange: Exchange) -> None:
         after = exchange.target.partition("after=")[2].partition("&")[0]
-        exchange.reply(200, {"Content-Type": "application/json"}, b'{"files": [], "next": "%sx"}' % after.encode())
+        exchange.reply(
+            200,
+            {"Content-Type": "application/json"},
+            b'{"files": [], "next": "%sx"}' % after.encode(),
+        )
 
     with Peer(act) as peer, pytest.raises(PeerFailed, match="lists nothing"):
         sluiceway.copy_all(f"{peer.url}/files/a/", tmp_path / "back", retries=0)

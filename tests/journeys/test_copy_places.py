@@ -32,9 +32,16 @@ def table(database: Database) -> Iterator[str]:
     database.drop(name)
 
 
-def run(*words: str, given: bytes = b"", cwd: Path | None = None) -> subprocess.CompletedProcess[bytes]:
+def run(
+    *words: str, given: bytes = b"", cwd: Path | None = None
+) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
-        [sys.executable, "-m", "sluiceway", *words], input=given, capture_output=True, timeout=60, check=False, cwd=cwd
+        [sys.executable, "-m", "sluiceway", *words],
+        input=given,
+        capture_output=True,
+        timeout=60,
+        check=False,
+        cwd=cwd,
     )
 
 
@@ -55,13 +62,17 @@ def test_a_file_goes_in_and_comes_out(database: Database, table: str, tmp_path: 
     assert (told["size"], told["sha-256"]) == (len(DATA), SHA)
     assert told["location"].endswith("/in/ü.bin")
     (tmp_path / "out").mkdir()
-    told = receipt(run("copy", "--json", at(database, table, "in/%C3%BC.bin"), str(tmp_path / "out")))
+    told = receipt(
+        run("copy", "--json", at(database, table, "in/%C3%BC.bin"), str(tmp_path / "out"))
+    )
     assert told["sha-256"] == SHA
     assert (tmp_path / "out" / "ü.bin").read_bytes() == DATA
     assert run("copy", at(database, table, "in/ü.bin"), "-").stdout == DATA
 
 
-def test_a_taken_key_is_replaced_only_by_force(database: Database, table: str, tmp_path: Path) -> None:
+def test_a_taken_key_is_replaced_only_by_force(
+    database: Database, table: str, tmp_path: Path
+) -> None:
     (tmp_path / "a").write_bytes(b"1")
     place = at(database, table, "k")
     assert sluiceway.copy(tmp_path / "a", place).size == 1
@@ -79,7 +90,11 @@ def test_a_taken_key_is_replaced_only_by_force(database: Database, table: str, t
 
 
 def test_a_pipe_goes_in_under_a_key(database: Database, table: str) -> None:
-    told = receipt(run("copy", "--json", "--size", str(len(DATA)), "-", at(database, table, "pipe"), given=DATA))
+    told = receipt(
+        run(
+            "copy", "--json", "--size", str(len(DATA)), "-", at(database, table, "pipe"), given=DATA
+        )
+    )
     assert told["sha-256"] == SHA
     short = run("copy", "--size", "5000000", "-", at(database, table, "short"), given=DATA)
     assert short.returncode == 3
@@ -92,13 +107,22 @@ def test_a_folder_goes_in_file_by_file(database: Database, table: str, tmp_path:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(name.encode())
     assert run("copy", str(tmp_path), at(database, table, "tree/")).returncode == 0
-    assert database.rows(f"SELECT key FROM {table} ORDER BY key") == [("tree/a.txt",), ("tree/b/c.txt",), ("tree/b/d/e.bin",)]
+    assert database.rows(f"SELECT key FROM {table} ORDER BY key") == [
+        ("tree/a.txt",),
+        ("tree/b/c.txt",),
+        ("tree/b/d/e.bin",),
+    ]
 
 
-def test_between_a_server_and_a_database(database: Database, table: str, taker: RunningServer) -> None:
+def test_between_a_server_and_a_database(
+    database: Database, table: str, taker: RunningServer
+) -> None:
     """Straight through, both ways, with name, type and digest, and from database to database."""
     url = f"{taker.url}/files/x.png"
-    assert requests.put(url, data=DATA, headers={"Content-Type": "image/png"}, timeout=20).status_code == 201
+    assert (
+        requests.put(url, data=DATA, headers={"Content-Type": "image/png"}, timeout=20).status_code
+        == 201
+    )
     assert sluiceway.copy(url, at(database, table, "from/")).sha256 == SHA
     sluiceway.copy(at(database, table, "from/x.png"), at(database, table, "again.png"))
     back = sluiceway.copy(at(database, table, "again.png"), f"{taker.url}/files/back.png")
@@ -107,10 +131,14 @@ def test_between_a_server_and_a_database(database: Database, table: str, taker: 
     assert (got.content, got.headers["Content-Type"]) == (DATA, "image/png")
 
 
-def test_bytes_that_changed_in_the_database_are_noticed(database: Database, table: str, tmp_path: Path) -> None:
+def test_bytes_that_changed_in_the_database_are_noticed(
+    database: Database, table: str, tmp_path: Path
+) -> None:
     (tmp_path / "a").write_bytes(DATA)
     sluiceway.copy(tmp_path / "a", at(database, table, "k"))
-    database.rows(f"UPDATE {table}_chunks SET data = set_byte(data, 0, (get_byte(data, 0) + 1) % 256) WHERE start = 0")
+    database.rows(
+        f"UPDATE {table}_chunks SET data = set_byte(data, 0, (get_byte(data, 0) + 1) % 256) WHERE start = 0"
+    )
     done = run("copy", at(database, table, "k"), "b", cwd=tmp_path)
     assert done.returncode == 5
     assert b"sha-256 differs" in done.stderr

@@ -21,7 +21,10 @@ NFC, NFD = "caf\u00e9", "cafe\u0301"
 
 def attributes(folder: Path) -> dict[str, tuple[int, int]]:
     paths = [folder, *folder.rglob("*")]
-    return {path.relative_to(folder).as_posix(): (path.stat().st_mode, int(path.stat().st_mtime)) for path in paths[1:]}
+    return {
+        path.relative_to(folder).as_posix(): (path.stat().st_mode, int(path.stat().st_mtime))
+        for path in paths[1:]
+    }
 
 
 @pytest.fixture
@@ -40,10 +43,14 @@ def source(tmp_path: Path) -> Path:
     return root
 
 
-def test_times_modes_and_empty_folders_are_kept_between_folders(source: Path, tmp_path: Path) -> None:
+def test_times_modes_and_empty_folders_are_kept_between_folders(
+    source: Path, tmp_path: Path
+) -> None:
     """And are not, without the option: then a file is as new as its copy."""
     line = [sys.executable, "-m", "sluiceway", "copy", "-r", str(source)]
-    subprocess.run([*line, str(tmp_path / "to"), "--preserve"], check=True, capture_output=True, timeout=60)
+    subprocess.run(
+        [*line, str(tmp_path / "to"), "--preserve"], check=True, capture_output=True, timeout=60
+    )
     subprocess.run([*line, str(tmp_path / "plain")], check=True, capture_output=True, timeout=60)
 
     assert attributes(tmp_path / "to") == attributes(source)
@@ -51,10 +58,16 @@ def test_times_modes_and_empty_folders_are_kept_between_folders(source: Path, tm
     assert (tmp_path / "plain" / "old").stat().st_mtime > WHEN
 
 
-def test_a_store_that_can_keeps_times_and_modes(source: Path, database: Database, tmp_path: Path) -> None:
+def test_a_store_that_can_keeps_times_and_modes(
+    source: Path, database: Database, tmp_path: Path
+) -> None:
     """Backup and restore: in the metadata of each object, and from there at the file again."""
     table = database.fresh()
-    subprocess.run([sys.executable, "-m", "sluiceway", "init", f"{database.url}&table={table}"], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "sluiceway", "init", f"{database.url}&table={table}"],
+        check=True,
+        capture_output=True,
+    )
     place, mark, query = database.url.partition("?")
     there = f"{place}/backup/{mark}{query}&table={table}"
     sluiceway.copy_all(source, there, preserve=True)
@@ -62,7 +75,9 @@ def test_a_store_that_can_keeps_times_and_modes(source: Path, database: Database
 
     wanted = {name: told for name, told in attributes(source).items() if name not in ("d", "empty")}
     assert report.ok
-    assert {name: told for name, told in attributes(tmp_path / "to").items() if name != "d"} == wanted
+    assert {
+        name: told for name, told in attributes(tmp_path / "to").items() if name != "d"
+    } == wanted
     database.drop(table)
 
 
@@ -93,7 +108,9 @@ def test_holes_stay_holes(taker: RunningServer, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("same", [True, False])
 @pytest.mark.parametrize("force", [True, False])
-def test_two_names_that_look_alike_are_not_taken_for_one(taker: RunningServer, tmp_path: Path, same: bool, force: bool) -> None:
+def test_two_names_that_look_alike_are_not_taken_for_one(
+    taker: RunningServer, tmp_path: Path, same: bool, force: bool
+) -> None:
     """A server keeps both forms of a letter under one key: the second object fails and says why; a folder keeps both."""
     (tmp_path / "from").mkdir()
     for name in (NFC, NFD):
@@ -101,7 +118,11 @@ def test_two_names_that_look_alike_are_not_taken_for_one(taker: RunningServer, t
     url = f"{taker.url}/files/forms-{same}-{force}/"
     for _ in range(2):
         report = sluiceway.copy_all(tmp_path / "from", url, force=force)
-        assert (report.ok, report.copied + report.skipped, [one.code for one in report.failures]) == (False, 1, ["same-name"])
+        assert (
+            report.ok,
+            report.copied + report.skipped,
+            [one.code for one in report.failures],
+        ) == (False, 1, ["same-name"])
         assert "differ only in the form of their letters" in report.failures[0].detail
     both = sluiceway.copy_all(tmp_path / "from", tmp_path / "to", force=force)
     again = sluiceway.copy_all(tmp_path / "from", tmp_path / "to", force=force)
@@ -115,6 +136,8 @@ async def test_a_member_that_comes_twice_is_no_name_that_looks_alike(tmp_path: P
         for data in (b"old", b"new"):
             (tmp_path / "one").write_bytes(data)
             await asyncio.to_thread(archive.add, tmp_path / "one", NFC)
-    report = await sluiceway.acopy_all(tmp_path / "x.tar", tmp_path / "to", unpack="tar", force=True)
+    report = await sluiceway.acopy_all(
+        tmp_path / "x.tar", tmp_path / "to", unpack="tar", force=True
+    )
 
     assert (report.ok, (tmp_path / "to" / NFC).read_bytes()) == (True, b"new")

@@ -19,7 +19,9 @@ SECONDS = len(DATA) / RATE - 0.2  # less what may go at once
 
 
 @pytest.mark.parametrize("way", ["up", "form", "down", "between", "zip"])
-def test_a_copy_is_no_faster_than_it_was_told(taker: RunningServer, tmp_path: Path, way: str) -> None:
+def test_a_copy_is_no_faster_than_it_was_told(
+    taker: RunningServer, tmp_path: Path, way: str
+) -> None:
     """From a file, into a form, to a file, from server to server, and as a zip."""
     base = f"{taker.url}/files"
     (tmp_path / "data").write_bytes(DATA)
@@ -44,7 +46,9 @@ def test_a_copy_is_no_faster_than_it_was_told(taker: RunningServer, tmp_path: Pa
 
 
 @pytest.mark.parametrize("rate", [0, -5, "fast", "-1MiB"])
-def test_a_rate_that_is_none_is_refused(taker: RunningServer, tmp_path: Path, rate: int | str) -> None:
+def test_a_rate_that_is_none_is_refused(
+    taker: RunningServer, tmp_path: Path, rate: int | str
+) -> None:
     (tmp_path / "data").write_bytes(b"x")
     with pytest.raises(BadRequest):
         sluiceway.copy(tmp_path / "data", f"{taker.url}/files/rate/none", limit_rate=rate)

@@ -25,7 +25,14 @@ from fix_tls import Certificates
 from rude_peer import Exchange, Peer
 from sluiceway.errors import BadRequest, SluiceError, Unauthorized
 
-FILES = {"a": noise(10), "d/b": noise(2_000_000), "d/e/f/c ü": noise(70_000), "d/e/f/d": noise(1), "g/h": b"", "g/i": noise(300)}
+FILES = {
+    "a": noise(10),
+    "d/b": noise(2_000_000),
+    "d/e/f/c ü": noise(70_000),
+    "d/e/f/d": noise(1),
+    "g/h": b"",
+    "g/i": noise(300),
+}
 
 
 @pytest.fixture
@@ -38,7 +45,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 def found(root: Path) -> dict[str, bytes]:
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in root.rglob("*")
+        if path.is_file()
+    }
 
 
 @pytest.fixture
@@ -48,7 +59,13 @@ def dav(tmp_path: Path, tls: Certificates) -> Iterator[tuple[str, Path]]:
     root.mkdir()
     users = {"user_mapping": {"*": {"me": {"password": "secret"}}}}
     logger = {"enable": False, "enable_loggers": []}
-    config = {"provider_mapping": {"/": str(root)}, "simple_dc": users, "logging": logger, "verbose": 0, "lock_storage": False}
+    config = {
+        "provider_mapping": {"/": str(root)},
+        "simple_dc": users,
+        "logging": logger,
+        "verbose": 0,
+        "lock_storage": False,
+    }
     logging.getLogger("wsgidav").setLevel(logging.CRITICAL)
     server = Server(("127.0.0.1", 0), WsgiDAVApp(config), numthreads=8)
     server.ssl_adapter = BuiltinSSLAdapter(str(tls.server), str(tls.server))
@@ -60,7 +77,9 @@ def dav(tmp_path: Path, tls: Certificates) -> Iterator[tuple[str, Path]]:
     serving.join(20)
 
 
-def test_folders_are_made_over_https(dav: tuple[str, Path], folder: Path, tls: Certificates) -> None:
+def test_folders_are_made_over_https(
+    dav: tuple[str, Path], folder: Path, tls: Certificates
+) -> None:
     """Also the one everything goes to; what is there is found there in a second run, and brought back whole."""
     url, root = dav
     report = sluiceway.copy_all(folder, f"{url}/backups/monday/", ca_file=str(tls.ca))
@@ -70,7 +89,9 @@ def test_folders_are_made_over_https(dav: tuple[str, Path], folder: Path, tls: C
     assert (again.copied, again.skipped, again.failed) == (0, len(FILES), 0), again
 
 
-def test_a_server_that_asks_for_digests_gets_them(dav: tuple[str, Path], folder: Path, tls: Certificates, tmp_path: Path) -> None:
+def test_a_server_that_asks_for_digests_gets_them(
+    dav: tuple[str, Path], folder: Path, tls: Certificates, tmp_path: Path
+) -> None:
     """One file, standard input, many, and back: WsgiDAV checks each; a wrong password is told, after two requests."""
     url, root = dav
     options = ["--auth", "digest", "--ca-file", str(tls.ca)]
@@ -91,11 +112,20 @@ def test_a_server_that_asks_for_digests_gets_them(dav: tuple[str, Path], folder:
     sluiceway.copy(folder / "a", f"{url}/one?a=b", auth="digest", ca_file=str(tls.ca))
     report = sluiceway.copy_all(folder, f"{url}/many/", auth="digest", ca_file=str(tls.ca))
     assert (report.copied, report.failed) == (len(FILES), 0), report
-    assert found(root) == {"piped": FILES["d/b"], "one": FILES["a"], **{f"many/{key}": data for key, data in FILES.items()}}
+    assert found(root) == {
+        "piped": FILES["d/b"],
+        "one": FILES["a"],
+        **{f"many/{key}": data for key, data in FILES.items()},
+    }
     sluiceway.copy(f"{url}/one", tmp_path / "back", auth="digest", ca_file=str(tls.ca))
     assert (tmp_path / "back").read_bytes() == FILES["a"]
     with pytest.raises(Unauthorized):
-        sluiceway.copy(folder / "a", f"{url.replace('secret', 'wrong')}/one", auth="digest", ca_file=str(tls.ca))
+        sluiceway.copy(
+            folder / "a",
+            f"{url.replace('secret', 'wrong')}/one",
+            auth="digest",
+            ca_file=str(tls.ca),
+        )
     with pytest.raises(BadRequest, match="user and password"):
         sluiceway.copy(folder / "a", "https://127.0.0.1:1/one", auth="digest")
 
@@ -115,7 +145,9 @@ def nginx_dav(folder: Path) -> Iterator[tuple[str, Path]]:
         f"uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s; server {{ listen 127.0.0.1:{port}; root {root};\n"
         "client_max_body_size 0; location / { dav_methods PUT DELETE MKCOL; } location /shut/ { dav_methods PUT; } } }\n"
     )
-    process = subprocess.Popen(["nginx", "-c", str(config), "-e", str(folder / "error.log")], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        ["nginx", "-c", str(config), "-e", str(folder / "error.log")], stderr=subprocess.DEVNULL
+    )
     try:
         eventually(lambda: process.poll() is not None or listens(port), "nginx listens")
         assert process.poll() is None, (folder / "error.log").read_text()
@@ -136,7 +168,9 @@ def test_folders_are_made_at_nginx(folder: Path, tmp_path: Path) -> None:
         assert (shut.copied, shut.failed) == (0, len(FILES)), shut
 
 
-def test_a_single_file_is_told_that_its_folder_may_be_missing(dav: tuple[str, Path], folder: Path, tls: Certificates) -> None:
+def test_a_single_file_is_told_that_its_folder_may_be_missing(
+    dav: tuple[str, Path], folder: Path, tls: Certificates
+) -> None:
     with pytest.raises(SluiceError, match="folder it goes to is not there"):
         sluiceway.copy(folder / "a", f"{dav[0]}/nowhere/yet/a", ca_file=str(tls.ca))
 

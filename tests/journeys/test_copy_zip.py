@@ -49,7 +49,12 @@ def photos(tmp_path: Path) -> Path:
 def table(database: Database) -> Iterator[str]:
     name = database.fresh()
     place = f"{database.url}&table={name}"
-    done = subprocess.run([sys.executable, "-m", "sluiceway", "init", place], capture_output=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "sluiceway", "init", place],
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     yield name
     database.drop(name)
@@ -92,14 +97,20 @@ def test_a_folder_to_a_server(photos: Path, taker: RunningServer, way: str) -> N
 
     assert unzipped(data) == FILES
     assert len(data) == receipt.size
-    assert receipt.location.endswith({"put": "made/x.zip", "named-by-the-folder": "made/photos.zip", "form": "photos.zip"}[way])
+    assert receipt.location.endswith(
+        {"put": "made/x.zip", "named-by-the-folder": "made/photos.zip", "form": "photos.zip"}[way]
+    )
 
 
 def test_a_server_s_listing_to_a_file(taker: RunningServer, tmp_path: Path) -> None:
     """From any prefix, odd keys and all; names are what stands below it."""
-    keys = [key for key in ODD_KEYS if key != "e\u0301" and key.count("/") + 2 <= MOST_SEGMENTS]  # the first is stored composed
+    keys = [
+        key for key in ODD_KEYS if key != "e\u0301" and key.count("/") + 2 <= MOST_SEGMENTS
+    ]  # the first is stored composed
     for key in keys:
-        requests.put(f"{taker.url}/files/odd/{quote(key)}", data=key.encode(), timeout=10).raise_for_status()
+        requests.put(
+            f"{taker.url}/files/odd/{quote(key)}", data=key.encode(), timeout=10
+        ).raise_for_status()
     sluiceway.copy(f"{taker.url}/files/odd/", tmp_path / "x.zip", pack="zip")
 
     assert unzipped((tmp_path / "x.zip").read_bytes()) == {key: key.encode() for key in keys}
@@ -110,7 +121,9 @@ def test_a_database_to_a_server_and_a_folder_to_a_database(
 ) -> None:
     """A store's place is a side as every other."""
     sluiceway.copy(photos, at(database, table, "photos/"))
-    receipt = sluiceway.copy(at(database, table, "photos/"), f"{taker.url}/files/db.zip", pack="zip")
+    receipt = sluiceway.copy(
+        at(database, table, "photos/"), f"{taker.url}/files/db.zip", pack="zip"
+    )
     assert unzipped(requests.get(receipt.location, timeout=30).content) == FILES
 
     receipt = sluiceway.copy(photos, at(database, table, "zips/"), pack="zip")

@@ -14,7 +14,9 @@ from raw_http import BOUNDARY, LAST_CHUNK, Wire, chunk, form_body, form_head, he
 
 BIG = noise(3 << 20)
 
-FORM = form_body(("a", "first.bin", noise(150_000)), ("b", "second.bin", noise(2_500_000)), ("t", None, b"field"))
+FORM = form_body(
+    ("a", "first.bin", noise(150_000)), ("b", "second.bin", noise(2_500_000)), ("t", None, b"field")
+)
 BETWEEN = FORM.index(b'name="b"') - len(f"\r\n--{BOUNDARY}\r\nContent-Disposition: form-data; ")
 LAST_BOUNDARY = len(FORM) - len(f"--{BOUNDARY}--\r\n")
 
@@ -68,14 +70,20 @@ def test_a_client_that_stops_and_listens_is_told(taker: RunningServer, cut: str)
         wire.half_close()
         answer = wire.answer()
 
-        assert (answer.status, answer.code, answer.headers["connection"]) == (400, "body-cut", "close")
+        assert (answer.status, answer.code, answer.headers["connection"]) == (
+            400,
+            "body-cut",
+            "close",
+        )
         assert nothing_stays(taker)
         assert wire.closed()
 
 
 @pytest.mark.parametrize("hang_up", [Wire.close, Wire.reset], ids=["close", "reset"])
 @pytest.mark.parametrize("cut", CUTS)
-def test_a_client_that_hangs_up_leaves_nothing(taker: RunningServer, cut: str, hang_up: Callable[[Wire], None]) -> None:
+def test_a_client_that_hangs_up_leaves_nothing(
+    taker: RunningServer, cut: str, hang_up: Callable[[Wire], None]
+) -> None:
     """Closed or reset: nothing stays, and the server goes on."""
     logged = len(taker.lines)
     wire = Wire(taker.port)
@@ -89,7 +97,9 @@ def test_a_client_that_hangs_up_leaves_nothing(taker: RunningServer, cut: str, h
 
 @pytest.mark.parametrize("chunks", [True, False], ids=["chunked", "length"])
 @pytest.mark.parametrize("cut", WHOLE_BUT_CUT)
-def test_a_form_without_its_end_stores_nothing(taker: RunningServer, cut: str, chunks: bool) -> None:
+def test_a_form_without_its_end_stores_nothing(
+    taker: RunningServer, cut: str, chunks: bool
+) -> None:
     """The request is whole, the form is not: 400, and not even the files that came whole are there."""
     body = WHOLE_BUT_CUT[cut]
     framed = (chunk(body) if body else b"") + LAST_CHUNK if chunks else body
@@ -105,7 +115,10 @@ def test_a_form_without_its_end_stores_nothing(taker: RunningServer, cut: str, c
 
 def test_a_whole_body_is_answered_although_the_client_closed_its_half(taker: RunningServer) -> None:
     """Half-close behind the last byte (nc -N, some embedded clients): stored, and the client reads 201."""
-    for framing, body in ((["Content-Length: 5"], b"hello"), (["Transfer-Encoding: chunked"], chunk(b"hello") + LAST_CHUNK)):
+    for framing, body in (
+        (["Content-Length: 5"], b"hello"),
+        (["Transfer-Encoding: chunked"], chunk(b"hello") + LAST_CHUNK),
+    ):
         with Wire(taker.port) as wire:
             wire.send(head("PUT", "/files/half", *framing) + body)
             wire.half_close()
@@ -118,11 +131,17 @@ def test_a_whole_body_is_answered_although_the_client_closed_its_half(taker: Run
 
 
 @pytest.mark.parametrize("hang_up", [Wire.close, Wire.half_close], ids=["close", "half-close"])
-def test_bytes_that_came_before_a_hang_up_count(taker: RunningServer, hang_up: Callable[[Wire], None]) -> None:
+def test_bytes_that_came_before_a_hang_up_count(
+    taker: RunningServer, hang_up: Callable[[Wire], None]
+) -> None:
     """A whole upload followed at once by a hang-up is an upload: every byte had come."""
     for number in range(10):
         wire = Wire(taker.port)
-        wire.send(head("PUT", f"/files/gone-{number}", "Transfer-Encoding: chunked") + chunk(BIG) + LAST_CHUNK)
+        wire.send(
+            head("PUT", f"/files/gone-{number}", "Transfer-Encoding: chunked")
+            + chunk(BIG)
+            + LAST_CHUNK
+        )
         hang_up(wire)
         path = taker.root / f"gone-{number}"
         eventually(path.exists, "the object of a client that is gone")

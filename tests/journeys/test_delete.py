@@ -55,7 +55,9 @@ def test_exactly_one_of_many_deletes_wins(taker: RunningServer) -> None:
     """Eight at once: one 204, seven 404."""
     put(taker, "raced/one")
     found: list[int] = []
-    threads = [threading.Thread(target=lambda: found.append(delete(taker, "raced/one"))) for _ in range(8)]
+    threads = [
+        threading.Thread(target=lambda: found.append(delete(taker, "raced/one"))) for _ in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

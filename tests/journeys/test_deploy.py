@@ -52,8 +52,12 @@ TOKEN = "what-clients-of-these-must-carry"
 BELOW = {"gunicorn": "/up", "uWSGI": "/up"}  # where the app has the service
 
 
-def ask(method: str, url: str, headers: dict[str, str] | None = None, **more: Any) -> requests.Response:
-    return requests.request(method, url, headers={"Authorization": f"Bearer {TOKEN}", **(headers or {})}, **more)
+def ask(
+    method: str, url: str, headers: dict[str, str] | None = None, **more: Any
+) -> requests.Response:
+    return requests.request(
+        method, url, headers={"Authorization": f"Bearer {TOKEN}", **(headers or {})}, **more
+    )
 
 
 def head(method: str, target: str, *fields: str) -> bytes:
@@ -98,12 +102,16 @@ def free_port() -> int:
 
 
 @contextmanager
-def deployed(name: str, folder: Path, act: Callable[[Exchange], object] = takes) -> Iterator[Deployed]:
+def deployed(
+    name: str, folder: Path, act: Callable[[Exchange], object] = takes
+) -> Iterator[Deployed]:
     temporary = folder / "temporary"
     temporary.mkdir()
     with Peer(act) as peer, ExitStack() as stack:
         if name == "nginx":
-            process, port = behind_nginx(folder, start_server(folder / "none", to=f"{peer.url}/books"), stack)
+            process, port = behind_nginx(
+                folder, start_server(folder / "none", to=f"{peer.url}/books"), stack
+            )
         else:
             process, port = started(name, folder, peer, stack)
         one = Deployed(name, port, process, peer, temporary)
@@ -111,13 +119,26 @@ def deployed(name: str, folder: Path, act: Callable[[Exchange], object] = takes)
         yield one
 
 
-def started(name: str, folder: Path, peer: Peer, stack: ExitStack) -> tuple[subprocess.Popen[Any], int]:
+def started(
+    name: str, folder: Path, peer: Peer, stack: ExitStack
+) -> tuple[subprocess.Popen[Any], int]:
     port = free_port()
-    ini = (DEPLOY / "uwsgi.ini").read_text("utf-8").replace("127.0.0.1:8000", f"127.0.0.1:{port}").replace("%d", f"{DEPLOY}/")
+    ini = (
+        (DEPLOY / "uwsgi.ini")
+        .read_text("utf-8")
+        .replace("127.0.0.1:8000", f"127.0.0.1:{port}")
+        .replace("%d", f"{DEPLOY}/")
+    )
     (folder / "uwsgi.ini").write_text(ini)
     command = SERVERS[name].format(deploy=DEPLOY, folder=folder, port=port).split()
     path = os.pathsep.join([str(SCRIPTS), os.environ["PATH"]])
-    env = {**os.environ, "PATH": path, "DESTINATION": f"{peer.url}/books", "TOKEN": TOKEN, "TMPDIR": str(folder / "temporary")}
+    env = {
+        **os.environ,
+        "PATH": path,
+        "DESTINATION": f"{peer.url}/books",
+        "TOKEN": TOKEN,
+        "TMPDIR": str(folder / "temporary"),
+    }
     command[0] = shutil.which(command[0], path=path) or command[0]
     printed = stack.enter_context((folder / "printed").open("wb"))
     process = subprocess.Popen(command, cwd=folder, env=env, stdout=printed, stderr=printed)
@@ -133,7 +154,9 @@ def behind_nginx(
     port = free_port()
     site = (DEPLOY / "nginx.conf").read_text("utf-8")
     assert site.count("127.0.0.1:8000") == site.count("listen 80;") == 1
-    site = site.replace("127.0.0.1:8000", f"127.0.0.1:{server.port}").replace("listen 80;", f"listen 127.0.0.1:{port};")
+    site = site.replace("127.0.0.1:8000", f"127.0.0.1:{server.port}").replace(
+        "listen 80;", f"listen 127.0.0.1:{port};"
+    )
     site = site.replace("client_body_timeout 60s", f"client_body_timeout {patience}")
     (folder / "site.conf").write_text(site)
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -144,14 +167,20 @@ def behind_nginx(
         f"http {{ access_log off; {temporary} include {folder}/site.conf; }}\n"
     )
     log = str(folder / "error.log")
-    process = subprocess.Popen(["nginx", "-c", str(folder / "nginx.conf"), "-e", log], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        ["nginx", "-c", str(folder / "nginx.conf"), "-e", log], stderr=subprocess.DEVNULL
+    )
     stack.callback(end, process, signal.SIGQUIT)
     return process, port
 
 
 def answers(one: Deployed, process: subprocess.Popen[Any]) -> bool:
     folder = one.temporary.parent
-    told = "".join(path.read_text("utf-8", "replace") for path in (folder / "printed", folder / "error.log") if path.exists())
+    told = "".join(
+        path.read_text("utf-8", "replace")
+        for path in (folder / "printed", folder / "error.log")
+        if path.exists()
+    )
     assert process.poll() is None, told
     with suppress(requests.RequestException):
         return ask("get", f"{one.url}/healthz", timeout=5).status_code == 200
@@ -162,7 +191,10 @@ def end(process: subprocess.Popen[Any], sig: int = signal.SIGTERM) -> None:
     """By its id; its children with it, by theirs, when it does not end."""
     if process.poll() is not None:
         return
-    children = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    children = [
+        int(pid)
+        for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    ]
     process.send_signal(sig)
     try:
         process.wait(STOP)
@@ -174,7 +206,9 @@ def end(process: subprocess.Popen[Any], sig: int = signal.SIGTERM) -> None:
 
 
 @pytest.fixture(scope="module", params=[*SERVERS, pytest.param("nginx", marks=pytest.mark.nginx)])
-def one(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+def one(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Deployed]:
     if request.param == "nginx":
         need("nginx")
     with deployed(request.param, tmp_path_factory.mktemp("deployed")) as running:
@@ -189,12 +223,20 @@ def files_in(exchange: Exchange) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["raw", "form"])
-def test_an_upload_passes_whole_and_the_backends_answer_comes_back(one: Deployed, kind: str) -> None:
+def test_an_upload_passes_whole_and_the_backends_answer_comes_back(
+    one: Deployed, kind: str
+) -> None:
     """More than the 1 MiB at which nginx stops by default, each byte of it, with its length."""
     if kind == "raw":
         answer = ask("put", f"{one.url}/files/a.bin", data=DATA, timeout=30)
     else:
-        answer = ask("post", f"{one.url}/files", data={"title": "T"}, files={"file": ("a.bin", DATA)}, timeout=30)
+        answer = ask(
+            "post",
+            f"{one.url}/files",
+            data={"title": "T"},
+            files={"file": ("a.bin", DATA)},
+            timeout=30,
+        )
 
     assert (answer.status_code, answer.json()) == (201, {"ok": True})
     assert files_in(one.peer.seen[-1]) == DATA
@@ -202,12 +244,17 @@ def test_an_upload_passes_whole_and_the_backends_answer_comes_back(one: Deployed
 
 
 @pytest.mark.parametrize("kind", ["raw", "form"])
-def test_the_backend_hears_of_an_upload_before_a_twentieth_was_sent(one: Deployed, kind: str) -> None:
+def test_the_backend_hears_of_an_upload_before_a_twentieth_was_sent(
+    one: Deployed, kind: str
+) -> None:
     """Nothing is gathered on the way, in memory or in a file."""
     seen, begun = len(one.peer.seen), one.begun(kind, 40 * MIB)[0]
     with Wire(one.port) as wire:
         wire.send(begun + bytes(MIB))
-        eventually(lambda: len(one.peer.seen) > seen and len(one.peer.seen[seen].body) > 500_000, "the backend has bytes of it")
+        eventually(
+            lambda: len(one.peer.seen) > seen and len(one.peer.seen[seen].body) > 500_000,
+            "the backend has bytes of it",
+        )
         assert [path for path in one.temporary.rglob("*") if path.is_file()] == []
     eventually(one.peer.seen[seen].done.is_set, "the cut reached the backend")
     assert one.peer.seen[seen].cut
@@ -217,12 +264,17 @@ def test_a_chunked_upload_streams_as_well_or_is_refused_with_the_cure(one: Deplo
     """Through nginx, too; uWSGI hides its end from apps."""
     seen = len(one.peer.seen)
     with Wire(one.port) as wire:
-        wire.send(head("PUT", f"{one.prefix}/files/c", "Transfer-Encoding: chunked") + chunk(bytes(MIB)))
+        wire.send(
+            head("PUT", f"{one.prefix}/files/c", "Transfer-Encoding: chunked") + chunk(bytes(MIB))
+        )
         if one.name == "uWSGI":
             answer = wire.answer()
             assert (answer.status, answer.code) == (411, "length-required")
             return
-        eventually(lambda: len(one.peer.seen) > seen and len(one.peer.seen[seen].headers), "the backend hears of it")
+        eventually(
+            lambda: len(one.peer.seen) > seen and len(one.peer.seen[seen].headers),
+            "the backend hears of it",
+        )
         wire.send(LAST_CHUNK)
         assert wire.answer().status == 201
     assert one.peer.seen[seen].body == bytes(MIB)
@@ -231,7 +283,13 @@ def test_a_chunked_upload_streams_as_well_or_is_refused_with_the_cure(one: Deplo
 def test_a_refusal_is_read_while_the_client_still_sends(one: Deployed) -> None:
     """Five times out of five, although 32 MiB were announced and the server wants none of them."""
     for _ in range(5):
-        answer = ask("put", f"{one.url}/files/f", data=bytes(32 * MIB), headers={"Origin": "http://other.example"}, timeout=20)
+        answer = ask(
+            "put",
+            f"{one.url}/files/f",
+            data=bytes(32 * MIB),
+            headers={"Origin": "http://other.example"},
+            timeout=20,
+        )
         assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
 
 
@@ -242,15 +300,26 @@ def test_progress_is_told_while_the_upload_waits(one: Deployed) -> None:
 
     def watch() -> None:
         accept = {"Accept": "text/event-stream"}
-        with ask("get", f"{one.url}/uploads/{upload}", headers=accept, stream=True, timeout=30) as events:
-            told.extend(json.loads(line[6:]) for line in events.iter_lines(chunk_size=1) if line.startswith(b"data: "))
+        with ask(
+            "get", f"{one.url}/uploads/{upload}", headers=accept, stream=True, timeout=30
+        ) as events:
+            told.extend(
+                json.loads(line[6:])
+                for line in events.iter_lines(chunk_size=1)
+                if line.startswith(b"data: ")
+            )
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
         with Wire(one.port) as wire:
-            wire.send(head("PUT", f"{one.prefix}/files/w?upload={upload}", f"Content-Length: {2 * MIB}") + bytes(MIB))
-            eventually(lambda: any(0 < event["kept"] <= MIB for event in told), "the first half is told")
+            wire.send(
+                head("PUT", f"{one.prefix}/files/w?upload={upload}", f"Content-Length: {2 * MIB}")
+                + bytes(MIB)
+            )
+            eventually(
+                lambda: any(0 < event["kept"] <= MIB for event in told), "the first half is told"
+            )
             wire.send(bytes(MIB))
             assert wire.answer().status == 201
     finally:
@@ -262,7 +331,9 @@ def test_a_page_may_write_and_a_page_of_another_site_may_not(one: Deployed) -> N
     """Origin is compared with Host, port included: a proxy has to pass both on as they are."""
     own = f"http://127.0.0.1:{one.port}"
     statuses = [
-        ask("put", f"{one.url}/files/o", data=b"1", headers={"Origin": origin}, timeout=10).status_code
+        ask(
+            "put", f"{one.url}/files/o", data=b"1", headers={"Origin": origin}, timeout=10
+        ).status_code
         for origin in (own, "http://127.0.0.1", "http://other.example")
     ]
     assert statuses == [201, 403, 403]
@@ -293,7 +364,9 @@ def test_a_client_may_pause_for_longer_than_uwsgi_allows_by_default(one: Deploye
 
 
 @pytest.mark.parametrize("name", [*SERVERS, pytest.param("nginx", marks=pytest.mark.nginx)])
-def test_an_upload_under_way_ends_well_when_the_server_is_told_to_stop(name: str, tmp_path: Path) -> None:
+def test_an_upload_under_way_ends_well_when_the_server_is_told_to_stop(
+    name: str, tmp_path: Path
+) -> None:
     """SIGTERM (for nginx SIGQUIT) in the middle; the rest is sent; 201; then the server ends by itself."""
     if name == "nginx":
         need("nginx")
@@ -321,7 +394,9 @@ def test_nginx_ends_an_upload_that_pauses_for_too_long(tmp_path: Path) -> None:
     server = start_server(tmp_path / "root")
     with ExitStack() as stack:
         process, port = behind_nginx(tmp_path, server, stack, patience="1s")
-        one = Deployed("nginx", port, process, stack.enter_context(Peer(takes)), tmp_path / "temporary")
+        one = Deployed(
+            "nginx", port, process, stack.enter_context(Peer(takes)), tmp_path / "temporary"
+        )
         eventually(lambda: answers(one, process), "nginx answers")
         with Wire(port) as wire:
             wire.send(head("PUT", "/files/paused", f"Content-Length: {2 * MIB}") + bytes(MIB))
@@ -341,10 +416,21 @@ def test_nginx_gathers_no_download_and_tells_whose_it_is(tmp_path: Path) -> None
     server = start_server(tmp_path / "root")
     with ExitStack() as stack:
         process, port = behind_nginx(tmp_path, server, stack)
-        one = Deployed("nginx", port, process, stack.enter_context(Peer(takes)), tmp_path / "temporary")
+        one = Deployed(
+            "nginx", port, process, stack.enter_context(Peer(takes)), tmp_path / "temporary"
+        )
         eventually(lambda: answers(one, process), "nginx answers")
-        assert ask("put", f"{server.url}/files/large", data=bytes(64 * MIB), timeout=30).status_code == 201
-        with ask("get", f"{one.url}/files/large", headers={"X-Forwarded-For": "192.0.2.7"}, stream=True, timeout=30) as answer:
+        assert (
+            ask("put", f"{server.url}/files/large", data=bytes(64 * MIB), timeout=30).status_code
+            == 201
+        )
+        with ask(
+            "get",
+            f"{one.url}/files/large",
+            headers={"X-Forwarded-For": "192.0.2.7"},
+            stream=True,
+            timeout=30,
+        ) as answer:
             size = len(next(answer.iter_content(1024)))
             time.sleep(HEARD)
             assert "GET /files/large" not in server.log()
@@ -393,9 +479,17 @@ def test_the_apps_start_with_a_token_only(app: str, given: str, tmp_path: Path) 
     env = {name: value for name, value in os.environ.items() if name not in ("TOKEN", "TOKEN_FILE")}
     env["DESTINATION"] = str(tmp_path / "root")
     (tmp_path / "token").write_text(TOKEN if given == "file" else "\n")
-    env |= {"empty": {"TOKEN": ""}, "nothing": {}}.get(given, {"TOKEN_FILE": str(tmp_path / "token")})
+    env |= {"empty": {"TOKEN": ""}, "nothing": {}}.get(
+        given, {"TOKEN_FILE": str(tmp_path / "token")}
+    )
     done = subprocess.run(
-        [sys.executable, "-c", f"import {app}"], cwd=DEPLOY, env=env, capture_output=True, text=True, timeout=START, check=False
+        [sys.executable, "-c", f"import {app}"],
+        cwd=DEPLOY,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=START,
+        check=False,
     )
     assert (done.returncode == 0) == (given == "file"), done.stderr
     assert given == "file" or "token" in done.stderr.lower()

@@ -36,7 +36,9 @@ MISMATCH = {
 }
 BAD_FORM = {
     "not base64": ["Content-Digest: sha-256=:!!!:"],
-    "no colons": [f"Content-Digest: sha-256={base64.b64encode(hashlib.sha256(DATA).digest()).decode()}"],
+    "no colons": [
+        f"Content-Digest: sha-256={base64.b64encode(hashlib.sha256(DATA).digest()).decode()}"
+    ],
     "too short": [f"Content-Digest: sha-256=:{base64.b64encode(b'short').decode()}:"],
     "hex": [f"Content-Digest: sha-256={hashlib.sha256(DATA).hexdigest()}"],
     "empty": ["Repr-Digest: "],
@@ -45,7 +47,11 @@ BAD_FORM = {
 
 
 def put(server: RunningServer, key: str, fields: list[str], *, chunks: bool = False) -> Answer:
-    framing, body = ("Transfer-Encoding: chunked", chunked(DATA, 9000)) if chunks else (f"Content-Length: {len(DATA)}", DATA)
+    framing, body = (
+        ("Transfer-Encoding: chunked", chunked(DATA, 9000))
+        if chunks
+        else (f"Content-Length: {len(DATA)}", DATA)
+    )
     return talk(server.port, head("PUT", f"/files/{key}", framing, *fields) + body)
 
 
@@ -59,13 +65,17 @@ def test_a_digest_that_is_right_passes(taker: RunningServer, fields: str, chunks
 
 @pytest.mark.parametrize("chunks", [False, True])
 @pytest.mark.parametrize("fields", MISMATCH)
-def test_a_digest_that_is_wrong_publishes_nothing(taker: RunningServer, fields: str, chunks: bool) -> None:
+def test_a_digest_that_is_wrong_publishes_nothing(
+    taker: RunningServer, fields: str, chunks: bool
+) -> None:
     """400 with the registered problem type, no object, no draft, and our own digest is not given away."""
     answer = put(taker, "mismatch", MISMATCH[fields], chunks=chunks)
     told = answer.json()
 
     assert (answer.status, answer.code) == (400, "digest-mismatch")
-    assert told["type"] == "https://iana.org/assignments/http-problem-types#digest-mismatched-values"
+    assert (
+        told["type"] == "https://iana.org/assignments/http-problem-types#digest-mismatched-values"
+    )
     assert told["mismatched_digests"][0]["algorithm"] in ("sha-256", "sha-512")
     assert hashlib.sha256(DATA).hexdigest().encode() not in answer.body
     assert not (taker.root / "mismatch").exists()
@@ -75,24 +85,34 @@ def test_a_digest_that_is_wrong_publishes_nothing(taker: RunningServer, fields: 
 def test_a_wrong_digest_leaves_the_old_version(taker: RunningServer) -> None:
     """An object that is there stays as it is."""
     put(taker, "old", [])
-    answer = talk(taker.port, head("PUT", "/files/old", "Content-Length: 3", f"Content-Digest: {digest(b'abd')}") + b"abc")
+    answer = talk(
+        taker.port,
+        head("PUT", "/files/old", "Content-Length: 3", f"Content-Digest: {digest(b'abd')}")
+        + b"abc",
+    )
 
     assert answer.code == "digest-mismatch"
     assert (taker.root / "old").read_bytes() == DATA
 
 
 @pytest.mark.parametrize("fields", BAD_FORM)
-def test_a_digest_of_the_wrong_form_is_refused_before_the_body(taker: RunningServer, fields: str) -> None:
+def test_a_digest_of_the_wrong_form_is_refused_before_the_body(
+    taker: RunningServer, fields: str
+) -> None:
     """400 although not one byte of the body was sent, with the registered problem type."""
     with Wire(taker.port) as wire:
         wire.send(head("PUT", "/files/form", "Content-Length: 200000", *BAD_FORM[fields]))
         answer = wire.answer()
 
     assert (answer.status, answer.code) == (400, "bad-digest")
-    assert answer.json()["type"].startswith("https://iana.org/assignments/http-problem-types#digest-")
+    assert answer.json()["type"].startswith(
+        "https://iana.org/assignments/http-problem-types#digest-"
+    )
 
 
-def test_digests_that_contradict_each_other_are_refused_before_the_body(taker: RunningServer) -> None:
+def test_digests_that_contradict_each_other_are_refused_before_the_body(
+    taker: RunningServer,
+) -> None:
     """A whole file has one digest: the two headers must agree."""
     fields = [f"Content-Digest: {digest(DATA)}", f"Repr-Digest: {digest(b'other')}"]
     with Wire(taker.port) as wire:
@@ -102,8 +122,14 @@ def test_digests_that_contradict_each_other_are_refused_before_the_body(taker: R
 
 def test_a_post_is_checked_like_a_put(taker: RunningServer) -> None:
     """POST /files: right passes, wrong does not."""
-    right = talk(taker.port, head("POST", "/files", "Content-Length: 3", f"Repr-Digest: {digest(b'abc')}") + b"abc")
-    wrong = talk(taker.port, head("POST", "/files", "Content-Length: 3", f"Repr-Digest: {digest(b'abd')}") + b"abc")
+    right = talk(
+        taker.port,
+        head("POST", "/files", "Content-Length: 3", f"Repr-Digest: {digest(b'abc')}") + b"abc",
+    )
+    wrong = talk(
+        taker.port,
+        head("POST", "/files", "Content-Length: 3", f"Repr-Digest: {digest(b'abd')}") + b"abc",
+    )
 
     assert (right.status, wrong.status, wrong.code) == (201, 400, "digest-mismatch")
 

@@ -53,7 +53,9 @@ def test_a_disk_that_fills_midway_is_507(cramped: RunningServer, form: bool) -> 
     """A body of unknown length: 507 while the client still sends, the draft gone, its room given back."""
     before = free(cramped)
     with Wire(cramped.port) as wire:
-        wire.send(form_head(None) if form else head("PUT", "/files/x", "Transfer-Encoding: chunked"))
+        wire.send(
+            form_head(None) if form else head("PUT", "/files/x", "Transfer-Encoding: chunked")
+        )
         if form:
             wire.send(chunk(form_begun(("f", "whole.bin", noise(MIB)), ("f", "x", b""))))
         try:
@@ -63,7 +65,11 @@ def test_a_disk_that_fills_midway_is_507(cramped: RunningServer, form: bool) -> 
             pass  # the server has closed: the answer is here nevertheless
         answer = wire.answer()
 
-        assert (answer.status, answer.code, answer.headers["connection"]) == (507, "no-space", "close")
+        assert (answer.status, answer.code, answer.headers["connection"]) == (
+            507,
+            "no-space",
+            "close",
+        )
     eventually(lambda: cramped.drafts() == [], "the draft is gone")
     assert cramped.stored() == {}
     assert free(cramped) == before
@@ -88,14 +94,22 @@ def test_the_server_goes_on_and_says_that_it_is_not_ready(cramped: RunningServer
             pass  # full
 
     assert small.status_code == 201
-    eventually(lambda: requests.get(f"{cramped.url}/readyz", timeout=10).status_code == 503, "a new look is taken")
+    eventually(
+        lambda: requests.get(f"{cramped.url}/readyz", timeout=10).status_code == 503,
+        "a new look is taken",
+    )
     assert requests.get(f"{cramped.url}/healthz", timeout=10).status_code == 200
     assert requests.get(f"{cramped.url}/files/small", timeout=10).content == b"small"
     refused = requests.put(f"{cramped.url}/files/more", data=noise(10_000), timeout=10)
     assert (refused.status_code, refused.json()["code"]) == (507, "no-space")
     assert requests.delete(f"{cramped.url}/files/filler", timeout=10).status_code == 204
-    eventually(lambda: requests.get(f"{cramped.url}/readyz", timeout=10).status_code == 200, "and another one")
-    assert requests.put(f"{cramped.url}/files/more", data=noise(10_000), timeout=10).status_code == 201
+    eventually(
+        lambda: requests.get(f"{cramped.url}/readyz", timeout=10).status_code == 200,
+        "and another one",
+    )
+    assert (
+        requests.put(f"{cramped.url}/files/more", data=noise(10_000), timeout=10).status_code == 201
+    )
     assert cramped.drafts() == []
 
 

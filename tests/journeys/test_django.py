@@ -33,7 +33,17 @@ DATA = noise(2_000_003)
 SHA = hashlib.sha256(DATA).hexdigest()
 FORM_TYPE = form_head(1).decode().partition("Content-Type: ")[2].partition("\r\n")[0]
 
-GUNICORN = ["-m", "gunicorn", "-k", "gthread", "--threads", "8", "-b", "127.0.0.1:{port}", "django_site:application"]
+GUNICORN = [
+    "-m",
+    "gunicorn",
+    "-k",
+    "gthread",
+    "--threads",
+    "8",
+    "-b",
+    "127.0.0.1:{port}",
+    "django_site:application",
+]
 RUNSERVER = ["django_site.py", "runserver", "--noreload", "--skip-checks", "127.0.0.1:{port}"]
 UVICORN = ["-m", "uvicorn", "--port", "{port}", "django_site:asgi"]
 
@@ -55,12 +65,18 @@ class Site:
 
     def kept(self) -> list[str]:
         """Published files, and whatever is left of others: there must be none of these."""
-        return sorted(str(path.relative_to(self.store)) for path in self.store.rglob("*") if path.is_file())
+        return sorted(
+            str(path.relative_to(self.store)) for path in self.store.rglob("*") if path.is_file()
+        )
 
     def threads(self) -> list[str]:
         """Threads of ours that still live in the server."""
         names: list[str] = requests.get(f"{self.url}/threads", timeout=10).json()
-        return [name for name in names if name.startswith(("sluiceway-request", "sluiceway-disk", "asyncio"))]
+        return [
+            name
+            for name in names
+            if name.startswith(("sluiceway-request", "sluiceway-disk", "asyncio"))
+        ]
 
 
 def backend(exchange: Exchange) -> None:
@@ -79,17 +95,29 @@ def backend(exchange: Exchange) -> None:
 
 @contextmanager
 def site(command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    base = tmp_path_factory.mktemp("site")  # of this site alone: its tests look at everything that lies in it
+    base = tmp_path_factory.mktemp(
+        "site"
+    )  # of this site alone: its tests look at everything that lies in it
     folder, store, temporary = (base / name for name in ("saved", "store", "temporary"))
     for place in (folder, store, temporary):
         place.mkdir()
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with Peer(backend) as peer:
-        env = {**os.environ, "BACKEND": f"{peer.url}/book", "FOLDER": str(folder), "STORE": str(store), "TMPDIR": str(temporary)}
-        env["PYTHONPATH"] = os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
+        env = {
+            **os.environ,
+            "BACKEND": f"{peer.url}/book",
+            "FOLDER": str(folder),
+            "STORE": str(store),
+            "TMPDIR": str(temporary),
+        }
+        env["PYTHONPATH"] = os.pathsep.join(
+            [str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
+        )
         words = [sys.executable, *(word.format(port=port) for word in command)]
-        process = subprocess.Popen(words, cwd=TESTS, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            words, cwd=TESTS, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         try:
             eventually(lambda: answers(port), "the server listens")
             yield Site(port, [process.pid, *children(process.pid)], peer, folder, store, temporary)
@@ -111,7 +139,9 @@ def answers(port: int) -> bool:
 
 
 @pytest.fixture(scope="module", params=["gunicorn", "runserver"])
-def either(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def either(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
     with site(GUNICORN if request.param == "gunicorn" else RUNSERVER, tmp_path_factory) as running:
         yield running
 
@@ -129,16 +159,27 @@ def beside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 def post(
-    to: Site, path: str, *parts: tuple[str, str | None, bytes], chunks: bool = False, cookie: str = "", token: str = ""
+    to: Site,
+    path: str,
+    *parts: tuple[str, str | None, bytes],
+    chunks: bool = False,
+    cookie: str = "",
+    token: str = "",
 ) -> requests.Response:
     body = form_body(*parts)
     data = iter([body[at : at + 50_000] for at in range(0, len(body), 50_000)]) if chunks else body
-    headers = {"Content-Type": FORM_TYPE, "Cookie": f"csrftoken={cookie}", **({"X-CSRFToken": token} if token else {})}
+    headers = {
+        "Content-Type": FORM_TYPE,
+        "Cookie": f"csrftoken={cookie}",
+        **({"X-CSRFToken": token} if token else {}),
+    }
     return requests.post(f"{to.url}{path}", data=data, headers=headers, timeout=30)
 
 
 @pytest.mark.parametrize("path", ["/relay", "/forwarded"])
-def test_the_next_server_hears_of_a_file_before_a_twentieth_was_sent(either: Site, path: str) -> None:
+def test_the_next_server_hears_of_a_file_before_a_twentieth_was_sent(
+    either: Site, path: str
+) -> None:
     """Relayed by a view that reads its parts, and brought there by the upload handler."""
     before = len(either.peer.seen)
     size = 24 * MIB
@@ -173,8 +214,15 @@ def test_memory_and_temporary_files_stay_as_they_are(gunicorn: Site, path: str) 
         meters = [MemoryMeter(pid) for pid in gunicorn.pids]
         for meter in meters:
             meter.reset()
-        form = sluiceway.Form({"title": "forget"}).file("file", (bytes(MIB) for _ in range(size // MIB)), size=size)
-        assert requests.post(f"{gunicorn.url}{path}", data=form, headers=form.headers, timeout=60).status_code == 201
+        form = sluiceway.Form({"title": "forget"}).file(
+            "file", (bytes(MIB) for _ in range(size // MIB)), size=size
+        )
+        assert (
+            requests.post(
+                f"{gunicorn.url}{path}", data=form, headers=form.headers, timeout=60
+            ).status_code
+            == 201
+        )
         peaks[size] = sum(meter.peak() for meter in meters)
         assert not list(gunicorn.temporary.iterdir())
 
@@ -184,25 +232,52 @@ def test_memory_and_temporary_files_stay_as_they_are(gunicorn: Site, path: str) 
 @pytest.mark.parametrize("chunks", [False, True])
 def test_a_view_saves_a_file_whole(gunicorn: Site, chunks: bool) -> None:
     """With its name, type and, where the form has a length, its size; Django alone takes chunks for nothing."""
-    answer = post(gunicorn, "/save", ("title", None, b"T"), ("file", "a ü.pdf", DATA), chunks=chunks)
+    answer = post(
+        gunicorn, "/save", ("title", None, b"T"), ("file", "a ü.pdf", DATA), chunks=chunks
+    )
 
     size = None if chunks else len(DATA)
-    assert answer.json() == {"filename": "a ü.pdf", "type": "application/octet-stream", "size": size, "title": "T"}
+    assert answer.json() == {
+        "filename": "a ü.pdf",
+        "type": "application/octet-stream",
+        "size": size,
+        "title": "T",
+    }
     assert (gunicorn.folder / "saved.bin").read_bytes() == DATA
     assert [path.name for path in gunicorn.folder.iterdir()] == ["saved.bin"]
 
 
 def test_parts_come_in_order_one_or_many(either: Site) -> None:
     """What the view skips is skipped."""
-    answer = post(either, "/walk", ("f", "a", DATA), ("f", "b", DATA), ("t", None, b"v"), ("g", "c", b""), ("empty", "", b""))
+    answer = post(
+        either,
+        "/walk",
+        ("f", "a", DATA),
+        ("f", "b", DATA),
+        ("t", None, b"v"),
+        ("g", "c", b""),
+        ("empty", "", b""),
+    )
 
-    assert answer.json() == [["f", "a"], ["f", "b", SHA], ["t", "v"], ["g", "c", hashlib.sha256(b"").hexdigest()]]
+    assert answer.json() == [
+        ["f", "a"],
+        ["f", "b", SHA],
+        ["t", "v"],
+        ["g", "c", hashlib.sha256(b"").hexdigest()],
+    ]
 
 
 def test_many_files_are_stored_with_their_names(either: Site) -> None:
     """Django's mappings tell where each is, and every byte is there."""
     names = ["a ü.pdf", "日本語.txt", "\U0001f600.bin"]
-    answer = post(either, "/stored", ("t", None, b"1"), *(("f", name, DATA) for name in names), ("t", None, b"2"), ("e", "", b""))
+    answer = post(
+        either,
+        "/stored",
+        ("t", None, b"1"),
+        *(("f", name, DATA) for name in names),
+        ("t", None, b"2"),
+        ("e", "", b""),
+    )
 
     told = answer.json()
     assert (answer.status_code, told["fields"]) == (201, {"t": ["1", "2"]})
@@ -216,7 +291,9 @@ def test_hostile_names_lead_nowhere(gunicorn: Site) -> None:
     """Whatever a client calls its files, they lie in the folder."""
     canary = gunicorn.store.parent / CANARY
     canary.write_text("sings")
-    outside = {path for path in gunicorn.store.parent.rglob("*") if gunicorn.store not in path.parents}
+    outside = {
+        path for path in gunicorn.store.parent.rglob("*") if gunicorn.store not in path.parents
+    }
     for name in HOSTILE:
         if not set(name) & set('\r\n\x00"\\') and name:
             answer = post(gunicorn, "/stored", ("f", name, b"123"))
@@ -224,7 +301,9 @@ def test_hostile_names_lead_nowhere(gunicorn: Site) -> None:
             assert answer.status_code == 201, name
             assert key is None or (gunicorn.store / key).resolve().read_bytes() == b"123", name
 
-    assert {path for path in gunicorn.store.parent.rglob("*") if gunicorn.store not in path.parents} == outside
+    assert {
+        path for path in gunicorn.store.parent.rglob("*") if gunicorn.store not in path.parents
+    } == outside
     assert canary.read_text() == "sings"
 
 
@@ -251,7 +330,12 @@ def test_a_cut_body_is_no_end_for_a_view(gunicorn: Site, path: str, chunks: bool
         assert exchange.cut
 
 
-WHOLE = form_body(("title", None, b"book"), ("f", "a", DATA[:200_000]), ("f", "b", DATA[:300_000]), ("after", None, b"A"))
+WHOLE = form_body(
+    ("title", None, b"book"),
+    ("f", "a", DATA[:200_000]),
+    ("f", "b", DATA[:300_000]),
+    ("after", None, b"A"),
+)
 CUTS = {
     "in the first file": 150_000,
     "in the second file": 400_000,
@@ -297,7 +381,11 @@ def test_a_destination_that_refuses_is_heard_while_the_client_sends(either: Site
     begun = form_begun(("title", None, b"refuse"), ("file", "a.bin", b""))
     with Wire(either.port) as wire:
         wire.send(form_head(len(begun) + 50 * MIB, target="/forwarded") + begun + bytes(3 * MIB))
-        answer = wire.answer() if "gunicorn" in Path(f"/proc/{either.pids[0]}/cmdline").read_text() else None
+        answer = (
+            wire.answer()
+            if "gunicorn" in Path(f"/proc/{either.pids[0]}/cmdline").read_text()
+            else None
+        )
         if answer is None:  # Django's development server reads a body to its end before it sends
             wire.send(bytes(47 * MIB))
             answer = wire.answer()
@@ -321,7 +409,10 @@ def test_a_form_goes_on_as_a_form_without_the_token(gunicorn: Site) -> None:
     answer = post(gunicorn, "/forwarded-as-form", *fields, ("file", "a.bin", DATA))
 
     assert answer.status_code == 201
-    assert [part.partition(b"\r\n\r\n")[2] for part in sent_parts(gunicorn.peer.seen[before])] == [b"book", DATA]
+    assert [part.partition(b"\r\n\r\n")[2] for part in sent_parts(gunicorn.peer.seen[before])] == [
+        b"book",
+        DATA,
+    ]
 
 
 def test_several_destinations_all_have_it_or_none(gunicorn: Site) -> None:
@@ -362,7 +453,11 @@ def test_what_cannot_work_is_told_to_the_operator(gunicorn: Site) -> None:
     """A body that Django has read, bytes that went by, a body that is no form."""
     cookies = {"csrftoken": "a" * 32}
     late = requests.post(
-        f"{gunicorn.url}/late", files={"f": b"1"}, data={"csrfmiddlewaretoken": "a" * 32}, cookies=cookies, timeout=10
+        f"{gunicorn.url}/late",
+        files={"f": b"1"},
+        data={"csrfmiddlewaretoken": "a" * 32},
+        cookies=cookies,
+        timeout=10,
     )
     assert (late.status_code, late.json()["code"]) == (500, "bad-order")
     assert "log" in late.json()["detail"]
@@ -384,15 +479,21 @@ def test_the_rest_of_a_broken_form_is_never_taken_for_a_form(gunicorn: Site) -> 
     kept = gunicorn.kept()
     broken = form_body(("a", "b", b"1")).replace(b'name="a"', b"nothing")
     body = broken.replace(b"--\r\n", b"\r\n") + form_body(("file", "c", DATA))
-    answer = requests.post(f"{gunicorn.url}/broken", data=body, headers={"Content-Type": FORM_TYPE}, timeout=10)
+    answer = requests.post(
+        f"{gunicorn.url}/broken", data=body, headers={"Content-Type": FORM_TYPE}, timeout=10
+    )
 
     assert answer.json() == {"error": "BadForm", "then": [0, 0]}
-    assert post(gunicorn, "/twice", ("t", None, b"1"), ("f", "a", DATA), ("g", "b", b"2")).json() == ["t", 0, 0]
+    assert post(
+        gunicorn, "/twice", ("t", None, b"1"), ("f", "a", DATA), ("g", "b", b"2")
+    ).json() == ["t", 0, 0]
     assert gunicorn.kept() == kept
 
 
 @pytest.mark.parametrize("path", ["/headed", "/stored-by-header"])
-def test_a_token_in_the_header_is_checked_before_the_form_is_read(gunicorn: Site, path: str) -> None:
+def test_a_token_in_the_header_is_checked_before_the_form_is_read(
+    gunicorn: Site, path: str
+) -> None:
     """Without it 403, and not a byte is stored."""
     kept, token = gunicorn.kept(), "a" * 32
     parts = ("t", None, b"1"), ("f", "a", DATA)
@@ -427,7 +528,9 @@ def test_nothing_stays_of_a_form_that_the_site_refuses(gunicorn: Site, why: str)
     fields = [("csrfmiddlewaretoken", None, token.encode())] if token else []
     body = form_body(*fields, ("f", "a.bin", DATA), ("g", "b.bin", b"small"))
     headers = {"Content-Type": FORM_TYPE, "Cookie": f"csrftoken={'a' * 32}"}
-    answer = requests.post(gunicorn.url + path, data=body, headers=headers, timeout=30, allow_redirects=False)
+    answer = requests.post(
+        gunicorn.url + path, data=body, headers=headers, timeout=30, allow_redirects=False
+    )
 
     assert answer.status_code == status
     assert gunicorn.kept() == kept
@@ -437,20 +540,29 @@ def test_nothing_stays_of_a_form_that_the_site_refuses(gunicorn: Site, why: str)
 def test_another_server_hears_nothing_of_a_form_whose_token_is_a_field(gunicorn: Site) -> None:
     """The file goes by before any field behind it is known: the token has to be in the header, and is checked first."""
     before, token = len(gunicorn.peer.seen), "a" * 32
-    fields = ("csrfmiddlewaretoken", None, token.encode()), ("title", None, b"book"), ("f", "a.bin", DATA)
+    fields = (
+        ("csrfmiddlewaretoken", None, token.encode()),
+        ("title", None, b"book"),
+        ("f", "a.bin", DATA),
+    )
     refused = post(gunicorn, "/forwarded-with-token", *fields, cookie=token)
     wrong = post(gunicorn, "/forwarded-with-token", *fields, cookie=token, token="b" * 32)
 
     assert (refused.status_code, wrong.status_code) == (403, 403)
     assert len(gunicorn.peer.seen) == before
-    assert post(gunicorn, "/forwarded-with-token", *fields, cookie=token, token=token).status_code == 201
+    assert (
+        post(gunicorn, "/forwarded-with-token", *fields, cookie=token, token=token).status_code
+        == 201
+    )
     assert gunicorn.peer.seen[before].body == DATA
 
 
 def test_a_refusal_of_the_view_is_no_complete_request_at_the_next_server(gunicorn: Site) -> None:
     """Its body is broken off before its end."""
     before = len(gunicorn.peer.seen)
-    answer = post(gunicorn, "/forwarded-as-form?answer=422", ("title", None, b"book"), ("f", "a.bin", DATA))
+    answer = post(
+        gunicorn, "/forwarded-as-form?answer=422", ("title", None, b"book"), ("f", "a.bin", DATA)
+    )
 
     assert answer.status_code == 422
     for exchange in gunicorn.peer.seen[before:]:
@@ -479,12 +591,21 @@ def test_errors_that_the_csrf_check_met_are_answered_as_problems(gunicorn: Site)
     """It reads the form outside of the view, where Django asks no middleware."""
     body = form_body(("csrfmiddlewaretoken", None, b"a" * 32), ("f", "a", DATA))
     with Wire(gunicorn.port) as wire:
-        wire.send(form_head(len(body), f"Cookie: csrftoken={'a' * 32}", target="/stored-with-token") + body[:-9000])
+        wire.send(
+            form_head(len(body), f"Cookie: csrftoken={'a' * 32}", target="/stored-with-token")
+            + body[:-9000]
+        )
         wire.half_close()
         answer = wire.answer()
     assert (answer.status, answer.code) == (400, "body-cut")
 
-    whole = post(gunicorn, "/stored-with-token", ("csrfmiddlewaretoken", None, b"a" * 32), ("f", "a", DATA), cookie="a" * 32)
+    whole = post(
+        gunicorn,
+        "/stored-with-token",
+        ("csrfmiddlewaretoken", None, b"a" * 32),
+        ("f", "a", DATA),
+        cookie="a" * 32,
+    )
     assert (whole.status_code, whole.json()["files"][0][5]) == (201, SHA)
 
 
@@ -499,7 +620,14 @@ def test_under_asgi_our_app_stands_beside_django(beside: Site) -> None:
     with Wire(beside.port) as wire:
         whole = form_body(("f", "a ü.bin", DATA))
         wire.send(form_head(len(whole), target="/drop/files") + whole[:-MIB])
-        eventually(lambda: any(path.stat().st_size > 512 << 10 for path in beside.store.rglob("*") if path.is_file()), "a draft")
+        eventually(
+            lambda: any(
+                path.stat().st_size > 512 << 10
+                for path in beside.store.rglob("*")
+                if path.is_file()
+            ),
+            "a draft",
+        )
         wire.send(whole[-MIB:])
         answer = wire.answer()
     assert answer.status == 201

@@ -48,17 +48,35 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 
 def ask(
-    server: RunningServer, method: str, target: str, *fields: str, body: bytes = b"", host: str | None = "localhost"
+    server: RunningServer,
+    method: str,
+    target: str,
+    *fields: str,
+    body: bytes = b"",
+    host: str | None = "localhost",
 ) -> Answer:
     with Wire(server.port) as wire:
-        wire.send(head(method, target, f"Content-Length: {len(body)}", "Connection: close", *fields, host=host) + body)
+        wire.send(
+            head(
+                method,
+                target,
+                f"Content-Length: {len(body)}",
+                "Connection: close",
+                *fields,
+                host=host,
+            )
+            + body
+        )
         return wire.answer(to_head=method == "HEAD")
 
 
 # How a URL is spelled
 
 
-@pytest.mark.parametrize("name", ["caf%E9.txt", "caf%E8.txt", "%ff", "a/%c0%ae%c0%ae/b", "%ed%a0%80", "%f5%80%80%80", "x%80/y"])
+@pytest.mark.parametrize(
+    "name",
+    ["caf%E9.txt", "caf%E8.txt", "%ff", "a/%c0%ae%c0%ae/b", "%ed%a0%80", "%f5%80%80%80", "x%80/y"],
+)
 def test_a_key_that_is_no_utf_8_is_refused_at_every_verb(plain: RunningServer, name: str) -> None:
     """Two names that differ in such bytes must not become one object."""
     for method in ("PUT", "GET", "DELETE", "POST", "PATCH"):
@@ -67,12 +85,19 @@ def test_a_key_that_is_no_utf_8_is_refused_at_every_verb(plain: RunningServer, n
     assert [key for key in plain.stored() if "\ufffd" in key] == []
 
 
-@pytest.mark.parametrize("target", ["/caf%E9", "/page/%E9.js", "/uploads/%E9", "/%E9/files", "/healthz%ff"])
+@pytest.mark.parametrize(
+    "target", ["/caf%E9", "/page/%E9.js", "/uploads/%E9", "/%E9/files", "/healthz%ff"]
+)
 def test_a_path_that_is_no_utf_8_is_refused_everywhere(plain: RunningServer, target: str) -> None:
     assert ask(plain, "GET", target).code == "bad-name"
 
 
-QUERIES = ["/files?prefix=%E9", "/files?after=%E9", "/files?as=zip&prefix=%E9", "/files?limit=1&%E9=1"]
+QUERIES = [
+    "/files?prefix=%E9",
+    "/files?after=%E9",
+    "/files?as=zip&prefix=%E9",
+    "/files?limit=1&%E9=1",
+]
 QUERIES += ["/fetch?url=http://x/%25E9%E9"]
 
 
@@ -84,10 +109,19 @@ def test_a_query_that_is_no_utf_8_is_refused(plain: RunningServer, target: str) 
 def test_a_name_or_an_upload_id_that_is_no_utf_8_is_refused(plain: RunningServer) -> None:
     """Raw bodies and forms; also names that a gateway would put into its backend's URL."""
     body = form_body(("f", "x", b"x"))
-    for query in ("name=caf%E9.txt", "upload=%E9" + "x" * 22, "book=%E9", "%E9=1", "name=a&name=%ff"):
+    for query in (
+        "name=caf%E9.txt",
+        "upload=%E9" + "x" * 22,
+        "book=%E9",
+        "%E9=1",
+        "name=a&name=%ff",
+    ):
         assert ask(plain, "POST", f"/files?{query}", body=b"x").code == "bad-name", query
         assert ask(plain, "PUT", f"/files/queried?{query}", body=b"x").code == "bad-name", query
-        assert talk(plain.port, form_head(len(body), target=f"/files?{query}") + body).code == "bad-name", query
+        assert (
+            talk(plain.port, form_head(len(body), target=f"/files?{query}") + body).code
+            == "bad-name"
+        ), query
     assert "queried" not in plain.stored()
 
 
@@ -96,8 +130,12 @@ def test_u_fffd_that_was_sent_as_such_is_a_character_like_others(plain: RunningS
     assert ask(plain, "GET", "/files/fffd%EF%BF%BD").body == b"1"
 
 
-@pytest.mark.parametrize("control", ["%0A", "%0D", "%00", "%09", "%1F", "%7F", "%C2%85", "%C2%9F", "%0D%0A"])
-def test_a_control_character_in_a_key_never_means_another_object(plain: RunningServer, control: str) -> None:
+@pytest.mark.parametrize(
+    "control", ["%0A", "%0D", "%00", "%09", "%1F", "%7F", "%C2%85", "%C2%9F", "%0D%0A"]
+)
+def test_a_control_character_in_a_key_never_means_another_object(
+    plain: RunningServer, control: str
+) -> None:
     """At its end, in its middle, at its beginning: 400 for every verb, and the key without it is untouched."""
     assert ask(plain, "PUT", "/files/r", body=b"first").status in (200, 201)
     for key in (f"r{control}", f"{control}r", f"a{control}b", f"r/{control}"):
@@ -107,7 +145,10 @@ def test_a_control_character_in_a_key_never_means_another_object(plain: RunningS
     assert ask(plain, "GET", "/files/r").body == b"first"
 
 
-@pytest.mark.parametrize("path", ["/", "/page/sluice.js", "/files", "/fetch", "/healthz", "/readyz", "/uploads/" + "x" * 22])
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/page/sluice.js", "/files", "/fetch", "/healthz", "/readyz", "/uploads/" + "x" * 22],
+)
 def test_a_control_character_ends_no_path(plain: RunningServer, path: str) -> None:
     """`/healthz%0A` is not `/healthz`."""
     for control in ("%0A", "%0D", "%00", "%C2%85"):
@@ -161,13 +202,23 @@ def test_a_rebound_name_reaches_nothing(shut: RunningServer, host: str) -> None:
     told = host.replace("{port}", str(shut.port))
     for path in PATHS:
         for method in METHODS:
-            answer = ask(shut, method, path, f"Host: {told}", f"Origin: http://{told}", "Sec-Fetch-Site: same-origin", host=None)
+            answer = ask(
+                shut,
+                method,
+                path,
+                f"Host: {told}",
+                f"Origin: http://{told}",
+                "Sec-Fetch-Site: same-origin",
+                host=None,
+            )
             assert answer.status == 403, (method, path)
     assert shut.stored() == {}
 
 
 @pytest.mark.parametrize("host", OURS)
-def test_the_machines_own_names_and_allowed_ones_are_answered(shut: RunningServer, host: str) -> None:
+def test_the_machines_own_names_and_allowed_ones_are_answered(
+    shut: RunningServer, host: str
+) -> None:
     told = host.replace("{port}", str(shut.port))
     assert ask(shut, "GET", "/files", f"Host: {told}", host=None).status == 200
 
@@ -195,10 +246,17 @@ def test_allowed_names_hold_with_a_token_too(serve: Serve) -> None:
     server = serve("--token", TOKEN, "--allowed-host", "files.example.com")
     auth = {"Authorization": f"Bearer {TOKEN}"}
     for host, status in (("files.example.com", 200), ("other.example.com", 403)):
-        assert requests.get(f"{server.url}/files", headers={"Host": host, **auth}, timeout=10).status_code == status
+        assert (
+            requests.get(
+                f"{server.url}/files", headers={"Host": host, **auth}, timeout=10
+            ).status_code
+            == status
+        )
 
 
-def test_the_start_says_who_can_reach_a_server_without_a_token_and_the_log_how_a_name_is_allowed(shut: RunningServer) -> None:
+def test_the_start_says_who_can_reach_a_server_without_a_token_and_the_log_how_a_name_is_allowed(
+    shut: RunningServer,
+) -> None:
     assert "every user and program of this machine" in shut.log()
     ask(shut, "GET", "/files", host="evil.example")
     eventually(lambda: "--allowed-host" in shut.log(), "the operator is told")
@@ -227,13 +285,33 @@ def test_the_start_says_who_can_reach_a_server_without_a_token_and_the_log_how_a
         ("localhost", "null", False),
     ],
 )
-def test_origin_and_host_are_compared_as_names_not_as_text(plain: RunningServer, host: str, origin: str, allowed: bool) -> None:
-    answer = ask(plain, "PUT", "/files/from-a-page", f"Host: {host}", f"Origin: {origin}", body=b"1", host=None)
+def test_origin_and_host_are_compared_as_names_not_as_text(
+    plain: RunningServer, host: str, origin: str, allowed: bool
+) -> None:
+    answer = ask(
+        plain,
+        "PUT",
+        "/files/from-a-page",
+        f"Host: {host}",
+        f"Origin: {origin}",
+        body=b"1",
+        host=None,
+    )
     assert answer.status in ((200, 201) if allowed else (403,))
 
 
 @pytest.mark.parametrize(
-    "origin", ["http://[", "http://", "x", "http://a:b", "http://a/", "http://[::g]", "http://a, http://b", ""]
+    "origin",
+    [
+        "http://[",
+        "http://",
+        "x",
+        "http://a:b",
+        "http://a/",
+        "http://[::g]",
+        "http://a, http://b",
+        "",
+    ],
 )
 def test_an_origin_that_is_none_is_refused_readably(plain: RunningServer, origin: str) -> None:
     answer = ask(plain, "PUT", "/files/odd-origin", f"Origin: {origin}", body=b"1")
@@ -247,36 +325,86 @@ def test_pages_of_an_allowed_origin_may_do_everything(shut: RunningServer) -> No
     put = ask(shut, "PUT", "/files/page/one", *page, body=b"1")
     form = form_body(("f", "x", b"x"))
     post = talk(shut.port, form_head(len(form), *page) + form)
-    answers = [put, post, ask(shut, "GET", "/files/page/one", *page), ask(shut, "HEAD", "/files/page/one", *page)]
-    answers += [ask(shut, "GET", path, *page) for path in ("/", "/page/sluice.js", "/files", "/healthz", "/readyz")]
+    answers = [
+        put,
+        post,
+        ask(shut, "GET", "/files/page/one", *page),
+        ask(shut, "HEAD", "/files/page/one", *page),
+    ]
+    answers += [
+        ask(shut, "GET", path, *page)
+        for path in ("/", "/page/sluice.js", "/files", "/healthz", "/readyz")
+    ]
     answers += [
         ask(shut, "GET", "/files/none", *page),
         ask(shut, "PATCH", "/files/page/one", *page),
         ask(shut, "GET", "/%ff", *page),
     ]
-    answers += [ask(shut, "GET", "/fetch?url=http://x/", *page), ask(shut, "GET", "/files", *page, host="evil.example")]
+    answers += [
+        ask(shut, "GET", "/fetch?url=http://x/", *page),
+        ask(shut, "GET", "/files", *page, host="evil.example"),
+    ]
     answers += [ask(shut, "DELETE", "/files/page/one", *page)]
 
-    assert [answer.status for answer in answers] == [201, 201, 200, 200, 200, 200, 200, 200, 200, 404, 405, 400, 403, 403, 204]
+    assert [answer.status for answer in answers] == [
+        201,
+        201,
+        200,
+        200,
+        200,
+        200,
+        200,
+        200,
+        200,
+        404,
+        405,
+        400,
+        403,
+        403,
+        204,
+    ]
     for answer in answers:
         assert answer.headers["access-control-allow-origin"] == PAGE
         assert answer.headers["access-control-allow-credentials"] == "true"
         assert "Origin" in answer.headers["vary"]
-        exposed = {name.strip().lower() for name in answer.headers["access-control-expose-headers"].split(",")}
-        assert {"location", "etag", "repr-digest", "upload-id", "content-range", "retry-after", "server-timing"} <= exposed
-        assert set(answer.headers) - exposed <= PLAIN | {name for name in answer.headers if name.startswith("access-control-")}
+        exposed = {
+            name.strip().lower()
+            for name in answer.headers["access-control-expose-headers"].split(",")
+        }
+        assert {
+            "location",
+            "etag",
+            "repr-digest",
+            "upload-id",
+            "content-range",
+            "retry-after",
+            "server-timing",
+        } <= exposed
+        assert set(answer.headers) - exposed <= PLAIN | {
+            name for name in answer.headers if name.startswith("access-control-")
+        }
 
 
 # Readable without being listed (Fetch 3.3.2), and those that speak to the browser alone
 PLAIN = {"cache-control", "content-length", "content-type", "last-modified", "connection", "vary"}
-PLAIN |= {"content-security-policy", "cross-origin-opener-policy", "cross-origin-resource-policy", "referrer-policy"}
+PLAIN |= {
+    "content-security-policy",
+    "cross-origin-opener-policy",
+    "cross-origin-resource-policy",
+    "referrer-policy",
+}
 PLAIN |= {"x-content-type-options", "transfer-encoding"}
 
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "POST", "GET"])
-def test_a_preflight_of_an_allowed_page_is_answered_for_every_path(shut: RunningServer, path: str, method: str) -> None:
-    asked = (f"Access-Control-Request-Method: {method}", "Access-Control-Request-Headers: authorization,if-match,x-any")
+def test_a_preflight_of_an_allowed_page_is_answered_for_every_path(
+    shut: RunningServer, path: str, method: str
+) -> None:
+    asked = (
+        f"Access-Control-Request-Method: {method}",
+        "Access-Control-Request-Headers: authorization,if-match,x-any",
+    )
     answer = ask(shut, "OPTIONS", path, f"Origin: {PAGE}", *asked)
 
     assert (answer.status, answer.headers["access-control-allow-origin"]) == (204, PAGE)
@@ -312,23 +440,37 @@ def test_other_pages_get_no_word_of_cors(shut: RunningServer, plain: RunningServ
             assert [name for name in answer.headers if name.startswith("access-control")] == []
             assert "Origin" in answer.headers["vary"]
         assert ask(shut, "PUT", "/files/evil", f"Origin: {origin}", body=b"1").status in (400, 403)
-    assert "access-control-allow-origin" not in ask(plain, "GET", "/files", f"Origin: {PAGE}").headers
+    assert (
+        "access-control-allow-origin" not in ask(plain, "GET", "/files", f"Origin: {PAGE}").headers
+    )
 
 
 def test_preflights_pass_where_a_token_is_wanted_and_refusals_can_be_read(serve: Serve) -> None:
     """A preflight carries no token; a 401 without CORS would be a network error to the page."""
     server = serve("--token", TOKEN, "--allow-origin", PAGE + "/")
     page = f"Origin: {PAGE}"
-    assert ask(server, "OPTIONS", "/files/a", page, "Access-Control-Request-Method: PUT").status == 204
+    assert (
+        ask(server, "OPTIONS", "/files/a", page, "Access-Control-Request-Method: PUT").status == 204
+    )
     assert ask(server, "OPTIONS", "/files/a", page).status == 401
     refused = ask(server, "PUT", "/files/a", page, body=b"1")
     assert (refused.status, refused.headers["access-control-allow-origin"]) == (401, PAGE)
-    assert ask(server, "PUT", "/files/a", page, f"Authorization: Bearer {TOKEN}", body=b"1").status == 201
+    assert (
+        ask(server, "PUT", "/files/a", page, f"Authorization: Bearer {TOKEN}", body=b"1").status
+        == 201
+    )
 
 
 def test_credentials_are_never_allowed_for_every_origin(serve: Serve) -> None:
     server = serve("--token", TOKEN, "--allow-origin", "*")
-    answer = ask(server, "PUT", "/files/a", "Origin: https://any.example", f"Authorization: Bearer {TOKEN}", body=b"1")
+    answer = ask(
+        server,
+        "PUT",
+        "/files/a",
+        "Origin: https://any.example",
+        f"Authorization: Bearer {TOKEN}",
+        body=b"1",
+    )
     assert (answer.status, answer.headers["access-control-allow-origin"]) == (201, "*")
     assert "access-control-allow-credentials" not in answer.headers
 
@@ -348,14 +490,23 @@ def test_every_answer_keeps_other_sites_out(plain: RunningServer) -> None:
             assert headers["x-content-type-options"] == "nosniff", path
 
 
-def test_a_refusal_of_what_is_no_request_keeps_other_sites_out_as_well(plain: RunningServer) -> None:
+def test_a_refusal_of_what_is_no_request_keeps_other_sites_out_as_well(
+    plain: RunningServer,
+) -> None:
     answer = talk(plain.port, b"GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
     assert answer.status == 400
-    assert answer.headers["cross-origin-opener-policy"] == answer.headers["cross-origin-resource-policy"] == "same-origin"
+    assert (
+        answer.headers["cross-origin-opener-policy"]
+        == answer.headers["cross-origin-resource-policy"]
+        == "same-origin"
+    )
     assert "default-src 'none'" in answer.headers["content-security-policy"]
 
 
-RUN = [f"Sec-Fetch-Dest: {dest}" for dest in ("script", "style", "worker", "sharedworker", "serviceworker", "SCRIPT")]
+RUN = [
+    f"Sec-Fetch-Dest: {dest}"
+    for dest in ("script", "style", "worker", "sharedworker", "serviceworker", "SCRIPT")
+]
 
 
 @pytest.mark.parametrize("field", [*RUN, "Service-Worker: script"])
@@ -393,18 +544,28 @@ def test_a_forged_client_does_not_forge_the_log(plain: RunningServer) -> None:
 # Tokens in files
 
 
-def test_a_token_comes_from_a_file_and_shows_in_no_list_of_processes(serve: Serve, tmp_path: Path) -> None:
+def test_a_token_comes_from_a_file_and_shows_in_no_list_of_processes(
+    serve: Serve, tmp_path: Path
+) -> None:
     """With several workers too: each is told, and neither command line nor environment has it."""
     secret = tmp_path / "token"
     secret.write_text(TOKEN + "\n")
     for workers in ("1", "2"):
         server = serve("--token-file", str(secret), "--workers", workers)
-        processes = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
+        processes = [
+            psutil.Process(server.pid),
+            *psutil.Process(server.pid).children(recursive=True),
+        ]
         for process in processes:
             assert TOKEN not in " ".join(process.cmdline())
             assert TOKEN not in Path(f"/proc/{process.pid}/environ").read_text("latin-1")
         assert requests.get(f"{server.url}/files", timeout=10).status_code == 401
-        assert requests.get(f"{server.url}/files", headers={"Authorization": f"Bearer {TOKEN}"}, timeout=10).status_code == 200
+        assert (
+            requests.get(
+                f"{server.url}/files", headers={"Authorization": f"Bearer {TOKEN}"}, timeout=10
+            ).status_code
+            == 200
+        )
 
 
 def test_the_settings_file_in_use_is_named_at_the_start(serve: Serve, tmp_path: Path) -> None:

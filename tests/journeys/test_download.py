@@ -36,12 +36,16 @@ def shelf(taker: RunningServer) -> RunningServer:
 
 
 def put(server: RunningServer, key: str, data: bytes, **headers: str) -> requests.Response:
-    answer = requests.put(f"{server.url}/files/{quote(key)}", data=data, headers=headers, timeout=30)
+    answer = requests.put(
+        f"{server.url}/files/{quote(key)}", data=data, headers=headers, timeout=30
+    )
     assert answer.ok, answer.text
     return answer
 
 
-def get(server: RunningServer, key: str = "small.bin", method: str = "GET", **headers: str) -> requests.Response:
+def get(
+    server: RunningServer, key: str = "small.bin", method: str = "GET", **headers: str
+) -> requests.Response:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     named.setdefault("Accept-Encoding", "identity")
     return requests.request(method, f"{server.url}/files/{quote(key)}", headers=named, timeout=30)
@@ -50,7 +54,9 @@ def get(server: RunningServer, key: str = "small.bin", method: str = "GET", **he
 # Whole objects
 
 
-def test_a_download_says_everything_a_client_needs_to_check_and_resume_it(shelf: RunningServer) -> None:
+def test_a_download_says_everything_a_client_needs_to_check_and_resume_it(
+    shelf: RunningServer,
+) -> None:
     """Length, strong tag, date, digest, ranges, name: all there, on GET and HEAD alike."""
     answer, without = get(shelf), get(shelf, method="HEAD")
 
@@ -58,7 +64,9 @@ def test_a_download_says_everything_a_client_needs_to_check_and_resume_it(shelf:
     assert answer.headers["Content-Length"] == str(SIZE)
     assert answer.headers["ETag"].startswith('"')
     assert answer.headers["Accept-Ranges"] == "bytes"
-    assert abs(parsedate_to_datetime(answer.headers["Last-Modified"]).timestamp() - time.time()) < 3600
+    assert (
+        abs(parsedate_to_datetime(answer.headers["Last-Modified"]).timestamp() - time.time()) < 3600
+    )
     digest = base64.b64encode(hashlib.sha256(DATA).digest()).decode()
     assert answer.headers["Repr-Digest"] == f"sha-256=:{digest}:"
     assert without.content == b""
@@ -83,7 +91,11 @@ def test_an_empty_object_is_an_object(shelf: RunningServer) -> None:
     """200, length 0, also when a range is asked for: there is nothing to cut."""
     for headers in ({}, {"Range": "bytes=0-"}, {"Range": "bytes=-5"}):
         answer = get(shelf, "empty.bin", **headers)
-        assert (answer.status_code, answer.content, answer.headers["Content-Length"]) == (200, b"", "0")
+        assert (answer.status_code, answer.content, answer.headers["Content-Length"]) == (
+            200,
+            b"",
+            "0",
+        )
 
 
 def test_what_is_not_there_is_404(shelf: RunningServer) -> None:
@@ -91,8 +103,25 @@ def test_what_is_not_there_is_404(shelf: RunningServer) -> None:
     put(shelf, "dir/inside", b"x")
     (shelf.root.parent / "outside.txt").write_text("secret")
     targets = ["/files/nothing", "/files/dir", "/files/dir/", "/files/", "/files/small.bin/x"]
-    targets += [f"/files/{way}" for way in ("../outside.txt", "%2e%2e/outside.txt", "..%2foutside.txt", "dir/../../outside.txt")]
-    targets += [f"/files/{way}" for way in (".sluiceway/drafts", "dir//inside", "./small.bin", "a%00b", "%5c..%5coutside.txt")]
+    targets += [
+        f"/files/{way}"
+        for way in (
+            "../outside.txt",
+            "%2e%2e/outside.txt",
+            "..%2foutside.txt",
+            "dir/../../outside.txt",
+        )
+    ]
+    targets += [
+        f"/files/{way}"
+        for way in (
+            ".sluiceway/drafts",
+            "dir//inside",
+            "./small.bin",
+            "a%00b",
+            "%5c..%5coutside.txt",
+        )
+    ]
     targets += ["/files//etc/passwd", "/files/%2fetc%2fpasswd", "/files/" + "n" * 5000]
     for method in ("GET", "HEAD", "DELETE"):
         for target in targets:
@@ -126,7 +155,9 @@ SINGLE = [
 
 
 @pytest.mark.parametrize(("asked", "start", "stop"), SINGLE, ids=[case[0] for case in SINGLE])
-def test_one_range_is_exactly_those_bytes(shelf: RunningServer, asked: str, start: int, stop: int) -> None:
+def test_one_range_is_exactly_those_bytes(
+    shelf: RunningServer, asked: str, start: int, stop: int
+) -> None:
     """206, the bytes, Content-Range with the total, and the validators of a 200."""
     answer = get(shelf, Range=asked)
 
@@ -134,7 +165,14 @@ def test_one_range_is_exactly_those_bytes(shelf: RunningServer, asked: str, star
     assert answer.headers["Content-Range"] == f"bytes {start}-{stop - 1}/{SIZE}"
     assert answer.headers["Content-Length"] == str(stop - start)
     whole = get(shelf)
-    for name in ("ETag", "Last-Modified", "Repr-Digest", "Content-Type", "Content-Disposition", "Cache-Control"):
+    for name in (
+        "ETag",
+        "Last-Modified",
+        "Repr-Digest",
+        "Content-Type",
+        "Content-Disposition",
+        "Cache-Control",
+    ):
         assert answer.headers[name] == whole.headers[name]
 
 
@@ -159,12 +197,16 @@ def test_one_range_is_exactly_those_bytes(shelf: RunningServer, asked: str, star
 )
 def test_a_range_that_cannot_be_meant_is_ignored(shelf: RunningServer, asked: str) -> None:
     """Another unit, malformed, too many or overlapping: the whole object, 200."""
-    answer = requests.get(f"{shelf.url}/files/small.bin", headers={"Range": asked.encode()}, timeout=10)
+    answer = requests.get(
+        f"{shelf.url}/files/small.bin", headers={"Range": asked.encode()}, timeout=10
+    )
 
     assert (answer.status_code, answer.content) == (200, DATA)
 
 
-@pytest.mark.parametrize("asked", ["bytes=1000-", "bytes=1000-2000", "bytes=-0", "bytes=99999999999999999999-"])
+@pytest.mark.parametrize(
+    "asked", ["bytes=1000-", "bytes=1000-2000", "bytes=-0", "bytes=99999999999999999999-"]
+)
 def test_no_byte_in_the_range_is_416_and_tells_the_size(shelf: RunningServer, asked: str) -> None:
     """The client learns how long the object is: what a resumed download needs that was complete already."""
     answer = get(shelf, Range=asked)
@@ -173,8 +215,12 @@ def test_no_byte_in_the_range_is_416_and_tells_the_size(shelf: RunningServer, as
     assert answer.headers["Content-Range"] == f"bytes */{SIZE}"
 
 
-@pytest.mark.parametrize("asked", [((0, 10), (20, 30)), ((900, 1000), (0, 1)), ((5, 6), (7, 8), (9, 10), (500, 999))])
-def test_several_ranges_come_as_parts(shelf: RunningServer, asked: tuple[tuple[int, int], ...]) -> None:
+@pytest.mark.parametrize(
+    "asked", [((0, 10), (20, 30)), ((900, 1000), (0, 1)), ((5, 6), (7, 8), (9, 10), (500, 999))]
+)
+def test_several_ranges_come_as_parts(
+    shelf: RunningServer, asked: tuple[tuple[int, int], ...]
+) -> None:
     """multipart/byteranges: a head with its Content-Range for each, in the order asked for, and an exact length."""
     answer = get(shelf, Range="bytes=" + ", ".join(f"{start}-{stop - 1}" for start, stop in asked))
     kind, _, boundary = answer.headers["Content-Type"].partition("; boundary=")
@@ -201,8 +247,15 @@ def test_range_is_for_get_only(shelf: RunningServer) -> None:
 def test_a_range_of_a_large_object_crosses_blocks_right(shelf: RunningServer) -> None:
     """Offsets around the blocks that are read ahead."""
     data = pattern(8 * MIB) * 4
-    for start, stop in ((65_535, 65_537), (MIB - 1, 3 * MIB + 1), (31 * MIB, 32 * MIB), (7 * MIB + 13, 20 * MIB)):
-        assert get(shelf, "large.bin", Range=f"bytes={start}-{stop - 1}").content == data[start:stop]
+    for start, stop in (
+        (65_535, 65_537),
+        (MIB - 1, 3 * MIB + 1),
+        (31 * MIB, 32 * MIB),
+        (7 * MIB + 13, 20 * MIB),
+    ):
+        assert (
+            get(shelf, "large.bin", Range=f"bytes={start}-{stop - 1}").content == data[start:stop]
+        )
 
 
 # Conditions
@@ -264,8 +317,12 @@ CONDITIONS = [
 ]
 
 
-@pytest.mark.parametrize(("headers", "status"), CONDITIONS, ids=[f"{given}-{status}" for given, status in CONDITIONS])
-def test_conditions_are_asked_in_the_order_of_the_rfc(shelf: RunningServer, headers: dict[str, str], status: int) -> None:
+@pytest.mark.parametrize(
+    ("headers", "status"), CONDITIONS, ids=[f"{given}-{status}" for given, status in CONDITIONS]
+)
+def test_conditions_are_asked_in_the_order_of_the_rfc(
+    shelf: RunningServer, headers: dict[str, str], status: int
+) -> None:
     """One table: what is sent, what comes; HEAD answers as GET does, without ranges."""
     values = conditions(shelf)
     sent = {name: values.get(value, value) for name, value in headers.items()}
@@ -319,12 +376,23 @@ def test_a_name_survives_the_trip_through_its_header(shelf: RunningServer, name:
 
 
 @pytest.mark.parametrize(
-    "name", ['a"b.txt', "a\r\nX-Evil: 1", "a\\b.txt", "../../etc/passwd", "\0\x1b[31m.txt", 'a";filename="x.exe', "\u202egpj.exe"]
+    "name",
+    [
+        'a"b.txt',
+        "a\r\nX-Evil: 1",
+        "a\\b.txt",
+        "../../etc/passwd",
+        "\0\x1b[31m.txt",
+        'a";filename="x.exe',
+        "\u202egpj.exe",
+    ],
 )
 def test_a_hostile_name_cannot_break_out_of_its_header(shelf: RunningServer, name: str) -> None:
     """Quotes, line ends, escapes, paths: one well-formed header, nothing beside it."""
     key = f"hostile/{hashlib.sha256(name.encode()).hexdigest()}"
-    stored = requests.put(f"{shelf.url}/files/{key}", params={"name": name}, data=b"x", timeout=10).json()["files"][0]["filename"]
+    stored = requests.put(
+        f"{shelf.url}/files/{key}", params={"name": name}, data=b"x", timeout=10
+    ).json()["files"][0]["filename"]
     answer = get(shelf, key)
 
     assert "X-Evil" not in answer.headers
@@ -353,11 +421,16 @@ def test_a_hostile_name_cannot_break_out_of_its_header(shelf: RunningServer, nam
         ("nonsense", "attachment"),
     ],
 )
-def test_what_users_uploaded_runs_nothing_in_a_browser(shelf: RunningServer, kind: str, shown: str) -> None:
+def test_what_users_uploaded_runs_nothing_in_a_browser(
+    shelf: RunningServer, kind: str, shown: str
+) -> None:
     """nosniff, a sandbox, and attachment unless the type is on the short safe list."""
     key = f"types/{hashlib.sha256(kind.encode()).hexdigest()}.bin"
     requests.put(
-        f"{shelf.url}/files/{key}", data=b"<script>1</script>", headers={"Content-Type": kind.encode("latin-1")}, timeout=10
+        f"{shelf.url}/files/{key}",
+        data=b"<script>1</script>",
+        headers={"Content-Type": kind.encode("latin-1")},
+        timeout=10,
     )
     for asked in ({}, {"Range": "bytes=0-3"}, {"Range": "bytes=0-1,5-6"}):
         answer = get(shelf, key, **asked)
@@ -401,7 +474,10 @@ def test_slow_readers_hold_little(shelf: RunningServer) -> None:
             sock.connect(("127.0.0.1", shelf.port))
             sock.sendall(head("GET", "/files/large.bin"))
             socks.append(sock)
-        eventually(lambda: sum(f.path.endswith("large.bin") for f in process.open_files()) == 160, "all are served")
+        eventually(
+            lambda: sum(f.path.endswith("large.bin") for f in process.open_files()) == 160,
+            "all are served",
+        )
         time.sleep(1)
         grown = process.memory_info().rss - before
     finally:
@@ -472,7 +548,9 @@ def test_a_file_put_there_by_other_means_is_served_and_listed(shelf: RunningServ
         answer = get(shelf, name)
         assert (answer.status_code, answer.content) == (200, b"by hand")
         assert "Repr-Digest" not in answer.headers
-        listed = requests.get(f"{shelf.url}/files", params={"prefix": name}, timeout=10).json()["files"]
+        listed = requests.get(f"{shelf.url}/files", params={"prefix": name}, timeout=10).json()[
+            "files"
+        ]
         assert [entry["key"] for entry in listed] == [name]
         assert requests.get(shelf.url + listed[0]["url"], timeout=10).content == b"by hand"
         assert get(shelf, name, method="DELETE").status_code == 204

@@ -18,13 +18,18 @@ FORM = form_body(("f", "a.txt", b"hello"))
     ("request_head", "body"),
     [
         (head("PUT", "/files/raw", "Content-Length: 5", EXPECT), b"hello"),
-        (head("PUT", "/files/chunked", "Transfer-Encoding: chunked", EXPECT), chunk(b"hello") + LAST_CHUNK),
+        (
+            head("PUT", "/files/chunked", "Transfer-Encoding: chunked", EXPECT),
+            chunk(b"hello") + LAST_CHUNK,
+        ),
         (head("POST", "/files?name=x", "Content-Length: 5", "expect: 100-Continue"), b"hello"),
         (form_head(len(FORM), EXPECT), FORM),
         (form_head(None, EXPECT), chunk(FORM) + LAST_CHUNK),
     ],
 )
-def test_the_go_ahead_comes_before_the_body(taker: RunningServer, request_head: bytes, body: bytes) -> None:
+def test_the_go_ahead_comes_before_the_body(
+    taker: RunningServer, request_head: bytes, body: bytes
+) -> None:
     """100 is read while not one byte of the body was sent; then the upload is an upload."""
     with Wire(taker.port) as wire:
         wire.send(request_head)
@@ -39,7 +44,10 @@ def test_the_go_ahead_comes_before_the_body(taker: RunningServer, request_head: 
 def strict(serve: Serve) -> RunningServer:
     """A server that can refuse for every reason, with one object in it."""
     server = serve("--token", "a-long-token-for-this", "--max-size", "1000")
-    assert talk(server.port, head("PUT", "/files/there", "Content-Length: 5", TOKEN) + b"there").status == 201
+    assert (
+        talk(server.port, head("PUT", "/files/there", "Content-Length: 5", TOKEN) + b"there").status
+        == 201
+    )
     return server
 
 
@@ -54,10 +62,18 @@ def put(*fields: str, key: str = "x") -> bytes:
 
 REFUSALS: dict[str, tuple[int, str, bytes]] = {
     "no token": (401, "unauthorized", head("PUT", "/files/x", "Content-Length: 5", EXPECT)),
-    "a wrong token": (401, "unauthorized", head("PUT", "/files/x", "Content-Length: 5", EXPECT, "Authorization: Bearer no")),
+    "a wrong token": (
+        401,
+        "unauthorized",
+        head("PUT", "/files/x", "Content-Length: 5", EXPECT, "Authorization: Bearer no"),
+    ),
     "a form without token": (401, "unauthorized", form_head(500, EXPECT)),
     "too large": (413, "too-large", head("PUT", "/files/x", "Content-Length: 1001", EXPECT, TOKEN)),
-    "too large a POST": (413, "too-large", head("POST", "/files", "Content-Length: 1001", EXPECT, TOKEN)),
+    "too large a POST": (
+        413,
+        "too-large",
+        head("POST", "/files", "Content-Length: 1001", EXPECT, TOKEN),
+    ),
     "far too large a form": (413, "too-large", form_head(50 << 20, EXPECT, TOKEN)),
     "it exists": (412, "precondition-failed", put("If-None-Match: *", key="there")),
     "another version": (412, "precondition-failed", put('If-Match: "no"', key="there")),
@@ -70,7 +86,14 @@ REFUSALS: dict[str, tuple[int, str, bytes]] = {
     "a form without boundary": (
         400,
         "bad-form",
-        head("POST", "/files", "Content-Type: multipart/form-data", "Content-Length: 5", EXPECT, TOKEN),
+        head(
+            "POST",
+            "/files",
+            "Content-Type: multipart/form-data",
+            "Content-Length: 5",
+            EXPECT,
+            TOKEN,
+        ),
     ),
     "a coded body": (415, "unsupported", put("Content-Encoding: br")),
     "a foreign page": (403, "forbidden", put("Origin: http://evil.example")),
@@ -79,8 +102,16 @@ REFUSALS: dict[str, tuple[int, str, bytes]] = {
         "expectation-failed",
         head("PUT", "/files/x", "Content-Length: 5", "Expect: 200-ok", TOKEN),
     ),
-    "a method that is not offered": (405, "method-not-allowed", head("PATCH", "/files/x", "Content-Length: 5", EXPECT, TOKEN)),
-    "nothing at this path": (404, "not-found", head("PUT", "/elsewhere", "Content-Length: 5", EXPECT, TOKEN)),
+    "a method that is not offered": (
+        405,
+        "method-not-allowed",
+        head("PATCH", "/files/x", "Content-Length: 5", EXPECT, TOKEN),
+    ),
+    "nothing at this path": (
+        404,
+        "not-found",
+        head("PUT", "/elsewhere", "Content-Length: 5", EXPECT, TOKEN),
+    ),
 }
 
 
@@ -113,7 +144,9 @@ def test_a_full_disk_says_no_before_the_body(small_disk: Path, serve: Serve) -> 
 def test_http_1_0_does_not_know_the_expectation(taker: RunningServer) -> None:
     """An older client would take the 100 for its answer; the expectation is ignored (RFC 9110 10.1.1)."""
     with Wire(taker.port) as wire:
-        wire.send(b"PUT /files/old HTTP/1.0\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\nhello")
+        wire.send(
+            b"PUT /files/old HTTP/1.0\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\nhello"
+        )
         answer = wire.answer()
 
         assert (answer.status, answer.interim) == (201, [])

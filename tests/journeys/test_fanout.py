@@ -49,7 +49,12 @@ def test_a_put_is_at_both_places_and_each_is_told(serve: Serve, second: RunningS
     assert "notes" not in entry
     assert entry["destinations"] == [
         {"to": str(first.root), "required": True},
-        {"to": f"{second.url}/files", "required": True, "status": 201, "location": f"{second.url}/files/a/book.pdf"},
+        {
+            "to": f"{second.url}/files",
+            "required": True,
+            "status": 201,
+            "location": f"{second.url}/files/a/book.pdf",
+        },
     ]
     for server in (first, second):
         assert requests.get(f"{server.url}/files/a/book.pdf", timeout=30).content == DATA
@@ -58,7 +63,9 @@ def test_a_put_is_at_both_places_and_each_is_told(serve: Serve, second: RunningS
     assert requests.get(f"{second.url}/files/a/book.pdf", timeout=30).content == b"new"
 
 
-def test_every_file_of_a_form_is_at_both_places(serve: Serve, second: RunningServer, tmp_path: Path) -> None:
+def test_every_file_of_a_form_is_at_both_places(
+    serve: Serve, second: RunningServer, tmp_path: Path
+) -> None:
     """Two folders and another server; the keys are the same in the folders, the other server makes its own."""
     first = serve("--to", str(tmp_path / "spare"), "--to", f"{second.url}/files")
     body = form_body(("title", None, b"t"), ("one", "1.bin", DATA), ("two", "2.bin", b"small"))
@@ -68,11 +75,17 @@ def test_every_file_of_a_form_is_at_both_places(serve: Serve, second: RunningSer
     files = answer.json()["files"]
     assert [len(each["destinations"]) for each in files] == [3, 3]
     for each, data in zip(files, (DATA, b"small"), strict=True):
-        assert (first.root / each["key"]).read_bytes() == (tmp_path / "spare" / each["key"]).read_bytes() == data
+        assert (
+            (first.root / each["key"]).read_bytes()
+            == (tmp_path / "spare" / each["key"]).read_bytes()
+            == data
+        )
         assert requests.get(each["destinations"][2]["location"], timeout=30).content == data
 
 
-def test_two_other_servers_make_a_gateway(serve: Serve, gateway: Gateway, second: RunningServer, tmp_path: Path) -> None:
+def test_two_other_servers_make_a_gateway(
+    serve: Serve, gateway: Gateway, second: RunningServer, tmp_path: Path
+) -> None:
     """Nothing is kept here: the Location is the first one's, and there is nothing to be read."""
     third = serve(root=tmp_path / "third")
     server = gateway(f"{second.url}/files", "--to", f"{third.url}/files")
@@ -82,11 +95,15 @@ def test_two_other_servers_make_a_gateway(serve: Serve, gateway: Gateway, second
     assert answer.json()["files"][0]["url"] == f"{second.url}/files/book"
     assert second.stored() == third.stored() == {"book": len(DATA)}
     assert requests.get(f"{server.url}/files/book", timeout=30).status_code == 404
-    refused = requests.put(f"{server.url}/files/book", data=b"x", headers={"If-None-Match": "*"}, timeout=30)
+    refused = requests.put(
+        f"{server.url}/files/book", data=b"x", headers={"If-None-Match": "*"}, timeout=30
+    )
     assert refused.status_code == 412
 
 
-def test_the_other_server_dies_midway_and_nothing_is_left(serve: Serve, second: RunningServer) -> None:
+def test_the_other_server_dies_midway_and_nothing_is_left(
+    serve: Serve, second: RunningServer
+) -> None:
     """SIGKILL while bytes come: 502 that the client reads, and the folder here has neither file nor draft."""
     first = serve("--to", f"{second.url}/files")
     with Wire(first.port) as wire:
@@ -99,7 +116,10 @@ def test_the_other_server_dies_midway_and_nothing_is_left(serve: Serve, second: 
     eventually(lambda: f"destination {second.url}/files" in first.log(), "the log names it")
     eventually(lambda: first.drafts() == [], "the draft is gone")
     assert first.stored() == {}
-    assert requests.put(f"{first.url}/files/next", data=b"x", timeout=30).json()["code"] == "peer-unreachable"
+    assert (
+        requests.put(f"{first.url}/files/next", data=b"x", timeout=30).json()["code"]
+        == "peer-unreachable"
+    )
     assert first.stored() == {}
 
 
@@ -143,11 +163,15 @@ def test_a_client_that_leaves_leaves_nothing_anywhere(serve: Serve, second: Runn
 
 
 @pytest.mark.root
-def test_a_full_folder_is_507_and_the_others_have_nothing(small_disk: Path, serve: Serve, second: RunningServer) -> None:
+def test_a_full_folder_is_507_and_the_others_have_nothing(
+    small_disk: Path, serve: Serve, second: RunningServer
+) -> None:
     """Before the body where its length is known, in the middle where it is not; the other server sees no whole file."""
     first = serve("--to", str(small_disk), "--to", f"{second.url}/files")
     known = requests.put(f"{first.url}/files/book", data=bytes(2 * SMALL_DISK), timeout=30)
-    unknown = requests.put(f"{first.url}/files/book", data=(bytes(MIB) for _ in range(16)), timeout=30)
+    unknown = requests.put(
+        f"{first.url}/files/book", data=(bytes(MIB) for _ in range(16)), timeout=30
+    )
 
     for answer in (known, unknown):
         assert (answer.status_code, answer.json()["code"]) == (507, "no-space")
@@ -161,7 +185,9 @@ def test_a_full_folder_is_507_and_the_others_have_nothing(small_disk: Path, serv
 # Best-effort
 
 
-def test_a_best_effort_server_that_dies_midway_is_a_note(serve: Serve, second: RunningServer) -> None:
+def test_a_best_effort_server_that_dies_midway_is_a_note(
+    serve: Serve, second: RunningServer
+) -> None:
     """SIGKILL while bytes come: the upload goes on, is stored here, and the receipt says what is missing where."""
     first = serve("--to", f"best-effort:{second.url}/files")
     with Wire(first.port) as wire:
@@ -173,11 +199,17 @@ def test_a_best_effort_server_that_dies_midway_is_a_note(serve: Serve, second: R
     assert answer.status == 201
     assert len(entry["notes"]) == 1
     assert f"best-effort destination {second.url}/files was given up: " in entry["notes"][0]
-    assert entry["destinations"][1] == {"to": f"{second.url}/files", "required": False, "note": entry["notes"][0]}
+    assert entry["destinations"][1] == {
+        "to": f"{second.url}/files",
+        "required": False,
+        "note": entry["notes"][0],
+    }
     assert first.stored() == {"book": 20 * MIB}
 
 
-def test_a_best_effort_server_that_stands_still_costs_no_memory(serve: Serve, second: RunningServer) -> None:
+def test_a_best_effort_server_that_stands_still_costs_no_memory(
+    serve: Serve, second: RunningServer
+) -> None:
     """SIGSTOP: 200 MiB arrive all the same, it is dropped for being behind, and the process stays within its budget."""
     first = serve("--to", f"best-effort:{second.url}/files", "--memory-budget", "16MiB")
     requests.put(f"{first.url}/files/warm", data=DATA, timeout=30)
@@ -186,7 +218,9 @@ def test_a_best_effort_server_that_stands_still_costs_no_memory(serve: Serve, se
     try:
         before = meter.now()
         meter.reset()
-        answer = requests.put(f"{first.url}/files/book", data=(bytes(MIB) for _ in range(200)), timeout=60)
+        answer = requests.put(
+            f"{first.url}/files/book", data=(bytes(MIB) for _ in range(200)), timeout=60
+        )
         grown = meter.peak() - before
     finally:
         second.process.send_signal(signal.SIGCONT)
@@ -199,7 +233,9 @@ def test_a_best_effort_server_that_stands_still_costs_no_memory(serve: Serve, se
     assert "book" not in second.stored()
 
 
-def test_a_best_effort_server_that_answers_has_the_file(serve: Serve, second: RunningServer) -> None:
+def test_a_best_effort_server_that_answers_has_the_file(
+    serve: Serve, second: RunningServer
+) -> None:
     """Nothing to note; read here, and found there."""
     first = serve("--to", f"best-effort:{second.url}/files")
     entry = requests.put(f"{first.url}/files/book", data=DATA, timeout=30).json()["files"][0]
@@ -209,15 +245,21 @@ def test_a_best_effort_server_that_answers_has_the_file(serve: Serve, second: Ru
     assert second.stored() == {"book": len(DATA)}
 
 
-def test_folders_side_by_side_are_ready_read_and_deleted_together(serve: Serve, tmp_path: Path) -> None:
+def test_folders_side_by_side_are_ready_read_and_deleted_together(
+    serve: Serve, tmp_path: Path
+) -> None:
     """A second folder and a best-effort one: ready, the same listing, and DELETE clears all three."""
     spare, third = tmp_path / "spare", tmp_path / "third"
     first = serve("--to", f"required:{spare}", "--to", f"best-effort:{third}")
     assert requests.get(f"{first.url}/readyz", timeout=10).status_code == 200
     requests.put(f"{first.url}/files/a/book", data=DATA, timeout=30)
 
-    assert [(place / "a/book").read_bytes() == DATA for place in (first.root, spare, third)] == [True] * 3
-    assert [each["key"] for each in requests.get(f"{first.url}/files", timeout=10).json()["files"]] == ["a/book"]
+    assert [(place / "a/book").read_bytes() == DATA for place in (first.root, spare, third)] == [
+        True
+    ] * 3
+    assert [
+        each["key"] for each in requests.get(f"{first.url}/files", timeout=10).json()["files"]
+    ] == ["a/book"]
     assert requests.delete(f"{first.url}/files/a/book", timeout=10).status_code == 204
     assert [(place / "a").exists() for place in (first.root, spare, third)] == [False] * 3
 
@@ -236,7 +278,9 @@ def test_folders_side_by_side_are_ready_read_and_deleted_together(serve: Serve, 
         (["memory:", "memory:"], "twice"),
     ],
 )
-def test_places_that_cannot_be_are_told_at_start(tmp_path: Path, places: list[str], words: str) -> None:
+def test_places_that_cannot_be_are_told_at_start(
+    tmp_path: Path, places: list[str], words: str
+) -> None:
     """Exit code 2, one line that says why and shows no password; no folder is made."""
     options = [part for place in places for part in ("--to", place.format(here=tmp_path))]
     command = [sys.executable, "-m", "sluiceway", "serve", "--port", "0", *options]

@@ -17,7 +17,15 @@ from raw_http import LAST_CHUNK, Wire, chunk, head
 from rude_peer import Exchange, Peer, ranged, sha256_field
 
 DATA = noise(300_000)
-KEPT = ["content-type", "content-length", "etag", "last-modified", "accept-ranges", "repr-digest", "content-disposition"]
+KEPT = [
+    "content-type",
+    "content-length",
+    "etag",
+    "last-modified",
+    "accept-ranges",
+    "repr-digest",
+    "content-disposition",
+]
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +56,9 @@ def test_a_remote_file_comes_through_as_it_is(server: RunningServer, stored: str
 
     assert through.status_code == 200
     assert through.content == DATA
-    assert {name: through.headers.get(name) for name in KEPT} == {name: direct.headers.get(name) for name in KEPT}
+    assert {name: through.headers.get(name) for name in KEPT} == {
+        name: direct.headers.get(name) for name in KEPT
+    }
 
 
 def test_head_tells_the_same_without_the_file(server: RunningServer, stored: str) -> None:
@@ -56,7 +66,9 @@ def test_head_tells_the_same_without_the_file(server: RunningServer, stored: str
     through, body = fetch(server, stored, "HEAD"), fetch(server, stored)
 
     assert (through.status_code, through.content) == (200, b"")
-    assert {name: through.headers.get(name) for name in KEPT} == {name: body.headers.get(name) for name in KEPT}
+    assert {name: through.headers.get(name) for name in KEPT} == {
+        name: body.headers.get(name) for name in KEPT
+    }
 
 
 @pytest.mark.parametrize(
@@ -87,11 +99,16 @@ def test_ranges_and_conditions_go_out_and_come_back(
     """Each answer is the one the remote server gives when it is asked itself."""
     etag = requests.head(stored, timeout=10).headers["etag"]
     asked = {name: value.replace("ETAG", etag) for name, value in asked.items()}
-    direct, through = requests.get(stored, headers=asked, timeout=10), fetch(server, stored, headers=asked)
+    direct, through = (
+        requests.get(stored, headers=asked, timeout=10),
+        fetch(server, stored, headers=asked),
+    )
 
     assert (through.status_code, direct.status_code) == (status, status)
     assert through.headers.get("content-range") == direct.headers.get("content-range")
-    if status < 300 and "multipart" not in direct.headers["content-type"]:  # its boundary is new each time
+    if (
+        status < 300 and "multipart" not in direct.headers["content-type"]
+    ):  # its boundary is new each time
         assert through.content == direct.content
     if status < 400:
         assert through.headers["etag"] == etag
@@ -109,11 +126,16 @@ def test_several_ranges_come_as_parts(server: RunningServer, stored: str) -> Non
     assert DATA[100:102] in through.content
 
 
-@pytest.mark.parametrize(("status", "code"), [(403, "forbidden"), (404, "not-found"), (410, "bad-request"), (503, "unavailable")])
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(403, "forbidden"), (404, "not-found"), (410, "bad-request"), (503, "unavailable")],
+)
 def test_a_remote_no_keeps_its_status(status: int, code: str, server: RunningServer) -> None:
     """As a problem that says who said it, in the remote server's own words."""
     said = b"this\x1b[31m is\nwhy"
-    with Peer(lambda exchange: exchange.reply(status, {"Content-Type": "text/plain"}, said), REMOTE) as peer:
+    with Peer(
+        lambda exchange: exchange.reply(status, {"Content-Type": "text/plain"}, said), REMOTE
+    ) as peer:
         answer = fetch(server, peer.url + "/secret?key=abc")
 
     problem = answer.json()
@@ -122,27 +144,52 @@ def test_a_remote_no_keeps_its_status(status: int, code: str, server: RunningSer
 
 
 @pytest.mark.parametrize("status", [401, 405, 407, 204, 300])
-def test_answers_that_would_be_taken_for_ours_become_502(status: int, server: RunningServer) -> None:
+def test_answers_that_would_be_taken_for_ours_become_502(
+    status: int, server: RunningServer
+) -> None:
     """A browser must not ask for a password on behalf of another server; what is no file is an error."""
     more = {"WWW-Authenticate": "Basic realm=x", "Proxy-Authenticate": "Basic", "Allow": "PUT"}
     with Peer(lambda exchange: exchange.reply(status, more), REMOTE) as peer:
         answer = fetch(server, peer.url)
 
-    assert (answer.status_code, answer.json()["code"], answer.json()["answered"]) == (502, "peer-failed", status)
-    assert not {"www-authenticate", "proxy-authenticate", "allow"} & {name.lower() for name in answer.headers}
+    assert (answer.status_code, answer.json()["code"], answer.json()["answered"]) == (
+        502,
+        "peer-failed",
+        status,
+    )
+    assert not {"www-authenticate", "proxy-authenticate", "allow"} & {
+        name.lower() for name in answer.headers
+    }
 
 
 def test_only_what_was_meant_for_the_remote_server_goes_out(fetcher: Fetcher) -> None:
     """Conditions and ranges; not the token of this server, no cookies, nothing of the browser's."""
     server = fetcher("--token", "our-secret-token")
-    ours = {"Authorization": "Bearer our-secret-token", "Cookie": "a=b", "Referer": "http://x/", "Accept-Language": "de"}
+    ours = {
+        "Authorization": "Bearer our-secret-token",
+        "Cookie": "a=b",
+        "Referer": "http://x/",
+        "Accept-Language": "de",
+    }
     with Peer(ranged(DATA), REMOTE) as peer:
-        answer = fetch(server, peer.url + "/f?signature=1", headers={**ours, "X-Api-Key": "k", "Range": "bytes=0-9"})
+        answer = fetch(
+            server,
+            peer.url + "/f?signature=1",
+            headers={**ours, "X-Api-Key": "k", "Range": "bytes=0-9"},
+        )
 
     sent = peer.seen[0]
     assert answer.status_code == 200
     assert sent.target == "/f?signature=1"
-    assert set(sent.headers) <= {"host", "range", "accept", "accept-encoding", "user-agent", "via", "connection"}
+    assert set(sent.headers) <= {
+        "host",
+        "range",
+        "accept",
+        "accept-encoding",
+        "user-agent",
+        "via",
+        "connection",
+    }
     assert sent.headers["accept-encoding"] == "identity"
     assert "secret" not in str(sent.headers)
 
@@ -212,7 +259,9 @@ def test_a_hostile_answer_is_inert(server: RunningServer) -> None:
         ("text/plain; charset", "application/octet-stream", "attachment"),
     ],
 )
-def test_a_type_is_kept_when_it_is_one(told: str, kind: str, shown: str, server: RunningServer) -> None:
+def test_a_type_is_kept_when_it_is_one(
+    told: str, kind: str, shown: str, server: RunningServer
+) -> None:
     """What a browser could read in two ways is bytes."""
     with Peer(lambda exchange: exchange.reply(200, {"Content-Type": told}, b"x"), REMOTE) as peer:
         answer = fetch(server, peer.url + "/a/pic.png?x=/y")
@@ -224,7 +273,9 @@ def test_a_type_is_kept_when_it_is_one(told: str, kind: str, shown: str, server:
 def test_a_coding_nobody_asked_for_is_kept_and_told(server: RunningServer) -> None:
     """The bytes are the remote server's; unpacking is for whoever wants them unpacked."""
     packed = gzip.compress(bytes(100_000))
-    with Peer(lambda exchange: exchange.reply(200, {"Content-Encoding": "gzip"}, packed), REMOTE) as peer:
+    with Peer(
+        lambda exchange: exchange.reply(200, {"Content-Encoding": "gzip"}, packed), REMOTE
+    ) as peer:
         url = f"{server.url}/fetch?url={peer.url}"
         with requests.get(url, stream=True, timeout=10) as answer:
             raw = answer.raw.read(decode_content=False)
@@ -236,11 +287,15 @@ def test_a_coding_nobody_asked_for_is_kept_and_told(server: RunningServer) -> No
 
 @pytest.mark.parametrize("known", [True, False], ids=["length", "chunks"])
 @pytest.mark.parametrize("how", ["close", "reset"])
-def test_what_breaks_off_there_breaks_off_here(known: bool, how: str, server: RunningServer) -> None:
+def test_what_breaks_off_there_breaks_off_here(
+    known: bool, how: str, server: RunningServer
+) -> None:
     """No reader can take a part for the whole: the length is not reached, or the last chunk never comes."""
 
     def act(exchange: Exchange) -> None:
-        exchange.head(200, {"Content-Length": "100000"} if known else {"Transfer-Encoding": "chunked"})
+        exchange.head(
+            200, {"Content-Length": "100000"} if known else {"Transfer-Encoding": "chunked"}
+        )
         exchange.send(b"a" * 5000 if known else chunk(b"a" * 5000))
         if how == "reset":
             time.sleep(0.2)
@@ -255,7 +310,9 @@ def test_what_breaks_off_there_breaks_off_here(known: bool, how: str, server: Ru
     assert (b"content-length: 100000" in told) == known
     assert body.count(b"a" * 5000) == 1
     assert LAST_CHUNK not in body
-    eventually(lambda: f"peer-failed GET: reading from {peer.url}" in server.log(), "a line in the log")
+    eventually(
+        lambda: f"peer-failed GET: reading from {peer.url}" in server.log(), "a line in the log"
+    )
 
 
 def test_chunks_that_end_well_end_well(server: RunningServer) -> None:
@@ -280,12 +337,26 @@ def test_chunks_that_end_well_end_well(server: RunningServer) -> None:
         (206, {"Content-Length": "10"}, {"Range": "bytes=0-9"}),
         (206, {"Content-Length": "10", "Content-Range": "bytes 0-9/5"}, {"Range": "bytes=0-9"}),
         (206, {"Content-Length": "10", "Content-Range": "bytes 0-19/100"}, {"Range": "bytes=0-9"}),
-        (206, {"Content-Length": "10", "Content-Range": "bytes 0-9/100", "Content-Encoding": "\x01"}, {"Range": "bytes=0-9"}),
+        (
+            206,
+            {"Content-Length": "10", "Content-Range": "bytes 0-9/100", "Content-Encoding": "\x01"},
+            {"Range": "bytes=0-9"},
+        ),
         (200, {"Content-Length": "10", "content-length": "11"}, {}),
         (200, {"Content-Length": "+10"}, {}),
         (200, {"Content-Length": "1_0"}, {}),
     ],
-    ids=["no end", "part unasked", "which part", "impossible part", "longer part", "coding", "two lengths", "sign", "underscore"],
+    ids=[
+        "no end",
+        "part unasked",
+        "which part",
+        "impossible part",
+        "longer part",
+        "coding",
+        "two lengths",
+        "sign",
+        "underscore",
+    ],
 )
 def test_an_answer_that_contradicts_itself_is_a_502(
     status: int, told: dict[str, str], asked: dict[str, str], server: RunningServer
@@ -313,7 +384,10 @@ def test_more_than_was_told_does_not_pass(server: RunningServer) -> None:
         wire.send(get(peer.url) + head("GET", "/healthz"))
         first, second = wire.answer(), wire.answer()
 
-    assert (first.status, first.body) == (200, b"0123456789") or (first.status, first.code) == (502, "peer-failed")
+    assert (first.status, first.body) == (200, b"0123456789") or (first.status, first.code) == (
+        502,
+        "peer-failed",
+    )
     assert (second.status, second.body) == (200, b"ok\n")
 
 
@@ -329,10 +403,14 @@ def test_a_file_above_the_limit_is_refused_in_advance(method: str, fetcher: Fetc
 
     with Peer(act, REMOTE) as peer:
         answer = fetch(server, peer.url, method)
-        eventually(lambda: left == [b""] or method == "HEAD", "the connection to the remote server ends")
+        eventually(
+            lambda: left == [b""] or method == "HEAD", "the connection to the remote server ends"
+        )
         assert fetch(server, peer.url, headers={"Range": "bytes=0-9"}).status_code == 413
 
-    assert answer.status_code == (413 if method == "GET" else 200)  # nothing is held by asking how long it is
+    assert answer.status_code == (
+        413 if method == "GET" else 200
+    )  # nothing is held by asking how long it is
     if method == "GET":
         assert (answer.json()["code"], answer.json()["limit"]) == ("too-large", 1000)
 
@@ -423,7 +501,11 @@ def test_a_slow_reader_slows_the_remote_server(server: RunningServer) -> None:
 @pytest.mark.parametrize("told", [True, False], ids=["in the body", "before the head"])
 def test_a_remote_server_that_stalls_is_left(told: bool, fetcher: Fetcher) -> None:
     """504 where it can still be said, a broken answer where it cannot."""
-    server = fetcher(told=["transport.Transport.__init__.__defaults__ = (transport.Deadlines(connect=5, idle=0.5),)"])
+    server = fetcher(
+        told=[
+            "transport.Transport.__init__.__defaults__ = (transport.Deadlines(connect=5, idle=0.5),)"
+        ]
+    )
 
     def act(exchange: Exchange) -> None:
         if told:
@@ -517,7 +599,16 @@ LONG = f"url=http://{REMOTE}/" + "a" * 8000
 
 @pytest.mark.parametrize(
     "query",
-    ["", "url=", "url=x&url=y", f"uri=http://{REMOTE}/", HALF, f"url=http://{REMOTE}/a%20b", "url=/files", LONG],
+    [
+        "",
+        "url=",
+        "url=x&url=y",
+        f"uri=http://{REMOTE}/",
+        HALF,
+        f"url=http://{REMOTE}/a%20b",
+        "url=/files",
+        LONG,
+    ],
     ids=["none", "empty", "two", "other", "half", "space", "path", "long"],
 )
 def test_a_wish_that_cannot_be_read_is_a_400(query: str, server: RunningServer) -> None:
@@ -527,7 +618,9 @@ def test_a_wish_that_cannot_be_read_is_a_400(query: str, server: RunningServer) 
     assert (answer.status_code, answer.json()["code"]) == (400, "bad-request")
 
 
-@pytest.mark.parametrize("url", ["http://u[::1]@]/x", "http://[::1", "http://℀/", "http://h:99999/", "http://[x]/"])
+@pytest.mark.parametrize(
+    "url", ["http://u[::1]@]/x", "http://[::1", "http://℀/", "http://h:99999/", "http://[x]/"]
+)
 def test_what_only_looks_like_a_url_is_a_400(url: str, server: RunningServer) -> None:
     """Fetched or imported: no reader of URLs may stumble over it."""
     fetched = fetch(server, url)
@@ -538,7 +631,9 @@ def test_what_only_looks_like_a_url_is_a_400(url: str, server: RunningServer) ->
 
 
 @pytest.mark.parametrize("place", ["http://u[::1]@]/x", "http://[::1", "http://%E2%84%80:x/"])
-def test_a_redirect_to_what_only_looks_like_a_url_is_a_502(place: str, server: RunningServer) -> None:
+def test_a_redirect_to_what_only_looks_like_a_url_is_a_502(
+    place: str, server: RunningServer
+) -> None:
     """It is the remote server's mistake."""
     with Peer(lambda exchange: exchange.reply(302, {"Location": place}), REMOTE) as peer:
         answer = fetch(server, f"{peer.url}/x")
@@ -569,7 +664,10 @@ def test_the_log_names_the_file_and_no_secret(server: RunningServer) -> None:
     """Where it went is worth a line; a signed URL's query and a password are keys."""
     with Peer(ranged(DATA), REMOTE) as peer:
         place = peer.url.removeprefix("http://")
-        assert fetch(server, f"http://someone:pa55word@{place}/file.bin?signature=s3cret").status_code == 200
+        assert (
+            fetch(server, f"http://someone:pa55word@{place}/file.bin?signature=s3cret").status_code
+            == 200
+        )
         assert peer.seen[0].headers["authorization"].startswith("Basic ")
         eventually(lambda: f"GET {peer.url}/file.bin 200" in server.log(), "a line in the log")
 
@@ -580,7 +678,9 @@ def test_the_log_names_the_file_and_no_secret(server: RunningServer) -> None:
 @pytest.fixture
 def proxies() -> Iterator[dict[str, str]]:
     with Peer(lambda exchange: exchange.reply(200, body=b"the proxy")) as proxy:
-        yield dict.fromkeys(("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "HTTPS_PROXY"), proxy.url)
+        yield dict.fromkeys(
+            ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "HTTPS_PROXY"), proxy.url
+        )
 
 
 def test_proxies_of_the_environment_are_not_used(fetcher: Fetcher, proxies: dict[str, str]) -> None:
@@ -592,7 +692,9 @@ def test_proxies_of_the_environment_are_not_used(fetcher: Fetcher, proxies: dict
 
 def test_a_digest_is_kept_when_it_is_one(server: RunningServer) -> None:
     """A Repr-Digest is of the file, however it travels; what cannot be read is left out."""
-    with Peer(lambda exchange: exchange.reply(200, {"Repr-Digest": exchange.target[1:]}, b"x"), REMOTE) as peer:
+    with Peer(
+        lambda exchange: exchange.reply(200, {"Repr-Digest": exchange.target[1:]}, b"x"), REMOTE
+    ) as peer:
         good, bad = sha256_field(b"x"), "sha-256=nonsense"
 
         assert fetch(server, f"{peer.url}/{good}").headers["repr-digest"] == good

@@ -40,7 +40,11 @@ def to(*places: str, status: int = 302) -> Callable[[Exchange], None]:
     def act(exchange: Exchange) -> None:
         step = exchange.target.lstrip("/").partition("?")[0]
         if step.isdigit() and int(step) < len(places):
-            exchange.reply(status, {"Location": places[int(step)]}, b"" if exchange.method == "HEAD" else b"moved" * 1000)
+            exchange.reply(
+                status,
+                {"Location": places[int(step)]},
+                b"" if exchange.method == "HEAD" else b"moved" * 1000,
+            )
         elif exchange.method == "HEAD":
             exchange.head(200, {"Content-Length": str(len(DATA))})
         else:
@@ -90,7 +94,12 @@ def test_ranges_go_to_every_hop(fetcher: Fetcher) -> None:
     """Also to another host: there the file is."""
     server = fetcher("--fetch-internal", OTHER, hosts=(REMOTE, OTHER))
     with Peer(ranged(DATA), OTHER) as other, Peer(to(other.url + "/file"), REMOTE) as peer:
-        assert fetch(server, peer.url + "/0", headers={"Range": "bytes=5-", "If-Range": '"v1"'}).status_code == 206
+        assert (
+            fetch(
+                server, peer.url + "/0", headers={"Range": "bytes=5-", "If-Range": '"v1"'}
+            ).status_code
+            == 206
+        )
 
     assert other.seen[0].headers["range"] == "bytes=5-"
 
@@ -101,7 +110,9 @@ def test_credentials_stay_with_the_host_they_were_given_for(fetcher: Fetcher) ->
     with Peer(ranged(DATA), OTHER) as other:
         with_own = other.url.replace("http://", "http://them:theirs@")
         with Peer(to("/1", with_own), REMOTE) as peer:
-            assert fetch(server, peer.url.replace("http://", "http://me:mine@") + "/0").content == DATA
+            assert (
+                fetch(server, peer.url.replace("http://", "http://me:mine@") + "/0").content == DATA
+            )
 
     assert [bool(exchange.headers.get("authorization")) for exchange in peer.seen] == [True, True]
     assert "authorization" not in other.seen[0].headers
@@ -150,7 +161,14 @@ def test_a_redirect_to_an_internal_address_is_refused(place: str, server: Runnin
 
 
 @pytest.mark.parametrize(
-    "place", ["file:///etc/passwd", "ftp://127.0.0.1/", "gopher://127.0.0.1:70/_x", "data:,x", "http://[::1"]
+    "place",
+    [
+        "file:///etc/passwd",
+        "ftp://127.0.0.1/",
+        "gopher://127.0.0.1:70/_x",
+        "data:,x",
+        "http://[::1",
+    ],
 )
 def test_a_redirect_out_of_the_web_is_refused(place: str, server: RunningServer) -> None:
     """Only http and https, whatever a server says."""
@@ -181,7 +199,10 @@ def test_the_body_of_a_redirect_is_not_read(server: RunningServer) -> None:
 
 def test_a_name_that_changes_its_mind_is_refused(fetcher: Fetcher) -> None:
     """DNS rebinding: the name was good when it was first looked up; at each connect it is looked at again."""
-    server = fetcher(told=[ANSWERS.format(answers={"rebinds.example": [[REMOTE], ["127.0.0.1"]]})], hosts=("*.example",))
+    server = fetcher(
+        told=[ANSWERS.format(answers={"rebinds.example": [[REMOTE], ["127.0.0.1"]]})],
+        hosts=("*.example",),
+    )
     with Peer(ranged(DATA), REMOTE) as peer, Canary() as canary:
         first = fetch(server, peer.url.replace(REMOTE, "rebinds.example"))
         second = fetch(server, f"http://rebinds.example:{canary.port}/")
@@ -193,7 +214,10 @@ def test_a_name_that_changes_its_mind_is_refused(fetcher: Fetcher) -> None:
 
 def test_a_name_that_changes_its_mind_at_a_redirect_is_refused(fetcher: Fetcher) -> None:
     """The same within one fetch, when the second hop goes to the same name."""
-    server = fetcher(told=[ANSWERS.format(answers={"rebinds.example": [[REMOTE], ["127.0.0.1"]]})], hosts=("*.example",))
+    server = fetcher(
+        told=[ANSWERS.format(answers={"rebinds.example": [[REMOTE], ["127.0.0.1"]]})],
+        hosts=("*.example",),
+    )
     with Canary() as canary, Peer(to(f"http://rebinds.example:{canary.port}/"), REMOTE) as peer:
         answer = fetch(server, peer.url.replace(REMOTE, "rebinds.example") + "/0")
 
@@ -202,11 +226,17 @@ def test_a_name_that_changes_its_mind_at_a_redirect_is_refused(fetcher: Fetcher)
 
 
 @pytest.mark.parametrize(
-    "answers", [[REMOTE, "127.0.0.1"], ["127.0.0.1", REMOTE], ["::1", REMOTE], [REMOTE, "::1"]], ids=" ".join
+    "answers",
+    [[REMOTE, "127.0.0.1"], ["127.0.0.1", REMOTE], ["::1", REMOTE], [REMOTE, "::1"]],
+    ids=" ".join,
 )
-def test_a_name_with_a_good_and_a_bad_address_is_refused(answers: list[str], fetcher: Fetcher) -> None:
+def test_a_name_with_a_good_and_a_bad_address_is_refused(
+    answers: list[str], fetcher: Fetcher
+) -> None:
     """Nothing listens at the good one: a connect that tried the next would have reached the bad one."""
-    server = fetcher(told=[ANSWERS.format(answers={"mixed.example": [answers]})], hosts=("mixed.example",))
+    server = fetcher(
+        told=[ANSWERS.format(answers={"mixed.example": [answers]})], hosts=("mixed.example",)
+    )
     with Canary("127.0.0.1") as canary:
         answer = fetch(server, f"http://mixed.example:{canary.port}/")
 
@@ -228,7 +258,9 @@ INSIDE = [
 ]
 
 
-def test_a_name_that_is_unknown_and_one_of_the_inner_network_are_answered_alike(server: RunningServer) -> None:
+def test_a_name_that_is_unknown_and_one_of_the_inner_network_are_answered_alike(
+    server: RunningServer,
+) -> None:
     """Whoever may fetch cannot find out which names and networks there are behind the server; its operator reads the reason."""
     unknown = fetch(server, "http://no-such-host.invalid/")
     assert (unknown.status_code, unknown.json()["code"]) == (403, "forbidden")
@@ -257,7 +289,9 @@ def test_a_redirect_to_the_inner_network_is_answered_alike(server: RunningServer
         (["--fetch-internal", "10.0.0.0/8"], "--fetch-from"),
     ],
 )
-def test_a_setting_that_cannot_be_meant_is_told_at_the_start(options: list[str], said: str, serve: Serve) -> None:
+def test_a_setting_that_cannot_be_meant_is_told_at_the_start(
+    options: list[str], said: str, serve: Serve
+) -> None:
     """Not at the first fetch, and not by allowing something else."""
     with pytest.raises(AssertionError, match=said):
         serve(*options)

@@ -52,7 +52,9 @@ def test_an_unknown_length_is_refused_when_it_is_met(limited: RunningServer, pie
     assert "does not help" in answer.json()["detail"]
     eventually(lambda: limited.drafts() == [], "the draft is gone")
     assert limited.stored() == {}
-    assert requests.put(f"{limited.url}/files/small", data=noise(MIB), timeout=10).status_code == 201
+    assert (
+        requests.put(f"{limited.url}/files/small", data=noise(MIB), timeout=10).status_code == 201
+    )
 
 
 def test_the_second_file_of_a_form_is_told_the_same(limited: RunningServer) -> None:

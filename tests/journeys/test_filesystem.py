@@ -28,7 +28,13 @@ SHA = hashlib.sha256(DATA).hexdigest()
 
 
 def sluiceway(*words: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run([sys.executable, "-m", "sluiceway", *words], input=given, capture_output=True, timeout=60, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "sluiceway", *words],
+        input=given,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
 
 
 def receipt(done: subprocess.CompletedProcess[bytes]) -> Any:
@@ -42,7 +48,9 @@ def place(sftp: SftpServer) -> str:
 
 
 @pytest.fixture(scope="module")
-def server(sftp: SftpServer, place: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+def server(
+    sftp: SftpServer, place: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningServer]:
     running = start_server(tmp_path_factory.mktemp("sftp-server") / "none", to=sftp.url(place))
     yield running
     running.stop()
@@ -57,26 +65,50 @@ def test_files_come_and_go(server: RunningServer, sftp: SftpServer, place: str) 
     assert got.content == DATA
     assert got.headers["Repr-Digest"]
     for start, stop in ((0, 1), (524_287, 524_290), (1_000_000, 2_500_000), (3_000_016, 3_000_017)):
-        assert requests.get(url, headers={"Range": f"bytes={start}-{stop - 1}"}, timeout=10).content == DATA[start:stop]
-    assert requests.put(url, data=b"x", headers={"If-None-Match": "*"}, timeout=10).status_code == 412
-    assert requests.put(url, data=b"x", headers={"If-Match": got.headers["ETag"]}, timeout=10).status_code == 200
+        assert (
+            requests.get(url, headers={"Range": f"bytes={start}-{stop - 1}"}, timeout=10).content
+            == DATA[start:stop]
+        )
+    assert (
+        requests.put(url, data=b"x", headers={"If-None-Match": "*"}, timeout=10).status_code == 412
+    )
+    assert (
+        requests.put(
+            url, data=b"x", headers={"If-Match": got.headers["ETag"]}, timeout=10
+        ).status_code
+        == 200
+    )
     assert requests.get(url, timeout=10).content == b"x"
-    told = requests.post(f"{server.url}/files", files=[("f", ("1.txt", b"1")), ("f", ("2.bin", DATA))], timeout=30).json()[
-        "files"
-    ]
+    told = requests.post(
+        f"{server.url}/files", files=[("f", ("1.txt", b"1")), ("f", ("2.bin", DATA))], timeout=30
+    ).json()["files"]
     assert requests.get(server.url + told[1]["url"], timeout=30).content == DATA
-    keys = {entry["key"] for entry in requests.get(f"{server.url}/files", timeout=10).json()["files"]}
+    keys = {
+        entry["key"] for entry in requests.get(f"{server.url}/files", timeout=10).json()["files"]
+    }
     assert keys >= {"a/ä b.bin", told[0]["key"]}
     assert requests.delete(url, timeout=10).status_code == 204
     assert requests.get(url, timeout=10).status_code == 404
     assert sftp.drafts(place) == []
 
 
-def test_what_is_not_promised_is_said_at_start(server: RunningServer, sftp: SftpServer, serve: Serve) -> None:
+def test_what_is_not_promised_is_said_at_start(
+    server: RunningServer, sftp: SftpServer, serve: Serve
+) -> None:
     """One line in the log for each, without the password; a folder has none."""
     said = server.log()
-    for words in ("create one key at once", "replace one version at once", "may be lost", "replaced meanwhile"):
-        assert len(re.findall(f"WARNING sluiceway fsspec.sftp://127.0.0.1:{sftp.port}/.*{words}", said)) == 1, said
+    for words in (
+        "create one key at once",
+        "replace one version at once",
+        "may be lost",
+        "replaced meanwhile",
+    ):
+        assert (
+            len(
+                re.findall(f"WARNING sluiceway fsspec.sftp://127.0.0.1:{sftp.port}/.*{words}", said)
+            )
+            == 1
+        ), said
     assert "secret" not in said
     assert "WARNING" not in serve().log()
 
@@ -89,7 +121,9 @@ def test_a_cut_upload_leaves_nothing(server: RunningServer, sftp: SftpServer, pl
     assert requests.get(f"{server.url}/files/cut", timeout=10).status_code == 404
 
 
-def test_a_killed_server_leaves_nothing_that_is_found_and_all_is_swept(sftp: SftpServer, tmp_path: Path) -> None:
+def test_a_killed_server_leaves_nothing_that_is_found_and_all_is_swept(
+    sftp: SftpServer, tmp_path: Path
+) -> None:
     """kill -9 in the middle of uploads: no object, and what lies there for an hour is swept by the command."""
     place = sftp.fresh()
     assert sluiceway("init", sftp.url(place)).returncode == 0
@@ -97,13 +131,17 @@ def test_a_killed_server_leaves_nothing_that_is_found_and_all_is_swept(sftp: Sft
     wires = [Wire(victim.port) for _ in range(5)]
     try:
         for number, wire in enumerate(wires):
-            wire.send(head("PUT", f"/files/killed-{number}", f"Content-Length: {2 * len(DATA)}") + DATA)
+            wire.send(
+                head("PUT", f"/files/killed-{number}", f"Content-Length: {2 * len(DATA)}") + DATA
+            )
         eventually(lambda: len(sftp.drafts(place)) >= 5, "five drafts")
         victim.stop(signal.SIGKILL)
     finally:
         for wire in wires:
             wire.close()
-    assert b": 0 leftovers freed" in sluiceway("sweep", sftp.url(place)).stdout  # none is old enough
+    assert (
+        b": 0 leftovers freed" in sluiceway("sweep", sftp.url(place)).stdout
+    )  # none is old enough
     folder = sftp.folder / place / ".sluiceway" / "drafts"
     for name in os.listdir(folder):
         os.utime(folder / name, (time.time() - 7200, time.time() - 7200))
@@ -120,10 +158,16 @@ def test_what_is_wrong_with_the_place_is_told_at_start(sftp: SftpServer) -> None
         ("fsspec+smb://u:geheim@host/share", b"pip install 'smbprotocol'"),
     ):
         done = sluiceway("serve", "--to", url, "--port", "0")
-        assert (done.returncode, said in done.stderr, b"geheim" in done.stderr) == (2, True, False), done.stderr
+        assert (done.returncode, said in done.stderr, b"geheim" in done.stderr) == (
+            2,
+            True,
+            False,
+        ), done.stderr
 
 
-def test_a_file_goes_in_and_comes_out(sftp: SftpServer, server: RunningServer, tmp_path: Path) -> None:
+def test_a_file_goes_in_and_comes_out(
+    sftp: SftpServer, server: RunningServer, tmp_path: Path
+) -> None:
     """File to SFTP to file, by key and by folder, on standard output, and on to a server."""
     place = sftp.fresh()
     (tmp_path / "ü b.bin").write_bytes(DATA)
@@ -132,10 +176,22 @@ def test_a_file_goes_in_and_comes_out(sftp: SftpServer, server: RunningServer, t
     assert told["location"] == f"fsspec+sftp://127.0.0.1:{sftp.port}/{place}/in/ü b.bin"
     assert (sftp.folder / place / "in" / "ü b.bin").read_bytes() == DATA
     (tmp_path / "out").mkdir()
-    assert receipt(sluiceway("copy", "--json", sftp.url(f"{place}/in/%C3%BC%20b.bin"), str(tmp_path / "out")))["sha-256"] == SHA
+    assert (
+        receipt(
+            sluiceway(
+                "copy", "--json", sftp.url(f"{place}/in/%C3%BC%20b.bin"), str(tmp_path / "out")
+            )
+        )["sha-256"]
+        == SHA
+    )
     assert (tmp_path / "out" / "ü b.bin").read_bytes() == DATA
     assert sluiceway("copy", sftp.url(f"{place}/in/ü b.bin"), "-").stdout == DATA
-    assert receipt(sluiceway("copy", "--json", sftp.url(f"{place}/in/ü b.bin"), f"{server.url}/files/on"))["sha-256"] == SHA
+    assert (
+        receipt(
+            sluiceway("copy", "--json", sftp.url(f"{place}/in/ü b.bin"), f"{server.url}/files/on")
+        )["sha-256"]
+        == SHA
+    )
     assert requests.get(f"{server.url}/files/on", timeout=30).content == DATA
 
 

@@ -22,15 +22,23 @@ FORM_TYPE = form_head(1).decode().partition("Content-Type: ")[2].partition("\r\n
 
 
 @pytest.fixture(scope="module", params=["gunicorn gthread", "flask run"])
-def app(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WsgiApp]:
+def app(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[WsgiApp]:
     with running(request.param, tmp_path_factory.mktemp("flask"), takes) as app:
         yield app
 
 
-def post(app: WsgiApp, path: str, *parts: tuple[str, str | None, bytes], framing: str = "length") -> requests.Response:
+def post(
+    app: WsgiApp, path: str, *parts: tuple[str, str | None, bytes], framing: str = "length"
+) -> requests.Response:
     body = form_body(*parts)
     headers = {"Content-Type": FORM_TYPE}
-    data = body if framing == "length" else iter([body[at : at + 50_000] for at in range(0, len(body), 50_000)])
+    data = (
+        body
+        if framing == "length"
+        else iter([body[at : at + 50_000] for at in range(0, len(body), 50_000)])
+    )
     return requests.post(f"{app.url}{path}", data=data, headers=headers, timeout=30)
 
 
@@ -63,8 +71,15 @@ def test_memory_and_temporary_files_stay_as_they_are(app: WsgiApp) -> None:
         meters = [MemoryMeter(pid) for pid in app.pids]
         for meter in meters:
             meter.reset()
-        form = sluiceway.Form({"title": "x"}).file("file", (bytes(MIB) for _ in range(size // MIB)), size=size)
-        assert requests.post(f"{app.url}/relay", data=form, headers=form.headers, timeout=60).status_code == 201
+        form = sluiceway.Form({"title": "x"}).file(
+            "file", (bytes(MIB) for _ in range(size // MIB)), size=size
+        )
+        assert (
+            requests.post(
+                f"{app.url}/relay", data=form, headers=form.headers, timeout=60
+            ).status_code
+            == 201
+        )
         peaks[size] = sum(meter.peak() for meter in meters)
         assert not list(app.temporary.iterdir())
 
@@ -92,7 +107,9 @@ def test_a_length_that_was_taken_for_granted_is_no_short_body(app: WsgiApp) -> N
     assert (answer.status_code, answer.json()["code"]) == (400, "bad-form")
     assert "one file in a form" in answer.json()["detail"]
     assert "iter(file)" in app.printed.read_text("utf-8")  # the view's author learns more
-    eventually(lambda: len(app.peer.seen) > before, "the backend has seen it")  # it may read its head after our answer
+    eventually(
+        lambda: len(app.peer.seen) > before, "the backend has seen it"
+    )  # it may read its head after our answer
     assert app.peer.seen[before].done.wait(10)
     assert app.peer.seen[before].cut
     assert post(app, "/relay-chunked", ("file", "a", DATA), ("more", "b", b"2")).status_code == 201
@@ -103,7 +120,10 @@ def test_a_file_goes_on_in_another_form_with_its_name_and_type(app: WsgiApp) -> 
     """And something behind it is told as the sender's affair, with the cure."""
     assert post(app, "/relay-form", ("file", "emma ü.epub", DATA)).status_code == 201
     sent = app.peer.seen[-1].body
-    assert 'name="book"; filename="emma ü.epub"\r\nContent-Type: application/octet-stream\r\n'.encode() in sent
+    assert (
+        'name="book"; filename="emma ü.epub"\r\nContent-Type: application/octet-stream\r\n'.encode()
+        in sent
+    )
     assert DATA in sent
     answer = post(app, "/relay-form", ("file", "a", DATA), ("more", "b", b"2"))
     assert (answer.status_code, answer.json()["code"]) == (400, "bad-form")
@@ -112,13 +132,33 @@ def test_a_file_goes_on_in_another_form_with_its_name_and_type(app: WsgiApp) -> 
 def test_parts_come_in_order_one_or_many(app: WsgiApp) -> None:
     """What the view skips is skipped, also when it is large."""
     digest = hashlib.sha256(DATA).hexdigest()
-    answer = post(app, "/parts", ("f", "a", DATA), ("f", "b", DATA), ("t", None, b"v"), ("g", "c", b""), ("empty", "", b""))
+    answer = post(
+        app,
+        "/parts",
+        ("f", "a", DATA),
+        ("f", "b", DATA),
+        ("t", None, b"v"),
+        ("g", "c", b""),
+        ("empty", "", b""),
+    )
 
-    assert answer.json() == [["f", "a"], ["f", "b", digest], ["t", "v"], ["g", "c", hashlib.sha256(b"").hexdigest()]]
+    assert answer.json() == [
+        ["f", "a"],
+        ["f", "b", digest],
+        ["t", "v"],
+        ["g", "c", hashlib.sha256(b"").hexdigest()],
+    ]
 
 
 def test_code_for_werkzeugs_mappings_runs(app: WsgiApp) -> None:
-    answer = post(app, "/mapping?q=5", ("n", None, b"1"), ("n", None, b"2"), ("f", "a", b"123"), ("g", "b", b"1"))
+    answer = post(
+        app,
+        "/mapping?q=5",
+        ("n", None, b"1"),
+        ("n", None, b"2"),
+        ("f", "a", b"123"),
+        ("g", "b", b"1"),
+    )
 
     assert answer.json() == {
         "fields": {"n": "1"}, "list": [1, 2], "typed": 1, "items": [["n", "1"], ["n", "2"]], "values": "5", "any": True,
@@ -159,7 +199,11 @@ def test_a_cut_body_is_no_end(app: WsgiApp, path: str, framing: str) -> None:
     before = len(app.peer.seen)
     begun = b"" if path == "/raw" else form_begun(("title", None, b"T"), ("file", "a.bin", b""))
     kind = [] if path == "/raw" else [f"Content-Type: {FORM_TYPE}"]
-    told = f"Content-Length: {len(begun) + len(DATA) * 2}" if framing == "length" else "Transfer-Encoding: chunked"
+    told = (
+        f"Content-Length: {len(begun) + len(DATA) * 2}"
+        if framing == "length"
+        else "Transfer-Encoding: chunked"
+    )
     data = begun + DATA
     with Wire(app.port) as wire:
         wire.send(head("POST", path, told, *kind) + (data if framing == "length" else chunk(data)))
@@ -196,7 +240,10 @@ def test_a_raw_body_goes_on_with_its_length(app: WsgiApp) -> None:
 
 def test_other_bodies_are_flasks(app: WsgiApp) -> None:
     """JSON and forms without files."""
-    assert requests.post(f"{app.url}/json", json={"a": [1]}, timeout=10).json() == [{"a": [1]}, "application/json"]
+    assert requests.post(f"{app.url}/json", json={"a": [1]}, timeout=10).json() == [
+        {"a": [1]},
+        "application/json",
+    ]
     assert requests.post(f"{app.url}/urlencoded", data={"a": "b"}, timeout=10).json() == {"a": "b"}
     assert requests.post(f"{app.url}/relay", data={"a": "b"}, timeout=10).status_code == 400
 

@@ -23,14 +23,20 @@ DATA = noise(3_000_017)
 
 
 @pytest.fixture(scope="module", params=SERVERS)
-def app(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WsgiApp]:
-    with running(request.param, tmp_path_factory.mktemp("mounted"), takes, "mount_views:app") as running_app:
+def app(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[WsgiApp]:
+    with running(
+        request.param, tmp_path_factory.mktemp("mounted"), takes, "mount_views:app"
+    ) as running_app:
         yield running_app
 
 
 def stored(app: WsgiApp) -> list[str]:
     """Everything in the folder but the service's own notes, and its drafts."""
-    return sorted(path.name for path in app.folder.rglob("*") if path.is_file() and "lock" not in path.name)
+    return sorted(
+        path.name for path in app.folder.rglob("*") if path.is_file() and "lock" not in path.name
+    )
 
 
 def test_the_page_and_its_parts_are_there(app: WsgiApp) -> None:
@@ -52,13 +58,21 @@ def test_a_raw_file_comes_and_goes(app: WsgiApp) -> None:
     got = requests.get(url, timeout=30)
     assert got.content == DATA
     assert requests.get(url, headers={"Range": "bytes=5-9"}, timeout=10).content == DATA[5:10]
-    assert requests.get(url, headers={"If-None-Match": got.headers["ETag"]}, timeout=10).status_code == 304
+    assert (
+        requests.get(url, headers={"If-None-Match": got.headers["ETag"]}, timeout=10).status_code
+        == 304
+    )
     for _ in range(5):  # one after another, for an answer nobody closes would hold a thread
         assert requests.head(url, timeout=10).headers["Content-Length"] == str(len(DATA))
-    assert requests.put(url, data=b"2", headers={"If-None-Match": "*"}, timeout=10).status_code == 412
+    assert (
+        requests.put(url, data=b"2", headers={"If-None-Match": "*"}, timeout=10).status_code == 412
+    )
     assert requests.delete(url, timeout=10).status_code == 204
     assert requests.get(url, timeout=10).json()["code"] == "not-found"
-    assert requests.put(f"{app.url}/drop/files/empty", data=b"", timeout=10).json()["files"][0]["size"] == 0
+    assert (
+        requests.put(f"{app.url}/drop/files/empty", data=b"", timeout=10).json()["files"][0]["size"]
+        == 0
+    )
 
 
 def test_a_form_of_many_files_is_kept(app: WsgiApp) -> None:
@@ -71,7 +85,11 @@ def test_a_form_of_many_files_is_kept(app: WsgiApp) -> None:
 
     assert answer.status_code == 201
     told = answer.json()
-    assert [(one["filename"], one["size"]) for one in told["files"]] == [("one.txt", 1), ("two.bin", len(DATA)), ("ü.txt", 0)]
+    assert [(one["filename"], one["size"]) for one in told["files"]] == [
+        ("one.txt", 1),
+        ("two.bin", len(DATA)),
+        ("ü.txt", 0),
+    ]
     assert told["fields"] == {"title": ["T"]}
     assert requests.get(f"{app.url}{told['files'][1]['url']}", timeout=30).content == DATA
 
@@ -99,7 +117,9 @@ def test_a_cut_body_leaves_nothing(app: WsgiApp, kind: str) -> None:
     begun = b"" if kind == "raw" else form_begun(("f", "cut.bin", b""))
     length = len(begun) + 2 * len(DATA)
     start = (
-        head("PUT", "/drop/files/cut", f"Content-Length: {length}") if kind == "raw" else form_head(length, target="/drop/files")
+        head("PUT", "/drop/files/cut", f"Content-Length: {length}")
+        if kind == "raw"
+        else form_head(length, target="/drop/files")
     )
     with Wire(app.port) as wire:
         wire.send(start + begun + DATA)
@@ -133,16 +153,29 @@ def test_progress_is_told_while_the_upload_goes_on(app: WsgiApp) -> None:
 
     def watch() -> None:
         with requests.get(
-            f"{app.url}/drop/uploads/{upload}", headers={"Accept": "text/event-stream"}, stream=True, timeout=30
+            f"{app.url}/drop/uploads/{upload}",
+            headers={"Accept": "text/event-stream"},
+            stream=True,
+            timeout=30,
         ) as events:
-            told.extend(json.loads(line[6:]) for line in events.iter_lines(chunk_size=1) if line.startswith(b"data: "))
+            told.extend(
+                json.loads(line[6:])
+                for line in events.iter_lines(chunk_size=1)
+                if line.startswith(b"data: ")
+            )
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
         with Wire(app.port) as wire:
-            wire.send(head("PUT", f"/drop/files/watched?upload={upload}", f"Content-Length: {2 * MIB}") + bytes(MIB))
-            eventually(lambda: any(0 < int(str(one["received"])) <= MIB for one in told), "the first half is told")
+            wire.send(
+                head("PUT", f"/drop/files/watched?upload={upload}", f"Content-Length: {2 * MIB}")
+                + bytes(MIB)
+            )
+            eventually(
+                lambda: any(0 < int(str(one["received"])) <= MIB for one in told),
+                "the first half is told",
+            )
             wire.send(bytes(MIB))
             assert wire.answer().status == 201
     finally:
@@ -162,8 +195,16 @@ def test_a_gateway_is_mounted_as_well(app: WsgiApp) -> None:
 
 def test_the_apps_own_guard_holds(app: WsgiApp) -> None:
     for path in ("/drop/", "/drop/files", "/drop/files/a"):
-        assert requests.get(f"{app.url}{path}", headers={"X-Stranger": "1"}, timeout=10).text == "not you"
-    assert requests.put(f"{app.url}/drop/files/a", data=b"1", headers={"X-Stranger": "1"}, timeout=10).status_code == 403
+        assert (
+            requests.get(f"{app.url}{path}", headers={"X-Stranger": "1"}, timeout=10).text
+            == "not you"
+        )
+    assert (
+        requests.put(
+            f"{app.url}/drop/files/a", data=b"1", headers={"X-Stranger": "1"}, timeout=10
+        ).status_code
+        == 403
+    )
 
 
 def test_a_reader_that_leaves_is_noticed(app: WsgiApp) -> None:
@@ -187,7 +228,9 @@ def test_memory_stays_as_it_is(app: WsgiApp) -> None:
         meters = [MemoryMeter(pid) for pid in app.pids]
         for meter in meters:
             meter.reset()
-        assert requests.put(f"{app.url}/drop/files/m", data=bytes(size), timeout=60).status_code in (200, 201)
+        assert requests.put(
+            f"{app.url}/drop/files/m", data=bytes(size), timeout=60
+        ).status_code in (200, 201)
         assert len(requests.get(f"{app.url}/drop/files/m", timeout=60).content) == size
         peaks[size] = sum(meter.peak() for meter in meters)
 
@@ -206,7 +249,9 @@ def test_names_of_the_form_never_leave_the_folder(app: WsgiApp) -> None:
 
 def test_urls_are_decoded_strictly_behind_every_server(app: WsgiApp) -> None:
     """Bytes that are not UTF-8 and control characters never mean another object; what a server lets through is 400 bad-name."""
-    assert requests.put(f"{app.url}/drop/files/strict/r", data=b"first", timeout=10).status_code in (200, 201)
+    assert requests.put(
+        f"{app.url}/drop/files/strict/r", data=b"first", timeout=10
+    ).status_code in (200, 201)
     keys = (
         "strict/caf%E9",
         "strict/caf%E8",
@@ -220,7 +265,10 @@ def test_urls_are_decoded_strictly_behind_every_server(app: WsgiApp) -> None:
     for key in keys:
         for method in ("PUT", "GET", "DELETE"):
             with Wire(app.port) as wire:
-                wire.send(head(method, f"/drop/files/{key}", "Content-Length: 1", "Connection: close") + b"2")
+                wire.send(
+                    head(method, f"/drop/files/{key}", "Content-Length: 1", "Connection: close")
+                    + b"2"
+                )
                 answer = wire.answer()
             assert (answer.status, answer.code) == (400, "bad-name"), (method, key)
     listed = requests.get(f"{app.url}/drop/files?prefix=strict/", timeout=10).json()["files"]
@@ -234,4 +282,7 @@ def test_a_rebound_name_reaches_nothing_of_the_service(app: WsgiApp) -> None:
         answer = requests.get(app.url + path, headers={"Host": "evil.example"}, timeout=10)
         assert answer.status_code == 403
         assert answer.headers["Cross-Origin-Opener-Policy"] == "same-origin"
-    assert requests.get(f"{app.url}/bytes", headers={"Host": "app.example"}, timeout=10).status_code == 200
+    assert (
+        requests.get(f"{app.url}/bytes", headers={"Host": "app.example"}, timeout=10).status_code
+        == 200
+    )

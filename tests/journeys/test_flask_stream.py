@@ -22,23 +22,39 @@ TEN = b"0123456789" * 10
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WsgiApp]:
-    with running("gunicorn gthread", tmp_path_factory.mktemp("streams"), takes, "mount_views:app") as running_app:
+    with running(
+        "gunicorn gthread", tmp_path_factory.mktemp("streams"), takes, "mount_views:app"
+    ) as running_app:
         (running_app.folder / "a ü.bin").write_bytes(DATA)
         yield running_app
 
 
 def get(app: WsgiApp, path: str, **headers: str) -> requests.Response:
     return requests.get(
-        f"{app.url}{path}", headers={name.replace("_", "-"): value for name, value in headers.items()}, timeout=30
+        f"{app.url}{path}",
+        headers={name.replace("_", "-"): value for name, value in headers.items()},
+        timeout=30,
     )
 
 
-@pytest.mark.parametrize(("path", "data"), [("/path/a ü.bin", DATA), ("/bytes", TEN), ("/memory", TEN[:10])])
-def test_what_can_be_read_from_its_middle_has_ranges_and_validators(app: WsgiApp, path: str, data: bytes) -> None:
+@pytest.mark.parametrize(
+    ("path", "data"), [("/path/a ü.bin", DATA), ("/bytes", TEN), ("/memory", TEN[:10])]
+)
+def test_what_can_be_read_from_its_middle_has_ranges_and_validators(
+    app: WsgiApp, path: str, data: bytes
+) -> None:
     whole = get(app, path)
-    assert (whole.status_code, whole.content, whole.headers["Accept-Ranges"]) == (200, data, "bytes")
+    assert (whole.status_code, whole.content, whole.headers["Accept-Ranges"]) == (
+        200,
+        data,
+        "bytes",
+    )
     middle = get(app, path, Range="bytes=3-5")
-    assert (middle.status_code, middle.content, middle.headers["Content-Range"]) == (206, data[3:6], f"bytes 3-5/{len(data)}")
+    assert (middle.status_code, middle.content, middle.headers["Content-Range"]) == (
+        206,
+        data[3:6],
+        f"bytes 3-5/{len(data)}",
+    )
     assert get(app, path, Range="bytes=-2").content == data[-2:]
     parts = get(app, path, Range="bytes=0-1,7-8")
     assert parts.headers["Content-Type"].startswith("multipart/byteranges")
@@ -54,9 +70,15 @@ def test_what_can_be_read_from_its_middle_has_ranges_and_validators(app: WsgiApp
 
 
 def test_names_and_types_are_told_or_known(app: WsgiApp) -> None:
-    assert "filename*=UTF-8''a%20%C3%BC.bin" in get(app, "/path/a ü.bin").headers["Content-Disposition"]
+    assert (
+        "filename*=UTF-8''a%20%C3%BC.bin"
+        in get(app, "/path/a ü.bin").headers["Content-Disposition"]
+    )
     shown = get(app, "/bytes").headers
-    assert (shown["Content-Type"], shown["Content-Disposition"]) == ("text/plain", 'inline; filename="ten.txt"')
+    assert (shown["Content-Type"], shown["Content-Disposition"]) == (
+        "text/plain",
+        'inline; filename="ten.txt"',
+    )
     told = get(app, "/memory").headers
     assert (told["Content-Type"], told["ETag"]) == ("application/x-m", '"one"')
     assert told["Last-Modified"] == "Sun, 09 Sep 2001 01:46:40 GMT"
@@ -85,10 +107,16 @@ def test_a_wrong_size_never_looks_whole(app: WsgiApp, size: int) -> None:
 def test_a_url_passes_through_with_its_ranges(app: WsgiApp) -> None:
     """Status, range, validators; another host is refused, and so is a view that names none."""
     got = get(app, f"/url?url={app.url}/bytes", Range="bytes=3-5")
-    assert (got.status_code, got.content, got.headers["Content-Range"]) == (206, b"345", "bytes 3-5/100")
+    assert (got.status_code, got.content, got.headers["Content-Range"]) == (
+        206,
+        b"345",
+        "bytes 3-5/100",
+    )
     assert got.headers["ETag"] == get(app, "/bytes").headers["ETag"]
     assert get(app, "/url?url=http://127.0.0.2:1/x").json()["code"] == "forbidden"
-    assert get(app, f"/url?url={app.url}/nothing").json()["code"] == "not-found"  # theirs is passed on
+    assert (
+        get(app, f"/url?url={app.url}/nothing").json()["code"] == "not-found"
+    )  # theirs is passed on
     nameless = get(app, f"/any-url?url={app.url}/bytes")
     assert (nameless.status_code, nameless.json()["code"]) == (400, "bad-request")
     assert "allow=" in nameless.json()["detail"]
@@ -141,6 +169,9 @@ def test_memory_does_not_grow_with_the_file(app: WsgiApp) -> None:
         meters = [MemoryMeter(pid) for pid in app.pids]
         for meter in meters:
             meter.reset()
-        assert hashlib.sha256(get(app, "/path/m.bin").content).digest() == hashlib.sha256(bytes(size)).digest()
+        assert (
+            hashlib.sha256(get(app, "/path/m.bin").content).digest()
+            == hashlib.sha256(bytes(size)).digest()
+        )
         peaks[size] = sum(meter.peak() for meter in meters)
     assert peaks[64 * MIB] - peaks[4 * MIB] <= 8 * MIB

@@ -19,7 +19,10 @@ Parts = tuple[tuple[str, str | None, bytes], ...]
 
 def send(server: RunningServer, body: bytes, *, length: bool = True) -> Answer:
     """The form at once, of known length or chunked."""
-    return talk(server.port, form_head(len(body) if length else None) + (body if length else chunked(body, 1000)))
+    return talk(
+        server.port,
+        form_head(len(body) if length else None) + (body if length else chunked(body, 1000)),
+    )
 
 
 def part(lines: str, data: bytes) -> bytes:
@@ -29,16 +32,27 @@ def part(lines: str, data: bytes) -> bytes:
 
 @pytest.mark.parametrize("length", [True, False])
 @pytest.mark.parametrize("order", list(permutations(range(4))))
-def test_files_and_fields_come_in_any_order(taker: RunningServer, order: tuple[int, ...], length: bool) -> None:
+def test_files_and_fields_come_in_any_order(
+    taker: RunningServer, order: tuple[int, ...], length: bool
+) -> None:
     """Two files and two fields, in all 24 orders: entries in the order of the files, fields with their values."""
-    parts: Parts = (("f", "one.txt", b"first"), ("g", "two.bin", noise(5000)), ("title", None, b"T"), ("note", None, b"N"))
+    parts: Parts = (
+        ("f", "one.txt", b"first"),
+        ("g", "two.bin", noise(5000)),
+        ("title", None, b"T"),
+        ("note", None, b"N"),
+    )
     answer = send(taker, form_body(*(parts[index] for index in order)), length=length)
     told = answer.json()
     expected = [parts[index] for index in order if parts[index][1]]
 
     assert answer.status == 201
-    assert [entry["filename"] for entry in told["files"]] == [filename for _, filename, _ in expected]
-    assert [entry["sha-256"] for entry in told["files"]] == [hashlib.sha256(data).hexdigest() for _, _, data in expected]
+    assert [entry["filename"] for entry in told["files"]] == [
+        filename for _, filename, _ in expected
+    ]
+    assert [entry["sha-256"] for entry in told["files"]] == [
+        hashlib.sha256(data).hexdigest() for _, _, data in expected
+    ]
     assert told["fields"] == {"title": ["T"], "note": ["N"]}
 
 
@@ -54,7 +68,10 @@ def test_a_file_of_any_size_is_kept_byte_for_byte(taker: RunningServer, size: in
 
 def test_one_file_has_a_location_and_several_have_none(taker: RunningServer) -> None:
     """201 either way; Location only where there is one place."""
-    one, two = send(taker, form_body(("f", "a", b"1"))), send(taker, form_body(("f", "a", b"1"), ("f", "b", b"2")))
+    one, two = (
+        send(taker, form_body(("f", "a", b"1"))),
+        send(taker, form_body(("f", "a", b"1"), ("f", "b", b"2"))),
+    )
 
     assert (one.status, one.headers["location"]) == (201, one.json()["files"][0]["url"])
     assert (two.status, "location" in two.headers, len(two.json()["files"])) == (201, False, 2)
@@ -65,19 +82,28 @@ def test_files_of_the_same_name_are_all_kept(taker: RunningServer) -> None:
     files = [("files", "same.txt", str(number).encode()) for number in range(20)]
     entries = send(taker, form_body(*files)).json()["files"]
 
-    assert [(taker.root / entry["key"]).read_bytes() for entry in entries] == [data for _, _, data in files]
+    assert [(taker.root / entry["key"]).read_bytes() for entry in entries] == [
+        data for _, _, data in files
+    ]
 
 
 def test_values_of_a_field_sent_twice_are_a_list(taker: RunningServer) -> None:
     """Check boxes of one name: every value, in order."""
-    answer = send(taker, form_body(("tag", None, b"a"), ("f", "x", b""), ("tag", None, "ü".encode()), ("tag", None, b"")))
+    answer = send(
+        taker,
+        form_body(
+            ("tag", None, b"a"), ("f", "x", b""), ("tag", None, "ü".encode()), ("tag", None, b"")
+        ),
+    )
 
     assert answer.json()["fields"] == {"tag": ["a", "ü", ""]}
 
 
 def test_an_empty_file_input_is_no_file(taker: RunningServer) -> None:
     """A browser sends an unused input as an empty part with an empty filename."""
-    answer = send(taker, form_body(("unused", "", b""), ("title", None, b"x"), ("used", "a.txt", b"1")))
+    answer = send(
+        taker, form_body(("unused", "", b""), ("title", None, b"x"), ("used", "a.txt", b"1"))
+    )
 
     assert answer.status == 201
     assert [entry["filename"] for entry in answer.json()["files"]] == ["a.txt"]
@@ -87,7 +113,11 @@ def test_an_empty_file_is_a_file(taker: RunningServer) -> None:
     """It has a name, so somebody chose it."""
     (entry,) = send(taker, form_body(("f", "empty.txt", b""))).json()["files"]
 
-    assert (entry["filename"], entry["size"], (taker.root / entry["key"]).read_bytes()) == ("empty.txt", 0, b"")
+    assert (entry["filename"], entry["size"], (taker.root / entry["key"]).read_bytes()) == (
+        "empty.txt",
+        0,
+        b"",
+    )
 
 
 @pytest.mark.parametrize(
@@ -97,15 +127,23 @@ def test_an_empty_file_is_a_file(taker: RunningServer) -> None:
         ("BASE64", base64.b64encode(noise(10_000))),
         (
             "quoted-printable",
-            b"=\r\n".join(b"".join(b"=%02X" % byte for byte in noise(10_000)[at : at + 25]) for at in range(0, 10_000, 25)),
+            b"=\r\n".join(
+                b"".join(b"=%02X" % byte for byte in noise(10_000)[at : at + 25])
+                for at in range(0, 10_000, 25)
+            ),
         ),
         ("binary", noise(10_000)),
         ("8bit", noise(10_000)),
     ],
 )
-def test_coded_parts_are_decoded_on_the_way_in(taker: RunningServer, coding: str, encoded: bytes) -> None:
+def test_coded_parts_are_decoded_on_the_way_in(
+    taker: RunningServer, coding: str, encoded: bytes
+) -> None:
     """curl's encoder= and old senders: what rests are the file's own bytes."""
-    data = part(f'Content-Disposition: form-data; name="f"; filename="x"\r\nContent-Transfer-Encoding: {coding}', encoded)
+    data = part(
+        f'Content-Disposition: form-data; name="f"; filename="x"\r\nContent-Transfer-Encoding: {coding}',
+        encoded,
+    )
     answer = send(taker, data)
 
     assert answer.status == 201, answer.body
@@ -118,7 +156,10 @@ def test_coded_parts_are_decoded_on_the_way_in(taker: RunningServer, coding: str
         ("Übung – 表.txt", "Übung – 表.txt"),
         ("😀.png", "😀.png"),
         ("e\u0301.txt", "é.txt"),  # NFD as macOS sends it
-        ("a%22b.txt", "a_b.txt"),  # a quote, as browsers escape it, and no file system shall have it
+        (
+            "a%22b.txt",
+            "a_b.txt",
+        ),  # a quote, as browsers escape it, and no file system shall have it
         ("C:\\fakepath\\x.txt", "x.txt"),
         ("../../../etc/passwd", "passwd"),
         ("a;b=c,d.txt", "a;b=c,d.txt"),
@@ -132,8 +173,12 @@ def test_names_arrive_as_browsers_send_them(taker: RunningServer, sent: str, kep
     assert (taker.root / entry["key"]).read_bytes() == b"x"
 
 
-@pytest.mark.parametrize("order", ['filename="safe.txt"; filename*={}', 'filename*={}; filename="safe.txt"'])
-@pytest.mark.parametrize("extended", ["utf-8''..%2Fevil", "utf-8''%E0%A4%A", "bogus", "utf-8''other.exe"])
+@pytest.mark.parametrize(
+    "order", ['filename="safe.txt"; filename*={}', 'filename*={}; filename="safe.txt"']
+)
+@pytest.mark.parametrize(
+    "extended", ["utf-8''..%2Fevil", "utf-8''%E0%A4%A", "bogus", "utf-8''other.exe"]
+)
 def test_an_extended_filename_never_wins(taker: RunningServer, order: str, extended: str) -> None:
     """RFC 7578 4.2 forbids filename* in forms; the plain name counts, whatever the other one says."""
     body = part(f'Content-Disposition: form-data; name="f"; {order.format(extended)}', b"x")
@@ -148,7 +193,10 @@ def test_a_nested_form_is_refused_in_words(taker: RunningServer) -> None:
     """multipart/mixed inside a part: 4xx that names the thing, and nothing stored."""
     inner = b'--in\r\nContent-Disposition: file; filename="a"\r\n\r\nx\r\n--in--\r\n'
     before = taker.stored()
-    body = part('Content-Disposition: form-data; name="f"\r\nContent-Type: multipart/mixed; boundary=in', inner)
+    body = part(
+        'Content-Disposition: form-data; name="f"\r\nContent-Type: multipart/mixed; boundary=in',
+        inner,
+    )
     answer = send(taker, body)
 
     assert (answer.status, answer.code) == (415, "unsupported")
@@ -165,7 +213,9 @@ def test_a_nested_form_is_refused_in_words(taker: RunningServer) -> None:
         "multipart/form-data; boundary=" + "b" * 300,
     ],
 )
-def test_a_form_nobody_can_read_is_refused_before_its_body(taker: RunningServer, content_type: str) -> None:
+def test_a_form_nobody_can_read_is_refused_before_its_body(
+    taker: RunningServer, content_type: str
+) -> None:
     """No boundary, no form-data: the answer comes although not one byte of the body was sent."""
     answer = talk(
         taker.port,
@@ -180,7 +230,11 @@ def test_a_form_that_turns_bad_stores_nothing_of_it(taker: RunningServer) -> Non
     """Two good files and then a part without a name: 400, and the good ones are not there either."""
     before = taker.stored()
     good = form_body(("f", "a.bin", noise(100_000)), ("f", "b.bin", noise(3 << 20)))
-    bad = good.removesuffix(b"--\r\n") + b"\r\nContent-Type: text/plain\r\n\r\nx\r\n" + f"--{BOUNDARY}--\r\n".encode()
+    bad = (
+        good.removesuffix(b"--\r\n")
+        + b"\r\nContent-Type: text/plain\r\n\r\nx\r\n"
+        + f"--{BOUNDARY}--\r\n".encode()
+    )
     answer = send(taker, bad)
 
     assert (answer.status, answer.code) == (400, "bad-form")
@@ -189,7 +243,9 @@ def test_a_form_that_turns_bad_stores_nothing_of_it(taker: RunningServer) -> Non
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_folders_a_browser_tells_are_kept_in_the_key(ways: Mapping[str, Way], name: str) -> None:
+def test_the_folders_a_browser_tells_are_kept_in_the_key(
+    ways: Mapping[str, Way], name: str
+) -> None:
     """Of a form and of ?name=, alone, through a gateway and mounted; two files of one name lie in two folders."""
     way = ways[name]
     before = way.stored()
@@ -203,7 +259,9 @@ def test_the_folders_a_browser_tells_are_kept_in_the_key(ways: Mapping[str, Way]
 
 
 def test_a_name_in_the_query_keeps_its_folders(taker: RunningServer) -> None:
-    answer = talk(taker.port, head("POST", "/files?name=album/%C3%BC/x.txt", "Content-Length: 1") + b"1")
+    answer = talk(
+        taker.port, head("POST", "/files?name=album/%C3%BC/x.txt", "Content-Length: 1") + b"1"
+    )
 
     (entry,) = answer.json()["files"]
     assert (entry["key"].partition("/")[2], entry["filename"]) == ("album/ü/x.txt", "x.txt")

@@ -49,14 +49,20 @@ def test_a_raw_put_goes_on_as_it_came(relay: Relay, data: bytes) -> None:
     """Method, key, type, length and every byte; the backend's own status, body and Location are the answer."""
     answer = requests.put(f"{relay.server.url}/files/a/b%20c.pdf", data=data, timeout=20)
 
-    assert (relay.last.method, relay.last.target, relay.last.body) == ("PUT", "/files/a/b%20c.pdf", data)
+    assert (relay.last.method, relay.last.target, relay.last.body) == (
+        "PUT",
+        "/files/a/b%20c.pdf",
+        data,
+    )
     assert sent_fields(relay.last) == {
         "content-type": "application/pdf",
         "content-disposition": 'attachment; filename="b c.pdf"',
         "content-length": str(len(data)),
     }
     assert (answer.status_code, answer.content) == (201, b'{"ok": true}')
-    assert answer.headers["Location"] == f"{relay.peer.url}/files/7"  # absolute: it is relative to that server, not to this one
+    assert (
+        answer.headers["Location"] == f"{relay.peer.url}/files/7"
+    )  # absolute: it is relative to that server, not to this one
     assert answer.headers["Content-Type"] == "application/json"
     assert answer.headers["Via"] == "1.1 sluiceway"
     assert answer.headers["Upload-Id"]
@@ -64,15 +70,29 @@ def test_a_raw_put_goes_on_as_it_came(relay: Relay, data: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("data", "framing"),
-    [(b"", ("content-length", "0")), (b"small", ("content-length", "5")), (BIG, ("transfer-encoding", "chunked"))],
+    [
+        (b"", ("content-length", "0")),
+        (b"small", ("content-length", "5")),
+        (BIG, ("transfer-encoding", "chunked")),
+    ],
     ids=["empty", "small", "big"],
 )
-def test_a_raw_body_without_length_gets_one_when_it_is_small(relay: Relay, data: bytes, framing: tuple[str, str]) -> None:
+def test_a_raw_body_without_length_gets_one_when_it_is_small(
+    relay: Relay, data: bytes, framing: tuple[str, str]
+) -> None:
     """Chunked in: Content-Length out when it ended soon enough, chunks when it did not."""
     fields = ["Transfer-Encoding: chunked", "Content-Type: text/csv"]
-    answer = talk(relay.server.port, head("POST", "/files?name=%C3%BCber.csv", *fields) + chunked(data, 100_000))
+    answer = talk(
+        relay.server.port,
+        head("POST", "/files?name=%C3%BCber.csv", *fields) + chunked(data, 100_000),
+    )
 
-    assert (answer.status, relay.last.method, relay.last.target, relay.last.body) == (201, "POST", "/files", data)
+    assert (answer.status, relay.last.method, relay.last.target, relay.last.body) == (
+        201,
+        "POST",
+        "/files",
+        data,
+    )
     assert sent_fields(relay.last) == {
         "content-type": "text/csv",
         "content-disposition": "attachment; filename=\"_ber.csv\"; filename*=UTF-8''%C3%BCber.csv",
@@ -94,7 +114,8 @@ def test_a_form_goes_on_as_a_form_of_known_length(relay: Relay, data: bytes) -> 
     assert (answer.status, relay.last.method, relay.last.target) == (201, "POST", "/files")
     assert parts(relay.last) == [
         'Content-Disposition: form-data; name="tïtle"\r\n\r\na b\r\nc'.encode(),
-        'Content-Disposition: form-data; name="up[]"; filename="grün _.txt"\r\nContent-Type: text/x-own\r\n\r\n'.encode() + data,
+        'Content-Disposition: form-data; name="up[]"; filename="grün _.txt"\r\nContent-Type: text/x-own\r\n\r\n'.encode()
+        + data,
     ]
     assert sorted(sent_fields(relay.last)) == ["content-length", "content-type"]
     assert relay.last.headers["content-length"] == str(len(relay.last.body))
@@ -127,25 +148,34 @@ def test_a_field_behind_a_large_file_is_refused_in_words(relay: Relay) -> None:
 
     assert (answer.status, answer.code) == (400, "bad-form")
     assert "before the file" in answer.json()["detail"]
-    eventually(lambda: "--relay-chunked" in relay.server.log(), "the operator is told what else helps")
+    eventually(
+        lambda: "--relay-chunked" in relay.server.log(), "the operator is told what else helps"
+    )
     assert all(cut_off(exchange) for exchange in relay.peer.seen[before:])
 
 
 def test_several_small_files_become_several_requests(relay: Relay) -> None:
     """One form each, in order, every one with the fields; our JSON names where each went."""
     before = len(relay.peer.seen)
-    body = form_body(("t", None, b"v"), ("f", "a.bin", b"first"), ("g", "b.bin", b""), ("f", "c.bin", BIG))
+    body = form_body(
+        ("t", None, b"v"), ("f", "a.bin", b"first"), ("g", "b.bin", b""), ("f", "c.bin", BIG)
+    )
     answer = talk(relay.server.port, form_head(len(body)) + body)
 
     assert answer.status == 201
     assert [file["url"] for file in answer.json()["files"]] == [f"{relay.peer.url}/files/7"] * 3
-    assert [(file["filename"], file["size"], file["status"]) for file in answer.json()["files"]] == [
+    assert [
+        (file["filename"], file["size"], file["status"]) for file in answer.json()["files"]
+    ] == [
         ("a.bin", 5, 201),
         ("b.bin", 0, 201),
         ("c.bin", len(BIG), 201),
     ]
     assert answer.json()["fields"] == {"t": ["v"]}
-    passed = {re.search(rb'filename="(.*?)"', exchange.body)[1]: exchange for exchange in relay.peer.seen[before:]}  # type: ignore[index]
+    passed = {
+        re.search(rb'filename="(.*?)"', exchange.body)[1]: exchange
+        for exchange in relay.peer.seen[before:]
+    }  # type: ignore[index]
     assert sorted(passed) == [b"a.bin", b"b.bin", b"c.bin"]
     for name, data in ((b"a.bin", b"first"), (b"b.bin", b""), (b"c.bin", BIG)):
         assert parts(passed[name])[0] == b'Content-Disposition: form-data; name="t"\r\n\r\nv'
@@ -180,12 +210,22 @@ def cut_off(exchange: Exchange) -> bool:
 def test_a_form_can_go_on_raw(relay: Relay, gateway: Gateway) -> None:
     """--relay-body raw --relay-method PUT: only the file's bytes, their length kept, the name in Content-Disposition."""
     server = gateway(
-        f"{relay.peer.url}/in", "--relay-body", "raw", "--relay-method", "PUT", "--relay-url", "/in/{title}/{filename}"
+        f"{relay.peer.url}/in",
+        "--relay-body",
+        "raw",
+        "--relay-method",
+        "PUT",
+        "--relay-url",
+        "/in/{title}/{filename}",
     )
     body = form_body(("title", None, "ä b".encode()), ("f", "a.bin", BIG))
     assert talk(server.port, form_head(len(body)) + body).status == 201
 
-    assert (relay.last.method, relay.last.target, relay.last.body) == ("PUT", "/in/%C3%A4%20b/a.bin", BIG)
+    assert (relay.last.method, relay.last.target, relay.last.body) == (
+        "PUT",
+        "/in/%C3%A4%20b/a.bin",
+        BIG,
+    )
     assert sent_fields(relay.last) == {
         "content-type": OCTETS,
         "content-disposition": 'attachment; filename="a.bin"',
@@ -196,24 +236,50 @@ def test_a_form_can_go_on_raw(relay: Relay, gateway: Gateway) -> None:
 @pytest.mark.parametrize("sized", [True, False], ids=["length", "chunks"])
 def test_a_raw_body_can_go_on_as_a_form(relay: Relay, gateway: Gateway, sized: bool) -> None:
     """--relay-form and --relay-field: the file in that field, the operator's fields first, the length kept if there is one."""
-    server = gateway(f"{relay.peer.url}/api", "--relay-form", "upload", "--relay-field", "kind=böok=1", "--relay-field", "n=2")
+    server = gateway(
+        f"{relay.peer.url}/api",
+        "--relay-form",
+        "upload",
+        "--relay-field",
+        "kind=böok=1",
+        "--relay-field",
+        "n=2",
+    )
     framing = f"Content-Length: {len(BIG)}" if sized else "Transfer-Encoding: chunked"
-    answer = talk(server.port, head("PUT", "/files/x/%E2%82%AC.txt", framing) + (BIG if sized else chunked(BIG, 50_000)))
+    answer = talk(
+        server.port,
+        head("PUT", "/files/x/%E2%82%AC.txt", framing) + (BIG if sized else chunked(BIG, 50_000)),
+    )
 
     assert (answer.status, relay.last.method, relay.last.target) == (201, "POST", "/api")
     assert parts(relay.last) == [
         'Content-Disposition: form-data; name="kind"\r\n\r\nböok=1'.encode(),
         b'Content-Disposition: form-data; name="n"\r\n\r\n2',
-        'Content-Disposition: form-data; name="upload"; filename="€.txt"\r\nContent-Type: text/plain\r\n\r\n'.encode() + BIG,
+        'Content-Disposition: form-data; name="upload"; filename="€.txt"\r\nContent-Type: text/plain\r\n\r\n'.encode()
+        + BIG,
     ]
-    assert relay.last.headers.get("content-length") == (str(len(relay.last.body)) if sized else None)
+    assert relay.last.headers.get("content-length") == (
+        str(len(relay.last.body)) if sized else None
+    )
 
 
 def test_a_form_field_can_be_renamed_and_a_header_set(relay: Relay, gateway: Gateway) -> None:
     """--relay-form over the client's field, --relay-header over what would be said, --relay-method for another verb."""
-    told = ["--relay-header", "X-Api-Key: s3cret: yes ", "--relay-header", "User-Agent: me/1", "--relay-method", "PATCH"]
+    told = [
+        "--relay-header",
+        "X-Api-Key: s3cret: yes ",
+        "--relay-header",
+        "User-Agent: me/1",
+        "--relay-method",
+        "PATCH",
+    ]
     server = gateway(f"{relay.peer.url}/api?v=1", "--relay-form", "upload", *told)
-    assert requests.post(f"{server.url}/files", files={"mine": ("a.txt", b"data", "text/plain")}, timeout=10).status_code == 201
+    assert (
+        requests.post(
+            f"{server.url}/files", files={"mine": ("a.txt", b"data", "text/plain")}, timeout=10
+        ).status_code
+        == 201
+    )
 
     assert (relay.last.method, relay.last.target) == ("PATCH", "/api?v=1")
     assert relay.last.headers["x-api-key"] == "s3cret: yes"
@@ -240,7 +306,12 @@ def shelf(relay: Relay, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ru
     """A gateway with a template."""
     folder = tmp_path_factory.mktemp("shelf") / "none"
     server = start_server(
-        folder, "--relay-url", "/books/{id}/{key}?as={filename}", "--key", "k-{filename}", to=f"{relay.peer.url}/x"
+        folder,
+        "--relay-url",
+        "/books/{id}/{key}?as={filename}",
+        "--key",
+        "k-{filename}",
+        to=f"{relay.peer.url}/x",
     )
     yield server
     server.stop()
@@ -262,26 +333,46 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("value", HOSTILE)
-def test_a_value_stays_one_segment_of_the_address(relay: Relay, shelf: RunningServer, value: str) -> None:
+def test_a_value_stays_one_segment_of_the_address(
+    relay: Relay, shelf: RunningServer, value: str
+) -> None:
     """From the query and from a field alike: nothing a client says changes host or path."""
     for way in ("query", "field"):
         if way == "query":
-            answer = requests.post(f"{shelf.url}/files", params={"id": value, "name": "a.txt"}, data=b"d", timeout=10)
+            answer = requests.post(
+                f"{shelf.url}/files", params={"id": value, "name": "a.txt"}, data=b"d", timeout=10
+            )
         else:
-            answer = requests.post(f"{shelf.url}/files", data={"id": value}, files={"f": ("a.txt", b"d")}, timeout=10)
+            answer = requests.post(
+                f"{shelf.url}/files", data={"id": value}, files={"f": ("a.txt", b"d")}, timeout=10
+            )
 
         assert answer.status_code == 201
         assert relay.last.target == f"/books/{HOSTILE[value]}/k-a.txt?as=a.txt"
 
 
 CLIMBING = [
-    *("a/b", "../../etc", "..\\..", "%2e%2e", "..%2f", "..%2Fadmin%2Fusers", "%2e%2e%5cadmin", "..;x=1", "a%2F..%2Fb"),
+    *(
+        "a/b",
+        "../../etc",
+        "..\\..",
+        "%2e%2e",
+        "..%2f",
+        "..%2Fadmin%2Fusers",
+        "%2e%2e%5cadmin",
+        "..;x=1",
+        "a%2F..%2Fb",
+    ),
     *("//evil.example/", "http://evil.example", ".. ", "...", "a%00b", "\u0085x"),
 ]
 
 
-@pytest.mark.parametrize("value", ["", ".", "..", "a\r\nX: y", "a\0b", "tab\tbed", "\x7f", "x" * 1025, *CLIMBING])
-def test_a_value_that_can_be_no_segment_is_refused(relay: Relay, shelf: RunningServer, value: str) -> None:
+@pytest.mark.parametrize(
+    "value", ["", ".", "..", "a\r\nX: y", "a\0b", "tab\tbed", "\x7f", "x" * 1025, *CLIMBING]
+)
+def test_a_value_that_can_be_no_segment_is_refused(
+    relay: Relay, shelf: RunningServer, value: str
+) -> None:
     """400 that names the value's place; the backend hears nothing, also where it would decode a path more than once."""
     before = len(relay.peer.seen)
     answer = requests.post(f"{shelf.url}/files", params={"id": value}, data=b"d", timeout=10)
@@ -311,7 +402,9 @@ def test_a_missing_value_is_asked_for(relay: Relay, gateway: Gateway) -> None:
 
 def test_a_keys_slashes_stay_and_its_names_win(relay: Relay, shelf: RunningServer) -> None:
     """{key} keeps its segments; a client's ?key= or ?filename= names nothing."""
-    answer = requests.put(f"{shelf.url}/files/a/b%3Fc/d.txt?id=1&key=evil&filename=evil", data=b"d", timeout=10)
+    answer = requests.put(
+        f"{shelf.url}/files/a/b%3Fc/d.txt?id=1&key=evil&filename=evil", data=b"d", timeout=10
+    )
 
     assert answer.status_code == 201
     assert relay.last.target == "/books/1/a/b%3Fc/d.txt?as=d.txt"
@@ -327,11 +420,16 @@ def test_without_a_value_the_id_is_the_uploads(relay: Relay, shelf: RunningServe
 # Preconditions belong to whom the object belongs
 
 
-@pytest.mark.parametrize(("sent", "passed"), [("If-None-Match: *", "if-none-match"), ('If-Match: "v1"', "if-match")])
+@pytest.mark.parametrize(
+    ("sent", "passed"), [("If-None-Match: *", "if-none-match"), ('If-Match: "v1"', "if-match")]
+)
 def test_a_precondition_is_passed_on(relay: Relay, sent: str, passed: str) -> None:
     """The backend alone knows what is there."""
     name, _, value = sent.partition(": ")
-    assert talk(relay.server.port, head("PUT", "/files/a", "Content-Length: 1", sent) + b"x").status == 201
+    assert (
+        talk(relay.server.port, head("PUT", "/files/a", "Content-Length: 1", sent) + b"x").status
+        == 201
+    )
 
     assert name.lower() == passed
     assert {"if-match", "if-none-match"} & set(relay.last.headers) == {passed}
@@ -342,15 +440,24 @@ def test_a_precondition_is_passed_on(relay: Relay, sent: str, passed: str) -> No
 def test_a_precondition_that_cannot_be_passed_on_is_refused(relay: Relay, sent: str) -> None:
     """Dropped in silence it would overwrite what it was to protect."""
     before = len(relay.peer.seen)
-    assert talk(relay.server.port, head("PUT", "/files/a", "Content-Length: 1", sent) + b"x").status == 400
+    assert (
+        talk(relay.server.port, head("PUT", "/files/a", "Content-Length: 1", sent) + b"x").status
+        == 400
+    )
     assert len(relay.peer.seen) == before
 
 
-@pytest.mark.parametrize("option", [["--relay-form", "f"], ["--relay-method", "POST"]], ids=["as a form", "as a POST"])
-def test_a_precondition_is_not_lost_where_a_put_becomes_something_else(relay: Relay, gateway: Gateway, option: list[str]) -> None:
+@pytest.mark.parametrize(
+    "option", [["--relay-form", "f"], ["--relay-method", "POST"]], ids=["as a form", "as a POST"]
+)
+def test_a_precondition_is_not_lost_where_a_put_becomes_something_else(
+    relay: Relay, gateway: Gateway, option: list[str]
+) -> None:
     """A POST to a collection asks another question: 400 instead of an answer to that one."""
     server, before = gateway(f"{relay.peer.url}/files", *option), len(relay.peer.seen)
-    answer = talk(server.port, head("PUT", "/files/a", "Content-Length: 1", "If-None-Match: *") + b"x")
+    answer = talk(
+        server.port, head("PUT", "/files/a", "Content-Length: 1", "If-None-Match: *") + b"x"
+    )
 
     assert answer.status == 400
     assert len(relay.peer.seen) == before
@@ -361,7 +468,10 @@ def test_a_precondition_is_not_lost_where_a_put_becomes_something_else(relay: Re
 
 def test_too_large_a_body_never_completes_over_there(relay: Relay, gateway: Gateway) -> None:
     """--max-size: a known length is refused before the backend hears of it, an unknown one breaks off."""
-    server, before = gateway(f"{relay.peer.url}/files", "--max-size", "300000"), len(relay.peer.seen)
+    server, before = (
+        gateway(f"{relay.peer.url}/files", "--max-size", "300000"),
+        len(relay.peer.seen),
+    )
     assert talk(server.port, head("PUT", "/files/a", f"Content-Length: {len(BIG)}")).status == 413
     assert len(relay.peer.seen) == before
 
@@ -380,7 +490,9 @@ def test_a_wrong_digest_never_completes_over_there(relay: Relay, size: int, fram
     told = f"Content-Length: {size}" if framing == "length" else "Transfer-Encoding: chunked"
     digest = "Repr-Digest: sha-256=:RK/5qy6MXBSVnWgjSz6iuSuFcGnTrM0t3RdM6TZq8lo=:"
     answer = talk(
-        relay.server.port, head("PUT", "/files/a", told, digest) + (data if framing == "length" else chunked(data, 100_000))
+        relay.server.port,
+        head("PUT", "/files/a", told, digest)
+        + (data if framing == "length" else chunked(data, 100_000)),
     )
 
     assert (answer.status, answer.code) == (400, "digest-mismatch")
@@ -394,7 +506,9 @@ def test_a_gateway_keeps_nothing_to_give_back(relay: Relay, tmp_path: Path) -> N
 
     assert requests.get(f"{relay.server.url}/files", timeout=10).json()["files"] == []
     for method in ("GET", "HEAD", "DELETE"):
-        assert requests.request(method, f"{relay.server.url}/files/a", timeout=10).status_code == 404
+        assert (
+            requests.request(method, f"{relay.server.url}/files/a", timeout=10).status_code == 404
+        )
     assert "keeps none" in requests.get(f"{relay.server.url}/files/a", timeout=10).json()["detail"]
     assert requests.get(f"{relay.server.url}/readyz", timeout=10).status_code == 200
     assert len(relay.peer.seen) == before

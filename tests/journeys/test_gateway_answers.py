@@ -113,7 +113,9 @@ PLACES: dict[str, object] = {
     "/big": says(200, {"Content-Type": "text/plain"}, noise(900_000)),
     "/huge": says(200, {"Content-Type": "text/plain"}, noise(3 << 20)),
     "/hugely-refused": says(409, {"Content-Type": "text/plain"}, noise(3 << 20)),
-    "/relative": says(201, {"Location": "../books/7?x=1#f", "Content-Location": "//other.example/b"}),
+    "/relative": says(
+        201, {"Location": "../books/7?x=1#f", "Content-Location": "//other.example/b"}
+    ),
     "/elsewhere": says(201, {"Location": "javascript:alert(1)"}),
     "/101": says(101),
     "/199": says(199),
@@ -148,7 +150,9 @@ def peer() -> Iterator[Peer]:
 @pytest.fixture(scope="module")
 def server(peer: Peer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """A gateway whose keys are the backend's places."""
-    server = start_server(tmp_path_factory.mktemp("answers") / "none", "--relay-answer-header", "X-Latin", to=peer.url)
+    server = start_server(
+        tmp_path_factory.mktemp("answers") / "none", "--relay-answer-header", "X-Latin", to=peer.url
+    )
     yield server
     server.stop()
 
@@ -251,7 +255,9 @@ def test_a_status_that_is_no_answer_is_a_bad_gateway(server: RunningServer, stat
 
 
 @pytest.mark.parametrize("place", ["/307", "/308"])
-def test_a_redirect_before_the_body_is_followed(peer: Peer, asking: RunningServer, place: str) -> None:
+def test_a_redirect_before_the_body_is_followed(
+    peer: Peer, asking: RunningServer, place: str
+) -> None:
     """307 and 308, instead of 100 Continue: the same method, the whole body, once."""
     data = noise(300_000)
 
@@ -282,26 +288,41 @@ def test_a_redirect_behind_the_body_is_not_followed(server: RunningServer, peer:
     told_to_the_operator(server, answer, "with a 302")
 
 
-def test_a_stored_file_whose_answer_is_elsewhere_is_told_of_there(server: RunningServer, peer: Peer) -> None:
+def test_a_stored_file_whose_answer_is_elsewhere_is_told_of_there(
+    server: RunningServer, peer: Peer
+) -> None:
     """303 behind the body (RFC 9110 15.4.4): that place is asked once, and its status decides."""
     before = len(peer.seen)
     answer = put(server, "/303", b"data")
 
     assert (answer.status_code, answer.content) == (201, b'{"ok": true}')
-    assert [(exchange.method, exchange.target) for exchange in peer.seen[before:]] == [("PUT", "/303"), ("GET", "/done")]
+    assert [(exchange.method, exchange.target) for exchange in peer.seen[before:]] == [
+        ("PUT", "/303"),
+        ("GET", "/done"),
+    ]
 
 
 def test_credentials_stay_with_their_host(peer: Peer, gateway: Gateway) -> None:
     """What the operator gave goes to the host it was given for; another host gets none, nor does any hop behind it."""
     port = peer.url.rpartition(":")[2]
     other, secret = f"http://localhost:{port}", ["--relay-header", "X-Own-Key: s3cret-key"]
-    for way, told in (("/go?/taken", True), (f"/go?{other}/taken", False), (f"/go?{other}/go?/taken", False)):
+    for way, told in (
+        ("/go?/taken", True),
+        (f"/go?{other}/taken", False),
+        (f"/go?{other}/go?/taken", False),
+    ):
         to = f"http://me:s3cret-password@127.0.0.1:{port}"
-        server, before = gateway(to, "--relay-expect", "--relay-idle", "5", "--relay-url", way, *secret), len(peer.seen)
+        server, before = (
+            gateway(to, "--relay-expect", "--relay-idle", "5", "--relay-url", way, *secret),
+            len(peer.seen),
+        )
         assert requests.post(f"{server.url}/files", data=b"data", timeout=20).status_code == 201
 
         first, *_, last = peer.seen[before:]
-        assert first.headers["authorization"] == "Basic " + base64.b64encode(b"me:s3cret-password").decode()
+        assert (
+            first.headers["authorization"]
+            == "Basic " + base64.b64encode(b"me:s3cret-password").decode()
+        )
         assert first.headers["x-own-key"] == "s3cret-key"
         assert last.target == "/taken"
         assert ("authorization" in last.headers, "x-own-key" in last.headers) == (told, told), way
@@ -378,10 +399,18 @@ print(json.dumps(told))
 
 def test_a_setting_that_cannot_be_used_is_told_at_start() -> None:
     """Exit code 2 and one line that names the option, without what may be secret in it."""
-    cases = [option if "--to" in option else ("--to", "http://example/x", *option) for option in WRONG.values()]
+    cases = [
+        option if "--to" in option else ("--to", "http://example/x", *option)
+        for option in WRONG.values()
+    ]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("SLUICEWAY_")}
     ended = subprocess.run(
-        [sys.executable, "-c", ALL, json.dumps(cases)], capture_output=True, text=True, timeout=60, check=True, env=clean
+        [sys.executable, "-c", ALL, json.dumps(cases)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env=clean,
     )  # one process for all: each start takes half a second
 
     for (wrong, option), (code, said) in zip(WRONG.items(), json.loads(ended.stdout), strict=True):

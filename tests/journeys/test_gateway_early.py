@@ -47,13 +47,29 @@ def refusing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Refusing]:
 # Every kind of client reads the answer in the middle of its sending
 
 
-@pytest.mark.parametrize("more", [[], ["-H", "Expect:"], ["-H", "Transfer-Encoding: chunked"]], ids=["", "no expect", "chunks"])
+@pytest.mark.parametrize(
+    "more",
+    [[], ["-H", "Expect:"], ["-H", "Transfer-Encoding: chunked"]],
+    ids=["", "no expect", "chunks"],
+)
 def test_curl_reads_the_early_answer(refusing: Refusing, tmp_path: Path, more: list[str]) -> None:
     """curl -T, with and without its Expect."""
     need("curl")
     (tmp_path / "large").write_bytes(LARGE)
-    told = ["curl", "-sS", "-T", str(tmp_path / "large"), "-w", "\n%{http_code}", *more, f"{refusing.server.url}/files/a"]
-    assert subprocess.run(told, capture_output=True, text=True, timeout=30, check=True).stdout == "no: 413\n413"
+    told = [
+        "curl",
+        "-sS",
+        "-T",
+        str(tmp_path / "large"),
+        "-w",
+        "\n%{http_code}",
+        *more,
+        f"{refusing.server.url}/files/a",
+    ]
+    assert (
+        subprocess.run(told, capture_output=True, text=True, timeout=30, check=True).stdout
+        == "no: 413\n413"
+    )
 
 
 def test_requests_reads_the_early_answer(refusing: Refusing) -> None:
@@ -77,8 +93,17 @@ asyncio.run(main())
 def test_aiohttp_reads_the_early_answer(refusing: Refusing, tmp_path: Path) -> None:
     """A library that reads while it sends."""
     (tmp_path / "large").write_bytes(LARGE)
-    told = [sys.executable, "-c", AIOHTTP, f"{refusing.server.url}/files/a", str(tmp_path / "large")]
-    assert subprocess.run(told, capture_output=True, text=True, timeout=30, check=True).stdout == "413 no: 413\n"
+    told = [
+        sys.executable,
+        "-c",
+        AIOHTTP,
+        f"{refusing.server.url}/files/a",
+        str(tmp_path / "large"),
+    ]
+    assert (
+        subprocess.run(told, capture_output=True, text=True, timeout=30, check=True).stdout
+        == "413 no: 413\n"
+    )
 
 
 BEGINNINGS = {

@@ -24,13 +24,18 @@ Passing = tuple[RunningServer, Peer]
 def passing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Passing]:
     """A gateway that sends files in chunks, so that fields may follow them, and what it passes on to."""
     with Peer(takes) as peer:
-        server = start_server(tmp_path_factory.mktemp("fields") / "none", "--relay-chunked", to=f"{peer.url}/files")
+        server = start_server(
+            tmp_path_factory.mktemp("fields") / "none", "--relay-chunked", to=f"{peer.url}/files"
+        )
         yield server, peer
         server.stop()
 
 
 def raw(*lines: bytes) -> bytes:
-    return b"".join(b"--%s\r\n%s\r\n" % (BOUNDARY.encode(), line) for line in lines) + b"--%s--\r\n" % BOUNDARY.encode()
+    return (
+        b"".join(b"--%s\r\n%s\r\n" % (BOUNDARY.encode(), line) for line in lines)
+        + b"--%s--\r\n" % BOUNDARY.encode()
+    )
 
 
 def test_text_goes_on_as_text_whatever_charset_it_came_in(passing: Passing) -> None:
@@ -41,7 +46,8 @@ def test_text_goes_on_as_text_whatever_charset_it_came_in(passing: Passing) -> N
         disposition + b'"_charset_"\r\n\r\nwindows-1252',
         disposition + b'"price"\r\n\r\n5 \x80',
         disposition + b'"told"\r\nContent-Type: text/plain; charset=ISO-8859-5\r\n\r\n\xe4',
-        disposition + b'"f"; filename="gr\xf6\xdfe \x80.csv"\r\nContent-Type: text/csv; charset=windows-1252\r\n\r\n\x80',
+        disposition
+        + b'"f"; filename="gr\xf6\xdfe \x80.csv"\r\nContent-Type: text/csv; charset=windows-1252\r\n\r\n\x80',
     )
     answer = talk(server.port, form_head(len(body)) + body)
 
@@ -50,12 +56,17 @@ def test_text_goes_on_as_text_whatever_charset_it_came_in(passing: Passing) -> N
     assert first.endswith(b"\r\n\r\nUTF-8")
     assert price.endswith("\r\n\r\n5 €".encode())
     assert told.endswith("\r\n\r\nф".encode())
-    assert 'filename="größe €.csv"\r\nContent-Type: text/csv; charset=windows-1252\r\n\r\n'.encode() in file
+    assert (
+        'filename="größe €.csv"\r\nContent-Type: text/csv; charset=windows-1252\r\n\r\n'.encode()
+        in file
+    )
     assert file.endswith(b"\r\n\r\n\x80")
 
 
 @pytest.mark.parametrize("fields_first", [True, False])
-def test_many_files_cannot_take_long_fields_along_without_bound(passing: Passing, fields_first: bool) -> None:
+def test_many_files_cannot_take_long_fields_along_without_bound(
+    passing: Passing, fields_first: bool
+) -> None:
     """3 MB with 200 one-byte files were 577 MiB here and as much over there: 413 before the destination hears of any."""
     server, peer = passing
     fields = [(f"n{number}", None, b"x" * 950_000) for number in range(3)]
@@ -64,7 +75,11 @@ def test_many_files_cannot_take_long_fields_along_without_bound(passing: Passing
     body = form_body(*((*fields, *files) if fields_first else (*files, *fields)))
     answer = talk(server.port, form_head(len(body)) + body)
 
-    assert (answer.status, answer.json()["code"], answer.json()["limit"]) == (413, "too-large", MOST_REPEATED)
+    assert (answer.status, answer.json()["code"], answer.json()["limit"]) == (
+        413,
+        "too-large",
+        MOST_REPEATED,
+    )
     assert len(peer.seen) == before
 
 
@@ -72,7 +87,9 @@ def test_usual_forms_of_many_files_go_on(passing: Passing) -> None:
     """Two hundred files with a title."""
     server, peer = passing
     before = len(peer.seen)
-    body = form_body(("title", None, b"Holidays"), *(("f", f"{number}.txt", b"1") for number in range(200)))
+    body = form_body(
+        ("title", None, b"Holidays"), *(("f", f"{number}.txt", b"1") for number in range(200))
+    )
     answer = talk(server.port, form_head(len(body)) + body)
 
     assert answer.status == 201
@@ -87,7 +104,10 @@ async def test_what_was_written_is_held_no_more() -> None:
         return sum(len(one.head) for one in gc.get_objects() if type(one) is Envelope)
 
     fields = [("title", "x" * 500_000)]
-    budget, label = Budget(64 << 20), UploadRequest(field="f", fields=fields, certain=False, filename="a")
+    budget, label = (
+        Budget(64 << 20),
+        UploadRequest(field="f", fields=fields, certain=False, filename="a"),
+    )
     with Peer(takes) as peer:
         store = RelayStore(Backend(RelayUrl(peer.url + "/files"), chunked=True), budget)
         drafts = [await store.draft(f"up.{number}", None, label) for number in range(8)]
@@ -110,7 +130,10 @@ async def test_a_draft_that_is_discarded_gives_its_loan_back() -> None:
     """Whatever became of it."""
     budget = Budget(64 << 20)
     store = RelayStore(Backend(RelayUrl("http://127.0.0.1:9/files")), budget)
-    drafts = [await store.draft(f"up.{number}", None, UploadRequest(field="f", certain=False)) for number in range(3)]
+    drafts = [
+        await store.draft(f"up.{number}", None, UploadRequest(field="f", certain=False))
+        for number in range(3)
+    ]
     for draft in drafts:
         await draft.write(b"y" * 1000)
     assert budget.used == 2000
@@ -132,6 +155,10 @@ def test_a_gateway_names_each_type_with_its_parameters(gateway: Gateway) -> None
     with Peer(keeps) as peer:
         server = gateway(peer.url + "/files", "--relay-body", "raw")
         kind = "Content-Type: text/csv; charset=windows-1252"
-        body = raw(b'Content-Disposition: form-data; name="f"; filename="a.csv"\r\n' + kind.encode() + b"\r\n\r\n\x80")
+        body = raw(
+            b'Content-Disposition: form-data; name="f"; filename="a.csv"\r\n'
+            + kind.encode()
+            + b"\r\n\r\n\x80"
+        )
         assert talk(server.port, form_head(len(body)) + body).status == 201
     assert seen[0].headers["content-type"] == "text/csv; charset=windows-1252"

@@ -54,7 +54,12 @@ def behind(proxied: Proxied, tmp_path: Path) -> Iterator[Behind]:
         # With a path behind proxy_pass nginx sends on what it has decoded.
         url = proxied(peer, proxy_path="/")
         server = start_server(
-            tmp_path / "none", "--relay-url", "/books/{id}/file", "--relay-header", "Authorization: Bearer operator", to=url
+            tmp_path / "none",
+            "--relay-url",
+            "/books/{id}/file",
+            "--relay-header",
+            "Authorization: Bearer operator",
+            to=url,
         )
         yield Behind(server, peer)
         server.stop()
@@ -78,7 +83,9 @@ def test_no_value_leaves_its_place_behind_a_server_that_decodes(behind: Behind) 
     with requests.Session() as session:
         for value in values:
             before = len(behind.peer.seen)
-            answer = session.post(f"{behind.server.url}/files", params={"id": value}, data=b"d", timeout=10)
+            answer = session.post(
+                f"{behind.server.url}/files", params={"id": value}, data=b"d", timeout=10
+            )
 
             if answer.status_code == 400:
                 assert answer.json()["code"] == "bad-form", value

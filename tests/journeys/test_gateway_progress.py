@@ -26,7 +26,9 @@ from sluiceway.wire.event_stream import EventStreamDecoder
 MIB = 1 << 20
 SPEED = 3_000_000  # bytes a second that the backend reads
 SIZE = 9 * MIB  # more than the kernels on the way hold, three seconds' worth
-LARGE = 24 * MIB  # of which a kernel takes 4 at once, for the destination to read while we wait for its answer
+LARGE = (
+    24 * MIB
+)  # of which a kernel takes 4 at once, for the destination to read while we wait for its answer
 DATA = noise(SIZE)
 COUNTERS = ("received", "forwarded", "kept")
 
@@ -60,10 +62,14 @@ class Watch:
 
     def listen(self, server: RunningServer, upload: str, backend: Throttled) -> None:
         decoder, headers = EventStreamDecoder(), {"Accept": "text/event-stream"}
-        with requests.get(f"{server.url}/uploads/{upload}", headers=headers, stream=True, timeout=30) as answer:
+        with requests.get(
+            f"{server.url}/uploads/{upload}", headers=headers, stream=True, timeout=30
+        ) as answer:
             for data in answer.iter_content(None):
                 read = backend.read
-                self.seen += [(event.event, json.loads(event.data), read) for event in decoder.feed(data)]
+                self.seen += [
+                    (event.event, json.loads(event.data), read) for event in decoder.feed(data)
+                ]
 
 
 def raw(wire: Wire, upload: str) -> None:
@@ -82,7 +88,9 @@ def send(server: RunningServer, way: Callable[[Wire, str], None], upload: str) -
 
 
 @pytest.mark.parametrize("way", [raw, form], ids=["raw", "form"])
-def test_what_is_shown_is_what_the_backend_has(gateway: Gateway, tmp_path: Path, way: Callable[[Wire, str], None]) -> None:
+def test_what_is_shown_is_what_the_backend_has(
+    gateway: Gateway, tmp_path: Path, way: Callable[[Wire, str], None]
+) -> None:
     """At each event: within a MiB of the backend's own count, by its kernel's word, never back; 100 % on its yes only."""
     with throttled(tmp_path, SPEED, 0.3) as backend:
         server, upload, watch = gateway(backend.program.url), fresh(), Watch()
@@ -92,7 +100,9 @@ def test_what_is_shown_is_what_the_backend_has(gateway: Gateway, tmp_path: Path,
         listening.join(20)
 
     assert (answer.status, answer.body) == (201, b"ok")
-    running = [(told, read) for _, told, read in watch.seen if told["state"] in ("receiving", "checking")]
+    running = [
+        (told, read) for _, told, read in watch.seen if told["state"] in ("receiving", "checking")
+    ]
     moving = [told["kept"] for told, _ in running if 0 < told["kept"] < SIZE - 1]
     assert len(set(moving)) > 10
     for told, read in running:
@@ -104,7 +114,12 @@ def test_what_is_shown_is_what_the_backend_has(gateway: Gateway, tmp_path: Path,
     for earlier, later in itertools.pairwise(events):
         assert all(earlier[name] <= later[name] for name in COUNTERS), (earlier, later)
     last = events[-1]
-    assert (watch.seen[-1][0], last["state"], last["kept"], last["kept_by"]) == ("end", "complete", SIZE, "destination")
+    assert (watch.seen[-1][0], last["state"], last["kept"], last["kept_by"]) == (
+        "end",
+        "complete",
+        SIZE,
+        "destination",
+    )
 
 
 def test_the_bar_stands_still_while_the_backend_does(gateway: Gateway, tmp_path: Path) -> None:
@@ -126,7 +141,10 @@ def test_the_bar_stands_still_while_the_backend_does(gateway: Gateway, tmp_path:
         assert backend.read == read
         assert abs(int(str(frozen["kept"])) - read) <= MIB
         os.kill(backend.program.pid, signal.SIGCONT)
-        eventually(lambda: int(str(snapshot(server, upload)["kept"])) > int(str(frozen["kept"])), "it goes on")
+        eventually(
+            lambda: int(str(snapshot(server, upload)["kept"])) > int(str(frozen["kept"])),
+            "it goes on",
+        )
         sending.join(30)
 
     assert answers[0].status == 201

@@ -48,7 +48,10 @@ def look(server: RunningServer, upload: str) -> dict[str, Any]:
 def raw_order(url: str, upload: str = "") -> bytes:
     body = json.dumps({"url": url}).encode()
     target = f"/files?upload={upload}" if upload else "/files"
-    return head("POST", target, "Content-Type: application/json", f"Content-Length: {len(body)}") + body
+    return (
+        head("POST", target, "Content-Type: application/json", f"Content-Length: {len(body)}")
+        + body
+    )
 
 
 def nothing_new(server: RunningServer, before: dict[str, int]) -> None:
@@ -59,13 +62,20 @@ def nothing_new(server: RunningServer, before: dict[str, int]) -> None:
 
 def test_a_remote_file_is_stored_like_an_upload(server: RunningServer) -> None:
     """The same answer, the same object: bytes, name, type, digest; Location and ETag lead to it."""
-    more = {"Content-Type": "Text/CSV; charset=utf-8", "Content-Disposition": "attachment; filename*=UTF-8''b%C3%BCcher.csv"}
+    more = {
+        "Content-Type": "Text/CSV; charset=utf-8",
+        "Content-Disposition": "attachment; filename*=UTF-8''b%C3%BCcher.csv",
+    }
     with Peer(ranged(DATA, **more), REMOTE) as peer:
         answer = order(server, peer.url + "/download.php?id=7")
 
     assert answer.status_code == 201, answer.text
     (entry,) = answer.json()["files"]
-    assert (entry["filename"], entry["type"], entry["size"]) == ("bücher.csv", "text/csv; charset=utf-8", len(DATA))
+    assert (entry["filename"], entry["type"], entry["size"]) == (
+        "bücher.csv",
+        "text/csv; charset=utf-8",
+        len(DATA),
+    )
     assert entry["sha-256"] == hashlib.sha256(DATA).hexdigest()
     assert answer.headers["Location"] == entry["url"]
     assert answer.headers["ETag"] == f'"{entry["etag"]}"'
@@ -80,18 +90,41 @@ def test_a_remote_file_is_stored_like_an_upload(server: RunningServer) -> None:
     ("path", "told", "more", "filename", "kind"),
     [
         ("/a/b/photo.jpeg?w=1", {}, {}, "photo.jpeg", "image/jpeg"),
-        ("/a/b%20c.tar.gz", {"Content-Type": "application/octet-stream"}, {}, "b c.tar.gz", "application/gzip"),
+        (
+            "/a/b%20c.tar.gz",
+            {"Content-Type": "application/octet-stream"},
+            {},
+            "b c.tar.gz",
+            "application/gzip",
+        ),
         ("/x", {"Content-Type": "image/png"}, {"name": "my.txt"}, "my.txt", "image/png"),
-        ("/x", {"Content-Type": "image/png"}, {"name": "my.txt", "type": "Text/Plain"}, "my.txt", "text/plain"),
+        (
+            "/x",
+            {"Content-Type": "image/png"},
+            {"name": "my.txt", "type": "Text/Plain"},
+            "my.txt",
+            "text/plain",
+        ),
         ("/x", {"Content-Type": "image/png, text/html"}, {}, "x", "application/octet-stream"),
         ("/", {}, {}, "unnamed", "application/octet-stream"),
         ("/..%2f..%2fetc%2fpasswd", {}, {}, "passwd", "application/octet-stream"),
-        ("/x", {"Content-Disposition": 'attachment; filename="../../.bashrc"'}, {}, "_bashrc", "application/octet-stream"),
+        (
+            "/x",
+            {"Content-Disposition": 'attachment; filename="../../.bashrc"'},
+            {},
+            "_bashrc",
+            "application/octet-stream",
+        ),
         ("/x", {}, {"name": "../../up/.."}, "unnamed", "application/octet-stream"),
     ],
 )
 def test_name_and_type(
-    path: str, told: dict[str, str], more: dict[str, str], filename: str, kind: str, server: RunningServer
+    path: str,
+    told: dict[str, str],
+    more: dict[str, str],
+    filename: str,
+    kind: str,
+    server: RunningServer,
 ) -> None:
     """From the order, else from the remote server, else from the URL; no name leads anywhere."""
     with Peer(lambda exchange: exchange.reply(200, told, b"x"), REMOTE) as peer:
@@ -140,7 +173,9 @@ def test_progress_is_on_the_board(server: RunningServer) -> None:
     with Peer(act, REMOTE) as peer:
         sending = threading.Thread(target=order, args=(server, peer.url, upload))
         sending.start()
-        eventually(lambda: look(server, upload).get("received", 0) == 1_000_000, "what came is counted")
+        eventually(
+            lambda: look(server, upload).get("received", 0) == 1_000_000, "what came is counted"
+        )
         midway = look(server, upload)
         go_on.set()
         sending.join(20)
@@ -148,7 +183,12 @@ def test_progress_is_on_the_board(server: RunningServer) -> None:
     assert (midway["state"], midway["length"]) == ("receiving", len(DATA))
     assert midway["kept"] <= 1_000_000
     done = look(server, upload)
-    assert (done["state"], done["received"], done["kept"], done["code"]) == ("complete", len(DATA), len(DATA), None)
+    assert (done["state"], done["received"], done["kept"], done["code"]) == (
+        "complete",
+        len(DATA),
+        len(DATA),
+        None,
+    )
 
 
 def test_a_length_nobody_told_is_none_on_the_board(server: RunningServer) -> None:
@@ -172,7 +212,9 @@ def test_a_length_nobody_told_is_none_on_the_board(server: RunningServer) -> Non
 
 def broken(known: bool, how: str) -> Any:
     def act(exchange: Exchange) -> None:
-        exchange.head(200, {"Content-Length": str(len(DATA))} if known else {"Transfer-Encoding": "chunked"})
+        exchange.head(
+            200, {"Content-Length": str(len(DATA))} if known else {"Transfer-Encoding": "chunked"}
+        )
         part = DATA[:1_000_000]
         exchange.send(part if known else chunk(part))
         if how == "reset":
@@ -253,7 +295,11 @@ def test_a_file_above_the_limit_is_refused_in_advance(fetcher: Fetcher) -> None:
         answer = order(server, peer.url)
         eventually(lambda: left == [b""], "the remote server is left")
 
-    assert (answer.status_code, answer.json()["code"], answer.json()["limit"]) == (413, "too-large", 1000)
+    assert (answer.status_code, answer.json()["code"], answer.json()["limit"]) == (
+        413,
+        "too-large",
+        1000,
+    )
     nothing_new(server, {})
 
 
@@ -337,7 +383,9 @@ def test_an_import_can_be_cancelled(server: RunningServer) -> None:
         sending.join(20)
         eventually(lambda: left, "the remote server is left")
 
-    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(499, "cancelled")]
+    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [
+        (499, "cancelled")
+    ]
     nothing_new(server, before)
 
 
@@ -358,7 +406,12 @@ def test_an_import_can_be_cancelled_before_the_first_byte(server: RunningServer)
 def test_what_may_not_be_fetched_is_not_imported(server: RunningServer) -> None:
     """The same two doors: the host, and the address it leads to."""
     upload = "import-forbidden-1234567890"
-    with Canary() as canary, Peer(lambda e: e.reply(302, {"Location": f"http://127.0.0.1:{canary.port}/"}), REMOTE) as peer:
+    with (
+        Canary() as canary,
+        Peer(
+            lambda e: e.reply(302, {"Location": f"http://127.0.0.1:{canary.port}/"}), REMOTE
+        ) as peer,
+    ):
         direct = order(server, f"http://127.0.0.1:{canary.port}/", upload)
         by_redirect = order(server, peer.url)
 
@@ -400,7 +453,9 @@ def test_a_taken_id_is_told_before_anything_is_fetched(server: RunningServer) ->
 def test_an_order_that_cannot_be_read_is_a_400(body: bytes, server: RunningServer) -> None:
     """With the form it should have, and how JSON is stored as a file instead."""
     before = server.stored()
-    answer = requests.post(f"{server.url}/files", data=body, headers={"Content-Type": "application/json"}, timeout=10)
+    answer = requests.post(
+        f"{server.url}/files", data=body, headers={"Content-Type": "application/json"}, timeout=10
+    )
 
     assert (answer.status_code, answer.json()["code"]) == (400, "bad-request")
     nothing_new(server, before)
@@ -414,7 +469,12 @@ def test_an_order_is_short(known: bool, server: RunningServer) -> None:
         for size, status in ((65_536, 201), (65_537, 413)):
             body = frame[:-2] + b"n" * (size - len(frame)) + frame[-2:]
             data = body if known else iter([body])
-            answer = requests.post(f"{server.url}/files", data=data, headers={"Content-Type": "application/json"}, timeout=10)
+            answer = requests.post(
+                f"{server.url}/files",
+                data=data,
+                headers={"Content-Type": "application/json"},
+                timeout=10,
+            )
 
             assert answer.status_code == status, answer.text
 
@@ -427,21 +487,32 @@ def test_an_order_with_a_wrong_digest_is_not_carried_out(server: RunningServer) 
         right = requests.post(f"{server.url}/files", data=body, headers=told, timeout=10)
         wrong = requests.post(f"{server.url}/files", data=body + b" ", headers=told, timeout=10)
 
-    assert (right.status_code, wrong.status_code, wrong.json()["code"]) == (201, 400, "digest-mismatch")
+    assert (right.status_code, wrong.status_code, wrong.json()["code"]) == (
+        201,
+        400,
+        "digest-mismatch",
+    )
     assert len(peer.seen) == 1
 
 
 @pytest.mark.parametrize(
-    ("query", "more"), [("?name=order.json", {}), ("", {"Content-Disposition": 'attachment; filename="order.json"'})]
+    ("query", "more"),
+    [("?name=order.json", {}), ("", {"Content-Disposition": 'attachment; filename="order.json"'})],
 )
-def test_json_with_a_name_is_a_file(query: str, more: dict[str, str], server: RunningServer) -> None:
+def test_json_with_a_name_is_a_file(
+    query: str, more: dict[str, str], server: RunningServer
+) -> None:
     """Whoever names it wants it stored."""
     body = b'{"url": "http://127.0.0.2:1/"}'
     told = {"Content-Type": "application/json", **more}
     answer = requests.post(f"{server.url}/files{query}", data=body, headers=told, timeout=10)
 
     (entry,) = answer.json()["files"]
-    assert (entry["filename"], entry["type"], entry["size"]) == ("order.json", "application/json", len(body))
+    assert (entry["filename"], entry["type"], entry["size"]) == (
+        "order.json",
+        "application/json",
+        len(body),
+    )
 
 
 def test_an_order_is_no_file_where_nothing_may_be_fetched(serve: Serve) -> None:
@@ -455,7 +526,9 @@ def test_an_order_is_no_file_where_nothing_may_be_fetched(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("more", [{"name": None}, {"type": None}, {"name": 1}])
-def test_an_order_that_is_not_quite_right_is_no_file_either(serve: Serve, more: dict[str, Any]) -> None:
+def test_an_order_that_is_not_quite_right_is_no_file_either(
+    serve: Serve, more: dict[str, Any]
+) -> None:
     """A program that leaves a member empty still wants an import."""
     plain = serve()
     answer = order(plain, "http://127.0.0.2:1/", **more)
@@ -504,7 +577,9 @@ def test_memory_does_not_grow_with_the_file(serve: Serve, fetcher: Fetcher) -> N
     peaks = []
     with Peer(act, REMOTE) as peer:
         for size in (20_000_000, 200_000_000):
-            with requests.get(f"{server.url}/fetch?url={peer.url}/{size}", stream=True, timeout=30) as answer:
+            with requests.get(
+                f"{server.url}/fetch?url={peer.url}/{size}", stream=True, timeout=30
+            ) as answer:
                 assert sum(len(piece) for piece in answer.iter_content(1 << 20)) == size
             assert order(server, f"{peer.url}/{size}").status_code == 201
             peaks.append(MemoryMeter(server.pid).peak())

@@ -48,14 +48,29 @@ LINKED = [
     "file-link/x",
     "dangling",
 ]
-LINKED += ["dangling/x", "to-itself/real", "to-itself/to-itself/new", "loop", "loop/x", "inner-link", "folder-link"]
+LINKED += [
+    "dangling/x",
+    "to-itself/real",
+    "to-itself/to-itself/new",
+    "loop",
+    "loop/x",
+    "inner-link",
+    "folder-link",
+]
 
 
 @pytest.mark.parametrize("key", LINKED)
 def test_a_symbolic_link_is_never_followed(linked: tuple[RunningServer, Path], key: str) -> None:
     """Links to folders, to files, to nothing, to itself: PUT, GET and DELETE are refused, and nothing changes anywhere."""
     server, outside = linked
-    before, inside = tree(outside), {name: what for name, what in tree(server.root).items() if not name.startswith(".sluiceway")}
+    before, inside = (
+        tree(outside),
+        {
+            name: what
+            for name, what in tree(server.root).items()
+            if not name.startswith(".sluiceway")
+        },
+    )
     url = f"{server.url}/files/{key}"
     statuses = [
         requests.put(url, data=b"mine", timeout=10).status_code,
@@ -67,14 +82,18 @@ def test_a_symbolic_link_is_never_followed(linked: tuple[RunningServer, Path], k
 
     assert set(statuses) <= {403, 404, 409, 412}, statuses
     assert tree(outside) == before
-    assert {name: what for name, what in tree(server.root).items() if not name.startswith(".sluiceway")} == inside
+    assert {
+        name: what for name, what in tree(server.root).items() if not name.startswith(".sluiceway")
+    } == inside
     assert server.drafts() == []
 
 
 def test_links_are_not_listed(linked: tuple[RunningServer, Path]) -> None:
     """Neither a link nor what lies behind it is an object."""
     server, _ = linked
-    listed = [entry["key"] for entry in requests.get(f"{server.url}/files", timeout=10).json()["files"]]
+    listed = [
+        entry["key"] for entry in requests.get(f"{server.url}/files", timeout=10).json()["files"]
+    ]
 
     assert listed == ["real"]
 
@@ -99,7 +118,10 @@ def test_a_pipe_is_no_object(linked: tuple[RunningServer, Path]) -> None:
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
     try:
         assert requests.get(f"{server.url}/files/pipe", timeout=10).status_code == 404
-        assert requests.put(f"{server.url}/files/pipe", data=b"mine", timeout=10).status_code in (403, 409)
+        assert requests.put(f"{server.url}/files/pipe", data=b"mine", timeout=10).status_code in (
+            403,
+            409,
+        )
         assert requests.delete(f"{server.url}/files/pipe", timeout=10).status_code in (403, 404)
         assert os.read(reader, 10) == b""
         assert fifo.is_fifo()
@@ -117,7 +139,10 @@ def test_a_socket_is_no_object(linked: tuple[RunningServer, Path]) -> None:
         listener.bind("socket")
         os.chdir(here)
         assert requests.get(f"{server.url}/files/socket", timeout=10).status_code == 404
-        assert requests.put(f"{server.url}/files/socket", data=b"mine", timeout=10).status_code in (403, 409)
+        assert requests.put(f"{server.url}/files/socket", data=b"mine", timeout=10).status_code in (
+            403,
+            409,
+        )
         assert (server.root / "socket").is_socket()
     (server.root / "socket").unlink()
 
@@ -130,7 +155,10 @@ def test_a_device_is_no_object(linked: tuple[RunningServer, Path]) -> None:
     os.mknod(device, 0o600 | 0o020000, os.makedev(1, 5))
     try:
         assert requests.get(f"{server.url}/files/zero", timeout=10).status_code == 404
-        assert requests.put(f"{server.url}/files/zero", data=b"mine", timeout=10).status_code in (403, 409)
+        assert requests.put(f"{server.url}/files/zero", data=b"mine", timeout=10).status_code in (
+            403,
+            409,
+        )
         assert device.is_char_device()
     finally:
         device.unlink()
@@ -141,15 +169,24 @@ def test_a_folder_is_no_object(linked: tuple[RunningServer, Path]) -> None:
     server, _ = linked
     requests.put(f"{server.url}/files/folder/below", data=b"below", timeout=10)
     try:
-        assert requests.put(f"{server.url}/files/folder", data=b"mine", timeout=10).status_code == 409
-        assert requests.put(f"{server.url}/files/folder/below/deeper", data=b"mine", timeout=10).status_code == 409
+        assert (
+            requests.put(f"{server.url}/files/folder", data=b"mine", timeout=10).status_code == 409
+        )
+        assert (
+            requests.put(
+                f"{server.url}/files/folder/below/deeper", data=b"mine", timeout=10
+            ).status_code
+            == 409
+        )
         assert requests.get(f"{server.url}/files/folder", timeout=10).status_code == 404
         assert (server.root / "folder" / "below").read_bytes() == b"below"
     finally:
         requests.delete(f"{server.url}/files/folder/below", timeout=10)
 
 
-def test_a_folder_that_turns_into_a_link_meanwhile_is_not_followed(linked: tuple[RunningServer, Path]) -> None:
+def test_a_folder_that_turns_into_a_link_meanwhile_is_not_followed(
+    linked: tuple[RunningServer, Path],
+) -> None:
     """Somebody swaps a folder and a link to the outside while uploads go on: nothing ever lands outside."""
     server, outside = linked
     swap, link = str(server.root / "swap").encode(), str(server.root / "link").encode()
@@ -165,7 +202,11 @@ def test_a_folder_that_turns_into_a_link_meanwhile_is_not_followed(linked: tuple
     def uploading() -> None:
         for number in range(100):
             try:
-                statuses.append(requests.put(f"{server.url}/files/swap/{number}", data=b"mine", timeout=10).status_code)
+                statuses.append(
+                    requests.put(
+                        f"{server.url}/files/swap/{number}", data=b"mine", timeout=10
+                    ).status_code
+                )
             except requests.RequestException as error:
                 problems.append(error)
 

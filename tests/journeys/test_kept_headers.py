@@ -31,7 +31,12 @@ TOLD = {
     "ContentLanguage": "de",
     "ContentType": "text/html",
     "Expires": "Thu, 01 Dec 2033 16:00:00 GMT",
-    "Metadata": {"owner": "somebody", "mtime": "1700000000.5", "filename": "their own", "sha256": "no digest"},
+    "Metadata": {
+        "owner": "somebody",
+        "mtime": "1700000000.5",
+        "filename": "their own",
+        "sha256": "no digest",
+    },
 }
 
 
@@ -47,7 +52,9 @@ def bucket(s3: Objects) -> str:
 
 
 @pytest.fixture(scope="module")
-def server(s3: Objects, bucket: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+def server(
+    s3: Objects, bucket: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningServer]:
     running = start_server(tmp_path_factory.mktemp("kept") / "none", env=s3.env, to=s3.url(bucket))
     yield running
     running.stop()
@@ -71,16 +78,23 @@ def test_an_encoded_object_is_served_as_it_is_stored(server: RunningServer) -> N
     several = requests.get(url, headers={"Range": "bytes=0-1,10-11"}, timeout=30)
     assert (several.status_code, several.content) == (200, PLAIN)
     unchanged = requests.get(url, headers={"If-None-Match": answer.headers["ETag"]}, timeout=30)
-    assert (unchanged.status_code, unchanged.headers["Cache-Control"]) == (304, "public, max-age=3600")
+    assert (unchanged.status_code, unchanged.headers["Cache-Control"]) == (
+        304,
+        "public, max-age=3600",
+    )
 
 
 def test_an_answer_to_a_token_is_not_for_shared_caches(server: RunningServer) -> None:
     """Whatever the object says of itself: the next one who asks the cache has shown no token."""
-    answer = requests.get(f"{server.url}/files/page", headers={"Authorization": "Bearer anything"}, timeout=30)
+    answer = requests.get(
+        f"{server.url}/files/page", headers={"Authorization": "Bearer anything"}, timeout=30
+    )
     assert answer.headers["Cache-Control"] == "private, max-age=3600"
 
 
-def test_what_is_not_shown_in_a_browser_is_not_shown_for_an_objects_own_words(server: RunningServer) -> None:
+def test_what_is_not_shown_in_a_browser_is_not_shown_for_an_objects_own_words(
+    server: RunningServer,
+) -> None:
     """A page that was stored as "inline" is downloaded all the same."""
     answer = requests.get(f"{server.url}/files/script", timeout=30)
     assert answer.headers["Content-Disposition"].startswith("attachment")
@@ -90,7 +104,11 @@ def test_headers_and_metadata_go_from_store_to_store_and_back(
     s3: Objects, bucket: str, database: Database, sftp: SftpServer, tmp_path: Path
 ) -> None:
     """Bucket, database, SFTP, bucket: what arrives carries all that the first one did, small and in parts."""
-    table, (address, _, query), last = database.fresh(), sftp.url(sftp.fresh()).partition("?"), s3.fresh()
+    table, (address, _, query), last = (
+        database.fresh(),
+        sftp.url(sftp.fresh()).partition("?"),
+        s3.fresh(),
+    )
     base, _, more = f"{database.url}&table={table}".partition("?")
     sluiceway("init", f"{base}?{more}")
     stations = [s3.url(bucket), f"{base}/kept/?{more}", f"{address}/?{query}", s3.url(last)]
@@ -101,12 +119,19 @@ def test_headers_and_metadata_go_from_store_to_store_and_back(
 
     for key in ("page", "large"):
         old, new = (s3.client.get_object(Bucket=which, Key=key) for which in (bucket, last))
-        assert hashlib.sha256(new["Body"].read()).digest() == hashlib.sha256(old["Body"].read()).digest()
+        assert (
+            hashlib.sha256(new["Body"].read()).digest()
+            == hashlib.sha256(old["Body"].read()).digest()
+        )
         for name in TOLD:
             if name not in ("Metadata", "Expires"):
                 assert new[name] == old[name], name
         assert new["ExpiresString"] == TOLD["Expires"]
-        user = {name.removeprefix("their0"): value for name, value in new["Metadata"].items() if name not in ("draft",)}
+        user = {
+            name.removeprefix("their0"): value
+            for name, value in new["Metadata"].items()
+            if name not in ("draft",)
+        }
         assert (user["owner"], user["mtime"]) == ("somebody", "1700000000.5")
         assert new["Metadata"]["their0filename"] == "their own"
         assert new["Metadata"]["their0sha256"] == "no digest"
@@ -114,12 +139,21 @@ def test_headers_and_metadata_go_from_store_to_store_and_back(
 
 def sluiceway(*words: str, env: dict[str, str] | None = None) -> str:
     command = [sys.executable, "-m", "sluiceway", *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, env={**os.environ, **(env or {})})
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+        env={**os.environ, **(env or {})},
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
-def test_a_copy_from_a_server_has_the_bytes_as_they_are_stored(server: RunningServer, tmp_path: Path) -> None:
+def test_a_copy_from_a_server_has_the_bytes_as_they_are_stored(
+    server: RunningServer, tmp_path: Path
+) -> None:
     """Not undone on the way: length and digest that were told are those of the encoded bytes."""
     sluiceway("copy", f"{server.url}/files/page", f"{tmp_path}/one")
     sluiceway("copy", "-r", f"{server.url}/files/", f"{tmp_path}/all")

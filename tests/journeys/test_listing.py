@@ -19,12 +19,19 @@ KEYS = ["a-b", "a.txt", "a/b", "a/c/d", "a0", "B", "b b", "c%", "é/ü.txt", "z"
 @pytest.fixture(scope="module")
 def full(taker: RunningServer) -> RunningServer:
     for key in KEYS:
-        assert requests.put(f"{taker.url}/files/{quote(key)}", data=key.encode(), timeout=10).status_code == 201
+        assert (
+            requests.put(
+                f"{taker.url}/files/{quote(key)}", data=key.encode(), timeout=10
+            ).status_code
+            == 201
+        )
     return taker
 
 
 def listing(server: RunningServer, **asked: object) -> tuple[list[str], str | None]:
-    answer = requests.get(f"{server.url}/files", params={k: str(v) for k, v in asked.items()}, timeout=10)
+    answer = requests.get(
+        f"{server.url}/files", params={k: str(v) for k, v in asked.items()}, timeout=10
+    )
     assert answer.status_code == 200, answer.text
     assert answer.headers["Cache-Control"] == "no-store"
     told = answer.json()
@@ -36,7 +43,16 @@ def test_everything_is_listed_in_key_order(full: RunningServer) -> None:
     """Files and folders mixed; each entry leads to its bytes."""
     assert listing(full) == (sorted(KEYS), None)
     for entry in requests.get(f"{full.url}/files", timeout=10).json()["files"]:
-        assert sorted(entry) == ["etag", "filename", "key", "modified", "sha-256", "size", "type", "url"]
+        assert sorted(entry) == [
+            "etag",
+            "filename",
+            "key",
+            "modified",
+            "sha-256",
+            "size",
+            "type",
+            "url",
+        ]
         got = requests.get(full.url + entry["url"], timeout=10)
         assert got.content == entry["key"].encode()
         assert got.headers["ETag"] == f'"{entry["etag"]}"'

@@ -25,7 +25,10 @@ def test_exactly_the_limit_passes(limited: RunningServer) -> None:
     ]
     answers = [
         talk(limited.port, head("PUT", "/files/known", f"Content-Length: {LIMIT}") + data),
-        talk(limited.port, head("PUT", "/files/chunked", "Transfer-Encoding: chunked") + chunked(data, 70_000)),
+        talk(
+            limited.port,
+            head("PUT", "/files/chunked", "Transfer-Encoding: chunked") + chunked(data, 70_000),
+        ),
         *(talk(limited.port, form_head(len(form)) + form) for form in forms),
         *(talk(limited.port, form_head(None) + chunked(form, 70_000)) for form in forms),
     ]
@@ -37,7 +40,13 @@ def test_a_known_length_over_the_limit_is_refused_before_the_body(limited: Runni
     """413 names the limit, although not one byte of the body was sent."""
     for target in ("/files/x", "/files?name=x"):
         with Wire(limited.port) as wire:
-            wire.send(head("PUT" if target == "/files/x" else "POST", target, f"Content-Length: {LIMIT + 1}"))
+            wire.send(
+                head(
+                    "PUT" if target == "/files/x" else "POST",
+                    target,
+                    f"Content-Length: {LIMIT + 1}",
+                )
+            )
             answer = wire.answer()
 
             assert (answer.status, answer.code, answer.json()["limit"]) == (413, "too-large", LIMIT)
@@ -47,7 +56,10 @@ def test_a_known_length_over_the_limit_is_refused_before_the_body(limited: Runni
 def test_one_byte_over_the_limit_fails(limited: RunningServer) -> None:
     """However it comes: chunked, or in one or two files of a form. The limit is named, nothing is stored."""
     data = noise(LIMIT + 1)
-    forms = [form_body(("f", "x", data)), form_body(("f", "x", data[:1_000_000]), ("g", "y", data[1_000_000:]))]
+    forms = [
+        form_body(("f", "x", data)),
+        form_body(("f", "x", data[:1_000_000]), ("g", "y", data[1_000_000:])),
+    ]
     requests = [
         head("PUT", "/files/x", "Transfer-Encoding: chunked") + chunked(data, 70_000),
         *(form_head(len(form)) + form for form in forms),
@@ -66,14 +78,20 @@ def test_a_body_without_length_is_refused_midway(limited: RunningServer, form: b
     """The answer comes while the client still sends, and the draft is gone."""
     begin = form_begun(("f", "x", b"")) if form else b""
     with Wire(limited.port) as wire:
-        wire.send(form_head(None) if form else head("PUT", "/files/x", "Transfer-Encoding: chunked"))
+        wire.send(
+            form_head(None) if form else head("PUT", "/files/x", "Transfer-Encoding: chunked")
+        )
         if begin:
             wire.send(chunk(begin))
         for _ in range(LIMIT // 100_000 + 1):
             wire.send(chunk(bytes(100_000)))
         answer = wire.answer()  # the body has not ended
 
-        assert (answer.status, answer.code, answer.headers["connection"]) == (413, "too-large", "close")
+        assert (answer.status, answer.code, answer.headers["connection"]) == (
+            413,
+            "too-large",
+            "close",
+        )
     eventually(lambda: limited.drafts() == [], "the draft is gone")
     assert limited.stored() == {}
 

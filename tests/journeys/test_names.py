@@ -21,7 +21,8 @@ def mixtures() -> Iterator[str]:
     chance = random.Random(7)
     for _ in range(5000 if TORTURE else 150):
         yield "".join(
-            chance.choice(HOSTILE)[:300] + chance.choice(["", "/", "\\", "/../", "%2f"]) for _ in range(chance.randint(1, 4))
+            chance.choice(HOSTILE)[:300] + chance.choice(["", "/", "\\", "/../", "%2f"])
+            for _ in range(chance.randint(1, 4))
         )
 
 
@@ -40,7 +41,11 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningS
 
 def outside(around: Path) -> dict[str, tuple[int, int, int]]:
     """Everything around the root, and our own folder in it."""
-    return {name: what for name, what in tree(around).items() if not name.startswith("root/") and name != "root"}
+    return {
+        name: what
+        for name, what in tree(around).items()
+        if not name.startswith("root/") and name != "root"
+    }
 
 
 def refused_or_inside(server: RunningServer, status: int, body: bytes) -> None:
@@ -55,13 +60,18 @@ def test_no_key_leads_out_of_the_root(guarded: tuple[RunningServer, Path]) -> No
     for key in [*HOSTILE, *mixtures()]:
         target = "/files/" + quote(key, safe="/", errors="surrogatepass")
         for method, body in (("PUT", b"mine"), ("GET", b""), ("HEAD", b""), ("DELETE", b"")):
-            request = head(method, target[:60_000], "Connection: close", f"Content-Length: {len(body)}") + body
+            request = (
+                head(method, target[:60_000], "Connection: close", f"Content-Length: {len(body)}")
+                + body
+            )
             answer = talk(server.port, request) if method != "HEAD" else None
             if answer:
                 refused_or_inside(server, answer.status, answer.body)
 
     assert outside(around) == before
-    assert sorted(path.name for path in (server.root / ".sluiceway").iterdir() if path.name != "about") == ["drafts", "servers"]
+    assert sorted(
+        path.name for path in (server.root / ".sluiceway").iterdir() if path.name != "about"
+    ) == ["drafts", "servers"]
     assert server.drafts() == []
 
 
@@ -86,10 +96,17 @@ def test_no_filename_leads_out_of_the_root(guarded: tuple[RunningServer, Path], 
     for name in [*HOSTILE, *list(mixtures())[:100]]:
         plain = "".join(character for character in name if character not in '\0\r\n"') or "x"
         if way == "query":
-            answer = talk(server.port, head("POST", "/files?name=" + quote(name, safe=""), "Content-Length: 4") + b"mine")
+            answer = talk(
+                server.port,
+                head("POST", "/files?name=" + quote(name, safe=""), "Content-Length: 4") + b"mine",
+            )
         elif way == "disposition":
             told = "attachment; filename*=UTF-8''" + quote(name, safe="")
-            answer = talk(server.port, head("POST", "/files", f"Content-Disposition: {told}", "Content-Length: 4") + b"mine")
+            answer = talk(
+                server.port,
+                head("POST", "/files", f"Content-Disposition: {told}", "Content-Length: 4")
+                + b"mine",
+            )
         else:
             body = form_body(("f", plain, b"mine"))
             answer = talk(server.port, form_head(len(body)) + body)
@@ -128,7 +145,8 @@ def test_what_is_ours_is_neither_read_nor_written(guarded: tuple[RunningServer, 
 
 
 @pytest.mark.parametrize(
-    "template", ["../{filename}", "/{filename}", "a/../{id}", ".sluiceway/{id}", "{id}//{filename}", "a\\{id}"]
+    "template",
+    ["../{filename}", "/{filename}", "a/../{id}", ".sluiceway/{id}", "{id}//{filename}", "a\\{id}"],
 )
 def test_a_template_that_leads_out_is_refused_at_start(tmp_path: Path, template: str) -> None:
     """--key is checked like any key, before the first upload."""

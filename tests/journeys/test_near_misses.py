@@ -16,7 +16,12 @@ PUTS, POSTS = "/files/NAME", "/files"
 
 
 def ask(way: Way, method: str, path: str) -> requests.Response:
-    return requests.request(method, way.url + path, data=b"x" if method in ("PUT", "POST", "PATCH") else None, timeout=10)
+    return requests.request(
+        method,
+        way.url + path,
+        data=b"x" if method in ("PUT", "POST", "PATCH") else None,
+        timeout=10,
+    )
 
 
 @pytest.mark.parametrize(
@@ -56,7 +61,10 @@ def test_the_right_way_is_named(
     answer = ask(way, method, path)
 
     told = answer.json()
-    assert (answer.status_code, answer.headers["Content-Type"]) == (status, "application/problem+json")
+    assert (answer.status_code, answer.headers["Content-Type"]) == (
+        status,
+        "application/problem+json",
+    )
     for words in named:
         expected = words.replace("/files", f"{way.prefix}/files") if status != 400 else words
         assert expected in told["detail"]
@@ -69,8 +77,17 @@ def test_the_lines_people_type(ways: Mapping[str, Way], tmp_path: Path) -> None:
     need("curl")
     (tmp_path / "f").write_bytes(b"x")
     way = ways["alone"]
-    for options, path in ((["-T", str(tmp_path / "f")], "/files"), (["-F", f"file=@{tmp_path / 'f'}"], "/files/")):
-        told = subprocess.run(["curl", "-sS", *options, way.url + path], capture_output=True, text=True, check=True, timeout=20)
+    for options, path in (
+        (["-T", str(tmp_path / "f")], "/files"),
+        (["-F", f"file=@{tmp_path / 'f'}"], "/files/"),
+    ):
+        told = subprocess.run(
+            ["curl", "-sS", *options, way.url + path],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=20,
+        )
         assert PUTS in told.stdout
         assert f"forms and bytes at {POSTS} " in told.stdout
 

@@ -23,7 +23,11 @@ def open_files(server: RunningServer) -> set[str]:
             target = os.readlink(f"/proc/{server.pid}/fd/{name}")
         except FileNotFoundError:
             continue  # closed while we looked
-        if target.startswith("/") and not target.startswith(("/dev/", "/proc/")) and not os.path.isdir(target):
+        if (
+            target.startswith("/")
+            and not target.startswith(("/dev/", "/proc/"))
+            and not os.path.isdir(target)
+        ):
             found.add(target)
     return found
 
@@ -62,6 +66,10 @@ def test_a_slow_form_never_touches_a_temp_folder(serve: Serve, tmp_path: Path) -
     assert len(drafts) >= 4
     assert sorted(server.stored().values()) == [900_000] * 4
     assert server.drafts() == []
-    ours = {name for name in set(os.listdir(tempfile.gettempdir())) - system_temp if "sluice" in name.lower()}
+    ours = {
+        name
+        for name in set(os.listdir(tempfile.gettempdir())) - system_temp
+        if "sluice" in name.lower()
+    }
     assert ours == set()
     assert open_files(server) <= before

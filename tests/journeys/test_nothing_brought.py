@@ -15,7 +15,11 @@ from raw_http import BOUNDARY, Wire, chunked, form_body, head
 from rude_peer import Peer
 
 FORM = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
-NAVIGATES = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Site": "same-origin", "Accept": "text/html,*/*;q=0.8"}
+NAVIGATES = {
+    "Sec-Fetch-Mode": "navigate",
+    "Sec-Fetch-Site": "same-origin",
+    "Accept": "text/html,*/*;q=0.8",
+}
 
 EMPTY = {
     "only a field": form_body(("title", None, b"x")),
@@ -39,16 +43,25 @@ def test_a_gateway_asks_nobody_for_it(gateway: Gateway) -> None:
     """The backend hears nothing of a form without a file."""
     with Peer(takes) as peer:
         server = gateway(f"{peer.url}/files")
-        assert requests.post(f"{server.url}/files", data=EMPTY["only a field"], headers=FORM, timeout=10).status_code == 422
+        assert (
+            requests.post(
+                f"{server.url}/files", data=EMPTY["only a field"], headers=FORM, timeout=10
+            ).status_code
+            == 422
+        )
         assert peer.seen == []
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_file_in_front_of_the_first_boundary_is_not_passed_over(ways: Mapping[str, Way], name: str) -> None:
+def test_a_file_in_front_of_the_first_boundary_is_not_passed_over(
+    ways: Mapping[str, Way], name: str
+) -> None:
     """A misspelled first boundary makes its part a preamble, which mail's rules would drop in silence."""
     way = ways[name]
     before = way.stored()
-    body = form_body(("f", "lost.txt", b"the file"), ("g", "kept.txt", b"another")).replace(b"--", b"-~", 1)
+    body = form_body(("f", "lost.txt", b"the file"), ("g", "kept.txt", b"another")).replace(
+        b"--", b"-~", 1
+    )
     answer = requests.post(f"{way.url}/files", data=body, headers=FORM, timeout=10)
 
     assert (answer.status_code, answer.json()["code"]) == (400, "bad-form")
@@ -58,7 +71,12 @@ def test_a_file_in_front_of_the_first_boundary_is_not_passed_over(ways: Mapping[
 @pytest.mark.parametrize("space", [b"\r\n", b" \t\r\n\r\n"])
 def test_white_space_in_front_is_none(ways: Mapping[str, Way], space: bytes) -> None:
     """Some clients write an empty line first."""
-    answer = requests.post(f"{ways['alone'].url}/files", data=space + form_body(("f", "x", b"1")), headers=FORM, timeout=10)
+    answer = requests.post(
+        f"{ways['alone'].url}/files",
+        data=space + form_body(("f", "x", b"1")),
+        headers=FORM,
+        timeout=10,
+    )
 
     assert answer.status_code == 201
 
@@ -69,14 +87,23 @@ PAGES = {
 }
 
 
-@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain", "text/plain; charset=UTF-8"])
+@pytest.mark.parametrize(
+    "kind", ["application/x-www-form-urlencoded", "text/plain", "text/plain; charset=UTF-8"]
+)
 @pytest.mark.parametrize("page", PAGES)
 @pytest.mark.parametrize("name", NAMES)
-def test_a_pages_form_without_enctype_is_told_what_it_lacks(ways: Mapping[str, Way], name: str, page: str, kind: str) -> None:
+def test_a_pages_form_without_enctype_is_told_what_it_lacks(
+    ways: Mapping[str, Way], name: str, page: str, kind: str
+) -> None:
     """It sends the file's name and none of its bytes; what it sent must not pass for the file."""
     way = ways[name]
     before = way.stored()
-    answer = requests.post(f"{way.url}/files", data=b"file=photo.jpg", headers={"Content-Type": kind, **PAGES[page]}, timeout=10)
+    answer = requests.post(
+        f"{way.url}/files",
+        data=b"file=photo.jpg",
+        headers={"Content-Type": kind, **PAGES[page]},
+        timeout=10,
+    )
 
     assert (answer.status_code, answer.json()["code"]) == (415, "unsupported")
     assert 'enctype="multipart/form-data"' in answer.json()["detail"]
@@ -86,12 +113,18 @@ def test_a_pages_form_without_enctype_is_told_what_it_lacks(ways: Mapping[str, W
 def test_what_curl_calls_a_form_is_still_a_file(ways: Mapping[str, Way]) -> None:
     """curl --data-binary says application/x-www-form-urlencoded of everything, and navigates nowhere."""
     headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "*/*"}
-    answer = requests.post(f"{ways['alone'].url}/files?name=a.bin", data=b"bytes", headers=headers, timeout=10)
+    answer = requests.post(
+        f"{ways['alone'].url}/files?name=a.bin", data=b"bytes", headers=headers, timeout=10
+    )
 
     assert answer.status_code == 201
 
 
-ORDERS = ['{"url": "https://a.example/x"}', '{"url": "http://10.0.0.1/", "name": "n", "type": "a/b"}', ' {"url":""} ']
+ORDERS = [
+    '{"url": "https://a.example/x"}',
+    '{"url": "http://10.0.0.1/", "name": "n", "type": "a/b"}',
+    ' {"url":""} ',
+]
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -104,7 +137,9 @@ def test_an_order_to_import_is_no_file_where_nothing_is_imported(
     way = ways[name]
     before = way.stored()
     data = iter([order[:5].encode(), order[5:].encode()]) if chunks else order
-    answer = requests.post(f"{way.url}/files", data=data, headers={"Content-Type": "application/json"}, timeout=10)
+    answer = requests.post(
+        f"{way.url}/files", data=data, headers={"Content-Type": "application/json"}, timeout=10
+    )
 
     assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
     assert "--fetch-from" in answer.json()["detail"]
@@ -126,10 +161,16 @@ OTHER = {
 
 @pytest.mark.parametrize("kind", OTHER)
 @pytest.mark.parametrize("chunks", [False, True])
-def test_other_json_is_a_file_byte_for_byte(ways: Mapping[str, Way], kind: str, chunks: bool) -> None:
+def test_other_json_is_a_file_byte_for_byte(
+    ways: Mapping[str, Way], kind: str, chunks: bool
+) -> None:
     """It had to be looked at first; not a byte of it is lost by that."""
     way, data = ways["alone"], OTHER[kind]
-    framing, body = ("Transfer-Encoding: chunked", chunked(data, 9000)) if chunks else (f"Content-Length: {len(data)}", data)
+    framing, body = (
+        ("Transfer-Encoding: chunked", chunked(data, 9000))
+        if chunks
+        else (f"Content-Length: {len(data)}", data)
+    )
     with Wire(way.port) as wire:
         wire.send(head("POST", "/files", "Content-Type: application/json", framing) + body)
         answer = wire.answer()
@@ -141,7 +182,9 @@ def test_other_json_is_a_file_byte_for_byte(ways: Mapping[str, Way], kind: str, 
 def test_an_order_under_a_name_is_a_file(ways: Mapping[str, Way]) -> None:
     """?name= says that it is one."""
     headers = {"Content-Type": "application/json"}
-    answer = requests.post(f"{ways['alone'].url}/files?name=order.json", data=ORDERS[0], headers=headers, timeout=10)
+    answer = requests.post(
+        f"{ways['alone'].url}/files?name=order.json", data=ORDERS[0], headers=headers, timeout=10
+    )
 
     assert answer.status_code == 201
 
@@ -151,29 +194,45 @@ def test_json_that_is_cut_off_is_stored_by_nobody(ways: Mapping[str, Way]) -> No
     way = ways["alone"]
     before = way.stored()
     with Wire(way.port) as wire:
-        wire.send(head("POST", "/files", "Content-Type: application/json", "Content-Length: 30") + b'{"url": "x"}')
+        wire.send(
+            head("POST", "/files", "Content-Type: application/json", "Content-Length: 30")
+            + b'{"url": "x"}'
+        )
         wire.half_close()
         assert wire.answer().code == "body-cut"
     assert way.stored() == before
 
 
-@pytest.mark.parametrize("kind", ["image/*", "*/*", "application/octet-stream", "nonsense", "a/b\x80"])
+@pytest.mark.parametrize(
+    "kind", ["image/*", "*/*", "application/octet-stream", "nonsense", "a/b\x80"]
+)
 def test_a_type_that_is_none_is_guessed_by_name(ways: Mapping[str, Way], kind: str) -> None:
     """A wildcard asks for types and is none: the name says more, by PUT, by POST and in a form's part."""
     way, headers = ways["alone"], {"Content-Type": kind.encode("latin-1")}
     put = requests.put(f"{way.url}/files/typed.png", data=noise(10), headers=headers, timeout=10)
-    post = requests.post(f"{way.url}/files?name=typed.png", data=noise(10), headers=headers, timeout=10)
-    body = form_body(("f", "typed.png", b"1")).replace(b"application/octet-stream", kind.encode("latin-1"))
+    post = requests.post(
+        f"{way.url}/files?name=typed.png", data=noise(10), headers=headers, timeout=10
+    )
+    body = form_body(("f", "typed.png", b"1")).replace(
+        b"application/octet-stream", kind.encode("latin-1")
+    )
     part = requests.post(f"{way.url}/files", data=body, headers=FORM, timeout=10)
 
     assert [answer.json()["files"][0]["type"] for answer in (put, post, part)] == ["image/png"] * 3
-    assert requests.get(f"{way.url}/files/typed.png", timeout=10).headers["Content-Type"] == "image/png"
+    assert (
+        requests.get(f"{way.url}/files/typed.png", timeout=10).headers["Content-Type"]
+        == "image/png"
+    )
 
 
 def test_a_charset_that_was_told_is_kept_and_no_other_is_claimed(ways: Mapping[str, Way]) -> None:
     """A text in windows-1252 is not served as UTF-8, and a text of which nobody told a charset is given none."""
     url = f"{ways['alone'].url}/files"
     for told in ("text/csv; charset=windows-1252", "text/csv", "text/plain;charset=utf-8"):
-        requests.put(f"{url}/words", data="é".encode("cp1252"), headers={"Content-Type": told}, timeout=10)
+        requests.put(
+            f"{url}/words", data="é".encode("cp1252"), headers={"Content-Type": told}, timeout=10
+        )
         assert requests.get(f"{url}/words", timeout=10).headers["Content-Type"] == told
-    assert requests.get(f"{url}/words", timeout=10).headers["Content-Disposition"].startswith("inline")
+    assert (
+        requests.get(f"{url}/words", timeout=10).headers["Content-Disposition"].startswith("inline")
+    )

@@ -28,9 +28,18 @@ DATA = noise(3_000_017)
 LARGE = noise(20 * MIB + 5, 2)
 
 
-def sluiceway(*words: str, env: dict[str, str] | None = None, data: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
+def sluiceway(
+    *words: str, env: dict[str, str] | None = None, data: bytes | None = None
+) -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, "-m", "sluiceway", *words]
-    return subprocess.run(command, capture_output=True, timeout=100, check=False, env={**os.environ, **(env or {})}, input=data)
+    return subprocess.run(
+        command,
+        capture_output=True,
+        timeout=100,
+        check=False,
+        env={**os.environ, **(env or {})},
+        input=data,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +48,12 @@ def bucket(s3: Objects) -> str:
 
 
 @pytest.fixture(scope="module")
-def server(s3: Objects, bucket: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    running = start_server(tmp_path_factory.mktemp("s3-server") / "none", env=s3.env, to=s3.url(bucket, "up"))
+def server(
+    s3: Objects, bucket: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningServer]:
+    running = start_server(
+        tmp_path_factory.mktemp("s3-server") / "none", env=s3.env, to=s3.url(bucket, "up")
+    )
     yield running
     running.stop()
 
@@ -48,34 +61,66 @@ def server(s3: Objects, bucket: str, tmp_path_factory: pytest.TempPathFactory) -
 def test_files_come_and_go(server: RunningServer, s3: Objects, bucket: str) -> None:
     """Raw and form, in one part and in several, whole and in ranges, with conditions; listed and deleted."""
     url = f"{server.url}/files/a/ä b.bin"
-    assert requests.put(url, data=LARGE, headers={"Content-Type": "image/png"}, timeout=60).status_code == 201
+    assert (
+        requests.put(url, data=LARGE, headers={"Content-Type": "image/png"}, timeout=60).status_code
+        == 201
+    )
     got = requests.get(url, timeout=60)
     assert got.content == LARGE
-    for start, stop in ((0, 1), (8 * MIB - 1, 8 * MIB + 1), (1_000_000, 9_500_000), (len(LARGE) - 1, len(LARGE))):
-        assert requests.get(url, headers={"Range": f"bytes={start}-{stop - 1}"}, timeout=30).content == LARGE[start:stop]
-    assert requests.put(url, data=b"x", headers={"If-None-Match": "*"}, timeout=30).status_code == 412
-    assert requests.put(url, data=b"x", headers={"If-Match": '"nobody"'}, timeout=30).status_code == 412
-    assert requests.put(url, data=b"x", headers={"If-Match": got.headers["ETag"]}, timeout=30).status_code == 200
+    for start, stop in (
+        (0, 1),
+        (8 * MIB - 1, 8 * MIB + 1),
+        (1_000_000, 9_500_000),
+        (len(LARGE) - 1, len(LARGE)),
+    ):
+        assert (
+            requests.get(url, headers={"Range": f"bytes={start}-{stop - 1}"}, timeout=30).content
+            == LARGE[start:stop]
+        )
+    assert (
+        requests.put(url, data=b"x", headers={"If-None-Match": "*"}, timeout=30).status_code == 412
+    )
+    assert (
+        requests.put(url, data=b"x", headers={"If-Match": '"nobody"'}, timeout=30).status_code
+        == 412
+    )
+    assert (
+        requests.put(
+            url, data=b"x", headers={"If-Match": got.headers["ETag"]}, timeout=30
+        ).status_code
+        == 200
+    )
     assert requests.get(url, timeout=30).content == b"x"
     files = [("f", ("1.txt", b"1")), ("f", ("2.bin", DATA))]
     told = requests.post(f"{server.url}/files", files=files, timeout=60).json()["files"]
     assert requests.get(server.url + told[1]["url"], timeout=30).content == DATA
-    listed = {entry["key"] for entry in requests.get(f"{server.url}/files", timeout=30).json()["files"]}
+    listed = {
+        entry["key"] for entry in requests.get(f"{server.url}/files", timeout=30).json()["files"]
+    }
     assert listed >= {"a/ä b.bin", told[0]["key"]}
-    assert f"up/{told[0]['key']}" in s3.keys(bucket)  # every object has its own name there, for every other tool
+    assert f"up/{told[0]['key']}" in s3.keys(
+        bucket
+    )  # every object has its own name there, for every other tool
     assert requests.delete(url, timeout=30).status_code == 204
     assert requests.get(url, timeout=30).status_code == 404
     assert s3.unfinished(bucket) == []
 
 
-def test_many_quick_uploads_at_once_share_little_memory(s3: Objects, bucket: str, tmp_path: Path) -> None:
+def test_many_quick_uploads_at_once_share_little_memory(
+    s3: Objects, bucket: str, tmp_path: Path
+) -> None:
     """Twelve of 12 MiB where memory holds three parts: each is stored, and none waits for what another one holds."""
-    server = start_server(tmp_path / "none", "--memory-budget", "16MiB", env=s3.env, to=s3.url(bucket, "crowd"))
+    server = start_server(
+        tmp_path / "none", "--memory-budget", "16MiB", env=s3.env, to=s3.url(bucket, "crowd")
+    )
     data = noise(12 * MIB, 5)
     try:
         began = time.monotonic()
         with ThreadPoolExecutor(12) as crowd:
-            sent = crowd.map(lambda number: requests.put(f"{server.url}/files/{number}", data=data, timeout=100), range(12))
+            sent = crowd.map(
+                lambda number: requests.put(f"{server.url}/files/{number}", data=data, timeout=100),
+                range(12),
+            )
             assert [answer.status_code for answer in sent] == [201] * 12
         assert time.monotonic() - began < PATIENCE  # nobody was freed by another one's giving up
     finally:
@@ -92,7 +137,10 @@ def test_what_is_known_of_an_object_is_its_metadata(
     data = LARGE[:size]
     digest = hashlib.sha256(data)
     url, key = f"{server.url}/files/meta/é {size} {chunked}", f"up/meta/é {size} {chunked}"
-    sent = {"Content-Type": "text/x-odd", "Repr-Digest": f"sha-256=:{base64.b64encode(digest.digest()).decode()}:"}
+    sent = {
+        "Content-Type": "text/x-odd",
+        "Repr-Digest": f"sha-256=:{base64.b64encode(digest.digest()).decode()}:",
+    }
     body = iter([data[:300_000], data[300_000:]]) if chunked else data
     assert requests.put(url, data=body, headers=sent, timeout=60).status_code == 201
     there = s3.client.head_object(Bucket=bucket, Key=key)
@@ -104,7 +152,9 @@ def test_what_is_known_of_an_object_is_its_metadata(
     assert (told["Repr-Digest"], told["Content-Length"]) == (sent["Repr-Digest"], str(size))
 
 
-def test_an_object_in_parts_has_its_digest_although_nobody_promised_it(server: RunningServer, s3: Objects, bucket: str) -> None:
+def test_an_object_in_parts_has_its_digest_although_nobody_promised_it(
+    server: RunningServer, s3: Objects, bucket: str
+) -> None:
     """S3 wants metadata before the first byte; the digest found at the end is noted beside it, and goes with the object."""
     url = f"{server.url}/files/noted/large"
     assert requests.put(url, data=LARGE, timeout=60).status_code == 201
@@ -121,7 +171,10 @@ def test_a_cut_upload_leaves_nothing(server: RunningServer, s3: Objects, bucket:
     """Parts were there already: neither an object nor an unfinished upload remains."""
     with Wire(server.port) as wire:
         wire.send(head("PUT", "/files/cut", f"Content-Length: {40 * MIB}") + LARGE)
-        eventually(lambda: s3.unfinished(bucket) == ["up/cut"], "the first part goes out while the body comes in")
+        eventually(
+            lambda: s3.unfinished(bucket) == ["up/cut"],
+            "the first part goes out while the body comes in",
+        )
         wire.reset()
 
     eventually(lambda: s3.unfinished(bucket) == [], "the upload is aborted")
@@ -129,7 +182,12 @@ def test_a_cut_upload_leaves_nothing(server: RunningServer, s3: Objects, bucket:
 
 
 def test_a_wrong_digest_leaves_nothing(server: RunningServer, s3: Objects, bucket: str) -> None:
-    answer = requests.put(f"{server.url}/files/wrong", data=LARGE, headers={"Repr-Digest": f"sha-256=:{'A' * 43}=:"}, timeout=60)
+    answer = requests.put(
+        f"{server.url}/files/wrong",
+        data=LARGE,
+        headers={"Repr-Digest": f"sha-256=:{'A' * 43}=:"},
+        timeout=60,
+    )
     assert (answer.status_code, answer.json()["code"]) == (400, "digest-mismatch")
     assert requests.get(f"{server.url}/files/wrong", timeout=30).status_code == 404
     assert s3.unfinished(bucket) == []
@@ -158,16 +216,25 @@ def test_a_killed_server_leaves_what_sweep_takes_away(s3: Objects, tmp_path: Pat
 def test_a_download_may_be_sent_to_the_bucket_itself(s3: Objects, tmp_path: Path) -> None:
     """--redirect-downloads: a signed URL that gives the bytes, ranges and the name; conditions are still answered here."""
     bucket = s3.fresh()
-    server = start_server(tmp_path / "none", "--redirect-downloads", "60", env=s3.env, to=s3.url(bucket, "d"))
+    server = start_server(
+        tmp_path / "none", "--redirect-downloads", "60", env=s3.env, to=s3.url(bucket, "d")
+    )
     try:
         url = f"{server.url}/files/some/über.html"
-        assert requests.put(url, data=DATA, headers={"Content-Type": "text/html"}, timeout=30).status_code == 201
+        assert (
+            requests.put(
+                url, data=DATA, headers={"Content-Type": "text/html"}, timeout=30
+            ).status_code
+            == 201
+        )
         sent_on = requests.get(url, timeout=30, allow_redirects=False)
         assert (sent_on.status_code, sent_on.headers["Cache-Control"]) == (307, "no-store")
         assert sent_on.headers["Location"].startswith(s3.endpoint)
         got = requests.get(url, headers={"Range": "bytes=5-9"}, timeout=30)
         assert (got.status_code, got.content) == (206, DATA[5:10])
-        assert got.headers["Content-Disposition"].startswith("attachment")  # a page somebody uploaded is not shown as one
+        assert got.headers["Content-Disposition"].startswith(
+            "attachment"
+        )  # a page somebody uploaded is not shown as one
         assert requests.get(url, timeout=30).content == DATA
         tag = requests.head(url, timeout=30).headers["ETag"]
         assert requests.get(url, headers={"If-None-Match": tag}, timeout=30).status_code == 304
@@ -176,11 +243,20 @@ def test_a_download_may_be_sent_to_the_bucket_itself(s3: Objects, tmp_path: Path
         server.stop()
 
 
-NO_KEY = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "HOME": "/nonexistent", "AWS_EC2_METADATA_DISABLED": "true"}
+NO_KEY = {
+    "AWS_ACCESS_KEY_ID": "",
+    "AWS_SECRET_ACCESS_KEY": "",
+    "HOME": "/nonexistent",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
 WRONG = {
     "bucket": ({}, "no-such-bucket-here", "no such bucket"),
     "secret": ({"AWS_SECRET_ACCESS_KEY": "wrong"}, None, "key was not accepted"),
-    "right": ({"AWS_ACCESS_KEY_ID": "test:reader", "AWS_SECRET_ACCESS_KEY": "reading"}, None, "no right"),
+    "right": (
+        {"AWS_ACCESS_KEY_ID": "test:reader", "AWS_SECRET_ACCESS_KEY": "reading"},
+        None,
+        "no right",
+    ),
     "endpoint": ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, None, "cannot be reached"),
     "no key": (NO_KEY, None, "no key was found"),
 }
@@ -202,7 +278,9 @@ def test_what_is_wrong_is_said_at_start(s3: Objects, bucket: str, case: str) -> 
 
 @pytest.mark.parametrize("told", ["color=red", "addressing=odd", "timeout=soon", "endpoint"])
 def test_an_option_that_cannot_be_is_refused(s3: Objects, bucket: str, told: str) -> None:
-    done = sluiceway("serve", "--to", s3.url(bucket), "--port", "0", "--store-option", told, env=s3.env)
+    done = sluiceway(
+        "serve", "--to", s3.url(bucket), "--port", "0", "--store-option", told, env=s3.env
+    )
     assert (done.returncode, b"Traceback" in done.stderr) == (2, False)
     assert told.partition("=")[0].encode() in done.stderr or b"NAME=VALUE" in done.stderr
 
@@ -224,26 +302,39 @@ def test_copies_go_in_and_out(s3: Objects, tmp_path: Path) -> None:
         done = sluiceway("copy", *words, env=s3.env, data=data)
         assert done.returncode == 0, done.stderr
     assert (tmp_path / "back").read_bytes() == LARGE
-    assert [key for key in s3.keys(bucket) if ".sluiceway" not in key] == ["f/deep/x.txt", "in/large.bin", "in/piped"]
+    assert [key for key in s3.keys(bucket) if ".sluiceway" not in key] == [
+        "f/deep/x.txt",
+        "in/large.bin",
+        "in/piped",
+    ]
     out = sluiceway("copy", s3.url(bucket, "in/piped"), "-", env=s3.env)
     assert out.stdout == LARGE[:9_000_000]
     again = sluiceway("copy", str(file), s3.url(bucket, "in/"), env=s3.env)
     assert again.returncode != 0
     assert b"already" in again.stderr
-    assert sluiceway("copy", str(file), s3.url(bucket, "in/"), "--force", env=s3.env).returncode == 0
+    assert (
+        sluiceway("copy", str(file), s3.url(bucket, "in/"), "--force", env=s3.env).returncode == 0
+    )
 
 
 @pytest.mark.parametrize("beside_a_folder", [False, True])
 def test_readiness_is_the_buckets(s3: Objects, tmp_path: Path, beside_a_folder: bool) -> None:
     """/readyz asks the bucket, also as the second of two places: 200 while it is there, 503 with the reason when it is not."""
     bucket = s3.fresh()
-    to, more = (str(tmp_path / "a"), ["--to", s3.url(bucket)]) if beside_a_folder else (s3.url(bucket), [])
-    server = start_server(tmp_path / "none", "--store-option", "attempts=1", *more, env=s3.env, to=to)
+    to, more = (
+        (str(tmp_path / "a"), ["--to", s3.url(bucket)]) if beside_a_folder else (s3.url(bucket), [])
+    )
+    server = start_server(
+        tmp_path / "none", "--store-option", "attempts=1", *more, env=s3.env, to=to
+    )
     try:
         assert requests.get(f"{server.url}/readyz", timeout=30).status_code == 200
         assert s3.unfinished(bucket) == []
         s3.client.delete_bucket(Bucket=bucket)
-        eventually(lambda: requests.get(f"{server.url}/readyz", timeout=30).status_code == 503, "a new look is taken")
+        eventually(
+            lambda: requests.get(f"{server.url}/readyz", timeout=30).status_code == 503,
+            "a new look is taken",
+        )
         assert "no such bucket" in server.log()
     finally:
         server.stop()
@@ -252,11 +343,18 @@ def test_readiness_is_the_buckets(s3: Objects, tmp_path: Path, beside_a_folder: 
 def test_probes_of_a_bucket_ask_no_listing(s3: Objects, tmp_path: Path) -> None:
     """However many come, the bucket sees one small request a second: a listing costs twelve times as much."""
     bucket, proxy = s3.fresh(), S3Faults(s3.endpoint)
-    server = start_server(tmp_path / "none", env={**s3.env, "AWS_ENDPOINT_URL": proxy.url}, to=s3.url(bucket))
+    server = start_server(
+        tmp_path / "none", env={**s3.env, "AWS_ENDPOINT_URL": proxy.url}, to=s3.url(bucket)
+    )
     try:
         before, began = len(proxy.seen), time.monotonic()
         with ThreadPoolExecutor(8) as pool:
-            answers = list(pool.map(lambda _: requests.get(f"{server.url}/readyz", timeout=30).status_code, range(60)))
+            answers = list(
+                pool.map(
+                    lambda _: requests.get(f"{server.url}/readyz", timeout=30).status_code,
+                    range(60),
+                )
+            )
         asked = proxy.seen[before:]
         assert answers == [200] * 60
         assert 1 <= len(asked) <= 2 + time.monotonic() - began

@@ -25,16 +25,25 @@ TESTS = Path(__file__).parent.parent
 LARGE = noise(12 * MIB + 3, 7)
 
 
-def test_a_file_goes_to_a_folder_and_a_bucket_in_one_pass(s3: Objects, tmp_path: Path, serve: Serve) -> None:
+def test_a_file_goes_to_a_folder_and_a_bucket_in_one_pass(
+    s3: Objects, tmp_path: Path, serve: Serve
+) -> None:
     """Both have it or none: whole, and cut off midway."""
     bucket = s3.fresh()
-    server = serve("--to", s3.url(bucket, "both"), "--memory-budget", "32MiB", env=s3.env)  # parts of 8 MiB
+    server = serve(
+        "--to", s3.url(bucket, "both"), "--memory-budget", "32MiB", env=s3.env
+    )  # parts of 8 MiB
     answer = requests.put(f"{server.url}/files/large", data=LARGE, timeout=60)
     assert answer.status_code == 201
     assert len(answer.json()["files"][0]["destinations"]) == 2
     assert (server.root / "large").read_bytes() == LARGE
     assert s3.client.get_object(Bucket=bucket, Key="both/large")["Body"].read() == LARGE
-    assert requests.get(f"{server.url}/files/large", headers={"Range": "bytes=7-12"}, timeout=30).content == LARGE[7:13]
+    assert (
+        requests.get(
+            f"{server.url}/files/large", headers={"Range": "bytes=7-12"}, timeout=30
+        ).content
+        == LARGE[7:13]
+    )
 
     with Wire(server.port) as wire:
         wire.send(head("PUT", "/files/cut", f"Content-Length: {40 * MIB}") + LARGE)
@@ -53,7 +62,9 @@ def test_a_starlette_app_keeps_its_files_in_a_bucket(s3: Objects, tmp_path: Path
     env = {**os.environ, **s3.env, "FOLDER": str(tmp_path), "STORE": s3.url(bucket, "mounted")}
     env["PYTHONPATH"] = os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
     command = [sys.executable, "-m", "uvicorn", "--port", str(port), "starlette_views:app"]
-    process = subprocess.Popen(command, cwd=TESTS, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, cwd=TESTS, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         url = f"http://127.0.0.1:{port}/drop"
 
@@ -62,9 +73,13 @@ def test_a_starlette_app_keeps_its_files_in_a_bucket(s3: Objects, tmp_path: Path
                 return probe.connect_ex(("127.0.0.1", port)) == 0
 
         eventually(listens, "the app listens")
-        told = requests.post(f"{url}/files", files={"f": ("large.bin", LARGE)}, timeout=60).json()["files"][0]
+        told = requests.post(f"{url}/files", files={"f": ("large.bin", LARGE)}, timeout=60).json()[
+            "files"
+        ][0]
         assert f"mounted/{told['key']}" in s3.keys(bucket)
-        got = requests.get(f"{url}/files/{told['key']}", headers={"Range": "bytes=8388600-8388610"}, timeout=30)
+        got = requests.get(
+            f"{url}/files/{told['key']}", headers={"Range": "bytes=8388600-8388610"}, timeout=30
+        )
         assert (got.status_code, got.content) == (206, LARGE[8388600:8388611])
     finally:
         process.send_signal(signal.SIGTERM)
@@ -78,12 +93,16 @@ def test_a_flask_app_on_gunicorn_keeps_its_files_in_a_bucket(s3: Objects, tmp_pa
         url = f"{app.url}/on/files/a/large"
         assert requests.put(url, data=LARGE, timeout=60).status_code == 201
         assert requests.get(url, headers={"Range": "bytes=0-99"}, timeout=30).content == LARGE[:100]
-        assert s3.client.head_object(Bucket=bucket, Key="flask/a/large")["ContentLength"] == len(LARGE)
+        assert s3.client.head_object(Bucket=bucket, Key="flask/a/large")["ContentLength"] == len(
+            LARGE
+        )
         assert app.spools() == set()
         assert requests.delete(url, timeout=30).status_code == 204
 
 
-def test_what_is_oddly_named_in_a_bucket_is_told_and_the_rest_is_served_and_copied(s3: Objects, tmp_path: Path) -> None:
+def test_what_is_oddly_named_in_a_bucket_is_told_and_the_rest_is_served_and_copied(
+    s3: Objects, tmp_path: Path
+) -> None:
     """The server starts and names it, its listing says what it leaves out, and a copy counts it; the rest comes back."""
     bucket = s3.fresh()
     for key in ("a", "odd//x", "p/../q", "t\tab", "l\nf", "z", "/z"):
@@ -118,7 +137,9 @@ def test_what_is_oddly_named_in_a_bucket_is_told_and_the_rest_is_served_and_copi
     assert done.returncode == 0, done.stderr
     assert sorted(s3.keys(back)) == ["a", "l\nf", "t\tab", "z"]
 
-    s3.client.put_object(Bucket=back, Key="photos/", Body=b"")  # a console's folder, which is nothing that is missing
+    s3.client.put_object(
+        Bucket=back, Key="photos/", Body=b""
+    )  # a console's folder, which is nothing that is missing
     done = subprocess.run(
         [sys.executable, "-m", "sluiceway", "copy", "-r", s3.url(back), f"{tmp_path}/again", "--json"],
         capture_output=True, text=True, timeout=100, check=False, env={**os.environ, **s3.env},
@@ -128,14 +149,21 @@ def test_what_is_oddly_named_in_a_bucket_is_told_and_the_rest_is_served_and_copi
 
 
 @pytest.mark.parametrize("way", ["options", "query"])
-def test_many_go_from_bucket_to_folder_and_to_a_server_and_back(s3: Objects, tmp_path: Path, way: str) -> None:
+def test_many_go_from_bucket_to_folder_and_to_a_server_and_back(
+    s3: Objects, tmp_path: Path, way: str
+) -> None:
     """`copy -r` with what the bucket needs on the command line or in its URL; each has its bytes at the end."""
     bucket = s3.fresh()
-    data = {f"k/{number}": noise(number * 1000, number) for number in range(12)} | {"k/large": LARGE}
+    data = {f"k/{number}": noise(number * 1000, number) for number in range(12)} | {
+        "k/large": LARGE
+    }
     for key, value in data.items():
         s3.client.put_object(Bucket=bucket, Key=key, Body=value)
     told = {name.replace("_", "-"): value for name, value in s3.options.items()}
-    place, words = s3.url(bucket, "k/"), [word for name, value in told.items() for word in ("--store-option", f"{name}={value}")]
+    place, words = (
+        s3.url(bucket, "k/"),
+        [word for name, value in told.items() for word in ("--store-option", f"{name}={value}")],
+    )
     if way == "query":
         place, words = f"{place}?{'&'.join(f'{name}={value}' for name, value in told.items())}", []
     server = start_server(tmp_path / "root")
@@ -151,7 +179,9 @@ def test_many_go_from_bucket_to_folder_and_to_a_server_and_back(s3: Objects, tmp
             )  # fmt: skip
             assert done.returncode == 0, done.stderr
             report = json.loads(done.stdout.splitlines()[-1])["report"]
-            assert (report["failed"], report["copied"] + report["skipped"]) == (0, len(data)), report
+            assert (report["failed"], report["copied"] + report["skipped"]) == (0, len(data)), (
+                report
+            )
     finally:
         server.stop()
     for key, value in data.items():

@@ -26,11 +26,15 @@ TOKEN = "s3cret-token-of-some-length"
 PIECE = 60_000
 
 
-def run(*options: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def run(
+    *options: str, cwd: Path, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """The command to its end: for starts that must fail."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("SLUICEWAY_")}
     command = [sys.executable, "-m", "sluiceway", "serve", *options]
-    return subprocess.run(command, cwd=cwd, env={**clean, **(env or {})}, capture_output=True, text=True, timeout=30)
+    return subprocess.run(
+        command, cwd=cwd, env={**clean, **(env or {})}, capture_output=True, text=True, timeout=30
+    )
 
 
 def limit_of(server: RunningServer) -> int:
@@ -44,7 +48,9 @@ def limit_of(server: RunningServer) -> int:
 # Settings
 
 
-def test_a_flag_beats_a_variable_beats_the_file_beats_the_default(serve: Serve, tmp_path: Path) -> None:
+def test_a_flag_beats_a_variable_beats_the_file_beats_the_default(
+    serve: Serve, tmp_path: Path
+) -> None:
     """One setting in all places; the nearest to the person who types wins."""
     (tmp_path / "sluiceway.toml").write_text("max_size = 300\n")
     (tmp_path / "other.toml").write_text("max-size = '400B'\nmemory_budget = '16MiB'\n")
@@ -131,7 +137,9 @@ BAD += [
 ]
 
 
-@pytest.mark.parametrize(("options", "env", "config", "named"), BAD, ids=[f"{o or e or c}" for o, e, c, _ in BAD])
+@pytest.mark.parametrize(
+    ("options", "env", "config", "named"), BAD, ids=[f"{o or e or c}" for o, e, c, _ in BAD]
+)
 def test_a_setting_that_cannot_be_used_is_told_and_nothing_starts(
     tmp_path: Path, options: list[str], env: dict[str, str], config: str, named: str
 ) -> None:
@@ -202,8 +210,12 @@ METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", 
 def locked(tmp_path_factory: pytest.TempPathFactory) -> object:
     from fix_server import start_server
 
-    server = start_server(tmp_path_factory.mktemp("locked") / "root", env={"SLUICEWAY_TOKEN": TOKEN})
-    requests.put(f"{server.url}/files/a", data=b"1", headers={"Authorization": f"Bearer {TOKEN}"}, timeout=10)
+    server = start_server(
+        tmp_path_factory.mktemp("locked") / "root", env={"SLUICEWAY_TOKEN": TOKEN}
+    )
+    requests.put(
+        f"{server.url}/files/a", data=b"1", headers={"Authorization": f"Bearer {TOKEN}"}, timeout=10
+    )
     yield server
     server.stop()
 
@@ -213,9 +225,22 @@ def test_the_token_is_asked_for_on_every_path_and_verb(locked: RunningServer, pa
     """No token, a wrong one, a broken header: 401 with both ways to give it; nothing happens."""
     basic = base64.b64encode(b"user:wrong").decode()
     for method in METHODS:
-        for given in (None, "Bearer wrong", "Bearer ", "Basic !!!", f"Basic {basic}", f"Digest {TOKEN}", TOKEN, f"bearer{TOKEN}"):
+        for given in (
+            None,
+            "Bearer wrong",
+            "Bearer ",
+            "Basic !!!",
+            f"Basic {basic}",
+            f"Digest {TOKEN}",
+            TOKEN,
+            f"bearer{TOKEN}",
+        ):
             with Wire(locked.port) as wire:
-                fields = ["Connection: close", "Content-Length: 0", *([f"Authorization: {given}"] if given else [])]
+                fields = [
+                    "Connection: close",
+                    "Content-Length: 0",
+                    *([f"Authorization: {given}"] if given else []),
+                ]
                 wire.send(head(method, path, *fields))
                 answer = wire.answer(to_head=method == "HEAD")
             assert answer.status == 401, (method, path, given)
@@ -239,9 +264,17 @@ def test_the_token_opens_every_path(locked: RunningServer, given: str) -> None:
 
     assert requests.get(f"{locked.url}/", headers=headers, timeout=10).status_code == 200
     assert requests.get(f"{locked.url}/files/a", headers=headers, timeout=10).content == b"1"
-    assert requests.put(f"{locked.url}/files/{given}", data=b"1", headers=headers, timeout=10).status_code in (200, 201)
-    assert requests.delete(f"{locked.url}/files/{given}", headers=headers, timeout=10).status_code == 204
-    assert requests.get(f"{locked.url}/uploads/{'x' * 22}", headers=headers, timeout=10).status_code == 404
+    assert requests.put(
+        f"{locked.url}/files/{given}", data=b"1", headers=headers, timeout=10
+    ).status_code in (200, 201)
+    assert (
+        requests.delete(f"{locked.url}/files/{given}", headers=headers, timeout=10).status_code
+        == 204
+    )
+    assert (
+        requests.get(f"{locked.url}/uploads/{'x' * 22}", headers=headers, timeout=10).status_code
+        == 404
+    )
 
 
 def test_a_refusal_for_want_of_a_token_comes_before_the_body(locked: RunningServer) -> None:
@@ -262,17 +295,25 @@ def test_probes_are_open_and_tell_nothing(locked: RunningServer) -> None:
 
 
 @pytest.mark.root
-def test_a_server_that_could_not_store_is_not_ready(serve: Serve, mount: Mount, tmp_path: Path) -> None:
+def test_a_server_that_could_not_store_is_not_ready(
+    serve: Serve, mount: Mount, tmp_path: Path
+) -> None:
     """A full disk: alive, but no more uploads, please."""
     root = mount("tmpfs", tmp_path / "full", "size=1m")
     server = serve(root=root)
     assert requests.get(f"{server.url}/readyz", timeout=10).status_code == 200
     fill(root)
 
-    eventually(lambda: requests.get(f"{server.url}/readyz", timeout=10).status_code == 503, "a new look is taken")
+    eventually(
+        lambda: requests.get(f"{server.url}/readyz", timeout=10).status_code == 503,
+        "a new look is taken",
+    )
     assert requests.get(f"{server.url}/healthz", timeout=10).status_code == 200
     (root / "filler").unlink()
-    eventually(lambda: requests.get(f"{server.url}/readyz", timeout=10).status_code == 200, "and another one")
+    eventually(
+        lambda: requests.get(f"{server.url}/readyz", timeout=10).status_code == 200,
+        "and another one",
+    )
     server.stop()
 
 
@@ -290,15 +331,21 @@ def test_a_server_that_could_not_store_is_not_ready(serve: Serve, mount: Mount, 
     ],
     ids=str,
 )
-def test_pages_of_other_sites_cannot_write_here(taker: RunningServer, headers: dict[str, str], allowed: bool) -> None:
+def test_pages_of_other_sites_cannot_write_here(
+    taker: RunningServer, headers: dict[str, str], allowed: bool
+) -> None:
     """A browser that is logged in must not be used against its user; programs are not in the way."""
     sent = {name: value.replace("{own}", taker.url) for name, value in headers.items()}
     key = f"csrf/{abs(hash(str(headers)))}"
     put = requests.put(f"{taker.url}/files/{key}", data=b"1", headers=sent, timeout=10)
-    post = requests.post(f"{taker.url}/files", files={"f": ("csrf.txt", b"1")}, headers=sent, timeout=10)
+    post = requests.post(
+        f"{taker.url}/files", files={"f": ("csrf.txt", b"1")}, headers=sent, timeout=10
+    )
     delete = requests.delete(f"{taker.url}/files/{key}", headers=sent, timeout=10)
 
-    assert [put.status_code, post.status_code, delete.status_code] == ([201, 201, 204] if allowed else [403, 403, 403])
+    assert [put.status_code, post.status_code, delete.status_code] == (
+        [201, 201, 204] if allowed else [403, 403, 403]
+    )
     assert requests.get(f"{taker.url}/files", headers=sent, timeout=10).status_code == 200
 
 
@@ -339,7 +386,9 @@ def test_beyond_the_drain_uploads_are_cut_and_discarded(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_idle_connections_and_watchers_of_nothing_do_not_hold_a_stop_up(serve: Serve, workers: int) -> None:
+def test_idle_connections_and_watchers_of_nothing_do_not_hold_a_stop_up(
+    serve: Serve, workers: int
+) -> None:
     """Kept alive and silent, half a head sent, waiting for an upload to begin: they end at once, whatever --drain says."""
     server = serve("--drain", "25", "--workers", str(workers))
     with Wire(server.port) as idle, Wire(server.port) as half, Wire(server.port) as watcher:
@@ -380,7 +429,10 @@ def test_a_second_start_sweeps_what_a_killed_server_left(serve: Serve, tmp_path:
     killed, living = serve(root=root), serve(root=root)
     with Wire(killed.port) as lost, Wire(living.port) as going_on:
         for wire, key in ((lost, "lost"), (going_on, "going-on")):
-            wire.send(head("PUT", f"/files/{key}", f"Content-Length: {2 * PIECE + 100_000}") + bytes(PIECE + 100_000))
+            wire.send(
+                head("PUT", f"/files/{key}", f"Content-Length: {2 * PIECE + 100_000}")
+                + bytes(PIECE + 100_000)
+            )
         eventually(lambda: len(living.drafts()) == 2, "both are under way")
         killed.stop(signal.SIGKILL)
         assert len(living.drafts()) == 2
@@ -402,7 +454,11 @@ def test_two_servers_share_a_root(serve: Serve, tmp_path: Path) -> None:
 
     def create(number: int) -> None:
         url = f"{servers[number % 2].url}/files/deep/one"
-        created.append(requests.put(url, data=b"%d" % number, headers={"If-None-Match": "*"}, timeout=20).status_code)
+        created.append(
+            requests.put(
+                url, data=b"%d" % number, headers={"If-None-Match": "*"}, timeout=20
+            ).status_code
+        )
 
     threads = [threading.Thread(target=create, args=(number,)) for number in range(12)]
     for thread in threads:
@@ -412,7 +468,10 @@ def test_two_servers_share_a_root(serve: Serve, tmp_path: Path) -> None:
     assert sorted(created) == [201, *[412] * 11]
 
     etag = requests.get(f"{servers[1].url}/files/deep/one", timeout=10).headers["ETag"]
-    updates = [requests.put(f"{s.url}/files/deep/one", data=b"new", headers={"If-Match": etag}, timeout=10) for s in servers]
+    updates = [
+        requests.put(f"{s.url}/files/deep/one", data=b"new", headers={"If-Match": etag}, timeout=10)
+        for s in servers
+    ]
     assert sorted(update.status_code for update in updates) == [200, 412]
     assert requests.delete(f"{servers[1].url}/files/deep/one", timeout=10).status_code == 204
     assert requests.get(f"{servers[0].url}/files/deep/one", timeout=10).status_code == 404
@@ -423,8 +482,13 @@ def test_a_killed_worker_is_replaced_and_its_watchers_are_told(serve: Serve) -> 
     server = serve("--workers", "2")
     upload = "w" * 30
     with Wire(server.port) as wire:
-        wire.send(head("PUT", f"/files/lost?upload={upload}", "Content-Length: 1000000") + bytes(100_000))
-        eventually(lambda: requests.get(f"{server.url}/uploads/{upload}", timeout=10).status_code == 200, "it began")
+        wire.send(
+            head("PUT", f"/files/lost?upload={upload}", "Content-Length: 1000000") + bytes(100_000)
+        )
+        eventually(
+            lambda: requests.get(f"{server.url}/uploads/{upload}", timeout=10).status_code == 200,
+            "it began",
+        )
         ours = wire.sock.getsockname()[1]
         workers = [child for child in psutil.Process(server.pid).children() if _serves(child, ours)]
         assert len(workers) == 1
@@ -432,9 +496,13 @@ def test_a_killed_worker_is_replaced_and_its_watchers_are_told(serve: Serve) -> 
         wire.rest()
     eventually(lambda: _state(server, upload) == "failed", "the watcher is told")
 
-    eventually(lambda: sum(map(_is_worker, psutil.Process(server.pid).children())) == 2, "a new worker")
+    eventually(
+        lambda: sum(map(_is_worker, psutil.Process(server.pid).children())) == 2, "a new worker"
+    )
     for number in range(10):
-        assert requests.put(f"{server.url}/files/{number}", data=b"1", timeout=10).status_code == 201
+        assert (
+            requests.put(f"{server.url}/files/{number}", data=b"1", timeout=10).status_code == 201
+        )
     assert "lost" not in server.stored()
     assert server.stop() == 0
 
@@ -472,15 +540,21 @@ def test_the_access_log_tells_what_happened_and_no_secrets(serve: Serve) -> None
         timeout=10,
     )
     requests.get(f"{server.url}/files/logged.bin?token={TOKEN}", headers=auth, timeout=10)
-    requests.get(f"{server.url}/files/%1b%5b31m%0d%0aforged%20line%22%5c%e2%80%ae", headers=auth, timeout=10)
+    requests.get(
+        f"{server.url}/files/%1b%5b31m%0d%0aforged%20line%22%5c%e2%80%ae", headers=auth, timeout=10
+    )
     requests.get(f"{server.url}/files/{'l' * 3000}", headers=auth, timeout=10)
-    requests.get(f"{server.url}/files", headers={"Authorization": "Bearer wrong-secret"}, timeout=10)
+    requests.get(
+        f"{server.url}/files", headers={"Authorization": "Bearer wrong-secret"}, timeout=10
+    )
     eventually(lambda: server.log().count(" sluiceway.access ") == 5, "five lines")
     log = server.log()
     lines = [line for line in log.splitlines() if " sluiceway.access " in line]
 
     stages = r"( [a-z-]+=[0-9.]+s)+ \([0-9]+ % [a-z]+\)"
-    assert re.search(r'127\.0\.0\.1 "PUT /files/logged\.bin" 201 [0-9]+ [0-9.]+s' + stages + "$", lines[0])
+    assert re.search(
+        r'127\.0\.0\.1 "PUT /files/logged\.bin" 201 [0-9]+ [0-9.]+s' + stages + "$", lines[0]
+    )
     assert re.search(r'"GET /files/logged\.bin" 200 5 [0-9.]+s$', lines[1])
     assert r"\x1b[31m\r\nforged line\"\\\u202e" in lines[2]
     assert len(lines[3]) < 700

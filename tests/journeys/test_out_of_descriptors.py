@@ -56,7 +56,9 @@ def limit_descriptors(server: RunningServer, more: int | None) -> None:
     """Let it open `more` than it has now; None: as many as the system gives."""
     _, hard = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
     open_now = max(int(fd) for fd in os.listdir(f"/proc/{server.pid}/fd")) + 1
-    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (hard if more is None else open_now + more, hard))
+    resource.prlimit(
+        server.pid, resource.RLIMIT_NOFILE, (hard if more is None else open_now + more, hard)
+    )
 
 
 def test_out_of_descriptors_is_unavailable_and_told_to_the_operator(server: RunningServer) -> None:
@@ -64,7 +66,10 @@ def test_out_of_descriptors_is_unavailable_and_told_to_the_operator(server: Runn
     with requests.Session() as client:
         url = f"{server.url}/files/{KEY}"
         assert client.put(url, data=bytes(300_000), timeout=20).status_code < 300
-        eventually(lambda: len(os.listdir(f"/proc/{server.pid}/fd")) < 60, "what the first request opened is closed again")
+        eventually(
+            lambda: len(os.listdir(f"/proc/{server.pid}/fd")) < 60,
+            "what the first request opened is closed again",
+        )
         limit_descriptors(server, 0)
         refused = client.put(url, data=bytes(300_000), timeout=20)
         limit_descriptors(server, None)
@@ -96,7 +101,11 @@ def test_the_files_of_many_forms_wait_without_descriptors(serve: Serve) -> None:
     before = len(os.listdir(f"/proc/{server.pid}/fd"))
     gate = threading.Event()
     forms, files = 4, 60
-    line = "--b\r\nContent-Disposition: form-data; name=f; filename=x{}\r\n\r\n" + "data {}" * 900 + "\r\n"
+    line = (
+        "--b\r\nContent-Disposition: form-data; name=f; filename=x{}\r\n\r\n"
+        + "data {}" * 900
+        + "\r\n"
+    )
 
     def body() -> Iterator[bytes]:
         yield "".join(line.replace("{}", str(number)) for number in range(files)).encode()
@@ -115,7 +124,9 @@ def test_the_files_of_many_forms_wait_without_descriptors(serve: Serve) -> None:
     try:
         eventually(lambda: len(server.drafts()) >= forms * (files - 1), "all files have come")
         most = before + MOST_WAITING_OPEN + 2 * forms + WRITERS
-        eventually(lambda: len(os.listdir(f"/proc/{server.pid}/fd")) <= most, "those that wait are closed")
+        eventually(
+            lambda: len(os.listdir(f"/proc/{server.pid}/fd")) <= most, "those that wait are closed"
+        )
     finally:
         gate.set()
         for sender in senders:

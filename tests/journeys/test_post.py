@@ -13,7 +13,9 @@ from fix_server import RunningServer, Serve
 from raw_http import head, talk
 
 
-def post(server: RunningServer, query: str = "", data: bytes = b"data", **headers: str) -> requests.Response:
+def post(
+    server: RunningServer, query: str = "", data: bytes = b"data", **headers: str
+) -> requests.Response:
     fields = {name.replace("_", "-"): value for name, value in headers.items()}
     return requests.post(f"{server.url}/files{query}", data=data, headers=fields, timeout=10)
 
@@ -41,7 +43,9 @@ def test_a_name_in_the_query_is_the_filename(taker: RunningServer) -> None:
         ("attachment", "unnamed"),
     ],
 )
-def test_a_name_in_content_disposition_is_the_filename(taker: RunningServer, disposition: str, filename: str) -> None:
+def test_a_name_in_content_disposition_is_the_filename(
+    taker: RunningServer, disposition: str, filename: str
+) -> None:
     """Content-Disposition gives the name too, cleaned."""
     answer = post(taker, Content_Disposition=disposition)
 
@@ -69,11 +73,15 @@ def test_a_piece_of_a_file_is_never_stored_as_a_file(taker: RunningServer, name:
     headers, before = {name: PIECES[name]}, taker.stored()
     answers = [
         requests.post(f"{taker.url}/files?name=x", data=b"part", headers=headers, timeout=10),
-        requests.post(f"{taker.url}/files", files={"f": ("x", b"part")}, headers=headers, timeout=10),
+        requests.post(
+            f"{taker.url}/files", files={"f": ("x", b"part")}, headers=headers, timeout=10
+        ),
         requests.put(f"{taker.url}/files/x", data=b"part", headers=headers, timeout=10),
     ]
 
-    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(400, "bad-request")] * 3
+    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [
+        (400, "bad-request")
+    ] * 3
     assert all(name in answer.json()["detail"] for answer in answers)
     assert taker.stored() == before
 
@@ -90,7 +98,10 @@ def test_without_a_name_a_file_is_unnamed(taker: RunningServer) -> None:
 
 def test_the_same_name_twice_is_two_objects(taker: RunningServer) -> None:
     """The default template holds an id: nobody overwrites anybody."""
-    keys = {post(taker, "?name=same.txt", str(number).encode()).json()["files"][0]["key"] for number in range(5)}
+    keys = {
+        post(taker, "?name=same.txt", str(number).encode()).json()["files"][0]["key"]
+        for number in range(5)
+    }
 
     assert len(keys) == 5
     assert {(taker.root / key).read_bytes() for key in keys} == {b"0", b"1", b"2", b"3", b"4"}
@@ -99,7 +110,9 @@ def test_the_same_name_twice_is_two_objects(taker: RunningServer) -> None:
 def test_the_type_is_told_or_guessed(taker: RunningServer) -> None:
     """A type that was sent is kept with its parameters; what curl calls every body, and nothing, is guessed by name."""
     told = post(taker, "?name=x.bin", Content_Type="Image/PNG; x=y").json()["files"][0]["type"]
-    curl = post(taker, "?name=x.jpg", Content_Type="application/x-www-form-urlencoded").json()["files"][0]["type"]
+    curl = post(taker, "?name=x.jpg", Content_Type="application/x-www-form-urlencoded").json()[
+        "files"
+    ][0]["type"]
 
     assert (told, curl) == ("image/png; x=y", "image/jpeg")
 
@@ -133,7 +146,9 @@ def test_a_template_without_an_id_never_overwrites(serve: Serve) -> None:
         ("{filename}{id}", "a"),
     ],
 )
-def test_a_template_makes_no_key_that_nobody_could_ask_for(serve: Serve, template: str, name: str) -> None:
+def test_a_template_makes_no_key_that_nobody_could_ask_for(
+    serve: Serve, template: str, name: str
+) -> None:
     """The name is clean, the template was checked with another one; what they make together is checked as well."""
     server = serve("--key", template)
     raw = post(server, f"?name={name}")
@@ -170,7 +185,9 @@ def test_an_upload_id_is_chosen_once(taker: RunningServer) -> None:
     assert taker.stored() == before
 
 
-@pytest.mark.parametrize("bad", ["", "short", "x" * 65, "ä" * 22, "a/../../../../../../../b", "a b" * 10])
+@pytest.mark.parametrize(
+    "bad", ["", "short", "x" * 65, "ä" * 22, "a/../../../../../../../b", "a b" * 10]
+)
 def test_an_upload_id_that_could_be_guessed_is_refused(taker: RunningServer, bad: str) -> None:
     """22 to 64 letters, digits, - and _."""
     answer = post(taker, "?upload=" + quote(bad, safe=""))

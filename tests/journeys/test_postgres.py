@@ -20,7 +20,13 @@ DATA = noise(3_000_017)
 
 
 def sluiceway(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "sluiceway", *words], capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "sluiceway", *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -53,15 +59,27 @@ def test_files_come_and_go(server: RunningServer) -> None:
     got = requests.get(url, timeout=30)
     assert got.content == DATA
     for start, stop in ((0, 1), (524_287, 524_290), (1_000_000, 2_500_000), (3_000_016, 3_000_017)):
-        assert requests.get(url, headers={"Range": f"bytes={start}-{stop - 1}"}, timeout=10).content == DATA[start:stop]
-    assert requests.put(url, data=b"x", headers={"If-None-Match": "*"}, timeout=10).status_code == 412
-    assert requests.put(url, data=b"x", headers={"If-Match": got.headers["ETag"]}, timeout=10).status_code == 200
+        assert (
+            requests.get(url, headers={"Range": f"bytes={start}-{stop - 1}"}, timeout=10).content
+            == DATA[start:stop]
+        )
+    assert (
+        requests.put(url, data=b"x", headers={"If-None-Match": "*"}, timeout=10).status_code == 412
+    )
+    assert (
+        requests.put(
+            url, data=b"x", headers={"If-Match": got.headers["ETag"]}, timeout=10
+        ).status_code
+        == 200
+    )
     assert requests.get(url, timeout=10).content == b"x"
-    told = requests.post(f"{server.url}/files", files=[("f", ("1.txt", b"1")), ("f", ("2.bin", DATA))], timeout=30).json()[
-        "files"
-    ]
+    told = requests.post(
+        f"{server.url}/files", files=[("f", ("1.txt", b"1")), ("f", ("2.bin", DATA))], timeout=30
+    ).json()["files"]
     assert requests.get(server.url + told[1]["url"], timeout=30).content == DATA
-    assert {entry["key"] for entry in requests.get(f"{server.url}/files", timeout=10).json()["files"]} >= {
+    assert {
+        entry["key"] for entry in requests.get(f"{server.url}/files", timeout=10).json()["files"]
+    } >= {
         "a/ä b.bin",
         told[0]["key"],
     }
@@ -94,7 +112,9 @@ def test_a_killed_server_leaves_nothing_that_is_found_and_all_is_swept(
     wires = [Wire(victim.port) for _ in range(10)]
     try:
         for number, wire in enumerate(wires):
-            wire.send(head("PUT", f"/files/killed-{number}", f"Content-Length: {2 * len(DATA)}") + DATA)
+            wire.send(
+                head("PUT", f"/files/killed-{number}", f"Content-Length: {2 * len(DATA)}") + DATA
+            )
         eventually(lambda: len(database.leftovers(table)) >= 10, "ten drafts")
         victim.stop(signal.SIGKILL)
     finally:
@@ -105,9 +125,13 @@ def test_a_killed_server_leaves_nothing_that_is_found_and_all_is_swept(
         with Wire(survivor.port) as wire:
             wire.send(head("PUT", "/files/alive", f"Content-Length: {2 * len(DATA)}") + DATA)
             eventually(lambda: len(database.leftovers(table)) >= 11, "one more draft")
-            assert sluiceway("sweep", place).stdout.endswith(": 0 leftovers freed\n")  # none is old enough
+            assert sluiceway("sweep", place).stdout.endswith(
+                ": 0 leftovers freed\n"
+            )  # none is old enough
             newest = f"SELECT id FROM {table}_drafts ORDER BY seen DESC LIMIT 1"
-            database.rows(f"UPDATE {table}_drafts SET seen = seen - interval '2 hours' WHERE id <> ({newest})")
+            database.rows(
+                f"UPDATE {table}_drafts SET seen = seen - interval '2 hours' WHERE id <> ({newest})"
+            )
             assert ": 10 leftovers freed" in sluiceway("sweep", place).stdout
             wire.send(DATA)
             assert wire.answer().status == 201
@@ -126,12 +150,22 @@ def test_what_is_wrong_with_the_database_is_told_at_start(database: Database, pl
         (f"{database.url}&table=No-Name", "no plain name"),
     ):
         done = sluiceway("serve", "--to", url, "--port", "0")
-        assert (done.returncode, said in done.stderr, "geheim" in done.stderr) == (2, True, False), done.stderr
+        assert (done.returncode, said in done.stderr, "geheim" in done.stderr) == (
+            2,
+            True,
+            False,
+        ), done.stderr
     done = sluiceway("init", "no-such-folder")
-    assert (done.returncode, "needs no preparing" in done.stderr, os.path.exists("no-such-folder")) == (2, True, False)
+    assert (
+        done.returncode,
+        "needs no preparing" in done.stderr,
+        os.path.exists("no-such-folder"),
+    ) == (2, True, False)
 
 
-def test_the_database_going_away_is_an_answer(database: Database, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_the_database_going_away_is_an_answer(
+    database: Database, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """Its connections are cut in the middle of an upload: the client reads why, and the next upload goes well."""
     name = database.fresh()
     url = f"{database.url}&table={name}&application_name={name}"
@@ -147,7 +181,9 @@ def test_the_database_going_away_is_an_answer(database: Database, tmp_path_facto
             assert answer.status in (500, 503)
             assert "sluiceway init" in answer.json()["detail"]
         database.rows(f"ALTER TABLE hidden_{name} RENAME TO {name}_chunks")
-        database.rows(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{name}'")
+        database.rows(
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{name}'"
+        )
         assert requests.put(f"{server.url}/files/b", data=DATA, timeout=30).status_code == 201
         assert requests.put(f"{server.url}/files/c", data=DATA, timeout=30).status_code == 201
         assert requests.get(f"{server.url}/files/c", timeout=30).content == DATA

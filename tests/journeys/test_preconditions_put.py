@@ -70,7 +70,11 @@ def race(server: RunningServer, key: str, *fields: str) -> list[int]:
     wires = [Wire(server.port) for _ in range(CONTENDERS)]
     try:
         for number, wire in enumerate(wires):
-            wire.send(head("PUT", f"/files/{key}", "Content-Length: 1001", *fields, "Expect: 100-continue"))
+            wire.send(
+                head(
+                    "PUT", f"/files/{key}", "Content-Length: 1001", *fields, "Expect: 100-continue"
+                )
+            )
             assert wire.interim() == 100, f"contender {number} was let in"
         for wire in wires:
             wire.send(b"x" * 1000)
@@ -115,4 +119,6 @@ def test_without_a_condition_the_last_one_wins_whole(serve: Serve) -> None:
     statuses = race(server, "plain")
 
     assert set(statuses) <= {200, 201}
-    assert (server.root / "plain").read_bytes() in {b"x" * 1000 + b"%c" % (65 + number) for number in range(CONTENDERS)}
+    assert (server.root / "plain").read_bytes() in {
+        b"x" * 1000 + b"%c" % (65 + number) for number in range(CONTENDERS)
+    }

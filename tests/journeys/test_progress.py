@@ -35,7 +35,9 @@ class Watcher:
     def states(self) -> list[str]:
         """The states in the order they were told, repeats left out."""
         told = [data["state"] for _, data in self.seen]
-        return [state for number, state in enumerate(told) if number == 0 or told[number - 1] != state]
+        return [
+            state for number, state in enumerate(told) if number == 0 or told[number - 1] != state
+        ]
 
     @property
     def last(self) -> dict[str, Any]:
@@ -47,10 +49,21 @@ class Watcher:
         events = [event for event, _ in self.seen]
         assert events == ["progress"] * (len(events) - 1) + ["end"]
         for _, told in self.seen:
-            assert sorted(told) == ["code", "forwarded", "id", "kept", "kept_by", "length", "received", "state"]
+            assert sorted(told) == [
+                "code",
+                "forwarded",
+                "id",
+                "kept",
+                "kept_by",
+                "length",
+                "received",
+                "state",
+            ]
             assert 0 <= told["kept"] <= told["forwarded"] <= told["received"]
             if told["state"] != "complete" and told["length"]:
-                assert told["kept"] < told["length"], f"100 % before the destination said so: {told}"
+                assert told["kept"] < told["length"], (
+                    f"100 % before the destination said so: {told}"
+                )
         for (_, earlier), (_, later) in zip(self.seen, self.seen[1:], strict=False):
             assert all(earlier[name] <= later[name] for name in COUNTERS), (earlier, later)
             assert earlier != later or later["state"] in ENDED
@@ -67,7 +80,10 @@ def watching(server: RunningServer, upload: str) -> Iterator[Watcher]:
         decoder = EventStreamDecoder()
         try:
             with requests.get(
-                f"{server.url}/uploads/{upload}", headers={"Accept": "text/event-stream"}, stream=True, timeout=30
+                f"{server.url}/uploads/{upload}",
+                headers={"Accept": "text/event-stream"},
+                stream=True,
+                timeout=30,
             ) as answer:
                 assert answer.headers["Content-Type"].startswith("text/event-stream")
                 assert answer.headers["Cache-Control"] == "no-store"
@@ -103,7 +119,9 @@ def test_a_watched_upload_counts_up_to_its_end(taker: RunningServer) -> None:
     """Watched from before it began: waiting, receiving, … complete; kept moves on the way and is whole only at the end."""
     upload, data = fresh(), pattern(700_000)
     with watching(taker, upload) as watcher, Wire(taker.port) as wire:
-        wire.send(head("PUT", f"/files/watched-{upload}?upload={upload}", f"Content-Length: {len(data)}"))
+        wire.send(
+            head("PUT", f"/files/watched-{upload}?upload={upload}", f"Content-Length: {len(data)}")
+        )
         slowly(wire, data)
         answer = wire.answer()
     watcher.check()
@@ -137,7 +155,9 @@ def test_a_chunked_upload_has_no_length(taker: RunningServer) -> None:
     """Nobody knows how much will come, so nobody claims it."""
     upload = fresh()
     with watching(taker, upload) as watcher, Wire(taker.port) as wire:
-        wire.send(head("PUT", f"/files/chunked-{upload}?upload={upload}", "Transfer-Encoding: chunked"))
+        wire.send(
+            head("PUT", f"/files/chunked-{upload}?upload={upload}", "Transfer-Encoding: chunked")
+        )
         for _ in range(6):
             wire.send(chunk(pattern(PIECE)))
             time.sleep(0.1)
@@ -152,7 +172,11 @@ def test_a_chunked_upload_has_no_length(taker: RunningServer) -> None:
 def test_a_form_with_several_files_never_goes_back(taker: RunningServer) -> None:
     """Its length is the request's; kept adds up over the files and does not fall when they are published one by one."""
     upload = fresh()
-    body = form_body(("title", None, b"holiday"), ("a", "a.bin", pattern(300_000)), ("b", "b.bin", pattern(400_000)))
+    body = form_body(
+        ("title", None, b"holiday"),
+        ("a", "a.bin", pattern(300_000)),
+        ("b", "b.bin", pattern(400_000)),
+    )
     with watching(taker, upload) as watcher, Wire(taker.port) as wire:
         wire.send(form_head(len(body), target=f"/files?upload={upload}"))
         slowly(wire, body, pieces=16)
@@ -167,7 +191,10 @@ def test_the_last_byte_alone_does_not_show_as_everything_kept(taker: RunningServ
     """All but one byte, a pause, the last byte: no watcher sees all kept while the upload is not complete."""
     upload = fresh()
     with watching(taker, upload) as watcher, Wire(taker.port) as wire:
-        wire.send(head("PUT", f"/files/last-{upload}?upload={upload}", f"Content-Length: {PIECE + 1}") + pattern(PIECE))
+        wire.send(
+            head("PUT", f"/files/last-{upload}?upload={upload}", f"Content-Length: {PIECE + 1}")
+            + pattern(PIECE)
+        )
         time.sleep(0.6)
         wire.send(b"x")
         assert wire.answer().status == 201
@@ -178,12 +205,22 @@ def test_the_last_byte_alone_does_not_show_as_everything_kept(taker: RunningServ
 def test_a_failed_upload_ends_with_its_code(taker: RunningServer, how: str) -> None:
     """The watcher hears the same reason as the sender."""
     upload, key = fresh(), f"fails-{how}"
-    extra = {"cut": "X: y", "mismatch": "Repr-Digest: sha-256=:" + "A" * 43 + "=:", "exists": "If-None-Match: *"}[how]
+    extra = {
+        "cut": "X: y",
+        "mismatch": "Repr-Digest: sha-256=:" + "A" * 43 + "=:",
+        "exists": "If-None-Match: *",
+    }[how]
     with watching(taker, upload) as watcher, Wire(taker.port) as wire:
-        wire.send(head("PUT", f"/files/{key}?upload={upload}", f"Content-Length: {2 * PIECE}", extra) + pattern(PIECE))
+        wire.send(
+            head("PUT", f"/files/{key}?upload={upload}", f"Content-Length: {2 * PIECE}", extra)
+            + pattern(PIECE)
+        )
         time.sleep(0.4)
         if how == "exists":
-            assert requests.put(f"{taker.url}/files/{key}", data=b"quicker", timeout=10).status_code == 201
+            assert (
+                requests.put(f"{taker.url}/files/{key}", data=b"quicker", timeout=10).status_code
+                == 201
+            )
         if how == "cut":
             wire.half_close()
         else:
@@ -193,7 +230,10 @@ def test_a_failed_upload_ends_with_its_code(taker: RunningServer, how: str) -> N
 
     assert watcher.last["state"] == "failed"
     assert watcher.last["code"] == answer.code
-    assert answer.code == {"cut": "body-cut", "mismatch": "digest-mismatch", "exists": "precondition-failed"}[how]
+    assert (
+        answer.code
+        == {"cut": "body-cut", "mismatch": "digest-mismatch", "exists": "precondition-failed"}[how]
+    )
 
 
 @pytest.mark.parametrize("kind", ["raw", "chunked", "form"])
@@ -203,10 +243,13 @@ def test_a_cancelled_upload_is_answered_and_stores_nothing(taker: RunningServer,
     with watching(taker, upload) as watcher, Wire(taker.port) as wire:
         if kind == "form":
             wire.send(
-                form_head(None, target=f"/files?upload={upload}") + chunk(form_begun(("f", "cancelled.bin", pattern(PIECE))))
+                form_head(None, target=f"/files?upload={upload}")
+                + chunk(form_begun(("f", "cancelled.bin", pattern(PIECE))))
             )
         else:
-            framing = "Transfer-Encoding: chunked" if kind == "chunked" else "Content-Length: 10000000"
+            framing = (
+                "Transfer-Encoding: chunked" if kind == "chunked" else "Content-Length: 10000000"
+            )
             wire.send(head("PUT", f"/files/cancelled?upload={upload}", framing))
             wire.send(chunk(pattern(PIECE)) if kind == "chunked" else pattern(PIECE))
         eventually(lambda: watcher.last["received"] >= PIECE, "the upload is under way")
@@ -228,11 +271,20 @@ def test_a_snapshot_can_be_asked_for(taker: RunningServer) -> None:
     assert requests.get(where, timeout=10).status_code == 404
     assert requests.delete(where, timeout=10).status_code == 404
     with Wire(taker.port) as wire:
-        wire.send(head("PUT", f"/files/snap-{upload}?upload={upload}", "Content-Length: 10") + b"12345")
+        wire.send(
+            head("PUT", f"/files/snap-{upload}?upload={upload}", "Content-Length: 10") + b"12345"
+        )
         eventually(lambda: requests.get(where, timeout=10).status_code == 200, "it began")
-        eventually(lambda: requests.get(where, timeout=10).json()["received"] == 5, "five bytes came")
+        eventually(
+            lambda: requests.get(where, timeout=10).json()["received"] == 5, "five bytes came"
+        )
         told = requests.get(where, timeout=10).json()
-        assert (told["id"], told["state"], told["length"], told["code"]) == (upload, "receiving", 10, None)
+        assert (told["id"], told["state"], told["length"], told["code"]) == (
+            upload,
+            "receiving",
+            10,
+            None,
+        )
         wire.send(b"67890")
         assert wire.answer().status == 201
 
@@ -241,24 +293,47 @@ def test_a_snapshot_can_be_asked_for(taker: RunningServer) -> None:
 
 def test_the_server_gives_an_id_when_the_client_has_none(taker: RunningServer) -> None:
     """Answered in Upload-Id; it can be looked up, and no two are alike."""
-    ids = {requests.put(f"{taker.url}/files/own-{n}", data=b"x", timeout=10).headers["Upload-Id"] for n in range(5)}
+    ids = {
+        requests.put(f"{taker.url}/files/own-{n}", data=b"x", timeout=10).headers["Upload-Id"]
+        for n in range(5)
+    }
 
     assert len(ids) == 5
     for upload in ids:
         assert len(upload) >= 22
-        assert requests.get(f"{taker.url}/uploads/{upload}", timeout=10).json()["state"] == "complete"
+        assert (
+            requests.get(f"{taker.url}/uploads/{upload}", timeout=10).json()["state"] == "complete"
+        )
 
 
 @pytest.mark.parametrize(
-    "upload", ["", "short", "x" * 21, "x" * 65, "a" * 21 + ".", "a" * 21 + "/", "é" * 22, "a b" * 8, "a" * 21 + "\n"]
+    "upload",
+    [
+        "",
+        "short",
+        "x" * 21,
+        "x" * 65,
+        "a" * 21 + ".",
+        "a" * 21 + "/",
+        "é" * 22,
+        "a b" * 8,
+        "a" * 21 + "\n",
+    ],
 )
 def test_an_id_that_could_be_guessed_is_refused(taker: RunningServer, upload: str) -> None:
     """22 to 64 letters, digits, - and _; refused before the body, with what would do."""
-    answer = requests.put(f"{taker.url}/files/bad-id", params={"upload": upload}, data=b"x", timeout=10)
+    answer = requests.put(
+        f"{taker.url}/files/bad-id", params={"upload": upload}, data=b"x", timeout=10
+    )
     assert (answer.status_code, answer.json()["code"]) == (400, "bad-request")
     assert "22 to 64" in answer.json()["detail"]
     if upload and "/" not in upload:
-        assert requests.get(f"{taker.url}/uploads/{requests.utils.quote(upload)}", timeout=10).status_code == 400  # type: ignore[attr-defined]
+        assert (
+            requests.get(
+                f"{taker.url}/uploads/{requests.utils.quote(upload)}", timeout=10
+            ).status_code
+            == 400
+        )  # type: ignore[attr-defined]
     assert "bad-id" not in taker.stored()
 
 
@@ -267,7 +342,12 @@ def test_the_shortest_and_the_longest_id_work(taker: RunningServer, length: int)
     """Exactly at both limits."""
     upload = (secrets.token_urlsafe(64))[:length]
 
-    assert requests.put(f"{taker.url}/files/id-{length}", params={"upload": upload}, data=b"x", timeout=10).status_code == 201
+    assert (
+        requests.put(
+            f"{taker.url}/files/id-{length}", params={"upload": upload}, data=b"x", timeout=10
+        ).status_code
+        == 201
+    )
 
 
 def test_an_id_is_used_once(taker: RunningServer) -> None:
@@ -275,9 +355,14 @@ def test_an_id_is_used_once(taker: RunningServer) -> None:
     upload = fresh()
     with Wire(taker.port) as wire:
         wire.send(head("PUT", f"/files/first?upload={upload}", "Content-Length: 10") + b"12345")
-        eventually(lambda: requests.get(f"{taker.url}/uploads/{upload}", timeout=10).status_code == 200, "it began")
+        eventually(
+            lambda: requests.get(f"{taker.url}/uploads/{upload}", timeout=10).status_code == 200,
+            "it began",
+        )
         for _ in range(2):
-            again = requests.put(f"{taker.url}/files/second", params={"upload": upload}, data=b"x", timeout=10)
+            again = requests.put(
+                f"{taker.url}/files/second", params={"upload": upload}, data=b"x", timeout=10
+            )
             assert (again.status_code, again.json()["code"]) == (409, "exists")
             if "first" not in taker.stored():
                 wire.send(b"67890")
@@ -290,7 +375,9 @@ def test_many_may_watch_and_leave(taker: RunningServer) -> None:
     """Watchers that go away midway disturb neither the upload nor the others."""
     upload = fresh()
     with watching(taker, upload) as watcher, Wire(taker.port) as wire:
-        wire.send(head("PUT", f"/files/many-{upload}?upload={upload}", f"Content-Length: {4 * PIECE}"))
+        wire.send(
+            head("PUT", f"/files/many-{upload}?upload={upload}", f"Content-Length: {4 * PIECE}")
+        )
         for _ in range(4):
             with Wire(taker.port) as other:
                 other.send(head("GET", f"/uploads/{upload}", "Accept: text/event-stream"))
@@ -309,8 +396,14 @@ def test_any_process_of_a_server_can_tell_and_cancel(serve: Serve) -> None:
     server = serve("--workers", "2")
     upload, second = fresh(), fresh()
     with Wire(server.port) as wire:
-        wire.send(head("PUT", f"/files/shared?upload={upload}", f"Content-Length: {3 * PIECE}") + pattern(PIECE))
-        eventually(lambda: requests.get(f"{server.url}/uploads/{upload}", timeout=10).status_code == 200, "it began")
+        wire.send(
+            head("PUT", f"/files/shared?upload={upload}", f"Content-Length: {3 * PIECE}")
+            + pattern(PIECE)
+        )
+        eventually(
+            lambda: requests.get(f"{server.url}/uploads/{upload}", timeout=10).status_code == 200,
+            "it began",
+        )
         watchers: list[Watcher] = []
         threads = []
         for _ in range(8):
@@ -336,8 +429,15 @@ def test_any_process_of_a_server_can_tell_and_cancel(serve: Serve) -> None:
     for _ in range(6):
         second = fresh()
         with Wire(server.port) as wire:
-            wire.send(head("PUT", f"/files/cancelled?upload={second}", "Content-Length: 1000") + b"x")
-            eventually(lambda: requests.get(f"{server.url}/uploads/{second}", timeout=10).status_code == 200, "it began")  # noqa: B023
+            wire.send(
+                head("PUT", f"/files/cancelled?upload={second}", "Content-Length: 1000") + b"x"
+            )
+            eventually(
+                lambda: (
+                    requests.get(f"{server.url}/uploads/{second}", timeout=10).status_code == 200
+                ),
+                "it began",
+            )
             assert requests.delete(f"{server.url}/uploads/{second}", timeout=10).status_code == 204
             assert wire.answer().status == 499
     assert list(server.stored()) == ["shared"]

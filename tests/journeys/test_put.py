@@ -15,7 +15,20 @@ from raw_http import Wire, chunk, chunked, head, talk
 
 MIB = 1 << 20
 # the sizes where a piece, a sector, or a block begins or ends
-EDGES = [0, 1, 4095, 4096, 4097, 65535, 65536, 65537, 2 * MIB - 1, 2 * MIB, 2 * MIB + 1, 8 * MIB + 3]
+EDGES = [
+    0,
+    1,
+    4095,
+    4096,
+    4097,
+    65535,
+    65536,
+    65537,
+    2 * MIB - 1,
+    2 * MIB,
+    2 * MIB + 1,
+    8 * MIB + 3,
+]
 
 
 @pytest.mark.parametrize("size", EDGES)
@@ -25,7 +38,11 @@ def test_a_body_of_known_length_is_kept_byte_for_byte(taker: RunningServer, size
     answer = requests.put(f"{taker.url}/files/known/{size}", data=data, timeout=30)
 
     entry = answer.json()["files"][0]
-    assert (201, size, hashlib.sha256(data).hexdigest()) == (answer.status_code, entry["size"], entry["sha-256"])
+    assert (201, size, hashlib.sha256(data).hexdigest()) == (
+        answer.status_code,
+        entry["size"],
+        entry["sha-256"],
+    )
     assert (taker.root / "known" / str(size)).read_bytes() == data
 
 
@@ -38,7 +55,11 @@ def test_a_chunked_body_is_kept_byte_for_byte(taker: RunningServer, size: int, p
     answer = requests.put(f"{taker.url}/files/chunked/{size}-{piece}", data=pieces, timeout=30)
 
     entry = answer.json()["files"][0]
-    assert (201, size, hashlib.sha256(data).hexdigest()) == (answer.status_code, entry["size"], entry["sha-256"])
+    assert (201, size, hashlib.sha256(data).hexdigest()) == (
+        answer.status_code,
+        entry["size"],
+        entry["sha-256"],
+    )
     assert (taker.root / "chunked" / f"{size}-{piece}").read_bytes() == data
 
 
@@ -57,7 +78,10 @@ def test_a_body_that_comes_byte_by_byte_is_kept(taker: RunningServer) -> None:
 
 def test_sizes_change_on_the_way_from_slow_to_fast_and_back(taker: RunningServer) -> None:
     """Small pieces, then large ones, then small ones again: the writer changes its ways, the bytes do not."""
-    pieces = [noise(n, seed) for seed, n in enumerate([1, 10, 3000, 3 * MIB + 5, 7, 70_000, 13, 2 * MIB, 1])]
+    pieces = [
+        noise(n, seed)
+        for seed, n in enumerate([1, 10, 3000, 3 * MIB + 5, 7, 70_000, 13, 2 * MIB, 1])
+    ]
     answer = requests.put(f"{taker.url}/files/mixed", data=iter(pieces), timeout=30)
 
     assert answer.status_code == 201
@@ -66,12 +90,18 @@ def test_sizes_change_on_the_way_from_slow_to_fast_and_back(taker: RunningServer
 
 def test_the_answer_names_the_entry(taker: RunningServer) -> None:
     """201, Location, and a list of one entry with all its members."""
-    answer = requests.put(f"{taker.url}/files/in%20a/folder/n%C3%A4me.txt", data=b"hello", timeout=10)
+    answer = requests.put(
+        f"{taker.url}/files/in%20a/folder/n%C3%A4me.txt", data=b"hello", timeout=10
+    )
     (entry,) = answer.json()["files"]
 
     assert answer.status_code == 201
     assert answer.headers["Location"] == entry["url"] == "/files/in%20a/folder/n%C3%A4me.txt"
-    assert (entry["key"], entry["filename"], entry["size"]) == ("in a/folder/näme.txt", "näme.txt", 5)
+    assert (entry["key"], entry["filename"], entry["size"]) == (
+        "in a/folder/näme.txt",
+        "näme.txt",
+        5,
+    )
     assert entry["type"] == "text/plain"
     assert answer.headers["ETag"] == f'"{entry["etag"]}"'
     assert answer.json()["fields"] == {}
@@ -110,7 +140,11 @@ def test_what_others_put_there_decomposed_is_served_too(taker: RunningServer) ->
 
 def test_a_part_of_a_file_is_refused(taker: RunningServer) -> None:
     """curl -C sends only the tail, with Content-Range; stored as the whole file it would be corruption."""
-    answer = talk(taker.port, head("PUT", "/files/partial", "Content-Range: bytes 5-9/10", "Content-Length: 5") + b"tail!")
+    answer = talk(
+        taker.port,
+        head("PUT", "/files/partial", "Content-Range: bytes 5-9/10", "Content-Length: 5")
+        + b"tail!",
+    )
 
     assert (answer.status, answer.code) == (400, "bad-request")
     assert not (taker.root / "partial").exists()
@@ -118,7 +152,10 @@ def test_a_part_of_a_file_is_refused(taker: RunningServer) -> None:
 
 def test_a_coded_body_is_refused(taker: RunningServer) -> None:
     """Content-Encoding: gzip would be stored as something else than was meant: 415."""
-    answer = talk(taker.port, head("PUT", "/files/coded", "Content-Encoding: gzip", "Content-Length: 5") + b"12345")
+    answer = talk(
+        taker.port,
+        head("PUT", "/files/coded", "Content-Encoding: gzip", "Content-Length: 5") + b"12345",
+    )
 
     assert (answer.status, answer.code) == (415, "unsupported")
     assert not (taker.root / "coded").exists()
@@ -134,11 +171,20 @@ def test_a_connection_is_used_again_after_an_upload(taker: RunningServer) -> Non
     """Keep-alive: uploads of both framings, an answer of each kind, one connection."""
     with Wire(taker.port) as wire:
         for number in range(3):
-            wire.send(head("PUT", f"/files/alive/{number}", "Content-Length: 70000") + noise(70_000, number))
+            wire.send(
+                head("PUT", f"/files/alive/{number}", "Content-Length: 70000")
+                + noise(70_000, number)
+            )
             assert wire.answer().status == 201
-            wire.send(head("PUT", f"/files/alive/{number}", "Transfer-Encoding: chunked") + chunked(noise(500, number)))
+            wire.send(
+                head("PUT", f"/files/alive/{number}", "Transfer-Encoding: chunked")
+                + chunked(noise(500, number))
+            )
             assert wire.answer().status == 200
-            wire.send(head("PUT", f"/files/alive/{number}", "If-None-Match: *", "Content-Length: 3") + b"abc")
+            wire.send(
+                head("PUT", f"/files/alive/{number}", "If-None-Match: *", "Content-Length: 3")
+                + b"abc"
+            )
             assert wire.answer().status == 412
             wire.send(head("GET", f"/files/alive/{number}"))
             assert wire.answer().body == noise(500, number)
@@ -165,7 +211,10 @@ def test_no_draft_is_left(serve: Serve, tmp_path: Path) -> None:
     """After uploads of all kinds the private folder is empty, and nothing lies beside the root."""
     server = serve()
     for size in (0, 10, 100_000, 3 * MIB):
-        assert requests.put(f"{server.url}/files/{size}", data=noise(size), timeout=30).status_code == 201
+        assert (
+            requests.put(f"{server.url}/files/{size}", data=noise(size), timeout=30).status_code
+            == 201
+        )
 
     assert server.drafts() == []
     assert [path.name for path in tmp_path.iterdir()] == [server.root.name]

@@ -27,12 +27,31 @@ def put(url: str, *parts: Part, **headers: str) -> requests.Response:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_curl_puts_a_form_and_its_file_is_the_object(ways: Mapping[str, Way], name: str, tmp_path: Path) -> None:
+def test_curl_puts_a_form_and_its_file_is_the_object(
+    ways: Mapping[str, Way], name: str, tmp_path: Path
+) -> None:
     """curl -X PUT -F file=@f: the bytes under the key are the file's, at rest, through a gateway and in a mounted service."""
     need("curl")
     (tmp_path / "f.txt").write_bytes(DATA)
-    command = ["curl", "-sS", "-w", "%{http_code}", "-o", "/dev/null", "-X", "PUT", "-F", f"file=@{tmp_path / 'f.txt'}"]
-    told = subprocess.run([*command, f"{ways[name].url}/files/by/curl"], capture_output=True, text=True, check=True, timeout=30)
+    command = [
+        "curl",
+        "-sS",
+        "-w",
+        "%{http_code}",
+        "-o",
+        "/dev/null",
+        "-X",
+        "PUT",
+        "-F",
+        f"file=@{tmp_path / 'f.txt'}",
+    ]
+    told = subprocess.run(
+        [*command, f"{ways[name].url}/files/by/curl"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
 
     assert told.stdout == "201"
     assert ways[name].read("by/curl") == DATA
@@ -42,7 +61,9 @@ def test_curl_puts_a_form_and_its_file_is_the_object(ways: Mapping[str, Way], na
 @pytest.mark.parametrize("name", NAMES)
 def test_fields_around_the_file_are_answered(ways: Mapping[str, Way], name: str, size: int) -> None:
     """A form of one file may have fields before it; each way answers them with the file."""
-    answer = put(f"{ways[name].url}/files/fields", ("title", None, b"T"), ("f", "x.txt", DATA[:size]))
+    answer = put(
+        f"{ways[name].url}/files/fields", ("title", None, b"T"), ("f", "x.txt", DATA[:size])
+    )
 
     assert answer.status_code in (200, 201), answer.text
     assert answer.json()["fields"] == {"title": ["T"]}
@@ -86,10 +107,14 @@ def test_more_files_or_none_are_refused_with_what_to_do(
     ("kind", "code"),
     [("multipart/form-data", "bad-form"), ("multipart/form-data; boundary=", "bad-form")],
 )
-def test_a_form_without_its_boundary_is_no_object(ways: Mapping[str, Way], name: str, kind: str, code: str) -> None:
+def test_a_form_without_its_boundary_is_no_object(
+    ways: Mapping[str, Way], name: str, kind: str, code: str
+) -> None:
     """A type set by hand: refused, for the envelope is not the file."""
     body = form_body(("f", "x", b"1"))
-    answer = requests.put(f"{ways[name].url}/files/nobound", data=body, headers={"Content-Type": kind}, timeout=10)
+    answer = requests.put(
+        f"{ways[name].url}/files/nobound", data=body, headers={"Content-Type": kind}, timeout=10
+    )
 
     assert (answer.status_code, answer.json()["code"]) == (400, code)
     assert "nobound" not in ways[name].stored()
@@ -99,7 +124,9 @@ def test_a_form_without_its_boundary_is_no_object(ways: Mapping[str, Way], name:
 def test_a_saved_web_page_is_one_file(ways: Mapping[str, Way], name: str) -> None:
     """multipart/related (.mht) is a file of parts and no form: stored as it is, its boundary in its type."""
     kind = 'multipart/related; type="text/html"; boundary="----=_Part1"'
-    answer = requests.put(f"{ways[name].url}/files/page.mht", data=DATA, headers={"Content-Type": kind}, timeout=10)
+    answer = requests.put(
+        f"{ways[name].url}/files/page.mht", data=DATA, headers={"Content-Type": kind}, timeout=10
+    )
 
     assert answer.status_code in (200, 201)
     assert answer.json()["files"][0]["type"] == kind
@@ -108,7 +135,12 @@ def test_a_saved_web_page_is_one_file(ways: Mapping[str, Way], name: str) -> Non
 
 @pytest.mark.parametrize(
     "kind",
-    ["text/csv; charset=windows-1252", 'application/x; a="b; c"', "multipart/mixed; boundary=B", "text/plain;format=flowed"],
+    [
+        "text/csv; charset=windows-1252",
+        'application/x; a="b; c"',
+        "multipart/mixed; boundary=B",
+        "text/plain;format=flowed",
+    ],
 )
 def test_a_backend_gets_the_type_with_its_parameters(gateway: Gateway, kind: str) -> None:
     """A boundary, a charset: without them the bytes mean something else."""
@@ -123,7 +155,9 @@ def test_a_backend_gets_the_type_with_its_parameters(gateway: Gateway, kind: str
 
 
 @pytest.mark.parametrize("size", [3, 300_000])
-def test_what_comes_behind_the_file_is_never_dropped_on_the_way(gateway: Gateway, size: int) -> None:
+def test_what_comes_behind_the_file_is_never_dropped_on_the_way(
+    gateway: Gateway, size: int
+) -> None:
     """A field behind the file goes on with it, or the form is refused and the backend sees nothing whole."""
     with Peer(takes) as peer:
         server = gateway(f"{peer.url}/files", "--relay-chunked")

@@ -48,17 +48,35 @@ async def async_zeros() -> AsyncIterator[bytes]:
 
 
 def by_curl(job: Job) -> FingerprintSet:
-    command = ["curl", "--silent", "--max-time", "60", "--write-out", "\n%{http_code}", "--header", "Expect:"]
-    command += [word for name, value in job.headers.items() for word in ("--header", f"{name}: {value}")]
+    command = [
+        "curl",
+        "--silent",
+        "--max-time",
+        "60",
+        "--write-out",
+        "\n%{http_code}",
+        "--header",
+        "Expect:",
+    ]
+    command += [
+        word for name, value in job.headers.items() for word in ("--header", f"{name}: {value}")
+    ]
     command += ["--header", "Transfer-Encoding: chunked"] if job.chunks else []
-    done = subprocess.run([*command, "--upload-file", str(job.file), job.url], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*command, "--upload-file", str(job.file), job.url],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     body, _, status = done.stdout.rpartition("\n")
     return int(status), body
 
 
 def by_requests(job: Job) -> FingerprintSet:
     with job.file.open("rb") as data:
-        answer = requests.put(job.url, data=zeros() if job.chunks else data, headers=job.headers, timeout=60)
+        answer = requests.put(
+            job.url, data=zeros() if job.chunks else data, headers=job.headers, timeout=60
+        )
     return answer.status_code, answer.text
 
 
@@ -90,33 +108,52 @@ def all_by_aiohttp(jobs: list[Job]) -> list[FingerprintSet]:
     async def attempt(session: aiohttp.ClientSession, job: Job) -> FingerprintSet:
         with job.file.open("rb") as data:
             try:
-                async with session.put(job.url, data=async_zeros() if job.chunks else data, headers=job.headers) as answer:
+                async with session.put(
+                    job.url, data=async_zeros() if job.chunks else data, headers=job.headers
+                ) as answer:
                     return answer.status, await answer.text()
             except (OSError, aiohttp.ClientError) as error:
                 return 0, repr(error)
 
     async def run() -> list[FingerprintSet]:
         connector = aiohttp.TCPConnector(limit=AT_ONCE)
-        async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(120)) as session:
+        async with aiohttp.ClientSession(
+            connector=connector, timeout=aiohttp.ClientTimeout(120)
+        ) as session:
             seen = await asyncio.gather(*(attempt(session, job) for job in jobs))
-        await asyncio.sleep(2.5)  # what it could not send keeps its connections until the server closes them
+        await asyncio.sleep(
+            2.5
+        )  # what it could not send keeps its connections until the server closes them
         return seen
 
     return asyncio.run(run())
 
 
-CLIENTS = {"curl": all_by(by_curl), "requests": all_by(by_requests), "httpx": all_by(by_httpx), "aiohttp": all_by_aiohttp}
+CLIENTS = {
+    "curl": all_by(by_curl),
+    "requests": all_by(by_requests),
+    "httpx": all_by(by_httpx),
+    "aiohttp": all_by_aiohttp,
+}
 # what they ask for: status, code, key, headers, chunked
 CASES: dict[str, tuple[int, str, str, dict[str, str], bool]] = {
     "no token": (401, "unauthorized", "x", {}, False),
     "too large, known": (413, "too-large", "x", {"Authorization": f"Bearer {TOKEN}"}, False),
     "too large, midway": (413, "too-large", "x", {"Authorization": f"Bearer {TOKEN}"}, True),
-    "exists": (412, "precondition-failed", "there", {"Authorization": f"Bearer {TOKEN}", "If-None-Match": "*"}, True),
+    "exists": (
+        412,
+        "precondition-failed",
+        "there",
+        {"Authorization": f"Bearer {TOKEN}", "If-None-Match": "*"},
+        True,
+    ),
 }
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-def test_a_refusal_is_read_by_a_client_that_still_sends(client: str, serve: Serve, tmp_path: Path) -> None:
+def test_a_refusal_is_read_by_a_client_that_still_sends(
+    client: str, serve: Serve, tmp_path: Path
+) -> None:
     """Four reasons to refuse, at the first byte and midway; every client sees status and text every time."""
     if client == "curl":
         need("curl")
@@ -124,9 +161,19 @@ def test_a_refusal_is_read_by_a_client_that_still_sends(client: str, serve: Serv
     sparse = tmp_path / "sparse"
     with sparse.open("wb") as file:
         file.truncate(SIZE)
-    assert requests.put(f"{server.url}/files/there", data=b"there", headers=CASES["exists"][3], timeout=10).status_code == 201
+    assert (
+        requests.put(
+            f"{server.url}/files/there", data=b"there", headers=CASES["exists"][3], timeout=10
+        ).status_code
+        == 201
+    )
     cases = list(CASES.values()) * TIMES
-    seen = CLIENTS[client]([Job(f"{server.url}/files/{key}", headers, sparse, chunks) for _, _, key, headers, chunks in cases])
+    seen = CLIENTS[client](
+        [
+            Job(f"{server.url}/files/{key}", headers, sparse, chunks)
+            for _, _, key, headers, chunks in cases
+        ]
+    )
     unseen = [
         f"wanted {code}, saw {got} {body!r}"
         for (status, code, *_), (got, body) in zip(cases, seen, strict=True)

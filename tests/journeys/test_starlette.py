@@ -42,13 +42,17 @@ class App:
 
 @pytest.fixture(scope="module", params=["starlette", "fastapi"])
 def app(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    folder, store, temporary = (tmp_path_factory.mktemp(name) for name in ("saved", "store", "temporary"))
+    folder, store, temporary = (
+        tmp_path_factory.mktemp(name) for name in ("saved", "store", "temporary")
+    )
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     env = {**os.environ, "FOLDER": str(folder), "STORE": str(store), "TMPDIR": str(temporary)}
     env["PYTHONPATH"] = os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
     command = [sys.executable, "-m", "uvicorn", "--port", str(port), f"{request.param}_views:app"]
-    process = subprocess.Popen(command, cwd=TESTS, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, cwd=TESTS, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
 
     def listens() -> bool:
         with socket.socket() as probe:
@@ -62,15 +66,30 @@ def app(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         process.wait(20)
 
 
-def post(app: App, path: str, *parts: tuple[str, str | None, bytes], framing: str = "length") -> requests.Response:
+def post(
+    app: App, path: str, *parts: tuple[str, str | None, bytes], framing: str = "length"
+) -> requests.Response:
     body = form_body(*parts)
-    data = body if framing == "length" else iter([body[at : at + 50_000] for at in range(0, len(body), 50_000)])
-    return requests.post(f"{app.url}{path}", data=data, headers={"Content-Type": FORM_TYPE}, timeout=30)
+    data = (
+        body
+        if framing == "length"
+        else iter([body[at : at + 50_000] for at in range(0, len(body), 50_000)])
+    )
+    return requests.post(
+        f"{app.url}{path}", data=data, headers={"Content-Type": FORM_TYPE}, timeout=30
+    )
 
 
 @pytest.mark.parametrize("framing", ["length", "chunks"])
 def test_parts_come_in_order_and_what_is_not_read_is_skipped(app: App, framing: str) -> None:
-    parts = [("t", None, b"v"), ("f", "a", DATA), ("g", "b", DATA), ("e", "", b""), ("u", None, b"w"), ("h", "c", b"123")]
+    parts = [
+        ("t", None, b"v"),
+        ("f", "a", DATA),
+        ("g", "b", DATA),
+        ("e", "", b""),
+        ("u", None, b"w"),
+        ("h", "c", b"123"),
+    ]
     answer = post(app, "/walk", *parts, framing=framing)
 
     told = answer.json()
@@ -84,7 +103,9 @@ def test_a_large_file_costs_no_memory_and_no_temporary_file(app: App) -> None:
     for size in (4 * MIB, 4 * MIB, 64 * MIB):
         meter = MemoryMeter(app.pid)
         meter.reset()
-        form = sluiceway.Form({"title": "x"}).file("file", (bytes(MIB) for _ in range(size // MIB)), size=size)
+        form = sluiceway.Form({"title": "x"}).file(
+            "file", (bytes(MIB) for _ in range(size // MIB)), size=size
+        )
         answer = requests.post(f"{app.url}/save", data=form, headers=form.headers, timeout=60)
         assert (answer.status_code, answer.json()) == (201, [["title", "x"]])
         assert (app.folder / "saved.bin").stat().st_size == size
@@ -123,5 +144,7 @@ def test_the_service_is_mounted_with_its_page_and_its_links(app: App) -> None:
     url = told.json()["files"][0]["url"]
     assert url.startswith("/drop/files/")
     assert requests.get(app.url + url, timeout=10).content == DATA
-    assert requests.get(app.url + url, headers={"Range": "bytes=1-3"}, timeout=10).content == DATA[1:4]
+    assert (
+        requests.get(app.url + url, headers={"Range": "bytes=1-3"}, timeout=10).content == DATA[1:4]
+    )
     assert requests.delete(app.url + url, timeout=10).status_code == 204

@@ -39,9 +39,13 @@ def tar(files: dict[str, bytes], mode: str = "w") -> bytes:
     return out.getvalue()
 
 
-def run(*words: str, given: bytes = b"", cwd: Path | None = None) -> subprocess.CompletedProcess[bytes]:
+def run(
+    *words: str, given: bytes = b"", cwd: Path | None = None
+) -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, "-m", "sluiceway", "copy", *words, "--from", "tar"]
-    return subprocess.run(command, input=given, capture_output=True, timeout=60, check=False, cwd=cwd)
+    return subprocess.run(
+        command, input=given, capture_output=True, timeout=60, check=False, cwd=cwd
+    )
 
 
 def report(done: subprocess.CompletedProcess[bytes]) -> Any:
@@ -49,14 +53,23 @@ def report(done: subprocess.CompletedProcess[bytes]) -> Any:
 
 
 def below(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 @pytest.fixture
 def table(database: Database) -> Iterator[str]:
     name = database.fresh()
     place = f"{database.url}&table={name}"
-    done = subprocess.run([sys.executable, "-m", "sluiceway", "init", place], capture_output=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "sluiceway", "init", place],
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     yield name
     database.drop(name)
@@ -73,14 +86,18 @@ def test_a_file_becomes_a_folder(tmp_path: Path, mode: str) -> None:
     assert (report(done)["copied"], report(done)["complete"]) == (3, True)
 
 
-def test_a_pipe_of_the_tar_program_becomes_objects_of_a_server(tmp_path: Path, taker: RunningServer) -> None:
+def test_a_pipe_of_the_tar_program_becomes_objects_of_a_server(
+    tmp_path: Path, taker: RunningServer
+) -> None:
     """`tar cz . | sluiceway copy - https://host/files/x/ --from tar`, a link left out and named."""
     for key, data in FILES.items():
         path = tmp_path / "in" / key
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
     (tmp_path / "in" / "link").symlink_to("1.jpg")
-    packed = subprocess.run(["tar", "-cz", "."], cwd=tmp_path / "in", capture_output=True, check=True, timeout=60).stdout
+    packed = subprocess.run(
+        ["tar", "-cz", "."], cwd=tmp_path / "in", capture_output=True, check=True, timeout=60
+    ).stdout
     done = run("-", f"{taker.url}/files/piped/", given=packed)
 
     assert done.returncode == 0, done.stderr
@@ -93,14 +110,22 @@ def test_a_server_s_archive_becomes_objects_of_a_database_and_a_database_s_one_a
     taker: RunningServer, database: Database, table: str, tmp_path: Path
 ) -> None:
     """Neither disk nor memory in between."""
-    requests.put(f"{taker.url}/files/x.tar.gz", data=tar(FILES, "w:gz"), timeout=30).raise_for_status()
+    requests.put(
+        f"{taker.url}/files/x.tar.gz", data=tar(FILES, "w:gz"), timeout=30
+    ).raise_for_status()
     place, _, query = database.url.partition("?")
-    told = sluiceway.copy_all(f"{taker.url}/files/x.tar.gz", f"{place}/un/?{query}&table={table}", unpack="tar")
+    told = sluiceway.copy_all(
+        f"{taker.url}/files/x.tar.gz", f"{place}/un/?{query}&table={table}", unpack="tar"
+    )
     assert (told.ok, told.copied) == (True, 3)
-    assert {row[0] for row in database.rows(f"SELECT key FROM {table}")} == {f"un/{key}" for key in FILES}
+    assert {row[0] for row in database.rows(f"SELECT key FROM {table}")} == {
+        f"un/{key}" for key in FILES
+    }
 
     sluiceway.copy(f"{taker.url}/files/x.tar.gz", f"{place}/x.tar.gz?{query}&table={table}")
-    told = sluiceway.copy_all(f"{place}/x.tar.gz?{query}&table={table}", tmp_path / "out", unpack="tar")
+    told = sluiceway.copy_all(
+        f"{place}/x.tar.gz?{query}&table={table}", tmp_path / "out", unpack="tar"
+    )
     assert told.ok
     assert below(tmp_path / "out") == FILES
 
@@ -112,7 +137,9 @@ def test_a_bucket_takes_the_members_and_gives_them_as_a_zip(s3: Objects, tmp_pat
     env = {**os.environ, **s3.env}
     for words in (["x.tar.gz", place, "--from", "tar"], [place, "back.zip", "--as", "zip"]):
         command = [sys.executable, "-m", "sluiceway", "copy", *words]
-        done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, timeout=60, check=False)
+        done = subprocess.run(
+            command, env=env, cwd=tmp_path, capture_output=True, timeout=60, check=False
+        )
         assert done.returncode == 0, done.stderr
 
     with zipfile.ZipFile(tmp_path / "back.zip") as archive:
@@ -122,7 +149,9 @@ def test_a_bucket_takes_the_members_and_gives_them_as_a_zip(s3: Objects, tmp_pat
 def test_a_second_run_skips_what_is_there_and_force_replaces_what_differs(tmp_path: Path) -> None:
     """As for every other origin, though a tar is read only once."""
     (tmp_path / "x.tar").write_bytes(tar(FILES))
-    first, again = (sluiceway.copy_all(tmp_path / "x.tar", tmp_path / "out", unpack="tar") for _ in range(2))
+    first, again = (
+        sluiceway.copy_all(tmp_path / "x.tar", tmp_path / "out", unpack="tar") for _ in range(2)
+    )
     assert (first.copied, again.copied, again.skipped) == (3, 0, 3)
     (tmp_path / "out" / "1.jpg").write_bytes(b"other")
     (tmp_path / "out" / "sub" / "2.jpg").write_bytes(b"!")
@@ -133,7 +162,9 @@ def test_a_second_run_skips_what_is_there_and_force_replaces_what_differs(tmp_pa
 
 
 @pytest.mark.parametrize("force", [False, True])
-def test_of_two_members_of_one_name_the_later_wins_only_with_force(tmp_path: Path, force: bool) -> None:
+def test_of_two_members_of_one_name_the_later_wins_only_with_force(
+    tmp_path: Path, force: bool
+) -> None:
     """As `tar r` makes them; unasked, the first stays and the run has failed."""
     two = tar({"a": b"first"})[:1024] + tar({"a": b"second, and longer"})
     (tmp_path / "x.tar").write_bytes(two)
@@ -200,7 +231,17 @@ def test_memory_does_not_grow_with_the_archive(tmp_path: Path, taker: RunningSer
     for size in (10 * MIB, 500 * MIB):
         info = tarfile.TarInfo("zeros")
         info.size = size
-        command = [sys.executable, "-m", "sluiceway", "copy", "-", f"{taker.url}/files/{size}/", "--from", "tar", "-q"]
+        command = [
+            sys.executable,
+            "-m",
+            "sluiceway",
+            "copy",
+            "-",
+            f"{taker.url}/files/{size}/",
+            "--from",
+            "tar",
+            "-q",
+        ]
         with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
             assert process.stdin is not None
             process.stdin.write(info.tobuf())

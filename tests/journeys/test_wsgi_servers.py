@@ -31,7 +31,14 @@ HALF_A_GIGABYTE = 512 * MIB
 ON_THE_WAY = 12 * MIB  # at most, in the buffers of two connections
 QUIET = 0.3  # seconds in which a server that streams would have passed something on
 BODIES = ["raw", "form", "chunked raw", "chunked form"]
-COLUMNS = [*BODIES, "cut, with length", "cut, chunked", "temporary files", "memory", "early refusal"]
+COLUMNS = [
+    *BODIES,
+    "cut, with length",
+    "cut, chunked",
+    "temporary files",
+    "memory",
+    "early refusal",
+]
 
 STORES_FIRST = ["waitress"]
 HIDES_CHUNKS = ["uWSGI"]
@@ -53,10 +60,18 @@ class Upload:
     def begin(self) -> None:
         form, chunked = self.body.endswith("form"), self.body.startswith("chunked")
         target = self.target or ("/relay" if form else "/relay-raw")
-        begun, self._end = form_body(("title", None, b"T"), ("file", "a.bin", b"@@")).split(b"@@") if form else (b"", b"")
+        begun, self._end = (
+            form_body(("title", None, b"T"), ("file", "a.bin", b"@@")).split(b"@@")
+            if form
+            else (b"", b"")
+        )
         length = len(begun) + self.size + len(self._end)
         framing = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {length}"
-        start = form_head(None if chunked else length, target=target) if form else head("POST", target, framing)
+        start = (
+            form_head(None if chunked else length, target=target)
+            if form
+            else head("POST", target, framing)
+        )
         self.wire.send(start + self._framed(begun))
 
     def send(self, size: int) -> None:
@@ -69,7 +84,9 @@ class Upload:
     def finish(self) -> Answer:
         """What is left of the body, and the answer to it."""
         self.send(self.size - self.sent)
-        self.wire.send(self._framed(self._end) + (LAST_CHUNK if self.body.startswith("chunked") else b""))
+        self.wire.send(
+            self._framed(self._end) + (LAST_CHUNK if self.body.startswith("chunked") else b"")
+        )
         return self.wire.answer()
 
     def _framed(self, data: bytes) -> bytes:
@@ -83,9 +100,17 @@ class Table:
         self.page = page
         self.before, _, rest = page.read_text("utf-8").partition(BEGIN)
         table, _, self.after = rest.partition(END)
-        lines = [[cell.strip() for cell in line.strip("|\n").split("|")] for line in table.splitlines() if line.startswith("|")]
+        lines = [
+            [cell.strip() for cell in line.strip("|\n").split("|")]
+            for line in table.splitlines()
+            if line.startswith("|")
+        ]
         names = lines[0][1:] if lines else []
-        self.cells = {(line[0], name): cell for line in lines[2:] for name, cell in zip(names, line[1:], strict=False)}
+        self.cells = {
+            (line[0], name): cell
+            for line in lines[2:]
+            for name, cell in zip(names, line[1:], strict=False)
+        }
 
     def told(self, server: str, column: str, cell: str) -> None:
         """What was established: written down, or compared with what is written."""
@@ -93,11 +118,16 @@ class Table:
             self.cells[server, column] = cell
         else:
             written = self.cells.get((server, column))
-            assert cell == written, f"docs/servers.md says of {server}, {column}: {written!r}; it is {cell!r}: {TO_WRITE}"
+            assert cell == written, (
+                f"docs/servers.md says of {server}, {column}: {written!r}; it is {cell!r}: {TO_WRITE}"
+            )
 
     def text(self) -> str:
         rows = [["server", *COLUMNS], ["---"] * (len(COLUMNS) + 1)]
-        rows += [[server, *(self.cells.get((server, column), "") for column in COLUMNS)] for server in SERVERS]
+        rows += [
+            [server, *(self.cells.get((server, column), "") for column in COLUMNS)]
+            for server in SERVERS
+        ]
         return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
     def write(self) -> None:
@@ -125,11 +155,15 @@ class Served:
 
     def refuses(self, body: str) -> bool:
         """Whether a body like this is answered 411 here."""
-        return (self.name in HIDES_CHUNKS and "chunked" in body) or (self.name in HIDES_CUTS and body == "chunked raw")
+        return (self.name in HIDES_CHUNKS and "chunked" in body) or (
+            self.name in HIDES_CUTS and body == "chunked raw"
+        )
 
 
 @pytest.fixture(scope="module", params=SERVERS)
-def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def served(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
     if not Path("/proc/self/fd").exists():
         missing("what a server has open and holds in memory is read from /proc")
     backend = Backend()
@@ -245,7 +279,9 @@ def slope(served: Served, body: str) -> int:
 
 
 @pytest.mark.parametrize("framing", ["cut, with length", "cut, chunked"])
-def test_a_cut_body_never_passes_for_a_whole_one(served: Served, table: Table, framing: str) -> None:
+def test_a_cut_body_never_passes_for_a_whole_one(
+    served: Served, table: Table, framing: str
+) -> None:
     """The client hangs up in the middle: nothing is saved, nothing complete is at the backend, and who still listens is told."""
     found = {}
     for kind, target in [("raw", ""), ("form", ""), ("form", "/save")]:
@@ -271,7 +307,11 @@ def test_a_cut_body_never_passes_for_a_whole_one(served: Served, table: Table, f
             assert not one.whole
 
     same = len(set(found.values())) == 1
-    table.told(served.name, framing, found["raw"] if same else "; ".join(f"{kind}: {cell}" for kind, cell in found.items()))
+    table.told(
+        served.name,
+        framing,
+        found["raw"] if same else "; ".join(f"{kind}: {cell}" for kind, cell in found.items()),
+    )
 
 
 def ending(wire: Wire) -> str:
@@ -310,7 +350,9 @@ def begun_refusal(served: Served, size: int = HALF_A_GIGABYTE, *fields: str) -> 
     """The beginning of a form of more than `size` bytes, whose file stands before the field that is needed."""
     wire = Wire(served.app.port)
     begun = form_begun(("file", "a.bin", b""))
-    wire.send(form_head(len(begun) + LITTLE + size, *fields, target="/needs") + begun + bytes(LITTLE))
+    wire.send(
+        form_head(len(begun) + LITTLE + size, *fields, target="/needs") + begun + bytes(LITTLE)
+    )
     return wire
 
 
@@ -333,7 +375,18 @@ def test_a_body_without_length_is_not_taken_for_none_over_http2(served: Served) 
     """There no header tells of such a body: it is refused, not lost without a word, and the refusal can be read."""
     need("curl")
     url = f"{served.app.url}/raw"
-    command = ["curl", "-sS", "--max-time", "20", "--http2-prior-knowledge", "-X", "PUT", "-T", "-", url]
+    command = [
+        "curl",
+        "-sS",
+        "--max-time",
+        "20",
+        "--http2-prior-knowledge",
+        "-X",
+        "PUT",
+        "-T",
+        "-",
+        url,
+    ]
     for _ in range(5):  # whoever sends while the answer comes may see a reset instead of it
         run = subprocess.run(command, input=b"abc", capture_output=True, timeout=30, check=False)
         if run.returncode == 0:
@@ -345,11 +398,21 @@ def test_a_body_without_length_is_not_taken_for_none_over_http2(served: Served) 
 
 @pytest.mark.parametrize("name", ["flask run", "gunicorn gthread"])
 @pytest.mark.parametrize("target", ["/raw", "/save"])
-def test_a_client_that_says_nothing_does_not_hold_a_thread(name: str, target: str, tmp_path: Path) -> None:
+def test_a_client_that_says_nothing_does_not_hold_a_thread(
+    name: str, target: str, tmp_path: Path
+) -> None:
     """Where the server itself waits for ever, the body is given up with a readable answer, and nothing is saved."""
     with running(name, tmp_path, Backend(), SILENCE="1") as app, Wire(app.port) as wire:
         begun = form_begun(("f", "a.bin", b"")) if target == "/save" else b""
-        wire.send((form_head(1 << 20, target=target) if begun else head("PUT", target, "Content-Length: 1000000")) + begun + b"x")
+        wire.send(
+            (
+                form_head(1 << 20, target=target)
+                if begun
+                else head("PUT", target, "Content-Length: 1000000")
+            )
+            + begun
+            + b"x"
+        )
         answer = wire.answer()
 
         assert (answer.status, answer.code) == (408, "too-slow")
@@ -364,13 +427,17 @@ def test_a_server_that_stores_first_is_told_of_once(served: Served) -> None:
             assert wire.answer().status == 200
     printed = served.app.printed.read_text("utf-8", "replace")
 
-    assert printed.count("stores a whole body before it runs the app") == (served.name in STORES_FIRST)
+    assert printed.count("stores a whole body before it runs the app") == (
+        served.name in STORES_FIRST
+    )
     assert ("gunicorn with -k gthread" in printed) == (served.name in STORES_FIRST)
 
 
 @pytest.mark.skipif("WRITE_TABLE" in os.environ, reason="the page is being written")
 def test_the_page_has_each_server_and_no_empty_cell(table: Table) -> None:
     """And no cell that no test establishes."""
-    assert set(table.cells) == {(server, column) for server in SERVERS for column in COLUMNS}, TO_WRITE
+    assert set(table.cells) == {(server, column) for server in SERVERS for column in COLUMNS}, (
+        TO_WRITE
+    )
     assert all(table.cells.values()), TO_WRITE
     assert f"{BEGIN}{table.text()}{END}" in PAGE.read_text("utf-8"), TO_WRITE

@@ -44,7 +44,9 @@ def count(answer: requests.Response, got: list[int]) -> None:
 
 
 def asked(server: RunningServer, method: str = "GET", **params: str) -> requests.Response:
-    return requests.request(method, f"{server.url}/files", params={"as": "zip", **params}, timeout=60)
+    return requests.request(
+        method, f"{server.url}/files", params={"as": "zip", **params}, timeout=60
+    )
 
 
 def test_what_is_below_a_prefix_comes_as_one_zip(taker: RunningServer) -> None:
@@ -89,9 +91,17 @@ def test_odd_keys_come_out_of_unzip_as_they_were(serve: Serve, tmp_path: Path) -
         path.write_bytes(key.encode())
     if not shutil.which("unzip") or not shutil.which("curl"):
         pytest.skip("needs curl and unzip")
-    subprocess.run(["curl", "-sfJO", f"{server.url}/files?as=zip"], cwd=tmp_path, check=True, timeout=60)
+    subprocess.run(
+        ["curl", "-sfJO", f"{server.url}/files?as=zip"], cwd=tmp_path, check=True, timeout=60
+    )
     # -V: a name that ends in ; is no version of a VMS file
-    subprocess.run(["unzip", "-qV", "files.zip", "-d", "out"], cwd=tmp_path, check=True, timeout=60, env={"LC_ALL": "C.UTF-8"})
+    subprocess.run(
+        ["unzip", "-qV", "files.zip", "-d", "out"],
+        cwd=tmp_path,
+        check=True,
+        timeout=60,
+        env={"LC_ALL": "C.UTF-8"},
+    )
 
     for key in ODD_KEYS:
         assert (tmp_path / "out" / key).read_bytes() == key.encode()
@@ -106,7 +116,9 @@ def test_bsdtar_takes_it_apart_from_a_pipe(taker: RunningServer, tmp_path: Path)
         put(taker, key, data)
     data = asked(taker, prefix="pipe/").content
     env = {**os.environ, "LC_ALL": "C.UTF-8"}
-    subprocess.run(["bsdtar", "-xf", "-"], input=data, cwd=tmp_path, check=True, timeout=60, env=env)
+    subprocess.run(
+        ["bsdtar", "-xf", "-"], input=data, cwd=tmp_path, check=True, timeout=60, env=env
+    )
 
     assert {key: (tmp_path / key).read_bytes() for key in inside} == inside
 
@@ -121,7 +133,9 @@ def test_bsdtar_takes_it_apart_from_a_pipe(taker: RunningServer, tmp_path: Path)
         ({"after": "a"}, 400, "leave out after"),
     ],
 )
-def test_what_cannot_be_is_refused(taker: RunningServer, params: dict[str, str], status: int, words: str) -> None:
+def test_what_cannot_be_is_refused(
+    taker: RunningServer, params: dict[str, str], status: int, words: str
+) -> None:
     """In words, before the first byte."""
     answer = asked(taker, **params)
 
@@ -188,17 +202,23 @@ def test_a_file_replaced_meanwhile_breaks_it_off_and_the_log_says_so(serve: Serv
     server = serve()
     for number in range(4):
         sparse(server.root / f"{number}.bin", 64 * MIB)
-    with requests.get(f"{server.url}/files", params={"as": "zip"}, stream=True, timeout=60) as answer:
+    with requests.get(
+        f"{server.url}/files", params={"as": "zip"}, stream=True, timeout=60
+    ) as answer:
         length = int(answer.headers["Content-Length"])
         assert length > 256 * MIB
         answer.raw.read(MIB)
         put(server, "3.bin", b"another")
         got = [MIB]
-        with pytest.raises((requests.exceptions.ChunkedEncodingError, requests.exceptions.ConnectionError)):
+        with pytest.raises(
+            (requests.exceptions.ChunkedEncodingError, requests.exceptions.ConnectionError)
+        ):
             count(answer, got)
 
     assert sum(got) < length
-    eventually(lambda: "'3.bin' could not be put into the zip: it was replaced meanwhile" in server.log())
+    eventually(
+        lambda: "'3.bin' could not be put into the zip: it was replaced meanwhile" in server.log()
+    )
 
 
 def test_a_reader_that_leaves_is_noticed_and_nothing_stays_open(serve: Serve) -> None:
@@ -244,7 +264,12 @@ def test_memory_does_not_grow_with_the_size_of_the_zip(serve: Serve) -> None:
         sparse(server.root / folder / "2.bin", size)
         meter = MemoryMeter(server.pid)
         meter.reset()
-        with requests.get(f"{server.url}/files", params={"as": "zip", "prefix": f"{folder}/"}, stream=True, timeout=60) as answer:
+        with requests.get(
+            f"{server.url}/files",
+            params={"as": "zip", "prefix": f"{folder}/"},
+            stream=True,
+            timeout=60,
+        ) as answer:
             got = sum(len(piece) for piece in answer.iter_content(MIB))
             assert got == int(answer.headers["Content-Length"])
         peaks.append(meter.peak())
@@ -255,7 +280,12 @@ def test_memory_does_not_grow_with_the_size_of_the_zip(serve: Serve) -> None:
 def test_a_token_is_asked_for(serve: Serve) -> None:
     """As for every other listing."""
     server = serve("--token", "a-secret-token")
-    put_ = requests.put(f"{server.url}/files/a", data=b"a", headers={"Authorization": "Bearer a-secret-token"}, timeout=10)
+    put_ = requests.put(
+        f"{server.url}/files/a",
+        data=b"a",
+        headers={"Authorization": "Bearer a-secret-token"},
+        timeout=10,
+    )
     assert put_.status_code == 201
 
     assert asked(server).status_code == 401
@@ -271,9 +301,13 @@ def test_memory_for_the_list_is_lent_and_given_back(serve: Serve) -> None:
     for _ in range(3):
         assert asked(server).status_code == 503
         assert "longer prefix" in asked(server, "GET").json()["detail"]
-        eventually(lambda: asked(server, "HEAD", prefix="most/").status_code == 200)  # the reader that left is noticed soon
+        eventually(
+            lambda: asked(server, "HEAD", prefix="most/").status_code == 200
+        )  # the reader that left is noticed soon
         assert asked(server, prefix="most/").status_code == 200
-        with requests.get(f"{server.url}/files", params={"as": "zip", "prefix": "most/"}, stream=True, timeout=60):
+        with requests.get(
+            f"{server.url}/files", params={"as": "zip", "prefix": "most/"}, stream=True, timeout=60
+        ):
             pass  # and leaves
     put(server, "still", b"works")
 
@@ -282,9 +316,16 @@ def test_mounted_in_a_wsgi_app_it_is_the_same(tmp_path: Path) -> None:
     """The whole service inside Flask, on gunicorn."""
     with running("gunicorn gthread", tmp_path, takes, "mount_views:app") as app:
         for key in ("z/1", "z/2"):
-            requests.put(f"{app.url}/drop/files/{key}", data=pattern(MIB), timeout=30).raise_for_status()
-        answer = requests.get(f"{app.url}/drop/files", params={"as": "zip", "prefix": "z/"}, timeout=30)
+            requests.put(
+                f"{app.url}/drop/files/{key}", data=pattern(MIB), timeout=30
+            ).raise_for_status()
+        answer = requests.get(
+            f"{app.url}/drop/files", params={"as": "zip", "prefix": "z/"}, timeout=30
+        )
 
     assert len(answer.content) == int(answer.headers["Content-Length"])
     with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
-        assert {name: archive.read(name) for name in archive.namelist()} == {"z/1": pattern(MIB), "z/2": pattern(MIB)}
+        assert {name: archive.read(name) for name in archive.namelist()} == {
+            "z/1": pattern(MIB),
+            "z/2": pattern(MIB),
+        }

@@ -45,11 +45,24 @@ STARTED = "import sys, sluiceway.server.run as run; run.KEEP_ALIVE = 1; from slu
 
 def test_an_idle_connection_is_closed(tmp_path: Path) -> None:
     """After as many seconds as the constant has; here one, for the test's sake."""
-    command = [sys.executable, "-c", STARTED, "serve", "--to", str(tmp_path / "root"), "--port", "0"]
+    command = [
+        sys.executable,
+        "-c",
+        STARTED,
+        "serve",
+        "--to",
+        str(tmp_path / "root"),
+        "--port",
+        "0",
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as server:
         try:
             assert server.stdout is not None
-            port = next(int(line.rstrip("/\n").rpartition(":")[2]) for line in server.stdout if "page " in line)
+            port = next(
+                int(line.rstrip("/\n").rpartition(":")[2])
+                for line in server.stdout
+                if "page " in line
+            )
             with socket.create_connection(("127.0.0.1", port), timeout=15) as idle:
                 idle.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 answer = b""
@@ -102,7 +115,9 @@ async def test_metadata_beyond_its_bound_is_refused(tmp_path: Path) -> None:
     try:
         await store_bytes(store, "fits", b"1", longest)
         with pytest.raises(TooLarge):
-            await store_bytes(store, "too-long", b"1", Metadata("x", user=(("name", "v" * (MOST_METADATA - 3)),)))
+            await store_bytes(
+                store, "too-long", b"1", Metadata("x", user=(("name", "v" * (MOST_METADATA - 3)),))
+            )
 
         assert (await store.stat("fits")).metadata == longest
         assert [entry.key for entry in (await store.list()).entries] == ["fits"]
@@ -123,7 +138,9 @@ async def test_a_watcher_of_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) -
         sent.append(dict(message))
 
     stream = events.EventStream(ProgressTable(), "w" * 25)
-    await asyncio.wait_for(stream({"type": "http", "method": "GET", "headers": []}, receive, send), 20)
+    await asyncio.wait_for(
+        stream({"type": "http", "method": "GET", "headers": []}, receive, send), 20
+    )
 
     assert json.loads(sent[1]["body"].partition(b"data: ")[2])["state"] == "waiting"
     assert sent[-1]["more_body"] is False
@@ -144,7 +161,9 @@ def test_cookies_have_a_number_and_a_size() -> None:
     many = tuple(f"n{number}=v" for number in range(MOST + 10))
     cookies, large = ChainCookies(), ChainCookies()
     cookies.learn(Head(200, {}, "https://a.example/", cookies=many))
-    large.learn(Head(200, {}, "https://a.example/", cookies=(f"big={'v' * MOST_COOKIE}", "small=v")))
+    large.learn(
+        Head(200, {}, "https://a.example/", cookies=(f"big={'v' * MOST_COOKIE}", "small=v"))
+    )
 
     assert cookies.added({}, "https://a.example/x")["cookie"].count("=") == MOST
     assert large.added({}, "https://a.example/x")["cookie"] == "small=v"

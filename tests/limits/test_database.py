@@ -13,7 +13,9 @@ from sluiceway.stores.postgres import store as postgres
 from sluiceway.stores.postgres.store import CONNECTIONS, PostgresStore
 
 
-async def test_a_database_has_few_connections(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_database_has_few_connections(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """All of them busy: the next one waits for WAIT seconds, and is told to come again. WAIT is short here."""
     monkeypatch.setattr(postgres, "WAIT", 0.5)
     store = PostgresStore(database.url, Budget(64 << 20))

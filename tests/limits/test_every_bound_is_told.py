@@ -54,8 +54,18 @@ def bounds() -> set[str]:
     for path in SOURCE.rglob("*.py"):
         module = ".".join(path.relative_to(SOURCE).with_suffix("").parts)
         for node in ast.parse(path.read_text("utf-8")).body:
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-            found |= {f"{module}:{one.id}" for one in targets if isinstance(one, ast.Name) and BOUND.match(one.id)}
+            targets = (
+                node.targets
+                if isinstance(node, ast.Assign)
+                else [node.target]
+                if isinstance(node, ast.AnnAssign)
+                else []
+            )
+            found |= {
+                f"{module}:{one.id}"
+                for one in targets
+                if isinstance(one, ast.Name) and BOUND.match(one.id)
+            }
     return {place for place in found if not place.startswith(tuple(NOT_OF_A_CLIENT))}
 
 

@@ -76,8 +76,14 @@ def stocked(taker: RunningServer) -> RunningServer:
     return taker
 
 
-@pytest.mark.parametrize("transfer", [upload_raw, upload_chunked, upload_form, download], ids=lambda transfer: transfer.__name__)
-def test_memory_does_not_grow_with_the_size_of_a_file(stocked: RunningServer, transfer: object) -> None:
+@pytest.mark.parametrize(
+    "transfer",
+    [upload_raw, upload_chunked, upload_form, download],
+    ids=lambda transfer: transfer.__name__,
+)
+def test_memory_does_not_grow_with_the_size_of_a_file(
+    stocked: RunningServer, transfer: object
+) -> None:
     """The peak for 512 MiB is that for 10 MiB, on each way."""
     meter = MemoryMeter(stocked.pid)
     peaks: dict[int, int] = {}
@@ -86,7 +92,9 @@ def test_memory_does_not_grow_with_the_size_of_a_file(stocked: RunningServer, tr
         transfer(stocked, size)  # type: ignore[operator]
         peaks[size] = meter.peak()
 
-    assert peaks[LARGE] - peaks[SMALL] <= ALLOWED, {size >> 20: f"{peak >> 20} MiB" for size, peak in peaks.items()}
+    assert peaks[LARGE] - peaks[SMALL] <= ALLOWED, {
+        size >> 20: f"{peak >> 20} MiB" for size, peak in peaks.items()
+    }
     assert peaks[LARGE] < 200 * MIB
 
 
@@ -103,7 +111,10 @@ def test_two_hundred_slow_uploads_stay_small(serve: Serve) -> None:
         for number in range(count):
             wire = Wire(server.port)
             wires.append(wire)
-            wire.send(head("PUT", f"/files/slow/{number}", f"Content-Length: {burst + turns * 500}") + pattern(burst, number))
+            wire.send(
+                head("PUT", f"/files/slow/{number}", f"Content-Length: {burst + turns * 500}")
+                + pattern(burst, number)
+            )
         for turn in range(turns):
             time.sleep(0.4)
             for number, wire in enumerate(wires):
@@ -118,7 +129,9 @@ def test_two_hundred_slow_uploads_stay_small(serve: Serve) -> None:
 
     assert grown <= count * 48 * 1024, f"{grown // count} bytes for each"
     for number in (0, 99, 199):
-        assert requests.get(f"{server.url}/files/slow/{number}", timeout=10).content == pattern(burst + turns * 500, number)
+        assert requests.get(f"{server.url}/files/slow/{number}", timeout=10).content == pattern(
+            burst + turns * 500, number
+        )
 
 
 def test_ten_fast_uploads_share_the_smallest_budget(serve: Serve) -> None:

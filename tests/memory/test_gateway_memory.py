@@ -56,7 +56,9 @@ def test_a_large_file_costs_a_gateway_what_a_small_one_does(
             peaks[size] = meter.peak()
 
     assert int.from_bytes(counter.read_bytes(), "little") >= LARGE
-    assert peaks[LARGE] - peaks[SMALL] <= ALLOWED, {size >> 20: f"{peak >> 20} MiB" for size, peak in peaks.items()}
+    assert peaks[LARGE] - peaks[SMALL] <= ALLOWED, {
+        size >> 20: f"{peak >> 20} MiB" for size, peak in peaks.items()
+    }
 
 
 def stalls(exchange: Exchange) -> None:
@@ -75,10 +77,14 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_uploads_that_a_stalled_backend_does_not_take_stay_within_the_budget(gateway: Gateway, way: str) -> None:
+def test_uploads_that_a_stalled_backend_does_not_take_stay_within_the_budget(
+    gateway: Gateway, way: str
+) -> None:
     """Twenty at once, each sending as much as goes in: the gateway holds its budget and a tenth, the kernels the rest."""
     grown = held_by_stalled_uploads(gateway, way)
-    if grown > BUDGET * 1.1:  # what the allocator keeps beside it differs by some hundred KiB from process to process
+    if (
+        grown > BUDGET * 1.1
+    ):  # what the allocator keeps beside it differs by some hundred KiB from process to process
         grown = min(grown, held_by_stalled_uploads(gateway, way))
     assert grown <= BUDGET * 1.1, f"{grown / MIB:.1f} MiB for {STALLED} uploads"
 
@@ -88,7 +94,11 @@ def held_by_stalled_uploads(gateway: Gateway, way: str) -> int:
     with Peer(stalls) as peer, ExitStack() as stack:
         server = gateway(f"{peer.url}/files", "--memory-budget", f"{BUDGET >> 20}MiB")
         with Wire(server.port) as wire:
-            wire.send(head("PUT", "/files/warm", "Transfer-Encoding: chunked") + chunk(BLOCK) * 4 + b"0\r\n\r\n")
+            wire.send(
+                head("PUT", "/files/warm", "Transfer-Encoding: chunked")
+                + chunk(BLOCK) * 4
+                + b"0\r\n\r\n"
+            )
             assert wire.answer().status == 201
         meter = MemoryMeter(server.pid)
         meter.reset()

@@ -107,7 +107,11 @@ def delete(server: RunningServer) -> None:
     ids=["database", "bucket", "sftp", "gateway"],
 )
 def test_a_server_holds_no_more_of_a_large_file_than_of_a_small_one(
-    request: pytest.FixtureRequest, where: str, small: int, allowed: int, ways: tuple[Callable[[RunningServer, int], None], ...]
+    request: pytest.FixtureRequest,
+    where: str,
+    small: int,
+    allowed: int,
+    ways: tuple[Callable[[RunningServer, int], None], ...],
 ) -> None:
     """In and out: the peak for the large file is that for the small one, within 16 MiB."""
     server: RunningServer = request.getfixturevalue(where)
@@ -119,7 +123,9 @@ def test_a_server_holds_no_more_of_a_large_file_than_of_a_small_one(
             began = time.monotonic()
             transfer(server, size)
             peaks[transfer.__name__, size] = meter.peak()
-            told.append(f"{transfer.__name__} {size >> 20} MiB: {meter.peak() >> 10} KiB, {time.monotonic() - began:.1f} s")
+            told.append(
+                f"{transfer.__name__} {size >> 20} MiB: {meter.peak() >> 10} KiB, {time.monotonic() - began:.1f} s"
+            )
 
     print("\n".join(told))
     for way in ways:

@@ -262,7 +262,9 @@ def unzip(reader: BridgeReader) -> bytes:
 
 
 @pytest.mark.parametrize(("give", "take"), [(tar, untar), (zipped, unzip)], ids=["tar", "zip"])
-def test_archives_cross(give: Callable[[BridgeWriter], None], take: Callable[[BridgeReader], bytes]) -> None:
+def test_archives_cross(
+    give: Callable[[BridgeWriter], None], take: Callable[[BridgeReader], bytes]
+) -> None:
     with Bridge.feed(give, limit=10_000) as reader:
         assert take(reader) == DATA
 
@@ -275,4 +277,6 @@ def test_rows_and_objects_cross(tmp_path: Path) -> None:
             csv.writer(text).writerows([[number, "x"] for number in range(1000)])
 
     assert Bridge.feed(rows).read().count(b"\r\n") == 1000
-    assert pickle.loads(Bridge.feed(lambda out: pickle.dump({"a": DATA}, out)).read()) == {"a": DATA}
+    assert pickle.loads(Bridge.feed(lambda out: pickle.dump({"a": DATA}, out)).read()) == {
+        "a": DATA
+    }

@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, consumes, invariant, multiple, rule
+from hypothesis.stateful import (
+    Bundle,
+    MultipleResults,
+    RuleBasedStateMachine,
+    consumes,
+    invariant,
+    multiple,
+    rule,
+)
 
 from sluiceway.errors import SluiceError
 from sluiceway.pipe.budget import BLOCK, DEPTH, MINIMUM, Block, Budget
@@ -97,7 +105,10 @@ def test_a_block_that_a_failed_write_still_looks_at_can_be_settled() -> None:
     view.release()
 
 
-@pytest.mark.parametrize(("pouring", "share"), [(0, 4), (1, 4), (2, 4), (4, 4), (8, 4), (9, 3), (16, 2), (32, 1), (1000, 1)])
+@pytest.mark.parametrize(
+    ("pouring", "share"),
+    [(0, 4), (1, 4), (2, 4), (4, 4), (8, 4), (9, 3), (16, 2), (32, 1), (1000, 1)],
+)
 def test_the_fast_ones_share_evenly_and_each_gets_one(pouring: int, share: int) -> None:
     """With 32 blocks nobody takes more than DEPTH, and a crowd divides them; one each is the least."""
     budget = Budget(32 * BLOCK)

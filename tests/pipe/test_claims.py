@@ -25,9 +25,13 @@ async def gather(budget: Budget, chance: random.Random, whole: int, parts: int) 
             assert budget.used <= budget.limit
             await asyncio.sleep(chance.random() * 0.002)
         shipped = claim.submit(whole)
-        landing.append(asyncio.get_running_loop().call_later(chance.random() * 0.01, claim.complete, shipped))
+        landing.append(
+            asyncio.get_running_loop().call_later(chance.random() * 0.01, claim.complete, shipped)
+        )
     claim.settle()
-    await asyncio.sleep(max(timer.when() for timer in landing) - asyncio.get_running_loop().time() + 0.01)
+    await asyncio.sleep(
+        max(timer.when() for timer in landing) - asyncio.get_running_loop().time() + 0.01
+    )
 
 
 async def hold(budget: Budget, chance: random.Random, ended: asyncio.Event) -> None:
@@ -43,13 +47,21 @@ async def hold(budget: Budget, chance: random.Random, ended: asyncio.Event) -> N
 
 
 @pytest.mark.parametrize("seed", range(5))
-async def test_any_number_of_uploads_gets_its_parts(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+async def test_any_number_of_uploads_gets_its_parts(
+    monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
     """Forty at once of different parts, memory for three of them, and others that hold what they can: nobody waits for ever."""
     chance, budget, ended = random.Random(seed), Budget(16 * MIB), asyncio.Event()
     monkeypatch.setattr(claims, "LOOK_EVERY", 0.001)
     others = [asyncio.create_task(hold(budget, chance, ended)) for _ in range(3)]
     uploads = [
-        gather(budget, chance, chance.choice([5 * MIB, 5 * MIB, 6 * MIB, 300_000]), chance.randint(1, 3)) for _ in range(40)
+        gather(
+            budget,
+            chance,
+            chance.choice([5 * MIB, 5 * MIB, 6 * MIB, 300_000]),
+            chance.randint(1, 3),
+        )
+        for _ in range(40)
     ]
     await asyncio.wait_for(asyncio.gather(*uploads), claims.PATIENCE * 2)
     ended.set()
@@ -71,7 +83,9 @@ def test_nobody_is_lent_what_a_claim_still_needs() -> None:
     assert budget.lend(1)
 
 
-async def test_a_claim_that_others_leave_no_room_for_is_refused_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_claim_that_others_leave_no_room_for_is_refused_after_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """503 with what to do, and what it held is free again."""
     monkeypatch.setattr(claims, "PATIENCE", 0.1)
     budget = Budget(16 * MIB)

@@ -15,7 +15,10 @@ from sluiceway.pipe.budget import MINIMUM, Budget
 from sluiceway.pipe.digests import ALGORITHMS, Digests
 from sluiceway.testing.store_suite import pattern
 
-SIZES = st.lists(st.sampled_from([1, 7, 1000, 32 << 10, (32 << 10) + 1, 100_000, 512 << 10, 1 << 20]), max_size=12)
+SIZES = st.lists(
+    st.sampled_from([1, 7, 1000, 32 << 10, (32 << 10) + 1, 100_000, 512 << 10, 1 << 20]),
+    max_size=12,
+)
 
 
 def expected(data: bytes) -> dict[str, bytes]:

@@ -134,12 +134,19 @@ async def test_the_source_is_closed_whoever_fails(who: str) -> None:
             raise StoreFailed("tap")
 
     source = Pieces([b"x"] * 10, fails=BodyCut("source") if who == "source" else None)
-    sink = Sink(full=3 if who == "sink" else None, gate=asyncio.Semaphore(0) if who == "cancel" else None)
+    sink = Sink(
+        full=3 if who == "sink" else None, gate=asyncio.Semaphore(0) if who == "cancel" else None
+    )
     pumping = asyncio.create_task(pump(source, sink, taps=[Bad()] if who == "tap" else []))
     await asyncio.sleep(0.01)
     if who == "cancel":
         pumping.cancel()
-    expected = {"source": BodyCut, "sink": StoreFailed, "tap": StoreFailed, "cancel": asyncio.CancelledError}[who]
+    expected = {
+        "source": BodyCut,
+        "sink": StoreFailed,
+        "tap": StoreFailed,
+        "cancel": asyncio.CancelledError,
+    }[who]
     with pytest.raises(expected):
         await pumping
 

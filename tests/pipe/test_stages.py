@@ -7,7 +7,16 @@ from collections.abc import AsyncIterator
 
 from sluiceway.pipe.pump import pump
 from sluiceway.pipe.source import PassingSource
-from sluiceway.pipe.stages import ANSWER, CLIENT, DECODE, DESTINATION, QUEUE, Stages, server_timing, verdict
+from sluiceway.pipe.stages import (
+    ANSWER,
+    CLIENT,
+    DECODE,
+    DESTINATION,
+    QUEUE,
+    Stages,
+    server_timing,
+    verdict,
+)
 from sluiceway.stores.memory import MemoryStore
 
 
@@ -75,7 +84,10 @@ def test_server_timing_is_in_milliseconds_with_the_total_last() -> None:
 
 def test_the_verdict_names_who_took_longest() -> None:
     """Waiting for its answer is the destination's time; decoding and hashing are ours."""
-    assert verdict({CLIENT: 1, DECODE: 1, QUEUE: 1, DESTINATION: 5, ANSWER: 2}, "backend") == "70 % backend"
+    assert (
+        verdict({CLIENT: 1, DECODE: 1, QUEUE: 1, DESTINATION: 5, ANSWER: 2}, "backend")
+        == "70 % backend"
+    )
     assert verdict({CLIENT: 9, QUEUE: 1}, "disk") == "90 % client"
     assert verdict({DECODE: 3, QUEUE: 1}, "disk") == "100 % sluiceway"
     assert verdict({}, "disk").startswith("100 %")

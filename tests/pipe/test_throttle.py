@@ -34,7 +34,9 @@ async def test_large_pieces_become_small_ones_and_no_byte_is_lost() -> None:
 
     assert b"".join(pieces) == data
     assert max(map(len, pieces)) <= throttle.piece
-    assert [bytes(p) async for p in ThrottledSource(BytesSource(data), throttle).open(10, 13)] == [data[10:13]]
+    assert [bytes(p) async for p in ThrottledSource(BytesSource(data), throttle).open(10, 13)] == [
+        data[10:13]
+    ]
 
 
 async def test_a_pause_gives_no_more_than_a_short_burst() -> None:

@@ -72,7 +72,11 @@ def fill_folder(place: str, objects: dict[str, bytes]) -> dict[str, bytes]:
 
 
 def look_folder(place: str) -> dict[str, bytes]:
-    return {path.relative_to(place).as_posix(): path.read_bytes() for path in Path(place).rglob("*") if path.is_file()}
+    return {
+        path.relative_to(place).as_posix(): path.read_bytes()
+        for path in Path(place).rglob("*")
+        if path.is_file()
+    }
 
 
 def in_store(place: str, work: Callable[[Store, str], Coroutine[Any, Any, T]]) -> T:
@@ -111,7 +115,9 @@ def look_store(place: str) -> dict[str, bytes]:
         found = {}
         for entry in page.entries:
             opened = await store.open(entry.key)
-            found[entry.key.removeprefix(prefix)] = b"".join([bytes(piece) async for piece in opened.open()])
+            found[entry.key.removeprefix(prefix)] = b"".join(
+                [bytes(piece) async for piece in opened.open()]
+            )
             await opened.aclose()
         return found
 
@@ -122,7 +128,9 @@ def fill_server(place: str, objects: dict[str, bytes]) -> dict[str, bytes]:
     taken = {}
     with requests.Session() as session:
         for key, data in objects.items():
-            answer = session.put(place + quote(key, safe="/"), data=data, headers={"If-None-Match": "*"}, timeout=60)
+            answer = session.put(
+                place + quote(key, safe="/"), data=data, headers={"If-None-Match": "*"}, timeout=60
+            )
             if answer.status_code == 201:
                 taken[unicodedata.normalize("NFC", key)] = data
     return taken
@@ -131,9 +139,14 @@ def fill_server(place: str, objects: dict[str, bytes]) -> dict[str, bytes]:
 def look_server(place: str) -> dict[str, bytes]:
     base, _, prefix = place.partition("/files/")
     with requests.Session() as session:
-        listed = session.get(f"{base}/files", params={"prefix": prefix, "limit": "1000"}, timeout=60).json()
+        listed = session.get(
+            f"{base}/files", params={"prefix": prefix, "limit": "1000"}, timeout=60
+        ).json()
         assert listed["next"] is None
-        found = {one["key"]: session.get(f"{base}/files/{quote(one['key'])}", timeout=60).content for one in listed["files"]}
+        found = {
+            one["key"]: session.get(f"{base}/files/{quote(one['key'])}", timeout=60).content
+            for one in listed["files"]
+        }
     return {key.removeprefix(prefix): data for key, data in found.items()}
 
 
@@ -146,7 +159,9 @@ def sides(
         "folder": Side(lambda: str(root / f"f{next(numbers)}"), fill_folder, look_folder),
         "server": Side(lambda: f"{taker.url}/files/s{next(numbers)}/", fill_server, look_server),
         "fsspec": Side(lambda: f"fsspec+file://{root}/x{next(numbers)}/", fill_store, look_store),
-        "memory": Side(lambda: f"fsspec+memory://{root.name}/m{next(numbers)}/", fill_store, look_store),
+        "memory": Side(
+            lambda: f"fsspec+memory://{root.name}/m{next(numbers)}/", fill_store, look_store
+        ),
     }
     kept = dict(os.environ)
     if TORTURE:
@@ -157,7 +172,9 @@ def sides(
         os.environ.update(s3.env)
         place, mark, query = database.url.partition("?")
         in_store(f"{place}{mark}{query}&table={table}", lambda store, _: store.init())  # type: ignore[attr-defined]
-        kinds["postgres"] = Side(lambda: f"{place}/p{next(numbers)}/{mark}{query}&table={table}", fill_store, look_store)
+        kinds["postgres"] = Side(
+            lambda: f"{place}/p{next(numbers)}/{mark}{query}&table={table}", fill_store, look_store
+        )
         kinds["s3"] = Side(lambda: s3.url(bucket, f"b{next(numbers)}/"), fill_store, look_store)
         kinds["sftp"] = Side(lambda: sftp.url(f"d{next(numbers)}/"), fill_store, look_store)
     yield kinds
@@ -170,7 +187,11 @@ def made_up(chance: random.Random) -> dict[str, bytes]:
     objects = {}
     for _ in range(chance.randrange(1, 9)):
         key = "/".join(chance.choice(NAMES) for _ in range(chance.choice([1, 1, 1, 2, 3])))
-        objects[key] = chance.randbytes(chance.choice(SIZES)) if chance.random() < 0.9 else bytes(chance.choice(SIZES))
+        objects[key] = (
+            chance.randbytes(chance.choice(SIZES))
+            if chance.random() < 0.9
+            else bytes(chance.choice(SIZES))
+        )
     return objects
 
 
@@ -206,7 +227,9 @@ def one_case(number: int, sides: dict[str, Side]) -> None:
     before: dict[str, bytes] = {}
     if objects and chance.random() < 0.4:  # something is there already: the same, or something else
         key = chance.choice(sorted(objects))
-        before = sides[other].fill(destination, {key: objects[key] if chance.random() < 0.5 else b"another"})
+        before = sides[other].fill(
+            destination, {key: objects[key] if chance.random() < 0.5 else b"another"}
+        )
     special = 0
     if one == "folder" and chance.random() < 0.3:
         Path(source).mkdir(exist_ok=True)
@@ -218,24 +241,47 @@ def one_case(number: int, sides: dict[str, Side]) -> None:
     closed = closed_in(source, chance) if one == "folder" else None
     force, meddler = chance.random() < 0.3, Meddler(chance, source, objects)
     meddler.active = meddler.active and closed is None
-    asked: dict[str, Any] = {"force": force, "retries": 1, "jobs": chance.choice([1, 4]), "preserve": chance.random() < 0.3}
+    asked: dict[str, Any] = {
+        "force": force,
+        "retries": 1,
+        "jobs": chance.choice([1, 4]),
+        "preserve": chance.random() < 0.3,
+    }
     with ordinary_rights():
         report = sluiceway.copy_all(source, destination, on_progress=meddler, **asked)
     if closed is not None:
         closed.chmod(0o755)
     there, ended = sides[other].look(destination), meddler.ended
-    form = (lambda key: unicodedata.normalize("NFC", key)) if other == "server" else (lambda key: key)
+    form = (
+        (lambda key: unicodedata.normalize("NFC", key)) if other == "server" else (lambda key: key)
+    )
 
-    assert report.copied + report.skipped + report.left_out + report.failed == report.listed == len(ended)
-    hidden = [] if closed is None else [key for key in objects if Path(source, key).is_relative_to(closed)]
-    assert set(objects) - set(hidden) <= set(ended) or meddler.active, "an object was seen and not told of"
-    assert closed is None or ended[closed.relative_to(source).as_posix()].state == "failed", "unreadable and not told of"
+    assert (
+        report.copied + report.skipped + report.left_out + report.failed
+        == report.listed
+        == len(ended)
+    )
+    hidden = (
+        []
+        if closed is None
+        else [key for key in objects if Path(source, key).is_relative_to(closed)]
+    )
+    assert set(objects) - set(hidden) <= set(ended) or meddler.active, (
+        "an object was seen and not told of"
+    )
+    assert closed is None or ended[closed.relative_to(source).as_posix()].state == "failed", (
+        "unreadable and not told of"
+    )
     arrived = {key for key, end in ended.items() if end.state in ("copied", "skipped")}
     assert (len(arrived), report.left_out) == (report.copied + report.skipped, special)
     for key in arrived:
         assert there[form(key)] in meddler.versions[key], f"{key!r} is not what was sent"
-    assert {form(key) for key in arrived} | set(before) == set(there), "something else is there than was told"
-    assert len({form(key) for key in arrived}) == len(arrived), "two objects were told to be there, and one is"
+    assert {form(key) for key in arrived} | set(before) == set(there), (
+        "something else is there than was told"
+    )
+    assert len({form(key) for key in arrived}) == len(arrived), (
+        "two objects were told to be there, and one is"
+    )
     for key, data in before.items():
         replaced = force and any(form(one) == key for one in arrived)
         assert replaced or there[key] == data, f"{key!r} was replaced unasked"
@@ -249,7 +295,11 @@ def one_case(number: int, sides: dict[str, Side]) -> None:
 
 def closed_in(source: str, chance: random.Random) -> Path | None:
     """A file or folder that its owner may not read either."""
-    found = sorted(path for path in Path(source).rglob("*") if not path.is_symlink() and (path.is_file() or path.is_dir()))
+    found = sorted(
+        path
+        for path in Path(source).rglob("*")
+        if not path.is_symlink() and (path.is_file() or path.is_dir())
+    )
     if not found or chance.random() < 0.7:
         return None
     closed = chance.choice(found)
@@ -262,7 +312,9 @@ def the_command_agrees(source: str, destination: str, closed: Path | None) -> No
     if closed is not None:
         closed.chmod(0)
     with ordinary_rights():
-        ran = CliRunner().invoke(main, ["copy", "-r", "--json", "--retries", "1", source, destination])
+        ran = CliRunner().invoke(
+            main, ["copy", "-r", "--json", "--retries", "1", source, destination]
+        )
     if closed is not None:
         closed.chmod(0o755)
     told = json.loads(ran.stdout.splitlines()[-1])

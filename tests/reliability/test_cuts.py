@@ -17,14 +17,21 @@ from raw_http import Wire, chunked, form_body, form_head, head
 BODY = 4096 if TORTURE else 120  # bytes of payload
 AT_ONCE = 8
 
-FORM = form_body(("t", None, b"field"), ("f", "first", noise(BODY // 2)), ("g", "second", noise(BODY // 2)))
+FORM = form_body(
+    ("t", None, b"field"), ("f", "first", noise(BODY // 2)), ("g", "second", noise(BODY // 2))
+)
 UPLOADS = {
     "length": head("PUT", "/files/cut", f"Content-Length: {BODY}") + noise(BODY),
-    "chunked": head("PUT", "/files/cut", "Transfer-Encoding: chunked") + chunked(noise(BODY), BODY // 3),
+    "chunked": head("PUT", "/files/cut", "Transfer-Encoding: chunked")
+    + chunked(noise(BODY), BODY // 3),
     "form": form_head(len(FORM)) + FORM,
     "chunked form": form_head(None) + chunked(FORM, len(FORM) // 5),
 }
-WAYS: dict[str, Callable[[Wire], None]] = {"close": Wire.close, "reset": Wire.reset, "half-close": Wire.half_close}
+WAYS: dict[str, Callable[[Wire], None]] = {
+    "close": Wire.close,
+    "reset": Wire.reset,
+    "half-close": Wire.half_close,
+}
 
 
 @pytest.mark.timeout(3600 if TORTURE else 120)

@@ -25,13 +25,22 @@ FORM = form_body(("t", None, b"field"), ("f", "first", noise(BODY)))
 TWO = form_body(("f", "first", noise(500)), ("f", "second", noise(BODY)))
 UPLOADS = {
     "length": head("PUT", "/files/cut", f"Content-Length: {BODY}") + noise(BODY),
-    "chunked": head("POST", "/files?name=cut", "Transfer-Encoding: chunked") + chunked(noise(BODY), BODY // 7),
+    "chunked": head("POST", "/files?name=cut", "Transfer-Encoding: chunked")
+    + chunked(noise(BODY), BODY // 7),
     "form": form_head(len(FORM)) + FORM,
     "chunked form": form_head(None) + chunked(FORM, len(FORM) // 7),
     "two files": form_head(len(TWO)) + TWO,
 }
-OUTWARD: dict[str, list[str]] = {"as they came": [], "as forms": ["--relay-form", "up"], "raw": ["--relay-body", "raw"]}
-WAYS: dict[str, Callable[[Wire], None]] = {"close": Wire.close, "reset": Wire.reset, "half-close": Wire.half_close}
+OUTWARD: dict[str, list[str]] = {
+    "as they came": [],
+    "as forms": ["--relay-form", "up"],
+    "raw": ["--relay-body", "raw"],
+}
+WAYS: dict[str, Callable[[Wire], None]] = {
+    "close": Wire.close,
+    "reset": Wire.reset,
+    "half-close": Wire.half_close,
+}
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +56,9 @@ def count(backend: Program) -> dict[str, int]:
 
 @pytest.mark.timeout(3600 if TORTURE else 120)
 @pytest.mark.parametrize("outward", OUTWARD)
-def test_a_cut_upload_is_never_complete_over_there(backend: Program, gateway: Gateway, outward: str) -> None:
+def test_a_cut_upload_is_never_complete_over_there(
+    backend: Program, gateway: Gateway, outward: str
+) -> None:
     """Every way of sending, cut at random bytes and at its last ones, in every way of hanging up, several at once."""
     server = gateway(f"{backend.url}/files", *OUTWARD[outward])
     lots = random.Random(3)
@@ -59,7 +70,9 @@ def test_a_cut_upload_is_never_complete_over_there(backend: Program, gateway: Ga
         for way in [list(WAYS)[number % 3]]
     ]
     lots.shuffle(cuts)
-    assert requests.put(f"{server.url}/files/first", data=b"x", timeout=10).status_code == 201  # what is opened once stays open
+    assert (
+        requests.put(f"{server.url}/files/first", data=b"x", timeout=10).status_code == 201
+    )  # what is opened once stays open
     eventually(lambda: count(backend)["under_way"] == 0, "the backend has noticed")
     before, open_before = count(backend), fds(server.pid)
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -118,12 +131,17 @@ def mute(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mute]:
 LEAVING = {
     "while it sends": head("PUT", "/files/a", f"Content-Length: {BODY}") + noise(BODY // 2),
     "while it sends a form": form_head(len(FORM)) + FORM[: BODY // 2],
-    "while it sends chunks": head("PUT", "/files/a", "Transfer-Encoding: chunked") + chunk(noise(BODY)),
-    "while it waits for the answer": head("PUT", "/files/a", f"Content-Length: {BODY}") + noise(BODY),
+    "while it sends chunks": head("PUT", "/files/a", "Transfer-Encoding: chunked")
+    + chunk(noise(BODY)),
+    "while it waits for the answer": head("PUT", "/files/a", f"Content-Length: {BODY}")
+    + noise(BODY),
 }
 # A close behind the last byte is none: it may wait with its other half open, and every byte has come.
 WHEN = [
-    (when, way) for when in LEAVING for way in ("close", "reset") if (when, way) != ("while it waits for the answer", "close")
+    (when, way)
+    for when in LEAVING
+    for way in ("close", "reset")
+    if (when, way) != ("while it waits for the answer", "close")
 ]
 
 
@@ -162,7 +180,9 @@ def test_a_stalled_backend_learns_it_too(gateway: Gateway, way: str) -> None:
             if way == "reset":
                 wire.reset()
             else:
-                assert requests.delete(f"{server.url}/uploads/{upload}", timeout=10).status_code == 204
+                assert (
+                    requests.delete(f"{server.url}/uploads/{upload}", timeout=10).status_code == 204
+                )
             assert peer.seen[0].done.wait(10)
         eventually(lambda: fds(server.pid) <= before, "every connection is closed")
 

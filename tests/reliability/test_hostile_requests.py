@@ -24,7 +24,9 @@ from raw_http import Wire, head
 
 SECONDS = 60.0 if TORTURE else 5.0
 SEED = os.environ.get("HOSTILE_SEED") or (secrets.token_hex(4) if TORTURE else "sluice")
-GROWTH = 48 << 20  # bytes: buffers that a process keeps after its first crowd; a leak of one request in ten would be more
+GROWTH = (
+    48 << 20
+)  # bytes: buffers that a process keeps after its first crowd; a leak of one request in ten would be more
 # In the server's process: how many tasks its event loop has, told when it is asked by a signal.
 TASKS = """
 import asyncio, signal, sys
@@ -58,12 +60,16 @@ def held(server: RunningServer) -> tuple[int, int]:
 
 
 def resident(server: RunningServer) -> int:
-    return int(Path(f"/proc/{server.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return int(Path(f"/proc/{server.pid}/statm").read_text().split()[1]) * os.sysconf(
+        "SC_PAGE_SIZE"
+    )
 
 
 def check(server: RunningServer, seed: str, *, root: Path | None = None) -> None:
     """Attack for a while; afterwards everything is as it was."""
-    Attack(server.port, f"{seed}/first", root).run(min(2.0, SECONDS / 4))  # what is loaded late, and grown once
+    Attack(server.port, f"{seed}/first", root).run(
+        min(2.0, SECONDS / 4)
+    )  # what is loaded late, and grown once
     before = held(server)
     memory = resident(server)
     attack = Attack(server.port, seed, root)
@@ -72,7 +78,14 @@ def check(server: RunningServer, seed: str, *, root: Path | None = None) -> None
 
     assert attack.found == [], why
     log = server.log()
-    for word in ("Traceback", "ASGI callable", "unexpected error", "Task exception", "never retrieved", "handler is closed"):
+    for word in (
+        "Traceback",
+        "ASGI callable",
+        "unexpected error",
+        "Task exception",
+        "never retrieved",
+        "handler is closed",
+    ):
         assert word not in log, f"{word} in the log; {why}: {log[log.index(word) - 500 :][:3000]}"
     assert not re.search(r'" 500 \d', log), why
 
@@ -81,7 +94,9 @@ def check(server: RunningServer, seed: str, *, root: Path | None = None) -> None
         return now[0] <= before[0] + 2 and now[1] <= before[1]
 
     end = time.monotonic() + 40
-    while not quiet():  # watchers of uploads that never began go on for a minute unless their client left
+    while (
+        not quiet()
+    ):  # watchers of uploads that never began go on for a minute unless their client left
         assert time.monotonic() < end, f"{before} files and tasks became {held(server)}; {why}"
         time.sleep(0.5)
     assert resident(server) - memory < GROWTH, why
@@ -104,7 +119,10 @@ def test_a_server_of_a_folder(tmp_path: Path) -> None:
 @pytest.mark.timeout(400)
 def test_a_gateway(tmp_path: Path) -> None:
     """What is passed on while it arrives: the backend sees no half of it for a whole, and the gateway keeps nothing."""
-    with observed(tmp_path / "behind") as backend, observed(tmp_path / "front", to=f"{backend.url}/files") as server:
+    with (
+        observed(tmp_path / "behind") as backend,
+        observed(tmp_path / "front", to=f"{backend.url}/files") as server,
+    ):
         check(server, f"{SEED}/gateway")
         eventually(lambda: backend.drafts() == [], f"no draft stays; seed {SEED!r}")
         assert "Traceback" not in backend.log(), SEED

@@ -20,7 +20,9 @@ LONGEST = 0.4  # seconds until the kill
 
 @pytest.mark.timeout(3600 if TORTURE else 120)
 @pytest.mark.parametrize("options", [[], ["--workers", "2"]], ids=["one process", "two workers"])
-def test_a_kill_at_any_moment_loses_nothing_that_was_acknowledged(serve: Serve, tmp_path: Path, options: list[str]) -> None:
+def test_a_kill_at_any_moment_loses_nothing_that_was_acknowledged(
+    serve: Serve, tmp_path: Path, options: list[str]
+) -> None:
     """Uploads of all kinds under way, SIGKILL, look; start again on the same folder, look again."""
     seed = random.SystemRandom().getrandbits(32)
     print(f"seed {seed}")  # shown when the test fails

@@ -24,7 +24,9 @@ from fix_postgres import Database
 from fix_taking import TORTURE, noise
 from rest_target import RestTarget
 
-COUNT, KILLS, LARGEST = (1000, 20, 8 << 20) if TORTURE else (80, 3, 256 << 10)  # objects, kill -9 of the copier, bytes
+COUNT, KILLS, LARGEST = (
+    (1000, 20, 8 << 20) if TORTURE else (80, 3, 256 << 10)
+)  # objects, kill -9 of the copier, bytes
 SMALLEST = 1 << 10
 SHARE = 0.2  # of requests that fail
 LIMIT = 3600 if TORTURE else 240  # seconds
@@ -59,7 +61,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str
 
 
 @pytest.fixture(params=["folder", "postgresql", "s3"])
-def stocked(request: pytest.FixtureRequest, files: tuple[Path, dict[str, str]]) -> Iterator[Stocked]:
+def stocked(
+    request: pytest.FixtureRequest, files: tuple[Path, dict[str, str]]
+) -> Iterator[Stocked]:
     """The objects in each kind of store, put there by our own copy."""
     folder, sums = files
     sizes = {key: (folder / key).stat().st_size for key in sums}
@@ -70,7 +74,9 @@ def stocked(request: pytest.FixtureRequest, files: tuple[Path, dict[str, str]]) 
         table = database.fresh()
         place, mark, query = database.url.partition("?")
         subprocess.run(
-            [sys.executable, "-m", "sluiceway", "init", f"{database.url}&table={table}"], check=True, capture_output=True
+            [sys.executable, "-m", "sluiceway", "init", f"{database.url}&table={table}"],
+            check=True,
+            capture_output=True,
         )
         there = Stocked(f"{place}/backup/{mark}{query}&table={table}", sums, sizes)
         assert sluiceway.copy_all(folder, there.url).ok
@@ -86,9 +92,15 @@ def stocked(request: pytest.FixtureRequest, files: tuple[Path, dict[str, str]]) 
 
 @pytest.mark.timeout(LIMIT)
 @pytest.mark.parametrize("knows", ["once", "conditions"])
-def test_a_restore_survives_failures_and_kills(stocked: Stocked, tmp_path: Path, knows: str) -> None:
+def test_a_restore_survives_failures_and_kills(
+    stocked: Stocked, tmp_path: Path, knows: str
+) -> None:
     """Each object is at the target exactly once with its own bytes, whatever was answered and whenever the copier died."""
-    if not TORTURE and f"{knows} {urlsplit(stocked.url).scheme}" in ("conditions s3", "once postgresql", "conditions postgresql"):
+    if not TORTURE and f"{knows} {urlsplit(stocked.url).scheme}" in (
+        "conditions s3",
+        "once postgresql",
+        "conditions postgresql",
+    ):
         pytest.skip("one of the two ways does for this kind of store, unless the long proofs run")
     seed = random.SystemRandom().getrandbits(32)
     print(f"seed {seed}")  # shown when the test fails
@@ -116,7 +128,12 @@ def test_a_restore_survives_failures_and_kills(stocked: Stocked, tmp_path: Path,
     wrong = [key for key, one in target.objects.items() if one.sha256 != stocked.sums[key]]
     twice = [key for key, one in target.objects.items() if one.times != 1]
     assert (lost, wrong, twice) == ([], [], [])
-    assert (report["ok"], report["complete"], report["failed"], report["left_out"]) == (True, True, 0, 0)
+    assert (report["ok"], report["complete"], report["failed"], report["left_out"]) == (
+        True,
+        True,
+        0,
+        0,
+    )
     assert report["copied"] + report["skipped"] == COUNT == len(target.objects)
     copied = [line for line in lines[:-1] if line["state"] == "copied"]
     assert len(copied) == report["copied"]
@@ -127,8 +144,20 @@ def test_a_restore_survives_failures_and_kills(stocked: Stocked, tmp_path: Path,
     assert len(told) == COUNT
 
 
-def started(stocked: Stocked, target: RestTarget, journal: Path, out: Path) -> subprocess.Popen[str]:
-    words = ["copy", "-r", "--json", "--journal", str(journal), "--retries", "20", stocked.url, target.url]
+def started(
+    stocked: Stocked, target: RestTarget, journal: Path, out: Path
+) -> subprocess.Popen[str]:
+    words = [
+        "copy",
+        "-r",
+        "--json",
+        "--journal",
+        str(journal),
+        "--retries",
+        "20",
+        stocked.url,
+        target.url,
+    ]
     with out.open("w") as told:
         return subprocess.Popen(
             [sys.executable, "-c", QUICK, *words],

@@ -45,7 +45,9 @@ def bucket(s3: Objects) -> str:
 
 
 @pytest.fixture(scope="module")
-def server(s3: Objects, faults: S3Faults, bucket: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+def server(
+    s3: Objects, faults: S3Faults, bucket: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningServer]:
     running = start_server(
         tmp_path_factory.mktemp("faults") / "none",
         *("--store-option", "timeout=2", "--store-option", "attempts=4", "--memory-budget", "32MiB"),
@@ -64,7 +66,9 @@ def test_a_fault_is_cured_or_said_and_leaves_nothing(
     """Each fault at each request of an upload, once or twice and for ever: whole or not there, and nothing is left over."""
     cases = []
     for number in range(TIMES):
-        what, data = ("complete", LARGE) if kind == "error-in-200" else REQUESTS[number % len(REQUESTS)]
+        what, data = (
+            ("complete", LARGE) if kind == "error-in-200" else REQUESTS[number % len(REQUESTS)]
+        )
         hopeless = number % 5 == 4
         fault = Fault(kind, what, 99 if hopeless else 1 + number % 2, at=number * 1000)
         faults.script[f"{kind}-{number}"] = fault
@@ -80,7 +84,9 @@ def test_a_fault_is_cured_or_said_and_leaves_nothing(
         assert fault.met, f"{key}: the fault never came"
         expected = HOPELESS[kind] if hopeless else {201}
         if hopeless and kind == "lost" and fault.what in ("create", "part"):
-            expected = {502}  # nothing was made visible yet; an upload whose id nobody ever heard is swept below
+            expected = {
+                502
+            }  # nothing was made visible yet; an upload whose id nobody ever heard is swept below
         assert status in expected, f"{key}: {fault.what} {status}\n{server.log()[-2000:]}"
         if status == 201:
             assert s3.client.get_object(Bucket=bucket, Key=f"f/{key}")["Body"].read() == data

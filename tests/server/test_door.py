@@ -14,10 +14,14 @@ from sluiceway import Sluiceway
 
 pytestmark = pytest.mark.anyio
 
-HALF = "/files/caf" + chr(0xDCE9)  # what Python makes of a byte that is not UTF-8, when it is told to keep it
+HALF = "/files/caf" + chr(
+    0xDCE9
+)  # what Python makes of a byte that is not UTF-8, when it is told to keep it
 
 
-async def asked(app: ASGIApp, method: str, path: str, raw: bytes | None, **more: Any) -> tuple[int, str]:
+async def asked(
+    app: ASGIApp, method: str, path: str, raw: bytes | None, **more: Any
+) -> tuple[int, str]:
     """Status and code of an answer to a scope as some server would make it."""
     sent: list[Message] = []
 
@@ -35,7 +39,12 @@ async def asked(app: ASGIApp, method: str, path: str, raw: bytes | None, **more:
         "scheme": "http",
         "path": path,
     }
-    scope |= {"query_string": b"", "root_path": "", "client": ("127.0.0.1", 1), "server": ("localhost", 80)}
+    scope |= {
+        "query_string": b"",
+        "root_path": "",
+        "client": ("127.0.0.1", 1),
+        "server": ("localhost", 80),
+    }
     scope |= {"headers": [(b"host", b"localhost"), (b"content-length", b"0")], **more}
     if raw is not None:
         scope["raw_path"] = raw
@@ -57,14 +66,21 @@ async def asked(app: ASGIApp, method: str, path: str, raw: bytes | None, **more:
         ("/files/a", b"/files/a?x=%E9", 201),  # some servers leave the query there
     ],
 )
-async def test_a_path_is_judged_by_its_bytes_where_there_are_any(path: str, raw: bytes | None, status: int) -> None:
+async def test_a_path_is_judged_by_its_bytes_where_there_are_any(
+    path: str, raw: bytes | None, status: int
+) -> None:
     assert (await asked(Sluiceway(to="memory:"), "PUT", path, raw))[0] == status
 
 
 async def test_a_query_of_bytes_beyond_ascii_is_read_as_utf_8() -> None:
     app = Sluiceway(to="memory:")
-    assert await asked(app, "GET", "/files", b"/files", query_string="prefix=caf\u00e9".encode()) == (200, "")
-    assert await asked(app, "GET", "/files", b"/files", query_string=b"prefix=caf\xe9") == (400, "bad-name")
+    assert await asked(
+        app, "GET", "/files", b"/files", query_string="prefix=caf\u00e9".encode()
+    ) == (200, "")
+    assert await asked(app, "GET", "/files", b"/files", query_string=b"prefix=caf\xe9") == (
+        400,
+        "bad-name",
+    )
 
 
 @pytest.mark.parametrize("key", ["r\n", "r\r", "\x01r", "r\x7f"])

@@ -26,10 +26,23 @@ def field(name: bytes, value: bytes) -> bytes:
     return HEAD % name + value + b"\r\n"
 
 
-async def post(app: Sluiceway, receive: Callable[[], Awaitable[Message]]) -> tuple[int, dict[str, Any]]:
+async def post(
+    app: Sluiceway, receive: Callable[[], Awaitable[Message]]
+) -> tuple[int, dict[str, Any]]:
     """Status and JSON of POST /files with a form."""
-    headers = [(b"content-type", b"multipart/form-data; boundary=B"), (b"transfer-encoding", b"chunked"), (b"host", b"localhost")]
-    scope = {"type": "http", "method": "POST", "path": "/files", "raw_path": b"/files", "root_path": "", "headers": headers}
+    headers = [
+        (b"content-type", b"multipart/form-data; boundary=B"),
+        (b"transfer-encoding", b"chunked"),
+        (b"host", b"localhost"),
+    ]
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/files",
+        "raw_path": b"/files",
+        "root_path": "",
+        "headers": headers,
+    }
     scope |= {
         "query_string": b"",
         "http_version": "1.1",
@@ -60,7 +73,11 @@ async def test_fields_are_lent_by_the_budget_until_the_form_is_answered() -> Non
     """Also as text, which may be four times as wide; a usual form is not counted at all."""
     app = Sluiceway(to="memory:", memory_budget="64MiB")
     rest, asked = asyncio.Event(), asyncio.Event()
-    pieces = [field(b"a", b"x" * 500_000), field(b"b", "🦋".encode() + b"x" * 500_000) + FILE[:5], FILE[5:] + END]
+    pieces = [
+        field(b"a", b"x" * 500_000),
+        field(b"b", "🦋".encode() + b"x" * 500_000) + FILE[:5],
+        FILE[5:] + END,
+    ]
 
     async def receive() -> Message:
         if len(pieces) == 1:
@@ -80,7 +97,9 @@ async def test_fields_are_lent_by_the_budget_until_the_form_is_answered() -> Non
     await app.aclose()
 
 
-async def test_fields_wait_for_memory_and_are_refused_readably(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_fields_wait_for_memory_and_are_refused_readably(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """503 and Retry-After; what was lent is given back, and a small form goes through meanwhile."""
     monkeypatch.setattr(loan, "PATIENCE", 0.05)
     app = Sluiceway(to="memory:", memory_budget="4MiB")
@@ -133,12 +152,19 @@ async def test_all_fields_together_have_a_deadline(monkeypatch: pytest.MonkeyPat
         (field(b"a", b"x" * 1001) + FILE + END, "max_field_bytes", 1000),
     ],
 )
-async def test_a_limit_that_was_set_is_told_to_clients(body: bytes, limit_name: str, limit: int) -> None:
+async def test_a_limit_that_was_set_is_told_to_clients(
+    body: bytes, limit_name: str, limit: int
+) -> None:
     """413 with the limit and what to do, without the name of an option."""
     app = Sluiceway(to="memory:", max_parts=3, max_field_size="1000")
     status, told = await post(app, given(body))
 
-    assert (status, told["code"], told["limit_name"], told["limit"]) == (413, "too-large", limit_name, limit)
+    assert (status, told["code"], told["limit_name"], told["limit"]) == (
+        413,
+        "too-large",
+        limit_name,
+        limit,
+    )
     assert str(limit) in told["detail"]
     assert "send" in told["detail"]
     assert "--" not in told["detail"]
@@ -156,7 +182,13 @@ async def test_limits_can_be_raised() -> None:
 
 @pytest.mark.parametrize(
     "told",
-    [{"max_parts": 0}, {"max_parts": 1_000_000}, {"max_field_size": "0"}, {"max_field_size": "17MiB"}, {"max_field_size": "x"}],
+    [
+        {"max_parts": 0},
+        {"max_parts": 1_000_000},
+        {"max_field_size": "0"},
+        {"max_field_size": "17MiB"},
+        {"max_field_size": "x"},
+    ],
 )
 def test_limits_that_cannot_be_kept_are_no_settings(told: dict[str, Any]) -> None:
     """Fields are held in memory, so the budget bounds them."""

@@ -57,21 +57,31 @@ def flask_app(folder: Path) -> flask.Flask:
 
 @pytest.mark.parametrize(("headers", "code"), ASKED)
 @pytest.mark.parametrize("view", ["read", "save", "walk"])
-def test_flask_checks_the_digest_of_a_form(view: str, headers: dict[str, str], code: str | None, tmp_path: Path) -> None:
+def test_flask_checks_the_digest_of_a_form(
+    view: str, headers: dict[str, str], code: str | None, tmp_path: Path
+) -> None:
     """The view reads the file and nothing behind it; a saved file is a checked one."""
-    answer = Client(flask_app(tmp_path)).post(f"/{view}", data=BODY, content_type=TYPE, headers=headers)
+    answer = Client(flask_app(tmp_path)).post(
+        f"/{view}", data=BODY, content_type=TYPE, headers=headers
+    )
 
     assert answer.status_code == (400 if code else 200), answer.text
     assert (answer.json or {}).get("code") == code
-    assert [path.name for path in tmp_path.iterdir()] == (["saved"] if view == "save" and not code else [])
+    assert [path.name for path in tmp_path.iterdir()] == (
+        ["saved"] if view == "save" and not code else []
+    )
 
 
 @pytest.mark.parametrize(("headers", "code"), ASKED)
 @pytest.mark.parametrize("path", ["/stored", "/walk"])
-def test_django_checks_the_digest_of_a_form(path: str, headers: dict[str, str], code: str | None, tmp_path: Path) -> None:
+def test_django_checks_the_digest_of_a_form(
+    path: str, headers: dict[str, str], code: str | None, tmp_path: Path
+) -> None:
     """@uploads publishes nothing, and parts raise."""
     with override_settings(SLUICEWAY_TO=tmp_path):
-        answer = Client(django_site.application).post(path, data=BODY, content_type=TYPE, headers=headers)
+        answer = Client(django_site.application).post(
+            path, data=BODY, content_type=TYPE, headers=headers
+        )
 
     assert answer.status_code == (400 if code else 201 if path == "/stored" else 200), answer.text
     assert not code or (answer.json or {})["code"] == code
@@ -79,7 +89,9 @@ def test_django_checks_the_digest_of_a_form(path: str, headers: dict[str, str], 
 
 
 @pytest.mark.parametrize(("headers", "code"), ASKED)
-async def test_starlette_checks_the_digest_of_a_form(headers: dict[str, str], code: str | None) -> None:
+async def test_starlette_checks_the_digest_of_a_form(
+    headers: dict[str, str], code: str | None
+) -> None:
     """The last file does not end before the body did."""
     ended: list[int] = []
 
@@ -89,8 +101,12 @@ async def test_starlette_checks_the_digest_of_a_form(headers: dict[str, str], co
             ended.append(len(await part.read()))
         return JSONResponse({})
 
-    app = Starlette(routes=[Route("/", view, methods=["POST"])], exception_handlers={SluiceError: answered})
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
+    app = Starlette(
+        routes=[Route("/", view, methods=["POST"])], exception_handlers={SluiceError: answered}
+    )
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://localhost"
+    ) as client:
         answer = await client.post("/", content=BODY, headers={"Content-Type": TYPE, **headers})
 
     assert (answer.status_code, answer.json().get("code")) == (400 if code else 200, code)

@@ -26,10 +26,14 @@ FORM = "multipart/form-data; boundary=B"
 Answer = tuple[int, dict[str, Any] | list[str] | str]
 
 
-def ask(app: Callable[..., Any], path: str, body: bytes, *, chunked: bool = False, type: str = FORM) -> Answer:
+def ask(
+    app: Callable[..., Any], path: str, body: bytes, *, chunked: bool = False, type: str = FORM
+) -> Answer:
     """A POST to a WSGI app: status, and its JSON or text."""
     framing = (
-        {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True} if chunked else {"CONTENT_LENGTH": str(len(body))}
+        {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}
+        if chunked
+        else {"CONTENT_LENGTH": str(len(body))}
     )
     environ = {
         "REQUEST_METHOD": "POST", "PATH_INFO": path, "SERVER_NAME": "localhost", "SERVER_PORT": "80", "SCRIPT_NAME": "",
@@ -77,21 +81,30 @@ def test_flasks_limits_hold() -> None:
     """MAX_FORM_MEMORY_SIZE, MAX_FORM_PARTS and MAX_CONTENT_LENGTH; a field of Flask's usual 500,000 bytes at its edge."""
     usual = flask_app()
     assert ask(usual, "/form", FIELD % (b"a", b"x" * 500_000) + FILE + END)[0] == 200
-    assert refused(ask(usual, "/form", FIELD % (b"a", b"x" * 500_001) + FILE + END), "max_field_bytes")
+    assert refused(
+        ask(usual, "/form", FIELD % (b"a", b"x" * 500_001) + FILE + END), "max_field_bytes"
+    )
 
     small = flask_app(MAX_FORM_MEMORY_SIZE=100, MAX_FORM_PARTS=3, MAX_CONTENT_LENGTH=2000)
-    assert ask(small, "/form", FIELD % (b"a", b"x" * 100) + FILE * 2 + END) == (200, {"fields": 1, "files": [["f", 4]] * 2})
+    assert ask(small, "/form", FIELD % (b"a", b"x" * 100) + FILE * 2 + END) == (
+        200,
+        {"fields": 1, "files": [["f", 4]] * 2},
+    )
     assert refused(ask(small, "/form", FIELD % (b"a", b"x" * 101) + FILE + END), "max_field_bytes")
     assert refused(ask(small, "/form", FILE * 4 + END), "max_parts")
     assert refused(ask(small, "/own", FIELD % (b"a", b"x" * 51) + FILE + END), "max_field_bytes")
     for chunked in (False, True):
-        assert refused(ask(small, "/form", FILE[:-6] + b"x" * 2000 + b"\r\n" + END, chunked=chunked))
+        assert refused(
+            ask(small, "/form", FILE[:-6] + b"x" * 2000 + b"\r\n" + END, chunked=chunked)
+        )
         assert refused(ask(small, "/raw", b"x" * 2001, chunked=chunked, type="text/plain"))
 
     large = flask_app(MAX_FORM_MEMORY_SIZE=3 << 20, MAX_FORM_PARTS=5000)
     assert ask(large, "/form", FIELD % (b"a", b"x" * (3 << 20)) + FILE * 4000 + END)[0] == 200
     endless = flask_app(MAX_FORM_MEMORY_SIZE=None, MAX_FORM_PARTS=None)
-    assert refused(ask(endless, "/form", FIELD % (b"a", b"x" * ((1 << 20) + 1)) + END), "max_field_bytes")  # our own limit
+    assert refused(
+        ask(endless, "/form", FIELD % (b"a", b"x" * ((1 << 20) + 1)) + END), "max_field_bytes"
+    )  # our own limit
 
 
 def names_and_values(size: int) -> bytes:
@@ -99,7 +112,11 @@ def names_and_values(size: int) -> bytes:
     return FIELD % (b"a", b"x" * 10) + FIELD % (b"b", b"x" * (size - 16))
 
 
-LIMITED = {"DATA_UPLOAD_MAX_MEMORY_SIZE": 100, "DATA_UPLOAD_MAX_NUMBER_FIELDS": 3, "DATA_UPLOAD_MAX_NUMBER_FILES": 2}
+LIMITED = {
+    "DATA_UPLOAD_MAX_MEMORY_SIZE": 100,
+    "DATA_UPLOAD_MAX_NUMBER_FIELDS": 3,
+    "DATA_UPLOAD_MAX_NUMBER_FILES": 2,
+}
 BEYOND = [
     (names_and_values(101) + FILE + END, "max_values_bytes"),
     (FIELD % (b"a", b"") * 4 + FILE + END, "max_fields"),
@@ -117,7 +134,9 @@ def test_djangos_limits_hold(body: bytes, limit_name: str) -> None:
 
 
 @override_settings(**LIMITED)
-@pytest.mark.parametrize("body", [names_and_values(100) + FILE * 2 + END, FIELD % (b"a", b"") * 3 + END])
+@pytest.mark.parametrize(
+    "body", [names_and_values(100) + FILE * 2 + END, FIELD % (b"a", b"") * 3 + END]
+)
 def test_a_form_at_djangos_limits_is_read(body: bytes) -> None:
     """Exactly so many bytes, fields and files."""
     assert ask(django_site.application, "/walk", body)[0] == 200
@@ -126,16 +145,34 @@ def test_a_form_at_djangos_limits_is_read(body: bytes) -> None:
 def test_django_without_limits_has_ours() -> None:
     """None is no limit to Django; a field is held in memory all the same."""
     with override_settings(**dict.fromkeys(LIMITED)):
-        assert refused(ask(django_site.application, "/walk", FIELD % (b"a", b"x" * ((1 << 20) + 1)) + END), "max_field_bytes")
+        assert refused(
+            ask(django_site.application, "/walk", FIELD % (b"a", b"x" * ((1 << 20) + 1)) + END),
+            "max_field_bytes",
+        )
         assert ask(django_site.application, "/walk", FILE * 150 + END)[0] == 200
-    assert ask(django_site.application, "/walk", FIELD % (b"a", b"x" * (2 << 20)) + END)[0] == 200  # Django's usual 2.5 MB
+    assert (
+        ask(django_site.application, "/walk", FIELD % (b"a", b"x" * (2 << 20)) + END)[0] == 200
+    )  # Django's usual 2.5 MB
 
 
 async def post(app: Callable[..., Awaitable[None]], body: bytes, query: bytes = b"") -> Answer:
     """A POST to an ASGI app."""
     headers = [(b"content-type", FORM.encode()), (b"content-length", str(len(body)).encode())]
-    scope = {"type": "http", "method": "POST", "path": "/", "raw_path": b"/", "root_path": "", "query_string": query}
-    scope |= {"headers": headers, "http_version": "1.1", "scheme": "http", "client": ("127.0.0.1", 1), "server": ("a", 80)}
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/",
+        "raw_path": b"/",
+        "root_path": "",
+        "query_string": query,
+    }
+    scope |= {
+        "headers": headers,
+        "http_version": "1.1",
+        "scheme": "http",
+        "client": ("127.0.0.1", 1),
+        "server": ("a", 80),
+    }
     sent: list[Any] = []
 
     async def receive() -> Any:
@@ -154,12 +191,18 @@ async def test_starlettes_limits_can_be_named() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         request = Request(scope, receive)
         try:
-            found = [part.name async for part in parts(request, max_files=2, max_fields=2, max_part_size=10)]
+            found = [
+                part.name
+                async for part in parts(request, max_files=2, max_fields=2, max_part_size=10)
+            ]
             await answered_with(found)(scope, receive, send)
         except TooLarge as error:
             await (await answered(request, error))(scope, receive, send)
 
-    assert await post(app, FIELD % (b"a", b"x" * 10) * 2 + FILE * 2 + END) == (200, ["a", "a", "f", "f"])
+    assert await post(app, FIELD % (b"a", b"x" * 10) * 2 + FILE * 2 + END) == (
+        200,
+        ["a", "a", "f", "f"],
+    )
     assert refused(await post(app, FIELD % (b"a", b"x" * 11) + END), "max_field_bytes")
     assert refused(await post(app, FIELD % (b"a", b"") * 3 + END), "max_fields")
     assert refused(await post(app, FILE * 3 + END), "max_files")
@@ -171,7 +214,10 @@ async def test_starlettes_limits_can_be_named() -> None:
     async def view(form: Parts = Depends(Parts)) -> list[str]:
         return [part.name async for part in form]
 
-    assert refused(await post(api, FILE * 1001 + END, b"limits=5000&max_files=5000&max_parts=5000"), "max_parts")
+    assert refused(
+        await post(api, FILE * 1001 + END, b"limits=5000&max_files=5000&max_parts=5000"),
+        "max_parts",
+    )
 
 
 def answered_with(content: list[str]) -> Any:

@@ -24,9 +24,17 @@ MAKERS: list[Callable[..., object]] = [
 
 @pytest.mark.parametrize("make", MAKERS, ids=["settings", "app", "mount"])
 @pytest.mark.parametrize(
-    "given", [{"token": ""}, {"token": "   "}, {"token_file": ""}, {"relay_header": "Authorization: Basic "}]
+    "given",
+    [
+        {"token": ""},
+        {"token": "   "},
+        {"token_file": ""},
+        {"relay_header": "Authorization: Basic "},
+    ],
 )
-def test_an_empty_secret_opens_no_server(make: Callable[..., object], given: dict[str, str]) -> None:
+def test_an_empty_secret_opens_no_server(
+    make: Callable[..., object], given: dict[str, str]
+) -> None:
     with pytest.raises(BadSetting):
         make(**given)
 

@@ -14,7 +14,13 @@ from sluiceway.stores.contract import Metadata
 from sluiceway.stores.disk.store import DiskStore
 from sluiceway.stores.metadata_json import about_json, read_about
 
-ABOUT = Metadata("a.html", "text/html", "ab" * 32, (("cache-control", "no-store"), ("expires", "0")), (("owner", "somebody"),))
+ABOUT = Metadata(
+    "a.html",
+    "text/html",
+    "ab" * 32,
+    (("cache-control", "no-store"), ("expires", "0")),
+    (("owner", "somebody"),),
+)
 DAMAGED = [
     {"sha256": "no digest"},
     {"sha256": 7},
@@ -54,7 +60,10 @@ def test_what_is_written_is_read() -> None:
 
 def test_a_header_that_no_answer_may_carry_is_left_out() -> None:
     """Only those that describe an object."""
-    told = {**about_json(ABOUT), "headers": {"set-cookie": "a=b", "cache-control": "no-store", "location": "/"}}
+    told = {
+        **about_json(ABOUT),
+        "headers": {"set-cookie": "a=b", "cache-control": "no-store", "location": "/"},
+    }
     found = read_about(told)
     assert found is not None
     assert found.headers == (("cache-control", "no-store"),)
@@ -71,14 +80,19 @@ async def test_what_is_no_note_at_all_is_as_none(tmp_path: Path, note: bytes) ->
     (metadata / f"{hashlib.sha256(b'sidecar').hexdigest()}.json").write_bytes(note)
     store = DiskStore(str(tmp_path), Budget(64 << 20))
     try:
-        assert [entry.metadata for entry in (await store.list()).entries] == [Metadata("attribute"), Metadata("sidecar")]
+        assert [entry.metadata for entry in (await store.list()).entries] == [
+            Metadata("attribute"),
+            Metadata("sidecar"),
+        ]
         assert (await store.stat("sidecar")).metadata == Metadata("sidecar")
     finally:
         await store.aclose()
 
 
 @pytest.mark.parametrize("damage", DAMAGED, ids=ascii)
-async def test_a_damaged_attribute_is_as_none_and_hides_no_other_file(tmp_path: Path, damage: dict[str, object]) -> None:
+async def test_a_damaged_attribute_is_as_none_and_hides_no_other_file(
+    tmp_path: Path, damage: dict[str, object]
+) -> None:
     """The file is served without name and digest; the listing goes on."""
     path = tmp_path / "file"
     path.write_bytes(b"bytes")

@@ -24,7 +24,9 @@ SIZE = 30_000  # bytes: what a slow upload may hold
 @pytest.fixture(params=["filesystem", "postgres"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     if request.param == "filesystem":
-        made: FsspecStore | PostgresStore = FsspecStore(f"fsspec+file://{tmp_path}", Budget(64 << 20))
+        made: FsspecStore | PostgresStore = FsspecStore(
+            f"fsspec+file://{tmp_path}", Budget(64 << 20)
+        )
     else:
         database: Database = request.getfixturevalue("database")
         made = PostgresStore(f"{database.url}&table={database.fresh()}", Budget(64 << 20))
@@ -64,7 +66,9 @@ async def test_what_waited_can_go_on(store: Store) -> None:
     assert await read(store, "k") == pattern(100_001 + SIZE)
 
 
-async def test_files_on_their_way_have_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_files_on_their_way_have_a_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One more than there may be is told to come again, and has its place when another one ended."""
     monkeypatch.setattr(filesystem, "MOST_DRAFTS", 3)
     async with aclosing(FsspecStore(f"fsspec+file://{tmp_path}", Budget(64 << 20))) as store:

@@ -21,7 +21,11 @@ def test_the_named_cuttings_are_what_they_say() -> None:
 
     assert by_name["whole"] == (b"abcd",)
     assert by_name["byte by byte"] == (b"a", b"b", b"c", b"d")
-    assert [cutting.pieces for cutting in cut_in_two(b"abcd")] == [(b"a", b"bcd"), (b"ab", b"cd"), (b"abc", b"d")]
+    assert [cutting.pieces for cutting in cut_in_two(b"abcd")] == [
+        (b"a", b"bcd"),
+        (b"ab", b"cd"),
+        (b"abc", b"d"),
+    ]
     assert any(b"" in cutting.pieces for cutting in cuttings(b"abcd"))
 
 
@@ -29,5 +33,11 @@ def test_long_bytes_are_not_split_at_every_place() -> None:
     """Two-way splits stop at MOST_TWO_WAY bytes; the random ones stay, and repeat."""
     names = [cutting.name for cutting in cuttings(bytes(MOST_TWO_WAY + 1), seeds=2)]
 
-    assert names == ["whole", "whole between empty pieces", "byte by byte", "at random, seed 0", "at random, seed 1"]
+    assert names == [
+        "whole",
+        "whole between empty pieces",
+        "byte by byte",
+        "at random, seed 0",
+        "at random, seed 1",
+    ]
     assert cut_at_random(bytes(999), 7) == cut_at_random(bytes(999), 7)

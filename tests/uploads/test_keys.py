@@ -27,7 +27,18 @@ def test_a_chosen_id_of_the_right_form_is_taken(good: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", ["", "x" * 21, "x" * 65, "x" * 21 + ".", "x" * 21 + "/", "ü" * 22, "x" * 21 + "\n", " " * 22, "x" * 21 + "٣"]
+    "bad",
+    [
+        "",
+        "x" * 21,
+        "x" * 65,
+        "x" * 21 + ".",
+        "x" * 21 + "/",
+        "ü" * 22,
+        "x" * 21 + "\n",
+        " " * 22,
+        "x" * 21 + "٣",
+    ],
 )
 def test_any_other_id_is_refused(bad: str) -> None:
     """Too short to be unguessable, too long, or with other symbols."""
@@ -55,7 +66,19 @@ def test_the_date_is_that_of_the_day() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["{name}/{id}", "{id", "id}", "{}", "{0}", "{id.__class__}", "{filename[0]}", "static", "", "{year}/{month}"]
+    "text",
+    [
+        "{name}/{id}",
+        "{id",
+        "id}",
+        "{}",
+        "{0}",
+        "{id.__class__}",
+        "{filename[0]}",
+        "static",
+        "",
+        "{year}/{month}",
+    ],
 )
 def test_a_template_that_cannot_work_is_refused(text: str) -> None:
     """Unknown or open fields, or nothing that tells two uploads apart: said at start, in words."""
@@ -85,8 +108,13 @@ def test_a_template_that_makes_unsafe_keys_is_refused(text: str) -> None:
         KeyTemplate(text)
 
 
-@pytest.mark.parametrize("name", ["../x", "a/b", "NUL", ".sluiceway", "a" * 5000, "\0", "", "x\u202ey", "ü" * 300 + ".tar.gz"])
-@pytest.mark.parametrize("text", ["{filename}", "{id}/{filename}", "in/{filename}", "{year}-{filename}"])
+@pytest.mark.parametrize(
+    "name",
+    ["../x", "a/b", "NUL", ".sluiceway", "a" * 5000, "\0", "", "x\u202ey", "ü" * 300 + ".tar.gz"],
+)
+@pytest.mark.parametrize(
+    "text", ["{filename}", "{id}/{filename}", "in/{filename}", "{year}-{filename}"]
+)
 def test_every_cleaned_name_makes_a_good_key(text: str, name: str) -> None:
     """What clean_name lets pass, check_key takes, in each template."""
     key = KeyTemplate(text).key(clean_name(name))

@@ -62,7 +62,9 @@ def test_ended_slots_are_used_again_the_oldest_first(monkeypatch: pytest.MonkeyP
         progress_table.end(record)
         slots.append(record)
 
-    assert [progress_table.find(f"u{number}") is not None for number in range(10)] == [False] * 6 + [True] * 4
+    assert [progress_table.find(f"u{number}") is not None for number in range(10)] == [
+        False
+    ] * 6 + [True] * 4
     assert [record.still() for record in slots] == [False] * 6 + [True] * 4
 
 
@@ -73,7 +75,11 @@ def test_more_uploads_than_slots_go_unwatched_not_refused(monkeypatch: pytest.Mo
     slots = [progress_table.begin(f"u{number}", None) for number in range(3)]
     slots[2].received = 5
 
-    assert [progress_table.find(f"u{number}") is not None for number in range(3)] == [True, True, False]
+    assert [progress_table.find(f"u{number}") is not None for number in range(3)] == [
+        True,
+        True,
+        False,
+    ]
     slots[2].state = State.COMPLETE
     progress_table.end(slots[2])
     assert progress_table.find("u0") is not None
@@ -97,7 +103,11 @@ def test_a_snapshot_never_contradicts_itself() -> None:
     def look(record: ProgressRecord) -> None:
         while not stop.is_set():
             seen = record.snapshot()
-            if not int(str(seen["kept"])) <= int(str(seen["forwarded"])) <= int(str(seen["received"])):
+            if (
+                not int(str(seen["kept"]))
+                <= int(str(seen["forwarded"]))
+                <= int(str(seen["received"]))
+            ):
                 wrong.append(seen)
 
     record = progress_table.begin("busy", None)
@@ -125,7 +135,12 @@ def test_processes_share_a_board_and_the_dead_leave_no_upload_hanging(tmp_path: 
         "import sys\nfrom sluiceway.uploads.progress import ProgressTable\n"
         "record = ProgressTable(sys.argv[1], 2).begin('theirs', 100)\nrecord.received = 40\nprint('ready', flush=True)\nsys.stdin.read()"
     )
-    other = subprocess.Popen([sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     try:
         assert other.stdout is not None
         assert other.stdout.readline() == "ready\n"
@@ -134,13 +149,19 @@ def test_processes_share_a_board_and_the_dead_leave_no_upload_hanging(tmp_path: 
         assert (seen.state, seen.received, seen.length) == (State.RECEIVING, 40, 100)
         with pytest.raises(Exists):
             mine.begin("theirs", None)
-        third = subprocess.run([sys.executable, "-c", code, str(path)], input="", capture_output=True, text=True)
+        third = subprocess.run(
+            [sys.executable, "-c", code, str(path)], input="", capture_output=True, text=True
+        )
         assert "parts of the progress board are taken" in third.stderr
     finally:
         other.kill()
         other.communicate()
 
-    heir = subprocess.run([sys.executable, "-c", code.replace("theirs", "heirs"), str(path)], input="", capture_output=True)
+    heir = subprocess.run(
+        [sys.executable, "-c", code.replace("theirs", "heirs"), str(path)],
+        input="",
+        capture_output=True,
+    )
     assert heir.returncode == 0
     assert (seen.state, seen.code) == (State.FAILED, "unavailable")
     mine.close()

@@ -50,20 +50,26 @@ def test_uploads_of_other_workers_are_found_through_thousands_of_beginnings_and_
             assert found is not None
             assert found.received == int(asked[1:])
             assert worker.find(f"v{number}") is None
-    gone = sorted({f"u{number}" for number in range(4000)} - {upload for part in there for upload in part})
+    gone = sorted(
+        {f"u{number}" for number in range(4000)} - {upload for part in there for upload in part}
+    )
     assert all(worker.find(upload) is None for worker in workers for upload in gone[::50])
     for worker in workers:
         worker.close()
 
 
-def test_a_part_taken_over_keeps_what_its_dead_owner_had(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_taken_over_keeps_what_its_dead_owner_had(
+    file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its uploads have failed and are found; the index is whole again, whatever the dead one was doing to it."""
     monkeypatch.setattr(board_module, "SLOTS", 64)
     dead, other = Worker(file, 2, 0), Worker(file, 2, 1)
     for number in range(20):
         dead.begin(f"u{number}", None)
     heads = 64 * board_module.SIZE
-    other._map[heads : heads + 32 * 4] = b"\xff" * (32 * 4)  # the part's buckets, as a cut write could leave them
+    other._map[heads : heads + 32 * 4] = b"\xff" * (
+        32 * 4
+    )  # the part's buckets, as a cut write could leave them
 
     taken_over = Worker(file, 2, 0)
 

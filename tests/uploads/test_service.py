@@ -9,7 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from sluiceway.errors import BodyCut, Cancelled, DigestMismatch, Exists, PreconditionFailed, SluiceError, TooLarge
+from sluiceway.errors import (
+    BodyCut,
+    Cancelled,
+    DigestMismatch,
+    Exists,
+    PreconditionFailed,
+    SluiceError,
+    TooLarge,
+)
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.source import BytesSource, PassingSource, Source
 from sluiceway.stores.contract import Entry, Replace, Store
@@ -30,7 +38,11 @@ async def make(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
 
     def build(**options: object) -> UploadService:
         budget = Budget(16 << 20)
-        store: Store = MemoryStore() if request.param == "memory" else DiskStore(str(tmp_path / "root"), budget)
+        store: Store = (
+            MemoryStore()
+            if request.param == "memory"
+            else DiskStore(str(tmp_path / "root"), budget)
+        )
         made.append(store)
         return UploadService(store, budget, ProgressTable(), **options)  # type: ignore[arg-type]
 
@@ -50,7 +62,9 @@ def state(upload_service: UploadService, upload: str) -> tuple[str, str | None]:
     return record.state.word, record.code
 
 
-async def bring(upload_service: UploadService, *files: tuple[Source, Wish], upload: str | None = None) -> list[Entry]:
+async def bring(
+    upload_service: UploadService, *files: tuple[Source, Wish], upload: str | None = None
+) -> list[Entry]:
     """A whole upload."""
     async with upload_service.receive(upload) as incoming:
         for source, wish in files:
@@ -89,7 +103,11 @@ async def test_the_counters_end_where_they_should(make: Make) -> None:
     upload_service = make()
     async with upload_service.receive("u" * 22, 6) as incoming:
         await incoming.take(BytesSource(b"abcdef"), Wish("a", key="a"))
-        assert (incoming.record.received, incoming.record.forwarded, incoming.record.kept) == (6, 6, 0)
+        assert (incoming.record.received, incoming.record.forwarded, incoming.record.kept) == (
+            6,
+            6,
+            0,
+        )
         await incoming.publish()
 
     assert (incoming.record.received, incoming.record.forwarded, incoming.record.kept) == (6, 6, 6)
@@ -107,14 +125,25 @@ async def test_without_publish_nothing_stays(make: Make) -> None:
 
 @pytest.mark.parametrize(
     ("length", "expected", "limit", "error"),
-    [(7, {}, None, BodyCut), (None, {"sha-256": b"x" * 32}, None, DigestMismatch), (None, {}, 4, TooLarge)],
+    [
+        (7, {}, None, BodyCut),
+        (None, {"sha-256": b"x" * 32}, None, DigestMismatch),
+        (None, {}, 4, TooLarge),
+    ],
 )
 async def test_a_failure_takes_the_files_before_it_along(
-    make: Make, length: int | None, expected: dict[str, bytes], limit: int | None, error: type[SluiceError]
+    make: Make,
+    length: int | None,
+    expected: dict[str, bytes],
+    limit: int | None,
+    error: type[SluiceError],
 ) -> None:
     """The second file is cut, wrong or too large: the first, whole as it is, is not published either."""
     upload_service = make(max_size=limit)
-    second = PassingSource(BytesSource(b"second").open(), length), Wish("b", key="b", expected=expected)
+    second = (
+        PassingSource(BytesSource(b"second").open(), length),
+        Wish("b", key="b", expected=expected),
+    )
     with pytest.raises(error):
         await bring(upload_service, file(b"one", "a"), second, upload="u" * 22)
 
@@ -138,7 +167,9 @@ async def test_a_file_that_cannot_be_published_takes_the_published_ones_back(mak
     upload_service = make()
     await bring(upload_service, file(b"old", "c"))
     with pytest.raises(Exists):
-        await bring(upload_service, *(file(b"new!", key) for key in ("a", "b", "c")), upload="u" * 22)
+        await bring(
+            upload_service, *(file(b"new!", key) for key in ("a", "b", "c")), upload="u" * 22
+        )
 
     assert await keys(upload_service) == ["c"]
     assert (await upload_service.store.stat("c")).size == 3
@@ -202,7 +233,9 @@ async def test_a_cancel_from_elsewhere_is_seen_soon(make: Make) -> None:
     """Another process can only leave a mark on the board; the upload service looks for it."""
     upload_service = make()
 
-    task = asyncio.create_task(bring(upload_service, (PassingSource(endless()), Wish("a", key="a")), upload="u" * 22))
+    task = asyncio.create_task(
+        bring(upload_service, (PassingSource(endless()), Wish("a", key="a")), upload="u" * 22)
+    )
     while (record := upload_service.progress_table.find("u" * 22)) is None or record.received == 0:
         await asyncio.sleep(0)
     record.ask_cancel()
@@ -217,8 +250,12 @@ async def test_a_cancel_while_publishing_tells_the_truth(make: Make, moment: int
     """Cancelled between any two steps of publishing: either it was told cancelled and nothing is there, or all is there."""
     upload_service = make()
 
-    task = asyncio.create_task(bring(upload_service, *(file(b"data", key) for key in ("a", "b", "c")), upload="u" * 22))
-    while (record := upload_service.progress_table.find("u" * 22)) is None or record.state is State.RECEIVING:
+    task = asyncio.create_task(
+        bring(upload_service, *(file(b"data", key) for key in ("a", "b", "c")), upload="u" * 22)
+    )
+    while (
+        record := upload_service.progress_table.find("u" * 22)
+    ) is None or record.state is State.RECEIVING:
         await asyncio.sleep(0)
     for _ in range(moment):
         await asyncio.sleep(0.0002)

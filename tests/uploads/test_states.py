@@ -36,7 +36,9 @@ def test_every_state_that_is_no_end_can_end() -> None:
         found, fresh = {state}, [state]
         while fresh:
             here = fresh.pop()
-            beyond = {target for (source, _), target in TRANSITIONS.items() if source is here} - found
+            beyond = {
+                target for (source, _), target in TRANSITIONS.items() if source is here
+            } - found
             found |= beyond
             fresh += beyond
         return found

@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 
 from sluiceway.errors import BadRequest, PeerFailed
 from sluiceway.testing.splits import cut_at_random, cuttings
-from sluiceway.wire.event_stream import MOST_EVENT_BYTES, EventStreamDecoder, ServerEvent, format_comment, format_event
+from sluiceway.wire.event_stream import (
+    MOST_EVENT_BYTES,
+    EventStreamDecoder,
+    ServerEvent,
+    format_comment,
+    format_event,
+)
 from wire.forms.costs import assert_linear
 
 
@@ -49,7 +55,9 @@ STREAMS: list[tuple[bytes, list[tuple[str, str, str]]]] = [
 
 
 @pytest.mark.parametrize(("raw", "expected"), STREAMS)
-def test_a_stream_is_read_alike_in_every_cutting(raw: bytes, expected: list[tuple[str, str, str]]) -> None:
+def test_a_stream_is_read_alike_in_every_cutting(
+    raw: bytes, expected: list[tuple[str, str, str]]
+) -> None:
     """All three line ends, names, ids, comments, as WHATWG writes them."""
     for cutting in cuttings(raw):
         assert events(cutting.pieces) == [ServerEvent(*event) for event in expected], cutting.name
@@ -58,13 +66,17 @@ def test_a_stream_is_read_alike_in_every_cutting(raw: bytes, expected: list[tupl
 def test_events_are_written_byte_for_byte() -> None:
     """One data line for each line of data."""
     assert format_event("progress", '{"kept":1}') == b'event: progress\ndata: {"kept":1}\n\n'
-    assert format_event("end", "a\r\nb\nc", "5") == b"event: end\nid: 5\ndata: a\ndata: b\ndata: c\n\n"
+    assert (
+        format_event("end", "a\r\nb\nc", "5") == b"event: end\nid: 5\ndata: a\ndata: b\ndata: c\n\n"
+    )
     assert format_comment("still here") == b": still here\n\n"
     assert format_comment() == b": \n\n"
     assert events([format_comment("a\nb")]) == []
 
 
-@pytest.mark.parametrize(("event", "id"), [("a\nb", None), ("a\r", None), ("a", "1\n2"), ("a", "\x00")])
+@pytest.mark.parametrize(
+    ("event", "id"), [("a\nb", None), ("a\r", None), ("a", "1\n2"), ("a", "\x00")]
+)
 def test_a_name_cannot_start_another_field(event: str, id: str | None) -> None:
     """Names and ids are one line."""
     with pytest.raises(BadRequest):
@@ -74,17 +86,31 @@ def test_a_name_cannot_start_another_field(event: str, id: str | None) -> None:
 LINE = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n\x00"), max_size=20)
 
 
-@given(st.lists(st.tuples(LINE.filter(bool), st.lists(LINE, min_size=1, max_size=3), LINE), max_size=4), st.integers(0, 999))
+@given(
+    st.lists(
+        st.tuples(LINE.filter(bool), st.lists(LINE, min_size=1, max_size=3), LINE), max_size=4
+    ),
+    st.integers(0, 999),
+)
 def test_what_is_written_is_read_back(sent: list[tuple[str, list[str], str]], seed: int) -> None:
     """Names, data of several lines, ids; with heartbeats between."""
-    raw = b"".join(format_event(event, "\n".join(data), number) + format_comment("hi") for event, data, number in sent)
+    raw = b"".join(
+        format_event(event, "\n".join(data), number) + format_comment("hi")
+        for event, data, number in sent
+    )
 
     expected = [ServerEvent(event, "\n".join(data), number) for event, data, number in sent]
     assert events([raw]) == expected
     assert events(cut_at_random(raw, seed).pieces) == expected
 
 
-@given(st.lists(st.sampled_from([b"data", b"id", b"event", b":", b" ", b"\n", b"\r", b"\r\n", b"x", b"\xff"])).map(b"".join))
+@given(
+    st.lists(
+        st.sampled_from(
+            [b"data", b"id", b"event", b":", b" ", b"\n", b"\r", b"\r\n", b"x", b"\xff"]
+        )
+    ).map(b"".join)
+)
 def test_any_bytes_are_read_alike_in_every_cutting(raw: bytes) -> None:
     """The cuts decide nothing."""
     whole = events([raw])

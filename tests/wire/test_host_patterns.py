@@ -87,9 +87,7 @@ def test_any_of_several_patterns_is_enough() -> None:
         Hosts([])("http://a.example/")
 
 
-NO_PATTERNS = (
-    "|https://a.example|a.example/files|a:0|a:65536|a:|:80|a:b|*.|*.*|**|a.*|*a|a b|[a]|a..b|0x7f.1|*.10.0.0.1|*.[::1]|::1"
-)
+NO_PATTERNS = "|https://a.example|a.example/files|a:0|a:65536|a:|:80|a:b|*.|*.*|**|a.*|*a|a b|[a]|a..b|0x7f.1|*.10.0.0.1|*.[::1]|::1"
 NO_PATTERNS += "|[::1|[fe80::1%25eth0]|user@a|a:８０|" + "ä" * 100
 
 

@@ -9,7 +9,24 @@ from hypothesis import strategies as st
 from sluiceway.errors import BadRequest
 from sluiceway.wire.numbers import MOST_INTEGER, ascii_uint, clipped_uint
 
-NOT_DIGITS = ["", " ", "-1", "+5", "1_0", " 7", "7 ", "7\n", "0x10", "1e3", "1.0", "５", "٣", "²", "1,1", "\x00"]
+NOT_DIGITS = [
+    "",
+    " ",
+    "-1",
+    "+5",
+    "1_0",
+    " 7",
+    "7 ",
+    "7\n",
+    "0x10",
+    "1e3",
+    "1.0",
+    "５",
+    "٣",
+    "²",
+    "1,1",
+    "\x00",
+]
 
 
 @pytest.mark.parametrize("text", NOT_DIGITS)

@@ -12,7 +12,11 @@ from sluiceway.wire.problems import PROBLEM_TYPE, problem
 
 NAMED = [getattr(errors, name) for name in errors.__all__]
 # Refused needs no page of ours: the client reads the destination's own.
-EVERY = [kind for kind in NAMED if isinstance(kind, type) and issubclass(kind, SluiceError) and kind is not Refused]
+EVERY = [
+    kind
+    for kind in NAMED
+    if isinstance(kind, type) and issubclass(kind, SluiceError) and kind is not Refused
+]
 
 
 @pytest.mark.parametrize("kind", EVERY, ids=[kind.__name__ for kind in EVERY])
@@ -35,7 +39,10 @@ def test_digest_problems_have_registered_types() -> None:
     """The member tells which."""
     base = "https://iana.org/assignments/http-problem-types#digest-"
     assert problem(BadDigest("x", invalid_digests=[]))["type"] == base + "invalid-values"
-    assert problem(BadDigest("x", unsupported_algorithms=[]))["type"] == base + "unsupported-algorithms"
+    assert (
+        problem(BadDigest("x", unsupported_algorithms=[]))["type"]
+        == base + "unsupported-algorithms"
+    )
     assert problem(DigestMismatch("x", mismatched_digests=[]))["type"] == base + "mismatched-values"
 
 

@@ -17,7 +17,9 @@ from sluiceway.wire.request_targets import (
 )
 
 
-@pytest.mark.parametrize("raw", [b"%E9", b"\xe9", b"%c0%80", b"%ed%a0%80", b"%f4%90%80%80", b"a%ffb", b"%e2%82"])
+@pytest.mark.parametrize(
+    "raw", [b"%E9", b"\xe9", b"%c0%80", b"%ed%a0%80", b"%f4%90%80%80", b"a%ffb", b"%e2%82"]
+)
 def test_what_is_no_utf_8_is_refused_and_never_repaired(raw: bytes) -> None:
     with pytest.raises(BadName):
         decode_path(b"/files/" + raw)
@@ -28,7 +30,13 @@ def test_what_is_no_utf_8_is_refused_and_never_repaired(raw: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("raw", "text"),
-    [(b"/caf%C3%A9", "/café"), ("/café".encode(), "/café"), (b"/a+b", "/a+b"), (b"/%EF%BF%BD", "/\ufffd"), (b"/100%", "/100%")],
+    [
+        (b"/caf%C3%A9", "/café"),
+        ("/café".encode(), "/café"),
+        (b"/a+b", "/a+b"),
+        (b"/%EF%BF%BD", "/\ufffd"),
+        (b"/100%", "/100%"),
+    ],
 )
 def test_a_path_is_what_its_bytes_say(raw: bytes, text: str) -> None:
     """A plus is a plus in a path; a percent sign alone is one."""
@@ -64,7 +72,9 @@ def test_hosts_have_one_form(text: str, host: str, port: int | None) -> None:
     assert parse_authority(text) == Authority(host, port)
 
 
-@pytest.mark.parametrize("text", ["[", "[::g]", "a b", "a/b", "user@host", "a:b", "a:1:2", "::1", "a:123456", "a\x00"])
+@pytest.mark.parametrize(
+    "text", ["[", "[::g]", "a b", "a/b", "user@host", "a:b", "a:1:2", "::1", "a:123456", "a\x00"]
+)
 def test_what_is_no_host_is_refused(text: str) -> None:
     with pytest.raises(BadRequest):
         parse_authority(text)
@@ -73,9 +83,10 @@ def test_what_is_no_host_is_refused(text: str) -> None:
 def test_an_origin_is_at_its_host_with_the_port_its_scheme_has() -> None:
     origin = parse_origin("http://NAS.lan")
     assert origin == Origin("http", "nas.lan", 80)
-    assert [origin.is_at(parse_authority(host)) for host in ("nas.lan", "nas.lan:80", "nas.lan.", "nas.lan:8080")] == [
-        True
-    ] * 3 + [False]
+    assert [
+        origin.is_at(parse_authority(host))
+        for host in ("nas.lan", "nas.lan:80", "nas.lan.", "nas.lan:8080")
+    ] == [True] * 3 + [False]
     assert parse_origin("null") is None
     for text in ("http://[", "nas.lan", "http://", "http://a/b", "http://u@h"):
         with pytest.raises(BadRequest):

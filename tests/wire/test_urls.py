@@ -34,12 +34,22 @@ def test_a_url_is_sent_as_it_was_written(text: str, url: str) -> None:
 
 def test_user_and_password_become_a_header() -> None:
     """They leave the URL, so that no message or redirect carries them on."""
-    assert parse_address("http://me:p%40ss@host/a") == Address("http://host/a", "Basic bWU6cEBzcw==")
+    assert parse_address("http://me:p%40ss@host/a") == Address(
+        "http://host/a", "Basic bWU6cEBzcw=="
+    )
 
 
 @pytest.mark.parametrize(
     "text",
-    ["ftp://host/", "http:///a", "http://me:pa/ss@host/", "http://host:99999/", "http://host:x/", "http://a b/", "http://h/\na"],
+    [
+        "ftp://host/",
+        "http:///a",
+        "http://me:pa/ss@host/",
+        "http://host:99999/",
+        "http://host:x/",
+        "http://a b/",
+        "http://h/\na",
+    ],
 )
 def test_what_is_no_web_address_is_refused(text: str) -> None:
     """Before anything is sent, and without repeating the text, which may hold a password."""
@@ -51,7 +61,9 @@ def test_what_is_no_web_address_is_refused(text: str) -> None:
 
 def test_only_http_and_https_are_urls() -> None:
     """Everything else is a path, as odd as it may look."""
-    assert [is_url(text) for text in ("http://a", "HTTPS://a", "ftp://a", "a:b", "-", "http:/a")] == [
+    assert [
+        is_url(text) for text in ("http://a", "HTTPS://a", "ftp://a", "a:b", "-", "http:/a")
+    ] == [
         True,
         True,
         False,
@@ -102,7 +114,21 @@ PIECES = [
     "*",
     "[::1]",
 ]
-PIECES += ["[v1.x]", "[fe80::1%25eth0]", "0x7f", "۱", "é", "\u200b", "s3://", "http://", "^", "|", '"', "<", "{"]
+PIECES += [
+    "[v1.x]",
+    "[fe80::1%25eth0]",
+    "0x7f",
+    "۱",
+    "é",
+    "\u200b",
+    "s3://",
+    "http://",
+    "^",
+    "|",
+    '"',
+    "<",
+    "{",
+]
 ODD = st.lists(st.sampled_from(PIECES), min_size=1, max_size=8).map("".join)
 
 

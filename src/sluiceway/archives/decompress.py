@@ -21,11 +21,25 @@ __all__ = ["unsqueezed"]
 
 STEP = 1 << 20  # bytes one step may give: a thread's hop for each
 INPUT = 64 << 10  # bytes one step may take
-XZ_MEMORY = 96 << 20  # bytes an xz stream may ask for its dictionary; `xz -9` asks for 65 MiB, a hostile head for 4 GiB
+XZ_MEMORY = (
+    96 << 20
+)  # bytes an xz stream may ask for its dictionary; `xz -9` asks for 65 MiB, a hostile head for 4 GiB
 MAGIC = 6  # bytes that tell what it is
 
-_REFUSED = {b"\x28\xb5\x2f\xfd": "zstd", b"PK\x03\x04": "a zip", b"7z\xbc\xaf": "7z", b"\x1f\x9d": "compress", b"Rar!": "RAR"}
-_BROKEN = (zlib.error, lzma.LZMAError, OSError, ValueError, EOFError)  # what the three raise for data they cannot read
+_REFUSED = {
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"PK\x03\x04": "a zip",
+    b"7z\xbc\xaf": "7z",
+    b"\x1f\x9d": "compress",
+    b"Rar!": "RAR",
+}
+_BROKEN = (
+    zlib.error,
+    lzma.LZMAError,
+    OSError,
+    ValueError,
+    EOFError,
+)  # what the three raise for data they cannot read
 
 
 class _Decoder(Protocol):
@@ -43,7 +57,9 @@ class _Decoder(Protocol):
     def decompress(self, data: bytes, max_length: int = -1, /) -> bytes: ...
 
 
-async def unsqueezed(chunks: AsyncIterator[Buffer], display_name: str, ratio: int, free: int) -> AsyncGenerator[Buffer, None]:
+async def unsqueezed(
+    chunks: AsyncIterator[Buffer], display_name: str, ratio: int, free: int
+) -> AsyncGenerator[Buffer, None]:
     """The chunks, decompressed where they are compressed. Above `free` bytes they may be `ratio` times what came in.
 
     Raises TooLarge, Unsupported for what is compressed in another way, SourceFailed for what is damaged or cut.
@@ -54,7 +70,9 @@ async def unsqueezed(chunks: AsyncIterator[Buffer], display_name: str, ratio: in
             first += bytes(chunk)
         for magic, what in _REFUSED.items():
             if first.startswith(magic):
-                raise Unsupported(f"{display_name} is {what}; tar is read plain or packed with gzip, bzip2 or xz")
+                raise Unsupported(
+                    f"{display_name} is {what}; tar is read plain or packed with gzip, bzip2 or xz"
+                )
         make = _decoder(first)
         if make is None:
             if first:
@@ -108,12 +126,16 @@ class _Gzip:
 class _Stretched:
     """Compressed streams, one or several behind each other as pigz and `cat` make them."""
 
-    def __init__(self, make: Callable[[], _Decoder], display_name: str, ratio: int, free: int) -> None:
+    def __init__(
+        self, make: Callable[[], _Decoder], display_name: str, ratio: int, free: int
+    ) -> None:
         self._make, self._display_name, self._ratio, self._free = make, display_name, ratio, free
         self._decoder: _Decoder | None = None  # None: between two streams
         self._came = self._made = 0
 
-    async def all(self, first: bytes, chunks: AsyncIterator[Buffer]) -> AsyncGenerator[Buffer, None]:
+    async def all(
+        self, first: bytes, chunks: AsyncIterator[Buffer]
+    ) -> AsyncGenerator[Buffer, None]:
         async for piece in self._some(first):
             yield piece
         async for chunk in chunks:
@@ -151,10 +173,14 @@ class _Stretched:
         try:
             return decoder.decompress(data, STEP)
         except MemoryError as error:
-            raise TooLarge(f"{self._display_name} asks for more than {XZ_MEMORY >> 20} MiB of memory to be unpacked") from error
+            raise TooLarge(
+                f"{self._display_name} asks for more than {XZ_MEMORY >> 20} MiB of memory to be unpacked"
+            ) from error
         except _BROKEN as error:
             if "memory" in str(error).lower():  # xz: "Memory usage limit exceeded"
                 raise TooLarge(
                     f"{self._display_name} asks for more than {XZ_MEMORY >> 20} MiB of memory to be unpacked"
                 ) from error
-            raise SourceFailed(f"{self._display_name} is damaged: its compressed data cannot be read ({error})") from error
+            raise SourceFailed(
+                f"{self._display_name} is damaged: its compressed data cannot be read ({error})"
+            ) from error

@@ -18,13 +18,23 @@ from sluiceway.wire.numbers import MOST_INTEGER, clipped_uint
 __all__ = ["TarHead", "TarReader"]
 
 BLOCK = 512
-MOST_HEAD = 1 << 20  # bytes of all long names and extended attributes of one member; a head can claim gigabytes
-MOST_TAIL = 16 << 20  # zero bytes behind the end: tapes are filled up to their record, 10 KiB as a rule
+MOST_HEAD = (
+    1 << 20
+)  # bytes of all long names and extended attributes of one member; a head can claim gigabytes
+MOST_TAIL = (
+    16 << 20
+)  # zero bytes behind the end: tapes are filled up to their record, 10 KiB as a rule
 _ZEROS = bytes(BLOCK)
 _SIZE = slice(124, 136)  # where a head has it
 _OCTAL = frozenset(b"01234567")
 _FILES = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
-_MORE = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+_MORE = (
+    tarfile.XHDTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
 _LEFT = {
     tarfile.LNKTYPE: ("unsupported", "a hard link to another member"),
     tarfile.SYMTYPE: ("link", "a symbolic link"),
@@ -44,7 +54,9 @@ class TarHead:
     size: int
     modified: float | None
     kind: Literal["file", "folder", "label", "other"]
-    omitted: tuple[str, str] | None = None  # the code and the reason why its bytes, if it has any, are nothing to copy
+    omitted: tuple[str, str] | None = (
+        None  # the code and the reason why its bytes, if it has any, are nothing to copy
+    )
     mode: int = 0o644
 
 
@@ -81,7 +93,9 @@ class TarReader:
                 self._error = error
                 raise
             if not len(piece):
-                self._error = SourceFailed(f"{self._display_name} ends in the middle of a file, {self._left} bytes too early")
+                self._error = SourceFailed(
+                    f"{self._display_name} ends in the middle of a file, {self._left} bytes too early"
+                )
                 raise self._error
             self._left -= len(piece)
             yield piece
@@ -94,7 +108,9 @@ class TarReader:
             if not self._begun and not block:
                 raise SourceFailed(f"{self._display_name} is empty, and no tar")
             if not block:
-                raise SourceFailed(f"{self._display_name} has no end mark: it was cut behind a file. What came before is whole")
+                raise SourceFailed(
+                    f"{self._display_name} has no end mark: it was cut behind a file. What came before is whole"
+                )
             if block == _ZEROS:
                 await self._end()
                 return None
@@ -104,7 +120,9 @@ class TarReader:
                 return self._member(info, more)
             room -= BLOCK + info.size + -info.size % BLOCK
             if room < 0:
-                raise TooLarge(f"{self._display_name} has a member whose name and attributes take more than {MOST_HEAD} bytes")
+                raise TooLarge(
+                    f"{self._display_name} has a member whose name and attributes take more than {MOST_HEAD} bytes"
+                )
             more |= self._told(info.type, await self._small(info.size))
 
     def _parsed(self, block: bytes) -> tarfile.TarInfo:
@@ -114,10 +132,16 @@ class TarReader:
             what = "is damaged: a member's head" if self._begun else "is no tar: its head"
             raise SourceFailed(f"{self._display_name} {what} cannot be read ({error})") from error
         told = block[_SIZE]
-        if told[0] < 0x80 and not _OCTAL.issuperset(told.split(b"\0", 1)[0].strip()):  # int() takes 1_0 and -1 as well
-            raise BadRequest(f"{self._display_name} has a member of {told!r} bytes, which is no number")
+        if told[0] < 0x80 and not _OCTAL.issuperset(
+            told.split(b"\0", 1)[0].strip()
+        ):  # int() takes 1_0 and -1 as well
+            raise BadRequest(
+                f"{self._display_name} has a member of {told!r} bytes, which is no number"
+            )
         if not 0 <= info.size <= MOST_INTEGER:
-            raise BadRequest(f"{self._display_name} has a member of {info.size} bytes, which cannot be")
+            raise BadRequest(
+                f"{self._display_name} has a member of {info.size} bytes, which cannot be"
+            )
         return info
 
     async def _small(self, size: int) -> bytes:
@@ -148,7 +172,11 @@ class TarReader:
         while at < len(data):
             space = data.find(b" ", at, at + 20)
             length = None if space < 0 else clipped_uint(data[at:space], len(data))
-            if length is None or not space - at + 1 < length <= len(data) - at or data[at + length - 1] != ord("\n"):
+            if (
+                length is None
+                or not space - at + 1 < length <= len(data) - at
+                or data[at + length - 1] != ord("\n")
+            ):
                 raise BadRequest(f"{self._display_name} has an extended head that cannot be read")
             key, _, value = data[space + 1 : at + length - 1].partition(b"=")
             said[key.decode("utf-8", "surrogateescape")] = value.decode("utf-8", "surrogateescape")
@@ -161,16 +189,28 @@ class TarReader:
         if "size" in more:
             said = clipped_uint(more["size"])
             if said is None or said > MOST_INTEGER:
-                raise BadRequest(f"{self._display_name} says that {name!r} has {more['size'][:30]!r} bytes, which is no number")
+                raise BadRequest(
+                    f"{self._display_name} says that {name!r} has {more['size'][:30]!r} bytes, which is no number"
+                )
             size = said
-        if info.type == tarfile.GNUTYPE_SPARSE or any(key.startswith("GNU.sparse.") for key in more):
-            raise Unsupported(f"{name!r} in {self._display_name} is packed as a sparse file; pack it without tar's --sparse")
+        if info.type == tarfile.GNUTYPE_SPARSE or any(
+            key.startswith("GNU.sparse.") for key in more
+        ):
+            raise Unsupported(
+                f"{name!r} in {self._display_name} is packed as a sparse file; pack it without tar's --sparse"
+            )
         kind = _kind(info.type, name)
         if size and (kind == "folder" or info.type in _LEFT):
             # Some programs skip so many bytes, others none: what follows would be read as two different archives.
-            raise BadRequest(f"{self._display_name} says that {name!r}, which is no file, has {size} bytes")
+            raise BadRequest(
+                f"{self._display_name} says that {name!r}, which is no file, has {size} bytes"
+            )
         self._left, self._padding = size, -size % BLOCK
-        omitted = _LEFT.get(info.type, ("unsupported", "neither a file nor a folder")) if kind == "other" else None
+        omitted = (
+            _LEFT.get(info.type, ("unsupported", "neither a file nor a folder"))
+            if kind == "other"
+            else None
+        )
         shown = name.rstrip("/") if kind == "folder" else name
         return TarHead(shown, size, _modified(info, more), kind, omitted, info.mode & 0o777)
 
@@ -180,9 +220,13 @@ class TarReader:
         while len(piece := await self._some(1 << 16)):
             room -= len(piece)
             if bytes(piece).strip(b"\0"):
-                raise SourceFailed(f"{self._display_name} goes on behind its end mark; what follows was not copied")
+                raise SourceFailed(
+                    f"{self._display_name} goes on behind its end mark; what follows was not copied"
+                )
             if room < 0:
-                raise SourceFailed(f"{self._display_name} does not end: more than {MOST_TAIL} zeros follow its end mark")
+                raise SourceFailed(
+                    f"{self._display_name} does not end: more than {MOST_TAIL} zeros follow its end mark"
+                )
 
     async def _skip_padding(self) -> None:
         padding, self._padding = self._padding, 0
@@ -210,7 +254,9 @@ class TarReader:
 
 
 def _kind(said: bytes, name: str) -> Literal["file", "folder", "label", "other"]:
-    if said == tarfile.DIRTYPE or (said in _FILES and name.endswith("/")):  # before 1988 the slash was the only sign
+    if said == tarfile.DIRTYPE or (
+        said in _FILES and name.endswith("/")
+    ):  # before 1988 the slash was the only sign
         return "folder"
     return "file" if said in _FILES else "label" if said == _LABEL else "other"
 

@@ -16,7 +16,9 @@ from sluiceway.cli.signals import ended_by_signals
 
 __all__ = ["copy"]
 
-_EXIT_HELP = "\b\nExit codes:\n" + "\n".join(f"  {row.code:>3}  {row.meaning}" for row in sorted(EXITS, key=lambda r: r.code))
+_EXIT_HELP = "\b\nExit codes:\n" + "\n".join(
+    f"  {row.code:>3}  {row.meaning}" for row in sorted(EXITS, key=lambda r: r.code)
+)
 
 
 @click.command(epilog=_EXIT_HELP)
@@ -26,24 +28,45 @@ _EXIT_HELP = "\b\nExit codes:\n" + "\n".join(f"  {row.code:>3}  {row.meaning}" f
     metavar="LINE",
     help="Instead of SOURCE: run this line in a shell and copy what it writes, if it ends well; nothing is stored else.",
 )
-@click.option("--name", help="The file's name, where the source or the server does not give the right one.")
+@click.option(
+    "--name", help="The file's name, where the source or the server does not give the right one."
+)
 @click.option("--type", help="The file's media type; guessed from its name otherwise.")
-@click.option("--form", multiple=True, metavar="NAME=VALUE", help="Send as a form, with this field before the file. Repeatable.")
-@click.option("--field", metavar="NAME", help="Send as a form, with the file in this field. [default: file]")
+@click.option(
+    "--form",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Send as a form, with this field before the file. Repeatable.",
+)
+@click.option(
+    "--field", metavar="NAME", help="Send as a form, with the file in this field. [default: file]"
+)
 @click.option(
     "--size",
     metavar="BYTES",
     help="What a pipe will give, such as 1048576 or 10GiB, so that the server is told. More or fewer are an error.",
 )
-@click.option("-H", "--header", multiple=True, metavar="'NAME: VALUE'", help="A header to send. Repeatable.")
-@click.option("--token", envvar="SLUICEWAY_TOKEN", show_envvar=True, help="Sent as Bearer token to the URL's own host only.")
+@click.option(
+    "-H", "--header", multiple=True, metavar="'NAME: VALUE'", help="A header to send. Repeatable."
+)
+@click.option(
+    "--token",
+    envvar="SLUICEWAY_TOKEN",
+    show_envvar=True,
+    help="Sent as Bearer token to the URL's own host only.",
+)
 @click.option(
     "--from-header",
     multiple=True,
     metavar="'NAME: VALUE'",
     help="A header for the source, where both sides are URLs: -H and --token are the destination's. Repeatable.",
 )
-@click.option("--from-token", envvar="SLUICEWAY_FROM_TOKEN", show_envvar=True, help="The source's token, likewise.")
+@click.option(
+    "--from-token",
+    envvar="SLUICEWAY_FROM_TOKEN",
+    show_envvar=True,
+    help="The source's token, likewise.",
+)
 @click.option(
     "--retries",
     type=click.IntRange(0, 100),
@@ -65,8 +88,16 @@ _EXIT_HELP = "\b\nExit codes:\n" + "\n".join(f"  {row.code:>3}  {row.meaning}" f
     type=click.Choice(["tar"]),
     help="SOURCE is a tar (plain, gzip, bzip2, xz): copy its members below DESTINATION while it arrives. Options of -r fit.",
 )
-@click.option("--limit-rate", metavar="BYTES", help="At most so much a second, over all jobs together, such as 10MiB.")
-@click.option("--force", is_flag=True, help="Replace what is there: the file a download would write, the object in a database.")
+@click.option(
+    "--limit-rate",
+    metavar="BYTES",
+    help="At most so much a second, over all jobs together, such as 10MiB.",
+)
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Replace what is there: the file a download would write, the object in a database.",
+)
 @click.option(
     "--store-option",
     multiple=True,
@@ -80,7 +111,11 @@ _EXIT_HELP = "\b\nExit codes:\n" + "\n".join(f"  {row.code:>3}  {row.meaning}" f
     is_flag=True,
     help="One JSON receipt per line on standard output and nothing else; errors as JSON on standard error.",
 )
-@click.option("--curl", is_flag=True, help="Print the line for curl that does the same, secrets as variables; copy nothing.")
+@click.option(
+    "--curl",
+    is_flag=True,
+    help="Print the line for curl that does the same, secrets as variables; copy nothing.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 def copy(
     sides: tuple[str, ...],
@@ -128,16 +163,26 @@ def copy(
     given["from_headers"] = dict(_pair(text, ":", "--from-header") for text in from_header)
     for name in ("token", "from_token"):
         variable, option = f"SLUICEWAY_{name.upper()}", name.replace("_", "-")
-        if given[name] == "" or (given[name] is None and os.environ.get(variable) == ""):  # click takes that for none
-            raise click.UsageError(f"--{option} (or {variable}) is set and empty; give the token, or leave it out")
+        if given[name] == "" or (
+            given[name] is None and os.environ.get(variable) == ""
+        ):  # click takes that for none
+            raise click.UsageError(
+                f"--{option} (or {variable}) is set and empty; give the token, or leave it out"
+            )
     many = {name: given.pop(name) for name in MANY}
     if from_command and (recursive or unpack or curl or given["pack"]):
-        raise click.UsageError("--from-command gives one file; leave out --recursive, --from, --as and --curl")
+        raise click.UsageError(
+            "--from-command gives one file; leave out --recursive, --from, --as and --curl"
+        )
     if given["pack"] and (recursive or unpack or curl):
-        raise click.UsageError("--as makes one file of many; leave out --recursive, --from and --curl")
+        raise click.UsageError(
+            "--as makes one file of many; leave out --recursive, --from and --curl"
+        )
     if recursive or unpack:
         if curl:
-            raise click.UsageError("--curl is for one file or a folder of few; leave out --recursive and --from")
+            raise click.UsageError(
+                "--curl is for one file or a folder of few; leave out --recursive and --from"
+            )
         copy_many(source, destination, as_json, quiet, given, many | {"unpack": unpack})
     for name, flag in MANY.items():
         if many[name]:
@@ -172,7 +217,11 @@ def _two(sides: tuple[str, ...], command: str | None) -> tuple[str, str]:
             raise click.UsageError("--from-command stands for SOURCE; name the DESTINATION only")
         return "-", sides[0]
     if len(sides) != 2:
-        raise click.UsageError("Missing argument 'DESTINATION'." if len(sides) < 2 else f"One argument too many: {sides[2]}")
+        raise click.UsageError(
+            "Missing argument 'DESTINATION'."
+            if len(sides) < 2
+            else f"One argument too many: {sides[2]}"
+        )
     return sides[0], sides[1]
 
 
@@ -193,5 +242,7 @@ def _with_options(side: str, options: tuple[str, ...]) -> str:
 def _pair(text: str, mark: str, option: str) -> tuple[str, str]:
     name, found, value = text.partition(mark)
     if not found or not name:
-        raise click.UsageError(f"{option} is written as NAME{mark}VALUE")  # the text itself may hold a secret
+        raise click.UsageError(
+            f"{option} is written as NAME{mark}VALUE"
+        )  # the text itself may hold a secret
     return name, value if mark == "=" else value.strip(" \t")

@@ -26,7 +26,13 @@ MANY = {  # of the options: what is said only of many objects
     "dry_run": "--dry-run",
     "preserve": "--preserve",
 }
-SINGLE = {"name": "--name", "type": "--type", "form": "--form", "field": "--field", "size": "--size"}
+SINGLE = {
+    "name": "--name",
+    "type": "--type",
+    "form": "--form",
+    "field": "--field",
+    "size": "--size",
+}
 
 
 def many_options(command: F) -> F:
@@ -38,7 +44,12 @@ def many_options(command: F) -> F:
             is_flag=True,
             help="Copy every object below SOURCE to its own way below DESTINATION, and report.",
         ),
-        click.option("--jobs", type=click.IntRange(1, 256), metavar="N", help="With -r: objects at once.  [default: 4]"),
+        click.option(
+            "--jobs",
+            type=click.IntRange(1, 256),
+            metavar="N",
+            help="With -r: objects at once.  [default: 4]",
+        ),
         click.option(
             "--journal",
             metavar="FILE",
@@ -51,8 +62,15 @@ def many_options(command: F) -> F:
             metavar="GLOB",
             help="With -r: only keys below SOURCE that fit; * stays within a name, ** goes across /. Repeatable.",
         ),
-        click.option("--exclude", multiple=True, metavar="GLOB", help="With -r: not the keys that fit. Repeatable."),
-        click.option("--dry-run", is_flag=True, help="With -r: tell what would be done, and change nothing."),
+        click.option(
+            "--exclude",
+            multiple=True,
+            metavar="GLOB",
+            help="With -r: not the keys that fit. Repeatable.",
+        ),
+        click.option(
+            "--dry-run", is_flag=True, help="With -r: tell what would be done, and change nothing."
+        ),
         click.option(
             "--preserve",
             is_flag=True,
@@ -65,7 +83,12 @@ def many_options(command: F) -> F:
 
 
 def copy_many(
-    source: str, destination: str, as_json: bool, quiet: bool, given: Mapping[str, Any], many: Mapping[str, Any]
+    source: str,
+    destination: str,
+    as_json: bool,
+    quiet: bool,
+    given: Mapping[str, Any],
+    many: Mapping[str, Any],
 ) -> None:
     """Run it and exit with the code that tells how it ended."""
     for name, flag in SINGLE.items():
@@ -75,7 +98,18 @@ def copy_many(
     from sluiceway.errors import SluiceError
 
     voice = OverallOutput(as_json, quiet)
-    told = {name: given[name] for name in ("headers", "from_headers", "token", "from_token", "force", "limit_rate", *NETWORK)}
+    told = {
+        name: given[name]
+        for name in (
+            "headers",
+            "from_headers",
+            "token",
+            "from_token",
+            "force",
+            "limit_rate",
+            *NETWORK,
+        )
+    }
     context = click.get_current_context()
     chosen = context.get_parameter_source("retries") is not click.core.ParameterSource.DEFAULT
     told["retries"] = given["retries"] if chosen else MANY_RETRIES
@@ -88,7 +122,10 @@ def copy_many(
         Output(as_json, quiet, stdout_is_data=False).fail(error)
     except KeyboardInterrupt:
         voice.finish()
-        click.echo('{"code": "interrupted", "exit": 130}' if as_json else "sluiceway: interrupted", err=True)
+        click.echo(
+            '{"code": "interrupted", "exit": 130}' if as_json else "sluiceway: interrupted",
+            err=True,
+        )
         sys.exit(INTERRUPTED)
     voice.finish()
     sys.exit(OK if report.ok else SOME_FAILED)

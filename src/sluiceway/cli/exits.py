@@ -30,17 +30,28 @@ def _answered(error: SluiceError) -> int:
 # The first row whose `when` says yes counts; FAILED takes the rest.
 EXITS = (
     Exit(OK, "done: the destination confirmed that it keeps everything"),
-    Exit(5, "the bytes that arrived are not the bytes that were sent", lambda e: isinstance(e, DigestMismatch)),
+    Exit(
+        5,
+        "the bytes that arrived are not the bytes that were sent",
+        lambda e: isinstance(e, DigestMismatch),
+    ),
     Exit(4, "the server refused (status 4xx)", lambda e: 400 <= _answered(e) < 500),
     Exit(3, "the source cannot be read", lambda e: isinstance(e, SourceFailed | SourceSpent)),
     Exit(
         USAGE,
         "the command cannot be carried out as it was given",
-        lambda e: isinstance(e, BadRequest) and not isinstance(e, BodyCut | BadName) and not _answered(e),
+        lambda e: (
+            isinstance(e, BadRequest) and not isinstance(e, BodyCut | BadName) and not _answered(e)
+        ),
     ),
     Exit(1, "the transfer failed: connection, server (status 5xx) or destination", lambda _: True),
-    Exit(SOME_FAILED, "of many objects some could not be copied, as the report says; the others are there"),
-    Exit(INTERRUPTED, "interrupted; an unfinished download goes on where it stopped when run again"),
+    Exit(
+        SOME_FAILED,
+        "of many objects some could not be copied, as the report says; the others are there",
+    ),
+    Exit(
+        INTERRUPTED, "interrupted; an unfinished download goes on where it stopped when run again"
+    ),
 )
 
 

@@ -43,7 +43,9 @@ class Output:
     def show(self, now: Progress) -> None:
         if now.stage == "left-out" and self._bar is None:
             self._note(
-                {"code": "left-out", "source": now.name, "detail": now.note}, f"{now.name} is left out: {now.note}", always=True
+                {"code": "left-out", "source": now.name, "detail": now.note},
+                f"{now.name} is left out: {now.note}",
+                always=True,
             )
         if self._bar is not None:
             self._bar(now)
@@ -57,9 +59,13 @@ class Output:
     def curl(self, line: CurlLine) -> None:
         """A line to run, and beside it what it needs and what it does otherwise."""
         if self._json:
-            self._say(json.dumps({"curl": line.text, "variables": line.variables, "notes": line.notes}))
+            self._say(
+                json.dumps({"curl": line.text, "variables": line.variables, "notes": line.notes})
+            )
             return
-        click.echo(os.fsencode(line.text))  # names of files are bytes; they must come out as they are
+        click.echo(
+            os.fsencode(line.text)
+        )  # names of files are bytes; they must come out as they are
         if line.variables:
             self._note({}, f"the line reads {', '.join(line.variables)}; export them first")
         for note in line.notes:
@@ -74,7 +80,11 @@ class Output:
         sys.exit(code)
 
     def interrupted(self) -> NoReturn:
-        self._note({"code": "interrupted", "exit": INTERRUPTED, "detail": "interrupted"}, "interrupted", always=True)
+        self._note(
+            {"code": "interrupted", "exit": INTERRUPTED, "detail": "interrupted"},
+            "interrupted",
+            always=True,
+        )
         sys.exit(INTERRUPTED)
 
     def _note(self, facts: dict[str, object], text: str, always: bool = False) -> None:
@@ -89,10 +99,16 @@ class Output:
 
 def _line(receipt: Receipt) -> str:
     speed = receipt.size / receipt.seconds if receipt.seconds > 0 else 0.0
-    what = f"{len(receipt.parts)} files  {amount(receipt.size)}" if receipt.parts else amount(receipt.size)
+    what = (
+        f"{len(receipt.parts)} files  {amount(receipt.size)}"
+        if receipt.parts
+        else amount(receipt.size)
+    )
     digest = f"  sha-256 {receipt.sha256}" if receipt.sha256 else ""
     verdict = f"  {receipt.verdict}" if receipt.seconds > LONG and receipt.verdict else ""
-    return printable(f"{receipt.location}  {what}{digest}  {receipt.seconds:.2f} s  {amount(speed)}/s{verdict}")
+    return printable(
+        f"{receipt.location}  {what}{digest}  {receipt.seconds:.2f} s  {amount(speed)}/s{verdict}"
+    )
 
 
 def amount(size: float) -> str:

@@ -58,7 +58,9 @@ class OverallOutput:
             from rich.text import Text
 
             self._drawn = time.monotonic()
-            self._live.update(Text(overall_line(now), overflow="ellipsis", no_wrap=True), refresh=True)
+            self._live.update(
+                Text(overall_line(now), overflow="ellipsis", no_wrap=True), refresh=True
+            )
 
     def finish(self) -> None:
         """The report, once there is one: on standard output, unless quiet."""
@@ -111,7 +113,11 @@ def overall_line(now: Overall) -> str:
 def report_line(report: Report) -> str:
     """The end in one line."""
     what = "would be copied" if report.dry_run else "copied"
-    parts = [f"{report.copied} {what} ({amount(report.bytes)})", f"{report.skipped} there already", f"{report.failed} failed"]
+    parts = [
+        f"{report.copied} {what} ({amount(report.bytes)})",
+        f"{report.skipped} there already",
+        f"{report.failed} failed",
+    ]
     if report.left_out:
         by_patterns = f" ({report.excluded} by the patterns)" if report.excluded else ""
         parts.append(f"{report.left_out} left out{by_patterns}")

@@ -69,7 +69,13 @@ class Bar:
         if self._rich is None:
             # Late: rich costs more start-up time than a small transfer, and only terminals need it.
             from rich.console import Console
-            from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+            from rich.progress import (
+                BarColumn,
+                DownloadColumn,
+                TextColumn,
+                TimeRemainingColumn,
+                TransferSpeedColumn,
+            )
             from rich.progress import Progress as RichProgress
 
             self._rich = RichProgress(
@@ -87,7 +93,10 @@ class Bar:
         if self._task is None or now.name != self._name:
             if self._task is not None:
                 self._rich.remove_task(self._task)
-            self._task, self._name = self._rich.add_task("", stage="", percent="", total=None), now.name
+            self._task, self._name = (
+                self._rich.add_task("", stage="", percent="", total=None),
+                now.name,
+            )
         return self._rich, self._task
 
 

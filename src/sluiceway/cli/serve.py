@@ -33,10 +33,19 @@ def _options(command: click.Command) -> click.Command:
         if isinstance(default, bool):
             option = click.Option([flag], is_flag=True, default=default, help=text)
         elif isinstance(default, tuple):
-            option = click.Option([flag], type=_Line(), multiple=True, default=default, show_default=bool(default), help=text)
+            option = click.Option(
+                [flag],
+                type=_Line(),
+                multiple=True,
+                default=default,
+                show_default=bool(default),
+                help=text,
+            )
         else:
             kind = type(default) if default is not None else str
-            option = click.Option([flag], type=kind, default=default, show_default=default is not None, help=text)
+            option = click.Option(
+                [flag], type=kind, default=default, show_default=default is not None, help=text
+            )
         option.show_envvar = True
         command.params.append(option)
     return command
@@ -50,19 +59,25 @@ def _from_file(context: click.Context, _: click.Parameter, value: str | None) ->
     try:
         with path.open("rb") as file:
             if writable_by_others(os.fstat(file.fileno())):
-                raise click.UsageError(f"{path} can be written by other users, who could change what is served; chmod go-w it")
+                raise click.UsageError(
+                    f"{path} can be written by other users, who could change what is served; chmod go-w it"
+                )
             told: dict[str, Any] = tomllib.loads(file.read().decode("utf-8"))
     except (OSError, ValueError) as error:
         raise click.UsageError(f"{path} cannot be read: {error}") from None
     known = {name.replace("-", "_"): setting for name, setting in told.items()}
     unknown = sorted(set(known) - set(setting_help()))
     if unknown:
-        raise click.UsageError(f"{path} has no setting {unknown[0]!r}; known are {', '.join(setting_help())}")
+        raise click.UsageError(
+            f"{path} has no setting {unknown[0]!r}; known are {', '.join(setting_help())}"
+        )
     for name, setting in known.items():
         several = isinstance(setting_help()[name][0], tuple)
         values = setting if several and isinstance(setting, list) else [setting]
         if not all(isinstance(value, str | int | float) for value in values):
-            raise click.UsageError(f"{path}: {name} takes {'text or a list of it' if several else 'one value'}, not {setting!r}")
+            raise click.UsageError(
+                f"{path}: {name} takes {'text or a list of it' if several else 'one value'}, not {setting!r}"
+            )
         known[name] = values if several else setting
     context.obj = path.absolute()
     context.default_map = {**(context.default_map or {}), **known}
@@ -93,7 +108,9 @@ def serve(context: click.Context, /, **given: Any) -> None:
     try:
         _refuse_empty_variables()
         settings = Settings(**given)
-        from sluiceway.server.run import serve as run  # late: --help and a wrong option load no server
+        from sluiceway.server.run import (
+            serve as run,
+        )  # late: --help and a wrong option load no server
 
         run(settings, lambda address: _greet(settings, address, context.obj))
     except SluiceError as error:
@@ -109,7 +126,9 @@ def _refuse_empty_variables() -> None:
     for name in setting_help():
         variable = f"SLUICEWAY_{name.upper()}"
         if os.environ.get(variable) is not None and not os.environ[variable].strip():
-            raise BadSetting(f"{variable} is set but empty; give it a value (for --{name.replace('_', '-')}), or unset it")
+            raise BadSetting(
+                f"{variable} is set but empty; give it a value (for --{name.replace('_', '-')}), or unset it"
+            )
 
 
 def _greet(settings: Settings, address: str, config: Path | None) -> None:
@@ -124,7 +143,10 @@ def _greet(settings: Settings, address: str, config: Path | None) -> None:
     if config is not None:
         click.echo(f"  settings from {config}")
     if settings.token is None and not settings.anyone:
-        click.echo("  without a token: every user and program of this machine can upload, read and delete", err=True)
+        click.echo(
+            "  without a token: every user and program of this machine can upload, read and delete",
+            err=True,
+        )
     if settings.anyone:
         click.echo("  open to anyone who can reach this address: upload, read and delete", err=True)
     sys.stdout.flush()

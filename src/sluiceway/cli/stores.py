@@ -23,7 +23,12 @@ T = TypeVar("T")
 
 @click.command()
 @click.argument("place")
-@click.option("--store-option", multiple=True, metavar="NAME=VALUE", help="As for `sluiceway serve`. Repeatable.")
+@click.option(
+    "--store-option",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="As for `sluiceway serve`. Repeatable.",
+)
 def init(place: str, store_option: tuple[str, ...]) -> None:
     """Make what PLACE needs to take files: the tables of a database. Safe to run again.
 
@@ -36,8 +41,18 @@ def init(place: str, store_option: tuple[str, ...]) -> None:
 
 @click.command()
 @click.argument("place")
-@click.option("--older-than", metavar="SECONDS", type=click.FloatRange(min=0), help="Only what nobody touched for so long.")
-@click.option("--store-option", multiple=True, metavar="NAME=VALUE", help="As for `sluiceway serve`. Repeatable.")
+@click.option(
+    "--older-than",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0),
+    help="Only what nobody touched for so long.",
+)
+@click.option(
+    "--store-option",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="As for `sluiceway serve`. Repeatable.",
+)
 def sweep(place: str, older_than: float | None, store_option: tuple[str, ...]) -> None:
     """Free what crashed servers left in PLACE. Safe beside servers that run; they do it themselves now and then.
 
@@ -53,7 +68,9 @@ def _at(place: str, options: tuple[str, ...], do: Callable[[Maintained], Awaitab
 
     async def work() -> T:
         if not is_place(place):  # a folder would be made by opening it
-            raise BadSetting(f"{redact_url(place)} needs no preparing and no sweeping; `sluiceway serve` does both itself")
+            raise BadSetting(
+                f"{redact_url(place)} needs no preparing and no sweeping; `sluiceway serve` does both itself"
+            )
         store = open_destination(Settings(to=(place,), store_option=options), Budget(MINIMUM))
         try:
             if not isinstance(store, Maintained):
@@ -65,5 +82,7 @@ def _at(place: str, options: tuple[str, ...], do: Callable[[Maintained], Awaitab
     try:
         return asyncio.run(work())
     except (SluiceError, OSError) as error:
-        click.echo(f"sluiceway: {error.detail if isinstance(error, SluiceError) else error}", err=True)
+        click.echo(
+            f"sluiceway: {error.detail if isinstance(error, SluiceError) else error}", err=True
+        )
         sys.exit(2 if isinstance(error, SluiceError) and error.code == "bad-setting" else 1)

@@ -58,7 +58,9 @@ class Download:
     rate: int | None = None  # bytes a second at most
 
 
-async def download(transport: Transport, job: Download, on_progress: OnProgress | None = None) -> Receipt:
+async def download(
+    transport: Transport, job: Download, on_progress: OnProgress | None = None
+) -> Receipt:
     """Fetch it; the target appears whole and checked, or not at all (standard output: the error tells).
 
     Raises the server's refusal (see `refusals`), PeerFailed, DigestMismatch, Exists, StoreFailed, NoSpace.
@@ -117,7 +119,10 @@ class _Fetching:
                     raise
                 trouble = error
             if self._have > furthest:
-                tries, furthest = 1, self._have  # it moves: a bad line gets as many tries as it needs
+                tries, furthest = (
+                    1,
+                    self._have,
+                )  # it moves: a bad line gets as many tries as it needs
             if trouble is not None:
                 wait = backoff(tries + 1, head, time.time(), random.random(), job.attempts)  # noqa: S311 - no secret
                 if wait is None:
@@ -126,13 +131,17 @@ class _Fetching:
                 self._stages.enter(SOURCE)
                 await asyncio.sleep(wait)
             elif tries >= MOST_ATTEMPTS:
-                raise PeerFailed(f"{redact_url(job.url)} answers ranges that do not fit what it sent before")
+                raise PeerFailed(
+                    f"{redact_url(job.url)} answers ranges that do not fit what it sent before"
+                )
 
     async def _attempt(self) -> bool:
         """One request and what follows from it. True when everything is here, False to ask again at once."""
         known = self._known()
         self._stages.enter(SOURCE)
-        async with followed(self._transport, self._job.url, self._job.headers, range_headers(known)) as answer:
+        async with followed(
+            self._transport, self._job.url, self._job.headers, range_headers(known)
+        ) as answer:
             return await self._take(known, answer)
 
     async def _take(self, known: Known, answer: OpenResponse) -> bool:
@@ -145,7 +154,11 @@ class _Fetching:
             raise _Busy(head, refusal(head, await answer.text()))
         if self._sink is None:
             job = self._job
-            self._use(await settled(lambda: open_in_folder(job.target, name_told(head, job.url), job.force, job.url)))
+            self._use(
+                await settled(
+                    lambda: open_in_folder(job.target, name_told(head, job.url), job.force, job.url)
+                )
+            )
             if self._have and self._known().validator == validator_of(head):
                 return False  # an earlier run left the beginning: ask for the rest instead
         if step is Step.AGAIN:
@@ -167,13 +180,19 @@ class _Fetching:
         sink = self._open_sink
         left = None if self._total is None else self._total - sink.have
         try:
-            coming = TimedSource(paced(PassingSource(answer.chunks(), left), self._job.rate), self._stages)
+            coming = TimedSource(
+                paced(PassingSource(answer.chunks(), left), self._job.rate), self._stages
+            )
             await pump(coming, sink, taps=(self._digests, self), limit=left, stages=self._stages)
         except BodyCut as error:
-            raise PeerFailed(f"{redact_url(self._job.url)} ended after {sink.have} of {self._total} bytes") from error
+            raise PeerFailed(
+                f"{redact_url(self._job.url)} ended after {sink.have} of {self._total} bytes"
+            ) from error
         except TooLarge as error:
             await settled(sink.discard)
-            raise DigestMismatch(f"{redact_url(self._job.url)} sent more than the {self._total} bytes it told of") from error
+            raise DigestMismatch(
+                f"{redact_url(self._job.url)} sent more than the {self._total} bytes it told of"
+            ) from error
 
     async def take(self, data: Buffer) -> None:
         """As a tap behind the digests: what they saw, and a look at the progress."""
@@ -189,7 +208,9 @@ class _Fetching:
         await sink.settle()
         if self._total is not None and sink.have != self._total:
             await settled(sink.discard)
-            raise DigestMismatch(f"{sink.have} bytes are here and {self._total} were told; nothing was kept, try again")
+            raise DigestMismatch(
+                f"{sink.have} bytes are here and {self._total} were told; nothing was kept, try again"
+            )
         for promise in repr_promises(self._promise):
             if promise.algorithm in found and found[promise.algorithm] != promise.value:
                 await settled(sink.discard)

@@ -73,9 +73,15 @@ HARMLESS = frozenset(
         "user-agent",
     }
 )
-RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})  # for reading again: nothing at the server changes by it
-BUSY = frozenset({408, 429, 502, 503, 504})  # for sending again: the server, or a proxy before it, could not take it now
-REPEATABLE = frozenset({"PUT", "GET", "HEAD", "DELETE", "OPTIONS", "TRACE"})  # twice is as good as once (RFC 9110 9.2.2)
+RETRYABLE = frozenset(
+    {408, 425, 429, 500, 502, 503, 504}
+)  # for reading again: nothing at the server changes by it
+BUSY = frozenset(
+    {408, 429, 502, 503, 504}
+)  # for sending again: the server, or a proxy before it, could not take it now
+REPEATABLE = frozenset(
+    {"PUT", "GET", "HEAD", "DELETE", "OPTIONS", "TRACE"}
+)  # twice is as good as once (RFC 9110 9.2.2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +141,9 @@ def next_step(known: Known, head: Head) -> Step:
 
 def _whole(known: Known, head: Head) -> bool:
     """Whether a 416 means that all is here: its size is what is here, and what was told before. Another size is another file."""
-    return parse_unsatisfied_range(head.headers.get("content-range", "")) == known.have and known.total in (None, known.have)
+    return parse_unsatisfied_range(
+        head.headers.get("content-range", "")
+    ) == known.have and known.total in (None, known.have)
 
 
 def _continues(known: Known, head: Head) -> bool:
@@ -159,7 +167,9 @@ def validator_of(head: Head) -> str | None:
     tag = head.headers.get("etag", "")
     if len(tag) >= 2 and tag[0] == tag[-1] == '"':
         return tag
-    changed, now = (parse_http_date(head.headers.get(name, "")) for name in ("last-modified", "date"))
+    changed, now = (
+        parse_http_date(head.headers.get(name, "")) for name in ("last-modified", "date")
+    )
     if tag or changed is None or now is None or now - changed < SETTLED:
         return None
     return head.headers["last-modified"]
@@ -177,7 +187,11 @@ def length_of(head: Head) -> int | None:
 
 def may_retry(error: SluiceError) -> bool:
     """Whether asking again may help: the way broke. An error that tells of an answer is that answer, and stays so."""
-    return isinstance(error, PeerFailed) and ANSWERED not in error.members and UNREADABLE not in error.members
+    return (
+        isinstance(error, PeerFailed)
+        and ANSWERED not in error.members
+        and UNREADABLE not in error.members
+    )
 
 
 def reached(error: SluiceError) -> bool:
@@ -194,7 +208,9 @@ def may_repeat(method: str, complete: bool) -> bool:
     return method in REPEATABLE or not complete
 
 
-def backoff(attempt: int, head: Head | None, now: float, jitter: float, most: int = MOST_ATTEMPTS) -> float | None:
+def backoff(
+    attempt: int, head: Head | None, now: float, jitter: float, most: int = MOST_ATTEMPTS
+) -> float | None:
     """Seconds to wait before attempt number `attempt` (2 is the first retry) of `most`; None: give up.
 
     `jitter` from 0 to 1 spreads clients that failed together. A Retry-After is kept to, and never shortened.
@@ -236,7 +252,9 @@ def redirected(head: Head, hops: int, *, sends: bool, again: bool) -> str | None
     elif hops >= MOST_REDIRECTS:
         reason = f"{place}, the {hops + 1}th place in a row; check the URL"
     elif origin(head.url)[0] == "https" and origin(target)[0] == "http":
-        reason = f"{place}, where anyone could read what is sent; ask its operator for an https address"
+        reason = (
+            f"{place}, where anyone could read what is sent; ask its operator for an https address"
+        )
     elif sends and head.status not in (307, 308):
         reason = f"{place} with a {head.status}, which drops what is sent; if files go there, use that URL"
     elif sends and not again:

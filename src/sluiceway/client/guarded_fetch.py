@@ -25,7 +25,9 @@ __all__ = ["body_length", "fetched", "paced"]
 
 HEADS = 60.0  # seconds from the first look-up of a name to the head of the last hop
 WINDOW = 60.0  # seconds of waiting for the peer after which its pace is looked at
-LEAST = 16 << 10  # bytes it must bring in that time: 273 a second, a tenth of the slowest mobile line
+LEAST = (
+    16 << 10
+)  # bytes it must bring in that time: 273 a second, a tenth of the slowest mobile line
 
 
 @asynccontextmanager
@@ -46,14 +48,18 @@ async def fetched(
     try:
         async with (
             asyncio.timeout(HEADS) as clock,
-            followed(transport, url, credentials or {}, headers, method=method, allow=allow) as answer,
+            followed(
+                transport, url, credentials or {}, headers, method=method, allow=allow
+            ) as answer,
         ):
             clock.reschedule(None)
             yield answer
     except TimeoutError:
         if not clock.expired():
             raise
-        raise PeerTimeout(f"{redact_url(url)} did not begin to answer within {HEADS:.0f} seconds; try again later") from None
+        raise PeerTimeout(
+            f"{redact_url(url)} did not begin to answer within {HEADS:.0f} seconds; try again later"
+        ) from None
 
 
 async def paced(answer: OpenResponse) -> AsyncIterator[bytes]:
@@ -83,7 +89,9 @@ def body_length(head: Head) -> int | None:
     if "chunked" in head.headers.get("transfer-encoding", "").lower():
         return None
     length = clipped_uint(head.headers.get("content-length", ""))
-    if length is None:  # RFC 9112 6.3: such a body ends with the connection, and one that broke off looks the same
+    if (
+        length is None
+    ):  # RFC 9112 6.3: such a body ends with the connection, and one that broke off looks the same
         raise PeerFailed(
             f"{redact_url(head.url)} tells neither length nor end of the file; a part of it could pass for the whole"
         )

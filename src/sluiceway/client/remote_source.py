@@ -30,7 +30,14 @@ from sluiceway.client.http.error_responses import FROM_TOKEN, refusal
 from sluiceway.client.http.redirects import followed
 from sluiceway.client.http.transport import OpenResponse, Transport
 from sluiceway.client.local.download_target import name_told
-from sluiceway.errors import BadRequest, DigestMismatch, PeerFailed, SluiceError, SourceChanged, SourceFailed
+from sluiceway.errors import (
+    BadRequest,
+    DigestMismatch,
+    PeerFailed,
+    SluiceError,
+    SourceChanged,
+    SourceFailed,
+)
 from sluiceway.pipe.digests import ALGORITHMS
 from sluiceway.pipe.pump import close_stream
 from sluiceway.pipe.source import Buffer, SourceSpent
@@ -87,7 +94,9 @@ class RemoteSource:
             head: Head | None = None
             try:
                 async with AsyncExitStack() as stack:
-                    answer = await stack.enter_async_context(followed(self._transport, self._url, self._headers))
+                    answer = await stack.enter_async_context(
+                        followed(self._transport, self._url, self._headers)
+                    )
                     head, step = answer.head, next_step(Known(), answer.head)
                     if step is Step.FRESH:
                         self._learn(answer.head)
@@ -105,7 +114,9 @@ class RemoteSource:
     async def open(self, start: int = 0, stop: int | None = None) -> AsyncIterator[Buffer]:
         """Raises SourceFailed when the server breaks off and the rest cannot be had, or the file is another one now."""
         if self._opened and not self.reopenable:
-            raise SourceSpent("This stream flows past once and cannot be read again or from the middle")
+            raise SourceSpent(
+                "This stream flows past once and cannot be read again or from the middle"
+            )
         self._opened = True
         at, tries = start, 0
         while stop is None or at < stop:
@@ -121,13 +132,20 @@ class RemoteSource:
                         piece = memoryview(chunk)[drop:][: None if stop is None else stop - at]
                         drop -= min(drop, len(chunk))
                         if len(piece):
-                            at, tries = at + len(piece), 1  # it moves: a bad line gets as many tries as it needs
+                            at, tries = (
+                                at + len(piece),
+                                1,
+                            )  # it moves: a bad line gets as many tries as it needs
                             yield piece
                         if at == stop:
                             return
                 if self.length is None or at >= self.length:
                     return
-                await self._recover(PeerFailed(f"{redact_url(self._url)} ended after {at} of {self.length} bytes"), None, tries)
+                await self._recover(
+                    PeerFailed(f"{redact_url(self._url)} ended after {at} of {self.length} bytes"),
+                    None,
+                    tries,
+                )
             except _Busy as busy:
                 await self._recover(busy.error, busy.head, tries)
             except PeerFailed as error:
@@ -142,10 +160,14 @@ class RemoteSource:
         self.name = clean_name(name_told(head, self._url))
         self.type = head.headers.get("content-type")
         self.promises = repr_promises(head.headers.get("repr-digest", ""))
-        if self.length == 0:  # a request of no bytes is complete with its head: nothing could be withheld later
+        if (
+            self.length == 0
+        ):  # a request of no bytes is complete with its head: nothing could be withheld later
             for promise in self.promises:
                 if hashlib.new(ALGORITHMS[promise.algorithm]).digest() != promise.value:
-                    raise DigestMismatch(f"{redact_url(self._url)} is empty, and its {promise.algorithm} is not that of nothing")
+                    raise DigestMismatch(
+                        f"{redact_url(self._url)} is empty, and its {promise.algorithm} is not that of nothing"
+                    )
 
     async def _answer(self, stack: AsyncExitStack, at: int) -> tuple[OpenResponse | None, int]:
         """An answer whose body has the bytes from `at` on, after so many to drop; None when there are none left."""
@@ -155,13 +177,19 @@ class RemoteSource:
             if at == 0:
                 return first, 0
         known = Known(have=at, validator=self._validator, total=self.length)
-        answer = await stack.enter_async_context(followed(self._transport, self._url, self._headers, range_headers(known)))
+        answer = await stack.enter_async_context(
+            followed(self._transport, self._url, self._headers, range_headers(known))
+        )
         head, step = answer.head, next_step(known, answer.head)
         if step is Step.COMPLETE:
             return None, 0
         if step is Step.APPEND:
             return answer, 0
-        if step is Step.FRESH and validator_of(head) == self._validator and length_of(head) == self.length:
+        if (
+            step is Step.FRESH
+            and validator_of(head) == self._validator
+            and length_of(head) == self.length
+        ):
             return answer, at  # it knows no ranges: what went on already is read over
         if step in (Step.FRESH, Step.AGAIN):
             raise SourceChanged(
@@ -170,14 +198,22 @@ class RemoteSource:
         error = refusal(head, await answer.text(), FROM_TOKEN)
         if step is Step.WAIT:
             raise _Busy(head, error)
-        raise SourceFailed(f"The rest of the source cannot be had: {error.detail}; nothing was stored")
+        raise SourceFailed(
+            f"The rest of the source cannot be had: {error.detail}; nothing was stored"
+        )
 
     async def _recover(self, trouble: SluiceError, head: Head | None, tries: int) -> None:
         """Wait until it makes sense to ask for the rest; raise when it never will. `head`: it is only busy, and said so."""
         wait = backoff(tries + 1, head, time.time(), random.random(), self._attempts)  # noqa: S311 - spreads clients, no secret
         if wait is None or not self.reopenable or (head is None and not may_retry(trouble)):
-            why = "" if self.reopenable else " (it names no strong ETag, so the rest cannot be asked for)"
-            raise SourceFailed(f"The source broke off: {trouble.detail}{why}; nothing was stored") from trouble
+            why = (
+                ""
+                if self.reopenable
+                else " (it names no strong ETag, so the rest cannot be asked for)"
+            )
+            raise SourceFailed(
+                f"The source broke off: {trouble.detail}{why}; nothing was stored"
+            ) from trouble
         await self._rest(trouble, wait)
 
     async def _rest(self, trouble: SluiceError, wait: float) -> None:
@@ -198,6 +234,8 @@ def repr_promises(header: str) -> tuple[Promise, ...]:
     if not header:
         return ()
     try:
-        return tuple(promise for promise in parse_digests(None, header) if promise.algorithm in ALGORITHMS)
+        return tuple(
+            promise for promise in parse_digests(None, header) if promise.algorithm in ALGORITHMS
+        )
     except BadRequest:
         return ()

@@ -40,8 +40,19 @@ __all__ = ["OF_THE_BODY", "SEE_OTHER", "Upload", "upload"]
 
 SEE_OTHER = 303
 # Headers that speak of what is sent; a GET that asks what became of it has none of them.
-OF_THE_BODY = frozenset(["content-type", "content-digest", "repr-digest", "if-match", "if-none-match", "idempotency-key"])
-EXPECTATION_FAILED = 417  # a server that knows no Expect: the same request without it (RFC 9110 10.1.1)
+OF_THE_BODY = frozenset(
+    [
+        "content-type",
+        "content-digest",
+        "repr-digest",
+        "if-match",
+        "if-none-match",
+        "idempotency-key",
+    ]
+)
+EXPECTATION_FAILED = (
+    417  # a server that knows no Expect: the same request without it (RFC 9110 10.1.1)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +68,10 @@ class Upload:
 
 
 async def upload(
-    transport: Transport, job: Upload, on_progress: OnProgress | None = None, stages: Stages | None = None
+    transport: Transport,
+    job: Upload,
+    on_progress: OnProgress | None = None,
+    stages: Stages | None = None,
 ) -> Receipt:
     """Send it and wait until the server says it is kept. `stages` goes on from where the caller's own time went.
 
@@ -76,11 +90,15 @@ class _Busy(Exception):
 
 
 class _Sending:
-    def __init__(self, transport: Transport, job: Upload, on_progress: OnProgress | None, stages: Stages) -> None:
+    def __init__(
+        self, transport: Transport, job: Upload, on_progress: OnProgress | None, stages: Stages
+    ) -> None:
         self._transport = transport
         self._job = job
         self._stages = stages
-        self._body = Body(job.source, job.shape.head, job.shape.tail, promises=job.promises, stages=stages)
+        self._body = Body(
+            job.source, job.shape.head, job.shape.tail, promises=job.promises, stages=stages
+        )
         self._on_progress = on_progress
         self._met = False  # a connection was made once
 
@@ -113,7 +131,12 @@ class _Sending:
                 proven = await self._asked_before(url, cookies.added(headers, url))
             patient = expect or self._transport.unproven(url)
             asked = self._transport.ask(
-                shape.method, url, cookies.added(headers, url), body, expect=patient, on_sent=self._on_sent
+                shape.method,
+                url,
+                cookies.added(headers, url),
+                body,
+                expect=patient,
+                on_sent=self._on_sent,
             )
             async with asked as answer:
                 head, self._met = answer.head, True
@@ -142,12 +165,16 @@ class _Sending:
         """Have the server ask who we are by a request that changes nothing: what flows past once is sent to it once."""
         plain = {name: value for name, value in headers.items() if name.lower() not in OF_THE_BODY}
         try:
-            async with self._transport.ask("GET", url, plain) as answer:  # to HEAD, some send a body with their 401
+            async with self._transport.ask(
+                "GET", url, plain
+            ) as answer:  # to HEAD, some send a body with their 401
                 return self._transport.challenged(answer.head)
         except PeerFailed:
             return False  # the request itself will show it
 
-    async def _shown_at(self, url: str, headers: Mapping[str, str], cookies: ChainCookies) -> Receipt:
+    async def _shown_at(
+        self, url: str, headers: Mapping[str, str], cookies: ChainCookies
+    ) -> Receipt:
         """The server has what was sent and names the place that tells what came of it (RFC 9110 15.4.4): that one's status
         decides. What was sent is not sent again, whatever it says."""
         self._stages.enter(ANSWER)
@@ -158,8 +185,12 @@ class _Sending:
                     raise refusal(answer.head, await answer.text())
                 return await self._finish(answer)
         except SluiceError as error:
-            error.members.setdefault(ANSWERED, SEE_OTHER)  # it was answered: nothing here may be tried again
-            raise _because(error, "that is where it was to tell what became of the file, which it has got") from error
+            error.members.setdefault(
+                ANSWERED, SEE_OTHER
+            )  # it was answered: nothing here may be tried again
+            raise _because(
+                error, "that is where it was to tell what became of the file, which it has got"
+            ) from error
 
     async def _recover(self, trouble: SluiceError, head: Head | None, tries: int) -> None:
         """Wait until it makes sense to send again; raise `trouble` when it never will, with the reason where there is one."""
@@ -171,7 +202,9 @@ class _Sending:
             who = "standard input" if job.name == "-" else job.name
             raise _because(trouble, f"{who} flows past once, so it was not sent again")
         if not may_repeat(job.shape.method, body.complete):
-            raise _because(trouble, "it was not sent again, for the server may have stored it already")
+            raise _because(
+                trouble, "it was not sent again, for the server may have stored it already"
+            )
         self._stages.enter(DESTINATION)
         self._tell("retrying", 0, note=f"{trouble.detail}; trying again in {wait:.0f} s")
         await asyncio.sleep(wait)
@@ -210,9 +243,13 @@ class _Sending:
         """The destination's word against ours, where it gave one."""
         size, digest = entry.get("size"), entry.get("sha-256")
         if isinstance(size, int) and size != self._body.sent:
-            raise DigestMismatch(f"{redact_url(head.url)} keeps {size} bytes of {self._body.sent}; send it again")
+            raise DigestMismatch(
+                f"{redact_url(head.url)} keeps {size} bytes of {self._body.sent}; send it again"
+            )
         if isinstance(digest, str) and digest.lower() != self._body.sha256:
-            raise DigestMismatch(f"{redact_url(head.url)} keeps other bytes than were sent (sha-256 differs); send it again")
+            raise DigestMismatch(
+                f"{redact_url(head.url)} keeps other bytes than were sent (sha-256 differs); send it again"
+            )
 
     def _on_sent(self, acknowledged: int) -> None:
         """The peer has `acknowledged` bytes of the body: show those of the file."""
@@ -226,9 +263,13 @@ class _Sending:
         else:
             self._tell("sending" if body.started else "connecting", of_file)
 
-    def _tell(self, stage: Stage, done: int, note: str = "", receipt: Receipt | None = None) -> None:
+    def _tell(
+        self, stage: Stage, done: int, note: str = "", receipt: Receipt | None = None
+    ) -> None:
         if self._on_progress is not None:
-            self._on_progress(Progress(self._job.name, stage, done, self._job.source.length, note, receipt))
+            self._on_progress(
+                Progress(self._job.name, stage, done, self._job.source.length, note, receipt)
+            )
 
 
 def _because(error: SluiceError, why: str) -> SluiceError:

@@ -90,7 +90,9 @@ def copy(
     except RuntimeError:
         pass
     else:
-        raise BadRequest("copy() blocks, and an event loop runs in this thread; use `await sluiceway.acopy(…)`")
+        raise BadRequest(
+            "copy() blocks, and an event loop runs in this thread; use `await sluiceway.acopy(…)`"
+        )
     return asyncio.run(
         acopy(
             src,
@@ -147,7 +149,9 @@ async def acopy(
         if command is not None:
             raise BadRequest("A command gives one file, and a zip is made of many")
         if pack != "zip" or size is not None:
-            raise BadRequest('What many files can be packed as is "zip", whose size follows from theirs')
+            raise BadRequest(
+                'What many files can be packed as is "zip", whose size follows from theirs'
+            )
         return await apack(
             os.fspath(src),
             os.fspath(dst),
@@ -194,7 +198,9 @@ async def acopy(
             return await take_out(order, on_progress)
         if order.reads is not None:
             reads = order.reads
-            job = Download(reads.url, reads.headers, order.target, name, force, order.attempts, order.rate)
+            job = Download(
+                reads.url, reads.headers, order.target, name, force, order.attempts, order.rate
+            )
             return await download(transport, job, on_progress)
     raise BadRequest("Nothing to copy")
 
@@ -215,8 +221,15 @@ def curl_lines(order: CopyOptions) -> Iterator[CurlLine]:
 class _Sending:
     """An order that ends at a server."""
 
-    def __init__(self, transport: Transport, order: CopyOptions, side: Side, on_progress: OnProgress | None) -> None:
-        self._transport, self._order, self._side, self._on_progress = transport, order, side, on_progress
+    def __init__(
+        self, transport: Transport, order: CopyOptions, side: Side, on_progress: OnProgress | None
+    ) -> None:
+        self._transport, self._order, self._side, self._on_progress = (
+            transport,
+            order,
+            side,
+            on_progress,
+        )
 
     async def run(self) -> Receipt:
         order = self._order
@@ -232,7 +245,11 @@ class _Sending:
 
     async def _file(self, path: str, display_name: str, stages: Stages) -> Receipt:
         order = self._order
-        source = await asyncio.to_thread(open_local, path) if order.command is None else command_source(order.command)
+        source = (
+            await asyncio.to_thread(open_local, path)
+            if order.command is None
+            else command_source(order.command)
+        )
         if order.size is not None:
             stages.enter(SOURCE)
             source = await sized(source, order.size, order.display_name(path))
@@ -264,7 +281,14 @@ class _Sending:
             display_name = order.name or source.name
             told = source.type if source.type and _TYPE.fullmatch(source.type) else None
             shape = self._shape(display_name, order.type or told or order.type_of(display_name))
-            job = Upload(paced(source, order.rate), shape, named, self._side.headers, source.promises, order.attempts)
+            job = Upload(
+                paced(source, order.rate),
+                shape,
+                named,
+                self._side.headers,
+                source.promises,
+                order.attempts,
+            )
             return await upload(self._transport, job, self._on_progress, stages)
         finally:
             await source.aclose()
@@ -272,10 +296,19 @@ class _Sending:
     async def _from_place(self, place: str) -> Receipt:
         order, stages = self._order, Stages()
         async with opened_at(place) as opened:
-            display_name = order.name or opened.entry.metadata.filename or opened.entry.key.rpartition("/")[2]
+            display_name = (
+                order.name or opened.entry.metadata.filename or opened.entry.key.rpartition("/")[2]
+            )
             shape = self._shape(display_name, order.type or opened.entry.metadata.type)
             source = TimedSource(paced(opened, order.rate), stages)
-            job = Upload(source, shape, redact_url(place), self._side.headers, promised(opened), order.attempts)
+            job = Upload(
+                source,
+                shape,
+                redact_url(place),
+                self._side.headers,
+                promised(opened),
+                order.attempts,
+            )
             return await upload(self._transport, job, self._on_progress, stages)
 
     async def _folder(self, folder: str) -> Receipt:
@@ -322,8 +355,14 @@ class _Sending:
 def _check_folder(order: CopyOptions) -> None:
     if order.name is not None or order.size is not None:
         raise BadRequest("A folder's files keep their names and sizes; leave those out")
-    if order.writes is not None and not order.as_form and not urlsplit(order.writes.url).path.endswith("/"):
-        raise BadRequest("A folder goes to a URL that ends in / (each file under its own name) or in /files")
+    if (
+        order.writes is not None
+        and not order.as_form
+        and not urlsplit(order.writes.url).path.endswith("/")
+    ):
+        raise BadRequest(
+            "A folder goes to a URL that ends in / (each file under its own name) or in /files"
+        )
 
 
 def _in_folder(order: CopyOptions, path: str) -> str:

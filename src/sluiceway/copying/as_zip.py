@@ -79,13 +79,19 @@ async def apack(
             network=network,
         )
     elif headers or from_headers or form or field is not None or type is not None:
-        raise BadRequest("Headers, forms and types are for servers, and neither side is a URL; leave them out")
+        raise BadRequest(
+            "Headers, forms and types are for servers, and neither side is a URL; leave them out"
+        )
     else:
         rate = parse_size(limit_rate, "The rate") if isinstance(limit_rate, str) else limit_rate
-        order = CopyOptions(src, dst, None, None, name=name, force=force, attempts=retries + 1, rate=rate)
+        order = CopyOptions(
+            src, dst, None, None, name=name, force=force, attempts=retries + 1, rate=rate
+        )
     async with AsyncExitStack() as stack:
         transport = await stack.enter_async_context(network.transport(order.reads, order.writes))
-        origin = await asyncio.to_thread(origin_of, src, order.reads, transport, RetryPolicy(retries), Budget(MEMORY))
+        origin = await asyncio.to_thread(
+            origin_of, src, order.reads, transport, RetryPolicy(retries), Budget(MEMORY)
+        )
         stack.push_async_callback(origin.aclose)
 
         missing: list[str] = []
@@ -99,7 +105,9 @@ async def apack(
         source = await zipped(origin, leave)
         if missing:
             more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-            raise SourceFailed(f"{missing[0]}{more} cannot be in the zip, and nothing was sent: it would not be all of it")
+            raise SourceFailed(
+                f"{missing[0]}{more} cannot be in the zip, and nothing was sent: it would not be all of it"
+            )
         if not source.members:
             raise SourceFailed(f"{origin.display_name} holds no file")
         return await _Packing(transport, order, source, on_progress).run()
@@ -108,7 +116,13 @@ async def apack(
 class _Packing:
     """One zip on its way."""
 
-    def __init__(self, transport: Transport, order: CopyOptions, source: ZipSource, on_progress: OnProgress | None) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        order: CopyOptions,
+        source: ZipSource,
+        on_progress: OnProgress | None,
+    ) -> None:
         self._transport, self._order, self._on_progress = transport, order, on_progress
         self._source = paced(source, order.rate)
         self._name = order.name or _name(order.source)
@@ -125,7 +139,9 @@ class _Packing:
     async def _to_server(self, side: Side) -> Receipt:
         order, kind = self._order, self._order.type or TYPE
         if order.as_form:
-            shape = shape_form(side.url, self._name, kind, order.form, order.field, secrets.token_bytes(16))
+            shape = shape_form(
+                side.url, self._name, kind, order.form, order.field, secrets.token_bytes(16)
+            )
         else:
             shape = shape_put(side.url, self._name, kind)
         job = Upload(self._source, shape, self._shown, side.headers, attempts=order.attempts)
@@ -135,16 +151,24 @@ class _Packing:
         order, stages, budget = self._order, Stages(), Budget(MEMORY)
         place = open_place(order.target, budget)
         try:
-            key = place.key if place.key and not place.key.endswith("/") else place.key + clean_name(self._name)
+            key = (
+                place.key
+                if place.key and not place.key.endswith("/")
+                else place.key + clean_name(self._name)
+            )
             if not stays_inside(key):
                 raise BadRequest(f"{key!r} is no key: no empty segments, no . and ..")
             coming = Coming(self._source, self._shown, key.rpartition("/")[2], order.type or TYPE)
             tell = Tell(self._shown, "sending", self._source.length, self._on_progress)
-            size, metadata, entry = await keep_in_store(place.store, key, coming, order.force, budget, stages, tell)
+            size, metadata, entry = await keep_in_store(
+                place.store, key, coming, order.force, budget, stages, tell
+            )
         finally:
             await place.store.aclose()
         location = (
-            place.display_name if entry.key == place.key else f"{place.display_name.rstrip('/')}/{entry.key[len(place.key) :]}"
+            place.display_name
+            if entry.key == place.key
+            else f"{place.display_name.rstrip('/')}/{entry.key[len(place.key) :]}"
         )
         return self._receipt(size, metadata.sha256, location, stages, tell)
 
@@ -159,14 +183,20 @@ class _Packing:
         tell = Tell(sink.target, "receiving", self._source.length, self._on_progress)
         try:
             source = TimedSource(self._source, stages)
-            size, sha256 = await keep_in_target(sink, source, self._shown, (), order.force, stages, tell)
+            size, sha256 = await keep_in_target(
+                sink, source, self._shown, (), order.force, stages, tell
+            )
         finally:
             await settled(sink.close)
         return self._receipt(size, sha256, sink.target, stages, tell)
 
-    def _receipt(self, size: int, sha256: str | None, location: str, stages: Stages, tell: Tell) -> Receipt:
+    def _receipt(
+        self, size: int, sha256: str | None, location: str, stages: Stages, tell: Tell
+    ) -> Receipt:
         spent = stages.spent()
-        receipt = Receipt(size, sha256, location, source=self._shown, seconds=sum(spent.values()), stages=spent)
+        receipt = Receipt(
+            size, sha256, location, source=self._shown, seconds=sum(spent.values()), stages=spent
+        )
         tell.say("done", receipt)
         return receipt
 

@@ -41,9 +41,13 @@ class CopyItem:
     size: int | None  # bytes; None while nobody knows
     version: str = ""  # changes whenever the bytes may have: an etag, or a file's size and time; "" where nobody knows
     modified: float | None = None  # seconds since the epoch
-    omitted: Omitted | None = None  # why it cannot be opened at all: a link, a folder that is closed, a name that leads out
+    omitted: Omitted | None = (
+        None  # why it cannot be opened at all: a link, a folder that is closed, a name that leads out
+    )
     folder: bool = False  # a folder itself, of which only its reason or its attributes matter
-    mode: int | None = field(default=None, compare=False)  # permissions, where the origin knows them
+    mode: int | None = field(
+        default=None, compare=False
+    )  # permissions, where the origin knows them
 
 
 @dataclass(frozen=True, slots=True)

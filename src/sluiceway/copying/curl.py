@@ -24,11 +24,15 @@ __all__ = ["CurlLine", "curl_line"]
 _SECRET = re.compile(
     r"auth|token|secret|passw|pwd|cookie|session|signature|credential|jwt|key$|key[^a-z]|(^|[^a-z])(sig|sid|pass)($|[^a-z])"
 )
-_BARE = re.compile(r"[A-Za-z0-9 ,./:=?&%+@_~-]*")  # what double quotes around leave as it is, in every shell
+_BARE = re.compile(
+    r"[A-Za-z0-9 ,./:=?&%+@_~-]*"
+)  # what double quotes around leave as it is, in every shell
 _GLOB = frozenset("[]{}")
 
 PIPE_NOTE = "a pipe between two curls stores what came as a whole file when the source breaks off; sluiceway copy does not"
-RESUME_NOTE = "curl -C - goes on with whatever stands under that name, and checks neither version nor digest"
+RESUME_NOTE = (
+    "curl -C - goes on with whatever stands under that name, and checks neither version nor digest"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +94,9 @@ class _Command:
         elif name not in HARMLESS and _SECRET.search(name):
             word = (f"{shown}: ", self.hide(name))
         else:
-            word = (f"{shown}: {value}" if value else f"{shown};",)  # with a colon and nothing behind it curl sends none
+            word = (
+                f"{shown}: {value}" if value else f"{shown};",
+            )  # with a colon and nothing behind it curl sends none
         self.add("-H", word)
 
     def _url(self, url: str) -> _Word:
@@ -106,7 +112,9 @@ class _Command:
     def text(self) -> str:
         """For a POSIX shell."""
         words = list(self.words)
-        if any(_GLOB.intersection(piece) for word in words for piece in word if isinstance(piece, str)):
+        if any(
+            _GLOB.intersection(piece) for word in words for piece in word if isinstance(piece, str)
+        ):
             words.insert(0, ("-g",))  # brackets and braces are names here, not patterns
         return " ".join(["curl", *map(_quoted, words)])
 
@@ -127,7 +135,9 @@ def curl_line(order: CopyOptions, path: str | None = None, name: str | None = No
         return CurlLine(send.text(), tuple(send.variables))
     fetch = _fetching(order.reads, "SLUICEWAY_FROM_")
     _sending(send, order, order.writes, "-", order.name or _last(order.reads))
-    return CurlLine(f"{fetch.text()} | {send.text()}", (*fetch.variables, *send.variables), (PIPE_NOTE,))
+    return CurlLine(
+        f"{fetch.text()} | {send.text()}", (*fetch.variables, *send.variables), (PIPE_NOTE,)
+    )
 
 
 def _fetching(side: Side, prefix: str) -> _Command:
@@ -142,7 +152,9 @@ def _into(command: _Command, order: CopyOptions, side: Side) -> tuple[str, ...]:
         return ()
     target = order.target
     if os.path.isdir(target):
-        target = os.path.join(target, clean_name(order.name) if order.name is not None else _last(side))
+        target = os.path.join(
+            target, clean_name(order.name) if order.name is not None else _last(side)
+        )
     if order.force:
         command.add("-o", target)
         return ()
@@ -154,14 +166,19 @@ def _sending(command: _Command, order: CopyOptions, side: Side, path: str, name:
     kind = order.type_of(name)
     command.add("-sS", "--fail-with-body")
     if order.as_form:
-        for key, value in order.form:  # --form-string: in a -F value a leading @ or < would name a file
+        for (
+            key,
+            value,
+        ) in order.form:  # --form-string: in a -F value a leading @ or < would name a file
             hidden = bool(_SECRET.search(key.lower()))
             command.add("--form-string", (f"{key}=", command.hide(key) if hidden else value))
         file = f"{order.field or DEFAULT_FIELD}=@{_parameter(path)};filename={_parameter(name)};type={kind}"
         command.add("-F", file)
     else:
         command.add("-T", path)
-        if path == "-" and order.size is not None:  # without the empty one curl sends chunks all the same
+        if (
+            path == "-" and order.size is not None
+        ):  # without the empty one curl sends chunks all the same
             command.add("-H", "Transfer-Encoding:", "-H", f"Content-Length: {order.size}")
         command.add("-H", f"Content-Type: {kind}")
         if urlsplit(side.url).path.endswith("/"):
@@ -186,9 +203,17 @@ def _quoted(word: Iterable[str | _Hidden]) -> str:
         return shlex.quote(plain)
     if _BARE.fullmatch(plain):
         behind = ["", *reversed(pieces)][:-1][::-1]  # what follows each piece
-        return '"' + "".join(_in_quotes(piece, after) for piece, after in zip(pieces, behind, strict=True)) + '"'
+        return (
+            '"'
+            + "".join(_in_quotes(piece, after) for piece, after in zip(pieces, behind, strict=True))
+            + '"'
+        )
     # An exclamation mark in double quotes is history to an interactive bash: text alone, variables alone.
-    return "".join(shlex.quote(piece) if isinstance(piece, str) else f'"${piece.variable}"' for piece in pieces if piece)
+    return "".join(
+        shlex.quote(piece) if isinstance(piece, str) else f'"${piece.variable}"'
+        for piece in pieces
+        if piece
+    )
 
 
 def _in_quotes(piece: str | _Hidden, after: str | _Hidden) -> str:

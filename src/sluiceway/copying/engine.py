@@ -40,7 +40,13 @@ class CopyEngine:
         jobs: int = 4,
         on_overall: OnOverall | None = None,
     ) -> None:
-        self._origin, self._goal, self._terms, self._choice, self._journal = origin, goal, terms, choice, journal
+        self._origin, self._goal, self._terms, self._choice, self._journal = (
+            origin,
+            goal,
+            terms,
+            choice,
+            journal,
+        )
         self._jobs = jobs if origin.rereadable else 1
         self._on_overall = on_overall
         self._began = time.monotonic()
@@ -126,7 +132,9 @@ class CopyEngine:
 
     async def _shares_a_key(self, item: CopyItem) -> bool:
         """Whether the goal does not tell it from another object of this run; then it has failed."""
-        if self._terms.dry_run or not await self._terms.patience.of(lambda: share_one_key(self._goal, item.key)):
+        if self._terms.dry_run or not await self._terms.patience.of(
+            lambda: share_one_key(self._goal, item.key)
+        ):
             return False
         error = same_name(item.key, self._goal.display_name)
         self._count(Ended(item.key, "failed", item.size, code=error.code, detail=error.detail))
@@ -150,10 +158,26 @@ class CopyEngine:
                 self._tally.listed += 1
                 # Before anything else is judged: what is not chosen may be of any kind.
                 if not (self._choice.below(item.key) if item.folder else self._choice(item.key)):
-                    self._count(Ended(item.key, "left-out", item.size, code="excluded", detail=RULES["excluded"]))
+                    self._count(
+                        Ended(
+                            item.key,
+                            "left-out",
+                            item.size,
+                            code="excluded",
+                            detail=RULES["excluded"],
+                        )
+                    )
                 elif item.omitted is not None:
                     state: State = "left-out" if by_rule(item.omitted) else "failed"
-                    self._count(Ended(item.key, state, item.size, code=item.omitted.code, detail=item.omitted.detail))
+                    self._count(
+                        Ended(
+                            item.key,
+                            state,
+                            item.size,
+                            code=item.omitted.code,
+                            detail=item.omitted.detail,
+                        )
+                    )
                 elif self._journal is not None and self._journal.has(item):
                     self._count(Ended(item.key, "skipped", item.size))
                 else:
@@ -197,7 +221,9 @@ class CopyEngine:
         if time.monotonic() - self._told >= TELL_EVERY:
             self._tell()
 
-    def _tell(self, note: str = "", ended: Ended | None = None, report: Report | None = None) -> None:
+    def _tell(
+        self, note: str = "", ended: Ended | None = None, report: Report | None = None
+    ) -> None:
         if self._on_overall is None:
             return
         self._told = time.monotonic()

@@ -31,7 +31,10 @@ NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr
 
 def once_key(run: str, item: CopyItem) -> str:
     """The idempotency key of one version of one object in one run: the same after a restart with the run's journal."""
-    return (fingerprint(run, "a", item.key, item.version) + fingerprint(run, "b", item.key, item.version)).hex()[:32]
+    return (
+        fingerprint(run, "a", item.key, item.version)
+        + fingerprint(run, "b", item.key, item.version)
+    ).hex()[:32]
 
 
 class Journal:
@@ -129,8 +132,12 @@ class Journal:
             fcntl.flock(self._file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                raise BadRequest(f"Another copy uses the journal {self.path} at this moment; wait for it") from None
-            raise StoreFailed(f"The journal {self.path} cannot be locked: {error.strerror or error}") from error
+                raise BadRequest(
+                    f"Another copy uses the journal {self.path} at this moment; wait for it"
+                ) from None
+            raise StoreFailed(
+                f"The journal {self.path} cannot be locked: {error.strerror or error}"
+            ) from error
 
     def _read(self) -> str:
         """Take in what is there and cut off a torn end; write the head of a new one. The journal's id."""
@@ -161,9 +168,13 @@ class Journal:
         if "sluiceway-journal" not in told or not isinstance(run, str):
             raise BadRequest(f"{self.path} is no journal of a copy; name another file")
         if told["sluiceway-journal"] != FORMAT:
-            raise BadRequest(f"The journal {self.path} was written by another version of this program; begin a new one")
+            raise BadRequest(
+                f"The journal {self.path} was written by another version of this program; begin a new one"
+            )
         if told.get("sides") != self._sides:
-            raise BadRequest(f"The journal {self.path} is of another source or destination; each pair needs its own")
+            raise BadRequest(
+                f"The journal {self.path} is of another source or destination; each pair needs its own"
+            )
         return run
 
 
@@ -202,5 +213,9 @@ def _named(path: str) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise NoSpace(f"No space for the journal {path}; make room and run the same command to go on") from error
-        raise StoreFailed(f"The journal {path} cannot be written: {error.strerror or error}") from error
+            raise NoSpace(
+                f"No space for the journal {path}; make room and run the same command to go on"
+            ) from error
+        raise StoreFailed(
+            f"The journal {path} cannot be written: {error.strerror or error}"
+        ) from error

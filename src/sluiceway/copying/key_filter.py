@@ -34,12 +34,16 @@ class KeyFilter:
         key = f"{folder}/"
         if any(pattern.fullmatch(key) or pattern.fullmatch(folder) for pattern in self._exclude):
             return False
-        return not self._literal or any(key.startswith(begin) or begin.startswith(key) for begin in self._literal)
+        return not self._literal or any(
+            key.startswith(begin) or begin.startswith(key) for begin in self._literal
+        )
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:
     if not pattern or len(pattern) > MOST_PATTERN or pattern.count("*") > MOST_STARS:
-        raise BadRequest(f"A pattern has 1 to {MOST_PATTERN} characters and at most {MOST_STARS} stars")
+        raise BadRequest(
+            f"A pattern has 1 to {MOST_PATTERN} characters and at most {MOST_STARS} stars"
+        )
     made, at = "", 0
     while at < len(pattern):
         if pattern.startswith("**/", at):

@@ -42,7 +42,9 @@ __all__ = ["JOBS", "MANY_RETRIES", "MOST_JOBS", "acopy_all", "copy_all", "origin
 
 JOBS = 4
 MOST_JOBS = 256  # each has a connection on both sides and pieces in hand
-MANY_RETRIES = 8  # more than for one file: among thousands of objects, five failures in a row do happen
+MANY_RETRIES = (
+    8  # more than for one file: among thousands of objects, five failures in a row do happen
+)
 MEMORY = 32 << 20  # bytes stores may hold, and
 MEMORY_EACH = 8 << 20  # for each job: four blocks, or a part of a multipart upload
 
@@ -91,7 +93,9 @@ def copy_all(
     except RuntimeError:
         pass
     else:
-        raise BadRequest("copy_all() blocks, and an event loop runs in this thread; use `await sluiceway.acopy_all(…)`")
+        raise BadRequest(
+            "copy_all() blocks, and an event loop runs in this thread; use `await sluiceway.acopy_all(…)`"
+        )
     return asyncio.run(
         acopy_all(
             src,
@@ -156,18 +160,26 @@ async def acopy_all(
     journals = frozenset[str]()
     if isinstance(src, str | os.PathLike) and isinstance(dst, str | os.PathLike) and unpack is None:
         await asyncio.to_thread(refuse_overlap, os.fspath(src), os.fspath(dst))
-        journals = await asyncio.to_thread(journal_keys, os.fspath(src), None if journal is None else os.fspath(journal))
+        journals = await asyncio.to_thread(
+            journal_keys, os.fspath(src), None if journal is None else os.fspath(journal)
+        )
     budget = Budget(MEMORY + jobs * MEMORY_EACH)
     async with AsyncExitStack() as stack:
         transport = await stack.enter_async_context(network.transport(reads, writes))
-        origin = await stack.enter_async_context(_opened(src, unpack, reads, transport, patience, budget, choice, journals))
+        origin = await stack.enter_async_context(
+            _opened(src, unpack, reads, transport, patience, budget, choice, journals)
+        )
         goal = _goal(dst, writes, transport, patience, budget, preserve)
         if preserve:
-            terms = dataclasses.replace(terms, dress=dressed, folders=lambda: preserve_folders(origin, goal))
+            terms = dataclasses.replace(
+                terms, dress=dressed, folders=lambda: preserve_folders(origin, goal)
+            )
         stack.push_async_callback(goal.aclose)
         book: Journal | None = None
         if journal is not None:
-            book = await asyncio.to_thread(_journal, os.fspath(journal), _identity(src), _identity(dst), dry_run)
+            book = await asyncio.to_thread(
+                _journal, os.fspath(journal), _identity(src), _identity(dst), dry_run
+            )
         if book is not None:
             stack.callback(book.close)
         return await CopyEngine(origin, goal, terms, choice, book, jobs, on_progress).run()
@@ -193,7 +205,14 @@ def _servers(
         if headers or from_headers:
             raise BadRequest("Headers are for servers, and neither side is a URL; leave them out")
         return None, None
-    order = make_order(*texts, headers=headers, token=token, from_headers=from_headers, from_token=from_token, network=network)
+    order = make_order(
+        *texts,
+        headers=headers,
+        token=token,
+        from_headers=from_headers,
+        from_token=from_token,
+        network=network,
+    )
     return order.reads, order.writes
 
 
@@ -217,7 +236,9 @@ async def _opened(
     elif unpack != "tar" or not isinstance(side, str | os.PathLike):
         raise BadRequest("What can be unpacked is a tar, named by its path or URL")
     else:
-        async with tar_opened(os.fspath(side), reads, transport, patience.retries + 1, meant=choice) as unpacked:
+        async with tar_opened(
+            os.fspath(side), reads, transport, patience.retries + 1, meant=choice
+        ) as unpacked:
             yield unpacked
 
 
@@ -237,10 +258,14 @@ def origin_of(
         return HttpSource(transport, Side(_below(reads.url), reads.headers), patience)
     if is_place(text):
         place = open_place(text, budget)
-        named = text.lower().startswith(FSSPEC)  # a bucket or a table that is missing says so itself
+        named = text.lower().startswith(
+            FSSPEC
+        )  # a bucket or a table that is missing says so itself
         return StoreSource(place.store, _prefix(place), _display_name(text), patience, named)
     if not os.path.isdir(text):
-        raise BadRequest(f"{text} is no folder; many objects come from a folder, a store or a server")
+        raise BadRequest(
+            f"{text} is no folder; many objects come from a folder, a store or a server"
+        )
     return FolderSource(text, journals)
 
 
@@ -276,7 +301,9 @@ def _below(url: str) -> str:
 def _prefix(place: Place) -> str:
     prefix = place.key.rstrip("/")
     if prefix and not stays_inside(prefix):
-        raise BadRequest(f"{place.display_name} names no part of the store: no empty segments, no . and ..")
+        raise BadRequest(
+            f"{place.display_name} names no part of the store: no empty segments, no . and .."
+        )
     return f"{prefix}/" if prefix else ""
 
 
@@ -292,6 +319,18 @@ def _identity(side: object) -> str:
     if not (is_url(text) or is_place(text)):
         return os.path.abspath(text)
     parts = urlsplit(text)
-    where = [(name, value) for name, value in parse_qsl(parts.query) if name in ("endpoint", "table")]
-    query = urlencode(where) if is_place(text) else hashlib.sha256(parts.query.encode()).hexdigest()[:16] if parts.query else ""
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], path=parts.path.rstrip("/"), query=query))
+    where = [
+        (name, value) for name, value in parse_qsl(parts.query) if name in ("endpoint", "table")
+    ]
+    query = (
+        urlencode(where)
+        if is_place(text)
+        else hashlib.sha256(parts.query.encode()).hexdigest()[:16]
+        if parts.query
+        else ""
+    )
+    return urlunsplit(
+        parts._replace(
+            netloc=parts.netloc.rpartition("@")[2], path=parts.path.rstrip("/"), query=query
+        )
+    )

@@ -39,7 +39,11 @@ async def share_one_key(goal: CopyTarget, key: str) -> bool:
     if here is None or not here[0].version:
         return False
     for other in (unicodedata.normalize("NFC", key), unicodedata.normalize("NFD", key)):
-        if other != key and (there := await goal.find(other)) is not None and there[0].version == here[0].version:
+        if (
+            other != key
+            and (there := await goal.find(other)) is not None
+            and there[0].version == here[0].version
+        ):
             return True
     return False
 

@@ -27,25 +27,35 @@ class Network:
     timeout: float | None = None
     ca_file: str | None = None
     client_cert: str | None = None
-    auth: str | None = None  # how user and password of a URL are told: "basic" with each request, "digest" to a challenge
+    auth: str | None = (
+        None  # how user and password of a URL are told: "basic" with each request, "digest" to a challenge
+    )
 
     def __post_init__(self) -> None:
         if self.timeout is not None and not 0 < self.timeout <= MOST_TIMEOUT:
-            raise BadRequest(f"The timeout is a number of seconds above 0, at most {MOST_TIMEOUT:.0f}")
+            raise BadRequest(
+                f"The timeout is a number of seconds above 0, at most {MOST_TIMEOUT:.0f}"
+            )
 
         if self.auth not in (None, "basic", "digest"):
             raise BadRequest("Authentication is basic or digest")
 
     def transport(self, reads: Side | None, writes: Side | None) -> Transport:
         """Our own certificate, as --token, is for the destination where both sides are servers. Raises BadRequest."""
-        from sluiceway.client.http.transport import Transport  # late: a copy between places needs no HTTP library
+        from sluiceway.client.http.transport import (
+            Transport,
+        )  # late: a copy between places needs no HTTP library
 
         side = writes or reads
         shown_to = () if side is None else (origin(side.url),)
         logins = {
-            origin(one.url): DigestLogin(*one.login) for one in (reads, writes) if one is not None and one.login is not None
+            origin(one.url): DigestLogin(*one.login)
+            for one in (reads, writes)
+            if one is not None and one.login is not None
         }
-        return Transport(self.deadlines, trust=Trust(self.ca_file, self.client_cert, shown_to), logins=logins)
+        return Transport(
+            self.deadlines, trust=Trust(self.ca_file, self.client_cert, shown_to), logins=logins
+        )
 
     @property
     def deadlines(self) -> Deadlines:

@@ -17,7 +17,14 @@ from sluiceway.copying.journal import once_key
 from sluiceway.copying.report import Ended, State
 from sluiceway.copying.retry_policy import RetryPolicy, hopeless
 from sluiceway.copying.sha256_of import counted
-from sluiceway.errors import DigestMismatch, Exists, PreconditionFailed, SluiceError, SourceChanged, StoreFailed
+from sluiceway.errors import (
+    DigestMismatch,
+    Exists,
+    PreconditionFailed,
+    SluiceError,
+    SourceChanged,
+    StoreFailed,
+)
 from sluiceway.pipe.pump import close_stream
 from sluiceway.pipe.receipt import Receipt
 from sluiceway.pipe.source import Buffer, Source
@@ -34,8 +41,12 @@ class Terms:
     force: bool = False
     dry_run: bool = False
     throttle: Throttle | None = None
-    folders: Callable[[], AsyncIterator[Ended]] | None = None  # likewise: the folders, after all that is in them; failures
-    dress: Callable[[Reading], Reading] = lambda reading: reading  # with --preserve: what an object has beside bytes
+    folders: Callable[[], AsyncIterator[Ended]] | None = (
+        None  # likewise: the folders, after all that is in them; failures
+    )
+    dress: Callable[[Reading], Reading] = lambda reading: (
+        reading
+    )  # with --preserve: what an object has beside bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +81,13 @@ class ObjectCopier:
         moved: Callable[[int], None],
         note: Callable[[str], None],
     ) -> None:
-        self._origin, self._goal, self._terms, self._run, self._look = origin, goal, terms, run, look
+        self._origin, self._goal, self._terms, self._run, self._look = (
+            origin,
+            goal,
+            terms,
+            run,
+            look,
+        )
         self._moved, self._note = moved, note
 
     async def copy(self, item: CopyItem) -> Outcome:
@@ -87,17 +104,29 @@ class ObjectCopier:
                 # once more, whichever version is there now; what changes again while it is read is reported
                 wanted, wait = dataclasses.replace(item, version="", size=None), 0.0
             except SluiceError as error:
-                found = self._terms.patience.wait(error, tries.count) if self._may_repeat(tries) else None
+                found = (
+                    self._terms.patience.wait(error, tries.count)
+                    if self._may_repeat(tries)
+                    else None
+                )
                 if found is None:
-                    return _failed(item, tries, wrong if wrong is not None and isinstance(error, Exists) else error)
+                    return _failed(
+                        item,
+                        tries,
+                        wrong if wrong is not None and isinstance(error, Exists) else error,
+                    )
                 wrong, wait = (error if isinstance(error, DigestMismatch) else wrong), found
                 self._note(f"{item.key}: {error.detail}; trying again in {wait:.1f} s")
-            except Exception as error:  # a library's own: the trouble of one object is not the others'
+            except (
+                Exception
+            ) as error:  # a library's own: the trouble of one object is not the others'
                 return _failed(item, tries, StoreFailed(f"{type(error).__name__}: {error}"))
             await asyncio.sleep(wait)
 
     def _may_repeat(self, tries: _Tries) -> bool:
-        return (self._origin.rereadable or not tries.opened) and (self._goal.repeats or not tries.offered)
+        return (self._origin.rereadable or not tries.opened) and (
+            self._goal.repeats or not tries.offered
+        )
 
     async def _once(self, item: CopyItem, tries: _Tries) -> Outcome:
         terms, goal = self._terms, self._goal
@@ -108,15 +137,21 @@ class ObjectCopier:
             if not terms.force:
                 raise _another(item.key)
         if terms.dry_run:
-            return Outcome(Ended(item.key, "would-replace" if found else "would-copy", item.size), item)
+            return Outcome(
+                Ended(item.key, "would-replace" if found else "would-copy", item.size), item
+            )
         async with self._opened(item, tries) as reading:
             tries.offered = True
             try:
-                receipt = await goal.put(item.key, terms.dress(reading), once_key(self._run, item), terms.force)
+                receipt = await goal.put(
+                    item.key, terms.dress(reading), once_key(self._run, item), terms.force
+                )
             except (Exists, PreconditionFailed) as error:
                 return await self._taken(item, error, tries)
             if reading.metadata.sha256 not in (None, receipt.sha256):
-                raise DigestMismatch(f"{item.key} arrived with another sha-256 than its origin told")
+                raise DigestMismatch(
+                    f"{item.key} arrived with another sha-256 than its origin told"
+                )
             return _outcome("copied", reading.item, receipt, tries)
 
     async def _taken(self, item: CopyItem, error: SluiceError, tries: _Tries) -> Outcome:
@@ -130,10 +165,19 @@ class ObjectCopier:
 
     def _there(self, item: CopyItem, there: CopyItem, sha256: str, tries: _Tries) -> Outcome:
         """The bytes are over there; by us, where this is not the first try."""
-        receipt = Receipt(there.size or 0, sha256, f"{self._goal.display_name.rstrip('/')}/{item.key}", source=item.key)
-        return _outcome("copied" if tries.count > 1 and tries.offered else "skipped", item, receipt, tries)
+        receipt = Receipt(
+            there.size or 0,
+            sha256,
+            f"{self._goal.display_name.rstrip('/')}/{item.key}",
+            source=item.key,
+        )
+        return _outcome(
+            "copied" if tries.count > 1 and tries.offered else "skipped", item, receipt, tries
+        )
 
-    async def _same(self, item: CopyItem, there: CopyItem, told: str | None, tries: _Tries) -> str | None:
+    async def _same(
+        self, item: CopyItem, there: CopyItem, told: str | None, tries: _Tries
+    ) -> str | None:
         """The sha-256 of both where they are the same bytes, else None. Reads what nobody tells a digest of."""
         if there.size is None or (item.size is not None and item.size != there.size):
             return None
@@ -152,7 +196,9 @@ class ObjectCopier:
         async with self._origin.open(item) as reading:
             tries.opened = True
             source, throttle = reading.source, self._terms.throttle
-            moving = _Moving(source if throttle is None else ThrottledSource(source, throttle), self._moved)
+            moving = _Moving(
+                source if throttle is None else ThrottledSource(source, throttle), self._moved
+            )
             try:
                 yield dataclasses.replace(reading, source=moving)
             finally:
@@ -192,7 +238,9 @@ class _Moving:
 
 
 def _another(key: str) -> Exists:
-    return Exists(f"Something else is there already under {key}, or nobody can tell what; it was not touched")
+    return Exists(
+        f"Something else is there already under {key}, or nobody can tell what; it was not touched"
+    )
 
 
 def _outcome(state: State, item: CopyItem, receipt: Receipt, tries: _Tries) -> Outcome:
@@ -201,5 +249,7 @@ def _outcome(state: State, item: CopyItem, receipt: Receipt, tries: _Tries) -> O
 
 
 def _failed(item: CopyItem, tries: _Tries, error: SluiceError) -> Outcome:
-    ended = Ended(item.key, "failed", item.size, attempts=tries.count, code=error.code, detail=error.detail)
+    ended = Ended(
+        item.key, "failed", item.size, attempts=tries.count, code=error.code, detail=error.detail
+    )
     return Outcome(ended, item, hopeless=error if hopeless(error) else None)

@@ -31,9 +31,20 @@ RETRIES = MOST_ATTEMPTS - 1
 MOST_RETRIES = 100  # about an hour and a half; whoever waits longer needs another tool
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 token
-_TEXT = re.compile(r"[\t\x20-\x7e\x80-\U0010ffff]*")  # no control characters: a header cannot grow into two
+_TEXT = re.compile(
+    r"[\t\x20-\x7e\x80-\U0010ffff]*"
+)  # no control characters: a header cannot grow into two
 _OURS = frozenset(  # what the body decides; given by hand they would contradict it
-    ["accept-encoding", "connection", "content-length", "expect", "if-range", "range", "te", "transfer-encoding"]
+    [
+        "accept-encoding",
+        "connection",
+        "content-length",
+        "expect",
+        "if-range",
+        "range",
+        "te",
+        "transfer-encoding",
+    ]
 )
 
 
@@ -45,7 +56,9 @@ class Side:
     headers: Mapping[str, str]
     proof: Literal["", "url", "token", "header"] = ""  # where its Authorization came from
     user: str = ""  # the URL's own, without the password
-    login: tuple[str, str] | None = field(default=None, repr=False)  # user and password, where they are told to a challenge only
+    login: tuple[str, str] | None = field(
+        default=None, repr=False
+    )  # user and password, where they are told to a challenge only
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +97,13 @@ class CopyOptions:
 
     def display_name(self, path: str) -> str:
         """A local source, for people."""
-        return "The command's output" if self.command is not None else "Standard input" if path == "-" else path
+        return (
+            "The command's output"
+            if self.command is not None
+            else "Standard input"
+            if path == "-"
+            else path
+        )
 
     def type_of(self, name: str) -> str:
         return self.type or guess_type(name)
@@ -112,7 +131,9 @@ def make_order(
     """Raises BadRequest for what makes no sense, without repeating what may be a secret."""
     reading, writing = is_url(source), is_url(target)
     if not (reading or writing or is_place(source) or is_place(target) or command is not None):
-        raise BadRequest("At least one of source and destination is a URL: http://, https:// or postgresql://")
+        raise BadRequest(
+            "At least one of source and destination is a URL: http://, https:// or postgresql://"
+        )
     if from_headers and not reading:
         raise BadRequest("Headers for the source belong to a source that is a URL; leave them out")
     if not 0 <= retries <= MOST_RETRIES:
@@ -124,14 +145,23 @@ def make_order(
         raise BadRequest("A type belongs to uploads; leave it out")
     if reading and not writing:
         # The one server there is: what is said for "the" server and what is said for the source are both for it.
-        reads = _side(source, {**(headers or {}), **(from_headers or {})}, token if from_token is None else from_token, network)
+        reads = _side(
+            source,
+            {**(headers or {}), **(from_headers or {})},
+            token if from_token is None else from_token,
+            network,
+        )
     elif reading:
         reads = _side(source, from_headers or {}, from_token, network)
     if reading and size is not None:
         raise BadRequest("A size belongs to a pipe; a server tells the length itself")
     writes = _side(target, headers or {}, token, network) if writing else None
-    if network.auth == "digest" and not any(side is not None and side.login for side in (reads, writes)):
-        raise BadRequest("Digest authentication takes user and password from the URL: https://USER:PASSWORD@HOST/…")
+    if network.auth == "digest" and not any(
+        side is not None and side.login for side in (reads, writes)
+    ):
+        raise BadRequest(
+            "Digest authentication takes user and password from the URL: https://USER:PASSWORD@HOST/…"
+        )
     kind = type
     if writes is not None:
         sent = dict(writes.headers)

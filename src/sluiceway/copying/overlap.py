@@ -92,5 +92,11 @@ def _where(side: str) -> tuple[tuple[str, ...], list[str]] | None:
         return None  # it is refused elsewhere
     told = dict(parse_qsl(parts.query)) if is_place(side) else {}
     way = [name for name in unquote(parts.path).split("/") if name]
-    where = (scheme, _HERE.get(host, host), str(port), told.get("table", ""), told.get("endpoint", "").rstrip("/"))
+    where = (
+        scheme,
+        _HERE.get(host, host),
+        str(port),
+        told.get("table", ""),
+        told.get("endpoint", "").rstrip("/"),
+    )
     return where, way

@@ -102,7 +102,11 @@ class Overall:
     @property
     def seconds_left(self) -> float | None:
         """At this rate; None while nobody can tell. While not `listed`, it takes at least that long."""
-        return max(0, self.total_bytes - self.bytes - self.moving) / self.rate if self.rate > 0 else None
+        return (
+            max(0, self.total_bytes - self.bytes - self.moving) / self.rate
+            if self.rate > 0
+            else None
+        )
 
 
 OnOverall = Callable[[Overall], None]

@@ -8,8 +8,24 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from sluiceway.client.download_plan import ANSWERED, FIRST_WAIT, MOST_WAIT, RETRYABLE, Head, may_retry, retry_after
-from sluiceway.errors import NoSpace, PeerUnreachable, SluiceError, SourceChanged, SourceFailed, Unauthorized, Unavailable
+from sluiceway.client.download_plan import (
+    ANSWERED,
+    FIRST_WAIT,
+    MOST_WAIT,
+    RETRYABLE,
+    Head,
+    may_retry,
+    retry_after,
+)
+from sluiceway.errors import (
+    NoSpace,
+    PeerUnreachable,
+    SluiceError,
+    SourceChanged,
+    SourceFailed,
+    Unauthorized,
+    Unavailable,
+)
 
 __all__ = ["RetryPolicy", "hopeless", "may_pass"]
 
@@ -22,7 +38,9 @@ def may_pass(error: SluiceError) -> bool:
     """Whether the same may go well later: the way broke, or the other side was busy."""
     answered = error.members.get(ANSWERED)
     if isinstance(answered, int):
-        return answered in RETRYABLE or 200 <= answered < 300  # success before it had everything: nothing is certain
+        return (
+            answered in RETRYABLE or 200 <= answered < 300
+        )  # success before it had everything: nothing is certain
     if isinstance(error, NoSpace | SourceChanged):
         return False  # people make room; a changed source is another matter
     if isinstance(error, SourceFailed):
@@ -75,4 +93,8 @@ class RetryPolicy:
 
 def _asked(error: SluiceError) -> float | None:
     told = error.members.get("retry_after")
-    return retry_after(Head(0, {"retry-after": told}, ""), time.time()) if isinstance(told, str) else None
+    return (
+        retry_after(Head(0, {"retry-after": told}, ""), time.time())
+        if isinstance(told, str)
+        else None
+    )

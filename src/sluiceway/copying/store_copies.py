@@ -29,14 +29,32 @@ from sluiceway.pipe.source import Buffer, Source
 from sluiceway.pipe.stages import ANSWER, DESTINATION, QUEUE, SOURCE, Stages
 from sluiceway.pipe.throttle import paced
 from sluiceway.pipe.timed import TimedSource
-from sluiceway.stores.contract import Entry, Metadata, ObjectReader, Pairs, Replace, Store, UploadRequest
+from sluiceway.stores.contract import (
+    Entry,
+    Metadata,
+    ObjectReader,
+    Pairs,
+    Replace,
+    Store,
+    UploadRequest,
+)
 from sluiceway.stores.registry import Place, open_place, place_key
 from sluiceway.uploads.keys import new_id
 from sluiceway.wire.headers.digests import Promise
 from sluiceway.wire.names import clean_name, stays_inside
 from sluiceway.wire.urls import is_place, redact_url
 
-__all__ = ["Coming", "Tell", "keep_in_store", "keep_in_target", "keep_output", "opened_at", "promised", "put_in", "take_out"]
+__all__ = [
+    "Coming",
+    "Tell",
+    "keep_in_store",
+    "keep_in_target",
+    "keep_output",
+    "opened_at",
+    "promised",
+    "put_in",
+    "take_out",
+]
 
 MEMORY = 32 << 20  # bytes one copy may hold
 TELL_EVERY = 0.1  # seconds between two looks at the progress
@@ -64,7 +82,9 @@ class _Says(Tap, Protocol):
 class Tell:
     """A tap that tells how far it is; `stage` is what goes on while bytes move."""
 
-    def __init__(self, name: str, stage: Stage, total: int | None, on_progress: OnProgress | None) -> None:
+    def __init__(
+        self, name: str, stage: Stage, total: int | None, on_progress: OnProgress | None
+    ) -> None:
         self._name, self._stage, self._total, self._on_progress = name, stage, total, on_progress
         self._done, self._told = 0, 0.0
 
@@ -79,7 +99,9 @@ class Tell:
             self._on_progress(Progress(self._name, stage, self._done, self._total, "", receipt))
 
 
-async def put_in(transport: Transport, order: CopyOptions, on_progress: OnProgress | None) -> Receipt:
+async def put_in(
+    transport: Transport, order: CopyOptions, on_progress: OnProgress | None
+) -> Receipt:
     """Copy what the order names into the store it names. A taken key is replaced with `force` only.
 
     Raises Exists, what the source raises, and what the store does.
@@ -89,11 +111,17 @@ async def put_in(transport: Transport, order: CopyOptions, on_progress: OnProgre
     if place.key.rstrip("/") and not stays_inside(place.key.rstrip("/")):
         raise BadRequest(f"{place.key!r} is no key: no empty segments, no . and ..")
     try:
-        if order.reads is None and order.source != "-" and await asyncio.to_thread(os.path.isdir, order.source):
+        if (
+            order.reads is None
+            and order.source != "-"
+            and await asyncio.to_thread(os.path.isdir, order.source)
+        ):
             return await _put_folder(place, order, budget, on_progress)
         stages = Stages()
         async with _coming(transport, order, budget, stages) as coming:
-            return await _put(place.store, _key(place, coming.name), coming, order, budget, on_progress, stages)
+            return await _put(
+                place.store, _key(place, coming.name), coming, order, budget, on_progress, stages
+            )
     finally:
         await place.store.aclose()
 
@@ -117,7 +145,14 @@ async def take_out(order: CopyOptions, on_progress: OnProgress | None) -> Receip
         finally:
             await settled(sink.close)
     spent = stages.spent()
-    receipt = Receipt(size, sha256, sink.target, source=redact_url(order.source), seconds=sum(spent.values()), stages=spent)
+    receipt = Receipt(
+        size,
+        sha256,
+        sink.target,
+        source=redact_url(order.source),
+        seconds=sum(spent.values()),
+        stages=spent,
+    )
     tell.say("done", receipt)
     return receipt
 
@@ -140,7 +175,9 @@ async def keep_output(order: CopyOptions, on_progress: OnProgress | None) -> Rec
     finally:
         await settled(sink.close)
     spent = stages.spent()
-    receipt = Receipt(size, sha256, sink.target, source=named, seconds=sum(spent.values()), stages=spent)
+    receipt = Receipt(
+        size, sha256, sink.target, source=named, seconds=sum(spent.values()), stages=spent
+    )
     tell.say("done", receipt)
     return receipt
 
@@ -163,13 +200,17 @@ async def keep_in_target(
     digests = Digests(("sha-256",))
     try:
         await settled(lambda: sink.restart(None))
-        size = await pump(source, sink, taps=(digests,) if tell is None else (digests, tell), stages=stages)
+        size = await pump(
+            source, sink, taps=(digests,) if tell is None else (digests, tell), stages=stages
+        )
         if tell is not None:
             tell.say("checking")
         found = await digests.finish()
         if _differs(found, promises):
             await settled(sink.discard)
-            raise DigestMismatch(f"{display_name} is not what was stored (sha-256 differs); nothing was kept")
+            raise DigestMismatch(
+                f"{display_name} is not what was stored (sha-256 differs); nothing was kept"
+            )
         stages.enter(DESTINATION)
         await sink.settle()
         if dress is not None:
@@ -182,7 +223,13 @@ async def keep_in_target(
 
 
 async def keep_in_store(
-    store: Store, key: str, coming: Coming, force: bool, budget: Budget, stages: Stages, tell: _Says | None = None
+    store: Store,
+    key: str,
+    coming: Coming,
+    force: bool,
+    budget: Budget,
+    stages: Stages,
+    tell: _Says | None = None,
 ) -> tuple[int, Metadata, Entry]:
     """The source's bytes as a new object, checked and published; their number, what is told of them, and the store's word.
 
@@ -191,24 +238,36 @@ async def keep_in_store(
     source, digests = coming.source, Digests(("sha-256",), budget)
     name = clean_name(coming.name) if coming.name else ""
     upload_request = UploadRequest(
-        key, name, coming.type, _promised_sha256(coming), headers=coming.headers, user=coming.user, method="PUT"
+        key,
+        name,
+        coming.type,
+        _promised_sha256(coming),
+        headers=coming.headers,
+        user=coming.user,
+        method="PUT",
     )
     draft = await store.draft(new_id(), source.length, upload_request)
     try:
         if tell is not None:
             tell.say("connecting")
         taps = (digests,) if tell is None else (digests, tell)
-        size = await pump(TimedSource(source, stages), draft, taps=taps, stages=stages, budget=budget)
+        size = await pump(
+            TimedSource(source, stages), draft, taps=taps, stages=stages, budget=budget
+        )
         found = await digests.finish()
         if _differs(found, coming.promises):
-            raise DigestMismatch(f"What came from {coming.shown} is not what it told (sha-256 differs); nothing was stored")
+            raise DigestMismatch(
+                f"What came from {coming.shown} is not what it told (sha-256 differs); nothing was stored"
+            )
         if tell is not None:
             tell.say("waiting")
         stages.enter(ANSWER)
         metadata = Metadata(name, coming.type, found["sha-256"].hex(), coming.headers, coming.user)
         return size, metadata, await draft.publish(key, metadata, Replace(allowed=force))
     except BodyCut as error:
-        raise SourceFailed(f"{coming.shown} ended before its {source.length} bytes; nothing was stored") from error
+        raise SourceFailed(
+            f"{coming.shown} ended before its {source.length} bytes; nothing was stored"
+        ) from error
     finally:
         await digests.aclose()
         await draft.discard()
@@ -220,7 +279,9 @@ async def opened_at(text: str) -> AsyncIterator[ObjectReader]:
     place = open_place(text, Budget(MEMORY))
     try:
         if not stays_inside(place.key):
-            raise BadRequest(f"{place.display_name} names no object; put its key behind the database: …/DATABASE/KEY")
+            raise BadRequest(
+                f"{place.display_name} names no object; put its key behind the database: …/DATABASE/KEY"
+            )
         opened = await place.store.open(place.key)
         try:
             yield opened
@@ -245,16 +306,30 @@ def _sink(order: CopyOptions, opened: ObjectReader) -> Sink:
 
 
 @asynccontextmanager
-async def _coming(transport: Transport, order: CopyOptions, budget: Budget, stages: Stages) -> AsyncIterator[Coming]:
+async def _coming(
+    transport: Transport, order: CopyOptions, budget: Budget, stages: Stages
+) -> AsyncIterator[Coming]:
     """What the order's source is, open for one reading."""
     if is_place(order.source):
         async with opened_at(order.source) as opened:
-            name = order.name or opened.entry.metadata.filename or opened.entry.key.rpartition("/")[2]
+            name = (
+                order.name or opened.entry.metadata.filename or opened.entry.key.rpartition("/")[2]
+            )
             metadata = opened.entry.metadata
             kind = order.type or metadata.type
-            yield Coming(opened, redact_url(order.source), name, kind, promised(opened), metadata.headers, metadata.user)
+            yield Coming(
+                opened,
+                redact_url(order.source),
+                name,
+                kind,
+                promised(opened),
+                metadata.headers,
+                metadata.user,
+            )
     elif order.reads is not None:
-        source = RemoteSource(transport, order.reads.url, order.reads.headers, attempts=order.attempts)
+        source = RemoteSource(
+            transport, order.reads.url, order.reads.headers, attempts=order.attempts
+        )
         try:
             stages.enter(SOURCE)
             await source.meet()
@@ -265,11 +340,20 @@ async def _coming(transport: Transport, order: CopyOptions, budget: Budget, stag
         finally:
             await source.aclose()
     else:
-        local = await asyncio.to_thread(open_local, order.source) if order.command is None else command_source(order.command)
+        local = (
+            await asyncio.to_thread(open_local, order.source)
+            if order.command is None
+            else command_source(order.command)
+        )
         if order.size is not None:
             local = await sized(local, order.size, order.display_name(order.source))
         name = order.name or ("" if order.source == "-" else os.path.basename(order.source))
-        yield Coming(local, order.display_name(order.source) if order.command else order.source, name, order.type_of(name))
+        yield Coming(
+            local,
+            order.display_name(order.source) if order.command else order.source,
+            name,
+            order.type_of(name),
+        )
 
 
 def _key(place: Place, name: str) -> str:
@@ -281,11 +365,19 @@ def _key(place: Place, name: str) -> str:
 
 
 async def _put(
-    store: Store, key: str, coming: Coming, order: CopyOptions, budget: Budget, on_progress: OnProgress | None, stages: Stages
+    store: Store,
+    key: str,
+    coming: Coming,
+    order: CopyOptions,
+    budget: Budget,
+    on_progress: OnProgress | None,
+    stages: Stages,
 ) -> Receipt:
     tell = Tell(coming.shown, "sending", coming.source.length, on_progress)
     coming = replace(coming, source=paced(coming.source, order.rate))
-    size, metadata, entry = await keep_in_store(store, key, coming, order.force, budget, stages, tell)
+    size, metadata, entry = await keep_in_store(
+        store, key, coming, order.force, budget, stages, tell
+    )
     spent = stages.spent()
     receipt = Receipt(
         size,
@@ -309,10 +401,14 @@ def _under(order: CopyOptions, key: str) -> str:
     return f"{root}{key}" if root.endswith("/") else f"{root}/{key}"
 
 
-async def _put_folder(place: Place, order: CopyOptions, budget: Budget, on_progress: OnProgress | None) -> Receipt:
+async def _put_folder(
+    place: Place, order: CopyOptions, budget: Budget, on_progress: OnProgress | None
+) -> Receipt:
     """Each file under its own way below the key, in sorted order; the first failure ends it and tells what was stored."""
     if place.key and not place.key.endswith("/"):
-        raise BadRequest("A folder goes to a place whose key ends in /, each file under its own name")
+        raise BadRequest(
+            "A folder goes to a place whose key ends in /, each file under its own name"
+        )
     if order.name is not None or order.size is not None:
         raise BadRequest("A folder's files keep their names and sizes; leave those out")
     stages, parts = Stages(), list[Receipt]()
@@ -325,7 +421,11 @@ async def _put_folder(place: Place, order: CopyOptions, budget: Budget, on_progr
         source = await asyncio.to_thread(open_local, whole)
         coming = Coming(source, whole, os.path.basename(path), order.type_of(path))
         try:
-            parts.append(await _put(place.store, place.key + path, coming, order, budget, on_progress, Stages()))
+            parts.append(
+                await _put(
+                    place.store, place.key + path, coming, order, budget, on_progress, Stages()
+                )
+            )
         except SluiceError as error:
             error.members |= {"source": whole, "sent": len(parts)}
             raise
@@ -333,7 +433,12 @@ async def _put_folder(place: Place, order: CopyOptions, budget: Budget, on_progr
         raise SourceFailed(f"{order.source} holds no file")
     seconds = sum(stages.spent().values())
     return Receipt(
-        sum(part.size for part in parts), None, place.display_name, source=order.source, seconds=seconds, parts=tuple(parts)
+        sum(part.size for part in parts),
+        None,
+        place.display_name,
+        source=order.source,
+        seconds=seconds,
+        parts=tuple(parts),
     )
 
 

@@ -26,13 +26,21 @@ if TYPE_CHECKING:
 
 __all__ = ["MEMBER_COST", "MOST_MEMBERS", "Members", "ZipSource", "zipped"]
 
-MOST_MEMBERS = 100_000  # the directory stands at a zip's end and is held until then: 100 MB at this number
-MEMBER_COST = 1 << 10  # bytes a member takes in memory; 0.9 KiB measured, with keys of 70 characters
+MOST_MEMBERS = (
+    100_000  # the directory stands at a zip's end and is held until then: 100 MB at this number
+)
+MEMBER_COST = (
+    1 << 10
+)  # bytes a member takes in memory; 0.9 KiB measured, with keys of 70 characters
 MOST_NAME = (1 << 16) - 1  # bytes; a zip has two bytes for a name's length
 MOST_NAMED = 40  # lines of the comment, which may have 64 KiB
 MOST_LINE = 400  # characters of one, of four bytes at most
-PIECE = 256 << 10  # bytes of one checksum on the event loop: 0.1 ms; and of small pieces gathered to one
-SMALL = 32 << 10  # bytes; smaller pieces are gathered: heads of 100 bytes would be packets of their own
+PIECE = (
+    256 << 10
+)  # bytes of one checksum on the event loop: 0.1 ms; and of small pieces gathered to one
+SMALL = (
+    32 << 10
+)  # bytes; smaller pieces are gathered: heads of 100 bytes would be packets of their own
 
 _CENTRAL = b"PK\x01\x02"
 _EXACTLY = 65_535  # members: zipstream 1.9.3 writes the large end record at this number and counts it from the next one on
@@ -52,7 +60,9 @@ class Members(Protocol):
     def open(self, item: CopyItem) -> AbstractAsyncContextManager[Reading]: ...
 
 
-async def zipped(origin: Members, leave: Callable[[Omitted], object], most: int = MOST_MEMBERS) -> ZipSource:
+async def zipped(
+    origin: Members, leave: Callable[[Omitted], object], most: int = MOST_MEMBERS
+) -> ZipSource:
     """A zip of an origin's items; `leave` hears of what cannot be in it, and why. Raises TooLarge, and what listing raises."""
     missing = _Missing()
 
@@ -61,7 +71,9 @@ async def zipped(origin: Members, leave: Callable[[Omitted], object], most: int 
         leave(omitted)
 
     items = await _listed(origin, leave_out, most)
-    length = await asyncio.to_thread(_length, items, missing.comment)  # a third of a second for the most there may be
+    length = await asyncio.to_thread(
+        _length, items, missing.comment
+    )  # a third of a second for the most there may be
     return ZipSource(origin, items, length, missing.comment)
 
 
@@ -97,7 +109,9 @@ async def _listed(origin: Members, leave: Callable[[Omitted], object], most: int
                 continue
             found.append(item)
             if len(found) > most:
-                raise TooLarge(f"More than {most} files are meant, and a zip's directory is held in memory; name fewer")
+                raise TooLarge(
+                    f"More than {most} files are meant, and a zip's directory is held in memory; name fewer"
+                )
     finally:
         if (close := getattr(items, "aclose", None)) is not None:
             await close()  # an open page, or a query, now and not whenever it is collected
@@ -114,7 +128,9 @@ def _unfit(key: str) -> Omitted | None:
 class ZipSource:
     """A Source; see `zipped`. Where the items' origin can be read again, so can it, byte for byte the same."""
 
-    def __init__(self, origin: Members, items: Sequence[CopyItem], length: int | None, comment: bytes = b"") -> None:
+    def __init__(
+        self, origin: Members, items: Sequence[CopyItem], length: int | None, comment: bytes = b""
+    ) -> None:
         self._origin, self._items, self._comment = origin, items, comment
         self._opened = False
         self.reopenable: bool = origin.rereadable
@@ -133,14 +149,18 @@ class ZipSource:
         at = 0
         async with aclosing(_gathered(self._pieces())) as pieces:
             async for piece in pieces:
-                asked = memoryview(piece)[max(0, start - at) : None if stop is None else max(0, stop - at)]
+                asked = memoryview(piece)[
+                    max(0, start - at) : None if stop is None else max(0, stop - at)
+                ]
                 at += len(piece)
                 if len(asked):
                     yield asked
                 if stop is not None and at >= stop:
                     return
         if self.length is not None and at != self.length:
-            raise SourceFailed(f"The zip became {at} bytes long instead of {self.length}; it is not to be used")
+            raise SourceFailed(
+                f"The zip became {at} bytes long instead of {self.length}; it is not to be used"
+            )
 
     async def _pieces(self) -> AsyncGenerator[Buffer, None]:
         archive = _new(sized=False)
@@ -156,7 +176,9 @@ class ZipSource:
     async def _member(self, archive: ZipStream, item: CopyItem) -> AsyncGenerator[Buffer, None]:
         handed = _Handed()
         archive.add(handed, item.key, size=item.size)
-        made = archive.file()  # gives the head, then one piece for each that was handed over, then sizes and checksum
+        made = (
+            archive.file()
+        )  # gives the head, then one piece for each that was handed over, then sizes and checksum
         count = 0
         try:
             async with self._origin.open(item) as reading:
@@ -174,10 +196,14 @@ class ZipSource:
                 finally:
                     await close_stream(chunks)
         except SluiceError as error:
-            raise SourceFailed(f"{item.key!r} could not be put into the zip: {error.detail}") from error
+            raise SourceFailed(
+                f"{item.key!r} could not be put into the zip: {error.detail}"
+            ) from error
         if item.size is not None and count != item.size:
             told = "more" if count > item.size else f"only {count}"
-            raise SourceFailed(f"{item.key!r} had {item.size} bytes and gave {told}; the zip was broken off")
+            raise SourceFailed(
+                f"{item.key!r} had {item.size} bytes and gave {told}; the zip was broken off"
+            )
         for piece in made:
             yield piece
 
@@ -224,7 +250,11 @@ def _length(items: Sequence[CopyItem], comment: bytes) -> int | None:
             return None
         counting.add(_Handed(), item.key, size=item.size)
     size = len(counting)
-    if len(items) == _EXACTLY and size - _END - len(comment) - sum(_ENTRY + len(item.key.encode()) for item in items) < _LARGE:
+    if (
+        len(items) == _EXACTLY
+        and size - _END - len(comment) - sum(_ENTRY + len(item.key.encode()) for item in items)
+        < _LARGE
+    ):
         size += _LARGE_END
     return size
 
@@ -238,5 +268,11 @@ def _dated(head: Buffer, at: int, item: CopyItem) -> bytearray:
     elif year > 2107:
         year, month, day, hour, minute, second = 2107, 12, 31, 23, 59, 58
     dated = bytearray(head)
-    struct.pack_into("<HH", dated, at, hour << 11 | minute << 5 | second // 2, (year - 1980) << 9 | month << 5 | day)
+    struct.pack_into(
+        "<HH",
+        dated,
+        at,
+        hour << 11 | minute << 5 | second // 2,
+        (year - 1980) << 9 | month << 5 | day,
+    )
     return dated

@@ -35,7 +35,11 @@ def known_to_aiohttp(kind: type) -> None:
                 await writer.write(piece)
 
         async def write_with_length(self, writer: Any, content_length: int | None) -> None:
-            await self.write(writer)  # the body's own length, where it has one, is kept to and checked by itself
+            await self.write(
+                writer
+            )  # the body's own length, where it has one, is kept to and checked by itself
 
-    aiohttp.payload.PAYLOAD_REGISTRY.register(StreamPayload, kind, order=aiohttp.payload.Order.try_first)
+    aiohttp.payload.PAYLOAD_REGISTRY.register(
+        StreamPayload, kind, order=aiohttp.payload.Order.try_first
+    )
     _known.add(kind)

@@ -46,7 +46,12 @@ class Bridge:
         self.writer, self.reader = BridgeWriter(line), BridgeReader(line)
 
     @classmethod
-    def feed(cls, producer: Callable[[BridgeWriter], object], limit: int = LIMIT, patience: float = PATIENCE) -> BridgeReader:
+    def feed(
+        cls,
+        producer: Callable[[BridgeWriter], object],
+        limit: int = LIMIT,
+        patience: float = PATIENCE,
+    ) -> BridgeReader:
         """Run `producer(writer)` in a thread and return what reads it. The reader's end comes when the producer has returned,
         whatever it closed before; what the producer raises, the reader raises as SourceFailed."""
         bridge = cls(limit, patience)
@@ -85,10 +90,15 @@ class _Buffer:
         view = memoryview(data).cast("B")
         with self._change:
             while view:
-                self._wait(lambda: bool(self._left) or self._ended or len(self._held) < self.limit, "The reader took")
+                self._wait(
+                    lambda: bool(self._left) or self._ended or len(self._held) < self.limit,
+                    "The reader took",
+                )
                 if self._left:
                     reason = self._left if isinstance(self._left, BaseException) else None
-                    raise Cancelled("The reader of this bridge went away; nothing more is needed") from reason
+                    raise Cancelled(
+                        "The reader of this bridge went away; nothing more is needed"
+                    ) from reason
                 if self._ended:
                     raise Cancelled("This end of the bridge was closed; write before closing it")
                 room = self.limit - len(self._held)
@@ -106,9 +116,13 @@ class _Buffer:
             if self._left:
                 raise Cancelled("This end of the bridge was closed; read before closing it")
             while not got or len(got) < least:
-                self._wait(lambda: bool(self._held) or self._ended or bool(self._left), "The writer gave")
+                self._wait(
+                    lambda: bool(self._held) or self._ended or bool(self._left), "The writer gave"
+                )
                 if linger is not None:
-                    self._change.wait_for(lambda: len(self._held) >= full or self._ended or bool(self._left), linger)
+                    self._change.wait_for(
+                        lambda: len(self._held) >= full or self._ended or bool(self._left), linger
+                    )
                 if self._left:
                     raise Cancelled("This end of the bridge was closed; read before closing it")
                 if not self._held and self._ended:
@@ -195,7 +209,12 @@ class BridgeWriter(_File):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         if error is None:
             self.close()
         else:
@@ -203,7 +222,9 @@ class BridgeWriter(_File):
 
     def __del__(self) -> None:
         if not self._line.fed:  # a producer that `feed` runs may drop it when it is done
-            self._line.end(SourceFailed("The writer of this bridge was dropped without being closed"))
+            self._line.end(
+                SourceFailed("The writer of this bridge was dropped without being closed")
+            )
 
 
 class BridgeReader(_File):
@@ -287,7 +308,12 @@ class BridgeReader(_File):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         if error is None:
             self.close()
         else:
@@ -299,4 +325,6 @@ class BridgeReader(_File):
 
 def _broken(error: BaseException) -> SluiceError:
     told = error.detail if isinstance(error, SluiceError) else f"{type(error).__name__}: {error}"
-    return SourceFailed(f"The writer of this bridge failed ({told}); what came before is not the whole")
+    return SourceFailed(
+        f"The writer of this bridge failed ({told}); what came before is not the whole"
+    )

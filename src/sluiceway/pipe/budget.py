@@ -18,7 +18,9 @@ __all__ = ["BLOCK", "DEPTH", "MINIMUM", "Block", "Budget"]
 
 Block = mmap.mmap  # anonymous memory: page-aligned, as O_DIRECT wants it
 
-BLOCK = 2 << 20  # bytes; with 1 MiB blocks the same disk took 1.57 GB/s, with 2 MiB 1.94 (1 GiB over loopback)
+BLOCK = (
+    2 << 20
+)  # bytes; with 1 MiB blocks the same disk took 1.57 GB/s, with 2 MiB 1.94 (1 GiB over loopback)
 DEPTH = 4  # blocks one transfer may hold: one filling, three being written; more gained nothing
 MINIMUM = 2 * BLOCK  # a smaller budget could not keep even one transfer streaming
 
@@ -28,12 +30,16 @@ class Budget:
 
     def __init__(self, limit: int) -> None:
         if limit < MINIMUM:
-            raise SluiceError(f"The memory budget must be at least {MINIMUM} bytes ({MINIMUM >> 20} MiB)")
+            raise SluiceError(
+                f"The memory budget must be at least {MINIMUM} bytes ({MINIMUM >> 20} MiB)"
+            )
         self.limit = limit
         self.used: int = 0
         self._free: list[Block] = []  # warm: a fresh block costs 512 page faults
         self._pouring = 0
-        self.claims: set[Claim] = set()  # of holders that need more before they can give anything back
+        self.claims: set[Claim] = (
+            set()
+        )  # of holders that need more before they can give anything back
         self.coming: int = 0  # bytes of `used` that come back whatever their holders' senders do
 
     @property
@@ -60,7 +66,9 @@ class Budget:
         """
         if self.used + size > self.limit * within:
             return False
-        room = self.limit - self.used + self.coming + sum(claim.held for claim in self.claims)  # what others than claims leave
+        room = (
+            self.limit - self.used + self.coming + sum(claim.held for claim in self.claims)
+        )  # what others than claims leave
         self.used += size
         if to is not None:
             to.held += size

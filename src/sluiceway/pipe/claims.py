@@ -39,9 +39,9 @@ class Claim:
         end = time.monotonic() + PATIENCE
         while not self._budget.lend(size, to=self):
             if time.monotonic() > end:
-                raise Unavailable("Other uploads hold all memory there is (--memory-budget); send it again later").for_operator(
-                    "Other uploads hold all memory there is; send it again later"
-                )
+                raise Unavailable(
+                    "Other uploads hold all memory there is (--memory-budget); send it again later"
+                ).for_operator("Other uploads hold all memory there is; send it again later")
             await asyncio.sleep(LOOK_EVERY)
 
     def submit(self, whole: int) -> int:

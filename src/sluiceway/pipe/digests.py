@@ -18,7 +18,10 @@ from sluiceway.pipe.source import Buffer
 
 __all__ = ["ALGORITHMS", "Digests", "Tap"]
 
-ALGORITHMS: Mapping[str, str] = {"sha-256": "sha256", "sha-512": "sha512"}  # RFC 9530 "Active" -> hashlib
+ALGORITHMS: Mapping[str, str] = {
+    "sha-256": "sha256",
+    "sha-512": "sha512",
+}  # RFC 9530 "Active" -> hashlib
 
 INLINE = 64 << 10  # bytes hashed on the event loop: 40 microseconds, less than a thread hop costs
 BATCH = 512 << 10  # bytes gathered before they go to the hashing thread
@@ -36,9 +39,20 @@ class Tap(Protocol):
 class Digests:
     """Running digests of a stream. At most `BEHIND` bytes wait for the hashing thread, lent by the budget."""
 
-    __slots__ = ("_batch", "_behind", "_budget", "_gathered", "_hashes", "_moved", "_queue", "_running")
+    __slots__ = (
+        "_batch",
+        "_behind",
+        "_budget",
+        "_gathered",
+        "_hashes",
+        "_moved",
+        "_queue",
+        "_running",
+    )
 
-    def __init__(self, algorithms: Iterable[str] = ("sha-256",), budget: Budget | None = None) -> None:
+    def __init__(
+        self, algorithms: Iterable[str] = ("sha-256",), budget: Budget | None = None
+    ) -> None:
         names = tuple(algorithms)
         unknown = [name for name in names if name not in CHECKED]
         if unknown:
@@ -47,7 +61,9 @@ class Digests:
         self._budget = budget
         self._batch: list[Buffer] = []
         self._gathered = 0  # bytes in the batch
-        self._queue: list[tuple[list[Buffer], int]] = []  # batches on their way to the thread, at most five
+        self._queue: list[
+            tuple[list[Buffer], int]
+        ] = []  # batches on their way to the thread, at most five
         self._behind = 0  # bytes in the queue, the one being hashed included
         self._running: asyncio.Future[None] | None = None
         self._moved: asyncio.Future[None] | None = None  # done when a batch was hashed
@@ -65,7 +81,9 @@ class Digests:
             return
         self._batch.append(data)
         self._gathered += len(data)
-        if self._gathered >= BATCH or not self._behind:  # what waits for more to come would wait as long as a slow sender
+        if (
+            self._gathered >= BATCH or not self._behind
+        ):  # what waits for more to come would wait as long as a slow sender
             self._send()
         while self._behind > BEHIND:
             await self._wait()

@@ -38,7 +38,13 @@ class _Sum32:
         return self._value.to_bytes(4)
 
 
-_KINDS = {"md5": "md5", "sha": "sha1", "sha-256": "sha256", "sha-384": "sha384", "sha-512": "sha512"}
+_KINDS = {
+    "md5": "md5",
+    "sha": "sha1",
+    "sha-256": "sha256",
+    "sha-384": "sha384",
+    "sha-512": "sha512",
+}
 
 # By the names IANA has for the algorithms of Digest; crc32 has none there.
 CHECKED: Mapping[str, Callable[[], Hashing]] = {

@@ -26,7 +26,9 @@ class Once:
     def begin(self) -> None:
         """Somebody iterates from here. Raises SourceSpent after the end."""
         if self._ended and self._gave:
-            raise SourceSpent(f"{self._what} flows past once and cannot be sent again; make a new one for each request")
+            raise SourceSpent(
+                f"{self._what} flows past once and cannot be sent again; make a new one for each request"
+            )
 
     def read(self, data: bytes, size: int) -> bytes:
         """What a read of `size` bytes gives: `data`. Raises SourceSpent for a read that begins anew after the end."""

@@ -19,7 +19,9 @@ from sluiceway.pipe.stages import DESTINATION, QUEUE, Stages
 __all__ = ["Meter", "Sink", "close_stream", "pump"]
 
 LOOK_EVERY = 0.05  # seconds between looks whether anybody watches
-SYNC_EVERY = 0.25  # seconds between syncs while somebody watches: a bar that moves, at 1 % of the speed
+SYNC_EVERY = (
+    0.25  # seconds between syncs while somebody watches: a bar that moves, at 1 % of the speed
+)
 
 
 class Sink(Protocol):
@@ -66,7 +68,9 @@ async def pump(
     stages = stages or Stages()
     length = source.length
     copied, next_look = 0, 0.0
-    received, forwarded, kept = (meter.received, meter.forwarded, meter.kept) if meter else (0, 0, 0)  # by earlier files
+    received, forwarded, kept = (
+        (meter.received, meter.forwarded, meter.kept) if meter else (0, 0, 0)
+    )  # by earlier files
     chunks = source.open()
     try:
         async for chunk in chunks:
@@ -75,7 +79,9 @@ async def pump(
             if meter and counts_received:
                 meter.received = received + copied
             if limit is not None and copied > limit:
-                raise TooLarge(f"More than {limit} bytes arrived; the server takes at most that", limit=limit)
+                raise TooLarge(
+                    f"More than {limit} bytes arrived; the server takes at most that", limit=limit
+                )
             lent = size if budget is not None and budget.lend(size) else 0
             try:
                 for tap in taps:

@@ -10,7 +10,9 @@ from sluiceway.pipe.stages import verdict
 
 __all__ = ["OnProgress", "Progress", "Receipt", "Stage"]
 
-Stage = Literal["connecting", "sending", "waiting", "receiving", "checking", "retrying", "left-out", "done"]
+Stage = Literal[
+    "connecting", "sending", "waiting", "receiving", "checking", "retrying", "left-out", "done"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,9 @@ class Receipt:
     status: int | None = None  # the HTTP status of the last answer
     answer: object = None  # what the destination answered, when that was JSON
     seconds: float = 0.0  # the whole transfer
-    stages: Mapping[str, float] = field(default_factory=dict)  # where the time went, seconds by name (see pipe/stages.py)
+    stages: Mapping[str, float] = field(
+        default_factory=dict
+    )  # where the time went, seconds by name (see pipe/stages.py)
     parts: tuple[Receipt, ...] = ()
 
     @property

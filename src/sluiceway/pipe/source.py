@@ -66,7 +66,9 @@ class FileSource:
 
     async def open(self, start: int = 0, stop: int | None = None) -> AsyncIterator[Buffer]:
         loop = asyncio.get_running_loop()
-        file: BinaryIO = await loop.run_in_executor(None, lambda: open(self._path, "rb", buffering=0))  # noqa: SIM115 - closed below
+        file: BinaryIO = await loop.run_in_executor(
+            None, lambda: open(self._path, "rb", buffering=0)
+        )
         reading: asyncio.Future[bytes] | None = None
         try:
             end = self.length or 0
@@ -76,7 +78,9 @@ class FileSource:
                 reading = loop.run_in_executor(None, file.read, min(READ_SIZE, left))
                 chunk = await asyncio.shield(reading)
                 if not chunk:
-                    raise SourceFailed(f"{self._path} became shorter while it was read; nothing more can be sent")
+                    raise SourceFailed(
+                        f"{self._path} became shorter while it was read; nothing more can be sent"
+                    )
                 left -= len(chunk)
                 yield chunk
         finally:
@@ -97,7 +101,9 @@ class PassingSource:
     async def open(self, start: int = 0, stop: int | None = None) -> AsyncIterator[Buffer]:
         chunks, self._chunks = self._chunks, None
         if chunks is None or start or stop is not None:
-            raise SourceSpent("This stream flows past once and cannot be read again or from the middle")
+            raise SourceSpent(
+                "This stream flows past once and cannot be read again or from the middle"
+            )
         try:
             async for chunk in chunks:
                 if len(chunk):

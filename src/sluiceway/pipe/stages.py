@@ -8,7 +8,17 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-__all__ = ["ANSWER", "CLIENT", "DECODE", "DESTINATION", "QUEUE", "SOURCE", "Stages", "server_timing", "verdict"]
+__all__ = [
+    "ANSWER",
+    "CLIENT",
+    "DECODE",
+    "DESTINATION",
+    "QUEUE",
+    "SOURCE",
+    "Stages",
+    "server_timing",
+    "verdict",
+]
 
 CLIENT = "wait-for-client"  # no byte was there to be taken
 SOURCE = "wait-for-source"  # the same, where this side reads: a file, a pipe, another server
@@ -42,7 +52,10 @@ class Stages:
 
 def server_timing(spent: Mapping[str, float]) -> str:
     """As the Server-Timing header tells it, in milliseconds, the total last (W3C Server Timing)."""
-    return ", ".join(f"{name};dur={1000 * seconds:.3f}" for name, seconds in [*spent.items(), ("total", sum(spent.values()))])
+    return ", ".join(
+        f"{name};dur={1000 * seconds:.3f}"
+        for name, seconds in [*spent.items(), ("total", sum(spent.values()))]
+    )
 
 
 def verdict(spent: Mapping[str, float], destination: str) -> str:

@@ -15,7 +15,9 @@ from sluiceway.pipe.source import Buffer, Source
 
 __all__ = ["Throttle", "ThrottledSource", "paced"]
 
-BURST = 0.1  # seconds of the rate that may go at once after a pause: a late wake-up must not cost speed
+BURST = (
+    0.1  # seconds of the rate that may go at once after a pause: a late wake-up must not cost speed
+)
 STEP = 0.25  # seconds of the rate in one piece: no peer waits long for the next byte, however low the rate
 LEAST_PIECE = 1 << 10  # bytes; smaller ones would cost more than they carry
 

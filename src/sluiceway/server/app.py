@@ -70,7 +70,13 @@ register_url_convertor("key", _Key())
 class Sluiceway:
     """An ASGI app: `Sluiceway(to="./uploads")`. Keyword arguments are the settings of the same names."""
 
-    def __init__(self, settings: Settings | None = None, *, progress_table: ProgressTable | None = None, **given: Any) -> None:
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        progress_table: ProgressTable | None = None,
+        **given: Any,
+    ) -> None:
         self.settings: Settings = settings or Settings(**given)
         self.budget: Budget = Budget(self.settings.budget // self.settings.workers)
         self._least_rate = self.settings.least_rate
@@ -85,7 +91,9 @@ class Sluiceway:
                 Route("/", _ByMethod(GET=show_page)),
                 Route("/page/{name}", _ByMethod(GET=show_part)),
                 Route("/files", _ByMethod(GET=self._list, POST=self._post)),
-                Route("/files/{key:key}", _ByMethod(GET=self._get, PUT=self._put, DELETE=self._delete)),
+                Route(
+                    "/files/{key:key}", _ByMethod(GET=self._get, PUT=self._put, DELETE=self._delete)
+                ),
                 Route("/fetch", _ByMethod(GET=self._fetch)),
                 Route("/uploads/{id}", _ByMethod(GET=self._show, DELETE=self._cancel)),
                 Route("/healthz", _ByMethod(GET=self._health)),
@@ -132,8 +140,12 @@ class Sluiceway:
             if message["type"] == "http.response.start":
                 status = message["status"]
             else:
-                sent += message.get("count") or len(message.get("body", b""))  # count: a file the server sends by itself
-            if PROTOCOL in scope or message["type"] == ZEROCOPY:  # our own protocol drops readers that take nothing
+                sent += message.get("count") or len(
+                    message.get("body", b"")
+                )  # count: a file the server sends by itself
+            if (
+                PROTOCOL in scope or message["type"] == ZEROCOPY
+            ):  # our own protocol drops readers that take nothing
                 await send(message)
             else:
                 async with patience():
@@ -148,7 +160,9 @@ class Sluiceway:
             if (told := self._sites.preflight(request)) is not None:
                 await told(scope, receive, watched)
                 return
-            check_token(request, scope["path"].removeprefix(scope.get("root_path", "")), self.settings.token)
+            check_token(
+                request, scope["path"].removeprefix(scope.get("root_path", "")), self.settings.token
+            )
             decode_url(scope)
             self._sites.check_origin(request)
             check_use(request)
@@ -166,7 +180,9 @@ class Sluiceway:
             if status:
                 raise  # the answer is under way: only a broken connection can tell its reader
             log.exception("unexpected error")
-            await problem_answer(SluiceError("The server made a mistake; its log says more"))(scope, receive, watched)
+            await problem_answer(SluiceError("The server made a mistake; its log says more"))(
+                scope, receive, watched
+            )
         finally:
             log_access(scope, status, sent, time.monotonic() - began)
 
@@ -174,7 +190,9 @@ class Sluiceway:
         await receive()
         scope.get("state", {})[STOPPING] = asyncio.Event()
         try:
-            _ = self.upload_service  # a folder that cannot be made is told at start, not at the first upload
+            _ = (
+                self.upload_service
+            )  # a folder that cannot be made is told at start, not at the first upload
         except (SluiceError, OSError) as error:
             await send({"type": "lifespan.startup.failed", "message": f"sluiceway: {error}"})
             return
@@ -187,7 +205,9 @@ class Sluiceway:
 
     async def _list(self, request: Request) -> Response:
         if "as" in request.query_params:
-            return await list_as_zip(request, self.upload_service.store, self.budget, self._omissions)
+            return await list_as_zip(
+                request, self.upload_service.store, self.budget, self._omissions
+            )
         return await list_objects(request, self.upload_service.store, self._omissions)
 
     async def _post(self, request: Request) -> Response:
@@ -204,7 +224,10 @@ class Sluiceway:
 
     async def _get(self, request: Request) -> Response:
         return await get_object(
-            request, self.upload_service.store, await self._spelling(request), self.settings.redirect_downloads
+            request,
+            self.upload_service.store,
+            await self._spelling(request),
+            self.settings.redirect_downloads,
         )
 
     async def _put(self, request: Request) -> Response:
@@ -214,7 +237,9 @@ class Sluiceway:
         return await put_object(request, self.upload_service, key)
 
     async def _delete(self, request: Request) -> Response:
-        return await delete_object(request, self.upload_service.store, await self._spelling(request))
+        return await delete_object(
+            request, self.upload_service.store, await self._spelling(request)
+        )
 
     async def _spelling(self, request: Request) -> str:
         """The key of the object asked for as it is spelled where it rests: ours are NFC, macOS asks in NFD, others put anything.
@@ -237,7 +262,9 @@ class Sluiceway:
         return key
 
     async def _show(self, request: Request) -> Response:
-        return await show_upload(request, self.upload_service.progress_table, request.path_params["id"])
+        return await show_upload(
+            request, self.upload_service.progress_table, request.path_params["id"]
+        )
 
     async def _cancel(self, request: Request) -> Response:
         return await cancel_upload(self.upload_service, request.path_params["id"])
@@ -247,7 +274,11 @@ class Sluiceway:
 
     async def _ready(self, request: Request) -> Response:
         why = await self._readiness.why_not(self.upload_service.store)
-        return PlainTextResponse("ok\n") if why is None else PlainTextResponse(f"not ready: {why}\n", 503)
+        return (
+            PlainTextResponse("ok\n")
+            if why is None
+            else PlainTextResponse(f"not ready: {why}\n", 503)
+        )
 
 
 class _ByMethod:

@@ -22,7 +22,9 @@ from sluiceway.wire.numbers import clipped_uint
 
 __all__ = ["STAGES", "check_token", "check_use", "log_access"]
 
-codecs.lookup("unicode_escape")  # loaded now: where no file can be opened any more, the log is needed most
+codecs.lookup(
+    "unicode_escape"
+)  # loaded now: where no file can be opened any more, the log is needed most
 
 log: logging.Logger = logging.getLogger("sluiceway.access")
 
@@ -31,7 +33,17 @@ STAGES = "sluiceway.stages"  # in a request's scope: the stopwatch of its upload
 OPEN_PATHS = {"/healthz", "/readyz"}  # probes carry no secrets and tell none
 # Destinations of a browser's request whose answer it runs or applies (Fetch 2.2.5)
 RUN = frozenset(
-    ["script", "style", "worker", "sharedworker", "serviceworker", "audioworklet", "paintworklet", "xslt", "manifest"]
+    [
+        "script",
+        "style",
+        "worker",
+        "sharedworker",
+        "serviceworker",
+        "audioworklet",
+        "paintworklet",
+        "xslt",
+        "manifest",
+    ]
 )
 MOST_LOGGED = 512  # characters of a path; the rest helps nobody and fills disks
 
@@ -64,15 +76,22 @@ def check_use(request: Request) -> None:
     if not (path == "/fetch" or path == "/files" or path.startswith("/files/")):
         return
     told = request.headers
-    if told.get("sec-fetch-dest", "").lower() in RUN or told.get("service-worker", "").lower() == "script":
-        raise Forbidden("Files from here are not run as scripts, styles or workers; put what a page runs beside the page")
+    if (
+        told.get("sec-fetch-dest", "").lower() in RUN
+        or told.get("service-worker", "").lower() == "script"
+    ):
+        raise Forbidden(
+            "Files from here are not run as scripts, styles or workers; put what a page runs beside the page"
+        )
 
 
 def log_access(scope: Scope, status: int, sent: int, seconds: float) -> None:
     """One line a request: client, method, path without its query (it may hold secrets), status, bytes out, seconds."""
     client = _address(scope.get("client"))
     before, uploads, _ = str(scope["path"]).partition("/uploads/")
-    path = f"{before}{uploads}..." if uploads else before  # whoever knows an upload's id can cancel it
+    path = (
+        f"{before}{uploads}..." if uploads else before
+    )  # whoever knows an upload's id can cancel it
     path, method = _escaped(path), _escaped(scope["method"])
     where = ""
     if STAGES in scope:
@@ -80,7 +99,16 @@ def log_access(scope: Scope, status: int, sent: int, seconds: float) -> None:
         spent = stages.spent()
         times = " ".join(f"{name}={took:.3f}s" for name, took in spent.items())
         where = f" {times} ({verdict(spent, destination)})"
-    log.info('%s "%s %s" %d %d %.3fs%s', client, method, path.replace('"', '\\"'), status, sent, seconds, where)
+    log.info(
+        '%s "%s %s" %d %d %.3fs%s',
+        client,
+        method,
+        path.replace('"', '\\"'),
+        status,
+        sent,
+        seconds,
+        where,
+    )
 
 
 def _escaped(text: str) -> str:
@@ -92,7 +120,11 @@ def _address(client: tuple[str, int] | None) -> str:
     """The client's address, "-" for anything else: proxies pass on what clients write into X-Forwarded-For."""
     text = client[0] if client else ""
     host, _, port = text.rpartition(":")
-    for candidate in (text, text.strip("[]"), host.strip("[]") if clipped_uint(port) is not None else ""):
+    for candidate in (
+        text,
+        text.strip("[]"),
+        host.strip("[]") if clipped_uint(port) is not None else "",
+    ):
         with suppress(ValueError):
             return str(ip_address(candidate.partition("%")[0]))
     return "-"

@@ -25,29 +25,43 @@ if TYPE_CHECKING:
 __all__ = ["display_name", "open_destination"]
 
 _KIND = re.compile(r"(required|best-effort):(.+)")
-_HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t\x20-\x7e\x80-\xff]*)")  # RFC 9110 5.5
-_FRAMING = frozenset(["connection", "content-length", "content-type", "expect", "host", "te", "transfer-encoding"])
+_HEADER = re.compile(
+    r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t\x20-\x7e\x80-\xff]*)"
+)  # RFC 9110 5.5
+_FRAMING = frozenset(
+    ["connection", "content-length", "content-type", "expect", "host", "te", "transfer-encoding"]
+)
 
 
 def open_destination(told: Settings, budget: Budget) -> Store:
     """The store, or a fan-out of all. Raises BadSetting for a place this version does not know, or that is named twice."""
     places = [_place(text) for text in told.to]
     if not any(required for required, _ in places):
-        raise BadSetting("--to names best-effort places only; at least one must be required, for an answer to stand on")
+        raise BadSetting(
+            "--to names best-effort places only; at least one must be required, for an answer to stand on"
+        )
     found = [_identity(place, told) for _, place in places]
     for number, (_, place) in enumerate(places):
         if found[number] in found[:number]:
             raise BadSetting(f"--to names {redact_url(place)} twice; name each place once")
-    legs = [Destination(_store(place, told, budget), required, redact_url(place)) for required, place in places]
+    legs = [
+        Destination(_store(place, told, budget), required, redact_url(place))
+        for required, place in places
+    ]
     store = legs[0].store if len(legs) == 1 else FanoutStore(legs, budget)
     if told.redirect_downloads and not isinstance(store, Signing):
-        raise BadSetting("--redirect-downloads needs a bucket as the one --to: nobody else signs URLs")
+        raise BadSetting(
+            "--redirect-downloads needs a bucket as the one --to: nobody else signs URLs"
+        )
     return store
 
 
 def display_name(told: Settings) -> str:
     """The destinations as people may read them: without passwords."""
-    return " and ".join(f"{'' if required else 'best-effort '}{redact_url(place)}" for required, place in map(_place, told.to))
+    return " and ".join(
+        f"{'' if required else 'best-effort '}{redact_url(place)}"
+        for required, place in map(_place, told.to)
+    )
 
 
 def _place(text: str) -> tuple[bool, str]:
@@ -66,23 +80,35 @@ def _identity(place: str, told: Settings) -> str:
 def _store(place: str, told: Settings, budget: Budget) -> Store:
     scheme, colon, _ = place.partition(":")
     if is_url(place):
-        from sluiceway.stores.relay.store import RelayStore  # late: a server that keeps its files loads no client
+        from sluiceway.stores.relay.store import (
+            RelayStore,
+        )  # late: a server that keeps its files loads no client
 
         return RelayStore(_backend(place, told), budget)
     if scheme == "memory" and colon:
         return MemoryStore()
     if is_place(place):
-        options = {} if told.ca_file is None or not place.lower().startswith(("s3:", "gs:", "az:")) else {"ca_file": told.ca_file}
-        return _named_store(place, budget, options | dict(_option(text) for text in told.store_option))
+        options = (
+            {}
+            if told.ca_file is None or not place.lower().startswith(("s3:", "gs:", "az:"))
+            else {"ca_file": told.ca_file}
+        )
+        return _named_store(
+            place, budget, options | dict(_option(text) for text in told.store_option)
+        )
     if "://" in place:
         known = "folders, and URLs that begin with http(s)://, s3://, gs://, az://, postgresql:// or fsspec+PROTOCOL://"
-        raise BadSetting(f"--to {scheme}://…: this version knows {known}")  # the rest may hold a password
+        raise BadSetting(
+            f"--to {scheme}://…: this version knows {known}"
+        )  # the rest may hold a password
     return DiskStore(place, budget)
 
 
 def _named_store(place: str, budget: Budget, options: Mapping[str, str]) -> Store:
     if place.lower().startswith("postgres") and place_key(place)[0]:
-        raise BadSetting(f"--to {redact_url(place)} names a key; a server takes the whole database table, ?table=NAME")
+        raise BadSetting(
+            f"--to {redact_url(place)} names a key; a server takes the whole database table, ?table=NAME"
+        )
     try:
         return open_root(place, budget, options)
     except BadRequest as error:
@@ -102,7 +128,9 @@ def _backend(place: str, told: Settings) -> Backend:
     if url.address.authorization is not None:
         headers.setdefault("authorization", url.address.authorization)
     if told.relay_method is not None and not re.fullmatch(r"[A-Z]{1,20}", told.relay_method):
-        raise BadSetting(f"--relay-method is a method such as POST, PUT or PATCH, not {told.relay_method!r}")
+        raise BadSetting(
+            f"--relay-method is a method such as POST, PUT or PATCH, not {told.relay_method!r}"
+        )
     return Backend(
         url=url,
         method=told.relay_method,
@@ -131,9 +159,13 @@ def _answer_header(name: str) -> str:
     from sluiceway.stores.relay.response import NEVER
 
     if not TOKEN.fullmatch(name):
-        raise BadSetting(f"--relay-answer-header takes the name of a header, such as X-Book-Id, not {name!r}")
+        raise BadSetting(
+            f"--relay-answer-header takes the name of a header, such as X-Book-Id, not {name!r}"
+        )
     if name.lower() in NEVER:
-        raise BadSetting(f"--relay-answer-header {name}: that header belongs to one connection; leave it out")
+        raise BadSetting(
+            f"--relay-answer-header {name}: that header belongs to one connection; leave it out"
+        )
     return name.lower()
 
 
@@ -142,7 +174,9 @@ def _header(text: str) -> tuple[str, str]:
     if found is None:
         raise BadSetting("--relay-header is written as 'NAME: VALUE'")  # its text may hold a secret
     if found[1].lower() in _FRAMING:
-        raise BadSetting(f"--relay-header {found[1]}: that header follows from what is sent; leave it out")
+        raise BadSetting(
+            f"--relay-header {found[1]}: that header follows from what is sent; leave it out"
+        )
     return found[1].lower(), found[2].rstrip(" \t")
 
 

@@ -17,7 +17,10 @@ __all__ = ["SAFE_HEADERS", "decode_url", "with_headers"]
 # Said by each answer that does not say otherwise. Without the opener policy a page that opened /healthz in a window could
 # reach into it; without the resource policy it could tell by an <img> which files exist.
 SAFE_HEADERS: tuple[tuple[bytes, bytes], ...] = (
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),
+    (
+        b"content-security-policy",
+        b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    ),
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"referrer-policy", b"no-referrer"),
@@ -56,7 +59,10 @@ def with_headers(send: Send, more: list[tuple[bytes, bytes]]) -> Send:
         if message["type"] == "http.response.start":
             own = list(message.get("headers", ()))
             names = {bytes(name).lower() for name, _ in own}
-            message = {**message, "headers": [*own, *(item for item in SAFE_HEADERS if item[0] not in names), *more]}
+            message = {
+                **message,
+                "headers": [*own, *(item for item in SAFE_HEADERS if item[0] not in names), *more],
+            }
         await send(message)
 
     return sending

@@ -15,7 +15,9 @@ from sluiceway.wire.forms.decoder import FormDecoder
 
 __all__ = ["FIELDS_FREE", "FIELDS_RATE", "FIELDS_TIME", "FieldReading"]
 
-FIELDS_FREE = 16 << 10  # bytes of fields and heads that are not counted: usual forms never wait for memory
+FIELDS_FREE = (
+    16 << 10
+)  # bytes of fields and heads that are not counted: usual forms never wait for memory
 FIELDS_TIME = 120.0  # seconds a client may take for everything in a form that is not in a file
 FIELDS_RATE = 8 << 10  # and one more for so many bytes: 4 MiB of fields may come over a slow line
 

@@ -18,7 +18,11 @@ __all__ = ["WholeBody", "environ_digests"]
 
 def environ_digests(environ: Mapping[str, Any]) -> dict[str, bytes]:
     """What a WSGI request's body must hash to, by algorithm. Raises BadDigest, BadRequest."""
-    fields = {name[5:].replace("_", "-").lower(): str(value) for name, value in environ.items() if name.startswith("HTTP_")}
+    fields = {
+        name[5:].replace("_", "-").lower(): str(value)
+        for name, value in environ.items()
+        if name.startswith("HTTP_")
+    }
     return expected_of(fields)
 
 
@@ -47,5 +51,7 @@ class WholeBody:
 
     def ended(self) -> Iterator[Event]:
         """The end of the last part. Raises DigestMismatch."""
-        check_digests({name: running.digest() for name, running in self._running.items()}, self._expected)
+        check_digests(
+            {name: running.digest() for name, running in self._running.items()}, self._expected
+        )
         yield from self._held

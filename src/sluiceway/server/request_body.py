@@ -18,7 +18,16 @@ from sluiceway.pipe.stages import CLIENT, Stages
 from sluiceway.server.http1.peer_gone import WHY
 from sluiceway.wire.numbers import ascii_uint
 
-__all__ = ["IDLE", "LEAST_RATE", "body_chunks", "body_source", "check_body", "check_whole", "content_length", "wait_until_gone"]
+__all__ = [
+    "IDLE",
+    "LEAST_RATE",
+    "body_chunks",
+    "body_source",
+    "check_body",
+    "check_whole",
+    "content_length",
+    "wait_until_gone",
+]
 
 IDLE = 60.0  # seconds without a byte from the client; tusd and nginx wait as long
 PACE = 60.0  # seconds of waiting for the client after which its pace is looked at; what a slow destination takes is not counted
@@ -29,7 +38,9 @@ def check_body(request: Request) -> None:
     """Refuse, before the first byte, what this server could only store wrongly."""
     expect = request.headers.get("expect", "100-continue").lower()
     if expect != "100-continue":
-        raise ExpectationFailed(f"This server knows only Expect: 100-continue, not {expect!r}; leave the header out")
+        raise ExpectationFailed(
+            f"This server knows only Expect: 100-continue, not {expect!r}; leave the header out"
+        )
     coding = request.headers.get("content-encoding", "identity").lower()
     if coding != "identity":
         raise Unsupported(
@@ -47,7 +58,9 @@ def check_whole(request: Request) -> None:
     if headers.get("upload-offset", "0").strip() != "0":
         partial.append("Upload-Offset")
     if partial:
-        raise BadRequest(f"A file is stored whole here, and not in pieces ({partial[0]}); send the whole file in one request")
+        raise BadRequest(
+            f"A file is stored whole here, and not in pieces ({partial[0]}); send the whole file in one request"
+        )
 
 
 def content_length(request: Request) -> int | None:
@@ -66,7 +79,9 @@ def body_source(request: Request, stages: Stages) -> PassingSource:
     return PassingSource(body_chunks(request, stages), content_length(request))
 
 
-async def body_chunks(request: Request, stages: Stages, idle: float = IDLE, pace: float = PACE) -> AsyncIterator[bytes]:
+async def body_chunks(
+    request: Request, stages: Stages, idle: float = IDLE, pace: float = PACE
+) -> AsyncIterator[bytes]:
     """The body's bytes as they arrive. Raises BodyCut and TooSlow."""
     receive = request.receive
     with _IdleWatch(idle, pace, request.scope.get(LEAST_RATE, 0)) as watch:
@@ -82,7 +97,9 @@ async def body_chunks(request: Request, stages: Stages, idle: float = IDLE, pace
             watch.end(len(message.get("body", b"")))
             stages.enter(before)
             if message["type"] == "http.disconnect":
-                cut = BodyCut("The connection ended before the body did; nothing was stored. Send it again")
+                cut = BodyCut(
+                    "The connection ended before the body did; nothing was stored. Send it again"
+                )
                 raise message.get(WHY) or cut
             body, more = message.get("body", b""), message.get("more_body", False)
             del message

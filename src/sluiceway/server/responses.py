@@ -10,14 +10,27 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sluiceway.errors import MethodNotAllowed, RangeUnsatisfiable, Refused, SluiceError, Unauthorized
+from sluiceway.errors import (
+    MethodNotAllowed,
+    RangeUnsatisfiable,
+    Refused,
+    SluiceError,
+    Unauthorized,
+)
 from sluiceway.pipe.stages import Stages, server_timing, verdict
 from sluiceway.stores.contract import Copy, Entry
 from sluiceway.uploads.service import UploadService, UploadSession
 from sluiceway.wire.headers.ranges import unsatisfied_range
 from sluiceway.wire.problems import PROBLEM_TYPE, problem
 
-__all__ = ["entry_json", "json_answer", "object_url", "passed_on", "problem_answer", "upload_answer"]
+__all__ = [
+    "entry_json",
+    "json_answer",
+    "object_url",
+    "passed_on",
+    "problem_answer",
+    "upload_answer",
+]
 
 # Backends repeat what clients sent, also in HTML: under this server's name it must stay inert.
 FOREIGN = {
@@ -55,7 +68,9 @@ def entry_json(request: Request, entry: Entry, *, here: bool = True) -> dict[str
         "type": entry.metadata.type,
         "url": url,
         "etag": entry.etag,
-        "modified": datetime.fromtimestamp(entry.modified, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "modified": datetime.fromtimestamp(entry.modified, UTC)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z"),
         **more,
     }
 
@@ -64,17 +79,30 @@ def _elsewhere(entry: Entry) -> str | None:
     """Where the destination says the file is; of several, the first required one that does."""
     if entry.reply is not None:
         return entry.reply.headers.get("location")
-    return next((copy.location for copy in entry.copies if copy.required and copy.location is not None), None)
+    return next(
+        (copy.location for copy in entry.copies if copy.required and copy.location is not None),
+        None,
+    )
 
 
 def _copy_json(copy: Copy) -> dict[str, object]:
     told = {"status": copy.status, "location": copy.location, "note": copy.note}
-    return {"to": copy.to, "required": copy.required, **{name: value for name, value in told.items() if value is not None}}
+    return {
+        "to": copy.to,
+        "required": copy.required,
+        **{name: value for name, value in told.items() if value is not None},
+    }
 
 
-def json_answer(content: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+def json_answer(
+    content: object, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
     body = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-    told = {"Content-Type": "application/json", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+    told = {
+        "Content-Type": "application/json",
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+    }
     return Response(body, status, {**told, **(headers or {})})
 
 
@@ -104,7 +132,10 @@ def upload_answer(
     for field, value in fields:
         values.setdefault(field, []).append(value)
     content = {
-        "files": [entry_json(request, entry, here=upload_service.store.traits.readable) for entry in entries],
+        "files": [
+            entry_json(request, entry, here=upload_service.store.traits.readable)
+            for entry in entries
+        ],
         "fields": values,
         "seconds": round(sum(spent.values()), 6),
         "stages": {stage: round(seconds, 6) for stage, seconds in spent.items()},
@@ -113,7 +144,9 @@ def upload_answer(
     return json_answer(content, 200 if replaced else 201, headers)
 
 
-def passed_on(status: int, headers: Mapping[str, str], body: bytes, ours: Mapping[str, str]) -> Response:
+def passed_on(
+    status: int, headers: Mapping[str, str], body: bytes, ours: Mapping[str, str]
+) -> Response:
     """Another server's answer as ours: what it brings is shown by no browser as a page of this server."""
     answer = Response(body, status, {**headers, **ours, **FOREIGN})
     if status in (204, 304):
@@ -127,7 +160,9 @@ def problem_answer(error: SluiceError, stages: Stages | None = None) -> Response
     if isinstance(error, Refused):
         return passed_on(error.status, error.headers, error.body, timing)
     body = json.dumps(problem(error), ensure_ascii=False, default=str).encode("utf-8", "replace")
-    answer = Response(body, error.status, {"Content-Type": PROBLEM_TYPE, "Cache-Control": "no-store", **timing})
+    answer = Response(
+        body, error.status, {"Content-Type": PROBLEM_TYPE, "Cache-Control": "no-store", **timing}
+    )
     answer.headers["X-Content-Type-Options"] = "nosniff"
     if isinstance(error, Unauthorized):
         answer.headers.append("WWW-Authenticate", 'Bearer realm="sluiceway"')

@@ -84,7 +84,9 @@ def serve(settings: Settings, ready: Callable[[str], None]) -> None:
     ):
         json.dump({"settings": asdict(settings), "board": progress_table.name}, told)
         told.flush()
-        os.environ[_WORKER] = told.name  # the file is its owner's alone; a variable would show the token to more programs
+        os.environ[_WORKER] = (
+            told.name
+        )  # the file is its owner's alone; a variable would show the token to more programs
         supervisor = Multiprocess(config, sockets=[sock])  # from here on it heeds signals
         ready(address)
         supervisor.run()

@@ -35,9 +35,13 @@ EXPOSED = (
     "Upload-Id, Upload-Length, Upload-Limit, Upload-Metadata, Upload-Offset, Via, Want-Content-Digest, Want-Repr-Digest, "
     "WWW-Authenticate, Tus-Resumable, Tus-Version, Tus-Extension, Tus-Max-Size, Tus-Checksum-Algorithm, Upload-Expires"
 )
-PREFLIGHT_SECONDS = 600  # Chromium keeps an answer two hours at most; an operator's change shall not take that long
+PREFLIGHT_SECONDS = (
+    600  # Chromium keeps an answer two hours at most; an operator's change shall not take that long
+)
 MOST_ASKED = 2000  # characters of header names a preflight may ask for: forty long ones
-_NAMES = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:[ \t]*,[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]+)*")  # RFC 9110 5.6.2
+_NAMES = re.compile(
+    r"[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:[ \t]*,[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]+)*"
+)  # RFC 9110 5.6.2
 
 
 class Sites:
@@ -55,10 +59,15 @@ class Sites:
         """Raises Forbidden for a name that is neither this machine's own nor one the operator allowed."""
         if not self._checks_host:
             return
-        for text in [*request.headers.getlist("host"), *_target(request)]:  # none at all is an old program, never a browser
+        for text in [
+            *request.headers.getlist("host"),
+            *_target(request),
+        ]:  # none at all is an old program, never a browser
             if not self._is_ours(text):
                 self._hint()
-                raise Forbidden("This server does not answer under the name that was asked for; use its own address")
+                raise Forbidden(
+                    "This server does not answer under the name that was asked for; use its own address"
+                )
 
     def check_origin(self, request: Request) -> None:
         """A page of another site may not make a browser write here, whatever that browser is logged in to (CSRF).
@@ -104,9 +113,16 @@ class Sites:
         It comes before the token: browsers send none with this question.
         """
         asked = request.headers
-        if request.method != "OPTIONS" or "access-control-request-method" not in asked or self.allowed(request) is None:
+        if (
+            request.method != "OPTIONS"
+            or "access-control-request-method" not in asked
+            or self.allowed(request) is None
+        ):
             return None
-        headers = {"Access-Control-Allow-Methods": METHODS, "Access-Control-Max-Age": str(PREFLIGHT_SECONDS)}
+        headers = {
+            "Access-Control-Allow-Methods": METHODS,
+            "Access-Control-Max-Age": str(PREFLIGHT_SECONDS),
+        }
         headers["Vary"] = "Access-Control-Request-Method, Access-Control-Request-Headers"
         names = ", ".join(asked.getlist("access-control-request-headers")).strip()
         if len(names) <= MOST_ASKED and _NAMES.fullmatch(names):
@@ -152,7 +168,11 @@ def _target(request: Request) -> list[str]:
         return [request.scope[TARGET].decode("latin-1")]
     url: bytes = getattr(request.scope.get(PROTOCOL), "url", b"")
     scheme, absolute, rest = url.partition(b"://")
-    return [rest.partition(b"/")[0].partition(b"?")[0].decode("latin-1")] if absolute and b"/" not in scheme else []
+    return (
+        [rest.partition(b"/")[0].partition(b"?")[0].decode("latin-1")]
+        if absolute and b"/" not in scheme
+        else []
+    )
 
 
 def _at_host(origin: Origin, request: Request) -> bool:

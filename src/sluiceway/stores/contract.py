@@ -44,8 +44,16 @@ __all__ = [
 
 
 Pairs = tuple[tuple[str, str], ...]  # names and values
-MOST_METADATA = 8 << 10  # bytes of headers and user metadata that an object may carry: what Google and Azure take (S3: 2 KiB)
-HEADERS = ("cache-control", "content-disposition", "content-encoding", "content-language", "expires")
+MOST_METADATA = (
+    8 << 10
+)  # bytes of headers and user metadata that an object may carry: what Google and Azure take (S3: 2 KiB)
+HEADERS = (
+    "cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "expires",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +67,20 @@ class Traits:
     resumable: bool  # a draft left behind can be taken up again at its kept offset
     max_key_bytes: int = 1024  # longest key, in bytes of UTF-8
     readable: bool = True  # what was published can be read, listed and looked up here
-    takes_back: bool = True  # what was published a moment ago can be deleted again, and nobody the wiser
+    takes_back: bool = (
+        True  # what was published a moment ago can be deleted again, and nobody the wiser
+    )
     remote: bool = False  # bytes are acknowledged by another machine: `kept` moves by itself, a publish can be broken off
-    keeps: Literal["bytes", "parts", "whole"] = "bytes"  # what `sync` can keep: all, whole parts, nothing before publish
+    keeps: Literal["bytes", "parts", "whole"] = (
+        "bytes"  # what `sync` can keep: all, whole parts, nothing before publish
+    )
     steady: bool = True  # an open object keeps its bytes when its key is replaced; False: the reader gets those or an error
-    compares: bool = True  # of two that replace one version by its tag, in any two processes, exactly one wins
-    lists_about: bool = True  # a listing carries name, type and sha-256; False: only `stat` and `open` do
+    compares: bool = (
+        True  # of two that replace one version by its tag, in any two processes, exactly one wins
+    )
+    lists_about: bool = (
+        True  # a listing carries name, type and sha-256; False: only `stat` and `open` do
+    )
 
     def cannot(self) -> tuple[str, ...]:
         """What people should know before they rely on it, in words; () for a store that promises everything."""
@@ -74,7 +90,10 @@ class Traits:
             (self.durable, "an acknowledged file may be lost with the machine that took it"),
             (self.atomic_publish, "a reader may see a file that is not whole yet"),
             (self.create_only, "two servers that create one key at once may both believe they did"),
-            (self.compares, "two servers that replace one version at once may both believe they did"),
+            (
+                self.compares,
+                "two servers that replace one version at once may both believe they did",
+            ),
             (self.steady, "a download breaks off when its file is replaced meanwhile"),
         )
         return tuple(words for promised, words in said if not promised)
@@ -122,8 +141,12 @@ class Entry:
     metadata: Metadata
     reply: Reply | None = None  # of a store that passes on
     # Of the publish and no part of what the object is:
-    notes: tuple[str, ...] = field(default=(), compare=False)  # what people should know, such as a copy that was given up
-    copies: tuple[Copy, ...] = field(default=(), compare=False)  # where there are several destinations
+    notes: tuple[str, ...] = field(
+        default=(), compare=False
+    )  # what people should know, such as a copy that was given up
+    copies: tuple[Copy, ...] = field(
+        default=(), compare=False
+    )  # where there are several destinations
 
 
 MARKER = "folder-marker"  # 0 bytes under a name that ends in `/`: consoles make it to show a folder, and it holds nothing
@@ -149,11 +172,15 @@ class Page:
     entries: list[Entry] = field(default_factory=list)
     next: str | None = None
     complete: bool = field(kw_only=True)
-    omitted: tuple[Omitted, ...] = field(default=(), kw_only=True)  # what stands between these entries and is none
+    omitted: tuple[Omitted, ...] = field(
+        default=(), kw_only=True
+    )  # what stands between these entries and is none
 
     def __post_init__(self) -> None:
         if self.complete == (self.next is not None):
-            raise StoreFailed("A listing said neither where it goes on nor that it is complete; nothing can be concluded from it")
+            raise StoreFailed(
+                "A listing said neither where it goes on nor that it is complete; nothing can be concluded from it"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,14 +201,24 @@ class UploadRequest:
     key: str = ""  # "" while nobody chose one: a client that named none, a store that makes its own
     filename: str = ""  # cleaned
     type: str = "application/octet-stream"
-    sha256: str | None = None  # what the sender promised, which is checked before anything is published
+    sha256: str | None = (
+        None  # what the sender promised, which is checked before anything is published
+    )
     headers: Pairs = ()  # and `user`: as Metadata has them in the end, for stores that are told before the first byte
     user: Pairs = ()
-    method: str = "POST"  # how the client sent it: PUT names its key, POST leaves it to the destination
+    method: str = (
+        "POST"  # how the client sent it: PUT names its key, POST leaves it to the destination
+    )
     field: str | None = None  # the form field it came in; None: it was a raw body
-    fields: Sequence[tuple[str, str]] = ()  # form fields in order; the list grows while the form goes on
-    values: Mapping[str, str] = dataclasses.field(default_factory=dict)  # with the fields, what a URL may name
-    certain: bool = True  # False: `size` follows from the form's length, if nothing comes after this file
+    fields: Sequence[
+        tuple[str, str]
+    ] = ()  # form fields in order; the list grows while the form goes on
+    values: Mapping[str, str] = dataclasses.field(
+        default_factory=dict
+    )  # with the fields, what a URL may name
+    certain: bool = (
+        True  # False: `size` follows from the form's length, if nothing comes after this file
+    )
     replace: Replace = Replace()
     folders: str = ""  # those it lay in where its client said so, each cleaned: "album/a/"
 
@@ -336,7 +373,9 @@ class Store(Protocol):
     @property
     def traits(self) -> Traits: ...
 
-    async def draft(self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()) -> Draft:
+    async def draft(
+        self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()
+    ) -> Draft:
         """A new draft for the upload id; `size` in bytes when known, so that a full store can say NoSpace at once."""
         ...
 

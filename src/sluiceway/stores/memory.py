@@ -12,7 +12,16 @@ from collections.abc import AsyncIterator
 
 from sluiceway.errors import Exists, NotFound, PreconditionFailed, StoreFailed
 from sluiceway.pipe.source import Buffer, BytesSource
-from sluiceway.stores.contract import Draft, Entry, Metadata, ObjectReader, Page, Replace, Traits, UploadRequest
+from sluiceway.stores.contract import (
+    Draft,
+    Entry,
+    Metadata,
+    ObjectReader,
+    Page,
+    Replace,
+    Traits,
+    UploadRequest,
+)
 
 __all__ = ["MemoryDraft", "MemoryReader", "MemoryStore"]
 
@@ -20,13 +29,17 @@ __all__ = ["MemoryDraft", "MemoryReader", "MemoryStore"]
 class MemoryStore:
     """Objects in memory."""
 
-    traits: Traits = Traits(name="memory", durable=False, atomic_publish=True, create_only=True, resumable=True)
+    traits: Traits = Traits(
+        name="memory", durable=False, atomic_publish=True, create_only=True, resumable=True
+    )
 
     def __init__(self) -> None:
         self.objects: dict[str, tuple[Entry, bytes]] = {}
         self.drafts: dict[str, MemoryDraft] = {}
 
-    async def draft(self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()) -> Draft:
+    async def draft(
+        self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()
+    ) -> Draft:
         return self.drafts.setdefault(upload, MemoryDraft(self, upload))
 
     async def stat(self, key: str) -> Entry:
@@ -38,7 +51,11 @@ class MemoryStore:
     async def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> Page:
         keys = sorted(key for key in self.objects if key.startswith(prefix) and key > after)
         more = len(keys) > limit
-        return Page([self.objects[key][0] for key in keys[:limit]], keys[limit - 1] if more else None, complete=not more)
+        return Page(
+            [self.objects[key][0] for key in keys[:limit]],
+            keys[limit - 1] if more else None,
+            complete=not more,
+        )
 
     async def delete(self, key: str, replace: Replace = Replace(allowed=True)) -> None:
         self._find(key)

@@ -20,7 +20,11 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def about_json(metadata: Metadata) -> dict[str, object]:
-    told = {"filename": metadata.filename, "type": metadata.type[:LONGEST_TYPE], "sha256": metadata.sha256}
+    told = {
+        "filename": metadata.filename,
+        "type": metadata.type[:LONGEST_TYPE],
+        "sha256": metadata.sha256,
+    }
     return {**told, **extras_json(metadata)}
 
 
@@ -29,7 +33,9 @@ def extras_json(metadata: Metadata) -> dict[str, object]:
     pairs = metadata.headers + metadata.user
     size = sum(len(text.encode(errors="replace")) for pair in pairs for text in pair)
     if size > MOST_METADATA:
-        many = f"The object's headers and metadata have {size} bytes; at most {MOST_METADATA} are kept"
+        many = (
+            f"The object's headers and metadata have {size} bytes; at most {MOST_METADATA} are kept"
+        )
         raise TooLarge(many, limit=MOST_METADATA)
     told = {"headers": dict(metadata.headers), "user": dict(metadata.user)}
     return {name: value for name, value in told.items() if value}
@@ -41,7 +47,9 @@ def read_about(told: object) -> Metadata | None:
     if extras is None or not isinstance(told, Mapping):
         return None
     filename, kind, sha256 = told.get("filename"), told.get("type"), told.get("sha256")
-    is_digest = sha256 is None or (isinstance(sha256, str) and _SHA256.fullmatch(sha256) is not None)
+    is_digest = sha256 is None or (
+        isinstance(sha256, str) and _SHA256.fullmatch(sha256) is not None
+    )
     if not _is_text(filename) or not _is_text(kind) or not is_digest:
         return None
     return Metadata(str(filename), str(kind), sha256, *extras)

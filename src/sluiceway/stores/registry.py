@@ -18,7 +18,13 @@ __all__ = ["FSSPEC", "Place", "open_place", "open_root", "place_key"]
 
 FSSPEC = "fsspec+"
 NO_OPTIONS: Mapping[str, str] = {}
-EXTRAS = {"postgresql": "postgresql", "postgres": "postgresql", "s3": "s3", "gs": "objects", "az": "objects"}
+EXTRAS = {
+    "postgresql": "postgresql",
+    "postgres": "postgresql",
+    "s3": "s3",
+    "gs": "objects",
+    "az": "objects",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +60,9 @@ def open_root(text: str, budget: Budget, options: Mapping[str, str] = NO_OPTIONS
 
         return ObjectStore(text, budget, options)
     except ImportError:
-        raise BadRequest(f"{redact_url(text)} needs a driver: pip install 'sluiceway[{EXTRAS.get(scheme, 'fsspec')}]'") from None
+        raise BadRequest(
+            f"{redact_url(text)} needs a driver: pip install 'sluiceway[{EXTRAS.get(scheme, 'fsspec')}]'"
+        ) from None
 
 
 def place_key(text: str) -> tuple[str, str]:

@@ -18,7 +18,9 @@ class MemoryMeter:
     def __init__(self, pid: int | None = None) -> None:
         self._folder = Path("/proc") / str(os.getpid() if pid is None else pid)
         if not self._folder.exists():
-            raise SluiceError(f"There is no {self._folder}: the meter needs Linux and a process that lives")
+            raise SluiceError(
+                f"There is no {self._folder}: the meter needs Linux and a process that lives"
+            )
 
     def now(self) -> int:
         """What is resident now."""

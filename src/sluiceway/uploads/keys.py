@@ -48,7 +48,11 @@ class KeyTemplate:
 
     def __init__(self, text: str = DEFAULT_TEMPLATE) -> None:
         try:
-            names = [name for _, name, spec, conversion in string.Formatter().parse(text) if name is not None]
+            names = [
+                name
+                for _, name, spec, conversion in string.Formatter().parse(text)
+                if name is not None
+            ]
         except ValueError as error:
             raise BadName(f"The key template {text!r} cannot be read: {error}") from None
         unknown = [name for name in names if name not in FIELDS]
@@ -56,7 +60,9 @@ class KeyTemplate:
             known = ", ".join(f"{{{name}}}" for name in FIELDS)
             raise BadName(f"The key template names {{{unknown[0]}}}; known are {known}")
         if "id" not in names and "filename" not in names:
-            raise BadName("The key template needs {id} or {filename}, or every upload would get the same key")
+            raise BadName(
+                "The key template needs {id} or {filename}, or every upload would get the same key"
+            )
         self.text = text
         try:
             check_key(self.key("name"))
@@ -66,4 +72,6 @@ class KeyTemplate:
     def key(self, filename: str) -> str:
         """The key for a file whose name was cleaned."""
         now = datetime.now(UTC)
-        return self.text.format(id=new_id(), filename=filename, year=f"{now:%Y}", month=f"{now:%m}", day=f"{now:%d}")
+        return self.text.format(
+            id=new_id(), filename=filename, year=f"{now:%Y}", month=f"{now:%m}", day=f"{now:%d}"
+        )

@@ -22,8 +22,12 @@ __all__ = ["ProgressRecord", "ProgressTable"]
 
 _SLOT = struct.Struct("<16s q q q q d d B B 22s B")  # the fields at _AT, the id before them
 SIZE = 96  # bytes a slot: the struct, and at its end the index's link to the next slot
-SLOTS = 8192  # uploads remembered at once, live and just ended: 768 KiB, touched only as far as used
-WATCH = 2.0  # seconds a look counts: watchers look ten times a second, so this survives a slow moment
+SLOTS = (
+    8192  # uploads remembered at once, live and just ended: 768 KiB, touched only as far as used
+)
+WATCH = (
+    2.0  # seconds a look counts: watchers look ten times a second, so this survives a slow moment
+)
 
 _AT = {
     "received": 16,
@@ -115,7 +119,9 @@ class ProgressRecord:
     def watched(self) -> bool:
         """Whether somebody looked within the last `WATCH` seconds."""
         (last,) = struct.unpack_from("<d", self._map, self._at + _AT["watched"])
-        return bool(time.monotonic() - last < WATCH)  # the monotonic clock is one for all processes of a machine
+        return bool(
+            time.monotonic() - last < WATCH
+        )  # the monotonic clock is one for all processes of a machine
 
     def watch(self) -> None:
         struct.pack_into("<d", self._map, self._at + _AT["watched"], time.monotonic())
@@ -190,7 +196,9 @@ class ProgressTable:
             except OSError:
                 continue
             return part
-        raise SluiceError(f"All {parts} parts of the progress board are taken; is an old worker still ending?")
+        raise SluiceError(
+            f"All {parts} parts of the progress board are taken; is an old worker still ending?"
+        )
 
     def _end_orphans(self) -> None:
         """What a dead worker received has failed; its watchers would wait for ever."""
@@ -242,7 +250,21 @@ class ProgressTable:
     @staticmethod
     def _fill(record: ProgressRecord, length: int | None) -> ProgressRecord:
         told = -1 if length is None else length
-        _SLOT.pack_into(record._map, record._at, _name(record.id), 0, 0, 0, told, 0.0, 0.0, State.RECEIVING, 0, b"", 0)
+        _SLOT.pack_into(
+            record._map,
+            record._at,
+            _name(record.id),
+            0,
+            0,
+            0,
+            told,
+            0.0,
+            0.0,
+            State.RECEIVING,
+            0,
+            b"",
+            0,
+        )
         return record
 
 

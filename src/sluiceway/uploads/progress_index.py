@@ -15,7 +15,9 @@ __all__ = ["ProgressIndex"]
 NAME = 16  # bytes at the beginning of a slot: the hash of the id, zeros where none was
 TRIES = 8  # how often a reader begins anew; each time a slot must have been used again at the very moment
 
-_LINK = struct.Struct("I")  # a slot's number plus one; 0 is the end of a chain. Native and aligned: nobody reads half of it
+_LINK = struct.Struct(
+    "I"
+)  # a slot's number plus one; 0 is the end of a chain. Native and aligned: nobody reads half of it
 
 
 class ProgressIndex:
@@ -85,7 +87,10 @@ class ProgressIndex:
 
     def _head(self, name: bytes, part: int) -> int:
         """The names are hashes already."""
-        return self._heads + (part * self._share + int.from_bytes(name[:4], "little") % self._share) * _LINK.size
+        return (
+            self._heads
+            + (part * self._share + int.from_bytes(name[:4], "little") % self._share) * _LINK.size
+        )
 
     def _next(self, record: int) -> int:
         return (record + 1) * self._slot_size - _LINK.size

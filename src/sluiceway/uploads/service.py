@@ -13,13 +13,32 @@ from dataclasses import replace as changed
 from types import TracebackType
 from typing import Self
 
-from sluiceway.errors import BadName, BodyCut, Cancelled, DigestMismatch, PeerFailed, Refused, SluiceError, TooLarge, Unavailable
+from sluiceway.errors import (
+    BadName,
+    BodyCut,
+    Cancelled,
+    DigestMismatch,
+    PeerFailed,
+    Refused,
+    SluiceError,
+    TooLarge,
+    Unavailable,
+)
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.digests import Digests
 from sluiceway.pipe.pump import pump
 from sluiceway.pipe.source import Source
 from sluiceway.pipe.stages import ANSWER, DESTINATION, QUEUE, Stages
-from sluiceway.stores.contract import Draft, EarlyFailure, Entry, Metadata, Pausing, Replace, Store, UploadRequest
+from sluiceway.stores.contract import (
+    Draft,
+    EarlyFailure,
+    Entry,
+    Metadata,
+    Pausing,
+    Replace,
+    Store,
+    UploadRequest,
+)
 from sluiceway.uploads.keys import KeyTemplate, new_id
 from sluiceway.uploads.progress import ProgressRecord, ProgressTable
 from sluiceway.uploads.states import ENDED, State, after
@@ -39,7 +58,9 @@ class Wish:
     type: str = "application/octet-stream"
     key: str | None = None  # None: the template decides
     replace: Replace = field(default_factory=Replace)
-    expected: Mapping[str, bytes] = field(default_factory=dict)  # digests by algorithm the bytes must have
+    expected: Mapping[str, bytes] = field(
+        default_factory=dict
+    )  # digests by algorithm the bytes must have
     upload_request: UploadRequest = field(
         default_factory=UploadRequest
     )  # what else the client said; the upload service fills in key, name, type and replace
@@ -87,7 +108,9 @@ class UploadService:
         Raises Exists when the chosen id is taken.
         """
         record = self.progress_table.begin(upload or new_id(), length)
-        record.by_kernel = self.store.traits.remote  # until the destination itself says that it has everything
+        record.by_kernel = (
+            self.store.traits.remote
+        )  # until the destination itself says that it has everything
         incoming = UploadSession(self, record)
         self._live[record.id] = incoming
         if self._looking is None or self._looking.done():
@@ -99,11 +122,18 @@ class UploadService:
         try:
             return check_key(self.template.key(filename), self.store.traits.max_key_bytes)
         except BadName as error:
-            raise BadName(f"This server makes no safe key of the name {filename!r}: {error.detail}", **error.members) from None
+            raise BadName(
+                f"This server makes no safe key of the name {filename!r}: {error.detail}",
+                **error.members,
+            ) from None
 
     async def aclose(self) -> None:
         """Cut uploads under way and wait until they have put their drafts away; then close store and board."""
-        live = [incoming for incoming in self._live.values() if incoming.task is not asyncio.current_task()]
+        live = [
+            incoming
+            for incoming in self._live.values()
+            if incoming.task is not asyncio.current_task()
+        ]
         for incoming in live:
             incoming.stop(Unavailable("The server is stopping; nothing was stored. Send it again"))
         tasks = [incoming.task for incoming in live if incoming.task is not None]
@@ -137,7 +167,11 @@ class UploadService:
                 if self.store.traits.remote:
                     incoming.count_kept()
                     if incoming.client_left():
-                        incoming.stop(BodyCut("The client left while the destination took nothing; nothing was stored"))
+                        incoming.stop(
+                            BodyCut(
+                                "The client left while the destination took nothing; nothing was stored"
+                            )
+                        )
                     if (failure := incoming.failure()) is not None:
                         incoming.stop(failure)
                 if incoming.record.cancel_asked and incoming.record.state is State.RECEIVING:
@@ -155,7 +189,9 @@ class UploadSession:
         self._filling: Draft | None = None
         self._reason: SluiceError | None = None
         self.task: asyncio.Task[object] | None = asyncio.current_task()
-        self.client_left: Callable[[], bool] = _nobody_knows  # whoever speaks with the client may know
+        self.client_left: Callable[[], bool] = (
+            _nobody_knows  # whoever speaks with the client may know
+        )
         self._leaving = False  # it puts its drafts away already
         self._taken = 0  # bytes of files so far: the limit is for the request, not for each file
 
@@ -173,17 +209,32 @@ class UploadSession:
         """What a destination said already, before it had everything."""
         if self.record.state is not State.RECEIVING:
             return None  # whoever publishes hears it
-        drafts = [*(file.draft for file in self._drafted), *([self._filling] if self._filling else [])]
-        return next((draft.failure for draft in drafts if isinstance(draft, EarlyFailure) and draft.failure is not None), None)
+        drafts = [
+            *(file.draft for file in self._drafted),
+            *([self._filling] if self._filling else []),
+        ]
+        return next(
+            (
+                draft.failure
+                for draft in drafts
+                if isinstance(draft, EarlyFailure) and draft.failure is not None
+            ),
+            None,
+        )
 
     def count_kept(self) -> None:
         """What another machine has acknowledged so far; a byte less than all, for the last word is its answer."""
-        drafts = [*(file.draft for file in self._drafted), *([self._filling] if self._filling else [])]
+        drafts = [
+            *(file.draft for file in self._drafted),
+            *([self._filling] if self._filling else []),
+        ]
         kept = sum(min(draft.kept, draft.written - 1) for draft in drafts if draft.written)
         if self.record.state not in ENDED and kept > self.record.kept:
             self.record.kept = kept
 
-    async def take(self, source: Source, wish: Wish, *, size: int | None = None, counts_received: bool = True) -> None:
+    async def take(
+        self, source: Source, wish: Wish, *, size: int | None = None, counts_received: bool = True
+    ) -> None:
         """Draft one file and check it. `size` is what can be said of the length where the source cannot be sure of it.
 
         Raises BodyCut, TooLarge, DigestMismatch, NoSpace and whatever source and destination raise.
@@ -201,15 +252,21 @@ class UploadSession:
             sha256=promised,
             replace=wish.replace,
         )
-        digests = Digests(tuple(dict.fromkeys((*upload_service.digests, *wish.expected))), upload_service.budget)
+        digests = Digests(
+            tuple(dict.fromkeys((*upload_service.digests, *wish.expected))), upload_service.budget
+        )
         before = self.stages.enter(DESTINATION)
         if self._drafted and isinstance(waiting := self._drafted[-1].draft, Pausing):
             await waiting.pause()
         length = source.length if source.length is not None else size
-        draft = self._filling = await upload_service.store.draft(f"{self.id}.{len(self._drafted)}", length, upload_request)
+        draft = self._filling = await upload_service.store.draft(
+            f"{self.id}.{len(self._drafted)}", length, upload_request
+        )
         self.stages.enter(QUEUE)
         try:
-            limit = None if upload_service.max_size is None else upload_service.max_size - self._taken
+            limit = (
+                None if upload_service.max_size is None else upload_service.max_size - self._taken
+            )
             self._taken += await pump(
                 source,
                 draft,
@@ -222,7 +279,11 @@ class UploadSession:
             )
             found = await digests.finish()
         except TooLarge as error:  # the pump knows what was left for this file; the sender wants to know the whole limit
-            if self._taken and upload_service.max_size is not None and error.members.get("limit") == limit:
+            if (
+                self._taken
+                and upload_service.max_size is not None
+                and error.members.get("limit") == limit
+            ):
                 most = f"The files of this form have more than {upload_service.max_size} bytes together; the server takes at most that"
                 raise TooLarge(most, limit=upload_service.max_size) from None
             raise
@@ -251,10 +312,16 @@ class UploadSession:
         try:
             for file in self._drafted:
                 entries.append(await file.draft.publish(file.key, file.metadata, file.replace))
-                self.record.kept = max(self.record.kept, sum(entry.size for entry in entries))  # it never goes back
+                self.record.kept = max(
+                    self.record.kept, sum(entry.size for entry in entries)
+                )  # it never goes back
         except BaseException as error:
             await self._take_back(entries)
-            if isinstance(error, SluiceError) and not self._upload_service.store.traits.takes_back and entries:
+            if (
+                isinstance(error, SluiceError)
+                and not self._upload_service.store.traits.takes_back
+                and entries
+            ):
                 raise _partly(error, [entry.key for entry in entries]) from error
             raise
         self.record.by_kernel = False
@@ -265,7 +332,12 @@ class UploadSession:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._leaving = True
         try:
             await self._discard()
@@ -283,7 +355,10 @@ class UploadSession:
     async def _discard(self) -> None:
         """Drafts that were not published. Every one is tried, whatever the others say."""
         failed: BaseException | None = None
-        for draft in [*(file.draft for file in self._drafted), *([self._filling] if self._filling else [])]:
+        for draft in [
+            *(file.draft for file in self._drafted),
+            *([self._filling] if self._filling else []),
+        ]:
             try:
                 await draft.discard()
             except (SluiceError, OSError, asyncio.CancelledError) as error:
@@ -296,7 +371,9 @@ class UploadSession:
         """A later file could not be published: those that were go again, unless somebody replaced them meanwhile."""
         for entry in entries if self._upload_service.store.traits.takes_back else ():
             try:
-                await self._upload_service.store.delete(entry.key, Replace(allowed=True, etag=entry.etag))
+                await self._upload_service.store.delete(
+                    entry.key, Replace(allowed=True, etag=entry.etag)
+                )
             except SluiceError:
                 continue  # gone or replaced: no longer ours
 

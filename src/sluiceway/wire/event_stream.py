@@ -7,7 +7,14 @@ from dataclasses import dataclass
 
 from sluiceway.errors import BadRequest, PeerFailed
 
-__all__ = ["EVENT_STREAM_TYPE", "MOST_EVENT_BYTES", "EventStreamDecoder", "ServerEvent", "format_comment", "format_event"]
+__all__ = [
+    "EVENT_STREAM_TYPE",
+    "MOST_EVENT_BYTES",
+    "EventStreamDecoder",
+    "ServerEvent",
+    "format_comment",
+    "format_event",
+]
 
 EVENT_STREAM_TYPE = "text/event-stream"
 MOST_EVENT_BYTES = 1 << 16  # what a reader holds of one event; ours have 200
@@ -69,7 +76,9 @@ class EventStreamDecoder:
 
     def _check_size(self, held: int) -> None:
         if self._size + held > MOST_EVENT_BYTES:
-            raise PeerFailed(f"An event is larger than {MOST_EVENT_BYTES} bytes; the stream is not read further")
+            raise PeerFailed(
+                f"An event is larger than {MOST_EVENT_BYTES} bytes; the stream is not read further"
+            )
 
     def _take(self, line: bytes) -> ServerEvent | None:
         text = line.decode("utf-8", "replace")

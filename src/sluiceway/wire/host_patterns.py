@@ -23,7 +23,9 @@ WEB_PORTS = frozenset(DEFAULT_PORTS.values())
 
 _PATTERN = re.compile(r"(\*\.)?(\[[^\]]+\]|[^:\[\]]+)(?::([0-9]{1,5}))?")
 _LABEL = re.compile(r"[a-z0-9_-]{1,63}")
-_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")  # such a last label makes libc read the whole name as an IPv4 address
+_NUMBER = re.compile(
+    r"[0-9]+|0x[0-9a-f]*"
+)  # such a last label makes libc read the whole name as an IPv4 address
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,10 @@ def parse_pattern(text: str) -> HostPattern:
             stars, host = found[1] or "", found[2]
             host = host if host.isascii() else host.encode("idna").decode("ascii")
             return HostPattern(
-                "*" if host == "*" and not stars else stars + _canonical(host[1:-1] if ":" in host else host, bool(stars)), port
+                "*"
+                if host == "*" and not stars
+                else stars + _canonical(host[1:-1] if ":" in host else host, bool(stars)),
+                port,
             )
         except (UnicodeError, BadRequest, Forbidden):
             pass
@@ -75,7 +80,9 @@ class Hosts:
         host, port = _canonical(parts.hostname or ""), parts.port
         port = DEFAULT_PORTS.get(parts.scheme, 0) if port is None else port
         if not any(pattern.fits(host, port) for pattern in self._patterns):
-            raise Forbidden(f"This server does not fetch from {host} port {port}; its operator allows hosts with --fetch-from")
+            raise Forbidden(
+                f"This server does not fetch from {host} port {port}; its operator allows hosts with --fetch-from"
+            )
 
 
 def _canonical(host: str, names_only: bool = False) -> str:
@@ -84,7 +91,9 @@ def _canonical(host: str, names_only: bool = False) -> str:
         try:
             return str(IPv6Address("" if names_only or "%" in host else host))
         except ValueError:
-            raise BadRequest("The URL's host is no IPv6 address; write it in full, without a zone") from None
+            raise BadRequest(
+                "The URL's host is no IPv6 address; write it in full, without a zone"
+            ) from None
     name = host.lower().removesuffix(".")
     labels = name.split(".")
     if len(name) > MOST_HOST or not all(_LABEL.fullmatch(label) for label in labels):
@@ -93,5 +102,7 @@ def _canonical(host: str, names_only: bool = False) -> str:
         try:
             return str(IPv4Address("" if names_only else host))
         except ValueError:
-            raise Forbidden("The URL's host is an IPv4 address in disguise; write it as four decimal numbers") from None
+            raise Forbidden(
+                "The URL's host is an IPv4 address in disguise; write it as four decimal numbers"
+            ) from None
     return name

@@ -28,7 +28,9 @@ __all__ = [
 ]
 
 MOST_NAME_BYTES = 200  # file systems take 255; the rest is room for what stores append
-MOST_SEGMENT_BYTES = 255  # NAME_MAX of ext4, XFS, APFS, NTFS (UTF-16 there, never longer than UTF-8)
+MOST_SEGMENT_BYTES = (
+    255  # NAME_MAX of ext4, XFS, APFS, NTFS (UTF-16 there, never longer than UTF-8)
+)
 MOST_KEY_BYTES = 1024  # S3's limit
 MOST_SEGMENTS = 32  # of a key: each is a folder that is opened, made and synchronised; a listing opens all of them
 MOST_LOOKED_AT = 512  # characters from each end of a name that are looked at; of four, composing makes one of two bytes
@@ -39,7 +41,10 @@ _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NOT_ON_WINDOWS = re.compile(r'[<>:"|?*]')
 # Windows opens the device for these with any extension and any trailing spaces; it also folds superscript digits
-_DEVICE = re.compile(r"(?:CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(?:COM|LPT)[0-9¹²³]) *(?:[.:].*)?", re.IGNORECASE | re.DOTALL)
+_DEVICE = re.compile(
+    r"(?:CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(?:COM|LPT)[0-9¹²³]) *(?:[.:].*)?",
+    re.IGNORECASE | re.DOTALL,
+)
 _DRIVE = re.compile(r"[A-Za-z]:")  # C:x is a path on Windows, beside another segment or alone
 _OWN = ".sluiceway"  # where a store keeps what is not yet, or not only, an object
 
@@ -74,7 +79,9 @@ def clean_folders(raw: str) -> str:
     *folders, name = raw.split("/")
     if not folders or "\\" in raw or len(folders) >= MOST_SEGMENTS or _DRIVE.match(raw):
         return ""
-    if any(not part.strip(" .") for part in (*folders, name)):  # empty, . and .., and what Windows takes for them
+    if any(
+        not part.strip(" .") for part in (*folders, name)
+    ):  # empty, . and .., and what Windows takes for them
         return ""
     return "".join(f"{clean_name(folder)}/" for folder in folders)
 
@@ -91,18 +98,27 @@ def check_key(key: str, max_bytes: int = MOST_KEY_BYTES) -> str:
     if _SURROGATE.search(key):
         raise BadName("The key is not well-formed Unicode; encode it as UTF-8")
     if _UNSEEN.search(key) or "\\" in key:
-        raise BadName("The key holds a backslash or a character that cannot be seen; use plain text and / between segments")
-    too_long = BadName(f"The key is longer than {max_bytes} bytes of UTF-8; shorten it", limit=max_bytes)
+        raise BadName(
+            "The key holds a backslash or a character that cannot be seen; use plain text and / between segments"
+        )
+    too_long = BadName(
+        f"The key is longer than {max_bytes} bytes of UTF-8; shorten it", limit=max_bytes
+    )
     if len(key) > 4 * max_bytes:  # composing makes one character of four at most
         raise too_long
     if has_crowd(key):
-        raise BadName(f"The key has more than {MOST_MARKS} accents or other marks on one letter; leave some out")
+        raise BadName(
+            f"The key has more than {MOST_MARKS} accents or other marks on one letter; leave some out"
+        )
     key = composed(key)
     if len(key.encode()) > max_bytes:
         raise too_long
     segments = key.split("/")
     if len(segments) > MOST_SEGMENTS:
-        raise BadName(f"The key has more than {MOST_SEGMENTS} segments between /; use fewer folders", limit=MOST_SEGMENTS)
+        raise BadName(
+            f"The key has more than {MOST_SEGMENTS} segments between /; use fewer folders",
+            limit=MOST_SEGMENTS,
+        )
     for segment in segments:
         _check_segment(segment)
     return key
@@ -110,7 +126,11 @@ def check_key(key: str, max_bytes: int = MOST_KEY_BYTES) -> str:
 
 def readable_line(text: str) -> str:
     """The text on one line: what cannot be seen is written as an escape. For logs; unlike `readable_name` of any length."""
-    return text if text.isprintable() else "".join(one if one.isprintable() else _escape(one) for one in text)
+    return (
+        text
+        if text.isprintable()
+        else "".join(one if one.isprintable() else _escape(one) for one in text)
+    )
 
 
 def _escape(symbol: str) -> str:
@@ -119,7 +139,9 @@ def _escape(symbol: str) -> str:
 
 def readable_name(name: str) -> str:
     """The name as one line of text: what cannot be seen is written as an escape. For people; it opens nothing."""
-    return "".join(symbol if symbol.isprintable() else _escape(symbol) for symbol in name[:MOST_KEY_BYTES])
+    return "".join(
+        symbol if symbol.isprintable() else _escape(symbol) for symbol in name[:MOST_KEY_BYTES]
+    )
 
 
 def is_text(name: str) -> bool:
@@ -158,24 +180,37 @@ def unseen_in(name: str) -> str | None:
 
 def _check_segment(segment: str) -> None:
     if not segment:
-        raise BadName("The key has an empty segment; write it without a leading, trailing or double /")
+        raise BadName(
+            "The key has an empty segment; write it without a leading, trailing or double /"
+        )
     if segment in (".", ".."):
         raise BadName("The key has a segment . or ..; write the key without them")
     if segment[-1] in " .":
-        raise BadName("A segment of the key ends in a dot or space, which Windows would drop; end it in another character")
+        raise BadName(
+            "A segment of the key ends in a dot or space, which Windows would drop; end it in another character"
+        )
     if _DRIVE.match(segment):
-        raise BadName("A segment of the key begins like a Windows drive (C:); no archive with it could be unpacked safely")
+        raise BadName(
+            "A segment of the key begins like a Windows drive (C:); no archive with it could be unpacked safely"
+        )
     if _DEVICE.fullmatch(segment):
-        raise BadName("A segment of the key is the name of a Windows device (CON, NUL, COM1 …); choose another")
+        raise BadName(
+            "A segment of the key is the name of a Windows device (CON, NUL, COM1 …); choose another"
+        )
     if len(segment.encode()) > MOST_SEGMENT_BYTES:
-        raise BadName(f"A segment of the key is longer than {MOST_SEGMENT_BYTES} bytes", limit=MOST_SEGMENT_BYTES)
+        raise BadName(
+            f"A segment of the key is longer than {MOST_SEGMENT_BYTES} bytes",
+            limit=MOST_SEGMENT_BYTES,
+        )
     if _is_own(segment):
         raise BadName(f"Names that begin with {_OWN} belong to the server; choose another")
 
 
 def _is_own(segment: str) -> bool:
     """Some file systems ignore case, some also invisible format characters."""
-    return "".join(c for c in segment if unicodedata.category(c) != "Cf").casefold().startswith(_OWN)
+    return (
+        "".join(c for c in segment if unicodedata.category(c) != "Cf").casefold().startswith(_OWN)
+    )
 
 
 def _shortened(name: str) -> str:

@@ -31,6 +31,8 @@ def clipped_uint(text: str | bytes, most: int = MOST_INTEGER) -> int | None:
     if not text or not _DIGITS.issuperset(text):
         return None
     significant = text.lstrip("0")
-    if len(significant) > len(str(most)):  # never let int() see a digit string of a peer's chosen length
+    if len(significant) > len(
+        str(most)
+    ):  # never let int() see a digit string of a peer's chosen length
         return most + 1
     return min(int(significant or "0"), most + 1)

@@ -23,7 +23,10 @@ def problem(error: SluiceError, instance: str | None = None) -> dict[str, object
     `code` is what programs should compare; a member never replaces one of the six. What is for the operator alone is not in it.
     """
     told: dict[str, object] = {
-        "type": next((_TYPE_OF_MEMBER[name] for name in error.members if name in _TYPE_OF_MEMBER), "about:blank"),
+        "type": next(
+            (_TYPE_OF_MEMBER[name] for name in error.members if name in _TYPE_OF_MEMBER),
+            "about:blank",
+        ),
         "title": error.title,
         "status": error.status,
         "detail": error.detail if error.public is None else error.public,

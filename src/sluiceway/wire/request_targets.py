@@ -15,12 +15,23 @@ from urllib.parse import quote, unquote_to_bytes
 from sluiceway.errors import BadName, BadRequest
 from sluiceway.wire.numbers import clipped_uint
 
-__all__ = ["Authority", "Origin", "check_path", "decode_path", "decode_query", "encode_query", "parse_authority", "parse_origin"]
+__all__ = [
+    "Authority",
+    "Origin",
+    "check_path",
+    "decode_path",
+    "decode_query",
+    "encode_query",
+    "parse_authority",
+    "parse_origin",
+]
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")  # C0, DEL, C1
-_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::([0-9]{0,5}))?")  # RFC 3986 3.2.2, without user
+_HOST = re.compile(
+    r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::([0-9]{0,5}))?"
+)  # RFC 3986 3.2.2, without user
 _ORIGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#@]+)")  # RFC 6454 6.2
 
 
@@ -44,7 +55,10 @@ class Origin:
         """Whether this origin and a request's Host are one site. A Host without a port has the scheme's own."""
         if self.scheme not in DEFAULT_PORTS:
             return False  # an extension's or an app's page
-        return (self.host, self.port) == (authority.host, authority.port or DEFAULT_PORTS[self.scheme])
+        return (self.host, self.port) == (
+            authority.host,
+            authority.port or DEFAULT_PORTS[self.scheme],
+        )
 
 
 def decode_path(raw: bytes) -> str:
@@ -55,18 +69,25 @@ def decode_path(raw: bytes) -> str:
 def check_path(path: str) -> None:
     """Raises BadName for a control character: a line feed ends a route's pattern, a NUL a C string."""
     if _CONTROL.search(path):
-        raise BadName("The URL's path holds a control character (such as %00 or %0A); no name here has one")
+        raise BadName(
+            "The URL's path holds a control character (such as %00 or %0A); no name here has one"
+        )
 
 
 def decode_query(raw: bytes) -> list[tuple[str, str]]:
     """Names and values in their order, as forms write them (`+` is a space). Raises BadName for what is not UTF-8."""
     pairs = [piece.partition(b"=") for piece in raw.split(b"&") if piece]
-    return [(_decoded(_spaced(name), "query"), _decoded(_spaced(value), "query")) for name, _, value in pairs]
+    return [
+        (_decoded(_spaced(name), "query"), _decoded(_spaced(value), "query"))
+        for name, _, value in pairs
+    ]
 
 
 def encode_query(pairs: Sequence[tuple[str, str]]) -> bytes:
     """Pairs as a query in ASCII, which every reader decodes to the same text."""
-    return "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in pairs).encode("ascii")
+    return "&".join(
+        f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in pairs
+    ).encode("ascii")
 
 
 def parse_authority(text: str) -> Authority:
@@ -83,13 +104,21 @@ def parse_origin(text: str) -> Origin | None:
         return None
     found = _ORIGIN.fullmatch(text.strip(" \t"))
     if found is None:
-        raise BadRequest("The Origin of this request is no origin; browsers write SCHEME://HOST:PORT or null")
+        raise BadRequest(
+            "The Origin of this request is no origin; browsers write SCHEME://HOST:PORT or null"
+        )
     try:
         authority = parse_authority(found[2])
     except BadRequest:
-        raise BadRequest("The Origin of this request names no host; browsers write SCHEME://HOST:PORT or null") from None
+        raise BadRequest(
+            "The Origin of this request names no host; browsers write SCHEME://HOST:PORT or null"
+        ) from None
     scheme = found[1].lower()
-    return Origin(scheme, authority.host, DEFAULT_PORTS.get(scheme) if authority.port is None else authority.port)
+    return Origin(
+        scheme,
+        authority.host,
+        DEFAULT_PORTS.get(scheme) if authority.port is None else authority.port,
+    )
 
 
 def _decoded(raw: bytes, where: str) -> str:

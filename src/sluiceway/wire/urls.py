@@ -12,14 +12,26 @@ from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit, urlunsp
 
 from sluiceway.errors import BadRequest
 
-__all__ = ["Address", "below", "is_place", "is_url", "joined", "located", "origin", "parse_address", "redact_url"]
+__all__ = [
+    "Address",
+    "below",
+    "is_place",
+    "is_url",
+    "joined",
+    "located",
+    "origin",
+    "parse_address",
+    "redact_url",
+]
 
 PLACES = ("postgresql://", "postgres://", "s3://", "gs://", "az://")
 DEFAULT_PORTS = {"http": 80, "https": 443}
 PATH_SAFE = "/%:@!$&'()*+,;=~"  # RFC 3986 pchar and "/"; an existing %XX stays as it is
 QUERY_SAFE = PATH_SAFE + "?"
 
-_HOST = re.compile(r"[^\x00-\x20\x7f\"<>\\^`{|}%/?#@]+")  # WHATWG's forbidden ones; with [ ] taken off an address
+_HOST = re.compile(
+    r"[^\x00-\x20\x7f\"<>\\^`{|}%/?#@]+"
+)  # WHATWG's forbidden ones; with [ ] taken off an address
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +60,9 @@ def parse_address(text: str) -> Address:
         parts = urlsplit(text)  # would drop tabs and line ends in silence
         port = parts.port
     except ValueError:  # its text may repeat a password
-        raise BadRequest("This is not a URL; check host, port and brackets, and encode / in a password as %2F") from None
+        raise BadRequest(
+            "This is not a URL; check host, port and brackets, and encode / in a password as %2F"
+        ) from None
     if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
         raise BadRequest("A URL here begins with http:// or https:// and a host name")
     try:
@@ -58,7 +72,10 @@ def parse_address(text: str) -> Address:
     place = (f"[{host}]" if ":" in host else host) + (f":{port}" if port is not None else "")
     if not _HOST.fullmatch(host):
         raise BadRequest("The host name of the URL holds a character that no host name has")
-    path, query = (_encoded(text, safe) for text, safe in ((parts.path or "/", PATH_SAFE), (parts.query, QUERY_SAFE)))
+    path, query = (
+        _encoded(text, safe)
+        for text, safe in ((parts.path or "/", PATH_SAFE), (parts.query, QUERY_SAFE))
+    )
     url = urlunsplit((parts.scheme, place, path, query, ""))
     if not _means(url, host, port):
         raise BadRequest("This is not a URL; check host, port and brackets")
@@ -119,7 +136,9 @@ def located(url: str, value: str) -> str:
 def below(url: str, path: str) -> str:
     """The URL of `path` (as the file system spells it, `/` between names) under a URL whose path ends in `/`."""
     parts = urlsplit(url)
-    added = "/".join(quote(name.encode("utf-8", "surrogateescape"), safe="") for name in path.split("/"))
+    added = "/".join(
+        quote(name.encode("utf-8", "surrogateescape"), safe="") for name in path.split("/")
+    )
     return urlunsplit((parts.scheme, parts.netloc, parts.path + added, parts.query, ""))
 
 

@@ -17,11 +17,23 @@ from sluiceway.wire.numbers import ascii_uint
 __all__ = ["WsgiBody", "WsgiStream", "can_say_close"]
 
 # Servers return from a read only when it is full, so its length follows the client's pace: a slow one is not waited for.
-LEAST = 1 << 10  # bytes; the first read: enough for a form's head, which a slow client's view is called to judge
-MOST = 1 << 20  # bytes; gunicorn receives so much at once, and copies what is left of it at each smaller read
-QUICK, SLOW = 0.1, 1.0  # seconds a read may take to become longer the next time, and from which it becomes shorter
+LEAST = (
+    1 << 10
+)  # bytes; the first read: enough for a form's head, which a slow client's view is called to judge
+MOST = (
+    1 << 20
+)  # bytes; gunicorn receives so much at once, and copies what is left of it at each smaller read
+QUICK, SLOW = (
+    0.1,
+    1.0,
+)  # seconds a read may take to become longer the next time, and from which it becomes shorter
 SILENCE = 60.0  # seconds without a byte from the client
-BODILESS = ("GET", "HEAD", "DELETE", "OPTIONS")  # a body means nothing there (RFC 9110 9.3), and clients send none
+BODILESS = (
+    "GET",
+    "HEAD",
+    "DELETE",
+    "OPTIONS",
+)  # a body means nothing there (RFC 9110 9.3), and clients send none
 STORED = (
     "waitress stores a whole body before it runs the app, so nothing streams here and large bodies fill its temporary folder; "
     "run the app on gunicorn with -k gthread"
@@ -36,15 +48,22 @@ class WsgiBody(io.RawIOBase):
     Raises LengthRequired where the server hides a chunked body or its cut, TooLarge.
     """
 
-    def __init__(self, environ: Mapping[str, Any], most: int | None = None, *, ends_itself: bool = False) -> None:
+    def __init__(
+        self, environ: Mapping[str, Any], most: int | None = None, *, ends_itself: bool = False
+    ) -> None:
         self._input, self._most = environ["wsgi.input"], most
         told = str(environ.get("CONTENT_LENGTH") or "")
-        self.length: int | None = ascii_uint(told, "Content-Length") if told else None if _unmeasured(environ) else 0
+        self.length: int | None = (
+            ascii_uint(told, "Content-Length") if told else None if _unmeasured(environ) else 0
+        )
         if self.length is None:
             _check_chunks(environ, ends_itself)
         if _stores_first(environ):
             warnings.warn(STORED, RuntimeWarning, stacklevel=1)  # Python shows it once
-        for server in ("gunicorn", "werkzeug"):  # which wait for ever for a client that says nothing; others have limits
+        for server in (
+            "gunicorn",
+            "werkzeug",
+        ):  # which wait for ever for a client that says nothing; others have limits
             if (line := environ.get(f"{server}.socket")) is not None:
                 line.settimeout(SILENCE)
         self.taken: int = 0
@@ -63,8 +82,12 @@ class WsgiBody(io.RawIOBase):
         try:
             data: bytes = self._input.read(most)
         except TimeoutError:
-            raise TooSlow(f"No byte arrived for {SILENCE:g} seconds; nothing was stored. Send it again") from None
-        except Exception as error:  # each server has its own: OSError, ValueError, NoMoreData, ClientDisconnected
+            raise TooSlow(
+                f"No byte arrived for {SILENCE:g} seconds; nothing was stored. Send it again"
+            ) from None
+        except (
+            Exception
+        ) as error:  # each server has its own: OSError, ValueError, NoMoreData, ClientDisconnected
             raise _cut(self.taken, self.length) from error
         if not data and self.length is not None:
             raise _cut(self.taken, self.length)
@@ -139,11 +162,15 @@ def _unmeasured(environ: Mapping[str, Any]) -> bool:
 
 def _check_chunks(environ: Mapping[str, Any], ends_itself: bool) -> None:
     """Raises LengthRequired where the server's word for the end of such a body is none."""
-    if not environ.get("wsgi.input_terminated"):  # uWSGI: its chunks are read by a function of its own
+    if not environ.get(
+        "wsgi.input_terminated"
+    ):  # uWSGI: its chunks are read by a function of its own
         raise LengthRequired(
             f"This server does not show its apps where a chunked body ends; {WITH_LENGTH}, or run the app on gunicorn or cheroot"
         )
-    if environ.get("SERVER_SOFTWARE") == "Granian" and not ends_itself:  # an empty read, whether it is over or was cut off
+    if (
+        environ.get("SERVER_SOFTWARE") == "Granian" and not ends_itself
+    ):  # an empty read, whether it is over or was cut off
         raise LengthRequired(
             "This server gives its apps a body without Content-Length that was cut off as if it were whole; "
             f"{WITH_LENGTH} or as a form, or run the app on gunicorn or cheroot"

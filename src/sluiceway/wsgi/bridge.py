@@ -31,7 +31,9 @@ from sluiceway.wsgi.body import WsgiBody
 __all__ = ["WsgiService", "wsgi_answer"]
 
 STOP = 5.0  # seconds the service may take to let go of its uploads when the process ends
-HOP = frozenset(["connection", "keep-alive", "transfer-encoding", "upgrade"])  # PEP 3333: these are the server's to say
+HOP = frozenset(
+    ["connection", "keep-alive", "transfer-encoding", "upgrade"]
+)  # PEP 3333: these are the server's to say
 
 StartResponse = Callable[..., object]
 
@@ -45,8 +47,12 @@ class WsgiService:
         self._process = 0
         self._app: Sluiceway
 
-    def __call__(self, environ: Mapping[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        with self._lock:  # at the first request of each process: servers fork after they have loaded the app
+    def __call__(
+        self, environ: Mapping[str, Any], start_response: StartResponse
+    ) -> Iterable[bytes]:
+        with (
+            self._lock
+        ):  # at the first request of each process: servers fork after they have loaded the app
             if self._process != os.getpid():
                 self._app, self._process = Sluiceway(self._settings), os.getpid()
                 atexit.register(_end, _loop(), self._app)
@@ -60,7 +66,9 @@ class WsgiService:
             return [told]
 
 
-def wsgi_answer(app: ASGIApp, environ: Mapping[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+def wsgi_answer(
+    app: ASGIApp, environ: Mapping[str, Any], start_response: StartResponse
+) -> Iterable[bytes]:
     """Run any ASGI app for one WSGI request. Raises LengthRequired, and what the app raises before it answers."""
     return _Exchange(environ, _loop(), app).begin(start_response)
 
@@ -78,7 +86,9 @@ def _loop() -> asyncio.AbstractEventLoop:
 
 
 def _end(loop: asyncio.AbstractEventLoop, app: Sluiceway) -> None:
-    with suppress(Exception):  # the process ends anyway; what was left unfinished is swept at the next start
+    with suppress(
+        Exception
+    ):  # the process ends anyway; what was left unfinished is swept at the next start
         asyncio.run_coroutine_threadsafe(app.aclose(), loop).result(STOP)
 
 
@@ -89,14 +99,20 @@ def _status_line(status: int) -> str:
 class _Exchange:
     """One request: `receive` and `send` are called by the service in its loop, everything else by the request's thread."""
 
-    def __init__(self, environ: Mapping[str, Any], loop: asyncio.AbstractEventLoop, app: ASGIApp) -> None:
+    def __init__(
+        self, environ: Mapping[str, Any], loop: asyncio.AbstractEventLoop, app: ASGIApp
+    ) -> None:
         form = str(environ.get("CONTENT_TYPE", "")).lower().startswith("multipart/form-data")
         self._body = WsgiBody(environ, ends_itself=form)
         self._loop, self._app, self._scope = loop, app, _scope(environ)
-        self._asked: queue.SimpleQueue[Message | None] = queue.SimpleQueue()  # a message to send; None: read on; or the end
+        self._asked: queue.SimpleQueue[Message | None] = (
+            queue.SimpleQueue()
+        )  # a message to send; None: read on; or the end
         self._unread = self._body.length != 0
         self._coming: asyncio.Future[Message] | None = None  # the next piece of the body
-        self._taken: asyncio.Future[None] | None = None  # set when the server has taken what was sent last
+        self._taken: asyncio.Future[None] | None = (
+            None  # set when the server has taken what was sent last
+        )
         self._left = asyncio.Event()  # the client, as far as a WSGI server tells
         self._told_empty = False
 
@@ -115,7 +131,9 @@ class _Exchange:
             if self._coming is None:
                 self._coming = self._loop.create_future()
                 self._asked.put(None)
-            message = await asyncio.shield(self._coming)  # who gives up waiting loses nothing that came
+            message = await asyncio.shield(
+                self._coming
+            )  # who gives up waiting loses nothing that came
             self._coming = None
             self._unread = bool(message.get("more_body"))
             return message
@@ -151,8 +169,12 @@ class _Exchange:
         message = self._next()
         if message is None:
             raise SluiceError("The service ended without an answer")
-        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in message["headers"]]
-        start_response(_status_line(message["status"]), [one for one in headers if one[0].lower() not in HOP])
+        headers = [
+            (name.decode("latin-1"), value.decode("latin-1")) for name, value in message["headers"]
+        ]
+        start_response(
+            _status_line(message["status"]), [one for one in headers if one[0].lower() not in HOP]
+        )
         if self._scope["method"] != "HEAD":
             return _Pieces(self)
         # Frameworks drop the body of such an answer without closing it, and the service would wait for its reader.
@@ -191,7 +213,11 @@ class _Exchange:
             data = self._body.take()
         except SluiceError:
             return {"type": "http.disconnect"}
-        return {"type": "http.request", "body": data, "more_body": bool(data) and self._body.taken != self._body.length}
+        return {
+            "type": "http.request",
+            "body": data,
+            "more_body": bool(data) and self._body.taken != self._body.length,
+        }
 
 
 class _Pieces:
@@ -216,9 +242,18 @@ def _scope(environ: Mapping[str, Any]) -> Scope:
     Bytes that are not UTF-8 become surrogates here, which the door refuses; a server may have repaired them before, so
     the target as it came is judged, too, where the server hands it on.
     """
-    mounted, path = (environ.get(name, "").encode("latin-1") for name in ("SCRIPT_NAME", "PATH_INFO"))
-    headers = [(name[5:].replace("_", "-").lower(), value) for name, value in environ.items() if name.startswith("HTTP_")]
-    headers += [(name.replace("_", "-").lower(), environ.get(name)) for name in ("CONTENT_TYPE", "CONTENT_LENGTH")]
+    mounted, path = (
+        environ.get(name, "").encode("latin-1") for name in ("SCRIPT_NAME", "PATH_INFO")
+    )
+    headers = [
+        (name[5:].replace("_", "-").lower(), value)
+        for name, value in environ.items()
+        if name.startswith("HTTP_")
+    ]
+    headers += [
+        (name.replace("_", "-").lower(), environ.get(name))
+        for name in ("CONTENT_TYPE", "CONTENT_LENGTH")
+    ]
     scope: Scope = {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -228,12 +263,16 @@ def _scope(environ: Mapping[str, Any]) -> Scope:
         "path": (mounted + path).decode("utf-8", "surrogateescape"),
         "root_path": mounted.decode("utf-8", "surrogateescape"),
         "query_string": environ.get("QUERY_STRING", "").encode("latin-1"),
-        "headers": [(name.encode(), str(value).encode("latin-1")) for name, value in headers if value],
+        "headers": [
+            (name.encode(), str(value).encode("latin-1")) for name, value in headers if value
+        ],
         "client": (environ.get("REMOTE_ADDR") or "-", 0),
         "server": (environ.get("SERVER_NAME", ""), None),
         "extensions": {},
     }
-    target = str(environ.get("RAW_URI") or environ.get("REQUEST_URI") or "").encode("latin-1", "replace")
+    target = str(environ.get("RAW_URI") or environ.get("REQUEST_URI") or "").encode(
+        "latin-1", "replace"
+    )
     before, absolute, rest = target.partition(b"://")
     if absolute and b"/" not in before:
         scope[TARGET], _, target = rest.partition(b"/")

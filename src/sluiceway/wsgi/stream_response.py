@@ -44,7 +44,10 @@ __all__ = ["Told", "offer"]
 
 PIECE = 64 << 10  # bytes of one write: a slow reader has STALLED seconds for it
 READERS = 8  # threads that read files of all answers under way
-_budget, _readers = Budget(64 << 20), ThreadPoolExecutor(READERS, "sluiceway-offer")  # bytes read ahead, for all of them
+_budget, _readers = (
+    Budget(64 << 20),
+    ThreadPoolExecutor(READERS, "sluiceway-offer"),
+)  # bytes read ahead, for all of them
 
 Answers = Callable[[Request], Response]
 
@@ -60,7 +63,9 @@ class Told:
     modified: float | None = None  # seconds since the epoch
     inline: bool = False  # a browser shows it in its place, instead of saving it
     allow: Sequence[str] = ()  # of a URL: hosts that may be asked
-    internal: Sequence[str] = ()  # of a URL: addresses that may be asked although they are not public
+    internal: Sequence[
+        str
+    ] = ()  # of a URL: addresses that may be asked although they are not public
 
 
 def offer(given: Content, told: Told) -> ASGIApp:
@@ -79,8 +84,13 @@ def offer(given: Content, told: Told) -> ASGIApp:
 def _answers(given: Content, told: Told) -> Answers:
     if isinstance(given, str) and is_url(given):
         if not told.allow:
-            raise BadRequest('Name the hosts that may be asked, with allow=["files.example.com"]: a URL may come from anybody')
-        remote = Remote(Settings(fetch_from=tuple(told.allow), fetch_internal=tuple(told.internal)), Budget(MINIMUM))
+            raise BadRequest(
+                'Name the hosts that may be asked, with allow=["files.example.com"]: a URL may come from anybody'
+            )
+        remote = Remote(
+            Settings(fetch_from=tuple(told.allow), fetch_internal=tuple(told.internal)),
+            Budget(MINIMUM),
+        )
         return lambda request: pass_url(request, remote, given)
     if isinstance(given, str | os.PathLike):
         file = _open(os.fspath(given))
@@ -128,7 +138,10 @@ def _opened(file: BinaryIO, told: Told) -> Answers:
     descriptor = None
     try:
         descriptor = os.dup(file.fileno())
-    except (OSError, AttributeError):  # no file of the system's: of what tells no version, a tag that nobody will see again
+    except (
+        OSError,
+        AttributeError,
+    ):  # no file of the system's: of what tells no version, a tag that nobody will see again
         data = file.getbuffer() if isinstance(file, io.BytesIO) else None
         etag = secrets.token_hex(16) if data is None else hashlib.sha256(data).hexdigest()[:32]
         entry = Entry(name, file.seek(0, os.SEEK_END), etag, time.time(), metadata)
@@ -136,8 +149,16 @@ def _opened(file: BinaryIO, told: Told) -> Answers:
     else:
         file.close()
         entry = entry_of(metadata, os.fstat(descriptor), name)
-    entry = replace(entry, etag=told.etag or entry.etag, modified=entry.modified if told.modified is None else told.modified)
-    opened = _Held(file, entry) if descriptor is None else DiskReader(entry, descriptor, _budget, _readers)
+    entry = replace(
+        entry,
+        etag=told.etag or entry.etag,
+        modified=entry.modified if told.modified is None else told.modified,
+    )
+    opened = (
+        _Held(file, entry)
+        if descriptor is None
+        else DiskReader(entry, descriptor, _budget, _readers)
+    )
     headers = object_headers(entry) | _disposition(name, told)
     return lambda request: opened_answer(request, opened, headers)
 
@@ -180,7 +201,13 @@ class _Held:
 
 def _flowing(given: BodyInput, told: Told, close: Callable[[], None] = lambda: None) -> Answers:
     name = told.filename or given.name or "download"
-    entry = Entry(name, given.length or 0, "", time.time(), Metadata(name, told.type or given.type or guess_type(name)))
+    entry = Entry(
+        name,
+        given.length or 0,
+        "",
+        time.time(),
+        Metadata(name, told.type or given.type or guess_type(name)),
+    )
     headers = object_headers(entry) | _disposition(name, told) | {"accept-ranges": "none"}
     del headers["last-modified"], headers["etag"]
     if told.etag is not None:
@@ -193,9 +220,20 @@ def _flowing(given: BodyInput, told: Told, close: Callable[[], None] = lambda: N
 class _Flow(Response):
     """An answer that is made while it is sent. Where its source breaks off or is not as long as it said, so does the answer."""
 
-    def __init__(self, given: BodyInput, headers: dict[str, str], close: Callable[[], None]) -> None:
-        self.status_code, self.background, self.body, self._given, self._close = 200, None, b"", given, close
-        self.raw_headers = [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items()]
+    def __init__(
+        self, given: BodyInput, headers: dict[str, str], close: Callable[[], None]
+    ) -> None:
+        self.status_code, self.background, self.body, self._given, self._close = (
+            200,
+            None,
+            b"",
+            given,
+            close,
+        )
+        self.raw_headers = [
+            (name.encode("latin-1"), value.encode("latin-1", "replace"))
+            for name, value in headers.items()
+        ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gone = asyncio.ensure_future(wait_until_gone(receive))
@@ -207,7 +245,13 @@ class _Flow(Response):
                         if gone.done():
                             return  # send() tells nobody that the reader left
                         async with patience():
-                            await send({"type": "http.response.body", "body": piece[at : at + PIECE], "more_body": True})
+                            await send(
+                                {
+                                    "type": "http.response.body",
+                                    "body": piece[at : at + PIECE],
+                                    "more_body": True,
+                                }
+                            )
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             gone.cancel()

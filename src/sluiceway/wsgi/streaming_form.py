@@ -18,12 +18,23 @@ from sluiceway.errors import BadForm, BodyCut, TooLarge, WrongOrder
 from sluiceway.pipe.once import Once
 from sluiceway.server.form_costs import FieldReading
 from sluiceway.server.form_digests import WholeBody
-from sluiceway.wire.forms.decoder import Event, FormDecoder, FormLimits, PartBegan, PartData, PartEnded
+from sluiceway.wire.forms.decoder import (
+    Event,
+    FormDecoder,
+    FormLimits,
+    PartBegan,
+    PartData,
+    PartEnded,
+)
 
 __all__ = ["MOST_SKIPPED", "LiveField", "LiveFile", "LiveForm"]
 
-MOST_SKIPPED = 64 << 20  # bytes of a file that nobody read, until the form is given up: reading on costs the sender its time
-READ = 1 << 20  # bytes of one read: gunicorn copies what it has received beyond, 3.0 s of CPU a GB at 64 KiB, 0.9 at 1 MiB
+MOST_SKIPPED = (
+    64 << 20
+)  # bytes of a file that nobody read, until the form is given up: reading on costs the sender its time
+READ = (
+    1 << 20
+)  # bytes of one read: gunicorn copies what it has received beyond, 3.0 s of CPU a GB at 64 KiB, 0.9 at 1 MiB
 PIECE = 256 << 10  # bytes an iteration gives at most: what sockets like best
 
 
@@ -81,15 +92,17 @@ class LiveFile:
         if not self._held and not self._ended:
             self._form._fill(self)
         if not self._held and self._ended and self._promised and self.taken != self.size:
-            what = (
-                "Something follows this file in the form, and its length was taken for that of the last part. Send fields before "
-            )
+            what = "Something follows this file in the form, and its length was taken for that of the last part. Send fields before "
             what += "the file and one file in a form"
-            raise BadForm(f"{what}, or have the view send iter(file), which goes in chunks").for_operator(what)
+            raise BadForm(
+                f"{what}, or have the view send iter(file), which goes in chunks"
+            ).for_operator(what)
         if not self._held or size <= 0:
             return b""
         held = self._held[0]
-        piece = held[self._at : self._at + size]  # the whole, and no copy, where all of it is asked for
+        piece = held[
+            self._at : self._at + size
+        ]  # the whole, and no copy, where all of it is asked for
         self._at += len(piece)
         if self._at == len(held):
             del self._held[0]
@@ -119,7 +132,9 @@ class LiveFile:
                 to.write(piece)
             return
         path = os.fspath(to)
-        draft = os.path.join(os.path.dirname(path), f".sluiceway-{secrets.token_hex(8)}.part")  # copies leave such names out
+        draft = os.path.join(
+            os.path.dirname(path), f".sluiceway-{secrets.token_hex(8)}.part"
+        )  # copies leave such names out
         try:
             with open(draft, "xb") as file:
                 self.save(file)
@@ -162,7 +177,9 @@ class LiveFile:
         while piece := self.read1():
             skipped += len(piece)
             if skipped > MOST_SKIPPED:
-                raise TooLarge(f"The file {self.filename!r} in {self.name!r} is not wanted here, and too long to be skipped")
+                raise TooLarge(
+                    f"The file {self.filename!r} in {self.name!r} is not wanted here, and too long to be skipped"
+                )
 
 
 class LiveForm:
@@ -229,7 +246,9 @@ class LiveForm:
         missing = list(needed)
         while not (self.ended or self.files or (needed and not missing)):
             part = self._next()
-            missing = [name for name in missing if not isinstance(part, LiveField) or name != part.name]
+            missing = [
+                name for name in missing if not isinstance(part, LiveField) or name != part.name
+            ]
         return [name for name in missing if all(name != known for known, _ in self.fields)]
 
     def _check_turn(self, wanted: str) -> None:

@@ -70,7 +70,9 @@ async def test_a_pipe_of_known_size_has_a_length(pipe: Path, way: str) -> None:
     assert receipt.size == len(DATA)
 
 
-@pytest.mark.parametrize(("given", "words"), [(-1, "ended after"), (1, "goes on after"), (10_000_000, "goes on after")])
+@pytest.mark.parametrize(
+    ("given", "words"), [(-1, "ended after"), (1, "goes on after"), (10_000_000, "goes on after")]
+)
 async def test_another_size_than_said_is_never_complete(pipe: Path, given: int, words: str) -> None:
     """Short by a byte, long by a byte, long by much: the server sees a body that was cut off."""
     data = (DATA * 7)[: len(DATA) + given]
@@ -92,7 +94,9 @@ async def test_an_endless_pipe_ends_the_copy() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1000])
-async def test_a_pipe_that_does_not_end_is_no_hang(pipe: Path, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_pipe_that_does_not_end_is_no_hang(
+    pipe: Path, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """All its bytes are here and it stays open: nobody knows whether more follows, so it is an error soon."""
     monkeypatch.setattr(local, "END_WAIT", 0.3)
 
@@ -110,7 +114,9 @@ async def test_a_pipe_that_does_not_end_is_no_hang(pipe: Path, size: int, monkey
     assert all(asked.cut for asked in peer.seen)
 
 
-async def test_a_slow_pipe_may_rest_before_its_last_byte(pipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_slow_pipe_may_rest_before_its_last_byte(
+    pipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Only the end is waited for with impatience, not the bytes."""
     monkeypatch.setattr(local, "END_WAIT", 0.2)
 

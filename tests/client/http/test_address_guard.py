@@ -117,7 +117,9 @@ def test_public_addresses_pass(address: str) -> None:
 @pytest.mark.parametrize("form", [*DISGUISED, *WHOLE])
 async def test_no_form_of_an_internal_address_is_reached(form: str, canary: Canary) -> None:
     """Asked for directly: refused with a word about it, whatever the name resolver makes of the form."""
-    unknown = () if form not in ("localhost.", "localhost。") else (PeerUnreachable,)  # not every resolver knows it
+    unknown = (
+        () if form not in ("localhost.", "localhost。") else (PeerUnreachable,)
+    )  # not every resolver knows it
     with pytest.raises((Forbidden, BadRequest, *unknown)):
         await status(written(form, canary.port))
     assert canary.met == 0
@@ -157,7 +159,9 @@ async def test_a_refused_address_is_our_own_error(port: int) -> None:
 
     assert caught.value.code == "forbidden"
     assert "loopback" in caught.value.detail
-    assert "127.0.0.1" not in caught.value.detail  # what a name stands for inside is not told outside
+    assert (
+        "127.0.0.1" not in caught.value.detail
+    )  # what a name stands for inside is not told outside
 
 
 @pytest.mark.parametrize(
@@ -172,7 +176,9 @@ async def test_a_refused_address_is_our_own_error(port: int) -> None:
     ],
     ids=" ".join,
 )
-async def test_one_bad_address_refuses_the_name(answers: list[str], canary: Canary, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_bad_address_refuses_the_name(
+    answers: list[str], canary: Canary, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A name with a good and a bad address: a connect that fails at the good one would go on to the bad one."""
     resolves_to(monkeypatch, [answers])
     with pytest.raises(Forbidden):
@@ -180,7 +186,9 @@ async def test_one_bad_address_refuses_the_name(answers: list[str], canary: Cana
     assert canary.met == 0
 
 
-async def test_a_name_that_changes_its_mind_is_refused(canary: Canary, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_name_that_changes_its_mind_is_refused(
+    canary: Canary, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Rebinding: the first look-up is good, the second is internal. What is connected to is what was looked at."""
     with Peer(lambda exchange: exchange.reply(200), GATE) as peer:
         port = peer.url.rpartition(":")[2]
@@ -223,7 +231,9 @@ def test_a_translator_of_the_own_network_is_still_looked_through() -> None:
         guard("64:ff9b:1::7f00:1", 443)
 
 
-@pytest.mark.parametrize("address", ["", "name", "1.2.3", "0x7f.1", "1.2.3.4.5", "::ffff:1.2.3", "unix"])
+@pytest.mark.parametrize(
+    "address", ["", "name", "1.2.3", "0x7f.1", "1.2.3.4.5", "::ffff:1.2.3", "unix"]
+)
 def test_what_is_no_address_is_refused(address: str) -> None:
     """The guard decides on numbers only."""
     with pytest.raises(Forbidden):
@@ -240,7 +250,9 @@ def test_a_network_is_written_exactly(text: str) -> None:
 def resolves_to(monkeypatch: pytest.MonkeyPatch, answers: list[list[str]]) -> None:
     """The look-ups of names answer one after the other, the last one for ever."""
 
-    async def resolve(self: object, host: str, port: int = 0, family: int = 0) -> list[dict[str, Any]]:
+    async def resolve(
+        self: object, host: str, port: int = 0, family: int = 0
+    ) -> list[dict[str, Any]]:
         found = answers.pop(0) if len(answers) > 1 else answers[0]
         return [
             {

@@ -25,9 +25,13 @@ MD5 = RFC.replace("SHA-256", "MD5")
         (f'{MD5}, Bearer realm="z"', "8ca523f5e9506fed4657c9700eebdbec"),
     ],
 )
-def test_the_answer_is_the_one_of_the_standard(monkeypatch: pytest.MonkeyPatch, header: str, proof: str) -> None:
+def test_the_answer_is_the_one_of_the_standard(
+    monkeypatch: pytest.MonkeyPatch, header: str, proof: str
+) -> None:
     """RFC 7616 3.9.1; the strongest of several is taken, among other schemes."""
-    monkeypatch.setattr("secrets.token_hex", lambda size: "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ")
+    monkeypatch.setattr(
+        "secrets.token_hex", lambda size: "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ"
+    )
     login = DigestLogin("Mufasa", "Circle of Life")
     assert login.answer("GET", "http://www.example.org/dir/index.html") is None
     assert login.learn(header)
@@ -39,7 +43,14 @@ def test_the_answer_is_the_one_of_the_standard(monkeypatch: pytest.MonkeyPatch, 
 
 @pytest.mark.parametrize(
     "header",
-    ["", "Basic realm=x", "Digest", 'Digest realm="x"', 'Digest nonce="x", algorithm=ROT13', 'Digest nonce="x", qop="auth-int"'],
+    [
+        "",
+        "Basic realm=x",
+        "Digest",
+        'Digest realm="x"',
+        'Digest nonce="x", algorithm=ROT13',
+        'Digest nonce="x", qop="auth-int"',
+    ],
 )
 def test_what_cannot_be_answered_is_no_challenge(header: str) -> None:
     assert not DigestLogin("u", "p").learn(header)
@@ -48,7 +59,9 @@ def test_what_cannot_be_answered_is_no_challenge(header: str) -> None:
 def asks(exchange: Exchange) -> None:
     """Says no by the head alone, until it is proven."""
     if "authorization" not in exchange.headers:
-        exchange.reply(401, {"WWW-Authenticate": 'Digest realm="r", nonce="n", qop="auth", algorithm=SHA-256'})
+        exchange.reply(
+            401, {"WWW-Authenticate": 'Digest realm="r", nonce="n", qop="auth", algorithm=SHA-256'}
+        )
     else:
         if exchange.headers.get("expect"):
             exchange.send(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -65,7 +78,9 @@ async def test_a_password_is_told_to_its_own_server_alone(tmp_path: object) -> N
             exchange.reply(302, {"Location": f"{other.url}/x"})
 
         with Peer(on) as peer, pytest.raises(Unauthorized):
-            await sluiceway.acopy(f"{peer.url.replace('//', '//u:p@')}/x", f"{tmp_path}/y", auth="digest")
+            await sluiceway.acopy(
+                f"{peer.url.replace('//', '//u:p@')}/x", f"{tmp_path}/y", auth="digest"
+            )
         assert ["authorization" in exchange.headers for exchange in other.seen] == [False]
 
 
@@ -89,7 +104,10 @@ async def test_what_flows_past_once_waits_for_the_challenge() -> None:
 
     with Peer(asks) as peer:
         assert await send(f"{peer.url}/x") == 201
-        assert [(exchange.method, exchange.body) for exchange in peer.seen] == [("GET", b""), ("PUT", b"x" * 1000)]
+        assert [(exchange.method, exchange.body) for exchange in peer.seen] == [
+            ("GET", b""),
+            ("PUT", b"x" * 1000),
+        ]
 
     def late(exchange: Exchange) -> None:
         if exchange.method == "GET":

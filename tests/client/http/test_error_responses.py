@@ -14,7 +14,9 @@ URL = "https://me:secret@host/a?X-Signature=secret"
 
 
 def refused(status: int, text: str = "", **headers: str) -> errors.SluiceError:
-    return refusal(Head(status, {name.replace("_", "-"): value for name, value in headers.items()}, URL), text)
+    return refusal(
+        Head(status, {name.replace("_", "-"): value for name, value in headers.items()}, URL), text
+    )
 
 
 @pytest.mark.parametrize(
@@ -51,7 +53,9 @@ def test_a_problems_own_words_and_code_are_passed_on() -> None:
     assert error.members["answer_code"] == "digest-mismatch"
 
 
-@pytest.mark.parametrize("text", ["{", "[1]", '{"detail": 7}', '{"code": []}', "[" * 100_000, "\x00"])
+@pytest.mark.parametrize(
+    "text", ["{", "[1]", '{"detail": 7}', '{"code": []}', "[" * 100_000, "\x00"]
+)
 def test_a_broken_problem_is_still_a_refusal(text: str) -> None:
     """Whatever stands in the body, the status counts."""
     error = refused(413, text, content_type="application/problem+json")

@@ -34,13 +34,17 @@ def test_a_put_names_its_object() -> None:
 
 def test_fields_come_before_the_file() -> None:
     """The server knows what the file belongs to when its first byte arrives."""
-    shape = shape_form("http://h/files", 'a"b.txt', "text/plain", [("id", "42")], "cover", bytes(16))
+    shape = shape_form(
+        "http://h/files", 'a"b.txt', "text/plain", [("id", "42")], "cover", bytes(16)
+    )
     boundary = shape.type.partition("boundary=")[2].encode()
 
     assert shape.method == "POST"
     assert shape.head == (
         b"--" + boundary + b'\r\nContent-Disposition: form-data; name="id"\r\n\r\n42\r\n'
-        b"--" + boundary + b'\r\nContent-Disposition: form-data; name="cover"; filename="a%22b.txt"\r\n'
+        b"--"
+        + boundary
+        + b'\r\nContent-Disposition: form-data; name="cover"; filename="a%22b.txt"\r\n'
         b"Content-Type: text/plain\r\n\r\n"
     )
     assert shape.tail == b"\r\n--" + boundary + b"--\r\n"

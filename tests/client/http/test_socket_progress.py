@@ -11,7 +11,9 @@ import pytest
 
 from sluiceway.client.http.socket_progress import SocketProgress
 
-LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what a peer has acknowledged")
+LINUX = pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux tells what a peer has acknowledged"
+)
 BYTES_ACKED = 120  # offset of tcpi_bytes_acked in struct tcp_info (linux/tcp.h)
 
 
@@ -23,7 +25,10 @@ def acked(sock: socket.socket) -> int:
 @LINUX
 def test_acknowledged_is_what_tcp_info_says() -> None:
     """A peer that stops reading acknowledges what its buffers take; the same count by two ways."""
-    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as out:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname()) as out,
+    ):
         before = acked(out)
         peer, _ = listener.accept()
         with peer:

@@ -20,11 +20,18 @@ PIECE = b"p" * (256 << 10)
 
 @asynccontextmanager
 async def outbound(
-    act: Callable[[Exchange], object], length: int | None = None, *, expect: bool = False, idle: float = 20, answer: float = 20
+    act: Callable[[Exchange], object],
+    length: int | None = None,
+    *,
+    expect: bool = False,
+    idle: float = 20,
+    answer: float = 20,
 ) -> AsyncIterator[tuple[StreamingRequest, Peer]]:
     with Peer(act) as peer:
         async with Transport(Deadlines(idle=idle, answer=answer), keep=False) as transport:
-            request = StreamingRequest(transport, "POST", peer.url + "/in", {"X-Who": "me"}, length, expect=expect)
+            request = StreamingRequest(
+                transport, "POST", peer.url + "/in", {"X-Who": "me"}, length, expect=expect
+            )
             try:
                 yield request, peer
             finally:

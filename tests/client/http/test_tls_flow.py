@@ -34,4 +34,6 @@ async def test_every_body_arrives_over_tls(tls: Certificates, size: int) -> None
                 async with transport.ask("PUT", f"{peer.url}/x", {}, body) as answer:
                     assert answer.head.status == 201
                 assert body.complete
-        assert [len(exchange.body) for exchange in peer.seen] == [size * count for count in range(1, 13)]
+        assert [len(exchange.body) for exchange in peer.seen] == [
+            size * count for count in range(1, 13)
+        ]

@@ -30,7 +30,10 @@ async def put(
     on_sent: Callable[[int], None] | None = None,
     deadlines: Deadlines = Deadlines(),
 ) -> tuple[int, str]:
-    async with Transport(deadlines) as transport, transport.ask("PUT", url, {}, body, expect=expect, on_sent=on_sent) as answer:
+    async with (
+        Transport(deadlines) as transport,
+        transport.ask("PUT", url, {}, body, expect=expect, on_sent=on_sent) as answer,
+    ):
         return answer.head.status, await answer.text()
 
 
@@ -117,7 +120,10 @@ async def test_an_early_refusal_is_read_while_sending(then: str, known: bool) ->
 async def test_a_peer_that_takes_nothing_is_given_up() -> None:
     """No byte taken and no answer for the idle time: an error, not a hang."""
     deadlines = Deadlines(idle=0.5)
-    with Peer(lambda exchange: peer.ended.wait(20)) as peer, pytest.raises(PeerFailed, match="took nothing"):
+    with (
+        Peer(lambda exchange: peer.ended.wait(20)) as peer,
+        pytest.raises(PeerFailed, match="took nothing"),
+    ):
         await put(peer.url, Body(BytesSource(bytes(BIG))), deadlines=deadlines)
 
 
@@ -175,8 +181,12 @@ async def test_a_source_that_fails_never_looks_complete(known: bool) -> None:
     assert len(peer.seen[0].body) < 2000
 
 
-@pytest.mark.parametrize("pieces", [(500, 499), (500, 501), (500, 500, 1), (1001,), (1000, 1), (999,)])
-async def test_a_source_of_another_length_than_it_said_is_never_complete(pieces: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    "pieces", [(500, 499), (500, 501), (500, 500, 1), (1001,), (1000, 1), (999,)]
+)
+async def test_a_source_of_another_length_than_it_said_is_never_complete(
+    pieces: tuple[int, ...],
+) -> None:
     """One byte short or one too many, also as a piece of its own: the peer sees a body that was cut off, or no request."""
 
     async def chunks() -> AsyncIterator[bytes]:
@@ -227,7 +237,9 @@ async def test_a_stalled_download_is_given_up() -> None:
 
 async def test_compressed_answers_stay_as_they_are() -> None:
     """Identity is asked for; what comes compressed all the same is counted and kept as sent, so ranges stay true."""
-    with Peer(lambda exchange: exchange.reply(200, {"Content-Encoding": "gzip"}, b"\x1f\x8b rest")) as peer:
+    with Peer(
+        lambda exchange: exchange.reply(200, {"Content-Encoding": "gzip"}, b"\x1f\x8b rest")
+    ) as peer:
         async with Transport() as transport, transport.ask("GET", peer.url, {}) as answer:
             assert b"".join([chunk async for chunk in answer.chunks()]) == b"\x1f\x8b rest"
 
@@ -289,7 +301,10 @@ async def test_what_watches_a_transfer_may_end_it() -> None:
     def stop(_: int) -> None:
         raise SluiceError("seen enough")
 
-    with Peer(lambda exchange: peer.ended.wait(20)) as peer, pytest.raises(SluiceError, match="seen enough"):
+    with (
+        Peer(lambda exchange: peer.ended.wait(20)) as peer,
+        pytest.raises(SluiceError, match="seen enough"),
+    ):
         await put(peer.url, Body(BytesSource(bytes(BIG))), on_sent=stop)
 
 
@@ -375,7 +390,10 @@ async def test_the_source_is_let_go_before_the_outcome_is_told() -> None:
 
 async def test_an_upload_is_never_repeated_in_silence() -> None:
     """The library would send a PUT again when the server hangs up; whether it may be is for the plan to say."""
-    with Peer(lambda exchange: exchange.read_body() and None) as peer, pytest.raises(PeerFailed, match="hung up"):
+    with (
+        Peer(lambda exchange: exchange.read_body() and None) as peer,
+        pytest.raises(PeerFailed, match="hung up"),
+    ):
         await put(peer.url, Body(BytesSource(b"once")))
 
     assert [asked.body for asked in peer.seen] == [b"once"]
@@ -386,10 +404,15 @@ async def test_a_connection_that_closed_by_itself_meanwhile_may_be_ended_again()
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.setblocking(False)
-        transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=ours)
+        transport, _ = await asyncio.get_running_loop().create_connection(
+            asyncio.Protocol, sock=ours
+        )
         transport.write(bytes(BIG))
         transport.close()
 
         async with asyncio.timeout(10):
-            assert await asyncio.to_thread(lambda: sum(iter(lambda: len(theirs.recv(1 << 20)), 0))) == BIG
+            assert (
+                await asyncio.to_thread(lambda: sum(iter(lambda: len(theirs.recv(1 << 20)), 0)))
+                == BIG
+            )
             aiohttp_request._reset(transport)

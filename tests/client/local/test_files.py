@@ -33,7 +33,9 @@ async def test_a_file_is_read_whole_and_from_the_middle(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", ["grow", "shrink", "rewrite"])
-async def test_a_file_that_changes_while_it_is_read_is_an_error(tmp_path: Path, change: str) -> None:
+async def test_a_file_that_changes_while_it_is_read_is_an_error(
+    tmp_path: Path, change: str
+) -> None:
     """Never a short body, never half of one version and half of another."""
     path = tmp_path / "f"
     path.write_bytes(bytes(3 << 20))
@@ -115,7 +117,9 @@ def test_a_process_ends_though_a_pipe_never_does() -> None:
         "asyncio.run(main())"
     )
     reader, writer = os.pipe()
-    done = subprocess.run([sys.executable, "-c", code], stdin=reader, capture_output=True, text=True, timeout=20)
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdin=reader, capture_output=True, text=True, timeout=20
+    )
     os.close(reader)
     os.close(writer)
 
@@ -155,5 +159,11 @@ def test_a_folder_is_walked_in_order(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     found = list(files_below(str(tmp_path)))
 
-    assert [path for path, left_out in found if left_out is None] == ["a", "b/10", "b/2", "c/d/e", "link"]
+    assert [path for path, left_out in found if left_out is None] == [
+        "a",
+        "b/10",
+        "b/2",
+        "c/d/e",
+        "link",
+    ]
     assert [path for path, left_out in found if left_out is not None] == ["dead", "fifo", "loop"]

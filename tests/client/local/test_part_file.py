@@ -37,7 +37,11 @@ async def test_a_part_is_continued_where_it_ended(tmp_path: Path) -> None:
     first.close()
     second = PartialFile(str(target), URL)
 
-    assert (second.have, second.notes and second.notes.validator, second.notes and second.notes.total) == (5, '"v1"', 10)
+    assert (
+        second.have,
+        second.notes and second.notes.validator,
+        second.notes and second.notes.total,
+    ) == (5, '"v1"', 10)
     await second.write(b"56789")
     second.publish(force=False)
     second.close()

@@ -42,7 +42,9 @@ def right(target: RestTarget) -> bool:
 @pytest.mark.parametrize("way", WAYS)
 async def test_each_kind_of_failure_is_got_over(folder: Path, way: str, knows: str) -> None:
     """Four in ten requests fail; each object is there once, and counted once."""
-    with RestTarget(share=0.4, ways=(way,), knows=frozenset({knows, "digests", "head"})).listening() as target:
+    with RestTarget(
+        share=0.4, ways=(way,), knows=frozenset({knows, "digests", "head"})
+    ).listening() as target:
         report = await sluiceway.acopy_all(folder, target.url, retries=30)
 
     assert target.failed[way] > 5
@@ -53,7 +55,9 @@ async def test_each_kind_of_failure_is_got_over(folder: Path, way: str, knows: s
 
 async def test_a_server_that_tells_no_digest_is_read_back(folder: Path) -> None:
     """Where HEAD knows no digest, what a lost answer left there is compared byte for byte."""
-    with RestTarget(share=0.4, ways=("reset after",), knows=frozenset({"conditions", "head"}), keep=True).listening() as target:
+    with RestTarget(
+        share=0.4, ways=("reset after",), knows=frozenset({"conditions", "head"}), keep=True
+    ).listening() as target:
         report = await sluiceway.acopy_all(folder, target.url, retries=30)
 
     assert right(target)
@@ -89,7 +93,9 @@ async def test_a_refusal_is_reported_and_stops_nothing(folder: Path) -> None:
 
 async def test_retry_after_is_kept_to(folder: Path) -> None:
     """The second request comes no earlier than the server asked for."""
-    with RestTarget(share=1, ways=("429",), retry_after="1", spared=frozenset({"HEAD"})).listening() as target:
+    with RestTarget(
+        share=1, ways=("429",), retry_after="1", spared=frozenset({"HEAD"})
+    ).listening() as target:
         await sluiceway.acopy_all(folder, target.url, retries=1, include=["00*"])
 
     puts = [one.at for one in target.asked if one.method == "PUT"]
@@ -111,11 +117,15 @@ async def test_each_object_has_its_key_at_every_attempt(folder: Path) -> None:
     """The idempotency key is one object's of one run: the same when it is tried again, another in another run."""
     with RestTarget(share=0.4, ways=("429",)).listening() as target:
         await sluiceway.acopy_all(folder, target.url, retries=30)
-        first = {(one.key, one.headers["idempotency-key"]) for one in target.asked if one.method == "PUT"}
+        first = {
+            (one.key, one.headers["idempotency-key"]) for one in target.asked if one.method == "PUT"
+        }
         target.objects.clear()
         target.share = 0
         await sluiceway.acopy_all(folder, target.url)
-        both = {(one.key, one.headers["idempotency-key"]) for one in target.asked if one.method == "PUT"}
+        both = {
+            (one.key, one.headers["idempotency-key"]) for one in target.asked if one.method == "PUT"
+        }
 
     assert len(first) == COUNT
     assert len(both) == 2 * COUNT
@@ -140,14 +150,20 @@ async def test_a_form_whose_answer_got_lost_is_not_sent_twice(folder: Path) -> N
     assert "may have stored it already" in report.failures[0].detail
 
 
-async def test_our_own_server_gives_back_what_it_took(taker: RunningServer, folder: Path, tmp_path: Path) -> None:
+async def test_our_own_server_gives_back_what_it_took(
+    taker: RunningServer, folder: Path, tmp_path: Path
+) -> None:
     """Folder -> server -> folder, below a prefix: the same files, and the listing comes in pages."""
     url = f"{taker.url}/files/backup/of%20ü/"
     there = await sluiceway.acopy_all(folder, url)
     back = await sluiceway.acopy_all(url.removesuffix("/"), tmp_path / "to")
 
     assert (there.copied, back.copied, back.failed) == (COUNT, COUNT, 0)
-    assert {str(p.relative_to(tmp_path / "to")): p.read_bytes() for p in (tmp_path / "to").rglob("*") if p.is_file()} == FILES
+    assert {
+        str(p.relative_to(tmp_path / "to")): p.read_bytes()
+        for p in (tmp_path / "to").rglob("*")
+        if p.is_file()
+    } == FILES
     assert (await sluiceway.acopy_all(folder, url)).skipped == COUNT
     assert (await sluiceway.acopy_all(url, tmp_path / "to")).skipped == COUNT
 

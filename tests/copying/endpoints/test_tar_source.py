@@ -20,7 +20,15 @@ import pytest
 
 from sluiceway.copying.contract import CopyItem
 from sluiceway.copying.endpoints.tar_source import TarLimits, TarSource
-from sluiceway.errors import BadName, BadOrder, BadRequest, SluiceError, SourceFailed, TooLarge, Unsupported
+from sluiceway.errors import (
+    BadName,
+    BadOrder,
+    BadRequest,
+    SluiceError,
+    SourceFailed,
+    TooLarge,
+    Unsupported,
+)
 from sluiceway.pipe.source import Buffer, PassingSource
 from sluiceway.testing.memory_meter import MemoryMeter
 from sluiceway.testing.store_suite import ODD_KEYS, pattern
@@ -43,7 +51,9 @@ PACKED: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-def member(name: str, data: bytes = b"", kind: bytes = tarfile.REGTYPE, **more: object) -> tuple[tarfile.TarInfo, bytes]:
+def member(
+    name: str, data: bytes = b"", kind: bytes = tarfile.REGTYPE, **more: object
+) -> tuple[tarfile.TarInfo, bytes]:
     info = tarfile.TarInfo(name)
     info.type, info.size, info.mtime = kind, len(data), 1_000_000_000
     for key, value in more.items():
@@ -59,7 +69,12 @@ def tar(*members: tuple[tarfile.TarInfo, bytes], form: int = tarfile.PAX_FORMAT)
     return out.getvalue()
 
 
-def head(name: bytes = b"a", size: bytes = b"00000000000", kind: bytes = b"0", magic: bytes = b"ustar\x0000") -> bytes:
+def head(
+    name: bytes = b"a",
+    size: bytes = b"00000000000",
+    kind: bytes = b"0",
+    magic: bytes = b"ustar\x0000",
+) -> bytes:
     """A head by hand, with a right checksum and whatever else."""
     block = bytearray(512)
     block[: len(name)] = name
@@ -82,7 +97,9 @@ def origin(data: bytes, cut: int = 100_000, limits: TarLimits = TarLimits()) -> 
     return TarSource(PassingSource(flow(data, cut)), "x.tar", limits)
 
 
-async def unpack(side: TarSource, got: dict[str, bytes], left: dict[str, str] | None = None) -> None:
+async def unpack(
+    side: TarSource, got: dict[str, bytes], left: dict[str, str] | None = None
+) -> None:
     async for item in side.items():
         if item.omitted is not None:
             assert left is not None, item
@@ -106,7 +123,11 @@ async def unpacked(data: bytes, cut: int = 100_000) -> dict[str, bytes]:
 async def test_members_come_out_as_they_went_in(form: int, cut: int) -> None:
     """Every size around a block, in each form Python writes, however the stream is cut."""
     given = {f"folder/{size}.bin": pattern(size) for size in SIZES}
-    data = tar(member("folder/", kind=tarfile.DIRTYPE), *(member(key, value) for key, value in given.items()), form=form)
+    data = tar(
+        member("folder/", kind=tarfile.DIRTYPE),
+        *(member(key, value) for key, value in given.items()),
+        form=form,
+    )
 
     assert await unpacked(data, cut=cut) == given
 
@@ -117,7 +138,12 @@ async def test_what_packs_it_is_told_by_its_first_bytes(packed: str, cut: int) -
     """No name and no option says so; streams behind each other are one, as pigz and pbzip2 make them."""
     given = {"a": pattern(3000), "b": b"", "c": b"c" * 9000}
 
-    assert await unpacked(PACKED[packed](tar(*(member(key, value) for key, value in given.items()))), cut=cut) == given
+    assert (
+        await unpacked(
+            PACKED[packed](tar(*(member(key, value) for key, value in given.items()))), cut=cut
+        )
+        == given
+    )
 
 
 @pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT], ids=["gnu", "pax"])
@@ -125,7 +151,10 @@ async def test_odd_and_long_names_are_kept(form: int) -> None:
     """Beyond a hundred bytes and beyond ASCII a head of its own tells the name."""
     given = {key: key.encode() for key in [*ODD_KEYS, "deep/" * 60 + "é" * 90]}
 
-    assert await unpacked(tar(*(member(key, value) for key, value in given.items()), form=form)) == given
+    assert (
+        await unpacked(tar(*(member(key, value) for key, value in given.items()), form=form))
+        == given
+    )
 
 
 @pytest.mark.skipif(shutil.which("tar") is None, reason="tar is not installed")
@@ -139,14 +168,23 @@ async def test_what_the_tar_program_packs_is_read(tmp_path: Path, form: str) -> 
     (tmp_path / "in/link").symlink_to("sub/1")
     (tmp_path / "in/twin").hardlink_to(tmp_path / "in/sub/1")
     done = subprocess.run(
-        ["tar", "-c", f"--format={form}", "."], cwd=tmp_path / "in", capture_output=True, check=True, timeout=60
+        ["tar", "-c", f"--format={form}", "."],
+        cwd=tmp_path / "in",
+        capture_output=True,
+        check=True,
+        timeout=60,
     )
     got: dict[str, bytes] = {}
     left: dict[str, str] = {}
     await unpack(origin(done.stdout), got, left)
 
-    twin = {"twin", "sub/1"} - set(got)  # which of the two is the file depends on the folder's order
-    assert got | dict.fromkeys(twin, b"") | {"twin": b"", "sub/1": b""} == given | {"twin": b"", "sub/1": b""}
+    twin = {"twin", "sub/1"} - set(
+        got
+    )  # which of the two is the file depends on the folder's order
+    assert got | dict.fromkeys(twin, b"") | {"twin": b"", "sub/1": b""} == given | {
+        "twin": b"",
+        "sub/1": b"",
+    }
     assert left == {"link": "a symbolic link", twin.pop(): "a hard link to another member"}
 
 
@@ -161,7 +199,9 @@ async def test_an_item_tells_when_it_was_changed_and_what_it_is() -> None:
 
 async def test_members_that_nobody_reads_are_passed_over() -> None:
     """Whole or in part: the next one comes whole."""
-    side = origin(tar(member("a", pattern(5000)), member("b", pattern(300_000)), member("c", b"c")), cut=1000)
+    side = origin(
+        tar(member("a", pattern(5000)), member("b", pattern(300_000)), member("c", b"c")), cut=1000
+    )
     got = []
     async for item in side.items():
         if item.key == "b":
@@ -189,16 +229,34 @@ async def test_a_member_that_flowed_past_cannot_be_opened() -> None:
             await side.open(item).__aenter__()
 
 
-HOSTILE = ["../up", "a/../../b", "/abs", "a//b", "C:\\x", "C:x", "new\nline", "a/./b", "..", ".sluiceway/x"]
+HOSTILE = [
+    "../up",
+    "a/../../b",
+    "/abs",
+    "a//b",
+    "C:\\x",
+    "C:x",
+    "new\nline",
+    "a/./b",
+    "..",
+    ".sluiceway/x",
+]
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE], ids=["file", "folder", "link"])
+@pytest.mark.parametrize(
+    "kind", [tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE], ids=["file", "folder", "link"]
+)
 async def test_names_that_lead_out_end_it(name: str, kind: bytes) -> None:
     """What stood before is whole; the name is told, and nothing behind it is read."""
     got: dict[str, bytes] = {}
     body = b"x" if kind == tarfile.REGTYPE else b""
-    data = tar(member("good", b"1"), member(name, body, kind), member("later", b"2"), form=tarfile.GNU_FORMAT)
+    data = tar(
+        member("good", b"1"),
+        member(name, body, kind),
+        member("later", b"2"),
+        form=tarfile.GNU_FORMAT,
+    )
     with pytest.raises(BadName, match=r"x\.tar has a member"):
         await unpack(origin(data), got)
     assert got == {"good": b"1"}
@@ -226,7 +284,9 @@ async def test_links_and_devices_are_left_out_with_a_reason(kind: bytes, why: st
     """They lead elsewhere or hold no bytes."""
     got: dict[str, bytes] = {}
     left: dict[str, str] = {}
-    await unpack(origin(tar(member("odd", kind=kind, linkname="/etc/passwd"), member("b", b"b"))), got, left)
+    await unpack(
+        origin(tar(member("odd", kind=kind, linkname="/etc/passwd"), member("b", b"b"))), got, left
+    )
 
     assert (got, left) == ({"b": b"b"}, {"odd": why})
 
@@ -242,9 +302,18 @@ LIES: dict[str, tuple[bytes, type[SluiceError]]] = {
     "a size that is no number": (head(size=b"1_0") + bytes(512) + END, BadRequest),
     "a file of 8 EiB": (head(size=b"\x80\0\0\0" + struct.pack(">Q", 1 << 62)) + END, TooLarge),
     "a long name of gigabytes": (head(size=b"77777777777", kind=b"L") + b"x" * 4096, TooLarge),
-    "a link's long name of gigabytes": (head(size=b"77777777777", kind=b"K") + b"x" * 4096, TooLarge),
-    "an extended head of gigabytes": (head(size=b"77777777777", kind=b"x") + b"9 a=bcde\n" * 100, TooLarge),
-    "a global head of gigabytes": (head(size=b"77777777777", kind=b"g") + b"9 a=bcde\n" * 100, TooLarge),
+    "a link's long name of gigabytes": (
+        head(size=b"77777777777", kind=b"K") + b"x" * 4096,
+        TooLarge,
+    ),
+    "an extended head of gigabytes": (
+        head(size=b"77777777777", kind=b"x") + b"9 a=bcde\n" * 100,
+        TooLarge,
+    ),
+    "a global head of gigabytes": (
+        head(size=b"77777777777", kind=b"g") + b"9 a=bcde\n" * 100,
+        TooLarge,
+    ),
     "heads without end": (pax(b"9 a=bcde\n") * 2000, TooLarge),
     "an extended size that is negative": (pax(b"11 size=-5\n") + head() + END, BadRequest),
     "an extended size that is no number": (pax(b"12 size=0x5\n") + head() + END, BadRequest),
@@ -255,10 +324,16 @@ LIES: dict[str, tuple[bytes, type[SluiceError]]] = {
     "one size for all members": (pax(b"10 size=5\n", b"g") + head() + END, BadRequest),
     "one name for all members": (pax(b"10 path=x\n", b"g") + head() + END, BadRequest),
     "a folder with bytes": (head(b"d", b"00000001000", b"5") + bytes(512) + END, BadRequest),
-    "a folder by its name, with bytes": (head(b"d/", b"00000001000") + bytes(512) + END, BadRequest),
+    "a folder by its name, with bytes": (
+        head(b"d/", b"00000001000") + bytes(512) + END,
+        BadRequest,
+    ),
     "a link with bytes": (head(b"l", b"00000001000", b"2") + bytes(512) + END, BadRequest),
     "a sparse file of GNU's first form": (head(kind=b"S", magic=b"ustar  \0") + END, Unsupported),
-    "a sparse file in extended heads": (pax(b"22 GNU.sparse.major=1\n") + head() + END, Unsupported),
+    "a sparse file in extended heads": (
+        pax(b"22 GNU.sparse.major=1\n") + head() + END,
+        Unsupported,
+    ),
     "a wrong checksum": (head()[:148] + b"000000\0 " + head()[156:] + END, SourceFailed),
     "text": (b"these are no heads at all\n" * 100, SourceFailed),
     "nothing": (b"", SourceFailed),
@@ -297,7 +372,9 @@ async def test_more_than_the_limits_ends_it(limits: TarLimits, words: str) -> No
         await unpack(origin(tar(*(member(name, bytes(1000)) for name in "abc")), limits=limits), {})
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress], ids=["gzip", "bzip2", "xz"])
+@pytest.mark.parametrize(
+    "pack", [gzip.compress, bz2.compress, lzma.compress], ids=["gzip", "bzip2", "xz"]
+)
 async def test_a_bomb_is_refused_and_takes_no_memory(pack: Callable[[bytes], bytes]) -> None:
     """A few hundred KiB that would become gigabytes."""
     data = tar(member("zeros", bytes(256 * MIB)))
@@ -436,6 +513,10 @@ async def test_what_is_damaged_is_refused_or_read_as_the_standard_library_reads_
             continue
         read += 1
         with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-            files = {info.name.removeprefix("./"): archive.extractfile(info) for info in archive if info.isfile()}
+            files = {
+                info.name.removeprefix("./"): archive.extractfile(info)
+                for info in archive
+                if info.isfile()
+            }
             assert got == {name: file.read() for name, file in files.items() if file is not None}
     assert read > 100

@@ -26,7 +26,9 @@ class Watched(MemoryStore):
         super().__init__()
         self.looks, self.broken = 0, False
 
-    async def draft(self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()) -> Draft:
+    async def draft(
+        self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()
+    ) -> Draft:
         self.looks += 1
         await asyncio.sleep(0.05)
         if self.broken:
@@ -44,25 +46,36 @@ async def test_a_flood_of_probes_costs_what_one_costs() -> None:
     store.broken = True
     assert await ready.why_not(store) is None
     await asyncio.sleep(REMEMBERED)
-    assert await asyncio.gather(*(ready.why_not(store) for _ in range(100))) == ["it is broken"] * 100
+    assert (
+        await asyncio.gather(*(ready.why_not(store) for _ in range(100))) == ["it is broken"] * 100
+    )
     assert store.looks == 2
 
 
 async def test_a_probe_that_leaves_takes_the_look_from_no_other() -> None:
     store, ready = Watched(), Readiness()
-    leaving, staying = asyncio.create_task(ready.why_not(store)), asyncio.create_task(ready.why_not(store))
+    leaving, staying = (
+        asyncio.create_task(ready.why_not(store)),
+        asyncio.create_task(ready.why_not(store)),
+    )
     await asyncio.sleep(0.01)
     leaving.cancel()
     assert await staying is None
     assert store.looks == 1
 
 
-async def test_of_several_destinations_each_is_looked_at_and_no_server_is_asked(tmp_path: Path) -> None:
+async def test_of_several_destinations_each_is_looked_at_and_no_server_is_asked(
+    tmp_path: Path,
+) -> None:
     """A folder gets its byte back, the other server hears of nothing, and one that is broken makes all unready."""
     heard: list[Exchange] = []
     with Peer(heard.append) as peer:
         budget = Budget(LIMIT)
-        legs = [disk(tmp_path / "a", budget), relay(f"{peer.url}/x", headers={"authorization": "Bearer operator"}), memory()]
+        legs = [
+            disk(tmp_path / "a", budget),
+            relay(f"{peer.url}/x", headers={"authorization": "Bearer operator"}),
+            memory(),
+        ]
         store = FanoutStore(legs, budget)
         assert await Readiness().why_not(store) is None
         broken = Watched()

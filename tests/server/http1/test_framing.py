@@ -17,7 +17,12 @@ HEALTH = head("GET", "/healthz")
 
 def put(*lines: bytes, body: bytes = b"hello") -> bytes:
     """A PUT whose field lines are written by hand."""
-    return b"PUT /files/bad HTTP/1.1\r\nHost: localhost\r\n" + b"".join(line + b"\r\n" for line in lines) + b"\r\n" + body
+    return (
+        b"PUT /files/bad HTTP/1.1\r\nHost: localhost\r\n"
+        + b"".join(line + b"\r\n" for line in lines)
+        + b"\r\n"
+        + body
+    )
 
 
 LENGTHS = [
@@ -48,7 +53,17 @@ CODINGS = [
     b",chunked",
     b"chunked,",
 ]
-CODINGS += [b"\xa0chunked", b"\x0bchunked", b"chunked;q=1", b"identity", b"gzip", b"", b'"chunked"', b"chunked\x00", b"c hunked"]
+CODINGS += [
+    b"\xa0chunked",
+    b"\x0bchunked",
+    b"chunked;q=1",
+    b"identity",
+    b"gzip",
+    b"",
+    b'"chunked"',
+    b"chunked\x00",
+    b"c hunked",
+]
 CHUNKS = [
     b"5\nhello\r\n0\r\n\r\n",
     b"5\r\nhello\n0\r\n\r\n",
@@ -56,7 +71,12 @@ CHUNKS = [
     b"5\r\nhello\r\n0\r\n\n",
     b"5\r\nhello\r\n0\n\n",
 ]
-CHUNKS += [b"+5\r\nhello\r\n0\r\n\r\n", b"-5\r\nhello\r\n0\r\n\r\n", b"0x5\r\nhello\r\n0\r\n\r\n", b"5_\r\nhello\r\n0\r\n\r\n"]
+CHUNKS += [
+    b"+5\r\nhello\r\n0\r\n\r\n",
+    b"-5\r\nhello\r\n0\r\n\r\n",
+    b"0x5\r\nhello\r\n0\r\n\r\n",
+    b"5_\r\nhello\r\n0\r\n\r\n",
+]
 CHUNKS += [
     b"1_0\r\nhellohellohelloh\r\n0\r\n\r\n",
     b" 5\r\nhello\r\n0\r\n\r\n",
@@ -69,7 +89,11 @@ CHUNKS += [
     b"5;a\rb\r\nhello\r\n0\r\n\r\n",
     b"g\r\nhello\r\n0\r\n\r\n",
 ]
-CHUNKS += [b"10000000000000005\r\nhello\r\n0\r\n\r\n", b"5\r\nhello\r\n\r\n0\r\n\r\n", b"5\r\nhello\r\n0\r\nno colon\r\n\r\n"]
+CHUNKS += [
+    b"10000000000000005\r\nhello\r\n0\r\n\r\n",
+    b"5\r\nhello\r\n\r\n0\r\n\r\n",
+    b"5\r\nhello\r\n0\r\nno colon\r\n\r\n",
+]
 CHUNKS += [
     b"4\r\nhello\r\n0\r\n\r\n",
     b"5\r\nhello\r\n0\r\nX : y\r\n\r\n",
@@ -174,8 +198,18 @@ def test_unusual_framing_that_is_clear_is_taken(taker: RunningServer, request_by
 
 def test_a_trailer_is_never_a_header(taker: RunningServer) -> None:
     """Fields behind the body were checked by nobody in front of us: they change nothing, whenever they come."""
-    for trailer in (b"If-Match: *\r\n", b"Authorization: Bearer x\r\n", b"Host: y\r\nUpload: z\r\n"):
-        data = head("PUT", "/files/trailer", "Transfer-Encoding: chunked") + chunk(b"hello") + b"0\r\n" + trailer + b"\r\n"
+    for trailer in (
+        b"If-Match: *\r\n",
+        b"Authorization: Bearer x\r\n",
+        b"Host: y\r\nUpload: z\r\n",
+    ):
+        data = (
+            head("PUT", "/files/trailer", "Transfer-Encoding: chunked")
+            + chunk(b"hello")
+            + b"0\r\n"
+            + trailer
+            + b"\r\n"
+        )
         with Wire(taker.port) as wire:
             wire.send(data)  # in one piece: the parser is through before the app begins
             assert wire.answer().status == 201
@@ -184,7 +218,9 @@ def test_a_trailer_is_never_a_header(taker: RunningServer) -> None:
 
 @pytest.mark.parametrize("at_once", [True, False])
 @pytest.mark.parametrize("name", ["Content-MD5", "content-digest", "X-Amz-Checksum-CRC32"])
-def test_a_digest_in_a_trailer_is_refused_also_unannounced(taker: RunningServer, name: str, at_once: bool) -> None:
+def test_a_digest_in_a_trailer_is_refused_also_unannounced(
+    taker: RunningServer, name: str, at_once: bool
+) -> None:
     """It is not read there, and its sender would believe that the bytes were checked."""
     begin = head("PUT", "/files/trailer", "Transfer-Encoding: chunked") + chunk(b"hello")
     with Wire(taker.port) as wire:
@@ -200,7 +236,10 @@ def test_a_digest_in_a_trailer_is_refused_also_unannounced(taker: RunningServer,
     assert not (taker.root / "trailer").exists()
 
 
-@pytest.mark.parametrize("body", [b"5 \r\nhello\r\n0\r\n\r\n", b"5\r\nhello!\r\n0\r\n\r\n", b"-1\r\n", b"5\nhello\n0\n\n"])
+@pytest.mark.parametrize(
+    "body",
+    [b"5 \r\nhello\r\n0\r\n\r\n", b"5\r\nhello!\r\n0\r\n\r\n", b"-1\r\n", b"5\nhello\n0\n\n"],
+)
 def test_chunks_that_are_none_are_told_as_such(taker: RunningServer, body: bytes) -> None:
     """To send them again, as after a cut connection, would help nobody."""
     with Wire(taker.port) as wire:

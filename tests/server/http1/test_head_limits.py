@@ -19,7 +19,9 @@ from sluiceway.server.settings import Settings
 from sluiceway.wsgi.bridge import WsgiService
 
 MOST = 64 << 10  # bytes of a head
-GROWTH = 24 << 20  # bytes of memory a flood may cost at most: buffers of the kernel's reads, never the flood
+GROWTH = (
+    24 << 20
+)  # bytes of memory a flood may cost at most: buffers of the kernel's reads, never the flood
 FLOOD = 96 << 20  # bytes each flood wants to send
 PIECE = 32 << 10
 
@@ -111,12 +113,19 @@ def test_a_flood_is_refused_and_costs_no_memory(hasty: Hasty, flood: str) -> Non
 
 def resident(server: RunningServer) -> int:
     """Bytes of memory the server's process holds."""
-    return int(Path(f"/proc/{server.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return int(Path(f"/proc/{server.pid}/statm").read_text().split()[1]) * os.sysconf(
+        "SC_PAGE_SIZE"
+    )
 
 
 def ask(server: RunningServer, size: int, *, at_once: bool) -> Answer:
     """A request whose head has about `size` bytes, in one packet or in many."""
-    data = head("GET", "/healthz", "Connection: close", *(f"X-{number:05}: " + "a" * 989 for number in range(size // 1000)))
+    data = head(
+        "GET",
+        "/healthz",
+        "Connection: close",
+        *(f"X-{number:05}: " + "a" * 989 for number in range(size // 1000)),
+    )
     with Wire(server.port) as wire:
         try:
             for at in range(0, len(data), len(data) if at_once else 1000):
@@ -197,7 +206,13 @@ def test_on_other_servers_a_head_has_so_many_lines_as_well(tmp_path: Path) -> No
 
     async def status(fields: int) -> int:
         headers = [(b"host", b"localhost"), *[(b"a", b"b")] * (fields - 1)]
-        scope = {"type": "http", "http_version": "1.1", "method": "GET", "path": "/files", "raw_path": b"/files"}
+        scope = {
+            "type": "http",
+            "http_version": "1.1",
+            "method": "GET",
+            "path": "/files",
+            "raw_path": b"/files",
+        }
         scope |= {
             "query_string": b"",
             "headers": headers,

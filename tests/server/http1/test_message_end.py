@@ -14,10 +14,16 @@ BEHIND = b"GET / HTTP/1.1\r\n\r\n0\r\n\r\n"
 def chunks(dice: random.Random) -> bytes:
     body = b""
     for _ in range(dice.choice([0, 1, 3, 40])):
-        texts = [b"a\r\n\r\n0\r\n\r\nb: c\r\n\r\n" * dice.randint(1, 9), b"0" * dice.randint(1, 9), b"\r\n\r\n"]
+        texts = [
+            b"a\r\n\r\n0\r\n\r\nb: c\r\n\r\n" * dice.randint(1, 9),
+            b"0" * dice.randint(1, 9),
+            b"\r\n\r\n",
+        ]
         data = dice.choice([dice.randbytes(dice.randint(1, 300)), *texts])
         extension = dice.choice([b"", b"", b";a=b", b";" + b"x" * dice.randint(1, 90)])
-        body += dice.choice([b"%x", b"0%x", b"%X"]) % len(data) + extension + b"\r\n" + data + b"\r\n"
+        body += (
+            dice.choice([b"%x", b"0%x", b"%X"]) % len(data) + extension + b"\r\n" + data + b"\r\n"
+        )
     trailers = dice.choice([b"", b"A: b\r\n", b"A: b\r\nC: " + b"d" * 90 + b"\r\n"])
     return body + dice.choice([b"0", b"00", b"0;x"]) + b"\r\n" + trailers + b"\r\n"
 

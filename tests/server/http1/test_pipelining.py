@@ -21,7 +21,9 @@ MIB = 1 << 20
 
 
 def resident(server: RunningServer) -> int:
-    return int(Path(f"/proc/{server.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return int(Path(f"/proc/{server.pid}/statm").read_text().split()[1]) * os.sysconf(
+        "SC_PAGE_SIZE"
+    )
 
 
 def send_what_it_takes(wire: Wire, data: bytes, seconds: float = 0.3) -> int:
@@ -60,9 +62,15 @@ def test_an_answer_that_is_not_read_stops_the_reading_of_requests(hasty: Hasty) 
         assert send_what_it_takes(wire, HEALTH * 500_000, 1) < 8 * MIB
 
 
-@pytest.mark.parametrize("behind", [b"", HEALTH, HEALTH * 5, HEALTH * 20_000], ids=["none", "one", "five", "more than is kept"])
+@pytest.mark.parametrize(
+    "behind",
+    [b"", HEALTH, HEALTH * 5, HEALTH * 20_000],
+    ids=["none", "one", "five", "more than is kept"],
+)
 @pytest.mark.parametrize("how", ["close", "reset"])
-def test_whoever_waits_hears_that_the_client_left(taker: RunningServer, behind: bytes, how: str) -> None:
+def test_whoever_waits_hears_that_the_client_left(
+    taker: RunningServer, behind: bytes, how: str
+) -> None:
     """An event stream with other requests behind it ends when its connection does, without a word of trouble in the log."""
     before = taker.log().count("GET /uploads/...")  # written at its end, without the id
     wire = Wire(taker.port)
@@ -71,7 +79,9 @@ def test_whoever_waits_hears_that_the_client_left(taker: RunningServer, behind: 
     send_what_it_takes(wire, behind)
     wire.close() if how == "close" else wire.reset()
 
-    eventually(lambda: taker.log().count("GET /uploads/...") > before, "the stream's line in the log")
+    eventually(
+        lambda: taker.log().count("GET /uploads/...") > before, "the stream's line in the log"
+    )
     assert "Traceback" not in taker.log()
 
 
@@ -97,13 +107,23 @@ def bodies() -> Iterator[tuple[str, bytes, bytes]]:
     yield "nothing", LAST_CHUNK, b""
 
 
-@pytest.mark.parametrize(("body", "data"), [(body, data) for _, body, data in bodies()], ids=[name for name, _, _ in bodies()])
+@pytest.mark.parametrize(
+    ("body", "data"),
+    [(body, data) for _, body, data in bodies()],
+    ids=[name for name, _, _ in bodies()],
+)
 @pytest.mark.parametrize("step", [1, 2, 3, 7, 100_000])
-def test_the_end_of_a_chunked_body_is_found_wherever_it_is_cut(taker: RunningServer, body: bytes, data: bytes, step: int) -> None:
+def test_the_end_of_a_chunked_body_is_found_wherever_it_is_cut(
+    taker: RunningServer, body: bytes, data: bytes, step: int
+) -> None:
     """The requests behind it are answered one by one, however the bytes arrive."""
     if len(body) > 1000 and step < 7:
         step = 1999
-    message = (head("PUT", "/files/ends", "Transfer-Encoding: chunked") + body) * 2 + head("GET", "/files/ends") + HEALTH
+    message = (
+        (head("PUT", "/files/ends", "Transfer-Encoding: chunked") + body) * 2
+        + head("GET", "/files/ends")
+        + HEALTH
+    )
     with Wire(taker.port) as wire:
         for at in range(0, len(message), step):
             wire.send(message[at : at + step])
@@ -137,12 +157,18 @@ def test_an_upgrade_with_an_empty_body_is_answered(taker: RunningServer, zero: s
     """A length is a number, however it is written."""
     upgrade = ("Connection: Upgrade", "Upgrade: h2c")
     with Wire(taker.port) as wire:
-        wire.send(head("PUT", f"/files/zero{len(zero)}", f"Content-Length: {zero}", *upgrade) + HEALTH)
+        wire.send(
+            head("PUT", f"/files/zero{len(zero)}", f"Content-Length: {zero}", *upgrade) + HEALTH
+        )
 
         assert wire.answer().status == 201
         assert wire.answer().body == b"ok\n"
     with Wire(taker.port) as wire:
-        wire.send(head("PUT", f"/files/five{len(zero)}", f"Content-Length: {zero}5", *upgrade) + b"hello" + HEALTH)
+        wire.send(
+            head("PUT", f"/files/five{len(zero)}", f"Content-Length: {zero}5", *upgrade)
+            + b"hello"
+            + HEALTH
+        )
 
         assert wire.answer().status == 201
         assert wire.answer().body == b"ok\n"

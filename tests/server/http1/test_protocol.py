@@ -11,12 +11,19 @@ from fix_taking import Hasty, eventually, noise
 from raw_http import LAST_CHUNK, Wire, chunk, chunked, head, talk
 
 HEALTH = head("GET", "/healthz")
-UPGRADE = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA")
+UPGRADE = (
+    "Connection: Upgrade, HTTP2-Settings",
+    "Upgrade: h2c",
+    "HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA",
+)
 
 
 def test_pipelined_requests_are_answered_in_order(taker: RunningServer) -> None:
     """Uploads and reads sent all at once, without waiting."""
-    requests = [head("PUT", f"/files/pipe/{number}", "Content-Length: 3") + b"%03d" % number for number in range(50)]
+    requests = [
+        head("PUT", f"/files/pipe/{number}", "Content-Length: 3") + b"%03d" % number
+        for number in range(50)
+    ]
     requests += [head("PUT", "/files/pipe/c", "Transfer-Encoding: chunked") + chunked(noise(5000))]
     requests += [head("GET", f"/files/pipe/{number}") for number in range(50)]
     with Wire(taker.port) as wire:
@@ -32,7 +39,11 @@ def test_a_request_behind_an_upload_waits_its_turn(taker: RunningServer) -> None
     """The next request arrives with the end of a large body, in the same packet."""
     data = noise(3 << 20)
     with Wire(taker.port) as wire:
-        wire.send(head("PUT", "/files/before", f"Content-Length: {len(data)}") + data + head("GET", "/files/before"))
+        wire.send(
+            head("PUT", "/files/before", f"Content-Length: {len(data)}")
+            + data
+            + head("GET", "/files/before")
+        )
 
         assert wire.answer().status == 201
         assert wire.answer().body == data
@@ -42,8 +53,16 @@ def test_a_request_behind_an_upload_waits_its_turn(taker: RunningServer) -> None
 def test_an_upload_with_an_upgrade_keeps_its_body(taker: RunningServer, cut: int) -> None:
     """curl --http2 and Java's client offer h2c with every upload: the offer is ignored, not a byte is lost."""
     data = noise(100_000)
-    for framing, body in ((f"Content-Length: {len(data)}", data), ("Transfer-Encoding: chunked", chunked(data, 999))):
-        message = head("PUT", "/files/upgrade", framing, *UPGRADE) + body + head("GET", "/files/upgrade", *UPGRADE) + HEALTH
+    for framing, body in (
+        (f"Content-Length: {len(data)}", data),
+        ("Transfer-Encoding: chunked", chunked(data, 999)),
+    ):
+        message = (
+            head("PUT", "/files/upgrade", framing, *UPGRADE)
+            + body
+            + head("GET", "/files/upgrade", *UPGRADE)
+            + HEALTH
+        )
         with Wire(taker.port) as wire:
             wire.send(message[: len(message) // cut])
             wire.send(message[len(message) // cut :])
@@ -68,7 +87,9 @@ def test_an_older_client_is_answered_and_closed(taker: RunningServer) -> None:
 
 def test_a_client_that_closed_its_half_reads_all_its_answers(taker: RunningServer) -> None:
     """Pipelined uploads and then a half-close: each of them is answered."""
-    requests = [head("PUT", f"/files/half/{number}", "Content-Length: 3") + b"abc" for number in range(10)]
+    requests = [
+        head("PUT", f"/files/half/{number}", "Content-Length: 3") + b"abc" for number in range(10)
+    ]
     with Wire(taker.port) as wire:
         wire.send(b"".join(requests))
         wire.half_close()
@@ -122,10 +143,17 @@ def test_a_body_that_stops_coming_is_ended(hasty: Hasty, framing: str) -> None:
     """408, nothing stored, connection closed: an idle upload must not hold its place for ever."""
     server = hasty(IDLE=0.5)
     with Wire(server.port) as wire:
-        wire.send(head("PUT", "/files/idle", framing) + (chunk(b"some") if "chunked" in framing else b"some"))
+        wire.send(
+            head("PUT", "/files/idle", framing)
+            + (chunk(b"some") if "chunked" in framing else b"some")
+        )
         answer = wire.answer()
 
-        assert (answer.status, answer.code, answer.headers["connection"]) == (408, "too-slow", "close")
+        assert (answer.status, answer.code, answer.headers["connection"]) == (
+            408,
+            "too-slow",
+            "close",
+        )
         assert wire.closed()
     assert server.stored() == {}
     eventually(lambda: server.drafts() == [], "the draft is gone")
@@ -176,6 +204,8 @@ def test_a_refused_client_is_let_go_after_a_while(hasty: Hasty) -> None:
 )
 def test_targets_of_all_forms_are_answered(taker: RunningServer, target: str, status: int) -> None:
     """Absolute, authority and broken forms: an answer, never a crash."""
-    line = f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode("latin-1")
+    line = f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode(
+        "latin-1"
+    )
 
     assert talk(taker.port, line).status == status

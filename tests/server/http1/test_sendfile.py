@@ -43,9 +43,20 @@ def patched(serve: Serve, tmp_path: Path) -> Patched:
     def start(*lines: str) -> RunningServer:
         folder = tmp_path / "patched"
         folder.mkdir()
-        text = ["import os, sys, time", "import sluiceway.server.http1.sendfile as sending", "sendfile = os.sendfile", *lines]
+        text = [
+            "import os, sys, time",
+            "import sluiceway.server.http1.sendfile as sending",
+            "sendfile = os.sendfile",
+            *lines,
+        ]
         (folder / "sitecustomize.py").write_text("\n".join(text))
-        server = serve(env={"PYTHONPATH": os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])})
+        server = serve(
+            env={
+                "PYTHONPATH": os.pathsep.join(
+                    [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+                )
+            }
+        )
         (server.root / "large.bin").write_bytes(LARGE)
         return server
 
@@ -98,8 +109,13 @@ def test_whole_objects_and_ranges_go_this_way(patched: Patched) -> None:
         "    return sent",
         "os.sendfile = told",
     )
-    whole, one = get(server.port, "large.bin"), get(server.port, "large.bin", "Range: bytes=5000001-9000000")
-    several = get(server.port, "large.bin", "Range: bytes=1-2000000,3000000-3000009,14000000-15999999")
+    whole, one = (
+        get(server.port, "large.bin"),
+        get(server.port, "large.bin", "Range: bytes=5000001-9000000"),
+    )
+    several = get(
+        server.port, "large.bin", "Range: bytes=1-2000000,3000000-3000009,14000000-15999999"
+    )
 
     assert hashlib.sha256(whole).digest() == hashlib.sha256(LARGE).digest()
     assert one == LARGE[5000001:9000001]
@@ -109,14 +125,20 @@ def test_whole_objects_and_ranges_go_this_way(patched: Patched) -> None:
     sent = len(whole) + len(one) + 4_000_000
 
     def said() -> int:
-        return sum(int(line.rpartition(" ")[2]) for line in server.log().splitlines() if line.startswith(TOLD))
+        return sum(
+            int(line.rpartition(" ")[2])
+            for line in server.log().splitlines()
+            if line.startswith(TOLD)
+        )
 
     eventually(lambda: said() == sent, f"{sent} bytes were sent by the kernel")
     assert f'"GET /files/large.bin" 200 {len(whole)} ' in server.log()
     assert f'"GET /files/large.bin" 206 {len(one)} ' in server.log()
 
 
-@pytest.mark.parametrize("size", [0, 1, 4095, 65_537, MIB - 1, MIB, MIB + 1, 2 * MIB - 1, 2 * MIB + 1, 5 * MIB + 3])
+@pytest.mark.parametrize(
+    "size", [0, 1, 4095, 65_537, MIB - 1, MIB, MIB + 1, 2 * MIB - 1, 2 * MIB + 1, 5 * MIB + 3]
+)
 def test_every_size_arrives_whole(shelf: RunningServer, size: int) -> None:
     """Around pages and system calls; the answer after it is one of its own."""
     (shelf.root / "sized.bin").write_bytes(LARGE[:size])
@@ -135,8 +157,14 @@ def test_offsets_beyond_what_32_bits_hold(shelf: RunningServer, edge: int) -> No
         file.seek(edge - MIB)
         file.write(LARGE[: 2 * MIB])
 
-    assert get(shelf.port, "vast.bin", f"Range: bytes={edge - MIB}-{edge + MIB - 1}") == LARGE[: 2 * MIB]
-    assert get(shelf.port, "vast.bin", f"Range: bytes={edge - 3}-{edge + 3}") == LARGE[MIB - 3 : MIB + 4]
+    assert (
+        get(shelf.port, "vast.bin", f"Range: bytes={edge - MIB}-{edge + MIB - 1}")
+        == LARGE[: 2 * MIB]
+    )
+    assert (
+        get(shelf.port, "vast.bin", f"Range: bytes={edge - 3}-{edge + 3}")
+        == LARGE[MIB - 3 : MIB + 4]
+    )
 
 
 def test_a_connection_serves_on_afterwards(shelf: RunningServer) -> None:
@@ -177,7 +205,9 @@ def test_an_older_client_reads_to_the_end(shelf: RunningServer) -> None:
 # Nobody else is held up
 
 
-def test_a_file_the_disk_is_slow_with_holds_up_nobody_else(patched: Patched, tmp_path: Path) -> None:
+def test_a_file_the_disk_is_slow_with_holds_up_nobody_else(
+    patched: Patched, tmp_path: Path
+) -> None:
     """While one download waits for its first byte, others are served."""
     goes = tmp_path / "goes"
     server = patched(
@@ -191,7 +221,10 @@ def test_a_file_the_disk_is_slow_with_holds_up_nobody_else(patched: Patched, tmp
         wire.send(head("GET", "/files/large.bin"))
         for _ in range(3):
             assert talk(server.port, head("GET", "/healthz")).status == 200
-        assert talk(server.port, head("PUT", "/files/beside", "Content-Length: 3") + b"abc").status == 201
+        assert (
+            talk(server.port, head("PUT", "/files/beside", "Content-Length: 3") + b"abc").status
+            == 201
+        )
         goes.touch()
         assert wire.answer().body == LARGE
 
@@ -200,7 +233,10 @@ def test_readers_that_stall_hold_no_thread(shelf: RunningServer) -> None:
     """Four times as many as there are threads; whoever comes then is served as ever."""
     stalled = [slow_reader(shelf.port, "endless.bin") for _ in range(64)]
     try:
-        eventually(lambda: sum(name.endswith("endless.bin") for name in open_files(shelf)) == 64, "all are served")
+        eventually(
+            lambda: sum(name.endswith("endless.bin") for name in open_files(shelf)) == 64,
+            "all are served",
+        )
         for _ in range(3):
             assert get(shelf.port, "large.bin") == LARGE
     finally:
@@ -270,19 +306,30 @@ def test_a_stalled_reader_is_given_up_and_a_slow_one_is_not(patched: Patched) ->
         while len(got) < len(LARGE):
             got += slow.recv(MIB)
             time.sleep(0.02)
-        eventually(lambda: not any(name.endswith("endless.bin") for name in open_files(server)), "it was given up")
+        eventually(
+            lambda: not any(name.endswith("endless.bin") for name in open_files(server)),
+            "it was given up",
+        )
 
         assert got[got.index(b"\r\n\r\n") + 4 :] == LARGE[: len(got) - got.index(b"\r\n\r\n") - 4]
         assert time.monotonic() - began > 1.5
 
 
-@pytest.mark.parametrize("asked", [(), ("Range: bytes=1000000-",), ("Range: bytes=5-6,2000000-15000000",)])
-def test_a_file_that_shrinks_never_looks_whole(shelf: RunningServer, asked: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "asked", [(), ("Range: bytes=1000000-",), ("Range: bytes=5-6,2000000-15000000",)]
+)
+def test_a_file_that_shrinks_never_looks_whole(
+    shelf: RunningServer, asked: tuple[str, ...]
+) -> None:
     """Cut while it is read: the connection breaks, and the log says why."""
     path = shelf.root / "shrinks.bin"
     path.write_bytes(LARGE)
     said = shelf.log().count("became shorter")
-    with slow_reader(shelf.port, "shrinks.bin") if not asked else socket.create_connection(("127.0.0.1", shelf.port)) as sock:
+    with (
+        slow_reader(shelf.port, "shrinks.bin")
+        if not asked
+        else socket.create_connection(("127.0.0.1", shelf.port)) as sock
+    ):
         sock.settimeout(30)
         if asked:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
@@ -302,8 +349,14 @@ def test_a_stop_of_the_server_waits_for_no_reader(patched: Patched) -> None:
     sparse(server.root / "endless.bin", ENDLESS)
     script = f"import socket; s = socket.create_connection(('127.0.0.1', {server.port}))\n"
     script += f"s.sendall({head('GET', '/files/endless.bin')!r})\nwhile s.recv(1 << 20): pass"
-    with slow_reader(server.port, "endless.bin"), subprocess.Popen([sys.executable, "-c", script]) as endless:
-        eventually(lambda: sum(name.endswith("endless.bin") for name in open_files(server)) == 2, "both are served")
+    with (
+        slow_reader(server.port, "endless.bin"),
+        subprocess.Popen([sys.executable, "-c", script]) as endless,
+    ):
+        eventually(
+            lambda: sum(name.endswith("endless.bin") for name in open_files(server)) == 2,
+            "both are served",
+        )
 
         assert server.stop() == 0
         assert endless.wait(30) == 0
@@ -314,7 +367,9 @@ def test_a_stop_of_the_server_waits_for_no_reader(patched: Patched) -> None:
 
 def test_a_file_system_that_cannot_is_read_instead(patched: Patched) -> None:
     """EINVAL is what some network and user-space file systems say to sendfile."""
-    server = patched("def cannot(*what):", "    raise OSError(22, 'cannot')", "os.sendfile = cannot")
+    server = patched(
+        "def cannot(*what):", "    raise OSError(22, 'cannot')", "os.sendfile = cannot"
+    )
 
     assert get(server.port, "large.bin") == LARGE
     assert get(server.port, "large.bin", "Range: bytes=5-3000004") == LARGE[5:3000005]
@@ -336,7 +391,9 @@ sock = socket.create_server(("127.0.0.1", 0))
 print(sock.getsockname()[1], flush=True)
 uvicorn.Server(uvicorn.Config(app, log_level="error", {options})).run(sockets=[sock])
 """
-        process = subprocess.Popen([sys.executable, "-c", lines], stdout=subprocess.PIPE, text=True, cwd=tmp_path)
+        process = subprocess.Popen(
+            [sys.executable, "-c", lines], stdout=subprocess.PIPE, text=True, cwd=tmp_path
+        )
         running.append(process)
         assert process.stdout is not None
         return f"{scheme}://127.0.0.1:{int(process.stdout.readline())}"
@@ -351,27 +408,45 @@ APP = "from sluiceway.server.app import Sluiceway; app = Sluiceway(to='root', an
 OURS = "http='sluiceway.server.http1.protocol:SluiceProtocol'"
 
 
-@pytest.mark.parametrize("options", ["http='h11', loop='asyncio'", "http='httptools', loop='uvloop'", f"{OURS}, loop='asyncio'"])
-def test_other_servers_and_loops_give_the_same_bytes(other: Other, tmp_path: Path, options: str) -> None:
+@pytest.mark.parametrize(
+    "options",
+    ["http='h11', loop='asyncio'", "http='httptools', loop='uvloop'", f"{OURS}, loop='asyncio'"],
+)
+def test_other_servers_and_loops_give_the_same_bytes(
+    other: Other, tmp_path: Path, options: str
+) -> None:
     """Where nobody offers to send a file, we read it; asyncio's own loop serves us as well as uvloop."""
     url = other(APP, options)
     (tmp_path / "root").mkdir(exist_ok=True)
     (tmp_path / "root" / "large.bin").write_bytes(LARGE)
 
     assert requests.get(f"{url}/files/large.bin", timeout=30).content == LARGE
-    assert requests.get(f"{url}/files/large.bin", headers={"Range": "bytes=7-2000006"}, timeout=30).content == LARGE[7:2000007]
+    assert (
+        requests.get(
+            f"{url}/files/large.bin", headers={"Range": "bytes=7-2000006"}, timeout=30
+        ).content
+        == LARGE[7:2000007]
+    )
 
 
 def test_below_tls_the_bytes_are_encrypted_as_ever(other: Other, tmp_path: Path) -> None:
     """The kernel would send them as they are."""
     need("openssl")
     words = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
-    subprocess.run(["openssl", *words.split(), "-keyout", "key", "-out", "cert"], cwd=tmp_path, check=True, capture_output=True)
+    subprocess.run(
+        ["openssl", *words.split(), "-keyout", "key", "-out", "cert"],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+    )
     url = other(APP, f"{OURS}, ssl_keyfile='key', ssl_certfile='cert'", "https")
     (tmp_path / "root").mkdir(exist_ok=True)
     (tmp_path / "root" / "large.bin").write_bytes(LARGE)
 
-    assert requests.get(f"{url}/files/large.bin", timeout=30, verify=str(tmp_path / "cert")).content == LARGE
+    assert (
+        requests.get(f"{url}/files/large.bin", timeout=30, verify=str(tmp_path / "cert")).content
+        == LARGE
+    )
 
 
 SENDING_APP = """
@@ -398,7 +473,10 @@ def test_any_app_may_have_a_file_sent(other: Other, tmp_path: Path) -> None:
 
     with requests.Session() as session:
         for _ in range(2):
-            assert session.get(f"{url}/?20000011", timeout=30).content == b"<" * 20_000_000 + b"3456>abcdef"
+            assert (
+                session.get(f"{url}/?20000011", timeout=30).content
+                == b"<" * 20_000_000 + b"3456>abcdef"
+            )
     for wrong in (20000010, 20000012):
         with pytest.raises(requests.RequestException):
             _ = requests.get(f"{url}/?{wrong}", timeout=30).content

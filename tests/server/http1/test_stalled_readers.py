@@ -82,7 +82,9 @@ def test_a_half_closed_reader_that_reads_nothing_is_dropped(hasty: Hasty) -> Non
         wire.close()
 
 
-SCRIPT = "/page/sluice.js"  # the same bytes each time; the page has a nonce of its own in each answer
+SCRIPT = (
+    "/page/sluice.js"  # the same bytes each time; the page has a nonce of its own in each answer
+)
 
 
 def test_a_slow_reader_gets_everything(hasty: Hasty) -> None:
@@ -111,11 +113,22 @@ def backend(tmp_path: Path) -> Iterator[RunningServer]:
 
 def test_answers_of_a_gateway_are_no_exception(hasty: Hasty, backend: RunningServer) -> None:
     """What another server answered, and what is fetched from one, waits no longer for its reader."""
-    options = ("--fetch-from", "127.0.0.1", "--fetch-from", f"127.0.0.1:{backend.port}", "--fetch-internal", "127.0.0.1")
+    options = (
+        "--fetch-from",
+        "127.0.0.1",
+        "--fetch-from",
+        f"127.0.0.1:{backend.port}",
+        "--fetch-internal",
+        "127.0.0.1",
+    )
     server = hasty("--to", backend.url, *options, READER_SECONDS=1.0)
     (backend.root / "large.bin").write_bytes(noise(4 * MIB))
     relayed, fetched = slow_wire(server.port), slow_wire(server.port)
-    relayed.send(b"".join(head("PUT", f"/files/r{number}", "Content-Length: 1") + b"x" for number in range(60)))
+    relayed.send(
+        b"".join(
+            head("PUT", f"/files/r{number}", "Content-Length: 1") + b"x" for number in range(60)
+        )
+    )
     fetched.send(head("GET", f"/fetch?url={backend.url}/files/large.bin"))
     assert fetched.sock.recv(12) == b"HTTP/1.1 200"
 

@@ -84,7 +84,9 @@ def last(calls: list[str], pattern: str) -> int:
 
 @pytest.mark.parametrize("size", [10, 100_000, 5 << 20])
 @pytest.mark.parametrize("how", ["create", "create-only", "replace"])
-def test_bytes_then_name_then_folder_then_the_answer(serve: Serve, tmp_path: Path, size: int, how: str) -> None:
+def test_bytes_then_name_then_folder_then_the_answer(
+    serve: Serve, tmp_path: Path, size: int, how: str
+) -> None:
     """write -> fsync of the file -> link or rename -> fsync of the folder (and of every new one) -> only then 2xx."""
     server = serve()
     url = f"{server.url}/files/new/folder/object"
@@ -94,7 +96,10 @@ def test_bytes_then_name_then_folder_then_the_answer(serve: Serve, tmp_path: Pat
         headers = {"If-None-Match": "*"} if how == "create-only" else {}
         answer = requests.put(url, data=bytes(size), headers=headers, timeout=30)
         assert answer.status_code == (200 if how == "replace" else 201)
-        eventually(lambda: any(f"HTTP/1.1 {answer.status_code}" in call for call in calls()), "the answer is in the trace")
+        eventually(
+            lambda: any(f"HTTP/1.1 {answer.status_code}" in call for call in calls()),
+            "the answer is in the trace",
+        )
         seen = calls()
 
     draft = r"/drafts/\w+\.\w+"
@@ -104,7 +109,11 @@ def test_bytes_then_name_then_folder_then_the_answer(serve: Serve, tmp_path: Pat
     named = last(seen[:told], r'(linkat|renameat2?)\(.*"object"(, 0)?\) += 0')
     folder = last(seen[:told], r"fsync\(\d+<[^>]*/root0/new/folder>\) += 0")
     assert written < synced < named < folder < told
-    assert not [call for call in seen[synced:told] if re.match(rf"(pwrite64|write|ftruncate)\(\d+<[^>]*{draft}", call)]
+    assert not [
+        call
+        for call in seen[synced:told]
+        if re.match(rf"(pwrite64|write|ftruncate)\(\d+<[^>]*{draft}", call)
+    ]
     if how != "replace":
         for parent in ("root0/new", "root0"):
             made = last(seen[:told], rf"fsync\(\d+<[^>]*/{parent}>\) += 0")
@@ -118,11 +127,15 @@ def test_a_deletion_is_durable_before_it_is_told(serve: Serve, tmp_path: Path) -
     requests.put(f"{server.url}/files/a/c", data=b"1", timeout=10)
     with traced(server, tmp_path / "trace") as calls:
         assert requests.delete(f"{server.url}/files/a/b", timeout=10).status_code == 204
-        eventually(lambda: any("HTTP/1.1 204" in call for call in calls()), "the answer is in the trace")
+        eventually(
+            lambda: any("HTTP/1.1 204" in call for call in calls()), "the answer is in the trace"
+        )
         seen = calls()
 
     assert (
-        first(seen, r'unlinkat\(.*"b", 0\) += 0') < first(seen, r"fsync\(\d+<[^>]*/root0/a>\) += 0") < first(seen, "HTTP/1.1 204")
+        first(seen, r'unlinkat\(.*"b", 0\) += 0')
+        < first(seen, r"fsync\(\d+<[^>]*/root0/a>\) += 0")
+        < first(seen, "HTTP/1.1 204")
     )
 
 
@@ -156,7 +169,9 @@ def test_no_byte_is_told_as_kept_before_it_was_synchronised(serve: Serve, tmp_pa
             assert kept <= synced, call
             told = max(told, kept)
     assert told == 1500
-    assert any('\\"kept\\": 300' in call or '\\"kept\\": 600' in call for call in seen), "nothing was kept on the way"
+    assert any('\\"kept\\": 300' in call or '\\"kept\\": 600' in call for call in seen), (
+        "nothing was kept on the way"
+    )
 
 
 @pytest.mark.parametrize(
@@ -170,12 +185,17 @@ def test_no_byte_is_told_as_kept_before_it_was_synchronised(serve: Serve, tmp_pa
         "pwrite64:error=EINTR:when=1",
     ],
 )
-def test_what_the_disk_refused_is_never_acknowledged(serve: Serve, tmp_path: Path, fault: str) -> None:
+def test_what_the_disk_refused_is_never_acknowledged(
+    serve: Serve, tmp_path: Path, fault: str
+) -> None:
     """A failing fsync, link, write or open: 5xx, and no draft stays. A call that was only interrupted is repeated."""
     server = serve()
     requests.put(f"{server.url}/files/warm", data=b"1", timeout=10)
     with traced(server, tmp_path / "trace", "-e", f"inject={fault}") as calls:
-        answers = [requests.put(f"{server.url}/files/{size}", data=bytes(size), timeout=20) for size in (10, 3 << 20)]
+        answers = [
+            requests.put(f"{server.url}/files/{size}", data=bytes(size), timeout=20)
+            for size in (10, 3 << 20)
+        ]
         injected = [call for call in calls() if "(INJECTED)" in call]
     assert injected
 
@@ -186,6 +206,8 @@ def test_what_the_disk_refused_is_never_acknowledged(serve: Serve, tmp_path: Pat
         assert answer.status_code in (500, 503), answer.text
         assert answer.json()["code"] in ("store-failed", "unavailable")
     eventually(lambda: not server.drafts(), "no draft stays")
-    assert requests.put(f"{server.url}/files/well", data=b"1", timeout=10).status_code == 201, "the server goes on"
+    assert requests.put(f"{server.url}/files/well", data=b"1", timeout=10).status_code == 201, (
+        "the server goes on"
+    )
     if "when" not in fault:
         assert sorted(server.stored()) == ["warm", "well"]

@@ -63,8 +63,26 @@ def test_the_suite_passes_where_a_system_call_is_missing(tmp_path: Path, fault: 
     chosen = "taken or wins or known or edge or nothing or cancelled or announced or below"
     run = subprocess.run(
         [
-            *("strace", "-f", "--seccomp-bpf", "-qqq", "-o", str(tmp_path / "trace"), "-e", f"inject={fault}"),
-            *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--basetemp", str(tmp_path / "temp")),
+            *(
+                "strace",
+                "-f",
+                "--seccomp-bpf",
+                "-qqq",
+                "-o",
+                str(tmp_path / "trace"),
+                "-e",
+                f"inject={fault}",
+            ),
+            *(
+                sys.executable,
+                "-m",
+                "pytest",
+                "-q",
+                "-p",
+                "no:cacheprovider",
+                "--basetemp",
+                str(tmp_path / "temp"),
+            ),
             *("-k", f"TestDiskStore and not Hardly and ({chosen})", str(folder / "test_store.py")),
         ],
         cwd=folder.parents[2],
@@ -114,7 +132,9 @@ async def test_a_disk_that_fills_up_midway_ends_the_upload_and_gets_its_room_bac
 
 
 @pytest.mark.root
-async def test_bytes_lost_to_a_full_disk_in_the_background_are_never_published_over(mount: Mount, tmp_path: Path) -> None:
+async def test_bytes_lost_to_a_full_disk_in_the_background_are_never_published_over(
+    mount: Mount, tmp_path: Path
+) -> None:
     """A slow upload's memory is written while nobody waits for it. When that fails, room that comes back later does not help."""
     root = mount("tmpfs", tmp_path / "small", "size=8m")
     store = DiskStore(str(root), Budget(64 << 20))

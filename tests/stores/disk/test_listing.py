@@ -45,7 +45,9 @@ def opened_by(work: Callable[[], object]) -> int:
     return count
 
 
-async def test_a_key_of_too_many_segments_is_refused_at_the_write(store: DiskStore, tmp_path: Path) -> None:
+async def test_a_key_of_too_many_segments_is_refused_at_the_write(
+    store: DiskStore, tmp_path: Path
+) -> None:
     """At most MOST_SEGMENTS; the deepest one that is allowed is listed, and nothing remains of one deeper."""
     deepest = "/".join(["d"] * MOST_SEGMENTS)
     await store_bytes(store, deepest, b"1")
@@ -67,7 +69,9 @@ def test_a_listing_opens_each_folder_once(tmp_path: Path) -> None:
     tree.close()
 
     assert len(listed.entries) == 40
-    assert opened <= 2 * MOST_SEGMENTS + 2 * 40 + 10  # each folder opened and read, each file opened, its note looked for
+    assert (
+        opened <= 2 * MOST_SEGMENTS + 2 * 40 + 10
+    )  # each folder opened and read, each file opened, its note looked for
 
 
 def test_a_deep_walk_holds_few_descriptors(tmp_path: Path) -> None:
@@ -113,8 +117,16 @@ def test_what_is_no_object_is_told_with_the_page_it_stands_in(tmp_path: Path) ->
         after = piece.next
     tree.close()
 
-    assert [entry.key for entry in whole.entries] == ["a", "d/e", "g"] == [entry.key for entry in pieces]
-    assert [(one.name, one.code) for one in whole.omitted] == [("b", "link"), ("c", "special-file"), ("f\\udce9", "bad-name")]
+    assert (
+        [entry.key for entry in whole.entries]
+        == ["a", "d/e", "g"]
+        == [entry.key for entry in pieces]
+    )
+    assert [(one.name, one.code) for one in whole.omitted] == [
+        ("b", "link"),
+        ("c", "special-file"),
+        ("f\\udce9", "bad-name"),
+    ]
     assert tuple(left) == whole.omitted
 
 
@@ -162,7 +174,9 @@ async def test_uploads_do_not_stand_behind_listings_and_reads(store: DiskStore) 
     listing = asyncio.ensure_future(store.list())
     began = time.monotonic()
     try:
-        await asyncio.wait_for(asyncio.gather(*(store_bytes(store, f"k{n}", b"1") for n in range(WRITERS))), 20)
+        await asyncio.wait_for(
+            asyncio.gather(*(store_bytes(store, f"k{n}", b"1") for n in range(WRITERS))), 20
+        )
         assert time.monotonic() - began < 20
         assert not listing.done()
     finally:

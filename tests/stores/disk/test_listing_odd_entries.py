@@ -29,7 +29,9 @@ async def store(tmp_path: Path, anyio_backend: str) -> AsyncIterator[DiskStore]:
     await store.aclose()
 
 
-async def test_what_is_no_file_or_has_no_key_is_named_and_the_rest_is_listed(store: DiskStore) -> None:
+async def test_what_is_no_file_or_has_no_key_is_named_and_the_rest_is_listed(
+    store: DiskStore,
+) -> None:
     """Links, pipes, names that are no UTF-8, another store's own folder; in pages of any length, each once."""
     root = os.fsencode(store.root)
     for name in (b"a/x", b"caf\xe9", b"a/\xff", b"below/.sluiceway/drafts/x", b"z"):
@@ -60,10 +62,14 @@ async def test_what_is_no_file_or_has_no_key_is_named_and_the_rest_is_listed(sto
     for prefix in ("below/.sluiceway/", "below/.sluiceway/drafts/", "below/.sluiceway/drafts/x"):
         assert (await store.list(prefix)).entries == []
     for prefix in ("way/", "way/x"):
-        assert [(one.name, one.code) for one in (await store.list(prefix)).omitted] == [("way/", "forbidden")]
+        assert [(one.name, one.code) for one in (await store.list(prefix)).omitted] == [
+            ("way/", "forbidden")
+        ]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user for a moment, and come back")
+@pytest.mark.skipif(
+    os.geteuid() != 0, reason="only root may become another user for a moment, and come back"
+)
 async def test_what_may_not_be_read_is_named(store: DiskStore) -> None:
     """A folder and a file of mode 0, seen by an ordinary user: the open one is listed all the same."""
     for name in ("file", "open", "folder/below"):
@@ -89,7 +95,9 @@ def _ordinary() -> Iterator[None]:
         os.seteuid(0)
 
 
-async def test_a_folder_deeper_than_descriptors_and_frames_reach_is_listed(store: DiskStore) -> None:
+async def test_a_folder_deeper_than_descriptors_and_frames_reach_is_listed(
+    store: DiskStore,
+) -> None:
     """1,200 folders, one in the other."""
     here = os.open(store.root, os.O_RDONLY)
     for _ in range(1_200):
@@ -102,4 +110,6 @@ async def test_a_folder_deeper_than_descriptors_and_frames_reach_is_listed(store
 
     assert [entry.key for entry in (await store.list()).entries] == ["d/" * 1_200 + "file"]
     assert await read(store, "d/" * 1_200 + "file") == b""
-    subprocess.run(["rm", "-r", os.path.join(store.root, "d")], check=True)  # pytest's own cleaning is not as deep
+    subprocess.run(
+        ["rm", "-r", os.path.join(store.root, "d")], check=True
+    )  # pytest's own cleaning is not as deep

@@ -69,7 +69,9 @@ async def test_no_key_leads_outside_or_into_our_own_folder(store: DiskStore, key
 
 
 @pytest.mark.parametrize("what", ["file", "folder", "nothing", "itself"])
-async def test_symbolic_links_are_refused_on_every_operation(store: DiskStore, tmp_path: Path, what: str) -> None:
+async def test_symbolic_links_are_refused_on_every_operation(
+    store: DiskStore, tmp_path: Path, what: str
+) -> None:
     """A link to a file, a folder, nowhere or itself: not read, listed, deleted, replaced, written through or cleaned away."""
     root = tmp_path / "root"
     (root / "target").mkdir()
@@ -115,7 +117,9 @@ async def test_what_is_no_file_is_no_object(store: DiskStore, tmp_path: Path) ->
         await store_bytes(store, "folder", b"1", replace=ANY)
 
 
-async def test_files_put_there_by_other_means_are_served_without_a_digest(store: DiskStore, tmp_path: Path) -> None:
+async def test_files_put_there_by_other_means_are_served_without_a_digest(
+    store: DiskStore, tmp_path: Path
+) -> None:
     """Listed, read in ranges, replaced and deleted; their name is their key's, and nothing is claimed about them."""
     (tmp_path / "root" / "by").mkdir()
     (tmp_path / "root" / "by" / "hand.bin").write_bytes(pattern(200_000))
@@ -133,7 +137,9 @@ async def test_files_put_there_by_other_means_are_served_without_a_digest(store:
 
 
 @pytest.mark.parametrize("change", ["appended", "rewritten", "replaced"])
-async def test_a_file_changed_in_place_loses_its_stale_digest(store: DiskStore, tmp_path: Path, change: str) -> None:
+async def test_a_file_changed_in_place_loses_its_stale_digest(
+    store: DiskStore, tmp_path: Path, change: str
+) -> None:
     """A digest that no longer describes the bytes is worse than none; the tag changes too."""
     before = await store_bytes(store, "doc", b"first version", ABOUT)
     path = tmp_path / "root" / "doc"
@@ -163,9 +169,22 @@ async def test_a_moved_file_keeps_what_is_known_of_it(store: DiskStore, tmp_path
 
 @pytest.mark.parametrize(
     "note",
-    [b"", b"{", b"[]", b"null", b'{"size":"x"}', b"\xff\xfe", b'{"size":1,"mtime":2}', b"9" * 2000, b"[" * 2000, b"[" * 4000],
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'{"size":"x"}',
+        b"\xff\xfe",
+        b'{"size":1,"mtime":2}',
+        b"9" * 2000,
+        b"[" * 2000,
+        b"[" * 4000,
+    ],
 )
-async def test_a_note_written_by_somebody_else_is_not_believed(store: DiskStore, tmp_path: Path, note: bytes) -> None:
+async def test_a_note_written_by_somebody_else_is_not_believed(
+    store: DiskStore, tmp_path: Path, note: bytes
+) -> None:
     """Whatever stands in the attribute: the file is served, nothing is claimed."""
     (tmp_path / "root" / "f").write_bytes(b"bytes")
     os.setxattr(tmp_path / "root" / "f", "user.sluiceway", note)
@@ -193,8 +212,12 @@ async def test_folders_go_with_their_last_object(store: DiskStore, tmp_path: Pat
     assert os.listdir(tmp_path / "root") == [".sluiceway"]
 
 
-@pytest.mark.parametrize("key", ["taken/below/deeper", "new/" + "n" * 300, "new/one/two/" + "n" * 300])
-async def test_a_refused_publish_leaves_no_empty_folders(store: DiskStore, tmp_path: Path, key: str) -> None:
+@pytest.mark.parametrize(
+    "key", ["taken/below/deeper", "new/" + "n" * 300, "new/one/two/" + "n" * 300]
+)
+async def test_a_refused_publish_leaves_no_empty_folders(
+    store: DiskStore, tmp_path: Path, key: str
+) -> None:
     """What was made on the way to a key that could not be taken goes again."""
     await store_bytes(store, "taken", b"1")
     with pytest.raises(SluiceError):

@@ -59,8 +59,13 @@ def test_drafts_are_for_no_other_user_and_do_not_tell_their_ids(tmp_path: Path) 
     asyncio.run(write())
 
 
-@pytest.mark.parametrize(("umask", "file", "folder"), [("022", 0o644, 0o755), ("077", 0o600, 0o700), ("002", 0o664, 0o775)])
-def test_a_finished_file_has_the_permissions_the_umask_gives(tmp_path: Path, umask: str, file: int, folder: int) -> None:
+@pytest.mark.parametrize(
+    ("umask", "file", "folder"),
+    [("022", 0o644, 0o755), ("077", 0o600, 0o700), ("002", 0o664, 0o775)],
+)
+def test_a_finished_file_has_the_permissions_the_umask_gives(
+    tmp_path: Path, umask: str, file: int, folder: int
+) -> None:
     subprocess.run([sys.executable, "-c", WRITE, str(tmp_path), umask], check=True, timeout=60)
     assert (mode(tmp_path / "folder" / "file"), mode(tmp_path / "folder")) == (file, folder)
     assert mode(tmp_path / ".sluiceway") == 0o700
@@ -83,7 +88,9 @@ def test_a_default_acl_of_the_folder_stands_above_the_umask(tmp_path: Path) -> N
     except OSError as error:
         missing(f"this file system has no ACLs ({error})")
     subprocess.run([sys.executable, "-c", WRITE, str(root), "022"], check=True, timeout=60)
-    found = struct.iter_unpack("<HHi", os.getxattr(root / "folder" / "file", "system.posix_acl_access")[4:])
+    found = struct.iter_unpack(
+        "<HHi", os.getxattr(root / "folder" / "file", "system.posix_acl_access")[4:]
+    )
     rights = {tag: perm for tag, perm, _ in found}
     assert (rights[0x02] & rights[0x10], rights[0x20]) == (6, 4)
     assert os.stat(root / ".sluiceway").st_mode & 0o007 == 0

@@ -24,12 +24,17 @@ def together(root: Path, work: str, processes: int = 3) -> None:
     code = PREAMBLE + work + "\nasyncio.run(work())\n"
     running = [
         subprocess.Popen(
-            [sys.executable, "-c", code, str(root), str(number)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-c", code, str(root), str(number)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         for number in range(processes)
     ]
     said = [process.communicate(timeout=60) for process in running]
-    assert [process.returncode for process in running] == [0] * processes, "".join(err for _, err in said)
+    assert [process.returncode for process in running] == [0] * processes, "".join(
+        err for _, err in said
+    )
 
 
 def test_neighbours_that_come_and_go_in_many_processes_never_fail(tmp_path: Path) -> None:
@@ -65,7 +70,10 @@ async def work():
 """,
     )
 
-    assert sum(len(files) for folder, _, files in os.walk(tmp_path) if ".sluiceway" not in folder) == 300
+    assert (
+        sum(len(files) for folder, _, files in os.walk(tmp_path) if ".sluiceway" not in folder)
+        == 300
+    )
     assert os.listdir(tmp_path / ".sluiceway" / "drafts") == []
 
 

@@ -51,7 +51,9 @@ async def test_a_draft_reserves_in_proportion_to_what_has_come(
         await draft.discard()
 
 
-async def test_a_sender_that_pauses_gives_its_reserve_back(store: DiskStore, tmp_path: Path) -> None:
+async def test_a_sender_that_pauses_gives_its_reserve_back(
+    store: DiskStore, tmp_path: Path
+) -> None:
     """A byte a minute keeps an upload alive, and nothing set aside; when bytes come again, they follow without a gap."""
     draft = await store.draft("slow", None)
     await draft.write(pattern(9 * MIB))

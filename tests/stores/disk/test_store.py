@@ -24,14 +24,20 @@ class TestDiskStore(StoreSuite):
         return DiskStore(str(tmp_path), self.budget)
 
     def leftovers(self, store: Store) -> Collection[str]:
-        return os.listdir(os.path.join(store.root, ".sluiceway", "drafts")) if isinstance(store, DiskStore) else ()
+        return (
+            os.listdir(os.path.join(store.root, ".sluiceway", "drafts"))
+            if isinstance(store, DiskStore)
+            else ()
+        )
 
     def command(self, tmp_path: Path) -> list[str]:
         return writer("disk", str(tmp_path))
 
     def at_end(self, store: Store) -> None:
         assert self.budget.used == 0, "lent bytes were not settled"
-        assert self.budget.share == min(4, self.limit // (2 << 20)), "somebody is still counted as pouring"
+        assert self.budget.share == min(4, self.limit // (2 << 20)), (
+            "somebody is still counted as pouring"
+        )
 
 
 class TestDiskStoreWithHardlyAnyMemory(TestDiskStore):

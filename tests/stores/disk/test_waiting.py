@@ -114,7 +114,9 @@ async def test_what_an_ended_process_left_is_swept(store: DiskStore, tmp_path: P
 
 
 @pytest.mark.parametrize("how", ["replaced", "link", "longer", "gone"])
-async def test_a_file_that_was_changed_while_it_waited_is_not_published(store: DiskStore, tmp_path: Path, how: str) -> None:
+async def test_a_file_that_was_changed_while_it_waited_is_not_published(
+    store: DiskStore, tmp_path: Path, how: str
+) -> None:
     """The same file or none: not another one under its name, not what a link shows."""
     draft = await waiting(store, "d", pattern(5000))
     (there,) = (tmp_path / ".sluiceway" / "drafts").iterdir()

@@ -55,7 +55,14 @@ def cached_pages(path: Path) -> int:
     """Pages of a file that are in the page cache (mincore)."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.mmap.restype = ctypes.c_void_p
-    libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+    libc.mmap.argtypes = [
+        ctypes.c_void_p,
+        ctypes.c_size_t,
+        ctypes.c_int,
+        ctypes.c_int,
+        ctypes.c_int,
+        ctypes.c_long,
+    ]
     libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
     libc.mincore.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p]
     size = path.stat().st_size
@@ -85,11 +92,15 @@ async def test_a_fast_upload_goes_around_the_page_cache(store: DiskStore, tmp_pa
     assert flags_of_draft("slow")
     assert not any(flags & O_DIRECT for flags in flags_of_draft("slow"))
     await draft.publish("fast", Metadata(filename=""))
-    assert cached_pages(tmp_path / "fast") <= 16  # the tail that fills no aligned piece, and the kernel's read-around
+    assert (
+        cached_pages(tmp_path / "fast") <= 16
+    )  # the tail that fills no aligned piece, and the kernel's read-around
     await slow.discard()
 
 
-async def test_a_slow_upload_owns_no_block_whatever_its_first_burst_was(store: DiskStore, budget: Budget) -> None:
+async def test_a_slow_upload_owns_no_block_whatever_its_first_burst_was(
+    store: DiskStore, budget: Budget
+) -> None:
     """Clients send what their buffers hold at once and trickle then: the block goes back although bytes keep coming."""
     drafts = [await store.draft(f"slow-{number}", None) for number in range(8)]
     for draft in drafts:
@@ -106,7 +117,9 @@ async def test_a_slow_upload_owns_no_block_whatever_its_first_burst_was(store: D
         assert await read(store, f"{number}") == pattern(71_500)
 
 
-async def test_an_upload_that_pauses_hands_its_memory_back(store: DiskStore, budget: Budget) -> None:
+async def test_an_upload_that_pauses_hands_its_memory_back(
+    store: DiskStore, budget: Budget
+) -> None:
     """Between two bursts nothing is held; the second goes on where the first ended."""
     draft = await store.draft("pauses", None)
     await draft.write(pattern(3 * MIB))
@@ -139,7 +152,9 @@ async def _offers_direct(folder: Path) -> bool:
     return True
 
 
-async def test_a_download_that_keeps_up_is_lent_its_blocks_and_settles_them(store: DiskStore, budget: Budget) -> None:
+async def test_a_download_that_keeps_up_is_lent_its_blocks_and_settles_them(
+    store: DiskStore, budget: Budget
+) -> None:
     """Reading ahead counts in the budget while it lasts, and not a moment longer."""
     await store_bytes(store, "read", pattern(8 * MIB))
     opened = await store.open("read")

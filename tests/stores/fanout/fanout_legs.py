@@ -18,7 +18,19 @@ from sluiceway.stores.memory import MemoryStore
 from sluiceway.stores.relay.store import Backend, RelayStore
 from sluiceway.stores.relay.url_template import RelayUrl
 
-__all__ = ["CHUNK", "LIMIT", "disk", "fan_out", "memory", "pour", "put", "relay", "rests", "send", "whole"]
+__all__ = [
+    "CHUNK",
+    "LIMIT",
+    "disk",
+    "fan_out",
+    "memory",
+    "pour",
+    "put",
+    "relay",
+    "rests",
+    "send",
+    "whole",
+]
 
 LIMIT = 64 << 20  # bytes of budget
 CHUNK = 65_000
@@ -34,7 +46,9 @@ def disk(folder: Path, budget: Budget, required: bool = True) -> Destination:
 
 
 def relay(url: str, required: bool = True, headers: Mapping[str, str] | None = None) -> Destination:
-    return Destination(RelayStore(Backend(RelayUrl(url), headers=headers or {}, deadlines=SOON)), required, url)
+    return Destination(
+        RelayStore(Backend(RelayUrl(url), headers=headers or {}, deadlines=SOON)), required, url
+    )
 
 
 def rests(leg: Destination) -> list[str]:
@@ -42,7 +56,12 @@ def rests(leg: Destination) -> list[str]:
     if isinstance(leg.store, MemoryStore):
         return [*leg.store.objects, *leg.store.drafts]
     if isinstance(leg.store, DiskStore):
-        return sorted(name for way, _, names in os.walk(leg.store.root) if not way.endswith("/servers") for name in names)
+        return sorted(
+            name
+            for way, _, names in os.walk(leg.store.root)
+            if not way.endswith("/servers")
+            for name in names
+        )
     return []
 
 
@@ -77,7 +96,9 @@ def put(key: str, replace: Replace) -> UploadRequest:
     return UploadRequest(key=key, filename=key, method="PUT", replace=replace)
 
 
-async def send(store: FanoutStore, key: str, data: bytes, replace: Replace = Replace(), *, told: bool = True) -> Entry:
+async def send(
+    store: FanoutStore, key: str, data: bytes, replace: Replace = Replace(), *, told: bool = True
+) -> Entry:
     """One upload, as the upload service does it: discarded whatever happens."""
     draft = await store.draft(f"up-{key}.0", len(data) if told else None, put(key, replace))
     try:

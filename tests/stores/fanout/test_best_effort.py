@@ -18,7 +18,19 @@ from sluiceway.stores.fanout import draft as fanout_draft
 from sluiceway.stores.fanout.best_effort import BEHIND, BestEffortTarget
 from sluiceway.stores.memory import MemoryStore
 from sluiceway.testing.store_suite import pattern, read, store_bytes
-from stores.fanout.fanout_legs import CHUNK, LIMIT, disk, fan_out, memory, pour, put, relay, rests, send, whole
+from stores.fanout.fanout_legs import (
+    CHUNK,
+    LIMIT,
+    disk,
+    fan_out,
+    memory,
+    pour,
+    put,
+    relay,
+    rests,
+    send,
+    whole,
+)
 
 MIB = 1 << 20
 LARGE = pattern(8 * MIB) * 5  # more than the kernel's buffers of a connection and BEHIND together
@@ -56,7 +68,10 @@ async def test_one_that_keeps_up_has_the_same_bytes(tmp_path: Path) -> None:
             assert await read(spare.store, "book") == pattern(5 * MIB)
         assert [one.body for one in peer.seen] == [pattern(5 * MIB)]
         assert entry.notes == ()
-        assert entry.copies[1:] == (Copy(str(tmp_path), False), Copy(peer.url, False, 201, f"{peer.url}/copy"))
+        assert entry.copies[1:] == (
+            Copy(str(tmp_path), False),
+            Copy(peer.url, False, 201, f"{peer.url}/copy"),
+        )
 
 
 async def test_one_that_goes_back_goes_back_with_the_others(tmp_path: Path) -> None:
@@ -103,20 +118,28 @@ async def test_many_that_read_nothing_stay_within_the_budget(tmp_path: Path) -> 
     with Peer(lambda _: peer.ended.wait(20)) as peer:
         main = disk(tmp_path, budget)
         async with fan_out(budget, main, relay(peer.url, required=False)) as store:
-            drafts = [await store.draft(f"up{number}.0", len(LARGE), put(f"{number}", Replace())) for number in range(6)]
+            drafts = [
+                await store.draft(f"up{number}.0", len(LARGE), put(f"{number}", Replace()))
+                for number in range(6)
+            ]
             most = 0
             for at in range(0, len(LARGE) // 2, CHUNK):
                 for draft in drafts:
                     await draft.write(LARGE[at : at + CHUNK])
                     most = max(most, budget.used)
-            entries = [await draft.publish(f"{number}", Metadata("")) for number, draft in enumerate(drafts)]
+            entries = [
+                await draft.publish(f"{number}", Metadata(""))
+                for number, draft in enumerate(drafts)
+            ]
 
             assert rests(main) == [str(number) for number in range(6)]
         assert [entry.notes for entry in entries] == [(gave_up(peer.url, "it fell behind"),)] * 6
         assert most <= budget.limit
 
 
-async def test_one_that_falls_silent_at_the_end_gets_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_that_falls_silent_at_the_end_gets_a_moment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """It has every byte and does not answer: after the time it is given the upload is done without it."""
     monkeypatch.setattr(fanout_draft, "CATCH_UP", 0.25)
     budget = Budget(LIMIT)
@@ -200,7 +223,11 @@ async def test_it_has_nothing_when_a_required_one_refuses(tmp_path: Path) -> Non
     """Published last: a copy that nobody else has never appears."""
     budget = Budget(LIMIT)
     with Peer(says(422)) as peer, Peer(takes) as spare_peer:
-        spares = [disk(tmp_path, budget, required=False), memory(required=False), relay(spare_peer.url, required=False)]
+        spares = [
+            disk(tmp_path, budget, required=False),
+            memory(required=False),
+            relay(spare_peer.url, required=False),
+        ]
         async with fan_out(budget, relay(peer.url), *spares) as store:
             with pytest.raises(Refused):
                 await send(store, "book", pattern(MIB))

@@ -12,7 +12,16 @@ import pytest
 from fix_filesystems import Mount, fill
 from fix_taking import eventually
 from rude_peer import Exchange, Peer
-from sluiceway.errors import Exists, NoSpace, NotFound, PeerFailed, PeerUnreachable, PreconditionFailed, Refused, StoreFailed
+from sluiceway.errors import (
+    Exists,
+    NoSpace,
+    NotFound,
+    PeerFailed,
+    PeerUnreachable,
+    PreconditionFailed,
+    Refused,
+    StoreFailed,
+)
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.contract import Copy, Metadata, Replace
 from sluiceway.stores.disk.store import DiskStore
@@ -20,7 +29,18 @@ from sluiceway.stores.fanout.required import together
 from sluiceway.stores.fanout.store import FanoutStore
 from sluiceway.stores.memory import MemoryStore
 from sluiceway.testing.store_suite import pattern, read, store_bytes
-from stores.fanout.fanout_legs import LIMIT, disk, fan_out, memory, pour, put, relay, rests, send, whole
+from stores.fanout.fanout_legs import (
+    LIMIT,
+    disk,
+    fan_out,
+    memory,
+    pour,
+    put,
+    relay,
+    rests,
+    send,
+    whole,
+)
 
 MIB = 1 << 20
 SIZE = 3 * MIB
@@ -86,8 +106,19 @@ def test_the_traits_are_no_better_than_the_weakest(tmp_path: Path) -> None:
     gateway = FanoutStore([relay("http://127.0.0.1:9"), one], budget).traits
     far = FanoutStore([relay("http://127.0.0.1:9"), relay("http://127.0.0.1:8")], budget).traits
 
-    assert (both.name, both.durable, both.create_only, both.takes_back, both.remote) == ("destinations", True, True, True, False)
-    assert (gateway.durable, gateway.create_only, gateway.takes_back, gateway.remote) == (False, False, False, True)
+    assert (both.name, both.durable, both.create_only, both.takes_back, both.remote) == (
+        "destinations",
+        True,
+        True,
+        True,
+        False,
+    )
+    assert (gateway.durable, gateway.create_only, gateway.takes_back, gateway.remote) == (
+        False,
+        False,
+        False,
+        True,
+    )
     assert (gateway.readable, far.readable) == (True, False)
     with pytest.raises(StoreFailed):
         FanoutStore([memory(required=False)], budget)
@@ -97,7 +128,9 @@ def test_the_traits_are_no_better_than_the_weakest(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("offset", OFFSETS)
-async def test_one_that_breaks_at_any_byte_leaves_nothing_anywhere(tmp_path: Path, offset: int) -> None:
+async def test_one_that_breaks_at_any_byte_leaves_nothing_anywhere(
+    tmp_path: Path, offset: int
+) -> None:
     """A connection reset at byte N: the error names the place, nothing rests, the other server saw no end or a DELETE."""
 
     def breaks(exchange: Exchange) -> None:
@@ -173,12 +206,19 @@ async def test_one_that_cannot_be_reached_leaves_no_draft(tmp_path: Path) -> Non
 
 @pytest.mark.root
 @pytest.mark.parametrize("told", [True, False], ids=["length-known", "length-unknown"])
-async def test_a_full_disk_among_them_leaves_nothing_anywhere(tmp_path: Path, mount: Mount, told: bool) -> None:
+async def test_a_full_disk_among_them_leaves_nothing_anywhere(
+    tmp_path: Path, mount: Mount, told: bool
+) -> None:
     """NoSpace of the one that is full, before the first byte where the length is known."""
     mount("tmpfs", tmp_path / "small", "size=4m")
     budget = Budget(LIMIT)
     with Peer(takes) as peer:
-        legs = [disk(tmp_path / "large", budget), disk(tmp_path / "small", budget), memory(), relay(peer.url)]
+        legs = [
+            disk(tmp_path / "large", budget),
+            disk(tmp_path / "small", budget),
+            memory(),
+            relay(peer.url),
+        ]
         async with fan_out(budget, *legs) as store:
             with pytest.raises(NoSpace) as caught:
                 await send(store, "book", pattern(7 * MIB), told=told)
@@ -189,7 +229,9 @@ async def test_a_full_disk_among_them_leaves_nothing_anywhere(tmp_path: Path, mo
 
 
 @pytest.mark.root
-async def test_a_disk_without_room_for_the_last_bytes_is_noticed_before_anything_is_visible(tmp_path: Path, mount: Mount) -> None:
+async def test_a_disk_without_room_for_the_last_bytes_is_noticed_before_anything_is_visible(
+    tmp_path: Path, mount: Mount
+) -> None:
     """What it holds back until the end is written first: the destination in front of it never showed the file."""
     mount("tmpfs", tmp_path / "small", "size=1m")
     budget = Budget(LIMIT)
@@ -239,7 +281,9 @@ async def test_what_was_replaced_stands_there_again(tmp_path: Path) -> None:
                 assert rests(leg) == ["book"]
 
 
-async def test_a_key_that_is_taken_at_the_second_place_is_not_touched_at_the_first(tmp_path: Path) -> None:
+async def test_a_key_that_is_taken_at_the_second_place_is_not_touched_at_the_first(
+    tmp_path: Path,
+) -> None:
     """Create-only: Exists, and the first place has nothing of it."""
     budget = Budget(LIMIT)
     first, second = memory(), disk(tmp_path, budget)
@@ -266,7 +310,10 @@ async def test_a_tag_is_asked_of_the_place_it_came_from(tmp_path: Path) -> None:
 
             assert await read(first.store, "book") == await read(second.store, "book") == b"new"
         # The third request is cut off; its peer may learn of that a moment later.
-        eventually(lambda: [one.body for one in peer.seen if not one.cut] == [b"old", b"new"], "the third is seen to be cut")
+        eventually(
+            lambda: [one.body for one in peer.seen if not one.cut] == [b"old", b"new"],
+            "the third is seen to be cut",
+        )
         assert all("if-match" not in one.headers for one in peer.seen)
 
 
@@ -279,20 +326,29 @@ async def test_what_an_earlier_server_took_is_deleted_there(tmp_path: Path, told
     budget = Budget(LIMIT)
     with Peer(takes) as first, Peer(refuses) as second:
         here = disk(tmp_path, budget)
-        legs = [here, relay(f"{first.url}/in", headers={"authorization": "Bearer first"}), relay(second.url)]
+        legs = [
+            here,
+            relay(f"{first.url}/in", headers={"authorization": "Bearer first"}),
+            relay(second.url),
+        ]
         async with fan_out(budget, *legs) as store:
             with pytest.raises(Refused) as caught:
                 await send(store, "book", pattern(SIZE), told=told)
 
         assert caught.value.status == 422
-        assert [(one.method, one.target) for one in first.seen] == [("PUT", "/in/book"), ("DELETE", "/made/in/book")]
+        assert [(one.method, one.target) for one in first.seen] == [
+            ("PUT", "/in/book"),
+            ("DELETE", "/made/in/book"),
+        ]
         undo = first.seen[1].headers
         assert (undo["authorization"], undo["if-match"]) == ("Bearer first", '"e1"')
         assert [one.method for one in second.seen] == ["PUT"]
         assert rests(here) == []
 
 
-@pytest.mark.parametrize("how", ["replaced", "elsewhere", "nowhere", "around", "itself", "undeletable"])
+@pytest.mark.parametrize(
+    "how", ["replaced", "elsewhere", "nowhere", "around", "itself", "undeletable"]
+)
 async def test_a_copy_that_cannot_be_taken_back_is_told(tmp_path: Path, how: str) -> None:
     """It replaced something, named another host, no place or too large a one, or refuses DELETE: the error says what remains."""
     asked: list[str] = []
@@ -321,7 +377,9 @@ async def test_a_copy_that_cannot_be_taken_back_is_told(tmp_path: Path, how: str
         budget = Budget(LIMIT)
         with Peer(takes_for_good) as first:
             here = disk(tmp_path, budget)
-            async with fan_out(budget, here, relay(f"{first.url}/in/7"), relay(second.url)) as store:
+            async with fan_out(
+                budget, here, relay(f"{first.url}/in/7"), relay(second.url)
+            ) as store:
                 with pytest.raises(PeerFailed) as caught:
                     await send(store, "book", b"all of it")
 
@@ -329,7 +387,9 @@ async def test_a_copy_that_cannot_be_taken_back_is_told(tmp_path: Path, how: str
             assert caught.value.private["destination"] == second.url
             assert caught.value.members["answered"] == 422
             assert f"A copy remains at {first.url}" in caught.value.detail
-            assert [one.method for one in first.seen] == (["PUT", "DELETE"] if how == "undeletable" else ["PUT"])
+            assert [one.method for one in first.seen] == (
+                ["PUT", "DELETE"] if how == "undeletable" else ["PUT"]
+            )
             assert rests(here) == []
     assert asked == []
 
@@ -337,7 +397,9 @@ async def test_a_copy_that_cannot_be_taken_back_is_told(tmp_path: Path, how: str
 # Cancelled
 
 
-async def test_cancelled_while_another_server_thinks_everything_is_taken_back(tmp_path: Path) -> None:
+async def test_cancelled_while_another_server_thinks_everything_is_taken_back(
+    tmp_path: Path,
+) -> None:
     """The client left before the answer: the disk's file goes, the first server's copy is deleted, the request is broken off."""
 
     def thinks(exchange: Exchange) -> None:
@@ -360,7 +422,9 @@ async def test_cancelled_while_another_server_thinks_everything_is_taken_back(tm
         assert whole(first) == ["PUT", "DELETE"]
 
 
-async def test_cancelled_when_the_first_has_just_published_the_second_is_not_asked(tmp_path: Path) -> None:
+async def test_cancelled_when_the_first_has_just_published_the_second_is_not_asked(
+    tmp_path: Path,
+) -> None:
     """A disk that was cancelled too late answers all the same; the upload is over nevertheless, and its file goes."""
     budget = Budget(LIMIT)
     with Peer(takes) as peer:
@@ -418,7 +482,11 @@ async def _replace(store: FanoutStore, number: int) -> None:
 async def test_delete_goes_to_every_place_that_has_it(tmp_path: Path) -> None:
     """Also to a best-effort one; one that never had it is no error; a wrong tag touches nothing."""
     budget = Budget(LIMIT)
-    first, second, third = memory(), disk(tmp_path / "a", budget), disk(tmp_path / "b", budget, required=False)
+    first, second, third = (
+        memory(),
+        disk(tmp_path / "a", budget),
+        disk(tmp_path / "b", budget, required=False),
+    )
     async with fan_out(budget, first, second, third) as store:
         await send(store, "book", b"1")
         assert [rests(leg) for leg in (first, second, third)] == [["book"]] * 3

@@ -46,7 +46,9 @@ class TestMemoryAndDisk(StoreSuite):
 
     def at_end(self, store: Store) -> None:
         assert self.budget.used == 0, "lent bytes were not settled"
-        assert self.budget.share == min(4, self.limit // (2 << 20)), "somebody is still counted as pouring"
+        assert self.budget.share == min(4, self.limit // (2 << 20)), (
+            "somebody is still counted as pouring"
+        )
 
 
 class TestTwoDisksAndABestEffortOne(TestMemoryAndDisk):
@@ -56,7 +58,11 @@ class TestTwoDisksAndABestEffortOne(TestMemoryAndDisk):
     large = 128 << 20  # three times
 
     def make_legs(self, tmp_path: Path) -> list[Destination]:
-        return [self.disk(tmp_path / "a"), self.disk(tmp_path / "b"), self.disk(tmp_path / "c", required=False)]
+        return [
+            self.disk(tmp_path / "a"),
+            self.disk(tmp_path / "b"),
+            self.disk(tmp_path / "c", required=False),
+        ]
 
 
 class TestWithHardlyAnyMemory(TestTwoDisksAndABestEffortOne):
@@ -84,7 +90,12 @@ OF_THE_FRONT: dict[str, object] = {"readable": True, "steady": False, "lists_abo
 def test_together_they_promise_what_the_weakest_of_them_keeps(trait: str, front: bool) -> None:
     """Each trait there is, and any that is added: one leg says less of it, and so do all together."""
     if trait in ("name", "resumable"):
-        assert FanoutStore([Destination(MemoryStore(), True, "memory:")], Budget(MINIMUM)).traits.resumable is False
+        assert (
+            FanoutStore(
+                [Destination(MemoryStore(), True, "memory:")], Budget(MINIMUM)
+            ).traits.resumable
+            is False
+        )
         return
     weak, strong = MemoryStore(), MemoryStore()
     value = {**WEAKER, **OF_THE_FRONT}[trait]

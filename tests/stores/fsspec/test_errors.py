@@ -9,7 +9,15 @@ import os
 import httpx
 import pytest
 
-from sluiceway.errors import NoSpace, NotFound, PeerFailed, PeerTimeout, PeerUnreachable, SluiceError, StoreFailed
+from sluiceway.errors import (
+    NoSpace,
+    NotFound,
+    PeerFailed,
+    PeerTimeout,
+    PeerUnreachable,
+    SluiceError,
+    StoreFailed,
+)
 from sluiceway.stores.fsspec.errors import error_word
 from sluiceway.stores.objects.errors import map_error
 
@@ -49,14 +57,18 @@ def test_a_name_in_an_errors_text_decides_nothing(name: str, make: object) -> No
 @pytest.mark.parametrize("name", NAMES)
 def test_a_name_that_is_missing_is_not_found(name: str) -> None:
     """By fsspec and by obstore, which both put the name into the text."""
-    missing = FileNotFoundError(f"Object at location {name} not found <Code>AccessDenied</Code> status code: 401")
+    missing = FileNotFoundError(
+        f"Object at location {name} not found <Code>AccessDenied</Code> status code: 401"
+    )
     assert type(error_word(missing, "there", ())) is NotFound
     assert type(map_error(missing, "there")) is NotFound
 
 
 def _http(status: int) -> Exception:
     request = httpx.Request("PUT", "https://there/x")
-    return httpx.HTTPStatusError("no", request=request, response=httpx.Response(status, request=request))
+    return httpx.HTTPStatusError(
+        "no", request=request, response=httpx.Response(status, request=request)
+    )
 
 
 @pytest.mark.parametrize(
@@ -80,7 +92,9 @@ def _http(status: int) -> Exception:
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
 )
-def test_numbers_and_types_are_told_in_words(error: Exception, kind: type[SluiceError], words: str) -> None:
+def test_numbers_and_types_are_told_in_words(
+    error: Exception, kind: type[SluiceError], words: str
+) -> None:
     """The same kinds of failure in the numbers of the system, of HTTP and of FTP."""
     told = error_word(error, "there", ())
     assert type(told) is kind

@@ -44,7 +44,9 @@ def outside(sftp: SftpServer, place: str) -> Path:
 
 
 @pytest.fixture
-async def store(sftp: SftpServer, place: str, outside: Path, anyio_backend: str) -> AsyncIterator[FsspecStore]:
+async def store(
+    sftp: SftpServer, place: str, outside: Path, anyio_backend: str
+) -> AsyncIterator[FsspecStore]:
     budget = Budget(64 << 20)
     store = FsspecStore(sftp.url(place), budget)
     yield store
@@ -54,7 +56,9 @@ async def store(sftp: SftpServer, place: str, outside: Path, anyio_backend: str)
 
 
 @pytest.mark.parametrize("key", ["way/secret", "deep/way/secret", "file"])
-async def test_no_link_is_followed_to_read_or_delete(store: FsspecStore, outside: Path, key: str) -> None:
+async def test_no_link_is_followed_to_read_or_delete(
+    store: FsspecStore, outside: Path, key: str
+) -> None:
     """A link to a folder on the way, and one that is the object itself: forbidden, and nothing outside is touched."""
     for act in (store.stat(key), store.open(key), store.delete(key)):
         with pytest.raises(Forbidden):
@@ -63,7 +67,9 @@ async def test_no_link_is_followed_to_read_or_delete(store: FsspecStore, outside
     assert sorted(os.listdir(outside)) == ["below", "secret"]
 
 
-@pytest.mark.parametrize("key", ["way/new", "way/below/new", "deep/way/made/new", "way/secret", "file"])
+@pytest.mark.parametrize(
+    "key", ["way/new", "way/below/new", "deep/way/made/new", "way/secret", "file"]
+)
 async def test_no_link_is_followed_to_write(store: FsspecStore, outside: Path, key: str) -> None:
     """Neither a new object nor a replaced one, in folders that are there and ones that would be made."""
     for replace in (Replace(), Replace(allowed=True)):
@@ -96,7 +102,9 @@ async def test_a_link_that_appears_while_a_file_is_read_or_written_is_not_follow
     assert os.listdir(outside / "b") == ["secret"]
 
 
-async def test_a_listing_names_links_pipes_and_names_that_are_no_utf_8(store: FsspecStore, sftp: SftpServer, place: str) -> None:
+async def test_a_listing_names_links_pipes_and_names_that_are_no_utf_8(
+    store: FsspecStore, sftp: SftpServer, place: str
+) -> None:
     """Each by itself, in pages of any length; every file beside them is listed and read."""
     root = os.fsencode(sftp.folder / place)
     for name in (b"caf\xe9", b"deep/\xff\xfe", b"deep/z"):
@@ -126,7 +134,9 @@ async def test_a_listing_names_links_pipes_and_names_that_are_no_utf_8(store: Fs
         await store.list("way/")
 
 
-async def test_our_own_folders_are_not_taken_from_a_link(sftp: SftpServer, place: str, outside: Path) -> None:
+async def test_our_own_folders_are_not_taken_from_a_link(
+    sftp: SftpServer, place: str, outside: Path
+) -> None:
     """Drafts would be written outside."""
     (sftp.folder / place / ".sluiceway").symlink_to(f"../{outside.name}")
     store = FsspecStore(sftp.url(place), Budget(64 << 20))

@@ -65,7 +65,11 @@ class TestInMemory(StoreSuite):
     def leftovers(self, store: Store) -> Collection[str]:
         from fsspec.implementations.memory import MemoryFileSystem
 
-        return [name for name in tuple(MemoryFileSystem.store) if name.startswith(f"{self.place}/.sluiceway/drafts/")]
+        return [
+            name
+            for name in tuple(MemoryFileSystem.store)
+            if name.startswith(f"{self.place}/.sluiceway/drafts/")
+        ]
 
     def at_end(self, store: Store) -> None:
         assert self.budget.used == 0

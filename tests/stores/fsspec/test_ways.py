@@ -76,7 +76,9 @@ async def test_what_is_known_survives_the_process_and_ends_with_the_version(
     assert os.listdir(sftp.folder / place / ".sluiceway" / "about") == []
 
 
-async def test_files_of_others_are_listed_and_read_and_links_are_not(sftp: SftpServer, place: str, store: FsspecStore) -> None:
+async def test_files_of_others_are_listed_and_read_and_links_are_not(
+    sftp: SftpServer, place: str, store: FsspecStore
+) -> None:
     """What somebody put there is an object; our own folder and symbolic links are none in any listing."""
     folder = sftp.folder / place / "deep" / "er"
     folder.mkdir(parents=True)
@@ -133,7 +135,9 @@ async def test_patterns_in_keys_are_letters(store: FsspecStore) -> None:
     assert [entry.key for entry in (await store.list()).entries] == ["ab", "b"]
 
 
-async def test_a_range_reads_its_bytes_and_few_others(sftp: SftpServer, place: str, store: FsspecStore) -> None:
+async def test_a_range_reads_its_bytes_and_few_others(
+    sftp: SftpServer, place: str, store: FsspecStore
+) -> None:
     """Ten bytes in the middle of 256 MiB cost the server less than a block."""
     (sftp.folder / place).mkdir(exist_ok=True)
     with open(sftp.folder / place / "large", "wb") as file:
@@ -148,7 +152,9 @@ async def test_a_range_reads_its_bytes_and_few_others(sftp: SftpServer, place: s
     assert _read_by(sftp.process.pid) - before < MIB
 
 
-async def test_a_file_that_changes_while_it_is_read_is_an_error(sftp: SftpServer, place: str, store: FsspecStore) -> None:
+async def test_a_file_that_changes_while_it_is_read_is_an_error(
+    sftp: SftpServer, place: str, store: FsspecStore
+) -> None:
     """Overwritten in its place from outside: the reader is told, and never gets bytes of both."""
     await store_bytes(store, "r", noise(8 * MIB))
     opened = await store.open("r")
@@ -160,7 +166,9 @@ async def test_a_file_that_changes_while_it_is_read_is_an_error(sftp: SftpServer
             pass
 
 
-async def test_old_drafts_are_swept_and_young_ones_stay(sftp: SftpServer, place: str, store: FsspecStore) -> None:
+async def test_old_drafts_are_swept_and_young_ones_stay(
+    sftp: SftpServer, place: str, store: FsspecStore
+) -> None:
     """By the server's clock: what nobody wrote to for an hour goes, a living upload and its own file stay."""
     draft = await store.draft("alive", None)
     await draft.write(noise(200_000))
@@ -186,7 +194,9 @@ async def test_who_is_not_let_in_learns_why_and_no_password(
     sftp: SftpServer, tmp_path: Path, password: str, known: bool, said: str
 ) -> None:
     """A wrong password, and a server whose key nobody vouches for, which is not told the password at all."""
-    store = FsspecStore(sftp.url("x", password, sftp.known if known else tmp_path / "none"), Budget(8 * MIB))
+    store = FsspecStore(
+        sftp.url("x", password, sftp.known if known else tmp_path / "none"), Budget(8 * MIB)
+    )
     with pytest.raises(StoreFailed, match=said) as caught:
         await store.check()
 
@@ -237,7 +247,9 @@ def own_sftp(tmp_path: Path) -> Iterator[SftpServer]:
         server.stop()
 
 
-async def test_a_server_that_dies_in_an_upload_is_an_error_and_the_next_one_goes_well(own_sftp: SftpServer) -> None:
+async def test_a_server_that_dies_in_an_upload_is_an_error_and_the_next_one_goes_well(
+    own_sftp: SftpServer,
+) -> None:
     """SIGKILL half way: the writer is told, nothing is visible, and when the server is back all goes on by itself."""
     budget = Budget(64 * MIB)
     store = FsspecStore(own_sftp.url("p"), budget)
@@ -257,7 +269,9 @@ async def test_a_server_that_dies_in_an_upload_is_an_error_and_the_next_one_goes
     assert budget.used == 0
 
 
-async def test_a_server_that_was_away_between_two_requests_is_not_noticed(own_sftp: SftpServer) -> None:
+async def test_a_server_that_was_away_between_two_requests_is_not_noticed(
+    own_sftp: SftpServer,
+) -> None:
     """Connections that broke while nobody used them are made anew, for reading, writing and deleting."""
     store = FsspecStore(own_sftp.url("p"), Budget(64 * MIB))
     await store_bytes(store, "a", noise(MIB))
@@ -279,7 +293,9 @@ async def test_a_server_that_was_away_between_two_requests_is_not_noticed(own_sf
     await store.aclose()
 
 
-async def test_a_server_that_falls_silent_is_given_up(own_sftp: SftpServer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_server_that_falls_silent_is_given_up(
+    own_sftp: SftpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Stopped, not ended: no call waits for ever, and the store works when the server does again."""
     budget = Budget(64 * MIB)
     store = FsspecStore(own_sftp.url("p"), budget)
@@ -296,7 +312,9 @@ async def test_a_server_that_falls_silent_is_given_up(own_sftp: SftpServer, monk
     assert budget.used == 0
 
 
-async def test_servers_that_move_nothing_over_a_file_replace_it_all_the_same(tmp_path: Path) -> None:
+async def test_servers_that_move_nothing_over_a_file_replace_it_all_the_same(
+    tmp_path: Path,
+) -> None:
     """Without posix-rename: made, replaced, replaced again, read and deleted."""
     server = SftpServer(tmp_path / "plain", "plain")
     store = FsspecStore(server.url("p"), Budget(64 * MIB))
@@ -349,7 +367,10 @@ async def test_what_a_store_below_keeps_for_itself_is_no_object(tmp_path: Path) 
         assert [entry.key for entry in page.entries] == ["below/whole"]
         assert [(one.name, one.code) for one in page.omitted] == [("below/.sluiceway", "own-file")]
         assert (await store.list("below/.sluiceway/")).entries == []
-        for act in (store.stat("below/.sluiceway/drafts/x"), store.delete("below/.sluiceway/drafts/x")):
+        for act in (
+            store.stat("below/.sluiceway/drafts/x"),
+            store.delete("below/.sluiceway/drafts/x"),
+        ):
             with pytest.raises(BadName):
                 await act
     finally:

@@ -45,7 +45,9 @@ class TestInMemory(_Staged):
         self.budget, self.memory = Budget(BUDGET), MemoryStore()
 
     async def make_store(self, tmp_path: Path) -> Store:
-        store = ObjectStore("az://container", self.budget, {"account-name": "nobody", "account-key": KEY})
+        store = ObjectStore(
+            "az://container", self.budget, {"account-name": "nobody", "account-key": KEY}
+        )
         store._opened = dataclasses.replace(store._opened, cloud=self.memory)
         store.reads = CloudReads(self.memory, "memory")
         return store

@@ -18,7 +18,22 @@ from sluiceway.stores.objects.cloud_reads import CloudReads
 from sluiceway.stores.objects.store import ObjectStore
 from sluiceway.testing.store_suite import read, store_bytes
 
-READABLE = ["a", "d", "t\tab", "l\nf", "c\rr", "\x01", "\x7f", "x", "%2F", "+ &=?#", "e\u0301", "é", "tail ", "z"]
+READABLE = [
+    "a",
+    "d",
+    "t\tab",
+    "l\nf",
+    "c\rr",
+    "\x01",
+    "\x7f",
+    "x",
+    "%2F",
+    "+ &=?#",
+    "e\u0301",
+    "é",
+    "tail ",
+    "z",
+]
 LEFT_OUT = ["odd//x", "p/../q", "./e", "/x", "d/"]
 MARKERS = ["photos/", "a/b/"]
 
@@ -47,12 +62,19 @@ def full(s3: Objects) -> str:
 
 @pytest.mark.parametrize("root", ["", "below"])
 @pytest.mark.parametrize("limit", [1, 4, 1000])
-async def test_every_key_of_a_bucket_is_an_entry_or_left_out_by_name(s3: Objects, full: str, root: str, limit: int) -> None:
+async def test_every_key_of_a_bucket_is_an_entry_or_left_out_by_name(
+    s3: Objects, full: str, root: str, limit: int
+) -> None:
     """Whatever the pages' length: nothing comes twice, nothing is missing, and each entry has its own bytes."""
     store = ObjectStore(s3.url(full, root), Budget(64 << 20), s3.options)
     try:
         pages = [page async for page in all_pages(store, limit)]
-        entries = [entry.key for page in pages for entry in page.entries if not entry.key.startswith("below/")]
+        entries = [
+            entry.key
+            for page in pages
+            for entry in page.entries
+            if not entry.key.startswith("below/")
+        ]
         out = [one for page in pages for one in page.omitted if not one.name.startswith("below/")]
 
         assert sorted(entries) == sorted(READABLE)
@@ -65,7 +87,9 @@ async def test_every_key_of_a_bucket_is_an_entry_or_left_out_by_name(s3: Objects
         await store.aclose()
 
 
-@pytest.mark.parametrize("prefix", ["t", "odd//", "p/../", "/", "l\n", "\x01", "d/", "a/0", "\U0010ffff"])
+@pytest.mark.parametrize(
+    "prefix", ["t", "odd//", "p/../", "/", "l\n", "\x01", "d/", "a/0", "\U0010ffff"]
+)
 async def test_a_prefix_selects_among_odd_keys_too(s3: Objects, full: str, prefix: str) -> None:
     """What begins so, and no less."""
     store = ObjectStore(s3.url(full), Budget(64 << 20), s3.options)
@@ -96,7 +120,9 @@ async def test_odd_keys_are_named_at_the_start_and_do_not_stop_a_sweep(
 
 
 @pytest.mark.parametrize("key", ["\x01", "a/\x0bb", "\ufffe"])
-async def test_a_key_that_could_not_come_back_is_refused_at_the_write(s3: Objects, key: str) -> None:
+async def test_a_key_that_could_not_come_back_is_refused_at_the_write(
+    s3: Objects, key: str
+) -> None:
     """With the reason, before the first byte; TAB, LF and DEL come back and are taken."""
     bucket = s3.fresh()
     store = ObjectStore(s3.url(bucket), Budget(64 << 20), s3.options)
@@ -112,11 +138,19 @@ async def test_a_key_that_could_not_come_back_is_refused_at_the_write(s3: Object
     assert s3.unfinished(bucket) == []
 
 
-@pytest.mark.parametrize("answer", [b"<html>welcome to the hotel</html>", b"", b"<ListBucketResult/>", b"{}"])
+@pytest.mark.parametrize(
+    "answer", [b"<html>welcome to the hotel</html>", b"", b"<ListBucketResult/>", b"{}"]
+)
 async def test_what_is_no_listing_is_an_error_and_no_empty_bucket(answer: bytes) -> None:
     """A portal's page, an empty body: nothing can be concluded from it."""
     with one_answer(200, answer) as url:
-        options = {"access_key_id": "a", "secret_access_key": "b", "region": "us-east-1", "endpoint": url, "attempts": "1"}
+        options = {
+            "access_key_id": "a",
+            "secret_access_key": "b",
+            "region": "us-east-1",
+            "endpoint": url,
+            "attempts": "1",
+        }
         store = ObjectStore("s3://bucket", Budget(64 << 20), options)
         try:
             with pytest.raises(PeerFailed):
@@ -142,7 +176,11 @@ class TestByObstore:
             secret_access_key="testing",  # the test server's own
             client_options={"allow_http": True},
         )
-        store = ObjectStore("az://container", Budget(64 << 20), {"account-name": "nobody", "account-key": "bm9ib2R5"})
+        store = ObjectStore(
+            "az://container",
+            Budget(64 << 20),
+            {"account-name": "nobody", "account-key": "bm9ib2R5"},
+        )
         store._opened = dataclasses.replace(store._opened, cloud=handle)  # type: ignore[arg-type]  # they are of one kind
         store.reads = CloudReads(handle, "az://container")
         yield store
@@ -150,7 +188,12 @@ class TestByObstore:
 
     @pytest.mark.parametrize("odd", ["odd//x", "p/../q", "t\tab"])
     async def test_a_key_it_cannot_spell_breaks_the_listing_off_aloud(
-        self, s3: Objects, store: ObjectStore, bucket: str, odd: str, caplog: pytest.LogCaptureFixture
+        self,
+        s3: Objects,
+        store: ObjectStore,
+        bucket: str,
+        odd: str,
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
         """Never a short list that says it is complete; the check warns, a sweep frees what it can and says the rest."""
         for key in ("a", odd, "z", f".sluiceway/drafts/{'0' * 32}"):
@@ -168,7 +211,9 @@ class TestByObstore:
         with pytest.raises(BadName):
             await store_bytes(store, odd, b"2")
 
-    async def test_a_folder_marker_is_told_as_one(self, s3: Objects, store: ObjectStore, bucket: str) -> None:
+    async def test_a_folder_marker_is_told_as_one(
+        self, s3: Objects, store: ObjectStore, bucket: str
+    ) -> None:
         """It is listed without its slash, and nothing is found under that name; an empty object is an entry."""
         for key in ("photos/", "photos/1", "empty"):
             s3.client.put_object(Bucket=bucket, Key=key, Body=b"" if key != "photos/1" else b"1")
@@ -178,7 +223,9 @@ class TestByObstore:
         assert [(one.name, one.code) for one in page.omitted] == [("photos", MARKER)]
         assert page.complete
 
-    async def test_a_prefix_before_a_zero_is_found(self, s3: Objects, store: ObjectStore, bucket: str) -> None:
+    async def test_a_prefix_before_a_zero_is_found(
+        self, s3: Objects, store: ObjectStore, bucket: str
+    ) -> None:
         """The offset asked for to save pages must be a key that can be spelled itself."""
         for key in ("a/0", "a/01", "a/1"):
             s3.client.put_object(Bucket=bucket, Key=key, Body=b"1")

@@ -11,9 +11,12 @@ MIB, GIB, TIB = 1 << 20, 1 << 30, 1 << 40
 
 
 @pytest.mark.parametrize(
-    ("limit", "live", "size"), [(64, 1, 16), (64, 2, 8), (64, 3, 5), (64, 900, 5), (32, 1, 8), (10, 1, 5), (4096, 9, 16)]
+    ("limit", "live", "size"),
+    [(64, 1, 16), (64, 2, 8), (64, 3, 5), (64, 900, 5), (32, 1, 8), (10, 1, 5), (4096, 9, 16)],
 )
-def test_an_upload_has_parts_as_large_as_its_share_of_the_memory(limit: int, live: int, size: int) -> None:
+def test_an_upload_has_parts_as_large_as_its_share_of_the_memory(
+    limit: int, live: int, size: int
+) -> None:
     """In MiB: large ones for one alone, S3's smallest in a crowd."""
     assert usual_part(limit * MIB, live) == size * MIB
 

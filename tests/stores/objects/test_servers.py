@@ -48,7 +48,12 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One that signs itself, and its key."""
     folder = tmp_path_factory.mktemp("certificate")
     words = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=private -addext subjectAltName=IP:127.0.0.1"
-    subprocess.run(["openssl", *words.split(), "-keyout", "key", "-out", "ca.pem"], cwd=folder, check=True, capture_output=True)
+    subprocess.run(
+        ["openssl", *words.split(), "-keyout", "key", "-out", "ca.pem"],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+    )
     both = folder / "both.pem"
     both.write_bytes((folder / "ca.pem").read_bytes() + (folder / "key").read_bytes())
     return both
@@ -69,7 +74,9 @@ def store_at(proxy: S3Faults, s3: Objects, bucket: str, **more: str) -> ObjectSt
 async def put(store: ObjectStore, key: str, data: bytes, replace: Replace = Replace()) -> None:
     """With a digest that is known, as a copy sends it."""
     sha256 = hashlib.sha256(data).hexdigest()
-    draft = await store.draft("one", len(data), UploadRequest(key, key, sha256=sha256, replace=replace))
+    draft = await store.draft(
+        "one", len(data), UploadRequest(key, key, sha256=sha256, replace=replace)
+    )
     try:
         await draft.write(data)
         await draft.publish(key, Metadata(key, sha256=sha256), replace)
@@ -78,16 +85,31 @@ async def put(store: ObjectStore, key: str, data: bytes, replace: Replace = Repl
 
 
 NO = {
-    "501": (501, ERROR.format("NotImplemented", "A header you provided implies functionality that is not implemented", "")),
-    "501 with the header": (501, ERROR.format("NotImplemented", "no", "<Header>x-amz-checksum-sha256</Header>")),
+    "501": (
+        501,
+        ERROR.format(
+            "NotImplemented",
+            "A header you provided implies functionality that is not implemented",
+            "",
+        ),
+    ),
+    "501 with the header": (
+        501,
+        ERROR.format("NotImplemented", "no", "<Header>x-amz-checksum-sha256</Header>"),
+    ),
     "400 NotImplemented": (400, ERROR.format("NotImplemented", "no", "")),
-    "400 by its message": (400, ERROR.format("InvalidArgument", "Unsupported header 'x-amz-checksum-sha256' received", "")),
+    "400 by its message": (
+        400,
+        ERROR.format("InvalidArgument", "Unsupported header 'x-amz-checksum-sha256' received", ""),
+    ),
     "501 without a word": (501, ""),
 }
 
 
 @pytest.mark.parametrize("answer", NO)
-async def test_a_server_that_knows_no_checksums_is_asked_once_more_without(s3: Objects, proxy: S3Faults, answer: str) -> None:
+async def test_a_server_that_knows_no_checksums_is_asked_once_more_without(
+    s3: Objects, proxy: S3Faults, answer: str
+) -> None:
     """Small objects and large ones arrive, conditions still hold, and what was learnt is remembered."""
     status, body = NO[answer]
     proxy.unknown = (status, body.encode())
@@ -111,10 +133,15 @@ async def test_a_server_that_knows_no_checksums_is_asked_once_more_without(s3: O
         await store.aclose()
 
 
-async def test_a_refusal_for_another_reason_is_told_and_checksums_stay(s3: Objects, proxy: S3Faults) -> None:
+async def test_a_refusal_for_another_reason_is_told_and_checksums_stay(
+    s3: Objects, proxy: S3Faults
+) -> None:
     """What names another header, or comes without checksums too, is not cured by leaving them out."""
     bucket = s3.fresh()
-    proxy.unknown = (501, ERROR.format("NotImplemented", "no", "<Header>x-amz-acl</Header>").encode())
+    proxy.unknown = (
+        501,
+        ERROR.format("NotImplemented", "no", "<Header>x-amz-acl</Header>").encode(),
+    )
     store = store_at(proxy, s3, bucket)
     try:
         with pytest.raises(SluiceError, match="NotImplemented"):
@@ -128,7 +155,11 @@ async def test_a_refusal_for_another_reason_is_told_and_checksums_stay(s3: Objec
 
 
 async def test_the_operators_word_on_checksums_counts(
-    s3: Objects, proxy: S3Faults, secret: S3Faults, certificate: Path, monkeypatch: pytest.MonkeyPatch
+    s3: Objects,
+    proxy: S3Faults,
+    secret: S3Faults,
+    certificate: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """AWS_REQUEST_CHECKSUM_CALCULATION: none of boto3's own over https when told so, some over http when told so."""
     bucket = s3.fresh()
@@ -175,12 +206,16 @@ async def test_one_setting_of_a_private_authority_serves_reads_and_writes(
         await store.aclose()
 
 
-async def test_a_certificate_that_is_not_trusted_is_called_one(s3: Objects, secret: S3Faults) -> None:
+async def test_a_certificate_that_is_not_trusted_is_called_one(
+    s3: Objects, secret: S3Faults
+) -> None:
     """Not the network: what to do is said, for reads and writes."""
     store = store_at(secret, s3, "bucket-x")
     try:
         for act in (store.check(), store.list(), store.open("a"), put(store, "a", b"1")):
-            with pytest.raises(PeerUnreachable, match="certificate is not trusted here; name the file of its CA"):
+            with pytest.raises(
+                PeerUnreachable, match="certificate is not trusted here; name the file of its CA"
+            ):
                 await act
     finally:
         await store.aclose()

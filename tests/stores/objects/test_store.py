@@ -39,7 +39,9 @@ class TestS3(StoreSuite):
         return [key for key in self.s3.keys(self.bucket) if ".sluiceway/drafts" in key]
 
     def command(self, tmp_path: Path) -> list[str]:
-        told = "&".join(f"{name}={quote(value, safe='')}" for name, value in self.s3.options.items())
+        told = "&".join(
+            f"{name}={quote(value, safe='')}" for name, value in self.s3.options.items()
+        )
         return writer("objects", f"{self.s3.url(self.bucket, 'pre/fix')}?{told}")
 
     async def sweep(self, store: Store) -> None:

@@ -26,7 +26,9 @@ async def test_it_reads_as_open_does(s3: Objects) -> None:
     """Whole, again, in part; an empty one; one that nobody reads; and one that is not there."""
     bucket = s3.fresh()
     for key, data in (("a", DATA), ("empty", b"")):
-        s3.client.put_object(Bucket=bucket, Key=key, Body=data, Metadata={"sha256": hashlib.sha256(data).hexdigest()})
+        s3.client.put_object(
+            Bucket=bucket, Key=key, Body=data, Metadata={"sha256": hashlib.sha256(data).hexdigest()}
+        )
     store = ObjectStore(s3.url(bucket), Budget(64 << 20), s3.options)
     assert isinstance(store, SequentialOpen)
     try:

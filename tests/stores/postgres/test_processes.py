@@ -80,7 +80,9 @@ async def test_a_download_goes_on_when_another_process_takes_its_object_away(
     assert database.leftovers(table) == []
 
 
-async def test_deleting_frees_at_once_what_nobody_reads(stores: list[PostgresStore], database: Database, table: str) -> None:
+async def test_deleting_frees_at_once_what_nobody_reads(
+    stores: list[PostgresStore], database: Database, table: str
+) -> None:
     """No time of grace: the rows go with the object, also when it was read to its end before."""
     here, other = stores
     await store_bytes(here, "gone", pattern(3 * MIB))
@@ -97,7 +99,9 @@ async def test_a_killed_reader_holds_its_bytes_until_they_are_swept(
     """Nobody can tell it from a slow one at first; an hour later a sweep frees what it held."""
     here = stores[0]
     await store_bytes(here, "held", pattern(3 * MIB))
-    with subprocess.Popen([sys.executable, "-c", HOLDER, place], stdout=subprocess.PIPE, text=True) as reader:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, place], stdout=subprocess.PIPE, text=True
+    ) as reader:
         assert reader.stdout is not None
         assert reader.stdout.readline() == "open\n"
         reader.kill()

@@ -47,13 +47,17 @@ async def writer(database: Database, table: str, anyio_backend: str) -> AsyncIte
 
 
 @pytest.fixture(params=["role", "few rights", "session"])
-async def reader(request: pytest.FixtureRequest, database: Database, table: str, writer: Store) -> AsyncIterator[PostgresStore]:
+async def reader(
+    request: pytest.FixtureRequest, database: Database, table: str, writer: Store
+) -> AsyncIterator[PostgresStore]:
     """A store that may read: by SELECT on all tables, on the two that hold objects, or in sessions that are read-only."""
     role = f"reader_{table}"
     if request.param == "session":
         url = f"{database.url}&options={quote('-c default_transaction_read_only=on')}"
     else:
-        names = [table, f"{table}_chunks"] + ([f"{table}_drafts", f"{table}_readers"] if request.param == "role" else [])
+        names = [table, f"{table}_chunks"] + (
+            [f"{table}_drafts", f"{table}_readers"] if request.param == "role" else []
+        )
         database.rows(f"CREATE ROLE {role} LOGIN")
         database.rows(f"GRANT SELECT ON {', '.join(names)} TO {role}")
         url = database.url.replace("postgres:", f"{role}:", 1)
@@ -76,7 +80,10 @@ async def test_objects_are_listed_and_read_where_nothing_may_be_written(
     assert [entry.key for entry in (await reader.list()).entries] == ["a/b"]
     assert await read(reader, "a/b") == await read(reader, "a/b") == DATA
     opened = await reader.open("a/b")
-    assert b"".join([bytes(piece) async for piece in opened.open(1_000_000, 2_000_001)]) == DATA[1_000_000:2_000_001]
+    assert (
+        b"".join([bytes(piece) async for piece in opened.open(1_000_000, 2_000_001)])
+        == DATA[1_000_000:2_000_001]
+    )
     await opened.aclose()
     with pytest.raises(NotFound):
         await reader.open("nothing")
@@ -146,7 +153,12 @@ def _server(folder: Path) -> Iterator[str]:
     command = [sys.executable, str(PROGRAM), str(folder / "data")]
     env = {**os.environ, "XDG_RUNTIME_DIR": str(folder)}
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=env
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=env,
     ) as server:
         assert server.stdout is not None
         url = server.stdout.readline().strip()

@@ -51,7 +51,9 @@ class TestPostgresStore(StoreSuite):
         assert self.database.leftovers(self.table) == []
 
     @pytest.mark.parametrize("refused", [0, 1 << 20])
-    async def test_a_row_that_was_refused_cannot_be_overlooked(self, tmp_path: Path, refused: int) -> None:
+    async def test_a_row_that_was_refused_cannot_be_overlooked(
+        self, tmp_path: Path, refused: int
+    ) -> None:
         """Other rows arrive beside it and after it; every later call fails all the same, and nothing stays."""
         store = await self.make_store(tmp_path)
         self.database.rows(

@@ -24,7 +24,9 @@ class Said:
 
 
 RAW = UploadRequest(key="k", filename="Bücher 1.pdf", type="application/pdf", method="POST")
-FORM = UploadRequest(key="k", filename="Bücher 1.pdf", type="application/pdf", method="POST", field="book")
+FORM = UploadRequest(
+    key="k", filename="Bücher 1.pdf", type="application/pdf", method="POST", field="book"
+)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +42,9 @@ def test_the_four_ways(said: Said, upload_request: UploadRequest, as_form: bool)
     """Raw or form in, raw or form out; as it came unless the operator says otherwise."""
     envelope = build_request(said, upload_request, [], TOKEN)
     assert (envelope.encoder is not None) is as_form
-    assert envelope.headers["content-type"].startswith("multipart/form-data" if as_form else "application/pdf")
+    assert envelope.headers["content-type"].startswith(
+        "multipart/form-data" if as_form else "application/pdf"
+    )
     assert bool(envelope.head) is bool(envelope.end()) is as_form
 
 
@@ -49,7 +53,9 @@ def test_a_form_carries_fields_name_and_type() -> None:
     envelope = build_request(Said(fields=(("source", "web"),)), FORM, [("id", "42")], TOKEN)
     body = envelope.head + b"DATA" + envelope.end([("late", "1")])
     events = FormDecoder(envelope.headers["content-type"]).feed(body)
-    assert [(event.name, event.filename, event.type) for event in events if isinstance(event, PartBegan)] == [
+    assert [
+        (event.name, event.filename, event.type) for event in events if isinstance(event, PartBegan)
+    ] == [
         ("source", None, "text/plain"),
         ("id", None, "text/plain"),
         ("book", "Bücher 1.pdf", "application/pdf"),
@@ -75,7 +81,9 @@ def test_the_length_is_that_of_the_body() -> None:
         (UploadRequest(method="POST", replace=Replace()), {}),
     ],
 )
-def test_conditions_go_on_with_a_put(upload_request: UploadRequest, headers: dict[str, str]) -> None:
+def test_conditions_go_on_with_a_put(
+    upload_request: UploadRequest, headers: dict[str, str]
+) -> None:
     """Only the destination knows what is there."""
     sealed = build_request(Said(), upload_request, [], TOKEN).headers
     assert {name: value for name, value in sealed.items() if name.startswith("if-")} == headers

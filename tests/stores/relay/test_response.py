@@ -11,13 +11,20 @@ URL = "https://api.example/books/42"
 
 
 def told(**headers: str) -> dict[str, str]:
-    found = passable(Head(201, {name.replace("_", "-"): value for name, value in headers.items()}, URL), b"").headers
+    found = passable(
+        Head(201, {name.replace("_", "-"): value for name, value in headers.items()}, URL), b""
+    ).headers
     return dict(found)
 
 
 def test_what_describes_the_answer_goes_through() -> None:
     """Type, tag and retry time are the client's to know, and by what to find the request again."""
-    headers = {"content_type": "application/json", "etag": '"1"', "retry_after": "3", "x_request_id": "42"}
+    headers = {
+        "content_type": "application/json",
+        "etag": '"1"',
+        "retry_after": "3",
+        "x_request_id": "42",
+    }
     assert told(**headers) == {name.replace("_", "-"): value for name, value in headers.items()}
 
 

@@ -35,16 +35,35 @@ def test_placeholders_take_values_of_fields_and_query() -> None:
 )
 def test_a_value_is_one_segment(value: str, segment: str) -> None:
     """Question marks and percent signs of a client change neither path nor query."""
-    assert RelayUrl(BOOKS + "/{id}/file").fill({"id": value}) == f"https://api.example/books/{segment}/file"
+    assert (
+        RelayUrl(BOOKS + "/{id}/file").fill({"id": value})
+        == f"https://api.example/books/{segment}/file"
+    )
 
 
 BENT = [
-    *("a/b", "a\\b", "../x", "..%2Fadmin", "%2e%2e", "%252e%252e", "..%5Cadmin", "a%2f.%2fb", "..;", "..;a=1", ". .", "..."),
+    *(
+        "a/b",
+        "a\\b",
+        "../x",
+        "..%2Fadmin",
+        "%2e%2e",
+        "%252e%252e",
+        "..%5Cadmin",
+        "a%2f.%2fb",
+        "..;",
+        "..;a=1",
+        ". .",
+        "...",
+    ),
     *("a%00", "a%2500b"),
 ]
 
 
-@pytest.mark.parametrize("value", ["", ".", "..", "a\nb", "a\0b", "\x7f", "a\x85b", "\x9f", "x" * (MOST_VALUE + 1), *BENT])
+@pytest.mark.parametrize(
+    "value",
+    ["", ".", "..", "a\nb", "a\0b", "\x7f", "a\x85b", "\x9f", "x" * (MOST_VALUE + 1), *BENT],
+)
 def test_values_that_bend_a_path_are_refused(value: str) -> None:
     """Dots would climb at a server that decodes twice, control bytes would split the request."""
     with pytest.raises(BadForm):
@@ -53,7 +72,11 @@ def test_values_that_bend_a_path_are_refused(value: str) -> None:
 
 def test_harmless_values_that_climb_together_are_refused() -> None:
     """Each of two dots is a name; side by side they are a step up, and so is a dot beside one of the template."""
-    for template, values in [("/{a}{b}/x", {"a": ".", "b": "."}), ("/.{a}/x", {"a": "."}), ("/{a}%2e/x", {"a": "%2e"})]:
+    for template, values in [
+        ("/{a}{b}/x", {"a": ".", "b": "."}),
+        ("/.{a}/x", {"a": "."}),
+        ("/{a}%2e/x", {"a": "%2e"}),
+    ]:
         with pytest.raises(BadForm):
             RelayUrl(BOOKS + template).fill(values)
 
@@ -69,7 +92,10 @@ def test_a_key_cannot_climb_at_a_server_that_decodes_twice(key: str) -> None:
 
 def test_a_value_in_the_query_may_hold_slashes() -> None:
     """There they lead nowhere."""
-    assert RelayUrl(BOOKS + "/x?at={at}").fill({"at": "../a/b"}) == "https://api.example/books/x?at=..%2Fa%2Fb"
+    assert (
+        RelayUrl(BOOKS + "/x?at={at}").fill({"at": "../a/b"})
+        == "https://api.example/books/x?at=..%2Fa%2Fb"
+    )
 
 
 def test_a_path_given_is_exact() -> None:
@@ -92,7 +118,10 @@ def test_a_missing_value_is_named() -> None:
 
 def test_a_keys_slashes_stay() -> None:
     """A key was checked segment by segment."""
-    assert RelayUrl(BOOKS + "/{key}").fill({"key": "a/b ü"}) == "https://api.example/books/a/b%20%C3%BC"
+    assert (
+        RelayUrl(BOOKS + "/{key}").fill({"key": "a/b ü"})
+        == "https://api.example/books/a/b%20%C3%BC"
+    )
 
 
 def test_credentials_become_a_header() -> None:

@@ -6,7 +6,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from sluiceway.errors import SluiceError
-from sluiceway.wire.forms.decoder import FormDecoder, FormEnded, FormLimits, PartBegan, PartData, PartEnded
+from sluiceway.wire.forms.decoder import (
+    FormDecoder,
+    FormEnded,
+    FormLimits,
+    PartBegan,
+    PartData,
+    PartEnded,
+)
 
 TYPE = "multipart/form-data; boundary=B"
 
@@ -29,7 +36,9 @@ class Outcome:
     whole_parts: list[Part] = field(default_factory=list, compare=False)
 
 
-def outcome(pieces: Iterable[bytes], content_type: str = TYPE, limits: FormLimits = FormLimits()) -> Outcome:
+def outcome(
+    pieces: Iterable[bytes], content_type: str = TYPE, limits: FormLimits = FormLimits()
+) -> Outcome:
     """Feed, close, and check on the way that events come in the only order they may."""
     parts: list[Part] = []
     under_way: PartBegan | None = None
@@ -50,7 +59,9 @@ def outcome(pieces: Iterable[bytes], content_type: str = TYPE, limits: FormLimit
                         data.append(event.data)
                     case PartEnded():
                         assert under_way is not None
-                        parts.append(Part(under_way.name, under_way.filename, under_way.type, b"".join(data)))
+                        parts.append(
+                            Part(under_way.name, under_way.filename, under_way.type, b"".join(data))
+                        )
                         under_way = None
                     case FormEnded():
                         assert under_way is None
@@ -65,7 +76,9 @@ def outcome(pieces: Iterable[bytes], content_type: str = TYPE, limits: FormLimit
 def body(*parts: tuple[str, bytes], boundary: str = "B") -> bytes:
     """A form of parts given as (header lines joined with CRLF, payload)."""
     mark = boundary.encode()
-    written = b"".join(b"--%s\r\n%s\r\n\r\n%s\r\n" % (mark, head.encode(), payload) for head, payload in parts)
+    written = b"".join(
+        b"--%s\r\n%s\r\n\r\n%s\r\n" % (mark, head.encode(), payload) for head, payload in parts
+    )
     return written + b"--%s--\r\n" % mark
 
 
@@ -74,4 +87,6 @@ def field_head(name: str, *more: str) -> str:
 
 
 def file_head(name: str, filename: str, *more: str) -> str:
-    return "\r\n".join([f'Content-Disposition: form-data; name="{name}"; filename="{filename}"', *more])
+    return "\r\n".join(
+        [f'Content-Disposition: form-data; name="{name}"; filename="{filename}"', *more]
+    )

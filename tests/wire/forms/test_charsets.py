@@ -18,7 +18,13 @@ TEXTS: list[tuple[str, bytes, str, str | None, str]] = [
     ("latin-1 without a word", b"gr\xf6\xdfe", PLAIN, None, "größe"),
     ("the part's charset", b"gr\xf6\xdfe", "text/plain; charset=ISO-8859-1", None, "größe"),
     ("the part's, in quotes", b"\x80", 'text/plain; a=b; Charset="Windows-1252"', None, "€"),
-    ("the part's before the form's", b"\xa4", "text/plain; charset=iso-8859-15", "windows-1252", "€"),
+    (
+        "the part's before the form's",
+        b"\xa4",
+        "text/plain; charset=iso-8859-15",
+        "windows-1252",
+        "€",
+    ),
     ("the form's", b"\x80", PLAIN, "windows-1252", "€"),
     ("the form's, though it could be UTF-8", b"\xc3\xb6", PLAIN, "windows-1252", "Ã¶"),
     ("Japanese", "テスト".encode("cp932"), PLAIN, "Shift_JIS", "テスト"),
@@ -35,22 +41,38 @@ TEXTS: list[tuple[str, bytes, str, str | None, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("raw", "type", "form", "expected"), [case[1:] for case in TEXTS], ids=[case[0] for case in TEXTS])
-def test_a_field_is_read_in_the_charset_that_was_told(raw: bytes, type: str, form: str | None, expected: str) -> None:
+@pytest.mark.parametrize(
+    ("raw", "type", "form", "expected"),
+    [case[1:] for case in TEXTS],
+    ids=[case[0] for case in TEXTS],
+)
+def test_a_field_is_read_in_the_charset_that_was_told(
+    raw: bytes, type: str, form: str | None, expected: str
+) -> None:
     """Of the part, else of the form, else UTF-8, else latin-1."""
     assert field_text(raw, type, None if form is None else form_charset(form)) == expected
 
 
 @given(
-    st.binary(max_size=60), st.sampled_from(["", "utf-8", "us-ascii", "big5", "windows-1253", "euc-kr", "iso-2022-jp", "utf-16"])
+    st.binary(max_size=60),
+    st.sampled_from(
+        ["", "utf-8", "us-ascii", "big5", "windows-1253", "euc-kr", "iso-2022-jp", "utf-16"]
+    ),
 )
 def test_no_byte_becomes_a_replacement_character(raw: bytes, charset: str) -> None:
     """Whatever was told: text that was read wrongly can be put right, a replacement character cannot."""
     text = field_text(raw, f"text/plain; charset={charset}", form_charset(charset))
-    assert "\ufffd" not in text or "\ufffd".encode("utf-16-le") in raw or "\ufffd".encode("utf-16-be") in raw or b"\xef" in raw
+    assert (
+        "\ufffd" not in text
+        or "\ufffd".encode("utf-16-le") in raw
+        or "\ufffd".encode("utf-16-be") in raw
+        or b"\xef" in raw
+    )
 
 
-@pytest.mark.parametrize("name", ["utf-7", "idna", "punycode", "unicode_escape", "zlib", "rot13", "x" * 50, ""])
+@pytest.mark.parametrize(
+    "name", ["utf-7", "idna", "punycode", "unicode_escape", "zlib", "rot13", "x" * 50, ""]
+)
 def test_only_charsets_of_browsers_are_known(name: str) -> None:
     """Python's other codecs are no charsets, or slow."""
     assert known_charset(name) is None
@@ -63,7 +85,10 @@ FORM = body(
     (field_head("_charset_"), b"windows-1253"),  # a second one changes nothing
     (field_head("told", "Content-Type: text/plain; charset=utf-8"), "д".encode()),
     (field_head("last"), b"\xe4"),
-).replace(b"--B--", b"--B\r\n" + b'Content-Disposition: form-data; name="f"; filename="\xe4.txt"' + b"\r\n\r\n\r\n--B--")
+).replace(
+    b"--B--",
+    b'--B\r\nContent-Disposition: form-data; name="f"; filename="\xe4.txt"\r\n\r\n\r\n--B--',
+)
 
 
 def test_the_forms_own_charset_is_that_of_what_follows_it_in_every_cutting() -> None:
@@ -91,4 +116,7 @@ def test_a_coded_charset_field_is_decoded_first() -> None:
         decoder = FormDecoder(TYPE)
         head = field_head("_charset_", "Content-Transfer-Encoding: base64")
         events = decoder.feed(body((head, coded), (field_head("a"), b"\xe4")))
-        assert [event.text(b"\xe4") for event in events if isinstance(event, PartBegan)] == ["ä", expected]
+        assert [event.text(b"\xe4") for event in events if isinstance(event, PartBegan)] == [
+            "ä",
+            expected,
+        ]

@@ -91,14 +91,18 @@ GOOD: list[tuple[str, bytes, list[Part]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("raw", "parts"), [case[1:] for case in GOOD], ids=[case[0] for case in GOOD])
+@pytest.mark.parametrize(
+    ("raw", "parts"), [case[1:] for case in GOOD], ids=[case[0] for case in GOOD]
+)
 def test_a_good_form_gives_its_parts_in_every_cutting(raw: bytes, parts: list[Part]) -> None:
     """Whole, byte by byte, at every two-way split and at random."""
     for cutting in cuttings(raw):
         assert outcome(cutting.pieces) == Outcome(parts), cutting.name
 
 
-@pytest.mark.parametrize(("raw", "parts"), [case[1:] for case in GOOD], ids=[case[0] for case in GOOD])
+@pytest.mark.parametrize(
+    ("raw", "parts"), [case[1:] for case in GOOD], ids=[case[0] for case in GOOD]
+)
 def test_a_form_cut_short_is_never_whole(raw: bytes, parts: list[Part]) -> None:
     """Every prefix that lacks the last boundary is BodyCut, and no part it gave is other than the real one."""
     end = len(raw) - next(n for n in range(len(raw)) if outcome([raw[: len(raw) - n - 1]]).error)
@@ -186,7 +190,11 @@ def test_events_come_as_soon_as_they_are_certain() -> None:
     assert decoder.feed(b"d") == [PartData(b"\rd")]
     assert decoder.feed(b"\r\n--B\r") == []
     assert decoder.feed(b"\n") == [PartEnded()]
-    assert decoder.feed(F.encode() + b"\r\n\r\n\r\n--B--") == [PartBegan("f", "x.bin", OCTETS), PartEnded(), FormEnded()]
+    assert decoder.feed(F.encode() + b"\r\n\r\n\r\n--B--") == [
+        PartBegan("f", "x.bin", OCTETS),
+        PartEnded(),
+        FormEnded(),
+    ]
     assert decoder.feed(b"\r\n") == []
     assert decoder.close() == []
 
@@ -232,7 +240,9 @@ def test_a_cut_says_where(raw: bytes, where: str) -> None:
 def test_a_part_that_belies_its_length_is_told_how(length: int, word: str) -> None:
     """One byte is enough, and a part that is too long is refused before it ends."""
     decoder = FormDecoder(TYPE)
-    decoder.feed(b"--B\r\n" + file_head("f", "x", f"Content-Length: {length}").encode() + b"\r\n\r\n")
+    decoder.feed(
+        b"--B\r\n" + file_head("f", "x", f"Content-Length: {length}").encode() + b"\r\n\r\n"
+    )
     with pytest.raises(BadForm, match=word):
         decoder.feed(b"abc" if word == "longer" else b"abc\r\n--B--")
 
@@ -246,7 +256,9 @@ def test_every_refusal_says_what_to_do() -> None:
         with pytest.raises(SluiceError) as refused:
             decoder.feed(raw)
         assert "segment" not in refused.value.detail
-        assert any(word in refused.value.detail for word in (";", "must", "needs")), refused.value.detail
+        assert any(word in refused.value.detail for word in (";", "must", "needs")), (
+            refused.value.detail
+        )
 
 
 FRAGMENTS = [
@@ -275,10 +287,17 @@ def broken_forms(draw: st.DrawFn) -> bytes:
         raw += b"--B\r\n%s\r\n%s\r\n%s\r\n" % (head.encode(), more, payload)
     raw += b"--B--" + draw(st.sampled_from([b"", b"\r\n", b"x"]))
     at = draw(st.integers(0, len(raw)))
-    return draw(st.sampled_from([raw, raw, raw[:at], raw[:at] + draw(st.sampled_from(FRAGMENTS)) + raw[at:]]))
+    return draw(
+        st.sampled_from(
+            [raw, raw, raw[:at], raw[:at] + draw(st.sampled_from(FRAGMENTS)) + raw[at:]]
+        )
+    )
 
 
-@given(SHREDS | broken_forms() | st.binary(max_size=80).map(b"--B\r\n".__add__), st.integers(0, 1 << 32))
+@given(
+    SHREDS | broken_forms() | st.binary(max_size=80).map(b"--B\r\n".__add__),
+    st.integers(0, 1 << 32),
+)
 def test_any_bytes_have_one_outcome_in_every_cutting(raw: bytes, seed: int) -> None:
     """Nothing but a SluiceError ever comes out, and the cuts decide nothing."""
     whole = outcome([raw])
@@ -299,7 +318,11 @@ def test_a_last_files_size_follows_from_the_forms(step: int, preamble: bytes) ->
     decoder = FormDecoder("multipart/form-data; boundary=X")
     files = []
     for at in range(0, len(body), step):
-        files += [e for e in decoder.feed(body[at : at + step]) if isinstance(e, PartBegan) and e.filename is not None]
+        files += [
+            e
+            for e in decoder.feed(body[at : at + step])
+            if isinstance(e, PartBegan) and e.filename is not None
+        ]
     assert [file.at for file in files] == [len(head)]
     assert decoder.size_if_last(files[0], len(body)) == 35
     assert decoder.size_if_last(files[0], None) is None
@@ -316,9 +339,14 @@ def test_a_coded_files_size_is_not_guessed() -> None:
 
 
 @pytest.mark.parametrize("step", [1, 3, 10_000])
-@pytest.mark.parametrize(("value", "error"), [("CY9rzUYh03PK3k6DJie09g==", ""), ("AAAAAAAAAAAAAAAAAAAAAA==", "digest-mismatch")])
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [("CY9rzUYh03PK3k6DJie09g==", ""), ("AAAAAAAAAAAAAAAAAAAAAA==", "digest-mismatch")],
+)
 @pytest.mark.parametrize("head", [A, F])
-def test_a_part_is_checked_by_the_digest_in_its_head(head: str, value: str, error: str, step: int) -> None:
+def test_a_part_is_checked_by_the_digest_in_its_head(
+    head: str, value: str, error: str, step: int
+) -> None:
     """Whoever decodes the form: a server, Flask's, Django's or Starlette's live forms."""
     whole = body((f"{head}\r\nContent-MD5: {value}", b"test"))
 

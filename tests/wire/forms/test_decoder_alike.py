@@ -49,14 +49,22 @@ def of_werkzeug(body: bytes, boundary: str) -> Read:
 
 def of_django(body: bytes, boundary: str) -> Read:
     meta = {"CONTENT_LENGTH": str(len(body)), "CONTENT_TYPE": TYPE % boundary}
-    fields, files = MultiPartParser(meta, BytesIO(body), [MemoryFileUploadHandler()], "utf-8").parse()
-    read: Read = [(name, None, value.encode()) for name, values in fields.lists() for value in values]
-    return read + [(name, file.name, file.read()) for name, several in files.lists() for file in several]
+    fields, files = MultiPartParser(
+        meta, BytesIO(body), [MemoryFileUploadHandler()], "utf-8"
+    ).parse()
+    read: Read = [
+        (name, None, value.encode()) for name, values in fields.lists() for value in values
+    ]
+    return read + [
+        (name, file.name, file.read()) for name, several in files.lists() for file in several
+    ]
 
 
 def of_aiohttp(body: bytes, boundary: str) -> Read:
     async def read() -> Read:
-        stream = StreamReader(BaseProtocol(asyncio.get_running_loop()), 1 << 16, loop=asyncio.get_running_loop())
+        stream = StreamReader(
+            BaseProtocol(asyncio.get_running_loop()), 1 << 16, loop=asyncio.get_running_loop()
+        )
         stream.feed_data(body)
         stream.feed_eof()
         found: Read = []
@@ -68,9 +76,10 @@ def of_aiohttp(body: bytes, boundary: str) -> Read:
     return asyncio.run(read())
 
 
-PAYLOAD = st.lists(st.sampled_from([b"", b"x", b"\r\n", b"\n", b"-", b"--", b"\r", b"yy\r\n-", b"=", b"a b"]), max_size=6).map(
-    b"".join
-)
+PAYLOAD = st.lists(
+    st.sampled_from([b"", b"x", b"\r\n", b"\n", b"-", b"--", b"\r", b"yy\r\n-", b"=", b"a b"]),
+    max_size=6,
+).map(b"".join)
 
 
 @st.composite
@@ -86,7 +95,13 @@ def forms(draw: st.DrawFn) -> tuple[bytes, str, Read]:
         name = f"n{number}"
         told = b'; filename="f%d.txt"' % number if is_file else b""
         kind = b"Content-Type: text/plain\r\n" if is_file and draw(st.booleans()) else b""
-        body += b'%s%s\r\nContent-Disposition: form-data; name="%s"%s\r\n%s\r\n' % (line, pad, name.encode(), told, kind)
+        body += b'%s%s\r\nContent-Disposition: form-data; name="%s"%s\r\n%s\r\n' % (
+            line,
+            pad,
+            name.encode(),
+            told,
+            kind,
+        )
         bare = not payload and draw(st.booleans())  # the head's CRLF is the boundary's, too
         body += payload if bare else payload + b"\r\n"
         put.append((name, f"f{number}.txt" if is_file else None, payload))

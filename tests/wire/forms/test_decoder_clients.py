@@ -206,7 +206,10 @@ SENDERS: list[tuple[str, str, bytes, list[Part]]] = [
             "--4c9c3a2e-0b0c-4f0e-9d3d-6f6f5a9f2b11--",
             "",
         ),
-        [Part("note", None, "text/plain; charset=utf-8", b"hello"), Part("file", "Größe.txt", OCTETS, b"x")],
+        [
+            Part("note", None, "text/plain; charset=utf-8", b"hello"),
+            Part("file", "Größe.txt", OCTETS, b"x"),
+        ],
     ),
     (
         "Internet Explorer, whole path",
@@ -225,7 +228,11 @@ SENDERS: list[tuple[str, str, bytes, list[Part]]] = [
 ]
 
 
-@pytest.mark.parametrize(("content_type", "raw", "parts"), [case[1:] for case in SENDERS], ids=[case[0] for case in SENDERS])
+@pytest.mark.parametrize(
+    ("content_type", "raw", "parts"),
+    [case[1:] for case in SENDERS],
+    ids=[case[0] for case in SENDERS],
+)
 def test_what_senders_write_is_understood(content_type: str, raw: bytes, parts: list[Part]) -> None:
     """Names, types and bytes come out exactly, in every cutting."""
     for cutting in cuttings(raw):

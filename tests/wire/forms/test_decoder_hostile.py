@@ -49,9 +49,24 @@ ENDLESS: list[tuple[str, bytes, bytes, type[SluiceError]]] = [
     ("one header name", b"--B\r\n", b"y", TooLarge),
     ("header lines (CVE-2026-34516)", b"--B\r\n", b"X: y\r\n", TooLarge),
     ("bad header lines (CVE-2025-47287)", b"--B\r\n", b"\x00\r\n", BadForm),
-    ("tiny parts (CVE-2023-25577)", b"", b"--B\r\n" + file_head("f", "x").encode() + b"\r\n\r\nx\r\n", TooLarge),
-    ("empty fields (CVE-2023-30798)", b"", b"--B\r\n" + field_head("").encode() + b"\r\n\r\n\r\n", TooLarge),
-    ("one field (CVE-2024-47874)", b"--B\r\n" + field_head("a").encode() + b"\r\n\r\n", b"x", TooLarge),
+    (
+        "tiny parts (CVE-2023-25577)",
+        b"",
+        b"--B\r\n" + file_head("f", "x").encode() + b"\r\n\r\nx\r\n",
+        TooLarge,
+    ),
+    (
+        "empty fields (CVE-2023-30798)",
+        b"",
+        b"--B\r\n" + field_head("").encode() + b"\r\n\r\n\r\n",
+        TooLarge,
+    ),
+    (
+        "one field (CVE-2024-47874)",
+        b"--B\r\n" + field_head("a").encode() + b"\r\n\r\n",
+        b"x",
+        TooLarge,
+    ),
     (
         "fields below their own limit (CVE-2025-69228)",
         b"",
@@ -73,14 +88,20 @@ ENDLESS: list[tuple[str, bytes, bytes, type[SluiceError]]] = [
     (
         "forms in forms",
         b"",
-        b"--B\r\n" + field_head("a", "Content-Type: multipart/mixed; boundary=B").encode() + b"\r\n\r\n",
+        b"--B\r\n"
+        + field_head("a", "Content-Type: multipart/mixed; boundary=B").encode()
+        + b"\r\n\r\n",
         SluiceError,
     ),
 ]
 
 
-@pytest.mark.parametrize(("start", "unit", "error"), [case[1:] for case in ENDLESS], ids=[case[0] for case in ENDLESS])
-def test_what_has_no_end_is_refused_within_its_limit(start: bytes, unit: bytes, error: type[SluiceError]) -> None:
+@pytest.mark.parametrize(
+    ("start", "unit", "error"), [case[1:] for case in ENDLESS], ids=[case[0] for case in ENDLESS]
+)
+def test_what_has_no_end_is_refused_within_its_limit(
+    start: bytes, unit: bytes, error: type[SluiceError]
+) -> None:
     """Soon, and holding no more memory than the limits allow."""
     found: list[tuple[SluiceError, int]] = []
 
@@ -150,10 +171,14 @@ TRICKLES: list[tuple[str, bytes, Callable[[int], bytes]]] = [
 ]
 
 
-@pytest.mark.parametrize(("start", "make"), [case[1:] for case in TRICKLES], ids=[case[0] for case in TRICKLES])
+@pytest.mark.parametrize(
+    ("start", "make"), [case[1:] for case in TRICKLES], ids=[case[0] for case in TRICKLES]
+)
 def test_a_byte_at_a_time_costs_linear_time(start: bytes, make: Callable[[int], bytes]) -> None:
     """Nothing is searched twice, however slowly it comes."""
-    limits = FormLimits(max_preamble=1 << 20, max_epilogue=1 << 20, max_header_bytes=1 << 20, max_headers=1 << 20)
+    limits = FormLimits(
+        max_preamble=1 << 20, max_epilogue=1 << 20, max_header_bytes=1 << 20, max_headers=1 << 20
+    )
 
     def trickle(size: int) -> None:
         decoder = FormDecoder(TYPE, limits)
@@ -171,4 +196,7 @@ def test_hostile_names_arrive_as_they_are() -> None:
 
     began = [event for event in FormDecoder(TYPE).feed(raw) if isinstance(event, PartBegan)]
 
-    assert [(event.name, event.filename) for event in began] == [("a[b][c]" * 500, "../../x"), ("", "NUL")]
+    assert [(event.name, event.filename) for event in began] == [
+        ("a[b][c]" * 500, "../../x"),
+        ("", "NUL"),
+    ]

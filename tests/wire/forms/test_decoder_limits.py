@@ -33,10 +33,20 @@ EDGES: list[tuple[str, bytes, bytes, FormLimits]] = [
         body((A + "\r\nX: y\r\nX: y\r\nX: y", b"1")),
         FormLimits(max_headers=3),
     ),
-    ("max_header_bytes", body((A, b"1")), body((field_head("aa"), b"1")), FormLimits(max_header_bytes=LINE)),
+    (
+        "max_header_bytes",
+        body((A, b"1")),
+        body((field_head("aa"), b"1")),
+        FormLimits(max_header_bytes=LINE),
+    ),
     ("max_field_bytes", body((A, b"12345")), body((A, b"123456")), FormLimits(max_field_bytes=5)),
     ("max_field_bytes", body((A, b"")), body((A, b"1")), FormLimits(max_field_bytes=0)),
-    ("max_field_bytes", body((A, b"\r\n--A\r")), body((A, b"\r\n--A\r\n")), FormLimits(max_field_bytes=6)),
+    (
+        "max_field_bytes",
+        body((A, b"\r\n--A\r")),
+        body((A, b"\r\n--A\r\n")),
+        FormLimits(max_field_bytes=6),
+    ),
     (
         "max_field_bytes",
         body((field_head("a", "Content-Length: 5"), b"12345")),
@@ -65,7 +75,9 @@ EDGES: list[tuple[str, bytes, bytes, FormLimits]] = [
 
 
 @pytest.mark.parametrize(("name", "edge", "over", "limits"), EDGES)
-def test_a_limit_holds_at_its_edge_and_breaks_one_over(name: str, edge: bytes, over: bytes, limits: FormLimits) -> None:
+def test_a_limit_holds_at_its_edge_and_breaks_one_over(
+    name: str, edge: bytes, over: bytes, limits: FormLimits
+) -> None:
     """TooLarge names the limit and its value; at the edge the form is good."""
     for cutting in cuttings(edge):
         assert outcome(cutting.pieces, limits=limits).error == "", cutting.name
@@ -124,14 +136,23 @@ def test_a_fault_behind_the_limit_is_not_what_is_told() -> None:
     """Byte by byte the limit breaks first, so it does in one piece."""
     head = field_head("a", "Content-Transfer-Encoding: base64")
     for cutting in cuttings(body((head, b"QUJD!!!!"))):
-        assert outcome(cutting.pieces, limits=FormLimits(max_field_bytes=4)).limit_name == "max_field_bytes", cutting.name
-        assert outcome(cutting.pieces, limits=FormLimits(max_field_bytes=5)).error == "bad-form", cutting.name
+        assert (
+            outcome(cutting.pieces, limits=FormLimits(max_field_bytes=4)).limit_name
+            == "max_field_bytes"
+        ), cutting.name
+        assert outcome(cutting.pieces, limits=FormLimits(max_field_bytes=5)).error == "bad-form", (
+            cutting.name
+        )
 
 
 def test_the_defaults_are_what_the_reference_says() -> None:
     """A thousand parts, a mebibyte a field, four for all."""
     limits = FormLimits()
-    assert (limits.max_parts, limits.max_field_bytes, limits.max_fields_bytes) == (1000, 1 << 20, 4 << 20)
+    assert (limits.max_parts, limits.max_field_bytes, limits.max_fields_bytes) == (
+        1000,
+        1 << 20,
+        4 << 20,
+    )
     assert outcome([body(*[(A, b"1")] * 1000)]).error == ""
     assert outcome([body(*[(A, b"1")] * 1001)]).limit_name == "max_parts"
 
@@ -148,14 +169,38 @@ SMALL = st.builds(
     max_epilogue=st.sampled_from([0, 2, 100]),
 )
 PIECES = st.sampled_from(
-    [b"--B\r\n", b"\r\n--B\r\n", b"\r\n--B--", b"\r\n", b"\n", b"\r", b"\r\n\r\n", A.encode(), F.encode(), b"xxxx", b"\n" * 9]
+    [
+        b"--B\r\n",
+        b"\r\n--B\r\n",
+        b"\r\n--B--",
+        b"\r\n",
+        b"\n",
+        b"\r",
+        b"\r\n\r\n",
+        A.encode(),
+        F.encode(),
+        b"xxxx",
+        b"\n" * 9,
+    ]
     + [b"y" * n for n in (20, LINE, LINE + 1, LINE + 2)]
-    + [b"\r\nContent-Length: 4", b"\r\nContent-Transfer-Encoding: base64", b"QQ==", b"!", b"X: " + b"y" * 18 + b"\n"]
+    + [
+        b"\r\nContent-Length: 4",
+        b"\r\nContent-Transfer-Encoding: base64",
+        b"QQ==",
+        b"!",
+        b"X: " + b"y" * 18 + b"\n",
+    ]
 )
 
 
-@given(st.lists(PIECES, max_size=14).map(b"".join).map(b"--B\r\n".__add__), SMALL, st.integers(0, 1 << 32))
-def test_which_limit_breaks_first_does_not_depend_on_the_cuts(raw: bytes, limits: FormLimits, seed: int) -> None:
+@given(
+    st.lists(PIECES, max_size=14).map(b"".join).map(b"--B\r\n".__add__),
+    SMALL,
+    st.integers(0, 1 << 32),
+)
+def test_which_limit_breaks_first_does_not_depend_on_the_cuts(
+    raw: bytes, limits: FormLimits, seed: int
+) -> None:
     """Where several things are wrong, the one that comes first in the body is told."""
     whole = outcome([raw], limits=limits)
 

@@ -20,8 +20,14 @@ def test_a_form_is_written_byte_for_byte() -> None:
     encoder = FormEncoder("B")
 
     assert encoder.content_type == "multipart/form-data; boundary=B"
-    assert encoder.field("a", "é\n") == b'--B\r\nContent-Disposition: form-data; name="a"\r\n\r\n\xc3\xa9\n\r\n'
-    assert encoder.field("a", b"\x00\xff") == b'--B\r\nContent-Disposition: form-data; name="a"\r\n\r\n\x00\xff\r\n'
+    assert (
+        encoder.field("a", "é\n")
+        == b'--B\r\nContent-Disposition: form-data; name="a"\r\n\r\n\xc3\xa9\n\r\n'
+    )
+    assert (
+        encoder.field("a", b"\x00\xff")
+        == b'--B\r\nContent-Disposition: form-data; name="a"\r\n\r\n\x00\xff\r\n'
+    )
     assert encoder.begin_file("f", 'a"b\\c%.txt', "text/plain") == (
         b'--B\r\nContent-Disposition: form-data; name="f"; filename="a%22b\\c%.txt"\r\nContent-Type: text/plain\r\n\r\n'
     )
@@ -44,18 +50,29 @@ NAMES = [
 @pytest.mark.parametrize(("name", "expected"), NAMES)
 def test_names_are_escaped_as_browsers_do(name: str, expected: bytes) -> None:
     """Three escapes; everything else goes as UTF-8."""
-    assert b'name="%s"; filename="%s"\r\n' % (expected, expected) in FormEncoder("B").begin_file(name, name)
+    assert b'name="%s"; filename="%s"\r\n' % (expected, expected) in FormEncoder("B").begin_file(
+        name, name
+    )
 
 
 def test_a_name_cannot_leave_its_header() -> None:
     """CVE-2026-34514 and its relatives: CR, LF and quotes in names make no header and no part."""
     evil = 'a"\r\nX: y\r\n\r\n--B\r\nContent-Disposition: form-data; name="z"\r\n\r\nb'
     encoder = FormEncoder("B")
-    raw = encoder.begin_file(evil, evil) + b"x" + encoder.end_file() + encoder.field(evil, "y") + encoder.finish()
+    raw = (
+        encoder.begin_file(evil, evil)
+        + b"x"
+        + encoder.end_file()
+        + encoder.field(evil, "y")
+        + encoder.finish()
+    )
 
     found = outcome([raw])
 
-    assert found.parts == [Part(evil, evil, "application/octet-stream", b"x"), Part(evil, None, "text/plain", b"y")]
+    assert found.parts == [
+        Part(evil, evil, "application/octet-stream", b"x"),
+        Part(evil, None, "text/plain", b"y"),
+    ]
     for bad in ("text/plain\r\nX: y", "text/plain\n", "", "é/x", "a/b\x00"):
         with pytest.raises(BadForm):
             encoder.begin_file("f", "x", bad)
@@ -76,7 +93,9 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00
 # What the decoder reads differently on purpose: a % that looks like an escape, old backslash escapes, encoded words
 NAME = TEXT.filter(lambda text: not any(mark in text for mark in ("%22", "%0D", "%0A", "=?")))
 FIELDS = st.tuples(NAME, st.none(), st.just("text/plain"), st.binary(max_size=60))
-FILES = st.tuples(NAME, NAME, st.sampled_from(["image/png", "text/plain; charset=utf-8"]), st.binary(max_size=60))
+FILES = st.tuples(
+    NAME, NAME, st.sampled_from(["image/png", "text/plain; charset=utf-8"]), st.binary(max_size=60)
+)
 
 
 @given(st.lists(FIELDS | FILES, max_size=5))

@@ -17,12 +17,18 @@ BOUNDARIES = [
     ('multipart/form-data; boundary="a b:c/d=e?(f)"', b"a b:c/d=e?(f)"),
     ("multipart/form-data; boundary=a=b/c", b"a=b/c"),
     ("multipart/form-data; charset=utf-8; boundary=x", b"x"),
-    ("multipart/form-data; boundary=----WebKitFormBoundary7MA4YWxkTrZu0gW", b"----WebKitFormBoundary7MA4YWxkTrZu0gW"),
+    (
+        "multipart/form-data; boundary=----WebKitFormBoundary7MA4YWxkTrZu0gW",
+        b"----WebKitFormBoundary7MA4YWxkTrZu0gW",
+    ),
     (f"multipart/form-data; boundary={'x' * MOST_BOUNDARY}", b"x" * 70),
     ("multipart/form-data; boundary=*****", b"*****"),  # react-native-fs
     ("multipart/form-data; boundary=$", b"$"),  # werkzeug#2125
     ("multipart/form-data; boundary=&", b"&"),
-    *((f"multipart/form-data; boundary={mark}", mark.encode()) for mark in "!#%'*+.^_`|~\\@<>[]{}(),/:=?"),
+    *(
+        (f"multipart/form-data; boundary={mark}", mark.encode())
+        for mark in "!#%'*+.^_`|~\\@<>[]{}(),/:=?"
+    ),
     ('multipart/form-data; boundary="a\\"b\\\\c;d"', b'a"b\\c;d'),
 ]
 
@@ -57,7 +63,10 @@ def test_a_bad_boundary_is_refused(content_type: str) -> None:
         form_boundary(content_type)
 
 
-@pytest.mark.parametrize("content_type", ["", "text/plain", "multipart/mixed; boundary=a", "multipart/form-dataX; boundary=a"])
+@pytest.mark.parametrize(
+    "content_type",
+    ["", "text/plain", "multipart/mixed; boundary=a", "multipart/form-dataX; boundary=a"],
+)
 def test_another_type_is_unsupported(content_type: str) -> None:
     """415, not 400: the body may be fine, only not a form."""
     with pytest.raises(Unsupported, match="multipart/form-data"):
@@ -81,7 +90,10 @@ NAMES: list[tuple[str | bytes, tuple[str, str | None, str]]] = [
     ("form-data; name=f; filename=x.txt", ("f", "x.txt", OCTETS)),
     # WHATWG: three escapes, nothing else
     ('form-data; name="a%22b%0D%0Ac"; filename="d%22e%0Af"', ('a"b\r\nc', 'd"e\nf', OCTETS)),
-    ('form-data; name="%41%2F%0a%25"; filename="50%25 100%"', ("%41%2F%0a%25", "50%25 100%", OCTETS)),
+    (
+        'form-data; name="%41%2F%0a%25"; filename="50%25 100%"',
+        ("%41%2F%0a%25", "50%25 100%", OCTETS),
+    ),
     ('form-data; name="a\\b"; filename="C:\\dir\\x.txt"', ("a\\b", "C:\\dir\\x.txt", OCTETS)),
     ('form-data; name="f"; filename="x;y=z.txt"', ("f", "x;y=z.txt", OCTETS)),
     # old curl and old Firefox
@@ -89,10 +101,16 @@ NAMES: list[tuple[str | bytes, tuple[str, str | None, str]]] = [
     # UTF-8, and what is not
     ('form-data; name="größe"; filename="€👩‍👧.png"', ("größe", "€👩‍👧.png", OCTETS)),
     (b'form-data; name="f"; filename="gr\xf6\xdfe.txt"', ("f", "größe.txt", OCTETS)),
-    (b'form-data; name="f"; filename="\xc0\xaf.txt"', ("f", "À¯.txt", OCTETS)),  # overlong UTF-8 never becomes "/"
+    (
+        b'form-data; name="f"; filename="\xc0\xaf.txt"',
+        ("f", "À¯.txt", OCTETS),
+    ),  # overlong UTF-8 never becomes "/"
     # RFC 2047 from .NET
     ('form-data; name=f; filename="=?utf-8?B?R3LDtsOfZS50eHQ=?="', ("f", "Größe.txt", OCTETS)),
-    ('form-data; name=f; filename="=?UTF-8?Q?Gr=C3=B6=C3=9Fe_1.txt?="', ("f", "Größe 1.txt", OCTETS)),
+    (
+        'form-data; name=f; filename="=?UTF-8?Q?Gr=C3=B6=C3=9Fe_1.txt?="',
+        ("f", "Größe 1.txt", OCTETS),
+    ),
     ('form-data; name=f; filename="=?utf-8?B?R3LDtg==?= =?utf-8?B?w59l?="', ("f", "Größe", OCTETS)),
     ('form-data; name=f; filename="=?iso-8859-1?B?6Q==?="', ("f", "é", OCTETS)),
     ('form-data; name=f; filename="=?utf-8?B?R3LD?="', ("f", "=?utf-8?B?R3LD?=", OCTETS)),
@@ -100,14 +118,29 @@ NAMES: list[tuple[str | bytes, tuple[str, str | None, str]]] = [
     ('form-data; name=f; filename="=?utf-7?Q?a?="', ("f", "=?utf-7?Q?a?=", OCTETS)),
     ('form-data; name=f; filename="=?x"', ("f", "=?x", OCTETS)),
     # RFC 7578 4.2 and CVE-2026-53537: the plain value wins
-    ('form-data; name="f"; filename="safe.txt"; filename*=utf-8\'\'..%2Fevil', ("f", "safe.txt", OCTETS)),
-    ('form-data; name="f"; filename*=utf-8\'\'..%2Fevil; filename="safe.txt"', ("f", "safe.txt", OCTETS)),
-    ('form-data; name="f"; filename="safe.txt"; filename*=utf-8\'\'%E0%A4%A', ("f", "safe.txt", OCTETS)),
+    (
+        'form-data; name="f"; filename="safe.txt"; filename*=utf-8\'\'..%2Fevil',
+        ("f", "safe.txt", OCTETS),
+    ),
+    (
+        'form-data; name="f"; filename*=utf-8\'\'..%2Fevil; filename="safe.txt"',
+        ("f", "safe.txt", OCTETS),
+    ),
+    (
+        'form-data; name="f"; filename="safe.txt"; filename*=utf-8\'\'%E0%A4%A',
+        ("f", "safe.txt", OCTETS),
+    ),
     ("form-data; name=\"f\"; filename*=UTF-8''%E2%82%AC.txt", ("f", "€.txt", OCTETS)),
     ("form-data; name=\"comment\"; name*=utf-8''role", ("comment", None, "text/plain")),
     ('form-data; name="f"; filename="a"; filename*0="b"; filename*1="c"', ("f", "a", OCTETS)),
-    ('form-data; name="f"; filename*0="long na"; filename*1="me.bin"', ("f", "long name.bin", OCTETS)),
-    ("form-data; name=\"f\"; filename*0*=UTF-8''%E2%82%AC; filename*1=.txt", ("f", "€.txt", OCTETS)),
+    (
+        'form-data; name="f"; filename*0="long na"; filename*1="me.bin"',
+        ("f", "long name.bin", OCTETS),
+    ),
+    (
+        "form-data; name=\"f\"; filename*0*=UTF-8''%E2%82%AC; filename*1=.txt",
+        ("f", "€.txt", OCTETS),
+    ),
     # a quote as it is: npm's form-data, Alamofire
     ('form-data; name="f"; filename="12" vinyl.mp3"', ("f", '12" vinyl.mp3', OCTETS)),
     ('form-data; name="a"b"c"', ('a"b"c', None, "text/plain")),
@@ -118,7 +151,9 @@ NAMES: list[tuple[str | bytes, tuple[str, str | None, str]]] = [
 
 
 @pytest.mark.parametrize(("disposition", "expected"), NAMES)
-def test_names_are_read_as_they_are_sent(disposition: str | bytes, expected: tuple[str, str | None, str]) -> None:
+def test_names_are_read_as_they_are_sent(
+    disposition: str | bytes, expected: tuple[str, str | None, str]
+) -> None:
     """Browsers, curl, .NET, and those who try to fool one of two readers."""
     assert names(disposition) == expected
 
@@ -134,29 +169,49 @@ BAD_HEADS: list[tuple[str, list[bytes]]] = [
     ("only name*", [b"Content-Disposition: form-data; name*=utf-8''a"]),
     ("two names", [b'Content-Disposition: form-data; name="a"; name="a"']),
     ("two filenames", [b'Content-Disposition: form-data; name="a"; filename="b"; Filename="c"']),
-    ("two filename*", [b"Content-Disposition: form-data; name=a; filename*=utf-8''b; filename*=utf-8''c"]),
-    ("filename* alone and broken", [b"Content-Disposition: form-data; name=a; filename*=utf-8''%E0%A4%A"]),
+    (
+        "two filename*",
+        [b"Content-Disposition: form-data; name=a; filename*=utf-8''b; filename*=utf-8''c"],
+    ),
+    (
+        "filename* alone and broken",
+        [b"Content-Disposition: form-data; name=a; filename*=utf-8''%E0%A4%A"],
+    ),
     ("an open quote", [b'Content-Disposition: form-data; name="a']),
     ("text behind a quote", [b'Content-Disposition: form-data; name="a"b']),
     ("a quote and a semicolon inside", [b'Content-Disposition: form-data; name="a"; b"']),
-    ("filename sections without the first", [b'Content-Disposition: form-data; name=a; filename*1="b"']),
-    ("filename sections with a gap", [b"Content-Disposition: form-data; name=a; filename*0=b; filename*2=c"]),
+    (
+        "filename sections without the first",
+        [b'Content-Disposition: form-data; name=a; filename*1="b"'],
+    ),
+    (
+        "filename sections with a gap",
+        [b"Content-Disposition: form-data; name=a; filename*0=b; filename*2=c"],
+    ),
     ("a filename section that is none", [b"Content-Disposition: form-data; name=a; filename*x=b"]),
     ("two dispositions", [b'Content-Disposition: form-data; name="a"'] * 2),
-    ("two types", [b'Content-Disposition: form-data; name="a"', b"Content-Type: a/b", b"content-type: a/b"]),
+    (
+        "two types",
+        [b'Content-Disposition: form-data; name="a"', b"Content-Type: a/b", b"content-type: a/b"],
+    ),
     ("no colon", [b'Content-Disposition: form-data; name="a"', b"X"]),
     ("an empty header name", [b'Content-Disposition: form-data; name="a"', b": x"]),
     ("a space before the colon", [b'Content-Disposition : form-data; name="a"']),
     ("a header name that is no token", [b'Content-Disposition: form-data; name="a"', b"X Y: z"]),
     ("a no-break space in a header name", [b'\xa0Content-Disposition: form-data; name="a"']),
     *(
-        (f"Content-Length {value!r}", [b'Content-Disposition: form-data; name="a"', b"Content-Length: " + value])
+        (
+            f"Content-Length {value!r}",
+            [b'Content-Disposition: form-data; name="a"', b"Content-Length: " + value],
+        )
         for value in (b"+5", b"-1", b"1_0", b"", b"5 5", b"0x5", "５".encode(), b"9" * 30)
     ),
 ]
 
 
-@pytest.mark.parametrize("lines", [lines for _, lines in BAD_HEADS], ids=[name for name, _ in BAD_HEADS])
+@pytest.mark.parametrize(
+    "lines", [lines for _, lines in BAD_HEADS], ids=[name for name, _ in BAD_HEADS]
+)
 def test_a_head_that_is_wrong_is_refused(lines: list[bytes]) -> None:
     """BadForm; no part is guessed."""
     with pytest.raises(BadForm):
@@ -165,7 +220,9 @@ def test_a_head_that_is_wrong_is_refused(lines: list[bytes]) -> None:
 
 def test_unknown_headers_are_ignored() -> None:
     """RFC 7578 4.8."""
-    assert names('form-data; name="a"', b"X-Thing: y", b"MIME-Version: 1.0", b"Content-Range: x") == ("a", None, "text/plain")
+    assert names(
+        'form-data; name="a"', b"X-Thing: y", b"MIME-Version: 1.0", b"Content-Range: x"
+    ) == ("a", None, "text/plain")
 
 
 FILE = 'form-data; name="f"; filename="x"'
@@ -192,13 +249,23 @@ TYPES = [
 ]
 
 # No type of one file: what an app let its user pick, or how the request came. The name tells more.
-BY_NAME = ["image/*", "*/*", "Image/*; q=1", "multipart/form-data", "Multipart/Form-Data; charset=utf-8"]
+BY_NAME = [
+    "image/*",
+    "*/*",
+    "Image/*; q=1",
+    "multipart/form-data",
+    "Multipart/Form-Data; charset=utf-8",
+]
 
 
 @pytest.mark.parametrize("sent", BY_NAME)
 def test_a_type_that_tells_nothing_of_a_file_is_guessed_by_name(sent: str) -> None:
     """Apps send the filter of their file chooser, or the request's own type."""
-    assert names('form-data; name="f"; filename="a.png"', b"Content-Type: " + sent.encode()) == ("f", "a.png", "image/png")
+    assert names('form-data; name="f"; filename="a.png"', b"Content-Type: " + sent.encode()) == (
+        "f",
+        "a.png",
+        "image/png",
+    )
 
 
 FIELD_TYPES = [
@@ -225,7 +292,15 @@ def test_a_part_that_reads_as_text_is_a_field(sent: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "sent", ["image/png", "image/*", "application/octet-stream", "application/pdf; a=b", "audio/ogg", "message/rfc822"]
+    "sent",
+    [
+        "image/png",
+        "image/*",
+        "application/octet-stream",
+        "application/pdf; a=b",
+        "audio/ogg",
+        "message/rfc822",
+    ],
 )
 def test_a_part_that_does_not_read_as_text_is_a_file(sent: str) -> None:
     """Also without a filename: as a field its bytes would be lost to a charset."""
@@ -268,11 +343,19 @@ def test_what_is_not_decoded_is_unsupported(disposition: str, line: bytes) -> No
 )
 def test_transfer_encodings_are_known_in_any_case(encoding: bytes, decoder: type | None) -> None:
     """What old senders use is undone; what changes nothing is nothing."""
-    head = read_part_head([b"Content-Disposition: " + FILE.encode(), b"Content-Transfer-Encoding:" + encoding])
+    head = read_part_head(
+        [b"Content-Disposition: " + FILE.encode(), b"Content-Transfer-Encoding:" + encoding]
+    )
     assert head.decoder is None if decoder is None else isinstance(head.decoder, decoder)
 
 
-@given(st.lists(st.binary(max_size=40) | st.binary(max_size=60).map(b"Content-Disposition: form-data; ".__add__), max_size=4))
+@given(
+    st.lists(
+        st.binary(max_size=40)
+        | st.binary(max_size=60).map(b"Content-Disposition: form-data; ".__add__),
+        max_size=4,
+    )
+)
 def test_any_lines_are_read_or_refused(lines: list[bytes]) -> None:
     """Nothing but a SluiceError ever comes out."""
     try:
@@ -284,7 +367,11 @@ def test_any_lines_are_read_or_refused(lines: list[bytes]) -> None:
 @given(st.text(max_size=100))
 def test_any_content_type_gives_a_boundary_or_a_refusal(text: str) -> None:
     """Nothing but a SluiceError ever comes out."""
-    for content_type in (text, "multipart/form-data;" + text, "multipart/form-data; boundary=" + text):
+    for content_type in (
+        text,
+        "multipart/form-data;" + text,
+        "multipart/form-data; boundary=" + text,
+    ):
         try:
             assert 1 <= len(form_boundary(content_type)) <= MOST_BOUNDARY
         except SluiceError:

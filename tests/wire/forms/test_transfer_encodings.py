@@ -12,7 +12,11 @@ from hypothesis import strategies as st
 
 from sluiceway.errors import BadForm
 from sluiceway.testing.splits import cuttings
-from sluiceway.wire.forms.transfer_encodings import Base64Decoder, QuotedPrintableDecoder, TransferDecoder
+from sluiceway.wire.forms.transfer_encodings import (
+    Base64Decoder,
+    QuotedPrintableDecoder,
+    TransferDecoder,
+)
 from wire.forms.costs import assert_linear, peak_memory
 
 BASE64 = [
@@ -71,7 +75,9 @@ def test_base64_is_decoded_or_refused_in_every_cutting(text: bytes, expected: by
 
 
 @pytest.mark.parametrize(("text", "expected"), [*QUOTED, *((text, None) for text in NOT_QUOTED)])
-def test_quoted_printable_is_decoded_or_refused_in_every_cutting(text: bytes, expected: bytes | None) -> None:
+def test_quoted_printable_is_decoded_or_refused_in_every_cutting(
+    text: bytes, expected: bytes | None
+) -> None:
     """Codes and soft line breaks; the rest stands for itself."""
     for cutting in cuttings(text):
         assert decoded(QuotedPrintableDecoder(), cutting.pieces) == expected, cutting.name
@@ -133,7 +139,9 @@ FLOODS: list[tuple[Callable[[], TransferDecoder], bytes]] = [
 
 
 @pytest.mark.parametrize(("make", "unit"), FLOODS)
-def test_a_flood_costs_linear_time_and_no_memory(make: Callable[[], TransferDecoder], unit: bytes) -> None:
+def test_a_flood_costs_linear_time_and_no_memory(
+    make: Callable[[], TransferDecoder], unit: bytes
+) -> None:
     """Fed in odd pieces; what is held back never grows."""
     text = unit * 8192
 

@@ -44,7 +44,10 @@ def test_lists_of_tags_are_read(value: str, expected: list[ETag] | str) -> None:
     assert parse_etags(value) == expected
 
 
-@pytest.mark.parametrize("value", ["", " ", ",", "a", '"a', 'a"', 'w/"a"', "W/a", '"a" "b"', '"a"b', '*, "a"', '"a b"', '"a", *'])
+@pytest.mark.parametrize(
+    "value",
+    ["", " ", ",", "a", '"a', 'a"', 'w/"a"', "W/a", '"a" "b"', '"a"b', '*, "a"', '"a b"', '"a", *'],
+)
 def test_what_is_no_list_of_tags_is_refused(value: str) -> None:
     """A lost-update guard that cannot be read must not be taken for none."""
     with pytest.raises(BadRequest):
@@ -96,7 +99,9 @@ TABLE: list[tuple[str, dict[str, str], bool, Verdict]] = [
 
 
 @pytest.mark.parametrize(("method", "headers", "exists", "verdict"), TABLE)
-def test_the_order_of_preconditions(method: str, headers: dict[str, str], exists: bool, verdict: Verdict) -> None:
+def test_the_order_of_preconditions(
+    method: str, headers: dict[str, str], exists: bool, verdict: Verdict
+) -> None:
     """An object tagged "now", last changed in second 1000 and a half."""
     assert evaluate(method, headers, "now", 1000.5, exists) is verdict
 
@@ -174,7 +179,9 @@ def test_any_list_is_read_or_refused(value: str) -> None:
         tags = parse_etags(value)
     except BadRequest:
         return
-    assert tags == "*" or all(format_etag(tag.tag) in value for tag in tags if isinstance(tag, ETag))
+    assert tags == "*" or all(
+        format_etag(tag.tag) in value for tag in tags if isinstance(tag, ETag)
+    )
 
 
 @pytest.mark.parametrize("unit", ['"a",', ",", '"', " ,", 'W/"a" '])

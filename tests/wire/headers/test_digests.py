@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluiceway.errors import BadDigest, SluiceError
-from sluiceway.wire.headers.digests import MOST_DIGEST_HEADER, WANTED, Promise, format_digest, parse_digests, parse_wants
+from sluiceway.wire.headers.digests import (
+    MOST_DIGEST_HEADER,
+    WANTED,
+    Promise,
+    format_digest,
+    parse_digests,
+    parse_wants,
+)
 
 BODY = b'{"hello": "world"}'
 SHA256, SHA512 = hashlib.sha256(BODY).digest(), hashlib.sha512(BODY).digest()
@@ -85,7 +92,9 @@ def test_a_field_that_is_no_dictionary_is_refused(value: str) -> None:
     """BadDigest with invalid_digests, whatever is wrong with it."""
     with pytest.raises(BadDigest) as refused:
         parse_digests(value, None)
-    assert ("invalid_digests" in refused.value.members) or ("unsupported_algorithms" in refused.value.members)
+    assert ("invalid_digests" in refused.value.members) or (
+        "unsupported_algorithms" in refused.value.members
+    )
 
 
 def test_the_length_of_a_field_is_at_its_edge() -> None:

@@ -25,24 +25,59 @@ READ = [
     ("attachment; filename*=UTF-8''%e2%82%ac%20rates", Disposition("attachment", None, "€ rates")),
     ("attachment; filename*=utf-8'en'%C3%A9", Disposition("attachment", None, "é")),
     ("attachment; filename*=iso-8859-1''%E9", Disposition("attachment", None, "é")),
-    ("attachment; filename=\"EURO\"; filename*=utf-8''%e2%82%ac", Disposition("attachment", None, "€")),
+    (
+        "attachment; filename=\"EURO\"; filename*=utf-8''%e2%82%ac",
+        Disposition("attachment", None, "€"),
+    ),
     ("attachment; filename*=utf-8''%e2%82%ac; filename=EURO", Disposition("attachment", None, "€")),
     ('attachment; filename="a%41.txt"', Disposition("attachment", None, "a%41.txt")),
-    ("attachment; filename=\"a.txt\"; filename*=UTF-8''%E0%A4%A", Disposition("attachment", None, "a.txt")),
-    ("attachment; filename=\"a.txt\"; filename*=UTF-8''%FF", Disposition("attachment", None, "a.txt")),
-    ("attachment; filename=\"a.txt\"; filename*=koi8-r''%C1", Disposition("attachment", None, "a.txt")),
+    (
+        "attachment; filename=\"a.txt\"; filename*=UTF-8''%E0%A4%A",
+        Disposition("attachment", None, "a.txt"),
+    ),
+    (
+        "attachment; filename=\"a.txt\"; filename*=UTF-8''%FF",
+        Disposition("attachment", None, "a.txt"),
+    ),
+    (
+        "attachment; filename=\"a.txt\"; filename*=koi8-r''%C1",
+        Disposition("attachment", None, "a.txt"),
+    ),
     ('attachment; filename="a.txt"; filename*=broken', Disposition("attachment", None, "a.txt")),
-    ('attachment; filename="â\x82¬.txt"', Disposition("attachment", None, "€.txt")),  # UTF-8 seen as ISO-8859-1
+    (
+        'attachment; filename="â\x82¬.txt"',
+        Disposition("attachment", None, "€.txt"),
+    ),  # UTF-8 seen as ISO-8859-1
     ('attachment; filename="é.txt"', Disposition("attachment", None, "é.txt")),
     ('form-data; name="f"; filename="x"', Disposition("form-data", "f", "x")),
     ("attachment; size=30; filename=a", Disposition("attachment", None, "a")),
     # RFC 2231, as mail programs send long names
-    ('attachment; filename*0="long na"; filename*1="me.bin"', Disposition("attachment", None, "long name.bin")),
-    ('attachment; filename*1="me.bin"; filename*0="long na"', Disposition("attachment", None, "long name.bin")),
-    ("attachment; filename*0*=UTF-8''%e2%82; filename*1*=%ac; filename*2=.txt", Disposition("attachment", None, "€.txt")),
-    ("attachment; filename*0*=iso-8859-1'de'gr%F6; filename*1*=%DFe", Disposition("attachment", None, "größe")),
-    ('attachment; filename="a"; filename*0="b"; filename*1="c"', Disposition("attachment", None, "a")),
-    *[("attachment; " + "; ".join(f"filename*{n}={n}" for n in range(12)), Disposition("attachment", None, "01234567891011"))],
+    (
+        'attachment; filename*0="long na"; filename*1="me.bin"',
+        Disposition("attachment", None, "long name.bin"),
+    ),
+    (
+        'attachment; filename*1="me.bin"; filename*0="long na"',
+        Disposition("attachment", None, "long name.bin"),
+    ),
+    (
+        "attachment; filename*0*=UTF-8''%e2%82; filename*1*=%ac; filename*2=.txt",
+        Disposition("attachment", None, "€.txt"),
+    ),
+    (
+        "attachment; filename*0*=iso-8859-1'de'gr%F6; filename*1*=%DFe",
+        Disposition("attachment", None, "größe"),
+    ),
+    (
+        'attachment; filename="a"; filename*0="b"; filename*1="c"',
+        Disposition("attachment", None, "a"),
+    ),
+    *[
+        (
+            "attachment; " + "; ".join(f"filename*{n}={n}" for n in range(12)),
+            Disposition("attachment", None, "01234567891011"),
+        )
+    ],
 ]
 
 

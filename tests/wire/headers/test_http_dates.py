@@ -10,7 +10,11 @@ from hypothesis import strategies as st
 
 from sluiceway.wire.headers.http_dates import http_date, parse_http_date
 
-THE_SAME = ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"]
+THE_SAME = [
+    "Sun, 06 Nov 1994 08:49:37 GMT",
+    "Sunday, 06-Nov-94 08:49:37 GMT",
+    "Sun Nov  6 08:49:37 1994",
+]
 
 
 @pytest.mark.parametrize("text", THE_SAME)
@@ -55,9 +59,17 @@ def test_anything_else_is_no_date(text: str) -> None:
 
 def test_odd_dates() -> None:
     """A leap second is the second before it; two digits of a year turn at 1970."""
-    assert parse_http_date("Sat, 31 Dec 2016 23:59:60 GMT") == parse_http_date("Sat, 31 Dec 2016 23:59:59 GMT")
-    assert http_date(parse_http_date("Thursday, 01-Jan-70 00:00:00 GMT") or 0) == "Thu, 01 Jan 1970 00:00:00 GMT"
-    assert http_date(parse_http_date("Tuesday, 31-Dec-69 00:00:00 GMT") or 0) == "Tue, 31 Dec 2069 00:00:00 GMT"
+    assert parse_http_date("Sat, 31 Dec 2016 23:59:60 GMT") == parse_http_date(
+        "Sat, 31 Dec 2016 23:59:59 GMT"
+    )
+    assert (
+        http_date(parse_http_date("Thursday, 01-Jan-70 00:00:00 GMT") or 0)
+        == "Thu, 01 Jan 1970 00:00:00 GMT"
+    )
+    assert (
+        http_date(parse_http_date("Tuesday, 31-Dec-69 00:00:00 GMT") or 0)
+        == "Tue, 31 Dec 2069 00:00:00 GMT"
+    )
 
 
 @given(st.text(alphabet="SunModay, 0169-NovTueGMT:", max_size=40))

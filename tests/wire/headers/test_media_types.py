@@ -46,7 +46,10 @@ def test_the_extension_tells_the_type(filename: str, expected: str) -> None:
     assert guess_type(filename) == expected
 
 
-@pytest.mark.parametrize("active", ["a.svg", "a.html", "a.htm", "a.xhtml", "a.xml", "a.pdf", "a.js", "a.mjs", "a.css", "a.swf"])
+@pytest.mark.parametrize(
+    "active",
+    ["a.svg", "a.html", "a.htm", "a.xhtml", "a.xml", "a.pdf", "a.js", "a.mjs", "a.css", "a.swf"],
+)
 def test_what_can_run_is_never_shown_in_place(active: str) -> None:
     """SVG, HTML, XML, PDF and scripts are downloads."""
     assert guess_type(active) not in INLINE_TYPES
@@ -54,14 +57,29 @@ def test_what_can_run_is_never_shown_in_place(active: str) -> None:
 
 def test_what_cannot_run_is() -> None:
     """Pictures, sound, film and plain text."""
-    for passive in ("a.png", "a.jpg", "a.gif", "a.webp", "a.avif", "a.txt", "a.mp4", "a.webm", "a.ogv", "a.mp3", "a.ogg"):
+    for passive in (
+        "a.png",
+        "a.jpg",
+        "a.gif",
+        "a.webp",
+        "a.avif",
+        "a.txt",
+        "a.mp4",
+        "a.webm",
+        "a.ogv",
+        "a.mp3",
+        "a.ogg",
+    ):
         assert guess_type(passive) in INLINE_TYPES
 
 
 KEPT = [
     ("text/csv; charset=windows-1252", "text/csv; charset=windows-1252"),
     ("Text/CSV;charset=x;", "text/csv;charset=x"),
-    ("text/plain; a=b, text/html", 'text/plain; a="b, text/html"'),  # a comma outside of quotes begins another type
+    (
+        "text/plain; a=b, text/html",
+        'text/plain; a="b, text/html"',
+    ),  # a comma outside of quotes begins another type
     ("text/plain, text/html", "image/png"),
     ("", "image/png"),
     ("*/*", "image/png"),

@@ -29,22 +29,44 @@ HTTP = [
 FORM = [
     ('form-data; name="a"', [("name", "a")]),
     ('form-data; name="a\\b"', [("name", "a\\b")]),  # browsers do not escape a backslash
-    ('form-data; name="a\\"', [("name", "a\\")]),  # nor does one in front of the closing quote escape that
+    (
+        'form-data; name="a\\"',
+        [("name", "a\\")],
+    ),  # nor does one in front of the closing quote escape that
     ('form-data; name="a\\"; filename="b"', [("name", "a\\"), ("filename", "b")]),
     ('form-data; filename="a\\"b"', [("filename", 'a"b')]),  # old curl
     ('form-data; filename="C:\\\\a\\"b"', [("filename", 'C:\\a"b')]),
     ('form-data; filename="C:\\dir\\a.txt"', [("filename", "C:\\dir\\a.txt")]),  # Internet Explorer
-    ("form-data; name=a; filename=b c.txt", [("name", "a"), ("filename", "b c.txt")]),  # .NET without quotes
+    (
+        "form-data; name=a; filename=b c.txt",
+        [("name", "a"), ("filename", "b c.txt")],
+    ),  # .NET without quotes
     ('form-data;name="a;b"  ;filename="c"', [("name", "a;b"), ("filename", "c")]),
     ('form-data; name="%22"', [("name", "%22")]),
     # npm's form-data, Alamofire
-    ('form-data; name="f"; filename="12" vinyl.mp3"', [("name", "f"), ("filename", '12" vinyl.mp3')]),
+    (
+        'form-data; name="f"; filename="12" vinyl.mp3"',
+        [("name", "f"), ("filename", '12" vinyl.mp3')],
+    ),
     ('form-data; filename=""a" and "b""; name="f"', [("filename", '"a" and "b"'), ("name", "f")]),
-    ('form-data; filename="a"b\\"c"', [("filename", 'a"b\\"c')]),  # not all of them are escaped: none is
+    (
+        'form-data; filename="a"b\\"c"',
+        [("filename", 'a"b\\"c')],
+    ),  # not all of them are escaped: none is
     ('form-data; name="""', [("name", '"')]),
 ]
 
-BROKEN = ["a; b", "a; b c=d", 'a; "b"=c', 'a; b="c', 'a; b="c\\', 'a; b="c"d', 'a; b=c"d"', "a; =c", 'a; b="c"; d"']
+BROKEN = [
+    "a; b",
+    "a; b c=d",
+    'a; "b"=c',
+    'a; b="c',
+    'a; b="c\\',
+    'a; b="c"d',
+    'a; b=c"d"',
+    "a; =c",
+    'a; b="c"; d"',
+]
 
 
 @pytest.mark.parametrize(("value", "expected"), HTTP)

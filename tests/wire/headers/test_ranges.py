@@ -87,7 +87,9 @@ def test_what_is_malformed_or_unreasonable_is_ignored(header: str | None) -> Non
     assert resolve_ranges(header, 100) is None
 
 
-@pytest.mark.parametrize("header", ["bytes=100-", "bytes=100-200", "bytes=-0", f"bytes={HUGE}-", "bytes=100-,200-300"])
+@pytest.mark.parametrize(
+    "header", ["bytes=100-", "bytes=100-200", "bytes=-0", f"bytes={HUGE}-", "bytes=100-,200-300"]
+)
 def test_nothing_to_send_is_an_error_that_tells_the_size(header: str) -> None:
     """416, with the size for Content-Range."""
     with pytest.raises(RangeUnsatisfiable) as refused:
@@ -178,7 +180,9 @@ def test_a_content_range_that_is_none_is_refused(value: str) -> None:
         parse_content_range(value)
 
 
-@pytest.mark.parametrize("value", ["", "bytes 0-1/5", "bytes */*", "bytes */", "lines */5", "bytes */+5"])
+@pytest.mark.parametrize(
+    "value", ["", "bytes 0-1/5", "bytes */*", "bytes */", "lines */5", "bytes */+5"]
+)
 def test_only_the_form_of_a_416_tells_a_size(value: str) -> None:
     """Anything else tells nothing."""
     assert parse_unsatisfied_range(value) is None
@@ -188,10 +192,15 @@ def test_the_length_of_a_multipart_answer_is_exact() -> None:
     """Heads, bytes and tail add up to what Content-Length says."""
     whole = bytes(range(256))
     parts = [ByteRange(0, 10), ByteRange(100, 200)]
-    raw = b"".join(byteranges_head("B", part, 256, "text/plain") + whole[part.start : part.stop] for part in parts)
+    raw = b"".join(
+        byteranges_head("B", part, 256, "text/plain") + whole[part.start : part.stop]
+        for part in parts
+    )
     raw += byteranges_tail("B")
 
     assert byteranges_type("B") == "multipart/byteranges; boundary=B"
-    assert raw.startswith(b"\r\n--B\r\nContent-Type: text/plain\r\nContent-Range: bytes 0-9/256\r\n\r\n\x00")
+    assert raw.startswith(
+        b"\r\n--B\r\nContent-Type: text/plain\r\nContent-Range: bytes 0-9/256\r\n\r\n\x00"
+    )
     assert raw.endswith(b"\r\n--B--\r\n")
     assert byteranges_length("B", parts, 256, "text/plain") == len(raw)

@@ -37,7 +37,9 @@ class Form:
     """
 
     def __init__(
-        self, fields: Mapping[str, str | Buffer] | Iterable[tuple[str, str | Buffer]] = (), on_progress: OnSent | None = None
+        self,
+        fields: Mapping[str, str | Buffer] | Iterable[tuple[str, str | Buffer]] = (),
+        on_progress: OnSent | None = None,
     ) -> None:
         self._encoder = FormEncoder(new_boundary(secrets.token_bytes(16)))
         self._parts: list[bytes | BodyInput] = []  # what stands between the files, and the files
@@ -47,7 +49,14 @@ class Form:
         for name, value in fields.items() if isinstance(fields, Mapping) else fields:
             self.field(name, value)
 
-    def field(self, name: str, value: str | Buffer, *, type: str | None = None, headers: Mapping[str, str] | None = None) -> Self:
+    def field(
+        self,
+        name: str,
+        value: str | Buffer,
+        *,
+        type: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Self:
         """Add a field. `type` is for one that is no plain text, such as application/json; `headers` are more of the part's own.
 
         Raises BadRequest for a value that is neither text nor bytes, BadForm for a type or header that no part can carry.
@@ -58,7 +67,11 @@ class Form:
             raise BadRequest(
                 f"The value of field {name!r} is {_kind(value)}; a form carries text and bytes, so give str(…) or json.dumps(…)"
             )
-        self._parts.append(self._encoder.field(name, value if isinstance(value, str) else bytes(value), type, headers))
+        self._parts.append(
+            self._encoder.field(
+                name, value if isinstance(value, str) else bytes(value), type, headers
+            )
+        )
         return self
 
     def file(
@@ -83,13 +96,22 @@ class Form:
         display_name = filename or content.name or NAMELESS
         content.name = display_name
         kind = type or content.type or guess_type(display_name)
-        self._parts += [self._encoder.begin_file(name, display_name, kind, headers), content, self._encoder.end_file()]
+        self._parts += [
+            self._encoder.begin_file(name, display_name, kind, headers),
+            content,
+            self._encoder.end_file(),
+        ]
         return self
 
     @property
     def length(self) -> int | None:
         """Bytes of the whole form; None when a file's is unknown."""
-        return form_length([*(part if isinstance(part, bytes) else part.length for part in self._parts), self._encoder.finish()])
+        return form_length(
+            [
+                *(part if isinstance(part, bytes) else part.length for part in self._parts),
+                self._encoder.finish(),
+            ]
+        )
 
     @property
     def len(self) -> int:
@@ -107,7 +129,9 @@ class Form:
     def headers(self) -> dict[str, str]:
         """Content-Type, and Content-Length where it is known; without one, clients send chunks."""
         length = self.length
-        return {"Content-Type": self.content_type} | ({} if length is None else {"Content-Length": str(length)})
+        return {"Content-Type": self.content_type} | (
+            {} if length is None else {"Content-Length": str(length)}
+        )
 
     def __iter__(self) -> Iterator[bytes]:
         """The bytes. Raises SourceFailed when a file gives more or fewer than it said, SourceSpent for a second reading of what

@@ -14,7 +14,13 @@ import stat
 from collections.abc import AsyncIterable, Iterable, Iterator
 from typing import Protocol, TypeGuard, cast
 
-from sluiceway.client.bodies.open_files import AsyncFile, AsyncReadable, OpenFile, Readable, read_pieces
+from sluiceway.client.bodies.open_files import (
+    AsyncFile,
+    AsyncReadable,
+    OpenFile,
+    Readable,
+    read_pieces,
+)
 from sluiceway.client.local.believed_sizes import measured
 from sluiceway.errors import BadRequest, PeerTimeout, SourceFailed
 from sluiceway.pipe.bridge import Bridge, BridgeReader, BridgeWriter
@@ -23,10 +29,22 @@ from sluiceway.wire.urls import is_url, parse_address, redact_url
 
 __all__ = ["BodyInput", "Content", "Readable", "material"]
 
-PIECE = 256 << 10  # bytes; HTTP libraries send piece by piece, and below this their own work costs more than the bytes
-MEETING = 600.0  # seconds for a URL to answer with its head; the connection's own limits end it before
+PIECE = (
+    256 << 10
+)  # bytes; HTTP libraries send piece by piece, and below this their own work costs more than the bytes
+MEETING = (
+    600.0  # seconds for a URL to answer with its head; the connection's own limits end it before
+)
 
-Content = str | os.PathLike[str] | Buffer | Readable | Iterable[Buffer] | AsyncReadable | AsyncIterable[Buffer]
+Content = (
+    str
+    | os.PathLike[str]
+    | Buffer
+    | Readable
+    | Iterable[Buffer]
+    | AsyncReadable
+    | AsyncIterable[Buffer]
+)
 
 
 class BodyInput(Protocol):
@@ -69,7 +87,9 @@ def material(given: Content, size: int | None = None) -> BodyInput:
     elif isinstance(given, Iterable):
         made = _Stream(given)
     else:
-        raise BadRequest(f"A path, a URL, a binary file, bytes or an iterable of bytes can be sent, not {type(given).__name__}")
+        raise BadRequest(
+            f"A path, a URL, a binary file, bytes or an iterable of bytes can be sent, not {type(given).__name__}"
+        )
     if size is not None:
         if size < 0 or made.length not in (None, size):
             raise BadRequest(f"The size is {size} bytes, and what was given has {made.length}")
@@ -103,22 +123,31 @@ class _Path:
     def __init__(self, path: str) -> None:
         self.type: str | None = None
         self._path, self.name = path, os.path.basename(path)
-        size: int | None = None  # a device, a named pipe, or a file that is made up while it is read
+        size: int | None = (
+            None  # a device, a named pipe, or a file that is made up while it is read
+        )
         try:
             self._seen = os.stat(path)
             if not stat.S_ISFIFO(self._seen.st_mode):  # opening one waits for its writer
-                with open(path, "rb") as file:  # what may not be read is told before anything is sent
+                with open(
+                    path, "rb"
+                ) as file:  # what may not be read is told before anything is sent
                     if stat.S_ISREG(self._seen.st_mode):
                         self._seen, size = measured(file.fileno())
         except OSError as error:
-            raise SourceFailed(f"{path} cannot be read ({error.strerror}); nothing was sent") from error
+            raise SourceFailed(
+                f"{path} cannot be read ({error.strerror}); nothing was sent"
+            ) from error
         self.length, self._size = size, size
 
     def pieces(self) -> Iterator[Buffer]:
         with open(self._path, "rb", buffering=0) as file:
             yield from read_pieces(file, self._size)
             now = os.fstat(file.fileno())
-        if self._size is not None and (now.st_size, now.st_mtime_ns) != (self._seen.st_size, self._seen.st_mtime_ns):
+        if self._size is not None and (now.st_size, now.st_mtime_ns) != (
+            self._seen.st_size,
+            self._seen.st_mtime_ns,
+        ):
             raise SourceFailed(f"{self._path} changed while it was sent; send it again")
 
 
@@ -141,7 +170,9 @@ class _Stream:
             count += len(chunk)
             yield chunk
         if self._gave and not count:
-            raise SourceSpent("This iterable gave bytes the first time and none now; it flows past once")
+            raise SourceSpent(
+                "This iterable gave bytes the first time and none now; it flows past once"
+            )
         self._gave = count
 
 
@@ -169,14 +200,18 @@ class _Remote:
         try:
             error = met.get(timeout=MEETING)
         except queue.Empty:
-            raise PeerTimeout(f"{redact_url(self._address.url)} did not answer; try again later") from None
+            raise PeerTimeout(
+                f"{redact_url(self._address.url)} did not answer; try again later"
+            ) from None
         if error is not None:
             raise error
         return reader
 
     async def _flow(self, out: BridgeWriter, met: queue.SimpleQueue[BaseException | None]) -> None:
         from sluiceway.client.http.transport import Transport
-        from sluiceway.client.remote_source import RemoteSource  # late, with the HTTP library: forms without URLs need none
+        from sluiceway.client.remote_source import (
+            RemoteSource,
+        )  # late, with the HTTP library: forms without URLs need none
 
         proof = self._address.authorization
         headers = {} if proof is None else {"authorization": proof}

@@ -19,7 +19,9 @@ from sluiceway.pipe.source import Buffer, SourceSpent
 
 __all__ = ["AsyncFile", "AsyncReadable", "OpenFile", "Readable", "read_pieces"]
 
-PIECE = 256 << 10  # bytes; HTTP libraries send piece by piece, and below this their own work costs more than the bytes
+PIECE = (
+    256 << 10
+)  # bytes; HTTP libraries send piece by piece, and below this their own work costs more than the bytes
 TEXT = "This file is open as text; open it with mode 'rb'"
 
 
@@ -70,7 +72,9 @@ class OpenFile:
         length: int = max(0, file.tell() - start)
         file.seek(start)
         if isinstance(file, io.FileIO | io.BufferedReader | io.BufferedRandom):
-            with suppress(OSError, AttributeError):  # over something that is no file of the system's
+            with suppress(
+                OSError, AttributeError
+            ):  # over something that is no file of the system's
                 size = measured(file.fileno())[1]
                 return None if size is None else length
         if not length:
@@ -91,7 +95,9 @@ class AsyncFile:
         self.type: str | None
         self.length: int | None
         self.name, self.type, self.length = _described(file)
-        self.again: bool = all(callable(getattr(file, can, None)) for can in ("read", "seek", "tell"))
+        self.again: bool = all(
+            callable(getattr(file, can, None)) for can in ("read", "seek", "tell")
+        )
 
     def pieces(self) -> Iterator[Buffer]:
         raise BadRequest(
@@ -150,9 +156,14 @@ def read_pieces(file: Readable, length: int | None) -> Iterator[Buffer]:
 
 def _described(file: object) -> tuple[str, str | None, int | None]:
     """Name, type and bytes, as far as it tells. A part of a form that is being read has a name of its own: its field's."""
-    known = "name" if isinstance(file, io.IOBase) else "filename"  # GzipFile has both, and warns of the second
+    known = (
+        "name" if isinstance(file, io.IOBase) else "filename"
+    )  # GzipFile has both, and warns of the second
     name = getattr(file, known, getattr(file, "name", None))
-    kind, told = getattr(file, "content_type", None), getattr(file, "len", getattr(file, "size", None))
+    kind, told = (
+        getattr(file, "content_type", None),
+        getattr(file, "len", getattr(file, "size", None)),
+    )
     return (
         os.path.basename(name) if isinstance(name, str) else "",
         kind if isinstance(kind, str) and kind else None,

@@ -50,11 +50,15 @@ class _Exact:
     def piece(self, piece: Buffer) -> bytes:
         """As bytes: not every HTTP library takes views. The last one is kept back, or the body would be whole over there."""
         if isinstance(piece, str):
-            raise BadRequest(f"{self._what} gives text; open it with mode 'rb', or encode what it gives")
+            raise BadRequest(
+                f"{self._what} gives text; open it with mode 'rb', or encode what it gives"
+            )
         view = memoryview(piece)
         self._count += view.nbytes
         if self._length is not None and self._count > self._length:
-            raise SourceFailed(f"{self._what} gives more than the {self._length} bytes it was said to have; nothing more is sent")
+            raise SourceFailed(
+                f"{self._what} gives more than the {self._length} bytes it was said to have; nothing more is sent"
+            )
         data = piece if isinstance(piece, bytes) else bytes(view)
         if self._count == self._length and data:
             self._last = data
@@ -64,7 +68,9 @@ class _Exact:
     def end(self) -> bytes:
         """What was kept back."""
         if self._length is not None and self._count < self._length:
-            raise SourceFailed(f"{self._what} ended after {self._count} of {self._length} bytes; what was sent is not the whole")
+            raise SourceFailed(
+                f"{self._what} ended after {self._count} of {self._length} bytes; what was sent is not the whole"
+            )
         return self._last
 
 
@@ -109,7 +115,9 @@ def counted(pieces: Iterable[bytes], length: int | None, tell: OnSent | None) ->
             tell(sent, length)
 
 
-async def acounted(pieces: AsyncIterator[bytes], length: int | None, tell: OnSent | None) -> AsyncIterator[bytes]:
+async def acounted(
+    pieces: AsyncIterator[bytes], length: int | None, tell: OnSent | None
+) -> AsyncIterator[bytes]:
     """The same for an event loop."""
     sent = 0
     async for piece in pieces:

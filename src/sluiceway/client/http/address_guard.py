@@ -53,7 +53,9 @@ _V6 = [
     ("fec0::/10", "site-local"),
     ("ff00::/8", "multicast"),
 ]
-PUBLIC_V6 = IPv6Network("2000::/3")  # all that was ever given out as global unicast (RFC 4291, IANA)
+PUBLIC_V6 = IPv6Network(
+    "2000::/3"
+)  # all that was ever given out as global unicast (RFC 4291, IANA)
 
 SPECIAL_V4 = [(IPv4Network(network), what) for network, what in _V4]
 SPECIAL_V6 = [(IPv6Network(network), what) for network, what in _V6]
@@ -79,7 +81,9 @@ NAT64 = IPv6Network("64:ff9b::/96")
 NAT64_LOCAL = IPv6Network("64:ff9b:1::/48")
 SIX_TO_FOUR = IPv6Network("2002::/16")
 TEREDO = IPv6Network("2001::/32")
-ISATAP = frozenset([0x0000_5EFE, 0x0200_5EFE])  # the upper half of its interface identifiers (RFC 5214 6.1)
+ISATAP = frozenset(
+    [0x0000_5EFE, 0x0200_5EFE]
+)  # the upper half of its interface identifiers (RFC 5214 6.1)
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -95,7 +99,9 @@ def parse_network(text: str) -> Network:
 
 def refused_address(why: str) -> Forbidden:
     """One word for every reason: a client that could tell them apart could list the names of the network behind the server."""
-    return Forbidden(why).for_operator("This server does not fetch from there: the host is unknown, or its address is not public")
+    return Forbidden(why).for_operator(
+        "This server does not fetch from there: the host is unknown, or its address is not public"
+    )
 
 
 class AddressGuard:
@@ -109,11 +115,15 @@ class AddressGuard:
 
     def __call__(self, address: str, port: int) -> None:
         try:
-            why = self._unfit(ip_address(address.partition("%")[0]))  # a zone says which link, not which address
+            why = self._unfit(
+                ip_address(address.partition("%")[0])
+            )  # a zone says which link, not which address
         except ValueError:
             why = "no internet address"
         if why is not None:
-            log.warning("did not connect to %s port %d: %s", address, port, why)  # the client is not told the address
+            log.warning(
+                "did not connect to %s port %d: %s", address, port, why
+            )  # the client is not told the address
             raise refused_address(
                 f"The URL leads to an address that is not public ({why}). To fetch from there, allow it with --fetch-internal"
             )

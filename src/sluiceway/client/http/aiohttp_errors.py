@@ -29,7 +29,9 @@ def named(url: str, doing: str, limits: Deadlines, body: Outgoing | None = None)
         limit = limits.connect if connecting else limits.idle if body is None else limits.answer
         what = "cannot be reached within" if connecting else "did not answer for"
         members = {UNREACHED: True} if connecting else {}
-        raise PeerTimeout(f"{redact_url(url)} {what} {limit:.0f} seconds; try again later", **members) from error
+        raise PeerTimeout(
+            f"{redact_url(url)} {what} {limit:.0f} seconds; try again later", **members
+        ) from error
     except (aiohttp.ClientError, OSError) as error:
         if body is not None and body.failure is not None:
             raise body.failure from error
@@ -37,7 +39,9 @@ def named(url: str, doing: str, limits: Deadlines, body: Outgoing | None = None)
             raise head_too_long(url) from error
         if (busy := out_of_descriptors(error)) is not None:
             raise busy from error
-        raise _kind(error)(f"{doing} {redact_url(url)} failed: {_reason(error)}", **_members(error)) from error
+        raise _kind(error)(
+            f"{doing} {redact_url(url)} failed: {_reason(error)}", **_members(error)
+        ) from error
     except ValueError as error:  # a host or a header that the library, or the system's look-up of names, does not take
         raise BadRequest(f"{redact_url(url)} cannot be asked: {_reason(error)}") from error
 
@@ -49,7 +53,10 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def head_too_long(url: str) -> PeerFailed:
-    return PeerFailed(f"{redact_url(url)} answered, and a header of its answer is too long to be read", **{UNREADABLE: True})
+    return PeerFailed(
+        f"{redact_url(url)} answered, and a header of its answer is too long to be read",
+        **{UNREADABLE: True},
+    )
 
 
 def undecoded(url: str, coding: str) -> PeerFailed:
@@ -62,21 +69,31 @@ def _members(error: BaseException) -> dict[str, object]:
 
 
 def _kind(error: BaseException) -> type[PeerFailed]:
-    return PeerUnreachable if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientHttpProxyError) else PeerFailed
+    return (
+        PeerUnreachable
+        if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientHttpProxyError)
+        else PeerFailed
+    )
 
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, aiohttp.ClientProxyConnectionError):
         return "the proxy that the environment names cannot be reached"
     if isinstance(error, aiohttp.ClientHttpProxyError):
-        asks = " (it wants a user and a password: http://USER:PASSWORD@HOST:PORT)" if error.status == 407 else ""
+        asks = (
+            " (it wants a user and a password: http://USER:PASSWORD@HOST:PORT)"
+            if error.status == 407
+            else ""
+        )
         return f"the proxy that the environment names refused to connect, with {error.status}{asks}"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return "no such host; check the name in the URL"
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"the server's certificate is not trusted: {cause.verify_message}"
-        if isinstance(cause, ssl.SSLError) and not isinstance(cause, aiohttp.ClientError):  # its own lacks the reason
+        if isinstance(cause, ssl.SSLError) and not isinstance(
+            cause, aiohttp.ClientError
+        ):  # its own lacks the reason
             told = (cause.reason or "no reason").lower().replace("_", " ")
             if "certificate" in told and "alert" in told:
                 return f"the server does not accept our certificate, or wants one ({told})"

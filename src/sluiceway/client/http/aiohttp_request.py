@@ -26,8 +26,13 @@ class ExpectingRequest(aiohttp.ClientRequest):
     that may have stopped reading.
     """
 
-    async def write_bytes(self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None) -> None:
-        waiting, transport = self._continue, conn.transport  # kept: a connection that was given back forgets it
+    async def write_bytes(
+        self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None
+    ) -> None:
+        waiting, transport = (
+            self._continue,
+            conn.transport,
+        )  # kept: a connection that was given back forgets it
         payload = self.body if isinstance(self.body, StreamedBody) else None
         timer = None
         if payload is not None:
@@ -102,5 +107,7 @@ class StreamedBody(aiohttp.Payload):
     async def write(self, writer: AbstractStreamWriter) -> None:
         await self._sluice_body.send(writer.write)
 
-    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+    async def write_with_length(
+        self, writer: AbstractStreamWriter, content_length: int | None
+    ) -> None:
         await self._sluice_body.send(writer.write)

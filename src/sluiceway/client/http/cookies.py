@@ -17,7 +17,9 @@ MOST = 50  # cookies of one origin: what RFC 6265 6.1 has browsers keep
 MOST_COOKIE = 4096  # bytes of one, name and value
 MOST_TOTAL = 16 << 10  # bytes of one Cookie header; servers take 8 to 64 KiB of headers
 
-_PAIR = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+)=([\x21-\x2b\x2d-\x3a\x3c-\x7e ]*)")  # a token, and no control character or ;
+_PAIR = re.compile(
+    r"([!#$%&'*+.^_`|~0-9A-Za-z-]+)=([\x21-\x2b\x2d-\x3a\x3c-\x7e ]*)"
+)  # a token, and no control character or ;
 _GONE = re.compile(r";\s*max-age\s*=\s*(-\d|0*\s*(;|$))", re.IGNORECASE)
 
 
@@ -44,4 +46,7 @@ class ChainCookies:
         text = "; ".join([*([given] if given else []), *pairs])
         if not pairs or len(text) > MOST_TOTAL:
             return dict(headers)
-        return {**{name: value for name, value in headers.items() if name.lower() != "cookie"}, "cookie": text}
+        return {
+            **{name: value for name, value in headers.items() if name.lower() != "cookie"},
+            "cookie": text,
+        }

@@ -33,7 +33,9 @@ class DigestLogin:
 
     def learn(self, header: str) -> bool:
         """Whether a WWW-Authenticate holds a challenge that can be answered."""
-        fitting = [told for told in _challenges(header) if _hash_of(told) is not None and told.get("nonce")]
+        fitting = [
+            told for told in _challenges(header) if _hash_of(told) is not None and told.get("nonce")
+        ]
         fitting = [told for told in fitting if "qop" not in told or "auth" in _listed(told["qop"])]
         if not fitting:
             return False
@@ -60,9 +62,23 @@ class DigestLogin:
         if told.get("algorithm", "").upper().endswith("-SESS"):
             secret = digest(f"{secret}:{nonce}:{own}")
         what = digest(f"{method}:{target}")
-        proof = digest(f"{secret}:{nonce}:{count}:{own}:auth:{what}" if "qop" in told else f"{secret}:{nonce}:{what}")
-        user = digest(f"{self._user}:{realm}") if told.get("userhash", "").lower() == "true" else self._user
-        fields = {"username": user, "realm": realm, "nonce": nonce, "uri": target, "response": proof}
+        proof = digest(
+            f"{secret}:{nonce}:{count}:{own}:auth:{what}"
+            if "qop" in told
+            else f"{secret}:{nonce}:{what}"
+        )
+        user = (
+            digest(f"{self._user}:{realm}")
+            if told.get("userhash", "").lower() == "true"
+            else self._user
+        )
+        fields = {
+            "username": user,
+            "realm": realm,
+            "nonce": nonce,
+            "uri": target,
+            "response": proof,
+        }
         if "opaque" in told:
             fields["opaque"] = told["opaque"]
         if "qop" in told:
@@ -81,7 +97,9 @@ def _challenges(header: str) -> list[dict[str, str]]:
     ends = [*(start.start() for start in starts[1:]), len(header)]
     return [
         {
-            found[1].lower(): re.sub(r"\\(.)", r"\1", found[2]) if found[2] is not None else found[3]
+            found[1].lower(): re.sub(r"\\(.)", r"\1", found[2])
+            if found[2] is not None
+            else found[3]
             for found in _PARAMETER.finditer(header, start.end(), end)
         }
         for start, end in zip(starts, ends, strict=False)

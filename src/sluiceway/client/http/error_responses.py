@@ -62,7 +62,9 @@ def refusal(head: Head, text: str, token: str = TOKEN) -> SluiceError:
     code = problem.get("code")
     kind = BY_CODE.get(code) if isinstance(code, str) else None
     if kind is None:
-        kind = BY_STATUS.get(head.status, errors.PeerFailed if head.status >= 500 else errors.BadRequest)
+        kind = BY_STATUS.get(
+            head.status, errors.PeerFailed if head.status >= 500 else errors.BadRequest
+        )
     if head.status < 400:
         kind = errors.PeerFailed
     words = _words(problem, text, head)
@@ -104,6 +106,8 @@ def _words(problem: dict[str, object], text: str, head: Head) -> str:
 
 
 def _one_line(text: str) -> str:
-    line = "".join(character if character.isprintable() else " " for character in text[: 4 * MOST_WORDS])
+    line = "".join(
+        character if character.isprintable() else " " for character in text[: 4 * MOST_WORDS]
+    )
     line = " ".join(line.split())
     return line if len(line) <= MOST_WORDS else line[: MOST_WORDS - 1] + "…"

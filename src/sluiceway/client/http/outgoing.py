@@ -17,8 +17,12 @@ class Deadlines:
     """How long a peer may take, in seconds."""
 
     connect: float = 10.0  # for name, TCP and TLS; three lost SYNs (1+2+4 s) still pass
-    idle: float = 60.0  # without one byte, either way; proxies give up after 60 as well (nginx, AWS ALB)
-    answer: float = 600.0  # from the last byte sent to the answer: fsync and assembling terabytes take minutes
+    idle: float = (
+        60.0  # without one byte, either way; proxies give up after 60 as well (nginx, AWS ALB)
+    )
+    answer: float = (
+        600.0  # from the last byte sent to the answer: fsync and assembling terabytes take minutes
+    )
 
 
 class Outgoing(Protocol):

@@ -35,20 +35,32 @@ class Proxies:
         """Raises BadRequest for a proxy that cannot be used."""
         parts = urlsplit(url)
         text = self._told.get(parts.scheme) or self._told.get("all")
-        if not text or not parts.hostname or self._bypassed(parts.hostname, parts.netloc.rpartition("@")[2]):
+        if (
+            not text
+            or not parts.hostname
+            or self._bypassed(parts.hostname, parts.netloc.rpartition("@")[2])
+        ):
             return None
         if text.lower().startswith("socks"):
-            raise BadRequest("The environment names a SOCKS proxy, and only HTTP proxies can be used; set NO_PROXY to go without")
+            raise BadRequest(
+                "The environment names a SOCKS proxy, and only HTTP proxies can be used; set NO_PROXY to go without"
+            )
         try:
             address = parse_address(text if "://" in text else f"http://{text}")
         except BadRequest:  # its text may hold a password
-            raise BadRequest(f"The proxy that the environment names for {parts.scheme}:// is no URL of a server") from None
+            raise BadRequest(
+                f"The proxy that the environment names for {parts.scheme}:// is no URL of a server"
+            ) from None
         return Proxy(address.url, address.authorization)
 
     def _bypassed(self, host: str, place: str) -> bool:
         """As curl reads NO_PROXY: names and all below them, with a port or without; addresses and networks; * for all."""
         names = [name.strip().lower() for name in self._told.get("no", "").split(",")]
-        return any(name == "*" or _fits(name.strip("[]"), host) or _fits(name, place.lower()) for name in names if name)
+        return any(
+            name == "*" or _fits(name.strip("[]"), host) or _fits(name, place.lower())
+            for name in names
+            if name
+        )
 
 
 def _fits(name: str, host: str) -> bool:

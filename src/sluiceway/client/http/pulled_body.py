@@ -48,8 +48,12 @@ class Body:
         self.started: bool = False  # the source was opened: bytes of a passing stream are gone
         self.failure: SluiceError | None = None  # why the source ended early
         self.sent: int = 0  # bytes of the source that `write` took
-        self.handed: int = 0  # bytes of the whole body given to `write`, the piece under way included
-        self.ended: float | None = None  # when the last piece was taken, in seconds of time.monotonic()
+        self.handed: int = (
+            0  # bytes of the whole body given to `write`, the piece under way included
+        )
+        self.ended: float | None = (
+            None  # when the last piece was taken, in seconds of time.monotonic()
+        )
         self.line: SocketProgress | None = None  # the connection it goes over, while it does
         self.sha256: str | None = None  # of the source, once all of it was sent
         self._at_source = False  # an OSError now is the source's, not the peer's
@@ -62,7 +66,11 @@ class Body:
     @property
     def length(self) -> int | None:
         """Bytes of the whole body."""
-        return None if self.source.length is None else len(self.head) + self.source.length + len(self.tail)
+        return (
+            None
+            if self.source.length is None
+            else len(self.head) + self.source.length + len(self.tail)
+        )
 
     @property
     def repeatable(self) -> bool:
@@ -99,7 +107,9 @@ class Body:
         try:
             await asyncio.shield(self._sender)
         except asyncio.CancelledError:
-            if not self._leaving:  # a write failed already: what cleans up behind it must not be cut short
+            if (
+                not self._leaving
+            ):  # a write failed already: what cleans up behind it must not be cut short
                 self._sender.cancel()
             raise
 
@@ -114,7 +124,9 @@ class Body:
     async def _send(self, write: Write) -> None:
         self.rewind()
         self.started, self._write = True, write
-        digests = Digests(dict.fromkeys(["sha-256", *(promise.algorithm for promise in self._promises)]))
+        digests = Digests(
+            dict.fromkeys(["sha-256", *(promise.algorithm for promise in self._promises)])
+        )
         stages = self._stages
         try:
             stages.enter(DESTINATION)
@@ -123,7 +135,13 @@ class Body:
             stages.enter(QUEUE)
             self._at_source = True
             # The limit stops what is too long before the sink sees it: what was held back until then stays held back.
-            await pump(TimedSource(self.source, stages), self, taps=(digests,), limit=self.source.length, stages=stages)
+            await pump(
+                TimedSource(self.source, stages),
+                self,
+                taps=(digests,),
+                limit=self.source.length,
+                stages=stages,
+            )
             found = await digests.finish()
             self._at_source = False
             self._check(found)
@@ -139,10 +157,14 @@ class Body:
                 stages.enter(ANSWER)
         except BodyCut as error:
             came = self.sent + (len(self._held) if self._held is not None else 0)
-            self.failure = SourceFailed(f"The source ended after {came} of {self.source.length} bytes; nothing was stored")
+            self.failure = SourceFailed(
+                f"The source ended after {came} of {self.source.length} bytes; nothing was stored"
+            )
             raise self.failure from error
         except TooLarge as error:
-            self.failure = SourceFailed(f"The source goes on after its {self.source.length} bytes; nothing was stored")
+            self.failure = SourceFailed(
+                f"The source goes on after its {self.source.length} bytes; nothing was stored"
+            )
             raise self.failure from error
         except OSError as error:
             if not self._at_source:
@@ -159,7 +181,9 @@ class Body:
     def _check(self, found: Mapping[str, bytes]) -> None:
         for promise in self._promises:
             if found[promise.algorithm] != promise.value:
-                raise DigestMismatch(f"The source has another {promise.algorithm} than it told; nothing was stored, try again")
+                raise DigestMismatch(
+                    f"The source has another {promise.algorithm} than it told; nothing was stored, try again"
+                )
 
     # The sink the pump writes to: the peer keeps, this side only hands on.
     kept = 0

@@ -36,7 +36,9 @@ async def followed(
     proven = False
     while True:
         allow(url)
-        async with transport.ask(method, url, cookies.added({**kept, **(more or {})}, url)) as answer:
+        async with transport.ask(
+            method, url, cookies.added({**kept, **(more or {})}, url)
+        ) as answer:
             cookies.learn(answer.head)
             if not proven and transport.challenged(answer.head):
                 proven = True

@@ -36,7 +36,9 @@ def shape_put(url: str, name: str, type: str) -> Shape:
     return Shape("PUT", below(url, name) if urlsplit(url).path.endswith("/") else url, type)
 
 
-def shape_form(url: str, name: str, type: str, form: Sequence[tuple[str, str]], field: str | None, token: bytes) -> Shape:
+def shape_form(
+    url: str, name: str, type: str, form: Sequence[tuple[str, str]], field: str | None, token: bytes
+) -> Shape:
     """A form with the fields first, so that the server knows them when the file begins. `token`: 16 random bytes."""
     encoder = FormEncoder(new_boundary(token))
     head = b"".join(encoder.field(key, value) for key, value in form)

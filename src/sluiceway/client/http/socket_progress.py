@@ -36,7 +36,9 @@ class SocketProgress:
     @property
     def acknowledged(self) -> int:
         """Bytes of the body that the peer's kernel has; where the system does not tell, those our kernel took."""
-        taken = self.taken  # first: what is acknowledged meanwhile makes the answer too small, never too large
+        taken = (
+            self.taken
+        )  # first: what is acknowledged meanwhile makes the answer too small, never too large
         return max(0, taken - (self._outstanding() or 0))
 
     def _outstanding(self) -> int | None:

@@ -22,7 +22,9 @@ from sluiceway.wire.urls import redact_url
 
 __all__ = ["MOST_RESPONSE", "EarlyResponse", "Response", "StreamingRequest"]
 
-MOST_RESPONSE = 1 << 20  # bytes of an answer that are passed on; an API's answer to an upload has a few hundred
+MOST_RESPONSE = (
+    1 << 20
+)  # bytes of an answer that are passed on; an API's answer to an upload has a few hundred
 LEAVE = 5.0  # seconds an aborted request may take to let go of its connection
 
 
@@ -49,7 +51,14 @@ class StreamingRequest:
     repeatable = False
 
     def __init__(
-        self, transport: Transport, method: str, url: str, headers: Mapping[str, str], length: int | None, *, expect: bool = False
+        self,
+        transport: Transport,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        length: int | None,
+        *,
+        expect: bool = False,
     ) -> None:
         self._transport, self._method, self._url, self._headers = transport, method, url, headers
         self.length, self._expect = length, expect
@@ -77,7 +86,9 @@ class StreamingRequest:
         if self._request.done():
             raise EarlyResponse(self._request.result())
         if not self._ready.done():
-            raise PeerTimeout(f"{redact_url(self._url)} said neither 100 Continue nor no; it may not know Expect")
+            raise PeerTimeout(
+                f"{redact_url(self._url)} said neither 100 Continue nor no; it may not know Expect"
+            )
 
     async def write(self, data: Buffer) -> None:
         """Hand on the next bytes; returns when the connection is ready for more. Raises Answered, PeerFailed."""
@@ -93,7 +104,10 @@ class StreamingRequest:
             # Ours, because an answer came while the peer took nothing, unless somebody else cancelled as well.
             if not self._woken or (self._blocked is not None and self._blocked.uncancel() > 0):
                 raise
-        except (OSError, RuntimeError):  # the connection is gone: the request itself knows why, or has the answer
+        except (
+            OSError,
+            RuntimeError,
+        ):  # the connection is gone: the request itself knows why, or has the answer
             pass
         else:
             return
@@ -111,7 +125,9 @@ class StreamingRequest:
             async with asyncio.timeout(limits.answer + 2 * limits.idle):
                 return await self._outcome()
         except TimeoutError:
-            raise PeerTimeout(f"{redact_url(self._url)} did not come to the end of its answer; try again later") from None
+            raise PeerTimeout(
+                f"{redact_url(self._url)} did not come to the end of its answer; try again later"
+            ) from None
 
     async def abort(self) -> None:
         """Break off: the peer sees a body that never ends. Safe at any time, also twice."""
@@ -129,7 +145,11 @@ class StreamingRequest:
     def said(self) -> Response | None:
         """The answer where it is here already. Raises PeerFailed where there will be none."""
         request = self._request
-        return None if request is None or not request.done() or request.cancelled() else request.result()
+        return (
+            None
+            if request is None or not request.done() or request.cancelled()
+            else request.result()
+        )
 
     @property
     def acknowledged(self) -> int:
@@ -171,7 +191,9 @@ class StreamingRequest:
         except PeerFailed:
             if answer.head.status < 400:
                 raise  # half a yes is no yes
-            return Response(answer.head, b"")  # an early refusal is often followed by a reset; its status is what counts
+            return Response(
+                answer.head, b""
+            )  # an early refusal is often followed by a reset; its status is what counts
 
     def _wake(self, _: object) -> None:
         if self._blocked is not None:

@@ -32,7 +32,11 @@ class Trust:
             if self.ca_file is not None:
                 ours.load_verify_locations(self.ca_file)
             context = ours
-            _loaded("client_cert", self.client_cert, lambda path: context.load_cert_chain(path, password=_none))
+            _loaded(
+                "client_cert",
+                self.client_cert,
+                lambda path: context.load_cert_chain(path, password=_none),
+            )
         return Contexts(plain, ours, frozenset(self.shown_to))
 
 
@@ -52,9 +56,13 @@ def _loaded(name: str, path: str, load: Callable[[str], object]) -> None:
     try:
         load(path)
     except ssl.SSLError as error:
-        raise BadRequest(f"{path} ({name}) holds no certificate that can be used: {error.reason or error}") from error
+        raise BadRequest(
+            f"{path} ({name}) holds no certificate that can be used: {error.reason or error}"
+        ) from error
     except (OSError, ValueError) as error:
-        raise BadRequest(f"{path} ({name}) cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise BadRequest(
+            f"{path} ({name}) cannot be read: {getattr(error, 'strerror', None) or error}"
+        ) from error
 
 
 def _none() -> str:

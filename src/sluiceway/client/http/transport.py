@@ -29,20 +29,34 @@ from sluiceway.errors import BadRequest, PeerFailed, PeerTimeout
 from sluiceway.wire.headers.conditions import join_fields
 from sluiceway.wire.urls import origin, redact_url
 
-__all__ = ["EXPECT_FROM", "EXPECT_WAIT", "MOST_HEAD", "Deadlines", "OpenResponse", "Outgoing", "Transport"]
+__all__ = [
+    "EXPECT_FROM",
+    "EXPECT_WAIT",
+    "MOST_HEAD",
+    "Deadlines",
+    "OpenResponse",
+    "Outgoing",
+    "Transport",
+]
 
 log: logging.Logger = logging.getLogger("sluiceway.guard")
 
 T = TypeVar("T")
 Guard = Callable[[str, int], None]  # address as text, port
 
-EXPECT_FROM = 1 << 20  # bytes; below, a refusal costs less than the extra round trip (curl's limit since 7.84)
-EXPECT_WAIT = 1.0  # seconds for the 100; servers that never send one must not cost more (curl's default)
+EXPECT_FROM = (
+    1 << 20
+)  # bytes; below, a refusal costs less than the extra round trip (curl's limit since 7.84)
+EXPECT_WAIT = (
+    1.0  # seconds for the 100; servers that never send one must not cost more (curl's default)
+)
 READ_AHEAD = 1 << 20  # bytes buffered per answer; the library pauses the socket at twice that
 MOST_ANSWER = 1 << 20  # bytes of an answer read as text; a larger one is not for us
 UNAUTHORIZED = 401
 TICK = 0.1  # seconds between looks at a transfer under way
-MOST_HEAD = 64 << 10  # bytes of an answer's head, and of one header in it: large cookies and policies have tens of KiB
+MOST_HEAD = (
+    64 << 10
+)  # bytes of an answer's head, and of one header in it: large cookies and policies have tens of KiB
 MOST_HEADERS = 256  # of an answer; browsers take some hundred
 
 
@@ -51,7 +65,11 @@ class OpenResponse:
 
     def __init__(self, response: aiohttp.ClientResponse, url: str, deadlines: Deadlines) -> None:
         self._response, self._deadlines = response, deadlines
-        cookies = tuple(value.decode("latin-1") for name, value in response.raw_headers if name.lower() == b"set-cookie")
+        cookies = tuple(
+            value.decode("latin-1")
+            for name, value in response.raw_headers
+            if name.lower() == b"set-cookie"
+        )
         self.head: Head = Head(response.status, _headers(response), url, cookies)
 
     async def chunks(self) -> AsyncIterator[bytes]:
@@ -160,7 +178,9 @@ class Transport:
             max_line_size=MOST_HEAD,
             read_bufsize=self._ahead,
             request_class=ExpectingRequest,
-            timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=self.deadlines.connect),
+            timeout=aiohttp.ClientTimeout(
+                total=None, connect=None, sock_connect=self.deadlines.connect
+            ),
         )
 
     def unproven(self, url: str) -> bool:
@@ -209,8 +229,12 @@ class Transport:
         try:
             target = URL(url, encoded=True)
         except ValueError:
-            raise BadRequest(f"{redact_url(url)} is no URL that can be asked; check host and port") from None
-        if (login := self._logins.get(origin(url))) is not None and (proof := login.answer(method, url)) is not None:
+            raise BadRequest(
+                f"{redact_url(url)} is no URL that can be asked; check host and port"
+            ) from None
+        if (login := self._logins.get(origin(url))) is not None and (
+            proof := login.answer(method, url)
+        ) is not None:
             headers = {**headers, "authorization": proof}
         proxy = None if self._proxies is None else self._proxies.of(url)
         sending = session.request(
@@ -225,7 +249,9 @@ class Transport:
             allow_redirects=False,
             upload_tracker=tracker,
             timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=limits.connect, sock_read=limits.idle if body is None else limits.answer
+                total=None,
+                sock_connect=limits.connect,
+                sock_read=limits.idle if body is None else limits.answer,
             ),
         )
         try:
@@ -237,7 +263,11 @@ class Transport:
                 if sum(len(name) + len(value) for name, value in response.raw_headers) > MOST_HEAD:
                     raise head_too_long(url)
                 coding = ", ".join(response.headers.getall("Transfer-Encoding", []))
-                if coding.strip().lower() not in ("", "chunked", "identity"):  # the library undoes chunks, and nothing else
+                if coding.strip().lower() not in (
+                    "",
+                    "chunked",
+                    "identity",
+                ):  # the library undoes chunks, and nothing else
                     raise undecoded(url, coding)
                 yield OpenResponse(response, url, limits)
             finally:
@@ -248,7 +278,11 @@ class Transport:
 
 
 def _for_proxy(proxy: Proxy | None) -> dict[str, str]:
-    return {} if proxy is None or proxy.authorization is None else {"Proxy-Authorization": proxy.authorization}
+    return (
+        {}
+        if proxy is None or proxy.authorization is None
+        else {"Proxy-Authorization": proxy.authorization}
+    )
 
 
 class _GuardedResolver(aiohttp.ThreadedResolver):
@@ -279,7 +313,9 @@ async def _started(request: Any) -> aiohttp.ClientResponse:
 class _Idle:
     """Looks at a request under way: tells how far it is, and ends it when the peer takes nothing for `limit` seconds."""
 
-    def __init__(self, url: str, body: Outgoing | None, limit: float, on_sent: Callable[[int], None] | None) -> None:
+    def __init__(
+        self, url: str, body: Outgoing | None, limit: float, on_sent: Callable[[int], None] | None
+    ) -> None:
         self._url, self._body, self._limit, self._on_sent = url, body, limit, on_sent
         self._last = (-1, time.monotonic())
 
@@ -289,10 +325,14 @@ class _Idle:
         taken, now = self._body.line.taken, time.monotonic()
         # Acknowledged counts, too: our kernel may hold megabytes for a slow peer, and then takes nothing for a long time.
         moved = taken + self._body.line.acknowledged
-        if moved != self._last[0] or taken >= self._body.handed:  # it moves, or there is nothing to take
+        if (
+            moved != self._last[0] or taken >= self._body.handed
+        ):  # it moves, or there is nothing to take
             self._last = (moved, now)
         elif now - self._last[1] > self._limit:
-            raise PeerTimeout(f"{redact_url(self._url)} took nothing for {self._limit:.0f} seconds; try again later")
+            raise PeerTimeout(
+                f"{redact_url(self._url)} took nothing for {self._limit:.0f} seconds; try again later"
+            )
         if self._on_sent is not None:
             self._on_sent(self._body.line.acknowledged)
 

@@ -11,7 +11,9 @@ import stat
 
 __all__ = ["doubtful", "measured"]
 
-DOUBTED = 64 << 10  # bytes; a larger file with nothing behind it on the disk is one with holes, not one that is made up
+DOUBTED = (
+    64 << 10
+)  # bytes; a larger file with nothing behind it on the disk is one with holes, not one that is made up
 
 
 def doubtful(found: os.stat_result) -> bool:

@@ -21,7 +21,9 @@ from sluiceway.pipe.source import Buffer, PassingSource
 
 __all__ = ["Command", "command_source"]
 
-END_WAIT = 600.0  # seconds a program may take to end after its last byte: dumps vacuum, compressors flush
+END_WAIT = (
+    600.0  # seconds a program may take to end after its last byte: dumps vacuum, compressors flush
+)
 STOP_WAIT = 5.0  # seconds it has to end by itself when it is told to
 
 
@@ -52,7 +54,9 @@ def command_source(command: Command) -> PassingSource:
 async def _output(command: Command) -> AsyncIterator[Buffer]:
     thread, started = Thread("sluiceway-command"), list[subprocess.Popen[bytes]]()
     try:
-        await settled(lambda: started.append(_started(command)))  # also when cancelled: what was started has to be ended
+        await settled(
+            lambda: started.append(_started(command))
+        )  # also when cancelled: what was started has to be ended
         held: bytes | None = None
         while chunk := await thread.do(partial(_read, started[0])):
             if held is not None:
@@ -75,7 +79,11 @@ def _started(command: Command) -> subprocess.Popen[bytes]:
     try:
         # A session of its own: ^C at the terminal reaches this program, which then ends that one.
         return subprocess.Popen(  # noqa: S603 - the user's own line, on purpose
-            command.arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, bufsize=0, start_new_session=True
+            command.arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            start_new_session=True,
         )
     except OSError as error:
         raise SourceFailed(f"The command cannot be run: {error.strerror or error}") from error
@@ -85,7 +93,9 @@ def _ended_well(process: subprocess.Popen[bytes]) -> None:
     try:
         code = process.wait(END_WAIT)
     except subprocess.TimeoutExpired:
-        raise SourceFailed(f"The command wrote all and did not end within {END_WAIT:.0f} s; nothing was stored") from None
+        raise SourceFailed(
+            f"The command wrote all and did not end within {END_WAIT:.0f} s; nothing was stored"
+        ) from None
     if code:
         how = f"was ended by signal {-code}" if code < 0 else f"failed with exit code {code}"
         raise SourceFailed(f"The command {how}; nothing was stored")

@@ -27,7 +27,9 @@ T = TypeVar("T")
 
 READ_ONLY = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 READ_SIZE = 1 << 20  # bytes; one thread hop per MiB
-PIPE_SIZE = 1 << 20  # bytes a pipe may hold on Linux: 64 KiB, the default, costs a thread hop per 64 KiB
+PIPE_SIZE = (
+    1 << 20
+)  # bytes a pipe may hold on Linux: 64 KiB, the default, costs a thread hop per 64 KiB
 SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ; `fcntl` names it on Linux only
 
 STDIN = 0
@@ -44,7 +46,9 @@ class LocalFile:
 
     reopenable = True
 
-    def __init__(self, path: str | int, start: int = 0, opener: Callable[[], int] | None = None) -> None:
+    def __init__(
+        self, path: str | int, start: int = 0, opener: Callable[[], int] | None = None
+    ) -> None:
         """Blocking. Raises OSError, SourceChanged for what is no regular file."""
         self._path, self._start, self._opener = path, start, opener
         fd = self._descriptor()
@@ -61,7 +65,9 @@ class LocalFile:
 
     async def open(self, start: int = 0, stop: int | None = None) -> AsyncIterator[Buffer]:
         loop = asyncio.get_running_loop()
-        end = stop if self.length is None else self.length if stop is None else min(stop, self.length)
+        end = (
+            stop if self.length is None else self.length if stop is None else min(stop, self.length)
+        )
         left = None if end is None else max(0, end - start)
         opening = loop.run_in_executor(None, self._opened, self._start + start)
         try:
@@ -78,7 +84,9 @@ class LocalFile:
                 if not chunk:
                     if self.length is None:
                         break
-                    raise SourceChanged(f"{self._name} became shorter while it was read; nothing was stored")
+                    raise SourceChanged(
+                        f"{self._name} became shorter while it was read; nothing was stored"
+                    )
                 left = None if left is None else left - len(chunk)
                 coming = loop.run_in_executor(None, file.read, _block(left))
                 yield chunk
@@ -116,7 +124,11 @@ class LocalFile:
 
     def _check(self, file: BinaryIO) -> None:
         now, seen = os.fstat(file.fileno()), self._seen
-        if (now.st_size, now.st_mtime_ns, now.st_ino) != (seen.st_size, seen.st_mtime_ns, seen.st_ino):
+        if (now.st_size, now.st_mtime_ns, now.st_ino) != (
+            seen.st_size,
+            seen.st_mtime_ns,
+            seen.st_ino,
+        ):
             raise SourceChanged(
                 f"{self._name} changed while it was read ({seen.st_size} bytes before, {now.st_size} after); "
                 "nothing was stored. Copy it when nobody writes to it, or pipe it in"
@@ -218,7 +230,9 @@ def open_local(path: str) -> Source:
             return _standard_input()
         mode = os.stat(path).st_mode
         if stat.S_ISREG(mode):
-            return LocalFile(path)  # opened once: unreadable files fail before the server hears of them
+            return LocalFile(
+                path
+            )  # opened once: unreadable files fail before the server hears of them
     except OSError as error:
         raise SourceFailed(f"{path} cannot be read: {error.strerror or error}") from error
     if stat.S_ISDIR(mode):
@@ -240,7 +254,9 @@ async def sized(source: Source, size: int, name: str) -> Source:
     """
     if source.length is not None:
         if source.length != size:
-            raise SourceFailed(f"{name} has {source.length} bytes, not the {size} that --size says; nothing was sent")
+            raise SourceFailed(
+                f"{name} has {source.length} bytes, not the {size} that --size says; nothing was sent"
+            )
         return source
     if size:
         return PassingSource(_ending(source.open(), size, name), size)

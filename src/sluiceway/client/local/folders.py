@@ -17,7 +17,11 @@ from sluiceway.errors import Forbidden
 
 __all__ = ["Folder"]
 
-_BY_DESCRIPTOR = os.open in os.supports_dir_fd and os.mkdir in os.supports_dir_fd and os.scandir in os.supports_fd
+_BY_DESCRIPTOR = (
+    os.open in os.supports_dir_fd
+    and os.mkdir in os.supports_dir_fd
+    and os.scandir in os.supports_fd
+)
 _FLAGS = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 
@@ -70,7 +74,9 @@ class Folder:
             return Folder(path)
         except OSError as error:
             if error.errno in (errno.ENOTDIR, errno.ELOOP):
-                raise Forbidden(f"{path} is in the way: a link or a file where a folder is needed") from error
+                raise Forbidden(
+                    f"{path} is in the way: a link or a file where a folder is needed"
+                ) from error
             raise
 
     def below(self, names: Sequence[str], make: bool = False) -> Folder:
@@ -86,7 +92,9 @@ class Folder:
 
     def open(self, name: str, flags: int, mode: int = 0o666) -> int:
         """A descriptor; no link is followed."""
-        return os.open(self.at(name), flags | _NO_FOLLOW | getattr(os, "O_CLOEXEC", 0), mode, dir_fd=self.fd)
+        return os.open(
+            self.at(name), flags | _NO_FOLLOW | getattr(os, "O_CLOEXEC", 0), mode, dir_fd=self.fd
+        )
 
     def look(self, name: str) -> os.stat_result:
         """What is there under the name, itself and not what it leads to."""

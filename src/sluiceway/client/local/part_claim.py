@@ -14,7 +14,9 @@ from sluiceway.errors import StoreFailed
 
 __all__ = ["is_same", "open_part", "rename_to_free", "unmark"]
 
-NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES})
+NO_LINKS = frozenset(
+    {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES}
+)
 
 _BINARY = getattr(os, "O_BINARY", 0)
 _MARK = "user.sluiceway.part"  # an attribute that only our parts have, and only until they are published
@@ -38,7 +40,9 @@ def open_part(folder: Folder, name: str) -> tuple[int, str]:
 def _create(folder: Folder, name: str) -> int:
     fd = folder.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY)
     if hasattr(os, "setxattr"):
-        with suppress(OSError):  # a file system without attributes: then only the sidecar says that it is ours
+        with suppress(
+            OSError
+        ):  # a file system without attributes: then only the sidecar says that it is ours
             os.setxattr(fd, _MARK, b"1")
     _lock(fd, folder, name)
     return fd
@@ -51,7 +55,12 @@ def _take_up(folder: Folder, name: str, noted: bool) -> int | None:
     except OSError:
         return None  # a link, a folder, a pipe, or somebody else's: not ours
     found = os.fstat(fd)
-    if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and _is_own(found) and (noted or _is_marked(fd)):
+    if (
+        stat.S_ISREG(found.st_mode)
+        and found.st_nlink == 1
+        and _is_own(found)
+        and (noted or _is_marked(fd))
+    ):
         _lock(fd, folder, name)
         return fd
     os.close(fd)
@@ -96,7 +105,9 @@ def _lock(fd: int, folder: Folder, name: str) -> None:
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
             raise StoreFailed(f"Another copy is writing {path} already; wait for it") from None
         raise
-    if not is_same(fd, folder, name):  # published or removed between opening and locking: it is no part any more
+    if not is_same(
+        fd, folder, name
+    ):  # published or removed between opening and locking: it is no part any more
         os.close(fd)
         raise StoreFailed(f"Another copy finished {path} just now; try again")
 

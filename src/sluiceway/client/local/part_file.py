@@ -25,9 +25,13 @@ __all__ = ["Notes", "PartialFile", "part_paths", "settled"]
 
 T = TypeVar("T")
 
-_fdatasync = getattr(os, "fdatasync", os.fsync)  # the size is synced with the data, only the times are not
+_fdatasync = getattr(
+    os, "fdatasync", os.fsync
+)  # the size is synced with the data, only the times are not
 
-SYNC_EVERY = 64 << 20  # bytes between syncs: what a power cut may cost, and no gigabytes of dirty pages at the end
+SYNC_EVERY = (
+    64 << 20
+)  # bytes between syncs: what a power cut may cost, and no gigabytes of dirty pages at the end
 HOLE = 4096  # bytes of zeros that become a hole: a block of most file systems
 LOOK = 64 << 10  # bytes looked at at once for that
 
@@ -73,7 +77,9 @@ class PartialFile:
         idle = self._syncing is None or self._syncing.done()
         if idle and self.have - self.kept >= SYNC_EVERY:
             self._raise_sync_error()
-            self._syncing = asyncio.get_running_loop().run_in_executor(None, self._sync)  # the network need not wait
+            self._syncing = asyncio.get_running_loop().run_in_executor(
+                None, self._sync
+            )  # the network need not wait
 
     async def sync(self) -> int:
         """What is written survives a power cut; the offset."""
@@ -223,5 +229,7 @@ def _local(target: str) -> Iterator[None]:
         raise Exists(f"{target} is there already; use --force to replace it") from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise NoSpace(f"No space for {target}; make room and run the same command to go on") from error
+            raise NoSpace(
+                f"No space for {target}; make room and run the same command to go on"
+            ) from error
         raise StoreFailed(f"{target} cannot be written: {error.strerror or error}") from error

@@ -69,7 +69,9 @@ def part_paths(target: str) -> tuple[str, str]:
 def notes_in(folder: Folder, name: str) -> Notes | None:
     """What a sidecar says; None where there is none, or where it is not of this program."""
     try:
-        fd = folder.open(name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        fd = folder.open(
+            name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        )
         with open(fd, "rb") as file:
             notes = Notes(**json.loads(file.read(MOST_NOTES)))
     except (OSError, ValueError, TypeError, RecursionError):

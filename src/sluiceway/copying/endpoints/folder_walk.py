@@ -21,8 +21,12 @@ from sluiceway.wire.names import stays_inside
 
 __all__ = ["STORE_FOLDER", "omitted_key", "version_of", "walk"]
 
-STORE_FOLDER = ".sluiceway"  # where a server keeps uploads under way, beside the files of its folder
-MOST_OPEN = 64  # folders on the way that stay open; one above them is opened again when it is come back to
+STORE_FOLDER = (
+    ".sluiceway"  # where a server keeps uploads under way, beside the files of its folder
+)
+MOST_OPEN = (
+    64  # folders on the way that stay open; one above them is opened again when it is come back to
+)
 
 
 @dataclass(slots=True)
@@ -35,7 +39,9 @@ class _Level:
     names: Iterator[tuple[str, bool]]
 
 
-def walk(path: str, journals: frozenset[str] = frozenset(), folders: bool = False) -> Generator[CopyItem, None, None]:
+def walk(
+    path: str, journals: frozenset[str] = frozenset(), folders: bool = False
+) -> Generator[CopyItem, None, None]:
     """`journals`: keys of this copy's own. `folders`: also each folder, behind what is in it. Raises SourceFailed."""
     try:
         root = Folder(path)
@@ -66,7 +72,10 @@ def walk(path: str, journals: frozenset[str] = frozenset(), folders: bool = Fals
                     yield below
                     continue
                 levels.append(below)
-                if len(levels) > MOST_OPEN and (far := levels[-MOST_OPEN]).folder not in (None, root):
+                if len(levels) > MOST_OPEN and (far := levels[-MOST_OPEN]).folder not in (
+                    None,
+                    root,
+                ):
                     _left(far, root)
             else:
                 yield _file(root, level, key, name)
@@ -88,7 +97,9 @@ def _entered(root: Folder, level: _Level, key: str, name: str) -> _Level | CopyI
     except OSError as error:
         folder.close()
         return _unreadable(key, error)
-    itself = CopyItem(key, None, modified=found.st_mtime, mode=stat.S_IMODE(found.st_mode), folder=True)
+    itself = CopyItem(
+        key, None, modified=found.st_mtime, mode=stat.S_IMODE(found.st_mode), folder=True
+    )
     return _Level(folder, f"{key}/", itself, iter(names))
 
 
@@ -113,9 +124,13 @@ def _unreadable(key: str, error: OSError | Forbidden) -> CopyItem:
     if isinstance(error, FileNotFoundError):
         omitted = Omitted(key, "not-found", "the folder was there a moment ago and is gone")
     elif isinstance(error, Forbidden):
-        omitted = Omitted(key, "source-changed", "the folder became another thing while it was looked at")
+        omitted = Omitted(
+            key, "source-changed", "the folder became another thing while it was looked at"
+        )
     else:
-        omitted = Omitted(key, "source-failed", f"the folder cannot be read: {error.strerror or error}")
+        omitted = Omitted(
+            key, "source-failed", f"the folder cannot be read: {error.strerror or error}"
+        )
     return CopyItem(key, None, omitted=omitted, folder=True)
 
 
@@ -124,10 +139,14 @@ def _file(root: Folder, level: _Level, key: str, name: str) -> CopyItem:
         found = _here(root, level).look(name)
         size = _measured(_here(root, level), name) if doubtful(found) else found.st_size
     except FileNotFoundError:
-        return CopyItem(key, None, omitted=Omitted(key, "not-found", "it was there a moment ago and is gone"))
+        return CopyItem(
+            key, None, omitted=Omitted(key, "not-found", "it was there a moment ago and is gone")
+        )
     except (OSError, Forbidden) as error:
         why = error.detail if isinstance(error, Forbidden) else error.strerror or str(error)
-        return CopyItem(key, None, omitted=Omitted(key, "source-failed", f"it cannot be looked at: {why}"))
+        return CopyItem(
+            key, None, omitted=Omitted(key, "source-failed", f"it cannot be looked at: {why}")
+        )
     if stat.S_ISLNK(found.st_mode):
         return CopyItem(key, None, omitted=Omitted(key, "link", RULES["link"]))
     if not stat.S_ISREG(found.st_mode):
@@ -169,4 +188,8 @@ def omitted_key(key: str, size: int | None = None) -> Omitted | None:
         return None
     if size == 0 and (not key or (key.endswith("/") and stays_inside(key[:-1]))):
         return Omitted(key, MARKER, RULES[MARKER])
-    return Omitted(key, "bad-name", "its key has an empty segment, . or .., is no UTF-8, or begins with .sluiceway")
+    return Omitted(
+        key,
+        "bad-name",
+        "its key has an empty segment, . or .., is no UTF-8, or begins with .sluiceway",
+    )

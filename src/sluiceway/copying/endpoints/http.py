@@ -47,12 +47,20 @@ from sluiceway.wire.urls import below, redact_url
 __all__ = ["FormTarget", "HttpSource", "HttpTarget"]
 
 PAGE = 500  # entries asked for at once
-MOST_PAGE = 8 << 20  # bytes of a listing's answer: each of its 500 entries may have a key of 1 KiB, escaped twice
+MOST_PAGE = (
+    8 << 20
+)  # bytes of a listing's answer: each of its 500 entries may have a key of 1 KiB, escaped twice
 SECOND_LOOKS = (0.1, 0.3)  # seconds before a HEAD that was answered 500 is asked again
-FOLDER_MISSING = (404, 409, 500)  # what WebDAV servers answer to a PUT into no folder: some, most (RFC 4918), and nginx
+FOLDER_MISSING = (
+    404,
+    409,
+    500,
+)  # what WebDAV servers answer to a PUT into no folder: some, most (RFC 4918), and nginx
 IN_PLACE = 2  # tries for the rest of a body that broke off, before the whole object is tried again
 MOST_OMITTED = 2048  # characters kept of what a server says of something it could not list
-MOST_EMPTY = 100  # pages in a row without an entry: a filter may leave some empty, no listing has so many
+MOST_EMPTY = (
+    100  # pages in a row without an entry: a filter may leave some empty, no listing has so many
+)
 WANT = {"want-repr-digest": "sha-256=10"}
 
 _TYPE = re.compile(r"[\x20-\x7e]+")  # what a header or a part's head may carry
@@ -77,12 +85,18 @@ class _Listing:
         Raises BadRequest where there is no such listing, PeerFailed, a refusal."""
         who = redact_url(self._side.url)
         if not self._known:
-            raise BadRequest(f"{who} cannot be listed: its path has no /files/, as a server of this kind has it")
+            raise BadRequest(
+                f"{who} cannot be listed: its path has no /files/, as a server of this kind has it"
+            )
         url = f"{self.base}?prefix={quote(self.prefix, safe='')}&after={quote(after, safe='')}&limit={limit}"
-        async with followed(self._transport, url, self._side.headers, {"accept": "application/json"}) as answer:
+        async with followed(
+            self._transport, url, self._side.headers, {"accept": "application/json"}
+        ) as answer:
             head = answer.head
             if head.status in (404, 405, 501):
-                raise BadRequest(f"{who} has no listing (it answered {head.status}); many objects are read from one")
+                raise BadRequest(
+                    f"{who} has no listing (it answered {head.status}); many objects are read from one"
+                )
             if head.status != 200:
                 raise refusal(head, await answer.text(), FROM_TOKEN)
             body = await answer.whole(MOST_PAGE)
@@ -93,10 +107,20 @@ class _Listing:
         except (ValueError, RecursionError):
             told = None
         entries = told.get("files") if isinstance(told, dict) else None
-        if not isinstance(told, dict) or not isinstance(entries, list) or not all(isinstance(one, dict) for one in entries):
-            raise BadRequest(f"{who} answered with no listing of this kind; many objects are read from one")
+        if (
+            not isinstance(told, dict)
+            or not isinstance(entries, list)
+            or not all(isinstance(one, dict) for one in entries)
+        ):
+            raise BadRequest(
+                f"{who} answered with no listing of this kind; many objects are read from one"
+            )
         omitted = told.get("omitted", [])
-        if "next" not in told or not isinstance(omitted, list) or not all(isinstance(one, dict) for one in omitted):
+        if (
+            "next" not in told
+            or not isinstance(omitted, list)
+            or not all(isinstance(one, dict) for one in omitted)
+        ):
             raise PeerFailed(f"{who} does not say whether its listing is complete")
         if told.get("readable") is False:
             raise BadRequest(f"{who} passes everything on and has nothing to list")
@@ -130,7 +154,9 @@ class HttpSource:
             seen = seen or bool(entries or omitted)
             empty = 0 if entries or omitted else empty + 1
             if empty > MOST_EMPTY:
-                raise PeerFailed(f"The listing of {self.display_name} goes on and on, and lists nothing")
+                raise PeerFailed(
+                    f"The listing of {self.display_name} goes on and on, and lists nothing"
+                )
             if following is None:
                 if self._listing.prefix and not seen:
                     raise nothing_below(self.display_name)
@@ -152,9 +178,20 @@ class HttpSource:
             tag = (source.validator or "").strip('"')
             if item.version and tag != item.version:
                 raise SourceChanged(f"{redact_url(url)} is not the version that was listed")
-            sha256 = next((promise.value.hex() for promise in source.promises if promise.algorithm == "sha-256"), None)
+            sha256 = next(
+                (
+                    promise.value.hex()
+                    for promise in source.promises
+                    if promise.algorithm == "sha-256"
+                ),
+                None,
+            )
             kind = source.type if source.type and _TYPE.fullmatch(source.type) else OCTET_STREAM
-            yield Reading(CopyItem(item.key, source.length, tag, item.modified), source, Metadata(source.name, kind, sha256))
+            yield Reading(
+                CopyItem(item.key, source.length, tag, item.modified),
+                source,
+                Metadata(source.name, kind, sha256),
+            )
         finally:
             await source.aclose()
 
@@ -164,18 +201,36 @@ class HttpSource:
     def _item(self, entry: Mapping[str, object]) -> CopyItem:
         key, size, tag = entry.get("key"), entry.get("size"), entry.get("etag")
         if not isinstance(key, str) or not key.startswith(self._listing.prefix):
-            raise PeerFailed(f"{self.display_name} lists an object without a key, or with one that was not asked for")
+            raise PeerFailed(
+                f"{self.display_name} lists an object without a key, or with one that was not asked for"
+            )
         key = key[len(self._listing.prefix) :]
         size = size if isinstance(size, int) and size >= 0 else None
-        version = tag if isinstance(tag, str) and tag.isascii() and tag.isprintable() and '"' not in tag else ""
-        return CopyItem(key, size, version, _seconds(entry.get("modified")), _hostile(key) or omitted_key(key, size))
+        version = (
+            tag
+            if isinstance(tag, str) and tag.isascii() and tag.isprintable() and '"' not in tag
+            else ""
+        )
+        return CopyItem(
+            key,
+            size,
+            version,
+            _seconds(entry.get("modified")),
+            _hostile(key) or omitted_key(key, size),
+        )
 
     def _omitted(self, told: Mapping[str, object]) -> CopyItem:
         """What the server itself could not list, or not carry."""
-        name, code, detail = (str(told.get(word) or "")[:MOST_OMITTED] for word in ("name", "code", "detail"))
+        name, code, detail = (
+            str(told.get(word) or "")[:MOST_OMITTED] for word in ("name", "code", "detail")
+        )
         key = name.removeprefix(self._listing.prefix)
         return CopyItem(
-            key, None, omitted=Omitted(key, code or "peer-failed", detail or f"{self.display_name} could not list it")
+            key,
+            None,
+            omitted=Omitted(
+                key, code or "peer-failed", detail or f"{self.display_name} could not list it"
+            ),
         )
 
 
@@ -191,7 +246,9 @@ class HttpTarget:
         self.display_name = redact_url(side.url)
         self._folders = Folders(transport, side)
         self._tells = False  # a HEAD told something: then 500 is trouble that passes
-        self._mute = False  # none did, and one that was repeated was answered 500: this API knows no HEAD
+        self._mute = (
+            False  # none did, and one that was repeated was answered 500: this API knows no HEAD
+        )
 
     async def empty(self) -> bool:
         """Only a listing can tell."""
@@ -214,16 +271,26 @@ class HttpTarget:
             raise refusal(head, "", TOKEN)  # who is not let in is told, and who is to wait waits
         if head.status != 200:
             return None  # nothing there, or no word about it: many an API knows no HEAD. The PUT will show it
-        known = [promise.value.hex() for promise in repr_promises(head.headers.get("repr-digest", "")) if _is_sha256(promise)]
-        return CopyItem(key, length_of(head), head.headers.get("etag", "")), known[0] if known else None
+        known = [
+            promise.value.hex()
+            for promise in repr_promises(head.headers.get("repr-digest", ""))
+            if _is_sha256(promise)
+        ]
+        return CopyItem(key, length_of(head), head.headers.get("etag", "")), known[
+            0
+        ] if known else None
 
     async def _head(self, key: str) -> Head:
         url = below(self._side.url, key)
-        async with followed(self._transport, url, self._side.headers, WANT, method="HEAD") as answer:
+        async with followed(
+            self._transport, url, self._side.headers, WANT, method="HEAD"
+        ) as answer:
             return answer.head
 
     async def sha256(self, key: str) -> str | None:
-        source = RemoteSource(self._transport, below(self._side.url, key), self._side.headers, attempts=IN_PLACE)
+        source = RemoteSource(
+            self._transport, below(self._side.url, key), self._side.headers, attempts=IN_PLACE
+        )
         try:
             await source.meet()
             return await counted(source)
@@ -245,7 +312,9 @@ class HttpTarget:
             return await upload(self._transport, job)
         except SluiceError as error:
             # A server that explains itself by a code means what it says; one that speaks WebDAV may miss the folder.
-            told = error.members.get(ANSWERED) in FOLDER_MISSING and "answer_code" not in error.members
+            told = (
+                error.members.get(ANSWERED) in FOLDER_MISSING and "answer_code" not in error.members
+            )
             if not told or not reading.source.reopenable:
                 raise
             if not await self._folders.make(shape.url):
@@ -285,7 +354,10 @@ class FormTarget:
         shape = shape_form(self._side.url, clean_name(key), _type(reading), (), None, token)
         headers = {**self._side.headers, "idempotency-key": once}
         attempts = self._patience.retries + 1
-        return await upload(self._transport, Upload(reading.source, shape, key, headers, promised(reading), attempts))
+        return await upload(
+            self._transport,
+            Upload(reading.source, shape, key, headers, promised(reading), attempts),
+        )
 
     async def aclose(self) -> None:
         """The transport is its owner's."""
@@ -295,7 +367,11 @@ def _hostile(key: str) -> Omitted | None:
     """A server's name with what steers a terminal or cannot be seen becomes no file's name here, as with a single download."""
     if (unseen := unseen_in(key)) is None:
         return None
-    return Omitted(key, "bad-name", f"the server lists it with a character that cannot be seen (U+{ord(unseen):04X})")
+    return Omitted(
+        key,
+        "bad-name",
+        f"the server lists it with a character that cannot be seen (U+{ord(unseen):04X})",
+    )
 
 
 def _is_sha256(promise: Promise) -> bool:

@@ -38,11 +38,18 @@ def dressed(reading: Reading) -> Reading:
     """The reading with what is known of its object on both sides: the item's in the metadata, the metadata's in the item."""
     item, user = reading.item, dict(reading.metadata.user)
     if item.mode is not None:  # a folder's file, or a tar's member
-        metadata = dataclasses.replace(reading.metadata, user=tuple(sorted({**user, **dict(attributes(item))}.items())))
+        metadata = dataclasses.replace(
+            reading.metadata, user=tuple(sorted({**user, **dict(attributes(item))}.items()))
+        )
         return dataclasses.replace(reading, metadata=metadata)
     seconds, _, fraction = user.get("mtime", "").partition(".")
     whole, mode = clipped_uint(seconds), user.get("mode", "")
-    if whole is not None and whole < 1 << 40 and len(fraction) <= 9 and (not fraction or fraction.isdecimal()):
+    if (
+        whole is not None
+        and whole < 1 << 40
+        and len(fraction) <= 9
+        and (not fraction or fraction.isdecimal())
+    ):
         item = dataclasses.replace(item, modified=whole + float(f"0.{fraction or 0}"))
     if mode.isascii() and mode.isdecimal() and len(mode) <= 7 and not set(mode) & set("89"):
         item = dataclasses.replace(item, mode=int(mode, 8) & 0o777)

@@ -20,7 +20,14 @@ from sluiceway.client.local.part_file import settled
 from sluiceway.copying.contract import CopyItem, Reading
 from sluiceway.copying.endpoints.folder_walk import omitted_key, walk
 from sluiceway.copying.retry_policy import RetryPolicy
-from sluiceway.errors import Forbidden, NotFound, SluiceError, SourceChanged, SourceFailed, StoreFailed
+from sluiceway.errors import (
+    Forbidden,
+    NotFound,
+    SluiceError,
+    SourceChanged,
+    SourceFailed,
+    StoreFailed,
+)
 from sluiceway.pipe.pump import close_stream
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import Metadata, ObjectReader, Page, SequentialOpen, Store
@@ -78,7 +85,9 @@ def _opened(root: str, key: str, path: str) -> LocalFile:
 
     def opener() -> int:
         with Folder(root) as top, top.below(folders) as folder:
-            return folder.open(name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+            return folder.open(
+                name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+            )
 
     try:
         return LocalFile(path, opener=opener)
@@ -96,7 +105,14 @@ class StoreSource:
     rereadable = True
     display_name: str
 
-    def __init__(self, store: Store, prefix: str, display_name: str, patience: RetryPolicy, named: bool = False) -> None:
+    def __init__(
+        self,
+        store: Store,
+        prefix: str,
+        display_name: str,
+        patience: RetryPolicy,
+        named: bool = False,
+    ) -> None:
         self._store, self._prefix, self._patience = store, prefix, patience
         self._named = named or bool(prefix)
         self.display_name = display_name
@@ -108,7 +124,9 @@ class StoreSource:
             seen = seen or bool(page.entries or page.omitted)
             for entry in page.entries:
                 key = entry.key[len(self._prefix) :]
-                yield CopyItem(key, entry.size, entry.etag, entry.modified, omitted_key(key, entry.size))
+                yield CopyItem(
+                    key, entry.size, entry.etag, entry.modified, omitted_key(key, entry.size)
+                )
             for one in page.omitted:
                 yield CopyItem(one.name.removeprefix(self._prefix), None, omitted=one)
             if page.complete:
@@ -127,13 +145,21 @@ class StoreSource:
     @asynccontextmanager
     async def open(self, item: CopyItem) -> AsyncIterator[Reading]:
         store, key = self._store, self._prefix + item.key
-        opened = await (store.open_whole(key) if isinstance(store, SequentialOpen) else store.open(key))
+        opened = await (
+            store.open_whole(key) if isinstance(store, SequentialOpen) else store.open(key)
+        )
         try:
             entry = opened.entry
             if item.version and entry.etag != item.version:
-                raise SourceChanged(f"{item.key} changed in {self.display_name} since it was listed")
+                raise SourceChanged(
+                    f"{item.key} changed in {self.display_name} since it was listed"
+                )
             found = CopyItem(item.key, entry.size, entry.etag, entry.modified)
-            metadata = entry.metadata if entry.metadata.filename else replace(entry.metadata, filename=_last(item.key))
+            metadata = (
+                entry.metadata
+                if entry.metadata.filename
+                else replace(entry.metadata, filename=_last(item.key))
+            )
             yield Reading(found, _Unsteady(store, key, opened), metadata)
         finally:
             await opened.aclose()
@@ -144,7 +170,9 @@ class StoreSource:
 
 def nothing_below(display_name: str) -> SourceFailed:
     """A prefix is a claim that objects begin with it. Where none does it is mistyped, most likely: no restore has succeeded."""
-    return SourceFailed(f"{display_name} holds no file: no key begins with it, or it names one object")
+    return SourceFailed(
+        f"{display_name} holds no file: no key begins with it, or it names one object"
+    )
 
 
 class _Unsteady:
@@ -168,7 +196,9 @@ class _Unsteady:
                 yield chunk
         except SluiceError as error:
             if not self._store.traits.steady and await self._replaced():
-                raise SourceChanged(f"{redact_url(self._key)} was replaced while it was read") from error
+                raise SourceChanged(
+                    f"{redact_url(self._key)} was replaced while it was read"
+                ) from error
             raise
         finally:
             await close_stream(chunks)

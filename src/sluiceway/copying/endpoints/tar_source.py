@@ -30,7 +30,9 @@ class TarLimits:
     member: int = 5 << 40  # bytes of one file: S3's largest object
     total: int = 64 << 40  # bytes of all files
     members: int = 10_000_000
-    ratio: int = 200  # how far it may swell; text packs to a fiftieth, zeros to a thousandth and less
+    ratio: int = (
+        200  # how far it may swell; text packs to a fiftieth, zeros to a thousandth and less
+    )
     free: int = 1 << 30  # bytes until nobody asks how far
 
 
@@ -41,7 +43,11 @@ class TarSource:
     display_name: str
 
     def __init__(
-        self, source: Source, display_name: str, limits: TarLimits = TarLimits(), meant: Callable[[str], bool] = lambda key: True
+        self,
+        source: Source,
+        display_name: str,
+        limits: TarLimits = TarLimits(),
+        meant: Callable[[str], bool] = lambda key: True,
     ) -> None:
         """`meant` says of a key whether it is chosen at all: names of members that are not are not judged."""
         self.display_name = display_name
@@ -54,7 +60,9 @@ class TarSource:
     async def items(self) -> AsyncIterator[CopyItem]:
         """Raises BadName, TooLarge, BadRequest, Unsupported, SourceFailed: the archive can be read no further then."""
         limits = self._limits
-        async with aclosing(unsqueezed(self._source.open(), self.display_name, limits.ratio, limits.free)) as chunks:
+        async with aclosing(
+            unsqueezed(self._source.open(), self.display_name, limits.ratio, limits.free)
+        ) as chunks:
             self._reader = TarReader(chunks, self.display_name)
             while (head := await self._reader.next()) is not None:
                 self._count += 1
@@ -65,17 +73,25 @@ class TarSource:
                 version = f"{self._count}-{head.size}-{head.modified}"  # its place too: a name may come twice
                 key = _key(head.name)
                 omitted = None if head.omitted is None else Omitted(key, *head.omitted)
-                self._open_now = CopyItem(key, head.size, version, head.modified, omitted, mode=head.mode)
+                self._open_now = CopyItem(
+                    key, head.size, version, head.modified, omitted, mode=head.mode
+                )
                 yield self._open_now
                 self._open_now = None
 
     @asynccontextmanager
     async def open(self, item: CopyItem) -> AsyncIterator[Reading]:
         if item is not self._open_now or self._reader is None:
-            raise BadOrder(f"{item.key!r} has flowed past; a tar's members are read one by one, in their order")
+            raise BadOrder(
+                f"{item.key!r} has flowed past; a tar's members are read one by one, in their order"
+            )
         name = item.key.rpartition("/")[2]
         self._open_now = None  # once
-        yield Reading(item, PassingSource(self._reader.data(), item.size), Metadata(clean_name(name), guess_type(name)))
+        yield Reading(
+            item,
+            PassingSource(self._reader.data(), item.size),
+            Metadata(clean_name(name), guess_type(name)),
+        )
 
     async def aclose(self) -> None:
         """What is read belongs to whoever iterates; see `items`."""
@@ -85,13 +101,21 @@ class TarSource:
         if head.kind == "label" or (head.kind == "folder" and _key(head.name) in ("", ".")):
             return
         if self._meant(_key(head.name)) and (why := _leads_out(_key(head.name))) is not None:
-            raise BadName(f"{self.display_name} has a member {head.name[:200]!r}: {why}. Nothing from there on was copied")
+            raise BadName(
+                f"{self.display_name} has a member {head.name[:200]!r}: {why}. Nothing from there on was copied"
+            )
         if self._count > limits.members:
-            raise TooLarge(f"{self.display_name} has more than {limits.members} members", limit=limits.members)
+            raise TooLarge(
+                f"{self.display_name} has more than {limits.members} members", limit=limits.members
+            )
         if head.size > limits.member:
-            raise TooLarge(f"{self.display_name} says that {head.name!r} has {head.size} bytes; {limits.member} are the most")
+            raise TooLarge(
+                f"{self.display_name} says that {head.name!r} has {head.size} bytes; {limits.member} are the most"
+            )
         if self._bytes > limits.total:
-            raise TooLarge(f"{self.display_name} holds more than {limits.total} bytes", limit=limits.total)
+            raise TooLarge(
+                f"{self.display_name} holds more than {limits.total} bytes", limit=limits.total
+            )
 
 
 def _leads_out(key: str) -> str | None:

@@ -18,7 +18,15 @@ from sluiceway.copying.endpoints.folder_walk import version_of
 from sluiceway.copying.name_forms import same_name
 from sluiceway.copying.sha256_of import counted, promised
 from sluiceway.copying.store_copies import Coming, keep_in_store, keep_in_target
-from sluiceway.errors import BadName, Exists, Forbidden, NotFound, SluiceError, SourceFailed, StoreFailed
+from sluiceway.errors import (
+    BadName,
+    Exists,
+    Forbidden,
+    NotFound,
+    SluiceError,
+    SourceFailed,
+    StoreFailed,
+)
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.receipt import Receipt
 from sluiceway.pipe.stages import Stages
@@ -50,11 +58,18 @@ class FolderTarget:
         if found is None:
             return None
         plain = stat.S_ISREG(found.st_mode)
-        return CopyItem(key, found.st_size if plain else None, f"{version_of(found)}-{found.st_ino}", found.st_mtime), None
+        return CopyItem(
+            key,
+            found.st_size if plain else None,
+            f"{version_of(found)}-{found.st_ino}",
+            found.st_mtime,
+        ), None
 
     async def sha256(self, key: str) -> str | None:
         try:
-            source = await settled(lambda: LocalFile(self._path(key), opener=lambda: self._open(key)))
+            source = await settled(
+                lambda: LocalFile(self._path(key), opener=lambda: self._open(key))
+            )
         except (OSError, Forbidden, SourceFailed):
             return None
         return await counted(source)
@@ -65,7 +80,9 @@ class FolderTarget:
         try:
             source, item = TimedSource(reading.source, stages), reading.item
             dress = (lambda: part.dress(item.mode, item.modified)) if self._preserve else None
-            size, sha256 = await keep_in_target(part, source, key, promised(reading), replace, stages, dress=dress)
+            size, sha256 = await keep_in_target(
+                part, source, key, promised(reading), replace, stages, dress=dress
+            )
         finally:
             await settled(part.close)
         spent = stages.spent()
@@ -90,7 +107,9 @@ class FolderTarget:
         except (FileNotFoundError, NotADirectoryError, Forbidden):
             return None
         except OSError as error:
-            raise StoreFailed(f"{self._path(key)} cannot be looked at: {error.strerror or error}") from error
+            raise StoreFailed(
+                f"{self._path(key)} cannot be looked at: {error.strerror or error}"
+            ) from error
 
     def _own(self, folder: Folder, name: str, key: str) -> os.stat_result:
         """What is there. Where this run made it, under a name that only looks like this one, the folder tells no two apart."""
@@ -111,7 +130,9 @@ class FolderTarget:
     def _open(self, key: str) -> int:
         *folders, name = _segments(key)
         with Folder(self._folder) as root, root.below(folders) as folder:
-            return folder.open(name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+            return folder.open(
+                name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+            )
 
     def _fresh(self, key: str, replace: bool) -> PartialFile:
         """Blocking. The part of a file that is not there yet, its folders made."""
@@ -135,7 +156,9 @@ class FolderTarget:
             with Folder(self._folder) as root, root.below(_segments(item.key), make=True) as folder:
                 folder.dress(item.mode, item.modified)
         except OSError as error:
-            raise StoreFailed(f"The folder {self._path(item.key)} cannot be made: {error.strerror or error}") from error
+            raise StoreFailed(
+                f"The folder {self._path(item.key)} cannot be made: {error.strerror or error}"
+            ) from error
 
 
 def _segments(key: str) -> list[str]:
@@ -193,14 +216,31 @@ class StoreTarget:
             await opened.aclose()
 
     async def put(self, key: str, reading: Reading, once: str, replace: bool) -> Receipt:
-        if not stays_inside(key) or len((whole := self._prefix + key).encode()) > self._store.traits.max_key_bytes:
-            raise BadName(f"{key!r} is no key for {self.display_name}: too long, or with an empty segment, . or ..")
+        if (
+            not stays_inside(key)
+            or len((whole := self._prefix + key).encode()) > self._store.traits.max_key_bytes
+        ):
+            raise BadName(
+                f"{key!r} is no key for {self.display_name}: too long, or with an empty segment, . or .."
+            )
         metadata, stages = reading.metadata, Stages()
-        coming = Coming(reading.source, key, metadata.filename, metadata.type, promised(reading), metadata.headers, metadata.user)
-        size, kept, entry = await keep_in_store(self._store, whole, coming, replace, self._budget, stages)
+        coming = Coming(
+            reading.source,
+            key,
+            metadata.filename,
+            metadata.type,
+            promised(reading),
+            metadata.headers,
+            metadata.user,
+        )
+        size, kept, entry = await keep_in_store(
+            self._store, whole, coming, replace, self._budget, stages
+        )
         spent = stages.spent()
         location = f"{self.display_name}{entry.key[len(self._prefix) :]}"
-        return Receipt(size, kept.sha256, location, source=key, seconds=sum(spent.values()), stages=spent)
+        return Receipt(
+            size, kept.sha256, location, source=key, seconds=sum(spent.values()), stages=spent
+        )
 
     async def aclose(self) -> None:
         await self._store.aclose()

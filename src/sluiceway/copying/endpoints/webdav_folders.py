@@ -22,10 +22,14 @@ class Folders:
 
     def __init__(self, transport: Transport, side: Side) -> None:
         self._transport = transport
-        self._headers = {name: value for name, value in side.headers.items() if name.lower() not in OF_THE_BODY}
+        self._headers = {
+            name: value for name, value in side.headers.items() if name.lower() not in OF_THE_BODY
+        }
         self._made: set[str] = set()
         self._lock = asyncio.Lock()
-        self.refused: int | None = None  # the status by which it became clear that no folders can be made here
+        self.refused: int | None = (
+            None  # the status by which it became clear that no folders can be made here
+        )
 
     async def make(self, url: str) -> bool:
         """Whether the folder of this object was missing, and is there now. Raises PeerFailed."""

@@ -22,7 +22,13 @@ from sluiceway.server.handlers.raw import conditions
 from sluiceway.server.http1.sendfile import ZEROCOPY, patience
 from sluiceway.server.request_body import wait_until_gone
 from sluiceway.stores.contract import Entry, FileBacked, ObjectReader, Signing, Store
-from sluiceway.wire.headers.conditions import Verdict, evaluate, format_etag, http_date, if_range_holds
+from sluiceway.wire.headers.conditions import (
+    Verdict,
+    evaluate,
+    format_etag,
+    http_date,
+    if_range_holds,
+)
 from sluiceway.wire.headers.digests import format_digest
 from sluiceway.wire.headers.disposition import format_disposition
 from sluiceway.wire.headers.media_types import INLINE_TYPES, essence
@@ -38,8 +44,12 @@ from sluiceway.wire.headers.ranges import (
 
 __all__ = ["Download", "for_one_reader", "get_object", "object_headers", "opened_answer"]
 
-WORTH = 1 << 20  # bytes; shorter ranges are sooner read and written than handed to the server: 0.1 ms of 0.6 at 64 KiB
-STRETCH = 64 << 20  # bytes of a file the server sends by itself, until we count them and look whether the reader is there
+WORTH = (
+    1 << 20
+)  # bytes; shorter ranges are sooner read and written than handed to the server: 0.1 ms of 0.6 at 64 KiB
+STRETCH = (
+    64 << 20
+)  # bytes of a file the server sends by itself, until we count them and look whether the reader is there
 INERT = "sandbox; default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'"
 
 
@@ -48,7 +58,12 @@ async def get_object(request: Request, store: Store, key: str, redirect: float =
 
     Raises NotFound, PreconditionFailed, RangeUnsatisfiable.
     """
-    if redirect and isinstance(store, Signing) and request.method == "GET" and not _conditional(request):
+    if (
+        redirect
+        and isinstance(store, Signing)
+        and request.method == "GET"
+        and not _conditional(request)
+    ):
         entry = await store.stat(key)
         headers = object_headers(entry)
         place = await store.signed(entry, redirect, headers["content-disposition"])
@@ -56,7 +71,9 @@ async def get_object(request: Request, store: Store, key: str, redirect: float =
     opened = await store.open(key)
     try:
         headers = object_headers(opened.entry)
-        if opened.entry.metadata.headers and ("authorization" in request.headers or "cookie" in request.headers):
+        if opened.entry.metadata.headers and (
+            "authorization" in request.headers or "cookie" in request.headers
+        ):
             headers["cache-control"] = for_one_reader(headers["cache-control"])
         return opened_answer(request, opened, headers)
     except BaseException:
@@ -66,7 +83,10 @@ async def get_object(request: Request, store: Store, key: str, redirect: float =
 
 def _conditional(request: Request) -> bool:
     """Whether the answer may be that it has not changed: that is said here, by our own tag and time."""
-    return any(name in request.headers for name in ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since"))
+    return any(
+        name in request.headers
+        for name in ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since")
+    )
 
 
 def opened_answer(request: Request, opened: ObjectReader, headers: dict[str, str]) -> Response:
@@ -76,7 +96,14 @@ def opened_answer(request: Request, opened: ObjectReader, headers: dict[str, str
     if verdict is Verdict.FAILED:
         raise PreconditionFailed("The object is not the version you named; read it again")
     if verdict is Verdict.NOT_MODIFIED:
-        keep = ("etag", "last-modified", "cache-control", "expires", "x-content-type-options", "content-security-policy")
+        keep = (
+            "etag",
+            "last-modified",
+            "cache-control",
+            "expires",
+            "x-content-type-options",
+            "content-security-policy",
+        )
         return Download(opened, 304, {name: headers[name] for name in keep if name in headers}, [])
     whole = [ByteRange(0, entry.size)] if entry.size and request.method == "GET" else []
     ranges = None
@@ -101,7 +128,9 @@ def opened_answer(request: Request, opened: ObjectReader, headers: dict[str, str
 def object_headers(entry: Entry) -> dict[str, str]:
     """What an answer says of an object, without its length."""
     kind = (
-        entry.metadata.type if entry.metadata.type.isascii() and entry.metadata.type.isprintable() else "application/octet-stream"
+        entry.metadata.type
+        if entry.metadata.type.isascii() and entry.metadata.type.isprintable()
+        else "application/octet-stream"
     )
     shown = "inline" if essence(kind) in INLINE_TYPES else "attachment"
     headers = {
@@ -109,7 +138,9 @@ def object_headers(entry: Entry) -> dict[str, str]:
         "etag": format_etag(entry.etag),
         "last-modified": http_date(entry.modified),
         "accept-ranges": "bytes",
-        "content-disposition": format_disposition(shown, entry.metadata.filename or entry.key.rsplit("/", 1)[-1]),
+        "content-disposition": format_disposition(
+            shown, entry.metadata.filename or entry.key.rsplit("/", 1)[-1]
+        ),
         "x-content-type-options": "nosniff",
         "content-security-policy": INERT,
         "cross-origin-resource-policy": "same-origin",
@@ -127,9 +158,15 @@ def _kept(entry: Entry, shown: str) -> dict[str, str]:
     Tag, ranges, length and digest are those of the encoded bytes (RFC 9110, 8.4). A disposition that would show in a browser
     what is not shown here otherwise has no say.
     """
-    told = {name: value for name, value in entry.metadata.headers if value.isascii() and value.isprintable()}
+    told = {
+        name: value
+        for name, value in entry.metadata.headers
+        if value.isascii() and value.isprintable()
+    }
     disposition = told.pop("content-disposition", "")
-    if disposition and (shown == "inline" or disposition.partition(";")[0].strip().lower() == "attachment"):
+    if disposition and (
+        shown == "inline" or disposition.partition(";")[0].strip().lower() == "attachment"
+    ):
         told["content-disposition"] = disposition
     return told
 
@@ -137,7 +174,11 @@ def _kept(entry: Entry, shown: str) -> dict[str, str]:
 def for_one_reader(cache_control: str) -> str:
     """What may be kept of an answer that was given to a token: not by caches that others share."""
     asked = [one.strip() for one in cache_control.split(",")]
-    kept = [one for one in asked if one.partition("=")[0].lower() not in ("", "public", "s-maxage", "private")]
+    kept = [
+        one
+        for one in asked
+        if one.partition("=")[0].lower() not in ("", "public", "s-maxage", "private")
+    ]
     return ", ".join(["private", *kept])
 
 
@@ -156,15 +197,24 @@ class Download(Response):
         self.background: BackgroundTask | None = None
         self.body = b""
         self.raw_headers: list[tuple[bytes, bytes]] = [
-            (name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items()
+            (name.encode("latin-1"), value.encode("latin-1", "replace"))
+            for name, value in headers.items()
         ]
         self._opened, self._ranges, self._multipart = opened, ranges, multipart
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gone = asyncio.ensure_future(wait_until_gone(receive))
-        by_server = ZEROCOPY in (scope.get("extensions") or {}) and isinstance(self._opened, FileBacked)
+        by_server = ZEROCOPY in (scope.get("extensions") or {}) and isinstance(
+            self._opened, FileBacked
+        )
         try:
-            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            await send(
+                {
+                    "type": "http.response.start",
+                    "status": self.status_code,
+                    "headers": self.raw_headers,
+                }
+            )
             async with aclosing(self._messages(by_server)) as messages:
                 async for message in messages:
                     if gone.done():
@@ -178,11 +228,21 @@ class Download(Response):
     async def _messages(self, by_server: bool) -> AsyncGenerator[Message, None]:
         for part in self._ranges:
             if self._multipart is not None:
-                yield _body(byteranges_head(self._multipart[0], part, self._opened.entry.size, self._multipart[1]))
+                yield _body(
+                    byteranges_head(
+                        self._multipart[0], part, self._opened.entry.size, self._multipart[1]
+                    )
+                )
             if by_server and part.length >= WORTH:
                 for at in range(part.start, part.stop, STRETCH):
                     size = min(STRETCH, part.stop - at)
-                    yield {"type": ZEROCOPY, "file": self._opened, "offset": at, "count": size, "more_body": True}
+                    yield {
+                        "type": ZEROCOPY,
+                        "file": self._opened,
+                        "offset": at,
+                        "count": size,
+                        "more_body": True,
+                    }
                 continue
             stream = self._opened.open(part.start, part.stop)
             try:

@@ -53,7 +53,11 @@ class Remote:
     def __init__(self, told: Settings, budget: Budget) -> None:
         self.allowed: bool = bool(told.fetch_from)
         self.most: int | None = told.largest
-        self._hosts, self._guard, self._budget = Hosts(told.fetch_from), AddressGuard(told.fetch_internal), budget
+        self._hosts, self._guard, self._budget = (
+            Hosts(told.fetch_from),
+            AddressGuard(told.fetch_internal),
+            budget,
+        )
 
     @asynccontextmanager
     async def open(
@@ -63,12 +67,18 @@ class Remote:
 
         Raises Forbidden, BadRequest, Unavailable and PeerFailed with its kinds.
         """
-        from sluiceway.client.http.transport import Transport  # late: a server that fetches nothing loads no client
+        from sluiceway.client.http.transport import (
+            Transport,
+        )  # late: a server that fetches nothing loads no client
 
         if not self.allowed:
-            raise Forbidden("This server fetches nothing; its operator allows hosts with --fetch-from")
+            raise Forbidden(
+                "This server fetches nothing; its operator allows hosts with --fetch-from"
+            )
         if VIA in request.headers.get("via", ""):
-            raise Forbidden("This request came through such a server already; fetches do not go in circles")
+            raise Forbidden(
+                "This request came through such a server already; fetches do not go in circles"
+            )
         if len(url) > MOST_URL:
             raise BadRequest(f"The URL has more than {MOST_URL} characters")
         address = parse_address(url)
@@ -79,9 +89,16 @@ class Remote:
         try:
             async with (
                 Transport(guard=self._guard, keep=False, ahead=AHEAD) as transport,
-                fetched(transport, address.url, sent, self._hosts, method=method, credentials=secret) as answer,
+                fetched(
+                    transport, address.url, sent, self._hosts, method=method, credentials=secret
+                ) as answer,
             ):
-                log.info("%s %s %d", method, redact_url(answer.head.url)[:MOST_LOGGED], answer.head.status)
+                log.info(
+                    "%s %s %d",
+                    method,
+                    redact_url(answer.head.url)[:MOST_LOGGED],
+                    answer.head.status,
+                )
                 yield answer
         finally:
             self._budget.settle(HELD)
@@ -89,17 +106,27 @@ class Remote:
     def check_length(self, length: int | None) -> None:
         """Raises TooLarge for what need not even begin."""
         if self.most is not None and length is not None and length > self.most:
-            raise TooLarge(f"The remote file has {length} bytes; this server takes at most {self.most}", limit=self.most)
+            raise TooLarge(
+                f"The remote file has {length} bytes; this server takes at most {self.most}",
+                limit=self.most,
+            )
 
 
 def pass_remote(request: Request, remote: Remote) -> Response:
     """GET and HEAD /fetch?url=…"""
     # Unlike reading here, reading elsewhere costs and shows in logs there: no other site's page makes a browser do it.
-    if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin") and not request.scope.get(TRUSTED):
-        raise Forbidden("A page of another site tried to fetch through this server; open the address from here")
+    if request.headers.get("sec-fetch-site", "none") not in (
+        "none",
+        "same-origin",
+    ) and not request.scope.get(TRUSTED):
+        raise Forbidden(
+            "A page of another site tried to fetch through this server; open the address from here"
+        )
     query = request.query_params.multi_items()
     if [name for name, _ in query] != ["url"]:
-        raise BadRequest("Fetch with /fetch?url=… and nothing else; a & or # within the URL is written as %26 or %23")
+        raise BadRequest(
+            "Fetch with /fetch?url=… and nothing else; a & or # within the URL is written as %26 or %23"
+        )
     return pass_url(request, remote, query[0][1])
 
 
@@ -116,7 +143,9 @@ def pass_url(request: Request, remote: Remote, url: str) -> Response:
 class _Passing(Response):
     """The remote answer, passed on while it comes. Its end is our end; where it breaks off, ours breaks off too."""
 
-    def __init__(self, request: Request, remote: Remote, url: str, asked: Mapping[str, str]) -> None:
+    def __init__(
+        self, request: Request, remote: Remote, url: str, asked: Mapping[str, str]
+    ) -> None:
         self.background = None
         self._request, self._remote, self._url, self._asked = request, remote, url, asked
 
@@ -132,7 +161,10 @@ class _Passing(Response):
             headers = passed_headers(head, self._asked)
             with_body = method == "GET" and head.status != 304
             self._remote.check_length(body_length(head) if with_body else None)
-            raw = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
+            raw = [
+                (name.encode(), value.encode("latin-1", "replace"))
+                for name, value in headers.items()
+            ]
             await send({"type": "http.response.start", "status": head.status, "headers": raw})
             if with_body:
                 await self._body(answer, send)
@@ -144,10 +176,19 @@ class _Passing(Response):
             async for chunk in chunks:
                 taken += len(chunk)
                 if most is not None and taken > most:
-                    raise TooLarge(f"The remote file has more than {most} bytes; this server takes at most that", limit=most)
+                    raise TooLarge(
+                        f"The remote file has more than {most} bytes; this server takes at most that",
+                        limit=most,
+                    )
                 for at in range(0, len(chunk), PIECE):
                     async with asyncio.timeout(STALLED):
-                        await send({"type": "http.response.body", "body": chunk[at : at + PIECE], "more_body": True})
+                        await send(
+                            {
+                                "type": "http.response.body",
+                                "body": chunk[at : at + PIECE],
+                                "more_body": True,
+                            }
+                        )
         except TimeoutError:
             raise TooSlow(f"The reader took nothing for {STALLED:g} seconds") from None
         finally:

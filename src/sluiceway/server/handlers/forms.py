@@ -23,7 +23,14 @@ from sluiceway.server.request_body import body_chunks, check_body, check_whole, 
 from sluiceway.server.responses import upload_answer
 from sluiceway.stores.contract import Replace, UploadRequest
 from sluiceway.uploads.service import UploadService, UploadSession, Wish, check_digests
-from sluiceway.wire.forms.decoder import Event, FormDecoder, FormLimits, PartBegan, PartData, PartEnded
+from sluiceway.wire.forms.decoder import (
+    Event,
+    FormDecoder,
+    FormLimits,
+    PartBegan,
+    PartData,
+    PartEnded,
+)
 from sluiceway.wire.headers.media_types import essence, kept_type
 from sluiceway.wire.names import clean_folders, clean_name
 
@@ -35,10 +42,14 @@ BOUNDARIES = 80  # bytes of one boundary's line, the longest and its dashes
 def is_form(request: Request) -> bool:
     """Whether a body holds parts. To a PUT only form-data does: a saved web page is multipart/related, and one file."""
     kind = essence(request.headers.get("content-type", ""))
-    return kind == "multipart/form-data" if request.method == "PUT" else kind.startswith("multipart/")
+    return (
+        kind == "multipart/form-data" if request.method == "PUT" else kind.startswith("multipart/")
+    )
 
 
-async def post_form(request: Request, upload_service: UploadService, limits: FormLimits) -> Response:
+async def post_form(
+    request: Request, upload_service: UploadService, limits: FormLimits
+) -> Response:
     """POST /files with a form: 201, the entries of its files and the values of its fields."""
     with _Form(request, upload_service, limits) as form:
         async with received(request, upload_service) as incoming:
@@ -51,7 +62,9 @@ async def post_form(request: Request, upload_service: UploadService, limits: For
         return upload_answer(request, upload_service, incoming, entries, fields=form.fields)
 
 
-async def put_form(request: Request, upload_service: UploadService, key: str, limits: FormLimits) -> Response:
+async def put_form(
+    request: Request, upload_service: UploadService, key: str, limits: FormLimits
+) -> Response:
     """PUT /files/{key} with a form: its one file is the object. The envelope never is: nobody wants to read that back."""
     target = await Target.of(request, upload_service, key)
     with _Form(request, upload_service, limits, target) as form:
@@ -60,7 +73,9 @@ async def put_form(request: Request, upload_service: UploadService, key: str, li
             if not form.files:
                 raise MissingField(f"The form brings no file, and a PUT stores one. {_BETTER}")
             entries = await target.publish(request, upload_service, incoming)
-        return upload_answer(request, upload_service, incoming, entries, fields=form.fields, replaced=target.there)
+        return upload_answer(
+            request, upload_service, incoming, entries, fields=form.fields, replaced=target.there
+        )
 
 
 _BETTER = "Send the file as it is with curl -T FILE, or a form with POST /files. Nothing was stored"
@@ -71,16 +86,30 @@ class _Form:
     first byte.
     """
 
-    def __init__(self, request: Request, upload_service: UploadService, limits: FormLimits, target: Target | None = None) -> None:
+    def __init__(
+        self,
+        request: Request,
+        upload_service: UploadService,
+        limits: FormLimits,
+        target: Target | None = None,
+    ) -> None:
         check_body(request)
         check_whole(request)
         self._request, self._upload_service, self._target = request, upload_service, target
         self._decoder = FormDecoder(request.headers["content-type"], limits)
         self._reading = FieldReading(self._decoder, upload_service.budget)
         self._length, most = content_length(request), upload_service.max_size
-        besides = limits.max_fields_bytes + limits.max_preamble + limits.max_epilogue + limits.max_parts * BOUNDARIES
+        besides = (
+            limits.max_fields_bytes
+            + limits.max_preamble
+            + limits.max_epilogue
+            + limits.max_parts * BOUNDARIES
+        )
         if most is not None and self._length is not None and self._length > most + besides:
-            raise TooLarge(f"The form has {self._length} bytes; this server takes files of at most {most}", limit=most)
+            raise TooLarge(
+                f"The form has {self._length} bytes; this server takes files of at most {most}",
+                limit=most,
+            )
         self._expected = expected_digests(request)
         self._values = query_values(request)
         self.fields: list[tuple[str, str]] = []
@@ -101,7 +130,9 @@ class _Form:
                 if isinstance(event, PartBegan):
                     if event.filename is None:
                         value = await _value(events)
-                        self.fields.append((event.name, self._reading.text(event.text(value), value)))
+                        self.fields.append(
+                            (event.name, self._reading.text(event.text(value), value))
+                        )
                         await self._reading.account()
                     else:
                         await self._file(incoming, event, events)
@@ -127,7 +158,9 @@ class _Form:
         for event in self._decoder.close():
             yield event
 
-    async def _file(self, incoming: UploadSession, part: PartBegan, events: AsyncIterator[Event]) -> None:
+    async def _file(
+        self, incoming: UploadSession, part: PartBegan, events: AsyncIterator[Event]
+    ) -> None:
         first = await anext(events)
         if not part.filename and isinstance(first, PartEnded):
             return  # a browser's file input that was left empty
@@ -135,7 +168,9 @@ class _Form:
         if self._target is not None and self.files > 1:
             raise Unsupported(f"The form brings several files, and a PUT stores one. {_BETTER}")
         size = self._decoder.size_if_last(part, self._length)
-        await incoming.take(PassingSource(_part(events, first)), self._wish(part), size=size, counts_received=False)
+        await incoming.take(
+            PassingSource(_part(events, first)), self._wish(part), size=size, counts_received=False
+        )
 
     def _wish(self, part: PartBegan) -> Wish:
         target, name = self._target, clean_name(part.filename or "")

@@ -19,7 +19,15 @@ from starlette.types import Message
 
 from sluiceway.client.download_plan import Head
 from sluiceway.client.guarded_fetch import body_length, paced
-from sluiceway.errors import BadRequest, Cancelled, DigestMismatch, Forbidden, PeerFailed, TooLarge, TooSlow
+from sluiceway.errors import (
+    BadRequest,
+    Cancelled,
+    DigestMismatch,
+    Forbidden,
+    PeerFailed,
+    TooLarge,
+    TooSlow,
+)
 from sluiceway.pipe.hashes import digest_of
 from sluiceway.pipe.pump import close_stream
 from sluiceway.pipe.source import PassingSource
@@ -30,7 +38,13 @@ from sluiceway.server.handlers.intake import published, query_values, received
 from sluiceway.server.handlers.raw import expected_digests
 from sluiceway.server.handlers.remote_headers import file_name, remote_refusal
 from sluiceway.server.http1.peer_gone import READER
-from sluiceway.server.request_body import IDLE, body_chunks, check_body, content_length, wait_until_gone
+from sluiceway.server.request_body import (
+    IDLE,
+    body_chunks,
+    check_body,
+    content_length,
+    wait_until_gone,
+)
 from sluiceway.server.responses import upload_answer
 from sluiceway.stores.contract import UploadRequest
 from sluiceway.uploads.service import UploadService, UploadSession, Wish, check_digests
@@ -55,15 +69,23 @@ class ImportRequest:
 def is_order(request: Request) -> bool:
     """Whether a POST's body says what to import. JSON with a name is a file like any other."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    return kind == "application/json" and not request.query_params.get("name") and "content-disposition" not in request.headers
+    return (
+        kind == "application/json"
+        and not request.query_params.get("name")
+        and "content-disposition" not in request.headers
+    )
 
 
-async def import_remote(request: Request, upload_service: UploadService, remote: Remote) -> Response:
+async def import_remote(
+    request: Request, upload_service: UploadService, remote: Remote
+) -> Response:
     """The answer of an upload. A client that leaves ends it; so does DELETE /uploads/{id}."""
     order = await _order(request)
     request.scope[READER] = True
     async with received(request, upload_service) as incoming:
-        incoming.record.length = None  # the body was the order; how long the file is nobody knows yet
+        incoming.record.length = (
+            None  # the body was the order; how long the file is nobody knows yet
+        )
         with _ended_by_leaving(request, incoming):
             before = incoming.stages.enter(SOURCE)
             async with remote.open(request, order.url, {"want-repr-digest": WANTED}) as answer:
@@ -71,7 +93,9 @@ async def import_remote(request: Request, upload_service: UploadService, remote:
                 if head.status not in (200, 203):
                     text = "" if "content-encoding" in head.headers else await answer.text()
                     refused = remote_refusal(head, text)
-                    raise PeerFailed(refused.detail, **refused.members)  # a 404 here would be said of /files
+                    raise PeerFailed(
+                        refused.detail, **refused.members
+                    )  # a 404 here would be said of /files
                 wish, length = _wish(request, order, head), _length(head)
                 remote.check_length(length)
                 incoming.record.length = length
@@ -80,9 +104,7 @@ async def import_remote(request: Request, upload_service: UploadService, remote:
                 try:
                     await incoming.take(source, wish)
                 except DigestMismatch as error:
-                    said = (
-                        f"What came from {redact_url(head.url)} does not have the digest it told; nothing was stored, try again"
-                    )
+                    said = f"What came from {redact_url(head.url)} does not have the digest it told; nothing was stored, try again"
                     raise PeerFailed(said, **error.members) from error
         entries = await published(request, upload_service, incoming)
     return upload_answer(request, upload_service, incoming, entries)
@@ -102,7 +124,9 @@ async def not_an_order(request: Request) -> Request:
             async with asyncio.timeout(IDLE):
                 message = await request.receive()
         except TimeoutError:
-            raise TooSlow(f"No byte arrived for {IDLE:g} seconds; nothing was stored. Send it again") from None
+            raise TooSlow(
+                f"No byte arrived for {IDLE:g} seconds; nothing was stored. Send it again"
+            ) from None
         messages.append(message)
         if message["type"] != "http.request":
             break  # the client left: whoever reads the body says so
@@ -165,7 +189,9 @@ def _read(body: bytes) -> ImportRequest:
             "To store JSON as a file send its name as ?name="
         )
     kind = told.get("type")
-    if kind is not None and not (kind.count("/") == 1 and all(TOKEN.fullmatch(half) for half in kind.split("/"))):
+    if kind is not None and not (
+        kind.count("/") == 1 and all(TOKEN.fullmatch(half) for half in kind.split("/"))
+    ):
         raise BadRequest('"type" is a media type such as image/png')
     return ImportRequest(told["url"], told.get("name"), kind and kind.lower())
 
@@ -192,7 +218,10 @@ def _length(head: Head) -> int | None:
 def _promised(head: Head) -> dict[str, bytes]:
     """The digests the remote server told; a field that cannot be read promises nothing (RFC 9530 2: it may be ignored)."""
     try:
-        return {promise.algorithm: promise.value for promise in parse_digests(None, head.headers.get("repr-digest"))}
+        return {
+            promise.algorithm: promise.value
+            for promise in parse_digests(None, head.headers.get("repr-digest"))
+        }
     except BadRequest:
         return {}
 
@@ -203,7 +232,9 @@ def _ended_by_leaving(request: Request, incoming: UploadSession) -> Iterator[Non
 
     def stop(gone: asyncio.Future[None]) -> None:
         if not gone.cancelled():
-            incoming.stop(Cancelled("The client left before the remote file had come; nothing was stored"))
+            incoming.stop(
+                Cancelled("The client left before the remote file had come; nothing was stored")
+            )
 
     gone = asyncio.ensure_future(wait_until_gone(request.receive))
     gone.add_done_callback(stop)

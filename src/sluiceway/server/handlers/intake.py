@@ -19,7 +19,9 @@ __all__ = ["published", "query_values", "received"]
 OURS = frozenset(["upload", "name"])  # parameters of the query that speak to this server
 
 
-def received(request: Request, upload_service: UploadService, length: int | None = None) -> UploadSession:
+def received(
+    request: Request, upload_service: UploadService, length: int | None = None
+) -> UploadSession:
     """Begin an upload under the id the client chose by ?upload=, or a fresh one; `length` where the request's is not it."""
     chosen = request.query_params.get("upload")
     upload = None if chosen is None else checked_id(chosen)
@@ -30,7 +32,9 @@ def received(request: Request, upload_service: UploadService, length: int | None
     return incoming
 
 
-async def published(request: Request, upload_service: UploadService, incoming: UploadSession) -> list[Entry]:
+async def published(
+    request: Request, upload_service: UploadService, incoming: UploadSession
+) -> list[Entry]:
     """Make the files visible. Where another server has to say yes and the client leaves meanwhile, that request ends, too."""
     if not upload_service.store.traits.remote:
         return await incoming.publish()

@@ -32,7 +32,9 @@ async def list_objects(request: Request, store: Store, omissions: Omissions) -> 
     omissions.tell(page.omitted)
     files = [entry_json(request, entry) for entry in page.entries]
     omitted = [{"name": one.name, "code": one.code, "detail": one.detail} for one in page.omitted]
-    return json_answer({"files": files, "next": page.next, "omitted": omitted, "readable": store.traits.readable})
+    return json_answer(
+        {"files": files, "next": page.next, "omitted": omitted, "readable": store.traits.readable}
+    )
 
 
 async def delete_object(request: Request, store: Store, key: str) -> Response:

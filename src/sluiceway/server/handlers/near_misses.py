@@ -16,7 +16,9 @@ _SENDS = ("PUT", "POST", "PATCH")
 
 def wrong_method(scope: Scope, allow: str) -> MethodNotAllowed:
     """405 for a path that is there; `allow` is the header's value."""
-    return MethodNotAllowed(f"This path takes {allow}, not {_method(scope)}. {_right(scope)}".rstrip(), allow=allow)
+    return MethodNotAllowed(
+        f"This path takes {allow}, not {_method(scope)}. {_right(scope)}".rstrip(), allow=allow
+    )
 
 
 def no_such_path(scope: Scope) -> NotFound:
@@ -41,7 +43,9 @@ def _right(scope: Scope) -> str:
     if path.startswith("/files/") and len(path) > len("/files/"):
         if method in _SENDS:
             return f"{send}; to store a file under this very path send it with PUT"
-        return f"A file is read here with GET and deleted with DELETE; the list of files is at {files}"
+        return (
+            f"A file is read here with GET and deleted with DELETE; the list of files is at {files}"
+        )
     if method in _SENDS:
         return send
     if method == "DELETE":

@@ -16,7 +16,9 @@ __all__ = ["Omissions", "missing"]
 log: logging.Logger = logging.getLogger("sluiceway")
 
 MOST_NAMED = 20  # names in one line of the log
-MOST_REMEMBERED = 10_000  # names; beyond that they are forgotten, and told again when they are met again
+MOST_REMEMBERED = (
+    10_000  # names; beyond that they are forgotten, and told again when they are met again
+)
 
 
 class Omissions:
@@ -32,7 +34,9 @@ class Omissions:
         if len(self._told) + len(new) > MOST_REMEMBERED:
             self._told.clear()
         self._told.update(one.name for one in new[:MOST_REMEMBERED])
-        names = ", ".join(f'"{readable_name(one.name)}" ({readable_name(one.detail)})' for one in new[:MOST_NAMED])
+        names = ", ".join(
+            f'"{readable_name(one.name)}" ({readable_name(one.detail)})' for one in new[:MOST_NAMED]
+        )
         more = f" and {len(new) - MOST_NAMED} more" if len(new) > MOST_NAMED else ""
         log.warning("listings and zips leave out %d: %s%s", len(new), names, more)
 

@@ -46,7 +46,9 @@ async def show_upload(request: Request, progress_table: ProgressTable, upload: s
     record = progress_table.find(upload)
     if EVENT_STREAM_TYPE in request.headers.get("accept", ""):
         if record is None and len(_waiting) >= MOST_WAITING:
-            raise Unavailable("Too many clients wait for uploads that have not begun; begin the upload, then watch it")
+            raise Unavailable(
+                "Too many clients wait for uploads that have not begun; begin the upload, then watch it"
+            )
         return EventStream(progress_table, upload)
     if record is None:
         raise NotFound("No upload with this id is under way, or it ended a while ago")
@@ -66,7 +68,9 @@ class EventStream(Response):
     media_type = EVENT_STREAM_TYPE
 
     def __init__(self, progress_table: ProgressTable, upload: str) -> None:
-        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})  # nginx would gather it
+        super().__init__(
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        )  # nginx would gather it
         del self.headers["content-length"]
         self._progress_table, self._upload = progress_table, upload
 
@@ -85,7 +89,9 @@ class EventStream(Response):
             _waiting.discard(self)
             gone.cancel()
 
-    async def _tell(self, send: Send, gone: asyncio.Future[None], stopping: asyncio.Event | None) -> None:
+    async def _tell(
+        self, send: Send, gone: asyncio.Future[None], stopping: asyncio.Event | None
+    ) -> None:
         clock = asyncio.get_running_loop().time
         began = spoke = clock()
         record: ProgressRecord | None = None
@@ -96,21 +102,31 @@ class EventStream(Response):
             if record is not None and not record.still():
                 return  # ended so long ago that its slot was reused
             if record is None:
-                now = {"id": self._upload, "state": "waiting", "received": 0, "forwarded": 0, "kept": 0}
+                now = {
+                    "id": self._upload,
+                    "state": "waiting",
+                    "received": 0,
+                    "forwarded": 0,
+                    "kept": 0,
+                }
                 now |= {"kept_by": "destination", "length": None, "code": None}
                 if clock() - began > PATIENCE or (stopping is not None and stopping.is_set()):
                     return  # nothing will begin any more
             else:
                 record.watch()
                 now = record.snapshot()
-            ended = now["state"] in ENDED_WORDS  # as the snapshot says: the slot may have moved on since
+            ended = (
+                now["state"] in ENDED_WORDS
+            )  # as the snapshot says: the slot may have moved on since
             if now != told or ended:
                 told, spoke = now, clock()
                 event = format_event("end" if ended else "progress", json.dumps(now))
                 await send({"type": "http.response.body", "body": event, "more_body": True})
             elif clock() - spoke > HEARTBEAT:
                 spoke = clock()
-                await send({"type": "http.response.body", "body": format_comment(), "more_body": True})
+                await send(
+                    {"type": "http.response.body", "body": format_comment(), "more_body": True}
+                )
             if ended:
                 return
             await asyncio.wait([gone], timeout=look_interval(len(_watching)))

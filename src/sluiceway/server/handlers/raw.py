@@ -22,7 +22,15 @@ from sluiceway.wire.headers.disposition import parse_disposition
 from sluiceway.wire.headers.media_types import MOST_TYPE, essence, kept_type
 from sluiceway.wire.names import check_key, clean_folders, clean_name
 
-__all__ = ["Target", "conditions", "expected_digests", "name_told", "post_raw", "put_object", "replace_for"]
+__all__ = [
+    "Target",
+    "conditions",
+    "expected_digests",
+    "name_told",
+    "post_raw",
+    "put_object",
+    "replace_for",
+]
 
 URL_ENCODED = "application/x-www-form-urlencoded"
 
@@ -40,18 +48,24 @@ class Target:
         """Raises BadName, BadRequest, PreconditionFailed; an object that is there is replaced unless a condition forbids it."""
         key = check_key(key, upload_service.store.traits.max_key_bytes)
         check_whole(request)
-        if not upload_service.store.traits.readable:  # only the destination knows what is there: it gets the condition
+        if (
+            not upload_service.store.traits.readable
+        ):  # only the destination knows what is there: it gets the condition
             return cls(key, False, _replace_over_there(request))
         there = await _stat(upload_service, key)
         return cls(key, there is not None, replace_for(request, there))
 
-    async def publish(self, request: Request, upload_service: UploadService, incoming: UploadSession) -> list[Entry]:
+    async def publish(
+        self, request: Request, upload_service: UploadService, incoming: UploadSession
+    ) -> list[Entry]:
         try:
             return await published(request, upload_service, incoming)
         except Exists as error:
             if self.replace.allowed:
                 raise
-            raise PreconditionFailed(error.detail) from None  # another client was quicker: still If-None-Match's no
+            raise PreconditionFailed(
+                error.detail
+            ) from None  # another client was quicker: still If-None-Match's no
 
 
 async def put_object(request: Request, upload_service: UploadService, key: str) -> Response:
@@ -88,7 +102,9 @@ def replace_for(request: Request, there: Entry | None) -> Replace:
     etag, modified = (there.etag, there.modified) if there else (None, None)
     if evaluate(request.method, headers, etag, modified, there is not None) is not Verdict.GO:
         state = "exists already" if there else "does not exist"
-        raise PreconditionFailed(f"The object {state}, or is not the version you named; nothing was changed")
+        raise PreconditionFailed(
+            f"The object {state}, or is not the version you named; nothing was changed"
+        )
     terms: PutTerms = put_replace(headers)
     if terms.create_only:
         return Replace()
@@ -108,7 +124,9 @@ def _replace_over_there(request: Request) -> Replace:
     if terms.create_only:
         return Replace()
     if terms.any_existing or (terms.etags is not None and len(terms.etags) != 1):
-        raise BadRequest("This server passes files on: it can pass on If-None-Match: * or an If-Match with one tag")
+        raise BadRequest(
+            "This server passes files on: it can pass on If-None-Match: * or an If-Match with one tag"
+        )
     return Replace(allowed=True, etag=terms.etags[0] if terms.etags else None)
 
 
@@ -127,8 +145,17 @@ def _wish(request: Request, filename: str, key: str | None, replace: Replace) ->
         raise BadRequest(f"Content-Type has more than {MOST_TYPE} characters; shorten it")
     kind = kept_type(told, filename)
     folders = "" if key is not None else clean_folders(_name_as_sent(request) or "")
-    upload_request = UploadRequest(method=request.method, values=query_values(request), folders=folders)
-    return Wish(filename=filename, type=kind, key=key, replace=replace, expected=expected, upload_request=upload_request)
+    upload_request = UploadRequest(
+        method=request.method, values=query_values(request), folders=folders
+    )
+    return Wish(
+        filename=filename,
+        type=kind,
+        key=key,
+        replace=replace,
+        expected=expected,
+        upload_request=upload_request,
+    )
 
 
 def name_told(request: Request) -> str | None:
@@ -163,7 +190,12 @@ def _refuse_form_without_files(request: Request) -> None:
 
 def _check_length(request: Request, upload_service: UploadService) -> None:
     length = content_length(request)
-    if upload_service.max_size is not None and length is not None and length > upload_service.max_size:
+    if (
+        upload_service.max_size is not None
+        and length is not None
+        and length > upload_service.max_size
+    ):
         raise TooLarge(
-            f"The body has {length} bytes; this server takes at most {upload_service.max_size}", limit=upload_service.max_size
+            f"The body has {length} bytes; this server takes at most {upload_service.max_size}",
+            limit=upload_service.max_size,
         )

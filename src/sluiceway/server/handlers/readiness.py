@@ -18,7 +18,9 @@ __all__ = ["Readiness"]
 log: logging.Logger = logging.getLogger("sluiceway")
 
 READY = 5.0  # seconds a destination gets to say that it is there; probes wait no longer
-REMEMBERED = 1.0  # seconds an answer holds: probes come every few seconds, and what is asked may cost money
+REMEMBERED = (
+    1.0  # seconds an answer holds: probes come every few seconds, and what is asked may cost money
+)
 
 
 class Readiness:
@@ -34,7 +36,9 @@ class Readiness:
         stale = self._look is None or self._look.get_loop() is not loop
         if self._look is None or stale or (self._look.done() and loop.time() >= self._until):
             self._look = loop.create_task(self._looked(store))
-        return await asyncio.shield(self._look)  # a probe that leaves takes the look from no other one
+        return await asyncio.shield(
+            self._look
+        )  # a probe that leaves takes the look from no other one
 
     async def _looked(self, store: Store) -> str | None:
         try:
@@ -63,7 +67,9 @@ async def _why_not(store: Store) -> str | None:
 async def _probe(store: Store) -> None:
     if isinstance(store, Probed):
         await store.probe()
-    elif isinstance(store, HealthChecked) and store.traits.keeps != "bytes":  # a byte would rest here and prove nothing
+    elif (
+        isinstance(store, HealthChecked) and store.traits.keeps != "bytes"
+    ):  # a byte would rest here and prove nothing
         await store.check()
     else:
         draft = await store.draft(f"ready-{new_id()}", None)

@@ -23,8 +23,12 @@ from sluiceway.wire.urls import redact_url
 
 __all__ = ["PASSED", "file_name", "passed_headers", "remote_refusal"]
 
-PASSED = frozenset([200, 203, 206, 304])  # with these a file comes, or stays; anything else is a refusal
-OURS_TO_SAY = frozenset([401, 405, 407])  # their headers would speak of this server, not of that one
+PASSED = frozenset(
+    [200, 203, 206, 304]
+)  # with these a file comes, or stays; anything else is a refusal
+OURS_TO_SAY = frozenset(
+    [401, 405, 407]
+)  # their headers would speak of this server, not of that one
 BYTERANGES = "multipart/byteranges"
 
 _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{1,70}")  # RFC 2046 5.1.1
@@ -48,7 +52,9 @@ def passed_headers(head: Head, asked: Mapping[str, str]) -> dict[str, str]:
         return ours
     kind, parameters = _type_and_parameters(head)
     ours["content-type"] = kind + parameters
-    ours["content-disposition"] = format_disposition("inline" if kind in INLINE_TYPES else "attachment", file_name(head))
+    ours["content-disposition"] = format_disposition(
+        "inline" if kind in INLINE_TYPES else "attachment", file_name(head)
+    )
     ours["cross-origin-resource-policy"] = "same-origin"
     length = clipped_uint(head.headers.get("content-length", ""))
     if length is not None:
@@ -59,7 +65,9 @@ def passed_headers(head: Head, asked: Mapping[str, str]) -> dict[str, str]:
     coding = head.headers.get("content-encoding")
     if coding is not None:
         if not all(TOKEN.fullmatch(word.strip(" \t")) for word in coding.split(",")):
-            raise PeerFailed(f"{redact_url(head.url)} answered with a Content-Encoding that cannot be read")
+            raise PeerFailed(
+                f"{redact_url(head.url)} answered with a Content-Encoding that cannot be read"
+            )
         ours["content-encoding"] = coding
     if head.status == 206:
         ours |= _range(head, kind, asked)
@@ -100,7 +108,10 @@ def _type_and_parameters(head: Head) -> tuple[str, str]:
         kind, parameters = read_parameters(head.headers.get("content-type", ""))
     except BadRequest:
         return OCTET_STREAM, ""
-    if not all(TOKEN.fullmatch(half) for half in (kind + "/").split("/", 2)[:2]) or kind.count("/") != 1:
+    if (
+        not all(TOKEN.fullmatch(half) for half in (kind + "/").split("/", 2)[:2])
+        or kind.count("/") != 1
+    ):
         return OCTET_STREAM, ""  # also of two that were joined: browsers would take the last one
     for name, value in parameters:
         if name == "charset" and TOKEN.fullmatch(value):
@@ -112,13 +123,19 @@ def _type_and_parameters(head: Head) -> tuple[str, str]:
 
 def _range(head: Head, kind: str, asked: Mapping[str, str]) -> dict[str, str]:
     if "range" not in asked:
-        raise PeerFailed(f"{redact_url(head.url)} answered with a part of the file where the whole was asked for")
+        raise PeerFailed(
+            f"{redact_url(head.url)} answered with a part of the file where the whole was asked for"
+        )
     if kind == BYTERANGES and "content-range" not in head.headers:
         return {}
     try:
         start, stop, total = parse_content_range(head.headers.get("content-range", ""))
     except BadRequest:
-        raise PeerFailed(f"{redact_url(head.url)} answered with a part of the file and does not say which") from None
+        raise PeerFailed(
+            f"{redact_url(head.url)} answered with a part of the file and does not say which"
+        ) from None
     if body_length(head) not in (None, stop - start):
-        raise PeerFailed(f"{redact_url(head.url)} answered with a part of the file that is not as long as it says")
+        raise PeerFailed(
+            f"{redact_url(head.url)} answered with a part of the file that is not as long as it says"
+        )
     return {"content-range": f"bytes {start}-{stop - 1}/{'*' if total is None else total}"}

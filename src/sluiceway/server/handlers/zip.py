@@ -17,7 +17,16 @@ from starlette.types import Receive, Scope, Send
 
 from sluiceway.copying.contract import CopyItem, Reading
 from sluiceway.copying.zip_writer import MEMBER_COST, MOST_MEMBERS, ZipSource, zipped
-from sluiceway.errors import BadRequest, NotFound, SluiceError, SourceChanged, StoreFailed, TooLarge, TooSlow, Unavailable
+from sluiceway.errors import (
+    BadRequest,
+    NotFound,
+    SluiceError,
+    SourceChanged,
+    StoreFailed,
+    TooLarge,
+    TooSlow,
+    Unavailable,
+)
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.pump import close_stream
 from sluiceway.server.handlers.download import INERT
@@ -36,7 +45,9 @@ PIECE = 64 << 10  # bytes of one write: a slow reader has STALLED seconds for it
 PAGE = 1000  # entries asked of the store at a time
 
 
-async def list_as_zip(request: Request, store: Store, budget: Budget, omissions: Omissions) -> Response:
+async def list_as_zip(
+    request: Request, store: Store, budget: Budget, omissions: Omissions
+) -> Response:
     """What cannot be in a zip is left out, and named in the zip's comment and in the log: one odd name breaks nobody's zip.
 
     Raises BadRequest, NotFound, TooLarge for more members than can be held, Unavailable when there is no memory for them.
@@ -77,7 +88,9 @@ def _headers(prefix: str, source: ZipSource) -> dict[str, str]:
     name = prefix.rstrip("/").rpartition("/")[2]
     headers = {
         "content-type": "application/zip",
-        "content-disposition": format_disposition("attachment", f"{clean_name(name) if name else 'files'}.zip"),
+        "content-disposition": format_disposition(
+            "attachment", f"{clean_name(name) if name else 'files'}.zip"
+        ),
         "accept-ranges": "none",
         "x-content-type-options": "nosniff",
         "content-security-policy": INERT,
@@ -107,7 +120,9 @@ class _Below:
             if not self._budget.lend(cost, within=0.75):  # the rest is for uploads
                 raise Unavailable(
                     "The server has no memory to spare for so many files; choose a longer prefix, or raise --memory-budget"
-                ).for_operator("The server has no memory to spare for so many files; choose a longer prefix")
+                ).for_operator(
+                    "The server has no memory to spare for so many files; choose a longer prefix"
+                )
             self._lent += cost
             for entry in page.entries:
                 yield CopyItem(entry.key, entry.size, entry.etag, entry.modified)
@@ -137,7 +152,10 @@ class _Zipping(Response):
     def __init__(self, source: ZipSource, below: _Below, headers: dict[str, str]) -> None:
         self.status_code, self.background, self.body = 200, None, b""
         self._source, self._below = source, below
-        self.raw_headers = [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items()]
+        self.raw_headers = [
+            (name.encode("latin-1"), value.encode("latin-1", "replace"))
+            for name, value in headers.items()
+        ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gone = asyncio.ensure_future(wait_until_gone(receive))
@@ -151,7 +169,9 @@ class _Zipping(Response):
             raise
         except SluiceError as error:
             # Whoever's fault it is, the reader sees a broken connection only: the log has to say why.
-            raise StoreFailed(f"The zip of {self._below.prefix!r} was broken off: {error.detail}") from error
+            raise StoreFailed(
+                f"The zip of {self._below.prefix!r} was broken off: {error.detail}"
+            ) from error
         finally:
             gone.cancel()
             self._below.settle()
@@ -164,6 +184,12 @@ class _Zipping(Response):
                     if gone.done():
                         return  # send() tells nobody that the reader left
                     async with patience():
-                        await send({"type": "http.response.body", "body": piece[at : at + PIECE], "more_body": True})
+                        await send(
+                            {
+                                "type": "http.response.body",
+                                "body": piece[at : at + PIECE],
+                                "more_body": True,
+                            }
+                        )
         finally:
             await close_stream(pieces)

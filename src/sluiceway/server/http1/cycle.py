@@ -18,7 +18,9 @@ from sluiceway.server.http1.sendfile import ZEROCOPY
 __all__ = ["SluiceCycle"]
 
 MOST_AHEAD = 16  # uploads of which 256 KiB are read while the app has as much in hand; for all it would be uncounted memory
-LARGE = 64 << 10  # bytes of a piece that is worth a round of the app by itself; joining it would copy it once more
+LARGE = (
+    64 << 10
+)  # bytes of a piece that is worth a round of the app by itself; joining it would copy it once more
 
 
 class SluiceCycle(RequestResponseCycle):
@@ -38,7 +40,9 @@ class SluiceCycle(RequestResponseCycle):
         self.queue, self.input_ended, self.body_told, self.cut_told = [], False, False, False
         self.why_ended = None
         if self.scope["http_version"] == "1.0":
-            self.waiting_for_100_continue: bool = False  # RFC 9110 10.1.1: an older client would take the 100 for the answer
+            self.waiting_for_100_continue: bool = (
+                False  # RFC 9110 10.1.1: an older client would take the 100 for the answer
+            )
 
     async def run_asgi(self, app: Any) -> None:
         async def to_an_end(scope: Any, receive: Any, send: Any) -> None:
@@ -47,7 +51,9 @@ class SluiceCycle(RequestResponseCycle):
                 return
             if self.transport.is_closing():
                 self._leave()
-            elif self.flow.write_paused:  # it gave up a reader that takes nothing; a close would wait for that reader
+            elif (
+                self.flow.write_paused
+            ):  # it gave up a reader that takes nothing; a close would wait for that reader
                 reset(self.transport)
                 self._leave()
             elif self.cut_told:  # it left a request that is not whole, a GET with half a body; uvicorn would call that an error
@@ -66,7 +72,11 @@ class SluiceCycle(RequestResponseCycle):
         if self.waiting_for_100_continue and not self.transport.is_closing():
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self.waiting_for_100_continue = False
-        while not self.queue and self.more_body and not (self.disconnected or self.input_ended or self.response_complete):
+        while (
+            not self.queue
+            and self.more_body
+            and not (self.disconnected or self.input_ended or self.response_complete)
+        ):
             self.message_event.clear()
             self.flow.resume_reading()
             await self.message_event.wait()
@@ -87,7 +97,9 @@ class SluiceCycle(RequestResponseCycle):
         if self.more_body:  # cut: the peer is gone, or will send no more
             self.cut_told = True
             return {"type": "http.disconnect", WHY: self.why_ended}
-        while not (self.disconnected or self.response_complete):  # the whole body was told: the next news is the end
+        while not (
+            self.disconnected or self.response_complete
+        ):  # the whole body was told: the next news is the end
             self.message_event.clear()
             await self.message_event.wait()
         return {"type": "http.disconnect"}
@@ -106,14 +118,26 @@ class SluiceCycle(RequestResponseCycle):
             return
         if message["type"] == ZEROCOPY:
             await self._send_file(message)
-            message = {"type": "http.response.body", "body": b"", "more_body": message.get("more_body", False)}
+            message = {
+                "type": "http.response.body",
+                "body": b"",
+                "more_body": message.get("more_body", False),
+            }
         if message["type"] == "http.response.start":
             if self.more_body:
                 # Without this a client would send the rest of a terabyte to have its connection back.
-                headers = [item for item in message.get("headers", []) if item[0].lower() != b"connection"]
+                headers = [
+                    item for item in message.get("headers", []) if item[0].lower() != b"connection"
+                ]
                 message = {**message, "headers": [*headers, (b"connection", b"close")]}
-        elif message["type"] == "http.response.body" and not message.get("more_body", False) and self.more_body:
-            self.keep_alive = True  # uvicorn would close here; the protocol drains first and closes then
+        elif (
+            message["type"] == "http.response.body"
+            and not message.get("more_body", False)
+            and self.more_body
+        ):
+            self.keep_alive = (
+                True  # uvicorn would close here; the protocol drains first and closes then
+            )
         await super().send(message)
 
     async def _send_file(self, message: Any) -> None:

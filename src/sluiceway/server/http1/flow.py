@@ -33,7 +33,10 @@ class Bell:
         if self._rung:
             return
         waiter = asyncio.get_running_loop().create_future()
-        self._waiting = (*(other for other in self._waiting if not other.done()), waiter)  # without those that gave up
+        self._waiting = (
+            *(other for other in self._waiting if not other.done()),
+            waiter,
+        )  # without those that gave up
         await waiter
 
 

@@ -28,8 +28,12 @@ __all__ = [
     "too_large",
 ]
 
-HEAD_BYTES = 64 << 10  # request line and header fields, or whatever else is no body; nginx takes 32 KiB, h11 64
-MOST_FIELDS = 128  # field lines of a head; Apache and gunicorn take 100, browsers behind two proxies send 40
+HEAD_BYTES = (
+    64 << 10
+)  # request line and header fields, or whatever else is no body; nginx takes 32 KiB, h11 64
+MOST_FIELDS = (
+    128  # field lines of a head; Apache and gunicorn take 100, browsers behind two proxies send 40
+)
 MOST_FRAMING = 16  # bytes of chunk heads a byte of body may cost: one-byte chunks cost 5, a flood of extensions thousands
 
 Fields = Sequence[tuple[bytes, bytes]]
@@ -63,25 +67,34 @@ def framing_fields(fields: Fields) -> bytes:
     """The lines of a head that say how long its body is; nothing for an empty body, however its zero is written."""
     if body_length(fields) == 0:
         return b""
-    return b"".join(b"%s: %s\r\n" % field for field in fields if field[0] in (b"content-length", b"transfer-encoding"))
+    return b"".join(
+        b"%s: %s\r\n" % field
+        for field in fields
+        if field[0] in (b"content-length", b"transfer-encoding")
+    )
 
 
 def check_fields(count: int) -> None:
     """Raises HeadTooLarge. Whatever is done for each field, or for each pair of them, has this bound."""
     if count > MOST_FIELDS:
-        raise HeadTooLarge(f"A request has at most {MOST_FIELDS} header lines; send fewer", limit=MOST_FIELDS)
+        raise HeadTooLarge(
+            f"A request has at most {MOST_FIELDS} header lines; send fewer", limit=MOST_FIELDS
+        )
 
 
 def too_large() -> SluiceError:
     return HeadTooLarge(
-        f"Header fields, chunk heads and trailers have at most {HEAD_BYTES >> 10} KiB; send less", limit=HEAD_BYTES
+        f"Header fields, chunk heads and trailers have at most {HEAD_BYTES >> 10} KiB; send less",
+        limit=HEAD_BYTES,
     )
 
 
 def check_trailer(name: bytes) -> None:
     """A field behind the body changes nothing; but a digest there would be believed to be checked. Raises BadDigest."""
     if is_checksum_field(text := name.decode("latin-1").lower()):
-        raise BadDigest(f"{text} stands in a trailer, which is not read here; nothing was stored. Send it before the body")
+        raise BadDigest(
+            f"{text} stands in a trailer, which is not read here; nothing was stored. Send it before the body"
+        )
 
 
 def bare_refusal(error: SluiceError, headers: Fields) -> bytes:

@@ -24,7 +24,9 @@ class MessageEnd:
 
     def __init__(self) -> None:
         self._missing = _HEAD  # bytes of a body of known length; or what is being read
-        self._chunk: int | None = None  # bytes up to the next chunk's line, None while that is not known
+        self._chunk: int | None = (
+            None  # bytes up to the next chunk's line, None while that is not known
+        )
         self._line = b""  # the beginning of that line, if a read ended within it
         self._tail = b""  # the last bytes that were passed on: an end may begin in one read and end in the next
 
@@ -46,8 +48,16 @@ class MessageEnd:
             stop = min(len(data), start + self._missing)
             self._missing = self._missing - (stop - start) or _HEAD
             return stop
-        known = start if self._missing == _HEAD or self._chunk is None else self._past_chunks(data, start, self._chunk)
-        stop = len(data) if known == len(data) else self._next_end(data, known, self._tail if known == start else b"")
+        known = (
+            start
+            if self._missing == _HEAD or self._chunk is None
+            else self._past_chunks(data, start, self._chunk)
+        )
+        stop = (
+            len(data)
+            if known == len(data)
+            else self._next_end(data, known, self._tail if known == start else b"")
+        )
         self._tail = (self._tail + data[max(start, stop - 3) : stop])[-3:]
         return stop
 
@@ -64,7 +74,11 @@ class MessageEnd:
             if b"\n" not in line and len(line) < MOST_LINE and at + MOST_LINE > len(data):
                 self._chunk, self._line = 0, line
                 return len(data)
-            size = 0 if found is None else int.from_bytes(bytes.fromhex(found[1].decode().zfill(16)), "big")
+            size = (
+                0
+                if found is None
+                else int.from_bytes(bytes.fromhex(found[1].decode().zfill(16)), "big")
+            )
             if found is None or not size:
                 break
             at += found.end() - len(self._line)
@@ -79,7 +93,9 @@ class MessageEnd:
         first = data.find(_END, start)
         if first < 0:
             return len(data)
-        if self._missing == _HEAD or start == 0:  # how the line before it began may have been in an earlier read
+        if (
+            self._missing == _HEAD or start == 0
+        ):  # how the line before it began may have been in an earlier read
             return first + len(_END)
         # Chunks end with a line that begins with 0, trailers and an empty line. To stop at every empty line would be right as
         # well, but slow for a text that has many.

@@ -38,13 +38,21 @@ from sluiceway.server.http1.stalled_readers import StalledReaders
 
 __all__ = ["SluiceProtocol"]
 
-DRAIN_BYTES = 4 << 20  # bytes read and dropped after an early refusal; clients that look up before that see it
+DRAIN_BYTES = (
+    4 << 20
+)  # bytes read and dropped after an early refusal; clients that look up before that see it
 DRAIN_SECONDS = 2.0  # and for how long at most
 HEAD_SECONDS = 20.0  # for a whole head to arrive (Slowloris)
-AHEAD_BYTES = 64 << 10  # of requests sent before the answer to the one before them; beyond it, and one read more, none are read
-EXTENSIONS: dict[str, dict[str, object]] = {ZEROCOPY: {}}  # one for all: a thousand slow uploads have a scope each
+AHEAD_BYTES = (
+    64 << 10
+)  # of requests sent before the answer to the one before them; beyond it, and one read more, none are read
+EXTENSIONS: dict[str, dict[str, object]] = {
+    ZEROCOPY: {}
+}  # one for all: a thousand slow uploads have a scope each
 
-_watches: WeakKeyDictionary[ServerState, StalledReaders] = WeakKeyDictionary()  # one timer for all connections of a server
+_watches: WeakKeyDictionary[ServerState, StalledReaders] = (
+    WeakKeyDictionary()
+)  # one timer for all connections of a server
 _crowd = Crowd()
 
 
@@ -88,9 +96,13 @@ class SluiceProtocol(HttpToolsProtocol):
         self._head_deadline: asyncio.TimerHandle | None = None
         self._in_head = False
         self._muted = False  # while a parser is told what we know already
-        self._passed_over = b""  # framing of a body that the parser takes for the protocol of an Upgrade
+        self._passed_over = (
+            b""  # framing of a body that the parser takes for the protocol of an Upgrade
+        )
         self._body_bytes = 0  # of this request
-        self._deaf = False  # what comes in is not understood any more; answers under way still go out
+        self._deaf = (
+            False  # what comes in is not understood any more; answers under way still go out
+        )
         self._complaint: SluiceError | None = None
         self.unread: tuple[int, float] | None = None
         if self.server_state not in _watches:
@@ -127,7 +139,9 @@ class SluiceProtocol(HttpToolsProtocol):
         if cycle.more_body:
             cycle.input_ended = True
             cycle.message_event.set()
-            self.loop.call_later(DRAIN_SECONDS * 5, self.transport.close)  # should the app never answer
+            self.loop.call_later(
+                DRAIN_SECONDS * 5, self.transport.close
+            )  # should the app never answer
             return True
         if self._reads(cycle):
             return False
@@ -146,8 +160,16 @@ class SluiceProtocol(HttpToolsProtocol):
 
     def waits_for_reader(self) -> int:
         """While an answer is under way and the transport takes more, the app may add to it: then a size tells nothing."""
-        adding = self.cycle is not None and not self.cycle.response_complete and not self.flow.write_paused
-        return 0 if adding and not self.transport.is_closing() else self.transport.get_write_buffer_size()
+        adding = (
+            self.cycle is not None
+            and not self.cycle.response_complete
+            and not self.flow.write_paused
+        )
+        return (
+            0
+            if adding and not self.transport.is_closing()
+            else self.transport.get_write_buffer_size()
+        )
 
     def look_for_leaving(self) -> None:
         """While more lies ahead than may be kept nothing is read, and the end of the connection stands behind it."""
@@ -166,7 +188,11 @@ class SluiceProtocol(HttpToolsProtocol):
         if self._muted:
             return
         if self._answering():  # where a request ends we know from its head, and the parser knows better: believe neither
-            self._complain(BadRequest("It cannot be told where this request ends; nothing of the next one was read"))
+            self._complain(
+                BadRequest(
+                    "It cannot be told where this request ends; nothing of the next one was read"
+                )
+            )
         super().on_message_begin()
         self._in_head, self._head_size, self._body_bytes = True, 0, 0
 
@@ -180,13 +206,17 @@ class SluiceProtocol(HttpToolsProtocol):
         if self._muted:
             return
         try:
-            if not self._in_head:  # merged with the head it would pass for a field that a proxy in front has checked
+            if (
+                not self._in_head
+            ):  # merged with the head it would pass for a field that a proxy in front has checked
                 check_trailer(name)
                 return
             check_fields(len(self.headers) + 1)
         except SluiceError as error:
             self._complain(error)
-        super().on_header(name, value.strip(b" \t"))  # RFC 9110 5.5; httptools leaves what stands behind
+        super().on_header(
+            name, value.strip(b" \t")
+        )  # RFC 9110 5.5; httptools leaves what stands behind
         self._measure_head(len(name) + len(value) + 4)
 
     def on_headers_complete(self) -> None:
@@ -214,7 +244,10 @@ class SluiceProtocol(HttpToolsProtocol):
     def client_left(self) -> bool:
         """Whether the client of the request under way is gone, also where reading is paused."""
         length = body_length(self.headers)
-        return peer_disconnected(self.transport.get_extra_info("socket"), None if length is None else length - self._body_bytes)
+        return peer_disconnected(
+            self.transport.get_extra_info("socket"),
+            None if length is None else length - self._body_bytes,
+        )
 
     def on_message_complete(self) -> None:
         if self._passed_over:
@@ -298,7 +331,9 @@ class SluiceProtocol(HttpToolsProtocol):
             del self._ahead[:stop]
             self._step(data)
         self.flow.full = len(self._ahead) > AHEAD_BYTES
-        if self.cycle.response_complete or not cast("SluiceCycle", self.cycle).queue:  # else once the app has taken that
+        if (
+            self.cycle.response_complete or not cast("SluiceCycle", self.cycle).queue
+        ):  # else once the app has taken that
             self.flow.resume_reading()
         if self._half_closed and not self._ahead and not self.eof_received():
             self.transport.close()
@@ -312,7 +347,9 @@ class SluiceProtocol(HttpToolsProtocol):
         body = self._body_bytes
         self._meter.begin()
         self._parse(data)
-        if not self._deaf and self._meter.beyond(len(data), max(0, self._body_bytes - body), self._body_bytes):
+        if not self._deaf and self._meter.beyond(
+            len(data), max(0, self._body_bytes - body), self._body_bytes
+        ):
             self._refuse(too_large())
 
     def _parse(self, data: bytes) -> None:
@@ -324,7 +361,10 @@ class SluiceProtocol(HttpToolsProtocol):
             if self._passed_over:
                 self._take_up(self._passed_over)
         except httptools.HttpParserError:
-            self._refuse(self._complaint or BadRequest("This is not well-formed HTTP; nothing of it was stored"))
+            self._refuse(
+                self._complaint
+                or BadRequest("This is not well-formed HTTP; nothing of it was stored")
+            )
 
     def _take_up(self, framing: bytes) -> None:
         """Read on with a parser that never heard of an upgrade."""
@@ -362,7 +402,9 @@ class SluiceProtocol(HttpToolsProtocol):
         admission = Admission.IN if sock is None else _crowd.admit(sock.fileno())
         if admission is Admission.IN:
             return True
-        self._refuse(Unavailable("This server has as many connections as it can serve; try again later"))
+        self._refuse(
+            Unavailable("This server has as many connections as it can serve; try again later")
+        )
         if admission is Admission.FULL:
             transport.close()
         return False

@@ -25,7 +25,11 @@ PIECE = 1 << 20  # bytes of one system call, and of a turn when there are more r
 MOMENT = 20  # milliseconds a thread waits for room in the socket; slower readers wait on the event loop, where it costs none
 
 _senders = ThreadPoolExecutor(THREADS, thread_name_prefix="sluiceway-send")
-_CANNOT = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}  # said by some network and user-space file systems
+_CANNOT = {
+    errno.EINVAL,
+    errno.ENOSYS,
+    errno.EOPNOTSUPP,
+}  # said by some network and user-space file systems
 
 
 @asynccontextmanager
@@ -38,7 +42,9 @@ async def patience() -> AsyncIterator[None]:
         raise TooSlow(f"The reader took nothing for {STALLED:g} seconds") from None
 
 
-async def until_written(transport: asyncio.WriteTransport, drain: Callable[[], Awaitable[None]]) -> None:
+async def until_written(
+    transport: asyncio.WriteTransport, drain: Callable[[], Awaitable[None]]
+) -> None:
     """Until the transport holds nothing of what was written before. `drain` waits while the transport says that it holds
     too much. Raises TooSlow."""
     if not transport.get_write_buffer_size():
@@ -101,7 +107,9 @@ class Sending:
             try:
                 sent = self._send(min(PIECE, self._end - self._at))
                 if not sent:
-                    raise StoreFailed("A file became shorter while it was sent; its reader got no whole answer")
+                    raise StoreFailed(
+                        "A file became shorter while it was sent; its reader got no whole answer"
+                    )
                 self._at += sent
                 if Sending.asked > THREADS:
                     return
@@ -116,7 +124,9 @@ class Sending:
             raise
         except OSError as error:
             if error.errno not in _CANNOT:
-                raise StoreFailed(f"A file could not be read ({error.strerror}); its reader got no whole answer") from None
+                raise StoreFailed(
+                    f"A file could not be read ({error.strerror}); its reader got no whole answer"
+                ) from None
         data = os.pread(self._file, min(size, 64 << 10), self._at)
         return self._line.send(data) if data else 0
 

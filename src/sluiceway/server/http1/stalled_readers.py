@@ -24,7 +24,9 @@ LOOK = 1.0  # seconds between two looks: 1 ms for 5,000 connections
 class Reader(Protocol):
     """A connection."""
 
-    unread: tuple[int, float] | None  # bytes the client has to take, and since when it took none of them
+    unread: (
+        tuple[int, float] | None
+    )  # bytes the client has to take, and since when it took none of them
 
     def waits_for_reader(self) -> int:
         """Bytes that wait for the client while nothing is added to them; 0 when none do."""
@@ -56,9 +58,15 @@ class StalledReaders:
             size = reader.waits_for_reader()
             if not size:
                 reader.unread = None
-            elif reader.unread is None or size != reader.unread[0]:  # more is a sign as well: it was allowed to be added
+            elif (
+                reader.unread is None or size != reader.unread[0]
+            ):  # more is a sign as well: it was allowed to be added
                 reader.unread = (size, now)
             elif now - reader.unread[1] >= READER_SECONDS:
-                log.info("%s took nothing of its answer for %g seconds and was dropped", reader.drop(), READER_SECONDS)
+                log.info(
+                    "%s took nothing of its answer for %g seconds and was dropped",
+                    reader.drop(),
+                    READER_SECONDS,
+                )
         if self._readers:
             self.start(loop)

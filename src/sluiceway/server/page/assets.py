@@ -30,7 +30,9 @@ _POLICY: Final = (
     "default-src 'none'; script-src {own}; style-src {own}; img-src 'self' data:; connect-src 'self'; worker-src 'none'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-_HOST_SOURCE: Final = re.compile(r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*(?::[0-9]{1,5})?")  # CSP 2.3.1: no brackets of IPv6
+_HOST_SOURCE: Final = re.compile(
+    r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*(?::[0-9]{1,5})?"
+)  # CSP 2.3.1: no brackets of IPv6
 
 # A module script is run only under a JavaScript type, and nosniff forbids the browser to guess one, so the types are
 # written here and not taken from the machine's own list, which may lack or misname them.
@@ -91,7 +93,11 @@ def _answer(request: Request, name: str) -> Response:
     if asset is None:
         raise NotFound(f"The page has no part called {name!r}. Start at the page itself.")
     # Several field lines are one list (RFC 9110 5.3); Starlette's mapping would show the first alone.
-    conditions = {"if-none-match": ", ".join(lines)} if (lines := request.headers.getlist("if-none-match")) else {}
+    conditions = (
+        {"if-none-match": ", ".join(lines)}
+        if (lines := request.headers.getlist("if-none-match"))
+        else {}
+    )
     if evaluate(request.method, conditions, asset.tag, None, exists=True) is Verdict.NOT_MODIFIED:
         kept = {name: value for name, value in asset.headers.items() if name != "Content-Type"}
         return Response(status_code=304, headers=kept)

@@ -23,12 +23,18 @@ from sluiceway.stores.disk.tree import map_error
 
 __all__ = ["DiskDraft"]
 
-PIECE = 64 << 10  # bytes a trickling draft gathers per thread hop; a chunk this large marks a fast sender
+PIECE = (
+    64 << 10
+)  # bytes a trickling draft gathers per thread hop; a chunk this large marks a fast sender
 PIECES = 64  # a sender of single bytes must not cost sixty bytes for each
 FAST = BLOCK // 4  # bytes within WINDOW that mark a fast sender: it fills a block within a second
 WINDOW = 0.25  # seconds
-SMALL = 512 << 10  # bytes; a file known to be this small is written in one hop, faster than a second descriptor opens
-RESTING = 2 << 10  # bytes a resting draft may go on holding: a hop for every byte would cost more than the memory
+SMALL = (
+    512 << 10
+)  # bytes; a file known to be this small is written in one hop, faster than a second descriptor opens
+RESTING = (
+    2 << 10
+)  # bytes a resting draft may go on holding: a hop for every byte would cost more than the memory
 
 T = TypeVar("T")
 
@@ -70,14 +76,24 @@ class DiskDraft:
         "written",
     )
 
-    def __init__(self, file: DraftFile, size: int | None, budget: Budget, writers: Executor, watch: _Watch) -> None:
-        self._file, self._size, self._budget, self._writers, self._watch = file, size, budget, writers, watch
+    def __init__(
+        self, file: DraftFile, size: int | None, budget: Budget, writers: Executor, watch: _Watch
+    ) -> None:
+        self._file, self._size, self._budget, self._writers, self._watch = (
+            file,
+            size,
+            budget,
+            writers,
+            watch,
+        )
         self._lock = asyncio.Lock()  # the store's resting round comes from another task
         self._pieces: list[Buffer] = []
         self._gathered = 0
         self._block: Block | None = None
         self._filled = 0
-        self._flying: list[asyncio.Future[None]] = []  # at most DEPTH; an empty set would be 0.2 KiB
+        self._flying: list[
+            asyncio.Future[None]
+        ] = []  # at most DEPTH; an empty set would be 0.2 KiB
         self._pouring = False
         self._at = 0  # file offset of the next byte that goes to the file
         self._window, self._window_bytes = 0.0, 0
@@ -95,11 +111,14 @@ class DiskDraft:
         """Raises NoSpace, TooLarge when `size` bytes cannot be kept, so that it is told before the body comes."""
         if (most := self._file.largest()) is not None and size > most:
             raise TooLarge(
-                f"The server's process may write no file above {most} bytes (ulimit -f); this one has {size}", limit=most
+                f"The server's process may write no file above {most} bytes (ulimit -f); this one has {size}",
+                limit=most,
             )
         free = await self._in_thread(self._file.free)
         if free is not None and free < size:
-            raise NoSpace(f"The disk has no room for {size} bytes. Make room there, then send it again")
+            raise NoSpace(
+                f"The disk has no room for {size} bytes. Make room there, then send it again"
+            )
 
     async def write(self, data: Buffer) -> None:
         async with self._lock:
@@ -189,7 +208,9 @@ class DiskDraft:
                     self._end()
                     # in a thread, because freeing a terabyte takes a while; shielded, because a cancelled caller
                     # must not leave the file behind
-                    await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._writers, self._file.remove))
+                    await asyncio.shield(
+                        asyncio.get_running_loop().run_in_executor(self._writers, self._file.remove)
+                    )
 
     # Slow: small pieces through the page cache
 
@@ -218,12 +239,16 @@ class DiskDraft:
             self._pouring = True
             self._budget.start_pouring()
         if not self._file.is_direct:
-            await self._in_thread(self._file.open_direct)  # here and not in the writers: several of those run at once
+            await self._in_thread(
+                self._file.open_direct
+            )  # here and not in the writers: several of those run at once
         if self._pieces:
             await self._in_thread(self._write_pieces)
         rest = memoryview(data)
         if self._block is None and self._at % ALIGN:
-            head = rest[: ALIGN - self._at % ALIGN]  # up to the next boundary through the cache: O_DIRECT needs it
+            head = rest[
+                : ALIGN - self._at % ALIGN
+            ]  # up to the next boundary through the cache: O_DIRECT needs it
             rest = rest[len(head) :]
             await self._in_thread(lambda: self._write_through(head))
         while len(rest):
@@ -265,7 +290,9 @@ class DiskDraft:
             return
         self._block, self._filled = None, 0
         self._at += BLOCK
-        flight = asyncio.get_running_loop().run_in_executor(self._writers, self._file.write_direct, block, at)
+        flight = asyncio.get_running_loop().run_in_executor(
+            self._writers, self._file.write_direct, block, at
+        )
         self._flying.append(flight)
 
         def landed(flight: asyncio.Future[None]) -> None:

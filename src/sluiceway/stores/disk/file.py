@@ -30,7 +30,9 @@ MOST_AHEAD = 512 << 20  # bytes of one draft
 MOST_RESERVED = 2 << 30  # bytes ahead of all drafts of a store together
 RESERVED_PART = 16  # and of one draft at most this part of what the disk has free
 
-Publish = Callable[[str, str, Replace], None]  # (name of the draft, key, replace): make it visible, durably
+Publish = Callable[
+    [str, str, Replace], None
+]  # (name of the draft, key, replace): make it visible, durably
 
 _libc = ctypes.CDLL(None, use_errno=True) if os.name == "posix" else None
 _O_DIRECT = getattr(os, "O_DIRECT", 0)
@@ -73,12 +75,28 @@ class DraftFile:
         "reserved",
     )
 
-    def __init__(self, tree: Tree, drafts: int, name: str, size: int | None, publish: Publish, reserve: Reserve) -> None:
-        self._tree, self._drafts, self._name, self._size, self._publish = tree, drafts, name, size, publish
+    def __init__(
+        self,
+        tree: Tree,
+        drafts: int,
+        name: str,
+        size: int | None,
+        publish: Publish,
+        reserve: Reserve,
+    ) -> None:
+        self._tree, self._drafts, self._name, self._size, self._publish = (
+            tree,
+            drafts,
+            name,
+            size,
+            publish,
+        )
         self._reserve = reserve
         self._fd = -1  # through the page cache
         self._direct = -1  # around it
-        self._closed: tuple[int, int, int] | None = None  # device, inode and size of a file that was closed for now
+        self._closed: tuple[int, int, int] | None = (
+            None  # device, inode and size of a file that was closed for now
+        )
         self._allocated = 0  # bytes that have their place on the disk
         self.reserved: int = 0  # bytes of these that had not come when they got it
         self._allocates = _libc is not None and hasattr(_libc, "fallocate")
@@ -105,12 +123,16 @@ class DraftFile:
             return
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
         if self._closed is None:
-            self._fd = os.open(self._name, flags | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=self._drafts)
+            self._fd = os.open(
+                self._name, flags | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=self._drafts
+            )
             return
         fd = os.open(self._name, flags, dir_fd=self._drafts)
         if _identity(fd) != self._closed:
             os.close(fd)
-            raise StoreFailed("A file that waited to be published was changed from outside; nothing was stored. Send it again")
+            raise StoreFailed(
+                "A file that waited to be published was changed from outside; nothing was stored. Send it again"
+            )
         self._fd, self._closed = fd, None
 
     def close_for_now(self) -> None:
@@ -126,9 +148,13 @@ class DraftFile:
     def open_direct(self) -> None:
         self.make()
         try:
-            self._direct = os.open(self._name, os.O_WRONLY | os.O_CLOEXEC | _O_DIRECT, dir_fd=self._drafts)
+            self._direct = os.open(
+                self._name, os.O_WRONLY | os.O_CLOEXEC | _O_DIRECT, dir_fd=self._drafts
+            )
         except OSError:
-            self._direct = os.dup(self._fd)  # no O_DIRECT on this file system: large writes through the cache
+            self._direct = os.dup(
+                self._fd
+            )  # no O_DIRECT on this file system: large writes through the cache
 
     def wants_room(self, end: int) -> bool:
         """Whether `allocate` should be called before bytes up to `end` are written."""
@@ -141,7 +167,11 @@ class DraftFile:
         """
         self._settle_reserve()
         end = end if self._size is None else min(end, self._size)
-        ahead = min(AHEAD_TIMES * end, MOST_AHEAD) if self._size is None else min(AHEAD_TIMES * end, MOST_AHEAD, self._size - end)
+        ahead = (
+            min(AHEAD_TIMES * end, MOST_AHEAD)
+            if self._size is None
+            else min(AHEAD_TIMES * end, MOST_AHEAD, self._size - end)
+        )
         free = self.free()
         if free is not None:
             ahead = min(ahead, free // RESERVED_PART)
@@ -152,8 +182,12 @@ class DraftFile:
         if self._place(end):
             return
         if ctypes.get_errno() in NO_ROOM and self._size is not None:
-            raise NoSpace("The disk filled up while the upload came. Make room there, then send it again")
-        self._allocates = False  # this file system cannot, or there is no room: the writes themselves will tell
+            raise NoSpace(
+                "The disk filled up while the upload came. Make room there, then send it again"
+            )
+        self._allocates = (
+            False  # this file system cannot, or there is no room: the writes themselves will tell
+        )
 
     def _place(self, end: int) -> bool:
         at, size = ctypes.c_longlong(self._allocated), ctypes.c_longlong(end - self._allocated)

@@ -68,7 +68,9 @@ def page(tree: Tree, prefix: str, after: str, limit: int) -> Page:
         for one in walking:
             if isinstance(one, Found) and len(entries) == limit:
                 told, more = at_last
-                return Page(entries, entries[-1].key, complete=False, omitted=_told(left[:told], more))
+                return Page(
+                    entries, entries[-1].key, complete=False, omitted=_told(left[:told], more)
+                )
             found = _entry(tree, one) if isinstance(one, Found) else one
             if isinstance(found, Entry):
                 entries.append(found)
@@ -81,7 +83,11 @@ def page(tree: Tree, prefix: str, after: str, limit: int) -> Page:
 
 
 def _told(left: list[Omitted], uncounted: int) -> tuple[Omitted, ...]:
-    more = [Omitted("…", left[-1].code, f"{uncounted} more names that are no objects")] if uncounted else []
+    more = (
+        [Omitted("…", left[-1].code, f"{uncounted} more names that are no objects")]
+        if uncounted
+        else []
+    )
     return (*left, *more)
 
 
@@ -165,10 +171,15 @@ def _read(level: _Level, prefix: str, after: str) -> None:
         batch = heapq.nsmallest(BATCH, chosen, key=lambda one: one[0])
     level.done = len(batch) < BATCH
     level.after = batch[-1][0] if batch else level.after
-    level.names = [(name, None if why is None else _omitted(level.before + name, why)) for name, why in reversed(batch)]
+    level.names = [
+        (name, None if why is None else _omitted(level.before + name, why))
+        for name, why in reversed(batch)
+    ]
 
 
-def _chosen(level: _Level, item: os.DirEntry[str], prefix: str, after: str) -> tuple[str, str | None] | None:
+def _chosen(
+    level: _Level, item: os.DirEntry[str], prefix: str, after: str
+) -> tuple[str, str | None] | None:
     """The name as it sorts, and the code of why it can be no object; None when it is not asked for."""
     if not level.before and item.name == PRIVATE:
         return None
@@ -211,5 +222,7 @@ def _unreadable(key: str, error: SluiceError | OSError) -> Omitted:
     if isinstance(told, Unavailable):
         raise told
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM):
-        return Omitted(readable_name(key), "forbidden", "It cannot be read: the server has no right to")
+        return Omitted(
+            readable_name(key), "forbidden", "It cannot be read: the server has no right to"
+        )
     return Omitted(readable_name(key), told.code, told.public or told.detail)

@@ -25,7 +25,13 @@ SIDECARS = [PRIVATE, "about"]
 # Bytes. ext4 keeps about 4 KiB of attributes in a block, and what is larger has a sidecar. Names have at most 255, types are cut.
 LARGEST_NOTE = 2048 + 2 * MOST_METADATA
 
-_NO_NOTE = {errno.ENODATA, errno.ENOTSUP, errno.ENOSYS, errno.EPERM, errno.EACCES}  # none there, or none on this file system
+_NO_NOTE = {
+    errno.ENODATA,
+    errno.ENOTSUP,
+    errno.ENOSYS,
+    errno.EPERM,
+    errno.EACCES,
+}  # none there, or none on this file system
 _UNSUPPORTED = {errno.ENOTSUP, errno.ENOSYS, errno.EPERM, errno.ENOSPC, errno.E2BIG}
 
 
@@ -58,7 +64,12 @@ def sidecar(tree: Tree, drafts: int, draft: str, key: str, note: bytes | None) -
         yield
         return
     name = f"{draft}.about"
-    file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=drafts)
+    file = os.open(
+        name,
+        os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC,
+        0o600,
+        dir_fd=drafts,
+    )
     try:
         fcntl.flock(file, fcntl.LOCK_EX)
         os.write(file, note)
@@ -75,7 +86,10 @@ def sidecar(tree: Tree, drafts: int, draft: str, key: str, note: bytes | None) -
 
 def drop_note(tree: Tree, key: str) -> None:
     """Forget the sidecar of a deleted object, where there is one."""
-    with suppress(Exception), tree.folder(SIDECARS) as folder:  # no sidecars at all is the usual case
+    with (
+        suppress(Exception),
+        tree.folder(SIDECARS) as folder,
+    ):  # no sidecars at all is the usual case
         os.unlink(_sidecar(key), dir_fd=folder)
 
 
@@ -87,10 +101,14 @@ def read_entry(tree: Tree, fd: int, status: os.stat_result, key: str) -> Entry:
 def entry_of(metadata: Metadata, status: os.stat_result, key: str) -> Entry:
     """The entry of a file of which this is known."""
     if metadata.sha256:
-        etag = metadata.sha256[:32]  # the same bytes carry the same tag, also after a move to another machine
+        etag = metadata.sha256[
+            :32
+        ]  # the same bytes carry the same tag, also after a move to another machine
     else:
         etag = f"{status.st_mtime_ns:x}-{status.st_size:x}-{status.st_ino:x}"
-    return Entry(key=key, size=status.st_size, etag=etag, modified=status.st_mtime, metadata=metadata)
+    return Entry(
+        key=key, size=status.st_size, etag=etag, modified=status.st_mtime, metadata=metadata
+    )
 
 
 def _read_note(tree: Tree, fd: int, key: str) -> bytes | None:

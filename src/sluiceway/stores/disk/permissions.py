@@ -7,7 +7,12 @@ import struct
 
 __all__ = ["process_umask", "usual_mode"]
 
-_OWNER, _GROUP, _MASK, _OTHERS = 0x01, 0x04, 0x10, 0x20  # tags of an ACL's entries (linux/posix_acl.h)
+_OWNER, _GROUP, _MASK, _OTHERS = (
+    0x01,
+    0x04,
+    0x10,
+    0x20,
+)  # tags of an ACL's entries (linux/posix_acl.h)
 
 
 def process_umask() -> int:

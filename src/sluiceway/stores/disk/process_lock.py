@@ -47,7 +47,9 @@ class Alive:
         try:
             for name in self._files(self._servers):
                 with suppress(FileNotFoundError):
-                    lock = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._servers)
+                    lock = os.open(
+                        name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._servers
+                    )
                     if self._is_held(lock):
                         living.add(name)
                         os.close(lock)
@@ -74,7 +76,12 @@ class Alive:
     def _take_lock(self) -> tuple[str, int]:
         while True:
             name = secrets.token_hex(8)
-            lock = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self._servers)
+            lock = os.open(
+                name,
+                os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC,
+                0o600,
+                dir_fd=self._servers,
+            )
             fcntl.flock(lock, fcntl.LOCK_EX)
             if os.fstat(lock).st_nlink:
                 return name, lock

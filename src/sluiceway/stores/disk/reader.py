@@ -41,7 +41,9 @@ class DiskReader:
         end = self.entry.size if stop is None else min(stop, self.entry.size)
         size, at = SMALLEST, start
         ahead: asyncio.Future[bytes] | None = None
-        in_hand = lent = 0  # bytes of the budget for the block the reader has, and for the one that is read
+        in_hand = lent = (
+            0  # bytes of the budget for the block the reader has, and for the one that is read
+        )
         try:
             while at < end:
                 if ahead is None:
@@ -85,4 +87,6 @@ class DiskReader:
         return size if self._budget.lend(size, within=0.5) else 0
 
     def _read(self, at: int, size: int) -> asyncio.Future[bytes]:
-        return asyncio.get_running_loop().run_in_executor(self._readers, os.pread, self._fd, size, at)
+        return asyncio.get_running_loop().run_in_executor(
+            self._readers, os.pread, self._fd, size, at
+        )

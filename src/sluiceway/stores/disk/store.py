@@ -19,7 +19,15 @@ from typing import TypeVar
 
 from sluiceway.errors import BadName, Exists, Forbidden, NotFound, PreconditionFailed, SluiceError
 from sluiceway.pipe.budget import Budget
-from sluiceway.stores.contract import Draft, Entry, ObjectReader, Page, Replace, Traits, UploadRequest
+from sluiceway.stores.contract import (
+    Draft,
+    Entry,
+    ObjectReader,
+    Page,
+    Replace,
+    Traits,
+    UploadRequest,
+)
 from sluiceway.stores.disk.draft import DiskDraft
 from sluiceway.stores.disk.file import DraftFile, Reserve
 from sluiceway.stores.disk.listing import page
@@ -46,7 +54,14 @@ T = TypeVar("T")
 class DiskStore:
     """A folder as a store. Several processes may share one root."""
 
-    traits: Traits = Traits(name="disk", durable=True, atomic_publish=True, create_only=True, resumable=False, max_key_bytes=1024)
+    traits: Traits = Traits(
+        name="disk",
+        durable=True,
+        atomic_publish=True,
+        create_only=True,
+        resumable=False,
+        max_key_bytes=1024,
+    )
 
     def __init__(self, root: str, budget: Budget) -> None:
         self._tree = Tree(root)
@@ -64,7 +79,9 @@ class DiskStore:
     def root(self) -> str:
         return self._tree.root
 
-    async def draft(self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()) -> Draft:
+    async def draft(
+        self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()
+    ) -> Draft:
         name = self._alive.draft_name(upload)
         file = DraftFile(self._tree, self._drafts, name, size, self._publish, self._reserve)
         draft = DiskDraft(file, size, self._budget, self._writers, self._live)
@@ -84,7 +101,9 @@ class DiskStore:
         try:
             fd, entry = await asyncio.shield(job)
         except asyncio.CancelledError:
-            job.add_done_callback(_close_opened)  # a thread opens it, whether or not anyone still wants it
+            job.add_done_callback(
+                _close_opened
+            )  # a thread opens it, whether or not anyone still wants it
             raise
         except OSError as error:
             raise map_error(error, "the object") from None
@@ -109,7 +128,10 @@ class DiskStore:
         """Give the finished draft its name. A create-only name is taken in one step; a replacement is compared first."""
         folders, last = self._tree.split(key)
         if len(folders) >= MOST_SEGMENTS:
-            raise BadName(f"A key has at most {MOST_SEGMENTS} segments between /; use fewer folders", limit=MOST_SEGMENTS)
+            raise BadName(
+                f"A key has at most {MOST_SEGMENTS} segments between /; use fewer folders",
+                limit=MOST_SEGMENTS,
+            )
         for attempt in range(TRIES):
             try:
                 with self._tree.folder(folders, make=True) as folder:
@@ -153,7 +175,11 @@ class DiskStore:
     @contextmanager
     def _one_at_a_time(self) -> Iterator[None]:
         """Compare-and-act is one step for all processes that share the root. Held for a few system calls only."""
-        lock = os.open(PRIVATE, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._tree.fd)
+        lock = os.open(
+            PRIVATE,
+            os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC,
+            dir_fd=self._tree.fd,
+        )
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
@@ -176,9 +202,13 @@ class DiskStore:
         with suppress(FileNotFoundError):
             mode = os.stat(last, dir_fd=folder, follow_symlinks=False).st_mode
             if stat.S_ISLNK(mode):
-                raise Forbidden(f"{key!r} is a symbolic link; it is never written through nor replaced")
+                raise Forbidden(
+                    f"{key!r} is a symbolic link; it is never written through nor replaced"
+                )
             if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-                raise Forbidden(f"{key!r} is a pipe, socket or device; it is never written to nor replaced")
+                raise Forbidden(
+                    f"{key!r} is a pipe, socket or device; it is never written to nor replaced"
+                )
 
     def _stat(self, key: str) -> Entry:
         fd, entry = self._open(key)
@@ -202,7 +232,9 @@ class DiskStore:
             fd, _ = self._tree.open_file(key)
             os.close(fd)
             self._check(key, replace)
-            drop_note(self._tree, key)  # before the name is free: whoever takes it next writes a note of its own
+            drop_note(
+                self._tree, key
+            )  # before the name is free: whoever takes it next writes a note of its own
             with self._tree.folder(folders) as folder:
                 os.unlink(last, dir_fd=folder)
                 os.fsync(folder)

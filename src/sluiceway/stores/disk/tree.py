@@ -12,13 +12,25 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sluiceway.errors import BadName, Exists, Forbidden, NoSpace, NotFound, SluiceError, StoreFailed, TooLarge, Unavailable
+from sluiceway.errors import (
+    BadName,
+    Exists,
+    Forbidden,
+    NoSpace,
+    NotFound,
+    SluiceError,
+    StoreFailed,
+    TooLarge,
+    Unavailable,
+)
 from sluiceway.pipe.descriptors import out_of_descriptors
 from sluiceway.stores.disk.permissions import process_umask
 
 __all__ = ["NO_ROOM", "PRIVATE", "Tree", "map_error"]
 
-PRIVATE = ".sluiceway"  # our own folder below the root: drafts, attributes of file systems that have none
+PRIVATE = (
+    ".sluiceway"  # our own folder below the root: drafts, attributes of file systems that have none
+)
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
@@ -40,7 +52,9 @@ def map_error(error: OSError, what: str) -> SluiceError:
             "split it, or store it where larger files are taken (FAT32 ends at 4 GiB, a process at its ulimit -f)"
         )
     if code in NO_ROOM:
-        full = "The quota for files there is used up" if code == errno.EDQUOT else "The disk is full"
+        full = (
+            "The quota for files there is used up" if code == errno.EDQUOT else "The disk is full"
+        )
         return NoSpace(f"{full}: {what} was not stored. Make room there, then send it again")
     if code in (errno.ENAMETOOLONG, errno.EILSEQ):
         why = "a name this long" if code == errno.ENAMETOOLONG else "a name with these characters"
@@ -51,20 +65,30 @@ def map_error(error: OSError, what: str) -> SluiceError:
         return Exists(f"Something else is in the way of {what}; it was not touched")
     if code == errno.ENOMEM:
         return Unavailable("The server's machine has no memory left; try again later")
-    return _failure(code, what).for_operator(f"The destination could not keep or read this: {what}; its operator's log says why")
+    return _failure(code, what).for_operator(
+        f"The destination could not keep or read this: {what}; its operator's log says why"
+    )
 
 
 def _failure(code: int, what: str) -> StoreFailed:
     """What only an operator can mend."""
     said = os.strerror(code)
     if code == errno.EROFS:
-        return StoreFailed(f"The file system is read-only, perhaps since a fault of its disk ({said}): {what}")
+        return StoreFailed(
+            f"The file system is read-only, perhaps since a fault of its disk ({said}): {what}"
+        )
     if code in _NO_RIGHT:
-        return StoreFailed(f"The server's user has no right to this; give it the right to read and write there ({said}): {what}")
+        return StoreFailed(
+            f"The server's user has no right to this; give it the right to read and write there ({said}): {what}"
+        )
     if code == errno.EIO:
-        return StoreFailed(f"The disk has a fault; look at the kernel's log and save what is there ({said}): {what}")
+        return StoreFailed(
+            f"The disk has a fault; look at the kernel's log and save what is there ({said}): {what}"
+        )
     if code in _GONE:
-        return StoreFailed(f"The file system is gone; mount it again, or look at the server it comes from ({said}): {what}")
+        return StoreFailed(
+            f"The file system is gone; mount it again, or look at the server it comes from ({said}): {what}"
+        )
     return StoreFailed(f"The disk failed ({said}): {what}")
 
 
@@ -119,7 +143,9 @@ class Tree:
         except OSError as error:
             raise self._blocked(fd, segment, error) from None
         try:
-            os.mkdir(segment, 0o700 if segment == PRIVATE else 0o777, dir_fd=fd)  # the latter is the umask's to narrow
+            os.mkdir(
+                segment, 0o700 if segment == PRIVATE else 0o777, dir_fd=fd
+            )  # the latter is the umask's to narrow
         except FileExistsError:
             pass  # somebody else made it meanwhile, and may not have made it durable yet
         except FileNotFoundError:
@@ -140,7 +166,9 @@ class Tree:
         except OSError:
             mode = 0
         if stat.S_ISLNK(mode):
-            return Forbidden(f"{segment!r} is a symbolic link; objects are never stored or read through one")
+            return Forbidden(
+                f"{segment!r} is a symbolic link; objects are never stored or read through one"
+            )
         if error.errno == errno.ENOTDIR:
             return Exists(f"{segment!r} is a file, so nothing can be stored below it")
         return map_error(error, segment)
@@ -149,7 +177,11 @@ class Tree:
     def split(key: str) -> tuple[list[str], str]:
         """The folders of a key and its last segment. Raises BadName for a key that leads out of the tree or into ours."""
         segments = key.split("/")
-        if "\0" in key or PRIVATE in segments or any(segment in ("", ".", "..") for segment in segments):
+        if (
+            "\0" in key
+            or PRIVATE in segments
+            or any(segment in ("", ".", "..") for segment in segments)
+        ):
             raise BadName(f"There can be no object {key!r}")
         return segments[:-1], segments[-1]
 
@@ -167,7 +199,9 @@ class Tree:
         """The same in a folder that is open. Raises NotFound, Forbidden, StoreFailed, Unavailable."""
         try:
             # O_NONBLOCK: opening a FIFO that somebody put there must not hang the thread
-            file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+            file = os.open(
+                name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder
+            )
         except FileNotFoundError:
             raise NotFound(f"There is no object {key!r}") from None
         except OSError as error:

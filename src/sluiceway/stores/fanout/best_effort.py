@@ -21,7 +21,9 @@ __all__ = ["BEHIND", "LEAVE", "BestEffortTarget"]
 
 log: logging.Logger = logging.getLogger("sluiceway")
 
-BEHIND = 8 << 20  # bytes it may be behind: half a second of a hiccup at 16 MB/s; more only hides that it is too slow
+BEHIND = (
+    8 << 20
+)  # bytes it may be behind: half a second of a hiccup at 16 MB/s; more only hides that it is too slow
 LEAVE = 5.0  # seconds it may take to put its draft away
 CHUNK = 256  # bytes a waiting chunk costs besides its own: a sender of single bytes must not hide its memory
 
@@ -36,12 +38,16 @@ class _Ending:
 class BestEffortTarget:
     """A draft of one best-effort destination. `begin` makes it; that may take its time."""
 
-    def __init__(self, display_name: str, budget: Budget, begin: Callable[[], Coroutine[Any, Any, Draft]]) -> None:
+    def __init__(
+        self, display_name: str, budget: Budget, begin: Callable[[], Coroutine[Any, Any, Draft]]
+    ) -> None:
         self.display_name = display_name
         self.entry: Entry | None = None  # once it is published
         self.note: str | None = None  # why it was given up
         self._budget = budget
-        self._queue: deque[Buffer | int | _Ending | None] = deque()  # a number is an offset to go back to, None a pause
+        self._queue: deque[Buffer | int | _Ending | None] = (
+            deque()
+        )  # a number is an offset to go back to, None a pause
         self._news = asyncio.Event()
         self._held = 0  # bytes of chunks it has not written yet
         self._lent = 0  # of them, those the budget counts
@@ -139,6 +145,8 @@ async def _put_away(draft: Draft) -> None:
 
 def _reason(error: SluiceError | OSError) -> str:
     if isinstance(error, Refused):
-        _, _, words = error.detail.partition(" answered ")  # in front of it stands the address, which is told already
+        _, _, words = error.detail.partition(
+            " answered "
+        )  # in front of it stands the address, which is told already
         return f"it answered {words or error.status}"
     return error.detail if isinstance(error, SluiceError) else str(error)

@@ -49,7 +49,9 @@ class FanoutDraft:
     @property
     def failure(self) -> SluiceError | None:
         """What a required destination said while the sender pauses."""
-        return next((error for carrier in self._carriers if (error := carrier.failure) is not None), None)
+        return next(
+            (error for carrier in self._carriers if (error := carrier.failure) is not None), None
+        )
 
     async def write(self, data: Buffer) -> None:
         self._check()
@@ -82,7 +84,9 @@ class FanoutDraft:
         self._check()
         self._over = "This draft was published, or failed at it"
         try:
-            await self._all(lambda draft: draft.sync())  # what can still fail shall fail before anything is visible
+            await self._all(
+                lambda draft: draft.sync()
+            )  # what can still fail shall fail before anything is visible
             async with self._lock(key):
                 await self._publish(True, key, metadata, replace)
             await self._publish(False, key, metadata, replace)
@@ -132,7 +136,9 @@ class FanoutDraft:
         with named(carrier.display_name):
             return await act(carrier.draft)
 
-    async def _publish(self, takes_back: bool, key: str, metadata: Metadata, replace: Replace) -> None:
+    async def _publish(
+        self, takes_back: bool, key: str, metadata: Metadata, replace: Replace
+    ) -> None:
         """One after the other, the one whose objects are shown before all: its no leaves the others untouched."""
         for carrier in sorted(self._carriers, key=lambda carrier: carrier is not self._front):
             if carrier.takes_back is takes_back:
@@ -145,8 +151,16 @@ class FanoutDraft:
         published = [carrier for carrier in reversed(self._carriers) if carrier.entry is not None]
         left: list[str] = []
         async with self._lock(key):
-            left += [each.display_name for each in published if each.takes_back and not await each.take_back()]
-        left += [each.display_name for each in published if not each.takes_back and not await each.take_back()]
+            left += [
+                each.display_name
+                for each in published
+                if each.takes_back and not await each.take_back()
+            ]
+        left += [
+            each.display_name
+            for each in published
+            if not each.takes_back and not await each.take_back()
+        ]
         if left:
             log.warning("%s remains at %s: it could not be taken back", key, " and ".join(left))
         return left
@@ -170,8 +184,12 @@ class FanoutDraft:
         notes = [note for entry in entries for note in entry.notes]
         notes += [follower.note for follower in self._followers if follower.note is not None]
         copies = [_copy(each.display_name, True, each.entry, None) for each in self._carriers]
-        copies += [_copy(each.display_name, False, each.entry, each.note) for each in self._followers]
-        reply = self._front.entry.reply if len(copies) == 1 else None  # of several answers none is the answer
+        copies += [
+            _copy(each.display_name, False, each.entry, each.note) for each in self._followers
+        ]
+        reply = (
+            self._front.entry.reply if len(copies) == 1 else None
+        )  # of several answers none is the answer
         return changed(self._front.entry, reply=reply, notes=tuple(notes), copies=tuple(copies))
 
     def _check(self) -> None:
@@ -206,6 +224,8 @@ def _with_copies(error: SluiceError, left: list[str]) -> SluiceError:
 
 
 def _as_peer_failed(error: Refused) -> PeerFailed:
-    failed = PeerFailed(error.detail, **error.members).for_operator(f"A destination answered {error.status}")
+    failed = PeerFailed(error.detail, **error.members).for_operator(
+        f"A destination answered {error.status}"
+    )
     failed.private = error.private
     return failed

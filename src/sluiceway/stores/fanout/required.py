@@ -12,7 +12,15 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from sluiceway.errors import NotFound, PreconditionFailed, SluiceError
 from sluiceway.pipe.pump import pump
-from sluiceway.stores.contract import Draft, EarlyFailure, Entry, Metadata, ObjectReader, Replace, Store
+from sluiceway.stores.contract import (
+    Draft,
+    EarlyFailure,
+    Entry,
+    Metadata,
+    ObjectReader,
+    Replace,
+    Store,
+)
 
 __all__ = ["RequiredTarget", "Undoing", "named", "to_the_end", "together"]
 

@@ -15,7 +15,17 @@ from weakref import WeakValueDictionary
 
 from sluiceway.errors import NotFound, SluiceError, StoreFailed
 from sluiceway.pipe.budget import Budget
-from sluiceway.stores.contract import Draft, Entry, HealthChecked, ObjectReader, Page, Replace, Store, Traits, UploadRequest
+from sluiceway.stores.contract import (
+    Draft,
+    Entry,
+    HealthChecked,
+    ObjectReader,
+    Page,
+    Replace,
+    Store,
+    Traits,
+    UploadRequest,
+)
 from sluiceway.stores.fanout.best_effort import LEAVE, BestEffortTarget
 from sluiceway.stores.fanout.draft import FanoutDraft
 from sluiceway.stores.fanout.required import RequiredTarget, named, to_the_end, together
@@ -44,7 +54,9 @@ class FanoutStore:
         self._best_effort = [leg for leg in legs if not leg.required]
         if not self._required:
             raise StoreFailed("At least one destination must be required")
-        self._front = next((leg for leg in self._required if leg.store.traits.readable), self._required[0])
+        self._front = next(
+            (leg for leg in self._required if leg.store.traits.readable), self._required[0]
+        )
         self._budget = budget
         self._followers: set[BestEffortTarget] = set()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -58,7 +70,9 @@ class FanoutStore:
     def needed(self) -> Sequence[Store]:
         return [leg.store for leg in self._required]
 
-    async def draft(self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()) -> Draft:
+    async def draft(
+        self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()
+    ) -> Draft:
         carriers: dict[Destination, RequiredTarget] = {}
 
         async def carry(leg: Destination) -> None:
@@ -69,10 +83,14 @@ class FanoutStore:
         try:
             await together(carry(leg) for leg in self._required)
         except BaseException:
-            await to_the_end([asyncio.ensure_future(_discarded(carrier)) for carrier in carriers.values()])
+            await to_the_end(
+                [asyncio.ensure_future(_discarded(carrier)) for carrier in carriers.values()]
+            )
             raise
         followers = [self._follow(leg, upload, size, upload_request) for leg in self._best_effort]
-        return FanoutDraft([carriers[leg] for leg in self._required], followers, carriers[self._front], self._lock)
+        return FanoutDraft(
+            [carriers[leg] for leg in self._required], followers, carriers[self._front], self._lock
+        )
 
     async def stat(self, key: str) -> Entry:
         return await self._front.store.stat(key)
@@ -113,7 +131,10 @@ class FanoutStore:
             follower.stop()
         if going := [follower.task for follower in self._followers]:
             await asyncio.wait(going, timeout=LEAVE)
-        closing = [asyncio.ensure_future(leg.store.aclose()) for leg in [*self._required, *self._best_effort]]
+        closing = [
+            asyncio.ensure_future(leg.store.aclose())
+            for leg in [*self._required, *self._best_effort]
+        ]
         try:
             await to_the_end(closing)
         finally:
@@ -123,9 +144,13 @@ class FanoutStore:
 
     # Inside
 
-    def _follow(self, leg: Destination, upload: str, size: int | None, upload_request: UploadRequest) -> BestEffortTarget:
+    def _follow(
+        self, leg: Destination, upload: str, size: int | None, upload_request: UploadRequest
+    ) -> BestEffortTarget:
         follower = BestEffortTarget(
-            leg.display_name, self._budget, lambda: leg.store.draft(upload, size, self._label(leg, upload_request))
+            leg.display_name,
+            self._budget,
+            lambda: leg.store.draft(upload, size, self._label(leg, upload_request)),
         )
         self._followers.add(follower)
         follower.task.add_done_callback(lambda _: self._followers.discard(follower))

@@ -67,27 +67,49 @@ def read_url(url: str, told: Mapping[str, str]) -> FsspecOrigin:
         kind = fsspec.get_filesystem_class(protocol)
     except ImportError:
         package = PACKAGES.get(protocol, f"what fsspec needs for {protocol}")
-        raise BadRequest(f"{display_name} needs a package that is not installed: pip install '{package}'") from None
+        raise BadRequest(
+            f"{display_name} needs a package that is not installed: pip install '{package}'"
+        ) from None
     except ValueError:
         raise BadRequest(f"{display_name}: fsspec knows no protocol {protocol!r}") from None
     own = kind._get_kwargs_from_urls(f"{protocol}://{parts.netloc}/")
     own = {name: value for name, value in own.items() if name not in ("url_query", "url_fragment")}
-    own |= {name: unquote(value) for name, value in own.items() if name in ("username", "user", "password")}
+    own |= {
+        name: unquote(value)
+        for name, value in own.items()
+        if name in ("username", "user", "password")
+    }
     if protocol in ("webdav", "dav"):
-        user = None if parts.username is None else (unquote(parts.username), unquote(parts.password or ""))
+        user = (
+            None
+            if parts.username is None
+            else (unquote(parts.username), unquote(parts.password or ""))
+        )
         own = {"base_url": f"https://{parts.netloc.rpartition('@')[2]}", "auth": user}
     options: dict[str, object] = {**own, **dict(parse_qsl(query, keep_blank_values=True)), **told}
-    secret = [str(value) for name, value in options.items() if any(word in name for word in ("pass", "secret", "token", "key"))]
+    secret = [
+        str(value)
+        for name, value in options.items()
+        if any(word in name for word in ("pass", "secret", "token", "key"))
+    ]
     secret += [parts.password or "", unquote(parts.password or "")]
     protocols = (kind.protocol,) if isinstance(kind.protocol, str) else kind.protocol
     # Some write no host, and what stands in its place is the beginning of the path: memory://folder/file
-    first = kind._strip_protocol(f"{protocol}://{parts.netloc}/").strip("/") if parts.netloc and "webdav" not in protocols else ""
+    first = (
+        kind._strip_protocol(f"{protocol}://{parts.netloc}/").strip("/")
+        if parts.netloc and "webdav" not in protocols
+        else ""
+    )
     path = (f"/{first}" if first else "") + unquote(parts.path)
-    return FsspecOrigin(protocol, kind, options, path, display_name, tuple(sorted(secret, key=len, reverse=True)))
+    return FsspecOrigin(
+        protocol, kind, options, path, display_name, tuple(sorted(secret, key=len, reverse=True))
+    )
 
 
 def _ssh(options: dict[str, object]) -> dict[str, object]:
-    logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # what it would say of a failure, our error says
+    logging.getLogger("paramiko").setLevel(
+        logging.CRITICAL
+    )  # what it would say of a failure, our error says
     known = os.path.expanduser(str(options.pop("known_hosts", "~/.ssh/known_hosts")))
     options = {"timeout": CONNECT, "banner_timeout": CONNECT, "auth_timeout": CONNECT, **options}
     for name in ("timeout", "banner_timeout", "auth_timeout"):
@@ -115,6 +137,8 @@ def _known_only(path: str) -> object:
                 raise StoreFailed(
                     f"The SSH server {hostname} is not in {path}, so it may be anybody. If this is its key, add the line: {line}"
                 )
-            raise StoreFailed(f"The SSH server {hostname} shows another key than {path} has for it; somebody may stand between")
+            raise StoreFailed(
+                f"The SSH server {hostname} shows another key than {path} has for it; somebody may stand between"
+            )
 
     return KnownOnly()

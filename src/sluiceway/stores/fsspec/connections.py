@@ -38,10 +38,14 @@ T = TypeVar("T")
 class PooledConnection:
     """What is asked of it happens in order, one after the other, whoever waits for the answers."""
 
-    def __init__(self, make: Callable[[], Any], word: Callable[[BaseException], SluiceError]) -> None:
+    def __init__(
+        self, make: Callable[[], Any], word: Callable[[BaseException], SluiceError]
+    ) -> None:
         self._make, self._word = make, word
         self._made: Any = None
-        self._asked: queue.SimpleQueue[tuple[concurrent.futures.Future[Any], Callable[[Any], Any]] | None] = queue.SimpleQueue()
+        self._asked: queue.SimpleQueue[
+            tuple[concurrent.futures.Future[Any], Callable[[Any], Any]] | None
+        ] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._users = 0
         self._proven = False
@@ -76,7 +80,9 @@ class PooledConnection:
         """The answer; whoever does not wait for it leaves the work to be done all the same."""
         if self._thread is None:
             # A daemon: a call that never returns must not keep the process from ending.
-            self._thread = threading.Thread(target=self._serve, name="sluiceway-fsspec", daemon=True)
+            self._thread = threading.Thread(
+                target=self._serve, name="sluiceway-fsspec", daemon=True
+            )
             self._thread.start()
         answer: concurrent.futures.Future[T] = concurrent.futures.Future()
         self._asked.put((answer, work))
@@ -94,7 +100,9 @@ class PooledConnection:
         if not done:
             self.lost = True
             threading.Thread(target=_hang_up, args=(self._made,), daemon=True).start()
-            raise PeerTimeout(f"The destination did not answer within {seconds:g} seconds; try again later")
+            raise PeerTimeout(
+                f"The destination did not answer within {seconds:g} seconds; try again later"
+            )
         try:
             told = asked.result()
             self._proven = True
@@ -133,7 +141,9 @@ class PooledConnection:
 class ConnectionPool:
     """As many lines as are busy, up to a few."""
 
-    def __init__(self, make: Callable[[], Any], word: Callable[[BaseException], SluiceError]) -> None:
+    def __init__(
+        self, make: Callable[[], Any], word: Callable[[BaseException], SluiceError]
+    ) -> None:
         self._make, self._word = make, word
         self._lines: list[PooledConnection] = []
 
@@ -149,7 +159,9 @@ class ConnectionPool:
             self._lines.append(best)
         return best
 
-    async def call(self, work: Callable[[Any], T], seconds: float = PATIENCE, again: bool = False) -> T:
+    async def call(
+        self, work: Callable[[Any], T], seconds: float = PATIENCE, again: bool = False
+    ) -> T:
         """On any line. `again`: it may be done twice, so a connection that broke while it was idle is nobody's error."""
         with self.pick().used() as line:
             try:
@@ -168,8 +180,12 @@ class ConnectionPool:
         self._lines.clear()
 
 
-def _tell(answer: concurrent.futures.Future[Any], result: Any = None, error: BaseException | None = None) -> None:
-    with suppress(concurrent.futures.InvalidStateError, RuntimeError):  # cancelled, or the event loop has ended
+def _tell(
+    answer: concurrent.futures.Future[Any], result: Any = None, error: BaseException | None = None
+) -> None:
+    with suppress(
+        concurrent.futures.InvalidStateError, RuntimeError
+    ):  # cancelled, or the event loop has ended
         if answer.set_running_or_notify_cancel():
             if error is None:
                 answer.set_result(result)

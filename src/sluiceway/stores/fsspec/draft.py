@@ -34,21 +34,28 @@ QUICK = 0.5  # seconds between two blocks, below which the next one may be large
 SEEN_EVERY = 600.0  # seconds after which a slow draft writes what it has, so that its file's time says that it lives
 PIECE = 32 << 10  # bytes: what an SFTP server takes in one request
 SLOW = 0.05  # seconds a reader may take for a block before the next one is smaller
-SLOWEST = 256 << 10  # bytes a second below which an implementation that sends at its end is given up
+SLOWEST = (
+    256 << 10
+)  # bytes a second below which an implementation that sends at its end is given up
 OWN_BUFFER = 256 << 10  # bytes an implementation may gather itself, where it lets us say
 
 
 class FsspecDraft:
     """An upload under way. One block is on its way while the next one gathers."""
 
-    def __init__(self, store: FsspecStore, line: PooledConnection, path: str, budget: Budget) -> None:
+    def __init__(
+        self, store: FsspecStore, line: PooledConnection, path: str, budget: Budget
+    ) -> None:
         self._store, self._line, self._budget = store, line, budget
         self.path: str = path
         self._file: Any = None  # used in the line's thread only
         self._made = True  # there may be a file
         self._held: list[Buffer] = []
         self._size = 0  # bytes of them
-        self._row, self._lent = SMALLEST, 0  # bytes a block shall have; of the budget, for it and the one under way
+        self._row, self._lent = (
+            SMALLEST,
+            0,
+        )  # bytes a block shall have; of the budget, for it and the one under way
         self._sent = 0
         self._kept = 0
         self._began = time.monotonic()  # this block
@@ -80,7 +87,9 @@ class FsspecDraft:
         self._check()
         self._held.append(data)
         self._size += len(data)
-        if self._size >= self._row or (self._size > 1 and time.monotonic() - self._began > SEEN_EVERY):
+        if self._size >= self._row or (
+            self._size > 1 and time.monotonic() - self._began > SEEN_EVERY
+        ):
             await self._flush()
 
     async def sync(self) -> int:
@@ -89,7 +98,9 @@ class FsspecDraft:
         return self._kept
 
     async def truncate(self, offset: int) -> None:
-        raise StoreFailed("What was sent to this destination cannot be taken back in part; send the file again")
+        raise StoreFailed(
+            "What was sent to this destination cannot be taken back in part; send the file again"
+        )
 
     async def pause(self) -> None:
         """It waits for the other files of its form: a byte of it is held, and what it was lent is given back."""
@@ -122,10 +133,14 @@ class FsspecDraft:
             return self._store.tree.look(fs, self.path)
 
         self._sent, self._held, self._size = self._sent + len(rest), [], 0
-        version = await self._line.call(close, PATIENCE + self._sent / SLOWEST)  # some send all of it only now
+        version = await self._line.call(
+            close, PATIENCE + self._sent / SLOWEST
+        )  # some send all of it only now
         if version is None or version.size != self._sent:
             there = "none" if version is None else version.size
-            raise StoreFailed(f"The destination has {there} of {self._sent} bytes; nothing was stored. Send it again")
+            raise StoreFailed(
+                f"The destination has {there} of {self._sent} bytes; nothing was stored. Send it again"
+            )
         return version
 
     async def discard(self) -> None:
@@ -159,7 +174,9 @@ class FsspecDraft:
     def _open(self, fs: Any) -> None:
         try:
             self._file = fs.open(self.path, "wb", block_size=_own_buffer(fs))
-            if isinstance(self._file, SpooledTemporaryFile):  # it would learn at its end that there is no folder
+            if isinstance(
+                self._file, SpooledTemporaryFile
+            ):  # it would learn at its end that there is no folder
                 self._store.tree.prepare(fs)
         except FileNotFoundError:
             self._store.tree.prepare(fs)
@@ -217,7 +234,9 @@ class FsspecReader:
         size, at = SMALLEST, start
         reading = _Reading(self._store, self._path, self.entry)
         ahead: asyncio.Task[bytes] | None = None
-        in_hand = lent = 0  # bytes of the budget for the block the reader has, and for the one that is read
+        in_hand = lent = (
+            0  # bytes of the budget for the block the reader has, and for the one that is read
+        )
         try:
             while at < end:
                 if ahead is None:
@@ -298,8 +317,12 @@ class _Reading:
         else:
             if self._file is None:
                 self._file = fs.open(self._path, "rb", block_size=None)
-                if isinstance(self._file, AbstractBufferedFile):  # reads what it is asked for and no more
-                    self._file.cache = BaseCache(self._file.blocksize, self._file._fetch_range, self._file.size)
+                if isinstance(
+                    self._file, AbstractBufferedFile
+                ):  # reads what it is asked for and no more
+                    self._file.cache = BaseCache(
+                        self._file.blocksize, self._file._fetch_range, self._file.size
+                    )
             data = _read(self._file, at, size)
         version = self._store.tree.look(fs, self._path)
         if version is None or version.etag != self._entry.etag or len(data) != size:

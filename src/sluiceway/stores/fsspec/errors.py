@@ -32,7 +32,15 @@ from sluiceway.errors import (
 from sluiceway.pipe.descriptors import out_of_descriptors
 from sluiceway.wire.numbers import ascii_uint
 
-__all__ = ["Version", "error_word", "forget_cached", "has_move", "has_ranges", "is_link", "version_of"]
+__all__ = [
+    "Version",
+    "error_word",
+    "forget_cached",
+    "has_move",
+    "has_ranges",
+    "is_link",
+    "version_of",
+]
 
 TIMES = (
     "mtime",
@@ -45,11 +53,29 @@ TIMES = (
     "modify",
     "created",
 )
-TAGS = ("ETag", "etag", "e_tag", "checksum", "md5", "md5Hash", "sha256", "content_hash", "ino", "fileId", "generation", "rev")
+TAGS = (
+    "ETag",
+    "etag",
+    "e_tag",
+    "checksum",
+    "md5",
+    "md5Hash",
+    "sha256",
+    "content_hash",
+    "ino",
+    "fileId",
+    "generation",
+    "rev",
+)
 LONGEST = 200  # characters of what a library said that are passed on
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-FULL = {os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "no space on filesystem", "quota exceeded"}  # whole messages
+FULL = {
+    os.strerror(errno.ENOSPC),
+    os.strerror(errno.EDQUOT),
+    "no space on filesystem",
+    "quota exceeded",
+}  # whole messages
 CLOSED = {"Socket is closed"}
 _CLOSED = {errno.EPIPE, errno.ECONNRESET, errno.ECONNABORTED, errno.ENOTCONN, errno.ESHUTDOWN}
 _AWAY = {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN}
@@ -80,7 +106,9 @@ def version_of(info: Mapping[str, Any]) -> Version | None:
         return None
     size = info.get("size")
     if not isinstance(size, int):
-        raise StoreFailed("The destination does not tell how large its files are; it cannot be used")
+        raise StoreFailed(
+            "The destination does not tell how large its files are; it cannot be used"
+        )
     modified, tags = None, [f"{name}={info[name]}" for name in TAGS if info.get(name) is not None]
     for name in TIMES:
         if info.get(name) is not None:
@@ -89,7 +117,9 @@ def version_of(info: Mapping[str, Any]) -> Version | None:
                 tags.append(f"{name}={info[name]}")
             break
     if modified is None and not tags:
-        raise StoreFailed("The destination tells neither time nor version of its files; it cannot be used")
+        raise StoreFailed(
+            "The destination tells neither time nor version of its files; it cannot be used"
+        )
     return Version(size, modified, " ".join(tags))
 
 
@@ -133,14 +163,20 @@ def error_word(error: BaseException, where: str, secrets: Iterable[str]) -> Slui
     if isinstance(error, SluiceError):
         return error
     said = _said(error, secrets)
-    known = out_of_descriptors(error) or _of_connection(error, where, said) or _of_file(error, where, said)
+    known = (
+        out_of_descriptors(error)
+        or _of_connection(error, where, said)
+        or _of_file(error, where, said)
+    )
     return known or StoreFailed(f"{where} refused: {said}")
 
 
 def _of_file(error: BaseException, where: str, said: str) -> SluiceError | None:
     code, status = _errno(error), _status(error)
     if code == errno.EFBIG:
-        return TooLarge(f"{where} takes no file this large; sending it again does not help. Split it, or store it elsewhere")
+        return TooLarge(
+            f"{where} takes no file this large; sending it again does not help. Split it, or store it elsewhere"
+        )
     if code in _FULL or status in (507, 552) or _is_one_of(error, FULL):
         return NoSpace(f"{where} is full; nothing was stored. Make room there, then send it again")
     if isinstance(error, FileNotFoundError) or status == 404:
@@ -148,11 +184,17 @@ def _of_file(error: BaseException, where: str, said: str) -> SluiceError | None:
     if isinstance(error, FileExistsError | IsADirectoryError | NotADirectoryError):
         return Exists("Something else is in the way there; it was not touched")
     if isinstance(error, PermissionError) or status == 403:
-        return StoreFailed(f"{where}: the account has no right to this; give it the right to write there, or use another one")
+        return StoreFailed(
+            f"{where}: the account has no right to this; give it the right to write there, or use another one"
+        )
     if isinstance(error, NotImplementedError):
-        return StoreFailed(f"{where}: its fsspec implementation cannot do this; it cannot be used here")
+        return StoreFailed(
+            f"{where}: its fsspec implementation cannot do this; it cannot be used here"
+        )
     if _is_one_of(error, ("Failure",)):
-        return StoreFailed(f"{where} refused without saying why; look for a full disk, a quota or a right that is missing")
+        return StoreFailed(
+            f"{where} refused without saying why; look for a full disk, a quota or a right that is missing"
+        )
     return None
 
 
@@ -162,13 +204,22 @@ def _of_connection(error: BaseException, where: str, said: str) -> SluiceError |
     if isinstance(error, socket.gaierror):
         return PeerUnreachable(f"{where}: there is no such host; check its name")
     if code in _AWAY or "NoValidConnectionsError" in kinds:
-        return PeerUnreachable(f"{where}: nobody answers there; check host and port, and whether the server runs")
-    refused = kinds & {"AuthenticationException", "LogonFailure", "BadAuthenticationType", "PasswordRequiredException"}
+        return PeerUnreachable(
+            f"{where}: nobody answers there; check host and port, and whether the server runs"
+        )
+    refused = kinds & {
+        "AuthenticationException",
+        "LogonFailure",
+        "BadAuthenticationType",
+        "PasswordRequiredException",
+    }
     if refused or status in (401, 530):
         return StoreFailed(f"{where}: user, password or key was refused; check them")
     if isinstance(error, TimeoutError):
         return PeerTimeout(f"{where} took too long to answer; try again later")
-    broken = isinstance(error, EOFError | ConnectionError) or "SSHException" in kinds or status == 421
+    broken = (
+        isinstance(error, EOFError | ConnectionError) or "SSHException" in kinds or status == 421
+    )
     if broken or code in _CLOSED or _is_one_of(error, CLOSED):
         return PeerFailed(f"{where} broke the connection off; try again ({said})")
     return None
@@ -193,7 +244,12 @@ def _status(error: BaseException) -> int:
 
 def _is_one_of(error: BaseException, messages: Collection[str]) -> bool:
     """Whether an error without a number says exactly this. SFTP 3 has one number for many failures, and the server's words."""
-    return isinstance(error, OSError) and error.errno is None and len(error.args) == 1 and error.args[0] in messages
+    return (
+        isinstance(error, OSError)
+        and error.errno is None
+        and len(error.args) == 1
+        and error.args[0] in messages
+    )
 
 
 def _said(error: BaseException, secrets: Iterable[str]) -> str:

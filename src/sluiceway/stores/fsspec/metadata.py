@@ -32,14 +32,20 @@ class Note:
 
 def note_for(notes: Sequence[Note], version: Version) -> Metadata:
     """What is known of this version; of none, nothing."""
-    return next((note.metadata for note in notes if note.etag == version.etag), Metadata(filename=""))
+    return next(
+        (note.metadata for note in notes if note.etag == version.etag), Metadata(filename="")
+    )
 
 
 def read_notes(fs: Any, folder: str, key: str) -> list[Note]:
     """Nothing where there is no note, or one that was not written by us."""
     try:
         told = json.loads(fs.cat_file(note_path(folder, key), 0, LARGEST))
-        return [Note(one["etag"], metadata) for one in told["versions"] if (metadata := read_about(one)) is not None]
+        return [
+            Note(one["etag"], metadata)
+            for one in told["versions"]
+            if (metadata := read_about(one)) is not None
+        ]
     except FileNotFoundError:
         return []
     except (ValueError, TypeError, KeyError, RecursionError):  # torn, or somebody else's

@@ -15,10 +15,28 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from sluiceway.errors import Exists, Forbidden, NotFound, PeerTimeout, PreconditionFailed, SluiceError, Unavailable
+from sluiceway.errors import (
+    Exists,
+    Forbidden,
+    NotFound,
+    PeerTimeout,
+    PreconditionFailed,
+    SluiceError,
+    Unavailable,
+)
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.cancellation import settled
-from sluiceway.stores.contract import Draft, Entry, Metadata, ObjectReader, Omitted, Page, Replace, Traits, UploadRequest
+from sluiceway.stores.contract import (
+    Draft,
+    Entry,
+    Metadata,
+    ObjectReader,
+    Omitted,
+    Page,
+    Replace,
+    Traits,
+    UploadRequest,
+)
 from sluiceway.stores.fsspec.config import read_url
 from sluiceway.stores.fsspec.connections import ConnectionPool, PooledConnection
 from sluiceway.stores.fsspec.draft import FsspecDraft, FsspecReader
@@ -83,17 +101,27 @@ class FsspecStore:
         finally:
             self.lines.close()
 
-    async def draft(self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()) -> Draft:
+    async def draft(
+        self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()
+    ) -> Draft:
         if len(self._live) >= MOST_DRAFTS:
-            raise Unavailable("Too many files are on their way to this destination; send fewer at once, or again later")
+            raise Unavailable(
+                "Too many files are on their way to this destination; send fewer at once, or again later"
+            )
         for anew in (False, True):
-            draft = FsspecDraft(self, self.lines.pick(anew), f"{self.tree.drafts}/{uuid.uuid4().hex}", self._budget)
+            draft = FsspecDraft(
+                self, self.lines.pick(anew), f"{self.tree.drafts}/{uuid.uuid4().hex}", self._budget
+            )
             self._live.add(draft)
             try:
                 await draft.begin()
                 break
             except BaseException as error:
-                stale = draft.line.went_stale and isinstance(error, SluiceError) and not isinstance(error, PeerTimeout)
+                stale = (
+                    draft.line.went_stale
+                    and isinstance(error, SluiceError)
+                    and not isinstance(error, PeerTimeout)
+                )
                 await draft.discard()
                 if anew or not stale:
                     raise
@@ -108,7 +136,9 @@ class FsspecStore:
         def look(fs: Any) -> tuple[Version | None, Metadata]:
             self.tree.guard(fs, key)
             version = self.tree.look(fs, path)
-            return version, Metadata(filename="") if version is None else note_for(self.tree.known(fs, key), version)
+            return version, Metadata(filename="") if version is None else note_for(
+                self.tree.known(fs, key), version
+            )
 
         try:
             version, metadata = await self.lines.call(look, again=True)
@@ -131,7 +161,9 @@ class FsspecStore:
                 left.append(found)
             else:
                 entries.append(_entry(key, found, Metadata(filename="")))
-            last = key if is_text(key) else ""  # what has no spelling cannot be where the next page begins
+            last = (
+                key if is_text(key) else ""
+            )  # what has no spelling cannot be where the next page begins
         return Page(entries, complete=True, omitted=tuple(left))
 
     async def _walk(self, prefix: str, after: str) -> AsyncIterator[tuple[str, Version | Omitted]]:
@@ -152,7 +184,9 @@ class FsspecStore:
             elif found is not None:
                 if key > after and key.startswith(prefix):
                     yield key, found
-            elif (key.startswith(prefix) or prefix.startswith(key)) and (key > after or after.startswith(key)):
+            elif (key.startswith(prefix) or prefix.startswith(key)) and (
+                key > after or after.startswith(key)
+            ):
                 ways.append(await self._names(key))
 
     async def _names(self, folder: str) -> Iterator[tuple[str, Version | Omitted | None]]:
@@ -179,7 +213,9 @@ class FsspecStore:
             await settled(self.lines.call(lambda fs: self.tree.remove(fs, key), again=True))
             self._remember(key, old)
 
-    async def publish(self, draft: FsspecDraft, key: str, metadata: Metadata, replace: Replace) -> Entry:
+    async def publish(
+        self, draft: FsspecDraft, key: str, metadata: Metadata, replace: Replace
+    ) -> Entry:
         """Raises Exists, PreconditionFailed, BadName; nothing has become visible then."""
         async with self._alone(key):
             old = await self.lines.call(lambda fs: self.tree.seen(fs, key), again=True)
@@ -191,23 +227,38 @@ class FsspecStore:
             await asyncio.sleep(_until_tick(draft.written, before))
             version = await draft.finish()
             if version.size and any(version.etag == one.etag for _, one in before):
-                raise Unavailable(f"{key!r} was replaced too shortly after it was written to tell both apart; try again")
+                raise Unavailable(
+                    f"{key!r} was replaced too shortly after it was written to tell both apart; try again"
+                )
             found = await settled(self._appear(draft, key, version, metadata, old))
             self._remember(key, found)
             return _entry(key, found, metadata)
 
-    async def _appear(self, draft: FsspecDraft, key: str, version: Version, metadata: Metadata, old: Version | None) -> Version:
+    async def _appear(
+        self,
+        draft: FsspecDraft,
+        key: str,
+        version: Version,
+        metadata: Metadata,
+        old: Version | None,
+    ) -> Version:
         try:
-            return await draft.line.call(lambda fs: self.tree.place(fs, draft.path, key, version, metadata, old), APPEAR)
+            return await draft.line.call(
+                lambda fs: self.tree.place(fs, draft.path, key, version, metadata, old), APPEAR
+            )
         except SluiceError:
-            if draft.line.lost and await self._did_appear(draft.path, key, version):  # only its answer was lost
+            if draft.line.lost and await self._did_appear(
+                draft.path, key, version
+            ):  # only its answer was lost
                 return version
             raise
 
     async def _did_appear(self, draft: str, key: str, version: Version) -> bool:
         path = self.tree.path(key)
         try:
-            there, left = await self.lines.call(lambda fs: (self.tree.look(fs, path), self.tree.look(fs, draft)), again=True)
+            there, left = await self.lines.call(
+                lambda fs: (self.tree.look(fs, path), self.tree.look(fs, draft)), again=True
+            )
         except SluiceError:
             return False
         return there is not None and there.etag == version.etag and left is None
@@ -232,10 +283,18 @@ class FsspecStore:
 
         def look(fs: Any) -> list[str]:
             now, found = self.tree.clock(fs), self.tree.left(fs)
-            return [name for name, seen in found if now is not None and seen is not None and now - seen >= age]
+            return [
+                name
+                for name, seen in found
+                if now is not None and seen is not None and now - seen >= age
+            ]
 
         await self.init()
-        old = [name for name in await self.lines.call(look) if name not in mine and name.removesuffix(".about") not in mine]
+        old = [
+            name
+            for name in await self.lines.call(look)
+            if name not in mine and name.removesuffix(".about") not in mine
+        ]
         for name in old:
             path = f"{self.tree.drafts}/{name}"
             await self.lines.call(lambda fs, path=path: self.tree.drop(fs, path), again=True)  # type: ignore[misc]
@@ -277,20 +336,28 @@ class FsspecStore:
         now = time.monotonic()
         fresh = [one for one in self._recent.pop(key, []) if now - one[0] < TICK]
         self._recent[key] = [*fresh, (now, version)]
-        while self._recent and (len(self._recent) > MOST_RECENT or now - next(iter(self._recent.values()))[-1][0] > TICK):
+        while self._recent and (
+            len(self._recent) > MOST_RECENT or now - next(iter(self._recent.values()))[-1][0] > TICK
+        ):
             self._recent.popitem(last=False)
 
     def _before(self, key: str, old: Version | None) -> Sequence[tuple[float, Version]]:
         """The versions a new one must differ from, and when they were written at the latest, by our monotonic clock."""
         found = list(self._recent.get(key, []))
         if old is not None and all(old.etag != one.etag for _, one in found):
-            found.append((time.monotonic() - max(0.0, time.time() - (old.modified or 0.0) - SKEW), old))
+            found.append(
+                (time.monotonic() - max(0.0, time.time() - (old.modified or 0.0) - SKEW), old)
+            )
         return found
 
 
 def _until_tick(size: int, before: Sequence[tuple[float, Version]]) -> float:
     """Seconds until a file of this size that is written now has another time than those before, where times are whole seconds."""
-    alike = [at for at, one in before if one.size == size and one.modified is not None and one.modified.is_integer()]
+    alike = [
+        at
+        for at, one in before
+        if one.size == size and one.modified is not None and one.modified.is_integer()
+    ]
     return max([0.0, *(at + TICK - time.monotonic() for at in alike)]) if size else 0.0
 
 

@@ -25,16 +25,37 @@ __all__ = ["Tree"]
 
 PRIVATE = ".sluiceway"
 TRIES = 20  # times a folder may be removed, because it became empty, between our finding and our using it
-PLAIN = {"file", "ftp", "hdfs", "local", "memory", "sftp", "smb", "ssh"}  # whose implementations take a path letter by letter
-IN_URLS = frozenset("%?#;")  # what means something else to those that make a URL of it: %2e%2e would lead out of the root
-EMPTY_ONLY = {"file", "ftp", "local", "memory", "sftp", "smb", "ssh"}  # whose rmdir leaves a folder that is not empty alone
+PLAIN = {
+    "file",
+    "ftp",
+    "hdfs",
+    "local",
+    "memory",
+    "sftp",
+    "smb",
+    "ssh",
+}  # whose implementations take a path letter by letter
+IN_URLS = frozenset(
+    "%?#;"
+)  # what means something else to those that make a URL of it: %2e%2e would lead out of the root
+EMPTY_ONLY = {
+    "file",
+    "ftp",
+    "local",
+    "memory",
+    "sftp",
+    "smb",
+    "ssh",
+}  # whose rmdir leaves a folder that is not empty alone
 
 
 class Tree:
     """Paths below a root, as the protocol writes them."""
 
     def __init__(self, root: str, protocol: str, kind: type[Any]) -> None:
-        self._prefix = root.rstrip("/") + "/" if root else "./" if protocol in ("sftp", "ssh") else "/"  # none: the account's own
+        self._prefix = (
+            root.rstrip("/") + "/" if root else "./" if protocol in ("sftp", "ssh") else "/"
+        )  # none: the account's own
         self._moves = has_move(kind)
         self._refused = frozenset("\\") if protocol in PLAIN else IN_URLS | {"\\"}
         self._prunes = protocol in EMPTY_ONLY
@@ -73,10 +94,14 @@ class Tree:
             except FileExistsError:
                 pass  # somebody else made it meanwhile
             except OSError:
-                if self._info(fs, folder) is None:  # that, in the words of a protocol that has none for it
+                if (
+                    self._info(fs, folder) is None
+                ):  # that, in the words of a protocol that has none for it
                     raise
         elif found.get("type") == "file":
-            raise Exists(f"{folder.rpartition('/')[2]!r} is a file, so nothing can be stored below it")
+            raise Exists(
+                f"{folder.rpartition('/')[2]!r} is a file, so nothing can be stored below it"
+            )
 
     def look(self, fs: Any, path: str) -> Version | None:
         """The version of the file there, None where nothing is. Raises Exists for what is no file."""
@@ -86,7 +111,9 @@ class Tree:
         self._refuse_link(found, path)
         version = version_of(found)
         if version is None:
-            raise Exists(f"{path.rpartition('/')[2]!r} is a folder or something else that is no file; it was not touched")
+            raise Exists(
+                f"{path.rpartition('/')[2]!r} is a folder or something else that is no file; it was not touched"
+            )
         return version
 
     def seen(self, fs: Any, key: str) -> Version | None:
@@ -106,7 +133,9 @@ class Tree:
 
     def _refuse_link(self, found: Mapping[str, Any], path: str) -> None:
         if is_link(found):
-            raise Forbidden(f"{path.rpartition('/')[2]!r} is a symbolic link; it is never followed, written through nor replaced")
+            raise Forbidden(
+                f"{path.rpartition('/')[2]!r} is a symbolic link; it is never followed, written through nor replaced"
+            )
 
     def names(self, fs: Any, key: str) -> list[tuple[str, Version | Omitted | None]]:
         """What is in a folder (of a key that ends in `/`, or ""), in the order of keys: folders end in `/`, without version."""
@@ -130,23 +159,43 @@ class Tree:
     def _omitted(self, key: str, info: Mapping[str, Any]) -> Omitted | None:
         name = readable_name(key)
         if key.rpartition("/")[2] == PRIVATE:
-            return Omitted(name, "own-file", "It is the folder in which another store below this one keeps what is no object")
+            return Omitted(
+                name,
+                "own-file",
+                "It is the folder in which another store below this one keeps what is no object",
+            )
         if is_link(info):
-            return Omitted(name, "link", "It is a symbolic link; what it shows may stand outside, and would come twice")
+            return Omitted(
+                name,
+                "link",
+                "It is a symbolic link; what it shows may stand outside, and would come twice",
+            )
         if info.get("type") not in ("file", "directory"):
             return Omitted(name, "special-file", "It is no file, but a pipe, a socket or a device")
         if not self.may_be(key):
-            return Omitted(name, "bad-name", "Its name is no UTF-8, or holds what cannot be asked for at this destination")
+            return Omitted(
+                name,
+                "bad-name",
+                "Its name is no UTF-8, or holds what cannot be asked for at this destination",
+            )
         return None
 
-    def place(self, fs: Any, draft: str, key: str, version: Version, metadata: Metadata, old: Version | None) -> Version:
+    def place(
+        self,
+        fs: Any,
+        draft: str,
+        key: str,
+        version: Version,
+        metadata: Metadata,
+        old: Version | None,
+    ) -> Version:
         """Let a finished draft appear under its key, with a note; in the place of `old`. The version it has there."""
         self.guard(fs, key)  # once more: the upload may have taken hours
         path, kept = self.path(key), []
         if old is not None:
-            kept = [note for note in read_notes(fs, self.metadata, key) if note.etag == old.etag] or [
-                Note(old.etag, Metadata(filename=""))
-            ]
+            kept = [
+                note for note in read_notes(fs, self.metadata, key) if note.etag == old.etag
+            ] or [Note(old.etag, Metadata(filename=""))]
         self._note(fs, draft, key, [Note(version.etag, metadata), *kept])
         try:
             found = self._move(fs, draft, path, version, old)
@@ -155,7 +204,9 @@ class Tree:
                 with suppress(Exception):  # the first error is the one that counts
                     drop_notes(fs, self.metadata, key)
             raise
-        if found.etag != version.etag:  # a protocol whose files change their time when they are moved
+        if (
+            found.etag != version.etag
+        ):  # a protocol whose files change their time when they are moved
             self._note(fs, draft, key, [Note(found.etag, metadata)])
         return found
 
@@ -182,7 +233,10 @@ class Tree:
     def left(self, fs: Any) -> list[tuple[str, float | None]]:
         """The files among the drafts, and when each was written to last."""
         forget_cached(fs, self.drafts)
-        found = [(str(info["name"]).rpartition("/")[2], version_of(info)) for info in fs.ls(self.drafts, detail=True)]
+        found = [
+            (str(info["name"]).rpartition("/")[2], version_of(info))
+            for info in fs.ls(self.drafts, detail=True)
+        ]
         return [(name, version.modified) for name, version in found if version is not None]
 
     def drop(self, fs: Any, path: str) -> None:
@@ -207,7 +261,9 @@ class Tree:
                 self._rename(fs, temporary, path)
                 return
 
-    def _move(self, fs: Any, draft: str, path: str, version: Version, old: Version | None) -> Version:
+    def _move(
+        self, fs: Any, draft: str, path: str, version: Version, old: Version | None
+    ) -> Version:
         for attempt in range(TRIES):
             try:  # a folder that somebody empties at this moment goes at either step
                 self.make(fs, path.rpartition("/")[0])
@@ -221,9 +277,13 @@ class Tree:
                     raise
                 self._make_way(fs, draft, path)
                 break
-        if self._moves and self._info(fs, draft) is not None:  # some say nothing when they did nothing
+        if (
+            self._moves and self._info(fs, draft) is not None
+        ):  # some say nothing when they did nothing
             if old is None:
-                raise StoreFailed("The destination did not move the finished file to its name; nothing was stored")
+                raise StoreFailed(
+                    "The destination did not move the finished file to its name; nothing was stored"
+                )
             self._make_way(fs, draft, path)
         found = self.look(fs, path)
         # Of another size: somebody else has replaced it since, and ours was there.

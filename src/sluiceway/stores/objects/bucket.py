@@ -29,7 +29,9 @@ class Found:
     etag: str
     modified: float  # seconds since the epoch
     headers: Mapping[str, str] = field(default_factory=dict)  # by lower-case names
-    metadata: Mapping[str, str] = field(default_factory=dict)  # ours and the user's, by lower-case names
+    metadata: Mapping[str, str] = field(
+        default_factory=dict
+    )  # ours and the user's, by lower-case names
     omitted: Omitted | None = None  # why it is no entry; its key is "" where it is no text
 
 
@@ -57,7 +59,9 @@ class BucketReads(Protocol):
         """Raises NotFound."""
         ...
 
-    async def get(self, key: str, span: tuple[int, int] | None = None, etag: str | None = None) -> BucketResponse:
+    async def get(
+        self, key: str, span: tuple[int, int] | None = None, etag: str | None = None
+    ) -> BucketResponse:
         """The bytes of a span, or all. Raises NotFound, and PreconditionFailed for an object with another tag."""
         ...
 
@@ -83,4 +87,8 @@ def omitted(key: str, size: int, root: str = "") -> Omitted | None:
     name = readable_name(key or root)
     if size == 0 and (key == "" or key.endswith("/")):
         return Omitted(name, MARKER, "It is the empty object that a console makes to show a folder")
-    return Omitted(name, "bad-name", "Its key has an empty segment, . or .., or is one of .sluiceway; nobody can ask for it here")
+    return Omitted(
+        name,
+        "bad-name",
+        "Its key has an empty segment, . or .., or is one of .sluiceway; nobody can ask for it here",
+    )

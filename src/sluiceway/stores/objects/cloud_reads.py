@@ -44,14 +44,22 @@ class CloudReads:
     async def pages(self, prefix: str, after: str, size: int) -> AsyncIterator[Sequence[Found]]:
         folder, slash, _ = prefix.rpartition("/")
         if slash and not spellable(folder):  # there may be some; the library cannot ask for them
-            raise BadName(f"No key of {self._display_name} that can be listed here begins with {readable_name(prefix)!r}")
+            raise BadName(
+                f"No key of {self._display_name} that can be listed here begins with {readable_name(prefix)!r}"
+            )
         start = max(after, _before(prefix))
         start = start if spellable(start) else ""  # what comes before is left out below
         try:
-            pages = iter(obstore.list(self._handle, folder or None, offset=start or None, chunk_size=size))
+            pages = iter(
+                obstore.list(self._handle, folder or None, offset=start or None, chunk_size=size)
+            )
             while (page := await self.run(next, pages, None)) is not None:
                 names = [meta["path"] for meta in page]
-                yield [await self._listed(meta) for meta in page if meta["path"].startswith(prefix) and meta["path"] > after]
+                yield [
+                    await self._listed(meta)
+                    for meta in page
+                    if meta["path"].startswith(prefix) and meta["path"] > after
+                ]
                 if names and names[-1] > prefix and not names[-1].startswith(prefix):
                     return
         except BadName as error:
@@ -61,19 +69,29 @@ class CloudReads:
             ) from error
 
     def unreadable(self, key: str) -> str | None:
-        return None if spellable(key) else "the library that reads this cloud refuses control characters"
+        return (
+            None
+            if spellable(key)
+            else "the library that reads this cloud refuses control characters"
+        )
 
     async def head(self, key: str) -> Found:
         answer = await self._get(key, {"head": True})
         return _found(key, answer.meta, answer.attributes)
 
-    async def get(self, key: str, span: tuple[int, int] | None = None, etag: str | None = None) -> BucketResponse:
+    async def get(
+        self, key: str, span: tuple[int, int] | None = None, etag: str | None = None
+    ) -> BucketResponse:
         asked: GetOptions = {} if span is None else {"range": span}
         if etag is not None:
             asked["if_match"] = f'"{etag}"'
         answer = await self._get(key, asked)
         least = PIECE if span is None else min(PIECE, span[1] - span[0])
-        return BucketResponse(_found(key, answer.meta, answer.attributes), iter(answer.stream(min_chunk_size=least)), _nothing)
+        return BucketResponse(
+            _found(key, answer.meta, answer.attributes),
+            iter(answer.stream(min_chunk_size=least)),
+            _nothing,
+        )
 
     async def delete(self, key: str) -> None:
         try:
@@ -83,7 +101,9 @@ class CloudReads:
 
     async def run(self, call: Callable[..., T], *told: Any, **more: Any) -> T:
         """In a thread: what obstore does in the event loop outlives it and may break an interpreter that ends."""
-        work = asyncio.get_running_loop().run_in_executor(self._threads, lambda: call(*told, **more))
+        work = asyncio.get_running_loop().run_in_executor(
+            self._threads, lambda: call(*told, **more)
+        )
         try:
             return await ended(work)
         except SluiceError:
@@ -103,7 +123,11 @@ class CloudReads:
         key = meta["path"]
         found, why = _found(key, meta, {}), omitted(key, meta["size"])
         if why is None and meta["size"] == 0 and not await self._is_there(key):
-            why = Omitted(readable_name(key), MARKER, "It is the empty object that a console makes to show a folder")
+            why = Omitted(
+                readable_name(key),
+                MARKER,
+                "It is the empty object that a console makes to show a folder",
+            )
         return dataclasses.replace(found, omitted=why)
 
     async def _is_there(self, key: str) -> bool:
@@ -116,7 +140,9 @@ class CloudReads:
 
 def spellable(key: str) -> bool:
     """Whether obstore can ask for exactly this key."""
-    plain = not any(symbol < " " or symbol == "\x7f" or "\ud800" <= symbol <= "\udfff" for symbol in key)
+    plain = not any(
+        symbol < " " or symbol == "\x7f" or "\ud800" <= symbol <= "\udfff" for symbol in key
+    )
     return plain and not any(segment in ("", ".", "..") for segment in key.split("/"))
 
 
@@ -138,4 +164,6 @@ def _before(prefix: str) -> str:
     if not prefix:
         return ""
     last = ord(prefix[-1])
-    return prefix[:-1] + (chr(last - 1) + "\U0010ffff" if last > 0xE000 or 1 < last < 0xD800 else "")
+    return prefix[:-1] + (
+        chr(last - 1) + "\U0010ffff" if last > 0xE000 or 1 < last < 0xD800 else ""
+    )

@@ -31,7 +31,11 @@ CONNECT = 10  # seconds to a connection
 SILENCE = 30  # seconds without a byte in either direction, after which a request is tried again
 EVERYWHERE = {"timeout", "attempts", "ca_file"}  # options of every cloud
 MOST_CERTIFICATES = 4 << 20  # bytes of a CA file; all of Mozilla's are a quarter of one MiB
-TRUSTED = ("AWS_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")  # the usual variables, the first of them that is set
+TRUSTED = (
+    "AWS_CA_BUNDLE",
+    "SSL_CERT_FILE",
+    "REQUESTS_CA_BUNDLE",
+)  # the usual variables, the first of them that is set
 ATTEMPTS = 5  # of one request, with pauses of up to 20 s that double and are scattered
 FOREVER = timedelta(days=3650)  # a whole transfer has no deadline; its silence has
 
@@ -68,7 +72,10 @@ class Bucket:
 def open_bucket(url: str, options: Mapping[str, str]) -> Bucket:
     """Options in the URL's query win over `options`. Nothing is connected. Raises BadRequest."""
     parts = urlsplit(url)
-    told = {name.replace("-", "_"): value for name, value in {**options, **dict(parse_qsl(parts.query))}.items()}
+    told = {
+        name.replace("-", "_"): value
+        for name, value in {**options, **dict(parse_qsl(parts.query))}.items()
+    }
     prefix = unquote(parts.path).removeprefix("/")
     prefix = f"{prefix}/" if prefix and not prefix.endswith("/") else prefix
     if not parts.hostname:
@@ -80,7 +87,10 @@ def open_bucket(url: str, options: Mapping[str, str]) -> Bucket:
         "read_timeout": timedelta(seconds=silence),
         "connect_timeout": timedelta(seconds=min(CONNECT, silence)),
     }
-    retry: RetryConfig = {"max_retries": max(0, attempts - 1), "retry_timeout": timedelta(seconds=(silence + 20) * attempts)}
+    retry: RetryConfig = {
+        "max_retries": max(0, attempts - 1),
+        "retry_timeout": timedelta(seconds=(silence + 20) * attempts),
+    }
     place = (parts.netloc, prefix, redact_url(url))
     if parts.scheme == "s3":
         return _s3(*place, told, silence, attempts)
@@ -103,7 +113,15 @@ def _s3(
     from sluiceway.stores.objects.s3_reads import S3Reads
     from sluiceway.stores.objects.s3_uploads import S3Bucket
 
-    known = {"endpoint", "region", "profile", "access_key_id", "secret_access_key", "session_token", "addressing"}
+    known = {
+        "endpoint",
+        "region",
+        "profile",
+        "access_key_id",
+        "secret_access_key",
+        "session_token",
+        "addressing",
+    }
     _check(display_name, told, known)
     trusted = trusted_file(display_name, told)
     try:
@@ -127,7 +145,9 @@ def _s3(
 
         def make(plain: bool) -> Any:
             using = plainly if plain else config
-            return session.client("s3", endpoint_url=told.get("endpoint"), config=using, verify=trusted)
+            return session.client(
+                "s3", endpoint_url=told.get("endpoint"), config=using, verify=trusted
+            )
 
         client = make(False)
         if session.get_credentials() is None:
@@ -143,7 +163,12 @@ def _s3(
     except (BotoCoreError, ValueError) as error:
         raise BadRequest(f"{display_name}: {error}") from None
     calls = S3Calls(
-        make, client, client.meta.config.request_checksum_calculation == "when_required", bucket, prefix, display_name
+        make,
+        client,
+        client.meta.config.request_checksum_calculation == "when_required",
+        bucket,
+        prefix,
+        display_name,
     )
     amazon = (endpoint.hostname or "").endswith((".amazonaws.com", ".amazonaws.com.cn"))
     return Bucket("s3", display_name, prefix, None, S3Bucket(calls), S3Reads(calls), strict=amazon)
@@ -156,7 +181,13 @@ def _asked_for_checksums(session: Any) -> bool:
 
 
 def _cloud(
-    scheme: str, bucket: str, prefix: str, display_name: str, told: dict[str, str], client: ClientConfig, retry: RetryConfig
+    scheme: str,
+    bucket: str,
+    prefix: str,
+    display_name: str,
+    told: dict[str, str],
+    client: ClientConfig,
+    retry: RetryConfig,
 ) -> Bucket:
     from obstore.exceptions import BaseError
     from obstore.store import AzureStore, GCSStore
@@ -171,7 +202,9 @@ def _cloud(
         with open(trusted, "rb") as file:
             client["root_certificate"] = file.read(MOST_CERTIFICATES)
     told.pop("ca_file", None)
-    if told.pop("allow_http", "") == "true" or any(value.startswith("http://") for value in told.values()):
+    if told.pop("allow_http", "") == "true" or any(
+        value.startswith("http://") for value in told.values()
+    ):
         client["allow_http"] = True
     options: Any = told
     try:
@@ -180,18 +213,32 @@ def _cloud(
         )
     except (BaseError, ValueError, TypeError) as error:
         raise BadRequest(f"{display_name}: {str(error).partition(chr(10))[0]}") from None
-    return Bucket(SCHEMES[scheme], display_name, prefix, store, None, CloudReads(store, display_name), strict=False)
+    return Bucket(
+        SCHEMES[scheme],
+        display_name,
+        prefix,
+        store,
+        None,
+        CloudReads(store, display_name),
+        strict=False,
+    )
 
 
 def trusted_file(display_name: str, told: Mapping[str, str]) -> str | None:
     """The file of certificates that sign the server's: the option's, or a variable's. Raises BadRequest where it is none."""
-    path = told.get("ca_file") or next((os.environ[name] for name in TRUSTED if os.environ.get(name)), None)
+    path = told.get("ca_file") or next(
+        (os.environ[name] for name in TRUSTED if os.environ.get(name)), None
+    )
     if path is None or os.path.isdir(path):
         return path
     try:
         ssl.create_default_context(cafile=path)
     except OSError as error:  # ssl's own errors are of this kind
-        why = error.strerror if error.errno and not isinstance(error, ssl.SSLError) else "it holds no certificate"
+        why = (
+            error.strerror
+            if error.errno and not isinstance(error, ssl.SSLError)
+            else "it holds no certificate"
+        )
         raise BadRequest(f"{display_name}: the CA file {path} cannot be used: {why}") from None
     return path
 

@@ -29,7 +29,9 @@ __all__ = ["map_error"]
 # Of an obstore error that has no type of its own; its URL is percent-encoded, so no name in it can look like these.
 _CODE = re.compile(r"<Code>([A-Za-z0-9]+)</Code>")
 _STATUS = re.compile(r"status code: ([0-9]{3})\b")
-_INNER = re.compile(r"HttpError \{\s*kind: ([A-Za-z]+)")  # obstore's own word for what went wrong below HTTP
+_INNER = re.compile(
+    r"HttpError \{\s*kind: ([A-Za-z]+)"
+)  # obstore's own word for what went wrong below HTTP
 _CERTIFICATE = re.compile(r"invalid peer certificate: ")
 
 _KEY = "the key was not accepted; check the access key and its secret"
@@ -55,8 +57,12 @@ _WORDS: Mapping[str, str] = {  # what S3 calls it -> what to do; {called} is the
     "KeyTooLongError": "its key is longer than this cloud takes",
     "InvalidObjectState": "the object rests in an archive and must be restored first",
 }
-_FULL = frozenset(["QuotaExceeded", "InsufficientStorage", "EntityTooLarge", "StorageFull", "XMinioStorageFull"])
-_BUSY = frozenset(["SlowDown", "ServiceUnavailable", "Throttling", "RequestLimitExceeded", "TooManyRequests"])
+_FULL = frozenset(
+    ["QuotaExceeded", "InsufficientStorage", "EntityTooLarge", "StorageFull", "XMinioStorageFull"]
+)
+_BUSY = frozenset(
+    ["SlowDown", "ServiceUnavailable", "Throttling", "RequestLimitExceeded", "TooManyRequests"]
+)
 
 
 def map_error(error: BaseException, display_name: str) -> SluiceError:
@@ -86,23 +92,32 @@ def map_error(error: BaseException, display_name: str) -> SluiceError:
             answered=status or 403,
         )
     if kind in ("Timeout", "ReadTimeoutError", "ConnectTimeoutError", "TimeoutError"):
-        return PeerTimeout(f"{display_name} took or said nothing for too long, at every attempt; nothing was stored")
+        return PeerTimeout(
+            f"{display_name} took or said nothing for too long, at every attempt; nothing was stored"
+        )
     if kind == "Certificate":
         return PeerUnreachable(
             f"{display_name}: its certificate is not trusted here; name the file of its CA with --store-option ca-file=FILE "
             "(AWS_CA_BUNDLE and SSL_CERT_FILE are read, too)"
         )
     if kind == "ParamValidationError":
-        return StoreFailed(f"{display_name} cannot take it: its metadata is no plain ASCII, or a name is not allowed")
+        return StoreFailed(
+            f"{display_name} cannot take it: its metadata is no plain ASCII, or a name is not allowed"
+        )
     if kind in ("Connect", "EndpointConnectionError", "ProxyConnectionError", "SSLError"):
-        return PeerUnreachable(f"{display_name} cannot be reached; check the endpoint and the network")
+        return PeerUnreachable(
+            f"{display_name} cannot be reached; check the endpoint and the network"
+        )
     if kind in ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound"):
         return StoreFailed(
             f"{display_name}: no key was found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile"
         )
     if status >= 500 or not status:
         told = code or status or kind
-        return PeerFailed(f"{display_name} failed at every attempt ({told}); nothing was stored", answered=status or None)
+        return PeerFailed(
+            f"{display_name} failed at every attempt ({told}); nothing was stored",
+            answered=status or None,
+        )
     return StoreFailed(f"{display_name} refused ({code or status})", answered=status)
 
 
@@ -142,11 +157,21 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
             return
         one = found[depth]
         yield one
-        inner = (getattr(one, "kwargs", {}).get("error"), one.__cause__, one.__context__, getattr(one, "reason", None), *one.args)
-        found += [other for other in inner if isinstance(other, BaseException) and other not in found]
+        inner = (
+            getattr(one, "kwargs", {}).get("error"),
+            one.__cause__,
+            one.__context__,
+            getattr(one, "reason", None),
+            *one.args,
+        )
+        found += [
+            other for other in inner if isinstance(other, BaseException) and other not in found
+        ]
 
 
 def _timed_out(error: BaseException) -> bool:
     """botocore calls a body that nobody takes any more a closed connection; what it caught says why."""
     caught = getattr(error, "kwargs", {}).get("error")
-    return isinstance(caught, Exception) and any(isinstance(one, TimeoutError) for one in (caught, *caught.args))
+    return isinstance(caught, Exception) and any(
+        isinstance(one, TimeoutError) for one in (caught, *caught.args)
+    )

@@ -31,7 +31,9 @@ __all__ = [
 OWN = ".sluiceway/"  # what lies below it in a place is never listed as an object
 DRAFTS = f"{OWN}drafts/"
 NOTES = f"{OWN}sha256/"  # in the object's own folder, so that it is found from whatever root the place is opened
-MOST_NOTE = 8 << 10  # bytes of a note that are read: a key of 1,024 bytes and a digest are far below
+MOST_NOTE = (
+    8 << 10
+)  # bytes of a note that are read: a key of 1,024 bytes and a digest are far below
 
 OURS = ("draft", "filename", "sha256")  # names of our metadata
 _THEIRS = "their0"  # stands before a user's name that is one of ours; some servers make another thing of _ or -
@@ -52,13 +54,22 @@ class Description:
 
 def described(draft: str, metadata: Metadata | UploadRequest) -> Description:
     """As header values can carry it. Azure takes letters and digits only in a name."""
-    told = {"draft": draft, "filename": quote(metadata.filename, safe=_PLAIN), "sha256": metadata.sha256 or ""}
+    told = {
+        "draft": draft,
+        "filename": quote(metadata.filename, safe=_PLAIN),
+        "sha256": metadata.sha256 or "",
+    }
     ours = {name: value for name, value in told.items() if value}
-    theirs = {(_THEIRS + name if name in OURS or name.startswith(_THEIRS) else name): value for name, value in metadata.user}
+    theirs = {
+        (_THEIRS + name if name in OURS or name.startswith(_THEIRS) else name): value
+        for name, value in metadata.user
+    }
     return Description(metadata.type, metadata.headers, {**theirs, **ours})
 
 
-def about_of(headers: Mapping[str, str], metadata: Mapping[str, str], sha256: str | None = None) -> Metadata:
+def about_of(
+    headers: Mapping[str, str], metadata: Mapping[str, str], sha256: str | None = None
+) -> Metadata:
     """Of an object put there by other means all metadata is its user's."""
     found, ours = metadata.get("sha256", sha256 or ""), OURS if draft_of(metadata) else ()
     return Metadata(
@@ -67,7 +78,11 @@ def about_of(headers: Mapping[str, str], metadata: Mapping[str, str], sha256: st
         sha256=found if _SHA256.fullmatch(found) else None,
         headers=tuple((name, headers[name]) for name in HEADERS if headers.get(name)),
         user=tuple(
-            sorted((name.removeprefix(_THEIRS) if ours else name, metadata[name]) for name in metadata if name not in ours)
+            sorted(
+                (name.removeprefix(_THEIRS) if ours else name, metadata[name])
+                for name in metadata
+                if name not in ours
+            )
         ),
     )
 

@@ -10,7 +10,9 @@ from sluiceway.errors import TooLarge
 __all__ = ["MOST_PARTS", "PART", "SMALLEST", "part_size", "usual_part"]
 
 SMALLEST = 5 << 20  # bytes of every part but the last, S3's own limit
-PART = 16 << 20  # bytes of an upload that has much memory: 1.1 times the speed of 8 MiB over loopback, larger ones gained nothing
+PART = (
+    16 << 20
+)  # bytes of an upload that has much memory: 1.1 times the speed of 8 MiB over loopback, larger ones gained nothing
 SHARE = 4  # parts of it an upload may hold: two on their way, one that gathers, and air
 MOST_PARTS = 10_000  # S3's own limit
 STEP = 1 << 20  # a round number of bytes, of which the parts of a known length are a multiple
@@ -32,9 +34,13 @@ def part_size(number: int, length: int | None, usual: int, most: int) -> int:
     else:
         size = max(usual, -(-length // (MOST_PARTS * STEP)) * STEP)
     if number > MOST_PARTS:
-        raise TooLarge(f"S3 takes {MOST_PARTS} parts, and this upload has more; tell its length before it begins")
+        raise TooLarge(
+            f"S3 takes {MOST_PARTS} parts, and this upload has more; tell its length before it begins"
+        )
     if size > max(usual, most):
         raise TooLarge(
             f"An upload this large needs parts of {size >> 20} MiB; give --memory-budget at least twice that"
-        ).for_operator("The server has too little memory for an upload this large; send less at once")
+        ).for_operator(
+            "The server has too little memory for an upload this large; send less at once"
+        )
     return size

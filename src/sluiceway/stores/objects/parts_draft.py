@@ -22,7 +22,9 @@ from sluiceway.stores.objects.metadata import DRAFTS, Description, described, fo
 from sluiceway.stores.objects.part_sizes import part_size, usual_part
 
 if TYPE_CHECKING:
-    from sluiceway.stores.objects.s3_uploads import S3Bucket  # needs boto3, which Google and Azure do without
+    from sluiceway.stores.objects.s3_uploads import (
+        S3Bucket,
+    )  # needs boto3, which Google and Azure do without
     from sluiceway.stores.objects.store import ObjectStore
 
 __all__ = ["PartsDraft"]
@@ -38,17 +40,33 @@ class PartsDraft:
     """`label.key` is where the parts go at once. While nobody knows it they go to a draft's name, to be copied."""
 
     def __init__(
-        self, store: ObjectStore, bucket: S3Bucket, budget: Budget, size: int | None, upload_request: UploadRequest
+        self,
+        store: ObjectStore,
+        bucket: S3Bucket,
+        budget: Budget,
+        size: int | None,
+        upload_request: UploadRequest,
     ) -> None:
-        self._store, self._bucket, self._budget, self._size, self._label = store, bucket, budget, size, upload_request
+        self._store, self._bucket, self._budget, self._size, self._label = (
+            store,
+            bucket,
+            budget,
+            size,
+            upload_request,
+        )
         self.id: str = uuid.uuid4().hex
         self._key = upload_request.key or DRAFTS + self.id
         self._upload: str | None = None  # S3's id, from the first part on
         self._written = 0
-        self._usual = usual_part(budget.limit, store.live)  # once for all: some stores want parts of one size
+        self._usual = usual_part(
+            budget.limit, store.live
+        )  # once for all: some stores want parts of one size
         self._part = part_size(1, size, self._usual, self._most)
         self._claim = Claim(budget, self._whole)
-        self._body, self._filled = bytearray(), 0  # the part that gathers, as large as the claim holds, and its bytes so far
+        self._body, self._filled = (
+            bytearray(),
+            0,
+        )  # the part that gathers, as large as the claim holds, and its bytes so far
         self._began = -QUICK  # when this part did
         self._sizes: list[int] = []  # of the parts on their way and there
         self._tags: dict[int, str] = {}  # of those that are there
@@ -79,7 +97,11 @@ class PartsDraft:
     @property
     def _whole(self) -> int:
         """Bytes of memory the part that gathers will need."""
-        return self._part if self._size is None else min(self._part, max(self._size - self._written, FIRST))
+        return (
+            self._part
+            if self._size is None
+            else min(self._part, max(self._size - self._written, FIRST))
+        )
 
     async def write(self, data: Buffer) -> None:
         self._check()
@@ -127,13 +149,17 @@ class PartsDraft:
         try:
             await settled(self._clear())
         except SluiceError as error:
-            log.warning("What was sent of an upload stays in the bucket until it is swept: %s", error.detail)
+            log.warning(
+                "What was sent of an upload stays in the bucket until it is swept: %s", error.detail
+            )
 
     async def _publish(self, key: str, metadata: Metadata, replace: Replace) -> None:
         said = self._label
         told = described(self.id, metadata)
         if self._upload is None:
-            del self._body[self._filled :]  # and kept: who was refused may publish it in another way
+            del self._body[
+                self._filled :
+            ]  # and kept: who was refused may publish it in another way
             await self._bucket.put(key, self._body, told, replace)
             return
         if self._filled:
@@ -146,12 +172,17 @@ class PartsDraft:
             if metadata.sha256 != said.sha256 and metadata.sha256 is not None:
                 self._noted = note_key(key, self.id)
                 await self._bucket.put(
-                    self._noted, format_note(key, metadata.sha256), Description("application/json", (), {"draft": self.id}), ANY
+                    self._noted,
+                    format_note(key, metadata.sha256),
+                    Description("application/json", (), {"draft": self.id}),
+                    ANY,
                 )
             await self._bucket.complete(key, self._upload, tags, self.id, replace)
         else:
             if self._key == said.key:  # the copy's source must not be visible
-                raise StoreFailed(f"This draft was begun as {said.key!r}, {said.type}; it cannot become {key!r}, {metadata.type}")
+                raise StoreFailed(
+                    f"This draft was begun as {said.key!r}, {said.type}; it cannot become {key!r}, {metadata.type}"
+                )
             await self._bucket.complete(self._key, self._upload, tags, self.id, ANY)
             self._staged = True
             await self._bucket.copy(self._key, key, self._written, told, replace)
@@ -181,7 +212,9 @@ class PartsDraft:
             more = claim.need if one or quick else min(FIRST, claim.need)
         else:
             more = min(claim.held, claim.need)
-        await claim.grow(more or FIRST)  # bytes over the promised length are refused by who counts them
+        await claim.grow(
+            more or FIRST
+        )  # bytes over the promised length are refused by who counts them
         grown = bytearray(claim.held)
         grown[: self._filled] = self._body
         self._body = grown
@@ -195,7 +228,9 @@ class PartsDraft:
 
     async def _ship(self) -> None:
         """Send the part that has gathered, when few enough are on their way."""
-        while len(self._flying) >= max(1, min(FLIGHT, self._most // self._part // self._store.live)):
+        while len(self._flying) >= max(
+            1, min(FLIGHT, self._most // self._part // self._store.live)
+        ):
             await self._land()
         self._check()
         if self._upload is None:
@@ -204,14 +239,20 @@ class PartsDraft:
         self._sizes.append(len(body))
         number = len(self._sizes)
         self._part = part_size(number + 1, self._size, self._usual, self._most)
-        self._flying.add(asyncio.get_running_loop().create_task(self._send(number, body, self._claim.submit(self._whole))))
+        self._flying.add(
+            asyncio.get_running_loop().create_task(
+                self._send(number, body, self._claim.submit(self._whole))
+            )
+        )
 
     async def _begin(self) -> None:
         self._upload = await self._bucket.begin(self._key, described(self.id, self._label))
 
     async def _send(self, number: int, body: bytearray, shipped: int) -> None:
         try:
-            self._tags[number] = await self._bucket.send(self._key, self._upload or "", number, body)
+            self._tags[number] = await self._bucket.send(
+                self._key, self._upload or "", number, body
+            )
         except SluiceError as error:
             self._failure = self._failure or error
         finally:

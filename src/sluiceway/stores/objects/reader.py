@@ -9,7 +9,14 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 
-from sluiceway.errors import NotFound, PeerFailed, PreconditionFailed, SluiceError, StoreFailed, Unavailable
+from sluiceway.errors import (
+    NotFound,
+    PeerFailed,
+    PreconditionFailed,
+    SluiceError,
+    StoreFailed,
+    Unavailable,
+)
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import Entry
 from sluiceway.stores.objects.bucket import BucketReads, BucketResponse
@@ -26,7 +33,9 @@ class BucketReader:
 
     reopenable = True
 
-    def __init__(self, reads: BucketReads, entry: Entry, first: BucketResponse | None = None) -> None:
+    def __init__(
+        self, reads: BucketReads, entry: Entry, first: BucketResponse | None = None
+    ) -> None:
         self._reads = reads
         self._first = first  # an answer with all of it, whose bytes nobody has read
         self.entry: Entry = entry
@@ -80,7 +89,9 @@ class BucketReader:
         try:
             return await self._reads.get(self.entry.key, (at, end), self.entry.etag)
         except (NotFound, PreconditionFailed) as error:
-            raise StoreFailed(f"{self.entry.key!r} was replaced or deleted while it was read") from error
+            raise StoreFailed(
+                f"{self.entry.key!r} was replaced or deleted while it was read"
+            ) from error
 
 
 def _nothing() -> asyncio.Task[None]:

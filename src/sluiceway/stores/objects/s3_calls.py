@@ -25,18 +25,40 @@ log: logging.Logger = logging.getLogger("sluiceway")
 
 T = TypeVar("T")
 
-WRITERS = 16  # parts of all uploads of a process under way at once; each holds its part of the budget
+WRITERS = (
+    16  # parts of all uploads of a process under way at once; each holds its part of the budget
+)
 READERS = 64  # listings, heads and pieces of downloads at once
 CONDITIONS = frozenset(["IfMatch", "IfNoneMatch"])
-WRITES = frozenset(["put_object", "create_multipart_upload", "upload_part", "upload_part_copy", "complete_multipart_upload"])
+WRITES = frozenset(
+    [
+        "put_object",
+        "create_multipart_upload",
+        "upload_part",
+        "upload_part_copy",
+        "complete_multipart_upload",
+    ]
+)
 CHANGES = WRITES | {"delete_object"}
-CHECKSUMS = ("x-amz-checksum", "x-amz-sdk-checksum", "x-amz-trailer")  # how the headers' names begin
+CHECKSUMS = (
+    "x-amz-checksum",
+    "x-amz-sdk-checksum",
+    "x-amz-trailer",
+)  # how the headers' names begin
 
 
 class S3Calls:
     """`make(plain)` gives a client; a plain one sends checksums only where S3 demands them. `root` stands before every key."""
 
-    def __init__(self, make: Callable[[bool], Any], client: Any, plain: bool, bucket: str, root: str, display_name: str) -> None:
+    def __init__(
+        self,
+        make: Callable[[bool], Any],
+        client: Any,
+        plain: bool,
+        bucket: str,
+        root: str,
+        display_name: str,
+    ) -> None:
         self._make = make
         self.client: Any = client
         self.bucket: str = bucket
@@ -91,7 +113,10 @@ class S3Calls:
                 raise self._word(error, name, key, told) from error
             failed = error
         self.client, self.checked, self._plain = client, False, True
-        log.warning("%s does not know x-amz-checksum headers; they are left out from now on", self.display_name)
+        log.warning(
+            "%s does not know x-amz-checksum headers; they are left out from now on",
+            self.display_name,
+        )
         if failed is not None:
             raise self._word(failed, name, key, told) from failed
         return answer
@@ -110,7 +135,9 @@ class S3Calls:
     async def _in(self, pool: ThreadPoolExecutor, call: Callable[[], T]) -> T:
         return await ended(asyncio.get_running_loop().run_in_executor(pool, call))
 
-    def _word(self, error: ClientError, name: str, key: str | None, told: dict[str, Any]) -> SluiceError:
+    def _word(
+        self, error: ClientError, name: str, key: str | None, told: dict[str, Any]
+    ) -> SluiceError:
         asked = CONDITIONS.intersection(told) if name in CHANGES else frozenset()
         if asked and _status(error) == 501 and _header(error) in ("", "if-match", "if-none-match"):
             self._unknown |= asked
@@ -120,7 +147,9 @@ class S3Calls:
         return map_error(error, self.display_name)
 
 
-class ConditionUnknown(SluiceError, code="condition-unknown", status=501, title="The server knows no such condition"): ...
+class ConditionUnknown(
+    SluiceError, code="condition-unknown", status=501, title="The server knows no such condition"
+): ...
 
 
 def _refuses_checksums(error: ClientError) -> bool:
@@ -130,7 +159,9 @@ def _refuses_checksums(error: ClientError) -> bool:
         return header.startswith(CHECKSUMS)
     if _status(error) == 501 or said.get("Code") == "NotImplemented":
         return True
-    return _status(error) == 400 and any(name in str(said.get("Message", "")).lower() for name in CHECKSUMS)
+    return _status(error) == 400 and any(
+        name in str(said.get("Message", "")).lower() for name in CHECKSUMS
+    )
 
 
 def _header(error: ClientError) -> str:

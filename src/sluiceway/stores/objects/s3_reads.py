@@ -46,14 +46,18 @@ class S3Reads:
 
     async def pages(self, prefix: str, after: str, size: int) -> AsyncIterator[Sequence[Found]]:
         root = self._calls.root
-        asked = _UNASKED.split(prefix, maxsplit=1)[0]  # servers fail at the rest of it, so it is compared here
+        asked = _UNASKED.split(prefix, maxsplit=1)[
+            0
+        ]  # servers fail at the rest of it, so it is compared here
         told: dict[str, Any] = {"Prefix": root + asked, "EncodingType": "url", "MaxKeys": size}
         if after:
             told["StartAfter"] = root + after
         while True:
             page = await self._calls.call("list_objects_v2", None, **told)
             if not isinstance(page.get("IsTruncated"), bool):
-                raise PeerFailed(f"{self._calls.display_name} answered a listing with something that is none")
+                raise PeerFailed(
+                    f"{self._calls.display_name} answered a listing with something that is none"
+                )
             coded = page.get("EncodingType") == "url"
             found = [self._listed(one, coded) for one in page.get("Contents", ())]
             yield [one for one in found if one.key.startswith(prefix) or not one.key]
@@ -61,26 +65,36 @@ class S3Reads:
                 return
             token = page.get("NextContinuationToken")
             if not token or token == told.get("ContinuationToken"):
-                raise PeerFailed(f"{self._calls.display_name} says that its listing goes on, and not where")
+                raise PeerFailed(
+                    f"{self._calls.display_name} says that its listing goes on, and not where"
+                )
             told["ContinuationToken"] = token
 
     def unreadable(self, key: str) -> str | None:
         if omitted(key, 1) is not None:
             return "it has an empty segment, . or .., and would be left out of every listing here"
-        return "XML has no such character, and S3's answers are XML" if _NOT_XML.search(key) else None
+        return (
+            "XML has no such character, and S3's answers are XML" if _NOT_XML.search(key) else None
+        )
 
     async def head(self, key: str) -> Found:
         return _found(key, await self._ask("head_object", key))
 
-    async def get(self, key: str, span: tuple[int, int] | None = None, etag: str | None = None) -> BucketResponse:
+    async def get(
+        self, key: str, span: tuple[int, int] | None = None, etag: str | None = None
+    ) -> BucketResponse:
         told: dict[str, Any] = {} if etag is None else {"IfMatch": f'"{etag}"'}
         if span is not None:
             told["Range"] = f"bytes={span[0]}-{span[1] - 1}"
         answer = await self._ask("get_object", key, **told)
         body = answer["Body"]
-        if span is not None and not str(answer.get("ContentRange", "")).startswith(f"bytes {span[0]}-"):
+        if span is not None and not str(answer.get("ContentRange", "")).startswith(
+            f"bytes {span[0]}-"
+        ):
             body.close()
-            raise StoreFailed(f"{self._calls.display_name} does not give parts of an object when it is asked for them")
+            raise StoreFailed(
+                f"{self._calls.display_name} does not give parts of an object when it is asked for them"
+            )
         if etag is not None and _tag(answer) != etag:
             body.close()
             raise PreconditionFailed(f"{key!r} is another version now")
@@ -114,16 +128,30 @@ class S3Reads:
         if not key.startswith(self._calls.root):
             raise PeerFailed(f"{self._calls.display_name} lists what was not asked for")
         key = key[len(self._calls.root) :]
-        return Found(key, one["Size"], _tag(one), _seconds(one), omitted=omitted(key, one["Size"], self._calls.root))
+        return Found(
+            key,
+            one["Size"],
+            _tag(one),
+            _seconds(one),
+            omitted=omitted(key, one["Size"], self._calls.root),
+        )
 
 
 def _found(key: str, answer: Mapping[str, Any]) -> Found:
     size = answer["ContentLength"]
-    if (told := str(answer.get("ContentRange", ""))).startswith("bytes ") and told.rpartition("/")[2].isdigit():
+    if (told := str(answer.get("ContentRange", ""))).startswith("bytes ") and told.rpartition("/")[
+        2
+    ].isdigit():
         size = int(told.rpartition("/")[2])
     headers = {name: str(answer[member]) for name, member in MEMBERS.items() if answer.get(member)}
-    if codings := [one for one in headers.pop("content-encoding", "").split(",") if one.strip() not in ("", "aws-chunked")]:
-        headers["content-encoding"] = ",".join(codings).strip()  # some servers keep the coding of the upload's body
+    if codings := [
+        one
+        for one in headers.pop("content-encoding", "").split(",")
+        if one.strip() not in ("", "aws-chunked")
+    ]:
+        headers["content-encoding"] = ",".join(
+            codings
+        ).strip()  # some servers keep the coding of the upload's body
     headers["content-type"] = str(answer.get("ContentType", "") or "application/octet-stream")
     metadata = {name.lower(): str(value) for name, value in answer.get("Metadata", {}).items()}
     return Found(key, size, _tag(answer), _seconds(answer), headers, metadata)

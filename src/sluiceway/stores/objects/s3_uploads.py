@@ -25,7 +25,9 @@ from sluiceway.stores.objects.s3_reads import MEMBERS
 
 __all__ = ["S3Bucket"]
 
-COPY_PART = 1 << 30  # bytes of one server-side copy: below S3's 5 GiB, and the answer comes before proxies lose patience
+COPY_PART = (
+    1 << 30
+)  # bytes of one server-side copy: below S3's 5 GiB, and the answer comes before proxies lose patience
 
 
 class S3Bucket:
@@ -40,8 +42,15 @@ class S3Bucket:
         """One request, complete or nothing. The server checks the sha-256 where the metadata has one."""
         told = {**_described(said), "Body": body}
         if "sha256" in said.metadata and self.calls.checked:
-            told["ChecksumSHA256"] = base64.b64encode(bytes.fromhex(said.metadata["sha256"])).decode()
-        await self._visible(key, said.metadata["draft"], replace, lambda ask: self._call("put_object", Key=key, **told, **ask))
+            told["ChecksumSHA256"] = base64.b64encode(
+                bytes.fromhex(said.metadata["sha256"])
+            ).decode()
+        await self._visible(
+            key,
+            said.metadata["draft"],
+            replace,
+            lambda ask: self._call("put_object", Key=key, **told, **ask),
+        )
 
     async def begin(self, key: str, said: Description) -> str:
         """A multipart upload's id."""
@@ -50,14 +59,22 @@ class S3Bucket:
 
     async def send(self, key: str, upload: str, number: int, body: Buffer) -> str:
         """One part; its tag. The server checks a CRC-32 of it."""
-        answer = await self._call("upload_part", Key=key, UploadId=upload, PartNumber=number, Body=body)
+        answer = await self._call(
+            "upload_part", Key=key, UploadId=upload, PartNumber=number, Body=body
+        )
         return str(answer["ETag"])
 
-    async def complete(self, key: str, upload: str, tags: list[str], draft: str, replace: Replace) -> None:
-        parts = {"Parts": [{"PartNumber": number, "ETag": tag} for number, tag in enumerate(tags, 1)]}
+    async def complete(
+        self, key: str, upload: str, tags: list[str], draft: str, replace: Replace
+    ) -> None:
+        parts = {
+            "Parts": [{"PartNumber": number, "ETag": tag} for number, tag in enumerate(tags, 1)]
+        }
         told = {"UploadId": upload, "MultipartUpload": parts}
         call = "complete_multipart_upload"
-        await self._visible(key, draft, replace, lambda ask: self._call(call, Key=key, **told, **ask))
+        await self._visible(
+            key, draft, replace, lambda ask: self._call(call, Key=key, **told, **ask)
+        )
 
     async def abort(self, key: str, upload: str) -> None:
         """Nothing remains of the parts. Nothing happens where it is over already."""
@@ -66,7 +83,9 @@ class S3Bucket:
         except NotFound:
             pass
 
-    async def copy(self, start: str, key: str, size: int, said: Description, replace: Replace) -> None:
+    async def copy(
+        self, start: str, key: str, size: int, said: Description, replace: Replace
+    ) -> None:
         """Inside the bucket, the bytes never come here. Visible when all of it is."""
         upload = await self.begin(key, said)
         source = {"Bucket": self._bucket, "Key": self._root + start}
@@ -75,7 +94,12 @@ class S3Bucket:
             for number, at in enumerate(range(0, size, COPY_PART), 1):
                 span = f"bytes={at}-{min(at + COPY_PART, size) - 1}"
                 answer = await self._call(
-                    "upload_part_copy", Key=key, UploadId=upload, PartNumber=number, CopySource=source, CopySourceRange=span
+                    "upload_part_copy",
+                    Key=key,
+                    UploadId=upload,
+                    PartNumber=number,
+                    CopySource=source,
+                    CopySourceRange=span,
                 )
                 tags.append(str(answer["CopyPartResult"]["ETag"]))
             await self.complete(key, upload, tags, said.metadata["draft"], replace)
@@ -101,7 +125,11 @@ class S3Bucket:
         if disposition.isascii():
             told["ResponseContentDisposition"] = disposition
         make = self.calls.client.generate_presigned_url
-        return str(await asyncio.to_thread(make, "get_object", Params=told, ExpiresIn=max(1, round(seconds))))
+        return str(
+            await asyncio.to_thread(
+                make, "get_object", Params=told, ExpiresIn=max(1, round(seconds))
+            )
+        )
 
     async def unfinished(self, older: float) -> list[tuple[str, str]]:
         """Multipart uploads (key, id) below the root that were begun, and got their last part, over `older` seconds ago."""
@@ -113,12 +141,19 @@ class S3Bucket:
             for one in page.get("Uploads", ()):
                 name = unquote(one["Key"]) if coded else one["Key"]
                 key, upload = name.removeprefix(self._root), one["UploadId"]
-                if one["Initiated"].timestamp() <= since and await self._last_part(key, upload) <= since:
+                if (
+                    one["Initiated"].timestamp() <= since
+                    and await self._last_part(key, upload) <= since
+                ):
                     found.append((key, upload))
             if not page.get("IsTruncated"):
                 return found
             marker = unquote(page["NextKeyMarker"]) if coded else page["NextKeyMarker"]
-            told = {"EncodingType": "url", "KeyMarker": marker, "UploadIdMarker": page["NextUploadIdMarker"]}
+            told = {
+                "EncodingType": "url",
+                "KeyMarker": marker,
+                "UploadIdMarker": page["NextUploadIdMarker"],
+            }
 
     def close(self) -> None:
         self.calls.close()
@@ -128,15 +163,22 @@ class S3Bucket:
         try:
             marker, when = 0, 0.0
             while True:
-                page = await self._call("list_parts", Key=key, UploadId=upload, PartNumberMarker=marker)
-                when = max((part["LastModified"].timestamp() for part in page.get("Parts", ())), default=when)
+                page = await self._call(
+                    "list_parts", Key=key, UploadId=upload, PartNumberMarker=marker
+                )
+                when = max(
+                    (part["LastModified"].timestamp() for part in page.get("Parts", ())),
+                    default=when,
+                )
                 if not page.get("IsTruncated"):
                     return when
                 marker = page["NextPartNumberMarker"]
         except NotFound:  # it has ended meanwhile
             return 0.0
 
-    async def _visible(self, key: str, draft: str, replace: Replace, make: Callable[[dict[str, str]], Any]) -> None:
+    async def _visible(
+        self, key: str, draft: str, replace: Replace, make: Callable[[dict[str, str]], Any]
+    ) -> None:
         """Make an object visible under the condition; settle what an answer that was lost leaves open.
 
         One at a time for a key: not every server that knows the conditions keeps them against two at once (Swift does not).
@@ -157,11 +199,19 @@ class S3Bucket:
 
     def _asked(self, replace: Replace) -> dict[str, str]:
         """The condition as S3 takes it."""
-        return {"IfNoneMatch": "*"} if not replace.allowed else {"IfMatch": f'"{replace.etag}"'} if replace.etag else {}
+        return (
+            {"IfNoneMatch": "*"}
+            if not replace.allowed
+            else {"IfMatch": f'"{replace.etag}"'}
+            if replace.etag
+            else {}
+        )
 
     async def _look(self, key: str, replace: Replace) -> None:
         there = await self._tag(key)
-        if (replace.etag is not None and there != replace.etag) or (not replace.allowed and there is not None):
+        if (replace.etag is not None and there != replace.etag) or (
+            not replace.allowed and there is not None
+        ):
             raise _refused(key, replace)
 
     async def _tag(self, key: str) -> str | None:
@@ -173,7 +223,9 @@ class S3Bucket:
     async def _is(self, key: str, draft: str) -> bool:
         """Whether the object under the key is the one this draft became."""
         try:
-            return bool((await self._call("head_object", Key=key))["Metadata"].get("draft") == draft)
+            return bool(
+                (await self._call("head_object", Key=key))["Metadata"].get("draft") == draft
+            )
         except SluiceError:
             return False
 

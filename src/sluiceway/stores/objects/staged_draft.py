@@ -40,11 +40,18 @@ class StagedDraft:
     """Nobody can say what is kept before the end: `kept` stays 0."""
 
     def __init__(
-        self, store: ObjectStore, bucket: Bucket, budget: Budget, size: int | None, upload_request: UploadRequest
+        self,
+        store: ObjectStore,
+        bucket: Bucket,
+        budget: Budget,
+        size: int | None,
+        upload_request: UploadRequest,
     ) -> None:
         self._store, self._bucket, self._size, self._label = store, bucket, size, upload_request
         self.id: str = uuid.uuid4().hex
-        self._part = part_size(1, size, usual_part(budget.limit, store.live), budget.limit // (FLIGHT + 2))
+        self._part = part_size(
+            1, size, usual_part(budget.limit, store.live), budget.limit // (FLIGHT + 2)
+        )
         one = size is not None and size <= self._part
         self._claim = Claim(budget, max(1, size or 0) if one else self._part * (FLIGHT + 1))
         self._held: list[Buffer] = []  # until it is more than a part
@@ -106,7 +113,9 @@ class StagedDraft:
                 if there:
                     await settled(self._drop(key))
         except SluiceError as error:
-            log.warning("What was sent of an upload stays in the bucket until it is swept: %s", error.detail)
+            log.warning(
+                "What was sent of an upload stays in the bucket until it is swept: %s", error.detail
+            )
 
     async def _publish(self, key: str, metadata: Metadata, replace: Replace) -> None:
         told, run = _attributes(described(self.id, metadata)), self._store.reads.run
@@ -116,15 +125,31 @@ class StagedDraft:
             try:
                 if self._putting is None:
                     body = b"".join(self._held)
-                    mode: Literal["overwrite", "create"] = "overwrite" if replace.allowed else "create"
-                    await run(obstore.put, self._bucket, key, body, attributes=told, mode=mode, use_multipart=False)
+                    mode: Literal["overwrite", "create"] = (
+                        "overwrite" if replace.allowed else "create"
+                    )
+                    await run(
+                        obstore.put,
+                        self._bucket,
+                        key,
+                        body,
+                        attributes=told,
+                        mode=mode,
+                        use_multipart=False,
+                    )
                 else:
                     await self._stage(self._putting, key, metadata.sha256)
-                    await run(obstore.copy, self._bucket, DRAFTS + self.id, key, overwrite=replace.allowed)
+                    await run(
+                        obstore.copy, self._bucket, DRAFTS + self.id, key, overwrite=replace.allowed
+                    )
             except SluiceError as error:
-                if not await self._store.is_draft(key, self.id):  # else it was made, and the answer was lost
+                if not await self._store.is_draft(
+                    key, self.id
+                ):  # else it was made, and the answer was lost
                     if isinstance(error, PreconditionFailed) and not replace.allowed:
-                        raise Exists(f"There is already an object {key!r}; it was not touched") from error
+                        raise Exists(
+                            f"There is already an object {key!r}; it was not touched"
+                        ) from error
                     raise
         if self._staged:
             await self._drop(DRAFTS + self.id)
@@ -136,7 +161,9 @@ class StagedDraft:
         self._staged = True
         if sha256 is not None and sha256 != self._label.sha256:
             self._noted = note_key(key, self.id)
-            await self._store.reads.run(obstore.put, self._bucket, self._noted, format_note(key, sha256))
+            await self._store.reads.run(
+                obstore.put, self._bucket, self._noted, format_note(key, sha256)
+            )
 
     async def _put(self) -> None:
         await self._store.reads.run(
@@ -152,7 +179,9 @@ class StagedDraft:
 
     def _chunks(self, loop: asyncio.AbstractEventLoop) -> Iterator[Buffer]:
         """In obstore's thread. An error raised here makes it take back what it has sent."""
-        while (piece := asyncio.run_coroutine_threadsafe(self._pieces.get(), loop).result()) is not None:
+        while (
+            piece := asyncio.run_coroutine_threadsafe(self._pieces.get(), loop).result()
+        ) is not None:
             yield piece
         if self._dropped:
             raise Cancelled("The upload was given up")

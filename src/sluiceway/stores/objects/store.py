@@ -14,12 +14,39 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
-from sluiceway.errors import BadName, NotFound, PreconditionFailed, SluiceError, StoreFailed, Unavailable
+from sluiceway.errors import (
+    BadName,
+    NotFound,
+    PreconditionFailed,
+    SluiceError,
+    StoreFailed,
+    Unavailable,
+)
 from sluiceway.pipe.budget import Budget
-from sluiceway.stores.contract import MARKER, Draft, Entry, Metadata, ObjectReader, Omitted, Page, Replace, Traits, UploadRequest
+from sluiceway.stores.contract import (
+    MARKER,
+    Draft,
+    Entry,
+    Metadata,
+    ObjectReader,
+    Omitted,
+    Page,
+    Replace,
+    Traits,
+    UploadRequest,
+)
 from sluiceway.stores.objects.bucket import BucketReads, Found, Unspelled
 from sluiceway.stores.objects.config import Bucket, open_bucket
-from sluiceway.stores.objects.metadata import DRAFTS, MOST_NOTE, OWN, about_of, draft_of, is_own, note_key, read_note
+from sluiceway.stores.objects.metadata import (
+    DRAFTS,
+    MOST_NOTE,
+    OWN,
+    about_of,
+    draft_of,
+    is_own,
+    note_key,
+    read_note,
+)
 from sluiceway.stores.objects.part_sizes import SMALLEST
 from sluiceway.stores.objects.reader import BucketReader
 from sluiceway.wire.names import readable_name
@@ -71,7 +98,9 @@ class ObjectStore:
         """Uploads under way, at least one."""
         return max(1, len(self._drafts))
 
-    async def draft(self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()) -> Draft:
+    async def draft(
+        self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()
+    ) -> Draft:
         if self._budget.limit < 2 * SMALLEST:
             raise Unavailable(
                 f"A bucket needs --memory-budget {2 * SMALLEST >> 20}MiB or more: parts rest in memory"
@@ -141,10 +170,14 @@ class ObjectStore:
         """Raises StoreFailed where the key cannot sign. Only S3 lets the disposition be chosen."""
         seconds = min(seconds, LONGEST_LINK)
         if self._opened.s3 is not None:
-            return await self._opened.s3.signed(entry.key, seconds, entry.metadata.type, disposition)
+            return await self._opened.s3.signed(
+                entry.key, seconds, entry.metadata.type, disposition
+            )
         import obstore
 
-        return await self.reads.run(obstore.sign, self._opened.signing, "GET", entry.key, timedelta(seconds=seconds))
+        return await self.reads.run(
+            obstore.sign, self._opened.signing, "GET", entry.key, timedelta(seconds=seconds)
+        )
 
     async def check(self) -> None:
         """Raises what the cloud says to a listing: no such bucket, a wrong key. Warns of keys that are no entries."""
@@ -188,7 +221,9 @@ class ObjectStore:
         live, since = {draft.id for draft in self._drafts}, time.time() - age
         try:
             return count + await self._sweep("", live, since)
-        except Unspelled:  # what lies at the top can be freed all the same; the error says that this was not all
+        except (
+            Unspelled
+        ):  # what lies at the top can be freed all the same; the error says that this was not all
             await self._sweep(OWN, live, since)
             raise
 
@@ -217,7 +252,9 @@ class ObjectStore:
         try:
             await self._abort(LEASE)
         except SluiceError as error:
-            log.warning("What crashed uploads left in the bucket was not taken away: %s", error.detail)
+            log.warning(
+                "What crashed uploads left in the bucket was not taken away: %s", error.detail
+            )
 
     async def made(self, key: str, draft: str, size: int, metadata: Metadata) -> Entry:
         """What the cloud says of an object that has just been published. Raises StoreFailed where that is not what was sent."""
@@ -227,7 +264,9 @@ class ObjectStore:
             log.warning("%r was stored, and the cloud does not tell of it: %s", key, error.detail)
             return Entry(key, size, draft, time.time(), metadata)
         if found == draft and entry.size != size:
-            raise StoreFailed(f"{self._opened.display_name} says that {key!r} has {entry.size} bytes; {size} were sent")
+            raise StoreFailed(
+                f"{self._opened.display_name} says that {key!r} has {entry.size} bytes; {size} were sent"
+            )
         return entry
 
     async def tag(self, key: str) -> str | None:
@@ -268,13 +307,19 @@ class ObjectStore:
     async def _entry(self, found: Found) -> tuple[Entry, str]:
         metadata, draft = about_of(found.headers, found.metadata), draft_of(found.metadata)
         if draft and metadata.sha256 is None and _in_parts(found.etag):
-            metadata = about_of(found.headers, found.metadata, await self._noted(note_key(found.key, draft), found.key))
+            metadata = about_of(
+                found.headers,
+                found.metadata,
+                await self._noted(note_key(found.key, draft), found.key),
+            )
         return Entry(found.key, found.size, found.etag, found.modified, metadata), draft
 
     def check_key(self, key: str) -> None:
         """Raises BadName for a key that could be written and not come back, with the reason. "" is none yet."""
         if key and (why := self.reads.unreadable(key)) is not None:
-            raise BadName(f"{readable_name(key)!r} cannot be a key of {self._opened.display_name}: {why}")
+            raise BadName(
+                f"{readable_name(key)!r} cannot be a key of {self._opened.display_name}: {why}"
+            )
 
     def _check_own(self, key: str) -> None:
         if is_own(key):
@@ -304,4 +349,6 @@ class ObjectStore:
 
 def _in_parts(etag: str) -> bool:
     """S3's tag of an object sent in parts ends in their number; the other clouds tell nothing, so their notes are asked for."""
-    return "-" in etag or not all(symbol in "0123456789abcdef" for symbol in etag) or len(etag) != 32
+    return (
+        "-" in etag or not all(symbol in "0123456789abcdef" for symbol in etag) or len(etag) != 32
+    )

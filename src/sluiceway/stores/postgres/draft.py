@@ -47,7 +47,10 @@ class PostgresDraft:
         self.id: uuid.UUID = uuid.uuid4()
         self._held: list[Buffer] = []
         self._size = 0  # bytes of them
-        self._row, self._lent = SMALLEST, 0  # bytes a row shall have; of the budget, for those under way and the one that gathers
+        self._row, self._lent = (
+            SMALLEST,
+            0,
+        )  # bytes a row shall have; of the budget, for those under way and the one that gathers
         self._sent = 0  # bytes given to the database
         self._kept = 0
         self._began = time.monotonic()  # this row
@@ -66,7 +69,9 @@ class PostgresDraft:
 
     async def begin(self) -> None:
         """Say that it lives. Before the first byte, so that no sweep takes them for an orphan's."""
-        await self._store.rows("INSERT INTO {t_drafts} (id, upload) VALUES (%s, %s)", self.id, self._upload)
+        await self._store.rows(
+            "INSERT INTO {t_drafts} (id, upload) VALUES (%s, %s)", self.id, self._upload
+        )
 
     async def write(self, data: Buffer) -> None:
         self._check()
@@ -79,7 +84,9 @@ class PostgresDraft:
         self._check()
         await self._flush()
         await self._land()
-        await self._store.rows("UPDATE {t_drafts} SET seen = now() WHERE id = %s", self.id)  # its commit waits for the disk
+        await self._store.rows(
+            "UPDATE {t_drafts} SET seen = now() WHERE id = %s", self.id
+        )  # its commit waits for the disk
         self._kept = self._sent
         return self._kept
 
@@ -87,7 +94,9 @@ class PostgresDraft:
         self._check()
         await self._flush()
         await self._land()
-        await self._store.rows("DELETE FROM {t_chunks} WHERE id = %s AND start >= %s", self.id, offset)
+        await self._store.rows(
+            "DELETE FROM {t_chunks} WHERE id = %s AND start >= %s", self.id, offset
+        )
         await self._store.rows(CUT, offset, self.id, offset)
         self._sent = self._kept = offset
 
@@ -149,14 +158,25 @@ class PostgresDraft:
 
     async def _send(self, at: int, data: bytes) -> None:
         try:
-            async with self._store.connection() as connection, connection.pipeline(), connection.transaction():
+            async with (
+                self._store.connection() as connection,
+                connection.pipeline(),
+                connection.transaction(),
+            ):
                 await connection.execute("SET LOCAL synchronous_commit TO off")
-                insert = self._store.query("INSERT INTO {t_chunks} (id, start, data) VALUES (%s, %s, %b)")
+                insert = self._store.query(
+                    "INSERT INTO {t_chunks} (id, start, data) VALUES (%s, %s, %b)"
+                )
                 for part in range(0, len(data), LARGEST):
-                    await connection.execute(insert, (self.id, at + part, data[part : part + LARGEST]))
+                    await connection.execute(
+                        insert, (self.id, at + part, data[part : part + LARGEST])
+                    )
                 if time.monotonic() - self._seen > SEEN_EVERY:
                     self._seen = time.monotonic()
-                    await connection.execute(self._store.query("UPDATE {t_drafts} SET seen = now() WHERE id = %s"), (self.id,))
+                    await connection.execute(
+                        self._store.query("UPDATE {t_drafts} SET seen = now() WHERE id = %s"),
+                        (self.id,),
+                    )
         except Exception as error:
             self._failure = self._failure or error
 
@@ -185,7 +205,9 @@ class PostgresReader:
 
     reopenable = True
 
-    def __init__(self, store: PostgresStore, found: uuid.UUID, entry: Entry, lease: uuid.UUID | None) -> None:
+    def __init__(
+        self, store: PostgresStore, found: uuid.UUID, entry: Entry, lease: uuid.UUID | None
+    ) -> None:
         self._store, self._id, self._lease = store, found, lease
         self._seen = time.monotonic()
         self.entry: Entry = entry
@@ -217,7 +239,9 @@ class PostgresReader:
         """What the row that holds byte `at` has from there on, at most to `end`: rows are not of one size."""
         if self._lease is not None and time.monotonic() - self._seen > SEEN_EVERY:
             self._seen = time.monotonic()
-            await self._store.rows("UPDATE {t_readers} SET seen = now() WHERE lease = %s", self._lease)
+            await self._store.rows(
+                "UPDATE {t_readers} SET seen = now() WHERE lease = %s", self._lease
+            )
         rows = await self._store.rows(PIECE, at, end, at, self._id, at, binary=True)
         if not rows or not rows[0][0]:
             raise StoreFailed(f"{self.entry.key!r} was deleted while it was read")

@@ -38,7 +38,17 @@ from sluiceway.errors import (
 )
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.descriptors import out_of_descriptors
-from sluiceway.stores.contract import Draft, Entry, Metadata, ObjectReader, Page, Pairs, Replace, Traits, UploadRequest
+from sluiceway.stores.contract import (
+    Draft,
+    Entry,
+    Metadata,
+    ObjectReader,
+    Page,
+    Pairs,
+    Replace,
+    Traits,
+    UploadRequest,
+)
 from sluiceway.stores.metadata_json import extras_json, read_extras
 from sluiceway.stores.postgres.draft import PostgresDraft, PostgresReader
 
@@ -46,7 +56,9 @@ __all__ = ["PostgresStore"]
 
 log: logging.Logger = logging.getLogger("sluiceway")
 
-CONNECTIONS = 8  # at once; each statement takes one for milliseconds, so more only queue in the server
+CONNECTIONS = (
+    8  # at once; each statement takes one for milliseconds, so more only queue in the server
+)
 WAIT = 30.0  # seconds for one of them
 CONNECT = 10  # seconds the server may take at start
 SWEEP_EVERY = 3600.0  # seconds
@@ -54,7 +66,9 @@ ASK_AGAIN = 60.0  # seconds after a reader's note was refused, until which no ot
 LEASE = "1 hour"  # a draft or reader not heard of for so long is dead: a silent client is given up after a minute
 TRIES = 20  # times somebody else may take or free a key in the moment we look at it
 COLUMNS = ("key", "id", "size", "etag", "modified", "filename", "type", "sha256", "more")
-TABLE = re.compile(r"[a-z_][a-z0-9_]{0,40}")  # what needs no quotes and leaves room for _chunks below PostgreSQL's 63 bytes
+TABLE = re.compile(
+    r"[a-z_][a-z0-9_]{0,40}"
+)  # what needs no quotes and leaves room for _chunks below PostgreSQL's 63 bytes
 
 
 class PostgresStore:
@@ -62,7 +76,9 @@ class PostgresStore:
 
     def __init__(self, url: str, budget: Budget) -> None:
         """Nothing is connected yet. Raises BadRequest for a table that has no plain name."""
-        self.traits: Traits = Traits(name="postgresql", durable=True, atomic_publish=True, create_only=True, resumable=False)
+        self.traits: Traits = Traits(
+            name="postgresql", durable=True, atomic_publish=True, create_only=True, resumable=False
+        )
         self._url, self._table = _split_table(url)
         self._budget = budget
         self._pool: AsyncConnectionPool[Any] | None = None
@@ -74,7 +90,9 @@ class PostgresStore:
     def query(self, text: LiteralString) -> sql.Composed:
         """A statement of this package: {t}, {t_chunks} … are the tables, {columns} those of an object."""
         tables = ("", "_chunks", "_drafts", "_readers")
-        names: dict[str, sql.Composable] = {f"t{more}": sql.Identifier(self._table + more) for more in tables}
+        names: dict[str, sql.Composable] = {
+            f"t{more}": sql.Identifier(self._table + more) for more in tables
+        }
         columns = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
         return sql.SQL(text).format(**names, columns=columns)
 
@@ -109,18 +127,27 @@ class PostgresStore:
     async def check(self) -> None:
         """Raises Unavailable where nobody answers, StoreFailed where tables are missing. Warns where they can only be read."""
         try:
-            async with await psycopg.AsyncConnection.connect(self._url, connect_timeout=CONNECT) as connection:
+            async with await psycopg.AsyncConnection.connect(
+                self._url, connect_timeout=CONNECT
+            ) as connection:
                 await connection.execute(self.query("SELECT {t}.more FROM {t}, {t_chunks} LIMIT 0"))
                 told = await connection.execute(MAY_WRITE, (self._table,))
                 row = await told.fetchone()
                 if row is not None and not row[0]:
-                    log.warning("The database may only be read by this role: nothing can be stored in %r", self._table)
+                    log.warning(
+                        "The database may only be read by this role: nothing can be stored in %r",
+                        self._table,
+                    )
                     return
-                await connection.execute(self.query("SELECT 1 FROM {t_drafts}, {t_readers} LIMIT 0"))
+                await connection.execute(
+                    self.query("SELECT 1 FROM {t_drafts}, {t_readers} LIMIT 0")
+                )
         except psycopg.Error as error:
             raise _word(error, self._table) from error
 
-    async def draft(self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()) -> Draft:
+    async def draft(
+        self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()
+    ) -> Draft:
         draft = PostgresDraft(self, upload, self._budget)
         await draft.begin()
         self._live.add(draft)
@@ -152,7 +179,9 @@ class PostgresStore:
             except BaseException:
                 await self.left(lease)
                 raise
-            if said and said[0][0] == found:  # it was there after the lease was: whoever frees it now sees that
+            if (
+                said and said[0][0] == found
+            ):  # it was there after the lease was: whoever frees it now sees that
                 return PostgresReader(self, found, entry, lease)
             await self.left(lease)
         raise Unavailable(f"{key!r} is being replaced again and again; try later")
@@ -160,7 +189,9 @@ class PostgresStore:
     async def _open_unnoted(self, key: str) -> ObjectReader:
         """Where nothing may be written: bytes are read by their id, so they are this version's or an error says they are gone."""
         if self._unnoted_until == -ASK_AGAIN:
-            log.warning("The database may only be read: a download breaks off when its object is replaced or deleted meanwhile")
+            log.warning(
+                "The database may only be read: a download breaks off when its object is replaced or deleted meanwhile"
+            )
         self._unnoted_until = time.monotonic() + ASK_AGAIN
         self.traits = replaced(self.traits, steady=False)
         return PostgresReader(self, *await self._find(key), None)
@@ -203,9 +234,13 @@ class PostgresStore:
                     there = await connection.execute(self.query(LOCK), (entry.key,))
                     old = await there.fetchone()
                     if replace.etag is not None and (old is None or old[1] != replace.etag):
-                        raise PreconditionFailed(f"{entry.key!r} is not the version you named; read it again")
+                        raise PreconditionFailed(
+                            f"{entry.key!r} is not the version you named; read it again"
+                        )
                 # What was free a moment ago is created, or looked at again: the bytes of what is replaced must be known.
-                made = await connection.execute(self.query(PUT + (CREATE if old is None else REPLACE)), told)
+                made = await connection.execute(
+                    self.query(PUT + (CREATE if old is None else REPLACE)), told
+                )
                 if made.rowcount == 1:
                     break
             else:
@@ -224,7 +259,9 @@ class PostgresStore:
     async def left(self, lease: uuid.UUID) -> None:
         """A reader has closed what it read; who deletes it meanwhile frees it, or sees this lease and leaves that to us."""
         try:
-            for row in await self.rows("DELETE FROM {t_readers} WHERE lease = %s RETURNING id", lease):
+            for row in await self.rows(
+                "DELETE FROM {t_readers} WHERE lease = %s RETURNING id", lease
+            ):
                 await self.free(row[0])
         except SluiceError as error:
             log.warning("A reader's lease stays until it is swept: %s", error.detail)
@@ -232,7 +269,9 @@ class PostgresStore:
     async def sweep(self, older: float | None = None) -> int:
         """Free what crashed processes left behind: how many drafts' and objects' bytes it was. Safe beside uploads under way."""
         gone = "DELETE FROM {t_drafts} WHERE seen < now() - %s::interval RETURNING id"
-        drafts = {row[0] for row in await self.rows(gone, LEASE if older is None else f"{older} seconds")}
+        drafts = {
+            row[0] for row in await self.rows(gone, LEASE if older is None else f"{older} seconds")
+        }
         await self.rows("DELETE FROM {t_readers} WHERE seen < now() - %s::interval", LEASE)
         orphans = {row[0] for row in await self.rows(ORPHANS)}
         for one in orphans:
@@ -313,8 +352,12 @@ def _split_table(url: str) -> tuple[str, str]:
     told = [pair.partition("=") for pair in parts.query.split("&") if pair]
     table = next((unquote(value) for name, _, value in told if name == "table"), "files")
     if not TABLE.fullmatch(table):
-        raise BadRequest(f"The table {table!r} is no plain name: lower-case letters, digits and _, at most 41 of them")
-    rest = "&".join("".join(pair) for pair in told if pair[0] != "table")  # as it came: the driver reads + as a plus
+        raise BadRequest(
+            f"The table {table!r} is no plain name: lower-case letters, digits and _, at most 41 of them"
+        )
+    rest = "&".join(
+        "".join(pair) for pair in told if pair[0] != "table"
+    )  # as it came: the driver reads + as a plus
     return urlunsplit(parts._replace(query=rest)), table
 
 
@@ -323,7 +366,9 @@ def _above(prefix: str) -> str | None:
     for at in range(len(prefix) - 1, -1, -1):
         code = ord(prefix[at]) + 1
         if code <= 0x10FFFF:
-            return prefix[:at] + chr(0xE000 if 0xD800 <= code <= 0xDFFF else code)  # no half of a surrogate pair is text
+            return prefix[:at] + chr(
+                0xE000 if 0xD800 <= code <= 0xDFFF else code
+            )  # no half of a surrogate pair is text
     return None
 
 
@@ -361,11 +406,17 @@ def _word(error: Exception, table: str) -> SluiceError:
     if isinstance(error, psycopg.errors.UndefinedTable):
         return StoreFailed(f"The table {table!r} is not there; make it with: sluiceway init URL")
     if isinstance(error, psycopg.errors.UndefinedColumn):
-        return StoreFailed(f"The table {table!r} was made by an earlier version; run: sluiceway init URL")
+        return StoreFailed(
+            f"The table {table!r} was made by an earlier version; run: sluiceway init URL"
+        )
     if isinstance(error, READ_ONLY):
-        return _ReadOnly("The database lets this role read and not write; use another role, or the primary server")
+        return _ReadOnly(
+            "The database lets this role read and not write; use another role, or the primary server"
+        )
     if (busy := out_of_descriptors(error)) is not None:
         return busy
     if isinstance(error, PoolTimeout | psycopg.OperationalError):
-        return Unavailable("The database cannot be reached, or has no connection free; try again later")
+        return Unavailable(
+            "The database cannot be reached, or has no connection free; try again later"
+        )
     return StoreFailed(f"The database refused: {str(error).partition(chr(10))[0]}")

@@ -19,7 +19,9 @@ from sluiceway.wire.urls import origin
 __all__ = ["Envelope", "OneUpload", "Wrapping", "build_request", "fields_size", "goes_as_form"]
 
 DEFAULT_FIELD = "file"
-MOST_REPEATED = 16 << 20  # bytes of fields that the files of one form may make us send more than once
+MOST_REPEATED = (
+    16 << 20
+)  # bytes of fields that the files of one form may make us send more than once
 
 
 class Wrapping(Protocol):
@@ -45,7 +47,9 @@ class Envelope:
     headers: Mapping[str, str]
     head: bytes = b""
     encoder: FormEncoder | None = None
-    secret: frozenset[str] = field(default_factory=frozenset)  # names of headers that the operator gave
+    secret: frozenset[str] = field(
+        default_factory=frozenset
+    )  # names of headers that the operator gave
 
     def end(self, later: Iterable[tuple[str, str]] = ()) -> bytes:
         """What comes behind the file; `later` are the fields that did."""
@@ -61,10 +65,14 @@ class Envelope:
         """The headers for the next hop: what the operator gave may be a secret, and stays with the host it was given for."""
         if origin(old) == origin(new):
             return self.headers
-        return {name: value for name, value in self.headers.items() if name.lower() not in self.secret}
+        return {
+            name: value for name, value in self.headers.items() if name.lower() not in self.secret
+        }
 
 
-def goes_as_form(backend: Wrapping, upload_request: UploadRequest, fields: Sequence[tuple[str, str]]) -> bool:
+def goes_as_form(
+    backend: Wrapping, upload_request: UploadRequest, fields: Sequence[tuple[str, str]]
+) -> bool:
     """Whether the fields go on with the file."""
     # The file of a PUT is the object its URL names, whatever it came in: it goes on alone, unless fields came with it.
     alone = upload_request.field is None or (upload_request.method == "PUT" and not fields)
@@ -73,7 +81,11 @@ def goes_as_form(backend: Wrapping, upload_request: UploadRequest, fields: Seque
 
 def fields_size(fields: Iterable[tuple[str, str]]) -> int:
     """Bytes that these fields take in each request, about: what is written around each of them has 80."""
-    return sum(80 + sum(len(text) if text.isascii() else len(text.encode("utf-8", "replace")) for text in one) for one in fields)
+    return sum(
+        80
+        + sum(len(text) if text.isascii() else len(text.encode("utf-8", "replace")) for text in one)
+        for one in fields
+    )
 
 
 class OneUpload:
@@ -97,17 +109,26 @@ class OneUpload:
 
 def _written(encoder: FormEncoder, fields: Iterable[tuple[str, str]]) -> bytes:
     """The fields in UTF-8, which `_charset_` has to say as well: the client may have sent them in another charset."""
-    return b"".join(encoder.field(name, "UTF-8" if name == CHARSET_FIELD else value) for name, value in fields)
+    return b"".join(
+        encoder.field(name, "UTF-8" if name == CHARSET_FIELD else value) for name, value in fields
+    )
 
 
-def build_request(backend: Wrapping, upload_request: UploadRequest, fields: Sequence[tuple[str, str]], token: bytes) -> Envelope:
+def build_request(
+    backend: Wrapping,
+    upload_request: UploadRequest,
+    fields: Sequence[tuple[str, str]],
+    token: bytes,
+) -> Envelope:
     """The envelope of a file. `fields` are those that came before it, `token` 16 random bytes for a boundary."""
     given = {name.lower(): value for name, value in backend.headers.items()}
     secret = frozenset(given)
     asked = _asked(upload_request)
     came_as_form = upload_request.field is not None
     if goes_as_form(backend, upload_request, fields):
-        method = backend.method or (upload_request.method if came_as_form else "POST")  # a raw PUT that becomes a form creates
+        method = backend.method or (
+            upload_request.method if came_as_form else "POST"
+        )  # a raw PUT that becomes a form creates
         if asked and not (came_as_form and method in ("PUT", "PATCH")):
             raise _no_put("a form")
         encoder = FormEncoder(new_boundary(token))
@@ -141,4 +162,6 @@ def _asked(upload_request: UploadRequest) -> dict[str, str]:
 
 def _no_put(what: str) -> BadRequest:
     # A POST asks about the collection: the answer to that one could let through what the client wanted to prevent.
-    return BadRequest(f"This server passes files on as {what}, which can carry no If-Match or If-None-Match; leave them out")
+    return BadRequest(
+        f"This server passes files on as {what}, which can carry no If-Match or If-None-Match; leave them out"
+    )

@@ -56,7 +56,18 @@ PASSED = frozenset([*DESCRIBING, *OF_THE_REQUEST])
 
 # Even an operator cannot let these through: they belong to one connection, or follow from what we send ourselves.
 NEVER = frozenset(
-    ["connection", "content-length", "date", "keep-alive", "server", "te", "trailer", "transfer-encoding", "upgrade", "via"]
+    [
+        "connection",
+        "content-length",
+        "date",
+        "keep-alive",
+        "server",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "via",
+    ]
 )
 
 REFERENCES = ("location", "content-location")
@@ -67,7 +78,9 @@ def passable(head: Head, body: bytes, more: Collection[str] = ()) -> Reply:
 
     Relative references become absolute: they are relative to that server, not to this one.
     """
-    named = {name.strip().lower() for name in head.headers.get("connection", "").split(",")}  # RFC 9110 7.6.1
+    named = {
+        name.strip().lower() for name in head.headers.get("connection", "").split(",")
+    }  # RFC 9110 7.6.1
     headers = {
         name: value
         for name, value in head.headers.items()

@@ -19,23 +19,53 @@ from weakref import WeakValueDictionary
 from sluiceway.client.download_plan import redirected
 from sluiceway.client.http.error_responses import refusal
 from sluiceway.client.http.redirects import followed
-from sluiceway.client.http.streaming_request import MOST_RESPONSE, EarlyResponse, Response, StreamingRequest
+from sluiceway.client.http.streaming_request import (
+    MOST_RESPONSE,
+    EarlyResponse,
+    Response,
+    StreamingRequest,
+)
 from sluiceway.client.http.tls import Trust
 from sluiceway.client.http.transport import Deadlines, Transport
 from sluiceway.client.upload import OF_THE_BODY, SEE_OTHER
-from sluiceway.errors import BadForm, BadRequest, NotFound, PeerFailed, Refused, SluiceError, StoreFailed
+from sluiceway.errors import (
+    BadForm,
+    BadRequest,
+    NotFound,
+    PeerFailed,
+    Refused,
+    SluiceError,
+    StoreFailed,
+)
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.loan import Loan
 from sluiceway.pipe.source import Buffer
-from sluiceway.stores.contract import Draft, Entry, Metadata, ObjectReader, Page, Replace, Traits, UploadRequest
-from sluiceway.stores.relay.request import Envelope, OneUpload, build_request, fields_size, goes_as_form
+from sluiceway.stores.contract import (
+    Draft,
+    Entry,
+    Metadata,
+    ObjectReader,
+    Page,
+    Replace,
+    Traits,
+    UploadRequest,
+)
+from sluiceway.stores.relay.request import (
+    Envelope,
+    OneUpload,
+    build_request,
+    fields_size,
+    goes_as_form,
+)
 from sluiceway.stores.relay.response import passable
 from sluiceway.stores.relay.url_template import RelayUrl
 from sluiceway.wire.urls import origin, redact_url
 
 __all__ = ["Backend", "RelayDraft", "RelayStore"]
 
-FIRST = 64 << 10  # bytes gathered before a length that is not certain is spoken: what ends before has a sure one
+FIRST = (
+    64 << 10
+)  # bytes gathered before a length that is not certain is spoken: what ends before has a sure one
 UNDO = 10.0  # seconds the destination gets to delete what it has just made
 TAIL = 4 << 10  # bytes withheld of a known length; one would do, a few more cost nothing
 
@@ -50,7 +80,9 @@ class Backend:
     form_field: str | None = None  # the file's field in a form; None: as it came, else "file"
     fields: tuple[tuple[str, str], ...] = ()  # sent in every form, before what the client sent
     headers: Mapping[str, str] = field(default_factory=dict)
-    answer_headers: frozenset[str] = frozenset()  # of its answers, in lower case, that pass besides the usual ones
+    answer_headers: frozenset[str] = (
+        frozenset()
+    )  # of its answers, in lower case, that pass besides the usual ones
     expect: bool = False
     chunked: bool = False  # no guess of a file's length from its form's
     deadlines: Deadlines = field(default_factory=Deadlines)
@@ -79,7 +111,9 @@ class RelayStore:
         self._transport: Transport | None = None
         self._uploads: WeakValueDictionary[str, OneUpload] = WeakValueDictionary()
 
-    async def draft(self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()) -> Draft:
+    async def draft(
+        self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()
+    ) -> Draft:
         name = upload.rpartition(".")[0] or upload
         one = self._uploads.setdefault(name, OneUpload(name))
         one.files += 1
@@ -130,7 +164,9 @@ class RelayStore:
     async def _open(self) -> Transport:
         if self._transport is None:
             # A connection that died while it waited would cost an upload that nobody can repeat: each gets a fresh one.
-            self._transport = await Transport(self.backend.deadlines, keep=False, trust=self.backend.trust).__aenter__()
+            self._transport = await Transport(
+                self.backend.deadlines, keep=False, trust=self.backend.trust
+            ).__aenter__()
         return self._transport
 
 
@@ -149,7 +185,13 @@ class RelayDraft:
         size: int | None,
         upload_request: UploadRequest,
     ) -> None:
-        self._backend, self._transport, self._upload, self._loan, self._label = backend, transport, upload, loan, upload_request
+        self._backend, self._transport, self._upload, self._loan, self._label = (
+            backend,
+            transport,
+            upload,
+            loan,
+            upload_request,
+        )
         self._certain = size is not None and upload_request.certain
         self._size = size if self._certain or not backend.chunked else None
         self._request: StreamingRequest | None = None
@@ -227,7 +269,9 @@ class RelayDraft:
         if target is None:
             return said
         headers = envelope.headers_across(said.head.url, target)
-        headers = {name: value for name, value in headers.items() if name.lower() not in OF_THE_BODY}
+        headers = {
+            name: value for name, value in headers.items() if name.lower() not in OF_THE_BODY
+        }
         async with followed(self._transport, target, headers) as answer:
             return Response(answer.head, await answer.whole(MOST_RESPONSE))
 
@@ -246,7 +290,9 @@ class RelayDraft:
         if self._size not in (None, self.written):
             raise _more_follows()
         later = list(self._label.fields)[self._sent_fields :]
-        alone = envelope.encoder is None and self._backend.body == "same"  # it went on without what came with it now
+        alone = (
+            envelope.encoder is None and self._backend.body == "same"
+        )  # it went on without what came with it now
         if later and (alone or self._size is not None):
             raise _more_follows()
         try:
@@ -275,7 +321,9 @@ class RelayDraft:
         url, headers, hops = self._address(fields, envelope), envelope.headers, 0
         length = None if self._size is None else envelope.length(self._size)
         while True:
-            request = StreamingRequest(self._transport, envelope.method, url, headers, length, expect=self._backend.expect)
+            request = StreamingRequest(
+                self._transport, envelope.method, url, headers, length, expect=self._backend.expect
+            )
             try:
                 await request.open()
                 break
@@ -289,7 +337,11 @@ class RelayDraft:
             except BaseException:
                 await request.abort()
                 raise
-        self._request, self._head, self._envelope = request, len(envelope.head), changed(envelope, head=b"")
+        self._request, self._head, self._envelope = (
+            request,
+            len(envelope.head),
+            changed(envelope, head=b""),
+        )
         if envelope.head:
             await self._passed(envelope.head)
         del envelope  # with its head: the fields of a form would be held once for each of its files
@@ -342,9 +394,13 @@ class RelayDraft:
         """What an answer that is no success means: the destination's own word, unless only a gateway can understand it."""
         head, place = said.head, redact_url(said.head.url)
         if 200 <= head.status < 300:
-            return PeerFailed(f"{place} answered {head.status} before it had everything; nothing is certain")
+            return PeerFailed(
+                f"{place} answered {head.status} before it had everything; nothing is certain"
+            )
         if not 300 <= head.status < 600:  # nobody could read it from us, either
-            return PeerFailed(f"{place} answered {head.status}, which is no status of HTTP for an upload")
+            return PeerFailed(
+                f"{place} answered {head.status}, which is no status of HTTP for an upload"
+            )
         if 300 <= head.status < 400:
             try:
                 redirected(head, 0, sends=True, again=False)
@@ -357,9 +413,15 @@ class RelayDraft:
 
     def _entry(self, key: str, metadata: Metadata, said: Response) -> Entry:
         etag = said.head.headers.get("etag", "").removeprefix("W/").strip('"')
-        reply = None if said.body is None else passable(said.head, said.body, self._backend.answer_headers)
+        reply = (
+            None
+            if said.body is None
+            else passable(said.head, said.body, self._backend.answer_headers)
+        )
         notes = ("The destination's answer was too long to be passed on",) if reply is None else ()
-        return Entry(key, self.written, etag or metadata.sha256 or "", time.time(), metadata, reply, notes)
+        return Entry(
+            key, self.written, etag or metadata.sha256 or "", time.time(), metadata, reply, notes
+        )
 
 
 @contextmanager
@@ -375,7 +437,9 @@ def _addresses_hidden() -> Iterator[None]:
 def _more_follows() -> SluiceError:
     what = "Something follows the file in this form, and its length was taken for that of the last part"
     cure = "Send fields before the file and one file in a form"
-    return BadForm(f"{what}. {cure}, or start this server with --relay-chunked").for_operator(f"{what}. {cure}")
+    return BadForm(f"{what}. {cure}, or start this server with --relay-chunked").for_operator(
+        f"{what}. {cure}"
+    )
 
 
 def _covers(place: str, other: str) -> bool:

@@ -17,8 +17,12 @@ from sluiceway.wire.urls import Address, below, parse_address
 
 __all__ = ["RelayUrl"]
 
-MOST_VALUE = 1024  # bytes of one value in a URL; servers take lines of 8 KiB and names have at most 255
-DECODINGS = 2  # nginx decodes %2F before it matches a path, and a server behind it may decode once more
+MOST_VALUE = (
+    1024  # bytes of one value in a URL; servers take lines of 8 KiB and names have at most 255
+)
+DECODINGS = (
+    2  # nginx decodes %2F before it matches a path, and a server behind it may decode once more
+)
 SEGMENTS = frozenset({"key"})  # values whose slashes stay: each segment between them was checked
 
 
@@ -36,19 +40,31 @@ class RelayUrl:
         if path is not None and urlsplit(target)[:2] != urlsplit(_plain(to))[:2]:
             raise BadRequest("The path leads to another host than --to; name that host with --to")
         try:
-            self.names: list[str] = [name for _, name, _, _ in string.Formatter().parse(target) if name is not None]
+            self.names: list[str] = [
+                name for _, name, _, _ in string.Formatter().parse(target) if name is not None
+            ]
         except ValueError:
-            raise BadRequest("A { or } in the URL has no partner; write %7B and %7D for plain ones") from None
+            raise BadRequest(
+                "A { or } in the URL has no partner; write %7B and %7D for plain ones"
+            ) from None
         if any(not name for name in self.names):
-            raise BadRequest("{} in the URL has no name; write {key}, {filename}, {id} or a field's name")
+            raise BadRequest(
+                "{} in the URL has no name; write {key}, {filename}, {id} or a field's name"
+            )
         host = urlsplit(target).netloc
         if "{" in host:
             raise BadRequest("The host of the URL cannot depend on what clients send")
         parse_address(_hidden(target))
         self.exact: bool = path is not None or bool(self.names)  # not a place with keys below it
         pieces = string.Formatter().parse(_ascii(target))
-        self._pieces = [(text, None if name is None else unquote(name)) for text, name, _, _ in pieces]
-        self._template_steps = _steps(urlsplit("".join(text if name is None else f"{text}x" for text, name in self._pieces)).path)
+        self._pieces = [
+            (text, None if name is None else unquote(name)) for text, name, _, _ in pieces
+        ]
+        self._template_steps = _steps(
+            urlsplit(
+                "".join(text if name is None else f"{text}x" for text, name in self._pieces)
+            ).path
+        )
 
     def fill(self, values: Mapping[str, str]) -> str:
         """The URL for one file. Raises BadForm for a value that is missing or can be no part of a URL."""
@@ -67,7 +83,9 @@ class RelayUrl:
     def _checked(self, url: str) -> str:
         """Two harmless values, or one beside a dot of the template, may make a step up together."""
         if _steps(urlsplit(url).path) != self._template_steps:
-            raise BadForm("What was sent would lead to another place at the destination; send plain names without . and ..")
+            raise BadForm(
+                "What was sent would lead to another place at the destination; send plain names without . and .."
+            )
         return url
 
 
@@ -78,7 +96,11 @@ def _encoded(name: str, value: str | None, in_path: bool) -> str:
             "field before the file"
         )
     raw = value.encode("utf-8", "replace")
-    if not value or len(raw) > MOST_VALUE or any(unicodedata.category(letter) == "Cc" for letter in value):
+    if (
+        not value
+        or len(raw) > MOST_VALUE
+        or any(unicodedata.category(letter) == "Cc" for letter in value)
+    ):
         raise _no_part(name)
     if in_path and (_steps(value) or (name not in SEGMENTS and re.search(r"[/\\]", value))):
         raise _no_part(name)
@@ -86,7 +108,9 @@ def _encoded(name: str, value: str | None, in_path: bool) -> str:
 
 
 def _no_part(name: str) -> BadForm:
-    return BadForm(f"The value of {name!r} can be no part of an address; send a plain, short one without slashes")
+    return BadForm(
+        f"The value of {name!r} can be no part of an address; send a plain, short one without slashes"
+    )
 
 
 def _steps(path: str) -> int:
@@ -97,7 +121,11 @@ def _steps(path: str) -> int:
     found, decoded = 0, path
     for _ in range(DECODINGS + 1):
         segments = re.split(r"[/\\]", decoded)
-        found += sum(1 for segment in segments if re.fullmatch(r"[. ]*\.[. ]*", segment.partition(";")[0]) or "\0" in segment)
+        found += sum(
+            1
+            for segment in segments
+            if re.fullmatch(r"[. ]*\.[. ]*", segment.partition(";")[0]) or "\0" in segment
+        )
         decoded = unquote(decoded)
     return found
 

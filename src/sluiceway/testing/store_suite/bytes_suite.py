@@ -27,7 +27,9 @@ class BytesSuite(Hooks):
 
     @pytest.mark.parametrize("size", EDGES)
     @pytest.mark.parametrize("told", [True, False], ids=["length-known", "length-unknown"])
-    async def test_what_was_written_comes_back_at_every_edge(self, store: Store, there: Store, size: int, told: bool) -> None:
+    async def test_what_was_written_comes_back_at_every_edge(
+        self, store: Store, there: Store, size: int, told: bool
+    ) -> None:
         """Any size around the edges of blocks is stored byte for byte, whether or not its length was known before."""
         draft = await begin(store, "edge", size if told else None)
         await write(draft, pattern(size), 300_000)
@@ -36,7 +38,9 @@ class BytesSuite(Hooks):
         assert (entry.size, await read(there, "edge")) == (size, pattern(size))
 
     @pytest.mark.parametrize("chunk", [1, 7, 4095, 65_537, 3 * MIB])
-    async def test_chunks_of_any_size_are_joined_in_order(self, store: Store, there: Store, chunk: int) -> None:
+    async def test_chunks_of_any_size_are_joined_in_order(
+        self, store: Store, there: Store, chunk: int
+    ) -> None:
         """How the bytes were cut on their way does not show in the object."""
         data = pattern(min(chunk * 2000, 4 * MIB) + 3)
         draft = await begin(store, "chunks", len(data))
@@ -45,7 +49,9 @@ class BytesSuite(Hooks):
 
         assert await read(there, "chunks") == data
 
-    async def test_a_sender_that_changes_its_speed_is_stored_right(self, store: Store, there: Store) -> None:
+    async def test_a_sender_that_changes_its_speed_is_stored_right(
+        self, store: Store, there: Store
+    ) -> None:
         """Trickle, flood, trickle, flood: the ways a store writes meet at odd offsets and no byte is lost or moved."""
         data = pattern(7 * MIB)
         draft = await begin(store, "mixed", None)
@@ -67,7 +73,9 @@ class BytesSuite(Hooks):
         assert await read(there, "mixed") == data[:at]
 
     @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
-    async def test_every_kind_of_buffer_is_taken(self, store: Store, there: Store, kind: type) -> None:
+    async def test_every_kind_of_buffer_is_taken(
+        self, store: Store, there: Store, kind: type
+    ) -> None:
         """bytes, bytearray and memoryview are all bytes."""
         draft = await begin(store, "kind", None)
         for at in (0, 100_000):
@@ -102,7 +110,9 @@ class BytesSuite(Hooks):
     # Offsets
 
     @pytest.mark.parametrize("chunk", [1000, 65_536, 700_001, 3 * MIB])
-    async def test_sync_midway_keeps_everything_written_and_goes_on(self, store: Store, there: Store, chunk: int) -> None:
+    async def test_sync_midway_keeps_everything_written_and_goes_on(
+        self, store: Store, there: Store, chunk: int
+    ) -> None:
         """After sync the offset is what was written, or less where the store says so; it never goes back, never runs ahead."""
         data = pattern(min(9 * chunk, 7 * MIB))
         draft = await begin(store, "synced", len(data))
@@ -111,14 +121,18 @@ class BytesSuite(Hooks):
             await draft.write(data[at : at + chunk])
             assert kept <= draft.kept <= draft.written
             kept = await draft.sync()
-            assert kept == draft.kept or store.traits.remote  # whose word may have come in this moment
+            assert (
+                kept == draft.kept or store.traits.remote
+            )  # whose word may have come in this moment
             assert kept == min(at + chunk, len(data)) or store.traits.keeps != "bytes"
         await draft.publish("synced", Metadata(filename=""))
 
         assert await read(there, "synced") == data
 
     @pytest.mark.parametrize("offset", [0, 1, 4096, 100_000, BLOCK, BLOCK + 5, 2 * BLOCK + 4097])
-    async def test_truncate_forgets_and_what_follows_stands_there(self, store: Store, there: Store, offset: int) -> None:
+    async def test_truncate_forgets_and_what_follows_stands_there(
+        self, store: Store, there: Store, offset: int
+    ) -> None:
         """Everything from the offset on is forgotten; the next byte stands at the offset, in small and large chunks."""
         if store.traits.keeps != "bytes":
             pytest.skip(f"{store.traits.name} keeps {store.traits.keeps}")
@@ -146,7 +160,9 @@ class BytesSuite(Hooks):
 
         assert await read(there, "empty") == b"de"
 
-    async def test_a_draft_left_behind_is_taken_up_at_its_offset(self, store: Store, there: Store) -> None:
+    async def test_a_draft_left_behind_is_taken_up_at_its_offset(
+        self, store: Store, there: Store
+    ) -> None:
         """A store that calls itself resumable gives the draft of the same upload back, with what it kept."""
         if not store.traits.resumable:
             pytest.skip(f"{store.traits.name} does not claim it")

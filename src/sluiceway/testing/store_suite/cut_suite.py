@@ -30,7 +30,9 @@ class CutSuite(Hooks):
     """Uploads that end before their end."""
 
     @pytest.mark.parametrize("come", [0, 1, 70_000, 3 * MIB + 5])
-    async def test_a_source_that_ends_early_leaves_nothing(self, store: Store, there: Store, come: int) -> None:
+    async def test_a_source_that_ends_early_leaves_nothing(
+        self, store: Store, there: Store, come: int
+    ) -> None:
         """Less than was announced: BodyCut from the copy loop, no object, no draft, and the key is free."""
         draft = await begin(store, "short", 4 * MIB)
         with pytest.raises(BodyCut):
@@ -42,19 +44,25 @@ class CutSuite(Hooks):
 
     @pytest.mark.parametrize("come", [0, 1, 70_000, 3 * MIB + 5])
     @pytest.mark.parametrize("told", [True, False], ids=["length-known", "length-unknown"])
-    async def test_a_source_that_fails_leaves_nothing(self, store: Store, there: Store, come: int, told: bool) -> None:
+    async def test_a_source_that_fails_leaves_nothing(
+        self, store: Store, there: Store, come: int, told: bool
+    ) -> None:
         """The source's own error comes out, with its length known or not; no object, no draft."""
         length = 4 * MIB if told else None
         draft = await begin(store, "failing", length)
         with pytest.raises(SourceFailed, match="half way"):
-            await pump(PassingSource(_pieces(come, SourceFailed("it broke half way")), length), draft)
+            await pump(
+                PassingSource(_pieces(come, SourceFailed("it broke half way")), length), draft
+            )
         await draft.discard()
 
         assert await self.left(store) == []
         assert (await there.list()).entries == []
 
     @pytest.mark.parametrize("size", [0, 5, 3 * MIB + 5])
-    async def test_other_bytes_than_promised_leave_nothing(self, store: Store, there: Store, size: int) -> None:
+    async def test_other_bytes_than_promised_leave_nothing(
+        self, store: Store, there: Store, size: int
+    ) -> None:
         """All bytes came and their digest is another one: nobody ever sees them, and the right ones get the key."""
         promised = {"sha-256": hashlib.sha256(pattern(size) + b"!").digest()}
         draft, digests = await begin(store, "digest", size), Digests()
@@ -115,7 +123,9 @@ async def _pieces(size: int, error: Exception | None = None) -> AsyncIterator[by
 
 async def _kill_midway(command: list[str]) -> None:
     """When the program has taken 4 MiB, which no pipe holds, it has begun to write them."""
-    process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL)
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL
+    )
     try:
         assert process.stdin is not None
         process.stdin.write(pattern(4 * MIB))

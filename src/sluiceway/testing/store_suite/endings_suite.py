@@ -13,7 +13,16 @@ import pytest
 from sluiceway.errors import NotFound, SluiceError
 from sluiceway.pipe.budget import BLOCK
 from sluiceway.stores.contract import Metadata, Store
-from sluiceway.testing.store_suite.hooks import MIB, Hooks, begin, pattern, read, sha256_of, store_bytes, write
+from sluiceway.testing.store_suite.hooks import (
+    MIB,
+    Hooks,
+    begin,
+    pattern,
+    read,
+    sha256_of,
+    store_bytes,
+    write,
+)
 
 __all__ = ["EndingsSuite"]
 
@@ -21,7 +30,9 @@ __all__ = ["EndingsSuite"]
 class EndingsSuite(Hooks):
     """Publish, discard, and everything between."""
 
-    async def test_a_draft_is_invisible_until_it_is_published(self, store: Store, there: Store) -> None:
+    async def test_a_draft_is_invisible_until_it_is_published(
+        self, store: Store, there: Store
+    ) -> None:
         """Written, even synced, it is in no listing; published, it is."""
         draft = await begin(store, "now", 3 * MIB)
         await write(draft, pattern(3 * MIB), MIB)
@@ -30,10 +41,14 @@ class EndingsSuite(Hooks):
         assert (await there.list()).entries == []
         entry = await draft.publish("now", Metadata(filename=""))
         assert entry.size == 3 * MIB
-        assert [(found.key, found.size) for found in (await there.list()).entries] == [("now", 3 * MIB)]
+        assert [(found.key, found.size) for found in (await there.list()).entries] == [
+            ("now", 3 * MIB)
+        ]
 
     @pytest.mark.parametrize("size", [0, 10, 100_000, 3 * BLOCK + 1])
-    async def test_discard_leaves_nothing_and_may_come_twice(self, store: Store, there: Store, size: int) -> None:
+    async def test_discard_leaves_nothing_and_may_come_twice(
+        self, store: Store, there: Store, size: int
+    ) -> None:
         """Nothing remains of a discarded draft, with blocks in flight or without."""
         draft = await begin(store, "none", size or None)
         if size:
@@ -58,7 +73,11 @@ class EndingsSuite(Hooks):
         for ending in ("publish", "discard"):
             draft = await begin(store, "once", None)
             await draft.write(b"x")
-            await (draft.discard() if ending == "discard" else draft.publish("once", Metadata(filename="")))
+            await (
+                draft.discard()
+                if ending == "discard"
+                else draft.publish("once", Metadata(filename=""))
+            )
             with pytest.raises(SluiceError):
                 await draft.write(b"more")
             with pytest.raises(SluiceError):
@@ -67,7 +86,9 @@ class EndingsSuite(Hooks):
             await there.stat("twice")
 
     @pytest.mark.parametrize("turns", [0, 1, 2, 3, 5, 8, 20, 60])
-    async def test_cancelled_while_writing_then_discarded_leaves_nothing(self, store: Store, there: Store, turns: int) -> None:
+    async def test_cancelled_while_writing_then_discarded_leaves_nothing(
+        self, store: Store, there: Store, turns: int
+    ) -> None:
         """A client that goes away at any moment leaves neither object nor draft nor lent memory behind."""
         draft = await begin(store, "none", 6 * MIB)
         writing = asyncio.create_task(write(draft, pattern(6 * MIB), 700_000))
@@ -81,10 +102,14 @@ class EndingsSuite(Hooks):
         assert (await there.list()).entries == []
 
     @pytest.mark.parametrize("turns", [0, 1, 2, 3, 5, 8, 20])
-    async def test_cancelled_while_publishing_tells_the_truth(self, store: Store, there: Store, turns: int) -> None:
+    async def test_cancelled_while_publishing_tells_the_truth(
+        self, store: Store, there: Store, turns: int
+    ) -> None:
         """Publish either returns its entry, and the object is there, or raises, and after discard it is not."""
         if not store.traits.readable:
-            pytest.skip(f"{store.traits.name} cannot know what another server did that was not heard out")
+            pytest.skip(
+                f"{store.traits.name} cannot know what another server did that was not heard out"
+            )
         draft = await begin(store, "perhaps", None)
         await draft.write(pattern(100_000))
         publishing = asyncio.create_task(draft.publish("perhaps", Metadata(filename="")))
@@ -95,7 +120,9 @@ class EndingsSuite(Hooks):
         await draft.discard()
 
         said = not publishing.cancelled()
-        assert [entry.key for entry in (await there.list()).entries] == (["perhaps"] if said else [])
+        assert [entry.key for entry in (await there.list()).entries] == (
+            ["perhaps"] if said else []
+        )
         assert await self.left(store) == []
 
     async def test_closing_the_store_discards_drafts(self, tmp_path: Path) -> None:
@@ -115,7 +142,10 @@ class EndingsSuite(Hooks):
             await store.aclose()
             pytest.skip(f"{store.traits.name} does not claim it")
         entry = await store_bytes(
-            store, "again/é.bin", pattern(70_000), Metadata("é.bin", "image/png", sha256_of(pattern(70_000)))
+            store,
+            "again/é.bin",
+            pattern(70_000),
+            Metadata("é.bin", "image/png", sha256_of(pattern(70_000))),
         )
         await store.aclose()
         again = await self.make_store(tmp_path)

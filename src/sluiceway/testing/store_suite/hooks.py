@@ -19,9 +19,30 @@ import pytest
 
 from sluiceway.errors import SluiceError
 from sluiceway.pipe.budget import BLOCK, DEPTH
-from sluiceway.stores.contract import Draft, Entry, Maintained, Metadata, Replace, Store, UploadRequest
+from sluiceway.stores.contract import (
+    Draft,
+    Entry,
+    Maintained,
+    Metadata,
+    Replace,
+    Store,
+    UploadRequest,
+)
 
-__all__ = ["LONG", "MIB", "Hooks", "begin", "fresh", "listed", "pattern", "publish", "read", "sha256_of", "store_bytes", "write"]
+__all__ = [
+    "LONG",
+    "MIB",
+    "Hooks",
+    "begin",
+    "fresh",
+    "listed",
+    "pattern",
+    "publish",
+    "read",
+    "sha256_of",
+    "store_bytes",
+    "write",
+]
 
 MIB = 1 << 20
 LONG = "SLUICEWAY_TORTURE" in os.environ  # whether the long proofs run in full
@@ -36,9 +57,13 @@ class Hooks:
     pytestmark: pytest.MarkDecorator = pytest.mark.anyio
 
     part: int = 0  # bytes of a part, where the store sends parts: sizes around one and two of them are tried
-    large: int = 1 << 30  # bytes of the large object; slow stores take less, and all of it in the long proofs
+    large: int = (
+        1 << 30
+    )  # bytes of the large object; slow stores take less, and all of it in the long proofs
     many: int = 1_010  # objects in the long listing: more than a page of anybody's
-    flat: int | None = 16 << 20  # bytes more that the large object may cost than one of 16 MiB; None: the store is memory
+    flat: int | None = (
+        16 << 20
+    )  # bytes more that the large object may cost than one of 16 MiB; None: the store is memory
 
     async def make_store(self, tmp_path: Path) -> Store:
         """A store; called again with the same folder, a durable one finds its objects again."""
@@ -115,7 +140,9 @@ def fresh() -> str:
 async def begin(store: Store, key: str, size: int | None, replace: Replace = Replace()) -> Draft:
     """A draft that says where it goes, for stores that pass on."""
     name = key.rpartition("/")[2]
-    return await store.draft(fresh(), size, UploadRequest(key=key, filename=name, method="PUT", replace=replace))
+    return await store.draft(
+        fresh(), size, UploadRequest(key=key, filename=name, method="PUT", replace=replace)
+    )
 
 
 async def write(draft: Draft, data: bytes, chunk: int = MIB) -> None:
@@ -146,17 +173,27 @@ async def read(store: Store, key: str, start: int = 0, stop: int | None = None) 
 
 
 async def store_bytes(
-    store: Store, key: str, data: bytes, metadata: Metadata | None = None, replace: Replace = Replace()
+    store: Store,
+    key: str,
+    data: bytes,
+    metadata: Metadata | None = None,
+    replace: Replace = Replace(),
 ) -> Entry:
     """Put an object there; whatever happens, no draft is left behind."""
     draft = await begin(store, key, len(data), replace)
     try:
         await write(draft, data)
-        return await draft.publish(key, metadata or Metadata(filename=key.rpartition("/")[2]), replace)
+        return await draft.publish(
+            key, metadata or Metadata(filename=key.rpartition("/")[2]), replace
+        )
     finally:
         await draft.discard()
 
 
 def listed(store: Store, entry: Entry) -> Entry:
     """What a listing says of an object that `stat` describes so."""
-    return entry if store.traits.lists_about else dataclasses.replace(entry, metadata=Metadata(filename=""))
+    return (
+        entry
+        if store.traits.lists_about
+        else dataclasses.replace(entry, metadata=Metadata(filename=""))
+    )

@@ -48,7 +48,22 @@ ODD_KEYS = [
 
 
 # What a store refuses, or gives back letter by letter. Nothing between: a key that is cut or trimmed is another object's.
-HARD_KEYS = ["t\tab", "l\nf", "c\rr", "\x01", "a/\x0bb", "\x7f", "\ufffe", "odd//x", "/x", "d/", "./a", "a/../b", " a", "a "]
+HARD_KEYS = [
+    "t\tab",
+    "l\nf",
+    "c\rr",
+    "\x01",
+    "a/\x0bb",
+    "\x7f",
+    "\ufffe",
+    "odd//x",
+    "/x",
+    "d/",
+    "./a",
+    "a/../b",
+    " a",
+    "a ",
+]
 
 KNOWN_HEADERS = (
     ("cache-control", "max-age=60"),
@@ -81,30 +96,46 @@ class KeysSuite(Hooks):
 
     async def test_a_taken_key_keeps_its_object(self, store: Store, there: Store) -> None:
         """Create-only says Exists, and neither the bytes nor what is known of them change."""
-        first = await store_bytes(store, "taken", b"first", Metadata("first.txt", "text/plain", sha256_of(b"first")))
+        first = await store_bytes(
+            store, "taken", b"first", Metadata("first.txt", "text/plain", sha256_of(b"first"))
+        )
         with pytest.raises((Exists, Refused)) as refused:
             await store_bytes(store, "taken", b"second and longer", Metadata("second.bin"))
 
-        assert refused.type is Exists or (not store.traits.readable and refused.value.status in (409, 412))
+        assert refused.type is Exists or (
+            not store.traits.readable and refused.value.status in (409, 412)
+        )
         assert store.traits.readable is False or await there.stat("taken") == first
         assert await read(there, "taken") == b"first"
 
     async def test_replace_gives_the_key_new_bytes(self, store: Store, there: Store) -> None:
         """Allowed to replace, publish takes a free key and a taken one; the tag changes with the bytes."""
         allowed = Replace(allowed=True)
-        first = await store_bytes(store, "r", pattern(200_000), Metadata("a", "text/plain", sha256_of(pattern(200_000))), allowed)
-        second = await store_bytes(store, "r", b"new", Metadata("b", "image/png", sha256_of(b"new")), allowed)
+        first = await store_bytes(
+            store,
+            "r",
+            pattern(200_000),
+            Metadata("a", "text/plain", sha256_of(pattern(200_000))),
+            allowed,
+        )
+        second = await store_bytes(
+            store, "r", b"new", Metadata("b", "image/png", sha256_of(b"new")), allowed
+        )
 
         assert await read(there, "r") == b"new"
         assert not store.traits.readable or await there.stat("r") == second
         assert first.etag != second.etag
 
-    async def test_of_many_that_replace_one_key_one_stands_whole(self, store: Store, there: Store) -> None:
+    async def test_of_many_that_replace_one_key_one_stands_whole(
+        self, store: Store, there: Store
+    ) -> None:
         """Eight contents of different lengths replace each other at once: the key has one of them from end to end."""
         contents = [pattern(100_000 + number * 70_001, number * 5000) for number in range(8)]
         allowed = Replace(allowed=True)
         for _ in range(3):
-            await asyncio.gather(*(store_bytes(store, "fought/for", data, replace=allowed) for data in contents))
+            await asyncio.gather(
+                *(store_bytes(store, "fought/for", data, replace=allowed) for data in contents)
+            )
 
             assert await read(there, "fought/for") in contents
             assert [entry.key for entry in (await there.list()).entries] == ["fought/for"]
@@ -140,7 +171,9 @@ class KeysSuite(Hooks):
         for draft in drafts:
             await draft.discard()
 
-    async def test_an_object_is_never_damaged_by_one_below_or_above_its_key(self, own: Store) -> None:
+    async def test_an_object_is_never_damaged_by_one_below_or_above_its_key(
+        self, own: Store
+    ) -> None:
         """With "a" there, "a/b" is refused (Exists) or stands beside it; the same the other way round."""
         for first, second in (("a", "a/b"), ("c/d", "c"), ("e/f/g", "e/f"), ("h", "h/i/j")):
             for replace in (Replace(), Replace(allowed=True)):
@@ -203,7 +236,9 @@ class KeysSuite(Hooks):
     # What lives with an object
 
     @pytest.mark.parametrize("key", ODD_KEYS, ids=lambda key: ascii(key)[:30])
-    async def test_odd_keys_are_kept_as_they_are(self, store: Store, there: Store, key: str) -> None:
+    async def test_odd_keys_are_kept_as_they_are(
+        self, store: Store, there: Store, key: str
+    ) -> None:
         """Unicode, spaces, percent signs, shell and URL characters, long and deep keys: stored, listed, read, deleted.
 
         A store that passes on may refuse what a server behind it could decode twice.
@@ -238,11 +273,15 @@ class KeysSuite(Hooks):
         await own.delete(key)
         assert (await own.list()).entries == []
 
-    async def test_what_is_known_before_the_first_byte_lives_with_a_large_object(self, own: Store) -> None:
+    async def test_what_is_known_before_the_first_byte_lives_with_a_large_object(
+        self, own: Store
+    ) -> None:
         """Headers and user metadata of an object that is sent in parts, where the store sends any."""
         data = pattern(2 * self.part + 70_000)
         metadata = Metadata("page.html", "text/html", sha256_of(data), KNOWN_HEADERS, KNOWN_USER)
-        upload_request = UploadRequest("known", metadata.filename, metadata.type, headers=metadata.headers, user=metadata.user)
+        upload_request = UploadRequest(
+            "known", metadata.filename, metadata.type, headers=metadata.headers, user=metadata.user
+        )
         draft = await own.draft(fresh(), len(data), upload_request)
         await write(draft, data)
         await draft.publish("known", metadata)
@@ -261,7 +300,9 @@ class KeysSuite(Hooks):
         ],
         ids=["nothing", "unicode", "hostile", "long", "all of it"],
     )
-    async def test_what_is_known_of_an_object_lives_with_it(self, own: Store, metadata: Metadata) -> None:
+    async def test_what_is_known_of_an_object_lives_with_it(
+        self, own: Store, metadata: Metadata
+    ) -> None:
         """Name, type, sha-256, headers and user metadata come back from publish, stat, open and list alike."""
         began = time.time()
         entry = await store_bytes(own, "known", pattern(5000), metadata)
@@ -269,7 +310,9 @@ class KeysSuite(Hooks):
         await opened.aclose()
 
         assert (entry.key, entry.size, entry.metadata) == ("known", 5000, metadata)
-        assert began - 3 <= entry.modified <= time.time() + 1  # some file systems count in steps of two seconds
+        assert (
+            began - 3 <= entry.modified <= time.time() + 1
+        )  # some file systems count in steps of two seconds
         assert [await own.stat("known"), opened.entry] == [entry] * 2
         assert (await own.list()).entries == [listed(own, entry)]
         assert opened.length == 5000

@@ -54,7 +54,10 @@ class ReadingSuite(Hooks):
             try:
                 got += b"".join([bytes(chunk) async for chunk in stream])
                 assert got == old
-                assert b"".join([bytes(chunk) async for chunk in opened.open(MIB, MIB + 9)]) == old[MIB : MIB + 9]
+                assert (
+                    b"".join([bytes(chunk) async for chunk in opened.open(MIB, MIB + 9)])
+                    == old[MIB : MIB + 9]
+                )
             except StoreFailed:
                 assert not own.traits.steady
             assert opened.entry == entry
@@ -76,7 +79,22 @@ class ReadingSuite(Hooks):
 
     async def test_a_listing_is_in_key_order_and_pages_join_to_it(self, own: Store) -> None:
         """Files and folders mixed come out sorted by key; pages of any size, walked by their cursor, make the whole."""
-        keys = ["a-b", "a.txt", "a/b", "a/b.c", "a/c/d", "a0", "b", "B", "z/y/x", "z/y.x", "é", "0", "a b/c", "a/b-"]
+        keys = [
+            "a-b",
+            "a.txt",
+            "a/b",
+            "a/b.c",
+            "a/c/d",
+            "a0",
+            "b",
+            "B",
+            "z/y/x",
+            "z/y.x",
+            "é",
+            "0",
+            "a b/c",
+            "a/b-",
+        ]
         await _fill(own, keys)
         whole = await own.list()
 
@@ -85,13 +103,22 @@ class ReadingSuite(Hooks):
         for limit in (1, 2, 3, len(keys) - 1, len(keys)):
             assert await _walk(own, "", limit) == sorted(keys)
 
-    @pytest.mark.parametrize("prefix", ["a", "a/", "a/b", "a/bb", "a/b/", "A", "", "z/y", "nothing", "a/b/c/d/e", "\U0010ffff"])
-    async def test_a_prefix_selects_by_characters_not_by_folders(self, own: Store, prefix: str) -> None:
+    @pytest.mark.parametrize(
+        "prefix",
+        ["a", "a/", "a/b", "a/bb", "a/b/", "A", "", "z/y", "nothing", "a/b/c/d/e", "\U0010ffff"],
+    )
+    async def test_a_prefix_selects_by_characters_not_by_folders(
+        self, own: Store, prefix: str
+    ) -> None:
         """Every key that begins with the prefix and no other, in pages too."""
         keys = ["a", "ab", "a.b", "A/x", "b/a", "z/y", "z/yy/z"]
         if prefix.startswith("a/"):
             keys = ["a/b", "a/bb", "a/bb/", "a/c", "ab/b"]
-        keys = [key.rstrip("/") + ("/deep" if key.endswith("/") else "") for key in keys if key not in ("a/bb",)]
+        keys = [
+            key.rstrip("/") + ("/deep" if key.endswith("/") else "")
+            for key in keys
+            if key not in ("a/bb",)
+        ]
         await _fill(own, keys)
         expected = sorted(key for key in keys if key.startswith(prefix))
 
@@ -103,7 +130,21 @@ class ReadingSuite(Hooks):
         keys = ["a", "b/c", "b/d", "b0", "c"]
         await _fill(own, keys)
 
-        for after in ["", "a", "a0", "b", "b/", "b/c", "b/c/x", "b/cc", "b/z", "b0", "bz", "c", "d"]:
+        for after in [
+            "",
+            "a",
+            "a0",
+            "b",
+            "b/",
+            "b/c",
+            "b/c/x",
+            "b/cc",
+            "b/z",
+            "b0",
+            "bz",
+            "c",
+            "d",
+        ]:
             found = [entry.key for entry in (await own.list("", after)).entries]
             assert found == sorted(key for key in keys if key > after), after
 

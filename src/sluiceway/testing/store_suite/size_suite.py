@@ -37,7 +37,9 @@ class SizeSuite(Hooks):
                 assert await _digest(there, "part") == (size, digest)
 
     @pytest.mark.timeout(1200)
-    async def test_a_gigabyte_takes_the_memory_of_sixteen_megabytes(self, store: Store, there: Store) -> None:
+    async def test_a_gigabyte_takes_the_memory_of_sixteen_megabytes(
+        self, store: Store, there: Store
+    ) -> None:
         """Written and read in pieces, 1 GiB costs no more memory than 16 MiB, but for what the store says."""
         if self.flat is None:
             pytest.skip(f"{store.traits.name} holds whole objects")
@@ -55,7 +57,9 @@ class SizeSuite(Hooks):
             with suppress(NotFound):  # folders of tests are kept for a while, and this is large
                 await there.delete("large")
 
-        assert peaks[1] - peaks[0] <= self.flat, f"{(peaks[1] - peaks[0]) >> 10} KiB more for {large >> 20} MiB than for 16"
+        assert peaks[1] - peaks[0] <= self.flat, (
+            f"{(peaks[1] - peaks[0]) >> 10} KiB more for {large >> 20} MiB than for 16"
+        )
 
     @pytest.mark.timeout(600)
     async def test_a_listing_of_many_objects_is_whole(self, own: Store) -> None:

@@ -8,22 +8,61 @@ from __future__ import annotations
 from sluiceway.errors import BadRequest
 from sluiceway.wire.headers.parameters import read_parameters
 
-__all__ = ["CHARSET_FIELD", "MOST_CHARSET", "field_text", "form_charset", "head_text", "known_charset"]
+__all__ = [
+    "CHARSET_FIELD",
+    "MOST_CHARSET",
+    "field_text",
+    "form_charset",
+    "head_text",
+    "known_charset",
+]
 
-CHARSET_FIELD = "_charset_"  # a hidden field of this name is filled in by the browser with the page's encoding
+CHARSET_FIELD = (
+    "_charset_"  # a hidden field of this name is filled in by the browser with the page's encoding
+)
 MOST_CHARSET = 40  # characters; the longest name there is has 25
 
 # Those of WHATWG's Encoding Standard. No other: Python also decodes what is no charset, some of it in quadratic time (idna), and
 # remembers each unknown name for ever. Where browsers mean the larger set by an old name, it is that one.
 _PLAIN = [
-    *("utf-8", "utf-16", "utf-16le", "utf-16be", "us-ascii", "ascii", "koi8-r", "koi8-u", "ibm866", "cp866", "macintosh"),
+    *(
+        "utf-8",
+        "utf-16",
+        "utf-16le",
+        "utf-16be",
+        "us-ascii",
+        "ascii",
+        "koi8-r",
+        "koi8-u",
+        "ibm866",
+        "cp866",
+        "macintosh",
+    ),
     *("big5", "euc-jp", "iso-2022-jp", "gb18030", "gbk", "tis-620", "latin1", "latin-1", "l1"),
     *(f"iso-8859-{number}" for number in (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 14, 15, 16)),
     *(f"{name}{number}" for name in ("windows-", "cp") for number in range(1250, 1259)),
 ]
-_LARGER = {"gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932", "shift-jis": "cp932", "x-sjis": "cp932", "sjis": "cp932"}
-_LARGER |= {"windows-31j": "cp932", "euc-kr": "cp949", "ks_c_5601-1987": "cp949", "big5": "big5hkscs", "windows-874": "cp874"}
-_LARGER |= {"x-mac-cyrillic": "mac_cyrillic", "macintosh": "mac_roman", "utf8": "utf-8", "utf16": "utf-16"}
+_LARGER = {
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "shift_jis": "cp932",
+    "shift-jis": "cp932",
+    "x-sjis": "cp932",
+    "sjis": "cp932",
+}
+_LARGER |= {
+    "windows-31j": "cp932",
+    "euc-kr": "cp949",
+    "ks_c_5601-1987": "cp949",
+    "big5": "big5hkscs",
+    "windows-874": "cp874",
+}
+_LARGER |= {
+    "x-mac-cyrillic": "mac_cyrillic",
+    "macintosh": "mac_roman",
+    "utf8": "utf-8",
+    "utf16": "utf-16",
+}
 _CODECS = {**{name: name for name in _PLAIN}, **_LARGER}
 
 

@@ -16,34 +16,59 @@ from sluiceway.wire.forms.framing import Framing, HeaderLine, Mark, over_limit
 from sluiceway.wire.forms.part_headers import form_boundary, read_part_head
 from sluiceway.wire.forms.transfer_encodings import TransferDecoder
 
-__all__ = ["PART_COST", "Event", "FormDecoder", "FormEnded", "FormLimits", "PartBegan", "PartData", "PartEnded"]
+__all__ = [
+    "PART_COST",
+    "Event",
+    "FormDecoder",
+    "FormEnded",
+    "FormLimits",
+    "PartBegan",
+    "PartData",
+    "PartEnded",
+]
 
-PART_COST = 256  # bytes a part is charged besides its header lines: what Python needs to remember it exists
+PART_COST = (
+    256  # bytes a part is charged besides its header lines: what Python needs to remember it exists
+)
 
 
 @dataclass(frozen=True, slots=True)
 class FormLimits:
     """What one form may cost. Files are not limited here; fields and headers are what a server must hold in memory."""
 
-    max_parts: int = 1000  # Werkzeug's and Starlette's default; beyond it the cost is in objects, not bytes
+    max_parts: int = (
+        1000  # Werkzeug's and Starlette's default; beyond it the cost is in objects, not bytes
+    )
     max_headers: int = 16  # header lines in a part; RFC 7578 knows three
-    max_header_bytes: int = 8192  # one header line; nginx's and Apache's size, a 255-letter name encoded twice fits
+    max_header_bytes: int = (
+        8192  # one header line; nginx's and Apache's size, a 255-letter name encoded twice fits
+    )
     max_field_bytes: int = 1 << 20  # one field as sent; more is a file: send it with a filename
-    max_fields_bytes: int = 4 << 20  # all fields, all header lines and PART_COST for each part together
+    max_fields_bytes: int = (
+        4 << 20
+    )  # all fields, all header lines and PART_COST for each part together
     max_preamble: int = 4096  # white space before the first boundary; browsers write none
     max_epilogue: int = 4096  # bytes behind the last one; a CRLF is usual
     # What frameworks count besides; None where nobody asked.
     max_fields: int | None = None
     max_files: int | None = None
-    max_values_bytes: int | None = None  # names and values of all fields as Django counts them: two bytes more for each
+    max_values_bytes: int | None = (
+        None  # names and values of all fields as Django counts them: two bytes more for each
+    )
 
     @classmethod
     def of(cls, max_parts: int, max_field_bytes: int) -> FormLimits:
         """The limits of a server that is told these two: what all fields and heads may have together grows with them."""
         usual = cls()
-        more_parts = max(0, max_parts - usual.max_parts) * (PART_COST + 256)  # a usual part's head has 100 to 200 bytes
+        more_parts = max(0, max_parts - usual.max_parts) * (
+            PART_COST + 256
+        )  # a usual part's head has 100 to 200 bytes
         fields = max(usual.max_fields_bytes, 4 * max_field_bytes)
-        return cls(max_parts=max_parts, max_field_bytes=max_field_bytes, max_fields_bytes=fields + more_parts)
+        return cls(
+            max_parts=max_parts,
+            max_field_bytes=max_field_bytes,
+            max_fields_bytes=fields + more_parts,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +78,12 @@ class PartBegan:
     name: str
     filename: str | None
     type: str
-    at: int | None = field(default=None, compare=False)  # offset of its bytes in the body; None where they are coded
-    charset: str | None = field(default=None, compare=False)  # the codec of the form, as far as it was named before this part
+    at: int | None = field(
+        default=None, compare=False
+    )  # offset of its bytes in the body; None where they are coded
+    charset: str | None = field(
+        default=None, compare=False
+    )  # the codec of the form, as far as it was named before this part
 
     def text(self, value: bytes) -> str:
         """The value of a field. It has no replacement characters: every byte stands for something."""
@@ -131,12 +160,16 @@ class FormDecoder:
     def __init__(self, content_type: str, limits: FormLimits = FormLimits()) -> None:
         boundary = form_boundary(content_type)
         self._limits = limits
-        self._framing = Framing(boundary, limits.max_header_bytes, limits.max_preamble, limits.max_epilogue)
+        self._framing = Framing(
+            boundary, limits.max_header_bytes, limits.max_preamble, limits.max_epilogue
+        )
         self._end = len(b"\r\n--%s--\r\n" % boundary)
         self._lines: list[bytes] = []
         self._parts = self._fields = self._files = 0
         self._left = limits.max_fields_bytes
-        self._values_left = limits.max_fields_bytes if limits.max_values_bytes is None else limits.max_values_bytes
+        self._values_left = (
+            limits.max_fields_bytes if limits.max_values_bytes is None else limits.max_values_bytes
+        )
         self._part: _Part | None = None
         self._charset: str | None = None  # what a field `_charset_` named
         self._failure: SluiceError | None = None
@@ -166,8 +199,16 @@ class FormDecoder:
         if self._failure:
             raise self._failure
         if not self._framing.ended:
-            where = "inside a part" if self._part else "between two parts" if self._parts else "before its first part"
-            self._failure = BodyCut(f"The form ended {where}, without its last boundary; send it again")
+            where = (
+                "inside a part"
+                if self._part
+                else "between two parts"
+                if self._parts
+                else "before its first part"
+            )
+            self._failure = BodyCut(
+                f"The form ended {where}, without its last boundary; send it again"
+            )
             raise self._failure
         return []
 
@@ -200,7 +241,11 @@ class FormDecoder:
 
     def _take_line(self, line: bytes) -> None:
         if len(self._lines) >= self._limits.max_headers:
-            raise over_limit(self._limits.max_headers, "max_headers", "A part of the form has too many header lines")
+            raise over_limit(
+                self._limits.max_headers,
+                "max_headers",
+                "A part of the form has too many header lines",
+            )
         self._spend(len(line) + 2)
         self._lines.append(line)
 
@@ -213,16 +258,28 @@ class FormDecoder:
         limits = self._limits
         self._parts += 1
         if self._parts > limits.max_parts:
-            raise over_limit(limits.max_parts, "max_parts", "The form has too many parts; send several forms")
+            raise over_limit(
+                limits.max_parts, "max_parts", "The form has too many parts; send several forms"
+            )
         lines, self._lines = self._lines, []
         head = read_part_head(lines, self._charset)
         self._spend(PART_COST)
         is_field = head.filename is None
         self._count(is_field, head.name)
-        if is_field and head.length is not None and head.length > min(limits.max_field_bytes, self._left, self._values_left):
+        if (
+            is_field
+            and head.length is not None
+            and head.length > min(limits.max_field_bytes, self._left, self._values_left)
+        ):
             raise self._field_too_large(0)
         names_charset = is_field and head.name == CHARSET_FIELD and self._charset is None
-        self._part = _Part(is_field, head.decoder, head.length, head.expected, bytearray() if names_charset else None)
+        self._part = _Part(
+            is_field,
+            head.decoder,
+            head.length,
+            head.expected,
+            bytearray() if names_charset else None,
+        )
         at = None if head.decoder else self._framing.at
         return PartBegan(head.name, head.filename, head.type, at, self._charset)
 
@@ -237,9 +294,13 @@ class FormDecoder:
         else:
             self._files += 1
         if limits.max_fields is not None and self._fields > limits.max_fields:
-            raise over_limit(limits.max_fields, "max_fields", "The form has too many fields; send several forms")
+            raise over_limit(
+                limits.max_fields, "max_fields", "The form has too many fields; send several forms"
+            )
         if limits.max_files is not None and self._files > limits.max_files:
-            raise over_limit(limits.max_files, "max_files", "The form has too many files; send several forms")
+            raise over_limit(
+                limits.max_files, "max_files", "The form has too many files; send several forms"
+            )
 
     def _payload(self, raw: bytes) -> bytes:
         part = self._part
@@ -278,13 +339,25 @@ class FormDecoder:
     def _field_too_large(self, size: int) -> TooLarge:
         most = self._limits.max_field_bytes
         if most - size <= min(self._left, self._values_left):
-            return over_limit(most, "max_field_bytes", "A field of the form is too long; send it as a file, with a filename")
-        return self._values_too_large() if self._values_left < self._left else self._fields_too_large()
+            return over_limit(
+                most,
+                "max_field_bytes",
+                "A field of the form is too long; send it as a file, with a filename",
+            )
+        return (
+            self._values_too_large() if self._values_left < self._left else self._fields_too_large()
+        )
 
     def _values_too_large(self) -> TooLarge:
         most = self._limits.max_values_bytes or 0
-        return over_limit(most, "max_values_bytes", "The form's fields are too long together; send files, or less")
+        return over_limit(
+            most, "max_values_bytes", "The form's fields are too long together; send files, or less"
+        )
 
     def _fields_too_large(self) -> TooLarge:
         most = self._limits.max_fields_bytes
-        return over_limit(most, "max_fields_bytes", "The form's fields and headers are too long together; send files or less")
+        return over_limit(
+            most,
+            "max_fields_bytes",
+            "The form's fields and headers are too long together; send files or less",
+        )

@@ -13,15 +13,23 @@ from sluiceway.wire.forms.part_headers import form_boundary
 
 __all__ = ["FormEncoder", "form_length", "new_boundary"]
 
-LEAST_TOKEN = 16  # bytes: who can guess the boundary can end a part from inside a file (CVE-2025-7783)
+LEAST_TOKEN = (
+    16  # bytes: who can guess the boundary can end a part from inside a file (CVE-2025-7783)
+)
 
-MOST_OWN = 4 << 10  # bytes of a part's own headers: readers take 8 KiB of a part's head, names included, and some less
+MOST_OWN = (
+    4 << 10
+)  # bytes of a part's own headers: readers take 8 KiB of a part's head, names included, and some less
 
 _TYPE = re.compile(r"[\x20-\x7e]+")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 token
-_VALUE = re.compile(r"[\t\x20-\x7e]*")  # no line end: one header cannot become two, or the beginning of the content
+_VALUE = re.compile(
+    r"[\t\x20-\x7e]*"
+)  # no line end: one header cannot become two, or the beginning of the content
 # What the other arguments say, and what would change how the content is read (RFC 7578 4.7 gives the last one up).
-_OURS = frozenset(["content-disposition", "content-type", "content-length", "content-transfer-encoding"])
+_OURS = frozenset(
+    ["content-disposition", "content-type", "content-length", "content-transfer-encoding"]
+)
 
 
 def new_boundary(token: bytes) -> str:
@@ -38,20 +46,34 @@ class FormEncoder:
     """
 
     def __init__(self, boundary: str) -> None:
-        form_boundary(f'multipart/form-data; boundary="{boundary}"')  # raises BadForm for one no reader would take
+        form_boundary(
+            f'multipart/form-data; boundary="{boundary}"'
+        )  # raises BadForm for one no reader would take
         self._delimiter = b"--" + boundary.encode("ascii")
         self.content_type: str = f"multipart/form-data; boundary={boundary}"
 
-    def field(self, name: str, value: str | bytes, type: str | None = None, headers: Mapping[str, str] | None = None) -> bytes:
+    def field(
+        self,
+        name: str,
+        value: str | bytes,
+        type: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> bytes:
         """A whole field; with a media type where it has one, such as application/json, and more headers of its own."""
         raw = _bytes(value) if isinstance(value, str) else value
         return self._head(b'name="%s"' % _escaped(name), type, headers) + raw + b"\r\n"
 
     def begin_file(
-        self, name: str, filename: str, type: str = "application/octet-stream", headers: Mapping[str, str] | None = None
+        self,
+        name: str,
+        filename: str,
+        type: str = "application/octet-stream",
+        headers: Mapping[str, str] | None = None,
     ) -> bytes:
         """What stands before a file's bytes."""
-        return self._head(b'name="%s"; filename="%s"' % (_escaped(name), _escaped(filename)), type, headers)
+        return self._head(
+            b'name="%s"; filename="%s"' % (_escaped(name), _escaped(filename)), type, headers
+        )
 
     def _head(self, which: bytes, type: str | None, headers: Mapping[str, str] | None) -> bytes:
         """Raises BadForm for what would end the head, contradict it, or make a part that readers refuse."""
@@ -62,12 +84,18 @@ class FormEncoder:
             lines.append(b"Content-Type: " + type.encode("ascii"))
         for name, value in (headers or {}).items():
             if not isinstance(name, str) or not _NAME.fullmatch(name) or name.lower() in _OURS:
-                raise BadForm(f"A part cannot have the header {name!r}: it is none, or follows from the other arguments")
+                raise BadForm(
+                    f"A part cannot have the header {name!r}: it is none, or follows from the other arguments"
+                )
             if not isinstance(value, str) or not _VALUE.fullmatch(value):
-                raise BadForm(f"The value of the part's header {name!r} must be plain printable ASCII in one line")
+                raise BadForm(
+                    f"The value of the part's header {name!r} must be plain printable ASCII in one line"
+                )
             lines.append(f"{name}: {value}".encode("ascii"))
         if sum(map(len, lines[1:])) > MOST_OWN:
-            raise BadForm(f"The headers of a part have more than {MOST_OWN >> 10} KiB; servers refuse such a form")
+            raise BadForm(
+                f"The headers of a part have more than {MOST_OWN >> 10} KiB; servers refuse such a form"
+            )
         return b"\r\n".join(lines) + b"\r\n\r\n"
 
     def end_file(self) -> bytes:
@@ -91,7 +119,12 @@ def form_length(pieces: Iterable[bytes | int | None]) -> int | None:
 
 def _escaped(name: str) -> bytes:
     """WHATWG's three escapes. A NUL, which it would let pass, is dropped: decoders refuse it, and no file has one."""
-    return _bytes(name.replace("\0", "")).replace(b"\r", b"%0D").replace(b"\n", b"%0A").replace(b'"', b"%22")
+    return (
+        _bytes(name.replace("\0", ""))
+        .replace(b"\r", b"%0D")
+        .replace(b"\n", b"%0A")
+        .replace(b'"', b"%22")
+    )
 
 
 def _bytes(text: str) -> bytes:

@@ -47,10 +47,16 @@ class Framing:
     Raises BadForm, and TooLarge for a header line of more than `max_header_bytes`.
     """
 
-    def __init__(self, boundary: bytes, max_header_bytes: int, max_preamble: int, max_epilogue: int) -> None:
+    def __init__(
+        self, boundary: bytes, max_header_bytes: int, max_preamble: int, max_epilogue: int
+    ) -> None:
         self._line = b"--" + boundary
         self._delimiter = _CRLF + self._line
-        self._max_header_bytes, self._max_preamble, self._max_epilogue = max_header_bytes, max_preamble, max_epilogue
+        self._max_header_bytes, self._max_preamble, self._max_epilogue = (
+            max_header_bytes,
+            max_preamble,
+            max_epilogue,
+        )
         self._state = _State.START
         self._in_part = False
         self._held = b""  # bytes that cannot be judged before more come: less than a line of a head, or a boundary
@@ -146,7 +152,11 @@ class Framing:
         begin = _end_of(_WHITE, buffer, at)
         begun = buffer[begin : begin + len(self._line)]
         starts_line = begin == at or buffer.endswith(_CRLF, at, begin)
-        if begin - at > self._max_preamble or not self._line.startswith(begun) or (begun and not starts_line):
+        if (
+            begin - at > self._max_preamble
+            or not self._line.startswith(begun)
+            or (begun and not starts_line)
+        ):
             raise BadForm(
                 "The form does not begin with the boundary that its Content-Type names: header and body name different "
                 "boundaries, or the first one is misspelled; let a form library write both"
@@ -160,16 +170,22 @@ class Framing:
         known = max(0, len(self._epilogue) - len(self._delimiter) - 1)
         self._epilogue += more
         if self._epilogue.find(self._delimiter + _CRLF, known) >= 0:
-            raise BadForm("Parts follow the last boundary of the form, and would be lost; write -- behind the last one only")
+            raise BadForm(
+                "Parts follow the last boundary of the form, and would be lost; write -- behind the last one only"
+            )
         if len(self._epilogue) > self._max_epilogue:
-            raise BadForm(f"More than {self._max_epilogue} bytes follow the last boundary; end the body there")
+            raise BadForm(
+                f"More than {self._max_epilogue} bytes follow the last boundary; end the body there"
+            )
 
     def _check_line(self, line: bytes, whole: bool) -> None:
         """Says the same of a line, whole or not, that it says when the line comes byte by byte."""
         most, feed = self._max_header_bytes, line.find(b"\n")
         # One more while it is not whole: its last byte may be the CR of its end.
         if (feed if feed >= 0 else len(line) if whole else len(line) - 1) > most:
-            raise over_limit(most, "max_header_bytes", "A header line of the form is too long; shorten the names")
+            raise over_limit(
+                most, "max_header_bytes", "A header line of the form is too long; shorten the names"
+            )
         if feed >= 0 or (whole and (b"\r" in line or b"\0" in line)):
             raise BadForm(
                 "A header of a part holds a NUL or a lone CR or LF; end each line with CRLF, write %0D and %0A in names"

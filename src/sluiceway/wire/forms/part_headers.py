@@ -12,7 +12,11 @@ from dataclasses import dataclass, field
 
 from sluiceway.errors import BadDigest, BadForm, BadRequest, Unsupported
 from sluiceway.wire.forms.charsets import head_text
-from sluiceway.wire.forms.transfer_encodings import Base64Decoder, QuotedPrintableDecoder, TransferDecoder
+from sluiceway.wire.forms.transfer_encodings import (
+    Base64Decoder,
+    QuotedPrintableDecoder,
+    TransferDecoder,
+)
 from sluiceway.wire.headers.checksums import expected_of, is_checksum_field
 from sluiceway.wire.headers.disposition import decode_extended, joined_filename
 from sluiceway.wire.headers.media_types import OCTET_STREAM, essence, guess_type, told_type
@@ -27,7 +31,9 @@ UNNAMED = "unnamed"  # a file of which only the bytes came; clean_name calls it 
 # Printable ASCII, as HTTP's tokens and quoted strings allow it: real clients write *****, $ and &, which RFC 2046 does not know.
 # No space at the end: it could not be told from the white space that mail adds behind a boundary.
 _BOUNDARY = re.compile(r"[\x20-\x7e]*[\x21-\x7e]")
-_MEANT = frozenset(["content-disposition", "content-type", "content-transfer-encoding", "content-length"])
+_MEANT = frozenset(
+    ["content-disposition", "content-type", "content-transfer-encoding", "content-length"]
+)
 # Beside text/*: what people send as a field with a type of its own, and what reads as text.
 _TEXT = frozenset(["json", "xml", "x-www-form-urlencoded"])
 _ENCODED_WORD = re.compile(r"=\?([A-Za-z0-9-]+)\?([BbQq])\?([!->@-~]*)\?=")
@@ -44,7 +50,9 @@ class PartHead:
     type: str
     decoder: TransferDecoder | None
     length: int | None
-    expected: Mapping[str, bytes] = field(default_factory=dict)  # what its bytes, decoded, must hash to, by algorithm
+    expected: Mapping[str, bytes] = field(
+        default_factory=dict
+    )  # what its bytes, decoded, must hash to, by algorithm
 
 
 def form_boundary(content_type: str) -> bytes:
@@ -57,11 +65,17 @@ def form_boundary(content_type: str) -> bytes:
     except BadRequest as error:
         raise BadForm(f"The form's Content-Type cannot be read. {error.detail}") from error
     if boundary is None:
-        raise BadForm("Content-Type names no boundary; do not set it by hand, let the form library write it")
+        raise BadForm(
+            "Content-Type names no boundary; do not set it by hand, let the form library write it"
+        )
     if not boundary or len(boundary) > MOST_BOUNDARY:
-        raise BadForm(f"The boundary must be 1 to {MOST_BOUNDARY} characters long (RFC 2046); choose another")
+        raise BadForm(
+            f"The boundary must be 1 to {MOST_BOUNDARY} characters long (RFC 2046); choose another"
+        )
     if not _BOUNDARY.fullmatch(boundary):
-        raise BadForm("The boundary holds a character that is no printable ASCII, or ends in a space; use letters, digits and -")
+        raise BadForm(
+            "The boundary holds a character that is no printable ASCII, or ends in a space; use letters, digits and -"
+        )
     return boundary.encode("ascii")
 
 
@@ -75,7 +89,9 @@ def read_part_head(lines: Sequence[bytes], charset: str | None = None) -> PartHe
     except (BadDigest, Unsupported):
         raise
     except BadRequest as error:
-        raise BadForm(f"A part of the form has a header that cannot be read. {error.detail}") from error
+        raise BadForm(
+            f"A part of the form has a header that cannot be read. {error.detail}"
+        ) from error
 
 
 def _fields(lines: Sequence[bytes], charset: str | None) -> dict[str, str]:
@@ -111,7 +127,9 @@ def _head_of(fields: dict[str, str]) -> PartHead:
         type=_type(told, filename),
         decoder=_decoder(fields.get("content-transfer-encoding", "binary")),
         length=None if length is None else ascii_uint(length, "Content-Length of a part"),
-        expected=expected_of({name: value for name, value in fields.items() if is_checksum_field(name)}),
+        expected=expected_of(
+            {name: value for name, value in fields.items() if is_checksum_field(name)}
+        ),
     )
 
 
@@ -147,7 +165,11 @@ def _decoded_words(text: str) -> str:
             return text
         charset, encoding, payload = found.groups()
         try:
-            raw = _q_bytes(payload) if encoding in "Qq" else binascii.a2b_base64(payload, strict_mode=True)
+            raw = (
+                _q_bytes(payload)
+                if encoding in "Qq"
+                else binascii.a2b_base64(payload, strict_mode=True)
+            )
             if charset.lower() not in ("utf-8", "iso-8859-1", "us-ascii"):
                 return text
             decoded.append(raw.decode(charset.lower()))
@@ -176,11 +198,15 @@ def _type(told: str | None, filename: str | None) -> str:
         return "text/plain" if filename is None else OCTET_STREAM
     if kind.lower().startswith("multipart/"):
         if _names_boundary(told):
-            raise Unsupported("The form holds a form inside; send each file as its own part, with the same name if you like")
+            raise Unsupported(
+                "The form holds a form inside; send each file as its own part, with the same name if you like"
+            )
         if filename is None:
             return "text/plain"
     if filename is not None and ("*" in essence(kind) or essence(kind) == "multipart/form-data"):
-        return guess_type(filename)  # image/* is what an app was ready to pick, multipart/form-data the type of the request
+        return guess_type(
+            filename
+        )  # image/* is what an app was ready to pick, multipart/form-data the type of the request
     return kind
 
 
@@ -202,4 +228,6 @@ def _decoder(encoding: str) -> TransferDecoder | None:
         case "quoted-printable":
             return QuotedPrintableDecoder()
         case _:
-            raise Unsupported("A part has an unknown Content-Transfer-Encoding; send the bytes as they are")
+            raise Unsupported(
+                "A part has an unknown Content-Transfer-Encoding; send the bytes as they are"
+            )

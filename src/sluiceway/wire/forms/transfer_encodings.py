@@ -43,20 +43,26 @@ class Base64Decoder:
         if not text:
             return b""
         if self._padded or text.translate(None, _BASE64):
-            raise BadForm("A part is not the base64 it says it is; send the bytes as they are, without an encoding")
+            raise BadForm(
+                "A part is not the base64 it says it is; send the bytes as they are, without an encoding"
+            )
         whole = len(text) & ~3
         pad = text.find(b"=")
         if pad >= 0:
             group = pad & ~3
             if pad - group < 2 or len(text) > group + 4 or text[pad:].strip(b"="):
-                raise BadForm("A part's base64 padding is misplaced; send the bytes as they are, without an encoding")
+                raise BadForm(
+                    "A part's base64 padding is misplaced; send the bytes as they are, without an encoding"
+                )
             self._padded = whole == group + 4
         self._held = text[whole:]
         return binascii.a2b_base64(text[:whole])
 
     def close(self) -> bytes:
         if self._held:
-            raise BadForm("A part's base64 ends inside a group of four; send the bytes as they are, without an encoding")
+            raise BadForm(
+                "A part's base64 ends inside a group of four; send the bytes as they are, without an encoding"
+            )
         return b""
 
 
@@ -75,10 +81,14 @@ class QuotedPrintableDecoder:
         ready = text[: held.start()] if held else text
         self._held = text[len(ready) :]
         if _BAD_ESCAPE.search(ready):
-            raise BadForm("A part is not the quoted-printable it says it is; send the bytes as they are, without an encoding")
+            raise BadForm(
+                "A part is not the quoted-printable it says it is; send the bytes as they are, without an encoding"
+            )
         return binascii.a2b_qp(ready)
 
     def close(self) -> bytes:
         if self._held:
-            raise BadForm("A part's quoted-printable ends inside a code; send the bytes as they are, without an encoding")
+            raise BadForm(
+                "A part's quoted-printable ends inside a code; send the bytes as they are, without an encoding"
+            )
         return b""

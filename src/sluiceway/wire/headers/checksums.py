@@ -17,7 +17,15 @@ from sluiceway.wire.headers.digests import MOST_DIGEST_HEADER, Promise, parse_di
 __all__ = ["CHECKSUM_FIELDS", "LENGTHS", "expected_of", "is_checksum_field"]
 
 # Bytes of a value, by the names IANA has for the algorithms of Digest and Content-Digest; crc32 has none there.
-LENGTHS: Mapping[str, int] = {"adler": 4, "crc32": 4, "md5": 16, "sha": 20, "sha-256": 32, "sha-384": 48, "sha-512": 64}
+LENGTHS: Mapping[str, int] = {
+    "adler": 4,
+    "crc32": 4,
+    "md5": 16,
+    "sha": 20,
+    "sha-256": 32,
+    "sha-384": 48,
+    "sha-512": 64,
+}
 
 # Header -> the one algorithm it stands for; None: its value names the algorithm.
 _FIELDS: Mapping[str, str | None] = {
@@ -35,12 +43,27 @@ _FIELDS: Mapping[str, str | None] = {
     "x-ms-content-crc64": "crc64",
 }
 _PREFIXES = ("x-checksum-", "x-amz-checksum-")  # what follows is the algorithm
-_NO_VALUES = frozenset(["x-checksum-algorithm", "x-checksum-type", "x-amz-checksum-algorithm", "x-amz-checksum-type"])
-CHECKSUM_FIELDS: frozenset[str] = frozenset([*_FIELDS, "content-digest", "repr-digest"])  # and all that begin as _PREFIXES do
+_NO_VALUES = frozenset(
+    ["x-checksum-algorithm", "x-checksum-type", "x-amz-checksum-algorithm", "x-amz-checksum-type"]
+)
+CHECKSUM_FIELDS: frozenset[str] = frozenset(
+    [*_FIELDS, "content-digest", "repr-digest"]
+)  # and all that begin as _PREFIXES do
 
-_SAYS_NOTHING = frozenset(["unsigned-payload", "do_not_verify"])  # Amazon's and Backblaze's words for: there is no digest
-_ALIASES = {"adler32": "adler", "sha1": "sha", "sha-1": "sha", "sha256": "sha-256", "sha384": "sha-384", "sha512": "sha-512"}
-_BY_LENGTH = {2 * size: name for name, size in LENGTHS.items() if size > 4}  # hexadecimal digits -> algorithm
+_SAYS_NOTHING = frozenset(
+    ["unsigned-payload", "do_not_verify"]
+)  # Amazon's and Backblaze's words for: there is no digest
+_ALIASES = {
+    "adler32": "adler",
+    "sha1": "sha",
+    "sha-1": "sha",
+    "sha256": "sha-256",
+    "sha384": "sha-384",
+    "sha512": "sha-512",
+}
+_BY_LENGTH = {
+    2 * size: name for name, size in LENGTHS.items() if size > 4
+}  # hexadecimal digits -> algorithm
 _MEMBER = re.compile(r"([A-Za-z0-9-]+)\s*[=:\s]\s*(\S+)")
 
 
@@ -62,16 +85,23 @@ def expected_of(fields: Mapping[str, str]) -> dict[str, bytes]:
     expected: dict[str, bytes] = {}
     for promise in promises:
         if expected.setdefault(promise.algorithm, promise.value) != promise.value:
-            raise BadRequest(f"{promise.header} and another header contradict each other; a whole body has one digest")
+            raise BadRequest(
+                f"{promise.header} and another header contradict each other; a whole body has one digest"
+            )
     announced = [name.strip().lower() for name in fields.get("trailer", "").split(",")]
     if late := [name for name in announced if is_checksum_field(name)]:
-        raise BadDigest(f"{late[0]} is announced for a trailer, which is not read here; send it before the body")
+        raise BadDigest(
+            f"{late[0]} is announced for a trailer, which is not read here; send it before the body"
+        )
     return expected
 
 
 def _promises(header: str, text: str) -> Iterator[Promise]:
     if len(text) > MOST_DIGEST_HEADER:
-        raise BadDigest(f"{header} has more than {MOST_DIGEST_HEADER} characters", invalid_digests=[{"header": header}])
+        raise BadDigest(
+            f"{header} has more than {MOST_DIGEST_HEADER} characters",
+            invalid_digests=[{"header": header}],
+        )
     unknown: list[str] = []
     found = 0
     for algorithm, value in _members(header, text):
@@ -95,7 +125,9 @@ def _members(header: str, text: str) -> Iterator[tuple[str, str]]:
     prefix = next((prefix for prefix in _PREFIXES if header.startswith(prefix)), None)
     named = header.removeprefix(prefix) if prefix else _FIELDS[header]
     if named is not None:
-        for value in dict.fromkeys(part.strip() for part in text.split(",")):  # the same line sent twice is one value
+        for value in dict.fromkeys(
+            part.strip() for part in text.split(",")
+        ):  # the same line sent twice is one value
             yield _ALIASES.get(named, named), value
         return
     for item in text.split(","):
@@ -106,7 +138,9 @@ def _members(header: str, text: str) -> Iterator[tuple[str, str]]:
         if not pairs or _MEMBER.sub("", item).strip():
             raise BadDigest(
                 f"{header} cannot be read; send Content-Digest: sha-256=:BASE64: instead",
-                invalid_digests=[{"algorithm": "", "header": header, "reason": "no pair of algorithm and value"}],
+                invalid_digests=[
+                    {"algorithm": "", "header": header, "reason": "no pair of algorithm and value"}
+                ],
             )
         for algorithm, value in pairs:
             yield _ALIASES.get(algorithm.lower(), algorithm.lower()), value
@@ -116,7 +150,11 @@ def _value(header: str, algorithm: str, text: str) -> bytes:
     """Hexadecimal digits or base64: their lengths tell them apart."""
     size, text = LENGTHS[algorithm], text.strip('"')
     try:
-        value = bytes.fromhex(text) if len(text) == 2 * size and "=" not in text else base64.b64decode(text, validate=True)
+        value = (
+            bytes.fromhex(text)
+            if len(text) == 2 * size and "=" not in text
+            else base64.b64decode(text, validate=True)
+        )
     except (ValueError, binascii.Error):
         value = b""
     if len(value) != size:

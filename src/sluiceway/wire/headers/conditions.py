@@ -61,7 +61,9 @@ class PutTerms:
 
     create_only: bool = False  # If-None-Match: *  the key must be free
     any_existing: bool = False  # If-Match: *       some object must be there
-    etags: tuple[str, ...] | None = None  # If-Match: "a", "b"  it must carry one of these; () can never hold: 412
+    etags: tuple[str, ...] | None = (
+        None  # If-Match: "a", "b"  it must carry one of these; () can never hold: 412
+    )
 
 
 def join_fields(lines: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
@@ -78,14 +80,18 @@ def parse_etags(value: str) -> list[ETag] | Literal["*"]:
     if value.strip(" \t") == "*":
         return "*"
     if len(value) > MOST_CONDITION_HEADER:
-        raise BadRequest(f"A list of entity tags is longer than {MOST_CONDITION_HEADER} characters; send fewer")
+        raise BadRequest(
+            f"A list of entity tags is longer than {MOST_CONDITION_HEADER} characters; send fewer"
+        )
     tags: list[ETag] = []
     at = _past_gap(value, 0)
     while at < len(value):
         found = _ETAG.match(value, at)
         behind = _past_gap(value, found.end()) if found else at
         if not found or (behind < len(value) and "," not in value[found.end() : behind]):
-            raise BadRequest('Entity tags must be quoted and separated by commas, as in "a1b2", W/"c3"')
+            raise BadRequest(
+                'Entity tags must be quoted and separated by commas, as in "a1b2", W/"c3"'
+            )
         tags.append(ETag(found[2], weak=found[1] is not None))
         at = behind
     if not tags:
@@ -98,23 +104,33 @@ def format_etag(etag: str) -> str:
     return f'"{etag}"'
 
 
-def evaluate(method: str, headers: Mapping[str, str], etag: str | None, modified: float | None, exists: bool) -> Verdict:
+def evaluate(
+    method: str, headers: Mapping[str, str], etag: str | None, modified: float | None, exists: bool
+) -> Verdict:
     """The verdict in RFC 9110 13.2.2's order. `etag` is strong and without quotes, `modified` seconds since the epoch.
 
     If-Range is not asked here (`if_range_holds`). A malformed date counts as absent; malformed tags raise BadRequest.
     """
     reads = method in ("GET", "HEAD")
     current = etag if exists else None
-    second = modified // 1 if exists and modified is not None else None  # dates on the wire have no fraction
+    second = (
+        modified // 1 if exists and modified is not None else None
+    )  # dates on the wire have no fraction
     if (value := headers.get("if-match")) is not None:
         if not _any_match(value, current, exists, weakly=False):
             return Verdict.FAILED
-    elif (since := _date(headers, "if-unmodified-since")) is not None and second is not None and second > since:
+    elif (
+        (since := _date(headers, "if-unmodified-since")) is not None
+        and second is not None
+        and second > since
+    ):
         return Verdict.FAILED
     if (value := headers.get("if-none-match")) is not None:
         if _any_match(value, current, exists, weakly=True):
             return Verdict.NOT_MODIFIED if reads else Verdict.FAILED
-    elif reads and (since := _date(headers, "if-modified-since")) is not None and second is not None:
+    elif (
+        reads and (since := _date(headers, "if-modified-since")) is not None and second is not None
+    ):
         return Verdict.NOT_MODIFIED if second <= since else Verdict.GO
     return Verdict.GO
 
@@ -139,7 +155,9 @@ def put_replace(headers: Mapping[str, str]) -> PutTerms:
     return PutTerms(
         create_only=none_match is not None and parse_etags(none_match) == "*",
         any_existing=given == "*",
-        etags=None if given is None or given == "*" else tuple(tag.tag for tag in given if not tag.weak),
+        etags=None
+        if given is None or given == "*"
+        else tuple(tag.tag for tag in given if not tag.weak),
     )
 
 
@@ -149,7 +167,9 @@ def _any_match(value: str, current: str | None, exists: bool, *, weakly: bool) -
         return exists
     if current is None:
         return False
-    return any(tag.matches_weakly(current) if weakly else tag.matches_strongly(current) for tag in tags)
+    return any(
+        tag.matches_weakly(current) if weakly else tag.matches_strongly(current) for tag in tags
+    )
 
 
 def _date(headers: Mapping[str, str], name: str) -> float | None:

@@ -69,7 +69,13 @@ def _promises(header: str, value: str) -> list[Promise]:
     if not members:
         raise BadDigest(
             f"{header} cannot be read; write it as sha-256=:BASE64:",
-            invalid_digests=[{"algorithm": "", "header": header, "reason": "not a dictionary of structured fields"}],
+            invalid_digests=[
+                {
+                    "algorithm": "",
+                    "header": header,
+                    "reason": "not a dictionary of structured fields",
+                }
+            ],
         )
     promises: list[Promise] = []
     for algorithm, member in members.items():
@@ -86,7 +92,9 @@ def _promises(header: str, value: str) -> list[Promise]:
     if not promises:
         raise BadDigest(
             f"{header} names only algorithms this side does not check; send sha-256 or sha-512",
-            unsupported_algorithms=[{"algorithm": algorithm, "header": header} for algorithm in members],
+            unsupported_algorithms=[
+                {"algorithm": algorithm, "header": header} for algorithm in members
+            ],
         )
     return promises
 
@@ -96,7 +104,10 @@ def _dictionary(value: str) -> Mapping[str, object] | None:
         return None
     try:
         parsed = http_sf.parse(value.encode("ascii"), tltype="dictionary")
-    except (ValueError, ArithmeticError):  # StructuredFieldError is a ValueError; dates beyond the calendar overflow
+    except (
+        ValueError,
+        ArithmeticError,
+    ):  # StructuredFieldError is a ValueError; dates beyond the calendar overflow
         return None
     return parsed if isinstance(parsed, dict) else None
 

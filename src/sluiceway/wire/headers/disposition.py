@@ -23,7 +23,9 @@ __all__ = [
     "parse_disposition",
 ]
 
-MOST_DISPOSITION = 8192  # characters; a 255-character name of 4-byte letters, percent-encoded twice, fits
+MOST_DISPOSITION = (
+    8192  # characters; a 255-character name of 4-byte letters, percent-encoded twice, fits
+)
 
 _CHARSETS = ("utf-8", "iso-8859-1")  # RFC 8187 3.2.1
 _ATTR_CHAR = "!#$&+-.^_`|~"  # RFC 8187 3.2.1, besides letters and digits
@@ -49,7 +51,9 @@ def parse_disposition(value: str) -> Disposition:
     Raises BadRequest on a broken structure, a parameter given twice, or more than MOST_DISPOSITION characters.
     """
     if len(value) > MOST_DISPOSITION:
-        raise BadRequest(f"Content-Disposition is longer than {MOST_DISPOSITION} characters; shorten the file name")
+        raise BadRequest(
+            f"Content-Disposition is longer than {MOST_DISPOSITION} characters; shorten the file name"
+        )
     kind, parameters = read_parameters(value)
     if not TOKEN.fullmatch(kind):
         raise BadRequest("Content-Disposition must begin with a word such as attachment")
@@ -64,7 +68,9 @@ def parse_disposition(value: str) -> Disposition:
         joined = joined_filename(given)
         filename = None if joined is None else _utf8_of_latin1(joined)
     if filename is None and sections:
-        raise BadRequest("filename* cannot be read; write it as UTF-8'' and percent-encoded UTF-8 bytes")
+        raise BadRequest(
+            "filename* cannot be read; write it as UTF-8'' and percent-encoded UTF-8 bytes"
+        )
     return Disposition(kind, given.get("name"), filename)
 
 
@@ -102,7 +108,9 @@ def joined_filename(given: Mapping[str, str]) -> str | None:
     for name, value in given.items():
         if name.startswith("filename*"):
             found = _SECTION.fullmatch(name)
-            number = -1 if found is None else ascii_uint(found[1], "The number of a piece of filename*")
+            number = (
+                -1 if found is None else ascii_uint(found[1], "The number of a piece of filename*")
+            )
             if found is None or number in sections:
                 return None
             sections[number] = value, bool(found[2])

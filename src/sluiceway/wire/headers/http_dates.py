@@ -13,9 +13,15 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _TIME = r"(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2}):(?P<second>[0-9]{2})"
 _FORMS = (
-    re.compile(rf"[A-Z][a-z]{{2}}, (?P<day>[0-9]{{2}}) (?P<month>[A-Z][a-z]{{2}}) (?P<year>[0-9]{{4}}) {_TIME} GMT"),
-    re.compile(rf"[A-Z][a-z]{{5,8}}, (?P<day>[0-9]{{2}})-(?P<month>[A-Z][a-z]{{2}})-(?P<year>[0-9]{{2}}) {_TIME} GMT"),
-    re.compile(rf"[A-Z][a-z]{{2}} (?P<month>[A-Z][a-z]{{2}}) (?P<day>[0-9 ][0-9]) {_TIME} (?P<year>[0-9]{{4}})"),
+    re.compile(
+        rf"[A-Z][a-z]{{2}}, (?P<day>[0-9]{{2}}) (?P<month>[A-Z][a-z]{{2}}) (?P<year>[0-9]{{4}}) {_TIME} GMT"
+    ),
+    re.compile(
+        rf"[A-Z][a-z]{{5,8}}, (?P<day>[0-9]{{2}})-(?P<month>[A-Z][a-z]{{2}})-(?P<year>[0-9]{{2}}) {_TIME} GMT"
+    ),
+    re.compile(
+        rf"[A-Z][a-z]{{2}} (?P<month>[A-Z][a-z]{{2}}) (?P<day>[0-9 ][0-9]) {_TIME} (?P<year>[0-9]{{4}})"
+    ),
 )
 
 
@@ -39,11 +45,21 @@ def _seconds(found: re.Match[str]) -> float | None:
     # The patterns above let only ASCII digits through, so int() is safe here.
     year = int(found["year"])
     if len(found["year"]) == 2:
-        year += 1900 if year >= 70 else 2000  # no clock to ask for RFC 9110's fifty years; POSIX's pivot instead
+        year += (
+            1900 if year >= 70 else 2000
+        )  # no clock to ask for RFC 9110's fifty years; POSIX's pivot instead
     month = _MONTHS.index(found["month"]) + 1
     second = min(int(found["second"]), 59)  # a leap second has no place in datetime
     try:
-        when = datetime(year, month, int(found["day"]), int(found["hour"]), int(found["minute"]), second, tzinfo=UTC)
+        when = datetime(
+            year,
+            month,
+            int(found["day"]),
+            int(found["hour"]),
+            int(found["minute"]),
+            second,
+            tzinfo=UTC,
+        )
     except ValueError:
         return None
     return (when - _EPOCH).total_seconds()

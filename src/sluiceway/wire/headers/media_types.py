@@ -8,7 +8,15 @@ import re
 from sluiceway.errors import BadRequest
 from sluiceway.wire.headers.parameters import TOKEN, read_parameters
 
-__all__ = ["INLINE_TYPES", "MOST_TYPE", "OCTET_STREAM", "essence", "guess_type", "kept_type", "told_type"]
+__all__ = [
+    "INLINE_TYPES",
+    "MOST_TYPE",
+    "OCTET_STREAM",
+    "essence",
+    "guess_type",
+    "kept_type",
+    "told_type",
+]
 
 OCTET_STREAM = "application/octet-stream"
 MOST_TYPE = 255  # characters of a type with its parameters; RFC 6838 4.2 allows 127 on each side of the slash
@@ -18,7 +26,9 @@ _ESCAPED, _BACKSLASHED = re.compile(r'(["\\])'), r"\\\1"
 _QUOTED = r'"(?:[^"\\\x00-\x1f\x7f-\U0010ffff]|\\[\x20-\x7e])*"'
 # As it may be kept to the letter. No comma outside of quotes: to browsers another type follows it, and that one counts.
 _WHOLE = re.compile(rf"[^;]+(?:;[ \t]*(?:{TOKEN.pattern}=(?:{TOKEN.pattern}|{_QUOTED})[ \t]*)?)*")
-_OF_REQUESTS = frozenset(["multipart/form-data", "application/x-www-form-urlencoded"])  # say how a form came, not what a file is
+_OF_REQUESTS = frozenset(
+    ["multipart/form-data", "application/x-www-form-urlencoded"]
+)  # say how a form came, not what a file is
 
 # Passive content only. SVG, HTML, XML and PDF can run code or load things; they are downloads.
 INLINE_TYPES = frozenset(
@@ -112,7 +122,11 @@ def told_type(told: str) -> str | None:
         return found[1]
     kept = found[1]
     for name, value in parameters:
-        one = f"; {name}={value}" if TOKEN.fullmatch(value) else f'; {name}="{_ESCAPED.sub(_BACKSLASHED, value)}"'
+        one = (
+            f"; {name}={value}"
+            if TOKEN.fullmatch(value)
+            else f'; {name}="{_ESCAPED.sub(_BACKSLASHED, value)}"'
+        )
         if one.isascii() and one.isprintable() and len(kept) + len(one) <= MOST_TYPE:
             kept += one
     return kept

@@ -28,7 +28,9 @@ def read_parameters(value: str, *, browser: bool = False) -> tuple[str, list[tup
     at = len(head)
     while at < len(value):
         if value[at] != ";":
-            raise BadRequest("After a parameter's value only a semicolon may come; quote values that hold other characters")
+            raise BadRequest(
+                "After a parameter's value only a semicolon may come; quote values that hold other characters"
+            )
         at = _after_space(value, at + 1)
         if at == len(value) or value[at] == ";":
             continue
@@ -45,7 +47,9 @@ def read_parameters(value: str, *, browser: bool = False) -> tuple[str, list[tup
             end = len(value) if end < 0 else end
             text, at = value[at:end].rstrip(_SPACE), end
             if '"' in text:
-                raise BadRequest("A quotation mark stands inside an unquoted parameter value; quote the whole value")
+                raise BadRequest(
+                    "A quotation mark stands inside an unquoted parameter value; quote the whole value"
+                )
         found.append((name.lower(), text))
     return head.strip(_SPACE).lower(), found
 
@@ -78,7 +82,9 @@ def _http_string(value: str, at: int) -> tuple[str, int]:
         pieces.append(value[at:escape])
         pieces.append(value[escape + 1 : escape + 2])
         at = escape + 2
-        if quote < at:  # the quote was the escaped character; each quote is searched once, so the cost stays linear
+        if (
+            quote < at
+        ):  # the quote was the escaped character; each quote is searched once, so the cost stays linear
             quote = value.find('"', at)
     raise BadRequest("A quoted string has no closing quotation mark")
 

@@ -28,7 +28,9 @@ __all__ = [
 
 MOST_RANGE_HEADER = 4096  # characters; 50 ranges of 10 TB offsets need 1,500
 MOST_RANGES = 50  # readers of PDF and zip ask for a dozen; each one costs a part head and a seek
-MOST_OVERLAPS = 2  # RFC 9110 14.2 calls more than two overlapping ranges a sign of a broken or hostile client
+MOST_OVERLAPS = (
+    2  # RFC 9110 14.2 calls more than two overlapping ranges a sign of a broken or hostile client
+)
 
 _SPACE = " \t"
 
@@ -68,7 +70,9 @@ def resolve_ranges(header: str | None, size: int) -> list[ByteRange] | None:
         if found.start < found.stop:
             ranges.append(found)
     if not ranges:
-        raise RangeUnsatisfiable(f"The object has {size} bytes and none of them is in the range", size=size)
+        raise RangeUnsatisfiable(
+            f"The object has {size} bytes and none of them is in the range", size=size
+        )
     return _joined(ranges)
 
 
@@ -121,7 +125,9 @@ def parse_content_range(value: str) -> tuple[int, int, int | None]:
     start, end = ascii_uint(first, "Content-Range"), ascii_uint(last, "Content-Range")
     whole = None if total == "*" else ascii_uint(total, "Content-Range")
     if end < start or (whole is not None and end >= whole):
-        raise BadRequest("Content-Range contradicts itself: FIRST must not lie behind LAST, nor LAST behind TOTAL")
+        raise BadRequest(
+            "Content-Range contradicts itself: FIRST must not lie behind LAST, nor LAST behind TOTAL"
+        )
     return start, end + 1, whole
 
 
