@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 
 import pytest
 
@@ -275,12 +276,16 @@ def impatient(
     yield get
     for server, before in made.values():
         eventually(
-            lambda server=server, before=before: fds(server.pid) <= before + 1,
+            partial(has_closed_all, server, before),
             "every connection is closed",
-        )  # type: ignore[misc]
+        )
         assert server.stop() == 0
         assert "Traceback" not in server.log()
         assert "never retrieved" not in server.log()
+
+
+def has_closed_all(server: RunningServer, before: int) -> bool:
+    return fds(server.pid) <= before + 1
 
 
 def ask(server: RunningServer, number: int, body: bytes | str) -> Answer:
@@ -296,10 +301,9 @@ def ask(server: RunningServer, number: int, body: bytes | str) -> Answer:
                     + chunked(MEDIUM, 1 << 20)
                 )
             else:
-                wire.send(
-                    head("POST", f"/files?animal={number}", f"Content-Length: {len(body)}")
-                    + bytes(body)
-                )  # type: ignore[arg-type]
+                assert isinstance(body, bytes)
+                length = f"Content-Length: {len(body)}"
+                wire.send(head("POST", f"/files?animal={number}", length) + body)
         except (BrokenPipeError, ConnectionResetError):
             pass  # it answered and closed: the answer is there
         return wire.answer()

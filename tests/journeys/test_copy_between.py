@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -99,11 +100,11 @@ def test_what_one_server_has_the_other_gets(serve: Serve) -> None:
     """Bytes, name and type; raw and as a form; a token for each."""
     one, two = serve("--token", "the-first-token"), serve("--token", "the-second-token")
     (one.root / "a b.webp").write_bytes(DATA)
-    tokens = {"from_token": "the-first-token", "token": "the-second-token"}
-    raw = sluiceway.copy(f"{one.url}/files/a%20b.webp", f"{two.url}/files/d/", **tokens)  # type: ignore[arg-type]
+    tokens: Any = {"from_token": "the-first-token", "token": "the-second-token"}
+    raw = sluiceway.copy(f"{one.url}/files/a%20b.webp", f"{two.url}/files/d/", **tokens)
     form = sluiceway.copy(
         f"{one.url}/files/a%20b.webp", f"{two.url}/files", form={"id": "1"}, **tokens
-    )  # type: ignore[arg-type]
+    )
     answers = [receipt.answer for receipt in (raw, form)]
 
     assert (two.root / "d" / "a b.webp").read_bytes() == DATA

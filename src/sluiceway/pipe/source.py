@@ -67,7 +67,8 @@ class FileSource:
     async def open(self, start: int = 0, stop: int | None = None) -> AsyncIterator[Buffer]:
         loop = asyncio.get_running_loop()
         file: BinaryIO = await loop.run_in_executor(
-            None, lambda: open(self._path, "rb", buffering=0)
+            None,
+            lambda: open(self._path, "rb", buffering=0),  # noqa: SIM115 - closed below
         )
         reading: asyncio.Future[bytes] | None = None
         try:
