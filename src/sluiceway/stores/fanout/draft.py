@@ -16,6 +16,7 @@ from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import Copy, Draft, Entry, Metadata, Pausing, Replace
 from sluiceway.stores.fanout.best_effort import LEAVE, BestEffortTarget
 from sluiceway.stores.fanout.required import RequiredTarget, named, to_the_end, together
+from sluiceway.stores.locks import KeyLocks
 
 __all__ = ["CATCH_UP", "FanoutDraft"]
 
@@ -27,16 +28,21 @@ log: logging.Logger = logging.getLogger("sluiceway")
 
 
 class FanoutDraft:
-    """A draft of several. `front` is the carrier whose objects are shown; `lock` gives the lock of a key."""
+    """A draft of several. `front` is the carrier whose objects are shown; `locks` are the store's."""
 
     def __init__(
         self,
         carriers: Sequence[RequiredTarget],
         followers: Sequence[BestEffortTarget],
         front: RequiredTarget,
-        lock: Callable[[str], asyncio.Lock],
+        locks: KeyLocks,
     ) -> None:
-        self._carriers, self._followers, self._front, self._lock = carriers, followers, front, lock
+        self._carriers, self._followers, self._front, self._locks = (
+            carriers,
+            followers,
+            front,
+            locks,
+        )
         self._over = ""  # why nothing more can be done with it
         self._published = False
         self.written: int = 0
@@ -87,7 +93,7 @@ class FanoutDraft:
             await self._all(
                 lambda draft: draft.sync()
             )  # what can still fail shall fail before anything is visible
-            async with self._lock(key):
+            async with self._locks.acquire(key):
                 await self._publish(True, key, metadata, replace)
             await self._publish(False, key, metadata, replace)
         except BaseException as error:
@@ -150,7 +156,7 @@ class FanoutDraft:
         """Undo what was published, last first; the destinations where a copy remains."""
         published = [carrier for carrier in reversed(self._carriers) if carrier.entry is not None]
         left: list[str] = []
-        async with self._lock(key):
+        async with self._locks.acquire(key):
             left += [
                 each.display_name
                 for each in published

@@ -11,7 +11,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace as changed
-from weakref import WeakValueDictionary
 
 from sluiceway.errors import NotFound, SluiceError, StoreFailed
 from sluiceway.pipe.budget import Budget
@@ -29,6 +28,7 @@ from sluiceway.stores.contract import (
 from sluiceway.stores.fanout.best_effort import LEAVE, BestEffortTarget
 from sluiceway.stores.fanout.draft import FanoutDraft
 from sluiceway.stores.fanout.required import RequiredTarget, named, to_the_end, together
+from sluiceway.stores.locks import KeyLocks
 
 __all__ = ["Destination", "FanoutStore"]
 
@@ -59,7 +59,7 @@ class FanoutStore:
         )
         self._budget = budget
         self._followers: set[BestEffortTarget] = set()
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._locks = KeyLocks()
 
     @property
     def traits(self) -> Traits:
@@ -89,7 +89,7 @@ class FanoutStore:
             raise
         followers = [self._follow(leg, upload, size, upload_request) for leg in self._best_effort]
         return FanoutDraft(
-            [carriers[leg] for leg in self._required], followers, carriers[self._front], self._lock
+            [carriers[leg] for leg in self._required], followers, carriers[self._front], self._locks
         )
 
     async def stat(self, key: str) -> Entry:
@@ -103,7 +103,7 @@ class FanoutStore:
 
     async def delete(self, key: str, replace: Replace = Replace(allowed=True)) -> None:
         """The store that is read from decides; then every other one that can delete and has the key."""
-        async with self._lock(key):
+        async with self._locks.acquire(key):
             await self._front.store.delete(key, replace)
             failed: SluiceError | None = None
             for leg in [*self._required, *self._best_effort]:
@@ -163,9 +163,6 @@ class FanoutStore:
             if leg is self._front
             else changed(upload_request, replace=Replace(allowed=upload_request.replace.allowed))
         )
-
-    def _lock(self, key: str) -> asyncio.Lock:
-        return self._locks.setdefault(key, asyncio.Lock())
 
 
 def _traits(front: Destination, required: list[Destination]) -> Traits:
