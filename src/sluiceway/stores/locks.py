@@ -6,8 +6,9 @@ Within this process only, and for one event loop. Knows nothing of stores: a key
 from __future__ import annotations
 
 import asyncio
-from contextlib import AbstractAsyncContextManager
-from weakref import WeakValueDictionary
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 __all__ = ["KeyLocks"]
 
@@ -21,11 +22,21 @@ class KeyLocks:
     """
 
     def __init__(self) -> None:
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._users: Counter[str] = Counter()  # tasks that hold a key's lock or wait for it
 
-    def acquire(self, key: str) -> AbstractAsyncContextManager[None]:
-        """The lock of `key`, for one `async with`; tasks get it in the order of their requests."""
-        return self._locks.setdefault(key, asyncio.Lock())
+    @asynccontextmanager
+    async def acquire(self, key: str) -> AsyncIterator[None]:
+        """Holds the lock of `key` inside the block; tasks get it in the order of their requests."""
+        lock = self._locks.setdefault(key, asyncio.Lock())
+        self._users[key] += 1
+        try:
+            async with lock:
+                yield
+        finally:
+            self._users[key] -= 1
+            if not self._users[key]:
+                del self._users[key], self._locks[key]
 
     def __len__(self) -> int:
         """The number of keys in use."""
