@@ -79,7 +79,9 @@ RELAY_STORY = _ours(
     "Sluiceway form to raw, digest sha-256", "form", "sha-256", "--relay-body", "raw"
 )
 # Stands still as long as it is told to: its own patience with a destination must be longer.
-RELAY_STALL = _ours("Sluiceway raw, digest sha-256", "raw", "sha-256", "--relay-idle", "600")
+RELAY_STALL = _ours(
+    "Sluiceway raw, digest sha-256", "raw", "sha-256", "--relay-idle-timeout", "600"
+)
 NGINX_UNBUFFERED = _nginx(
     "nginx unbuffered, client_body_buffer_size 1m",
     NGINX_UNBUFFERED_CONF,

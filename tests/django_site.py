@@ -116,7 +116,7 @@ stored = uploads(csrf_exempt(told))
 stored_by_header = csrf_by_header(stored)
 
 
-@uploads(key="one/{filename}")
+@uploads(key_template="one/{filename}")
 @csrf_exempt
 def stored_under_one_key(request: HttpRequest) -> HttpResponse:
     return told(request)

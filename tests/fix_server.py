@@ -103,7 +103,7 @@ def start_server(
             to or str(root),
             "--port",
             "0",
-            "--drain",
+            "--shutdown-timeout",
             "2",
             *options,
         ],

@@ -57,7 +57,7 @@ __all__ = [
 
 TELLABLE = [
     "to",
-    "key",
+    "key_template",
     "max_size",
     "digest",
     "memory_budget",
@@ -354,7 +354,7 @@ class _Drafted:
             raise StoreFailed(
                 f"The destination cannot be opened ({error.strerror}); see that its folder can be made"
             ) from error
-        template = KeyTemplate(settings.key)
+        template = KeyTemplate(settings.key_template)
         upload_service = UploadService(
             store,
             budget,

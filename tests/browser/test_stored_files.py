@@ -17,7 +17,7 @@ pytestmark = pytest.mark.chromium
 
 def test_long_lists_come_in_pages(serve: Serve, visit: OpenPage) -> None:
     """120 files: the first fifty, then more by a button, until all are there and the button is gone."""
-    server = serve("--key", "{filename}")
+    server = serve("--key-template", "{filename}")
     with requests.Session() as session:
         for number in range(120):
             session.put(f"{server.url}/files/{number:03}.txt", data=b"x", timeout=10)

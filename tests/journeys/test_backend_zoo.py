@@ -258,11 +258,11 @@ def impatient(
     def get(*options: str) -> RunningServer:
         if options not in made:
             limits = [
-                "--relay-connect",
+                "--relay-connect-timeout",
                 str(IDLE),
-                "--relay-idle",
+                "--relay-idle-timeout",
                 str(IDLE),
-                "--relay-answer",
+                "--relay-answer-timeout",
                 str(ANSWER),
             ]
             folder = tmp_path_factory.mktemp("zoo") / "none"
@@ -355,9 +355,9 @@ def test_the_field_it_wants_can_be_given(impatient: Callable[..., RunningServer]
 
 
 def test_a_slow_backend_is_no_dead_one(gateway: Gateway) -> None:
-    """1 MB/s: our kernel takes nothing for longer than --relay-idle, because it holds megabytes; the backend does take."""
+    """1 MB/s: our kernel takes nothing for longer than --relay-idle-timeout, because it holds megabytes; the backend does take."""
     with Peer(reads_slowly) as peer:
-        server, data = gateway(peer.url, "--relay-idle", "0.4"), LARGE[: 9 << 19]
+        server, data = gateway(peer.url, "--relay-idle-timeout", "0.4"), LARGE[: 9 << 19]
         answer = talk(server.port, head("PUT", "/files/a", f"Content-Length: {len(data)}") + data)
 
     assert (answer.status, answer.body) == (201, b"at last")
@@ -383,21 +383,23 @@ def test_a_backend_that_is_not_there(gateway: Gateway) -> None:
 
 def test_a_backend_whose_name_nobody_knows(gateway: Gateway) -> None:
     """502 that says so; it may come up later, so the gateway starts."""
-    server = gateway("http://no-such-host.invalid/x", "--relay-connect", "5")
+    server = gateway("http://no-such-host.invalid/x", "--relay-connect-timeout", "5")
     answer = talk(server.port, head("PUT", "/files/a", "Content-Length: 1") + b"x")
 
     assert (answer.status, answer.code) == (502, "peer-unreachable")
 
 
 def test_a_backend_that_takes_no_connection(gateway: Gateway) -> None:
-    """Its packets are lost: 504 within --relay-connect."""
+    """Its packets are lost: 504 within --relay-connect-timeout."""
     with ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         for _ in range(3):  # the queue is full: Linux drops what knocks now
             knocker = stack.enter_context(socket.socket())
             knocker.setblocking(False)
             knocker.connect_ex(listener.getsockname())
-        server = gateway(f"http://127.0.0.1:{listener.getsockname()[1]}/x", "--relay-connect", "1")
+        server = gateway(
+            f"http://127.0.0.1:{listener.getsockname()[1]}/x", "--relay-connect-timeout", "1"
+        )
         began = time.monotonic()
         answer = talk(server.port, head("PUT", "/files/a", "Content-Length: 1") + b"x")
 

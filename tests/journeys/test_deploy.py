@@ -455,7 +455,7 @@ def test_the_systemd_unit_is_one(tmp_path: Path) -> None:
 
 
 def test_the_command_in_the_systemd_unit_is_one_that_starts(tmp_path: Path) -> None:
-    """Its words, with a folder, a port and a credential of the test: it serves who has it; TimeoutStopSec is above --drain."""
+    """Its words, with a folder, a port and a credential of the test: it serves who has it; TimeoutStopSec is above --shutdown-timeout."""
     unit = (DEPLOY / "sluiceway.service").read_text("utf-8")
     (tmp_path / "token").write_text(TOKEN + "\n")
     words = re.findall(r"^ExecStart=\S+ serve (.+)$", unit, re.MULTILINE)[0].split()
@@ -468,7 +468,7 @@ def test_the_command_in_the_systemd_unit_is_one_that_starts(tmp_path: Path) -> N
         assert ask("put", f"{server.url}/files/a", data=b"1", timeout=10).status_code == 201
     finally:
         server.stop()
-    drain = int(words[words.index("--drain") + 1])
+    drain = int(words[words.index("--shutdown-timeout") + 1])
     assert int(re.findall(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)[0]) > drain
 
 

@@ -234,8 +234,8 @@ def test_a_program_without_host_is_no_browser(shut: RunningServer) -> None:
 
 
 def test_with_a_token_or_said_to_be_open_any_name_is_answered(serve: Serve) -> None:
-    """A rebound page knows no token; an operator who says --anyone means it."""
-    for options in (["--token", TOKEN], ["--anyone"]):
+    """A rebound page knows no token; an operator who says --no-auth means it."""
+    for options in (["--token", TOKEN], ["--no-auth"]):
         server = serve(*options)
         headers = {"Host": "files.example.com", "Authorization": f"Bearer {TOKEN}"}
         assert requests.get(f"{server.url}/files", headers=headers, timeout=10).status_code == 200

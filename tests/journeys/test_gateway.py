@@ -309,7 +309,7 @@ def shelf(relay: Relay, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ru
         folder,
         "--relay-url",
         "/books/{id}/{key}?as={filename}",
-        "--key",
+        "--key-template",
         "k-{filename}",
         to=f"{relay.peer.url}/x",
     )

@@ -161,7 +161,7 @@ def server(peer: Peer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run
 def asking(peer: Peer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """The same, asking the backend before each body."""
     folder = tmp_path_factory.mktemp("asking") / "none"
-    server = start_server(folder, "--relay-expect", "--relay-idle", "5", to=peer.url)
+    server = start_server(folder, "--relay-expect", "--relay-idle-timeout", "5", to=peer.url)
     yield server
     server.stop()
 
@@ -313,7 +313,7 @@ def test_credentials_stay_with_their_host(peer: Peer, gateway: Gateway) -> None:
     ):
         to = f"http://me:s3cret-password@127.0.0.1:{port}"
         server, before = (
-            gateway(to, "--relay-expect", "--relay-idle", "5", "--relay-url", way, *secret),
+            gateway(to, "--relay-expect", "--relay-idle-timeout", "5", "--relay-url", way, *secret),
             len(peer.seen),
         )
         assert requests.post(f"{server.url}/files", data=b"data", timeout=20).status_code == 201
@@ -376,9 +376,9 @@ WRONG: dict[str, tuple[str, ...]] = {
     "a field without name": ("--relay-field", "=s3cret"),
     "a method that is none": ("--relay-method", "put it"),
     "a body of another kind": ("--relay-body", "json"),
-    "no time to connect": ("--relay-connect", "0"),
-    "no number of seconds": ("--relay-idle", "nan"),
-    "an endless answer": ("--relay-answer", "inf"),
+    "no time to connect": ("--relay-connect-timeout", "0"),
+    "no number of seconds": ("--relay-idle-timeout", "nan"),
+    "an endless answer": ("--relay-answer-timeout", "inf"),
 }
 
 

@@ -149,6 +149,6 @@ def test_what_is_ours_is_neither_read_nor_written(guarded: tuple[RunningServer, 
     ["../{filename}", "/{filename}", "a/../{id}", ".sluiceway/{id}", "{id}//{filename}", "a\\{id}"],
 )
 def test_a_template_that_leads_out_is_refused_at_start(tmp_path: Path, template: str) -> None:
-    """--key is checked like any key, before the first upload."""
+    """--key-template is checked like any key, before the first upload."""
     with pytest.raises(AssertionError, match="key"):
-        start_server(tmp_path / "root", "--key", template).stop()
+        start_server(tmp_path / "root", "--key-template", template).stop()

@@ -126,8 +126,8 @@ def test_zero_bytes_are_a_file_too(taker: RunningServer, size: int) -> None:
 
 
 def test_a_template_without_an_id_never_overwrites(serve: Serve) -> None:
-    """--key '{filename}': the second upload of a name is refused with 409, the first stays."""
-    server = serve("--key", "in/{filename}")
+    """--key-template '{filename}': the second upload of a name is refused with 409, the first stays."""
+    server = serve("--key-template", "in/{filename}")
     first, second = post(server, "?name=a.txt", b"first"), post(server, "?name=a.txt", b"second")
 
     assert (first.status_code, first.json()["files"][0]["key"]) == (201, "in/a.txt")
@@ -150,7 +150,7 @@ def test_a_template_makes_no_key_that_nobody_could_ask_for(
     serve: Serve, template: str, name: str
 ) -> None:
     """The name is clean, the template was checked with another one; what they make together is checked as well."""
-    server = serve("--key", template)
+    server = serve("--key-template", template)
     raw = post(server, f"?name={name}")
     form = requests.post(f"{server.url}/files", files={"f": (name, b"1")}, timeout=10)
 

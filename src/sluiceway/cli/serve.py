@@ -142,13 +142,16 @@ def _greet(settings: Settings, address: str, config: Path | None) -> None:
     click.echo(f"  python sluiceway.copy('big.iso', '{address}files/big.iso')")
     if config is not None:
         click.echo(f"  settings from {config}")
-    if settings.token is None and not settings.anyone:
+    if settings.token is None and not settings.no_auth:
         click.echo(
             "  without a token: every user and program of this machine can upload, read and delete",
             err=True,
         )
-    if settings.anyone:
-        click.echo("  open to anyone who can reach this address: upload, read and delete", err=True)
+    if settings.no_auth:
+        click.echo(
+            "  without authentication: all who can reach this address can upload, read and delete",
+            err=True,
+        )
     sys.stdout.flush()
 
 

@@ -112,7 +112,7 @@ class Sluiceway:
                 open_destination(told, self.budget),
                 self.budget,
                 self._progress_table or ProgressTable(),
-                template=KeyTemplate(told.key),
+                template=KeyTemplate(told.key_template),
                 digests=told.digests,
                 max_size=told.largest,
                 flatten=told.flatten,

@@ -141,7 +141,9 @@ def _backend(place: str, told: Settings) -> Backend:
         answer_headers=frozenset(_answer_header(name) for name in told.relay_answer_header),
         expect=told.relay_expect,
         chunked=told.relay_chunked,
-        deadlines=Deadlines(told.relay_connect, told.relay_idle, told.relay_answer),
+        deadlines=Deadlines(
+            told.relay_connect_timeout, told.relay_idle_timeout, told.relay_answer_timeout
+        ),
         trust=_trust(told, url.address.url),
     )
 

@@ -67,7 +67,7 @@ def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         backlog=Crowd().backlog(BACKLOG),
         timeout_keep_alive=KEEP_ALIVE,
         # uvicorn takes whole seconds; without a number a stop would wait for the longest upload
-        timeout_graceful_shutdown=max(1, round(settings.drain)),
+        timeout_graceful_shutdown=max(1, round(settings.shutdown_timeout)),
     )
     host, port = sock.getsockname()[:2]
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"

@@ -53,7 +53,7 @@ class Settings:
         ("./uploads",),
     )
     host: str = _told(
-        "Address to listen on. Anything but loopback needs --token or --anyone.", "127.0.0.1"
+        "Address to listen on. Anything but loopback needs --token or --no-auth.", "127.0.0.1"
     )
     port: int = _told("Port to listen on; 0 takes a free one and prints it.", 8000)
     token: str | None = _told(
@@ -64,16 +64,16 @@ class Settings:
         "File that holds the token and nothing else: every user of the machine can read the options of a program.",
         None,
     )
-    anyone: bool = _told("Let anybody who can reach the address upload, read and delete.", False)
+    no_auth: bool = _told("Let anybody who can reach the address upload, read and delete.", False)
     allowed_host: tuple[str, ...] = _told(
         "Name that requests may be for besides localhost and this machine's loopback addresses: files.example.com or "
-        "*.example.com. Without a token and without --anyone no other name is answered, so that no web site can reach a server "
+        "*.example.com. Without a token and without --no-auth no other name is answered, so that no web site can reach a server "
         "on the machine of its visitor. Repeatable.",
         (),
     )
     allow_origin: tuple[str, ...] = _told(
         "Origin (https://app.example.com) whose pages may upload, read and delete from a browser; * for all, which needs --token "
-        "or --anyone. Repeatable.",
+        "or --no-auth. Repeatable.",
         (),
     )
     max_size: str | None = _told(
@@ -92,7 +92,7 @@ class Settings:
         "1MiB",
     )
     memory_budget: str = _told("Memory all transfers of the server may hold together.", "64MiB")
-    key: str = _told(
+    key_template: str = _told(
         "Where a file goes whose client named no key: {id} {filename} {year} {month} {day}.",
         DEFAULT_TEMPLATE,
     )
@@ -104,7 +104,7 @@ class Settings:
         "Digests computed of every file: sha-256, sha-512, both with a comma, or none.", "sha-256"
     )
     workers: int = _told("Processes that serve; one core moves more than 1 GB/s.", 1)
-    drain: float = _told("Seconds that uploads under way may go on after SIGTERM.", 30.0)
+    shutdown_timeout: float = _told("Seconds that uploads under way may go on after SIGTERM.", 30.0)
     store_option: tuple[str, ...] = _told(
         "For buckets and other places that need more than a URL, NAME=VALUE: endpoint, region, profile, timeout … Repeatable.",
         (),
@@ -142,9 +142,9 @@ class Settings:
     relay_chunked: bool = _told(
         "Send a form's file in chunks, for forms with something after a large file.", False
     )
-    relay_connect: float = _told("Seconds that server may take for a connection.", 10.0)
-    relay_idle: float = _told("Seconds that server may take or send nothing.", 60.0)
-    relay_answer: float = _told(
+    relay_connect_timeout: float = _told("Seconds that server may take for a connection.", 10.0)
+    relay_idle_timeout: float = _told("Seconds that server may take or send nothing.", 60.0)
+    relay_answer_timeout: float = _told(
         "Seconds from the last byte of a file to the beginning of that server's answer.", 600.0
     )
     ca_file: str | None = _told(
@@ -175,7 +175,7 @@ class Settings:
             raise BadSetting("--to names no place; give a folder or a URL")
         if self.relay_body not in ("same", "raw", "form"):
             raise BadSetting(f"--relay-body is same, raw or form, not {self.relay_body!r}")
-        for name in ("relay_connect", "relay_idle", "relay_answer"):
+        for name in ("relay_connect_timeout", "relay_idle_timeout", "relay_answer_timeout"):
             if not 0 < getattr(self, name) < 1e9:
                 raise BadSetting(
                     f"--{name.replace('_', '-')} is a number of seconds above 0, not {getattr(self, name)}"
@@ -188,9 +188,9 @@ class Settings:
             raise BadSetting(f"--port must be 0 to 65535, not {self.port}")
         if not 1 <= self.workers <= 64:
             raise BadSetting(f"--workers must be 1 to 64, not {self.workers}")
-        if not 0 <= self.drain < 1e9:  # "nan" and "inf" are numbers to Python
+        if not 0 <= self.shutdown_timeout < 1e9:  # "nan" and "inf" are numbers to Python
             raise BadSetting(
-                f"--drain is a number of seconds and cannot be negative or endless, not {self.drain}"
+                f"--shutdown-timeout is a number of seconds and cannot be negative or endless, not {self.shutdown_timeout}"
             )
         if self.token_file is not None:
             if self.token is not None:
@@ -224,11 +224,11 @@ class Settings:
             raise BadSetting(
                 "--fetch-internal allows addresses, and no --fetch-from allows a host; give one, or * for all"
             )
-        KeyTemplate(self.key)
-        if not self.token and not self.anyone and not is_loopback(self.host):
+        KeyTemplate(self.key_template)
+        if not self.token and not self.no_auth and not is_loopback(self.host):
             raise BadSetting(
                 f"--host {self.host} can be reached by others, and there is no --token. Set one "
-                "(or SLUICEWAY_TOKEN), or say --anyone if really everybody may upload, read and delete"
+                "(or SLUICEWAY_TOKEN), or say --no-auth if really everybody may upload, read and delete"
             )
 
     @property
@@ -259,9 +259,9 @@ class Settings:
     @property
     def origins(self) -> frozenset[Origin]:
         """Origins whose pages are trusted; "*" is none of them."""
-        if "*" in self.allow_origin and not self.token and not self.anyone:
+        if "*" in self.allow_origin and not self.token and not self.no_auth:
             raise BadSetting(
-                "--allow-origin '*' lets every web site in; it needs a --token, or --anyone"
+                "--allow-origin '*' lets every web site in; it needs a --token, or --no-auth"
             )
         return frozenset(origin(text) for text in self.allow_origin if text != "*")
 

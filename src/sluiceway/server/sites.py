@@ -50,7 +50,7 @@ class Sites:
     def __init__(self, told: Settings) -> None:
         self._names = told.host_names
         # Whoever has the token may come under any name: a rebound page does not know it.
-        self._checks_host = bool(told.allowed_host) or (told.token is None and not told.anyone)
+        self._checks_host = bool(told.allowed_host) or (told.token is None and not told.no_auth)
         self._any = "*" in told.allow_origin
         self._origins = told.origins
         self._hinted = -HINT_EVERY

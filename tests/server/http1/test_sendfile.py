@@ -404,7 +404,7 @@ uvicorn.Server(uvicorn.Config(app, log_level="error", {options})).run(sockets=[s
         process.communicate(timeout=30)
 
 
-APP = "from sluiceway.server.app import Sluiceway; app = Sluiceway(to='root', anyone=True)"
+APP = "from sluiceway.server.app import Sluiceway; app = Sluiceway(to='root', no_auth=True)"
 OURS = "http='sluiceway.server.http1.protocol:SluiceProtocol'"
 
 
