@@ -1,17 +1,23 @@
-"""The package's own source, read as text and as trees: what the architecture tests look at."""
+"""The package's own source, read as text and as syntax trees: what the architecture tests look at.
+
+Each rule is one test that reads every file and lists all violations at once.
+"""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import sluiceway
 
-__all__ = ["ROOMS", "Module", "modules", "room_of"]
+__all__ = ["ROOMS", "ROOT", "Module", "modules", "require", "room_of"]
 
-# left to right: a room imports only what stands to its left (and itself)
+ROOT = Path(sluiceway.__file__ or "").parent
+
+# A room imports only rooms that stand before it in this list, and itself.
 ROOMS = [
     "errors",
     "pipe",
@@ -33,21 +39,20 @@ ROOMS = [
 
 @dataclass(frozen=True, slots=True)
 class Module:
+    """One source file."""
+
     name: str  # sluiceway.pipe.pump
     path: Path
     text: str
-
-    @property
-    def tree(self) -> ast.Module:
-        return ast.parse(self.text)
+    tree: ast.Module = field(repr=False)
 
     @property
     def short(self) -> str:
-        """pipe/pump.py: as people say it."""
-        return self.path.relative_to(_root()).as_posix()
+        """The path below the package: pipe/pump.py."""
+        return self.path.relative_to(ROOT).as_posix()
 
     def imports(self) -> Iterator[tuple[str, int]]:
-        """Full names of imported modules, wherever in the file, and their lines."""
+        """Yields the full name of every imported module, wherever in the file, and its line."""
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Import):
                 for alias in node.names:
@@ -59,21 +64,35 @@ class Module:
                 else:
                     yield node.module or "", node.lineno
 
+    def calls(self) -> Iterator[tuple[ast.Call, str]]:
+        """Yields every call and the name that is called: "int", "os.path.join", "part.read"."""
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Call):
+                if isinstance(node.func, ast.Name):
+                    yield node, node.func.id
+                elif isinstance(node.func, ast.Attribute):
+                    yield node, ast.unparse(node.func)
 
-def _root() -> Path:
-    return Path(sluiceway.__file__ or "").parent
 
-
-def modules() -> list[Module]:
-    """Every module of the package."""
+@cache
+def modules() -> tuple[Module, ...]:
+    """Every module of the package, parsed once."""
     found = []
-    for path in sorted(_root().rglob("*.py")):
-        parts = ["sluiceway", *path.relative_to(_root()).with_suffix("").parts]
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = ["sluiceway", *path.relative_to(ROOT).with_suffix("").parts]
         name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-        found.append(Module(name, path, path.read_text("utf-8")))
-    return found
+        text = path.read_text("utf-8")
+        found.append(Module(name, path, text, ast.parse(text)))
+    assert len(found) > 100, "the package's files were not found"
+    return tuple(found)
 
 
 def room_of(name: str) -> str:
-    """The room a module of ours belongs to: "pipe", "errors", "" for the package itself."""
+    """The room of a module: "pipe", "errors"; "" for the package itself."""
     return name.split(".")[1] if "." in name else ""
+
+
+def require(violations: Iterable[str]) -> None:
+    """Fails with all violations, one a line."""
+    found = sorted(set(violations))
+    assert not found, "\n  ".join([f"{len(found)} violations:", *found])

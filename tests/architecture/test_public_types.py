@@ -1,4 +1,4 @@
-"""What another project's type checker sees of the installed package: every public name has a type, and none is guessed."""
+"""Another project's type checker knows the type of every public name of the installed package."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SCRIPTS = Path(sys.executable).parent
 def test_every_public_name_has_a_known_type(tmp_path: Path) -> None:
     """pyright --verifytypes says 100 %."""
     if "site-packages" not in str(sluiceway.__file__):
-        pytest.skip("the tree is on the path, and pyright looks at installed packages")
+        pytest.skip("an editable install: pyright looks at installed packages")
     env = {**os.environ, "PATH": f"{SCRIPTS}{os.pathsep}{os.environ['PATH']}"}
     command = [
         str(SCRIPTS / "pyright"),
@@ -33,9 +33,9 @@ def test_every_public_name_has_a_known_type(tmp_path: Path) -> None:
     )
     if not run.stdout.startswith("{"):
         missing(f"pyright could not be run: {run.stderr[-500:]}")
-    told = json.loads(run.stdout)["typeCompleteness"]
+    report = json.loads(run.stdout)["typeCompleteness"]
 
-    unknown = [symbol["name"] for symbol in told["symbols"] if not symbol["isTypeKnown"]]
+    unknown = [symbol["name"] for symbol in report["symbols"] if not symbol["isTypeKnown"]]
     assert unknown == []
-    assert told["completenessScore"] == 1
-    assert told["exportedSymbolCounts"]["withKnownType"] > 1000
+    assert report["completenessScore"] == 1
+    assert report["exportedSymbolCounts"]["withKnownType"] > 1000

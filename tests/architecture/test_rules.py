@@ -1,151 +1,138 @@
-"""Rules that would each have prevented bugs of others: no assert, no bare int() on headers, no read without a size …"""
+"""Rules of which each would have prevented bugs of other projects."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
 
-import pytest
+from architecture.sources import Module, modules, require, room_of
 
-from architecture.sources import Module, modules, room_of
-
-PRODUCT = [module for module in modules() if room_of(module.name) != "testing"]
-# (file, call in source) -> why it is not about bytes of a peer
+# modules that may call int() on text -> why that is safe
 INT_ALLOWED = {
-    (
-        "wire/headers/http_dates.py",
-        "int",
-    ): "a regular expression of ASCII digits of fixed counts matched before",
-    ("wire/numbers.py", "int"): "the one place that turns digits into numbers, after checking them",
+    "wire/headers/http_dates.py": "a regular expression matched ASCII digits of fixed counts",
+    "wire/numbers.py": "the one place that turns digits into numbers, after checking them",
 }
 READ_ALLOWED = {
     "server/run.py": "the settings that it wrote itself, for its workers",
     "cli/serve.py": "the operator's own settings file",
     "server/page/assets.py": "the page's own files, a few KiB, part of the package",
 }
+WHOLE_READS = {"read", "read_bytes", "read_text", "readlines", "body", "form", "json"}
+ENDINGS = {"sys.exit", "os._exit", "exit", "quit", "print"}
+BY_PATH = {
+    "open",
+    "os.path.join",
+    "os.walk",
+    "shutil.rmtree",
+    "os.remove",
+    "os.replace",
+    "os.listdir",
+}
 
 
-def calls(module: Module) -> Iterator[tuple[ast.Call, str]]:
-    """Every call and the name it is called by: "int", "os.path.join", ".read"."""
-    for node in ast.walk(module.tree):
-        if isinstance(node, ast.Call):
-            if isinstance(node.func, ast.Name):
-                yield node, node.func.id
-            elif isinstance(node.func, ast.Attribute):
-                yield node, ast.unparse(node.func)
+def product(*rooms: str) -> list[Module]:
+    """The modules that run in production, of some rooms or of all."""
+    return [
+        module
+        for module in modules()
+        if room_of(module.name) != "testing" and (not rooms or room_of(module.name) in rooms)
+    ]
 
 
-@pytest.mark.parametrize("module", PRODUCT, ids=lambda module: module.short)
-def test_nothing_relies_on_assert(module: Module) -> None:
-    """python -O removes asserts; a check that matters raises an error with a code."""
-    found = [node.lineno for node in ast.walk(module.tree) if isinstance(node, ast.Assert)]
-
-    assert found == []
-
-
-@pytest.mark.parametrize(
-    "module",
-    [m for m in PRODUCT if room_of(m.name) in ("wire", "server", "client")],
-    ids=lambda m: m.short,
-)
-def test_numbers_of_peers_go_through_one_door(module: Module) -> None:
-    """int() takes "+1", "1_0", " 1" and digits of all scripts; isdigit() and isnumeric() are as wide. ascii_uint is not."""
-    for node, name in calls(module):
-        where = f"{module.short}:{node.lineno}: {name}"
-        assert name.rpartition(".")[2] not in ("isdigit", "isnumeric", "isdecimal"), where
-        if name == "int" and not (node.args and isinstance(node.args[0], ast.Compare)):
-            told = (module.short, "int") in INT_ALLOWED or _is_number_already(node)
-            assert told, where
+def calls(*rooms: str) -> Iterator[tuple[Module, ast.Call, str, str]]:
+    """Yields module, call, the called name and the place in words."""
+    for module in product(*rooms):
+        for node, name in module.calls():
+            yield module, node, name, f"{module.short}:{node.lineno}: {ast.unparse(node)[:80]}"
 
 
-def _is_number_already(node: ast.Call) -> bool:
-    """int.from_bytes' cousins: int(x * y), int(value / 2), int(time()) convert numbers, not text."""
-    return bool(node.args) and isinstance(node.args[0], ast.BinOp)
+def test_nothing_relies_on_assert() -> None:
+    """`python -O` removes asserts; a check that matters raises an error with a code."""
+    require(
+        f"{module.short}:{node.lineno}"
+        for module in product()
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Assert)
+    )
 
 
-@pytest.mark.parametrize("module", PRODUCT, ids=lambda module: module.short)
-def test_nothing_is_read_without_a_size(module: Module) -> None:
-    """.read() and .read_bytes() without a number read whatever somebody put there, whole."""
-    for node, name in calls(module):
+def test_numbers_of_peers_are_parsed_by_wire_numbers() -> None:
+    """int() takes "+1", "1_0", " 1" and digits of all scripts, as isdigit() does."""
+    found = []
+    for module, node, name, where in calls("wire", "server", "client"):
+        if name.rpartition(".")[2] in ("isdigit", "isnumeric", "isdecimal"):
+            found.append(where)
+        # int(x * y), int(value / 2) and int(a < b) convert numbers, not text
+        of_numbers = bool(node.args) and isinstance(node.args[0], ast.BinOp | ast.Compare)
+        if name == "int" and not of_numbers and module.short not in INT_ALLOWED:
+            found.append(where)
+    require(found)
+
+
+def test_nothing_is_read_without_a_size() -> None:
+    """.read() and .read_bytes() without a number read all that a peer or a disk has."""
+    found = []
+    for module, node, name, where in calls():
         method = name.rpartition(".")[2]
-        if "." not in name or method not in (
-            "read",
-            "read_bytes",
-            "read_text",
-            "readlines",
-            "body",
-            "form",
-            "json",
-        ):
+        if "." not in name or method not in WHOLE_READS or module.short in READ_ALLOWED:
             continue
         if method in ("body", "form", "json") and not name.startswith("request"):
-            continue  # Starlette's, which gather a request; an answer's own are other things
-        sized = bool(node.args) and method != "read_text"  # whose argument is an encoding
-        assert sized or module.short in READ_ALLOWED, f"{module.short}:{node.lineno}: {name}()"
+            continue  # only Starlette's request gathers a whole body by these
+        if not node.args or method == "read_text":  # whose argument is an encoding
+            found.append(where)
+    require(found)
 
 
-@pytest.mark.parametrize(
-    "module", [m for m in PRODUCT if m.short.startswith("stores/disk")], ids=lambda m: m.short
-)
-def test_below_the_root_nothing_is_reached_by_path(module: Module) -> None:
-    """Only by directory descriptor: a path that is joined can be redirected by a link between check and use."""
-    one = {"open", "unlink", "mkdir", "rmdir", "stat"}
-    two = {"rename", "link"}
-    for node, name in calls(module):
-        where = f"{module.short}:{node.lineno}: {ast.unparse(node)[:80]}"
+def test_the_disk_store_reaches_files_by_directory_descriptor() -> None:
+    """A link can redirect a joined path between check and use."""
+    found = []
+    for module, node, name, where in calls("stores"):
+        if not module.short.startswith("stores/disk/"):
+            continue
         if node.args and ast.unparse(node.args[0]).startswith("'/proc/"):
             continue  # what the kernel tells of this process
-        assert name not in (
-            "open",
-            "os.path.join",
-            "os.walk",
-            "shutil.rmtree",
-            "os.remove",
-            "os.replace",
-            "os.listdir",
-        ), where
         given = {keyword.arg for keyword in node.keywords}
-        method = name.removeprefix("os.")
-        if name.startswith("os.") and method in one:
-            root = (
-                method == "open"
-                and ast.unparse(node.args[0]) == "root"
-                and module.short == "stores/disk/tree.py"
-            )
-            assert "dir_fd" in given or root, where
-        if name.startswith("os.") and method in two:
-            assert {"src_dir_fd", "dst_dir_fd"} <= given, where
-
-
-@pytest.mark.parametrize("module", PRODUCT, ids=lambda module: module.short)
-def test_only_the_command_line_ends_the_process_or_prints(module: Module) -> None:
-    """sys.exit in a request would take every upload with it."""
-    if room_of(module.name) in ("cli", "__main__"):
-        return
-    for node, name in calls(module):
-        assert name not in ("sys.exit", "os._exit", "exit", "quit", "print"), (
-            f"{module.short}:{node.lineno}: {name}"
+        root = module.short == "stores/disk/tree.py" and (
+            name == "os.open" and ast.unparse(node.args[0]) == "root"
         )
-
-
-@pytest.mark.parametrize("module", PRODUCT, ids=lambda module: module.short)
-def test_headers_are_not_parsed_by_the_mail_library(module: Module) -> None:
-    """email.message and cgi accept what no HTTP server should."""
-    for name, line in module.imports():
-        assert not name.startswith(("email.message", "email.parser", "cgi")), (
-            f"{module.short}:{line}: {name}"
-        )
-
-
-@pytest.mark.parametrize("module", PRODUCT, ids=lambda module: module.short)
-def test_errors_are_ours(module: Module) -> None:
-    """What is raised on purpose has a code: no bare Exception, RuntimeError or ValueError leaves a room."""
-    for node in ast.walk(module.tree):
+        one = name in ("os.open", "os.unlink", "os.mkdir", "os.rmdir", "os.stat")
+        two = name in ("os.rename", "os.link")
         if (
-            isinstance(node, ast.Raise)
-            and isinstance(node.exc, ast.Call)
-            and isinstance(node.exc.func, ast.Name)
+            name in BY_PATH
+            or (one and not root and "dir_fd" not in given)
+            or (two and not {"src_dir_fd", "dst_dir_fd"} <= given)
         ):
-            assert node.exc.func.id not in ("Exception", "RuntimeError", "ValueError", "OSError"), (
-                f"{module.short}:{node.lineno}"
-            )
+            found.append(where)
+    require(found)
+
+
+def test_only_the_commands_end_the_process_or_print() -> None:
+    """sys.exit in a request would take every upload with it."""
+    require(
+        where
+        for module, _, name, where in calls()
+        if room_of(module.name) not in ("cli", "__main__") and name in ENDINGS
+    )
+
+
+def test_headers_are_not_parsed_by_the_mail_library() -> None:
+    """email.message and cgi accept headers that no HTTP server should."""
+    require(
+        f"{module.short}:{line}: {name}"
+        for module in product()
+        for name, line in module.imports()
+        if name.startswith(("email.message", "email.parser", "cgi"))
+    )
+
+
+def test_raised_errors_are_of_the_one_tree() -> None:
+    """An error that is raised on purpose has a code: no bare Exception or ValueError."""
+    require(
+        f"{module.short}:{node.lineno}: {node.exc.func.id}"
+        for module in product()
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Raise)
+        and isinstance(node.exc, ast.Call)
+        and isinstance(node.exc.func, ast.Name)
+        and node.exc.func.id in ("Exception", "RuntimeError", "ValueError", "OSError")
+    )
