@@ -37,7 +37,7 @@ THIRD_PARTY = {
     "stores/objects/s3_calls.py": {"botocore"},
     "stores/objects/staged_draft.py": {"obstore"},
     "stores/postgres/store.py": {"psycopg", "psycopg_pool"},
-    "copying/zip_writer.py": {"zipstream"},
+    "archives/zip_writer.py": {"zipstream"},
     "cli": {"click", "rich"},
     "testing/store_suite": {"pytest"},
 }

@@ -10,7 +10,7 @@ from sluiceway.errors import SluiceError
 from sluiceway.pipe.source import Buffer, BytesSource, Source
 from sluiceway.stores.contract import Metadata
 
-__all__ = ["GivenItems", "Zeros"]
+__all__ = ["FailingSource", "GivenItems", "Zeros"]
 
 MIB = 1 << 20
 
@@ -59,7 +59,7 @@ class GivenItems:
                 if isinstance(what, bytes)
                 else Zeros(what)
                 if isinstance(what, int)
-                else _Failing(what)
+                else FailingSource(what)
             )
             yield Reading(item, source, Metadata(item.key.rpartition("/")[2]))
         finally:
@@ -69,7 +69,7 @@ class GivenItems:
         return
 
 
-class _Failing:
+class FailingSource:
     reopenable = True
     length: int | None = 1000
 

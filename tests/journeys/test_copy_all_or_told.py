@@ -263,12 +263,12 @@ def test_names_that_are_excluded_are_not_judged(tmp_path: Path) -> None:
         for name in ("a", ODDLY, "etc/../up", "z"):
             archive.add(tmp_path / "one", name)
     _, report, _ = copied(
-        tmp_path / "x.tar", tmp_path / "to", "--from", "tar", "--exclude", "etc/**"
+        tmp_path / "x.tar", tmp_path / "to", "--unpack", "tar", "--exclude", "etc/**"
     )
 
     assert (report["copied"], report["excluded"]) == (3, 1)
     assert sorted(path.name for path in (tmp_path / "to").iterdir()) == ["a", ODDLY, "z"]
-    copied(tmp_path / "x.tar", tmp_path / "other", "--from", "tar", code=1)
+    copied(tmp_path / "x.tar", tmp_path / "other", "--unpack", "tar", code=1)
 
 
 def test_a_hard_link_in_a_tar_is_missing_and_said_to_be(tmp_path: Path) -> None:
@@ -278,7 +278,7 @@ def test_a_hard_link_in_a_tar_is_missing_and_said_to_be(tmp_path: Path) -> None:
         (tmp_path / "two").hardlink_to(tmp_path / "one")
         archive.add(tmp_path / "one", "one")
         archive.add(tmp_path / "two", "two")
-    lines, _, _ = copied(tmp_path / "x.tar", tmp_path / "to", "--from", "tar", code=6)
+    lines, _, _ = copied(tmp_path / "x.tar", tmp_path / "to", "--unpack", "tar", code=6)
 
     assert (lines["one"]["state"], lines["two"]["state"], lines["two"]["code"]) == (
         "copied",

@@ -1,4 +1,4 @@
-"""`sluiceway copy SRC DST --as zip`: a folder, a store's place or a server's listing becomes one zip on its way."""
+"""`sluiceway copy SRC DST --pack zip`: a folder, a store's place or a server's listing becomes one zip on its way."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FILES = {"1.jpg": pattern(3 * MIB), "sub/2.jpg": b"2", "sub/empty": b""}
 
 
 def run(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "sluiceway", "copy", *words, "--as", "zip"]
+    command = [sys.executable, "-m", "sluiceway", "copy", *words, "--pack", "zip"]
     return subprocess.run(command, capture_output=True, timeout=60, check=False, cwd=cwd)
 
 

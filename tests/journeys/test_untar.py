@@ -1,4 +1,4 @@
-"""`sluiceway copy x.tar DST/ --from tar`: an archive becomes files at the other side while it arrives."""
+"""`sluiceway copy x.tar DST/ --unpack tar`: an archive becomes files at the other side while it arrives."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def tar(files: dict[str, bytes], mode: str = "w") -> bytes:
 def run(
     *words: str, given: bytes = b"", cwd: Path | None = None
 ) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "sluiceway", "copy", *words, "--from", "tar"]
+    command = [sys.executable, "-m", "sluiceway", "copy", *words, "--unpack", "tar"]
     return subprocess.run(
         command, input=given, capture_output=True, timeout=60, check=False, cwd=cwd
     )
@@ -89,7 +89,7 @@ def test_a_file_becomes_a_folder(tmp_path: Path, mode: str) -> None:
 def test_a_pipe_of_the_tar_program_becomes_objects_of_a_server(
     tmp_path: Path, taker: RunningServer
 ) -> None:
-    """`tar cz . | sluiceway copy - https://host/files/x/ --from tar`, a link left out and named."""
+    """`tar cz . | sluiceway copy - https://host/files/x/ --unpack tar`, a link left out and named."""
     for key, data in FILES.items():
         path = tmp_path / "in" / key
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -135,7 +135,7 @@ def test_a_bucket_takes_the_members_and_gives_them_as_a_zip(s3: Objects, tmp_pat
     (tmp_path / "x.tar.gz").write_bytes(tar(FILES, "w:gz"))
     place = s3.url(s3.fresh(), "un/")
     env = {**os.environ, **s3.env}
-    for words in (["x.tar.gz", place, "--from", "tar"], [place, "back.zip", "--as", "zip"]):
+    for words in (["x.tar.gz", place, "--unpack", "tar"], [place, "back.zip", "--pack", "zip"]):
         command = [sys.executable, "-m", "sluiceway", "copy", *words]
         done = subprocess.run(
             command, env=env, cwd=tmp_path, capture_output=True, timeout=60, check=False
@@ -226,7 +226,7 @@ def test_what_is_no_archive_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the meter reads /proc")
 def test_memory_does_not_grow_with_the_archive(tmp_path: Path, taker: RunningServer) -> None:
-    """Fifty times as much through `copy - URL/ --from tar` costs nothing more."""
+    """Fifty times as much through `copy - URL/ --unpack tar` costs nothing more."""
     peaks = []
     for size in (10 * MIB, 500 * MIB):
         info = tarfile.TarInfo("zeros")
@@ -238,7 +238,7 @@ def test_memory_does_not_grow_with_the_archive(tmp_path: Path, taker: RunningSer
             "copy",
             "-",
             f"{taker.url}/files/{size}/",
-            "--from",
+            "--unpack",
             "tar",
             "-q",
         ]

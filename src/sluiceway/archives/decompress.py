@@ -158,7 +158,7 @@ class _Stretched:
             if self._made > self._free and self._made > self._came * self._ratio:
                 raise TooLarge(
                     f"{self._display_name} swells to more than {self._ratio} times its size. Where that is right, unpack it before: "
-                    "xz -dc x.tar.xz | sluiceway copy - … --from tar"
+                    "xz -dc x.tar.xz | sluiceway copy - … --unpack tar"
                 )
             if piece:
                 yield piece

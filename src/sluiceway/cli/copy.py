@@ -77,14 +77,12 @@ _EXIT_HELP = "\b\nExit codes:\n" + "\n".join(
 @network_options
 @many_options
 @click.option(
-    "--as",
-    "pack",
+    "--pack",
     type=click.Choice(["zip"]),
     help="Copy all that is below SOURCE as one zip, made while it is sent and uncompressed, so that its length is known before.",
 )
 @click.option(
-    "--from",
-    "unpack",
+    "--unpack",
     type=click.Choice(["tar"]),
     help="SOURCE is a tar (plain, gzip, bzip2, xz): copy its members below DESTINATION while it arrives. Options of -r fit.",
 )
@@ -145,8 +143,8 @@ def copy(
     sluiceway copy big.iso 'postgresql://host/database/big.iso?table=files'
     sluiceway copy big.iso s3://bucket/folder/
     sluiceway copy -r --journal done.log backup/ https://host/files/backup/
-    sluiceway copy photos/ https://host/files/ --as zip  all of it as photos.zip
-    sluiceway copy https://a/x.tar.gz https://b/files/x/ --from tar
+    sluiceway copy photos/ https://host/files/ --pack zip  all of it as photos.zip
+    sluiceway copy https://a/x.tar.gz https://b/files/x/ --unpack tar
 
     A download takes its name only when its length and digest are right. Until then it is a .sluiceway-….part beside
     the target.
@@ -172,21 +170,21 @@ def copy(
     many = {name: given.pop(name) for name in MANY}
     if from_command and (recursive or unpack or curl or given["pack"]):
         raise click.UsageError(
-            "--from-command gives one file; leave out --recursive, --from, --as and --curl"
+            "--from-command gives one file; leave out --recursive, --unpack, --pack and --curl"
         )
     if given["pack"] and (recursive or unpack or curl):
         raise click.UsageError(
-            "--as makes one file of many; leave out --recursive, --from and --curl"
+            "--pack makes one file of many; leave out --recursive, --unpack and --curl"
         )
     if recursive or unpack:
         if curl:
             raise click.UsageError(
-                "--curl is for one file or a folder of few; leave out --recursive and --from"
+                "--curl is for one file or a folder of few; leave out --recursive and --unpack"
             )
         copy_many(source, destination, as_json, quiet, given, many | {"unpack": unpack})
     for name, flag in MANY.items():
         if many[name]:
-            raise click.UsageError(f"{flag} goes with --recursive or --from")
+            raise click.UsageError(f"{flag} goes with --recursive or --unpack")
     try:
         from sluiceway.client.local.command import Command
         from sluiceway.copying.api import copy as run

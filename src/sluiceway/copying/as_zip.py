@@ -8,29 +8,31 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from urllib.parse import unquote, urlsplit
 
+from sluiceway.archives.zip_writer import ZipContents, ZipMember, ZipSource
 from sluiceway.client.http.request_shape import shape_form, shape_put
 from sluiceway.client.http.transport import Transport
 from sluiceway.client.local.download_target import open_in_folder, open_target
 from sluiceway.client.local.part_file import settled
 from sluiceway.client.upload import Upload, upload
-from sluiceway.copying.contract import by_rule
+from sluiceway.copying.contract import CopyItem, by_rule
 from sluiceway.copying.many import origin_of
 from sluiceway.copying.network import Network
 from sluiceway.copying.options import RETRIES, CopyOptions, Fields, Side, make_order
 from sluiceway.copying.retry_policy import RetryPolicy
 from sluiceway.copying.store_copies import Coming, Tell, keep_in_store, keep_in_target
-from sluiceway.copying.zip_writer import ZipSource, zipped
 from sluiceway.errors import BadRequest, SourceFailed
 from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.pump import close_stream
 from sluiceway.pipe.receipt import OnProgress, Progress, Receipt
+from sluiceway.pipe.source import Source
 from sluiceway.pipe.stages import Stages
 from sluiceway.pipe.throttle import paced
 from sluiceway.pipe.timed import TimedSource
-from sluiceway.stores.contract import Omitted
+from sluiceway.stores.contract import MARKER, Omitted
 from sluiceway.stores.registry import open_place
 from sluiceway.wire.names import clean_name, stays_inside
 from sluiceway.wire.sizes import parse_size
@@ -94,20 +96,41 @@ async def apack(
         )
         stack.push_async_callback(origin.aclose)
 
-        missing: list[str] = []
+        contents, missing = ZipContents(), list[str]()
+        items = origin.items()
+        try:
+            async for item in items:
+                omitted = item.omitted
+                if omitted is None:
+                    reason = contents.add(
+                        ZipMember(item.key, item.size, item.modified, item.version)
+                    )
+                    if reason is None:
+                        continue
+                    omitted = Omitted(item.key, "bad-name", reason)
+                if not by_rule(omitted):
+                    missing.append(f"{omitted.name!r}: {omitted.detail}")
+                    continue
+                if omitted.code != MARKER:
+                    contents.leave_out(omitted.name, omitted.detail)
+                if on_progress is not None:
+                    on_progress(Progress(omitted.name, "left-out", 0, None, omitted.detail))
+        finally:
+            await close_stream(items)
 
-        def leave(omitted: Omitted) -> None:
-            if not by_rule(omitted):
-                missing.append(f"{omitted.name!r}: {omitted.detail}")
-            elif on_progress is not None:
-                on_progress(Progress(omitted.name, "left-out", 0, None, omitted.detail))
+        @asynccontextmanager
+        async def open_member(member: ZipMember) -> AsyncIterator[Source]:
+            item = CopyItem(member.name, member.size, member.version, member.modified)
+            async with origin.open(item) as reading:
+                yield reading.source
 
-        source = await zipped(origin, leave)
         if missing:
             more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
             raise SourceFailed(
-                f"{missing[0]}{more} cannot be in the zip, and nothing was sent: it would not be all of it"
+                f"{missing[0]}{more} cannot be in the zip, and nothing was sent: "
+                "it would not be all of it"
             )
+        source = await contents.source(open_member, origin.rereadable)
         if not source.members:
             raise SourceFailed(f"{origin.display_name} holds no file")
         return await _Packing(transport, order, source, on_progress).run()

@@ -15,8 +15,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from sluiceway.copying.contract import CopyItem, Reading
-from sluiceway.copying.zip_writer import MEMBER_COST, MOST_MEMBERS, ZipSource, zipped
+from sluiceway.archives.zip_writer import (
+    MEMBER_COST,
+    MOST_MEMBERS,
+    ZipContents,
+    ZipMember,
+    ZipSource,
+)
 from sluiceway.errors import (
     BadRequest,
     NotFound,
@@ -29,6 +34,7 @@ from sluiceway.errors import (
 )
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.pump import close_stream
+from sluiceway.pipe.source import Source
 from sluiceway.server.handlers.download import INERT
 from sluiceway.server.handlers.omissions import Omissions, missing
 from sluiceway.server.http1.sendfile import patience
@@ -74,14 +80,25 @@ async def list_as_zip(
 
 
 async def _zipped(below: _Below, left: list[Omitted]) -> ZipSource:
-    def leave(omitted: Omitted) -> None:
+    contents = ZipContents()
+
+    def leave_out(omitted: Omitted) -> None:
         if missing(omitted):
             left.append(omitted)
+            contents.leave_out(omitted.name, omitted.detail)
 
+    items = below.items()
     try:
-        return await zipped(below, leave)
+        async for item in items:
+            if isinstance(item, Omitted):
+                leave_out(item)
+            elif (reason := contents.add(item)) is not None:
+                leave_out(Omitted(item.name, "bad-name", reason))
     except TooLarge as error:
         raise TooLarge(f"{error.detail}: choose a longer prefix", limit=MOST_MEMBERS) from None
+    finally:
+        await close_stream(items)
+    return await contents.source(below.open)
 
 
 def _headers(prefix: str, source: ZipSource) -> dict[str, str]:
@@ -105,14 +122,12 @@ def _headers(prefix: str, source: ZipSource) -> dict[str, str]:
 class _Below:
     """What a store has below a prefix, under whole keys. What is held of each is lent by the budget."""
 
-    rereadable = True
-
     def __init__(self, store: Store, prefix: str, budget: Budget) -> None:
         self.prefix = prefix
         self._store, self._budget = store, budget
         self._lent = 0
 
-    async def items(self) -> AsyncIterator[CopyItem]:
+    async def items(self) -> AsyncIterator[ZipMember | Omitted]:
         after: str | None = ""
         while after is not None:
             page = await self._store.list(self.prefix, after, PAGE)
@@ -125,18 +140,18 @@ class _Below:
                 )
             self._lent += cost
             for entry in page.entries:
-                yield CopyItem(entry.key, entry.size, entry.etag, entry.modified)
+                yield ZipMember(entry.key, entry.size, entry.modified, entry.etag)
             for one in page.omitted:
-                yield CopyItem(one.name, None, omitted=one)
+                yield one
             after = page.next
 
     @asynccontextmanager
-    async def open(self, item: CopyItem) -> AsyncIterator[Reading]:
-        opened = await self._store.open(item.key)
+    async def open(self, member: ZipMember) -> AsyncIterator[Source]:
+        opened = await self._store.open(member.name)
         try:
-            if opened.entry.etag != item.version:
+            if opened.entry.etag != member.version:
                 raise SourceChanged("it was replaced meanwhile")
-            yield Reading(item, opened, opened.entry.metadata)
+            yield opened
         finally:
             await opened.aclose()
 
