@@ -15,7 +15,6 @@ MOST_LINES = 400
 LONG_FILES = {
     "stores/disk/draft.py",
     "uploads/service.py",
-    "stores/postgres/store.py",
     "server/http1/protocol.py",
     "copying/store_copies.py",
     "stores/relay/store.py",
@@ -62,7 +61,6 @@ RETIRED_WORDS = {
         "stores/fanout",
         "stores/fsspec",
         "stores/objects",
-        "stores/postgres",
         "stores/relay",
         "testing",
         "testing/store_suite",

@@ -1,4 +1,4 @@
-"""What a server may hold of a database: connections, and time for one of them."""
+"""How many database connections a server may use, and how long it waits for one."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ import pytest
 from fix_postgres import Database
 from sluiceway.errors import Unavailable
 from sluiceway.pipe.budget import Budget
-from sluiceway.stores.postgres import store as postgres
-from sluiceway.stores.postgres.store import CONNECTIONS, PostgresStore
+from sluiceway.stores.postgres import database as database_module
+from sluiceway.stores.postgres.database import CONNECTIONS
+from sluiceway.stores.postgres.store import PostgresStore
 
 
-async def test_a_database_has_few_connections(
+async def test_a_server_uses_few_database_connections(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All of them busy: the next one waits for WAIT seconds, and is told to come again. WAIT is short here."""
-    monkeypatch.setattr(postgres, "WAIT", 0.5)
+    """All are busy: the next statement waits for POOL_TIMEOUT, here short, and raises Unavailable."""
+    monkeypatch.setattr(database_module, "POOL_TIMEOUT", 0.5)
     store = PostgresStore(database.url, Budget(64 << 20))
     try:
         async with AsyncExitStack() as busy:
             for _ in range(CONNECTIONS):
-                await busy.enter_async_context(store.connection())
+                await busy.enter_async_context(store.database.connection())
             with pytest.raises(Unavailable):
-                await store.rows("SELECT 1")
-        assert await store.rows("SELECT 1") == [(1,)]
+                await store.database.rows("SELECT 1")
+        assert await store.database.rows("SELECT 1") == [(1,)]
     finally:
         await store.aclose()

@@ -76,7 +76,7 @@ async def test_objects_are_listed_and_read_where_nothing_may_be_written(
     """Whole, in ranges, again; what is not there is not found; what cannot be stored is an error that says why."""
     with caplog.at_level(logging.WARNING):
         await reader.check()
-    assert "may only be read" in caplog.text
+    assert "may only read the database" in caplog.text
     assert [entry.key for entry in (await reader.list()).entries] == ["a/b"]
     assert await read(reader, "a/b") == await read(reader, "a/b") == DATA
     opened = await reader.open("a/b")

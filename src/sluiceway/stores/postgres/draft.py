@@ -1,7 +1,7 @@
-"""The bytes of PostgreSQL objects: rows written while they arrive, and the rows of a range read one by one.
+"""An upload to PostgreSQL under way: its bytes go into rows while they arrive.
 
-A row is as large as the client is quick. Rows of an upload under way are committed without waiting for the disk; the commit
-that publishes, or `sync`, waits for all of them.
+A faster client gets larger rows. Rows of a draft are committed without waiting for the disk; the
+commit that publishes, or `sync`, waits for all of them. Knows nothing of readers.
 """
 
 from __future__ import annotations
@@ -10,183 +10,233 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import Any, LiteralString
 
-from sluiceway.errors import SluiceError, StoreFailed
-from sluiceway.pipe.budget import Budget
+import psycopg
+
+from sluiceway.errors import Exists, PreconditionFailed, SluiceError, StoreFailed
 from sluiceway.pipe.cancellation import settled
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import Entry, Metadata, Replace
+from sluiceway.stores.postgres.database import Database, extras_text
 
-if TYPE_CHECKING:
-    from sluiceway.stores.postgres.store import PostgresStore
-
-__all__ = ["PostgresDraft", "PostgresReader"]
+__all__ = ["PostgresDraft"]
 
 log: logging.Logger = logging.getLogger("sluiceway")
 
-FLIGHT = 2  # rows on their way at once: the server works on one while the other one travels (1.2x a bare loop; 0.8x with one)
-LARGEST = 512 << 10  # bytes of a row; larger ones gained nothing
-SMALLEST = 32 << 10  # bytes: what a slow upload holds
-QUICK = 0.5  # seconds between two rows, below which the next one may be larger
-SEEN_EVERY = 60.0  # seconds after which a draft says that it lives
+# The server works on one row while the next one travels: 1.2 times the speed of a bare loop, 0.8
+# with one row.
+ROWS_IN_FLIGHT = 2
+LARGEST_ROW = 512 << 10  # bytes; larger rows gained nothing
+SMALLEST_ROW = 32 << 10  # bytes that a slow upload holds
+FAST_ROW = 0.5  # seconds to fill a row, below which the next row is larger
+RENEW_EVERY = 60.0  # seconds after which a draft says again that it is alive
+PUBLISH_ATTEMPTS = 20  # times others may take or free the key between a look and a write
 
-PIECE = """SELECT substring(data FROM (%s::bigint - start + 1)::int FOR least(%s::bigint - %s::bigint, octet_length(data))::int)
-    FROM {t_chunks} WHERE id = %s AND start <= %s ORDER BY start DESC LIMIT 1"""
-CUT = """UPDATE {t_chunks} SET data = substring(data FROM 1 FOR (%s - start)::int)
+BEGIN = "INSERT INTO {t_drafts} (id, upload) VALUES (%s, %s)"
+RENEW = "UPDATE {t_drafts} SET seen = now() WHERE id = %s"
+INSERT_ROW = "INSERT INTO {t_chunks} (id, start, data) VALUES (%s, %s, %b)"
+DELETE_ROWS_FROM = "DELETE FROM {t_chunks} WHERE id = %s AND start >= %s"
+CUT_ROW = """UPDATE {t_chunks} SET data = substring(data FROM 1 FOR (%s - start)::int)
     WHERE id = %s AND start + octet_length(data) > %s"""
+LOCK_OBJECT = "SELECT id, etag FROM {t} WHERE key = %s FOR UPDATE"
+PUT: LiteralString = """INSERT INTO {t} ({columns}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
+    ON CONFLICT (key) """
+CREATE: LiteralString = PUT + "DO NOTHING"
+REPLACE: LiteralString = (
+    PUT
+    + """DO UPDATE SET id = EXCLUDED.id, size = EXCLUDED.size, etag = EXCLUDED.etag,
+    modified = EXCLUDED.modified, filename = EXCLUDED.filename, type = EXCLUDED.type,
+    sha256 = EXCLUDED.sha256, more = EXCLUDED.more"""
+)
 
 
 class PostgresDraft:
-    """An upload under way. Rows are on their way to the database while the next one gathers."""
+    """Some rows travel to the database while the next one gathers."""
 
-    def __init__(self, store: PostgresStore, upload: str, budget: Budget) -> None:
-        self._store, self._upload, self._budget = store, upload, budget
-        self.id: uuid.UUID = uuid.uuid4()
+    def __init__(self, database: Database, upload: str) -> None:
+        self._database, self._upload, self._budget = database, upload, database.budget
+        self._id: uuid.UUID = uuid.uuid4()
         self._held: list[Buffer] = []
-        self._size = 0  # bytes of them
-        self._row, self._lent = (
-            SMALLEST,
-            0,
-        )  # bytes a row shall have; of the budget, for those under way and the one that gathers
+        self._held_size = 0  # bytes of them
+        self._row_size = SMALLEST_ROW
+        self._lent = 0  # bytes of the budget, for the rows under way and the one that gathers
         self._sent = 0  # bytes given to the database
         self._kept = 0
-        self._began = time.monotonic()  # this row
-        self._seen = self._began
-        self._flying: set[asyncio.Task[None]] = set()
-        self._failure: Exception | None = None  # of a row; each call says it
+        self._row_began = self._renewed = time.monotonic()
+        self._in_flight: set[asyncio.Task[None]] = set()
+        self._failure: Exception | None = None  # of a row; every later call raises it
         self._ended = False
 
     @property
     def written(self) -> int:
-        return self._sent + self._size
+        return self._sent + self._held_size
 
     @property
     def kept(self) -> int:
         return self._kept
 
     async def begin(self) -> None:
-        """Say that it lives. Before the first byte, so that no sweep takes them for an orphan's."""
-        await self._store.rows(
-            "INSERT INTO {t_drafts} (id, upload) VALUES (%s, %s)", self.id, self._upload
-        )
+        """Register the draft before its first byte, so that no sweep deletes its rows."""
+        await self._database.rows(BEGIN, self._id, self._upload)
+        self._database.drafts.add(self)
 
     async def write(self, data: Buffer) -> None:
         self._check()
         self._held.append(data)
-        self._size += len(data)
-        if self._size >= self._row:
+        self._held_size += len(data)
+        if self._held_size >= self._row_size:
             await self._flush()
 
     async def sync(self) -> int:
-        self._check()
-        await self._flush()
-        await self._land()
-        await self._store.rows(
-            "UPDATE {t_drafts} SET seen = now() WHERE id = %s", self.id
-        )  # its commit waits for the disk
+        await self._flush_all()
+        await self._database.rows(RENEW, self._id)  # its commit waits for the disk
         self._kept = self._sent
         return self._kept
 
     async def truncate(self, offset: int) -> None:
-        self._check()
-        await self._flush()
-        await self._land()
-        await self._store.rows(
-            "DELETE FROM {t_chunks} WHERE id = %s AND start >= %s", self.id, offset
-        )
-        await self._store.rows(CUT, offset, self.id, offset)
+        await self._flush_all()
+        await self._database.rows(DELETE_ROWS_FROM, self._id, offset)
+        await self._database.rows(CUT_ROW, offset, self._id, offset)
         self._sent = self._kept = offset
 
     async def pause(self) -> None:
-        """It waits for the other files of its form: what it held is in the database, what it was lent is given back."""
-        self._check()
-        await self._flush()
-        await self._land()
-        self._settle()
-        self._row = SMALLEST
+        """Send what is held and give back the memory, while other files of the form arrive."""
+        await self._flush_all()
+        self._release_memory()
+        self._row_size = SMALLEST_ROW
 
     async def publish(self, key: str, metadata: Metadata, replace: Replace = Replace()) -> Entry:
-        self._check()
-        await self._flush()
-        await self._land()
-        entry = Entry(key, self._sent, self.id.hex, time.time(), metadata)
-        await settled(self._store.publish(self.id, entry, replace))
-        self._ended = True
-        self._store.ended(self)
-        self._settle()
+        await self._flush_all()
+        entry = Entry(key, self._sent, self._id.hex, time.time(), metadata)
+        await settled(self._publish(entry, replace))
+        self._end()
         return entry
 
     async def discard(self) -> None:
         if self._ended:
             return
         self._ended = True
-        if self._flying:
-            await asyncio.wait(self._flying)
+        if self._in_flight:
+            await asyncio.wait(self._in_flight)
         self._held.clear()
-        self._settle()
-        self._store.ended(self)
+        self._end()
         try:
-            await self._store.rows("DELETE FROM {t_chunks} WHERE id = %s", self.id)
-            await self._store.rows("DELETE FROM {t_drafts} WHERE id = %s", self.id)
+            await self._database.rows("DELETE FROM {t_chunks} WHERE id = %s", self._id)
+            await self._database.rows("DELETE FROM {t_drafts} WHERE id = %s", self._id)
         except SluiceError as error:
             log.warning("A draft stays in the database until it is swept: %s", error.detail)
 
+    async def _publish(self, entry: Entry, replace: Replace) -> None:
+        """Make the rows the object of the key in one commit, then free those of the old object."""
+        async with self._database.connection() as connection, connection.transaction():
+            for _ in range(PUBLISH_ATTEMPTS if replace.allowed else 1):
+                # A key that was free a moment ago is created, or looked at again: the rows of an
+                # object that is replaced must be known.
+                old = await self._lock_old(connection, entry.key, replace)
+                if await self._put(connection, entry, CREATE if old is None else REPLACE):
+                    break
+            else:
+                raise Exists(f"There is already an object {entry.key!r}; it was not touched")
+            delete = self._database.query("DELETE FROM {t_drafts} WHERE id = %s")
+            await connection.execute(delete, (self._id,))
+        if old is not None:
+            await self._database.free_chunks(old)
+
+    async def _lock_old(
+        self, connection: psycopg.AsyncConnection[Any], key: str, replace: Replace
+    ) -> uuid.UUID | None:
+        """The rows' id of the object to replace, locked. None when there is none."""
+        if not replace.allowed:
+            return None
+        found = await connection.execute(self._database.query(LOCK_OBJECT), (key,))
+        old = await found.fetchone()
+        if replace.etag is not None and (old is None or old[1] != replace.etag):
+            raise PreconditionFailed(f"{key!r} is not the version you named; read it again")
+        return None if old is None else old[0]
+
+    async def _put(
+        self, connection: psycopg.AsyncConnection[Any], entry: Entry, statement: LiteralString
+    ) -> bool:
+        """Whether the object's row was written."""
+        metadata = entry.metadata
+        values = (
+            entry.key,
+            self._id,
+            entry.size,
+            entry.etag,
+            entry.modified,
+            metadata.filename,
+            metadata.type,
+            metadata.sha256,
+            extras_text(metadata),
+        )
+        result = await connection.execute(self._database.query(statement), values)
+        return result.rowcount == 1
+
+    async def _flush_all(self) -> None:
+        """Wait until the database has everything that was written."""
+        self._check()
+        await self._flush()
+        await self._wait_for_rows()
+
     async def _flush(self) -> None:
-        """Send what is held as one row, when few enough are on their way."""
-        if not self._size:
+        """Send what is held as one row, as soon as few enough are in flight."""
+        if not self._held_size:
             return
-        await self._land(FLIGHT - 1)
+        await self._wait_for_rows(ROWS_IN_FLIGHT - 1)
         data, at = b"".join(self._held), self._sent
         self._sent += len(data)
-        self._held, self._size = [], 0
-        self._flying.add(asyncio.get_running_loop().create_task(self._send(at, data)))
-        self._keep_pace()
+        self._held, self._held_size = [], 0
+        self._in_flight.add(asyncio.get_running_loop().create_task(self._send(at, data)))
+        self._adapt_row_size()
 
-    def _keep_pace(self) -> None:
+    def _adapt_row_size(self) -> None:
         now = time.monotonic()
-        quick, self._began = now - self._began < QUICK, now
-        self._row = min(LARGEST, self._row * 2) if quick else max(SMALLEST, self._row // 4)
-        self._settle()
-        held = (FLIGHT + 1) * self._row
-        if self._row > SMALLEST and self._budget.lend(held):
-            self._lent = held
+        fast, self._row_began = now - self._row_began < FAST_ROW, now
+        if fast:
+            self._row_size = min(LARGEST_ROW, self._row_size * 2)
         else:
-            self._row = SMALLEST
+            self._row_size = max(SMALLEST_ROW, self._row_size // 4)
+        self._release_memory()
+        memory = (ROWS_IN_FLIGHT + 1) * self._row_size
+        if self._row_size > SMALLEST_ROW and self._budget.lend(memory):
+            self._lent = memory
+        else:
+            self._row_size = SMALLEST_ROW
 
     async def _send(self, at: int, data: bytes) -> None:
         try:
             async with (
-                self._store.connection() as connection,
+                self._database.connection() as connection,
                 connection.pipeline(),
                 connection.transaction(),
             ):
                 await connection.execute("SET LOCAL synchronous_commit TO off")
-                insert = self._store.query(
-                    "INSERT INTO {t_chunks} (id, start, data) VALUES (%s, %s, %b)"
-                )
-                for part in range(0, len(data), LARGEST):
-                    await connection.execute(
-                        insert, (self.id, at + part, data[part : part + LARGEST])
-                    )
-                if time.monotonic() - self._seen > SEEN_EVERY:
-                    self._seen = time.monotonic()
-                    await connection.execute(
-                        self._store.query("UPDATE {t_drafts} SET seen = now() WHERE id = %s"),
-                        (self.id,),
-                    )
+                insert = self._database.query(INSERT_ROW)
+                for cut in range(0, len(data), LARGEST_ROW):
+                    row = data[cut : cut + LARGEST_ROW]
+                    await connection.execute(insert, (self._id, at + cut, row))
+                if time.monotonic() - self._renewed > RENEW_EVERY:
+                    self._renewed = time.monotonic()
+                    await connection.execute(self._database.query(RENEW), (self._id,))
         except Exception as error:
             self._failure = self._failure or error
 
-    async def _land(self, most: int = 0) -> None:
-        """Wait until at most so many rows are on their way."""
-        while len(self._flying) > most:
-            _, self._flying = await asyncio.wait(self._flying, return_when=asyncio.FIRST_COMPLETED)
+    async def _wait_for_rows(self, still_in_flight: int = 0) -> None:
+        """Wait until at most so many rows are in flight. Raises the failure of a row."""
+        while len(self._in_flight) > still_in_flight:
+            _, self._in_flight = await asyncio.wait(
+                self._in_flight, return_when=asyncio.FIRST_COMPLETED
+            )
         self._check()
 
-    def _settle(self) -> None:
+    def _end(self) -> None:
+        self._ended = True
+        self._release_memory()
+        self._database.drafts.discard(self)
+
+    def _release_memory(self) -> None:
         self._budget.settle(self._lent)
         self._lent = 0
 
@@ -195,55 +245,3 @@ class PostgresDraft:
             raise StoreFailed("This draft has ended already")
         if self._failure is not None:
             raise self._failure
-
-
-class PostgresReader:
-    """An object held open: its bytes stay while its lease does, whatever happens to its key, in any process.
-
-    Without a lease they may be freed; reading raises StoreFailed then.
-    """
-
-    reopenable = True
-
-    def __init__(
-        self, store: PostgresStore, found: uuid.UUID, entry: Entry, lease: uuid.UUID | None
-    ) -> None:
-        self._store, self._id, self._lease = store, found, lease
-        self._seen = time.monotonic()
-        self.entry: Entry = entry
-        self.length: int | None = entry.size
-        self._open = True
-
-    async def open(self, start: int = 0, stop: int | None = None) -> AsyncIterator[Buffer]:
-        end = self.entry.size if stop is None else min(stop, self.entry.size)
-        at, ahead = start, None
-        try:
-            while at < end:
-                data = await (ahead or self._read(at, end))
-                at += len(data)
-                ahead = asyncio.ensure_future(self._read(at, end)) if at < end else None
-                yield data
-        finally:
-            if ahead is not None:
-                ahead.cancel()
-                with suppress(asyncio.CancelledError, SluiceError):
-                    await ahead
-
-    async def aclose(self) -> None:
-        if self._open:
-            self._open = False
-            if self._lease is not None:
-                await self._store.left(self._lease)
-
-    async def _read(self, at: int, end: int) -> bytes:
-        """What the row that holds byte `at` has from there on, at most to `end`: rows are not of one size."""
-        if self._lease is not None and time.monotonic() - self._seen > SEEN_EVERY:
-            self._seen = time.monotonic()
-            await self._store.rows(
-                "UPDATE {t_readers} SET seen = now() WHERE lease = %s", self._lease
-            )
-        rows = await self._store.rows(PIECE, at, end, at, self._id, at, binary=True)
-        if not rows or not rows[0][0]:
-            raise StoreFailed(f"{self.entry.key!r} was deleted while it was read")
-        data: bytes = rows[0][0]
-        return data
