@@ -28,7 +28,7 @@ from sluiceway.client.http.error_responses import refusal
 from sluiceway.client.http.redirects import followed
 from sluiceway.client.http.transport import OpenResponse, Transport
 from sluiceway.client.local.download_target import Sink, name_told, open_in_folder, open_target
-from sluiceway.client.local.part_file import Notes, PartialFile, settled
+from sluiceway.client.local.part_file import Notes, PartialFile
 from sluiceway.client.remote_source import repr_promises
 from sluiceway.errors import BodyCut, DigestMismatch, PeerFailed, SluiceError, StoreFailed, TooLarge
 from sluiceway.pipe.digests import Digests
@@ -38,6 +38,7 @@ from sluiceway.pipe.source import Buffer, FileSource, PassingSource
 from sluiceway.pipe.stages import DESTINATION, QUEUE, SOURCE, Stages
 from sluiceway.pipe.throttle import paced
 from sluiceway.pipe.timed import TimedSource
+from sluiceway.pipe.worker_thread import in_thread
 from sluiceway.wire.urls import redact_url
 
 __all__ = ["Download", "download"]
@@ -99,12 +100,12 @@ class _Fetching:
             try:
                 await sink.settle()
             finally:
-                await settled(sink.close)
+                await in_thread(sink.close)
 
     async def run(self) -> Receipt:
         self._tell("connecting")
         job = self._job
-        self._use(await settled(lambda: open_target(job.target, job.name, job.force, job.url)))
+        self._use(await in_thread(lambda: open_target(job.target, job.name, job.force, job.url)))
         tries, furthest = 0, self._have
         while True:
             tries += 1
@@ -155,7 +156,7 @@ class _Fetching:
         if self._sink is None:
             job = self._job
             self._use(
-                await settled(
+                await in_thread(
                     lambda: open_in_folder(job.target, name_told(head, job.url), job.force, job.url)
                 )
             )
@@ -189,7 +190,7 @@ class _Fetching:
                 f"{redact_url(self._job.url)} ended after {sink.have} of {self._total} bytes"
             ) from error
         except TooLarge as error:
-            await settled(sink.discard)
+            await in_thread(sink.discard)
             raise DigestMismatch(
                 f"{redact_url(self._job.url)} sent more than the {self._total} bytes it told of"
             ) from error
@@ -207,19 +208,19 @@ class _Fetching:
         found = await self._digests.finish()
         await sink.settle()
         if self._total is not None and sink.have != self._total:
-            await settled(sink.discard)
+            await in_thread(sink.discard)
             raise DigestMismatch(
                 f"{sink.have} bytes are here and {self._total} were told; nothing was kept, try again"
             )
         for promise in repr_promises(self._promise):
             if promise.algorithm in found and found[promise.algorithm] != promise.value:
-                await settled(sink.discard)
+                await in_thread(sink.discard)
                 raise DigestMismatch(
                     f"What came from {redact_url(self._job.url)} has another {promise.algorithm} than it told; "
                     "nothing was kept, try again"
                 )
         self._stages.enter(DESTINATION)
-        await settled(lambda: sink.publish(self._job.force))
+        await in_thread(lambda: sink.publish(self._job.force))
         spent = self._stages.spent()
         receipt = Receipt(
             size=sink.have,
@@ -257,7 +258,7 @@ class _Fetching:
     async def _restart(self, notes: Notes | None) -> None:
         sink = self._open_sink
         await sink.settle()
-        await settled(lambda: sink.restart(notes))
+        await in_thread(lambda: sink.restart(notes))
         self._promise, self._total = "" if notes is None else notes.digest, None
         await self._new_digests()
 

@@ -16,7 +16,6 @@ from sluiceway.archives.zip_writer import ZipContents, ZipMember, ZipSource
 from sluiceway.client.http.request_shape import shape_form, shape_put
 from sluiceway.client.http.transport import Transport
 from sluiceway.client.local.download_target import open_in_folder, open_target
-from sluiceway.client.local.part_file import settled
 from sluiceway.client.upload import Upload, upload
 from sluiceway.copying.contract import CopyItem, by_rule
 from sluiceway.copying.many import origin_of
@@ -32,6 +31,7 @@ from sluiceway.pipe.source import Source
 from sluiceway.pipe.stages import Stages
 from sluiceway.pipe.throttle import paced
 from sluiceway.pipe.timed import TimedSource
+from sluiceway.pipe.worker_thread import in_thread
 from sluiceway.stores.contract import MARKER, Omitted
 from sluiceway.stores.registry import open_place
 from sluiceway.wire.names import clean_name, stays_inside
@@ -197,7 +197,7 @@ class _Packing:
 
     async def _to_target(self) -> Receipt:
         order, stages = self._order, Stages()
-        sink = await settled(
+        sink = await in_thread(
             lambda: (
                 open_target(order.target, self._name, order.force, order.source)
                 or open_in_folder(order.target, self._name, order.force, order.source)
@@ -210,7 +210,7 @@ class _Packing:
                 sink, source, self._shown, (), order.force, stages, tell
             )
         finally:
-            await settled(sink.close)
+            await in_thread(sink.close)
         return self._receipt(size, sha256, sink.target, stages, tell)
 
     def _receipt(

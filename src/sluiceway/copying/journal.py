@@ -15,11 +15,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
-from sluiceway.client.local.part_file import settled
 from sluiceway.copying.contract import CopyItem
 from sluiceway.copying.fingerprint_set import FingerprintSet, fingerprint
 from sluiceway.errors import BadRequest, NoSpace, StoreFailed
 from sluiceway.pipe.receipt import Receipt
+from sluiceway.pipe.worker_thread import in_thread
 
 __all__ = ["Journal", "once_key"]
 
@@ -103,7 +103,7 @@ class Journal:
                 lines, self._lines = self._lines, []
                 waiting, self._waiting = self._waiting, None
                 try:
-                    await settled(lambda lines=lines: self._append(b"".join(lines)))  # type: ignore[misc]
+                    await in_thread(lambda lines=lines: self._append(b"".join(lines)))  # type: ignore[misc]
                 except BaseException as error:
                     if waiting is not None and not waiting.done():
                         waiting.set_exception(error)

@@ -17,7 +17,6 @@ from sluiceway.client.http.transport import Transport
 from sluiceway.client.local.command import command_source
 from sluiceway.client.local.download_target import Sink, open_in_folder, open_target
 from sluiceway.client.local.files import files_below, open_local, sized
-from sluiceway.client.local.part_file import settled
 from sluiceway.client.remote_source import RemoteSource
 from sluiceway.copying.options import CopyOptions
 from sluiceway.errors import BadRequest, BodyCut, DigestMismatch, SluiceError, SourceFailed
@@ -29,6 +28,7 @@ from sluiceway.pipe.source import Buffer, Source
 from sluiceway.pipe.stages import ANSWER, DESTINATION, QUEUE, SOURCE, Stages
 from sluiceway.pipe.throttle import paced
 from sluiceway.pipe.timed import TimedSource
+from sluiceway.pipe.worker_thread import in_thread
 from sluiceway.stores.contract import (
     Entry,
     Metadata,
@@ -130,7 +130,7 @@ async def take_out(order: CopyOptions, on_progress: OnProgress | None) -> Receip
     """Copy an object to a path, into a folder or to standard output. Raises NotFound, Exists, DigestMismatch."""
     stages = Stages()
     async with opened_at(order.source) as opened:
-        entry, sink = opened.entry, await settled(lambda: _sink(order, opened))
+        entry, sink = opened.entry, await in_thread(lambda: _sink(order, opened))
         tell = Tell(sink.target, "receiving", entry.size, on_progress)
         try:
             size, sha256 = await keep_in_target(
@@ -143,7 +143,7 @@ async def take_out(order: CopyOptions, on_progress: OnProgress | None) -> Receip
                 tell,
             )
         finally:
-            await settled(sink.close)
+            await in_thread(sink.close)
     spent = stages.spent()
     receipt = Receipt(
         size,
@@ -165,7 +165,7 @@ async def keep_output(order: CopyOptions, on_progress: OnProgress | None) -> Rec
     source: Source = command_source(order.command)
     if order.size is not None:
         source = await sized(source, order.size, named)
-    sink = await settled(lambda: open_target(order.target, order.name, order.force, order.target))
+    sink = await in_thread(lambda: open_target(order.target, order.name, order.force, order.target))
     if sink is None:
         raise BadRequest(f"{named} has no name; give one with --name, or a file as the destination")
     tell = Tell(sink.target, "receiving", order.size, on_progress)
@@ -173,7 +173,7 @@ async def keep_output(order: CopyOptions, on_progress: OnProgress | None) -> Rec
         timed = TimedSource(paced(source, order.rate), stages)
         size, sha256 = await keep_in_target(sink, timed, named, (), order.force, stages, tell)
     finally:
-        await settled(sink.close)
+        await in_thread(sink.close)
     spent = stages.spent()
     receipt = Receipt(
         size, sha256, sink.target, source=named, seconds=sum(spent.values()), stages=spent
@@ -199,7 +199,7 @@ async def keep_in_target(
     """
     digests = Digests(("sha-256",))
     try:
-        await settled(lambda: sink.restart(None))
+        await in_thread(lambda: sink.restart(None))
         size = await pump(
             source, sink, taps=(digests,) if tell is None else (digests, tell), stages=stages
         )
@@ -207,15 +207,15 @@ async def keep_in_target(
             tell.say("checking")
         found = await digests.finish()
         if _differs(found, promises):
-            await settled(sink.discard)
+            await in_thread(sink.discard)
             raise DigestMismatch(
                 f"{display_name} is not what was stored (sha-256 differs); nothing was kept"
             )
         stages.enter(DESTINATION)
         await sink.settle()
         if dress is not None:
-            await settled(dress)
-        await settled(lambda: sink.publish(force))
+            await in_thread(dress)
+        await in_thread(lambda: sink.publish(force))
     finally:
         await digests.aclose()
         await sink.settle()

@@ -1,40 +1,61 @@
-"""What must not be left half done by a caller that is cancelled: both wait for its end, one lets success stand."""
+"""Work that must come to its end although its caller is cancelled: it uses a descriptor, or decides.
+
+`finish_then_cancel` raises the cancellation after the work; `shield_until_done` lets a success stand.
+Knows nothing of threads, files or what the work is.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from contextlib import suppress
-from typing import TypeVar
+from collections.abc import Awaitable, Collection
+from typing import Any, TypeVar
 
-__all__ = ["ended", "settled"]
+__all__ = ["finish_all", "finish_then_cancel", "shield_until_done"]
 
 T = TypeVar("T")
 
 
-async def settled(work: Awaitable[T]) -> T:
-    """The outcome of `work`. Where it failed and the caller was cancelled meanwhile, the cancelling is what is raised."""
+async def finish_then_cancel(work: Awaitable[T]) -> T:
+    """Return what `work` returns, or raise what it raises.
+
+    A caller that is cancelled meanwhile gets the cancellation, but only after the end of `work`. The
+    outcome of `work` is then lost, so this is for work whose result needs no cleaning up.
+    """
     job = asyncio.ensure_future(work)
     try:
-        return await asyncio.shield(job)
+        await finish_all([job])
     except asyncio.CancelledError:
-        while not job.done():
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait([job])
-        if not job.cancelled() and job.exception() is None:
-            return job.result()
-        raise
-
-
-async def ended(work: Awaitable[T]) -> T:
-    """The outcome of `work`. Where the caller was cancelled meanwhile it is cancelled, but after the end."""
-    job = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(job)
-    except asyncio.CancelledError:
-        while not job.done():
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait([job])
         if not job.cancelled():
-            job.exception()  # seen
+            job.exception()  # retrieved: asyncio would log an error that nobody looked at
         raise
+    return job.result()
+
+
+async def shield_until_done(work: Awaitable[T]) -> T:
+    """Return what `work` returns, also to a caller that is cancelled meanwhile: a commit stands.
+
+    The cancellation is raised only when `work` fails as well. So a caller never takes for undone what
+    was done.
+    """
+    job = asyncio.ensure_future(work)
+    try:
+        await finish_all([job])
+    except asyncio.CancelledError:
+        if job.cancelled() or job.exception() is not None:
+            raise
+    return job.result()
+
+
+async def finish_all(jobs: Collection[asyncio.Future[Any]]) -> None:
+    """Wait until all are done; a caller that is cancelled meanwhile gets the cancellation at the end.
+
+    The outcomes stay in the futures: this raises nothing else. `jobs` may grow or shrink meanwhile.
+    """
+    cancelled: asyncio.CancelledError | None = None
+    while any(not job.done() for job in jobs):
+        try:
+            await asyncio.wait(jobs)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled

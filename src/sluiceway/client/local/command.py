@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from sluiceway.client.local.files import READ_SIZE, Thread
-from sluiceway.client.local.part_file import settled
 from sluiceway.errors import SourceFailed
 from sluiceway.pipe.source import Buffer, PassingSource
+from sluiceway.pipe.worker_thread import in_thread
 
 __all__ = ["Command", "command_source"]
 
@@ -54,7 +54,7 @@ def command_source(command: Command) -> PassingSource:
 async def _output(command: Command) -> AsyncIterator[Buffer]:
     thread, started = Thread("sluiceway-command"), list[subprocess.Popen[bytes]]()
     try:
-        await settled(
+        await in_thread(
             lambda: started.append(_started(command))
         )  # also when cancelled: what was started has to be ended
         held: bytes | None = None
@@ -68,7 +68,7 @@ async def _output(command: Command) -> AsyncIterator[Buffer]:
     finally:
         thread.close()
         for process in started:
-            await settled(partial(_stop, process))
+            await in_thread(partial(_stop, process))
 
 
 def _read(process: subprocess.Popen[bytes]) -> bytes:

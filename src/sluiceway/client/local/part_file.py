@@ -10,20 +10,18 @@ import asyncio
 import errno
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
-from typing import TypeVar
 
 from sluiceway.client.local.folders import Folder
 from sluiceway.client.local.part_claim import is_same, open_part, rename_to_free, unmark
 from sluiceway.client.local.part_notes import Notes, boot, notes_in, part_name, part_paths
 from sluiceway.errors import Exists, NoSpace, StoreFailed
 from sluiceway.pipe.source import Buffer
+from sluiceway.pipe.worker_thread import in_thread
 
-__all__ = ["Notes", "PartialFile", "part_paths", "settled"]
-
-T = TypeVar("T")
+__all__ = ["Notes", "PartialFile", "part_paths"]
 
 _fdatasync = getattr(
     os, "fdatasync", os.fsync
@@ -73,7 +71,7 @@ class PartialFile:
 
     async def write(self, data: Buffer) -> None:
         """Append. Raises NoSpace, StoreFailed."""
-        await settled(lambda: self._write(memoryview(data)))
+        await in_thread(lambda: self._write(memoryview(data)))
         idle = self._syncing is None or self._syncing.done()
         if idle and self.have - self.kept >= SYNC_EVERY:
             self._raise_sync_error()
@@ -84,7 +82,7 @@ class PartialFile:
     async def sync(self) -> int:
         """What is written survives a power cut; the offset."""
         await self.settle()
-        await settled(self._sync)
+        await in_thread(self._sync)
         return self.kept
 
     async def settle(self) -> None:
@@ -201,16 +199,6 @@ class PartialFile:
             with open(fd, "w", encoding="ascii") as file:
                 json.dump(asdict(self.notes), file)
             self._folder.rename(fresh, self._notes_name)
-
-
-async def settled(work: Callable[[], T]) -> T:
-    """Do blocking work in a thread; when cancelled, the end of the work is waited for before its file may be closed."""
-    doing = asyncio.get_running_loop().run_in_executor(None, work)
-    try:
-        return await asyncio.shield(doing)
-    except asyncio.CancelledError:
-        await asyncio.wait([doing])
-        raise
 
 
 def _write_at(fd: int, data: memoryview, at: int) -> int:

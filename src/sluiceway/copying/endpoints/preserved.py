@@ -9,13 +9,13 @@ import dataclasses
 from collections.abc import AsyncIterator
 from itertools import islice
 
-from sluiceway.client.local.part_file import settled
 from sluiceway.copying.contract import CopyItem, CopySource, CopyTarget, Reading
 from sluiceway.copying.endpoints.folder_walk import walk
 from sluiceway.copying.endpoints.sources import FolderSource
 from sluiceway.copying.endpoints.targets import FolderTarget
 from sluiceway.copying.report import Ended
 from sluiceway.errors import SluiceError
+from sluiceway.pipe.worker_thread import in_thread
 from sluiceway.stores.contract import Pairs
 from sluiceway.wire.numbers import clipped_uint
 
@@ -62,7 +62,7 @@ async def preserve_folders(origin: CopySource, goal: CopyTarget) -> AsyncIterato
         return
     walking = walk(origin.folder, folders=True)
     try:
-        while batch := await settled(lambda: list(islice(walking, BATCH))):
+        while batch := await in_thread(lambda: list(islice(walking, BATCH))):
             for item in batch:
                 if item.folder and item.omitted is None:
                     try:
@@ -70,4 +70,4 @@ async def preserve_folders(origin: CopySource, goal: CopyTarget) -> AsyncIterato
                     except SluiceError as error:
                         yield Ended(item.key, "failed", code=error.code, detail=error.detail)
     finally:
-        await settled(walking.close)
+        await in_thread(walking.close)

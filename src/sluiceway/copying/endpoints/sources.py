@@ -16,7 +16,6 @@ from itertools import islice
 
 from sluiceway.client.local.files import LocalFile
 from sluiceway.client.local.folders import Folder
-from sluiceway.client.local.part_file import settled
 from sluiceway.copying.contract import CopyItem, Reading
 from sluiceway.copying.endpoints.folder_walk import omitted_key, walk
 from sluiceway.copying.retry_policy import RetryPolicy
@@ -30,6 +29,7 @@ from sluiceway.errors import (
 )
 from sluiceway.pipe.pump import close_stream
 from sluiceway.pipe.source import Buffer
+from sluiceway.pipe.worker_thread import in_thread
 from sluiceway.stores.contract import Metadata, ObjectReader, Page, SequentialOpen, Store
 from sluiceway.wire.headers.media_types import guess_type
 from sluiceway.wire.urls import redact_url
@@ -58,11 +58,11 @@ class FolderSource:
     async def items(self) -> AsyncIterator[CopyItem]:
         walking = walk(self.folder, self._journals)
         try:
-            while batch := await settled(lambda: list(islice(walking, WALK))):
+            while batch := await in_thread(lambda: list(islice(walking, WALK))):
                 for item in batch:
                     yield item
         finally:
-            await settled(walking.close)
+            await in_thread(walking.close)
 
     @asynccontextmanager
     async def open(self, item: CopyItem) -> AsyncIterator[Reading]:

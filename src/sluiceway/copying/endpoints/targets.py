@@ -11,7 +11,7 @@ import time
 
 from sluiceway.client.local.files import LocalFile
 from sluiceway.client.local.folders import Folder
-from sluiceway.client.local.part_file import PartialFile, settled
+from sluiceway.client.local.part_file import PartialFile
 from sluiceway.client.local.part_notes import is_part_name
 from sluiceway.copying.contract import CopyItem, Reading
 from sluiceway.copying.endpoints.folder_walk import version_of
@@ -31,6 +31,7 @@ from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.receipt import Receipt
 from sluiceway.pipe.stages import Stages
 from sluiceway.pipe.timed import TimedSource
+from sluiceway.pipe.worker_thread import in_thread
 from sluiceway.stores.contract import Store
 from sluiceway.wire.names import check_key, stays_inside
 
@@ -51,10 +52,10 @@ class FolderTarget:
         self.display_name = os.path.abspath(folder)
 
     async def empty(self) -> bool:
-        return await settled(lambda: _is_empty(self._folder))
+        return await in_thread(lambda: _is_empty(self._folder))
 
     async def find(self, key: str) -> tuple[CopyItem, str | None] | None:
-        found = await settled(lambda: self._look(key))
+        found = await in_thread(lambda: self._look(key))
         if found is None:
             return None
         plain = stat.S_ISREG(found.st_mode)
@@ -67,7 +68,7 @@ class FolderTarget:
 
     async def sha256(self, key: str) -> str | None:
         try:
-            source = await settled(
+            source = await in_thread(
                 lambda: LocalFile(self._path(key), opener=lambda: self._open(key))
             )
         except (OSError, Forbidden, SourceFailed):
@@ -76,7 +77,7 @@ class FolderTarget:
 
     async def put(self, key: str, reading: Reading, once: str, replace: bool) -> Receipt:
         path, stages = self._path(key), Stages()
-        part = await settled(lambda: self._fresh(key, replace))
+        part = await in_thread(lambda: self._fresh(key, replace))
         try:
             source, item = TimedSource(reading.source, stages), reading.item
             dress = (lambda: part.dress(item.mode, item.modified)) if self._preserve else None
@@ -84,13 +85,13 @@ class FolderTarget:
                 part, source, key, promised(reading), replace, stages, dress=dress
             )
         finally:
-            await settled(part.close)
+            await in_thread(part.close)
         spent = stages.spent()
         return Receipt(size, sha256, path, source=key, seconds=sum(spent.values()), stages=spent)
 
     async def put_folder(self, item: CopyItem) -> None:
         """A folder with its time and permissions; after all that is in it."""
-        await settled(lambda: self._dress(item))
+        await in_thread(lambda: self._dress(item))
 
     async def aclose(self) -> None:
         """Nothing is held open between two objects."""

@@ -12,10 +12,11 @@ from dataclasses import replace as changed
 from typing import Any, TypeVar
 
 from sluiceway.errors import PeerFailed, Refused, SluiceError, StoreFailed
+from sluiceway.pipe.cancellation import finish_all
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import Copy, Draft, Entry, Metadata, Pausing, Replace
 from sluiceway.stores.fanout.best_effort import LEAVE, BestEffortTarget
-from sluiceway.stores.fanout.required import RequiredTarget, named, to_the_end, together
+from sluiceway.stores.fanout.required import RequiredTarget, named, together
 from sluiceway.stores.locks import KeyLocks
 
 __all__ = ["CATCH_UP", "FanoutDraft"]
@@ -98,7 +99,7 @@ class FanoutDraft:
             await self._publish(False, key, metadata, replace)
         except BaseException as error:
             taking = asyncio.ensure_future(self._take_back(key))
-            await to_the_end([taking])
+            await finish_all([taking])
             if isinstance(error, SluiceError) and taking.result():
                 raise _with_copies(error, taking.result()) from error
             raise
@@ -117,7 +118,7 @@ class FanoutDraft:
             follower.stop()
         leaving = [asyncio.ensure_future(carrier.draft.discard()) for carrier in self._carriers]
         try:
-            await to_the_end(leaving)
+            await finish_all(leaving)
         finally:
             failed = [error for task in leaving if (error := task.exception()) is not None]
         if going := [follower.task for follower in self._followers if not follower.task.done()]:

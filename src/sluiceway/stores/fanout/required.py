@@ -6,11 +6,12 @@ Knows nothing of the other destinations; `together` is how their work is done at
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Coroutine, Iterable, Iterator
+from collections.abc import Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from sluiceway.errors import NotFound, PreconditionFailed, SluiceError
+from sluiceway.pipe.cancellation import finish_all
 from sluiceway.pipe.pump import pump
 from sluiceway.stores.contract import (
     Draft,
@@ -22,7 +23,7 @@ from sluiceway.stores.contract import (
     Store,
 )
 
-__all__ = ["RequiredTarget", "Undoing", "named", "to_the_end", "together"]
+__all__ = ["RequiredTarget", "Undoing", "named", "together"]
 
 T = TypeVar("T")
 
@@ -127,19 +128,7 @@ async def together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     finally:
         for task in tasks:
             task.cancel()
-        await to_the_end(tasks)
+        await finish_all(tasks)
         for task in tasks:
             if not task.cancelled():
                 task.exception()  # seen: one error is told, others would only repeat that all is over
-
-
-async def to_the_end(tasks: Collection[asyncio.Future[Any]]) -> None:
-    """Wait for all, also when the caller is cancelled meanwhile; that is raised at the end."""
-    cancelled: asyncio.CancelledError | None = None
-    while any(not task.done() for task in tasks):
-        try:
-            await asyncio.wait(tasks)
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        raise cancelled

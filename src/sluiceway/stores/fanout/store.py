@@ -14,6 +14,7 @@ from dataclasses import replace as changed
 
 from sluiceway.errors import NotFound, SluiceError, StoreFailed
 from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.cancellation import finish_all
 from sluiceway.stores.contract import (
     Draft,
     Entry,
@@ -27,7 +28,7 @@ from sluiceway.stores.contract import (
 )
 from sluiceway.stores.fanout.best_effort import LEAVE, BestEffortTarget
 from sluiceway.stores.fanout.draft import FanoutDraft
-from sluiceway.stores.fanout.required import RequiredTarget, named, to_the_end, together
+from sluiceway.stores.fanout.required import RequiredTarget, named, together
 from sluiceway.stores.locks import KeyLocks
 
 __all__ = ["Destination", "FanoutStore"]
@@ -83,7 +84,7 @@ class FanoutStore:
         try:
             await together(carry(leg) for leg in self._required)
         except BaseException:
-            await to_the_end(
+            await finish_all(
                 [asyncio.ensure_future(_discarded(carrier)) for carrier in carriers.values()]
             )
             raise
@@ -136,7 +137,7 @@ class FanoutStore:
             for leg in [*self._required, *self._best_effort]
         ]
         try:
-            await to_the_end(closing)
+            await finish_all(closing)
         finally:
             failed = [error for task in closing if (error := task.exception()) is not None]
         if failed:

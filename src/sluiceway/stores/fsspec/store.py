@@ -25,7 +25,7 @@ from sluiceway.errors import (
     Unavailable,
 )
 from sluiceway.pipe.budget import Budget
-from sluiceway.pipe.cancellation import settled
+from sluiceway.pipe.cancellation import shield_until_done
 from sluiceway.stores.contract import (
     Draft,
     Entry,
@@ -210,7 +210,9 @@ class FsspecStore:
                 raise NotFound(f"There is no object {key!r}")
             if replace.etag is not None and replace.etag != old.etag:
                 raise PreconditionFailed(f"{key!r} is not the version you named; read it again")
-            await settled(self.lines.call(lambda fs: self.tree.remove(fs, key), again=True))
+            await shield_until_done(
+                self.lines.call(lambda fs: self.tree.remove(fs, key), again=True)
+            )
             self._remember(key, old)
 
     async def publish(
@@ -230,7 +232,7 @@ class FsspecStore:
                 raise Unavailable(
                     f"{key!r} was replaced too shortly after it was written to tell both apart; try again"
                 )
-            found = await settled(self._appear(draft, key, version, metadata, old))
+            found = await shield_until_done(self._appear(draft, key, version, metadata, old))
             self._remember(key, found)
             return _entry(key, found, metadata)
 
@@ -267,9 +269,9 @@ class FsspecStore:
         """Take a draft's file away: on its own line, in whose order it comes last, or on another one where that broke."""
         try:
             if line is None:
-                await settled(self.lines.call(drop, again=True))
+                await shield_until_done(self.lines.call(drop, again=True))
             else:
-                await settled(line.call(drop))
+                await shield_until_done(line.call(drop))
         except SluiceError as error:
             log.warning("A draft stays until it is swept: %s", error.detail)
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import obstore
 
 from sluiceway.errors import BadName, NotFound, SluiceError
-from sluiceway.pipe.cancellation import ended
+from sluiceway.pipe.cancellation import finish_then_cancel
 from sluiceway.stores.contract import HEADERS, MARKER, Omitted
 from sluiceway.stores.objects.bucket import BucketResponse, Found, Unspelled, omitted
 from sluiceway.stores.objects.errors import map_error
@@ -105,7 +105,7 @@ class CloudReads:
             self._threads, lambda: call(*told, **more)
         )
         try:
-            return await ended(work)
+            return await finish_then_cancel(work)
         except SluiceError:
             raise
         except Exception as error:

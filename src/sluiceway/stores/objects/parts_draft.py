@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from sluiceway.errors import SluiceError, StoreFailed
 from sluiceway.pipe.budget import Budget
-from sluiceway.pipe.cancellation import ended, settled
+from sluiceway.pipe.cancellation import finish_then_cancel, shield_until_done
 from sluiceway.pipe.claims import Claim
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import Entry, Metadata, Replace, UploadRequest
@@ -132,11 +132,11 @@ class PartsDraft:
     async def publish(self, key: str, metadata: Metadata, replace: Replace = Replace()) -> Entry:
         self._check()
         self._store.check_key(key)
-        await settled(self._publish(key, metadata, replace))
+        await shield_until_done(self._publish(key, metadata, replace))
         self._ended = True
         self._store.ended(self)
         self._settle()
-        return await settled(self._store.made(key, self.id, self._written, metadata))
+        return await shield_until_done(self._store.made(key, self.id, self._written, metadata))
 
     async def discard(self) -> None:
         if self._ended:
@@ -147,7 +147,7 @@ class PartsDraft:
             await asyncio.wait(self._flying)
         self._store.ended(self)
         try:
-            await settled(self._clear())
+            await shield_until_done(self._clear())
         except SluiceError as error:
             log.warning(
                 "What was sent of an upload stays in the bucket until it is swept: %s", error.detail
@@ -234,7 +234,7 @@ class PartsDraft:
             await self._land()
         self._check()
         if self._upload is None:
-            await ended(self._begin())
+            await finish_then_cancel(self._begin())
         body = self._take()
         self._sizes.append(len(body))
         number = len(self._sizes)

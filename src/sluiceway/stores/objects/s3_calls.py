@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from botocore.exceptions import ClientError
 
 from sluiceway.errors import PreconditionFailed, SluiceError
-from sluiceway.pipe.cancellation import ended
+from sluiceway.pipe.cancellation import finish_then_cancel
 from sluiceway.stores.objects.errors import map_error
 
 __all__ = ["READERS", "WRITERS", "ConditionUnknown", "S3Calls"]
@@ -133,7 +133,7 @@ class S3Calls:
             raise map_error(error, self.display_name) from error
 
     async def _in(self, pool: ThreadPoolExecutor, call: Callable[[], T]) -> T:
-        return await ended(asyncio.get_running_loop().run_in_executor(pool, call))
+        return await finish_then_cancel(asyncio.get_running_loop().run_in_executor(pool, call))
 
     def _word(
         self, error: ClientError, name: str, key: str | None, told: dict[str, Any]

@@ -16,7 +16,7 @@ import obstore
 
 from sluiceway.errors import Cancelled, Exists, PreconditionFailed, SluiceError, StoreFailed
 from sluiceway.pipe.budget import Budget
-from sluiceway.pipe.cancellation import settled
+from sluiceway.pipe.cancellation import shield_until_done
 from sluiceway.pipe.claims import Claim
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import Entry, Metadata, Replace, UploadRequest
@@ -97,9 +97,9 @@ class StagedDraft:
     async def publish(self, key: str, metadata: Metadata, replace: Replace = Replace()) -> Entry:
         self._check()
         self._store.check_key(key)
-        await settled(self._publish(key, metadata, replace))
+        await shield_until_done(self._publish(key, metadata, replace))
         self._end()
-        return await settled(self._store.made(key, self.id, self._written, metadata))
+        return await shield_until_done(self._store.made(key, self.id, self._written, metadata))
 
     async def discard(self) -> None:
         if self._ended:
@@ -111,7 +111,7 @@ class StagedDraft:
         try:
             for key, there in ((DRAFTS + self.id, self._staged), (self._noted, self._noted)):
                 if there:
-                    await settled(self._drop(key))
+                    await shield_until_done(self._drop(key))
         except SluiceError as error:
             log.warning(
                 "What was sent of an upload stays in the bucket until it is swept: %s", error.detail
@@ -204,7 +204,7 @@ class StagedDraft:
         while self._pieces.full():
             self._pieces.get_nowait()
         self._pieces.put_nowait(None)
-        await settled(asyncio.wait([putting]))
+        await shield_until_done(asyncio.wait([putting]))
         if not putting.cancelled():
             putting.exception()  # seen; it was given up
 

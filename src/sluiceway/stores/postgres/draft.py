@@ -15,7 +15,7 @@ from typing import Any, LiteralString
 import psycopg
 
 from sluiceway.errors import Exists, PreconditionFailed, SluiceError, StoreFailed
-from sluiceway.pipe.cancellation import settled
+from sluiceway.pipe.cancellation import shield_until_done
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import Entry, Metadata, Replace
 from sluiceway.stores.postgres.database import Database, extras_text
@@ -109,7 +109,7 @@ class PostgresDraft:
     async def publish(self, key: str, metadata: Metadata, replace: Replace = Replace()) -> Entry:
         await self._flush_all()
         entry = Entry(key, self._sent, self._id.hex, time.time(), metadata)
-        await settled(self._publish(entry, replace))
+        await shield_until_done(self._publish(entry, replace))
         self._end()
         return entry
 

@@ -1,0 +1,52 @@
+"""Blocking work in a worker thread, to its end although the caller is cancelled.
+
+A thread cannot be stopped: it goes on using its descriptor after the caller has left. So the caller
+waits for it, or names what undoes its result. Knows nothing of what the work is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor
+from functools import partial
+from typing import TypeVar
+
+from sluiceway.pipe.cancellation import finish_then_cancel, shield_until_done
+
+__all__ = ["commit_in_thread", "in_thread", "open_in_thread"]
+
+T = TypeVar("T")
+
+
+async def in_thread(work: Callable[[], T], threads: Executor | None = None) -> T:
+    """Return what `work` returns. A cancellation is raised after the end of `work`.
+
+    `threads` is the pool to use; None is the event loop's own.
+    """
+    return await finish_then_cancel(asyncio.get_running_loop().run_in_executor(threads, work))
+
+
+async def commit_in_thread(work: Callable[[], T], threads: Executor | None = None) -> T:
+    """As `in_thread`, but a success is returned also to a caller that was cancelled meanwhile."""
+    return await shield_until_done(asyncio.get_running_loop().run_in_executor(threads, work))
+
+
+async def open_in_thread(
+    work: Callable[[], T], close: Callable[[T], object], threads: Executor | None = None
+) -> T:
+    """Return what `work` opens. A caller that is cancelled does not wait: `close` gets the result.
+
+    `close` then runs in the event loop, so it must not block for long.
+    """
+    opening = asyncio.get_running_loop().run_in_executor(threads, work)
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        opening.add_done_callback(partial(_close_unused, close))
+        raise
+
+
+def _close_unused(close: Callable[[T], object], opening: asyncio.Future[T]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        close(opening.result())
