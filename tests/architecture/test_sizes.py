@@ -22,6 +22,7 @@ LONG_FILES = {
 }
 MOST_FILES = 16
 FULL_FOLDERS = {
+    "pipe",
     "copying",
     "server/page",
 }
