@@ -57,6 +57,18 @@ def test_an_unknown_length_is_refused_when_it_is_met(limited: RunningServer, pie
     )
 
 
+def test_a_refusal_reaches_a_sender_that_pauses(limited: RunningServer) -> None:
+    """The last block it sent is refused while it sends nothing more: the answer comes all the same."""
+    with Wire(limited.port) as wire:
+        wire.send(head("PUT", "/files/large", "Transfer-Encoding: chunked"))
+        for _ in range(3):  # blocks of 2 MiB; the third one begins where the file has to end
+            wire.send(chunk(bytes(2 * MIB)))
+        answer = wire.answer()
+
+    assert (answer.status, answer.code) == (413, "too-large")
+    assert limited.stored() == {}
+
+
 def test_the_second_file_of_a_form_is_told_the_same(limited: RunningServer) -> None:
     """Not the server's --max-size, which nobody set; the first file is not kept."""
     body = form_body(("a", "1", b"1"), ("b", "2", bytes(MOST + MIB)))

@@ -172,8 +172,8 @@ class UploadService:
                                 "The client left while the destination took nothing; nothing was stored"
                             )
                         )
-                    if (failure := incoming.failure()) is not None:
-                        incoming.stop(failure)
+                if (failure := incoming.failure()) is not None:
+                    incoming.stop(failure)
                 if incoming.record.cancel_asked and incoming.record.state is State.RECEIVING:
                     incoming.stop(Cancelled("The upload was cancelled; nothing was stored"))
 

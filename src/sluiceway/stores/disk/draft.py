@@ -105,6 +105,11 @@ class DiskDraft:
         self._paused = False
         watch.receiving(self)
 
+    @property
+    def failure(self) -> SluiceError | None:
+        """Why a block that was written behind the sender's back failed: a sender that pauses learns it, too."""
+        return None if self.ended else self._failed
+
     # Writing
 
     async def check_room(self, size: int) -> None:
