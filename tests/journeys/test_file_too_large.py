@@ -12,7 +12,7 @@ import requests
 from fix_server import RunningServer, Serve
 from fix_taking import eventually, noise
 from raw_http import Wire, chunk, form_body, form_head, head
-from sluiceway.stores.disk.tree import map_error
+from sluiceway.stores.disk.errors import map_error
 
 MIB = 1 << 20
 MOST = 4 * MIB  # bytes a file of these servers' processes may have

@@ -12,7 +12,7 @@ import pytest
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.contract import Metadata
 from sluiceway.stores.disk.store import DiskStore
-from sluiceway.stores.metadata_json import about_json, read_about
+from sluiceway.stores.metadata_json import metadata_from_json, metadata_to_json
 
 ABOUT = Metadata(
     "a.html",
@@ -55,16 +55,16 @@ BROKEN = {
 def test_what_is_written_is_read() -> None:
     """All of it, and as little as there may be."""
     for metadata in (ABOUT, Metadata("")):
-        assert read_about(json.loads(json.dumps(about_json(metadata)))) == metadata
+        assert metadata_from_json(json.loads(json.dumps(metadata_to_json(metadata)))) == metadata
 
 
 def test_a_header_that_no_answer_may_carry_is_left_out() -> None:
     """Only those that describe an object."""
     told = {
-        **about_json(ABOUT),
+        **metadata_to_json(ABOUT),
         "headers": {"set-cookie": "a=b", "cache-control": "no-store", "location": "/"},
     }
-    found = read_about(told)
+    found = metadata_from_json(told)
     assert found is not None
     assert found.headers == (("cache-control", "no-store"),)
 
@@ -97,7 +97,12 @@ async def test_a_damaged_attribute_is_as_none_and_hides_no_other_file(
     path = tmp_path / "file"
     path.write_bytes(b"bytes")
     status = path.stat()
-    note = {**about_json(ABOUT), **damage, "size": status.st_size, "mtime": status.st_mtime_ns}
+    note = {
+        **metadata_to_json(ABOUT),
+        **damage,
+        "size": status.st_size,
+        "mtime": status.st_mtime_ns,
+    }
     os.setxattr(path, "user.sluiceway", json.dumps(note).encode())
     store = DiskStore(str(tmp_path), Budget(64 << 20))
     try:

@@ -11,7 +11,7 @@ import pytest
 from fix_postgres import Database
 from sluiceway.errors import Unavailable
 from sluiceway.pipe.budget import Budget
-from sluiceway.stores.contract import Metadata, Pausing, Store
+from sluiceway.stores.contract import Metadata, Pausable, Store
 from sluiceway.stores.fsspec import store as filesystem
 from sluiceway.stores.fsspec.store import FsspecStore
 from sluiceway.stores.postgres.store import PostgresStore
@@ -40,7 +40,7 @@ async def test_files_that_wait_hold_next_to_nothing(store: Store) -> None:
     drafts = []
     for number in range(FILES):
         draft = await store.draft(f"d{number}", None)
-        assert isinstance(draft, Pausing)
+        assert isinstance(draft, Pausable)
         await draft.write(pattern(SIZE, number))
         await draft.pause()
         assert hasattr(draft, "_held")
@@ -56,7 +56,7 @@ async def test_files_that_wait_hold_next_to_nothing(store: Store) -> None:
 async def test_what_waited_can_go_on(store: Store) -> None:
     """More bytes after all: they follow those that were there."""
     draft = await store.draft("d", None)
-    assert isinstance(draft, Pausing)
+    assert isinstance(draft, Pausable)
     await draft.write(pattern(100_001))
     await draft.pause()
     await draft.pause()

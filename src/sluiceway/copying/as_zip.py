@@ -32,7 +32,7 @@ from sluiceway.pipe.stages import Stages
 from sluiceway.pipe.throttle import paced
 from sluiceway.pipe.timed import TimedSource
 from sluiceway.pipe.worker_thread import in_thread
-from sluiceway.stores.contract import MARKER, Omitted
+from sluiceway.stores.contract import FOLDER_MARKER, Omitted
 from sluiceway.stores.registry import open_place
 from sluiceway.wire.names import clean_name, stays_inside
 from sluiceway.wire.sizes import parse_size
@@ -111,7 +111,7 @@ async def apack(
                 if not by_rule(omitted):
                     missing.append(f"{omitted.name!r}: {omitted.detail}")
                     continue
-                if omitted.code != MARKER:
+                if omitted.code != FOLDER_MARKER:
                     contents.leave_out(omitted.name, omitted.detail)
                 if on_progress is not None:
                     on_progress(Progress(omitted.name, "left-out", 0, None, omitted.detail))

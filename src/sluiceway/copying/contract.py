@@ -13,7 +13,7 @@ from typing import Protocol
 
 from sluiceway.pipe.receipt import Receipt
 from sluiceway.pipe.source import Source
-from sluiceway.stores.contract import MARKER, Metadata, Omitted
+from sluiceway.stores.contract import FOLDER_MARKER, Metadata, Omitted
 
 __all__ = ["RULES", "CopyItem", "CopySource", "CopyTarget", "Reading", "by_rule"]
 
@@ -22,7 +22,7 @@ RULES: Mapping[str, str] = {
     "excluded": "--include and --exclude do not choose it",
     "link": "a symbolic link; what it shows may stand outside, and would come twice",
     "special-file": "no file, but a pipe, a socket or a device",
-    MARKER: "an empty object whose key ends in /, as consoles make them for a folder",
+    FOLDER_MARKER: "an empty object whose key ends in /, as consoles make them for a folder",
     "own-file": "its key has a name of this program's own: uploads under way, or a temporary file",
     "own-journal": "this copy's own journal",
 }

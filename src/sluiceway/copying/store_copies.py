@@ -38,7 +38,7 @@ from sluiceway.stores.contract import (
     Store,
     UploadRequest,
 )
-from sluiceway.stores.registry import Place, open_place, place_key
+from sluiceway.stores.registry import Place, open_place, split_place
 from sluiceway.uploads.keys import new_id
 from sluiceway.wire.headers.digests import Promise
 from sluiceway.wire.names import clean_name, stays_inside
@@ -397,7 +397,7 @@ def _promised_sha256(coming: Coming) -> str | None:
 
 def _under(order: CopyOptions, key: str) -> str:
     """The place's URL with the key, for people."""
-    root = redact_url(place_key(order.target)[1])
+    root = redact_url(split_place(order.target)[1])
     return f"{root}{key}" if root.endswith("/") else f"{root}/{key}"
 
 

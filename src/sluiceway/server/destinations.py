@@ -11,11 +11,11 @@ from sluiceway.client.http.tls import Trust
 from sluiceway.errors import BadRequest
 from sluiceway.pipe.budget import Budget
 from sluiceway.server.settings import BadSetting, Settings
-from sluiceway.stores.contract import Signing, Store
+from sluiceway.stores.contract import SignedUrls, Store
 from sluiceway.stores.disk.store import DiskStore
 from sluiceway.stores.fanout.store import Destination, FanoutStore
 from sluiceway.stores.memory import MemoryStore
-from sluiceway.stores.registry import open_root, place_key
+from sluiceway.stores.registry import open_root, split_place
 from sluiceway.wire.headers.parameters import TOKEN
 from sluiceway.wire.urls import is_place, is_url, origin, redact_url
 
@@ -49,7 +49,7 @@ def open_destination(told: Settings, budget: Budget) -> Store:
         for required, place in places
     ]
     store = legs[0].store if len(legs) == 1 else FanoutStore(legs, budget)
-    if told.redirect_downloads and not isinstance(store, Signing):
+    if told.redirect_downloads and not isinstance(store, SignedUrls):
         raise BadSetting(
             "--redirect-downloads needs a bucket as the one --to: nobody else signs URLs"
         )
@@ -105,7 +105,7 @@ def _store(place: str, told: Settings, budget: Budget) -> Store:
 
 
 def _named_store(place: str, budget: Budget, options: Mapping[str, str]) -> Store:
-    if place.lower().startswith("postgres") and place_key(place)[0]:
+    if place.lower().startswith("postgres") and split_place(place)[0]:
         raise BadSetting(
             f"--to {redact_url(place)} names a key; a server takes the whole database table, ?table=NAME"
         )

@@ -18,7 +18,7 @@ from sluiceway.errors import (
     Unauthorized,
 )
 from sluiceway.pipe.stages import Stages, server_timing, verdict
-from sluiceway.stores.contract import Copy, Entry
+from sluiceway.stores.contract import DestinationResult, Entry
 from sluiceway.uploads.service import UploadService, UploadSession
 from sluiceway.wire.headers.ranges import unsatisfied_range
 from sluiceway.wire.problems import PROBLEM_TYPE, problem
@@ -85,7 +85,7 @@ def _elsewhere(entry: Entry) -> str | None:
     )
 
 
-def _copy_json(copy: Copy) -> dict[str, object]:
+def _copy_json(copy: DestinationResult) -> dict[str, object]:
     told = {"status": copy.status, "location": copy.location, "note": copy.note}
     return {
         "to": copy.to,

@@ -149,7 +149,7 @@ def _open_destination(app: Sluiceway) -> None:
 
 def _say_what_is_not_promised(app: Sluiceway) -> None:
     """Once, at start, in the log: what people should know of their destination before they rely on it."""
-    for words in app.upload_service.store.traits.cannot():
+    for words in app.upload_service.store.traits.caveats():
         log.warning("%s: %s", display_name(app.settings), words)
 
 

@@ -15,10 +15,11 @@ from sluiceway.errors import SluiceError, StoreFailed
 from sluiceway.pipe.source import Buffer, Source
 
 __all__ = [
-    "HEADERS",
-    "MARKER",
+    "FOLDER_MARKER",
+    "METADATA_HEADERS",
     "MOST_METADATA",
-    "Copy",
+    "CompositeStore",
+    "DestinationResult",
     "Draft",
     "EarlyFailure",
     "Entry",
@@ -30,13 +31,12 @@ __all__ = [
     "Omitted",
     "Page",
     "Pairs",
-    "Pausing",
-    "Probed",
+    "Pausable",
+    "ReadinessProbed",
     "Replace",
     "Reply",
     "SequentialOpen",
-    "Several",
-    "Signing",
+    "SignedUrls",
     "Store",
     "Traits",
     "UploadRequest",
@@ -47,7 +47,7 @@ Pairs = tuple[tuple[str, str], ...]  # names and values
 MOST_METADATA = (
     8 << 10
 )  # bytes of headers and user metadata that an object may carry: what Google and Azure take (S3: 2 KiB)
-HEADERS = (
+METADATA_HEADERS = (
     "cache-control",
     "content-disposition",
     "content-encoding",
@@ -67,22 +67,22 @@ class Traits:
     resumable: bool  # a draft left behind can be taken up again at its kept offset
     max_key_bytes: int = 1024  # longest key, in bytes of UTF-8
     readable: bool = True  # what was published can be read, listed and looked up here
-    takes_back: bool = (
+    undoable: bool = (
         True  # what was published a moment ago can be deleted again, and nobody the wiser
     )
     remote: bool = False  # bytes are acknowledged by another machine: `kept` moves by itself, a publish can be broken off
     keeps: Literal["bytes", "parts", "whole"] = (
         "bytes"  # what `sync` can keep: all, whole parts, nothing before publish
     )
-    steady: bool = True  # an open object keeps its bytes when its key is replaced; False: the reader gets those or an error
-    compares: bool = (
+    stable_reads: bool = True  # an open object keeps its bytes when its key is replaced; False: the reader gets those or an error
+    compare_and_swap: bool = (
         True  # of two that replace one version by its tag, in any two processes, exactly one wins
     )
-    lists_about: bool = (
+    lists_metadata: bool = (
         True  # a listing carries name, type and sha-256; False: only `stat` and `open` do
     )
 
-    def cannot(self) -> tuple[str, ...]:
+    def caveats(self) -> tuple[str, ...]:
         """What people should know before they rely on it, in words; () for a store that promises everything."""
         if not self.readable:
             return ()  # what is passed on is promised by whoever it is passed on to
@@ -91,10 +91,10 @@ class Traits:
             (self.atomic_publish, "a reader may see a file that is not whole yet"),
             (self.create_only, "two servers that create one key at once may both believe they did"),
             (
-                self.compares,
+                self.compare_and_swap,
                 "two servers that replace one version at once may both believe they did",
             ),
-            (self.steady, "a download breaks off when its file is replaced meanwhile"),
+            (self.stable_reads, "a download breaks off when its file is replaced meanwhile"),
         )
         return tuple(words for promised, words in said if not promised)
 
@@ -120,7 +120,7 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Copy:
+class DestinationResult:
     """What became of a file at one of several destinations."""
 
     to: str  # for people: without secrets
@@ -144,12 +144,12 @@ class Entry:
     notes: tuple[str, ...] = field(
         default=(), compare=False
     )  # what people should know, such as a copy that was given up
-    copies: tuple[Copy, ...] = field(
+    copies: tuple[DestinationResult, ...] = field(
         default=(), compare=False
     )  # where there are several destinations
 
 
-MARKER = "folder-marker"  # 0 bytes under a name that ends in `/`: consoles make it to show a folder, and it holds nothing
+FOLDER_MARKER = "folder-marker"  # 0 bytes under a name that ends in `/`: consoles make it to show a folder, and it holds nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +288,7 @@ class EarlyFailure(Protocol):
 
 
 @runtime_checkable
-class Pausing(Protocol):
+class Pausable(Protocol):
     """What a Draft may be besides: one that can wait for other files of its form at hardly any cost."""
 
     async def pause(self) -> None:
@@ -315,7 +315,7 @@ class HealthChecked(Protocol):
 
 
 @runtime_checkable
-class Probed(Protocol):
+class ReadinessProbed(Protocol):
     """What a Store may be besides: one that can say cheaply, again and again, whether it would take a file now."""
 
     async def probe(self) -> None:
@@ -324,11 +324,11 @@ class Probed(Protocol):
 
 
 @runtime_checkable
-class Several(Protocol):
+class CompositeStore(Protocol):
     """What a Store may be besides: several behind one. Each is looked at for itself: no one fact holds for all of them."""
 
     @property
-    def needed(self) -> Sequence[Store]:
+    def required_stores(self) -> Sequence[Store]:
         """Those without which no upload succeeds."""
         ...
 
@@ -350,10 +350,10 @@ class Maintained(Protocol):
 
 
 @runtime_checkable
-class Signing(Protocol):
+class SignedUrls(Protocol):
     """What a Store may be besides: one whose objects can be fetched from it directly, by a URL that is a key for a while."""
 
-    async def signed(self, entry: Entry, seconds: float, disposition: str) -> str:
+    async def signed_url(self, entry: Entry, seconds: float, disposition: str) -> str:
         """A URL for GET and ranges. `disposition`: the Content-Disposition its answer shall have, where that can be chosen."""
         ...
 
@@ -362,7 +362,7 @@ class Signing(Protocol):
 class SequentialOpen(Protocol):
     """What a Store may be besides: one that asks less for an object that will be read once, and all of it."""
 
-    async def open_whole(self, key: str) -> ObjectReader:
+    async def open_sequential(self, key: str) -> ObjectReader:
         """As `open`: in a bucket one request instead of two."""
         ...
 

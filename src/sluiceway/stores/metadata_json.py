@@ -9,9 +9,15 @@ import re
 from collections.abc import Mapping
 
 from sluiceway.errors import TooLarge
-from sluiceway.stores.contract import HEADERS, MOST_METADATA, Metadata, Pairs
+from sluiceway.stores.contract import METADATA_HEADERS, MOST_METADATA, Metadata, Pairs
 
-__all__ = ["LONGEST_TYPE", "about_json", "extras_json", "read_about", "read_extras"]
+__all__ = [
+    "LONGEST_TYPE",
+    "extras_from_json",
+    "extras_to_json",
+    "metadata_from_json",
+    "metadata_to_json",
+]
 
 LONGEST_TYPE = 255  # characters of a media type that are kept
 
@@ -19,16 +25,16 @@ _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-def about_json(metadata: Metadata) -> dict[str, object]:
+def metadata_to_json(metadata: Metadata) -> dict[str, object]:
     told = {
         "filename": metadata.filename,
         "type": metadata.type[:LONGEST_TYPE],
         "sha256": metadata.sha256,
     }
-    return {**told, **extras_json(metadata)}
+    return {**told, **extras_to_json(metadata)}
 
 
-def extras_json(metadata: Metadata) -> dict[str, object]:
+def extras_to_json(metadata: Metadata) -> dict[str, object]:
     """Headers and the user's metadata alone; {} where there are none. Raises TooLarge, for a note is read whole."""
     pairs = metadata.headers + metadata.user
     size = sum(len(text.encode(errors="replace")) for pair in pairs for text in pair)
@@ -41,9 +47,9 @@ def extras_json(metadata: Metadata) -> dict[str, object]:
     return {name: value for name, value in told.items() if value}
 
 
-def read_about(told: object) -> Metadata | None:
+def metadata_from_json(told: object) -> Metadata | None:
     """None for what is no such note."""
-    extras = read_extras(told)
+    extras = extras_from_json(told)
     if extras is None or not isinstance(told, Mapping):
         return None
     filename, kind, sha256 = told.get("filename"), told.get("type"), told.get("sha256")
@@ -55,14 +61,14 @@ def read_about(told: object) -> Metadata | None:
     return Metadata(str(filename), str(kind), sha256, *extras)
 
 
-def read_extras(told: object) -> tuple[Pairs, Pairs] | None:
+def extras_from_json(told: object) -> tuple[Pairs, Pairs] | None:
     """Headers and user metadata. None for what is no such note."""
     if not isinstance(told, Mapping):
         return None
     headers, user = _pairs(told.get("headers", {})), _pairs(told.get("user", {}))
     if headers is None or user is None:
         return None
-    return tuple((name, value) for name, value in headers if name in HEADERS), user
+    return tuple((name, value) for name, value in headers if name in METADATA_HEADERS), user
 
 
 def _is_text(told: object) -> bool:

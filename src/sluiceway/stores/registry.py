@@ -14,7 +14,7 @@ from sluiceway.pipe.budget import Budget
 from sluiceway.stores.contract import Store
 from sluiceway.wire.urls import is_place, redact_url
 
-__all__ = ["FSSPEC", "Place", "open_place", "open_root", "place_key"]
+__all__ = ["FSSPEC", "Place", "open_place", "open_root", "split_place"]
 
 FSSPEC = "fsspec+"
 NO_OPTIONS: Mapping[str, str] = {}
@@ -38,7 +38,7 @@ class Place:
 
 def open_place(text: str, budget: Budget, options: Mapping[str, str] = NO_OPTIONS) -> Place:
     """Nothing is connected yet. Raises BadRequest for what is no such place, or whose driver is missing."""
-    key, root = place_key(text)
+    key, root = split_place(text)
     return Place(open_root(root, budget, options), key, redact_url(text))
 
 
@@ -65,7 +65,7 @@ def open_root(text: str, budget: Budget, options: Mapping[str, str] = NO_OPTIONS
         ) from None
 
 
-def place_key(text: str) -> tuple[str, str]:
+def split_place(text: str) -> tuple[str, str]:
     """The key in the URL's path, decoded, and the URL without it.
 
     It stands behind the database's name, is all of a bucket's path, or what follows the last `/` of a path behind fsspec.

@@ -34,7 +34,7 @@ from sluiceway.stores.contract import (
     EarlyFailure,
     Entry,
     Metadata,
-    Pausing,
+    Pausable,
     Replace,
     Store,
     UploadRequest,
@@ -256,7 +256,7 @@ class UploadSession:
             tuple(dict.fromkeys((*upload_service.digests, *wish.expected))), upload_service.budget
         )
         before = self.stages.enter(DESTINATION)
-        if self._drafted and isinstance(waiting := self._drafted[-1].draft, Pausing):
+        if self._drafted and isinstance(waiting := self._drafted[-1].draft, Pausable):
             await waiting.pause()
         length = source.length if source.length is not None else size
         draft = self._filling = await upload_service.store.draft(
@@ -319,7 +319,7 @@ class UploadSession:
             await self._take_back(entries)
             if (
                 isinstance(error, SluiceError)
-                and not self._upload_service.store.traits.takes_back
+                and not self._upload_service.store.traits.undoable
                 and entries
             ):
                 raise _partly(error, [entry.key for entry in entries]) from error
@@ -369,7 +369,7 @@ class UploadSession:
 
     async def _take_back(self, entries: list[Entry]) -> None:
         """A later file could not be published: those that were go again, unless somebody replaced them meanwhile."""
-        for entry in entries if self._upload_service.store.traits.takes_back else ():
+        for entry in entries if self._upload_service.store.traits.undoable else ():
             try:
                 await self._upload_service.store.delete(
                     entry.key, Replace(allowed=True, etag=entry.etag)

@@ -10,7 +10,7 @@ import pytest
 
 from sluiceway.errors import Forbidden, StoreFailed
 from sluiceway.pipe.budget import BLOCK, Budget
-from sluiceway.stores.contract import Metadata, Pausing
+from sluiceway.stores.contract import Metadata, Pausable
 from sluiceway.stores.disk.draft import DiskDraft
 from sluiceway.stores.disk.live_drafts import MOST_WAITING_OPEN
 from sluiceway.stores.disk.store import DiskStore
@@ -30,7 +30,7 @@ async def waiting(store: DiskStore, name: str, data: bytes) -> DiskDraft:
     """A draft of one store that waits and is closed."""
     draft = await store.draft(name, None)
     assert isinstance(draft, DiskDraft)
-    assert isinstance(draft, Pausing)
+    assert isinstance(draft, Pausable)
     await draft.write(data)
     await draft.pause()
     await draft.close_file()
@@ -53,7 +53,7 @@ async def test_hundreds_wait_with_few_descriptors_and_all_are_published(store: D
     drafts = []
     for number in range(MOST_WAITING_OPEN + 100):
         draft = await store.draft(f"d{number}", None)
-        assert isinstance(draft, Pausing)
+        assert isinstance(draft, Pausable)
         await draft.write(pattern(5000, number))
         await draft.pause()
         drafts.append(draft)

@@ -13,7 +13,7 @@ from fix_filesystems import Mount, fill
 from rude_peer import Exchange, Peer
 from sluiceway.errors import Refused
 from sluiceway.pipe.budget import MINIMUM, Budget
-from sluiceway.stores.contract import Copy, Draft, Metadata, Replace
+from sluiceway.stores.contract import DestinationResult, Draft, Metadata, Replace
 from sluiceway.stores.fanout import draft as fanout_draft
 from sluiceway.stores.fanout.best_effort import BEHIND, BestEffortTarget
 from sluiceway.stores.memory import MemoryStore
@@ -69,8 +69,8 @@ async def test_one_that_keeps_up_has_the_same_bytes(tmp_path: Path) -> None:
         assert [one.body for one in peer.seen] == [pattern(5 * MIB)]
         assert entry.notes == ()
         assert entry.copies[1:] == (
-            Copy(str(tmp_path), False),
-            Copy(peer.url, False, 201, f"{peer.url}/copy"),
+            DestinationResult(str(tmp_path), False),
+            DestinationResult(peer.url, False, 201, f"{peer.url}/copy"),
         )
 
 
@@ -108,7 +108,7 @@ async def test_one_that_reads_nothing_is_dropped_and_holds_nobody_up(tmp_path: P
 
             assert await read(main.store, "book") == LARGE
         assert entry.notes == (gave_up(peer.url, "it fell behind"),)
-        assert entry.copies[1] == Copy(peer.url, False, note=entry.notes[0])
+        assert entry.copies[1] == DestinationResult(peer.url, False, note=entry.notes[0])
         assert BEHIND // 2 < most <= BEHIND
 
 

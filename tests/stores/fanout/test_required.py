@@ -23,7 +23,7 @@ from sluiceway.errors import (
     StoreFailed,
 )
 from sluiceway.pipe.budget import Budget
-from sluiceway.stores.contract import Copy, Metadata, Replace
+from sluiceway.stores.contract import DestinationResult, Metadata, Replace
 from sluiceway.stores.disk.store import DiskStore
 from sluiceway.stores.fanout.required import together
 from sluiceway.stores.fanout.store import FanoutStore
@@ -80,9 +80,9 @@ async def test_all_get_the_same_bytes_in_one_pass(tmp_path: Path, told: bool) ->
         assert [one.body for one in peer.seen] == [data]
         assert entry.reply is None
         assert entry.copies == (
-            Copy(peer.url, True, 201, f"{peer.url}/made/book"),
-            Copy(str(tmp_path / "d"), True),
-            Copy("memory:", True),
+            DestinationResult(peer.url, True, 201, f"{peer.url}/made/book"),
+            DestinationResult(str(tmp_path / "d"), True),
+            DestinationResult("memory:", True),
         )
 
 
@@ -106,14 +106,14 @@ def test_the_traits_are_no_better_than_the_weakest(tmp_path: Path) -> None:
     gateway = FanoutStore([relay("http://127.0.0.1:9"), one], budget).traits
     far = FanoutStore([relay("http://127.0.0.1:9"), relay("http://127.0.0.1:8")], budget).traits
 
-    assert (both.name, both.durable, both.create_only, both.takes_back, both.remote) == (
+    assert (both.name, both.durable, both.create_only, both.undoable, both.remote) == (
         "destinations",
         True,
         True,
         True,
         False,
     )
-    assert (gateway.durable, gateway.create_only, gateway.takes_back, gateway.remote) == (
+    assert (gateway.durable, gateway.create_only, gateway.undoable, gateway.remote) == (
         False,
         False,
         False,

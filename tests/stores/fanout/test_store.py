@@ -77,12 +77,12 @@ WEAKER: dict[str, object] = {
     "atomic_publish": False,
     "create_only": False,
     "max_key_bytes": 100,
-    "takes_back": False,
+    "undoable": False,
     "remote": True,
     "keeps": "parts",
-    "compares": False,
+    "compare_and_swap": False,
 }
-OF_THE_FRONT: dict[str, object] = {"readable": True, "steady": False, "lists_about": False}
+OF_THE_FRONT: dict[str, object] = {"readable": True, "stable_reads": False, "lists_metadata": False}
 
 
 @pytest.mark.parametrize("front", [True, False])

@@ -13,7 +13,7 @@ from fix_s3 import Objects
 from s3_faults import one_answer
 from sluiceway.errors import BadName, NotFound, PeerFailed, StoreFailed
 from sluiceway.pipe.budget import Budget
-from sluiceway.stores.contract import MARKER, Page
+from sluiceway.stores.contract import FOLDER_MARKER, Page
 from sluiceway.stores.objects.cloud_reads import CloudReads
 from sluiceway.stores.objects.store import ObjectStore
 from sluiceway.testing.store_suite import read, store_bytes
@@ -79,7 +79,7 @@ async def test_every_key_of_a_bucket_is_an_entry_or_left_out_by_name(
 
         assert sorted(entries) == sorted(READABLE)
         assert sorted(one.name for one in out if one.code == "bad-name") == sorted(LEFT_OUT)
-        assert sorted(one.name for one in out if one.code == MARKER) == sorted(MARKERS)
+        assert sorted(one.name for one in out if one.code == FOLDER_MARKER) == sorted(MARKERS)
         assert all(len(page.entries) + len(page.omitted) <= limit for page in pages)
         for key in READABLE:
             assert await read(store, key) == key.encode()
@@ -220,7 +220,7 @@ class TestByObstore:
         page = await store.list()
 
         assert [entry.key for entry in page.entries] == ["empty", "photos/1"]
-        assert [(one.name, one.code) for one in page.omitted] == [("photos", MARKER)]
+        assert [(one.name, one.code) for one in page.omitted] == [("photos", FOLDER_MARKER)]
         assert page.complete
 
     async def test_a_prefix_before_a_zero_is_found(

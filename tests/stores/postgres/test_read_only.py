@@ -113,7 +113,7 @@ async def test_what_is_replaced_while_it_is_read_without_a_note_is_an_error(
     await opened.aclose()
 
     assert DATA.startswith(b"".join(bytes(piece) for piece in got))
-    assert not reader.traits.steady
+    assert not reader.traits.stable_reads
 
 
 async def test_a_writers_store_still_leaves_its_note(writer: PostgresStore) -> None:
@@ -122,7 +122,7 @@ async def test_a_writers_store_still_leaves_its_note(writer: PostgresStore) -> N
     await writer.delete("a/b")
     assert b"".join([bytes(piece) async for piece in opened.open()]) == DATA
     await opened.aclose()
-    assert writer.traits.steady
+    assert writer.traits.stable_reads
 
 
 async def test_a_hot_standby_is_read(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -16,7 +16,7 @@ from sluiceway.client.local.folders import Folder
 from sluiceway.client.local.part_notes import is_part_name
 from sluiceway.copying.contract import RULES, CopyItem
 from sluiceway.errors import Forbidden, SourceFailed
-from sluiceway.stores.contract import MARKER, Omitted
+from sluiceway.stores.contract import FOLDER_MARKER, Omitted
 from sluiceway.wire.names import stays_inside
 
 __all__ = ["STORE_FOLDER", "omitted_key", "version_of", "walk"]
@@ -187,7 +187,7 @@ def omitted_key(key: str, size: int | None = None) -> Omitted | None:
     if stays_inside(key):
         return None
     if size == 0 and (not key or (key.endswith("/") and stays_inside(key[:-1]))):
-        return Omitted(key, MARKER, RULES[MARKER])
+        return Omitted(key, FOLDER_MARKER, RULES[FOLDER_MARKER])
     return Omitted(
         key,
         "bad-name",

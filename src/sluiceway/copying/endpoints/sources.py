@@ -146,7 +146,7 @@ class StoreSource:
     async def open(self, item: CopyItem) -> AsyncIterator[Reading]:
         store, key = self._store, self._prefix + item.key
         opened = await (
-            store.open_whole(key) if isinstance(store, SequentialOpen) else store.open(key)
+            store.open_sequential(key) if isinstance(store, SequentialOpen) else store.open(key)
         )
         try:
             entry = opened.entry
@@ -195,7 +195,7 @@ class _Unsteady:
             async for chunk in chunks:
                 yield chunk
         except SluiceError as error:
-            if not self._store.traits.steady and await self._replaced():
+            if not self._store.traits.stable_reads and await self._replaced():
                 raise SourceChanged(
                     f"{redact_url(self._key)} was replaced while it was read"
                 ) from error

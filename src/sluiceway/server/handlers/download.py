@@ -21,7 +21,7 @@ from sluiceway.pipe.source import Buffer
 from sluiceway.server.handlers.raw import conditions
 from sluiceway.server.http1.sendfile import ZEROCOPY, patience
 from sluiceway.server.request_body import wait_until_gone
-from sluiceway.stores.contract import Entry, FileBacked, ObjectReader, Signing, Store
+from sluiceway.stores.contract import Entry, FileBacked, ObjectReader, SignedUrls, Store
 from sluiceway.wire.headers.conditions import (
     Verdict,
     evaluate,
@@ -60,13 +60,13 @@ async def get_object(request: Request, store: Store, key: str, redirect: float =
     """
     if (
         redirect
-        and isinstance(store, Signing)
+        and isinstance(store, SignedUrls)
         and request.method == "GET"
         and not _conditional(request)
     ):
         entry = await store.stat(key)
         headers = object_headers(entry)
-        place = await store.signed(entry, redirect, headers["content-disposition"])
+        place = await store.signed_url(entry, redirect, headers["content-disposition"])
         return Response(status_code=307, headers={"location": place, "cache-control": "no-store"})
     opened = await store.open(key)
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
-from sluiceway.stores.contract import MARKER, Omitted
+from sluiceway.stores.contract import FOLDER_MARKER, Omitted
 from sluiceway.wire.names import readable_name
 
 __all__ = ["Omissions", "missing"]
@@ -43,4 +43,4 @@ class Omissions:
 
 def missing(one: Omitted) -> bool:
     """Whether bytes are missing where it is left out; what a console makes to show a folder holds none."""
-    return one.code != MARKER
+    return one.code != FOLDER_MARKER

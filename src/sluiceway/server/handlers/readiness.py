@@ -10,7 +10,7 @@ import asyncio
 import logging
 
 from sluiceway.errors import SluiceError
-from sluiceway.stores.contract import HealthChecked, Probed, Several, Store
+from sluiceway.stores.contract import CompositeStore, HealthChecked, ReadinessProbed, Store
 from sluiceway.uploads.keys import new_id
 
 __all__ = ["Readiness"]
@@ -51,8 +51,8 @@ class Readiness:
 
 
 async def _why_not(store: Store) -> str | None:
-    if isinstance(store, Several):
-        found = await asyncio.gather(*(_why_not(each) for each in store.needed))
+    if isinstance(store, CompositeStore):
+        found = await asyncio.gather(*(_why_not(each) for each in store.required_stores))
         return next((why for why in found if why is not None), None)
     if store.traits.remote:
         return None  # whether it would take a file only a file can tell
@@ -65,7 +65,7 @@ async def _why_not(store: Store) -> str | None:
 
 
 async def _probe(store: Store) -> None:
-    if isinstance(store, Probed):
+    if isinstance(store, ReadinessProbed):
         await store.probe()
     elif (
         isinstance(store, HealthChecked) and store.traits.keeps != "bytes"

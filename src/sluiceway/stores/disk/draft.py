@@ -18,8 +18,8 @@ from sluiceway.errors import NoSpace, SluiceError, StoreFailed, TooLarge
 from sluiceway.pipe.budget import BLOCK, Block, Budget
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import Entry, Metadata, Replace
+from sluiceway.stores.disk.errors import map_error
 from sluiceway.stores.disk.file import ALIGN, DraftFile
-from sluiceway.stores.disk.tree import map_error
 
 __all__ = ["DiskDraft"]
 

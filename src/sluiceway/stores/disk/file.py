@@ -16,9 +16,10 @@ from sluiceway.errors import NoSpace, StoreFailed
 from sluiceway.pipe.budget import Block
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import Entry, Metadata, Replace
+from sluiceway.stores.disk.errors import NO_ROOM
 from sluiceway.stores.disk.metadata import entry_of, sidecar, write_note
 from sluiceway.stores.disk.permissions import usual_mode
-from sluiceway.stores.disk.tree import NO_ROOM, Tree
+from sluiceway.stores.disk.tree import Tree
 
 __all__ = ["ALIGN", "DraftFile", "Publish", "Reserve"]
 

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 
 from sluiceway.errors import BadName, Exists, NotFound, SluiceError, Unavailable
 from sluiceway.stores.contract import Entry, Omitted, Page
+from sluiceway.stores.disk.errors import map_error
 from sluiceway.stores.disk.metadata import read_entry
-from sluiceway.stores.disk.tree import PRIVATE, Tree, map_error
+from sluiceway.stores.disk.tree import PRIVATE, Tree
 from sluiceway.wire.names import is_text, readable_name, stays_inside
 
 __all__ = ["Found", "page", "walk"]

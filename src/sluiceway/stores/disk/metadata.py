@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 
 from sluiceway.stores.contract import MOST_METADATA, Entry, Metadata
 from sluiceway.stores.disk.tree import PRIVATE, Tree
-from sluiceway.stores.metadata_json import about_json, read_about
+from sluiceway.stores.metadata_json import metadata_from_json, metadata_to_json
 
 __all__ = ["drop_note", "entry_of", "read_entry", "sidecar", "write_note"]
 
@@ -41,7 +41,7 @@ def write_note(fd: int, metadata: Metadata) -> bytes | None:
     Returns the note where the file system has no attributes: it goes beside the file, by `sidecar`.
     """
     status = os.fstat(fd)
-    told = {**about_json(metadata), "size": status.st_size, "mtime": status.st_mtime_ns}
+    told = {**metadata_to_json(metadata), "size": status.st_size, "mtime": status.st_mtime_ns}
     note = json.dumps(told, ensure_ascii=False).encode(errors="replace")
     try:
         os.setxattr(fd, ATTRIBUTE, note)
@@ -138,7 +138,7 @@ def _matching(note: bytes | None, status: os.stat_result, key: str) -> Metadata:
         told = json.loads(note if len(note) <= LARGEST_NOTE else b"")
         if (told["size"], told["mtime"]) != (status.st_size, status.st_mtime_ns):
             return unknown
-        return read_about(told) or unknown
+        return metadata_from_json(told) or unknown
     except (ValueError, KeyError, TypeError, RecursionError):
         return unknown  # written by somebody else
 

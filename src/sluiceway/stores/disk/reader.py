@@ -15,7 +15,7 @@ from sluiceway.errors import StoreFailed
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import Entry
-from sluiceway.stores.disk.tree import map_error
+from sluiceway.stores.disk.errors import map_error
 
 __all__ = ["DiskReader"]
 

@@ -29,13 +29,14 @@ from sluiceway.stores.contract import (
     UploadRequest,
 )
 from sluiceway.stores.disk.draft import DiskDraft
+from sluiceway.stores.disk.errors import map_error
 from sluiceway.stores.disk.file import DraftFile, Reserve
 from sluiceway.stores.disk.listing import page
 from sluiceway.stores.disk.live_drafts import LiveDrafts
 from sluiceway.stores.disk.metadata import drop_note, read_entry
 from sluiceway.stores.disk.process_lock import Alive
 from sluiceway.stores.disk.reader import DiskReader
-from sluiceway.stores.disk.tree import PRIVATE, Tree, map_error
+from sluiceway.stores.disk.tree import PRIVATE, Tree
 from sluiceway.wire.names import MOST_SEGMENTS
 
 __all__ = ["DiskStore"]

@@ -12,84 +12,17 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sluiceway.errors import (
-    BadName,
-    Exists,
-    Forbidden,
-    NoSpace,
-    NotFound,
-    SluiceError,
-    StoreFailed,
-    TooLarge,
-    Unavailable,
-)
-from sluiceway.pipe.descriptors import out_of_descriptors
+from sluiceway.errors import BadName, Exists, Forbidden, NotFound, SluiceError
+from sluiceway.stores.disk.errors import map_error
 from sluiceway.stores.disk.permissions import process_umask
 
-__all__ = ["NO_ROOM", "PRIVATE", "Tree", "map_error"]
+__all__ = ["PRIVATE", "Tree"]
 
 PRIVATE = (
     ".sluiceway"  # our own folder below the root: drafts, attributes of file systems that have none
 )
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
-
-
-_NO_RIGHT = {errno.EACCES, errno.EPERM}
-_GONE = {errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.EHOSTDOWN, errno.ETIMEDOUT}
-_IN_THE_WAY = {errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY}
-
-
-def map_error(error: OSError, what: str) -> SluiceError:
-    """The word for what a file system said, with what to do about it. `what` is a key or a part of one, never a path."""
-    code = error.errno or 0
-    if (busy := out_of_descriptors(error)) is not None:
-        return busy
-    if code == errno.EFBIG:
-        return TooLarge(
-            f"The destination's file system takes no file this large: {what} was not stored. Sending it again does not help; "
-            "split it, or store it where larger files are taken (FAT32 ends at 4 GiB, a process at its ulimit -f)"
-        )
-    if code in NO_ROOM:
-        full = (
-            "The quota for files there is used up" if code == errno.EDQUOT else "The disk is full"
-        )
-        return NoSpace(f"{full}: {what} was not stored. Make room there, then send it again")
-    if code in (errno.ENAMETOOLONG, errno.EILSEQ):
-        why = "a name this long" if code == errno.ENAMETOOLONG else "a name with these characters"
-        return BadName(f"The file system cannot take {why}: {what}")
-    if code == errno.ELOOP:
-        return Forbidden(f"A symbolic link is in the way of {what}; links are never followed")
-    if code in _IN_THE_WAY:
-        return Exists(f"Something else is in the way of {what}; it was not touched")
-    if code == errno.ENOMEM:
-        return Unavailable("The server's machine has no memory left; try again later")
-    return _failure(code, what).for_operator(
-        f"The destination could not keep or read this: {what}; its operator's log says why"
-    )
-
-
-def _failure(code: int, what: str) -> StoreFailed:
-    """What only an operator can mend."""
-    said = os.strerror(code)
-    if code == errno.EROFS:
-        return StoreFailed(
-            f"The file system is read-only, perhaps since a fault of its disk ({said}): {what}"
-        )
-    if code in _NO_RIGHT:
-        return StoreFailed(
-            f"The server's user has no right to this; give it the right to read and write there ({said}): {what}"
-        )
-    if code == errno.EIO:
-        return StoreFailed(
-            f"The disk has a fault; look at the kernel's log and save what is there ({said}): {what}"
-        )
-    if code in _GONE:
-        return StoreFailed(
-            f"The file system is gone; mount it again, or look at the server it comes from ({said}): {what}"
-        )
-    return StoreFailed(f"The disk failed ({said}): {what}")
 
 
 class Tree:

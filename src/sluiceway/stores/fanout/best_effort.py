@@ -15,7 +15,7 @@ from typing import Any
 from sluiceway.errors import Refused, SluiceError
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.source import Buffer
-from sluiceway.stores.contract import Draft, Entry, Metadata, Pausing, Replace
+from sluiceway.stores.contract import Draft, Entry, Metadata, Pausable, Replace
 
 __all__ = ["BEHIND", "LEAVE", "BestEffortTarget"]
 
@@ -71,7 +71,7 @@ class BestEffortTarget:
                 self._lent += owed
 
     def pause(self) -> None:
-        """The file is whole and waits for others; see `Pausing`."""
+        """The file is whole and waits for others; see `Pausable`."""
         self._say(None)
 
     def finish(self, key: str, metadata: Metadata, replace: Replace) -> None:
@@ -115,7 +115,7 @@ class BestEffortTarget:
 
     async def _step(self, draft: Draft, what: Buffer | int | _Ending | None) -> None:
         if what is None:
-            if isinstance(draft, Pausing):
+            if isinstance(draft, Pausable):
                 await draft.pause()
         elif isinstance(what, int):
             await draft.truncate(what)

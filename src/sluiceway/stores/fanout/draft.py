@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from sluiceway.errors import PeerFailed, Refused, SluiceError, StoreFailed
 from sluiceway.pipe.cancellation import finish_all
 from sluiceway.pipe.source import Buffer
-from sluiceway.stores.contract import Copy, Draft, Entry, Metadata, Pausing, Replace
+from sluiceway.stores.contract import DestinationResult, Draft, Entry, Metadata, Pausable, Replace
 from sluiceway.stores.fanout.best_effort import LEAVE, BestEffortTarget
 from sluiceway.stores.fanout.required import RequiredTarget, named, together
 from sluiceway.stores.locks import KeyLocks
@@ -144,11 +144,11 @@ class FanoutDraft:
             return await act(carrier.draft)
 
     async def _publish(
-        self, takes_back: bool, key: str, metadata: Metadata, replace: Replace
+        self, undoable: bool, key: str, metadata: Metadata, replace: Replace
     ) -> None:
         """One after the other, the one whose objects are shown before all: its no leaves the others untouched."""
         for carrier in sorted(self._carriers, key=lambda carrier: carrier is not self._front):
-            if carrier.takes_back is takes_back:
+            if carrier.undoable is undoable:
                 # A tag is one destination's own. And in a task: a store may keep a cancellation to itself.
                 terms = replace if carrier is self._front else Replace(allowed=replace.allowed)
                 await together([carrier.publish(key, metadata, terms)])
@@ -161,12 +161,12 @@ class FanoutDraft:
             left += [
                 each.display_name
                 for each in published
-                if each.takes_back and not await each.take_back()
+                if each.undoable and not await each.undo_publish()
             ]
         left += [
             each.display_name
             for each in published
-            if not each.takes_back and not await each.take_back()
+            if not each.undoable and not await each.undo_publish()
         ]
         if left:
             log.warning("%s remains at %s: it could not be taken back", key, " and ".join(left))
@@ -205,15 +205,19 @@ class FanoutDraft:
 
 
 async def _pause(draft: Draft) -> None:
-    if isinstance(draft, Pausing):
+    if isinstance(draft, Pausable):
         await draft.pause()
 
 
-def _copy(display_name: str, required: bool, entry: Entry | None, note: str | None) -> Copy:
+def _copy(
+    display_name: str, required: bool, entry: Entry | None, note: str | None
+) -> DestinationResult:
     reply = None if entry is None else entry.reply
     if reply is None:
-        return Copy(display_name, required, note=note)
-    return Copy(display_name, required, reply.status, reply.headers.get("location"), note)
+        return DestinationResult(display_name, required, note=note)
+    return DestinationResult(
+        display_name, required, reply.status, reply.headers.get("location"), note
+    )
 
 
 def _with_copies(error: SluiceError, left: list[str]) -> SluiceError:

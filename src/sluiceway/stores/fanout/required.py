@@ -23,16 +23,16 @@ from sluiceway.stores.contract import (
     Store,
 )
 
-__all__ = ["RequiredTarget", "Undoing", "named", "together"]
+__all__ = ["RequiredTarget", "Undoable", "named", "together"]
 
 T = TypeVar("T")
 
 
 @runtime_checkable
-class Undoing(Protocol):
+class Undoable(Protocol):
     """A store that cannot delete by key, but can ask for a single object it has just published to be deleted."""
 
-    async def take_back(self, entry: Entry) -> bool:
+    async def undo_publish(self, entry: Entry) -> bool:
         """Whether nothing of it remains."""
         ...
 
@@ -51,8 +51,8 @@ class RequiredTarget:
         self._before: ObjectReader | None = None  # what stood under the key and was replaced
 
     @property
-    def takes_back(self) -> bool:
-        return self.store.traits.takes_back
+    def undoable(self) -> bool:
+        return self.store.traits.undoable
 
     @property
     def failure(self) -> SluiceError | None:
@@ -65,21 +65,21 @@ class RequiredTarget:
     async def publish(self, key: str, metadata: Metadata, replace: Replace) -> None:
         """Publish, and hold open what is replaced: it may have to be put back."""
         with named(self.display_name):
-            if self.takes_back and replace.allowed:
+            if self.undoable and replace.allowed:
                 try:
                     self._before = await self.store.open(key)
                 except SluiceError:
                     pass  # nothing there, or nothing that can be replaced: then publish says so
             self.entry = await self.draft.publish(key, metadata, replace)
 
-    async def take_back(self) -> bool:
+    async def undo_publish(self) -> bool:
         """Undo the publish; whether nothing of it remains. What was replaced stands there again, with a tag of its own."""
         entry = self.entry
         if entry is None:
             return True
         try:
-            if not self.takes_back:
-                return isinstance(self.store, Undoing) and await self.store.take_back(entry)
+            if not self.undoable:
+                return isinstance(self.store, Undoable) and await self.store.undo_publish(entry)
             ours = Replace(allowed=True, etag=entry.etag)
             if self._before is None:
                 await self.store.delete(entry.key, ours)

@@ -68,7 +68,7 @@ class FanoutStore:
         return _traits(self._front, self._required)
 
     @property
-    def needed(self) -> Sequence[Store]:
+    def required_stores(self) -> Sequence[Store]:
         return [leg.store for leg in self._required]
 
     async def draft(
@@ -177,12 +177,12 @@ def _traits(front: Destination, required: list[Destination]) -> Traits:
         resumable=False,
         max_key_bytes=min(each.max_key_bytes for each in facts),
         readable=front.store.traits.readable,
-        takes_back=all(each.takes_back for each in facts),
+        undoable=all(each.undoable for each in facts),
         remote=any(each.remote for each in facts),
         keeps=max((each.keeps for each in facts), key=WEAKER.index),
-        steady=front.store.traits.steady,
-        compares=all(each.compares for each in facts),
-        lists_about=front.store.traits.lists_about,
+        stable_reads=front.store.traits.stable_reads,
+        compare_and_swap=all(each.compare_and_swap for each in facts),
+        lists_metadata=front.store.traits.lists_metadata,
     )
 
 

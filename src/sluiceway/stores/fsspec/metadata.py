@@ -15,7 +15,7 @@ from typing import Any
 
 from sluiceway.stores.contract import MOST_METADATA, Metadata
 from sluiceway.stores.fsspec.errors import Version
-from sluiceway.stores.metadata_json import about_json, read_about
+from sluiceway.stores.metadata_json import metadata_from_json, metadata_to_json
 
 __all__ = ["Note", "drop_notes", "note_for", "note_path", "read_notes", "write_notes"]
 
@@ -44,7 +44,7 @@ def read_notes(fs: Any, folder: str, key: str) -> list[Note]:
         return [
             Note(one["etag"], metadata)
             for one in told["versions"]
-            if (metadata := read_about(one)) is not None
+            if (metadata := metadata_from_json(one)) is not None
         ]
     except FileNotFoundError:
         return []
@@ -54,7 +54,7 @@ def read_notes(fs: Any, folder: str, key: str) -> list[Note]:
 
 def write_notes(fs: Any, path: str, key: str, notes: Sequence[Note]) -> None:
     """Into a file nobody reads yet. Raises FileNotFoundError where its folder is missing."""
-    versions = [{"etag": note.etag, **about_json(note.metadata)} for note in notes]
+    versions = [{"etag": note.etag, **metadata_to_json(note.metadata)} for note in notes]
     told = json.dumps({"key": key, "versions": versions}).encode()
     with fs.open(path, "wb") as file:
         file.write(told)

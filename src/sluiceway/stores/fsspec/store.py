@@ -79,9 +79,9 @@ class FsspecStore:
             create_only=False,
             resumable=False,
             keeps="whole",
-            steady=False,
-            compares=False,
-            lists_about=False,
+            stable_reads=False,
+            compare_and_swap=False,
+            lists_metadata=False,
         )
         self._live: set[FsspecDraft] = set()
         self._busy: dict[str, tuple[asyncio.Lock, int]] = {}

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from sluiceway.errors import StoreFailed
-from sluiceway.stores.contract import MARKER, Omitted
+from sluiceway.stores.contract import FOLDER_MARKER, Omitted
 from sluiceway.stores.objects.metadata import is_own
 from sluiceway.wire.names import readable_name, stays_inside
 
@@ -86,7 +86,9 @@ def omitted(key: str, size: int, root: str = "") -> Omitted | None:
         return None
     name = readable_name(key or root)
     if size == 0 and (key == "" or key.endswith("/")):
-        return Omitted(name, MARKER, "It is the empty object that a console makes to show a folder")
+        return Omitted(
+            name, FOLDER_MARKER, "It is the empty object that a console makes to show a folder"
+        )
     return Omitted(
         name,
         "bad-name",

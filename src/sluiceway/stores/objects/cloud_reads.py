@@ -17,7 +17,7 @@ import obstore
 
 from sluiceway.errors import BadName, NotFound, SluiceError
 from sluiceway.pipe.cancellation import finish_then_cancel
-from sluiceway.stores.contract import HEADERS, MARKER, Omitted
+from sluiceway.stores.contract import FOLDER_MARKER, METADATA_HEADERS, Omitted
 from sluiceway.stores.objects.bucket import BucketResponse, Found, Unspelled, omitted
 from sluiceway.stores.objects.errors import map_error
 from sluiceway.wire.names import readable_name
@@ -125,7 +125,7 @@ class CloudReads:
         if why is None and meta["size"] == 0 and not await self._is_there(key):
             why = Omitted(
                 readable_name(key),
-                MARKER,
+                FOLDER_MARKER,
                 "It is the empty object that a console makes to show a folder",
             )
         return dataclasses.replace(found, omitted=why)
@@ -148,7 +148,7 @@ def spellable(key: str) -> bool:
 
 def _found(key: str, meta: ObjectMeta, attributes: Mapping[Any, Any]) -> Found:
     told = {str(name).lower(): str(value) for name, value in attributes.items()}
-    known = (*HEADERS, "content-type")
+    known = (*METADATA_HEADERS, "content-type")
     headers = {name: value for name, value in told.items() if name in known}
     metadata = {name: value for name, value in told.items() if name not in known}
     modified = math.ceil(meta["last_modified"].timestamp())

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
-from sluiceway.stores.contract import HEADERS, Metadata, Pairs, UploadRequest
+from sluiceway.stores.contract import METADATA_HEADERS, Metadata, Pairs, UploadRequest
 
 __all__ = [
     "DRAFTS",
@@ -76,7 +76,7 @@ def about_of(
         filename=unquote(metadata.get("filename", "")),
         type=headers.get("content-type", "application/octet-stream"),
         sha256=found if _SHA256.fullmatch(found) else None,
-        headers=tuple((name, headers[name]) for name in HEADERS if headers.get(name)),
+        headers=tuple((name, headers[name]) for name in METADATA_HEADERS if headers.get(name)),
         user=tuple(
             sorted(
                 (name.removeprefix(_THEIRS) if ours else name, metadata[name])

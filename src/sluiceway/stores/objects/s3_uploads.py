@@ -119,7 +119,7 @@ class S3Bucket:
         except PreconditionFailed:
             raise _refused(key, asked) from None
 
-    async def signed(self, key: str, seconds: float, kind: str, disposition: str) -> str:
+    async def signed_url(self, key: str, seconds: float, kind: str, disposition: str) -> str:
         """A URL to GET it; made here, nobody is asked."""
         told = {"Bucket": self._bucket, "Key": self._root + key, "ResponseContentType": kind}
         if disposition.isascii():

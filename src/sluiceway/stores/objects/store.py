@@ -24,7 +24,7 @@ from sluiceway.errors import (
 )
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.contract import (
-    MARKER,
+    FOLDER_MARKER,
     Draft,
     Entry,
     Metadata,
@@ -84,9 +84,9 @@ class ObjectStore:
             resumable=False,
             max_key_bytes=1024 - len(self._opened.prefix.encode()),
             keeps="parts" if self._opened.s3 else "whole",
-            steady=False,
-            compares=self._opened.strict,
-            lists_about=False,
+            stable_reads=False,
+            compare_and_swap=self._opened.strict,
+            lists_metadata=False,
         )
         self._drafts: set[PartsDraft | StagedDraft] = set()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -129,7 +129,7 @@ class ObjectStore:
     async def open(self, key: str) -> ObjectReader:
         return BucketReader(self.reads, await self.stat(key))
 
-    async def open_whole(self, key: str) -> ObjectReader:
+    async def open_sequential(self, key: str) -> ObjectReader:
         self._check_own(key)
         answer = await self.reads.get(key)
         try:
@@ -166,11 +166,11 @@ class ObjectStore:
         if draft and _in_parts(there.etag):
             await self.reads.delete(note_key(key, draft))
 
-    async def signed(self, entry: Entry, seconds: float, disposition: str) -> str:
+    async def signed_url(self, entry: Entry, seconds: float, disposition: str) -> str:
         """Raises StoreFailed where the key cannot sign. Only S3 lets the disposition be chosen."""
         seconds = min(seconds, LONGEST_LINK)
         if self._opened.s3 is not None:
-            return await self._opened.s3.signed(
+            return await self._opened.s3.signed_url(
                 entry.key, seconds, entry.metadata.type, disposition
             )
         import obstore
@@ -186,7 +186,7 @@ class ObjectStore:
         except Unspelled as error:  # other keys can be read; each listing says it again
             log.warning("%s", error.detail)
             return
-        odd = [one for one in page.omitted if one.code != MARKER]
+        odd = [one for one in page.omitted if one.code != FOLDER_MARKER]
         if odd:
             more = "" if page.complete else " or more"
             log.warning(

@@ -27,7 +27,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from sluiceway.errors import BadRequest, SluiceError
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.contract import Draft, Entry, Metadata, Pairs
-from sluiceway.stores.metadata_json import extras_json, read_extras
+from sluiceway.stores.metadata_json import extras_from_json, extras_to_json
 from sluiceway.stores.postgres.errors import map_error
 
 __all__ = ["CONNECTIONS", "LEASE", "SCHEMA", "Database", "entry_from_row", "extras_text"]
@@ -167,12 +167,12 @@ def entry_from_row(row: Any) -> Entry:
 
 def extras_text(metadata: Metadata) -> str:
     """Headers and user metadata for the column `more`."""
-    return json.dumps(extras) if (extras := extras_json(metadata)) else ""
+    return json.dumps(extras) if (extras := extras_to_json(metadata)) else ""
 
 
 def _read_extras(text: str) -> tuple[Pairs, Pairs]:
     try:
-        return (read_extras(json.loads(text)) if text else None) or ((), ())
+        return (extras_from_json(json.loads(text)) if text else None) or ((), ())
     except (ValueError, RecursionError):
         return (), ()  # written by another program
 

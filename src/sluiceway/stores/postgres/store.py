@@ -134,7 +134,7 @@ class PostgresStore:
                 "a download breaks off when its object is replaced or deleted meanwhile"
             )
         self._no_lease_until = time.monotonic() + LEASE_RETRY
-        self.traits = replaced(self.traits, steady=False)
+        self.traits = replaced(self.traits, stable_reads=False)
         return PostgresReader(self.database, *await self._find(key), None)
 
     async def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> Page:

@@ -99,10 +99,10 @@ class RelayStore:
         create_only=False,
         resumable=False,
         readable=False,
-        takes_back=False,
+        undoable=False,
         remote=True,
         keeps="whole",
-        compares=False,
+        compare_and_swap=False,
     )
 
     def __init__(self, backend: Backend, budget: Budget | None = None) -> None:
@@ -136,7 +136,7 @@ class RelayStore:
     async def delete(self, key: str, replace: Replace = Replace(allowed=True)) -> None:
         raise _keeps_none()
 
-    async def take_back(self, entry: Entry) -> bool:
+    async def undo_publish(self, entry: Entry) -> bool:
         """Ask the destination to delete what it made a moment ago; whether it did.
 
         Only what its 201 says it created, where it says that is, and at the host the operator's headers are for; never the

@@ -194,6 +194,6 @@ def listed(store: Store, entry: Entry) -> Entry:
     """What a listing says of an object that `stat` describes so."""
     return (
         entry
-        if store.traits.lists_about
+        if store.traits.lists_metadata
         else dataclasses.replace(entry, metadata=Metadata(filename=""))
     )

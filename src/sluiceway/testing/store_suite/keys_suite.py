@@ -155,7 +155,7 @@ class KeysSuite(Hooks):
 
     async def test_exactly_one_of_many_replacers_by_tag_wins(self, own: Store) -> None:
         """Lost updates cannot happen: eight name the same version, one replaces it, seven are told."""
-        if not own.traits.compares:
+        if not own.traits.compare_and_swap:
             pytest.skip(f"{own.traits.name} does not claim it")
         first = await store_bytes(own, "cas", b"first")
         drafts = [await begin(own, "cas", None) for _ in range(8)]

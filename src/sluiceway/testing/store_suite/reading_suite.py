@@ -59,7 +59,7 @@ class ReadingSuite(Hooks):
                     == old[MIB : MIB + 9]
                 )
             except StoreFailed:
-                assert not own.traits.steady
+                assert not own.traits.stable_reads
             assert opened.entry == entry
             await opened.aclose()
 

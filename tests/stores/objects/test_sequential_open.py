@@ -32,18 +32,18 @@ async def test_it_reads_as_open_does(s3: Objects) -> None:
     store = ObjectStore(s3.url(bucket), Budget(64 << 20), s3.options)
     assert isinstance(store, SequentialOpen)
     try:
-        opened, plain = await store.open_whole("a"), await store.open("a")
+        opened, plain = await store.open_sequential("a"), await store.open("a")
         assert opened.entry == plain.entry
         assert await read(opened) == await read(opened) == DATA
         assert await read(opened, 10, 99) == DATA[10:99]
         await opened.aclose()
-        ranged = await store.open_whole("a")
+        ranged = await store.open_sequential("a")
         assert await read(ranged, 2_000_000) == DATA[2_000_000:]
         await ranged.aclose()
-        empty = await store.open_whole("empty")
+        empty = await store.open_sequential("empty")
         assert (empty.length, await read(empty)) == (0, b"")
-        await (await store.open_whole("a")).aclose()
+        await (await store.open_sequential("a")).aclose()
         with pytest.raises(NotFound):
-            await store.open_whole("nothing")
+            await store.open_sequential("nothing")
     finally:
         await store.aclose()
