@@ -13,7 +13,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from functools import wraps
-from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar, Unpack, cast, overload
 
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
@@ -32,7 +32,8 @@ from sluiceway.server.destinations import open_destination
 from sluiceway.server.error_log import log_error
 from sluiceway.server.form_digests import environ_digests
 from sluiceway.server.responses import problem_answer
-from sluiceway.server.settings import BadSetting, Settings, setting_help
+from sluiceway.server.setting_arguments import DestinationArguments
+from sluiceway.server.settings import BadSetting, Settings
 from sluiceway.stores.contract import Entry, Metadata, UploadRequest
 from sluiceway.uploads.keys import KeyTemplate
 from sluiceway.uploads.progress import ProgressTable
@@ -55,14 +56,7 @@ __all__ = [
     "uploads",
 ]
 
-TELLABLE = [
-    "to",
-    "key_template",
-    "max_size",
-    "digest",
-    "memory_budget",
-    *(name for name in setting_help() if name.startswith("relay_")),
-]
+TELLABLE = ["to", *DestinationArguments.__annotations__]  # settings of a site, after SLUICEWAY_
 BUDGET = "16MiB"  # for one request: what one fast transfer fills at most; a server's whole budget would be lent to each
 DRAFTED = "_sluiceway_drafted"  # on the request: its files, as far as @uploads has read them
 CSRF_FIELD = "csrfmiddlewaretoken"
@@ -188,9 +182,9 @@ class StoredFile(_Uploaded):
 @overload
 def uploads(view: View) -> View: ...
 @overload
-def uploads(*, to: To = None, **given: Any) -> Callable[[View], View]: ...
+def uploads(*, to: To = None, **given: Unpack[DestinationArguments]) -> Callable[[View], View]: ...
 def uploads(
-    view: View | None = None, *, to: To = None, **given: Any
+    view: View | None = None, *, to: To = None, **given: Unpack[DestinationArguments]
 ) -> View | Callable[[View], View]:
     """For a view: the files of its form reach a folder, another server or a bucket while they arrive.
 
@@ -361,7 +355,7 @@ class _Drafted:
             ProgressTable(),
             template=template,
             digests=settings.digests,
-            max_size=settings.largest,
+            max_size=settings.max_upload_bytes,
         )
         names, fields = (
             list[str](),

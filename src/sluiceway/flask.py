@@ -10,9 +10,9 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property, wraps
-from typing import IO, Any, TypeVar, cast
+from typing import IO, Any, TypeVar, Unpack, cast
 
 import flask
 from werkzeug.datastructures import Headers, MultiDict
@@ -23,6 +23,7 @@ from sluiceway.client.bodies.inputs import Content
 from sluiceway.errors import BadRequest, MissingField, SluiceError, WrongOrder
 from sluiceway.server.error_log import log_error
 from sluiceway.server.form_digests import environ_digests
+from sluiceway.server.setting_arguments import Places, SettingArguments
 from sluiceway.wire.forms.decoder import FormLimits
 from sluiceway.wire.problems import PROBLEM_TYPE, problem
 from sluiceway.wsgi.body import WsgiBody, WsgiStream, can_say_close
@@ -85,7 +86,7 @@ def needs(*fields: str) -> Callable[[View], View]:
 
 
 def mount(
-    app: flask.Flask, prefix: str, to: str | Sequence[str] = "./uploads", **settings: Any
+    app: flask.Flask, prefix: str, to: Places = "./uploads", **settings: Unpack[SettingArguments]
 ) -> Callable[..., flask.Response]:
     """Put the whole service under `prefix`: the page at `prefix/`, files at `prefix/files`, and what else it answers.
 
@@ -96,7 +97,7 @@ def mount(
     from sluiceway.wsgi.bridge import WsgiService
 
     prefix = prefix.rstrip("/")
-    service = WsgiService(Settings(to=(to,) if isinstance(to, str) else tuple(to), **settings))
+    service = WsgiService(Settings.of(to, settings))
 
     told = prefix.encode().decode("latin-1")  # PEP 3333: bytes as Latin-1 text
 

@@ -11,13 +11,13 @@ from starlette.requests import Request
 
 from sluiceway.errors import BodyCut, TooSlow
 from sluiceway.pipe.stages import Stages
-from sluiceway.server.request_body import LEAST_RATE, body_chunks
+from sluiceway.server.request_body import MIN_RATE, body_chunks
 
 Message = dict[str, Any]
 
 
 def request(receive: Callable[[], Awaitable[Message]], least: int = 0) -> Request:
-    return Request({"type": "http", "method": "PUT", "headers": [], LEAST_RATE: least}, receive)
+    return Request({"type": "http", "method": "PUT", "headers": [], MIN_RATE: least}, receive)
 
 
 def piece(data: bytes, more: bool = True) -> Message:
@@ -120,7 +120,7 @@ async def test_a_client_that_trickles_for_ever_is_too_slow() -> None:
     await asyncio.sleep(0.3)  # a cancellation that was not taken back would strike here
 
 
-async def test_a_slow_client_above_the_least_rate_goes_on() -> None:
+async def test_a_slow_client_above_the_minimum_rate_goes_on() -> None:
     """Twice the rate, with pauses; and any pace where there is no least rate."""
     assert await _taken(b"x" * 200, 0.05, 30, least=1000) == 6000
     assert await _taken(b"x", 0.05, 30, least=0) == 30

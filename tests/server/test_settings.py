@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
+from typing import get_type_hints
 
 import flask
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from sluiceway import Sluiceway
 from sluiceway.flask import mount
 from sluiceway.server.guarded_settings import BadSetting
+from sluiceway.server.setting_arguments import SettingArguments
 from sluiceway.server.settings import Settings
 
 TOKEN = "s3cret-token-of-some-length"
@@ -39,8 +42,29 @@ def test_an_empty_secret_opens_no_server(
         make(**given)
 
 
-def test_a_token_is_read_once_from_its_file(tmp_path: Path) -> None:
-    """What is handed on to worker processes has the token, and makes the same settings again."""
+def test_a_token_file_is_read_once(tmp_path: Path) -> None:
+    """Worker processes get the token itself, and make the same settings of it."""
     (tmp_path / "token").write_text(TOKEN + "\r\n")
-    told = Settings(token_file=str(tmp_path / "token"))
-    assert (told.token, told.token_file) == (TOKEN, None)
+    settings = Settings(token_file=str(tmp_path / "token"))
+    assert (settings.token, settings.token_file) == (TOKEN, None)
+
+
+def test_keyword_arguments_are_the_settings_field_by_field() -> None:
+    """A type checker sees every setting with its type; where a setting is a list, one value will do."""
+    several = str(tuple[str, ...])
+    expected = {
+        item.name: str(get_type_hints(Settings)[item.name])
+        for item in fields(Settings)
+        if item.name != "to"  # an argument of its own, with a default
+    }
+    found = {name: str(kind) for name, kind in get_type_hints(SettingArguments).items()}
+
+    assert found == {
+        name: "str | collections.abc.Sequence[str]" if kind == several else kind
+        for name, kind in expected.items()
+    }
+
+
+@pytest.mark.parametrize("to", ["one", Path("one"), ["one"], (Path("one"),)])
+def test_one_destination_needs_no_list(to: str | Path | list[str]) -> None:
+    assert Settings.of(to, {"relay_field": "a=b"}) == Settings(to=("one",), relay_field=("a=b",))

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Unpack
 
 from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.requests import Request
@@ -38,8 +38,9 @@ from sluiceway.server.http1.head_limits import check_fields
 from sluiceway.server.http1.peer_gone import PROTOCOL
 from sluiceway.server.http1.sendfile import ZEROCOPY, patience
 from sluiceway.server.page.assets import show_page, show_part
-from sluiceway.server.request_body import LEAST_RATE
+from sluiceway.server.request_body import MIN_RATE
 from sluiceway.server.responses import problem_answer
+from sluiceway.server.setting_arguments import Places, SettingArguments
 from sluiceway.server.settings import Settings
 from sluiceway.server.sites import Sites
 from sluiceway.uploads.keys import KeyTemplate
@@ -58,28 +59,49 @@ CUT = "The server is stopping; nothing was stored. Send it again"
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-class _Key(PathConvertor):
-    """Starlette's own `path` ends at a line feed, which a key in a bucket may hold."""
+class _KeyConvertor(PathConvertor):
+    """Matches the whole rest of a path. Starlette's own `path` stops at a line feed, which a key in
+    a bucket may hold."""
 
     regex = "(?s:.*)"
 
 
-register_url_convertor("key", _Key())
+register_url_convertor("key", _KeyConvertor())
 
 
 class Sluiceway:
-    """An ASGI app: `Sluiceway(to="./uploads")`. Keyword arguments are the settings of the same names."""
+    """The service as an ASGI app, for any ASGI server, alone or mounted into another app.
+
+    Args:
+        settings: all settings as one object. Then the other keyword arguments are not read.
+        to: where files go: one destination as `sluiceway serve --to` takes it, or several.
+        progress_table: the table of running uploads, shared by several processes. By default each
+            process has one of its own.
+        **others: the other settings of `sluiceway serve`, by name with `_` for `-`. Sizes are
+            bytes or texts such as "10GiB", times are seconds; docs/settings.md lists all.
+
+    Raises:
+        BadSetting: a setting has a value that cannot be used; the text names the setting.
+
+    Without `token` and without `no_auth=True` the app answers only to names of this machine and to
+    `allowed_host`. The destination is opened at the first use or at the lifespan's startup.
+
+    Example:
+        app = Sluiceway(to="./uploads", max_size="10GiB")
+        outer.mount("/drop", app)  # Starlette, FastAPI
+    """
 
     def __init__(
         self,
         settings: Settings | None = None,
         *,
+        to: Places = "./uploads",
         progress_table: ProgressTable | None = None,
-        **given: Any,
+        **others: Unpack[SettingArguments],
     ) -> None:
-        self.settings: Settings = settings or Settings(**given)
+        self.settings: Settings = settings or Settings.of(to, others)
         self.budget: Budget = Budget(self.settings.budget // self.settings.workers)
-        self._least_rate = self.settings.least_rate
+        self._min_rate = self.settings.min_bytes_per_second
         self._remote = Remote(self.settings, self.budget)
         self._omissions = Omissions()
         self._sites = Sites(self.settings)
@@ -114,7 +136,7 @@ class Sluiceway:
                 self._progress_table or ProgressTable(),
                 template=KeyTemplate(told.key_template),
                 digests=told.digests,
-                max_size=told.largest,
+                max_size=told.max_upload_bytes,
                 flatten=told.flatten,
             )
         return self._upload_service
@@ -151,7 +173,7 @@ class Sluiceway:
                 async with patience():
                     await send(message)
 
-        scope[LEAST_RATE] = self._least_rate
+        scope[MIN_RATE] = self._min_rate
         request = Request(scope, receive)
         watched = with_headers(count, self._sites.headers(request))
         try:

@@ -20,7 +20,7 @@ from sluiceway.wire.numbers import ascii_uint
 
 __all__ = [
     "IDLE",
-    "LEAST_RATE",
+    "MIN_RATE",
     "body_chunks",
     "body_source",
     "check_body",
@@ -31,7 +31,7 @@ __all__ = [
 
 IDLE = 60.0  # seconds without a byte from the client; tusd and nginx wait as long
 PACE = 60.0  # seconds of waiting for the client after which its pace is looked at; what a slow destination takes is not counted
-LEAST_RATE = "sluiceway.least_rate"  # in an ASGI scope: bytes a second a body must bring at least, by --min-rate
+MIN_RATE = "sluiceway.min_rate"  # in an ASGI scope: bytes a second a body must bring at least, by --min-rate
 
 
 def check_body(request: Request) -> None:
@@ -84,7 +84,7 @@ async def body_chunks(
 ) -> AsyncIterator[bytes]:
     """The body's bytes as they arrive. Raises BodyCut and TooSlow."""
     receive = request.receive
-    with _IdleWatch(idle, pace, request.scope.get(LEAST_RATE, 0)) as watch:
+    with _IdleWatch(idle, pace, request.scope.get(MIN_RATE, 0)) as watch:
         while True:
             watch.begin()
             before = stages.enter(CLIENT)

@@ -1,15 +1,15 @@
-"""Every setting of the server, once: the command line, SLUICEWAY_… variables, sluiceway.toml and the docs read this list.
+"""Every setting of the server, once: options, SLUICEWAY_… variables, sluiceway.toml and the docs read this list.
 
-Plain values and their checks; nothing is opened or started here.
+Plain values and their checks. Nothing is opened or started here.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from sluiceway.client.http.address_guard import AddressGuard
 from sluiceway.errors import BadRequest
@@ -24,6 +24,7 @@ from sluiceway.server.guarded_settings import (
     origin,
     read_token,
 )
+from sluiceway.server.setting_arguments import DestinationArguments, Places, SettingArguments
 from sluiceway.uploads.keys import DEFAULT_TEMPLATE, KeyTemplate
 from sluiceway.wire.forms.decoder import FormLimits
 from sluiceway.wire.host_patterns import Hosts
@@ -32,189 +33,251 @@ from sluiceway.wire.sizes import parse_size
 
 __all__ = ["BadSetting", "Settings", "is_loopback", "setting_help"]
 
-MOST_PARTS = 100_000  # their heads may have 51 MB together; beyond that several forms are better
+MOST_PARTS = 100_000  # their heads may take 51 MB together; more files belong in several forms
+MOST_WORKERS = 64
+MOST_REDIRECT_SECONDS = 7 * 24 * 3600  # S3 accepts no signed URL that is valid for longer
+MOST_SECONDS = 1e9  # excludes "inf" and "nan", which Python reads as numbers
 
 
-def _told(help: str, default: Any) -> Any:
+def _setting(help: str, default: Any) -> Any:
     return field(default=default, metadata={"help": help})
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What `sluiceway serve` can be told. The names are the flags' names with `_` for `-`."""
+    """All settings of `sluiceway serve`. A field has the name of its option with `_` for `-`."""
 
-    to: tuple[str, ...] = _told(
-        "Where files go: a folder, the http(s):// URL of another server (they are passed on while they arrive), a database "
-        "(postgresql://USER:PASSWORD@HOST/DATABASE?table=files), a bucket (s3://BUCKET/PREFIX, gs://…, az://…), "
-        "whatever fsspec reaches (fsspec+sftp://USER@HOST/FOLDER), "
-        "or memory: for a trial run that forgets everything. "
-        "Repeat it to send each file to several places at once; "
-        "best-effort:PLACE is one that may fail or fall behind.",
+    to: tuple[str, ...] = _setting(
+        "Where files go: a folder; the http(s):// URL of another server, to which files are sent "
+        "while they arrive; a database (postgresql://USER:PASSWORD@HOST/DATABASE?table=files); a "
+        "bucket (s3://BUCKET/PREFIX, gs://…, az://…); any place that fsspec supports "
+        "(fsspec+sftp://USER@HOST/FOLDER); or memory:, which forgets all files when the server "
+        "stops. Repeat it to send each file to several places at once; best-effort:PLACE may fail "
+        "or fall behind without failing the upload.",
         ("./uploads",),
     )
-    host: str = _told(
-        "Address to listen on. Anything but loopback needs --token or --no-auth.", "127.0.0.1"
+    host: str = _setting(
+        "Address to listen on. Any address but loopback needs --token or --no-auth.", "127.0.0.1"
     )
-    port: int = _told("Port to listen on; 0 takes a free one and prints it.", 8000)
-    token: str | None = _told(
-        "Secret that every request must carry, as a bearer token or as the password of HTTP basic authentication.",
+    port: int = _setting("Port to listen on; 0 takes a free port and prints it.", 8000)
+    token: str | None = _setting(
+        "Secret that every request must carry, as a bearer token or as the password of HTTP basic "
+        "authentication.",
         None,
     )
-    token_file: str | None = _told(
-        "File that holds the token and nothing else: every user of the machine can read the options of a program.",
+    token_file: str | None = _setting(
+        "File that holds the token and nothing else. Safer than --token: every user of the machine "
+        "can read the options of a program.",
         None,
     )
-    no_auth: bool = _told("Let anybody who can reach the address upload, read and delete.", False)
-    allowed_host: tuple[str, ...] = _told(
-        "Name that requests may be for besides localhost and this machine's loopback addresses: files.example.com or "
-        "*.example.com. Without a token and without --no-auth no other name is answered, so that no web site can reach a server "
-        "on the machine of its visitor. Repeatable.",
+    no_auth: bool = _setting(
+        "Serve without a token: all who can reach the address can upload, read and delete.", False
+    )
+    allowed_host: tuple[str, ...] = _setting(
+        "Host name that the server answers to besides localhost and the machine's loopback "
+        "addresses: files.example.com or *.example.com. Without a token and without --no-auth the "
+        "server refuses all other names, so that no web site can reach it through the browser of "
+        "a visitor (DNS rebinding). Repeatable.",
         (),
     )
-    allow_origin: tuple[str, ...] = _told(
-        "Origin (https://app.example.com) whose pages may upload, read and delete from a browser; * for all, which needs --token "
-        "or --no-auth. Repeatable.",
+    allow_origin: tuple[str, ...] = _setting(
+        "Origin (https://app.example.com) whose pages may upload, read and delete from a browser; "
+        "* for all origins, which needs --token or --no-auth. Repeatable.",
         (),
     )
-    max_size: str | None = _told(
+    max_size: str | int | None = _setting(
         "Largest upload, e.g. 10GiB: one raw body, or all files of one form together.", None
     )
-    min_rate: str = _told(
-        "Bytes a second an upload must bring at least, averaged over each minute spent waiting for its client; 0 takes any pace, "
-        "as long as a byte a minute comes.",
+    min_rate: str | int = _setting(
+        "Slowest upload in bytes a second, averaged over each minute spent waiting for the client. "
+        "0 accepts any rate of at least one byte a minute.",
         "16",
     )
-    max_parts: int = _told(
+    max_parts: int = _setting(
         "Most parts of a form, files and fields together.", FormLimits().max_parts
     )
-    max_field_size: str = _told(
-        "Longest field of a form. Fields are held in memory; what is longer is sent as a file.",
-        "1MiB",
+    max_field_size: str | int = _setting(
+        "Longest field of a form. Fields are held in memory; send longer values as files.", "1MiB"
     )
-    memory_budget: str = _told("Memory all transfers of the server may hold together.", "64MiB")
-    key_template: str = _told(
-        "Where a file goes whose client named no key: {id} {filename} {year} {month} {day}.",
+    memory_budget: str | int = _setting(
+        "Memory that all transfers of the server may hold together.", "64MiB"
+    )
+    key_template: str = _setting(
+        "Key of a file whose client named no key: {id} {filename} {year} {month} {day}.",
         DEFAULT_TEMPLATE,
     )
-    flatten: bool = _told(
-        "Drop the folders of a name as browsers send it for a chosen folder (album/a/README); otherwise the key keeps them.",
+    flatten: bool = _setting(
+        "Drop the folders of a file name. Browsers send names such as album/a/README when a folder "
+        "is chosen; without this option the key keeps the folders.",
         False,
     )
-    digest: str = _told(
-        "Digests computed of every file: sha-256, sha-512, both with a comma, or none.", "sha-256"
+    digest: str = _setting(
+        "Digests to compute of every file: sha-256, sha-512, both with a comma, or none.", "sha-256"
     )
-    workers: int = _told("Processes that serve; one core moves more than 1 GB/s.", 1)
-    shutdown_timeout: float = _told("Seconds that uploads under way may go on after SIGTERM.", 30.0)
-    store_option: tuple[str, ...] = _told(
-        "For buckets and other places that need more than a URL, NAME=VALUE: endpoint, region, profile, timeout … Repeatable.",
+    workers: int = _setting("Number of server processes; one core moves more than 1 GB/s.", 1)
+    shutdown_timeout: float = _setting(
+        "Seconds that running uploads may take to finish after SIGTERM.", 30.0
+    )
+    store_option: tuple[str, ...] = _setting(
+        "NAME=VALUE, for buckets and other places that need more than a URL: endpoint, region, "
+        "profile, timeout … Repeatable.",
         (),
     )
-    redirect_downloads: float = _told(
-        "Send downloads on to the bucket itself, by a signed URL that holds so many seconds; 0 gives the bytes from here.",
+    redirect_downloads: float = _setting(
+        "Redirect downloads to the bucket itself, by a signed URL that is valid for this many "
+        "seconds; 0 sends the bytes from here.",
         0.0,
     )
-    relay_url: str | None = _told(
-        "Path (or URL) at the server of --to, with {key}, {filename}, {id} and the names of form fields or query parameters: "
-        "/books/{id}/file.",
+    relay_url: str | None = _setting(
+        "Path (or URL) at the server of --to, with {key}, {filename}, {id} and the names of form "
+        "fields or query parameters: /books/{id}/file.",
         None,
     )
-    relay_method: str | None = _told(
-        "Method of requests to that server; the client's own otherwise.", None
+    relay_method: str | None = _setting(
+        "Method of requests to that server; without it, the method that the client used.", None
     )
-    relay_body: str = _told("How files are passed on: same (as they came), raw, or form.", "same")
-    relay_form: str | None = _told(
-        "Pass files on in this field of a form, whatever form they came in.", None
+    relay_body: str = _setting(
+        "How files are sent to that server: same (as the client sent them), raw, or form.", "same"
     )
-    relay_field: tuple[str, ...] = _told(
+    relay_form: str | None = _setting(
+        "Send files to that server in this field of a form, whether they arrived raw or in a form.",
+        None,
+    )
+    relay_field: tuple[str, ...] = _setting(
         "NAME=VALUE to send before the file in each form. Repeatable.", ()
     )
-    relay_header: tuple[str, ...] = _told(
+    relay_header: tuple[str, ...] = _setting(
         "'NAME: VALUE' to send with each request, such as Authorization. Repeatable.", ()
     )
-    relay_answer_header: tuple[str, ...] = _told(
-        "Header of that server's answers to pass on to clients besides the usual ones, such as X-Book-Id. Repeatable.",
+    relay_answer_header: tuple[str, ...] = _setting(
+        "Header of that server's answers to send on to clients besides the usual ones, such as "
+        "X-Book-Id. Repeatable.",
         (),
     )
-    relay_expect: bool = _told(
-        "Ask that server with Expect: 100-continue before each file, and tell clients to go on only when it wants it.",
+    relay_expect: bool = _setting(
+        "Send Expect: 100-continue to that server before each file, and ask clients for the body "
+        "only when that server wants it.",
         False,
     )
-    relay_chunked: bool = _told(
-        "Send a form's file in chunks, for forms with something after a large file.", False
+    relay_chunked: bool = _setting(
+        "Send the file of a form in chunks. Needed for forms with a field or file after a large "
+        "file.",
+        False,
     )
-    relay_connect_timeout: float = _told("Seconds that server may take for a connection.", 10.0)
-    relay_idle_timeout: float = _told("Seconds that server may take or send nothing.", 60.0)
-    relay_answer_timeout: float = _told(
-        "Seconds from the last byte of a file to the beginning of that server's answer.", 600.0
+    relay_connect_timeout: float = _setting(
+        "Seconds to wait for a connection to that server.", 10.0
     )
-    ca_file: str | None = _told(
-        "Certificates (PEM) of authorities to trust at that server, beside the system's (or those of SSL_CERT_FILE).",
+    relay_idle_timeout: float = _setting(
+        "Seconds that that server may neither take nor send a byte.", 60.0
+    )
+    relay_answer_timeout: float = _setting(
+        "Seconds from the last byte of a file to the first byte of that server's answer.", 600.0
+    )
+    ca_file: str | None = _setting(
+        "Certificates (PEM) of authorities to trust at that server, in addition to the system's "
+        "(or those of SSL_CERT_FILE).",
         None,
     )
-    client_cert: str | None = _told(
-        "Certificate of this gateway's own with its key (PEM), shown to that server.", None
+    client_cert: str | None = _setting(
+        "Client certificate with its key (PEM) for that server.", None
     )
-    fetch_from: tuple[str, ...] = _told(
-        "Host that GET /fetch and imports may read from: files.example.com, *.example.com, or * for all public ones; with :PORT "
-        "for a port other than those of the web. Nothing is fetched without it. Repeatable.",
+    fetch_from: tuple[str, ...] = _setting(
+        "Host that GET /fetch and imports may read from: files.example.com, *.example.com, or * "
+        "for all public hosts; with :PORT for a port other than 80 and 443. Without it nothing is "
+        "fetched. Repeatable.",
         (),
     )
-    fetch_internal: tuple[str, ...] = _told(
-        "Address or network, such as 10.1.2.0/24, that may be fetched from although it is not public. Repeatable.",
+    fetch_internal: tuple[str, ...] = _setting(
+        "Address or network, such as 10.1.2.0/24, that may be fetched from although it is not "
+        "public. Repeatable.",
         (),
     )
+
+    @classmethod
+    def of(cls, to: Places, arguments: SettingArguments | DestinationArguments) -> Self:
+        """Settings from keyword arguments, where one value may stand for a list of one.
+
+        Raises BadSetting.
+        """
+        given: dict[str, Any] = dict(arguments)
+        return cls(to=to, **given)  # type: ignore[arg-type]  # __post_init__ makes the tuples
 
     def __post_init__(self) -> None:
         for item in fields(self):
-            if isinstance(item.default, tuple):  # one value or any sequence of them will do
-                given = getattr(self, item.name)
-                object.__setattr__(
-                    self, item.name, (given,) if isinstance(given, str | Path) else tuple(given)
-                )
-        if not self.to:
-            raise BadSetting("--to names no place; give a folder or a URL")
-        if self.relay_body not in ("same", "raw", "form"):
-            raise BadSetting(f"--relay-body is same, raw or form, not {self.relay_body!r}")
-        for name in ("relay_connect_timeout", "relay_idle_timeout", "relay_answer_timeout"):
-            if not 0 < getattr(self, name) < 1e9:
-                raise BadSetting(
-                    f"--{name.replace('_', '-')} is a number of seconds above 0, not {getattr(self, name)}"
-                )
-        if self.redirect_downloads and not 1 <= self.redirect_downloads <= 7 * 24 * 3600:
+            if isinstance(item.default, tuple):
+                value = getattr(self, item.name)
+                values = (value,) if isinstance(value, str | os.PathLike) else value
+                object.__setattr__(self, item.name, tuple(os.fspath(one) for one in values))
+        self._read_token()
+        self._check_process()
+        self._check_relay()
+        self._check_forms()
+        self._check_fetch()
+        KeyTemplate(self.key_template)
+        # the properties check what they read
+        _ = self.host_names, self.origins, self.max_upload_bytes, self.min_bytes_per_second
+        _ = self.digests
+        if not self.token and not self.no_auth and not is_loopback(self.host):
             raise BadSetting(
-                f"--redirect-downloads is 0, or 1 second to 7 days in seconds, not {self.redirect_downloads}"
+                f"--host {self.host} can be reached from other machines, and there is no --token. "
+                "Set one (or SLUICEWAY_TOKEN), or say --no-auth if everybody may upload, read and "
+                "delete"
             )
-        if not 0 <= self.port <= 65535:
-            raise BadSetting(f"--port must be 0 to 65535, not {self.port}")
-        if not 1 <= self.workers <= 64:
-            raise BadSetting(f"--workers must be 1 to 64, not {self.workers}")
-        if not 0 <= self.shutdown_timeout < 1e9:  # "nan" and "inf" are numbers to Python
-            raise BadSetting(
-                f"--shutdown-timeout is a number of seconds and cannot be negative or endless, not {self.shutdown_timeout}"
-            )
+
+    def _read_token(self) -> None:
         if self.token_file is not None:
             if self.token is not None:
                 raise BadSetting("--token and --token-file are both given; give one")
             object.__setattr__(self, "token", read_token(self.token_file))
-            object.__setattr__(
-                self, "token_file", None
-            )  # read once: a worker is told the token itself
+            # The file is read once: worker processes get the token itself.
+            object.__setattr__(self, "token_file", None)
         if self.token is not None:
             check_token_text(self.token, "--token")
         check_secrets(self.relay_header, self.store_option)
-        _ = self.host_names, self.origins
+
+    def _check_process(self) -> None:
+        if not self.to or "" in self.to:
+            raise BadSetting("--to is empty; give a folder or a URL")
+        if not 0 <= self.port <= 65535:
+            raise BadSetting(f"--port must be 0 to 65535, not {self.port}")
+        if not 1 <= self.workers <= MOST_WORKERS:
+            raise BadSetting(f"--workers must be 1 to {MOST_WORKERS}, not {self.workers}")
+        if not 0 <= self.shutdown_timeout < MOST_SECONDS:
+            raise BadSetting(
+                "--shutdown-timeout must be a number of seconds, 0 or more, not "
+                f"{self.shutdown_timeout}"
+            )
         if self.budget // self.workers < MINIMUM:
             raise BadSetting(
-                f"--memory-budget must be at least {MINIMUM >> 20}MiB for each worker, not {self.memory_budget}"
+                f"--memory-budget must be at least {MINIMUM >> 20}MiB for each worker, not "
+                f"{self.memory_budget}"
             )
+
+    def _check_relay(self) -> None:
+        if self.relay_body not in ("same", "raw", "form"):
+            raise BadSetting(f"--relay-body must be same, raw or form, not {self.relay_body!r}")
+        for name in ("relay_connect_timeout", "relay_idle_timeout", "relay_answer_timeout"):
+            seconds = getattr(self, name)
+            if not 0 < seconds < MOST_SECONDS:
+                raise BadSetting(
+                    f"--{name.replace('_', '-')} must be a number of seconds above 0, not {seconds}"
+                )
+        if self.redirect_downloads and not 1 <= self.redirect_downloads <= MOST_REDIRECT_SECONDS:
+            raise BadSetting(
+                "--redirect-downloads must be 0, or 1 second to 7 days in seconds, not "
+                f"{self.redirect_downloads}"
+            )
+
+    def _check_forms(self) -> None:
         if not 1 <= self.max_parts <= MOST_PARTS:
             raise BadSetting(f"--max-parts must be 1 to {MOST_PARTS}, not {self.max_parts}")
         if not 1 <= self.form_limits.max_field_bytes <= self.budget // self.workers // LARGEST:
             raise BadSetting(
-                f"--max-field-size is 1 byte to a quarter of each worker's part of --memory-budget, not {self.max_field_size}; "
-                "fields are held in memory"
+                "--max-field-size must be 1 byte to a quarter of each worker's share of "
+                f"--memory-budget, not {self.max_field_size}; fields are held in memory"
             )
-        _ = self.largest, self.least_rate, self.digests
+
+    def _check_fetch(self) -> None:
         try:
             Hosts(self.fetch_from)
             AddressGuard(self.fetch_internal)
@@ -222,13 +285,8 @@ class Settings:
             raise BadSetting(f"--fetch-from or --fetch-internal: {error.detail}") from None
         if self.fetch_internal and not self.fetch_from:
             raise BadSetting(
-                "--fetch-internal allows addresses, and no --fetch-from allows a host; give one, or * for all"
-            )
-        KeyTemplate(self.key_template)
-        if not self.token and not self.no_auth and not is_loopback(self.host):
-            raise BadSetting(
-                f"--host {self.host} can be reached by others, and there is no --token. Set one "
-                "(or SLUICEWAY_TOKEN), or say --no-auth if really everybody may upload, read and delete"
+                "--fetch-internal allows addresses, but there is no --fetch-from that allows a "
+                "host; give one, or * for all"
             )
 
     @property
@@ -237,13 +295,13 @@ class Settings:
         return _bytes(self.memory_budget, "--memory-budget")
 
     @property
-    def largest(self) -> int | None:
+    def max_upload_bytes(self) -> int | None:
         """The largest upload in bytes; None is no limit."""
         return None if self.max_size is None else _bytes(self.max_size, "--max-size")
 
     @property
-    def least_rate(self) -> int:
-        """Bytes a second an upload must bring."""
+    def min_bytes_per_second(self) -> int:
+        """The slowest upload that is accepted."""
         return _bytes(self.min_rate, "--min-rate")
 
     @property
@@ -253,12 +311,12 @@ class Settings:
 
     @property
     def host_names(self) -> frozenset[str]:
-        """Names besides this machine's own that requests may be for, as they are compared; "*.x" is every name below x."""
+        """Allowed names besides this machine's own, normalised; "*.x" is every name below x."""
         return frozenset(map(host_name, self.allowed_host))
 
     @property
     def origins(self) -> frozenset[Origin]:
-        """Origins whose pages are trusted; "*" is none of them."""
+        """Origins whose pages are trusted, without "*"."""
         if "*" in self.allow_origin and not self.token and not self.no_auth:
             raise BadSetting(
                 "--allow-origin '*' lets every web site in; it needs a --token, or --no-auth"
@@ -267,17 +325,20 @@ class Settings:
 
     @property
     def digests(self) -> tuple[str, ...]:
+        """The names of the digests to compute."""
         names = tuple(name.strip() for name in self.digest.split(",") if name.strip())
         if names == ("none",):
             return ()
         unknown = [name for name in names if name not in ALGORITHMS]
         if unknown or not names:
-            raise BadSetting(f"--digest takes {', '.join(ALGORITHMS)} or none, not {self.digest!r}")
+            raise BadSetting(
+                f"--digest must be {', '.join(ALGORITHMS)} or none, not {self.digest!r}"
+            )
         return names
 
 
 def _bytes(text: str | int, what: str) -> int:
-    """As the command line reads sizes; a settings file may also hold a plain number."""
+    """A size as the command line writes it, or a plain number."""
     try:
         return parse_size(str(text), what)
     except BadRequest as error:
@@ -285,12 +346,13 @@ def _bytes(text: str | int, what: str) -> int:
 
 
 def is_loopback(host: str) -> bool:
+    """False for any other name: it may resolve to any address."""
     if host == "localhost":
         return True
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return False  # a name may resolve to anything
+        return False
 
 
 def setting_help() -> Mapping[str, tuple[Any, str]]:

@@ -52,7 +52,7 @@ class Remote:
 
     def __init__(self, told: Settings, budget: Budget) -> None:
         self.allowed: bool = bool(told.fetch_from)
-        self.most: int | None = told.largest
+        self.most: int | None = told.max_upload_bytes
         self._hosts, self._guard, self._budget = (
             Hosts(told.fetch_from),
             AddressGuard(told.fetch_internal),

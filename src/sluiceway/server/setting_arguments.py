@@ -1,0 +1,60 @@
+"""The settings as typed keyword arguments: what editors and type checkers know of `Sluiceway(…)` and `mount(…)`.
+
+One key for each field of `Settings`, of the same name; a test compares the two. `Settings` checks the values and documents
+them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TypedDict
+
+__all__ = ["DestinationArguments", "Places", "SettingArguments"]
+
+Places = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]  # one value of --to, or several
+
+
+class DestinationArguments(TypedDict, total=False):
+    """The settings that say where files go and how they are sent there, without `to`."""
+
+    key_template: str
+    max_size: str | int | None
+    digest: str
+    memory_budget: str | int
+    relay_url: str | None
+    relay_method: str | None
+    relay_body: str
+    relay_form: str | None
+    relay_field: str | Sequence[str]
+    relay_header: str | Sequence[str]
+    relay_answer_header: str | Sequence[str]
+    relay_expect: bool
+    relay_chunked: bool
+    relay_connect_timeout: float
+    relay_idle_timeout: float
+    relay_answer_timeout: float
+
+
+class SettingArguments(DestinationArguments, total=False):
+    """All settings of the server but `to`. `docs/settings.md` describes each."""
+
+    host: str
+    port: int
+    token: str | None
+    token_file: str | None
+    no_auth: bool
+    allowed_host: str | Sequence[str]
+    allow_origin: str | Sequence[str]
+    min_rate: str | int
+    max_parts: int
+    max_field_size: str | int
+    flatten: bool
+    workers: int
+    shutdown_timeout: float
+    store_option: str | Sequence[str]
+    redirect_downloads: float
+    ca_file: str | None
+    client_cert: str | None
+    fetch_from: str | Sequence[str]
+    fetch_internal: str | Sequence[str]
