@@ -1,4 +1,4 @@
-"""Blocking work in threads: a cancelled caller never leaves a thread behind that uses its descriptor."""
+"""Blocking work in threads: a cancelled caller leaves no thread behind that uses its descriptor."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Work that must come to its end although its caller is cancelled: it uses a descriptor, or decides.
+"""Ways to wait for work that must come to its end although its caller is cancelled.
 
-`finish_then_cancel` raises the cancellation after the work; `shield_until_done` lets a success stand.
-Knows nothing of threads, files or what the work is.
+`finish_then_cancel` raises the cancellation after the work; `shield_until_done` lets a success
+stand. Knows nothing of threads, files or what the work is.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ T = TypeVar("T")
 async def finish_then_cancel(work: Awaitable[T]) -> T:
     """Return what `work` returns, or raise what it raises.
 
-    A caller that is cancelled meanwhile gets the cancellation, but only after the end of `work`. The
-    outcome of `work` is then lost, so this is for work whose result needs no cleaning up.
+    A caller that is cancelled meanwhile gets the cancellation, but only after the end of `work`.
+    The outcome of `work` is then lost, so this is for work whose result needs no cleaning up.
     """
     job = asyncio.ensure_future(work)
     try:
@@ -34,8 +34,8 @@ async def finish_then_cancel(work: Awaitable[T]) -> T:
 async def shield_until_done(work: Awaitable[T]) -> T:
     """Return what `work` returns, also to a caller that is cancelled meanwhile: a commit stands.
 
-    The cancellation is raised only when `work` fails as well. So a caller never takes for undone what
-    was done.
+    The cancellation is raised only when `work` fails as well. So a caller never takes for undone
+    what was done.
     """
     job = asyncio.ensure_future(work)
     try:
@@ -47,9 +47,10 @@ async def shield_until_done(work: Awaitable[T]) -> T:
 
 
 async def finish_all(jobs: Collection[asyncio.Future[Any]]) -> None:
-    """Wait until all are done; a caller that is cancelled meanwhile gets the cancellation at the end.
+    """Wait until all are done.
 
-    The outcomes stay in the futures: this raises nothing else. `jobs` may grow or shrink meanwhile.
+    A caller that is cancelled meanwhile gets the cancellation at the end. The outcomes stay in the
+    futures: this raises nothing else. `jobs` may grow or shrink meanwhile.
     """
     cancelled: asyncio.CancelledError | None = None
     while any(not job.done() for job in jobs):
