@@ -13,8 +13,9 @@ import pytest
 
 import sluiceway
 from rude_peer import Exchange, Peer, ranged, sha256_field
-from sluiceway.client import download_plan as plan
+from sluiceway.client.http.redirects import MOST_REDIRECTS
 from sluiceway.client.local.part_file import part_paths
+from sluiceway.client.retry import MOST_ATTEMPTS
 from sluiceway.errors import (
     DigestMismatch,
     Exists,
@@ -29,11 +30,6 @@ from sluiceway.pipe.receipt import Progress
 DATA = os.urandom(300_000)
 DATE = "Sat, 21 Nov 2026 10:00:00 GMT"
 LATER = "Sat, 21 Nov 2026 11:00:00 GMT"
-
-
-@pytest.fixture(autouse=True)
-def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "FIRST_WAIT", 0.01)
 
 
 def cutting(*cuts: int, data: bytes = DATA, etag: str = '"v1"') -> Callable[[Exchange], None]:
@@ -84,7 +80,7 @@ async def test_an_empty_file_arrives(tmp_path: Path) -> None:
 
 async def test_a_line_that_breaks_again_and_again_is_enough(tmp_path: Path) -> None:
     """More breaks than MOST_ATTEMPTS: as long as bytes come, it goes on, each time from where it was."""
-    cuts = [10_000] * (plan.MOST_ATTEMPTS + 3)
+    cuts = [10_000] * (MOST_ATTEMPTS + 3)
     with Peer(cutting(*cuts)) as peer:
         await sluiceway.acopy(f"{peer.url}/f", tmp_path / "f")
 
@@ -101,7 +97,7 @@ async def test_a_truncated_download_never_becomes_the_file(tmp_path: Path) -> No
     ):
         await sluiceway.acopy(f"{peer.url}/f", tmp_path / "f")
 
-    assert len(peer.seen) == plan.MOST_ATTEMPTS
+    assert len(peer.seen) == MOST_ATTEMPTS
     assert not (tmp_path / "f").exists()
     assert os.path.getsize(part_paths(str(tmp_path / "f"))[0]) == 1000
 
@@ -168,7 +164,7 @@ async def test_a_server_that_never_fits_is_given_up(tmp_path: Path) -> None:
     with Peer(act) as peer, pytest.raises(PeerFailed):
         await sluiceway.acopy(f"{peer.url}/f", tmp_path / "f")
 
-    assert len(peer.seen) <= 2 * plan.MOST_ATTEMPTS
+    assert len(peer.seen) <= 2 * MOST_ATTEMPTS
     assert not (tmp_path / "f").exists()
 
 
@@ -392,7 +388,7 @@ async def test_a_redirect_loop_ends(tmp_path: Path) -> None:
     ):
         await sluiceway.acopy(f"{peer.url}/f", tmp_path / "f")
 
-    assert len(peer.seen) == plan.MOST_REDIRECTS + 1
+    assert len(peer.seen) == MOST_REDIRECTS + 1
     assert os.listdir(tmp_path) == []
 
 

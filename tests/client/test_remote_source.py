@@ -12,7 +12,7 @@ import pytest
 
 import sluiceway
 from rude_peer import Exchange, Peer, ranged, sha256_field
-from sluiceway.client import download_plan as plan
+from sluiceway.client.retry import MOST_ATTEMPTS
 from sluiceway.errors import (
     DigestMismatch,
     NotFound,
@@ -27,11 +27,6 @@ DATA = os.urandom(3_000_000)
 DIGEST = hashlib.sha256(DATA).hexdigest()
 
 Act = Callable[[Exchange], object]
-
-
-@pytest.fixture(autouse=True)
-def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "FIRST_WAIT", 0.01)
 
 
 def taking(exchange: Exchange) -> None:
@@ -136,7 +131,7 @@ async def test_the_smallest_files_go_on(size: int) -> None:
 async def test_a_broken_source_is_continued_and_the_destination_does_not_notice() -> None:
     """More breaks than MOST_ATTEMPTS, each mended by Range and If-Range; one request over there, one whole body."""
     told: list[Progress] = []
-    cuts = [300_000] * (plan.MOST_ATTEMPTS + 3)
+    cuts = [300_000] * (MOST_ATTEMPTS + 3)
     with Peer(cutting(*cuts)) as source, Peer(taking) as target:
         receipt = await sluiceway.acopy(
             f"{source.url}/f", f"{target.url}/f", on_progress=told.append
@@ -298,7 +293,7 @@ async def test_a_source_that_breaks_for_good_is_given_up() -> None:
         with pytest.raises(SourceFailed):
             await sluiceway.acopy(f"{source.url}/f", f"{target.url}/f", retries=0)
 
-        assert (asked, len(source.seen) - asked) == (plan.MOST_ATTEMPTS, 1)
+        assert (asked, len(source.seen) - asked) == (MOST_ATTEMPTS, 1)
 
 
 async def test_a_refusal_of_the_source_is_told_and_nothing_is_sent() -> None:

@@ -12,19 +12,14 @@ import pytest
 
 import sluiceway
 from rude_peer import Exchange, Peer
-from sluiceway.client import download_plan as plan
 from sluiceway.client.http.transport import EXPECT_FROM
+from sluiceway.client.retry import MOST_ATTEMPTS
 from sluiceway.errors import PeerFailed, SluiceError, TooLarge, Unavailable
 from sluiceway.pipe.receipt import Progress
 
 DATA = os.urandom(8 << 20)
 
 Act = Callable[[Exchange], object]
-
-
-@pytest.fixture(autouse=True)
-def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "FIRST_WAIT", 0.01)
 
 
 @pytest.fixture
@@ -106,12 +101,12 @@ async def test_it_ends_after_as_many_tries_as_were_asked_for(
     assert (f"tried {asked} times" in caught.value.detail) == (retries > 0)
 
 
-async def test_the_default_is_the_plans_number(source: Path) -> None:
+async def test_the_default_is_the_policys_number(source: Path) -> None:
     """MOST_ATTEMPTS requests in all."""
     with Peer(resetting) as peer, pytest.raises(PeerFailed):
         await sluiceway.acopy(source, f"{peer.url}/f")
 
-    assert len(peer.seen) == plan.MOST_ATTEMPTS
+    assert len(peer.seen) == MOST_ATTEMPTS
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 413, 415, 422, 500, 501, 507])

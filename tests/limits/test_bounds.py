@@ -22,8 +22,8 @@ import requests
 import sluiceway
 from fix_server import Serve
 from fix_taking import eventually
-from sluiceway.client.download_plan import Head
 from sluiceway.client.http.cookies import MOST, MOST_COOKIE, ChainCookies
+from sluiceway.client.http.exchange import Head
 from sluiceway.client.http.transport import MOST_HEADERS
 from sluiceway.copying.endpoints.http import MOST_PAGE
 from sluiceway.copying.many import MOST_JOBS

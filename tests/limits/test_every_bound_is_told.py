@@ -19,7 +19,6 @@ REASONS = {
     "wire.host_patterns:MOST_HOST": "of a setting",
     "copying.network:MOST_TIMEOUT": "of a setting",
     "client.local.part_notes:MOST_NOTES": "of a file of this program's own",
-    "client.download_plan:MOST_DOUBLINGS": "follows from MOST_WAIT for all who do not ask for more",
     "copying.name_forms:MOST_LATE": "of the machine of the one who copies",
     "copying.retry_policy:LONGEST": "a wait this side chooses itself",
     "copying.endpoints.http:MOST_EMPTY": "of what this side asks for",

@@ -6,30 +6,32 @@ What to do with an answer is decided in `plan`, how bytes rest in `part` and `ou
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sluiceway.client.download_plan import (
-    MOST_ATTEMPTS,
-    Head,
     Known,
     Step,
-    backoff,
     length_of,
-    may_retry,
     next_step,
     range_headers,
-    reached,
     validator_of,
 )
 from sluiceway.client.http.error_responses import refusal
-from sluiceway.client.http.redirects import followed
+from sluiceway.client.http.exchange import Head
+from sluiceway.client.http.redirects import follow_redirects
 from sluiceway.client.http.transport import OpenResponse, Transport
 from sluiceway.client.local.download_target import Sink, name_told, open_in_folder, open_target
 from sluiceway.client.local.part_file import Notes, PartialFile
 from sluiceway.client.remote_source import repr_promises
+from sluiceway.client.retry import (
+    DEFAULT_POLICY,
+    MOST_ATTEMPTS,
+    RetryPolicy,
+    may_ask_again,
+    reached,
+)
 from sluiceway.errors import BodyCut, DigestMismatch, PeerFailed, SluiceError, StoreFailed, TooLarge
 from sluiceway.pipe.digests import Digests
 from sluiceway.pipe.pump import pump
@@ -55,7 +57,7 @@ class Download:
     target: str
     name: str | None = None  # the file's name in a folder, instead of the server's
     force: bool = False  # replace what is there
-    attempts: int = MOST_ATTEMPTS  # requests in a row that bring nothing new
+    retry_policy: RetryPolicy = DEFAULT_POLICY  # for requests in a row that bring nothing new
     rate: int | None = None  # bytes a second at most
 
 
@@ -71,14 +73,6 @@ async def download(
         return await fetching.run()
     finally:
         await fetching.close()
-
-
-class _Busy(Exception):
-    """The server asks to come back later."""
-
-    def __init__(self, head: Head, error: SluiceError) -> None:
-        super().__init__(error.detail)
-        self.head, self.error = head, error
 
 
 class _Fetching:
@@ -109,14 +103,12 @@ class _Fetching:
         tries, furthest = 0, self._have
         while True:
             tries += 1
-            trouble, head = None, None
+            trouble = None
             try:
                 if await self._attempt():
                     return await self._finish()
-            except _Busy as busy:
-                trouble, head = busy.error, busy.head
-            except PeerFailed as error:
-                if not may_retry(error) or not (self._status or reached(error)):
+            except SluiceError as error:
+                if not may_ask_again(error) or not (self._status or reached(error)):
                     raise
                 trouble = error
             if self._have > furthest:
@@ -125,7 +117,7 @@ class _Fetching:
                     self._have,
                 )  # it moves: a bad line gets as many tries as it needs
             if trouble is not None:
-                wait = backoff(tries + 1, head, time.time(), random.random(), job.attempts)  # noqa: S311 - no secret
+                wait = job.retry_policy.wait(trouble, tries)
                 if wait is None:
                     raise trouble
                 self._tell("retrying", note=f"{trouble.detail}; trying again in {wait:.0f} s")
@@ -140,7 +132,7 @@ class _Fetching:
         """One request and what follows from it. True when everything is here, False to ask again at once."""
         known = self._known()
         self._stages.enter(SOURCE)
-        async with followed(
+        async with follow_redirects(
             self._transport, self._job.url, self._job.headers, range_headers(known)
         ) as answer:
             return await self._take(known, answer)
@@ -149,10 +141,8 @@ class _Fetching:
         head, step = answer.head, next_step(known, answer.head)
         self._status = head.status
         self._stages.enter(QUEUE)
-        if step is Step.REFUSED:
+        if step in (Step.REFUSED, Step.WAIT):
             raise refusal(head, await answer.text())
-        if step is Step.WAIT:
-            raise _Busy(head, refusal(head, await answer.text()))
         if self._sink is None:
             job = self._job
             self._use(

@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from sluiceway.client.download_plan import Head
-from sluiceway.client.http.redirects import followed
+from sluiceway.client.http.exchange import Head
+from sluiceway.client.http.redirects import follow_redirects
 from sluiceway.errors import PeerFailed, PeerTimeout
 from sluiceway.pipe.pump import close_stream
 from sluiceway.wire.numbers import clipped_uint
@@ -48,7 +48,7 @@ async def fetched(
     try:
         async with (
             asyncio.timeout(HEADS) as clock,
-            followed(
+            follow_redirects(
                 transport, url, credentials or {}, headers, method=method, allow=allow
             ) as answer,
         ):

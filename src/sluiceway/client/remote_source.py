@@ -8,28 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import random
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
 
 from sluiceway.client.download_plan import (
-    MOST_ATTEMPTS,
-    Head,
     Known,
     Step,
-    backoff,
     length_of,
-    may_retry,
     next_step,
     range_headers,
-    reached,
     validator_of,
 )
 from sluiceway.client.http.error_responses import FROM_TOKEN, refusal
-from sluiceway.client.http.redirects import followed
+from sluiceway.client.http.exchange import Head
+from sluiceway.client.http.redirects import follow_redirects
 from sluiceway.client.http.transport import OpenResponse, Transport
 from sluiceway.client.local.download_target import name_told
+from sluiceway.client.retry import DEFAULT_POLICY, RetryPolicy, may_ask_again, reached
 from sluiceway.errors import (
     BadRequest,
     DigestMismatch,
@@ -63,11 +58,11 @@ class RemoteSource:
         url: str,
         headers: Mapping[str, str],
         *,
-        attempts: int = MOST_ATTEMPTS,
+        retry_policy: RetryPolicy = DEFAULT_POLICY,
         tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._transport, self._url, self._headers = transport, url, headers
-        self._attempts, self._tell = attempts, tell
+        self._retry_policy, self._tell = retry_policy, tell
         self._first: OpenResponse | None = None  # the answer `meet` got, its body unread
         self._stack = AsyncExitStack()  # what keeps that answer open
         self._validator: str | None = None
@@ -88,28 +83,27 @@ class RemoteSource:
 
     async def meet(self) -> None:
         """Ask, and learn what the file is. Raises the server's refusal, PeerFailed, DigestMismatch for an empty file."""
-        tries = 0
+        attempt = 0
         while self._first is None:
-            tries += 1
-            head: Head | None = None
+            attempt += 1
             try:
-                async with AsyncExitStack() as stack:
-                    answer = await stack.enter_async_context(
-                        followed(self._transport, self._url, self._headers)
-                    )
-                    head, step = answer.head, next_step(Known(), answer.head)
-                    if step is Step.FRESH:
-                        self._learn(answer.head)
-                        self._first, self._stack = answer, stack.pop_all()
-                        return
-                    error: SluiceError = refusal(answer.head, await answer.text(), FROM_TOKEN)
-                    again = step is Step.WAIT
-            except PeerFailed as failed:
-                error, again = failed, may_retry(failed) and reached(failed)
-            wait = backoff(tries + 1, head, time.time(), random.random(), self._attempts)  # noqa: S311 - spreads clients, no secret
-            if not again or wait is None:
-                raise error
-            await self._rest(error, wait)
+                await self._ask()
+            except SluiceError as error:
+                again = may_ask_again(error) and reached(error)
+                wait = self._retry_policy.wait(error, attempt) if again else None
+                if wait is None:
+                    raise
+                await self._pause(error, wait)
+
+    async def _ask(self) -> None:
+        async with AsyncExitStack() as stack:
+            answer = await stack.enter_async_context(
+                follow_redirects(self._transport, self._url, self._headers)
+            )
+            if next_step(Known(), answer.head) is not Step.FRESH:
+                raise refusal(answer.head, await answer.text(), FROM_TOKEN)
+            self._learn(answer.head)
+            self._first, self._stack = answer, stack.pop_all()
 
     async def open(self, start: int = 0, stop: int | None = None) -> AsyncIterator[Buffer]:
         """Raises SourceFailed when the server breaks off and the rest cannot be had, or the file is another one now."""
@@ -141,15 +135,11 @@ class RemoteSource:
                             return
                 if self.length is None or at >= self.length:
                     return
-                await self._recover(
-                    PeerFailed(f"{redact_url(self._url)} ended after {at} of {self.length} bytes"),
-                    None,
-                    tries,
-                )
-            except _Busy as busy:
-                await self._recover(busy.error, busy.head, tries)
-            except PeerFailed as error:
-                await self._recover(error, None, tries)
+                raise PeerFailed(f"{redact_url(self._url)} ended after {at} of {self.length} bytes")
+            except SluiceError as error:
+                if not isinstance(error, PeerFailed) and not may_ask_again(error):
+                    raise
+                await self._recover(error, tries)
 
     async def aclose(self) -> None:
         self._first = None
@@ -178,7 +168,7 @@ class RemoteSource:
                 return first, 0
         known = Known(have=at, validator=self._validator, total=self.length)
         answer = await stack.enter_async_context(
-            followed(self._transport, self._url, self._headers, range_headers(known))
+            follow_redirects(self._transport, self._url, self._headers, range_headers(known))
         )
         head, step = answer.head, next_step(known, answer.head)
         if step is Step.COMPLETE:
@@ -197,15 +187,16 @@ class RemoteSource:
             )
         error = refusal(head, await answer.text(), FROM_TOKEN)
         if step is Step.WAIT:
-            raise _Busy(head, error)
+            raise error
         raise SourceFailed(
             f"The rest of the source cannot be had: {error.detail}; nothing was stored"
         )
 
-    async def _recover(self, trouble: SluiceError, head: Head | None, tries: int) -> None:
-        """Wait until it makes sense to ask for the rest; raise when it never will. `head`: it is only busy, and said so."""
-        wait = backoff(tries + 1, head, time.time(), random.random(), self._attempts)  # noqa: S311 - spreads clients, no secret
-        if wait is None or not self.reopenable or (head is None and not may_retry(trouble)):
+    async def _recover(self, trouble: SluiceError, attempt: int) -> None:
+        """Wait until it makes sense to ask for the rest. Raises SourceFailed when it never will."""
+        again = self.reopenable and may_ask_again(trouble)
+        wait = self._retry_policy.wait(trouble, attempt) if again else None
+        if wait is None:
             why = (
                 ""
                 if self.reopenable
@@ -214,19 +205,11 @@ class RemoteSource:
             raise SourceFailed(
                 f"The source broke off: {trouble.detail}{why}; nothing was stored"
             ) from trouble
-        await self._rest(trouble, wait)
+        await self._pause(trouble, wait)
 
-    async def _rest(self, trouble: SluiceError, wait: float) -> None:
+    async def _pause(self, trouble: SluiceError, wait: float) -> None:
         self._tell(f"{trouble.detail}; trying again in {wait:.0f} s")
         await asyncio.sleep(wait)
-
-
-class _Busy(Exception):
-    """The server asks to come back later."""
-
-    def __init__(self, head: Head, error: SluiceError) -> None:
-        super().__init__(error.detail)
-        self.head, self.error = head, error
 
 
 def repr_promises(header: str) -> tuple[Promise, ...]:

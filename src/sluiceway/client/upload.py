@@ -7,28 +7,28 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sluiceway.client.download_plan import (
-    ANSWERED,
-    BUSY,
-    MOST_ATTEMPTS,
-    Head,
-    backoff,
-    headers_across,
-    may_repeat,
-    may_retry,
-    redirected,
-)
-from sluiceway.client.http.cookies import ChainCookies
 from sluiceway.client.http.error_responses import refusal
+from sluiceway.client.http.exchange import Head
 from sluiceway.client.http.pulled_body import Body
-from sluiceway.client.http.redirects import followed
+from sluiceway.client.http.redirects import (
+    SEE_OTHER,
+    RedirectChain,
+    follow_redirects,
+    without_body_headers,
+)
 from sluiceway.client.http.request_shape import Shape
 from sluiceway.client.http.transport import EXPECT_FROM, OpenResponse, Transport
+from sluiceway.client.retry import (
+    ANSWERED,
+    BUSY,
+    DEFAULT_POLICY,
+    RetryPolicy,
+    may_ask_again,
+    may_repeat,
+)
 from sluiceway.errors import BadRequest, DigestMismatch, PeerFailed, SluiceError
 from sluiceway.pipe.receipt import OnProgress, Progress, Receipt, Stage
 from sluiceway.pipe.source import Source
@@ -36,20 +36,8 @@ from sluiceway.pipe.stages import ANSWER, DESTINATION, Stages
 from sluiceway.wire.headers.digests import Promise
 from sluiceway.wire.urls import joined, located, redact_url
 
-__all__ = ["OF_THE_BODY", "SEE_OTHER", "Upload", "upload"]
+__all__ = ["Upload", "upload"]
 
-SEE_OTHER = 303
-# Headers that speak of what is sent; a GET that asks what became of it has none of them.
-OF_THE_BODY = frozenset(
-    [
-        "content-type",
-        "content-digest",
-        "repr-digest",
-        "if-match",
-        "if-none-match",
-        "idempotency-key",
-    ]
-)
 EXPECTATION_FAILED = (
     417  # a server that knows no Expect: the same request without it (RFC 9110 10.1.1)
 )
@@ -64,7 +52,7 @@ class Upload:
     name: str
     headers: Mapping[str, str]
     promises: Sequence[Promise] = ()  # digests the source was told to have
-    attempts: int = MOST_ATTEMPTS  # requests at most, the first one included
+    retry_policy: RetryPolicy = DEFAULT_POLICY
 
 
 async def upload(
@@ -81,14 +69,6 @@ async def upload(
     return await _Sending(transport, job, on_progress, stages or Stages()).run()
 
 
-class _Busy(Exception):
-    """The server, or a proxy before it, could not take it now."""
-
-    def __init__(self, head: Head, error: SluiceError) -> None:
-        super().__init__(error.detail)
-        self.head, self.error = head, error
-
-
 class _Sending:
     def __init__(
         self, transport: Transport, job: Upload, on_progress: OnProgress | None, stages: Stages
@@ -101,103 +81,103 @@ class _Sending:
         )
         self._on_progress = on_progress
         self._met = False  # a connection was made once
+        self._answered_elsewhere = False  # a 303 said so: the file is there
 
     async def run(self) -> Receipt:
-        tries = 0
+        attempt = 0
         while True:
-            tries += 1
+            attempt += 1
             try:
                 return await self._attempt()
-            except _Busy as busy:
-                await self._recover(busy.error, busy.head, tries)
-            except PeerFailed as error:
+            except SluiceError as error:
                 line = self._body.line
                 self._met = self._met or (line is not None and line.socket is not None)
-                if not may_retry(error) or not self._met:  # never reached: a wrong URL, most likely
+                if self._answered_elsewhere or not may_ask_again(error, BUSY):
                     raise
-                await self._recover(error, None, tries)
+                if not self._met:  # never reached: a wrong URL, most likely
+                    raise
+                await self._recover(error, attempt)
 
     async def _attempt(self) -> Receipt:
-        """One request, its redirects included."""
+        """Send one request, its redirects included."""
         shape, body = self._job.shape, self._body
-        url, headers = shape.url, {**self._job.headers, "Content-Type": shape.type}
+        headers = {**self._job.headers, "Content-Type": shape.type}
+        chain = RedirectChain(self._transport, shape.url, headers)
         expect = body.length is None or body.length >= EXPECT_FROM
-        hops, cookies, proven = 0, ChainCookies(), False
         self._tell("connecting", 0)
         while True:
             body.rewind()
             self._stages.enter(DESTINATION)
-            if self._transport.unproven(url) and not body.repeatable:
-                proven = await self._asked_before(url, cookies.added(headers, url))
-            patient = expect or self._transport.unproven(url)
-            asked = self._transport.ask(
+            if self._transport.unproven(chain.url) and not body.repeatable:
+                await self._log_in(chain)
+            async with self._transport.ask(
                 shape.method,
-                url,
-                cookies.added(headers, url),
+                chain.url,
+                chain.headers(),
                 body,
-                expect=patient,
+                expect=expect or self._transport.unproven(chain.url),
                 on_sent=self._on_sent,
-            )
-            async with asked as answer:
+            ) as answer:
                 head, self._met = answer.head, True
-                cookies.learn(head)
-                if not proven and self._transport.challenged(head):
+                if chain.challenged(head):
                     if not body.again:
                         why = "it asks who we are, and what flows past once has begun to and cannot be sent again"
                         raise _because(refusal(head, await answer.text()), why)
-                    proven = True
                     continue
                 if head.status == EXPECTATION_FAILED and expect and body.again:
                     expect = False
                     continue
                 if head.status == SEE_OTHER and body.complete:
-                    target = redirected(head, hops, sends=False, again=True)
                     break
-                target = redirected(head, hops, sends=True, again=body.again)
-                if target is None:
+                if not chain.advance(head, sends_body=True, repeatable=body.again):
                     return await self._finish(answer)
-                url, headers, hops = target, headers_across(headers, url, target), hops + 1
-        if target is None:
+        if not chain.advance(head):
             raise refusal(head, "")
-        return await self._shown_at(target, headers_across(headers, url, target), cookies)
+        return await self._ask_outcome(chain)
 
-    async def _asked_before(self, url: str, headers: Mapping[str, str]) -> bool:
-        """Have the server ask who we are by a request that changes nothing: what flows past once is sent to it once."""
-        plain = {name: value for name, value in headers.items() if name.lower() not in OF_THE_BODY}
+    async def _log_in(self, chain: RedirectChain) -> None:
+        """Have the server ask who we are by a request that changes nothing.
+
+        A stream that flows past once can be sent once only, so the challenge has to come before.
+        """
+        plain = without_body_headers(chain.headers())
         try:
-            async with self._transport.ask(
-                "GET", url, plain
-            ) as answer:  # to HEAD, some send a body with their 401
-                return self._transport.challenged(answer.head)
+            # To HEAD, some send a body with their 401.
+            async with self._transport.ask("GET", chain.url, plain) as answer:
+                chain.challenged(answer.head)
         except PeerFailed:
-            return False  # the request itself will show it
+            pass  # the request itself will show it
 
-    async def _shown_at(
-        self, url: str, headers: Mapping[str, str], cookies: ChainCookies
-    ) -> Receipt:
-        """The server has what was sent and names the place that tells what came of it (RFC 9110 15.4.4): that one's status
-        decides. What was sent is not sent again, whatever it says."""
+    async def _ask_outcome(self, chain: RedirectChain) -> Receipt:
+        """Ask the place that a 303 names what became of the file (RFC 9110 15.4.4).
+
+        Its status decides. Whatever it says, the file is not sent again: the server has it.
+        """
         self._stages.enter(ANSWER)
-        told = {name: value for name, value in headers.items() if name.lower() not in OF_THE_BODY}
+        self._answered_elsewhere = True
+        headers = without_body_headers(chain.own_headers)
         try:
-            async with followed(self._transport, url, told, cookies=cookies) as answer:
+            async with follow_redirects(
+                self._transport, chain.url, headers, cookies=chain.cookies
+            ) as answer:
                 if not 200 <= answer.head.status < 300:
                     raise refusal(answer.head, await answer.text())
                 return await self._finish(answer)
         except SluiceError as error:
-            error.members.setdefault(
-                ANSWERED, SEE_OTHER
-            )  # it was answered: nothing here may be tried again
+            error.members.setdefault(ANSWERED, SEE_OTHER)
             raise _because(
                 error, "that is where it was to tell what became of the file, which it has got"
             ) from error
 
-    async def _recover(self, trouble: SluiceError, head: Head | None, tries: int) -> None:
-        """Wait until it makes sense to send again; raise `trouble` when it never will, with the reason where there is one."""
+    async def _recover(self, trouble: SluiceError, attempt: int) -> None:
+        """Wait until it makes sense to send again.
+
+        Raises `trouble`, with the reason where there is one, when it never will.
+        """
         body, job = self._body, self._job
-        wait = backoff(tries + 1, head, time.time(), random.random(), job.attempts)  # noqa: S311 - spreads clients, no secret
+        wait = job.retry_policy.wait(trouble, attempt)
         if wait is None:
-            raise trouble if tries == 1 else _because(trouble, f"tried {tries} times")
+            raise trouble if attempt == 1 else _because(trouble, f"tried {attempt} times")
         if not body.again:
             who = "standard input" if job.name == "-" else job.name
             raise _because(trouble, f"{who} flows past once, so it was not sent again")
@@ -213,8 +193,6 @@ class _Sending:
         self._stages.enter(ANSWER)
         text = await answer.text()
         head, body = answer.head, self._body
-        if head.status in BUSY:
-            raise _Busy(head, refusal(head, text))
         if not 200 <= head.status < 300:
             raise refusal(head, text)
         if not body.complete:

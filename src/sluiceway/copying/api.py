@@ -18,6 +18,7 @@ from sluiceway.client.http.transport import Transport
 from sluiceway.client.local.command import Command, command_source
 from sluiceway.client.local.files import files_below, open_local, sized
 from sluiceway.client.remote_source import RemoteSource
+from sluiceway.client.retry import RetryPolicy
 from sluiceway.client.upload import Upload, upload
 from sluiceway.copying.as_zip import apack
 from sluiceway.copying.curl import CurlLine, curl_line
@@ -199,7 +200,13 @@ async def acopy(
         if order.reads is not None:
             reads = order.reads
             job = Download(
-                reads.url, reads.headers, order.target, name, force, order.attempts, order.rate
+                reads.url,
+                reads.headers,
+                order.target,
+                name,
+                force,
+                RetryPolicy(order.attempts),
+                order.rate,
             )
             return await download(transport, job, on_progress)
     raise BadRequest("Nothing to copy")
@@ -259,7 +266,7 @@ class _Sending:
             self._shape(display_name, order.type_of(display_name)),
             path,
             self._side.headers,
-            attempts=order.attempts,
+            retry_policy=RetryPolicy(order.attempts),
         )
         return await upload(self._transport, job, self._on_progress, stages)
 
@@ -270,7 +277,7 @@ class _Sending:
             self._transport,
             side.url,
             side.headers,
-            attempts=order.attempts,
+            retry_policy=RetryPolicy(order.attempts),
             tell=lambda note: self._tell(Progress(named, "retrying", 0, source.length, note)),
         )
         try:
@@ -287,7 +294,7 @@ class _Sending:
                 named,
                 self._side.headers,
                 source.promises,
-                order.attempts,
+                RetryPolicy(order.attempts),
             )
             return await upload(self._transport, job, self._on_progress, stages)
         finally:
@@ -307,7 +314,7 @@ class _Sending:
                 redact_url(place),
                 self._side.headers,
                 promised(opened),
-                order.attempts,
+                RetryPolicy(order.attempts),
             )
             return await upload(self._transport, job, self._on_progress, stages)
 

@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from urllib.parse import unquote, urlsplit
 
 from sluiceway.archives.zip_writer import ZipContents, ZipMember, ZipSource
+from sluiceway.client import retry
 from sluiceway.client.http.request_shape import shape_form, shape_put
 from sluiceway.client.http.transport import Transport
 from sluiceway.client.local.download_target import open_in_folder, open_target
@@ -167,7 +168,13 @@ class _Packing:
             )
         else:
             shape = shape_put(side.url, self._name, kind)
-        job = Upload(self._source, shape, self._shown, side.headers, attempts=order.attempts)
+        job = Upload(
+            self._source,
+            shape,
+            self._shown,
+            side.headers,
+            retry_policy=retry.RetryPolicy(order.attempts),
+        )
         return await upload(self._transport, job, self._on_progress)
 
     async def _to_place(self) -> Receipt:

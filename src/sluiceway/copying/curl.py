@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from sluiceway.client.download_plan import HARMLESS
+from sluiceway.client.http.redirects import HARMLESS
 from sluiceway.client.http.request_shape import DEFAULT_FIELD
 from sluiceway.copying.options import CopyOptions, Side
 from sluiceway.wire.names import clean_name

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from sluiceway.client.http.transport import Transport
 from sluiceway.client.local.files import open_local
 from sluiceway.client.remote_source import RemoteSource
+from sluiceway.client.retry import RetryPolicy
 from sluiceway.copying.endpoints.tar_source import TarLimits, TarSource
 from sluiceway.copying.options import Side
 from sluiceway.copying.store_copies import opened_at
@@ -29,7 +30,9 @@ async def tar_opened(
 ) -> AsyncIterator[TarSource]:
     """Raises what opening raises: SourceFailed, NotFound, the server's refusal."""
     if reads is not None:
-        source = RemoteSource(transport, reads.url, reads.headers, attempts=attempts)
+        source = RemoteSource(
+            transport, reads.url, reads.headers, retry_policy=RetryPolicy(attempts)
+        )
         try:
             await source.meet()
             yield TarSource(source, redact_url(reads.url), limits, meant)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sluiceway.client.http.digest_auth import DigestLogin
-from sluiceway.client.http.outgoing import Deadlines
+from sluiceway.client.http.exchange import Deadlines
 from sluiceway.client.http.tls import Trust
 from sluiceway.errors import BadRequest
 from sluiceway.wire.urls import origin

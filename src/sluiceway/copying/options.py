@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote, urlsplit
 
-from sluiceway.client.download_plan import MOST_ATTEMPTS
 from sluiceway.client.http.request_shape import is_form
+from sluiceway.client.retry import MOST_ATTEMPTS
 from sluiceway.copying.network import USUAL, Network
 from sluiceway.errors import BadRequest
 from sluiceway.wire.headers.media_types import guess_type

@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from sluiceway.client.download_plan import (
-    ANSWERED,
-    FIRST_WAIT,
-    MOST_WAIT,
-    RETRYABLE,
-    Head,
-    may_retry,
-    retry_after,
-)
+from sluiceway.client.retry import ANSWERED, FIRST_WAIT, MOST_WAIT, retry_after
+from sluiceway.client.retry import is_transient as may_pass
 from sluiceway.errors import (
-    NoSpace,
     PeerUnreachable,
     SluiceError,
-    SourceChanged,
     SourceFailed,
     Unauthorized,
     Unavailable,
@@ -32,20 +22,6 @@ __all__ = ["RetryPolicy", "hopeless", "may_pass"]
 T = TypeVar("T")
 
 LONGEST = 30.0  # seconds of the widest wait this side chooses itself
-
-
-def may_pass(error: SluiceError) -> bool:
-    """Whether the same may go well later: the way broke, or the other side was busy."""
-    answered = error.members.get(ANSWERED)
-    if isinstance(answered, int):
-        return (
-            answered in RETRYABLE or 200 <= answered < 300
-        )  # success before it had everything: nothing is certain
-    if isinstance(error, NoSpace | SourceChanged):
-        return False  # people make room; a changed source is another matter
-    if isinstance(error, SourceFailed):
-        return isinstance(error.__cause__, SluiceError) and may_pass(error.__cause__)
-    return error.retryable or may_retry(error)
 
 
 def hopeless(error: SluiceError) -> bool:
@@ -71,7 +47,7 @@ class RetryPolicy:
         """Seconds until try number `tries` + 1; None: give up."""
         if tries > self.retries or not may_pass(error):
             return None
-        asked = _asked(error)
+        asked = retry_after(error)
         if asked is not None and asked > MOST_WAIT:
             return None
         widest: float = min(LONGEST, FIRST_WAIT * 2.0 ** min(tries - 1, 20))
@@ -89,12 +65,3 @@ class RetryPolicy:
                 if wait is None:
                     raise
             await asyncio.sleep(wait)
-
-
-def _asked(error: SluiceError) -> float | None:
-    told = error.members.get("retry_after")
-    return (
-        retry_after(Head(0, {"retry-after": told}, ""), time.time())
-        if isinstance(told, str)
-        else None
-    )

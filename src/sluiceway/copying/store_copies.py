@@ -18,6 +18,7 @@ from sluiceway.client.local.command import command_source
 from sluiceway.client.local.download_target import Sink, open_in_folder, open_target
 from sluiceway.client.local.files import files_below, open_local, sized
 from sluiceway.client.remote_source import RemoteSource
+from sluiceway.client.retry import RetryPolicy
 from sluiceway.copying.options import CopyOptions
 from sluiceway.errors import BadRequest, BodyCut, DigestMismatch, SluiceError, SourceFailed
 from sluiceway.pipe.budget import Budget
@@ -328,7 +329,10 @@ async def _coming(
             )
     elif order.reads is not None:
         source = RemoteSource(
-            transport, order.reads.url, order.reads.headers, attempts=order.attempts
+            transport,
+            order.reads.url,
+            order.reads.headers,
+            retry_policy=RetryPolicy(order.attempts),
         )
         try:
             stages.enter(SOURCE)

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from sluiceway import errors
-from sluiceway.client.download_plan import Head
 from sluiceway.client.http.error_responses import refusal
+from sluiceway.client.http.exchange import Head
 
 URL = "https://me:secret@host/a?X-Signature=secret"
 

@@ -8,7 +8,7 @@ import pytest
 
 from fix_tls import Certificates, TlsPeer
 from rude_peer import Exchange
-from sluiceway.client.http.outgoing import Deadlines
+from sluiceway.client.http.exchange import Deadlines
 from sluiceway.client.http.pulled_body import Body
 from sluiceway.client.http.tls import Trust
 from sluiceway.client.http.transport import Transport

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sluiceway.client.download_plan import Head
+from sluiceway.client.http.exchange import Head
 from sluiceway.stores.relay.response import passable
 
 URL = "https://api.example/books/42"

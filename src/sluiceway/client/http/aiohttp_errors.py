@@ -10,8 +10,9 @@ from contextlib import contextmanager
 import aiohttp
 from aiohttp.http_exceptions import LineTooLong
 
-from sluiceway.client.download_plan import UNREACHED, UNREADABLE
-from sluiceway.client.http.outgoing import Deadlines, Outgoing
+from sluiceway.client.http.exchange import Deadlines
+from sluiceway.client.http.outgoing import Outgoing
+from sluiceway.client.retry import UNREACHED, UNREADABLE
 from sluiceway.errors import BadRequest, PeerFailed, PeerTimeout, PeerUnreachable
 from sluiceway.pipe.descriptors import out_of_descriptors
 from sluiceway.wire.urls import redact_url

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from sluiceway.client.download_plan import Head
+from sluiceway.client.http.exchange import Head
 from sluiceway.wire.urls import origin
 
 __all__ = ["ChainCookies"]

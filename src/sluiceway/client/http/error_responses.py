@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 
 from sluiceway import errors
-from sluiceway.client.download_plan import ANSWERED, Head
+from sluiceway.client.http.exchange import Head
+from sluiceway.client.retry import ANSWERED
 from sluiceway.errors import SluiceError
 from sluiceway.wire.numbers import clipped_uint
 from sluiceway.wire.urls import redact_url

@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 from sluiceway.client.http.pulled_body import Write
 from sluiceway.client.http.socket_progress import SocketProgress
 from sluiceway.errors import SluiceError
 
-__all__ = ["Deadlines", "Outgoing"]
-
-
-@dataclass(frozen=True, slots=True)
-class Deadlines:
-    """How long a peer may take, in seconds."""
-
-    connect: float = 10.0  # for name, TCP and TLS; three lost SYNs (1+2+4 s) still pass
-    idle: float = (
-        60.0  # without one byte, either way; proxies give up after 60 as well (nginx, AWS ALB)
-    )
-    answer: float = (
-        600.0  # from the last byte sent to the answer: fsync and assembling terabytes take minutes
-    )
+__all__ = ["Outgoing"]
 
 
 class Outgoing(Protocol):

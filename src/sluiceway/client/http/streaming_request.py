@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sluiceway.client.download_plan import Head
+from sluiceway.client.http.exchange import Head
 from sluiceway.client.http.pulled_body import Write
 from sluiceway.client.http.socket_progress import SocketProgress
 from sluiceway.client.http.transport import OpenResponse, Transport

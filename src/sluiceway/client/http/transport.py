@@ -16,15 +16,16 @@ from typing import Any, Self, TypeVar
 import aiohttp
 from yarl import URL
 
-from sluiceway.client.download_plan import REPEATABLE, Head
 from sluiceway.client.http.address_guard import refused_address
 from sluiceway.client.http.aiohttp_errors import head_too_long, named, undecoded
 from sluiceway.client.http.aiohttp_request import ExpectingRequest, StreamedBody
 from sluiceway.client.http.digest_auth import DigestLogin
-from sluiceway.client.http.outgoing import Deadlines, Outgoing
+from sluiceway.client.http.exchange import Deadlines, Head
+from sluiceway.client.http.outgoing import Outgoing
 from sluiceway.client.http.proxies import Proxies, Proxy
 from sluiceway.client.http.socket_progress import SocketProgress
 from sluiceway.client.http.tls import Trust
+from sluiceway.client.retry import IDEMPOTENT
 from sluiceway.errors import BadRequest, PeerFailed, PeerTimeout
 from sluiceway.wire.headers.conditions import join_fields
 from sluiceway.wire.urls import origin, redact_url
@@ -198,7 +199,7 @@ class Transport:
         cannot be sent again gets a fresh one."""
         if self._session is None:
             raise BadRequest("A Transport is used with `async with`")
-        if not self._keep or body is None or (method in REPEATABLE and body.repeatable):
+        if not self._keep or body is None or (method in IDEMPOTENT and body.repeatable):
             return self._session
         if self._single is None:
             self._single = self._opened(keep=False)

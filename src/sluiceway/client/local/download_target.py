@@ -9,7 +9,7 @@ import os
 import stat
 from urllib.parse import unquote, urlsplit
 
-from sluiceway.client.download_plan import Head
+from sluiceway.client.http.exchange import Head
 from sluiceway.client.local.output_stream import OutputStream
 from sluiceway.client.local.part_file import PartialFile
 from sluiceway.errors import BadRequest, Exists, StoreFailed

@@ -14,12 +14,15 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-from sluiceway.client.download_plan import ANSWERED, BUSY, Head, length_of
+from sluiceway.client import retry
+from sluiceway.client.download_plan import length_of
 from sluiceway.client.http.error_responses import FROM_TOKEN, TOKEN, refusal
-from sluiceway.client.http.redirects import followed
+from sluiceway.client.http.exchange import Head
+from sluiceway.client.http.redirects import follow_redirects
 from sluiceway.client.http.request_shape import FORM_END, shape_form, shape_put
 from sluiceway.client.http.transport import Transport
 from sluiceway.client.remote_source import RemoteSource, repr_promises
+from sluiceway.client.retry import ANSWERED, BUSY
 from sluiceway.client.upload import Upload, upload
 from sluiceway.copying.contract import CopyItem, Reading
 from sluiceway.copying.endpoints.folder_walk import omitted_key
@@ -56,7 +59,9 @@ FOLDER_MISSING = (
     409,
     500,
 )  # what WebDAV servers answer to a PUT into no folder: some, most (RFC 4918), and nginx
-IN_PLACE = 2  # tries for the rest of a body that broke off, before the whole object is tried again
+IN_PLACE = retry.RetryPolicy(
+    2
+)  # tries for the rest of a body that broke off, before the whole object is tried again
 MOST_OMITTED = 2048  # characters kept of what a server says of something it could not list
 MOST_EMPTY = (
     100  # pages in a row without an entry: a filter may leave some empty, no listing has so many
@@ -89,7 +94,7 @@ class _Listing:
                 f"{who} cannot be listed: its path has no /files/, as a server of this kind has it"
             )
         url = f"{self.base}?prefix={quote(self.prefix, safe='')}&after={quote(after, safe='')}&limit={limit}"
-        async with followed(
+        async with follow_redirects(
             self._transport, url, self._side.headers, {"accept": "application/json"}
         ) as answer:
             head = answer.head
@@ -169,7 +174,7 @@ class HttpSource:
         headers = {**self._side.headers, **WANT}
         if item.version:
             headers["if-match"] = f'"{item.version}"'
-        source = RemoteSource(self._transport, url, headers, attempts=IN_PLACE)
+        source = RemoteSource(self._transport, url, headers, retry_policy=IN_PLACE)
         try:
             try:
                 await source.meet()
@@ -282,14 +287,14 @@ class HttpTarget:
 
     async def _head(self, key: str) -> Head:
         url = below(self._side.url, key)
-        async with followed(
+        async with follow_redirects(
             self._transport, url, self._side.headers, WANT, method="HEAD"
         ) as answer:
             return answer.head
 
     async def sha256(self, key: str) -> str | None:
         source = RemoteSource(
-            self._transport, below(self._side.url, key), self._side.headers, attempts=IN_PLACE
+            self._transport, below(self._side.url, key), self._side.headers, retry_policy=IN_PLACE
         )
         try:
             await source.meet()
@@ -307,7 +312,7 @@ class HttpTarget:
         if promises:
             headers["repr-digest"] = format_digest("sha-256", promises[0].value)
         shape = shape_put(self._side.url, key, _type(reading))
-        job = Upload(reading.source, shape, key, headers, promises, attempts=1)
+        job = Upload(reading.source, shape, key, headers, promises, retry.RetryPolicy(1))
         try:
             return await upload(self._transport, job)
         except SluiceError as error:
@@ -353,10 +358,10 @@ class FormTarget:
         token = hashlib.sha256(once.encode("ascii")).digest()[:16]
         shape = shape_form(self._side.url, clean_name(key), _type(reading), (), None, token)
         headers = {**self._side.headers, "idempotency-key": once}
-        attempts = self._patience.retries + 1
+        again = retry.RetryPolicy(self._patience.retries + 1)
         return await upload(
             self._transport,
-            Upload(reading.source, shape, key, headers, promised(reading), attempts),
+            Upload(reading.source, shape, key, headers, promised(reading), again),
         )
 
     async def aclose(self) -> None:

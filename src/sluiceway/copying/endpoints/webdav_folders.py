@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
-from sluiceway.client.upload import OF_THE_BODY
+from sluiceway.client.http.redirects import without_body_headers
 from sluiceway.copying.options import Side
 
 if TYPE_CHECKING:
@@ -22,9 +22,7 @@ class Folders:
 
     def __init__(self, transport: Transport, side: Side) -> None:
         self._transport = transport
-        self._headers = {
-            name: value for name, value in side.headers.items() if name.lower() not in OF_THE_BODY
-        }
+        self._headers = without_body_headers(side.headers)
         self._made: set[str] = set()
         self._lock = asyncio.Lock()
         self.refused: int | None = (

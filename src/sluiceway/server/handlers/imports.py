@@ -17,8 +17,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message
 
-from sluiceway.client.download_plan import Head
 from sluiceway.client.guarded_fetch import body_length, paced
+from sluiceway.client.http.exchange import Head
 from sluiceway.errors import (
     BadRequest,
     Cancelled,

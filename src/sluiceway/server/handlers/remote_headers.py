@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from sluiceway.client.download_plan import Head
 from sluiceway.client.guarded_fetch import body_length
 from sluiceway.client.http.error_responses import refusal
+from sluiceway.client.http.exchange import Head
 from sluiceway.client.local.download_target import name_told
 from sluiceway.errors import BadRequest, PeerFailed, SluiceError
 from sluiceway.server.handlers.download import INERT

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
-from sluiceway.client.download_plan import Head
+from sluiceway.client.http.exchange import Head
 from sluiceway.errors import BadRequest
 from sluiceway.stores.contract import Reply
 from sluiceway.wire.urls import located

@@ -16,9 +16,13 @@ from dataclasses import replace as changed
 from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
 
-from sluiceway.client.download_plan import redirected
 from sluiceway.client.http.error_responses import refusal
-from sluiceway.client.http.redirects import followed
+from sluiceway.client.http.redirects import (
+    SEE_OTHER,
+    follow_redirects,
+    redirect_target,
+    without_body_headers,
+)
 from sluiceway.client.http.streaming_request import (
     MOST_RESPONSE,
     EarlyResponse,
@@ -27,7 +31,6 @@ from sluiceway.client.http.streaming_request import (
 )
 from sluiceway.client.http.tls import Trust
 from sluiceway.client.http.transport import Deadlines, Transport
-from sluiceway.client.upload import OF_THE_BODY, SEE_OTHER
 from sluiceway.errors import (
     BadForm,
     BadRequest,
@@ -265,14 +268,12 @@ class RelayDraft:
 
     async def _told_elsewhere(self, said: Response, envelope: Envelope) -> Response:
         """The destination has the file and names the place that tells what came of it (RFC 9110 15.4.4)."""
-        target = redirected(said.head, 0, sends=False, again=True)
+        target = redirect_target(said.head, 0, sends_body=False, repeatable=True)
         if target is None:
             return said
         headers = envelope.headers_across(said.head.url, target)
-        headers = {
-            name: value for name, value in headers.items() if name.lower() not in OF_THE_BODY
-        }
-        async with followed(self._transport, target, headers) as answer:
+        kept = without_body_headers(headers)
+        async with follow_redirects(self._transport, target, kept) as answer:
             return Response(answer.head, await answer.whole(MOST_RESPONSE))
 
     def _check(self) -> None:
@@ -328,7 +329,7 @@ class RelayDraft:
                 await request.open()
                 break
             except EarlyResponse as early:
-                target = redirected(early.said.head, hops, sends=True, again=True)
+                target = redirect_target(early.said.head, hops, sends_body=True, repeatable=True)
                 if target is None:
                     raise self._verdict(early.said) from None
                 kept = envelope.headers_across(url, target)  # what one hop lost, no later one gets
@@ -403,7 +404,7 @@ class RelayDraft:
             )
         if 300 <= head.status < 400:
             try:
-                redirected(head, 0, sends=True, again=False)
+                redirect_target(head, 0, sends_body=True, repeatable=False)
             except PeerFailed as reason:
                 return reason
             return PeerFailed(f"{place} answered {head.status}, which is no answer to an upload")
