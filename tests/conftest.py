@@ -10,6 +10,9 @@ from zlib import crc32
 
 import pytest
 
+import fork_server
+
+fork_server.install()
 pytest_plugins = [
     "fix_filesystems",
     "fix_server",

@@ -20,6 +20,7 @@ import sluiceway
 from fix_postgres import Database
 from fix_server import RunningServer
 from fix_taking import TORTURE, eventually, noise, tree
+from fork_server import PlainPopen
 from rest_target import RestTarget
 from sluiceway.errors import SluiceError
 
@@ -294,7 +295,7 @@ def test_memory_does_not_grow_with_the_number_of_objects(tmp_path: Path) -> None
             folder,
             tmp_path / f"to{min(number, 1)}",
         )
-        process = subprocess.Popen(line)
+        process = PlainPopen(line)  # a child of this process, for wait4
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         assert process.returncode == 0

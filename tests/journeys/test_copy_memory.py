@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from fix_server import RunningServer, Serve
+from fork_server import PlainPopen
 
 SMALL, LARGE = 10 << 20, 512 << 20  # bytes
 MOST_GROWTH = 8 << 10  # KiB between their peaks; reading a body whole would be 502 MiB
@@ -19,7 +20,7 @@ def peak(*arguments: str | Path, stdin: Path | None = None) -> int:
     """KiB of resident memory the command needed at most."""
     feed = os.open(stdin, os.O_RDONLY) if stdin else os.open(os.devnull, os.O_RDONLY)
     cat = subprocess.Popen(["cat"], stdin=feed, stdout=subprocess.PIPE)
-    process = subprocess.Popen(
+    process = PlainPopen(  # a child of this process, for wait4
         [sys.executable, "-m", "sluiceway", "copy", "-q", *map(str, arguments)], stdin=cat.stdout
     )
     os.close(feed)

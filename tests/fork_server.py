@@ -1,0 +1,303 @@
+"""Starts the commands of the tests without the cost of starting Python: a fork server.
+
+A process that has imported Sluiceway and its libraries forks for each `python -m sluiceway …` that a
+test starts. The fork is a real process with its own id, environment, folder, standard streams,
+signals and exit code; only the import is skipped (0.8 s of processor time for a server).
+
+`install()` puts `ForkedPopen` in the place of `subprocess.Popen`, so tests are written as usual.
+A command that needs an interpreter of its own gets one: other modules, `-c`, scripts, other
+environment variables that Python reads when it starts, `preexec_fn`, `pass_fds`, `user` …
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import io
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from importlib import import_module
+from threading import Lock
+from typing import Any
+
+__all__ = ["ForkedPopen", "PlainPopen", "install"]
+
+PRELOADED = [
+    "sluiceway.cli.serve",
+    "sluiceway.cli.copy",
+    "sluiceway.cli.stores",
+    "sluiceway.server.run",
+    "sluiceway.server.handlers.imports",
+    "sluiceway.copying.many",
+    "sluiceway.client.upload",
+    "sluiceway.client.http.transport",
+    "sluiceway.stores.disk.store",
+    "sluiceway.stores.relay.store",
+    "uvloop",
+    "uvicorn.loops.auto",
+    "uvicorn.lifespan.on",
+    "asyncio.unix_events",
+    "encodings.idna",
+    "multiprocessing.popen_spawn_posix",
+]
+# Python reads these when it starts: a command with other values gets an interpreter of its own.
+AT_START = ("PYTHON", "LC_", "LANG", "LD_", "MALLOC_", "GLIBC_")
+UNBUFFERED = "PYTHONUNBUFFERED"  # the one that is imitated
+LENGTH = struct.Struct("!I")
+PlainPopen = subprocess.Popen  # always an interpreter of its own
+
+
+class ForkedPopen(PlainPopen[Any]):
+    """`subprocess.Popen` whose `python -m sluiceway …` is forked by the fork server."""
+
+    _status: int | None = None  # a pipe that brings the exit status of a forked command
+
+    def _execute_child(
+        self,
+        args: Any,
+        executable: Any,
+        preexec_fn: Any,
+        close_fds: bool,
+        pass_fds: Any,
+        cwd: Any,
+        env: Any,
+        startupinfo: Any,
+        creationflags: Any,
+        shell: bool,
+        p2cread: int,
+        p2cwrite: int,
+        c2pread: int,
+        c2pwrite: int,
+        errread: int,
+        errwrite: int,
+        restore_signals: bool,
+        *identity: Any,  # gid, gids, uid, umask, start_new_session, process_group
+    ) -> None:
+        pipes = (p2cread, p2cwrite, c2pread, c2pwrite, errread, errwrite)
+        ordinary = (
+            (executable, preexec_fn, shell, close_fds, restore_signals)
+            == (None, None, False, True, True)
+            and not pass_fds
+            and identity == (None, None, None, -1, False, -1)
+        )
+        if not (ordinary and isinstance(args, list) and _forkable(args, env)):
+            super()._execute_child(  # type: ignore[misc]
+                args,
+                executable,
+                preexec_fn,
+                close_fds,
+                pass_fds,
+                cwd,
+                env,
+                startupinfo,
+                creationflags,
+                shell,
+                *pipes,
+                restore_signals,
+                *identity,
+            )
+            return
+        given = [p2cread, c2pwrite, errwrite]
+        try:
+            self.pid, self._status = _server().fork(
+                [os.fspath(one) for one in args[3:]],
+                dict(os.environ if env is None else env),
+                os.getcwd() if cwd is None else os.path.abspath(os.fspath(cwd)),
+                [number if fd == -1 else fd for number, fd in enumerate(given)],
+            )
+            self._child_created = True
+        finally:
+            self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]
+
+    def _try_wait(self, wait_flags: int) -> tuple[int, int]:
+        if self._status is None:
+            return super()._try_wait(wait_flags)  # type: ignore[misc, no-any-return]
+        poll = select.poll()
+        poll.register(self._status)
+        if not poll.poll(0 if wait_flags else None):
+            return 0, 0
+        status = os.read(self._status, LENGTH.size)
+        os.close(self._status)
+        # a fork server that was killed leaves its commands without a status
+        return self.pid, LENGTH.unpack(status)[0] if status else signal.SIGKILL
+
+    def _internal_poll(self, _deadstate: int | None = None, *rest: Any) -> int | None:
+        if self._status is None:
+            return super()._internal_poll(_deadstate, *rest)  # type: ignore[misc, no-any-return]
+        lock: Lock = self._waitpid_lock  # type: ignore[attr-defined]
+        if self.returncode is None and lock.acquire(blocking=False):
+            try:
+                if self.returncode is None:
+                    pid, status = self._try_wait(os.WNOHANG)
+                    if pid == self.pid:
+                        self._handle_exitstatus(status)  # type: ignore[attr-defined]
+            finally:
+                lock.release()
+        return self.returncode
+
+
+def install() -> None:
+    """From now on `subprocess` forks where it can."""
+    if os.name == "posix":
+        subprocess.Popen = ForkedPopen  # type: ignore[misc]
+
+
+def _forkable(args: list[Any], env: Any) -> bool:
+    def at_start(variables: Any) -> dict[str, str]:
+        return {
+            name: value
+            for name, value in variables.items()
+            if name.startswith(AT_START) and name != UNBUFFERED
+        }
+
+    ours = [sys.executable, "-m", "sluiceway"]
+    return args[:3] == ours and (env is None or at_start(env) == at_start(os.environ))
+
+
+class _Server:
+    """The fork server of this process, and the socket to it."""
+
+    def __init__(self) -> None:
+        self.owner = os.getpid()
+        self._lock = Lock()
+        self._socket, theirs = socket.socketpair()
+        with theirs:
+            self._process = PlainPopen(
+                [sys.executable, __file__, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+            )
+        atexit.register(self._close)
+
+    def _close(self) -> None:
+        if os.getpid() == self.owner:
+            self._socket.close()  # which ends it
+            self._process.wait(10)
+
+    def fork(
+        self, arguments: list[str], env: dict[str, str], cwd: str, fds: list[int]
+    ) -> tuple[int, int]:
+        """Returns the id of the new process, and the pipe that brings its exit status."""
+        status, write = os.pipe()
+        request = json.dumps([arguments, env, cwd]).encode("utf-8", "surrogateescape")
+        try:
+            with self._lock:
+                socket.send_fds(self._socket, [LENGTH.pack(len(request))], [*fds, write])
+                self._socket.sendall(request)
+                pid = LENGTH.unpack(_exactly(self._socket, LENGTH.size))[0]
+        finally:
+            os.close(write)
+        return pid, status
+
+
+_SERVER: _Server | None = None
+
+
+def _server() -> _Server:
+    global _SERVER
+    if _SERVER is None or _SERVER.owner != os.getpid():
+        _SERVER = _Server()
+    return _SERVER
+
+
+def _exactly(connection: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        more = connection.recv(size - len(data))
+        if not more:
+            raise EOFError("the other end of the fork server is gone")
+        data += more
+    return data
+
+
+# What follows runs in the fork server and in the processes that it forks.
+
+
+def _serve(fd: int) -> list[str]:
+    """Forks for each request until the tests end; in a fork, returns the command's arguments."""
+    wakeup, alarm = os.pipe()
+    os.set_blocking(alarm, False)
+    os.set_blocking(wakeup, False)
+    signal.set_wakeup_fd(alarm, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the tests end this process by closing the socket
+    requests = socket.socket(fileno=fd)
+    pipes: dict[int, int] = {}  # process id -> the pipe for its exit status
+    gc.collect()
+    gc.freeze()  # the forks share these pages
+    while True:
+        ready, _, _ = select.select([requests.fileno(), wakeup], [], [])
+        if wakeup in ready:
+            with suppress(BlockingIOError):
+                os.read(wakeup, 4096)
+            while pipes:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if not pid:
+                    break
+                with suppress(BrokenPipeError):
+                    os.write(pipes[pid], LENGTH.pack(status))
+                os.close(pipes.pop(pid))
+        if requests.fileno() in ready:
+            head, fds, _, _ = socket.recv_fds(requests, LENGTH.size, 4)
+            if not head:
+                os._exit(0)
+            head += _exactly(requests, LENGTH.size - len(head))
+            body = _exactly(requests, LENGTH.unpack(head)[0])
+            pid = os.fork()
+            if not pid:
+                requests.detach()
+                arguments, env, cwd = json.loads(body.decode("utf-8", "surrogateescape"))
+                return _become(arguments, env, cwd, fds[:3])
+            pipes[pid] = fds[3]
+            for one in fds[:3]:
+                os.close(one)
+            requests.sendall(LENGTH.pack(pid))
+
+
+def _become(arguments: list[str], env: dict[str, str], cwd: str, fds: list[int]) -> list[str]:
+    """Makes this fork what a new process would be."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number, fd in enumerate(fds):
+        os.dup2(fd, number, inheritable=True)
+    os.closerange(3, 1 << 16)
+    os.environ.clear()
+    os.environ.update(env)
+    os.chdir(cwd)
+    sys.path[0] = cwd  # as `python -m` does
+    unbuffered = bool(env.get(UNBUFFERED))
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        like = getattr(sys, name)
+        text = io.TextIOWrapper(
+            open(number, "wb" if number else "rb", 0 if number and unbuffered else -1),  # noqa: SIM115 - as long as the process
+            encoding=like.encoding,
+            errors=like.errors,
+            line_buffering=number == 2 or (number == 1 and os.isatty(1)),
+            write_through=unbuffered,
+        )
+        setattr(sys, name, text)
+        setattr(sys, f"__{name}__", text)
+    return arguments
+
+
+def _main() -> None:
+    for name in PRELOADED:
+        with suppress(ImportError):
+            import_module(name)
+    sys.argv = ["sluiceway", *_serve(int(sys.argv[1]))]
+    time.tzset()
+    runpy.run_module("sluiceway", run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    _main()
