@@ -1,89 +1,164 @@
-"""The journal: what it says is done survives a kill, what a kill tore is forgotten, and it serves one job at a time."""
+"""The journal: an acknowledged row survives a kill, and one run of one job has it at a time."""
 
 from __future__ import annotations
 
 import asyncio
-import json
+import os
+import signal
+import sqlite3
 import subprocess
 import sys
+import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from sluiceway.copying.contract import CopyItem
 from sluiceway.copying.journal import Journal, once_key
-from sluiceway.errors import BadRequest, StoreFailed
+from sluiceway.errors import BadRequest, NoSpace, StoreFailed
 from sluiceway.pipe.receipt import Receipt
 
 ITEMS = [CopyItem(f"k{n}", n, f"v{n}") for n in range(50)]
 
 
 async def filled(path: Path, items: list[CopyItem]) -> str:
-    book = Journal(str(path), "a", "b")
+    journal = Journal(str(path), "a", "b")
     await asyncio.gather(
-        *(book.done(item, Receipt(item.size or 0, "0" * 64, "x")) for item in items)
+        *(journal.done(item, Receipt(item.size or 0, "0" * 64, "x")) for item in items)
     )
-    book.close()
-    return book.id
+    journal.close()
+    return journal.id
 
 
-async def test_what_is_done_is_known_by_the_next_run(tmp_path: Path) -> None:
+async def test_the_next_run_knows_finished_objects(tmp_path: Path) -> None:
     """By key and version; another version of the same key is not done."""
     run = await filled(tmp_path / "j", ITEMS)
-    book = Journal(str(tmp_path / "j"), "a", "b")
+    journal = Journal(str(tmp_path / "j"), "a", "b")
 
-    assert book.id == run
-    assert len(book) == len(ITEMS)
-    assert all(book.has(item) for item in ITEMS)
-    assert not book.has(CopyItem("k1", 1, "v2"))
-    assert not book.has(CopyItem("k99", 1, "v1"))
-    book.close()
+    assert journal.id == run
+    assert len(journal) == len(ITEMS)
+    assert all(journal.has(item) for item in ITEMS)
+    assert not journal.has(CopyItem("k1", 1, "v2"))
+    assert not journal.has(CopyItem("k99", 1, "v1"))
+    journal.close()
+    assert os.listdir(tmp_path) == ["j"]  # nothing stays beside it
 
 
-async def test_where_nobody_knows_versions_the_size_counts(tmp_path: Path) -> None:
+async def test_without_versions_the_size_counts(tmp_path: Path) -> None:
     await filled(tmp_path / "j", [CopyItem("k", 7)])
-    book = Journal(str(tmp_path / "j"), "a", "b")
+    journal = Journal(str(tmp_path / "j"), "a", "b")
 
-    assert book.has(CopyItem("k", 7))
-    assert not book.has(CopyItem("k", 8))
-    book.close()
-
-
-async def test_a_torn_end_is_forgotten_and_written_over(tmp_path: Path) -> None:
-    """Cut at every byte of the last line: all before it counts, and the file is whole again afterwards."""
-    await filled(tmp_path / "j", ITEMS[:5])
-    whole = (tmp_path / "j").read_bytes()
-    last = whole.rindex(b"\n", 0, -1) + 1
-    for cut in range(last, len(whole)):
-        (tmp_path / "j").write_bytes(whole[:cut])
-        book = Journal(str(tmp_path / "j"), "a", "b")
-        assert len(book) == 4
-        await book.done(ITEMS[9], Receipt(9, None, "x"))
-        book.close()
-        assert [json.loads(line)["key"] for line in (tmp_path / "j").read_bytes().splitlines()[1:]][
-            -1
-        ] == "k9"
+    assert journal.has(CopyItem("k", 7))
+    assert not journal.has(CopyItem("k", 8))
+    journal.close()
 
 
-async def test_a_torn_head_begins_anew(tmp_path: Path) -> None:
-    """Nothing was counted before the head was whole."""
-    await filled(tmp_path / "j", [])
-    whole = (tmp_path / "j").read_bytes()
-    for cut in range(len(whole)):
-        (tmp_path / "j").write_bytes(whole[:cut])
-        Journal(str(tmp_path / "j"), "a", "b").close()
-        assert len((tmp_path / "j").read_bytes()) == len(whole)
+async def test_other_programs_can_query_it_while_it_is_used(tmp_path: Path) -> None:
+    """The documented table, by SQL, from another connection in the middle of a run."""
+    journal = Journal(str(tmp_path / "j"), "a", "b")
+    await journal.done(CopyItem("a\udcff", 1, "v"), Receipt(1, None, "x"))
+    await journal.done(CopyItem("k", 7, "v"), Receipt(7, "0" * 64, "https://host/k"))
+    with closing(sqlite3.connect(f"file:{tmp_path / 'j'}?mode=ro", uri=True)) as db:
+        rows = db.execute("SELECT key, version, size, sha256, location FROM objects").fetchall()
+        finished = db.execute("SELECT finished FROM objects WHERE key = 'k'").fetchone()[0]
+    journal.close()
+
+    assert rows == [("a\\udcff", "v", 1, None, "x"), ("k", "v", 7, "0" * 64, "https://host/k")]
+    assert time.strptime(finished, "%Y-%m-%dT%H:%M:%SZ")
 
 
-@pytest.mark.parametrize(
-    "text",
-    [b"precious\n", b"precious", b"{}\n", b"\0" * 5000, b'{"sluiceway-journal": 99, "id": "x"}\n'],
-)
+WRITER = """
+import asyncio, sys
+from sluiceway.copying.contract import CopyItem
+from sluiceway.copying.journal import Journal
+from sluiceway.pipe.receipt import Receipt
+
+async def work(journal, numbers):
+    for n in numbers:
+        await journal.done(CopyItem(f"k{n}", n, "v"), Receipt(n, None, "x"))
+        print(n, flush=True)
+
+async def main():
+    journal, numbers = Journal(sys.argv[1], "a", "b"), iter(range(len_before, 10**9))
+    await asyncio.gather(*(work(journal, numbers) for _ in range(4)))
+
+len_before = int(sys.argv[2])
+asyncio.run(main())
+"""
+
+
+def test_an_acknowledged_row_survives_kill_9(tmp_path: Path) -> None:
+    """Killed again and again between two rows, at any moment: what was acknowledged is there."""
+    acknowledged: set[int] = set()
+    for _ in range(5):
+        begin = max(acknowledged, default=-1) + 1
+        with subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(tmp_path / "j"), str(begin)],
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as writer:
+            assert writer.stdout is not None
+            for _ in range(20):
+                acknowledged.add(int(writer.stdout.readline()))
+            writer.send_signal(signal.SIGKILL)
+            rest = writer.stdout.read()
+            acknowledged |= {int(line) for line in rest.splitlines(keepends=True) if "\n" in line}
+        journal = Journal(str(tmp_path / "j"), "a", "b")
+        missing = [n for n in acknowledged if not journal.has(CopyItem(f"k{n}", n, "v"))]
+        journal.close()
+
+        assert missing == []
+
+
+def test_a_creation_that_was_cut_off_begins_anew(tmp_path: Path) -> None:
+    """An empty file is what a kill leaves before the first transaction is on the disk."""
+    (tmp_path / "j").touch()
+    first = Journal(str(tmp_path / "j"), "a", "b")
+    first.close()
+    second = Journal(str(tmp_path / "j"), "a", "b")
+    second.close()
+
+    assert first.id == second.id
+
+
+def other_database(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE precious (x)")
+        db.commit()
+
+
+def test_another_database_is_refused_and_not_touched(tmp_path: Path) -> None:
+    other_database(tmp_path / "j")
+    before = (tmp_path / "j").read_bytes()
+    with pytest.raises(BadRequest, match="no journal of a copy"):
+        Journal(str(tmp_path / "j"), "a", "b")
+    assert (tmp_path / "j").read_bytes() == before
+    assert os.listdir(tmp_path) == ["j"]
+
+
+@pytest.mark.parametrize("text", [b"precious\n", b"precious", b"{}\n", b"\0" * 5000])
 def test_another_file_is_refused_and_not_touched(tmp_path: Path, text: bytes) -> None:
     (tmp_path / "j").write_bytes(text)
-    with pytest.raises(BadRequest):
+    with pytest.raises(BadRequest, match="no journal of a copy"):
         Journal(str(tmp_path / "j"), "a", "b")
     assert (tmp_path / "j").read_bytes() == text
+
+
+def test_a_journal_of_the_text_format_is_refused_with_advice(tmp_path: Path) -> None:
+    text = b'{"sluiceway-journal": 1, "id": "x", "sides": "y"}\n'
+    (tmp_path / "j").write_bytes(text)
+    with pytest.raises(BadRequest, match=r"older format .* compared and skipped"):
+        Journal(str(tmp_path / "j"), "a", "b")
+    assert (tmp_path / "j").read_bytes() == text
+
+
+def test_a_journal_of_a_later_version_is_refused(tmp_path: Path) -> None:
+    Journal(str(tmp_path / "j"), "a", "b").close()
+    with closing(sqlite3.connect(tmp_path / "j")) as db:
+        db.execute("PRAGMA user_version = 99")
+    with pytest.raises(BadRequest, match="another version of this program"):
+        Journal(str(tmp_path / "j"), "a", "b")
 
 
 async def test_other_sides_are_refused(tmp_path: Path) -> None:
@@ -94,11 +169,15 @@ async def test_other_sides_are_refused(tmp_path: Path) -> None:
 
 
 def test_two_processes_cannot_share_one(tmp_path: Path) -> None:
-    """The second is refused while the first lives, and welcome afterwards."""
-    opens = f"from sluiceway.copying.journal import Journal; book = Journal({str(tmp_path / 'j')!r}, 'a', 'b')"
-    line = f"{opens}; print('open', flush=True); input()"
+    """The second is refused while the first lives, and may open it afterwards."""
+    program = (
+        "from sluiceway.copying.journal import Journal\n"
+        f"journal = Journal({str(tmp_path / 'j')!r}, 'a', 'b')\n"
+        "print('open', flush=True)\n"
+        "input()\n"
+    )
     first = subprocess.Popen(
-        [sys.executable, "-c", line], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert first.stdout is not None
     assert first.stdout.readline() == "open\n"
@@ -109,13 +188,30 @@ def test_two_processes_cannot_share_one(tmp_path: Path) -> None:
     Journal(str(tmp_path / "j"), "a", "b").close()
 
 
-def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(StoreFailed, match="cannot be written"):
         Journal(str(tmp_path / "no" / "j"), "a", "b")
 
 
-def test_the_key_of_an_object_follows_from_run_key_and_version() -> None:
-    """The same after a restart; other for anything else."""
+async def test_a_full_disk_is_an_error_of_its_own(tmp_path: Path) -> None:
+    """The run ends with the advice to make room; rows that were acknowledged stay."""
+    journal = Journal(str(tmp_path / "j"), "a", "b")
+    await journal.done(ITEMS[0], Receipt(0, None, "x"))
+    assert journal._db is not None
+    journal._db.execute("PRAGMA max_page_count = 1")  # SQLite's own "disk is full"
+    with pytest.raises(NoSpace, match="make room"):
+        await journal.done(CopyItem("k", 1), Receipt(1, None, "x" * 100_000))
+    await journal.settle()
+    journal.close()
+
+    journal = Journal(str(tmp_path / "j"), "a", "b")
+    assert journal.has(ITEMS[0])
+    assert len(journal) == 1
+    journal.close()
+
+
+def test_the_once_key_follows_from_run_key_and_version() -> None:
+    """The same after a restart; another one for anything else."""
     keys = {
         once_key("r", CopyItem("k", 1, "v")),
         once_key("s", CopyItem("k", 1, "v")),

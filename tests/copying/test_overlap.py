@@ -85,18 +85,44 @@ def test_sides_that_only_look_alike_are_two(src: str, dst: str) -> None:
     refuse_overlap(src, dst)
 
 
-def test_the_run_s_own_journal_is_no_object(tmp_path: Path) -> None:
-    """Wherever it stands in the source, by whatever way it is named; another file of that kind is one."""
+def test_the_journal_of_the_run_is_not_copied(tmp_path: Path) -> None:
+    """Neither it nor its companions, wherever it stands in the source, by whatever way."""
     source = tmp_path / "a"
     (source / "d").mkdir(parents=True)
-    for name in ("x", "d/j-wal", "d/j.old"):
+    for name in ("x", "d/j.old", "d/j-wal.old"):
         (source / name).write_bytes(name.encode())
     (tmp_path / "link").symlink_to(source / "d")
     for _ in range(2):
-        report = sluiceway.copy_all(source, tmp_path / "to", journal=tmp_path / "link" / "j")
-        assert (report.ok, report.copied + report.skipped, report.left_out) == (True, 2, 2)
+        left_out: list[tuple[str, str]] = []
 
-    assert sorted(path.name for path in (tmp_path / "to").rglob("*") if path.is_file()) == [
-        "j.old",
-        "x",
-    ]
+        def note(now: sluiceway.Overall, found: list[tuple[str, str]] = left_out) -> None:
+            if now.ended is not None and now.ended.state == "left-out":
+                found.append((now.ended.key, now.ended.code))
+
+        report = sluiceway.copy_all(
+            source, tmp_path / "to", journal=tmp_path / "link" / "j", on_progress=note
+        )
+        assert (report.ok, report.copied + report.skipped) == (True, 3)
+        assert ("d/j", "own-journal") in left_out
+        assert {code for _, code in left_out} == {"own-journal"}
+        assert {key for key, _ in left_out} <= {"d/j", "d/j-wal", "d/j-shm", "d/j-journal"}
+
+    names = {path.name for path in (tmp_path / "to").rglob("*") if path.is_file()}
+    assert names == {"j.old", "j-wal.old", "x"}
+
+
+def test_an_object_cannot_replace_the_journal_of_the_run(tmp_path: Path) -> None:
+    """A journal inside the destination, and an object of its name, with --force."""
+    source, target = tmp_path / "a", tmp_path / "b"
+    source.mkdir()
+    target.mkdir()
+    for name in ("j", "j-wal", "x"):
+        (source / name).write_bytes(name.encode())
+    report = sluiceway.copy_all(source, target, journal=target / "j", force=True)
+
+    assert {(one.key, one.code) for one in report.failures} == {
+        ("j", "bad-name"),
+        ("j-wal", "bad-name"),
+    }
+    assert sorted(path.name for path in target.iterdir()) == ["j", "x"]
+    assert (target / "j").read_bytes().startswith(b"SQLite format 3")

@@ -142,7 +142,7 @@ def copy(
     sluiceway copy https://a/big.iso https://b/files/    from server to server, stored nowhere on the way
     sluiceway copy big.iso 'postgresql://host/database/big.iso?table=files'
     sluiceway copy big.iso s3://bucket/folder/
-    sluiceway copy -r --journal done.log backup/ https://host/files/backup/
+    sluiceway copy -r --journal done.db backup/ https://host/files/backup/
     sluiceway copy photos/ https://host/files/ --pack zip  all of it as photos.zip
     sluiceway copy https://a/x.tar.gz https://b/files/x/ --unpack tar
 

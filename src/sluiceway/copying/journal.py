@@ -1,201 +1,231 @@
-"""What is done, in a file that survives a kill: a head, then one JSON line for each finished object, only ever appended.
+"""The journal of a copy: a SQLite database with one row for each finished object, which survives kill -9.
 
-A line counts when it is on the disk (`done` returns then); those that come meanwhile share one fsync. A torn last line is
-forgotten. One run at a time has it, and only for the two sides it began with.
+A row is on the disk before the object counts as done (WAL, `synchronous=FULL`); rows that arrive
+while a commit runs share the next one. One run at a time uses a journal, and only for the two sides
+it was begun with. Other programs may read the tables `job` and `objects` at any time. SQL runs in
+threads, never on the event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import json
 import os
 import secrets
-from collections.abc import Iterator
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import BinaryIO
+from functools import partial
 
 from sluiceway.copying.contract import CopyItem
 from sluiceway.copying.fingerprint_set import FingerprintSet, fingerprint
-from sluiceway.errors import BadRequest, NoSpace, StoreFailed
+from sluiceway.errors import BadRequest, NoSpace, SluiceError, StoreFailed
 from sluiceway.pipe.receipt import Receipt
 from sluiceway.pipe.worker_thread import in_thread
 
-__all__ = ["Journal", "once_key"]
+__all__ = ["COMPANIONS", "Journal", "once_key"]
 
-FORMAT = 1
-MOST_LINE = 256 << 10  # bytes; a path of 4096, escaped, is 24 KiB, a location about the same
-_BEGIN = b'{"sluiceway-journal"'
+COMPANIONS = ("-wal", "-shm", "-journal")  # suffixes of the files SQLite keeps beside a database
+FORMAT = 2  # in `user_version`; format 1 was a text file
+APPLICATION_ID = 0x536C754A  # marks the database as a journal: bytes 68 to 71 of its file
+BUSY_TIMEOUT = 10.0  # seconds to wait for another program that writes to the database
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
+_MAGIC = b"SQLite format 3\0"
+_TEXT_FORMAT = b'{"sluiceway-journal"'
+_SCHEMA = (
+    "CREATE TABLE job (id TEXT NOT NULL, sides TEXT NOT NULL)",
+    """CREATE TABLE objects (
+        key TEXT NOT NULL, version TEXT NOT NULL, size INTEGER NOT NULL, sha256 TEXT,
+        location TEXT NOT NULL, finished TEXT NOT NULL, PRIMARY KEY (key, version)
+    ) WITHOUT ROWID""",
+    f"PRAGMA application_id = {APPLICATION_ID}",
+    f"PRAGMA user_version = {FORMAT}",
+)
+_INSERT = "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?)"
+
+_Row = tuple[str, str, int, str | None, str, str]
 
 
 def once_key(run: str, item: CopyItem) -> str:
-    """The idempotency key of one version of one object in one run: the same after a restart with the run's journal."""
-    return (
-        fingerprint(run, "a", item.key, item.version)
-        + fingerprint(run, "b", item.key, item.version)
-    ).hex()[:32]
+    """The idempotency key of one version of an object in one job: the same after a restart."""
+    halves = (fingerprint(run, half, item.key, item.version) for half in ("a", "b"))
+    return b"".join(halves).hex()[:32]
 
 
 class Journal:
     """Open and locked. Call `close` at the end."""
 
-    id: str  # random, written in the head: what belongs to this job, however often it is started
+    id: str  # random; the same for this job however often it is started
     path: str
 
     def __init__(self, path: str, source: str, destination: str) -> None:
         """Blocking. `source` and `destination` name the sides. Raises BadRequest, StoreFailed."""
         self.path = path
-        self._sides = fingerprint(source, destination).hex()
-        self._seen = FingerprintSet()
-        self._lines: list[bytes] = []
-        self._syncing: asyncio.Task[None] | None = None
-        self._waiting: asyncio.Future[None] | None = None
-        with _named(path):
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | NO_FOLLOW, 0o600)
-        self._file: BinaryIO = os.fdopen(fd, "r+b", buffering=0)
+        self._done = FingerprintSet()
+        self._rows: list[_Row] = []
+        self._commits: asyncio.Task[None] | None = None
+        self._next_commit: asyncio.Future[None] | None = None
+        self._db: sqlite3.Connection | None = None
+        with _mapped_errors(path):
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | NO_FOLLOW, 0o600)
         try:
             self._lock()
-            with _named(path):
-                self.id = self._read()
+            with _mapped_errors(path):
+                self._check_file()
+                self._db = self._connect()
+                self.id = self._load(self._db, fingerprint(source, destination).hex())
         except BaseException:
-            self._file.close()
+            self.close()
             raise
 
     def __len__(self) -> int:
-        """Objects that were done when it was opened."""
-        return len(self._seen)
+        """The number of objects that were done when the journal was opened."""
+        return len(self._done)
 
     def has(self, item: CopyItem) -> bool:
-        """Whether this version of the object was done by an earlier run."""
-        return len(self._seen) > 0 and _mark(item.key, item.version, item.size) in self._seen
+        """Whether an earlier run finished this version of the object."""
+        return len(self._done) > 0 and _mark(item.key, item.version, item.size) in self._done
 
     async def done(self, item: CopyItem, receipt: Receipt) -> None:
-        """Returns when the line is on the disk. Raises NoSpace, StoreFailed."""
-        line = {
-            "key": item.key,
-            "version": item.version,
-            "size": receipt.size,
-            "sha256": receipt.sha256,
-            "location": receipt.location,
-        }
-        self._lines.append(json.dumps(line).encode("ascii") + b"\n")
-        if self._waiting is None:
-            self._waiting = asyncio.get_running_loop().create_future()
-        waiting = self._waiting
-        if self._syncing is None:
-            self._syncing = asyncio.create_task(self._sync())
-        await asyncio.shield(waiting)
+        """Returns when the row is on the disk. Raises NoSpace, StoreFailed."""
+        finished = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        key, version, location = map(_text, (item.key, item.version, receipt.location))
+        self._rows.append((key, version, receipt.size, receipt.sha256, location, finished))
+        if self._next_commit is None:
+            self._next_commit = asyncio.get_running_loop().create_future()
+        commit = self._next_commit
+        if self._commits is None:
+            self._commits = asyncio.create_task(self._commit_all())
+        await asyncio.shield(commit)
 
     async def settle(self) -> None:
-        """Everything told so far is on the disk, also of those who do not wait any more."""
-        while self._syncing is not None:
-            await asyncio.wait([self._syncing])
+        """Wait until every row is on the disk, those of cancelled callers too."""
+        while self._commits is not None:
+            await asyncio.wait([self._commits])
 
     def close(self) -> None:
-        """Let go; safe to call twice."""
-        self._file.close()
+        """Blocking. Closes the database and gives up the lock; safe to call twice."""
+        if self._db is not None:
+            self._db.close()
+        # After the database: closing any descriptor of a file drops SQLite's own locks on it.
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._db, self._fd = None, -1
 
-    async def _sync(self) -> None:
-        """One write and one fsync for all lines that are here, again and again until there are none."""
+    async def _commit_all(self) -> None:
+        """One transaction for all rows that are here, again and again until there are none."""
         try:
-            while self._lines:
-                lines, self._lines = self._lines, []
-                waiting, self._waiting = self._waiting, None
+            while self._rows:
+                rows, self._rows = self._rows, []
+                commit, self._next_commit = self._next_commit, None
                 try:
-                    await in_thread(lambda lines=lines: self._append(b"".join(lines)))  # type: ignore[misc]
+                    await in_thread(partial(self._insert, rows))
                 except BaseException as error:
-                    if waiting is not None and not waiting.done():
-                        waiting.set_exception(error)
-                        waiting.exception()  # seen, also where nobody waits any more
+                    if commit is not None and not commit.done():
+                        commit.set_exception(error)
+                        commit.exception()  # retrieved, also where every caller was cancelled
                     if not isinstance(error, Exception):
                         raise
                 else:
-                    if waiting is not None and not waiting.done():
-                        waiting.set_result(None)
+                    if commit is not None and not commit.done():
+                        commit.set_result(None)
         finally:
-            self._syncing = None
+            self._commits = None
 
-    def _append(self, data: bytes) -> None:
-        with _named(self.path):
-            left = memoryview(data)
-            while len(left):
-                left = left[self._file.write(left) :]
-            os.fsync(self._file.fileno())
+    def _insert(self, rows: Sequence[_Row]) -> None:
+        if self._db is None:
+            raise StoreFailed(f"The journal {self.path} is closed")
+        with _mapped_errors(self.path), self._db:
+            self._db.execute("BEGIN")
+            self._db.executemany(_INSERT, rows)
 
     def _lock(self) -> None:
+        """Beside SQLite's own locks, which let several programs write in turns."""
         try:
             import fcntl
         except ImportError:
-            return  # Windows: two runs with one journal are the caller's affair there
+            return  # Windows: see _connect
         try:
-            fcntl.flock(self._file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                raise BadRequest(
-                    f"Another copy uses the journal {self.path} at this moment; wait for it"
-                ) from None
+                raise _in_use(self.path) from None
             raise StoreFailed(
                 f"The journal {self.path} cannot be locked: {error.strerror or error}"
             ) from error
 
-    def _read(self) -> str:
-        """Take in what is there and cut off a torn end; write the head of a new one. The journal's id."""
-        good, run = 0, ""
-        for line in _lines(self._file):
-            if not line.endswith(b"\n"):
-                if not good and not line.startswith(_BEGIN[: len(line)]):
-                    raise BadRequest(f"{self.path} is no journal of a copy; name another file")
-                break  # torn by a kill: what it would have said was never counted
-            told = _told(line)
-            if not good:
-                run = self._head(told)
-            elif isinstance(told.get("key"), str) and isinstance(told.get("version"), str):
-                self._seen.add(_mark(str(told["key"]), str(told["version"]), told.get("size")))
-            good += len(line)
-        os.ftruncate(self._file.fileno(), good)
-        if good:
-            return run
-        fresh = secrets.token_hex(16)
-        head = {"sluiceway-journal": FORMAT, "id": fresh, "sides": self._sides}
-        self._append(json.dumps(head).encode("ascii") + b"\n")
-        _sync_folder(os.path.dirname(self.path))
-        return fresh
-
-    def _head(self, told: dict[str, object]) -> str:
-        """The id. Nothing is changed in a file that is no journal of this job."""
-        run = told.get("id")
-        if "sluiceway-journal" not in told or not isinstance(run, str):
+    def _check_file(self) -> None:
+        """Raises BadRequest for a file that is not a journal, before anything in it changes."""
+        with open(self._fd, "rb", buffering=0, closefd=False) as file:
+            head = file.read(100)
+        if head.startswith(_TEXT_FORMAT):
+            raise BadRequest(
+                f"The journal {self.path} is of an older format (text); name another file. Objects "
+                "that are at the destination already are compared and skipped"
+            )
+        if head and (
+            not head.startswith(_MAGIC) or head[68:72] != APPLICATION_ID.to_bytes(4, "big")
+        ):
             raise BadRequest(f"{self.path} is no journal of a copy; name another file")
-        if told["sluiceway-journal"] != FORMAT:
+
+    def _connect(self) -> sqlite3.Connection:
+        # Autocommit; used by one thread at a time.
+        db = sqlite3.connect(
+            self.path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
+        )
+        try:
+            if os.name == "nt":
+                db.execute("PRAGMA locking_mode = EXCLUSIVE")  # instead of flock
+            db.execute("PRAGMA synchronous = FULL")
+            if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+                # New, or rolled back because its creation was cut off. In one transaction of the
+                # main file: with a WAL, the marks in the file's head would come later.
+                with db:
+                    db.execute("BEGIN EXCLUSIVE")
+                    for statement in _SCHEMA:
+                        db.execute(statement)
+                _sync_folder(os.path.dirname(self.path))
+            db.execute("PRAGMA journal_mode = WAL")
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _load(self, db: sqlite3.Connection, sides: str) -> str:
+        """Reads what is done; returns the job's id. Raises BadRequest for another job's journal."""
+        if db.execute("PRAGMA user_version").fetchone()[0] != FORMAT:
             raise BadRequest(
-                f"The journal {self.path} was written by another version of this program; begin a new one"
+                f"The journal {self.path} was written by another version of this program; "
+                "begin a new one"
             )
-        if told.get("sides") != self._sides:
+        job = db.execute("SELECT id, sides FROM job").fetchone()
+        if job is None:
+            job = (secrets.token_hex(16), sides)
+            db.execute("INSERT INTO job VALUES (?, ?)", job)
+        if job[1] != sides:
             raise BadRequest(
-                f"The journal {self.path} is of another source or destination; each pair needs its own"
+                f"The journal {self.path} is of another source or destination; "
+                "each pair needs its own"
             )
-        return run
+        for key, version, size in db.execute("SELECT key, version, size FROM objects"):
+            self._done.add(_mark(key, version, size))
+        return str(job[0])
 
 
-def _mark(key: str, version: str, size: object) -> bytes:
-    """What makes an object the same one: its version, or its size where nobody knows versions."""
+def _mark(key: str, version: str, size: int | None) -> bytes:
+    """Stands for an object in its version; where no version is known, in its size."""
     return fingerprint(key, "v", version) if version else fingerprint(key, "s", str(size))
 
 
-def _lines(file: BinaryIO) -> Iterator[bytes]:
-    file.seek(0)
-    with open(file.fileno(), "rb", closefd=False) as reader:
-        while line := reader.readline(MOST_LINE):
-            yield line
+def _text(text: str) -> str:
+    """As SQLite can hold it: a lone surrogate is written as an escape."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _told(line: bytes) -> dict[str, object]:
-    try:
-        told = json.loads(line)
-    except (ValueError, RecursionError):
-        return {}
-    return told if isinstance(told, dict) else {}
+def _in_use(path: str) -> BadRequest:
+    return BadRequest(f"Another copy uses the journal {path} at this moment; wait for it")
 
 
 def _sync_folder(folder: str) -> None:
@@ -208,14 +238,24 @@ def _sync_folder(folder: str) -> None:
 
 
 @contextmanager
-def _named(path: str) -> Iterator[None]:
+def _mapped_errors(path: str) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise NoSpace(
-                f"No space for the journal {path}; make room and run the same command to go on"
-            ) from error
-        raise StoreFailed(
-            f"The journal {path} cannot be written: {error.strerror or error}"
-        ) from error
+    except (OSError, sqlite3.Error) as error:
+        raise _mapped(path, error) from error
+
+
+def _mapped(path: str, error: OSError | sqlite3.Error) -> SluiceError:
+    full = (
+        error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if isinstance(error, OSError)
+        else getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    )
+    if full:
+        return NoSpace(
+            f"No space for the journal {path}; make room and run the same command again to resume"
+        )
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY and os.name == "nt":
+        return _in_use(path)
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+    return StoreFailed(f"The journal {path} cannot be written: {reason}")

@@ -157,19 +157,18 @@ async def acopy_all(
     terms = Terms(patience, force, dry_run, None if rate is None else Throttle(rate))
     network = Network(timeout, ca_file, client_cert, auth)
     reads, writes = _servers(src, dst, headers, token, from_headers, from_token, network)
-    journals = frozenset[str]()
     if isinstance(src, str | os.PathLike) and isinstance(dst, str | os.PathLike) and unpack is None:
         await asyncio.to_thread(refuse_overlap, os.fspath(src), os.fspath(dst))
-        journals = await asyncio.to_thread(
-            journal_keys, os.fspath(src), None if journal is None else os.fspath(journal)
-        )
+    own, taken = await asyncio.to_thread(
+        lambda: tuple(journal_keys(x, journal) for x in (src, dst))
+    )
     budget = Budget(MEMORY + jobs * MEMORY_EACH)
     async with AsyncExitStack() as stack:
         transport = await stack.enter_async_context(network.transport(reads, writes))
         origin = await stack.enter_async_context(
-            _opened(src, unpack, reads, transport, patience, budget, choice, journals)
+            _opened(src, unpack, reads, transport, patience, budget, choice, own)
         )
-        goal = _goal(dst, writes, transport, patience, budget, preserve)
+        goal = _goal(dst, writes, transport, patience, budget, preserve, taken)
         if preserve:
             terms = dataclasses.replace(
                 terms, dress=dressed, folders=lambda: preserve_folders(origin, goal)
@@ -181,7 +180,7 @@ async def acopy_all(
                 _journal, os.fspath(journal), _identity(src), _identity(dst), dry_run
             )
         if book is not None:
-            stack.callback(book.close)
+            stack.push_async_callback(asyncio.to_thread, book.close)
         return await CopyEngine(origin, goal, terms, choice, book, jobs, on_progress).run()
 
 
@@ -276,6 +275,7 @@ def _goal(
     patience: RetryPolicy,
     budget: Budget,
     preserve: bool,
+    journals: frozenset[str],
 ) -> CopyTarget:
     if not isinstance(side, str | os.PathLike):
         return side
@@ -289,7 +289,7 @@ def _goal(
         return StoreTarget(place.store, _prefix(place), _display_name(text), budget)
     if text == "-" or (os.path.lexists(text) and not os.path.isdir(text)):
         raise BadRequest(f"{text} is no folder; many objects go to a folder, a store or a server")
-    return FolderTarget(text, preserve)
+    return FolderTarget(text, preserve, journals)
 
 
 def _below(url: str) -> str:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from sluiceway.copying.journal import COMPANIONS
 from sluiceway.errors import BadRequest
 from sluiceway.wire.urls import is_place, is_url, redact_url
 
 __all__ = ["journal_keys", "refuse_overlap"]
 
-COMPANIONS = ("", "-wal", "-shm", "-journal")  # what a journal's file may have beside it
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "postgres": 5432}
 _HERE = {"localhost": "127.0.0.1", "::1": "127.0.0.1"}
 _SAME = {"postgres": "postgresql"}
@@ -34,15 +34,15 @@ def refuse_overlap(src: str, dst: str) -> None:
         )
 
 
-def journal_keys(folder: str, journal: str | None) -> frozenset[str]:
-    """Blocking. Under which keys a copy's journal stands inside its source, if it does."""
-    if journal is None or not os.path.isdir(folder):
+def journal_keys(folder: object, journal: str | os.PathLike[str] | None) -> frozenset[str]:
+    """Blocking. The keys of a copy's journal and its companions below a side, if it lies there."""
+    if journal is None or not isinstance(folder, str | os.PathLike) or not os.path.isdir(folder):
         return frozenset()
     here, below = os.path.realpath(journal), os.path.realpath(folder)
     if os.path.commonpath([here, below]) != below:
         return frozenset()
     key = os.path.relpath(here, below).replace(os.sep, "/")
-    return frozenset(f"{key}{companion}" for companion in COMPANIONS)
+    return frozenset(f"{key}{suffix}" for suffix in ("", *COMPANIONS))
 
 
 def _as_path(side: str) -> str:

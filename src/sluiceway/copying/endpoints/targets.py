@@ -47,8 +47,12 @@ class FolderTarget:
     repeats = True
     display_name: str
 
-    def __init__(self, folder: str, preserve: bool = False) -> None:
+    def __init__(
+        self, folder: str, preserve: bool = False, journals: frozenset[str] = frozenset()
+    ) -> None:
+        """`journals`: keys below the folder that are this copy's own journal."""
         self._folder, self._preserve, self._began = folder, preserve, time.time_ns()
+        self._journals = journals
         self.display_name = os.path.abspath(folder)
 
     async def empty(self) -> bool:
@@ -76,6 +80,8 @@ class FolderTarget:
         return await counted(source)
 
     async def put(self, key: str, reading: Reading, once: str, replace: bool) -> Receipt:
+        if key in self._journals:
+            raise BadName(f"{key!r} is this copy's own journal; keep that outside the destination")
         path, stages = self._path(key), Stages()
         part = await in_thread(lambda: self._fresh(key, replace))
         try:
