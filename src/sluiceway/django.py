@@ -30,7 +30,7 @@ from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.source import PassingSource
 from sluiceway.server.destinations import open_destination
 from sluiceway.server.error_log import log_error
-from sluiceway.server.form_digests import environ_digests
+from sluiceway.server.forms.digests import environ_digests
 from sluiceway.server.responses import problem_answer
 from sluiceway.server.setting_arguments import DestinationArguments
 from sluiceway.server.settings import BadSetting, Settings

@@ -22,7 +22,7 @@ from werkzeug.routing import PathConverter
 from sluiceway.client.bodies.inputs import Content
 from sluiceway.errors import BadRequest, MissingField, SluiceError, WrongOrder
 from sluiceway.server.error_log import log_error
-from sluiceway.server.form_digests import environ_digests
+from sluiceway.server.forms.digests import environ_digests
 from sluiceway.server.setting_arguments import Places, SettingArguments
 from sluiceway.wire.forms.decoder import FormLimits
 from sluiceway.wire.problems import PROBLEM_TYPE, problem

@@ -22,8 +22,8 @@ from sluiceway.pipe.aiohttp_body import known_to_aiohttp
 from sluiceway.pipe.once import Once
 from sluiceway.pipe.stages import Stages
 from sluiceway.server.error_log import log_error
-from sluiceway.server.form_costs import FieldReading
-from sluiceway.server.form_digests import WholeBody
+from sluiceway.server.forms.costs import FieldReading
+from sluiceway.server.forms.digests import WholeBody
 from sluiceway.server.request_body import body_chunks, check_body, content_length
 from sluiceway.wire.forms.decoder import Event, FormDecoder, FormLimits, PartBegan, PartData
 from sluiceway.wire.headers.checksums import expected_of

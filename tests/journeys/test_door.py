@@ -12,7 +12,7 @@ import requests
 from fix_server import RunningServer, Serve, start_server
 from fix_taking import eventually
 from raw_http import Answer, Wire, form_body, form_head, head, talk
-from sluiceway.server.sites import MOST_ASKED
+from sluiceway.server.door.sites import MOST_ASKED
 
 TOKEN = "s3cret-token-nobody-knows"
 PAGE = "https://app.example.com"

@@ -30,7 +30,7 @@ from sluiceway.copying.many import MOST_JOBS
 from sluiceway.copying.options import MOST_RETRIES
 from sluiceway.errors import BadRequest, PeerFailed, SluiceError, TooLarge
 from sluiceway.pipe.budget import Budget
-from sluiceway.server.auth import MOST_LOGGED
+from sluiceway.server.door.auth import MOST_LOGGED
 from sluiceway.server.handlers import progress as events
 from sluiceway.server.handlers.fetch import MOST_URL
 from sluiceway.stores.contract import MOST_METADATA, Metadata

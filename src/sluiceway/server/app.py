@@ -19,17 +19,16 @@ from starlette.types import Message, Receive, Scope, Send
 
 from sluiceway.errors import NotFound, SluiceError, Unavailable
 from sluiceway.pipe.budget import Budget
-from sluiceway.server.auth import STAGES, check_token, check_use, log_access
 from sluiceway.server.destinations import open_destination
-from sluiceway.server.door import decode_url, with_headers
+from sluiceway.server.door.auth import STAGES, check_token, check_use, log_access
+from sluiceway.server.door.sites import Sites
+from sluiceway.server.door.urls import decode_url, with_headers
 from sluiceway.server.error_log import log_error
 from sluiceway.server.handlers.download import get_object
 from sluiceway.server.handlers.fetch import Remote, pass_remote
 from sluiceway.server.handlers.forms import is_form, post_form, put_form
 from sluiceway.server.handlers.imports import import_remote, is_order, not_an_order
 from sluiceway.server.handlers.listing import delete_object, list_objects
-from sluiceway.server.handlers.near_misses import no_such_path, wrong_method
-from sluiceway.server.handlers.omissions import Omissions
 from sluiceway.server.handlers.progress import STOPPING, cancel_upload, show_upload
 from sluiceway.server.handlers.raw import post_raw, put_object
 from sluiceway.server.handlers.readiness import Readiness
@@ -37,12 +36,13 @@ from sluiceway.server.handlers.zip import list_as_zip
 from sluiceway.server.http1.head_limits import check_fields
 from sluiceway.server.http1.peer_gone import PROTOCOL
 from sluiceway.server.http1.sendfile import ZEROCOPY, patience
+from sluiceway.server.omissions import Omissions
 from sluiceway.server.page.assets import show_page, show_part
 from sluiceway.server.request_body import MIN_RATE
 from sluiceway.server.responses import problem_answer
+from sluiceway.server.routing import no_such_path, wrong_method
 from sluiceway.server.setting_arguments import Places, SettingArguments
 from sluiceway.server.settings import Settings
-from sluiceway.server.sites import Sites
 from sluiceway.uploads.keys import KeyTemplate
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.service import UploadService

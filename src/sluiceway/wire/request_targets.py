@@ -1,7 +1,7 @@
 """Text from URLs: the one strict decoding of paths and queries, and the parts of Host and Origin.
 
 Bytes that are not UTF-8 are refused and never repaired: two names that differ in such bytes would become one name.
-Knows bytes and text only; `server/door.py` applies it to each request before any routing.
+Knows bytes and text only; `server/door/urls.py` applies it to each request before any routing.
 """
 
 from __future__ import annotations

@@ -22,9 +22,9 @@ from starlette.types import ASGIApp, Message, Scope
 
 from sluiceway.errors import SluiceError, Unavailable
 from sluiceway.server.app import Sluiceway
-from sluiceway.server.door import SAFE_HEADERS
+from sluiceway.server.door.sites import TARGET
+from sluiceway.server.door.urls import SAFE_HEADERS
 from sluiceway.server.settings import Settings
-from sluiceway.server.sites import TARGET
 from sluiceway.wire.problems import PROBLEM_TYPE, problem
 from sluiceway.wsgi.body import WsgiBody
 

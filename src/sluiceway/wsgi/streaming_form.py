@@ -16,8 +16,8 @@ from typing import BinaryIO
 
 from sluiceway.errors import BadForm, BodyCut, TooLarge, WrongOrder
 from sluiceway.pipe.once import Once
-from sluiceway.server.form_costs import FieldReading
-from sluiceway.server.form_digests import WholeBody
+from sluiceway.server.forms.costs import FieldReading
+from sluiceway.server.forms.digests import WholeBody
 from sluiceway.wire.forms.decoder import (
     Event,
     FormDecoder,

@@ -20,12 +20,12 @@ from sluiceway.client.http.address_guard import AddressGuard
 from sluiceway.errors import BadRequest, Forbidden, SluiceError, TooLarge, TooSlow, Unavailable
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.pump import close_stream
+from sluiceway.server.door.sites import TRUSTED
 from sluiceway.server.handlers.raw import conditions
-from sluiceway.server.handlers.remote_headers import PASSED, passed_headers, remote_refusal
 from sluiceway.server.http1.sendfile import STALLED
+from sluiceway.server.remote import PASSED, passed_headers, remote_refusal
 from sluiceway.server.request_body import wait_until_gone
 from sluiceway.server.settings import Settings
-from sluiceway.server.sites import TRUSTED
 from sluiceway.wire.host_patterns import Hosts
 from sluiceway.wire.urls import parse_address, redact_url
 

@@ -16,9 +16,9 @@ from sluiceway.errors import MissingField, TooLarge, Unsupported
 from sluiceway.pipe.digests import Digests
 from sluiceway.pipe.source import PassingSource
 from sluiceway.pipe.stages import DECODE
-from sluiceway.server.form_costs import FieldReading
-from sluiceway.server.handlers.intake import published, query_values, received
+from sluiceway.server.forms.costs import FieldReading
 from sluiceway.server.handlers.raw import Target, expected_digests, name_told
+from sluiceway.server.intake import published, query_values, received
 from sluiceway.server.request_body import body_chunks, check_body, check_whole, content_length
 from sluiceway.server.responses import upload_answer
 from sluiceway.stores.contract import Replace, UploadRequest

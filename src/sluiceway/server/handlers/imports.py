@@ -34,10 +34,10 @@ from sluiceway.pipe.source import PassingSource
 from sluiceway.pipe.stages import SOURCE, Stages
 from sluiceway.pipe.timed import TimedSource
 from sluiceway.server.handlers.fetch import Remote
-from sluiceway.server.handlers.intake import published, query_values, received
 from sluiceway.server.handlers.raw import expected_digests
-from sluiceway.server.handlers.remote_headers import file_name, remote_refusal
 from sluiceway.server.http1.peer_gone import READER
+from sluiceway.server.intake import published, query_values, received
+from sluiceway.server.remote import file_name, remote_refusal
 from sluiceway.server.request_body import (
     IDLE,
     body_chunks,

@@ -6,8 +6,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sluiceway.errors import BadRequest
-from sluiceway.server.handlers.omissions import Omissions
 from sluiceway.server.handlers.raw import replace_for
+from sluiceway.server.omissions import Omissions
 from sluiceway.server.responses import entry_json, json_answer
 from sluiceway.stores.contract import Store
 from sluiceway.wire.numbers import ascii_uint

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sluiceway.errors import BadRequest, Exists, NotFound, PreconditionFailed, TooLarge, Unsupported
-from sluiceway.server.handlers.intake import published, query_values, received
+from sluiceway.server.intake import published, query_values, received
 from sluiceway.server.request_body import body_source, check_body, check_whole, content_length
 from sluiceway.server.responses import upload_answer
 from sluiceway.stores.contract import Entry, Replace, UploadRequest

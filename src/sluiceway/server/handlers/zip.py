@@ -36,8 +36,8 @@ from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.pump import close_stream
 from sluiceway.pipe.source import Source
 from sluiceway.server.handlers.download import INERT
-from sluiceway.server.handlers.omissions import Omissions, missing
 from sluiceway.server.http1.sendfile import patience
+from sluiceway.server.omissions import Omissions, missing
 from sluiceway.server.request_body import wait_until_gone
 from sluiceway.stores.contract import Omitted, Store
 from sluiceway.wire.headers.disposition import format_disposition

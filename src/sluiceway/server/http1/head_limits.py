@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from http import HTTPStatus
 
 from sluiceway.errors import BadDigest, BadRequest, HeadTooLarge, SluiceError
-from sluiceway.server.door import SAFE_HEADERS
+from sluiceway.server.door.urls import SAFE_HEADERS
 from sluiceway.wire.headers.checksums import is_checksum_field
 from sluiceway.wire.numbers import ascii_uint
 from sluiceway.wire.problems import PROBLEM_TYPE, problem

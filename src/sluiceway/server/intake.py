@@ -7,7 +7,7 @@ import asyncio
 from starlette.requests import Request
 
 from sluiceway.errors import BodyCut
-from sluiceway.server.auth import STAGES
+from sluiceway.server.door.auth import STAGES
 from sluiceway.server.http1.peer_gone import PROTOCOL
 from sluiceway.server.request_body import content_length, wait_until_gone
 from sluiceway.stores.contract import Entry

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from sluiceway.pipe import loan
-from sluiceway.server import form_costs as field_reading
 from sluiceway.server.app import Sluiceway
-from sluiceway.server.form_costs import FIELDS_FREE
+from sluiceway.server.forms import costs as field_reading
+from sluiceway.server.forms.costs import FIELDS_FREE
 from sluiceway.server.settings import BadSetting, Settings
 from sluiceway.wire.forms.decoder import FormLimits
 
