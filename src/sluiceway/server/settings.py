@@ -34,9 +34,9 @@ from sluiceway.wire.sizes import parse_size
 __all__ = ["BadSetting", "Settings", "is_loopback", "setting_help"]
 
 MOST_PARTS = 100_000  # their heads may take 51 MB together; more files belong in several forms
-MOST_WORKERS = 64
-MOST_REDIRECT_SECONDS = 7 * 24 * 3600  # S3 accepts no signed URL that is valid for longer
-MOST_SECONDS = 1e9  # excludes "inf" and "nan", which Python reads as numbers
+WORKERS_LIMIT = 64
+SIGNED_URL_SECONDS = 7 * 24 * 3600  # S3 accepts no signed URL that is valid for longer
+SECONDS_LIMIT = 1e9  # excludes "inf" and "nan", which Python reads as numbers
 
 
 def _setting(help: str, default: Any) -> Any:
@@ -240,9 +240,9 @@ class Settings:
             raise BadSetting("--to is empty; give a folder or a URL")
         if not 0 <= self.port <= 65535:
             raise BadSetting(f"--port must be 0 to 65535, not {self.port}")
-        if not 1 <= self.workers <= MOST_WORKERS:
-            raise BadSetting(f"--workers must be 1 to {MOST_WORKERS}, not {self.workers}")
-        if not 0 <= self.shutdown_timeout < MOST_SECONDS:
+        if not 1 <= self.workers <= WORKERS_LIMIT:
+            raise BadSetting(f"--workers must be 1 to {WORKERS_LIMIT}, not {self.workers}")
+        if not 0 <= self.shutdown_timeout < SECONDS_LIMIT:
             raise BadSetting(
                 "--shutdown-timeout must be a number of seconds, 0 or more, not "
                 f"{self.shutdown_timeout}"
@@ -258,11 +258,11 @@ class Settings:
             raise BadSetting(f"--relay-body must be same, raw or form, not {self.relay_body!r}")
         for name in ("relay_connect_timeout", "relay_idle_timeout", "relay_answer_timeout"):
             seconds = getattr(self, name)
-            if not 0 < seconds < MOST_SECONDS:
+            if not 0 < seconds < SECONDS_LIMIT:
                 raise BadSetting(
                     f"--{name.replace('_', '-')} must be a number of seconds above 0, not {seconds}"
                 )
-        if self.redirect_downloads and not 1 <= self.redirect_downloads <= MOST_REDIRECT_SECONDS:
+        if self.redirect_downloads and not 1 <= self.redirect_downloads <= SIGNED_URL_SECONDS:
             raise BadSetting(
                 "--redirect-downloads must be 0, or 1 second to 7 days in seconds, not "
                 f"{self.redirect_downloads}"

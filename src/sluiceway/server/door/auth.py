@@ -1,6 +1,6 @@
-"""Who may come in, and the line in the log about it. Checked on every path and method, before any handler.
+"""Checks the token of a request, and writes the access log. Runs before routing, for every path and method.
 
-The token is compared in constant time and never written anywhere; control bytes in paths are escaped.
+The token is compared in constant time and never logged. Control bytes in logged paths are escaped.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from sluiceway.wire.numbers import clipped_uint
 
 __all__ = ["STAGES", "check_token", "check_use", "log_access"]
 
-codecs.lookup(
-    "unicode_escape"
-)  # loaded now: where no file can be opened any more, the log is needed most
+# Loads the codec now: a process without free descriptors cannot load it, and needs its log most.
+codecs.lookup("unicode_escape")
 
 log: logging.Logger = logging.getLogger("sluiceway.access")
 
-STAGES = "sluiceway.stages"  # in a request's scope: the stopwatch of its upload and the destination's name
+# In a request's scope: the stage times of its upload, and the name of the destination
+STAGES = "sluiceway.stages"
 
-OPEN_PATHS = {"/healthz", "/readyz"}  # probes carry no secrets and tell none
-# Destinations of a browser's request whose answer it runs or applies (Fetch 2.2.5)
-RUN = frozenset(
+OPEN_PATHS = {"/healthz", "/readyz"}  # probes carry no secret, and the answers hold none
+# Destinations of a browser's request whose response it runs or applies (Fetch 2.2.5)
+EXECUTED_DESTINATIONS = frozenset(
     [
         "script",
         "style",
@@ -45,15 +45,16 @@ RUN = frozenset(
         "manifest",
     ]
 )
-MOST_LOGGED = 512  # characters of a path; the rest helps nobody and fills disks
+MOST_LOGGED = 512  # characters of a path; a longer one only fills the disk
 
 
 def check_token(request: Request, path: str, token: str | None) -> None:
-    """Raises Unauthorized unless the request carries the token, as `Bearer TOKEN` or as a basic password."""
+    """Raises Unauthorized unless the request carries the token: as a bearer token or as the
+    password of basic authentication."""
     if token is None or path in OPEN_PATHS:
         return
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    secret = given.strip().encode("latin-1", "replace")
+    scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
+    secret = credentials.strip().encode("latin-1", "replace")
     if scheme.lower() == "basic":
         try:
             secret = base64.b64decode(secret, validate=True).partition(b":")[2]
@@ -63,42 +64,47 @@ def check_token(request: Request, path: str, token: str | None) -> None:
         secret = b""
     if not hmac.compare_digest(secret, token.encode()):
         raise Unauthorized(
-            "This server wants a token: send 'Authorization: Bearer TOKEN', or use it as the password (curl -u :TOKEN)"
+            "This server needs a token: send 'Authorization: Bearer TOKEN', or use the token as "
+            "the password (curl -u :TOKEN)"
         )
 
 
 def check_use(request: Request) -> None:
-    """What others uploaded is never run: no script, style or worker is read from files or from fetched servers.
+    """Uploaded and fetched files are never executed: not as a script, a style or a worker.
 
-    The page's own policy names `/page/` alone; this holds on every page, in browsers that tell what they ask for.
+    Raises Forbidden. The page's own policy allows `/page/` only; this check protects every other
+    page, in browsers that send Sec-Fetch-Dest.
     """
     path = str(request.scope["path"]).removeprefix(request.scope.get("root_path", ""))
     if not (path == "/fetch" or path == "/files" or path.startswith("/files/")):
         return
-    told = request.headers
+    headers = request.headers
     if (
-        told.get("sec-fetch-dest", "").lower() in RUN
-        or told.get("service-worker", "").lower() == "script"
+        headers.get("sec-fetch-dest", "").lower() in EXECUTED_DESTINATIONS
+        or headers.get("service-worker", "").lower() == "script"
     ):
         raise Forbidden(
-            "Files from here are not run as scripts, styles or workers; put what a page runs beside the page"
+            "Files from here cannot be used as scripts, styles or workers; serve what a page runs "
+            "from the page's own server"
         )
 
 
 def log_access(scope: Scope, status: int, sent: int, seconds: float) -> None:
-    """One line a request: client, method, path without its query (it may hold secrets), status, bytes out, seconds."""
-    client = _address(scope.get("client"))
+    """Log one line: client, method, path, status, bytes sent, seconds, and the times of an upload.
+
+    The query is left out, because it may hold secrets.
+    """
+    client = _client_address(scope.get("client"))
     before, uploads, _ = str(scope["path"]).partition("/uploads/")
-    path = (
-        f"{before}{uploads}..." if uploads else before
-    )  # whoever knows an upload's id can cancel it
-    path, method = _escaped(path), _escaped(scope["method"])
-    where = ""
+    # The id of an upload is left out: it is enough to cancel the upload.
+    path = _escaped(f"{before}{uploads}..." if uploads else before)
+    method = _escaped(scope["method"])
+    stage_times = ""
     if STAGES in scope:
         stages, destination = scope[STAGES]
         spent = stages.spent()
         times = " ".join(f"{name}={took:.3f}s" for name, took in spent.items())
-        where = f" {times} ({verdict(spent, destination)})"
+        stage_times = f" {times} ({verdict(spent, destination)})"
     log.info(
         '%s "%s %s" %d %d %.3fs%s',
         client,
@@ -107,17 +113,17 @@ def log_access(scope: Scope, status: int, sent: int, seconds: float) -> None:
         status,
         sent,
         seconds,
-        where,
+        stage_times,
     )
 
 
 def _escaped(text: str) -> str:
-    """As it stands in a line of the log: printable ASCII, one line, no escape sequence of a terminal."""
+    """Printable ASCII on one line, without a terminal's escape sequences."""
     return text[:MOST_LOGGED].encode("unicode_escape").decode()
 
 
-def _address(client: tuple[str, int] | None) -> str:
-    """The client's address, "-" for anything else: proxies pass on what clients write into X-Forwarded-For."""
+def _client_address(client: tuple[str, int] | None) -> str:
+    """The client's address, or "-" for any other text: proxies pass on X-Forwarded-For as it is."""
     text = client[0] if client else ""
     host, _, port = text.rpartition(":")
     for candidate in (

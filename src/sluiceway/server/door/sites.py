@@ -1,7 +1,8 @@
-"""Which sites may use this server in a browser: the names it answers under, the pages that may write, CORS.
+"""Which web sites may use this server through a browser: its own host names, trusted pages, CORS.
 
-A browser takes any site's page to any address, so a server without a token has only these two fields to tell its own user's
-pages from foreign ones: Host (DNS rebinding) and Origin (CSRF). Asked for every path and method, before any routing.
+A browser sends requests of any site's page to any address. A server without a token has only two
+headers to tell its own user's pages from other sites: Host (DNS rebinding) and Origin (CSRF). Both
+are checked before routing, for every path and method.
 """
 
 from __future__ import annotations
@@ -23,94 +24,101 @@ __all__ = ["TARGET", "TRUSTED", "Sites"]
 
 log: logging.Logger = logging.getLogger("sluiceway")
 
-TARGET = "sluiceway.target"  # in a request's scope: the host (bytes) of a target in absolute form, where there is one
-TRUSTED = "sluiceway.trusted"  # in a request's scope: it comes from a page of an origin that the operator allows
-HINT_EVERY = 60.0  # seconds between lines in the log that say how a name is allowed: anybody can ask for any name
+# In a request's scope: the host (bytes) of a request target in absolute form, if there is one
+TARGET = "sluiceway.target"
+# In a request's scope: the request comes from a page of an origin that the operator allows
+TRUSTED = "sluiceway.trusted"
+HINT_INTERVAL = 60.0  # seconds between hints in the log; any client can ask for any name
 
 METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
-# What a page cannot read unless it is listed (Fetch 3.3.3); "*" would mean nothing in answers to requests with credentials
-EXPOSED = (
-    "Accept-Ranges, Allow, Content-Digest, Content-Disposition, Content-Encoding, Content-Location, Content-Range, Date, "
-    "Digest, ETag, Link, Location, Repr-Digest, Retry-After, Server-Timing, Upload-Complete, Upload-Draft-Interop-Version, "
-    "Upload-Id, Upload-Length, Upload-Limit, Upload-Metadata, Upload-Offset, Via, Want-Content-Digest, Want-Repr-Digest, "
-    "WWW-Authenticate, Tus-Resumable, Tus-Version, Tus-Extension, Tus-Max-Size, Tus-Checksum-Algorithm, Upload-Expires"
+# Headers that a page can read only if they are listed (Fetch 3.3.3). "*" has no effect in responses
+# to requests with credentials.
+EXPOSED_HEADERS = (
+    "Accept-Ranges, Allow, Content-Digest, Content-Disposition, Content-Encoding, "
+    "Content-Location, Content-Range, Date, Digest, ETag, Link, Location, Repr-Digest, "
+    "Retry-After, Server-Timing, Upload-Complete, Upload-Draft-Interop-Version, Upload-Id, "
+    "Upload-Length, Upload-Limit, Upload-Metadata, Upload-Offset, Via, Want-Content-Digest, "
+    "Want-Repr-Digest, WWW-Authenticate, Tus-Resumable, Tus-Version, Tus-Extension, Tus-Max-Size, "
+    "Tus-Checksum-Algorithm, Upload-Expires"
 )
-PREFLIGHT_SECONDS = (
-    600  # Chromium keeps an answer two hours at most; an operator's change shall not take that long
-)
-MOST_ASKED = 2000  # characters of header names a preflight may ask for: forty long ones
-_NAMES = re.compile(
+# Chromium caches a preflight for two hours at most; a change of the settings must work sooner.
+PREFLIGHT_SECONDS = 600
+MOST_ASKED = 2000  # characters of header names in a preflight: forty long ones
+_HEADER_NAMES = re.compile(  # RFC 9110 5.6.2
     r"[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:[ \t]*,[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]+)*"
-)  # RFC 9110 5.6.2
+)
 
 
 class Sites:
-    """What the settings say about hosts and origins, read once."""
+    """The settings about hosts and origins, parsed once."""
 
-    def __init__(self, told: Settings) -> None:
-        self._names = told.host_names
-        # Whoever has the token may come under any name: a rebound page does not know it.
-        self._checks_host = bool(told.allowed_host) or (told.token is None and not told.no_auth)
-        self._any = "*" in told.allow_origin
-        self._origins = told.origins
-        self._hinted = -HINT_EVERY
+    def __init__(self, settings: Settings) -> None:
+        self._names = settings.host_names
+        # With a token any name will do: a page that rebinds DNS does not know the token.
+        self._checks_host = bool(settings.allowed_host) or (
+            settings.token is None and not settings.no_auth
+        )
+        self._any_origin = "*" in settings.allow_origin
+        self._origins = settings.origins
+        self._hinted_at = -HINT_INTERVAL
 
     def check_host(self, request: Request) -> None:
-        """Raises Forbidden for a name that is neither this machine's own nor one the operator allowed."""
+        """Raises Forbidden for a name that is neither this machine's own nor allowed."""
         if not self._checks_host:
             return
-        for text in [
-            *request.headers.getlist("host"),
-            *_target(request),
-        ]:  # none at all is an old program, never a browser
+        # A request without Host is accepted: old programs send such, browsers never do.
+        for text in [*request.headers.getlist("host"), *_absolute_target(request)]:
             if not self._is_ours(text):
-                self._hint()
+                self._log_hint()
                 raise Forbidden(
-                    "This server does not answer under the name that was asked for; use its own address"
+                    "This server does not answer to the host name of this request; use the "
+                    "server's own address"
                 )
 
     def check_origin(self, request: Request) -> None:
-        """A page of another site may not make a browser write here, whatever that browser is logged in to (CSRF).
+        """Keeps pages of other sites from writing here with the logins of a browser (CSRF).
 
-        Origin where it is allowed, else Sec-Fetch-Site where the browser tells it, else Origin against Host. Programs send
-        neither. Raises Forbidden, and BadRequest for an Origin that is none.
+        Checks Origin if the operator allows it; else Sec-Fetch-Site if the browser sends it; else
+        Origin against Host. Programs send none of these. Raises Forbidden, and BadRequest for an
+        Origin that cannot be parsed.
         """
         if self.allowed(request) is not None:
             request.scope[TRUSTED] = True
             return
         if request.method in ("GET", "HEAD", "OPTIONS"):
             return
-        lines = request.headers.getlist("origin")
-        origin = parse_origin(", ".join(lines)) if lines else None
+        values = request.headers.getlist("origin")
+        origin = parse_origin(", ".join(values)) if values else None
         site = request.headers.get("sec-fetch-site")
         if site is not None:
             foreign = site not in ("same-origin", "none")
         else:
-            foreign = bool(lines) and not (origin is not None and _at_host(origin, request))
+            foreign = bool(values) and not (origin is not None and _is_at_host(origin, request))
         if foreign:
             raise Forbidden(
-                "A page of another site tried to write here; uploads come from this server's own pages or from programs"
+                "A page of another site tried to write here; this server takes uploads from its "
+                "own pages and from programs"
             )
 
     def allowed(self, request: Request) -> str | None:
-        """What Access-Control-Allow-Origin says to this request; None for no word of it."""
-        lines = request.headers.getlist("origin")
-        if len(lines) != 1:
+        """The value of Access-Control-Allow-Origin for this request; None for no such header."""
+        values = request.headers.getlist("origin")
+        if len(values) != 1:
             return None
-        if self._any:
+        if self._any_origin:
             return "*"
         if not self._origins:
             return None
         try:
-            origin = parse_origin(lines[0])
+            origin = parse_origin(values[0])
         except BadRequest:
             return None
-        return lines[0] if origin in self._origins else None
+        return values[0] if origin in self._origins else None
 
     def preflight(self, request: Request) -> Response | None:
-        """The answer to a browser that asks whether a page of an allowed origin may send what it wants to send.
+        """The response to a CORS preflight from a page of an allowed origin; None for others.
 
-        It comes before the token: browsers send none with this question.
+        It is sent before the token is checked: browsers send no credentials with a preflight.
         """
         asked = request.headers
         if (
@@ -125,21 +133,22 @@ class Sites:
         }
         headers["Vary"] = "Access-Control-Request-Method, Access-Control-Request-Headers"
         names = ", ".join(asked.getlist("access-control-request-headers")).strip()
-        if len(names) <= MOST_ASKED and _NAMES.fullmatch(names):
+        if len(names) <= MOST_ASKED and _HEADER_NAMES.fullmatch(names):
             headers["Access-Control-Allow-Headers"] = names
         if asked.get("access-control-request-private-network") == "true":
             headers["Access-Control-Allow-Private-Network"] = "true"
         return Response(status_code=204, headers=headers)
 
     def headers(self, request: Request) -> list[tuple[bytes, bytes]]:
-        """What each answer says to the page that asked, refusals as well: without it the page sees a network error."""
-        if not self._origins and not self._any:
+        """The CORS headers of a response, also of a refusal: without them a page sees no more than
+        a network error."""
+        if not self._origins and not self._any_origin:
             return []
-        found = [] if self._any else [(b"vary", b"Origin")]
+        found = [] if self._any_origin else [(b"vary", b"Origin")]
         if (value := self.allowed(request)) is not None:
             found.append((b"access-control-allow-origin", value.encode("latin-1")))
-            found.append((b"access-control-expose-headers", EXPOSED.encode()))
-            if not self._any:
+            found.append((b"access-control-expose-headers", EXPOSED_HEADERS.encode()))
+            if not self._any_origin:
                 found.append((b"access-control-allow-credentials", b"true"))
         return found
 
@@ -152,18 +161,18 @@ class Sites:
             host == name or (name[:2] == "*." and host.endswith(name[1:])) for name in self._names
         )
 
-    def _hint(self) -> None:
+    def _log_hint(self) -> None:
         now = time.monotonic()
-        if now - self._hinted >= HINT_EVERY:
-            self._hinted = now
+        if now - self._hinted_at >= HINT_INTERVAL:
+            self._hinted_at = now
             log.warning(
-                "a request was refused because of its Host; if it was meant for this server, allow the name with --allowed-host, "
-                "or set a token"
+                "a request was refused because of its Host; if it was meant for this server, "
+                "allow the name with --allowed-host, or set a token"
             )
 
 
-def _target(request: Request) -> list[str]:
-    """The host of a target in absolute form, which stands above Host (RFC 9112 3.2.2)."""
+def _absolute_target(request: Request) -> list[str]:
+    """The host of a request target in absolute form, which overrides Host (RFC 9112 3.2.2)."""
     if TARGET in request.scope:
         return [request.scope[TARGET].decode("latin-1")]
     url: bytes = getattr(request.scope.get(PROTOCOL), "url", b"")
@@ -175,7 +184,7 @@ def _target(request: Request) -> list[str]:
     )
 
 
-def _at_host(origin: Origin, request: Request) -> bool:
+def _is_at_host(origin: Origin, request: Request) -> bool:
     try:
         authority: Authority = parse_authority(request.headers.get("host", ""))
     except BadRequest:
@@ -184,7 +193,7 @@ def _at_host(origin: Origin, request: Request) -> bool:
 
 
 def _is_this_machine(host: str) -> bool:
-    """localhost and what is below it (RFC 6761 6.3), 127.0.0.0/8, ::1."""
+    """localhost and names below it (RFC 6761 6.3), 127.0.0.0/8, ::1."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:

@@ -1,6 +1,6 @@
-"""The door of the service: what every request and every answer has to be, whatever path, method and handler it has.
+"""Decodes the URL of each request strictly, once, before routing, and adds safe headers to responses.
 
-A URL is decoded strictly, once, before any routing. An answer says to browsers that it is no page of a site.
+Knows nothing of paths, methods and handlers: its rules hold for all of them.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from sluiceway.wire.request_targets import check_path, decode_path, decode_query
 
 __all__ = ["SAFE_HEADERS", "decode_url", "with_headers"]
 
-# Said by each answer that does not say otherwise. Without the opener policy a page that opened /healthz in a window could
-# reach into it; without the resource policy it could tell by an <img> which files exist.
+# Defaults for every response. Without the opener policy a page that opened /healthz in a window
+# could reach into that window; without the resource policy an <img> would show which files exist.
 SAFE_HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (
         b"content-security-policy",
@@ -29,33 +29,36 @@ SAFE_HEADERS: tuple[tuple[bytes, bytes], ...] = (
 
 _FILES = "/files/"
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_KEYS = frozenset(["prefix", "after"])  # parameters that are a part of a key
+_KEY_PARAMETERS = frozenset(["prefix", "after"])  # their values are parts of keys
 
 
 def decode_url(scope: Scope) -> None:
-    """Make the scope's path and query what the client's bytes say, or raise BadName. Handlers see no repaired text.
+    """Check the path and the query of a scope, and normalise the query. Raises BadName.
 
-    Servers decode the path for us and put U+FFFD for bytes that are not UTF-8: only `raw_path` tells what came.
+    Servers decode the path before us and replace bytes that are not UTF-8 by U+FFFD, so handlers
+    would see a repaired text. Only `raw_path` has the client's bytes.
     """
     path: str = scope["path"]
     if raw := scope.get("raw_path"):
         decode_path(bytes(raw).partition(b"?")[0])
     elif "\ufffd" in path or _SURROGATE.search(path):
         raise BadName(
-            "The URL's path holds bytes that are not UTF-8, or U+FFFD, which cannot be told apart here; use another name"
+            "The URL's path has bytes that are not UTF-8, or U+FFFD; this server cannot tell which."
+            " Use another name"
         )
+    # The handlers check the path of a key: other programs may have put a line feed into one.
     if "\0" in path or not path.removeprefix(scope.get("root_path", "")).startswith(_FILES):
-        check_path(path)  # of a key, its handler: others may have put a line feed into one
+        check_path(path)
     pairs = decode_query(scope.get("query_string", b""))
-    if any(name in _KEYS and "\0" in value for name, value in pairs):
-        raise BadName("No key holds a NUL; leave %00 out of prefix and after")
+    if any(name in _KEY_PARAMETERS and "\0" in value for name, value in pairs):
+        raise BadName("A key cannot have a NUL; leave %00 out of prefix and after")
     scope["query_string"] = encode_query(pairs)
 
 
 def with_headers(send: Send, more: list[tuple[bytes, bytes]]) -> Send:
-    """Each answer with the safe headers it does not have itself, and with `more`."""
+    """A `send` that adds `more` to each response, and the safe headers that it has not set itself."""
 
-    async def sending(message: Message) -> None:
+    async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
             own = list(message.get("headers", ()))
             names = {bytes(name).lower() for name, _ in own}
@@ -65,4 +68,4 @@ def with_headers(send: Send, more: list[tuple[bytes, bytes]]) -> Send:
             }
         await send(message)
 
-    return sending
+    return send_with_headers
