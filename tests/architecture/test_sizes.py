@@ -22,7 +22,6 @@ LONG_FILES = {
 }
 MOST_FILES = 16
 FULL_FOLDERS = {
-    "pipe",
     "copying",
     "server/page",
 }

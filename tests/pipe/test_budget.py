@@ -34,7 +34,7 @@ class BudgetMachine(RuleBasedStateMachine):
     @rule(target=sizes, size=st.integers(0, 6 * BLOCK))
     def lend(self, size: int) -> MultipleResults[int] | int:
         fits = self.lent + size <= self.budget.limit
-        assert self.budget.lend(size) is fits
+        assert self.budget.acquire(size) is fits
         if not fits:
             return multiple()
         self.lent += size
@@ -42,13 +42,13 @@ class BudgetMachine(RuleBasedStateMachine):
 
     @rule(size=consumes(sizes))
     def settle(self, size: int) -> None:
-        self.budget.settle(size)
+        self.budget.release(size)
         self.lent -= size
 
     @rule(target=blocks)
-    def lend_block(self) -> MultipleResults[Block] | Block:
+    def acquire_block(self) -> MultipleResults[Block] | Block:
         fits = self.lent + BLOCK <= self.budget.limit
-        block = self.budget.lend_block()
+        block = self.budget.acquire_block()
         assert (block is not None) is fits
         if block is None:
             return multiple()
@@ -59,9 +59,9 @@ class BudgetMachine(RuleBasedStateMachine):
         return block
 
     @rule(block=consumes(blocks))
-    def settle_block(self, block: Block) -> None:
+    def release_block(self, block: Block) -> None:
         self.out.remove(block)
-        self.budget.settle_block(block)
+        self.budget.release_block(block)
         self.lent -= BLOCK
 
     @invariant()
@@ -74,7 +74,7 @@ class BudgetMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         for block in self.out:
-            self.budget.settle_block(block)
+            self.budget.release_block(block)
 
 
 TestBudget = BudgetMachine.TestCase
@@ -84,23 +84,23 @@ TestBudget.settings = settings(max_examples=60, stateful_step_count=40, deadline
 def test_a_block_is_used_again_while_there_is_room() -> None:
     """Warm blocks spare page faults: what was settled is lent next."""
     budget = Budget(4 * BLOCK)
-    block = budget.lend_block()
+    block = budget.acquire_block()
     assert block is not None
-    budget.settle_block(block)
+    budget.release_block(block)
 
-    assert budget.lend_block() is block
+    assert budget.acquire_block() is block
 
 
 def test_a_block_that_a_failed_write_still_looks_at_can_be_settled() -> None:
     """When others need the memory a warm block is given up; that must not raise because somebody has a view of it."""
     budget = Budget(MINIMUM)
-    block = budget.lend_block()
+    block = budget.acquire_block()
     assert block is not None
     view = memoryview(block)
-    budget.settle_block(block)
+    budget.release_block(block)
     assert budget.warm == BLOCK
 
-    assert budget.lend(MINIMUM)
+    assert budget.acquire(MINIMUM)
     assert budget.warm == 0
     view.release()
 
@@ -113,10 +113,10 @@ def test_the_fast_ones_share_evenly_and_each_gets_one(pouring: int, share: int) 
     """With 32 blocks nobody takes more than DEPTH, and a crowd divides them; one each is the least."""
     budget = Budget(32 * BLOCK)
     for _ in range(pouring):
-        budget.start_pouring()
+        budget.start_direct()
     assert budget.share == share
     for _ in range(pouring):
-        budget.stop_pouring()
+        budget.stop_direct()
     assert budget.share == DEPTH
 
 
@@ -125,4 +125,4 @@ def test_a_budget_too_small_to_stream_is_refused(limit: int) -> None:
     """Exactly the minimum works, one byte less says so at once."""
     with pytest.raises(SluiceError, match="MiB"):
         Budget(limit)
-    assert Budget(MINIMUM).lend_block() is not None
+    assert Budget(MINIMUM).acquire_block() is not None

@@ -87,7 +87,7 @@ async def test_one_block_is_read_while_the_reader_has_the_last_one() -> None:
 
 async def test_without_memory_to_spare_blocks_stay_small_and_none_is_ahead() -> None:
     budget, blocks = Budget(MINIMUM), Blocks()
-    assert budget.lend(MINIMUM)
+    assert budget.acquire(MINIMUM)
 
     assert await _all(blocks.read, 0, SIZE, budget) == blocks.data
     assert {size for _, size in blocks.asked[:-1]} == {FIRST_BLOCK}

@@ -38,9 +38,8 @@ from sluiceway.pipe.pump import pump
 from sluiceway.pipe.receipt import OnProgress, Progress, Receipt, Stage
 from sluiceway.pipe.source import Buffer, FileSource, PassingSource
 from sluiceway.pipe.stages import DESTINATION, QUEUE, SOURCE, Stages
-from sluiceway.pipe.throttle import paced
-from sluiceway.pipe.timed import TimedSource
 from sluiceway.pipe.worker_thread import in_thread
+from sluiceway.pipe.wrapped import TimedSource, throttled
 from sluiceway.wire.urls import redact_url
 
 __all__ = ["Download", "download"]
@@ -172,7 +171,7 @@ class _Fetching:
         left = None if self._total is None else self._total - sink.have
         try:
             coming = TimedSource(
-                paced(PassingSource(answer.chunks(), left), self._job.rate), self._stages
+                throttled(PassingSource(answer.chunks(), left), self._job.rate), self._stages
             )
             await pump(coming, sink, taps=(self._digests, self), limit=left, stages=self._stages)
         except BodyCut as error:

@@ -28,8 +28,7 @@ from sluiceway.copying.store_copies import keep_output, opened_at, promised, put
 from sluiceway.errors import BadRequest, SluiceError, SourceFailed
 from sluiceway.pipe.receipt import OnProgress, Progress, Receipt
 from sluiceway.pipe.stages import QUEUE, SOURCE, Stages
-from sluiceway.pipe.throttle import paced
-from sluiceway.pipe.timed import TimedSource
+from sluiceway.pipe.wrapped import TimedSource, throttled
 from sluiceway.wire.urls import is_place, redact_url
 
 __all__ = ["Fields", "acopy", "copy", "curl_lines"]
@@ -262,7 +261,7 @@ class _Sending:
             source = await sized(source, order.size, order.display_name(path))
             stages.enter(QUEUE)
         job = Upload(
-            paced(source, order.rate),
+            throttled(source, order.rate),
             self._shape(display_name, order.type_of(display_name)),
             path,
             self._side.headers,
@@ -289,7 +288,7 @@ class _Sending:
             told = source.type if source.type and _TYPE.fullmatch(source.type) else None
             shape = self._shape(display_name, order.type or told or order.type_of(display_name))
             job = Upload(
-                paced(source, order.rate),
+                throttled(source, order.rate),
                 shape,
                 named,
                 self._side.headers,
@@ -307,7 +306,7 @@ class _Sending:
                 order.name or opened.entry.metadata.filename or opened.entry.key.rpartition("/")[2]
             )
             shape = self._shape(display_name, order.type or opened.entry.metadata.type)
-            source = TimedSource(paced(opened, order.rate), stages)
+            source = TimedSource(throttled(opened, order.rate), stages)
             job = Upload(
                 source,
                 shape,

@@ -30,9 +30,8 @@ from sluiceway.pipe.pump import close_stream
 from sluiceway.pipe.receipt import OnProgress, Progress, Receipt
 from sluiceway.pipe.source import Source
 from sluiceway.pipe.stages import Stages
-from sluiceway.pipe.throttle import paced
-from sluiceway.pipe.timed import TimedSource
 from sluiceway.pipe.worker_thread import in_thread
+from sluiceway.pipe.wrapped import TimedSource, throttled
 from sluiceway.stores.contract import FOLDER_MARKER, Omitted
 from sluiceway.stores.registry import open_place
 from sluiceway.wire.names import clean_name, stays_inside
@@ -148,7 +147,7 @@ class _Packing:
         on_progress: OnProgress | None,
     ) -> None:
         self._transport, self._order, self._on_progress = transport, order, on_progress
-        self._source = paced(source, order.rate)
+        self._source = throttled(source, order.rate)
         self._name = order.name or _name(order.source)
         self._shown = redact_url(order.source)
 

@@ -32,7 +32,7 @@ from sluiceway.copying.report import OnOverall, Report
 from sluiceway.copying.retry_policy import RetryPolicy
 from sluiceway.errors import BadRequest
 from sluiceway.pipe.budget import Budget
-from sluiceway.pipe.throttle import Throttle
+from sluiceway.pipe.wrapped import Throttle
 from sluiceway.stores.registry import FSSPEC, Place, open_place
 from sluiceway.wire.names import stays_inside
 from sluiceway.wire.sizes import parse_size

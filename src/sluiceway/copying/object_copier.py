@@ -25,10 +25,8 @@ from sluiceway.errors import (
     SourceChanged,
     StoreFailed,
 )
-from sluiceway.pipe.pump import close_stream
 from sluiceway.pipe.receipt import Receipt
-from sluiceway.pipe.source import Buffer, Source
-from sluiceway.pipe.throttle import Throttle, ThrottledSource
+from sluiceway.pipe.wrapped import CountedSource, Throttle, ThrottledSource
 
 __all__ = ["ObjectCopier", "Outcome", "Terms"]
 
@@ -196,45 +194,13 @@ class ObjectCopier:
         async with self._origin.open(item) as reading:
             tries.opened = True
             source, throttle = reading.source, self._terms.throttle
-            moving = _Moving(
+            moving = CountedSource(
                 source if throttle is None else ThrottledSource(source, throttle), self._moved
             )
             try:
                 yield dataclasses.replace(reading, source=moving)
             finally:
-                moving.forget()
-
-
-class _Moving:
-    """A source that tells how many of its bytes are under way; a reading that begins anew takes back what it told."""
-
-    def __init__(self, source: Source, moved: Callable[[int], None]) -> None:
-        self._source, self._moved = source, moved
-        self._told = 0
-
-    @property
-    def length(self) -> int | None:
-        return self._source.length
-
-    @property
-    def reopenable(self) -> bool:
-        return self._source.reopenable
-
-    async def open(self, start: int = 0, stop: int | None = None) -> AsyncIterator[Buffer]:
-        self.forget()
-        chunks = self._source.open(start, stop)
-        try:
-            async for chunk in chunks:
-                self._told += len(chunk)
-                self._moved(len(chunk))
-                yield chunk
-        finally:
-            await close_stream(chunks)
-
-    def forget(self) -> None:
-        """It has arrived, or has not: whichever, it is under way no more."""
-        self._moved(-self._told)
-        self._told = 0
+                moving.take_back()
 
 
 def _another(key: str) -> Exists:

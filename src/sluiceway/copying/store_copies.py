@@ -27,9 +27,8 @@ from sluiceway.pipe.pump import pump
 from sluiceway.pipe.receipt import OnProgress, Progress, Receipt, Stage
 from sluiceway.pipe.source import Buffer, Source
 from sluiceway.pipe.stages import ANSWER, DESTINATION, QUEUE, SOURCE, Stages
-from sluiceway.pipe.throttle import paced
-from sluiceway.pipe.timed import TimedSource
 from sluiceway.pipe.worker_thread import in_thread
+from sluiceway.pipe.wrapped import TimedSource, throttled
 from sluiceway.stores.contract import (
     Entry,
     Metadata,
@@ -136,7 +135,7 @@ async def take_out(order: CopyOptions, on_progress: OnProgress | None) -> Receip
         try:
             size, sha256 = await keep_in_target(
                 sink,
-                TimedSource(paced(opened, order.rate), stages),
+                TimedSource(throttled(opened, order.rate), stages),
                 redact_url(order.source),
                 promised(opened),
                 order.force,
@@ -171,7 +170,7 @@ async def keep_output(order: CopyOptions, on_progress: OnProgress | None) -> Rec
         raise BadRequest(f"{named} has no name; give one with --name, or a file as the destination")
     tell = Tell(sink.target, "receiving", order.size, on_progress)
     try:
-        timed = TimedSource(paced(source, order.rate), stages)
+        timed = TimedSource(throttled(source, order.rate), stages)
         size, sha256 = await keep_in_target(sink, timed, named, (), order.force, stages, tell)
     finally:
         await in_thread(sink.close)
@@ -378,7 +377,7 @@ async def _put(
     stages: Stages,
 ) -> Receipt:
     tell = Tell(coming.shown, "sending", coming.source.length, on_progress)
-    coming = replace(coming, source=paced(coming.source, order.rate))
+    coming = replace(coming, source=throttled(coming.source, order.rate))
     size, metadata, entry = await keep_in_store(
         store, key, coming, order.force, budget, stages, tell
     )

@@ -75,7 +75,7 @@ class Digests:
         if len(data) <= INLINE and not self._behind and not self._batch:
             self._update([data])
             return
-        if self._budget is not None and not self._budget.lend(len(data), within=0.5):
+        if self._budget is not None and not self._budget.acquire(len(data), within=0.5):
             await self._drain()
             await asyncio.get_running_loop().run_in_executor(_hashing, self._update, [data])
             return
@@ -153,7 +153,7 @@ class Digests:
 
     def _settle(self, size: int) -> None:
         if self._budget is not None:
-            self._budget.settle(size)
+            self._budget.release(size)
 
     def _update(self, batch: list[Buffer]) -> None:
         for _, running in self._hashes:

@@ -82,7 +82,7 @@ async def pump(
                 raise TooLarge(
                     f"More than {limit} bytes arrived; the server takes at most that", limit=limit
                 )
-            lent = size if budget is not None and budget.lend(size) else 0
+            lent = size if budget is not None and budget.acquire(size) else 0
             try:
                 for tap in taps:
                     await tap.take(chunk)
@@ -90,7 +90,7 @@ async def pump(
                 await sink.write(chunk)
             finally:
                 if budget is not None:
-                    budget.settle(lent)
+                    budget.release(lent)
             if meter:
                 meter.forwarded = forwarded + copied
                 # Not at the last byte: publishing syncs anyway, and a bar at 100 % would speak before the destination did.

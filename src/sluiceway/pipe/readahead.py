@@ -93,9 +93,9 @@ def _most(size: int, at: int, stop: int | None) -> int:
 
 def _acquire(budget: Budget | None, size: int) -> int:
     """`size` where it may be held, else 0. Half of the budget stays for uploads."""
-    return size if budget is None or budget.lend(size, within=READERS_SHARE) else 0
+    return size if budget is None or budget.acquire(size, within=READERS_SHARE) else 0
 
 
 def _release(budget: Budget | None, size: int) -> None:
     if budget is not None:
-        budget.settle(size)
+        budget.release(size)

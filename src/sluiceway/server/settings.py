@@ -13,9 +13,8 @@ from typing import Any, Self
 
 from sluiceway.client.http.address_guard import AddressGuard
 from sluiceway.errors import BadRequest
-from sluiceway.pipe.budget import MINIMUM
+from sluiceway.pipe.budget import MINIMUM, RESERVABLE_PART
 from sluiceway.pipe.digests import ALGORITHMS
-from sluiceway.pipe.loan import LARGEST
 from sluiceway.server.guarded_settings import (
     BadSetting,
     check_secrets,
@@ -271,7 +270,11 @@ class Settings:
     def _check_forms(self) -> None:
         if not 1 <= self.max_parts <= MOST_PARTS:
             raise BadSetting(f"--max-parts must be 1 to {MOST_PARTS}, not {self.max_parts}")
-        if not 1 <= self.form_limits.max_field_bytes <= self.budget // self.workers // LARGEST:
+        if (
+            not 1
+            <= self.form_limits.max_field_bytes
+            <= self.budget // self.workers // RESERVABLE_PART
+        ):
             raise BadSetting(
                 "--max-field-size must be 1 byte to a quarter of each worker's share of "
                 f"--memory-budget, not {self.max_field_size}; fields are held in memory"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sluiceway.pipe import loan
+from sluiceway.pipe import budget
 from sluiceway.server.app import Sluiceway
 from sluiceway.server.forms import costs as field_reading
 from sluiceway.server.forms.costs import FIELDS_FREE
@@ -101,10 +101,10 @@ async def test_fields_wait_for_memory_and_are_refused_readably(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """503 and Retry-After; what was lent is given back, and a small form goes through meanwhile."""
-    monkeypatch.setattr(loan, "PATIENCE", 0.05)
+    monkeypatch.setattr(budget, "MEMORY_TIMEOUT", 0.05)
     app = Sluiceway(to="memory:", memory_budget="4MiB")
     _ = app.upload_service
-    assert app.budget.lend(app.budget.limit)
+    assert app.budget.acquire(app.budget.limit)
 
     status, told = await post(app, given(field(b"a", b"x" * 100_000), FILE + END))
     small, _ = await post(app, given(field(b"a", b"x" * 1000) + END))
@@ -113,7 +113,7 @@ async def test_fields_wait_for_memory_and_are_refused_readably(
     assert "--" not in told["detail"]
     assert small == 422  # no file in it: it was read to its end
     assert app.budget.used == app.budget.limit
-    app.budget.settle(app.budget.limit)
+    app.budget.release(app.budget.limit)
     await app.aclose()
 
 

@@ -264,7 +264,7 @@ async def never() -> Draft:
 async def test_single_bytes_cost_what_they_take() -> None:
     """A chunk of one byte is an object of many: ten thousand of them go over a small rest of the budget."""
     budget = Budget(MINIMUM)
-    budget.lend(MINIMUM - 100_000)
+    budget.acquire(MINIMUM - 100_000)
     follower = BestEffortTarget("there", budget, never)
     for _ in range(10_000):
         follower.offer(b"x")
@@ -318,9 +318,9 @@ async def test_what_is_written_while_the_others_write_is_never_lent(tmp_path: Pa
     budget = Budget(MINIMUM)
     spare = memory(required=False)
     async with fan_out(budget, memory(), memory(), spare) as store:
-        budget.lend(MINIMUM)
+        budget.acquire(MINIMUM)
         entry = await send(store, "book", pattern(MIB))
-        budget.settle(MINIMUM)
+        budget.release(MINIMUM)
 
         assert entry.notes == ()
         assert await read(spare.store, "book") == pattern(MIB)

@@ -15,7 +15,7 @@ from sluiceway.pipe.digests import Digests
 from sluiceway.pipe.pump import pump
 from sluiceway.pipe.source import Buffer, Source
 from sluiceway.pipe.stages import ANSWER, DESTINATION, QUEUE, Stages
-from sluiceway.pipe.timed import TimedSource
+from sluiceway.pipe.wrapped import TimedSource
 from sluiceway.wire.headers.digests import Promise
 
 __all__ = ["Body", "Write"]

@@ -30,8 +30,8 @@ from sluiceway.errors import (
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.receipt import Receipt
 from sluiceway.pipe.stages import Stages
-from sluiceway.pipe.timed import TimedSource
 from sluiceway.pipe.worker_thread import in_thread
+from sluiceway.pipe.wrapped import TimedSource
 from sluiceway.stores.contract import Store
 from sluiceway.wire.names import check_key, stays_inside
 

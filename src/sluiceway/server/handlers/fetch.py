@@ -84,7 +84,7 @@ class Remote:
         address = parse_address(url)
         secret = {} if address.authorization is None else {"authorization": address.authorization}
         sent = {**headers, "via": f"1.1 {VIA}"}
-        if not self._budget.lend(HELD):
+        if not self._budget.acquire(HELD):
             raise Unavailable("This server holds as much in memory as it may; try again later")
         try:
             async with (
@@ -101,7 +101,7 @@ class Remote:
                 )
                 yield answer
         finally:
-            self._budget.settle(HELD)
+            self._budget.release(HELD)
 
     def check_length(self, length: int | None) -> None:
         """Raises TooLarge for what need not even begin."""

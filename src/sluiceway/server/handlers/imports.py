@@ -32,7 +32,7 @@ from sluiceway.pipe.hashes import digest_of
 from sluiceway.pipe.pump import close_stream
 from sluiceway.pipe.source import PassingSource
 from sluiceway.pipe.stages import SOURCE, Stages
-from sluiceway.pipe.timed import TimedSource
+from sluiceway.pipe.wrapped import TimedSource
 from sluiceway.server.handlers.fetch import Remote
 from sluiceway.server.handlers.raw import expected_digests
 from sluiceway.server.http1.peer_gone import READER

@@ -132,7 +132,7 @@ class _Below:
         while after is not None:
             page = await self._store.list(self.prefix, after, PAGE)
             cost = (len(page.entries) + len(page.omitted)) * MEMBER_COST
-            if not self._budget.lend(cost, within=0.75):  # the rest is for uploads
+            if not self._budget.acquire(cost, within=0.75):  # the rest is for uploads
                 raise Unavailable(
                     "The server has no memory to spare for so many files; choose a longer prefix, or raise --memory-budget"
                 ).for_operator(
@@ -157,7 +157,7 @@ class _Below:
 
     def settle(self) -> None:
         """The zip is out, or given up. Safe to call twice."""
-        self._budget.settle(self._lent)
+        self._budget.release(self._lent)
         self._lent = 0
 
 

@@ -242,7 +242,7 @@ class DiskDraft:
     async def _pour(self, data: Buffer) -> None:
         if not self._pouring:
             self._pouring = True
-            self._budget.start_pouring()
+            self._budget.start_direct()
         if not self._file.is_direct:
             await self._in_thread(
                 self._file.open_direct
@@ -280,11 +280,11 @@ class DiskDraft:
         while len(self._flying) >= self._budget.share:
             await asyncio.wait(self._flying, return_when=asyncio.FIRST_COMPLETED)
         self._check()
-        self._block = self._budget.lend_block()
+        self._block = self._budget.acquire_block()
         if self._block is None and self._flying:
             await asyncio.wait(self._flying, return_when=asyncio.FIRST_COMPLETED)
             self._check()
-            self._block = self._budget.lend_block()
+            self._block = self._budget.acquire_block()
         self._filled = 0
         return self._block is not None
 
@@ -302,7 +302,7 @@ class DiskDraft:
 
         def landed(flight: asyncio.Future[None]) -> None:
             self._flying.remove(flight)
-            self._budget.settle_block(block)
+            self._budget.release_block(block)
             error = None if flight.cancelled() else flight.exception()
             if error is not None and self._failed is None:
                 self._failed = self._word(error)
@@ -350,13 +350,13 @@ class DiskDraft:
         """Hand the block back; what it holds must have been flushed, the next byte follows it in the file."""
         if self._block is not None:
             self._at += self._filled
-            self._budget.settle_block(self._block)
+            self._budget.release_block(self._block)
             self._block, self._filled = None, 0
 
     def _stop_pouring(self) -> None:
         if self._pouring:
             self._pouring = False
-            self._budget.stop_pouring()
+            self._budget.stop_direct()
 
     def _is_fast(self, size: int) -> bool:
         now = time.monotonic()

@@ -65,7 +65,7 @@ class BestEffortTarget:
         """The others have written what was offered: what it still holds is lent from now on, or it is given up."""
         owed = self._held - self._lent
         if owed > 0 and not self._stopping:
-            if self._held > BEHIND or not self._budget.lend(owed):
+            if self._held > BEHIND or not self._budget.acquire(owed):
                 self.give_up("it fell behind")
             else:
                 self._lent += owed
@@ -125,13 +125,13 @@ class BestEffortTarget:
             await draft.write(what)
             self._held -= len(what) + CHUNK
             if self._lent > self._held:
-                self._budget.settle(self._lent - self._held)
+                self._budget.release(self._lent - self._held)
                 self._lent = self._held
 
     def _settle(self, _: object) -> None:
         """Also of a task that was cancelled before its first step: none of its own code ran."""
         self._queue.clear()
-        self._budget.settle(self._lent)
+        self._budget.release(self._lent)
         self._held = self._lent = 0
 
 

@@ -199,7 +199,7 @@ class FsspecDraft:
         quick, self._began = now - self._began < QUICK, now
         self._row = min(LARGEST, self._row * 2) if quick else max(SMALLEST, self._row // 4)
         self._settle()
-        if self._row > SMALLEST and self._budget.lend(2 * self._row):
+        if self._row > SMALLEST and self._budget.acquire(2 * self._row):
             self._lent = 2 * self._row
         else:
             self._row = SMALLEST
@@ -210,7 +210,7 @@ class FsspecDraft:
             self._flight = None
 
     def _settle(self) -> None:
-        self._budget.settle(self._lent)
+        self._budget.release(self._lent)
         self._lent = 0
 
     def _check(self) -> None:
@@ -252,7 +252,7 @@ class FsspecReader:
                 asked = loop.time()
                 yield data
                 del data
-                self._budget.settle(in_hand)
+                self._budget.release(in_hand)
                 in_hand = 0
                 size = min(size * 2, LARGEST) if loop.time() - asked < SLOW else SMALLEST
                 if ahead is not None:
@@ -263,14 +263,14 @@ class FsspecReader:
                     await asyncio.wait([ahead])
                     ahead.exception()
             finally:
-                self._budget.settle(in_hand + lent)
+                self._budget.release(in_hand + lent)
                 reading.close()
 
     async def aclose(self) -> None:
         """Nothing is held between two readings."""
 
     def _lend(self, size: int) -> int:
-        return size if self._budget.lend(size, within=0.5) else 0
+        return size if self._budget.acquire(size, within=0.5) else 0
 
 
 class _Reading:

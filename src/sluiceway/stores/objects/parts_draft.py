@@ -13,9 +13,8 @@ import uuid
 from typing import TYPE_CHECKING
 
 from sluiceway.errors import SluiceError, StoreFailed
-from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.budget import Budget, Claim
 from sluiceway.pipe.cancellation import finish_then_cancel, shield_until_done
-from sluiceway.pipe.claims import Claim
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import Entry, Metadata, Replace, UploadRequest
 from sluiceway.stores.objects.metadata import DRAFTS, Description, described, format_note, note_key
@@ -264,7 +263,7 @@ class PartsDraft:
         self._check()
 
     def _settle(self) -> None:
-        self._claim.settle()
+        self._claim.release()
         self._body, self._filled = bytearray(), 0
 
     def _check(self) -> None:

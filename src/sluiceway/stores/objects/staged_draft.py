@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Literal
 import obstore
 
 from sluiceway.errors import Cancelled, Exists, PreconditionFailed, SluiceError, StoreFailed
-from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.budget import Budget, Claim
 from sluiceway.pipe.cancellation import shield_until_done
-from sluiceway.pipe.claims import Claim
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import Entry, Metadata, Replace, UploadRequest
 from sluiceway.stores.objects.metadata import DRAFTS, Description, described, format_note, note_key
@@ -216,7 +215,7 @@ class StagedDraft:
 
     def _end(self) -> None:
         self._ended = True
-        self._claim.settle()
+        self._claim.release()
         self._held = []
         self._store.ended(self)
 

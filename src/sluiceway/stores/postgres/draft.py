@@ -200,7 +200,7 @@ class PostgresDraft:
             self._row_size = max(SMALLEST_ROW, self._row_size // 4)
         self._release_memory()
         memory = (ROWS_IN_FLIGHT + 1) * self._row_size
-        if self._row_size > SMALLEST_ROW and self._budget.lend(memory):
+        if self._row_size > SMALLEST_ROW and self._budget.acquire(memory):
             self._lent = memory
         else:
             self._row_size = SMALLEST_ROW
@@ -237,7 +237,7 @@ class PostgresDraft:
         self._database.drafts.discard(self)
 
     def _release_memory(self) -> None:
-        self._budget.settle(self._lent)
+        self._budget.release(self._lent)
         self._lent = 0
 
     def _check(self) -> None:

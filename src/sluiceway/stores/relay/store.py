@@ -40,8 +40,7 @@ from sluiceway.errors import (
     SluiceError,
     StoreFailed,
 )
-from sluiceway.pipe.budget import Budget
-from sluiceway.pipe.loan import Loan
+from sluiceway.pipe.budget import Budget, Reservation
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import (
     Draft,
@@ -121,8 +120,8 @@ class RelayStore:
         one = self._uploads.setdefault(name, OneUpload(name))
         one.files += 1
         one.check(self.backend, upload_request)
-        loan = Loan(self.budget, FIRST if one.files == 1 else 0)
-        draft = RelayDraft(self.backend, await self._open(), one, loan, size, upload_request)
+        reservation = Reservation(self.budget, FIRST if one.files == 1 else 0)
+        draft = RelayDraft(self.backend, await self._open(), one, reservation, size, upload_request)
         with _addresses_hidden():
             await draft.begin()
         return draft
@@ -184,15 +183,15 @@ class RelayDraft:
         backend: Backend,
         transport: Transport,
         upload: OneUpload,
-        loan: Loan,
+        reservation: Reservation,
         size: int | None,
         upload_request: UploadRequest,
     ) -> None:
-        self._backend, self._transport, self._upload, self._loan, self._label = (
+        self._backend, self._transport, self._upload, self._reservation, self._label = (
             backend,
             transport,
             upload,
-            loan,
+            reservation,
             upload_request,
         )
         self._certain = size is not None and upload_request.certain
@@ -239,7 +238,7 @@ class RelayDraft:
                 await self._send(data)
                 return
             self._gathered.append(data)
-            await self._loan.grow_to(self.written)
+            await self._reservation.grow_to(self.written)
             if self.written > FIRST:
                 await self._open()
 
@@ -259,7 +258,7 @@ class RelayDraft:
     async def discard(self) -> None:
         self._ended = True
         self._gathered.clear()
-        self._loan.settle()
+        self._reservation.release()
         request, self._request = self._request, None
         if request is not None:
             await request.abort()
@@ -317,7 +316,7 @@ class RelayDraft:
         fields = list(self._label.fields)
         self._sent_fields = len(fields)
         if goes_as_form(self._backend, self._label, fields):
-            await self._loan.grow_to(self.written + fields_size(fields))
+            await self._reservation.grow_to(self.written + fields_size(fields))
         envelope = build_request(self._backend, self._label, fields, secrets.token_bytes(16))
         url, headers, hops = self._address(fields, envelope), envelope.headers, 0
         length = None if self._size is None else envelope.length(self._size)
@@ -350,7 +349,7 @@ class RelayDraft:
         for data in gathered:
             await self._send(data)
         del gathered
-        self._loan.settle()
+        self._reservation.release()
 
     async def _send(self, data: Buffer) -> None:
         """All but the file's tail. In chunks it needs no tail of its own: what says that the body is whole is the last chunk."""
