@@ -9,8 +9,7 @@ import sys
 import time
 
 from sluiceway.errors import TooSlow
-from sluiceway.pipe.budget import Budget
-from sluiceway.pipe.loan import Loan
+from sluiceway.pipe.budget import Budget, Reservation
 from sluiceway.wire.forms.decoder import FormDecoder
 
 __all__ = ["FIELDS_FREE", "FIELDS_RATE", "FIELDS_TIME", "FieldReading"]
@@ -30,7 +29,7 @@ class FieldReading:
 
     def __init__(self, decoder: FormDecoder, budget: Budget | None = None) -> None:
         self._decoder = decoder
-        self._loan = Loan(budget, FIELDS_FREE)
+        self._reservation = Reservation(budget, FIELDS_FREE)
         self._waited = 0.0
         self._since: float | None = None
         self._extra = 0  # bytes that decoded texts need beyond their encoded bytes
@@ -63,8 +62,8 @@ class FieldReading:
 
         Raises Unavailable if there is no memory for too long.
         """
-        await self._loan.grow_to(self._decoder.cost + self._extra)
+        await self._reservation.grow_to(self._decoder.cost + self._extra)
 
     def settle(self) -> None:
         """Return the memory: the fields are no longer needed."""
-        self._loan.settle()
+        self._reservation.release()
