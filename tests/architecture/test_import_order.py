@@ -28,9 +28,8 @@ THIRD_PARTY = {
     "starlette.py": {"starlette"},
     "django.py": {"django"},
     "django_limits.py": {"django"},
-    "stores/fsspec/draft.py": {"fsspec"},
     "stores/fsspec/config.py": {"fsspec"},
-    "stores/fsspec/errors.py": {"fsspec"},
+    "stores/fsspec/reader.py": {"fsspec"},
     "stores/objects/store.py": {"obstore"},
     "stores/objects/config.py": {"boto3", "botocore", "obstore"},
     "stores/objects/cloud_reads.py": {"obstore"},
@@ -59,7 +58,6 @@ CIRCLES = {
     ("stores/objects/parts_draft.py", "stores/objects/staged_draft.py"),
     ("stores/objects/parts_draft.py", "stores/objects/store.py"),
     ("stores/objects/staged_draft.py", "stores/objects/store.py"),
-    ("stores/fsspec/draft.py", "stores/fsspec/store.py"),
     ("copying/network.py", "copying/options.py"),
 }
 

@@ -154,7 +154,7 @@ def test_what_is_wrong_with_the_place_is_told_at_start(sftp: SftpServer) -> None
     """A wrong password, nobody there, no package: one line with what to do, and no password."""
     for url, said in (
         (sftp.url("x", password="geheim"), b"password or key was refused"),
-        ("fsspec+sftp://u:geheim@127.0.0.1:1/x", b"nobody answers"),
+        ("fsspec+sftp://u:geheim@127.0.0.1:1/x", b"no server answers"),
         ("fsspec+smb://u:geheim@host/share", b"pip install 'smbprotocol'"),
     ):
         done = sluiceway("serve", "--to", url, "--port", "0")

@@ -147,7 +147,7 @@ def test_what_is_wrong_with_the_database_is_told_at_start(database: Database, pl
     for url, said in (
         (f"{database.url}&table=missing", "sluiceway init"),
         ("postgresql://u:geheim@127.0.0.1:1/db", "cannot be reached"),
-        (f"{database.url}&table=No-Name", "no plain name"),
+        (f"{database.url}&table=No-Name", "cannot be the table's name"),
     ):
         done = sluiceway("serve", "--to", url, "--port", "0")
         assert (done.returncode, said in done.stderr, "geheim" in done.stderr) == (

@@ -8,7 +8,7 @@ come from.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any
 
 from sluiceway.pipe.budget import Budget
@@ -33,7 +33,7 @@ async def read_ahead(
     *,
     first: int = FIRST_BLOCK,
     most: int = LARGEST_BLOCK,
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes]:
     """Yield the bytes from `start` to `stop` in blocks of `first` to `most` bytes.
 
     With None as `stop`, or where the source is shorter, it ends at the first empty block. Equal

@@ -18,8 +18,8 @@ from sluiceway.errors import (
     SluiceError,
     StoreFailed,
 )
-from sluiceway.stores.fsspec.errors import error_word
-from sluiceway.stores.objects.errors import map_error
+from sluiceway.stores.fsspec.errors import map_error
+from sluiceway.stores.objects.errors import map_error as map_bucket_error
 
 NAMES = [
     "quota.txt",
@@ -48,8 +48,8 @@ NAMES = [
 def test_a_name_in_an_errors_text_decides_nothing(name: str, make: object) -> None:
     """Neither a full disk nor a wrong password nor a broken connection: it was refused, and that is all that is known."""
     error = make(name)  # type: ignore[operator]  # a function of one name
-    assert type(error_word(error, "there", ())) is StoreFailed
-    said = error_word(error, "there", ()).detail
+    assert type(map_error(error, "there", ())) is StoreFailed
+    said = map_error(error, "there", ()).detail
     assert "password" not in said
     assert "full" not in said.replace(name, "")
 
@@ -60,8 +60,8 @@ def test_a_name_that_is_missing_is_not_found(name: str) -> None:
     missing = FileNotFoundError(
         f"Object at location {name} not found <Code>AccessDenied</Code> status code: 401"
     )
-    assert type(error_word(missing, "there", ())) is NotFound
-    assert type(map_error(missing, "there")) is NotFound
+    assert type(map_error(missing, "there", ())) is NotFound
+    assert type(map_bucket_error(missing, "there")) is NotFound
 
 
 def _http(status: int) -> Exception:
@@ -84,10 +84,10 @@ def _http(status: int) -> Exception:
         (_http(403), StoreFailed, "no right"),
         (_http(404), NotFound, "no such"),
         (PermissionError(errno.EACCES, "no"), StoreFailed, "no right"),
-        (OSError("Failure"), StoreFailed, "without saying why"),
+        (OSError("Failure"), StoreFailed, "without a reason"),
         (OSError("Socket is closed"), PeerFailed, "broke the connection off"),
         (EOFError(), PeerFailed, "broke the connection off"),
-        (ConnectionRefusedError(errno.ECONNREFUSED, "no"), PeerUnreachable, "nobody answers"),
+        (ConnectionRefusedError(errno.ECONNREFUSED, "no"), PeerUnreachable, "no server answers"),
         (TimeoutError(), PeerTimeout, "took too long"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
@@ -96,6 +96,6 @@ def test_numbers_and_types_are_told_in_words(
     error: Exception, kind: type[SluiceError], words: str
 ) -> None:
     """The same kinds of failure in the numbers of the system, of HTTP and of FTP."""
-    told = error_word(error, "there", ())
+    told = map_error(error, "there", ())
     assert type(told) is kind
     assert words in told.detail

@@ -215,7 +215,7 @@ async def test_another_key_than_the_known_one_is_refused(sftp: SftpServer, tmp_p
     ("url", "said"),
     [
         ("fsspec+sftp://u:geheim@no-such-host.invalid/x", "no such host"),
-        ("fsspec+sftp://u:geheim@127.0.0.1:1/x", "nobody answers"),
+        ("fsspec+sftp://u:geheim@127.0.0.1:1/x", "no server answers"),
     ],
 )
 async def test_a_server_that_is_not_there_is_told_so(url: str, said: str) -> None:

@@ -1,7 +1,7 @@
-"""Calls to an fsspec implementation: each line is one thread with one file system object, and a deadline on every call.
+"""Calls to an fsspec implementation: a few connections, each a thread with one file system object.
 
-Few implementations may be used from two threads at once, and none of them from an event loop. A line whose peer has fallen
-silent or broken off is given up and another one takes its place. Knows nothing of keys, drafts or objects.
+Few implementations may be used from two threads at once, and none from an event loop. Every call
+has a deadline; a broken or silent connection is replaced. Knows nothing of keys, drafts or objects.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import Any, TypeVar
 
 from sluiceway.errors import PeerTimeout, SluiceError
 
-__all__ = ["PATIENCE", "ConnectionPool", "PooledConnection"]
+__all__ = ["CALL_TIMEOUT", "ConnectionPool", "PooledConnection"]
 
-MOST = 6  # lines; OpenSSH lets 10 connections wait for their password at once
-PATIENCE = 60.0  # seconds for one call, which moves 1 MiB at most or lists one folder
+MOST_CONNECTIONS = 6  # OpenSSH lets 10 connections wait for their password at once
+CALL_TIMEOUT = 60.0  # seconds for one call, which moves 1 MiB at most or lists one folder
 
-# What a healthy connection says of a file; after anything else the connection itself is in doubt.
-SOUND = (
+# Errors of a healthy connection. After any other error the connection itself is in doubt.
+HEALTHY_ERRORS = (
     FileExistsError,
     FileNotFoundError,
     IsADirectoryError,
@@ -33,23 +33,23 @@ SOUND = (
 )
 
 T = TypeVar("T")
+Connect = Callable[[], Any]
+MapError = Callable[[BaseException], SluiceError]
 
 
 class PooledConnection:
-    """What is asked of it happens in order, one after the other, whoever waits for the answers."""
+    """Runs calls one after the other, in the order they were submitted."""
 
-    def __init__(
-        self, make: Callable[[], Any], word: Callable[[BaseException], SluiceError]
-    ) -> None:
-        self._make, self._word = make, word
-        self._made: Any = None
-        self._asked: queue.SimpleQueue[
+    def __init__(self, connect: Connect, map_error: MapError) -> None:
+        self._connect, self._map_error = connect, map_error
+        self._fs: Any = None
+        self._calls: queue.SimpleQueue[
             tuple[concurrent.futures.Future[Any], Callable[[Any], Any]] | None
         ] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._users = 0
-        self._proven = False
-        self.lost: bool = False  # nobody new may use it
+        self._has_worked = False
+        self.broken: bool = False  # no new user may have it
 
     @property
     def users(self) -> int:
@@ -57,149 +57,154 @@ class PooledConnection:
 
     @property
     def went_stale(self) -> bool:
-        """It worked once and broke since, perhaps while nobody used it: what may be done twice goes to another one."""
-        return self.lost and self._proven
+        """It worked once and broke since, perhaps while idle: a repeatable call tries another."""
+        return self.broken and self._has_worked
 
     @contextmanager
     def used(self) -> Iterator[PooledConnection]:
-        self.take()
+        self.acquire()
         try:
             yield self
         finally:
-            self.leave()
+            self.release()
 
-    def take(self) -> None:
+    def acquire(self) -> None:
         self._users += 1
 
-    def leave(self) -> None:
+    def release(self) -> None:
         self._users -= 1
-        if self.lost and not self._users:
+        if self.broken and not self._users:
             self.close()
 
-    def ask(self, work: Callable[[Any], T]) -> asyncio.Future[T]:
-        """The answer; whoever does not wait for it leaves the work to be done all the same."""
+    def submit(self, work: Callable[[Any], T]) -> asyncio.Future[T]:
+        """Queue a call. It is made even when no task waits for its result."""
         if self._thread is None:
             # A daemon: a call that never returns must not keep the process from ending.
             self._thread = threading.Thread(
                 target=self._serve, name="sluiceway-fsspec", daemon=True
             )
             self._thread.start()
-        answer: concurrent.futures.Future[T] = concurrent.futures.Future()
-        self._asked.put((answer, work))
-        told = asyncio.wrap_future(answer)
-        told.add_done_callback(_forget)
-        return told
+        result: concurrent.futures.Future[T] = concurrent.futures.Future()
+        self._calls.put((result, work))
+        submitted = asyncio.wrap_future(result)
+        submitted.add_done_callback(_retrieve_error)
+        return submitted
 
-    async def call(self, work: Callable[[Any], T], seconds: float = PATIENCE) -> T:
-        """Raises what the work raised, as one of our errors, and PeerTimeout."""
-        return await self.answer(self.ask(work), seconds)
+    async def call(self, work: Callable[[Any], T], timeout: float = CALL_TIMEOUT) -> T:
+        """What `work` returns. Raises its errors as ours, and PeerTimeout.
 
-    async def answer(self, asked: asyncio.Future[T], seconds: float = PATIENCE) -> T:
-        """What `ask` promised. A caller that is cancelled leaves the work to its thread."""
-        done, _ = await asyncio.wait([asked], timeout=seconds)
+        A caller that is cancelled leaves the work to the thread.
+        """
+        submitted = self.submit(work)
+        done, _ = await asyncio.wait([submitted], timeout=timeout)
         if not done:
-            self.lost = True
-            threading.Thread(target=_hang_up, args=(self._made,), daemon=True).start()
+            self.broken = True
+            threading.Thread(target=_disconnect, args=(self._fs,), daemon=True).start()
             raise PeerTimeout(
-                f"The destination did not answer within {seconds:g} seconds; try again later"
+                f"The destination did not answer within {timeout:g} seconds; try again later"
             )
         try:
-            told = asked.result()
-            self._proven = True
-            return told
+            result = submitted.result()
+            self._has_worked = True
+            return result
         except SluiceError:
             raise
         except asyncio.CancelledError:
-            raise self._word(ConnectionError("the line was closed")) from None
+            raise self._map_error(ConnectionError("the connection was closed")) from None
         except Exception as error:
-            self.lost = self.lost or not isinstance(error, SOUND)
-            raise self._word(error) from None  # its own text may hold a password
+            self.broken = self.broken or not isinstance(error, HEALTHY_ERRORS)
+            raise self._map_error(error) from None  # its own text may hold a password
 
     def close(self) -> None:
-        """When what was asked before is done."""
-        self.lost = True
+        """After the calls that were submitted before."""
+        self.broken = True
         if self._thread is not None:
-            self._asked.put(None)
+            self._calls.put(None)
 
     def _serve(self) -> None:
-        while (job := self._asked.get()) is not None:
-            answer, work = job
+        while (call := self._calls.get()) is not None:
+            future, work = call
             try:
-                if self._made is None:
-                    self._made = self._make()
-                result = work(self._made)
+                if self._fs is None:
+                    self._fs = self._connect()
+                result = work(self._fs)
             except BaseException as error:
-                _tell(answer, error=error)
+                _resolve(future, error=error)
             else:
-                _tell(answer, result=result)
+                _resolve(future, result=result)
                 del result
-            del job, answer, work  # not while waiting for the next: they hold blocks
-        _hang_up(self._made)
-        self._made = None
+            del call, future, work  # not held while waiting for the next call: they hold blocks
+        _disconnect(self._fs)
+        self._fs = None
 
 
 class ConnectionPool:
-    """As many lines as are busy, up to a few."""
+    """As many connections as are busy, up to MOST_CONNECTIONS."""
 
-    def __init__(
-        self, make: Callable[[], Any], word: Callable[[BaseException], SluiceError]
-    ) -> None:
-        self._make, self._word = make, word
-        self._lines: list[PooledConnection] = []
+    def __init__(self, connect: Connect, map_error: MapError) -> None:
+        self._connect, self._map_error = connect, map_error
+        self._connections: list[PooledConnection] = []
 
-    def pick(self, anew: bool = False) -> PooledConnection:
-        """The one with the fewest users. `anew`: a new one, for what broke one idle connection has broken them all."""
-        for line in [line for line in self._lines if line.lost or (anew and not line.users)]:
-            self._lines.remove(line)
-            if not line.users:
-                line.close()
-        best = min(self._lines, key=lambda line: line.users, default=None)
-        if best is None or anew or (best.users and len(self._lines) < MOST):
-            best = PooledConnection(self._make, self._word)
-            self._lines.append(best)
+    def pick(self, fresh: bool = False) -> PooledConnection:
+        """The connection with the fewest users.
+
+        `fresh` asks for a new one: what broke one idle connection has broken all of them.
+        """
+        for one in [one for one in self._connections if one.broken or (fresh and not one.users)]:
+            self._connections.remove(one)
+            if not one.users:
+                one.close()
+        best = min(self._connections, key=lambda one: one.users, default=None)
+        if best is None or fresh or (best.users and len(self._connections) < MOST_CONNECTIONS):
+            best = PooledConnection(self._connect, self._map_error)
+            self._connections.append(best)
         return best
 
     async def call(
-        self, work: Callable[[Any], T], seconds: float = PATIENCE, again: bool = False
+        self, work: Callable[[Any], T], timeout: float = CALL_TIMEOUT, repeatable: bool = False
     ) -> T:
-        """On any line. `again`: it may be done twice, so a connection that broke while it was idle is nobody's error."""
-        with self.pick().used() as line:
+        """Call on any connection.
+
+        A `repeatable` call is made again on a new connection when the first one had broken while
+        it was idle.
+        """
+        with self.pick().used() as connection:
             try:
-                return await line.call(work, seconds)
+                return await connection.call(work, timeout)
             except PeerTimeout:
                 raise
             except SluiceError:
-                if not again or not line.went_stale:
+                if not repeatable or not connection.went_stale:
                     raise
-        with self.pick(anew=True).used() as line:
-            return await line.call(work, seconds)
+        with self.pick(fresh=True).used() as connection:
+            return await connection.call(work, timeout)
 
     def close(self) -> None:
-        for line in self._lines:
-            line.close()
-        self._lines.clear()
+        for connection in self._connections:
+            connection.close()
+        self._connections.clear()
 
 
-def _tell(
-    answer: concurrent.futures.Future[Any], result: Any = None, error: BaseException | None = None
+def _resolve(
+    future: concurrent.futures.Future[Any], result: Any = None, error: BaseException | None = None
 ) -> None:
-    with suppress(
-        concurrent.futures.InvalidStateError, RuntimeError
-    ):  # cancelled, or the event loop has ended
-        if answer.set_running_or_notify_cancel():
+    # Suppressed: the future was cancelled, or its event loop has ended.
+    with suppress(concurrent.futures.InvalidStateError, RuntimeError):
+        if future.set_running_or_notify_cancel():
             if error is None:
-                answer.set_result(result)
+                future.set_result(result)
             else:
-                answer.set_exception(error)
+                future.set_exception(error)
 
 
-def _forget(asked: asyncio.Future[Any]) -> None:
-    if not asked.cancelled():
-        asked.exception()  # heard, so that nobody complains that it was not
+def _retrieve_error(submitted: asyncio.Future[Any]) -> None:
+    """asyncio would log an error that no task retrieved."""
+    if not submitted.cancelled():
+        submitted.exception()
 
 
-def _hang_up(made: Any) -> None:
-    """fsspec knows no way to close a file system; those with a connection keep it under one of these names."""
+def _disconnect(fs: Any) -> None:
+    """fsspec cannot close a file system; those with a connection keep it under one of two names."""
     for name in ("ftp", "client"):
-        with suppress(Exception):  # it is given up, whatever it says
-            getattr(made, name).close()
+        with suppress(Exception):  # the connection is given up in any case
+            getattr(fs, name).close()

@@ -1,7 +1,8 @@
-"""What is known of a file lives in a note beside the tree: `.sluiceway/about/HASH.json`, the hash being the key's.
+"""What is known of a file, in a note beside the tree: `.sluiceway/about/HASH.json`.
 
-A note names the version it describes: a file that was replaced by other means does not inherit it. While a file is replaced
-the note describes both versions, so that whichever is there keeps its own. Blocking calls only.
+The hash is the key's. A note names the version it describes, so a file that was replaced by other
+means does not inherit it. While a file is being replaced its note describes both versions.
+Blocking calls only.
 """
 
 from __future__ import annotations
@@ -14,12 +15,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from sluiceway.stores.contract import MOST_METADATA, Metadata
-from sluiceway.stores.fsspec.errors import Version
 from sluiceway.stores.metadata_json import metadata_from_json, metadata_to_json
 
-__all__ = ["Note", "drop_notes", "note_for", "note_path", "read_notes", "write_notes"]
+__all__ = ["Note", "delete_notes", "note_path", "read_notes", "write_notes"]
 
-LARGEST = 8192 + 4 * MOST_METADATA  # bytes of a note, which holds two descriptions
+LARGEST_NOTE = 8192 + 4 * MOST_METADATA  # bytes of a note, which holds two descriptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,41 +30,33 @@ class Note:
     metadata: Metadata
 
 
-def note_for(notes: Sequence[Note], version: Version) -> Metadata:
-    """What is known of this version; of none, nothing."""
-    return next(
-        (note.metadata for note in notes if note.etag == version.etag), Metadata(filename="")
-    )
-
-
 def read_notes(fs: Any, folder: str, key: str) -> list[Note]:
-    """Nothing where there is no note, or one that was not written by us."""
+    """[] without a note, and for one that this package did not write."""
     try:
-        told = json.loads(fs.cat_file(note_path(folder, key), 0, LARGEST))
+        document = json.loads(fs.cat_file(note_path(folder, key), 0, LARGEST_NOTE))
         return [
-            Note(one["etag"], metadata)
-            for one in told["versions"]
-            if (metadata := metadata_from_json(one)) is not None
+            Note(version["etag"], metadata)
+            for version in document["versions"]
+            if (metadata := metadata_from_json(version)) is not None
         ]
     except FileNotFoundError:
         return []
-    except (ValueError, TypeError, KeyError, RecursionError):  # torn, or somebody else's
+    except (ValueError, TypeError, KeyError, RecursionError):  # torn, or another program's
         return []
 
 
 def write_notes(fs: Any, path: str, key: str, notes: Sequence[Note]) -> None:
-    """Into a file nobody reads yet. Raises FileNotFoundError where its folder is missing."""
+    """Into a file that no reader knows yet. Raises FileNotFoundError without its folder."""
     versions = [{"etag": note.etag, **metadata_to_json(note.metadata)} for note in notes]
-    told = json.dumps({"key": key, "versions": versions}).encode()
     with fs.open(path, "wb") as file:
-        file.write(told)
+        file.write(json.dumps({"key": key, "versions": versions}).encode())
 
 
-def drop_notes(fs: Any, folder: str, key: str) -> None:
+def delete_notes(fs: Any, folder: str, key: str) -> None:
     with suppress(FileNotFoundError):
         fs.rm_file(note_path(folder, key))
 
 
 def note_path(folder: str, key: str) -> str:
-    """The hash of the key, never the key, names the file."""
+    """The hash of the key names the file, never the key itself."""
     return f"{folder}/{hashlib.sha256(key.encode()).hexdigest()[:48]}.json"

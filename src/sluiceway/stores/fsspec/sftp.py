@@ -1,7 +1,7 @@
-"""paramiko and fsspec's SFTP as this package needs them: looks do not follow links, and every name arrives.
+"""paramiko's and fsspec's SFTP as this package needs them: no look follows a link, no name is lost.
 
-paramiko fails at a name that is no UTF-8 and fsspec takes a pipe for a file; here such a name keeps its bytes as surrogates,
-and each thing says what it is. Loaded when an SFTP place is opened.
+paramiko fails at a name that is not UTF-8, and fsspec takes a pipe for a file. Here such a name
+keeps its bytes as surrogates, and each thing has its own kind. Loaded when an SFTP place is opened.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any
 
 __all__ = ["exact"]
 
-NAME = 104  # SSH_FXP_NAME: an answer that carries names
+SSH_FXP_NAME = 104  # a response that carries names
 
 
 def exact(fs: Any) -> Any:
-    """The file system, over a second channel of the same connection that looks at links and keeps names."""
+    """Give the file system a second channel of its connection, which sees links and keeps names."""
     fs.ftp.close()
     fs.ftp = _client(fs.client.get_transport())
     fs._decode_stat = _decoder(fs._decode_stat)
@@ -39,11 +39,11 @@ def _client(transport: Any) -> Any:
         def listdir_iter(self, path: str = ".", read_aheads: int = 50) -> Any:
             return self.listdir_attr(path)
 
-        def _request(self, kind: Any, *told: Any) -> Any:
-            answered, message = super()._request(kind, *told)
-            if answered == NAME:
+        def _request(self, kind: Any, *values: Any) -> Any:
+            response, message = super()._request(kind, *values)
+            if response == SSH_FXP_NAME:
                 message.__class__ = Names
-            return answered, message
+            return response, message
 
     return Client.from_transport(transport)
 

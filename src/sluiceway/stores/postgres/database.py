@@ -30,13 +30,22 @@ from sluiceway.stores.contract import Draft, Entry, Metadata, Pairs
 from sluiceway.stores.metadata_json import extras_from_json, extras_to_json
 from sluiceway.stores.postgres.errors import map_error
 
-__all__ = ["CONNECTIONS", "LEASE", "SCHEMA", "Database", "entry_from_row", "extras_text"]
+__all__ = [
+    "CONNECTIONS",
+    "LARGEST_ROW",
+    "LEASE",
+    "SCHEMA",
+    "Database",
+    "entry_from_row",
+    "extras_text",
+]
 
 log: logging.Logger = logging.getLogger("sluiceway")
 
 # At once. Each statement takes one for milliseconds, so more would only queue in the server.
 CONNECTIONS = 8
 POOL_TIMEOUT = 30.0  # seconds to wait for one of them
+LARGEST_ROW = 512 << 10  # bytes of one row of an object; larger rows gained nothing
 CONNECT_TIMEOUT = 10  # seconds the server may take to accept a connection
 # A draft or reader not seen for so long is dead: a silent client is dropped after a minute.
 LEASE = "1 hour"

@@ -18,7 +18,7 @@ from sluiceway.errors import Exists, PreconditionFailed, SluiceError, StoreFaile
 from sluiceway.pipe.cancellation import shield_until_done
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import Entry, Metadata, Replace
-from sluiceway.stores.postgres.database import Database, extras_text
+from sluiceway.stores.postgres.database import LARGEST_ROW, Database, extras_text
 
 __all__ = ["PostgresDraft"]
 
@@ -27,7 +27,6 @@ log: logging.Logger = logging.getLogger("sluiceway")
 # The server works on one row while the next one travels: 1.2 times the speed of a bare loop, 0.8
 # with one row.
 ROWS_IN_FLIGHT = 2
-LARGEST_ROW = 512 << 10  # bytes; larger rows gained nothing
 SMALLEST_ROW = 32 << 10  # bytes that a slow upload holds
 FAST_ROW = 0.5  # seconds to fill a row, below which the next row is larger
 RENEW_EVERY = 60.0  # seconds after which a draft says again that it is alive

@@ -5,23 +5,23 @@ Its lease keeps the bytes, in any process, whatever happens to the key. Knows no
 
 from __future__ import annotations
 
-import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import aclosing
 
-from sluiceway.errors import SluiceError, StoreFailed
+from sluiceway.errors import StoreFailed
+from sluiceway.pipe.readahead import read_ahead
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import Entry
-from sluiceway.stores.postgres.database import Database
+from sluiceway.stores.postgres.database import LARGEST_ROW, Database
 
 __all__ = ["PostgresReader"]
 
 RENEW_EVERY = 60.0  # seconds after which a reader renews its lease
 
 READ_ROW = """SELECT substring(data FROM (%s::bigint - start + 1)::int
-        FOR least(%s::bigint - %s::bigint, octet_length(data))::int)
+        FOR least(%s::bigint, octet_length(data))::int)
     FROM {t_chunks} WHERE id = %s AND start <= %s ORDER BY start DESC LIMIT 1"""
 RENEW_LEASE = "UPDATE {t_readers} SET seen = now() WHERE lease = %s"
 
@@ -45,18 +45,11 @@ class PostgresReader:
 
     async def open(self, start: int = 0, stop: int | None = None) -> AsyncIterator[Buffer]:
         end = self.entry.size if stop is None else min(stop, self.entry.size)
-        at, ahead = start, None
-        try:
-            while at < end:
-                data = await (ahead or self._read(at, end))
-                at += len(data)
-                ahead = asyncio.ensure_future(self._read(at, end)) if at < end else None
-                yield data
-        finally:
-            if ahead is not None:
-                ahead.cancel()
-                with suppress(asyncio.CancelledError, SluiceError):
-                    await ahead
+        blocks = read_ahead(self._read, start, end, self._database.budget, most=LARGEST_ROW)
+        async with aclosing(blocks):
+            async for block in blocks:
+                yield block
+                del block
 
     async def aclose(self) -> None:
         if self._open:
@@ -64,12 +57,12 @@ class PostgresReader:
             if self._lease is not None:
                 await self._database.end_lease(self._lease)
 
-    async def _read(self, at: int, end: int) -> bytes:
-        """The bytes from `at` to the end of their row, at most to `end`: rows differ in size."""
+    async def _read(self, at: int, size: int) -> bytes:
+        """The bytes from `at` to the end of their row, at most `size` of them."""
         if self._lease is not None and time.monotonic() - self._renewed > RENEW_EVERY:
             self._renewed = time.monotonic()
             await self._database.rows(RENEW_LEASE, self._lease)
-        rows = await self._database.rows(READ_ROW, at, end, at, self._chunks, at, binary=True)
+        rows = await self._database.rows(READ_ROW, at, size, self._chunks, at, binary=True)
         if not rows or not rows[0][0]:
             raise StoreFailed(f"{self.entry.key!r} was deleted while it was read")
         data: bytes = rows[0][0]
