@@ -13,7 +13,8 @@ from sluiceway.pipe.budget import Budget
 from sluiceway.stores.contract import Metadata, Store, UploadRequest
 from sluiceway.stores.disk.store import DiskStore
 from sluiceway.stores.postgres.store import PostgresStore
-from sluiceway.stores.relay.store import Backend, RelayStore
+from sluiceway.stores.relay.backend import Backend
+from sluiceway.stores.relay.store import RelayStore
 from sluiceway.stores.relay.url_template import RelayUrl
 
 __all__ = ["writer"]

@@ -13,8 +13,9 @@ from raw_http import BOUNDARY, form_body, form_head, talk
 from rude_peer import Exchange, Peer
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.contract import Metadata, UploadRequest
-from sluiceway.stores.relay.request import MOST_REPEATED, Envelope
-from sluiceway.stores.relay.store import Backend, RelayStore
+from sluiceway.stores.relay.backend import Backend
+from sluiceway.stores.relay.request import MOST_REPEATED, RelayRequest
+from sluiceway.stores.relay.store import RelayStore
 from sluiceway.stores.relay.url_template import RelayUrl
 
 Passing = tuple[RunningServer, Peer]
@@ -101,7 +102,7 @@ async def test_what_was_written_is_held_no_more() -> None:
 
     def held() -> int:
         # isinstance() would wake lazy objects of other libraries
-        return sum(len(one.head) for one in gc.get_objects() if type(one) is Envelope)
+        return sum(len(one.head) for one in gc.get_objects() if type(one) is RelayRequest)
 
     fields = [("title", "x" * 500_000)]
     budget, label = (

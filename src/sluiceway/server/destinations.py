@@ -20,7 +20,7 @@ from sluiceway.wire.headers.parameters import TOKEN
 from sluiceway.wire.urls import is_place, is_url, origin, redact_url
 
 if TYPE_CHECKING:
-    from sluiceway.stores.relay.store import Backend
+    from sluiceway.stores.relay.backend import Backend
 
 __all__ = ["display_name", "open_destination"]
 
@@ -117,7 +117,7 @@ def _named_store(place: str, budget: Budget, options: Mapping[str, str]) -> Stor
 
 def _backend(place: str, told: Settings) -> Backend:
     from sluiceway.client.http.transport import Deadlines
-    from sluiceway.stores.relay.store import Backend
+    from sluiceway.stores.relay.backend import Backend
     from sluiceway.stores.relay.url_template import RelayUrl
 
     try:

@@ -85,7 +85,7 @@ async def test_all_drafts_together_reserve_no_more_than_the_store_may(tmp_path: 
     for draft in drafts[:4]:
         await draft.discard()
     await drafts[4].publish("kept", Metadata(filename=""))
-    assert store._reserve.take(MOST_RESERVED) == 6 * MIB
+    assert store._reserve.acquire(MOST_RESERVED) == 6 * MIB
     await store.aclose()
 
 

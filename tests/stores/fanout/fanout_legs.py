@@ -15,7 +15,8 @@ from sluiceway.stores.contract import Draft, Entry, Metadata, Replace, UploadReq
 from sluiceway.stores.disk.store import DiskStore
 from sluiceway.stores.fanout.store import Destination, FanoutStore
 from sluiceway.stores.memory import MemoryStore
-from sluiceway.stores.relay.store import Backend, RelayStore
+from sluiceway.stores.relay.backend import Backend
+from sluiceway.stores.relay.store import RelayStore
 from sluiceway.stores.relay.url_template import RelayUrl
 
 __all__ = [

@@ -1,4 +1,7 @@
-"""The relay passes the suite as far as a store can that keeps nothing: what it publishes is found in the next server's folder."""
+"""The relay passes the store suite as far as a store without objects can.
+
+The objects it publishes are looked for in the folder of the next server.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,8 @@ from killed_writer import writer
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.contract import Store
 from sluiceway.stores.disk.store import DiskStore
-from sluiceway.stores.relay.store import Backend, RelayStore
+from sluiceway.stores.relay.backend import Backend
+from sluiceway.stores.relay.store import RelayStore
 from sluiceway.stores.relay.url_template import RelayUrl
 from sluiceway.testing.store_suite import StoreSuite
 
@@ -48,7 +52,7 @@ class TestRelayToOurOwnServer(StoreSuite):
         return self.next.drafts()
 
     def named(self, key: str) -> str:
-        return unicodedata.normalize("NFC", key)  # the server names what it takes
+        return unicodedata.normalize("NFC", key)  # the server normalises names
 
     def command(self, tmp_path: Path) -> list[str]:
         return writer("relay", f"{self.next.url}/files/")

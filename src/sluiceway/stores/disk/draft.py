@@ -1,7 +1,9 @@
-"""A file nobody can see yet. Fast senders fill page-aligned blocks that go around the page cache; slow ones write small.
+"""A file that readers cannot see yet. A fast sender fills blocks that go around the page cache; a
+slow one writes small.
 
-Two ways lead to the same file: *pouring* (blocks lent by the budget, O_DIRECT, several in flight) and *trickling* (pieces
-up to 64 KiB through the page cache). A sender changes from one to the other as its speed changes.
+Both ways lead to the same file, and a sender changes from one to the other as its speed changes.
+Which way is taken and when memory is given back is decided here; the bytes are written by `file`
+and `blocks`.
 """
 
 from __future__ import annotations
@@ -10,37 +12,48 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
-from contextlib import suppress
+from enum import Enum, auto
 from functools import partial
 from typing import Protocol, TypeVar
 
 from sluiceway.errors import NoSpace, SluiceError, StoreFailed, TooLarge
-from sluiceway.pipe.budget import BLOCK, Block, Budget
+from sluiceway.pipe.budget import BLOCK, Budget
 from sluiceway.pipe.source import Buffer
+from sluiceway.pipe.worker_thread import commit_in_thread, in_thread
 from sluiceway.stores.contract import Entry, Metadata, Replace
+from sluiceway.stores.disk.blocks import BlockWriter
 from sluiceway.stores.disk.errors import map_error
 from sluiceway.stores.disk.file import ALIGN, DraftFile
 
 __all__ = ["DiskDraft"]
 
-PIECE = (
-    64 << 10
-)  # bytes a trickling draft gathers per thread hop; a chunk this large marks a fast sender
-PIECES = 64  # a sender of single bytes must not cost sixty bytes for each
-FAST = BLOCK // 4  # bytes within WINDOW that mark a fast sender: it fills a block within a second
-WINDOW = 0.25  # seconds
-SMALL = (
-    512 << 10
-)  # bytes; a file known to be this small is written in one hop, faster than a second descriptor opens
-RESTING = (
-    2 << 10
-)  # bytes a resting draft may go on holding: a hop for every byte would cost more than the memory
+# Bytes that are gathered before a thread writes them through the page cache. A chunk of this size
+# marks a fast sender.
+BUFFER = 64 << 10
+MOST_PIECES = 64  # then they are joined: each object costs sixty bytes, and a piece may be one byte
+FAST_BYTES = BLOCK // 4  # within FAST_WINDOW they mark a fast sender: it fills a block in a second
+FAST_WINDOW = 0.25  # seconds
+# Bytes. A file that is announced as small as this is written in one go, which is faster than
+# opening a second descriptor.
+SMALL_FILE = 512 << 10
+# Bytes an idle draft may still hold: a thread for every byte would cost more than the memory.
+IDLE_BYTES = 2 << 10
 
 T = TypeVar("T")
 
 
-class _Watch(Protocol):
-    """Who is told what a draft is at; see `disk_live`."""
+class _Mode(Enum):
+    """How the draft gets its bytes. ENDED is final; every other mode may follow every other one."""
+
+    BUFFERED = auto()  # small writes through the page cache
+    DIRECT = auto()  # the budget counts the sender as a fast one; blocks around the page cache
+    IDLE = auto()  # the sender is slow or pauses; no block is held
+    PAUSED = auto()  # the object is complete and waits for other files of its form
+    ENDED = auto()  # published or discarded
+
+
+class _Observer(Protocol):
+    """What a draft reports to; `live_drafts` has it."""
 
     def receiving(self, draft: DiskDraft) -> None: ...
 
@@ -53,70 +66,65 @@ class DiskDraft:
     """An object on its way to disk. `size` is what the client announced, in bytes, or None."""
 
     __slots__ = (
-        "_at",
-        "_block",
+        "_blocks",
         "_budget",
+        "_buffered",
         "_failed",
         "_file",
-        "_filled",
-        "_flying",
-        "_gathered",
         "_lock",
-        "_paused",
+        "_mode",
+        "_observer",
         "_pieces",
-        "_pouring",
         "_size",
-        "_watch",
         "_window",
         "_window_bytes",
         "_writers",
-        "ended",
         "kept",
         "recent",
         "written",
     )
 
     def __init__(
-        self, file: DraftFile, size: int | None, budget: Budget, writers: Executor, watch: _Watch
+        self,
+        file: DraftFile,
+        size: int | None,
+        budget: Budget,
+        writers: Executor,
+        observer: _Observer,
     ) -> None:
-        self._file, self._size, self._budget, self._writers, self._watch = (
-            file,
-            size,
-            budget,
-            writers,
-            watch,
-        )
-        self._lock = asyncio.Lock()  # the store's resting round comes from another task
+        self._file, self._size, self._budget = file, size, budget
+        self._writers, self._observer = writers, observer
+        self._lock = asyncio.Lock()  # `become_idle` comes from another task
+        self._mode = _Mode.BUFFERED
         self._pieces: list[Buffer] = []
-        self._gathered = 0
-        self._block: Block | None = None
-        self._filled = 0
-        self._flying: list[
-            asyncio.Future[None]
-        ] = []  # at most DEPTH; an empty set would be 0.2 KiB
-        self._pouring = False
-        self._at = 0  # file offset of the next byte that goes to the file
+        self._buffered = 0  # bytes of the pieces
+        self._blocks: BlockWriter | None = None  # made when the sender turns out to be fast
         self._window, self._window_bytes = 0.0, 0
         self._failed: SluiceError | None = None
-        self.ended: bool = False
         self.written: int = 0
         self.kept: int = 0
-        self.recent: int = 0  # bytes since the last resting round
-        self._paused = False
-        watch.receiving(self)
+        self.recent: int = 0  # bytes since the observer looked last
+        observer.receiving(self)
 
     @property
     def failure(self) -> SluiceError | None:
-        """Why a block that was written behind the sender's back failed: a sender that pauses learns it, too."""
-        return None if self.ended else self._failed
+        """Why a block that was written in the background failed; a sender that pauses learns it
+        too.
+        """
+        if self._has_ended:
+            return None
+        return self._failed or (None if self._blocks is None else self._blocks.failure)
 
     # Writing
 
     async def check_room(self, size: int) -> None:
-        """Raises NoSpace, TooLarge when `size` bytes cannot be kept, so that it is told before the body comes."""
+        """Raises NoSpace or TooLarge when `size` bytes cannot be kept, before the first of them
+        comes.
+        """
         if (most := self._file.largest()) is not None and size > most:
             raise TooLarge(
-                f"The server's process may write no file above {most} bytes (ulimit -f); this one has {size}",
+                f"The server's process may write no file above {most} bytes (ulimit -f); "
+                f"this one has {size}",
                 limit=most,
             )
         free = await self._in_thread(self._file.free)
@@ -128,14 +136,16 @@ class DiskDraft:
     async def write(self, data: Buffer) -> None:
         async with self._lock:
             self._check()
-            if self._paused:
-                self._paused = False
-                self._watch.receiving(self)
+            if self._mode is _Mode.PAUSED:
+                self._observer.receiving(self)
             self.recent += len(data)
             if self._is_fast(len(data)):
-                await self._pour(data)
+                self._enter(_Mode.DIRECT)
+                await self._write_direct(data)
             else:
-                await self._trickle(data)
+                if self._mode is not _Mode.DIRECT:  # which lasts until the observer calls it slow
+                    self._enter(_Mode.BUFFERED)
+                await self._write_buffered(data)
             self.written += len(data)
 
     async def sync(self) -> int:
@@ -147,39 +157,38 @@ class DiskDraft:
             self.kept = offset
             return offset
 
-    async def rest(self) -> None:
-        """The sender is slow: write what is held, hand the memory and the reserve of the disk back."""
+    async def become_idle(self) -> None:
+        """The sender is slow: write what is held, give back the memory and the disk's reserve."""
         async with self._lock:
-            if self.ended or self._failed:
+            if self._has_ended or self.failure is not None:
                 return
-            self._stop_pouring()
-            if self._block is None and self._gathered <= RESTING and not self._file.reserved:
-                return
-            try:
-                await self._let_go()
-            except SluiceError:
-                return  # the next write reports it
+            self._enter(_Mode.IDLE)
+            holds_block = self._blocks is not None and self._blocks.filling
+            if holds_block or self._buffered > IDLE_BYTES or self._file.reserved:
+                try:
+                    await self._give_back()
+                except SluiceError:
+                    return  # the next write reports it
 
     async def pause(self) -> None:
-        """The object came whole and waits for others: it holds no memory, and a descriptor only while there are few of them."""
-        if not self._paused:
-            await self.rest()
-            self._paused = True
-            await self._watch.paused(self)
+        """The object is complete and waits for others: it holds no memory.
+
+        Its file stays open only while few of them wait.
+        """
+        if self._mode is _Mode.PAUSED:
+            return
+        await self.become_idle()
+        if not self._has_ended:
+            self._enter(_Mode.PAUSED)
+            await self._observer.paused(self)
 
     async def close_file(self) -> None:
-        """What is written is durable, and the file closed. Whatever comes next opens it again."""
+        """Make durable what is written and close the file. The next call opens it again."""
         async with self._lock:
-            if self.ended or self._failed:
+            if self._has_ended or self.failure is not None:
                 return
-            await self._let_go()
+            await self._give_back()
             await self._in_thread(self._file.close_for_now)
-
-    async def _let_go(self) -> None:
-        await self._flush()
-        self._release_block()
-        if self._file.reserved:
-            await self._in_thread(lambda: self._file.give_back(self._at))
 
     async def truncate(self, offset: int) -> None:
         async with self._lock:
@@ -187,7 +196,7 @@ class DiskDraft:
             await self._flush()
             self._release_block()
             await self._in_thread(lambda: self._file.cut(offset))
-            self._at = self.written = offset
+            self.written = offset
             self.kept = min(self.kept, offset)
 
     # The two endings
@@ -195,215 +204,152 @@ class DiskDraft:
     async def publish(self, key: str, metadata: Metadata, replace: Replace = Replace()) -> Entry:
         async with self._lock:
             self._check()
-            await self._land()
+            await self._finish_blocks()
             self._check()
-            entry = await self._in_thread(lambda: self._finish(key, metadata, replace), stands=True)
+            entry = await self._in_thread(
+                lambda: self._publish(key, metadata, replace), commits=True
+            )
             self.kept = self.written
             self._end()
             return entry
 
     async def discard(self) -> None:
-        if self.ended:
+        if self._has_ended:
             return
         async with self._lock:
             try:
-                await self._land()
+                await self._finish_blocks()
             finally:
-                if not self.ended:
+                if not self._has_ended:
                     self._end()
-                    # in a thread, because freeing a terabyte takes a while; shielded, because a cancelled caller
-                    # must not leave the file behind
+                    # In a thread, because freeing a terabyte takes a while; shielded, because a
+                    # cancelled caller must not leave the file behind.
                     await asyncio.shield(
                         asyncio.get_running_loop().run_in_executor(self._writers, self._file.remove)
                     )
 
-    # Slow: small pieces through the page cache
-
-    async def _trickle(self, data: Buffer) -> None:
-        self._pieces.append(data)
-        self._gathered += len(data)
-        if len(self._pieces) > PIECES:
-            self._pieces = [b"".join(self._pieces)]
-        if self._gathered > PIECE:
-            await self._in_thread(self._write_pieces)
-
-    def _write_pieces(self) -> None:
-        pieces, self._pieces, self._gathered = self._pieces, [], 0
-        if not pieces:
-            return
-        self._write_through(b"".join(pieces) if len(pieces) > 1 else pieces[0])
-
-    def _write_through(self, data: Buffer) -> None:
-        self._file.write(data, self._at)
-        self._at += len(data)
-
-    # Fast: blocks around the page cache
-
-    async def _pour(self, data: Buffer) -> None:
-        if not self._pouring:
-            self._pouring = True
-            self._budget.start_direct()
-        if not self._file.is_direct:
-            await self._in_thread(
-                self._file.open_direct
-            )  # here and not in the writers: several of those run at once
-        if self._pieces:
-            await self._in_thread(self._write_pieces)
-        rest = memoryview(data)
-        if self._block is None and self._at % ALIGN:
-            head = rest[
-                : ALIGN - self._at % ALIGN
-            ]  # up to the next boundary through the cache: O_DIRECT needs it
-            rest = rest[len(head) :]
-            await self._in_thread(lambda: self._write_through(head))
-        while len(rest):
-            if self._block is None and not await self._take_block():
-                await self._in_thread(partial(self._write_through, rest))
-                return
-            rest = rest[self._fill(rest) :]
-            if self._filled == BLOCK:
-                end = self._at + BLOCK
-                if self._file.wants_room(end):
-                    await self._in_thread(partial(self._file.allocate, end))
-                self._launch()
-
-    def _fill(self, data: memoryview) -> int:
-        if self._block is None:
-            return 0
-        size = min(len(data), BLOCK - self._filled)
-        self._block[self._filled : self._filled + size] = data[:size]
-        self._filled += size
-        return size
-
-    async def _take_block(self) -> bool:
-        """Get a block to fill: wait for one of our own while we hold our share, do without when the budget is used up."""
-        while len(self._flying) >= self._budget.share:
-            await asyncio.wait(self._flying, return_when=asyncio.FIRST_COMPLETED)
-        self._check()
-        self._block = self._budget.acquire_block()
-        if self._block is None and self._flying:
-            await asyncio.wait(self._flying, return_when=asyncio.FIRST_COMPLETED)
-            self._check()
-            self._block = self._budget.acquire_block()
-        self._filled = 0
-        return self._block is not None
-
-    def _launch(self) -> None:
-        """Send the full block off to a writer; it comes back to the budget by itself."""
-        block, at = self._block, self._at
-        if block is None:
-            return
-        self._block, self._filled = None, 0
-        self._at += BLOCK
-        flight = asyncio.get_running_loop().run_in_executor(
-            self._writers, self._file.write_direct, block, at
-        )
-        self._flying.append(flight)
-
-        def landed(flight: asyncio.Future[None]) -> None:
-            self._flying.remove(flight)
-            self._budget.release_block(block)
-            error = None if flight.cancelled() else flight.exception()
-            if error is not None and self._failed is None:
-                self._failed = self._word(error)
-
-        flight.add_done_callback(landed)
-
-    async def _flush(self) -> None:
-        """Everything written is in the file (not yet synchronised). A part-filled block is kept and goes on filling."""
-        await self._land()
-        self._check()
-        if self._pieces:
-            await self._in_thread(self._write_pieces)
-        if self._block is not None and self._filled:
-            await self._in_thread(self._write_part)
-
-    def _write_part(self) -> None:
-        """The aligned part directly, the tail through the cache; when the block is full it is written whole once more."""
-        aligned = self._filled - self._filled % ALIGN
-        with memoryview(self._block or b"") as view:
-            if aligned:
-                with view[:aligned] as part:
-                    self._file.write_direct(part, self._at)
-            with view[aligned : self._filled] as tail:
-                self._file.write(tail, self._at + aligned)
-
-    async def _land(self) -> None:
-        """Wait for every block in flight. A cancelled caller still waits: the memory belongs to the writers until then."""
-        cancelled: asyncio.CancelledError | None = None
-        while self._flying:
-            try:
-                await asyncio.wait(self._flying)
-            except asyncio.CancelledError as error:
-                cancelled = error
-        if cancelled is not None:
-            raise cancelled
-
-    def _finish(self, key: str, metadata: Metadata, replace: Replace) -> Entry:
-        """What is still held, then the ending, in one hop to a thread."""
-        if self._filled:
-            self._write_part()
+    def _publish(self, key: str, metadata: Metadata, replace: Replace) -> Entry:
+        """Write what is still held, then publish: all in one visit to a thread."""
+        if self._blocks is not None:
+            self._blocks.write_filled()
         self._write_pieces()
         return self._file.finish(self.written, key, metadata, replace)
 
-    def _release_block(self) -> None:
-        """Hand the block back; what it holds must have been flushed, the next byte follows it in the file."""
-        if self._block is not None:
-            self._at += self._filled
-            self._budget.release_block(self._block)
-            self._block, self._filled = None, 0
+    # Slow: small pieces through the page cache
 
-    def _stop_pouring(self) -> None:
-        if self._pouring:
-            self._pouring = False
-            self._budget.stop_direct()
+    async def _write_buffered(self, data: Buffer) -> None:
+        self._pieces.append(data)
+        self._buffered += len(data)
+        if len(self._pieces) > MOST_PIECES:
+            self._pieces = [b"".join(self._pieces)]
+        if self._buffered > BUFFER:
+            await self._in_thread(self._write_pieces)
+
+    def _write_pieces(self) -> None:
+        pieces, self._pieces, self._buffered = self._pieces, [], 0
+        if pieces:
+            self._file.append(b"".join(pieces) if len(pieces) > 1 else pieces[0])
+
+    # Fast: blocks around the page cache
+
+    async def _write_direct(self, data: Buffer) -> None:
+        if not self._file.is_direct:
+            # here and not in the writers: several of those run at once
+            await self._in_thread(self._file.open_direct)
+        if self._pieces:
+            await self._in_thread(self._write_pieces)
+        if self._blocks is None:
+            self._blocks = BlockWriter(self._file, self._budget, self._writers)
+        blocks, rest = self._blocks, memoryview(data)
+        if not blocks.filling and self._file.position % ALIGN:
+            # O_DIRECT starts at a boundary: the bytes before it go through the cache
+            head = rest[: ALIGN - self._file.position % ALIGN]
+            rest = rest[len(head) :]
+            await self._in_thread(partial(self._file.append, head))
+        while len(rest):
+            if not blocks.filling and not await blocks.acquire():
+                await self._in_thread(partial(self._file.append, rest))
+                return
+            rest = rest[blocks.fill(rest) :]
+            if blocks.is_full:
+                end = self._file.position + BLOCK
+                if self._file.wants_room(end):
+                    await self._in_thread(partial(self._file.allocate, end))
+                blocks.submit()
+
+    async def _flush(self) -> None:
+        """Put all that was written into the file, not yet synchronised. A block goes on filling."""
+        await self._finish_blocks()
+        self._check()
+        if self._pieces:
+            await self._in_thread(self._write_pieces)
+        if self._blocks is not None and self._blocks.filling:
+            await self._in_thread(self._blocks.write_filled)
+
+    async def _finish_blocks(self) -> None:
+        if self._blocks is not None:
+            await self._blocks.finish()
+
+    async def _give_back(self) -> None:
+        """Hold nothing: no memory, and no place on the disk beyond the bytes written."""
+        await self._flush()
+        self._release_block()
+        self._blocks = None
+        if self._file.reserved:
+            await self._in_thread(self._file.give_back)
+
+    def _release_block(self) -> None:
+        if self._blocks is not None:
+            self._blocks.release()
+
+    # State
+
+    @property
+    def _has_ended(self) -> bool:
+        return self._mode is _Mode.ENDED
 
     def _is_fast(self, size: int) -> bool:
         now = time.monotonic()
-        if now - self._window > WINDOW:
+        if now - self._window > FAST_WINDOW:
             self._window, self._window_bytes = now, 0
         self._window_bytes += size
-        if self._size is not None and self._size <= SMALL:
+        if self._size is not None and self._size <= SMALL_FILE:
             return False
-        return size >= PIECE or self._window_bytes >= FAST or self._block is not None
+        filling = self._blocks is not None and self._blocks.filling
+        return size >= BUFFER or self._window_bytes >= FAST_BYTES or filling
 
-    # Words
+    def _enter(self, mode: _Mode) -> None:
+        """The only place where the mode changes: the budget divides its blocks among DIRECT
+        drafts.
+        """
+        if mode is _Mode.DIRECT and self._mode is not _Mode.DIRECT:
+            self._budget.start_direct()
+        elif self._mode is _Mode.DIRECT and mode is not _Mode.DIRECT:
+            self._budget.stop_direct()
+        self._mode = mode
 
     def _end(self) -> None:
-        self.ended = True
-        self._watch.ended(self)
+        self._enter(_Mode.ENDED)
+        self._observer.ended(self)
         self._release_block()
-        self._stop_pouring()
-        self._pieces, self._gathered = [], 0
+        self._pieces, self._buffered = [], 0
 
     def _check(self) -> None:
-        if self.ended:
+        if self._has_ended:
             raise StoreFailed("This draft has ended already")
-        if self._failed is not None:
-            raise self._failed
+        if (failure := self.failure) is not None:
+            raise failure
 
-    def _word(self, error: BaseException) -> SluiceError:
-        if isinstance(error, OSError):
-            return map_error(error, "the upload")
-        return error if isinstance(error, SluiceError) else StoreFailed(str(error))
+    async def _in_thread(self, work: Callable[[], T], *, commits: bool = False) -> T:
+        """Run blocking work in a writer thread, to its end even when the caller is cancelled.
 
-    async def _in_thread(self, work: Callable[[], T], *, stands: bool = False) -> T:
-        """Run blocking work in a writer thread, to its end even when the caller is cancelled meanwhile.
-
-        With `stands` a caller who is cancelled too late gets the result: what has become visible is not unsaid.
+        With `commits` a cancelled caller gets a success all the same: the object is visible.
         """
-        job = asyncio.get_running_loop().run_in_executor(self._writers, work)
+        run = commit_in_thread if commits else in_thread
         try:
-            return await asyncio.shield(job)
-        except asyncio.CancelledError:
-            while not job.done():  # it still uses our descriptors
-                with suppress(asyncio.CancelledError):
-                    await asyncio.wait([job])
-            if not job.cancelled() and job.exception() is None and stands:
-                return job.result()
-            raise
+            return await run(work, self._writers)
         except (OSError, SluiceError) as error:
-            word = self._word(error)
-            if isinstance(word, StoreFailed | TooLarge):
-                self._failed = word  # bytes may be missing now: nothing that follows can be right
-            raise word from None
+            mapped = map_error(error, "the upload")
+            if isinstance(mapped, StoreFailed | TooLarge):
+                self._failed = mapped  # bytes may be missing now: nothing that follows can be right
+            raise mapped from None

@@ -1,6 +1,7 @@
-"""What the errors of a file system mean to people: each errno becomes an error of ours, with what to do about it.
+"""What the errors of a file system mean: each errno becomes an error of ours that says what to do
+about it.
 
-Knows errno numbers and nothing else of files. No text names a path: clients read these texts.
+Knows errno numbers and nothing else of files. No text names a path of the machine: clients read it.
 """
 
 from __future__ import annotations
@@ -28,21 +29,29 @@ _GONE = {errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.EHOSTDOW
 _IN_THE_WAY = {errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY}
 
 
-def map_error(error: OSError, what: str) -> SluiceError:
-    """The word for what a file system said, with what to do about it. `what` is a key or a part of one, never a path."""
+def map_error(error: BaseException, what: str) -> SluiceError:
+    """The error to raise for one of the file system. `what` is a key or a part of one, never a
+    path.
+
+    An error of ours comes back as it is.
+    """
+    if isinstance(error, SluiceError):
+        return error
+    if not isinstance(error, OSError):
+        return StoreFailed(str(error))
     code = error.errno or 0
     if (busy := out_of_descriptors(error)) is not None:
         return busy
     if code == errno.EFBIG:
         return TooLarge(
-            f"The destination's file system takes no file this large: {what} was not stored. Sending it again does not help; "
-            "split it, or store it where larger files are taken (FAT32 ends at 4 GiB, a process at its ulimit -f)"
+            f"The destination's file system takes no file this large: {what} was not stored. "
+            "Sending it again does not help; split it, or store it where larger files are taken "
+            "(FAT32 ends at 4 GiB, a process at its ulimit -f)"
         )
     if code in NO_ROOM:
-        full = (
-            "The quota for files there is used up" if code == errno.EDQUOT else "The disk is full"
-        )
-        return NoSpace(f"{full}: {what} was not stored. Make room there, then send it again")
+        quota, full = "The quota for files there is used up", "The disk is full"
+        reason = quota if code == errno.EDQUOT else full
+        return NoSpace(f"{reason}: {what} was not stored. Make room there, then send it again")
     if code in (errno.ENAMETOOLONG, errno.EILSEQ):
         why = "a name this long" if code == errno.ENAMETOOLONG else "a name with these characters"
         return BadName(f"The file system cannot take {why}: {what}")
@@ -52,28 +61,19 @@ def map_error(error: OSError, what: str) -> SluiceError:
         return Exists(f"Something else is in the way of {what}; it was not touched")
     if code == errno.ENOMEM:
         return Unavailable("The server's machine has no memory left; try again later")
-    return _failure(code, what).for_operator(
+    return StoreFailed(f"{_cause(code)} ({os.strerror(code)}): {what}").for_operator(
         f"The destination could not keep or read this: {what}; its operator's log says why"
     )
 
 
-def _failure(code: int, what: str) -> StoreFailed:
-    """What only an operator can mend."""
-    said = os.strerror(code)
+def _cause(code: int) -> str:
+    """What only an operator can repair, with what to do."""
     if code == errno.EROFS:
-        return StoreFailed(
-            f"The file system is read-only, perhaps since a fault of its disk ({said}): {what}"
-        )
+        return "The file system is read-only, perhaps since a fault of its disk"
     if code in _NO_RIGHT:
-        return StoreFailed(
-            f"The server's user has no right to this; give it the right to read and write there ({said}): {what}"
-        )
+        return "The server's user has no right to this; give it the right to read and write there"
     if code == errno.EIO:
-        return StoreFailed(
-            f"The disk has a fault; look at the kernel's log and save what is there ({said}): {what}"
-        )
+        return "The disk has a fault; look at the kernel's log and save what is there"
     if code in _GONE:
-        return StoreFailed(
-            f"The file system is gone; mount it again, or look at the server it comes from ({said}): {what}"
-        )
-    return StoreFailed(f"The disk failed ({said}): {what}")
+        return "The file system is gone; mount it again, or look at the server it comes from"
+    return "The disk failed"

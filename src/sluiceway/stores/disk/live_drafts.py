@@ -1,7 +1,8 @@
-"""The drafts of a store that are under way: what they hold while their sender is slow, and while they wait for others.
+"""The drafts of a store that are under way: what they hold while their sender is slow or pauses.
 
-A draft that gets little hands its memory and its reserve of the disk back. A draft that came whole and waits for the rest of
-its form is not looked at again; beyond a few of them, the oldest is written out and its file closed.
+A draft that gets few bytes gives back its memory and its reserve of the disk. A draft that is
+complete and waits for the rest of its form is not looked at again; of too many, the oldest is
+closed.
 """
 
 from __future__ import annotations
@@ -14,9 +15,13 @@ from sluiceway.stores.disk.draft import DiskDraft
 
 __all__ = ["LiveDrafts"]
 
-REST_EVERY = 0.5  # seconds between looks for drafts that hold memory and get little
-SLOW = 64 << 10  # bytes in that time; at 128 KiB/s a block would take 16 seconds to fill
-MOST_WAITING_OPEN = 64  # files of a store that came whole, wait for the rest of their forms and are open; a sync more beyond
+LOOK_EVERY = 0.5  # seconds between two looks for slow senders
+# Bytes between two looks; a slower sender becomes idle. At 128 KiB/s a block takes 16 seconds to
+# fill.
+SLOW_BYTES = 64 << 10
+# Complete drafts of a store that wait for the rest of their forms with an open file. Each one
+# beyond costs a sync.
+MOST_WAITING_OPEN = 64
 
 
 class LiveDrafts:
@@ -25,19 +30,21 @@ class LiveDrafts:
     def __init__(self) -> None:
         self._all: set[DiskDraft] = set()
         self._receiving: set[DiskDraft] = set()
-        self._waiting: dict[DiskDraft, None] = {}  # whole and still open, the oldest first
-        self._round: asyncio.Task[None] | None = None
+        self._waiting: dict[DiskDraft, None] = {}  # complete and still open, the oldest first
+        self._looking: asyncio.Task[None] | None = None
 
     def receiving(self, draft: DiskDraft) -> None:
-        """Bytes come, for the first time or again."""
+        """Bytes come to the draft, for the first time or again."""
         self._all.add(draft)
         self._receiving.add(draft)
         self._waiting.pop(draft, None)
-        if self._round is None or self._round.done():
-            self._round = asyncio.get_running_loop().create_task(self._rest_the_slow())
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.get_running_loop().create_task(self._look_for_slow_senders())
 
     async def paused(self, draft: DiskDraft) -> None:
-        """No more bytes come for now. Raises StoreFailed, NoSpace where a file cannot be written out."""
+        """No more bytes come for now. Raises StoreFailed or NoSpace when the draft cannot be
+        closed.
+        """
         self._receiving.discard(draft)
         self._waiting[draft] = None
         while len(self._waiting) > MOST_WAITING_OPEN:
@@ -46,7 +53,7 @@ class LiveDrafts:
             if oldest is draft:
                 await oldest.close_file()
             else:
-                with suppress(SluiceError):  # of another upload, which hears of it when it goes on
+                with suppress(SluiceError):  # of another upload, whose next call raises it
                     await oldest.close_file()
 
     def ended(self, draft: DiskDraft) -> None:
@@ -55,18 +62,18 @@ class LiveDrafts:
         self._waiting.pop(draft, None)
 
     async def aclose(self) -> None:
-        """Discard all."""
-        if self._round is not None:
-            self._round.cancel()
+        """Discard every draft."""
+        if self._looking is not None:
+            self._looking.cancel()
             with suppress(asyncio.CancelledError):
-                await self._round
+                await self._looking
         for draft in list(self._all):
             await draft.discard()
 
-    async def _rest_the_slow(self) -> None:
+    async def _look_for_slow_senders(self) -> None:
         while self._receiving:
-            await asyncio.sleep(REST_EVERY)
+            await asyncio.sleep(LOOK_EVERY)
             for draft in list(self._receiving):
-                slow, draft.recent = draft.recent < SLOW, 0
+                slow, draft.recent = draft.recent < SLOW_BYTES, 0
                 if slow:
-                    await draft.rest()
+                    await draft.become_idle()

@@ -1,6 +1,7 @@
-"""What of a destination's answer may become ours: the status, the body, and the headers of a list.
+"""Which part of a destination's response is passed on: status, body, and the headers of a list.
 
-A list of what may pass, not of what may not: a header that browsers learn tomorrow must not rule over this server's origin.
+A list of what is allowed, not of what is forbidden: a header that browsers learn tomorrow must not
+get power over this server's origin.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from sluiceway.wire.urls import located
 
 __all__ = ["NEVER", "passable"]
 
-# They describe the answer and what it stands for; none of them gives orders to a browser or to a proxy in front.
+# They describe the response and its resource; none gives orders to a browser or a proxy in front.
 DESCRIBING = [
     "accept-ranges",
     "allow",
@@ -37,7 +38,7 @@ DESCRIBING = [
     "retry-after",
     "sunset",
 ]
-# By these people find a request again, and learn how many more they may send.
+# By these people find a request in logs, and learn how many more they may send.
 OF_THE_REQUEST = [
     "idempotency-key",
     "ratelimit",
@@ -54,7 +55,7 @@ OF_THE_REQUEST = [
 ]
 PASSED = frozenset([*DESCRIBING, *OF_THE_REQUEST])
 
-# Even an operator cannot let these through: they belong to one connection, or follow from what we send ourselves.
+# Even an operator cannot pass these on: they belong to one connection, or we set them ourselves.
 NEVER = frozenset(
     [
         "connection",
@@ -74,13 +75,13 @@ REFERENCES = ("location", "content-location")
 
 
 def passable(head: Head, body: bytes, more: Collection[str] = ()) -> Reply:
-    """The answer as it may go on, with the headers the operator named in `more` (lower case).
+    """The part of a response that may be passed on.
 
-    Relative references become absolute: they are relative to that server, not to this one.
+    `more` are header names in lower case that the operator allows besides. Relative references
+    become absolute: they are relative to that server, not to this one.
     """
-    named = {
-        name.strip().lower() for name in head.headers.get("connection", "").split(",")
-    }  # RFC 9110 7.6.1
+    # RFC 9110 7.6.1: these belong to the connection
+    named = {name.strip().lower() for name in head.headers.get("connection", "").split(",")}
     headers = {
         name: value
         for name, value in head.headers.items()
@@ -96,7 +97,10 @@ def passable(head: Head, body: bytes, more: Collection[str] = ()) -> Reply:
 
 
 def _resolved(url: str, reference: str) -> str:
-    """The query of our own request may hold the operator's key: an empty reference, or one of a fragment, would tell it."""
+    """The reference as a URL. Raises BadRequest for an empty one or a mere fragment.
+
+    Those would disclose the query of our own request, which may hold a key of the operator's.
+    """
     if not reference.partition("#")[0]:
         raise BadRequest("The reference names nothing")
     return located(urlsplit(url)._replace(query="").geturl(), reference)

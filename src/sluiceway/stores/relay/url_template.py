@@ -1,7 +1,7 @@
-"""Where a file goes at the next server: a URL with {placeholders} behind its host, filled in from what came with the file.
+"""The URL of the next server: {placeholders} behind its host are filled in per file.
 
-A value becomes one path segment or one query value, percent-encoded; nothing a client sends can change host or path, not even
-at a backend that decodes a path twice.
+A value becomes one path segment or one query value, percent-encoded. Nothing a client sends can
+change the host or the path, even at a backend that decodes a path twice.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from sluiceway.wire.urls import Address, below, parse_address
 
 __all__ = ["RelayUrl"]
 
-MOST_VALUE = (
-    1024  # bytes of one value in a URL; servers take lines of 8 KiB and names have at most 255
-)
-DECODINGS = (
-    2  # nginx decodes %2F before it matches a path, and a server behind it may decode once more
-)
-SEGMENTS = frozenset({"key"})  # values whose slashes stay: each segment between them was checked
+# Bytes of one value in a URL: servers take request lines of 8 KiB, names have at most 255 bytes.
+MOST_VALUE = 1024
+DECODINGS = 2  # nginx decodes %2F before it matches a path, and a server behind it may decode again
+SEGMENTS = frozenset({"key"})  # values that keep their slashes: each segment was checked before
 
 
 class RelayUrl:
-    """A checked template. `address` is that of its host: credentials taken out of the URL, ready as a header."""
+    """A checked template.
+
+    `address` is that of its host: the credentials are taken out of the URL and ready as a header.
+    """
 
     def __init__(self, to: str, path: str | None = None) -> None:
-        """`path` is resolved against `to`, and stays at its host. Raises BadRequest."""
+        """`path` is resolved against `to` and must stay at its host. Raises BadRequest."""
         base = parse_address(_hidden(to))
         try:
             target = to if path is None else urljoin(_plain(to), path)
@@ -53,9 +53,10 @@ class RelayUrl:
             )
         host = urlsplit(target).netloc
         if "{" in host:
-            raise BadRequest("The host of the URL cannot depend on what clients send")
+            raise BadRequest("The host of the URL cannot depend on values from clients")
         parse_address(_hidden(target))
-        self.exact: bool = path is not None or bool(self.names)  # not a place with keys below it
+        # True: the URL names one resource. False: keys are appended to its path.
+        self.exact: bool = path is not None or bool(self.names)
         pieces = string.Formatter().parse(_ascii(target))
         self._pieces = [
             (text, None if name is None else unquote(name)) for text, name, _, _ in pieces
@@ -67,7 +68,7 @@ class RelayUrl:
         )
 
     def fill(self, values: Mapping[str, str]) -> str:
-        """The URL for one file. Raises BadForm for a value that is missing or can be no part of a URL."""
+        """The URL for one file. Raises BadForm for a value that is missing or unusable in a URL."""
         url = ""
         for text, name in self._pieces:
             url += text
@@ -76,15 +77,16 @@ class RelayUrl:
         return self._checked(parse_address(url).url)
 
     def below(self, key: str) -> str:
-        """The URL of an object under a plain place."""
+        """The URL of the object `key` below a URL without placeholders."""
         place = urlsplit(self.fill({}))
         return self._checked(below(place._replace(path=place.path.rstrip("/") + "/").geturl(), key))
 
     def _checked(self, url: str) -> str:
-        """Two harmless values, or one beside a dot of the template, may make a step up together."""
+        """Two harmless values, or a value and the template, may make a `..` together."""
         if _steps(urlsplit(url).path) != self._template_steps:
             raise BadForm(
-                "What was sent would lead to another place at the destination; send plain names without . and .."
+                "The values sent would lead to another URL of the destination; "
+                "send plain names without . and .."
             )
         return url
 
@@ -92,8 +94,8 @@ class RelayUrl:
 def _encoded(name: str, value: str | None, in_path: bool) -> str:
     if value is None:
         raise BadForm(
-            f"The destination's address needs a value for {name!r}: send it as a query parameter (?{name}=…) or as a form "
-            "field before the file"
+            f"The destination's URL needs a value for {name!r}: send it as a query parameter "
+            f"(?{name}=…) or as a form field before the file"
         )
     raw = value.encode("utf-8", "replace")
     if (
@@ -109,14 +111,15 @@ def _encoded(name: str, value: str | None, in_path: bool) -> str:
 
 def _no_part(name: str) -> BadForm:
     return BadForm(
-        f"The value of {name!r} can be no part of an address; send a plain, short one without slashes"
+        f"The value of {name!r} cannot be part of a URL; send a plain, short one without slashes"
     )
 
 
 def _steps(path: str) -> int:
-    """How many segments of a path climb or stand still, once it is decoded as often as servers in a row may do.
+    """The number of `.` and `..` segments of a path, decoded as often as servers in a row may do.
 
-    Tomcat cuts a segment at its semicolon, Windows drops dots and spaces at its end. A NUL ends a path for programs in C.
+    Tomcat cuts a segment at its semicolon, Windows drops dots and spaces at its end, and a NUL ends
+    a path for programs in C.
     """
     found, decoded = 0, path
     for _ in range(DECODINGS + 1):
@@ -131,16 +134,18 @@ def _steps(path: str) -> int:
 
 
 def _hidden(url: str) -> str:
-    """Braces are no characters of a URL: for the checks they are encoded."""
+    """The URL with its braces encoded: they are not allowed in a URL, and the checks are for
+    URLs.
+    """
     return url.replace("{", "%7B").replace("}", "%7D")
 
 
 def _plain(url: str) -> str:
-    """Without user and password, which belong into a header."""
+    """The URL without user and password, which go into a header."""
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def _ascii(url: str) -> str:
-    """As `parse_address` writes it, with the placeholders back in place."""
+    """The URL as `parse_address` writes it, with its placeholders."""
     return parse_address(_hidden(_plain(url))).url.replace("%7B", "{").replace("%7D", "}")

@@ -1,0 +1,120 @@
+"""Blocks on their way to a file: filled in the event loop, written around the page cache by
+threads, several at once.
+
+The memory is the budget's and goes back to it after each write. Which bytes come this way, `draft`
+decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Executor
+from functools import partial
+
+from sluiceway.errors import SluiceError
+from sluiceway.pipe.budget import BLOCK, Block, Budget
+from sluiceway.pipe.cancellation import finish_all
+from sluiceway.pipe.worker_thread import in_thread
+from sluiceway.stores.disk.errors import map_error
+from sluiceway.stores.disk.file import ALIGN, DraftFile
+
+__all__ = ["BlockWriter"]
+
+
+class BlockWriter:
+    """At most one block that is being filled, and those that are being written.
+
+    A failed write shows in `failure` and in the next call that may wait.
+    """
+
+    __slots__ = ("_block", "_budget", "_file", "_filled", "_in_flight", "_writers", "failure")
+
+    def __init__(self, file: DraftFile, budget: Budget, writers: Executor) -> None:
+        self._file, self._budget, self._writers = file, budget, writers
+        self._block: Block | None = None
+        self._filled = 0
+        self._in_flight: list[asyncio.Task[None]] = []
+        self.failure: SluiceError | None = None
+
+    @property
+    def filling(self) -> bool:
+        return self._block is not None
+
+    @property
+    def is_full(self) -> bool:
+        return self._filled == BLOCK
+
+    async def acquire(self) -> bool:
+        """Get a block to fill; False when the budget is used up. Raises the failure of an earlier
+        write.
+
+        A transfer that holds its share waits for a write of its own, never for another transfer.
+        """
+        while len(self._in_flight) >= self._budget.share:
+            await self._wait_for_one()
+        self._block = self._budget.acquire_block()
+        if self._block is None and self._in_flight:
+            await self._wait_for_one()
+            self._block = self._budget.acquire_block()
+        self._filled = 0
+        return self._block is not None
+
+    def fill(self, data: memoryview) -> int:
+        """Copy what fits into the block; returns the number of bytes."""
+        if self._block is None:
+            return 0
+        size = min(len(data), BLOCK - self._filled)
+        self._block[self._filled : self._filled + size] = data[:size]
+        self._filled += size
+        return size
+
+    def submit(self) -> None:
+        """Have the full block written at the file's position, which moves on at once."""
+        if self._block is None:
+            return
+        work = self._write(self._block, self._file.position)
+        self._in_flight.append(asyncio.ensure_future(work))
+        self._block, self._filled = None, 0
+        self._file.position += BLOCK
+
+    async def finish(self) -> None:
+        """Wait for every write. A cancelled caller waits too: the memory is the writers' until
+        then.
+        """
+        await finish_all(self._in_flight)
+        self._in_flight.clear()
+
+    def write_filled(self) -> None:
+        """Write what the block holds and keep it: once it is full, it is written whole again.
+        Blocking.
+
+        The aligned part goes around the page cache, the rest through it.
+        """
+        aligned = self._filled - self._filled % ALIGN
+        with memoryview(self._block or b"") as view:
+            if aligned:
+                with view[:aligned] as part:
+                    self._file.write_direct(part, self._file.position)
+            with view[aligned : self._filled] as tail:
+                self._file.write(tail, self._file.position + aligned)
+
+    def release(self) -> None:
+        """Give the block back. Call `write_filled` before: the next byte follows it in the file."""
+        if self._block is not None:
+            self._file.position += self._filled
+            self._budget.release_block(self._block)
+            self._block, self._filled = None, 0
+
+    async def _wait_for_one(self) -> None:
+        await asyncio.wait(self._in_flight, return_when=asyncio.FIRST_COMPLETED)
+        self._in_flight = [write for write in self._in_flight if not write.done()]
+        if self.failure is not None:
+            raise self.failure
+
+    async def _write(self, block: Block, at: int) -> None:
+        try:
+            await in_thread(partial(self._file.write_direct, block, at), self._writers)
+        except Exception as error:
+            self.failure = self.failure or map_error(error, "the upload")
+        finally:
+            self._budget.release_block(block)

@@ -1,0 +1,33 @@
+"""Where files go and how they are sent there, as the operator configured it. Data only, no
+policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sluiceway.client.http.tls import Trust
+from sluiceway.client.http.transport import Deadlines
+from sluiceway.stores.relay.url_template import RelayUrl
+
+__all__ = ["Backend"]
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """The next server. Its headers may hold a secret: they stay with the host of `url`."""
+
+    url: RelayUrl
+    method: str | None = None  # None: the client's own
+    body: str = "same"  # same | raw | form
+    # of the file in a form; None: as the client named it, else "file"
+    form_field: str | None = None
+    fields: tuple[tuple[str, str], ...] = ()  # sent in every form, before those of the client
+    headers: Mapping[str, str] = field(default_factory=dict)
+    # Names in lower case: they are passed on from its responses, besides the usual ones.
+    answer_headers: frozenset[str] = frozenset()
+    expect: bool = False
+    chunked: bool = False  # do not derive a file's length from the length of its form
+    deadlines: Deadlines = field(default_factory=Deadlines)
+    trust: Trust = field(default_factory=Trust)

@@ -1,0 +1,287 @@
+"""A request under way to the next server, as a draft: published means that server's success.
+
+The end of the body is withheld until the whole file was checked: the last bytes of a known length,
+or the last chunk. So a cut upload never looks complete over there.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass
+from dataclasses import replace as changed
+
+from sluiceway.client.http.redirects import (
+    SEE_OTHER,
+    follow_redirects,
+    redirect_target,
+    without_body_headers,
+)
+from sluiceway.client.http.streaming_request import (
+    MOST_RESPONSE,
+    EarlyResponse,
+    Response,
+    StreamingRequest,
+)
+from sluiceway.client.http.transport import Transport
+from sluiceway.errors import BadRequest, PeerFailed, SluiceError, StoreFailed
+from sluiceway.pipe.budget import Reservation
+from sluiceway.pipe.source import Buffer
+from sluiceway.stores.contract import Entry, Metadata, Replace, UploadRequest
+from sluiceway.stores.relay.backend import Backend
+from sluiceway.stores.relay.errors import addresses_hidden, map_response, more_follows
+from sluiceway.stores.relay.request import (
+    RelayRequest,
+    build_request,
+    check_repeated_fields,
+    fields_size,
+    goes_as_form,
+)
+from sluiceway.stores.relay.response import passable
+
+__all__ = ["FormFiles", "RelayDraft"]
+
+# Bytes gathered before a length that is not certain is announced: a file that ends before has a
+# certain one.
+FIRST = 64 << 10
+TAIL = 4 << 10  # bytes withheld of a known length; one would do, a few more cost nothing
+
+
+@dataclass(slots=True, weakref_slot=True)
+class FormFiles:
+    """The upload that a draft is a file of. Every file is sent in a request of its own."""
+
+    upload: str  # its id
+    count: int = 0  # of files so far
+
+
+class RelayDraft:
+    """One request to the next server. `size` is the file's length in bytes or None.
+
+    `upload_request` says whether `size` is certain. `reservation` is for what is held until it is sent: a
+    file that is gathered first, and the fields in front of it.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        transport: Transport,
+        files: FormFiles,
+        reservation: Reservation,
+        size: int | None,
+        upload_request: UploadRequest,
+    ) -> None:
+        self._backend, self._transport, self._files, self._reservation = (
+            backend,
+            transport,
+            files,
+            reservation,
+        )
+        self._upload_request = upload_request
+        self._certain = size is not None and upload_request.certain
+        self._size = size if self._certain or not backend.chunked else None
+        self._request: StreamingRequest | None = None
+        self._plan: RelayRequest | None = None  # without its head once that was sent
+        self._head_size = 0  # bytes
+        self._gathered: list[Buffer] = []
+        self._seen = 0  # bytes of the file that were sent or are withheld
+        self._tail = b""
+        self._sent_fields = 0  # number of fields in front of the file; a form may go on behind it
+        self._ended = False
+        self.written: int = 0
+
+    async def begin(self) -> None:
+        """Send the head before the first byte of the file, if nothing more can be learned about it.
+
+        Not for an empty file: the head is all of its request, and could not be withheld until the
+        upload was checked.
+        """
+        if self._size != 0 and (self._certain or self._backend.expect):
+            await self._open()
+
+    @property
+    def kept(self) -> int:
+        """Bytes of the file that the destination's kernel has acknowledged."""
+        if self._request is None or self._plan is None:
+            return 0
+        return max(0, min(self.written, self._request.acknowledged - self._head_size))
+
+    @property
+    def failure(self) -> SluiceError | None:
+        """What the destination answered while it waited for bytes, or why it is unreachable now."""
+        try:
+            response = None if self._request is None else self._request.said
+        except SluiceError as reason:
+            return reason.for_operator()
+        return None if response is None else self._error(response).for_operator()
+
+    async def write(self, data: Buffer) -> None:
+        self._check()
+        self.written += len(data)
+        with addresses_hidden():
+            if self._request is not None:
+                await self._send(data)
+                return
+            self._gathered.append(data)
+            await self._reservation.grow_to(self.written)
+            if self.written > FIRST:
+                await self._open()
+
+    async def sync(self) -> int:
+        """What the destination's kernel acknowledged: its server says nothing before its answer."""
+        return self.kept
+
+    async def truncate(self, offset: int) -> None:
+        raise BadRequest("What was passed on cannot be taken back; send the file again")
+
+    async def publish(self, key: str, metadata: Metadata, replace: Replace = Replace()) -> Entry:
+        self._check()
+        check_repeated_fields(self._backend, self._upload_request, self._files.count)
+        with addresses_hidden():
+            return self._entry(key, metadata, await self._finish())
+
+    async def discard(self) -> None:
+        self._ended = True
+        self._gathered.clear()
+        self._reservation.release()
+        request, self._request = self._request, None
+        if request is not None:
+            await request.abort()
+
+    # Inside
+
+    def _check(self) -> None:
+        if self._ended:
+            raise StoreFailed("This draft has ended already")
+
+    async def _open(self) -> None:
+        """Send the head, and follow redirects as long as no byte of the file was sent."""
+        fields = list(self._upload_request.fields)
+        self._sent_fields = len(fields)
+        if goes_as_form(self._backend, self._upload_request, fields):
+            await self._reservation.grow_to(self.written + fields_size(fields))
+        plan = build_request(self._backend, self._upload_request, fields, secrets.token_bytes(16))
+        url, headers, hops = self._url(fields, plan), plan.headers, 0
+        length = None if self._size is None else plan.length(self._size)
+        while True:
+            request = StreamingRequest(
+                self._transport, plan.method, url, headers, length, expect=self._backend.expect
+            )
+            try:
+                await request.open()
+                break
+            except EarlyResponse as early:
+                target = redirect_target(early.said.head, hops, sends_body=True, repeatable=True)
+                if target is None:
+                    raise self._error(early.said) from None
+                kept = plan.headers_across(url, target)  # what one hop lost, no later one gets
+                headers = {name: value for name, value in headers.items() if name in kept}
+                url, hops = target, hops + 1
+            except BaseException:
+                await request.abort()
+                raise
+        self._request, self._head_size = request, len(plan.head)
+        self._plan = changed(plan, head=b"")
+        if plan.head:
+            await self._push(plan.head)
+        del plan  # with its head: the fields of a form would be held once for each of its files
+        gathered, self._gathered = self._gathered, []
+        for data in gathered:
+            await self._send(data)
+        del gathered
+        self._reservation.release()
+
+    def _url(self, fields: list[tuple[str, str]], plan: RelayRequest) -> str:
+        request = self._upload_request
+        values = {
+            "id": self._files.upload,
+            **request.values,
+            **dict(fields),
+            "key": request.key,
+            "filename": request.filename,
+        }
+        url = self._backend.url.fill(values)
+        if request.method == plan.method == "PUT" and not self._backend.url.exact:
+            url = self._backend.url.below(request.key)
+        return url
+
+    async def _send(self, data: Buffer) -> None:
+        """Send all but the tail of the file. A chunked body is incomplete without its last
+        chunk.
+        """
+        if self._size is None:
+            await self._push(data)
+            return
+        if self.written > self._size:
+            raise more_follows()
+        free = self._size - TAIL - self._seen  # bytes until the tail begins
+        self._seen += len(data)
+        if free >= len(data):
+            await self._push(data)
+            return
+        view = memoryview(data)
+        if free > 0:
+            await self._push(view[:free])
+        self._tail += view[max(0, free) :]
+
+    async def _push(self, data: Buffer) -> None:
+        if self._request is None:
+            raise PeerFailed("The request to the destination was broken off already")
+        try:
+            await self._request.write(data)
+        except EarlyResponse as early:
+            raise self._error(early.said) from None
+
+    async def _finish(self) -> Response:
+        """Send what was withheld; returns the destination's success or raises what it says
+        instead.
+        """
+        if self._request is None:
+            self._size, self._certain = self.written, True
+            await self._open()
+        request, plan = self._request, self._plan
+        if request is None or plan is None:
+            raise PeerFailed("The request to the destination was broken off already")
+        if self._size not in (None, self.written):
+            raise more_follows()
+        later = list(self._upload_request.fields)[self._sent_fields :]
+        # the file was sent raw because nothing came with it, and now something does
+        raw = plan.encoder is None and self._backend.body == "same"
+        if later and (raw or self._size is not None):
+            raise more_follows()
+        try:
+            if self._tail:
+                await request.write(self._tail)
+            if end := plan.end(later):
+                await request.write(end)
+            response = await request.finish()
+        except EarlyResponse as early:
+            raise self._error(early.said) from None
+        if response.head.status == SEE_OTHER:
+            response = await self._see_other(response, plan)
+        if not 200 <= response.head.status < 300:
+            raise self._error(response)
+        await request.abort()
+        self._request, self._ended = None, True
+        return response
+
+    async def _see_other(self, response: Response, plan: RelayRequest) -> Response:
+        """The destination has the file and names another URL for the result (RFC 9110 15.4.4)."""
+        target = redirect_target(response.head, 0, sends_body=False, repeatable=True)
+        if target is None:
+            return response
+        headers = without_body_headers(plan.headers_across(response.head.url, target))
+        async with follow_redirects(self._transport, target, headers) as answer:
+            return Response(answer.head, await answer.whole(MOST_RESPONSE))
+
+    def _error(self, response: Response) -> SluiceError:
+        return map_response(response, self._backend.answer_headers)
+
+    def _entry(self, key: str, metadata: Metadata, response: Response) -> Entry:
+        head, body = response.head, response.body
+        etag = head.headers.get("etag", "").removeprefix("W/").strip('"')
+        reply = None if body is None else passable(head, body, self._backend.answer_headers)
+        notes = ("The destination's answer was too long to be passed on",) if reply is None else ()
+        return Entry(
+            key, self.written, etag or metadata.sha256 or "", time.time(), metadata, reply, notes
+        )
