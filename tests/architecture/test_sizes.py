@@ -57,7 +57,6 @@ RETIRED_WORDS = {
         "stores/disk",
         "stores/fanout",
         "stores/objects",
-        "stores/relay",
         "testing",
         "testing/store_suite",
         "uploads",
