@@ -14,6 +14,7 @@ import fork_server
 
 fork_server.install()
 pytest_plugins = [
+    "fix_services",
     "fix_filesystems",
     "fix_server",
     "fix_taking",
@@ -53,6 +54,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         ), crc32(path.encode())
 
     items.sort(key=place)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The run is over when the services that its workers shared are."""
+    from fix_services import WORKER, wait_for_services  # not before pytest has rewritten it
+
+    if WORKER == "main" and (factory := getattr(config, "_tmp_path_factory", None)):
+        wait_for_services(factory.getbasetemp())
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

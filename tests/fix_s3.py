@@ -1,10 +1,12 @@
-"""Fixture `s3`: a real S3 server of the session's own, OpenStack Swift with s3api. Each test has a bucket of its own."""
+"""Fixture `s3`: a real S3 server, OpenStack Swift with s3api, one for a whole test run.
+
+Each test has a bucket of its own.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 import itertools
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,6 +17,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
+from fix_services import WORKER, Services
 from fix_taking import missing
 
 __all__ = ["Objects", "s3"]
@@ -25,7 +28,7 @@ PART = 5 << 20  # the server's smallest part
 
 @dataclass
 class Objects:
-    """A server. `env` is what a process needs to speak with it; `options` the same as store options."""
+    """A server. A process reaches it by `env`, or by store options: `options`."""
 
     endpoint: str
     client: Any
@@ -51,7 +54,7 @@ class Objects:
 
     def fresh(self) -> str:
         """A new bucket."""
-        name = f"bucket-{next(self._numbers)}"
+        name = f"bucket-{WORKER}-{next(self._numbers)}"
         self.client.create_bucket(Bucket=name)
         return name
 
@@ -67,7 +70,7 @@ class Objects:
         return found
 
     def unfinished(self, bucket: str) -> list[str]:
-        """Keys of multipart uploads nobody completed or aborted."""
+        """Keys of multipart uploads that were neither completed nor aborted."""
         return [
             one["Key"]
             for one in self.client.list_multipart_uploads(Bucket=bucket).get("Uploads", ())
@@ -75,28 +78,18 @@ class Objects:
 
 
 @pytest.fixture(scope="session")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Objects]:
+def s3(services: Services) -> Iterator[Objects]:
     if importlib.util.find_spec("swift") is None:
         missing("the wheel with an S3 server is not installed")
-    folder = tmp_path_factory.mktemp("swift")
-    command = [sys.executable, str(PROGRAM), str(folder), str(PART)]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as server:
-        assert server.stdout is not None
-        endpoint = server.stdout.readline().strip()
-        assert endpoint.startswith("http"), "the S3 server did not start"
-        config = Config(s3={"addressing_style": "path"})
-        client = boto3.client(
-            "s3",
-            endpoint_url=endpoint,
-            aws_access_key_id="test:tester",
-            aws_secret_access_key="testing",
-            region_name="us-east-1",
-            config=config,
-        )
-        try:
-            yield Objects(endpoint, client)
-        finally:
-            client.close()
-        # Popen closes its input, which is the server's word to end, and waits.
+    folder = services.folder("swift")
+    endpoint = services.line_of("swift", [sys.executable, str(PROGRAM), str(folder), str(PART)])
+    client = boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        aws_access_key_id="test:tester",
+        aws_secret_access_key="testing",
+        region_name="us-east-1",
+        config=Config(s3={"addressing_style": "path"}),
+    )
+    yield Objects(endpoint, client)
+    client.close()
