@@ -37,7 +37,7 @@ from sluiceway.server.settings import BadSetting, Settings
 from sluiceway.stores.contract import Entry, Metadata, UploadRequest
 from sluiceway.uploads.keys import KeyTemplate
 from sluiceway.uploads.progress import ProgressTable
-from sluiceway.uploads.service import UploadService, Wish
+from sluiceway.uploads.service import UploadService
 from sluiceway.wire.headers.media_types import kept_type
 from sluiceway.wire.names import clean_name
 from sluiceway.wire.urls import is_url
@@ -367,12 +367,9 @@ class _Drafted:
                 while (part := await self._here.call(next, walk, None)) is not None:
                     if isinstance(part, LiveFile):
                         names.append(part.name)
-                        label = UploadRequest(
-                            field=part.name, fields=fields, values=query, certain=False
-                        )
                         await incoming.take(
                             PassingSource(_pieces(self._here, part)),
-                            _wish(part, label),
+                            _upload_request(part, fields, query),
                             size=part.size,
                         )
                     elif part.name != CSRF_FIELD:  # the token is between this site and its user
@@ -445,9 +442,18 @@ async def _pieces(here: RequestThread, file: LiveFile) -> AsyncIterator[bytes]:
         yield piece
 
 
-def _wish(part: LiveFile, label: UploadRequest) -> Wish:
+def _upload_request(
+    part: LiveFile, fields: list[tuple[str, str]], query: Mapping[str, str]
+) -> UploadRequest:
     name = clean_name(part.filename)
-    return Wish(filename=name, type=kept_type(part.content_type, name), upload_request=label)
+    return UploadRequest(
+        filename=name,
+        type=kept_type(part.content_type, name),
+        field=part.name,
+        fields=fields,
+        values=query,
+        certain=False,
+    )
 
 
 class _Gone(io.RawIOBase):

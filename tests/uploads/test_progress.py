@@ -1,4 +1,4 @@
-"""The progress board: counters that never contradict each other, slots that are used again, workers that die."""
+"""The progress table: counters that never contradict, records that are reused, workers that die."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from sluiceway.errors import Exists, SluiceError
-from sluiceway.uploads import progress as board_module
-from sluiceway.uploads.progress import ProgressRecord, ProgressTable
+from sluiceway.uploads import progress as module
+from sluiceway.uploads.progress import ProgressTable
+from sluiceway.uploads.progress_record import ProgressRecord
 from sluiceway.uploads.states import State
 
 
-def test_a_slot_tells_what_was_written_to_it() -> None:
+def test_a_record_reads_as_it_was_written() -> None:
     """Counters up to terabytes, unknown and known length, state and code."""
     progress_table = ProgressTable()
     record = progress_table.begin("u1", None)
@@ -39,7 +40,7 @@ def test_a_slot_tells_what_was_written_to_it() -> None:
 
 
 def test_an_id_is_taken_while_it_is_remembered() -> None:
-    """Live and just ended: a second upload of the same id is refused; a watcher of the first never sees the second."""
+    """A second upload of an id is refused, so that a watcher of the first never sees the second."""
     progress_table = ProgressTable()
     record = progress_table.begin("same", None)
     with pytest.raises(Exists):
@@ -51,49 +52,53 @@ def test_an_id_is_taken_while_it_is_remembered() -> None:
     assert progress_table.find("other") is None
 
 
-def test_ended_slots_are_used_again_the_oldest_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Thousands of uploads one after another need no more room; who watches a slot that was given away notices."""
-    monkeypatch.setattr(board_module, "SLOTS", 4)
+def test_records_of_ended_uploads_are_reused_the_oldest_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Thousands of uploads one after another need no more room. A watcher notices the reuse."""
+    monkeypatch.setattr(module, "SLOTS", 4)
     progress_table = ProgressTable()
-    slots = []
+    records = []
     for number in range(10):
         record = progress_table.begin(f"u{number}", None)
         record.state = State.COMPLETE
         progress_table.end(record)
-        slots.append(record)
+        records.append(record)
 
     assert [progress_table.find(f"u{number}") is not None for number in range(10)] == [
         False
     ] * 6 + [True] * 4
-    assert [record.still() for record in slots] == [False] * 6 + [True] * 4
+    assert [record.still() for record in records] == [False] * 6 + [True] * 4
 
 
-def test_more_uploads_than_slots_go_unwatched_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The board never stands in the way of an upload."""
-    monkeypatch.setattr(board_module, "SLOTS", 2)
+def test_more_uploads_than_records_go_unwatched_not_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The table never stops an upload."""
+    monkeypatch.setattr(module, "SLOTS", 2)
     progress_table = ProgressTable()
-    slots = [progress_table.begin(f"u{number}", None) for number in range(3)]
-    slots[2].received = 5
+    records = [progress_table.begin(f"u{number}", None) for number in range(3)]
+    records[2].received = 5
 
     assert [progress_table.find(f"u{number}") is not None for number in range(3)] == [
         True,
         True,
         False,
     ]
-    slots[2].state = State.COMPLETE
-    progress_table.end(slots[2])
+    records[2].state = State.COMPLETE
+    progress_table.end(records[2])
     assert progress_table.find("u0") is not None
 
 
-def test_only_an_ended_upload_gives_its_slot_back() -> None:
-    """A slot of a live upload must not be handed to another."""
+def test_only_an_ended_upload_gives_its_record_back() -> None:
+    """The record of a live upload must not become another one's."""
     progress_table = ProgressTable()
     with pytest.raises(SluiceError):
         progress_table.end(progress_table.begin("live", None))
 
 
 def test_a_snapshot_never_contradicts_itself() -> None:
-    """Taken in the middle of writing: kept <= forwarded <= received, and everything kept only when it is complete."""
+    """Also in the middle of writing: kept <= forwarded <= received."""
     progress_table = ProgressTable()
     often = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
@@ -126,9 +131,10 @@ def test_a_snapshot_never_contradicts_itself() -> None:
     assert wrong == []
 
 
-def test_processes_share_a_board_and_the_dead_leave_no_upload_hanging(tmp_path: Path) -> None:
-    """Another process's slots are seen here; when it is killed and its part is taken over, they have failed."""
-    path = tmp_path / "board"
+def test_processes_share_a_table_and_uploads_of_a_dead_one_have_failed(tmp_path: Path) -> None:
+    """Uploads of another process are seen; when it is killed and its part is taken over, they
+    failed."""
+    path = tmp_path / "progress"
     path.touch()
     mine = ProgressTable(str(path), 2)
     code = (
@@ -152,7 +158,7 @@ def test_processes_share_a_board_and_the_dead_leave_no_upload_hanging(tmp_path: 
         third = subprocess.run(
             [sys.executable, "-c", code, str(path)], input="", capture_output=True, text=True
         )
-        assert "parts of the progress board are taken" in third.stderr
+        assert "parts of the progress table are taken" in third.stderr
     finally:
         other.kill()
         other.communicate()

@@ -1,4 +1,4 @@
-"""Uploads of other processes are found by hash: the right one, always, at a cost that does not grow with the board."""
+"""Uploads of other processes are found by hash, at a cost that does not grow with their number."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from sluiceway.uploads import progress as board_module
+from sluiceway.uploads import progress as module
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.states import State
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> str:
-    (tmp_path / "board").touch()
-    return str(tmp_path / "board")
+    (tmp_path / "progress").touch()
+    return str(tmp_path / "progress")
 
 
 class Worker(ProgressTable):
-    """A part of a board held in this process: the kernel's locks are per process, so the part is given, not claimed."""
+    """A part of a table. The kernel's locks are per process, so the part is given, not claimed."""
 
     def __init__(self, path: str, parts: int, part: int) -> None:
         self._given = part
@@ -33,8 +33,9 @@ class Worker(ProgressTable):
 def test_uploads_of_other_workers_are_found_through_thousands_of_beginnings_and_ends(
     file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Three workers whose slots are used again and again: each sees of the others what is there, and nothing else."""
-    monkeypatch.setattr(board_module, "SLOTS", 96)
+    """Three workers reuse their records again and again: each finds the others' uploads, no
+    more."""
+    monkeypatch.setattr(module, "SLOTS", 96)
     workers = [Worker(file, 3, part) for part in range(3)]
     dice, there = random.Random(5), list[list[str]]([[], [], []])
     for number in range(4000):
@@ -61,15 +62,13 @@ def test_uploads_of_other_workers_are_found_through_thousands_of_beginnings_and_
 def test_a_part_taken_over_keeps_what_its_dead_owner_had(
     file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its uploads have failed and are found; the index is whole again, whatever the dead one was doing to it."""
-    monkeypatch.setattr(board_module, "SLOTS", 64)
+    """Its uploads have failed and are found; the index is repaired."""
+    monkeypatch.setattr(module, "SLOTS", 64)
     dead, other = Worker(file, 2, 0), Worker(file, 2, 1)
     for number in range(20):
         dead.begin(f"u{number}", None)
-    heads = 64 * board_module.SIZE
-    other._map[heads : heads + 32 * 4] = b"\xff" * (
-        32 * 4
-    )  # the part's buckets, as a cut write could leave them
+    # The part's buckets, as a process that dies in the middle of a change could leave them.
+    other._buckets[:32] = [0xFFFFFFFF] * 32
 
     taken_over = Worker(file, 2, 0)
 
@@ -83,8 +82,9 @@ def test_a_part_taken_over_keeps_what_its_dead_owner_had(
         worker.close()
 
 
-def test_looking_for_an_upload_that_is_not_there_costs_the_same_on_a_full_board(file: str) -> None:
-    """The whole board was searched, byte by byte: a thousand watchers took a processor."""
+def test_looking_for_an_unknown_upload_costs_the_same_in_a_full_table(file: str) -> None:
+    """A search through all records, byte by byte, cost a whole processor for a thousand
+    watchers."""
     mine, theirs = Worker(file, 4, 0), Worker(file, 4, 1)
 
     def seconds() -> float:
@@ -104,7 +104,7 @@ def test_looking_for_an_upload_that_is_not_there_costs_the_same_on_a_full_board(
     assert full < 4 * empty
     searched = time.process_time()
     for _ in range(1000):
-        assert theirs._map.find(b"\xee" * 16) < 0
-    assert full < (time.process_time() - searched) / 2  # what a search through the board costs
+        assert theirs._memory.find(b"\xee" * 16) < 0
+    assert full < (time.process_time() - searched) / 2  # the cost of a search
     mine.close()
     theirs.close()

@@ -1,4 +1,5 @@
-"""The upload service: all files of an upload or none, one end, and whoever cancels is told the truth."""
+"""The upload service: all files of an upload or none, one end, and whoever cancels is told the
+truth."""
 
 from __future__ import annotations
 
@@ -20,12 +21,12 @@ from sluiceway.errors import (
 )
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.source import BytesSource, PassingSource, Source
-from sluiceway.stores.contract import Entry, Replace, Store
+from sluiceway.stores.contract import Entry, Replace, Store, UploadRequest
 from sluiceway.stores.disk.store import DiskStore
 from sluiceway.stores.memory import MemoryStore
 from sluiceway.uploads.keys import KeyTemplate
 from sluiceway.uploads.progress import ProgressTable
-from sluiceway.uploads.service import UploadService, Wish
+from sluiceway.uploads.service import UploadService
 from sluiceway.uploads.states import State
 
 Make = Callable[..., UploadService]
@@ -63,17 +64,17 @@ def state(upload_service: UploadService, upload: str) -> tuple[str, str | None]:
 
 
 async def bring(
-    upload_service: UploadService, *files: tuple[Source, Wish], upload: str | None = None
+    upload_service: UploadService, *files: tuple[Source, UploadRequest], upload: str | None = None
 ) -> list[Entry]:
     """A whole upload."""
     async with upload_service.receive(upload) as incoming:
-        for source, wish in files:
-            await incoming.take(source, wish)
+        for source, request in files:
+            await incoming.take(source, request)
         return await incoming.publish()
 
 
-def file(data: bytes, key: str, replace: Replace = Replace()) -> tuple[Source, Wish]:
-    return BytesSource(data), Wish(key, key=key, replace=replace)
+def file(data: bytes, key: str, replace: Replace = Replace()) -> tuple[Source, UploadRequest]:
+    return BytesSource(data), UploadRequest(filename=key, key=key, replace=replace)
 
 
 async def endless(piece: bytes = b"x" * 1000) -> AsyncIterator[bytes]:
@@ -86,8 +87,10 @@ async def test_nothing_is_seen_before_everything_has_come(make: Make) -> None:
     """Two files: neither is listed until publish; then both, with name, type and digest."""
     upload_service = make()
     async with upload_service.receive("u" * 22, 10) as incoming:
-        await incoming.take(BytesSource(b"first"), Wish("a.txt", "text/plain", key="a"))
-        await incoming.take(BytesSource(b"second"), Wish("b.bin", key="b"))
+        await incoming.take(
+            BytesSource(b"first"), UploadRequest(filename="a.txt", type="text/plain", key="a")
+        )
+        await incoming.take(BytesSource(b"second"), UploadRequest(filename="b.bin", key="b"))
         assert await keys(upload_service) == []
         assert state(upload_service, "u" * 22) == ("receiving", None)
         entries = await incoming.publish()
@@ -102,7 +105,7 @@ async def test_the_counters_end_where_they_should(make: Make) -> None:
     """received = forwarded = kept = the bytes of the file, kept never before."""
     upload_service = make()
     async with upload_service.receive("u" * 22, 6) as incoming:
-        await incoming.take(BytesSource(b"abcdef"), Wish("a", key="a"))
+        await incoming.take(BytesSource(b"abcdef"), UploadRequest(filename="a", key="a"))
         assert (incoming.record.received, incoming.record.forwarded, incoming.record.kept) == (
             6,
             6,
@@ -117,7 +120,7 @@ async def test_without_publish_nothing_stays(make: Make) -> None:
     """Leaving the block is the other ending: failed, no object, no draft."""
     upload_service = make()
     async with upload_service.receive("u" * 22) as incoming:
-        await incoming.take(BytesSource(b"first"), Wish("a", key="a"))
+        await incoming.take(BytesSource(b"first"), UploadRequest(filename="a", key="a"))
 
     assert await keys(upload_service) == []
     assert state(upload_service, "u" * 22) == ("failed", None)
@@ -138,11 +141,12 @@ async def test_a_failure_takes_the_files_before_it_along(
     limit: int | None,
     error: type[SluiceError],
 ) -> None:
-    """The second file is cut, wrong or too large: the first, whole as it is, is not published either."""
+    """The second file is cut, wrong or too large: the first, whole as it is, is not published
+    either."""
     upload_service = make(max_size=limit)
     second = (
         PassingSource(BytesSource(b"second").open(), length),
-        Wish("b", key="b", expected=expected),
+        UploadRequest(filename="b", key="b", expected=expected),
     )
     with pytest.raises(error):
         await bring(upload_service, file(b"one", "a"), second, upload="u" * 22)
@@ -163,7 +167,8 @@ async def test_the_limit_is_for_all_files_together(make: Make) -> None:
 
 
 async def test_a_file_that_cannot_be_published_takes_the_published_ones_back(make: Make) -> None:
-    """Three files, the key of the last is taken: none of the new ones stays, the old one is untouched."""
+    """Three files, the key of the last is taken: none of the new ones stays, the old one is
+    untouched."""
     upload_service = make()
     await bring(upload_service, file(b"old", "c"))
     with pytest.raises(Exists):
@@ -188,7 +193,10 @@ async def test_a_version_that_changed_meanwhile_is_not_replaced(make: Make) -> N
         yield b"te"
 
     with pytest.raises(PreconditionFailed):
-        await bring(upload_service, (PassingSource(slow()), Wish("a", key="a", replace=only_that)))
+        await bring(
+            upload_service,
+            (PassingSource(slow()), UploadRequest(filename="a", key="a", replace=only_that)),
+        )
 
     assert (await upload_service.store.stat("a")).size == len(b"quick")
 
@@ -196,13 +204,14 @@ async def test_a_version_that_changed_meanwhile_is_not_replaced(make: Make) -> N
 async def test_the_template_makes_the_key(make: Make) -> None:
     """Where the client named none."""
     upload_service = make(template=KeyTemplate("in/{filename}"))
-    (entry,) = await bring(upload_service, (BytesSource(b"x"), Wish("a.txt")))
+    (entry,) = await bring(upload_service, (BytesSource(b"x"), UploadRequest(filename="a.txt")))
 
     assert entry.key == "in/a.txt"
 
 
 async def test_a_cancelled_upload_ends_where_it_stands(make: Make) -> None:
-    """While bytes come: the handler sees Cancelled, nothing stays, and the task itself goes on living."""
+    """While bytes come: the handler sees Cancelled, nothing stays, and the task itself goes on
+    living."""
     upload_service = make()
     began = asyncio.Event()
 
@@ -210,7 +219,7 @@ async def test_a_cancelled_upload_ends_where_it_stands(make: Make) -> None:
         try:
             async with upload_service.receive("u" * 22) as incoming:
                 began.set()
-                await incoming.take(PassingSource(endless()), Wish("a", key="a"))
+                await incoming.take(PassingSource(endless()), UploadRequest(filename="a", key="a"))
         except Cancelled:
             await asyncio.sleep(0)  # an answer can still be sent
             return "told"
@@ -234,11 +243,15 @@ async def test_a_cancel_from_elsewhere_is_seen_soon(make: Make) -> None:
     upload_service = make()
 
     task = asyncio.create_task(
-        bring(upload_service, (PassingSource(endless()), Wish("a", key="a")), upload="u" * 22)
+        bring(
+            upload_service,
+            (PassingSource(endless()), UploadRequest(filename="a", key="a")),
+            upload="u" * 22,
+        )
     )
     while (record := upload_service.progress_table.find("u" * 22)) is None or record.received == 0:
         await asyncio.sleep(0)
-    record.ask_cancel()
+    record.cancel_asked = True
     with pytest.raises(Cancelled):
         await asyncio.wait_for(task, 10)
 
@@ -247,7 +260,8 @@ async def test_a_cancel_from_elsewhere_is_seen_soon(make: Make) -> None:
 
 @pytest.mark.parametrize("moment", range(12))
 async def test_a_cancel_while_publishing_tells_the_truth(make: Make, moment: int) -> None:
-    """Cancelled between any two steps of publishing: either it was told cancelled and nothing is there, or all is there."""
+    """Cancelled between any two steps of publishing: either it was told cancelled and nothing is
+    there, or all is there."""
     upload_service = make()
 
     task = asyncio.create_task(

@@ -1,4 +1,4 @@
-"""The table of states: whatever happens in whatever order, an upload is somewhere in it, and its end is its end."""
+"""The table of states: no order of events leads out of it, and an end stays an end."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from hypothesis import strategies as st
 from sluiceway.errors import SluiceError
 from sluiceway.uploads.states import ENDED, TRANSITIONS, State, after
 
-EVENTS = sorted({happened for _, happened in TRANSITIONS})
+EVENTS = sorted({event for _, event in TRANSITIONS})
 
 
 @given(st.lists(st.sampled_from([*EVENTS, "nonsense", ""]), max_size=30))
 def test_random_events_never_leave_the_table(events: list[str]) -> None:
-    """A step is in the table or refused and without effect; nothing follows an end; complete comes only by way of checking."""
-    state, walked = State.WAITING, [State.WAITING]
-    for happened in events:
+    """A step is in the table, or refused and without effect. Only checking leads to complete."""
+    state, walked = State.RECEIVING, [State.RECEIVING]
+    for event in events:
         try:
-            state = after(state, happened)
+            state = after(state, event)
         except SluiceError:
-            assert (state, happened) not in TRANSITIONS
+            assert (state, event) not in TRANSITIONS
             continue
         walked.append(state)
 
     assert all(step not in ENDED for step in walked[:-1])
     if state is State.COMPLETE:
-        assert walked == [State.WAITING, State.RECEIVING, State.CHECKING, State.COMPLETE]
+        assert walked == [State.RECEIVING, State.CHECKING, State.COMPLETE]
 
 
-def test_every_state_that_is_no_end_can_end() -> None:
-    """From anywhere there is a way to an end, and to each of the three from the beginning."""
+def test_every_state_leads_to_an_end() -> None:
+    """And each of the three ends can be reached from the first state."""
 
     def reachable(state: State) -> set[State]:
         found, fresh = {state}, [state]
@@ -44,20 +44,19 @@ def test_every_state_that_is_no_end_can_end() -> None:
         return found
 
     assert all(reachable(state) & ENDED for state in State)
-    assert set(ENDED) <= reachable(State.WAITING)
+    assert set(ENDED) <= reachable(State.RECEIVING)
     assert all(reachable(state) == {state} for state in ENDED)
 
 
-def test_a_step_the_table_does_not_know_is_named() -> None:
-    """The mistake says what was tried where."""
+def test_a_step_outside_the_table_is_named_in_the_error() -> None:
+    """The error says which event met which state."""
     with pytest.raises(SluiceError, match="complete cannot whole"):
         after(State.COMPLETE, "whole")
 
 
-def test_the_numbers_are_those_on_the_board() -> None:
-    """Processes of two versions may share a board for a moment: the numbers never change."""
+def test_the_numbers_of_states_never_change() -> None:
+    """Processes of two versions may share a progress table for a moment."""
     assert {state.word: int(state) for state in State} == {
-        "waiting": 0,
         "receiving": 1,
         "checking": 2,
         "complete": 3,

@@ -241,7 +241,7 @@ async def keep_in_store(
         key,
         name,
         coming.type,
-        _promised_sha256(coming),
+        {one.algorithm: one.value for one in coming.promises},
         headers=coming.headers,
         user=coming.user,
         method="PUT",
@@ -392,10 +392,6 @@ async def _put(
     )
     tell.say("done", receipt)
     return receipt
-
-
-def _promised_sha256(coming: Coming) -> str | None:
-    return next((one.value.hex() for one in coming.promises if one.algorithm == "sha-256"), None)
 
 
 def _under(order: CopyOptions, key: str) -> str:

@@ -12,7 +12,8 @@ from sluiceway.server.http1.peer_gone import PROTOCOL
 from sluiceway.server.request_body import content_length, wait_until_gone
 from sluiceway.stores.contract import Entry
 from sluiceway.uploads.keys import checked_id
-from sluiceway.uploads.service import UploadService, UploadSession
+from sluiceway.uploads.service import UploadService
+from sluiceway.uploads.session import UploadSession
 
 __all__ = ["published", "query_values", "received"]
 

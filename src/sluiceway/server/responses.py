@@ -19,7 +19,8 @@ from sluiceway.errors import (
 )
 from sluiceway.pipe.stages import Stages, server_timing, verdict
 from sluiceway.stores.contract import DestinationResult, Entry
-from sluiceway.uploads.service import UploadService, UploadSession
+from sluiceway.uploads.service import UploadService
+from sluiceway.uploads.session import UploadSession
 from sluiceway.wire.headers.ranges import unsatisfied_range
 from sluiceway.wire.problems import PROBLEM_TYPE, problem
 

@@ -196,31 +196,35 @@ class Replace:
 
 @dataclass(frozen=True, slots=True)
 class UploadRequest:
-    """What is known of an object before its first byte. Stores that rest need none of it; one that passes on says it first."""
+    """What a client asked for one file, as far as it is known before the file's first byte.
 
-    key: str = ""  # "" while nobody chose one: a client that named none, a store that makes its own
+    Stores that keep bytes need none of it; a relay sends it on first.
+    """
+
+    key: str = ""  # "" while none is chosen: the service's template or the store makes one
     filename: str = ""  # cleaned
     type: str = "application/octet-stream"
-    sha256: str | None = (
-        None  # what the sender promised, which is checked before anything is published
-    )
-    headers: Pairs = ()  # and `user`: as Metadata has them in the end, for stores that are told before the first byte
+    # The digests that the sender promised, by algorithm; checked before anything is published.
+    expected: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+    # `headers` and `user` are as Metadata has them, for stores that need them before the first byte.
+    headers: Pairs = ()
     user: Pairs = ()
-    method: str = (
-        "POST"  # how the client sent it: PUT names its key, POST leaves it to the destination
-    )
-    field: str | None = None  # the form field it came in; None: it was a raw body
-    fields: Sequence[
-        tuple[str, str]
-    ] = ()  # form fields in order; the list grows while the form goes on
-    values: Mapping[str, str] = dataclasses.field(
-        default_factory=dict
-    )  # with the fields, what a URL may name
-    certain: bool = (
-        True  # False: `size` follows from the form's length, if nothing comes after this file
-    )
+    # How the client sent it: PUT names its key, POST leaves it to the destination.
+    method: str = "POST"
+    field: str | None = None  # the form field it came in; None for a raw body
+    # The form's fields in order; the list grows while the form goes on.
+    fields: Sequence[tuple[str, str]] = ()
+    # With the fields: what a URL template may name.
+    values: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    # False where `size` follows from the form's length, if nothing comes after this file.
+    certain: bool = True
     replace: Replace = Replace()
-    folders: str = ""  # those it lay in where its client said so, each cleaned: "album/a/"
+    folders: str = ""  # the folders that its client named, each cleaned: "album/a/"
+
+    @property
+    def sha256(self) -> str | None:
+        """The promised SHA-256, 64 hexadecimal digits."""
+        return self.expected["sha-256"].hex() if "sha-256" in self.expected else None
 
 
 class Draft(Protocol):

@@ -1,6 +1,8 @@
-"""Where an upload goes when its client named no key: a template such as `{id}/{filename}`, and fresh unguessable ids.
+"""Where an upload goes when its client named no key: a template such as `{id}/{filename}`, and
+fresh unguessable ids.
 
-The filename arrives cleaned; this file puts it into place and knows nothing of HTTP or of the store.
+The filename arrives cleaned; this file puts it into place and knows nothing of HTTP or of the
+store.
 """
 
 from __future__ import annotations

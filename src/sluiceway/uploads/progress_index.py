@@ -1,103 +1,105 @@
-"""The index of the shared board: from the hash of an upload's id to its slot, whichever process has it.
+"""The index of shared progress: from the hash of an upload's id to its record, in whichever
+process.
 
-Each process's part of the slots has buckets of its own, which only that process writes; all read all. No lock: a reader that is
-led from one bucket's chain into another's, because a slot was used again meanwhile, begins anew. A search through the whole board
-took a fifth of a millisecond, ten times a second for each watcher of an upload that never came.
+Each process's part of the records has buckets of its own, which only that process writes; all read
+all. There is no lock: a reader that is led from one bucket's chain into another's, because a record
+was reused meanwhile, begins anew. A search through all records took a fifth of a millisecond, ten
+times a second for each watcher of an upload that never came.
 """
 
 from __future__ import annotations
 
-import mmap
-import struct
+import ctypes
+
+from sluiceway.uploads.progress_record import ProgressRecord
 
 __all__ = ["ProgressIndex"]
 
-NAME = 16  # bytes at the beginning of a slot: the hash of the id, zeros where none was
-TRIES = 8  # how often a reader begins anew; each time a slot must have been used again at the very moment
-
-_LINK = struct.Struct(
-    "I"
-)  # a slot's number plus one; 0 is the end of a chain. Native and aligned: nobody reads half of it
+# How often a reader begins anew; each time a record must have been reused at the very moment.
+TRIES = 8
 
 
 class ProgressIndex:
-    """`slots` of `size` bytes each in shared memory, as many links behind them."""
+    """Buckets for `records`, whose chains run through `ProgressRecord.next`.
 
-    def __init__(self, memory: mmap.mmap, slots: int, size: int, parts: int, part: int) -> None:
-        self._map, self._slot_size, self._parts, self._part = memory, size, parts, part
-        self._share = slots // parts  # slots of a part, and its buckets
-        self._heads = slots * size  # where the buckets begin
+    A bucket, as a link, is a record's number plus one; 0 is the end of a chain.
+    """
+
+    def __init__(
+        self,
+        records: ctypes.Array[ProgressRecord],
+        buckets: ctypes.Array[ctypes.c_uint32],
+        parts: int,
+        part: int,
+    ) -> None:
+        self._records, self._buckets = records, buckets
+        self._parts, self._part = parts, part
+        self._share = len(records) // parts  # records of a part, and its buckets
         self._build()
 
-    @staticmethod
-    def size(slots: int, size: int) -> int:
-        """Bytes of memory for the slots and their index."""
-        return slots * size + slots * _LINK.size
+    def add(self, index: int) -> None:
+        """Our own record, after it has its name."""
+        record = self._records[index]
+        bucket = self._bucket(bytes(record.name), self._part)
+        record.next = self._get(bucket)
+        self._put(bucket, index + 1)
 
-    def add(self, record: int) -> None:
-        """Our own slot, after it was filled."""
-        head = self._head(self._name(record), self._part)
-        self._put(self._next(record), self._get(head))
-        self._put(head, record + 1)
-
-    def remove(self, record: int) -> None:
-        """Our own slot, before it is filled anew. One that is in no chain is left as it is."""
-        at = self._head(self._name(record), self._part)
+    def remove(self, index: int) -> None:
+        """Our own record, before it gets another name. A record in no chain is left as it is."""
+        record = self._records[index]
+        bucket = self._bucket(bytes(record.name), self._part)
+        link, before = self._get(bucket), None
         for _ in range(self._share + 1):
-            link = self._get(at)
-            if link == record + 1:
-                self._put(at, self._get(self._next(record)))
+            if link == index + 1:
+                if before is None:
+                    self._put(bucket, record.next)
+                else:
+                    before.next = record.next
                 return
             if not link:
                 return
-            at = self._next(link - 1)
+            before = self._records[link - 1]
+            link = before.next
 
     def find(self, name: bytes) -> int | None:
+        """Return the number of the record with this name, of any process."""
         for part in range(self._parts):
-            record = self._search(name, part)
-            if record is not None:
-                return record
+            index = self._search(name, part)
+            if index is not None:
+                return index
         return None
 
     def _search(self, name: bytes, part: int) -> int | None:
-        head = self._head(name, part)
+        bucket = self._bucket(name, part)
         for _ in range(TRIES):
-            link = self._get(head)
+            link = self._get(bucket)
             for _ in range(self._share):
-                if not link or self._head(self._name(link - 1), part) != head:
-                    break
-                if self._name(link - 1) == name:
+                if not link:
+                    return None
+                record = self._records[link - 1]
+                found = bytes(record.name)
+                if self._bucket(found, part) != bucket:
+                    break  # reused meanwhile: this is another chain
+                if found == name:
                     return link - 1
-                link = self._get(self._next(link - 1))
-            if not link:
-                return None
+                link = record.next
         return None
 
     def _build(self) -> None:
-        """What a dead process left of our part may be cut in the middle of a change."""
-        begin = self._part * self._share
-        for record in range(begin, begin + self._share):
-            self._put(self._heads + record * _LINK.size, 0)
-        for record in range(begin, begin + self._share):
-            if any(self._name(record)):
-                self.add(record)
+        """A process that died may have left our part in the middle of a change."""
+        own = range(self._part * self._share, (self._part + 1) * self._share)
+        for index in own:
+            self._put(index, 0)
+        for index in own:
+            if any(self._records[index].name):
+                self.add(index)
 
-    def _name(self, record: int) -> bytes:
-        return self._map[record * self._slot_size : record * self._slot_size + NAME]
+    def _bucket(self, name: bytes, part: int) -> int:
+        """The number of the bucket of a name, which is a hash already."""
+        return part * self._share + int.from_bytes(name[:4], "little") % self._share
 
-    def _head(self, name: bytes, part: int) -> int:
-        """The names are hashes already."""
-        return (
-            self._heads
-            + (part * self._share + int.from_bytes(name[:4], "little") % self._share) * _LINK.size
-        )
+    def _get(self, bucket: int) -> int:
+        return int(self._buckets[bucket])
 
-    def _next(self, record: int) -> int:
-        return (record + 1) * self._slot_size - _LINK.size
-
-    def _get(self, at: int) -> int:
-        (link,) = _LINK.unpack_from(self._map, at)
-        return int(link)
-
-    def _put(self, at: int, link: int) -> None:
-        _LINK.pack_into(self._map, at, link)
+    def _put(self, bucket: int, link: int) -> None:
+        self._buckets[bucket] = link

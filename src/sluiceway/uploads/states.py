@@ -1,6 +1,7 @@
-"""The states of an upload as a table: (state, what happened) -> next state. A missing entry is a mistake in the upload service.
+"""The states of an upload as a table: (state, event) -> next state. No other step is allowed.
 
-Nothing but the words and the table lives here; `upload service.py` is the only code that moves an upload through it.
+Only the words and the table live here. `session.py` is the only code that moves an upload through
+it.
 """
 
 from __future__ import annotations
@@ -14,14 +15,16 @@ __all__ = ["ENDED", "TRANSITIONS", "State", "after"]
 
 
 class State(IntEnum):
-    """Where an upload stands. The numbers are written to the progress board: never renumber."""
+    """Where an upload stands.
 
-    WAITING = 0  # somebody watches for it; it has not begun
-    RECEIVING = 1  # bytes come in
-    CHECKING = 2  # the body is whole; digests, durability and visibility are under way
-    COMPLETE = 3  # the destination said so
+    The numbers stand in the shared progress table: never renumber. 0 is memory that was never used.
+    """
+
+    RECEIVING = 1  # bytes arrive
+    CHECKING = 2  # the body is whole; digests are checked, files are synchronised and published
+    COMPLETE = 3  # the destination confirmed it
     FAILED = 4  # nothing was stored
-    CANCELLED = 5  # the client took it back; nothing was stored
+    CANCELLED = 5  # the client cancelled it; nothing was stored
 
     @property
     def word(self) -> str:
@@ -31,7 +34,6 @@ class State(IntEnum):
 ENDED: Final = frozenset({State.COMPLETE, State.FAILED, State.CANCELLED})
 
 TRANSITIONS: Final[dict[tuple[State, str], State]] = {
-    (State.WAITING, "begin"): State.RECEIVING,
     (State.RECEIVING, "whole"): State.CHECKING,
     (State.RECEIVING, "fail"): State.FAILED,
     (State.RECEIVING, "cancel"): State.CANCELLED,
@@ -41,9 +43,9 @@ TRANSITIONS: Final[dict[tuple[State, str], State]] = {
 }
 
 
-def after(state: State, happened: str) -> State:
-    """The next state. Raises SluiceError for a step the table does not know."""
+def after(state: State, event: str) -> State:
+    """Return the next state. Raises SluiceError for a step that the table does not have."""
     try:
-        return TRANSITIONS[state, happened]
+        return TRANSITIONS[state, event]
     except KeyError:
-        raise SluiceError(f"An upload that is {state.word} cannot {happened}") from None
+        raise SluiceError(f"An upload that is {state.word} cannot {event}") from None

@@ -73,13 +73,14 @@ def store_at(proxy: S3Faults, s3: Objects, bucket: str, **more: str) -> ObjectSt
 
 async def put(store: ObjectStore, key: str, data: bytes, replace: Replace = Replace()) -> None:
     """With a digest that is known, as a copy sends it."""
-    sha256 = hashlib.sha256(data).hexdigest()
+    sha256 = hashlib.sha256(data)
+    expected = {"sha-256": sha256.digest()}
     draft = await store.draft(
-        "one", len(data), UploadRequest(key, key, sha256=sha256, replace=replace)
+        "one", len(data), UploadRequest(key, key, expected=expected, replace=replace)
     )
     try:
         await draft.write(data)
-        await draft.publish(key, Metadata(key, sha256=sha256), replace)
+        await draft.publish(key, Metadata(key, sha256=sha256.hexdigest()), replace)
     finally:
         await draft.discard()
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from sluiceway.pipe.hashes import CHECKED
-from sluiceway.uploads.service import check_digests
+from sluiceway.uploads.session import check_digests
 from sluiceway.wire.forms.decoder import Event, FormEnded, PartBegan, PartEnded
 from sluiceway.wire.headers.checksums import expected_of
 

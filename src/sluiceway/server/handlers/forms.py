@@ -22,7 +22,8 @@ from sluiceway.server.intake import published, query_values, received
 from sluiceway.server.request_body import body_chunks, check_body, check_whole, content_length
 from sluiceway.server.responses import upload_answer
 from sluiceway.stores.contract import Replace, UploadRequest
-from sluiceway.uploads.service import UploadService, UploadSession, Wish, check_digests
+from sluiceway.uploads.service import UploadService
+from sluiceway.uploads.session import UploadSession, check_digests
 from sluiceway.wire.forms.decoder import (
     Event,
     FormDecoder,
@@ -169,26 +170,27 @@ class _Form:
             raise Unsupported(f"The form brings several files, and a PUT stores one. {_BETTER}")
         size = self._decoder.size_if_last(part, self._length)
         await incoming.take(
-            PassingSource(_part(events, first)), self._wish(part), size=size, counts_received=False
+            PassingSource(_part(events, first)),
+            self._upload_request(part),
+            size=size,
+            counts_received=False,
         )
 
-    def _wish(self, part: PartBegan) -> Wish:
+    def _upload_request(self, part: PartBegan) -> UploadRequest:
         target, name = self._target, clean_name(part.filename or "")
         if target is not None:
             name = name_told(self._request) or (name if part.filename else clean_name(target.key))
-        return Wish(
+        return UploadRequest(
+            key="" if target is None else target.key,
             filename=name,
             type=kept_type(part.type, name),
-            key=None if target is None else target.key,
+            method=self._request.method,
+            field=part.name,
+            fields=self.fields,
+            values=self._values,
+            certain=False,
             replace=Replace() if target is None else target.replace,
-            upload_request=UploadRequest(
-                method=self._request.method,
-                folders="" if target is not None else clean_folders(part.filename or ""),
-                field=part.name,
-                fields=self.fields,
-                values=self._values,
-                certain=False,
-            ),
+            folders="" if target is not None else clean_folders(part.filename or ""),
         )
 
 

@@ -47,7 +47,8 @@ from sluiceway.server.request_body import (
 )
 from sluiceway.server.responses import upload_answer
 from sluiceway.stores.contract import UploadRequest
-from sluiceway.uploads.service import UploadService, UploadSession, Wish, check_digests
+from sluiceway.uploads.service import UploadService
+from sluiceway.uploads.session import UploadSession, check_digests
 from sluiceway.wire.headers.digests import WANTED, parse_digests
 from sluiceway.wire.headers.media_types import kept_type
 from sluiceway.wire.headers.parameters import TOKEN
@@ -96,13 +97,13 @@ async def import_remote(
                     raise PeerFailed(
                         refused.detail, **refused.members
                     )  # a 404 here would be said of /files
-                wish, length = _wish(request, order, head), _length(head)
+                upload_request, length = _upload_request(request, order, head), _length(head)
                 remote.check_length(length)
                 incoming.record.length = length
                 incoming.stages.enter(before)
                 source = TimedSource(PassingSource(paced(answer), length), incoming.stages)
                 try:
-                    await incoming.take(source, wish)
+                    await incoming.take(source, upload_request)
                 except DigestMismatch as error:
                     said = f"What came from {redact_url(head.url)} does not have the digest it told; nothing was stored, try again"
                     raise PeerFailed(said, **error.members) from error
@@ -196,13 +197,13 @@ def _read(body: bytes) -> ImportRequest:
     return ImportRequest(told["url"], told.get("name"), kind and kind.lower())
 
 
-def _wish(request: Request, order: ImportRequest, head: Head) -> Wish:
+def _upload_request(request: Request, order: ImportRequest, head: Head) -> UploadRequest:
     name = clean_name(order.name) if order.name else file_name(head)
-    return Wish(
+    return UploadRequest(
         filename=name,
         type=kept_type(order.type or head.headers.get("content-type", ""), name),
         expected=_promised(head),
-        upload_request=UploadRequest(method="POST", values=query_values(request)),
+        values=query_values(request),
     )
 
 

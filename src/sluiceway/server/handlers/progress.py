@@ -16,7 +16,8 @@ from sluiceway.errors import NotFound, Unavailable
 from sluiceway.server.request_body import wait_until_gone
 from sluiceway.server.responses import json_answer
 from sluiceway.uploads.keys import checked_id
-from sluiceway.uploads.progress import ProgressRecord, ProgressTable
+from sluiceway.uploads.progress import ProgressTable
+from sluiceway.uploads.progress_record import ProgressRecord
 from sluiceway.uploads.service import UploadService
 from sluiceway.uploads.states import ENDED
 from sluiceway.wire.event_stream import EVENT_STREAM_TYPE, format_comment, format_event

@@ -15,7 +15,8 @@ from sluiceway.server.intake import published, query_values, received
 from sluiceway.server.request_body import body_source, check_body, check_whole, content_length
 from sluiceway.server.responses import upload_answer
 from sluiceway.stores.contract import Entry, Replace, UploadRequest
-from sluiceway.uploads.service import UploadService, UploadSession, Wish
+from sluiceway.uploads.service import UploadService
+from sluiceway.uploads.session import UploadSession
 from sluiceway.wire.headers.checksums import expected_of
 from sluiceway.wire.headers.conditions import PutTerms, Verdict, evaluate, join_fields, put_replace
 from sluiceway.wire.headers.disposition import parse_disposition
@@ -71,10 +72,12 @@ class Target:
 async def put_object(request: Request, upload_service: UploadService, key: str) -> Response:
     """PUT /files/{key} with the file's bytes as its body."""
     target = await Target.of(request, upload_service, key)
-    wish = _wish(request, name_told(request) or clean_name(target.key), target.key, target.replace)
+    upload_request = _upload_request(
+        request, name_told(request) or clean_name(target.key), target.key, target.replace
+    )
     _check_length(request, upload_service)
     async with received(request, upload_service) as incoming:
-        await incoming.take(body_source(request, incoming.stages), wish)
+        await incoming.take(body_source(request, incoming.stages), upload_request)
         entries = await target.publish(request, upload_service, incoming)
     return upload_answer(request, upload_service, incoming, entries, replaced=target.there)
 
@@ -83,10 +86,10 @@ async def post_raw(request: Request, upload_service: UploadService) -> Response:
     """POST /files with anything but a form: the server makes the key, the client may give a name."""
     check_whole(request)
     _refuse_form_without_files(request)
-    wish = _wish(request, name_told(request) or "unnamed", None, Replace())
+    upload_request = _upload_request(request, name_told(request) or "unnamed", None, Replace())
     _check_length(request, upload_service)
     async with received(request, upload_service) as incoming:
-        await incoming.take(body_source(request, incoming.stages), wish)
+        await incoming.take(body_source(request, incoming.stages), upload_request)
         entries = await published(request, upload_service, incoming)
     return upload_answer(request, upload_service, incoming, entries)
 
@@ -137,7 +140,9 @@ async def _stat(upload_service: UploadService, key: str) -> Entry | None:
         return None
 
 
-def _wish(request: Request, filename: str, key: str | None, replace: Replace) -> Wish:
+def _upload_request(
+    request: Request, filename: str, key: str | None, replace: Replace
+) -> UploadRequest:
     check_body(request)
     expected = expected_digests(request)
     told = request.headers.get("content-type", "")
@@ -145,16 +150,15 @@ def _wish(request: Request, filename: str, key: str | None, replace: Replace) ->
         raise BadRequest(f"Content-Type has more than {MOST_TYPE} characters; shorten it")
     kind = kept_type(told, filename)
     folders = "" if key is not None else clean_folders(_name_as_sent(request) or "")
-    upload_request = UploadRequest(
-        method=request.method, values=query_values(request), folders=folders
-    )
-    return Wish(
+    return UploadRequest(
+        key=key or "",
         filename=filename,
         type=kind,
-        key=key,
-        replace=replace,
         expected=expected,
-        upload_request=upload_request,
+        method=request.method,
+        values=query_values(request),
+        replace=replace,
+        folders=folders,
     )
 
 

@@ -1,0 +1,144 @@
+"""The memory of one upload's counters, as every process of a server sees it.
+
+Written by the process that receives the upload, read by the process that a watcher reaches. Two
+marks go the other way, with one writer each: *watched* and *cancel asked*. Knows nothing of other
+records.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import time
+
+from sluiceway.uploads.states import State
+
+__all__ = ["CODE_BYTES", "ProgressRecord", "hash_id"]
+
+NAME_BYTES = 16  # of the hash of an upload's id
+CODE_BYTES = 22  # the longest error code fits
+# Seconds a look counts. Watchers look ten times a second, so a slow moment changes nothing.
+WATCH = 2.0
+
+
+class ProgressRecord(ctypes.Structure):
+    """One upload. Counters are bytes; `length` is None while it is unknown.
+
+    Every number is aligned and written at once, so no reader sees half of it. `id` and `index` are
+    of this view, not of the shared memory.
+    """
+
+    id: str
+    index: int
+
+    name: ctypes.Array[ctypes.c_ubyte]  # the hash of the id; zeros where no upload was yet
+    received: int  # from the client
+    forwarded: int  # handed to the destination
+    kept: int  # acknowledged by the destination
+    cancel_asked: bool
+    # Whether `kept` is what the destination's kernel acknowledged (TCP), not the destination
+    # itself.
+    by_kernel: bool
+    next: int  # the next record of the index's chain: its number plus one, 0 at the end
+
+    _fields_ = (
+        ("name", ctypes.c_ubyte * NAME_BYTES),
+        ("received", ctypes.c_int64),
+        ("forwarded", ctypes.c_int64),
+        ("kept", ctypes.c_int64),
+        ("_length", ctypes.c_int64),
+        ("_watched_at", ctypes.c_double),
+        ("_code", ctypes.c_char * CODE_BYTES),
+        ("_state", ctypes.c_uint8),
+        ("cancel_asked", ctypes.c_bool),
+        ("by_kernel", ctypes.c_bool),
+        ("next", ctypes.c_uint32),
+    )
+    _length: int
+    _watched_at: float
+    _code: bytes
+    _state: int
+
+    def begin(self, upload: str, length: int | None) -> None:
+        """Use the memory for another upload.
+
+        The name comes first: a reader that sees fields of the new upload sees the new name as well.
+        `next` is the index's.
+        """
+        self.id = upload
+        self.name[:] = list(hash_id(upload))
+        self.received = self.forwarded = self.kept = 0
+        self.length = length
+        self._watched_at, self._code = 0.0, b""
+        self.cancel_asked = self.by_kernel = False
+        self.state = State.RECEIVING
+
+    @property
+    def length(self) -> int | None:
+        return None if self._length < 0 else self._length
+
+    @length.setter
+    def length(self, value: int | None) -> None:
+        self._length = -1 if value is None else value
+
+    @property
+    def state(self) -> State:
+        return State(self._state)
+
+    @state.setter
+    def state(self, value: State) -> None:
+        self._state = value
+
+    @property
+    def under_way(self) -> bool:
+        """Whether an upload is received or checked. False for memory that was never used."""
+        return self._state in (State.RECEIVING, State.CHECKING)
+
+    @property
+    def code(self) -> str | None:
+        """The error code of a failed upload."""
+        return self._code.decode() or None
+
+    @code.setter
+    def code(self, value: str) -> None:
+        self._code = value.encode()[:CODE_BYTES]
+
+    @property
+    def watched(self) -> bool:
+        """Whether a watcher looked within the last `WATCH` seconds.
+
+        The monotonic clock is the same for all processes of a machine.
+        """
+        return time.monotonic() - self._watched_at < WATCH
+
+    def watch(self) -> None:
+        self._watched_at = time.monotonic()
+
+    def snapshot(self) -> dict[str, object]:
+        """Return what a watcher sees, as JSON values. Another process may write meanwhile."""
+        while True:
+            state = self.state
+            # In this order no counter can pass the one before it: each was at most the next when it
+            # was read.
+            kept, forwarded, received = self.kept, self.forwarded, self.received
+            if self.state is state:  # else the counters may be those of the next state
+                break
+        return {
+            "id": self.id,
+            "state": state.word,
+            "received": received,
+            "forwarded": forwarded,
+            "kept": kept,
+            "kept_by": "kernel" if self.by_kernel else "destination",
+            "length": self.length,
+            "code": self.code,
+        }
+
+    def still(self) -> bool:
+        """Whether the memory still belongs to this upload: that of ended ones is reused."""
+        return bytes(self.name) == hash_id(self.id)
+
+
+def hash_id(upload: str) -> bytes:
+    """The name of an upload in shared memory."""
+    return hashlib.blake2b(upload.encode(), digest_size=NAME_BYTES).digest()

@@ -1,0 +1,306 @@
+"""An upload under way: its files are drafted and checked, and published when all of them are right.
+
+The only code that moves an upload from state to state. It knows sources, stores and its progress
+record, never HTTP or forms.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from sluiceway.errors import (
+    BadName,
+    Cancelled,
+    DigestMismatch,
+    PeerFailed,
+    Refused,
+    SluiceError,
+    TooLarge,
+)
+from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.digests import Digests
+from sluiceway.pipe.pump import pump
+from sluiceway.pipe.source import Source
+from sluiceway.pipe.stages import ANSWER, DESTINATION, QUEUE, Stages
+from sluiceway.stores.contract import (
+    Draft,
+    EarlyFailure,
+    Entry,
+    Metadata,
+    Pausable,
+    Replace,
+    Store,
+    UploadRequest,
+)
+from sluiceway.uploads.keys import KeyTemplate
+from sluiceway.uploads.progress_record import ProgressRecord
+from sluiceway.uploads.states import ENDED, State, after
+from sluiceway.wire.names import check_key
+
+__all__ = ["UploadRules", "UploadSession", "check_digests"]
+
+
+@dataclass(frozen=True, slots=True)
+class UploadRules:
+    """What holds for every upload of a service."""
+
+    store: Store
+    budget: Budget
+    template: KeyTemplate
+    digests: tuple[str, ...]  # counted for every file
+    max_size: int | None  # bytes of one request's files together
+    flatten: bool  # folders that clients name are dropped
+
+    def make_key(self, filename: str) -> str:
+        """Return the key of a file whose client named none.
+
+        Raises BadName: a template can make an unsafe key of a safe name.
+        """
+        try:
+            return check_key(self.template.key(filename), self.store.traits.max_key_bytes)
+        except BadName as error:
+            raise BadName(
+                f"This server makes no safe key of the name {filename!r}: {error.detail}",
+                **error.members,
+            ) from None
+
+
+@dataclass(slots=True)
+class _DraftedFile:
+    """A file that has arrived whole and waits for the others."""
+
+    draft: Draft
+    key: str
+    metadata: Metadata
+    replace: Replace
+
+
+class UploadSession:
+    """One upload, of one or several files. Leaving the block without `publish` discards everything.
+
+    `at_end` is called once, when the block has been left.
+    """
+
+    def __init__(
+        self, rules: UploadRules, record: ProgressRecord, at_end: Callable[[UploadSession], None]
+    ) -> None:
+        self.record = record
+        self.stages: Stages = Stages()
+        self.task: asyncio.Task[object] | None = asyncio.current_task()
+        # Whether the client has left; set by the code that speaks with the client.
+        self.client_left: Callable[[], bool] = lambda: False
+        self._rules, self._at_end = rules, at_end
+        self._drafted: list[_DraftedFile] = []
+        self._filling: Draft | None = None
+        self._reason: SluiceError | None = None
+        self._leaving = False  # the drafts are being discarded already
+        self._taken = 0  # bytes of files so far: the limit is for the request, not for each file
+
+    @property
+    def id(self) -> str:
+        return self.record.id
+
+    @property
+    def drafted(self) -> list[tuple[str, Metadata, int]]:
+        """Key, metadata and bytes of each file that was taken, in order."""
+        return [(file.key, file.metadata, file.draft.written) for file in self._drafted]
+
+    def stop(self, reason: SluiceError) -> None:
+        """End the upload from outside: the handler sees `reason` raised where it waits."""
+        if self._reason is None and not self._leaving and self.task is not None:
+            self._reason = reason
+            self.task.cancel()
+
+    def failure(self) -> SluiceError | None:
+        """Return the error that a destination gave before it had everything."""
+        if self.record.state is not State.RECEIVING:
+            return None  # publishing raises it
+        failures = (each.failure for each in self._drafts() if isinstance(each, EarlyFailure))
+        return next((error for error in failures if error is not None), None)
+
+    def count_kept(self) -> None:
+        """Count what another machine has acknowledged: at most all bytes but one.
+
+        The last byte counts when that machine has answered.
+        """
+        kept = sum(min(each.kept, each.written - 1) for each in self._drafts() if each.written)
+        if self.record.state not in ENDED and kept > self.record.kept:
+            self.record.kept = kept
+
+    async def take(
+        self,
+        source: Source,
+        request: UploadRequest,
+        *,
+        size: int | None = None,
+        counts_received: bool = True,
+    ) -> None:
+        """Draft one file and check it.
+
+        `size` is the length, as far as it can be known, of a source that cannot be sure of it.
+        Raises BodyCut, TooLarge, DigestMismatch, NoSpace and whatever source and destination raise.
+        """
+        rules = self._rules
+        folders = "" if rules.flatten else request.folders
+        key = request.key or rules.make_key(folders + request.filename)
+        digests = Digests(tuple(dict.fromkeys((*rules.digests, *request.expected))), rules.budget)
+        before = self.stages.enter(DESTINATION)
+        if self._drafted and isinstance(waiting := self._drafted[-1].draft, Pausable):
+            await waiting.pause()
+        draft = self._filling = await rules.store.draft(
+            f"{self.id}.{len(self._drafted)}",
+            source.length if source.length is not None else size,
+            dataclasses.replace(request, key=key, folders=folders),
+        )
+        self.stages.enter(QUEUE)
+        try:
+            self._taken += await self._pump(source, draft, digests, counts_received)
+            found = await digests.finish()
+        finally:
+            await digests.aclose()
+        check_digests(found, request.expected)
+        metadata = Metadata(
+            filename=request.filename,
+            type=request.type,
+            sha256=found["sha-256"].hex() if "sha-256" in found else None,
+        )
+        self._drafted.append(_DraftedFile(draft, key, metadata, request.replace))
+        self._filling = None
+        self.stages.enter(before)
+
+    async def publish(self) -> list[Entry]:
+        """Make every file visible; all or, after an error, none.
+
+        Raises Exists, PreconditionFailed, NoSpace.
+        """
+        self._move("whole")
+        self.stages.enter(ANSWER)
+        entries: list[Entry] = []
+        try:
+            for file in self._drafted:
+                entries.append(await file.draft.publish(file.key, file.metadata, file.replace))
+                # The counter never goes back.
+                self.record.kept = max(self.record.kept, sum(entry.size for entry in entries))
+        except BaseException as error:
+            await self._take_back(entries)
+            undoable = self._rules.store.traits.undoable
+            if isinstance(error, SluiceError) and not undoable and entries:
+                raise _partly(error, [entry.key for entry in entries]) from error
+            raise
+        self.record.by_kernel = False
+        self._move("published")
+        self.stages.enter(QUEUE)
+        return entries
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._leaving = True
+        try:
+            await self._discard()
+        finally:
+            stopped = isinstance(error, asyncio.CancelledError) and self._reason is not None
+            outcome = self._reason if stopped else error
+            if self.record.state is not State.COMPLETE:
+                self._note(outcome)
+            self._at_end(self)
+        if stopped and self._reason is not None:
+            if self.task is not None:
+                self.task.uncancel()
+            raise self._reason from None
+
+    async def _pump(
+        self, source: Source, draft: Draft, digests: Digests, counts_received: bool
+    ) -> int:
+        max_size = self._rules.max_size
+        limit = None if max_size is None else max_size - self._taken
+        try:
+            return await pump(
+                source,
+                draft,
+                taps=[digests],
+                meter=self.record,
+                limit=limit,
+                counts_received=counts_received,
+                stages=self.stages,
+                budget=self._rules.budget,
+            )
+        except TooLarge as error:
+            # The pump knows what was left for this file; the sender needs the whole limit.
+            if self._taken and max_size is not None and error.members.get("limit") == limit:
+                raise TooLarge(
+                    f"The files of this form have more than {max_size} bytes together;"
+                    " the server takes at most that",
+                    limit=max_size,
+                ) from None
+            raise
+
+    def _drafts(self) -> Iterator[Draft]:
+        yield from (file.draft for file in self._drafted)
+        if self._filling is not None:
+            yield self._filling
+
+    async def _discard(self) -> None:
+        """Discard what was not published. Every draft is tried, whatever the others raise."""
+        failed: BaseException | None = None
+        for draft in list(self._drafts()):
+            try:
+                await draft.discard()
+            except (SluiceError, OSError, asyncio.CancelledError) as error:
+                failed = failed or error
+        self._drafted, self._filling = [], None
+        if failed is not None:
+            raise failed
+
+    async def _take_back(self, entries: list[Entry]) -> None:
+        """A later file could not be published: delete those that were, unless they changed
+        since."""
+        store = self._rules.store
+        for entry in entries if store.traits.undoable else ():
+            try:
+                await store.delete(entry.key, Replace(allowed=True, etag=entry.etag))
+            except SluiceError:
+                continue  # deleted or replaced: no longer ours
+
+    def _note(self, error: BaseException | None) -> None:
+        if isinstance(error, SluiceError):
+            self.record.code = error.code
+        self._move("cancel" if isinstance(error, Cancelled | asyncio.CancelledError) else "fail")
+
+    def _move(self, event: str) -> None:
+        self.record.state = after(self.record.state, event)
+
+
+def _partly(error: SluiceError, published: list[str]) -> SluiceError:
+    """The same error, which says what another server has taken and will keep.
+
+    The client learns that also where the other server's refusal would have been its answer.
+    """
+    if isinstance(error, Refused):
+        what, status = "the files before it in the form are there already", error.status
+        error = PeerFailed(f"{error.detail}; {what}", answered=status)
+        error.for_operator(f"The destination answered {status}; {what}")
+    error.members.setdefault("already_taken", published)
+    return error
+
+
+def check_digests(found: Mapping[str, bytes], expected: Mapping[str, bytes]) -> None:
+    """Raises DigestMismatch unless every expected digest was found."""
+    wrong = [name for name, value in expected.items() if found[name] != value]
+    if wrong:
+        raise DigestMismatch(
+            f"The bytes that arrived do not have the {wrong[0]} digest sent along;"
+            " nothing was stored. Send it again",
+            mismatched_digests=[{"algorithm": name} for name in wrong],
+        )
