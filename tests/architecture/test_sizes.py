@@ -29,7 +29,6 @@ TWICE = {
     "Found",
     "RetryPolicy",
     "Sluiceway",
-    "_Drafted",
     "_Level",
     "_Sending",
 }

@@ -209,15 +209,11 @@ class UploadRequest:
     # `headers` and `user` are as Metadata has them, for stores that need them before the first byte.
     headers: Pairs = ()
     user: Pairs = ()
-    # How the client sent it: PUT names its key, POST leaves it to the destination.
-    method: str = "POST"
+    method: str = "POST"  # how the client sent it: PUT names its key, POST leaves it open
     field: str | None = None  # the form field it came in; None for a raw body
-    # The form's fields in order; the list grows while the form goes on.
-    fields: Sequence[tuple[str, str]] = ()
-    # With the fields: what a URL template may name.
-    values: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    # False where `size` follows from the form's length, if nothing comes after this file.
-    certain: bool = True
+    fields: Sequence[tuple[str, str]] = ()  # in order; the list grows while the form goes on
+    values: Mapping[str, str] = dataclasses.field(default_factory=dict)  # for URL templates
+    certain: bool = True  # False: `size` is the file's if nothing comes after it in the form
     replace: Replace = Replace()
     folders: str = ""  # the folders that its client named, each cleaned: "album/a/"
 
