@@ -53,7 +53,6 @@ RETIRED_WORDS = {
         "starlette.py",
         "stores",
         "stores/disk",
-        "stores/fanout",
         "stores/objects",
         "testing",
         "testing/store_suite",

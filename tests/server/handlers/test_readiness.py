@@ -14,7 +14,7 @@ from sluiceway.server.handlers.readiness import REMEMBERED, Readiness
 from sluiceway.stores.contract import Draft, UploadRequest
 from sluiceway.stores.fanout.store import FanoutStore
 from sluiceway.stores.memory import MemoryStore
-from stores.fanout.fanout_legs import LIMIT, disk, memory, relay
+from stores.fanout.destinations import LIMIT, disk, memory, relay
 
 pytestmark = pytest.mark.anyio
 

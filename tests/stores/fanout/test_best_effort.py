@@ -1,4 +1,6 @@
-"""A best-effort destination gets the file when it can; when not, the upload neither waits nor fails, and a note says why."""
+"""A best-effort destination that cannot keep up neither delays nor fails the upload; a note says
+why.
+"""
 
 from __future__ import annotations
 
@@ -15,25 +17,25 @@ from sluiceway.errors import Refused
 from sluiceway.pipe.budget import MINIMUM, Budget
 from sluiceway.stores.contract import DestinationResult, Draft, Metadata, Replace
 from sluiceway.stores.fanout import draft as fanout_draft
-from sluiceway.stores.fanout.best_effort import BEHIND, BestEffortTarget
+from sluiceway.stores.fanout.best_effort import MOST_BEHIND, BestEffortTarget
 from sluiceway.stores.memory import MemoryStore
 from sluiceway.testing.store_suite import pattern, read, store_bytes
-from stores.fanout.fanout_legs import (
+from stores.fanout.destinations import (
     CHUNK,
     LIMIT,
+    complete_requests,
     disk,
     fan_out,
     memory,
-    pour,
     put,
     relay,
-    rests,
     send,
-    whole,
+    stored_names,
+    write_chunks,
 )
 
 MIB = 1 << 20
-LARGE = pattern(8 * MIB) * 5  # more than the kernel's buffers of a connection and BEHIND together
+LARGE = pattern(8 * MIB) * 5  # more than the kernel buffers of a connection and MOST_BEHIND hold
 
 
 def gave_up(display_name: str, reason: str) -> str:
@@ -46,10 +48,10 @@ def takes(exchange: Exchange) -> None:
         exchange.reply(201, {"Location": "/copy"})
 
 
-def says(status: int, words: bytes = b"") -> Callable[[Exchange], None]:
+def answers(status: int, text: bytes = b"") -> Callable[[Exchange], None]:
     def act(exchange: Exchange) -> None:
         exchange.read_body()
-        exchange.reply(status, {"Content-Type": "text/plain"}, words)
+        exchange.reply(status, {"Content-Type": "text/plain"}, text)
 
     return act
 
@@ -57,8 +59,8 @@ def says(status: int, words: bytes = b"") -> Callable[[Exchange], None]:
 # It keeps up
 
 
-async def test_one_that_keeps_up_has_the_same_bytes(tmp_path: Path) -> None:
-    """Disk, memory and a server, all best-effort: whole copies, no notes, and each is told of."""
+async def test_a_destination_that_keeps_up_gets_the_same_bytes(tmp_path: Path) -> None:
+    """A disk and a server, both best-effort: complete copies, no notes, a result for each."""
     budget = Budget(LIMIT)
     with Peer(takes) as peer:
         main, spare = memory(), disk(tmp_path, budget, required=False)
@@ -74,26 +76,32 @@ async def test_one_that_keeps_up_has_the_same_bytes(tmp_path: Path) -> None:
         )
 
 
-async def test_one_that_goes_back_goes_back_with_the_others(tmp_path: Path) -> None:
-    """A truncated draft is truncated at the best-effort place, too, in its turn."""
+async def test_a_truncated_draft_is_truncated_at_a_best_effort_destination_too(
+    tmp_path: Path,
+) -> None:
+    """Its truncation stands in its queue, between the chunks before and after."""
     budget = Budget(LIMIT)
     spare = disk(tmp_path, budget, required=False)
     async with fan_out(budget, memory(), spare) as store:
         draft = await store.draft("up.0", None)
-        await pour(draft, pattern(3 * MIB))
+        await write_chunks(draft, pattern(3 * MIB))
         await draft.truncate(MIB)
-        await pour(draft, pattern(MIB, 77))
+        await write_chunks(draft, pattern(MIB, 77))
         entry = await draft.publish("book", Metadata(""))
 
         assert entry.notes == ()
         assert await read(spare.store, "book") == pattern(MIB) + pattern(MIB, 77)
 
 
-# It does not
+# It does not keep up
 
 
-async def test_one_that_reads_nothing_is_dropped_and_holds_nobody_up(tmp_path: Path) -> None:
-    """40 MiB pass a server that takes nothing: it is let go in the middle and never holds more than it may."""
+async def test_a_destination_that_reads_nothing_is_given_up_and_delays_no_other(
+    tmp_path: Path,
+) -> None:
+    """40 MiB for a server that reads nothing: it is given up on the way and holds MOST_BEHIND at
+    most.
+    """
     budget = Budget(LIMIT)
     with Peer(lambda _: peer.ended.wait(20)) as peer:
         main = memory()
@@ -109,11 +117,11 @@ async def test_one_that_reads_nothing_is_dropped_and_holds_nobody_up(tmp_path: P
             assert await read(main.store, "book") == LARGE
         assert entry.notes == (gave_up(peer.url, "it fell behind"),)
         assert entry.copies[1] == DestinationResult(peer.url, False, note=entry.notes[0])
-        assert BEHIND // 2 < most <= BEHIND
+        assert MOST_BEHIND // 2 < most <= MOST_BEHIND
 
 
-async def test_many_that_read_nothing_stay_within_the_budget(tmp_path: Path) -> None:
-    """Six uploads at once with hardly any memory: the budget ends them, never the uploads, and is never overdrawn."""
+async def test_many_destinations_that_read_nothing_stay_within_the_budget(tmp_path: Path) -> None:
+    """Six uploads with the smallest budget: it is never exceeded, and every upload succeeds."""
     budget = Budget(MINIMUM)
     with Peer(lambda _: peer.ended.wait(20)) as peer:
         main = disk(tmp_path, budget)
@@ -132,41 +140,41 @@ async def test_many_that_read_nothing_stay_within_the_budget(tmp_path: Path) -> 
                 for number, draft in enumerate(drafts)
             ]
 
-            assert rests(main) == [str(number) for number in range(6)]
+            assert stored_names(main) == [str(number) for number in range(6)]
         assert [entry.notes for entry in entries] == [(gave_up(peer.url, "it fell behind"),)] * 6
         assert most <= budget.limit
 
 
-async def test_one_that_falls_silent_at_the_end_gets_a_moment(
+async def test_a_destination_that_does_not_answer_is_given_up_after_a_timeout(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It has every byte and does not answer: after the time it is given the upload is done without it."""
-    monkeypatch.setattr(fanout_draft, "CATCH_UP", 0.25)
+    """It has every byte and does not answer: the upload succeeds without it."""
+    monkeypatch.setattr(fanout_draft, "CATCH_UP_TIMEOUT", 0.25)
     budget = Budget(LIMIT)
     with Peer(lambda _: peer.ended.wait(20)) as peer:
         main = memory()
         async with fan_out(budget, main, relay(peer.url, required=False)) as store:
             entry = await send(store, "book", b"small")
 
-            assert rests(main) == ["book"]
+            assert stored_names(main) == ["book"]
         assert entry.notes == (gave_up(peer.url, "it was not done 0 s after the others"),)
 
 
 @pytest.mark.parametrize("size", [10, 3 * MIB])
-async def test_one_that_refuses_at_the_end_is_a_note(size: int) -> None:
-    """503 after the last byte: its status and its words, and the file is stored."""
+async def test_a_refusal_at_the_end_becomes_a_note(size: int) -> None:
+    """503 after the last byte: the note has status and text, and the file is stored."""
     budget = Budget(LIMIT)
-    with Peer(says(503, b"closed for lunch")) as peer:
+    with Peer(answers(503, b"closed for lunch")) as peer:
         main = memory()
         async with fan_out(budget, main, relay(peer.url, required=False)) as store:
             entry = await send(store, "book", pattern(size))
 
-            assert rests(main) == ["book"]
+            assert stored_names(main) == ["book"]
         assert entry.notes == (gave_up(peer.url, "it answered 503: closed for lunch"),)
 
 
-async def test_one_that_breaks_in_the_middle_is_a_note() -> None:
-    """A reset after some bytes; whoever offers more to it is not told of it."""
+async def test_a_connection_reset_becomes_a_note() -> None:
+    """It is reset after some bytes; later writes raise nothing."""
 
     def breaks(exchange: Exchange) -> None:
         exchange.recv(1000)
@@ -181,8 +189,8 @@ async def test_one_that_breaks_in_the_middle_is_a_note() -> None:
         assert entry.notes[0].startswith(gave_up(peer.url, ""))
 
 
-async def test_one_that_is_not_there_is_a_note() -> None:
-    """No connection: the upload begins, goes on and ends."""
+async def test_an_unreachable_destination_becomes_a_note() -> None:
+    """Without a connection the upload succeeds all the same."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
     budget = Budget(LIMIT)
@@ -192,8 +200,8 @@ async def test_one_that_is_not_there_is_a_note() -> None:
     assert "no connection" in entry.notes[0]
 
 
-async def test_a_key_taken_there_is_a_note(tmp_path: Path) -> None:
-    """What stands at the best-effort place stays, and the upload is stored at the others."""
+async def test_a_key_that_is_taken_there_becomes_a_note(tmp_path: Path) -> None:
+    """The object at the best-effort destination stays; the others store the upload."""
     budget = Budget(LIMIT)
     spare = disk(tmp_path, budget, required=False)
     async with fan_out(budget, memory(), spare) as store:
@@ -202,27 +210,27 @@ async def test_a_key_taken_there_is_a_note(tmp_path: Path) -> None:
 
         assert "already" in entry.notes[0]
         assert await read(spare.store, "book") == b"there before"
-        assert rests(spare) == ["book"]
+        assert stored_names(spare) == ["book"]
 
 
 @pytest.mark.root
-async def test_a_full_best_effort_disk_is_a_note(tmp_path: Path, mount: Mount) -> None:
-    """No room there; the draft it had begun is gone."""
+async def test_a_full_best_effort_disk_becomes_a_note(tmp_path: Path, mount: Mount) -> None:
+    """Its draft is discarded."""
     mount("tmpfs", tmp_path / "small", "size=2m")
     budget = Budget(LIMIT)
     spare = disk(tmp_path / "small", budget, required=False)
     fill(tmp_path / "small")
     async with fan_out(budget, memory(), spare) as store:
-        entry = await send(store, "book", pattern(MIB), told=False)
+        entry = await send(store, "book", pattern(MIB), length_known=False)
 
     assert gave_up(spare.display_name, "") in entry.notes[0]
-    assert rests(spare) == ["filler"]
+    assert stored_names(spare) == ["filler"]
 
 
-async def test_it_has_nothing_when_a_required_one_refuses(tmp_path: Path) -> None:
-    """Published last: a copy that nobody else has never appears."""
+async def test_it_stores_nothing_when_a_required_destination_refuses(tmp_path: Path) -> None:
+    """It publishes last, so that it never has the only copy."""
     budget = Budget(LIMIT)
-    with Peer(says(422)) as peer, Peer(takes) as spare_peer:
+    with Peer(answers(422)) as peer, Peer(takes) as spare_peer:
         spares = [
             disk(tmp_path, budget, required=False),
             memory(required=False),
@@ -232,28 +240,28 @@ async def test_it_has_nothing_when_a_required_one_refuses(tmp_path: Path) -> Non
             with pytest.raises(Refused):
                 await send(store, "book", pattern(MIB))
 
-            assert [rests(leg) for leg in spares] == [[], [], []]
-        assert whole(spare_peer) == []
+            assert [stored_names(destination) for destination in spares] == [[], [], []]
+        assert complete_requests(spare_peer) == []
 
 
-async def test_cancelled_while_it_catches_up_the_upload_stands() -> None:
-    """The required ones have it, and that is not unsaid: the caller gets the entry, the late one a note."""
+async def test_a_cancellation_while_it_catches_up_does_not_undo_the_upload() -> None:
+    """The required destinations have the object: the caller gets the entry, with a note."""
     budget = Budget(LIMIT)
     with Peer(lambda _: peer.ended.wait(20)) as peer:
         main = memory()
         async with fan_out(budget, main, relay(peer.url, required=False)) as store:
             sending = asyncio.create_task(send(store, "book", b"small"))
-            while "book" not in rests(main):
+            while "book" not in stored_names(main):
                 await asyncio.sleep(0)
             await asyncio.sleep(0.05)
             sending.cancel()
             entry = await sending
 
-            assert rests(main) == ["book"]
+            assert stored_names(main) == ["book"]
             assert len(entry.notes) == 1
 
 
-# What it may hold
+# Its memory
 
 
 async def never() -> Draft:
@@ -261,60 +269,60 @@ async def never() -> Draft:
     raise AssertionError
 
 
-async def test_single_bytes_cost_what_they_take() -> None:
-    """A chunk of one byte is an object of many: ten thousand of them go over a small rest of the budget."""
+async def test_single_bytes_count_with_their_overhead() -> None:
+    """A chunk of one byte is an object of many: ten thousand of them exceed 100,000 bytes."""
     budget = Budget(MINIMUM)
     budget.acquire(MINIMUM - 100_000)
-    follower = BestEffortTarget("there", budget, never)
+    target = BestEffortTarget("there", budget, never)
     for _ in range(10_000):
-        follower.offer(b"x")
-        follower.keep_up()
-        if follower.note is not None:
+        target.write(b"x")
+        target.check_backlog()
+        if target.note is not None:
             break
-    await asyncio.wait([follower.task])
+    await asyncio.wait([target.task])
 
-    assert follower.note == gave_up("there", "it fell behind")
+    assert target.note == gave_up("there", "it fell behind")
     assert budget.used == MINIMUM - 100_000
 
 
-async def test_what_it_has_caught_up_with_is_given_back_at_once() -> None:
-    """Lent while it was behind, settled as it writes: the upload need not end for it."""
+async def test_memory_is_released_as_it_catches_up() -> None:
+    """Bytes are counted while it is behind, and released as it writes, before the upload ends."""
     budget, store, late = Budget(LIMIT), MemoryStore(), asyncio.Event()
 
     async def begin() -> Draft:
         await late.wait()
         return await store.draft("up.0", None)
 
-    follower = BestEffortTarget("there", budget, begin)
+    target = BestEffortTarget("there", budget, begin)
     for at in range(0, MIB, CHUNK):
-        follower.offer(pattern(CHUNK, at))
-        follower.keep_up()
+        target.write(pattern(CHUNK, at))
+        target.check_backlog()
     assert budget.used > MIB
     late.set()
     while budget.used:
         await asyncio.sleep(0)
 
-    assert not follower.task.done()
+    assert not target.task.done()
     assert store.drafts["up.0"].written >= MIB
-    follower.stop()
-    await asyncio.wait([follower.task])
+    target.stop()
+    await asyncio.wait([target.task])
 
 
-async def test_given_up_before_its_first_step_it_settles_all() -> None:
-    """Its task never ran; what was lent comes back all the same."""
+async def test_memory_is_released_when_it_is_given_up_before_its_first_step() -> None:
+    """Its task never ran."""
     budget = Budget(MINIMUM)
-    follower = BestEffortTarget("there", budget, never)
-    follower.offer(bytes(1000))
-    follower.keep_up()
+    target = BestEffortTarget("there", budget, never)
+    target.write(bytes(1000))
+    target.check_backlog()
     assert budget.used >= 1000
-    follower.give_up("enough")
-    await asyncio.wait([follower.task])
+    target.give_up("enough")
+    await asyncio.wait([target.task])
 
     assert budget.used == 0
 
 
-async def test_what_is_written_while_the_others_write_is_never_lent(tmp_path: Path) -> None:
-    """The budget is used up by others, and still a best-effort place that keeps up has it all."""
+async def test_bytes_written_while_the_others_write_are_never_counted(tmp_path: Path) -> None:
+    """The budget is used up, and still a destination that keeps up gets the whole file."""
     budget = Budget(MINIMUM)
     spare = memory(required=False)
     async with fan_out(budget, memory(), memory(), spare) as store:

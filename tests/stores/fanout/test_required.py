@@ -1,4 +1,6 @@
-"""Every required destination has the file, or none: whoever fails, at whatever byte, and whatever stood there before."""
+"""Every required destination has the file, or none: at any failure, at any byte, over any older
+object.
+"""
 
 from __future__ import annotations
 
@@ -25,21 +27,21 @@ from sluiceway.errors import (
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.contract import DestinationResult, Metadata, Replace
 from sluiceway.stores.disk.store import DiskStore
-from sluiceway.stores.fanout.required import together
+from sluiceway.stores.fanout.required import run_all
 from sluiceway.stores.fanout.store import FanoutStore
 from sluiceway.stores.memory import MemoryStore
 from sluiceway.testing.store_suite import pattern, read, store_bytes
-from stores.fanout.fanout_legs import (
+from stores.fanout.destinations import (
     LIMIT,
+    complete_requests,
     disk,
     fan_out,
     memory,
-    pour,
     put,
     relay,
-    rests,
     send,
-    whole,
+    stored_names,
+    write_chunks,
 )
 
 MIB = 1 << 20
@@ -49,7 +51,7 @@ ALLOWED = Replace(allowed=True)
 
 
 def takes(exchange: Exchange) -> None:
-    """Takes everything, and deletes what it is asked to delete."""
+    """Accepts every upload and every DELETE."""
     exchange.read_body()
     if exchange.method == "DELETE":
         exchange.reply(204)
@@ -58,7 +60,7 @@ def takes(exchange: Exchange) -> None:
 
 
 def refuses(exchange: Exchange) -> None:
-    """Reads to the end and says no."""
+    """Reads the body to its end and refuses it."""
     exchange.read_body()
     exchange.reply(422, {"Content-Type": "text/plain"}, b"no such book")
 
@@ -66,14 +68,14 @@ def refuses(exchange: Exchange) -> None:
 # All have it
 
 
-@pytest.mark.parametrize("told", [True, False], ids=["length-known", "length-unknown"])
-async def test_all_get_the_same_bytes_in_one_pass(tmp_path: Path, told: bool) -> None:
-    """Disk, memory and another server; the entry is that of the first that can be read, and tells of each."""
+@pytest.mark.parametrize("length_known", [True, False], ids=["length-known", "length-unknown"])
+async def test_all_get_the_same_bytes_in_one_pass(tmp_path: Path, length_known: bool) -> None:
+    """Disk, memory and a server: the entry is the first readable one's, with a result for each."""
     data, budget = pattern(SIZE), Budget(LIMIT)
     with Peer(takes) as peer:
         there, here = relay(peer.url), disk(tmp_path / "d", budget)
         async with fan_out(budget, there, here, memory()) as store:
-            entry = await send(store, "book", data, told=told)
+            entry = await send(store, "book", data, length_known=length_known)
 
             assert entry == await here.store.stat("book")
             assert await read(here.store, "book") == data
@@ -86,20 +88,20 @@ async def test_all_get_the_same_bytes_in_one_pass(tmp_path: Path, told: bool) ->
         )
 
 
-async def test_kept_is_what_all_keep(tmp_path: Path) -> None:
-    """Memory keeps at once, a disk when it is told to: until then nothing is kept."""
+async def test_kept_is_the_least_of_all_destinations(tmp_path: Path) -> None:
+    """Memory keeps bytes at once, a disk at its sync: until then nothing is kept."""
     budget = Budget(LIMIT)
     async with fan_out(budget, memory(), disk(tmp_path, budget)) as store:
         draft = await store.draft("up.0", None)
-        await pour(draft, pattern(MIB))
+        await write_chunks(draft, pattern(MIB))
 
         assert (draft.written, draft.kept) == (MIB, 0)
         assert (await draft.sync(), draft.kept) == (MIB, MIB)
         await draft.discard()
 
 
-def test_the_traits_are_no_better_than_the_weakest(tmp_path: Path) -> None:
-    """What a required destination does not promise, all together do not; a best-effort one takes nothing away."""
+def test_the_traits_are_those_of_the_weakest_required_destination(tmp_path: Path) -> None:
+    """A best-effort destination takes nothing away."""
     budget = Budget(LIMIT)
     one, two = disk(tmp_path / "a", budget), disk(tmp_path / "b", budget)
     both = FanoutStore([one, two, relay("http://127.0.0.1:9", required=False)], budget).traits
@@ -128,10 +130,8 @@ def test_the_traits_are_no_better_than_the_weakest(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("offset", OFFSETS)
-async def test_one_that_breaks_at_any_byte_leaves_nothing_anywhere(
-    tmp_path: Path, offset: int
-) -> None:
-    """A connection reset at byte N: the error names the place, nothing rests, the other server saw no end or a DELETE."""
+async def test_a_reset_at_any_byte_leaves_nothing_anywhere(tmp_path: Path, offset: int) -> None:
+    """The error names the destination; the other server got no complete request, or a DELETE."""
 
     def breaks(exchange: Exchange) -> None:
         left = offset
@@ -141,18 +141,18 @@ async def test_one_that_breaks_at_any_byte_leaves_nothing_anywhere(
 
     budget = Budget(LIMIT)
     with Peer(breaks) as bad, Peer(takes) as good:
-        legs = [memory(), disk(tmp_path, budget), relay(good.url), relay(bad.url)]
-        async with fan_out(budget, *legs) as store:
+        destinations = [memory(), disk(tmp_path, budget), relay(good.url), relay(bad.url)]
+        async with fan_out(budget, *destinations) as store:
             with pytest.raises(PeerFailed) as caught:
                 await send(store, "book", pattern(SIZE))
 
             assert caught.value.private["destination"] == bad.url
-            assert [rests(leg) for leg in legs] == [[]] * 4
-        assert whole(good) in ([], ["PUT", "DELETE"])
+            assert [stored_names(destination) for destination in destinations] == [[]] * 4
+        assert complete_requests(good) in ([], ["PUT", "DELETE"])
 
 
-async def test_the_first_error_ends_what_the_others_wait_for() -> None:
-    """One stands still and one fails: that is told at once, and the other does not go on."""
+async def test_the_first_error_cancels_the_others() -> None:
+    """One waits and one fails: the error is raised at once, and none is running then."""
     ended: list[str] = []
 
     async def stands_still() -> None:
@@ -166,13 +166,15 @@ async def test_the_first_error_ends_what_the_others_wait_for() -> None:
         raise NoSpace("full")
 
     with pytest.raises(NoSpace):
-        await asyncio.wait_for(together([stands_still(), fails()]), 20)
+        await asyncio.wait_for(run_all([stands_still(), fails()]), 20)
     assert ended == ["stood still"]
 
 
-@pytest.mark.parametrize("told", [True, False], ids=["length-known", "length-unknown"])
-async def test_an_early_refusal_ends_it_for_all(tmp_path: Path, told: bool) -> None:
-    """413 in the middle is that server's own answer; the disk has nothing."""
+@pytest.mark.parametrize("length_known", [True, False], ids=["length-known", "length-unknown"])
+async def test_an_early_refusal_ends_the_upload_everywhere(
+    tmp_path: Path, length_known: bool
+) -> None:
+    """413 on the way is passed on as that server's answer; the disk has nothing."""
 
     def full(exchange: Exchange) -> None:
         exchange.recv(1000)
@@ -183,56 +185,56 @@ async def test_an_early_refusal_ends_it_for_all(tmp_path: Path, told: bool) -> N
         here = disk(tmp_path, budget)
         async with fan_out(budget, here, relay(peer.url)) as store:
             with pytest.raises(Refused) as caught:
-                await send(store, "book", pattern(7 * MIB), told=told)
+                await send(store, "book", pattern(7 * MIB), length_known=length_known)
 
             assert (caught.value.status, caught.value.body) == (413, b"too much")
             assert caught.value.private["destination"] == peer.url
-            assert rests(here) == []
+            assert stored_names(here) == []
 
 
-async def test_one_that_cannot_be_reached_leaves_no_draft(tmp_path: Path) -> None:
-    """Told before the first byte; what the others had begun is gone."""
+async def test_an_unreachable_destination_leaves_no_draft_anywhere(tmp_path: Path) -> None:
+    """The error comes before the first byte; the drafts at the others are discarded."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
     budget = Budget(LIMIT)
-    legs = [memory(), disk(tmp_path, budget), relay(url)]
-    async with fan_out(budget, *legs) as store:
+    destinations = [memory(), disk(tmp_path, budget), relay(url)]
+    async with fan_out(budget, *destinations) as store:
         with pytest.raises(PeerUnreachable) as caught:
             await store.draft("up.0", MIB, put("book", Replace()))
 
         assert caught.value.private["destination"] == url
-        assert [rests(leg) for leg in legs[1:]] == [[], []]
+        assert [stored_names(destination) for destination in destinations[1:]] == [[], []]
 
 
 @pytest.mark.root
-@pytest.mark.parametrize("told", [True, False], ids=["length-known", "length-unknown"])
+@pytest.mark.parametrize("length_known", [True, False], ids=["length-known", "length-unknown"])
 async def test_a_full_disk_among_them_leaves_nothing_anywhere(
-    tmp_path: Path, mount: Mount, told: bool
+    tmp_path: Path, mount: Mount, length_known: bool
 ) -> None:
-    """NoSpace of the one that is full, before the first byte where the length is known."""
+    """NoSpace of the full one, before the first byte when the length is known."""
     mount("tmpfs", tmp_path / "small", "size=4m")
     budget = Budget(LIMIT)
     with Peer(takes) as peer:
-        legs = [
+        destinations = [
             disk(tmp_path / "large", budget),
             disk(tmp_path / "small", budget),
             memory(),
             relay(peer.url),
         ]
-        async with fan_out(budget, *legs) as store:
+        async with fan_out(budget, *destinations) as store:
             with pytest.raises(NoSpace) as caught:
-                await send(store, "book", pattern(7 * MIB), told=told)
+                await send(store, "book", pattern(7 * MIB), length_known=length_known)
 
             assert caught.value.private["destination"] == str(tmp_path / "small")
-            assert [rests(leg) for leg in legs] == [[]] * 4
-        assert whole(peer) == []
+            assert [stored_names(destination) for destination in destinations] == [[]] * 4
+        assert complete_requests(peer) == []
 
 
 @pytest.mark.root
-async def test_a_disk_without_room_for_the_last_bytes_is_noticed_before_anything_is_visible(
+async def test_a_disk_that_cannot_take_the_last_bytes_fails_before_anything_is_visible(
     tmp_path: Path, mount: Mount
 ) -> None:
-    """What it holds back until the end is written first: the destination in front of it never showed the file."""
+    """Buffered bytes are written first: the destination before it never shows the file."""
     mount("tmpfs", tmp_path / "small", "size=1m")
     budget = Budget(LIMIT)
     large, small = disk(tmp_path / "large", budget), disk(tmp_path / "small", budget)
@@ -240,51 +242,51 @@ async def test_a_disk_without_room_for_the_last_bytes_is_noticed_before_anything
     async with fan_out(budget, large, small) as store:
         before = (tmp_path / "large").stat().st_mtime_ns
         with pytest.raises(NoSpace):
-            await send(store, "book", pattern(30_000), told=False)
+            await send(store, "book", pattern(30_000), length_known=False)
 
-        assert rests(large) == []
+        assert stored_names(large) == []
         assert (tmp_path / "large").stat().st_mtime_ns == before, "a name came and went"
 
 
 # One refuses at the end
 
 
-async def test_a_refusal_by_another_server_takes_the_others_back(tmp_path: Path) -> None:
-    """422 after the last byte: the client gets that answer, and disk and memory have nothing."""
+async def test_a_refusal_by_one_server_undoes_the_others(tmp_path: Path) -> None:
+    """422 after the last byte is passed on; disk and memory have nothing."""
     budget = Budget(LIMIT)
     with Peer(refuses) as peer:
-        legs = [disk(tmp_path, budget), memory(), relay(peer.url)]
-        async with fan_out(budget, *legs) as store:
+        destinations = [disk(tmp_path, budget), memory(), relay(peer.url)]
+        async with fan_out(budget, *destinations) as store:
             with pytest.raises(Refused) as caught:
                 await send(store, "book", pattern(SIZE))
 
             assert (caught.value.status, caught.value.body) == (422, b"no such book")
             assert "already_taken" not in caught.value.members
-            assert [rests(leg) for leg in legs] == [[]] * 3
+            assert [stored_names(destination) for destination in destinations] == [[]] * 3
 
 
-async def test_what_was_replaced_stands_there_again(tmp_path: Path) -> None:
-    """A refused replacement leaves the old bytes, name and type at every place that had them."""
+async def test_a_replaced_object_is_put_back(tmp_path: Path) -> None:
+    """A refused replacement leaves the old bytes, name and type everywhere."""
     metadata = Metadata("old.txt", "text/plain", "ab" * 32)
     budget = Budget(LIMIT)
     with Peer(refuses) as peer:
-        legs = [disk(tmp_path, budget), memory(), relay(peer.url)]
-        async with fan_out(budget, *legs) as store:
-            for leg in legs[:2]:
-                await store_bytes(leg.store, "book", pattern(MIB, 5), metadata)
+        destinations = [disk(tmp_path, budget), memory(), relay(peer.url)]
+        async with fan_out(budget, *destinations) as store:
+            for destination in destinations[:2]:
+                await store_bytes(destination.store, "book", pattern(MIB, 5), metadata)
             with pytest.raises(Refused):
                 await send(store, "book", pattern(SIZE), ALLOWED)
 
-            for leg in legs[:2]:
-                assert await read(leg.store, "book") == pattern(MIB, 5)
-                assert (await leg.store.stat("book")).metadata == metadata
-                assert rests(leg) == ["book"]
+            for destination in destinations[:2]:
+                assert await read(destination.store, "book") == pattern(MIB, 5)
+                assert (await destination.store.stat("book")).metadata == metadata
+                assert stored_names(destination) == ["book"]
 
 
-async def test_a_key_that_is_taken_at_the_second_place_is_not_touched_at_the_first(
+async def test_a_key_taken_at_the_second_destination_stays_free_at_the_first(
     tmp_path: Path,
 ) -> None:
-    """Create-only: Exists, and the first place has nothing of it."""
+    """A create-only upload raises Exists, and the first destination has nothing."""
     budget = Budget(LIMIT)
     first, second = memory(), disk(tmp_path, budget)
     async with fan_out(budget, first, second) as store:
@@ -293,12 +295,12 @@ async def test_a_key_that_is_taken_at_the_second_place_is_not_touched_at_the_fir
             await send(store, "book", b"new")
 
         assert caught.value.private["destination"] == second.display_name
-        assert rests(first) == []
+        assert stored_names(first) == []
         assert await read(second.store, "book") == b"there before"
 
 
-async def test_a_tag_is_asked_of_the_place_it_came_from(tmp_path: Path) -> None:
-    """If-Match with the tag of the disk's object: the disk compares, memory and the other server replace theirs."""
+async def test_a_tag_is_compared_only_where_it_came_from(tmp_path: Path) -> None:
+    """The disk compares the tag; memory and the server replace their objects."""
     budget = Budget(LIMIT)
     with Peer(takes) as peer:
         first, second = disk(tmp_path, budget), memory()
@@ -309,31 +311,33 @@ async def test_a_tag_is_asked_of_the_place_it_came_from(tmp_path: Path) -> None:
                 await send(store, "book", b"late", Replace(allowed=True, etag=old.etag))
 
             assert await read(first.store, "book") == await read(second.store, "book") == b"new"
-        # The third request is cut off; its peer may learn of that a moment later.
+        # The third request is cut off; its peer may notice it a moment later.
         eventually(
             lambda: [one.body for one in peer.seen if not one.cut] == [b"old", b"new"],
-            "the third is seen to be cut",
+            "the third request is cut",
         )
         assert all("if-match" not in one.headers for one in peer.seen)
 
 
-# Other servers, which cannot be undone but by their own leave
+# Other servers, which must agree to an undo
 
 
-@pytest.mark.parametrize("told", [True, False], ids=["length-known", "length-unknown"])
-async def test_what_an_earlier_server_took_is_deleted_there(tmp_path: Path, told: bool) -> None:
-    """Its 201 said where: one DELETE there, of that version only, with the operator's headers; the second's no is the answer."""
+@pytest.mark.parametrize("length_known", [True, False], ids=["length-known", "length-unknown"])
+async def test_an_undo_deletes_the_object_at_an_earlier_server(
+    tmp_path: Path, length_known: bool
+) -> None:
+    """One DELETE of the version that its 201 named, with the operator's headers."""
     budget = Budget(LIMIT)
     with Peer(takes) as first, Peer(refuses) as second:
         here = disk(tmp_path, budget)
-        legs = [
+        destinations = [
             here,
             relay(f"{first.url}/in", headers={"authorization": "Bearer first"}),
             relay(second.url),
         ]
-        async with fan_out(budget, *legs) as store:
+        async with fan_out(budget, *destinations) as store:
             with pytest.raises(Refused) as caught:
-                await send(store, "book", pattern(SIZE), told=told)
+                await send(store, "book", pattern(SIZE), length_known=length_known)
 
         assert caught.value.status == 422
         assert [(one.method, one.target) for one in first.seen] == [
@@ -343,14 +347,16 @@ async def test_what_an_earlier_server_took_is_deleted_there(tmp_path: Path, told
         undo = first.seen[1].headers
         assert (undo["authorization"], undo["if-match"]) == ("Bearer first", '"e1"')
         assert [one.method for one in second.seen] == ["PUT"]
-        assert rests(here) == []
+        assert stored_names(here) == []
 
 
 @pytest.mark.parametrize(
     "how", ["replaced", "elsewhere", "nowhere", "around", "itself", "undeletable"]
 )
-async def test_a_copy_that_cannot_be_taken_back_is_told(tmp_path: Path, how: str) -> None:
-    """It replaced something, named another host, no place or too large a one, or refuses DELETE: the error says what remains."""
+async def test_a_copy_that_cannot_be_undone_is_named_in_the_error(tmp_path: Path, how: str) -> None:
+    """It was a replacement, its location is elsewhere, missing or too wide, or DELETE is
+    refused.
+    """
     asked: list[str] = []
 
     def other(exchange: Exchange) -> None:
@@ -359,7 +365,7 @@ async def test_a_copy_that_cannot_be_taken_back_is_told(tmp_path: Path, how: str
 
     with Peer(other) as elsewhere, Peer(refuses) as second:
 
-        def takes_for_good(exchange: Exchange) -> None:
+        def takes_without_undo(exchange: Exchange) -> None:
             exchange.read_body()
             if exchange.method == "DELETE":
                 exchange.reply(405)
@@ -375,7 +381,7 @@ async def test_a_copy_that_cannot_be_taken_back_is_told(tmp_path: Path, how: str
                 exchange.reply(201, {"Location": place[how]} if how in place else {})
 
         budget = Budget(LIMIT)
-        with Peer(takes_for_good) as first:
+        with Peer(takes_without_undo) as first:
             here = disk(tmp_path, budget)
             async with fan_out(
                 budget, here, relay(f"{first.url}/in/7"), relay(second.url)
@@ -390,42 +396,42 @@ async def test_a_copy_that_cannot_be_taken_back_is_told(tmp_path: Path, how: str
             assert [one.method for one in first.seen] == (
                 ["PUT", "DELETE"] if how == "undeletable" else ["PUT"]
             )
-            assert rests(here) == []
+            assert stored_names(here) == []
     assert asked == []
 
 
 # Cancelled
 
 
-async def test_cancelled_while_another_server_thinks_everything_is_taken_back(
+async def test_a_cancellation_before_the_last_answer_undoes_everything(
     tmp_path: Path,
 ) -> None:
-    """The client left before the answer: the disk's file goes, the first server's copy is deleted, the request is broken off."""
+    """The client left: file and copy are deleted, and the last request is aborted."""
 
-    def thinks(exchange: Exchange) -> None:
+    def keeps_silent(exchange: Exchange) -> None:
         exchange.read_body()
         exchange.sock.recv(1)  # until the other side hangs up
 
     budget = Budget(LIMIT)
-    with Peer(takes) as first, Peer(thinks) as second:
-        legs = [disk(tmp_path, budget), memory(), relay(first.url), relay(second.url)]
-        async with fan_out(budget, *legs) as store:
+    with Peer(takes) as first, Peer(keeps_silent) as second:
+        destinations = [disk(tmp_path, budget), memory(), relay(first.url), relay(second.url)]
+        async with fan_out(budget, *destinations) as store:
             sending = asyncio.create_task(send(store, "book", pattern(MIB)))
             while not (second.seen and len(second.seen[0].body) == MIB):
                 await asyncio.sleep(0.01)
-            assert rests(legs[0]) == ["book"]
+            assert stored_names(destinations[0]) == ["book"]
             sending.cancel()
             await asyncio.wait([sending])
 
             assert sending.cancelled()
-            assert [rests(leg) for leg in legs] == [[]] * 4
-        assert whole(first) == ["PUT", "DELETE"]
+            assert [stored_names(destination) for destination in destinations] == [[]] * 4
+        assert complete_requests(first) == ["PUT", "DELETE"]
 
 
-async def test_cancelled_when_the_first_has_just_published_the_second_is_not_asked(
+async def test_a_cancellation_after_the_first_publish_skips_the_second(
     tmp_path: Path,
 ) -> None:
-    """A disk that was cancelled too late answers all the same; the upload is over nevertheless, and its file goes."""
+    """The disk publishes although it was cancelled; that is undone, and no request is sent."""
     budget = Budget(LIMIT)
     with Peer(takes) as peer:
         here = disk(tmp_path, budget)
@@ -437,16 +443,22 @@ async def test_cancelled_when_the_first_has_just_published_the_second_is_not_ask
             await asyncio.wait([sending])
 
             assert sending.cancelled()
-            assert rests(here) == []
-        assert whole(peer) == []
+            assert stored_names(here) == []
+        assert complete_requests(peer) == []
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 3, 5, 8, 13, 21, 34, 55])
-async def test_cancelled_at_any_turn_all_or_none_have_it(tmp_path: Path, turns: int) -> None:
-    """Three places, one of them best-effort: cancelled anywhere, the required two agree, and with what the caller was told."""
+async def test_a_cancellation_at_any_turn_leaves_the_file_everywhere_or_nowhere(
+    tmp_path: Path, turns: int
+) -> None:
+    """The two required destinations agree with each other and with the outcome of the call."""
     budget = Budget(LIMIT)
-    legs = [disk(tmp_path / "a", budget), memory(), disk(tmp_path / "b", budget, required=False)]
-    async with fan_out(budget, *legs) as store:
+    destinations = [
+        disk(tmp_path / "a", budget),
+        memory(),
+        disk(tmp_path / "b", budget, required=False),
+    ]
+    async with fan_out(budget, *destinations) as store:
         sending = asyncio.create_task(send(store, "book", pattern(200_000)))
         for _ in range(turns):
             await asyncio.sleep(0)
@@ -454,33 +466,36 @@ async def test_cancelled_at_any_turn_all_or_none_have_it(tmp_path: Path, turns: 
         await asyncio.wait([sending])
 
         expected = [] if sending.cancelled() else ["book"]
-        assert [rests(legs[0]), rests(legs[1])] == [expected, expected]
+        assert [stored_names(destinations[0]), stored_names(destinations[1])] == [
+            expected,
+            expected,
+        ]
     if not expected:
-        assert rests(legs[2]) == []
+        assert stored_names(destinations[2]) == []
 
 
-# Copies do not part
+# All copies stay the same
 
 
 async def test_uploads_of_one_key_at_once_leave_the_same_bytes_everywhere(tmp_path: Path) -> None:
-    """Twelve replace one key at the same time: whoever is last is last at all places."""
+    """Twelve uploads replace one key at once: the last one is the last everywhere."""
     budget = Budget(LIMIT)
     first, second = memory(), disk(tmp_path, budget)
     async with fan_out(budget, first, second) as store:
         await asyncio.gather(*(_replace(store, number) for number in range(12)))
 
         assert await read(first.store, "book") == await read(second.store, "book")
-        assert rests(second) == ["book"]
+        assert stored_names(second) == ["book"]
 
 
 async def _replace(store: FanoutStore, number: int) -> None:
     draft = await store.draft(f"up{number}.0", None)
-    await pour(draft, pattern(100_000, number))
+    await write_chunks(draft, pattern(100_000, number))
     await draft.publish("book", Metadata(""), ALLOWED)
 
 
-async def test_delete_goes_to_every_place_that_has_it(tmp_path: Path) -> None:
-    """Also to a best-effort one; one that never had it is no error; a wrong tag touches nothing."""
+async def test_delete_goes_to_every_destination_that_has_the_key(tmp_path: Path) -> None:
+    """Best-effort ones too; a missing copy is no error; a wrong tag deletes nothing."""
     budget = Budget(LIMIT)
     first, second, third = (
         memory(),
@@ -489,22 +504,26 @@ async def test_delete_goes_to_every_place_that_has_it(tmp_path: Path) -> None:
     )
     async with fan_out(budget, first, second, third) as store:
         await send(store, "book", b"1")
-        assert [rests(leg) for leg in (first, second, third)] == [["book"]] * 3
+        assert [stored_names(destination) for destination in (first, second, third)] == [
+            ["book"]
+        ] * 3
         with pytest.raises(PreconditionFailed):
             await store.delete("book", Replace(allowed=True, etag="another"))
-        assert [rests(leg) for leg in (first, second, third)] == [["book"]] * 3
+        assert [stored_names(destination) for destination in (first, second, third)] == [
+            ["book"]
+        ] * 3
         await store.delete("book")
-        assert [rests(leg) for leg in (first, second, third)] == [[]] * 3
+        assert [stored_names(destination) for destination in (first, second, third)] == [[]] * 3
         with pytest.raises(NotFound):
             await store.delete("book")
         await send(store, "other", b"2")
         await third.store.delete("other")
         await store.delete("other")
-        assert [rests(leg) for leg in (first, second, third)] == [[]] * 3
+        assert [stored_names(destination) for destination in (first, second, third)] == [[]] * 3
 
 
-async def test_reading_is_from_the_first_that_can_be_read(tmp_path: Path) -> None:
-    """Another server in front of it is passed over; a best-effort place is never read."""
+async def test_reads_go_to_the_first_readable_required_destination(tmp_path: Path) -> None:
+    """A server before it is skipped; a best-effort destination is never read."""
     budget = Budget(LIMIT)
     here = disk(tmp_path, budget)
     async with fan_out(budget, memory(required=False), relay("http://127.0.0.1:9"), here) as store:
@@ -522,8 +541,8 @@ async def test_reading_is_from_the_first_that_can_be_read(tmp_path: Path) -> Non
             await store.delete("book")
 
 
-async def test_after_an_error_nothing_more_is_taken(tmp_path: Path) -> None:
-    """One place may have a byte the other has not: the draft can only be discarded."""
+async def test_after_an_error_the_draft_can_only_be_discarded(tmp_path: Path) -> None:
+    """One destination may have bytes that the other has not."""
     budget = Budget(LIMIT)
     one, two = memory(), memory()
     async with fan_out(budget, one, two) as store:

@@ -1,4 +1,6 @@
-"""Several destinations behind one store: the suite holds for them together, and the budget is settled to the byte."""
+"""Several destinations behind one store pass the store suite and release every byte of the
+budget.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ from sluiceway.testing.store_suite import StoreSuite
 
 
 class TestMemoryAndDisk(StoreSuite):
-    """Both required, read from memory."""
+    """Both are required; memory is read."""
 
     limit = 64 << 20
     budget: Budget
@@ -26,10 +28,10 @@ class TestMemoryAndDisk(StoreSuite):
 
     async def make_store(self, tmp_path: Path) -> Store:
         self.budget = Budget(self.limit)
-        self.legs = self.make_legs(tmp_path)
-        return FanoutStore(self.legs, self.budget)
+        self.destinations = self.make_destinations(tmp_path)
+        return FanoutStore(self.destinations, self.budget)
 
-    def make_legs(self, tmp_path: Path) -> list[Destination]:
+    def make_destinations(self, tmp_path: Path) -> list[Destination]:
         return [Destination(MemoryStore(), True, "memory:"), self.disk(tmp_path / "disk")]
 
     def disk(self, folder: Path, required: bool = True) -> Destination:
@@ -37,27 +39,27 @@ class TestMemoryAndDisk(StoreSuite):
 
     def leftovers(self, store: Store) -> Collection[str]:
         found: list[str] = []
-        for leg in self.legs:
-            if isinstance(leg.store, DiskStore):
-                found += os.listdir(os.path.join(leg.store.root, ".sluiceway", "drafts"))
-            if isinstance(leg.store, MemoryStore):
-                found += leg.store.drafts
+        for destination in self.destinations:
+            if isinstance(destination.store, DiskStore):
+                found += os.listdir(os.path.join(destination.store.root, ".sluiceway", "drafts"))
+            if isinstance(destination.store, MemoryStore):
+                found += destination.store.drafts
         return found
 
     def at_end(self, store: Store) -> None:
-        assert self.budget.used == 0, "lent bytes were not settled"
+        assert self.budget.used == 0, "bytes of the budget were not released"
         assert self.budget.share == min(4, self.limit // (2 << 20)), (
-            "somebody is still counted as pouring"
+            "a draft is still counted as direct"
         )
 
 
 class TestTwoDisksAndABestEffortOne(TestMemoryAndDisk):
-    """Durable, and a third copy that follows."""
+    """Two durable copies and a best-effort one."""
 
     flat = 16 << 20
     large = 128 << 20  # three times
 
-    def make_legs(self, tmp_path: Path) -> list[Destination]:
+    def make_destinations(self, tmp_path: Path) -> list[Destination]:
         return [
             self.disk(tmp_path / "a"),
             self.disk(tmp_path / "b"),
@@ -66,10 +68,12 @@ class TestTwoDisksAndABestEffortOne(TestMemoryAndDisk):
 
 
 class TestWithHardlyAnyMemory(TestTwoDisksAndABestEffortOne):
-    """The smallest budget there is: the best-effort copy is given up now and then, and nothing else changes."""
+    """The smallest budget: the best-effort copy is given up now and then, and nothing else
+    changes.
+    """
 
     limit = MINIMUM
-    large = 128 << 20  # the other one writes all of it
+    large = 128 << 20  # the class above writes all of it
 
 
 WEAKER: dict[str, object] = {
@@ -82,13 +86,17 @@ WEAKER: dict[str, object] = {
     "keeps": "parts",
     "compare_and_swap": False,
 }
-OF_THE_FRONT: dict[str, object] = {"readable": True, "stable_reads": False, "lists_metadata": False}
+FROM_THE_FRONT: dict[str, object] = {
+    "readable": True,
+    "stable_reads": False,
+    "lists_metadata": False,
+}
 
 
 @pytest.mark.parametrize("front", [True, False])
 @pytest.mark.parametrize("trait", [one.name for one in dataclasses.fields(Traits)])
-def test_together_they_promise_what_the_weakest_of_them_keeps(trait: str, front: bool) -> None:
-    """Each trait there is, and any that is added: one leg says less of it, and so do all together."""
+def test_a_fan_out_promises_no_more_than_its_weakest_destination(trait: str, front: bool) -> None:
+    """Every trait, later ones included: one destination promises less, and so does the fan-out."""
     if trait in ("name", "resumable"):
         assert (
             FanoutStore(
@@ -98,10 +106,11 @@ def test_together_they_promise_what_the_weakest_of_them_keeps(trait: str, front:
         )
         return
     weak, strong = MemoryStore(), MemoryStore()
-    value = {**WEAKER, **OF_THE_FRONT}[trait]
+    value = {**WEAKER, **FROM_THE_FRONT}[trait]
     weak.traits = dataclasses.replace(weak.traits, **{trait: value})  # type: ignore[arg-type]  # a store of that kind
-    legs = [Destination(weak, True, "weak:"), Destination(strong, True, "strong:")]
-    together = FanoutStore(legs if front else legs[::-1], Budget(MINIMUM)).traits
+    destinations = [Destination(weak, True, "weak:"), Destination(strong, True, "strong:")]
+    together = FanoutStore(destinations if front else destinations[::-1], Budget(MINIMUM)).traits
 
-    told = getattr(together, trait)
-    assert told == (value if front or trait in WEAKER else getattr(strong.traits, trait))
+    assert getattr(together, trait) == (
+        value if front or trait in WEAKER else getattr(strong.traits, trait)
+    )

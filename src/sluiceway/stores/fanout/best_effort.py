@@ -1,6 +1,8 @@
-"""One best-effort destination of one upload: it follows as fast as it can, on bytes lent by the budget, or is given up.
+"""One best-effort destination of one upload: it takes the bytes as fast as it can, or is given up.
 
-Nobody waits for it while bytes come. Its own task begins, writes, publishes or discards; what is said of it is a note.
+No other destination waits for it while bytes come. Its own task begins, writes, and publishes or
+discards; its failure becomes a note and never an error. The budget counts what it has not yet
+written.
 """
 
 from __future__ import annotations
@@ -17,66 +19,84 @@ from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import Draft, Entry, Metadata, Pausable, Replace
 
-__all__ = ["BEHIND", "LEAVE", "BestEffortTarget"]
+__all__ = ["DISCARD_TIMEOUT", "MOST_BEHIND", "BestEffortTarget"]
 
 log: logging.Logger = logging.getLogger("sluiceway")
 
-BEHIND = (
-    8 << 20
-)  # bytes it may be behind: half a second of a hiccup at 16 MB/s; more only hides that it is too slow
-LEAVE = 5.0  # seconds it may take to put its draft away
-CHUNK = 256  # bytes a waiting chunk costs besides its own: a sender of single bytes must not hide its memory
+# Bytes it may be behind: a hiccup of half a second at 16 MB/s. More would only hide that it is too
+# slow.
+MOST_BEHIND = 8 << 20
+DISCARD_TIMEOUT = 5.0  # seconds
+# Bytes a waiting chunk costs besides its own: a sender of single bytes must not hide its memory.
+CHUNK_OVERHEAD = 256
 
 
 @dataclass(frozen=True, slots=True)
-class _Ending:
+class _Truncate:
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Pause:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class _Publish:
     key: str
     metadata: Metadata
     replace: Replace
 
 
+_Step = Buffer | _Truncate | _Pause | _Publish  # what the task does next; a buffer is written
+
+
 class BestEffortTarget:
-    """A draft of one best-effort destination. `begin` makes it; that may take its time."""
+    """A draft at one best-effort destination. `begin` makes the draft and may take its time."""
 
     def __init__(
         self, display_name: str, budget: Budget, begin: Callable[[], Coroutine[Any, Any, Draft]]
     ) -> None:
         self.display_name = display_name
-        self.entry: Entry | None = None  # once it is published
+        self.entry: Entry | None = None  # set when it is published
         self.note: str | None = None  # why it was given up
         self._budget = budget
-        self._queue: deque[Buffer | int | _Ending | None] = (
-            deque()
-        )  # a number is an offset to go back to, None a pause
-        self._news = asyncio.Event()
-        self._held = 0  # bytes of chunks it has not written yet
-        self._lent = 0  # of them, those the budget counts
+        self._steps: deque[_Step] = deque()
+        self._step_added = asyncio.Event()
+        self._held = 0  # bytes of chunks that are not yet written
+        self._counted = 0  # bytes of them that the budget counts
         self._stopping = False
-        self.task: asyncio.Task[None] = asyncio.get_running_loop().create_task(self._follow(begin))
-        self.task.add_done_callback(self._settle)
+        self.task: asyncio.Task[None] = asyncio.get_running_loop().create_task(self._run(begin))
+        self.task.add_done_callback(self._release)
 
-    def offer(self, data: Buffer | int) -> None:
-        """Put the next chunk before it; a number takes it back to that offset."""
+    def write(self, data: Buffer) -> None:
         if not self.task.done() and not self._stopping:
-            self._held += 0 if isinstance(data, int) else len(data) + CHUNK
-            self._say(data)
+            self._held += len(data) + CHUNK_OVERHEAD
+            self._add(data)
 
-    def keep_up(self) -> None:
-        """The others have written what was offered: what it still holds is lent from now on, or it is given up."""
-        owed = self._held - self._lent
-        if owed > 0 and not self._stopping:
-            if self._held > BEHIND or not self._budget.acquire(owed):
-                self.give_up("it fell behind")
-            else:
-                self._lent += owed
+    def truncate(self, offset: int) -> None:
+        self._add(_Truncate(offset))
 
     def pause(self) -> None:
-        """The file is whole and waits for others; see `Pausable`."""
-        self._say(None)
+        """The file is complete and waits for others; see `Pausable`."""
+        self._add(_Pause())
 
-    def finish(self, key: str, metadata: Metadata, replace: Replace) -> None:
-        """The upload is whole and the others have it: publish what is written, then end."""
-        self._say(_Ending(key, metadata, replace))
+    def publish(self, key: str, metadata: Metadata, replace: Replace) -> None:
+        """The required destinations have the object: write the rest, then publish."""
+        self._add(_Publish(key, metadata, replace))
+
+    def check_backlog(self) -> None:
+        """Call it when the required destinations have written what this one was given.
+
+        The budget counts from now on what this destination still holds; it is given up when that
+        is too much.
+        """
+        more = self._held - self._counted
+        if more > 0 and not self._stopping:
+            if self._held > MOST_BEHIND or not self._budget.acquire(more):
+                self.give_up("it fell behind")
+            else:
+                self._counted += more
 
     def give_up(self, reason: str) -> None:
         if self.entry is None and self.note is None:
@@ -84,69 +104,70 @@ class BestEffortTarget:
         self.stop()
 
     def stop(self) -> None:
-        """End it: its draft is discarded by its own task."""
-        if not self._stopping:  # a second cancel would hit the clean-up
+        """End its task, which discards the draft."""
+        if not self._stopping:  # a second cancellation would interrupt the clean-up
             self._stopping = True
             self.task.cancel()
 
-    def _say(self, what: Buffer | int | _Ending | None) -> None:
-        self._queue.append(what)
-        self._news.set()
+    def _add(self, step: _Step) -> None:
+        if not self.task.done() and not self._stopping:
+            self._steps.append(step)
+            self._step_added.set()
 
-    async def _follow(self, begin: Callable[[], Coroutine[Any, Any, Draft]]) -> None:
+    async def _run(self, begin: Callable[[], Coroutine[Any, Any, Draft]]) -> None:
         draft: Draft | None = None
         try:
             draft = await begin()
             while self.entry is None:
-                while not self._queue:
-                    self._news.clear()
-                    await self._news.wait()
-                await self._step(draft, self._queue.popleft())
+                while not self._steps:
+                    self._step_added.clear()
+                    await self._step_added.wait()
+                await self._do(draft, self._steps.popleft())
         except (SluiceError, OSError) as error:
             self.give_up(_reason(error))
-        except Exception:  # whatever it is, the upload goes on without this one
+        except Exception:  # the upload goes on without this destination, whatever failed
             log.exception("best-effort destination %s", self.display_name)
             self.give_up("it failed")
         finally:
             self._stopping = True
-            self._queue.clear()
+            self._steps.clear()
             if draft is not None:
-                await _put_away(draft)
+                await _discard(draft)
 
-    async def _step(self, draft: Draft, what: Buffer | int | _Ending | None) -> None:
-        if what is None:
-            if isinstance(draft, Pausable):
-                await draft.pause()
-        elif isinstance(what, int):
-            await draft.truncate(what)
-        elif isinstance(what, _Ending):
-            self.entry = await draft.publish(what.key, what.metadata, what.replace)
-        else:
-            await draft.write(what)
-            self._held -= len(what) + CHUNK
-            if self._lent > self._held:
-                self._budget.release(self._lent - self._held)
-                self._lent = self._held
+    async def _do(self, draft: Draft, step: _Step) -> None:
+        match step:
+            case _Pause():
+                if isinstance(draft, Pausable):
+                    await draft.pause()
+            case _Truncate(offset):
+                await draft.truncate(offset)
+            case _Publish(key, metadata, replace):
+                self.entry = await draft.publish(key, metadata, replace)
+            case data:
+                await draft.write(data)
+                self._held -= len(data) + CHUNK_OVERHEAD
+                if self._counted > self._held:
+                    self._budget.release(self._counted - self._held)
+                    self._counted = self._held
 
-    def _settle(self, _: object) -> None:
-        """Also of a task that was cancelled before its first step: none of its own code ran."""
-        self._queue.clear()
-        self._budget.release(self._lent)
-        self._held = self._lent = 0
+    def _release(self, _: object) -> None:
+        """Also for a task that was cancelled before its first step: none of its own code ran."""
+        self._steps.clear()
+        self._budget.release(self._counted)
+        self._held = self._counted = 0
 
 
-async def _put_away(draft: Draft) -> None:
+async def _discard(draft: Draft) -> None:
     try:
-        async with asyncio.timeout(LEAVE):
+        async with asyncio.timeout(DISCARD_TIMEOUT):
             await draft.discard()
     except (SluiceError, OSError, TimeoutError):
-        pass  # it was given up already, or is whole: then discard does nothing
+        pass  # it was given up already, or is published and nothing is left to discard
 
 
 def _reason(error: SluiceError | OSError) -> str:
     if isinstance(error, Refused):
-        _, _, words = error.detail.partition(
-            " answered "
-        )  # in front of it stands the address, which is told already
-        return f"it answered {words or error.status}"
+        # the address stands in front of it, and the note names the destination already
+        _, _, answer = error.detail.partition(" answered ")
+        return f"it answered {answer or error.status}"
     return error.detail if isinstance(error, SluiceError) else str(error)

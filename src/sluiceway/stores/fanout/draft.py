@@ -1,27 +1,37 @@
-"""One upload on its way to several destinations in one pass: all required ones get it, or none keeps it.
+"""One upload on its way to several destinations in one pass: every required one gets it, or none
+keeps it.
 
-Carriers are the required destinations, followers the best-effort ones. Knows nothing of what kinds of stores they are.
+Best-effort destinations are never waited for while bytes come. Knows nothing of kinds of stores.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace as changed
 from typing import Any, TypeVar
 
 from sluiceway.errors import PeerFailed, Refused, SluiceError, StoreFailed
 from sluiceway.pipe.cancellation import finish_all
 from sluiceway.pipe.source import Buffer
-from sluiceway.stores.contract import DestinationResult, Draft, Entry, Metadata, Pausable, Replace
-from sluiceway.stores.fanout.best_effort import LEAVE, BestEffortTarget
-from sluiceway.stores.fanout.required import RequiredTarget, named, together
+from sluiceway.stores.contract import (
+    DestinationResult,
+    Draft,
+    Entry,
+    Metadata,
+    Pausable,
+    Replace,
+)
+from sluiceway.stores.fanout.best_effort import DISCARD_TIMEOUT, BestEffortTarget
+from sluiceway.stores.fanout.required import RequiredTarget, naming, run_all
 from sluiceway.stores.locks import KeyLocks
 
-__all__ = ["CATCH_UP", "FanoutDraft"]
+__all__ = ["CATCH_UP_TIMEOUT", "FanoutDraft"]
 
-CATCH_UP = 5.0  # seconds best-effort destinations get once all others have the file: the client waits for them
+# Seconds for best-effort destinations once all required ones have the file: the client waits for
+# them.
+CATCH_UP_TIMEOUT = 5.0
 
 T = TypeVar("T")
 
@@ -29,21 +39,20 @@ log: logging.Logger = logging.getLogger("sluiceway")
 
 
 class FanoutDraft:
-    """A draft of several. `front` is the carrier whose objects are shown; `locks` are the store's."""
+    """A draft at several destinations. `front` is the required one whose objects readers see.
+
+    `locks` are the store's: uploads and deletions of one key follow each other.
+    """
 
     def __init__(
         self,
-        carriers: Sequence[RequiredTarget],
-        followers: Sequence[BestEffortTarget],
+        required: Sequence[RequiredTarget],
+        best_effort: Sequence[BestEffortTarget],
         front: RequiredTarget,
         locks: KeyLocks,
     ) -> None:
-        self._carriers, self._followers, self._front, self._locks = (
-            carriers,
-            followers,
-            front,
-            locks,
-        )
+        self._required, self._best_effort = required, best_effort
+        self._front, self._locks = front, locks
         self._over = ""  # why nothing more can be done with it
         self._published = False
         self.written: int = 0
@@ -51,61 +60,62 @@ class FanoutDraft:
     @property
     def kept(self) -> int:
         """Bytes that every required destination keeps."""
-        return min(carrier.draft.kept for carrier in self._carriers)
+        return min(target.draft.kept for target in self._required)
 
     @property
     def failure(self) -> SluiceError | None:
-        """What a required destination said while the sender pauses."""
-        return next(
-            (error for carrier in self._carriers if (error := carrier.failure) is not None), None
-        )
+        """Why a required destination failed while the sender paused."""
+        failures = (target.failure for target in self._required)
+        return next((error for error in failures if error is not None), None)
 
     async def write(self, data: Buffer) -> None:
         self._check()
-        for follower in self._followers:
-            follower.offer(data)
-        await self._all(lambda draft: draft.write(data))
-        for follower in self._followers:
-            follower.keep_up()
+        for target in self._best_effort:
+            target.write(data)
+        await self._at_all(lambda draft: draft.write(data))
+        for target in self._best_effort:
+            target.check_backlog()
         self.written += len(data)
 
     async def sync(self) -> int:
         self._check()
-        return min(await self._all(lambda draft: draft.sync()))
+        return min(await self._at_all(lambda draft: draft.sync()))
 
     async def truncate(self, offset: int) -> None:
         self._check()
-        for follower in self._followers:
-            follower.offer(offset)
-        await self._all(lambda draft: draft.truncate(offset))
+        for target in self._best_effort:
+            target.truncate(offset)
+        await self._at_all(lambda draft: draft.truncate(offset))
         self.written = offset
 
     async def pause(self) -> None:
         self._check()
-        for follower in self._followers:
-            follower.pause()
-        await self._all(_pause)
+        for target in self._best_effort:
+            target.pause()
+        await self._at_all(_pause)
 
     async def publish(self, key: str, metadata: Metadata, replace: Replace = Replace()) -> Entry:
-        """Those that can be undone first, then those that cannot, one after the other: a refusal takes the earlier ones back."""
+        """Publish where it can be undone first, then one by one where it cannot.
+
+        A refusal undoes the earlier ones.
+        """
         self._check()
         self._over = "This draft was published, or failed at it"
         try:
-            await self._all(
-                lambda draft: draft.sync()
-            )  # what can still fail shall fail before anything is visible
+            # whatever can still fail must fail before anything is visible
+            await self._at_all(lambda draft: draft.sync())
             async with self._locks.acquire(key):
                 await self._publish(True, key, metadata, replace)
             await self._publish(False, key, metadata, replace)
         except BaseException as error:
-            taking = asyncio.ensure_future(self._take_back(key))
-            await finish_all([taking])
-            if isinstance(error, SluiceError) and taking.result():
-                raise _with_copies(error, taking.result()) from error
+            undoing = asyncio.ensure_future(self._undo(key))
+            await finish_all([undoing])
+            if isinstance(error, SluiceError) and undoing.result():
+                raise _with_copies(error, undoing.result()) from error
             raise
         finally:
-            for carrier in self._carriers:
-                await carrier.close()
+            for target in self._required:
+                await target.close()
         self._published = True
         await self._catch_up(key, metadata, Replace(allowed=replace.allowed))
         return self._entry()
@@ -114,94 +124,97 @@ class FanoutDraft:
         if self._published:
             return
         self._over = self._over or "This draft was discarded"
-        for follower in self._followers:
-            follower.stop()
-        leaving = [asyncio.ensure_future(carrier.draft.discard()) for carrier in self._carriers]
+        for target in self._best_effort:
+            target.stop()
+        discarding = [asyncio.ensure_future(target.draft.discard()) for target in self._required]
         try:
-            await finish_all(leaving)
+            await finish_all(discarding)
         finally:
-            failed = [error for task in leaving if (error := task.exception()) is not None]
-        if going := [follower.task for follower in self._followers if not follower.task.done()]:
-            await asyncio.wait(going, timeout=LEAVE)
+            failed = [error for task in discarding if (error := task.exception()) is not None]
+        if running := self._running():
+            await asyncio.wait(running, timeout=DISCARD_TIMEOUT)
         if failed:
             raise failed[0]
 
     # Inside
 
-    async def _all(self, act: Callable[[Draft], Coroutine[Any, Any, T]]) -> list[T]:
-        """The same for every required destination, at once. After an error the draft can only be discarded."""
+    def _running(self) -> list[asyncio.Task[None]]:
+        return [target.task for target in self._best_effort if not target.task.done()]
+
+    async def _at_all(self, act: Callable[[Draft], Coroutine[Any, Any, T]]) -> list[T]:
+        """Do the same at every required destination, at once.
+
+        After an error the draft can only be discarded.
+        """
         try:
-            if len(self._carriers) == 1:  # a task for each chunk would only cost
-                return [await self._one(self._carriers[0], act)]
-            return await together(self._one(carrier, act) for carrier in self._carriers)
+            if len(self._required) == 1:  # a task for each chunk would only cost time
+                return [await self._at(self._required[0], act)]
+            return await run_all(self._at(target, act) for target in self._required)
         except BaseException:
             self._over = "One of the destinations failed; send the file again"
             raise
 
     @staticmethod
-    async def _one(carrier: RequiredTarget, act: Callable[[Draft], Coroutine[Any, Any, T]]) -> T:
-        with named(carrier.display_name):
-            return await act(carrier.draft)
+    async def _at(target: RequiredTarget, act: Callable[[Draft], Coroutine[Any, Any, T]]) -> T:
+        with naming(target.display_name):
+            return await act(target.draft)
 
     async def _publish(
         self, undoable: bool, key: str, metadata: Metadata, replace: Replace
     ) -> None:
-        """One after the other, the one whose objects are shown before all: its no leaves the others untouched."""
-        for carrier in sorted(self._carriers, key=lambda carrier: carrier is not self._front):
-            if carrier.undoable is undoable:
-                # A tag is one destination's own. And in a task: a store may keep a cancellation to itself.
-                terms = replace if carrier is self._front else Replace(allowed=replace.allowed)
-                await together([carrier.publish(key, metadata, terms)])
+        """One after the other, the front first: its refusal leaves the others untouched."""
+        for target in sorted(self._required, key=lambda target: target is not self._front):
+            if target.undoable is undoable:
+                # A tag belongs to one destination. And in a task: a store may hide a cancellation.
+                terms = replace if target is self._front else Replace(allowed=replace.allowed)
+                await run_all([target.publish(key, metadata, terms)])
 
-    async def _take_back(self, key: str) -> list[str]:
-        """Undo what was published, last first; the destinations where a copy remains."""
-        published = [carrier for carrier in reversed(self._carriers) if carrier.entry is not None]
-        left: list[str] = []
+    async def _undo(self, key: str) -> list[str]:
+        """Undo what was published, last first; returns the destinations where a copy remains."""
+        published = [target for target in reversed(self._required) if target.entry is not None]
+        remaining: list[str] = []
         async with self._locks.acquire(key):
-            left += [
-                each.display_name
-                for each in published
-                if each.undoable and not await each.undo_publish()
-            ]
-        left += [
-            each.display_name
-            for each in published
-            if not each.undoable and not await each.undo_publish()
-        ]
-        if left:
-            log.warning("%s remains at %s: it could not be taken back", key, " and ".join(left))
-        return left
+            remaining += await _undo_each(target for target in published if target.undoable)
+        remaining += await _undo_each(target for target in published if not target.undoable)
+        if remaining:
+            log.warning("%s remains at %s: undo failed", key, " and ".join(remaining))
+        return remaining
 
     async def _catch_up(self, key: str, metadata: Metadata, replace: Replace) -> None:
-        for follower in self._followers:
-            follower.finish(key, metadata, replace)
-        if going := [follower.task for follower in self._followers if not follower.task.done()]:
+        for target in self._best_effort:
+            target.publish(key, metadata, replace)
+        if running := self._running():
             try:
-                await asyncio.wait(going, timeout=CATCH_UP)
+                await asyncio.wait(running, timeout=CATCH_UP_TIMEOUT)
             except asyncio.CancelledError:
-                pass  # too late: the required ones have it, and that is not unsaid
-        for follower in self._followers:
-            if not follower.task.done():
-                follower.give_up(f"it was not done {CATCH_UP:.0f} s after the others")
+                pass  # too late: the required destinations have the object, so this is a success
+        for target in self._best_effort:
+            if not target.task.done():
+                target.give_up(f"it was not done {CATCH_UP_TIMEOUT:.0f} s after the others")
 
     def _entry(self) -> Entry:
-        entries = [carrier.entry for carrier in self._carriers if carrier.entry is not None]
-        if self._front.entry is None:
+        entry = self._front.entry
+        if entry is None:
             raise StoreFailed("A destination published without an entry")
-        notes = [note for entry in entries for note in entry.notes]
-        notes += [follower.note for follower in self._followers if follower.note is not None]
-        copies = [_copy(each.display_name, True, each.entry, None) for each in self._carriers]
-        copies += [
-            _copy(each.display_name, False, each.entry, each.note) for each in self._followers
+        entries = [target.entry for target in self._required if target.entry is not None]
+        notes = [note for each in entries for note in each.notes]
+        notes += [target.note for target in self._best_effort if target.note is not None]
+        results = [_result(each.display_name, True, each.entry, None) for each in self._required]
+        results += [
+            _result(each.display_name, False, each.entry, each.note) for each in self._best_effort
         ]
-        reply = (
-            self._front.entry.reply if len(copies) == 1 else None
-        )  # of several answers none is the answer
-        return changed(self._front.entry, reply=reply, notes=tuple(notes), copies=tuple(copies))
+        # with several destinations no one's response is the response
+        reply = entry.reply if len(results) == 1 else None
+        return changed(entry, reply=reply, notes=tuple(notes), copies=tuple(results))
 
     def _check(self) -> None:
         if self._over:
             raise StoreFailed(self._over)
+
+
+async def _undo_each(targets: Iterable[RequiredTarget]) -> list[str]:
+    """Returns the names of those that could not be undone."""
+    return [target.display_name for target in targets if not await target.undo_publish()]
 
 
 async def _pause(draft: Draft) -> None:
@@ -209,28 +222,27 @@ async def _pause(draft: Draft) -> None:
         await draft.pause()
 
 
-def _copy(
+def _result(
     display_name: str, required: bool, entry: Entry | None, note: str | None
 ) -> DestinationResult:
-    reply = None if entry is None else entry.reply
-    if reply is None:
+    if entry is None or (reply := entry.reply) is None:
         return DestinationResult(display_name, required, note=note)
-    return DestinationResult(
-        display_name, required, reply.status, reply.headers.get("location"), note
-    )
+    location = reply.headers.get("location")
+    return DestinationResult(display_name, required, reply.status, location, note)
 
 
-def _with_copies(error: SluiceError, left: list[str]) -> SluiceError:
-    """The error, telling where a copy remains. A refusal's own words could not: they go through as they came.
+def _with_copies(error: SluiceError, remaining: list[str]) -> SluiceError:
+    """The error, saying that copies remain. Clients do not learn where; the operator does.
 
-    The client hears that there is one; where it is, only the operator does.
+    A refusal would be passed on as it came and could not say it, so it becomes a PeerFailed.
     """
     if isinstance(error, Refused):
         error = _as_peer_failed(error)
-    what = "it could not be taken back"
-    error.public = f"{(error.detail if error.public is None else error.public).rstrip('.')}. A copy remains: {what}"
-    error.detail = f"{error.detail.rstrip('.')}. A copy remains at {' and '.join(left)}: {what}"
-    error.private["copies"] = left
+    public = error.detail if error.public is None else error.public
+    what, where = "it could not be taken back", " and ".join(remaining)
+    error.public = f"{public.rstrip('.')}. A copy remains: {what}"
+    error.detail = f"{error.detail.rstrip('.')}. A copy remains at {where}: {what}"
+    error.private["copies"] = remaining
     return error
 
 

@@ -1,6 +1,7 @@
-"""One required destination of one upload: its draft, its publish, and the way back when another destination refuses.
+"""One required destination of one upload: its draft, its publish, and the undo when another one
+refuses.
 
-Knows nothing of the other destinations; `together` is how their work is done at once.
+Knows nothing of the other destinations; `run_all` is how their work is done at once.
 """
 
 from __future__ import annotations
@@ -23,22 +24,24 @@ from sluiceway.stores.contract import (
     Store,
 )
 
-__all__ = ["RequiredTarget", "Undoable", "named", "together"]
+__all__ = ["RequiredTarget", "Undoable", "naming", "run_all"]
 
 T = TypeVar("T")
 
 
 @runtime_checkable
 class Undoable(Protocol):
-    """A store that cannot delete by key, but can ask for a single object it has just published to be deleted."""
+    """A store that cannot delete by key, but can delete an object it has just published."""
 
     async def undo_publish(self, entry: Entry) -> bool:
-        """Whether nothing of it remains."""
+        """Returns whether nothing of it remains."""
         ...
 
 
 class RequiredTarget:
-    """A draft of one required destination. Errors of it carry its name in their member `destination`."""
+    """A draft at one required destination. Its errors carry the name in
+    `private["destination"]`.
+    """
 
     store: Store
     display_name: str
@@ -46,9 +49,9 @@ class RequiredTarget:
 
     def __init__(self, store: Store, display_name: str, upload: str, draft: Draft) -> None:
         self.store, self.display_name, self.draft = store, display_name, draft
-        self.entry: Entry | None = None  # once it is published
+        self.entry: Entry | None = None  # set when it is published
         self._upload = upload
-        self._before: ObjectReader | None = None  # what stood under the key and was replaced
+        self._replaced: ObjectReader | None = None  # the object that was there before
 
     @property
     def undoable(self) -> bool:
@@ -56,24 +59,26 @@ class RequiredTarget:
 
     @property
     def failure(self) -> SluiceError | None:
-        """What the destination said while nothing was written to it."""
+        """Why the destination failed while nothing was written to it."""
         error = self.draft.failure if isinstance(self.draft, EarlyFailure) else None
         if error is not None:
             error.private.setdefault("destination", self.display_name)
         return error
 
     async def publish(self, key: str, metadata: Metadata, replace: Replace) -> None:
-        """Publish, and hold open what is replaced: it may have to be put back."""
-        with named(self.display_name):
+        """Publish, and hold the replaced object open: an undo puts it back."""
+        with naming(self.display_name):
             if self.undoable and replace.allowed:
                 try:
-                    self._before = await self.store.open(key)
+                    self._replaced = await self.store.open(key)
                 except SluiceError:
-                    pass  # nothing there, or nothing that can be replaced: then publish says so
+                    pass  # there is none, or none that can be replaced: then publish raises that
             self.entry = await self.draft.publish(key, metadata, replace)
 
     async def undo_publish(self) -> bool:
-        """Undo the publish; whether nothing of it remains. What was replaced stands there again, with a tag of its own."""
+        """Returns whether nothing of it remains. A replaced object is there again, with a new
+        tag.
+        """
         entry = self.entry
         if entry is None:
             return True
@@ -81,34 +86,34 @@ class RequiredTarget:
             if not self.undoable:
                 return isinstance(self.store, Undoable) and await self.store.undo_publish(entry)
             ours = Replace(allowed=True, etag=entry.etag)
-            if self._before is None:
+            if self._replaced is None:
                 await self.store.delete(entry.key, ours)
             else:
-                await self._put_back(entry.key, self._before, ours)
+                await self._put_back(entry.key, self._replaced, ours)
         except (NotFound, PreconditionFailed):
-            return True  # deleted or replaced by somebody meanwhile: no longer ours
+            return True  # another client deleted or replaced it meanwhile: it is no longer ours
         except (SluiceError, OSError):
             return False
         return True
 
     async def close(self) -> None:
-        """Let go of what was replaced."""
-        before, self._before = self._before, None
-        if before is not None:
-            await before.aclose()
+        """Close the replaced object."""
+        replaced, self._replaced = self._replaced, None
+        if replaced is not None:
+            await replaced.aclose()
 
-    async def _put_back(self, key: str, before: ObjectReader, ours: Replace) -> None:
-        draft = await self.store.draft(f"{self._upload}.before", before.length)
+    async def _put_back(self, key: str, replaced: ObjectReader, ours: Replace) -> None:
+        draft = await self.store.draft(f"{self._upload}.before", replaced.length)
         try:
-            await pump(before, draft)
-            await draft.publish(key, before.entry.metadata, ours)
+            await pump(replaced, draft)
+            await draft.publish(key, replaced.entry.metadata, ours)
         finally:
             await draft.discard()
 
 
 @contextmanager
-def named(display_name: str) -> Iterator[None]:
-    """Errors inside tell the operator which destination they are of."""
+def naming(display_name: str) -> Iterator[None]:
+    """Errors inside name the destination, for the operator's log."""
     try:
         yield
     except SluiceError as error:
@@ -116,8 +121,8 @@ def named(display_name: str) -> Iterator[None]:
         raise
 
 
-async def together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """Do all at once; the first error ends the others. When this returns or raises, none of them goes on."""
+async def run_all(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Run all at once; the first error cancels the others. None of them is running afterwards."""
     tasks = [asyncio.ensure_future(work) for work in works]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
@@ -131,4 +136,4 @@ async def together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
         await finish_all(tasks)
         for task in tasks:
             if not task.cancelled():
-                task.exception()  # seen: one error is told, others would only repeat that all is over
+                task.exception()  # retrieved: one error is raised, the others are its consequences

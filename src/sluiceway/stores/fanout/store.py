@@ -1,7 +1,8 @@
-"""Several stores behind one: a file goes to all of them in one pass, and is read from the first that can be read.
+"""Several stores as one: a file goes to all of them in one pass, and is read from the first
+readable one.
 
-Required legs succeed all or none; best-effort ones may fail or fall behind. What kind of store a leg is shows only in its
-traits. Uploads and deletions of one key follow each other within a process, so that its copies do not part.
+Either every required destination gets a file or none keeps it; best-effort ones may fail or fall
+behind. Decides by the traits of a destination, never by its kind.
 """
 
 from __future__ import annotations
@@ -26,21 +27,21 @@ from sluiceway.stores.contract import (
     Traits,
     UploadRequest,
 )
-from sluiceway.stores.fanout.best_effort import LEAVE, BestEffortTarget
+from sluiceway.stores.fanout.best_effort import DISCARD_TIMEOUT, BestEffortTarget
 from sluiceway.stores.fanout.draft import FanoutDraft
-from sluiceway.stores.fanout.required import RequiredTarget, named, together
+from sluiceway.stores.fanout.required import RequiredTarget, naming, run_all
 from sluiceway.stores.locks import KeyLocks
 
 __all__ = ["Destination", "FanoutStore"]
 
-WEAKER = ("bytes", "parts", "whole")  # what `sync` keeps, from the most to the least
+KEEPS = ("bytes", "parts", "whole")  # values of `Traits.keeps`, from the most to the least
 
 log: logging.Logger = logging.getLogger("sluiceway")
 
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """One destination. A best-effort one may fail or fall behind without the upload failing."""
+    """One destination. A best-effort one may fail or fall behind without failing the upload."""
 
     store: Store
     required: bool
@@ -48,49 +49,57 @@ class Destination:
 
 
 class FanoutStore:
-    """All legs as one store. Raises StoreFailed when none is required: an answer must stand on one."""
+    """All destinations as one store. Raises StoreFailed when none is required.
 
-    def __init__(self, legs: list[Destination], budget: Budget) -> None:
-        self._required = [leg for leg in legs if leg.required]
-        self._best_effort = [leg for leg in legs if not leg.required]
+    Uploads and deletions of one key follow each other within a process, so that the copies of a key
+    stay the same.
+    """
+
+    def __init__(self, destinations: list[Destination], budget: Budget) -> None:
+        self._required = [each for each in destinations if each.required]
+        self._best_effort = [each for each in destinations if not each.required]
         if not self._required:
             raise StoreFailed("At least one destination must be required")
         self._front = next(
-            (leg for leg in self._required if leg.store.traits.readable), self._required[0]
+            (each for each in self._required if each.store.traits.readable), self._required[0]
         )
         self._budget = budget
-        self._followers: set[BestEffortTarget] = set()
+        self._running: set[BestEffortTarget] = set()
         self._locks = KeyLocks()
 
     @property
     def traits(self) -> Traits:
-        """Anew each time: a store may learn of its destination what it could not know before."""
+        """Computed each time: a store may learn more about its server after the first request."""
         return _traits(self._front, self._required)
 
     @property
     def required_stores(self) -> Sequence[Store]:
-        return [leg.store for leg in self._required]
+        return [each.store for each in self._required]
 
     async def draft(
         self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()
     ) -> Draft:
-        carriers: dict[Destination, RequiredTarget] = {}
+        targets: dict[Destination, RequiredTarget] = {}
 
-        async def carry(leg: Destination) -> None:
-            with named(leg.display_name):
-                draft = await leg.store.draft(upload, size, self._label(leg, upload_request))
-            carriers[leg] = RequiredTarget(leg.store, leg.display_name, upload, draft)
+        async def begin(to: Destination) -> None:
+            with naming(to.display_name):
+                draft = await to.store.draft(upload, size, self._request_for(to, upload_request))
+            targets[to] = RequiredTarget(to.store, to.display_name, upload, draft)
 
         try:
-            await together(carry(leg) for leg in self._required)
+            await run_all(begin(each) for each in self._required)
         except BaseException:
-            await finish_all(
-                [asyncio.ensure_future(_discarded(carrier)) for carrier in carriers.values()]
-            )
+            await finish_all([asyncio.ensure_future(_discard(each)) for each in targets.values()])
             raise
-        followers = [self._follow(leg, upload, size, upload_request) for leg in self._best_effort]
+        best_effort = [
+            self._begin_best_effort(each, upload, size, upload_request)
+            for each in self._best_effort
+        ]
         return FanoutDraft(
-            [carriers[leg] for leg in self._required], followers, carriers[self._front], self._locks
+            [targets[each] for each in self._required],
+            best_effort,
+            targets[self._front],
+            self._locks,
         )
 
     async def stat(self, key: str) -> Entry:
@@ -103,38 +112,40 @@ class FanoutStore:
         return await self._front.store.list(prefix, after, limit)
 
     async def delete(self, key: str, replace: Replace = Replace(allowed=True)) -> None:
-        """The store that is read from decides; then every other one that can delete and has the key."""
+        """Delete at the front, which decides; then at every other store that can and has the
+        key.
+        """
         async with self._locks.acquire(key):
             await self._front.store.delete(key, replace)
             failed: SluiceError | None = None
-            for leg in [*self._required, *self._best_effort]:
-                if leg is self._front or not leg.store.traits.readable:
+            for each in [*self._required, *self._best_effort]:
+                if each is self._front or not each.store.traits.readable:
                     continue
                 try:
-                    with named(leg.display_name):
-                        await leg.store.delete(key)
+                    with naming(each.display_name):
+                        await each.store.delete(key)
                 except NotFound:
                     continue  # a best-effort one may never have had it
                 except SluiceError as error:
-                    log.warning("%s remains at %s: %s", key, leg.display_name, error.detail)
-                    failed = failed or (error if leg.required else None)
+                    log.warning("%s remains at %s: %s", key, each.display_name, error.detail)
+                    failed = failed or (error if each.required else None)
         if failed is not None:
             raise failed
 
     async def check(self) -> None:
-        """Of the required ones: without a best-effort place uploads go on."""
-        for leg in self._required:
-            if isinstance(leg.store, HealthChecked):
-                await leg.store.check()
+        """Check the required ones: uploads succeed without a best-effort one."""
+        for each in self._required:
+            if isinstance(each.store, HealthChecked):
+                await each.store.check()
 
     async def aclose(self) -> None:
-        for follower in self._followers:
-            follower.stop()
-        if going := [follower.task for follower in self._followers]:
-            await asyncio.wait(going, timeout=LEAVE)
+        for target in self._running:
+            target.stop()
+        if running := [target.task for target in self._running]:
+            await asyncio.wait(running, timeout=DISCARD_TIMEOUT)
         closing = [
-            asyncio.ensure_future(leg.store.aclose())
-            for leg in [*self._required, *self._best_effort]
+            asyncio.ensure_future(each.store.aclose())
+            for each in [*self._required, *self._best_effort]
         ]
         try:
             await finish_all(closing)
@@ -145,49 +156,49 @@ class FanoutStore:
 
     # Inside
 
-    def _follow(
-        self, leg: Destination, upload: str, size: int | None, upload_request: UploadRequest
+    def _begin_best_effort(
+        self, to: Destination, upload: str, size: int | None, upload_request: UploadRequest
     ) -> BestEffortTarget:
-        follower = BestEffortTarget(
-            leg.display_name,
-            self._budget,
-            lambda: leg.store.draft(upload, size, self._label(leg, upload_request)),
+        request = self._request_for(to, upload_request)
+        target = BestEffortTarget(
+            to.display_name, self._budget, lambda: to.store.draft(upload, size, request)
         )
-        self._followers.add(follower)
-        follower.task.add_done_callback(lambda _: self._followers.discard(follower))
-        return follower
+        self._running.add(target)
+        target.task.add_done_callback(lambda _: self._running.discard(target))
+        return target
 
-    def _label(self, leg: Destination, upload_request: UploadRequest) -> UploadRequest:
-        """A tag is one destination's own: only the one that is read from can be asked for it."""
-        return (
-            upload_request
-            if leg is self._front
-            else changed(upload_request, replace=Replace(allowed=upload_request.replace.allowed))
-        )
+    def _request_for(self, to: Destination, upload_request: UploadRequest) -> UploadRequest:
+        """A tag belongs to one destination: only the front can compare it."""
+        if to is self._front:
+            return upload_request
+        return changed(upload_request, replace=Replace(allowed=upload_request.replace.allowed))
 
 
 def _traits(front: Destination, required: list[Destination]) -> Traits:
-    """What can be said of all required legs. A draft is never taken up again: two of them may be at two offsets."""
-    facts = [leg.store.traits for leg in required]
+    """What all required destinations promise.
+
+    A draft cannot be resumed: two destinations may be at two offsets.
+    """
+    traits = [each.store.traits for each in required]
     return Traits(
         name="destinations",
-        durable=all(each.durable for each in facts),
-        atomic_publish=all(each.atomic_publish for each in facts),
-        create_only=all(each.create_only for each in facts),
+        durable=all(each.durable for each in traits),
+        atomic_publish=all(each.atomic_publish for each in traits),
+        create_only=all(each.create_only for each in traits),
         resumable=False,
-        max_key_bytes=min(each.max_key_bytes for each in facts),
+        max_key_bytes=min(each.max_key_bytes for each in traits),
         readable=front.store.traits.readable,
-        undoable=all(each.undoable for each in facts),
-        remote=any(each.remote for each in facts),
-        keeps=max((each.keeps for each in facts), key=WEAKER.index),
+        undoable=all(each.undoable for each in traits),
+        remote=any(each.remote for each in traits),
+        keeps=max((each.keeps for each in traits), key=KEEPS.index),
         stable_reads=front.store.traits.stable_reads,
-        compare_and_swap=all(each.compare_and_swap for each in facts),
+        compare_and_swap=all(each.compare_and_swap for each in traits),
         lists_metadata=front.store.traits.lists_metadata,
     )
 
 
-async def _discarded(carrier: RequiredTarget) -> None:
+async def _discard(target: RequiredTarget) -> None:
     try:
-        await carrier.draft.discard()
+        await target.draft.discard()
     except (SluiceError, OSError) as error:
-        log.warning("a draft at %s could not be put away: %s", carrier.display_name, error)
+        log.warning("a draft at %s could not be discarded: %s", target.display_name, error)

@@ -1,4 +1,4 @@
-"""Real destinations for fan-out tests, and the check that nothing of them is left when a test is over."""
+"""Real destinations for fan-out tests, and a check that a test leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from sluiceway.stores.relay.url_template import RelayUrl
 __all__ = [
     "CHUNK",
     "LIMIT",
+    "complete_requests",
     "disk",
     "fan_out",
     "memory",
-    "pour",
     "put",
     "relay",
-    "rests",
     "send",
-    "whole",
+    "stored_names",
+    "write_chunks",
 ]
 
 LIMIT = 64 << 20  # bytes of budget
@@ -52,42 +52,42 @@ def relay(url: str, required: bool = True, headers: Mapping[str, str] | None = N
     )
 
 
-def rests(leg: Destination) -> list[str]:
-    """Everything that can be seen at a place, drafts included."""
-    if isinstance(leg.store, MemoryStore):
-        return [*leg.store.objects, *leg.store.drafts]
-    if isinstance(leg.store, DiskStore):
+def stored_names(destination: Destination) -> list[str]:
+    """The names of all objects and drafts at a destination."""
+    if isinstance(destination.store, MemoryStore):
+        return [*destination.store.objects, *destination.store.drafts]
+    if isinstance(destination.store, DiskStore):
         return sorted(
             name
-            for way, _, names in os.walk(leg.store.root)
+            for way, _, names in os.walk(destination.store.root)
             if not way.endswith("/servers")
             for name in names
         )
     return []
 
 
-def whole(peer: Peer) -> list[str]:
-    """The methods of requests that came to their end at a server; one that was broken off may not even have been met."""
+def complete_requests(peer: Peer) -> list[str]:
+    """The methods of the requests that a server got to their end, without those that were cut."""
     for exchange in peer.seen:
         assert exchange.done.wait(10)
     return [exchange.method for exchange in peer.seen if not exchange.cut]
 
 
 @asynccontextmanager
-async def fan_out(budget: Budget, *legs: Destination) -> AsyncIterator[FanoutStore]:
-    """The legs as one store. At the end every byte is settled and no task goes on."""
+async def fan_out(budget: Budget, *destinations: Destination) -> AsyncIterator[FanoutStore]:
+    """The destinations as one store. At the end no byte is held and no task is running."""
     before = asyncio.all_tasks()
-    store = FanoutStore(list(legs), budget)
+    store = FanoutStore(list(destinations), budget)
     try:
         yield store
     finally:
         await store.aclose()
-    assert budget.used == 0, "lent bytes were not settled"
+    assert budget.used == 0, "bytes of the budget were not released"
     assert asyncio.all_tasks() - before == set(), "a task was left behind"
 
 
-async def pour(draft: Draft, data: bytes) -> None:
-    """As a pump writes: one chunk after the other, with the event loop's turns between."""
+async def write_chunks(draft: Draft, data: bytes) -> None:
+    """As a pump writes: one chunk after the other, with turns of the event loop between."""
     for at in range(0, len(data), CHUNK):
         await draft.write(data[at : at + CHUNK])
         await asyncio.sleep(0)
@@ -98,12 +98,17 @@ def put(key: str, replace: Replace) -> UploadRequest:
 
 
 async def send(
-    store: FanoutStore, key: str, data: bytes, replace: Replace = Replace(), *, told: bool = True
+    store: FanoutStore,
+    key: str,
+    data: bytes,
+    replace: Replace = Replace(),
+    *,
+    length_known: bool = True,
 ) -> Entry:
-    """One upload, as the upload service does it: discarded whatever happens."""
-    draft = await store.draft(f"up-{key}.0", len(data) if told else None, put(key, replace))
+    """One upload as the upload service does it: the draft is discarded in every case."""
+    draft = await store.draft(f"up-{key}.0", len(data) if length_known else None, put(key, replace))
     try:
-        await pour(draft, data)
+        await write_chunks(draft, data)
         return await draft.publish(key, Metadata(filename=key), replace)
     finally:
         await draft.discard()
