@@ -12,8 +12,8 @@ import pytest
 
 import sluiceway
 from rude_peer import Exchange, Peer
-from sluiceway.client.http.transport import EXPECT_FROM
 from sluiceway.client.retry import MOST_ATTEMPTS
+from sluiceway.client.upload import EXPECT_FROM
 from sluiceway.errors import PeerFailed, SluiceError, TooLarge, Unavailable
 from sluiceway.pipe.receipt import Progress
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from rude_peer import Exchange, Peer, ranged
-from sluiceway.client.http.pulled_body import Body
+from sluiceway.client.http.request import StreamingRequest
 from sluiceway.client.http.transport import Transport
+from sluiceway.client.source_body import SourceBody
 from sluiceway.copying.api import acopy
 from sluiceway.pipe.receipt import Receipt
 from sluiceway.pipe.source import BytesSource
@@ -186,10 +187,11 @@ async def test_an_answer_before_the_end_of_a_body_counts_no_waiting_for_it() -> 
         exchange.read_body()
         exchange.reply(201)
 
-    body = Body(BytesSource(bytes(24 << 20)), stages=stages)
+    body = SourceBody(BytesSource(bytes(24 << 20)), stages=stages)
     with Peer(act) as peer:
-        async with Transport() as transport, transport.ask("PUT", peer.url, {}, body) as answer:
-            assert answer.head.status == 201
+        async with Transport() as transport:
+            request = StreamingRequest(transport, "PUT", peer.url, {}, body.length)
+            assert (await body.send(request)).head.status == 201
     spent = stages.spent()
 
     assert spent[DESTINATION] > 0.6

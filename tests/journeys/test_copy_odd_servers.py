@@ -252,7 +252,7 @@ def test_what_is_told_there_may_be_bad_and_is_never_a_reason_to_send_again(
         assert isinstance(caught.value, NotFound) == (status == 404)
         assert [exchange.method for exchange in peer.seen] == ["POST", "GET"]
     with telling_elsewhere(lambda exchange: exchange.reset()) as peer:
-        with pytest.raises(PeerFailed, match="it has got"):
+        with pytest.raises(PeerFailed, match="the server has the file"):
             sluiceway.copy(source, f"{peer.url}/files")
         assert [exchange.method for exchange in peer.seen].count("POST") == 1
 

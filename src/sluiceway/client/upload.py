@@ -1,6 +1,6 @@
-"""Sending one file: the request, the server's answer, whether it keeps what was sent, and whether to try again.
+"""Sending one file: the request, the response, whether the server keeps what was sent, retries.
 
-No loops over bytes here; what may be repeated is decided in `plan`.
+No loops over bytes here. The redirects are in `redirects`, the waits in `retry`.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from sluiceway.client.file_request import FileRequest
 from sluiceway.client.http.error_responses import refusal
-from sluiceway.client.http.exchange import Head
-from sluiceway.client.http.pulled_body import Body
+from sluiceway.client.http.exchange import Head, Response
 from sluiceway.client.http.redirects import (
     SEE_OTHER,
     RedirectChain,
     follow_redirects,
     without_body_headers,
 )
-from sluiceway.client.http.request_shape import Shape
-from sluiceway.client.http.transport import EXPECT_FROM, OpenResponse, Transport
+from sluiceway.client.http.request import EXPECT_WAIT, StreamingRequest
+from sluiceway.client.http.transport import Transport
 from sluiceway.client.retry import (
     ANSWERED,
     BUSY,
@@ -29,6 +29,7 @@ from sluiceway.client.retry import (
     may_ask_again,
     may_repeat,
 )
+from sluiceway.client.source_body import SourceBody
 from sluiceway.errors import BadRequest, DigestMismatch, PeerFailed, SluiceError
 from sluiceway.pipe.receipt import OnProgress, Progress, Receipt, Stage
 from sluiceway.pipe.source import Source
@@ -36,22 +37,27 @@ from sluiceway.pipe.stages import ANSWER, DESTINATION, Stages
 from sluiceway.wire.headers.digests import Promise
 from sluiceway.wire.urls import joined, located, redact_url
 
-__all__ = ["Upload", "upload"]
+__all__ = ["EXPECT_FROM", "Upload", "upload"]
 
-EXPECTATION_FAILED = (
-    417  # a server that knows no Expect: the same request without it (RFC 9110 10.1.1)
-)
+# Bytes from which a body asks first (Expect). A refusal of fewer costs less than the extra round
+# trip; curl has had this limit since 7.84.
+EXPECT_FROM = 1 << 20
+# A server that knows no Expect gets the same request without it (RFC 9110 10.1.1).
+EXPECTATION_FAILED = 417
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """One file to send: `source` in the request `shape`, under the people's word `name`."""
+    """One file to send: `source` in the request `file_request`. `name` is for progress and errors.
+
+    `promises` are digests that the source must have.
+    """
 
     source: Source
-    shape: Shape
+    file_request: FileRequest
     name: str
     headers: Mapping[str, str]
-    promises: Sequence[Promise] = ()  # digests the source was told to have
+    promises: Sequence[Promise] = ()
     retry_policy: RetryPolicy = DEFAULT_POLICY
 
 
@@ -61,27 +67,33 @@ async def upload(
     on_progress: OnProgress | None = None,
     stages: Stages | None = None,
 ) -> Receipt:
-    """Send it and wait until the server says it is kept. `stages` goes on from where the caller's own time went.
+    """Send it and wait until the server confirms that it is kept.
 
-    Raises the server's refusal (see `refusals`), PeerFailed, SourceFailed, DigestMismatch when the source has other bytes
-    than it promised or the server keeps something else.
+    `stages` goes on from where the caller's own time went. Raises the server's refusal (see
+    `error_responses`), PeerFailed, SourceFailed, DigestMismatch when the source breaks a promise or
+    the server keeps other bytes than were sent.
     """
-    return await _Sending(transport, job, on_progress, stages or Stages()).run()
+    return await _UploadRun(transport, job, on_progress, stages or Stages()).run()
 
 
-class _Sending:
+class _UploadRun:
     def __init__(
         self, transport: Transport, job: Upload, on_progress: OnProgress | None, stages: Stages
     ) -> None:
         self._transport = transport
         self._job = job
         self._stages = stages
-        self._body = Body(
-            job.source, job.shape.head, job.shape.tail, promises=job.promises, stages=stages
+        self._body = SourceBody(
+            job.source,
+            job.file_request.head,
+            job.file_request.tail,
+            promises=job.promises,
+            stages=stages,
         )
+        self._request: StreamingRequest | None = None  # the last one
         self._on_progress = on_progress
-        self._met = False  # a connection was made once
-        self._answered_elsewhere = False  # a 303 said so: the file is there
+        self._connected = False  # a connection was made once
+        self._answered_elsewhere = False  # a 303 said that the server has the file
 
     async def run(self) -> Receipt:
         attempt = 0
@@ -90,68 +102,74 @@ class _Sending:
             try:
                 return await self._attempt()
             except SluiceError as error:
-                line = self._body.line
-                self._met = self._met or (line is not None and line.socket is not None)
                 if self._answered_elsewhere or not may_ask_again(error, BUSY):
                     raise
-                if not self._met:  # never reached: a wrong URL, most likely
+                if not self._connected:  # never reached: probably a wrong URL
                     raise
                 await self._recover(error, attempt)
 
     async def _attempt(self) -> Receipt:
         """Send one request, its redirects included."""
-        shape, body = self._job.shape, self._body
-        headers = {**self._job.headers, "Content-Type": shape.type}
-        chain = RedirectChain(self._transport, shape.url, headers)
+        file_request, body = self._job.file_request, self._body
+        headers = {**self._job.headers, "Content-Type": file_request.type}
+        chain = RedirectChain(self._transport, file_request.url, headers)
         expect = body.length is None or body.length >= EXPECT_FROM
-        self._tell("connecting", 0)
+        self._report("connecting", 0)
         while True:
-            body.rewind()
             self._stages.enter(DESTINATION)
-            if self._transport.unproven(chain.url) and not body.repeatable:
+            if self._transport.will_ask_for_login(chain.url) and not body.source.reopenable:
                 await self._log_in(chain)
-            async with self._transport.ask(
-                shape.method,
-                chain.url,
-                chain.headers(),
-                body,
-                expect=expect or self._transport.unproven(chain.url),
-                on_sent=self._on_sent,
-            ) as answer:
-                head, self._met = answer.head, True
-                if chain.challenged(head):
-                    if not body.again:
-                        why = "it asks who we are, and what flows past once has begun to and cannot be sent again"
-                        raise _because(refusal(head, await answer.text()), why)
-                    continue
-                if head.status == EXPECTATION_FAILED and expect and body.again:
-                    expect = False
-                    continue
-                if head.status == SEE_OTHER and body.complete:
-                    break
-                if not chain.advance(head, sends_body=True, repeatable=body.again):
-                    return await self._finish(answer)
-        if not chain.advance(head):
-            raise refusal(head, "")
-        return await self._ask_outcome(chain)
+            response = await self._send(chain, expect)
+            head = response.head
+            if chain.challenged(head):
+                if not body.may_send:
+                    raise _because(
+                        refusal(head, response.text),
+                        "it asks who we are, and a stream that has begun cannot be sent again",
+                    )
+            elif head.status == EXPECTATION_FAILED and expect and body.may_send:
+                expect = False
+            elif head.status == SEE_OTHER and body.complete:
+                if not chain.advance(head):
+                    raise refusal(head, "")
+                return await self._ask_outcome(chain)
+            elif not chain.advance(head, sends_body=True, repeatable=body.may_send):
+                return self._receipt(response)
+
+    async def _send(self, chain: RedirectChain, expect: bool) -> Response:
+        self._request = StreamingRequest(
+            self._transport,
+            self._job.file_request.method,
+            chain.url,
+            chain.headers(),
+            self._body.length,
+            expect=expect or self._transport.will_ask_for_login(chain.url),
+            expect_timeout=EXPECT_WAIT,
+            repeatable=self._body.source.reopenable,
+            on_sent=self._on_sent,
+        )
+        try:
+            return await self._body.send(self._request)
+        finally:
+            self._connected = self._connected or self._request.connected
 
     async def _log_in(self, chain: RedirectChain) -> None:
-        """Have the server ask who we are by a request that changes nothing.
+        """Let the server ask who we are by a request that changes nothing.
 
-        A stream that flows past once can be sent once only, so the challenge has to come before.
+        A stream can be sent once only, so the challenge has to come before.
         """
-        plain = without_body_headers(chain.headers())
+        headers = without_body_headers(chain.headers())
         try:
-            # To HEAD, some send a body with their 401.
-            async with self._transport.ask("GET", chain.url, plain) as answer:
-                chain.challenged(answer.head)
+            # Not HEAD: some servers send a body with their 401 to it.
+            async with self._transport.ask("GET", chain.url, headers) as response:
+                chain.challenged(response.head)
         except PeerFailed:
             pass  # the request itself will show it
 
     async def _ask_outcome(self, chain: RedirectChain) -> Receipt:
         """Ask the place that a 303 names what became of the file (RFC 9110 15.4.4).
 
-        Its status decides. Whatever it says, the file is not sent again: the server has it.
+        Its status decides. Whatever it is, the file is not sent again: the server has it.
         """
         self._stages.enter(ANSWER)
         self._answered_elsewhere = True
@@ -159,14 +177,12 @@ class _Sending:
         try:
             async with follow_redirects(
                 self._transport, chain.url, headers, cookies=chain.cookies
-            ) as answer:
-                if not 200 <= answer.head.status < 300:
-                    raise refusal(answer.head, await answer.text())
-                return await self._finish(answer)
+            ) as response:
+                return self._receipt(await response.read())
         except SluiceError as error:
             error.members.setdefault(ANSWERED, SEE_OTHER)
             raise _because(
-                error, "that is where it was to tell what became of the file, which it has got"
+                error, "the server has the file, and this place was to tell what became of it"
             ) from error
 
     async def _recover(self, trouble: SluiceError, attempt: int) -> None:
@@ -178,31 +194,32 @@ class _Sending:
         wait = job.retry_policy.wait(trouble, attempt)
         if wait is None:
             raise trouble if attempt == 1 else _because(trouble, f"tried {attempt} times")
-        if not body.again:
-            who = "standard input" if job.name == "-" else job.name
-            raise _because(trouble, f"{who} flows past once, so it was not sent again")
-        if not may_repeat(job.shape.method, body.complete):
+        if not body.may_send:
+            name = "standard input" if job.name == "-" else job.name
+            raise _because(trouble, f"{name} flows past once, so it was not sent again")
+        if not may_repeat(job.file_request.method, body.complete):
             raise _because(
-                trouble, "it was not sent again, for the server may have stored it already"
+                trouble, "it was not sent again, because the server may have stored it already"
             )
         self._stages.enter(DESTINATION)
-        self._tell("retrying", 0, note=f"{trouble.detail}; trying again in {wait:.0f} s")
+        self._report("retrying", 0, note=f"{trouble.detail}; trying again in {wait:.0f} s")
         await asyncio.sleep(wait)
 
-    async def _finish(self, answer: OpenResponse) -> Receipt:
+    def _receipt(self, response: Response) -> Receipt:
+        """Raises the server's refusal, and whatever speaks against success."""
         self._stages.enter(ANSWER)
-        text = await answer.text()
-        head, body = answer.head, self._body
+        head, body = response.head, self._body
         if not 200 <= head.status < 300:
-            raise refusal(head, text)
-        if not body.complete:
+            raise refusal(head, response.text)
+        if not body.written:
             raise PeerFailed(
-                f"{redact_url(head.url)} answered {head.status} before it had everything; nothing is certain",
+                f"{redact_url(head.url)} answered {head.status} before it had everything; "
+                "nothing is certain",
                 **{ANSWERED: head.status},
             )
-        told = _json(head, text)
-        entry = _entry(told)
-        self._check(head, entry)
+        answer = _parse_json(response)
+        entry = _entry(answer)
+        self._compare(head, entry)
         spent = self._stages.spent()
         receipt = Receipt(
             size=body.sent,
@@ -210,15 +227,15 @@ class _Sending:
             location=_location(head, entry),
             source=self._job.name,
             status=head.status,
-            answer=told,
+            answer=answer,
             seconds=sum(spent.values()),
             stages=spent,
         )
-        self._tell("done", body.sent, receipt=receipt)
+        self._report("done", body.sent, receipt=receipt)
         return receipt
 
-    def _check(self, head: Head, entry: Mapping[str, object]) -> None:
-        """The destination's word against ours, where it gave one."""
+    def _compare(self, head: Head, entry: Mapping[str, object]) -> None:
+        """Compare size and digest with those that the destination names, if it does."""
         size, digest = entry.get("size"), entry.get("sha-256")
         if isinstance(size, int) and size != self._body.sent:
             raise DigestMismatch(
@@ -226,22 +243,23 @@ class _Sending:
             )
         if isinstance(digest, str) and digest.lower() != self._body.sha256:
             raise DigestMismatch(
-                f"{redact_url(head.url)} keeps other bytes than were sent (sha-256 differs); send it again"
+                f"{redact_url(head.url)} keeps other bytes than were sent (sha-256 differs); "
+                "send it again"
             )
 
     def _on_sent(self, acknowledged: int) -> None:
-        """The peer has `acknowledged` bytes of the body: show those of the file."""
-        body = self._body
+        """The peer has `acknowledged` bytes of the body: report those of the file."""
+        body, request = self._body, self._request
         length = body.source.length
         of_file = max(0, acknowledged - len(body.head))
         of_file = min(of_file, body.sent if length is None else length)
-        if body.ended is not None and acknowledged >= body.handed:
+        if body.written and request is not None and acknowledged >= request.handed:
             self._stages.enter(ANSWER)
-            self._tell("waiting", of_file)
+            self._report("waiting", of_file)
         else:
-            self._tell("sending" if body.started else "connecting", of_file)
+            self._report("sending" if body.started else "connecting", of_file)
 
-    def _tell(
+    def _report(
         self, stage: Stage, done: int, note: str = "", receipt: Receipt | None = None
     ) -> None:
         if self._on_progress is not None:
@@ -250,31 +268,34 @@ class _Sending:
             )
 
 
-def _because(error: SluiceError, why: str) -> SluiceError:
+def _because(error: SluiceError, reason: str) -> SluiceError:
     """The same error with a reason behind its text."""
-    error.detail = f"{error.detail}; {why}"
+    error.detail = f"{error.detail}; {reason}"
     error.args = (error.detail,)
     return error
 
 
-def _json(head: Head, text: str) -> object:
-    if "json" not in head.headers.get("content-type", ""):
+def _parse_json(response: Response) -> object:
+    if "json" not in response.head.headers.get("content-type", ""):
         return None
     try:
-        return json.loads(text)
+        return json.loads(response.text)
     except (ValueError, RecursionError):
         return None
 
 
-def _entry(told: object) -> Mapping[str, object]:
-    """What this project's servers say of the one file sent: {"files": [entry]}; empty when another kind answered."""
-    files = told.get("files") if isinstance(told, dict) else None
-    one = files[0] if isinstance(files, list) and len(files) == 1 else None
-    return one if isinstance(one, dict) else {}
+def _entry(answer: object) -> Mapping[str, object]:
+    """The entry of the one file in this project's response, {"files": [entry]}; else empty."""
+    files = answer.get("files") if isinstance(answer, dict) else None
+    first = files[0] if isinstance(files, list) and len(files) == 1 else None
+    return first if isinstance(first, dict) else {}
 
 
 def _location(head: Head, entry: Mapping[str, object]) -> str:
-    """Where it is now: the Location header, else the entry's url, else the URL it was sent to; never with secrets."""
+    """Where the file is now, without secrets.
+
+    The Location header, else the entry's url, else the URL that it was sent to.
+    """
     for resolve, reference in ((located, head.headers.get("location")), (joined, entry.get("url"))):
         if isinstance(reference, str) and reference:
             try:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
 from sluiceway.client.download import Download, download
-from sluiceway.client.http.request_shape import Shape, shape_form, shape_put
+from sluiceway.client.file_request import FileRequest, form_request, put_request
 from sluiceway.client.http.transport import Transport
 from sluiceway.client.local.command import Command, command_source
 from sluiceway.client.local.files import files_below, open_local, sized
@@ -347,11 +347,11 @@ class _Sending:
             parts=tuple(parts),
         )
 
-    def _shape(self, name: str, kind: str) -> Shape:
+    def _shape(self, name: str, kind: str) -> FileRequest:
         order, url = self._order, self._side.url
         if order.as_form:
-            return shape_form(url, name, kind, order.form, order.field, secrets.token_bytes(16))
-        return shape_put(url, name, kind)
+            return form_request(url, name, kind, order.form, order.field, secrets.token_bytes(16))
+        return put_request(url, name, kind)
 
     def _tell(self, now: Progress) -> None:
         if self._on_progress is not None:

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from sluiceway.archives.zip_writer import ZipContents, ZipMember, ZipSource
 from sluiceway.client import retry
-from sluiceway.client.http.request_shape import shape_form, shape_put
+from sluiceway.client.file_request import form_request, put_request
 from sluiceway.client.http.transport import Transport
 from sluiceway.client.local.download_target import open_in_folder, open_target
 from sluiceway.client.upload import Upload, upload
@@ -162,11 +162,11 @@ class _Packing:
     async def _to_server(self, side: Side) -> Receipt:
         order, kind = self._order, self._order.type or TYPE
         if order.as_form:
-            shape = shape_form(
+            shape = form_request(
                 side.url, self._name, kind, order.form, order.field, secrets.token_bytes(16)
             )
         else:
-            shape = shape_put(side.url, self._name, kind)
+            shape = put_request(side.url, self._name, kind)
         job = Upload(
             self._source,
             shape,

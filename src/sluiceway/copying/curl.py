@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from sluiceway.client.file_request import DEFAULT_FIELD
 from sluiceway.client.http.redirects import HARMLESS
-from sluiceway.client.http.request_shape import DEFAULT_FIELD
 from sluiceway.copying.options import CopyOptions, Side
 from sluiceway.wire.names import clean_name
 from sluiceway.wire.urls import below

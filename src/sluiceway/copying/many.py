@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from sluiceway.client.http.request_shape import FORM_END
+from sluiceway.client.file_request import FORM_END
 from sluiceway.client.http.transport import Transport
 from sluiceway.copying.contract import CopySource, CopyTarget
 from sluiceway.copying.endpoints.http import FormTarget, HttpSource, HttpTarget

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote, urlsplit
 
-from sluiceway.client.http.request_shape import is_form
+from sluiceway.client.file_request import is_form
 from sluiceway.client.retry import MOST_ATTEMPTS
 from sluiceway.copying.network import USUAL, Network
 from sluiceway.errors import BadRequest

@@ -116,7 +116,7 @@ def _named_store(place: str, budget: Budget, options: Mapping[str, str]) -> Stor
 
 
 def _backend(place: str, told: Settings) -> Backend:
-    from sluiceway.client.http.transport import Deadlines
+    from sluiceway.client.http.exchange import Deadlines
     from sluiceway.stores.relay.backend import Backend
     from sluiceway.stores.relay.url_template import RelayUrl
 

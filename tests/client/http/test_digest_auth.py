@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import pytest
 
 import sluiceway
 from rude_peer import Exchange, Peer
 from sluiceway.client.http.digest_auth import DigestLogin
 from sluiceway.errors import Unauthorized
-from sluiceway.pipe.source import PassingSource
+from sluiceway.pipe.source import Buffer, PassingSource
 
 RFC = (
     'Digest realm="http-auth@example.org", qop="auth, auth-int", algorithm=SHA-256, '
@@ -86,12 +88,12 @@ async def test_a_password_is_told_to_its_own_server_alone(tmp_path: object) -> N
 
 async def test_what_flows_past_once_waits_for_the_challenge() -> None:
     """A GET is sent in vain instead of it. Of a server that asks only when it has begun, that is said."""
-    from sluiceway.client.http.request_shape import shape_put
+    from sluiceway.client.file_request import put_request
     from sluiceway.client.upload import Upload, upload
     from sluiceway.copying.network import Network
     from sluiceway.copying.options import make_order
 
-    async def once() -> object:
+    async def once() -> AsyncIterator[Buffer]:
         yield b"x" * 1000
 
     async def send(url: str) -> int:
@@ -99,7 +101,9 @@ async def test_what_flows_past_once_waits_for_the_challenge() -> None:
         side = make_order("-", url.replace("//", "//u:p@"), network=network).writes
         assert side is not None
         async with network.transport(None, side) as transport:
-            job = Upload(PassingSource(once()), shape_put(side.url, "x", "a/b"), "-", side.headers)  # type: ignore[arg-type]  # bytes
+            job = Upload(
+                PassingSource(once()), put_request(side.url, "x", "a/b"), "-", side.headers
+            )
             return (await upload(transport, job)).status or 0
 
     with Peer(asks) as peer:
@@ -118,6 +122,6 @@ async def test_what_flows_past_once_waits_for_the_challenge() -> None:
         exchange.reply(401, {"WWW-Authenticate": 'Digest realm="r", nonce="n", qop="auth"'})
 
     with Peer(late) as peer:
-        with pytest.raises(Unauthorized, match="flows past once"):
+        with pytest.raises(Unauthorized, match="cannot be sent again"):
             await send(f"{peer.url}/x")
         assert [exchange.method for exchange in peer.seen] == ["GET", "PUT"]

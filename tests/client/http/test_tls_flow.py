@@ -9,9 +9,10 @@ import pytest
 from fix_tls import Certificates, TlsPeer
 from rude_peer import Exchange
 from sluiceway.client.http.exchange import Deadlines
-from sluiceway.client.http.pulled_body import Body
+from sluiceway.client.http.request import StreamingRequest
 from sluiceway.client.http.tls import Trust
 from sluiceway.client.http.transport import Transport
+from sluiceway.client.source_body import SourceBody
 from sluiceway.pipe.source import Buffer, PassingSource
 
 
@@ -30,10 +31,10 @@ async def test_every_body_arrives_over_tls(tls: Certificates, size: int) -> None
     with TlsPeer(act, tls) as peer:
         async with Transport(Deadlines(5, 5, 5), trust=Trust(str(tls.ca))) as transport:
             for count in range(1, 13):
-                body = Body(PassingSource(pieces(count), size * count))
-                async with transport.ask("PUT", f"{peer.url}/x", {}, body) as answer:
-                    assert answer.head.status == 201
-                assert body.complete
+                body = SourceBody(PassingSource(pieces(count), size * count))
+                request = StreamingRequest(transport, "PUT", f"{peer.url}/x", {}, body.length)
+                assert (await body.send(request)).head.status == 201
+                assert body.written
         assert [len(exchange.body) for exchange in peer.seen] == [
             size * count for count in range(1, 13)
         ]

@@ -14,8 +14,10 @@ import pytest
 from rude_peer import Exchange, Peer
 from sluiceway.client.http import aiohttp_request
 from sluiceway.client.http import transport as module
-from sluiceway.client.http.pulled_body import Body
-from sluiceway.client.http.transport import EXPECT_WAIT, Deadlines, Transport
+from sluiceway.client.http.exchange import Deadlines
+from sluiceway.client.http.request import EXPECT_WAIT, StreamingRequest
+from sluiceway.client.http.transport import Transport
+from sluiceway.client.source_body import SourceBody
 from sluiceway.errors import PeerFailed, SluiceError, SourceFailed
 from sluiceway.pipe.source import BytesSource, PassingSource
 
@@ -24,17 +26,25 @@ BIG = 32 << 20  # bytes: more than all socket buffers on the way hold
 
 async def put(
     url: str,
-    body: Body,
+    body: SourceBody,
     *,
     expect: bool = False,
     on_sent: Callable[[int], None] | None = None,
     deadlines: Deadlines = Deadlines(),
 ) -> tuple[int, str]:
-    async with (
-        Transport(deadlines) as transport,
-        transport.ask("PUT", url, {}, body, expect=expect, on_sent=on_sent) as answer,
-    ):
-        return answer.head.status, await answer.text()
+    async with Transport(deadlines) as transport:
+        request = StreamingRequest(
+            transport,
+            "PUT",
+            url,
+            {},
+            body.length,
+            expect=expect,
+            expect_timeout=EXPECT_WAIT,
+            on_sent=on_sent,
+        )
+        response = await body.send(request)
+        return response.head.status, response.text
 
 
 async def get(url: str, deadlines: Deadlines = Deadlines()) -> bytes:
@@ -54,7 +64,7 @@ async def test_a_server_that_never_says_100_gets_the_body_soon() -> None:
         exchange.reply(201)
 
     with Peer(act) as peer:
-        status, _ = await put(peer.url, Body(BytesSource(data)), expect=True)
+        status, _ = await put(peer.url, SourceBody(BytesSource(data)), expect=True)
 
     assert (status, peer.seen[0].headers["expect"]) == (201, "100-continue")
     assert times["came"] - times["asked"] > EXPECT_WAIT / 2
@@ -70,7 +80,7 @@ async def test_a_server_that_says_100_gets_the_body() -> None:
         exchange.reply(201, body=b"kept")
 
     with Peer(act) as peer:
-        assert await put(peer.url, Body(BytesSource(data)), expect=True) == (201, "kept")
+        assert await put(peer.url, SourceBody(BytesSource(data)), expect=True) == (201, "kept")
 
     assert peer.seen[0].body == data
     assert peer.seen[0].headers["content-length"] == str(len(data))
@@ -83,7 +93,7 @@ async def test_a_refusal_instead_of_100_costs_no_byte() -> None:
         exchange.reply(401, body=b"no")
         exchange.read_body()
 
-    body = Body(BytesSource(bytes(2 << 20)))
+    body = SourceBody(BytesSource(bytes(2 << 20)))
     with Peer(act) as peer:
         assert await put(peer.url, body, expect=True) == (401, "no")
 
@@ -109,7 +119,7 @@ async def test_an_early_refusal_is_read_while_sending(then: str, known: bool) ->
         for _ in range(32):
             yield bytes(1 << 20)
 
-    body = Body(BytesSource(bytes(BIG)) if known else PassingSource(chunks()))
+    body = SourceBody(BytesSource(bytes(BIG)) if known else PassingSource(chunks()))
     with Peer(act) as peer:
         async with asyncio.timeout(15):
             assert await put(peer.url, body) == (413, "too large")
@@ -124,7 +134,7 @@ async def test_a_peer_that_takes_nothing_is_given_up() -> None:
         Peer(lambda exchange: peer.ended.wait(20)) as peer,
         pytest.raises(PeerFailed, match="took nothing"),
     ):
-        await put(peer.url, Body(BytesSource(bytes(BIG))), deadlines=deadlines)
+        await put(peer.url, SourceBody(BytesSource(bytes(BIG))), deadlines=deadlines)
 
 
 async def test_a_slow_source_is_not_a_slow_peer() -> None:
@@ -141,7 +151,10 @@ async def test_a_slow_source_is_not_a_slow_peer() -> None:
         exchange.reply(201)
 
     with Peer(act) as peer:
-        assert await put(peer.url, Body(PassingSource(chunks())), deadlines=deadlines) == (201, "")
+        assert await put(peer.url, SourceBody(PassingSource(chunks())), deadlines=deadlines) == (
+            201,
+            "",
+        )
 
     assert peer.seen[0].body == b"x" * 30
 
@@ -155,7 +168,7 @@ async def test_a_missing_answer_is_given_up() -> None:
         peer.ended.wait(20)
 
     with Peer(act) as peer, pytest.raises(PeerFailed, match="did not answer"):
-        await put(peer.url, Body(BytesSource(b"x")), deadlines=deadlines)
+        await put(peer.url, SourceBody(BytesSource(b"x")), deadlines=deadlines)
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -175,7 +188,7 @@ async def test_a_source_that_fails_never_looks_complete(known: bool) -> None:
         exchange.read_body()
 
     with Peer(act) as peer, pytest.raises(SourceFailed, match="the disk broke"):
-        await put(peer.url, Body(EarlyFailure(chunks())))
+        await put(peer.url, SourceBody(EarlyFailure(chunks())))
 
     assert peer.seen[0].cut
     assert len(peer.seen[0].body) < 2000
@@ -198,7 +211,7 @@ async def test_a_source_of_another_length_than_it_said_is_never_complete(
         exchange.read_body()
 
     with Peer(act) as peer, pytest.raises(SourceFailed):
-        await put(peer.url, Body(PassingSource(chunks(), 1000)))
+        await put(peer.url, SourceBody(PassingSource(chunks(), 1000)))
 
     assert all(asked.cut and len(asked.body) < 1000 for asked in peer.seen)
 
@@ -286,7 +299,7 @@ async def test_cancelling_an_upload_cuts_it_off() -> None:
         await asyncio.sleep(3600)
 
     with Peer(act) as peer:
-        task = asyncio.ensure_future(put(peer.url, Body(PassingSource(chunks()))))
+        task = asyncio.ensure_future(put(peer.url, SourceBody(PassingSource(chunks()))))
         await took.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -305,7 +318,7 @@ async def test_what_watches_a_transfer_may_end_it() -> None:
         Peer(lambda exchange: peer.ended.wait(20)) as peer,
         pytest.raises(SluiceError, match="seen enough"),
     ):
-        await put(peer.url, Body(BytesSource(bytes(BIG))), on_sent=stop)
+        await put(peer.url, SourceBody(BytesSource(bytes(BIG))), on_sent=stop)
 
 
 async def test_bytes_that_arrived_before_the_end_are_not_lost() -> None:
@@ -343,7 +356,7 @@ async def test_sending_stops_with_the_answers_head() -> None:
             exchange.send(b"o")
 
     with Peer(act) as peer:
-        assert await put(peer.url, Body(BytesSource(bytes(2 * BIG)))) == (413, "no")
+        assert await put(peer.url, SourceBody(BytesSource(bytes(2 * BIG)))) == (413, "no")
 
     assert counted < BIG
 
@@ -364,7 +377,7 @@ async def test_a_refused_upload_leaves_no_connection() -> None:
         peer.ended.wait(20)
 
     with Peer(act) as peer:
-        assert (await put(peer.url, Body(BytesSource(bytes(BIG)))))[0] == 413
+        assert (await put(peer.url, SourceBody(BytesSource(bytes(BIG)))))[0] == 413
         await asyncio.sleep(0.1)
 
         assert connected_to(int(peer.url.rpartition(":")[2])) == 0
@@ -384,7 +397,7 @@ async def test_the_source_is_let_go_before_the_outcome_is_told() -> None:
             left = True
 
     with Peer(lambda exchange: exchange.reply(413)) as peer:
-        assert (await put(peer.url, Body(PassingSource(chunks()))))[0] == 413
+        assert (await put(peer.url, SourceBody(PassingSource(chunks()))))[0] == 413
         assert left
 
 
@@ -394,7 +407,7 @@ async def test_an_upload_is_never_repeated_in_silence() -> None:
         Peer(lambda exchange: exchange.read_body() and None) as peer,
         pytest.raises(PeerFailed, match="hung up"),
     ):
-        await put(peer.url, Body(BytesSource(b"once")))
+        await put(peer.url, SourceBody(BytesSource(b"once")))
 
     assert [asked.body for asked in peer.seen] == [b"once"]
 

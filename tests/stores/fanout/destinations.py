@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from rude_peer import Peer
-from sluiceway.client.http.transport import Deadlines
+from sluiceway.client.http.exchange import Deadlines
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.contract import Draft, Entry, Metadata, Replace, UploadRequest
 from sluiceway.stores.disk.store import DiskStore

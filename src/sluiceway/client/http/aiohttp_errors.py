@@ -1,4 +1,7 @@
-"""The HTTP library's errors under our names, without the URL's secrets, in words that say what to do."""
+"""The HTTP library's errors under our names, without the URL's secrets.
+
+The texts say what to do. Knows nothing of bodies, retries or redirects.
+"""
 
 from __future__ import annotations
 
@@ -11,40 +14,63 @@ import aiohttp
 from aiohttp.http_exceptions import LineTooLong
 
 from sluiceway.client.http.exchange import Deadlines
-from sluiceway.client.http.outgoing import Outgoing
 from sluiceway.client.retry import UNREACHED, UNREADABLE
 from sluiceway.errors import BadRequest, PeerFailed, PeerTimeout, PeerUnreachable
 from sluiceway.pipe.descriptors import out_of_descriptors
 from sluiceway.wire.urls import redact_url
 
-__all__ = ["head_too_long", "named", "undecoded"]
+__all__ = ["head_too_long", "map_error", "undecoded"]
 
 
 @contextmanager
-def named(url: str, doing: str, limits: Deadlines, body: Outgoing | None = None) -> Iterator[None]:
-    """The library's errors under our name, without the URL's secrets; the source's own error where that was the cause."""
+def map_error(
+    url: str, doing: str, deadlines: Deadlines, *, sends_body: bool = False
+) -> Iterator[None]:
+    """Raise the library's errors as PeerFailed and its kinds, or BadRequest.
+
+    `doing` begins the sentence, as in "asking".
+    """
     try:
         yield
     except TimeoutError as error:  # aiohttp's timeouts are TimeoutErrors
-        connecting = isinstance(error, aiohttp.ConnectionTimeoutError)
-        limit = limits.connect if connecting else limits.idle if body is None else limits.answer
-        what = "cannot be reached within" if connecting else "did not answer for"
-        members = {UNREACHED: True} if connecting else {}
+        if isinstance(error, aiohttp.ConnectionTimeoutError):
+            what, limit = "cannot be reached within", deadlines.connect
+            members: dict[str, object] = {UNREACHED: True}
+        else:
+            what, members = "did not answer for", {}
+            limit = deadlines.answer if sends_body else deadlines.idle
         raise PeerTimeout(
             f"{redact_url(url)} {what} {limit:.0f} seconds; try again later", **members
         ) from error
     except (aiohttp.ClientError, OSError) as error:
-        if body is not None and body.failure is not None:
-            raise body.failure from error
         if any(isinstance(cause, LineTooLong) for cause in _causes(error)):
             raise head_too_long(url) from error
         if (busy := out_of_descriptors(error)) is not None:
             raise busy from error
-        raise _kind(error)(
-            f"{doing} {redact_url(url)} failed: {_reason(error)}", **_members(error)
-        ) from error
-    except ValueError as error:  # a host or a header that the library, or the system's look-up of names, does not take
+        kind = PeerFailed
+        if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientHttpProxyError):
+            kind = PeerUnreachable
+        members = {UNREADABLE: True} if isinstance(error, aiohttp.ClientResponseError) else {}
+        raise kind(f"{doing} {redact_url(url)} failed: {_reason(error)}", **members) from error
+    except ValueError as error:  # a host or header that the library or the name look-up refuses
         raise BadRequest(f"{redact_url(url)} cannot be asked: {_reason(error)}") from error
+
+
+def head_too_long(url: str) -> PeerFailed:
+    """The error for a response with a header that is too long."""
+    return PeerFailed(
+        f"{redact_url(url)} answered, and a header of its answer is too long to be read",
+        **{UNREADABLE: True},
+    )
+
+
+def undecoded(url: str, coding: str) -> PeerFailed:
+    """The error for a response in a transfer coding that is not chunked."""
+    return PeerFailed(
+        f"{redact_url(url)} sends its answer in the transfer coding {coding!r}, "
+        "which was not asked for and which this program does not decode",
+        **{UNREADABLE: True},
+    )
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -53,55 +79,31 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def head_too_long(url: str) -> PeerFailed:
-    return PeerFailed(
-        f"{redact_url(url)} answered, and a header of its answer is too long to be read",
-        **{UNREADABLE: True},
-    )
-
-
-def undecoded(url: str, coding: str) -> PeerFailed:
-    what = f"in the transfer coding {coding!r}, which nobody asked for and this program does not decode"
-    return PeerFailed(f"{redact_url(url)} sends its answer {what}", **{UNREADABLE: True})
-
-
-def _members(error: BaseException) -> dict[str, object]:
-    return {UNREADABLE: True} if isinstance(error, aiohttp.ClientResponseError) else {}
-
-
-def _kind(error: BaseException) -> type[PeerFailed]:
-    return (
-        PeerUnreachable
-        if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientHttpProxyError)
-        else PeerFailed
-    )
-
-
 def _reason(error: BaseException) -> str:
     if isinstance(error, aiohttp.ClientProxyConnectionError):
         return "the proxy that the environment names cannot be reached"
     if isinstance(error, aiohttp.ClientHttpProxyError):
-        asks = (
-            " (it wants a user and a password: http://USER:PASSWORD@HOST:PORT)"
-            if error.status == 407
-            else ""
+        login = ""
+        if error.status == 407:
+            login = " (it wants a user and a password: http://USER:PASSWORD@HOST:PORT)"
+        return (
+            f"the proxy that the environment names refused to connect, with {error.status}{login}"
         )
-        return f"the proxy that the environment names refused to connect, with {error.status}{asks}"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return "no such host; check the name in the URL"
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"the server's certificate is not trusted: {cause.verify_message}"
-        if isinstance(cause, ssl.SSLError) and not isinstance(
-            cause, aiohttp.ClientError
-        ):  # its own lacks the reason
-            told = (cause.reason or "no reason").lower().replace("_", " ")
-            if "certificate" in told and "alert" in told:
-                return f"the server does not accept our certificate, or wants one ({told})"
-            return f"no TLS can be spoken with the server ({told}); check the port and https://"
+        # The library's own SSL errors lack the reason.
+        if isinstance(cause, ssl.SSLError) and not isinstance(cause, aiohttp.ClientError):
+            reason = (cause.reason or "no reason").lower().replace("_", " ")
+            if "certificate" in reason and "alert" in reason:
+                return f"the server does not accept our certificate, or wants one ({reason})"
+            return f"no TLS can be spoken with the server ({reason}); check the port and https://"
     if isinstance(error, aiohttp.ClientConnectorError):
         code = error.os_error.errno  # its own text repeats the address
-        return f"no connection ({os.strerror(code) if code else 'unknown reason'}); is the server running?"
+        reason = os.strerror(code) if code else "unknown reason"
+        return f"no connection ({reason}); is the server running?"
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "the server hung up without an answer"
     if isinstance(error, aiohttp.ClientPayloadError):

@@ -1,6 +1,7 @@
-"""The HTTP library's request with what it lacks: a bounded wait for 100 Continue, a body of ours, an end felt at once.
+"""The HTTP library's request and body, with what they lack: a bounded wait for 100 Continue, a
+body that its sender pushes, an end that the peer notices at once.
 
-Private hooks of aiohttp are used here and in `transport`, which is why its version has an upper bound.
+Uses private hooks of aiohttp, as `transport` does; hence the upper bound on its version.
 """
 
 from __future__ import annotations
@@ -8,106 +9,133 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.connector import Connection
 
-from sluiceway.client.http.outgoing import Outgoing
+from sluiceway.client.http.socket_progress import SocketProgress
+from sluiceway.pipe.source import Buffer
 
-__all__ = ["ExpectingRequest", "StreamedBody"]
+__all__ = ["ExpectingRequest", "PushedBody"]
 
 
-class ExpectingRequest(aiohttp.ClientRequest):
-    """aiohttp waits for 100 Continue without end, and many servers never send one: go on after EXPECT_WAIT.
+class PushedBody(aiohttp.Payload):
+    """A body that its sender pushes into the connection, as the library's payload.
 
-    And a body that ends early ends its connection at once: a plain close would first push what is buffered into a peer
-    that may have stopped reading.
+    `length` is None for a body in chunks. `repeatable`: all of it can be sent once more, should the
+    request be lost. With `expect`, the body waits for 100 Continue, at most `expect_timeout`
+    seconds. `on_sent` gets the acknowledged bytes, about ten times a second.
     """
 
-    async def write_bytes(
-        self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None
+    def __init__(
+        self,
+        length: int | None,
+        *,
+        repeatable: bool,
+        expect: bool,
+        expect_timeout: float,
+        on_sent: Callable[[int], None] | None,
     ) -> None:
-        waiting, transport = (
-            self._continue,
-            conn.transport,
-        )  # kept: a connection that was given back forgets it
-        payload = self.body if isinstance(self.body, StreamedBody) else None
-        timer = None
-        if payload is not None:
-            payload.connected(transport)
-            if waiting is not None:
-                timer = self.loop.call_later(payload.patience, _go_on, waiting)
-            # An empty body's head is the whole request: it leaves when the source was read and found to be empty.
-            if transport is not None and not transport.is_closing() and payload.size != 0:
-                # It would wait for the first bytes of the body; a peer that says no by the head alone shall say so before.
-                writer.send_headers()
-        try:
-            with suppress(
-                aiohttp.ClientConnectionResetError
-            ):  # before the first byte: who waits for the answer is told, nobody here
-                await super().write_bytes(writer, conn, content_length)
-        finally:
-            if timer is not None:
-                timer.cancel()
-            if payload is not None and not payload.ended and transport is not None:
-                _reset(transport)
+        super().__init__(None)
+        self.length, self.repeatable = length, repeatable
+        self.expect, self.expect_timeout, self.on_sent = expect, expect_timeout, on_sent
+        self.progress: SocketProgress | None = None  # the connection, once there is one
+        self.handed: int = 0  # bytes given to the library, the piece under way included
+        self.answered: bool = False  # the response began: nothing more is written
+        loop = asyncio.get_running_loop()
+        self.ready: asyncio.Future[Callable[[Buffer], Awaitable[None]]] = loop.create_future()
+        self.end: asyncio.Future[None] = loop.create_future()  # the sender has written all of it
+        self.finished: bool = False  # every byte was written
 
-
-def _reset(transport: asyncio.Transport) -> None:
-    """End a connection now: a peer that takes nothing would learn of a plain end only behind all that waits for it."""
-    sock = transport.get_extra_info("socket")
-    if sock is None or sock.fileno() < 0:
-        return  # it has ended; asyncio's abort() fails on one that was closed while bytes waited and has sent them since
-    with suppress(OSError, ValueError):  # the peer ended it
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    transport.abort()
-
-
-def _go_on(waiting: asyncio.Future[bool]) -> None:
-    if not waiting.done():
-        waiting.set_result(True)
-
-
-class StreamedBody(aiohttp.Payload):
-    """Our body as the library's: its length when known (else the library sends chunks), its bytes by `send`."""
-
-    def __init__(self, body: Outgoing, patience: float) -> None:
-        super().__init__(body)
-        self._sluice_body = body
-        self.patience: float = patience
+    async def push(self, data: Buffer) -> None:
+        """Write the next bytes; returns when the kernel has them. Only after `ready`."""
+        self.handed += len(data)
+        await self.ready.result()(data)
 
     def connected(self, transport: asyncio.Transport | None) -> None:
+        """Called by the request before it sends anything."""
         if transport is None:
             return
-        # A write returns when the kernel has all of it: what a stalled peer does not take is one piece, not two.
-        # Not 0: at that, asyncio's TLS pauses at an empty buffer, and whether it ever goes on is left to chance.
+        # A write returns when the kernel has all of it: a stalled peer leaves one piece here, not
+        # two. Not 0: at that, asyncio's TLS pauses at an empty buffer and may never resume.
         transport.set_write_buffer_limits(high=1, low=0)
-        if self._sluice_body.line is not None:
-            self._sluice_body.line.socket = transport.get_extra_info("socket")
+        if self.progress is not None:
+            self.progress.socket = transport.get_extra_info("socket")
+
+    # What the library asks for
 
     @property
     def size(self) -> int | None:
-        return self._sluice_body.length
+        return self.length
 
     @property
     def consumed(self) -> bool:
-        """The library itself repeats idempotent requests that found a dead connection: never behind the plan's back."""
-        return self._sluice_body.started
-
-    @property
-    def ended(self) -> bool:
-        """Every byte was written."""
-        return self._sluice_body.ended is not None
+        """True stops the library from repeating a request by itself when its connection is dead."""
+        return self.ready.done()
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         raise TypeError("A streamed body has no text")
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        await self._sluice_body.send(writer.write)
+        self.ready.set_result(writer.write)
+        await self.end
+        self.finished = True
 
     async def write_with_length(
         self, writer: AbstractStreamWriter, content_length: int | None
     ) -> None:
-        await self._sluice_body.send(writer.write)
+        await self.write(writer)
+
+
+class ExpectingRequest(aiohttp.ClientRequest):
+    """A request that does not wait for 100 Continue without end: many servers never send one.
+
+    A body that ends early ends its connection at once: a plain close would first push all buffered
+    bytes into a peer that may have stopped reading.
+    """
+
+    async def write_bytes(
+        self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None
+    ) -> None:
+        # Kept here: a connection that was given back forgets its transport.
+        waiting, transport = self._continue, conn.transport
+        body = self.body if isinstance(self.body, PushedBody) else None
+        timer = None
+        if body is not None:
+            body.connected(transport)
+            if waiting is not None:
+                timer = self.loop.call_later(body.expect_timeout, _stop_waiting, waiting)
+            # The head of an empty body is the whole request: it leaves once the source was read
+            # and found to be empty. Any other head leaves now and not with the first bytes, so
+            # that a peer can refuse by it alone.
+            if transport is not None and not transport.is_closing() and body.size != 0:
+                writer.send_headers()
+        try:
+            # A reset before the first byte is reported to the code that waits for the response.
+            with suppress(aiohttp.ClientConnectionResetError):
+                await super().write_bytes(writer, conn, content_length)
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if body is not None and not body.finished and transport is not None:
+                _reset(transport)
+
+
+def _reset(transport: asyncio.Transport) -> None:
+    """End a connection now: a plain end reaches a stalled peer only behind all buffered bytes."""
+    sock = transport.get_extra_info("socket")
+    if sock is None or sock.fileno() < 0:
+        # It has ended. asyncio's abort() fails on a transport that was closed while bytes waited
+        # and has sent them since.
+        return
+    with suppress(OSError, ValueError):  # the peer ended it
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
+
+
+def _stop_waiting(waiting: asyncio.Future[bool]) -> None:
+    if not waiting.done():
+        waiting.set_result(True)

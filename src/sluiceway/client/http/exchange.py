@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["Deadlines", "Head"]
+from sluiceway.errors import PeerFailed
+
+__all__ = ["Deadlines", "Head", "Response"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +37,18 @@ class Head:
     headers: Mapping[str, str]
     url: str  # of the request that it answers
     cookies: tuple[str, ...] = ()  # each Set-Cookie by itself: they hold commas of their own
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A response whose body was read, at most to a given number of bytes."""
+
+    head: Head
+    body: bytes
+    cut: bool = False  # the body has more bytes
+    error: PeerFailed | None = None  # why the body broke off
+
+    @property
+    def text(self) -> str:
+        """As much of the body as came."""
+        return self.body.decode("utf-8", "replace")

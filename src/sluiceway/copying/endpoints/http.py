@@ -16,10 +16,10 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from sluiceway.client import retry
 from sluiceway.client.download_plan import length_of
+from sluiceway.client.file_request import FORM_END, form_request, put_request
 from sluiceway.client.http.error_responses import FROM_TOKEN, TOKEN, refusal
 from sluiceway.client.http.exchange import Head
 from sluiceway.client.http.redirects import follow_redirects
-from sluiceway.client.http.request_shape import FORM_END, shape_form, shape_put
 from sluiceway.client.http.transport import Transport
 from sluiceway.client.remote_source import RemoteSource, repr_promises
 from sluiceway.client.retry import ANSWERED, BUSY
@@ -311,7 +311,7 @@ class HttpTarget:
         promises = promised(reading)
         if promises:
             headers["repr-digest"] = format_digest("sha-256", promises[0].value)
-        shape = shape_put(self._side.url, key, _type(reading))
+        shape = put_request(self._side.url, key, _type(reading))
         job = Upload(reading.source, shape, key, headers, promises, retry.RetryPolicy(1))
         try:
             return await upload(self._transport, job)
@@ -356,7 +356,7 @@ class FormTarget:
 
     async def put(self, key: str, reading: Reading, once: str, replace: bool) -> Receipt:
         token = hashlib.sha256(once.encode("ascii")).digest()[:16]
-        shape = shape_form(self._side.url, clean_name(key), _type(reading), (), None, token)
+        shape = form_request(self._side.url, clean_name(key), _type(reading), (), None, token)
         headers = {**self._side.headers, "idempotency-key": once}
         again = retry.RetryPolicy(self._patience.retries + 1)
         return await upload(

@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from sluiceway.client.http.exchange import Deadlines
 from sluiceway.client.http.tls import Trust
-from sluiceway.client.http.transport import Deadlines
 from sluiceway.stores.relay.url_template import RelayUrl
 
 __all__ = ["Backend"]

@@ -11,18 +11,14 @@ import time
 from dataclasses import dataclass
 from dataclasses import replace as changed
 
+from sluiceway.client.http.exchange import Response
 from sluiceway.client.http.redirects import (
     SEE_OTHER,
     follow_redirects,
     redirect_target,
     without_body_headers,
 )
-from sluiceway.client.http.streaming_request import (
-    MOST_RESPONSE,
-    EarlyResponse,
-    Response,
-    StreamingRequest,
-)
+from sluiceway.client.http.request import MOST_RESPONSE, EarlyResponse, StreamingRequest
 from sluiceway.client.http.transport import Transport
 from sluiceway.errors import BadRequest, PeerFailed, SluiceError, StoreFailed
 from sluiceway.pipe.budget import Reservation
@@ -110,7 +106,7 @@ class RelayDraft:
     def failure(self) -> SluiceError | None:
         """What the destination answered while it waited for bytes, or why it is unreachable now."""
         try:
-            response = None if self._request is None else self._request.said
+            response = None if self._request is None else self._request.response
         except SluiceError as reason:
             return reason.for_operator()
         return None if response is None else self._error(response).for_operator()
@@ -171,9 +167,11 @@ class RelayDraft:
                 await request.open()
                 break
             except EarlyResponse as early:
-                target = redirect_target(early.said.head, hops, sends_body=True, repeatable=True)
+                target = redirect_target(
+                    early.response.head, hops, sends_body=True, repeatable=True
+                )
                 if target is None:
-                    raise self._error(early.said) from None
+                    raise self._error(early.response) from None
                 kept = plan.headers_across(url, target)  # what one hop lost, no later one gets
                 headers = {name: value for name, value in headers.items() if name in kept}
                 url, hops = target, hops + 1
@@ -230,7 +228,7 @@ class RelayDraft:
         try:
             await self._request.write(data)
         except EarlyResponse as early:
-            raise self._error(early.said) from None
+            raise self._error(early.response) from None
 
     async def _finish(self) -> Response:
         """Send what was withheld; returns the destination's success or raises what it says
@@ -256,9 +254,11 @@ class RelayDraft:
                 await request.write(end)
             response = await request.finish()
         except EarlyResponse as early:
-            raise self._error(early.said) from None
+            raise self._error(early.response) from None
         if response.head.status == SEE_OTHER:
             response = await self._see_other(response, plan)
+        if response.error is not None and response.head.status < 400:
+            raise response.error  # a truncated 2xx is not a success
         if not 200 <= response.head.status < 300:
             raise self._error(response)
         await request.abort()
@@ -272,15 +272,17 @@ class RelayDraft:
             return response
         headers = without_body_headers(plan.headers_across(response.head.url, target))
         async with follow_redirects(self._transport, target, headers) as answer:
-            return Response(answer.head, await answer.whole(MOST_RESPONSE))
+            return await answer.read(MOST_RESPONSE)
 
     def _error(self, response: Response) -> SluiceError:
         return map_response(response, self._backend.answer_headers)
 
     def _entry(self, key: str, metadata: Metadata, response: Response) -> Entry:
-        head, body = response.head, response.body
+        head = response.head
         etag = head.headers.get("etag", "").removeprefix("W/").strip('"')
-        reply = None if body is None else passable(head, body, self._backend.answer_headers)
+        reply = None
+        if not response.cut:
+            reply = passable(head, response.body, self._backend.answer_headers)
         notes = ("The destination's answer was too long to be passed on",) if reply is None else ()
         return Entry(
             key, self.written, etag or metadata.sha256 or "", time.time(), metadata, reply, notes

@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from sluiceway.client.http.error_responses import refusal
+from sluiceway.client.http.exchange import Response
 from sluiceway.client.http.redirects import redirect_target
-from sluiceway.client.http.streaming_request import Response
 from sluiceway.errors import BadForm, NotFound, PeerFailed, Refused, SluiceError
 from sluiceway.stores.relay.response import passable
 from sluiceway.wire.urls import redact_url
@@ -38,7 +38,8 @@ def map_response(response: Response, answer_headers: Collection[str]) -> SluiceE
         except PeerFailed as reason:
             return reason
         return PeerFailed(f"{place} answered {head.status}, which is no answer to an upload")
-    body = response.body or b""
+    # A status counts without its body: an early refusal is often followed by a reset.
+    body = b"" if response.cut or response.error is not None else response.body
     text = refusal(head, body.decode("utf-8", "replace")).detail
     reply = passable(head, body, answer_headers)
     return Refused(text, head.status, reply.headers, reply.body, answered=head.status)

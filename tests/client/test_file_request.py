@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sluiceway.client.http.request_shape import is_form, shape_form, shape_put
+from sluiceway.client.file_request import form_request, is_form, put_request
 
 
 @pytest.mark.parametrize(
@@ -28,13 +28,13 @@ def test_forms_go_to_files_and_wherever_fields_are_given(
 
 def test_a_put_names_its_object() -> None:
     """Behind a slash comes the file's name, otherwise the URL is the name."""
-    assert shape_put("http://h/d/", "a/b c", "text/plain").url == "http://h/d/a/b%20c"
-    assert shape_put("http://h/d", "a", "text/plain").url == "http://h/d"
+    assert put_request("http://h/d/", "a/b c", "text/plain").url == "http://h/d/a/b%20c"
+    assert put_request("http://h/d", "a", "text/plain").url == "http://h/d"
 
 
 def test_fields_come_before_the_file() -> None:
     """The server knows what the file belongs to when its first byte arrives."""
-    shape = shape_form(
+    shape = form_request(
         "http://h/files", 'a"b.txt', "text/plain", [("id", "42")], "cover", bytes(16)
     )
     boundary = shape.type.partition("boundary=")[2].encode()

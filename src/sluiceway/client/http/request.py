@@ -1,0 +1,204 @@
+"""The one way to send a request with a body: open it, write, then finish or abort.
+
+A response may come at any moment; from then on nothing is written, and `write` raises it. Knows
+nothing of what the bytes mean. Every wait has one of the transport's deadlines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+from sluiceway.client.http.aiohttp_request import PushedBody
+from sluiceway.client.http.exchange import Response
+from sluiceway.client.http.transport import Transport
+from sluiceway.errors import PeerFailed, PeerTimeout
+from sluiceway.pipe.source import Buffer
+from sluiceway.wire.urls import redact_url
+
+__all__ = ["EXPECT_WAIT", "MOST_RESPONSE", "EarlyResponse", "StreamingRequest"]
+
+EXPECT_WAIT = 1.0  # seconds for the 100: servers that never send one must not cost more (as curl)
+MOST_RESPONSE = 1 << 20  # bytes of a response that are kept; an upload's has a few hundred
+LEAVE_TIMEOUT = 5.0  # seconds: a read from a dead network drive must not hold up the error
+
+
+class EarlyResponse(Exception):
+    """The peer answered before it had the whole body: nothing more is written to it."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__(response.head.status)
+        self.response = response
+
+
+class StreamingRequest:
+    """One request under way.
+
+    `length` is that of the whole body in bytes; None sends it in chunks. `repeatable`: its sender
+    could send it once more. With `expect`, the peer is asked before the body: for `expect_timeout`
+    seconds, after which the body goes anyway; None insists on the peer's word. `on_sent` gets the
+    number of bytes that the peer has acknowledged, about ten times a second.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        length: int | None,
+        *,
+        expect: bool = False,
+        expect_timeout: float | None = None,
+        repeatable: bool = False,
+        on_sent: Callable[[int], None] | None = None,
+    ) -> None:
+        self._transport, self._method, self._url, self._headers = transport, method, url, headers
+        self._must_agree = expect and expect_timeout is None
+        if expect_timeout is None:  # `open` gives up before
+            expect_timeout = 2 * transport.deadlines.idle
+        self._body = PushedBody(
+            length,
+            repeatable=repeatable,
+            expect=expect,
+            expect_timeout=expect_timeout,
+            on_sent=on_sent,
+        )
+        self._request: asyncio.Task[Response] | None = None
+        self._blocked: asyncio.Task[object] | None = None  # the task that is inside `write`
+        self._woken = False
+
+    async def open(self) -> None:
+        """Connect and send the head; with `expect`, wait for the peer's 100 Continue.
+
+        Raises EarlyResponse, PeerFailed.
+        """
+        self._request = asyncio.get_running_loop().create_task(self._ask())
+        self._request.add_done_callback(self._wake)
+        timeout = self._transport.deadlines.idle if self._must_agree else None
+        first: set[asyncio.Future[Any]] = {self._request, self._body.ready}
+        await asyncio.wait(first, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        if self._request.done():
+            raise EarlyResponse(self._request.result())
+        if not self._body.ready.done():
+            raise PeerTimeout(
+                f"{redact_url(self._url)} answered neither 100 Continue nor an error; "
+                "it may not know Expect"
+            )
+
+    async def write(self, data: Buffer) -> None:
+        """Write the next bytes; returns when the connection is ready for more.
+
+        Raises EarlyResponse, PeerFailed.
+        """
+        if self._body.answered or self._open_request.done():
+            raise EarlyResponse(await self._outcome())
+        self._blocked = asyncio.current_task()
+        try:
+            await self._body.push(data)
+        except asyncio.CancelledError:
+            # `_wake` cancelled, because a response came while the peer took nothing. A second
+            # cancellation is the caller's.
+            if not self._woken or (self._blocked is not None and self._blocked.uncancel() > 0):
+                raise
+        except (OSError, RuntimeError):
+            pass  # the connection is gone: the request knows why, or has the response
+        else:
+            return
+        finally:
+            self._blocked = None
+        raise EarlyResponse(await self._outcome())
+
+    async def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Await `work`, which reads a source and writes; a response that comes first cancels it.
+
+        Raises EarlyResponse, PeerFailed and what `work` raises.
+        """
+        request, working = self._open_request, asyncio.get_running_loop().create_task(work)
+        try:
+            await asyncio.wait({request, working}, return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                working.result()
+                return
+        finally:
+            await _stop(working)
+        raise EarlyResponse(request.result())
+
+    async def finish(self) -> Response:
+        """Send the end of the body and return the response. Raises PeerFailed, PeerTimeout."""
+        if not self._body.end.done():
+            self._body.end.set_result(None)
+        deadlines = self._transport.deadlines
+        try:
+            # The library's own timer restarts with each byte of a head, and stops at a 1xx.
+            async with asyncio.timeout(deadlines.answer + 2 * deadlines.idle):
+                return await self._outcome()
+        except TimeoutError:
+            raise PeerTimeout(
+                f"{redact_url(self._url)} did not come to the end of its answer; try again later"
+            ) from None
+
+    async def abort(self) -> None:
+        """Break off: the peer sees a body that never ends. Safe at any time, also twice."""
+        request, self._request = self._request, None
+        if request is not None:
+            if not self._body.end.done():
+                self._body.end.cancel()
+            await _stop(request)
+
+    @property
+    def response(self) -> Response | None:
+        """The response, if it has come. Raises PeerFailed when there will be none."""
+        request = self._request
+        if request is None or not request.done() or request.cancelled():
+            return None
+        return request.result()
+
+    @property
+    def connected(self) -> bool:
+        """Whether a connection was made."""
+        return self._body.progress is not None and self._body.progress.socket is not None
+
+    @property
+    def handed(self) -> int:
+        """Bytes of the body that were given to the connection."""
+        return self._body.handed
+
+    @property
+    def acknowledged(self) -> int:
+        """Bytes of the body that the peer's kernel has."""
+        return 0 if self._body.progress is None else self._body.progress.acknowledged
+
+    @property
+    def _open_request(self) -> asyncio.Task[Response]:
+        if self._request is None:
+            raise PeerFailed("The request to the destination was broken off already")
+        return self._request
+
+    async def _ask(self) -> Response:
+        async with self._transport.ask(
+            self._method, self._url, self._headers, self._body
+        ) as response:
+            return await response.read(MOST_RESPONSE)
+
+    def _wake(self, _: object) -> None:
+        if self._blocked is not None:
+            self._woken = True
+            self._blocked.cancel()
+
+    async def _outcome(self) -> Response:
+        """The response. The transport bounds the wait; a lost connection ends it."""
+        request = self._open_request
+        await asyncio.wait({request})
+        if request.cancelled():
+            raise PeerTimeout(f"{redact_url(self._url)} was given up")
+        return request.result()
+
+
+async def _stop(task: asyncio.Task[Any]) -> None:
+    """Cancel a task and give it LEAVE_TIMEOUT for its clean-up. Its error is dropped."""
+    if not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=LEAVE_TIMEOUT)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())

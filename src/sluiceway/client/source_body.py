@@ -1,0 +1,150 @@
+"""A source as the body of a request: head, the source's bytes, tail, counted and hashed on the way.
+
+The last piece is withheld until the source has ended well and its digests fit: a source that fails
+at its very end never looks complete to the peer. Knows nothing of the HTTP library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sluiceway.client.http.exchange import Response
+from sluiceway.client.http.request import EarlyResponse, StreamingRequest
+from sluiceway.errors import BodyCut, DigestMismatch, SourceFailed, TooLarge
+from sluiceway.pipe.digests import Digests
+from sluiceway.pipe.pump import pump
+from sluiceway.pipe.source import Buffer, Source
+from sluiceway.pipe.stages import ANSWER, DESTINATION, QUEUE, Stages
+from sluiceway.pipe.wrapped import TimedSource
+from sluiceway.wire.headers.digests import Promise
+
+__all__ = ["SourceBody"]
+
+
+class SourceBody:
+    """One body for one or, where the source can be read again, several requests.
+
+    Its figures are those of the last request. `promises` are digests that the source must have;
+    other bytes are never sent whole. `stages` learns where time goes.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        head: bytes = b"",
+        tail: bytes = b"",
+        *,
+        promises: Sequence[Promise] = (),
+        stages: Stages | None = None,
+    ) -> None:
+        self.source = source
+        self.head = head
+        self.tail = tail
+        self._promises = promises
+        self._stages = stages or Stages()
+        self._request: StreamingRequest | None = None
+        self._withheld: Buffer | None = None
+        self.started: bool = False  # the source was opened: bytes of a passing stream are gone
+        self.sent: int = 0  # bytes of the source that were written
+        self.sha256: str | None = None  # of the source, once it has ended well
+        self.written: bool = False  # all of the body was written: a 2xx can mean the whole
+
+    @property
+    def length(self) -> int | None:
+        """Bytes of the whole body."""
+        if self.source.length is None:
+            return None
+        return len(self.head) + self.source.length + len(self.tail)
+
+    @property
+    def may_send(self) -> bool:
+        """Whether the body can be sent in another request."""
+        return self.source.reopenable or not self.started
+
+    @property
+    def complete(self) -> bool:
+        """Whether the last piece was let go, so that the peer may have the whole body."""
+        return self.sha256 is not None
+
+    async def send(self, request: StreamingRequest) -> Response:
+        """Send all of it and return the response, which may come before the end (see `written`).
+
+        The request is over afterwards. Raises what the source raises (SourceFailed, SourceSpent),
+        DigestMismatch for a broken promise, PeerFailed.
+        """
+        self.sent, self.sha256, self.written = 0, None, False
+        self._request, self._withheld = request, None
+        try:
+            await request.open()
+            await request.run(self._push(request))
+            return await request.finish()
+        except EarlyResponse as early:
+            return early.response
+        finally:
+            self._withheld = None
+            await request.abort()
+
+    async def _push(self, request: StreamingRequest) -> None:
+        self.started = True
+        stages = self._stages
+        digests = Digests(
+            dict.fromkeys(["sha-256", *(promise.algorithm for promise in self._promises)])
+        )
+        try:
+            stages.enter(DESTINATION)
+            if self.head:
+                await request.write(self.head)
+            stages.enter(QUEUE)
+            await self._read(digests)
+            found = await digests.finish()
+            self._check(found)
+            self.sha256 = found["sha-256"].hex()
+            stages.enter(DESTINATION)
+            if self._withheld is not None:
+                await request.write(self._withheld)
+                self.sent += len(self._withheld)
+            if self.tail:
+                await request.write(self.tail)
+            self.written = True
+            if request.acknowledged >= request.handed:
+                stages.enter(ANSWER)
+        finally:
+            await digests.aclose()
+
+    async def _read(self, digests: Digests) -> None:
+        source = TimedSource(self.source, self._stages)
+        try:
+            # The limit stops a source that is too long while its last piece is still withheld.
+            await pump(source, self, taps=(digests,), limit=self.source.length, stages=self._stages)
+        except BodyCut as error:
+            came = self.sent + (len(self._withheld) if self._withheld is not None else 0)
+            raise SourceFailed(
+                f"The source ended after {came} of {self.source.length} bytes; nothing was stored"
+            ) from error
+        except TooLarge as error:
+            raise SourceFailed(
+                f"The source goes on after its {self.source.length} bytes; nothing was stored"
+            ) from error
+        except OSError as error:  # the peer's arrive as PeerFailed
+            raise SourceFailed(f"The source cannot be read: {error.strerror or error}") from error
+
+    def _check(self, found: Mapping[str, bytes]) -> None:
+        for promise in self._promises:
+            if found[promise.algorithm] != promise.value:
+                raise DigestMismatch(
+                    f"The {promise.algorithm} of the source is not the one that was announced; "
+                    "nothing was stored, try again"
+                )
+
+    # The sink that the pump writes to. `kept` is 0: the peer keeps bytes, this side keeps none.
+    kept = 0
+
+    async def sync(self) -> int:
+        return self.kept
+
+    async def write(self, data: Buffer) -> None:
+        """Write the piece before `data`, and withhold `data`."""
+        piece, self._withheld = self._withheld, data
+        if piece is not None and self._request is not None:
+            await self._request.write(piece)
+            self.sent += len(piece)
