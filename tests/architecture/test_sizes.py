@@ -30,7 +30,6 @@ TWICE = {
     "RetryPolicy",
     "Sluiceway",
     "_Level",
-    "_Sending",
 }
 # words that no text of the package uses any more -> folders (or modules) that still do
 RETIRED_WORDS = {

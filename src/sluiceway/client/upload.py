@@ -19,7 +19,7 @@ from sluiceway.client.http.redirects import (
     follow_redirects,
     without_body_headers,
 )
-from sluiceway.client.http.request import EXPECT_WAIT, StreamingRequest
+from sluiceway.client.http.request import EXPECT_WAIT, MOST_RESPONSE, StreamingRequest
 from sluiceway.client.http.transport import Transport
 from sluiceway.client.retry import (
     ANSWERED,
@@ -178,7 +178,7 @@ class _UploadRun:
             async with follow_redirects(
                 self._transport, chain.url, headers, cookies=chain.cookies
             ) as response:
-                return self._receipt(await response.read())
+                return self._receipt(await response.read(MOST_RESPONSE))
         except SluiceError as error:
             error.members.setdefault(ANSWERED, SEE_OTHER)
             raise _because(

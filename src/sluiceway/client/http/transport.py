@@ -75,7 +75,7 @@ class OpenResponse:
                     yield rest
                 raise
 
-    async def read(self, most: int = MOST_ANSWER) -> Response:
+    async def read(self, most: int) -> Response:
         """Read the body, at most `most` bytes of it. A body that breaks off is told, not raised."""
         pieces, left, error = list[bytes](), most, None
         try:
@@ -106,7 +106,7 @@ class OpenResponse:
 
     async def text(self) -> str:
         """Return the body as text, as much of it as came: its status counts more than its end."""
-        return (await self.read()).text
+        return (await self.read(MOST_ANSWER)).text
 
 
 class Transport:
