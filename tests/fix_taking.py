@@ -1,7 +1,7 @@
 """Fixtures for taking files: `taker`, one server for the tests of a module, and `hasty`, one with short deadlines.
 
 taker.url …                         # a plain server; each test uses keys of its own
-server = hasty(HEAD_SECONDS=0.5)    # constants of server/http1/protocol.py, IDLE and READER_SECONDS, made small in its process
+server = hasty(HEAD_SECONDS=0.5)    # small constants of server/http1, in its process alone
 """
 
 from __future__ import annotations
@@ -61,8 +61,11 @@ def hasty(serve: Serve, tmp_path: Path) -> Hasty:
 
     def start(*options: str, **constants: float) -> RunningServer:
         idle, reader = constants.pop("IDLE", None), constants.pop("READER_SECONDS", None)
-        lines = ["import sluiceway.server.http1.protocol as protocol"]
-        lines += [f"protocol.{name} = {value!r}" for name, value in constants.items()]
+        lines = ["from sluiceway.server.http1 import limits, protocol"]
+        lines += [
+            f"{'limits' if name.endswith('_BYTES') else 'protocol'}.{name} = {value!r}"
+            for name, value in constants.items()
+        ]
         if idle is not None:
             lines += ["import sluiceway.server.request_body as body"]
             lines += [f"body.body_chunks.__defaults__ = ({idle!r}, body.PACE)"]

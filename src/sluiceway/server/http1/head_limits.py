@@ -18,7 +18,6 @@ from sluiceway.wire.problems import PROBLEM_TYPE, problem
 __all__ = [
     "HEAD_BYTES",
     "MOST_FIELDS",
-    "FramingMeter",
     "bare_refusal",
     "body_length",
     "check_fields",
@@ -34,7 +33,6 @@ HEAD_BYTES = (
 MOST_FIELDS = (
     128  # field lines of a head; Apache and gunicorn take 100, browsers behind two proxies send 40
 )
-MOST_FRAMING = 16  # bytes of chunk heads a byte of body may cost: one-byte chunks cost 5, a flood of extensions thousands
 
 Fields = Sequence[tuple[bytes, bytes]]
 
@@ -110,24 +108,3 @@ def bare_refusal(error: SluiceError, headers: Fields) -> bytes:
         fields.append((b"retry-after", b"5"))
     head = b"HTTP/1.1 %d %s\r\n" % (error.status, HTTPStatus(error.status).phrase.encode())
     return head + b"".join(b"%s: %s\r\n" % field for field in fields) + b"\r\n" + body
-
-
-class FramingMeter:
-    """Half a head, chunk extensions, trailers: the HTTP parser takes them without end, and keeps most of it."""
-
-    __slots__ = ("_framing", "_mute", "ended_head", "ended_message")
-
-    def __init__(self) -> None:
-        self._framing = 0  # bytes of this request, that are not its head and not its body
-        self._mute = 0  # bytes since the last that brought body, or ended a head or a message
-        self.ended_head: bool = False  # by the bytes that came last
-        self.ended_message: bool = False
-
-    def begin(self) -> None:
-        self.ended_head = self.ended_message = False
-
-    def beyond(self, fed: int, body: int, whole_body: int) -> bool:
-        """Whether it is too much, now that `fed` bytes were parsed and brought `body` bytes of a body of `whole_body` so far."""
-        self._mute = 0 if body or self.ended_head or self.ended_message else self._mute + fed
-        self._framing = 0 if self.ended_head else self._framing + fed - body
-        return self._mute > HEAD_BYTES or self._framing > HEAD_BYTES + MOST_FRAMING * whole_body
