@@ -6,7 +6,6 @@ that streams; what one cannot do is told as an error, never as missing bytes.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import warnings
@@ -25,7 +24,7 @@ from sluiceway.server.error_log import log_error
 from sluiceway.server.forms.digests import environ_digests
 from sluiceway.server.setting_arguments import Places, SettingArguments
 from sluiceway.wire.forms.decoder import FormLimits
-from sluiceway.wire.problems import PROBLEM_TYPE, problem
+from sluiceway.wire.problems import write_problem
 from sluiceway.wsgi.body import WsgiBody, WsgiStream, can_say_close
 from sluiceway.wsgi.streaming_form import LiveField, LiveFile, LiveForm
 
@@ -352,6 +351,8 @@ def _line() -> str:
 def _answered(error: SluiceError) -> flask.Response:
     """As problem+json, with the status it names. The connection ends where the client may still be sending."""
     log_error(error, flask.request.method)
-    told = json.dumps(problem(error, flask.request.path))
-    headers = Headers([("Connection", "close")] if can_say_close(flask.request.environ) else [])
-    return flask.Response(told, error.status, headers, content_type=PROBLEM_TYPE)
+    written = write_problem(error, flask.request.path)
+    headers = Headers(written.headers)
+    if can_say_close(flask.request.environ):
+        headers.add("Connection", "close")
+    return flask.Response(written.body, written.status, headers)

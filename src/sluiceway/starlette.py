@@ -7,7 +7,6 @@ ASGI server. FastAPI: `form: Annotated[Parts, Depends(Parts)]`; a `File`, `Form`
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import secrets
 from collections.abc import AsyncIterator
@@ -28,7 +27,7 @@ from sluiceway.server.request_body import body_chunks, check_body, content_lengt
 from sluiceway.wire.forms.decoder import Event, FormDecoder, FormLimits, PartBegan, PartData
 from sluiceway.wire.headers.checksums import expected_of
 from sluiceway.wire.headers.conditions import join_fields
-from sluiceway.wire.problems import PROBLEM_TYPE, problem
+from sluiceway.wire.problems import write_problem
 from sluiceway.wsgi.streaming_form import MOST_SKIPPED, LiveField
 
 __all__ = ["FormFile", "LiveField", "Parts", "answered", "parts"]
@@ -190,5 +189,8 @@ async def answered(request: Request, error: Exception) -> Response:
     """An exception handler: `app.add_exception_handler(SluiceError, answered)` answers our errors as problem+json."""
     known = error if isinstance(error, SluiceError) else SluiceError()
     log_error(known, request.method)
-    told = json.dumps(problem(known, request.url.path))
-    return Response(told, known.status, {"Connection": "close"}, PROBLEM_TYPE)
+    written = write_problem(known, request.url.path)
+    response = Response(written.body, written.status, {"Connection": "close"})
+    for name, value in written.headers:
+        response.headers.append(name, value)
+    return response

@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 import requests
 
+from event_stream_decoder import EventStreamDecoder
 from fix_gateway import Gateway, Program, fresh, snapshot
 from fix_server import RunningServer
 from fix_taking import eventually, noise
 from raw_http import Answer, Wire, form_body, form_head, head
-from sluiceway.wire.event_stream import EventStreamDecoder
 
 MIB = 1 << 20
 SPEED = 3_000_000  # bytes a second that the backend reads

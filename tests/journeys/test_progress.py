@@ -15,11 +15,11 @@ from urllib.parse import quote
 import pytest
 import requests
 
+from event_stream_decoder import EventStreamDecoder
 from fix_server import RunningServer, Serve
 from fix_taking import eventually
 from raw_http import Wire, chunk, form_begun, form_body, form_head, head
 from sluiceway.testing.store_suite import pattern
-from sluiceway.wire.event_stream import EventStreamDecoder
 
 ENDED = ("complete", "failed", "cancelled")
 COUNTERS = ("received", "forwarded", "kept")

@@ -26,4 +26,4 @@ async def counted(source: Source) -> str:
 def promised(reading: Reading) -> tuple[Promise, ...]:
     """What the origin knows of an object's digest."""
     known = reading.metadata.sha256
-    return () if known is None else (Promise("sha-256", bytes.fromhex(known), "Repr-Digest"),)
+    return () if known is None else (Promise("sha-256", bytes.fromhex(known)),)

@@ -294,7 +294,7 @@ async def opened_at(text: str) -> AsyncIterator[ObjectReader]:
 def promised(opened: ObjectReader) -> tuple[Promise, ...]:
     """What the store knows of an object's digest."""
     known = opened.entry.metadata.sha256
-    return () if known is None else (Promise("sha-256", bytes.fromhex(known), "Repr-Digest"),)
+    return () if known is None else (Promise("sha-256", bytes.fromhex(known)),)
 
 
 def _sink(order: CopyOptions, opened: ObjectReader) -> Sink:

@@ -46,8 +46,7 @@ from sluiceway.server.settings import Settings
 from sluiceway.uploads.keys import KeyTemplate
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.service import UploadService
-from sluiceway.wire.composed import composed
-from sluiceway.wire.names import stays_inside
+from sluiceway.wire.names import compose, stays_inside
 from sluiceway.wire.request_targets import check_path
 
 __all__ = ["Sluiceway"]
@@ -273,7 +272,7 @@ class Sluiceway:
             raise no_such_path(request.scope)
         if not stays_inside(key):
             raise NotFound(f"There is no object {key!r}")
-        ours, odd = composed(key), not key.isprintable()
+        ours, odd = compose(key), not key.isprintable()
         if ours != key or odd:
             try:
                 await self.upload_service.store.stat(key)

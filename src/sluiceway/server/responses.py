@@ -11,18 +11,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sluiceway.errors import (
-    MethodNotAllowed,
-    RangeUnsatisfiable,
     Refused,
     SluiceError,
-    Unauthorized,
 )
 from sluiceway.pipe.stages import Stages, server_timing, verdict
 from sluiceway.stores.contract import DestinationResult, Entry
 from sluiceway.uploads.service import UploadService
 from sluiceway.uploads.session import UploadSession
-from sluiceway.wire.headers.ranges import unsatisfied_range
-from sluiceway.wire.problems import PROBLEM_TYPE, problem
+from sluiceway.wire.problems import write_problem
 
 __all__ = [
     "entry_json",
@@ -156,22 +152,12 @@ def passed_on(
 
 
 def problem_answer(error: SluiceError, stages: Stages | None = None) -> Response:
-    """Any error as RFC 9457 problem+json, with the headers its status asks for; a destination's refusal as it came."""
+    """The response to any error. A destination's refusal goes out as the destination sent it."""
     timing = {} if stages is None else {"Server-Timing": server_timing(stages.spent())}
     if isinstance(error, Refused):
         return passed_on(error.status, error.headers, error.body, timing)
-    body = json.dumps(problem(error), ensure_ascii=False, default=str).encode("utf-8", "replace")
-    answer = Response(
-        body, error.status, {"Content-Type": PROBLEM_TYPE, "Cache-Control": "no-store", **timing}
-    )
-    answer.headers["X-Content-Type-Options"] = "nosniff"
-    if isinstance(error, Unauthorized):
-        answer.headers.append("WWW-Authenticate", 'Bearer realm="sluiceway"')
-        answer.headers.append("WWW-Authenticate", 'Basic realm="sluiceway", charset="UTF-8"')
-    if isinstance(error, MethodNotAllowed):
-        answer.headers["Allow"] = str(error.members.get("allow", ""))
-    if isinstance(error, RangeUnsatisfiable) and isinstance(size := error.members.get("size"), int):
-        answer.headers["Content-Range"] = unsatisfied_range(size)
-    if error.status in (408, 503):
-        answer.headers["Retry-After"] = "5"
+    written = write_problem(error)
+    answer = Response(written.body, written.status, timing)
+    for name, value in written.headers:
+        answer.headers.append(name, value)
     return answer

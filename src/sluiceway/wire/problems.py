@@ -1,14 +1,23 @@
-"""Errors as application/problem+json (RFC 9457). Any SluiceError can be told; nothing else is."""
+"""Errors as application/problem+json (RFC 9457): the only writer, for every server and framework.
+
+It writes status, headers and body of a response. Any SluiceError can be written; nothing else is.
+"""
 
 from __future__ import annotations
 
-from sluiceway.errors import SluiceError
+import json
+from typing import NamedTuple
 
-__all__ = ["PROBLEM_TYPE", "problem"]
+from sluiceway.errors import MethodNotAllowed, RangeUnsatisfiable, SluiceError, Unauthorized
+from sluiceway.wire.headers.ranges import unsatisfied_range
+
+__all__ = ["PROBLEM_TYPE", "ProblemResponse", "problem", "write_problem"]
 
 PROBLEM_TYPE = "application/problem+json"
+RETRY_AFTER = "5"  # seconds, with 408 and 503
 
-# draft-ietf-httpapi-digest-fields-problem-types: the member an error carries tells which registered type it is
+# The member that an error carries decides its registered type:
+# draft-ietf-httpapi-digest-fields-problem-types.
 _IANA = "https://iana.org/assignments/http-problem-types"
 _TYPE_OF_MEMBER = {
     "unsupported_algorithms": f"{_IANA}#digest-unsupported-algorithms",
@@ -17,12 +26,44 @@ _TYPE_OF_MEMBER = {
 }
 
 
-def problem(error: SluiceError, instance: str | None = None) -> dict[str, object]:
-    """The JSON object: type, title, status, detail, code, the error's members, and `instance` when given.
+class ProblemResponse(NamedTuple):
+    """A whole response. Headers may repeat; Content-Length and Connection are the server's."""
 
-    `code` is what programs should compare; a member never replaces one of the six. What is for the operator alone is not in it.
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+def write_problem(error: SluiceError, instance: str | None = None) -> ProblemResponse:
+    """Write the response to an error, with the headers that its status asks for (RFC 9110).
+
+    `instance` is the path of the request.
     """
-    told: dict[str, object] = {
+    headers = [
+        ("Content-Type", PROBLEM_TYPE),
+        ("Cache-Control", "no-store"),
+        ("X-Content-Type-Options", "nosniff"),
+    ]
+    if isinstance(error, Unauthorized):
+        headers.append(("WWW-Authenticate", 'Bearer realm="sluiceway"'))
+        headers.append(("WWW-Authenticate", 'Basic realm="sluiceway", charset="UTF-8"'))
+    if isinstance(error, MethodNotAllowed):
+        headers.append(("Allow", str(error.members.get("allow", ""))))
+    if isinstance(error, RangeUnsatisfiable) and isinstance(size := error.members.get("size"), int):
+        headers.append(("Content-Range", unsatisfied_range(size)))
+    if error.status in (408, 503):
+        headers.append(("Retry-After", RETRY_AFTER))
+    text = json.dumps(problem(error, instance), ensure_ascii=False, default=str)
+    return ProblemResponse(error.status, headers, text.encode("utf-8", "replace"))
+
+
+def problem(error: SluiceError, instance: str | None = None) -> dict[str, object]:
+    """Return the JSON object: type, title, status, detail, code, the error's members, `instance`.
+
+    Programs compare `code`. A member never replaces one of the six. What is for the operator alone is
+    left out.
+    """
+    values: dict[str, object] = {
         "type": next(
             (_TYPE_OF_MEMBER[name] for name in error.members if name in _TYPE_OF_MEMBER),
             "about:blank",
@@ -33,5 +74,5 @@ def problem(error: SluiceError, instance: str | None = None) -> dict[str, object
         "code": error.code,
     }
     if instance is not None:
-        told["instance"] = instance
-    return {**error.members, **told}
+        values["instance"] = instance
+    return {**error.members, **values}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import json
 import os
 import queue
 import threading
@@ -25,7 +24,7 @@ from sluiceway.server.app import Sluiceway
 from sluiceway.server.door.sites import TARGET
 from sluiceway.server.door.urls import SAFE_HEADERS
 from sluiceway.server.settings import Settings
-from sluiceway.wire.problems import PROBLEM_TYPE, problem
+from sluiceway.wire.problems import write_problem
 from sluiceway.wsgi.body import WsgiBody
 
 __all__ = ["WsgiService", "wsgi_answer"]
@@ -59,11 +58,16 @@ class WsgiService:
         try:
             return wsgi_answer(self._app, environ, start_response)
         except SluiceError as error:  # of a body that this server's apps cannot read
-            told = json.dumps(problem(error)).encode()
-            headers = [("Content-Type", PROBLEM_TYPE), ("Content-Length", str(len(told)))]
-            headers += [(name.decode(), value.decode()) for name, value in SAFE_HEADERS]
-            start_response(_status_line(error.status), headers)
-            return [told]
+            written = write_problem(error)
+            names = {name.lower() for name, _ in written.headers}
+            safe = [(name.decode(), value.decode()) for name, value in SAFE_HEADERS]
+            headers = [
+                *written.headers,
+                ("Content-Length", str(len(written.body))),
+                *(field for field in safe if field[0] not in names),
+            ]
+            start_response(_status_line(written.status), headers)
+            return [written.body]
 
 
 def wsgi_answer(

@@ -11,11 +11,9 @@ from hypothesis import strategies as st
 from sluiceway.errors import BadDigest, SluiceError
 from sluiceway.wire.headers.digests import (
     MOST_DIGEST_HEADER,
-    WANTED,
     Promise,
     format_digest,
     parse_digests,
-    parse_wants,
 )
 
 BODY = b'{"hello": "world"}'
@@ -28,8 +26,8 @@ CONTENT, REPR = "Content-Digest", "Repr-Digest"
 
 def test_the_vectors_of_the_rfc() -> None:
     """Read and written."""
-    assert parse_digests(IN_256, None) == [Promise("sha-256", SHA256, CONTENT)]
-    assert parse_digests(None, IN_512) == [Promise("sha-512", SHA512, REPR)]
+    assert parse_digests(IN_256, None) == [Promise("sha-256", SHA256)]
+    assert parse_digests(None, IN_512) == [Promise("sha-512", SHA512)]
     assert format_digest("sha-256", SHA256) == IN_256
     assert format_digest("sha-512", SHA512) == IN_512
 
@@ -38,16 +36,16 @@ def test_every_promise_we_can_check_is_kept() -> None:
     """Several algorithms, both fields, parameters ignored, the last of a kind counts."""
     assert parse_digests(None, None) == []
     assert parse_digests(f"{IN_512} , {IN_256};x=1", IN_256) == [
-        Promise("sha-512", SHA512, CONTENT),
-        Promise("sha-256", SHA256, CONTENT),
-        Promise("sha-256", SHA256, REPR),
+        Promise("sha-512", SHA512),
+        Promise("sha-256", SHA256),
+        Promise("sha-256", SHA256),
     ]
-    assert parse_digests(f"sha-256=:AAAA:, {IN_256}", None) == [Promise("sha-256", SHA256, CONTENT)]
+    assert parse_digests(f"sha-256=:AAAA:, {IN_256}", None) == [Promise("sha-256", SHA256)]
 
 
 def test_algorithms_we_do_not_check_are_ignored_beside_one_we_do() -> None:
     """RFC 9530: a recipient may ignore any."""
-    assert parse_digests(f"{MD5}, {IN_256}, x-new=1", None) == [Promise("sha-256", SHA256, CONTENT)]
+    assert parse_digests(f"{MD5}, {IN_256}, x-new=1", None) == [Promise("sha-256", SHA256)]
 
 
 def test_only_algorithms_we_do_not_check_are_an_error() -> None:
@@ -101,29 +99,9 @@ def test_the_length_of_a_field_is_at_its_edge() -> None:
     """MOST_DIGEST_HEADER characters are read."""
     longest = f'{IN_256}, x="{"a" * (MOST_DIGEST_HEADER - len(IN_256) - 6)}"'
     assert len(longest) == MOST_DIGEST_HEADER
-    assert parse_digests(longest, None) == [Promise("sha-256", SHA256, CONTENT)]
+    assert parse_digests(longest, None) == [Promise("sha-256", SHA256)]
     with pytest.raises(BadDigest):
         parse_digests(longest.replace("a", "aa", 1), None)
-
-
-@pytest.mark.parametrize(
-    ("value", "wanted"),
-    [
-        (None, []),
-        (WANTED, ["sha-256", "sha-512"]),
-        ("sha-512=3, sha-256=10, unixsum=0", ["sha-256", "sha-512"]),
-        ("sha-512=10, sha-256=1", ["sha-512", "sha-256"]),
-        ("sha-256=0", []),
-        ("sha-256=11", []),
-        ("sha-256", []),
-        ("md5=10", []),
-        ("sha-256=x=", []),
-        ("", []),
-    ],
-)
-def test_wishes_are_hints(value: str | None, wanted: list[str]) -> None:
-    """Most wanted first; what cannot be read is no wish and no error."""
-    assert parse_wants(value) == wanted
 
 
 def test_a_digest_of_the_wrong_length_is_not_written() -> None:
@@ -143,7 +121,6 @@ def test_what_is_written_is_read_back(short: bytes, long: bytes) -> None:
 @given(st.text(max_size=60) | st.text(alphabet='sha-256=:;,()"@?%1.9A ', max_size=60))
 def test_any_field_is_read_or_refused(value: str) -> None:
     """Nothing but a SluiceError ever comes out."""
-    parse_wants(value)
     for text in (value, "sha-256=" + value, "a=@" + value, "a=" + value):
         try:
             parse_digests(text, text)

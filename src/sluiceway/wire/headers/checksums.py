@@ -86,7 +86,7 @@ def expected_of(fields: Mapping[str, str]) -> dict[str, bytes]:
     for promise in promises:
         if expected.setdefault(promise.algorithm, promise.value) != promise.value:
             raise BadRequest(
-                f"{promise.header} and another header contradict each other; a whole body has one digest"
+                f"Two headers give different {promise.algorithm} digests; a whole body has one"
             )
     announced = [name.strip().lower() for name in fields.get("trailer", "").split(",")]
     if late := [name for name in announced if is_checksum_field(name)]:
@@ -111,7 +111,7 @@ def _promises(header: str, text: str) -> Iterator[Promise]:
             unknown.append(algorithm)
         else:
             found += 1
-            yield Promise(algorithm, _value(header, algorithm, value), header)
+            yield Promise(algorithm, _value(header, algorithm, value))
     if not found:
         names = ", ".join(dict.fromkeys(unknown))
         raise BadDigest(

@@ -13,7 +13,7 @@ import http_sf
 
 from sluiceway.errors import BadDigest
 
-__all__ = ["WANTED", "Promise", "format_digest", "parse_digests", "parse_wants"]
+__all__ = ["WANTED", "Promise", "format_digest", "parse_digests"]
 
 _LENGTHS = {"sha-256": 32, "sha-512": 64}  # bytes
 MOST_DIGEST_HEADER = 2048  # characters; all eight registered algorithms together need 350
@@ -23,11 +23,10 @@ WANTED = "sha-256=10, sha-512=5"  # a Want-Content-Digest or Want-Repr-Digest va
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """The bytes will hash to `value`. `header` says which bytes: Content-Digest this message's, Repr-Digest the whole's."""
+    """The bytes will hash to `value`."""
 
     algorithm: str
     value: bytes
-    header: str
 
 
 def parse_digests(content_digest: str | None, repr_digest: str | None) -> list[Promise]:
@@ -49,19 +48,6 @@ def format_digest(algorithm: str, value: bytes) -> str:
     if len(value) != _LENGTHS.get(algorithm):
         raise BadDigest(f"{algorithm} of {len(value)} bytes is no digest this side writes")
     return f"{algorithm}=:{base64.b64encode(value).decode('ascii')}:"
-
-
-def parse_wants(value: str | None) -> list[str]:
-    """Our algorithms a Want-* field asks for, most wanted first. It is a hint: what cannot be read is no wish."""
-    if value is None:
-        return []
-    wishes = _dictionary(value) or {}
-    weighed: list[tuple[int, str]] = []
-    for algorithm, member in wishes.items():
-        weight = _bare(member)
-        if algorithm in _LENGTHS and type(weight) is int and 0 < weight <= 10:
-            weighed.append((-weight, algorithm))
-    return [algorithm for _, algorithm in sorted(weighed)]
 
 
 def _promises(header: str, value: str) -> list[Promise]:
@@ -88,7 +74,7 @@ def _promises(header: str, value: str) -> list[Promise]:
                 f"{algorithm} in {header} {reason}",
                 invalid_digests=[{"algorithm": algorithm, "header": header, "reason": reason}],
             )
-        promises.append(Promise(algorithm, digest, header))
+        promises.append(Promise(algorithm, digest))
     if not promises:
         raise BadDigest(
             f"{header} names only algorithms this side does not check; send sha-256 or sha-512",
