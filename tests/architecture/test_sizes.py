@@ -48,7 +48,6 @@ RETIRED_WORDS = {
         "server",
         "server/handlers",
         "server/http1",
-        "starlette.py",
         "stores",
         "stores/disk",
         "stores/objects",
