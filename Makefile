@@ -1,15 +1,19 @@
-# The front door, for people and CI alike: serve · test · torture · lint · bench · sources · clean
+# The front door, for people and CI alike; `make help` lists the commands.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --quiet --disable-pip-version-check
-# Most tests wait for clocks and sockets: three at once take 12 to 13 minutes on two cores; with four the processors are full.
+# Most tests wait for clocks and sockets: three at a time keep two cores busy.
 JOBS   ?= 3
 SRC    := $(shell find src -type f -not -name '*.pyc')
+# Tests start hundreds of Python processes: compiled files are kept, outside of the tree.
+CACHED := PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(CURDIR)/$(VENV)/pycache
+PYTEST := $(CACHED) $(BIN)/python -m pytest
+MANY   := --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help serve test torture lint format bench sources clean
+.PHONY: help serve test test-deps torture coverage lint format bench sources release clean
 help:                 ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/.made:
 	@$(PYTHON) -m venv $(VENV)
@@ -29,15 +33,30 @@ $(VENV)/.test: $(VENV)/.made pyproject.toml constraints.txt $(SRC)
 serve: $(VENV)/.serve ## install and start the server on 127.0.0.1:8000, storing into ./uploads
 	@$(BIN)/sluiceway serve --to ./uploads $(ARGS)
 
-test: $(VENV)/.test   ## install everything the tests need and run them all
-	@sh tests/install_needs.sh
-	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+test: $(VENV)/.test test-deps ## install all that the tests need and run them
+	$(PYTEST) $(MANY) $(ARGS)
 
-torture: $(VENV)/.test ## the long proofs: many kills, many cuts, many random cases, large files in flat memory
+test-deps:            ## install the programs that the tests drive (Chromium, nginx …): as root on Debian
 	@sh tests/install_needs.sh
-	SLUICEWAY_TORTURE=1 $(BIN)/python -m pytest tests/reliability tests/wire tests/stores tests/memory --timeout 3600 $(ARGS)
 
-lint: $(VENV)/.test   ## style and types (the tests look at import order, names and texts)
+# Beside more kills, cuts, random cases and larger files: what conftest.py leaves out of `make test`
+# (tests marked `torture`; for variants of a store, the parts of its suite on reading and size).
+torture: $(VENV)/.test test-deps ## the long proofs: many kills, cuts and random cases, large files in flat memory
+	SLUICEWAY_TORTURE=1 $(PYTEST) --timeout 3600 tests/reliability tests/wire tests/stores tests/memory \
+		tests/browser tests/journeys/test_copy_many.py tests/journeys/test_names.py \
+		tests/journeys/test_refusals.py $(ARGS)
+
+COVERED ?= tests/pipe tests/wire tests/client tests/stores tests/uploads tests/copying tests/server tests/cli
+coverage: $(VENV)/.test ## branch coverage of the parts in COVERED, commands and servers included
+	@$(PIP) install --constraint constraints.txt '.[coverage]'
+	@rm -f $(VENV)/coverage/data*
+	-$(CACHED) $(BIN)/coverage run -m pytest $(COVERED) $(ARGS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report --skip-covered --show-missing > $(VENV)/coverage/report.txt
+	@head -2 $(VENV)/coverage/report.txt; tail -1 $(VENV)/coverage/report.txt
+	@echo "line by line: $(VENV)/coverage/report.txt"
+
+lint: $(VENV)/.test   ## style and types (tests/architecture checks import order, names and sizes)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -49,8 +68,14 @@ format: $(VENV)/.test ## let ruff lay out the code
 bench: $(VENV)/.serve ## measure against the peers, paired, in one run (installs them into .venv-bench)
 	$(PYTHON) bench/run.py $(ARGS)
 
-sources: $(VENV)/.serve ## measure the tables of the articles behind this project anew, and why uWSGI was slow in them
+sources: $(VENV)/.serve ## measure the tables of the articles behind this project again
 	$(PYTHON) bench/sources.py $(ARGS)
+
+release: $(VENV)/.made ## build sdist and wheel into dist/, check them, and try the wheel in a clean environment
+	@$(PIP) install --constraint constraints.txt hatchling
+	@rm -rf dist
+	$(BIN)/python -m hatchling build -t sdist -t wheel -d dist
+	$(BIN)/python .ci/check_release.py dist
 
 clean:                ## remove what make made
 	rm -rf $(VENV) .venv-bench dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,4 +1,8 @@
-"""Fixtures live in named files (fix_…); here they are joined, and missing needs become skips or, in CI, failures."""
+"""What all tests share: the fixtures, what runs in which order, and what a test needs.
+
+Fixtures live in files of their own (fix_….py). A test whose programs are missing is skipped, and
+fails in CI.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ from zlib import crc32
 import pytest
 
 import fork_server
+from sluiceway.pipe.budget import BLOCK
 
 fork_server.install()
 pytest_plugins = [
@@ -31,11 +36,14 @@ pytest_plugins = [
 ]
 
 LONGEST = (
-    "stores/test_objects.",
-    "browser/test_gateway",
+    "stores/objects/test_store",
+    "browser/test_gateway.",
     "reliability/test_s3_faults",
-    "stores/test_filesystem.",
+    "stores/fsspec/test_store",
+    "stores/postgres/test_store",
+    "browser/test_failures",
 )
+TORTURE = "SLUICEWAY_TORTURE" in os.environ
 NEEDS = {"chromium": ("chromium",), "nginx": ("nginx",)}
 
 
@@ -44,8 +52,40 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file goes to one worker, in this order: first the longest, then a mixture, so that not all compute, or wait, at once."""
+VARIANT_SIZES = (0, 1, 64 << 10, BLOCK + 1)  # bytes, of all sizes that the store suite tries
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves the long proofs to `make torture`, and sorts what is left for the workers."""
+    if not TORTURE:
+        left = [item for item in items if _is_long_proof(item)]
+        items[:] = [item for item in items if not _is_long_proof(item)]
+        config.hook.pytest_deselected(items=left)
+    _sort(items)
+
+
+def _is_long_proof(item: pytest.Item) -> bool:
+    """Whether only `make torture` runs a test: a marked one, or some of a variant's store suite.
+
+    A variant is a class whose store wraps, or differs little from, one that runs the whole suite:
+    it runs endings, cuts, keys and four sizes.
+    """
+    if item.get_closest_marker("torture"):
+        return True
+    if not isinstance(item, pytest.Function) or not getattr(item.cls, "variant", False):
+        return False
+    suite = item.function.__module__.rpartition(".")[2]
+    if suite == "bytes_suite":
+        size = item.callspec.params.get("size") if hasattr(item, "callspec") else None
+        return "at_every_edge" not in item.name or size not in VARIANT_SIZES
+    return suite in ("reading_suite", "size_suite")
+
+
+def _sort(items: list[pytest.Item]) -> None:
+    """A file goes to one worker: first the longest files, then a mixture.
+
+    So not all workers compute, or wait, at the same time.
+    """
 
     def place(item: pytest.Item) -> tuple[int, int]:
         path = item.path.relative_to(Path(__file__).parent).as_posix()
@@ -65,7 +105,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """A test whose programs are missing is skipped with the reason; under CI=true it fails, so that nothing hides."""
+    """Skips a test whose programs are missing, with the reason; fails it where CI=true."""
     for marker, programs in NEEDS.items():
         if item.get_closest_marker(marker):
             for program in programs:

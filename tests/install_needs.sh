@@ -1,6 +1,7 @@
 #!/bin/sh
-# Programs the tests drive that do not come from Python: installed where we may (root on Debian), else the tests that
-# need them are skipped with the reason; under CI=true a missing one is a failure.
+# `make test-deps`: the programs the tests drive that do not come from Python. It installs them
+# where it may (root on Debian). Otherwise the tests that need them are skipped with the reason;
+# in CI a missing program is a failure.
 set -u
 missing=""
 command -v chromium >/dev/null 2>&1 || missing="$missing chromium"
@@ -13,10 +14,11 @@ command -v unzip >/dev/null 2>&1 || missing="$missing unzip"
 command -v bsdtar >/dev/null 2>&1 || missing="$missing libarchive-tools"
 [ -z "$missing" ] && exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
-    echo "installing for the tests:$missing"
+    echo "The tests need these programs, which apt-get installs now:$missing"
     (apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing) >/dev/null 2>&1 ||
         echo "could not install:$missing; the tests that need them are skipped" >&2
 else
-    echo "not installed:$missing; the tests that need them are skipped" >&2
+    echo "Not installed:$missing. The tests that need them are skipped." >&2
+    echo "\`sudo make test-deps\` installs them on Debian." >&2
 fi
 exit 0

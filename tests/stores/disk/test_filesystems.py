@@ -26,6 +26,7 @@ MIB = 1 << 20
 class TestDiskStoreOnRamfs(DiskSuite):
     """ramfs has neither extended attributes nor O_DIRECT: sidecars, and writes through the cache."""
 
+    variant = True
     large = 128 << 20  # it is memory
 
     @pytest.fixture(autouse=True)

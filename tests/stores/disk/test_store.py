@@ -41,6 +41,7 @@ class TestDiskStore(StoreSuite):
 
 
 class TestDiskStoreWithHardlyAnyMemory(TestDiskStore):
-    """The smallest budget there is: blocks run out all the time and small writes take their place."""
+    """The smallest budget: blocks run out all the time and small writes take their place."""
 
+    variant = True
     limit = MINIMUM

@@ -50,6 +50,7 @@ class TestOverSftp(StoreSuite):
 
 
 class TestInMemory(StoreSuite):
+    variant = True
     flat = None
     large = 64 * MIB
     budget: Budget

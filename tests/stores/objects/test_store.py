@@ -23,7 +23,7 @@ BUDGET = 32 << 20  # bytes: parts of 8 MiB
 class TestS3(StoreSuite):
     part = usual_part(BUDGET, 1)
     flat = (16 << 20) + BUDGET  # the parts on their way, and the one that gathers
-    large, many = 128 << 20, 120  # the server is Python, too; all of it in the long proofs
+    large, many = 96 << 20, 120  # the server is Python, too; all of it in the long proofs
     budget: Budget
 
     @pytest.fixture(autouse=True)

@@ -82,6 +82,7 @@ class TestPostgresStore(StoreSuite):
 class TestPostgresThroughPgBouncer(TestPostgresStore):
     """In transaction mode: no two statements need be of one session."""
 
+    variant = True
     large = 64 << 20
 
     @pytest.fixture(autouse=True)
