@@ -452,7 +452,7 @@ def _upload_request(
         field=part.name,
         fields=fields,
         values=query,
-        certain=False,
+        size_is_certain=False,
     )
 
 

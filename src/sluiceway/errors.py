@@ -1,43 +1,43 @@
-"""Every error Sluiceway raises on purpose: one tree, each with a stable code.
+"""Every error Sluiceway raises on purpose: one tree, stable codes, texts that say what to do.
 
-Knows nothing of HTTP libraries, stores or sockets. `status` is the HTTP status a server answers with, `fault` says
-whose turn it is to act, `retryable` whether the same request may succeed later. The text says what to do.
+Knows nothing of HTTP libraries, stores or sockets. `status` is the HTTP status of a server's
+response, `fault` says who must act, `retryable` whether the same request may succeed later.
 
     SluiceError
-    ├── BadRequest            400  bad-request            the request contradicts itself
-    │   ├── BodyCut           400  body-cut               the body ended before it was complete
-    │   ├── BadForm           400  bad-form               not a form this server can read
-    │   ├── BadName           400  bad-name               no safe key can be made of this name
-    │   ├── BadDigest         400  bad-digest             a digest field of the wrong form
-    │   └── DigestMismatch    400  digest-mismatch        what arrived is not what was promised
-    ├── Unauthorized          401  unauthorized           no token, or a wrong one
-    ├── Forbidden             403  forbidden              the way is closed (a symbolic link, a policy)
-    ├── NotFound              404  not-found              no such object or upload
-    ├── MethodNotAllowed      405  method-not-allowed     this path does not offer the method
-    ├── TooSlow               408  too-slow               the client sent nothing for too long
-    ├── Exists                409  exists                 the key or upload id is taken
-    │   └── SameName          409  same-name              two objects of one copy have one name at the destination
-    ├── LengthRequired        411  length-required        this server cannot take a body without Content-Length
-    ├── PreconditionFailed    412  precondition-failed    If-Match and its relatives said no
-    ├── TooLarge              413  too-large              above --max-size or a limit of the form
-    ├── Unsupported           415  unsupported            a content coding or part this server does not decode
-    ├── RangeUnsatisfiable    416  range-unsatisfiable    no byte of the object is in the range
-    ├── ExpectationFailed     417  expectation-failed     an Expect other than 100-continue
-    ├── MissingField          422  missing-field          a field that is needed does not stand before the file
-    ├── HeadTooLarge          431  head-too-large         more header fields than a request may have
-    ├── Cancelled             499  cancelled              the transfer was cancelled before its end
-    ├── BadOrder              500  bad-order              a program asked for a part of a form before its turn
-    │   └── WrongOrder        422  wrong-order            the client sent the parts of a form in another order than they are read
-    ├── SourceFailed          500  source-failed          the source could not be read
-    │   └── SourceChanged     500  source-changed         it is not the version that was meant, or became another one
-    ├── StoreFailed           500  store-failed           the destination could not keep or find the bytes
-    │   └── NoSpace           507  no-space               the destination is full
-    ├── Miscounted            500  miscounted             objects of a copy of many that neither arrived nor failed
-    ├── PeerFailed            502  peer-failed            another server answered wrongly, or broke off
-    │   ├── PeerUnreachable   502  peer-unreachable       no connection to it could be made
-    │   └── PeerTimeout       504  peer-timeout           it took or said nothing for too long
-    ├── Refused               *    refused                the destination said no: its own status, its own words
-    └── Unavailable           503  unavailable            stopping, or too busy; try again
+    ├── BadRequest            400  bad-request          the request is wrong
+    │   ├── BodyCut           400  body-cut             the body ended before it was complete
+    │   ├── BadForm           400  bad-form             not a form this server can read
+    │   ├── BadName           400  bad-name             no safe key can be made of this name
+    │   ├── BadDigest         400  bad-digest           a digest field of the wrong form
+    │   └── DigestMismatch    400  digest-mismatch      what arrived is not what was promised
+    ├── Unauthorized          401  unauthorized         no token, or a wrong one
+    ├── Forbidden             403  forbidden            a symbolic link or a policy forbids it
+    ├── NotFound              404  not-found            no such object or upload
+    ├── MethodNotAllowed      405  method-not-allowed   the path does not support the method
+    ├── TooSlow               408  too-slow             the client sent nothing for too long
+    ├── Exists                409  exists               the key or upload id is taken
+    │   └── SameName          409  same-name            two objects get one name at the target
+    ├── LengthRequired        411  length-required      a body here needs a Content-Length
+    ├── PreconditionFailed    412  precondition-failed  If-Match or a similar header does not hold
+    ├── TooLarge              413  too-large            above --max-size or a limit of the form
+    ├── Unsupported           415  unsupported          a coding or part this server does not decode
+    ├── RangeUnsatisfiable    416  range-unsatisfiable  no byte of the object is in the range
+    ├── ExpectationFailed     417  expectation-failed   an Expect other than 100-continue
+    ├── MissingField          422  missing-field        a required field is not in front of the file
+    ├── HeadTooLarge          431  head-too-large       the header fields are too large
+    ├── Cancelled             499  cancelled            the transfer was cancelled before its end
+    ├── BadOrder              500  bad-order            a view read a part of a form before its turn
+    │   └── WrongOrder        422  wrong-order          the client sent the parts in another order
+    ├── SourceFailed          500  source-failed        the source could not be read
+    │   └── SourceChanged     500  source-changed       the source is, or became, another version
+    ├── StoreFailed           500  store-failed         the destination failed to store or read
+    │   └── NoSpace           507  no-space             the destination is full
+    ├── Miscounted            500  miscounted           objects neither arrived nor failed
+    ├── PeerFailed            502  peer-failed          another server answered wrongly or broke off
+    │   ├── PeerUnreachable   502  peer-unreachable     no connection to it could be made
+    │   └── PeerTimeout       504  peer-timeout         it did not read or answer for too long
+    ├── Refused               *    refused              the destination refused: its status and text
+    └── Unavailable           503  unavailable          the server is stopping or too busy
 """
 
 from __future__ import annotations
@@ -88,10 +88,21 @@ Fault = Literal["client", "server", "destination"]
 
 
 class SluiceError(Exception):
-    """The root. `detail` is one sentence for people; `members` are extra facts for programs (JSON values).
+    """The root of all errors that Sluiceway raises on purpose. Raise one of its subclasses.
 
-    A server tells its clients `public` where that is given. Then `detail` and `private` (server paths, addresses of backends,
-    names of options) are for the operator, in the log.
+    Clients of a server get `public` if it is set, else `detail`. With `public`, only the operator
+    reads `detail` and `private` in the log: server paths, addresses of backends, names of options.
+
+    Args:
+        detail: One sentence for people that says what to do. Default: the title of the class.
+        members: Facts for programs, as JSON values: they become members of the problem+json
+            response (RFC 9457 3.2).
+
+    Example:
+        try:
+            sluiceway.copy("book.pdf", "https://files.example/book.pdf")
+        except sluiceway.SluiceError as error:
+            print(error.code, error.detail, "retry" if error.retryable else "")
     """
 
     code: ClassVar[str] = "error"
@@ -108,7 +119,7 @@ class SluiceError(Exception):
         fault: Fault | None = None,
         retryable: bool | None = None,
     ) -> None:
-        """What a class does not say of itself is as its parent has it."""
+        """A class inherits from its parent what it does not set itself."""
         super().__init_subclass__()
         cls.code, cls.title = code or cls.code, title or cls.title
         cls.status, cls.fault = status or cls.status, fault or cls.fault
@@ -122,14 +133,17 @@ class SluiceError(Exception):
         self.private: dict[str, object] = {}
 
     def for_operator(self, public: str | None = None) -> Self:
-        """Keep `detail` for the log: it names what clients must not learn. They get `public`, else the title and what to do."""
+        """Keep `detail` for the log, because it names what clients must not learn.
+
+        Clients get `public`, or the title and what to do.
+        """
         what_to_do = "try again later" if self.retryable else "the server's log has the reason"
         self.public = public or self.public or f"{self.title}; {what_to_do}"
         return self
 
     @property
     def for_log(self) -> str:
-        """`detail`, with the facts that clients are not told."""
+        """`detail` with the private facts."""
         facts = ", ".join(f"{name} {value}" for name, value in self.private.items())
         return f"{self.detail} ({facts})" if facts else self.detail
 
@@ -184,7 +198,7 @@ class MethodNotAllowed(
     SluiceError,
     code="method-not-allowed",
     status=405,
-    title="This path does not offer that method",
+    title="This path does not support that method",
     fault="client",
 ): ...
 
@@ -279,7 +293,7 @@ class Cancelled(
 
 
 class BadOrder(
-    SluiceError, code="bad-order", title="A part of the form was asked for before its turn"
+    SluiceError, code="bad-order", title="A part of the form was read before its turn"
 ): ...
 
 
@@ -344,7 +358,9 @@ class PeerTimeout(
 class Refused(
     SluiceError, code="refused", status=502, title="The destination refused it", fault="destination"
 ):
-    """The destination's answer is the client's: status, headers and body go through as they came."""
+    """A destination refused the upload: its status, headers and body are passed on to the
+    client.
+    """
 
     def __init__(
         self, detail: str, status: int, headers: Mapping[str, str], body: bytes, **members: object

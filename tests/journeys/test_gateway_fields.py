@@ -107,7 +107,7 @@ async def test_what_was_written_is_held_no_more() -> None:
     fields = [("title", "x" * 500_000)]
     budget, label = (
         Budget(64 << 20),
-        UploadRequest(field="f", fields=fields, certain=False, filename="a"),
+        UploadRequest(field="f", fields=fields, size_is_certain=False, filename="a"),
     )
     with Peer(takes) as peer:
         store = RelayStore(Backend(RelayUrl(peer.url + "/files"), chunked=True), budget)
@@ -132,7 +132,7 @@ async def test_a_draft_that_is_discarded_gives_its_loan_back() -> None:
     budget = Budget(64 << 20)
     store = RelayStore(Backend(RelayUrl("http://127.0.0.1:9/files")), budget)
     drafts = [
-        await store.draft(f"up.{number}", None, UploadRequest(field="f", certain=False))
+        await store.draft(f"up.{number}", None, UploadRequest(field="f", size_is_certain=False))
         for number in range(3)
     ]
     for draft in drafts:

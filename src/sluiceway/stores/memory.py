@@ -1,7 +1,7 @@
-"""The reference store: objects in a dictionary. Short enough to be read as the meaning of the contract.
+"""The reference store: objects in a dictionary. Read it to see what the contract means.
 
-Every other store is measured against it by the same suite. It forgets everything when the process ends and holds whole
-objects in memory, so it is for tests and small things only.
+The same test suite measures every other store. This one holds whole objects in memory and forgets
+them when the process ends, so it is for tests and small objects only.
 """
 
 from __future__ import annotations
@@ -71,7 +71,9 @@ class MemoryStore:
         return self.objects[key]
 
     def check(self, key: str, replace: Replace) -> None:
-        """Whether an object may be put under the key, or what is there be taken away."""
+        """Raises PreconditionFailed or Exists if the object at `key` must not be replaced or
+        deleted.
+        """
         there = self.objects.get(key)
         if replace.etag is not None and (there is None or there[0].etag != replace.etag):
             raise PreconditionFailed(f"{key!r} is not the version you named; read it again")

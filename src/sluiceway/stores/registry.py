@@ -1,6 +1,7 @@
-"""Places that have a URL of their own kind: which store it is, and which key in it. Drivers are loaded when one is opened.
+"""From a URL such as `s3://bucket/key` to a store and a key. Drivers are loaded when first needed.
 
-`open_root` takes all a URL names as the store, as a server does; `open_place` splits an object's key off, as a copy does.
+`open_root` opens everything that the URL names as one store, for a server. `open_place` splits the
+key of an object off, for a copy. Knows which class serves which scheme and nothing else of stores.
 """
 
 from __future__ import annotations
@@ -29,23 +30,29 @@ EXTRAS = {
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A store and what in it is meant: a key, the beginning of one that ends in `/`, or "" for all of it."""
+    """A store and the part of it that is meant: a key, a prefix that ends in `/`, or "" for all."""
 
     store: Store
     key: str
-    display_name: str  # for people: without passwords
+    display_name: str  # for people, without passwords
 
 
 def open_place(text: str, budget: Budget, options: Mapping[str, str] = NO_OPTIONS) -> Place:
-    """Nothing is connected yet. Raises BadRequest for what is no such place, or whose driver is missing."""
+    """Open nothing but the driver: no connection yet.
+
+    Raises BadRequest for another kind of URL, and when the driver is not installed.
+    """
     key, root = split_place(text)
     return Place(open_root(root, budget, options), key, redact_url(text))
 
 
 def open_root(text: str, budget: Budget, options: Mapping[str, str] = NO_OPTIONS) -> Store:
-    """The store of all that the URL names. `options`: what people said with `--store-option`. Raises BadRequest."""
+    """The store of everything that the URL names. `options` are those of `--store-option`.
+
+    Raises BadRequest.
+    """
     if not is_place(text):
-        raise BadRequest(f"{redact_url(text)} is no place that files can be kept in")
+        raise BadRequest(f"{redact_url(text)} is no URL of a store")
     scheme = _scheme(text)
     try:
         if scheme in ("postgresql", "postgres"):
@@ -61,14 +68,16 @@ def open_root(text: str, budget: Budget, options: Mapping[str, str] = NO_OPTIONS
         return ObjectStore(text, budget, options)
     except ImportError:
         raise BadRequest(
-            f"{redact_url(text)} needs a driver: pip install 'sluiceway[{EXTRAS.get(scheme, 'fsspec')}]'"
+            f"{redact_url(text)} needs a driver: "
+            f"pip install 'sluiceway[{EXTRAS.get(scheme, 'fsspec')}]'"
         ) from None
 
 
 def split_place(text: str) -> tuple[str, str]:
-    """The key in the URL's path, decoded, and the URL without it.
+    """The key in the URL's path, decoded, and the URL of the store without it.
 
-    It stands behind the database's name, is all of a bucket's path, or what follows the last `/` of a path behind fsspec.
+    The key is the path behind a database's name, the whole path of a bucket, and the last segment
+    of a path behind fsspec.
     """
     if _scheme(text).startswith(FSSPEC):
         address, mark, query = text.partition("?")

@@ -188,7 +188,7 @@ class _Form:
             field=part.name,
             fields=self.fields,
             values=self._values,
-            certain=False,
+            size_is_certain=False,
             replace=Replace() if target is None else target.replace,
             folders="" if target is not None else clean_folders(part.filename or ""),
         )

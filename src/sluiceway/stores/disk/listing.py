@@ -1,7 +1,7 @@
-"""A listing of what is below a root, in the order of keys: one open folder a level, and a few names of each in memory.
+"""A listing of a root in key order, with one open folder a level and a few names of each in memory.
 
-A page of a listing costs one pass over each folder it enters, however deep it lies. What stands there and is no object is told
-of, with the reason. Blocking calls only.
+A page costs one pass over each folder it enters, at any depth. Every file that is no object is
+reported with the reason. Blocking calls only.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ from sluiceway.wire.names import is_text, readable_name, stays_inside
 
 __all__ = ["Found", "page", "walk"]
 
-BATCH = 1024  # names of a folder held at a time: a page of a listing in one pass
-MOST_OPEN = 32  # folders open at a time, as many as a key of ours has; one that lies deeper is opened anew when it goes on
-MOST_OMITTED = 1000  # names of a page that are no objects; the others are counted
+BATCH = 1024  # names of a folder held at a time: enough for a page in one pass
+# Folders open at a time, as many as a key of ours has. One of a longer path is opened again later.
+MOST_OPEN = 32
+MOST_OMITTED = 1000  # names of a page that are no objects; more are only counted
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A regular file. `folder` is open until the walk goes on."""
+    """A regular file. `folder` is open until the next item of the walk."""
 
     key: str
     folder: int
@@ -37,13 +38,14 @@ class Found:
 
 
 class _Level:
-    """A folder on the way, and what of its names is still to come."""
+    """A folder of the walk, and its names that are still to come."""
 
     def __init__(self, tree: Tree, before: str, folder: int) -> None:
-        self.before = before  # of the keys in it: "" or "a/b/"
+        self.before = before  # prefix of the keys in it: "" or "a/b/"
         self.names: list[tuple[str, Omitted | None]] = []  # of this batch, the next one last
-        self.after = ""  # the last name of this batch; folders end in `/`, so that they sort as their keys do
-        self.done = False  # there is no other batch
+        # The last name of this batch. Folders end in `/`, so that they sort as their keys do.
+        self.after = ""
+        self.done = False  # there is no further batch
         self._tree, self._folder = tree, folder
 
     @property
@@ -60,40 +62,43 @@ class _Level:
 
 
 def page(tree: Tree, prefix: str, after: str, limit: int) -> Page:
-    """A piece of a listing. What is no object is told with the page that ends behind it."""
+    """One page of a listing. Omitted names behind its last entry are reported on the next page."""
     entries: list[Entry] = []
-    left: list[Omitted] = []
-    uncounted = 0  # beyond MOST_OMITTED
-    at_last = 0, 0  # both, when the last entry was met
+    omitted: list[Omitted] = []
+    unnamed = 0  # number of those beyond MOST_OMITTED
+    at_last = 0, 0  # both, at the last entry
     with closing(walk(tree, prefix, after)) as walking:
         for one in walking:
             if isinstance(one, Found) and len(entries) == limit:
-                told, more = at_last
+                count, more = at_last
                 return Page(
-                    entries, entries[-1].key, complete=False, omitted=_told(left[:told], more)
+                    entries,
+                    entries[-1].key,
+                    complete=False,
+                    omitted=_with_rest(omitted[:count], more),
                 )
             found = _entry(tree, one) if isinstance(one, Found) else one
             if isinstance(found, Entry):
                 entries.append(found)
-                at_last = len(left), uncounted
-            elif found is not None and len(left) < MOST_OMITTED:
-                left.append(found)
+                at_last = len(omitted), unnamed
+            elif found is not None and len(omitted) < MOST_OMITTED:
+                omitted.append(found)
             elif found is not None:
-                uncounted += 1
-    return Page(entries, complete=True, omitted=_told(left, uncounted))
+                unnamed += 1
+    return Page(entries, complete=True, omitted=_with_rest(omitted, unnamed))
 
 
-def _told(left: list[Omitted], uncounted: int) -> tuple[Omitted, ...]:
+def _with_rest(omitted: list[Omitted], unnamed: int) -> tuple[Omitted, ...]:
     more = (
-        [Omitted("…", left[-1].code, f"{uncounted} more names that are no objects")]
-        if uncounted
+        [Omitted("…", omitted[-1].code, f"{unnamed} more names that are no objects")]
+        if unnamed
         else []
     )
-    return (*left, *more)
+    return (*omitted, *more)
 
 
 def _entry(tree: Tree, found: Found) -> Entry | Omitted | None:
-    """None when it was deleted since. One file that cannot be read does not hide the others."""
+    """None when it was deleted meanwhile. One unreadable file does not hide the others."""
     try:
         fd, status = tree.open_in(found.folder, found.name, found.key)
         try:
@@ -107,7 +112,10 @@ def _entry(tree: Tree, found: Found) -> Entry | Omitted | None:
 
 
 def walk(tree: Tree, prefix: str, after: str) -> Generator[Found | Omitted, None, None]:
-    """What is below `prefix` and after `after` (exclusive). Raises Unavailable, StoreFailed. Close it early if need be."""
+    """The files below `prefix` and after `after` (exclusive). May be closed early.
+
+    Raises Unavailable, StoreFailed.
+    """
     start = prefix.rpartition("/")[0]
     if "/" in prefix and (not stays_inside(start) or PRIVATE in start.split("/")):
         return  # no key begins so
@@ -131,7 +139,7 @@ def walk(tree: Tree, prefix: str, after: str) -> Generator[Found | Omitted, None
 
 
 def _step(tree: Tree, levels: list[_Level], prefix: str, after: str) -> Iterator[Found | Omitted]:
-    """The next name of the innermost folder, or the end of it."""
+    """The next name of the innermost folder; at its end, leave it."""
     level = levels[-1]
     if not level.names and not level.done:
         try:
@@ -166,7 +174,7 @@ def _enter(tree: Tree, levels: list[_Level], key: str, name: str) -> None:
 
 def _read(level: _Level, prefix: str, after: str) -> None:
     """The next names of a folder, in one pass over it."""
-    level.done = True  # also where it cannot be read
+    level.done = True  # also when it cannot be read
     with os.scandir(level.folder) as found:
         chosen = (one for item in found if (one := _chosen(level, item, prefix, after)) is not None)
         batch = heapq.nsmallest(BATCH, chosen, key=lambda one: one[0])
@@ -181,7 +189,7 @@ def _read(level: _Level, prefix: str, after: str) -> None:
 def _chosen(
     level: _Level, item: os.DirEntry[str], prefix: str, after: str
 ) -> tuple[str, str | None] | None:
-    """The name as it sorts, and the code of why it can be no object; None when it is not asked for."""
+    """The name as it sorts, with a code if it cannot be an object; None if it is not asked for."""
     if not level.before and item.name == PRIVATE:
         return None
     why = _why(item)
@@ -206,10 +214,10 @@ def _why(item: os.DirEntry[str]) -> str | None:
 
 
 _WHY = {
-    "bad-name": "Its name is no UTF-8, so it has no key",
-    "own-file": "It is the folder in which another store below this one keeps what is no object",
-    "link": "It is a symbolic link; what it shows may stand outside, and would come twice",
-    "special-file": "It is no file, but a pipe, a socket or a device",
+    "bad-name": "Its name is not UTF-8, so it has no key",
+    "own-file": "It is the private folder of another store below this one",
+    "link": "It is a symbolic link; its target may be outside of the store, or be listed twice",
+    "special-file": "It is not a file but a pipe, a socket or a device",
 }
 
 
@@ -218,12 +226,13 @@ def _omitted(key: str, why: str) -> Omitted:
 
 
 def _unreadable(key: str, error: SluiceError | OSError) -> Omitted:
-    """What is there and cannot be looked at. Raises Unavailable where nothing can be opened now: that is no listing."""
-    told = map_error(error, "the listing") if isinstance(error, OSError) else error
-    if isinstance(told, Unavailable):
-        raise told
+    """A name that cannot be looked at.
+
+    Raises Unavailable when no file can be opened any more: the listing would be wrong.
+    """
+    mapped = map_error(error, "the listing")
+    if isinstance(mapped, Unavailable):
+        raise mapped
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM):
-        return Omitted(
-            readable_name(key), "forbidden", "It cannot be read: the server has no right to"
-        )
-    return Omitted(readable_name(key), told.code, told.public or told.detail)
+        return Omitted(readable_name(key), "forbidden", "The server has no right to read it")
+    return Omitted(readable_name(key), mapped.code, mapped.public or mapped.detail)

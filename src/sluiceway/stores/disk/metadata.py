@@ -1,7 +1,8 @@
-"""What is known of a file lives with the file: in extended attributes, or in a sidecar where the file system has none.
+"""Metadata is kept with its file: in an extended attribute, or in a sidecar file where there are
+none.
 
-The note names the size and time of the file it describes; a file somebody changed by other means has outlived its note and
-is served without name, type and digest. Blocking calls only.
+The note names the size and time of its file. When another program changed the file, the note is
+ignored and the file served without name, type and digest. Blocking calls only.
 """
 
 from __future__ import annotations
@@ -22,31 +23,27 @@ __all__ = ["drop_note", "entry_of", "read_entry", "sidecar", "write_note"]
 
 ATTRIBUTE = "user.sluiceway"
 SIDECARS = [PRIVATE, "about"]
-# Bytes. ext4 keeps about 4 KiB of attributes in a block, and what is larger has a sidecar. Names have at most 255, types are cut.
+# Bytes. ext4 keeps about 4 KiB of attributes in a block; a larger note goes into a sidecar. Names
+# have at most 255 bytes, and types are cut.
 LARGEST_NOTE = 2048 + 2 * MOST_METADATA
 
-_NO_NOTE = {
-    errno.ENODATA,
-    errno.ENOTSUP,
-    errno.ENOSYS,
-    errno.EPERM,
-    errno.EACCES,
-}  # none there, or none on this file system
+# no attribute there, or none on this file system
+_NO_NOTE = {errno.ENODATA, errno.ENOTSUP, errno.ENOSYS, errno.EPERM, errno.EACCES}
 _UNSUPPORTED = {errno.ENOTSUP, errno.ENOSYS, errno.EPERM, errno.ENOSPC, errno.E2BIG}
 
 
 def write_note(fd: int, metadata: Metadata) -> bytes | None:
-    """Attach what is known to the open file; call after its last byte and before its fsync.
+    """Attach the metadata to the open file. Call it after the last byte and before the fsync.
 
-    Returns the note where the file system has no attributes: it goes beside the file, by `sidecar`.
+    Returns the note where the file system has no attributes: `sidecar` puts it beside the file.
     """
     status = os.fstat(fd)
-    told = {**metadata_to_json(metadata), "size": status.st_size, "mtime": status.st_mtime_ns}
-    note = json.dumps(told, ensure_ascii=False).encode(errors="replace")
+    fields = {**metadata_to_json(metadata), "size": status.st_size, "mtime": status.st_mtime_ns}
+    note = json.dumps(fields, ensure_ascii=False).encode(errors="replace")
     try:
         os.setxattr(fd, ATTRIBUTE, note)
     except AttributeError:
-        return note  # macOS and Windows: Python offers no extended attributes there
+        return note  # macOS and Windows: Python has no extended attributes there
     except OSError as error:
         if error.errno not in _UNSUPPORTED:
             raise
@@ -56,9 +53,11 @@ def write_note(fd: int, metadata: Metadata) -> bytes | None:
 
 @contextmanager
 def sidecar(tree: Tree, drafts: int, draft: str, key: str, note: bytes | None) -> Iterator[None]:
-    """Around the publishing of a draft: its note is durable before, and takes its place only when that went well.
+    """Publish a draft inside the block: its note is durable before, and gets its name only on
+    success.
 
-    Until then it lies among the drafts, locked as they are: the note of an object that stays must not be touched.
+    Until then the note is among the drafts and locked: after a failed replacement the old object
+    still needs its own note.
     """
     if note is None:
         yield
@@ -85,25 +84,22 @@ def sidecar(tree: Tree, drafts: int, draft: str, key: str, note: bytes | None) -
 
 
 def drop_note(tree: Tree, key: str) -> None:
-    """Forget the sidecar of a deleted object, where there is one."""
-    with (
-        suppress(Exception),
-        tree.folder(SIDECARS) as folder,
-    ):  # no sidecars at all is the usual case
+    """Delete the sidecar of a deleted object, if it has one."""
+    # usually there are no sidecars at all
+    with suppress(Exception), tree.folder(SIDECARS) as folder:
         os.unlink(_sidecar(key), dir_fd=folder)
 
 
 def read_entry(tree: Tree, fd: int, status: os.stat_result, key: str) -> Entry:
-    """The entry of an open file. Raises OSError when the disk cannot say what is known of it."""
+    """The entry of an open file. Raises OSError when the disk cannot read its metadata."""
     return entry_of(_matching(_read_note(tree, fd, key), status, key), status, key)
 
 
 def entry_of(metadata: Metadata, status: os.stat_result, key: str) -> Entry:
-    """The entry of a file of which this is known."""
+    """The entry of a file with this metadata."""
     if metadata.sha256:
-        etag = metadata.sha256[
-            :32
-        ]  # the same bytes carry the same tag, also after a move to another machine
+        # the same bytes have the same tag, also after a move to another machine
+        etag = metadata.sha256[:32]
     else:
         etag = f"{status.st_mtime_ns:x}-{status.st_size:x}-{status.st_ino:x}"
     return Entry(
@@ -118,11 +114,11 @@ def _read_note(tree: Tree, fd: int, key: str) -> bytes | None:
         pass  # no attributes on this system
     except OSError as error:
         if error.errno not in _NO_NOTE:
-            raise  # a failing disk must not make an object look like another one
+            raise  # a failing disk must not make an object look like another version
     try:
         with tree.folder(SIDECARS) as folder:
             sidecar = os.open(_sidecar(key), os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder)
-    except Exception:  # put there by other means: nothing is known of it
+    except Exception:  # another program put the file there: it has no metadata
         return None
     try:
         return os.read(sidecar, LARGEST_NOTE)
@@ -135,12 +131,12 @@ def _matching(note: bytes | None, status: os.stat_result, key: str) -> Metadata:
     if note is None:
         return unknown
     try:
-        told = json.loads(note if len(note) <= LARGEST_NOTE else b"")
-        if (told["size"], told["mtime"]) != (status.st_size, status.st_mtime_ns):
+        fields = json.loads(note if len(note) <= LARGEST_NOTE else b"")
+        if (fields["size"], fields["mtime"]) != (status.st_size, status.st_mtime_ns):
             return unknown
-        return metadata_from_json(told) or unknown
+        return metadata_from_json(fields) or unknown
     except (ValueError, KeyError, TypeError, RecursionError):
-        return unknown  # written by somebody else
+        return unknown  # written by another program
 
 
 def _sidecar(key: str) -> str:

@@ -1,4 +1,4 @@
-"""The permissions that a file usually has when it is made: narrowed by the umask, or by its folder's default ACL."""
+"""The permissions of a newly made file: narrowed by the umask or by its folder's default ACL."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ import struct
 
 __all__ = ["process_umask", "usual_mode"]
 
-_OWNER, _GROUP, _MASK, _OTHERS = (
-    0x01,
-    0x04,
-    0x10,
-    0x20,
-)  # tags of an ACL's entries (linux/posix_acl.h)
+# tags of an ACL's entries (linux/posix_acl.h)
+_OWNER, _GROUP, _MASK, _OTHERS = (0x01, 0x04, 0x10, 0x20)
 
 
 def process_umask() -> int:
-    """The process's umask. The system call can only set it, which would be seen by every thread; Linux also tells it."""
+    """The process's umask. On Linux it is read from /proc: the system call can only set it, and
+    every thread would notice.
+    """
     try:
         with open("/proc/self/status", "rb") as status:
             return next(int(line.split()[1], 8) for line in status if line.startswith(b"Umask:"))
@@ -27,13 +25,14 @@ def process_umask() -> int:
 
 
 def usual_mode(folder: int, umask: int) -> int:
-    """The permissions of a file that is made in a folder with all it may ask for: 0666 narrowed by the umask or a default ACL.
+    """The permissions that a new file gets in `folder`: 0666 narrowed by the umask or a default
+    ACL.
 
-    The ACL takes the umask's place (acl(5)): version, then entries of tag, rights and id.
+    With an ACL the umask does not count (acl(5)). It is a version, then entries of tag, rights, id.
     """
     try:
-        told = os.getxattr(folder, "system.posix_acl_default")
-        rights = {tag: allowed for tag, allowed, _ in struct.iter_unpack("<HHI", told[4:])}
+        acl = os.getxattr(folder, "system.posix_acl_default")
+        rights = {tag: allowed for tag, allowed, _ in struct.iter_unpack("<HHI", acl[4:])}
         owner, group, others = rights[_OWNER], rights.get(_MASK, rights[_GROUP]), rights[_OTHERS]
     except (AttributeError, OSError, KeyError, struct.error):
         return 0o666 & ~umask

@@ -1,9 +1,10 @@
-"""Which drafts belong to a process that lives: each store holds one lock, and its drafts carry the lock's name.
+"""Which drafts belong to a living process: each store holds one lock, and its drafts carry the
+lock's name.
 
     root/.sluiceway/servers/NAME       locked while its process lives
     root/.sluiceway/drafts/NAME.HASH   its drafts
 
-One lock serves all drafts of a store, so that a draft that waits needs no open file. Blocking calls only.
+One lock serves all drafts of a store: a draft that waits needs no open file. Blocking calls only.
 """
 
 from __future__ import annotations
@@ -16,20 +17,20 @@ from contextlib import suppress
 
 from sluiceway.stores.disk.tree import PRIVATE, Tree
 
-__all__ = ["Alive"]
+__all__ = ["ProcessLock"]
 
 DRAFTS = [PRIVATE, "drafts"]
 SERVERS = [PRIVATE, "servers"]
 
 
-class Alive:
-    """The folder of drafts, and the lock that protects those of this process from the sweep of others."""
+class ProcessLock:
+    """The folder of drafts, and the lock that protects this store's drafts from other processes'
+    sweeps.
+    """
 
     def __init__(self, tree: Tree) -> None:
-        with (
-            tree.folder([PRIVATE], make=True) as fd,
-            suppress(OSError),
-        ):  # another user's, who shares the root: it is theirs to say
+        # Another user who shares the root may own the folder: then its mode stays.
+        with tree.folder([PRIVATE], make=True) as fd, suppress(OSError):
             os.fchmod(fd, 0o700)  # one that an earlier version made is open to every user
         with tree.folder(DRAFTS, make=True) as fd:
             self.drafts: int = os.dup(fd)
@@ -38,11 +39,16 @@ class Alive:
         self._name, self._lock = self._take_lock()
 
     def draft_name(self, upload: str) -> str:
-        """Who knows an upload's id may watch and cancel it, so the id itself is no file name."""
+        """The name of a draft's file. It hides the upload's id: with the id anyone may cancel the
+        upload.
+        """
         return f"{self._name}.{hashlib.sha256(upload.encode()).hexdigest()[:32]}"
 
     def sweep(self) -> None:
-        """Remove the drafts of processes that ended. A lock is older than its drafts, so drafts are listed first."""
+        """Remove the drafts of processes that ended.
+
+        A lock is older than its drafts, so drafts are listed first.
+        """
         drafts, living, ended = self._files(self.drafts), set[str](), dict[str, int]()
         try:
             for name in self._files(self._servers):
@@ -57,7 +63,7 @@ class Alive:
                         ended[name] = lock
             for draft in drafts:
                 if draft.partition(".")[0] not in living:
-                    with suppress(OSError):  # another process sweeps, too
+                    with suppress(OSError):  # another process sweeps too
                         os.unlink(draft, dir_fd=self.drafts)
             for name in ended:
                 with suppress(OSError):
@@ -67,7 +73,7 @@ class Alive:
                 os.close(lock)
 
     def close(self) -> None:
-        """After the last draft has ended."""
+        """Release the lock. Call it after the last draft has ended."""
         with suppress(OSError):
             os.unlink(self._name, dir_fd=self._servers)
         for fd in (self._lock, self._servers, self.drafts):
@@ -85,7 +91,7 @@ class Alive:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if os.fstat(lock).st_nlink:
                 return name, lock
-            os.close(lock)  # a sweep of another process was quicker than the lock
+            os.close(lock)  # another process's sweep was faster than the lock
 
     @staticmethod
     def _is_held(lock: int) -> bool:

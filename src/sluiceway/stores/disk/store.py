@@ -1,9 +1,10 @@
-"""Files on a local disk. Nothing is visible before it is whole and durable; what others put there is served too.
+"""Files on a local disk. Objects are visible when they are whole and durable; other programs' files
+are served too.
 
-    root/KEY                 finished objects, what is known of them in their extended attributes
-    root/.sluiceway/drafts   objects nobody can see yet; see `disk_alive`
+    root/KEY                 finished objects, their metadata in extended attributes
+    root/.sluiceway/drafts   drafts; see `process_lock`
 
-The steps of a key are walked by `disk_tree`, the bytes written by `disk_draft`; this file joins them to a store.
+`tree` walks the segments of a key, `draft` writes the bytes; this file makes a store of both.
 """
 
 from __future__ import annotations
@@ -34,20 +35,23 @@ from sluiceway.stores.disk.file import DraftFile, Reserve
 from sluiceway.stores.disk.listing import page
 from sluiceway.stores.disk.live_drafts import LiveDrafts
 from sluiceway.stores.disk.metadata import drop_note, read_entry
-from sluiceway.stores.disk.process_lock import Alive
+from sluiceway.stores.disk.process_lock import ProcessLock
 from sluiceway.stores.disk.reader import DiskReader
 from sluiceway.stores.disk.tree import PRIVATE, Tree
 from sluiceway.wire.names import MOST_SEGMENTS
 
 __all__ = ["DiskStore"]
 
-# Threads, of three kinds, so that no listing and no download stands in an upload's way:
+# Threads of three kinds: neither a listing nor a download delays an upload.
 WRITERS = 16  # more only queue at the disk, and 16 syncs at once share a journal commit
-READERS = 8  # of downloads and zips; each reads a block for one of them at a time
+READERS = 8  # for downloads and zips; each reads a block for one of them at a time
 LISTERS = 2  # a page of a listing opens up to a thousand files
-CHECK_FROM = 64 << 10  # bytes; a smaller file is made, written and published in one hop to a thread
+# bytes; a smaller file is made, written and published in one visit to a thread
+CHECK_FROM = 64 << 10
 
-TRIES = 20  # times a folder may be removed, because it became empty, between our finding and our using it
+# How often a folder may be removed, because it became empty, after we found it and before we use
+# it.
+PUBLISH_ATTEMPTS = 20
 
 T = TypeVar("T")
 
@@ -72,9 +76,9 @@ class DiskStore:
         self._listers = ThreadPoolExecutor(LISTERS, thread_name_prefix="sluiceway-list")
         self._live = LiveDrafts()
         self._reserve = Reserve()
-        self._alive = Alive(self._tree)
-        self._drafts = self._alive.drafts
-        self._alive.sweep()
+        self._process_lock = ProcessLock(self._tree)
+        self._drafts = self._process_lock.drafts
+        self._process_lock.sweep()
 
     @property
     def root(self) -> str:
@@ -83,7 +87,7 @@ class DiskStore:
     async def draft(
         self, upload: str, size: int | None, upload_request: UploadRequest = UploadRequest()
     ) -> Draft:
-        name = self._alive.draft_name(upload)
+        name = self._process_lock.draft_name(upload)
         file = DraftFile(self._tree, self._drafts, name, size, self._publish, self._reserve)
         draft = DiskDraft(file, size, self._budget, self._writers, self._live)
         if size and size > CHECK_FROM:
@@ -102,9 +106,7 @@ class DiskStore:
         try:
             fd, entry = await asyncio.shield(job)
         except asyncio.CancelledError:
-            job.add_done_callback(
-                _close_opened
-            )  # a thread opens it, whether or not anyone still wants it
+            job.add_done_callback(_close_opened)
             raise
         except OSError as error:
             raise map_error(error, "the object") from None
@@ -120,31 +122,33 @@ class DiskStore:
         await self._live.aclose()
         for threads in (self._writers, self._readers, self._listers):
             threads.shutdown(wait=True)
-        self._alive.close()
+        self._process_lock.close()
         self._tree.close()
 
     # In a worker thread
 
     def _publish(self, name: str, key: str, replace: Replace) -> None:
-        """Give the finished draft its name. A create-only name is taken in one step; a replacement is compared first."""
+        """Give the finished draft its name. Creating is one step; a replacement is compared
+        first.
+        """
         folders, last = self._tree.split(key)
         if len(folders) >= MOST_SEGMENTS:
             raise BadName(
                 f"A key has at most {MOST_SEGMENTS} segments between /; use fewer folders",
                 limit=MOST_SEGMENTS,
             )
-        for attempt in range(TRIES):
+        for attempt in range(PUBLISH_ATTEMPTS):
             try:
                 with self._tree.folder(folders, make=True) as folder:
                     if replace.etag is not None or not self._take_free(folder, name, last, replace):
-                        with self._one_at_a_time():
+                        with self._exclusive():
                             self._check(key, replace)
-                            self._refuse_stranger(folder, last, key)
+                            self._refuse_other_kinds(folder, last, key)
                             os.rename(name, last, src_dir_fd=self._drafts, dst_dir_fd=folder)
                     os.fsync(folder)
                 return
             except FileNotFoundError:
-                if attempt == TRIES - 1:
+                if attempt == PUBLISH_ATTEMPTS - 1:
                     raise
             except (FileExistsError, IsADirectoryError, NotADirectoryError):
                 raise Exists(f"There is already something at {key!r}; it was not touched") from None
@@ -153,7 +157,10 @@ class DiskStore:
                 raise
 
     def _take_free(self, folder: int, name: str, last: str, replace: Replace) -> bool:
-        """Take the name if it is free, in one step and without the lock; False when it is taken and may be replaced."""
+        """Take the name in one step and without the lock, if it is free.
+
+        Returns False when it is taken and may be replaced. Raises FileExistsError otherwise.
+        """
         try:
             self._link(folder, name, last)
         except FileExistsError:
@@ -166,7 +173,7 @@ class DiskStore:
         try:
             os.link(name, last, src_dir_fd=self._drafts, dst_dir_fd=folder, follow_symlinks=False)
         except PermissionError:  # a file system without hard links (FAT, some network mounts)
-            with self._one_at_a_time():
+            with self._exclusive():
                 if _exists(folder, last):
                     raise FileExistsError from None
                 os.rename(name, last, src_dir_fd=self._drafts, dst_dir_fd=folder)
@@ -174,8 +181,11 @@ class DiskStore:
         os.unlink(name, dir_fd=self._drafts)
 
     @contextmanager
-    def _one_at_a_time(self) -> Iterator[None]:
-        """Compare-and-act is one step for all processes that share the root. Held for a few system calls only."""
+    def _exclusive(self) -> Iterator[None]:
+        """Make compare-and-swap one step for all processes that share the root.
+
+        Held for a few system calls only.
+        """
         lock = os.open(
             PRIVATE,
             os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC,
@@ -185,21 +195,21 @@ class DiskStore:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
         finally:
-            os.close(lock)  # and with it the lock
+            os.close(lock)  # this releases the lock
 
     def _check(self, key: str, replace: Replace) -> None:
         if replace.etag is None:
             return
         try:
-            there = self._stat(key).etag
+            etag = self._stat(key).etag
         except NotFound:
-            there = None
-        if there != replace.etag:
+            etag = None
+        if etag != replace.etag:
             raise PreconditionFailed(f"{key!r} is not the version you named; read it again")
 
     @staticmethod
-    def _refuse_stranger(folder: int, last: str, key: str) -> None:
-        """A rename would put a file in the place of whatever is there, except of a folder."""
+    def _refuse_other_kinds(folder: int, last: str, key: str) -> None:
+        """Raises Forbidden for a link, pipe, socket or device: a rename would replace it."""
         with suppress(FileNotFoundError):
             mode = os.stat(last, dir_fd=folder, follow_symlinks=False).st_mode
             if stat.S_ISLNK(mode):
@@ -229,13 +239,13 @@ class DiskStore:
 
     def _delete(self, key: str, replace: Replace) -> None:
         folders, last = self._tree.split(key)
-        with self._one_at_a_time():
+        with self._exclusive():
             fd, _ = self._tree.open_file(key)
             os.close(fd)
             self._check(key, replace)
             drop_note(
                 self._tree, key
-            )  # before the name is free: whoever takes it next writes a note of its own
+            )  # before the name is free: the next object there writes a note of its own
             with self._tree.folder(folders) as folder:
                 os.unlink(last, dir_fd=folder)
                 os.fsync(folder)

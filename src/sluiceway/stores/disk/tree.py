@@ -1,7 +1,8 @@
-"""Walks below a root by directory descriptors, one segment at a time, so that no symbolic link is ever followed.
+"""Walks below a root by directory descriptors, one segment at a time: no symbolic link is ever
+followed.
 
-Blocking calls only: callers run them in a worker thread. A key's segments arrive checked (`wire.names.check_key` at the
-door); here the file system itself is the second guard: O_NOFOLLOW on every step, no path is ever joined.
+Keys arrive checked (`wire.names.check_key`); here the file system is the second guard: O_NOFOLLOW
+at every step, and no path is ever joined. Blocking calls only, for a worker thread.
 """
 
 from __future__ import annotations
@@ -18,15 +19,16 @@ from sluiceway.stores.disk.permissions import process_umask
 
 __all__ = ["PRIVATE", "Tree"]
 
-PRIVATE = (
-    ".sluiceway"  # our own folder below the root: drafts, attributes of file systems that have none
-)
+# Our own folder below the root: drafts, and the metadata of file systems without attributes.
+PRIVATE = ".sluiceway"
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Tree:
-    """The folders below a root. The root itself may be a symbolic link: it is the operator's choice, not a client's."""
+    """The folders below a root. The root itself may be a symbolic link: the operator chose it, not
+    a client.
+    """
 
     def __init__(self, root: str) -> None:
         os.makedirs(root, exist_ok=True)
@@ -41,9 +43,8 @@ class Tree:
     def folder(self, segments: list[str], *, make: bool = False) -> Iterator[int]:
         """A descriptor of the folder `segments` below the root, closed at the end of the block.
 
-        With `make`, missing folders are made, and made durable when the block ends well. Raises NotFound, Forbidden (a link is in
-        the way),
-        Exists (a file is where a folder is needed).
+        With `make`, missing folders are made, and become durable when the block succeeds. Raises
+        NotFound, Forbidden (a link is in the way), Exists (a file is where a folder is needed).
         """
         here, made = os.dup(self.fd), []
         try:
@@ -55,7 +56,7 @@ class Tree:
                     os.close(here)
                 here = below
             yield here
-            # Last, because one commit of the file system's journal then serves the object and its folders.
+            # Last: one commit of the file system's journal then serves the object and its folders.
             for fd in made:
                 os.fsync(fd)
         finally:
@@ -63,11 +64,13 @@ class Tree:
                 os.close(fd)
 
     def step(self, fd: int, segment: str) -> int:
-        """A descriptor of a folder in the folder `fd`. Raises NotFound, Forbidden, Exists, StoreFailed, Unavailable."""
+        """A descriptor of a folder in the folder `fd`. Raises NotFound, Forbidden, Exists,
+        StoreFailed, Unavailable.
+        """
         return self._step(fd, segment, make=False)[0]
 
     def _step(self, fd: int, segment: str, make: bool) -> tuple[int, bool]:
-        """The folder below, and whether it was made just now."""
+        """The folder below, and whether it was made (or may be not durable yet)."""
         try:
             return os.open(segment, _FOLDER, dir_fd=fd), False
         except FileNotFoundError:
@@ -76,13 +79,12 @@ class Tree:
         except OSError as error:
             raise self._blocked(fd, segment, error) from None
         try:
-            os.mkdir(
-                segment, 0o700 if segment == PRIVATE else 0o777, dir_fd=fd
-            )  # the latter is the umask's to narrow
+            # the umask narrows the latter
+            os.mkdir(segment, 0o700 if segment == PRIVATE else 0o777, dir_fd=fd)
         except FileExistsError:
-            pass  # somebody else made it meanwhile, and may not have made it durable yet
+            pass  # another process made it meanwhile, perhaps not yet durably
         except FileNotFoundError:
-            raise  # the folder we stand in became empty and was removed: the caller begins again
+            raise  # the parent folder became empty and was removed: the caller begins again
         except OSError as error:
             raise map_error(error, segment) from None
         try:
@@ -108,7 +110,10 @@ class Tree:
 
     @staticmethod
     def split(key: str) -> tuple[list[str], str]:
-        """The folders of a key and its last segment. Raises BadName for a key that leads out of the tree or into ours."""
+        """The folders of a key and its last segment.
+
+        Raises BadName for a key that leads out of the tree or into our own folder.
+        """
         segments = key.split("/")
         if (
             "\0" in key
@@ -129,9 +134,11 @@ class Tree:
 
     @staticmethod
     def open_in(folder: int, name: str, key: str) -> tuple[int, os.stat_result]:
-        """The same in a folder that is open. Raises NotFound, Forbidden, StoreFailed, Unavailable."""
+        """As `open_file`, in a folder that is open. Raises NotFound, Forbidden, StoreFailed,
+        Unavailable.
+        """
         try:
-            # O_NONBLOCK: opening a FIFO that somebody put there must not hang the thread
+            # O_NONBLOCK: opening a FIFO that is there must not block the thread
             file = os.open(
                 name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder
             )

@@ -54,8 +54,8 @@ class FormFiles:
 class RelayDraft:
     """One request to the next server. `size` is the file's length in bytes or None.
 
-    `upload_request` says whether `size` is certain. `reservation` is for what is held until it is sent: a
-    file that is gathered first, and the fields in front of it.
+    `upload_request` says whether `size` is certain. `reservation` is for what is held until it is
+    sent: a file that is gathered first, and the fields in front of it.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class RelayDraft:
             reservation,
         )
         self._upload_request = upload_request
-        self._certain = size is not None and upload_request.certain
+        self._certain = size is not None and upload_request.size_is_certain
         self._size = size if self._certain or not backend.chunked else None
         self._request: StreamingRequest | None = None
         self._plan: RelayRequest | None = None  # without its head once that was sent
