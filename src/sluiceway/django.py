@@ -31,7 +31,7 @@ from sluiceway.pipe.source import PassingSource
 from sluiceway.server.destinations import open_destination
 from sluiceway.server.error_log import log_error
 from sluiceway.server.forms.digests import environ_digests
-from sluiceway.server.responses import problem_answer
+from sluiceway.server.responses import problem_response
 from sluiceway.server.setting_arguments import DestinationArguments
 from sluiceway.server.settings import BadSetting, Settings
 from sluiceway.stores.contract import Entry, Metadata, UploadRequest
@@ -471,7 +471,7 @@ class _Gone(io.RawIOBase):
 def _answered(error: SluiceError, method: str | None) -> HttpResponse:
     """The same answer as our own server's."""
     log_error(error, method)
-    told = problem_answer(error)
+    told = problem_response(error)
     response = HttpResponse(bytes(told.body), status=told.status_code)
     for name in dict.fromkeys(told.headers.keys()):
         response[name] = ", ".join(told.headers.getlist(name))

@@ -174,6 +174,17 @@ def test_no_kind_of_store_knows_another() -> None:
     require(found)
 
 
+def test_no_handler_knows_another() -> None:
+    """What handlers share stands beside them in server/: a dialect can be added or removed alone."""
+    require(
+        where
+        for module in modules()
+        if module.short.startswith("server/handlers/")
+        for name, where in ours(module)
+        if name.startswith("sluiceway.server.handlers.")
+    )
+
+
 def test_every_place_in_the_tables_exists() -> None:
     """The tables above describe this package as it is."""
     shorts = {f"{module.short}/" for module in modules()}

@@ -23,7 +23,6 @@ FULL_FOLDERS = {
 }
 # classes of one name in two modules
 TWICE = {
-    "Download",
     "File",
     "Found",
     "RetryPolicy",
@@ -45,7 +44,6 @@ RETIRED_WORDS = {
         "flask.py",
         "pipe",
         "server",
-        "server/handlers",
         "server/http1",
         "stores/objects",
         "testing",

@@ -1,4 +1,4 @@
-"""The service as an ASGI app: which path and method goes to which handler, and what becomes of every error.
+"""The service as an ASGI app: routes requests to handlers, and turns every error into a response.
 
 Runs on any ASGI server and mounts into other apps; `server/run.py` starts it on ours.
 """
@@ -8,12 +8,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
 from typing import Unpack
 
-from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import Message, Receive, Scope, Send
 
@@ -25,22 +23,27 @@ from sluiceway.server.door.sites import Sites
 from sluiceway.server.door.urls import decode_url, with_headers
 from sluiceway.server.error_log import log_error
 from sluiceway.server.handlers.download import get_object
-from sluiceway.server.handlers.fetch import Remote, pass_remote
+from sluiceway.server.handlers.fetch import pass_remote
 from sluiceway.server.handlers.forms import is_form, post_form, put_form
-from sluiceway.server.handlers.imports import import_remote, is_order, not_an_order
+from sluiceway.server.handlers.imports import (
+    import_remote,
+    may_be_import_request,
+    refuse_import_request,
+)
 from sluiceway.server.handlers.listing import delete_object, list_objects
 from sluiceway.server.handlers.progress import STOPPING, cancel_upload, show_upload
 from sluiceway.server.handlers.raw import post_raw, put_object
-from sluiceway.server.handlers.readiness import Readiness
+from sluiceway.server.handlers.readiness import Readiness, show_liveness
 from sluiceway.server.handlers.zip import list_as_zip
 from sluiceway.server.http1.head_limits import check_fields
 from sluiceway.server.http1.peer_gone import PROTOCOL
 from sluiceway.server.http1.sendfile import ZEROCOPY, patience
 from sluiceway.server.omissions import Omissions
 from sluiceway.server.page.assets import show_page, show_part
+from sluiceway.server.remote import Remote
 from sluiceway.server.request_body import MIN_RATE
-from sluiceway.server.responses import problem_answer
-from sluiceway.server.routing import no_such_path, wrong_method
+from sluiceway.server.responses import problem_response
+from sluiceway.server.routing import ByMethod, no_such_path, raise_no_such_path
 from sluiceway.server.setting_arguments import Places, SettingArguments
 from sluiceway.server.settings import Settings
 from sluiceway.uploads.keys import KeyTemplate
@@ -52,20 +55,6 @@ from sluiceway.wire.request_targets import check_path
 __all__ = ["Sluiceway"]
 
 log: logging.Logger = logging.getLogger("sluiceway")
-
-CUT = "The server is stopping; nothing was stored. Send it again"
-
-Handler = Callable[[Request], Awaitable[Response]]
-
-
-class _KeyConvertor(PathConvertor):
-    """Matches the whole rest of a path. Starlette's own `path` stops at a line feed, which a key in
-    a bucket may hold."""
-
-    regex = "(?s:.*)"
-
-
-register_url_convertor("key", _KeyConvertor())
 
 
 class Sluiceway:
@@ -109,111 +98,101 @@ class Sluiceway:
         self._upload_service: UploadService | None = None
         self._router = Router(
             [
-                Route("/", _ByMethod(GET=show_page)),
-                Route("/page/{name}", _ByMethod(GET=show_part)),
-                Route("/files", _ByMethod(GET=self._list, POST=self._post)),
+                Route("/", ByMethod(GET=show_page)),
+                Route("/page/{name:path}", ByMethod(GET=show_part)),
+                Route("/files", ByMethod(GET=self._list, POST=self._post)),
                 Route(
-                    "/files/{key:key}", _ByMethod(GET=self._get, PUT=self._put, DELETE=self._delete)
+                    "/files/{key:key}", ByMethod(GET=self._get, PUT=self._put, DELETE=self._delete)
                 ),
-                Route("/fetch", _ByMethod(GET=self._fetch)),
-                Route("/uploads/{id}", _ByMethod(GET=self._show, DELETE=self._cancel)),
-                Route("/healthz", _ByMethod(GET=self._health)),
-                Route("/readyz", _ByMethod(GET=self._ready)),
+                Route("/fetch", ByMethod(GET=self._fetch)),
+                Route("/uploads/{id}", ByMethod(GET=self._show, DELETE=self._cancel)),
+                Route("/healthz", ByMethod(GET=show_liveness)),
+                Route("/readyz", ByMethod(GET=self._show_readiness)),
             ],
             redirect_slashes=False,
-            default=_nowhere,
+            default=raise_no_such_path,
         )
 
     @property
     def upload_service(self) -> UploadService:
-        """Made at the first use: an app mounted into another one may never see a lifespan."""
+        """Made at the first use: an app mounted into another one may never get a lifespan."""
         if self._upload_service is None:
-            told = self.settings
+            settings = self.settings
             self._upload_service = UploadService(
-                open_destination(told, self.budget),
+                open_destination(settings, self.budget),
                 self.budget,
                 self._progress_table or ProgressTable(),
-                template=KeyTemplate(told.key_template),
-                digests=told.digests,
-                max_size=told.max_upload_bytes,
-                flatten=told.flatten,
+                template=KeyTemplate(settings.key_template),
+                digests=settings.digests,
+                max_size=settings.max_upload_bytes,
+                flatten=settings.flatten,
             )
         return self._upload_service
 
     async def aclose(self) -> None:
-        """Let go of the store; uploads under way are discarded."""
+        """Close the store. Running uploads are discarded."""
         if self._upload_service is not None:
             await self._upload_service.aclose()
             self._upload_service = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await self._live(scope, receive, send)
+            await self._run_lifespan(scope, receive, send)
         elif scope["type"] == "http":
-            await self._answer(scope, receive, send)
+            await self._respond(scope, receive, send)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.monotonic()
-        status, sent = 0, 0
-
-        async def count(message: Message) -> None:
-            nonlocal status, sent
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            else:
-                sent += message.get("count") or len(
-                    message.get("body", b"")
-                )  # count: a file the server sends by itself
-            if (
-                PROTOCOL in scope or message["type"] == ZEROCOPY
-            ):  # our own protocol drops readers that take nothing
-                await send(message)
-            else:
-                async with patience():
-                    await send(message)
-
+        counted = _CountedSend(scope, send)
         scope[MIN_RATE] = self._min_rate
         request = Request(scope, receive)
-        watched = with_headers(count, self._sites.headers(request))
+        send = with_headers(counted, self._sites.headers(request))
         try:
-            check_fields(len(scope["headers"]))
-            self._sites.check_host(request)
-            if (told := self._sites.preflight(request)) is not None:
-                await told(scope, receive, watched)
+            if (preflight := self._check(request)) is not None:
+                await preflight(scope, receive, send)
                 return
-            check_token(
-                request, scope["path"].removeprefix(scope.get("root_path", "")), self.settings.token
-            )
-            decode_url(scope)
-            self._sites.check_origin(request)
-            check_use(request)
-            await self._router(scope, receive, watched)
+            await self._router(scope, receive, send)
         except SluiceError as error:
-            if status == 0:
+            if not counted.status:
                 stages, _ = scope.get(STAGES, (None, ""))
-                await problem_answer(error, stages)(scope, receive, watched)
+                await problem_response(error, stages)(scope, receive, send)
             log_error(error, scope["method"])
         except asyncio.CancelledError:
-            # The server stops and has waited long enough. Raised on, it would become a traceback and a bare 500.
-            if status == 0:
-                await problem_answer(Unavailable(CUT))(scope, receive, watched)
+            # The server stops and has waited long enough. Raised further, it would become a
+            # traceback and a bare 500.
+            if not counted.status:
+                stopping = Unavailable("The server is stopping; nothing was stored. Send it again")
+                await problem_response(stopping)(scope, receive, send)
         except Exception:
-            if status:
-                raise  # the answer is under way: only a broken connection can tell its reader
+            if counted.status:
+                raise  # the response has begun: only a broken connection can tell its reader
             log.exception("unexpected error")
-            await problem_answer(SluiceError("The server made a mistake; its log says more"))(
-                scope, receive, watched
-            )
+            failed = SluiceError("The server made a mistake; its log says more")
+            await problem_response(failed)(scope, receive, send)
         finally:
-            log_access(scope, status, sent, time.monotonic() - began)
+            log_access(scope, counted.status, counted.sent, time.monotonic() - began)
 
-    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def _check(self, request: Request) -> Response | None:
+        """The checks of every request, before routing; the response to a CORS preflight, if it is
+        one. Raises what the checks raise."""
+        scope = request.scope
+        check_fields(len(scope["headers"]))
+        self._sites.check_host(request)
+        if (preflight := self._sites.preflight(request)) is not None:
+            return preflight
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        check_token(request, path, self.settings.token)
+        decode_url(scope)
+        self._sites.check_origin(request)
+        check_use(request)
+        return None
+
+    async def _run_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         scope.get("state", {})[STOPPING] = asyncio.Event()
         try:
-            _ = (
-                self.upload_service
-            )  # a folder that cannot be made is told at start, not at the first upload
+            # A folder that cannot be made is reported now, and not at the first upload.
+            _ = self.upload_service
         except (SluiceError, OSError) as error:
             await send({"type": "lifespan.startup.failed", "message": f"sluiceway: {error}"})
             return
@@ -222,20 +201,19 @@ class Sluiceway:
         await self.aclose()
         await send({"type": "lifespan.shutdown.complete"})
 
-    # Handlers: each hands on to the module of its dialect
+    # Handlers: each calls the module of its dialect
 
     async def _list(self, request: Request) -> Response:
+        store = self.upload_service.store
         if "as" in request.query_params:
-            return await list_as_zip(
-                request, self.upload_service.store, self.budget, self._omissions
-            )
-        return await list_objects(request, self.upload_service.store, self._omissions)
+            return await list_as_zip(request, store, self.budget, self._omissions)
+        return await list_objects(request, store, self._omissions)
 
     async def _post(self, request: Request) -> Response:
-        if is_order(request):
+        if may_be_import_request(request):
             if self._remote.allowed:
                 return await import_remote(request, self.upload_service, self._remote)
-            request = await not_an_order(request)
+            request = await refuse_import_request(request)
         if is_form(request):
             return await post_form(request, self.upload_service, self.settings.form_limits)
         return await post_raw(request, self.upload_service)
@@ -244,12 +222,9 @@ class Sluiceway:
         return pass_remote(request, self._remote)
 
     async def _get(self, request: Request) -> Response:
-        return await get_object(
-            request,
-            self.upload_service.store,
-            await self._spelling(request),
-            self.settings.redirect_downloads,
-        )
+        key = await self._stored_key(request)
+        seconds = self.settings.redirect_downloads
+        return await get_object(request, self.upload_service.store, key, seconds)
 
     async def _put(self, request: Request) -> Response:
         key: str = request.path_params["key"]
@@ -258,69 +233,57 @@ class Sluiceway:
         return await put_object(request, self.upload_service, key)
 
     async def _delete(self, request: Request) -> Response:
-        return await delete_object(
-            request, self.upload_service.store, await self._spelling(request)
-        )
+        key = await self._stored_key(request)
+        return await delete_object(request, self.upload_service.store, key)
 
-    async def _spelling(self, request: Request) -> str:
-        """The key of the object asked for as it is spelled where it rests: ours are NFC, macOS asks in NFD, others put anything.
+    async def _stored_key(self, request: Request) -> str:
+        """The key as it is stored: ours are NFC, macOS asks in NFD, other programs store anything.
 
-        Raises NotFound for a key no object can have.
+        Raises NotFound for a key that no object can have.
         """
         key: str = request.path_params["key"]
         if not key:
             raise no_such_path(request.scope)
         if not stays_inside(key):
             raise NotFound(f"There is no object {key!r}")
-        ours, odd = compose(key), not key.isprintable()
-        if ours != key or odd:
+        ours, unprintable = compose(key), not key.isprintable()
+        if ours != key or unprintable:
             try:
                 await self.upload_service.store.stat(key)
             except NotFound:
-                if odd:
+                if unprintable:
                     check_path(key)
                 return ours
         return key
 
     async def _show(self, request: Request) -> Response:
-        return await show_upload(
-            request, self.upload_service.progress_table, request.path_params["id"]
-        )
+        table = self.upload_service.progress_table
+        return await show_upload(request, table, request.path_params["id"])
 
     async def _cancel(self, request: Request) -> Response:
         return await cancel_upload(self.upload_service, request.path_params["id"])
 
-    async def _health(self, request: Request) -> Response:
-        return PlainTextResponse("ok\n")
-
-    async def _ready(self, request: Request) -> Response:
-        why = await self._readiness.why_not(self.upload_service.store)
-        return (
-            PlainTextResponse("ok\n")
-            if why is None
-            else PlainTextResponse(f"not ready: {why}\n", 503)
-        )
+    async def _show_readiness(self, _: Request) -> Response:
+        return await self._readiness.show(self.upload_service.store)
 
 
-class _ByMethod:
-    """What one path answers to each method. HEAD is GET without its body; OPTIONS names the rest."""
+class _CountedSend:
+    """A `send` that knows the status and the bytes sent so far, with a deadline for the client."""
 
-    def __init__(self, **handlers: Handler) -> None:
-        if "GET" in handlers:
-            handlers["HEAD"] = handlers["GET"]
-        self._handlers = handlers
-        self._allow = ", ".join(sorted([*handlers, "OPTIONS"]))
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self.status = 0
+        self.sent = 0
+        self._send = send
+        # Our own protocol drops clients that take nothing.
+        self._has_deadline = PROTOCOL in scope
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        method = scope["method"]
-        if method in self._handlers:
-            answer = await self._handlers[method](Request(scope, receive))
-        elif method == "OPTIONS":
-            answer = Response(status_code=204, headers={"Allow": self._allow})
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        else:  # `count`: bytes of a file that the server sends by itself
+            self.sent += message.get("count") or len(message.get("body", b""))
+        if self._has_deadline or message["type"] == ZEROCOPY:
+            await self._send(message)
         else:
-            raise wrong_method(scope, self._allow)
-        await answer(scope, receive, send)
-
-
-async def _nowhere(scope: Scope, receive: Receive, send: Send) -> None:
-    raise no_such_path(scope)
+            async with patience():
+                await self._send(message)

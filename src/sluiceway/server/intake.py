@@ -1,57 +1,92 @@
-"""What every intake does around its bytes: an id and a place on the board first, then a publish nobody waits for in vain."""
+"""What every handler that takes files does around their bytes: begin an upload, publish its files.
+
+Knows no format of a body.
+"""
 
 from __future__ import annotations
 
-import asyncio
+from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from sluiceway.errors import BodyCut
+from sluiceway.errors import BodyCut, Exists, NotFound, PreconditionFailed
 from sluiceway.server.door.auth import STAGES
 from sluiceway.server.http1.peer_gone import PROTOCOL
-from sluiceway.server.request_body import content_length, wait_until_gone
-from sluiceway.stores.contract import Entry
+from sluiceway.server.request_body import check_whole, content_length
+from sluiceway.server.request_headers import relayed_replace, replace_for
+from sluiceway.server.streaming import on_client_leaving
+from sluiceway.stores.contract import Entry, Replace
 from sluiceway.uploads.keys import checked_id
 from sluiceway.uploads.service import UploadService
 from sluiceway.uploads.session import UploadSession
+from sluiceway.wire.names import check_key
 
-__all__ = ["published", "query_values", "received"]
-
-OURS = frozenset(["upload", "name"])  # parameters of the query that speak to this server
+__all__ = ["PutTarget", "begin_upload", "publish"]
 
 
-def received(
+def begin_upload(
     request: Request, upload_service: UploadService, length: int | None = None
 ) -> UploadSession:
-    """Begin an upload under the id the client chose by ?upload=, or a fresh one; `length` where the request's is not it."""
+    """Begin an upload under the id from ?upload=, or a fresh one.
+
+    `length` is the bytes that will come, where Content-Length does not say it.
+    """
     chosen = request.query_params.get("upload")
     upload = None if chosen is None else checked_id(chosen)
-    incoming = upload_service.receive(upload, content_length(request) if length is None else length)
+    session = upload_service.receive(upload, content_length(request) if length is None else length)
     if (protocol := request.scope.get(PROTOCOL)) is not None:
-        incoming.client_left = protocol.client_left
-    request.scope[STAGES] = incoming.stages, upload_service.store.traits.name
-    return incoming
+        session.client_left = protocol.client_left
+    request.scope[STAGES] = session.stages, upload_service.store.traits.name
+    return session
 
 
-async def published(
-    request: Request, upload_service: UploadService, incoming: UploadSession
+async def publish(
+    request: Request, upload_service: UploadService, session: UploadSession
 ) -> list[Entry]:
-    """Make the files visible. Where another server has to say yes and the client leaves meanwhile, that request ends, too."""
+    """Make the files visible.
+
+    Where another server has to accept them and the client leaves meanwhile, the request to that
+    server is ended too.
+    """
     if not upload_service.store.traits.remote:
-        return await incoming.publish()
-
-    def stop(gone: asyncio.Future[None]) -> None:
-        if not gone.cancelled():
-            incoming.stop(BodyCut("The client left before the destination had answered"))
-
-    gone = asyncio.ensure_future(wait_until_gone(request.receive))
-    gone.add_done_callback(stop)
-    try:
-        return await incoming.publish()
-    finally:
-        gone.cancel()
+        return await session.publish()
+    gone = BodyCut("The client left before the destination had answered")
+    with on_client_leaving(request.receive, lambda: session.stop(gone)):
+        return await session.publish()
 
 
-def query_values(request: Request) -> dict[str, str]:
-    """Parameters of the query that are not for this server."""
-    return {name: value for name, value in request.query_params.items() if name not in OURS}
+@dataclass(frozen=True, slots=True)
+class PutTarget:
+    """The object that a PUT names: its key, whether it exists, and whether it may be replaced."""
+
+    key: str
+    exists: bool
+    replace: Replace
+
+    @classmethod
+    async def of(cls, request: Request, upload_service: UploadService, key: str) -> PutTarget:
+        """An object that exists is replaced unless a condition forbids it.
+
+        Raises BadName, BadRequest, PreconditionFailed.
+        """
+        store = upload_service.store
+        key = check_key(key, store.traits.max_key_bytes)
+        check_whole(request)
+        if not store.traits.readable:  # only the destination can check the condition
+            return cls(key, False, relayed_replace(request))
+        try:
+            existing = await store.stat(key)
+        except NotFound:
+            existing = None
+        return cls(key, existing is not None, replace_for(request, existing))
+
+    async def publish(
+        self, request: Request, upload_service: UploadService, session: UploadSession
+    ) -> list[Entry]:
+        """As `publish` of this module. Raises PreconditionFailed if another client was faster."""
+        try:
+            return await publish(request, upload_service, session)
+        except Exists as error:
+            if self.replace.allowed:
+                raise
+            raise PreconditionFailed(error.detail) from None  # If-None-Match: * still fails

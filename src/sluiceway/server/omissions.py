@@ -1,6 +1,5 @@
-"""What listings and zips leave out, told to the operator: each name once, so that a page that lists anew fills no log.
-
-Names come from a store's listing as people can read them; here they only reach the log.
+"""Logs what listings and zips leave out. Each name is logged once, so that a page that lists again
+and again fills no log.
 """
 
 from __future__ import annotations
@@ -11,29 +10,29 @@ from collections.abc import Iterable
 from sluiceway.stores.contract import FOLDER_MARKER, Omitted
 from sluiceway.wire.names import readable_name
 
-__all__ = ["Omissions", "missing"]
+__all__ = ["Omissions", "loses_data"]
 
 log: logging.Logger = logging.getLogger("sluiceway")
 
 MOST_NAMED = 20  # names in one line of the log
-MOST_REMEMBERED = (
-    10_000  # names; beyond that they are forgotten, and told again when they are met again
-)
+# names; when there are more, all are forgotten, and logged again when they are met again
+MOST_REMEMBERED = 10_000
 
 
 class Omissions:
-    """What was told already."""
+    """Remembers which names were logged."""
 
     def __init__(self) -> None:
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
 
-    def tell(self, omitted: Iterable[Omitted]) -> None:
-        new = [one for one in omitted if missing(one) and one.name not in self._told]
+    def log(self, omitted: Iterable[Omitted]) -> None:
+        """One warning for the names that were not logged before, if there are any."""
+        new = [one for one in omitted if loses_data(one) and one.name not in self._logged]
         if not new:
             return
-        if len(self._told) + len(new) > MOST_REMEMBERED:
-            self._told.clear()
-        self._told.update(one.name for one in new[:MOST_REMEMBERED])
+        if len(self._logged) + len(new) > MOST_REMEMBERED:
+            self._logged.clear()
+        self._logged.update(one.name for one in new[:MOST_REMEMBERED])
         names = ", ".join(
             f'"{readable_name(one.name)}" ({readable_name(one.detail)})' for one in new[:MOST_NAMED]
         )
@@ -41,6 +40,6 @@ class Omissions:
         log.warning("listings and zips leave out %d: %s%s", len(new), names, more)
 
 
-def missing(one: Omitted) -> bool:
-    """Whether bytes are missing where it is left out; what a console makes to show a folder holds none."""
+def loses_data(one: Omitted) -> bool:
+    """Whether leaving it out loses bytes. The objects by which consoles show folders hold none."""
     return one.code != FOLDER_MARKER

@@ -1,141 +1,96 @@
-"""What of a remote file's head becomes ours: checked value by value, and inert in a browser like every download here."""
+"""Remote servers that this server may fetch from: the operator's rules, and the memory of a fetch.
+
+Allowed hosts are `wire.host_patterns`, allowed addresses `client.http.address_guard`; what becomes
+of a remote file's headers is decided in `remote_headers`.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
-from sluiceway.client.guarded_fetch import body_length
-from sluiceway.client.http.error_responses import refusal
-from sluiceway.client.http.exchange import Head
-from sluiceway.client.local.download_target import name_told
-from sluiceway.errors import BadRequest, PeerFailed, SluiceError
-from sluiceway.server.handlers.download import INERT
-from sluiceway.wire.headers.conditions import parse_etags, parse_http_date
-from sluiceway.wire.headers.digests import parse_digests
-from sluiceway.wire.headers.disposition import format_disposition
-from sluiceway.wire.headers.media_types import INLINE_TYPES, OCTET_STREAM
-from sluiceway.wire.headers.parameters import TOKEN, read_parameters
-from sluiceway.wire.headers.ranges import parse_content_range, parse_unsatisfied_range
-from sluiceway.wire.names import clean_name
-from sluiceway.wire.numbers import clipped_uint
-from sluiceway.wire.urls import redact_url
+from starlette.requests import Request
 
-__all__ = ["PASSED", "file_name", "passed_headers", "remote_refusal"]
+from sluiceway.client.guarded_fetch import fetched
+from sluiceway.client.http.address_guard import AddressGuard
+from sluiceway.errors import BadRequest, Forbidden, TooLarge, Unavailable
+from sluiceway.pipe.budget import Budget
+from sluiceway.server.settings import Settings
+from sluiceway.wire.host_patterns import Hosts
+from sluiceway.wire.urls import parse_address, redact_url
 
-PASSED = frozenset(
-    [200, 203, 206, 304]
-)  # with these a file comes, or stays; anything else is a refusal
-OURS_TO_SAY = frozenset(
-    [401, 405, 407]
-)  # their headers would speak of this server, not of that one
-BYTERANGES = "multipart/byteranges"
+if TYPE_CHECKING:
+    from sluiceway.client.http.transport import OpenResponse
 
-_BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{1,70}")  # RFC 2046 5.1.1
+__all__ = ["Remote"]
+
+log: logging.Logger = logging.getLogger("sluiceway.fetch")
+
+MOST_URL = 8000  # characters; all servers accept as many (RFC 9110 4.1)
+MOST_LOGGED = 512  # characters of a URL in the log
+READ_AHEAD = 64 << 10  # bytes that wait for a slow client before the remote server is slowed down
+HELD = 384 << 10  # bytes that a fetch holds: twice READ_AHEAD, and one read of the event loop
+VIA = "sluiceway"
 
 
-def file_name(head: Head) -> str:
-    """What the remote server calls the file, made harmless."""
-    return clean_name(name_told(head, head.url))
+class Remote:
+    """Opens remote files for clients, within the rules of the settings."""
 
+    def __init__(self, settings: Settings, budget: Budget) -> None:
+        self.allowed: bool = bool(settings.fetch_from)
+        self.max_bytes: int | None = settings.max_upload_bytes
+        self._hosts = Hosts(settings.fetch_from)
+        self._guard = AddressGuard(settings.fetch_internal)
+        self._budget = budget
 
-def passed_headers(head: Head, asked: Mapping[str, str]) -> dict[str, str]:
-    """The headers of our answer to a request that sent `asked`. Raises PeerFailed for a head that contradicts itself."""
-    ours = {
-        **_validators(head),
-        "x-content-type-options": "nosniff",
-        "content-security-policy": INERT,
-        "cache-control": "no-cache",
-        "via": "1.1 sluiceway",
-    }
-    if head.status == 304:
-        return ours
-    kind, parameters = _type_and_parameters(head)
-    ours["content-type"] = kind + parameters
-    ours["content-disposition"] = format_disposition(
-        "inline" if kind in INLINE_TYPES else "attachment", file_name(head)
-    )
-    ours["cross-origin-resource-policy"] = "same-origin"
-    length = clipped_uint(head.headers.get("content-length", ""))
-    if length is not None:
-        ours["content-length"] = str(length)
-    accepts = head.headers.get("accept-ranges", "").lower()
-    if accepts in ("bytes", "none"):
-        ours["accept-ranges"] = accepts
-    coding = head.headers.get("content-encoding")
-    if coding is not None:
-        if not all(TOKEN.fullmatch(word.strip(" \t")) for word in coding.split(",")):
-            raise PeerFailed(
-                f"{redact_url(head.url)} answered with a Content-Encoding that cannot be read"
+    @asynccontextmanager
+    async def open(
+        self, request: Request, url: str, headers: Mapping[str, str], method: str = "GET"
+    ) -> AsyncIterator[OpenResponse]:
+        """The remote server's response; redirects are followed.
+
+        The connection is closed at the end: clients share nothing. Raises Forbidden, BadRequest,
+        Unavailable and PeerFailed with its kinds.
+        """
+        # late: a server that fetches nothing loads no HTTP client
+        from sluiceway.client.http.transport import Transport
+
+        if not self.allowed:
+            raise Forbidden(
+                "This server does not fetch remote files; its operator can allow hosts with "
+                "--fetch-from"
             )
-        ours["content-encoding"] = coding
-    if head.status == 206:
-        ours |= _range(head, kind, asked)
-    return ours
+        if VIA in request.headers.get("via", ""):
+            raise Forbidden(
+                "This request came from a server like this one; a fetch through two of them could "
+                "loop"
+            )
+        if len(url) > MOST_URL:
+            raise BadRequest(f"The URL has more than {MOST_URL} characters")
+        address = parse_address(url)
+        secret = {} if address.authorization is None else {"authorization": address.authorization}
+        sent = {**headers, "via": f"1.1 {VIA}"}
+        if not self._budget.acquire(HELD):
+            raise Unavailable("The server has no memory left for this transfer; try again later")
+        try:
+            async with (
+                Transport(guard=self._guard, keep=False, ahead=READ_AHEAD) as transport,
+                fetched(
+                    transport, address.url, sent, self._hosts, method=method, credentials=secret
+                ) as response,
+            ):
+                final_url = redact_url(response.head.url)[:MOST_LOGGED]
+                log.info("%s %s %d", method, final_url, response.head.status)
+                yield response
+        finally:
+            self._budget.release(HELD)
 
-
-def remote_refusal(head: Head, text: str) -> SluiceError:
-    """The remote server's no under its own status, except where the client would take it for ours: that becomes a 502."""
-    error = refusal(head, text, "USER:PASSWORD@ before the host in the URL")
-    if head.status in OURS_TO_SAY or not 400 <= head.status <= 599:
-        return PeerFailed(error.detail, **error.members)
-    error.status = head.status
-    size = parse_unsatisfied_range(head.headers.get("content-range", ""))
-    if size is not None:
-        error.members["size"] = size
-    return error
-
-
-def _validators(head: Head) -> dict[str, str]:
-    told, kept = head.headers, {}
-    try:
-        if len(parse_etags(told.get("etag", ""))) == 1 and told["etag"] != "*":
-            kept["etag"] = told["etag"]
-    except BadRequest:
-        pass  # none, or none that a condition could name
-    if parse_http_date(told.get("last-modified", "")) is not None:
-        kept["last-modified"] = told["last-modified"]
-    try:
-        if parse_digests(None, told.get("repr-digest")):
-            kept["repr-digest"] = told["repr-digest"]
-    except BadRequest:
-        pass
-    return kept
-
-
-def _type_and_parameters(head: Head) -> tuple[str, str]:
-    try:
-        kind, parameters = read_parameters(head.headers.get("content-type", ""))
-    except BadRequest:
-        return OCTET_STREAM, ""
-    if (
-        not all(TOKEN.fullmatch(half) for half in (kind + "/").split("/", 2)[:2])
-        or kind.count("/") != 1
-    ):
-        return OCTET_STREAM, ""  # also of two that were joined: browsers would take the last one
-    for name, value in parameters:
-        if name == "charset" and TOKEN.fullmatch(value):
-            return kind, f"; charset={value}"
-        if name == "boundary" and kind == BYTERANGES and _BOUNDARY.fullmatch(value):
-            return kind, f'; boundary="{value}"'
-    return kind, ""
-
-
-def _range(head: Head, kind: str, asked: Mapping[str, str]) -> dict[str, str]:
-    if "range" not in asked:
-        raise PeerFailed(
-            f"{redact_url(head.url)} answered with a part of the file where the whole was asked for"
-        )
-    if kind == BYTERANGES and "content-range" not in head.headers:
-        return {}
-    try:
-        start, stop, total = parse_content_range(head.headers.get("content-range", ""))
-    except BadRequest:
-        raise PeerFailed(
-            f"{redact_url(head.url)} answered with a part of the file and does not say which"
-        ) from None
-    if body_length(head) not in (None, stop - start):
-        raise PeerFailed(
-            f"{redact_url(head.url)} answered with a part of the file that is not as long as it says"
-        )
-    return {"content-range": f"bytes {start}-{stop - 1}/{'*' if total is None else total}"}
+    def check_length(self, length: int | None) -> None:
+        """Raises TooLarge for a file that is known to be too large before its first byte."""
+        if self.max_bytes is not None and length is not None and length > self.max_bytes:
+            raise TooLarge(
+                f"The remote file has {length} bytes; this server takes at most {self.max_bytes}",
+                limit=self.max_bytes,
+            )

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 from typing import Self
 
 from starlette.requests import Request
-from starlette.types import Receive
 
 from sluiceway.errors import BadRequest, BodyCut, ExpectationFailed, TooSlow, Unsupported
 from sluiceway.pipe.source import PassingSource
@@ -26,7 +25,6 @@ __all__ = [
     "check_body",
     "check_whole",
     "content_length",
-    "wait_until_gone",
 ]
 
 IDLE = 60.0  # seconds without a byte from the client; tusd and nginx wait as long
@@ -163,9 +161,3 @@ class _IdleWatch:
                 self._task.cancel()
                 return
         self._timer = self._loop.call_later(self._every, self._look)
-
-
-async def wait_until_gone(receive: Receive) -> None:
-    """Returns when the client of a request without a body has left. No server tells it by failing a `send`."""
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -1,4 +1,7 @@
-"""What the server says: entries as JSON, errors as problem+json, headers of answers. No handler writes these by hand."""
+"""What the server answers: entries as JSON, errors as problem+json, another server's response.
+
+Handlers build no headers and no JSON of their own for these.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,7 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sluiceway.errors import (
-    Refused,
-    SluiceError,
-)
+from sluiceway.errors import Refused, SluiceError
 from sluiceway.pipe.stages import Stages, server_timing, verdict
 from sluiceway.stores.contract import DestinationResult, Entry
 from sluiceway.uploads.service import UploadService
@@ -21,16 +21,21 @@ from sluiceway.uploads.session import UploadSession
 from sluiceway.wire.problems import write_problem
 
 __all__ = [
+    "INERT_POLICY",
     "entry_json",
-    "json_answer",
+    "json_response",
     "object_url",
-    "passed_on",
-    "problem_answer",
-    "upload_answer",
+    "problem_response",
+    "relayed_response",
+    "upload_response",
 ]
 
+# The content security policy of files that users uploaded: a browser shows them and runs nothing.
+INERT_POLICY = (
+    "sandbox; default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'"
+)
 # Backends repeat what clients sent, also in HTML: under this server's name it must stay inert.
-FOREIGN = {
+RELAYED_HEADERS = {
     "via": "1.1 sluiceway",
     "cache-control": "no-store",
     "x-content-type-options": "nosniff",
@@ -41,22 +46,23 @@ _SAFE = "/!$&'()*+,;=:@-._~"  # RFC 3986 pchar and the slash between segments
 
 
 def object_url(request: Request, key: str) -> str:
-    """The absolute path of an object, percent-encoded, with the prefix the app is mounted under."""
+    """The absolute path of an object, percent-encoded, below the path the app is mounted at."""
     return f"{request.scope.get('root_path', '')}/files/{quote(key, safe=_SAFE)}"
 
 
-def entry_json(request: Request, entry: Entry, *, here: bool = True) -> dict[str, object]:
-    """An entry as clients see it; of a file that was passed on, where the destination says it is, and what it answered.
+def entry_json(request: Request, entry: Entry, *, readable: bool = True) -> dict[str, object]:
+    """An entry as clients see it.
 
-    `here` is whether this server can be asked for it.
+    `readable`: this server can be asked for the file. Of a file that was sent on to other servers
+    the `url` is what they answered.
     """
     reply = entry.reply
-    url = object_url(request, entry.key) if here and reply is None else _elsewhere(entry)
+    url = object_url(request, entry.key) if readable and reply is None else _location(entry)
     more: dict[str, object] = {} if reply is None else {"status": reply.status}
     if entry.notes:
         more["notes"] = list(entry.notes)
     if entry.copies:
-        more["destinations"] = [_copy_json(copy) for copy in entry.copies]
+        more["destinations"] = [_result_json(copy) for copy in entry.copies]
     return {
         "key": entry.key,
         "filename": entry.metadata.filename,
@@ -72,8 +78,8 @@ def entry_json(request: Request, entry: Entry, *, here: bool = True) -> dict[str
     }
 
 
-def _elsewhere(entry: Entry) -> str | None:
-    """Where the destination says the file is; of several, the first required one that does."""
+def _location(entry: Entry) -> str | None:
+    """The Location that the destination answered; of several, that of the first required one."""
     if entry.reply is not None:
         return entry.reply.headers.get("location")
     return next(
@@ -82,82 +88,80 @@ def _elsewhere(entry: Entry) -> str | None:
     )
 
 
-def _copy_json(copy: DestinationResult) -> dict[str, object]:
-    told = {"status": copy.status, "location": copy.location, "note": copy.note}
+def _result_json(copy: DestinationResult) -> dict[str, object]:
+    optional = {"status": copy.status, "location": copy.location, "note": copy.note}
     return {
         "to": copy.to,
         "required": copy.required,
-        **{name: value for name, value in told.items() if value is not None},
+        **{name: value for name, value in optional.items() if value is not None},
     }
 
 
-def json_answer(
-    content: object, status: int = 200, headers: dict[str, str] | None = None
+def json_response(
+    content: object, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
+    """`content` as JSON that no cache keeps."""
     body = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-    told = {
+    ours = {
         "Content-Type": "application/json",
         "Cache-Control": "no-store",
         "X-Content-Type-Options": "nosniff",
     }
-    return Response(body, status, {**told, **(headers or {})})
+    return Response(body, status, {**ours, **(headers or {})})
 
 
-def upload_answer(
+def upload_response(
     request: Request,
     upload_service: UploadService,
-    incoming: UploadSession,
+    session: UploadSession,
     entries: list[Entry],
     *,
     replaced: bool = False,
     fields: Sequence[tuple[str, str]] = (),
 ) -> Response:
-    """201 (or 200 when a key got new bytes) with the list of entries; Location when there is exactly one.
+    """201 (200 if an existing object was replaced) with the entries; Location if there is one.
 
-    One file that was passed on is answered with what the destination said, word for word.
+    One file that was sent on to another server is answered with that server's response, unchanged.
     """
-    spent, name = incoming.stages.spent(), upload_service.store.traits.name
-    headers = {"Upload-Id": incoming.id, "Server-Timing": server_timing(spent)}
+    spent, store = session.stages.spent(), upload_service.store
+    headers = {"Upload-Id": session.id, "Server-Timing": server_timing(spent)}
     if len(entries) == 1 and (reply := entries[0].reply) is not None:
-        return passed_on(reply.status, reply.headers, reply.body, headers)
-    if len(entries) == 1 and upload_service.store.traits.readable:
+        return relayed_response(reply.status, reply.headers, reply.body, headers)
+    if len(entries) == 1 and store.traits.readable:
         headers["Location"] = object_url(request, entries[0].key)
         headers["ETag"] = f'"{entries[0].etag}"'
-    elif len(entries) == 1 and (place := _elsewhere(entries[0])) is not None:
-        headers["Location"] = place
+    elif len(entries) == 1 and (location := _location(entries[0])) is not None:
+        headers["Location"] = location
     values: dict[str, list[str]] = {}
     for field, value in fields:
         values.setdefault(field, []).append(value)
     content = {
-        "files": [
-            entry_json(request, entry, here=upload_service.store.traits.readable)
-            for entry in entries
-        ],
+        "files": [entry_json(request, entry, readable=store.traits.readable) for entry in entries],
         "fields": values,
         "seconds": round(sum(spent.values()), 6),
         "stages": {stage: round(seconds, 6) for stage, seconds in spent.items()},
-        "verdict": verdict(spent, name),
+        "verdict": verdict(spent, store.traits.name),
     }
-    return json_answer(content, 200 if replaced else 201, headers)
+    return json_response(content, 200 if replaced else 201, headers)
 
 
-def passed_on(
+def relayed_response(
     status: int, headers: Mapping[str, str], body: bytes, ours: Mapping[str, str]
 ) -> Response:
-    """Another server's answer as ours: what it brings is shown by no browser as a page of this server."""
-    answer = Response(body, status, {**headers, **ours, **FOREIGN})
+    """Another server's response as ours. No browser shows it as a page of this server."""
+    response = Response(body, status, {**headers, **ours, **RELAYED_HEADERS})
     if status in (204, 304):
-        del answer.headers["content-length"]
-    return answer
+        del response.headers["content-length"]
+    return response
 
 
-def problem_answer(error: SluiceError, stages: Stages | None = None) -> Response:
-    """The response to any error. A destination's refusal goes out as the destination sent it."""
+def problem_response(error: SluiceError, stages: Stages | None = None) -> Response:
+    """The response to any error. A destination's refusal is passed on as the destination sent it."""
     timing = {} if stages is None else {"Server-Timing": server_timing(stages.spent())}
     if isinstance(error, Refused):
-        return passed_on(error.status, error.headers, error.body, timing)
+        return relayed_response(error.status, error.headers, error.body, timing)
     written = write_problem(error)
-    answer = Response(written.body, written.status, timing)
+    response = Response(written.body, written.status, timing)
     for name, value in written.headers:
-        answer.headers.append(name, value)
-    return answer
+        response.headers.append(name, value)
+    return response

@@ -20,7 +20,7 @@ from typing import BinaryIO
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sluiceway.client.bodies.inputs import BodyInput, Content, material
 from sluiceway.client.bodies.sized import aexact
@@ -28,11 +28,11 @@ from sluiceway.client.local.believed_sizes import measured
 from sluiceway.errors import BadRequest, NotFound, SourceFailed
 from sluiceway.pipe.budget import MINIMUM, Budget
 from sluiceway.pipe.source import Buffer
-from sluiceway.server.handlers.download import object_headers, opened_answer
-from sluiceway.server.handlers.fetch import Remote, pass_url
-from sluiceway.server.http1.sendfile import patience
-from sluiceway.server.request_body import wait_until_gone
+from sluiceway.server.handlers.download import object_headers, object_response
+from sluiceway.server.handlers.fetch import pass_url
+from sluiceway.server.remote import Remote
 from sluiceway.server.settings import Settings
+from sluiceway.server.streaming import StreamedResponse
 from sluiceway.stores.contract import Entry, Metadata
 from sluiceway.stores.disk.metadata import entry_of
 from sluiceway.stores.disk.reader import DiskReader
@@ -42,7 +42,7 @@ from sluiceway.wire.urls import is_url
 
 __all__ = ["Told", "offer"]
 
-PIECE = 64 << 10  # bytes of one write: a slow reader has STALLED seconds for it
+PIECE = 64 << 10  # bytes read at once
 READERS = 8  # threads that read files of all answers under way
 _budget, _readers = (
     Budget(64 << 20),
@@ -160,7 +160,7 @@ def _opened(file: BinaryIO, told: Told) -> Answers:
         else DiskReader(entry, descriptor, _budget, _readers)
     )
     headers = object_headers(entry) | _disposition(name, told)
-    return lambda request: opened_answer(request, opened, headers)
+    return lambda request: object_response(request, opened, headers)
 
 
 def _disposition(filename: str, told: Told) -> dict[str, str]:
@@ -214,45 +214,12 @@ def _flowing(given: BodyInput, told: Told, close: Callable[[], None] = lambda: N
         headers["etag"] = f'"{told.etag}"'
     if given.length is not None:
         headers["content-length"] = str(given.length)
-    return lambda request: _Flow(given, headers, close)
 
+    async def body(_: Scope) -> AsyncIterator[Buffer | Message]:
+        async for chunk in aexact(given, given.length):
+            yield chunk
 
-class _Flow(Response):
-    """An answer that is made while it is sent. Where its source breaks off or is not as long as it said, so does the answer."""
+    async def aclose() -> None:
+        close()
 
-    def __init__(
-        self, given: BodyInput, headers: dict[str, str], close: Callable[[], None]
-    ) -> None:
-        self.status_code, self.background, self.body, self._given, self._close = (
-            200,
-            None,
-            b"",
-            given,
-            close,
-        )
-        self.raw_headers = [
-            (name.encode("latin-1"), value.encode("latin-1", "replace"))
-            for name, value in headers.items()
-        ]
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        gone = asyncio.ensure_future(wait_until_gone(receive))
-        try:
-            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            if scope["method"] == "GET":
-                async for piece in aexact(self._given, self._given.length):
-                    for at in range(0, len(piece), PIECE):
-                        if gone.done():
-                            return  # send() tells nobody that the reader left
-                        async with patience():
-                            await send(
-                                {
-                                    "type": "http.response.body",
-                                    "body": piece[at : at + PIECE],
-                                    "more_body": True,
-                                }
-                            )
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-        finally:
-            gone.cancel()
-            self._close()
+    return lambda request: StreamedResponse(body, headers, close=aclose)

@@ -10,7 +10,7 @@ import pytest
 from rude_peer import Exchange, Peer
 from sluiceway.errors import StoreFailed
 from sluiceway.pipe.budget import Budget
-from sluiceway.server.handlers.readiness import REMEMBERED, Readiness
+from sluiceway.server.handlers.readiness import RESULT_LIFETIME, Readiness
 from sluiceway.stores.contract import Draft, UploadRequest
 from sluiceway.stores.fanout.store import FanoutStore
 from sluiceway.stores.memory import MemoryStore
@@ -45,7 +45,7 @@ async def test_a_flood_of_probes_costs_what_one_costs() -> None:
 
     store.broken = True
     assert await ready.why_not(store) is None
-    await asyncio.sleep(REMEMBERED)
+    await asyncio.sleep(RESULT_LIFETIME)
     assert (
         await asyncio.gather(*(ready.why_not(store) for _ in range(100))) == ["it is broken"] * 100
     )

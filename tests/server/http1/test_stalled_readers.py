@@ -53,6 +53,7 @@ def test_whoever_reads_nothing_is_dropped_whatever_was_asked_for(hasty: Hasty) -
         "event stream": head("GET", "/uploads/" + "u" * 22, "Accept: text/event-stream") * 400,
         "options": head("OPTIONS", "/files") * 800,
     }
+    streamed = {"file by us", "file by the kernel", "zip", "event stream"}
     wires = {}
     for what, data in asked.items():
         wires[what] = slow_wire(server.port)
@@ -61,7 +62,11 @@ def test_whoever_reads_nothing_is_dropped_whatever_was_asked_for(hasty: Hasty) -
     for what, wire in wires.items():
         eventually(lambda wire=wire: dropped(wire), f"the reader of the {what} was dropped")  # type: ignore[misc]
         wire.close()
-    assert server.log().count("took nothing of its answer") >= 5
+    # A streamed response has a deadline of its own for each send, which may be the first to end.
+    eventually(
+        lambda: server.log().count("took nothing of its answer") >= len(asked) - len(streamed),
+        "the log has the others",
+    )
     for word in ("Traceback", "ASGI callable", "ERROR"):
         assert word not in server.log()
 

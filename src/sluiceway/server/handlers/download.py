@@ -1,26 +1,25 @@
-"""GET and HEAD of an object: validators, ranges, and headers that keep what users uploaded inert in a browser.
+"""GET and HEAD of an object: validators, ranges, and headers that keep uploaded files inert.
 
-RFC 9110 sections 13 and 14. The bytes come from the store in blocks; a reader that goes away stops the reading.
+RFC 9110 sections 13 and 14. Where the server can send a file by itself it gets the descriptor;
+else the bytes come from the store in blocks.
 """
 
 from __future__ import annotations
 
-import asyncio
 import secrets
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncIterator
 
-from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Message, Scope
 
 from sluiceway.errors import PreconditionFailed
 from sluiceway.pipe.pump import close_stream
 from sluiceway.pipe.source import Buffer
-from sluiceway.server.handlers.raw import conditions
-from sluiceway.server.http1.sendfile import ZEROCOPY, patience
-from sluiceway.server.request_body import wait_until_gone
+from sluiceway.server.http1.sendfile import ZEROCOPY
+from sluiceway.server.request_headers import joined_headers
+from sluiceway.server.responses import INERT_POLICY
+from sluiceway.server.streaming import StreamedResponse
 from sluiceway.stores.contract import Entry, FileBacked, ObjectReader, SignedUrls, Store
 from sluiceway.wire.headers.conditions import (
     Verdict,
@@ -31,7 +30,7 @@ from sluiceway.wire.headers.conditions import (
 )
 from sluiceway.wire.headers.digests import format_digest
 from sluiceway.wire.headers.disposition import format_disposition
-from sluiceway.wire.headers.media_types import INLINE_TYPES, essence
+from sluiceway.wire.headers.media_types import INLINE_TYPES, OCTET_STREAM, essence
 from sluiceway.wire.headers.ranges import (
     ByteRange,
     byteranges_head,
@@ -42,226 +41,183 @@ from sluiceway.wire.headers.ranges import (
     resolve_ranges,
 )
 
-__all__ = ["Download", "for_one_reader", "get_object", "object_headers", "opened_answer"]
+__all__ = ["get_object", "object_headers", "object_response", "private_cache_control"]
 
-WORTH = (
-    1 << 20
-)  # bytes; shorter ranges are sooner read and written than handed to the server: 0.1 ms of 0.6 at 64 KiB
-STRETCH = (
-    64 << 20
-)  # bytes of a file the server sends by itself, until we count them and look whether the reader is there
-INERT = "sandbox; default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'"
+# bytes; a shorter range is read and written faster than handed to the server: 0.1 ms of 0.6 at 64 KiB
+MIN_ZEROCOPY = 1 << 20
+# bytes of a file that the server sends by itself until we count them and look for the client
+ZEROCOPY_STRETCH = 64 << 20
+HEADERS_OF_304 = (  # RFC 9110 15.4.5, and what keeps a cached file inert
+    "etag",
+    "last-modified",
+    "cache-control",
+    "expires",
+    "x-content-type-options",
+    "content-security-policy",
+)
 
 
 async def get_object(request: Request, store: Store, key: str, redirect: float = 0.0) -> Response:
-    """`redirect`: seconds that a signed URL holds to which a GET is sent instead; 0 sends the bytes.
+    """GET and HEAD /files/{key}.
 
-    Raises NotFound, PreconditionFailed, RangeUnsatisfiable.
+    `redirect`: seconds that a signed URL of the bucket is valid, to which a GET is redirected; 0
+    sends the bytes. Raises NotFound, PreconditionFailed, RangeUnsatisfiable.
     """
     if (
         redirect
         and isinstance(store, SignedUrls)
         and request.method == "GET"
-        and not _conditional(request)
+        and not _is_conditional(request)
     ):
         entry = await store.stat(key)
-        headers = object_headers(entry)
-        place = await store.signed_url(entry, redirect, headers["content-disposition"])
-        return Response(status_code=307, headers={"location": place, "cache-control": "no-store"})
-    opened = await store.open(key)
+        disposition = object_headers(entry)["content-disposition"]
+        url = await store.signed_url(entry, redirect, disposition)
+        return Response(status_code=307, headers={"location": url, "cache-control": "no-store"})
+    reader = await store.open(key)
     try:
-        headers = object_headers(opened.entry)
-        if opened.entry.metadata.headers and (
+        headers = object_headers(reader.entry)
+        if reader.entry.metadata.headers and (
             "authorization" in request.headers or "cookie" in request.headers
         ):
-            headers["cache-control"] = for_one_reader(headers["cache-control"])
-        return opened_answer(request, opened, headers)
+            headers["cache-control"] = private_cache_control(headers["cache-control"])
+        return object_response(request, reader, headers)
     except BaseException:
-        await opened.aclose()
+        await reader.aclose()
         raise
 
 
-def _conditional(request: Request) -> bool:
-    """Whether the answer may be that it has not changed: that is said here, by our own tag and time."""
+def _is_conditional(request: Request) -> bool:
+    """Whether the response may be 304 or 412: only this server can compare its own tag and time."""
     return any(
         name in request.headers
         for name in ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since")
     )
 
 
-def opened_answer(request: Request, opened: ObjectReader, headers: dict[str, str]) -> Response:
-    """What of an open object is asked for, which closes it in the end. Raises PreconditionFailed, RangeUnsatisfiable."""
-    entry, told = opened.entry, conditions(request)
-    verdict = evaluate(request.method, told, entry.etag, entry.modified, True)
+def object_response(request: Request, reader: ObjectReader, headers: dict[str, str]) -> Response:
+    """The whole object or the ranges asked for, or 304. The response closes the reader.
+
+    Raises PreconditionFailed, RangeUnsatisfiable; then the caller closes it.
+    """
+    entry, asked = reader.entry, joined_headers(request)
+    verdict = evaluate(request.method, asked, entry.etag, entry.modified, True)
     if verdict is Verdict.FAILED:
         raise PreconditionFailed("The object is not the version you named; read it again")
     if verdict is Verdict.NOT_MODIFIED:
-        keep = (
-            "etag",
-            "last-modified",
-            "cache-control",
-            "expires",
-            "x-content-type-options",
-            "content-security-policy",
-        )
-        return Download(opened, 304, {name: headers[name] for name in keep if name in headers}, [])
-    whole = [ByteRange(0, entry.size)] if entry.size and request.method == "GET" else []
+        kept = {name: headers[name] for name in HEADERS_OF_304 if name in headers}
+        return _ranges_response(reader, 304, kept, [])
     ranges = None
     # RFC 9110 14.2: Range is defined for GET only
-    if request.method == "GET" and if_range_holds(told.get("if-range"), entry.etag):
-        ranges = resolve_ranges(told.get("range"), entry.size)
+    if request.method == "GET" and if_range_holds(asked.get("if-range"), entry.etag):
+        ranges = resolve_ranges(asked.get("range"), entry.size)
     if ranges is not None and len(ranges) > 1 and "content-encoding" in headers:
-        ranges = None  # several parts would be read as one body in that coding
+        ranges = None  # clients would decode the multipart body instead of each part
     if ranges is None:
         headers["content-length"] = str(entry.size)
-        return Download(opened, 200, headers, whole)
+        whole = [ByteRange(0, entry.size)] if entry.size else []
+        return _ranges_response(reader, 200, headers, whole)
     if len(ranges) == 1:
         headers["content-range"] = content_range(ranges[0], entry.size)
         headers["content-length"] = str(ranges[0].length)
-        return Download(opened, 206, headers, ranges)
-    boundary, kind = secrets.token_hex(16), headers["content-type"]
+        return _ranges_response(reader, 206, headers, ranges)
+    boundary, part_type = secrets.token_hex(16), headers["content-type"]
     headers["content-type"] = byteranges_type(boundary)
-    headers["content-length"] = str(byteranges_length(boundary, ranges, entry.size, kind))
-    return Download(opened, 206, headers, ranges, (boundary, kind))
+    headers["content-length"] = str(byteranges_length(boundary, ranges, entry.size, part_type))
+    return _ranges_response(reader, 206, headers, ranges, (boundary, part_type))
 
 
 def object_headers(entry: Entry) -> dict[str, str]:
-    """What an answer says of an object, without its length."""
-    kind = (
-        entry.metadata.type
-        if entry.metadata.type.isascii() and entry.metadata.type.isprintable()
-        else "application/octet-stream"
-    )
-    shown = "inline" if essence(kind) in INLINE_TYPES else "attachment"
+    """The headers that describe an object, without its length."""
+    metadata = entry.metadata
+    printable = metadata.type.isascii() and metadata.type.isprintable()
+    content_type = metadata.type if printable else OCTET_STREAM
+    shown = "inline" if essence(content_type) in INLINE_TYPES else "attachment"
     headers = {
-        "content-type": kind,  # with the charset its sender told; a text of which nobody told one is given none
+        # With the charset that the uploader sent. A text without one gets none: it is not guessed.
+        "content-type": content_type,
         "etag": format_etag(entry.etag),
         "last-modified": http_date(entry.modified),
         "accept-ranges": "bytes",
         "content-disposition": format_disposition(
-            shown, entry.metadata.filename or entry.key.rsplit("/", 1)[-1]
+            shown, metadata.filename or entry.key.rsplit("/", 1)[-1]
         ),
         "x-content-type-options": "nosniff",
-        "content-security-policy": INERT,
+        "content-security-policy": INERT_POLICY,
         "cross-origin-resource-policy": "same-origin",
         "cache-control": "no-cache",
     }
-    headers |= _kept(entry, shown)
-    if entry.metadata.sha256:
-        headers["repr-digest"] = format_digest("sha-256", bytes.fromhex(entry.metadata.sha256))
+    headers |= _stored_headers(entry, shown)
+    if metadata.sha256:
+        headers["repr-digest"] = format_digest("sha-256", bytes.fromhex(metadata.sha256))
     return headers
 
 
-def _kept(entry: Entry, shown: str) -> dict[str, str]:
-    """Headers the object was stored with. Its bytes are sent as stored, so its coding is told to everybody.
+def _stored_headers(entry: Entry, shown: str) -> dict[str, str]:
+    """The headers that the object was stored with.
 
-    Tag, ranges, length and digest are those of the encoded bytes (RFC 9110, 8.4). A disposition that would show in a browser
-    what is not shown here otherwise has no say.
+    The bytes are sent as stored, so all clients get the stored Content-Encoding; tag, ranges,
+    length and digest are those of the encoded bytes (RFC 9110 8.4). A stored Content-Disposition
+    cannot make a browser show what would be an attachment here.
     """
-    told = {
+    stored = {
         name: value
         for name, value in entry.metadata.headers
         if value.isascii() and value.isprintable()
     }
-    disposition = told.pop("content-disposition", "")
+    disposition = stored.pop("content-disposition", "")
     if disposition and (
         shown == "inline" or disposition.partition(";")[0].strip().lower() == "attachment"
     ):
-        told["content-disposition"] = disposition
-    return told
+        stored["content-disposition"] = disposition
+    return stored
 
 
-def for_one_reader(cache_control: str) -> str:
-    """What may be kept of an answer that was given to a token: not by caches that others share."""
-    asked = [one.strip() for one in cache_control.split(",")]
+def private_cache_control(cache_control: str) -> str:
+    """The same for a response to a request with credentials: shared caches may not keep it."""
+    directives = [one.strip() for one in cache_control.split(",")]
     kept = [
         one
-        for one in asked
+        for one in directives
         if one.partition("=")[0].lower() not in ("", "public", "s-maxage", "private")
     ]
     return ", ".join(["private", *kept])
 
 
-class Download(Response):
-    """An answer whose body is ranges of an open object; it closes the object at its end, however it ends."""
+def _ranges_response(
+    reader: ObjectReader,
+    status: int,
+    headers: dict[str, str],
+    ranges: list[ByteRange],
+    multipart: tuple[str, str] | None = None,
+) -> Response:
+    """`multipart`: the boundary and the type of each part, if there are several."""
 
-    def __init__(
-        self,
-        opened: ObjectReader,
-        status: int,
-        headers: dict[str, str],
-        ranges: list[ByteRange],
-        multipart: tuple[str, str] | None = None,
-    ) -> None:
-        self.status_code = status
-        self.background: BackgroundTask | None = None
-        self.body = b""
-        self.raw_headers: list[tuple[bytes, bytes]] = [
-            (name.encode("latin-1"), value.encode("latin-1", "replace"))
-            for name, value in headers.items()
-        ]
-        self._opened, self._ranges, self._multipart = opened, ranges, multipart
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        gone = asyncio.ensure_future(wait_until_gone(receive))
-        by_server = ZEROCOPY in (scope.get("extensions") or {}) and isinstance(
-            self._opened, FileBacked
-        )
-        try:
-            await send(
-                {
-                    "type": "http.response.start",
-                    "status": self.status_code,
-                    "headers": self.raw_headers,
-                }
-            )
-            async with aclosing(self._messages(by_server)) as messages:
-                async for message in messages:
-                    if gone.done():
-                        return  # send() tells nobody that the reader left
-                    await _patiently(send, message)
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-        finally:
-            gone.cancel()
-            await self._opened.aclose()
-
-    async def _messages(self, by_server: bool) -> AsyncGenerator[Message, None]:
-        for part in self._ranges:
-            if self._multipart is not None:
-                yield _body(
-                    byteranges_head(
-                        self._multipart[0], part, self._opened.entry.size, self._multipart[1]
-                    )
-                )
-            if by_server and part.length >= WORTH:
-                for at in range(part.start, part.stop, STRETCH):
-                    size = min(STRETCH, part.stop - at)
-                    yield {
-                        "type": ZEROCOPY,
-                        "file": self._opened,
-                        "offset": at,
-                        "count": size,
-                        "more_body": True,
-                    }
+    async def body(scope: Scope) -> AsyncIterator[Buffer | Message]:
+        zerocopy = ZEROCOPY in (scope.get("extensions") or {}) and isinstance(reader, FileBacked)
+        for part in ranges:
+            if multipart is not None:
+                yield byteranges_head(multipart[0], part, reader.entry.size, multipart[1])
+            if zerocopy and part.length >= MIN_ZEROCOPY:
+                for at in range(part.start, part.stop, ZEROCOPY_STRETCH):
+                    yield _zerocopy_message(reader, at, min(ZEROCOPY_STRETCH, part.stop - at))
                 continue
-            stream = self._opened.open(part.start, part.stop)
+            chunks = reader.open(part.start, part.stop)
             try:
-                async for chunk in stream:
-                    yield _body(chunk)
+                async for chunk in chunks:
+                    yield chunk
             finally:
-                await close_stream(stream)
-        if self._multipart is not None:
-            yield _body(byteranges_tail(self._multipart[0]))
+                await close_stream(chunks)
+        if multipart is not None:
+            yield byteranges_tail(multipart[0])
+
+    return StreamedResponse(body, headers, status, split=None, close=reader.aclose)
 
 
-def _body(data: Buffer) -> Message:
-    return {"type": "http.response.body", "body": data, "more_body": True}
-
-
-async def _patiently(send: Send, message: Message) -> None:
-    """Raises TooSlow. A stretch of a file may take a slow reader hours; who sends it sees to it that something moves."""
-    if message["type"] == ZEROCOPY:
-        await send(message)
-        return
-    async with patience():
-        await send(message)
+def _zerocopy_message(reader: ObjectReader, offset: int, count: int) -> Message:
+    return {
+        "type": ZEROCOPY,
+        "file": reader,
+        "offset": offset,
+        "count": count,
+        "more_body": True,
+    }

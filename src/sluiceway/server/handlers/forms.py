@@ -1,7 +1,8 @@
-"""multipart/form-data: any number of files and fields in any order, each file pumped while it arrives, never spooled.
+"""multipart/form-data: any number of files and fields, in any order.
 
-The bytes go from the request through the decoder straight to the drafts; nothing is published before the form has ended.
-POST takes any form with a file in it, PUT one with exactly one.
+Each file goes from the request through the decoder to its draft while it arrives, without a
+temporary file; nothing is published before the form has ended. POST takes any form with a file in
+it, PUT a form with exactly one.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from sluiceway.pipe.digests import Digests
 from sluiceway.pipe.source import PassingSource
 from sluiceway.pipe.stages import DECODE
 from sluiceway.server.forms.costs import FieldReading
-from sluiceway.server.handlers.raw import Target, expected_digests, name_told
-from sluiceway.server.intake import published, query_values, received
+from sluiceway.server.intake import PutTarget, begin_upload, publish
 from sluiceway.server.request_body import body_chunks, check_body, check_whole, content_length
-from sluiceway.server.responses import upload_answer
+from sluiceway.server.request_headers import clean_file_name, expected_digests, query_values
+from sluiceway.server.responses import upload_response
 from sluiceway.stores.contract import Replace, UploadRequest
 from sluiceway.uploads.service import UploadService
 from sluiceway.uploads.session import UploadSession, check_digests
@@ -37,54 +38,59 @@ from sluiceway.wire.names import clean_folders, clean_name
 
 __all__ = ["is_form", "post_form", "put_form"]
 
-BOUNDARIES = 80  # bytes of one boundary's line, the longest and its dashes
+BOUNDARY_BYTES = 80  # of one boundary's line: the longest boundary and its dashes
+USE_INSTEAD = (
+    "Send the file as it is with curl -T FILE, or a form with POST /files. Nothing was stored"
+)
 
 
 def is_form(request: Request) -> bool:
-    """Whether a body holds parts. To a PUT only form-data does: a saved web page is multipart/related, and one file."""
-    kind = essence(request.headers.get("content-type", ""))
-    return (
-        kind == "multipart/form-data" if request.method == "PUT" else kind.startswith("multipart/")
-    )
+    """Whether the body consists of parts.
+
+    For a PUT only form-data counts: a saved web page is multipart/related, and one file.
+    """
+    media_type = essence(request.headers.get("content-type", ""))
+    if request.method == "PUT":
+        return media_type == "multipart/form-data"
+    return media_type.startswith("multipart/")
 
 
 async def post_form(
     request: Request, upload_service: UploadService, limits: FormLimits
 ) -> Response:
     """POST /files with a form: 201, the entries of its files and the values of its fields."""
-    with _Form(request, upload_service, limits) as form:
-        async with received(request, upload_service) as incoming:
-            await form.take(incoming)
+    with _FormUpload(request, upload_service, limits) as form:
+        async with begin_upload(request, upload_service) as session:
+            await form.receive(session)
             if not form.files:
                 raise MissingField(
-                    "The form brings no file: a part is a file when it has a filename (curl -F file=@NAME). Nothing was stored"
+                    "The form has no file: a part is a file if it has a filename (curl -F "
+                    "file=@NAME). Nothing was stored"
                 )
-            entries = await published(request, upload_service, incoming)
-        return upload_answer(request, upload_service, incoming, entries, fields=form.fields)
+            entries = await publish(request, upload_service, session)
+        return upload_response(request, upload_service, session, entries, fields=form.fields)
 
 
 async def put_form(
     request: Request, upload_service: UploadService, key: str, limits: FormLimits
 ) -> Response:
-    """PUT /files/{key} with a form: its one file is the object. The envelope never is: nobody wants to read that back."""
-    target = await Target.of(request, upload_service, key)
-    with _Form(request, upload_service, limits, target) as form:
-        async with received(request, upload_service) as incoming:
-            await form.take(incoming)
+    """PUT /files/{key} with a form: the object is its one file, and never the form around it."""
+    target = await PutTarget.of(request, upload_service, key)
+    with _FormUpload(request, upload_service, limits, target) as form:
+        async with begin_upload(request, upload_service) as session:
+            await form.receive(session)
             if not form.files:
-                raise MissingField(f"The form brings no file, and a PUT stores one. {_BETTER}")
-            entries = await target.publish(request, upload_service, incoming)
-        return upload_answer(
-            request, upload_service, incoming, entries, fields=form.fields, replaced=target.there
+                raise MissingField(f"The form has no file, and a PUT stores one. {USE_INSTEAD}")
+            entries = await target.publish(request, upload_service, session)
+        return upload_response(
+            request, upload_service, session, entries, fields=form.fields, replaced=target.exists
         )
 
 
-_BETTER = "Send the file as it is with curl -T FILE, or a form with POST /files. Nothing was stored"
+class _FormUpload:
+    """One form while it arrives, and the memory that its fields borrow.
 
-
-class _Form:
-    """One form on its way in, and the memory its fields are lent. What can be refused is refused when it is made, before the
-    first byte.
+    The constructor refuses what can be refused before the first byte.
     """
 
     def __init__(
@@ -92,29 +98,33 @@ class _Form:
         request: Request,
         upload_service: UploadService,
         limits: FormLimits,
-        target: Target | None = None,
+        target: PutTarget | None = None,
     ) -> None:
         check_body(request)
         check_whole(request)
         self._request, self._upload_service, self._target = request, upload_service, target
         self._decoder = FormDecoder(request.headers["content-type"], limits)
         self._reading = FieldReading(self._decoder, upload_service.budget)
-        self._length, most = content_length(request), upload_service.max_size
-        besides = (
-            limits.max_fields_bytes
-            + limits.max_preamble
-            + limits.max_epilogue
-            + limits.max_parts * BOUNDARIES
-        )
-        if most is not None and self._length is not None and self._length > most + besides:
-            raise TooLarge(
-                f"The form has {self._length} bytes; this server takes files of at most {most}",
-                limit=most,
-            )
+        self._length = content_length(request)
+        self._check_length(limits)
         self._expected = expected_digests(request)
         self._values = query_values(request)
         self.fields: list[tuple[str, str]] = []
         self.files: int = 0
+
+    def _check_length(self, limits: FormLimits) -> None:
+        beside_files = (
+            limits.max_fields_bytes
+            + limits.max_preamble
+            + limits.max_epilogue
+            + limits.max_parts * BOUNDARY_BYTES
+        )
+        length, limit = self._length, self._upload_service.max_size
+        if limit is not None and length is not None and length > limit + beside_files:
+            raise TooLarge(
+                f"The form has {length} bytes; this server takes files of at most {limit}",
+                limit=limit,
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -122,11 +132,11 @@ class _Form:
     def __exit__(self, *_: object) -> None:
         self._reading.settle()
 
-    async def take(self, incoming: UploadSession) -> None:
-        """Draft every file and read every field, up to the end of the body."""
+    async def receive(self, session: UploadSession) -> None:
+        """Draft every file and read every field, to the end of the body."""
         digests = Digests(self._expected, self._upload_service.budget)
         try:
-            events = self._events(incoming, digests)
+            events = self._events(session, digests)
             async for event in events:
                 if isinstance(event, PartBegan):
                     if event.filename is None:
@@ -136,14 +146,14 @@ class _Form:
                         )
                         await self._reading.account()
                     else:
-                        await self._file(incoming, event, events)
+                        await self._file(session, event, events)
             check_digests(await digests.finish(), self._expected)
         finally:
             await digests.aclose()
 
-    async def _events(self, incoming: UploadSession, digests: Digests) -> AsyncIterator[Event]:
-        """The form's events, and, at the end of the body, the decoder's word that it was whole."""
-        stages, record = incoming.stages, incoming.record
+    async def _events(self, session: UploadSession, digests: Digests) -> AsyncIterator[Event]:
+        """The form's events. Raises BadForm, BodyCut if the body ends before the form does."""
+        stages, record = session.stages, session.record
         self._reading.wait()
         async for chunk in body_chunks(self._request, stages):
             self._reading.came()
@@ -160,16 +170,16 @@ class _Form:
             yield event
 
     async def _file(
-        self, incoming: UploadSession, part: PartBegan, events: AsyncIterator[Event]
+        self, session: UploadSession, part: PartBegan, events: AsyncIterator[Event]
     ) -> None:
         first = await anext(events)
         if not part.filename and isinstance(first, PartEnded):
-            return  # a browser's file input that was left empty
+            return  # a file input of a browser that was left empty
         self.files += 1
         if self._target is not None and self.files > 1:
-            raise Unsupported(f"The form brings several files, and a PUT stores one. {_BETTER}")
+            raise Unsupported(f"The form has several files, and a PUT stores one. {USE_INSTEAD}")
         size = self._decoder.size_if_last(part, self._length)
-        await incoming.take(
+        await session.take(
             PassingSource(_part(events, first)),
             self._upload_request(part),
             size=size,
@@ -179,7 +189,8 @@ class _Form:
     def _upload_request(self, part: PartBegan) -> UploadRequest:
         target, name = self._target, clean_name(part.filename or "")
         if target is not None:
-            name = name_told(self._request) or (name if part.filename else clean_name(target.key))
+            given = name if part.filename else clean_name(target.key)
+            name = clean_file_name(self._request) or given
         return UploadRequest(
             key="" if target is None else target.key,
             filename=name,

@@ -1,20 +1,23 @@
-"""GET /uploads/{id}: the three counters of an upload under way, once as JSON or again and again as an event stream.
+"""GET /uploads/{id}: the three counters of a running upload, once as JSON or as an event stream.
 
-Reads the board only, so that any worker process can answer for any other. What all watchers cost together is bounded.
+Reads the progress table only, so that any worker process can answer for any other. What all
+watchers cost together is bounded.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Scope
 
 from sluiceway.errors import NotFound, Unavailable
-from sluiceway.server.request_body import wait_until_gone
-from sluiceway.server.responses import json_answer
+from sluiceway.pipe.source import Buffer
+from sluiceway.server.responses import json_response
+from sluiceway.server.streaming import StreamedResponse
 from sluiceway.uploads.keys import checked_id
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.progress_record import ProgressRecord
@@ -22,112 +25,121 @@ from sluiceway.uploads.service import UploadService
 from sluiceway.uploads.states import ENDED
 from sluiceway.wire.event_stream import EVENT_STREAM_TYPE, format_comment, format_event
 
-__all__ = ["STOPPING", "EventStream", "cancel_upload", "look_interval", "show_upload"]
+__all__ = ["STOPPING", "cancel_upload", "event_stream", "look_interval", "show_upload"]
 
-LOOK = 0.1  # seconds between looks: ten steps a second are a smooth bar
+LOOK_INTERVAL = 0.1  # seconds between looks: ten steps a second are a smooth bar
 HEARTBEAT = 15.0  # seconds; proxies cut connections that are silent for 30 to 60
-STOPPING = "sluiceway.stopping"  # in the lifespan's state: an event, set when the server takes no more requests
+# In the lifespan's state: an event, set when the server takes no more requests
+STOPPING = "sluiceway.stopping"
 ENDED_WORDS = frozenset(state.word for state in ENDED)
-PATIENCE = 60.0  # seconds a watcher may be there before its upload begins
-MOST_WAITING = 256  # watchers of a process whose upload has not begun; anybody can name ids, and the page watches six at a time
-MOST_LOOKS = 1000  # looks a second for all watchers of a process: 2 to 5 % of a core; with more than 100 each looks less often
+BEGIN_TIMEOUT = 60.0  # seconds that a watcher may wait for its upload to begin
+# Watchers in a process whose upload has not begun. Any client can invent ids; the page watches six
+# at a time.
+MOST_WAITING = 256
+# Looks a second for all watchers of a process: 2 to 5 % of a core. With more than 100 watchers each
+# one looks less often.
+MOST_LOOKS = 1000
 
-_watching: set[EventStream] = set()  # whose client is there
-_waiting: set[EventStream] = set()  # those of them whose upload has not begun
+_watching: set[object] = set()  # one token for each watcher
+_waiting: set[object] = set()  # of them, those whose upload has not begun
 
 
 def look_interval(watchers: int) -> float:
-    """Seconds between two looks of one of so many watchers."""
-    return max(LOOK, watchers / MOST_LOOKS)
+    """Seconds between two looks of one of this many watchers."""
+    return max(LOOK_INTERVAL, watchers / MOST_LOOKS)
 
 
 async def show_upload(request: Request, progress_table: ProgressTable, upload: str) -> Response:
-    """Raises NotFound for an id nobody uploads under; an event stream waits for it a while."""
+    """Raises NotFound for an unknown id, but an event stream waits for its upload to begin.
+
+    Raises Unavailable when too many of them wait.
+    """
     checked_id(upload)
     record = progress_table.find(upload)
     if EVENT_STREAM_TYPE in request.headers.get("accept", ""):
         if record is None and len(_waiting) >= MOST_WAITING:
             raise Unavailable(
-                "Too many clients wait for uploads that have not begun; begin the upload, then watch it"
+                "Too many clients wait for uploads that have not begun; begin the upload, then "
+                "watch it"
             )
-        return EventStream(progress_table, upload)
+        return event_stream(progress_table, upload)
     if record is None:
-        raise NotFound("No upload with this id is under way, or it ended a while ago")
+        raise NotFound("No upload with this id is running, or it ended a while ago")
     record.watch()
-    return json_answer(record.snapshot())
+    return json_response(record.snapshot())
 
 
 async def cancel_upload(upload_service: UploadService, upload: str) -> Response:
+    """DELETE /uploads/{id}: 204. Raises NotFound."""
     if not upload_service.cancel(checked_id(upload)):
-        raise NotFound("No upload with this id is under way; there is nothing to cancel")
+        raise NotFound("No upload with this id is running; there is nothing to cancel")
     return Response(status_code=204)
 
 
-class EventStream(Response):
-    """Events `progress` while things change, `end` as the last."""
+def event_stream(progress_table: ProgressTable, upload: str) -> Response:
+    """Events `progress` when a counter changes, and `end` as the last one."""
 
-    media_type = EVENT_STREAM_TYPE
-
-    def __init__(self, progress_table: ProgressTable, upload: str) -> None:
-        super().__init__(
-            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        )  # nginx would gather it
-        del self.headers["content-length"]
-        self._progress_table, self._upload = progress_table, upload
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        gone = asyncio.ensure_future(wait_until_gone(receive))
-        _watching.add(self)
-        if self._progress_table.find(self._upload) is None:
-            _waiting.add(self)
+    async def body(scope: Scope) -> AsyncIterator[Buffer | Message]:
+        watcher = object()
+        _watching.add(watcher)
+        if progress_table.find(upload) is None:
+            _waiting.add(watcher)
+        stopping = scope.get("state", {}).get(STOPPING)
         try:
-            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            if scope["method"] == "GET":
-                await self._tell(send, gone, scope.get("state", {}).get(STOPPING))
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            async for event in _events(progress_table, upload, watcher, stopping):
+                yield event
         finally:
-            _watching.discard(self)
-            _waiting.discard(self)
-            gone.cancel()
+            _watching.discard(watcher)
+            _waiting.discard(watcher)
 
-    async def _tell(
-        self, send: Send, gone: asyncio.Future[None], stopping: asyncio.Event | None
-    ) -> None:
-        clock = asyncio.get_running_loop().time
-        began = spoke = clock()
-        record: ProgressRecord | None = None
-        told: dict[str, object] = {}
-        while not gone.done():
-            if record is None and (record := self._progress_table.find(self._upload)) is not None:
-                _waiting.discard(self)
-            if record is not None and not record.still():
-                return  # ended so long ago that its slot was reused
-            if record is None:
-                now = {
-                    "id": self._upload,
-                    "state": "waiting",
-                    "received": 0,
-                    "forwarded": 0,
-                    "kept": 0,
-                }
-                now |= {"kept_by": "destination", "length": None, "code": None}
-                if clock() - began > PATIENCE or (stopping is not None and stopping.is_set()):
-                    return  # nothing will begin any more
-            else:
-                record.watch()
-                now = record.snapshot()
-            ended = (
-                now["state"] in ENDED_WORDS
-            )  # as the snapshot says: the slot may have moved on since
-            if now != told or ended:
-                told, spoke = now, clock()
-                event = format_event("end" if ended else "progress", json.dumps(now))
-                await send({"type": "http.response.body", "body": event, "more_body": True})
-            elif clock() - spoke > HEARTBEAT:
-                spoke = clock()
-                await send(
-                    {"type": "http.response.body", "body": format_comment(), "more_body": True}
-                )
-            if ended:
+    headers = {
+        "cache-control": "no-store",
+        "x-accel-buffering": "no",  # nginx would collect the events
+        "content-type": f"{EVENT_STREAM_TYPE}; charset=utf-8",
+    }
+    return StreamedResponse(body, headers)
+
+
+async def _events(
+    progress_table: ProgressTable, upload: str, watcher: object, stopping: asyncio.Event | None
+) -> AsyncIterator[bytes]:
+    clock = asyncio.get_running_loop().time
+    began = sent_at = clock()
+    record: ProgressRecord | None = None
+    last: dict[str, object] = {}
+    while True:
+        if record is None and (record := progress_table.find(upload)) is not None:
+            _waiting.discard(watcher)
+        if record is not None and not record.still():
+            return  # it ended so long ago that its record was used again
+        if record is None:
+            if clock() - began > BEGIN_TIMEOUT or (stopping is not None and stopping.is_set()):
                 return
-            await asyncio.wait([gone], timeout=look_interval(len(_watching)))
+            now = _before_it_begins(upload)
+        else:
+            record.watch()
+            now = record.snapshot()
+        # Asks the snapshot, not the record: that may have moved on since.
+        ended = now["state"] in ENDED_WORDS
+        if now != last or ended:
+            last, sent_at = now, clock()
+            yield format_event("end" if ended else "progress", json.dumps(now))
+        elif clock() - sent_at > HEARTBEAT:
+            sent_at = clock()
+            yield format_comment()
+        if ended:
+            return
+        await asyncio.sleep(look_interval(len(_watching)))
+
+
+def _before_it_begins(upload: str) -> dict[str, object]:
+    return {
+        "id": upload,
+        "state": "waiting",
+        "received": 0,
+        "forwarded": 0,
+        "kept": 0,
+        "kept_by": "destination",
+        "length": None,
+        "code": None,
+    }

@@ -1,7 +1,8 @@
-"""Whether an upload would succeed now, for probes that ask often: each destination is looked at at most once a second.
+"""GET /healthz and /readyz: liveness; readiness, which says whether an upload would succeed now.
 
-A folder gets one byte that is taken back, a bucket one small question, another server nothing. Probes that come at once
-share one look; anybody may send them, so a flood of them costs what one costs.
+A folder gets one byte that is removed again, a bucket one small request, another server nothing.
+Probes that arrive together share one check, and its result holds for a second: any client may
+probe, so a flood of probes costs as much as one.
 """
 
 from __future__ import annotations
@@ -9,68 +10,81 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
 from sluiceway.errors import SluiceError
 from sluiceway.stores.contract import CompositeStore, HealthChecked, ReadinessProbed, Store
 from sluiceway.uploads.keys import new_id
 
-__all__ = ["Readiness"]
+__all__ = ["Readiness", "show_liveness"]
 
 log: logging.Logger = logging.getLogger("sluiceway")
 
-READY = 5.0  # seconds a destination gets to say that it is there; probes wait no longer
-REMEMBERED = (
-    1.0  # seconds an answer holds: probes come every few seconds, and what is asked may cost money
-)
+CHECK_TIMEOUT = 5.0  # seconds that a destination may take to answer; probes wait no longer
+# seconds that a result holds: probes arrive every few seconds, and a check may cost money
+RESULT_LIFETIME = 1.0
+
+
+async def show_liveness(_: Request) -> Response:
+    """GET /healthz: 200 while the process answers at all."""
+    return PlainTextResponse("ok\n")
 
 
 class Readiness:
-    """What was found last, and the look that is under way."""
+    """The last result, and the check that is running."""
 
     def __init__(self) -> None:
-        self._look: asyncio.Task[str | None] | None = None
-        self._until = 0.0
+        self._check: asyncio.Task[str | None] | None = None
+        self._valid_until = 0.0
+
+    async def show(self, store: Store) -> Response:
+        """GET /readyz: 200, or 503 with the reason."""
+        reason = await self.why_not(store)
+        if reason is None:
+            return PlainTextResponse("ok\n")
+        return PlainTextResponse(f"not ready: {reason}\n", 503)
 
     async def why_not(self, store: Store) -> str | None:
-        """None when an upload would succeed, else why not, in a sentence."""
-        loop = asyncio.get_running_loop()
-        stale = self._look is None or self._look.get_loop() is not loop
-        if self._look is None or stale or (self._look.done() and loop.time() >= self._until):
-            self._look = loop.create_task(self._looked(store))
-        return await asyncio.shield(
-            self._look
-        )  # a probe that leaves takes the look from no other one
+        """None if an upload would succeed, else the reason in a sentence."""
+        loop, check = asyncio.get_running_loop(), self._check
+        if (
+            check is None
+            or check.get_loop() is not loop
+            or (check.done() and loop.time() >= self._valid_until)
+        ):
+            check = self._check = loop.create_task(self._run_check(store))
+        return await asyncio.shield(check)  # a client that leaves does not cancel it for the others
 
-    async def _looked(self, store: Store) -> str | None:
+    async def _run_check(self, store: Store) -> str | None:
         try:
-            async with asyncio.timeout(READY):
+            async with asyncio.timeout(CHECK_TIMEOUT):
                 return await _why_not(store)
         except TimeoutError:
-            return f"the destination did not answer within {READY:g} seconds"
+            return f"the destination did not answer within {CHECK_TIMEOUT:g} seconds"
         finally:
-            self._until = asyncio.get_running_loop().time() + REMEMBERED
+            self._valid_until = asyncio.get_running_loop().time() + RESULT_LIFETIME
 
 
 async def _why_not(store: Store) -> str | None:
     if isinstance(store, CompositeStore):
         found = await asyncio.gather(*(_why_not(each) for each in store.required_stores))
-        return next((why for why in found if why is not None), None)
+        return next((reason for reason in found if reason is not None), None)
     if store.traits.remote:
-        return None  # whether it would take a file only a file can tell
+        return None  # only a file would show whether that server takes a file
     try:
         await _probe(store)
     except SluiceError as error:
         log.warning("not ready: %s", error.for_log)
-        return error.public or error.detail  # anybody may ask
+        return error.public or error.detail  # any client may read it
     return None
 
 
 async def _probe(store: Store) -> None:
     if isinstance(store, ReadinessProbed):
         await store.probe()
-    elif (
-        isinstance(store, HealthChecked) and store.traits.keeps != "bytes"
-    ):  # a byte would rest here and prove nothing
-        await store.check()
+    elif isinstance(store, HealthChecked) and store.traits.keeps != "bytes":
+        await store.check()  # a draft of one byte would stay in this process and prove nothing
     else:
         draft = await store.draft(f"ready-{new_id()}", None)
         try:

@@ -1,0 +1,92 @@
+"""What a request says beside its body: conditions, digests, the name of its file, query parameters.
+
+Reads headers and the query only. Handlers share these functions; no handler imports another one.
+"""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+
+from sluiceway.errors import BadRequest, PreconditionFailed
+from sluiceway.stores.contract import Entry, Replace
+from sluiceway.wire.headers.checksums import expected_of
+from sluiceway.wire.headers.conditions import PutTerms, Verdict, evaluate, join_fields, put_replace
+from sluiceway.wire.headers.disposition import parse_disposition
+from sluiceway.wire.names import clean_name
+
+__all__ = [
+    "clean_file_name",
+    "expected_digests",
+    "file_name",
+    "joined_headers",
+    "query_values",
+    "relayed_replace",
+    "replace_for",
+]
+
+OUR_PARAMETERS = frozenset(["upload", "name"])  # query parameters that this server reads itself
+
+
+def joined_headers(request: Request) -> dict[str, str]:
+    """The headers by name; header lines sent twice are joined with commas (RFC 9110 5.2)."""
+    return join_fields(request.headers.raw)
+
+
+def query_values(request: Request) -> dict[str, str]:
+    """Query parameters that this server does not read itself: a relay puts them into its URL."""
+    return {
+        name: value for name, value in request.query_params.items() if name not in OUR_PARAMETERS
+    }
+
+
+def expected_digests(request: Request) -> dict[str, bytes]:
+    """The digests that the whole body must have, by algorithm. Raises BadDigest, BadRequest."""
+    return expected_of(joined_headers(request))
+
+
+def clean_file_name(request: Request) -> str | None:
+    """The file's name from ?name=, else from Content-Disposition, made safe."""
+    name = file_name(request)
+    return clean_name(name) if name else None
+
+
+def file_name(request: Request) -> str | None:
+    """The same as the client sent it, perhaps with folders."""
+    name = request.query_params.get("name")
+    if not name and "content-disposition" in request.headers:
+        name = parse_disposition(request.headers["content-disposition"]).filename
+    return name
+
+
+def replace_for(request: Request, existing: Entry | None) -> Replace:
+    """What the request's conditions allow to replace.
+
+    They are checked against `existing` now; the store checks the result again when it publishes.
+    Raises PreconditionFailed.
+    """
+    headers = joined_headers(request)
+    etag, modified = (existing.etag, existing.modified) if existing else (None, None)
+    if evaluate(request.method, headers, etag, modified, existing is not None) is not Verdict.GO:
+        state = "exists already" if existing else "does not exist"
+        raise PreconditionFailed(
+            f"The object {state}, or is not the version you named; nothing was changed"
+        )
+    terms: PutTerms = put_replace(headers)
+    if terms.create_only:
+        return Replace()
+    if existing and (terms.any_existing or terms.etags is not None):
+        return Replace(allowed=True, etag=existing.etag)
+    return Replace(allowed=True)
+
+
+def relayed_replace(request: Request) -> Replace:
+    """The conditions for a destination that alone knows which objects exist. Raises BadRequest."""
+    terms = put_replace(joined_headers(request))
+    if terms.create_only:
+        return Replace()
+    if terms.any_existing or (terms.etags is not None and len(terms.etags) != 1):
+        raise BadRequest(
+            "This server sends files on to another one: it can pass on If-None-Match: * or an "
+            "If-Match with one tag"
+        )
+    return Replace(allowed=True, etag=terms.etags[0] if terms.etags else None)
