@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from sluiceway.client.bodies.bridge import Bridge, BridgeReader, BridgeWriter
     from sluiceway.client.bodies.form import Form
     from sluiceway.client.bodies.sized import Sized
     from sluiceway.client.local.command import Command
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from sluiceway.copying.many import acopy_all, copy_all
     from sluiceway.copying.report import Ended, Overall, Report
     from sluiceway.errors import SluiceError
-    from sluiceway.pipe.bridge import Bridge, BridgeReader, BridgeWriter
     from sluiceway.pipe.receipt import Progress, Receipt
     from sluiceway.server.app import Sluiceway
 
@@ -44,9 +44,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Bridge": "sluiceway.pipe.bridge",
-    "BridgeReader": "sluiceway.pipe.bridge",
-    "BridgeWriter": "sluiceway.pipe.bridge",
+    "Bridge": "sluiceway.client.bodies.bridge",
+    "BridgeReader": "sluiceway.client.bodies.bridge",
+    "BridgeWriter": "sluiceway.client.bodies.bridge",
     "Command": "sluiceway.client.local.command",
     "Ended": "sluiceway.copying.report",
     "Form": "sluiceway.client.bodies.form",

@@ -16,8 +16,8 @@ from dataclasses import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
+from sluiceway.client.bodies.aiohttp_body import known_to_aiohttp
 from sluiceway.errors import BodyCut, SluiceError, TooLarge
-from sluiceway.pipe.aiohttp_body import known_to_aiohttp
 from sluiceway.pipe.once import Once
 from sluiceway.pipe.stages import Stages
 from sluiceway.server.error_log import log_error

@@ -10,10 +10,10 @@ import secrets
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import Self
 
+from sluiceway.client.bodies.aiohttp_body import known_to_aiohttp
 from sluiceway.client.bodies.inputs import BodyInput, Content, material
 from sluiceway.client.bodies.sized import OnSent, acounted, aexact, counted, exact
 from sluiceway.errors import BadRequest
-from sluiceway.pipe.aiohttp_body import known_to_aiohttp
 from sluiceway.pipe.source import Buffer
 from sluiceway.wire.forms.encoder import FormEncoder, form_length, new_boundary
 from sluiceway.wire.headers.media_types import guess_type

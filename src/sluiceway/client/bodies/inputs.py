@@ -14,6 +14,7 @@ import stat
 from collections.abc import AsyncIterable, Iterable, Iterator
 from typing import Protocol, TypeGuard, cast
 
+from sluiceway.client.bodies.bridge import Bridge, BridgeReader, BridgeWriter
 from sluiceway.client.bodies.open_files import (
     AsyncFile,
     AsyncReadable,
@@ -23,7 +24,6 @@ from sluiceway.client.bodies.open_files import (
 )
 from sluiceway.client.local.believed_sizes import measured
 from sluiceway.errors import BadRequest, PeerTimeout, SourceFailed
-from sluiceway.pipe.bridge import Bridge, BridgeReader, BridgeWriter
 from sluiceway.pipe.source import Buffer, SourceSpent
 from sluiceway.wire.urls import is_url, parse_address, redact_url
 

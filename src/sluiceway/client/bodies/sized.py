@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
+from sluiceway.client.bodies.aiohttp_body import known_to_aiohttp
 from sluiceway.client.bodies.inputs import BodyInput, Content, material
 from sluiceway.errors import BadRequest, SourceFailed
-from sluiceway.pipe.aiohttp_body import known_to_aiohttp
 from sluiceway.pipe.source import Buffer
 
 __all__ = ["OnSent", "Sized", "acounted", "aexact", "counted", "each", "exact"]

@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
+from sluiceway.client.bodies.aiohttp_body import known_to_aiohttp
 from sluiceway.errors import Cancelled, SluiceError, SourceFailed, TooSlow
-from sluiceway.pipe.aiohttp_body import known_to_aiohttp
 from sluiceway.pipe.once import Once
 from sluiceway.pipe.source import Buffer
 

@@ -1,4 +1,4 @@
-"""sluiceway.pipe.bridge: every byte in order, little in between, and an end that dies is seen at the other."""
+"""sluiceway.client.bodies.bridge: every byte in order, little in between, and an end that dies is seen at the other."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from sluiceway.client.bodies.bridge import Bridge, BridgeReader, BridgeWriter
 from sluiceway.errors import Cancelled, SourceFailed, TooSlow
-from sluiceway.pipe.bridge import Bridge, BridgeReader, BridgeWriter
 
 KIB = 1 << 10
 DATA = random.Random(7).randbytes(700_001)
