@@ -24,7 +24,6 @@ FULL_FOLDERS = {
 # classes of one name in two modules
 TWICE = {
     "File",
-    "Found",
     "RetryPolicy",
     "Sluiceway",
     "_Level",
@@ -45,7 +44,6 @@ RETIRED_WORDS = {
         "pipe",
         "server",
         "server/http1",
-        "stores/objects",
         "testing",
         "testing/store_suite",
         "wire",

@@ -42,6 +42,7 @@ REASONS = {
     "stores.fsspec.metadata:LARGEST_NOTE": "follows from stores.contract:MOST_METADATA",
     "stores.fsspec.errors:LONGEST_TEXT": "cuts what is shown to people",
     "stores.objects.store:LONGEST_LINK": "of a setting",
+    "stores.objects.errors:MOST_CAUSES": "of errors of libraries on this side",
     "stores.objects.metadata:MOST_NOTE": "follows from the length of keys",
     "stores.objects.config:MOST_CERTIFICATES": "of a setting",
     "wire.forms.encoder:MOST_OWN": "of what this side sends",

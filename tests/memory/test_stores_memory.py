@@ -17,7 +17,7 @@ from fix_sftp import SftpServer
 from fix_taking import TORTURE
 from raw_http import Wire, head
 from sluiceway.pipe.budget import MINIMUM, Budget
-from sluiceway.stores.objects.part_sizes import PART
+from sluiceway.stores.objects.part_sizes import FULL_PART
 from sluiceway.stores.postgres.store import PostgresStore
 from sluiceway.testing.memory_meter import MemoryMeter
 from sluiceway.testing.store_suite import pattern
@@ -100,7 +100,7 @@ def delete(server: RunningServer) -> None:
     ("where", "small", "allowed", "ways"),
     [
         ("database_server", 10 * MIB, ALLOWED, (upload, download)),
-        ("bucket_server", 64 * MIB, ALLOWED + PART, (upload, download)),
+        ("bucket_server", 64 * MIB, ALLOWED + FULL_PART, (upload, download)),
         ("sftp_server", 10 * MIB, ALLOWED, (upload, download)),
         ("gateway_server", 10 * MIB, ALLOWED, (upload,)),
     ],

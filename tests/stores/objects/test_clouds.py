@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Collection
 from pathlib import Path
 
@@ -12,8 +11,8 @@ from obstore.store import MemoryStore
 from fix_clouds import KEY, Cloud
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.contract import Store
-from sluiceway.stores.objects.cloud_reads import CloudReads
-from sluiceway.stores.objects.part_sizes import usual_part
+from sluiceway.stores.objects.cloud_bucket import CloudBucket
+from sluiceway.stores.objects.part_sizes import default_part_size
 from sluiceway.stores.objects.store import ObjectStore
 from sluiceway.testing.store_suite import StoreSuite
 
@@ -21,7 +20,7 @@ BUDGET = 32 << 20  # bytes: parts of 8 MiB
 
 
 class _Staged(StoreSuite):
-    part = usual_part(BUDGET, 1)
+    part = default_part_size(BUDGET, 1)
     budget: Budget
 
     async def sweep(self, store: Store) -> None:
@@ -49,8 +48,7 @@ class TestInMemory(_Staged):
         store = ObjectStore(
             "az://container", self.budget, {"account-name": "nobody", "account-key": KEY}
         )
-        store._opened = dataclasses.replace(store._opened, cloud=self.memory)
-        store.reads = CloudReads(self.memory, "memory")
+        store.bucket = CloudBucket(self.memory, "azure", "memory", "", self.budget)
         return store
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import AsyncIterator
 
@@ -14,7 +13,7 @@ from s3_faults import one_answer
 from sluiceway.errors import BadName, NotFound, PeerFailed, StoreFailed
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.contract import FOLDER_MARKER, Page
-from sluiceway.stores.objects.cloud_reads import CloudReads
+from sluiceway.stores.objects.cloud_bucket import CloudBucket
 from sluiceway.stores.objects.store import ObjectStore
 from sluiceway.testing.store_suite import read, store_bytes
 
@@ -181,8 +180,8 @@ class TestByObstore:
             Budget(64 << 20),
             {"account-name": "nobody", "account-key": "bm9ib2R5"},
         )
-        store._opened = dataclasses.replace(store._opened, cloud=handle)  # type: ignore[arg-type]  # they are of one kind
-        store.reads = CloudReads(handle, "az://container")
+        budget = store.bucket.budget
+        store.bucket = CloudBucket(handle, "azure", "az://container", "", budget)
         yield store
         await store.aclose()
 

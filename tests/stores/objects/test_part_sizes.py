@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from sluiceway.errors import TooLarge
-from sluiceway.stores.objects.part_sizes import MOST_PARTS, PART, SMALLEST, part_size, usual_part
+from sluiceway.stores.objects.part_sizes import (
+    MOST_PARTS,
+    FULL_PART,
+    SMALLEST_PART,
+    part_size,
+    default_part_size,
+)
 
 MIB, GIB, TIB = 1 << 20, 1 << 30, 1 << 40
 
@@ -18,31 +24,31 @@ def test_an_upload_has_parts_as_large_as_its_share_of_the_memory(
     limit: int, live: int, size: int
 ) -> None:
     """In MiB: large ones for one alone, S3's smallest in a crowd."""
-    assert usual_part(limit * MIB, live) == size * MIB
+    assert default_part_size(limit * MIB, live) == size * MIB
 
 
-@pytest.mark.parametrize("length", [1, PART, 50 * GIB, 156 * GIB + 1, 5 * TIB])
-@pytest.mark.parametrize("usual", [SMALLEST, PART])
-def test_a_known_length_gives_equal_parts_and_never_too_many(length: int, usual: int) -> None:
+@pytest.mark.parametrize("length", [1, FULL_PART, 50 * GIB, 156 * GIB + 1, 5 * TIB])
+@pytest.mark.parametrize("default", [SMALLEST_PART, FULL_PART])
+def test_a_known_length_gives_equal_parts_and_never_too_many(length: int, default: int) -> None:
     """Some stores want all parts but the last to be of one size."""
-    sizes = {part_size(number, length, usual, 4 * GIB) for number in (1, 2, 5000, MOST_PARTS)}
+    sizes = {part_size(number, length, default, 4 * GIB) for number in (1, 2, 5000, MOST_PARTS)}
     assert len(sizes) == 1
-    assert SMALLEST <= min(sizes) <= 5 * GIB
+    assert SMALLEST_PART <= min(sizes) <= 5 * GIB
     assert -(-length // min(sizes)) <= MOST_PARTS
 
 
-@pytest.mark.parametrize("usual", [SMALLEST, PART])
-def test_an_unknown_length_may_become_as_long_as_s3_takes(usual: int) -> None:
+@pytest.mark.parametrize("default", [SMALLEST_PART, FULL_PART])
+def test_an_unknown_length_may_become_as_long_as_s3_takes(default: int) -> None:
     """The parts double; all 10,000 of them hold 4.8 TiB and more."""
-    sizes = [part_size(number, None, usual, 8 * GIB) for number in range(1, MOST_PARTS + 1)]
+    sizes = [part_size(number, None, default, 8 * GIB) for number in range(1, MOST_PARTS + 1)]
     assert sizes == sorted(sizes)
-    assert sizes[0] == usual
+    assert sizes[0] == default
     assert sum(sizes) > 4.8 * TIB
 
 
 def test_what_memory_cannot_hold_is_refused_with_what_would() -> None:
     """Before the first byte where the length is known."""
     with pytest.raises(TooLarge, match="525 MiB; give --memory-budget at least twice that"):
-        part_size(1, 5 * TIB, PART, 32 * MIB)
+        part_size(1, 5 * TIB, FULL_PART, 32 * MIB)
     with pytest.raises(TooLarge, match="tell its length"):
-        part_size(MOST_PARTS + 1, None, SMALLEST, 64 * GIB)
+        part_size(MOST_PARTS + 1, None, SMALLEST_PART, 64 * GIB)

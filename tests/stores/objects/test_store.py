@@ -13,7 +13,7 @@ from killed_writer import writer
 from sluiceway.errors import Exists
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.contract import Metadata, Replace, Store, UploadRequest
-from sluiceway.stores.objects.part_sizes import usual_part
+from sluiceway.stores.objects.part_sizes import default_part_size
 from sluiceway.stores.objects.store import ObjectStore
 from sluiceway.testing.store_suite import StoreSuite, pattern, read, store_bytes
 
@@ -21,7 +21,7 @@ BUDGET = 32 << 20  # bytes: parts of 8 MiB
 
 
 class TestS3(StoreSuite):
-    part = usual_part(BUDGET, 1)
+    part = default_part_size(BUDGET, 1)
     flat = (16 << 20) + BUDGET  # the parts on their way, and the one that gathers
     large, many = 96 << 20, 120  # the server is Python, too; all of it in the long proofs
     budget: Budget
@@ -51,7 +51,7 @@ class TestS3(StoreSuite):
     def at_end(self, store: Store) -> None:
         assert self.budget.used == 0
 
-    @pytest.mark.parametrize("size", [0, 1000, usual_part(BUDGET, 1) + 7])
+    @pytest.mark.parametrize("size", [0, 1000, default_part_size(BUDGET, 1) + 7])
     async def test_what_was_refused_can_still_replace(self, tmp_path: Path, size: int) -> None:
         """Create only says Exists; the same draft, asked again with leave to replace, has all of its bytes."""
         store = await self.make_store(tmp_path)

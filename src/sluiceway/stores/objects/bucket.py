@@ -1,96 +1,258 @@
-"""What a store of buckets asks of a cloud's library: pages of a listing, what is known of an object, its bytes, its end.
+"""A bucket as its store, its drafts and its readers share it: one interface for all clouds.
 
-Two answer it: boto3 for S3 (`objects_s3_reads`), obstore for Google and Azure (`objects_cloud`). A listing gives every object
-of the bucket, under the key it really has, or tells of it as omitted, or raises.
+`S3Bucket` implements it with boto3, `CloudBucket` with obstore for Google and Azure. A listing
+gives every object under the key it really has, names it as omitted, or raises. Knows no draft's or
+reader's class.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+import dataclasses
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
-from sluiceway.errors import StoreFailed
-from sluiceway.stores.contract import FOLDER_MARKER, Omitted
-from sluiceway.stores.objects.metadata import is_own
+from sluiceway.errors import BadName, NotFound, SluiceError, StoreFailed
+from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.source import Buffer
+from sluiceway.stores.contract import FOLDER_MARKER, Draft, Entry, Metadata, Omitted, Replace
+from sluiceway.stores.locks import KeyLocks
+from sluiceway.stores.objects.metadata import (
+    DRAFTS,
+    MOST_NOTE,
+    Described,
+    format_note,
+    is_own,
+    note_key,
+    parse_note,
+)
 from sluiceway.wire.names import readable_name, stays_inside
 
-__all__ = ["BucketReads", "BucketResponse", "Found", "Unspelled", "omitted"]
+__all__ = [
+    "FOLDER_MARKER_DETAIL",
+    "READ_BLOCK",
+    "REPLACE_ANY",
+    "Bucket",
+    "BucketResponse",
+    "Listed",
+    "UnlistableKey",
+    "omitted",
+]
+
+log: logging.Logger = logging.getLogger("sluiceway")
 
 T = TypeVar("T")
 
+READ_BLOCK = 1 << 20  # bytes read at once
+REPLACE_ANY = Replace(allowed=True)
+FOLDER_MARKER_DETAIL = "It is the empty object that a console makes to show a folder"
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """An object as a listing tells of it (without headers and metadata), or as its own head does."""
-
-    key: str
-    size: int
-    etag: str
-    modified: float  # seconds since the epoch
-    headers: Mapping[str, str] = field(default_factory=dict)  # by lower-case names
-    metadata: Mapping[str, str] = field(
-        default_factory=dict
-    )  # ours and the user's, by lower-case names
-    omitted: Omitted | None = None  # why it is no entry; its key is "" where it is no text
+# A key and what is there. The key is "" where it is no text. An entry has no metadata yet.
+Listed = tuple[str, Entry | Omitted]
 
 
 @dataclass(frozen=True, slots=True)
 class BucketResponse:
-    """An object's head and its bytes, which are still coming. `pieces` blocks: it is stepped in a thread."""
+    """An object and its bytes, which still arrive. `blocks` blocks: a thread steps it."""
 
-    found: Found
-    pieces: Iterator[bytes]
+    entry: Entry
+    draft: str  # the id of the draft that the object was
+    blocks: Iterator[bytes]
     close: Callable[[], object]  # ends the connection where bytes are left on it
 
 
-class BucketReads(Protocol):
-    """Keys are below the place's prefix. All raise SluiceError for what the cloud says."""
-
-    def pages(self, prefix: str, after: str, size: int) -> AsyncIterator[Sequence[Found]]:
-        """All whose key begins so and sorts after `after`, in key order, `size` at once. It ends when the cloud says so."""
-        ...
-
-    def unreadable(self, key: str) -> str | None:
-        """Why what is written under this key could not be listed or read again; None where it could."""
-        ...
-
-    async def head(self, key: str) -> Found:
-        """Raises NotFound."""
-        ...
-
-    async def get(
-        self, key: str, span: tuple[int, int] | None = None, etag: str | None = None
-    ) -> BucketResponse:
-        """The bytes of a span, or all. Raises NotFound, and PreconditionFailed for an object with another tag."""
-        ...
-
-    async def delete(self, key: str) -> None:
-        """Nothing happens where nothing is."""
-        ...
-
-    async def run(self, call: Callable[..., T], *told: Any, **more: Any) -> T:
-        """A blocking step, in a thread. A caller that is cancelled waits for its end."""
-        ...
-
-    def close(self) -> None: ...
-
-
-class Unspelled(StoreFailed):
+class UnlistableKey(StoreFailed):
     """A listing met a key that the cloud's library refuses to read, and broke off there."""
 
 
+class Bucket(ABC):
+    """Keys are below `prefix`. Every method raises SluiceError for what the cloud answers."""
+
+    def __init__(
+        self, name: str, display_name: str, prefix: str, budget: Budget, compare_and_swap: bool
+    ) -> None:
+        self.name: str = name  # of the traits: "s3", "google", "azure"
+        self.display_name: str = display_name
+        self.prefix: str = prefix  # "" or ending in /
+        self.budget: Budget = budget
+        # Whether create-only and replace-by-tag are one step there. Where that was not measured
+        # they are not.
+        self.compare_and_swap: bool = compare_and_swap
+        self.drafts: dict[str, Draft] = {}  # under way in this process, by id
+        self.locks: KeyLocks = KeyLocks()  # for clouds that do not compare and write in one step
+
+    @property
+    def live_drafts(self) -> int:
+        """Uploads under way, at least one."""
+        return max(1, len(self.drafts))
+
+    @abstractmethod
+    def pages(self, prefix: str, after: str, size: int) -> AsyncIterator[Sequence[Listed]]:
+        """All keys that begin with `prefix` and sort after `after`, in order, `size` at once.
+
+        Ends when the cloud says that the listing is complete.
+        """
+
+    @abstractmethod
+    def why_unreadable(self, key: str) -> str | None:
+        """Why an object with this key could not be listed or read again; None where it could."""
+
+    @abstractmethod
+    async def head(self, key: str) -> tuple[Entry, str]:
+        """The object, and the id of the draft it was. Raises NotFound."""
+
+    @abstractmethod
+    async def get(
+        self, key: str, span: tuple[int, int] | None = None, etag: str | None = None
+    ) -> BucketResponse:
+        """The bytes of a span, or all. Raises NotFound, and PreconditionFailed for another tag."""
+
+    @abstractmethod
+    async def put(
+        self, key: str, body: Buffer, metadata: Described, draft: str, replace: Replace
+    ) -> None:
+        """Write an object in one request, complete or not at all."""
+
+    @abstractmethod
+    async def delete(self, key: str, etag: str | None = None) -> None:
+        """Delete the object, if there is one.
+
+        With a tag, S3 raises PreconditionFailed for an object with another one.
+        """
+
+    @abstractmethod
+    async def signed_url(self, entry: Entry, seconds: float, disposition: str) -> str:
+        """A URL to GET the object. Raises StoreFailed where the key cannot sign."""
+
+    @abstractmethod
+    async def run(self, call: Callable[..., T], *values: Any, **options: Any) -> T:
+        """Run a blocking step in a thread. A caller that is cancelled waits for its end."""
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+    async def abort_unfinished(self, older: float) -> int:
+        """Abort multipart uploads without a new part for `older` seconds. Returns their number.
+
+        Google and Azure clear their unfinished parts themselves.
+        """
+        return 0
+
+    def check_key(self, key: str) -> None:
+        """Raises BadName for a key that could be written and not read again. "" is none yet."""
+        if key and (why := self.why_unreadable(key)) is not None:
+            raise BadName(f"{readable_name(key)!r} cannot be a key of {self.display_name}: {why}")
+
+    async def look(self, key: str) -> tuple[Entry, str]:
+        """As `head`, with the sha-256 of its note. Raises NotFound for a key of our own."""
+        self.refuse_own(key)
+        entry, draft = await self.head(key)
+        return await self.with_noted_sha256(entry, draft), draft
+
+    def refuse_own(self, key: str) -> None:
+        """Raises NotFound for the key of a draft or a note."""
+        if is_own(key):
+            raise NotFound(f"There is no object {key!r}")
+
+    async def etag(self, key: str) -> str | None:
+        """The tag of the object there, None for none."""
+        try:
+            return (await self.head(key))[0].etag
+        except NotFound:
+            return None
+
+    async def is_draft(self, key: str, draft: str) -> bool:
+        """Whether the object under the key is what this draft became."""
+        try:
+            return (await self.head(key))[1] == draft
+        except SluiceError:
+            return False
+
+    async def confirm_published(self, key: str, draft: str, size: int, metadata: Metadata) -> Entry:
+        """The object that was just published. Raises StoreFailed where it has another size."""
+        try:
+            entry, found = await self.look(key)
+        except SluiceError as error:
+            log.warning("%r was stored, but the cloud does not describe it: %s", key, error.detail)
+            return Entry(key, size, draft, time.time(), metadata)
+        if found == draft and entry.size != size:
+            raise StoreFailed(
+                f"{self.display_name} says that {key!r} has {entry.size} bytes; {size} were sent"
+            )
+        return entry
+
+    async def delete_quietly(self, key: str) -> None:
+        """Delete what no object needs. A failure is logged: a sweep deletes it later."""
+        try:
+            await self.delete(key)
+        except SluiceError as error:
+            log.warning("A draft's bytes stay in the bucket until they are swept: %s", error.detail)
+
+    async def write_note(self, key: str, draft: str, sha256: str) -> str:
+        """Write down the sha-256 of an object sent in parts. Returns the note's key."""
+        note = note_key(key, draft)
+        described = Metadata(filename="", type="application/json")
+        await self.put(note, format_note(key, sha256), described, draft, REPLACE_ANY)
+        return note
+
+    async def with_noted_sha256(self, entry: Entry, draft: str) -> Entry:
+        """The entry with the sha-256 of its note, where it was sent in parts."""
+        if not draft or entry.metadata.sha256 is not None or not may_be_in_parts(entry.etag):
+            return entry
+        key, sha256 = await self._read_note(note_key(entry.key, draft))
+        if key != entry.key or not sha256:
+            return entry
+        return dataclasses.replace(
+            entry, metadata=dataclasses.replace(entry.metadata, sha256=sha256)
+        )
+
+    async def delete_note(self, entry: Entry, draft: str) -> None:
+        if draft and may_be_in_parts(entry.etag):
+            await self.delete(note_key(entry.key, draft))
+
+    async def is_needed(self, own: str) -> bool:
+        """Whether a key of our own is a note, and the object it describes is still the one."""
+        if own.startswith(DRAFTS):
+            return False
+        return await self.is_draft((await self._read_note(own))[0], own.rpartition("/")[2])
+
+    async def _read_note(self, note: str) -> tuple[str, str]:
+        try:
+            response = await self.get(note)
+        except NotFound:
+            return "", ""
+        try:
+            return parse_note((await self.run(next, response.blocks, b""))[:MOST_NOTE])
+        finally:
+            response.close()
+
+
+def may_be_in_parts(etag: str) -> bool:
+    """S3's tag of an object sent in parts ends in their number.
+
+    The other clouds' tags tell nothing, so their notes are always asked for.
+    """
+    return (
+        "-" in etag or not all(symbol in "0123456789abcdef" for symbol in etag) or len(etag) != 32
+    )
+
+
 def omitted(key: str, size: int, root: str = "") -> Omitted | None:
-    """Why a key of the bucket is no entry; None where it is one, or ours. `root` names the place where the key is ""."""
+    """Why a key of the bucket is no entry; None where it is one, or ours.
+
+    `root` is the name for the key "".
+    """
     if stays_inside(key) or is_own(key):
         return None
     name = readable_name(key or root)
     if size == 0 and (key == "" or key.endswith("/")):
-        return Omitted(
-            name, FOLDER_MARKER, "It is the empty object that a console makes to show a folder"
-        )
+        return Omitted(name, FOLDER_MARKER, FOLDER_MARKER_DETAIL)
     return Omitted(
         name,
         "bad-name",
-        "Its key has an empty segment, . or .., or is one of .sluiceway; nobody can ask for it here",
+        "Its key has an empty segment, . or .., or is one of .sluiceway; "
+        "it cannot be asked for here",
     )

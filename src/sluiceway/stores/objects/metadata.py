@@ -1,7 +1,8 @@
-"""What is known of an object in a bucket: metadata of its own, and for one sent in parts a small note beside it.
+"""What is known of an object in a bucket: its own metadata, and for one sent in parts a small note.
 
-S3 takes metadata before the first part, when nobody knows the sha-256 yet; such an object carries the id of its draft, and
-`.sluiceway/sha256/ID` the digest. Text and values only; knows no library.
+S3 takes metadata before the first part, when the sha-256 is not known yet. Such an object carries
+the id of its draft, and `.sluiceway/sha256/ID` beside it the digest. Text and values only; knows no
+library.
 """
 
 from __future__ import annotations
@@ -9,97 +10,94 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
-from sluiceway.stores.contract import METADATA_HEADERS, Metadata, Pairs, UploadRequest
+from sluiceway.stores.contract import METADATA_HEADERS, Metadata, UploadRequest
 
 __all__ = [
     "DRAFTS",
     "MOST_NOTE",
-    "OWN",
-    "Description",
-    "about_of",
-    "described",
+    "OWN_FOLDER",
+    "Described",
     "draft_of",
     "format_note",
     "is_own",
+    "metadata_from",
     "note_key",
-    "read_note",
+    "parse_note",
+    "stored_metadata",
 ]
 
-OWN = ".sluiceway/"  # what lies below it in a place is never listed as an object
-DRAFTS = f"{OWN}drafts/"
-NOTES = f"{OWN}sha256/"  # in the object's own folder, so that it is found from whatever root the place is opened
-MOST_NOTE = (
-    8 << 10
-)  # bytes of a note that are read: a key of 1,024 bytes and a digest are far below
+OWN_FOLDER = ".sluiceway/"  # keys below it in a place are never listed as objects
+DRAFTS = f"{OWN_FOLDER}drafts/"
+# Below the object's own folder, so that it is found from any root the place is opened with.
+NOTES = f"{OWN_FOLDER}sha256/"
+MOST_NOTE = 8 << 10  # bytes of a note that are read: a key of 1,024 bytes and a digest need less
 
-OURS = ("draft", "filename", "sha256")  # names of our metadata
-_THEIRS = "their0"  # stands before a user's name that is one of ours; some servers make another thing of _ or -
+OUR_NAMES = ("draft", "filename", "sha256")  # of metadata
+# Stands before a user's name that is one of ours. No _ or -: some servers change them.
+ESCAPE = "their0"
 
 _OWN = re.compile(r"(?:^|/)\.sluiceway/(?:drafts|sha256)/[^/]*$")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_PLAIN = "!$&'()+,;=@~"  # of a name, besides letters, digits and "_.-": header values are ASCII, and 2 KiB together
+# Characters of a name that stay, besides letters, digits and "_.-". Header values are ASCII, and
+# have 2 KiB together.
+_PLAIN = "!$&'()+,;=@~"
+
+Described = Metadata | UploadRequest  # what an object is written with
 
 
-@dataclass(frozen=True, slots=True)
-class Description:
-    """What is written of an object before, or with, its bytes."""
+def stored_metadata(draft: str, metadata: Described) -> dict[str, str]:
+    """The object's metadata by name, as header values can carry it.
 
-    type: str
-    headers: Pairs
-    metadata: Mapping[str, str]
-
-
-def described(draft: str, metadata: Metadata | UploadRequest) -> Description:
-    """As header values can carry it. Azure takes letters and digits only in a name."""
-    told = {
+    Azure takes only letters and digits in a name.
+    """
+    ours = {
         "draft": draft,
         "filename": quote(metadata.filename, safe=_PLAIN),
         "sha256": metadata.sha256 or "",
     }
-    ours = {name: value for name, value in told.items() if value}
     theirs = {
-        (_THEIRS + name if name in OURS or name.startswith(_THEIRS) else name): value
+        (ESCAPE + name if name in OUR_NAMES or name.startswith(ESCAPE) else name): value
         for name, value in metadata.user
     }
-    return Description(metadata.type, metadata.headers, {**theirs, **ours})
+    return {**theirs, **{name: value for name, value in ours.items() if value}}
 
 
-def about_of(
-    headers: Mapping[str, str], metadata: Mapping[str, str], sha256: str | None = None
-) -> Metadata:
-    """Of an object put there by other means all metadata is its user's."""
-    found, ours = metadata.get("sha256", sha256 or ""), OURS if draft_of(metadata) else ()
+def metadata_from(headers: Mapping[str, str], stored: Mapping[str, str]) -> Metadata:
+    """What is known of an object with these headers and this metadata, by names in lower case.
+
+    Of an object that another program put there, all metadata is its user's.
+    """
+    sha256, ours = stored.get("sha256", ""), OUR_NAMES if draft_of(stored) else ()
     return Metadata(
-        filename=unquote(metadata.get("filename", "")),
+        filename=unquote(stored.get("filename", "")),
         type=headers.get("content-type", "application/octet-stream"),
-        sha256=found if _SHA256.fullmatch(found) else None,
+        sha256=sha256 if _SHA256.fullmatch(sha256) else None,
         headers=tuple((name, headers[name]) for name in METADATA_HEADERS if headers.get(name)),
         user=tuple(
             sorted(
-                (name.removeprefix(_THEIRS) if ours else name, metadata[name])
-                for name in metadata
+                (name.removeprefix(ESCAPE) if ours else name, stored[name])
+                for name in stored
                 if name not in ours
             )
         ),
     )
 
 
-def draft_of(metadata: Mapping[str, str]) -> str:
-    """The id of the draft an object was, "" for one put there by other means."""
-    return metadata.get("draft", "")
+def draft_of(stored: Mapping[str, str]) -> str:
+    """The id of the draft an object was, "" for one that another program put there."""
+    return stored.get("draft", "")
 
 
 def note_key(key: str, draft: str) -> str:
-    """Where the note of an object lies, by what its metadata says: anybody may have written that, so no way out of here."""
+    """The key of an object's note. `draft` comes from its metadata, which any program may write."""
     folder, slash, _ = key.rpartition("/")
     return folder + slash + NOTES + (draft if re.fullmatch(r"[0-9a-f]{32}", draft) else "none")
 
 
 def is_own(key: str) -> bool:
-    """Whether it is a draft or a note, and no object."""
+    """Whether it is the key of a draft or a note."""
     return _OWN.search(key) is not None
 
 
@@ -107,10 +105,11 @@ def format_note(key: str, sha256: str) -> bytes:
     return json.dumps({"key": key, "sha256": sha256}).encode()
 
 
-def read_note(data: bytes) -> tuple[str, str]:
-    """The key it was written for, and the sha-256; "" for what is no note."""
+def parse_note(data: bytes) -> tuple[str, str]:
+    """The key of the object and its sha-256; "" for both where it is no note."""
     try:
-        told = json.loads(data)
-        return str(told["key"]), str(told["sha256"])
+        note = json.loads(data)
+        key, sha256 = str(note["key"]), str(note["sha256"])
     except (ValueError, KeyError, TypeError, RecursionError):
         return "", ""
+    return key, sha256 if _SHA256.fullmatch(sha256) else ""

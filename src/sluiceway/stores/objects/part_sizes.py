@@ -1,45 +1,51 @@
-"""How an object is cut into parts: large enough for its length, small enough for memory, never more of them than S3 takes.
+"""How an object is cut into parts: large enough for its length, small enough for the memory.
 
-A known length gives equal parts (some stores want that); an unknown one begins small and doubles. Numbers only.
+Never more parts than S3 takes. A known length gives equal parts, which some stores want; an unknown
+one begins with small parts that double. Numbers only.
 """
 
 from __future__ import annotations
 
 from sluiceway.errors import TooLarge
 
-__all__ = ["MOST_PARTS", "PART", "SMALLEST", "part_size", "usual_part"]
+__all__ = ["FULL_PART", "MOST_PARTS", "SMALLEST_PART", "default_part_size", "part_size"]
 
-SMALLEST = 5 << 20  # bytes of every part but the last, S3's own limit
-PART = (
-    16 << 20
-)  # bytes of an upload that has much memory: 1.1 times the speed of 8 MiB over loopback, larger ones gained nothing
-SHARE = 4  # parts of it an upload may hold: two on their way, one that gathers, and air
+SMALLEST_PART = 5 << 20  # bytes of every part except the last, S3's own limit
+# Bytes of a part where memory is plentiful: 1.1 times the speed of 8 MiB over loopback. Larger
+# parts gained nothing.
+FULL_PART = 16 << 20
+PARTS_HELD = 4  # that an upload may hold: two in flight, one that gathers, and one to spare
 MOST_PARTS = 10_000  # S3's own limit
-STEP = 1 << 20  # a round number of bytes, of which the parts of a known length are a multiple
-DOUBLES_AFTER = 1_000  # parts of one size of an unknown length: 5 GB at 5 MiB, 4.9 TiB before the number runs out
+ROUNDING = 1 << 20  # bytes; parts of a known length are a multiple of it
+# Parts of one size of an unknown length: 5 GB of 5 MiB parts, 4.9 TiB with all parts.
+DOUBLES_AFTER = 1_000
 
 
-def usual_part(limit: int, live: int) -> int:
-    """Bytes of a part where the length asks for no more: what `limit` bytes of memory allow each of `live` uploads."""
-    return max(SMALLEST, min(PART, limit // (SHARE * live) // STEP * STEP))
+def default_part_size(limit: int, live: int) -> int:
+    """Bytes of a part, as far as `limit` bytes of memory allow for each of `live` uploads."""
+    share = limit // (PARTS_HELD * live) // ROUNDING * ROUNDING
+    return max(SMALLEST_PART, min(FULL_PART, share))
 
 
-def part_size(number: int, length: int | None, usual: int, most: int) -> int:
-    """Bytes of part `number` (from 1 on) of an object of `length` bytes; `most` bytes of memory may be held for one.
+def part_size(number: int, length: int | None, default: int, most: int) -> int:
+    """Bytes of part `number` (from 1 on) of an object of `length` bytes.
 
-    Raises TooLarge where memory does not reach, with what would.
+    `default` is for objects whose length does not need more. `most` bytes of memory may be held for
+    one part. Raises TooLarge where that is too little, with the memory that would do.
     """
     if length is None:
-        size = usual << (number - 1) // DOUBLES_AFTER
+        size = default << (number - 1) // DOUBLES_AFTER
     else:
-        size = max(usual, -(-length // (MOST_PARTS * STEP)) * STEP)
+        size = max(default, -(-length // (MOST_PARTS * ROUNDING)) * ROUNDING)
     if number > MOST_PARTS:
         raise TooLarge(
-            f"S3 takes {MOST_PARTS} parts, and this upload has more; tell its length before it begins"
+            f"S3 takes {MOST_PARTS} parts, and this upload has more; "
+            "tell its length before it begins"
         )
-    if size > max(usual, most):
+    if size > max(default, most):
         raise TooLarge(
-            f"An upload this large needs parts of {size >> 20} MiB; give --memory-budget at least twice that"
+            f"An upload this large needs parts of {size >> 20} MiB; "
+            "give --memory-budget at least twice that"
         ).for_operator(
             "The server has too little memory for an upload this large; send less at once"
         )

@@ -1,7 +1,8 @@
-"""An upload to S3 under way: parts gather in memory lent by the budget, and a few are on their way at a time.
+"""An upload to S3 under way: parts gather in memory of the budget, and a few travel at a time.
 
-What fits into one part is one request at the end. A part stays in hand until S3 has it, so a failure is tried again without
-the sender. What makes the object visible is the last request of all; without it nothing is there.
+An object of one part is one request at the end. A part stays in memory until S3 has it, so a
+failure is retried without the sender. Only the last request makes the object visible. Knows nothing
+of readers.
 """
 
 from __future__ import annotations
@@ -13,66 +14,55 @@ import uuid
 from typing import TYPE_CHECKING
 
 from sluiceway.errors import SluiceError, StoreFailed
-from sluiceway.pipe.budget import Budget, Claim
+from sluiceway.pipe.budget import Claim
 from sluiceway.pipe.cancellation import finish_then_cancel, shield_until_done
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import Entry, Metadata, Replace, UploadRequest
-from sluiceway.stores.objects.metadata import DRAFTS, Description, described, format_note, note_key
-from sluiceway.stores.objects.part_sizes import part_size, usual_part
+from sluiceway.stores.objects.bucket import REPLACE_ANY
+from sluiceway.stores.objects.metadata import DRAFTS, Described
+from sluiceway.stores.objects.part_sizes import default_part_size, part_size
 
-if TYPE_CHECKING:
-    from sluiceway.stores.objects.s3_uploads import (
-        S3Bucket,
-    )  # needs boto3, which Google and Azure do without
-    from sluiceway.stores.objects.store import ObjectStore
+if TYPE_CHECKING:  # needs boto3, which Google and Azure do without
+    from sluiceway.stores.objects.s3_bucket import S3Bucket
 
 __all__ = ["PartsDraft"]
 
 log: logging.Logger = logging.getLogger("sluiceway")
 
-FLIGHT = 4  # parts of one upload under way; more gained nothing over loopback
-FIRST = 64 << 10  # bytes lent to an upload that has just begun: they double as it fills them
-QUICK = 1.0  # seconds for one part; the next one is lent at once, for growing moves what is there and holds it twice
+PARTS_IN_FLIGHT = 4  # of one upload; more gained nothing over loopback
+FIRST_MEMORY = 64 << 10  # bytes for an upload that has just begun; they double as it fills them
+# Seconds to fill one part. After a faster one, the next part gets its memory at once: growing
+# copies the bytes and holds them twice.
+FAST_PART = 1.0
 
 
 class PartsDraft:
-    """`label.key` is where the parts go at once. While nobody knows it they go to a draft's name, to be copied."""
+    """Parts go to the key at once. While the key is not known, they go to a draft's key instead.
 
-    def __init__(
-        self,
-        store: ObjectStore,
-        bucket: S3Bucket,
-        budget: Budget,
-        size: int | None,
-        upload_request: UploadRequest,
-    ) -> None:
-        self._store, self._bucket, self._budget, self._size, self._label = (
-            store,
-            bucket,
-            budget,
-            size,
-            upload_request,
-        )
-        self.id: str = uuid.uuid4().hex
-        self._key = upload_request.key or DRAFTS + self.id
+    In that case they are copied to the key at the end.
+    """
+
+    def __init__(self, bucket: S3Bucket, size: int | None, upload_request: UploadRequest) -> None:
+        self._bucket, self._size, self._request = bucket, size, upload_request
+        self._id = uuid.uuid4().hex
+        self._key = upload_request.key or DRAFTS + self._id
         self._upload: str | None = None  # S3's id, from the first part on
         self._written = 0
-        self._usual = usual_part(
-            budget.limit, store.live
-        )  # once for all: some stores want parts of one size
-        self._part = part_size(1, size, self._usual, self._most)
-        self._claim = Claim(budget, self._whole)
-        self._body, self._filled = (
-            bytearray(),
-            0,
-        )  # the part that gathers, as large as the claim holds, and its bytes so far
-        self._began = -QUICK  # when this part did
-        self._sizes: list[int] = []  # of the parts on their way and there
-        self._tags: dict[int, str] = {}  # of those that are there
-        self._flying: set[asyncio.Task[None]] = set()
+        self._most = bucket.budget.limit // 2  # bytes of one part, so that the next one can gather
+        # Once for all parts: some stores want equal ones.
+        self._default_size = default_part_size(bucket.budget.limit, bucket.live_drafts)
+        self._part_size = part_size(1, size, self._default_size, self._most)
+        self._claim = Claim(bucket.budget, self._memory_needed)
+        self._body = bytearray()  # the part that gathers, as large as the claim holds
+        self._filled = 0  # its bytes so far
+        self._part_began = -FAST_PART
+        self._sizes: list[int] = []  # of the parts in flight and stored
+        self._tags: dict[int, str] = {}  # of the stored parts, by number
+        self._in_flight: set[asyncio.Task[None]] = set()
         self._failure: SluiceError | None = None
-        self._noted = ""  # the note's key
+        self._note = ""  # its key
         self._staged = self._ended = False
+        bucket.drafts[self._id] = self
 
     @property
     def written(self) -> int:
@@ -80,7 +70,7 @@ class PartsDraft:
 
     @property
     def kept(self) -> int:
-        """Of the parts that are there without a gap."""
+        """Bytes of the stored parts without a gap."""
         total = 0
         for number, size in enumerate(self._sizes, 1):
             if number not in self._tags:
@@ -89,37 +79,31 @@ class PartsDraft:
         return total
 
     @property
-    def _most(self) -> int:
-        """Bytes one part may have: half the budget, so that the next one can gather."""
-        return self._budget.limit // 2
-
-    @property
-    def _whole(self) -> int:
-        """Bytes of memory the part that gathers will need."""
-        return (
-            self._part
-            if self._size is None
-            else min(self._part, max(self._size - self._written, FIRST))
-        )
+    def _memory_needed(self) -> int:
+        """Bytes that the part that gathers will need."""
+        if self._size is None:
+            return self._part_size
+        return min(self._part_size, max(self._size - self._written, FIRST_MEMORY))
 
     async def write(self, data: Buffer) -> None:
         self._check()
         left = memoryview(data)
         while left:
-            if self._filled == self._part:
-                await self._ship()
+            if self._filled == self._part_size:
+                await self._submit_part()
             if self._filled == self._claim.held:
-                await self._borrow()
+                await self._grow()
             size = min(len(left), self._claim.held - self._filled)
             self._body[self._filled : self._filled + size] = left[:size]
             self._filled += size
             self._written += size
             left = left[size:]
-        if self._filled == self._part and self._size is not None and self._written < self._size:
-            await self._ship()
+        more = self._size is not None and self._written < self._size
+        if more and self._filled == self._part_size:
+            await self._submit_part()
 
     async def sync(self) -> int:
-        """Does not wait: what is not a whole part cannot be kept by itself."""
+        """Does not wait: bytes that are no whole part cannot be kept by themselves."""
         self._check()
         return self.kept
 
@@ -130,141 +114,128 @@ class PartsDraft:
 
     async def publish(self, key: str, metadata: Metadata, replace: Replace = Replace()) -> Entry:
         self._check()
-        self._store.check_key(key)
+        self._bucket.check_key(key)
         await shield_until_done(self._publish(key, metadata, replace))
-        self._ended = True
-        self._store.ended(self)
-        self._settle()
-        return await shield_until_done(self._store.made(key, self.id, self._written, metadata))
+        self._end()
+        return await shield_until_done(
+            self._bucket.confirm_published(key, self._id, self._written, metadata)
+        )
 
     async def discard(self) -> None:
         if self._ended:
             return
-        self._ended = True
-        self._settle()
-        if self._flying:
-            await asyncio.wait(self._flying)
-        self._store.ended(self)
+        self._end()
+        if self._in_flight:
+            await asyncio.wait(self._in_flight)
         try:
             await shield_until_done(self._clear())
         except SluiceError as error:
             log.warning(
-                "What was sent of an upload stays in the bucket until it is swept: %s", error.detail
+                "The parts of an upload stay in the bucket until they are swept: %s", error.detail
             )
 
     async def _publish(self, key: str, metadata: Metadata, replace: Replace) -> None:
-        said = self._label
-        told = described(self.id, metadata)
+        bucket = self._bucket
         if self._upload is None:
-            del self._body[
-                self._filled :
-            ]  # and kept: who was refused may publish it in another way
-            await self._bucket.put(key, self._body, told, replace)
+            del self._body[self._filled :]  # kept: a refused draft may be published in another way
+            await bucket.put(key, self._body, metadata, self._id, replace)
             return
-        if self._filled:
-            await self._ship()
-        while self._flying:
-            await self._land()
-        self._check()
-        tags = [self._tags[number] for number in range(1, len(self._sizes) + 1)]
-        if key == self._key and _told_before(said) == _told_before(metadata):
-            if metadata.sha256 != said.sha256 and metadata.sha256 is not None:
-                self._noted = note_key(key, self.id)
-                await self._bucket.put(
-                    self._noted,
-                    format_note(key, metadata.sha256),
-                    Description("application/json", (), {"draft": self.id}),
-                    ANY,
-                )
-            await self._bucket.complete(key, self._upload, tags, self.id, replace)
+        tags = await self._finish_parts()
+        in_place = key == self._key and _sent_first(self._request) == _sent_first(metadata)
+        if in_place:
+            if metadata.sha256 is not None and metadata.sha256 != self._request.sha256:
+                self._note = await bucket.write_note(key, self._id, metadata.sha256)
+            await bucket.complete(key, self._upload, tags, self._id, replace)
         else:
-            if self._key == said.key:  # the copy's source must not be visible
+            if self._key == self._request.key:  # the source of a copy must not be visible
                 raise StoreFailed(
-                    f"This draft was begun as {said.key!r}, {said.type}; it cannot become {key!r}, {metadata.type}"
+                    f"This draft was begun as {self._request.key!r}, {self._request.type}; "
+                    f"it cannot become {key!r}, {metadata.type}"
                 )
-            await self._bucket.complete(self._key, self._upload, tags, self.id, ANY)
+            await bucket.complete(self._key, self._upload, tags, self._id, REPLACE_ANY)
             self._staged = True
-            await self._bucket.copy(self._key, key, self._written, told, replace)
-            await self._drop(self._key)
+            await bucket.copy(self._key, key, self._written, metadata, self._id, replace)
+            await bucket.delete_quietly(self._key)
         self._upload = None
 
-    async def _drop(self, key: str) -> None:
-        try:
-            await self._bucket.delete(key)
-        except SluiceError as error:  # the object is there and stands
-            log.warning("A draft's bytes stay in the bucket until they are swept: %s", error.detail)
+    async def _finish_parts(self) -> list[str]:
+        """Wait until S3 has all parts. Returns their tags."""
+        if self._filled:
+            await self._submit_part()
+        while self._in_flight:
+            await self._wait_for_part()
+        self._check()
+        return [self._tags[number] for number in range(1, len(self._sizes) + 1)]
 
     async def _clear(self) -> None:
         if self._upload is not None:
             await self._bucket.abort(self._key, self._upload)
         if self._staged:
             await self._bucket.delete(self._key)
-        if self._noted:
-            await self._bucket.delete(self._noted)
+        if self._note:
+            await self._bucket.delete(self._note)
 
-    async def _borrow(self) -> None:
-        """Memory for more bytes of this part: all of it for a quick sender, else a little first, then twice as much each time."""
+    async def _grow(self) -> None:
+        """Get memory for more bytes of this part.
+
+        All of it for a fast sender; else a little first, then twice as much each time.
+        """
         claim = self._claim
         if self._filled == 0:
-            quick, self._began = time.monotonic() - self._began < QUICK, time.monotonic()
-            one = self._size is not None and self._size <= self._part
-            more = claim.need if one or quick else min(FIRST, claim.need)
+            now = time.monotonic()
+            fast, self._part_began = now - self._part_began < FAST_PART, now
+            only_part = self._size is not None and self._size <= self._part_size
+            more = claim.need if only_part or fast else min(FIRST_MEMORY, claim.need)
         else:
             more = min(claim.held, claim.need)
-        await claim.grow(
-            more or FIRST
-        )  # bytes over the promised length are refused by who counts them
+        # Bytes over the promised length are refused by the caller, who counts them.
+        await claim.grow(more or FIRST_MEMORY)
         grown = bytearray(claim.held)
         grown[: self._filled] = self._body
         self._body = grown
 
-    def _take(self) -> bytearray:
-        """The part, as long as it is filled; the next one begins."""
-        body, filled = self._body, self._filled
-        self._body, self._filled = bytearray(), 0
-        del body[filled:]
-        return body
-
-    async def _ship(self) -> None:
-        """Send the part that has gathered, when few enough are on their way."""
-        while len(self._flying) >= max(
-            1, min(FLIGHT, self._most // self._part // self._store.live)
-        ):
-            await self._land()
+    async def _submit_part(self) -> None:
+        """Send the part that has gathered, as soon as few enough are in flight."""
+        fitting = self._most // self._part_size // self._bucket.live_drafts
+        while len(self._in_flight) >= max(1, min(PARTS_IN_FLIGHT, fitting)):
+            await self._wait_for_part()
         self._check()
         if self._upload is None:
             await finish_then_cancel(self._begin())
-        body = self._take()
-        self._sizes.append(len(body))
+        body, filled = self._body, self._filled
+        self._body, self._filled = bytearray(), 0
+        del body[filled:]
+        self._sizes.append(filled)
         number = len(self._sizes)
-        self._part = part_size(number + 1, self._size, self._usual, self._most)
-        self._flying.add(
-            asyncio.get_running_loop().create_task(
-                self._send(number, body, self._claim.submit(self._whole))
-            )
-        )
+        self._part_size = part_size(number + 1, self._size, self._default_size, self._most)
+        memory = self._claim.submit(self._memory_needed)
+        send = self._send(number, body, memory)
+        self._in_flight.add(asyncio.get_running_loop().create_task(send))
 
     async def _begin(self) -> None:
-        self._upload = await self._bucket.begin(self._key, described(self.id, self._label))
+        self._upload = await self._bucket.begin(self._key, self._request, self._id)
 
-    async def _send(self, number: int, body: bytearray, shipped: int) -> None:
+    async def _send(self, number: int, body: bytearray, memory: int) -> None:
         try:
-            self._tags[number] = await self._bucket.send(
-                self._key, self._upload or "", number, body
-            )
+            upload = self._upload or ""
+            self._tags[number] = await self._bucket.send_part(self._key, upload, number, body)
         except SluiceError as error:
             self._failure = self._failure or error
         finally:
-            self._claim.complete(shipped)
+            self._claim.complete(memory)
 
-    async def _land(self) -> None:
-        """Wait until a part has arrived, or failed."""
-        _, self._flying = await asyncio.wait(self._flying, return_when=asyncio.FIRST_COMPLETED)
+    async def _wait_for_part(self) -> None:
+        """Wait until a part is stored or has failed. Raises the failure."""
+        _, self._in_flight = await asyncio.wait(
+            self._in_flight, return_when=asyncio.FIRST_COMPLETED
+        )
         self._check()
 
-    def _settle(self) -> None:
+    def _end(self) -> None:
+        self._ended = True
         self._claim.release()
         self._body, self._filled = bytearray(), 0
+        self._bucket.drafts.pop(self._id, None)
 
     def _check(self) -> None:
         if self._ended:
@@ -273,9 +244,6 @@ class PartsDraft:
             raise self._failure
 
 
-def _told_before(metadata: Metadata | UploadRequest) -> tuple[object, ...]:
+def _sent_first(metadata: Described) -> tuple[object, ...]:
     """What S3 takes with the first part only."""
     return metadata.filename, metadata.type, metadata.headers, metadata.user
-
-
-ANY = Replace(allowed=True)

@@ -1,84 +1,88 @@
-"""An object in a bucket held open: ranged, conditional reads with one piece read ahead.
+"""An object in a bucket held open for reading: ranged requests that name the version.
 
-Every request names the version, so bytes of two are never mixed; a connection that breaks is taken up at the next byte.
+So bytes of two versions are never mixed. A connection that breaks is replaced at the next byte.
+Knows nothing of drafts.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 from sluiceway.errors import (
     NotFound,
     PeerFailed,
     PreconditionFailed,
-    SluiceError,
     StoreFailed,
     Unavailable,
 )
+from sluiceway.pipe.readahead import read_ahead
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import Entry
-from sluiceway.stores.objects.bucket import BucketReads, BucketResponse
+from sluiceway.stores.objects.bucket import READ_BLOCK, Bucket, BucketResponse
 
 __all__ = ["BucketReader"]
 
-PIECE = 1 << 20  # bytes read at once; one is with the reader, one is coming
-ATTEMPTS = 4  # at one offset; what came in between begins the count anew
-PAUSE = 0.2  # seconds before the second one, doubled each time; obstore has waited longer already
+ATTEMPTS = 4  # at one offset; bytes that arrive in between begin the count anew
+FIRST_PAUSE = 0.2  # seconds, doubled each time; the libraries have already waited longer
 
 
 class BucketReader:
-    """Bytes of one version. StoreFailed when the key was replaced or deleted meanwhile: the cloud keeps the old one no more."""
+    """Raises StoreFailed when the object was replaced or deleted: the cloud has lost its bytes.
+
+    `first` is a response with all of the object, of which no byte was read.
+    """
 
     reopenable = True
 
-    def __init__(
-        self, reads: BucketReads, entry: Entry, first: BucketResponse | None = None
-    ) -> None:
-        self._reads = reads
-        self._first = first  # an answer with all of it, whose bytes nobody has read
+    def __init__(self, bucket: Bucket, entry: Entry, first: BucketResponse | None = None) -> None:
+        self._bucket = bucket
+        self._first = first
         self.entry: Entry = entry
         self.length: int | None = entry.size
 
     async def open(self, start: int = 0, stop: int | None = None) -> AsyncIterator[Buffer]:
-        at, end, tried = start, self.entry.size if stop is None else min(stop, self.entry.size), 0
+        end = self.entry.size if stop is None else min(stop, self.entry.size)
+        at, failures = start, 0
         while at < end:
             try:
-                async for piece in self._stream(at, end):
-                    at, tried = at + len(piece), 0
-                    yield piece
+                async for block in self._blocks(at, end):
+                    at, failures = at + len(block), 0
+                    yield block
+                    del block
                 if at < end:
                     raise PeerFailed(f"{self.entry.key!r} ended {end - at} bytes early")
             except (PeerFailed, Unavailable):
-                tried += 1
-                if tried == ATTEMPTS:
+                failures += 1
+                if failures == ATTEMPTS:
                     raise
-                await asyncio.sleep(PAUSE * 2**tried)
+                await asyncio.sleep(FIRST_PAUSE * 2**failures)
 
     async def aclose(self) -> None:
-        """Nothing is held between reads, but an answer nobody read: letting go of it ends its connection."""
+        """Nothing is held between two calls of `open`, except a response that was not read."""
         first, self._first = self._first, None
         if first is not None:
             first.close()
 
-    async def _stream(self, at: int, end: int) -> AsyncIterator[Buffer]:
-        answer = await self._get(at, end)
-        ahead = self._more(answer.pieces)
-        try:
-            while (piece := await ahead) is not None:
-                at += len(piece)
-                ahead = self._more(answer.pieces) if at < end else _nothing()
-                for cut in range(0, len(piece), PIECE):  # a store may give more than was asked for
-                    yield memoryview(piece)[cut : cut + PIECE]
-        finally:
-            ahead.cancel()
-            with suppress(asyncio.CancelledError, SluiceError):
-                await ahead
-            answer.close()
+    async def _blocks(self, at: int, end: int) -> AsyncIterator[Buffer]:
+        """The blocks of one response, with one of them read ahead."""
+        response = await self._get(at, end)
 
-    def _more(self, stream: Iterator[bytes]) -> asyncio.Task[bytes | None]:
-        return asyncio.ensure_future(self._reads.run(next, stream, None))
+        async def read(_: int, __: int) -> bytes:
+            return await self._bucket.run(next, response.blocks, b"")
+
+        budget = self._bucket.budget
+        blocks = read_ahead(read, at, end, budget, first=READ_BLOCK, most=READ_BLOCK)
+        try:
+            async with aclosing(blocks):
+                async for block in blocks:
+                    # A library may give more at once than it was asked for.
+                    for cut in range(0, len(block), READ_BLOCK):
+                        yield memoryview(block)[cut : cut + READ_BLOCK]
+                    del block
+        finally:
+            response.close()
 
     async def _get(self, at: int, end: int) -> BucketResponse:
         first, self._first = self._first, None
@@ -87,12 +91,8 @@ class BucketReader:
                 return first
             first.close()
         try:
-            return await self._reads.get(self.entry.key, (at, end), self.entry.etag)
+            return await self._bucket.get(self.entry.key, (at, end), self.entry.etag)
         except (NotFound, PreconditionFailed) as error:
             raise StoreFailed(
                 f"{self.entry.key!r} was replaced or deleted while it was read"
             ) from error
-
-
-def _nothing() -> asyncio.Task[None]:
-    return asyncio.ensure_future(asyncio.sleep(0))

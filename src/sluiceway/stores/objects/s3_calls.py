@@ -1,7 +1,8 @@
-"""Requests to an S3 server by boto3, in threads: tried again by boto3 within its deadlines, errors as ours.
+"""Requests to an S3 server by boto3, in threads. boto3 retries them; errors are mapped to ours.
 
-A server that knows no checksums, or no conditions, says 501; the request is then made once more without, and the store
-remembers it. Checksums go first: they are an addition, a condition is what was asked for.
+A server that knows no checksums, or no conditions, answers 501. The request is then made once more
+without, and remembered. Checksums are dropped first: they are an addition, while a condition is
+what was asked for.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, TypeVar
 from botocore.exceptions import ClientError
 
 from sluiceway.errors import PreconditionFailed, SluiceError
-from sluiceway.pipe.cancellation import finish_then_cancel
+from sluiceway.pipe.worker_thread import in_thread
 from sluiceway.stores.objects.errors import map_error
 
 __all__ = ["READERS", "WRITERS", "ConditionUnknown", "S3Calls"]
@@ -25,10 +26,9 @@ log: logging.Logger = logging.getLogger("sluiceway")
 
 T = TypeVar("T")
 
-WRITERS = (
-    16  # parts of all uploads of a process under way at once; each holds its part of the budget
-)
-READERS = 64  # listings, heads and pieces of downloads at once
+# Parts of all uploads of a process that are sent at once; the budget counts each of them.
+WRITERS = 16
+READERS = 64  # listings, heads and blocks of downloads at once
 CONDITIONS = frozenset(["IfMatch", "IfNoneMatch"])
 WRITES = frozenset(
     [
@@ -40,53 +40,60 @@ WRITES = frozenset(
     ]
 )
 CHANGES = WRITES | {"delete_object"}
-CHECKSUMS = (
-    "x-amz-checksum",
-    "x-amz-sdk-checksum",
-    "x-amz-trailer",
-)  # how the headers' names begin
+CHECKSUM_HEADERS = ("x-amz-checksum", "x-amz-sdk-checksum", "x-amz-trailer")  # their beginnings
+
+
+class ConditionUnknown(
+    SluiceError, code="condition-unknown", status=501, title="The server knows no such condition"
+): ...
 
 
 class S3Calls:
-    """`make(plain)` gives a client; a plain one sends checksums only where S3 demands them. `root` stands before every key."""
+    """`make_client(plain)` makes a client; a plain one sends a checksum only where S3 demands it.
+
+    `root` stands before every key. `plain` tells what `client` is.
+    """
 
     def __init__(
         self,
-        make: Callable[[bool], Any],
+        make_client: Callable[[bool], Any],
         client: Any,
         plain: bool,
         bucket: str,
         root: str,
         display_name: str,
     ) -> None:
-        self._make = make
+        self._make_client = make_client
         self.client: Any = client
         self.bucket: str = bucket
         self.root: str = root
         self.display_name: str = display_name
-        self.checked: bool = True  # whether checksums of our own go along
-        self._plain = plain  # whether boto3 adds none
-        self._used = [client]
+        self.sends_checksums: bool = True  # of our own
+        self._plain = plain
+        self._clients = [client]
         self._writers = ThreadPoolExecutor(WRITERS, "sluiceway-s3")
         self._readers = ThreadPoolExecutor(READERS, "sluiceway-s3-read")
-        self._unknown: set[str] = set()  # conditions the server has said it does not know
+        self._unknown_conditions: set[str] = set()  # as the server has answered
 
-    async def call(self, name: str, key: str | None, **told: Any) -> Any:
-        """One request. Cancelling waits for its end. Raises ConditionUnknown where the server knows no such condition."""
-        if name in CHANGES and self._unknown.intersection(told):
+    async def call(self, name: str, key: str | None, **params: Any) -> Any:
+        """Make one request; a caller that is cancelled waits for its end.
+
+        Raises ConditionUnknown where the server does not support the condition.
+        """
+        if name in CHANGES and self._unknown_conditions.intersection(params):
             raise ConditionUnknown("conditions are not known here")
         try:
-            return await self._once(self.client, name, key, told)
+            return await self._once(self.client, name, key, params)
         except ClientError as error:
-            carried = name in WRITES and ("ChecksumSHA256" in told or not self._plain)
-            if not carried or not _refuses_checksums(error):
-                raise self._word(error, name, key, told) from error
-        return await self._without_checksums(name, key, told)
+            checked = name in WRITES and ("ChecksumSHA256" in params or not self._plain)
+            if not checked or not _refuses_checksums(error):
+                raise self._map_error(error, name, key, params) from error
+        return await self._without_checksums(name, key, params)
 
-    async def run(self, call: Callable[..., T], *told: Any, **more: Any) -> T:
-        """A blocking step of reading. Raises what it raises, as one of ours."""
+    async def run(self, call: Callable[..., T], *values: Any, **options: Any) -> T:
+        """Run a blocking step of reading."""
         try:
-            return await self._in(self._readers, partial(call, *told, **more))
+            return await in_thread(partial(call, *values, **options), self._readers)
         except SluiceError:
             raise
         except Exception as error:
@@ -95,77 +102,72 @@ class S3Calls:
     def close(self) -> None:
         for pool in (self._writers, self._readers):
             pool.shutdown(wait=False, cancel_futures=True)
-        for client in self._used:
+        for client in self._clients:
             client.close()
 
-    async def _without_checksums(self, name: str, key: str | None, told: dict[str, Any]) -> Any:
-        """Once more. Where that is refused in the same way, checksums were not the reason and go along again."""
-        told = {member: value for member, value in told.items() if member != "ChecksumSHA256"}
+    async def _without_checksums(self, name: str, key: str | None, params: dict[str, Any]) -> Any:
+        """Make the request once more.
+
+        The same refusal shows that checksums were not the reason; they are kept then.
+        """
+        params = {member: value for member, value in params.items() if member != "ChecksumSHA256"}
         client = self.client
         if not self._plain:
-            client = await asyncio.to_thread(self._make, True)
-            self._used.append(client)
-        failed: ClientError | None = None
+            client = await asyncio.to_thread(self._make_client, True)
+            self._clients.append(client)
+        failure: ClientError | None = None
         try:
-            answer = await self._once(client, name, key, told)
+            response = await self._once(client, name, key, params)
         except ClientError as error:
             if _refuses_checksums(error):
-                raise self._word(error, name, key, told) from error
-            failed = error
-        self.client, self.checked, self._plain = client, False, True
+                raise self._map_error(error, name, key, params) from error
+            failure = error
+        self.client, self.sends_checksums, self._plain = client, False, True
         log.warning(
             "%s does not know x-amz-checksum headers; they are left out from now on",
             self.display_name,
         )
-        if failed is not None:
-            raise self._word(failed, name, key, told) from failed
-        return answer
+        if failure is not None:
+            raise self._map_error(failure, name, key, params) from failure
+        return response
 
-    async def _once(self, client: Any, name: str, key: str | None, told: dict[str, Any]) -> Any:
+    async def _once(self, client: Any, name: str, key: str | None, params: dict[str, Any]) -> Any:
         if key is not None:
-            told = {**told, "Key": self.root + key}
-        call = partial(getattr(client, name), Bucket=self.bucket, **told)
+            params = {**params, "Key": self.root + key}
+        call = partial(getattr(client, name), Bucket=self.bucket, **params)
         try:
-            return await self._in(self._writers if name in WRITES else self._readers, call)
+            return await in_thread(call, self._writers if name in WRITES else self._readers)
         except (ClientError, SluiceError):
             raise
-        except Exception as error:  # boto3's own, urllib3's, and an answer that is no XML
+        except Exception as error:  # of boto3 or urllib3, or for a response that is no XML
             raise map_error(error, self.display_name) from error
 
-    async def _in(self, pool: ThreadPoolExecutor, call: Callable[[], T]) -> T:
-        return await finish_then_cancel(asyncio.get_running_loop().run_in_executor(pool, call))
-
-    def _word(
-        self, error: ClientError, name: str, key: str | None, told: dict[str, Any]
+    def _map_error(
+        self, error: ClientError, name: str, key: str | None, params: dict[str, Any]
     ) -> SluiceError:
-        asked = CONDITIONS.intersection(told) if name in CHANGES else frozenset()
+        asked = CONDITIONS.intersection(params) if name in CHANGES else frozenset()
         if asked and _status(error) == 501 and _header(error) in ("", "if-match", "if-none-match"):
-            self._unknown |= asked
+            self._unknown_conditions |= asked
             return ConditionUnknown("conditions are not known here")
         if asked and _status(error) == 409:  # AWS: another write of the key was under way and won
-            return PreconditionFailed(f"{key!r} was written by somebody else at the same time")
+            return PreconditionFailed(f"{key!r} was written by another client at the same time")
         return map_error(error, self.display_name)
 
 
-class ConditionUnknown(
-    SluiceError, code="condition-unknown", status=501, title="The server knows no such condition"
-): ...
-
-
 def _refuses_checksums(error: ClientError) -> bool:
-    """By the answer's own fields. Some name the header; where none is named, checksums are the first guess."""
-    said = error.response.get("Error", {})
+    """By the response's own fields. Without the name of a header, checksums are the first guess."""
+    details = error.response.get("Error", {})
     if header := _header(error):
-        return header.startswith(CHECKSUMS)
-    if _status(error) == 501 or said.get("Code") == "NotImplemented":
+        return header.startswith(CHECKSUM_HEADERS)
+    if _status(error) == 501 or details.get("Code") == "NotImplemented":
         return True
     return _status(error) == 400 and any(
-        name in str(said.get("Message", "")).lower() for name in CHECKSUMS
+        name in str(details.get("Message", "")).lower() for name in CHECKSUM_HEADERS
     )
 
 
 def _header(error: ClientError) -> str:
-    """Which header the server does not know, where it says so."""
+    """The header that the server does not know, "" where it names none."""
     return str(error.response.get("Error", {}).get("Header", "")).lower()
 
 
