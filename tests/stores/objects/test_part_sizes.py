@@ -6,11 +6,11 @@ import pytest
 
 from sluiceway.errors import TooLarge
 from sluiceway.stores.objects.part_sizes import (
-    MOST_PARTS,
     FULL_PART,
+    MOST_PARTS,
     SMALLEST_PART,
-    part_size,
     default_part_size,
+    part_size,
 )
 
 MIB, GIB, TIB = 1 << 20, 1 << 30, 1 << 40
