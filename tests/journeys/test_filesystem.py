@@ -1,4 +1,4 @@
-"""A server whose destination is an SFTP server, behind fsspec; and `sluiceway copy` into that and out of it."""
+"""A server whose destination is an SFTP server behind fsspec, and copies into it and out of it."""
 
 from __future__ import annotations
 
@@ -56,8 +56,10 @@ def server(
     running.stop()
 
 
-def test_files_come_and_go(server: RunningServer, sftp: SftpServer, place: str) -> None:
-    """Raw and form, whole and in ranges, with conditions; listed and deleted. What lies there is the file itself."""
+def test_files_are_stored_read_listed_and_deleted(
+    server: RunningServer, sftp: SftpServer, place: str
+) -> None:
+    """Raw and form, whole and in ranges, with conditions. The file itself is stored there."""
     url = f"{server.url}/files/a/ä b.bin"
     assert requests.put(url, data=DATA, timeout=30).status_code == 201
     assert (sftp.folder / place / "a" / "ä b.bin").read_bytes() == DATA
@@ -79,24 +81,24 @@ def test_files_come_and_go(server: RunningServer, sftp: SftpServer, place: str) 
         == 200
     )
     assert requests.get(url, timeout=10).content == b"x"
-    told = requests.post(
+    stored = requests.post(
         f"{server.url}/files", files=[("f", ("1.txt", b"1")), ("f", ("2.bin", DATA))], timeout=30
     ).json()["files"]
-    assert requests.get(server.url + told[1]["url"], timeout=30).content == DATA
+    assert requests.get(server.url + stored[1]["url"], timeout=30).content == DATA
     keys = {
         entry["key"] for entry in requests.get(f"{server.url}/files", timeout=10).json()["files"]
     }
-    assert keys >= {"a/ä b.bin", told[0]["key"]}
+    assert keys >= {"a/ä b.bin", stored[0]["key"]}
     assert requests.delete(url, timeout=10).status_code == 204
     assert requests.get(url, timeout=10).status_code == 404
     assert sftp.drafts(place) == []
 
 
-def test_what_is_not_promised_is_said_at_start(
+def test_missing_promises_are_logged_at_the_start(
     server: RunningServer, sftp: SftpServer, serve: Serve
 ) -> None:
-    """One line in the log for each, without the password; a folder has none."""
-    said = server.log()
+    """One line for each, without the password; none for a folder."""
+    log = server.log()
     for words in (
         "create one key at once",
         "replace one version at once",
@@ -104,27 +106,23 @@ def test_what_is_not_promised_is_said_at_start(
         "replaced meanwhile",
     ):
         assert (
-            len(
-                re.findall(f"WARNING sluiceway fsspec.sftp://127.0.0.1:{sftp.port}/.*{words}", said)
-            )
+            len(re.findall(f"WARNING sluiceway fsspec.sftp://127.0.0.1:{sftp.port}/.*{words}", log))
             == 1
-        ), said
-    assert "secret" not in said
+        ), log
+    assert "secret" not in log
     assert "WARNING" not in serve().log()
 
 
 def test_a_cut_upload_leaves_nothing(server: RunningServer, sftp: SftpServer, place: str) -> None:
     with Wire(server.port) as wire:
         wire.send(head("PUT", "/files/cut", f"Content-Length: {2 * len(DATA)}") + DATA)
-        eventually(lambda: sftp.drafts(place), "a draft is there")
-    eventually(lambda: not sftp.drafts(place), "and is gone")
+        eventually(lambda: sftp.drafts(place), "a draft exists")
+    eventually(lambda: not sftp.drafts(place), "the draft is gone")
     assert requests.get(f"{server.url}/files/cut", timeout=10).status_code == 404
 
 
-def test_a_killed_server_leaves_nothing_that_is_found_and_all_is_swept(
-    sftp: SftpServer, tmp_path: Path
-) -> None:
-    """kill -9 in the middle of uploads: no object, and what lies there for an hour is swept by the command."""
+def test_a_sweep_removes_the_leftovers_of_a_killed_server(sftp: SftpServer, tmp_path: Path) -> None:
+    """No object is visible after SIGKILL; the command deletes drafts that are an hour old."""
     place = sftp.fresh()
     assert sluiceway("init", sftp.url(place)).returncode == 0
     victim = start_server(tmp_path / "none", to=sftp.url(place))
@@ -139,9 +137,8 @@ def test_a_killed_server_leaves_nothing_that_is_found_and_all_is_swept(
     finally:
         for wire in wires:
             wire.close()
-    assert (
-        b": 0 leftovers freed" in sluiceway("sweep", sftp.url(place)).stdout
-    )  # none is old enough
+    # None is old enough.
+    assert b": 0 leftovers freed" in sluiceway("sweep", sftp.url(place)).stdout
     folder = sftp.folder / place / ".sluiceway" / "drafts"
     for name in os.listdir(folder):
         os.utime(folder / name, (time.time() - 7200, time.time() - 7200))
@@ -150,30 +147,32 @@ def test_a_killed_server_leaves_nothing_that_is_found_and_all_is_swept(
     assert sftp.drafts(place) == []
 
 
-def test_what_is_wrong_with_the_place_is_told_at_start(sftp: SftpServer) -> None:
-    """A wrong password, nobody there, no package: one line with what to do, and no password."""
-    for url, said in (
+def test_a_wrong_configuration_is_named_at_the_start(sftp: SftpServer) -> None:
+    """A wrong password, no server, no package: one line with what to do, and no password."""
+    for url, words in (
         (sftp.url("x", password="geheim"), b"password or key was refused"),
         ("fsspec+sftp://u:geheim@127.0.0.1:1/x", b"no server answers"),
         ("fsspec+smb://u:geheim@host/share", b"pip install 'smbprotocol'"),
     ):
         done = sluiceway("serve", "--to", url, "--port", "0")
-        assert (done.returncode, said in done.stderr, b"geheim" in done.stderr) == (
+        assert (done.returncode, words in done.stderr, b"geheim" in done.stderr) == (
             2,
             True,
             False,
         ), done.stderr
 
 
-def test_a_file_goes_in_and_comes_out(
+def test_a_file_is_copied_in_and_out(
     sftp: SftpServer, server: RunningServer, tmp_path: Path
 ) -> None:
-    """File to SFTP to file, by key and by folder, on standard output, and on to a server."""
+    """From a file to SFTP to a file, by key and by folder, to standard output, to a server."""
     place = sftp.fresh()
     (tmp_path / "ü b.bin").write_bytes(DATA)
-    told = receipt(sluiceway("copy", "--json", str(tmp_path / "ü b.bin"), sftp.url(f"{place}/in/")))
-    assert (told["size"], told["sha-256"]) == (len(DATA), SHA)
-    assert told["location"] == f"fsspec+sftp://127.0.0.1:{sftp.port}/{place}/in/ü b.bin"
+    copied = receipt(
+        sluiceway("copy", "--json", str(tmp_path / "ü b.bin"), sftp.url(f"{place}/in/"))
+    )
+    assert (copied["size"], copied["sha-256"]) == (len(DATA), SHA)
+    assert copied["location"] == f"fsspec+sftp://127.0.0.1:{sftp.port}/{place}/in/ü b.bin"
     assert (sftp.folder / place / "in" / "ü b.bin").read_bytes() == DATA
     (tmp_path / "out").mkdir()
     assert (

@@ -1,4 +1,4 @@
-"""A server whose destination is a bucket, on a real S3 server: what it promises of a folder it promises of objects."""
+"""A server whose destination is a bucket on a real S3 server keeps the promises of a folder."""
 
 from __future__ import annotations
 
@@ -58,8 +58,10 @@ def server(
     running.stop()
 
 
-def test_files_come_and_go(server: RunningServer, s3: Objects, bucket: str) -> None:
-    """Raw and form, in one part and in several, whole and in ranges, with conditions; listed and deleted."""
+def test_files_are_stored_read_listed_and_deleted(
+    server: RunningServer, s3: Objects, bucket: str
+) -> None:
+    """Raw and form, in one part and in several, whole and in ranges, with conditions."""
     url = f"{server.url}/files/a/ä b.bin"
     assert (
         requests.put(url, data=LARGE, headers={"Content-Type": "image/png"}, timeout=60).status_code
@@ -92,24 +94,21 @@ def test_files_come_and_go(server: RunningServer, s3: Objects, bucket: str) -> N
     )
     assert requests.get(url, timeout=30).content == b"x"
     files = [("f", ("1.txt", b"1")), ("f", ("2.bin", DATA))]
-    told = requests.post(f"{server.url}/files", files=files, timeout=60).json()["files"]
-    assert requests.get(server.url + told[1]["url"], timeout=30).content == DATA
+    stored = requests.post(f"{server.url}/files", files=files, timeout=60).json()["files"]
+    assert requests.get(server.url + stored[1]["url"], timeout=30).content == DATA
     listed = {
         entry["key"] for entry in requests.get(f"{server.url}/files", timeout=30).json()["files"]
     }
-    assert listed >= {"a/ä b.bin", told[0]["key"]}
-    assert f"up/{told[0]['key']}" in s3.keys(
-        bucket
-    )  # every object has its own name there, for every other tool
+    assert listed >= {"a/ä b.bin", stored[0]["key"]}
+    # Every object has its own name there, for other tools.
+    assert f"up/{stored[0]['key']}" in s3.keys(bucket)
     assert requests.delete(url, timeout=30).status_code == 204
     assert requests.get(url, timeout=30).status_code == 404
     assert s3.unfinished(bucket) == []
 
 
-def test_many_quick_uploads_at_once_share_little_memory(
-    s3: Objects, bucket: str, tmp_path: Path
-) -> None:
-    """Twelve of 12 MiB where memory holds three parts: each is stored, and none waits for what another one holds."""
+def test_many_fast_uploads_share_little_memory(s3: Objects, bucket: str, tmp_path: Path) -> None:
+    """Twelve of 12 MiB are stored with memory for three parts; none waits until another ends."""
     server = start_server(
         tmp_path / "none", "--memory-budget", "16MiB", env=s3.env, to=s3.url(bucket, "crowd")
     )
@@ -131,10 +130,10 @@ def test_many_quick_uploads_at_once_share_little_memory(
 
 @pytest.mark.parametrize("size", [0, 1000, len(LARGE)])
 @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
-def test_what_is_known_of_an_object_is_its_metadata(
+def test_type_name_and_digest_are_the_objects_metadata(
     server: RunningServer, s3: Objects, bucket: str, size: int, chunked: bool
 ) -> None:
-    """Type, name and digest: seen by other clients, and by ours again; a digest sent along is metadata at every size."""
+    """Other clients see them. An announced digest is metadata at every size."""
     data = LARGE[:size]
     digest = hashlib.sha256(data)
     url, key = f"{server.url}/files/meta/é {size} {chunked}", f"up/meta/é {size} {chunked}"
@@ -149,14 +148,14 @@ def test_what_is_known_of_an_object_is_its_metadata(
     assert there["ContentLength"] == size
     assert there["Metadata"]["sha256"] == digest.hexdigest()
     assert there["Metadata"]["filename"] == f"%C3%A9%20{size}%20{chunked}"
-    told = requests.head(url, timeout=30).headers
-    assert (told["Repr-Digest"], told["Content-Length"]) == (sent["Repr-Digest"], str(size))
+    headers = requests.head(url, timeout=30).headers
+    assert (headers["Repr-Digest"], headers["Content-Length"]) == (sent["Repr-Digest"], str(size))
 
 
-def test_an_object_in_parts_has_its_digest_although_nobody_promised_it(
+def test_an_object_in_parts_has_a_digest_that_was_not_announced(
     server: RunningServer, s3: Objects, bucket: str
 ) -> None:
-    """S3 wants metadata before the first byte; the digest found at the end is noted beside it, and goes with the object."""
+    """S3 takes metadata before the first byte; a note beside the object has the digest."""
     url = f"{server.url}/files/noted/large"
     assert requests.put(url, data=LARGE, timeout=60).status_code == 201
     digest = base64.b64encode(hashlib.sha256(LARGE).digest()).decode()
@@ -169,12 +168,12 @@ def test_an_object_in_parts_has_its_digest_although_nobody_promised_it(
 
 
 def test_a_cut_upload_leaves_nothing(server: RunningServer, s3: Objects, bucket: str) -> None:
-    """Parts were there already: neither an object nor an unfinished upload remains."""
+    """Some parts were stored: neither an object nor an unfinished upload remains."""
     with Wire(server.port) as wire:
         wire.send(head("PUT", "/files/cut", f"Content-Length: {40 * MIB}") + LARGE)
         eventually(
             lambda: s3.unfinished(bucket) == ["up/cut"],
-            "the first part goes out while the body comes in",
+            "the first part is sent while the body arrives",
         )
         wire.reset()
 
@@ -194,14 +193,14 @@ def test_a_wrong_digest_leaves_nothing(server: RunningServer, s3: Objects, bucke
     assert s3.unfinished(bucket) == []
 
 
-def test_a_killed_server_leaves_what_sweep_takes_away(s3: Objects, tmp_path: Path) -> None:
-    """kill -9 midway: nothing is visible; `sluiceway sweep` aborts what S3 holds, and leaves what is young alone."""
+def test_a_sweep_removes_the_leftovers_of_a_killed_server(s3: Objects, tmp_path: Path) -> None:
+    """Nothing is visible after SIGKILL. `sluiceway sweep` aborts old unfinished uploads only."""
     bucket = s3.fresh()
     server = start_server(tmp_path / "none", env=s3.env, to=s3.url(bucket, "k"))
     try:
         with Wire(server.port) as wire:
             wire.send(head("PUT", "/files/killed", f"Content-Length: {40 * MIB}") + LARGE)
-            eventually(lambda: s3.unfinished(bucket) == ["k/killed"], "the first part goes out")
+            eventually(lambda: s3.unfinished(bucket) == ["k/killed"], "the first part is sent")
             server.stop(signal.SIGKILL)
     finally:
         server.stop(signal.SIGKILL)
@@ -214,8 +213,8 @@ def test_a_killed_server_leaves_what_sweep_takes_away(s3: Objects, tmp_path: Pat
     assert b"1 leftover freed" in swept.stdout
 
 
-def test_a_download_may_be_sent_to_the_bucket_itself(s3: Objects, tmp_path: Path) -> None:
-    """--redirect-downloads: a signed URL that gives the bytes, ranges and the name; conditions are still answered here."""
+def test_a_download_may_be_redirected_to_the_bucket(s3: Objects, tmp_path: Path) -> None:
+    """--redirect-downloads: a signed URL has bytes, ranges and the name; conditions stay here."""
     bucket = s3.fresh()
     server = start_server(
         tmp_path / "none", "--redirect-downloads", "60", env=s3.env, to=s3.url(bucket, "d")
@@ -233,9 +232,8 @@ def test_a_download_may_be_sent_to_the_bucket_itself(s3: Objects, tmp_path: Path
         assert sent_on.headers["Location"].startswith(s3.endpoint)
         got = requests.get(url, headers={"Range": "bytes=5-9"}, timeout=30)
         assert (got.status_code, got.content) == (206, DATA[5:10])
-        assert got.headers["Content-Disposition"].startswith(
-            "attachment"
-        )  # a page somebody uploaded is not shown as one
+        # A browser must not display an uploaded page.
+        assert got.headers["Content-Disposition"].startswith("attachment")
         assert requests.get(url, timeout=30).content == DATA
         tag = requests.head(url, timeout=30).headers["ETag"]
         assert requests.get(url, headers={"If-None-Match": tag}, timeout=30).status_code == 304
@@ -264,12 +262,12 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_what_is_wrong_is_said_at_start(s3: Objects, bucket: str, case: str) -> None:
-    """No such bucket, a wrong key, no right, a wrong endpoint, no key at all: the server does not start and says which."""
+def test_a_wrong_configuration_is_named_at_the_start(s3: Objects, bucket: str, case: str) -> None:
+    """The server does not start, and names the reason: bucket, key, right, endpoint, no key."""
     env, other, words = WRONG[case]
     place = s3.url(other or bucket, "up")
-    told = ("--port", "0", "--store-option", "attempts=1")
-    done = sluiceway("serve", "--to", place, *told, env={**s3.env, **env})
+    options = ("--port", "0", "--store-option", "attempts=1")
+    done = sluiceway("serve", "--to", place, *options, env={**s3.env, **env})
 
     assert done.returncode != 0
     assert words in done.stderr.decode(), done.stderr
@@ -277,17 +275,17 @@ def test_what_is_wrong_is_said_at_start(s3: Objects, bucket: str, case: str) -> 
     assert b"Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("told", ["color=red", "addressing=odd", "timeout=soon", "endpoint"])
-def test_an_option_that_cannot_be_is_refused(s3: Objects, bucket: str, told: str) -> None:
+@pytest.mark.parametrize("option", ["color=red", "addressing=odd", "timeout=soon", "endpoint"])
+def test_an_invalid_option_is_refused(s3: Objects, bucket: str, option: str) -> None:
     done = sluiceway(
-        "serve", "--to", s3.url(bucket), "--port", "0", "--store-option", told, env=s3.env
+        "serve", "--to", s3.url(bucket), "--port", "0", "--store-option", option, env=s3.env
     )
     assert (done.returncode, b"Traceback" in done.stderr) == (2, False)
-    assert told.partition("=")[0].encode() in done.stderr or b"NAME=VALUE" in done.stderr
+    assert option.partition("=")[0].encode() in done.stderr or b"NAME=VALUE" in done.stderr
 
 
-def test_copies_go_in_and_out(s3: Objects, tmp_path: Path) -> None:
-    """A file, a pipe and a folder into a bucket; an object to a file, to a pipe and to another bucket."""
+def test_copies_into_and_out_of_a_bucket(s3: Objects, tmp_path: Path) -> None:
+    """A file, a pipe and a folder into a bucket; an object to a file, a pipe and another bucket."""
     bucket, other = s3.fresh(), s3.fresh()
     file = tmp_path / "large.bin"
     file.write_bytes(LARGE)
@@ -320,7 +318,7 @@ def test_copies_go_in_and_out(s3: Objects, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("beside_a_folder", [False, True])
 def test_readiness_is_the_buckets(s3: Objects, tmp_path: Path, beside_a_folder: bool) -> None:
-    """/readyz asks the bucket, also as the second of two places: 200 while it is there, 503 with the reason when it is not."""
+    """/readyz asks the bucket, also as the second destination: 503 when the bucket is missing."""
     bucket = s3.fresh()
     to, more = (
         (str(tmp_path / "a"), ["--to", s3.url(bucket)]) if beside_a_folder else (s3.url(bucket), [])
@@ -334,15 +332,15 @@ def test_readiness_is_the_buckets(s3: Objects, tmp_path: Path, beside_a_folder: 
         s3.client.delete_bucket(Bucket=bucket)
         eventually(
             lambda: requests.get(f"{server.url}/readyz", timeout=30).status_code == 503,
-            "a new look is taken",
+            "the bucket is probed again",
         )
         assert "no such bucket" in server.log()
     finally:
         server.stop()
 
 
-def test_probes_of_a_bucket_ask_no_listing(s3: Objects, tmp_path: Path) -> None:
-    """However many come, the bucket sees one small request a second: a listing costs twelve times as much."""
+def test_probes_of_a_bucket_make_no_listing(s3: Objects, tmp_path: Path) -> None:
+    """The bucket gets one small request a second; a listing costs twelve times as much."""
     bucket, proxy = s3.fresh(), S3Faults(s3.endpoint)
     server = start_server(
         tmp_path / "none", env={**s3.env, "AWS_ENDPOINT_URL": proxy.url}, to=s3.url(bucket)
@@ -356,10 +354,10 @@ def test_probes_of_a_bucket_ask_no_listing(s3: Objects, tmp_path: Path) -> None:
                     range(60),
                 )
             )
-        asked = proxy.seen[before:]
+        requested = proxy.seen[before:]
         assert answers == [200] * 60
-        assert 1 <= len(asked) <= 2 + time.monotonic() - began
-        assert set(asked) == {"get"}
+        assert 1 <= len(requested) <= 2 + time.monotonic() - began
+        assert set(requested) == {"get"}
     finally:
         server.stop()
         proxy.close()

@@ -1,4 +1,4 @@
-"""A bucket wherever a place may stand: beside a folder, behind a Starlette and a Flask app, at both ends of a copy of many."""
+"""A bucket beside a folder, behind Starlette and Flask apps, and at both ends of a copy of many."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -25,14 +26,26 @@ TESTS = Path(__file__).parent.parent
 LARGE = noise(12 * MIB + 3, 7)
 
 
+def copy_many(
+    *words: str, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "sluiceway", "copy", "-r", *words, "--json"],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+        env={**os.environ, **(env or {})},
+    )
+
+
 def test_a_file_goes_to_a_folder_and_a_bucket_in_one_pass(
     s3: Objects, tmp_path: Path, serve: Serve
 ) -> None:
-    """Both have it or none: whole, and cut off midway."""
+    """Both have it or none: a whole upload, and one that is cut."""
     bucket = s3.fresh()
-    server = serve(
-        "--to", s3.url(bucket, "both"), "--memory-budget", "32MiB", env=s3.env
-    )  # parts of 8 MiB
+    # With this memory parts have 8 MiB.
+    server = serve("--to", s3.url(bucket, "both"), "--memory-budget", "32MiB", env=s3.env)
     answer = requests.put(f"{server.url}/files/large", data=LARGE, timeout=60)
     assert answer.status_code == 201
     assert len(answer.json()["files"][0]["destinations"]) == 2
@@ -47,15 +60,15 @@ def test_a_file_goes_to_a_folder_and_a_bucket_in_one_pass(
 
     with Wire(server.port) as wire:
         wire.send(head("PUT", "/files/cut", f"Content-Length: {40 * MIB}") + LARGE)
-        eventually(lambda: s3.unfinished(bucket) == ["both/cut"], "a part is on its way")
+        eventually(lambda: s3.unfinished(bucket) == ["both/cut"], "a part is in flight")
         wire.reset()
-    eventually(lambda: s3.unfinished(bucket) == [] and server.drafts() == [], "both let go of it")
+    eventually(lambda: s3.unfinished(bucket) == [] and server.drafts() == [], "both discard it")
     assert s3.keys(bucket, "both/cut") == []
     assert server.stored() == {"large": len(LARGE)}
 
 
 def test_a_starlette_app_keeps_its_files_in_a_bucket(s3: Objects, tmp_path: Path) -> None:
-    """The service mounted on stock uvicorn: a form in, ranges out."""
+    """The service is mounted on plain uvicorn; a form is stored, ranges are read."""
     bucket = s3.fresh()
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -73,12 +86,12 @@ def test_a_starlette_app_keeps_its_files_in_a_bucket(s3: Objects, tmp_path: Path
                 return probe.connect_ex(("127.0.0.1", port)) == 0
 
         eventually(listens, "the app listens")
-        told = requests.post(f"{url}/files", files={"f": ("large.bin", LARGE)}, timeout=60).json()[
-            "files"
-        ][0]
-        assert f"mounted/{told['key']}" in s3.keys(bucket)
+        stored = requests.post(
+            f"{url}/files", files={"f": ("large.bin", LARGE)}, timeout=60
+        ).json()["files"][0]
+        assert f"mounted/{stored['key']}" in s3.keys(bucket)
         got = requests.get(
-            f"{url}/files/{told['key']}", headers={"Range": "bytes=8388600-8388610"}, timeout=30
+            f"{url}/files/{stored['key']}", headers={"Range": "bytes=8388600-8388610"}, timeout=30
         )
         assert (got.status_code, got.content) == (206, LARGE[8388600:8388611])
     finally:
@@ -100,29 +113,26 @@ def test_a_flask_app_on_gunicorn_keeps_its_files_in_a_bucket(s3: Objects, tmp_pa
         assert requests.delete(url, timeout=30).status_code == 204
 
 
-def test_what_is_oddly_named_in_a_bucket_is_told_and_the_rest_is_served_and_copied(
+def test_odd_keys_are_named_and_the_other_objects_are_served_and_copied(
     s3: Objects, tmp_path: Path
 ) -> None:
-    """The server starts and names it, its listing says what it leaves out, and a copy counts it; the rest comes back."""
+    """The server names them at its start and in its listing; a copy counts them as failed."""
     bucket = s3.fresh()
     for key in ("a", "odd//x", "p/../q", "t\tab", "l\nf", "z", "/z"):
         s3.client.put_object(Bucket=bucket, Key=key, Body=key.encode())
     server = start_server(tmp_path / "none", env=s3.env, to=s3.url(bucket))
     try:
         assert "3 keys cannot be served, such as /z" in server.log()
-        told = requests.get(f"{server.url}/files", timeout=30).json()
-        assert [file["key"] for file in told["files"]] == ["a", "l\nf", "t\tab", "z"]
-        assert sorted(one["name"] for one in told["omitted"]) == ["/z", "odd//x", "p/../q"]
-        assert {one["code"] for one in told["omitted"]} == {"bad-name"}
-        for file in told["files"]:
+        listing = requests.get(f"{server.url}/files", timeout=30).json()
+        assert [file["key"] for file in listing["files"]] == ["a", "l\nf", "t\tab", "z"]
+        assert sorted(one["name"] for one in listing["omitted"]) == ["/z", "odd//x", "p/../q"]
+        assert {one["code"] for one in listing["omitted"]} == {"bad-name"}
+        for file in listing["files"]:
             assert requests.get(server.url + file["url"], timeout=30).text == file["key"]
     finally:
         server.stop()
 
-    done = subprocess.run(
-        [sys.executable, "-m", "sluiceway", "copy", "-r", s3.url(bucket), f"{tmp_path}/out", "--json"],
-        capture_output=True, text=True, timeout=100, check=False, env={**os.environ, **s3.env},
-    )  # fmt: skip
+    done = copy_many(s3.url(bucket), f"{tmp_path}/out", env=s3.env)
     report = json.loads(done.stdout.splitlines()[-1])["report"]
     assert report["copied"] == 4
     assert (done.returncode, report["failed"]) == (6, 3)
@@ -130,42 +140,38 @@ def test_what_is_oddly_named_in_a_bucket_is_told_and_the_rest_is_served_and_copi
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"a", "l\nf", "t\tab", "z"}
 
     back = s3.fresh()
-    done = subprocess.run(
-        [sys.executable, "-m", "sluiceway", "copy", "-r", f"{tmp_path}/out", s3.url(back), "--json"],
-        capture_output=True, text=True, timeout=100, check=False, env={**os.environ, **s3.env},
-    )  # fmt: skip
+    done = copy_many(f"{tmp_path}/out", s3.url(back), env=s3.env)
     assert done.returncode == 0, done.stderr
     assert sorted(s3.keys(back)) == ["a", "l\nf", "t\tab", "z"]
 
-    s3.client.put_object(
-        Bucket=back, Key="photos/", Body=b""
-    )  # a console's folder, which is nothing that is missing
-    done = subprocess.run(
-        [sys.executable, "-m", "sluiceway", "copy", "-r", s3.url(back), f"{tmp_path}/again", "--json"],
-        capture_output=True, text=True, timeout=100, check=False, env={**os.environ, **s3.env},
-    )  # fmt: skip
+    # A console's folder marker is no failure.
+    s3.client.put_object(Bucket=back, Key="photos/", Body=b"")
+    done = copy_many(s3.url(back), f"{tmp_path}/again", env=s3.env)
     report = json.loads(done.stdout.splitlines()[-1])["report"]
     assert (done.returncode, report["copied"], report["failed"], report["left_out"]) == (0, 4, 0, 1)
 
 
 @pytest.mark.parametrize("way", ["options", "query"])
-def test_many_go_from_bucket_to_folder_and_to_a_server_and_back(
+def test_many_are_copied_from_a_bucket_to_a_folder_and_a_server_and_back(
     s3: Objects, tmp_path: Path, way: str
 ) -> None:
-    """`copy -r` with what the bucket needs on the command line or in its URL; each has its bytes at the end."""
+    """`copy -r` with the bucket's options on the command line or in its URL."""
     bucket = s3.fresh()
     data = {f"k/{number}": noise(number * 1000, number) for number in range(12)} | {
         "k/large": LARGE
     }
     for key, value in data.items():
         s3.client.put_object(Bucket=bucket, Key=key, Body=value)
-    told = {name.replace("_", "-"): value for name, value in s3.options.items()}
+    options = {name.replace("_", "-"): value for name, value in s3.options.items()}
     place, words = (
         s3.url(bucket, "k/"),
-        [word for name, value in told.items() for word in ("--store-option", f"{name}={value}")],
+        [word for name, value in options.items() for word in ("--store-option", f"{name}={value}")],
     )
     if way == "query":
-        place, words = f"{place}?{'&'.join(f'{name}={value}' for name, value in told.items())}", []
+        place, words = (
+            f"{place}?{'&'.join(f'{name}={value}' for name, value in options.items())}",
+            [],
+        )
     server = start_server(tmp_path / "root")
     try:
         for source, target in (
@@ -173,10 +179,7 @@ def test_many_go_from_bucket_to_folder_and_to_a_server_and_back(
             (place, f"{server.url}/files/in/"),
             (f"{server.url}/files/in/", place),
         ):
-            done = subprocess.run(
-                [sys.executable, "-m", "sluiceway", "copy", "-r", source, target, *words, "--json"],
-                capture_output=True, text=True, timeout=100, check=False,
-            )  # fmt: skip
+            done = copy_many(source, target, *words)
             assert done.returncode == 0, done.stderr
             report = json.loads(done.stdout.splitlines()[-1])["report"]
             assert (report["failed"], report["copied"] + report["skipped"]) == (0, len(data)), (

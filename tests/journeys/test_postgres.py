@@ -1,4 +1,4 @@
-"""A server whose destination is PostgreSQL: what it promises of a folder it promises of tables."""
+"""A server whose destination is PostgreSQL keeps the promises of a folder."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def place(database: Database, table: str) -> str:
     url = f"{database.url}&table={table}"
     done = sluiceway("init", url)
     assert done.returncode == 0, done.stderr
-    assert sluiceway("init", url).returncode == 0  # once more changes nothing
+    assert sluiceway("init", url).returncode == 0  # it may be repeated
     return url
 
 
@@ -52,8 +52,8 @@ def server(place: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run
     running.stop()
 
 
-def test_files_come_and_go(server: RunningServer) -> None:
-    """Raw and form, whole and in ranges, with conditions; listed and deleted."""
+def test_files_are_stored_read_listed_and_deleted(server: RunningServer) -> None:
+    """Raw and form, whole and in ranges, with conditions."""
     url = f"{server.url}/files/a/ä b.bin"
     assert requests.put(url, data=DATA, timeout=30).status_code == 201
     got = requests.get(url, timeout=30)
@@ -73,15 +73,15 @@ def test_files_come_and_go(server: RunningServer) -> None:
         == 200
     )
     assert requests.get(url, timeout=10).content == b"x"
-    told = requests.post(
+    stored = requests.post(
         f"{server.url}/files", files=[("f", ("1.txt", b"1")), ("f", ("2.bin", DATA))], timeout=30
     ).json()["files"]
-    assert requests.get(server.url + told[1]["url"], timeout=30).content == DATA
+    assert requests.get(server.url + stored[1]["url"], timeout=30).content == DATA
     assert {
         entry["key"] for entry in requests.get(f"{server.url}/files", timeout=10).json()["files"]
     } >= {
         "a/ä b.bin",
-        told[0]["key"],
+        stored[0]["key"],
     }
     assert requests.delete(url, timeout=10).status_code == 204
     assert requests.get(url, timeout=10).status_code == 404
@@ -99,15 +99,15 @@ def test_deleting_frees_the_rows(server: RunningServer, database: Database, tabl
 def test_a_cut_upload_leaves_no_row(server: RunningServer, database: Database, table: str) -> None:
     with Wire(server.port) as wire:
         wire.send(head("PUT", "/files/cut", f"Content-Length: {2 * len(DATA)}") + DATA)
-        eventually(lambda: database.leftovers(table), "a draft is there")
-    eventually(lambda: not database.leftovers(table), "and is gone")
+        eventually(lambda: database.leftovers(table), "a draft exists")
+    eventually(lambda: not database.leftovers(table), "the draft is gone")
     assert requests.get(f"{server.url}/files/cut", timeout=10).status_code == 404
 
 
-def test_a_killed_server_leaves_nothing_that_is_found_and_all_is_swept(
+def test_a_sweep_removes_the_leftovers_of_a_killed_server(
     place: str, database: Database, table: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """kill -9 in the middle of ten uploads: no object, and a sweep beside a living upload frees the dead ones only."""
+    """No object is visible after SIGKILL, and a sweep leaves an upload under way alone."""
     victim = start_server(tmp_path_factory.mktemp("victim") / "none", to=place)
     wires = [Wire(victim.port) for _ in range(10)]
     try:
@@ -125,9 +125,8 @@ def test_a_killed_server_leaves_nothing_that_is_found_and_all_is_swept(
         with Wire(survivor.port) as wire:
             wire.send(head("PUT", "/files/alive", f"Content-Length: {2 * len(DATA)}") + DATA)
             eventually(lambda: len(database.leftovers(table)) >= 11, "one more draft")
-            assert sluiceway("sweep", place).stdout.endswith(
-                ": 0 leftovers freed\n"
-            )  # none is old enough
+            # None is old enough.
+            assert sluiceway("sweep", place).stdout.endswith(": 0 leftovers freed\n")
             newest = f"SELECT id FROM {table}_drafts ORDER BY seen DESC LIMIT 1"
             database.rows(
                 f"UPDATE {table}_drafts SET seen = seen - interval '2 hours' WHERE id <> ({newest})"
@@ -142,15 +141,15 @@ def test_a_killed_server_leaves_nothing_that_is_found_and_all_is_swept(
         survivor.stop()
 
 
-def test_what_is_wrong_with_the_database_is_told_at_start(database: Database, place: str) -> None:
-    """Missing tables, nobody there, a wrong name: one line each with what to do, and no password."""
-    for url, said in (
+def test_a_wrong_configuration_is_named_at_the_start(database: Database, place: str) -> None:
+    """Missing tables, no server, a wrong name: one line with what to do, and no password."""
+    for url, words in (
         (f"{database.url}&table=missing", "sluiceway init"),
         ("postgresql://u:geheim@127.0.0.1:1/db", "cannot be reached"),
         (f"{database.url}&table=No-Name", "cannot be the table's name"),
     ):
         done = sluiceway("serve", "--to", url, "--port", "0")
-        assert (done.returncode, said in done.stderr, "geheim" in done.stderr) == (
+        assert (done.returncode, words in done.stderr, "geheim" in done.stderr) == (
             2,
             True,
             False,
@@ -163,10 +162,10 @@ def test_what_is_wrong_with_the_database_is_told_at_start(database: Database, pl
     ) == (2, True, False)
 
 
-def test_the_database_going_away_is_an_answer(
+def test_a_failing_database_is_answered_with_the_reason(
     database: Database, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Its connections are cut in the middle of an upload: the client reads why, and the next upload goes well."""
+    """It fails in the middle of an upload; the next upload succeeds."""
     name = database.fresh()
     url = f"{database.url}&table={name}&application_name={name}"
     assert sluiceway("init", url).returncode == 0
@@ -174,7 +173,7 @@ def test_the_database_going_away_is_an_answer(
     try:
         with Wire(server.port) as wire:
             wire.send(head("PUT", "/files/a", f"Content-Length: {2 * len(DATA)}") + DATA)
-            eventually(lambda: database.leftovers(name), "a draft is there")
+            eventually(lambda: database.leftovers(name), "a draft exists")
             database.rows(f"ALTER TABLE {name}_chunks RENAME TO hidden_{name}")
             wire.send(DATA)
             answer = wire.answer()
@@ -182,7 +181,8 @@ def test_the_database_going_away_is_an_answer(
             assert "sluiceway init" in answer.json()["detail"]
         database.rows(f"ALTER TABLE hidden_{name} RENAME TO {name}_chunks")
         database.rows(
-            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{name}'"
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            f"WHERE application_name = '{name}'"
         )
         assert requests.put(f"{server.url}/files/b", data=DATA, timeout=30).status_code == 201
         assert requests.put(f"{server.url}/files/c", data=DATA, timeout=30).status_code == 201

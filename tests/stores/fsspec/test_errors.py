@@ -1,4 +1,4 @@
-"""What went wrong is told from an error's type, errno and status: a file's name in its text means nothing."""
+"""Errors are mapped by type, errno and status; a file's name in their text decides nothing."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ NAMES = [
     ids=["os", "errno", "runtime", "value", "ftp"],
 )
 def test_a_name_in_an_errors_text_decides_nothing(name: str, make: object) -> None:
-    """Neither a full disk nor a wrong password nor a broken connection: it was refused, and that is all that is known."""
+    """It is no full disk, wrong password or broken connection: it was refused."""
     error = make(name)  # type: ignore[operator]  # a function of one name
     assert type(map_error(error, "there", ())) is StoreFailed
-    said = map_error(error, "there", ()).detail
-    assert "password" not in said
-    assert "full" not in said.replace(name, "")
+    detail = map_error(error, "there", ()).detail
+    assert "password" not in detail
+    assert "full" not in detail.replace(name, "")
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_name_that_is_missing_is_not_found(name: str) -> None:
-    """By fsspec and by obstore, which both put the name into the text."""
+    """fsspec and obstore both put the name into the text."""
     missing = FileNotFoundError(
         f"Object at location {name} not found <Code>AccessDenied</Code> status code: 401"
     )
@@ -92,10 +92,10 @@ def _http(status: int) -> Exception:
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
 )
-def test_numbers_and_types_are_told_in_words(
+def test_numbers_and_types_become_errors_with_words(
     error: Exception, kind: type[SluiceError], words: str
 ) -> None:
     """The same kinds of failure in the numbers of the system, of HTTP and of FTP."""
-    told = map_error(error, "there", ())
-    assert type(told) is kind
-    assert words in told.detail
+    mapped = map_error(error, "there", ())
+    assert type(mapped) is kind
+    assert words in mapped.detail

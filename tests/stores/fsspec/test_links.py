@@ -1,4 +1,4 @@
-"""Links behind SFTP lead nobody out of the root, and what has no name in UTF-8 hides nothing else."""
+"""Links behind SFTP never lead out of the root; a name that is not UTF-8 hides nothing else."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def place(sftp: SftpServer) -> str:
 
 @pytest.fixture
 def outside(sftp: SftpServer, place: str) -> Path:
-    """A folder beside the root, to which links in the root lead: `way` (at the top), `deep/way`, `file`."""
+    """A folder beside the root, the target of links in the root: `way`, `deep/way`, `file`."""
     outside = sftp.folder / f"{place}-outside"
     (outside / "below").mkdir(parents=True)
     (outside / "secret").write_bytes(b"secret")
@@ -59,7 +59,7 @@ async def store(
 async def test_no_link_is_followed_to_read_or_delete(
     store: FsspecStore, outside: Path, key: str
 ) -> None:
-    """A link to a folder on the way, and one that is the object itself: forbidden, and nothing outside is touched."""
+    """A link to a folder of the path, and one that is the object, are forbidden."""
     for act in (store.stat(key), store.open(key), store.delete(key)):
         with pytest.raises(Forbidden):
             await act
@@ -71,7 +71,7 @@ async def test_no_link_is_followed_to_read_or_delete(
     "key", ["way/new", "way/below/new", "deep/way/made/new", "way/secret", "file"]
 )
 async def test_no_link_is_followed_to_write(store: FsspecStore, outside: Path, key: str) -> None:
-    """Neither a new object nor a replaced one, in folders that are there and ones that would be made."""
+    """For a new object and a replaced one, in folders that exist and that would be made."""
     for replace in (Replace(), Replace(allowed=True)):
         with pytest.raises(Forbidden):
             await store_bytes(store, key, b"planted", replace=replace)
@@ -83,9 +83,9 @@ async def test_no_link_is_followed_to_write(store: FsspecStore, outside: Path, k
 async def test_a_link_that_appears_while_a_file_is_read_or_written_is_not_followed(
     store: FsspecStore, outside: Path, sftp: SftpServer, place: str
 ) -> None:
-    """The folders are looked at again when the first byte is read, and when the upload is published."""
+    """The folders are checked again when the first byte is read, and when a draft is published."""
     await store_bytes(store, "a/b/secret", b"inside")
-    opened, draft = await store.open("a/b/secret"), await store.draft("one", 7)
+    reader, draft = await store.open("a/b/secret"), await store.draft("one", 7)
     await draft.write(b"planted")
     folder = sftp.folder / place / "a"
     folder.rename(folder.with_name("a-before"))
@@ -93,19 +93,19 @@ async def test_a_link_that_appears_while_a_file_is_read_or_written_is_not_follow
     (outside / "b").mkdir()
     (outside / "b" / "secret").write_bytes(b"secret")
     with pytest.raises(Forbidden):
-        [piece async for piece in opened.open()]
+        [block async for block in reader.open()]
     with pytest.raises(Forbidden):
         await draft.publish("a/b/new", Metadata(""))
     await draft.discard()
-    await opened.aclose()
+    await reader.aclose()
 
     assert os.listdir(outside / "b") == ["secret"]
 
 
-async def test_a_listing_names_links_pipes_and_names_that_are_no_utf_8(
+async def test_a_listing_names_links_pipes_and_names_that_are_not_utf_8(
     store: FsspecStore, sftp: SftpServer, place: str
 ) -> None:
-    """Each by itself, in pages of any length; every file beside them is listed and read."""
+    """Each of them, in pages of any length; every file beside them is listed and read."""
     root = os.fsencode(sftp.folder / place)
     for name in (b"caf\xe9", b"deep/\xff\xfe", b"deep/z"):
         with open(os.path.join(root, name), "wb") as file:
@@ -134,7 +134,7 @@ async def test_a_listing_names_links_pipes_and_names_that_are_no_utf_8(
         await store.list("way/")
 
 
-async def test_our_own_folders_are_not_taken_from_a_link(
+async def test_our_own_folder_may_not_be_a_link(
     sftp: SftpServer, place: str, outside: Path
 ) -> None:
     """Drafts would be written outside."""

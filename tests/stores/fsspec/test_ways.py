@@ -1,4 +1,4 @@
-"""The store behind fsspec beyond the suite: notes beside the tree, others' files, servers that refuse, vanish or fall silent."""
+"""The store behind fsspec beyond the suite: notes, files of other programs, failing servers."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ async def store(sftp: SftpServer, place: str, anyio_backend: str) -> AsyncIterat
     assert budget.used == 0
 
 
-async def test_what_is_known_survives_the_process_and_ends_with_the_version(
+async def test_metadata_survives_the_process_and_ends_with_the_version(
     sftp: SftpServer, place: str, store: FsspecStore
 ) -> None:
-    """Another store finds name, type and digest; a file replaced from outside has lost them, and its tag is another one."""
+    """Another store finds it. A file replaced by another program has none, and another tag."""
     entry = await store_bytes(store, "a/b.png", noise(5000), KNOWN)
     other = FsspecStore(sftp.url(place), Budget(8 * MIB))
     try:
@@ -76,10 +76,10 @@ async def test_what_is_known_survives_the_process_and_ends_with_the_version(
     assert os.listdir(sftp.folder / place / ".sluiceway" / "about") == []
 
 
-async def test_files_of_others_are_listed_and_read_and_links_are_not(
+async def test_files_of_other_programs_are_listed_and_links_are_not(
     sftp: SftpServer, place: str, store: FsspecStore
 ) -> None:
-    """What somebody put there is an object; our own folder and symbolic links are none in any listing."""
+    """Their files are objects; our own folder and symbolic links are not."""
     folder = sftp.folder / place / "deep" / "er"
     folder.mkdir(parents=True)
     (folder / "file").write_bytes(b"theirs")
@@ -91,7 +91,7 @@ async def test_files_of_others_are_listed_and_read_and_links_are_not(
 
 
 async def test_versions_of_one_second_have_different_tags(store: FsspecStore) -> None:
-    """Replaced, or deleted and made again, in the same second and size: the server's clock counts whole seconds, tags differ."""
+    """Replaced, or deleted and made again, with the same size: the server tells whole seconds."""
     tags = [(await store_bytes(store, "k", text, KNOWN, ALLOWED)).etag for text in (b"one", b"two")]
     await store.delete("k")
     tags.append((await store_bytes(store, "k", b"six")).etag)
@@ -124,8 +124,8 @@ async def test_no_key_leads_out_of_the_folder(store: FsspecStore, key: str) -> N
         assert (await store.list(prefix=key + "/")).entries == []
 
 
-async def test_patterns_in_keys_are_letters(store: FsspecStore) -> None:
-    """fsspec expands * ? and [ in some calls: never in ours."""
+async def test_keys_are_never_expanded_as_patterns(store: FsspecStore) -> None:
+    """fsspec expands * ? and [ in some calls, but not in those of the store."""
     for key in ("a*", "ab", "a?", "[ab]", "b"):
         await store_bytes(store, key, key.encode())
     for key in ("a*", "a?", "[ab]"):
@@ -135,18 +135,18 @@ async def test_patterns_in_keys_are_letters(store: FsspecStore) -> None:
     assert [entry.key for entry in (await store.list()).entries] == ["ab", "b"]
 
 
-async def test_a_range_reads_its_bytes_and_few_others(
+async def test_a_range_costs_the_server_few_other_bytes(
     sftp: SftpServer, place: str, store: FsspecStore
 ) -> None:
-    """Ten bytes in the middle of 256 MiB cost the server less than a block."""
+    """For ten bytes in the middle of 256 MiB it reads less than a block."""
     (sftp.folder / place).mkdir(exist_ok=True)
     with open(sftp.folder / place / "large", "wb") as file:
         file.truncate(256 * MIB)
         file.seek(100 * MIB)
         file.write(b"0123456789")
-    opened = await store.open("large")
+    reader = await store.open("large")
     before = _read_by(sftp.process.pid)
-    got = b"".join([bytes(chunk) async for chunk in opened.open(100 * MIB, 100 * MIB + 10)])
+    got = b"".join([bytes(chunk) async for chunk in reader.open(100 * MIB, 100 * MIB + 10)])
 
     assert got == b"0123456789"
     assert _read_by(sftp.process.pid) - before < MIB
@@ -155,10 +155,10 @@ async def test_a_range_reads_its_bytes_and_few_others(
 async def test_a_file_that_changes_while_it_is_read_is_an_error(
     sftp: SftpServer, place: str, store: FsspecStore
 ) -> None:
-    """Overwritten in its place from outside: the reader is told, and never gets bytes of both."""
+    """Another program overwrites it: the reader raises, and bytes of both are never mixed."""
     await store_bytes(store, "r", noise(8 * MIB))
-    opened = await store.open("r")
-    stream = opened.open()
+    reader = await store.open("r")
+    stream = reader.open()
     await anext(stream)
     (sftp.folder / place / "r").write_bytes(bytes(8 * MIB - 1))
     with pytest.raises(StoreFailed, match="while it was read"):
@@ -166,10 +166,10 @@ async def test_a_file_that_changes_while_it_is_read_is_an_error(
             pass
 
 
-async def test_old_drafts_are_swept_and_young_ones_stay(
+async def test_a_sweep_deletes_old_drafts_only(
     sftp: SftpServer, place: str, store: FsspecStore
 ) -> None:
-    """By the server's clock: what nobody wrote to for an hour goes, a living upload and its own file stay."""
+    """By the server's clock: files not written to for an hour go, and uploads under way stay."""
     draft = await store.draft("alive", None)
     await draft.write(noise(200_000))
     folder = sftp.folder / place / ".sluiceway" / "drafts"
@@ -186,25 +186,25 @@ async def test_old_drafts_are_swept_and_young_ones_stay(
 
 
 @pytest.mark.parametrize(
-    ("password", "known", "said"),
+    ("password", "known", "words"),
     [("geheim", True, "password or key was refused"), ("secret", False, "is not in")],
     ids=["wrong-password", "unknown-server"],
 )
-async def test_who_is_not_let_in_learns_why_and_no_password(
-    sftp: SftpServer, tmp_path: Path, password: str, known: bool, said: str
+async def test_a_refused_login_names_the_reason_and_no_password(
+    sftp: SftpServer, tmp_path: Path, password: str, known: bool, words: str
 ) -> None:
-    """A wrong password, and a server whose key nobody vouches for, which is not told the password at all."""
+    """A wrong password, and a server whose key is unknown, which never gets the password."""
     store = FsspecStore(
         sftp.url("x", password, sftp.known if known else tmp_path / "none"), Budget(8 * MIB)
     )
-    with pytest.raises(StoreFailed, match=said) as caught:
+    with pytest.raises(StoreFailed, match=words) as caught:
         await store.check()
 
     assert password not in str(caught.value)
 
 
 async def test_another_key_than_the_known_one_is_refused(sftp: SftpServer, tmp_path: Path) -> None:
-    """Somebody who answers in the server's place gets no password."""
+    """Another machine in the server's place gets no password."""
     name, kind, key = sftp.known.read_text().split()
     (tmp_path / "known").write_text(f"{name} {kind} {key[:-6]}AAAAAA\n")
     with pytest.raises(StoreFailed, match="another key"):
@@ -212,45 +212,45 @@ async def test_another_key_than_the_known_one_is_refused(sftp: SftpServer, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "words"),
     [
         ("fsspec+sftp://u:geheim@no-such-host.invalid/x", "no such host"),
         ("fsspec+sftp://u:geheim@127.0.0.1:1/x", "no server answers"),
     ],
 )
-async def test_a_server_that_is_not_there_is_told_so(url: str, said: str) -> None:
+async def test_an_unreachable_server_is_named_as_the_reason(url: str, words: str) -> None:
     store = FsspecStore(url, Budget(8 * MIB))
-    with pytest.raises(PeerUnreachable, match=said) as caught:
+    with pytest.raises(PeerUnreachable, match=words) as caught:
         await store.check()
     assert "geheim" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "words"),
     [
         ("fsspec+smb://u:geheim@host/share", "pip install 'smbprotocol'"),
         ("fsspec+nonsense://u:geheim@host/x", "knows no protocol"),
     ],
 )
-def test_a_protocol_that_is_not_there_is_told_with_its_package(url: str, said: str) -> None:
-    with pytest.raises(BadRequest, match=said) as caught:
+def test_a_missing_protocol_is_named_with_its_package(url: str, words: str) -> None:
+    with pytest.raises(BadRequest, match=words) as caught:
         FsspecStore(url, Budget(8 * MIB))
     assert "geheim" not in str(caught.value)
 
 
 @pytest.fixture
 def own_sftp(tmp_path: Path) -> Iterator[SftpServer]:
-    """A server that a test may end."""
+    """A server that the test may stop."""
     server = SftpServer(tmp_path / "own")
     yield server
     if server.process.poll() is None:
         server.stop()
 
 
-async def test_a_server_that_dies_in_an_upload_is_an_error_and_the_next_one_goes_well(
+async def test_a_server_that_dies_in_an_upload_is_an_error_and_the_next_upload_succeeds(
     own_sftp: SftpServer,
 ) -> None:
-    """SIGKILL half way: the writer is told, nothing is visible, and when the server is back all goes on by itself."""
+    """The writer raises and nothing is visible. The restarted server is used again."""
     budget = Budget(64 * MIB)
     store = FsspecStore(own_sftp.url("p"), budget)
     await store_bytes(store, "before", b"1")
@@ -258,7 +258,7 @@ async def test_a_server_that_dies_in_an_upload_is_an_error_and_the_next_one_goes
     await draft.write(noise(2 * MIB))
     own_sftp.stop(signal.SIGKILL)
     with pytest.raises(PeerFailed):
-        await _pour(draft)
+        await _write_much(draft)
     await draft.discard()
     own_sftp.restart()
 
@@ -269,10 +269,10 @@ async def test_a_server_that_dies_in_an_upload_is_an_error_and_the_next_one_goes
     assert budget.used == 0
 
 
-async def test_a_server_that_was_away_between_two_requests_is_not_noticed(
+async def test_a_server_may_restart_between_two_requests(
     own_sftp: SftpServer,
 ) -> None:
-    """Connections that broke while nobody used them are made anew, for reading, writing and deleting."""
+    """Connections that broke while idle are replaced, for reading, writing and deleting."""
     store = FsspecStore(own_sftp.url("p"), Budget(64 * MIB))
     await store_bytes(store, "a", noise(MIB))
     for act in ("stat", "read", "list", "write", "delete"):
@@ -293,10 +293,10 @@ async def test_a_server_that_was_away_between_two_requests_is_not_noticed(
     await store.aclose()
 
 
-async def test_a_server_that_falls_silent_is_given_up(
+async def test_a_silent_server_is_a_timeout(
     own_sftp: SftpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stopped, not ended: no call waits for ever, and the store works when the server does again."""
+    """No call to a stopped server waits for ever; the store works when the server does again."""
     budget = Budget(64 * MIB)
     store = FsspecStore(own_sftp.url("p"), budget)
     await store_bytes(store, "a", b"1")
@@ -312,10 +312,10 @@ async def test_a_server_that_falls_silent_is_given_up(
     assert budget.used == 0
 
 
-async def test_servers_that_move_nothing_over_a_file_replace_it_all_the_same(
+async def test_a_server_without_posix_rename_can_replace(
     tmp_path: Path,
 ) -> None:
-    """Without posix-rename: made, replaced, replaced again, read and deleted."""
+    """It does not move over a file. Objects are made, replaced twice, read and deleted."""
     server = SftpServer(tmp_path / "plain", "plain")
     store = FsspecStore(server.url("p"), Budget(64 * MIB))
     try:
@@ -331,8 +331,8 @@ async def test_servers_that_move_nothing_over_a_file_replace_it_all_the_same(
         server.stop()
 
 
-async def test_a_folder_of_this_machine_works_as_well(tmp_path: Path) -> None:
-    """fsspec's own local files: held open, moved, read in ranges."""
+async def test_a_local_folder_works_as_well(tmp_path: Path) -> None:
+    """fsspec's own local files are held open, moved, and read in ranges."""
     store = FsspecStore(f"fsspec+file://{tmp_path}/with%20space", Budget(64 * MIB))
     entry = await store_bytes(store, "a/b", noise(3 * MIB), KNOWN)
     assert await store.stat("a/b") == entry
@@ -342,21 +342,21 @@ async def test_a_folder_of_this_machine_works_as_well(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path / "with space")) == [".sluiceway"]
 
 
-async def _pour(draft: Draft) -> None:
+async def _write_much(draft: Draft) -> None:
     for _ in range(200):
         await draft.write(noise(MIB))
 
 
 def _read_by(pid: int) -> int:
-    """Bytes a process has read from anywhere."""
+    """Bytes that a process has read from files and sockets."""
     for line in Path(f"/proc/{pid}/io").read_text().splitlines():
         if line.startswith("rchar:"):
             return int(line.split()[1])
     raise AssertionError("no rchar")
 
 
-async def test_what_a_store_below_keeps_for_itself_is_no_object(tmp_path: Path) -> None:
-    """Its unfinished uploads are not listed, read or deleted through the one above."""
+async def test_drafts_of_a_store_below_are_no_objects(tmp_path: Path) -> None:
+    """They are not listed, read or deleted through the store above."""
     draft = tmp_path / "below" / ".sluiceway" / "drafts" / "x"
     draft.parent.mkdir(parents=True)
     draft.write_bytes(b"half")

@@ -1,4 +1,4 @@
-"""The way of Google and Azure passes the suite: on obstore's own memory, and on Azure's emulator where it is installed."""
+"""Google's and Azure's stores pass the suite in obstore's memory, and on Azurite if installed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ class _Staged(StoreSuite):
 
 
 class TestInMemory(_Staged):
-    """Google has no emulator that takes what obstore sends; the drafts, copies and notes are the same for every cloud."""
+    """Drafts, copies and notes are the same for every cloud.
+
+    Google has no emulator that takes the requests of obstore.
+    """
 
     variant = True
     flat = None
@@ -53,7 +56,7 @@ class TestInMemory(_Staged):
 
 
 class TestAzure(_Staged):
-    flat = (16 << 20) + BUDGET  # parts under way, one that gathers, and what reading holds
+    flat = (16 << 20) + BUDGET  # parts in flight, one that gathers, and the blocks of a download
     large = 256 << 20  # the emulator is slow
 
     @pytest.fixture(autouse=True)

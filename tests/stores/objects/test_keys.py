@@ -1,4 +1,7 @@
-"""Keys that others put into a bucket: each is read by its own name or left out by name, and no listing ends quietly."""
+"""Keys of other programs in a bucket: each is read by its own name or omitted by name.
+
+A listing that breaks off raises.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ READABLE = [
     "tail ",
     "z",
 ]
-LEFT_OUT = ["odd//x", "p/../q", "./e", "/x", "d/"]
+OMITTED = ["odd//x", "p/../q", "./e", "/x", "d/"]
 MARKERS = ["photos/", "a/b/"]
 
 
@@ -52,7 +55,7 @@ def full(s3: Objects) -> str:
     """A bucket with all of these keys; an object's bytes are its key."""
     bucket = s3.fresh()
     for root in ("", "below/"):
-        for key in [*READABLE, *LEFT_OUT]:
+        for key in [*READABLE, *OMITTED]:
             s3.client.put_object(Bucket=bucket, Key=root + key, Body=key.encode())
         for key in MARKERS:
             s3.client.put_object(Bucket=bucket, Key=root + key, Body=b"")
@@ -61,10 +64,10 @@ def full(s3: Objects) -> str:
 
 @pytest.mark.parametrize("root", ["", "below"])
 @pytest.mark.parametrize("limit", [1, 4, 1000])
-async def test_every_key_of_a_bucket_is_an_entry_or_left_out_by_name(
+async def test_every_key_of_a_bucket_is_an_entry_or_omitted_by_name(
     s3: Objects, full: str, root: str, limit: int
 ) -> None:
-    """Whatever the pages' length: nothing comes twice, nothing is missing, and each entry has its own bytes."""
+    """With pages of any length no key is listed twice or missing, and each entry has its bytes."""
     store = ObjectStore(s3.url(full, root), Budget(64 << 20), s3.options)
     try:
         pages = [page async for page in all_pages(store, limit)]
@@ -77,7 +80,7 @@ async def test_every_key_of_a_bucket_is_an_entry_or_left_out_by_name(
         out = [one for page in pages for one in page.omitted if not one.name.startswith("below/")]
 
         assert sorted(entries) == sorted(READABLE)
-        assert sorted(one.name for one in out if one.code == "bad-name") == sorted(LEFT_OUT)
+        assert sorted(one.name for one in out if one.code == "bad-name") == sorted(OMITTED)
         assert sorted(one.name for one in out if one.code == FOLDER_MARKER) == sorted(MARKERS)
         assert all(len(page.entries) + len(page.omitted) <= limit for page in pages)
         for key in READABLE:
@@ -89,23 +92,25 @@ async def test_every_key_of_a_bucket_is_an_entry_or_left_out_by_name(
 @pytest.mark.parametrize(
     "prefix", ["t", "odd//", "p/../", "/", "l\n", "\x01", "d/", "a/0", "\U0010ffff"]
 )
-async def test_a_prefix_selects_among_odd_keys_too(s3: Objects, full: str, prefix: str) -> None:
-    """What begins so, and no less."""
+async def test_a_prefix_selects_odd_keys_as_well(s3: Objects, full: str, prefix: str) -> None:
+    """All keys that begin with it, and no others."""
     store = ObjectStore(s3.url(full), Budget(64 << 20), s3.options)
     try:
         page = await store.list(prefix)
     finally:
         await store.aclose()
 
-    told = sorted([entry.key for entry in page.entries] + [one.name for one in page.omitted])
+    listed = sorted([entry.key for entry in page.entries] + [one.name for one in page.omitted])
     assert page.complete
-    assert told == sorted(key for key in [*READABLE, *LEFT_OUT, *MARKERS] if key.startswith(prefix))
+    assert listed == sorted(
+        key for key in [*READABLE, *OMITTED, *MARKERS] if key.startswith(prefix)
+    )
 
 
-async def test_odd_keys_are_named_at_the_start_and_do_not_stop_a_sweep(
+async def test_check_names_odd_keys_and_a_sweep_passes_them(
     s3: Objects, full: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The check before the first request warns and passes; leftovers are freed beside them."""
+    """The check logs a warning and passes; a sweep deletes the leftovers beside them."""
     s3.client.put_object(Bucket=full, Key=f".sluiceway/drafts/{'0' * 32}", Body=b"left")
     s3.client.put_object(Bucket=full, Key=f".sluiceway/sha256/{'1' * 32}", Body=b"")
     store = ObjectStore(s3.url(full), Budget(64 << 20), s3.options)
@@ -119,10 +124,8 @@ async def test_odd_keys_are_named_at_the_start_and_do_not_stop_a_sweep(
 
 
 @pytest.mark.parametrize("key", ["\x01", "a/\x0bb", "\ufffe"])
-async def test_a_key_that_could_not_come_back_is_refused_at_the_write(
-    s3: Objects, key: str
-) -> None:
-    """With the reason, before the first byte; TAB, LF and DEL come back and are taken."""
+async def test_a_write_refuses_a_key_that_could_not_be_read_again(s3: Objects, key: str) -> None:
+    """With the reason, before the first byte. TAB, LF and DEL can be read and are accepted."""
     bucket = s3.fresh()
     store = ObjectStore(s3.url(bucket), Budget(64 << 20), s3.options)
     try:
@@ -140,8 +143,8 @@ async def test_a_key_that_could_not_come_back_is_refused_at_the_write(
 @pytest.mark.parametrize(
     "answer", [b"<html>welcome to the hotel</html>", b"", b"<ListBucketResult/>", b"{}"]
 )
-async def test_what_is_no_listing_is_an_error_and_no_empty_bucket(answer: bytes) -> None:
-    """A portal's page, an empty body: nothing can be concluded from it."""
+async def test_an_answer_that_is_no_listing_is_an_error(answer: bytes) -> None:
+    """A portal's page or an empty body does not mean an empty bucket."""
     with one_answer(200, answer) as url:
         options = {
             "access_key_id": "a",
@@ -159,7 +162,7 @@ async def test_what_is_no_listing_is_an_error_and_no_empty_bucket(answer: bytes)
 
 
 class TestByObstore:
-    """Google and Azure are read by obstore, whose path type cannot spell every key: here it reads the same S3 server."""
+    """obstore reads Google and Azure, and cannot spell every key. Here it reads an S3 server."""
 
     @pytest.fixture
     async def bucket(self, s3: Objects) -> str:
@@ -186,7 +189,7 @@ class TestByObstore:
         await store.aclose()
 
     @pytest.mark.parametrize("odd", ["odd//x", "p/../q", "t\tab"])
-    async def test_a_key_it_cannot_spell_breaks_the_listing_off_aloud(
+    async def test_a_key_it_cannot_spell_breaks_the_listing_off(
         self,
         s3: Objects,
         store: ObjectStore,
@@ -194,7 +197,7 @@ class TestByObstore:
         odd: str,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        """Never a short list that says it is complete; the check warns, a sweep frees what it can and says the rest."""
+        """The listing raises and never looks complete; check warns, a sweep does what it can."""
         for key in ("a", odd, "z", f".sluiceway/drafts/{'0' * 32}"):
             s3.client.put_object(Bucket=bucket, Key=key, Body=b"1")
         with pytest.raises(StoreFailed, match="its listing broke off"):
@@ -210,10 +213,10 @@ class TestByObstore:
         with pytest.raises(BadName):
             await store_bytes(store, odd, b"2")
 
-    async def test_a_folder_marker_is_told_as_one(
+    async def test_a_folder_marker_is_omitted_as_one(
         self, s3: Objects, store: ObjectStore, bucket: str
     ) -> None:
-        """It is listed without its slash, and nothing is found under that name; an empty object is an entry."""
+        """It is listed without its slash and not found under that name."""
         for key in ("photos/", "photos/1", "empty"):
             s3.client.put_object(Bucket=bucket, Key=key, Body=b"" if key != "photos/1" else b"1")
         page = await store.list()
@@ -225,7 +228,7 @@ class TestByObstore:
     async def test_a_prefix_before_a_zero_is_found(
         self, s3: Objects, store: ObjectStore, bucket: str
     ) -> None:
-        """The offset asked for to save pages must be a key that can be spelled itself."""
+        """The offset that saves pages must be a key that obstore can spell."""
         for key in ("a/0", "a/01", "a/1"):
             s3.client.put_object(Bucket=bucket, Key=key, Body=b"1")
 

@@ -1,4 +1,4 @@
-"""An object of a bucket that is opened to be read whole: one request, and everything else as with `open`."""
+"""`open_sequential` reads an object of a bucket with one request, and else as `open` does."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ DATA = noise(2_500_017)
 
 
 async def read(source: Source, start: int = 0, stop: int | None = None) -> bytes:
-    pieces: list[Buffer] = [piece async for piece in source.open(start, stop)]
-    return b"".join(bytes(piece) for piece in pieces)
+    blocks: list[Buffer] = [block async for block in source.open(start, stop)]
+    return b"".join(bytes(block) for block in blocks)
 
 
-async def test_it_reads_as_open_does(s3: Objects) -> None:
-    """Whole, again, in part; an empty one; one that nobody reads; and one that is not there."""
+async def test_it_reads_the_same_bytes_as_open(s3: Objects) -> None:
+    """Whole, again, in part; an empty object, one that is not read, and one that does not exist."""
     bucket = s3.fresh()
     for key, data in (("a", DATA), ("empty", b"")):
         s3.client.put_object(
@@ -32,11 +32,11 @@ async def test_it_reads_as_open_does(s3: Objects) -> None:
     store = ObjectStore(s3.url(bucket), Budget(64 << 20), s3.options)
     assert isinstance(store, SequentialOpen)
     try:
-        opened, plain = await store.open_sequential("a"), await store.open("a")
-        assert opened.entry == plain.entry
-        assert await read(opened) == await read(opened) == DATA
-        assert await read(opened, 10, 99) == DATA[10:99]
-        await opened.aclose()
+        reader, plain = await store.open_sequential("a"), await store.open("a")
+        assert reader.entry == plain.entry
+        assert await read(reader) == await read(reader) == DATA
+        assert await read(reader, 10, 99) == DATA[10:99]
+        await reader.aclose()
         ranged = await store.open_sequential("a")
         assert await read(ranged, 2_000_000) == DATA[2_000_000:]
         await ranged.aclose()

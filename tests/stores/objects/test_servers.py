@@ -1,4 +1,4 @@
-"""S3 servers that know no checksums, or whose certificate an authority of their own signed."""
+"""S3 servers without checksums, or with a certificate of a private authority."""
 
 from __future__ import annotations
 
@@ -45,9 +45,12 @@ def proxy(s3: Objects) -> Iterator[S3Faults]:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One that signs itself, and its key."""
+    """A self-signed certificate with its key."""
     folder = tmp_path_factory.mktemp("certificate")
-    words = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=private -addext subjectAltName=IP:127.0.0.1"
+    words = (
+        "req -x509 -newkey rsa:2048 -nodes -days 2 "
+        "-subj /CN=private -addext subjectAltName=IP:127.0.0.1"
+    )
     subprocess.run(
         ["openssl", *words.split(), "-keyout", "key", "-out", "ca.pem"],
         cwd=folder,
@@ -72,7 +75,7 @@ def store_at(proxy: S3Faults, s3: Objects, bucket: str, **more: str) -> ObjectSt
 
 
 async def put(store: ObjectStore, key: str, data: bytes, replace: Replace = Replace()) -> None:
-    """With a digest that is known, as a copy sends it."""
+    """With a known digest, as a copy sends it."""
     sha256 = hashlib.sha256(data)
     expected = {"sha-256": sha256.digest()}
     draft = await store.draft(
@@ -103,28 +106,28 @@ NO = {
         400,
         ERROR.format("InvalidArgument", "Unsupported header 'x-amz-checksum-sha256' received", ""),
     ),
-    "501 without a word": (501, ""),
+    "501 without a body": (501, ""),
 }
 
 
 @pytest.mark.parametrize("answer", NO)
-async def test_a_server_that_knows_no_checksums_is_asked_once_more_without(
+async def test_a_request_is_repeated_without_checksums_for_a_server_that_refuses_them(
     s3: Objects, proxy: S3Faults, answer: str
 ) -> None:
-    """Small objects and large ones arrive, conditions still hold, and what was learnt is remembered."""
+    """Small and large objects arrive, conditions still hold, and later requests send none."""
     status, body = NO[answer]
     proxy.unknown = (status, body.encode())
     bucket = s3.fresh()
     store = store_at(proxy, s3, bucket)
     try:
         await put(store, "one", b"first")
-        learnt = proxy.checksums
-        assert learnt > 0
+        sent = proxy.checksums
+        assert sent > 0
         await put(store, "two", b"second")
         if answer == "501":
             await put(store, "large", LARGE)
             assert await read(store, "large") == LARGE
-        assert proxy.checksums == learnt
+        assert proxy.checksums == sent
         assert await read(store, "two") == b"second"
         with pytest.raises(Exists):
             await put(store, "one", b"again")
@@ -134,10 +137,10 @@ async def test_a_server_that_knows_no_checksums_is_asked_once_more_without(
         await store.aclose()
 
 
-async def test_a_refusal_for_another_reason_is_told_and_checksums_stay(
+async def test_checksums_stay_after_a_refusal_for_another_reason(
     s3: Objects, proxy: S3Faults
 ) -> None:
-    """What names another header, or comes without checksums too, is not cured by leaving them out."""
+    """An answer that names another header is raised, and checksums are still sent."""
     bucket = s3.fresh()
     proxy.unknown = (
         501,
@@ -155,14 +158,14 @@ async def test_a_refusal_for_another_reason_is_told_and_checksums_stay(
         await store.aclose()
 
 
-async def test_the_operators_word_on_checksums_counts(
+async def test_the_operators_setting_of_checksums_counts(
     s3: Objects,
     proxy: S3Faults,
     secret: S3Faults,
     certificate: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """AWS_REQUEST_CHECKSUM_CALCULATION: none of boto3's own over https when told so, some over http when told so."""
+    """AWS_REQUEST_CHECKSUM_CALCULATION turns boto3's own off over https, and on over http."""
     bucket = s3.fresh()
     for value, where, some in (("when_required", secret, False), ("when_supported", proxy, True)):
         monkeypatch.setenv(KNOWN[0], value)
@@ -179,10 +182,10 @@ async def test_the_operators_word_on_checksums_counts(
 
 
 @pytest.mark.parametrize("way", ["option", "query", *BUNDLES])
-async def test_one_setting_of_a_private_authority_serves_reads_and_writes(
+async def test_one_setting_of_a_private_authority_covers_reads_and_writes(
     s3: Objects, secret: S3Faults, certificate: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    """The option, or any of the usual variables: put in one request and in parts, listed, looked at, read, signed, deleted."""
+    """The option, or any usual variable: for writes in one request and in parts, and all reads."""
     bucket, more = s3.fresh(), {}
     if way == "option":
         more = {"ca_file": str(certificate)}
@@ -207,10 +210,10 @@ async def test_one_setting_of_a_private_authority_serves_reads_and_writes(
         await store.aclose()
 
 
-async def test_a_certificate_that_is_not_trusted_is_called_one(
+async def test_an_untrusted_certificate_is_named_as_the_reason(
     s3: Objects, secret: S3Faults
 ) -> None:
-    """Not the network: what to do is said, for reads and writes."""
+    """The error tells what to do, for reads and writes."""
     store = store_at(secret, s3, "bucket-x")
     try:
         for act in (store.check(), store.list(), store.open("a"), put(store, "a", b"1")):
@@ -223,10 +226,10 @@ async def test_a_certificate_that_is_not_trusted_is_called_one(
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no certificate"])
-async def test_a_ca_file_that_is_none_is_refused_before_the_first_request(
+async def test_an_invalid_ca_file_is_refused_before_the_first_request(
     s3: Objects, secret: S3Faults, tmp_path: Path, content: bytes | None
 ) -> None:
-    """By its name."""
+    """The error names it."""
     path = tmp_path / "ca.pem"
     if content is not None:
         path.write_bytes(content)

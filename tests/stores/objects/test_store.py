@@ -1,4 +1,4 @@
-"""Buckets pass the suite, on a real S3 server; what drafts leave there is seen with another client."""
+"""Buckets pass the suite on a real S3 server. Another client looks for what drafts leave there."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ BUDGET = 32 << 20  # bytes: parts of 8 MiB
 
 class TestS3(StoreSuite):
     part = default_part_size(BUDGET, 1)
-    flat = (16 << 20) + BUDGET  # the parts on their way, and the one that gathers
-    large, many = 96 << 20, 120  # the server is Python, too; all of it in the long proofs
+    flat = (16 << 20) + BUDGET  # the parts in flight, and the one that gathers
+    large, many = 96 << 20, 120  # the server is slow; more in the long proofs
     budget: Budget
 
     @pytest.fixture(autouse=True)
@@ -39,10 +39,10 @@ class TestS3(StoreSuite):
         return [key for key in self.s3.keys(self.bucket) if ".sluiceway/drafts" in key]
 
     def command(self, tmp_path: Path) -> list[str]:
-        told = "&".join(
+        query = "&".join(
             f"{name}={quote(value, safe='')}" for name, value in self.s3.options.items()
         )
-        return writer("objects", f"{self.s3.url(self.bucket, 'pre/fix')}?{told}")
+        return writer("objects", f"{self.s3.url(self.bucket, 'pre/fix')}?{query}")
 
     async def sweep(self, store: Store) -> None:
         assert isinstance(store, ObjectStore)
@@ -52,8 +52,8 @@ class TestS3(StoreSuite):
         assert self.budget.used == 0
 
     @pytest.mark.parametrize("size", [0, 1000, default_part_size(BUDGET, 1) + 7])
-    async def test_what_was_refused_can_still_replace(self, tmp_path: Path, size: int) -> None:
-        """Create only says Exists; the same draft, asked again with leave to replace, has all of its bytes."""
+    async def test_a_refused_draft_can_still_replace(self, tmp_path: Path, size: int) -> None:
+        """Create-only raises Exists. The same draft, published again to replace, has all bytes."""
         store = await self.make_store(tmp_path)
         await store_bytes(store, "key", b"first")
         draft = await store.draft("one", size, UploadRequest(key="key", filename="key"))

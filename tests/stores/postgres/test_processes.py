@@ -1,4 +1,4 @@
-"""Several processes on one database: a reader keeps its bytes whatever another process does, and what nobody reads is freed."""
+"""Several processes on one database: a reader keeps its bytes, and unread bytes are freed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sluiceway.pipe.budget import Budget
 from sluiceway.stores.postgres.store import PostgresStore
 
 async def hold():
-    opened = await PostgresStore(sys.argv[1], Budget(64 << 20)).open("held")
+    reader = await PostgresStore(sys.argv[1], Budget(64 << 20)).open("held")
     print("open", flush=True)
     await asyncio.sleep(600)
 
@@ -44,7 +44,7 @@ def place(database: Database, table: str) -> str:
 
 @pytest.fixture
 async def stores(place: str) -> AsyncIterator[list[PostgresStore]]:
-    """Two that know nothing of each other, as in two processes."""
+    """Two that do not know of each other, as in two processes."""
     stores = [PostgresStore(place, Budget(64 << 20)) for _ in range(2)]
     await stores[0].init()
     yield stores
@@ -57,14 +57,14 @@ def rows_of_bytes(database: Database, table: str) -> int:
 
 
 @pytest.mark.parametrize("act", ["delete", "replace"])
-async def test_a_download_goes_on_when_another_process_takes_its_object_away(
+async def test_a_download_completes_when_another_process_deletes_its_object(
     stores: list[PostgresStore], database: Database, table: str, act: str
 ) -> None:
-    """The reader gets the old bytes to their end; the moment it has closed them, their space is free."""
+    """The reader gets all of the old bytes. Closing it frees their rows."""
     here, other = stores
     await store_bytes(here, "held", pattern(5 * MIB))
-    opened = await here.open("held")
-    stream = opened.open()
+    held = await here.open("held")
+    stream = held.open()
     got = bytes(await anext(stream))
     if act == "delete":
         await other.delete("held")
@@ -74,16 +74,16 @@ async def test_a_download_goes_on_when_another_process_takes_its_object_away(
     got += b"".join([bytes(chunk) async for chunk in stream])
     assert got == pattern(5 * MIB)
     assert rows_of_bytes(database, table) > 1
-    await opened.aclose()
+    await held.aclose()
 
     assert rows_of_bytes(database, table) == (0 if act == "delete" else 1)
     assert database.leftovers(table) == []
 
 
-async def test_deleting_frees_at_once_what_nobody_reads(
+async def test_deleting_frees_unread_bytes_at_once(
     stores: list[PostgresStore], database: Database, table: str
 ) -> None:
-    """No time of grace: the rows go with the object, also when it was read to its end before."""
+    """The rows go with the object, also after it was read completely."""
     here, other = stores
     await store_bytes(here, "gone", pattern(3 * MIB))
     assert await read(other, "gone") == pattern(3 * MIB)
@@ -96,7 +96,7 @@ async def test_deleting_frees_at_once_what_nobody_reads(
 async def test_a_killed_reader_holds_its_bytes_until_they_are_swept(
     stores: list[PostgresStore], database: Database, table: str, place: str
 ) -> None:
-    """Nobody can tell it from a slow one at first; an hour later a sweep frees what it held."""
+    """It looks like a slow one at first; after an hour a sweep frees its bytes."""
     here = stores[0]
     await store_bytes(here, "held", pattern(3 * MIB))
     with subprocess.Popen(
@@ -114,10 +114,10 @@ async def test_a_killed_reader_holds_its_bytes_until_they_are_swept(
     assert database.leftovers(table) == []
 
 
-async def test_readers_and_replacers_of_one_key_never_meet_half_an_object(
+async def test_readers_of_a_key_never_get_half_an_object(
     stores: list[PostgresStore], database: Database, table: str
 ) -> None:
-    """A key replaced as fast as it goes, read as fast as it goes: each reader gets one version whole."""
+    """The key is replaced again and again; each reader gets one version whole."""
     contents = [pattern(600_000 + number, number * 1000) for number in range(5)]
     await store_bytes(stores[0], "busy", contents[0])
 

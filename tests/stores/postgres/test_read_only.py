@@ -1,4 +1,7 @@
-"""A database that may only be read is read: a role with SELECT alone, a read-only session. Whole, or an error."""
+"""Objects are read from a database that cannot be written: whole, or with an error.
+
+A role with SELECT alone, a read-only session, a hot standby.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,7 @@ async def writer(database: Database, table: str, anyio_backend: str) -> AsyncIte
 async def reader(
     request: pytest.FixtureRequest, database: Database, table: str, writer: Store
 ) -> AsyncIterator[PostgresStore]:
-    """A store that may read: by SELECT on all tables, on the two that hold objects, or in sessions that are read-only."""
+    """A store with SELECT on all tables, with SELECT on two of them, or in read-only sessions."""
     role = f"reader_{table}"
     if request.param == "session":
         url = f"{database.url}&options={quote('-c default_transaction_read_only=on')}"
@@ -70,21 +73,21 @@ async def reader(
         database.rows(f"DROP ROLE {role}")
 
 
-async def test_objects_are_listed_and_read_where_nothing_may_be_written(
+async def test_objects_are_listed_and_read(
     reader: PostgresStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whole, in ranges, again; what is not there is not found; what cannot be stored is an error that says why."""
+    """Whole, in ranges, again. A missing key is not found, and a write names the reason."""
     with caplog.at_level(logging.WARNING):
         await reader.check()
     assert "may only read the database" in caplog.text
     assert [entry.key for entry in (await reader.list()).entries] == ["a/b"]
     assert await read(reader, "a/b") == await read(reader, "a/b") == DATA
-    opened = await reader.open("a/b")
+    held = await reader.open("a/b")
     assert (
-        b"".join([bytes(piece) async for piece in opened.open(1_000_000, 2_000_001)])
+        b"".join([bytes(block) async for block in held.open(1_000_000, 2_000_001)])
         == DATA[1_000_000:2_000_001]
     )
-    await opened.aclose()
+    await held.aclose()
     with pytest.raises(NotFound):
         await reader.open("nothing")
     with pytest.raises(StoreFailed, match="lets this role read and not write"):
@@ -92,17 +95,17 @@ async def test_objects_are_listed_and_read_where_nothing_may_be_written(
 
 
 @pytest.mark.parametrize("act", ["replace", "delete"])
-async def test_what_is_replaced_while_it_is_read_without_a_note_is_an_error(
+async def test_an_object_replaced_while_it_is_read_without_a_lease_is_an_error(
     reader: PostgresStore, writer: Store, act: str
 ) -> None:
-    """Never a short file, never bytes of another version; and the store says that it is not steady."""
-    opened = await reader.open("a/b")
-    stream = opened.open()
+    """Never a short file or bytes of another version; the traits say that reads are not stable."""
+    held = await reader.open("a/b")
+    stream = held.open()
     got: list[Buffer] = [await anext(stream)]
 
     async def go_on() -> None:
-        async for piece in stream:
-            got.append(piece)  # noqa: PERF401  # what came before the error counts, too
+        async for block in stream:
+            got.append(block)  # noqa: PERF401  # the blocks before the error count
 
     if act == "replace":
         await store_bytes(writer, "a/b", pattern(3 << 20, 7), replace=Replace(allowed=True))
@@ -110,23 +113,23 @@ async def test_what_is_replaced_while_it_is_read_without_a_note_is_an_error(
         await writer.delete("a/b")
     with pytest.raises(StoreFailed):
         await go_on()
-    await opened.aclose()
+    await held.aclose()
 
-    assert DATA.startswith(b"".join(bytes(piece) for piece in got))
+    assert DATA.startswith(b"".join(bytes(block) for block in got))
     assert not reader.traits.stable_reads
 
 
-async def test_a_writers_store_still_leaves_its_note(writer: PostgresStore) -> None:
-    """What may be written is: the object keeps its bytes while it is read."""
-    opened = await writer.open("a/b")
+async def test_a_store_that_may_write_gets_a_lease(writer: PostgresStore) -> None:
+    """The object keeps its bytes while it is read."""
+    held = await writer.open("a/b")
     await writer.delete("a/b")
-    assert b"".join([bytes(piece) async for piece in opened.open()]) == DATA
-    await opened.aclose()
+    assert b"".join([bytes(block) async for block in held.open()]) == DATA
+    await held.aclose()
     assert writer.traits.stable_reads
 
 
 async def test_a_hot_standby_is_read(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A server of its own in recovery, which has no unlogged tables: listed and read, and nothing can be stored."""
+    """A server in recovery, which has no unlogged tables, is listed and read; nothing is stored."""
     folder = tmp_path_factory.mktemp("standby")
     with _server(folder) as url:
         store = PostgresStore(f"{url}&table=files", Budget(64 << 20))

@@ -1,4 +1,4 @@
-"""PostgreSQL passes the suite, on a real server; what it holds beside the objects is seen in its tables."""
+"""PostgreSQL passes the suite on a real server. The tests look into its tables for leftovers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sluiceway.testing.store_suite import StoreSuite, pattern
 
 
 class TestPostgresStore(StoreSuite):
-    """Straight to the server."""
+    """Directly to the server."""
 
     large = 128 << 20
     place: str
@@ -51,13 +51,12 @@ class TestPostgresStore(StoreSuite):
         assert self.database.leftovers(self.table) == []
 
     @pytest.mark.parametrize("refused", [0, 1 << 20])
-    async def test_a_row_that_was_refused_cannot_be_overlooked(
-        self, tmp_path: Path, refused: int
-    ) -> None:
-        """Other rows arrive beside it and after it; every later call fails all the same, and nothing stays."""
+    async def test_every_call_after_a_refused_row_fails(self, tmp_path: Path, refused: int) -> None:
+        """Other rows arrive beside it and after it, but nothing is stored."""
         store = await self.make_store(tmp_path)
         self.database.rows(
-            f"ALTER TABLE {self.table}_chunks ADD CHECK (NOT int8range(start, start + length(data)) @> {refused}::int8)"
+            f"ALTER TABLE {self.table}_chunks ADD CHECK "
+            f"(NOT int8range(start, start + length(data)) @> {refused}::int8)"
         )
         draft = await store.draft("one", None)
 
@@ -80,7 +79,7 @@ class TestPostgresStore(StoreSuite):
 
 
 class TestPostgresThroughPgBouncer(TestPostgresStore):
-    """In transaction mode: no two statements need be of one session."""
+    """In transaction mode: two statements may belong to different sessions."""
 
     variant = True
     large = 64 << 20

@@ -200,7 +200,7 @@ class Bucket(ABC):
 
     async def with_noted_sha256(self, entry: Entry, draft: str) -> Entry:
         """The entry with the sha-256 of its note, where it was sent in parts."""
-        if not draft or entry.metadata.sha256 is not None or not may_be_in_parts(entry.etag):
+        if not draft or entry.metadata.sha256 is not None or not _may_be_in_parts(entry.etag):
             return entry
         key, sha256 = await self._read_note(note_key(entry.key, draft))
         if key != entry.key or not sha256:
@@ -210,7 +210,7 @@ class Bucket(ABC):
         )
 
     async def delete_note(self, entry: Entry, draft: str) -> None:
-        if draft and may_be_in_parts(entry.etag):
+        if draft and _may_be_in_parts(entry.etag):
             await self.delete(note_key(entry.key, draft))
 
     async def is_needed(self, own: str) -> bool:
@@ -230,7 +230,7 @@ class Bucket(ABC):
             response.close()
 
 
-def may_be_in_parts(etag: str) -> bool:
+def _may_be_in_parts(etag: str) -> bool:
     """S3's tag of an object sent in parts ends in their number.
 
     The other clouds' tags tell nothing, so their notes are always asked for.

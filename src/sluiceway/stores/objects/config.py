@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sluiceway.stores.objects.cloud_bucket import CloudBucket
     from sluiceway.stores.objects.s3_bucket import S3Bucket
 
-__all__ = ["AnyBucket", "open_bucket"]
+__all__ = ["AnyBucket", "BucketUrl", "open_bucket"]
 
 AnyBucket: TypeAlias = "S3Bucket | CloudBucket"
 

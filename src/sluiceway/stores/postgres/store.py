@@ -120,7 +120,7 @@ class PostgresStore:
             except BaseException:
                 await self.database.end_lease(lease)
                 raise
-            # The object was there after its lease was: whoever deletes it from now on sees that.
+            # The object was there after its lease: a process that deletes it from now on sees it.
             if leased and leased[0][0] == chunks:
                 return PostgresReader(self.database, chunks, entry, lease)
             await self.database.end_lease(lease)
