@@ -1,6 +1,7 @@
-"""Fixture `azure`: an emulator of Azure's blobs, Azurite from npm, where `azurite-blob` is on the path.
+"""Fixture `azure`: Azurite from npm emulates Azure's blobs, if `azurite-blob` is on the path.
 
-Of Google Cloud Storage there is none: fake-gcs-server 1.x takes no XML uploads, which are what obstore sends.
+Google Cloud Storage has no emulator for this: fake-gcs-server 1.x does not take the XML uploads of
+obstore.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ import requests
 
 __all__ = ["Cloud", "azure"]
 
-READY = 30.0  # seconds
+START_TIMEOUT = 30.0  # seconds
 ACCOUNT = "devstoreaccount1"  # Azurite's own, as public as its key
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
 
 @dataclass
 class Cloud:
-    """`scheme` of its URLs; `options` are store options."""
+    """An emulator: the `scheme` of its URLs, and `options` for a store."""
 
     scheme: str
     options: dict[str, str]
@@ -63,14 +64,15 @@ def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
 
     def make(name: str) -> None:
         date, version = formatdate(usegmt=True), "2021-12-02"
-        told = f"PUT\n\n\n\n\n\n\n\n\n\n\n\nx-ms-date:{date}\nx-ms-version:{version}\n/{ACCOUNT}/{ACCOUNT}/{name}\nrestype:container"
-        signed = base64.b64encode(
-            hmac.digest(base64.b64decode(KEY), told.encode(), hashlib.sha256)
-        ).decode()
+        signed_headers = f"x-ms-date:{date}\nx-ms-version:{version}"
+        resource = f"/{ACCOUNT}/{ACCOUNT}/{name}\nrestype:container"
+        text = "PUT" + "\n" * 12 + f"{signed_headers}\n{resource}"
+        digest = hmac.digest(base64.b64decode(KEY), text.encode(), hashlib.sha256)
+        signature = base64.b64encode(digest).decode()
         headers = {
             "x-ms-date": date,
             "x-ms-version": version,
-            "Authorization": f"SharedKey {ACCOUNT}:{signed}",
+            "Authorization": f"SharedKey {ACCOUNT}:{signature}",
         }
         requests.put(
             f"{url}/{name}?restype=container", headers=headers, timeout=10
@@ -80,8 +82,8 @@ def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
         yield Cloud("az", {"endpoint": url, "account-name": ACCOUNT, "account-key": KEY}, make)
 
 
-class _running:  # noqa: N801  # read as a verb
-    """A process until the end of the block; entered when it answers."""
+class _running:  # noqa: N801  # used as a verb
+    """A process for the time of a block, which begins when the process answers."""
 
     def __init__(self, command: list[str], url: str) -> None:
         self._command, self._url = command, url
@@ -90,7 +92,7 @@ class _running:  # noqa: N801  # read as a verb
         self._process = subprocess.Popen(
             self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        end = time.monotonic() + READY
+        end = time.monotonic() + START_TIMEOUT
         while True:
             try:
                 requests.get(self._url, timeout=5)

@@ -1,6 +1,6 @@
-"""Fixture `mount`: small file systems of the kinds servers meet, mounted below the test's own folder and gone after it.
+"""Fixture `mount`: small file systems, mounted below the test's own folder until it ends.
 
-mount("tmpfs", folder, "size=8m")        # needs root; marks nothing itself: say @pytest.mark.root
+mount("tmpfs", folder, "size=8m")        # needs root: mark the test with @pytest.mark.root
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Mount = Callable[..., Path]
 
 
 def fill(folder: Path) -> None:
-    """Take all the room that is left, in a file `filler`."""
+    """Use all free space, with a file `filler`."""
     filler = os.open(folder / "filler", os.O_WRONLY | os.O_CREAT)
     try:
         while os.write(filler, bytes(4096)):
@@ -29,7 +29,7 @@ def fill(folder: Path) -> None:
 
 @pytest.fixture
 def mount() -> Iterator[Mount]:
-    """Mount a file system of a kind onto a folder; unmounted at the end of the test."""
+    """Mount a file system onto a folder. It is unmounted at the end of the test."""
     mounted: list[Path] = []
 
     def on(kind: str, folder: Path, options: str = "") -> Path:
@@ -43,6 +43,5 @@ def mount() -> Iterator[Mount]:
 
     yield on
     for folder in reversed(mounted):
-        subprocess.run(
-            ["umount", "--lazy", str(folder)], check=True
-        )  # also when a failed test holds something open
+        # Lazy: a failed test may hold a file open.
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)

@@ -1,6 +1,6 @@
-"""Fixture `bouncer`: a real PgBouncer before the database of the session, in transaction mode with few connections.
+"""Fixture `bouncer`: a real PgBouncer before the database, in transaction mode.
 
-A statement after another may go to another session of PostgreSQL; what relies on one fails.
+Two statements may go to two sessions of PostgreSQL; code that relies on one session fails.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from fix_taking import need
 
 __all__ = ["bouncer"]
 
-START = 20.0  # seconds
+START_TIMEOUT = 20.0  # seconds
 CONFIG = """
 [databases]
 postgres = host={host} port={port} user=postgres dbname=postgres
@@ -41,7 +41,7 @@ server_round_robin = 1
 
 @pytest.fixture(scope="session")
 def bouncer(database: Database) -> Iterator[str]:
-    """Its URL, with a query: more is added with &."""
+    """Its URL has a query; more is added with &."""
     need("pgbouncer")
     parts = urlsplit(database.url)
     query = parse_qs(parts.query)
@@ -57,13 +57,12 @@ def bouncer(database: Database) -> Iterator[str]:
             listen = free.getsockname()[1]
         config = folder / "pgbouncer.ini"
         config.write_text(CONFIG.format(host=host, port=port, listen=listen))
-        other = (
-            ["-u", Path(host).owner()] if os.geteuid() == 0 else []
-        )  # it refuses to be root, and must see the socket
+        # It refuses to run as root, and must see the socket.
+        user = ["-u", Path(host).owner()] if os.geteuid() == 0 else []
         log = folder / "log"
         with (
             log.open("wb") as out,
-            subprocess.Popen(["pgbouncer", "-q", *other, str(config)], stderr=out) as process,
+            subprocess.Popen(["pgbouncer", "-q", *user, str(config)], stderr=out) as process,
         ):
             url = f"postgresql://postgres@127.0.0.1:{listen}/postgres?application_name=bounced"
             try:
@@ -76,7 +75,7 @@ def bouncer(database: Database) -> Iterator[str]:
 
 
 def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    until = time.monotonic() + START
+    until = time.monotonic() + START_TIMEOUT
     while True:
         try:
             psycopg.connect(url, connect_timeout=5).close()

@@ -44,7 +44,8 @@ class Database:
     def leftovers(self, table: str) -> list[str]:
         """Returns the ids of bytes that belong to no object, and of those that are still read."""
         rows = self.rows(
-            f"SELECT DISTINCT id::text FROM {table}_chunks WHERE id NOT IN (SELECT id FROM {table}) "
+            f"SELECT DISTINCT id::text FROM {table}_chunks "
+            f"WHERE id NOT IN (SELECT id FROM {table}) "
             f"UNION SELECT id::text FROM {table}_drafts UNION SELECT id::text FROM {table}_readers"
         )
         return [str(row[0]) for row in rows]

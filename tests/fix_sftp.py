@@ -1,7 +1,9 @@
-"""Fixture `sftp`: a real SFTP server of the module's own, a process with a folder. Each test has a place of its own in it.
+"""Fixture `sftp`: a real SFTP server for a module of tests, a process with a folder.
+
+Each test has a place of its own in it.
 
 sftp.url("place")     # fsspec+sftp://files:secret@127.0.0.1:PORT/place?known_hosts=…
-sftp.folder           # what it serves, seen from outside
+sftp.folder           # the folder it serves, seen from outside
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ PROGRAM = Path(__file__).parent.parent / "bench" / "peers" / "sftp.py"
 
 
 class SftpServer:
-    """A server process; it can be ended and started again on the same port, with the same key."""
+    """A server process. It can be stopped, and restarted with the same port and key."""
 
     def __init__(self, folder: Path, *options: str) -> None:
         folder.mkdir()
@@ -79,7 +81,7 @@ class SftpServer:
             self.process.send_signal(sig)
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.close()  # its word to end
+        self.process.stdin.close()  # which makes it end
         try:
             self.process.wait(20)
         except subprocess.TimeoutExpired:

@@ -1,7 +1,8 @@
-"""A scriptable fault proxy in front of an S3 server: requests go through it, and what the script says goes wrong.
+"""A proxy in front of an S3 server that makes requests fail as a script tells.
 
 faults = S3Faults(endpoint)                       # a thread of its own, ended by close()
 faults.script["key"] = Fault("stall", "part", times=2)
+
 The first `times` requests of that kind for that key meet the fault; all others pass.
 """
 
@@ -25,42 +26,47 @@ __all__ = ["KINDS", "Fault", "S3Faults", "one_answer"]
 
 KINDS = ("refuse", "reset", "stall", "500", "slowdown", "error-in-200", "lost", "slow")
 CHECKSUMS = ("x-amz-checksum-", "x-amz-sdk-checksum", "x-amz-trailer")
-STALL = 30.0  # seconds; a client's deadline ends it long before
-PIECE = 64 << 10  # bytes between two looks at a body
+STALL_TIME = 30.0  # seconds; a client's deadline ends it long before
+READ_BLOCK = 64 << 10  # bytes of a body read at once
 
-ERROR = "<?xml version='1.0' encoding='UTF-8'?>\n<Error><Code>{code}</Code><Message>made by a test</Message></Error>"
+ERROR = (
+    "<?xml version='1.0' encoding='UTF-8'?>\n"
+    "<Error><Code>{code}</Code><Message>made by a test</Message></Error>"
+)
 
 
 @dataclass
 class Fault:
-    """What goes wrong, with which requests (put, create, part, complete, abort, get, head, list), how often."""
+    """A kind of fault for a kind of request.
+
+    Requests are put, create, part, complete, abort, get, head and list.
+    """
 
     kind: str
-    what: str
+    request: str
     times: int = 1
     at: int = 100_000  # bytes of the body before a reset
-    met: int = 0  # how often it happened
+    met: int = 0  # times it happened
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def strikes(self, what: str) -> bool:
+    def strikes(self, request: str) -> bool:
         with self._lock:
-            if what != self.what or self.met >= self.times:
+            if request != self.request or self.met >= self.times:
                 return False
             self.met += 1
             return True
 
 
 class S3Faults:
-    """The proxy. `url` is what clients are told. `certificate`: a PEM file with its key; the proxy speaks TLS then."""
+    """The proxy, at `url`. With a `certificate`, a PEM file with its key, it speaks TLS."""
 
     def __init__(self, endpoint: str, certificate: Path | None = None) -> None:
         self.script: dict[str, Fault] = {}  # last segment of a key -> what happens to it
-        self.unknown: tuple[int, bytes] | None = (
-            None  # what a request with x-amz-checksum headers is answered
-        )
-        self.checksums = 0  # how many requests had any
-        self.seen: list[str] = []  # what each request was (put, get, list …), in order
-        self.leaving = threading.Event()
+        # The answer to a request with x-amz-checksum headers, if the server does not know them.
+        self.unknown: tuple[int, bytes] | None = None
+        self.checksums = 0  # requests with such headers
+        self.seen: list[str] = []  # the kinds of all requests, in order
+        self.closing = threading.Event()
         place = urlsplit(endpoint).netloc
         owner = self
 
@@ -82,7 +88,7 @@ class S3Faults:
         self._thread.start()
 
     def close(self) -> None:
-        self.leaving.set()
+        self.closing.set()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
@@ -94,11 +100,12 @@ class _Handler(BaseHTTPRequestHandler):
     upstream: str
 
     def log_message(self, format: str, *args: object) -> None:
-        """Quiet."""
+        """Logs nothing."""
 
     def _pass(self) -> None:
         parts = urlsplit(self.path)
-        self.faults.seen.append(_what(self.command, parts.query))
+        request = _request_kind(self.command, parts.query)
+        self.faults.seen.append(request)
         fault = self.faults.script.get(unquote(parts.path).rpartition("/")[2])
         if self.command in ("PUT", "POST") and any(
             name.lower().startswith(CHECKSUMS) for name in self.headers
@@ -106,45 +113,41 @@ class _Handler(BaseHTTPRequestHandler):
             self.faults.checksums += 1
             if self.faults.unknown is not None:
                 self._body(None, 0)
-                self._say(*self.faults.unknown)
+                self._respond(*self.faults.unknown)
                 return
-        kind = (
-            fault.kind
-            if fault is not None and fault.strikes(_what(self.command, parts.query))
-            else ""
-        )
+        kind = fault.kind if fault is not None and fault.strikes(request) else ""
         try:
-            self._do(kind, fault)
-        except OSError:  # the client has gone, as clients do that were stalled
+            self._answer(kind, fault)
+        except OSError:  # a client that was stalled has left
             self.close_connection = True
 
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _pass  # noqa: N815  # the names http.server calls
 
-    def _do(self, kind: str, fault: Fault | None) -> None:
+    def _answer(self, kind: str, fault: Fault | None) -> None:
         if kind == "refuse":
             return self._break()
         if kind == "stall":
-            self.faults.leaving.wait(STALL)
+            self.faults.closing.wait(STALL_TIME)
             return self._break()
         if kind in ("500", "slowdown", "error-in-200"):
             self._body(None, 0)
             code = "SlowDown" if kind == "slowdown" else "InternalError"
-            return self._say(
+            return self._respond(
                 {"500": 500, "slowdown": 503}.get(kind, 200), ERROR.format(code=code).encode()
             )
         if kind == "reset" and fault is not None:
             self._body(None, 0, fault.at)
             return self._break()
-        there = http.client.HTTPConnection(self.upstream, timeout=60)
+        server = http.client.HTTPConnection(self.upstream, timeout=60)
         try:
-            there.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            server.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
             for name, value in self.headers.items():
                 if name.lower() not in ("expect", "connection"):
-                    there.putheader(name, value)
-            there.endheaders()
-            self._body(there, 0.02 if kind == "slow" else 0)
-            answer = there.getresponse()
-            told = answer.read()
+                    server.putheader(name, value)
+            server.endheaders()
+            self._body(server, 0.02 if kind == "slow" else 0)
+            answer = server.getresponse()
+            data = answer.read()
             if kind == "lost":
                 return self._break()
             self.send_response_only(answer.status)
@@ -152,46 +155,46 @@ class _Handler(BaseHTTPRequestHandler):
                 if name.lower() not in ("transfer-encoding", "connection", "content-length"):
                     self.send_header(name, value)
             length = (
-                answer.getheader("content-length") if self.command == "HEAD" else str(len(told))
+                answer.getheader("content-length") if self.command == "HEAD" else str(len(data))
             )
             if length is not None:
                 self.send_header("Content-Length", length)
             self.end_headers()
-            self.wfile.write(told)
+            self.wfile.write(data)
         finally:
-            there.close()
+            server.close()
         return None
 
     def _body(
-        self, there: http.client.HTTPConnection | None, pause: float, most: int | None = None
+        self, server: http.client.HTTPConnection | None, pause: float, most: int | None = None
     ) -> None:
         if "chunked" in self.headers.get("transfer-encoding", ""):
-            self._chunks(there)
+            self._chunks(server)
             return
         left = int(self.headers.get("content-length") or 0)
         if most is not None:
             left = min(left, most)
         while left:
-            data: Any = self.rfile.read1(min(PIECE, left))
+            data: Any = self.rfile.read1(min(READ_BLOCK, left))
             if not data:
                 raise ConnectionError("cut")
             left -= len(data)
-            if there is not None:
-                there.send(data)
+            if server is not None:
+                server.send(data)
             if pause:
                 time.sleep(pause)
 
-    def _chunks(self, there: http.client.HTTPConnection | None) -> None:
-        """As they come: over TLS boto3 sends a part with its checksum behind it."""
+    def _chunks(self, server: http.client.HTTPConnection | None) -> None:
+        """Pass chunks as they come: over TLS boto3 sends a part's checksum after it."""
         size = 1
         while size:
             line = self.rfile.readline(100)
             size = int(line.partition(b";")[0], 16)
             data = line + self.rfile.read(size + 2)
-            if there is not None:
-                there.send(data)
+            if server is not None:
+                server.send(data)
 
-    def _say(self, status: int, body: bytes) -> None:
+    def _respond(self, status: int, body: bytes) -> None:
         self.send_response_only(status)
         self.send_header("Content-Type", "application/xml")
         self.send_header("Content-Length", str(len(body)))
@@ -200,13 +203,13 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def _break(self) -> None:
-        """A reset, not an orderly end."""
+        """Reset the connection."""
         self.close_connection = True
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.close()
 
 
-def _what(method: str, query: str) -> str:
+def _request_kind(method: str, query: str) -> str:
     names = {pair.partition("=")[0] for pair in query.split("&")}
     if method == "PUT":
         return "part" if "partNumber" in names else "put"
@@ -219,19 +222,19 @@ def _what(method: str, query: str) -> str:
 
 @contextmanager
 def one_answer(status: int, body: bytes) -> Iterator[str]:
-    """The URL of a server that says the same to every request."""
+    """The URL of a server that answers every request in the same way."""
 
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, format: str, *args: object) -> None:
-            """Quiet."""
+            """Logs nothing."""
 
-        def _say(self) -> None:
+        def _respond(self) -> None:
             self.send_response_only(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
 
-        do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _say  # noqa: N815  # the names http.server calls
+        do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _respond  # noqa: N815  # the names http.server calls
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True

@@ -17,7 +17,7 @@ from sluiceway.stores.postgres.store import PostgresStore
 async def test_a_server_uses_few_database_connections(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All are busy: the next statement waits for POOL_TIMEOUT, here short, and raises Unavailable."""
+    """When all are busy, a statement raises Unavailable after POOL_TIMEOUT, which is short here."""
     monkeypatch.setattr(database_module, "POOL_TIMEOUT", 0.5)
     store = PostgresStore(database.url, Budget(64 << 20))
     try:

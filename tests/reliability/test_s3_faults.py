@@ -24,7 +24,7 @@ TIMES = 20 if TORTURE else 5
 AT_ONCE = 10
 SMALL, LARGE = noise(100_000), noise((9 << 20) + 7, 5)  # one request; two parts
 REQUESTS = [("put", SMALL), ("create", LARGE), ("part", LARGE), ("complete", LARGE)]
-HOPELESS = {  # kind -> the status when the fault never ends
+LASTING = {  # kind -> the status when the fault never ends
     "refuse": {502},
     "reset": {502},
     "stall": {504},
@@ -54,7 +54,8 @@ def server(
 ) -> Iterator[RunningServer]:
     running = start_server(
         tmp_path_factory.mktemp("faults") / "none",
-        *("--store-option", "timeout=2", "--store-option", "attempts=4", "--memory-budget", "32MiB"),
+        *("--store-option", "timeout=2", "--store-option", "attempts=4"),
+        *("--memory-budget", "32MiB"),
         env={**s3.env, "AWS_ENDPOINT_URL": faults.url},
         to=s3.url(bucket, "f"),
     )  # fmt: skip
@@ -69,7 +70,7 @@ class Upload:
     key: str
     data: bytes
     fault: Fault
-    hopeless: bool  # the fault never ends
+    lasting: bool  # the fault never ends
     status: int = 0
 
 
@@ -79,13 +80,13 @@ def uploads(faults: S3Faults, server: RunningServer) -> list[Upload]:
     found = []
     for number in range(TIMES):
         for kind in KINDS:
-            what, data = REQUESTS[number % len(REQUESTS)]
+            request, data = REQUESTS[number % len(REQUESTS)]
             if kind == "error-in-200":
-                what, data = "complete", LARGE
-            hopeless = number % 5 == 4
-            fault = Fault(kind, what, 99 if hopeless else 1 + number % 2, at=number * 1000)
+                request, data = "complete", LARGE
+            lasting = number % 5 == 4
+            fault = Fault(kind, request, 99 if lasting else 1 + number % 2, at=number * 1000)
             faults.script[f"{kind}-{number}"] = fault
-            found.append(Upload(f"{kind}-{number}", data, fault, hopeless))
+            found.append(Upload(f"{kind}-{number}", data, fault, lasting))
 
     def put(upload: Upload) -> None:
         url = f"{server.url}/files/{upload.key}"
@@ -110,11 +111,11 @@ def test_a_fault_is_retried_or_reported(
         if fault.kind != kind:
             continue
         assert fault.met, f"{upload.key}: the fault never came"
-        expected = HOPELESS[kind] if upload.hopeless else {201}
-        if upload.hopeless and kind == "lost" and fault.what in ("create", "part"):
+        expected = LASTING[kind] if upload.lasting else {201}
+        if upload.lasting and kind == "lost" and fault.request in ("create", "part"):
             expected = {502}  # nothing is visible yet; the sweep below aborts the upload
         assert upload.status in expected, (
-            f"{upload.key}: {fault.what} {upload.status}\n{server.log()[-2000:]}"
+            f"{upload.key}: {fault.request} {upload.status}\n{server.log()[-2000:]}"
         )
         if upload.status == 201:
             stored = s3.client.get_object(Bucket=bucket, Key=f"f/{upload.key}")["Body"].read()
