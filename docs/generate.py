@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import inspect
 import sys
+import textwrap
 from pathlib import Path
 
 from click.testing import CliRunner
 
 import sluiceway.errors
 from sluiceway.cli.copy import copy as command
-from sluiceway.copying.api import acopy
+from sluiceway.copying.api import copy
 from sluiceway.errors import SluiceError
 from sluiceway.server.settings import setting_help
 
@@ -133,7 +134,9 @@ print(receipt.location, receipt.size, receipt.sha256, receipt.answer)
 
 In a program with an event loop, `await sluiceway.acopy(…)` takes the same arguments:
 
+```
 {arguments}
+```
 
 Both return a `sluiceway.Receipt`. `on_progress` gets a `sluiceway.Progress` about ten times a second. Errors are
 `sluiceway.SluiceError`: compare the `code` ([errors.md](errors.md)), show the text.
@@ -144,13 +147,9 @@ def copy_page() -> str:
     shown = CliRunner(env={"COLUMNS": "100"}).invoke(
         command, ["--help"], prog_name="sluiceway copy", terminal_width=100
     )
-    arguments = [
-        f"`{text}`".replace("'", "")
-        for text in map(str, inspect.signature(acopy).parameters.values())
-    ]
-    return COPY.format(
-        help=shown.output.strip(), arguments="\n".join(f"- {text}" for text in arguments)
-    )
+    documented = inspect.getdoc(copy) or ""
+    arguments = documented.partition("Args:\n")[2].partition("\nReturns:")[0]
+    return COPY.format(help=shown.output.strip(), arguments=textwrap.dedent(arguments).strip())
 
 
 PAGES = {"settings.md": settings_page, "errors.md": errors_page, "copy.md": copy_page}

@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from sluiceway.client.bodies.form import Form
     from sluiceway.client.bodies.sized import Sized
     from sluiceway.client.local.command import Command
-    from sluiceway.copying.api import acopy, copy
-    from sluiceway.copying.many import acopy_all, copy_all
+    from sluiceway.copying.api import acopy, acopy_all, copy, copy_all
     from sluiceway.copying.report import Ended, Overall, Report
     from sluiceway.errors import SluiceError
     from sluiceway.pipe.receipt import Progress, Receipt
@@ -58,9 +57,9 @@ _HOMES = {
     "SluiceError": "sluiceway.errors",
     "Sluiceway": "sluiceway.server.app",
     "acopy": "sluiceway.copying.api",
-    "acopy_all": "sluiceway.copying.many",
+    "acopy_all": "sluiceway.copying.api",
     "copy": "sluiceway.copying.api",
-    "copy_all": "sluiceway.copying.many",
+    "copy_all": "sluiceway.copying.api",
 }
 
 

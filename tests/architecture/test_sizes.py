@@ -13,18 +13,15 @@ from architecture.sources import ROOT, modules, require
 
 MOST_LINES = 400
 LONG_FILES = {
-    "copying/store_copies.py",
     "django.py",
 }
 MOST_FILES = 16
 FULL_FOLDERS = {
-    "copying",
     "server/page",
 }
 # classes of one name in two modules
 TWICE = {
     "File",
-    "RetryPolicy",
     "Sluiceway",
     "_Level",
 }
@@ -37,8 +34,6 @@ RETIRED_WORDS = {
         "client/bodies",
         "client/http",
         "client/local",
-        "copying",
-        "copying/endpoints",
         "django.py",
         "flask.py",
         "pipe",

@@ -459,13 +459,13 @@ def test_the_bar_is_at_100_only_after_the_servers_answer(tmp_path: Path) -> None
 
     with Peer(act) as peer:
         code, shown = on_a_terminal(command(source, f"{peer.url}/a"))
-    before, waiting, _ = shown.partition("waiting for the server's answer")
+    before, waiting, _ = shown.partition("waiting for the response")
 
     assert code == 0, shown
     assert waiting
     assert "99 %" in shown
     assert "100 %" not in before
-    last_wait = shown.rindex("waiting for the server's answer")
+    last_wait = shown.rindex("waiting for the response")
     assert "100 %" not in shown[: last_wait - 200]
 
 

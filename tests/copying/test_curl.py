@@ -9,14 +9,14 @@ import pytest
 
 from sluiceway.copying.api import curl_lines
 from sluiceway.copying.curl import PIPE_NOTE, RESUME_NOTE, CurlLine
-from sluiceway.copying.options import make_order
+from sluiceway.copying.options import CopyOptions
 from sluiceway.errors import BadRequest
 
 U = "http://h/files/a.txt"
 
 
 def line(src: str, dst: str, **options: object) -> CurlLine:
-    (only,) = curl_lines(make_order(src, dst, **options))  # type: ignore[arg-type]
+    (only,) = curl_lines(CopyOptions.for_one(src, dst, **options))  # type: ignore[arg-type]
     return only
 
 
@@ -86,7 +86,7 @@ def test_a_folder_is_a_line_for_each_file(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "2").touch()
     (tmp_path / "1").touch()
-    texts = [each.text for each in curl_lines(make_order(str(tmp_path), "http://h/d/"))]
+    texts = [each.text for each in curl_lines(CopyOptions.for_one(str(tmp_path), "http://h/d/"))]
 
     assert [text.rpartition(" ")[2] for text in texts] == ["http://h/d/1", "http://h/d/b/2"]
 
@@ -180,4 +180,4 @@ def test_what_cannot_be_copied_has_no_line(tmp_path: Path) -> None:
     """The same complaints as from the copy itself."""
     for src, dst in (("-", "http://h/files"), ("a", "b"), (str(tmp_path), "http://h/x")):
         with pytest.raises(BadRequest):
-            list(curl_lines(make_order(src, dst)))
+            list(curl_lines(CopyOptions.for_one(src, dst)))

@@ -14,17 +14,16 @@ import pytest
 
 import sluiceway
 from sluiceway.client.http.transport import Transport
-from sluiceway.copying import retry_policy as patience
-from sluiceway.copying.contract import CopyItem, Reading
-from sluiceway.copying.endpoints.http import HttpTarget
-from sluiceway.copying.endpoints.sources import PAGE, StoreSource
-from sluiceway.copying.endpoints.targets import FolderTarget, StoreTarget
-from sluiceway.copying.engine import AHEAD, MOST_FAILURES, CopyEngine
-from sluiceway.copying.key_filter import KeyFilter
-from sluiceway.copying.object_copier import Terms
-from sluiceway.copying.options import Side
-from sluiceway.copying.report import Ended
-from sluiceway.copying.retry_policy import RetryPolicy
+from sluiceway.client.retry import RetryPolicy, is_transient
+from sluiceway.copying.contract import CopyItem, CopySource, CopyTarget, Reading
+from sluiceway.copying.endpoints.folder import FolderTarget
+from sluiceway.copying.endpoints.http_target import HttpTarget
+from sluiceway.copying.endpoints.store import PAGE, StoreSource, StoreTarget
+from sluiceway.copying.engine import AHEAD, CopyEngine
+from sluiceway.copying.filters import KeyFilter
+from sluiceway.copying.object_copier import CopyRules
+from sluiceway.copying.report import MOST_FAILURES, Ended
+from sluiceway.copying.servers import RemoteServer
 from sluiceway.errors import (
     Exists,
     PeerFailed,
@@ -38,12 +37,7 @@ from sluiceway.pipe.source import BytesSource, PassingSource
 from sluiceway.stores.contract import Entry, Metadata
 from sluiceway.stores.memory import MemoryStore
 
-ONCE = RetryPolicy(0)
-
-
-@pytest.fixture(autouse=True)
-def no_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "LONGEST", 0.02)
+ONCE = RetryPolicy(1)
 
 
 def stocked(objects: dict[str, bytes], known: bool = True) -> MemoryStore:
@@ -122,7 +116,11 @@ def goal_of(store: MemoryStore, prefix: str = "") -> StoreTarget:
 
 
 async def ran(
-    origin: object, goal: object, retries: int = 3, **terms: object
+    source: CopySource,
+    target: CopyTarget,
+    retries: int = 3,
+    force: bool = False,
+    dry_run: bool = False,
 ) -> tuple[sluiceway.Report, dict[str, Ended]]:
     ended: dict[str, Ended] = {}
 
@@ -131,8 +129,8 @@ async def ran(
             assert now.ended.key not in ended, "each object ends once"
             ended[now.ended.key] = now.ended
 
-    run = CopyEngine(origin, goal, Terms(RetryPolicy(retries), **terms), on_overall=look)  # type: ignore[arg-type]
-    return await run.run(), ended
+    rules = CopyRules(RetryPolicy(retries + 1, 0.002), force, dry_run)
+    return await CopyEngine(source, target, rules, on_overall=look).run(), ended
 
 
 async def test_what_is_known_of_an_object_goes_along() -> None:
@@ -328,7 +326,7 @@ async def test_a_listing_that_breaks_off_is_an_error_and_what_it_gave_is_copied(
     run = CopyEngine(
         Half(stocked({"a": b"1", "b": b"2"}), "", "o", ONCE),
         goal_of(store),
-        Terms(ONCE),
+        CopyRules(ONCE),
         on_overall=looks.append,
     )
     with pytest.raises(PeerFailed, match="the listing broke"):
@@ -344,12 +342,12 @@ async def test_a_goal_that_is_gone_ends_it(tmp_path: Path) -> None:
     """Not each of a million objects is tried for minutes: what cannot be reached for twenty in a row is told once."""
     objects = {f"{n:05}": b"x" for n in range(500)}
     looks = list[sluiceway.Overall]()
-    side = Side(f"http://127.0.0.1:{free()}/", {})
+    side = RemoteServer(f"http://127.0.0.1:{free()}/", {})
     async with Transport() as transport:
         run = CopyEngine(
             StoreSource(stocked(objects), "", "o", ONCE),
             HttpTarget(transport, side),
-            Terms(RetryPolicy(1)),
+            CopyRules(RetryPolicy(2, 0.002)),
             on_overall=looks.append,
         )
         with pytest.raises(PeerUnreachable, match="20 objects in a row"):
@@ -390,7 +388,9 @@ async def test_cancelling_it_ends_what_is_under_way() -> None:
     store, looks, before = MemoryStore(), list[sluiceway.Overall](), asyncio.all_tasks()
     origin = Slow(stocked({"a": b"1", "b": b"2", "c": b"3"}), "", "o", ONCE)
     task = asyncio.create_task(
-        CopyEngine(origin, goal_of(store), Terms(ONCE), KeyFilter(), None, 4, looks.append).run()
+        CopyEngine(
+            origin, goal_of(store), CopyRules(ONCE), KeyFilter(), None, 4, looks.append
+        ).run()
     )
     while not bytes_of(store):
         await asyncio.sleep(0)
@@ -409,7 +409,7 @@ async def test_cancelling_it_ends_what_is_under_way() -> None:
 
 def test_errors_that_may_pass_are_told_from_those_that_will_not() -> None:
     """By the answer where there was one, else by what the error is."""
-    may_pass = patience.may_pass
+    may_pass = is_transient
     assert may_pass(PeerFailed("", answered=500))
     assert may_pass(PeerFailed("broke"))
     assert may_pass(Unavailable())

@@ -13,11 +13,10 @@ import pytest
 
 import sluiceway
 from copying.given_items import GivenItems
+from sluiceway.client.retry import RetryPolicy
 from sluiceway.copying.contract import RULES, CopyItem
-from sluiceway.copying.endpoints.sources import StoreSource
-from sluiceway.copying.report import Ended, Overall
-from sluiceway.copying.retry_policy import RetryPolicy
-from sluiceway.copying.tally import Tally
+from sluiceway.copying.endpoints.store import StoreSource
+from sluiceway.copying.report import Ended, Overall, Tally
 from sluiceway.errors import Miscounted, SourceFailed, StoreFailed, Unauthorized
 from sluiceway.stores.contract import Metadata, Omitted, Page
 from sluiceway.stores.memory import MemoryStore
@@ -96,7 +95,7 @@ def test_an_object_that_neither_arrived_nor_failed_is_an_error() -> None:
     tally.listed = 2
     tally.count(Ended("a", "copied", 1))
 
-    with pytest.raises(Miscounted, match="2 objects were listed and 1 came to an end"):
+    with pytest.raises(Miscounted, match="2 objects were listed and 1 ended"):
         tally.check()
     tally.count(Ended("b", "failed"))
     tally.check()
@@ -120,7 +119,7 @@ async def test_what_a_store_cannot_list_is_counted_and_named(tmp_path: Path) -> 
         draft = await store.draft("i" * 22, 1)
         await draft.write(b"1")
         await draft.publish(key, Metadata(""))
-    report, ended = await copied(StoreSource(store, "b/", "memory", RetryPolicy(0)), tmp_path)
+    report, ended = await copied(StoreSource(store, "b/", "memory", RetryPolicy(1)), tmp_path)
 
     assert (report.ok, report.copied, report.failed, ended["p/../q"].code) == (
         False,
@@ -160,7 +159,7 @@ async def test_a_side_that_knows_nobody_any_more_ends_the_run(
     """Twenty in a row: a token that ended in mid-run costs no thousand requests. What went well before is there."""
     given: dict[str, bytes | int | sluiceway.SluiceError] = {"0": b"1"}
     given |= {f"{number:04}": error for number in range(1, 1000)}
-    with pytest.raises(type(error), match="20 objects in a row met the same") as caught:
+    with pytest.raises(type(error), match="20 objects in a row failed like this") as caught:
         await copied(GivenItems(given), tmp_path, jobs=1)
 
     assert caught.value.code == error.code

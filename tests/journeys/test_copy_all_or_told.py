@@ -175,8 +175,8 @@ def test_what_a_killed_copy_left_is_no_object_and_goes_with_the_next_run(tmp_pat
     """A later backup of the folder leaves it out and says so; a run of the same copy takes it up and removes it."""
     source = stock(tmp_path / "from", {"d/x": b"x" * 5000})
     killed = (
-        "import os, sys, asyncio, sluiceway\nfrom sluiceway.client import part\n"
-        "def die(*_): os.kill(os.getpid(), 9)\npart.Part.publish = die\nsluiceway.copy_all(*sys.argv[1:])\n"
+        "import os, sys, asyncio, sluiceway\nfrom sluiceway.client.local.part_file import PartialFile\n"
+        "def die(*_): os.kill(os.getpid(), 9)\nPartialFile.publish = die\nsluiceway.copy_all(*sys.argv[1:])\n"
     )
     subprocess.run(
         [sys.executable, "-c", killed, str(source), str(tmp_path / "to")], check=False, timeout=60

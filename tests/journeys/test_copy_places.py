@@ -141,7 +141,7 @@ def test_bytes_that_changed_in_the_database_are_noticed(
     )
     done = run("copy", at(database, table, "k"), "b", cwd=tmp_path)
     assert done.returncode == 5
-    assert b"sha-256 differs" in done.stderr
+    assert b"announced sha-256" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 

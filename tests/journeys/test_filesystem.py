@@ -138,11 +138,11 @@ def test_a_sweep_removes_the_leftovers_of_a_killed_server(sftp: SftpServer, tmp_
         for wire in wires:
             wire.close()
     # None is old enough.
-    assert b": 0 leftovers freed" in sluiceway("sweep", sftp.url(place)).stdout
+    assert b": 0 leftovers removed" in sluiceway("sweep", sftp.url(place)).stdout
     folder = sftp.folder / place / ".sluiceway" / "drafts"
     for name in os.listdir(folder):
         os.utime(folder / name, (time.time() - 7200, time.time() - 7200))
-    assert b": 5 leftovers freed" in sluiceway("sweep", sftp.url(place)).stdout
+    assert b": 5 leftovers removed" in sluiceway("sweep", sftp.url(place)).stdout
     assert sorted(os.listdir(sftp.folder / place)) == [".sluiceway"]
     assert sftp.drafts(place) == []
 

@@ -210,7 +210,7 @@ def test_a_sweep_removes_the_leftovers_of_a_killed_server(s3: Objects, tmp_path:
     assert (young.returncode, s3.unfinished(bucket)) == (0, ["k/killed"]), young.stderr
     swept = sluiceway("sweep", place, "--older-than", "0", env=s3.env)
     assert (swept.returncode, s3.unfinished(bucket)) == (0, []), swept.stderr
-    assert b"1 leftover freed" in swept.stdout
+    assert b"1 leftover removed" in swept.stdout
 
 
 def test_a_download_may_be_redirected_to_the_bucket(s3: Objects, tmp_path: Path) -> None:

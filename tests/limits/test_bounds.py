@@ -25,9 +25,8 @@ from fix_taking import eventually
 from sluiceway.client.http.cookies import MOST, MOST_COOKIE, ChainCookies
 from sluiceway.client.http.exchange import Head
 from sluiceway.client.http.transport import MOST_HEADERS
-from sluiceway.copying.endpoints.http import MOST_PAGE
-from sluiceway.copying.many import MOST_JOBS
-from sluiceway.copying.options import MOST_RETRIES
+from sluiceway.copying.endpoints.http_source import MOST_PAGE
+from sluiceway.copying.options import MOST_JOBS, MOST_RETRIES
 from sluiceway.errors import BadRequest, PeerFailed, SluiceError, TooLarge
 from sluiceway.pipe.budget import Budget
 from sluiceway.server.door.auth import MOST_LOGGED

@@ -174,8 +174,8 @@ def started(
 # The command itself, with waits of at most a fifth of a second between two tries: a thousand objects meet two hundred failures.
 QUICK = """
 import sys
-from sluiceway.copying import retry_policy as patience
-patience.LONGEST = 0.2
+from sluiceway.copying import options
+options.FIRST_WAIT = 0.002
 from sluiceway.cli.main import main
 sys.argv[0] = "sluiceway"
 main()

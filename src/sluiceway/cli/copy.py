@@ -1,4 +1,7 @@
-"""`sluiceway copy`: options into one call of `sluiceway.copy`, or into lines for curl. What is printed how: see `voice`."""
+"""`sluiceway copy`: turns options into one call of `copy` or `copy_all`, or into lines for curl.
+
+Prints nothing itself: see `output` and `overall_output`.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,12 @@ from urllib.parse import parse_qsl, urlencode
 
 import click
 
-from sluiceway.cli.copy_many import MANY, copy_many, many_options
+from sluiceway.cli.copy_many import copy_many
+from sluiceway.cli.copy_options import MANY_FLAGS, many_options, network_options
 from sluiceway.cli.exits import EXITS
-from sluiceway.cli.network_options import NETWORK, network_options
 from sluiceway.cli.output import Output
 from sluiceway.cli.signals import ended_by_signals
+from sluiceway.cli.suggestions import SuggestingCommand
 
 __all__ = ["copy"]
 
@@ -21,30 +25,29 @@ _EXIT_HELP = "\b\nExit codes:\n" + "\n".join(
 )
 
 
-@click.command(epilog=_EXIT_HELP)
+@click.command(cls=SuggestingCommand, epilog=_EXIT_HELP)
 @click.argument("sides", nargs=-1, required=True, metavar="SOURCE DESTINATION")
 @click.option(
     "--from-command",
     metavar="LINE",
-    help="Instead of SOURCE: run this line in a shell and copy what it writes, if it ends well; nothing is stored else.",
+    help="Instead of SOURCE: run this line in a shell and store its output, only if it ends well.",
 )
-@click.option(
-    "--name", help="The file's name, where the source or the server does not give the right one."
-)
-@click.option("--type", help="The file's media type; guessed from its name otherwise.")
+@click.option("--name", help="The file's name, instead of that of the source or the server.")
+@click.option("--type", help="The file's media type; otherwise guessed from its name.")
 @click.option(
     "--form",
     multiple=True,
     metavar="NAME=VALUE",
-    help="Send as a form, with this field before the file. Repeatable.",
+    help="Send a form, with this field before the file. Repeatable.",
 )
 @click.option(
-    "--field", metavar="NAME", help="Send as a form, with the file in this field. [default: file]"
+    "--field", metavar="NAME", help="Send a form, with the file in this field.  [default: file]"
 )
 @click.option(
     "--size",
     metavar="BYTES",
-    help="What a pipe will give, such as 1048576 or 10GiB, so that the server is told. More or fewer are an error.",
+    help="How much a pipe will give, such as 1048576 or 10GiB, to announce it to the server. More "
+    "or fewer bytes are an error.",
 )
 @click.option(
     "-H", "--header", multiple=True, metavar="'NAME: VALUE'", help="A header to send. Repeatable."
@@ -53,66 +56,67 @@ _EXIT_HELP = "\b\nExit codes:\n" + "\n".join(
     "--token",
     envvar="SLUICEWAY_TOKEN",
     show_envvar=True,
-    help="Sent as Bearer token to the URL's own host only.",
+    help="Sent as a Bearer token, to the URL's own host only.",
 )
 @click.option(
     "--from-header",
     multiple=True,
     metavar="'NAME: VALUE'",
-    help="A header for the source, where both sides are URLs: -H and --token are the destination's. Repeatable.",
+    help="A header for the source, where both sides are URLs: -H and --token are for the "
+    "destination. Repeatable.",
 )
 @click.option(
     "--from-token",
     envvar="SLUICEWAY_FROM_TOKEN",
     show_envvar=True,
-    help="The source's token, likewise.",
+    help="The token for the source, where both sides are URLs.",
 )
 @click.option(
     "--retries",
     type=click.IntRange(0, 100),
     default=4,
     show_default=True,
-    help="How often a transfer that broke is tried again; 8 times each with -r. A pipe flows past once and is not.",
+    help="How often a broken transfer is retried; with -r 8 times for each object. A pipe can be "
+    "read only once, so it is not retried.",
 )
 @network_options
 @many_options
 @click.option(
     "--pack",
     type=click.Choice(["zip"]),
-    help="Copy all that is below SOURCE as one zip, made while it is sent and uncompressed, so that its length is known before.",
+    help="Copy everything below SOURCE as one zip. It is made while it is sent, uncompressed, so "
+    "its length is known before.",
 )
 @click.option(
     "--unpack",
     type=click.Choice(["tar"]),
-    help="SOURCE is a tar (plain, gzip, bzip2, xz): copy its members below DESTINATION while it arrives. Options of -r fit.",
+    help="SOURCE is a tar (plain, gzip, bzip2, xz): copy its members below DESTINATION while it "
+    "arrives. Options of -r apply.",
 )
 @click.option(
     "--limit-rate",
     metavar="BYTES",
-    help="At most so much a second, over all jobs together, such as 10MiB.",
+    help="At most this much a second, over all jobs together, such as 10MiB.",
 )
-@click.option(
-    "--force",
-    is_flag=True,
-    help="Replace what is there: the file a download would write, the object in a database.",
-)
+@click.option("--force", is_flag=True, help="Replace what is at the destination.")
 @click.option(
     "--store-option",
     multiple=True,
     metavar="NAME=VALUE",
-    help="What a bucket, or a place of fsspec, needs beside its URL: region, profile, endpoint … Repeatable. The same may "
-    "stand in the URL's query, where two sides differ.",
+    help="An option of a bucket or of fsspec: region, profile, endpoint … Repeatable. It may also "
+    "stand in the URL's query, where the two sides differ.",
 )
 @click.option(
     "--json",
     "as_json",
     is_flag=True,
-    help="One JSON receipt per line on standard output and nothing else; errors as JSON on standard error.",
+    help="Print one JSON receipt per line on standard output and nothing else; errors as JSON on "
+    "standard error.",
 )
 @click.option(
     "--curl",
     is_flag=True,
-    help="Print the line for curl that does the same, secrets as variables; copy nothing.",
+    help="Print the line for curl that does the same, with secrets as variables; copy nothing.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
 def copy(
@@ -127,88 +131,78 @@ def copy(
     recursive: bool,
     unpack: str | None,
     store_option: tuple[str, ...],
-    **given: Any,
+    **options: Any,
 ) -> None:
-    """Copy SOURCE to DESTINATION: a URL on one side, on the other a path, a folder, - or another URL.
+    """Copy SOURCE to DESTINATION. One of them is a URL, the other a path, a folder, - or a URL.
 
     \b
     sluiceway copy big.iso https://host/files/big.iso    raw PUT
-    sluiceway copy big.iso https://host/files            a form, the server picks the key
+    sluiceway copy big.iso https://host/files            a form; the server picks the key
     sluiceway copy photos/ https://host/files/photos/    a folder, file by file
     sluiceway copy cover.jpg https://host/books --form id=42 --field cover
     tar c data | sluiceway copy - https://host/files/data.tar
     sluiceway copy --from-command 'pg_dump shop | zstd' s3://backups/shop.sql.zst
-    sluiceway copy https://host/files/big.iso .          goes on where it stopped
-    sluiceway copy https://a/big.iso https://b/files/    from server to server, stored nowhere on the way
+    sluiceway copy https://host/files/big.iso .          resumes where it stopped
+    sluiceway copy https://a/big.iso https://b/files/    from server to server
     sluiceway copy big.iso 'postgresql://host/database/big.iso?table=files'
     sluiceway copy big.iso s3://bucket/folder/
     sluiceway copy -r --journal done.db backup/ https://host/files/backup/
-    sluiceway copy photos/ https://host/files/ --pack zip  all of it as photos.zip
+    sluiceway copy photos/ https://host/files/ --pack zip     all of it as photos.zip
     sluiceway copy https://a/x.tar.gz https://b/files/x/ --unpack tar
 
-    A download takes its name only when its length and digest are right. Until then it is a .sluiceway-….part beside
-    the target.
+    A download gets its name only when its length and digest are right. Until then it is a
+    .sluiceway-….part beside the target.
     """
-    source, destination = _two(sides, from_command)
-    voice = Output(as_json, quiet, stdout_is_data=destination == "-" and not curl)
-    from sluiceway.errors import SluiceError  # late, with the HTTP client: --help needs neither
-
-    if given["ca_file"]:
-        store_option = (f"ca_file={given['ca_file']}", *store_option)
+    source, destination = _two_sides(sides, from_command)
+    if options["ca_file"]:
+        store_option = (f"ca_file={options['ca_file']}", *store_option)
     source, destination = (_with_options(side, store_option) for side in (source, destination))
-    given["form"] = [_pair(text, "=", "--form") for text in form] or None
-    given["headers"] = dict(_pair(text, ":", "-H") for text in header)
-    given["from_headers"] = dict(_pair(text, ":", "--from-header") for text in from_header)
-    for name in ("token", "from_token"):
-        variable, option = f"SLUICEWAY_{name.upper()}", name.replace("_", "-")
-        if given[name] == "" or (
-            given[name] is None and os.environ.get(variable) == ""
-        ):  # click takes that for none
-            raise click.UsageError(
-                f"--{option} (or {variable}) is set and empty; give the token, or leave it out"
-            )
-    many = {name: given.pop(name) for name in MANY}
-    if from_command and (recursive or unpack or curl or given["pack"]):
-        raise click.UsageError(
-            "--from-command gives one file; leave out --recursive, --unpack, --pack and --curl"
-        )
-    if given["pack"] and (recursive or unpack or curl):
-        raise click.UsageError(
-            "--pack makes one file of many; leave out --recursive, --unpack and --curl"
-        )
+    options["form"] = [_pair(text, "=", "--form") for text in form] or None
+    options["headers"] = dict(_pair(text, ":", "-H") for text in header)
+    options["from_headers"] = dict(_pair(text, ":", "--from-header") for text in from_header)
+    _refuse_empty_tokens(options)
+    many = {name: options.pop(name) for name in MANY_FLAGS}
+    _refuse_contradictions(from_command, recursive, unpack, curl, options["pack"])
     if recursive or unpack:
-        if curl:
-            raise click.UsageError(
-                "--curl is for one file or a folder of few; leave out --recursive and --unpack"
-            )
-        copy_many(source, destination, as_json, quiet, given, many | {"unpack": unpack})
-    for name, flag in MANY.items():
+        copy_many(source, destination, as_json, quiet, options, many | {"unpack": unpack})
+    for name, flag in MANY_FLAGS.items():
         if many[name]:
             raise click.UsageError(f"{flag} goes with --recursive or --unpack")
+    output = Output(as_json, quiet, stdout_is_data=destination == "-" and not curl)
+    _copy_one(output, source, destination, from_command, curl, options)
+
+
+def _copy_one(
+    output: Output,
+    source: str,
+    destination: str,
+    from_command: str | None,
+    curl: bool,
+    options: dict[str, Any],
+) -> None:
+    from sluiceway.errors import SluiceError  # late, with the HTTP client: --help needs neither
+
     try:
         from sluiceway.client.local.command import Command
         from sluiceway.copying.api import copy as run
         from sluiceway.copying.api import curl_lines
-        from sluiceway.copying.network import Network
-        from sluiceway.copying.options import make_order
+        from sluiceway.copying.options import CopyOptions
 
         if curl:
-            del given["pack"]
-            network = Network(**{name: given.pop(name) for name in NETWORK})
-            for line in curl_lines(make_order(source, destination, network=network, **given)):
-                voice.curl(line)
+            for line in curl_lines(CopyOptions.for_one(source, destination, **options)):
+                output.curl(line)
             return
         what = source if from_command is None else Command(from_command)
-        with ended_by_signals(), voice:
-            receipt = run(what, destination, on_progress=voice.show, **given)
-        voice.finish(receipt)
+        with ended_by_signals(), output:
+            receipt = run(what, destination, on_progress=output.show, **options)
+        output.finish(receipt)
     except SluiceError as error:
-        voice.fail(error)
+        output.fail(error)
     except KeyboardInterrupt:
-        voice.interrupted()
+        output.interrupted()
 
 
-def _two(sides: tuple[str, ...], command: str | None) -> tuple[str, str]:
+def _two_sides(sides: tuple[str, ...], command: str | None) -> tuple[str, str]:
     """The source and the destination; a command stands for the source."""
     if command is not None:
         if len(sides) != 1:
@@ -223,24 +217,51 @@ def _two(sides: tuple[str, ...], command: str | None) -> tuple[str, str]:
     return sides[0], sides[1]
 
 
-def _with_options(side: str, options: tuple[str, ...]) -> str:
-    """A bucket's URL says its options in its query; what stands there already wins."""
+def _refuse_contradictions(
+    command: str | None, recursive: bool, unpack: str | None, curl: bool, pack: str | None
+) -> None:
+    if command and (recursive or unpack or curl or pack):
+        raise click.UsageError(
+            "--from-command gives one file; leave out --recursive, --unpack, --pack and --curl"
+        )
+    if pack and (recursive or unpack or curl):
+        raise click.UsageError(
+            "--pack makes one file of many; leave out --recursive, --unpack and --curl"
+        )
+    if curl and (recursive or unpack):
+        raise click.UsageError(
+            "--curl is for one file or the files of a folder; leave out --recursive and --unpack"
+        )
+
+
+def _refuse_empty_tokens(options: dict[str, Any]) -> None:
+    """A token that is set but empty was meant to hold one; click takes the variable for unset."""
+    for name in ("token", "from_token"):
+        variable, option = f"SLUICEWAY_{name.upper()}", name.replace("_", "-")
+        empty = options[name] is None and os.environ.get(variable) == ""
+        if options[name] == "" or empty:
+            raise click.UsageError(
+                f"--{option} (or {variable}) is set and empty; give the token, or leave it out"
+            )
+
+
+def _with_options(side: str, pairs: tuple[str, ...]) -> str:
+    """The URL of a place, with --store-option in its query; what stands there already wins."""
     from sluiceway.wire.urls import is_place
 
-    if not options or not is_place(side) or side.lower().startswith("postgres"):
+    if not pairs or not is_place(side) or side.lower().startswith("postgres"):
         return side
     address, _, query = side.partition("?")
-    told = dict(_pair(text, "=", "--store-option") for text in options)
+    options = dict(_pair(text, "=", "--store-option") for text in pairs)
     if side.lower().startswith("fsspec+"):
-        told.pop("ca_file", None)  # each of its libraries has a word of its own for that
-    told |= dict(parse_qsl(query, keep_blank_values=True))
-    return f"{address}?{urlencode(told)}" if told else side
+        options.pop("ca_file", None)  # each of its libraries has another name for that
+    options |= dict(parse_qsl(query, keep_blank_values=True))
+    return f"{address}?{urlencode(options)}" if options else side
 
 
 def _pair(text: str, mark: str, option: str) -> tuple[str, str]:
     name, found, value = text.partition(mark)
     if not found or not name:
-        raise click.UsageError(
-            f"{option} is written as NAME{mark}VALUE"
-        )  # the text itself may hold a secret
+        # Without the text, which may hold a secret.
+        raise click.UsageError(f"{option} is written as NAME{mark}VALUE")
     return name, value if mark == "=" else value.strip(" \t")

@@ -1,4 +1,4 @@
-"""Exit codes: one table, which the help shows and the tests walk through. Their meanings never change."""
+"""Exit codes of `sluiceway copy`: one table, for --help and for tests. Meanings never change."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from sluiceway.pipe.source import SourceSpent
 
 __all__ = ["EXITS", "INTERRUPTED", "OK", "SOME_FAILED", "USAGE", "Exit", "exit_code"]
 
-OK, USAGE, SOME_FAILED, INTERRUPTED = 0, 2, 6, 130  # 130: 128 + SIGINT, as shells say it
+OK, USAGE, SOME_FAILED, INTERRUPTED = 0, 2, 6, 130  # 130: 128 + SIGINT, as in shells
 
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """One code, what it means, and which errors lead to it (None: no error of ours)."""
+    """A code, its meaning, and which errors lead to it (None: no SluiceError)."""
 
     code: int
     meaning: str
@@ -27,7 +27,7 @@ def _answered(error: SluiceError) -> int:
     return status if isinstance(status, int) else 0
 
 
-# The first row whose `when` says yes counts; FAILED takes the rest.
+# The first row whose `when` is true counts; code 1 takes the rest.
 EXITS = (
     Exit(OK, "done: the destination confirmed that it keeps everything"),
     Exit(
@@ -39,7 +39,7 @@ EXITS = (
     Exit(3, "the source cannot be read", lambda e: isinstance(e, SourceFailed | SourceSpent)),
     Exit(
         USAGE,
-        "the command cannot be carried out as it was given",
+        "the command cannot be carried out as given",
         lambda e: (
             isinstance(e, BadRequest) and not isinstance(e, BodyCut | BadName) and not _answered(e)
         ),
@@ -47,11 +47,9 @@ EXITS = (
     Exit(1, "the transfer failed: connection, server (status 5xx) or destination", lambda _: True),
     Exit(
         SOME_FAILED,
-        "of many objects some could not be copied, as the report says; the others are there",
+        "some of many objects could not be copied; the report names them, the others are there",
     ),
-    Exit(
-        INTERRUPTED, "interrupted; an unfinished download goes on where it stopped when run again"
-    ),
+    Exit(INTERRUPTED, "interrupted; run it again, and an unfinished download resumes"),
 )
 
 

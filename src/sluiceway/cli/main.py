@@ -1,4 +1,4 @@
-"""The `sluiceway` command: a table of subcommands, each imported only when it is called, so that help is quick."""
+"""The `sluiceway` command: a table of subcommands, each imported when called, so help is quick."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COMMANDS = {
 }
 
 
-class _Late(click.Group):
+class _LazyGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
@@ -28,7 +28,7 @@ class _Late(click.Group):
         return command
 
 
-@click.group(cls=_Late, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="sluiceway")
 def main() -> None:
-    """Files of any size to where they belong: in constant memory, with progress that tells the truth."""
+    """Move files of any size: constant memory, honest progress, done when the target says so."""

@@ -1,4 +1,7 @@
-"""What `sluiceway copy` says and where: receipts on standard output, unless that carries the data; else on standard error."""
+"""What `sluiceway copy` prints: receipts on standard output, unless that carries the data.
+
+`Printer` is what a copy of one object and of many share; the bars are elsewhere. Computes nothing.
+"""
 
 from __future__ import annotations
 
@@ -11,36 +14,70 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from sluiceway.cli.exits import INTERRUPTED, exit_code
+from sluiceway.cli.terminal_text import amount, printable
 
 if TYPE_CHECKING:
     from sluiceway.copying.curl import CurlLine
     from sluiceway.errors import SluiceError
     from sluiceway.pipe.receipt import Progress, Receipt
 
-__all__ = ["Output", "amount", "printable"]
+__all__ = ["Output", "Printer"]
 
-LONG = 1.0  # seconds; whoever waited longer may want to know for what
+LONG_COPY = 1.0  # seconds from which on the receipt says where the time went
 
 
-class Output:
-    """For people by default, for programs with `as_json`. Used as a block around the transfer: the bar is gone behind it."""
+class Printer:
+    """Text for people by default, JSON lines for programs."""
+
+    def __init__(self, as_json: bool, quiet: bool, stdout_is_data: bool = False) -> None:
+        self._json, self._quiet, self._to_stderr = as_json, quiet, stdout_is_data
+
+    def fail(self, error: SluiceError) -> NoReturn:
+        """Prints the error and exits with its code."""
+        code = exit_code(error)
+        sent = error.members.get("sent")
+        already = f" ({sent} files before it were sent)" if sent else ""
+        facts = {"code": error.code, "exit": code, "detail": error.detail, **error.members}
+        self._note(facts, f"{error.detail}{already}", always=True)
+        sys.exit(code)
+
+    def interrupted(self) -> NoReturn:
+        """Exits as after SIGINT."""
+        facts = {"code": "interrupted", "exit": INTERRUPTED, "detail": "interrupted"}
+        self._note(facts, "interrupted", always=True)
+        sys.exit(INTERRUPTED)
+
+    def _note(self, facts: dict[str, object], text: str, always: bool = False) -> None:
+        """On standard error."""
+        if self._json:
+            click.echo(json.dumps(facts, default=str), err=True)
+        elif always or not self._quiet:
+            click.echo(f"sluiceway: {printable(text)}", err=True)
+
+    def _print(self, text: str) -> None:
+        click.echo(text, err=self._to_stderr)
+
+
+class Output(Printer):
+    """For one object. A block around the transfer: the bar disappears at its end."""
 
     def __init__(self, as_json: bool, quiet: bool, stdout_is_data: bool) -> None:
-        self._json, self._quiet, self._to_stderr = as_json, quiet, stdout_is_data
+        super().__init__(as_json, quiet, stdout_is_data)
         self._bar: Callable[[Progress], None] | None = None
-        self._leave: Callable[[], None] = lambda: None
+        self._close_bar: Callable[[], None] = lambda: None
 
     def __enter__(self) -> None:
         if not self._json and not self._quiet and sys.stderr.isatty():
-            from sluiceway.cli.progress_bar import Bar
+            from sluiceway.cli.progress_bar import ProgressBar
 
-            bar = Bar()
-            self._bar, self._leave = bar.show, bar.close
+            bar = ProgressBar()
+            self._bar, self._close_bar = bar.show, bar.close
 
     def __exit__(self, *_: object) -> None:
-        self._leave()
+        self._close_bar()
 
     def show(self, now: Progress) -> None:
+        """One report of the transfer."""
         if now.stage == "left-out" and self._bar is None:
             self._note(
                 {"code": "left-out", "source": now.name, "detail": now.note},
@@ -50,78 +87,34 @@ class Output:
         if self._bar is not None:
             self._bar(now)
         if now.receipt is not None and self._json:
-            self._say(json.dumps(now.receipt.to_json()))
+            self._print(json.dumps(now.receipt.to_json()))
 
     def finish(self, receipt: Receipt) -> None:
+        """The receipt in one line; in JSON `show` printed it."""
         if not self._json and not self._quiet:
-            self._say(_line(receipt))
+            self._print(_receipt_line(receipt))
 
     def curl(self, line: CurlLine) -> None:
-        """A line to run, and beside it what it needs and what it does otherwise."""
+        """A line to run; beside it the variables it reads, and how it differs from a copy."""
         if self._json:
-            self._say(
+            self._print(
                 json.dumps({"curl": line.text, "variables": line.variables, "notes": line.notes})
             )
             return
-        click.echo(
-            os.fsencode(line.text)
-        )  # names of files are bytes; they must come out as they are
+        # As bytes: file names must come out as they are.
+        click.echo(os.fsencode(line.text))
         if line.variables:
             self._note({}, f"the line reads {', '.join(line.variables)}; export them first")
         for note in line.notes:
             self._note({}, note)
 
-    def fail(self, error: SluiceError) -> NoReturn:
-        code = exit_code(error)
-        sent = error.members.get("sent")
-        already = f" ({sent} files before it were sent)" if sent else ""
-        facts = {"code": error.code, "exit": code, "detail": error.detail, **error.members}
-        self._note(facts, f"{error.detail}{already}", always=True)
-        sys.exit(code)
 
-    def interrupted(self) -> NoReturn:
-        self._note(
-            {"code": "interrupted", "exit": INTERRUPTED, "detail": "interrupted"},
-            "interrupted",
-            always=True,
-        )
-        sys.exit(INTERRUPTED)
-
-    def _note(self, facts: dict[str, object], text: str, always: bool = False) -> None:
-        if self._json:
-            click.echo(json.dumps(facts, default=str), err=True)
-        elif always or not self._quiet:
-            click.echo(f"sluiceway: {printable(text)}", err=True)
-
-    def _say(self, text: str) -> None:
-        click.echo(text, err=self._to_stderr)
-
-
-def _line(receipt: Receipt) -> str:
+def _receipt_line(receipt: Receipt) -> str:
     speed = receipt.size / receipt.seconds if receipt.seconds > 0 else 0.0
-    what = (
-        f"{len(receipt.parts)} files  {amount(receipt.size)}"
-        if receipt.parts
-        else amount(receipt.size)
-    )
+    files = f"{len(receipt.parts)} files  " if receipt.parts else ""
     digest = f"  sha-256 {receipt.sha256}" if receipt.sha256 else ""
-    verdict = f"  {receipt.verdict}" if receipt.seconds > LONG and receipt.verdict else ""
+    verdict = f"  {receipt.verdict}" if receipt.seconds > LONG_COPY and receipt.verdict else ""
     return printable(
-        f"{receipt.location}  {what}{digest}  {receipt.seconds:.2f} s  {amount(speed)}/s{verdict}"
+        f"{receipt.location}  {files}{amount(receipt.size)}{digest}  {receipt.seconds:.2f} s  "
+        f"{amount(speed)}/s{verdict}"
     )
-
-
-def amount(size: float) -> str:
-    """Bytes for people."""
-    if size < 1024:
-        return f"{size:.0f} B"
-    for unit in ("KiB", "MiB", "GiB"):
-        size /= 1024
-        if size < 1024:
-            return f"{size:.1f} {unit}"
-    return f"{size / 1024:.1f} TiB"
-
-
-def printable(text: str) -> str:
-    """File names and servers' words must not steer a terminal."""
-    return "".join(character if character.isprintable() else "?" for character in text)

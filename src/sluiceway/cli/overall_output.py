@@ -1,4 +1,7 @@
-"""What `sluiceway copy --recursive` says: failures as they happen, a bar over all, the report at the end, or JSON lines."""
+"""What `sluiceway copy --recursive` prints: failures as they happen, a bar, a report; or JSON.
+
+Computes nothing.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sluiceway.cli.output import amount, printable
+from sluiceway.cli.output import Printer
+from sluiceway.cli.terminal_text import amount, printable
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -18,19 +22,20 @@ if TYPE_CHECKING:
 
 __all__ = ["OverallOutput", "overall_line", "report_line"]
 
-REDRAW = 0.1  # seconds
-WIDTH = 24  # columns of the bar
-NEVER_SILENT = frozenset({"link", "special-file"})  # what people have and a copy does not carry
+REDRAW_EVERY = 0.1  # seconds
+BAR_WIDTH = 24  # columns
+# Left out by rule, and yet printed with --quiet: people have them, and a copy does not carry them.
+NEVER_SILENT = frozenset({"link", "special-file"})
 MOST_PERCENT = 99  # the last one belongs to the report
 
 
-class OverallOutput:
-    """For people by default, for programs with `as_json`. Used as a block around the copy: the bar is gone behind it."""
+class OverallOutput(Printer):
+    """For many objects. A block around the copy: the bar disappears at its end."""
 
     def __init__(self, as_json: bool, quiet: bool) -> None:
-        self._json, self._quiet = as_json, quiet
+        super().__init__(as_json, quiet)
         self._live: Live | None = None
-        self._drawn = 0.0
+        self._drawn_at = 0.0
         self._report: Report | None = None
 
     def __enter__(self) -> None:
@@ -47,23 +52,23 @@ class OverallOutput:
             self._live = None
 
     def show(self, now: Overall) -> None:
-        """One look at the copy."""
+        """One report of the copy."""
         if now.report is not None:
             self._report = now.report
         if now.ended is not None:
             self._ended(now.ended)
         if now.note and not self._json and self._live is not None:
             self._line(now.note)
-        if self._live is not None and time.monotonic() - self._drawn >= REDRAW:
+        if self._live is not None and time.monotonic() - self._drawn_at >= REDRAW_EVERY:
             from rich.text import Text
 
-            self._drawn = time.monotonic()
+            self._drawn_at = time.monotonic()
             self._live.update(
                 Text(overall_line(now), overflow="ellipsis", no_wrap=True), refresh=True
             )
 
     def finish(self) -> None:
-        """The report, once there is one: on standard output, unless quiet."""
+        """The final report, if there is one, on standard output."""
         if self._report is None:
             return
         if self._json:
@@ -86,7 +91,7 @@ class OverallOutput:
             click.echo(printable(f"{ended.state.replace('-', ' ')}  {ended.key}{size}"))
 
     def _line(self, text: str) -> None:
-        """A line that stays, above the bar."""
+        """Stays on the screen, above the bar."""
         if self._live is None:
             click.echo(printable(text), err=True)
         else:
@@ -96,25 +101,26 @@ class OverallOutput:
 
 
 def overall_line(now: Overall) -> str:
-    """The bar over all. While the listing goes on, what is left is at least that much."""
+    """The bar. While the listing goes on, totals are lower bounds."""
     least = "" if now.listed else "at least "
     done = now.bytes + now.moving
     share = min(MOST_PERCENT, 100 * done // now.total_bytes) if now.total_bytes else 0
-    full = WIDTH * share // 100
-    bar = "━" * full + "·" * (WIDTH - full)
+    full = BAR_WIDTH * share // 100
+    bar = "━" * full + "·" * (BAR_WIDTH - full)
     percent = f" {share} %" if now.listed else ""
     left = now.seconds_left
     ends = f"  {least}{_clock(left)} left" if left is not None else ""
     failed = f"  {now.failed} failed" if now.failed else ""
+    objects = f"{now.done} of {least}{now.total} objects"
     sizes = f"{amount(done)} of {least}{amount(now.total_bytes)}"
-    return f"{now.done} of {least}{now.total} objects  {bar}{percent}  {sizes}  {amount(now.rate)}/s{ends}{failed}"
+    return f"{objects}  {bar}{percent}  {sizes}  {amount(now.rate)}/s{ends}{failed}"
 
 
 def report_line(report: Report) -> str:
-    """The end in one line."""
-    what = "would be copied" if report.dry_run else "copied"
+    """The result in one line."""
+    copied = "would be copied" if report.dry_run else "copied"
     parts = [
-        f"{report.copied} {what} ({amount(report.bytes)})",
+        f"{report.copied} {copied} ({amount(report.bytes)})",
         f"{report.skipped} there already",
         f"{report.failed} failed",
     ]

@@ -1,32 +1,33 @@
-"""The bar on a terminal. It shows what Progress says and nothing better: 100 % is for stage "done" alone."""
+"""The bar on a terminal: what a Progress says, and 100 % for the stage "done" alone."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sluiceway.cli.terminal_text import printable
 from sluiceway.pipe.receipt import Progress
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
-__all__ = ["Bar"]
+__all__ = ["ProgressBar"]
 
-MOST_BEFORE_DONE = 99  # percent: the last one belongs to the destination
+MOST_PERCENT = 99  # the last one belongs to the destination's confirmation
 MOST_NAME = 40  # columns
 
-WORDS = {
+STAGE_TEXTS = {
     "connecting": "connecting",
     "sending": "sending",
-    "waiting": "waiting for the server's answer",
+    "waiting": "waiting for the response",
     "receiving": "receiving",
     "checking": "checking",
     "done": "done",
 }
 
 
-class Bar:
-    """A live line on standard error; gone when left, so that the receipt stands alone."""
+class ProgressBar:
+    """A live line on standard error; `close` removes it, so that the receipt stands alone."""
 
     def __init__(self) -> None:
         self._rich: RichProgress | None = None
@@ -34,9 +35,9 @@ class Bar:
         self._name = ""
 
     def show(self, now: Progress) -> None:
-        """One look at the transfer."""
+        """One report of the transfer."""
         if now.stage in ("retrying", "left-out"):
-            self.line(f"sluiceway: {now.name}: {now.note}")
+            self._line(f"sluiceway: {now.name}: {now.note}")
             return
         rich, task = self._open(now)
         total = now.total if now.total else None
@@ -45,17 +46,17 @@ class Bar:
             description=_short(now.name),
             completed=_capped(now),
             total=total,
-            stage=WORDS[now.stage],
+            stage=STAGE_TEXTS[now.stage],
             percent=_percent(now),
         )
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._rich is not None:
             self._rich.stop()
 
-    def line(self, text: str) -> None:
-        """A line that stays, above the bar."""
+    def _line(self, text: str) -> None:
+        """Stays on the screen, above the bar."""
         if self._rich is None:
             import click
 
@@ -93,10 +94,8 @@ class Bar:
         if self._task is None or now.name != self._name:
             if self._task is not None:
                 self._rich.remove_task(self._task)
-            self._task, self._name = (
-                self._rich.add_task("", stage="", percent="", total=None),
-                now.name,
-            )
+            self._task = self._rich.add_task("", stage="", percent="", total=None)
+            self._name = now.name
         return self._rich, self._task
 
 
@@ -105,17 +104,17 @@ def _percent(now: Progress) -> str:
         return "100 %"
     if not now.total:
         return ""
-    return f"{min(MOST_BEFORE_DONE, 100 * now.done // now.total)} %"
+    return f"{min(MOST_PERCENT, 100 * now.done // now.total)} %"
 
 
 def _capped(now: Progress) -> int:
-    """Bytes for the bar: never quite full before the end."""
+    """Bytes for the bar, which is never full before the end."""
     if now.stage == "done" or not now.total:
         return now.done
-    return min(now.done, now.total * MOST_BEFORE_DONE // 100) if now.done >= now.total else now.done
+    return min(now.done, now.total * MOST_PERCENT // 100) if now.done >= now.total else now.done
 
 
 def _short(name: str) -> str:
-    """The name's end, printable: a file name must not move the cursor."""
-    clean = "".join(character if character.isprintable() else "?" for character in name)
+    """The end of the name; printable, because a file name must not move the cursor."""
+    clean = printable(name)
     return clean if len(clean) <= MOST_NAME else "…" + clean[1 - MOST_NAME :]

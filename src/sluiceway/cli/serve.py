@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from sluiceway.cli.suggestions import SuggestingCommand
 from sluiceway.errors import SluiceError
 from sluiceway.server.guarded_settings import BadSetting, writable_by_others
 from sluiceway.server.settings import Settings, setting_help
@@ -85,6 +86,7 @@ def _from_file(context: click.Context, _: click.Parameter, value: str | None) ->
 
 
 @click.command(
+    cls=SuggestingCommand,
     context_settings={"auto_envvar_prefix": "SLUICEWAY"},
     epilog="Each option can also be given as a SLUICEWAY_… variable or in sluiceway.toml (max_size = '10GiB'). "
     "The order is: option, variable, file, default.",

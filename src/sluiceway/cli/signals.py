@@ -1,4 +1,4 @@
-"""SIGTERM and SIGHUP end a copy as ^C does: what is under way comes to its end or is taken back, and the report is printed."""
+"""SIGTERM and SIGHUP end a copy as ^C does: transfers end or are undone, the report is printed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["ended_by_signals"]
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """For the main thread. A signal that is ignored when the command starts (`nohup`) stays ignored."""
+    """For the main thread. A signal ignored at the start of the command (`nohup`) stays ignored."""
     before = {}
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
@@ -26,9 +26,9 @@ def ended_by_signals() -> Iterator[None]:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """What ^C does at this moment: an event loop cancels its work, anything else is interrupted where it stands."""
+    """As ^C: an event loop cancels its work, and other code gets a KeyboardInterrupt."""
     interrupt = signal.getsignal(signal.SIGINT)
     if callable(interrupt):
         interrupt(signal.SIGINT, frame)
-    else:  # ignored: a shell in the background does that
+    else:  # ignored, as by a shell for background jobs
         raise KeyboardInterrupt

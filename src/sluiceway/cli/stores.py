@@ -1,4 +1,4 @@
-"""`sluiceway init` and `sluiceway sweep`: prepare a place for objects, and free what crashed servers left there."""
+"""`sluiceway init` prepares a place; `sluiceway sweep` removes leftovers of crashed servers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import click
 
+from sluiceway.cli.suggestions import SuggestingCommand
 from sluiceway.errors import SluiceError
 from sluiceway.pipe.budget import MINIMUM, Budget
 from sluiceway.server.destinations import open_destination
@@ -21,7 +22,7 @@ __all__ = ["init", "sweep"]
 T = TypeVar("T")
 
 
-@click.command()
+@click.command(cls=SuggestingCommand)
 @click.argument("place")
 @click.option(
     "--store-option",
@@ -30,7 +31,7 @@ T = TypeVar("T")
     help="As for `sluiceway serve`. Repeatable.",
 )
 def init(place: str, store_option: tuple[str, ...]) -> None:
-    """Make what PLACE needs to take files: the tables of a database. Safe to run again.
+    """Create the database tables that PLACE needs to store files. Safe to run again.
 
     \b
     sluiceway init 'postgresql://user:password@host/database?table=files'
@@ -39,13 +40,13 @@ def init(place: str, store_option: tuple[str, ...]) -> None:
     click.echo(f"{redact_url(place)} is ready: sluiceway serve --to {redact_url(place)} ...")
 
 
-@click.command()
+@click.command(cls=SuggestingCommand)
 @click.argument("place")
 @click.option(
     "--older-than",
     metavar="SECONDS",
     type=click.FloatRange(min=0),
-    help="Only what nobody touched for so long.",
+    help="Only uploads that were not touched for so long.",
 )
 @click.option(
     "--store-option",
@@ -54,27 +55,28 @@ def init(place: str, store_option: tuple[str, ...]) -> None:
     help="As for `sluiceway serve`. Repeatable.",
 )
 def sweep(place: str, older_than: float | None, store_option: tuple[str, ...]) -> None:
-    """Free what crashed servers left in PLACE. Safe beside servers that run; they do it themselves now and then.
+    """Remove unfinished uploads that crashed servers left in PLACE.
 
-    Without --older-than each kind of place has its own time after which an upload counts as left behind: an hour in a
-    database, a day in a bucket.
+    Safe beside running servers, which do it themselves now and then. Without --older-than, an
+    upload counts as left behind after an hour in a database, after a day in a bucket.
     """
     count = _at(place, store_option, lambda store: store.sweep(older_than))
-    click.echo(f"{redact_url(place)}: {count} leftover{'' if count == 1 else 's'} freed")
+    click.echo(f"{redact_url(place)}: {count} leftover{'' if count == 1 else 's'} removed")
 
 
 def _at(place: str, options: tuple[str, ...], do: Callable[[Maintained], Awaitable[T]]) -> T:
-    """Exits with 2 for a place that cannot be used so, with 1 for one that failed."""
+    """Exits with 2 for a place that cannot be used like this, with 1 for one that failed."""
 
     async def work() -> T:
-        if not is_place(place):  # a folder would be made by opening it
+        if not is_place(place):  # opening a folder would create it
             raise BadSetting(
-                f"{redact_url(place)} needs no preparing and no sweeping; `sluiceway serve` does both itself"
+                f"{redact_url(place)} needs no init and no sweep; "
+                "`sluiceway serve` does both itself"
             )
         store = open_destination(Settings(to=(place,), store_option=options), Budget(MINIMUM))
         try:
             if not isinstance(store, Maintained):
-                raise BadSetting(f"{redact_url(place)} needs no preparing and no sweeping")
+                raise BadSetting(f"{redact_url(place)} needs no init and no sweep")
             return await do(store)
         finally:
             await store.aclose()

@@ -1,7 +1,7 @@
-"""The two ends of a copy of many objects: an Origin lists and opens them, a Goal finds and takes them.
+"""The two ends of a copy: a CopySource lists and opens objects, a CopyTarget finds and stores them.
 
-Both stream: a listing is never held whole. What an object is called is its way below the side (`/` between names), checked
-and never a path of the machine. Knows no kind of store, server or archive.
+Both stream: a listing is never held whole. An object's key is its path below the side (`/` between
+names), checked, and never a path of the machine. Knows no kind of store, server or archive.
 """
 
 from __future__ import annotations
@@ -11,56 +11,74 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from sluiceway.pipe.receipt import Receipt
+from sluiceway.pipe.receipt import OnProgress, Receipt
 from sluiceway.pipe.source import Source
+from sluiceway.pipe.stages import Stages
 from sluiceway.stores.contract import FOLDER_MARKER, Metadata, Omitted
+from sluiceway.wire.headers.digests import Promise
 
 __all__ = ["RULES", "CopyItem", "CopySource", "CopyTarget", "Reading", "by_rule"]
 
-# What is no object by a documented rule, so that nothing which was meant is missing. Every other code is a failure.
+# Documented rules that leave an object out: nothing that was meant is missing then. Every other
+# code is a failure.
 RULES: Mapping[str, str] = {
-    "excluded": "--include and --exclude do not choose it",
-    "link": "a symbolic link; what it shows may stand outside, and would come twice",
-    "special-file": "no file, but a pipe, a socket or a device",
-    FOLDER_MARKER: "an empty object whose key ends in /, as consoles make them for a folder",
-    "own-file": "its key has a name of this program's own: uploads under way, or a temporary file",
+    "excluded": "--include and --exclude do not select it",
+    "link": "a symbolic link: its target may lie outside, and would be copied twice",
+    "special-file": "a pipe, a socket or a device, not a file",
+    FOLDER_MARKER: "an empty object whose key ends in /, which consoles create as a folder",
+    "own-file": "its key is a name of this program's own: an unfinished upload or a temporary file",
     "own-journal": "this copy's own journal",
 }
 
 
 def by_rule(omitted: Omitted) -> bool:
-    """Whether a rule leaves it out; otherwise it was meant, and its absence is a failure."""
+    """Whether a rule leaves it out. Otherwise it was meant, and its absence is a failure."""
     return omitted.code in RULES
 
 
 @dataclass(frozen=True, slots=True)
 class CopyItem:
-    """One object as a listing or an archive's head tells of it."""
+    """One object as a listing or the head of an archive's member describes it."""
 
     key: str  # below the side, without a leading /
-    size: int | None  # bytes; None while nobody knows
-    version: str = ""  # changes whenever the bytes may have: an etag, or a file's size and time; "" where nobody knows
+    size: int | None  # bytes; None while unknown
+    # Changes whenever the bytes may have: an etag, or a file's size and time; "" where unknown.
+    version: str = ""
     modified: float | None = None  # seconds since the epoch
-    omitted: Omitted | None = (
-        None  # why it cannot be opened at all: a link, a folder that is closed, a name that leads out
-    )
-    folder: bool = False  # a folder itself, of which only its reason or its attributes matter
-    mode: int | None = field(
-        default=None, compare=False
-    )  # permissions, where the origin knows them
+    # Why it cannot be opened: a link, a folder without permission, a name that leads out.
+    omitted: Omitted | None = None
+    folder: bool = False  # a folder itself: only its attributes, or why it is omitted, matter
+    mode: int | None = field(default=None, compare=False)  # permissions, where known
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """An object open for reading. `about` is complete here, `sha256` included where the origin knows it."""
+    """An object open for reading. `metadata` is complete here, with `sha256` where it is known."""
 
     item: CopyItem
     source: Source
     metadata: Metadata
+    display_name: str = ""  # for people; "": the key
+    promises: tuple[Promise, ...] = ()  # digests that the source announced, beside the sha-256
+    stages: Stages = field(default_factory=Stages)  # where the time goes, since it was opened
+    on_progress: OnProgress | None = None
+
+    @property
+    def label(self) -> str:
+        """What people see of it."""
+        return self.display_name or self.item.key
+
+    @property
+    def announced(self) -> tuple[Promise, ...]:
+        """Every digest that is known before the bytes are read."""
+        sha256 = self.metadata.sha256
+        if self.promises or sha256 is None:
+            return self.promises
+        return (Promise("sha-256", bytes.fromhex(sha256)),)
 
 
 class CopySource(Protocol):
-    """Where many objects are."""
+    """Holds the objects that are copied."""
 
     @property
     def display_name(self) -> str:
@@ -69,18 +87,20 @@ class CopySource(Protocol):
 
     @property
     def rereadable(self) -> bool:
-        """Whether items can be opened in any order, several at once and again. An archive flows past once: one by one."""
+        """Whether items can be opened in any order, several at once, and again.
+
+        False for an archive, which is read once and one by one.
+        """
         ...
 
     def items(self) -> AsyncIterator[CopyItem]:
-        """Every object, in the origin's own order. Raises what listing raises."""
+        """Every object, in the source's own order. Raises what listing raises."""
         ...
 
     def open(self, item: CopyItem) -> AbstractAsyncContextManager[Reading]:
-        """Exactly the version the item names; "" is whichever is there.
+        """Opens exactly the version the item names; "" means any.
 
-        Raises SourceChanged when it is another one now, NotFound when it is gone.
-
+        Raises SourceChanged when there is another version now, NotFound when the object is gone.
         Where not rereadable: only the item that `items` gave last, once.
         """
         ...
@@ -89,7 +109,7 @@ class CopySource(Protocol):
 
 
 class CopyTarget(Protocol):
-    """Where many objects go."""
+    """Stores the objects that are copied."""
 
     @property
     def display_name(self) -> str:
@@ -98,27 +118,30 @@ class CopyTarget(Protocol):
 
     @property
     def repeats(self) -> bool:
-        """Whether `put` may be tried again whatever became of the last try: the key tells whether it is there. Where False,
-        `put` tries again by itself as often as it safely can."""
+        """Whether `put` may be repeated after any failure, because `find` shows if it succeeded.
+
+        Where False, `put` itself repeats as often as it safely can.
+        """
         ...
 
     async def empty(self) -> bool:
-        """Whether surely nothing is there at all: then nobody need look before each object. False where nobody can tell."""
+        """Whether there is surely no object at all, so that `find` is not needed before each."""
         ...
 
     async def find(self, key: str) -> tuple[CopyItem, str | None] | None:
-        """What is there under a key, and its sha-256 where that is known; None when nothing is, or nobody can tell."""
+        """The object under a key, with its sha-256 where known; None for no object, or unknown."""
         ...
 
     async def sha256(self, key: str) -> str | None:
-        """The sha-256 of what is there, counted by reading it; for those whose `find` cannot tell. None: it cannot be read."""
+        """The sha-256 of the stored object, by reading it; None where it cannot be read."""
         ...
 
     async def put(self, key: str, reading: Reading, once: str, replace: bool) -> Receipt:
-        """Store it; returns when the goal has confirmed that it keeps all of it, with the sha-256 that was counted on the way.
+        """Returns when the target has confirmed that it keeps all of it, with the counted sha-256.
 
-        `once` names this object of this run, the same at every attempt and after a restart: a server that knows idempotency
-        keys takes it once. Raises Exists, DigestMismatch, what the source raises, and what the goal does.
+        `once` identifies this object in this job, at every attempt and after a restart: a server
+        that knows idempotency keys stores it once. "" in a copy of one object, whose request then
+        is as plain as curl's. Raises Exists, DigestMismatch, and what source and target raise.
         """
         ...
 

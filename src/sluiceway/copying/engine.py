@@ -1,6 +1,7 @@
-"""The copy of many objects: a listing that runs ahead of a few workers by a bounded queue, and the counting over all.
+"""Copies many objects: a listing that runs ahead of a few workers, by a bounded queue, and counts.
 
-One failed object stops no other. What is finished stands in the journal before it is counted. Knows only Origin and Goal.
+The failure of one object stops no other. A finished object stands in the journal before it is
+counted. Knows only CopySource and CopyTarget.
 """
 
 from __future__ import annotations
@@ -11,51 +12,47 @@ import time
 from collections.abc import AsyncIterator
 
 from sluiceway.copying.contract import RULES, CopyItem, CopySource, CopyTarget, by_rule
+from sluiceway.copying.filters import KeyFilter
 from sluiceway.copying.journal import Journal
-from sluiceway.copying.key_filter import KeyFilter
-from sluiceway.copying.name_forms import MOST_LATE, Forms, same_name, share_one_key
-from sluiceway.copying.object_copier import ObjectCopier, Terms
-from sluiceway.copying.report import Ended, OnOverall, Overall, Report, State
-from sluiceway.copying.tally import MOST_FAILURES, Tally
+from sluiceway.copying.name_forms import MOST_LATE, NameForms, same_name, share_one_key
+from sluiceway.copying.object_copier import CopyRules, ObjectCopier
+from sluiceway.copying.report import Ended, ObjectState, OnOverall, Overall, Report, Tally
 from sluiceway.errors import SluiceError
 from sluiceway.pipe.pump import close_stream
 
-__all__ = ["MOST_FAILURES", "CopyEngine"]
+__all__ = ["CopyEngine"]
 
-AHEAD = 1000  # objects listed and not begun: the bar knows more than a page; about 1 MB at the longest keys
-HOPELESS_IN_A_ROW = 20  # objects after all their tries, none between them that went well: the next thousand end likewise
-TELL_EVERY = 0.1  # seconds between two looks while nothing ends
+# Objects listed and not begun. More than a page of a listing; 1 MB at the longest keys.
+AHEAD = 1000
+# Objects in a row that failed for a reason of their side, each after all its attempts. The next
+# thousand would end likewise.
+MOST_SIDE_FAILURES = 20
+PROGRESS_EVERY = 0.1  # seconds between two reports while no object ends
 
 
 class CopyEngine:
-    """One copy of many objects. Use once. `report` is right at any time, also after `run` was cancelled."""
+    """One copy of many objects. Use once. `report` is right at any time, also when cancelled."""
 
     def __init__(
         self,
-        origin: CopySource,
-        goal: CopyTarget,
-        terms: Terms,
-        choice: KeyFilter = KeyFilter(),
+        source: CopySource,
+        target: CopyTarget,
+        rules: CopyRules,
+        key_filter: KeyFilter = KeyFilter(),
         journal: Journal | None = None,
         jobs: int = 4,
         on_overall: OnOverall | None = None,
     ) -> None:
-        self._origin, self._goal, self._terms, self._choice, self._journal = (
-            origin,
-            goal,
-            terms,
-            choice,
-            journal,
-        )
-        self._jobs = jobs if origin.rereadable else 1
-        self._on_overall = on_overall
+        self._source, self._target, self._rules = source, target, rules
+        self._key_filter, self._journal, self._on_overall = key_filter, journal, on_overall
+        self._jobs = jobs if source.rereadable else 1
         self._began = time.monotonic()
-        self._tally, self._forms, self._late = Tally(), Forms(), list[CopyItem]()
+        self._tally, self._forms, self._late = Tally(), NameForms(), list[CopyItem]()
         self._total_bytes, self._moving = 0, 0
         self._listed = False
-        self._trouble: SluiceError | None = None  # of the listing
-        self._told = 0.0
-        self._hopeless = 0  # objects in a row that met an error which is none of their own
+        self._listing_error: SluiceError | None = None
+        self._reported_at = 0.0
+        self._side_failures = 0  # in a row
 
     @property
     def report(self) -> Report:
@@ -69,165 +66,157 @@ class CopyEngine:
             seconds=time.monotonic() - self._began,
             failures=tuple(tally.failures),
             complete=self._listed and tally.done == tally.listed,
-            dry_run=self._terms.dry_run,
+            dry_run=self._rules.dry_run,
             listed=tally.listed,
             excluded=tally.excluded,
         )
 
     async def run(self) -> Report:
-        """Raises what the listing and the journal raise; whatever was begun then has come to its end or was taken back."""
+        """Raises what the listing and the journal raise, after every begun object has ended."""
         self._began = time.monotonic()
         try:
-            look = not await self._terms.patience.of(self._goal.empty)
-            single = ObjectCopier(
-                self._origin,
-                self._goal,
-                self._terms,
+            empty = await self._rules.retry_policy.run(self._target.empty)
+            copier = ObjectCopier(
+                self._source,
+                self._target,
+                self._rules,
                 secrets.token_hex(16) if self._journal is None else self._journal.id,
-                look,
+                not empty,
                 self._moved,
-                lambda note: self._tell(note=note),
+                lambda note: self._progress(note=note),
             )
-            if self._origin.rereadable:
-                await self._side_by_side(single)
+            if self._source.rereadable:
+                await self._copy_in_parallel(copier)
             else:
-                await self._one_by_one(single)
-            await self._late_ones(single)
-            if self._terms.folders is not None and not self._terms.dry_run:
-                async for ended in self._terms.folders():
+                await self._copy_in_order(copier)
+            await self._copy_late(copier)
+            if self._rules.copy_folders is not None and not self._rules.dry_run:
+                async for failure in self._rules.copy_folders():
                     self._tally.listed += 1
-                    self._count(ended)
+                    self._count(failure)
         finally:
             if self._journal is not None:
                 await self._journal.settle()
-            self._tell(report=self.report)
-        if self._trouble is not None:
-            raise self._trouble
+            self._progress(report=self.report)
+        if self._listing_error is not None:
+            raise self._listing_error
         self._tally.check()
         return self.report
 
-    async def _side_by_side(self, single: ObjectCopier) -> None:
+    async def _copy_in_parallel(self, copier: ObjectCopier) -> None:
         queue: asyncio.Queue[CopyItem | None] = asyncio.Queue(AHEAD)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._fill(queue))
                 for _ in range(self._jobs):
-                    group.create_task(self._work(single, queue))
-        except BaseExceptionGroup as errors:  # one tells enough: the journal's, most likely, and all the same in each worker
+                    group.create_task(self._work(copier, queue))
+        except BaseExceptionGroup as errors:
+            # One is enough: most likely the journal's, and the same in each worker.
             raise _first(errors) from None
 
-    async def _one_by_one(self, single: ObjectCopier) -> None:
-        chosen = self._chosen()
+    async def _copy_in_order(self, copier: ObjectCopier) -> None:
+        selected = self._selected()
         try:
-            async for item in chosen:
-                await self._one(single, item)
+            async for item in selected:
+                await self._copy(copier, item)
         finally:
-            await close_stream(chosen)
+            await close_stream(selected)
 
-    async def _late_ones(self, single: ObjectCopier) -> None:
-        """Objects that look like another one of this run, now that those are there."""
+    async def _copy_late(self, copier: ObjectCopier) -> None:
+        """Objects whose names look like another one of this run, now that those are stored."""
         for item in self._late:
             if not await self._shares_a_key(item):
-                await self._one(single, item)
+                await self._copy(copier, item)
 
     async def _shares_a_key(self, item: CopyItem) -> bool:
-        """Whether the goal does not tell it from another object of this run; then it has failed."""
-        if self._terms.dry_run or not await self._terms.patience.of(
-            lambda: share_one_key(self._goal, item.key)
+        """Whether the target keeps it and another object under one key; then it has failed."""
+        if self._rules.dry_run or not await self._rules.retry_policy.run(
+            lambda: share_one_key(self._target, item.key)
         ):
             return False
-        error = same_name(item.key, self._goal.display_name)
+        error = same_name(item.key, self._target.display_name)
         self._count(Ended(item.key, "failed", item.size, code=error.code, detail=error.detail))
         return True
 
     async def _fill(self, queue: asyncio.Queue[CopyItem | None]) -> None:
-        chosen = self._chosen()
+        selected = self._selected()
         try:
-            async for item in chosen:
+            async for item in selected:
                 await queue.put(item)
         finally:
-            await close_stream(chosen)
+            await close_stream(selected)
         for _ in range(self._jobs):
             await queue.put(None)
 
-    async def _chosen(self) -> AsyncIterator[CopyItem]:
-        """Objects that are meant and not done. A listing that breaks off ends it; what it gave is still copied."""
-        items = self._origin.items()
+    async def _selected(self) -> AsyncIterator[CopyItem]:
+        """Objects to copy. A listing that breaks off ends them; what it gave is still copied."""
+        items = self._source.items()
         try:
             async for item in items:
                 self._tally.listed += 1
-                # Before anything else is judged: what is not chosen may be of any kind.
-                if not (self._choice.below(item.key) if item.folder else self._choice(item.key)):
-                    self._count(
-                        Ended(
-                            item.key,
-                            "left-out",
-                            item.size,
-                            code="excluded",
-                            detail=RULES["excluded"],
-                        )
-                    )
-                elif item.omitted is not None:
-                    state: State = "left-out" if by_rule(item.omitted) else "failed"
-                    self._count(
-                        Ended(
-                            item.key,
-                            state,
-                            item.size,
-                            code=item.omitted.code,
-                            detail=item.omitted.detail,
-                        )
-                    )
-                elif self._journal is not None and self._journal.has(item):
-                    self._count(Ended(item.key, "skipped", item.size))
-                else:
-                    self._total_bytes += item.size or 0
-                    if self._forms.repeats(item.key):
-                        if self._origin.rereadable and len(self._late) < MOST_LATE:
-                            self._late.append(item)
-                            continue
-                        if await self._shares_a_key(item):
-                            continue
-                    yield item
+                if (ended := self._ended_already(item)) is not None:
+                    self._count(ended)
+                    continue
+                self._total_bytes += item.size or 0
+                if self._forms.repeats(item.key):
+                    if self._source.rereadable and len(self._late) < MOST_LATE:
+                        self._late.append(item)
+                        continue
+                    if await self._shares_a_key(item):
+                        continue
+                yield item
             self._listed = True
         except SluiceError as error:
-            self._trouble = error
+            self._listing_error = error
         finally:
             await close_stream(items)
 
-    async def _work(self, single: ObjectCopier, queue: asyncio.Queue[CopyItem | None]) -> None:
-        while (item := await queue.get()) is not None:
-            await self._one(single, item)
+    def _ended_already(self, item: CopyItem) -> Ended | None:
+        """For an item that is not to be copied."""
+        # The filter first: an item that it does not select may be of any kind.
+        selects = self._key_filter.below if item.folder else self._key_filter
+        if not selects(item.key):
+            return Ended(item.key, "left-out", item.size, code="excluded", detail=RULES["excluded"])
+        if (omitted := item.omitted) is not None:
+            state: ObjectState = "left-out" if by_rule(omitted) else "failed"
+            return Ended(item.key, state, item.size, code=omitted.code, detail=omitted.detail)
+        if self._journal is not None and self._journal.has(item):
+            return Ended(item.key, "skipped", item.size)
+        return None
 
-    async def _one(self, single: ObjectCopier, item: CopyItem) -> None:
-        outcome = await single.copy(item)
-        self._hopeless = self._hopeless + 1 if outcome.hopeless is not None else 0
-        if outcome.receipt is not None and self._journal is not None and not self._terms.dry_run:
-            await self._journal.done(outcome.item, outcome.receipt)
-        if outcome.ended.state in ("skipped", "failed"):
+    async def _work(self, copier: ObjectCopier, queue: asyncio.Queue[CopyItem | None]) -> None:
+        while (item := await queue.get()) is not None:
+            await self._copy(copier, item)
+
+    async def _copy(self, copier: ObjectCopier, item: CopyItem) -> None:
+        result = await copier.copy(item)
+        self._side_failures = self._side_failures + 1 if result.side_failure is not None else 0
+        if result.receipt is not None and self._journal is not None and not self._rules.dry_run:
+            await self._journal.done(result.item, result.receipt)
+        if result.ended.state in ("skipped", "failed"):
             self._total_bytes -= item.size or 0
         else:
-            self._total_bytes += (outcome.ended.size or 0) - (item.size or 0)
-        self._count(outcome.ended)
-        if outcome.hopeless is not None and self._hopeless >= HOPELESS_IN_A_ROW:
-            raise _given_up(outcome.hopeless)
+            self._total_bytes += (result.ended.size or 0) - (item.size or 0)
+        self._count(result.ended)
+        if result.side_failure is not None and self._side_failures >= MOST_SIDE_FAILURES:
+            raise _given_up(result.side_failure)
 
     def _count(self, ended: Ended) -> None:
         self._tally.count(ended)
-        self._tell(ended=ended)
+        self._progress(ended=ended)
 
     def _moved(self, count: int) -> None:
         self._moving += count
-        if time.monotonic() - self._told >= TELL_EVERY:
-            self._tell()
+        if time.monotonic() - self._reported_at >= PROGRESS_EVERY:
+            self._progress()
 
-    def _tell(
+    def _progress(
         self, note: str = "", ended: Ended | None = None, report: Report | None = None
     ) -> None:
         if self._on_overall is None:
             return
-        self._told = time.monotonic()
-        spent = self._told - self._began
+        self._reported_at = time.monotonic()
+        spent = self._reported_at - self._began
         now = Overall(
             done=self._tally.done,
             total=self._tally.listed,
@@ -245,8 +234,11 @@ class CopyEngine:
 
 
 def _given_up(error: SluiceError) -> SluiceError:
-    """The last of many failures in a row, for all that would follow: hours of trying would bring nothing else."""
-    error.detail = f"{error.detail}; {HOPELESS_IN_A_ROW} objects in a row met the same, and the rest was not tried"
+    """The last of many failures in a row, which ends the copy: hours of retries would not help."""
+    error.detail = (
+        f"{error.detail}; {MOST_SIDE_FAILURES} objects in a row failed like this, and the rest was "
+        "not tried"
+    )
     error.args = (error.detail,)
     return error
 

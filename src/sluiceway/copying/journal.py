@@ -1,9 +1,9 @@
-"""The journal of a copy: a SQLite database with one row for each finished object, which survives kill -9.
+"""The journal of a copy: a SQLite database with one row for each finished object.
 
-A row is on the disk before the object counts as done (WAL, `synchronous=FULL`); rows that arrive
-while a commit runs share the next one. One run at a time uses a journal, and only for the two sides
-it was begun with. Other programs may read the tables `job` and `objects` at any time. SQL runs in
-threads, never on the event loop.
+A row is on the disk before the object counts as done (WAL, `synchronous=FULL`), so it survives
+kill -9; rows that arrive while a commit runs share the next one. One run at a time uses a journal,
+and only for the two sides it was begun with. Other programs may read the tables `job` and `objects`
+at any time. SQL runs in threads, never on the event loop.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Two objects of one run whose names differ only in the form of their letters: a goal that normalises keeps both under one key.
+"""Two objects of one run whose names differ only in their Unicode form (NFC, NFD), as `é` can.
 
-`é` is one character or two (NFC and NFD), and looks the same. Only keys that are no ASCII are remembered, as fingerprints.
+A target that normalises names would keep both under one key. Only keys that are not ASCII are
+remembered, as fingerprints.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ from sluiceway.copying.contract import CopyTarget
 from sluiceway.copying.fingerprint_set import FingerprintSet, fingerprint
 from sluiceway.errors import SameName
 
-__all__ = ["MOST_LATE", "Forms", "same_name", "share_one_key"]
+__all__ = ["MOST_LATE", "NameForms", "same_name", "share_one_key"]
 
-MOST_LATE = 10_000  # objects held back until the others are there; a key is at most a few KiB
+MOST_LATE = 10_000  # objects held back until the others are stored; a key is at most a few KiB
 
 
-class Forms:
+class NameForms:
     """The keys of one run, by how they look."""
 
     def __init__(self) -> None:
@@ -33,23 +34,25 @@ class Forms:
         return known
 
 
-async def share_one_key(goal: CopyTarget, key: str) -> bool:
-    """Whether the goal finds the same object under this key and under its other form. Raises what looking raises."""
-    here = await goal.find(key)
+async def share_one_key(target: CopyTarget, key: str) -> bool:
+    """Whether the target has the same object under this key and under its other form.
+
+    Raises what `find` raises.
+    """
+    here = await target.find(key)
     if here is None or not here[0].version:
         return False
-    for other in (unicodedata.normalize("NFC", key), unicodedata.normalize("NFD", key)):
-        if (
-            other != key
-            and (there := await goal.find(other)) is not None
-            and there[0].version == here[0].version
-        ):
+    for form in (unicodedata.normalize("NFC", key), unicodedata.normalize("NFD", key)):
+        if form == key or (there := await target.find(form)) is None:
+            continue
+        if there[0].version == here[0].version:
             return True
     return False
 
 
 def same_name(key: str, display_name: str) -> SameName:
+    """The error for the second object under one name."""
     return SameName(
-        f"{key} and another object of this copy differ only in the form of their letters (as one character or two, or in case), "
-        f"and {display_name} keeps both under one name; rename one of them"
+        f"{key} and another object of this copy differ only in the form of their letters (as one "
+        f"character or two, or in case), and {display_name} keeps both under one name; rename one"
     )

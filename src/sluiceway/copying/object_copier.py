@@ -1,7 +1,7 @@
-"""One object from an origin to a goal: looked for, sent, proven, and tried again for as long as that can help.
+"""Copies one object from a source to a target: finds, sends, verifies, and retries while it helps.
 
-An answer that got lost makes neither a duplicate nor a failure: the next try looks at what is there first. Counts nothing
-over all objects and keeps no journal.
+A lost response causes neither a duplicate nor a failure: the next attempt first looks at the
+target. Counts nothing over several objects and keeps no journal.
 """
 
 from __future__ import annotations
@@ -12,210 +12,223 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from sluiceway.client.retry import ANSWERED, RetryPolicy, is_transient
 from sluiceway.copying.contract import CopyItem, CopySource, CopyTarget, Reading
+from sluiceway.copying.endpoints.verified_put import sha256_of
 from sluiceway.copying.journal import once_key
-from sluiceway.copying.report import Ended, State
-from sluiceway.copying.retry_policy import RetryPolicy, hopeless
-from sluiceway.copying.sha256_of import counted
+from sluiceway.copying.report import Ended, ObjectState
 from sluiceway.errors import (
     DigestMismatch,
     Exists,
+    PeerUnreachable,
     PreconditionFailed,
     SluiceError,
     SourceChanged,
+    SourceFailed,
     StoreFailed,
+    Unauthorized,
+    Unavailable,
 )
 from sluiceway.pipe.receipt import Receipt
 from sluiceway.pipe.wrapped import CountedSource, Throttle, ThrottledSource
 
-__all__ = ["ObjectCopier", "Outcome", "Terms"]
+__all__ = ["CopyResult", "CopyRules", "ObjectCopier"]
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class CopyRules:
     """How objects are copied."""
 
-    patience: RetryPolicy
+    retry_policy: RetryPolicy
     force: bool = False
     dry_run: bool = False
     throttle: Throttle | None = None
-    folders: Callable[[], AsyncIterator[Ended]] | None = (
-        None  # likewise: the folders, after all that is in them; failures
-    )
-    dress: Callable[[Reading], Reading] = lambda reading: (
-        reading
-    )  # with --preserve: what an object has beside bytes
+    # With --preserve: adds the attributes of an object to what is copied, and copies the folders
+    # after everything in them; yields failures.
+    with_attributes: Callable[[Reading], Reading] = lambda reading: reading
+    copy_folders: Callable[[], AsyncIterator[Ended]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of an object: for people, and for the journal, which only takes what has a receipt."""
+class CopyResult:
+    """What became of an object, for people and for the journal (which needs a receipt)."""
 
     ended: Ended
     item: CopyItem  # in the version that was read
     receipt: Receipt | None = None
-    hopeless: SluiceError | None = None  # why it failed, where the next objects will meet the same
+    side_failure: SluiceError | None = None  # it failed, and the next objects will fail likewise
 
 
-class _Tries:
+class _Attempts:
     """How far the copy of one object came."""
 
     def __init__(self) -> None:
         self.count = 0
-        self.opened = False  # bytes of the source may be gone
-        self.offered = False  # the goal may have some
+        self.opened = False  # bytes of the source may be consumed
+        self.offered = False  # the target may have some
 
 
 class ObjectCopier:
-    """`run` is the random name of the job, `look` False where surely nothing is there, `moved` hears of bytes under way."""
+    """Copies objects one at a time; several `copy` calls may run at once."""
 
     def __init__(
         self,
-        origin: CopySource,
-        goal: CopyTarget,
-        terms: Terms,
-        run: str,
-        look: bool,
-        moved: Callable[[int], None],
-        note: Callable[[str], None],
+        source: CopySource,
+        target: CopyTarget,
+        rules: CopyRules,
+        job_id: str,
+        find_first: bool,
+        on_moved: Callable[[int], None],
+        on_note: Callable[[str], None],
     ) -> None:
-        self._origin, self._goal, self._terms, self._run, self._look = (
-            origin,
-            goal,
-            terms,
-            run,
-            look,
-        )
-        self._moved, self._note = moved, note
+        """`job_id` is random. `find_first` is False where the target is surely empty.
 
-    async def copy(self, item: CopyItem) -> Outcome:
-        """Raises nothing of one object's own: a failure is an outcome."""
-        tries, wanted = _Tries(), item
-        wrong: DigestMismatch | None = None
+        `on_moved` gets changes of the bytes under way, `on_note` why something is retried.
+        """
+        self._source, self._target, self._rules = source, target, rules
+        self._job_id, self._find_first = job_id, find_first
+        self._on_moved, self._on_note = on_moved, on_note
+
+    async def copy(self, item: CopyItem) -> CopyResult:
+        """A failure of this object is a result; nothing is raised for it."""
+        attempts, wanted = _Attempts(), item
+        mismatch: DigestMismatch | None = None
         while True:
-            tries.count += 1
+            attempts.count += 1
             try:
-                return await self._once(wanted, tries)
+                return await self._attempt(wanted, attempts)
             except SourceChanged as error:
-                if not wanted.version or not self._may_repeat(tries):
-                    return _failed(item, tries, error)
-                # once more, whichever version is there now; what changes again while it is read is reported
+                if not wanted.version or not self._may_repeat(attempts):
+                    return _failed(item, attempts, error)
+                # Once more, in any version; if it changes again while it is read, it fails.
                 wanted, wait = dataclasses.replace(item, version="", size=None), 0.0
             except SluiceError as error:
-                found = (
-                    self._terms.patience.wait(error, tries.count)
-                    if self._may_repeat(tries)
-                    else None
-                )
-                if found is None:
-                    return _failed(
-                        item,
-                        tries,
-                        wrong if wrong is not None and isinstance(error, Exists) else error,
-                    )
-                wrong, wait = (error if isinstance(error, DigestMismatch) else wrong), found
-                self._note(f"{item.key}: {error.detail}; trying again in {wait:.1f} s")
-            except (
-                Exception
-            ) as error:  # a library's own: the trouble of one object is not the others'
-                return _failed(item, tries, StoreFailed(f"{type(error).__name__}: {error}"))
+                retry_in = self._retry_in(error, attempts)
+                if retry_in is None:
+                    hidden = mismatch is not None and isinstance(error, Exists)
+                    return _failed(item, attempts, mismatch if mismatch and hidden else error)
+                mismatch = error if isinstance(error, DigestMismatch) else mismatch
+                wait = retry_in
+                self._on_note(f"{item.key}: {error.detail}; trying again in {wait:.1f} s")
+            except Exception as error:  # a library's own: one object's failure stops no other
+                return _failed(item, attempts, StoreFailed(f"{type(error).__name__}: {error}"))
             await asyncio.sleep(wait)
 
-    def _may_repeat(self, tries: _Tries) -> bool:
-        return (self._origin.rereadable or not tries.opened) and (
-            self._goal.repeats or not tries.offered
+    def _retry_in(self, error: SluiceError, attempts: _Attempts) -> float | None:
+        """Seconds to wait before the next attempt; None to give up."""
+        if not self._may_repeat(attempts) or not is_transient(error):
+            return None
+        return self._rules.retry_policy.wait(error, attempts.count)
+
+    def _may_repeat(self, attempts: _Attempts) -> bool:
+        return (self._source.rereadable or not attempts.opened) and (
+            self._target.repeats or not attempts.offered
         )
 
-    async def _once(self, item: CopyItem, tries: _Tries) -> Outcome:
-        terms, goal = self._terms, self._goal
-        found = await goal.find(item.key) if self._look or tries.count > 1 else None
+    async def _attempt(self, item: CopyItem, attempts: _Attempts) -> CopyResult:
+        rules, target = self._rules, self._target
+        look = self._find_first or attempts.count > 1
+        found = await target.find(item.key) if look else None
         if found is not None:
-            if (sha256 := await self._same(item, *found, tries)) is not None:
-                return self._there(item, found[0], sha256, tries)
-            if not terms.force:
-                raise _another(item.key)
-        if terms.dry_run:
-            return Outcome(
-                Ended(item.key, "would-replace" if found else "would-copy", item.size), item
-            )
-        async with self._opened(item, tries) as reading:
-            tries.offered = True
+            if (sha256 := await self._same(item, *found, attempts)) is not None:
+                return self._already_there(item, found[0], sha256, attempts)
+            if not rules.force:
+                raise _different(item.key)
+        if rules.dry_run:
+            state: ObjectState = "would-replace" if found else "would-copy"
+            return CopyResult(Ended(item.key, state, item.size), item)
+        async with self._open(item, attempts) as reading:
+            attempts.offered = True
+            once = once_key(self._job_id, item)
             try:
-                receipt = await goal.put(
-                    item.key, terms.dress(reading), once_key(self._run, item), terms.force
+                receipt = await target.put(
+                    item.key, rules.with_attributes(reading), once, rules.force
                 )
             except (Exists, PreconditionFailed) as error:
-                return await self._taken(item, error, tries)
+                return await self._taken(item, error, attempts)
             if reading.metadata.sha256 not in (None, receipt.sha256):
                 raise DigestMismatch(
-                    f"{item.key} arrived with another sha-256 than its origin told"
+                    f"{item.key} arrived with another sha-256 than its source announced"
                 )
-            return _outcome("copied", reading.item, receipt, tries)
+            return _result("copied", reading.item, receipt, attempts)
 
-    async def _taken(self, item: CopyItem, error: SluiceError, tries: _Tries) -> Outcome:
-        """Somebody has the key; perhaps we, by a try whose answer got lost."""
-        found = await self._goal.find(item.key)
+    async def _taken(self, item: CopyItem, error: SluiceError, attempts: _Attempts) -> CopyResult:
+        """An object has the key; perhaps an earlier attempt stored it and its response got lost."""
+        found = await self._target.find(item.key)
         if found is None:
             raise error
-        if not self._origin.rereadable or (sha256 := await self._same(item, *found, tries)) is None:
-            raise _another(item.key) from error
-        return self._there(item, found[0], sha256, tries)
+        sha256 = await self._same(item, *found, attempts) if self._source.rereadable else None
+        if sha256 is None:
+            raise _different(item.key) from error
+        return self._already_there(item, found[0], sha256, attempts)
 
-    def _there(self, item: CopyItem, there: CopyItem, sha256: str, tries: _Tries) -> Outcome:
-        """The bytes are over there; by us, where this is not the first try."""
-        receipt = Receipt(
-            there.size or 0,
-            sha256,
-            f"{self._goal.display_name.rstrip('/')}/{item.key}",
-            source=item.key,
-        )
-        return _outcome(
-            "copied" if tries.count > 1 and tries.offered else "skipped", item, receipt, tries
-        )
+    def _already_there(
+        self, item: CopyItem, there: CopyItem, sha256: str, attempts: _Attempts
+    ) -> CopyResult:
+        """The target has the bytes; by this copy, where an earlier attempt offered them."""
+        location = f"{self._target.display_name.rstrip('/')}/{item.key}"
+        receipt = Receipt(there.size or 0, sha256, location, source=item.key)
+        ours = attempts.count > 1 and attempts.offered
+        return _result("copied" if ours else "skipped", item, receipt, attempts)
 
     async def _same(
-        self, item: CopyItem, there: CopyItem, told: str | None, tries: _Tries
+        self, item: CopyItem, there: CopyItem, known: str | None, attempts: _Attempts
     ) -> str | None:
-        """The sha-256 of both where they are the same bytes, else None. Reads what nobody tells a digest of."""
+        """The sha-256 of both where they are equal, else None. Reads them where it is unknown."""
         if there.size is None or (item.size is not None and item.size != there.size):
             return None
-        if not self._origin.rereadable and self._terms.force:
-            return None  # it flows past once: reading it here would leave nothing to send
-        async with self._opened(item, tries) as reading:
+        if not self._source.rereadable and self._rules.force:
+            return None  # it can be read only once, and then it could not be sent
+        async with self._open(item, attempts) as reading:
             if reading.source.length not in (None, there.size):
                 return None
-            if told is None and (told := await self._goal.sha256(item.key)) is None:
+            if known is None and (known := await self._target.sha256(item.key)) is None:
                 return None
-            here = reading.metadata.sha256 or await counted(reading.source)
-        return here if here == told else None
+            here = reading.metadata.sha256 or await sha256_of(reading.source)
+        return here if here == known else None
 
     @asynccontextmanager
-    async def _opened(self, item: CopyItem, tries: _Tries) -> AsyncIterator[Reading]:
-        async with self._origin.open(item) as reading:
-            tries.opened = True
-            source, throttle = reading.source, self._terms.throttle
-            moving = CountedSource(
-                source if throttle is None else ThrottledSource(source, throttle), self._moved
-            )
+    async def _open(self, item: CopyItem, attempts: _Attempts) -> AsyncIterator[Reading]:
+        async with self._source.open(item) as reading:
+            attempts.opened = True
+            source, throttle = reading.source, self._rules.throttle
+            if throttle is not None:
+                source = ThrottledSource(source, throttle)
+            counted = CountedSource(source, self._on_moved)
             try:
-                yield dataclasses.replace(reading, source=moving)
+                yield dataclasses.replace(reading, source=counted)
             finally:
-                moving.take_back()
+                counted.take_back()
 
 
-def _another(key: str) -> Exists:
+def _side_failed(error: SluiceError) -> bool:
+    """Whether the next objects will most likely fail likewise.
+
+    Because a side cannot be reached at all, or no longer accepts the credentials.
+    """
+    if error.members.get(ANSWERED) in (401, 403) or isinstance(error, Unauthorized):
+        return True
+    if isinstance(error, SourceFailed) and isinstance(error.__cause__, SluiceError):
+        return _side_failed(error.__cause__)
+    return isinstance(error, PeerUnreachable | Unavailable) and ANSWERED not in error.members
+
+
+def _different(key: str) -> Exists:
     return Exists(
-        f"Something else is there already under {key}, or nobody can tell what; it was not touched"
+        f"The destination has something else under {key}, or it cannot be compared; "
+        "it was not touched"
     )
 
 
-def _outcome(state: State, item: CopyItem, receipt: Receipt, tries: _Tries) -> Outcome:
-    ended = Ended(item.key, state, receipt.size, receipt.sha256, receipt.location, tries.count)
-    return Outcome(ended, item, receipt)
+def _result(
+    state: ObjectState, item: CopyItem, receipt: Receipt, attempts: _Attempts
+) -> CopyResult:
+    ended = Ended(item.key, state, receipt.size, receipt.sha256, receipt.location, attempts.count)
+    return CopyResult(ended, item, receipt)
 
 
-def _failed(item: CopyItem, tries: _Tries, error: SluiceError) -> Outcome:
+def _failed(item: CopyItem, attempts: _Attempts, error: SluiceError) -> CopyResult:
     ended = Ended(
-        item.key, "failed", item.size, attempts=tries.count, code=error.code, detail=error.detail
+        item.key, "failed", item.size, attempts=attempts.count, code=error.code, detail=error.detail
     )
-    return Outcome(ended, item, hopeless=error if hopeless(error) else None)
+    return CopyResult(ended, item, side_failure=error if _side_failed(error) else None)

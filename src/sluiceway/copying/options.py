@@ -1,6 +1,8 @@
-"""What somebody wants copied, checked before anything is opened or sent: sides, headers, names, sizes.
+"""What a copy is asked to do, checked in one place before anything is opened or sent.
 
-Text only; knows nothing of files, sockets or time.
+`CopyKeywords` and `CopyAllKeywords` are the keyword arguments of `copy` and `copy_all`, so that
+editors and type checkers know them; `CopyOptions` is both, checked. Text only: knows nothing of
+files, sockets or time.
 """
 
 from __future__ import annotations
@@ -8,13 +10,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, replace
+from dataclasses import field as dataclass_field
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 from urllib.parse import unquote, urlsplit
 
 from sluiceway.client.file_request import is_form
-from sluiceway.client.retry import MOST_ATTEMPTS
-from sluiceway.copying.network import USUAL, Network
+from sluiceway.client.retry import DEFAULT_POLICY, FIRST_WAIT, MOST_ATTEMPTS, RetryPolicy
+from sluiceway.copying.filters import KeyFilter
+from sluiceway.copying.servers import Network, RemoteServer
 from sluiceway.errors import BadRequest
 from sluiceway.wire.headers.media_types import guess_type
 from sluiceway.wire.sizes import parse_size
@@ -23,18 +27,32 @@ from sluiceway.wire.urls import is_place, is_url, parse_address
 if TYPE_CHECKING:
     from sluiceway.client.local.command import Command
 
-__all__ = ["MOST_RETRIES", "RETRIES", "CopyOptions", "Fields", "Side", "make_order"]
+__all__ = [
+    "JOBS",
+    "MANY_RETRIES",
+    "MOST_JOBS",
+    "MOST_RETRIES",
+    "RETRIES",
+    "CopyAllKeywords",
+    "CopyKeywords",
+    "CopyOptions",
+    "FormFields",
+]
 
-Fields = Mapping[str, str | Iterable[str]] | Iterable[tuple[str, str]]
+FormFields = Mapping[str, str | Iterable[str]] | Iterable[tuple[str, str]]
 
 RETRIES = MOST_ATTEMPTS - 1
-MOST_RETRIES = 100  # about an hour and a half; whoever waits longer needs another tool
+# More than for one file: among thousands of objects, five failures in a row do happen.
+MANY_RETRIES = 8
+MOST_RETRIES = 100  # about an hour and a half
+JOBS = 4
+MOST_JOBS = 256  # each has a connection on both sides, and pieces in memory
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 token
-_TEXT = re.compile(
-    r"[\t\x20-\x7e\x80-\U0010ffff]*"
-)  # no control characters: a header cannot grow into two
-_OURS = frozenset(  # what the body decides; given by hand they would contradict it
+# Without control characters, so that one header cannot become two.
+_TEXT = re.compile(r"[\t\x20-\x7e\x80-\U0010ffff]*")
+# These follow from the body; given by hand they would contradict it.
+_OWN_HEADERS = frozenset(
     [
         "accept-encoding",
         "connection",
@@ -48,172 +66,294 @@ _OURS = frozenset(  # what the body decides; given by hand they would contradict
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Side:
-    """One server: its URL without credentials, and the headers it gets, their names in lower case."""
+class _SharedKeywords(TypedDict, total=False):
+    """Of `copy` and `copy_all`."""
 
-    url: str
-    headers: Mapping[str, str]
-    proof: Literal["", "url", "token", "header"] = ""  # where its Authorization came from
-    user: str = ""  # the URL's own, without the password
-    login: tuple[str, str] | None = field(
-        default=None, repr=False
-    )  # user and password, where they are told to a challenge only
+    headers: Mapping[str, str] | None
+    token: str | None
+    from_headers: Mapping[str, str] | None
+    from_token: str | None
+    force: bool
+    retries: int
+    limit_rate: int | str | None
+    timeout: float | None
+    ca_file: str | None
+    client_cert: str | None
+    auth: str | None
 
 
-@dataclass(frozen=True, slots=True)
+class CopyKeywords(_SharedKeywords, total=False):
+    """The keyword arguments of `copy` and `acopy`, which document them."""
+
+    name: str | None
+    type: str | None
+    form: FormFields | None
+    field: str | None
+    size: int | str | None
+    pack: str | None
+
+
+class CopyAllKeywords(_SharedKeywords, total=False):
+    """The keyword arguments of `copy_all` and `acopy_all`, which document them."""
+
+    jobs: int
+    journal: str | os.PathLike[str] | None
+    include: Iterable[str]
+    exclude: Iterable[str]
+    dry_run: bool
+    preserve: bool
+    unpack: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CopyOptions:
-    """One copy. `reads` and `writes` are its servers; a side that is none is a path or `-`."""
+    """One copy, checked.
+
+    Args:
+        source: a path, `-`, the URL of a server or of a place; "" where it is an object.
+        target: likewise.
+        reads: the source, where it is a server.
+        writes: the destination, where it is a server.
+        command: a program whose output is the source.
+        network: timeouts (seconds), certificates and authentication.
+        retry_policy: how often one transfer is tried, and the waits between.
+        rate: bytes a second at most; None for no limit.
+        force: replace what is at the destination.
+        name, type, form, field, size (bytes), pack: of `copy`.
+        jobs, journal, key_filter, dry_run, preserve, unpack: of `copy_all`.
+
+    Raises:
+        BadRequest: from `for_one` and `for_many`; never repeats a value that may be secret.
+
+    Example:
+        `CopyOptions.for_one("big.iso", "https://host/files/", token="…", limit_rate="10MiB")`
+    """
 
     source: str
     target: str
-    reads: Side | None
-    writes: Side | None
+    reads: RemoteServer | None = None
+    writes: RemoteServer | None = None
+    command: Command | None = None
+    network: Network = dataclass_field(default_factory=Network)
+    retry_policy: RetryPolicy = DEFAULT_POLICY
+    rate: int | None = None
+    force: bool = False
     name: str | None = None
     type: str | None = None
     form: tuple[tuple[str, str], ...] = ()
     field: str | None = None
     size: int | None = None
-    force: bool = False
-    attempts: int = MOST_ATTEMPTS
-    rate: int | None = None  # bytes a second at most
-    network: Network = USUAL
-    command: Command | None = None  # whose output is the source, instead of a path
+    pack: str | None = None
+    jobs: int = JOBS
+    journal: str | None = None
+    key_filter: KeyFilter = dataclass_field(default_factory=KeyFilter)
+    dry_run: bool = False
+    preserve: bool = False
+    unpack: str | None = None
+
+    @classmethod
+    def for_one(
+        cls, source: str, target: str, command: Command | None = None, **given: Unpack[CopyKeywords]
+    ) -> CopyOptions:
+        """The options of `copy`. Raises BadRequest."""
+        pack, size, kind = given.get("pack"), given.get("size"), given.get("type")
+        form, field = _pairs(given.get("form")), given.get("field")
+        if pack is not None and command is not None:
+            raise BadRequest("A command gives one file, and a zip is made of many")
+        if pack is not None and (pack != "zip" or size is not None):
+            raise BadRequest(
+                'Many files can be packed as "zip". Its size follows from theirs; leave out size'
+            )
+        if pack is None and command is None and not _far(source) and not _far(target):
+            raise _no_url(source, target)
+        options = cls._shared(source, target, RETRIES, given)
+        writes = options.writes
+        if writes is None and (form or field is not None):
+            raise BadRequest("A form and a field name are for uploads to a server; leave them out")
+        if writes is None and kind is not None and not is_place(target):
+            raise BadRequest("A type is for uploads; leave it out")
+        if options.reads is not None and size is not None:
+            raise BadRequest("A size is for pipes; a server announces the length itself")
+        if writes is not None:
+            headers = dict(writes.headers)
+            by_hand = headers.pop("content-type", None)
+            writes = replace(writes, headers=headers)
+            if by_hand is not None and is_form(writes.url, form, field):
+                raise BadRequest("A form has its own Content-Type; use --type for the file's")
+            kind = kind if kind is not None else by_hand
+        return replace(
+            options,
+            writes=writes,
+            command=command,
+            name=given.get("name"),
+            type=_plain(kind, "type"),
+            form=form,
+            field=field,
+            size=_size(size),
+            pack=pack,
+        )
+
+    @classmethod
+    def for_many(cls, source: str, target: str, **given: Unpack[CopyAllKeywords]) -> CopyOptions:
+        """The options of `copy_all`. A side that is an object is "". Raises BadRequest."""
+        jobs, journal, unpack = given.get("jobs", JOBS), given.get("journal"), given.get("unpack")
+        if not 1 <= jobs <= MOST_JOBS:
+            raise BadRequest(f"The number of jobs is 1 to {MOST_JOBS}")
+        if unpack is not None and (unpack != "tar" or not source):
+            raise BadRequest("Only a tar can be unpacked, named by its path or URL")
+        return replace(
+            cls._shared(source, target, MANY_RETRIES, given),
+            jobs=jobs,
+            journal=None if journal is None else os.fspath(journal),
+            key_filter=KeyFilter(given.get("include", ()), given.get("exclude", ())),
+            dry_run=given.get("dry_run", False),
+            preserve=given.get("preserve", False),
+            unpack=unpack,
+        )
+
+    @classmethod
+    def _shared(cls, source: str, target: str, retries: int, given: _SharedKeywords) -> CopyOptions:
+        retries = given.get("retries", retries)
+        if not 0 <= retries <= MOST_RETRIES:
+            raise BadRequest(f"The number of retries is 0 to {MOST_RETRIES}")
+        for side in (source, target):
+            if is_place(side):
+                _check_place(side)
+        network = Network(
+            given.get("timeout"), given.get("ca_file"), given.get("client_cert"), given.get("auth")
+        )
+        reads, writes = _servers(source, target, network, given)
+        rate = given.get("limit_rate")
+        return cls(
+            source=source,
+            target=target,
+            reads=reads,
+            writes=writes,
+            network=network,
+            retry_policy=RetryPolicy(retries + 1, FIRST_WAIT),
+            rate=parse_size(rate, "The rate") if isinstance(rate, str) else rate,
+            force=given.get("force", False),
+        )
 
     @property
     def as_form(self) -> bool:
+        """Whether files are sent to the destination as multipart/form-data."""
         return self.writes is not None and is_form(self.writes.url, self.form, self.field)
 
+    @property
+    def is_download(self) -> bool:
+        """Whether it is one file from a server to this machine, which can be resumed there."""
+        local = self.writes is None and not is_place(self.target)
+        return self.reads is not None and self.pack is None and local
+
     def name_of(self, path: str) -> str:
-        """What a single file is called over there. Raises BadRequest for a pipe without a name."""
+        """The name of one local file at a server. Raises BadRequest for a pipe without a name."""
         if self.name is not None:
             return self.name
         if path != "-":
             return os.path.basename(path)
-        place = urlsplit(self.writes.url).path if self.writes is not None else ""
-        if self.as_form or place.endswith("/"):
+        url_path = urlsplit(self.writes.url).path if self.writes is not None else ""
+        if self.as_form or url_path.endswith("/"):
             raise BadRequest(f"{self.display_name(path)} has no name; give one with --name")
-        return unquote(place.rpartition("/")[2])
+        return unquote(url_path.rpartition("/")[2])
 
     def display_name(self, path: str) -> str:
         """A local source, for people."""
-        return (
-            "The command's output"
-            if self.command is not None
-            else "Standard input"
-            if path == "-"
-            else path
-        )
+        if self.command is not None:
+            return "The command's output"
+        return "Standard input" if path == "-" else path
 
     def type_of(self, name: str) -> str:
+        """The media type of a file of this name."""
         return self.type or guess_type(name)
 
 
-def make_order(
-    source: str,
-    target: str,
-    *,
-    name: str | None = None,
-    type: str | None = None,
-    form: Fields | None = None,
-    field: str | None = None,
-    size: int | str | None = None,
-    headers: Mapping[str, str] | None = None,
-    token: str | None = None,
-    from_headers: Mapping[str, str] | None = None,
-    from_token: str | None = None,
-    force: bool = False,
-    retries: int = RETRIES,
-    limit_rate: int | str | None = None,
-    network: Network = Network(),
-    command: Command | None = None,
-) -> CopyOptions:
-    """Raises BadRequest for what makes no sense, without repeating what may be a secret."""
-    reading, writing = is_url(source), is_url(target)
-    if not (reading or writing or is_place(source) or is_place(target) or command is not None):
-        raise BadRequest(
-            "At least one of source and destination is a URL: http://, https:// or postgresql://"
-        )
-    if from_headers and not reading:
-        raise BadRequest("Headers for the source belong to a source that is a URL; leave them out")
-    if not 0 <= retries <= MOST_RETRIES:
-        raise BadRequest(f"The number of retries is 0 to {MOST_RETRIES}")
-    reads: Side | None = None
-    if not writing and (form or field is not None):
-        raise BadRequest("A form and a field name belong to uploads to a server; leave them out")
-    if not writing and type is not None and not is_place(target):
-        raise BadRequest("A type belongs to uploads; leave it out")
-    if reading and not writing:
-        # The one server there is: what is said for "the" server and what is said for the source are both for it.
-        reads = _side(
-            source,
-            {**(headers or {}), **(from_headers or {})},
-            token if from_token is None else from_token,
-            network,
-        )
-    elif reading:
-        reads = _side(source, from_headers or {}, from_token, network)
-    if reading and size is not None:
-        raise BadRequest("A size belongs to a pipe; a server tells the length itself")
-    writes = _side(target, headers or {}, token, network) if writing else None
-    if network.auth == "digest" and not any(
-        side is not None and side.login for side in (reads, writes)
-    ):
-        raise BadRequest(
-            "Digest authentication takes user and password from the URL: https://USER:PASSWORD@HOST/…"
-        )
-    kind = type
-    if writes is not None:
-        sent = dict(writes.headers)
-        by_hand = sent.pop("content-type", None)
-        writes = replace(writes, headers=sent)
-        if by_hand is not None and is_form(writes.url, _pairs(form), field):
-            raise BadRequest("A form brings its own Content-Type; use --type for the file's")
-        kind = type if type is not None else by_hand
-    return CopyOptions(
-        source=source,
-        target=target,
-        reads=reads,
-        writes=writes,
-        name=name,
-        type=_plain(kind, "type"),
-        form=_pairs(form),
-        field=field,
-        size=_size(size),
-        force=force,
-        attempts=retries + 1,
-        rate=parse_size(limit_rate, "The rate") if isinstance(limit_rate, str) else limit_rate,
-        network=network,
-        command=command,
+def _far(side: str) -> bool:
+    return is_url(side) or is_place(side)
+
+
+def _no_url(source: str, target: str) -> BadRequest:
+    """Neither side is far away: one side has an unknown scheme, or both are local."""
+    for side in (source, target):
+        scheme, mark, _ = side.partition("://")
+        if mark:
+            return BadRequest(
+                f"{scheme}:// is not supported; use https://, s3://, gs://, az://, postgresql:// "
+                f"or fsspec+{scheme}://"
+            )
+    return BadRequest(
+        "At least one of source and destination is a URL (https://, s3://, postgresql:// …); "
+        "to copy between two folders, use --recursive (copy_all in Python)"
     )
 
 
-def _side(text: str, given: Mapping[str, str], token: str | None, network: Network) -> Side:
-    """The strongest word on who we are wins: a header by hand, the token, the URL's user."""
+def _check_place(side: str) -> None:
+    """Raises BadRequest for a place whose URL lacks the bucket or database."""
+    scheme = side.partition("://")[0].lower()
+    parts = urlsplit(side)
+    if scheme in ("s3", "gs", "az") and not parts.netloc:
+        bucket = "CONTAINER" if scheme == "az" else "BUCKET"
+        raise BadRequest(f"{scheme}:// names no bucket; write {scheme}://{bucket}/KEY")
+    if scheme in ("postgresql", "postgres") and not parts.netloc and not parts.path.strip("/"):
+        raise BadRequest(f"{scheme}:// names no database; write {scheme}://HOST/DATABASE/KEY")
+
+
+def _servers(
+    source: str, target: str, network: Network, given: _SharedKeywords
+) -> tuple[RemoteServer | None, RemoteServer | None]:
+    """The sides that are servers, each with its headers."""
+    reading, writing = is_url(source), is_url(target)
+    headers, from_headers = given.get("headers") or {}, given.get("from_headers") or {}
+    token, from_token = given.get("token"), given.get("from_token")
+    if (headers or from_headers) and not reading and not writing:
+        raise BadRequest("Headers are for servers, and neither side is a URL; leave them out")
+    if from_headers and not reading:
+        raise BadRequest("Headers for the source need a source that is a URL; leave them out")
+    reads = writes = None
+    if reading and not writing:
+        # The only server there is: options for "the" server and for the source are both for it.
+        token = token if from_token is None else from_token
+        reads = _server(source, {**headers, **from_headers}, token, network)
+    elif reading:
+        reads = _server(source, from_headers, from_token, network)
+    if writing:
+        writes = _server(target, headers, token, network)
+    if network.auth == "digest" and not any(one and one.login for one in (reads, writes)):
+        raise BadRequest(
+            "Digest authentication takes user and password from the URL: "
+            "https://USER:PASSWORD@HOST/…"
+        )
+    return reads, writes
+
+
+def _server(
+    text: str, given: Mapping[str, str], token: str | None, network: Network
+) -> RemoteServer:
+    """A header given by hand outranks the token, and the token outranks the URL's user."""
     address = parse_address(text)
-    sent: dict[str, str] = {}
-    proof: Literal["", "url", "token", "header"] = ""
+    headers: dict[str, str] = {}
+    auth_from: Literal["", "url", "token", "header"] = ""
     if address.authorization is not None:
-        sent["authorization"], proof = address.authorization, "url"
+        headers["authorization"], auth_from = address.authorization, "url"
     if token is not None:
-        sent["authorization"], proof = f"Bearer {_plain(token, 'token')}", "token"
+        headers["authorization"], auth_from = f"Bearer {_plain(token, 'token')}", "token"
     for name, value in given.items():
         if not _HEADER_NAME.fullmatch(name):
             raise BadRequest("A header is written as 'Name: value'")
-        if name.lower() in _OURS:
-            raise BadRequest(f"The header {name} follows from what is sent; leave it out")
-        sent[name.lower()] = _plain(value, f"header {name}") or ""
+        if name.lower() in _OWN_HEADERS:
+            raise BadRequest(f"The header {name} follows from the body; leave it out")
+        headers[name.lower()] = _plain(value, f"header {name}") or ""
         if name.lower() == "authorization":
-            proof = "header"
+            auth_from = "header"
     parts, login = urlsplit(text), None
-    if proof == "url" and network.auth == "digest":
-        del sent["authorization"]
+    if auth_from == "url" and network.auth == "digest":
+        del headers["authorization"]
         login = (unquote(parts.username or ""), unquote(parts.password or ""))
-    return Side(address.url, sent, proof, unquote(parts.username or ""), login)
+    return RemoteServer(address.url, headers, auth_from, unquote(parts.username or ""), login)
 
 
 def _plain(value: str | None, what: str) -> str | None:
-    """As it is; control characters are refused without being repeated, for the value may be a secret."""
+    """Refuses control characters without repeating the value, which may be a secret."""
     if value is not None and not _TEXT.fullmatch(value):
         raise BadRequest(f"The {what} holds a control character, such as a line end")
     return value
@@ -223,11 +363,11 @@ def _size(size: int | str | None) -> int | None:
     if isinstance(size, str):
         return parse_size(size, "The size")
     if size is not None and size < 0:
-        raise BadRequest("The size is a number of bytes from 0 on")
+        raise BadRequest("The size is a number of bytes, 0 or more")
     return size
 
 
-def _pairs(form: Fields | None) -> tuple[tuple[str, str], ...]:
+def _pairs(form: FormFields | None) -> tuple[tuple[str, str], ...]:
     if form is None:
         return ()
     if not isinstance(form, Mapping):

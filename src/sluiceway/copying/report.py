@@ -1,4 +1,8 @@
-"""What a copy of many objects tells: Overall on the way, Ended of each object, a Report at the end. Values only."""
+"""What a copy of many objects reports: Overall during it, Ended for each object, then a Report.
+
+`Tally` counts. Copied, skipped, left out, failed: the four add up to the number of listed objects,
+and `Tally.check` enforces it. Knows nothing of sources, targets or screens.
+"""
 
 from __future__ import annotations
 
@@ -6,27 +10,46 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Ended", "OnOverall", "Overall", "Report", "State"]
+from sluiceway.errors import Miscounted
 
-State = Literal["copied", "skipped", "failed", "left-out", "would-copy", "would-replace"]
+__all__ = ["MOST_FAILURES", "Ended", "ObjectState", "OnOverall", "Overall", "Report", "Tally"]
+
+MOST_FAILURES = 1000  # kept with their reasons; further ones are only counted
+
+ObjectState = Literal["copied", "skipped", "failed", "left-out", "would-copy", "would-replace"]
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """What became of one object. `attempts` is 0 for one that was not even opened."""
+    """How the copy of one object ended.
+
+    Args:
+        key: its path below the source.
+        state: "copied", "skipped" (it was there already), "failed", "left-out" (by a rule), or in
+            a dry run "would-copy" and "would-replace".
+        size: bytes; None where unknown.
+        sha256: 64 hexadecimal digits; None where unknown.
+        location: URL or path of the copy.
+        attempts: how often it was tried; 0 if it was not even opened.
+        code: of the error (docs/errors.md) or of the rule (docs/many.md).
+        detail: the reason, one sentence, for a failure or a rule.
+
+    Example:
+        `if ended.state == "failed": print(ended.key, ended.code, ended.detail)`
+    """
 
     key: str
-    state: State
-    size: int | None = None  # bytes
+    state: ObjectState
+    size: int | None = None
     sha256: str | None = None
     location: str = ""
     attempts: int = 0
-    code: str = ""  # of the error that counts, or of the rule (`copying.contract.RULES`)
-    detail: str = ""  # why: of a failure, or of what a rule leaves out
+    code: str = ""
+    detail: str = ""
 
     def as_dict(self) -> dict[str, object]:
-        """JSON values under the names that `--json` prints; what nothing is known of is left away."""
-        told = {
+        """JSON values under the names that `--json` prints; unknown values are left out."""
+        values = {
             "key": self.key,
             "state": self.state,
             "size": self.size,
@@ -36,27 +59,45 @@ class Ended:
             "code": self.code,
             "detail": self.detail,
         }
-        return {name: value for name, value in told.items() if value not in (None, "")}
+        return {name: value for name, value in values.items() if value not in (None, "")}
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A finished copy of many objects, or as far as it came. `ok` is whether everything that was meant is there."""
+    """A copy of many objects, finished or interrupted.
 
-    copied: int  # objects; with dry_run: that would be
-    skipped: int  # were there already, with the same size and sha-256, or stood in the journal
+    Args:
+        copied: number of objects; in a dry run those that would be copied.
+        skipped: were there already with the same size and sha-256, or stood in the journal.
+        failed: could not be copied.
+        left_out: by a rule: links, pipes, folder markers, keys that the patterns do not select.
+        bytes: of the copied objects.
+        seconds: of the whole copy.
+        failures: the first 1000; `failed` counts all.
+        complete: the listing came to its end and nothing interrupted the copy.
+        dry_run: whether nothing was changed because of `dry_run`.
+        listed: objects the listing gave; the four numbers add up to it if `complete`.
+        excluded: of those left out, by include and exclude.
+
+    Example:
+        `report = sluiceway.copy_all("photos", "s3://bucket/photos/"); assert report.ok`
+    """
+
+    copied: int
+    skipped: int
     failed: int
-    left_out: int  # by a rule: links, pipes, folder markers, what the patterns do not choose
-    bytes: int  # of those copied
+    left_out: int
+    bytes: int
     seconds: float
-    failures: tuple[Ended, ...] = ()  # the first of them; `failed` counts all
-    complete: bool = True  # the listing came to its end, and nobody interrupted
+    failures: tuple[Ended, ...] = ()
+    complete: bool = True
     dry_run: bool = False
-    listed: int = 0  # what the listing gave; the four numbers add up to it, or `complete` is False
-    excluded: int = 0  # of those left out: by --include and --exclude
+    listed: int = 0
+    excluded: int = 0
 
     @property
     def ok(self) -> bool:
+        """Whether every object that was meant is at the destination."""
         return self.complete and not self.failed
 
     @property
@@ -85,28 +126,85 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Overall:
-    """One look at a copy of many objects. Where `listed` is False, `total` and `total_bytes` are at least that."""
+    """A copy of many objects at one moment. Unless `listed`, the totals are lower bounds.
 
-    done: int  # objects that ended in whatever way
-    total: int  # objects known so far
+    Args:
+        done: objects that ended, in whatever state.
+        total: objects listed so far.
+        failed: of those done.
+        bytes: of objects whose destination confirmed them.
+        moving: bytes of the objects under way.
+        total_bytes: of listed objects whose size is known, without those that were skipped.
+        listed: whether the listing came to its end.
+        rate: bytes a second since the beginning.
+        note: why something is retried.
+        ended: the object that has just ended.
+        report: at the very end, also of an interrupted copy.
+
+    Example:
+        `sluiceway.copy_all(src, dst, on_progress=lambda now: print(now.done, now.total))`
+    """
+
+    done: int
+    total: int
     failed: int
-    bytes: int  # of objects that are over there, confirmed
-    moving: int  # bytes of those under way
-    total_bytes: int  # of objects known so far whose size is known, without those that were there
-    listed: bool  # the listing came to its end
-    rate: float  # bytes a second since the beginning
-    note: str = ""  # why something is tried again
-    ended: Ended | None = None  # the object that has just come to its end
-    report: Report | None = None  # at the very end, also of a copy that was interrupted
+    bytes: int
+    moving: int
+    total_bytes: int
+    listed: bool
+    rate: float
+    note: str = ""
+    ended: Ended | None = None
+    report: Report | None = None
 
     @property
     def seconds_left(self) -> float | None:
-        """At this rate; None while nobody can tell. While not `listed`, it takes at least that long."""
-        return (
-            max(0, self.total_bytes - self.bytes - self.moving) / self.rate
-            if self.rate > 0
-            else None
-        )
+        """At this rate; None while unknown. Unless `listed`, it takes at least that long."""
+        if self.rate <= 0:
+            return None
+        return max(0, self.total_bytes - self.bytes - self.moving) / self.rate
 
 
 OnOverall = Callable[[Overall], None]
+
+
+class Tally:
+    """The numbers, and the first failures with their reasons."""
+
+    def __init__(self) -> None:
+        self.listed = 0  # counted where the listing gives objects, and nowhere else
+        self.copied: int = 0
+        self.skipped: int = 0
+        self.left_out: int = 0
+        self.excluded: int = 0
+        self.failed: int = 0
+        self.bytes: int = 0  # of the copied objects
+        self.failures: list[Ended] = []
+
+    @property
+    def done(self) -> int:
+        """Objects that ended, in whatever state."""
+        return self.copied + self.skipped + self.left_out + self.failed
+
+    def count(self, ended: Ended) -> None:
+        """One object has ended."""
+        if ended.state == "failed":
+            self.failed += 1
+            if len(self.failures) < MOST_FAILURES:
+                self.failures.append(ended)
+        elif ended.state == "left-out":
+            self.left_out += 1
+            self.excluded += ended.code == "excluded"
+        elif ended.state == "skipped":
+            self.skipped += 1
+        else:
+            self.copied += 1
+            self.bytes += ended.size or 0
+
+    def check(self) -> None:
+        """Raises Miscounted where a listed object did not end, or ended twice."""
+        if self.done != self.listed:
+            raise Miscounted(
+                f"{self.listed} objects were listed and {self.done} ended; this is a fault of this "
+                "program, and the copy cannot be relied on"
+            )

@@ -90,17 +90,16 @@ async def test_what_flows_past_once_waits_for_the_challenge() -> None:
     """A GET is sent in vain instead of it. Of a server that asks only when it has begun, that is said."""
     from sluiceway.client.file_request import put_request
     from sluiceway.client.upload import Upload, upload
-    from sluiceway.copying.network import Network
-    from sluiceway.copying.options import make_order
+    from sluiceway.copying.options import CopyOptions
 
     async def once() -> AsyncIterator[Buffer]:
         yield b"x" * 1000
 
     async def send(url: str) -> int:
-        network = Network(auth="digest")
-        side = make_order("-", url.replace("//", "//u:p@"), network=network).writes
+        options = CopyOptions.for_one("-", url.replace("//", "//u:p@"), auth="digest")
+        side = options.writes
         assert side is not None
-        async with network.transport(None, side) as transport:
+        async with options.network.transport(None, side) as transport:
             job = Upload(
                 PassingSource(once()), put_request(side.url, "x", "a/b"), "-", side.headers
             )

@@ -11,7 +11,7 @@ import sluiceway
 from fix_server import RunningServer
 from fix_taking import noise
 from rest_target import WAYS, RestTarget
-from sluiceway.copying import retry_policy as patience
+from sluiceway.copying import options
 from sluiceway.errors import BadRequest
 
 COUNT = 40
@@ -21,7 +21,7 @@ FILES = {f"a/{n:02}" if n % 3 else f"{n:02} ü.bin": noise(n * 1_009, n) for n i
 @pytest.fixture(autouse=True)
 def no_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """The waits between tries are real, and short."""
-    monkeypatch.setattr(patience, "LONGEST", 0.02)
+    monkeypatch.setattr(options, "FIRST_WAIT", 0.002)
 
 
 @pytest.fixture

@@ -361,7 +361,7 @@ async def test_heads_that_lie_are_refused_before_anything_is_done_for_them(lie: 
 @pytest.mark.parametrize(
     ("limits", "words"),
     [
-        (TarLimits(member=999), "has 1000 bytes; 999 are the most"),
+        (TarLimits(member=999), "has 1000 bytes; at most 999 are taken"),
         (TarLimits(total=2999), "holds more than 2999 bytes"),
         (TarLimits(members=2), "more than 2 members"),
     ],

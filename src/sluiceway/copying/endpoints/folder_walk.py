@@ -1,7 +1,8 @@
-"""What is below a folder of this machine: every file in sorted order, at every depth, each by descriptors of its folders.
+"""Walks a folder of this machine: every file in sorted order, at every depth.
 
-The names of the folders on the way are held, no more. What cannot be read or is no plain file comes with its reason: nothing
-that was seen is left out in silence. Blocking calls, for a thread.
+Files are reached by descriptors of their folders; only the names of the folders on the way are
+held. An entry that cannot be read, or is no plain file, comes with the reason: nothing is left out
+in silence. Blocking calls, for a thread.
 """
 
 from __future__ import annotations
@@ -21,12 +22,9 @@ from sluiceway.wire.names import stays_inside
 
 __all__ = ["STORE_FOLDER", "omitted_key", "version_of", "walk"]
 
-STORE_FOLDER = (
-    ".sluiceway"  # where a server keeps uploads under way, beside the files of its folder
-)
-MOST_OPEN = (
-    64  # folders on the way that stay open; one above them is opened again when it is come back to
-)
+STORE_FOLDER = ".sluiceway"  # where a server keeps unfinished uploads, beside its files
+# Folders on the way that stay open; one above them is opened again when the walk returns to it.
+MOST_OPEN = 64
 
 
 @dataclass(slots=True)
@@ -34,15 +32,18 @@ class _Level:
     """One folder on the way down."""
 
     folder: Folder | None  # None while it is closed
-    before: str  # its key with a / behind, "" for the first
-    itself: CopyItem | None  # what is given behind all that is in it, where that is asked for
+    before: str  # its key and a /; "" for the first
+    itself: CopyItem | None  # yielded after everything in it, if that was asked for
     names: Iterator[tuple[str, bool]]
 
 
 def walk(
     path: str, journals: frozenset[str] = frozenset(), folders: bool = False
 ) -> Generator[CopyItem, None, None]:
-    """`journals`: keys of this copy's own. `folders`: also each folder, behind what is in it. Raises SourceFailed."""
+    """`journals`: keys of this copy's own journal. `folders`: each folder too, after its entries.
+
+    Raises SourceFailed.
+    """
     try:
         root = Folder(path)
     except OSError as error:
@@ -58,7 +59,7 @@ def walk(
             level = levels[-1]
             found = next(level.names, None)
             if found is None:
-                _left(levels.pop(), root)
+                _close(levels.pop(), root)
                 if folders and level.itself is not None:
                     yield level.itself
                 continue
@@ -67,7 +68,7 @@ def walk(
             if (omitted := _omitted(key, name, journals)) is not None:
                 yield CopyItem(key, None, omitted=omitted, folder=is_folder)
             elif is_folder:
-                below = _entered(root, level, key, name)
+                below = _enter(root, level, key, name)
                 if isinstance(below, CopyItem):
                     yield below
                     continue
@@ -76,19 +77,19 @@ def walk(
                     None,
                     root,
                 ):
-                    _left(far, root)
+                    _close(far, root)
             else:
                 yield _file(root, level, key, name)
     finally:
         for level in levels:
-            _left(level, root)
+            _close(level, root)
         root.close()
 
 
-def _entered(root: Folder, level: _Level, key: str, name: str) -> _Level | CopyItem:
-    """The folder below with its names, and itself as an item; or why it cannot be read."""
+def _enter(root: Folder, level: _Level, key: str, name: str) -> _Level | CopyItem:
+    """The folder below with its names; or an item that says why it cannot be read."""
     try:
-        folder = _here(root, level).step(name)
+        folder = _folder_of(root, level).step(name)
     except (OSError, Forbidden) as error:
         return _unreadable(key, error)
     try:
@@ -103,14 +104,14 @@ def _entered(root: Folder, level: _Level, key: str, name: str) -> _Level | CopyI
     return _Level(folder, f"{key}/", itself, iter(names))
 
 
-def _here(root: Folder, level: _Level) -> Folder:
-    """The level's folder, opened again where it was let go."""
+def _folder_of(root: Folder, level: _Level) -> Folder:
+    """The folder of a level, opened again if it was closed."""
     if level.folder is None:
         level.folder = root.below(level.before.rstrip("/").split("/"))
     return level.folder
 
 
-def _left(level: _Level, root: Folder) -> None:
+def _close(level: _Level, root: Folder) -> None:
     if level.folder is not None and level.folder is not root:
         level.folder.close()
         level.folder = None
@@ -122,11 +123,9 @@ def _names(folder: Folder) -> list[tuple[str, bool]]:
 
 def _unreadable(key: str, error: OSError | Forbidden) -> CopyItem:
     if isinstance(error, FileNotFoundError):
-        omitted = Omitted(key, "not-found", "the folder was there a moment ago and is gone")
+        omitted = Omitted(key, "not-found", "the folder existed a moment ago and is gone")
     elif isinstance(error, Forbidden):
-        omitted = Omitted(
-            key, "source-changed", "the folder became another thing while it was looked at"
-        )
+        omitted = Omitted(key, "source-changed", "the folder was replaced while it was read")
     else:
         omitted = Omitted(
             key, "source-failed", f"the folder cannot be read: {error.strerror or error}"
@@ -136,16 +135,16 @@ def _unreadable(key: str, error: OSError | Forbidden) -> CopyItem:
 
 def _file(root: Folder, level: _Level, key: str, name: str) -> CopyItem:
     try:
-        found = _here(root, level).look(name)
-        size = _measured(_here(root, level), name) if doubtful(found) else found.st_size
+        found = _folder_of(root, level).look(name)
+        size = _real_size(_folder_of(root, level), name) if doubtful(found) else found.st_size
     except FileNotFoundError:
         return CopyItem(
-            key, None, omitted=Omitted(key, "not-found", "it was there a moment ago and is gone")
+            key, None, omitted=Omitted(key, "not-found", "it existed a moment ago and is gone")
         )
     except (OSError, Forbidden) as error:
         why = error.detail if isinstance(error, Forbidden) else error.strerror or str(error)
         return CopyItem(
-            key, None, omitted=Omitted(key, "source-failed", f"it cannot be looked at: {why}")
+            key, None, omitted=Omitted(key, "source-failed", f"its status cannot be read: {why}")
         )
     if stat.S_ISLNK(found.st_mode):
         return CopyItem(key, None, omitted=Omitted(key, "link", RULES["link"]))
@@ -155,12 +154,12 @@ def _file(root: Folder, level: _Level, key: str, name: str) -> CopyItem:
     return CopyItem(key, size, version, found.st_mtime, mode=stat.S_IMODE(found.st_mode))
 
 
-def _measured(folder: Folder, name: str) -> int | None:
-    """The size of a file that may be made up while it is read; None where only its end tells."""
+def _real_size(folder: Folder, name: str) -> int | None:
+    """The size of a file that the system generates on reading; None where only its end shows."""
     try:
         fd = folder.open(name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     except OSError:
-        return 0  # told when it is opened to be copied
+        return 0  # the error is reported when it is opened for the copy
     try:
         return measured(fd)[1]
     except OSError:
@@ -183,7 +182,7 @@ def _omitted(key: str, name: str, journals: frozenset[str]) -> Omitted | None:
 
 
 def omitted_key(key: str, size: int | None = None) -> Omitted | None:
-    """Why an object with this key cannot go anywhere; None when it can."""
+    """Why no object with this key can be copied; None if it can."""
     if stays_inside(key):
         return None
     if size == 0 and (not key or (key.endswith("/") and stays_inside(key[:-1]))):
@@ -191,5 +190,5 @@ def omitted_key(key: str, size: int | None = None) -> Omitted | None:
     return Omitted(
         key,
         "bad-name",
-        "its key has an empty segment, . or .., is no UTF-8, or begins with .sluiceway",
+        "its key has an empty segment, . or .., is not UTF-8, or begins with .sluiceway",
     )

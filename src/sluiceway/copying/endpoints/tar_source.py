@@ -1,7 +1,8 @@
-"""A tar as an origin: its members come out while it still arrives, each once and in its order. Nothing is extracted to disk.
+"""A tar as a source: its members are copied while it arrives, each once and in order.
 
-A name that leads out, a size that cannot be, more than the limits allow: the archive is refused there, and what came before it
-is whole. Links and devices are left out and named.
+Nothing is extracted to disk. A name that leads out, an impossible size, more than the limits allow:
+the archive is refused there, and the members before are complete. Links and devices are left out
+and named.
 """
 
 from __future__ import annotations
@@ -25,19 +26,18 @@ __all__ = ["TarLimits", "TarSource"]
 
 @dataclass(frozen=True, slots=True)
 class TarLimits:
-    """What an archive may claim. Sizes cost nothing here: the limits are for the destination's sake."""
+    """What an archive may claim. Sizes cost nothing here: the limits protect the destination."""
 
     member: int = 5 << 40  # bytes of one file: S3's largest object
     total: int = 64 << 40  # bytes of all files
     members: int = 10_000_000
-    ratio: int = (
-        200  # how far it may swell; text packs to a fiftieth, zeros to a thousandth and less
-    )
-    free: int = 1 << 30  # bytes until nobody asks how far
+    # How far it may expand: text packs to a fiftieth, zeros to a thousandth and less.
+    ratio: int = 200
+    free: int = 1 << 30  # bytes until the ratio counts
 
 
 class TarSource:
-    """`source` is a tar, plain or packed with gzip, bzip2 or xz. Closing it does not close the source's owner."""
+    """A tar, plain or packed with gzip, bzip2 or xz. Its own source is closed by the owner."""
 
     rereadable = False
     display_name: str
@@ -47,18 +47,21 @@ class TarSource:
         source: Source,
         display_name: str,
         limits: TarLimits = TarLimits(),
-        meant: Callable[[str], bool] = lambda key: True,
+        selects: Callable[[str], bool] = lambda key: True,
     ) -> None:
-        """`meant` says of a key whether it is chosen at all: names of members that are not are not judged."""
+        """`selects`: whether a key is to be copied; the names of other members are not checked."""
         self.display_name = display_name
-        self._meant = meant
+        self._selects = selects
         self._source, self._limits = source, limits
         self._reader: TarReader | None = None
         self._open_now: CopyItem | None = None
         self._count = self._bytes = 0
 
     async def items(self) -> AsyncIterator[CopyItem]:
-        """Raises BadName, TooLarge, BadRequest, Unsupported, SourceFailed: the archive can be read no further then."""
+        """Raises BadName, TooLarge, BadRequest, Unsupported, SourceFailed.
+
+        The rest of the archive cannot be read then.
+        """
         limits = self._limits
         async with aclosing(
             unsqueezed(self._source.open(), self.display_name, limits.ratio, limits.free)
@@ -70,7 +73,8 @@ class TarSource:
                 self._check(head)
                 if head.kind in ("folder", "label"):
                     continue
-                version = f"{self._count}-{head.size}-{head.modified}"  # its place too: a name may come twice
+                # With its place in the archive: a name may come twice.
+                version = f"{self._count}-{head.size}-{head.modified}"
                 key = _key(head.name)
                 omitted = None if head.omitted is None else Omitted(key, *head.omitted)
                 self._open_now = CopyItem(
@@ -83,43 +87,38 @@ class TarSource:
     async def open(self, item: CopyItem) -> AsyncIterator[Reading]:
         if item is not self._open_now or self._reader is None:
             raise BadOrder(
-                f"{item.key!r} has flowed past; a tar's members are read one by one, in their order"
+                f"{item.key!r} has been passed; a tar's members are read one by one, in order"
             )
         name = item.key.rpartition("/")[2]
         self._open_now = None  # once
-        yield Reading(
-            item,
-            PassingSource(self._reader.data(), item.size),
-            Metadata(clean_name(name), guess_type(name)),
-        )
+        source = PassingSource(self._reader.data(), item.size)
+        yield Reading(item, source, Metadata(clean_name(name), guess_type(name)))
 
     async def aclose(self) -> None:
-        """What is read belongs to whoever iterates; see `items`."""
+        """The stream belongs to the caller of `items`."""
 
     def _check(self, head: TarHead) -> None:
-        limits = self._limits
-        if head.kind == "label" or (head.kind == "folder" and _key(head.name) in ("", ".")):
+        limits, key, shown = self._limits, _key(head.name), self.display_name
+        if head.kind == "label" or (head.kind == "folder" and key in ("", ".")):
             return
-        if self._meant(_key(head.name)) and (why := _leads_out(_key(head.name))) is not None:
+        if self._selects(key) and (reason := _leads_out(key)) is not None:
             raise BadName(
-                f"{self.display_name} has a member {head.name[:200]!r}: {why}. Nothing from there on was copied"
+                f"{shown} has a member {head.name[:200]!r}: {reason}. "
+                "Nothing from there on was copied"
             )
         if self._count > limits.members:
-            raise TooLarge(
-                f"{self.display_name} has more than {limits.members} members", limit=limits.members
-            )
+            raise TooLarge(f"{shown} has more than {limits.members} members", limit=limits.members)
         if head.size > limits.member:
             raise TooLarge(
-                f"{self.display_name} says that {head.name!r} has {head.size} bytes; {limits.member} are the most"
+                f"{shown} says that {head.name!r} has {head.size} bytes; "
+                f"at most {limits.member} are taken"
             )
         if self._bytes > limits.total:
-            raise TooLarge(
-                f"{self.display_name} holds more than {limits.total} bytes", limit=limits.total
-            )
+            raise TooLarge(f"{shown} holds more than {limits.total} bytes", limit=limits.total)
 
 
 def _leads_out(key: str) -> str | None:
-    """Why no file may get this name. A backslash is a character like others, where it does not stand between folders."""
+    """Why no file may have this name. Off Windows a backslash is a character like any other."""
     return leads_out(key if os.name == "nt" else key.replace("\\", "_"))
 
 

@@ -1,4 +1,7 @@
-"""Folders of a WebDAV server, made where a PUT finds them missing: it answers 409 then (RFC 4918 9.7.1), or 404."""
+"""Folders of a WebDAV server, created where a PUT finds them missing.
+
+A server then answers the PUT with 409 (RFC 4918 9.7.1), or with 404. Knows only URLs and MKCOL.
+"""
 
 from __future__ import annotations
 
@@ -7,57 +10,55 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 from sluiceway.client.http.redirects import without_body_headers
-from sluiceway.copying.options import Side
+from sluiceway.copying.servers import RemoteServer
 
 if TYPE_CHECKING:
     from sluiceway.client.http.transport import Transport
 
-__all__ = ["Folders"]
+__all__ = ["WebdavFolders"]
 
 CREATED, EXISTS, MISSING = 201, 405, (404, 409)
 
 
-class Folders:
-    """Those one copy of many had to make. One at a time: jobs that need the same folder would race for it."""
+class WebdavFolders:
+    """Those that one copy created. One at a time: jobs that need the same folder would race."""
 
-    def __init__(self, transport: Transport, side: Side) -> None:
+    def __init__(self, transport: Transport, server: RemoteServer) -> None:
         self._transport = transport
-        self._headers = without_body_headers(side.headers)
-        self._made: set[str] = set()
+        self._headers = without_body_headers(server.headers)
+        self._created: set[str] = set()
         self._lock = asyncio.Lock()
-        self.refused: int | None = (
-            None  # the status by which it became clear that no folders can be made here
-        )
+        self.refused: int | None = None  # the status that showed that no folder can be created
 
-    async def make(self, url: str) -> bool:
-        """Whether the folder of this object was missing, and is there now. Raises PeerFailed."""
+    async def create(self, url: str) -> bool:
+        """Whether the folder of this object was missing, and exists now. Raises PeerFailed."""
         async with self._lock:
             folder = _folder_of(url)
-            return self.refused is None and folder is not None and await self._make(folder)
+            return self.refused is None and folder is not None and await self._create(folder)
 
-    async def _make(self, folder: str) -> bool:
-        if folder in self._made:
-            return True  # by another job, since
-        status = await self._asked(folder)
+    async def _create(self, folder: str) -> bool:
+        if folder in self._created:
+            return True  # by another job, in the meantime
+        status = await self._mkcol(folder)
         if status in MISSING:
-            above = _folder_of(folder.rstrip("/"))
-            if above is None or not await self._make(above):
+            parent = _folder_of(folder.rstrip("/"))
+            if parent is None or not await self._create(parent):
                 self.refused = self.refused or status
                 return False
-            status = await self._asked(folder)
+            status = await self._mkcol(folder)
         if status == CREATED:
-            self._made.add(folder)
+            self._created.add(folder)
         elif status != EXISTS:
-            self.refused = status  # no WebDAV, or not for us
+            self.refused = status  # no WebDAV, or no permission
         return status == CREATED
 
-    async def _asked(self, folder: str) -> int:
-        async with self._transport.ask("MKCOL", folder, self._headers) as answer:
-            return answer.head.status
+    async def _mkcol(self, folder: str) -> int:
+        async with self._transport.ask("MKCOL", folder, self._headers) as response:
+            return response.head.status
 
 
 def _folder_of(url: str) -> str | None:
-    """The folder around it, None for the root, which is always there."""
+    """The folder around it; None for the root, which always exists."""
     parts = urlsplit(url)
     path = parts.path.rpartition("/")[0] + "/"
     return None if path == "/" else urlunsplit(parts._replace(path=path, query=""))

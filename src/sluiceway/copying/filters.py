@@ -1,6 +1,7 @@
-"""Which of many objects are meant: patterns on their keys. Text only.
+"""Selects objects by patterns on their keys. Text only.
 
-`*` and `?` stay within a name, `**` goes across `/`, `[abc]` is one of these; case counts, and the whole key has to fit.
+`*` and `?` stay within a name, `**` crosses `/`, `[abc]` is one of these characters. Case counts,
+and a pattern has to match the whole key.
 """
 
 from __future__ import annotations
@@ -17,20 +18,23 @@ MOST_STARS = 8  # in one pattern; each may cost a walk over the key
 
 
 class KeyFilter:
-    """Without `include` everything is meant; what fits an `exclude` is not, whatever else it fits. Raises BadRequest."""
+    """Without `include` every key is selected; an `exclude` that matches outranks any `include`."""
 
     def __init__(self, include: Iterable[str] = (), exclude: Iterable[str] = ()) -> None:
+        """Raises BadRequest for a pattern that cannot be read."""
+        include = tuple(include)
         self._include = [_compiled(pattern) for pattern in include]
         self._exclude = [_compiled(pattern) for pattern in exclude]
         self._literal = [re.split(r"[*?\[]", pattern, maxsplit=1)[0] for pattern in include]
 
     def __call__(self, key: str) -> bool:
+        """Whether the key is selected."""
         if self._include and not any(pattern.fullmatch(key) for pattern in self._include):
             return False
         return not any(pattern.fullmatch(key) for pattern in self._exclude)
 
     def below(self, folder: str) -> bool:
-        """Whether something below a folder may be meant: of what is in a folder that cannot be read, no key is known."""
+        """Whether a key below the folder may be selected, where the folder cannot be listed."""
         key = f"{folder}/"
         if any(pattern.fullmatch(key) or pattern.fullmatch(folder) for pattern in self._exclude):
             return False
@@ -47,7 +51,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     made, at = "", 0
     while at < len(pattern):
         if pattern.startswith("**/", at):
-            made, at = made + "(?:.*/)?", at + 3  # also no folder at all, as git says it
+            made, at = made + "(?:.*/)?", at + 3  # also no folder at all, as in git
         elif pattern.startswith("**", at):
             made, at = made + ".*", at + 2
         elif pattern[at] == "*":
@@ -55,15 +59,15 @@ def _compiled(pattern: str) -> re.Pattern[str]:
         elif pattern[at] == "?":
             made, at = made + "[^/]", at + 1
         elif pattern[at] == "[":
-            one, at = _one_of(pattern, at)
+            one, at = _character_set(pattern, at)
             made += one
         else:
             made, at = made + re.escape(pattern[at]), at + 1
     return re.compile(made, re.DOTALL)
 
 
-def _one_of(pattern: str, at: int) -> tuple[str, int]:
-    """`[abc]`, `[a-z]`, `[!a]`: one character that is no `/`."""
+def _character_set(pattern: str, at: int) -> tuple[str, int]:
+    """`[abc]`, `[a-z]`, `[!a]`: one character except `/`. Returns where the pattern goes on."""
     end = pattern.find("]", at + 2)
     if end < 0:
         raise BadRequest("A pattern has a [ without its ]")
@@ -73,5 +77,5 @@ def _one_of(pattern: str, at: int) -> tuple[str, int]:
     try:
         re.compile(f"[{listed}]")
     except re.error:
-        raise BadRequest(f"The pattern's [{inside}] is no set of characters") from None
+        raise BadRequest(f"[{inside}] in a pattern is not a set of characters") from None
     return f"(?!/)[{'^' if negated else ''}{listed}]", end + 1

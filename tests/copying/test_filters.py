@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sluiceway.copying.key_filter import KeyFilter
+from sluiceway.copying.filters import KeyFilter
 from sluiceway.errors import BadRequest
 
 KEYS = ["a.txt", "b.bin", "d/a.txt", "d/e/a.txt", "d/e/b.bin", "[x]", "d/.hidden"]

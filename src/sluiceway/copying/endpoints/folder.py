@@ -1,0 +1,246 @@
+"""A folder of this machine as a side of a copy of many objects.
+
+Each object is opened in exactly the version its listing gave; a version "" means any. Each appears
+whole or not at all, and is replaced only if asked. No link is followed. Knows no other side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import stat
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import islice
+
+from sluiceway.client.local.files import LocalFile
+from sluiceway.client.local.folders import Folder
+from sluiceway.client.local.part_file import PartialFile
+from sluiceway.client.local.part_notes import is_part_name
+from sluiceway.copying.contract import CopyItem, Reading
+from sluiceway.copying.endpoints.folder_walk import omitted_key, version_of, walk
+from sluiceway.copying.endpoints.verified_put import ProgressTap, put_into_file, sha256_of
+from sluiceway.copying.name_forms import same_name
+from sluiceway.errors import (
+    BadName,
+    Exists,
+    Forbidden,
+    NotFound,
+    SluiceError,
+    SourceChanged,
+    SourceFailed,
+    StoreFailed,
+)
+from sluiceway.pipe.receipt import Receipt
+from sluiceway.pipe.worker_thread import in_thread
+from sluiceway.stores.contract import Metadata
+from sluiceway.wire.headers.media_types import guess_type
+from sluiceway.wire.names import check_key, stays_inside
+
+__all__ = ["FolderSource", "FolderTarget"]
+
+WALK_BATCH = 256  # files that one call in a thread lists
+READ_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+
+class FolderSource:
+    """A folder, walked in sorted order; see `folder_walk`. Links are left out by rule."""
+
+    rereadable = True
+    display_name: str
+
+    def __init__(self, folder: str, journals: frozenset[str] = frozenset()) -> None:
+        """`journals`: keys below the folder that are this copy's own journal."""
+        self.folder: str = folder
+        self._journals = journals
+        self.display_name = os.path.abspath(folder)
+
+    async def items(self) -> AsyncIterator[CopyItem]:
+        walking = walk(self.folder, self._journals)
+        try:
+            while batch := await in_thread(lambda: list(islice(walking, WALK_BATCH))):
+                for item in batch:
+                    yield item
+        finally:
+            await in_thread(walking.close)
+
+    @asynccontextmanager
+    async def open(self, item: CopyItem) -> AsyncIterator[Reading]:
+        if (bad := omitted_key(item.key)) is not None:
+            raise SourceFailed(f"{item.key!r} cannot be read: {bad.detail}")
+        path = os.path.join(self.folder, *item.key.split("/"))
+        source = await asyncio.to_thread(_open_file, self.folder, item.key, path)
+        if item.version and source.length is not None and source.version != item.version:
+            raise SourceChanged(f"{path} changed since it was listed")
+        found = CopyItem(item.key, source.length, source.version, item.modified, mode=item.mode)
+        yield Reading(found, source, Metadata(os.path.basename(path), guess_type(path)))
+
+    async def aclose(self) -> None:
+        """Nothing is open between two objects."""
+
+
+def _open_file(root: str, key: str, path: str) -> LocalFile:
+    """Blocking. A path that has become a link is something else than what was listed."""
+    *folders, name = key.split("/")
+
+    def opener() -> int:
+        with Folder(root) as top, top.below(folders) as folder:
+            return folder.open(name, READ_FLAGS)
+
+    try:
+        return LocalFile(path, opener=opener)
+    except (FileNotFoundError, Forbidden) as error:
+        raise NotFound(f"{path} is gone") from error
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise SourceChanged(f"{path} is no plain file any more") from error
+        raise SourceFailed(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+class FolderTarget:
+    """A folder, created where it is missing. A key becomes folders and a file in it."""
+
+    repeats = True
+    display_name: str
+
+    def __init__(
+        self, folder: str, preserve: bool = False, journals: frozenset[str] = frozenset()
+    ) -> None:
+        """`preserve`: files get the time and permissions of their source, where known.
+
+        `journals`: keys below the folder that are this copy's own journal.
+        """
+        self._folder, self._preserve, self._began = folder, preserve, time.time_ns()
+        self._journals = journals
+        self.display_name = os.path.abspath(folder)
+
+    async def empty(self) -> bool:
+        return await in_thread(lambda: _is_empty(self._folder))
+
+    async def find(self, key: str) -> tuple[CopyItem, str | None] | None:
+        found = await in_thread(lambda: self._stat(key))
+        if found is None:
+            return None
+        size = found.st_size if stat.S_ISREG(found.st_mode) else None
+        version = f"{version_of(found)}-{found.st_ino}"
+        return CopyItem(key, size, version, found.st_mtime), None
+
+    async def sha256(self, key: str) -> str | None:
+        try:
+            source = await in_thread(
+                lambda: LocalFile(self._path(key), opener=lambda: self._open(key))
+            )
+        except (OSError, Forbidden, SourceFailed):
+            return None
+        return await sha256_of(source)
+
+    async def put(self, key: str, reading: Reading, once: str, replace: bool) -> Receipt:
+        if key in self._journals:
+            raise BadName(f"{key!r} is this copy's own journal; keep that outside the destination")
+        part, item = await in_thread(lambda: self._new_part(key, replace)), reading.item
+        try:
+            return await put_into_file(
+                part,
+                reading,
+                replace,
+                ProgressTap(reading, "receiving"),
+                (lambda: part.dress(item.mode, item.modified)) if self._preserve else None,
+            )
+        finally:
+            await in_thread(part.close)
+
+    async def put_folder(self, item: CopyItem) -> None:
+        """A folder with its time and permissions; call it after everything in it is stored."""
+        await in_thread(lambda: self._make_folder(item))
+
+    async def aclose(self) -> None:
+        """Nothing is open between two objects."""
+
+    def _path(self, key: str) -> str:
+        """For people."""
+        return os.path.join(self._folder, *_segments(key))
+
+    def _stat(self, key: str) -> os.stat_result | None:
+        *folders, name = _segments(key)
+        try:
+            with Folder(self._folder) as root, root.below(folders) as folder:
+                return self._stat_in(folder, name, key)
+        except (FileNotFoundError, NotADirectoryError, Forbidden):
+            return None
+        except OSError as error:
+            raise StoreFailed(
+                f"{self._path(key)} cannot be looked at: {error.strerror or error}"
+            ) from error
+
+    def _stat_in(self, folder: Folder, name: str, key: str) -> os.stat_result:
+        """Raises SameName where this run created the file under a name that only looks the same.
+
+        The folder does not tell two such names apart.
+        """
+        found = folder.look(name)
+        if found.st_ctime_ns >= self._began and name not in {entry for entry, _ in folder.scan()}:
+            raise same_name(key, self.display_name)
+        return found
+
+    def _existing(self, folder: Folder, name: str, key: str) -> os.stat_result | None:
+        try:
+            return self._stat_in(folder, name, key)
+        except FileNotFoundError:
+            return None
+        except (OSError, SluiceError):
+            folder.close()
+            raise
+
+    def _open(self, key: str) -> int:
+        *folders, name = _segments(key)
+        with Folder(self._folder) as root, root.below(folders) as folder:
+            return folder.open(name, READ_FLAGS)
+
+    def _new_part(self, key: str, replace: bool) -> PartialFile:
+        """Blocking. The temporary part of a file, in its folder, which is created if missing."""
+        *folders, name = _segments(key)
+        path = self._path(key)
+        try:
+            os.makedirs(self._folder, exist_ok=True)
+            with Folder(self._folder) as root:
+                folder = root.below(folders, make=True)
+            existing = self._existing(folder, name, key)
+        except OSError as error:
+            raise StoreFailed(f"{path} cannot be created: {error.strerror or error}") from error
+        if existing is not None and (not replace or stat.S_ISDIR(existing.st_mode)):
+            folder.close()
+            raise Exists(f"{path} exists already; it was not touched")
+        return PartialFile(path, "", folder)
+
+    def _make_folder(self, item: CopyItem) -> None:
+        try:
+            os.makedirs(self._folder, exist_ok=True)
+            with Folder(self._folder) as root, root.below(_segments(item.key), make=True) as folder:
+                folder.dress(item.mode, item.modified)
+        except OSError as error:
+            raise StoreFailed(
+                f"The folder {self._path(item.key)} cannot be created: {error.strerror or error}"
+            ) from error
+
+
+def _segments(key: str) -> list[str]:
+    if not stays_inside(key):
+        raise Forbidden(f"{key!r} leads out of the folder, or is no plain name")
+    if os.name == "nt":
+        check_key(key)
+    segments = key.split("/")
+    if is_part_name(segments[-1]):
+        raise BadName(f"{key!r} is a name of this program's own temporary files")
+    return segments
+
+
+def _is_empty(folder: str) -> bool:
+    try:
+        with os.scandir(folder) as found:
+            return next(found, None) is None
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        raise StoreFailed(f"{folder} cannot be listed: {error.strerror or error}") from error

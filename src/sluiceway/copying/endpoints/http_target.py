@@ -1,0 +1,195 @@
+"""A server as a target: each object is one request, a plain PUT or a form.
+
+If a response is lost, the next attempt first looks at what is there. Knows no store and no source.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+import secrets
+
+from sluiceway.client.download_plan import length_of
+from sluiceway.client.file_request import FileRequest, form_request, put_request
+from sluiceway.client.http.error_responses import TOKEN, refusal
+from sluiceway.client.http.exchange import Head
+from sluiceway.client.http.redirects import follow_redirects
+from sluiceway.client.http.transport import Transport
+from sluiceway.client.remote_source import RemoteSource, repr_promises
+from sluiceway.client.retry import ANSWERED, BUSY, RetryPolicy
+from sluiceway.client.upload import Upload, upload
+from sluiceway.copying.contract import CopyItem, Reading
+from sluiceway.copying.endpoints.http_source import IN_PLACE, WANT_DIGEST, Listing
+from sluiceway.copying.endpoints.verified_put import sha256_of
+from sluiceway.copying.endpoints.webdav_folders import WebdavFolders
+from sluiceway.copying.servers import RemoteServer
+from sluiceway.errors import MethodNotAllowed, NotFound, SluiceError
+from sluiceway.pipe.receipt import Receipt
+from sluiceway.wire.headers.digests import format_digest
+from sluiceway.wire.headers.media_types import OCTET_STREAM
+from sluiceway.wire.names import clean_name
+from sluiceway.wire.urls import below, redact_url
+
+__all__ = ["FormTarget", "HttpTarget"]
+
+SECOND_LOOKS = (0.1, 0.3)  # seconds before a HEAD that was answered 500 is repeated
+# What WebDAV servers answer to a PUT whose folder is missing: some, most (RFC 4918 9.7.1), nginx.
+FOLDER_MISSING = (404, 409, 500)
+
+_TYPE = re.compile(r"[\x20-\x7e]+")  # what a header, or the head of a form's part, may carry
+
+
+class HttpTarget:
+    """Objects as PUT, below a URL that ends in `/`, or one object under the URL itself.
+
+    A server that knows If-None-Match or Idempotency-Key cannot store one twice. For a server that
+    knows neither, the target first looks at what is there.
+    """
+
+    repeats = True
+    display_name: str
+
+    def __init__(
+        self, transport: Transport, server: RemoteServer, retry_policy: RetryPolicy = RetryPolicy(1)
+    ) -> None:
+        """`retry_policy`: of one `put`."""
+        self._transport, self._server, self._retry_policy = transport, server, retry_policy
+        self.display_name = redact_url(server.url)
+        self._folders = WebdavFolders(transport, server)
+        self._head_works = False  # a HEAD gave information: a 500 is transient then
+        # No HEAD gave any, and a repeated one was answered 500: this API knows no HEAD.
+        self._head_fails = False
+
+    async def empty(self) -> bool:
+        """Only a listing can show it."""
+        try:
+            entries, omitted, following = await Listing(self._transport, self._server).page("", 1)
+        except SluiceError:
+            return False
+        return not entries and not omitted and following is None
+
+    async def find(self, key: str) -> tuple[CopyItem, str | None] | None:
+        head = await self._head(key)
+        for wait in SECOND_LOOKS:
+            if head.status != 500 or self._head_works or self._head_fails:
+                break
+            await asyncio.sleep(wait)
+            head = await self._head(key)
+        self._head_works = self._head_works or head.status in (200, 404)
+        self._head_fails = self._head_fails or head.status == 500
+        if head.status == 401 or head.status in BUSY or (head.status == 500 and self._head_works):
+            raise refusal(head, "", TOKEN)
+        if head.status != 200:
+            return None  # nothing there, or unknown: many APIs know no HEAD. The PUT will show it
+        announced = repr_promises(head.headers.get("repr-digest", ""))
+        sha256 = next((one.value.hex() for one in announced if one.algorithm == "sha-256"), None)
+        return CopyItem(key, length_of(head), head.headers.get("etag", "")), sha256
+
+    async def _head(self, key: str) -> Head:
+        url = below(self._server.url, key)
+        async with follow_redirects(
+            self._transport, url, self._server.headers, WANT_DIGEST, method="HEAD"
+        ) as response:
+            return response.head
+
+    async def sha256(self, key: str) -> str | None:
+        url = below(self._server.url, key)
+        source = RemoteSource(self._transport, url, self._server.headers, retry_policy=IN_PLACE)
+        try:
+            await source.meet()
+            return await sha256_of(source)
+        except (NotFound, MethodNotAllowed):
+            return None
+        finally:
+            await source.aclose()
+
+    async def put(self, key: str, reading: Reading, once: str, replace: bool) -> Receipt:
+        headers, announced = dict(self._server.headers), reading.announced
+        if once:
+            headers["idempotency-key"] = once
+            if not replace:
+                headers["if-none-match"] = "*"
+            if announced:
+                headers["repr-digest"] = format_digest("sha-256", announced[0].value)
+        shape = put_request(self._server.url, key, _type(reading))
+        job = Upload(reading.source, shape, reading.label, headers, announced, self._retry_policy)
+        try:
+            return await upload(self._transport, job, reading.on_progress, reading.stages)
+        except SluiceError as error:
+            if not once or not await self._created_folder(error, reading, shape):
+                raise
+        return await upload(self._transport, job, reading.on_progress, reading.stages)
+
+    async def _created_folder(
+        self, error: SluiceError, reading: Reading, shape: FileRequest
+    ) -> bool:
+        """Whether the object's WebDAV folder was missing, and exists now."""
+        # A server that explains itself by a code means what it says.
+        missing = error.members.get(ANSWERED) in FOLDER_MISSING
+        if not missing or "answer_code" in error.members or not reading.source.reopenable:
+            return False
+        created = await self._folders.create(shape.url)
+        if not created and self._folders.refused in (401, 403, 507):
+            error.detail += (
+                f"; perhaps its folder is missing: creating it was answered {self._folders.refused}"
+            )
+        return created
+
+    async def aclose(self) -> None:
+        """The transport is its owner's."""
+
+
+class FormTarget:
+    """Objects as forms, one POST each: the server picks the keys, so nothing can be found again.
+
+    A POST is repeated only where the server surely has not got all of it, whatever its idempotency
+    key promises.
+    """
+
+    repeats = False
+    display_name: str
+
+    def __init__(
+        self,
+        transport: Transport,
+        server: RemoteServer,
+        retry_policy: RetryPolicy,
+        fields: tuple[tuple[str, str], ...] = (),
+        file_field: str | None = None,
+    ) -> None:
+        """`fields` are sent before the file, whose own field name is `file_field`."""
+        self._transport, self._server, self._retry_policy = transport, server, retry_policy
+        self._fields, self._file_field = fields, file_field
+        self.display_name = redact_url(server.url)
+
+    async def empty(self) -> bool:
+        return True  # no key is taken before the server picks it
+
+    async def find(self, key: str) -> tuple[CopyItem, str | None] | None:
+        return None
+
+    async def sha256(self, key: str) -> str | None:
+        return None
+
+    async def put(self, key: str, reading: Reading, once: str, replace: bool) -> Receipt:
+        headers, token = dict(self._server.headers), secrets.token_bytes(16)
+        name = reading.metadata.filename
+        if once:
+            # The boundary follows from the key: a repeated request has the same bytes.
+            token, name = hashlib.sha256(once.encode("ascii")).digest()[:16], clean_name(key)
+            headers["idempotency-key"] = once
+        shape = form_request(
+            self._server.url, name, _type(reading), self._fields, self._file_field, token
+        )
+        job = Upload(
+            reading.source, shape, reading.label, headers, reading.announced, self._retry_policy
+        )
+        return await upload(self._transport, job, reading.on_progress, reading.stages)
+
+    async def aclose(self) -> None:
+        """The transport is its owner's."""
+
+
+def _type(reading: Reading) -> str:
+    return reading.metadata.type if _TYPE.fullmatch(reading.metadata.type) else OCTET_STREAM

@@ -1,0 +1,238 @@
+"""Which kind of source or target a path or URL means, for a copy of one object and of many.
+
+The only file that knows all endpoints. Opens stores, sends nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from sluiceway.client.file_request import FORM_END
+from sluiceway.client.http.transport import Transport
+from sluiceway.copying.contract import CopySource, CopyTarget
+from sluiceway.copying.endpoints.as_zip import ZipOfSource, zip_name
+from sluiceway.copying.endpoints.folder import FolderSource, FolderTarget
+from sluiceway.copying.endpoints.http_source import HttpSource, RemoteObject
+from sluiceway.copying.endpoints.http_target import FormTarget, HttpTarget
+from sluiceway.copying.endpoints.local import LocalFiles, LocalObject, PathTarget
+from sluiceway.copying.endpoints.store import StoreObject, StoreSource, StoreTarget
+from sluiceway.copying.endpoints.tar_source import TarSource
+from sluiceway.copying.options import CopyOptions
+from sluiceway.copying.servers import RemoteServer
+from sluiceway.errors import BadRequest, SourceFailed
+from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.receipt import OnProgress
+from sluiceway.stores.registry import FSSPEC, Place, open_place, split_place
+from sluiceway.wire.names import clean_name, stays_inside
+from sluiceway.wire.urls import is_place, is_url, redact_url
+
+__all__ = [
+    "check_folder",
+    "identity",
+    "is_local_folder",
+    "many_source",
+    "many_target",
+    "one_source",
+    "one_target",
+    "tar_source",
+]
+
+MEMORY = 32 << 20  # bytes that the store of one side may hold
+
+
+def is_local_folder(options: CopyOptions) -> bool:
+    """Blocking. Whether the source is a folder of this machine, to copy file by file."""
+    source = options.source
+    local = options.reads is None and options.command is None and not is_place(source)
+    return local and options.pack is None and source != "-" and os.path.isdir(source)
+
+
+def check_folder(options: CopyOptions) -> None:
+    """Raises BadRequest for options that do not fit a folder."""
+    if options.name is not None or options.size is not None:
+        raise BadRequest("A folder's files keep their names and sizes; leave those out")
+    if options.as_form:
+        return
+    url = options.target if options.writes is None else options.writes.url
+    if is_place(url):
+        if (key := split_place(url)[0]) and not key.endswith("/"):
+            raise BadRequest(
+                "A folder goes to a place whose key ends in /, each file under its own name"
+            )
+    elif not urlsplit(url).path.endswith("/"):
+        raise BadRequest(
+            "A folder goes to a URL that ends in / (each file under its own name) or in /files"
+        )
+
+
+def one_source(
+    options: CopyOptions, transport: Transport, on_progress: OnProgress | None
+) -> CopySource:
+    """The source of `copy`. Blocking, for a moment. Raises BadRequest, SourceFailed."""
+    path = options.source
+    if options.pack is not None:
+        many = many_source(path, options, transport, Budget(MEMORY))
+        name = options.name or zip_name(path)
+        return ZipOfSource(many, path, name, options.type, on_progress)
+    if is_place(path):
+        return StoreObject(open_place(path, Budget(MEMORY)), options.name, options.type)
+    if options.reads is not None:
+        return RemoteObject(
+            transport,
+            options.reads,
+            options.retry_policy,
+            options.name,
+            options.type,
+            on_progress,
+        )
+    if is_local_folder(options):
+        check_folder(options)
+        return LocalFiles(path, options.type_of)
+    if options.writes is not None:
+        name = options.name_of(path)
+    else:
+        name = options.name or ("" if path == "-" else os.path.basename(path))
+    return LocalObject(path, name, options.type_of(name), options.command, options.size)
+
+
+def one_target(options: CopyOptions, transport: Transport) -> CopyTarget:
+    """The target of `copy`. Raises BadRequest."""
+    if is_place(options.target):
+        return _object_of(open_place(options.target, Budget(MEMORY)), options)
+    if options.writes is None:
+        return PathTarget(options.target, options.source)
+    if options.as_form:
+        policy, fields = options.retry_policy, options.form
+        return FormTarget(transport, options.writes, policy, fields, options.field)
+    return HttpTarget(transport, options.writes, options.retry_policy)
+
+
+def _object_of(place: Place, options: CopyOptions) -> StoreTarget:
+    """The key that the place names, or a key below it that follows from the object's name."""
+    if place.key.rstrip("/") and not stays_inside(place.key.rstrip("/")):
+        raise BadRequest(f"{place.key!r} is no key: no empty segments, no . and ..")
+    if is_local_folder(options):
+        return StoreTarget(place.store, place.key, place.display_name, Budget(MEMORY))
+
+    def key_for(name: str) -> str:
+        if place.key and not place.key.endswith("/"):
+            return place.key
+        if not name:
+            raise BadRequest(
+                "The source has no name; give one with --name, or a key in the destination's URL"
+            )
+        return place.key + clean_name(name)
+
+    root = _display_name(split_place(options.target)[1])
+    return StoreTarget(place.store, "", root, Budget(MEMORY), key_for)
+
+
+def many_source(
+    side: str | os.PathLike[str] | CopySource,
+    options: CopyOptions,
+    transport: Transport,
+    budget: Budget,
+    journals: frozenset[str] = frozenset(),
+) -> CopySource:
+    """The source of `copy_all`. `journals`: keys of its own journal. Blocking, for a moment."""
+    if not isinstance(side, str | os.PathLike):
+        return side
+    text, policy = os.fspath(side), options.retry_policy
+    if options.reads is not None:
+        return HttpSource(transport, _below(options.reads), policy)
+    if is_place(text):
+        place = open_place(text, budget)
+        # A missing bucket or table is an error of its own; a missing folder lists nothing.
+        must_exist = text.lower().startswith(FSSPEC)
+        return StoreSource(place.store, _prefix(place), _display_name(text), policy, must_exist)
+    if not os.path.isdir(text):
+        raise BadRequest(
+            f"{text} is no folder; many objects come from a folder, a store or a server"
+        )
+    return FolderSource(text, journals)
+
+
+def many_target(
+    side: str | os.PathLike[str] | CopyTarget,
+    options: CopyOptions,
+    transport: Transport,
+    budget: Budget,
+    journals: frozenset[str],
+) -> CopyTarget:
+    """The target of `copy_all`; see `many_source`."""
+    if not isinstance(side, str | os.PathLike):
+        return side
+    text = os.fspath(side)
+    if options.writes is not None:
+        if urlsplit(options.writes.url).path.endswith(FORM_END):
+            return FormTarget(transport, options.writes, options.retry_policy)
+        return HttpTarget(transport, _below(options.writes))
+    if is_place(text):
+        place = open_place(text, budget)
+        return StoreTarget(place.store, _prefix(place), _display_name(text), budget)
+    if text == "-" or (os.path.lexists(text) and not os.path.isdir(text)):
+        raise BadRequest(f"{text} is no folder; many objects go to a folder, a store or a server")
+    return FolderTarget(text, options.preserve, journals)
+
+
+@asynccontextmanager
+async def tar_source(options: CopyOptions, transport: Transport) -> AsyncIterator[TarSource]:
+    """The members of the tar that `options.source` names. Raises what opening it raises."""
+    one = replace(options, writes=None)  # the archive's own name does not matter
+    if await asyncio.to_thread(is_local_folder, one):
+        raise SourceFailed(f"{one.source} is a folder, and a tar is one file")
+    archive = await asyncio.to_thread(one_source, one, transport, None)
+    try:
+        async for item in archive.items():
+            async with archive.open(item) as reading:
+                label = "Standard input" if reading.label == "-" else reading.label
+                yield TarSource(reading.source, label, selects=options.key_filter)
+    finally:
+        await archive.aclose()
+
+
+def identity(side: object) -> str:
+    """What binds a journal to a side: its location, without credentials.
+
+    A query may hold secrets. Of a place's query, only the part that says where it is counts; of a
+    server's, a fingerprint.
+    """
+    if not isinstance(side, str | os.PathLike):
+        return str(getattr(side, "display_name", ""))
+    text = os.fspath(side)
+    if not (is_url(text) or is_place(text)):
+        return os.path.abspath(text)
+    parts, query = urlsplit(text), ""
+    if is_place(text):
+        pairs = parse_qsl(parts.query)
+        query = urlencode([pair for pair in pairs if pair[0] in ("endpoint", "table")])
+    elif parts.query:
+        query = hashlib.sha256(parts.query.encode()).hexdigest()[:16]
+    host, path = parts.netloc.rpartition("@")[2], parts.path.rstrip("/")
+    return urlunsplit(parts._replace(netloc=host, path=path, query=query))
+
+
+def _below(server: RemoteServer) -> RemoteServer:
+    """The server with the URL of what is below the given one."""
+    parts = urlsplit(server.url)
+    url = urlunsplit(parts._replace(path=parts.path.rstrip("/") + "/"))
+    return RemoteServer(url, server.headers)
+
+
+def _prefix(place: Place) -> str:
+    prefix = place.key.rstrip("/")
+    if prefix and not stays_inside(prefix):
+        raise BadRequest(
+            f"{place.display_name} names no part of the store: no empty segments, no . and .."
+        )
+    return f"{prefix}/" if prefix else ""
+
+
+def _display_name(text: str) -> str:
+    return redact_url(text).rstrip("/") + "/"
