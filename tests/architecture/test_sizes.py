@@ -29,7 +29,6 @@ TWICE = {
 RETIRED_WORDS = {
     "told": {
         "archives",
-        "cli",
         "client",
         "client/bodies",
         "client/http",

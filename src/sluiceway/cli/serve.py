@@ -21,8 +21,8 @@ CONFIG = "sluiceway.toml"
 USAGE = 2  # exit code of a setting that cannot be used, as for a wrong option
 
 
-class _Line(click.types.StringParamType):
-    """One of several values; in a variable each stands on a line of its own, for paths and headers hold spaces."""
+class _OneOfSeveral(click.types.StringParamType):
+    """One of several values. A variable has one per line, because paths and headers hold spaces."""
 
     name = "text"
     envvar_list_splitter = "\n"
@@ -36,7 +36,7 @@ def _options(command: click.Command) -> click.Command:
         elif isinstance(default, tuple):
             option = click.Option(
                 [flag],
-                type=_Line(),
+                type=_OneOfSeveral(),
                 multiple=True,
                 default=default,
                 show_default=bool(default),
@@ -53,7 +53,7 @@ def _options(command: click.Command) -> click.Command:
 
 
 def _from_file(context: click.Context, _: click.Parameter, value: str | None) -> str | None:
-    """Settings from the file become the defaults; an unknown name is an error, not a silence."""
+    """The settings in the file become the defaults; an unknown name is an error."""
     path = Path(value or CONFIG)
     if value is None and not path.exists():
         return None
@@ -61,12 +61,13 @@ def _from_file(context: click.Context, _: click.Parameter, value: str | None) ->
         with path.open("rb") as file:
             if writable_by_others(os.fstat(file.fileno())):
                 raise click.UsageError(
-                    f"{path} can be written by other users, who could change what is served; chmod go-w it"
+                    f"{path} can be written by other users, who could change what is served; "
+                    "run chmod go-w on it"
                 )
-            told: dict[str, Any] = tomllib.loads(file.read().decode("utf-8"))
+            parsed: dict[str, Any] = tomllib.loads(file.read().decode("utf-8"))
     except (OSError, ValueError) as error:
         raise click.UsageError(f"{path} cannot be read: {error}") from None
-    known = {name.replace("-", "_"): setting for name, setting in told.items()}
+    known = {name.replace("-", "_"): setting for name, setting in parsed.items()}
     unknown = sorted(set(known) - set(setting_help()))
     if unknown:
         raise click.UsageError(
@@ -76,9 +77,8 @@ def _from_file(context: click.Context, _: click.Parameter, value: str | None) ->
         several = isinstance(setting_help()[name][0], tuple)
         values = setting if several and isinstance(setting, list) else [setting]
         if not all(isinstance(value, str | int | float) for value in values):
-            raise click.UsageError(
-                f"{path}: {name} takes {'text or a list of it' if several else 'one value'}, not {setting!r}"
-            )
+            takes = "text or a list of it" if several else "one value"
+            raise click.UsageError(f"{path}: {name} takes {takes}, not {setting!r}")
         known[name] = values if several else setting
     context.obj = path.absolute()
     context.default_map = {**(context.default_map or {}), **known}
@@ -88,8 +88,8 @@ def _from_file(context: click.Context, _: click.Parameter, value: str | None) ->
 @click.command(
     cls=SuggestingCommand,
     context_settings={"auto_envvar_prefix": "SLUICEWAY"},
-    epilog="Each option can also be given as a SLUICEWAY_… variable or in sluiceway.toml (max_size = '10GiB'). "
-    "The order is: option, variable, file, default.",
+    epilog="Each option can also be given as a SLUICEWAY_… variable, or in sluiceway.toml as "
+    "max_size = '10GiB'. The order is: option, variable, file, default.",
 )
 @click.option(
     "--config",
@@ -97,11 +97,11 @@ def _from_file(context: click.Context, _: click.Parameter, value: str | None) ->
     is_eager=True,
     expose_value=False,
     callback=_from_file,
-    help=f"Settings file; {CONFIG} in this folder is read when it is there.",
+    help=f"Settings file. Without this option, {CONFIG} in this folder is read if it exists.",
 )
 @click.pass_context
-def serve(context: click.Context, /, **given: Any) -> None:
-    """Take files of any size from browsers, curl and programs, store them, and give them back.
+def serve(context: click.Context, /, **options: Any) -> None:
+    """Store files of any size from browsers, curl and programs, and serve them for download.
 
     \b
     sluiceway serve --to ./uploads
@@ -109,10 +109,9 @@ def serve(context: click.Context, /, **given: Any) -> None:
     """
     try:
         _refuse_empty_variables()
-        settings = Settings(**given)
-        from sluiceway.server.run import (
-            serve as run,
-        )  # late: --help and a wrong option load no server
+        settings = Settings(**options)
+        # Late: --help and a wrong option load no server.
+        from sluiceway.server.run import serve as run
 
         run(settings, lambda address: _greet(settings, address, context.obj))
     except SluiceError as error:
@@ -124,12 +123,16 @@ def serve(context: click.Context, /, **given: Any) -> None:
 
 
 def _refuse_empty_variables() -> None:
-    """A variable that is set but empty was meant to hold something. click takes it for one that is not there: an open server."""
+    """A variable that is set but empty was meant to hold a value; click would ignore it.
+
+    With SLUICEWAY_TOKEN the server would be open.
+    """
     for name in setting_help():
         variable = f"SLUICEWAY_{name.upper()}"
         if os.environ.get(variable) is not None and not os.environ[variable].strip():
             raise BadSetting(
-                f"{variable} is set but empty; give it a value (for --{name.replace('_', '-')}), or unset it"
+                f"{variable} is set but empty; give it a value (for --{name.replace('_', '-')}), "
+                "or unset it"
             )
 
 

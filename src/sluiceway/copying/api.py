@@ -128,8 +128,8 @@ async def acopy(
     Example:
         `receipt = await sluiceway.acopy("https://host/files/big.iso", ".")`
     """
-    command, source = (src, "-") if isinstance(src, Command) else (None, os.fspath(src))
-    asked = CopyOptions.for_one(source, os.fspath(dst), command, **options)
+    command, text = (src, "-") if isinstance(src, Command) else (None, os.fspath(src))
+    asked = CopyOptions.for_one(text, os.fspath(dst), command, **options)
     async with AsyncExitStack() as stack:
         transport = await stack.enter_async_context(
             asked.network.transport(asked.reads, asked.writes)
@@ -147,12 +147,12 @@ async def acopy(
             )
             return await download(transport, job, on_progress)
         folder = await asyncio.to_thread(is_local_folder, asked)
-        origin = await asyncio.to_thread(one_source, asked, transport, on_progress)
-        stack.push_async_callback(origin.aclose)
+        source = await asyncio.to_thread(one_source, asked, transport, on_progress)
+        stack.push_async_callback(source.aclose)
         target = one_target(asked, transport)
         stack.push_async_callback(target.aclose)
         return await copy_in_order(
-            origin,
+            source,
             target,
             folder=folder,
             force=asked.force,

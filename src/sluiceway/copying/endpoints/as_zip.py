@@ -32,16 +32,16 @@ class ZipOfSource:
     def __init__(
         self,
         source: CopySource,
-        origin: str,
+        text: str,
         name: str,
         type: str | None,
         on_progress: OnProgress | None,
     ) -> None:
-        """`origin`: the path or URL of the source. `on_progress` gets objects that are left out."""
+        """`text`: the path or URL of the source. `on_progress` gets objects that are left out."""
         self._source, self._name, self._type = source, name, type or ZIP_TYPE
         self._on_progress = on_progress
         self.rereadable: bool = source.rereadable
-        self.display_name: str = redact_url(origin)
+        self.display_name: str = redact_url(text)
 
     async def items(self) -> AsyncIterator[CopyItem]:
         yield CopyItem(self._name, None)
