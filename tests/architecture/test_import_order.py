@@ -53,8 +53,7 @@ FORBIDDEN_IN_WIRE = {
     "logging",
 }
 # pairs of files that still import each other, in one circle or a longer one
-CIRCLES: set[tuple[str, str]] = {
-}
+CIRCLES: set[tuple[str, str]] = set()
 
 
 def ours(module: Module) -> Iterator[tuple[str, str]]:
