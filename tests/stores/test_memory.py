@@ -1,4 +1,4 @@
-"""The reference store passes the suite that measures every other one."""
+"""The reference store passes the store suite."""
 
 from __future__ import annotations
 

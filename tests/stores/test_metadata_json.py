@@ -1,4 +1,4 @@
-"""Notes that somebody else wrote, or damaged: taken where every field is what it should be, else as if there were none."""
+"""Notes that another program wrote or damaged are used only when every field is valid."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ DAMAGED = [
     {"sha256": "ab" * 31},
     {"sha256": "ab" * 32 + "\n"},
 ]
-# Not even JSON, or not what JSON can be read into
+# no JSON, or JSON of another shape
 BROKEN = {
     "not UTF-8": b'{"filename": "\xff\xfe"}',
-    "no JSON": b"nothing of ours",
+    "no JSON": b"not ours",
     "empty": b"",
     "a list": b"[]",
     "a number": b"7",
@@ -52,26 +52,26 @@ BROKEN = {
 }
 
 
-def test_what_is_written_is_read() -> None:
-    """All of it, and as little as there may be."""
+def test_a_written_note_is_read_back() -> None:
+    """With every field, and with as few as possible."""
     for metadata in (ABOUT, Metadata("")):
         assert metadata_from_json(json.loads(json.dumps(metadata_to_json(metadata)))) == metadata
 
 
-def test_a_header_that_no_answer_may_carry_is_left_out() -> None:
-    """Only those that describe an object."""
-    told = {
+def test_headers_that_no_response_may_carry_are_dropped() -> None:
+    """Only headers that describe an object are used."""
+    note = {
         **metadata_to_json(ABOUT),
         "headers": {"set-cookie": "a=b", "cache-control": "no-store", "location": "/"},
     }
-    found = metadata_from_json(told)
+    found = metadata_from_json(note)
     assert found is not None
     assert found.headers == (("cache-control", "no-store"),)
 
 
 @pytest.mark.parametrize("note", BROKEN.values(), ids=BROKEN)
-async def test_what_is_no_note_at_all_is_as_none(tmp_path: Path, note: bytes) -> None:
-    """As an attribute and as a sidecar; the listing and the file itself are served."""
+async def test_an_invalid_note_is_ignored(tmp_path: Path, note: bytes) -> None:
+    """As an attribute and as a sidecar: the file is served and listed."""
     (tmp_path / "attribute").write_bytes(b"bytes")
     (tmp_path / "sidecar").write_bytes(b"bytes")
     os.setxattr(tmp_path / "attribute", "user.sluiceway", note)
@@ -90,10 +90,10 @@ async def test_what_is_no_note_at_all_is_as_none(tmp_path: Path, note: bytes) ->
 
 
 @pytest.mark.parametrize("damage", DAMAGED, ids=ascii)
-async def test_a_damaged_attribute_is_as_none_and_hides_no_other_file(
+async def test_a_damaged_attribute_is_ignored_and_hides_no_file(
     tmp_path: Path, damage: dict[str, object]
 ) -> None:
-    """The file is served without name and digest; the listing goes on."""
+    """The file is listed without name and digest."""
     path = tmp_path / "file"
     path.write_bytes(b"bytes")
     status = path.stat()

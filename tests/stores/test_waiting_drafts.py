@@ -1,4 +1,6 @@
-"""Files of a form that came whole and wait for the others hold next to nothing, at destinations on other machines as well."""
+"""Complete drafts that wait for other files of their form hold hardly any memory, at remote stores
+too.
+"""
 
 from __future__ import annotations
 
@@ -35,8 +37,8 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         yield store
 
 
-async def test_files_that_wait_hold_next_to_nothing(store: Store) -> None:
-    """One after the other they come whole and wait; each is published with its own bytes."""
+async def test_waiting_drafts_hold_hardly_any_memory(store: Store) -> None:
+    """Each is complete, waits, and is published with its own bytes."""
     drafts = []
     for number in range(FILES):
         draft = await store.draft(f"d{number}", None)
@@ -53,8 +55,8 @@ async def test_files_that_wait_hold_next_to_nothing(store: Store) -> None:
         assert await read(store, f"k{number:02}") == pattern(SIZE, number)
 
 
-async def test_what_waited_can_go_on(store: Store) -> None:
-    """More bytes after all: they follow those that were there."""
+async def test_a_draft_that_waited_can_be_continued(store: Store) -> None:
+    """Later bytes follow those that were there."""
     draft = await store.draft("d", None)
     assert isinstance(draft, Pausable)
     await draft.write(pattern(100_001))
@@ -66,10 +68,10 @@ async def test_what_waited_can_go_on(store: Store) -> None:
     assert await read(store, "k") == pattern(100_001 + SIZE)
 
 
-async def test_files_on_their_way_have_a_number(
+async def test_the_number_of_drafts_is_limited(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One more than there may be is told to come again, and has its place when another one ended."""
+    """One more than the limit is refused with Unavailable until another one has ended."""
     monkeypatch.setattr(filesystem, "MOST_DRAFTS", 3)
     async with aclosing(FsspecStore(f"fsspec+file://{tmp_path}", Budget(64 << 20))) as store:
         drafts = [await store.draft(f"d{number}", None) for number in range(3)]

@@ -1,4 +1,4 @@
-"""The order that survives a power cut, seen from outside: the system calls of a real server, by strace."""
+"""The order that survives a power cut: strace shows the system calls of a real server."""
 
 from __future__ import annotations
 
@@ -20,12 +20,18 @@ from fix_server import RunningServer, Serve
 from fix_taking import eventually
 from raw_http import Wire, head
 
-CALLS = "fsync,fdatasync,linkat,renameat,renameat2,rename,unlinkat,mkdirat,pwrite64,write,writev,sendto,sendmsg,ftruncate"
+CALLS = (
+    "fsync,fdatasync,linkat,renameat,renameat2,rename,unlinkat,mkdirat,"
+    "pwrite64,write,writev,sendto,sendmsg,ftruncate"
+)
 
 
 @contextmanager
 def traced(server: RunningServer, trace: Path, *options: str) -> Iterator[Callable[[], list[str]]]:
-    """Attach strace to a server; in the block, the function gives the calls so far, each on one line, in order of their ends."""
+    """Attach strace to a server.
+
+    Inside the block, the function returns the calls so far, one a line, in the order of their ends.
+    """
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed")
     command = [
@@ -46,7 +52,7 @@ def traced(server: RunningServer, trace: Path, *options: str) -> Iterator[Callab
         tracer.kill()
         tracer.communicate()
         pytest.skip("strace may not attach here")
-    time.sleep(0.3)  # it says so for the first thread
+    time.sleep(0.3)  # "attached" is printed for the first thread
     try:
         yield lambda: _whole(trace.read_text(errors="replace"))
     finally:
@@ -55,7 +61,7 @@ def traced(server: RunningServer, trace: Path, *options: str) -> Iterator[Callab
 
 
 def _whole(trace: str) -> list[str]:
-    """strace splits a call that others overtake in two; here it stands where it ended, with its arguments."""
+    """Join the calls that strace split in two, with their arguments, where they ended."""
     begun: dict[str, str] = {}
     lines = []
     for line in trace.splitlines():
@@ -71,7 +77,7 @@ def _whole(trace: str) -> list[str]:
 
 
 def first(calls: list[str], pattern: str) -> int:
-    """Where the first call that matches stands."""
+    """The index of the first call that matches."""
     for number, call in enumerate(calls):
         if re.search(pattern, call):
             return number
@@ -84,10 +90,12 @@ def last(calls: list[str], pattern: str) -> int:
 
 @pytest.mark.parametrize("size", [10, 100_000, 5 << 20])
 @pytest.mark.parametrize("how", ["create", "create-only", "replace"])
-def test_bytes_then_name_then_folder_then_the_answer(
+def test_bytes_name_and_folder_are_synchronised_before_the_response(
     serve: Serve, tmp_path: Path, size: int, how: str
 ) -> None:
-    """write -> fsync of the file -> link or rename -> fsync of the folder (and of every new one) -> only then 2xx."""
+    """write -> fsync of the file -> link or rename -> fsync of the folder and every new one ->
+    2xx.
+    """
     server = serve()
     url = f"{server.url}/files/new/folder/object"
     if how == "replace":
@@ -103,24 +111,24 @@ def test_bytes_then_name_then_folder_then_the_answer(
         seen = calls()
 
     draft = r"/drafts/\w+\.\w+"
-    told = first(seen, rf"HTTP/1\.1 {answer.status_code}")
-    written = last(seen[:told], rf"(pwrite64|write)\(\d+<[^>]*{draft}")
+    answered = first(seen, rf"HTTP/1\.1 {answer.status_code}")
+    written = last(seen[:answered], rf"(pwrite64|write)\(\d+<[^>]*{draft}")
     synced = first(seen, rf"fsync\(\d+<[^>]*{draft}>\) += 0")
-    named = last(seen[:told], r'(linkat|renameat2?)\(.*"object"(, 0)?\) += 0')
-    folder = last(seen[:told], r"fsync\(\d+<[^>]*/root0/new/folder>\) += 0")
-    assert written < synced < named < folder < told
+    named = last(seen[:answered], r'(linkat|renameat2?)\(.*"object"(, 0)?\) += 0')
+    folder = last(seen[:answered], r"fsync\(\d+<[^>]*/root0/new/folder>\) += 0")
+    assert written < synced < named < folder < answered
     assert not [
         call
-        for call in seen[synced:told]
+        for call in seen[synced:answered]
         if re.match(rf"(pwrite64|write|ftruncate)\(\d+<[^>]*{draft}", call)
     ]
     if how != "replace":
         for parent in ("root0/new", "root0"):
-            made = last(seen[:told], rf"fsync\(\d+<[^>]*/{parent}>\) += 0")
-            assert first(seen, rf"mkdirat\(\d+<[^>]*/{parent}>") < made < told
+            made = last(seen[:answered], rf"fsync\(\d+<[^>]*/{parent}>\) += 0")
+            assert first(seen, rf"mkdirat\(\d+<[^>]*/{parent}>") < made < answered
 
 
-def test_a_deletion_is_durable_before_it_is_told(serve: Serve, tmp_path: Path) -> None:
+def test_a_deletion_is_durable_before_the_response(serve: Serve, tmp_path: Path) -> None:
     """unlink -> fsync of the folder -> 204."""
     server = serve()
     requests.put(f"{server.url}/files/a/b", data=b"1", timeout=10)
@@ -139,8 +147,10 @@ def test_a_deletion_is_durable_before_it_is_told(serve: Serve, tmp_path: Path) -
     )
 
 
-def test_no_byte_is_told_as_kept_before_it_was_synchronised(serve: Serve, tmp_path: Path) -> None:
-    """Every event that shows kept bytes stands behind the fdatasync that kept them."""
+def test_no_byte_is_reported_as_kept_before_it_is_synchronised(
+    serve: Serve, tmp_path: Path
+) -> None:
+    """Every event with kept bytes comes after the fdatasync that kept them."""
     server = serve()
     upload = "d" * 30
     with traced(server, tmp_path / "trace") as calls, Wire(server.port) as wire:
@@ -158,7 +168,7 @@ def test_no_byte_is_told_as_kept_before_it_was_synchronised(serve: Serve, tmp_pa
         watcher.join()
         seen = calls()
 
-    synced = forwarded = told = 0
+    synced = forwarded = reported = 0
     for call in seen:
         if re.match(r"(pwrite64|write)\(\d+<[^>]*/drafts/", call):
             forwarded += int(call.rpartition(" = ")[2])
@@ -167,10 +177,10 @@ def test_no_byte_is_told_as_kept_before_it_was_synchronised(serve: Serve, tmp_pa
         for event in re.findall(r"data: (\{.*?\})", call.replace('\\"', '"')):
             kept = json.loads(event)["kept"]
             assert kept <= synced, call
-            told = max(told, kept)
-    assert told == 1500
+            reported = max(reported, kept)
+    assert reported == 1500
     assert any('\\"kept\\": 300' in call or '\\"kept\\": 600' in call for call in seen), (
-        "nothing was kept on the way"
+        "no byte was kept before the end"
     )
 
 
@@ -185,10 +195,12 @@ def test_no_byte_is_told_as_kept_before_it_was_synchronised(serve: Serve, tmp_pa
         "pwrite64:error=EINTR:when=1",
     ],
 )
-def test_what_the_disk_refused_is_never_acknowledged(
+def test_an_error_of_the_disk_is_never_acknowledged(
     serve: Serve, tmp_path: Path, fault: str
 ) -> None:
-    """A failing fsync, link, write or open: 5xx, and no draft stays. A call that was only interrupted is repeated."""
+    """A failing fsync, link, write or open: 5xx, no draft stays. An interrupted call is
+    repeated.
+    """
     server = serve()
     requests.put(f"{server.url}/files/warm", data=b"1", timeout=10)
     with traced(server, tmp_path / "trace", "-e", f"inject={fault}") as calls:
@@ -205,9 +217,9 @@ def test_what_the_disk_refused_is_never_acknowledged(
     for answer in answers:
         assert answer.status_code in (500, 503), answer.text
         assert answer.json()["code"] in ("store-failed", "unavailable")
-    eventually(lambda: not server.drafts(), "no draft stays")
+    eventually(lambda: not server.drafts(), "no draft is left")
     assert requests.put(f"{server.url}/files/well", data=b"1", timeout=10).status_code == 201, (
-        "the server goes on"
+        "the server still works"
     )
     if "when" not in fault:
         assert sorted(server.stored()) == ["warm", "well"]

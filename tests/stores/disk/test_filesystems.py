@@ -1,4 +1,4 @@
-"""File systems without extended attributes, without O_DIRECT, without hard links, and full ones."""
+"""File systems without extended attributes, O_DIRECT or hard links, and full ones."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MIB = 1 << 20
 
 @pytest.mark.root
 class TestDiskStoreOnRamfs(DiskSuite):
-    """ramfs has neither extended attributes nor O_DIRECT: sidecars, and writes through the cache."""
+    """ramfs has no extended attributes and no O_DIRECT: sidecars, and writes through the cache."""
 
     variant = True
     large = 128 << 20  # it is memory
@@ -36,8 +36,8 @@ class TestDiskStoreOnRamfs(DiskSuite):
             os.setxattr(file.fileno(), "user.probe", b"1")
         (tmp_path / "probe").unlink()
 
-    async def test_sidecars_go_with_their_objects(self, tmp_path: Path) -> None:
-        """A deleted object, a refused one and a replaced one leave no sidecar of their own behind."""
+    async def test_sidecars_are_deleted_with_their_objects(self, tmp_path: Path) -> None:
+        """Deleted, refused and replaced objects leave no sidecar."""
         store = await self.make_store(tmp_path)
         await store_bytes(store, "a", b"1", Metadata("a.txt"))
         await store_bytes(store, "a", b"2", Metadata("b.txt"), Replace(allowed=True))
@@ -56,8 +56,8 @@ class TestDiskStoreOnRamfs(DiskSuite):
     ["linkat:error=EPERM", "fsetxattr:error=EOPNOTSUPP", "fallocate:error=EOPNOTSUPP"],
     ids=["no-hard-links", "no-attributes", "no-fallocate"],
 )
-def test_the_suite_passes_where_a_system_call_is_missing(tmp_path: Path, fault: str) -> None:
-    """FAT has no hard links, some network mounts no attributes or no fallocate: the contract holds all the same."""
+def test_the_suite_passes_without_a_system_call(tmp_path: Path, fault: str) -> None:
+    """FAT has no hard links, some network mounts have no attributes or no fallocate."""
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed")
     folder = Path(__file__).parent
@@ -97,8 +97,8 @@ def test_the_suite_passes_where_a_system_call_is_missing(tmp_path: Path, fault: 
 
 
 @pytest.mark.root
-async def test_a_full_disk_says_so_before_the_body_comes(mount: Mount, tmp_path: Path) -> None:
-    """With the length known, a store without room refuses at once, and nothing is taken from what is left."""
+async def test_a_full_disk_refuses_before_the_body_comes(mount: Mount, tmp_path: Path) -> None:
+    """With a known length a store without room refuses at once, and reserves nothing."""
     root = mount("tmpfs", tmp_path / "small", "size=8m")
     store = DiskStore(str(root), Budget(64 << 20))
     with pytest.raises(NoSpace):
@@ -112,15 +112,15 @@ async def test_a_full_disk_says_so_before_the_body_comes(mount: Mount, tmp_path:
 
 @pytest.mark.root
 @pytest.mark.parametrize("chunk", [1000, 300_000, 3 * MIB])
-async def test_a_disk_that_fills_up_midway_ends_the_upload_and_gets_its_room_back(
+async def test_a_disk_that_becomes_full_ends_the_upload_and_gets_its_room_back(
     mount: Mount, tmp_path: Path, chunk: int
 ) -> None:
-    """NoSpace for the writer, however it writes; the draft goes, and the next upload that fits succeeds."""
+    """Every way of writing raises NoSpace; the draft is removed, and a smaller upload succeeds."""
     root = mount("tmpfs", tmp_path / "small", "size=8m")
     budget = Budget(64 << 20)
     store = DiskStore(str(root), budget)
     draft = await store.draft("grows", None)
-    with pytest.raises(NoSpace):  # noqa: PT012  # any of the writes may be the one, or the sync that follows them
+    with pytest.raises(NoSpace):  # noqa: PT012  # any of the writes may raise, or the sync
         for at in range(0, 12 * MIB, chunk):
             await draft.write(pattern(chunk, at % MIB))
         await draft.sync()
@@ -133,19 +133,21 @@ async def test_a_disk_that_fills_up_midway_ends_the_upload_and_gets_its_room_bac
 
 
 @pytest.mark.root
-async def test_bytes_lost_to_a_full_disk_in_the_background_are_never_published_over(
+async def test_bytes_lost_by_a_write_in_the_background_are_never_published(
     mount: Mount, tmp_path: Path
 ) -> None:
-    """A slow upload's memory is written while nobody waits for it. When that fails, room that comes back later does not help."""
+    """An idle draft is written in the background. When that fails, the draft is lost, even if there
+    is room again later.
+    """
     root = mount("tmpfs", tmp_path / "small", "size=8m")
     store = DiskStore(str(root), Budget(64 << 20))
     draft = await store.draft("slow", None)
     await draft.write(pattern(10_000))
     fill(root)
-    await asyncio.sleep(1.5)  # the resting round comes twice a second
+    await asyncio.sleep(1.5)  # drafts are looked at twice a second
     (root / "filler").unlink()
 
-    with pytest.raises(NoSpace):  # noqa: PT012  # whichever comes first tells
+    with pytest.raises(NoSpace):  # noqa: PT012  # the first call raises
         await draft.write(pattern(10_000, 10_000))
         await draft.publish("torn", Metadata(filename=""))
     await draft.discard()

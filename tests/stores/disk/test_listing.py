@@ -1,4 +1,4 @@
-"""What one listing costs: a pass over each folder, a bounded number of open files, a page of names; and nothing hidden."""
+"""The cost of a listing is bounded: a pass over each folder, few open files. It hides no file."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def opened_by(work: Callable[[], object]) -> int:
 async def test_a_key_of_too_many_segments_is_refused_at_the_write(
     store: DiskStore, tmp_path: Path
 ) -> None:
-    """At most MOST_SEGMENTS; the deepest one that is allowed is listed, and nothing remains of one deeper."""
+    """The deepest allowed key is listed; a deeper one leaves nothing behind."""
     deepest = "/".join(["d"] * MOST_SEGMENTS)
     await store_bytes(store, deepest, b"1")
     with pytest.raises(BadName):
@@ -58,7 +58,7 @@ async def test_a_key_of_too_many_segments_is_refused_at_the_write(
 
 
 def test_a_listing_opens_each_folder_once(tmp_path: Path) -> None:
-    """40 files side by side at the deepest level: the way down is gone once, and not for each file."""
+    """40 files at the deepest level: the folders above are opened once, not for each file."""
     folder = tmp_path.joinpath(*["d"] * (MOST_SEGMENTS - 1))
     folder.mkdir(parents=True)
     for number in range(40):
@@ -71,11 +71,11 @@ def test_a_listing_opens_each_folder_once(tmp_path: Path) -> None:
     assert len(listed.entries) == 40
     assert (
         opened <= 2 * MOST_SEGMENTS + 2 * 40 + 10
-    )  # each folder opened and read, each file opened, its note looked for
+    )  # each folder opened and read, each file opened and its note looked up
 
 
 def test_a_deep_walk_holds_few_descriptors(tmp_path: Path) -> None:
-    """Folders by other means, far below what a key of ours has: all listed, with as many open as ours would take."""
+    """Folders far deeper than a key of ours are listed, with no more descriptors than ours need."""
     deep = ["d"] * 200
     tmp_path.joinpath(*deep).mkdir(parents=True)
     tmp_path.joinpath(*deep, "file").write_bytes(b"x")
@@ -96,8 +96,8 @@ def test_a_deep_walk_holds_few_descriptors(tmp_path: Path) -> None:
     assert left == before
 
 
-def test_what_is_no_object_is_told_with_the_page_it_stands_in(tmp_path: Path) -> None:
-    """Links, pipes, names that are no UTF-8 and folders that cannot be opened: each once, whatever the size of the pages."""
+def test_omitted_names_come_with_their_page(tmp_path: Path) -> None:
+    """Links, pipes and names that are not UTF-8 are reported once, for every page size."""
     (tmp_path / "a").write_bytes(b"1")
     (tmp_path / "b").symlink_to("a")
     os.mkfifo(tmp_path / "c")
@@ -130,8 +130,8 @@ def test_what_is_no_object_is_told_with_the_page_it_stands_in(tmp_path: Path) ->
     assert tuple(left) == whole.omitted
 
 
-def test_a_folder_of_many_names_is_read_in_pieces_and_in_order(tmp_path: Path) -> None:
-    """More names than are held at a time, folders among them, sorted as their keys are."""
+def test_a_folder_of_many_names_is_read_in_batches_and_in_order(tmp_path: Path) -> None:
+    """More names than a batch, folders among them, sorted as their keys."""
     made = []
     for number in range(2 * BATCH + 5):
         name = f"{number * 7919 % 100003:06}"
@@ -152,8 +152,8 @@ def test_a_folder_of_many_names_is_read_in_pieces_and_in_order(tmp_path: Path) -
     assert keys == sorted(made)
 
 
-def test_more_that_is_left_out_than_a_page_can_name_is_counted(tmp_path: Path) -> None:
-    """A folder full of links costs a bounded answer, and still says how many they are."""
+def test_omitted_names_beyond_the_limit_are_counted(tmp_path: Path) -> None:
+    """A folder full of links gives a bounded page that says how many more there are."""
     for number in range(MOST_OMITTED + 250):
         (tmp_path / f"{number:05}").symlink_to("nowhere")
     tree = Tree(str(tmp_path))
@@ -165,8 +165,8 @@ def test_more_that_is_left_out_than_a_page_can_name_is_counted(tmp_path: Path) -
     assert listed.complete
 
 
-async def test_uploads_do_not_stand_behind_listings_and_reads(store: DiskStore) -> None:
-    """Every thread of listings and of downloads is busy: a file is stored all the same."""
+async def test_uploads_do_not_wait_for_listings_and_reads(store: DiskStore) -> None:
+    """A file is stored while every thread of listings and downloads is busy."""
     gate = threading.Event()
     loop = asyncio.get_running_loop()
     busy = [loop.run_in_executor(store._listers, gate.wait, 30) for _ in range(3 * LISTERS)]

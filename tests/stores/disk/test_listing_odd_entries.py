@@ -1,4 +1,4 @@
-"""A folder's listing leaves nothing out in silence: what cannot be an entry is named, with the reason."""
+"""A listing drops nothing silently: what cannot be an entry is named, with the reason."""
 
 from __future__ import annotations
 
@@ -29,10 +29,12 @@ async def store(tmp_path: Path, anyio_backend: str) -> AsyncIterator[DiskStore]:
     await store.aclose()
 
 
-async def test_what_is_no_file_or_has_no_key_is_named_and_the_rest_is_listed(
+async def test_names_that_cannot_be_entries_are_reported_and_the_rest_is_listed(
     store: DiskStore,
 ) -> None:
-    """Links, pipes, names that are no UTF-8, another store's own folder; in pages of any length, each once."""
+    """Links, pipes, names that are not UTF-8, another store's folder: each once, in pages of any
+    size.
+    """
     root = os.fsencode(store.root)
     for name in (b"a/x", b"caf\xe9", b"a/\xff", b"below/.sluiceway/drafts/x", b"z"):
         os.makedirs(os.path.dirname(os.path.join(root, name)), exist_ok=True)
@@ -67,11 +69,9 @@ async def test_what_is_no_file_or_has_no_key_is_named_and_the_rest_is_listed(
         ]
 
 
-@pytest.mark.skipif(
-    os.geteuid() != 0, reason="only root may become another user for a moment, and come back"
-)
-async def test_what_may_not_be_read_is_named(store: DiskStore) -> None:
-    """A folder and a file of mode 0, seen by an ordinary user: the open one is listed all the same."""
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user and come back")
+async def test_files_and_folders_without_read_permission_are_reported(store: DiskStore) -> None:
+    """An ordinary user meets a folder and a file of mode 0; the readable file is listed."""
     for name in ("file", "open", "folder/below"):
         path = Path(store.root, name)
         path.parent.mkdir(exist_ok=True)
@@ -98,7 +98,7 @@ def _ordinary() -> Iterator[None]:
 async def test_a_folder_deeper_than_descriptors_and_frames_reach_is_listed(
     store: DiskStore,
 ) -> None:
-    """1,200 folders, one in the other."""
+    """1,200 nested folders."""
     here = os.open(store.root, os.O_RDONLY)
     for _ in range(1_200):
         os.mkdir("d", dir_fd=here)
@@ -112,4 +112,4 @@ async def test_a_folder_deeper_than_descriptors_and_frames_reach_is_listed(
     assert await read(store, "d/" * 1_200 + "file") == b""
     subprocess.run(
         ["rm", "-r", os.path.join(store.root, "d")], check=True
-    )  # pytest's own cleaning is not as deep
+    )  # pytest's own clean-up does not go as deep

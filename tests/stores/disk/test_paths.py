@@ -1,4 +1,6 @@
-"""Keys stay below the root, whatever they spell and whatever lies in the way; what others put there is served as it is."""
+"""Keys never lead out of the root, through names or links; files of other programs are served as
+they are.
+"""
 
 from __future__ import annotations
 
@@ -51,9 +53,9 @@ async def store(tmp_path: Path) -> AsyncIterator[DiskStore]:
 
 @pytest.mark.parametrize("key", OUTSIDE, ids=ascii)
 async def test_no_key_leads_outside_or_into_our_own_folder(store: DiskStore, key: str) -> None:
-    """The second guard behind `check_key`: such a key names nothing to read or delete, and cannot be written."""
+    """The second guard behind `check_key`: such a key cannot be read, deleted or written."""
     await store_bytes(store, "a/x", b"1")
-    Path(store.root, ".sluiceway", "drafts", "x").write_text("a draft of somebody")
+    Path(store.root, ".sluiceway", "drafts", "x").write_text("another draft")
     Path(store.root, "a/.sluiceway/drafts").mkdir(parents=True)
     Path(store.root, "a/.sluiceway/drafts/x").write_text("a draft of a store below")
     for act in (store.stat(key), store.open(key), store.delete(key)):
@@ -64,7 +66,7 @@ async def test_no_key_leads_outside_or_into_our_own_folder(store: DiskStore, key
             await store_bytes(store, key, b"2", replace=replace)
 
     assert [entry.key for entry in (await store.list()).entries] == ["a/x"]
-    assert Path(store.root, ".sluiceway", "drafts", "x").read_text() == "a draft of somebody"
+    assert Path(store.root, ".sluiceway", "drafts", "x").read_text() == "another draft"
     assert Path(store.root, "a/.sluiceway/drafts/x").read_text() == "a draft of a store below"
 
 
@@ -72,12 +74,12 @@ async def test_no_key_leads_outside_or_into_our_own_folder(store: DiskStore, key
 async def test_symbolic_links_are_refused_on_every_operation(
     store: DiskStore, tmp_path: Path, what: str
 ) -> None:
-    """A link to a file, a folder, nowhere or itself: not read, listed, deleted, replaced, written through or cleaned away."""
+    """A link is not read, listed, deleted, replaced, written through or removed."""
     root = tmp_path / "root"
     (root / "target").mkdir()
     (root / "target" / "inside").write_text("inside")
-    aims = {"file": "../secret", "folder": "target", "nothing": "void", "itself": "link"}
-    (root / "link").symlink_to(aims[what])
+    targets = {"file": "../secret", "folder": "target", "nothing": "void", "itself": "link"}
+    (root / "link").symlink_to(targets[what])
 
     for key in ("link", "link/inside", "link/new"):
         for act in (store.stat(key), store.open(key), store.delete(key)):
@@ -92,8 +94,8 @@ async def test_symbolic_links_are_refused_on_every_operation(
     assert os.listdir(root / ".sluiceway" / "drafts") == []
 
 
-async def test_a_link_in_place_of_our_own_folder_is_refused_at_start(tmp_path: Path) -> None:
-    """Whoever may write into the root cannot send drafts elsewhere."""
+async def test_a_link_in_place_of_our_private_folder_is_refused_at_start(tmp_path: Path) -> None:
+    """A user who may write into the root cannot redirect drafts."""
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "root").mkdir()
     (tmp_path / "root" / ".sluiceway").symlink_to("../elsewhere")
@@ -103,8 +105,8 @@ async def test_a_link_in_place_of_our_own_folder_is_refused_at_start(tmp_path: P
     assert os.listdir(tmp_path / "elsewhere") == []
 
 
-async def test_what_is_no_file_is_no_object(store: DiskStore, tmp_path: Path) -> None:
-    """Pipes, sockets and folders: not listed, not read, not deleted, and nobody waits for them."""
+async def test_pipes_and_folders_are_not_objects(store: DiskStore, tmp_path: Path) -> None:
+    """They are not listed, read or deleted, and no call blocks."""
     os.mkfifo(tmp_path / "root" / "pipe")
     (tmp_path / "root" / "folder").mkdir()
 
@@ -117,10 +119,10 @@ async def test_what_is_no_file_is_no_object(store: DiskStore, tmp_path: Path) ->
         await store_bytes(store, "folder", b"1", replace=ANY)
 
 
-async def test_files_put_there_by_other_means_are_served_without_a_digest(
+async def test_files_of_other_programs_are_served_without_a_digest(
     store: DiskStore, tmp_path: Path
 ) -> None:
-    """Listed, read in ranges, replaced and deleted; their name is their key's, and nothing is claimed about them."""
+    """They are listed, read in ranges, replaced and deleted; their metadata is only the name."""
     (tmp_path / "root" / "by").mkdir()
     (tmp_path / "root" / "by" / "hand.bin").write_bytes(pattern(200_000))
     entry = await store.stat("by/hand.bin")
@@ -140,7 +142,7 @@ async def test_files_put_there_by_other_means_are_served_without_a_digest(
 async def test_a_file_changed_in_place_loses_its_stale_digest(
     store: DiskStore, tmp_path: Path, change: str
 ) -> None:
-    """A digest that no longer describes the bytes is worse than none; the tag changes too."""
+    """A wrong digest is worse than none; the tag changes too."""
     before = await store_bytes(store, "doc", b"first version", ABOUT)
     path = tmp_path / "root" / "doc"
     if change == "appended":
@@ -158,8 +160,10 @@ async def test_a_file_changed_in_place_loses_its_stale_digest(
     assert after.etag != before.etag
 
 
-async def test_a_moved_file_keeps_what_is_known_of_it(store: DiskStore, tmp_path: Path) -> None:
-    """The note lives with the bytes: renamed by hand, the object keeps name, type and digest."""
+async def test_a_moved_file_keeps_its_metadata(store: DiskStore, tmp_path: Path) -> None:
+    """The note is an attribute of the file: after a rename by hand, name, type and digest are
+    there.
+    """
     before = await store_bytes(store, "old/place", b"moved", ABOUT)
     os.rename(tmp_path / "root" / "old" / "place", tmp_path / "root" / "new")
 
@@ -182,10 +186,8 @@ async def test_a_moved_file_keeps_what_is_known_of_it(store: DiskStore, tmp_path
         b"[" * 4000,
     ],
 )
-async def test_a_note_written_by_somebody_else_is_not_believed(
-    store: DiskStore, tmp_path: Path, note: bytes
-) -> None:
-    """Whatever stands in the attribute: the file is served, nothing is claimed."""
+async def test_an_invalid_note_is_ignored(store: DiskStore, tmp_path: Path, note: bytes) -> None:
+    """The file is served without metadata."""
     (tmp_path / "root" / "f").write_bytes(b"bytes")
     os.setxattr(tmp_path / "root" / "f", "user.sluiceway", note)
 
@@ -193,8 +195,10 @@ async def test_a_note_written_by_somebody_else_is_not_believed(
     assert await read(store, "f") == b"bytes"
 
 
-async def test_names_that_are_not_text_disturb_nobody(store: DiskStore, tmp_path: Path) -> None:
-    """A file name that is not UTF-8 has no key; the others are listed all the same."""
+async def test_a_name_that_is_not_utf_8_hides_no_other_file(
+    store: DiskStore, tmp_path: Path
+) -> None:
+    """It has no key; the others are listed."""
     with open(os.fsencode(tmp_path / "root") + b"/\xff\xfe", "wb") as file:
         file.write(b"?")
     await store_bytes(store, "good", b"1")
@@ -202,8 +206,10 @@ async def test_names_that_are_not_text_disturb_nobody(store: DiskStore, tmp_path
     assert [entry.key for entry in (await store.list()).entries] == ["good"]
 
 
-async def test_folders_go_with_their_last_object(store: DiskStore, tmp_path: Path) -> None:
-    """Deleting prunes folders that became empty, and only those."""
+async def test_empty_folders_are_removed_with_their_last_object(
+    store: DiskStore, tmp_path: Path
+) -> None:
+    """Only folders that became empty are removed."""
     await store_bytes(store, "a/b/c/d", b"1")
     await store_bytes(store, "a/x", b"2")
     await store.delete("a/b/c/d")
@@ -218,7 +224,7 @@ async def test_folders_go_with_their_last_object(store: DiskStore, tmp_path: Pat
 async def test_a_refused_publish_leaves_no_empty_folders(
     store: DiskStore, tmp_path: Path, key: str
 ) -> None:
-    """What was made on the way to a key that could not be taken goes again."""
+    """Folders made for a refused key are removed again."""
     await store_bytes(store, "taken", b"1")
     with pytest.raises(SluiceError):
         await store_bytes(store, key, b"2")

@@ -1,4 +1,4 @@
-"""What rests below `.sluiceway` is for its owner alone; what is finished has the permissions that files usually have."""
+"""Files below `.sluiceway` are for their owner alone; finished files have the usual permissions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sluiceway.pipe.budget import Budget
 from sluiceway.stores.contract import Metadata
 from sluiceway.stores.disk.store import DiskStore
 
-UPLOAD = "who-knows-this-id-can-watch-it"
+UPLOAD = "with-this-id-anyone-can-watch-it"
 WRITE = """
 import asyncio, os, sys
 from sluiceway.pipe.budget import Budget
@@ -40,8 +40,8 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_drafts_are_for_no_other_user_and_do_not_tell_their_ids(tmp_path: Path) -> None:
-    """Also where an earlier version left the folder open."""
+def test_drafts_are_private_and_do_not_disclose_their_ids(tmp_path: Path) -> None:
+    """Even if the folder was open to every user."""
     (tmp_path / ".sluiceway").mkdir(mode=0o755)
 
     async def write() -> None:
@@ -63,7 +63,7 @@ def test_drafts_are_for_no_other_user_and_do_not_tell_their_ids(tmp_path: Path) 
     ("umask", "file", "folder"),
     [("022", 0o644, 0o755), ("077", 0o600, 0o700), ("002", 0o664, 0o775)],
 )
-def test_a_finished_file_has_the_permissions_the_umask_gives(
+def test_a_finished_file_gets_its_permissions_from_the_umask(
     tmp_path: Path, umask: str, file: int, folder: int
 ) -> None:
     subprocess.run([sys.executable, "-c", WRITE, str(tmp_path), umask], check=True, timeout=60)
@@ -71,8 +71,8 @@ def test_a_finished_file_has_the_permissions_the_umask_gives(
     assert mode(tmp_path / ".sluiceway") == 0o700
 
 
-def test_a_default_acl_of_the_folder_stands_above_the_umask(tmp_path: Path) -> None:
-    """Where an operator gave another user rights on all that will be there, a finished file has them."""
+def test_a_default_acl_of_the_folder_replaces_the_umask(tmp_path: Path) -> None:
+    """An operator gave another user rights on all future files: a finished file has them."""
     root = tmp_path / "root"
     root.mkdir()
     entries = (
@@ -82,9 +82,9 @@ def test_a_default_acl_of_the_folder_stands_above_the_umask(tmp_path: Path) -> N
         (0x10, 7, -1),
         (0x20, 5, -1),
     )  # owner, one user, group, mask, others
-    told = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries)
     try:
-        os.setxattr(root, "system.posix_acl_default", told)
+        os.setxattr(root, "system.posix_acl_default", acl)
     except OSError as error:
         missing(f"this file system has no ACLs ({error})")
     subprocess.run([sys.executable, "-c", WRITE, str(root), "022"], check=True, timeout=60)

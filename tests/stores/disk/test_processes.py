@@ -1,4 +1,4 @@
-"""Several processes share a root: folders that come and go, sweeps beside live drafts, one winner for a key."""
+"""Several processes share a root: folders are made and removed, drafts swept, keys replaced."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ store = DiskStore(root, Budget(64 << 20))
 """
 
 
-def together(root: Path, work: str, processes: int = 3) -> None:
-    """Run `async def work()` in several processes at once; all must end well."""
+def run_processes(root: Path, work: str, processes: int = 3) -> None:
+    """Run `async def work()` in several processes at once; all must succeed."""
     code = PREAMBLE + work + "\nasyncio.run(work())\n"
     running = [
         subprocess.Popen(
@@ -31,15 +31,15 @@ def together(root: Path, work: str, processes: int = 3) -> None:
         )
         for number in range(processes)
     ]
-    said = [process.communicate(timeout=60) for process in running]
+    outputs = [process.communicate(timeout=60) for process in running]
     assert [process.returncode for process in running] == [0] * processes, "".join(
-        err for _, err in said
+        err for _, err in outputs
     )
 
 
-def test_neighbours_that_come_and_go_in_many_processes_never_fail(tmp_path: Path) -> None:
-    """Each creates and deletes below one deep folder: the last one out removes it while another comes in."""
-    together(
+def test_processes_that_create_and_delete_in_one_folder_never_fail(tmp_path: Path) -> None:
+    """One process removes the empty folder while another creates a file in it."""
+    run_processes(
         tmp_path,
         """
 async def work():
@@ -54,9 +54,9 @@ async def work():
     assert os.listdir(tmp_path) == [".sluiceway"]
 
 
-def test_a_sweep_beside_live_drafts_takes_none_of_them(tmp_path: Path) -> None:
-    """Servers that start again and again while others take uploads: no upload loses its draft."""
-    together(
+def test_a_sweep_removes_no_live_draft(tmp_path: Path) -> None:
+    """Servers start repeatedly while others receive uploads."""
+    run_processes(
         tmp_path,
         """
 async def work():
@@ -64,8 +64,9 @@ async def work():
         if number == 0:
             DiskStore(root, Budget(64 << 20))
         else:
-            entry = await store_bytes(store, f"{number}/{turn}", b"x" * (10 if turn % 2 else 100_000))
-            assert entry.size == (10 if turn % 2 else 100_000)
+            size = 10 if turn % 2 else 100_000
+            entry = await store_bytes(store, f"{number}/{turn}", b"x" * size)
+            assert entry.size == size
     await store.aclose()
 """,
     )
@@ -78,8 +79,8 @@ async def work():
 
 
 def test_an_update_by_tag_is_never_lost_between_processes(tmp_path: Path) -> None:
-    """Each adds one to a counter by read, If-Match and retry: the sum is right."""
-    together(
+    """Each process increments a counter by read, If-Match and retry: the sum is right."""
+    run_processes(
         tmp_path,
         """
 async def work():
@@ -90,7 +91,9 @@ async def work():
                 value = int(await read(store, "counter"))
                 if (await store.stat("counter")).etag != entry.etag:
                     continue
-                await store_bytes(store, "counter", b"%d" % (value + 1), replace=Replace(allowed=True, etag=entry.etag))
+                new = b"%d" % (value + 1)
+                mine = Replace(allowed=True, etag=entry.etag)
+                await store_bytes(store, "counter", new, replace=mine)
             except NotFound:
                 try:
                     await store_bytes(store, "counter", b"0")

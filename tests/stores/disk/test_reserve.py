@@ -1,4 +1,6 @@
-"""What an upload sets aside on the disk follows what has come of it, and goes back when nothing comes."""
+"""An upload reserves disk space in proportion to its received bytes, and gives it back while it
+pauses.
+"""
 
 from __future__ import annotations
 
@@ -27,20 +29,22 @@ async def store(tmp_path: Path) -> AsyncIterator[DiskStore]:
 
 
 def on_disk(root: Path) -> int:
-    """Bytes that all drafts have on the disk."""
+    """Bytes that all drafts occupy on the disk."""
     folder = root / ".sluiceway" / "drafts"
     return sum((folder / name).stat().st_blocks * 512 for name in os.listdir(folder))
 
 
 @pytest.mark.parametrize("size", [None, 1 << 40], ids=["unknown", "a-tebibyte"])
 @pytest.mark.parametrize("come", [128 << 10, 3 * MIB, 21 * MIB])
-async def test_a_draft_reserves_in_proportion_to_what_has_come(
+async def test_a_draft_reserves_in_proportion_to_its_received_bytes(
     store: DiskStore, tmp_path: Path, size: int | None, come: int
 ) -> None:
-    """Whatever length is announced: an upload takes few times its bytes on the disk, and a small one nothing ahead."""
+    """For any announced length: a few times the received bytes, and nothing ahead for a small
+    file.
+    """
     drafts = [await store.draft(f"d{number}", None) for number in range(3)]
     for draft in drafts:
-        draft._size = draft._file._size = size  # type: ignore[attr-defined]  # no disk here has the room to announce it
+        draft._size = draft._file._size = size  # type: ignore[attr-defined]  # no disk here has room for this length
         for at in range(0, come, 128 << 10):
             await draft.write(pattern(128 << 10, at))
 
@@ -51,10 +55,10 @@ async def test_a_draft_reserves_in_proportion_to_what_has_come(
         await draft.discard()
 
 
-async def test_a_sender_that_pauses_gives_its_reserve_back(
+async def test_a_draft_whose_sender_pauses_gives_its_reserve_back(
     store: DiskStore, tmp_path: Path
 ) -> None:
-    """A byte a minute keeps an upload alive, and nothing set aside; when bytes come again, they follow without a gap."""
+    """Later bytes follow without a gap."""
     draft = await store.draft("slow", None)
     await draft.write(pattern(9 * MIB))
     await draft.sync()
@@ -73,7 +77,7 @@ async def test_a_sender_that_pauses_gives_its_reserve_back(
 
 
 async def test_all_drafts_together_reserve_no_more_than_the_store_may(tmp_path: Path) -> None:
-    """The sum has a bound, whatever each of them could ask for; what ends gives its part back."""
+    """The sum is bounded; a draft that ends gives its part back."""
     store = DiskStore(str(tmp_path), Budget(64 << 20))
     store._reserve = Reserve(6 * MIB)
     drafts = [await store.draft(f"d{number}", None) for number in range(5)]
@@ -89,6 +93,6 @@ async def test_all_drafts_together_reserve_no_more_than_the_store_may(tmp_path: 
     await store.aclose()
 
 
-def test_one_upload_cannot_take_all_that_may_be_reserved() -> None:
-    """A large one takes a quarter of the sum at most."""
+def test_one_upload_cannot_reserve_everything() -> None:
+    """A large upload reserves a quarter of the sum at most."""
     assert MOST_AHEAD * 4 <= MOST_RESERVED

@@ -1,4 +1,4 @@
-"""The disk store passes the suite, and settles every byte of its budget."""
+"""The disk store passes the store suite and releases every byte of its budget."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ class TestDiskStore(StoreSuite):
         return writer("disk", str(tmp_path))
 
     def at_end(self, store: Store) -> None:
-        assert self.budget.used == 0, "lent bytes were not settled"
+        assert self.budget.used == 0, "bytes of the budget were not released"
         assert self.budget.share == min(4, self.limit // (2 << 20)), (
-            "somebody is still counted as pouring"
+            "a draft is still counted as direct"
         )
 
 
 class TestDiskStoreWithHardlyAnyMemory(TestDiskStore):
-    """The smallest budget: blocks run out all the time and small writes take their place."""
+    """The smallest budget: blocks run out all the time, and small writes replace them."""
 
     variant = True
     limit = MINIMUM

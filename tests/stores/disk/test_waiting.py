@@ -1,4 +1,6 @@
-"""Files that came whole and wait for the rest of their form: closed, protected from sweeps, and never published changed."""
+"""Complete drafts that wait for the rest of their form: closed, never swept, never published
+changed.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ async def store(tmp_path: Path) -> AsyncIterator[DiskStore]:
 
 
 async def waiting(store: DiskStore, name: str, data: bytes) -> DiskDraft:
-    """A draft of one store that waits and is closed."""
+    """A complete draft that waits and is closed."""
     draft = await store.draft(name, None)
     assert isinstance(draft, DiskDraft)
     assert isinstance(draft, Pausable)
@@ -38,7 +40,7 @@ async def waiting(store: DiskStore, name: str, data: bytes) -> DiskDraft:
 
 
 def open_drafts() -> int:
-    """Descriptors of drafts that this process holds."""
+    """The number of open drafts of this process."""
     count = 0
     for fd in os.listdir("/proc/self/fd"):
         try:
@@ -48,8 +50,10 @@ def open_drafts() -> int:
     return count
 
 
-async def test_hundreds_wait_with_few_descriptors_and_all_are_published(store: DiskStore) -> None:
-    """Whatever came first; each with its own bytes."""
+async def test_hundreds_of_drafts_wait_with_few_descriptors_and_are_published(
+    store: DiskStore,
+) -> None:
+    """In any order, each with its own bytes."""
     drafts = []
     for number in range(MOST_WAITING_OPEN + 100):
         draft = await store.draft(f"d{number}", None)
@@ -58,7 +62,7 @@ async def test_hundreds_wait_with_few_descriptors_and_all_are_published(store: D
         await draft.pause()
         drafts.append(draft)
         assert open_drafts() <= MOST_WAITING_OPEN + 1
-    assert not store._live._receiving, "the look for slow senders visits those that wait"
+    assert not store._live._receiving, "drafts that wait are looked at"
 
     for number in (3, MOST_WAITING_OPEN + 99):  # one that was closed, one that was not
         await drafts[number].publish(f"{number}", Metadata(filename=""))
@@ -70,8 +74,10 @@ async def test_hundreds_wait_with_few_descriptors_and_all_are_published(store: D
 
 
 @pytest.mark.parametrize("size", [0, 1, 5000, SIZE])
-async def test_what_waited_can_be_published_discarded_or_go_on(store: DiskStore, size: int) -> None:
-    """Of any size, around the cache or through it."""
+async def test_a_draft_that_waited_can_be_published_discarded_or_continued(
+    store: DiskStore, size: int
+) -> None:
+    """With any size, direct or through the page cache."""
     published = await waiting(store, "published", pattern(size))
     entry = await published.publish("published", Metadata(filename=""))
     longer = await waiting(store, "longer", pattern(size))
@@ -89,8 +95,10 @@ async def test_what_waited_can_be_published_discarded_or_go_on(store: DiskStore,
     assert os.listdir(os.path.join(store.root, ".sluiceway", "drafts")) == []
 
 
-async def test_a_sweep_of_another_process_leaves_what_waits(store: DiskStore) -> None:
-    """A second store on the same folder sweeps when it starts: a closed draft belongs to a living process all the same."""
+async def test_a_sweep_of_another_process_keeps_waiting_drafts(store: DiskStore) -> None:
+    """A second store on the folder sweeps at its start: a closed draft belongs to a living
+    process.
+    """
     draft = await waiting(store, "d", pattern(5000))
     other = DiskStore(store.root, Budget(64 << 20))
     await other.aclose()
@@ -99,8 +107,10 @@ async def test_a_sweep_of_another_process_leaves_what_waits(store: DiskStore) ->
     assert await read(store, "d") == pattern(5000)
 
 
-async def test_what_an_ended_process_left_is_swept(store: DiskStore, tmp_path: Path) -> None:
-    """Drafts and the lock of a server that was killed go with the next start; those of a living one stay."""
+async def test_leftovers_of_a_dead_process_are_swept(store: DiskStore, tmp_path: Path) -> None:
+    """The next start removes drafts and lock of a killed server, and keeps those of a living
+    one.
+    """
     folder = tmp_path / ".sluiceway"
     draft = await waiting(store, "d", b"mine")
     (folder / "drafts" / "0123456789abcdef.left").write_bytes(b"left")
@@ -117,7 +127,7 @@ async def test_what_an_ended_process_left_is_swept(store: DiskStore, tmp_path: P
 async def test_a_file_that_was_changed_while_it_waited_is_not_published(
     store: DiskStore, tmp_path: Path, how: str
 ) -> None:
-    """The same file or none: not another one under its name, not what a link shows."""
+    """Neither another file under its name nor the target of a link is published."""
     draft = await waiting(store, "d", pattern(5000))
     (there,) = (tmp_path / ".sluiceway" / "drafts").iterdir()
     (tmp_path / "secret").write_bytes(pattern(5000))

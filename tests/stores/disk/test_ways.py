@@ -1,4 +1,4 @@
-"""Fast uploads go around the page cache in blocks of the budget; slow ones own no block, whatever their first burst was."""
+"""Fast uploads go around the page cache in blocks of the budget; slow ones hold no block."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def store(tmp_path: Path, budget: Budget) -> AsyncIterator[DiskStore]:
 
 
 def draft_name(upload: str) -> str:
-    """How the file of a draft ends; see `disk_alive`."""
+    """The end of the name of a draft's file; see `process_lock`."""
     return "." + hashlib.sha256(upload.encode()).hexdigest()[:32]
 
 
@@ -44,15 +44,15 @@ def flags_of_draft(upload: str) -> list[int]:
     for fd in os.listdir("/proc/self/fd"):
         try:
             if os.readlink(f"/proc/self/fd/{fd}").endswith(draft_name(upload)):
-                told = Path(f"/proc/self/fdinfo/{fd}").read_text()
-                found.append(int(told.partition("flags:")[2].split()[0], 8))
+                info = Path(f"/proc/self/fdinfo/{fd}").read_text()
+                found.append(int(info.partition("flags:")[2].split()[0], 8))
         except OSError:
             continue  # the descriptor of the listing itself
     return found
 
 
 def cached_pages(path: Path) -> int:
-    """Pages of a file that are in the page cache (mincore)."""
+    """The number of pages of a file in the page cache (mincore)."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.mmap.restype = ctypes.c_void_p
     libc.mmap.argtypes = [
@@ -69,16 +69,18 @@ def cached_pages(path: Path) -> int:
     fd = os.open(path, os.O_RDONLY)
     try:
         address = libc.mmap(None, size, 1, 1, fd, 0)  # PROT_READ, MAP_SHARED
-        told = ctypes.create_string_buffer((size + PAGE - 1) // PAGE)
-        assert libc.mincore(address, size, told) == 0
+        resident = ctypes.create_string_buffer((size + PAGE - 1) // PAGE)
+        assert libc.mincore(address, size, resident) == 0
         libc.munmap(address, size)
     finally:
         os.close(fd)
-    return sum(byte & 1 for byte in told.raw)
+    return sum(byte & 1 for byte in resident.raw)
 
 
 async def test_a_fast_upload_goes_around_the_page_cache(store: DiskStore, tmp_path: Path) -> None:
-    """Written with O_DIRECT, hardly a page of 24 MiB is left in the cache; a slow one beside it uses no such descriptor."""
+    """With O_DIRECT hardly a page of 24 MiB is in the cache; a slow upload has no such
+    descriptor.
+    """
     if not await _offers_direct(tmp_path):
         pytest.skip("this file system has no O_DIRECT")
     draft, slow = await store.draft("fast", 24 * MIB + 5), await store.draft("slow", None)
@@ -92,16 +94,16 @@ async def test_a_fast_upload_goes_around_the_page_cache(store: DiskStore, tmp_pa
     assert flags_of_draft("slow")
     assert not any(flags & O_DIRECT for flags in flags_of_draft("slow"))
     await draft.publish("fast", Metadata(filename=""))
-    assert (
-        cached_pages(tmp_path / "fast") <= 16
-    )  # the tail that fills no aligned piece, and the kernel's read-around
+    assert cached_pages(tmp_path / "fast") <= 16  # the unaligned tail, and the kernel's read-around
     await slow.discard()
 
 
-async def test_a_slow_upload_owns_no_block_whatever_its_first_burst_was(
+async def test_a_slow_upload_holds_no_block_after_a_first_burst(
     store: DiskStore, budget: Budget
 ) -> None:
-    """Clients send what their buffers hold at once and trickle then: the block goes back although bytes keep coming."""
+    """Clients first send what their buffers hold: the block is released although bytes keep
+    coming.
+    """
     drafts = [await store.draft(f"slow-{number}", None) for number in range(8)]
     for draft in drafts:
         await draft.write(pattern(70_000))
@@ -117,10 +119,8 @@ async def test_a_slow_upload_owns_no_block_whatever_its_first_burst_was(
         assert await read(store, f"{number}") == pattern(71_500)
 
 
-async def test_an_upload_that_pauses_hands_its_memory_back(
-    store: DiskStore, budget: Budget
-) -> None:
-    """Between two bursts nothing is held; the second goes on where the first ended."""
+async def test_an_upload_that_pauses_releases_its_memory(store: DiskStore, budget: Budget) -> None:
+    """Between two bursts no memory is held; the second follows the first."""
     draft = await store.draft("pauses", None)
     await draft.write(pattern(3 * MIB))
     await asyncio.sleep(1.3)
@@ -131,8 +131,8 @@ async def test_an_upload_that_pauses_hands_its_memory_back(
     assert await read(store, "pauses") == pattern(6 * MIB)
 
 
-async def test_many_small_pieces_are_held_as_bytes_not_as_objects(store: DiskStore) -> None:
-    """A hostile sender of single bytes costs bytes, not sixty times as many."""
+async def test_many_small_pieces_are_joined(store: DiskStore) -> None:
+    """A sender of single bytes costs bytes, not an object of sixty bytes for each."""
     draft = await store.draft("bytes", None)
     for at in range(60_000):
         await draft.write(pattern(1, at))
@@ -152,16 +152,16 @@ async def _offers_direct(folder: Path) -> bool:
     return True
 
 
-async def test_a_download_that_keeps_up_is_lent_its_blocks_and_settles_them(
+async def test_the_read_ahead_of_a_fast_download_counts_in_the_budget(
     store: DiskStore, budget: Budget
 ) -> None:
-    """Reading ahead counts in the budget while it lasts, and not a moment longer."""
+    """It counts as long as it lasts."""
     await store_bytes(store, "read", pattern(8 * MIB))
-    opened = await store.open("read")
+    reader = await store.open("read")
     most = 0
-    async for _ in opened.open():
+    async for _ in reader.open():
         most = max(most, budget.used)
-    await opened.aclose()
+    await reader.aclose()
 
     assert 0 < most <= 4 * MIB
     assert budget.used == 0

@@ -1,4 +1,4 @@
-"""Uploads of unknown length that are fast from their first byte: their file is made while several blocks fly."""
+"""Uploads of unknown length that are fast from their first byte: their file is made once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from sluiceway.stores.disk.store import DiskStore
 
 
 async def test_fast_uploads_of_unknown_length_make_their_file_once(tmp_path: object) -> None:
-    """Twenty at once, each starting with three blocks in one piece: the writers must not race to create the file."""
+    """Twenty at once, each begins with three blocks: the writer threads must not race to create the
+    file.
+    """
     store = DiskStore(str(tmp_path), Budget(64 << 20))
     data = bytes(range(256)) * (3 * BLOCK // 256)
 
