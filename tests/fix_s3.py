@@ -10,12 +10,14 @@ import itertools
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 from botocore.config import Config
+from botocore.loaders import JSONFileLoader
 
 from fix_services import WORKER, Services
 from fix_taking import missing
@@ -75,6 +77,16 @@ class Objects:
             one["Key"]
             for one in self.client.list_multipart_uploads(Bucket=bucket).get("Uploads", ())
         ]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _parsed_once() -> Iterator[None]:
+    """botocore parses the same 2 MB of JSON for each new session: here once for all stores."""
+    load, loader = JSONFileLoader.load_file, JSONFileLoader()
+    once = cache(lambda path: load(loader, path))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JSONFileLoader, "load_file", lambda self, path: once(path))
+        yield
 
 
 @pytest.fixture(scope="session")
