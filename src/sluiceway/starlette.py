@@ -16,7 +16,7 @@ from dataclasses import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sluiceway.client.bodies.aiohttp_body import known_to_aiohttp
+from sluiceway.client.bodies.aiohttp_body import register_with_aiohttp
 from sluiceway.errors import BodyCut, SluiceError, TooLarge
 from sluiceway.pipe.once import Once
 from sluiceway.pipe.stages import Stages
@@ -47,7 +47,7 @@ class FormFile:
         self._held = b""
         self._ended = False
         self._once = Once(f"The file {self.filename!r}")
-        known_to_aiohttp(type(self))
+        register_with_aiohttp(type(self))
 
     async def read(self, size: int = -1) -> bytes:
         """`size` bytes, fewer only at the end; without a size everything, which needs memory for all of it.
@@ -71,7 +71,7 @@ class FormFile:
         self._once.begin()
         while piece := await self._piece():
             yield piece
-        self._once.ended()
+        self._once.mark_ended()
 
     async def save(self, path: str | os.PathLike[str]) -> None:
         """Write all of it under a path, where it appears when it is whole and not before. Raises as `read`, and OSError."""
@@ -103,7 +103,7 @@ class FormFile:
         except StopAsyncIteration:
             raise BodyCut("The form was broken off inside a file; send it again") from None
         if isinstance(event, PartData):
-            self._once.gave()
+            self._once.mark_read()
             return event.data
         self._ended = True
         return b""

@@ -35,7 +35,6 @@ RETIRED_WORDS = {
         "client/local",
         "django.py",
         "flask.py",
-        "pipe",
         "server",
         "server/http1",
         "testing",

@@ -23,6 +23,7 @@ from sluiceway.client.http.exchange import Head
 from sluiceway.client.http.redirects import follow_redirects
 from sluiceway.client.http.transport import OpenResponse, Transport
 from sluiceway.client.local.download_target import Sink, name_told, open_in_folder, open_target
+from sluiceway.client.local.files import LocalFile
 from sluiceway.client.local.part_file import Notes, PartialFile
 from sluiceway.client.remote_source import repr_promises
 from sluiceway.client.retry import (
@@ -36,7 +37,7 @@ from sluiceway.errors import BodyCut, DigestMismatch, PeerFailed, SluiceError, S
 from sluiceway.pipe.digests import Digests
 from sluiceway.pipe.pump import pump
 from sluiceway.pipe.receipt import OnProgress, Progress, Receipt, Stage
-from sluiceway.pipe.source import Buffer, FileSource, PassingSource
+from sluiceway.pipe.source import Buffer, PassingSource
 from sluiceway.pipe.stages import DESTINATION, QUEUE, SOURCE, Stages
 from sluiceway.pipe.worker_thread import in_thread
 from sluiceway.pipe.wrapped import TimedSource, throttled
@@ -258,7 +259,7 @@ class _Fetching:
             return
         self._tell("checking")
         await self._new_digests()
-        await pump(FileSource(sink.path), _Nowhere(), taps=(self._digests,))
+        await pump(LocalFile(sink.path), _Nowhere(), taps=(self._digests,))
         self._hashed = sink.have
 
     async def _new_digests(self) -> None:

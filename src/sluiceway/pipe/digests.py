@@ -1,7 +1,7 @@
-"""Taps look at the bytes that flow past: digests here. They never change, hold back or reorder a byte.
+"""Taps see the bytes that flow past: digests here. They never change, withhold or reorder a byte.
 
-Hashing runs in a worker thread while the next bytes arrive; small pieces are hashed where they stand, because a thread hop
-costs more than they do.
+Hashing runs in a worker thread while the next bytes arrive. Small chunks are hashed on the event
+loop, because switching to a thread costs more than they do. Knows nothing of headers.
 """
 
 from __future__ import annotations
@@ -23,21 +23,22 @@ ALGORITHMS: Mapping[str, str] = {
     "sha-512": "sha512",
 }  # RFC 9530 "Active" -> hashlib
 
-INLINE = 64 << 10  # bytes hashed on the event loop: 40 microseconds, less than a thread hop costs
+INLINE = 64 << 10  # bytes hashed on the event loop: 40 microseconds, less than a thread switch
 BATCH = 512 << 10  # bytes gathered before they go to the hashing thread
-BEHIND = 2 << 20  # bytes the hashing may be behind; more gained nothing
+BEHIND = 2 << 20  # bytes that the hashing may lag behind; more gained nothing
 
 _hashing = ThreadPoolExecutor(max_workers=4, thread_name_prefix="sluiceway-hash")
 
 
 class Tap(Protocol):
-    """Something that sees every byte once, in order."""
+    """An object that sees every byte once, in order."""
 
     async def take(self, data: Buffer) -> None: ...
 
 
 class Digests:
-    """Running digests of a stream. At most `BEHIND` bytes wait for the hashing thread, lent by the budget."""
+    """Running digests of a stream. At most `BEHIND` bytes wait for the thread; the budget counts
+    them."""
 
     __slots__ = (
         "_batch",
@@ -61,15 +62,14 @@ class Digests:
         self._budget = budget
         self._batch: list[Buffer] = []
         self._gathered = 0  # bytes in the batch
-        self._queue: list[
-            tuple[list[Buffer], int]
-        ] = []  # batches on their way to the thread, at most five
+        # Batches on their way to the thread, at most five.
+        self._queue: list[tuple[list[Buffer], int]] = []
         self._behind = 0  # bytes in the queue, the one being hashed included
         self._running: asyncio.Future[None] | None = None
         self._moved: asyncio.Future[None] | None = None  # done when a batch was hashed
 
     async def take(self, data: Buffer) -> None:
-        """Hash `data` now, soon, or, when the budget is used up, before this returns."""
+        """Hash `data` now or soon; before this returns when the budget is used up."""
         if not self._hashes:
             return
         if len(data) <= INLINE and not self._behind and not self._batch:
@@ -81,29 +81,28 @@ class Digests:
             return
         self._batch.append(data)
         self._gathered += len(data)
-        if (
-            self._gathered >= BATCH or not self._behind
-        ):  # what waits for more to come would wait as long as a slow sender
+        # An idle thread starts at once: a batch that waits to grow would wait for a slow sender.
+        if self._gathered >= BATCH or not self._behind:
             self._send()
         while self._behind > BEHIND:
             await self._wait()
 
     async def finish(self) -> dict[str, bytes]:
-        """The digests of everything taken, by algorithm name. More may be taken afterwards."""
+        """Return the digests of everything taken, by algorithm. More may be taken afterwards."""
         await self._drain()
         return {name: running.digest() for name, running in self._hashes}
 
     async def aclose(self) -> None:
-        """Stop early: what still waits is dropped, the thread is waited for, the budget settled."""
-        self._settle(self._gathered)
+        """Stop early: drop the batches that wait, release their memory, and wait for the thread."""
+        self._release(self._gathered)
         self._batch, self._gathered = [], 0
         while self._queue:
             try:
                 _, size = self._queue.pop()
             except IndexError:
-                break  # the thread took the last one between our look and our hand: it settles that itself
+                break  # the thread took the last one meanwhile, and releases its memory itself
             self._behind -= size
-            self._settle(size)
+            self._release(size)
         if self._running is not None:
             await asyncio.wait([self._running])
 
@@ -127,15 +126,15 @@ class Digests:
     def _start(self) -> None:
         loop = asyncio.get_running_loop()
         self._running = loop.run_in_executor(_hashing, self._work, loop)
-        self._running.add_done_callback(self._left)
+        self._running.add_done_callback(self._thread_ended)
 
-    def _left(self, _: asyncio.Future[None]) -> None:
+    def _thread_ended(self, _: asyncio.Future[None]) -> None:
         self._running = None
-        if self._queue:  # a batch came while the thread was leaving
+        if self._queue:  # a batch arrived while the thread was ending
             self._start()
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
-        """In the thread: batch after batch without asking the event loop, which would cost a tenth of the speed."""
+        """In the thread. Asking the event loop for each batch would cost a tenth of the speed."""
         while self._queue:
             try:
                 batch, size = self._queue.pop(0)
@@ -147,11 +146,11 @@ class Digests:
 
     def _hashed(self, size: int) -> None:
         self._behind -= size
-        self._settle(size)
+        self._release(size)
         if self._moved is not None and not self._moved.done():
             self._moved.set_result(None)
 
-    def _settle(self, size: int) -> None:
+    def _release(self, size: int) -> None:
         if self._budget is not None:
             self._budget.release(size)
 

@@ -1,6 +1,7 @@
-"""Every algorithm whose promises can be checked, as a running hash. Knows no headers, loops or threads.
+"""Every algorithm that can be checked, as a running hash. Knows no headers, loops or threads.
 
-Older headers name older algorithms. They guard against accidents, so MD5 and CRC-32 are as good as their senders think.
+Older headers name older algorithms. They guard against accidents, where MD5 and CRC-32 are good
+enough. A file of its own, because `wire` reads it and must not load an event loop.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ __all__ = ["CHECKED", "Hashing", "digest_of"]
 
 
 class Hashing(Protocol):
-    """A hash that is fed as bytes come."""
+    """A hash that is fed as bytes arrive."""
 
     def update(self, data: Buffer, /) -> None: ...
 
@@ -26,7 +27,7 @@ class Hashing(Protocol):
 
 
 class _Sum32:
-    """One of zlib's checksums as a hash: four bytes, the highest first."""
+    """One of zlib's checksums as a hash: four bytes, big-endian."""
 
     def __init__(self, add: Callable[[Buffer, int], int], start: int) -> None:
         self._add, self._value = add, start
@@ -46,7 +47,7 @@ _KINDS = {
     "sha-512": "sha512",
 }
 
-# By the names IANA has for the algorithms of Digest; crc32 has none there.
+# By the names that IANA registers for the algorithms of Digest; crc32 is not among them.
 CHECKED: Mapping[str, Callable[[], Hashing]] = {
     **{name: partial(hashlib.new, kind, usedforsecurity=False) for name, kind in _KINDS.items()},
     "adler": partial(_Sum32, zlib.adler32, 1),
@@ -55,7 +56,7 @@ CHECKED: Mapping[str, Callable[[], Hashing]] = {
 
 
 def digest_of(name: str, data: Buffer) -> bytes:
-    """The digest of bytes that are in hand."""
+    """Return the digest of bytes in memory."""
     running = CHECKED[name]()
     running.update(data)
     return running.digest()

@@ -1,7 +1,8 @@
-"""The one copy loop: every byte that goes from a source to a place where it rests passes through `pump`.
+"""The only copy loop: every byte on its way from a source to a destination passes through `pump`.
 
-It checks the length, counts, shows the bytes to the taps and lets a slow destination slow the source. It knows nothing of
-HTTP, forms or disks; whoever calls it decides whether what was pumped is published or discarded.
+It checks the length, counts, shows the bytes to the taps, and lets a slow destination slow the
+source. Its caller decides whether the result is published or discarded. Knows nothing of HTTP,
+forms or disks.
 """
 
 from __future__ import annotations
@@ -18,10 +19,9 @@ from sluiceway.pipe.stages import DESTINATION, QUEUE, Stages
 
 __all__ = ["Meter", "Sink", "close_stream", "pump"]
 
-LOOK_EVERY = 0.05  # seconds between looks whether anybody watches
-SYNC_EVERY = (
-    0.25  # seconds between syncs while somebody watches: a bar that moves, at 1 % of the speed
-)
+LOOK_EVERY = 0.05  # seconds between looks whether the counters are watched
+# Seconds between syncs while the counters are watched: a bar that moves, for 1 % of the speed.
+SYNC_EVERY = 0.25
 
 
 class Sink(Protocol):
@@ -36,7 +36,7 @@ class Sink(Protocol):
 
 
 class Meter(Protocol):
-    """Three counters in bytes and whether anybody looks at them; the progress board keeps them."""
+    """Three counters in bytes, and whether they are watched: a progress record."""
 
     received: int  # from the client
     forwarded: int  # handed to the destination
@@ -57,20 +57,22 @@ async def pump(
     stages: Stages | None = None,
     budget: Budget | None = None,
 ) -> int:
-    """Copy the whole source into the sink; the number of bytes copied.
+    """Copy the whole source into the sink. Returns the number of bytes copied.
 
-    `limit` is the most bytes taken (the one that goes over it raises TooLarge). `counts_received` is False where the
-    request's own bytes are counted before they are decoded, as in a form. `stages` is told when the sink has the word; a
-    source tells it itself. `budget` counts the piece in hand, of which a stalled destination may leave hundreds.
-    Raises BodyCut when the source ends before its known length, and whatever source and sink raise.
+    `limit` is the most bytes that are taken; one more raises TooLarge. `counts_received` is False
+    where the request's own bytes are counted before they are decoded, as in a form. `stages` counts
+    the time of the sink; a source counts its own. `budget` counts the chunk in hand, of which a
+    stalled destination may leave hundreds. Raises BodyCut when the source ends before its known
+    length, and whatever source and sink raise.
     """
     loop = asyncio.get_running_loop()
     stages = stages or Stages()
     length = source.length
     copied, next_look = 0, 0.0
+    # The counters of earlier files of the same upload.
     received, forwarded, kept = (
         (meter.received, meter.forwarded, meter.kept) if meter else (0, 0, 0)
-    )  # by earlier files
+    )
     chunks = source.open()
     try:
         async for chunk in chunks:
@@ -82,7 +84,7 @@ async def pump(
                 raise TooLarge(
                     f"More than {limit} bytes arrived; the server takes at most that", limit=limit
                 )
-            lent = size if budget is not None and budget.acquire(size) else 0
+            held = size if budget is not None and budget.acquire(size) else 0
             try:
                 for tap in taps:
                     await tap.take(chunk)
@@ -90,10 +92,11 @@ async def pump(
                 await sink.write(chunk)
             finally:
                 if budget is not None:
-                    budget.release(lent)
+                    budget.release(held)
             if meter:
                 meter.forwarded = forwarded + copied
-                # Not at the last byte: publishing syncs anyway, and a bar at 100 % would speak before the destination did.
+                # Not at the last byte: publishing syncs anyway, and the bar would show 100 % before
+                # the destination confirmed it.
                 if loop.time() >= next_look and copied != length:
                     next_look = loop.time() + LOOK_EVERY
                     if meter.watched:
@@ -109,7 +112,7 @@ async def pump(
 
 
 async def close_stream(chunks: AsyncIterator[object]) -> None:
-    """End a stream early: an async generator's clean-up runs now, not whenever it is collected."""
+    """End a stream early: its clean-up runs now, not when the generator is collected."""
     close = getattr(chunks, "aclose", None)
     if close is not None:
         await close()

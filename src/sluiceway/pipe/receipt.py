@@ -1,4 +1,7 @@
-"""What a transfer tells: Progress on the way, a Receipt at the end. Values only; they know nothing of HTTP or screens."""
+"""The values that describe a transfer: Progress on the way, a Receipt at the end.
+
+Know nothing of HTTP or screens.
+"""
 
 from __future__ import annotations
 
@@ -17,31 +20,48 @@ Stage = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """A finished transfer. What stands here is what the destination said it keeps, not what was handed to it.
+    """A finished transfer: what the destination has confirmed, not what was handed to it.
 
-    A folder's receipt holds one receipt for each file in `parts`; its size is their sum and it has no sha-256.
+    The receipt of a folder has one receipt for each file in `parts`; its size is their sum, and it
+    has no SHA-256.
+
+    Args:
+        size: Bytes of the file.
+        sha256: 64 hexadecimal digits, computed on this side; None for a folder.
+        location: The URL or path where the bytes are now; "-" for standard output.
+        source: What was copied, as the caller named it, without passwords.
+        status: The HTTP status of the last response; None where there was none.
+        answer: The destination's response body, where that was JSON.
+        seconds: The duration of the whole transfer.
+        stages: Where the time went: seconds by stage (`sluiceway.pipe.stages`).
+        parts: The receipts of a folder's files.
+
+    Example:
+        >>> receipt = sluiceway.copy("report.pdf", "https://example.org/files/")
+        >>> receipt.size, receipt.location
+        (48213, 'https://example.org/files/report.pdf')
     """
 
-    size: int  # bytes of the file itself
-    sha256: str | None  # 64 hexadecimal digits, counted on this side
-    location: str  # URL or path where the bytes are now; "-" for standard output
-    source: str = ""  # what was copied, as it was named; without passwords
-    status: int | None = None  # the HTTP status of the last answer
-    answer: object = None  # what the destination answered, when that was JSON
-    seconds: float = 0.0  # the whole transfer
-    stages: Mapping[str, float] = field(
-        default_factory=dict
-    )  # where the time went, seconds by name (see pipe/stages.py)
+    size: int
+    sha256: str | None
+    location: str
+    source: str = ""
+    status: int | None = None
+    answer: object = None
+    seconds: float = 0.0
+    stages: Mapping[str, float] = field(default_factory=dict)
     parts: tuple[Receipt, ...] = ()
 
     @property
     def verdict(self) -> str:
-        """Who took the most of the time, in words: "91 % destination"; "" where no time was taken."""
+        """The side that took most of the time: "91 % destination"; "" where no time was
+        measured."""
         return verdict(self.stages, "destination") if self.stages else ""
 
     def to_json(self) -> dict[str, object]:
-        """The receipt as JSON values, under the names `sluiceway copy --json` prints."""
-        told: dict[str, object] = {
+        """Return the receipt as JSON values, under the names that `sluiceway copy --json`
+        prints."""
+        values: dict[str, object] = {
             "source": self.source,
             "location": self.location,
             "size": self.size,
@@ -53,24 +73,40 @@ class Receipt:
             "verdict": self.verdict,
         }
         if self.parts:
-            told["parts"] = [part.to_json() for part in self.parts]
-        return told
+            values["parts"] = [part.to_json() for part in self.parts]
+        return values
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """One look at a transfer under way. `done` may reach `total` before the end: only stage "done" is success.
+    """A transfer under way, as a progress callback gets it.
 
-    While sending, `done` counts bytes of the file that the peer's kernel acknowledged (where the system does not tell: that
-    the socket took), and starts again when a try does; while receiving, bytes written to the target.
+    `done` may reach `total` before the end: only stage "done" is success. While sending, `done`
+    counts bytes of the file that the peer's kernel acknowledged (where the system cannot know them:
+    that the socket took), and starts again with each try. While receiving, it counts bytes written
+    to the target.
+
+    Args:
+        name: The file's name, for people.
+        stage: What happens now: "connecting", "sending", "waiting" for the response, "receiving",
+            "checking" what an earlier run left, "retrying", "left-out" or "done".
+        done: Bytes.
+        total: Bytes; None while it is unknown.
+        note: Why, at the stages "retrying" and "left-out".
+        receipt: At stage "done": the receipt of this file.
+
+    Example:
+        >>> def show(progress: sluiceway.Progress) -> None:
+        ...     print(progress.name, progress.stage, progress.done, progress.total)
+        >>> sluiceway.copy("report.pdf", "https://example.org/files/", on_progress=show)
     """
 
     name: str
     stage: Stage
-    done: int  # bytes
-    total: int | None  # bytes, None while nobody knows
-    note: str = ""  # why, for stages that are not the plain way: "retrying", "left-out"
-    receipt: Receipt | None = None  # at stage "done": of this one file
+    done: int
+    total: int | None
+    note: str = ""
+    receipt: Receipt | None = None
 
 
 OnProgress = Callable[[Progress], None]

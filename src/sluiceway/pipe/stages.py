@@ -1,6 +1,7 @@
-"""Where the time of a transfer went: a stopwatch that is always on exactly one stage, so the parts sum up to the whole.
+"""Where the time of a transfer went: a stopwatch that is always on exactly one stage.
 
-Knows nothing of what the stages do; whoever waits says so with `enter`, and goes back with what `enter` returned.
+So the stages sum up to the whole. Code that waits calls `enter`, and later `enter` again with the
+stage that the first call returned. Knows nothing of what the stages do.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ __all__ = [
     "verdict",
 ]
 
-CLIENT = "wait-for-client"  # no byte was there to be taken
-SOURCE = "wait-for-source"  # the same, where this side reads: a file, a pipe, another server
-DECODE = "decode"  # a form was taken apart
+CLIENT = "wait-for-client"  # the client sent no byte
+SOURCE = "wait-for-source"  # as above, where this side reads: a file, a pipe, a server
+DECODE = "decode"  # a form was decoded
 QUEUE = "queue"  # our own work: checks, hashing, waiting for memory
-DESTINATION = "destination"  # it was reached, and took bytes
-ANSWER = "wait-for-answer"  # it had all of them and had not said so yet
+DESTINATION = "destination"  # connecting to it, and sending it bytes
+ANSWER = "wait-for-answer"  # it had all bytes and had not answered yet
 
 
 class Stages:
@@ -38,20 +39,20 @@ class Stages:
         self._now, self._since = QUEUE, time.perf_counter()
 
     def enter(self, stage: str) -> str:
-        """From now on time counts for `stage`; the stage before it."""
+        """Count the time from now on for `stage`. Returns the stage before it."""
         now, before = time.perf_counter(), self._now
         self._spent[before] = self._spent.get(before, 0.0) + now - self._since
         self._now, self._since = stage, now
         return before
 
     def spent(self) -> dict[str, float]:
-        """Seconds by stage so far."""
+        """Return the seconds by stage so far."""
         self.enter(self._now)
         return dict(self._spent)
 
 
 def server_timing(spent: Mapping[str, float]) -> str:
-    """As the Server-Timing header tells it, in milliseconds, the total last (W3C Server Timing)."""
+    """Return a Server-Timing header: milliseconds by stage, the total last (W3C Server Timing)."""
     return ", ".join(
         f"{name};dur={1000 * seconds:.3f}"
         for name, seconds in [*spent.items(), ("total", sum(spent.values()))]
@@ -59,7 +60,10 @@ def server_timing(spent: Mapping[str, float]) -> str:
 
 
 def verdict(spent: Mapping[str, float], destination: str) -> str:
-    """Who took the most time, in words: "91 % backend". `destination` is what people call it."""
+    """Return the side that took most of the time: "91 % backend".
+
+    `destination` is the word for that side in the text.
+    """
     shares = {
         "client": spent.get(CLIENT, 0.0),
         "source": spent.get(SOURCE, 0.0),

@@ -1,8 +1,6 @@
-"""Where an upload goes when its client named no key: a template such as `{id}/{filename}`, and
-fresh unguessable ids.
+"""Keys of uploads whose client named none: a template such as `{id}/{filename}`, and fresh ids.
 
-The filename arrives cleaned; this file puts it into place and knows nothing of HTTP or of the
-store.
+The filename arrives cleaned. Knows nothing of HTTP or of the store.
 """
 
 from __future__ import annotations
@@ -20,13 +18,13 @@ DEFAULT_TEMPLATE = "{id}/{filename}"
 FIELDS = ("id", "filename", "year", "month", "day")
 
 ID_SYMBOLS = string.ascii_lowercase + string.digits
-ID_LENGTH = 25  # symbols of 36: 129 bits, nobody guesses it
+ID_LENGTH = 25  # symbols of 36: 129 bits cannot be guessed
 SHORTEST_ID, LONGEST_ID = 22, 64  # 22 symbols of 64 are 132 bits; longer ids only cost memory
 _CHOSEN = frozenset(string.ascii_letters + string.digits + "-_")
 
 
 def new_id() -> str:
-    """A fresh id; no leading dash, so that it is never taken for an option on a command line."""
+    """Return a fresh id. It has no leading dash, so no command line takes it for an option."""
     number = secrets.randbits(130)
     symbols: list[str] = []
     while len(symbols) < ID_LENGTH:
@@ -36,11 +34,11 @@ def new_id() -> str:
 
 
 def checked_id(upload: str) -> str:
-    """An id chosen by a client. Raises BadRequest unless it can be unguessable."""
+    """Return an id that a client chose. Raises BadRequest for one that could be guessed."""
     if not SHORTEST_ID <= len(upload) <= LONGEST_ID or not _CHOSEN.issuperset(upload):
         raise BadRequest(
-            f"An upload id has {SHORTEST_ID} to {LONGEST_ID} letters, digits, '-' or '_', and is random: "
-            "whoever knows it can watch and cancel the upload"
+            f"An upload id has {SHORTEST_ID} to {LONGEST_ID} letters, digits, '-' or '_', and is"
+            " random: a client that knows it can watch and cancel the upload"
         )
     return upload
 
@@ -72,7 +70,7 @@ class KeyTemplate:
             raise BadName(f"The key template {text!r} makes no safe key: {error.detail}") from None
 
     def key(self, filename: str) -> str:
-        """The key for a file whose name was cleaned."""
+        """Return the key for a file whose name is clean."""
         now = datetime.now(UTC)
         return self.text.format(
             id=new_id(), filename=filename, year=f"{now:%Y}", month=f"{now:%m}", day=f"{now:%d}"

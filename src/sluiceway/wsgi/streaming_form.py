@@ -108,7 +108,7 @@ class LiveFile:
             del self._held[0]
             self._at = 0
         self.taken += len(piece)
-        self._once.gave()
+        self._once.mark_read()
         return piece
 
     def readinto(self, buffer: bytearray | memoryview) -> int:
@@ -123,7 +123,7 @@ class LiveFile:
         self._once.begin()
         while piece := self.read1():
             yield piece
-        self._once.ended()
+        self._once.mark_ended()
 
     def save(self, to: str | os.PathLike[str] | BinaryIO) -> None:
         """Write all of it into an open file, or under a path, where it appears when it is whole and not before."""

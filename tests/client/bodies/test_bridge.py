@@ -1,4 +1,5 @@
-"""sluiceway.client.bodies.bridge: every byte in order, little in between, and an end that dies is seen at the other."""
+"""sluiceway.client.bodies.bridge: every byte in order, little in between, and an end that dies is
+seen at the other."""
 
 from __future__ import annotations
 
@@ -137,7 +138,8 @@ def test_what_the_producer_raises_the_reader_raises() -> None:
 
 
 def test_a_close_before_a_failure_is_no_end() -> None:
-    """A `with` inside the producer closes the writer while its exception is on the way out; `feed` knows better."""
+    """A `with` inside the producer closes the writer while its exception is on the way out; `feed`
+    knows better."""
 
     def give(out: BridgeWriter) -> None:
         with io.TextIOWrapper(out) as text:
@@ -195,10 +197,10 @@ def test_a_reader_that_goes_away_stops_the_writer(how: str) -> None:
 
 def test_an_end_that_hangs_is_given_up() -> None:
     """Neither side waits for ever for one that lives and does nothing."""
-    slow = Bridge(limit=10, patience=0.1)
+    slow = Bridge(limit=10, timeout=0.1)
     with pytest.raises(TooSlow, match="reader took nothing"):
         slow.writer.write(bytes(100))
-    mute = Bridge(patience=0.1)
+    mute = Bridge(timeout=0.1)
     with pytest.raises(TooSlow, match="writer gave nothing"):
         mute.reader.read(1)
 

@@ -1,6 +1,7 @@
-"""Our bodies as aiohttp takes them. Its own wrapper for iterables sends nothing at all, and no error, the second time.
+"""Registers our bodies with aiohttp: its own wrapper for iterables sends an empty body the second
+time.
 
-Loads no aiohttp: a program that sends with it has it loaded already.
+Loads no aiohttp: a program that sends with it has loaded it already.
 """
 
 from __future__ import annotations
@@ -9,13 +10,16 @@ import sys
 from collections.abc import AsyncIterable
 from typing import Any
 
-__all__ = ["known_to_aiohttp"]
+__all__ = ["register_with_aiohttp"]
 
 _known: set[type] = set()
 
 
-def known_to_aiohttp(kind: type) -> None:
-    """Have aiohttp ask bodies of this class for their bytes anew with each request. Cheap to call for each new body."""
+def register_with_aiohttp(kind: type) -> None:
+    """Let aiohttp ask bodies of this class for their bytes anew with each request.
+
+    Cheap enough to be called for each new body.
+    """
     if kind in _known or "aiohttp" not in sys.modules:
         return
     import aiohttp

@@ -1,7 +1,8 @@
-"""A pipe inside a program: one thread writes into it as into a file, another one reads out of it, and little waits between.
+"""A pipe inside a program: one thread writes into it as into a file, another one reads from it.
 
-For producers that only write (tarfile, zipfile, csv, pickle, boto3) and consumers that only read (requests, httpx, aiohttp).
-An end that goes away is seen at the other: no end is silent, nobody waits for one who is gone. Knows no socket and no file.
+For producers that only write (tarfile, zipfile, csv, pickle, boto3) and consumers that only read
+(requests, httpx, aiohttp). Few bytes wait between them. When one end closes or fails, the other one
+learns it at once. Knows no socket and no file.
 """
 
 from __future__ import annotations
@@ -13,19 +14,24 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
-from sluiceway.client.bodies.aiohttp_body import known_to_aiohttp
+from sluiceway.client.bodies.aiohttp_body import register_with_aiohttp
 from sluiceway.errors import Cancelled, SluiceError, SourceFailed, TooSlow
 from sluiceway.pipe.once import Once
 from sluiceway.pipe.source import Buffer
 
 __all__ = ["Bridge", "BridgeReader", "BridgeWriter"]
 
-LIMIT = 1 << 20  # bytes that may wait between the two ends
-PIECE = 256 << 10  # bytes an iteration gives at most: what sockets and hashes like best
-LINGER = 0.02  # seconds an iteration waits for a piece to fill up, so that tiny writes do not become tiny sends
-PATIENCE = 600.0  # seconds one end waits for the other; a dead one is noticed at once, this is for one that hangs
+BUFFER_LIMIT = 1 << 20  # bytes that may wait between the two ends
+CHUNK = 256 << 10  # bytes that an iteration yields at most: the best size for sockets and hashes
+# Seconds that an iteration waits for a chunk to fill up, so that tiny writes do not become tiny
+# sends.
+LINGER = 0.02
+# Seconds that one end waits for the other. A dead end is noticed at once; this is for one that
+# hangs.
+TIMEOUT = 600.0
 
-if TYPE_CHECKING:  # what tarfile, zipfile and the like ask for by type; by deed they ask for less
+# The type that tarfile, zipfile and others declare; what they call is less.
+if TYPE_CHECKING:
 
     class _File(io.RawIOBase, BinaryIO): ...
 else:
@@ -33,60 +39,79 @@ else:
 
 
 class Bridge:
-    """Two ends: `writer`, a binary file to write to, and `reader`, one to read from, each for a thread of its own.
+    """A pipe inside a program, with two ends: `writer` and `reader`, each for a thread of its own.
 
-    `limit` is in bytes: whoever writes more waits for the reader. `patience` is in seconds.
+    Args:
+        limit: Bytes that may wait between the ends. A writer of more waits for the reader.
+        timeout: Seconds that one end waits for the other before it raises `TooSlow`.
+
+    Example:
+        >>> def pack(writer: sluiceway.BridgeWriter) -> None:
+        ...     with tarfile.open(fileobj=writer, mode="w|") as tar:
+        ...         tar.add("photos")
+        >>> requests.put(url, data=sluiceway.Bridge.feed(pack))
     """
 
     writer: BridgeWriter
     reader: BridgeReader
 
-    def __init__(self, limit: int = LIMIT, patience: float = PATIENCE) -> None:
-        line = _Buffer(max(1, limit), patience)
-        self.writer, self.reader = BridgeWriter(line), BridgeReader(line)
+    def __init__(self, limit: int = BUFFER_LIMIT, timeout: float = TIMEOUT) -> None:
+        buffer = _Buffer(max(1, limit), timeout)
+        self.writer, self.reader = BridgeWriter(buffer), BridgeReader(buffer)
 
     @classmethod
     def feed(
         cls,
         producer: Callable[[BridgeWriter], object],
-        limit: int = LIMIT,
-        patience: float = PATIENCE,
+        limit: int = BUFFER_LIMIT,
+        timeout: float = TIMEOUT,
     ) -> BridgeReader:
-        """Run `producer(writer)` in a thread and return what reads it. The reader's end comes when the producer has returned,
-        whatever it closed before; what the producer raises, the reader raises as SourceFailed."""
-        bridge = cls(limit, patience)
-        line, writer = bridge.writer._line, bridge.writer
+        """Run a producer in a thread, and return the reader of what it writes.
+
+        The reader ends when the producer has returned, whatever it closed before.
+
+        Args:
+            producer: Called with the writer, in a thread.
+            limit: Bytes that may wait between the ends.
+            timeout: Seconds that one end waits for the other.
+
+        Returns:
+            A binary file that can also be iterated. It raises `SourceFailed` where
+            the producer raised.
+        """
+        bridge = cls(limit, timeout)
+        buffer, writer = bridge.writer._buffer, bridge.writer
 
         def run() -> None:
             try:
                 producer(writer)
             except BaseException as error:
-                line.end(error)
+                buffer.end(error)
             else:
-                line.end()
+                buffer.end()
 
-        line.fed = True
+        buffer.fed = True
         threading.Thread(target=run, name="sluiceway-bridge", daemon=True).start()
         return bridge.reader
 
 
 class _Buffer:
-    """What both ends share. Whoever changes it wakes the other."""
+    """What both ends share. The end that changes it wakes the other one."""
 
     limit: int
-    patience: float
+    timeout: float
 
-    def __init__(self, limit: int, patience: float) -> None:
-        self.limit, self.patience = limit, patience
-        self.fed = False  # the end is told by `feed`, not by the writer's close
+    def __init__(self, limit: int, timeout: float) -> None:
+        self.limit, self.timeout = limit, timeout
+        self.fed = False  # `feed` marks the end, not the writer's close
         self._held = bytearray()
         self._ended = False  # nothing more will be written
         self._error: BaseException | None = None  # why it ended early
-        self._left: BaseException | bool = False  # the reader went away, perhaps with a reason
+        self._left: BaseException | bool = False  # the reader has left, perhaps with a reason
         self._change = threading.Condition()
 
     def put(self, data: Buffer) -> None:
-        """Raises Cancelled when nobody reads any more, TooSlow."""
+        """Raises Cancelled when the reader has left, TooSlow."""
         view = memoryview(data).cast("B")
         with self._change:
             while view:
@@ -97,7 +122,7 @@ class _Buffer:
                 if self._left:
                     reason = self._left if isinstance(self._left, BaseException) else None
                     raise Cancelled(
-                        "The reader of this bridge went away; nothing more is needed"
+                        "The reader of this bridge has left; nothing more is needed"
                     ) from reason
                 if self._ended:
                     raise Cancelled("This end of the bridge was closed; write before closing it")
@@ -107,9 +132,9 @@ class _Buffer:
                 self._change.notify_all()
 
     def get(self, least: int, most: int | None, linger: float | None = None) -> bytes:
-        """At least `least` bytes unless the end comes before, at most `most`; with `linger`, fewer after so many seconds.
+        """Return at least `least` bytes, fewer only at the end, and at most `most`.
 
-        Raises SourceFailed, TooSlow.
+        With `linger`, it returns fewer after so many seconds. Raises SourceFailed, TooSlow.
         """
         got, full = bytearray(), min(least, self.limit)
         with self._change:
@@ -150,19 +175,25 @@ class _Buffer:
             self._change.notify_all()
 
     def _wait(self, ready: Callable[[], bool], who: str) -> None:
-        if not self._change.wait_for(ready, self.patience):
-            raise TooSlow(f"{who} nothing for {self.patience:g} seconds")
+        if not self._change.wait_for(ready, self.timeout):
+            raise TooSlow(f"{who} nothing for {self.timeout:g} seconds")
 
 
 class BridgeWriter(_File):
     """The end to write to: a binary file that can be written and closed, and nothing else.
 
-    Closing it is the end of the data. Leaving its block by an exception, or losing it unclosed, is a failure that the reader
-    sees: half a file never looks whole.
+    Closing it ends the data. When its `with` block raises, or it is garbage-collected unclosed, the
+    reader raises `SourceFailed`: half a file never looks whole. Get one from `Bridge(…).writer` or
+    `Bridge.feed`.
+
+    Example:
+        >>> bridge = sluiceway.Bridge()
+        >>> with bridge.writer as writer:  # in one thread
+        ...     writer.write(b"bytes")
     """
 
-    def __init__(self, line: _Buffer) -> None:
-        self._line = line
+    def __init__(self, buffer: _Buffer) -> None:
+        self._buffer = buffer
         self._written = 0
         self._closed = False
 
@@ -171,31 +202,36 @@ class BridgeWriter(_File):
         return self._closed
 
     def write(self, data: Any, /) -> int:
-        """All of `data`, bytes or any buffer. Raises Cancelled when the reader went away, after `close`, TooSlow."""
+        """Write all of `data`, bytes or any buffer.
+
+        Raises:
+            Cancelled: The reader has left, or this end is closed.
+            TooSlow: The reader took nothing for the timeout.
+        """
         if self._closed:
             raise Cancelled("This end of the bridge was closed; write before closing it")
-        self._line.put(data)
+        self._buffer.put(data)
         size = memoryview(data).nbytes
         self._written += size
         return size
 
     def tell(self) -> int:
-        """Bytes written so far: zipfile asks."""
+        """Return the bytes written so far: zipfile asks for them."""
         return self._written
 
     def flush(self) -> None:
-        """Nothing to do: what is written can be read."""
+        """Do nothing: written bytes can be read at once."""
 
     def close(self) -> None:
-        """The end of the data. Safe to call twice."""
+        """End the data. Safe to call twice."""
         self._closed = True
-        if not self._line.fed:
-            self._line.end()
+        if not self._buffer.fed:
+            self._buffer.end()
 
     def fail(self, error: BaseException) -> None:
-        """The other ending: the reader raises SourceFailed with `error` as its cause."""
+        """End with a failure: the reader raises SourceFailed with `error` as its cause."""
         self._closed = True
-        self._line.end(error)
+        self._buffer.end(error)
 
     def readable(self) -> bool:
         return False
@@ -221,44 +257,54 @@ class BridgeWriter(_File):
             self.fail(error)
 
     def __del__(self) -> None:
-        if not self._line.fed:  # a producer that `feed` runs may drop it when it is done
-            self._line.end(
+        if not self._buffer.fed:  # a producer of `feed` may drop its writer when it is done
+            self._buffer.end(
                 SourceFailed("The writer of this bridge was dropped without being closed")
             )
 
 
 class BridgeReader(_File):
-    """The end to read from: a binary file, an iterable and an asynchronous iterable of pieces, whichever is asked for.
+    """The end to read from: a binary file, an iterable and an asynchronous iterable of chunks.
 
-    Closing it before the end tells the writer, which raises Cancelled. An HTTP client that sends it a second time, for a redirect
-    or a retry, gets SourceSpent.
+    When it is closed before the end, the writer raises `Cancelled`. An HTTP client that sends it a
+    second time, for a redirect or a retry, gets `SourceSpent`. Get one from `Bridge(…).reader` or
+    `Bridge.feed`.
+
+    Example:
+        >>> async with httpx.AsyncClient() as client:
+        ...     await client.put(url, content=sluiceway.Bridge.feed(pack))
     """
 
-    def __init__(self, line: _Buffer) -> None:
-        self._line = line
+    def __init__(self, buffer: _Buffer) -> None:
+        self._buffer = buffer
         self._closed = False
         self._once = Once("A bridge")
-        known_to_aiohttp(type(self))
+        register_with_aiohttp(type(self))
 
     @property
     def closed(self) -> bool:
         return self._closed
 
     def read(self, size: int | None = -1) -> bytes:
-        """`size` bytes, fewer only at the end; all of them without a size. Raises SourceFailed, TooSlow, and SourceSpent for a
-        large read after the end was told: somebody reads from the beginning again."""
+        """Read `size` bytes, fewer only at the end; all of them without a size.
+
+        Raises:
+            SourceFailed: The writer failed.
+            TooSlow: The writer wrote nothing for the timeout.
+            SourceSpent: A large read after the end: the reader begins anew.
+        """
         if size is None or size < 0:
             return b"".join(iter(self._piece, b""))
-        return self._once.read(self._line.get(size, size), size) if size else b""
+        return self._once.read(self._buffer.get(size, size), size) if size else b""
 
-    def read1(self, size: int = PIECE) -> bytes:
-        """What is there, at least one byte unless it is the end, at most `size`."""
-        return self._line.get(1, size)
+    def read1(self, size: int = CHUNK) -> bytes:
+        """Read what is there: at most `size` bytes, and none only at the end."""
+        return self._buffer.get(1, size)
 
     def readinto(self, buffer: Any, /) -> int:
-        """As `read`, into `buffer`."""
+        """Read into `buffer`, as `read` does."""
         view = memoryview(buffer).cast("B")
-        data = self._line.get(len(view), len(view)) if len(view) else b""
+        data = self._buffer.get(len(view), len(view)) if len(view) else b""
         view[: len(data)] = data
         return len(data)
 
@@ -272,37 +318,38 @@ class BridgeReader(_File):
         return False
 
     def fail(self, error: BaseException) -> None:
-        """Go away for a reason: the writer raises Cancelled with `error` as its cause."""
+        """Leave for a reason: the writer raises Cancelled with `error` as its cause."""
         self._closed = True
-        self._line.leave(error)
+        self._buffer.leave(error)
 
     def close(self) -> None:
-        """Read no more. Safe to call twice, and at the end, where it changes nothing."""
+        """Read no more. Safe to call twice; at the end it changes nothing."""
         self._closed = True
-        self._line.leave()
+        self._buffer.leave()
 
     def __iter__(self) -> Iterator[bytes]:
         """Raises SourceSpent when all of it was read before."""
         self._once.begin()
         while piece := self._piece():
             yield piece
-        self._once.ended()
+        self._once.mark_ended()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Cancelling the reading task closes this end, so the writer hears of it. Raises SourceSpent as `__iter__` does."""
+        """A reading task that is cancelled closes this end. Raises SourceSpent as `__iter__`
+        does."""
         self._once.begin()
         try:
             while piece := await asyncio.to_thread(self._piece):
                 yield piece
-            self._once.ended()
+            self._once.mark_ended()
         except asyncio.CancelledError as error:
             self.fail(error)
             raise
 
     def _piece(self) -> bytes:
-        piece = self._line.get(PIECE, PIECE, LINGER)
+        piece = self._buffer.get(CHUNK, CHUNK, LINGER)
         if piece:
-            self._once.gave()
+            self._once.mark_read()
         return piece
 
     def __enter__(self) -> Self:
@@ -320,11 +367,11 @@ class BridgeReader(_File):
             self.fail(error)
 
     def __del__(self) -> None:
-        self._line.leave()
+        self._buffer.leave()
 
 
 def _broken(error: BaseException) -> SluiceError:
-    told = error.detail if isinstance(error, SluiceError) else f"{type(error).__name__}: {error}"
+    why = error.detail if isinstance(error, SluiceError) else f"{type(error).__name__}: {error}"
     return SourceFailed(
-        f"The writer of this bridge failed ({told}); what came before is not the whole"
+        f"The writer of this bridge failed ({why}); what came before is not the whole"
     )

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import Self
 
-from sluiceway.client.bodies.aiohttp_body import known_to_aiohttp
+from sluiceway.client.bodies.aiohttp_body import register_with_aiohttp
 from sluiceway.client.bodies.inputs import BodyInput, Content, material
 from sluiceway.client.bodies.sized import OnSent, acounted, aexact, counted, exact
 from sluiceway.errors import BadRequest
@@ -45,7 +45,7 @@ class Form:
         self._parts: list[bytes | BodyInput] = []  # what stands between the files, and the files
         self._on_progress = on_progress
         self.content_type: str = self._encoder.content_type
-        known_to_aiohttp(type(self))
+        register_with_aiohttp(type(self))
         for name, value in fields.items() if isinstance(fields, Mapping) else fields:
             self.field(name, value)
 

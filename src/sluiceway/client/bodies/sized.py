@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
-from sluiceway.client.bodies.aiohttp_body import known_to_aiohttp
+from sluiceway.client.bodies.aiohttp_body import register_with_aiohttp
 from sluiceway.client.bodies.inputs import BodyInput, Content, material
 from sluiceway.errors import BadRequest, SourceFailed
 from sluiceway.pipe.source import Buffer
@@ -31,7 +31,7 @@ class Sized:
         self.len = size  # where requests looks
         # Requests takes a length of 0 for none and sends chunks; a Content-Length beside them would contradict them.
         self.headers: dict[str, str] = {"Content-Length": str(size)} if size else {}
-        known_to_aiohttp(type(self))
+        register_with_aiohttp(type(self))
 
     def __iter__(self) -> Iterator[bytes]:
         return counted(exact(self._material, self.len), self.len, self._on_progress)
