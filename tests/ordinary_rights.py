@@ -1,6 +1,6 @@
-"""Root reads every file. In this block a test that runs as root may read no more than an ordinary owner of files may.
+"""Inside this block, a test that runs as root can read no more than an ordinary owner of files.
 
-Linux keeps capabilities by thread; threads that are started inside have what this one has.
+Linux keeps capabilities by thread; threads started inside inherit them.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ class _Data(ctypes.Structure):
 
 @contextmanager
 def ordinary_rights() -> Iterator[None]:
-    """Does nothing for others than root, who have no more rights to lose."""
+    """Changes nothing for users other than root."""
     if sys.platform != "linux" or os.geteuid() != 0:
         yield
         return
     libc = ctypes.CDLL(None, use_errno=True)
     header, data = _Header(VERSION_3, 0), (_Data * 2)()
-    _display_name(libc.capget(ctypes.byref(header), data))
+    _check(libc.capget(ctypes.byref(header), data))
     before = data[0].effective
     data[0].effective = before & ~(1 << CAP_DAC_OVERRIDE | 1 << CAP_DAC_READ_SEARCH)
-    _display_name(libc.capset(ctypes.byref(header), data))
+    _check(libc.capset(ctypes.byref(header), data))
     try:
         yield
     finally:
         data[0].effective = before
-        _display_name(libc.capset(ctypes.byref(header), data))
+        _check(libc.capset(ctypes.byref(header), data))
 
 
-def _display_name(result: int) -> None:
+def _check(result: int) -> None:
     if result != 0:
         raise OSError(ctypes.get_errno(), "the capabilities of this thread cannot be changed")

@@ -1,7 +1,7 @@
-"""A REST API that takes objects and is not ours: it records each request, and fails a share of them, by seed, in all ways.
+"""A REST API of another project: records each request, and fails a share of them, by seed.
 
 target = RestTarget(share=0.2, seed=7)   # PUT, HEAD, GET and forms below target.url
-target.objects["a/b"].times              # how often the object was stored: 1, or somebody made a duplicate
+target.objects["a/b"].times              # how often the object was stored; 2 is a duplicate
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ WAYS = (
     "reset before",
     "reset after",
     "500 after",
-)  # "after": it is stored, the answer is lost
+)  # "after": it is stored, and the response is lost
 
 
 @dataclass
@@ -51,7 +51,9 @@ class Asked:
 
 @dataclass
 class RestTarget:
-    """`knows` is what of HTTP it understands: "once" (Idempotency-Key), "conditions" (If-None-Match), "digests", "head"."""
+    """`knows`: what it understands of HTTP: "once" (Idempotency-Key), "conditions" (If-None-Match),
+    "digests", "head".
+    """
 
     share: float = 0.0
     seed: int = 1
@@ -60,7 +62,7 @@ class RestTarget:
     spared: frozenset[str] = frozenset()  # methods that never fail
     wait: float = 0.0  # seconds each request takes
     retry_after: str | None = "0"
-    keep: bool = False  # the bytes, too
+    keep: bool = False  # keeps the bytes, too
     objects: dict[str, Stored] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
     failed: Counter[str] = field(default_factory=Counter)
@@ -73,7 +75,7 @@ class RestTarget:
         self.answers: dict[str, int] = {}  # idempotency key -> the answer's status
         self.busy = 0
 
-    def fate(self, method: str) -> str:
+    def failure(self, method: str) -> str:
         if method in self.spared:
             return ""
         with self.lock:
@@ -130,11 +132,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _busy(self, work: object) -> None:
         target = self.target
-        told = {name.lower(): value for name, value in self.headers.items()}
+        headers = {name.lower(): value for name, value in self.headers.items()}
         asked = Asked(
             self.command,
             unquote(urlsplit(self.path).path).removeprefix("/api/"),
-            told,
+            headers,
             time.monotonic(),
         )
         with target.lock:
@@ -143,7 +145,7 @@ class _Handler(BaseHTTPRequestHandler):
             target.at_once = max(target.at_once, target.busy)
         try:
             time.sleep(target.wait)
-            work(asked, target.fate(asked.method))  # type: ignore[operator]
+            work(asked, target.failure(asked.method))  # type: ignore[operator]
         except (ConnectionError, TimeoutError):
             self.close_connection = True  # the copier was killed, or hung up
         finally:
@@ -151,13 +153,13 @@ class _Handler(BaseHTTPRequestHandler):
                 target.busy -= 1
 
     def handle_expect_100(self) -> bool:
-        return True  # said later: a fate may come first
+        return True  # sent later: a failure may come first
 
-    def _take(self, asked: Asked, fate: str) -> None:
+    def _take(self, asked: Asked, failure: str) -> None:
         target = self.target
         if self.headers.get("expect"):
             self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        if fate == "reset before":
+        if failure == "reset before":
             return self._reset()
         digest, size, kept = hashlib.sha256(), 0, []
         for piece in self._body():
@@ -165,14 +167,14 @@ class _Handler(BaseHTTPRequestHandler):
             size += len(piece)
             if target.keep:
                 kept.append(piece)
-        if fate in ("429", "503", "500"):
-            return self._answer(asked, int(fate), retry=fate != "500")
+        if failure in ("429", "503", "500"):
+            return self._answer(asked, int(failure), retry=failure != "500")
         status = self._store(
             asked, Stored(size, digest.hexdigest(), data=b"".join(kept) if target.keep else None)
         )
-        if fate == "reset after":
+        if failure == "reset after":
             return self._reset()
-        return self._answer(asked, 500 if fate else status)
+        return self._answer(asked, 500 if failure else status)
 
     def _store(self, asked: Asked, fresh: Stored) -> int:
         target, once = self.target, asked.headers.get("idempotency-key", "")
@@ -203,12 +205,12 @@ class _Handler(BaseHTTPRequestHandler):
             left -= len(piece)
             yield piece
 
-    def _show(self, asked: Asked, fate: str) -> None:
+    def _show(self, asked: Asked, failure: str) -> None:
         target = self.target
-        if fate in ("reset before", "reset after"):
+        if failure in ("reset before", "reset after"):
             return self._reset()
-        if fate:
-            return self._answer(asked, int(fate[:3]), retry=True)
+        if failure:
+            return self._answer(asked, int(failure[:3]), retry=True)
         there = target.objects.get(asked.key)
         if there is None or (asked.method == "HEAD" and "head" not in target.knows):
             return self._answer(asked, 404 if there is None else 405)

@@ -1,4 +1,4 @@
-"""`sluiceway copy` as people and scripts meet it: exit codes, what is printed where, the bar on a terminal."""
+"""`sluiceway copy` for people and scripts: exit codes, output, the bar on a terminal."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from sluiceway.cli.exits import EXITS
 from sluiceway.copying.options import MOST_RETRIES, RETRIES
 
 DATA = os.urandom(100_000)
-PATIENCE = 30  # seconds
+DEADLINE = 30  # seconds
 
 
 @dataclass
@@ -48,7 +48,7 @@ def run(*arguments: str | Path, stdin: bytes = b"", **env: str) -> Ran:
         command(*arguments),
         input=stdin,
         capture_output=True,
-        timeout=PATIENCE,
+        timeout=DEADLINE,
         env=environment(**env),
     )
     return Ran(done.returncode, done.stdout, done.stderr.decode())
@@ -137,7 +137,7 @@ def test_each_outcome_has_its_exit_code(
     act: Callable[[Exchange], None],
     arguments: list[str],
 ) -> None:
-    """The table of the help, outcome by outcome; errors are one line on standard error that repeats no secret."""
+    """Each row of the help; an error is one line on standard error without any secret."""
     (tmp_path / "empty").mkdir()
     with Peer(act) as peer:
         places = {
@@ -160,7 +160,7 @@ def test_each_outcome_has_its_exit_code(
 
 
 def test_every_exit_code_is_tested_and_in_the_help() -> None:
-    """The table, the tests and the help are one."""
+    """The table, the tests and the help agree."""
     help_text = run("--help").out.decode()
 
     assert {row.code for row in EXITS} == {case[1] for case in CASES} | {130}
@@ -168,8 +168,8 @@ def test_every_exit_code_is_tested_and_in_the_help() -> None:
         assert re.search(rf"^ +{row.code}  {re.escape(row.meaning)}$", help_text, re.MULTILINE), row
 
 
-def test_the_result_is_one_line(source: Path) -> None:
-    """Where it is, how much, its digest, how long, how fast."""
+def test_the_receipt_is_one_line(source: Path) -> None:
+    """Location, size, digest, seconds, speed."""
     with Peer(taking) as peer:
         done = run(source, f"{peer.url}/a")
 
@@ -180,7 +180,7 @@ def test_the_result_is_one_line(source: Path) -> None:
 
 
 def test_a_long_transfer_says_where_the_time_went(source: Path) -> None:
-    """Above a second, as the last words of the line; below, nobody asked."""
+    """At the end of the line, if the transfer took more than a second."""
 
     def slowly(exchange: Exchange) -> None:
         exchange.read_body()
@@ -194,7 +194,7 @@ def test_a_long_transfer_says_where_the_time_went(source: Path) -> None:
 
 
 def test_a_pipe_of_known_size_is_sent_raw_with_its_length() -> None:
-    """Sizes in words; no chunks."""
+    """A size with a unit; no chunks."""
     with Peer(taking) as peer:
         done = run("-", f"{peer.url}/a.txt", "--size", "2KiB", stdin=DATA[:2048])
     asked = peer.seen[0]
@@ -203,8 +203,8 @@ def test_a_pipe_of_known_size_is_sent_raw_with_its_length() -> None:
     assert "transfer-encoding" not in asked.headers
 
 
-def test_a_server_to_a_server_with_a_token_for_each(source: Path) -> None:
-    """From the environment and by hand; the receipt names both places; no secret anywhere."""
+def test_server_to_server_uses_a_token_for_each(source: Path) -> None:
+    """From the environment and as an option; the receipt names both sides, without secrets."""
     with Peer(ranged(DATA)) as giver, Peer(taking) as taker:
         done = run(
             *(
@@ -219,7 +219,7 @@ def test_a_server_to_a_server_with_a_token_for_each(source: Path) -> None:
             SLUICEWAY_TOKEN="hush1",
             SLUICEWAY_FROM_TOKEN="hush2",
         )
-    told = json.loads(done.out)
+    receipt = json.loads(done.out)
 
     assert (giver.seen[0].headers["authorization"], giver.seen[0].headers["x-from"]) == (
         "Bearer hush2",
@@ -229,7 +229,7 @@ def test_a_server_to_a_server_with_a_token_for_each(source: Path) -> None:
         "Bearer hush1",
         "hush",
     )
-    assert (told["source"], told["location"]) == (f"{giver.url}/f", f"{taker.url}/d/f")
+    assert (receipt["source"], receipt["location"]) == (f"{giver.url}/f", f"{taker.url}/d/f")
     assert "hush" not in done.err + done.out.decode()
     assert taker.seen[0].body == DATA
 
@@ -243,7 +243,7 @@ def test_retries_are_counted_and_can_be_switched_off(source: Path) -> None:
 
 
 def test_the_default_of_the_help_is_the_default_of_python() -> None:
-    """One number, and the limit too."""
+    """The same default and the same limit."""
     option = next(param for param in copy_command.params if param.name == "retries")
 
     assert option.default == RETRIES
@@ -252,14 +252,14 @@ def test_the_default_of_the_help_is_the_default_of_python() -> None:
 
 
 def test_quiet_prints_nothing(source: Path) -> None:
-    """But errors still."""
+    """Except errors."""
     with Peer(taking) as peer:
         assert run("-q", source, f"{peer.url}/a") == Ran(0, b"", "")
         assert run("-q", f"{source}x", f"{peer.url}/a").err.startswith("sluiceway: ")
 
 
-def test_json_is_one_receipt_a_line(tmp_path: Path, source: Path) -> None:
-    """The documented names and types, for a file and for each file of a folder, and nothing else on standard output."""
+def test_json_prints_one_receipt_per_line(tmp_path: Path, source: Path) -> None:
+    """The documented names and types, for a file and each file of a folder, and nothing else."""
     (tmp_path / "d").mkdir()
     for name in "ab":
         (tmp_path / "d" / name).write_text(name)
@@ -292,14 +292,14 @@ def test_json_errors_are_json_on_standard_error(source: Path) -> None:
     """With the stable code and the exit code."""
     with Peer(refusing(413)) as peer:
         done = run("--json", source, f"{peer.url}/a")
-    told = json.loads(done.err)
+    problem = json.loads(done.err)
 
     assert done.out == b""
-    assert (told["code"], told["exit"], told["answered"]) == ("too-large", 4, 413)
+    assert (problem["code"], problem["exit"], problem["answered"]) == ("too-large", 4, 413)
 
 
 def test_a_pipe_is_sent_in_chunks() -> None:
-    """Standard input of unknown length, under the name the URL gives."""
+    """Standard input of unknown length, under the name in the URL."""
     with Peer(taking) as peer:
         done = run("-", f"{peer.url}/a.txt", stdin=DATA)
     asked = peer.seen[0]
@@ -313,12 +313,12 @@ def test_a_pipe_is_sent_in_chunks() -> None:
 
 
 def test_standard_input_from_a_file_has_a_length(source: Path) -> None:
-    """`< file`: from where the descriptor stands."""
+    """`< file`: from the position of the descriptor."""
     with Peer(taking) as peer, source.open("rb") as file:
         file.seek(10)
         os.lseek(file.fileno(), 10, os.SEEK_SET)
         done = subprocess.run(
-            command("-", f"{peer.url}/a"), stdin=file, timeout=PATIENCE, capture_output=True
+            command("-", f"{peer.url}/a"), stdin=file, timeout=DEADLINE, capture_output=True
         )
 
     assert done.returncode == 0, done.stderr
@@ -328,12 +328,12 @@ def test_standard_input_from_a_file_has_a_length(source: Path) -> None:
     )
 
 
-def test_an_early_refusal_ends_it_though_the_pipe_stays_open() -> None:
-    """401 while standard input says nothing: the process ends at once with the reason."""
+def test_an_early_refusal_ends_the_upload_of_an_open_pipe() -> None:
+    """401 while standard input is silent: the process ends at once with the reason."""
     reader, writer = os.pipe()
     with Peer(lambda exchange: exchange.reply(401)) as peer:
         done = subprocess.run(
-            command("-", f"{peer.url}/a"), stdin=reader, capture_output=True, timeout=PATIENCE
+            command("-", f"{peer.url}/a"), stdin=reader, capture_output=True, timeout=DEADLINE
         )
     os.close(reader)
     os.close(writer)
@@ -342,7 +342,7 @@ def test_an_early_refusal_ends_it_though_the_pipe_stays_open() -> None:
     assert b"--token" in done.stderr
 
 
-def test_a_download_to_standard_output_leaves_it_to_the_data() -> None:
+def test_a_download_to_standard_output_prints_only_data() -> None:
     """Bytes on standard output, the receipt on standard error, also as JSON."""
     with Peer(ranged(DATA)) as peer:
         plain, as_json = run(f"{peer.url}/a", "-"), run("--json", f"{peer.url}/a", "-")
@@ -352,15 +352,15 @@ def test_a_download_to_standard_output_leaves_it_to_the_data() -> None:
     assert json.loads(as_json.err)["size"] == len(DATA)
 
 
-def test_a_wrong_digest_on_standard_output_is_in_the_exit_code() -> None:
-    """What was put out cannot be taken back, but a script will know."""
+def test_a_wrong_digest_on_standard_output_sets_the_exit_code() -> None:
+    """Printed bytes cannot be taken back, but a script sees the exit code."""
     with Peer(lying) as peer:
         done = run(f"{peer.url}/a", "-")
 
     assert (done.out, done.code) == (DATA, 5)
 
 
-def test_a_reader_that_goes_away_is_no_traceback() -> None:
+def test_a_reader_that_leaves_causes_no_traceback() -> None:
     """`| head -c 10` ends the copy with one line."""
     big = bytes(8 << 20)
     with Peer(ranged(big)) as peer:
@@ -373,12 +373,12 @@ def test_a_reader_that_goes_away_is_no_traceback() -> None:
             error = process.stderr.read()
             process.stderr.close()
 
-    assert process.wait(PATIENCE) == 1
+    assert process.wait(DEADLINE) == 1
     assert error == b"sluiceway: Whoever read the output went away\n"
 
 
 def test_the_token_comes_from_the_environment_and_is_never_printed(source: Path) -> None:
-    """Sent as Bearer; in no output, whatever happens."""
+    """Sent as Bearer; never printed."""
     with Peer(refusing(403)) as peer:
         done = run("--json", source, f"{peer.url}/a?sig=hush2", SLUICEWAY_TOKEN="hush1")
 
@@ -387,7 +387,7 @@ def test_the_token_comes_from_the_environment_and_is_never_printed(source: Path)
 
 
 def test_fields_headers_name_and_type_are_sent(source: Path) -> None:
-    """Each option where it belongs; a value may hold the mark again."""
+    """Each option has its effect; a value may contain the separator."""
     with Peer(taking) as peer:
         form = ["--form", "id=42", "--form", "note=a=b", "--field", "cover"]
         run(
@@ -408,21 +408,21 @@ def test_fields_headers_name_and_type_are_sent(source: Path) -> None:
     assert b'name="cover"; filename="n.png"\r\nContent-Type: image/webp\r\n' in asked.body
 
 
-def test_ctrl_c_is_130_and_says_one_word() -> None:
-    """And leaves what a download can go on with."""
+def test_ctrl_c_exits_with_130_and_one_word() -> None:
+    """And leaves the part that a download resumes with."""
     with Peer(lambda exchange: peer.ended.wait(20)) as peer:
         process = subprocess.Popen(
             command(f"{peer.url}/a", "/dev/null"), stderr=subprocess.PIPE, text=True
         )
         peer.met.wait(20)
         process.send_signal(signal.SIGINT)
-        _, error = process.communicate(timeout=PATIENCE)
+        _, error = process.communicate(timeout=DEADLINE)
 
     assert (process.returncode, error) == (130, "sluiceway: interrupted\n")
 
 
-def on_a_terminal(arguments: list[str], until: float = PATIENCE) -> tuple[int, str]:
-    """Run with a pseudo-terminal as standard error; the exit code and everything it showed."""
+def on_a_terminal(arguments: list[str], until: float = DEADLINE) -> tuple[int, str]:
+    """Runs with a pseudo-terminal as standard error; returns the exit code and the output."""
     main, side = pty.openpty()
     process = subprocess.Popen(
         arguments,
@@ -442,11 +442,11 @@ def on_a_terminal(arguments: list[str], until: float = PATIENCE) -> tuple[int, s
                 break
             shown += data
     os.close(main)
-    return process.wait(PATIENCE), shown.decode("utf-8", "replace")
+    return process.wait(DEADLINE), shown.decode("utf-8", "replace")
 
 
-def test_the_bar_is_at_100_only_after_the_servers_answer(tmp_path: Path) -> None:
-    """Everything is sent, the server takes its time: the bar waits in words, under 100 %."""
+def test_the_bar_reaches_100_only_after_the_response(tmp_path: Path) -> None:
+    """Everything is sent, the server is slow: the bar says "waiting", under 100 %."""
     source = tmp_path / "f.bin"
     source.write_bytes(bytes(4 << 20))
     answered: list[int] = []
@@ -469,8 +469,8 @@ def test_the_bar_is_at_100_only_after_the_servers_answer(tmp_path: Path) -> None
     assert "100 %" not in shown[: last_wait - 200]
 
 
-def test_the_bar_says_that_it_tries_again(tmp_path: Path) -> None:
-    """As a line that stays, above a bar that starts again; and 100 % still only at the end."""
+def test_the_bar_shows_retries(tmp_path: Path) -> None:
+    """In a line above a bar that starts again; 100 % only at the end."""
     source = tmp_path / "f.bin"
     source.write_bytes(bytes(4 << 20))
     answers = [503]
@@ -490,7 +490,7 @@ def test_the_bar_says_that_it_tries_again(tmp_path: Path) -> None:
 
 
 def test_the_bar_shows_names_that_cannot_steer_the_terminal(tmp_path: Path) -> None:
-    """A file called by an escape sequence is shown with question marks."""
+    """An escape sequence in a file name is shown as question marks."""
     source = tmp_path / "evil\x1b]0;owned\x07[bold].bin"
     source.write_bytes(bytes(3 << 20))
     with Peer(taking) as peer:
@@ -502,7 +502,7 @@ def test_the_bar_shows_names_that_cannot_steer_the_terminal(tmp_path: Path) -> N
 
 
 def test_without_a_terminal_there_is_no_bar(source: Path) -> None:
-    """Logs of scripts stay clean."""
+    """The logs of scripts stay clean."""
     with Peer(taking) as peer:
         assert run(source, f"{peer.url}/a").err == ""
 
@@ -512,21 +512,21 @@ def modules_after(code: str) -> set[str]:
         [sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"],
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=DEADLINE,
     )
     assert done.returncode == 0, done.stderr
     return {name.partition(".")[0] for name in done.stdout.split("\n")[-2].split()}
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
-    """No HTTP client, server, framework, parser or terminal library until one is used."""
+    """No HTTP client, server, framework, parser or terminal library before it is used."""
     heavy = {"aiohttp", "click", "httptools", "multipart", "rich", "starlette", "uvicorn", "uvloop"}
 
     assert not heavy & modules_after("import sluiceway")
 
 
 def test_copy_loads_no_server() -> None:
-    """The client side comes alone; the bar only on a terminal."""
+    """Only the client is loaded, and the bar only on a terminal."""
     loaded = modules_after("import sluiceway.cli.copy, sluiceway; sluiceway.copy")
 
     assert "aiohttp" in loaded
@@ -534,15 +534,18 @@ def test_copy_loads_no_server() -> None:
 
 
 def test_help_loads_no_http_library() -> None:
-    """`sluiceway --help` and `sluiceway copy --help` answer at once."""
-    code = "from sluiceway.cli.main import main\nfor a in ([], ['copy']): main([*a, '--help'], standalone_mode=False)"
+    """`sluiceway --help` and `sluiceway copy --help` are fast."""
+    code = (
+        "from sluiceway.cli.main import main\n"
+        "for a in ([], ['copy']): main([*a, '--help'], standalone_mode=False)"
+    )
 
     assert not {"aiohttp", "rich", "starlette", "uvicorn", "uvloop"} & modules_after(code)
 
 
 @pytest.mark.parametrize("name", ["SLUICEWAY_TOKEN", "SLUICEWAY_FROM_TOKEN"])
 def test_a_token_that_is_set_and_empty_is_an_error(source: Path, name: str) -> None:
-    """It was meant to be one: a line that made it has failed, and nothing else would say so."""
+    """The command that should have set it failed, and nothing else would show that."""
     with Peer(taking) as peer:
         done = run(source, f"{peer.url}/a", stdin=b"", **{name: ""})
 

@@ -1,4 +1,4 @@
-"""An origin for tests: the objects somebody gives it, each from bytes, a size of zeros, or an error that its reading raises."""
+"""A CopySource for tests: objects from bytes, from a number of zeros, or with an error."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MIB = 1 << 20
 
 
 class Zeros:
-    """So many zeros, none of them stored."""
+    """A number of zeros, none of them stored."""
 
     reopenable = True
 
@@ -31,7 +31,10 @@ class Zeros:
 
 
 class GivenItems:
-    """Key -> bytes, number of zeros, or what is raised when half of it was read. `told`: sizes said instead of the true ones."""
+    """Key -> bytes, number of zeros, or an error that half of the object ends in.
+
+    `sizes`: announced instead of the true ones.
+    """
 
     display_name = "given"
     rereadable = True
@@ -39,15 +42,15 @@ class GivenItems:
     def __init__(
         self,
         given: Mapping[str, bytes | int | SluiceError],
-        told: Mapping[str, int | None] | None = None,
+        sizes: Mapping[str, int | None] | None = None,
     ) -> None:
-        self._given, self._told = given, told or {}
+        self._given, self._sizes = given, sizes or {}
         self.open_now = 0  # readings under way
 
     async def items(self) -> AsyncIterator[CopyItem]:
         for key, what in self._given.items():
             size = len(what) if isinstance(what, bytes) else what if isinstance(what, int) else 1000
-            yield CopyItem(key, self._told.get(key, size), modified=1_000_000_000.0)
+            yield CopyItem(key, self._sizes.get(key, size), modified=1_000_000_000.0)
 
     @asynccontextmanager
     async def open(self, item: CopyItem) -> AsyncIterator[Reading]:
@@ -70,6 +73,8 @@ class GivenItems:
 
 
 class FailingSource:
+    """500 bytes of 1000, then the error."""
+
     reopenable = True
     length: int | None = 1000
 

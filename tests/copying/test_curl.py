@@ -1,4 +1,7 @@
-"""Lines for curl: what stands in them, and what never does. That they do the same is shown in journeys/test_copy_curl.py."""
+"""Lines for curl: their words, and that they contain no secret.
+
+journeys/test_copy_curl.py shows that they copy the same.
+"""
 
 from __future__ import annotations
 
@@ -46,8 +49,8 @@ def line(src: str, dst: str, **options: object) -> CurlLine:
             U,
             {"size": "1KiB"},
             (
-                "curl -sS --fail-with-body -T - -H Transfer-Encoding: -H 'Content-Length: 1024' -H 'Content-Type: text/plain' "
-                "http://h/files/a.txt"
+                "curl -sS --fail-with-body -T - -H Transfer-Encoding: -H 'Content-Length: 1024' "
+                "-H 'Content-Type: text/plain' http://h/files/a.txt"
             ),
         ),
         (
@@ -66,22 +69,27 @@ def line(src: str, dst: str, **options: object) -> CurlLine:
             U,
             "http://g/x",
             {},
-            "curl -sSfL http://h/files/a.txt | curl -sS --fail-with-body -T - -H 'Content-Type: text/plain' http://g/x",
+            (
+                "curl -sSfL http://h/files/a.txt | "
+                "curl -sS --fail-with-body -T - -H 'Content-Type: text/plain' http://g/x"
+            ),
         ),
     ],
 )
-def test_each_way_has_its_line(src: str, dst: str, options: dict[str, object], text: str) -> None:
-    """Raw from a file, below a folder, from a pipe with and without a size; as a form; a download; from server to server."""
+def test_each_direction_has_its_line(
+    src: str, dst: str, options: dict[str, object], text: str
+) -> None:
+    """A file, a folder, a pipe with and without a size, a form, a download, between servers."""
     assert line(src, dst, **options).text == text
 
 
 def test_a_download_into_a_folder_names_the_file(tmp_path: Path) -> None:
-    """As the URL calls it, made harmless; or as it was said."""
+    """The name in the URL, cleaned; or the given name."""
     assert line("http://h/d/%2e%2e%2fa.txt", str(tmp_path)).text.endswith(f"-o {tmp_path}/a.txt")
     assert line(U, str(tmp_path), name="n.txt").text.endswith(f"-o {tmp_path}/n.txt")
 
 
-def test_a_folder_is_a_line_for_each_file(tmp_path: Path) -> None:
+def test_a_folder_has_a_line_for_each_file(tmp_path: Path) -> None:
     """In the order in which they would be sent, under the same names."""
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "2").touch()
@@ -91,8 +99,8 @@ def test_a_folder_is_a_line_for_each_file(tmp_path: Path) -> None:
     assert [text.rpartition(" ")[2] for text in texts] == ["http://h/d/1", "http://h/d/b/2"]
 
 
-def test_no_secret_is_in_a_line() -> None:
-    """Tokens, passwords, keys in headers, queries and fields: variables, each with a name of its own, all told."""
+def test_lines_contain_no_secret() -> None:
+    """Tokens, passwords and keys become variables with names of their own, all listed."""
     done = line(
         "https://me:hush@a/f?X-Amz-Signature=hush&x=1&sig=hush",
         "https://b/files?access_token=hush",
@@ -125,15 +133,15 @@ def test_no_secret_is_in_a_line() -> None:
     assert "--form-string id=42" in done.text
 
 
-def test_two_secrets_of_one_name_are_two_variables() -> None:
-    """Else the second would be sent twice."""
+def test_two_secrets_of_one_name_get_two_variables() -> None:
+    """Otherwise the second would be sent twice."""
     done = line("a", "http://h/x?token=1&token=2", token="t")
 
     assert done.variables == ("SLUICEWAY_TOKEN", "SLUICEWAY_TOKEN_2", "SLUICEWAY_TOKEN_3")
 
 
-def test_a_scheme_stays_and_its_secret_goes() -> None:
-    """What kind of proof it is helps; a value without a scheme is all secret."""
+def test_the_scheme_stays_and_the_secret_is_hidden() -> None:
+    """The kind of credentials is useful; a value without a scheme is hidden as a whole."""
     assert (
         '-H "Authorization: Own $SLUICEWAY_TOKEN"'
         in line("a", U, headers={"Authorization": "Own hush"}).text
@@ -147,8 +155,8 @@ def test_a_scheme_stays_and_its_secret_goes() -> None:
 @pytest.mark.parametrize(
     "name", ["it's", 'a"b', "$HOME", "`id`", "a\\b", "!x", "a;b", "a\nb", "ü [1] {2}", "-x", "*"]
 )
-def test_names_mean_only_themselves_to_a_shell(name: str) -> None:
-    """One word, read back as it was; and to curl no pattern."""
+def test_a_shell_reads_names_literally(name: str) -> None:
+    """One word for the shell, and no pattern for curl."""
     words = shlex.split(line(name, "http://h/files/x").text)
 
     assert words[words.index("-T") + 1] == name
@@ -156,7 +164,7 @@ def test_names_mean_only_themselves_to_a_shell(name: str) -> None:
 
 
 def test_text_beside_a_variable_cannot_run_anything() -> None:
-    """What double quotes would read is quoted apart."""
+    """Text that double quotes would expand is quoted by itself."""
     text = line("a", U, headers={"X-Key": "s"}, form=None, token="t").text
     risky = line("http://u$(id):pw@h/a", "b").text
 
@@ -164,20 +172,20 @@ def test_text_beside_a_variable_cannot_run_anything() -> None:
     assert "'u$(id):'\"$SLUICEWAY_PASSWORD\"" in risky
 
 
-def test_what_curl_does_otherwise_is_said() -> None:
-    """A pipe of two curls stores a broken source; -C - trusts what is there."""
+def test_notes_say_how_curl_differs() -> None:
+    """A pipe of two curls stores a broken source; -C - trusts the existing file."""
     assert line(U, "http://g/x").notes == (PIPE_NOTE,)
     assert line(U, "b").notes == (RESUME_NOTE,)
     assert line("a", U).notes == line(U, "b", force=True).notes == ()
 
 
 def test_an_empty_header_is_sent_by_curl_too() -> None:
-    """`Name:` would take it away."""
+    """`Name:` would remove the header."""
     assert "-H 'X-Note;'" in line("a", U, headers={"X-Note": ""}).text
 
 
-def test_what_cannot_be_copied_has_no_line(tmp_path: Path) -> None:
-    """The same complaints as from the copy itself."""
+def test_a_copy_without_a_server_has_no_line(tmp_path: Path) -> None:
+    """The same errors as from the copy itself."""
     for src, dst in (("-", "http://h/files"), ("a", "b"), (str(tmp_path), "http://h/x")):
         with pytest.raises(BadRequest):
             list(curl_lines(CopyOptions.for_one(src, dst)))

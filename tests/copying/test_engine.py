@@ -1,4 +1,4 @@
-"""The engine, between any origin and any goal: what fails, changes, is gone or was taken is told of that object alone."""
+"""The engine between any source and any target: one object's trouble is reported for it alone."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ def bytes_of(store: MemoryStore) -> dict[str, bytes]:
 
 
 class Weather(StoreSource):
-    """An origin of a real store, where things happen to objects while they are opened and read."""
+    """A source over a real store, with errors while objects are opened and read."""
 
     def __init__(self, store: MemoryStore, **trouble: list[Exception]) -> None:
-        super().__init__(store, "", "origin", ONCE)
+        super().__init__(store, "", "source", ONCE)
         self.trouble = trouble
         self.opened: list[str] = []
 
@@ -84,7 +84,7 @@ class Weather(StoreSource):
 
 
 class Passing:
-    """An origin that flows past once, as an archive does."""
+    """A source that can be read only once, like an archive."""
 
     rereadable = False
     display_name = "archive"
@@ -111,8 +111,8 @@ class Passing:
     async def aclose(self) -> None: ...
 
 
-def goal_of(store: MemoryStore, prefix: str = "") -> StoreTarget:
-    return StoreTarget(store, prefix, "goal/", Budget(16 << 20))
+def target_of(store: MemoryStore, prefix: str = "") -> StoreTarget:
+    return StoreTarget(store, prefix, "target/", Budget(16 << 20))
 
 
 async def ran(
@@ -133,38 +133,38 @@ async def ran(
     return await CopyEngine(source, target, rules, on_overall=look).run(), ended
 
 
-async def test_what_is_known_of_an_object_goes_along() -> None:
-    """Name and type from the origin, the sha-256 counted, the key below the goal's prefix."""
+async def test_metadata_is_copied_with_the_object() -> None:
+    """Name and type of the source, the counted sha-256, the key below the target's prefix."""
     store = MemoryStore()
     report, _ = await ran(
         StoreSource(stocked({"x/a/b.txt": b"1", "y": b"2"}), "x/", "o", ONCE),
-        goal_of(store, "new/"),
+        target_of(store, "new/"),
     )
 
     assert report.ok
-    assert [key for key in store.objects] == ["new/a/b.txt"]  # noqa: C416 - the keys are what is meant
+    assert [key for key in store.objects] == ["new/a/b.txt"]  # noqa: C416 - compares keys
     metadata = store.objects["new/a/b.txt"][0].metadata
     assert metadata == Metadata("b.txt", "text/x", hashlib.sha256(b"1").hexdigest())
 
 
-async def test_a_listing_of_several_pages_and_more_than_the_queue_holds() -> None:
+async def test_a_listing_longer_than_the_queue_is_copied() -> None:
     objects = {f"{n:05}": b"%d" % n for n in range(AHEAD + 2 * PAGE + 7)}
     store = MemoryStore()
-    report, ended = await ran(StoreSource(stocked(objects), "", "o", ONCE), goal_of(store))
+    report, ended = await ran(StoreSource(stocked(objects), "", "o", ONCE), target_of(store))
 
     assert report.copied == len(objects) == len(ended)
     assert bytes_of(store) == objects
 
 
-async def test_what_breaks_off_is_tried_again_and_what_cannot_be_is_told() -> None:
-    """A source that broke, one that is not what it was, one that never works, and one that works."""
+async def test_transient_errors_are_retried_and_others_are_reported() -> None:
+    """A source that broke once, one that changed, one that never works, and one that works."""
     busy: list[Exception] = [PeerFailed("cut"), Unavailable("busy")]
     never: list[Exception] = [SourceFailed("no right to read it")] * 9
-    origin = Weather(
+    source = Weather(
         stocked({"busy": b"1234567", "never": b"2345678", "calm": b"3"}), busy=busy, never=never
     )
     store = MemoryStore()
-    report, ended = await ran(origin, goal_of(store))
+    report, ended = await ran(source, target_of(store))
 
     assert (report.copied, report.failed) == (2, 1)
     assert (ended["busy"].attempts, ended["never"].attempts, ended["calm"].attempts) == (3, 1, 1)
@@ -172,15 +172,15 @@ async def test_what_breaks_off_is_tried_again_and_what_cannot_be_is_told() -> No
     assert bytes_of(store) == {"busy": b"1234567", "calm": b"3"}
 
 
-async def test_retries_have_an_end() -> None:
-    origin = Weather(stocked({"a": b"1234567"}), a=[PeerFailed("cut")] * 9)
-    report, ended = await ran(origin, goal_of(MemoryStore()), retries=2)
+async def test_retries_are_limited() -> None:
+    source = Weather(stocked({"a": b"1234567"}), a=[PeerFailed("cut")] * 9)
+    report, ended = await ran(source, target_of(MemoryStore()), retries=2)
 
     assert (report.failed, ended["a"].attempts, ended["a"].code) == (1, 3, "peer-failed")
 
 
-async def test_an_object_that_changed_since_the_listing_is_read_in_its_new_version() -> None:
-    """Once; one that changes again is reported."""
+async def test_an_object_changed_since_the_listing_is_read_again() -> None:
+    """Once; an object that changes again is reported."""
     store, to = stocked({"a": b"old", "b": b"old"}), MemoryStore()
     items = [item async for item in StoreSource(store, "", "o", ONCE).items()]
     store.objects |= stocked({"a": b"newer", "b": b"newer"}).objects
@@ -190,15 +190,15 @@ async def test_an_object_that_changed_since_the_listing_is_read_in_its_new_versi
             for item in items:
                 yield item
 
-    origin = Listed(store, b=[SourceChanged("again")] * 9)
-    report, ended = await ran(origin, goal_of(to))
+    source = Listed(store, b=[SourceChanged("again")] * 9)
+    report, ended = await ran(source, target_of(to))
 
     assert (report.copied, report.failed) == (1, 1)
     assert ended["b"].code == "source-changed"
     assert bytes_of(to) == {"a": b"newer"}
 
 
-async def test_an_object_that_is_gone_is_told() -> None:
+async def test_an_object_that_is_gone_is_reported() -> None:
     store = stocked({"a": b"1", "b": b"2"})
     items = [item async for item in StoreSource(store, "", "o", ONCE).items()]
     del store.objects["a"]
@@ -208,17 +208,17 @@ async def test_an_object_that_is_gone_is_told() -> None:
             for item in items:
                 yield item
 
-    report, ended = await ran(Listed(store, "", "o", ONCE), goal_of(MemoryStore()))
+    report, ended = await ran(Listed(store, "", "o", ONCE), target_of(MemoryStore()))
 
     assert (report.copied, ended["a"].code) == (1, "not-found")
 
 
-async def test_bytes_that_are_not_the_promised_ones_are_never_kept() -> None:
+async def test_bytes_with_another_digest_are_never_kept() -> None:
     store = stocked({"a": b"right"})
     entry, _ = store.objects["a"]
     store.objects["a"] = entry, b"wrong"
     to = MemoryStore()
-    report, ended = await ran(StoreSource(store, "", "o", ONCE), goal_of(to), retries=1)
+    report, ended = await ran(StoreSource(store, "", "o", ONCE), target_of(to), retries=1)
 
     assert (ended["a"].code, ended["a"].attempts) == ("digest-mismatch", 2)
     assert report.failed == 1
@@ -227,23 +227,23 @@ async def test_bytes_that_are_not_the_promised_ones_are_never_kept() -> None:
 
 @pytest.mark.parametrize("known_here", [True, False])
 @pytest.mark.parametrize("known_there", [True, False])
-async def test_the_same_bytes_are_skipped_whoever_knows_their_digest(
+async def test_equal_objects_are_skipped_whichever_side_knows_the_digest(
     known_here: bool, known_there: bool
 ) -> None:
-    """What nobody tells is counted; same size alone is not the same."""
-    origin = StoreSource(stocked({"a": b"same", "b": b"this"}, known_here), "", "o", ONCE)
+    """An unknown digest is counted; an equal size alone is not enough."""
+    source = StoreSource(stocked({"a": b"same", "b": b"this"}, known_here), "", "o", ONCE)
     store = stocked({"a": b"same", "b": b"that"}, known_there)
-    report, ended = await ran(origin, goal_of(store))
+    report, ended = await ran(source, target_of(store))
 
     assert (report.skipped, report.failed, ended["b"].code) == (1, 1, "exists")
     assert bytes_of(store) == {"a": b"same", "b": b"that"}
-    report, _ = await ran(origin, goal_of(store), force=True)
+    report, _ = await ran(source, target_of(store), force=True)
     assert (report.copied, report.skipped) == (1, 1)
     assert bytes_of(store) == {"a": b"same", "b": b"this"}
 
 
-async def test_what_appears_after_the_look_is_found_by_the_refusal() -> None:
-    """Nothing was there at the beginning; then somebody put the same, and something else."""
+async def test_an_object_that_appears_meanwhile_is_compared() -> None:
+    """The target was empty; then equal and different objects appeared."""
 
     class Raced(StoreTarget):
         async def empty(self) -> bool:
@@ -252,13 +252,13 @@ async def test_what_appears_after_the_look_is_found_by_the_refusal() -> None:
     store = stocked({"a": b"same", "b": b"that"})
     report, ended = await ran(
         StoreSource(stocked({"a": b"same", "b": b"this"}), "", "o", ONCE),
-        Raced(store, "", "goal/", Budget(16 << 20)),
+        Raced(store, "", "target/", Budget(16 << 20)),
     )
 
     assert (report.skipped, report.failed, ended["b"].code) == (1, 1, "exists")
 
 
-async def test_a_publish_whose_answer_got_lost_is_neither_a_failure_nor_done_twice() -> None:
+async def test_a_publish_whose_response_is_lost_is_not_repeated() -> None:
     class Losing(StoreTarget):
         puts = 0
 
@@ -269,28 +269,28 @@ async def test_a_publish_whose_answer_got_lost_is_neither_a_failure_nor_done_twi
             self.puts += 1
             raise PeerFailed(f"the connection broke after {receipt.size} bytes")
 
-    goal = Losing(store := MemoryStore(), "", "goal/", Budget(16 << 20))
-    report, ended = await ran(StoreSource(stocked({"a": b"1"}), "", "o", ONCE), goal)
+    target = Losing(store := MemoryStore(), "", "target/", Budget(16 << 20))
+    report, ended = await ran(StoreSource(stocked({"a": b"1"}), "", "o", ONCE), target)
 
-    assert (report.copied, report.ok, goal.puts) == (1, True, 1)
+    assert (report.copied, report.ok, target.puts) == (1, True, 1)
     assert (ended["a"].state, ended["a"].attempts) == ("copied", 2)
     assert bytes_of(store) == {"a": b"1"}
 
 
-async def test_an_origin_that_flows_past_is_copied_one_by_one() -> None:
-    """Never two at once; what failed after it was opened is not opened again."""
+async def test_a_source_readable_once_is_copied_one_by_one() -> None:
+    """Never two at once; an object that failed after it was opened is not opened again."""
     store = stocked({"taken": b"other"})
-    report, ended = await ran(Passing({"a": b"1", "taken": b"2", "b": b"3"}), goal_of(store))
+    report, ended = await ran(Passing({"a": b"1", "taken": b"2", "b": b"3"}), target_of(store))
 
     assert (report.copied, ended["taken"].code) == (2, "exists")
     assert bytes_of(store) == {"a": b"1", "taken": b"other", "b": b"3"}
-    report, _ = await ran(Passing({"a": b"1", "taken": b"2", "b": b"x"}), goal_of(store))
+    report, _ = await ran(Passing({"a": b"1", "taken": b"2", "b": b"x"}), target_of(store))
     assert (report.skipped, report.failed) == (1, 2)
-    report, _ = await ran(Passing({"a": b"1", "taken": b"2"}), goal_of(store), force=True)
+    report, _ = await ran(Passing({"a": b"1", "taken": b"2"}), target_of(store), force=True)
     assert bytes_of(store) == {"a": b"1", "taken": b"2", "b": b"3"}
 
 
-async def test_keys_that_lead_out_are_failures_and_never_become_paths(tmp_path: Path) -> None:
+async def test_keys_that_lead_out_fail_and_never_become_paths(tmp_path: Path) -> None:
     bad = [
         "../up",
         "/abs",
@@ -302,8 +302,8 @@ async def test_keys_that_lead_out_are_failures_and_never_become_paths(tmp_path: 
         "nul\0",
         "bad\udcff",
     ]
-    origin = StoreSource(stocked({**dict.fromkeys(bad, b"x"), "good": b"1"}), "", "o", ONCE)
-    report, ended = await ran(origin, FolderTarget(str(tmp_path / "to")))
+    source = StoreSource(stocked({**dict.fromkeys(bad, b"x"), "good": b"1"}), "", "o", ONCE)
+    report, ended = await ran(source, FolderTarget(str(tmp_path / "to")))
 
     assert (report.failed, report.copied, report.left_out) == (len(bad), 1, 0)
     assert {(ended[key].state, ended[key].code) for key in bad} == {("failed", "bad-name")}
@@ -315,7 +315,7 @@ async def test_keys_that_lead_out_are_failures_and_never_become_paths(tmp_path: 
             )
 
 
-async def test_a_listing_that_breaks_off_is_an_error_and_what_it_gave_is_copied() -> None:
+async def test_a_listing_that_breaks_off_is_an_error_after_its_objects_are_copied() -> None:
     class Half(StoreSource):
         async def items(self) -> AsyncIterator[CopyItem]:
             async for item in super().items():
@@ -325,7 +325,7 @@ async def test_a_listing_that_breaks_off_is_an_error_and_what_it_gave_is_copied(
     store, looks = MemoryStore(), list[sluiceway.Overall]()
     run = CopyEngine(
         Half(stocked({"a": b"1", "b": b"2"}), "", "o", ONCE),
-        goal_of(store),
+        target_of(store),
         CopyRules(ONCE),
         on_overall=looks.append,
     )
@@ -338,8 +338,8 @@ async def test_a_listing_that_breaks_off_is_an_error_and_what_it_gave_is_copied(
     assert (report.copied, report.complete, report.ok) == (2, False, False)
 
 
-async def test_a_goal_that_is_gone_ends_it(tmp_path: Path) -> None:
-    """Not each of a million objects is tried for minutes: what cannot be reached for twenty in a row is told once."""
+async def test_an_unreachable_target_ends_the_copy(tmp_path: Path) -> None:
+    """A million objects are not each retried for minutes: after twenty in a row the copy ends."""
     objects = {f"{n:05}": b"x" for n in range(500)}
     looks = list[sluiceway.Overall]()
     side = RemoteServer(f"http://127.0.0.1:{free()}/", {})
@@ -365,17 +365,17 @@ def free() -> int:
         return port
 
 
-async def test_failures_are_held_up_to_a_bound_and_counted_beyond() -> None:
+async def test_failures_are_kept_up_to_a_bound_and_then_counted() -> None:
     objects = {f"{n:05}": b"x" for n in range(MOST_FAILURES + 50)}
     store = stocked(dict.fromkeys(objects, b"y"))
-    report, _ = await ran(StoreSource(stocked(objects), "", "o", ONCE), goal_of(store))
+    report, _ = await ran(StoreSource(stocked(objects), "", "o", ONCE), target_of(store))
 
     assert (report.failed, len(report.failures)) == (len(objects), MOST_FAILURES)
     assert report.as_dict()["failed"] == len(objects)
 
 
-async def test_cancelling_it_ends_what_is_under_way() -> None:
-    """No task goes on, nothing half is there, and the last look has the report."""
+async def test_cancelling_ends_the_objects_under_way() -> None:
+    """No task continues, no partial object exists, and the last progress has the report."""
 
     class Slow(StoreSource):
         @asynccontextmanager
@@ -386,10 +386,10 @@ async def test_cancelling_it_ends_what_is_under_way() -> None:
                 yield reading
 
     store, looks, before = MemoryStore(), list[sluiceway.Overall](), asyncio.all_tasks()
-    origin = Slow(stocked({"a": b"1", "b": b"2", "c": b"3"}), "", "o", ONCE)
+    source = Slow(stocked({"a": b"1", "b": b"2", "c": b"3"}), "", "o", ONCE)
     task = asyncio.create_task(
         CopyEngine(
-            origin, goal_of(store), CopyRules(ONCE), KeyFilter(), None, 4, looks.append
+            source, target_of(store), CopyRules(ONCE), KeyFilter(), None, 4, looks.append
         ).run()
     )
     while not bytes_of(store):
@@ -407,8 +407,8 @@ async def test_cancelling_it_ends_what_is_under_way() -> None:
     assert (report.copied, report.complete) == (1, False)
 
 
-def test_errors_that_may_pass_are_told_from_those_that_will_not() -> None:
-    """By the answer where there was one, else by what the error is."""
+def test_transient_errors_are_recognised() -> None:
+    """By the response if there was one, otherwise by the kind of error."""
     may_pass = is_transient
     assert may_pass(PeerFailed("", answered=500))
     assert may_pass(PeerFailed("broke"))
@@ -421,7 +421,7 @@ def test_errors_that_may_pass_are_told_from_those_that_will_not() -> None:
         assert may_pass(Unavailable("", answered=status))
 
 
-def test_a_server_that_asks_for_more_than_a_minute_is_not_waited_for() -> None:
+def test_a_retry_after_of_more_than_a_minute_gives_up() -> None:
     assert RetryPolicy(5).wait(Unavailable("", retry_after="61"), 1) is None
     assert (RetryPolicy(5).wait(Unavailable("", retry_after="60"), 1) or 0) >= 60
     assert RetryPolicy(5).wait(Unavailable("", retry_after="soon"), 1) is not None

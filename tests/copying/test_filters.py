@@ -1,4 +1,4 @@
-"""Patterns on keys: * stays within a name, ** goes across."""
+"""Patterns on keys: * stays within a name, ** crosses /."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ KEYS = ["a.txt", "b.bin", "d/a.txt", "d/e/a.txt", "d/e/b.bin", "[x]", "d/.hidden
         ("a.tx", []),
     ],
 )
-def test_what_a_pattern_means(pattern: str, fits: list[str]) -> None:
+def test_patterns_match_keys(pattern: str, fits: list[str]) -> None:
     assert [key for key in KEYS if KeyFilter([pattern])(key)] == fits
     assert [key for key in KEYS if not KeyFilter(exclude=[pattern])(key)] == fits
 
 
-def test_an_exclude_wins() -> None:
-    """What fits both is not meant."""
+def test_exclude_outranks_include() -> None:
+    """A key that matches both is not selected."""
     choice = KeyFilter(["d/**", "a.txt"], ["**/e/**", "**/.*"])
 
     assert [key for key in KEYS if choice(key)] == ["a.txt", "d/a.txt"]
 
 
 @pytest.mark.parametrize("pattern", ["", "[a", "*" * 9, "x" * 1025, "[z-a]"])
-def test_a_pattern_that_is_none_is_refused(pattern: str) -> None:
+def test_an_invalid_pattern_is_refused(pattern: str) -> None:
     with pytest.raises(BadRequest):
         KeyFilter([pattern])
 
 
-def test_a_folder_named_in_brackets_is_no_slash() -> None:
-    """A set of characters never fits the mark between names."""
+def test_brackets_do_not_match_a_slash() -> None:
+    """A set of characters never matches the separator."""
     assert not KeyFilter(["a[!b]c"])("a/c")

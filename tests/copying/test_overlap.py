@@ -1,4 +1,4 @@
-"""Sides that overlap are refused before anything is read; a copy's own journal is no object of it."""
+"""Overlapping sides are refused before anything is read; the copy's own journal is not copied."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from sluiceway.copying.overlap import refuse_overlap
 from sluiceway.errors import BadRequest
 
 
-def test_a_folder_does_not_go_into_itself(tmp_path: Path) -> None:
-    """Below it, beside it by a link, above it, or onto itself; what is beside it is another one."""
+def test_a_folder_is_not_copied_into_itself(tmp_path: Path) -> None:
+    """Below it, through a link, above it, or itself; a folder beside it is another one."""
     source = tmp_path / "a"
     source.mkdir()
     (source / "x").write_bytes(b"x")
@@ -59,7 +59,7 @@ def test_a_folder_does_not_go_into_itself(tmp_path: Path) -> None:
         ("https://h/files/%61/", "https://h/files/a/b/"),
     ],
 )
-def test_a_prefix_does_not_go_into_itself(src: str, dst: str) -> None:
+def test_a_prefix_is_not_copied_into_itself(src: str, dst: str) -> None:
     with pytest.raises(BadRequest, match="overlap"):
         refuse_overlap(src, dst)
     with pytest.raises(BadRequest, match="overlap"):
@@ -81,12 +81,12 @@ def test_a_prefix_does_not_go_into_itself(src: str, dst: str) -> None:
         ("files", "https://h/files/"),
     ],
 )
-def test_sides_that_only_look_alike_are_two(src: str, dst: str) -> None:
+def test_sides_that_only_look_alike_do_not_overlap(src: str, dst: str) -> None:
     refuse_overlap(src, dst)
 
 
 def test_the_journal_of_the_run_is_not_copied(tmp_path: Path) -> None:
-    """Neither it nor its companions, wherever it stands in the source, by whatever way."""
+    """Neither it nor its companions, wherever it lies in the source, by whatever path."""
     source = tmp_path / "a"
     (source / "d").mkdir(parents=True)
     for name in ("x", "d/j.old", "d/j-wal.old"):

@@ -1,4 +1,4 @@
-"""The engine counts what a listing gave and what became of it; a server's names become files only where they can be seen."""
+"""Every listed object is counted once; invisible names of a server do not become files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sluiceway.stores.memory import MemoryStore
 
 
 class Listed(GivenItems):
-    """An origin that also lists what is no object."""
+    """A source that also lists things that are no objects."""
 
     def __init__(
         self, given: dict[str, bytes | int | sluiceway.SluiceError], omitted: list[Omitted]
@@ -38,25 +38,25 @@ class Listed(GivenItems):
             yield CopyItem(one.name, None, omitted=one)
 
 
-async def copied(origin: Any, to: Path, **more: Any) -> tuple[sluiceway.Report, dict[str, Ended]]:
+async def copied(source: Any, to: Path, **more: Any) -> tuple[sluiceway.Report, dict[str, Ended]]:
     ended: dict[str, Ended] = {}
 
     def look(now: Overall) -> None:
         if now.ended is not None:
             ended[now.ended.key] = now.ended
 
-    return await sluiceway.acopy_all(origin, to, on_progress=look, retries=0, **more), ended
+    return await sluiceway.acopy_all(source, to, on_progress=look, retries=0, **more), ended
 
 
-async def test_the_four_ends_add_up_to_what_was_listed(tmp_path: Path) -> None:
-    """Copied, there already, left out by a rule and failed; only the last makes the copy not ok."""
+async def test_the_four_states_add_up_to_the_listed_objects(tmp_path: Path) -> None:
+    """Copied, skipped, left out by a rule, failed; only a failure makes the copy not ok."""
     (tmp_path / "there").write_bytes(b"there")
     omitted = [
         Omitted("link", "link", RULES["link"]),
         Omitted("photos/", "folder-marker", RULES["folder-marker"]),
     ]
-    origin = Listed({"a": b"1", "there": b"there", "x/no": b"2"}, omitted)
-    report, ended = await copied(origin, tmp_path, exclude=["x/**"])
+    source = Listed({"a": b"1", "there": b"there", "x/no": b"2"}, omitted)
+    report, ended = await copied(source, tmp_path, exclude=["x/**"])
 
     assert (
         report.listed,
@@ -67,7 +67,7 @@ async def test_the_four_ends_add_up_to_what_was_listed(tmp_path: Path) -> None:
         report.failed,
     ) == (5, 1, 1, 3, 1, 0)
     assert (report.ok, ended["x/no"].code, ended["link"].code) == (True, "excluded", "link")
-    origin = Listed(
+    source = Listed(
         {"a": b"1"},
         [
             *omitted,
@@ -75,7 +75,7 @@ async def test_the_four_ends_add_up_to_what_was_listed(tmp_path: Path) -> None:
             Omitted("d/", "forbidden", "no"),
         ],
     )
-    report, ended = await copied(origin, tmp_path)
+    report, ended = await copied(source, tmp_path)
     assert (report.listed, report.skipped, report.left_out, report.failed, report.ok) == (
         5,
         1,
@@ -89,8 +89,8 @@ async def test_the_four_ends_add_up_to_what_was_listed(tmp_path: Path) -> None:
     }
 
 
-def test_an_object_that_neither_arrived_nor_failed_is_an_error() -> None:
-    """The engine holds itself to its count; the exit code of the command follows."""
+def test_an_object_that_did_not_end_is_an_error() -> None:
+    """The engine checks its own count; the exit code of the command follows."""
     tally = Tally()
     tally.listed = 2
     tally.count(Ended("a", "copied", 1))
@@ -102,7 +102,7 @@ def test_an_object_that_neither_arrived_nor_failed_is_an_error() -> None:
 
 
 class Omitting(MemoryStore):
-    """A real store whose listing names something that it cannot spell, in its place."""
+    """A real store whose listing has a name that it cannot represent."""
 
     async def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> Page:
         page = await super().list(prefix, after, limit)
@@ -112,8 +112,8 @@ class Omitting(MemoryStore):
         )
 
 
-async def test_what_a_store_cannot_list_is_counted_and_named(tmp_path: Path) -> None:
-    """The others arrive, the odd one is told by its key below the prefix, and the copy is not ok."""
+async def test_objects_a_store_cannot_list_are_counted_and_named(tmp_path: Path) -> None:
+    """The others are copied, the odd one is reported by its key, and the copy is not ok."""
     store = Omitting()
     for key in ("b/a", "b/z"):
         draft = await store.draft("i" * 22, 1)
@@ -129,10 +129,10 @@ async def test_what_a_store_cannot_list_is_counted_and_named(tmp_path: Path) -> 
     )
 
 
-async def test_an_origin_that_raises_a_library_s_own_error_fails_with_a_code(
+async def test_an_error_of_a_library_becomes_a_failure_with_a_code(
     tmp_path: Path,
 ) -> None:
-    """Not with the code of the root: it says nothing."""
+    """Not with the code of the base class, which says nothing."""
 
     class Raising(GivenItems):
         def open(self, item: CopyItem) -> Any:
@@ -153,10 +153,10 @@ async def test_an_origin_that_raises_a_library_s_own_error_fails_with_a_code(
         SourceFailed("no", answered=401),
     ],
 )
-async def test_a_side_that_knows_nobody_any_more_ends_the_run(
+async def test_a_side_that_rejects_the_credentials_ends_the_run(
     tmp_path: Path, error: sluiceway.SluiceError
 ) -> None:
-    """Twenty in a row: a token that ended in mid-run costs no thousand requests. What went well before is there."""
+    """After twenty in a row: a token that expires does not cost thousands of requests."""
     given: dict[str, bytes | int | sluiceway.SluiceError] = {"0": b"1"}
     given |= {f"{number:04}": error for number in range(1, 1000)}
     with pytest.raises(type(error), match="20 objects in a row failed like this") as caught:
@@ -179,7 +179,7 @@ class _Listing(http.server.BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def log_message(self, *_: object) -> None:
-        """Quiet."""
+        """No log lines."""
 
 
 @pytest.fixture
@@ -193,10 +193,10 @@ def listing() -> Iterator[tuple[str, type[_Listing]]]:
         thread.join()
 
 
-async def test_a_hostile_server_s_names_do_not_become_files(
+async def test_hostile_names_of_a_server_do_not_become_files(
     listing: tuple[str, type[_Listing]], tmp_path: Path
 ) -> None:
-    """What steers a terminal, cannot be seen or turns a name around is left out by name; the rest arrives."""
+    """Names with characters that are invisible or steer a terminal fail; the rest is copied."""
     url, handler = listing
     bad = ["\x1b[31mred", "bell\x07", "a\u202egpj.exe", "a\nb", "\ufeffa"]
     files = [{"key": key, "size": 1, "etag": None} for key in [*bad, "good"]]
@@ -209,10 +209,10 @@ async def test_a_hostile_server_s_names_do_not_become_files(
     assert not any("%1B" in path for path in handler.seen)
 
 
-async def test_what_a_server_says_it_could_not_list_is_counted(
+async def test_objects_a_server_could_not_list_are_counted(
     listing: tuple[str, type[_Listing]], tmp_path: Path
 ) -> None:
-    """And an answer that does not say whether it goes on is no listing."""
+    """A response without "next" is no listing."""
     url, handler = listing
     omitted = [{"name": "odd//x", "code": "bad-name", "detail": "an empty segment"}]
     handler.answer = {"files": [{"key": "good", "size": 1}], "omitted": omitted, "next": None}

@@ -1,4 +1,4 @@
-"""`sluiceway copy` and `sluiceway serve`, there and back: every way in and out, the same bytes."""
+"""`sluiceway copy` and `sluiceway serve`: the same bytes by every way in and out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sluiceway.errors import Unauthorized
 
 DATA = os.urandom(3_000_000)
 DIGEST = hashlib.sha256(DATA).hexdigest()
-PATIENCE = 60  # seconds
+DEADLINE = 60  # seconds
 
 
 def copy(
@@ -27,7 +27,7 @@ def copy(
         [sys.executable, "-m", "sluiceway", "copy", *map(str, arguments)],
         input=stdin,
         capture_output=True,
-        timeout=PATIENCE,
+        timeout=DEADLINE,
         env={**os.environ, **env},
     )
 
@@ -40,10 +40,10 @@ def source(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("way", ["put", "put below", "form", "form with fields", "pipe"])
-def test_what_was_copied_in_comes_back_out(
+def test_an_upload_comes_back_unchanged(
     serve: Serve, tmp_path: Path, source: Path, way: str
 ) -> None:
-    """Path or pipe, raw or form: the receipt's location gives the same bytes, under the right name."""
+    """Path or pipe, raw or form: the receipt's location has the same bytes and the right name."""
     server = serve()
     ways: dict[str, tuple[list[str | Path], bytes]] = {
         "put": ([source, f"{server.url}/files/a.bin"], b""),
@@ -70,7 +70,7 @@ def test_what_was_copied_in_comes_back_out(
     assert server.drafts() == []
 
 
-def test_a_folder_goes_in_with_its_names(serve: Serve, tmp_path: Path) -> None:
+def test_a_folder_is_uploaded_with_its_names(serve: Serve, tmp_path: Path) -> None:
     """Every file under its relative path."""
     server = serve()
     names = ["a b.txt", "x/y/z", "ü/1.txt"]
@@ -83,7 +83,7 @@ def test_a_folder_goes_in_with_its_names(serve: Serve, tmp_path: Path) -> None:
     assert sorted(server.stored()) == [f"in/{name}" for name in names]
 
 
-def test_an_empty_file_goes_in_and_out(serve: Serve, tmp_path: Path) -> None:
+def test_an_empty_file_is_copied_both_ways(serve: Serve, tmp_path: Path) -> None:
     """Raw, as a form and from an empty pipe."""
     server = serve()
     (tmp_path / "empty").touch()
@@ -97,8 +97,8 @@ def test_an_empty_file_goes_in_and_out(serve: Serve, tmp_path: Path) -> None:
     assert list(server.stored().values()) == [0, 0, 0]
 
 
-def test_a_token_is_needed_and_enough(serve: Serve, source: Path) -> None:
-    """Without it the refusal says what to do, before a byte of a large body is sent; with it everything works."""
+def test_the_token_is_required_and_sufficient(serve: Serve, source: Path) -> None:
+    """Without it, the refusal says what to do before a large body is sent."""
     server = serve("--token", "a-long-enough-token")
     with pytest.raises(Unauthorized, match="--token"):
         sluiceway.copy(source, f"{server.url}/files/a")
@@ -108,8 +108,8 @@ def test_a_token_is_needed_and_enough(serve: Serve, source: Path) -> None:
     assert "a-long-enough-token" not in server.log()
 
 
-def test_a_file_too_large_is_said_in_the_servers_words(serve: Serve, source: Path) -> None:
-    """Known length and pipe alike; nothing stays at the server."""
+def test_a_refusal_shows_the_servers_text(serve: Serve, source: Path) -> None:
+    """For a known length and for a pipe; nothing stays at the server."""
     server = serve("--max-size", "1MiB")
     known, piped = (
         copy(source, f"{server.url}/files/a"),

@@ -1,4 +1,4 @@
-"""From one real server to another: what is stored over there, what is stored on the way, what a kill leaves."""
+"""From one real server to another: the stored object, breaks on the way, kills."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sluiceway.errors import DigestMismatch, NotFound, SourceFailed, Unauthorize
 
 DATA = os.urandom(20_000_000)
 DIGEST = hashlib.sha256(DATA).hexdigest()
-PATIENCE = 60  # seconds
+DEADLINE = 60  # seconds
 
 
 def copying(*arguments: str | Path, **env: str) -> subprocess.Popen[bytes]:
@@ -36,7 +36,7 @@ def copying(*arguments: str | Path, **env: str) -> subprocess.Popen[bytes]:
 
 
 class Line:
-    """A wire to a server that breaks after so many bytes each time, and slows down; real sockets on both ends."""
+    """A proxy that breaks the connection after a number of bytes, and slows it down."""
 
     def __init__(self, port: int, after: int, times: int, pause: float = 0.0) -> None:
         self._to, self._after, self._left, self._pause = port, after, times, pause
@@ -58,7 +58,7 @@ class Line:
             self.connections += 1
             try:
                 server = socket.create_connection(("127.0.0.1", self._to))
-            except OSError:  # nobody there any more
+            except OSError:  # the server is gone
                 client.close()
                 continue
             threading.Thread(target=self._carry, args=(client, server, None), daemon=True).start()
@@ -96,7 +96,7 @@ def lines() -> Iterator[list[Line]]:
         line.close()
 
 
-def test_what_one_server_has_the_other_gets(serve: Serve) -> None:
+def test_a_file_is_copied_between_servers(serve: Serve) -> None:
     """Bytes, name and type; raw and as a form; a token for each."""
     one, two = serve("--token", "the-first-token"), serve("--token", "the-second-token")
     (one.root / "a b.webp").write_bytes(DATA)
@@ -116,7 +116,7 @@ def test_what_one_server_has_the_other_gets(serve: Serve) -> None:
 
 
 def test_each_refusal_names_its_server(serve: Serve) -> None:
-    """A missing token here, a missing token there, a missing file."""
+    """A missing token on either side, a missing file."""
     one, two = serve("--token", "the-first-token"), serve("--token", "the-second-token")
     (one.root / "a").write_bytes(DATA)
     with pytest.raises(Unauthorized, match=r"--from-token") as caught:
@@ -136,8 +136,10 @@ def test_each_refusal_names_its_server(serve: Serve) -> None:
     assert two.stored() == {}
 
 
-def test_a_line_that_breaks_is_mended_in_one_upload(serve: Serve, lines: list[Line]) -> None:
-    """The way to the source breaks five times: the destination sees one upload, whole, and no second one."""
+def test_a_broken_source_connection_is_resumed_in_one_upload(
+    serve: Serve, lines: list[Line]
+) -> None:
+    """The source breaks five times; the target sees one complete upload."""
     one, two = serve(), serve()
     (one.root / "a").write_bytes(DATA)
     lines.append(Line(one.port, after=3_000_000, times=5))
@@ -146,17 +148,15 @@ def test_a_line_that_breaks_is_mended_in_one_upload(serve: Serve, lines: list[Li
     assert receipt.sha256 == DIGEST
     assert (two.root / "a").read_bytes() == DATA
     assert lines[0].connections == 6
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + DEADLINE
     while "PUT /files/a" not in two.log():
         assert time.monotonic() < end
         time.sleep(0.01)
     assert two.log().count("PUT /files/a") == 1
 
 
-def test_a_line_that_breaks_on_the_other_side_is_mended_too(
-    serve: Serve, lines: list[Line]
-) -> None:
-    """The way to the destination breaks before its answer: it is sent again from the beginning, and stored once."""
+def test_a_broken_target_connection_is_retried(serve: Serve, lines: list[Line]) -> None:
+    """The target breaks before its response: the file is sent again, and stored once."""
     one, two = serve(), serve()
     (one.root / "a").write_bytes(DATA)
     lines.append(Line(two.port, after=40, times=2))
@@ -167,18 +167,18 @@ def test_a_line_that_breaks_on_the_other_side_is_mended_too(
     assert two.drafts() == []
 
 
-def test_a_source_that_dies_leaves_nothing_over_there(serve: Serve, lines: list[Line]) -> None:
-    """Killed in the middle and never back: exit code 3, no object, no draft."""
+def test_a_source_that_dies_leaves_nothing_at_the_target(serve: Serve, lines: list[Line]) -> None:
+    """Killed in the middle and not restarted: exit code 3, no object, no draft."""
     one, two = serve(), serve()
     (one.root / "a").write_bytes(DATA)
     lines.append(Line(one.port, after=10**12, times=1, pause=0.01))
     process = copying("--retries", "1", f"{lines[0].url}/files/a", f"{two.url}/files/a")
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + DEADLINE
     while not two.drafts():
         assert time.monotonic() < end
         time.sleep(0.01)
     one.stop(signal.SIGKILL)
-    _, error = process.communicate(timeout=PATIENCE)
+    _, error = process.communicate(timeout=DEADLINE)
     while two.drafts():
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -188,16 +188,16 @@ def test_a_source_that_dies_leaves_nothing_over_there(serve: Serve, lines: list[
     assert two.stored() == {}
 
 
-def test_a_killed_copy_leaves_nothing_over_there(
+def test_a_killed_copy_leaves_nothing_at_the_target(
     serve: Serve, lines: list[Line], tmp_path: Path
 ) -> None:
-    """SIGKILL in the middle: no object, the draft goes; and on this side no file was ever made."""
+    """SIGKILL in the middle: no object, the draft is removed, and no local file was created."""
     one, two = serve(), serve()
     (one.root / "a").write_bytes(DATA)
     lines.append(Line(one.port, after=10**12, times=1, pause=0.01))
     (tmp_path / "tmp").mkdir()
     process = copying(f"{lines[0].url}/files/a", f"{two.url}/files/a", TMPDIR=str(tmp_path / "tmp"))
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + DEADLINE
     while not two.drafts():
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -205,7 +205,7 @@ def test_a_killed_copy_leaves_nothing_over_there(
         os.readlink(f"/proc/{process.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{process.pid}/fd")
     }
     process.kill()
-    process.communicate(timeout=PATIENCE)
+    process.communicate(timeout=DEADLINE)
     while two.drafts():
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -215,10 +215,8 @@ def test_a_killed_copy_leaves_nothing_over_there(
     assert not any(str(tmp_path / "tmp") in file for file in files)
 
 
-def test_a_file_that_changes_on_the_way_is_not_half_of_each(
-    serve: Serve, lines: list[Line]
-) -> None:
-    """Between a break and its mending the source got another version: an error, and nothing over there."""
+def test_a_file_that_changes_during_the_copy_is_not_mixed(serve: Serve, lines: list[Line]) -> None:
+    """The source got another version before it was resumed: an error, and no object."""
     one, two = serve(), serve()
     (one.root / "a").write_bytes(DATA)
     lines.append(Line(one.port, after=3_000_000, times=1))
@@ -241,26 +239,26 @@ def test_a_file_that_changes_on_the_way_is_not_half_of_each(
 
 
 def _elsewhere(work: object, now: sluiceway.Progress) -> None:
-    """In a thread: copy() wants no event loop around it."""
+    """In a thread: copy() must not run inside an event loop."""
     thread = threading.Thread(target=work, args=(now,))  # type: ignore[arg-type]
     thread.start()
-    thread.join(PATIENCE)
+    thread.join(DEADLINE)
 
 
 def test_the_receipt_as_json(serve: Serve) -> None:
-    """Both places, the digest, where the time went and the verdict."""
+    """Both sides, the digest, the stages and the verdict."""
     one, two = serve(), serve()
     (one.root / "a").write_bytes(DATA)
     process = copying("--json", f"{one.url}/files/a", f"{two.url}/files/b")
-    out, error = process.communicate(timeout=PATIENCE)
-    told = json.loads(out)
+    out, error = process.communicate(timeout=DEADLINE)
+    receipt = json.loads(out)
 
     assert (process.returncode, error) == (0, b"")
-    assert (told["source"], told["location"], told["sha-256"]) == (
+    assert (receipt["source"], receipt["location"], receipt["sha-256"]) == (
         f"{one.url}/files/a",
         f"{two.url}/files/b",
         DIGEST,
     )
-    assert sum(told["stages"].values()) == pytest.approx(told["seconds"], rel=0.02)
-    assert set(told["stages"]) <= {"wait-for-source", "queue", "destination", "wait-for-answer"}
-    assert told["verdict"].split(" % ")[1] in ("source", "destination", "sluiceway")
+    assert sum(receipt["stages"].values()) == pytest.approx(receipt["seconds"], rel=0.02)
+    assert set(receipt["stages"]) <= {"wait-for-source", "queue", "destination", "wait-for-answer"}
+    assert receipt["verdict"].split(" % ")[1] in ("source", "destination", "sluiceway")

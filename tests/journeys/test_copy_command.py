@@ -1,4 +1,4 @@
-"""`copy --from-command`: what a program writes is stored when it has ended well, and not otherwise, wherever it goes."""
+"""`copy --from-command`: a program's output is stored only if the program ends well."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def run(*words: str) -> subprocess.CompletedProcess[bytes]:
 
 
 def test_a_command_that_fails_leaves_no_file(tmp_path: Path) -> None:
-    """Neither under the target's name nor as a part; one that ends well is there, also with the size it was said to have."""
+    """Neither a file nor a part; a command that ends well is stored, also with --size."""
     done = run("--from-command", BROKEN, str(tmp_path / "x"))
     assert (done.returncode, b"exit code 3" in done.stderr, os.listdir(tmp_path)) == (3, True, [])
     assert run("--from-command", "exit 1", str(tmp_path / "x")).returncode == 3
@@ -50,7 +50,7 @@ def test_a_command_that_fails_leaves_no_file(tmp_path: Path) -> None:
 def test_a_command_that_fails_leaves_nothing_at_a_server(
     taker: RunningServer, size: int | None
 ) -> None:
-    """As a raw body and as a form, in chunks and with a length that was told before."""
+    """As a raw body and as a form, in chunks and with an announced length."""
     before = taker.stored()
     for url in (f"{taker.url}/files/dump{size}", f"{taker.url}/files"):
         with pytest.raises(sluiceway.SluiceError, match="exit code 3") as caught:
@@ -101,7 +101,7 @@ def test_a_command_that_fails_leaves_nothing_over_sftp(sftp: SftpServer) -> None
     nothing_after(lambda key: sftp.url(key))
 
 
-def test_its_name_has_to_be_told_where_the_destination_has_none(tmp_path: Path) -> None:
+def test_a_command_needs_a_name_for_a_folder(tmp_path: Path) -> None:
     done = run("--from-command", GOOD, str(tmp_path))
     assert (done.returncode, b"no name" in done.stderr) == (2, True)
     assert run("--from-command", GOOD, "--name", "dump", str(tmp_path)).returncode == 0
@@ -112,7 +112,7 @@ def test_its_name_has_to_be_told_where_the_destination_has_none(tmp_path: Path) 
 async def test_a_copy_that_is_cancelled_ends_the_program_and_those_it_started(
     tmp_path: Path,
 ) -> None:
-    """No process stays that writes where nobody reads."""
+    """No process stays that writes to a closed pipe."""
     mark = f"sluiceway-{os.getpid()}-{time.monotonic_ns()}"
     line = f"sleep 300 & echo $! > '{tmp_path}/{mark}'; cat /dev/zero"
     copying = asyncio.create_task(
@@ -134,7 +134,7 @@ async def test_a_copy_that_is_cancelled_ends_the_program_and_those_it_started(
     assert [path.name for path in tmp_path.iterdir()] == [mark]
 
 
-def test_a_program_that_writes_all_and_does_not_end_is_not_waited_for_without_end(
+def test_a_program_that_does_not_end_times_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(commands, "END_WAIT", 0.2)

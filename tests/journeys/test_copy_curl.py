@@ -1,4 +1,4 @@
-"""`copy --curl`: the printed line, run by a real shell with a real curl, stores what the copy itself would have stored."""
+"""`copy --curl`: the printed line, run by a real shell and curl, stores what the copy would."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fix_server import RunningServer, Serve
 
 TOKEN = "a-long-enough-token"
 DATA = os.urandom(3_000_000)
-PATIENCE = 60  # seconds
+DEADLINE = 60  # seconds
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 
@@ -27,7 +27,7 @@ def copy(
         [sys.executable, "-m", "sluiceway", "copy", *map(str, arguments)],
         input=stdin,
         capture_output=True,
-        timeout=PATIENCE,
+        timeout=DEADLINE,
         env={**os.environ, **env},
     )
 
@@ -39,7 +39,7 @@ def shell(
         ["sh", "-c", line],
         input=stdin,
         capture_output=True,
-        timeout=PATIENCE,
+        timeout=DEADLINE,
         cwd=folder,
         env={**os.environ, **env},
     )
@@ -64,10 +64,10 @@ def contents(server: RunningServer) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     "way", ["put", "put below", "form", "form with fields", "pipe", "pipe with size", "query"]
 )
-def test_an_uploads_line_stores_the_same(
+def test_the_line_of_an_upload_stores_the_same(
     server: RunningServer, tmp_path: Path, source: Path, way: str
 ) -> None:
-    """Bytes, name, type and fields; the token comes from the environment and is not in the line."""
+    """Bytes, name, type and fields; the token comes from the environment."""
     ways: dict[str, tuple[list[str | Path], bytes]] = {
         "put": ([source, f"{server.url}/files/a.bin", "--type", "image/webp"], b""),
         "put below": ([source, f"{server.url}/files/d/"], b""),
@@ -102,22 +102,22 @@ def test_an_uploads_line_stores_the_same(
     stored = contents(server)
     ours = copy("--json", *arguments, stdin=stdin, SLUICEWAY_TOKEN=TOKEN)
     assert ours.returncode == 0, ours.stderr
-    told = json.loads(ours.stdout)["answer"]
+    answer = json.loads(ours.stdout)["answer"]
 
     assert before == {}
     assert list(stored.values()) == [DATA]
     assert TOKEN not in printed.stdout.decode()
     assert b"SLUICEWAY_TOKEN" in printed.stderr
     assert {name: entry[name] for name in ("filename", "size", "sha-256", "type")} == {
-        name: told["files"][0][name] for name in ("filename", "size", "sha-256", "type")
+        name: answer["files"][0][name] for name in ("filename", "size", "sha-256", "type")
     }
-    assert by_curl["fields"] == told["fields"]
+    assert by_curl["fields"] == answer["fields"]
 
 
-def test_a_refusal_is_curls_failure_and_its_words_are_shown(
+def test_a_refusal_fails_curl_and_shows_the_text(
     server: RunningServer, tmp_path: Path, source: Path
 ) -> None:
-    """A wrong token: exit code and the server's own explanation."""
+    """A wrong token: the exit code and the server's own text."""
     printed = copy(source, f"{server.url}/files/a", "--token", TOKEN, "--curl")
     done = shell(printed.stdout, tmp_path, SLUICEWAY_TOKEN="another-one")
 
@@ -126,8 +126,8 @@ def test_a_refusal_is_curls_failure_and_its_words_are_shown(
     assert server.stored() == {}
 
 
-def test_a_folders_lines_store_the_same_tree(server: RunningServer, tmp_path: Path) -> None:
-    """One line a file; together a script."""
+def test_the_lines_of_a_folder_store_the_same_tree(server: RunningServer, tmp_path: Path) -> None:
+    """One line per file; together a script."""
     names = ["a b.txt", "x/y/z", "ü/[1].txt"]
     for name in names:
         (tmp_path / "d" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -140,10 +140,10 @@ def test_a_folders_lines_store_the_same_tree(server: RunningServer, tmp_path: Pa
 
 
 @pytest.mark.parametrize("way", ["path", "folder", "standard output", "the rest"])
-def test_a_downloads_line_fetches_the_same(
+def test_the_line_of_a_download_fetches_the_same(
     server: RunningServer, tmp_path: Path, source: Path, way: str
 ) -> None:
-    """To a path, into a folder, to standard output; what is there already is gone on with."""
+    """To a path, into a folder, to standard output; an existing part is continued."""
     assert copy(source, f"{server.url}/files/a%20b.txt", SLUICEWAY_TOKEN=TOKEN).returncode == 0
     (tmp_path / "into").mkdir()
     got = {
@@ -166,7 +166,7 @@ def test_a_downloads_line_fetches_the_same(
     assert (done.stdout if way == "standard output" else got[way].read_bytes()) == DATA
 
 
-def test_a_line_from_server_to_server(
+def test_the_line_between_servers_copies_the_same(
     serve: Serve, server: RunningServer, tmp_path: Path, source: Path
 ) -> None:
     """Two curls and a pipe, each with its own token; passwords in URLs become variables."""
@@ -186,16 +186,16 @@ def test_a_line_from_server_to_server(
     assert b"breaks off" in printed.stderr
 
 
-def test_nothing_is_copied_or_asked(server: RunningServer, tmp_path: Path, source: Path) -> None:
-    """The line alone on standard output; as JSON with what it needs; quiet says the line and nothing else."""
+def test_printing_a_line_sends_nothing(server: RunningServer, tmp_path: Path, source: Path) -> None:
+    """Only the line on standard output; JSON with its variables; --quiet prints no notes."""
     arguments: list[str | Path] = [source, f"{server.url}/files/a", "--token", TOKEN, "--curl"]
     plain, as_json, quiet = copy(*arguments), copy(*arguments, "--json"), copy(*arguments, "-q")
-    told = json.loads(as_json.stdout)
+    line = json.loads(as_json.stdout)
 
     assert plain.stdout == quiet.stdout
     assert plain.stdout.count(b"\n") == 1
     assert quiet.stderr == as_json.stderr == b""
-    assert told == {
+    assert line == {
         "curl": plain.stdout.decode().rstrip("\n"),
         "variables": ["SLUICEWAY_TOKEN"],
         "notes": [],

@@ -1,4 +1,4 @@
-"""A copy that is killed hard: what stays, and how the next one goes on."""
+"""A copy that is killed: what stays, and how the next run resumes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rude_peer import Exchange, Peer, ranged, sha256_field
 from sluiceway.client.local.part_file import part_paths
 
 DATA = os.urandom(8 << 20)
-PATIENCE = 60  # seconds
+DEADLINE = 60  # seconds
 
 
 def copying(*arguments: str | Path) -> subprocess.Popen[bytes]:
@@ -29,12 +29,12 @@ def copying(*arguments: str | Path) -> subprocess.Popen[bytes]:
 
 
 def finish(process: subprocess.Popen[bytes]) -> tuple[int, bytes]:
-    _, error = process.communicate(timeout=PATIENCE)
+    _, error = process.communicate(timeout=DEADLINE)
     return process.returncode, error
 
 
 def until(what: str, holds: object) -> None:
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + DEADLINE
     while not holds():  # type: ignore[operator]
         assert time.monotonic() < end, what
         time.sleep(0.01)
@@ -48,8 +48,8 @@ def slowly(exchange: Exchange) -> None:
     exchange.sock.recv(1)
 
 
-def test_a_killed_download_goes_on_where_it_was(tmp_path: Path) -> None:
-    """SIGKILL in the middle: no file under its name; the next run asks for the rest and the whole is right."""
+def test_a_killed_download_resumes(tmp_path: Path) -> None:
+    """SIGKILL in the middle: no file; the next run requests the rest, and all bytes are right."""
     target, part = tmp_path / "f", Path(part_paths(str(tmp_path / "f"))[0])
     with Peer(slowly) as peer:
         first = copying(f"{peer.url}/f", target)
@@ -67,8 +67,8 @@ def test_a_killed_download_goes_on_where_it_was(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["f"]
 
 
-def test_an_interrupted_download_goes_on_too(tmp_path: Path) -> None:
-    """Ctrl-C: code 130, and the bytes that came are used."""
+def test_an_interrupted_download_resumes(tmp_path: Path) -> None:
+    """Ctrl-C: code 130, and the received bytes are used."""
     target, part = tmp_path / "f", Path(part_paths(str(tmp_path / "f"))[0])
     with Peer(slowly) as peer:
         first = copying(f"{peer.url}/f", target)
@@ -82,8 +82,8 @@ def test_an_interrupted_download_goes_on_too(tmp_path: Path) -> None:
     assert peer.seen[-1].first_byte() > 1 << 20
 
 
-def test_a_killed_download_of_a_file_that_changed_is_right(tmp_path: Path) -> None:
-    """Between the runs the server got another version: all of it is fetched, none of the old."""
+def test_a_killed_download_of_a_changed_file_begins_anew(tmp_path: Path) -> None:
+    """The server got another version between the runs: all of it is fetched."""
     target, part = tmp_path / "f", Path(part_paths(str(tmp_path / "f"))[0])
     other = os.urandom(len(DATA))
     with Peer(slowly) as peer:
@@ -97,8 +97,8 @@ def test_a_killed_download_of_a_file_that_changed_is_right(tmp_path: Path) -> No
     assert target.read_bytes() == other
 
 
-def test_a_part_that_was_damaged_is_noticed(tmp_path: Path) -> None:
-    """A flipped byte in what was left behind: the digest says so, nothing keeps the name, the next run is clean."""
+def test_a_damaged_part_file_is_noticed(tmp_path: Path) -> None:
+    """A flipped byte in the part: the digest differs, no file is kept, the next run succeeds."""
     target, part = tmp_path / "f", Path(part_paths(str(tmp_path / "f"))[0])
     with Peer(slowly) as peer:
         first = copying(f"{peer.url}/f", target)
@@ -116,7 +116,7 @@ def test_a_part_that_was_damaged_is_noticed(tmp_path: Path) -> None:
 
 
 def test_a_killed_upload_leaves_nothing_at_the_server(serve: Serve, tmp_path: Path) -> None:
-    """Known length and pipe: no object, and the draft goes too."""
+    """With a known length and from a pipe: no object, no draft."""
     server = serve()
     source = tmp_path / "endless"
     os.mkfifo(source)
@@ -137,10 +137,10 @@ def test_a_killed_upload_leaves_nothing_at_the_server(serve: Serve, tmp_path: Pa
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP])
-def test_a_copy_that_is_told_to_end_reports_and_leaves_nothing_half_done(
+def test_a_copy_ended_by_a_signal_reports_and_leaves_nothing(
     tmp_path: Path, ending: signal.Signals
 ) -> None:
-    """As with Ctrl-C: the report is printed, the journal is right, and no part stays that nothing will take up."""
+    """As with Ctrl-C: the report is printed, the journal is right, no part stays."""
     source = tmp_path / "from"
     source.mkdir()
     for number in range(20):
@@ -181,8 +181,8 @@ def test_a_copy_that_is_told_to_end_reports_and_leaves_nothing_half_done(
     assert json.loads(done.stdout.splitlines()[-1])["report"]["skipped"] == len(ended)
 
 
-def test_a_copy_under_nohup_goes_on_when_the_terminal_hangs_up(tmp_path: Path) -> None:
-    """A signal that was ignored when the command began stays ignored."""
+def test_a_copy_under_nohup_survives_a_hangup(tmp_path: Path) -> None:
+    """A signal that was ignored at the start stays ignored."""
     (tmp_path / "from").mkdir()
     (tmp_path / "from" / "x").write_bytes(bytes(2 << 20))
     line = [
@@ -206,8 +206,8 @@ def test_a_copy_under_nohup_goes_on_when_the_terminal_hangs_up(tmp_path: Path) -
     assert (running.returncode, os.listdir(tmp_path / "to")) == (0, ["x"])
 
 
-def test_a_download_that_is_told_to_end_can_go_on(tmp_path: Path) -> None:
-    """SIGTERM: code 130; what stays is marked as ours, and the next run takes it up."""
+def test_a_download_ended_by_a_signal_can_be_resumed(tmp_path: Path) -> None:
+    """SIGTERM: code 130; the part stays, and the next run resumes with it."""
     target, part = tmp_path / "f", Path(part_paths(str(tmp_path / "f"))[0])
     with Peer(slowly) as peer:
         first = copying(f"{peer.url}/f", target)

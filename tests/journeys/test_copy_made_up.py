@@ -1,4 +1,4 @@
-"""Files that a kernel makes up while they are read: /proc says 0 bytes of them, /sys says 4096. All they hold arrives."""
+"""Files that the kernel generates on reading: /proc claims 0 bytes, /sys 4096. All is copied."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from fix_server import RunningServer
 from rude_peer import Peer
 from sluiceway.flask import stream
 
-ZERO = Path("/proc/sys/kernel/random/boot_id")  # says 0 bytes, has 37
-PAGE = Path("/sys/kernel/mm/transparent_hugepage/enabled")  # says 4096, has some twenty
+ZERO = Path("/proc/sys/kernel/random/boot_id")  # claims 0 bytes, has 37
+PAGE = Path("/sys/kernel/mm/transparent_hugepage/enabled")  # claims 4096, has about 20
 FOLDER = Path("/proc/sys/kernel/random")
 
 pytestmark = pytest.mark.skipif(not (ZERO.exists() and PAGE.exists()), reason="Linux has them")
 made_up = pytest.mark.parametrize("path", [ZERO, PAGE], ids=["0 bytes", "4096 bytes"])
 
 
-def test_what_they_say_is_wrong() -> None:
-    """Or the tests here prove nothing."""
+def test_their_size_is_wrong() -> None:
+    """Otherwise these tests prove nothing."""
     assert (ZERO.stat().st_size, PAGE.stat().st_size) == (0, 4096)
     assert 0 < len(ZERO.read_bytes()) < 100
     assert 0 < len(PAGE.read_bytes()) < 100
 
 
 @made_up
-def test_a_copy_by_path_has_all_of_it(taker: RunningServer, path: Path) -> None:
+def test_a_copy_by_path_is_complete(taker: RunningServer, path: Path) -> None:
     receipt = sluiceway.copy(path, f"{taker.url}/files/by-path/{path.name}")
     assert receipt.size == len(path.read_bytes())
     assert requests.get(receipt.location, timeout=10).content == path.read_bytes()
 
 
 @made_up
-def test_standard_input_redirected_from_one_has_all_of_it(taker: RunningServer, path: Path) -> None:
+def test_redirected_standard_input_is_complete(taker: RunningServer, path: Path) -> None:
     url = f"{taker.url}/files/stdin/{path.name}"
     with path.open("rb") as file:
         subprocess.run(
@@ -54,8 +54,8 @@ def test_standard_input_redirected_from_one_has_all_of_it(taker: RunningServer, 
 
 @made_up
 @pytest.mark.parametrize("opened", [False, True], ids=["path", "open file"])
-def test_a_form_has_all_of_it(path: Path, opened: bool) -> None:
-    """As a path, and as an open file: its length is unknown, so the form goes in chunks."""
+def test_a_form_is_complete(path: Path, opened: bool) -> None:
+    """As a path and as an open file: the length is unknown, so the form is sent in chunks."""
     with Peer(takes) as peer, path.open("rb") as file:
         form = sluiceway.Form().file("file", file if opened else path)
         assert form.length is None
@@ -72,8 +72,8 @@ def test_a_form_has_all_of_it(path: Path, opened: bool) -> None:
 
 
 @made_up
-def test_an_answer_of_an_app_has_all_of_it(path: Path) -> None:
-    """Flask's `stream`: no Content-Length of 0, and no 4096 that never come."""
+def test_a_response_of_an_app_is_complete(path: Path) -> None:
+    """Flask's `stream`: neither a Content-Length of 0 nor one of 4096."""
     app = flask.Flask("made_up")
     app.add_url_rule("/p", "p", lambda: stream(path))
     app.add_url_rule("/f", "f", lambda: stream(path.open("rb")))
@@ -82,8 +82,8 @@ def test_an_answer_of_an_app_has_all_of_it(path: Path) -> None:
             assert answer.data == path.read_bytes(), place
 
 
-def test_a_recursive_copy_has_all_of_them(taker: RunningServer, tmp_path: Path) -> None:
-    """To a server, to a folder, and as one zip; a second run finds them there."""
+def test_a_recursive_copy_is_complete(taker: RunningServer, tmp_path: Path) -> None:
+    """To a server, to a folder, and as one zip; a second run skips them."""
     wanted = {name: (FOLDER / name).read_bytes() for name in ("boot_id", "poolsize")}
     options = {"include": list(wanted)}
     for target in (f"{taker.url}/files/many/", str(tmp_path / "out")):
@@ -100,13 +100,13 @@ def test_a_recursive_copy_has_all_of_them(taker: RunningServer, tmp_path: Path) 
         assert packed.testzip() is None
 
 
-def test_an_empty_file_stays_one_of_known_length(taker: RunningServer, tmp_path: Path) -> None:
-    """Reading once before a 0 is believed costs no length."""
+def test_an_empty_file_has_a_known_length(taker: RunningServer, tmp_path: Path) -> None:
+    """Checking a size of 0 by reading does not lose the length."""
     (tmp_path / "empty").write_bytes(b"")
     assert sluiceway.copy(tmp_path / "empty", f"{taker.url}/files/empty").size == 0
     assert sluiceway.Form().file("f", tmp_path / "empty").length is not None
     holes = tmp_path / "holes"
     with holes.open("wb") as file:
-        file.truncate(5000)  # no block behind it, and its size is right
+        file.truncate(5000)  # a hole without blocks, whose size is right
     assert sluiceway.Form().file("f", holes).length is not None
     assert sluiceway.copy(holes, f"{taker.url}/files/holes").size == 5000

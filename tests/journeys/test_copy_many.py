@@ -1,4 +1,4 @@
-"""`sluiceway copy --recursive`, whole trips: folders, servers and a database, with a journal, patterns, limits and kills."""
+"""`sluiceway copy --recursive`: folders, servers, a database; journal, patterns, limits, kills."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def command(*words: object) -> list[str]:
 
 
 def run(*words: object, code: int = 0) -> tuple[list[dict[str, Any]], dict[str, Any], str]:
-    """Lines of objects, the report, and standard error."""
+    """Lines by object, the report, and standard error."""
     done = subprocess.run(
         command("--json", *words), capture_output=True, text=True, timeout=100, check=False
     )
@@ -77,10 +77,10 @@ def run(*words: object, code: int = 0) -> tuple[list[dict[str, Any]], dict[str, 
     return lines[:-1], lines[-1]["report"] if lines else {}, done.stderr
 
 
-def test_a_folder_goes_into_a_database_and_from_there_to_a_server_and_back(
+def test_a_folder_is_copied_through_a_database_and_a_server(
     folder: Path, table: str, taker: RunningServer, tmp_path: Path
 ) -> None:
-    """Backup and restore: the same bytes under the same keys at each stop, and a second run of each copies nothing."""
+    """Backup and restore: the same bytes and keys each time; a second run copies nothing."""
     url = f"{taker.url}/files/restored/"
     for source, destination in ((folder, table), (table, url), (url, tmp_path / "to")):
         lines, report, _ = run(source, destination)
@@ -100,7 +100,7 @@ def test_a_folder_goes_into_a_database_and_from_there_to_a_server_and_back(
 
 
 def test_a_dry_run_changes_nothing(folder: Path, taker: RunningServer, tmp_path: Path) -> None:
-    """It tells of each object what would be done, and no file, object or journal appears."""
+    """It reports each object; no file, object or journal appears."""
     (tmp_path / "to").mkdir()
     (tmp_path / "to" / "000 ü.bin").write_bytes(b"another one")
     before = tree(tmp_path), taker.stored()
@@ -116,15 +116,15 @@ def test_a_dry_run_changes_nothing(folder: Path, taker: RunningServer, tmp_path:
     assert (tree(tmp_path), taker.stored()) == before
 
 
-def test_patterns_choose(folder: Path, tmp_path: Path) -> None:
+def test_patterns_select_objects(folder: Path, tmp_path: Path) -> None:
     run(folder, tmp_path / "to", "--include", "d/**", "--include", "000*", "--exclude", "**/*1 *")
 
     wanted = {key for key in FILES if key.startswith(("d/", "000")) and "1 ü" not in key}
     assert set(found(tmp_path / "to")) == wanted
 
 
-def test_what_is_no_file_is_left_out_with_the_reason(folder: Path, tmp_path: Path) -> None:
-    """Links, pipes and what belongs to a server's store; everything else goes."""
+def test_special_files_are_left_out_with_the_reason(folder: Path, tmp_path: Path) -> None:
+    """Links, pipes and a server's own folder; everything else is copied."""
     (folder / "link").symlink_to("000 ü.bin")
     (folder / "away").symlink_to("/etc")
     os.mkfifo(folder / "pipe")
@@ -144,7 +144,7 @@ def test_what_is_no_file_is_left_out_with_the_reason(folder: Path, tmp_path: Pat
 
 
 def test_a_link_in_the_destination_is_not_followed(tmp_path: Path) -> None:
-    """Neither a folder that is one, nor a file."""
+    """Neither a linked folder nor a linked file."""
     stocked(tmp_path / "from", {"d/a": b"1", "b": b"2"})
     (tmp_path / "outside").mkdir()
     (tmp_path / "to").mkdir()
@@ -157,8 +157,8 @@ def test_a_link_in_the_destination_is_not_followed(tmp_path: Path) -> None:
     assert (tmp_path / "to" / "b").read_bytes() == b"2"
 
 
-def test_people_get_failures_and_a_report(folder: Path, tmp_path: Path) -> None:
-    """On standard error what failed and why, on standard output one line; 6 says that some are missing."""
+def test_failures_and_a_report_are_printed(folder: Path, tmp_path: Path) -> None:
+    """Failures with reasons on standard error, one line on standard output, exit code 6."""
     stocked(tmp_path / "to", {"000 ü.bin": b"other"})
     done = subprocess.run(
         command(folder, tmp_path / "to"), capture_output=True, text=True, timeout=60, check=False
@@ -186,9 +186,7 @@ def test_people_get_failures_and_a_report(folder: Path, tmp_path: Path) -> None:
         (["{folder}", "{folder}/x", "-H", "a: b"], "neither side is a URL"),
     ],
 )
-def test_what_makes_no_sense_is_refused_before_anything_is_done(
-    folder: Path, words: list[str], says: str
-) -> None:
+def test_contradictory_options_are_refused_first(folder: Path, words: list[str], says: str) -> None:
     before = tree(folder)
     line = command(*(word.format(folder=folder) for word in words))
     done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
@@ -199,10 +197,8 @@ def test_what_makes_no_sense_is_refused_before_anything_is_done(
     assert tree(folder) == before
 
 
-def test_an_interrupt_ends_it_with_a_report_and_a_right_journal(
-    folder: Path, tmp_path: Path
-) -> None:
-    """SIGINT in the middle: what was counted stands in the journal and over there; the next run does the rest."""
+def test_an_interrupted_copy_reports_and_its_journal_is_right(folder: Path, tmp_path: Path) -> None:
+    """SIGINT in the middle: counted objects are in the journal and at the target."""
     with RestTarget(wait=0.05).listening() as target:
         line = command("--json", "--jobs", "2", "--journal", tmp_path / "j", folder, target.url)
         with subprocess.Popen(
@@ -226,8 +222,8 @@ def test_an_interrupt_ends_it_with_a_report_and_a_right_journal(
     assert len(target.objects) == len(FILES)
 
 
-def test_what_stands_in_the_journal_is_not_even_asked_for(folder: Path, tmp_path: Path) -> None:
-    """A second run with the journal sends no request at all. Another destination is refused."""
+def test_objects_in_the_journal_cause_no_request(folder: Path, tmp_path: Path) -> None:
+    """A second run with the journal sends no request. Another destination is refused."""
     with RestTarget().listening() as target:
         run("--journal", tmp_path / "j", folder, target.url)
         target.asked.clear()
@@ -238,8 +234,8 @@ def test_what_stands_in_the_journal_is_not_even_asked_for(folder: Path, tmp_path
     assert "another source or destination" in errors
 
 
-def test_a_file_that_changes_is_read_once_more_in_its_new_version(tmp_path: Path) -> None:
-    """What arrives is one version or the other, whole; one that never rests is reported."""
+def test_a_changed_file_is_read_once_more(tmp_path: Path) -> None:
+    """The copy is one version or the other; a file that keeps changing fails."""
     stocked(tmp_path / "from", {"once": bytes(4 << 20), "restless": bytes(4 << 20), "calm": b"c"})
     done = threading.Event()
 
@@ -273,20 +269,20 @@ def test_a_file_that_changes_is_read_once_more_in_its_new_version(tmp_path: Path
     assert set(found(tmp_path / "to")) == {"once", "calm"}
 
 
-def test_the_rate_is_limited_over_all_jobs(tmp_path: Path) -> None:
+def test_the_rate_limit_covers_all_jobs(tmp_path: Path) -> None:
     """Four jobs together are no faster than the limit, and not much slower."""
     stocked(tmp_path / "from", {str(n): noise(250_000, n) for n in range(8)})
     report = sluiceway.copy_all(tmp_path / "from", tmp_path / "to", limit_rate=1_000_000, jobs=4)
 
     assert report.bytes == 2_000_000
-    assert 1.7 < report.seconds < 15  # two seconds; free, it is a twentieth
+    assert 1.7 < report.seconds < 15  # two seconds; a twentieth without a limit
 
 
 MANY = 10_000 if TORTURE else 1_500
 
 
 def test_memory_does_not_grow_with_the_number_of_objects(tmp_path: Path) -> None:
-    """Thousands of small objects, with a journal that a second run reads: the peak is that of a hundred."""
+    """Thousands of small objects with a journal need no more than a hundred."""
     few = stocked(tmp_path / "few", {f"{n % 100:02}/{n}": b"%d" % n for n in range(100)})
     many = stocked(tmp_path / "many", {f"{n % 100:02}/{n}": b"%d" % n for n in range(MANY)})
     peaks = []
@@ -308,8 +304,8 @@ def test_memory_does_not_grow_with_the_number_of_objects(tmp_path: Path) -> None
     assert max(peaks) - peaks[0] <= 12 << 10, peaks  # KiB
 
 
-def test_progress_over_all_never_promises_more_than_it_knows(folder: Path, tmp_path: Path) -> None:
-    """Counts only grow, the last look has the report, and what is over there is never counted before."""
+def test_overall_progress_is_a_lower_bound(folder: Path, tmp_path: Path) -> None:
+    """Counts only grow, and the last progress has the report."""
     looks: list[sluiceway.Overall] = []
     report = sluiceway.copy_all(folder, tmp_path / "to", on_progress=looks.append)
 
@@ -322,7 +318,7 @@ def test_progress_over_all_never_promises_more_than_it_knows(folder: Path, tmp_p
     assert sum(look.ended is not None for look in looks) == len(FILES)
 
 
-async def test_it_says_how_to_call_it_where_an_event_loop_runs(
+async def test_inside_an_event_loop_the_error_names_the_async_function(
     folder: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(SluiceError, match="acopy_all"):

@@ -1,4 +1,4 @@
-"""Constant memory on the client's side: the peak of a large copy is the peak of a small one."""
+"""Constant memory of the client: a large copy has the peak of a small one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOST_GROWTH = 8 << 10  # KiB between their peaks; reading a body whole would be 
 
 
 def peak(*arguments: str | Path, stdin: Path | None = None) -> int:
-    """KiB of resident memory the command needed at most."""
+    """The peak of resident memory of the command, in KiB."""
     feed = os.open(stdin, os.O_RDONLY) if stdin else os.open(os.devnull, os.O_RDONLY)
     cat = subprocess.Popen(["cat"], stdin=feed, stdout=subprocess.PIPE)
     process = PlainPopen(  # a child of this process, for wait4
@@ -57,8 +57,8 @@ def copied(server: RunningServer, folder: Path, way: str, size: int) -> int:
     if way == "form":
         return peak(source, f"{server.url}/files", "--form", "id=42")
     if way.startswith("pipe"):
-        told = ["--size", str(size)] if way == "pipe with size" else []
-        return peak("-", f"{server.url}/files/{size}", *told, stdin=source)
+        options = ["--size", str(size)] if way == "pipe with size" else []
+        return peak("-", f"{server.url}/files/{size}", *options, stdin=source)
     server.root.mkdir(exist_ok=True)
     sized(server.root / str(size), size)
     if way == "server to server":

@@ -1,4 +1,4 @@
-"""`sluiceway copy` into a database and out of it: from files, folders, pipes and servers, and back to each."""
+"""`sluiceway copy` into a database and out of it: files, folders, pipes and servers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def run(
 
 
 def at(database: Database, table: str, key: str) -> str:
-    """The URL of a key: it stands behind the database's name."""
+    """The URL of a key, which follows the database's name."""
     place, mark, query = database.url.partition("?")
     return f"{place}/{key}{mark}{query}&table={table}"
 
@@ -56,21 +56,23 @@ def receipt(done: subprocess.CompletedProcess[bytes]) -> Any:
     return json.loads(done.stdout)
 
 
-def test_a_file_goes_in_and_comes_out(database: Database, table: str, tmp_path: Path) -> None:
+def test_a_file_is_copied_into_a_place_and_back(
+    database: Database, table: str, tmp_path: Path
+) -> None:
     (tmp_path / "ü.bin").write_bytes(DATA)
-    told = receipt(run("copy", "--json", str(tmp_path / "ü.bin"), at(database, table, "in/")))
-    assert (told["size"], told["sha-256"]) == (len(DATA), SHA)
-    assert told["location"].endswith("/in/ü.bin")
+    result = receipt(run("copy", "--json", str(tmp_path / "ü.bin"), at(database, table, "in/")))
+    assert (result["size"], result["sha-256"]) == (len(DATA), SHA)
+    assert result["location"].endswith("/in/ü.bin")
     (tmp_path / "out").mkdir()
-    told = receipt(
+    result = receipt(
         run("copy", "--json", at(database, table, "in/%C3%BC.bin"), str(tmp_path / "out"))
     )
-    assert told["sha-256"] == SHA
+    assert result["sha-256"] == SHA
     assert (tmp_path / "out" / "ü.bin").read_bytes() == DATA
     assert run("copy", at(database, table, "in/ü.bin"), "-").stdout == DATA
 
 
-def test_a_taken_key_is_replaced_only_by_force(
+def test_an_existing_key_is_replaced_only_with_force(
     database: Database, table: str, tmp_path: Path
 ) -> None:
     (tmp_path / "a").write_bytes(b"1")
@@ -89,20 +91,20 @@ def test_a_taken_key_is_replaced_only_by_force(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
 
 
-def test_a_pipe_goes_in_under_a_key(database: Database, table: str) -> None:
-    told = receipt(
+def test_a_pipe_is_stored_under_a_key(database: Database, table: str) -> None:
+    result = receipt(
         run(
             "copy", "--json", "--size", str(len(DATA)), "-", at(database, table, "pipe"), given=DATA
         )
     )
-    assert told["sha-256"] == SHA
+    assert result["sha-256"] == SHA
     short = run("copy", "--size", "5000000", "-", at(database, table, "short"), given=DATA)
     assert short.returncode == 3
     assert run("copy", "-", at(database, table, ""), given=b"1").returncode == 2
     assert database.rows(f"SELECT key FROM {table}") == [("pipe",)]
 
 
-def test_a_folder_goes_in_file_by_file(database: Database, table: str, tmp_path: Path) -> None:
+def test_a_folder_is_stored_file_by_file(database: Database, table: str, tmp_path: Path) -> None:
     for name in ("a.txt", "b/c.txt", "b/d/e.bin"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(name.encode())
@@ -114,10 +116,10 @@ def test_a_folder_goes_in_file_by_file(database: Database, table: str, tmp_path:
     ]
 
 
-def test_between_a_server_and_a_database(
+def test_copies_between_a_server_and_a_database(
     database: Database, table: str, taker: RunningServer
 ) -> None:
-    """Straight through, both ways, with name, type and digest, and from database to database."""
+    """Both ways, with name, type and digest, and from database to database."""
     url = f"{taker.url}/files/x.png"
     assert (
         requests.put(url, data=DATA, headers={"Content-Type": "image/png"}, timeout=20).status_code
@@ -137,7 +139,8 @@ def test_bytes_that_changed_in_the_database_are_noticed(
     (tmp_path / "a").write_bytes(DATA)
     sluiceway.copy(tmp_path / "a", at(database, table, "k"))
     database.rows(
-        f"UPDATE {table}_chunks SET data = set_byte(data, 0, (get_byte(data, 0) + 1) % 256) WHERE start = 0"
+        f"UPDATE {table}_chunks SET data = set_byte(data, 0, (get_byte(data, 0) + 1) % 256) "
+        "WHERE start = 0"
     )
     done = run("copy", at(database, table, "k"), "b", cwd=tmp_path)
     assert done.returncode == 5
@@ -145,8 +148,8 @@ def test_bytes_that_changed_in_the_database_are_noticed(
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
-def test_what_makes_no_sense_is_told(database: Database, table: str, tmp_path: Path) -> None:
-    """With exit code 2, and without the password."""
+def test_contradictory_options_are_refused(database: Database, table: str, tmp_path: Path) -> None:
+    """With exit code 2, and without the password in the text."""
     (tmp_path / "a").write_bytes(b"1")
     for words in (
         ["copy", str(tmp_path / "a"), at(database, table, "../up")],

@@ -1,4 +1,4 @@
-"""`copy -r --preserve` keeps times, permissions and empty folders; holes stay holes; names that look alike are not mixed up."""
+"""`copy -r --preserve` keeps times, permissions, empty folders; holes; similar names."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def attributes(folder: Path) -> dict[str, tuple[int, int]]:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """A program, a secret, an old file, an empty folder and one that is closed for writing."""
+    """A program, a secret, an old file, an empty folder and a read-only folder."""
     root = tmp_path / "from"
     for name, mode in (("d/run", 0o755), ("d/secret", 0o600), ("old", 0o644)):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -46,7 +46,7 @@ def source(tmp_path: Path) -> Path:
 def test_times_modes_and_empty_folders_are_kept_between_folders(
     source: Path, tmp_path: Path
 ) -> None:
-    """And are not, without the option: then a file is as new as its copy."""
+    """Without the option, a file has the time of its copy."""
     line = [sys.executable, "-m", "sluiceway", "copy", "-r", str(source)]
     subprocess.run(
         [*line, str(tmp_path / "to"), "--preserve"], check=True, capture_output=True, timeout=60
@@ -58,10 +58,10 @@ def test_times_modes_and_empty_folders_are_kept_between_folders(
     assert (tmp_path / "plain" / "old").stat().st_mtime > WHEN
 
 
-def test_a_store_that_can_keeps_times_and_modes(
+def test_a_store_with_metadata_keeps_times_and_modes(
     source: Path, database: Database, tmp_path: Path
 ) -> None:
-    """Backup and restore: in the metadata of each object, and from there at the file again."""
+    """Backup and restore: through the metadata of each object."""
     table = database.fresh()
     subprocess.run(
         [sys.executable, "-m", "sluiceway", "init", f"{database.url}&table={table}"],
@@ -73,15 +73,17 @@ def test_a_store_that_can_keeps_times_and_modes(
     sluiceway.copy_all(source, there, preserve=True)
     report = sluiceway.copy_all(there, tmp_path / "to", preserve=True)
 
-    wanted = {name: told for name, told in attributes(source).items() if name not in ("d", "empty")}
+    wanted = {
+        name: found for name, found in attributes(source).items() if name not in ("d", "empty")
+    }
     assert report.ok
     assert {
-        name: told for name, told in attributes(tmp_path / "to").items() if name != "d"
+        name: found for name, found in attributes(tmp_path / "to").items() if name != "d"
     } == wanted
     database.drop(table)
 
 
-def test_a_tar_s_times_and_modes_are_kept(source: Path, tmp_path: Path) -> None:
+def test_times_and_modes_of_a_tar_are_kept(source: Path, tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "x.tar", "w") as archive:
         archive.add(source / "d/run", "run")
     sluiceway.copy_all(tmp_path / "x.tar", tmp_path / "to", unpack="tar", preserve=True)
@@ -90,7 +92,7 @@ def test_a_tar_s_times_and_modes_are_kept(source: Path, tmp_path: Path) -> None:
 
 
 def test_holes_stay_holes(taker: RunningServer, tmp_path: Path) -> None:
-    """From folder to folder, and in a download: 64 MiB of nothing take no 64 MiB of a disk, and read as they did."""
+    """From folder to folder and in a download: 64 MiB of zeros take no space."""
     (tmp_path / "from").mkdir()
     with (tmp_path / "from" / "image").open("wb") as file:
         file.write(b"begin")
@@ -108,10 +110,10 @@ def test_holes_stay_holes(taker: RunningServer, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("same", [True, False])
 @pytest.mark.parametrize("force", [True, False])
-def test_two_names_that_look_alike_are_not_taken_for_one(
+def test_two_names_that_look_alike_are_not_confused(
     taker: RunningServer, tmp_path: Path, same: bool, force: bool
 ) -> None:
-    """A server keeps both forms of a letter under one key: the second object fails and says why; a folder keeps both."""
+    """A server keeps both forms of a letter under one key, so the second object fails."""
     (tmp_path / "from").mkdir()
     for name in (NFC, NFD):
         (tmp_path / "from" / name).write_bytes(b"same" if same else name.encode())
@@ -130,8 +132,8 @@ def test_two_names_that_look_alike_are_not_taken_for_one(
     assert (both.copied, again.skipped, len(list((tmp_path / "to").iterdir()))) == (2, 2, 2)
 
 
-async def test_a_member_that_comes_twice_is_no_name_that_looks_alike(tmp_path: Path) -> None:
-    """A tar to which a newer version was added: the later one counts, as tar itself has it."""
+async def test_a_repeated_member_is_not_a_similar_name(tmp_path: Path) -> None:
+    """A tar with a newer version added: the later one counts, as for tar itself."""
     with tarfile.open(tmp_path / "x.tar", "w") as archive:
         for data in (b"old", b"new"):
             (tmp_path / "one").write_bytes(data)

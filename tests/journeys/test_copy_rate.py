@@ -1,4 +1,4 @@
-"""`--limit-rate` of one file: every way a copy can go is no faster than it was told, and brings the same bytes."""
+"""`--limit-rate` of one file: no kind of copy is faster, and the bytes are the same."""
 
 from __future__ import annotations
 
@@ -15,14 +15,12 @@ from sluiceway.errors import BadRequest
 
 DATA = noise(600_000)
 RATE = 1_000_000
-SECONDS = len(DATA) / RATE - 0.2  # less what may go at once
+SECONDS = len(DATA) / RATE - 0.2  # less the first burst
 
 
 @pytest.mark.parametrize("way", ["up", "form", "down", "between", "zip"])
-def test_a_copy_is_no_faster_than_it_was_told(
-    taker: RunningServer, tmp_path: Path, way: str
-) -> None:
-    """From a file, into a form, to a file, from server to server, and as a zip."""
+def test_a_copy_keeps_to_its_rate_limit(taker: RunningServer, tmp_path: Path, way: str) -> None:
+    """From a file, as a form, to a file, between servers, and as a zip."""
     base = f"{taker.url}/files"
     (tmp_path / "data").write_bytes(DATA)
     requests.put(f"{base}/rate/there", data=DATA, timeout=30)
@@ -46,9 +44,7 @@ def test_a_copy_is_no_faster_than_it_was_told(
 
 
 @pytest.mark.parametrize("rate", [0, -5, "fast", "-1MiB"])
-def test_a_rate_that_is_none_is_refused(
-    taker: RunningServer, tmp_path: Path, rate: int | str
-) -> None:
+def test_an_invalid_rate_is_refused(taker: RunningServer, tmp_path: Path, rate: int | str) -> None:
     (tmp_path / "data").write_bytes(b"x")
     with pytest.raises(BadRequest):
         sluiceway.copy(tmp_path / "data", f"{taker.url}/files/rate/none", limit_rate=rate)

@@ -1,4 +1,4 @@
-"""Many objects to WebDAV: the folders they go to are made where they are missing. WsgiDAV over TLS, and nginx."""
+"""Many objects to WebDAV: missing folders are created. WsgiDAV over TLS, and nginx."""
 
 from __future__ import annotations
 
@@ -77,10 +77,10 @@ def dav(tmp_path: Path, tls: Certificates) -> Iterator[tuple[str, Path]]:
     serving.join(20)
 
 
-def test_folders_are_made_over_https(
+def test_folders_are_created_over_https(
     dav: tuple[str, Path], folder: Path, tls: Certificates
 ) -> None:
-    """Also the one everything goes to; what is there is found there in a second run, and brought back whole."""
+    """The root folder too; a second run skips the objects, and they come back unchanged."""
     url, root = dav
     report = sluiceway.copy_all(folder, f"{url}/backups/monday/", ca_file=str(tls.ca))
     assert (report.copied, report.failed) == (len(FILES), 0), report
@@ -92,7 +92,7 @@ def test_folders_are_made_over_https(
 def test_a_server_that_asks_for_digests_gets_them(
     dav: tuple[str, Path], folder: Path, tls: Certificates, tmp_path: Path
 ) -> None:
-    """One file, standard input, many, and back: WsgiDAV checks each; a wrong password is told, after two requests."""
+    """One file, standard input, many, and back; a wrong password fails after two requests."""
     url, root = dav
     options = ["--auth", "digest", "--ca-file", str(tls.ca)]
     with (folder / "d" / "b").open("rb") as file:
@@ -140,10 +140,12 @@ def nginx_dav(folder: Path) -> Iterator[tuple[str, Path]]:
     user = "user root; " if os.geteuid() == 0 else ""
     config = folder / "nginx.conf"
     config.write_text(
-        f"{user}daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log; events {{ }}\n"
-        f"http {{ access_log off; client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f;\n"
-        f"uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s; server {{ listen 127.0.0.1:{port}; root {root};\n"
-        "client_max_body_size 0; location / { dav_methods PUT DELETE MKCOL; } location /shut/ { dav_methods PUT; } } }\n"
+        f"{user}daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;\n"
+        f"events {{ }} http {{ access_log off; client_body_temp_path {folder}/b;\n"
+        f"proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u;\n"
+        f"scgi_temp_path {folder}/s; server {{ listen 127.0.0.1:{port}; root {root};\n"
+        "client_max_body_size 0; location / { dav_methods PUT DELETE MKCOL; }\n"
+        "location /shut/ { dav_methods PUT; } } }\n"
     )
     process = subprocess.Popen(
         ["nginx", "-c", str(config), "-e", str(folder / "error.log")], stderr=subprocess.DEVNULL
@@ -158,8 +160,8 @@ def nginx_dav(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 @pytest.mark.nginx
-def test_folders_are_made_at_nginx(folder: Path, tmp_path: Path) -> None:
-    """And where none may be made, each object says so; nothing is tried for ever."""
+def test_folders_are_created_at_nginx(folder: Path, tmp_path: Path) -> None:
+    """Where none may be created, each object fails with the reason."""
     with nginx_dav(tmp_path / "nginx") as (url, root):
         report = sluiceway.copy_all(folder, f"{url}/new/place/", retries=1)
         assert (report.copied, report.failed) == (len(FILES), 0), report
@@ -168,7 +170,7 @@ def test_folders_are_made_at_nginx(folder: Path, tmp_path: Path) -> None:
         assert (shut.copied, shut.failed) == (0, len(FILES)), shut
 
 
-def test_a_single_file_is_told_that_its_folder_may_be_missing(
+def test_one_file_is_refused_without_its_folder(
     dav: tuple[str, Path], folder: Path, tls: Certificates
 ) -> None:
     with pytest.raises(SluiceError, match="folder it goes to is not there"):
@@ -176,8 +178,8 @@ def test_a_single_file_is_told_that_its_folder_may_be_missing(
 
 
 @pytest.mark.parametrize("status", [404, 409])
-def test_an_api_that_knows_no_folders_is_asked_once(folder: Path, status: int) -> None:
-    """Its answer to the PUT stands."""
+def test_an_api_without_folders_is_asked_once(folder: Path, status: int) -> None:
+    """The response to the PUT counts."""
 
     def act(exchange: Exchange) -> None:
         exchange.read_body()

@@ -1,4 +1,4 @@
-"""`sluiceway copy SRC DST --pack zip`: a folder, a store's place or a server's listing becomes one zip on its way."""
+"""`sluiceway copy SRC DST --pack zip`: a folder, a place or a listing becomes one zip."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def at(database: Database, table: str, key: str) -> str:
     return f"{place}/{key}{mark}{query}&table={table}"
 
 
-def test_a_folder_to_standard_output_and_what_is_left_out_is_told(photos: Path) -> None:
-    """Nothing but the zip there; a link is named on standard error."""
+def test_a_folder_to_standard_output_reports_omissions(photos: Path) -> None:
+    """Only the zip on standard output; a link is named on standard error."""
     (photos / "link").symlink_to("1.jpg")
     done = run(str(photos), "-")
 
@@ -75,14 +75,14 @@ def test_a_folder_to_standard_output_and_what_is_left_out_is_told(photos: Path) 
     assert b"link is left out" in done.stderr
 
 
-def test_a_folder_to_a_file_that_is_not_replaced_unasked(photos: Path, tmp_path: Path) -> None:
-    """Into a folder it is called after the folder; the receipt's digest is the file's."""
+def test_a_zip_file_is_replaced_only_with_force(photos: Path, tmp_path: Path) -> None:
+    """In a folder it is named after the source; the receipt's digest is that of the file."""
     done = run(str(photos), str(tmp_path), "--json")
-    told = json.loads(done.stdout)
+    receipt = json.loads(done.stdout)
     data = (tmp_path / "photos.zip").read_bytes()
 
     assert unzipped(data) == FILES
-    assert (told["size"], told["sha-256"]) == (len(data), hashlib.sha256(data).hexdigest())
+    assert (receipt["size"], receipt["sha-256"]) == (len(data), hashlib.sha256(data).hexdigest())
     again = run(str(photos), str(tmp_path / "photos.zip"))
     assert (again.returncode, b"use --force" in again.stderr) == (1, True)
     assert run(str(photos), str(tmp_path / "photos.zip"), "--force").returncode == 0
@@ -103,10 +103,10 @@ def test_a_folder_to_a_server(photos: Path, taker: RunningServer, way: str) -> N
 
 
 def test_a_server_s_listing_to_a_file(taker: RunningServer, tmp_path: Path) -> None:
-    """From any prefix, odd keys and all; names are what stands below it."""
+    """From any prefix, with odd keys; names are relative to it."""
     keys = [
         key for key in ODD_KEYS if key != "e\u0301" and key.count("/") + 2 <= MOST_SEGMENTS
-    ]  # the first is stored composed
+    ]  # the first is stored in composed form
     for key in keys:
         requests.put(
             f"{taker.url}/files/odd/{quote(key)}", data=key.encode(), timeout=10
@@ -119,7 +119,7 @@ def test_a_server_s_listing_to_a_file(taker: RunningServer, tmp_path: Path) -> N
 def test_a_database_to_a_server_and_a_folder_to_a_database(
     database: Database, table: str, photos: Path, taker: RunningServer, tmp_path: Path
 ) -> None:
-    """A store's place is a side as every other."""
+    """A place can be on either side."""
     sluiceway.copy(photos, at(database, table, "photos/"))
     receipt = sluiceway.copy(
         at(database, table, "photos/"), f"{taker.url}/files/db.zip", pack="zip"
@@ -133,7 +133,7 @@ def test_a_database_to_a_server_and_a_folder_to_a_database(
 
 
 def test_a_file_that_changes_meanwhile_leaves_no_zip(photos: Path, tmp_path: Path) -> None:
-    """It grows while the zip is made: an error, and nothing at the target."""
+    """It grows while the zip is made: an error, and no zip."""
     large = photos / "0.bin"
     with large.open("wb") as file:
         file.truncate(64 * MIB)
@@ -147,7 +147,7 @@ def test_a_file_that_changes_meanwhile_leaves_no_zip(photos: Path, tmp_path: Pat
     assert not (tmp_path / "x.zip").exists()
 
 
-def test_what_makes_no_sense_is_refused(photos: Path, tmp_path: Path) -> None:
+def test_contradictory_options_are_refused(photos: Path, tmp_path: Path) -> None:
     """An empty folder, a single file, another format, a size."""
     (tmp_path / "empty").mkdir()
     with pytest.raises(SourceFailed, match="holds no file"):

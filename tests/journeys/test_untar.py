@@ -1,4 +1,4 @@
-"""`sluiceway copy x.tar DST/ --unpack tar`: an archive becomes files at the other side while it arrives."""
+"""`sluiceway copy x.tar DST/ --unpack tar`: an archive becomes objects while it arrives."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from sluiceway.testing.memory_meter import MemoryMeter
 from sluiceway.testing.store_suite import pattern
 
 MIB = 1 << 20
-ALLOWED = 12 * MIB  # more peak for the large one: what allocators vary by
+ALLOWED = 12 * MIB  # how much higher the large one may peak: what allocators vary by
 FILES = {"1.jpg": pattern(3 * MIB), "sub/2.jpg": b"2", "sub/empty": b""}
 
 
@@ -77,7 +77,7 @@ def table(database: Database) -> Iterator[str]:
 
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
 def test_a_file_becomes_a_folder(tmp_path: Path, mode: str) -> None:
-    """However it is packed: no name and no option tells."""
+    """In each compression, detected without a name or an option."""
     (tmp_path / "x").write_bytes(tar(FILES, mode))
     done = run(str(tmp_path / "x"), str(tmp_path / "out"), "--json")
 
@@ -89,7 +89,7 @@ def test_a_file_becomes_a_folder(tmp_path: Path, mode: str) -> None:
 def test_a_pipe_of_the_tar_program_becomes_objects_of_a_server(
     tmp_path: Path, taker: RunningServer
 ) -> None:
-    """`tar cz . | sluiceway copy - https://host/files/x/ --unpack tar`, a link left out and named."""
+    """`tar cz . | sluiceway copy - URL/files/x/ --unpack tar`, with a link left out and named."""
     for key, data in FILES.items():
         path = tmp_path / "in" / key
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -109,24 +109,24 @@ def test_a_pipe_of_the_tar_program_becomes_objects_of_a_server(
 def test_a_server_s_archive_becomes_objects_of_a_database_and_a_database_s_one_a_folder(
     taker: RunningServer, database: Database, table: str, tmp_path: Path
 ) -> None:
-    """Neither disk nor memory in between."""
+    """Without disk or memory in between."""
     requests.put(
         f"{taker.url}/files/x.tar.gz", data=tar(FILES, "w:gz"), timeout=30
     ).raise_for_status()
     place, _, query = database.url.partition("?")
-    told = sluiceway.copy_all(
+    report = sluiceway.copy_all(
         f"{taker.url}/files/x.tar.gz", f"{place}/un/?{query}&table={table}", unpack="tar"
     )
-    assert (told.ok, told.copied) == (True, 3)
+    assert (report.ok, report.copied) == (True, 3)
     assert {row[0] for row in database.rows(f"SELECT key FROM {table}")} == {
         f"un/{key}" for key in FILES
     }
 
     sluiceway.copy(f"{taker.url}/files/x.tar.gz", f"{place}/x.tar.gz?{query}&table={table}")
-    told = sluiceway.copy_all(
+    report = sluiceway.copy_all(
         f"{place}/x.tar.gz?{query}&table={table}", tmp_path / "out", unpack="tar"
     )
-    assert told.ok
+    assert report.ok
     assert below(tmp_path / "out") == FILES
 
 
@@ -146,8 +146,8 @@ def test_a_bucket_takes_the_members_and_gives_them_as_a_zip(s3: Objects, tmp_pat
         assert {name: archive.read(name) for name in archive.namelist()} == FILES
 
 
-def test_a_second_run_skips_what_is_there_and_force_replaces_what_differs(tmp_path: Path) -> None:
-    """As for every other origin, though a tar is read only once."""
+def test_a_second_run_skips_equal_objects_and_force_replaces_others(tmp_path: Path) -> None:
+    """As for every other source, although a tar is read only once."""
     (tmp_path / "x.tar").write_bytes(tar(FILES))
     first, again = (
         sluiceway.copy_all(tmp_path / "x.tar", tmp_path / "out", unpack="tar") for _ in range(2)
@@ -165,31 +165,31 @@ def test_a_second_run_skips_what_is_there_and_force_replaces_what_differs(tmp_pa
 def test_of_two_members_of_one_name_the_later_wins_only_with_force(
     tmp_path: Path, force: bool
 ) -> None:
-    """As `tar r` makes them; unasked, the first stays and the run has failed."""
+    """As `tar r` writes them; without force the first stays and the run fails."""
     two = tar({"a": b"first"})[:1024] + tar({"a": b"second, and longer"})
     (tmp_path / "x.tar").write_bytes(two)
-    told = sluiceway.copy_all(tmp_path / "x.tar", tmp_path / "out", unpack="tar", force=force)
+    report = sluiceway.copy_all(tmp_path / "x.tar", tmp_path / "out", unpack="tar", force=force)
 
-    assert told.ok == force
+    assert report.ok == force
     assert below(tmp_path / "out") == {"a": b"second, and longer" if force else b"first"}
 
 
-def test_a_journal_remembers_what_of_an_archive_is_done(tmp_path: Path) -> None:
-    """A run that was broken off goes on behind it, and a name that comes twice is two members there, too."""
+def test_a_journal_remembers_finished_members(tmp_path: Path) -> None:
+    """An interrupted run resumes; a name that comes twice is two members in the journal."""
     whole = tar({"a": b"1", "b": pattern(MIB)})[: 3 * 512 + MIB] + tar({"a": b"2"})
     (tmp_path / "x.tar").write_bytes(whole[: MIB // 2])
-    told: dict[str, Any] = {"journal": tmp_path / "journal", "unpack": "tar", "force": True}
+    options: dict[str, Any] = {"journal": tmp_path / "journal", "unpack": "tar", "force": True}
     with pytest.raises(SourceFailed):
-        sluiceway.copy_all(tmp_path / "x.tar", tmp_path / "out", **told)
+        sluiceway.copy_all(tmp_path / "x.tar", tmp_path / "out", **options)
     (tmp_path / "x.tar").write_bytes(whole)
-    report = sluiceway.copy_all(tmp_path / "x.tar", tmp_path / "out", **told)
+    report = sluiceway.copy_all(tmp_path / "x.tar", tmp_path / "out", **options)
 
     assert (report.ok, report.skipped, report.copied) == (True, 1, 2)
     assert below(tmp_path / "out") == {"a": b"2", "b": pattern(MIB)}
 
 
-def test_a_hostile_name_ends_it_with_nothing_outside(tmp_path: Path) -> None:
-    """What stood before it is there, and the error names it."""
+def test_a_hostile_name_ends_the_copy_and_writes_nothing_outside(tmp_path: Path) -> None:
+    """Members before it are copied, and the error names it."""
     (tmp_path / "x.tar").write_bytes(tar({"good": b"1", "../up": b"2", "later": b"3"}))
     with pytest.raises(BadName, match=r"\.\./up"):
         sluiceway.copy_all(tmp_path / "x.tar", tmp_path / "out" / "deep", unpack="tar")
@@ -200,8 +200,10 @@ def test_a_hostile_name_ends_it_with_nothing_outside(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
-def test_a_cut_archive_leaves_whole_files_only_and_an_error(tmp_path: Path, mode: str) -> None:
-    """What was under way when it ended is not there."""
+def test_a_cut_archive_is_an_error_and_leaves_complete_files_only(
+    tmp_path: Path, mode: str
+) -> None:
+    """The member under way at the end is not stored."""
     files = {str(number): os.urandom(300_000) for number in range(10)}
     data = tar(files, mode)
     (tmp_path / "x.tar").write_bytes(data[: len(data) // 2])
@@ -213,8 +215,8 @@ def test_a_cut_archive_leaves_whole_files_only_and_an_error(tmp_path: Path, mode
     assert run(str(tmp_path / "x.tar"), str(tmp_path / "out")).returncode == 3
 
 
-def test_what_is_no_archive_is_told(tmp_path: Path) -> None:
-    """A picture, a folder, nothing, an unknown word."""
+def test_a_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
+    """A picture, a folder, an empty file, an unknown format."""
     (tmp_path / "x.jpg").write_bytes(pattern(5000))
     with pytest.raises(SourceFailed, match="is no tar"):
         sluiceway.copy_all(tmp_path / "x.jpg", tmp_path / "out", unpack="tar")
@@ -226,7 +228,7 @@ def test_what_is_no_archive_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the meter reads /proc")
 def test_memory_does_not_grow_with_the_archive(tmp_path: Path, taker: RunningServer) -> None:
-    """Fifty times as much through `copy - URL/ --unpack tar` costs nothing more."""
+    """Fifty times as much through `copy - URL/ --unpack tar` takes no more memory."""
     peaks = []
     for size in (10 * MIB, 500 * MIB):
         info = tarfile.TarInfo("zeros")

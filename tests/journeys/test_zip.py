@@ -1,4 +1,7 @@
-"""GET /files?as=zip: everything below a prefix as one zip, as long as it says, or a broken connection and a word in the log."""
+"""GET /files?as=zip: everything below a prefix as one zip of the announced length.
+
+Otherwise the connection breaks, and the log says why.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ from sluiceway.testing.memory_meter import MemoryMeter
 from sluiceway.testing.store_suite import ODD_KEYS, pattern
 
 MIB = 1 << 20
-ALLOWED = 8 * MIB  # more peak for the large one: what allocators and page tables vary by
+ALLOWED = 8 * MIB  # how much higher the large one may peak: allocators, page tables
 
 
 def put(server: RunningServer, key: str, data: bytes) -> None:
@@ -49,8 +52,8 @@ def asked(server: RunningServer, method: str = "GET", **params: str) -> requests
     )
 
 
-def test_what_is_below_a_prefix_comes_as_one_zip(taker: RunningServer) -> None:
-    """With its length, a name from the prefix, and headers that keep it inert; nothing from beside the prefix."""
+def test_a_prefix_is_downloaded_as_one_zip(taker: RunningServer) -> None:
+    """With its length, a name from the prefix, and inert headers; no file outside the prefix."""
     inside = {"photos/1.jpg": pattern(3 * MIB), "photos/sub/2.jpg": b"2", "photos/empty": b""}
     for key, data in {**inside, "photos2/no": b"no", "other": b"no"}.items():
         put(taker, key, data)
@@ -67,23 +70,23 @@ def test_what_is_below_a_prefix_comes_as_one_zip(taker: RunningServer) -> None:
         assert {name: archive.read(name) for name in archive.namelist()} == inside
 
 
-def test_head_tells_what_get_would(taker: RunningServer) -> None:
-    """The same headers, no body, and the connection goes on."""
+def test_head_has_the_headers_of_get(taker: RunningServer) -> None:
+    """The same headers, no body, and the connection stays usable."""
     put(taker, "head/1", pattern(MIB))
     with requests.Session() as session:
         url, params = f"{taker.url}/files", {"as": "zip", "prefix": "head/"}
-        told = session.head(url, params=params, timeout=30)
+        response = session.head(url, params=params, timeout=30)
         got = session.get(url, params=params, timeout=30)
     apart = ("date",)
 
-    assert told.status_code == 200
-    assert {k: v for k, v in told.headers.items() if k.lower() not in apart} == {
+    assert response.status_code == 200
+    assert {k: v for k, v in response.headers.items() if k.lower() not in apart} == {
         k: v for k, v in got.headers.items() if k.lower() not in apart
     }
 
 
 def test_odd_keys_come_out_of_unzip_as_they_were(serve: Serve, tmp_path: Path) -> None:
-    """By curl and unzip, as people do it."""
+    """By curl and unzip."""
     server = serve()
     for key in ODD_KEYS:
         path = server.root / key
@@ -107,8 +110,8 @@ def test_odd_keys_come_out_of_unzip_as_they_were(serve: Serve, tmp_path: Path) -
         assert (tmp_path / "out" / key).read_bytes() == key.encode()
 
 
-def test_bsdtar_takes_it_apart_from_a_pipe(taker: RunningServer, tmp_path: Path) -> None:
-    """Front to back, without its directory: what arrives can be unpacked while it arrives."""
+def test_bsdtar_unpacks_it_from_a_pipe(taker: RunningServer, tmp_path: Path) -> None:
+    """From front to back, without the directory, while it arrives."""
     if not shutil.which("bsdtar"):
         pytest.skip("bsdtar is not installed")
     inside = {"pipe/1": pattern(3 * MIB), "pipe/empty": b"", "pipe/é 2": b"2"}
@@ -133,18 +136,18 @@ def test_bsdtar_takes_it_apart_from_a_pipe(taker: RunningServer, tmp_path: Path)
         ({"after": "a"}, 400, "leave out after"),
     ],
 )
-def test_what_cannot_be_is_refused(
+def test_contradictory_parameters_are_refused(
     taker: RunningServer, params: dict[str, str], status: int, words: str
 ) -> None:
-    """In words, before the first byte."""
+    """With a reason, before the first byte."""
     answer = asked(taker, **params)
 
     assert answer.status_code == status
     assert words in answer.json()["detail"]
 
 
-def test_a_server_that_keeps_nothing_says_so(serve: Serve) -> None:
-    """Where files are passed on there is nothing to pack."""
+def test_a_relay_has_no_zip(serve: Serve) -> None:
+    """A relay keeps no files."""
     server = serve("--to", "http://127.0.0.1:9/files/")
     answer = asked(server)
 
@@ -155,8 +158,8 @@ def _logged(server: RunningServer, words: str) -> bool:
     return words in server.log()
 
 
-def test_a_name_that_leads_out_is_left_out_and_told(serve: Serve) -> None:
-    """Files that came by other ways, under names that mean another folder elsewhere: the zip is made, and its end says so."""
+def test_a_name_that_leads_out_is_left_out_and_logged(serve: Serve) -> None:
+    """Files from elsewhere with names that could lead out: the zip is made, with a comment."""
     server = serve()
     server.root.mkdir(exist_ok=True)
     odd = [b"..\\..\\boot.ini", b"C:x", b"bad\xff"]
@@ -175,10 +178,10 @@ def test_a_name_that_leads_out_is_left_out_and_told(serve: Serve) -> None:
         eventually(partial(_logged, server, named), "the log names it")
     lines = len(server.lines)
     asked(server)
-    assert not [line for line in server.lines[lines:] if "leave out" in line]  # told once
+    assert not [line for line in server.lines[lines:] if "leave out" in line]  # logged once
 
 
-def test_where_nothing_can_be_packed_the_answer_says_what_there_is(serve: Serve) -> None:
+def test_if_no_file_can_be_packed_the_response_counts_them(serve: Serve) -> None:
     """Only names that cannot be in a zip: 404 with their number, and no empty zip."""
     server = serve()
     (server.root / "C:x").write_bytes(b"x")
@@ -189,7 +192,7 @@ def test_where_nothing_can_be_packed_the_answer_says_what_there_is(serve: Serve)
 
 
 @pytest.mark.parametrize("key", ["C:x", "a/C:x", "c:", "z:/y"])
-def test_no_client_can_put_such_a_name(taker: RunningServer, key: str) -> None:
+def test_a_client_cannot_upload_such_a_name(taker: RunningServer, key: str) -> None:
     """Refused as a key, with the reason."""
     answer = requests.put(f"{taker.url}/files/{key}", data=b"x", timeout=10)
 
@@ -197,8 +200,8 @@ def test_no_client_can_put_such_a_name(taker: RunningServer, key: str) -> None:
     assert "drive" in answer.json()["detail"]
 
 
-def test_a_file_replaced_meanwhile_breaks_it_off_and_the_log_says_so(serve: Serve) -> None:
-    """Less than Content-Length, never a whole zip of two times."""
+def test_a_file_replaced_meanwhile_breaks_off_the_zip(serve: Serve) -> None:
+    """Fewer bytes than Content-Length, never a zip of two versions."""
     server = serve()
     for number in range(4):
         sparse(server.root / f"{number}.bin", 64 * MIB)
@@ -221,8 +224,8 @@ def test_a_file_replaced_meanwhile_breaks_it_off_and_the_log_says_so(serve: Serv
     )
 
 
-def test_a_reader_that_leaves_is_noticed_and_nothing_stays_open(serve: Serve) -> None:
-    """Files it had open are closed; the server goes on."""
+def test_a_reader_that_leaves_leaves_nothing_open(serve: Serve) -> None:
+    """Its open files are closed; the server continues."""
     server = serve()
     for number in range(4):
         sparse(server.root / f"{number}.bin", 64 * MIB)
@@ -240,8 +243,8 @@ def test_a_reader_that_leaves_is_noticed_and_nothing_stays_open(serve: Serve) ->
     assert requests.get(f"{server.url}/healthz", timeout=10).ok
 
 
-def test_a_slow_reader_holds_the_server_back(serve: Serve) -> None:
-    """What nobody takes is not read: memory stays as it is."""
+def test_a_slow_reader_slows_the_server(serve: Serve) -> None:
+    """Objects are read only as fast as the reader takes them: memory stays constant."""
     server = serve()
     sparse(server.root / "large.bin", 1024 * MIB)
     asked(server, "HEAD")
@@ -256,7 +259,7 @@ def test_a_slow_reader_holds_the_server_back(serve: Serve) -> None:
 
 
 def test_memory_does_not_grow_with_the_size_of_the_zip(serve: Serve) -> None:
-    """A hundred times as much costs nothing more."""
+    """A zip a hundred times as large takes no more memory."""
     server = serve()
     peaks = []
     for folder, size in (("small", 5 * MIB), ("large", 500 * MIB)):
@@ -277,7 +280,7 @@ def test_memory_does_not_grow_with_the_size_of_the_zip(serve: Serve) -> None:
     assert peaks[1] - peaks[0] <= ALLOWED
 
 
-def test_a_token_is_asked_for(serve: Serve) -> None:
+def test_the_token_is_required(serve: Serve) -> None:
     """As for every other listing."""
     server = serve("--token", "a-secret-token")
     put_ = requests.put(
@@ -291,8 +294,8 @@ def test_a_token_is_asked_for(serve: Serve) -> None:
     assert asked(server).status_code == 401
 
 
-def test_memory_for_the_list_is_lent_and_given_back(serve: Serve) -> None:
-    """More members than the budget has to spare are refused; what was sent, refused or left owes nothing."""
+def test_memory_for_the_list_is_acquired_and_released(serve: Serve) -> None:
+    """More members than the budget can hold are refused; all memory is released in the end."""
     server = serve("--memory-budget", "4MiB")
     for number in range(3500):
         path = server.root / ("most" if number < 2500 else "rest") / str(number)
@@ -303,7 +306,7 @@ def test_memory_for_the_list_is_lent_and_given_back(serve: Serve) -> None:
         assert "longer prefix" in asked(server, "GET").json()["detail"]
         eventually(
             lambda: asked(server, "HEAD", prefix="most/").status_code == 200
-        )  # the reader that left is noticed soon
+        )  # the server soon notices that the reader left
         assert asked(server, prefix="most/").status_code == 200
         with requests.get(
             f"{server.url}/files", params={"as": "zip", "prefix": "most/"}, stream=True, timeout=60
@@ -312,7 +315,7 @@ def test_memory_for_the_list_is_lent_and_given_back(serve: Serve) -> None:
     put(server, "still", b"works")
 
 
-def test_mounted_in_a_wsgi_app_it_is_the_same(tmp_path: Path) -> None:
+def test_a_mounted_wsgi_app_gives_the_same_zip(tmp_path: Path) -> None:
     """The whole service inside Flask, on gunicorn."""
     with running("gunicorn gthread", tmp_path, takes, "mount_views:app") as app:
         for key in ("z/1", "z/2"):

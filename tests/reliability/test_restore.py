@@ -1,6 +1,7 @@
-"""The restore proof: a thousand objects from a store to a REST API that fails one request in five, while the copier is killed.
+"""The restore proof: a thousand objects to a REST API that fails, by a copier that is killed.
 
-Nothing is lost, nothing is stored twice, nothing half; the last report counts right. Quick: fewer and smaller objects.
+One request in five fails. Nothing is lost, stored twice or incomplete; the last report is right.
+The usual run has fewer and smaller objects.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ LIMIT = 3600 if TORTURE else 240  # seconds
 
 @dataclass
 class Stocked:
-    """A place with objects: where, what a process needs to reach it, and what each object is."""
+    """A place with objects: its URL, the environment to reach it, and the digest of each object."""
 
     url: str
     sums: dict[str, str]
@@ -45,7 +46,7 @@ class Stocked:
 
 
 def made(folder: Path) -> dict[str, str]:
-    """The objects as files: sizes evenly over the powers of two, so that most are small and most bytes are in large ones."""
+    """The objects as files. Sizes are even over the powers of two: most objects are small."""
     chance, sums = random.Random(4), {}
     for number in range(COUNT):
         size = round(SMALLEST * (LARGEST / SMALLEST) ** chance.random())
@@ -66,7 +67,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str
 def stocked(
     request: pytest.FixtureRequest, files: tuple[Path, dict[str, str]]
 ) -> Iterator[Stocked]:
-    """The objects in each kind of store, put there by our own copy."""
+    """The objects in each kind of store, copied there by this program."""
     folder, sums = files
     sizes = {key: (folder / key).stat().st_size for key in sums}
     if request.param == "folder":
@@ -97,7 +98,7 @@ def stocked(
 def test_a_restore_survives_failures_and_kills(
     stocked: Stocked, tmp_path: Path, knows: str
 ) -> None:
-    """Each object is at the target exactly once with its own bytes, whatever was answered and whenever the copier died."""
+    """Each object is stored exactly once with its own bytes, whatever failed and was killed."""
     if not TORTURE and f"{knows} {urlsplit(stocked.url).scheme}" in (
         "conditions s3",
         "once postgresql",
@@ -111,10 +112,10 @@ def test_a_restore_survives_failures_and_kills(
     with target.listening():
         for number in range(KILLS):
             copier = started(stocked, target, tmp_path / "journal", tmp_path / "out")
-            # Killed when it has brought so many more, somewhere between two of them: the moment is the point.
-            goal = len(target.objects) + chance.randint(0, COUNT // (KILLS + KILLS // 2))
+            # Killed at a random moment, after a random number of objects.
+            count = len(target.objects) + chance.randint(0, COUNT // (KILLS + KILLS // 2))
             end = time.monotonic() + 60
-            while copier.poll() is None and len(target.objects) < goal and time.monotonic() < end:
+            while copier.poll() is None and len(target.objects) < count and time.monotonic() < end:
                 time.sleep(0.001)
             time.sleep(chance.uniform(0, 0.05))
             assert copier.poll() is None, f"it ended before kill {number}"
@@ -161,17 +162,17 @@ def started(
         stocked.url,
         target.url,
     ]
-    with out.open("w") as told:
+    with out.open("w") as stdout:
         return subprocess.Popen(
             [sys.executable, "-c", QUICK, *words],
-            stdout=told,
+            stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, **stocked.env},
         )
 
 
-# The command itself, with waits of at most a fifth of a second between two tries: a thousand objects meet two hundred failures.
+# The command itself, with short waits between attempts: a thousand objects meet 200 failures.
 QUICK = """
 import sys
 from sluiceway.copying import options

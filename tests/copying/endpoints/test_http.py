@@ -1,4 +1,4 @@
-"""A REST API as a side: what fails on the way is tried again, and an answer that got lost makes no duplicate and no failure."""
+"""A REST API as a side: failures are retried, a lost response causes no duplicate."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FILES = {f"a/{n:02}" if n % 3 else f"{n:02} ü.bin": noise(n * 1_009, n) for n i
 
 @pytest.fixture(autouse=True)
 def no_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The waits between tries are real, and short."""
+    """The waits between attempts are real, and short."""
     monkeypatch.setattr(options, "FIRST_WAIT", 0.002)
 
 
@@ -40,8 +40,10 @@ def right(target: RestTarget) -> bool:
 
 @pytest.mark.parametrize("knows", ["once", "conditions", "neither"])
 @pytest.mark.parametrize("way", WAYS)
-async def test_each_kind_of_failure_is_got_over(folder: Path, way: str, knows: str) -> None:
-    """Four in ten requests fail; each object is there once, and counted once."""
+async def test_each_kind_of_transient_failure_is_retried(
+    folder: Path, way: str, knows: str
+) -> None:
+    """Four in ten requests fail; each object is stored once, and counted once."""
     with RestTarget(
         share=0.4, ways=(way,), knows=frozenset({knows, "digests", "head"})
     ).listening() as target:
@@ -53,8 +55,8 @@ async def test_each_kind_of_failure_is_got_over(folder: Path, way: str, knows: s
     assert report.bytes == sum(map(len, FILES.values()))
 
 
-async def test_a_server_that_tells_no_digest_is_read_back(folder: Path) -> None:
-    """Where HEAD knows no digest, what a lost answer left there is compared byte for byte."""
+async def test_without_a_digest_the_object_is_read_back(folder: Path) -> None:
+    """If HEAD gives no digest, the object of a lost response is compared byte for byte."""
     with RestTarget(
         share=0.4, ways=("reset after",), knows=frozenset({"conditions", "head"}), keep=True
     ).listening() as target:
@@ -64,7 +66,7 @@ async def test_a_server_that_tells_no_digest_is_read_back(folder: Path) -> None:
     assert report.copied == COUNT
 
 
-async def test_what_is_there_is_skipped_and_what_differs_is_refused(folder: Path) -> None:
+async def test_equal_objects_are_skipped_and_different_ones_refused(folder: Path) -> None:
     """Same size and sha-256: skipped. Anything else needs force, which replaces it."""
     with RestTarget().listening() as target:
         await sluiceway.acopy_all(folder, target.url)
@@ -81,8 +83,8 @@ async def test_what_is_there_is_skipped_and_what_differs_is_refused(folder: Path
     assert target.objects["a/01"].sha256 == hashlib.sha256(noise(1_009, 99)).hexdigest()
 
 
-async def test_a_refusal_is_reported_and_stops_nothing(folder: Path) -> None:
-    """401 is no accident: not tried again, told with its code; as many failures as objects."""
+async def test_a_refusal_is_reported_and_the_copy_continues(folder: Path) -> None:
+    """A 401 is not retried; each object is a failure with its code."""
     with RestTarget(share=1, ways=("500",)).listening() as target:
         report = await sluiceway.acopy_all(folder, target.url, retries=1)
 
@@ -91,8 +93,8 @@ async def test_a_refusal_is_reported_and_stops_nothing(folder: Path) -> None:
     assert {(one.code, one.attempts) for one in report.failures} == {("peer-failed", 2)}
 
 
-async def test_retry_after_is_kept_to(folder: Path) -> None:
-    """The second request comes no earlier than the server asked for."""
+async def test_retry_after_is_respected(folder: Path) -> None:
+    """The second request comes no earlier than requested."""
     with RestTarget(
         share=1, ways=("429",), retry_after="1", spared=frozenset({"HEAD"})
     ).listening() as target:
@@ -103,8 +105,8 @@ async def test_retry_after_is_kept_to(folder: Path) -> None:
     assert puts[1] - puts[0] >= 1
 
 
-async def test_jobs_are_under_way_at_once(folder: Path) -> None:
-    """The server sees as many as there are jobs, and never more."""
+async def test_jobs_run_concurrently(folder: Path) -> None:
+    """The server sees as many requests at once as there are jobs, and never more."""
     with RestTarget(wait=0.05).listening() as target:
         await sluiceway.acopy_all(folder, target.url, jobs=7)
     assert target.at_once == 7
@@ -113,8 +115,8 @@ async def test_jobs_are_under_way_at_once(folder: Path) -> None:
     assert target.at_once == 1
 
 
-async def test_each_object_has_its_key_at_every_attempt(folder: Path) -> None:
-    """The idempotency key is one object's of one run: the same when it is tried again, another in another run."""
+async def test_each_attempt_sends_the_same_idempotency_key(folder: Path) -> None:
+    """One key for each object of a run: the same when retried, another in another run."""
     with RestTarget(share=0.4, ways=("429",)).listening() as target:
         await sluiceway.acopy_all(folder, target.url, retries=30)
         first = {
@@ -141,8 +143,8 @@ async def test_forms_go_to_a_url_that_ends_in_files(folder: Path) -> None:
     assert {one.method for one in target.asked} == {"POST"}
 
 
-async def test_a_form_whose_answer_got_lost_is_not_sent_twice(folder: Path) -> None:
-    """Nobody can look for it: it is reported, not repeated."""
+async def test_a_form_whose_response_is_lost_is_not_sent_twice(folder: Path) -> None:
+    """It cannot be looked for, so it is reported, not repeated."""
     with RestTarget(share=1, ways=("reset after",)).listening() as target:
         report = await sluiceway.acopy_all(folder, f"{target.url}files", include=["a/01"])
 
@@ -150,10 +152,10 @@ async def test_a_form_whose_answer_got_lost_is_not_sent_twice(folder: Path) -> N
     assert "may have stored it already" in report.failures[0].detail
 
 
-async def test_our_own_server_gives_back_what_it_took(
+async def test_objects_come_back_from_our_own_server(
     taker: RunningServer, folder: Path, tmp_path: Path
 ) -> None:
-    """Folder -> server -> folder, below a prefix: the same files, and the listing comes in pages."""
+    """Folder -> server -> folder, below a prefix: the same files, listed in pages."""
     url = f"{taker.url}/files/backup/of%20ü/"
     there = await sluiceway.acopy_all(folder, url)
     back = await sluiceway.acopy_all(url.removesuffix("/"), tmp_path / "to")
@@ -168,8 +170,8 @@ async def test_our_own_server_gives_back_what_it_took(
     assert (await sluiceway.acopy_all(url, tmp_path / "to")).skipped == COUNT
 
 
-async def test_a_server_without_a_listing_says_so(tmp_path: Path) -> None:
-    """A URL below no /files/, or one that answers with something else."""
+async def test_a_server_without_a_listing_is_an_error(tmp_path: Path) -> None:
+    """A URL without /files/, or one that answers with something else."""
     with RestTarget().listening() as target:
         with pytest.raises(BadRequest, match="no /files/"):
             await sluiceway.acopy_all(target.url, tmp_path / "to")

@@ -1,4 +1,4 @@
-"""A tar's members come out as they went in; a hostile, damaged or cut archive is an error, in words."""
+"""Members of a tar are read unchanged; a hostile, damaged or cut archive is an error."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from sluiceway.testing.store_suite import ODD_KEYS, pattern
 pytestmark = pytest.mark.anyio
 
 MIB = 1 << 20
-ALLOWED = 8 * MIB  # more peak for the large one: what allocators vary by
+ALLOWED = 8 * MIB  # how much higher the large one may peak: what allocators vary by
 SIZES = [0, 1, 511, 512, 513, 10_239, 10_240, 10_241, MIB + 1]
 FORMATS = [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]
 PACKED: dict[str, Callable[[bytes], bytes]] = {
@@ -75,7 +75,7 @@ def head(
     kind: bytes = b"0",
     magic: bytes = b"ustar\x0000",
 ) -> bytes:
-    """A head by hand, with a right checksum and whatever else."""
+    """A header made by hand, with a right checksum."""
     block = bytearray(512)
     block[: len(name)] = name
     block[100:136] = b"0000644\x000000000\x000000000\x00" + size.ljust(12, b"\0")
@@ -93,7 +93,7 @@ async def flow(data: bytes, cut: int) -> AsyncIterator[Buffer]:
         yield data[at : at + cut]
 
 
-def origin(data: bytes, cut: int = 100_000, limits: TarLimits = TarLimits()) -> TarSource:
+def tar_source(data: bytes, cut: int = 100_000, limits: TarLimits = TarLimits()) -> TarSource:
     return TarSource(PassingSource(flow(data, cut)), "x.tar", limits)
 
 
@@ -114,7 +114,7 @@ async def unpack(
 
 async def unpacked(data: bytes, cut: int = 100_000) -> dict[str, bytes]:
     got: dict[str, bytes] = {}
-    await unpack(origin(data, cut), got)
+    await unpack(tar_source(data, cut), got)
     return got
 
 
@@ -134,8 +134,8 @@ async def test_members_come_out_as_they_went_in(form: int, cut: int) -> None:
 
 @pytest.mark.parametrize("packed", PACKED)
 @pytest.mark.parametrize("cut", [7, 100_000])
-async def test_what_packs_it_is_told_by_its_first_bytes(packed: str, cut: int) -> None:
-    """No name and no option says so; streams behind each other are one, as pigz and pbzip2 make them."""
+async def test_compression_is_detected_by_the_first_bytes(packed: str, cut: int) -> None:
+    """Without a name or an option; several streams in a row are one, as pigz and pbzip2 write."""
     given = {"a": pattern(3000), "b": b"", "c": b"c" * 9000}
 
     assert (
@@ -148,7 +148,7 @@ async def test_what_packs_it_is_told_by_its_first_bytes(packed: str, cut: int) -
 
 @pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT], ids=["gnu", "pax"])
 async def test_odd_and_long_names_are_kept(form: int) -> None:
-    """Beyond a hundred bytes and beyond ASCII a head of its own tells the name."""
+    """A name of over 100 bytes, or not ASCII, stands in an extended header."""
     given = {key: key.encode() for key in [*ODD_KEYS, "deep/" * 60 + "é" * 90]}
 
     assert (
@@ -159,8 +159,8 @@ async def test_odd_and_long_names_are_kept(form: int) -> None:
 
 @pytest.mark.skipif(shutil.which("tar") is None, reason="tar is not installed")
 @pytest.mark.parametrize("form", ["gnu", "pax", "ustar", "v7", "oldgnu"])
-async def test_what_the_tar_program_packs_is_read(tmp_path: Path, form: str) -> None:
-    """`tar c .`, with a link beside the files, in each of its forms; time of change as well."""
+async def test_archives_of_the_tar_program_are_read(tmp_path: Path, form: str) -> None:
+    """`tar c .` with a link, in each of its formats; times are read, too."""
     given = {f"sub/{size}": pattern(size) for size in SIZES}
     (tmp_path / "in/sub").mkdir(parents=True)
     for key, value in given.items():
@@ -176,11 +176,9 @@ async def test_what_the_tar_program_packs_is_read(tmp_path: Path, form: str) -> 
     )
     got: dict[str, bytes] = {}
     left: dict[str, str] = {}
-    await unpack(origin(done.stdout), got, left)
+    await unpack(tar_source(done.stdout), got, left)
 
-    twin = {"twin", "sub/1"} - set(
-        got
-    )  # which of the two is the file depends on the folder's order
+    twin = {"twin", "sub/1"} - set(got)  # the folder's order decides which of the two is the file
     assert got | dict.fromkeys(twin, b"") | {"twin": b"", "sub/1": b""} == given | {
         "twin": b"",
         "sub/1": b"",
@@ -188,18 +186,18 @@ async def test_what_the_tar_program_packs_is_read(tmp_path: Path, form: str) -> 
     assert left == {"link": "a symbolic link", twin.pop(): "a hard link to another member"}
 
 
-async def test_an_item_tells_when_it_was_changed_and_what_it_is() -> None:
-    """For a listing, a zip, or a store that keeps it."""
-    side = origin(tar(member("sub/page.html", b"<p>", pax_headers={"mtime": "1000000000.5"})))
+async def test_an_item_has_its_time_and_type() -> None:
+    """For a listing, a zip, or a store that keeps them."""
+    side = tar_source(tar(member("sub/page.html", b"<p>", pax_headers={"mtime": "1000000000.5"})))
     async for item in side.items():
         assert item == CopyItem("sub/page.html", 3, "1-3-1000000000.0", 1_000_000_000.0)
         async with side.open(item) as reading:
             assert (reading.metadata.filename, reading.metadata.type) == ("page.html", "text/html")
 
 
-async def test_members_that_nobody_reads_are_passed_over() -> None:
-    """Whole or in part: the next one comes whole."""
-    side = origin(
+async def test_unread_members_are_skipped() -> None:
+    """Unread or partly read: the next member is complete."""
+    side = tar_source(
         tar(member("a", pattern(5000)), member("b", pattern(300_000)), member("c", b"c")), cut=1000
     )
     got = []
@@ -215,9 +213,9 @@ async def test_members_that_nobody_reads_are_passed_over() -> None:
     assert got == [b"c"]
 
 
-async def test_a_member_that_flowed_past_cannot_be_opened() -> None:
-    """Nor one twice: no bytes of another member under its name."""
-    side = origin(tar(member("a", b"a"), member("b", b"b")))
+async def test_a_passed_member_cannot_be_opened() -> None:
+    """Nor one twice: it would get the bytes of another member."""
+    side = tar_source(tar(member("a", b"a"), member("b", b"b")))
     seen: list[CopyItem] = []
     async for item in side.items():
         seen.append(item)
@@ -247,8 +245,8 @@ HOSTILE = [
 @pytest.mark.parametrize(
     "kind", [tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE], ids=["file", "folder", "link"]
 )
-async def test_names_that_lead_out_end_it(name: str, kind: bytes) -> None:
-    """What stood before is whole; the name is told, and nothing behind it is read."""
+async def test_names_that_lead_out_are_refused(name: str, kind: bytes) -> None:
+    """Members before it are complete, the error has the name, and nothing after it is read."""
     got: dict[str, bytes] = {}
     body = b"x" if kind == tarfile.REGTYPE else b""
     data = tar(
@@ -258,13 +256,13 @@ async def test_names_that_lead_out_end_it(name: str, kind: bytes) -> None:
         form=tarfile.GNU_FORMAT,
     )
     with pytest.raises(BadName, match=r"x\.tar has a member"):
-        await unpack(origin(data), got)
+        await unpack(tar_source(data), got)
     assert got == {"good": b"1"}
 
 
 @pytest.mark.parametrize("name", ["../x", "a\0b"])
-async def test_names_in_extended_heads_are_checked_as_well(name: str) -> None:
-    """The pax head's name counts, and a NUL in it cuts nothing off."""
+async def test_names_in_extended_headers_are_checked_too(name: str) -> None:
+    """The name in the pax header counts, and a NUL in it cuts nothing off."""
     with pytest.raises(BadName):
         await unpacked(tar(member("good", b"1", pax_headers={"path": name})))
 
@@ -281,11 +279,13 @@ async def test_names_in_extended_heads_are_checked_as_well(name: str) -> None:
     ],
 )
 async def test_links_and_devices_are_left_out_with_a_reason(kind: bytes, why: str) -> None:
-    """They lead elsewhere or hold no bytes."""
+    """They lead elsewhere, or have no bytes."""
     got: dict[str, bytes] = {}
     left: dict[str, str] = {}
     await unpack(
-        origin(tar(member("odd", kind=kind, linkname="/etc/passwd"), member("b", b"b"))), got, left
+        tar_source(tar(member("odd", kind=kind, linkname="/etc/passwd"), member("b", b"b"))),
+        got,
+        left,
     )
 
     assert (got, left) == ({"b": b"b"}, {"odd": why})
@@ -345,8 +345,8 @@ LIES: dict[str, tuple[bytes, type[SluiceError]]] = {
 
 
 @pytest.mark.parametrize("lie", LIES)
-async def test_heads_that_lie_are_refused_before_anything_is_done_for_them(lie: str) -> None:
-    """At once, in words, without the memory they ask for."""
+async def test_false_headers_are_refused_first(lie: str) -> None:
+    """At once, with a reason, without allocating what they ask for."""
     data, error = LIES[lie]
     meter = MemoryMeter() if sys.platform == "linux" else None
     if meter:
@@ -366,17 +366,19 @@ async def test_heads_that_lie_are_refused_before_anything_is_done_for_them(lie: 
         (TarLimits(members=2), "more than 2 members"),
     ],
 )
-async def test_more_than_the_limits_ends_it(limits: TarLimits, words: str) -> None:
-    """A file's bytes, all bytes, their number."""
+async def test_an_archive_over_the_limits_is_refused(limits: TarLimits, words: str) -> None:
+    """The bytes of a file, of all files, and the number of files."""
     with pytest.raises(TooLarge, match=words):
-        await unpack(origin(tar(*(member(name, bytes(1000)) for name in "abc")), limits=limits), {})
+        await unpack(
+            tar_source(tar(*(member(name, bytes(1000)) for name in "abc")), limits=limits), {}
+        )
 
 
 @pytest.mark.parametrize(
     "pack", [gzip.compress, bz2.compress, lzma.compress], ids=["gzip", "bzip2", "xz"]
 )
 async def test_a_bomb_is_refused_and_takes_no_memory(pack: Callable[[bytes], bytes]) -> None:
-    """A few hundred KiB that would become gigabytes."""
+    """A few hundred KiB that would expand to gigabytes."""
     data = tar(member("zeros", bytes(256 * MIB)))
     bomb = pack(data)
     del data
@@ -384,11 +386,11 @@ async def test_a_bomb_is_refused_and_takes_no_memory(pack: Callable[[bytes], byt
     before = meter.now() if meter else 0
     if meter:
         meter.reset()
-    side = origin(bomb, limits=TarLimits(free=64 * MIB))
+    side = tar_source(bomb, limits=TarLimits(free=64 * MIB))
     with pytest.raises(TooLarge, match="swells to more than 200 times"):
         await count(side, [])
     if meter:
-        assert meter.peak() - before <= 24 * MIB  # what the decompressors hold themselves
+        assert meter.peak() - before <= 24 * MIB  # the memory of the decompressors
 
 
 async def count(side: TarSource, sizes: list[int]) -> None:
@@ -399,8 +401,8 @@ async def count(side: TarSource, sizes: list[int]) -> None:
                 sizes += [len(piece)]
 
 
-async def test_an_xz_that_asks_for_gigabytes_gets_none() -> None:
-    """Its head names the dictionary's size; `xz -9` is read."""
+async def test_an_xz_that_needs_gigabytes_is_refused() -> None:
+    """The header has the dictionary's size; an archive of `xz -9` is read."""
     small = tar(member("a", b"a"))
     filters = [{"id": lzma.FILTER_LZMA2, "preset": 9, "dict_size": 1 << 30}]
     assert await unpacked(lzma.compress(small, preset=9)) == {"a": b"a"}
@@ -409,8 +411,8 @@ async def test_an_xz_that_asks_for_gigabytes_gets_none() -> None:
 
 
 @pytest.mark.parametrize("packed", ["plain", "gzip", "bzip2", "xz"])
-async def test_a_cut_archive_is_never_a_whole_one(packed: str) -> None:
-    """Wherever it was cut: the members before are whole, and an error says that the rest is missing."""
+async def test_a_cut_archive_is_never_complete(packed: str) -> None:
+    """At any byte: members before are complete, and an error says that the rest is missing."""
     given = {"a": pattern(2000), "b": pattern(700, 5), "c": b""}
     whole = PACKED[packed](tar(*(member(key, value) for key, value in given.items())))
     end = len(whole) if packed != "plain" else 512 + 2048 + 512 + 1024 + 512
@@ -419,13 +421,13 @@ async def test_a_cut_archive_is_never_a_whole_one(packed: str) -> None:
             continue
         got: dict[str, bytes] = {}
         with pytest.raises(SourceFailed):
-            await unpack(origin(whole[:at]), got)
+            await unpack(tar_source(whole[:at]), got)
         assert got.items() <= given.items()
 
 
-async def test_after_an_error_nothing_more_comes() -> None:
-    """A member that broke off cannot be followed by what stands behind it."""
-    side = origin(tar(member("a", pattern(5000)))[:1000])
+async def test_nothing_is_read_after_an_error() -> None:
+    """The reader does not go on to the member after a broken one."""
+    side = tar_source(tar(member("a", pattern(5000)))[:1000])
     items = side.items()
     item = await anext(items)
     with pytest.raises(SourceFailed, match="in the middle of a file"):
@@ -442,7 +444,7 @@ async def drain(side: TarSource, item: CopyItem) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the meter reads /proc")
 async def test_memory_does_not_grow_with_the_archive() -> None:
-    """A hundred times as much costs nothing more, and what nobody takes is not asked for."""
+    """An archive a hundred times as large takes no more memory, and is read only on demand."""
     peaks = []
     for size in (10 * MIB, 1000 * MIB):
         asked = 0
@@ -472,7 +474,7 @@ async def test_memory_does_not_grow_with_the_archive() -> None:
 
 
 def damaged(whole: bytes, chance: random.Random) -> bytes:
-    """Some bytes other, gone or twice; mostly with right checksums, so that more than those is tried."""
+    """Bytes changed, removed or repeated; mostly with right checksums, to test more than those."""
     data = bytearray(whole)
     for _ in range(chance.randint(1, 4)):
         kind, at = chance.random(), chance.randrange(len(data))
@@ -490,8 +492,8 @@ def damaged(whole: bytes, chance: random.Random) -> bytes:
     return bytes(data)
 
 
-async def test_what_is_damaged_is_refused_or_read_as_the_standard_library_reads_it() -> None:
-    """2,000 archives, each broken in its own way: an error of ours, or the very members that tarfile finds."""
+async def test_a_damaged_archive_is_refused_or_read_as_by_the_standard_library() -> None:
+    """2,000 damaged archives: an error of this package, or exactly the members of tarfile."""
     chance, read = random.Random(7), 0
     wholes = [
         tar(
@@ -508,7 +510,7 @@ async def test_what_is_damaged_is_refused_or_read_as_the_standard_library_reads_
         data = damaged(chance.choice(wholes), chance)
         got: dict[str, bytes] = {}
         try:
-            await unpack(origin(data, chance.choice([512, 1000, 70_000])), got, {})
+            await unpack(tar_source(data, chance.choice([512, 1000, 70_000])), got, {})
         except SluiceError:
             continue
         read += 1

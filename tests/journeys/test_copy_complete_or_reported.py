@@ -1,4 +1,7 @@
-"""`sluiceway copy -r`: what was seen arrives, was there, is left out by a rule or fails; the exit code and the report agree."""
+"""`sluiceway copy -r`: each listed object is copied, skipped, left out by a rule or failed.
+
+The exit code and the report agree.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ ODDLY = r"system-systemd\x2dfsck.slice"
 def copied(
     *words: object, code: int = 0, ordinary: bool = False
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Any], str]:
-    """Lines by key, the report, and standard error. `ordinary`: as a user whom permissions bind, which root is not."""
+    """Lines by key, the report, and standard error. `ordinary`: without the rights of root."""
     line = [
         *(BOUND if ordinary else ()),
         sys.executable,
@@ -52,7 +55,7 @@ def copied(
 
 @pytest.fixture
 def closed(tmp_path: Path) -> Iterator[Path]:
-    """A source with a folder and a file that their owner may not read, and one that is fine."""
+    """A source with an unreadable folder, an unreadable file, and a readable file."""
     source = stock(tmp_path / "from", {"closed/x": b"x", "secret": b"s", "a": b"a"})
     (source / "secret").chmod(0)
     (source / "closed").chmod(0)
@@ -60,8 +63,8 @@ def closed(tmp_path: Path) -> Iterator[Path]:
     (source / "closed").chmod(0o755)
 
 
-def test_what_cannot_be_read_is_a_failure_and_not_left_out(closed: Path, tmp_path: Path) -> None:
-    """A folder and a file that are closed to this user: both are named with a code, the rest arrives, and 6 says so."""
+def test_unreadable_files_are_failures(closed: Path, tmp_path: Path) -> None:
+    """Both are named with a code, the rest is copied, and the exit code is 6."""
     lines, report, _ = copied(closed, tmp_path / "to", ordinary=True, code=6)
 
     assert {key: (line["state"], line.get("code")) for key, line in lines.items()} == {
@@ -85,8 +88,8 @@ def test_what_cannot_be_read_is_a_failure_and_not_left_out(closed: Path, tmp_pat
     assert (done.returncode, "closed failed" in done.stderr, done.stdout) == (6, True, "")
 
 
-def test_a_closed_folder_that_is_excluded_is_no_failure(closed: Path, tmp_path: Path) -> None:
-    """Its user does not want what is in it; patterns on other folders leave it out, and such as may fit within it do not."""
+def test_an_excluded_unreadable_folder_is_no_failure(closed: Path, tmp_path: Path) -> None:
+    """A pattern that excludes it leaves it out; one that may match inside it does not."""
     (closed / "secret").unlink()
 
     copied(closed, tmp_path / "to", "--exclude", "closed/**", ordinary=True)
@@ -94,8 +97,8 @@ def test_a_closed_folder_that_is_excluded_is_no_failure(closed: Path, tmp_path: 
     copied(closed, tmp_path / "to", "--include", "**/*.jpg", ordinary=True, code=6)
 
 
-def test_links_and_pipes_are_told_also_when_quiet(tmp_path: Path) -> None:
-    """They are left out by a rule, with its code, and the copy succeeds; but nobody believes that they were copied."""
+def test_links_and_pipes_are_reported_even_with_quiet(tmp_path: Path) -> None:
+    """A rule leaves them out, with its code; the copy succeeds, and they are still printed."""
     (tmp_path / "from").mkdir()
     (tmp_path / "from" / "link").symlink_to("/etc/passwd")
     os.mkfifo(tmp_path / "from" / "pipe")
@@ -123,10 +126,8 @@ def test_links_and_pipes_are_told_also_when_quiet(tmp_path: Path) -> None:
     ) == (0, True, True)
 
 
-def test_files_that_say_they_are_empty_and_are_not_arrive(
-    taker: RunningServer, tmp_path: Path
-) -> None:
-    """Below /proc every file has 0 bytes by its own account."""
+def test_files_with_a_false_size_of_zero_are_copied(taker: RunningServer, tmp_path: Path) -> None:
+    """Below /proc every file claims 0 bytes."""
     lines, report, _ = copied("/proc/sys/kernel/random", tmp_path / "to", "--include", "boot_id")
     copied("/proc/sys/kernel/random", f"{taker.url}/files/proc/", "--include", "boot_id")
 
@@ -142,8 +143,8 @@ def test_files_that_say_they_are_empty_and_are_not_arrive(
     copied("/proc/sys/kernel/random", tmp_path / "to", "--include", "boot_id")
 
 
-def test_a_part_name_of_somebody_else_is_an_object_like_others(tmp_path: Path) -> None:
-    """`x` beside `.x.part`: both are copied, and so is what stands where a part of ours would."""
+def test_a_foreign_part_file_is_copied(tmp_path: Path) -> None:
+    """`x` beside `.x.part`: both are copied, and so is a file where our own part would be."""
     (tmp_path / "from").mkdir()
     for name in ("x", ".x.part", ".x.part.json"):
         (tmp_path / "from" / name).write_bytes(name.encode())
@@ -153,8 +154,8 @@ def test_a_part_name_of_somebody_else_is_an_object_like_others(tmp_path: Path) -
     assert found(tmp_path / "to") == found(tmp_path / "from")
 
 
-def test_a_download_leaves_what_is_not_ours_alone(taker: RunningServer, tmp_path: Path) -> None:
-    """Neither a user's `.z.part` nor a file at the very name of our part is emptied, renamed or removed."""
+def test_a_download_does_not_touch_foreign_files(taker: RunningServer, tmp_path: Path) -> None:
+    """Neither a user's `.z.part` nor a file named as our own part is changed."""
     sluiceway.copy_all(stock(tmp_path / "from", {"z": b"new"}), f"{taker.url}/files/d/")
     mine = {
         ".z.part": b"mine",
@@ -171,12 +172,15 @@ def test_a_download_leaves_what_is_not_ours_alone(taker: RunningServer, tmp_path
     }
 
 
-def test_what_a_killed_copy_left_is_no_object_and_goes_with_the_next_run(tmp_path: Path) -> None:
-    """A later backup of the folder leaves it out and says so; a run of the same copy takes it up and removes it."""
+def test_leftovers_of_a_killed_copy_are_removed_by_the_next_run(tmp_path: Path) -> None:
+    """A backup of the folder leaves them out by rule; the same copy uses and removes them."""
     source = stock(tmp_path / "from", {"d/x": b"x" * 5000})
     killed = (
-        "import os, sys, asyncio, sluiceway\nfrom sluiceway.client.local.part_file import PartialFile\n"
-        "def die(*_): os.kill(os.getpid(), 9)\nPartialFile.publish = die\nsluiceway.copy_all(*sys.argv[1:])\n"
+        "import os, sys, asyncio, sluiceway\n"
+        "from sluiceway.client.local.part_file import PartialFile\n"
+        "def die(*_): os.kill(os.getpid(), 9)\n"
+        "PartialFile.publish = die\n"
+        "sluiceway.copy_all(*sys.argv[1:])\n"
     )
     subprocess.run(
         [sys.executable, "-c", killed, str(source), str(tmp_path / "to")], check=False, timeout=60
@@ -190,7 +194,7 @@ def test_what_a_killed_copy_left_is_no_object_and_goes_with_the_next_run(tmp_pat
     assert [path.name for path in (tmp_path / "to" / "d").iterdir()] == ["x"]
 
 
-DEEP = 1500  # folders: beyond what Python recurses, and what one path can say
+DEEP = 1500  # folders: more than Python recurses, and longer than a path may be
 
 
 def deeply(folder: Path, levels: int) -> None:
@@ -207,8 +211,8 @@ def deeply(folder: Path, levels: int) -> None:
     here.close()
 
 
-def test_every_depth_the_system_has_is_copied(tmp_path: Path) -> None:
-    """Folders below folders, their path longer than any path may be: there and back again, skipped and replaced."""
+def test_folders_of_every_depth_are_copied(tmp_path: Path) -> None:
+    """Their path is longer than a path may be: copied both ways, skipped and replaced."""
     deeply(tmp_path / "from", DEEP)
     report = sluiceway.copy_all(tmp_path / "from", tmp_path / "to")
     again = sluiceway.copy_all(tmp_path / "from", tmp_path / "to")
@@ -220,12 +224,12 @@ def test_every_depth_the_system_has_is_copied(tmp_path: Path) -> None:
     for side in ("from", "to"):
         subprocess.run(
             ["rm", "-r", str(tmp_path / side)], check=True
-        )  # pytest's own tidying recurses
+        )  # pytest's own cleanup recurses
 
 
 @pytest.mark.parametrize("levels", [990])
 def test_a_deep_member_of_a_tar_or_a_zip_is_copied(tmp_path: Path, levels: int) -> None:
-    """By names, not by folders; what is made of them is as deep."""
+    """Written by name, so the result is as deep."""
     key = "d/" * levels + "file"
     with tarfile.open(tmp_path / "x.tar", "w") as archive:
         (tmp_path / "one").write_bytes(b"1")
@@ -242,8 +246,8 @@ def test_a_deep_member_of_a_tar_or_a_zip_is_copied(tmp_path: Path, levels: int) 
     subprocess.run(["rm", "-r", str(tmp_path / "to")], check=True)
 
 
-def test_names_that_are_harmless_here_go_through(taker: RunningServer, tmp_path: Path) -> None:
-    """A backslash and a Windows device between folders; a server that refuses them does so by its rule, counted and told."""
+def test_harmless_odd_names_are_copied(taker: RunningServer, tmp_path: Path) -> None:
+    """A backslash and a Windows device name between folders; a server refuses them by its rule."""
     source = stock(tmp_path / "from", {ODDLY: b"1", "aux.c": b"2", "good": b"3"})
     _, report, _ = copied(source, tmp_path / "to")
     lines, there, _ = copied(source, f"{taker.url}/files/odd/", code=6)
@@ -256,8 +260,8 @@ def test_names_that_are_harmless_here_go_through(taker: RunningServer, tmp_path:
     assert (there["copied"], there["failed"]) == (1, 2)
 
 
-def test_names_that_are_excluded_are_not_judged(tmp_path: Path) -> None:
-    """A tar with members nobody asked for, whatever they are called; one that was asked for still ends it."""
+def test_excluded_names_are_not_checked(tmp_path: Path) -> None:
+    """Excluded members may have any name; a selected one with a bad name ends the copy."""
     with tarfile.open(tmp_path / "x.tar", "w", format=tarfile.GNU_FORMAT) as archive:
         (tmp_path / "one").write_bytes(b"1")
         for name in ("a", ODDLY, "etc/../up", "z"):
@@ -271,8 +275,8 @@ def test_names_that_are_excluded_are_not_judged(tmp_path: Path) -> None:
     copied(tmp_path / "x.tar", tmp_path / "other", "--unpack", "tar", code=1)
 
 
-def test_a_hard_link_in_a_tar_is_missing_and_said_to_be(tmp_path: Path) -> None:
-    """Its name has bytes in the archive's folder and none in the archive: that is a failure."""
+def test_a_hard_link_in_a_tar_is_a_failure(tmp_path: Path) -> None:
+    """The archive has no bytes for it, so it is a failure."""
     with tarfile.open(tmp_path / "x.tar", "w") as archive:
         (tmp_path / "one").write_bytes(b"1")
         (tmp_path / "two").hardlink_to(tmp_path / "one")
@@ -287,8 +291,8 @@ def test_a_hard_link_in_a_tar_is_missing_and_said_to_be(tmp_path: Path) -> None:
     )
 
 
-def test_a_zip_that_would_lack_something_is_not_made(tmp_path: Path) -> None:
-    """A name that no zip can hold: an error that names it, and no file that looks like all of it."""
+def test_an_incomplete_zip_is_not_made(tmp_path: Path) -> None:
+    """A name that no zip can hold: an error with the name, and no zip."""
     source = stock(tmp_path / "from", {"good": b"1", "bad\nname": b"2"})
     with pytest.raises(sluiceway.SluiceError, match=r"bad.*cannot be in the zip") as caught:
         sluiceway.copy(source, tmp_path / "x.zip", pack="zip")
@@ -298,10 +302,8 @@ def test_a_zip_that_would_lack_something_is_not_made(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["server", "store"])
-def test_a_prefix_below_which_nothing_is_does_not_succeed(
-    taker: RunningServer, tmp_path: Path, kind: str
-) -> None:
-    """A mistyped one, or the key of one object: a restore from there that ends with 0 would be believed."""
+def test_an_empty_prefix_is_an_error(taker: RunningServer, tmp_path: Path, kind: str) -> None:
+    """A mistyped prefix, or the key of one object: a restore must not end with 0."""
     stock(tmp_path / "shelf" / "empty", {"x/a": b"a"})
     (tmp_path / "none").mkdir()
     sluiceway.copy_all(tmp_path / "shelf" / "empty", f"{taker.url}/files/empty-{kind}/")
@@ -311,8 +313,8 @@ def test_a_prefix_below_which_nothing_is_does_not_succeed(
     }[kind]
 
     for below in ("/typo/", "/x/a", "/x/a/"):
-        _, report, told = copied(f"{base}{below}", tmp_path / "to", code=3)
-        assert (report["ok"], report["listed"], "holds no file" in told) == (False, 0, True)
+        _, report, errors = copied(f"{base}{below}", tmp_path / "to", code=3)
+        assert (report["ok"], report["listed"], "holds no file" in errors) == (False, 0, True)
     assert copied(f"{base}/x", tmp_path / "to")[1]["copied"] == 1
     assert copied(tmp_path / "none", tmp_path / "to")[1]["listed"] == 0
 

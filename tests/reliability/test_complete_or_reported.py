@@ -1,6 +1,7 @@
-"""Success means all of it: of random objects between any two sides, what the report says is what is there, byte for byte.
+"""Random objects between any two sides: the report matches the target, byte for byte.
 
-200 cases in the usual run, 10,000 with SLUICEWAY_TORTURE=1. Each case is made from its number alone; a failure names it.
+200 cases usually, 10,000 with SLUICEWAY_TORTURE=1. Each case follows from its number, which a
+failure names.
 """
 
 from __future__ import annotations
@@ -50,10 +51,10 @@ SIZES = [0, 1, 7, 4095, 4096, 4097, 65_536, 70_001]
 
 @dataclass
 class Side:
-    """A kind of place: a fresh one, how objects get into it without a copy, and what is in it, likewise."""
+    """A kind of place: makes a new one, fills it and lists it, without a copy."""
 
     fresh: Callable[[], str]
-    fill: Callable[[str, dict[str, bytes]], dict[str, bytes]]  # what it took
+    fill: Callable[[str, dict[str, bytes]], dict[str, bytes]]  # returns the objects it accepted
     look: Callable[[str], dict[str, bytes]]
 
 
@@ -65,7 +66,7 @@ def fill_folder(place: str, objects: dict[str, bytes]) -> dict[str, bytes]:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
-        except OSError:  # a file where a folder is needed: this tree has none there
+        except OSError:  # a file where a folder is needed: left out
             continue
         taken[key] = data
     return taken
@@ -98,7 +99,7 @@ def fill_store(place: str, objects: dict[str, bytes]) -> dict[str, bytes]:
             try:
                 await draft.write(data)
                 await draft.publish(prefix + key, Metadata(""))
-            except sluiceway.SluiceError:  # no key for this store: the case has one object less
+            except sluiceway.SluiceError:  # not a key for this store: left out
                 continue
             finally:
                 await draft.discard()
@@ -182,8 +183,8 @@ def sides(
     os.environ.update(kept)
 
 
-def made_up(chance: random.Random) -> dict[str, bytes]:
-    """A few objects of odd names, in folders of such names, too."""
+def random_objects(chance: random.Random) -> dict[str, bytes]:
+    """A few objects with odd names, in folders with odd names."""
     objects = {}
     for _ in range(chance.randrange(1, 9)):
         key = "/".join(chance.choice(NAMES) for _ in range(chance.choice([1, 1, 1, 2, 3])))
@@ -195,8 +196,8 @@ def made_up(chance: random.Random) -> dict[str, bytes]:
     return objects
 
 
-class Meddler:
-    """Somebody who works in the source, or the destination, while the copy runs."""
+class Changer:
+    """Changes the source while the copy runs."""
 
     def __init__(self, chance: random.Random, source: str, objects: dict[str, bytes]) -> None:
         self.chance, self.source, self.objects = chance, source, objects
@@ -223,9 +224,9 @@ def one_case(number: int, sides: dict[str, Side]) -> None:
     chance = random.Random(number)
     one, other = chance.choice(sorted(sides)), chance.choice(sorted(sides))
     source, destination = sides[one].fresh(), sides[other].fresh()
-    objects = sides[one].fill(source, made_up(chance))
+    objects = sides[one].fill(source, random_objects(chance))
     before: dict[str, bytes] = {}
-    if objects and chance.random() < 0.4:  # something is there already: the same, or something else
+    if objects and chance.random() < 0.4:  # an object exists already: an equal or a different one
         key = chance.choice(sorted(objects))
         before = sides[other].fill(
             destination, {key: objects[key] if chance.random() < 0.5 else b"another"}
@@ -239,8 +240,8 @@ def one_case(number: int, sides: dict[str, Side]) -> None:
     if not objects and not special:
         return
     closed = closed_in(source, chance) if one == "folder" else None
-    force, meddler = chance.random() < 0.3, Meddler(chance, source, objects)
-    meddler.active = meddler.active and closed is None
+    force, changer = chance.random() < 0.3, Changer(chance, source, objects)
+    changer.active = changer.active and closed is None
     asked: dict[str, Any] = {
         "force": force,
         "retries": 1,
@@ -248,10 +249,10 @@ def one_case(number: int, sides: dict[str, Side]) -> None:
         "preserve": chance.random() < 0.3,
     }
     with ordinary_rights():
-        report = sluiceway.copy_all(source, destination, on_progress=meddler, **asked)
+        report = sluiceway.copy_all(source, destination, on_progress=changer, **asked)
     if closed is not None:
         closed.chmod(0o755)
-    there, ended = sides[other].look(destination), meddler.ended
+    there, ended = sides[other].look(destination), changer.ended
     form = (
         (lambda key: unicodedata.normalize("NFC", key)) if other == "server" else (lambda key: key)
     )
@@ -266,21 +267,21 @@ def one_case(number: int, sides: dict[str, Side]) -> None:
         if closed is None
         else [key for key in objects if Path(source, key).is_relative_to(closed)]
     )
-    assert set(objects) - set(hidden) <= set(ended) or meddler.active, (
-        "an object was seen and not told of"
+    assert set(objects) - set(hidden) <= set(ended) or changer.active, (
+        "a listed object was not reported"
     )
     assert closed is None or ended[closed.relative_to(source).as_posix()].state == "failed", (
-        "unreadable and not told of"
+        "unreadable and not reported"
     )
     arrived = {key for key, end in ended.items() if end.state in ("copied", "skipped")}
     assert (len(arrived), report.left_out) == (report.copied + report.skipped, special)
     for key in arrived:
-        assert there[form(key)] in meddler.versions[key], f"{key!r} is not what was sent"
+        assert there[form(key)] in changer.versions[key], f"{key!r} is not what was sent"
     assert {form(key) for key in arrived} | set(before) == set(there), (
-        "something else is there than was told"
+        "the target has something else than reported"
     )
     assert len({form(key) for key in arrived}) == len(arrived), (
-        "two objects were told to be there, and one is"
+        "two objects were reported, and one is stored"
     )
     for key, data in before.items():
         replaced = force and any(form(one) == key for one in arrived)
@@ -289,12 +290,12 @@ def one_case(number: int, sides: dict[str, Side]) -> None:
     failed = [end for end in ended.values() if end.state == "failed"]
     assert report.ok == (not failed)
     assert all(end.code and end.code != "error" and end.detail for end in failed)
-    if number % 20 == 0 and not meddler.active:
+    if number % 20 == 0 and not changer.active:
         the_command_agrees(source, destination, closed)
 
 
 def closed_in(source: str, chance: random.Random) -> Path | None:
-    """A file or folder that its owner may not read either."""
+    """A file or folder that not even its owner may read."""
     found = sorted(
         path
         for path in Path(source).rglob("*")
@@ -308,7 +309,7 @@ def closed_in(source: str, chance: random.Random) -> Path | None:
 
 
 def the_command_agrees(source: str, destination: str, closed: Path | None) -> None:
-    """Once more, by the command: its exit code and its report say the same of what is there now."""
+    """Once more by the command: exit code and report agree."""
     if closed is not None:
         closed.chmod(0)
     with ordinary_rights():
@@ -317,15 +318,18 @@ def the_command_agrees(source: str, destination: str, closed: Path | None) -> No
         )
     if closed is not None:
         closed.chmod(0o755)
-    told = json.loads(ran.stdout.splitlines()[-1])
-    told = told.get("report", told)
-    assert told["copied"] + told["skipped"] + told["left_out"] + told["failed"] == told["listed"]
-    assert ran.exit_code == (6 if told["failed"] else 0), ran.output
+    last = json.loads(ran.stdout.splitlines()[-1])
+    report = last.get("report", last)
+    assert (
+        report["copied"] + report["skipped"] + report["left_out"] + report["failed"]
+        == report["listed"]
+    )
+    assert ran.exit_code == (6 if report["failed"] else 0), ran.output
 
 
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("first", range(0, CASES, BLOCK))
-def test_what_the_report_says_is_what_is_there(sides: dict[str, Side], first: int) -> None:
+def test_the_report_matches_the_target(sides: dict[str, Side], first: int) -> None:
     for number in range(first, first + BLOCK):
         try:
             one_case(number, sides)
