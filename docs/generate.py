@@ -89,39 +89,38 @@ The command, its options and its exit codes:
 {help}
 ```
 
-Between two servers the bytes flow through this process and rest nowhere in it. When the connection to the source breaks and
-the source named a strong validator (`ETag`, or a `Last-Modified` that has settled), the rest is asked for and the destination
-does not notice; when the source lies about its length or digest, or breaks off for good, the destination never sees a complete
-request. (An HTTP answer with neither a length nor chunks ends where its connection ends; no client can tell that from a
-break.) `-H` and `--token` are for the destination, `--from-header` and `--from-token` for the source, and no header that could
+Between two servers the bytes flow through this process and are not stored in it. If the connection to the source breaks, and the
+source named a strong validator (`ETag`, or a `Last-Modified` that is old enough), the rest is requested, and the destination does
+not notice. If the source has another length or digest than it announced, or breaks off for good, the destination never gets a
+complete request. (An HTTP response with neither a length nor chunks ends where its connection ends; no client can distinguish that
+from a break.) `-H` and `--token` are for the destination, `--from-header` and `--from-token` for the source. No header that could
 hold a secret follows a redirect to another host.
 
-An upload whose connection broke, or that was answered 408, 429, 502, 503 or 504, is tried again when its source can be read
-again (a file; a URL with such a validator) and the request may be repeated: a PUT always, a form only when the server surely had
-not all of it. What cannot be repeated says why, and goes over a connection of its own: one that is kept may be closing just now.
+An upload is retried if its connection broke, or it was answered 408, 429, 502, 503 or 504. Its source must be readable again (a
+file; a URL with such a validator), and the request repeatable: a PUT always, a form only if the server surely had not got all of
+it. If an upload cannot be repeated, the error says why. Such an upload uses a new connection, because an open one may be closing.
 
-Redirects are followed, five in a row, with the cookies that one host sets on the way kept for that host alone. An upload that is
-answered 303 is there: the place that answer names is asked, and its status decides. A `Location` that is not encoded is
-encoded, once. An answer's head may have 64 KiB.
+Up to five redirects are followed. Cookies that a host sets on the way are sent to that host only. An upload that is answered 303 is
+stored: the URL in the response is requested, and its status decides. A `Location` that is not percent-encoded is encoded once. The
+headers of a response may have 64 KiB.
 
-The bar counts bytes of the file that the other side's kernel has acknowledged (on Linux; elsewhere those our own took), and
-reaches 100 % with the server's answer only. The receipt's `stages` are seconds: `wait-for-source`, `queue` (our own work),
-`destination` (connecting, and while it takes bytes), `wait-for-answer`. They sum up to `seconds`; `verdict` names the largest.
+The bar counts bytes of the file that the peer's kernel has acknowledged (on Linux; on other systems the bytes that our own kernel
+took), and reaches 100 % only with the server's response. The receipt's `stages` are seconds: `wait-for-source`, `queue` (our own
+work), `destination` (connecting, and while it takes bytes), `wait-for-answer`. Their sum is `seconds`; `verdict` names the largest.
 
-A server that sends or takes nothing for `--timeout` seconds counts as gone. `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and
-`NO_PROXY` are honoured as curl does (lower case wins; a password stands in the proxy's URL; loopback is no exception unless
-`NO_PROXY` names it), by `copy` and by a gateway's `--to`, never by `/fetch` and imports. `--ca-file` adds authorities to
-those of the system or of `SSL_CERT_FILE`; a `--client-cert` is shown to the server that `--token` is for, and not along a
-redirect to another.
+A server that sends or takes nothing for `--timeout` seconds counts as gone. `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`
+are honoured as in curl (lower case wins; a password stands in the proxy's URL; loopback is no exception unless `NO_PROXY` names
+it), by `copy` and by a gateway's `--to`, never by `/fetch` and imports. `--ca-file` adds authorities to those of the system or of
+`SSL_CERT_FILE`. A `--client-cert` is shown to the server that `--token` is for, and not after a redirect to another.
 
-User and password of a URL go with each request, or with `--auth digest` to a challenge only (RFC 7616: SHA-512-256, SHA-256,
-MD5): the first request is sent in vain then; before what flows past once, that is a GET.
+User and password of a URL are sent with each request, or with `--auth digest` in response to a challenge only (RFC 7616:
+SHA-512-256, SHA-256, MD5). The first request is then refused; before a stream that can be read only once, that request is a GET.
 
-`--curl` prints a line for a POSIX shell. Tokens, passwords and what looks like a key in a header, field or query are
-`$SLUICEWAY_…` variables in it.
+`--curl` prints a line for a POSIX shell. Tokens, passwords and values that look like keys in a header, field or query become
+`$SLUICEWAY_…` variables.
 
-A folder named without `-r` goes file by file, and the first failure ends it. Many objects, between any two sides, with
-retries for each, a journal and a report: [many.md](many.md).
+A folder without `-r` is copied file by file, and the first failure ends the copy. For many objects between any two sides, with
+retries for each, a journal and a report, see [many.md](many.md).
 
 The same in Python, which blocks until the destination has confirmed that it keeps everything:
 
