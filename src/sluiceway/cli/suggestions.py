@@ -19,5 +19,6 @@ class SuggestingCommand(click.Command):
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             names = [name for param in self.get_params(ctx) for name in param.opts]
-            near = get_close_matches(error.option_name, names, cutoff=LIKENESS)
+            longer = [name for name in names if name.startswith(f"{error.option_name}-")]
+            near = longer or get_close_matches(error.option_name, names, cutoff=LIKENESS)
             raise click.NoSuchOption(error.option_name, possibilities=near, ctx=ctx) from None

@@ -1,4 +1,7 @@
-"""What `--to` and its relatives name: the store, or several of them behind one. Nothing is connected or written here."""
+"""What `--to` and the settings beside it name: one store, or several behind a fan-out.
+
+Nothing is connected or written here. A folder is made when its store is.
+"""
 
 from __future__ import annotations
 
@@ -25,131 +28,164 @@ if TYPE_CHECKING:
 __all__ = ["display_name", "open_destination"]
 
 _KIND = re.compile(r"(required|best-effort):(.+)")
-_HEADER = re.compile(
+_SCHEME_ALONE = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
+_EXAMPLES = {  # by scheme: what stands behind it
+    "http": "http://HOST/PATH",
+    "https": "https://HOST/PATH",
+    "s3": "s3://BUCKET/PREFIX",
+    "gs": "gs://BUCKET/PREFIX",
+    "az": "az://CONTAINER/PREFIX",
+    "postgres": "postgresql://USER:PASSWORD@HOST/DATABASE?table=files",
+    "postgresql": "postgresql://USER:PASSWORD@HOST/DATABASE?table=files",
+}
+_FSSPEC_EXAMPLE = "fsspec+PROTOCOL://USER@HOST/FOLDER"
+_HEADER = re.compile(  # RFC 9110 5.5
     r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t\x20-\x7e\x80-\xff]*)"
-)  # RFC 9110 5.5
+)
+# Headers that this server writes itself for each request
 _FRAMING = frozenset(
     ["connection", "content-length", "content-type", "expect", "host", "te", "transfer-encoding"]
 )
 
 
-def open_destination(told: Settings, budget: Budget) -> Store:
-    """The store, or a fan-out of all. Raises BadSetting for a place this version does not know, or that is named twice."""
-    places = [_place(text) for text in told.to]
+def open_destination(settings: Settings, budget: Budget) -> Store:
+    """The store, or a fan-out of all.
+
+    Raises BadSetting for a place that this version cannot use, or that is named twice, and OSError
+    for a folder that cannot be made.
+    """
+    places = [_split_kind(text) for text in settings.to]
     if not any(required for required, _ in places):
         raise BadSetting(
-            "--to names best-effort places only; at least one must be required, for an answer to stand on"
+            "--to names best-effort places only; at least one must be required: its result decides "
+            "the response"
         )
-    found = [_identity(place, told) for _, place in places]
+    identities = [_identity(place, settings) for _, place in places]
     for number, (_, place) in enumerate(places):
-        if found[number] in found[:number]:
+        if identities[number] in identities[:number]:
             raise BadSetting(f"--to names {redact_url(place)} twice; name each place once")
-    legs = [
-        Destination(_store(place, told, budget), required, redact_url(place))
+    destinations = [
+        Destination(_store(place, settings, budget), required, redact_url(place))
         for required, place in places
     ]
-    store = legs[0].store if len(legs) == 1 else FanoutStore(legs, budget)
-    if told.redirect_downloads and not isinstance(store, SignedUrls):
+    store = destinations[0].store if len(places) == 1 else FanoutStore(destinations, budget)
+    if settings.redirect_downloads and not isinstance(store, SignedUrls):
         raise BadSetting(
-            "--redirect-downloads needs a bucket as the one --to: nobody else signs URLs"
+            "--redirect-downloads needs one --to that is a bucket: no other place signs URLs"
         )
     return store
 
 
-def display_name(told: Settings) -> str:
-    """The destinations as people may read them: without passwords."""
+def display_name(settings: Settings) -> str:
+    """The destinations for people, without passwords."""
     return " and ".join(
         f"{'' if required else 'best-effort '}{redact_url(place)}"
-        for required, place in map(_place, told.to)
+        for required, place in map(_split_kind, settings.to)
     )
 
 
-def _place(text: str) -> tuple[bool, str]:
-    """Whether it is required, and where it is."""
+def _split_kind(text: str) -> tuple[bool, str]:
+    """Whether the place is required, and the place."""
     kind = _KIND.fullmatch(text)
     return (True, text) if kind is None else (kind[1] == "required", kind[2])
 
 
-def _identity(place: str, told: Settings) -> str:
-    """The same for two spellings of one place."""
+def _identity(place: str, settings: Settings) -> str:
+    """The same text for two spellings of one place."""
     if is_url(place):
-        return _backend(place, told).url.address.url.rstrip("/")
+        return _backend(place, settings).url.address.url.rstrip("/")
     return place if place.startswith("memory:") else os.path.realpath(place)
 
 
-def _store(place: str, told: Settings, budget: Budget) -> Store:
+def _store(place: str, settings: Settings, budget: Budget) -> Store:
     scheme, colon, _ = place.partition(":")
     if is_url(place):
-        from sluiceway.stores.relay.store import (
-            RelayStore,
-        )  # late: a server that keeps its files loads no client
+        # late: a server that keeps its files loads no HTTP client
+        from sluiceway.stores.relay.store import RelayStore
 
-        return RelayStore(_backend(place, told), budget)
+        return RelayStore(_backend(place, settings), budget)
     if scheme == "memory" and colon:
         return MemoryStore()
     if is_place(place):
-        options = (
-            {}
-            if told.ca_file is None or not place.lower().startswith(("s3:", "gs:", "az:"))
-            else {"ca_file": told.ca_file}
-        )
-        return _named_store(
-            place, budget, options | dict(_option(text) for text in told.store_option)
-        )
-    if "://" in place:
-        known = "folders, and URLs that begin with http(s)://, s3://, gs://, az://, postgresql:// or fsspec+PROTOCOL://"
+        options = dict(_name_and_value(text, "--store-option") for text in settings.store_option)
+        if settings.ca_file is not None and place.lower().startswith(("s3:", "gs:", "az:")):
+            options = {"ca_file": settings.ca_file, **options}
+        return _open_place(place, budget, options)
+    if "://" in place:  # the rest of it may hold a password
         raise BadSetting(
-            f"--to {scheme}://…: this version knows {known}"
-        )  # the rest may hold a password
+            f"--to {scheme}://…: this version knows folders, and URLs that begin with http(s)://, "
+            "s3://, gs://, az://, postgresql:// or fsspec+PROTOCOL://"
+        )
     return DiskStore(place, budget)
 
 
-def _named_store(place: str, budget: Budget, options: Mapping[str, str]) -> Store:
+def _open_place(place: str, budget: Budget, options: Mapping[str, str]) -> Store:
+    _check_not_bare(place)
     if place.lower().startswith("postgres") and split_place(place)[0]:
         raise BadSetting(
-            f"--to {redact_url(place)} names a key; a server takes the whole database table, ?table=NAME"
+            f"--to {redact_url(place)} names a key; a server takes the whole database table, "
+            "?table=NAME"
         )
     try:
         return open_root(place, budget, options)
     except BadRequest as error:
-        raise BadSetting(f"--to {redact_url(place)}: {error.detail}") from None
+        raise _bad_place(place, error) from None
 
 
-def _backend(place: str, told: Settings) -> Backend:
+def _check_not_bare(place: str) -> None:
+    """Raises BadSetting for a scheme with nothing behind it."""
+    bare = _SCHEME_ALONE.fullmatch(place)
+    if bare is not None:
+        example = _EXAMPLES.get(bare[1].lower(), _FSSPEC_EXAMPLE)
+        raise BadSetting(f"--to {place} names no place; give {example}")
+
+
+def _bad_place(place: str, error: BadRequest) -> BadSetting:
+    """Most errors name the place already."""
+    shown = redact_url(place)
+    detail = error.detail.removeprefix(f"{shown}: ")
+    return BadSetting(f"--to {detail if detail.startswith(shown) else f'{shown}: {detail}'}")
+
+
+def _backend(place: str, settings: Settings) -> Backend:
     from sluiceway.client.http.exchange import Deadlines
     from sluiceway.stores.relay.backend import Backend
     from sluiceway.stores.relay.url_template import RelayUrl
 
+    _check_not_bare(place)
     try:
-        url = RelayUrl(place, told.relay_url)
+        url = RelayUrl(place, settings.relay_url)
     except BadRequest as error:
-        raise BadSetting(f"--to {redact_url(place)}: {error.detail}") from None
-    headers = dict(_header(text) for text in told.relay_header)
+        raise _bad_place(place, error) from None
+    headers = dict(_header(text) for text in settings.relay_header)
     if url.address.authorization is not None:
         headers.setdefault("authorization", url.address.authorization)
-    if told.relay_method is not None and not re.fullmatch(r"[A-Z]{1,20}", told.relay_method):
+    method = settings.relay_method
+    if method is not None and not re.fullmatch(r"[A-Z]{1,20}", method):
         raise BadSetting(
-            f"--relay-method is a method such as POST, PUT or PATCH, not {told.relay_method!r}"
+            f"--relay-method must be a method such as POST, PUT or PATCH, not {method!r}"
         )
     return Backend(
         url=url,
-        method=told.relay_method,
-        body="form" if told.relay_form is not None else told.relay_body,
-        form_field=told.relay_form,
-        fields=tuple(_field(text) for text in told.relay_field),
+        method=method,
+        body="form" if settings.relay_form is not None else settings.relay_body,
+        form_field=settings.relay_form,
+        fields=tuple(_name_and_value(text, "--relay-field") for text in settings.relay_field),
         headers=headers,
-        answer_headers=frozenset(_answer_header(name) for name in told.relay_answer_header),
-        expect=told.relay_expect,
-        chunked=told.relay_chunked,
+        answer_headers=frozenset(_answer_header(name) for name in settings.relay_answer_header),
+        expect=settings.relay_expect,
+        chunked=settings.relay_chunked,
         deadlines=Deadlines(
-            told.relay_connect_timeout, told.relay_idle_timeout, told.relay_answer_timeout
+            settings.relay_connect_timeout,
+            settings.relay_idle_timeout,
+            settings.relay_answer_timeout,
         ),
-        trust=_trust(told, url.address.url),
+        trust=_trust(settings, url.address.url),
     )
 
 
-def _trust(told: Settings, url: str) -> Trust:
-    trust = Trust(told.ca_file, told.client_cert, (origin(url),))
+def _trust(settings: Settings, url: str) -> Trust:
+    trust = Trust(settings.ca_file, settings.client_cert, (origin(url),))
     try:
         trust.contexts()
     except BadRequest as error:
@@ -162,35 +198,28 @@ def _answer_header(name: str) -> str:
 
     if not TOKEN.fullmatch(name):
         raise BadSetting(
-            f"--relay-answer-header takes the name of a header, such as X-Book-Id, not {name!r}"
+            f"--relay-answer-header must be the name of a header, such as X-Book-Id, not {name!r}"
         )
     if name.lower() in NEVER:
         raise BadSetting(
-            f"--relay-answer-header {name}: that header belongs to one connection; leave it out"
+            f"--relay-answer-header {name}: that header is for one connection only; leave it out"
         )
     return name.lower()
 
 
 def _header(text: str) -> tuple[str, str]:
     found = _HEADER.fullmatch(text)
-    if found is None:
-        raise BadSetting("--relay-header is written as 'NAME: VALUE'")  # its text may hold a secret
+    if found is None:  # the text may hold a secret
+        raise BadSetting("--relay-header is written as 'NAME: VALUE'")
     if found[1].lower() in _FRAMING:
         raise BadSetting(
-            f"--relay-header {found[1]}: that header follows from what is sent; leave it out"
+            f"--relay-header {found[1]}: this server writes that header itself; leave it out"
         )
     return found[1].lower(), found[2].rstrip(" \t")
 
 
-def _option(text: str) -> tuple[str, str]:
-    name, mark, value = text.partition("=")
-    if not mark or not name:
-        raise BadSetting("--store-option is written as NAME=VALUE")
-    return name, value
-
-
-def _field(text: str) -> tuple[str, str]:
-    name, mark, value = text.partition("=")
-    if not mark or not name:
-        raise BadSetting("--relay-field is written as NAME=VALUE")
+def _name_and_value(text: str, option: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise BadSetting(f"{option} is written as NAME=VALUE")
     return name, value

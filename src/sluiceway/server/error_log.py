@@ -1,6 +1,6 @@
-"""What the operator reads of an error that was answered: all of it, with the facts that its client was not told.
+"""Logs the errors that were answered, with all details; clients get only the part meant for them.
 
-Errors of clients are in the access log alone, unless their answer left something out.
+Errors of clients are in the access log alone, unless their response left something out.
 """
 
 from __future__ import annotations
@@ -15,6 +15,6 @@ log: logging.Logger = logging.getLogger("sluiceway")
 
 
 def log_error(error: SluiceError, method: str | None) -> None:
-    """One warning, if there is something for the operator in it."""
+    """One warning, if the error concerns the operator."""
     if error.fault != "client" or error.public is not None or error.private:
         log.warning("%s %s: %s", error.code, method or "-", error.for_log)

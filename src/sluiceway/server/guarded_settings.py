@@ -1,6 +1,7 @@
-"""Settings that guard the server: tokens, secrets for other servers, host names, origins. Each check says what would do.
+"""Checks of settings that guard the server: tokens, secrets for other servers, host names, origins.
 
-A secret that is set but empty is an error and never "no secret": the variable it came from was not filled.
+Each error says what to do. A secret that is set but empty is an error, and never "no secret": the
+variable that should hold it was not filled.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ __all__ = [
     "writable_by_others",
 ]
 
-SHORTEST_TOKEN = 8  # characters; anything shorter is guessed
-LARGEST_TOKEN = 4096  # bytes of its file; what a header field may hold anyway
+SHORTEST_TOKEN = 8  # characters; a shorter one can be guessed
+LARGEST_TOKEN = 4096  # bytes of its file; a header field holds no more
 
 _NAME = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
-# Names of options and headers whose value is a secret; schemes such as "Bearer" stand before it
+# Names of options and headers whose value is a secret; a scheme such as "Bearer" stands before it
 _SECRET = re.compile(
     r"auth|token|secret|password|passwd|api[-_]?key|access[-_]?key|credential|sas", re.IGNORECASE
 )
@@ -35,72 +36,81 @@ _SCHEME_ALONE = re.compile(r"(?:bearer|basic|token|digest|apikey)?", re.IGNORECA
 
 
 class BadSetting(SluiceError, code="bad-setting", title="A setting cannot be used"):
-    """A setting that cannot be used; the text names it and says what would do."""
+    """A setting that cannot be used. The text names it and says what to do."""
 
 
-def check_token_text(token: str, what: str) -> None:
-    """Raises BadSetting for a token that is empty, could be guessed, or can never arrive in a header."""
+def check_token_text(token: str, setting: str) -> None:
+    """Raises BadSetting for a token that is empty, easy to guess, or impossible in a header."""
     if not token.strip():
-        raise BadSetting(f"{what} is set but empty; give a long random secret, or leave it out")
+        raise BadSetting(f"{setting} is set but empty; give a long random secret, or leave it out")
     if len(token) < SHORTEST_TOKEN:
         raise BadSetting(
-            f"{what} has fewer than {SHORTEST_TOKEN} characters and could be guessed; use a long random one"
+            f"{setting} has fewer than {SHORTEST_TOKEN} characters and can be guessed; use a long "
+            "random one"
         )
     if token != token.strip() or not token.isprintable():
         raise BadSetting(
-            f"{what} begins or ends with a space, or holds a line break; no client can send it so"
+            f"{setting} begins or ends with a space, or has a line break; no client can send that"
         )
 
 
 def read_token(path: str) -> str:
-    """The one line of a file. Raises BadSetting; a file that others can write to is no secret of the operator's."""
+    """The one line of a file.
+
+    Raises BadSetting, also for a file that other users can write to: they could set the token.
+    """
     try:
         with open(path, "rb") as file:
             if writable_by_others(os.fstat(file.fileno())):
                 raise BadSetting(
-                    f"--token-file {path} can be written by other users; chmod go-w it"
+                    f"--token-file {path} can be written by other users; run chmod go-w on it"
                 )
-            text = file.read(LARGEST_TOKEN + 1)
+            content = file.read(LARGEST_TOKEN + 1)
     except OSError as error:
         raise BadSetting(f"--token-file {path} cannot be read: {error.strerror}") from None
     try:
-        token = text.decode("utf-8").removesuffix("\n").removesuffix("\r")
+        token = content.decode("utf-8").removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
         raise BadSetting(
-            f"--token-file {path} is no text; it holds the token and nothing else"
+            f"--token-file {path} is not text; write the token into it and nothing else"
         ) from None
-    if len(text) > LARGEST_TOKEN:
+    if len(content) > LARGEST_TOKEN:
         raise BadSetting(
-            f"--token-file {path} has more than {LARGEST_TOKEN} bytes; it holds the token and nothing else"
+            f"--token-file {path} has more than {LARGEST_TOKEN} bytes; write the token into it and "
+            "nothing else"
         )
     check_token_text(token, f"--token-file {path}")
     return token
 
 
 def writable_by_others(status: os.stat_result) -> bool:
-    """Whether the group or everybody may change a regular file."""
+    """Whether it is a regular file that its group or all users may change."""
     return stat.S_ISREG(status.st_mode) and bool(status.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
 
 
 def check_secrets(headers: Iterable[str], options: Iterable[str]) -> None:
-    """Raises BadSetting for a secret of another server that is set but empty: requests would go out without it."""
+    """Raises BadSetting for a secret for another server that is set but empty.
+
+    Requests to that server would be sent without it.
+    """
     for text in headers:
         name, _, value = text.partition(":")
         if _SECRET.search(name) and _SCHEME_ALONE.fullmatch(value.strip()):
             raise BadSetting(
-                f"--relay-header {name.strip()} is set but its secret is empty; give it, or leave the header out"
+                f"--relay-header {name.strip()} is set but its secret is empty; give it, or leave "
+                "the header out"
             )
     for text in options:
-        name, mark, value = text.partition("=")
-        if mark and _SECRET.search(name) and not value.strip():
+        name, equals, value = text.partition("=")
+        if equals and _SECRET.search(name) and not value.strip():
             raise BadSetting(
                 f"--store-option {name} is set but empty; give the secret, or leave the option out"
             )
 
 
 def host_name(text: str) -> str:
-    """`files.example.com`, `*.example.com` or an address, as hosts are compared. Raises BadSetting."""
-    wild, name = (text[:2], text[2:]) if text.startswith("*.") else ("", text)
+    """`files.example.com`, `*.example.com` or an address, normalised. Raises BadSetting."""
+    wildcard, name = (text[:2], text[2:]) if text.startswith("*.") else ("", text)
     try:
         authority = parse_authority(
             f"[{name}]" if name.count(":") > 1 and not name.startswith("[") else name
@@ -110,22 +120,24 @@ def host_name(text: str) -> str:
     if (
         authority is None
         or authority.port is not None
-        or not (_NAME.fullmatch(authority.host) or (":" in authority.host and not wild))
+        or not (_NAME.fullmatch(authority.host) or (":" in authority.host and not wildcard))
     ):
         raise BadSetting(
-            f"--allowed-host is a name such as files.example.com or *.example.com, without a port, not {text!r}"
+            "--allowed-host must be a name such as files.example.com or *.example.com, without a "
+            f"port, not {text!r}"
         )
-    return wild + authority.host
+    return wildcard + authority.host
 
 
 def origin(text: str) -> Origin:
-    """`https://app.example.com`, with a port or without. Raises BadSetting."""
+    """`https://app.example.com`, with or without a port. Raises BadSetting."""
     try:
         found = parse_origin(text.rstrip("/"))
     except BadRequest:
         found = None
     if found is None or not found.host:
         raise BadSetting(
-            f"--allow-origin is written as SCHEME://HOST or SCHEME://HOST:PORT, without a path, not {text!r}"
+            "--allow-origin must be SCHEME://HOST or SCHEME://HOST:PORT, without a path, not "
+            f"{text!r}"
         )
     return found

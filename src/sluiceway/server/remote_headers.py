@@ -126,7 +126,8 @@ def _type_and_parameters(head: Head) -> tuple[str, str]:
 def _range(head: Head, media_type: str, asked: Mapping[str, str]) -> dict[str, str]:
     if "range" not in asked:
         raise PeerFailed(
-            f"{redact_url(head.url)} answered with a part of the file although all of it was asked for"
+            f"{redact_url(head.url)} answered with a part of the file although all of it was asked "
+            "for"
         )
     if media_type == BYTERANGES and "content-range" not in head.headers:
         return {}

@@ -1,6 +1,6 @@
-"""A request's body as a source: what arrives from an ASGI server, with a deadline on every wait and no silent end.
+"""A request's body as a source, with a deadline on every wait and no silent end.
 
-A body that stops before its end raises BodyCut, whatever the server says about it.
+A body that stops before its end raises BodyCut, whatever the server reports.
 """
 
 from __future__ import annotations
@@ -28,12 +28,18 @@ __all__ = [
 ]
 
 IDLE = 60.0  # seconds without a byte from the client; tusd and nginx wait as long
-PACE = 60.0  # seconds of waiting for the client after which its pace is looked at; what a slow destination takes is not counted
-MIN_RATE = "sluiceway.min_rate"  # in an ASGI scope: bytes a second a body must bring at least, by --min-rate
+# Seconds of waiting for the client after which its rate is checked. Time that a slow destination
+# takes is not counted.
+PACE = 60.0
+# In an ASGI scope: bytes a second that a body must bring at least, from --min-rate
+MIN_RATE = "sluiceway.min_rate"
 
 
 def check_body(request: Request) -> None:
-    """Refuse, before the first byte, what this server could only store wrongly."""
+    """Refuse, before the first byte, what this server could only store wrongly.
+
+    Raises ExpectationFailed, Unsupported.
+    """
     expect = request.headers.get("expect", "100-continue").lower()
     if expect != "100-continue":
         raise ExpectationFailed(
@@ -42,13 +48,14 @@ def check_body(request: Request) -> None:
     coding = request.headers.get("content-encoding", "identity").lower()
     if coding != "identity":
         raise Unsupported(
-            f"The body is coded as {coding!r}. Send the file as it is, without Content-Encoding: what is stored is "
-            "what arrives, byte for byte"
+            f"The body is encoded as {coding!r}. Send the file as it is, without Content-Encoding: "
+            "this server stores exactly the bytes that arrive"
         )
 
 
 def check_whole(request: Request) -> None:
-    """Refuse a piece of a file: each would be a file of its own here, and its sender would take it for the whole."""
+    """Refuse a piece of a file. It would be stored as a file of its own, and its sender would take
+    that for the whole. Raises BadRequest."""
     headers = request.headers
     partial = [name for name in ("Content-Range", "Tus-Resumable") if name in headers]
     if headers.get("upload-complete", "?1").strip() == "?0":
@@ -57,12 +64,13 @@ def check_whole(request: Request) -> None:
         partial.append("Upload-Offset")
     if partial:
         raise BadRequest(
-            f"A file is stored whole here, and not in pieces ({partial[0]}); send the whole file in one request"
+            f"This server stores whole files, and no pieces ({partial[0]}); send the whole file in "
+            "one request"
         )
 
 
 def content_length(request: Request) -> int | None:
-    """Bytes of the body, None when it is chunked. Raises BadRequest for anything but plain digits."""
+    """Bytes of the body, None if it is chunked. Raises BadRequest for anything but plain digits."""
     values = request.headers.getlist("content-length")
     if not values:
         chunked = "transfer-encoding" in request.headers
@@ -90,7 +98,7 @@ async def body_chunks(
                 message = await receive()
             except asyncio.CancelledError:
                 if watch.expired():
-                    raise TooSlow(f"{watch.why}; nothing was stored. Send it again") from None
+                    raise TooSlow(f"{watch.reason}; nothing was stored. Send it again") from None
                 raise
             watch.end(len(message.get("body", b"")))
             stages.enter(before)
@@ -105,28 +113,28 @@ async def body_chunks(
                 yield body
             if not more:
                 return
-            del body  # let go of it before the next one is read: 256 KiB for each upload under way
+            del body  # freed before the next read: 256 KiB for each running upload
 
 
 class _IdleWatch:
-    """A deadline on each of many waits and a least pace over them, with one timer for all: a timer for each took a seventh of
-    the event loop's time.
+    """A deadline on each of many waits, and a minimum rate over all of them, with one timer.
 
-    Looks four times within the limit, so a wait ends at most a quarter late.
+    A timer for each wait took a seventh of the event loop's time. This one looks four times within
+    the limit, so a wait ends at most a quarter of the limit late.
     """
 
-    def __init__(self, idle: float, pace: float, least: int) -> None:
-        self._idle, self._pace, self._least = idle, pace, least
-        self._every = min(idle, pace) / 4
+    def __init__(self, idle: float, pace: float, min_rate: int) -> None:
+        self._idle, self._pace, self._min_rate = idle, pace, min_rate
+        self._interval = min(idle, pace) / 4
         self._loop = asyncio.get_running_loop()
-        self._since: float | None = None  # when the wait under way began
-        self._waited, self._came = 0.0, 0  # seconds and bytes since the pace was looked at
+        self._since: float | None = None  # when the running wait began
+        self._waited, self._received = 0.0, 0  # seconds and bytes since the last check of the rate
         self._expired = False
-        self.why: str = ""
+        self.reason: str = ""
 
     def __enter__(self) -> Self:
         self._task = asyncio.current_task()
-        self._timer = self._loop.call_later(self._every, self._look)
+        self._timer = self._loop.call_later(self._interval, self._look)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -135,29 +143,32 @@ class _IdleWatch:
     def begin(self) -> None:
         self._since = self._loop.time()
 
-    def end(self, came: int) -> None:
+    def end(self, received: int) -> None:
         if self._since is not None:
             self._waited += self._loop.time() - self._since
-        self._came += came
+        self._received += received
         self._since = None
 
     def expired(self) -> bool:
-        """Whether the cancellation that just arrived was ours; if so it is taken back."""
+        """Whether this watch caused the cancellation that just arrived; then it is taken back."""
         if self._expired and self._task is not None:
-            return self._task.uncancel() == 0  # somebody else cancelled as well: theirs counts
+            return self._task.uncancel() == 0  # above 0: it was cancelled elsewhere as well
         return False
 
     def _look(self) -> None:
         if self._since is not None and self._task is not None:
             wait = self._loop.time() - self._since
             if wait >= self._idle:
-                self.why = f"No byte arrived for {self._idle:g} seconds"
+                self.reason = f"No byte arrived for {self._idle:g} seconds"
             elif self._waited + wait >= self._pace:
-                if self._came < self._least * self._pace:
-                    self.why = f"Fewer than {self._least} bytes a second arrived over {self._pace:g} seconds"
-                self._waited, self._came = -wait, 0  # the wait under way counts from now on
-            if self.why:
+                if self._received < self._min_rate * self._pace:
+                    self.reason = (
+                        f"Fewer than {self._min_rate} bytes a second arrived over {self._pace:g} "
+                        "seconds"
+                    )
+                self._waited, self._received = -wait, 0  # the running wait counts from now on
+            if self.reason:
                 self._expired = True
                 self._task.cancel()
                 return
-        self._timer = self._loop.call_later(self._every, self._look)
+        self._timer = self._loop.call_later(self._interval, self._look)

@@ -156,7 +156,7 @@ def relayed_response(
 
 
 def problem_response(error: SluiceError, stages: Stages | None = None) -> Response:
-    """The response to any error. A destination's refusal is passed on as the destination sent it."""
+    """The response to any error. A destination's refusal is passed on as it came."""
     timing = {} if stages is None else {"Server-Timing": server_timing(stages.spent())}
     if isinstance(error, Refused):
         return relayed_response(error.status, error.headers, error.body, timing)

@@ -1,7 +1,7 @@
 """Routes by path and method, and the texts of 404 and 405 that name the right path and method.
 
-People type `curl -T f /files`, `curl -F file=@f /files/` and POST to a file's own path every day, so
-a refusal says what would have worked.
+People type `curl -T f /files`, `curl -F file=@f /files/` and POST to a file's own path every day,
+so a refusal says what would have worked.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Starts the service on uvicorn with our protocol: one process or several, listening, logging, and a bounded stop.
+"""Starts the service on uvicorn with our protocol: listening, logging, one process or several, and
+a stop that ends.
 
-The only module that names uvicorn, uvloop and the allocator; everything else runs on any ASGI server.
+The only module that names uvicorn, uvloop and the allocator; all others run on any ASGI server.
 """
 
 from __future__ import annotations
@@ -35,23 +36,27 @@ from sluiceway.wire.names import readable_line
 
 __all__ = ["serve", "tune_process", "worker_app"]
 
-_WORKER = "SLUICEWAY_WORKER_SETTINGS"  # names the file from which a worker process learns the settings and the board
+# Names the file from which a worker process reads its settings and the place of the progress table
+_WORKER = "SLUICEWAY_WORKER_SETTINGS"
 
 log: logging.Logger = logging.getLogger("sluiceway")
 
-KEEP_ALIVE = 30  # seconds an idle connection stays open: a browser's queue of files uses it again
+KEEP_ALIVE = 30  # seconds that an idle connection stays open: browsers use it for their next file
 BACKLOG = 2048
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # mallopt(3)
-LARGE = 64 << 20  # bytes; below it glibc shall keep and reuse what is freed
+KEPT_CHUNK = 64 << 20  # bytes; glibc keeps and reuses freed chunks that are smaller
 
 
 def serve(settings: Settings, ready: Callable[[str], None]) -> None:
-    """Listen and serve until SIGTERM or SIGINT; `ready` gets the address once it is bound. Raises BadSetting."""
+    """Listen and serve until SIGTERM or SIGINT. `ready` gets the address once it is bound.
+
+    Raises BadSetting.
+    """
     tune_process()
     _log_to_stderr()
     app = Sluiceway(settings)
     _open_destination(app)
-    _say_what_is_not_promised(app)
+    _log_caveats(app)
     sock = _listen(settings)
     config = uvicorn.Config(
         "sluiceway.server.run:worker_app" if settings.workers > 1 else app,
@@ -72,28 +77,40 @@ def serve(settings: Settings, ready: Callable[[str], None]) -> None:
     host, port = sock.getsockname()[:2]
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
     if settings.workers == 1:
-        server = _Server(config, lambda: ready(address))
-        server.run(sockets=[sock])
-        if not server.started:
-            raise SluiceError("The server could not start; the lines above say why")
-        return
-    asyncio.run(app.aclose())  # the workers open it each for itself
+        _serve_here(config, sock, lambda: ready(address))
+    else:
+        asyncio.run(app.aclose())  # each worker opens the destination itself
+        _serve_in_workers(config, sock, settings, lambda: ready(address))
+
+
+def _serve_here(config: uvicorn.Config, sock: socket.socket, ready: Callable[[], None]) -> None:
+    server = _Server(config, ready)
+    server.run(sockets=[sock])
+    if not server.started:
+        raise SluiceError("The server could not start; the lines above say why")
+
+
+def _serve_in_workers(
+    config: uvicorn.Config, sock: socket.socket, settings: Settings, ready: Callable[[], None]
+) -> None:
     with (
-        tempfile.NamedTemporaryFile(prefix="sluiceway-board-") as progress_table,
-        tempfile.NamedTemporaryFile("w", prefix="sluiceway-settings-", encoding="utf-8") as told,
+        tempfile.NamedTemporaryFile(prefix="sluiceway-progress-") as table,
+        tempfile.NamedTemporaryFile("w", prefix="sluiceway-settings-", encoding="utf-8") as file,
     ):
-        json.dump({"settings": asdict(settings), "board": progress_table.name}, told)
-        told.flush()
-        os.environ[_WORKER] = (
-            told.name
-        )  # the file is its owner's alone; a variable would show the token to more programs
-        supervisor = Multiprocess(config, sockets=[sock])  # from here on it heeds signals
-        ready(address)
+        json.dump({"settings": asdict(settings), "progress_table": table.name}, file)
+        file.flush()
+        # Only the file's owner can read it; a variable would show the token to more programs.
+        os.environ[_WORKER] = file.name
+        supervisor = Multiprocess(config, sockets=[sock])  # handles signals from here on
+        ready()
         supervisor.run()
 
 
 class _Server(uvicorn.Server):
-    """Told to stop and stopped is success: stock uvicorn would then kill itself by the same signal, for the exit code."""
+    """A server for which a stop by a signal is a success.
+
+    Stock uvicorn would kill itself by the same signal, for the exit code.
+    """
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
         super().__init__(config)
@@ -102,7 +119,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            self._ready()  # not before: who reads the address may send a signal at once
+            self._ready()  # not earlier: who reads the address may send a signal at once
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -112,45 +129,58 @@ class _Server(uvicorn.Server):
 
 
 def worker_app() -> Sluiceway:
-    """What each of several worker processes serves."""
-    told = json.loads(Path(os.environ[_WORKER]).read_text("utf-8"))
+    """The app of one of several worker processes."""
+    values = json.loads(Path(os.environ[_WORKER]).read_text("utf-8"))
     tune_process()
     _log_to_stderr()
-    settings = Settings(**told["settings"])
-    return Sluiceway(
-        settings, progress_table=ProgressTable(told["board"], 2 * settings.workers)
-    )  # twice: a new worker starts before its old one ends
+    settings = Settings(**values["settings"])
+    # Twice the workers: a new one starts before the one it replaces has ended.
+    table = ProgressTable(values["progress_table"], 2 * settings.workers)
+    return Sluiceway(settings, progress_table=table)
 
 
 def tune_process() -> None:
-    """Tell glibc to keep large chunks (0.6 -> 1.3 GB/s received and stored), and allow as many files as the system does."""
+    """Make glibc keep large chunks, and raise the limit of open files to the system's.
+
+    The chunks raise the rate of an upload to disk from 0.6 to 1.3 GB/s.
+    """
     try:
         libc = ctypes.CDLL(None)
-        libc.mallopt(M_MMAP_THRESHOLD, LARGE)
-        libc.mallopt(M_TRIM_THRESHOLD, LARGE)
+        libc.mallopt(M_MMAP_THRESHOLD, KEPT_CHUNK)
+        libc.mallopt(M_TRIM_THRESHOLD, KEPT_CHUNK)
     except (AttributeError, OSError):
-        pass  # another C library: slower, nothing else
+        pass  # another C library: slower, but correct
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _open_destination(app: Sluiceway) -> None:
-    """Before anybody is told an address: a destination that cannot be used is a setting that cannot be used."""
+    """Open it before the address is printed: an unusable destination is an unusable setting."""
     try:
         store = app.upload_service.store
         if isinstance(store, HealthChecked):
             asyncio.run(store.check())
     except BadSetting:
         raise
-    except (SluiceError, OSError) as error:
-        said = error.strerror if isinstance(error, OSError) else error
-        raise BadSetting(f"--to {display_name(app.settings)} cannot be used: {said}") from None
+    except OSError as error:
+        raise BadSetting(
+            f"--to {display_name(app.settings)} cannot be used: {_folder_problem(error)}"
+        ) from None
+    except SluiceError as error:
+        raise BadSetting(f"--to {display_name(app.settings)} cannot be used: {error}") from None
 
 
-def _say_what_is_not_promised(app: Sluiceway) -> None:
-    """Once, at start, in the log: what people should know of their destination before they rely on it."""
-    for words in app.upload_service.store.traits.caveats():
-        log.warning("%s: %s", display_name(app.settings), words)
+def _folder_problem(error: OSError) -> str:
+    """Why a folder cannot be used, and what to do."""
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return "there is a file of that name; give a folder"
+    return f"{error.strerror}; give a folder that this user can create and write to"
+
+
+def _log_caveats(app: Sluiceway) -> None:
+    """Log once, at the start, what operators should know of their destination."""
+    for text in app.upload_service.store.traits.caveats():
+        log.warning("%s: %s", display_name(app.settings), text)
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -162,15 +192,16 @@ def _listen(settings: Settings) -> socket.socket:
     except OSError as error:
         sock.close()
         raise BadSetting(
-            f"Cannot listen on {settings.host} port {settings.port}: {error.strerror}. Use another --port (0 takes a free one)"
+            f"Cannot listen on {settings.host} port {settings.port}: {error.strerror}. Use another "
+            "--port (0 takes a free one)"
         ) from None
-    sock.listen(Crowd().backlog(BACKLOG))  # before anybody is told the address
+    sock.listen(Crowd().backlog(BACKLOG))  # before the address is printed
     sock.set_inheritable(True)
     return sock
 
 
-class _Readable(logging.Formatter):
-    """Log lines as text. Messages may quote what clients and backends sent: control characters of it are written as escapes."""
+class _LogFormatter(logging.Formatter):
+    """Escapes control characters: messages may quote what clients and backends sent."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's own name
         return readable_line(super().formatMessage(record))
@@ -181,7 +212,7 @@ class _Readable(logging.Formatter):
 
 def _log_to_stderr() -> None:
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Readable("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    handler.setFormatter(_LogFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)

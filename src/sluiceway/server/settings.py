@@ -1,4 +1,6 @@
-"""Every setting of the server, once: options, SLUICEWAY_… variables, sluiceway.toml and the docs read this list.
+"""All settings of the server, in one list.
+
+Options, SLUICEWAY_… variables, sluiceway.toml and the docs are made of it.
 
 Plain values and their checks. Nothing is opened or started here.
 """

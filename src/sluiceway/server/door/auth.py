@@ -1,4 +1,4 @@
-"""Checks the token of a request, and writes the access log. Runs before routing, for every path and method.
+"""Checks the token of a request before routing, for every path and method, and logs requests.
 
 The token is compared in constant time and never logged. Control bytes in logged paths are escaped.
 """

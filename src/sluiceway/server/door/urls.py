@@ -1,4 +1,4 @@
-"""Decodes the URL of each request strictly, once, before routing, and adds safe headers to responses.
+"""Decodes the URL of each request strictly, once, before routing; adds headers to responses.
 
 Knows nothing of paths, methods and handlers: its rules hold for all of them.
 """
@@ -56,7 +56,7 @@ def decode_url(scope: Scope) -> None:
 
 
 def with_headers(send: Send, more: list[tuple[bytes, bytes]]) -> Send:
-    """A `send` that adds `more` to each response, and the safe headers that it has not set itself."""
+    """A `send` that adds `more` to each response, and the safe headers it has not set itself."""
 
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
