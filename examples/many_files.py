@@ -14,7 +14,7 @@ from tempfile import NamedTemporaryFile
 
 from flask import Flask
 
-from sluiceway.flask import File, Sluiceway, request
+from sluiceway.flask import FlaskFile, Sluiceway, request
 
 FOLDER = Path(os.environ.get("FOLDER", "uploads"))
 FOLDER.mkdir(exist_ok=True)
@@ -26,11 +26,11 @@ Sluiceway(app)
 @app.post("/convert")
 def convert() -> tuple[list[dict[str, object]], int]:
     return [
-        keep(part) for part in request.parts if isinstance(part, File)
+        keep(part) for part in request.parts if isinstance(part, FlaskFile)
     ], 201  # fields are passed over
 
 
-def keep(file: File) -> dict[str, object]:
+def keep(file: FlaskFile) -> dict[str, object]:
     key, digest = secrets.token_hex(16), hashlib.sha256()
     with NamedTemporaryFile(dir=FOLDER, prefix=".") as draft:
         for piece in file:  # as it arrives: the place for your own work on it

@@ -20,7 +20,15 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 
-from sluiceway.django import File, LiveField, StoredFile, csrf_by_header, parts, publish, uploads
+from sluiceway.django import (
+    DjangoFile,
+    FormField,
+    StoredFile,
+    csrf_by_header,
+    parts,
+    publish,
+    uploads,
+)
 from sluiceway.errors import MissingField
 from sluiceway.server.app import Sluiceway
 
@@ -49,7 +57,7 @@ def relay(request: HttpRequest) -> HttpResponse:
 def save(request: HttpRequest) -> HttpResponse:
     form = parts(request)
     title, file = form.field("title"), form.file("file")
-    if not isinstance(file, File):
+    if not isinstance(file, DjangoFile):
         raise MissingField("Send a file")
     file.save(os.path.join(os.environ["FOLDER"], "saved.bin"))
     return JsonResponse(
@@ -62,9 +70,9 @@ def walk(request: HttpRequest) -> HttpResponse:
     """Every part, in order; every second file is skipped."""
     told: list[list[object]] = []
     for part in parts(request):
-        if isinstance(part, LiveField):
+        if isinstance(part, FormField):
             told.append([part.name, part.value])
-        elif len(told) % 2 and isinstance(part, File):
+        elif len(told) % 2 and isinstance(part, DjangoFile):
             told.append(
                 [
                     part.name,

@@ -15,14 +15,14 @@ from starlette.routing import Mount, Route
 
 from sluiceway import Sluiceway
 from sluiceway.errors import SluiceError
-from sluiceway.starlette import LiveField, Parts, answered, parts
+from sluiceway.starlette import FormField, Parts, answered, parts
 
 
 async def walked(form: Parts) -> list[list[object]]:
     """Every part, in order; every second one is skipped when it is a file."""
     told: list[list[object]] = []
     async for part in form:
-        if isinstance(part, LiveField):
+        if isinstance(part, FormField):
             told.append([part.name, part.value])
         elif len(told) % 2:
             digest = hashlib.sha256(await part.read(10))
@@ -37,7 +37,7 @@ async def walked(form: Parts) -> list[list[object]]:
 async def saved(form: Parts) -> list[tuple[str, str]]:
     """Its fields."""
     async for part in form:
-        if not isinstance(part, LiveField):
+        if not isinstance(part, FormField):
             await part.save(os.path.join(os.environ["FOLDER"], "saved.bin"))
     return form.fields
 

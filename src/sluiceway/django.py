@@ -30,7 +30,7 @@ from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.source import PassingSource
 from sluiceway.server.destinations import open_destination
 from sluiceway.server.error_log import log_error
-from sluiceway.server.forms.digests import environ_digests
+from sluiceway.server.forms.walk import FormField
 from sluiceway.server.responses import problem_response
 from sluiceway.server.setting_arguments import DestinationArguments
 from sluiceway.server.settings import BadSetting, Settings
@@ -41,13 +41,13 @@ from sluiceway.uploads.service import UploadService
 from sluiceway.wire.headers.media_types import kept_type
 from sluiceway.wire.names import clean_name
 from sluiceway.wire.urls import is_url
-from sluiceway.wsgi.body import WsgiBody
+from sluiceway.wsgi.body import WsgiBody, expected_digests
 from sluiceway.wsgi.request_thread import RequestThread
-from sluiceway.wsgi.streaming_form import LiveField, LiveFile, LiveForm
+from sluiceway.wsgi.streaming_form import LiveFile, LiveForm
 
 __all__ = [
-    "File",
-    "LiveField",
+    "DjangoFile",
+    "FormField",
     "Problems",
     "StoredFile",
     "csrf_by_header",
@@ -79,7 +79,7 @@ else:
     _Uploaded = UploadedFile
 
 
-class File(LiveFile):
+class DjangoFile(LiveFile):
     """A file of the form. `name` is its field, `filename` what the client calls it: no safe path."""
 
     def chunks(self, chunk_size: int | None = None) -> Iterator[bytes]:
@@ -90,7 +90,7 @@ class File(LiveFile):
 def parts(request: HttpRequest, max_size: int | None = None) -> LiveForm:
     """The parts of the form while it arrives: `for part in parts(request)`, or `.file(name)` and `.field(name)` of the result.
 
-    Fields are LiveField (`name`, `value`), files are File. `max_size` is the most bytes of a body. From now on
+    Fields are FormField (`name`, `value`), files are DjangoFile. `max_size` is the most bytes of a body. From now on
     `request.POST` and `request.FILES` are empty. Raises BadOrder when Django has the body already, BadRequest for another
     body than a form, LengthRequired, TooLarge; reading raises BodyCut, BadForm.
     """
@@ -115,9 +115,14 @@ def parts(request: HttpRequest, max_size: int | None = None) -> LiveForm:
     if request.content_type != "multipart/form-data":
         raise BadRequest("This view takes a form; send multipart/form-data")
     body = WsgiBody(environ, max_size, ends_itself=True)
-    expected = environ_digests(environ)
+    expected = expected_digests(environ)
     form = LimitedForm(
-        body.take, environ["CONTENT_TYPE"], body.length, form_limits(), kind=File, expected=expected
+        body.take,
+        environ["CONTENT_TYPE"],
+        body.length,
+        form_limits(),
+        kind=DjangoFile,
+        expected=expected,
     )
     request.read(
         0
@@ -282,7 +287,7 @@ class _Handler(FileUploadHandler):
             META["CONTENT_TYPE"],
             body.length,
             form_limits(),
-            expected=environ_digests(META),
+            expected=expected_digests(META),
         )
         query = (
             {}

@@ -9,7 +9,8 @@ from django.conf import settings
 from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent, TooManyFilesSent
 
 from sluiceway.errors import TooLarge
-from sluiceway.wire.forms.decoder import Event, FormLimits
+from sluiceway.server.forms.walk import FormItem, FormWalk
+from sluiceway.wire.forms.decoder import FormLimits
 from sluiceway.wsgi.streaming_form import LiveForm
 
 __all__ = ["LimitedForm", "form_limits"]
@@ -47,9 +48,9 @@ def form_limits() -> FormLimits:
 class LimitedForm(LiveForm):
     """Of a form beyond the site's limits it says what Django says: without the Problems middleware the answer is Django's 400."""
 
-    def _walk(self) -> Iterator[Event]:
+    def _walk(self, walk: FormWalk) -> Iterator[FormItem]:
         try:
-            yield from super()._walk()
+            yield from super()._walk(walk)
         except TooLarge as error:
             kind = _BEYOND.get(str(error.members.get("limit_name")))
             if kind is None:

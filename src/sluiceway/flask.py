@@ -21,17 +21,17 @@ from werkzeug.routing import PathConverter
 from sluiceway.client.bodies.inputs import Content
 from sluiceway.errors import BadRequest, MissingField, SluiceError, WrongOrder
 from sluiceway.server.error_log import log_error
-from sluiceway.server.forms.digests import environ_digests
+from sluiceway.server.forms.walk import FormField
 from sluiceway.server.setting_arguments import Places, SettingArguments
 from sluiceway.wire.forms.decoder import FormLimits
 from sluiceway.wire.problems import write_problem
-from sluiceway.wsgi.body import WsgiBody, WsgiStream, can_say_close
-from sluiceway.wsgi.streaming_form import LiveField, LiveFile, LiveForm
+from sluiceway.wsgi.body import WsgiBody, WsgiStream, can_say_close, expected_digests
+from sluiceway.wsgi.streaming_form import LiveFile, LiveForm
 
 __all__ = [
     "Fields",
-    "File",
     "Files",
+    "FlaskFile",
     "LiveRequest",
     "Sluiceway",
     "mount",
@@ -150,11 +150,11 @@ def stream(source: Content, **told: Any) -> flask.Response:
     return cast("flask.Response", made)
 
 
-class File(LiveFile):
+class FlaskFile(LiveFile):
     """A file of the form, with the words of Werkzeug's FileStorage. `size` is None where it cannot be known before the end."""
 
     @property
-    def stream(self) -> File:
+    def stream(self) -> FlaskFile:
         """Itself."""
         return self
 
@@ -181,14 +181,14 @@ class LiveRequest(flask.Request):
             return None
         body, expected = (
             WsgiBody(self.environ, self.max_content_length, ends_itself=True),
-            environ_digests(self.environ),
+            expected_digests(self.environ),
         )
         return LiveForm(
             body.take,
             self.headers["Content-Type"],
             body.length,
             self._limits(),
-            kind=File,
+            kind=FlaskFile,
             expected=expected,
         )
 
@@ -202,7 +202,7 @@ class LiveRequest(flask.Request):
         )
 
     @property
-    def parts(self) -> Iterator[LiveField | LiveFile]:
+    def parts(self) -> Iterator[FormField | LiveFile]:
         """The parts in the order they come: fields with `name` and `value`, files to read. What was not read is skipped."""
         if self.live is None:
             raise BadRequest("This view takes a form; send multipart/form-data")

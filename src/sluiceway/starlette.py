@@ -1,180 +1,232 @@
-"""Starlette and FastAPI: the parts of a form while it arrives, `async for part in parts(request)`. Nothing is spooled.
+"""Starlette and FastAPI: the parts of a form while it arrives, `async for part in parts(request)`.
 
-A file is the connection, so parts come in the order the client sent them; one that was not read is skipped. Runs on every
-ASGI server. FastAPI: `form: Annotated[Parts, Depends(Parts)]`; a `File`, `Form` or `UploadFile` beside it would spool the body.
+Nothing is spooled: to read a file is to read the connection, so parts come in the order the client
+sent them, and one that was not read is skipped. Runs on every ASGI server. FastAPI:
+`form: Annotated[Parts, Depends(Parts)]`; a `File`, `Form` or `UploadFile` beside it would spool
+the body.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from dataclasses import replace
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from sluiceway.client.bodies.aiohttp_body import register_with_aiohttp
-from sluiceway.errors import BodyCut, SluiceError, TooLarge
+from sluiceway.errors import BodyCut, SluiceError
 from sluiceway.pipe.once import Once
 from sluiceway.pipe.stages import Stages
 from sluiceway.server.error_log import log_error
-from sluiceway.server.forms.costs import FieldReading
-from sluiceway.server.forms.digests import WholeBody
+from sluiceway.server.forms.saved_file import SavedFile
+from sluiceway.server.forms.walk import (
+    FileBegan,
+    FormField,
+    FormItem,
+    FormWalk,
+    async_items,
+    check_skipped,
+)
 from sluiceway.server.request_body import body_chunks, check_body, content_length
-from sluiceway.wire.forms.decoder import Event, FormDecoder, FormLimits, PartBegan, PartData
+from sluiceway.wire.forms.decoder import FormLimits
 from sluiceway.wire.headers.checksums import expected_of
 from sluiceway.wire.headers.conditions import join_fields
 from sluiceway.wire.problems import write_problem
-from sluiceway.wsgi.streaming_form import MOST_SKIPPED, LiveField
 
-__all__ = ["FormFile", "LiveField", "Parts", "answered", "parts"]
+__all__ = ["FormField", "FormFile", "Parts", "answered", "parts"]
 
 
 class FormFile:
-    """A file of the form: an asynchronous iterable of the pieces that arrive. Read it before asking for the next part."""
+    """A file of a form: an asynchronous iterable of its bytes as they arrive.
+
+    Read it before you ask for the next part: a file that was not read is skipped then. `httpx` and
+    `aiohttp` take it as the body of a request.
+
+    Attributes:
+        name: The field's name.
+        filename: The name of the file as the client sent it. It is not a safe path.
+        content_type: Its media type as the client sent it, with parameters.
+        size: Its bytes if it is the form's last part, which is known only at its end; None if the
+            length of the form is unknown.
+
+    Example:
+        async for part in parts(request):
+            if isinstance(part, FormFile):
+                await client.put(url, content=part)
+    """
 
     name: str
     filename: str
     content_type: str
+    size: int | None
 
-    def __init__(self, events: AsyncIterator[Event], began: PartBegan, size: int | None) -> None:
-        self._events = events
-        self.name, self.filename, self.content_type = began.name, began.filename or "", began.type
-        self.size = size  # bytes if nothing follows it in the form, which nobody knows before its end; None: unknown
+    def __init__(self, items: AsyncIterator[FormItem], began: FileBegan) -> None:
+        self._items = items
+        self.name, self.filename, self.content_type = began.name, began.filename, began.type
+        self.size = began.size
         self._held = b""
         self._ended = False
         self._once = Once(f"The file {self.filename!r}")
         register_with_aiohttp(type(self))
 
     async def read(self, size: int = -1) -> bytes:
-        """`size` bytes, fewer only at the end; without a size everything, which needs memory for all of it.
+        """Read exactly `size` bytes, fewer only at the end.
 
-        Raises BodyCut when the client sent less than the form, TooSlow, BadForm.
+        Args:
+            size: Bytes; negative for everything, which needs memory for all of it.
+
+        Raises:
+            BodyCut: The client sent less than the whole form.
+            BadForm: The form is malformed.
+            TooSlow: No byte came for 60 seconds.
+            DigestMismatch: The body does not have the digest that the request promised.
+            SourceSpent: A large read after the end, as of a body that is sent a second time.
         """
         got = bytearray()
         while size < 0 or len(got) < size:
-            piece = await self._piece()
-            if not piece:
+            data = await self._next_bytes()
+            if not data:
                 break
-            if size >= 0 and len(got) + len(piece) > size:
+            if size >= 0 and len(got) + len(data) > size:
                 room = size - len(got)
-                piece, self._held = piece[:room], piece[room:]
-            got += piece
+                data, self._held = data[:room], data[room:]
+            got += data
         return self._once.read(bytes(got), size)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Pieces as they arrive, none empty. Raises as `read`, and SourceSpent when all of it was read before: an HTTP client
-        that sends it a second time would send nothing."""
+        """The bytes as they arrive, in pieces that are not empty.
+
+        Raises as `read`, and SourceSpent when all of the file was read before: an HTTP client that
+        sends it a second time would send nothing.
+        """
         self._once.begin()
-        while piece := await self._piece():
-            yield piece
+        while data := await self._next_bytes():
+            yield data
         self._once.mark_ended()
 
     async def save(self, path: str | os.PathLike[str]) -> None:
-        """Write all of it under a path, where it appears when it is whole and not before. Raises as `read`, and OSError."""
-        path = os.fspath(path)
-        draft = os.path.join(
-            os.path.dirname(path), f".sluiceway-{secrets.token_hex(8)}.part"
-        )  # copies leave such names out
+        """Write the rest of the file under a path.
+
+        Args:
+            path: Where the file appears when it is complete and synchronised with the disk, not
+                before.
+
+        Raises:
+            OSError: It cannot be written there. Otherwise as `read`.
+        """
+        saved = SavedFile(path)
         try:
-            file = await asyncio.to_thread(open, draft, "xb")
-            with file:
-                async for piece in self:
-                    await asyncio.to_thread(file.write, piece)
-                file.flush()
-                await asyncio.to_thread(os.fsync, file.fileno())
-            os.replace(draft, path)
+            file = await asyncio.to_thread(saved.open)
+            async for data in self:
+                await asyncio.to_thread(file.write, data)
+            await asyncio.to_thread(saved.publish)
         except BaseException:
-            with suppress(FileNotFoundError):
-                os.unlink(draft)
+            saved.discard()
             raise
 
-    async def _piece(self) -> bytes:
+    async def _next_bytes(self) -> bytes:
         if self._held:
-            piece, self._held = self._held, b""
-            return piece
+            data, self._held = self._held, b""
+            return data
         if self._ended:
             return b""
         try:
-            event = await anext(self._events)
+            item = await anext(self._items)
         except StopAsyncIteration:
             raise BodyCut("The form was broken off inside a file; send it again") from None
-        if isinstance(event, PartData):
+        if isinstance(item, bytes):
             self._once.mark_read()
-            return event.data
+            return item
         self._ended = True
         return b""
 
     async def _skip(self) -> None:
         skipped = 0
-        while piece := await self._piece():
-            skipped += len(piece)
-            if skipped > MOST_SKIPPED:
-                raise TooLarge(
-                    f"The file {self.filename!r} in {self.name!r} is not wanted here, and too long to be skipped"
-                )
+        while data := await self._next_bytes():
+            skipped += len(data)
+            check_skipped(skipped, self.name, self.filename)
 
 
 class Parts:
-    """The form of a request, to be walked once: fields as LiveField (`name`, `value`), files as Part.
+    """The form of a request while it arrives: fields as FormField, files as FormFile.
 
-    `limits`: what the form may cost. No argument, for FastAPI takes a dependency's arguments from the client's query.
+    It can be walked once. As a FastAPI dependency it takes no limits, because FastAPI takes a
+    dependency's arguments from the client's query; set `limits` before the walk instead.
+
+    Args:
+        request: A Starlette request whose body was not read.
+
+    Attributes:
+        limits: What the form may cost; beyond it TooLarge is raised.
+        fields: Names and values of the fields that came so far.
+
+    Example:
+        @app.post("/books")
+        async def add(form: Annotated[Parts, Depends(Parts)]) -> None:
+            async for part in form:
+                ...
     """
+
+    limits: FormLimits
+    fields: list[tuple[str, str]]
 
     def __init__(self, request: Request) -> None:
         self._request = request
-        self.limits: FormLimits = FormLimits()
-        self.fields: list[tuple[str, str]] = []  # so far
+        self.limits, self.fields = FormLimits(), []
 
-    async def __aiter__(self) -> AsyncIterator[LiveField | FormFile]:
-        """Raises Unsupported for a body that is no form, BadForm, BodyCut, TooLarge, TooSlow."""
-        check_body(self._request)
-        decoder = FormDecoder(self._request.headers.get("content-type", ""), self.limits)
-        length, events = content_length(self._request), self._events(decoder)
-        async for event in events:
-            if not isinstance(event, PartBegan):
-                continue
-            if event.filename is None:
-                value = b"".join(
-                    [piece async for piece in FormFile(events, event, None)]
-                )  # bounded by the decoder's limits
-                field = LiveField(event.name, event.text(value))
-                self.fields.append((field.name, field.value))
-                yield field
-                continue
-            part = FormFile(events, event, decoder.size_if_last(event, length))
-            if not part.filename:
-                part._held = await part._piece()
-                if not part._held:
-                    continue  # a browser's file input that was left empty
-            yield part
-            await part._skip()
+    async def __aiter__(self) -> AsyncIterator[FormField | FormFile]:
+        """The parts in the order they come.
 
-    async def _events(self, decoder: FormDecoder) -> AsyncIterator[Event]:
-        reading, whole = (
-            FieldReading(decoder),
-            WholeBody(expected_of(join_fields(self._request.headers.raw))),
+        Raises:
+            Unsupported: The body is not a form.
+            BadForm: The form is malformed.
+            BodyCut: The client sent less than the whole form.
+            TooLarge: It is beyond `limits`, or a file longer than 64 MiB was not read.
+            TooSlow: No byte came for 60 seconds, or the fields took too long.
+            DigestMismatch: The body does not have the digest that the request promised.
+        """
+        request, stages = self._request, Stages()
+        check_body(request)
+        walk = FormWalk(
+            request.headers.get("content-type", ""),
+            self.limits,
+            content_length(request),
+            expected_of(join_fields(request.headers.raw)),
         )
-        reading.wait()
-        async for chunk in body_chunks(self._request, Stages()):
-            reading.came()
-            whole.came(chunk)
-            for event in whole.passing(decoder.feed(chunk)):
-                yield event
-            reading.wait()
-        for event in (*whole.passing(decoder.close()), *whole.ended()):
-            yield event
+        items = async_items(walk, body_chunks(request, stages), stages)
+        async for item in items:
+            if isinstance(item, FormField):
+                self.fields.append((item.name, item.value))
+                yield item
+            elif isinstance(item, FileBegan):
+                file = FormFile(items, item)
+                yield file
+                await file._skip()
 
 
 def parts(
     request: Request, *, max_files: int = 1000, max_fields: int = 1000, max_part_size: int = 1 << 20
 ) -> Parts:
-    """The parts of a form while it arrives: `async for part in parts(request)`.
+    """The parts of a form while it arrives.
 
-    The limits are those of Starlette's `request.form()`: most files, most fields, most bytes of a field. Beyond them TooLarge.
+    The limits are those of Starlette's `request.form()`; beyond them the walk raises TooLarge.
+
+    Args:
+        request: A Starlette request whose body was not read.
+        max_files: Most files.
+        max_fields: Most fields.
+        max_part_size: Most bytes of a field. Files have no limit.
+
+    Returns:
+        An asynchronous iterable of FormField and FormFile.
+
+    Example:
+        async for part in parts(request):
+            if isinstance(part, FormFile):
+                await part.save(folder / str(uuid4()))
     """
     form = Parts(request)
     form.limits = replace(
@@ -186,7 +238,17 @@ def parts(
 
 
 async def answered(request: Request, error: Exception) -> Response:
-    """An exception handler: `app.add_exception_handler(SluiceError, answered)` answers our errors as problem+json."""
+    """An exception handler that answers this library's errors as problem+json (RFC 9457).
+
+    The connection ends then, because the client may still be sending.
+
+    Args:
+        request: The request that failed.
+        error: A SluiceError; any other is answered as 500 without its text.
+
+    Example:
+        app.add_exception_handler(SluiceError, answered)
+    """
     known = error if isinstance(error, SluiceError) else SluiceError()
     log_error(known, request.method)
     written = write_problem(known, request.url.path)

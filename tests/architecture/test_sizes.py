@@ -21,7 +21,6 @@ FULL_FOLDERS = {
 }
 # classes of one name in two modules
 TWICE = {
-    "File",
     "Sluiceway",
     "_Level",
 }

@@ -30,8 +30,8 @@ from fix_taking import noise
 from rude_peer import Peer
 from sluiceway.errors import BadForm, BadRequest, SluiceError, SourceFailed
 from sluiceway.pipe.source import SourceSpent
+from sluiceway.server.forms.walk import FileBegan, FileEnded
 from sluiceway.starlette import FormFile
-from sluiceway.wire.forms.decoder import PartBegan, PartData, PartEnded
 
 DATA = noise(300_001)
 
@@ -192,11 +192,11 @@ async def generated() -> AsyncIterator[bytes]:
 
 
 def arriving() -> FormFile:
-    async def events() -> AsyncIterator[Any]:
-        yield PartData(DATA)
-        yield PartEnded()
+    async def items() -> AsyncIterator[Any]:
+        yield DATA
+        yield FileEnded()
 
-    return FormFile(events(), PartBegan("g", "a.bin", "text/x"), len(DATA))
+    return FormFile(items(), FileBegan("g", "a.bin", "text/x", len(DATA)))
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,8 @@ from fix_gateway import takes
 from fix_taking import noise
 from rude_peer import Exchange, Peer
 from sluiceway.pipe.source import SourceSpent
+from sluiceway.server.forms.walk import FileBegan, FileEnded
 from sluiceway.starlette import FormFile
-from sluiceway.wire.forms.decoder import PartBegan, PartData, PartEnded
 from sluiceway.wsgi.streaming_form import LiveForm
 
 DATA = noise(200_001)
@@ -204,12 +204,12 @@ def test_what_can_be_read_again_is_sent_again(send: Send, how: str, tmp_path: Pa
 def test_a_part_of_starlette_is_not_sent_twice() -> None:
     """aiohttp sends an asynchronous iterable that has ended as no bytes; a part says so before."""
 
-    async def events() -> AsyncIterator[Any]:
-        yield PartData(DATA)
-        yield PartEnded()
+    async def items() -> AsyncIterator[Any]:
+        yield DATA
+        yield FileEnded()
 
     async def main() -> None:
-        part = FormFile(events(), PartBegan("f", "a.bin", "application/x-test", True), len(DATA))
+        part = FormFile(items(), FileBegan("f", "a.bin", "application/x-test", len(DATA)))
         digest = aiohttp.DigestAuthMiddleware("u", "p")
         timeout = aiohttp.ClientTimeout(total=20)
         async with (

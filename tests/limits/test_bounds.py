@@ -30,6 +30,7 @@ from sluiceway.copying.options import MOST_JOBS, MOST_RETRIES
 from sluiceway.errors import BadRequest, PeerFailed, SluiceError, TooLarge
 from sluiceway.pipe.budget import Budget
 from sluiceway.server.door.auth import MOST_LOGGED
+from sluiceway.server.forms.walk import MOST_SKIPPED
 from sluiceway.server.handlers import progress as events
 from sluiceway.server.remote import MOST_URL
 from sluiceway.stores.contract import MOST_METADATA, Metadata
@@ -37,7 +38,7 @@ from sluiceway.stores.disk.store import DiskStore
 from sluiceway.testing.store_suite import store_bytes
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.wire.forms.charsets import MOST_CHARSET, known_charset
-from sluiceway.wsgi.streaming_form import MOST_SKIPPED, LiveForm
+from sluiceway.wsgi.streaming_form import LiveForm
 
 STARTED = "import sys, sluiceway.server.run as run; run.KEEP_ALIVE = 1; from sluiceway.cli.main import main; sys.exit(main())"
 

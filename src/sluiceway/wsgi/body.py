@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from sluiceway.errors import BodyCut, LengthRequired, TooLarge, TooSlow
+from sluiceway.wire.headers.checksums import expected_of
 from sluiceway.wire.numbers import ascii_uint
 
-__all__ = ["WsgiBody", "WsgiStream", "can_say_close"]
+__all__ = ["WsgiBody", "WsgiStream", "can_say_close", "expected_digests"]
 
 # Servers return from a read only when it is full, so its length follows the client's pace: a slow one is not waited for.
 LEAST = (
@@ -136,6 +137,16 @@ class WsgiStream(io.BufferedReader):
         if self._length is None:
             raise AttributeError("The length of this body is unknown")
         return self._length
+
+
+def expected_digests(environ: Mapping[str, Any]) -> dict[str, bytes]:
+    """The digests that the body must have, by algorithm. Raises BadDigest, BadRequest."""
+    headers = {
+        name[5:].replace("_", "-").lower(): str(value)
+        for name, value in environ.items()
+        if name.startswith("HTTP_")
+    }
+    return expected_of(headers)
 
 
 def can_say_close(environ: Mapping[str, Any]) -> bool:

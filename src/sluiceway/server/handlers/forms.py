@@ -16,8 +16,14 @@ from starlette.responses import Response
 from sluiceway.errors import MissingField, TooLarge, Unsupported
 from sluiceway.pipe.digests import Digests
 from sluiceway.pipe.source import PassingSource
-from sluiceway.pipe.stages import DECODE
-from sluiceway.server.forms.costs import FieldReading
+from sluiceway.server.forms.walk import (
+    FileBegan,
+    FileEnded,
+    FormField,
+    FormItem,
+    FormWalk,
+    async_items,
+)
 from sluiceway.server.intake import PutTarget, begin_upload, publish
 from sluiceway.server.request_body import body_chunks, check_body, check_whole, content_length
 from sluiceway.server.request_headers import clean_file_name, expected_digests, query_values
@@ -25,14 +31,7 @@ from sluiceway.server.responses import upload_response
 from sluiceway.stores.contract import Replace, UploadRequest
 from sluiceway.uploads.service import UploadService
 from sluiceway.uploads.session import UploadSession, check_digests
-from sluiceway.wire.forms.decoder import (
-    Event,
-    FormDecoder,
-    FormLimits,
-    PartBegan,
-    PartData,
-    PartEnded,
-)
+from sluiceway.wire.forms.decoder import FormLimits
 from sluiceway.wire.headers.media_types import essence, kept_type
 from sluiceway.wire.names import clean_folders, clean_name
 
@@ -103,23 +102,24 @@ class _FormUpload:
         check_body(request)
         check_whole(request)
         self._request, self._upload_service, self._target = request, upload_service, target
-        self._decoder = FormDecoder(request.headers["content-type"], limits)
-        self._reading = FieldReading(self._decoder, upload_service.budget)
-        self._length = content_length(request)
-        self._check_length(limits)
+        length = content_length(request)
+        self._walk = FormWalk(
+            request.headers["content-type"], limits, length, budget=upload_service.budget
+        )
+        self._check_length(length, limits)
         self._expected = expected_digests(request)
         self._values = query_values(request)
         self.fields: list[tuple[str, str]] = []
         self.files: int = 0
 
-    def _check_length(self, limits: FormLimits) -> None:
+    def _check_length(self, length: int | None, limits: FormLimits) -> None:
         beside_files = (
             limits.max_fields_bytes
             + limits.max_preamble
             + limits.max_epilogue
             + limits.max_parts * BOUNDARY_BYTES
         )
-        length, limit = self._length, self._upload_service.max_size
+        limit = self._upload_service.max_size
         if limit is not None and length is not None and length > limit + beside_files:
             raise TooLarge(
                 f"The form has {length} bytes; this server takes files of at most {limit}",
@@ -130,64 +130,44 @@ class _FormUpload:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._reading.settle()
+        self._walk.release()
 
     async def receive(self, session: UploadSession) -> None:
         """Draft every file and read every field, to the end of the body."""
         digests = Digests(self._expected, self._upload_service.budget)
         try:
-            events = self._events(session, digests)
-            async for event in events:
-                if isinstance(event, PartBegan):
-                    if event.filename is None:
-                        value = await _value(events)
-                        self.fields.append(
-                            (event.name, self._reading.text(event.text(value), value))
-                        )
-                        await self._reading.account()
-                    else:
-                        await self._file(session, event, events)
+            items = async_items(self._walk, self._chunks(session, digests), session.stages)
+            async for item in items:
+                if isinstance(item, FormField):
+                    self.fields.append((item.name, item.value))
+                elif isinstance(item, FileBegan):
+                    await self._file(session, item, items)
             check_digests(await digests.finish(), self._expected)
         finally:
             await digests.aclose()
 
-    async def _events(self, session: UploadSession, digests: Digests) -> AsyncIterator[Event]:
-        """The form's events. Raises BadForm, BodyCut if the body ends before the form does."""
-        stages, record = session.stages, session.record
-        self._reading.wait()
-        async for chunk in body_chunks(self._request, stages):
-            self._reading.came()
-            record.received += len(chunk)
+    async def _chunks(self, session: UploadSession, digests: Digests) -> AsyncIterator[bytes]:
+        """The body, counted and hashed."""
+        async for chunk in body_chunks(self._request, session.stages):
+            session.record.received += len(chunk)
             await digests.take(chunk)
-            before = stages.enter(DECODE)
-            events = self._decoder.feed(chunk)
-            stages.enter(before)
-            await self._reading.account()
-            for event in events:
-                yield event
-            self._reading.wait()
-        for event in self._decoder.close():
-            yield event
+            yield chunk
 
     async def _file(
-        self, session: UploadSession, part: PartBegan, events: AsyncIterator[Event]
+        self, session: UploadSession, part: FileBegan, items: AsyncIterator[FormItem]
     ) -> None:
-        first = await anext(events)
-        if not part.filename and isinstance(first, PartEnded):
-            return  # a file input of a browser that was left empty
         self.files += 1
         if self._target is not None and self.files > 1:
             raise Unsupported(f"The form has several files, and a PUT stores one. {USE_INSTEAD}")
-        size = self._decoder.size_if_last(part, self._length)
         await session.take(
-            PassingSource(_part(events, first)),
+            PassingSource(_file_bytes(items)),
             self._upload_request(part),
-            size=size,
+            size=part.size,
             counts_received=False,
         )
 
-    def _upload_request(self, part: PartBegan) -> UploadRequest:
-        target, name = self._target, clean_name(part.filename or "")
+    def _upload_request(self, part: FileBegan) -> UploadRequest:
+        target, name = self._target, clean_name(part.filename)
         if target is not None:
             given = name if part.filename else clean_name(target.key)
             name = clean_file_name(self._request) or given
@@ -201,18 +181,14 @@ class _FormUpload:
             values=self._values,
             size_is_certain=False,
             replace=Replace() if target is None else target.replace,
-            folders="" if target is not None else clean_folders(part.filename or ""),
+            folders="" if target is not None else clean_folders(part.filename),
         )
 
 
-async def _value(events: AsyncIterator[Event]) -> bytes:
-    return b"".join([chunk async for chunk in _part(events)])  # bounded by limits.max_field_bytes
-
-
-async def _part(events: AsyncIterator[Event], first: Event | None = None) -> AsyncIterator[bytes]:
-    """The bytes of the part under way, up to its end."""
-    event = first if first is not None else await anext(events)
-    while not isinstance(event, PartEnded):
-        if isinstance(event, PartData):
-            yield event.data
-        event = await anext(events)
+async def _file_bytes(items: AsyncIterator[FormItem]) -> AsyncIterator[bytes]:
+    """The bytes of the file under way, up to its end."""
+    async for item in items:
+        if isinstance(item, FileEnded):
+            return
+        if isinstance(item, bytes):
+            yield item
