@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 __all__ = [
+    "BOUNDARY",
     "LAST_CHUNK",
     "Answer",
     "Wire",
