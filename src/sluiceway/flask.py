@@ -31,6 +31,7 @@ from sluiceway.wsgi.streaming_form import LiveFile, LiveForm
 __all__ = [
     "Fields",
     "Files",
+    "FormField",
     "FlaskFile",
     "LiveRequest",
     "Sluiceway",
