@@ -31,8 +31,8 @@ from sluiceway.wsgi.streaming_form import LiveFile, LiveForm
 __all__ = [
     "Fields",
     "Files",
-    "FormField",
     "FlaskFile",
+    "FormField",
     "LiveRequest",
     "Sluiceway",
     "mount",
