@@ -1,4 +1,5 @@
-"""A backend as a program, on a real HTTP server: counts the requests it began to take and those that came whole.
+"""A backend as a program, on a real HTTP server: counts the requests that began and that were
+complete.
 
 GET /count tells both, and how many are under way, as JSON. Prints its port.
 """

@@ -1,4 +1,5 @@
-"""Fixture `gateway`: real gateways in front of whatever server a test brings, and what they passed on to it.
+"""Fixture `gateway`: real gateways in front of whatever server a test brings, and what they passed
+on to it.
 
 server = gateway(peer.url + "/files", "--relay-expect")
 requests.put(server.url + "/files/a", data=b"…")
@@ -34,7 +35,7 @@ __all__ = [
 
 Gateway = Callable[..., RunningServer]
 
-NOT_TOLD = frozenset(
+SAME_EACH_TIME = frozenset(
     ["host", "accept-encoding", "accept", "user-agent", "connection"]
 )  # the same with each request
 
@@ -56,7 +57,7 @@ def gateway(tmp_path: Path) -> Iterator[Gateway]:
 
 
 def takes(exchange: Exchange) -> None:
-    """A backend that takes everything and says 201."""
+    """A backend that accepts everything with 201."""
     exchange.read_body()
     if not exchange.cut:
         exchange.reply(
@@ -66,11 +67,13 @@ def takes(exchange: Exchange) -> None:
 
 def sent_fields(exchange: Exchange) -> dict[str, str]:
     """The header fields a gateway chose for one request."""
-    return {name: value for name, value in exchange.headers.items() if name not in NOT_TOLD}
+    return {name: value for name, value in exchange.headers.items() if name not in SAME_EACH_TIME}
 
 
 def parts(exchange: Exchange) -> list[bytes]:
-    """The parts of a form as they stood between its boundaries, heads included; the frame around them must be exact."""
+    """The parts of a form between its boundaries, heads included; the frame around them must be
+    exact.
+    """
     boundary = (
         exchange.headers["content-type"].removeprefix("multipart/form-data; boundary=").encode()
     )
@@ -81,7 +84,7 @@ def parts(exchange: Exchange) -> list[bytes]:
 
 
 def fds(pid: int) -> int:
-    """Open files of a process, sockets included."""
+    """The number of open files of a process, sockets included."""
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
@@ -91,7 +94,9 @@ def fresh() -> str:
 
 
 class Program:
-    """A backend as a process of its own: a Python file beside this one that prints its port first."""
+    """A backend in a process of its own: a Python file beside this one that prints its port
+    first.
+    """
 
     def __init__(self, name: str, *arguments: str) -> None:
         path = Path(__file__).with_name(name)
@@ -119,5 +124,5 @@ class Program:
 def snapshot(server: RunningServer, upload: str) -> dict[str, object]:
     """The snapshot of an upload."""
     answer = requests.get(f"{server.url}/uploads/{upload}", timeout=10)
-    told: dict[str, object] = answer.json()
-    return told
+    state: dict[str, object] = answer.json()
+    return state

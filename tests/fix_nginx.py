@@ -1,4 +1,5 @@
-"""Fixture `proxied`: a real nginx in front of a server, passing bodies through as they come, ended by its process id.
+"""Fixture `proxied`: a real nginx in front of a server, passing bodies through as they come, ended
+by its process id.
 
 url = proxied(server)          # http://127.0.0.1:PORT
 url = proxied(server, "on")    # one that gathers each body first, as nginx does by default
@@ -24,13 +25,14 @@ __all__ = ["proxied"]
 
 Proxied = Callable[..., str]
 
-# What a site writes into its own configuration: no limit of its own, no gathering, HTTP/1.1 to the server.
+# As a site configures it: no limit of its own, no buffering, HTTP/1.1 to the server.
 CONFIG = """
 {user}daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;
 events {{ worker_connections 128; }}
 http {{
   access_log off;
-  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
+  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fastcgi;
   uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
   server {{
     listen 127.0.0.1:{port};
@@ -48,7 +50,7 @@ http {{
 
 @pytest.fixture
 def proxied(tmp_path: Path) -> Iterator[Proxied]:
-    """Start an nginx for a server; its address."""
+    """Start an nginx for a server; returns its URL."""
     running: list[subprocess.Popen[bytes]] = []
 
     def start(server: RunningServer | Peer, buffering: str = "off", proxy_path: str = "") -> str:

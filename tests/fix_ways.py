@@ -1,4 +1,5 @@
-"""Fixture `ways`: the same service alone, as a gateway in front of itself, and inside a Flask app: what one says, all say.
+"""Fixture `ways`: the same service alone, as a gateway in front of itself, and inside a Flask app:
+what one says, all say.
 
 way = ways["gateway"]
 requests.put(f"{way.url}/files/k", data=b"…")
@@ -24,9 +25,9 @@ NAMES = ("alone", "gateway", "mounted")
 
 @dataclass(frozen=True)
 class Way:
-    """A way in, and the folder in which everything ends."""
+    """A way to the service, and the folder in which every file ends."""
 
-    url: str  # without the slash at the end
+    url: str  # without a slash at its end
     root: Path
     port: int
     prefix: str = ""  # of every path
@@ -35,7 +36,7 @@ class Way:
         return (self.root / key).read_bytes()
 
     def stored(self) -> set[str]:
-        """Of every finished file."""
+        """The names of all finished files."""
         files = (path.relative_to(self.root) for path in self.root.rglob("*") if path.is_file())
         return {str(path) for path in files if ".sluiceway" not in path.parts}
 

@@ -21,7 +21,7 @@ __all__ = ["writer"]
 
 
 def writer(kind: str, place: str) -> list[str]:
-    """The line that starts it."""
+    """The command that starts it."""
     return [sys.executable, __file__, kind, place]
 
 

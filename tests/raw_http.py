@@ -1,4 +1,4 @@
-"""HTTP/1.1 by hand, byte for byte: what no well-behaved client library can be made to send, and what came back.
+"""HTTP/1.1 by hand, byte for byte: requests that no client library can send, and their responses.
 
 with Wire(port) as wire:
     wire.send(head("PUT", "/files/a", "Content-Length: 5") + b"hel")
@@ -30,13 +30,13 @@ __all__ = [
     "talk",
 ]
 
-PATIENCE = 30.0  # seconds any socket call may take: a test that hangs ends by it
+SOCKET_TIMEOUT = 30.0  # seconds of any socket call, so that no test hangs
 LAST_CHUNK = b"0\r\n\r\n"
 BOUNDARY = "----sluice7MA4YWxkTrZu0gW"
 
 
 def head(method: str, target: str, *fields: str, host: str | None = "localhost") -> bytes:
-    """A request's head. `fields` are whole lines without their end."""
+    """The head of a request. `fields` are whole lines without their end."""
     lines = [f"{method} {target} HTTP/1.1", *([f"Host: {host}"] if host else []), *fields]
     return "".join(f"{line}\r\n" for line in lines).encode("utf-8") + b"\r\n"
 
@@ -56,16 +56,13 @@ def form_body(*parts: tuple[str, str | None, bytes]) -> bytes:
     for name, filename, data in parts:
         given = "" if filename is None else f'; filename="{filename}"'
         kind = "" if filename is None else "Content-Type: application/octet-stream\r\n"
-        body += (
-            f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"{given}\r\n{kind}\r\n'.encode()
-            + data
-            + b"\r\n"
-        )
+        part_head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"{given}\r\n'
+        body += f"{part_head}{kind}\r\n".encode() + data + b"\r\n"
     return body + f"--{BOUNDARY}--\r\n".encode()
 
 
 def form_begun(*parts: tuple[str, str | None, bytes]) -> bytes:
-    """The same, without the end of the last part: more of its bytes may follow."""
+    """As `form_body`, without the end of the last part: more of its bytes may follow."""
     return form_body(*parts).removesuffix(f"\r\n--{BOUNDARY}--\r\n".encode())
 
 
@@ -91,7 +88,7 @@ class Answer:
 
     @property
     def code(self) -> str:
-        """The code of a problem."""
+        """The code of a problem response."""
         return str(self.json()["code"])
 
 
@@ -100,7 +97,7 @@ class Wire:
 
     def __init__(self, port: int, *, send_buffer: int | None = None) -> None:
         self.sock = socket.socket()
-        self.sock.settimeout(PATIENCE)
+        self.sock.settimeout(SOCKET_TIMEOUT)
         if send_buffer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         self.sock.connect(("127.0.0.1", port))
@@ -122,19 +119,19 @@ class Wire:
         self.sock.sendall(data)
 
     def half_close(self) -> None:
-        """No more bytes from us; the answer can still be read."""
+        """Send no more bytes; the response can still be read."""
         self.sock.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
         self.sock.close()
 
     def reset(self) -> None:
-        """Hang up without a goodbye: the server sees a RST."""
+        """Close the connection with a TCP reset."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.sock.close()
 
     def answer(self, *, to_head: bool = False) -> Answer:
-        """The next final answer. Raises ConnectionError when there is none."""
+        """The next final response. Raises ConnectionError when there is none."""
         interim: list[int] = []
         while True:
             raw = self._until(b"\r\n\r\n")
@@ -165,11 +162,13 @@ class Wire:
         return Answer(status, headers, body, interim)
 
     def interim(self) -> int:
-        """The status of the next answer, which must be an interim one: nothing behind its head is read."""
+        """The status of the next response, which must be an interim one: nothing after its head is
+        read.
+        """
         return int(self._until(b"\r\n\r\n").split(b" ")[1])
 
     def rest(self) -> bytes:
-        """Everything up to the end of the connection, however it ends."""
+        """All bytes up to the end of the connection, however it ends."""
         data, self._ahead = self._ahead, b""
         with suppress(ConnectionError):
             while more := self.sock.recv(65536):
@@ -177,7 +176,7 @@ class Wire:
         return data
 
     def silent(self, seconds: float) -> bool:
-        """Whether nothing at all, neither bytes nor an end, comes for so long."""
+        """Whether nothing comes for so long, neither bytes nor the end."""
         if self._ahead:
             return False
         self.sock.settimeout(seconds)
@@ -186,7 +185,7 @@ class Wire:
         except TimeoutError:
             return True
         finally:
-            self.sock.settimeout(PATIENCE)
+            self.sock.settimeout(SOCKET_TIMEOUT)
         return False
 
     def closed(self) -> bool:
@@ -213,7 +212,7 @@ class Wire:
 
 
 def talk(port: int, data: bytes, *, half_close: bool = False) -> Answer:
-    """One request on a connection of its own; its answer."""
+    """One request on a connection of its own; returns the response."""
     with Wire(port) as wire:
         wire.send(data)
         if half_close:

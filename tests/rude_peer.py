@@ -1,4 +1,5 @@
-"""A server that does what a test tells it, on a real socket: cuts, lies, stalls, redirects. It parses only what it must.
+"""A server that does what a test wants, on a real socket: cuts, lies, stalls, redirects.
+It parses only what it must.
 
 def cut(exchange):
     exchange.head(200, {"Content-Length": "1000"})
@@ -20,19 +21,19 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
-PATIENCE = 20.0  # seconds any single socket call may take; a test that hangs ends by it
+SOCKET_TIMEOUT = 20.0  # seconds of a single socket call, so that no test hangs
 
 
 class Exchange:
-    """One request as it came and the socket to answer on."""
+    """One request, and the socket to answer on."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self._ahead = b""
         self._body = bytearray()
         self.cut = False  # the client hung up before the body's end
-        self.go = threading.Event()  # for acts that wait for the test's word
-        self.done = threading.Event()  # set when nothing more is read or said
+        self.go = threading.Event()  # for acts that wait for the test
+        self.done = threading.Event()  # set when nothing more is read or sent
         while b"\r\n\r\n" not in self._ahead:
             data = sock.recv(65536)
             if not data:
@@ -48,7 +49,7 @@ class Exchange:
 
     @property
     def body(self) -> bytes:
-        """What `read_body` got until now."""
+        """The bytes that `read_body` has read."""
         return bytes(self._body)
 
     def recv(self, most: int = 65536) -> bytes:
@@ -58,12 +59,12 @@ class Exchange:
         return self.sock.recv(most)
 
     def wait(self) -> None:
-        """Until the first byte of the body is here."""
+        """Wait for the first byte of the body."""
         if not self._ahead:
             self.sock.recv(1, socket.MSG_PEEK)
 
     def read_body(self) -> bytes:
-        """Everything up to the body's end, chunks joined; what came until then when the client hangs up."""
+        """Read to the end of the body, chunks joined; less when the client hangs up."""
         if self.headers.get("transfer-encoding") == "chunked":
             return self._read_chunked()
         left = int(self.headers.get("content-length", "0"))
@@ -76,7 +77,7 @@ class Exchange:
         return self.body
 
     def recv_or_cut(self, most: int) -> bytes:
-        """The next bytes; none, and `cut` set, when the client hung up in any way."""
+        """The next bytes; none, and `cut` is set, when the client hung up in any way."""
         try:
             data = self.recv(most)
         except ConnectionError:
@@ -113,17 +114,17 @@ class Exchange:
         self.send(body)
 
     def reset(self) -> None:
-        """End the connection with a TCP reset instead of a goodbye."""
+        """Close the connection with a TCP reset."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.sock.close()
 
     def first_byte(self) -> int:
-        """Where the client's Range begins; 0 without one."""
+        """The first byte of the client's Range; 0 without one."""
         return int(self.headers.get("range", "bytes=0-").removeprefix("bytes=").partition("-")[0])
 
 
 class Peer:
-    """A listener whose every connection is one exchange, each in a thread of its own."""
+    """A listener: every connection is one exchange, each in a thread of its own."""
 
     def __init__(
         self, act: Callable[[Exchange], object], host: str = "127.0.0.1", port: int = 0
@@ -149,11 +150,11 @@ class Peer:
         self._listener.close()
         for thread in self._threads:
             thread.join(0.5)
-        for sock in self._socks:  # whoever still waits for a client that went without a word
+        for sock in self._socks:  # an act that waits for a client that left silently
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
-            thread.join(PATIENCE)
+            thread.join(SOCKET_TIMEOUT)
 
     def _spawn(self, work: Callable[[], None]) -> None:
         thread = threading.Thread(target=work, daemon=True)
@@ -166,7 +167,7 @@ class Peer:
                 sock, _ = self._listener.accept()
             except OSError:
                 return
-            sock.settimeout(PATIENCE)
+            sock.settimeout(SOCKET_TIMEOUT)
             self._socks.append(sock)
             self._spawn(lambda sock=sock: self._serve(sock))  # type: ignore[misc]
 

@@ -1,9 +1,9 @@
-"""A backend as a program: reads bodies at a given speed with a small receive buffer and counts, in a file, what it read.
+"""A backend as a program: reads bodies at a given speed, and counts the bytes read in a file.
 
 python throttled_backend.py BYTES_PER_SECOND COUNTER_FILE [SECONDS_BEFORE_ITS_ANSWER]
 
-The counter is 8 bytes, little end first, of all body bytes of all requests: it can be read while the process is stopped.
-A speed of 0 reads no body. Prints its port.
+The counter is 8 bytes, little end first, of all body bytes of all requests: it can be read while
+the process is stopped. A speed of 0 reads no body. Prints its port.
 """
 
 from __future__ import annotations

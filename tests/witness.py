@@ -1,4 +1,4 @@
-"""Clients that upload until the server dies, and remember: what they sent, what was acknowledged, what must be there.
+"""Clients that upload until the server dies, and remember what they sent and what was acknowledged.
 
 with Witness(server, seed) as witness:
     ...                               # kill the server, or cut its power
@@ -27,7 +27,7 @@ SIZES = [0, 1, 100, 5_000, 65_536, 70_001, 1_000_000, 2_100_000]
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """One entry of an answer 200 or 201."""
+    """One entry of a 200 or 201 response."""
 
     key: str
     filename: str
@@ -35,12 +35,12 @@ class Acknowledged:
 
 
 class Witness:
-    """Three clients at once: new keys by PUT, one key again and again, and forms of several files."""
+    """Three clients at once: new keys by PUT, one key repeatedly, and forms of several files."""
 
     def __init__(self, server: RunningServer, seed: int) -> None:
         self.server = server
         self.acknowledged: list[Acknowledged] = []
-        self.sent: dict[str, str] = {}  # filename -> sha-256 of everything anybody began to send
+        self.sent: dict[str, str] = {}  # filename -> sha-256 of every file that was begun
         self.versions: list[str] = []  # sha-256 of what was sent to the one key, in order
         self.last_version = -1  # the newest of them that was acknowledged
         self._chance = random.Random(seed)
@@ -69,7 +69,7 @@ class Witness:
             thread.join(60)
 
     def check(self, root: Path) -> None:
-        """Nothing acknowledged is missing or changed, and everything that can be seen is whole."""
+        """Nothing acknowledged is missing or changed, and every visible object is complete."""
         seen = {
             str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in root.rglob("*")
@@ -77,7 +77,7 @@ class Witness:
         }
         for entry in self.acknowledged:
             assert seen.get(entry.key) == entry.sha256, (
-                f"acknowledged, and not there as it was: {entry}"
+                f"acknowledged, and missing or changed: {entry}"
             )
         for key, sha in seen.items():
             if key == f"{self._run}-same":
@@ -85,13 +85,15 @@ class Witness:
                     "an older version came back, or a mixture"
                 )
             elif (name := key.rpartition("/")[2]) in self.sent:
-                assert sha == self.sent[name], f"seen, and not whole: {key}"
+                assert sha == self.sent[name], f"visible, and not complete: {key}"
         if self.last_version >= 0:
             assert f"{self._run}-same" in seen
 
     def check_restarted(self, server: RunningServer) -> None:
-        """The server, started again, swept the drafts and knows name and digest of everything that was acknowledged."""
-        eventually(lambda: server.drafts() == [], "the drafts of the dead are swept")
+        """The restarted server swept the drafts and knows name and digest of every acknowledged
+        file.
+        """
+        eventually(lambda: server.drafts() == [], "the drafts of the dead process are swept")
         for entry in self.acknowledged:
             answer = requests.get(
                 f"{server.url}/files", params={"prefix": entry.key, "limit": "1"}, timeout=10
@@ -107,7 +109,7 @@ class Witness:
             try:
                 act(number)
             except (requests.RequestException, ValueError):
-                return  # the server is gone; what was not acknowledged may be there or not
+                return  # the server is gone; unacknowledged objects may be there or not
             number += 1
 
     def _data(self) -> bytes:
@@ -130,14 +132,14 @@ class Witness:
     def _form(self, number: int) -> None:
         files = {f"{self._run}-form-{number}-{part}": self._data() for part in range(3)}
         self.sent.update({name: hashlib.sha256(data).hexdigest() for name, data in files.items()})
-        told = [("f", (name, data)) for name, data in files.items()]
+        parts = [("f", (name, data)) for name, data in files.items()]
         self._note(
-            requests.post(f"{self.server.url}/files", files=told, data={"x": "y"}, timeout=30)
+            requests.post(f"{self.server.url}/files", files=parts, data={"x": "y"}, timeout=30)
         )
 
     def _note(self, answer: requests.Response) -> None:
         if answer.status_code in (200, 201):
-            entries = answer.json()["files"]  # whole: a cut answer acknowledges nothing
+            entries = answer.json()["files"]  # complete: a cut response acknowledges nothing
             self.acknowledged += [
                 Acknowledged(entry["key"], entry["filename"], entry["sha-256"]) for entry in entries
             ]

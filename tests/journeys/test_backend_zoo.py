@@ -1,4 +1,6 @@
-"""A zoo of backends, each picky, slow or broken in its own way: the client gets one exact outcome, in time, and nothing leaks."""
+"""Picky, slow and broken backends: the client gets one exact outcome, in time, and nothing
+leaks.
+"""
 
 from __future__ import annotations
 
@@ -16,19 +18,18 @@ from fix_taking import eventually, noise
 from raw_http import Answer, Wire, chunked, form_body, form_head, head, talk
 from rude_peer import Exchange, Peer
 
-IDLE, ANSWER = 0.6, 1.0  # seconds the gateways here grant; the defaults are a minute and ten
+# seconds, the timeouts of these gateways; the defaults are a minute and ten
+IDLE, ANSWER = 0.6, 1.0
 SOON = 12.0  # seconds: far above those, far below the defaults, also on a busy machine
-LARGE = noise(24 << 20)  # more than the kernels between two processes hold
-MEDIUM = LARGE[
-    : 3 << 20
-]  # what is read and dropped behind an early answer, so that nobody has to wait for it
+LARGE = noise(24 << 20)  # more than the kernel buffers between two processes hold
+MEDIUM = LARGE[: 3 << 20]  # bytes read and dropped after an early response, so that no client waits
 SMALL = noise(1000)
 GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 Act = Callable[[Exchange], None]
 
 
-# The animals
+# The backends
 
 
 def needs_length(exchange: Exchange) -> None:
@@ -53,7 +54,7 @@ def wants_upload(exchange: Exchange) -> None:
 
 
 def refuses(status: int, headers: dict[str, str] | None = None) -> Act:
-    """Answers right behind the head, and reads no byte of the body."""
+    """Answers right after the head, and reads no byte of the body."""
 
     def act(exchange: Exchange) -> None:
         exchange.reply(
@@ -64,7 +65,7 @@ def refuses(status: int, headers: dict[str, str] | None = None) -> Act:
 
 
 def refuses_slowly(exchange: Exchange) -> None:
-    """The head of its refusal, and its words a moment later."""
+    """Sends the head of its refusal, and the body a moment later."""
     exchange.head(413, {"Content-Length": "4"})
     time.sleep(IDLE / 3)
     exchange.send(b"slow")
@@ -124,7 +125,7 @@ def stalls_in_its_answer(exchange: Exchange) -> None:
 
 
 def trickles(exchange: Exchange) -> None:
-    """One byte of its answer's head each half second, for ever."""
+    """Sends one byte of its response head each half second, without end."""
     exchange.read_body()
     exchange.send(b"HTTP/1.1 200 OK\r\nX-Endless: ")
     for _ in range(60):
@@ -168,7 +169,7 @@ def hints_and_falls_silent(exchange: Exchange) -> None:
 
 
 def reads_slowly(exchange: Exchange) -> None:
-    """1 MB/s, in small steps; longer all in all than any single deadline."""
+    """Reads 1 MB/s in small steps; in all it takes longer than any single timeout."""
     exchange.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 10)
     left = int(exchange.headers["content-length"])
     while left:
@@ -185,10 +186,10 @@ def goes_on_late(exchange: Exchange) -> None:
 
 
 def never_goes_on(exchange: Exchange) -> None:
-    exchange.recv()  # a client that knows better sends nothing
+    exchange.recv()  # a client that waits for the 100 sends nothing
 
 
-# Name -> animal, body, status, what the answer must hold (its code where it is ours)
+# Name -> backend, body, status, expected text of its body or code of ours
 ZOO: dict[str, tuple[Act, bytes | str, int, str]] = {
     "needs a length, has one": (needs_length, MEDIUM, 201, "ok"),
     "needs a length, the client had none": (needs_length, "chunked", 411, "how long?"),
@@ -237,7 +238,7 @@ ASKED: dict[str, tuple[Act, bytes | str, int, str]] = {
 
 
 def zoo(exchange: Exchange) -> None:
-    """Each animal by the path it is asked for."""
+    """Each backend under its own path."""
     animal = int(exchange.target.removeprefix("/").partition("?")[0])
     [*ZOO.values(), *ASKED.values()][animal][0](exchange)
 
@@ -252,7 +253,7 @@ def peer() -> Iterator[Peer]:
 def impatient(
     peer: Peer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[..., RunningServer]]:
-    """Gateways with short deadlines, made once for each set of options; what the animals did to them, they got over."""
+    """Gateways with short timeouts, one for each set of options; they survive every backend."""
     made: dict[tuple[str, ...], tuple[RunningServer, int]] = {}
 
     def get(*options: str) -> RunningServer:
@@ -289,7 +290,7 @@ def has_closed_all(server: RunningServer, before: int) -> bool:
 
 
 def ask(server: RunningServer, number: int, body: bytes | str) -> Answer:
-    """Upload to one animal, in words or by what it is."""
+    """Upload to one backend; returns its answer."""
     form = form_body(("file", "a.bin", LARGE[: 2 << 20]))
     with Wire(server.port) as wire:
         try:
@@ -305,7 +306,7 @@ def ask(server: RunningServer, number: int, body: bytes | str) -> Answer:
                 length = f"Content-Length: {len(body)}"
                 wire.send(head("POST", f"/files?animal={number}", length) + body)
         except (BrokenPipeError, ConnectionResetError):
-            pass  # it answered and closed: the answer is there
+            pass  # it answered and closed: the response can still be read
         return wire.answer()
 
 
@@ -315,23 +316,23 @@ def check(
     cases: dict[str, tuple[Act, bytes | str, int, str]],
     first: int,
 ) -> Answer:
-    _, body, status, told = cases[name]
+    _, body, status, expected = cases[name]
     began = time.monotonic()
     answer = ask(server, first + list(cases).index(name), body)
 
     assert time.monotonic() - began < SOON
     assert answer.status == status, answer.body
     if answer.headers.get("content-type") == "application/problem+json":
-        assert answer.code == told
+        assert answer.code == expected
         assert answer.json()["detail"]
     else:
-        assert told.encode() in answer.body
+        assert expected.encode() in answer.body
     return answer
 
 
 @pytest.mark.parametrize("name", ZOO)
 def test_each_backend_has_its_outcome(impatient: Callable[..., RunningServer], name: str) -> None:
-    """Its own word where it had one; else 502 or 504 with a stable code, within the time it was granted."""
+    """The backend's own response if it has one; else 502 or 504 with a stable code, in time."""
     answer = check(impatient(), name, ZOO, 0)
 
     if name == "503 at once":
@@ -346,16 +347,18 @@ def test_each_backend_that_is_asked_first_has_its_outcome(
     check(impatient("--relay-expect"), name, ASKED, len(ZOO))
 
 
-def test_the_field_it_wants_can_be_given(impatient: Callable[..., RunningServer]) -> None:
-    """--relay-form upload makes the picky one happy, whatever the client called it."""
+def test_the_form_field_can_be_set(impatient: Callable[..., RunningServer]) -> None:
+    """--relay-form upload satisfies the picky one, whatever the client's field is called."""
     server, animal = impatient("--relay-form", "upload"), list(ZOO).index("wants another field")
     for body in ("form", SMALL):
         answer = ask(server, animal, body)
         assert (answer.status, answer.body) == (201, b"thanks")
 
 
-def test_a_slow_backend_is_no_dead_one(gateway: Gateway) -> None:
-    """1 MB/s: our kernel takes nothing for longer than --relay-idle-timeout, because it holds megabytes; the backend does take."""
+def test_a_slow_backend_is_not_given_up(gateway: Gateway) -> None:
+    """1 MB/s: our kernel holds megabytes, so it takes nothing for longer than
+    --relay-idle-timeout.
+    """
     with Peer(reads_slowly) as peer:
         server, data = gateway(peer.url, "--relay-idle-timeout", "0.4"), LARGE[: 9 << 19]
         answer = talk(server.port, head("PUT", "/files/a", f"Content-Length: {len(data)}") + data)
@@ -363,8 +366,8 @@ def test_a_slow_backend_is_no_dead_one(gateway: Gateway) -> None:
     assert (answer.status, answer.body) == (201, b"at last")
 
 
-def test_a_backend_that_is_not_there(gateway: Gateway) -> None:
-    """Nothing listens: 502 at once, before the body is asked for."""
+def test_a_backend_that_does_not_listen(gateway: Gateway) -> None:
+    """502 at once, before the body is sent."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     server = gateway(f"http://me:s3cret@127.0.0.1:{port}/x")
@@ -381,19 +384,19 @@ def test_a_backend_that_is_not_there(gateway: Gateway) -> None:
     assert (answer.status, answer.code) == (502, "peer-unreachable")
 
 
-def test_a_backend_whose_name_nobody_knows(gateway: Gateway) -> None:
-    """502 that says so; it may come up later, so the gateway starts."""
+def test_a_backend_with_an_unknown_name(gateway: Gateway) -> None:
+    """502 that says so; the name may exist later, so the gateway starts."""
     server = gateway("http://no-such-host.invalid/x", "--relay-connect-timeout", "5")
     answer = talk(server.port, head("PUT", "/files/a", "Content-Length: 1") + b"x")
 
     assert (answer.status, answer.code) == (502, "peer-unreachable")
 
 
-def test_a_backend_that_takes_no_connection(gateway: Gateway) -> None:
+def test_a_backend_that_accepts_no_connection(gateway: Gateway) -> None:
     """Its packets are lost: 504 within --relay-connect-timeout."""
     with ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
-        for _ in range(3):  # the queue is full: Linux drops what knocks now
+        for _ in range(3):  # the queue is full: Linux drops further connections
             knocker = stack.enter_context(socket.socket())
             knocker.setblocking(False)
             knocker.connect_ex(listener.getsockname())

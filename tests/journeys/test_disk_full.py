@@ -1,4 +1,6 @@
-"""A full disk is 507, in time where the length is known, with the draft removed; and the server goes on."""
+"""A full disk is a 507, at once for a known length; the draft is removed and the server still
+works.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ MIB = 1 << 20
 
 @pytest.fixture
 def cramped(small_disk: Path, serve: Serve) -> RunningServer:
-    """A server whose whole disk has 8 MiB."""
+    """A server whose disk has 8 MiB."""
     return serve(root=small_disk)
 
 
@@ -30,13 +32,13 @@ def zeros(size: int) -> Iterator[bytes]:
 
 
 def free(server: RunningServer) -> int:
-    """Bytes nobody has taken on the server's disk."""
+    """Free bytes of the server's disk."""
     status = os.statvfs(server.root)
     return status.f_bavail * status.f_bsize
 
 
 def test_a_known_length_without_room_is_refused_before_the_body(cramped: RunningServer) -> None:
-    """507 although not one byte of the body was sent; nothing is taken from the disk."""
+    """507 before any byte of the body; nothing is reserved on the disk."""
     before = free(cramped)
     with Wire(cramped.port) as wire:
         wire.send(head("PUT", "/files/large", f"Content-Length: {SMALL_DISK * 2}"))
@@ -49,8 +51,8 @@ def test_a_known_length_without_room_is_refused_before_the_body(cramped: Running
 
 
 @pytest.mark.parametrize("form", [False, True], ids=["raw", "form"])
-def test_a_disk_that_fills_midway_is_507(cramped: RunningServer, form: bool) -> None:
-    """A body of unknown length: 507 while the client still sends, the draft gone, its room given back."""
+def test_a_disk_that_becomes_full_is_507(cramped: RunningServer, form: bool) -> None:
+    """A body of unknown length: 507 while the client sends; the draft and its room are freed."""
     before = free(cramped)
     with Wire(cramped.port) as wire:
         wire.send(
@@ -62,7 +64,7 @@ def test_a_disk_that_fills_midway_is_507(cramped: RunningServer, form: bool) -> 
             for piece in zeros(SMALL_DISK * 2):
                 wire.send(chunk(piece))
         except ConnectionError:
-            pass  # the server has closed: the answer is here nevertheless
+            pass  # the server has closed: its response can still be read
         answer = wire.answer()
 
         assert (answer.status, answer.code, answer.headers["connection"]) == (
@@ -75,15 +77,15 @@ def test_a_disk_that_fills_midway_is_507(cramped: RunningServer, form: bool) -> 
     assert free(cramped) == before
 
 
-def test_requests_reads_507_midway(cramped: RunningServer) -> None:
-    """An ordinary client sees it as an answer."""
+def test_requests_reads_the_early_507(cramped: RunningServer) -> None:
+    """An ordinary client reads it as a response."""
     answer = requests.put(f"{cramped.url}/files/x", data=zeros(64 * MIB), timeout=30)
 
     assert (answer.status_code, answer.json()["code"]) == (507, "no-space")
 
 
-def test_the_server_goes_on_and_says_that_it_is_not_ready(cramped: RunningServer) -> None:
-    """Full to the last byte: not ready, downloads work, small uploads are 507; with room again all is well."""
+def test_a_full_server_is_not_ready_and_still_works(cramped: RunningServer) -> None:
+    """Downloads work, small uploads are 507; with free room it is ready again."""
     small = requests.put(f"{cramped.url}/files/small", data=b"small", timeout=10)
     (cramped.root / "filler").write_bytes(b"")
     with (cramped.root / "filler").open("wb", buffering=0) as filler:
@@ -96,7 +98,7 @@ def test_the_server_goes_on_and_says_that_it_is_not_ready(cramped: RunningServer
     assert small.status_code == 201
     eventually(
         lambda: requests.get(f"{cramped.url}/readyz", timeout=10).status_code == 503,
-        "a new look is taken",
+        "readiness is checked again",
     )
     assert requests.get(f"{cramped.url}/healthz", timeout=10).status_code == 200
     assert requests.get(f"{cramped.url}/files/small", timeout=10).content == b"small"
@@ -105,7 +107,7 @@ def test_the_server_goes_on_and_says_that_it_is_not_ready(cramped: RunningServer
     assert requests.delete(f"{cramped.url}/files/filler", timeout=10).status_code == 204
     eventually(
         lambda: requests.get(f"{cramped.url}/readyz", timeout=10).status_code == 200,
-        "and another one",
+        "and once more",
     )
     assert (
         requests.put(f"{cramped.url}/files/more", data=noise(10_000), timeout=10).status_code == 201
@@ -114,7 +116,7 @@ def test_the_server_goes_on_and_says_that_it_is_not_ready(cramped: RunningServer
 
 
 def test_an_old_version_survives_a_full_disk(cramped: RunningServer) -> None:
-    """A replacement that finds no room leaves what was there."""
+    """A replacement without room leaves the old object."""
     data = noise(5 * MIB)
     requests.put(f"{cramped.url}/files/x", data=data, timeout=10)
     refused = requests.put(f"{cramped.url}/files/x", data=noise(5 * MIB, 2), timeout=10)

@@ -1,4 +1,6 @@
-"""Several `--to`: what one request brings is at every place when it is answered, or at none; best-effort places come second."""
+"""Several `--to`: at the response a file is at every required destination or at none; best-effort
+ones may lack it.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,7 @@ def second(serve: Serve, tmp_path: Path) -> RunningServer:
 
 
 def halfway(first: RunningServer, second: RunningServer, wire: Wire, size: int) -> None:
-    """Half of a PUT is under way, at both servers."""
+    """Half of a PUT is under way at both servers."""
     wire.send(head("PUT", "/files/book", f"Content-Length: {size}"))
     wire.send(noise(size // 2))
     eventually(lambda: first.drafts() and second.drafts(), "both have begun")
@@ -38,8 +40,10 @@ def halfway(first: RunningServer, second: RunningServer, wire: Wire, size: int) 
 # All required
 
 
-def test_a_put_is_at_both_places_and_each_is_told(serve: Serve, second: RunningServer) -> None:
-    """A folder and another server: one request, our own Location, and what became of it where."""
+def test_a_put_is_at_both_destinations_and_the_response_names_each(
+    serve: Serve, second: RunningServer
+) -> None:
+    """A folder and a server: one request, our own Location, and a result for each."""
     first = serve("--to", f"{second.url}/files")
     answer = requests.put(f"{first.url}/files/a/book.pdf", data=DATA, timeout=30)
     entry = answer.json()["files"][0]
@@ -63,10 +67,10 @@ def test_a_put_is_at_both_places_and_each_is_told(serve: Serve, second: RunningS
     assert requests.get(f"{second.url}/files/a/book.pdf", timeout=30).content == b"new"
 
 
-def test_every_file_of_a_form_is_at_both_places(
+def test_every_file_of_a_form_is_at_all_destinations(
     serve: Serve, second: RunningServer, tmp_path: Path
 ) -> None:
-    """Two folders and another server; the keys are the same in the folders, the other server makes its own."""
+    """Two folders have the same keys; the other server makes its own."""
     first = serve("--to", str(tmp_path / "spare"), "--to", f"{second.url}/files")
     body = form_body(("title", None, b"t"), ("one", "1.bin", DATA), ("two", "2.bin", b"small"))
     answer = talk(first.port, form_head(None) + chunked(body, 100_000))
@@ -83,10 +87,10 @@ def test_every_file_of_a_form_is_at_both_places(
         assert requests.get(each["destinations"][2]["location"], timeout=30).content == data
 
 
-def test_two_other_servers_make_a_gateway(
+def test_two_servers_as_destinations_make_a_gateway(
     serve: Serve, gateway: Gateway, second: RunningServer, tmp_path: Path
 ) -> None:
-    """Nothing is kept here: the Location is the first one's, and there is nothing to be read."""
+    """This server keeps nothing: the Location is the first server's."""
     third = serve(root=tmp_path / "third")
     server = gateway(f"{second.url}/files", "--to", f"{third.url}/files")
     answer = requests.put(f"{server.url}/files/book", data=DATA, timeout=30)
@@ -101,10 +105,8 @@ def test_two_other_servers_make_a_gateway(
     assert refused.status_code == 412
 
 
-def test_the_other_server_dies_midway_and_nothing_is_left(
-    serve: Serve, second: RunningServer
-) -> None:
-    """SIGKILL while bytes come: 502 that the client reads, and the folder here has neither file nor draft."""
+def test_a_destination_that_dies_leaves_nothing_here(serve: Serve, second: RunningServer) -> None:
+    """SIGKILL while bytes come: the client reads a 502; here is neither file nor draft."""
     first = serve("--to", f"{second.url}/files")
     with Wire(first.port) as wire:
         halfway(first, second, wire, 20 * MIB)
@@ -123,8 +125,10 @@ def test_the_other_server_dies_midway_and_nothing_is_left(
     assert first.stored() == {}
 
 
-def test_the_other_server_dies_while_the_client_pauses(serve: Serve, second: RunningServer) -> None:
-    """Nothing is written to it then: the death is noticed all the same, and named in the log."""
+def test_a_destination_that_dies_while_the_client_pauses_is_noticed(
+    serve: Serve, second: RunningServer
+) -> None:
+    """Although nothing is written to it then; the log names it."""
     first = serve("--to", f"{second.url}/files")
     with Wire(first.port) as wire:
         halfway(first, second, wire, 20 * MIB)
@@ -138,8 +142,8 @@ def test_the_other_server_dies_while_the_client_pauses(serve: Serve, second: Run
     eventually(lambda: first.drafts() == [], "the draft is gone")
 
 
-def test_the_other_servers_refusal_is_the_answer(serve: Serve, tmp_path: Path) -> None:
-    """It wants a token: its 401 comes through, early, and nothing is stored here."""
+def test_a_destinations_refusal_is_passed_on(serve: Serve, tmp_path: Path) -> None:
+    """It wants a token: the client gets its 401 early, and nothing is stored here."""
     closed = serve("--token", "x" * 20, root=tmp_path / "closed")
     first = serve("--to", f"{closed.url}/files")
     answer = requests.put(f"{first.url}/files/book", data=DATA, timeout=30)
@@ -149,8 +153,8 @@ def test_the_other_servers_refusal_is_the_answer(serve: Serve, tmp_path: Path) -
     assert first.drafts() == []
 
 
-def test_a_client_that_leaves_leaves_nothing_anywhere(serve: Serve, second: RunningServer) -> None:
-    """Hung up in the middle: no file, no draft, at neither place; the next upload is well."""
+def test_an_aborted_upload_leaves_nothing_anywhere(serve: Serve, second: RunningServer) -> None:
+    """No file and no draft at either server; the next upload succeeds."""
     first = serve("--to", f"{second.url}/files")
     with Wire(first.port) as wire:
         halfway(first, second, wire, 20 * MIB)
@@ -166,7 +170,7 @@ def test_a_client_that_leaves_leaves_nothing_anywhere(serve: Serve, second: Runn
 def test_a_full_folder_is_507_and_the_others_have_nothing(
     small_disk: Path, serve: Serve, second: RunningServer
 ) -> None:
-    """Before the body where its length is known, in the middle where it is not; the other server sees no whole file."""
+    """Before the body if its length is known; the other server gets no complete request."""
     first = serve("--to", str(small_disk), "--to", f"{second.url}/files")
     known = requests.put(f"{first.url}/files/book", data=bytes(2 * SMALL_DISK), timeout=30)
     unknown = requests.put(
@@ -185,10 +189,10 @@ def test_a_full_folder_is_507_and_the_others_have_nothing(
 # Best-effort
 
 
-def test_a_best_effort_server_that_dies_midway_is_a_note(
-    serve: Serve, second: RunningServer
-) -> None:
-    """SIGKILL while bytes come: the upload goes on, is stored here, and the receipt says what is missing where."""
+def test_a_best_effort_server_that_dies_becomes_a_note(serve: Serve, second: RunningServer) -> None:
+    """SIGKILL while bytes come: the upload is stored here, and the response says what is
+    missing.
+    """
     first = serve("--to", f"best-effort:{second.url}/files")
     with Wire(first.port) as wire:
         halfway(first, second, wire, 20 * MIB)
@@ -207,10 +211,10 @@ def test_a_best_effort_server_that_dies_midway_is_a_note(
     assert first.stored() == {"book": 20 * MIB}
 
 
-def test_a_best_effort_server_that_stands_still_costs_no_memory(
+def test_a_best_effort_server_that_reads_nothing_costs_no_memory(
     serve: Serve, second: RunningServer
 ) -> None:
-    """SIGSTOP: 200 MiB arrive all the same, it is dropped for being behind, and the process stays within its budget."""
+    """SIGSTOP: 200 MiB are stored, it is given up, and the process stays within its budget."""
     first = serve("--to", f"best-effort:{second.url}/files", "--memory-budget", "16MiB")
     requests.put(f"{first.url}/files/warm", data=DATA, timeout=30)
     meter = MemoryMeter(first.pid)
@@ -229,14 +233,14 @@ def test_a_best_effort_server_that_stands_still_costs_no_memory(
     assert "it fell behind" in answer.json()["files"][0]["notes"][0]
     assert first.stored() == {"book": 200 * MIB, "warm": len(DATA)}
     assert grown < 32 * MIB
-    eventually(lambda: second.drafts() == [], "what was broken off is gone there, too")
+    eventually(lambda: second.drafts() == [], "the draft there is removed too")
     assert "book" not in second.stored()
 
 
 def test_a_best_effort_server_that_answers_has_the_file(
     serve: Serve, second: RunningServer
 ) -> None:
-    """Nothing to note; read here, and found there."""
+    """No note; the file is at both."""
     first = serve("--to", f"best-effort:{second.url}/files")
     entry = requests.put(f"{first.url}/files/book", data=DATA, timeout=30).json()["files"][0]
 
@@ -245,10 +249,8 @@ def test_a_best_effort_server_that_answers_has_the_file(
     assert second.stored() == {"book": len(DATA)}
 
 
-def test_folders_side_by_side_are_ready_read_and_deleted_together(
-    serve: Serve, tmp_path: Path
-) -> None:
-    """A second folder and a best-effort one: ready, the same listing, and DELETE clears all three."""
+def test_several_folders_are_ready_listed_and_deleted_as_one(serve: Serve, tmp_path: Path) -> None:
+    """Two required folders and a best-effort one: the same listing, and DELETE clears all three."""
     spare, third = tmp_path / "spare", tmp_path / "third"
     first = serve("--to", f"required:{spare}", "--to", f"best-effort:{third}")
     assert requests.get(f"{first.url}/readyz", timeout=10).status_code == 200
@@ -264,7 +266,7 @@ def test_folders_side_by_side_are_ready_read_and_deleted_together(
     assert [(place / "a").exists() for place in (first.root, spare, third)] == [False] * 3
 
 
-# Told at start
+# Checked at start
 
 
 @pytest.mark.parametrize(
@@ -278,10 +280,10 @@ def test_folders_side_by_side_are_ready_read_and_deleted_together(
         (["memory:", "memory:"], "twice"),
     ],
 )
-def test_places_that_cannot_be_are_told_at_start(
+def test_impossible_destinations_are_refused_at_start(
     tmp_path: Path, places: list[str], words: str
 ) -> None:
-    """Exit code 2, one line that says why and shows no password; no folder is made."""
+    """Exit code 2, one line with the reason and without passwords; no folder is made."""
     options = [part for place in places for part in ("--to", place.format(here=tmp_path))]
     command = [sys.executable, "-m", "sluiceway", "serve", "--port", "0", *options]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=30, cwd=tmp_path)
@@ -293,8 +295,8 @@ def test_places_that_cannot_be_are_told_at_start(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_first_line_names_all_places_without_passwords(serve: Serve) -> None:
-    """Also that of a best-effort one."""
+def test_the_first_line_names_every_destination_without_passwords(serve: Serve) -> None:
+    """The best-effort one too."""
     server = serve("--to", "best-effort:http://me:secret@backend.example/files")
 
     assert f"{server.root} and best-effort http://backend.example/files" in server.log()
@@ -302,9 +304,9 @@ def test_the_first_line_names_all_places_without_passwords(serve: Serve) -> None
 
 
 def _to_its_end(wire: Wire, size: int) -> Answer:
-    """Send the other half, as far as anybody takes it, and read the answer."""
+    """Send the other half, as far as it is read, and read the response."""
     try:
         wire.send(noise(size // 2, 2))
     except ConnectionError:
-        pass  # an early answer: it is here nevertheless
+        pass  # an early response: it can still be read
     return wire.answer()

@@ -1,4 +1,6 @@
-"""What a file system says no to, told as what it is: too large a file is no full disk, and a fault is neither."""
+"""Errors of a file system are error apart: a too large file is not a full disk, and a fault is
+neither.
+"""
 
 from __future__ import annotations
 
@@ -15,19 +17,21 @@ from raw_http import Wire, chunk, form_body, form_head, head
 from sluiceway.stores.disk.errors import map_error
 
 MIB = 1 << 20
-MOST = 4 * MIB  # bytes a file of these servers' processes may have
+MOST = 4 * MIB  # bytes: the largest file that the processes of these servers may write
 
 
 @pytest.fixture
 def limited(serve: Serve) -> RunningServer:
-    """A server whose process may write no larger file: its writes end as they do at FAT32's 4 GiB, in EFBIG."""
+    """A server whose process may write no larger file: its writes end in EFBIG, as on FAT32 at 4
+    GiB.
+    """
     server = serve()
     resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (MOST, MOST))
     return server
 
 
 def test_a_known_length_is_refused_before_the_body(limited: RunningServer) -> None:
-    """413 and not 507, although no byte was sent."""
+    """413 and not 507, before any byte is sent."""
     with Wire(limited.port) as wire:
         wire.send(head("PUT", "/files/large", f"Content-Length: {MOST + 1}"))
         answer = wire.answer()
@@ -37,8 +41,8 @@ def test_a_known_length_is_refused_before_the_body(limited: RunningServer) -> No
 
 
 @pytest.mark.parametrize("piece", [1000, 65536])
-def test_an_unknown_length_is_refused_when_it_is_met(limited: RunningServer, piece: int) -> None:
-    """Slow and fast senders; the draft goes, and the server takes what is small enough."""
+def test_an_unknown_length_is_refused_at_the_limit(limited: RunningServer, piece: int) -> None:
+    """Slow and fast senders; the draft is removed, and a smaller file is stored."""
     with Wire(limited.port) as wire:
         wire.send(head("PUT", "/files/large", "Transfer-Encoding: chunked"))
         with suppress(OSError):  # refused while it is sent
@@ -58,7 +62,7 @@ def test_an_unknown_length_is_refused_when_it_is_met(limited: RunningServer, pie
 
 
 def test_a_refusal_reaches_a_sender_that_pauses(limited: RunningServer) -> None:
-    """The last block it sent is refused while it sends nothing more: the answer comes all the same."""
+    """Its last block is refused while it sends nothing more; the response comes at once."""
     with Wire(limited.port) as wire:
         wire.send(head("PUT", "/files/large", "Transfer-Encoding: chunked"))
         for _ in range(3):  # blocks of 2 MiB; the third one begins where the file has to end
@@ -69,8 +73,8 @@ def test_a_refusal_reaches_a_sender_that_pauses(limited: RunningServer) -> None:
     assert limited.stored() == {}
 
 
-def test_the_second_file_of_a_form_is_told_the_same(limited: RunningServer) -> None:
-    """Not the server's --max-size, which nobody set; the first file is not kept."""
+def test_the_second_file_of_a_form_is_refused_likewise(limited: RunningServer) -> None:
+    """Without any --max-size; the first file is not kept."""
     body = form_body(("a", "1", b"1"), ("b", "2", bytes(MOST + MIB)))
     with Wire(limited.port) as wire:
         wire.send(form_head(len(body)))
@@ -105,12 +109,12 @@ def test_the_second_file_of_a_form_is_told_the_same(limited: RunningServer) -> N
         (errno.EINVAL, "store-failed", "failed"),
     ],
 )
-def test_each_number_has_the_right_words(number: int, code: str, words: str) -> None:
-    """Whose turn it is, and what to do; what only the operator can mend is not told to clients."""
-    told = map_error(OSError(number, "", "/srv/secret/path"), "the upload")
+def test_each_errno_has_its_error_and_text(number: int, code: str, words: str) -> None:
+    """Who must act, and what to do. Clients do not read what only the operator can repair."""
+    error = map_error(OSError(number, "", "/srv/secret/path"), "the upload")
 
-    assert told.code == code
-    assert words in told.detail
-    assert "/srv" not in told.detail
-    assert "--" not in (told.public or told.detail)
-    assert (told.public is None) is (code != "store-failed") or code == "unavailable"
+    assert error.code == code
+    assert words in error.detail
+    assert "/srv" not in error.detail
+    assert "--" not in (error.public or error.detail)
+    assert (error.public is None) is (code != "store-failed") or code == "unavailable"

@@ -1,4 +1,6 @@
-"""The gateway: what a client sends here is, byte for byte, what the backend gets; each option changes what it says."""
+"""The gateway: the backend gets byte for byte what a client sends; each option changes the
+request.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ OCTETS = "application/octet-stream"
 
 @dataclass
 class Relay:
-    """A gateway and the backend behind it, which takes everything."""
+    """A gateway and a backend behind it that accepts everything."""
 
     server: RunningServer
     peer: Peer
@@ -41,12 +43,14 @@ def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Relay]:
         server.stop()
 
 
-# How bodies go in and out
+# Bodies
 
 
 @pytest.mark.parametrize("data", [b"", b"x", BIG], ids=["empty", "small", "big"])
-def test_a_raw_put_goes_on_as_it_came(relay: Relay, data: bytes) -> None:
-    """Method, key, type, length and every byte; the backend's own status, body and Location are the answer."""
+def test_a_raw_put_is_passed_on_unchanged(relay: Relay, data: bytes) -> None:
+    """Method, key, type, length and bytes; the response has the backend's status, body and
+    Location.
+    """
     answer = requests.put(f"{relay.server.url}/files/a/b%20c.pdf", data=data, timeout=20)
 
     assert (relay.last.method, relay.last.target, relay.last.body) == (
@@ -62,7 +66,7 @@ def test_a_raw_put_goes_on_as_it_came(relay: Relay, data: bytes) -> None:
     assert (answer.status_code, answer.content) == (201, b'{"ok": true}')
     assert (
         answer.headers["Location"] == f"{relay.peer.url}/files/7"
-    )  # absolute: it is relative to that server, not to this one
+    )  # absolute: relative to that server
     assert answer.headers["Content-Type"] == "application/json"
     assert answer.headers["Via"] == "1.1 sluiceway"
     assert answer.headers["Upload-Id"]
@@ -80,7 +84,7 @@ def test_a_raw_put_goes_on_as_it_came(relay: Relay, data: bytes) -> None:
 def test_a_raw_body_without_length_gets_one_when_it_is_small(
     relay: Relay, data: bytes, framing: tuple[str, str]
 ) -> None:
-    """Chunked in: Content-Length out when it ended soon enough, chunks when it did not."""
+    """A chunked body goes on with a Content-Length if it ends early, else in chunks."""
     fields = ["Transfer-Encoding: chunked", "Content-Type: text/csv"]
     answer = talk(
         relay.server.port,
@@ -101,8 +105,10 @@ def test_a_raw_body_without_length_gets_one_when_it_is_small(
 
 
 @pytest.mark.parametrize("data", [b"", b"\r\n--x", BIG], ids=["empty", "small", "big"])
-def test_a_form_goes_on_as_a_form_of_known_length(relay: Relay, data: bytes) -> None:
-    """Field, file name (not ASCII), type, fields before it: as they came, and with Content-Length."""
+def test_a_form_is_passed_on_as_a_form_of_known_length(relay: Relay, data: bytes) -> None:
+    """Field, non-ASCII file name, type and earlier fields are unchanged; it has a
+    Content-Length.
+    """
     body = (
         f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="tïtle"\r\n\r\na b\r\nc\r\n'
         f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="up[]"; filename="grün %22.txt"\r\n'
@@ -114,15 +120,16 @@ def test_a_form_goes_on_as_a_form_of_known_length(relay: Relay, data: bytes) -> 
     assert (answer.status, relay.last.method, relay.last.target) == (201, "POST", "/files")
     assert parts(relay.last) == [
         'Content-Disposition: form-data; name="tïtle"\r\n\r\na b\r\nc'.encode(),
-        'Content-Disposition: form-data; name="up[]"; filename="grün _.txt"\r\nContent-Type: text/x-own\r\n\r\n'.encode()
+        'Content-Disposition: form-data; name="up[]"; filename="grün _.txt"\r\n'.encode()
+        + b"Content-Type: text/x-own\r\n\r\n"
         + data,
     ]
     assert sorted(sent_fields(relay.last)) == ["content-length", "content-type"]
     assert relay.last.headers["content-length"] == str(len(relay.last.body))
 
 
-def test_a_form_without_length_goes_on_in_chunks(relay: Relay) -> None:
-    """Nobody knows how long the file is: chunked, and whole."""
+def test_a_form_without_length_is_passed_on_in_chunks(relay: Relay) -> None:
+    """The length of the file is unknown: the request is chunked and complete."""
     body = form_body(("t", None, b"v"), ("f", "a.bin", BIG))
     assert talk(relay.server.port, form_head(None) + chunked(body, 90_001)).status == 201
 
@@ -131,8 +138,8 @@ def test_a_form_without_length_goes_on_in_chunks(relay: Relay) -> None:
     assert parts(relay.last)[1].endswith(f"{OCTETS}\r\n\r\n".encode() + BIG)
 
 
-def test_fields_behind_a_small_file_go_on_behind_it_or_before(relay: Relay) -> None:
-    """A small file waits for the form's end: no field is lost."""
+def test_fields_behind_a_small_file_are_passed_on(relay: Relay) -> None:
+    """A small file waits for the end of the form: no field is lost."""
     body = form_body(("before", None, b"1"), ("f", "a.bin", b"data"), ("after", None, b"2"))
     assert talk(relay.server.port, form_head(len(body)) + body).status == 201
 
@@ -141,21 +148,19 @@ def test_fields_behind_a_small_file_go_on_behind_it_or_before(relay: Relay) -> N
     assert relay.last.headers["content-length"] == str(len(relay.last.body))
 
 
-def test_a_field_behind_a_large_file_is_refused_in_words(relay: Relay) -> None:
-    """Its length was taken for that of the last part: 400 that says what to do, and the backend saw nothing complete."""
+def test_a_field_behind_a_large_file_is_refused(relay: Relay) -> None:
+    """400 that says what to do, and the backend gets no complete request."""
     before, body = len(relay.peer.seen), form_body(("f", "a.bin", BIG), ("after", None, b"2"))
     answer = talk(relay.server.port, form_head(len(body)) + body)
 
     assert (answer.status, answer.code) == (400, "bad-form")
     assert "before the file" in answer.json()["detail"]
-    eventually(
-        lambda: "--relay-chunked" in relay.server.log(), "the operator is told what else helps"
-    )
+    eventually(lambda: "--relay-chunked" in relay.server.log(), "the log names the option")
     assert all(cut_off(exchange) for exchange in relay.peer.seen[before:])
 
 
 def test_several_small_files_become_several_requests(relay: Relay) -> None:
-    """One form each, in order, every one with the fields; our JSON names where each went."""
+    """One form each, in order, each with the fields; our JSON names the location of each."""
     before = len(relay.peer.seen)
     body = form_body(
         ("t", None, b"v"), ("f", "a.bin", b"first"), ("g", "b.bin", b""), ("f", "c.bin", BIG)
@@ -183,7 +188,7 @@ def test_several_small_files_become_several_requests(relay: Relay) -> None:
 
 
 def test_several_large_files_need_chunks(relay: Relay, gateway: Gateway) -> None:
-    """Without --relay-chunked 400, and the backend sees nothing complete; with it both arrive."""
+    """Without --relay-chunked 400 and no complete request; with it both arrive."""
     body = form_body(("f", "a.bin", BIG), ("f", "b.bin", BIG[::-1]), ("after", None, b"2"))
     before = len(relay.peer.seen)
     answer = talk(relay.server.port, form_head(len(body)) + body)
@@ -200,15 +205,15 @@ def test_several_large_files_need_chunks(relay: Relay, gateway: Gateway) -> None
 
 
 def cut_off(exchange: Exchange) -> bool:
-    """Wait until a backend has noticed that its request never ended."""
+    """Wait until a backend has noticed that its request was cut off."""
     return exchange.done.wait(10) and exchange.cut
 
 
-# What the operator sets
+# Options
 
 
-def test_a_form_can_go_on_raw(relay: Relay, gateway: Gateway) -> None:
-    """--relay-body raw --relay-method PUT: only the file's bytes, their length kept, the name in Content-Disposition."""
+def test_a_form_can_be_passed_on_raw(relay: Relay, gateway: Gateway) -> None:
+    """--relay-body raw --relay-method PUT: only the file's bytes, with length and name."""
     server = gateway(
         f"{relay.peer.url}/in",
         "--relay-body",
@@ -234,8 +239,10 @@ def test_a_form_can_go_on_raw(relay: Relay, gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize("sized", [True, False], ids=["length", "chunks"])
-def test_a_raw_body_can_go_on_as_a_form(relay: Relay, gateway: Gateway, sized: bool) -> None:
-    """--relay-form and --relay-field: the file in that field, the operator's fields first, the length kept if there is one."""
+def test_a_raw_body_can_be_passed_on_as_a_form(relay: Relay, gateway: Gateway, sized: bool) -> None:
+    """--relay-form, --relay-field: the operator's fields, then the file; with a length if it has
+    one.
+    """
     server = gateway(
         f"{relay.peer.url}/api",
         "--relay-form",
@@ -255,7 +262,8 @@ def test_a_raw_body_can_go_on_as_a_form(relay: Relay, gateway: Gateway, sized: b
     assert parts(relay.last) == [
         'Content-Disposition: form-data; name="kind"\r\n\r\nböok=1'.encode(),
         b'Content-Disposition: form-data; name="n"\r\n\r\n2',
-        'Content-Disposition: form-data; name="upload"; filename="€.txt"\r\nContent-Type: text/plain\r\n\r\n'.encode()
+        'Content-Disposition: form-data; name="upload"; filename="€.txt"\r\n'.encode()
+        + b"Content-Type: text/plain\r\n\r\n"
         + BIG,
     ]
     assert relay.last.headers.get("content-length") == (
@@ -263,9 +271,9 @@ def test_a_raw_body_can_go_on_as_a_form(relay: Relay, gateway: Gateway, sized: b
     )
 
 
-def test_a_form_field_can_be_renamed_and_a_header_set(relay: Relay, gateway: Gateway) -> None:
-    """--relay-form over the client's field, --relay-header over what would be said, --relay-method for another verb."""
-    told = [
+def test_options_replace_field_header_and_method(relay: Relay, gateway: Gateway) -> None:
+    """--relay-form, --relay-header and --relay-method replace the client's values."""
+    options = [
         "--relay-header",
         "X-Api-Key: s3cret: yes ",
         "--relay-header",
@@ -273,7 +281,7 @@ def test_a_form_field_can_be_renamed_and_a_header_set(relay: Relay, gateway: Gat
         "--relay-method",
         "PATCH",
     ]
-    server = gateway(f"{relay.peer.url}/api?v=1", "--relay-form", "upload", *told)
+    server = gateway(f"{relay.peer.url}/api?v=1", "--relay-form", "upload", *options)
     assert (
         requests.post(
             f"{server.url}/files", files={"mine": ("a.txt", b"data", "text/plain")}, timeout=10
@@ -284,13 +292,12 @@ def test_a_form_field_can_be_renamed_and_a_header_set(relay: Relay, gateway: Gat
     assert (relay.last.method, relay.last.target) == ("PATCH", "/api?v=1")
     assert relay.last.headers["x-api-key"] == "s3cret: yes"
     assert relay.last.headers["user-agent"] == "me/1"
-    assert parts(relay.last) == [
-        b'Content-Disposition: form-data; name="upload"; filename="a.txt"\r\nContent-Type: text/plain\r\n\r\ndata'
-    ]
+    part_head = b'Content-Disposition: form-data; name="upload"; filename="a.txt"'
+    assert parts(relay.last) == [part_head + b"\r\nContent-Type: text/plain\r\n\r\ndata"]
 
 
-def test_digests_can_be_left_out(relay: Relay, gateway: Gateway) -> None:
-    """--digest none: the bytes go on, and nothing is claimed of them."""
+def test_digests_can_be_switched_off(relay: Relay, gateway: Gateway) -> None:
+    """--digest none: the bytes are passed on without a digest."""
     server = gateway(f"{relay.peer.url}/files", "--digest", "none")
     body = form_body(("f", "a.bin", b"1"), ("f", "b.bin", b"2"))
     answer = talk(server.port, form_head(len(body)) + body)
@@ -298,12 +305,12 @@ def test_digests_can_be_left_out(relay: Relay, gateway: Gateway) -> None:
     assert [file["sha-256"] for file in answer.json()["files"]] == [None, None]
 
 
-# Addresses made of what clients say
+# URLs with values from clients
 
 
 @pytest.fixture(scope="module")
 def shelf(relay: Relay, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """A gateway with a template."""
+    """A gateway with a URL template."""
     folder = tmp_path_factory.mktemp("shelf") / "none"
     server = start_server(
         folder,
@@ -333,10 +340,10 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("value", HOSTILE)
-def test_a_value_stays_one_segment_of_the_address(
+def test_a_value_stays_one_segment_of_the_url(
     relay: Relay, shelf: RunningServer, value: str
 ) -> None:
-    """From the query and from a field alike: nothing a client says changes host or path."""
+    """A value from the query or a field changes neither host nor path."""
     for way in ("query", "field"):
         if way == "query":
             answer = requests.post(
@@ -370,10 +377,12 @@ CLIMBING = [
 @pytest.mark.parametrize(
     "value", ["", ".", "..", "a\r\nX: y", "a\0b", "tab\tbed", "\x7f", "x" * 1025, *CLIMBING]
 )
-def test_a_value_that_can_be_no_segment_is_refused(
+def test_a_value_that_cannot_be_a_segment_is_refused(
     relay: Relay, shelf: RunningServer, value: str
 ) -> None:
-    """400 that names the value's place; the backend hears nothing, also where it would decode a path more than once."""
+    """400 that names the placeholder, even if only a second decoding would climb; no request is
+    sent.
+    """
     before = len(relay.peer.seen)
     answer = requests.post(f"{shelf.url}/files", params={"id": value}, data=b"d", timeout=10)
 
@@ -382,8 +391,8 @@ def test_a_value_that_can_be_no_segment_is_refused(
     assert len(relay.peer.seen) == before
 
 
-def test_a_missing_value_is_asked_for(relay: Relay, gateway: Gateway) -> None:
-    """400 that says how to send it, before the body is read; a field behind the file comes in time for a small one only."""
+def test_a_missing_value_is_refused_before_the_body(relay: Relay, gateway: Gateway) -> None:
+    """400 that says how to send it. A field behind the file is in time only for a small file."""
     server = gateway(f"{relay.peer.url}/x", "--relay-url", "/books/{book}")
     before = len(relay.peer.seen)
     with Wire(server.port) as wire:
@@ -400,8 +409,10 @@ def test_a_missing_value_is_asked_for(relay: Relay, gateway: Gateway) -> None:
     assert talk(server.port, form_head(len(late)) + late).code == "bad-form"
 
 
-def test_a_keys_slashes_stay_and_its_names_win(relay: Relay, shelf: RunningServer) -> None:
-    """{key} keeps its segments; a client's ?key= or ?filename= names nothing."""
+def test_a_keys_slashes_are_kept_and_its_names_have_precedence(
+    relay: Relay, shelf: RunningServer
+) -> None:
+    """{key} keeps its segments; a client's ?key= or ?filename= is ignored."""
     answer = requests.put(
         f"{shelf.url}/files/a/b%3Fc/d.txt?id=1&key=evil&filename=evil", data=b"d", timeout=10
     )
@@ -410,21 +421,21 @@ def test_a_keys_slashes_stay_and_its_names_win(relay: Relay, shelf: RunningServe
     assert relay.last.target == "/books/1/a/b%3Fc/d.txt?as=d.txt"
 
 
-def test_without_a_value_the_id_is_the_uploads(relay: Relay, shelf: RunningServer) -> None:
-    """{id} is the upload's own, the one it can be watched by."""
+def test_without_a_value_the_id_is_the_upload_id(relay: Relay, shelf: RunningServer) -> None:
+    """{id} is then the id by which the upload can be watched."""
     answer = requests.put(f"{shelf.url}/files/a", data=b"d", timeout=10)
 
     assert relay.last.target == f"/books/{answer.headers['Upload-Id']}/a?as=a"
 
 
-# Preconditions belong to whom the object belongs
+# Preconditions
 
 
 @pytest.mark.parametrize(
     ("sent", "passed"), [("If-None-Match: *", "if-none-match"), ('If-Match: "v1"', "if-match")]
 )
 def test_a_precondition_is_passed_on(relay: Relay, sent: str, passed: str) -> None:
-    """The backend alone knows what is there."""
+    """Only the backend knows its objects."""
     name, _, value = sent.partition(": ")
     assert (
         talk(relay.server.port, head("PUT", "/files/a", "Content-Length: 1", sent) + b"x").status
@@ -438,7 +449,7 @@ def test_a_precondition_is_passed_on(relay: Relay, sent: str, passed: str) -> No
 
 @pytest.mark.parametrize("sent", ["If-Match: *", 'If-Match: "a", "b"'])
 def test_a_precondition_that_cannot_be_passed_on_is_refused(relay: Relay, sent: str) -> None:
-    """Dropped in silence it would overwrite what it was to protect."""
+    """Without it the request would overwrite what the client wanted to protect."""
     before = len(relay.peer.seen)
     assert (
         talk(relay.server.port, head("PUT", "/files/a", "Content-Length: 1", sent) + b"x").status
@@ -450,10 +461,10 @@ def test_a_precondition_that_cannot_be_passed_on_is_refused(relay: Relay, sent: 
 @pytest.mark.parametrize(
     "option", [["--relay-form", "f"], ["--relay-method", "POST"]], ids=["as a form", "as a POST"]
 )
-def test_a_precondition_is_not_lost_where_a_put_becomes_something_else(
+def test_a_precondition_is_refused_where_a_put_becomes_a_post(
     relay: Relay, gateway: Gateway, option: list[str]
 ) -> None:
-    """A POST to a collection asks another question: 400 instead of an answer to that one."""
+    """A POST to a collection asks another question."""
     server, before = gateway(f"{relay.peer.url}/files", *option), len(relay.peer.seen)
     answer = talk(
         server.port, head("PUT", "/files/a", "Content-Length: 1", "If-None-Match: *") + b"x"
@@ -463,11 +474,11 @@ def test_a_precondition_is_not_lost_where_a_put_becomes_something_else(
     assert len(relay.peer.seen) == before
 
 
-# Bodies that must not look complete over there
+# Bodies that must not look complete at the backend
 
 
-def test_too_large_a_body_never_completes_over_there(relay: Relay, gateway: Gateway) -> None:
-    """--max-size: a known length is refused before the backend hears of it, an unknown one breaks off."""
+def test_a_too_large_body_never_completes_at_the_backend(relay: Relay, gateway: Gateway) -> None:
+    """--max-size: a known length is refused before any request, an unknown one breaks off."""
     server, before = (
         gateway(f"{relay.peer.url}/files", "--max-size", "300000"),
         len(relay.peer.seen),
@@ -484,14 +495,17 @@ def test_too_large_a_body_never_completes_over_there(relay: Relay, gateway: Gate
 
 @pytest.mark.parametrize("size", [5, 700_000], ids=["small", "big"])
 @pytest.mark.parametrize("framing", ["length", "chunks"])
-def test_a_wrong_digest_never_completes_over_there(relay: Relay, size: int, framing: str) -> None:
-    """The client promised other bytes: 400, and the backend saw no end."""
+def test_a_body_with_a_wrong_digest_never_completes_at_the_backend(
+    relay: Relay, size: int, framing: str
+) -> None:
+    """The client promised other bytes: 400, and the backend gets no complete request."""
     before, data = len(relay.peer.seen), BIG[:size]
-    told = f"Content-Length: {size}" if framing == "length" else "Transfer-Encoding: chunked"
+    chunked_field = "Transfer-Encoding: chunked"
+    framing_field = f"Content-Length: {size}" if framing == "length" else chunked_field
     digest = "Repr-Digest: sha-256=:RK/5qy6MXBSVnWgjSz6iuSuFcGnTrM0t3RdM6TZq8lo=:"
     answer = talk(
         relay.server.port,
-        head("PUT", "/files/a", told, digest)
+        head("PUT", "/files/a", framing_field, digest)
         + (data if framing == "length" else chunked(data, 100_000)),
     )
 
@@ -499,8 +513,8 @@ def test_a_wrong_digest_never_completes_over_there(relay: Relay, size: int, fram
     assert all(cut_off(exchange) for exchange in relay.peer.seen[before:])
 
 
-def test_a_gateway_keeps_nothing_to_give_back(relay: Relay, tmp_path: Path) -> None:
-    """GET, HEAD, DELETE: 404 that says so; the list is empty; it is ready without asking anybody."""
+def test_a_gateway_has_no_objects(relay: Relay, tmp_path: Path) -> None:
+    """GET, HEAD, DELETE: 404 that says so. The list is empty; readiness asks no backend."""
     requests.put(f"{relay.server.url}/files/a", data=b"x", timeout=10)
     before = len(relay.peer.seen)
 

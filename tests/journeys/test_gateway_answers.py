@@ -1,4 +1,6 @@
-"""What of a backend's answer becomes ours: status, body, safe headers; where it may send us; and no secret is told."""
+"""The backend's response: status, body and safe headers are passed on, redirects bounded, secrets
+kept.
+"""
 
 from __future__ import annotations
 
@@ -70,14 +72,14 @@ HTML = b"<!doctype html><script>alert(document.domain)</script>"
 
 
 def take(exchange: Exchange) -> None:
-    """Wants the body, and says so where it was asked."""
+    """Reads the body, after a 100 Continue if asked for one."""
     if "expect" in exchange.headers:
         exchange.send(b"HTTP/1.1 100 Continue\r\n\r\n")
     takes(exchange)
 
 
-def says(status: int, headers: dict[str, str] | None = None, body: bytes = b"") -> object:
-    """A backend that reads everything and answers that."""
+def answers(status: int, headers: dict[str, str] | None = None, body: bytes = b"") -> object:
+    """A backend that reads everything and answers this."""
 
     def act(exchange: Exchange) -> None:
         exchange.read_body()
@@ -95,7 +97,7 @@ def bare(status: int) -> object:
 
 
 def moved(status: int, where: str) -> object:
-    """Sends on to there, before the body was read where it may."""
+    """Redirects to there, before it reads the body if the client expects a 100."""
 
     def act(exchange: Exchange) -> None:
         if "expect" not in exchange.headers:
@@ -106,23 +108,23 @@ def moved(status: int, where: str) -> object:
 
 
 PLACES: dict[str, object] = {
-    "/dangerous": says(200, DANGEROUS, b"{}"),
-    "/safe": says(201, SAFE, b'{"id": 7}'),
-    "/html": says(422, {"Content-Type": "text/html"}, HTML),
+    "/dangerous": answers(200, DANGEROUS, b"{}"),
+    "/safe": answers(201, SAFE, b'{"id": 7}'),
+    "/html": answers(422, {"Content-Type": "text/html"}, HTML),
     "/nothing": bare(204),
-    "/big": says(200, {"Content-Type": "text/plain"}, noise(900_000)),
-    "/huge": says(200, {"Content-Type": "text/plain"}, noise(3 << 20)),
-    "/hugely-refused": says(409, {"Content-Type": "text/plain"}, noise(3 << 20)),
-    "/relative": says(
+    "/big": answers(200, {"Content-Type": "text/plain"}, noise(900_000)),
+    "/huge": answers(200, {"Content-Type": "text/plain"}, noise(3 << 20)),
+    "/hugely-refused": answers(409, {"Content-Type": "text/plain"}, noise(3 << 20)),
+    "/relative": answers(
         201, {"Location": "../books/7?x=1#f", "Content-Location": "//other.example/b"}
     ),
-    "/elsewhere": says(201, {"Location": "javascript:alert(1)"}),
-    "/101": says(101),
-    "/199": says(199),
+    "/elsewhere": answers(201, {"Location": "javascript:alert(1)"}),
+    "/101": answers(101),
+    "/199": answers(199),
     "/304": bare(304),
-    "/600": says(600),
-    "/999": says(999),
-    "/206": says(206, None, b"part"),
+    "/600": answers(600),
+    "/999": answers(999),
+    "/206": answers(206, None, b"part"),
     "/303": moved(303, "/done"),
     "/302": moved(302, "/done"),
     "/307": moved(307, "/taken"),
@@ -137,8 +139,8 @@ PLACES: dict[str, object] = {
 def act(exchange: Exchange) -> None:
     place = exchange.target.partition("?")[0]
     where = exchange.target.partition("?")[2]
-    told = moved(307, where) if place == "/go" else PLACES.get(place, take)
-    told(exchange)  # type: ignore[operator]
+    answer = moved(307, where) if place == "/go" else PLACES.get(place, take)
+    answer(exchange)  # type: ignore[operator]
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +151,7 @@ def peer() -> Iterator[Peer]:
 
 @pytest.fixture(scope="module")
 def server(peer: Peer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """A gateway whose keys are the backend's places."""
+    """A gateway whose keys are the backend's paths."""
     server = start_server(
         tmp_path_factory.mktemp("answers") / "none", "--relay-answer-header", "X-Latin", to=peer.url
     )
@@ -159,7 +161,7 @@ def server(peer: Peer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run
 
 @pytest.fixture(scope="module")
 def asking(peer: Peer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """The same, asking the backend before each body."""
+    """The same, but it asks the backend before each body."""
     folder = tmp_path_factory.mktemp("asking") / "none"
     server = start_server(folder, "--relay-expect", "--relay-idle-timeout", "5", to=peer.url)
     yield server
@@ -170,9 +172,9 @@ def put(server: RunningServer, place: str, data: bytes = b"data") -> requests.Re
     return requests.put(f"{server.url}/files{place}", data=data, timeout=20)
 
 
-def told_to_the_operator(server: RunningServer, answer: requests.Response, what: str) -> None:
-    """The log has it; the client learns neither the backend's address nor what it said."""
-    eventually(lambda: what in server.log(), "the log says it")
+def only_the_operator_reads(server: RunningServer, answer: requests.Response, what: str) -> None:
+    """The log has it; the client gets neither the backend's address nor its text."""
+    eventually(lambda: what in server.log(), "the log has it")
     assert "127.0.0.1" not in answer.text
     assert what not in answer.json()["detail"]
 
@@ -180,16 +182,18 @@ def told_to_the_operator(server: RunningServer, answer: requests.Response, what:
 # Headers and bodies
 
 
-def test_safe_headers_go_through(server: RunningServer) -> None:
-    """Status, type, validators, the backend's own fields: as they came."""
+def test_safe_headers_are_passed_on(server: RunningServer) -> None:
+    """Status, type, validators and the backend's own fields are unchanged."""
     answer = put(server, "/safe")
 
     assert (answer.status_code, answer.content) == (201, b'{"id": 7}')
     assert {name: answer.headers.get(name) for name in SAFE} == SAFE
 
 
-def test_dangerous_headers_do_not(server: RunningServer) -> None:
-    """Nothing that speaks to a browser about this origin, to a proxy in front of us, or of the backend's own connection."""
+def test_dangerous_headers_are_dropped(server: RunningServer) -> None:
+    """Nothing about this origin for a browser, no order to a proxy, nothing of the backend's
+    connection.
+    """
     answer = put(server, "/dangerous")
 
     assert answer.status_code == 200
@@ -203,8 +207,10 @@ def test_dangerous_headers_do_not(server: RunningServer) -> None:
     }
 
 
-def test_an_html_answer_is_inert(server: RunningServer) -> None:
-    """A backend's error page repeats what clients sent; under our name no script of it runs."""
+def test_an_html_response_is_inert(server: RunningServer) -> None:
+    """A backend's error page may repeat what clients sent; no script of it runs under our
+    origin.
+    """
     answer = put(server, "/html")
 
     assert (answer.status_code, answer.content) == (422, HTML)
@@ -213,8 +219,8 @@ def test_an_html_answer_is_inert(server: RunningServer) -> None:
     assert answer.headers["Cache-Control"] == "no-store"
 
 
-def test_an_answer_without_a_body(server: RunningServer) -> None:
-    """204 stays 204, and the connection lives on."""
+def test_a_response_without_a_body(server: RunningServer) -> None:
+    """204 stays 204, and the connection can be used again."""
     with Wire(server.port) as wire:
         for _ in range(2):
             wire.send(head("PUT", "/files/nothing", "Content-Length: 4") + b"data")
@@ -223,8 +229,8 @@ def test_an_answer_without_a_body(server: RunningServer) -> None:
             assert "content-length" not in answer.headers
 
 
-def test_a_big_answer_goes_through_and_a_huge_one_is_noted(server: RunningServer) -> None:
-    """Up to a MiB is passed on; more would be somebody's download: the upload is told of, in our words."""
+def test_a_large_response_is_passed_on_and_a_huge_one_becomes_a_note(server: RunningServer) -> None:
+    """Up to 1 MiB is passed on; for more the client gets our own JSON with a note."""
     assert put(server, "/big").content == noise(900_000)
 
     answer = put(server, "/huge")
@@ -235,7 +241,7 @@ def test_a_big_answer_goes_through_and_a_huge_one_is_noted(server: RunningServer
 
 
 def test_references_are_made_absolute(server: RunningServer, peer: Peer) -> None:
-    """Relative ones are the backend's; one that is no web address goes no further."""
+    """Relative ones are relative to the backend; other schemes than http(s) are dropped."""
     answer = put(server, "/relative")
     assert answer.headers["Location"] == f"{peer.url}/books/7?x=1"
     assert answer.headers["Content-Location"] == "http://other.example/b"
@@ -243,12 +249,12 @@ def test_references_are_made_absolute(server: RunningServer, peer: Peer) -> None
 
 
 @pytest.mark.parametrize("status", ["101", "304", "600", "999"])
-def test_a_status_that_is_no_answer_is_a_bad_gateway(server: RunningServer, status: str) -> None:
-    """502 in words: nobody could make sense of such a status from us."""
+def test_an_impossible_status_is_a_bad_gateway(server: RunningServer, status: str) -> None:
+    """502: no client could make sense of such a status from us."""
     answer = put(server, f"/{status}")
 
     assert (answer.status_code, answer.json()["code"]) == (502, "peer-failed")
-    told_to_the_operator(server, answer, f"answered {status}")
+    only_the_operator_reads(server, answer, f"answered {status}")
 
 
 # Redirects
@@ -258,7 +264,7 @@ def test_a_status_that_is_no_answer_is_a_bad_gateway(server: RunningServer, stat
 def test_a_redirect_before_the_body_is_followed(
     peer: Peer, asking: RunningServer, place: str
 ) -> None:
-    """307 and 308, instead of 100 Continue: the same method, the whole body, once."""
+    """307 and 308 instead of 100 Continue: the same method, the whole body, once."""
     data = noise(300_000)
 
     assert put(asking, place, data).status_code == 201
@@ -267,31 +273,31 @@ def test_a_redirect_before_the_body_is_followed(
 
 
 @pytest.mark.parametrize("place", ["/loop", "/to-ftp", "/nowhere", "/303", "/302"])
-def test_a_redirect_that_leads_nowhere_is_told(asking: RunningServer, place: str) -> None:
-    """A loop, another protocol, no Location, a redirect to a page: 502 that says where it led."""
+def test_a_redirect_that_cannot_be_followed_is_a_bad_gateway(
+    asking: RunningServer, place: str
+) -> None:
+    """A loop, another protocol, no Location, a page: 502, and the log names the target."""
     answer = put(asking, place)
 
     assert (answer.status_code, answer.json()["code"]) == (502, "peer-failed")
-    told_to_the_operator(asking, answer, place)
+    only_the_operator_reads(asking, answer, place)
 
 
-def test_a_redirect_behind_the_body_is_not_followed(server: RunningServer, peer: Peer) -> None:
-    """What flowed past cannot be sent twice: 502 that names the URL to use."""
+def test_a_redirect_after_the_body_is_not_followed(server: RunningServer, peer: Peer) -> None:
+    """The bytes cannot be sent twice: 502, and the log names the URL to use."""
     before = len(peer.seen)
     answer = put(server, "/307", noise(300_000))
 
     assert (answer.status_code, answer.json()["code"]) == (502, "peer-failed")
-    told_to_the_operator(server, answer, f"{peer.url}/taken")
+    only_the_operator_reads(server, answer, f"{peer.url}/taken")
     assert [exchange.target for exchange in peer.seen[before:]] == ["/307"]
     answer = put(server, "/302")
     assert (answer.status_code, answer.json()["code"]) == (502, "peer-failed")
-    told_to_the_operator(server, answer, "with a 302")
+    only_the_operator_reads(server, answer, "with a 302")
 
 
-def test_a_stored_file_whose_answer_is_elsewhere_is_told_of_there(
-    server: RunningServer, peer: Peer
-) -> None:
-    """303 behind the body (RFC 9110 15.4.4): that place is asked once, and its status decides."""
+def test_a_see_other_after_the_body_is_followed_once(server: RunningServer, peer: Peer) -> None:
+    """303 (RFC 9110 15.4.4): that URL is requested once, and its status counts."""
     before = len(peer.seen)
     answer = put(server, "/303", b"data")
 
@@ -303,10 +309,10 @@ def test_a_stored_file_whose_answer_is_elsewhere_is_told_of_there(
 
 
 def test_credentials_stay_with_their_host(peer: Peer, gateway: Gateway) -> None:
-    """What the operator gave goes to the host it was given for; another host gets none, nor does any hop behind it."""
+    """The operator's headers go to their host only; no later hop gets them either."""
     port = peer.url.rpartition(":")[2]
     other, secret = f"http://localhost:{port}", ["--relay-header", "X-Own-Key: s3cret-key"]
-    for way, told in (
+    for way, with_credentials in (
         ("/go?/taken", True),
         (f"/go?{other}/taken", False),
         (f"/go?{other}/go?/taken", False),
@@ -325,14 +331,17 @@ def test_credentials_stay_with_their_host(peer: Peer, gateway: Gateway) -> None:
         )
         assert first.headers["x-own-key"] == "s3cret-key"
         assert last.target == "/taken"
-        assert ("authorization" in last.headers, "x-own-key" in last.headers) == (told, told), way
+        assert ("authorization" in last.headers, "x-own-key" in last.headers) == (
+            with_credentials,
+            with_credentials,
+        ), way
 
 
 # Secrets
 
 
-def test_secrets_are_told_to_the_backend_alone(peer: Peer, gateway: Gateway) -> None:
-    """Not in the log, not on the screen, not in any answer, whatever goes wrong."""
+def test_secrets_are_sent_to_the_backend_only(peer: Peer, gateway: Gateway) -> None:
+    """Not to the log, the terminal or any response, whatever fails."""
     port = peer.url.rpartition(":")[2]
     header = ["--relay-header", "X-Own-Key: s3cret-key"]
     for place in (f"127.0.0.1:{port}/html?sig=s3cret-query", "127.0.0.1:1/x?sig=s3cret-query"):
@@ -343,13 +352,13 @@ def test_secrets_are_told_to_the_backend_alone(peer: Peer, gateway: Gateway) -> 
             requests.get(f"{server.url}/files/a", timeout=20),
         ]
         form = form_body(("f", "a.bin", noise(100_000)), ("after", None, b"2"))
-        told = talk(server.port, form_head(len(form)) + form)
+        other = talk(server.port, form_head(len(form)) + form)
         server.stop()
 
         for secret in ("s3cret", base64.b64encode(b"me:s3cret-password").decode()):
             assert secret not in server.log()
             assert all(secret not in f"{answer.headers}{answer.text}" for answer in answers)
-            assert secret not in f"{told.headers}{told.body!r}"
+            assert secret not in f"{other.headers}{other.body!r}"
 
 
 # Settings that cannot be used
@@ -385,20 +394,20 @@ WRONG: dict[str, tuple[str, ...]] = {
 ALL = """
 import contextlib, io, json, sys
 from sluiceway.cli.main import main
-told = []
+results = []
 for arguments in json.loads(sys.argv[1]):
-    said = io.StringIO()
-    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+    output = io.StringIO()
+    with contextlib.redirect_stderr(output), contextlib.redirect_stdout(output):
         try:
             main(["serve", "--port", "0", *arguments])
         except SystemExit as ended:
-            told.append((ended.code, said.getvalue()))
-print(json.dumps(told))
+            results.append((ended.code, output.getvalue()))
+print(json.dumps(results))
 """
 
 
-def test_a_setting_that_cannot_be_used_is_told_at_start() -> None:
-    """Exit code 2 and one line that names the option, without what may be secret in it."""
+def test_unusable_settings_are_refused_at_start() -> None:
+    """Exit code 2 and one line that names the option, without possible secrets."""
     cases = [
         option if "--to" in option else ("--to", "http://example/x", *option)
         for option in WRONG.values()
@@ -411,11 +420,11 @@ def test_a_setting_that_cannot_be_used_is_told_at_start() -> None:
         timeout=60,
         check=True,
         env=clean,
-    )  # one process for all: each start takes half a second
+    )  # one process for all cases: each start takes half a second
 
-    for (wrong, option), (code, said) in zip(WRONG.items(), json.loads(ended.stdout), strict=True):
-        assert code == 2, f"{wrong}: {said}"
-        assert said.startswith("sluiceway: "), wrong
-        assert said.count("\n") == 1, wrong
-        assert option[0] in said or "--to" in said, wrong
-        assert "s3cret" not in said, wrong
+    for (wrong, option), (code, text) in zip(WRONG.items(), json.loads(ended.stdout), strict=True):
+        assert code == 2, f"{wrong}: {text}"
+        assert text.startswith("sluiceway: "), wrong
+        assert text.count("\n") == 1, wrong
+        assert option[0] in text or "--to" in text, wrong
+        assert "s3cret" not in text, wrong

@@ -1,4 +1,6 @@
-"""Early answers and Expect through a gateway: no byte is sent that the backend does not want, and every client reads its no."""
+"""Early responses and Expect through a gateway: no unwanted byte is sent, and every client reads
+the refusal.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +20,13 @@ from fix_taking import need, noise
 from raw_http import Wire, chunk, chunked, form_begun, form_body, form_head, head
 from rude_peer import Exchange, Peer
 
-LARGE = noise(24 << 20)  # more than the kernels on the way hold
+LARGE = noise(24 << 20)  # more than the kernel buffers on the way hold
 EXPECT = "Expect: 100-continue"
 SOON = 10.0  # seconds: far below the minute that a silent client is granted
 
 
 def too_large(exchange: Exchange) -> None:
-    """Says so behind the head, and reads no byte of the body."""
+    """Answers right after the head and reads no byte of the body."""
     exchange.reply(413, {"Content-Type": "text/plain"}, b"no: 413")
 
 
@@ -44,7 +46,7 @@ def refusing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Refusing]:
         server.stop()
 
 
-# Every kind of client reads the answer in the middle of its sending
+# Every kind of client reads the response while it sends
 
 
 @pytest.mark.parametrize(
@@ -56,7 +58,7 @@ def test_curl_reads_the_early_answer(refusing: Refusing, tmp_path: Path, more: l
     """curl -T, with and without its Expect."""
     need("curl")
     (tmp_path / "large").write_bytes(LARGE)
-    told = [
+    command = [
         "curl",
         "-sS",
         "-T",
@@ -67,13 +69,13 @@ def test_curl_reads_the_early_answer(refusing: Refusing, tmp_path: Path, more: l
         f"{refusing.server.url}/files/a",
     ]
     assert (
-        subprocess.run(told, capture_output=True, text=True, timeout=30, check=True).stdout
+        subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
         == "no: 413\n413"
     )
 
 
 def test_requests_reads_the_early_answer(refusing: Refusing) -> None:
-    """A library that looks at the answer only when it has sent everything, or cannot send any more."""
+    """This library reads the response only when it has sent everything or cannot send any more."""
     answer = requests.put(f"{refusing.server.url}/files/a", data=LARGE, timeout=20)
     assert (answer.status_code, answer.text) == (413, "no: 413")
 
@@ -83,7 +85,10 @@ import asyncio, sys, aiohttp
 
 async def main():
     with open(sys.argv[2], "rb") as body:
-        async with aiohttp.ClientSession() as session, session.put(sys.argv[1], data=body) as answer:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.put(sys.argv[1], data=body) as answer,
+        ):
             print(answer.status, await answer.text())
 
 asyncio.run(main())
@@ -91,9 +96,9 @@ asyncio.run(main())
 
 
 def test_aiohttp_reads_the_early_answer(refusing: Refusing, tmp_path: Path) -> None:
-    """A library that reads while it sends."""
+    """This library reads while it sends."""
     (tmp_path / "large").write_bytes(LARGE)
-    told = [
+    command = [
         sys.executable,
         "-c",
         AIOHTTP,
@@ -101,7 +106,7 @@ def test_aiohttp_reads_the_early_answer(refusing: Refusing, tmp_path: Path) -> N
         str(tmp_path / "large"),
     ]
     assert (
-        subprocess.run(told, capture_output=True, text=True, timeout=30, check=True).stdout
+        subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
         == "413 no: 413\n"
     )
 
@@ -114,8 +119,8 @@ BEGINNINGS = {
 
 
 @pytest.mark.parametrize("beginning", BEGINNINGS)
-def test_a_client_that_pauses_hears_the_refusal(refusing: Refusing, beginning: str) -> None:
-    """It has sent a part and thinks: the backend's no comes at once, and not with the client's next byte."""
+def test_a_client_that_pauses_gets_the_refusal_at_once(refusing: Refusing, beginning: str) -> None:
+    """It has sent a part: the refusal does not wait for the client's next byte."""
     with Wire(refusing.server.port) as wire:
         began = time.monotonic()
         wire.send(BEGINNINGS[beginning])
@@ -127,8 +132,8 @@ def test_a_client_that_pauses_hears_the_refusal(refusing: Refusing, beginning: s
     assert answer.headers["server-timing"].count("dur=") >= 3
 
 
-def test_a_client_that_pauses_hears_that_the_backend_died(gateway: Gateway) -> None:
-    """The same for a connection that breaks: 502 while the client thinks."""
+def test_a_client_that_pauses_learns_at_once_that_the_backend_died(gateway: Gateway) -> None:
+    """The same for a broken connection: 502."""
     with Peer(lambda exchange: exchange.reset()) as peer, Wire(gateway(peer.url).port) as wire:
         began = time.monotonic()
         wire.send(BEGINNINGS["length"])
@@ -156,8 +161,8 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_the_go_ahead_is_the_backends(gateway: Gateway, way: str) -> None:
-    """--relay-expect: the client hears 100 after the backend said it, and not one moment before."""
+def test_the_100_comes_after_the_backends(gateway: Gateway, way: str) -> None:
+    """--relay-expect: the client gets its 100 after the backend's, not a moment before."""
     request_head, body = WAYS[way]
     with Peer(willing) as peer, Wire(gateway(peer.url, "--relay-expect").port) as wire:
         wire.send(request_head)
@@ -174,8 +179,8 @@ def test_the_go_ahead_is_the_backends(gateway: Gateway, way: str) -> None:
 
 
 @pytest.mark.parametrize("status", [401, 413, 417, 503])
-def test_the_backends_no_comes_instead(gateway: Gateway, status: int) -> None:
-    """--relay-expect: the refusal reaches the client, who has sent no byte of the body and got no 100."""
+def test_the_backends_refusal_comes_instead_of_a_100(gateway: Gateway, status: int) -> None:
+    """--relay-expect: the client gets the refusal before it sends a byte of the body."""
     with Peer(lambda exchange: exchange.reply(status, {"Retry-After": "9"}, b"no")) as peer:
         server = gateway(peer.url, "--relay-expect")
         for request_head, _ in WAYS.values():
@@ -189,7 +194,7 @@ def test_the_backends_no_comes_instead(gateway: Gateway, status: int) -> None:
 
 
 def test_a_form_asks_the_backend_before_its_file(gateway: Gateway) -> None:
-    """The form's own 100 must come first, for the file's name stands in the body; its file waits for the backend's."""
+    """The form's own 100 comes first, because the file's name is in the body; the file waits."""
     with Peer(willing) as peer, Wire(gateway(peer.url, "--relay-expect").port) as wire:
         wire.send(form_head(len(FORM), EXPECT))
         assert wire.interim() == 100
@@ -205,7 +210,7 @@ def test_a_form_asks_the_backend_before_its_file(gateway: Gateway) -> None:
 
 
 def test_without_the_option_the_backend_is_not_asked(refusing: Refusing) -> None:
-    """The go-ahead is ours, once the backend was reached; the backend's refusal comes as an early answer."""
+    """Our 100 comes when the backend is connected; its refusal is an early response."""
     before = len(refusing.peer.seen)
     with Wire(refusing.server.port) as wire:
         wire.send(head("PUT", "/files/a", "Content-Length: 5", EXPECT))

@@ -1,4 +1,6 @@
-"""The gateway and the fields of a form: each file takes them along as text, and they are neither held nor sent without bound."""
+"""Form fields through the gateway: each file is sent with them, within bounds of memory and
+bytes.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ Passing = tuple[RunningServer, Peer]
 
 @pytest.fixture(scope="module")
 def passing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Passing]:
-    """A gateway that sends files in chunks, so that fields may follow them, and what it passes on to."""
+    """A gateway that sends files in chunks, so that fields may follow, and its backend."""
     with Peer(takes) as peer:
         server = start_server(
             tmp_path_factory.mktemp("fields") / "none", "--relay-chunked", to=f"{peer.url}/files"
@@ -39,24 +41,25 @@ def raw(*lines: bytes) -> bytes:
     )
 
 
-def test_text_goes_on_as_text_whatever_charset_it_came_in(passing: Passing) -> None:
-    """In UTF-8, which the form's own `_charset_` then says as well; names too."""
+def test_fields_are_passed_on_in_utf_8(passing: Passing) -> None:
+    """Names and values; the form's own `_charset_` says so too."""
     server, peer = passing
     disposition = b"Content-Disposition: form-data; name="
     body = raw(
         disposition + b'"_charset_"\r\n\r\nwindows-1252',
         disposition + b'"price"\r\n\r\n5 \x80',
-        disposition + b'"told"\r\nContent-Type: text/plain; charset=ISO-8859-5\r\n\r\n\xe4',
+        disposition + b'"text"\r\nContent-Type: text/plain; charset=ISO-8859-5\r\n\r\n\xe4',
         disposition
-        + b'"f"; filename="gr\xf6\xdfe \x80.csv"\r\nContent-Type: text/csv; charset=windows-1252\r\n\r\n\x80',
+        + b'"f"; filename="gr\xf6\xdfe \x80.csv"\r\n'
+        + b"Content-Type: text/csv; charset=windows-1252\r\n\r\n\x80",
     )
     answer = talk(server.port, form_head(len(body)) + body)
 
     assert answer.status == 201
-    first, price, told, file = parts(peer.seen[-1])
+    first, price, text, file = parts(peer.seen[-1])
     assert first.endswith(b"\r\n\r\nUTF-8")
     assert price.endswith("\r\n\r\n5 €".encode())
-    assert told.endswith("\r\n\r\nф".encode())
+    assert text.endswith("\r\n\r\nф".encode())
     assert (
         'filename="größe €.csv"\r\nContent-Type: text/csv; charset=windows-1252\r\n\r\n'.encode()
         in file
@@ -65,10 +68,10 @@ def test_text_goes_on_as_text_whatever_charset_it_came_in(passing: Passing) -> N
 
 
 @pytest.mark.parametrize("fields_first", [True, False])
-def test_many_files_cannot_take_long_fields_along_without_bound(
-    passing: Passing, fields_first: bool
-) -> None:
-    """3 MB with 200 one-byte files were 577 MiB here and as much over there: 413 before the destination hears of any."""
+def test_repeated_fields_of_many_files_are_bounded(passing: Passing, fields_first: bool) -> None:
+    """3 MB and 200 one-byte files became 577 MiB here and at the backend: 413 before any
+    request.
+    """
     server, peer = passing
     fields = [(f"n{number}", None, b"x" * 950_000) for number in range(3)]
     files = [("f", f"{number}.txt", b"1") for number in range(200)]
@@ -84,7 +87,7 @@ def test_many_files_cannot_take_long_fields_along_without_bound(
     assert len(peer.seen) == before
 
 
-def test_usual_forms_of_many_files_go_on(passing: Passing) -> None:
+def test_usual_forms_of_many_files_are_passed_on(passing: Passing) -> None:
     """Two hundred files with a title."""
     server, peer = passing
     before = len(peer.seen)
@@ -97,8 +100,8 @@ def test_usual_forms_of_many_files_go_on(passing: Passing) -> None:
     assert len(peer.seen) - before == 200
 
 
-async def test_what_was_written_is_held_no_more() -> None:
-    """The head of a request, with all fields in it, is gone when it was sent, and so is its loan; also while the file goes on."""
+async def test_a_written_head_is_released() -> None:
+    """The head with all its fields, and its reservation, are released while the file is sent."""
 
     def held() -> int:
         # isinstance() would wake lazy objects of other libraries
@@ -127,8 +130,8 @@ async def test_what_was_written_is_held_no_more() -> None:
         assert sum(exchange.body.endswith(b"--\r\n") for exchange in peer.seen) == 6
 
 
-async def test_a_draft_that_is_discarded_gives_its_loan_back() -> None:
-    """Whatever became of it."""
+async def test_a_discarded_draft_releases_its_reservation() -> None:
+    """At any point."""
     budget = Budget(64 << 20)
     store = RelayStore(Backend(RelayUrl("http://127.0.0.1:9/files")), budget)
     drafts = [
@@ -145,8 +148,8 @@ async def test_a_draft_that_is_discarded_gives_its_loan_back() -> None:
     await store.aclose()
 
 
-def test_a_gateway_names_each_type_with_its_parameters(gateway: Gateway) -> None:
-    """A raw body and a form's file keep what was told of them, into a raw body as into a form."""
+def test_a_type_is_passed_on_with_its_parameters(gateway: Gateway) -> None:
+    """Of a raw body and of a form's file, sent raw or in a form."""
     seen: list[Exchange] = []
 
     def keeps(exchange: Exchange) -> None:

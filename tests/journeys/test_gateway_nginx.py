@@ -1,4 +1,6 @@
-"""A gateway in front of a real nginx, which decodes %2F and resolves dots before it hands a path on."""
+"""A gateway in front of a real nginx, which decodes %2F and resolves dots before it passes a path
+on.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,7 @@ PIECES = [
 
 @dataclass
 class Behind:
-    """A gateway, the nginx behind it, and the server behind that one, which sees what nginx made of a path."""
+    """A gateway, the nginx behind it, and a server behind nginx, which sees the resulting path."""
 
     server: RunningServer
     peer: Peer
@@ -51,7 +53,7 @@ class Behind:
 @pytest.fixture
 def behind(proxied: Proxied, tmp_path: Path) -> Iterator[Behind]:
     with Peer(takes) as peer:
-        # With a path behind proxy_pass nginx sends on what it has decoded.
+        # With a path behind proxy_pass nginx sends the decoded path.
         url = proxied(peer, proxy_path="/")
         server = start_server(
             tmp_path / "none",
@@ -65,8 +67,10 @@ def behind(proxied: Proxied, tmp_path: Path) -> Iterator[Behind]:
         server.stop()
 
 
-def test_no_value_leaves_its_place_behind_a_server_that_decodes(behind: Behind) -> None:
-    """Every value is refused in words, or arrives below /books/; the operator's credential goes nowhere else."""
+def test_no_value_leaves_its_segment_behind_a_server_that_decodes(behind: Behind) -> None:
+    """Each value is refused or arrives below /books/; the operator's credential goes nowhere
+    else.
+    """
     chance = random.Random(7)
     values = [
         "..%2Fadmin%2Fusers",

@@ -1,4 +1,6 @@
-"""Progress through a gateway: the bar follows what the backend's kernel has, not what we read, and ends with its yes."""
+"""Progress through a gateway: the bar follows the backend's kernel, and is full on the backend's
+success.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +27,8 @@ from raw_http import Answer, Wire, form_body, form_head, head
 
 MIB = 1 << 20
 SPEED = 3_000_000  # bytes a second that the backend reads
-SIZE = 9 * MIB  # more than the kernels on the way hold, three seconds' worth
-LARGE = (
-    24 * MIB
-)  # of which a kernel takes 4 at once, for the destination to read while we wait for its answer
+SIZE = 9 * MIB  # more than the kernel buffers hold, three seconds' worth
+LARGE = 24 * MIB  # a kernel takes 4 of them at once; the destination reads them while we wait
 DATA = noise(SIZE)
 COUNTERS = ("received", "forwarded", "kept")
 
@@ -56,7 +56,7 @@ def throttled(folder: Path, speed: int, pause: float = 0.0) -> Iterator[Throttle
 
 @dataclass
 class Watch:
-    """What an event stream said, and what the backend had read at each of its events."""
+    """The events of a stream, and what the backend had read at each of them."""
 
     seen: list[tuple[str, dict[str, Any], int]] = field(default_factory=list)
 
@@ -88,10 +88,12 @@ def send(server: RunningServer, way: Callable[[Wire, str], None], upload: str) -
 
 
 @pytest.mark.parametrize("way", [raw, form], ids=["raw", "form"])
-def test_what_is_shown_is_what_the_backend_has(
+def test_progress_follows_the_backend(
     gateway: Gateway, tmp_path: Path, way: Callable[[Wire, str], None]
 ) -> None:
-    """At each event: within a MiB of the backend's own count, by its kernel's word, never back; 100 % on its yes only."""
+    """At each event within 1 MiB of the backend's own count, never back; 100 % only on its
+    success.
+    """
     with throttled(tmp_path, SPEED, 0.3) as backend:
         server, upload, watch = gateway(backend.program.url), fresh(), Watch()
         listening = threading.Thread(target=watch.listen, args=(server, upload, backend))
@@ -101,15 +103,17 @@ def test_what_is_shown_is_what_the_backend_has(
 
     assert (answer.status, answer.body) == (201, b"ok")
     running = [
-        (told, read) for _, told, read in watch.seen if told["state"] in ("receiving", "checking")
+        (event, read)
+        for _, event, read in watch.seen
+        if event["state"] in ("receiving", "checking")
     ]
-    moving = [told["kept"] for told, _ in running if 0 < told["kept"] < SIZE - 1]
+    moving = [event["kept"] for event, _ in running if 0 < event["kept"] < SIZE - 1]
     assert len(set(moving)) > 10
-    for told, read in running:
-        assert abs(told["kept"] - read) <= MIB, told
-        assert told["kept_by"] == "kernel" or told["kept"] == 0
-        assert told["kept"] < SIZE, "100 % before the backend said yes"
-        assert told["kept"] <= told["forwarded"] <= told["received"]
+    for event, read in running:
+        assert abs(event["kept"] - read) <= MIB, event
+        assert event["kept_by"] == "kernel" or event["kept"] == 0
+        assert event["kept"] < SIZE, "100 % before the backend succeeded"
+        assert event["kept"] <= event["forwarded"] <= event["received"]
     events = [event for _, event, _ in watch.seen]
     for earlier, later in itertools.pairwise(events):
         assert all(earlier[name] <= later[name] for name in COUNTERS), (earlier, later)
@@ -122,8 +126,8 @@ def test_what_is_shown_is_what_the_backend_has(
     )
 
 
-def test_the_bar_stands_still_while_the_backend_does(gateway: Gateway, tmp_path: Path) -> None:
-    """Stopped by a signal, its counter stands; a second later ours does as well, and both go on together."""
+def test_progress_stops_while_the_backend_is_stopped(gateway: Gateway, tmp_path: Path) -> None:
+    """Stopped by a signal: a second later our counter stands too, and both continue together."""
     with throttled(tmp_path, SPEED) as backend, ExitStack() as stack:
         server, upload = gateway(backend.program.url), fresh()
         answers: list[Answer] = []
@@ -133,7 +137,7 @@ def test_the_bar_stands_still_while_the_backend_does(gateway: Gateway, tmp_path:
         stack.callback(os.kill, backend.program.pid, signal.SIGCONT)
         eventually(lambda: backend.read > MIB, "it reads")
         os.kill(backend.program.pid, signal.SIGSTOP)
-        time.sleep(1)  # the promise: frozen within a second
+        time.sleep(1)  # the promise: it stops within a second
         frozen, read = snapshot(server, upload), backend.read
         for _ in range(5):
             time.sleep(0.2)
@@ -174,7 +178,9 @@ def at_once(server: RunningServer) -> Answer:
         return wire.answer()
 
 
-TRIES = 4  # a busy machine takes moments between the client's clock and ours: one try without them proves the sum
+# a busy machine takes moments between the client's clock and ours: one try without them proves the
+# sum
+TRIES = 4
 SLOW: dict[str, tuple[int, float, Callable[[RunningServer], Answer], str, str]] = {
     "the client": (10**9, 0.0, slow_client, "wait-for-client", "client"),
     "the backend's reading": (20_000_000, 0.0, at_once, "destination", "backend"),
@@ -183,8 +189,8 @@ SLOW: dict[str, tuple[int, float, Callable[[RunningServer], Answer], str, str]] 
 
 
 @pytest.mark.parametrize("who", SLOW)
-def test_the_time_is_told_to_whom_it_belongs(gateway: Gateway, tmp_path: Path, who: str) -> None:
-    """The stages add up to what the client waited, and the slow one is named: in the header and in the log."""
+def test_stages_name_the_slow_side(gateway: Gateway, tmp_path: Path, who: str) -> None:
+    """The stages add up to the client's waiting time, in the header and in the log."""
     speed, pause, act, stage, name = SLOW[who]
     with throttled(tmp_path, speed, pause) as backend:
         server = gateway(backend.program.url)
@@ -208,8 +214,8 @@ def test_the_time_is_told_to_whom_it_belongs(gateway: Gateway, tmp_path: Path, w
     assert f"% {name})" in line
 
 
-def test_several_files_are_told_their_verdict(gateway: Gateway, tmp_path: Path) -> None:
-    """Where the answer is ours, it holds the stages, their sum and the verdict."""
+def test_the_json_of_several_files_has_the_verdict(gateway: Gateway, tmp_path: Path) -> None:
+    """It holds the stages, their sum and the verdict."""
     body = form_body(("f", "a", b"1"), ("f", "b", bytes(2 * MIB)))
     with throttled(tmp_path, 4_000_000) as backend:
         server = gateway(backend.program.url)
@@ -217,7 +223,7 @@ def test_several_files_are_told_their_verdict(gateway: Gateway, tmp_path: Path) 
             wire.send(form_head(len(body)) + body)
             answer = wire.answer()
 
-    told = answer.json()
+    report = answer.json()
     assert answer.status == 201
-    assert told["seconds"] == pytest.approx(sum(told["stages"].values()), abs=0.001)
-    assert told["verdict"].endswith("% backend")
+    assert report["seconds"] == pytest.approx(sum(report["stages"].values()), abs=0.001)
+    assert report["verdict"].endswith("% backend")

@@ -1,4 +1,6 @@
-"""Links, pipes and devices where an object should be: never followed, never written to, never waited for."""
+"""Links, pipes and devices in place of an object: never followed, never written to, never waited
+for.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,7 @@ LINKED += [
 
 @pytest.mark.parametrize("key", LINKED)
 def test_a_symbolic_link_is_never_followed(linked: tuple[RunningServer, Path], key: str) -> None:
-    """Links to folders, to files, to nothing, to itself: PUT, GET and DELETE are refused, and nothing changes anywhere."""
+    """Links to folders, files, nothing, itself: PUT, GET and DELETE are refused without effect."""
     server, outside = linked
     before, inside = (
         tree(outside),
@@ -89,7 +91,7 @@ def test_a_symbolic_link_is_never_followed(linked: tuple[RunningServer, Path], k
 
 
 def test_links_are_not_listed(linked: tuple[RunningServer, Path]) -> None:
-    """Neither a link nor what lies behind it is an object."""
+    """Neither a link nor its target is an object."""
     server, _ = linked
     listed = [
         entry["key"] for entry in requests.get(f"{server.url}/files", timeout=10).json()["files"]
@@ -98,8 +100,10 @@ def test_links_are_not_listed(linked: tuple[RunningServer, Path]) -> None:
     assert listed == ["real"]
 
 
-def test_a_hard_link_is_parted_not_written_through(linked: tuple[RunningServer, Path]) -> None:
-    """A replacement is a new file under the old name: the other name keeps the old bytes."""
+def test_a_hard_link_is_replaced_and_not_written_through(
+    linked: tuple[RunningServer, Path],
+) -> None:
+    """A replacement is a new file under the name: the other name keeps the old bytes."""
     server, outside = linked
     os.link(outside / "file", server.root / "hard")
     try:
@@ -110,8 +114,8 @@ def test_a_hard_link_is_parted_not_written_through(linked: tuple[RunningServer, 
         (server.root / "hard").unlink()
 
 
-def test_a_pipe_is_no_object(linked: tuple[RunningServer, Path]) -> None:
-    """A FIFO is not read, not written to, not waited for and not replaced."""
+def test_a_pipe_is_not_an_object(linked: tuple[RunningServer, Path]) -> None:
+    """A FIFO is not read, written, waited for or replaced."""
     server, _ = linked
     fifo = server.root / "pipe"
     os.mkfifo(fifo)
@@ -130,7 +134,7 @@ def test_a_pipe_is_no_object(linked: tuple[RunningServer, Path]) -> None:
         fifo.unlink()
 
 
-def test_a_socket_is_no_object(linked: tuple[RunningServer, Path]) -> None:
+def test_a_socket_is_not_an_object(linked: tuple[RunningServer, Path]) -> None:
     """Nor is a socket."""
     server, _ = linked
     here = os.getcwd()
@@ -148,7 +152,7 @@ def test_a_socket_is_no_object(linked: tuple[RunningServer, Path]) -> None:
 
 
 @pytest.mark.root
-def test_a_device_is_no_object(linked: tuple[RunningServer, Path]) -> None:
+def test_a_device_is_not_an_object(linked: tuple[RunningServer, Path]) -> None:
     """A device node is neither read nor replaced."""
     server, _ = linked
     device = server.root / "zero"
@@ -164,8 +168,8 @@ def test_a_device_is_no_object(linked: tuple[RunningServer, Path]) -> None:
         device.unlink()
 
 
-def test_a_folder_is_no_object(linked: tuple[RunningServer, Path]) -> None:
-    """A folder under the key, or a file where a folder is needed, is a conflict and stays."""
+def test_a_folder_is_not_an_object(linked: tuple[RunningServer, Path]) -> None:
+    """A folder at the key, or a file in place of a folder, is a conflict and stays."""
     server, _ = linked
     requests.put(f"{server.url}/files/folder/below", data=b"below", timeout=10)
     try:
@@ -184,10 +188,10 @@ def test_a_folder_is_no_object(linked: tuple[RunningServer, Path]) -> None:
         requests.delete(f"{server.url}/files/folder/below", timeout=10)
 
 
-def test_a_folder_that_turns_into_a_link_meanwhile_is_not_followed(
+def test_a_folder_that_becomes_a_link_is_not_followed(
     linked: tuple[RunningServer, Path],
 ) -> None:
-    """Somebody swaps a folder and a link to the outside while uploads go on: nothing ever lands outside."""
+    """A folder and a link to the outside are swapped during uploads: no file lands outside."""
     server, outside = linked
     swap, link = str(server.root / "swap").encode(), str(server.root / "link").encode()
     os.mkdir(swap)
@@ -225,4 +229,4 @@ def test_a_folder_that_turns_into_a_link_meanwhile_is_not_followed(
 
     assert tree(outside) == before
     assert problems == []
-    assert {201, 403} <= set(statuses) <= {200, 201, 403, 409}  # both were met, and nothing worse
+    assert {201, 403} <= set(statuses) <= {200, 201, 403, 409}  # both states were met, and no other

@@ -1,4 +1,4 @@
-"""What an object carries besides its bytes: headers and user metadata go with it from store to store, and are served."""
+"""Headers and user metadata are kept with an object, copied from store to store, and served."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ TOLD = {
 
 @pytest.fixture(scope="module")
 def bucket(s3: Objects) -> str:
-    """A small object and one that is sent in parts, both encoded, and a script that says it may be shown."""
+    """A small object and one in parts, both encoded, and a script that is stored as "inline"."""
     bucket = s3.fresh()
     s3.client.put_object(Bucket=bucket, Key="page", Body=PACKED, **TOLD)
     s3.client.put_object(Bucket=bucket, Key="large", Body=noise(20 * MIB), **TOLD)
@@ -61,7 +61,9 @@ def server(
 
 
 def test_an_encoded_object_is_served_as_it_is_stored(server: RunningServer) -> None:
-    """Told as encoded: a browser shows the page. Length, ranges and digest are of the bytes that travel."""
+    """With its content coding: a browser shows the page. Length, ranges and digest are of the
+    stored bytes.
+    """
     url = f"{server.url}/files/page"
     answer = requests.get(url, timeout=30)
     assert answer.content == PLAIN
@@ -84,15 +86,15 @@ def test_an_encoded_object_is_served_as_it_is_stored(server: RunningServer) -> N
     )
 
 
-def test_an_answer_to_a_token_is_not_for_shared_caches(server: RunningServer) -> None:
-    """Whatever the object says of itself: the next one who asks the cache has shown no token."""
+def test_a_response_to_a_token_is_not_for_shared_caches(server: RunningServer) -> None:
+    """Whatever its own headers say: the next client of the cache has shown no token."""
     answer = requests.get(
         f"{server.url}/files/page", headers={"Authorization": "Bearer anything"}, timeout=30
     )
     assert answer.headers["Cache-Control"] == "private, max-age=3600"
 
 
-def test_what_is_not_shown_in_a_browser_is_not_shown_for_an_objects_own_words(
+def test_an_objects_own_disposition_does_not_show_it_in_a_browser(
     server: RunningServer,
 ) -> None:
     """A page that was stored as "inline" is downloaded all the same."""
@@ -103,7 +105,7 @@ def test_what_is_not_shown_in_a_browser_is_not_shown_for_an_objects_own_words(
 def test_headers_and_metadata_go_from_store_to_store_and_back(
     s3: Objects, bucket: str, database: Database, sftp: SftpServer, tmp_path: Path
 ) -> None:
-    """Bucket, database, SFTP, bucket: what arrives carries all that the first one did, small and in parts."""
+    """Bucket, database, SFTP, bucket: every copy carries all of them, small and in parts."""
     table, (address, _, query), last = (
         database.fresh(),
         sftp.url(sftp.fresh()).partition("?"),
@@ -151,10 +153,8 @@ def sluiceway(*words: str, env: dict[str, str] | None = None) -> str:
     return done.stdout
 
 
-def test_a_copy_from_a_server_has_the_bytes_as_they_are_stored(
-    server: RunningServer, tmp_path: Path
-) -> None:
-    """Not undone on the way: length and digest that were told are those of the encoded bytes."""
+def test_a_copy_from_a_server_has_the_stored_bytes(server: RunningServer, tmp_path: Path) -> None:
+    """They are not decoded: the announced length and digest are of the encoded bytes."""
     sluiceway("copy", f"{server.url}/files/page", f"{tmp_path}/one")
     sluiceway("copy", "-r", f"{server.url}/files/", f"{tmp_path}/all")
 

@@ -1,4 +1,4 @@
-"""Keys of very many segments are refused at the door, whichever way they come."""
+"""Keys of very many segments are refused before a byte is stored, in every dialect."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sluiceway.wire.names import MOST_SEGMENTS
 
 @pytest.mark.parametrize("over", [1, 400])
 def test_a_key_of_too_many_segments_is_a_bad_name(serve: Serve, over: int) -> None:
-    """400 with its code before a byte is stored; one segment fewer is stored and listed."""
+    """400 with its code; one segment fewer is stored and listed."""
     server = serve()
     deepest = "/".join(["d"] * MOST_SEGMENTS)
     refused = requests.put(f"{server.url}/files/{deepest}{'/d' * over}", data=b"1", timeout=10)

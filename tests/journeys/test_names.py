@@ -1,4 +1,4 @@
-"""Names and keys from clients never leave the root, whatever they hold: the corpus of everybody's mistakes."""
+"""Names and keys from clients never lead out of the root: a corpus of known attacks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from raw_http import form_body, form_head, head, talk
 
 
 def mixtures() -> Iterator[str]:
-    """Hostile pieces joined at random; the seed makes a failure come again."""
+    """Hostile pieces joined at random; the seed makes a failure repeatable."""
     chance = random.Random(7)
     for _ in range(5000 if TORTURE else 150):
         yield "".join(
@@ -54,7 +54,7 @@ def refused_or_inside(server: RunningServer, status: int, body: bytes) -> None:
 
 
 def test_no_key_leads_out_of_the_root(guarded: tuple[RunningServer, Path]) -> None:
-    """PUT, GET, HEAD and DELETE of every hostile key: 4xx or inside, and nothing around the root changes."""
+    """PUT, GET, HEAD and DELETE of every hostile key: 4xx or inside, and nothing around changes."""
     server, around = guarded
     before = outside(around)
     for key in [*HOSTILE, *mixtures()]:
@@ -76,7 +76,9 @@ def test_no_key_leads_out_of_the_root(guarded: tuple[RunningServer, Path]) -> No
 
 
 def test_no_raw_target_leads_out_of_the_root(guarded: tuple[RunningServer, Path]) -> None:
-    """The same with targets no client library would send: overlong UTF-8, bare percent signs, dots before /files."""
+    """Targets that no client library sends: overlong UTF-8, bare percent signs, dots before
+    /files.
+    """
     server, around = guarded
     before = outside(around)
     for target in RAW_TARGETS:
@@ -90,7 +92,9 @@ def test_no_raw_target_leads_out_of_the_root(guarded: tuple[RunningServer, Path]
 
 @pytest.mark.parametrize("way", ["query", "disposition", "form"])
 def test_no_filename_leads_out_of_the_root(guarded: tuple[RunningServer, Path], way: str) -> None:
-    """A filename is cleaned, never refused; the file rests below its own id, and so does a folder in front of the name."""
+    """A filename is cleaned, never refused; the file is below its own id, also with folders in its
+    name.
+    """
     server, around = guarded
     before = outside(around)
     for name in [*HOSTILE, *list(mixtures())[:100]]:
@@ -101,10 +105,10 @@ def test_no_filename_leads_out_of_the_root(guarded: tuple[RunningServer, Path], 
                 head("POST", "/files?name=" + quote(name, safe=""), "Content-Length: 4") + b"mine",
             )
         elif way == "disposition":
-            told = "attachment; filename*=UTF-8''" + quote(name, safe="")
+            disposition = "attachment; filename*=UTF-8''" + quote(name, safe="")
             answer = talk(
                 server.port,
-                head("POST", "/files", f"Content-Disposition: {told}", "Content-Length: 4")
+                head("POST", "/files", f"Content-Disposition: {disposition}", "Content-Length: 4")
                 + b"mine",
             )
         else:
@@ -112,7 +116,7 @@ def test_no_filename_leads_out_of_the_root(guarded: tuple[RunningServer, Path], 
             answer = talk(server.port, form_head(len(body)) + body)
 
         if answer.status == 400 and way == "disposition":
-            continue  # a header that cannot be read is no name at all
+            continue  # an unreadable header gives no name
         assert answer.status == 201, (name, answer.body)
         (entry,) = answer.json()["files"]
         folder, _, last = entry["key"].partition("/")
@@ -125,8 +129,10 @@ def test_no_filename_leads_out_of_the_root(guarded: tuple[RunningServer, Path], 
     assert outside(around) == before
 
 
-def test_what_is_ours_is_neither_read_nor_written(guarded: tuple[RunningServer, Path]) -> None:
-    """Drafts of others and notes are no objects: not to PUT, not to GET, not to DELETE, not in the list."""
+def test_our_private_folder_is_neither_read_nor_written(
+    guarded: tuple[RunningServer, Path],
+) -> None:
+    """Drafts and notes are no objects for PUT, GET, DELETE or the list."""
     server, _ = guarded
     (server.root / ".sluiceway" / "note").write_text("secret")
     for key in (".sluiceway/note", "%2esluiceway/note", ".SLUICEWAY/note", ".sluiceway"):

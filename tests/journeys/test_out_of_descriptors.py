@@ -1,4 +1,4 @@
-"""A server that can open nothing more says so readably, tells its operator which limit it is, and goes on when it can again."""
+"""A server without free descriptors answers readably, names the limit in its log, and recovers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KEY = "a/file.bin"
 
 @pytest.fixture
 def backend() -> Iterator[str]:
-    """Takes any PUT and ends each connection."""
+    """Accepts any PUT and closes each connection."""
 
     class Takes(BaseHTTPRequestHandler):
         def do_PUT(self) -> None:
@@ -53,7 +53,7 @@ def server(request: pytest.FixtureRequest, tmp_path: Path, backend: str) -> Iter
 
 
 def limit_descriptors(server: RunningServer, more: int | None) -> None:
-    """Let it open `more` than it has now; None: as many as the system gives."""
+    """Allow `more` descriptors than are open now; None: the system's own limit."""
     _, hard = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
     open_now = max(int(fd) for fd in os.listdir(f"/proc/{server.pid}/fd")) + 1
     resource.prlimit(
@@ -61,8 +61,10 @@ def limit_descriptors(server: RunningServer, more: int | None) -> None:
     )
 
 
-def test_out_of_descriptors_is_unavailable_and_told_to_the_operator(server: RunningServer) -> None:
-    """503 with its code and no word of limits; the log names the limit; the same request succeeds when there is room."""
+def test_out_of_descriptors_is_unavailable_and_the_log_names_the_limit(
+    server: RunningServer,
+) -> None:
+    """503 with its code and no word of limits; the same request succeeds later."""
     with requests.Session() as client:
         url = f"{server.url}/files/{KEY}"
         assert client.put(url, data=bytes(300_000), timeout=20).status_code < 300
@@ -82,8 +84,8 @@ def test_out_of_descriptors_is_unavailable_and_told_to_the_operator(server: Runn
 
 
 @pytest.mark.parametrize("what", ["/files", "/files?as=zip", f"/files/{KEY}"])
-def test_what_cannot_be_opened_is_never_shown_as_missing(serve: Serve, what: str) -> None:
-    """A listing, a zip and a download without a descriptor to spare: 503, not an empty list and not 404."""
+def test_without_descriptors_nothing_looks_missing(serve: Serve, what: str) -> None:
+    """A listing, a zip and a download: 503, not an empty list and not 404."""
     server = serve()
     with requests.Session() as client:
         client.put(f"{server.url}/files/{KEY}", data=b"1", timeout=20)
@@ -96,7 +98,7 @@ def test_what_cannot_be_opened_is_never_shown_as_missing(serve: Serve, what: str
 
 
 def test_the_files_of_many_forms_wait_without_descriptors(serve: Serve) -> None:
-    """Forms of many files that come whole but for their last byte: a bounded number of open files; all are stored in the end."""
+    """Forms that lack only their last byte: few open files, and all are stored in the end."""
     server = serve()
     before = len(os.listdir(f"/proc/{server.pid}/fd"))
     gate = threading.Event()
