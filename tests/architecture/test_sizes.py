@@ -22,7 +22,6 @@ FULL_FOLDERS = {
 # classes of one name in two modules
 TWICE = {
     "Sluiceway",
-    "_Level",
 }
 # words that no text of the package uses any more -> folders (or modules) that still do
 RETIRED_WORDS = {

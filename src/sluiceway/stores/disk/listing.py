@@ -37,7 +37,7 @@ class Found:
     name: str
 
 
-class _Level:
+class _ListedFolder:
     """A folder of the walk, and its names that are still to come."""
 
     def __init__(self, tree: Tree, before: str, folder: int) -> None:
@@ -119,11 +119,11 @@ def walk(tree: Tree, prefix: str, after: str) -> Generator[Found | Omitted, None
     start = prefix.rpartition("/")[0]
     if "/" in prefix and (not stays_inside(start) or PRIVATE in start.split("/")):
         return  # no key begins so
-    levels: list[_Level] = []
+    levels: list[_ListedFolder] = []
     try:
         try:
             with tree.folder(start.split("/") if start else []) as fd:
-                levels.append(_Level(tree, f"{start}/" if start else "", os.dup(fd)))
+                levels.append(_ListedFolder(tree, f"{start}/" if start else "", os.dup(fd)))
         except (NotFound, Exists, BadName):
             return
         except SluiceError as error:
@@ -138,7 +138,9 @@ def walk(tree: Tree, prefix: str, after: str) -> Generator[Found | Omitted, None
             level.close()
 
 
-def _step(tree: Tree, levels: list[_Level], prefix: str, after: str) -> Iterator[Found | Omitted]:
+def _step(
+    tree: Tree, levels: list[_ListedFolder], prefix: str, after: str
+) -> Iterator[Found | Omitted]:
     """The next name of the innermost folder; at its end, leave it."""
     level = levels[-1]
     if not level.names and not level.done:
@@ -166,13 +168,13 @@ def _step(tree: Tree, levels: list[_Level], prefix: str, after: str) -> Iterator
         yield _unreadable(key, error)
 
 
-def _enter(tree: Tree, levels: list[_Level], key: str, name: str) -> None:
-    levels.append(_Level(tree, key, tree.step(levels[-1].folder, name)))
+def _enter(tree: Tree, levels: list[_ListedFolder], key: str, name: str) -> None:
+    levels.append(_ListedFolder(tree, key, tree.step(levels[-1].folder, name)))
     if len(levels) > MOST_OPEN:
         levels[-1 - MOST_OPEN].close()
 
 
-def _read(level: _Level, prefix: str, after: str) -> None:
+def _read(level: _ListedFolder, prefix: str, after: str) -> None:
     """The next names of a folder, in one pass over it."""
     level.done = True  # also when it cannot be read
     with os.scandir(level.folder) as found:
@@ -187,7 +189,7 @@ def _read(level: _Level, prefix: str, after: str) -> None:
 
 
 def _chosen(
-    level: _Level, item: os.DirEntry[str], prefix: str, after: str
+    level: _ListedFolder, item: os.DirEntry[str], prefix: str, after: str
 ) -> tuple[str, str | None] | None:
     """The name as it sorts, with a code if it cannot be an object; None if it is not asked for."""
     if not level.before and item.name == PRIVATE:
