@@ -358,9 +358,7 @@ class PeerTimeout(
 class Refused(
     SluiceError, code="refused", status=502, title="The destination refused it", fault="destination"
 ):
-    """A destination refused the upload: its status, headers and body are passed on to the
-    client.
-    """
+    """A destination refused the upload; the client gets its status, headers and body."""
 
     def __init__(
         self, detail: str, status: int, headers: Mapping[str, str], body: bytes, **members: object

@@ -78,9 +78,7 @@ class Draft(Protocol):
 
     @property
     def kept(self) -> int:
-        """Bytes that survive a crash of this process and, where the traits say durable, a power
-        cut.
-        """
+        """Bytes that survive a crash of this process and, with durable traits, a power cut."""
         ...
 
     async def write(self, data: Buffer) -> None:
@@ -141,8 +139,9 @@ class Draft(Protocol):
         ...
 
     async def discard(self) -> None:
-        """End the draft; nothing of it remains. Does nothing after `publish` or a first
-        `discard`.
+        """End the draft; nothing of it remains.
+
+        Does nothing after `publish` or a first `discard`.
         """
         ...
 
@@ -169,8 +168,9 @@ class ObjectReader(Source, Protocol):
 
 
 class Store(Protocol):
-    """Where objects rest. Keys are checked names with `/` between segments, never paths of the
-    machine.
+    """Where objects rest.
+
+    Keys are checked names with `/` between segments, never paths of the machine.
 
     Example:
         See `sluiceway.stores.memory`, which is a complete store.
@@ -276,9 +276,7 @@ class Pausable(Protocol):
 
 @runtime_checkable
 class FileBacked(Protocol):
-    """An ObjectReader of a regular file, byte 0 its first, so that the kernel can send it
-    (sendfile).
-    """
+    """An ObjectReader of a regular file, byte 0 its first, for the kernel to send (sendfile)."""
 
     def fileno(self) -> int:
         """The file descriptor, open until `aclose`."""

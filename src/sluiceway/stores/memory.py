@@ -71,9 +71,7 @@ class MemoryStore:
         return self.objects[key]
 
     def check(self, key: str, replace: Replace) -> None:
-        """Raises PreconditionFailed or Exists if the object at `key` must not be replaced or
-        deleted.
-        """
+        """Raises PreconditionFailed or Exists if the object at `key` must not be touched."""
         there = self.objects.get(key)
         if replace.etag is not None and (there is None or there[0].etag != replace.etag):
             raise PreconditionFailed(f"{key!r} is not the version you named; read it again")

@@ -74,8 +74,9 @@ def extras_from_json(note: object) -> tuple[Pairs, Pairs] | None:
 
 
 def _is_text(value: object) -> bool:
-    """Whether it is text for UTF-8: JSON also allows halves of surrogate pairs, and a NUL ends a
-    name for many programs.
+    """Whether it is text in UTF-8.
+
+    JSON also allows halves of surrogate pairs, and a NUL ends a name for many programs.
     """
     return isinstance(value, str) and not _NOT_TEXT.search(value)
 

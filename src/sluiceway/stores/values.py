@@ -45,8 +45,9 @@ FOLDER_MARKER = "folder-marker"
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """What a kind of store promises, as data. Callers decide by these facts, never by a store's
-    class.
+    """What a kind of store promises, as data.
+
+    Callers decide by these facts, never by a store's class.
 
     Args:
         name: The kind of store, for logs and the first line of `sluiceway serve`: "disk", "memory".
@@ -195,8 +196,9 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Omitted:
-    """Something in a listing that cannot be an entry. It is counted and named, never dropped
-    silently.
+    """Something in a listing that cannot be an entry.
+
+    It is counted and named, never dropped silently.
 
     Args:
         name: Readable by people; never used to open anything.

@@ -1,5 +1,4 @@
-"""Blocks on their way to a file: filled in the event loop, written around the page cache by
-threads, several at once.
+"""Blocks on their way to a file: filled in the event loop, written around the cache by threads.
 
 The memory is the budget's and goes back to it after each write. Which bytes come this way, `draft`
 decides.
@@ -45,8 +44,9 @@ class BlockWriter:
         return self._filled == BLOCK
 
     async def acquire(self) -> bool:
-        """Get a block to fill; False when the budget is used up. Raises the failure of an earlier
-        write.
+        """Get a block to fill; False when the budget is used up.
+
+        Raises the failure of an earlier write.
 
         A transfer that holds its share waits for a write of its own, never for another transfer.
         """
@@ -78,14 +78,16 @@ class BlockWriter:
         self._file.position += BLOCK
 
     async def finish(self) -> None:
-        """Wait for every write. A cancelled caller waits too: the memory is the writers' until
-        then.
+        """Wait for every write.
+
+        A cancelled caller waits too: the memory is the writers' until then.
         """
         await finish_all(self._in_flight)
         self._in_flight.clear()
 
     def write_filled(self) -> None:
         """Write what the block holds and keep it: once it is full, it is written whole again.
+
         Blocking.
 
         The aligned part goes around the page cache, the rest through it.

@@ -1,5 +1,5 @@
-"""A file that readers cannot see yet. A fast sender fills blocks that go around the page cache; a
-slow one writes small.
+"""A file that readers cannot see yet: fast senders write blocks around the cache, slow ones small.
+
 
 Both ways lead to the same file, and a sender changes from one to the other as its speed changes.
 Which way is taken and when memory is given back is decided here; the bytes are written by `file`
@@ -108,9 +108,7 @@ class DiskDraft:
 
     @property
     def failure(self) -> SluiceError | None:
-        """Why a block that was written in the background failed; a sender that pauses learns it
-        too.
-        """
+        """Why a block written in the background failed: a sender that pauses learns it too."""
         if self._has_ended:
             return None
         return self._failed or (None if self._blocks is None else self._blocks.failure)
@@ -118,7 +116,7 @@ class DiskDraft:
     # Writing
 
     async def check_room(self, size: int) -> None:
-        """Raises NoSpace or TooLarge when `size` bytes cannot be kept, before the first of them
+        """Raises NoSpace or TooLarge when there is no room for `size` bytes, before the first
         comes.
         """
         if (most := self._file.largest()) is not None and size > most:
@@ -319,9 +317,7 @@ class DiskDraft:
         return size >= BUFFER or self._window_bytes >= FAST_BYTES or filling
 
     def _enter(self, mode: _Mode) -> None:
-        """The only place where the mode changes: the budget divides its blocks among DIRECT
-        drafts.
-        """
+        """Change the mode, here only: the budget divides its blocks among DIRECT drafts."""
         if mode is _Mode.DIRECT and self._mode is not _Mode.DIRECT:
             self._budget.start_direct()
         elif self._mode is _Mode.DIRECT and mode is not _Mode.DIRECT:

@@ -1,5 +1,4 @@
-"""What the errors of a file system mean: each errno becomes an error of ours that says what to do
-about it.
+"""What errors of a file system mean: each errno becomes an error that says what to do.
 
 Knows errno numbers and nothing else of files. No text names a path of the machine: clients read it.
 """
@@ -30,8 +29,9 @@ _IN_THE_WAY = {errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY}
 
 
 def map_error(error: BaseException, what: str) -> SluiceError:
-    """The error to raise for one of the file system. `what` is a key or a part of one, never a
-    path.
+    """The error to raise for one of the file system.
+
+    `what` is a key or a part of one, never a path.
 
     An error of ours comes back as it is.
     """

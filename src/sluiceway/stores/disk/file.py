@@ -42,8 +42,9 @@ _O_DIRECT = getattr(os, "O_DIRECT", 0)
 
 
 class Reserve:
-    """Bytes of the disk that drafts may have ahead of what they received. Used from several
-    threads.
+    """Bytes of the disk that drafts may have ahead of what they received.
+
+    Used from several threads.
     """
 
     def __init__(self, most: int = MOST_RESERVED) -> None:
@@ -106,9 +107,7 @@ class DraftFile:
 
     @property
     def is_direct(self) -> bool:
-        """Whether `open_direct` was called; then several threads may call `write_direct` at
-        once.
-        """
+        """Whether `open_direct` was called: then threads may call `write_direct` at once."""
         return self._direct >= 0
 
     @staticmethod

@@ -42,8 +42,9 @@ class LiveDrafts:
             self._looking = asyncio.get_running_loop().create_task(self._look_for_slow_senders())
 
     async def paused(self, draft: DiskDraft) -> None:
-        """No more bytes come for now. Raises StoreFailed or NoSpace when the draft cannot be
-        closed.
+        """No more bytes come for now.
+
+        Raises StoreFailed or NoSpace when the draft cannot be closed.
         """
         self._receiving.discard(draft)
         self._waiting[draft] = None

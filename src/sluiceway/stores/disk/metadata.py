@@ -1,5 +1,4 @@
-"""Metadata is kept with its file: in an extended attribute, or in a sidecar file where there are
-none.
+"""Metadata is kept with its file: in an extended attribute, else in a sidecar file.
 
 The note names the size and time of its file. When another program changed the file, the note is
 ignored and the file served without name, type and digest. Blocking calls only.
@@ -53,8 +52,7 @@ def write_note(fd: int, metadata: Metadata) -> bytes | None:
 
 @contextmanager
 def sidecar(tree: Tree, drafts: int, draft: str, key: str, note: bytes | None) -> Iterator[None]:
-    """Publish a draft inside the block: its note is durable before, and gets its name only on
-    success.
+    """Publish a draft inside the block; its note is durable before and gets its name on success.
 
     Until then the note is among the drafts and locked: after a failed replacement the old object
     still needs its own note.

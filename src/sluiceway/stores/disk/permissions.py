@@ -12,8 +12,9 @@ _OWNER, _GROUP, _MASK, _OTHERS = (0x01, 0x04, 0x10, 0x20)
 
 
 def process_umask() -> int:
-    """The process's umask. On Linux it is read from /proc: the system call can only set it, and
-    every thread would notice.
+    """The process's umask.
+
+    On Linux it is read from /proc: the system call can only set it, and every thread would notice.
     """
     try:
         with open("/proc/self/status", "rb") as status:
@@ -25,8 +26,7 @@ def process_umask() -> int:
 
 
 def usual_mode(folder: int, umask: int) -> int:
-    """The permissions that a new file gets in `folder`: 0666 narrowed by the umask or a default
-    ACL.
+    """The permissions of a new file in `folder`: 0666 narrowed by the umask or a default ACL.
 
     With an ACL the umask does not count (acl(5)). It is a version, then entries of tag, rights, id.
     """

@@ -1,5 +1,4 @@
-"""Which drafts belong to a living process: each store holds one lock, and its drafts carry the
-lock's name.
+"""Which drafts belong to a living process: a store holds one lock and names its drafts by it.
 
     root/.sluiceway/servers/NAME       locked while its process lives
     root/.sluiceway/drafts/NAME.HASH   its drafts
@@ -24,9 +23,7 @@ SERVERS = [PRIVATE, "servers"]
 
 
 class ProcessLock:
-    """The folder of drafts, and the lock that protects this store's drafts from other processes'
-    sweeps.
-    """
+    """The folder of drafts, and the lock that protects this store's drafts from sweeps."""
 
     def __init__(self, tree: Tree) -> None:
         # Another user who shares the root may own the folder: then its mode stays.
@@ -39,8 +36,9 @@ class ProcessLock:
         self._name, self._lock = self._take_lock()
 
     def draft_name(self, upload: str) -> str:
-        """The name of a draft's file. It hides the upload's id: with the id anyone may cancel the
-        upload.
+        """The name of a draft's file.
+
+        It hides the upload's id: with the id anyone may cancel the upload.
         """
         return f"{self._name}.{hashlib.sha256(upload.encode()).hexdigest()[:32]}"
 

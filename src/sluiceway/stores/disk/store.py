@@ -1,5 +1,4 @@
-"""Files on a local disk. Objects are visible when they are whole and durable; other programs' files
-are served too.
+"""Files on a local disk: visible when whole and durable. Other programs' files are served too.
 
     root/KEY                 finished objects, their metadata in extended attributes
     root/.sluiceway/drafts   drafts; see `process_lock`
@@ -128,8 +127,9 @@ class DiskStore:
     # In a worker thread
 
     def _publish(self, name: str, key: str, replace: Replace) -> None:
-        """Give the finished draft its name. Creating is one step; a replacement is compared
-        first.
+        """Give the finished draft its name.
+
+        Creating is one step; a replacement is compared first.
         """
         folders, last = self._tree.split(key)
         if len(folders) >= MOST_SEGMENTS:

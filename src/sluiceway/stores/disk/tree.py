@@ -1,5 +1,4 @@
-"""Walks below a root by directory descriptors, one segment at a time: no symbolic link is ever
-followed.
+"""Walks below a root by directory descriptors, segment by segment: no link is ever followed.
 
 Keys arrive checked (`wire.names.check_key`); here the file system is the second guard: O_NOFOLLOW
 at every step, and no path is ever joined. Blocking calls only, for a worker thread.
@@ -26,8 +25,9 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Tree:
-    """The folders below a root. The root itself may be a symbolic link: the operator chose it, not
-    a client.
+    """The folders below a root.
+
+    The root itself may be a symbolic link: the operator chose it, not a client.
     """
 
     def __init__(self, root: str) -> None:
@@ -64,8 +64,9 @@ class Tree:
                 os.close(fd)
 
     def step(self, fd: int, segment: str) -> int:
-        """A descriptor of a folder in the folder `fd`. Raises NotFound, Forbidden, Exists,
-        StoreFailed, Unavailable.
+        """A descriptor of a folder in the folder `fd`.
+
+        Raises NotFound, Forbidden, Exists, StoreFailed, Unavailable.
         """
         return self._step(fd, segment, make=False)[0]
 
@@ -134,8 +135,9 @@ class Tree:
 
     @staticmethod
     def open_in(folder: int, name: str, key: str) -> tuple[int, os.stat_result]:
-        """As `open_file`, in a folder that is open. Raises NotFound, Forbidden, StoreFailed,
-        Unavailable.
+        """As `open_file`, in a folder that is open.
+
+        Raises NotFound, Forbidden, StoreFailed, Unavailable.
         """
         try:
             # O_NONBLOCK: opening a FIFO that is there must not block the thread

@@ -1,5 +1,4 @@
-"""One upload on its way to several destinations in one pass: every required one gets it, or none
-keeps it.
+"""One upload to several destinations in one pass: every required one gets it, or none keeps it.
 
 Best-effort destinations are never waited for while bytes come. Knows nothing of kinds of stores.
 """

@@ -1,5 +1,4 @@
-"""One required destination of one upload: its draft, its publish, and the undo when another one
-refuses.
+"""One required destination of one upload: its draft, its publish, and its undo.
 
 Knows nothing of the other destinations; `run_all` is how their work is done at once.
 """
@@ -39,8 +38,9 @@ class Undoable(Protocol):
 
 
 class RequiredTarget:
-    """A draft at one required destination. Its errors carry the name in
-    `private["destination"]`.
+    """A draft at one required destination.
+
+    Its errors carry the name in `private["destination"]`.
     """
 
     store: Store
@@ -76,8 +76,9 @@ class RequiredTarget:
             self.entry = await self.draft.publish(key, metadata, replace)
 
     async def undo_publish(self) -> bool:
-        """Returns whether nothing of it remains. A replaced object is there again, with a new
-        tag.
+        """Returns whether nothing of it remains.
+
+        A replaced object is there again, with a new tag.
         """
         entry = self.entry
         if entry is None:

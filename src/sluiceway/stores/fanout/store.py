@@ -1,5 +1,4 @@
-"""Several stores as one: a file goes to all of them in one pass, and is read from the first
-readable one.
+"""Several stores as one: a file goes to all in one pass and is read from the first readable one.
 
 Either every required destination gets a file or none keeps it; best-effort ones may fail or fall
 behind. Decides by the traits of a destination, never by its kind.
@@ -112,9 +111,7 @@ class FanoutStore:
         return await self._front.store.list(prefix, after, limit)
 
     async def delete(self, key: str, replace: Replace = Replace(allowed=True)) -> None:
-        """Delete at the front, which decides; then at every other store that can and has the
-        key.
-        """
+        """Delete at the front, which decides; then at every other store that has the key."""
         async with self._locks.acquire(key):
             await self._front.store.delete(key, replace)
             failed: SluiceError | None = None

@@ -1,6 +1,4 @@
-"""Where files go and how they are sent there, as the operator configured it. Data only, no
-policy.
-"""
+"""Where files go and how they are sent there, as the operator configured it. Data only."""
 
 from __future__ import annotations
 

@@ -204,8 +204,9 @@ class RelayDraft:
         return url
 
     async def _send(self, data: Buffer) -> None:
-        """Send all but the tail of the file. A chunked body is incomplete without its last
-        chunk.
+        """Send all but the tail of the file.
+
+        A chunked body is incomplete without its last chunk.
         """
         if self._size is None:
             await self._push(data)
@@ -231,9 +232,7 @@ class RelayDraft:
             raise self._error(early.response) from None
 
     async def _finish(self) -> Response:
-        """Send what was withheld; returns the destination's success or raises what it says
-        instead.
-        """
+        """Send what was withheld; returns the destination's success or raises its refusal."""
         if self._request is None:
             self._size, self._certain = self.written, True
             await self._open()

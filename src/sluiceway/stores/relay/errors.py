@@ -20,8 +20,9 @@ __all__ = ["addresses_hidden", "keeps_none", "map_response", "more_follows"]
 
 
 def map_response(response: Response, answer_headers: Collection[str]) -> SluiceError:
-    """The error for a response that is no success. `answer_headers` are passed on with a
-    refusal.
+    """The error for a response that is no success.
+
+    `answer_headers` are passed on with a refusal.
     """
     head, place = response.head, redact_url(response.head.url)
     if 200 <= head.status < 300:

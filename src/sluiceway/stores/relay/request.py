@@ -1,5 +1,4 @@
-"""How a file is sent to the next server: raw or in a form, with which method, headers, fields and
-names.
+"""How a file is sent to the next server: raw or in a form, its method, headers, fields, names.
 
 Text and bytes only, no connection. A file comes raw or in a form and goes on raw or in a form: this
 file is the table of the four ways.
@@ -141,8 +140,9 @@ def build_request(
 
 
 def _encode(encoder: FormEncoder, fields: Iterable[tuple[str, str]]) -> bytes:
-    """The fields in UTF-8. A `_charset_` field says so: the client may have used another
-    charset.
+    """The fields in UTF-8.
+
+    A `_charset_` field says so: the client may have used another charset.
     """
     return b"".join(
         encoder.field(name, "UTF-8" if name == CHARSET_FIELD else value) for name, value in fields
@@ -154,8 +154,9 @@ def _encoded_size(text: str) -> int:
 
 
 def _preconditions(upload_request: UploadRequest) -> dict[str, str]:
-    """The client's preconditions. They are about the object that a PUT names, so only a PUT has
-    them.
+    """The client's preconditions.
+
+    They are about the object that a PUT names, so only a PUT has them.
     """
     if upload_request.method != "PUT":
         return {}

@@ -134,9 +134,7 @@ def _steps(path: str) -> int:
 
 
 def _hidden(url: str) -> str:
-    """The URL with its braces encoded: they are not allowed in a URL, and the checks are for
-    URLs.
-    """
+    """The URL with its braces encoded, for checks that know no templates."""
     return url.replace("{", "%7B").replace("}", "%7D")
 
 
