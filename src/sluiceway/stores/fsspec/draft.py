@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,6 +17,7 @@ from typing import Any
 from sluiceway.errors import Exists, PreconditionFailed, SluiceError, StoreFailed, Unavailable
 from sluiceway.pipe.cancellation import shield_until_done
 from sluiceway.pipe.source import Buffer
+from sluiceway.stores.block_buffer import BlockBuffer
 from sluiceway.stores.contract import Entry, Metadata, Replace
 from sluiceway.stores.fsspec.connections import CALL_TIMEOUT, PooledConnection
 from sluiceway.stores.fsspec.place import FsspecPlace, entry_of
@@ -28,8 +28,6 @@ __all__ = ["FsspecDraft"]
 log: logging.Logger = logging.getLogger("sluiceway")
 
 LARGEST_BLOCK = 1 << 20  # bytes
-SMALLEST_BLOCK = 32 << 10  # bytes that a slow upload holds
-FAST_BLOCK = 0.5  # seconds to fill a block, below which the next one is larger
 # Seconds after which a slow draft writes what it has: the time of its file shows that it is alive.
 WRITE_EVERY = 600.0
 SFTP_REQUEST = 32 << 10  # bytes that an SFTP server takes in one request
@@ -44,18 +42,14 @@ class FsspecDraft:
     """One block travels while the next one gathers."""
 
     def __init__(self, place: FsspecPlace, connection: PooledConnection) -> None:
-        self._place, self._budget, self._connection = place, place.budget, connection
+        self._place, self._connection = place, connection
         self._name = uuid.uuid4().hex
         self._path = f"{place.tree.drafts}/{self._name}"
         self._file: Any = None  # used in the connection's thread only
         self._may_exist = True  # whether a file may be there
-        self._held: list[Buffer] = []
-        self._held_size = 0  # bytes of them
-        self._block_size = SMALLEST_BLOCK
-        self._lent = 0  # bytes of the budget, for the block that gathers and the one in flight
+        self._block = BlockBuffer(place.budget, LARGEST_BLOCK, blocks=2)
         self._sent = 0
         self._kept = 0
-        self._block_began = time.monotonic()
         self._in_flight: asyncio.Task[None] | None = None
         self._ended = False
         place.drafts[self._name] = self
@@ -63,7 +57,7 @@ class FsspecDraft:
 
     @property
     def written(self) -> int:
-        return self._sent + self._held_size
+        return self._sent + self._block.size
 
     @property
     def kept(self) -> int:
@@ -79,10 +73,8 @@ class FsspecDraft:
 
     async def write(self, data: Buffer) -> None:
         self._check()
-        self._held.append(data)
-        self._held_size += len(data)
-        overdue = time.monotonic() - self._block_began > WRITE_EVERY
-        if self._held_size >= self._block_size or (overdue and self._held_size > 1):
+        self._block.append(data)
+        if self._block.is_full or (self._block.age > WRITE_EVERY and self._block.size > 1):
             await self._flush()
 
     async def sync(self) -> int:
@@ -98,11 +90,10 @@ class FsspecDraft:
     async def pause(self) -> None:
         """Hold one byte and give back the memory, while other files of the form arrive."""
         self._check()
-        if self._held_size > 1:
+        if self._block.size > 1:
             await self._flush()
         await self._wait_for_block()
-        self._release_memory()
-        self._block_size = SMALLEST_BLOCK
+        self._block.release()
 
     async def publish(self, key: str, metadata: Metadata, replace: Replace = Replace()) -> Entry:
         """After Exists, PreconditionFailed or BadName nothing has become visible."""
@@ -119,7 +110,6 @@ class FsspecDraft:
             return
         if self._in_flight is not None:
             await asyncio.wait([self._in_flight])
-        self._held.clear()
         broken = self._connection.broken
         self._end()
         if not self._may_exist:
@@ -155,17 +145,17 @@ class FsspecDraft:
     async def _finish(self) -> Version:
         """Write the rest and close the file. Raises StoreFailed where it is not whole there."""
         await self._wait_for_block()
-        rest = b"".join(self._held)
+        rest = self._block.take()
 
         def close(fs: Any) -> Version | None:
             if rest:
-                _write(self._file, memoryview(rest))
+                _write(self._file, rest)
             if self._file is not None:
                 self._file.close()
                 self._file = None
             return self._place.tree.version_at(fs, self._path)
 
-        self._sent, self._held, self._held_size = self._sent + len(rest), [], 0
+        self._sent += len(rest)
         # Some implementations send all of it only now.
         version = await self._connection.call(close, CALL_TIMEOUT + self._sent / SLOWEST_SEND)
         if version is None or version.size != self._sent:
@@ -229,29 +219,14 @@ class FsspecDraft:
         self._place.tree.drop_draft(fs, self._name)
 
     async def _flush(self) -> None:
-        """Send what is held except its last byte, after the block before has arrived."""
+        """Send what has gathered except its last byte, after the block before has arrived."""
         await self._wait_for_block()
-        data = b"".join(self._held)
-        self._held, self._held_size = [data[-1:]], 1
-        self._sent += len(data) - 1
-        self._in_flight = asyncio.get_running_loop().create_task(self._send(memoryview(data)[:-1]))
-        self._adapt_block_size()
+        data = self._block.take(keep=1)
+        self._sent += len(data)
+        self._in_flight = asyncio.get_running_loop().create_task(self._send(data))
 
     async def _send(self, data: memoryview) -> None:
         await self._connection.call(lambda _: _write(self._file, data))
-
-    def _adapt_block_size(self) -> None:
-        now = time.monotonic()
-        fast, self._block_began = now - self._block_began < FAST_BLOCK, now
-        if fast:
-            self._block_size = min(LARGEST_BLOCK, self._block_size * 2)
-        else:
-            self._block_size = max(SMALLEST_BLOCK, self._block_size // 4)
-        self._release_memory()
-        if self._block_size > SMALLEST_BLOCK and self._budget.acquire(2 * self._block_size):
-            self._lent = 2 * self._block_size
-        else:
-            self._block_size = SMALLEST_BLOCK
 
     async def _wait_for_block(self) -> None:
         """Raises the error of the block in flight, at each later call again."""
@@ -261,13 +236,9 @@ class FsspecDraft:
 
     def _end(self) -> None:
         self._ended = True
-        self._release_memory()
+        self._block.clear()
         self._connection.release()
         self._place.drafts.pop(self._name, None)
-
-    def _release_memory(self) -> None:
-        self._budget.release(self._lent)
-        self._lent = 0
 
     def _check(self) -> None:
         if self._ended:

@@ -17,6 +17,7 @@ import psycopg
 from sluiceway.errors import Exists, PreconditionFailed, SluiceError, StoreFailed
 from sluiceway.pipe.cancellation import shield_until_done
 from sluiceway.pipe.source import Buffer
+from sluiceway.stores.block_buffer import BlockBuffer
 from sluiceway.stores.contract import Entry, Metadata, Replace
 from sluiceway.stores.postgres.database import LARGEST_ROW, Database, extras_text
 
@@ -27,8 +28,6 @@ log: logging.Logger = logging.getLogger("sluiceway")
 # The server works on one row while the next one travels: 1.2 times the speed of a bare loop, 0.8
 # with one row.
 ROWS_IN_FLIGHT = 2
-SMALLEST_ROW = 32 << 10  # bytes that a slow upload holds
-FAST_ROW = 0.5  # seconds to fill a row, below which the next row is larger
 RENEW_EVERY = 60.0  # seconds after which a draft says again that it is alive
 PUBLISH_ATTEMPTS = 20  # times others may take or free the key between a look and a write
 
@@ -54,22 +53,19 @@ class PostgresDraft:
     """Some rows travel to the database while the next one gathers."""
 
     def __init__(self, database: Database, upload: str) -> None:
-        self._database, self._upload, self._budget = database, upload, database.budget
+        self._database, self._upload = database, upload
         self._id: uuid.UUID = uuid.uuid4()
-        self._held: list[Buffer] = []
-        self._held_size = 0  # bytes of them
-        self._row_size = SMALLEST_ROW
-        self._lent = 0  # bytes of the budget, for the rows under way and the one that gathers
+        self._row = BlockBuffer(database.budget, LARGEST_ROW, ROWS_IN_FLIGHT + 1)
         self._sent = 0  # bytes given to the database
         self._kept = 0
-        self._row_began = self._renewed = time.monotonic()
+        self._renewed = time.monotonic()
         self._in_flight: set[asyncio.Task[None]] = set()
         self._failure: Exception | None = None  # of a row; every later call raises it
         self._ended = False
 
     @property
     def written(self) -> int:
-        return self._sent + self._held_size
+        return self._sent + self._row.size
 
     @property
     def kept(self) -> int:
@@ -82,9 +78,8 @@ class PostgresDraft:
 
     async def write(self, data: Buffer) -> None:
         self._check()
-        self._held.append(data)
-        self._held_size += len(data)
-        if self._held_size >= self._row_size:
+        self._row.append(data)
+        if self._row.is_full:
             await self._flush()
 
     async def sync(self) -> int:
@@ -102,8 +97,7 @@ class PostgresDraft:
     async def pause(self) -> None:
         """Send what is held and give back the memory, while other files of the form arrive."""
         await self._flush_all()
-        self._release_memory()
-        self._row_size = SMALLEST_ROW
+        self._row.release()
 
     async def publish(self, key: str, metadata: Metadata, replace: Replace = Replace()) -> Entry:
         await self._flush_all()
@@ -118,7 +112,6 @@ class PostgresDraft:
         self._ended = True
         if self._in_flight:
             await asyncio.wait(self._in_flight)
-        self._held.clear()
         self._end()
         try:
             await self._database.rows("DELETE FROM {t_chunks} WHERE id = %s", self._id)
@@ -180,31 +173,15 @@ class PostgresDraft:
         await self._wait_for_rows()
 
     async def _flush(self) -> None:
-        """Send what is held as one row, as soon as few enough are in flight."""
-        if not self._held_size:
+        """Send what has gathered as one row, as soon as few enough are in flight."""
+        if not self._row.size:
             return
         await self._wait_for_rows(ROWS_IN_FLIGHT - 1)
-        data, at = b"".join(self._held), self._sent
+        data, at = self._row.take(), self._sent
         self._sent += len(data)
-        self._held, self._held_size = [], 0
         self._in_flight.add(asyncio.get_running_loop().create_task(self._send(at, data)))
-        self._adapt_row_size()
 
-    def _adapt_row_size(self) -> None:
-        now = time.monotonic()
-        fast, self._row_began = now - self._row_began < FAST_ROW, now
-        if fast:
-            self._row_size = min(LARGEST_ROW, self._row_size * 2)
-        else:
-            self._row_size = max(SMALLEST_ROW, self._row_size // 4)
-        self._release_memory()
-        memory = (ROWS_IN_FLIGHT + 1) * self._row_size
-        if self._row_size > SMALLEST_ROW and self._budget.acquire(memory):
-            self._lent = memory
-        else:
-            self._row_size = SMALLEST_ROW
-
-    async def _send(self, at: int, data: bytes) -> None:
+    async def _send(self, at: int, data: memoryview) -> None:
         try:
             async with (
                 self._database.connection() as connection,
@@ -232,12 +209,8 @@ class PostgresDraft:
 
     def _end(self) -> None:
         self._ended = True
-        self._release_memory()
+        self._row.clear()
         self._database.drafts.discard(self)
-
-    def _release_memory(self) -> None:
-        self._budget.release(self._lent)
-        self._lent = 0
 
     def _check(self) -> None:
         if self._ended:
