@@ -317,7 +317,7 @@ def test_copies_into_and_out_of_a_bucket(s3: Objects, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("beside_a_folder", [False, True])
-def test_readiness_is_the_buckets(s3: Objects, tmp_path: Path, beside_a_folder: bool) -> None:
+def test_readyz_probes_the_bucket(s3: Objects, tmp_path: Path, beside_a_folder: bool) -> None:
     """/readyz asks the bucket, also as the second destination: 503 when the bucket is missing."""
     bucket = s3.fresh()
     to, more = (

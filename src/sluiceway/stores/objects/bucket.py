@@ -12,14 +12,18 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from sluiceway.errors import BadName, NotFound, SluiceError, StoreFailed
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.source import Buffer
+from sluiceway.pipe.worker_thread import in_thread
 from sluiceway.stores.contract import FOLDER_MARKER, Draft, Entry, Metadata, Omitted, Replace
 from sluiceway.stores.locks import KeyLocks
+from sluiceway.stores.objects.errors import map_error
 from sluiceway.stores.objects.metadata import (
     DRAFTS,
     MOST_NOTE,
@@ -72,12 +76,19 @@ class Bucket(ABC):
     """Keys are below `prefix`. Every method raises SluiceError for what the cloud answers."""
 
     def __init__(
-        self, name: str, display_name: str, prefix: str, budget: Budget, compare_and_swap: bool
+        self,
+        name: str,
+        display_name: str,
+        prefix: str,
+        budget: Budget,
+        threads: Executor,
+        compare_and_swap: bool,
     ) -> None:
         self.name: str = name  # of the traits: "s3", "google", "azure"
         self.display_name: str = display_name
         self.prefix: str = prefix  # "" or ending in /
         self.budget: Budget = budget
+        self._threads = threads  # for reading
         # Whether create-only and replace-by-tag are one step there. Where that was not measured
         # they are not.
         self.compare_and_swap: bool = compare_and_swap
@@ -128,11 +139,16 @@ class Bucket(ABC):
         """A URL to GET the object. Raises StoreFailed where the key cannot sign."""
 
     @abstractmethod
+    def close(self) -> None: ...
+
     async def run(self, call: Callable[..., T], *values: Any, **options: Any) -> T:
         """Run a blocking step in a thread. A caller that is cancelled waits for its end."""
-
-    @abstractmethod
-    def close(self) -> None: ...
+        try:
+            return await in_thread(partial(call, *values, **options), self._threads)
+        except SluiceError:
+            raise
+        except Exception as error:
+            raise map_error(error, self.display_name) from error
 
     async def abort_unfinished(self, older: float) -> int:
         """Abort multipart uploads without a new part for `older` seconds. Returns their number.

@@ -8,19 +8,17 @@ the name it is listed with was a folder marker.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 import obstore
 from obstore.store import MemoryStore
 
-from sluiceway.errors import BadName, NotFound, SluiceError, StoreFailed
+from sluiceway.errors import BadName, NotFound, StoreFailed
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.source import Buffer
-from sluiceway.pipe.worker_thread import in_thread
 from sluiceway.stores.contract import (
     FOLDER_MARKER,
     METADATA_HEADERS,
@@ -38,7 +36,6 @@ from sluiceway.stores.objects.bucket import (
     UnlistableKey,
     omitted,
 )
-from sluiceway.stores.objects.errors import map_error
 from sluiceway.stores.objects.metadata import (
     Described,
     draft_of,
@@ -53,8 +50,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CloudBucket", "can_spell"]
 
-T = TypeVar("T")
-
 THREADS = 64  # calls at once; an upload has one, and the budget allows far fewer uploads
 
 
@@ -66,9 +61,10 @@ class CloudBucket(Bucket):
     def __init__(
         self, handle: Handle, name: str, display_name: str, prefix: str, budget: Budget
     ) -> None:
-        super().__init__(name, display_name, prefix, budget, compare_and_swap=False)
+        # Threads, not obstore's own coroutines: those outlive the event loop and may crash at exit.
+        self._pool = ThreadPoolExecutor(THREADS, "sluiceway-objects")
+        super().__init__(name, display_name, prefix, budget, self._pool, compare_and_swap=False)
         self._handle = handle
-        self._threads = ThreadPoolExecutor(THREADS, "sluiceway-objects")
 
     async def pages(self, prefix: str, after: str, size: int) -> AsyncIterator[Sequence[Listed]]:
         folder, slash, _ = prefix.rpartition("/")
@@ -171,17 +167,8 @@ class CloudBucket(Bucket):
             raise StoreFailed(f"{self.display_name} signs no URLs")
         return await self.run(obstore.sign, handle, "GET", entry.key, timedelta(seconds=seconds))
 
-    async def run(self, call: Callable[..., T], *values: Any, **options: Any) -> T:
-        """As in `Bucket`. obstore's work in an event loop outlives it and may crash at exit."""
-        try:
-            return await in_thread(partial(call, *values, **options), self._threads)
-        except SluiceError:
-            raise
-        except Exception as error:
-            raise map_error(error, self.display_name) from error
-
     def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def _get(self, key: str, options: GetOptions) -> GetResult:
         if not can_spell(key):  # the library would refuse it, or look under another key

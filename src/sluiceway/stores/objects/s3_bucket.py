@@ -12,7 +12,7 @@ import base64
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 from urllib.parse import unquote, unquote_to_bytes
 
 from sluiceway.errors import (
@@ -46,8 +46,6 @@ from sluiceway.wire.names import readable_name
 
 __all__ = ["S3Bucket"]
 
-T = TypeVar("T")
-
 # Bytes of one copy inside the bucket: below S3's 5 GiB, and answered before a proxy times out.
 COPY_PART = 1 << 30
 
@@ -61,7 +59,9 @@ class S3Bucket(Bucket):
     kind: Literal["s3"] = "s3"
 
     def __init__(self, calls: S3Calls, budget: Budget, compare_and_swap: bool) -> None:
-        super().__init__("s3", calls.display_name, calls.root, budget, compare_and_swap)
+        super().__init__(
+            "s3", calls.display_name, calls.root, budget, calls.readers, compare_and_swap
+        )
         self._calls, self._call = calls, calls.call
 
     async def pages(self, prefix: str, after: str, size: int) -> AsyncIterator[Sequence[Listed]]:
@@ -222,9 +222,6 @@ class S3Bucket(Bucket):
         for key, upload in old:
             await self.abort(key, upload)
         return len(old)
-
-    async def run(self, call: Callable[..., T], *values: Any, **options: Any) -> T:
-        return await self._calls.run(call, *values, **options)
 
     def close(self) -> None:
         self._calls.close()

@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from botocore.exceptions import ClientError
 
@@ -23,8 +23,6 @@ from sluiceway.stores.objects.errors import map_error
 __all__ = ["READERS", "WRITERS", "ConditionUnknown", "S3Calls"]
 
 log: logging.Logger = logging.getLogger("sluiceway")
-
-T = TypeVar("T")
 
 # Parts of all uploads of a process that are sent at once; the budget counts each of them.
 WRITERS = 16
@@ -72,7 +70,7 @@ class S3Calls:
         self._plain = plain
         self._clients = [client]
         self._writers = ThreadPoolExecutor(WRITERS, "sluiceway-s3")
-        self._readers = ThreadPoolExecutor(READERS, "sluiceway-s3-read")
+        self.readers: Executor = ThreadPoolExecutor(READERS, "sluiceway-s3-read")
         self._unknown_conditions: set[str] = set()  # as the server has answered
 
     async def call(self, name: str, key: str | None, **params: Any) -> Any:
@@ -90,17 +88,8 @@ class S3Calls:
                 raise self._map_error(error, name, key, params) from error
         return await self._without_checksums(name, key, params)
 
-    async def run(self, call: Callable[..., T], *values: Any, **options: Any) -> T:
-        """Run a blocking step of reading."""
-        try:
-            return await in_thread(partial(call, *values, **options), self._readers)
-        except SluiceError:
-            raise
-        except Exception as error:
-            raise map_error(error, self.display_name) from error
-
     def close(self) -> None:
-        for pool in (self._writers, self._readers):
+        for pool in (self._writers, self.readers):
             pool.shutdown(wait=False, cancel_futures=True)
         for client in self._clients:
             client.close()
@@ -136,7 +125,7 @@ class S3Calls:
             params = {**params, "Key": self.root + key}
         call = partial(getattr(client, name), Bucket=self.bucket, **params)
         try:
-            return await in_thread(call, self._writers if name in WRITES else self._readers)
+            return await in_thread(call, self._writers if name in WRITES else self.readers)
         except (ClientError, SluiceError):
             raise
         except Exception as error:  # of boto3 or urllib3, or for a response that is no XML
