@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 from zlib import crc32
@@ -17,6 +18,11 @@ import pytest
 import fork_server
 from sluiceway.pipe.budget import BLOCK
 
+# A run that was started with nohup, or in the background of a script, ignores these signals, and
+# would hand that on to the commands that tests interrupt. A handler is not inherited.
+for name in ("SIGHUP", "SIGINT", "SIGQUIT"):
+    if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is signal.SIG_IGN:
+        signal.signal(getattr(signal, name), lambda *_: None)
 fork_server.install()
 pytest_plugins = [
     "fix_services",

@@ -156,7 +156,7 @@ def test_a_copy_ended_by_a_signal_reports_and_leaves_nothing(
         "--json",
     ]
     running = subprocess.Popen(
-        [*line, "--limit-rate", "4MiB", "--journal", str(tmp_path / "j")],
+        [*line, "--limit-rate", "2MiB", "--journal", str(tmp_path / "j")],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

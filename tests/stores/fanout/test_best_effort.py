@@ -210,7 +210,7 @@ async def test_a_key_that_is_taken_there_becomes_a_note(tmp_path: Path) -> None:
 
         assert "already" in entry.notes[0]
         assert await read(spare.store, "book") == b"there before"
-        assert stored_names(spare) == ["book"]
+    assert stored_names(spare) == ["book"]  # its draft may be discarded after the upload has ended
 
 
 @pytest.mark.root

@@ -34,7 +34,7 @@ from sluiceway.errors import (
     StoreFailed,
 )
 from sluiceway.pipe.receipt import Receipt
-from sluiceway.pipe.worker_thread import in_thread
+from sluiceway.pipe.worker_thread import in_thread, open_in_thread
 from sluiceway.stores.contract import Metadata
 from sluiceway.wire.headers.media_types import guess_type
 from sluiceway.wire.names import check_key, stays_inside
@@ -139,7 +139,8 @@ class FolderTarget:
     async def put(self, key: str, reading: Reading, once: str, replace: bool) -> Receipt:
         if key in self._journals:
             raise BadName(f"{key!r} is this copy's own journal; keep that outside the destination")
-        part, item = await in_thread(lambda: self._new_part(key, replace)), reading.item
+        item = reading.item
+        part = await open_in_thread(lambda: self._new_part(key, replace), PartialFile.close)
         try:
             return await put_into_file(
                 part,
