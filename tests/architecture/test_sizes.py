@@ -37,9 +37,6 @@ RETIRED_WORDS = {
         "server/http1",
         "testing",
         "testing/store_suite",
-        "wire",
-        "wire/forms",
-        "wire/headers",
         "wsgi",
     },
 }

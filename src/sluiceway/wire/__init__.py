@@ -1,11 +1,12 @@
-"""Bytes and their meaning: pure functions and small machines, no sockets, files, clocks or randomness.
+"""Bytes and their meaning: pure functions and small machines, without sockets, files, clocks,
+randomness.
 
-    in    Content-Type ─ forms ─┬─ partheads ─ names      a form body becomes parts, a part's name becomes a key
-                                └─ encodings              base64 and quoted-printable parts
-    out   encoder                                         the same form, written
-    both  disposition · digests · conditions · ranges     header fields, read and written
-          eventstream · problems · types                  answers
-    below numbers · parameters                            digits, and `; name="value"` lists
+    read   forms/      a form body becomes parts: framing, part_headers, charsets,
+           transfer_encodings names       a file's name becomes a key · urls, request_targets,
+           host_patterns
+    write  forms/      encoder: the same form, written · problems, event_stream: responses
+    both   headers/    disposition, digests, conditions, ranges, media_types, http_dates
+    below  numbers, sizes, headers/parameters: digits, and `; name="value"` lists
 
 Each module is imported by name; nothing is re-exported here.
 """

@@ -1,6 +1,7 @@
 """Which hosts may be read from: an operator's patterns against the host and port of a URL.
 
-Pure text, and only the first of two doors: what a name leads to is looked at when it is connected to (`guard`).
+Pure text, and only the first of two checks: the address behind a name is checked when the
+connection is made (`client.http.address_guard`).
 """
 
 from __future__ import annotations
@@ -18,19 +19,20 @@ from sluiceway.wire.urls import DEFAULT_PORTS
 __all__ = ["HostPattern", "Hosts", "parse_pattern"]
 
 MOST_HOST = 253  # characters of a name (RFC 1035 2.3.4)
-LOWEST_PORT = 1024  # below it stand mail, directories, shells: services that take a request line for a command
+# below: mail, directories, shells; such services take a request line for a command
+LOWEST_PORT = 1024
 WEB_PORTS = frozenset(DEFAULT_PORTS.values())
 
 _PATTERN = re.compile(r"(\*\.)?(\[[^\]]+\]|[^:\[\]]+)(?::([0-9]{1,5}))?")
 _LABEL = re.compile(r"[a-z0-9_-]{1,63}")
 _NUMBER = re.compile(
     r"[0-9]+|0x[0-9a-f]*"
-)  # such a last label makes libc read the whole name as an IPv4 address
+)  # with such a last label, libc reads the whole name as an IPv4 address
 
 
 @dataclass(frozen=True, slots=True)
 class HostPattern:
-    """`host` is "*", "*.example.com", a name or an address; `port` None is any port of the web."""
+    """`host` is "*", "*.example.com", a name or an address; `port` None is every web port."""
 
     host: str
     port: int | None = None
@@ -47,7 +49,10 @@ class HostPattern:
 
 
 def parse_pattern(text: str) -> HostPattern:
-    """files.example.com, *.example.com, *, 192.0.2.7, [2001:db8::7], each with :PORT or without. Raises BadRequest."""
+    """Read files.example.com, *.example.com, *, 192.0.2.7 or [2001:db8::7], perhaps with :PORT.
+
+    Raises BadRequest.
+    """
     found = _PATTERN.fullmatch(text.lower())
     port = clipped_uint(found[3]) if found and found[3] else None
     if found is not None and (port is None or 1 <= port <= 65535):
@@ -63,30 +68,31 @@ def parse_pattern(text: str) -> HostPattern:
         except (UnicodeError, BadRequest, Forbidden):
             pass
     raise BadRequest(
-        f"{text!r} is no host; write files.example.com, *.example.com, [2001:db8::7] or *, with :PORT behind it or not, "
-        "and without https:// and path"
+        f"{text!r} is no host; write files.example.com, *.example.com, [2001:db8::7] or *,"
+        " with :PORT behind it or not, and without https:// and path"
     )
 
 
 class Hosts:
-    """Raises Forbidden for a URL whose host or port fits no pattern, BadRequest for one with no host worth the name."""
+    """Raises Forbidden for a URL that fits no pattern, BadRequest for one without a valid host."""
 
     def __init__(self, patterns: Iterable[str]) -> None:
         self._patterns = [parse_pattern(text) for text in patterns]
 
     def __call__(self, url: str) -> None:
-        """`url` as `parse_address` or `joined` made it."""
+        """Whether the patterns allow a URL that `parse_address` or `joined` made."""
         parts = urlsplit(url)
         host, port = _canonical(parts.hostname or ""), parts.port
         port = DEFAULT_PORTS.get(parts.scheme, 0) if port is None else port
         if not any(pattern.fits(host, port) for pattern in self._patterns):
             raise Forbidden(
-                f"This server does not fetch from {host} port {port}; its operator allows hosts with --fetch-from"
+                f"This server does not fetch from {host} port {port};"
+                " its operator allows hosts with --fetch-from"
             )
 
 
 def _canonical(host: str, names_only: bool = False) -> str:
-    """The host as patterns are compared: lower case, no dot at the end, an address in its one canonical form."""
+    """Return the host as patterns compare it: lower case, no final dot, canonical addresses."""
     if ":" in host:
         try:
             return str(IPv6Address("" if names_only or "%" in host else host))

@@ -1,6 +1,7 @@
-"""Decimal digits from the wire. The only place where bytes of a peer become an integer.
+"""Decimal digits from the wire: the only place where a peer's bytes become an integer.
 
-`int()` also takes "+5", "1_0", " 7 " and digits of every script; HTTP means 1*DIGIT of ASCII and nothing else.
+`int()` also takes "+5", "1_0", " 7 " and digits of every script. HTTP means 1*DIGIT of ASCII, no
+more.
 """
 
 from __future__ import annotations
@@ -9,13 +10,13 @@ from sluiceway.errors import BadRequest
 
 __all__ = ["MOST_INTEGER", "ascii_uint", "clipped_uint"]
 
-MOST_INTEGER = 2**63 - 1  # what a file offset, SQLite and PostgreSQL can hold
+MOST_INTEGER = 2**63 - 1  # the most that a file offset, SQLite and PostgreSQL can hold
 
 _DIGITS = frozenset("0123456789")
 
 
 def ascii_uint(text: str | bytes, what: str = "number", most: int = MOST_INTEGER) -> int:
-    """The value of 1*DIGIT, from 0 to `most`. Raises BadRequest that names `what`."""
+    """Return the value of 1*DIGIT, from 0 to `most`. Raises BadRequest, which names `what`."""
     value = clipped_uint(text, most)
     if value is None:
         raise BadRequest(f"{what} must be written in plain digits, 0 to 9 and nothing else")
@@ -25,7 +26,7 @@ def ascii_uint(text: str | bytes, what: str = "number", most: int = MOST_INTEGER
 
 
 def clipped_uint(text: str | bytes, most: int = MOST_INTEGER) -> int | None:
-    """The value of 1*DIGIT; `most` + 1 for everything larger, however long; None when it is not 1*DIGIT."""
+    """Return the value of 1*DIGIT, `most` + 1 for every larger one, None for any other text."""
     if isinstance(text, bytes):
         text = text.decode("latin-1")
     if not text or not _DIGITS.issuperset(text):
@@ -33,6 +34,6 @@ def clipped_uint(text: str | bytes, most: int = MOST_INTEGER) -> int | None:
     significant = text.lstrip("0")
     if len(significant) > len(
         str(most)
-    ):  # never let int() see a digit string of a peer's chosen length
+    ):  # int() must never see digits of a length that the peer chose
         return most + 1
     return min(int(significant or "0"), most + 1)

@@ -1,7 +1,8 @@
-"""Text from URLs: the one strict decoding of paths and queries, and the parts of Host and Origin.
+"""Text from URLs: the only decoding of paths and queries, and the parts of Host and Origin.
 
-Bytes that are not UTF-8 are refused and never repaired: two names that differ in such bytes would become one name.
-Knows bytes and text only; `server/door/urls.py` applies it to each request before any routing.
+Bytes that are not UTF-8 are refused, never repaired: two names that differ in such bytes would
+become one. Knows bytes and text only; `server/door/urls.py` applies it to each request before any
+routing.
 """
 
 from __future__ import annotations
@@ -37,7 +38,10 @@ _ORIGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#@]+)")  # RFC 6454 6.2
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """A host as hosts are compared: lower case, no dot at its end, IPv6 in its one short form. `port` None: not told."""
+    """A host in a form that can be compared: lower case, no final dot, IPv6 in its short form.
+
+    `port` is None where the field has none.
+    """
 
     host: str
     port: int | None = None
@@ -45,16 +49,16 @@ class Authority:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a page comes from. The port is always known: http and https have a default one."""
+    """The origin of a page. The port is always known: http and https have a default."""
 
     scheme: str
     host: str
     port: int | None
 
     def is_at(self, authority: Authority) -> bool:
-        """Whether this origin and a request's Host are one site. A Host without a port has the scheme's own."""
+        """Whether this origin and a request's Host are one site; the scheme has a default port."""
         if self.scheme not in DEFAULT_PORTS:
-            return False  # an extension's or an app's page
+            return False  # the page of a browser extension or an app
         return (self.host, self.port) == (
             authority.host,
             authority.port or DEFAULT_PORTS[self.scheme],
@@ -62,12 +66,13 @@ class Origin:
 
 
 def decode_path(raw: bytes) -> str:
-    """A path as text. Raises BadName for bytes that are not UTF-8."""
+    """Return a path as text. Raises BadName for bytes that are not UTF-8."""
     return _decoded(raw, "path")
 
 
 def check_path(path: str) -> None:
-    """Raises BadName for a control character: a line feed ends a route's pattern, a NUL a C string."""
+    """Raises BadName for a control character: a line feed ends a route's pattern, a NUL a C
+    string."""
     if _CONTROL.search(path):
         raise BadName(
             "The URL's path holds a control character (such as %00 or %0A); no name here has one"
@@ -75,7 +80,10 @@ def check_path(path: str) -> None:
 
 
 def decode_query(raw: bytes) -> list[tuple[str, str]]:
-    """Names and values in their order, as forms write them (`+` is a space). Raises BadName for what is not UTF-8."""
+    """Return names and values in order, as forms write them: `+` is a space.
+
+    Raises BadName for bytes that are not UTF-8.
+    """
     pairs = [piece.partition(b"=") for piece in raw.split(b"&") if piece]
     return [
         (_decoded(_spaced(name), "query"), _decoded(_spaced(value), "query"))
@@ -84,14 +92,14 @@ def decode_query(raw: bytes) -> list[tuple[str, str]]:
 
 
 def encode_query(pairs: Sequence[tuple[str, str]]) -> bytes:
-    """Pairs as a query in ASCII, which every reader decodes to the same text."""
+    """Write pairs as a query in ASCII, which every reader decodes to the same text."""
     return "&".join(
         f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in pairs
     ).encode("ascii")
 
 
 def parse_authority(text: str) -> Authority:
-    """What a Host field names. Raises BadRequest for what is no host."""
+    """Read a Host field. Raises BadRequest for anything but a host."""
     found = _HOST.fullmatch(text.strip(" \t"))
     if found is None:
         raise BadRequest("The Host of this request is no host with or without a port")
@@ -99,7 +107,7 @@ def parse_authority(text: str) -> Authority:
 
 
 def parse_origin(text: str) -> Origin | None:
-    """What an Origin field names; None for `null`. Raises BadRequest for what is no origin."""
+    """Read an Origin field; None for `null`. Raises BadRequest for anything but an origin."""
     if text.strip(" \t") == "null":
         return None
     found = _ORIGIN.fullmatch(text.strip(" \t"))
@@ -126,7 +134,8 @@ def _decoded(raw: bytes, where: str) -> str:
         return unquote_to_bytes(raw).decode("utf-8")
     except UnicodeDecodeError:
         raise BadName(
-            f"The URL's {where} holds bytes that are not UTF-8; encode names as UTF-8, then percent-encode them"
+            f"The URL's {where} holds bytes that are not UTF-8;"
+            " encode names as UTF-8, then percent-encode them"
         ) from None
 
 

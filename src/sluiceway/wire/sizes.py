@@ -1,6 +1,6 @@
-"""Sizes as people write them: 1048576, 64MiB, 10 GB. Settings and the command line read them here, in one way.
+"""Sizes as people write them: 1048576, 64MiB, 10 GB. Settings and the command line read them here.
 
-From people only: what a peer sends as a number goes through `numbers`.
+For people only: a number from a peer goes through `numbers`.
 """
 
 from __future__ import annotations
@@ -24,11 +24,14 @@ _UNITS = {
     "t": 1000**4,
 }
 _UNITS |= {"tb": 1000**4, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
-_SIZE = re.compile(r"([0-9]{1,19}) ?([a-z]{0,3})", re.ASCII)  # 19 digits: what MOST_INTEGER has
+_SIZE = re.compile(r"([0-9]{1,19}) ?([a-z]{0,3})", re.ASCII)  # 19 digits, as MOST_INTEGER has
 
 
 def parse_size(text: str, what: str = "A size") -> int:
-    """Bytes. kB, MB, GB, TB are powers of 1000; KiB, MiB, GiB, TiB of 1024; no fractions. Raises BadRequest that names `what`."""
+    """Return bytes. kB, MB, GB, TB are powers of 1000; KiB, MiB, GiB, TiB powers of 1024.
+
+    Fractions are refused. Raises BadRequest, which names `what`.
+    """
     found = _SIZE.fullmatch(text.strip().lower())
     if found is None or found[2] not in _UNITS:
         raise BadRequest(

@@ -1,6 +1,6 @@
-"""URLs as this client uses them: credentials taken out, origins compared, secrets left out of what is shown.
+"""URLs for the client: credentials are taken out, origins compared, secrets redacted for people.
 
-Pure text; knows nothing of sockets or HTTP.
+Pure text. Knows nothing of sockets or HTTP.
 """
 
 from __future__ import annotations
@@ -31,33 +31,33 @@ QUERY_SAFE = PATH_SAFE + "?"
 
 _HOST = re.compile(
     r"[^\x00-\x20\x7f\"<>\\^`{|}%/?#@]+"
-)  # WHATWG's forbidden ones; with [ ] taken off an address
+)  # WHATWG's forbidden characters; the [ ] of an address are taken off before
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A URL in ASCII without user and password; those became `authorization`, a ready header value."""
+    """A URL in ASCII. Its user and password became `authorization`, a ready header value."""
 
     url: str
     authorization: str | None = None
 
 
 def is_url(text: str) -> bool:
-    """Whether a copy's source or destination names a server (and not a file that happens to be called that way)."""
+    """Whether a copy's source or destination names a server, not a file with such a name."""
     return text.lower().startswith(("http://", "https://"))
 
 
 def is_place(text: str) -> bool:
-    """Whether it names a store that has a URL of its own kind: a database, a bucket, whatever fsspec reaches."""
+    """Whether it names a store with a scheme of its own: a database, a bucket, fsspec's systems."""
     return text.lower().startswith(PLACES) or (text.lower().startswith("fsspec+") and "://" in text)
 
 
 def parse_address(text: str) -> Address:
-    """Raises BadRequest for what is no http or https URL with a host."""
+    """Read a URL. Raises BadRequest for anything but http or https with a host."""
     if any(ord(character) < 0x21 or ord(character) == 0x7F for character in text):
         raise BadRequest("The URL holds a space or control character; percent-encode it")
     try:
-        parts = urlsplit(text)  # would drop tabs and line ends in silence
+        parts = urlsplit(text)  # urlsplit would drop tabs and line ends silently
         port = parts.port
     except ValueError:  # its text may repeat a password
         raise BadRequest(
@@ -83,7 +83,10 @@ def parse_address(text: str) -> Address:
 
 
 def _means(url: str, host: str, port: int | None) -> bool:
-    """Whether every reader of the URL finds this host and port in it. Two that disagree are how a guard is walked past."""
+    """Whether every reader finds this host and port in the URL.
+
+    Two readers that disagree are a way around a guard.
+    """
     try:
         parts = urlsplit(url)
         return (parts.hostname, parts.port, parts.username) == (host.lower(), port, None)
@@ -92,7 +95,10 @@ def _means(url: str, host: str, port: int | None) -> bool:
 
 
 def _encoded(text: str, safe: str) -> str:
-    """Bytes that were no UTF-8, as `located` keeps them, get their own escapes; any other half of a character is refused."""
+    """Percent-encode bytes that were no UTF-8, as `located` keeps them.
+
+    Any other half of a character is refused.
+    """
     try:
         return quote(text, safe, errors="surrogateescape")
     except UnicodeEncodeError:
@@ -107,13 +113,16 @@ def _basic(parts: SplitResult) -> str | None:
 
 
 def origin(url: str) -> tuple[str, str, int]:
-    """Scheme, host and port: what credentials are bound to (RFC 6454)."""
+    """Return scheme, host and port: credentials are bound to them (RFC 6454)."""
     parts = urlsplit(url)
     return parts.scheme, parts.hostname or "", parts.port or DEFAULT_PORTS.get(parts.scheme, 0)
 
 
 def joined(url: str, reference: str) -> str:
-    """A Location header's target, resolved, fragment dropped. Raises BadRequest when it leads out of http and https."""
+    """Return the target of a Location header, resolved, without its fragment.
+
+    Raises BadRequest when it leads out of http and https.
+    """
     try:
         target = urljoin(url, reference)
     except ValueError:
@@ -122,19 +131,23 @@ def joined(url: str, reference: str) -> str:
 
 
 def located(url: str, value: str) -> str:
-    """The same for a reference as it came in a header, as ISO-8859-1 text: its bytes are UTF-8, or are encoded one by one.
+    """As `joined`, for a reference from a header, as ISO-8859-1 text.
 
-    Servers send names unencoded; what is encoded already stays as it is.
+    Servers send names unencoded: the bytes are UTF-8, or each one is percent-encoded. Existing
+    escapes stay as they are.
     """
     try:
         text = value.encode("latin-1").decode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        text = value  # it was no header's
+        text = value  # it did not come from a header
     return joined(url, text.strip(" \t").replace(" ", "%20"))
 
 
 def below(url: str, path: str) -> str:
-    """The URL of `path` (as the file system spells it, `/` between names) under a URL whose path ends in `/`."""
+    """Return the URL of `path` below a URL whose path ends in `/`.
+
+    `path` is as the file system spells it, with `/` between names.
+    """
     parts = urlsplit(url)
     added = "/".join(
         quote(name.encode("utf-8", "surrogateescape"), safe="") for name in path.split("/")
@@ -143,11 +156,14 @@ def below(url: str, path: str) -> str:
 
 
 def redact_url(url: str) -> str:
-    """The URL for people and logs: without user, password, and the query (a signed URL's query is a key)."""
+    """Return the URL for people and logs: without user, password and query.
+
+    The query of a signed URL is a key.
+    """
     if "://" not in url:
         return url
     try:
         parts = urlsplit(url)
-    except ValueError:  # brackets that do not fit: nobody can tell where a password ends
+    except ValueError:  # unbalanced brackets: the end of a password cannot be found
         return f"{url.partition('://')[0]}://…"
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

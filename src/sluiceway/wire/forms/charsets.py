@@ -1,6 +1,8 @@
-"""The text of form fields, in the charset that was told. Bytes never become replacement characters: each stands for something.
+"""The text of form fields, in the charset that the client named. No byte becomes a replacement
+character.
 
-The order: the charset of the part, the form's field `_charset_` (WHATWG), UTF-8, and ISO-8859-1, in which any bytes are text.
+The order: the part's charset, the form's field `_charset_` (WHATWG), UTF-8, and ISO-8859-1, in
+which any bytes are text. Knows no headers beyond the charset.
 """
 
 from __future__ import annotations
@@ -18,12 +20,13 @@ __all__ = [
 ]
 
 CHARSET_FIELD = (
-    "_charset_"  # a hidden field of this name is filled in by the browser with the page's encoding
+    "_charset_"  # the browser fills a hidden field of this name with the page's encoding
 )
-MOST_CHARSET = 40  # characters; the longest name there is has 25
+MOST_CHARSET = 40  # characters; the longest existing name has 25
 
-# Those of WHATWG's Encoding Standard. No other: Python also decodes what is no charset, some of it in quadratic time (idna), and
-# remembers each unknown name for ever. Where browsers mean the larger set by an old name, it is that one.
+# Those of WHATWG's Encoding Standard, and no other: Python also has codecs that are no charset,
+# some of quadratic time (idna), and remembers each unknown name for ever. Where browsers mean the
+# larger set by an old name, the table has the larger one.
 _PLAIN = [
     *(
         "utf-8",
@@ -67,23 +70,30 @@ _CODECS = {**{name: name for name in _PLAIN}, **_LARGER}
 
 
 def known_charset(name: str) -> str | None:
-    """Python's codec of a charset's name in any case; None for one that no browser knows."""
+    """Return Python's codec for a charset's name in any case; None for one that no browser
+    knows."""
     return _CODECS.get(name.strip().lower()) if len(name) <= MOST_CHARSET else None
 
 
-def form_charset(told: str) -> str | None:
-    """The codec of what `_charset_` holds. No form is sent in UTF-16: a page in it sends UTF-8 (WHATWG)."""
-    codec = known_charset(told)
+def form_charset(value: str) -> str | None:
+    """Return the codec that the field `_charset_` names.
+
+    No form is sent in UTF-16: a page in UTF-16 sends UTF-8 (WHATWG).
+    """
+    codec = known_charset(value)
     return None if codec is None or codec.startswith("utf-16") else codec
 
 
 def field_text(value: bytes, type: str, form: str | None = None) -> str:
-    """The text of a field whose part has this Content-Type; `form` is the codec of the form."""
+    """Return the text of a field whose part has this Content-Type; `form` is the form's codec."""
     return _decoded(value, (_charset_of(type), form, "utf-8"))
 
 
 def head_text(value: bytes, form: str | None = None) -> str:
-    """The text of a part's header line. Browsers write names in the page's encoding, most in UTF-8, which is recognised."""
+    """Return the text of a part's header line.
+
+    Browsers write names in the page's encoding, mostly UTF-8, which is recognised.
+    """
     return _decoded(value, ("utf-8", form))
 
 
@@ -93,7 +103,7 @@ def _decoded(value: bytes, charsets: tuple[str | None, ...]) -> str:
             try:
                 return value.decode(charset)
             except UnicodeDecodeError:
-                pass  # it was told wrongly: the next one
+                pass  # the charset is wrong: try the next one
     return value.decode("latin-1")
 
 

@@ -1,7 +1,8 @@
-"""multipart/form-data bodies to events: what a part is, what it may cost, and whether the whole body was right.
+"""Decodes multipart/form-data to events: the parts, what they cost, and whether the whole body was
+right.
 
-Knows bytes only: who feeds it, where parts go and whether names are safe is decided elsewhere. The outcome never depends on
-how the bytes were cut.
+The outcome never depends on how the bytes were cut. Knows bytes only: its caller decides where
+parts go and whether names are safe.
 """
 
 from __future__ import annotations
@@ -27,14 +28,13 @@ __all__ = [
     "PartEnded",
 ]
 
-PART_COST = (
-    256  # bytes a part is charged besides its header lines: what Python needs to remember it exists
-)
+PART_COST = 256  # bytes that a part costs besides its header lines: the Python objects of it
 
 
 @dataclass(frozen=True, slots=True)
 class FormLimits:
-    """What one form may cost. Files are not limited here; fields and headers are what a server must hold in memory."""
+    """What one form may cost. A server holds fields and headers in memory; files are not limited
+    here."""
 
     max_parts: int = (
         1000  # Werkzeug's and Starlette's default; beyond it the cost is in objects, not bytes
@@ -43,13 +43,14 @@ class FormLimits:
     max_header_bytes: int = (
         8192  # one header line; nginx's and Apache's size, a 255-letter name encoded twice fits
     )
-    max_field_bytes: int = 1 << 20  # one field as sent; more is a file: send it with a filename
+    # one field as sent; a larger one is a file: send it with a filename
+    max_field_bytes: int = 1 << 20
     max_fields_bytes: int = (
         4 << 20
     )  # all fields, all header lines and PART_COST for each part together
     max_preamble: int = 4096  # white space before the first boundary; browsers write none
     max_epilogue: int = 4096  # bytes behind the last one; a CRLF is usual
-    # What frameworks count besides; None where nobody asked.
+    # What frameworks count besides; None where they set no limit.
     max_fields: int | None = None
     max_files: int | None = None
     max_values_bytes: int | None = (
@@ -58,7 +59,7 @@ class FormLimits:
 
     @classmethod
     def of(cls, max_parts: int, max_field_bytes: int) -> FormLimits:
-        """The limits of a server that is told these two: what all fields and heads may have together grows with them."""
+        """Return the limits for two settings; the total of all fields and heads grows with them."""
         usual = cls()
         more_parts = max(0, max_parts - usual.max_parts) * (
             PART_COST + 256
@@ -73,7 +74,10 @@ class FormLimits:
 
 @dataclass(frozen=True, slots=True)
 class PartBegan:
-    """`filename` None is a field; "" is a browser's file input left empty. Names are as sent, not yet safe."""
+    """A part begins. `filename` None is a field; "" is a file input that was left empty.
+
+    Names are as sent, not yet safe.
+    """
 
     name: str
     filename: str | None
@@ -83,28 +87,31 @@ class PartBegan:
     )  # offset of its bytes in the body; None where they are coded
     charset: str | None = field(
         default=None, compare=False
-    )  # the codec of the form, as far as it was named before this part
+    )  # the codec of the form, where an earlier part named it
 
     def text(self, value: bytes) -> str:
-        """The value of a field. It has no replacement characters: every byte stands for something."""
+        """Return the value of a field. Every byte of it is text: no replacement characters."""
         return field_text(value, self.type, self.charset)
 
 
 @dataclass(frozen=True, slots=True)
 class PartData:
-    """Bytes of the part that began last, never empty; the very object that was fed where all of it is payload."""
+    """Bytes of the part that began last, never empty.
+
+    A chunk that is payload as a whole is the same object that was fed.
+    """
 
     data: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class PartEnded:
-    """All bytes of the part are out."""
+    """The part is complete."""
 
 
 @dataclass(frozen=True, slots=True)
 class FormEnded:
-    """The last boundary came. Only `close` without an error says that the whole body was right."""
+    """The last boundary has arrived. Only `close` without an error means a complete body."""
 
 
 Event = PartBegan | PartData | PartEnded | FormEnded
@@ -129,11 +136,11 @@ class _Part:
         self.decoder = decoder
         self.left = left  # raw bytes its Content-Length still allows
         self.size = 0  # raw bytes, counted for fields
-        self.charset = charset  # what `_charset_` holds, as far as a charset's name goes; None in any other part
+        self.charset = charset  # the beginning of what `_charset_` holds; None in any other part
         self.checks = [(name, value, CHECKED[name]()) for name, value in expected.items()]
 
     def check(self, data: bytes) -> bytes:
-        """Decoded bytes on their way out."""
+        """Decode payload, count it, and return its events."""
         for _, _, running in self.checks:
             running.update(data)
         if self.charset is not None:
@@ -141,20 +148,23 @@ class _Part:
         return data
 
     def check_end(self) -> None:
-        """Raises DigestMismatch unless the part's bytes have the digests that its own head names."""
+        """Raises DigestMismatch unless the part's bytes have the digests that its head names."""
         wrong = [name for name, value, running in self.checks if running.digest() != value]
         if wrong:
             raise DigestMismatch(
-                f"A part of the form does not have the {wrong[0]} digest in its head; nothing was stored. Send it again",
+                f"A part of the form does not have the {wrong[0]} digest in its head;"
+                " nothing was stored. Send it again",
                 mismatched_digests=[{"algorithm": name} for name in wrong],
             )
 
 
 class FormDecoder:
-    """feed() bytes as they come, close() at the end of the body; after an error both raise it again.
+    """feed() bytes as they arrive, close() at the end of the body; after an error both raise it
+    again.
 
-    Raises on construction and later: BadForm, BodyCut (close before the last boundary), TooLarge (members `limit` and
-    `limit_name`, a field of FormLimits), Unsupported. Events found in the feed that raises are lost with it.
+    Raises, on construction and later: BadForm, BodyCut (close before the last boundary),
+    Unsupported, and TooLarge with the members `limit` and `limit_name`, a field of FormLimits.
+    Events in the feed that raises are lost.
     """
 
     def __init__(self, content_type: str, limits: FormLimits = FormLimits()) -> None:
@@ -176,16 +186,17 @@ class FormDecoder:
 
     @property
     def cost(self) -> int:
-        """Bytes of fields and heads so far, with PART_COST for each part: what whoever keeps the fields holds in memory."""
+        """Bytes of fields and heads so far, with PART_COST for each part: the memory of the
+        fields."""
         return self._limits.max_fields_bytes - self._left
 
     @property
     def in_file(self) -> bool:
-        """Whether the bytes that come next are a file's, as far as is known."""
+        """Whether the next bytes are a file's, as far as is known."""
         return self._part is not None and not self._part.is_field
 
     def feed(self, data: bytes) -> list[Event]:
-        """The events these bytes complete. An empty feed is nothing."""
+        """Return the events that these bytes complete. An empty feed changes nothing."""
         if self._failure:
             raise self._failure
         try:
@@ -195,7 +206,8 @@ class FormDecoder:
             raise
 
     def close(self) -> list[Event]:
-        """The body is over. Raises BodyCut unless the last boundary came; returns nothing more today."""
+        """End the body. Raises BodyCut unless the last boundary has arrived. Returns no events
+        today."""
         if self._failure:
             raise self._failure
         if not self._framing.ended:
@@ -213,7 +225,10 @@ class FormDecoder:
         return []
 
     def size_if_last(self, part: PartBegan, total: int | None) -> int | None:
-        """Bytes a part of a form of `total` bytes has when no other part follows it and the form ends as they all end."""
+        """Return the size of a part, if it is the last one of a form of `total` bytes.
+
+        It holds where the form ends as all known clients end theirs.
+        """
         if total is None or part.at is None:
             return None
         size = total - part.at - self._end
@@ -304,7 +319,7 @@ class FormDecoder:
 
     def _payload(self, raw: bytes) -> bytes:
         part = self._part
-        if part is None:  # the framing gives payload only inside a part
+        if part is None:  # the framing yields payload only inside a part
             raise BadForm("Bytes of a part came outside of any part")
         if part.left is not None:
             part.left -= len(raw)
@@ -312,7 +327,8 @@ class FormDecoder:
                 raise BadForm("A part is longer than its own Content-Length; leave that header out")
         if not part.is_field:
             return part.check(part.decoder.feed(raw) if part.decoder else raw)
-        # What lies within the limit is looked at first: byte by byte, its faults would have been found first.
+        # The bytes within the limit are judged first: byte by byte, their faults would be found
+        # first.
         allowed = min(self._limits.max_field_bytes - part.size, self._left, self._values_left)
         taken = raw[:allowed]
         part.size += len(taken)

@@ -1,7 +1,9 @@
-"""Where the parts of a multipart body begin and end (RFC 2046 5.1.1), found in bytes however they are cut.
+"""Finds where the parts of a multipart body begin and end (RFC 2046 5.1.1), however the bytes are
+cut.
 
-A boundary line is `--BOUNDARY`, perhaps white space, CRLF; the last one has `--` behind the boundary. It begins at the start of a
-line, also right behind the blank line of a part's head: such a part has no bytes. Knows no names and no types.
+A boundary line is `--BOUNDARY`, perhaps white space, and CRLF; the last one has `--` behind the
+boundary. It begins at the start of a line, also right behind the blank line of a part's head: such
+a part has no bytes. Knows no names and no types.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from sluiceway.errors import BadForm, TooLarge
 
 __all__ = ["MOST_PADDING", "Framing", "HeaderLine", "Mark", "over_limit"]
 
-MOST_PADDING = 998  # bytes of white space behind a boundary: a line of mail (RFC 5322 2.1.1), for mail is what adds them
+# bytes of white space behind a boundary; mail adds them, in its lines (RFC 5322 2.1.1)
+MOST_PADDING = 998
 
 _CRLF = b"\r\n"
 _PADDING = re.compile(rb"[ \t]*")
@@ -41,10 +44,10 @@ class _State(Enum):
 
 
 class Framing:
-    """`feed` gives payload as bytes, header lines, and marks, in their order. Payload comes as the very object that was fed where
-    all of it is payload.
+    """`feed` yields payload as bytes, header lines and marks, in their order.
 
-    Raises BadForm, and TooLarge for a header line of more than `max_header_bytes`.
+    A chunk that is payload as a whole is yielded as the same object. Raises BadForm, and TooLarge
+    for a header line of more than `max_header_bytes`.
     """
 
     def __init__(
@@ -59,18 +62,18 @@ class Framing:
         )
         self._state = _State.START
         self._in_part = False
-        self._held = b""  # bytes that cannot be judged before more come: less than a line of a head, or a boundary
+        self._held = b""  # bytes that need more to be judged: less than a header line or a boundary
         self._epilogue = bytearray()  # at most max_epilogue
-        self._base = 0  # offset in the body of the first byte that is held or comes next
+        self._base = 0  # offset in the body of the first byte that is held or arrives next
         self.at: int = 0  # at HEAD_ENDED: the offset in the body of the part's first byte
 
     @property
     def ended(self) -> bool:
-        """Whether the last boundary came."""
+        """Whether the last boundary has arrived."""
         return self._state is _State.EPILOGUE
 
     def feed(self, data: bytes) -> Iterator[bytes | HeaderLine | Mark]:
-        """What these bytes complete."""
+        """Yield what these bytes complete."""
         buffer, at = self._held + data if self._held else data, 0
         while True:
             before = self._state
@@ -117,12 +120,13 @@ class Framing:
         self._held = buffer[at:]
 
     def _certain(self, buffer: bytes, at: int) -> int:
-        """Up to where `buffer`, in which no delimiter stands, is payload whatever comes next."""
+        """Return the end of the sure payload in a `buffer` without a delimiter."""
         tail = buffer.rfind(b"\r", max(at, len(buffer) - len(self._delimiter) + 1))
         return tail if tail >= 0 and self._delimiter.startswith(buffer[tail:]) else len(buffer)
 
     def _first_line(self, buffer: bytes, at: int) -> int:
-        """Whether the head's own CRLF is the boundary's, as App Engine and others write a part without bytes."""
+        """Whether the head's own CRLF is the boundary's: App Engine writes empty parts in this
+        way."""
         begun = buffer[at : at + len(self._line)]
         if begun == self._line:
             self._state = _State.BOUNDARY
@@ -139,7 +143,8 @@ class Framing:
         rest = buffer[end : end + 2]
         if end - at > MOST_PADDING or not (_CRLF.startswith(rest) or (end == at and rest == b"-")):
             raise BadForm(
-                "A boundary of the form is not followed by the end of its line or by --, or header and body name different "
+                "A boundary of the form is not followed by the end of its line or by --,"
+                " or header and body name different "
                 "boundaries; let a form library write both"
             )
         if rest != _CRLF:
@@ -148,7 +153,11 @@ class Framing:
         return end + 2
 
     def _behind_preamble(self, buffer: bytes, at: int) -> int:
-        """RFC 2046 lets mail write a sentence here. In a form it is a part whose boundary was misspelled, and would be lost."""
+        """Refuse text before the first boundary.
+
+        RFC 2046 lets mail write a sentence there. In a form it is a part whose boundary was
+        misspelled, and it would be lost.
+        """
         begin = _end_of(_WHITE, buffer, at)
         begun = buffer[begin : begin + len(self._line)]
         starts_line = begin == at or buffer.endswith(_CRLF, at, begin)
@@ -158,7 +167,8 @@ class Framing:
             or (begun and not starts_line)
         ):
             raise BadForm(
-                "The form does not begin with the boundary that its Content-Type names: header and body name different "
+                "The form does not begin with the boundary that its Content-Type names:"
+                " header and body name different "
                 "boundaries, or the first one is misspelled; let a form library write both"
             )
         if begun != self._line:
@@ -171,7 +181,8 @@ class Framing:
         self._epilogue += more
         if self._epilogue.find(self._delimiter + _CRLF, known) >= 0:
             raise BadForm(
-                "Parts follow the last boundary of the form, and would be lost; write -- behind the last one only"
+                "Parts follow the last boundary of the form, and would be lost;"
+                " write -- behind the last one only"
             )
         if len(self._epilogue) > self._max_epilogue:
             raise BadForm(
@@ -179,7 +190,7 @@ class Framing:
             )
 
     def _check_line(self, line: bytes, whole: bool) -> None:
-        """Says the same of a line, whole or not, that it says when the line comes byte by byte."""
+        """Judge a line, whole or not, as it is judged when it arrives byte by byte."""
         most, feed = self._max_header_bytes, line.find(b"\n")
         # One more while it is not whole: its last byte may be the CR of its end.
         if (feed if feed >= 0 else len(line) if whole else len(line) - 1) > most:
@@ -188,16 +199,18 @@ class Framing:
             )
         if feed >= 0 or (whole and (b"\r" in line or b"\0" in line)):
             raise BadForm(
-                "A header of a part holds a NUL or a lone CR or LF; end each line with CRLF, write %0D and %0A in names"
+                "A header of a part holds a NUL or a lone CR or LF;"
+                " end each line with CRLF, write %0D and %0A in names"
             )
         if whole and line.startswith(self._line):
             raise BadForm(
-                'A boundary of the form is followed by another; each part needs Content-Disposition: form-data; name="…"'
+                "A boundary of the form is followed by another;"
+                ' each part needs Content-Disposition: form-data; name="…"'
             )
 
 
 def over_limit(limit: int, limit_name: str, text: str) -> TooLarge:
-    """The refusal of a form that costs more than it may."""
+    """Return the refusal of a form that costs more than it may."""
     return TooLarge(f"{text} (limit: {limit})", limit=limit, limit_name=limit_name)
 
 

@@ -1,6 +1,6 @@
-"""What the header lines of a form part mean (RFC 7578, WHATWG), and which boundary a Content-Type names.
+"""Reads the header lines of a form part (RFC 7578, WHATWG), and the boundary in a Content-Type.
 
-Knows lines, not bodies: `forms` finds the lines and bounds their length and number.
+Knows lines, not bodies: `decoder` finds the lines and limits their length and number.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from sluiceway.wire.forms.transfer_encodings import (
 )
 from sluiceway.wire.headers.checksums import expected_of, is_checksum_field
 from sluiceway.wire.headers.disposition import decode_extended, joined_filename
-from sluiceway.wire.headers.media_types import OCTET_STREAM, essence, guess_type, told_type
+from sluiceway.wire.headers.media_types import OCTET_STREAM, clean_type, essence, guess_type
 from sluiceway.wire.headers.parameters import TOKEN, read_parameters, unique_parameters
 from sluiceway.wire.numbers import ascii_uint
 
 __all__ = ["MOST_BOUNDARY", "UNNAMED", "PartHead", "form_boundary", "read_part_head"]
 
-MOST_BOUNDARY = 70  # RFC 2046 5.1.1; the longest that real clients write has 70
-UNNAMED = "unnamed"  # a file of which only the bytes came; clean_name calls it so, too
+MOST_BOUNDARY = 70  # RFC 2046 5.1.1; real clients write up to 70
+UNNAMED = "unnamed"  # a file that came without a name; clean_name uses the same word
 
-# Printable ASCII, as HTTP's tokens and quoted strings allow it: real clients write *****, $ and &, which RFC 2046 does not know.
-# No space at the end: it could not be told from the white space that mail adds behind a boundary.
+# Printable ASCII, as HTTP's tokens and quoted strings allow it: real clients write *****, $ and &,
+# which RFC 2046 does not have. No space at the end: mail adds white space behind a boundary.
 _BOUNDARY = re.compile(r"[\x20-\x7e]*[\x21-\x7e]")
 _MEANT = frozenset(
     ["content-disposition", "content-type", "content-transfer-encoding", "content-length"]
 )
-# Beside text/*: what people send as a field with a type of its own, and what reads as text.
+# Beside text/*: types that people send in a field, and that are text.
 _TEXT = frozenset(["json", "xml", "x-www-form-urlencoded"])
 _ENCODED_WORD = re.compile(r"=\?([A-Za-z0-9-]+)\?([BbQq])\?([!->@-~]*)\?=")
 _ESCAPE = re.compile(r"%(22|0D|0A)")
@@ -43,7 +43,10 @@ _ESCAPED = {"22": '"', "0D": "\r", "0A": "\n"}
 
 @dataclass(frozen=True, slots=True)
 class PartHead:
-    """A part before its first byte. `filename` None is a field; `length` is what the part itself claims, encoded."""
+    """A part before its first byte. `filename` None is a field.
+
+    `length` is the part's own Content-Length, of its encoded bytes.
+    """
 
     name: str
     filename: str | None
@@ -52,11 +55,14 @@ class PartHead:
     length: int | None
     expected: Mapping[str, bytes] = field(
         default_factory=dict
-    )  # what its bytes, decoded, must hash to, by algorithm
+    )  # digests of its decoded bytes, by algorithm
 
 
 def form_boundary(content_type: str) -> bytes:
-    """The boundary of a multipart/form-data body. Raises Unsupported for another type, BadForm for a bad boundary."""
+    """Return the boundary of a multipart/form-data body.
+
+    Raises Unsupported for another type, BadForm for a bad boundary.
+    """
     if content_type.partition(";")[0].strip(" \t").lower() != "multipart/form-data":
         raise Unsupported("The body is not a form; send multipart/form-data")
     try:
@@ -74,15 +80,17 @@ def form_boundary(content_type: str) -> bytes:
         )
     if not _BOUNDARY.fullmatch(boundary):
         raise BadForm(
-            "The boundary holds a character that is no printable ASCII, or ends in a space; use letters, digits and -"
+            "The boundary holds a character that is no printable ASCII, or ends in a space;"
+            " use letters, digits and -"
         )
     return boundary.encode("ascii")
 
 
 def read_part_head(lines: Sequence[bytes], charset: str | None = None) -> PartHead:
-    """The meaning of header lines (without CRLF); those RFC 7578 does not know are ignored. Raises BadForm, Unsupported.
+    """Read header lines without their CRLF. Headers that RFC 7578 does not name are ignored.
 
-    `charset`: the codec of names that are no UTF-8, where the form named one.
+    `charset` is the codec of names that are not UTF-8, where the form named one. Raises BadForm,
+    Unsupported.
     """
     try:
         return _head_of(_fields(lines, charset))
@@ -117,14 +125,14 @@ def _head_of(fields: dict[str, str]) -> PartHead:
     given = unique_parameters(parameters)
     if kind != "form-data" or "name" not in given:
         raise BadForm('Each part needs Content-Disposition: form-data; name="…"')
-    filename, told = _filename(given), fields.get("content-type")
-    if filename is None and told is not None and not _reads_as_text(told):
-        filename = UNNAMED  # a picture sent as a field would lose its bytes to a charset
+    filename, content_type = _filename(given), fields.get("content-type")
+    if filename is None and content_type is not None and not _reads_as_text(content_type):
+        filename = UNNAMED  # a charset would destroy the bytes of a picture that is sent as a field
     length = fields.get("content-length")
     return PartHead(
         name=_unescaped(given["name"]),
         filename=filename,
-        type=_type(told, filename),
+        type=_type(content_type, filename),
         decoder=_decoder(fields.get("content-transfer-encoding", "binary")),
         length=None if length is None else ascii_uint(length, "Content-Length of a part"),
         expected=expected_of(
@@ -134,7 +142,10 @@ def _head_of(fields: dict[str, str]) -> PartHead:
 
 
 def _filename(given: dict[str, str]) -> str | None:
-    """RFC 7578 4.2 forbids filename*, and readers that put it over filename were fooled: it counts only alone."""
+    """Return the filename. A filename* counts only alone.
+
+    RFC 7578 4.2 forbids it, and readers that preferred it to filename were fooled.
+    """
     plain = given.get("filename")
     if plain is not None:
         return _decoded_words(_unescaped(plain))
@@ -144,18 +155,21 @@ def _filename(given: dict[str, str]) -> str | None:
         filename = joined_filename(given)
     else:
         return None
-    if filename is None:  # never a field: a field's bytes are read as text
+    if filename is None:  # it is never a field: the bytes of a field are read as text
         raise BadForm('filename* cannot be read; send filename="…" in UTF-8 instead')
     return filename
 
 
 def _unescaped(text: str) -> str:
-    """The three escapes of WHATWG and no other: a % or a backslash in a name is that character."""
+    """Undo WHATWG's three escapes and no other: a % or a backslash in a name is that character."""
     return _ESCAPE.sub(lambda found: _ESCAPED[found[1]], text)
 
 
 def _decoded_words(text: str) -> str:
-    """RFC 2047, which .NET's HttpClient still writes; only when the whole name is encoded words, else it is a name."""
+    """Decode RFC 2047, which .NET's HttpClient still writes.
+
+    Only where the whole name is encoded words; any other text is a name.
+    """
     if not text.startswith("=?"):
         return text
     decoded: list[str] = []
@@ -182,40 +196,41 @@ def _q_bytes(payload: str) -> bytes:
     return binascii.a2b_qp(payload, header=True)
 
 
-def _reads_as_text(told: str) -> bool:
-    """Whether a part without a filename is a field by its type. What is no type at all says nothing against it."""
-    kind = essence(told)
-    if told_type(told) is None or kind.startswith("multipart/"):
+def _reads_as_text(content_type: str) -> bool:
+    """Whether a part without a filename is a field by its type. An invalid type does not count."""
+    kind = essence(content_type)
+    if clean_type(content_type) is None or kind.startswith("multipart/"):
         return True  # Retrofit calls its fields multipart/form-data
     main, _, sub = kind.partition("/")
     return main in ("text", "*") or sub in _TEXT or sub.endswith(("+json", "+xml"))
 
 
-def _type(told: str | None, filename: str | None) -> str:
-    """The type as it was told, with its parameters; without them where they cannot be read; else by the name."""
-    kind = None if told is None else told_type(told)
-    if told is None or kind is None:
+def _type(content_type: str | None, filename: str | None) -> str:
+    """Return the part's own type, without parameters that cannot be read; else one by the name."""
+    kind = None if content_type is None else clean_type(content_type)
+    if content_type is None or kind is None:
         return "text/plain" if filename is None else OCTET_STREAM
     if kind.lower().startswith("multipart/"):
-        if _names_boundary(told):
+        if _names_boundary(content_type):
             raise Unsupported(
-                "The form holds a form inside; send each file as its own part, with the same name if you like"
+                "The form holds a form inside;"
+                " send each file as its own part, with the same name if you like"
             )
         if filename is None:
             return "text/plain"
     if filename is not None and ("*" in essence(kind) or essence(kind) == "multipart/form-data"):
         return guess_type(
             filename
-        )  # image/* is what an app was ready to pick, multipart/form-data the type of the request
+        )  # image/* is what an app offered to pick, multipart/form-data the type of the request
     return kind
 
 
-def _names_boundary(told: str) -> bool:
-    """Whether a multipart type says where its parts are: then they are sought in it, and a file of such a type it is not."""
+def _names_boundary(content_type: str) -> bool:
+    """Whether a multipart type names a boundary: then it is a form inside, not a file."""
     try:
-        _, parameters = read_parameters(told)
+        _, parameters = read_parameters(content_type)
     except BadRequest:
-        return "boundary=" in told.lower()
+        return "boundary=" in content_type.lower()
     return any(name == "boundary" for name, _ in parameters)
 
 

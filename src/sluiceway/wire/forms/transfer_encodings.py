@@ -1,7 +1,8 @@
-"""Content-Transfer-Encoding of form parts (RFC 2045 6.7 and 6.8), undone on the way: base64 and quoted-printable.
+"""Decodes Content-Transfer-Encoding of form parts (RFC 2045 6.7, 6.8): base64 and quoted-printable.
 
-Linear time whatever the input, and at most 3 bytes held back. A decoder has failed exactly when what it was fed so far is
-wrong, so the outcome does not depend on how the bytes were cut. Old curl (`encoder=`) and mail gateways send these.
+Old curl (`encoder=`) and mail gateways send them. Linear time for every input, at most 3 bytes held
+back. A decoder fails exactly when the bytes so far are wrong, so the cuts between them never
+matter.
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ _OPEN_ESCAPE = re.compile(rb"=(?:\r|[0-9A-Fa-f])?\Z")
 
 class TransferDecoder(Protocol):
     def feed(self, data: bytes) -> bytes:
-        """What the next bytes stand for, perhaps nothing yet. Raises BadForm."""
+        """Decode the next bytes, perhaps to nothing yet. Raises BadForm."""
         ...
 
     def close(self) -> bytes:
-        """The rest. Raises BadForm when the part ends in the middle of a code."""
+        """Return the rest. Raises BadForm when the part ends in the middle of a code."""
         ...
 
 
 class Base64Decoder:
-    """White space is skipped at memory speed; the last group must be padded and nothing may follow it."""
+    """Skips white space quickly. The last group must be padded, and nothing may follow it."""
 
     def __init__(self) -> None:
         self._held = b""  # the characters of a group not yet complete
@@ -44,7 +45,8 @@ class Base64Decoder:
             return b""
         if self._padded or text.translate(None, _BASE64):
             raise BadForm(
-                "A part is not the base64 it says it is; send the bytes as they are, without an encoding"
+                "A part is not base64, as its header says; send the bytes as they are, without an"
+                " encoding"
             )
         whole = len(text) & ~3
         pad = text.find(b"=")
@@ -52,7 +54,8 @@ class Base64Decoder:
             group = pad & ~3
             if pad - group < 2 or len(text) > group + 4 or text[pad:].strip(b"="):
                 raise BadForm(
-                    "A part's base64 padding is misplaced; send the bytes as they are, without an encoding"
+                    "A part's base64 padding is misplaced; send the bytes as they are, without an"
+                    " encoding"
                 )
             self._padded = whole == group + 4
         self._held = text[whole:]
@@ -61,13 +64,14 @@ class Base64Decoder:
     def close(self) -> bytes:
         if self._held:
             raise BadForm(
-                "A part's base64 ends inside a group of four; send the bytes as they are, without an encoding"
+                "A part's base64 ends inside a group of four;"
+                " send the bytes as they are, without an encoding"
             )
         return b""
 
 
 class QuotedPrintableDecoder:
-    """`=XX` is a byte, `=` at the end of a line joins it to the next, all else stands for itself.
+    """`=XX` is a byte, and `=` at the end of a line joins it to the next one.
 
     White space before a line's end is kept: nothing on the way of an HTTP body adds any.
     """
@@ -82,13 +86,15 @@ class QuotedPrintableDecoder:
         self._held = text[len(ready) :]
         if _BAD_ESCAPE.search(ready):
             raise BadForm(
-                "A part is not the quoted-printable it says it is; send the bytes as they are, without an encoding"
+                "A part is not quoted-printable, as its header says;"
+                " send the bytes as they are, without an encoding"
             )
         return binascii.a2b_qp(ready)
 
     def close(self) -> bytes:
         if self._held:
             raise BadForm(
-                "A part's quoted-printable ends inside a code; send the bytes as they are, without an encoding"
+                "A part's quoted-printable ends inside a code;"
+                " send the bytes as they are, without an encoding"
             )
         return b""

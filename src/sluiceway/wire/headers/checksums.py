@@ -1,7 +1,9 @@
-"""The older headers by which senders ask that their bytes are checked: Content-MD5, Digest, OC-Checksum, X-Checksum-* and kin.
+"""Older headers with a digest of the body: Content-MD5, Digest, OC-Checksum, X-Checksum-* and
+others.
 
-Each names an algorithm and a value, in hexadecimal digits or in base64. What cannot be checked here is refused, never passed
-over: its sender would believe that the bytes are guarded. Text only; the hashing is done where bytes flow.
+Each names an algorithm and a value, in hexadecimal digits or base64. A digest that cannot be
+checked here is refused, never ignored: its sender would believe that the bytes are protected. Text
+only; `pipe.digests` does the hashing.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from sluiceway.wire.headers.digests import MOST_DIGEST_HEADER, Promise, parse_di
 
 __all__ = ["CHECKSUM_FIELDS", "LENGTHS", "expected_of", "is_checksum_field"]
 
-# Bytes of a value, by the names IANA has for the algorithms of Digest and Content-Digest; crc32 has none there.
+# Bytes of a value, by the names that IANA registers for Digest and Content-Digest; crc32 is not
+# among them.
 LENGTHS: Mapping[str, int] = {
     "adler": 4,
     "crc32": 4,
@@ -27,7 +30,7 @@ LENGTHS: Mapping[str, int] = {
     "sha-512": 64,
 }
 
-# Header -> the one algorithm it stands for; None: its value names the algorithm.
+# Header -> its algorithm; None: the value names the algorithm.
 _FIELDS: Mapping[str, str | None] = {
     "content-md5": "md5",  # RFC 1864
     "digest": None,  # RFC 3230: sha-256=BASE64, md5=BASE64
@@ -42,17 +45,17 @@ _FIELDS: Mapping[str, str | None] = {
     "x-ms-blob-content-md5": "md5",
     "x-ms-content-crc64": "crc64",
 }
-_PREFIXES = ("x-checksum-", "x-amz-checksum-")  # what follows is the algorithm
+_PREFIXES = ("x-checksum-", "x-amz-checksum-")  # the algorithm follows
 _NO_VALUES = frozenset(
     ["x-checksum-algorithm", "x-checksum-type", "x-amz-checksum-algorithm", "x-amz-checksum-type"]
 )
 CHECKSUM_FIELDS: frozenset[str] = frozenset(
     [*_FIELDS, "content-digest", "repr-digest"]
-)  # and all that begin as _PREFIXES do
+)  # and all that begin with one of _PREFIXES
 
 _SAYS_NOTHING = frozenset(
     ["unsigned-payload", "do_not_verify"]
-)  # Amazon's and Backblaze's words for: there is no digest
+)  # Amazon's and Backblaze's words for no digest
 _ALIASES = {
     "adler32": "adler",
     "sha1": "sha",
@@ -73,10 +76,13 @@ def is_checksum_field(name: str) -> bool:
 
 
 def expected_of(fields: Mapping[str, str]) -> dict[str, bytes]:
-    """What bytes must hash to, by algorithm, of all the headers beside them (names in lower case, lines joined by a comma).
+    """Return the digests that a body must have, by algorithm, from its headers.
 
-    Raises BadDigest for a value that cannot be read, for an algorithm that is not checked here and stands alone in its
-    header, and for a digest that is promised for a trailer; BadRequest for two headers that contradict each other.
+    Names are in lower case, and lines of one name are joined by a comma.
+
+    Raises BadDigest for a value that cannot be read, for an algorithm that is not checked here and
+    stands alone in its header, and for a digest announced for a trailer; BadRequest for two headers
+    that contradict each other.
     """
     promises = parse_digests(fields.get("content-digest"), fields.get("repr-digest"))
     for name, value in fields.items():
@@ -115,13 +121,14 @@ def _promises(header: str, text: str) -> Iterator[Promise]:
     if not found:
         names = ", ".join(dict.fromkeys(unknown))
         raise BadDigest(
-            f"{header} asks for a check by {names or 'nothing'}, which this side does not know; send sha-256, sha-512 or md5",
+            f"{header} asks for a check by {names or 'nothing'}, which is not supported here;"
+            " send sha-256, sha-512 or md5",
             unsupported_algorithms=[{"algorithm": name, "header": header} for name in unknown],
         )
 
 
 def _members(header: str, text: str) -> Iterator[tuple[str, str]]:
-    """Pairs of an algorithm, by its canonical name, and a value."""
+    """Yield pairs of an algorithm, by its canonical name, and a value."""
     prefix = next((prefix for prefix in _PREFIXES if header.startswith(prefix)), None)
     named = header.removeprefix(prefix) if prefix else _FIELDS[header]
     if named is not None:
@@ -147,7 +154,7 @@ def _members(header: str, text: str) -> Iterator[tuple[str, str]]:
 
 
 def _value(header: str, algorithm: str, text: str) -> bytes:
-    """Hexadecimal digits or base64: their lengths tell them apart."""
+    """Read hexadecimal digits or base64; their lengths differ."""
     size, text = LENGTHS[algorithm], text.strip('"')
     try:
         value = (

@@ -1,7 +1,7 @@
 """Preconditions (RFC 9110 13): does a request still hold for the object as it is now?
 
-`headers` is any mapping that answers `get("if-match")` in lower case, with field lines sent twice joined (`join_fields`).
-Knows validators, not objects: a store's Entry is taken apart by the caller.
+`headers` is any mapping with names in lower case and repeated lines joined (`join_fields`). Knows
+validators, not objects: the caller reads them from a store's Entry.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ class ETag:
 
 @dataclass(frozen=True, slots=True)
 class PutTerms:
-    """What a PUT or DELETE asks of the object already there, to be kept in one step with the act itself."""
+    """What a PUT or DELETE asks of the existing object; the store checks it in one step with the
+    act."""
 
     create_only: bool = False  # If-None-Match: *  the key must be free
     any_existing: bool = False  # If-Match: *       some object must be there
@@ -67,8 +68,11 @@ class PutTerms:
 
 
 def join_fields(lines: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Field lines by their names in lower case, those of one name joined by a comma (RFC 9110 5.3). In one pass: a peer chooses
-    how many there are."""
+    """Return field lines by name in lower case; lines of one name are joined by a comma (RFC 9110
+    5.3).
+
+    In one pass, because a peer chooses how many there are.
+    """
     found: dict[str, list[str]] = {}
     for name, value in lines:
         found.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
@@ -76,7 +80,8 @@ def join_fields(lines: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
 
 def parse_etags(value: str) -> list[ETag] | Literal["*"]:
-    """The entity tags of If-Match or If-None-Match, commas inside quotes included. Raises BadRequest."""
+    """Return the entity tags of If-Match or If-None-Match; quotes may hold commas. Raises
+    BadRequest."""
     if value.strip(" \t") == "*":
         return "*"
     if len(value) > MOST_CONDITION_HEADER:
@@ -100,16 +105,17 @@ def parse_etags(value: str) -> list[ETag] | Literal["*"]:
 
 
 def format_etag(etag: str) -> str:
-    """A strong entity tag as a header value."""
+    """Return a strong entity tag as a header value."""
     return f'"{etag}"'
 
 
 def evaluate(
     method: str, headers: Mapping[str, str], etag: str | None, modified: float | None, exists: bool
 ) -> Verdict:
-    """The verdict in RFC 9110 13.2.2's order. `etag` is strong and without quotes, `modified` seconds since the epoch.
+    """Return the verdict, in the order of RFC 9110 13.2.2.
 
-    If-Range is not asked here (`if_range_holds`). A malformed date counts as absent; malformed tags raise BadRequest.
+    `etag` is strong and without quotes, `modified` in seconds since the epoch. `if_range_holds` is
+    for If-Range. A malformed date counts as absent; malformed tags raise BadRequest.
     """
     reads = method in ("GET", "HEAD")
     current = etag if exists else None
@@ -136,10 +142,10 @@ def evaluate(
 
 
 def if_range_holds(value: str | None, etag: str | None) -> bool:
-    """Whether Range may be obeyed: no If-Range, or one strong tag equal to the object's.
+    """Whether Range counts: there is no If-Range, or one strong tag equal to the object's.
 
-    A date never holds: two changes within its second would join halves of different bytes (RFC 9110 8.8.2.2), and
-    every object here has a strong tag to ask with instead.
+    A date never holds: two changes within one second would join halves of different versions
+    (RFC 9110 8.8.2.2), and every object here has a strong tag.
     """
     if value is None:
         return True
@@ -148,7 +154,10 @@ def if_range_holds(value: str | None, etag: str | None) -> bool:
 
 
 def put_replace(headers: Mapping[str, str]) -> PutTerms:
-    """The terms a store must keep in one step. Dates, and If-None-Match with tags, are `evaluate`'s. Raises BadRequest."""
+    """Return the terms that a store must check in one step with the act.
+
+    `evaluate` checks dates, and If-None-Match with tags. Raises BadRequest.
+    """
     match = headers.get("if-match")
     given = None if match is None else parse_etags(match)
     none_match = headers.get("if-none-match")

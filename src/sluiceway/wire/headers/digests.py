@@ -1,6 +1,7 @@
-"""Content-Digest, Repr-Digest and Want-* (RFC 9530): what a peer promised about its bytes, and what we promise.
+"""Content-Digest, Repr-Digest and Want-* (RFC 9530): digests that a peer or this side promises.
 
-Only the two algorithms RFC 9530 calls active. Knows their names and lengths; the hashing itself is done where bytes flow.
+Only the two algorithms that RFC 9530 calls active. Knows their names and lengths; `pipe.digests`
+hashes.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ class Promise:
 
 
 def parse_digests(content_digest: str | None, repr_digest: str | None) -> list[Promise]:
-    """The promises that can be checked; known before the body is read.
+    """Return the promises that can be checked, before the body is read.
 
-    Algorithms we do not check are ignored beside one we do. Raises BadDigest: member `invalid_digests` for a malformed
-    field or a value of the wrong length, `unsupported_algorithms` when a field holds none we could check (its sender
-    believes the bytes are guarded; they would not be).
+    An unknown algorithm beside a known one is ignored. Raises BadDigest with the member
+    `invalid_digests` for a malformed field or a value of the wrong length, `unsupported_algorithms`
+    where a field holds no known algorithm: its sender would believe that the bytes are protected.
     """
     promises: list[Promise] = []
     for header, value in (("Content-Digest", content_digest), ("Repr-Digest", repr_digest)):
@@ -44,9 +45,9 @@ def parse_digests(content_digest: str | None, repr_digest: str | None) -> list[P
 
 
 def format_digest(algorithm: str, value: bytes) -> str:
-    """One member as a field value: sha-256=:base64:."""
+    """Write one member as a field value: sha-256=:base64:."""
     if len(value) != _LENGTHS.get(algorithm):
-        raise BadDigest(f"{algorithm} of {len(value)} bytes is no digest this side writes")
+        raise BadDigest(f"{algorithm} of {len(value)} bytes is not a valid digest")
     return f"{algorithm}=:{base64.b64encode(value).decode('ascii')}:"
 
 
@@ -77,7 +78,7 @@ def _promises(header: str, value: str) -> list[Promise]:
         promises.append(Promise(algorithm, digest))
     if not promises:
         raise BadDigest(
-            f"{header} names only algorithms this side does not check; send sha-256 or sha-512",
+            f"{header} names only algorithms that are not supported; send sha-256 or sha-512",
             unsupported_algorithms=[
                 {"algorithm": algorithm, "header": header} for algorithm in members
             ],
@@ -99,5 +100,5 @@ def _dictionary(value: str) -> Mapping[str, object] | None:
 
 
 def _bare(member: object) -> object:
-    """A member without its parameters."""
+    """Return a member without its parameters."""
     return member[0] if isinstance(member, tuple) else member

@@ -1,6 +1,7 @@
-"""Content-Disposition of a whole message (RFC 6266, RFC 8187), read and written. Parts of forms: see partheads.
+"""Reads and writes Content-Disposition of a whole message (RFC 6266, RFC 8187).
 
-Names are handed out as they were sent: what may become of them is decided in `names`.
+`forms.part_headers` reads that of form parts. Names are returned as they were sent; `names` makes
+them safe.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ _NOT_PLAIN = re.compile(r'[^\x20-\x7e]|["\\]')
 
 @dataclass(frozen=True, slots=True)
 class Disposition:
-    """`kind` in lower case ("attachment", "inline", "form-data" …); `filename` is the better of filename* and filename."""
+    """`kind` in lower case ("attachment", "inline", "form-data" …); `filename` is the better of
+    filename* and filename."""
 
     kind: str
     name: str | None
@@ -46,13 +48,16 @@ class Disposition:
 
 
 def parse_disposition(value: str) -> Disposition:
-    """Read the header's value. A filename* that cannot be decoded is ignored where a plain filename stands beside it.
+    """Read the header's value. A filename* that cannot be decoded is ignored beside a plain
+    filename.
 
-    Raises BadRequest on a broken structure, a parameter given twice, or more than MOST_DISPOSITION characters.
+    Raises BadRequest for a broken structure, a repeated parameter, or more than MOST_DISPOSITION
+    characters.
     """
     if len(value) > MOST_DISPOSITION:
         raise BadRequest(
-            f"Content-Disposition is longer than {MOST_DISPOSITION} characters; shorten the file name"
+            f"Content-Disposition is longer than {MOST_DISPOSITION} characters;"
+            " shorten the file name"
         )
     kind, parameters = read_parameters(value)
     if not TOKEN.fullmatch(kind):
@@ -75,11 +80,13 @@ def parse_disposition(value: str) -> Disposition:
 
 
 def format_disposition(kind: str, filename: str) -> str:
-    """The header's value: filename first, for old readers in ASCII, then filename* where that lost something."""
+    """Write the header's value: filename in ASCII for old readers, and filename* where it
+    differs."""
     if not TOKEN.fullmatch(kind):
         raise BadRequest("A disposition must be one word such as attachment")
-    filename = _SURROGATE.sub("\ufffd", filename)  # it has no bytes in UTF-8
-    # Browsers disagree about %HH, backslashes and quotes inside filename (RFC 6266 appendix D): none is written.
+    filename = _SURROGATE.sub("\ufffd", filename)  # a surrogate has no bytes in UTF-8
+    # Browsers disagree about %HH, backslashes and quotes inside filename (RFC 6266 appendix D), so
+    # none is written.
     plain = _PERCENT_CODE.sub("_", _NOT_PLAIN.sub("_", filename))
     if plain == filename:
         return f'{kind}; filename="{plain}"'
@@ -87,7 +94,7 @@ def format_disposition(kind: str, filename: str) -> str:
 
 
 def decode_extended(value: str) -> str | None:
-    """RFC 8187: charset'language'percent-encoded, with UTF-8 or ISO-8859-1; None when it is anything else."""
+    """Decode RFC 8187: charset'language'percent-encoded, in UTF-8 or ISO-8859-1; else None."""
     charset, _, rest = value.partition("'")
     _, mark, encoded = rest.partition("'")
     if not mark or charset.lower() not in _CHARSETS or _BROKEN_PERCENT.search(encoded):
@@ -101,8 +108,10 @@ def decode_extended(value: str) -> str | None:
 
 
 def joined_filename(given: Mapping[str, str]) -> str | None:
-    """RFC 2231: `filename*0`, `filename*1` … in the order of their numbers; those with a `*` behind are percent-encoded, in the
-    charset that the first one names. None when one is missing, given twice (as `*1` and `*1*`), or cannot be read.
+    """Join RFC 2231's `filename*0`, `filename*1` … in the order of their numbers.
+
+    Sections with a `*` behind are percent-encoded, in the charset that the first one names. None
+    when one is missing, given twice (as `*1` and `*1*`), or cannot be read.
     """
     sections: dict[int, tuple[str, bool]] = {}
     for name, value in given.items():
@@ -128,7 +137,7 @@ def joined_filename(given: Mapping[str, str]) -> str | None:
 
 
 def _joined_bytes(sections: list[tuple[str, bool]], charset: str) -> str | None:
-    """As bytes, for a character may begin in one section and end in the next."""
+    """Return bytes, because a character may begin in one section and end in the next."""
     raw = bytearray()
     try:
         for value, coded in sections:
@@ -141,7 +150,7 @@ def _joined_bytes(sections: list[tuple[str, bool]], charset: str) -> str | None:
 
 
 def _utf8_of_latin1(text: str) -> str:
-    """Servers hand header bytes out as ISO-8859-1; what was UTF-8 on the wire becomes UTF-8 again."""
+    """Restore UTF-8: servers return header bytes as ISO-8859-1 text."""
     try:
         return text.encode("latin-1").decode("utf-8")
     except UnicodeError:

@@ -1,4 +1,7 @@
-"""HTTP dates (RFC 9110 5.6.7): one form written, three read. No clock here: a date is a number of seconds, UTC."""
+"""HTTP dates (RFC 9110 5.6.7): writes one form, reads three.
+
+There is no clock here: a date is a number of seconds since the epoch, UTC.
+"""
 
 from __future__ import annotations
 
@@ -14,26 +17,29 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TIME = r"(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2}):(?P<second>[0-9]{2})"
 _FORMS = (
     re.compile(
-        rf"[A-Z][a-z]{{2}}, (?P<day>[0-9]{{2}}) (?P<month>[A-Z][a-z]{{2}}) (?P<year>[0-9]{{4}}) {_TIME} GMT"
+        rf"[A-Z][a-z]{{2}}, (?P<day>[0-9]{{2}}) (?P<month>[A-Z][a-z]{{2}}) (?P<year>[0-9]{{4}})"
+        rf" {_TIME} GMT"
     ),
     re.compile(
-        rf"[A-Z][a-z]{{5,8}}, (?P<day>[0-9]{{2}})-(?P<month>[A-Z][a-z]{{2}})-(?P<year>[0-9]{{2}}) {_TIME} GMT"
+        rf"[A-Z][a-z]{{5,8}}, (?P<day>[0-9]{{2}})-(?P<month>[A-Z][a-z]{{2}})-(?P<year>[0-9]{{2}})"
+        rf" {_TIME} GMT"
     ),
     re.compile(
-        rf"[A-Z][a-z]{{2}} (?P<month>[A-Z][a-z]{{2}}) (?P<day>[0-9 ][0-9]) {_TIME} (?P<year>[0-9]{{4}})"
+        rf"[A-Z][a-z]{{2}} (?P<month>[A-Z][a-z]{{2}}) (?P<day>[0-9 ][0-9]) {_TIME}"
+        r" (?P<year>[0-9]{4})"
     ),
 )
 
 
 def http_date(seconds: float) -> str:
-    """IMF-fixdate of seconds since the epoch, rounded down: a Last-Modified must not lie in the future."""
+    """Write IMF-fixdate. Seconds are rounded down: a Last-Modified must not lie in the future."""
     when = _EPOCH + timedelta(seconds=int(seconds // 1))
     day, month = _DAYS[when.weekday()], _MONTHS[when.month - 1]
-    return f"{day}, {when.day:02} {month} {when.year:04} {when.hour:02}:{when.minute:02}:{when.second:02} GMT"
+    return f"{day}, {when.day:02} {month} {when.year:04} {when:%H:%M:%S} GMT"
 
 
 def parse_http_date(value: str) -> float | None:
-    """Seconds since the epoch of IMF-fixdate, RFC 850 or asctime; None for anything else, which callers must ignore."""
+    """Read IMF-fixdate, RFC 850 or asctime. None for any other text, which callers must ignore."""
     for form in _FORMS:
         found = form.fullmatch(value)
         if found and found["month"] in _MONTHS:
@@ -42,14 +48,14 @@ def parse_http_date(value: str) -> float | None:
 
 
 def _seconds(found: re.Match[str]) -> float | None:
-    # The patterns above let only ASCII digits through, so int() is safe here.
+    # The patterns above match only ASCII digits, so int() is safe here.
     year = int(found["year"])
     if len(found["year"]) == 2:
         year += (
             1900 if year >= 70 else 2000
-        )  # no clock to ask for RFC 9110's fifty years; POSIX's pivot instead
+        )  # RFC 9110's fifty years need a clock; this is POSIX's pivot
     month = _MONTHS.index(found["month"]) + 1
-    second = min(int(found["second"]), 59)  # a leap second has no place in datetime
+    second = min(int(found["second"]), 59)  # datetime has no leap second
     try:
         when = datetime(
             year,

@@ -1,4 +1,7 @@
-"""Media types by file name, the same on every machine, and the few that a browser may show in place."""
+"""Media types by file name, the same on every machine, and the few that a browser may show inline.
+
+Knows no files: a type follows from the name and from what the client wrote.
+"""
 
 from __future__ import annotations
 
@@ -12,25 +15,27 @@ __all__ = [
     "INLINE_TYPES",
     "MOST_TYPE",
     "OCTET_STREAM",
+    "clean_type",
     "essence",
     "guess_type",
     "kept_type",
-    "told_type",
 ]
 
 OCTET_STREAM = "application/octet-stream"
-MOST_TYPE = 255  # characters of a type with its parameters; RFC 6838 4.2 allows 127 on each side of the slash
+# characters of a type with its parameters; RFC 6838 4.2 allows 127 on each side of the slash
+MOST_TYPE = 255
 
 _ESSENCE = re.compile(rf"({TOKEN.pattern}/{TOKEN.pattern})[ \t]*(?:;|$)")
 _ESCAPED, _BACKSLASHED = re.compile(r'(["\\])'), r"\\\1"
 _QUOTED = r'"(?:[^"\\\x00-\x1f\x7f-\U0010ffff]|\\[\x20-\x7e])*"'
-# As it may be kept to the letter. No comma outside of quotes: to browsers another type follows it, and that one counts.
+# A type that may be kept as it is. No comma outside of quotes: browsers read another type behind
+# it.
 _WHOLE = re.compile(rf"[^;]+(?:;[ \t]*(?:{TOKEN.pattern}=(?:{TOKEN.pattern}|{_QUOTED})[ \t]*)?)*")
 _OF_REQUESTS = frozenset(
     ["multipart/form-data", "application/x-www-form-urlencoded"]
-)  # say how a form came, not what a file is
+)  # they say how a form was sent, not what a file is
 
-# Passive content only. SVG, HTML, XML and PDF can run code or load things; they are downloads.
+# Passive content only. SVG, HTML, XML and PDF can run code or load things: they are downloaded.
 INLINE_TYPES = frozenset(
     [
         "audio/mp4",
@@ -49,7 +54,8 @@ INLINE_TYPES = frozenset(
     ]
 )
 
-# Python's own table differs from version to version; what it lacks or spells in an old way in any of them is here.
+# Python's own table differs between versions; here are the types that it lacks or spells in an old
+# way in any of them.
 _TYPES = {
     ".7z": "application/x-7z-compressed",
     ".avif": "image/avif",
@@ -90,7 +96,7 @@ _BY_NAME = mimetypes.MimeTypes(filenames=())  # without the machine's /etc/mime.
 
 
 def guess_type(filename: str) -> str:
-    """The type the extension stands for; application/octet-stream when it stands for none."""
+    """Return the type of the extension; application/octet-stream for an unknown one."""
     _, dot, extension = filename.rpartition(".")
     if not dot:
         return OCTET_STREAM
@@ -104,13 +110,16 @@ def guess_type(filename: str) -> str:
 
 
 def essence(kind: str) -> str:
-    """A type without its parameters, in lower case."""
+    """Return a type without its parameters, in lower case."""
     return kind.partition(";")[0].strip().lower()
 
 
-def told_type(told: str) -> str | None:
-    """A type with its parameters as they were told; those that cannot be kept are left out. None for what is no type."""
-    text = told.strip(" \t")
+def clean_type(value: str) -> str | None:
+    """Return a client's type with its parameters, without those that cannot be kept.
+
+    None for text that is no type.
+    """
+    text = value.strip(" \t")
     found = _ESSENCE.match(text)
     if found is None or len(found[1]) > MOST_TYPE:
         return None
@@ -132,9 +141,12 @@ def told_type(told: str) -> str | None:
     return kept
 
 
-def kept_type(told: str, filename: str) -> str:
-    """The type a file keeps: as it was told, parameters and all, where it tells something about one file; else by its name."""
-    kind, text = essence(told), told_type(told)
+def kept_type(value: str, filename: str) -> str:
+    """Return the type to store with a file: the client's, with parameters, or one by the name.
+
+    The client's counts where it describes one file.
+    """
+    kind, text = essence(value), clean_type(value)
     if text is None or "*" in kind or kind == OCTET_STREAM or kind in _OF_REQUESTS:
-        return guess_type(filename)  # image/* and */* are questions (Accept), no type of a file
+        return guess_type(filename)  # image/* and */* are ranges (Accept), not types of a file
     return kind + text[len(kind) :]

@@ -1,7 +1,8 @@
-"""`value; name=token; name="quoted string"`: the shape Content-Type and Content-Disposition share, read in one pass.
+"""Reads `value; name=token; name="quoted string"`, as in Content-Type and Content-Disposition, in
+one pass.
 
-Two dialects of the quoted string: HTTP's, where a backslash escapes the next character, and the one of browsers' forms,
-where it does not. Knows no particular parameter.
+Quoted strings have two dialects: in HTTP's a backslash escapes the next character, in that of
+browsers' forms it does not. Knows no particular parameter.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ _SPACE = " \t"
 
 
 def read_parameters(value: str, *, browser: bool = False) -> tuple[str, list[tuple[str, str]]]:
-    """The lower-cased first word, and the parameters in order with lower-cased names and unquoted values.
+    """Return the first word in lower case, and the parameters in order.
 
-    `browser` reads quoted strings as forms write them. Empty parameters (`;;`) are skipped. Raises BadRequest.
+    Names are in lower case, values unquoted. `browser` reads quoted strings as forms write them.
+    Empty parameters (`;;`) are skipped. Raises BadRequest.
     """
     head, _, _ = value.partition(";")
     read = _form_string if browser else _http_string
@@ -29,7 +31,8 @@ def read_parameters(value: str, *, browser: bool = False) -> tuple[str, list[tup
     while at < len(value):
         if value[at] != ";":
             raise BadRequest(
-                "After a parameter's value only a semicolon may come; quote values that hold other characters"
+                "After a parameter's value only a semicolon may come;"
+                " quote values that hold other characters"
             )
         at = _after_space(value, at + 1)
         if at == len(value) or value[at] == ";":
@@ -48,14 +51,16 @@ def read_parameters(value: str, *, browser: bool = False) -> tuple[str, list[tup
             text, at = value[at:end].rstrip(_SPACE), end
             if '"' in text:
                 raise BadRequest(
-                    "A quotation mark stands inside an unquoted parameter value; quote the whole value"
+                    "A quotation mark stands inside an unquoted parameter value;"
+                    " quote the whole value"
                 )
         found.append((name.lower(), text))
     return head.strip(_SPACE).lower(), found
 
 
 def unique_parameters(parameters: list[tuple[str, str]]) -> dict[str, str]:
-    """The parameters by name. Raises BadRequest when one is given twice: two readers would pick different ones."""
+    """Return the parameters by name. Raises BadRequest for a repeated one: readers would
+    disagree."""
     unique: dict[str, str] = {}
     for name, text in parameters:
         if name in unique:
@@ -71,7 +76,10 @@ def _after_space(value: str, at: int) -> int:
 
 
 def _http_string(value: str, at: int) -> tuple[str, int]:
-    """RFC 9110 5.6.4, from behind the opening quote; the text and the place behind the closing one."""
+    """Read from behind the opening quote (RFC 9110 5.6.4).
+
+    Returns the text and the place behind the closing quote.
+    """
     pieces: list[str] = []
     quote = value.find('"', at)
     while quote >= 0:
@@ -84,17 +92,17 @@ def _http_string(value: str, at: int) -> tuple[str, int]:
         at = escape + 2
         if (
             quote < at
-        ):  # the quote was the escaped character; each quote is searched once, so the cost stays linear
+        ):  # the quote was escaped; each quote is searched once, so the cost stays linear
             quote = value.find('"', at)
     raise BadRequest("A quoted string has no closing quotation mark")
 
 
 def _form_string(value: str, at: int) -> tuple[str, int]:
-    r"""The WHATWG form dialect: the text goes on to the quote that closes it, which `;` or the end follows; a backslash is a
-    backslash.
+    r"""Read the WHATWG form dialect: the closing quote is the one before `;` or the end.
 
-    Old curl and old Firefox wrote `\"` for a quote. Where a backslash stands before every quote inside, the value is read their
-    way: `\"` and `\\` stand for `"` and `\`. Others (npm's form-data, Alamofire) wrote a quote as it is.
+    A backslash is a backslash. But old curl and old Firefox wrote `\"` for a quote: where a
+    backslash stands before every quote inside, `\"` and `\\` stand for `"` and `\`. Others (npm's
+    form-data, Alamofire) wrote a quote as it is.
     """
     start, inside, escaped = at, 0, 0
     quote = value.find('"', at)

@@ -1,6 +1,6 @@
-"""Range, Content-Range and multipart/byteranges (RFC 9110 14), for whoever serves and whoever fetches.
+"""Range, Content-Range and multipart/byteranges (RFC 9110 14), for servers and clients.
 
-Byte positions only: what the object is, and whether If-Range holds, is known elsewhere.
+Byte positions only. Knows no objects; `conditions` decides about If-Range.
 """
 
 from __future__ import annotations
@@ -28,16 +28,14 @@ __all__ = [
 
 MOST_RANGE_HEADER = 4096  # characters; 50 ranges of 10 TB offsets need 1,500
 MOST_RANGES = 50  # readers of PDF and zip ask for a dozen; each one costs a part head and a seek
-MOST_OVERLAPS = (
-    2  # RFC 9110 14.2 calls more than two overlapping ranges a sign of a broken or hostile client
-)
+MOST_OVERLAPS = 2  # RFC 9110 14.2: more overlapping ranges are a sign of a broken or hostile client
 
 _SPACE = " \t"
 
 
 @dataclass(frozen=True, slots=True)
 class ByteRange:
-    """Bytes `start` up to and without `stop`; never empty."""
+    """Bytes from `start` to `stop`, exclusive; never empty."""
 
     start: int
     stop: int
@@ -48,11 +46,13 @@ class ByteRange:
 
 
 def resolve_ranges(header: str | None, size: int) -> list[ByteRange] | None:
-    """What a Range header means for an object of `size` bytes; None is "send all of it, 200".
+    """Return the ranges of a Range header for an object of `size` bytes; None is "send all of it,
+    200".
 
-    None stands for no header, another unit, a malformed or unreasonable one (RFC 9110 14.2 lets a server ignore those),
-    and any range of an empty object. Ranges come in the order asked for, or sorted when some touched and were joined.
-    Raises RangeUnsatisfiable (member `size`) when no byte is asked for that exists.
+    None stands for no header, another unit, a malformed or unreasonable one (RFC 9110 14.2 lets a
+    server ignore those), and any range of an empty object. Ranges are in the requested order, or
+    sorted when some touched and were joined. Raises RangeUnsatisfiable, with the member `size`,
+    when the object has none of the bytes.
     """
     if header is None or len(header) > MOST_RANGE_HEADER or size == 0:
         return None
@@ -77,7 +77,7 @@ def resolve_ranges(header: str | None, size: int) -> list[ByteRange] | None:
 
 
 def _resolve(spec: str, size: int) -> ByteRange | None:
-    """One range clipped to the object, empty when it lies outside; None when it is malformed."""
+    """Return one range clipped to the object, empty outside of it; None when it is malformed."""
     first, dash, last = spec.partition("-")
     if not dash:
         return None
@@ -92,7 +92,7 @@ def _resolve(spec: str, size: int) -> ByteRange | None:
 
 
 def _joined(ranges: list[ByteRange]) -> list[ByteRange] | None:
-    """Overlapping and adjacent ranges made one; None when more than MOST_OVERLAPS overlapped."""
+    """Join overlapping and adjacent ranges; None when more than MOST_OVERLAPS overlap."""
     joined: list[ByteRange] = []
     overlaps = 0
     for found in sorted(ranges, key=lambda r: r.start):
@@ -107,17 +107,20 @@ def _joined(ranges: list[ByteRange]) -> list[ByteRange] | None:
 
 
 def content_range(part: ByteRange, size: int) -> str:
-    """The Content-Range of a 206."""
+    """Write the Content-Range of a 206."""
     return f"bytes {part.start}-{part.stop - 1}/{size}"
 
 
 def unsatisfied_range(size: int) -> str:
-    """The Content-Range of a 416."""
+    """Write the Content-Range of a 416."""
     return f"bytes */{size}"
 
 
 def parse_content_range(value: str) -> tuple[int, int, int | None]:
-    """(start, stop, total or None for `*`) of `bytes a-b/total`. Raises BadRequest, also for `bytes */total`."""
+    """Read `bytes a-b/total`: start, stop, and total or None for `*`.
+
+    Raises BadRequest, also for `bytes */total`.
+    """
     positions, total = _split_content_range(value)
     first, dash, last = positions.partition("-")
     if not dash:
@@ -126,13 +129,14 @@ def parse_content_range(value: str) -> tuple[int, int, int | None]:
     whole = None if total == "*" else ascii_uint(total, "Content-Range")
     if end < start or (whole is not None and end >= whole):
         raise BadRequest(
-            "Content-Range contradicts itself: FIRST must not lie behind LAST, nor LAST behind TOTAL"
+            "Content-Range contradicts itself: FIRST must not lie behind LAST, nor LAST behind"
+            " TOTAL"
         )
     return start, end + 1, whole
 
 
 def parse_unsatisfied_range(value: str) -> int | None:
-    """The size a 416 told in `bytes */N`; None when the value is of another form."""
+    """Read the size in a 416's `bytes */N`; None for a value of another form."""
     try:
         positions, total = _split_content_range(value)
         return ascii_uint(total) if positions == "*" else None
@@ -151,22 +155,25 @@ def _split_content_range(value: str) -> tuple[str, str]:
 
 
 def byteranges_type(boundary: str) -> str:
-    """The Content-Type of a 206 with several parts."""
+    """Write the Content-Type of a 206 with several parts."""
     return f"multipart/byteranges; boundary={boundary}"
 
 
 def byteranges_head(boundary: str, part: ByteRange, size: int, media_type: str) -> bytes:
-    """What stands before a part's bytes, the line break that ends the previous part included."""
-    head = f"\r\n--{boundary}\r\nContent-Type: {media_type}\r\nContent-Range: {content_range(part, size)}\r\n\r\n"
+    """Write the head of a part, with the line break that ends the previous part."""
+    head = (
+        f"\r\n--{boundary}\r\nContent-Type: {media_type}\r\n"
+        f"Content-Range: {content_range(part, size)}\r\n\r\n"
+    )
     return head.encode("latin-1", "replace")
 
 
 def byteranges_tail(boundary: str) -> bytes:
-    """What stands behind the last part."""
+    """Write the end behind the last part."""
     return f"\r\n--{boundary}--\r\n".encode("latin-1")
 
 
 def byteranges_length(boundary: str, parts: Sequence[ByteRange], size: int, media_type: str) -> int:
-    """The exact Content-Length of the whole multipart answer."""
+    """Return the exact Content-Length of the whole multipart response."""
     heads = sum(len(byteranges_head(boundary, part, size, media_type)) for part in parts)
     return heads + sum(part.length for part in parts) + len(byteranges_tail(boundary))
