@@ -40,10 +40,10 @@ def test_acknowledged_is_what_tcp_info_says() -> None:
                 except BlockingIOError:
                     break
             time.sleep(0.2)
-            line = SocketProgress(lambda: sent)
-            line.socket = out
-            assert line.tells
-            assert line.acknowledged == acked(out) - before < sent
+            progress = SocketProgress(lambda: sent)
+            progress.socket = out
+            assert progress.is_exact
+            assert progress.acknowledged == acked(out) - before < sent
             left = sent
             while left:
                 left -= len(peer.recv(min(left, 1 << 20)))
@@ -53,16 +53,16 @@ def test_acknowledged_is_what_tcp_info_says() -> None:
                     added = 0
                 sent += added
             deadline = time.monotonic() + 10
-            while line.acknowledged < sent and time.monotonic() < deadline:
+            while progress.acknowledged < sent and time.monotonic() < deadline:
                 time.sleep(0.01)
-            assert line.acknowledged == sent == acked(out) - before
+            assert progress.acknowledged == sent == acked(out) - before
 
 
 def test_without_a_connection_nothing_is_claimed_of_the_peer() -> None:
     """Before it is there and after it is closed, what our side took is all that is known."""
-    line = SocketProgress(lambda: 7)
-    assert (line.taken, line.acknowledged, line.tells) == (7, 7, False)
+    progress = SocketProgress(lambda: 7)
+    assert (progress.taken, progress.acknowledged, progress.is_exact) == (7, 7, False)
     sock = socket.socket()
     sock.close()
-    line.socket = sock
-    assert (line.acknowledged, line.tells) == (7, False)
+    progress.socket = sock
+    assert (progress.acknowledged, progress.is_exact) == (7, False)

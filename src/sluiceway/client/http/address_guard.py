@@ -1,7 +1,8 @@
-"""Which addresses may be connected to on somebody else's word: public ones, by a table of our own.
+"""Which addresses a URL from a client may lead to: public ones, by a table of our own.
 
-It decides on the number about to be connected to; names, redirects and odd spellings are gone by then. `ipaddress` only
-reads: its is_global takes NAT64, 6to4, multicast and others for public (Python 3.11.7, CVE-2024-4032).
+The check is on the number that is about to be connected to; names, redirects and odd spellings are
+resolved by then. `ipaddress` only parses: its is_global takes NAT64, 6to4, multicast and others for
+public (Python 3.11.7, CVE-2024-4032).
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ __all__ = ["AddressGuard", "parse_network", "refused_address"]
 
 log: logging.Logger = logging.getLogger("sluiceway.guard")
 
-# IANA's special-purpose registries (RFC 6890), and what a file can never come from. The first match gives the reason.
+# IANA's special-purpose registries (RFC 6890), and ranges that never hold a file server.
+# The first match gives the reason.
 _V4 = [
     ("0.0.0.0/8", "this network"),
     ("10.0.0.0/8", "private"),
@@ -53,18 +55,18 @@ _V6 = [
     ("fec0::/10", "site-local"),
     ("ff00::/8", "multicast"),
 ]
-PUBLIC_V6 = IPv6Network(
-    "2000::/3"
-)  # all that was ever given out as global unicast (RFC 4291, IANA)
+# all that was ever assigned as global unicast (RFC 4291, IANA)
+PUBLIC_V6 = IPv6Network("2000::/3")
 
 SPECIAL_V4 = [(IPv4Network(network), what) for network, what in _V4]
 SPECIAL_V6 = [(IPv6Network(network), what) for network, what in _V6]
 
-# What hands a machine its keys. One of them is public to every table, the others lie in ranges an operator may allow.
+# Services that hand a machine its keys. One of them is public in every table, the others lie in
+# ranges that an operator may allow.
 METADATA = frozenset(
     ip_address(text)
     for text in (
-        "169.254.169.254",  # nearly everybody
+        "169.254.169.254",  # most clouds
         "169.254.170.2",  # AWS ECS tasks
         "169.254.170.23",  # AWS EKS pods
         "fd00:ec2::254",  # AWS
@@ -81,16 +83,15 @@ NAT64 = IPv6Network("64:ff9b::/96")
 NAT64_LOCAL = IPv6Network("64:ff9b:1::/48")
 SIX_TO_FOUR = IPv6Network("2002::/16")
 TEREDO = IPv6Network("2001::/32")
-ISATAP = frozenset(
-    [0x0000_5EFE, 0x0200_5EFE]
-)  # the upper half of its interface identifiers (RFC 5214 6.1)
+# the upper half of its interface identifiers (RFC 5214 6.1)
+ISATAP = frozenset([0x0000_5EFE, 0x0200_5EFE])
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 
 def parse_network(text: str) -> Network:
-    """An address or a network such as 10.1.0.0/16 or fd12::/64. Raises BadRequest."""
+    """Parse an address or a network, such as 10.1.0.0/16 or fd12::/64. Raises BadRequest."""
     try:
         return ip_network(text)
     except ValueError as error:
@@ -98,16 +99,21 @@ def parse_network(text: str) -> Network:
 
 
 def refused_address(why: str) -> Forbidden:
-    """One word for every reason: a client that could tell them apart could list the names of the network behind the server."""
+    """The error for every reason alike.
+
+    A client that could tell the reasons apart could list the names of the network behind the
+    server.
+    """
     return Forbidden(why).for_operator(
         "This server does not fetch from there: the host is unknown, or its address is not public"
     )
 
 
 class AddressGuard:
-    """A Transport's guard: raises Forbidden for an address that is not public, unless it is in `internal` (networks as text).
+    """A Transport's guard: raises Forbidden for an address that is not public.
 
-    A metadata service is allowed only by a network of exactly its address: 169.254.0.0/16 does not mean it.
+    `internal` names networks, as text, that are allowed as well. A metadata service is allowed only
+    by a network of exactly its address: 169.254.0.0/16 does not mean it.
     """
 
     def __init__(self, internal: Iterable[str] = ()) -> None:
@@ -115,24 +121,23 @@ class AddressGuard:
 
     def __call__(self, address: str, port: int) -> None:
         try:
-            why = self._unfit(
-                ip_address(address.partition("%")[0])
-            )  # a zone says which link, not which address
+            # A zone (%) names a link, not an address.
+            why = self._forbidden(ip_address(address.partition("%")[0]))
         except ValueError:
             why = "no internet address"
         if why is not None:
-            log.warning(
-                "did not connect to %s port %d: %s", address, port, why
-            )  # the client is not told the address
+            # The address is for the log only: the client does not learn it.
+            log.warning("did not connect to %s port %d: %s", address, port, why)
             raise refused_address(
-                f"The URL leads to an address that is not public ({why}). To fetch from there, allow it with --fetch-internal"
+                f"The URL leads to an address that is not public ({why}). "
+                "To fetch from there, allow it with --fetch-internal"
             )
 
-    def _unfit(self, address: Address) -> str | None:
+    def _forbidden(self, address: Address) -> str | None:
         """Why an address must not be connected to; None when it may be."""
         inner = list(_inside(address)) if isinstance(address, IPv6Address) else []
         for form, v4 in inner:
-            why = self._unfit(v4)
+            why = self._forbidden(v4)
             if why is not None:
                 return f"{why}, as {form}"
         if self._allowed(address):
@@ -142,8 +147,8 @@ class AddressGuard:
         if isinstance(address, IPv4Address):
             return next((what for network, what in SPECIAL_V4 if address in network), None)
         if address in MAPPED or address in NAT64:
-            return None  # nothing but the IPv4 address that was looked at
-        outside = None if address in PUBLIC_V6 else "given to nobody"
+            return None  # only the IPv4 address counts, and it was checked above
+        outside = None if address in PUBLIC_V6 else "not assigned"
         return next((what for network, what in SPECIAL_V6 if address in network), outside)
 
     def _allowed(self, address: Address) -> bool:
@@ -154,7 +159,7 @@ class AddressGuard:
 
 
 def _inside(address: IPv6Address) -> Iterator[tuple[str, IPv4Address]]:
-    """The IPv4 addresses that packets to this one may end at."""
+    """Yield the IPv4 addresses that packets to this one may reach, each with the form it has."""
     bits = int.from_bytes(address.packed)
     low = IPv4Address(bits & 0xFFFF_FFFF)
     if address in MAPPED:

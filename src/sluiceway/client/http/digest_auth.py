@@ -1,6 +1,7 @@
-"""Digest authentication (RFC 7616): the answer to a challenge proves that we know the password, and does not tell it.
+"""Digest authentication (RFC 7616): a proof that we know the password, without the password.
 
-One login is for one server. Its challenge is remembered, so that only the first request of a copy is sent in vain. No I/O.
+One login is for one server. Its challenge is remembered, so that only the first request of a copy
+is sent in vain. No I/O.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from urllib.parse import urlsplit
 
 __all__ = ["DigestLogin"]
 
-# The strongest first. MD5 stands here because most servers of this kind know nothing else.
+# The strongest first. MD5 is here because most servers of this kind know nothing else.
 ALGORITHMS = {"SHA-512-256": "sha512_256", "SHA-256": "sha256", "MD5": "md5"}
 
 _SCHEME = re.compile(r"(?:^|,)\s*([A-Za-z0-9-]+)\s+(?=[A-Za-z*-]+\s*=)")
@@ -20,7 +21,7 @@ _PARAMETER = re.compile(r'([A-Za-z*-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))
 
 
 class DigestLogin:
-    """Knows no challenge at first, and then answers the last one that `learn` was shown."""
+    """A user's login at one server. It answers the last challenge that `learn` got."""
 
     def __init__(self, user: str, password: str) -> None:
         self._user, self._password = user, password
@@ -29,70 +30,74 @@ class DigestLogin:
 
     @property
     def known(self) -> bool:
+        """Whether a challenge was learned."""
         return self._challenge is not None
 
     def learn(self, header: str) -> bool:
-        """Whether a WWW-Authenticate holds a challenge that can be answered."""
-        fitting = [
-            told for told in _challenges(header) if _hash_of(told) is not None and told.get("nonce")
+        """Learn the strongest challenge of a WWW-Authenticate; False when none can be answered."""
+        usable = [
+            challenge
+            for challenge in _challenges(header)
+            if _base_algorithm(challenge) in ALGORITHMS
+            and challenge.get("nonce")
+            and ("qop" not in challenge or "auth" in _list_items(challenge["qop"]))
         ]
-        fitting = [told for told in fitting if "qop" not in told or "auth" in _listed(told["qop"])]
-        if not fitting:
+        if not usable:
             return False
-        self._challenge = min(fitting, key=lambda told: list(ALGORITHMS).index(_base(told)))
+        strength = list(ALGORITHMS)
+        self._challenge = min(usable, key=lambda one: strength.index(_base_algorithm(one)))
         self._count = 0
         return True
 
     def answer(self, method: str, url: str) -> str | None:
-        """The Authorization of a request; None as long as no challenge is known."""
-        told = self._challenge
-        if told is None:
+        """Return the Authorization of a request; None as long as no challenge is known."""
+        challenge = self._challenge
+        if challenge is None:
             return None
-        name = _hash_of(told) or "md5"
+        algorithm = ALGORITHMS[_base_algorithm(challenge)]
 
         def digest(text: str) -> str:
-            return hashlib.new(name, text.encode(), usedforsecurity=False).hexdigest()
+            return hashlib.new(algorithm, text.encode(), usedforsecurity=False).hexdigest()
 
         parts = urlsplit(url)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        realm, nonce, own = told.get("realm", ""), told["nonce"], secrets.token_hex(16)
+        realm, nonce = challenge.get("realm", ""), challenge["nonce"]
+        client_nonce = secrets.token_hex(16)
         self._count += 1
         count = f"{self._count:08x}"
         secret = digest(f"{self._user}:{realm}:{self._password}")
-        if told.get("algorithm", "").upper().endswith("-SESS"):
-            secret = digest(f"{secret}:{nonce}:{own}")
-        what = digest(f"{method}:{target}")
-        proof = digest(
-            f"{secret}:{nonce}:{count}:{own}:auth:{what}"
-            if "qop" in told
-            else f"{secret}:{nonce}:{what}"
-        )
-        user = (
-            digest(f"{self._user}:{realm}")
-            if told.get("userhash", "").lower() == "true"
-            else self._user
-        )
+        if challenge.get("algorithm", "").upper().endswith("-SESS"):
+            secret = digest(f"{secret}:{nonce}:{client_nonce}")
+        request = digest(f"{method}:{target}")
+        user = self._user
+        if challenge.get("userhash", "").lower() == "true":
+            user = digest(f"{user}:{realm}")
+        has_qop = "qop" in challenge
         fields = {
             "username": user,
             "realm": realm,
             "nonce": nonce,
             "uri": target,
-            "response": proof,
+            "response": digest(
+                f"{secret}:{nonce}:{count}:{client_nonce}:auth:{request}"
+                if has_qop
+                else f"{secret}:{nonce}:{request}"
+            ),
         }
-        if "opaque" in told:
-            fields["opaque"] = told["opaque"]
-        if "qop" in told:
-            fields["cnonce"] = own
+        if "opaque" in challenge:
+            fields["opaque"] = challenge["opaque"]
+        if has_qop:
+            fields["cnonce"] = client_nonce
         text = ", ".join(f'{key}="{_quoted(value)}"' for key, value in fields.items())
-        if "algorithm" in told:
-            text += f", algorithm={told['algorithm']}"
-        if "qop" in told:
+        if "algorithm" in challenge:
+            text += f", algorithm={challenge['algorithm']}"
+        if has_qop:
             text += f", qop=auth, nc={count}"
         return f"Digest {text}" + (", userhash=true" if user != self._user else "")
 
 
 def _challenges(header: str) -> list[dict[str, str]]:
-    """The Digest challenges among all of the header: several schemes may stand in one line."""
+    """The Digest challenges of a header, which may name several schemes."""
     starts = [*_SCHEME.finditer(header)]
     ends = [*(start.start() for start in starts[1:]), len(header)]
     return [
@@ -107,15 +112,11 @@ def _challenges(header: str) -> list[dict[str, str]]:
     ]
 
 
-def _base(told: dict[str, str]) -> str:
-    return told.get("algorithm", "MD5").upper().removesuffix("-SESS")
+def _base_algorithm(challenge: dict[str, str]) -> str:
+    return challenge.get("algorithm", "MD5").upper().removesuffix("-SESS")
 
 
-def _hash_of(told: dict[str, str]) -> str | None:
-    return ALGORITHMS.get(_base(told))
-
-
-def _listed(text: str) -> list[str]:
+def _list_items(text: str) -> list[str]:
     return [item.strip().lower() for item in text.split(",")]
 
 

@@ -1,6 +1,6 @@
-"""A server's refusal becomes one of our errors: by its status, with its own words, and what to do about it.
+"""A server's refusal as one of our errors: by its status, with the server's words and a hint.
 
-Knows answers only as status and text; reading them is the transport's affair.
+Gets a response as head and text; the transport reads it.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from sluiceway.wire.urls import redact_url
 
 __all__ = ["FROM_TOKEN", "TOKEN", "refusal"]
 
-TOKEN = "--token or SLUICEWAY_TOKEN"  # noqa: S105 - the words for it
-FROM_TOKEN = "--from-token or SLUICEWAY_FROM_TOKEN"  # noqa: S105 - the words for it
-MOST_WORDS = 300  # characters of a server's text in one line for people
+TOKEN = "--token or SLUICEWAY_TOKEN"  # noqa: S105 - an option's name
+FROM_TOKEN = "--from-token or SLUICEWAY_FROM_TOKEN"  # noqa: S105 - an option's name
+MOST_WORDS = 300  # characters of a server's text that are shown, in one line
 
 BY_STATUS: dict[int, type[SluiceError]] = {
     401: errors.Unauthorized,
@@ -45,7 +45,7 @@ HINTS = {
     401: "give a token with {token}, or check the one given",
     403: "the server does not allow this to you",
     404: "check the URL",
-    405: "this URL does not take what was sent; files go to URLs such as …/files/NAME",
+    405: "this URL takes no files; they go to URLs such as …/files/NAME",
     409: "the name is taken, or the folder it goes to is not there",
     413: "the server takes nothing that large",
     429: "too many requests; try again later",
@@ -55,34 +55,34 @@ HINTS = {
 
 
 def refusal(head: Head, text: str, token: str = TOKEN) -> SluiceError:
-    """The error for an answer that is not success. Members: `answered` (status), `answer_code` (its code), `url`.
+    """Return the error for a response that is no success.
 
-    `token` is what people say to give this server a token.
+    Members: `answered` (the status), `answer_code` (the problem's code), `url`, `retry_after` (the
+    header as it came). `token` names the options that give this server a token.
     """
     problem = _problem(head, text)
     code = problem.get("code")
     kind = BY_CODE.get(code) if isinstance(code, str) else None
     if kind is None:
-        kind = BY_STATUS.get(
-            head.status, errors.PeerFailed if head.status >= 500 else errors.BadRequest
-        )
+        other = errors.PeerFailed if head.status >= 500 else errors.BadRequest
+        kind = BY_STATUS.get(head.status, other)
     if head.status < 400:
         kind = errors.PeerFailed
     words = _words(problem, text, head)
     # A server that explains itself needs no hint from here.
     hint = HINTS.get(head.status, "").format(token=token)
-    said = f": {words or hint}" if words or hint else ""
+    reason = f": {words or hint}" if words or hint else ""
     members: dict[str, object] = {ANSWERED: head.status, "url": redact_url(head.url)}
     if isinstance(code, str):
         members["answer_code"] = code
     if head.status == 401 and words:
-        said += f" ({hint})"
+        reason += f" ({hint})"
     if "retry-after" in head.headers:
-        members["retry_after"] = head.headers["retry-after"]  # as it came: seconds or a date
+        members["retry_after"] = head.headers["retry-after"]  # seconds or a date
     wait = clipped_uint(head.headers.get("retry-after", ""))
     if wait is not None:
-        said += f" (it asks to come back in {wait} s)"
-    return kind(f"{redact_url(head.url)} answered {head.status}{said}", **members)
+        reason += f" (it asks to come back in {wait} s)"
+    return kind(f"{redact_url(head.url)} answered {head.status}{reason}", **members)
 
 
 def _problem(head: Head, text: str) -> dict[str, object]:
@@ -96,19 +96,21 @@ def _problem(head: Head, text: str) -> dict[str, object]:
 
 
 def _words(problem: dict[str, object], text: str, head: Head) -> str:
-    """The server's own explanation in one line without control characters: a terminal must not obey a peer."""
+    """The server's explanation in one line.
+
+    It has no control characters: a peer must not steer a terminal.
+    """
     for name in ("detail", "title", "message", "error"):
-        said = problem.get(name)
-        if isinstance(said, str) and said:
-            return _one_line(said)
+        value = problem.get(name)
+        if isinstance(value, str) and value:
+            return _one_line(value)
     if head.headers.get("content-type", "").startswith("text/plain"):
         return _one_line(text)
     return ""
 
 
 def _one_line(text: str) -> str:
-    line = "".join(
-        character if character.isprintable() else " " for character in text[: 4 * MOST_WORDS]
-    )
-    line = " ".join(line.split())
-    return line if len(line) <= MOST_WORDS else line[: MOST_WORDS - 1] + "…"
+    start = text[: 4 * MOST_WORDS]
+    printable = "".join(character if character.isprintable() else " " for character in start)
+    words = " ".join(printable.split())
+    return words if len(words) <= MOST_WORDS else words[: MOST_WORDS - 1] + "…"

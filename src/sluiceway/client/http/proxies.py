@@ -1,6 +1,7 @@
-"""Which proxy leads to a URL, as the environment says: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, lower case first.
+"""The proxy for a URL, from the environment: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY.
 
-A server that was started by CGI ignores HTTP_PROXY: there it is a header of the client's ("httpoxy", CVE-2016-1000110).
+Lower case comes first. Under CGI, HTTP_PROXY is ignored: there it is a header of the client
+("httpoxy", CVE-2016-1000110).
 """
 
 from __future__ import annotations
@@ -19,31 +20,34 @@ __all__ = ["Proxies", "Proxy"]
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """`url` without user and password; those became `authorization`."""
+    """`url` has no user and password: they are in `authorization`."""
 
     url: str
     authorization: str | None = None
 
 
 class Proxies:
-    """What the environment says now. Loopback and private addresses are no exception, unless NO_PROXY names them."""
+    """The proxies of the environment, read once.
 
-    def __init__(self, told: Mapping[str, str] | None = None) -> None:
-        self._told = dict(getproxies_environment() if told is None else told)
+    They are used for loopback and private addresses as well, unless NO_PROXY names those.
+    `variables` has the names in lower case without `_proxy`; None reads the environment.
+    """
+
+    def __init__(self, variables: Mapping[str, str] | None = None) -> None:
+        self._variables = dict(getproxies_environment() if variables is None else variables)
 
     def of(self, url: str) -> Proxy | None:
-        """Raises BadRequest for a proxy that cannot be used."""
+        """Return the proxy for a URL. Raises BadRequest for a proxy that cannot be used."""
         parts = urlsplit(url)
-        text = self._told.get(parts.scheme) or self._told.get("all")
-        if (
-            not text
-            or not parts.hostname
-            or self._bypassed(parts.hostname, parts.netloc.rpartition("@")[2])
-        ):
+        text = self._variables.get(parts.scheme) or self._variables.get("all")
+        if not text or not parts.hostname:
+            return None
+        if self._bypassed(parts.hostname, parts.netloc.rpartition("@")[2]):
             return None
         if text.lower().startswith("socks"):
             raise BadRequest(
-                "The environment names a SOCKS proxy, and only HTTP proxies can be used; set NO_PROXY to go without"
+                "The environment names a SOCKS proxy, and only HTTP proxies can be used; "
+                "set NO_PROXY to go without"
             )
         try:
             address = parse_address(text if "://" in text else f"http://{text}")
@@ -53,11 +57,15 @@ class Proxies:
             ) from None
         return Proxy(address.url, address.authorization)
 
-    def _bypassed(self, host: str, place: str) -> bool:
-        """As curl reads NO_PROXY: names and all below them, with a port or without; addresses and networks; * for all."""
-        names = [name.strip().lower() for name in self._told.get("no", "").split(",")]
+    def _bypassed(self, host: str, host_and_port: str) -> bool:
+        """Whether NO_PROXY names the host, read as curl does.
+
+        It holds names, which cover all names below them, with a port or without; addresses and
+        networks; or * for all.
+        """
+        names = [name.strip().lower() for name in self._variables.get("no", "").split(",")]
         return any(
-            name == "*" or _fits(name.strip("[]"), host) or _fits(name, place.lower())
+            name == "*" or _fits(name.strip("[]"), host) or _fits(name, host_and_port.lower())
             for name in names
             if name
         )

@@ -1,7 +1,8 @@
-"""How far a request's body is on its way: taken by our socket, acknowledged by the peer's kernel. Figures only.
+"""How far a request's body is: taken by our socket, acknowledged by the peer's kernel.
 
-Linux tells how many bytes of a connection the peer has not acknowledged yet (SIOCOUTQ, the figure behind TCP_INFO's
-bytes_acked: equal in tests, and it also holds for TLS, where more bytes go over the line than the body has).
+On Linux, SIOCOUTQ is the number of bytes that the peer has not acknowledged yet. It is the figure
+behind TCP_INFO's bytes_acked (equal in tests). It also holds for TLS, where the connection carries
+more bytes than the body has.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ SIOCOUTQ = 0x5411  # linux/sockios.h, tcp(7)
 
 
 class SocketProgress:
-    """The connection of one body. `socket` is set once there is one."""
+    """The connection of one body. `socket` is set once there is one; `taken` counts its bytes."""
 
     def __init__(self, taken: Callable[[], int]) -> None:
         self._taken = taken
@@ -29,27 +30,26 @@ class SocketProgress:
         return self._taken()
 
     @property
-    def tells(self) -> bool:
-        """Whether `acknowledged` is the peer's word and not only our kernel's."""
+    def is_exact(self) -> bool:
+        """Whether `acknowledged` counts what the peer has, and not only what our kernel took."""
         return self._outstanding() is not None
 
     @property
     def acknowledged(self) -> int:
-        """Bytes of the body that the peer's kernel has; where the system does not tell, those our kernel took."""
-        taken = (
-            self.taken
-        )  # first: what is acknowledged meanwhile makes the answer too small, never too large
+        """Bytes of the body that the peer's kernel has; without SIOCOUTQ, those our kernel took."""
+        # Read first: an acknowledgement in between makes the result too small, never too large.
+        taken = self.taken
         return max(0, taken - (self._outstanding() or 0))
 
     def _outstanding(self) -> int | None:
-        """Bytes on the line, framing included, that the peer has not acknowledged."""
+        """Bytes that the peer has not acknowledged, framing included."""
         if self.socket is None or sys.platform != "linux":
             return None
         try:
             import fcntl
 
-            told = fcntl.ioctl(self.socket.fileno(), SIOCOUTQ, bytes(4))
+            answer = fcntl.ioctl(self.socket.fileno(), SIOCOUTQ, bytes(4))
         except (OSError, ValueError):  # closed meanwhile
             return None
-        (outstanding,) = struct.unpack("i", told)
+        (outstanding,) = struct.unpack("i", answer)
         return outstanding if isinstance(outstanding, int) else None

@@ -1,4 +1,7 @@
-"""Whose certificates are trusted, and the one that is shown: to the servers that were named, never along a redirect."""
+"""Whose certificates are trusted, and our own: it goes to the servers named, never along a redirect.
+
+Knows nothing of the HTTP library.
+"""
 
 from __future__ import annotations
 
@@ -14,35 +17,39 @@ __all__ = ["Contexts", "Trust"]
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """`ca_file`: certificates (PEM) of more authorities, beside the system's (or those of SSL_CERT_FILE). `client_cert`: a file
-    (PEM) with our own certificate and its key without a password, shown to the origins in `shown_to`."""
+    """What to trust, and what to show.
+
+    `ca_file`: certificates (PEM) of more authorities, beside the system's or those of
+    SSL_CERT_FILE. `client_cert`: a file (PEM) with our own certificate and its key, without a
+    password. It is shown to the origins in `shown_to`.
+    """
 
     ca_file: str | None = None
     client_cert: str | None = None
     shown_to: Collection[tuple[str, str, int]] = ()
 
     def contexts(self) -> Contexts:
-        """Reads the files. Raises BadRequest for one that cannot be used."""
+        """Read the files. Raises BadRequest for one that cannot be used."""
         plain = ssl.create_default_context()
         if self.ca_file is not None:
-            _loaded("ca_file", self.ca_file, lambda path: plain.load_verify_locations(path))
+            _load("ca_file", self.ca_file, lambda path: plain.load_verify_locations(path))
         ours = None
         if self.client_cert is not None:
             ours = ssl.create_default_context()
             if self.ca_file is not None:
                 ours.load_verify_locations(self.ca_file)
             context = ours
-            _loaded(
+            _load(
                 "client_cert",
                 self.client_cert,
-                lambda path: context.load_cert_chain(path, password=_none),
+                lambda path: context.load_cert_chain(path, password=_no_password),
             )
         return Contexts(plain, ours, frozenset(self.shown_to))
 
 
 @dataclass(frozen=True, slots=True)
 class Contexts:
-    """The files read: what to speak TLS with, by the URL that is asked."""
+    """The TLS contexts with the files read in, by URL."""
 
     plain: ssl.SSLContext
     ours: ssl.SSLContext | None
@@ -52,7 +59,7 @@ class Contexts:
         return self.ours if self.ours is not None and origin(url) in self.shown_to else self.plain
 
 
-def _loaded(name: str, path: str, load: Callable[[str], object]) -> None:
+def _load(name: str, path: str, load: Callable[[str], object]) -> None:
     try:
         load(path)
     except ssl.SSLError as error:
@@ -65,6 +72,6 @@ def _loaded(name: str, path: str, load: Callable[[str], object]) -> None:
         ) from error
 
 
-def _none() -> str:
-    """A key with a password fails by this; without it, OpenSSL would ask the terminal for one, and wait."""
+def _no_password() -> str:
+    """Makes a key with a password fail. Without this, OpenSSL would ask the terminal and wait."""
     return ""
