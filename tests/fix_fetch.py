@@ -2,7 +2,7 @@
 
 server = fetcher("--max-size", "1MiB")
 fetch(server, peer.url + "/file")                     # peer = Peer(act, REMOTE)
-server = fetcher(told=["fetch.WINDOW = 0.5"])         # constants of client/guarded_fetch.py and others, made small in its process
+server = fetcher(told=["fetch.PACE_WINDOW = 0.5"])         # constants of client/guarded_fetch.py and others, made small in its process
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import pytest
 import sluiceway
 from rude_peer import Exchange, Peer, ranged, sha256_field
 from sluiceway.client.http.redirects import MOST_REDIRECTS
-from sluiceway.client.local.part_file import part_paths
+from sluiceway.client.local.part_notes import part_paths
 from sluiceway.client.retry import MOST_ATTEMPTS
 from sluiceway.errors import (
     DigestMismatch,

@@ -14,7 +14,7 @@ import pytest
 
 from fix_server import Serve
 from rude_peer import Exchange, Peer, ranged, sha256_field
-from sluiceway.client.local.part_file import part_paths
+from sluiceway.client.local.part_notes import part_paths
 
 DATA = os.urandom(8 << 20)
 DEADLINE = 60  # seconds

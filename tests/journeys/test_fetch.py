@@ -526,7 +526,7 @@ def test_a_remote_server_that_stalls_is_left(told: bool, fetcher: Fetcher) -> No
 
 def test_all_hops_together_have_a_deadline(fetcher: Fetcher) -> None:
     """Five redirects, each within its time, are still too slow together."""
-    server = fetcher(told=["fetch.HEADS = 1.0"])
+    server = fetcher(told=["fetch.HEAD_TIMEOUT = 1.0"])
 
     def act(exchange: Exchange) -> None:
         time.sleep(0.4)
@@ -540,7 +540,7 @@ def test_all_hops_together_have_a_deadline(fetcher: Fetcher) -> None:
 
 def test_a_remote_server_that_drips_is_left(fetcher: Fetcher) -> None:
     """A byte now and then keeps every idle timer quiet; the pace does not."""
-    server = fetcher(told=["fetch.WINDOW = 0.5"])
+    server = fetcher(told=["fetch.PACE_WINDOW = 0.5"])
     ended: list[bool] = []
 
     def act(exchange: Exchange) -> None:

@@ -326,7 +326,7 @@ def test_an_endless_file_is_given_up_at_the_limit(fetcher: Fetcher) -> None:
 
 def test_a_remote_server_that_drips_is_given_up(fetcher: Fetcher) -> None:
     """A byte now and then would hold an upload open for ever."""
-    server = fetcher(told=["fetch.WINDOW = 0.5"])
+    server = fetcher(told=["fetch.PACE_WINDOW = 0.5"])
 
     def act(exchange: Exchange) -> None:
         exchange.head(200, {"Content-Length": "1000000"})

@@ -1,6 +1,7 @@
-"""Fetching one file: ask, write what comes, ask for the rest when it broke off, check, give it its name.
+"""Downloading one file: ask, write, ask for the rest after a break, check, publish.
 
-What to do with an answer is decided in `plan`, how bytes rest in `part` and `outlet`; this is the order of events.
+This is the order of events. What to do with a response is decided in `download_plan`, how bytes
+rest in `local`.
 """
 
 from __future__ import annotations
@@ -22,9 +23,15 @@ from sluiceway.client.http.error_responses import refusal
 from sluiceway.client.http.exchange import Head
 from sluiceway.client.http.redirects import follow_redirects
 from sluiceway.client.http.transport import OpenResponse, Transport
-from sluiceway.client.local.download_target import Sink, name_told, open_in_folder, open_target
+from sluiceway.client.local.download_target import (
+    Sink,
+    open_in_folder,
+    open_target,
+    served_name,
+)
 from sluiceway.client.local.files import LocalFile
-from sluiceway.client.local.part_file import Notes, PartialFile
+from sluiceway.client.local.part_file import PartialFile
+from sluiceway.client.local.part_notes import Notes
 from sluiceway.client.remote_source import repr_promises
 from sluiceway.client.retry import (
     DEFAULT_POLICY,
@@ -43,66 +50,73 @@ from sluiceway.pipe.worker_thread import in_thread
 from sluiceway.pipe.wrapped import TimedSource, throttled
 from sluiceway.wire.urls import redact_url
 
-__all__ = ["Download", "download"]
+__all__ = ["DownloadJob", "download"]
 
-TELL_EVERY = 0.1  # seconds between two looks at the progress
+REPORT_EVERY = 0.1  # seconds between two reports of progress
 
 
 @dataclass(frozen=True, slots=True)
-class Download:
-    """One file to fetch. `target` is a path, a folder (the name comes from the server, cleaned) or "-"."""
+class DownloadJob:
+    """One file to download.
+
+    `target` is a path, a folder (the name comes from the server, cleaned) or "-".
+    """
 
     url: str
     headers: Mapping[str, str]
     target: str
     name: str | None = None  # the file's name in a folder, instead of the server's
-    force: bool = False  # replace what is there
-    retry_policy: RetryPolicy = DEFAULT_POLICY  # for requests in a row that bring nothing new
+    force: bool = False  # replace an existing file
+    retry_policy: RetryPolicy = DEFAULT_POLICY  # counts requests that brought nothing new
     rate: int | None = None  # bytes a second at most
 
 
 async def download(
-    transport: Transport, job: Download, on_progress: OnProgress | None = None
+    transport: Transport, job: DownloadJob, on_progress: OnProgress | None = None
 ) -> Receipt:
-    """Fetch it; the target appears whole and checked, or not at all (standard output: the error tells).
+    """Download it. The target appears whole and checked, or not at all.
 
-    Raises the server's refusal (see `refusals`), PeerFailed, DigestMismatch, Exists, StoreFailed, NoSpace.
+    On standard output nothing can be taken back: only the error shows that it is incomplete. Raises
+    the server's refusal (see `error_responses`), PeerFailed, DigestMismatch, Exists, StoreFailed,
+    NoSpace.
     """
-    fetching = _Fetching(transport, job, on_progress)
+    running = _DownloadRun(transport, job, on_progress)
     try:
-        return await fetching.run()
+        return await running.run()
     finally:
-        await fetching.close()
+        await running.close()
 
 
-class _Fetching:
-    def __init__(self, transport: Transport, job: Download, on_progress: OnProgress | None) -> None:
+class _DownloadRun:
+    def __init__(
+        self, transport: Transport, job: DownloadJob, on_progress: OnProgress | None
+    ) -> None:
         self._transport, self._job, self._on_progress = transport, job, on_progress
         self._sink: Sink | None = None
         self._digests = Digests(("sha-256",))
         self._hashed = 0  # bytes the digests have seen
-        self._promise = ""  # the last Repr-Digest header
+        self._repr_digest = ""  # the last Repr-Digest header
         self._total: int | None = None
         self._status = 0
         self._stages = Stages()
-        self._told = 0.0
+        self._reported = 0.0
 
     async def close(self) -> None:
         await self._digests.aclose()
         sink = self._sink
         if sink is not None:
             try:
-                await sink.settle()
+                await sink.finish_sync()
             finally:
                 await in_thread(sink.close)
 
     async def run(self) -> Receipt:
-        self._tell("connecting")
+        self._report("connecting")
         job = self._job
         self._use(await in_thread(lambda: open_target(job.target, job.name, job.force, job.url)))
-        tries, furthest = 0, self._have
+        attempt, furthest = 0, self._have
         while True:
-            tries += 1
+            attempt += 1
             trouble = None
             try:
                 if await self._attempt():
@@ -112,102 +126,101 @@ class _Fetching:
                     raise
                 trouble = error
             if self._have > furthest:
-                tries, furthest = (
-                    1,
-                    self._have,
-                )  # it moves: a bad line gets as many tries as it needs
+                # Progress: a bad connection gets as many attempts as it needs.
+                attempt, furthest = 1, self._have
             if trouble is not None:
-                wait = job.retry_policy.wait(trouble, tries)
-                if wait is None:
-                    raise trouble
-                self._tell("retrying", note=f"{trouble.detail}; trying again in {wait:.0f} s")
-                self._stages.enter(SOURCE)
-                await asyncio.sleep(wait)
-            elif tries >= MOST_ATTEMPTS:
+                await self._pause(trouble, attempt)
+            elif attempt >= MOST_ATTEMPTS:
                 raise PeerFailed(
                     f"{redact_url(job.url)} answers ranges that do not fit what it sent before"
                 )
 
+    async def _pause(self, trouble: SluiceError, attempt: int) -> None:
+        wait = self._job.retry_policy.wait(trouble, attempt)
+        if wait is None:
+            raise trouble
+        self._report("retrying", note=f"{trouble.detail}; trying again in {wait:.0f} s")
+        self._stages.enter(SOURCE)
+        await asyncio.sleep(wait)
+
     async def _attempt(self) -> bool:
-        """One request and what follows from it. True when everything is here, False to ask again at once."""
+        """Make one request. True when everything is here, False to ask again at once."""
         known = self._known()
         self._stages.enter(SOURCE)
         async with follow_redirects(
             self._transport, self._job.url, self._job.headers, range_headers(known)
-        ) as answer:
-            return await self._take(known, answer)
+        ) as response:
+            return await self._take(known, response)
 
-    async def _take(self, known: Known, answer: OpenResponse) -> bool:
-        head, step = answer.head, next_step(known, answer.head)
+    async def _take(self, known: Known, response: OpenResponse) -> bool:
+        job, head = self._job, response.head
+        step = next_step(known, head)
         self._status = head.status
         self._stages.enter(QUEUE)
         if step in (Step.REFUSED, Step.WAIT):
-            raise refusal(head, await answer.text())
+            raise refusal(head, await response.text())
         if self._sink is None:
-            job = self._job
-            self._use(
-                await in_thread(
-                    lambda: open_in_folder(job.target, name_told(head, job.url), job.force, job.url)
-                )
-            )
+            name = served_name(head, job.url)
+            self._use(await in_thread(lambda: open_in_folder(job.target, name, job.force, job.url)))
             if self._have and self._known().validator == validator_of(head):
                 return False  # an earlier run left the beginning: ask for the rest instead
         if step is Step.AGAIN:
             await self._restart(None)
             return False
         if step is Step.FRESH:
-            await self._restart(_notes(self._job.url, head))
+            await self._restart(_notes(job.url, head))
         else:
             await self._catch_up()
-        self._promise = head.headers.get("repr-digest", self._promise)
+        self._repr_digest = head.headers.get("repr-digest", self._repr_digest)
         if step is Step.COMPLETE:
             self._total = known.have
             return True
-        self._total = length_of(head) or self._total if step is Step.APPEND else length_of(head)
-        await self._write(answer)
+        total = length_of(head)
+        if step is not Step.APPEND or total:
+            self._total = total
+        await self._write(response)
         return True
 
-    async def _write(self, answer: OpenResponse) -> None:
-        sink = self._open_sink
+    async def _write(self, response: OpenResponse) -> None:
+        sink, url = self._open_sink, redact_url(self._job.url)
         left = None if self._total is None else self._total - sink.have
+        source = TimedSource(
+            throttled(PassingSource(response.chunks(), left), self._job.rate), self._stages
+        )
         try:
-            coming = TimedSource(
-                throttled(PassingSource(answer.chunks(), left), self._job.rate), self._stages
-            )
-            await pump(coming, sink, taps=(self._digests, self), limit=left, stages=self._stages)
+            await pump(source, sink, taps=(self._digests, self), limit=left, stages=self._stages)
         except BodyCut as error:
-            raise PeerFailed(
-                f"{redact_url(self._job.url)} ended after {sink.have} of {self._total} bytes"
-            ) from error
+            raise PeerFailed(f"{url} ended after {sink.have} of {self._total} bytes") from error
         except TooLarge as error:
             await in_thread(sink.discard)
             raise DigestMismatch(
-                f"{redact_url(self._job.url)} sent more than the {self._total} bytes it told of"
+                f"{url} sent more than the {self._total} bytes it named"
             ) from error
 
     async def take(self, data: Buffer) -> None:
-        """As a tap behind the digests: what they saw, and a look at the progress."""
+        """The pump's tap behind the digests: counts what they saw, and reports the progress."""
         self._hashed += len(data)
-        if time.monotonic() - self._told >= TELL_EVERY:
-            self._tell("receiving")
+        if time.monotonic() - self._reported >= REPORT_EVERY:
+            self._report("receiving")
 
     async def _finish(self) -> Receipt:
         sink = self._open_sink
-        self._tell("checking")
+        self._report("checking")
         self._stages.enter(QUEUE)
         found = await self._digests.finish()
-        await sink.settle()
+        await sink.finish_sync()
         if self._total is not None and sink.have != self._total:
             await in_thread(sink.discard)
             raise DigestMismatch(
-                f"{sink.have} bytes are here and {self._total} were told; nothing was kept, try again"
+                f"{sink.have} bytes are here, but the server named {self._total}; "
+                "nothing was kept, try again"
             )
-        for promise in repr_promises(self._promise):
+        for promise in repr_promises(self._repr_digest):
             if promise.algorithm in found and found[promise.algorithm] != promise.value:
                 await in_thread(sink.discard)
                 raise DigestMismatch(
-                    f"What came from {redact_url(self._job.url)} has another {promise.algorithm} than it told; "
-                    "nothing was kept, try again"
+                    f"The {promise.algorithm} of the bytes from {redact_url(self._job.url)} "
+                    "is not the one it named; nothing was kept, try again"
                 )
         self._stages.enter(DESTINATION)
         await in_thread(lambda: sink.publish(self._job.force))
@@ -221,13 +234,13 @@ class _Fetching:
             seconds=sum(spent.values()),
             stages=spent,
         )
-        self._tell("done", receipt=receipt)
+        self._report("done", receipt=receipt)
         return receipt
 
     def _use(self, sink: Sink | None) -> None:
         self._sink = sink
         if sink is not None and sink.notes is not None:
-            self._promise, self._total = sink.notes.digest, sink.notes.total
+            self._repr_digest, self._total = sink.notes.digest, sink.notes.total
 
     @property
     def _open_sink(self) -> Sink:
@@ -247,36 +260,36 @@ class _Fetching:
 
     async def _restart(self, notes: Notes | None) -> None:
         sink = self._open_sink
-        await sink.settle()
+        await sink.finish_sync()
         await in_thread(lambda: sink.restart(notes))
-        self._promise, self._total = "" if notes is None else notes.digest, None
+        self._repr_digest, self._total = "" if notes is None else notes.digest, None
         await self._new_digests()
 
     async def _catch_up(self) -> None:
-        """The digests see what an earlier run left; within one run they have seen it already."""
+        """Hash the bytes of an earlier run; within one run the digests have seen them already."""
         sink = self._open_sink
         if self._hashed == sink.have or not isinstance(sink, PartialFile):
             return
-        self._tell("checking")
+        self._report("checking")
         await self._new_digests()
-        await pump(LocalFile(sink.path), _Nowhere(), taps=(self._digests,))
+        await pump(LocalFile(sink.path), _NullSink(), taps=(self._digests,))
         self._hashed = sink.have
 
     async def _new_digests(self) -> None:
         await self._digests.aclose()
-        promised = [promise.algorithm for promise in repr_promises(self._promise)]
+        promised = [promise.algorithm for promise in repr_promises(self._repr_digest)]
         self._digests = Digests(dict.fromkeys(["sha-256", *promised]))
         self._hashed = 0
 
-    def _tell(self, stage: Stage, note: str = "", receipt: Receipt | None = None) -> None:
-        self._told = time.monotonic()
+    def _report(self, stage: Stage, note: str = "", receipt: Receipt | None = None) -> None:
+        self._reported = time.monotonic()
         if self._on_progress is not None:
             name = self._sink.target if self._sink is not None else self._job.target
             self._on_progress(Progress(name, stage, self._have, self._total, note, receipt))
 
 
-class _Nowhere:
-    """The end of a pump that only wants the taps to see the bytes."""
+class _NullSink:
+    """The end of a pump whose taps alone need the bytes."""
 
     kept = 0
 

@@ -1,6 +1,7 @@
-"""Opening a remote file for somebody else: every hop is allowed or refused first, every wait has an end.
+"""Opening a remote file for a client of the server: every hop is allowed or refused first.
 
-Where the bytes go is the caller's affair. What may be connected to is the transport's guard.
+Every wait has an end. The transport's guard decides which addresses may be connected to; the caller
+decides where the bytes go.
 """
 
 from __future__ import annotations
@@ -18,20 +19,19 @@ from sluiceway.pipe.pump import close_stream
 from sluiceway.wire.numbers import clipped_uint
 from sluiceway.wire.urls import redact_url
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the transport loads the HTTP library, which most servers do not need
     from sluiceway.client.http.transport import OpenResponse, Transport
 
-__all__ = ["body_length", "fetched", "paced"]
+__all__ = ["body_length", "fetch", "paced"]
 
-HEADS = 60.0  # seconds from the first look-up of a name to the head of the last hop
-WINDOW = 60.0  # seconds of waiting for the peer after which its pace is looked at
-LEAST = (
-    16 << 10
-)  # bytes it must bring in that time: 273 a second, a tenth of the slowest mobile line
+HEAD_TIMEOUT = 60.0  # seconds from the first look-up of a name to the head of the last hop
+PACE_WINDOW = 60.0  # seconds of waiting for the peer after which its pace is checked
+# Bytes it must send in that time: 273 a second, a tenth of the slowest mobile connection.
+LEAST_BYTES = 16 << 10
 
 
 @asynccontextmanager
-async def fetched(
+async def fetch(
     transport: Transport,
     url: str,
     headers: Mapping[str, str],
@@ -40,59 +40,69 @@ async def fetched(
     method: str = "GET",
     credentials: Mapping[str, str] | None = None,
 ) -> AsyncIterator[OpenResponse]:
-    """The answer at the end of all redirects, its body still coming. `credentials` are for the first URL's origin alone.
+    """Yield the response at the end of all redirects, its body still coming.
 
-    `allow` is shown each URL and raises to refuse it. Raises PeerFailed and its kinds, what `allow` and the transport's
-    guard raise, and BadRequest.
+    `credentials` are for the first URL's origin alone. `allow` gets each URL and raises to refuse
+    it. Raises PeerFailed and its kinds, what `allow` and the transport's guard raise, BadRequest.
     """
     try:
         async with (
-            asyncio.timeout(HEADS) as clock,
+            asyncio.timeout(HEAD_TIMEOUT) as clock,
             follow_redirects(
                 transport, url, credentials or {}, headers, method=method, allow=allow
-            ) as answer,
+            ) as response,
         ):
             clock.reschedule(None)
-            yield answer
+            yield response
     except TimeoutError:
         if not clock.expired():
             raise
         raise PeerTimeout(
-            f"{redact_url(url)} did not begin to answer within {HEADS:.0f} seconds; try again later"
+            f"{redact_url(url)} did not begin to answer within {HEAD_TIMEOUT:.0f} seconds; "
+            "try again later"
         ) from None
 
 
-async def paced(answer: OpenResponse) -> AsyncIterator[bytes]:
-    """The answer's body. Raises PeerTimeout also for a peer that drips: bytes enough never to stall, too few to end."""
-    chunks = answer.chunks()
-    waited, brought = 0.0, 0
+async def paced(response: OpenResponse) -> AsyncIterator[bytes]:
+    """Yield the response's body.
+
+    Raises PeerTimeout also for a peer that sends a few bytes at a time: enough never to stall, too
+    few to end.
+    """
+    chunks = response.chunks()
+    waited, came = 0.0, 0
     try:
         while True:
             began = time.monotonic()
             chunk = await anext(chunks, b"")
             if not chunk:
                 return
-            waited, brought = waited + time.monotonic() - began, brought + len(chunk)
-            if waited >= WINDOW:
-                if brought < LEAST:
+            waited, came = waited + time.monotonic() - began, came + len(chunk)
+            if waited >= PACE_WINDOW:
+                if came < LEAST_BYTES:
                     raise PeerTimeout(
-                        f"{redact_url(answer.head.url)} sent {brought} bytes in {waited:.0f} seconds; try again later"
+                        f"{redact_url(response.head.url)} sent {came} bytes "
+                        f"in {waited:.0f} seconds; try again later"
                     )
-                waited, brought = 0.0, 0
+                waited, came = 0.0, 0
             yield chunk
     finally:
         await close_stream(chunks)
 
 
 def body_length(head: Head) -> int | None:
-    """Bytes of the answer's body, None when it comes in chunks. Raises PeerFailed when only its connection's end would tell."""
+    """Return the bytes of the response's body; None when it comes in chunks.
+
+    Raises PeerFailed when only the end of its connection would show the end of the body.
+    """
     if "chunked" in head.headers.get("transfer-encoding", "").lower():
         return None
     length = clipped_uint(head.headers.get("content-length", ""))
-    if (
-        length is None
-    ):  # RFC 9112 6.3: such a body ends with the connection, and one that broke off looks the same
+    if length is None:
+        # Such a body ends with the connection, and a broken connection looks the same
+        # (RFC 9112 6.3).
         raise PeerFailed(
-            f"{redact_url(head.url)} tells neither length nor end of the file; a part of it could pass for the whole"
+            f"{redact_url(head.url)} names neither length nor end of the file; "
+            "a part of it could pass for the whole"
         )
     return length

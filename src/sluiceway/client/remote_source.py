@@ -1,7 +1,8 @@
-"""A file at another server as a source: its first answer tells length, name, type and digest, its body flows past.
+"""A file at another server as a source.
 
-Where the server names a strong validator, a broken connection is continued in place by Range and If-Range, and whoever
-reads does not notice. Keeps nothing; knows nothing of where the bytes go.
+Its first response gives length, name, type and digest; its body flows past. Where the server names
+a strong validator, a broken connection is continued in place by Range and If-Range, and the reader
+does not notice. Keeps nothing; knows nothing of where the bytes go.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from sluiceway.client.http.error_responses import FROM_TOKEN, refusal
 from sluiceway.client.http.exchange import Head
 from sluiceway.client.http.redirects import follow_redirects
 from sluiceway.client.http.transport import OpenResponse, Transport
-from sluiceway.client.local.download_target import name_told
+from sluiceway.client.local.download_target import served_name
 from sluiceway.client.retry import DEFAULT_POLICY, RetryPolicy, may_ask_again, reached
 from sluiceway.errors import (
     BadRequest,
@@ -46,10 +47,11 @@ __all__ = ["RemoteSource", "repr_promises"]
 class RemoteSource:
     """One file at a server. Call `meet` before anything else, and `aclose` at the end.
 
-    What ends early is noticed by its length or its missing last chunk; an answer that has neither ends where its
-    connection does, and HTTP cannot tell that from a break.
+    An early end is noticed by the length or the missing last chunk. A response with neither ends
+    where its connection does, and HTTP cannot tell that from a break.
 
-    `tell` hears in words why and how long it waits. `attempts` is how often a connection that brought nothing is made anew.
+    `on_retry` gets the reason for each retry in words. `retry_policy` counts connections that
+    brought nothing.
     """
 
     def __init__(
@@ -59,16 +61,16 @@ class RemoteSource:
         headers: Mapping[str, str],
         *,
         retry_policy: RetryPolicy = DEFAULT_POLICY,
-        tell: Callable[[str], None] = lambda _: None,
+        on_retry: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._transport, self._url, self._headers = transport, url, headers
-        self._retry_policy, self._tell = retry_policy, tell
-        self._first: OpenResponse | None = None  # the answer `meet` got, its body unread
-        self._stack = AsyncExitStack()  # what keeps that answer open
+        self._retry_policy, self._on_retry = retry_policy, on_retry
+        self._first: OpenResponse | None = None  # the response that `meet` got, its body unread
+        self._stack = AsyncExitStack()  # keeps that response open
         self._validator: str | None = None
         self._opened = False
         self.length: int | None = None
-        self.name: str = ""  # as the server calls it, made harmless
+        self.name: str = ""  # the server's name for it, made harmless
         self.type: str | None = None
         self.promises: tuple[Promise, ...] = ()
 
@@ -78,11 +80,14 @@ class RemoteSource:
 
     @property
     def validator(self) -> str | None:
-        """What the first answer named the version by: a strong ETag with its quotes, or a date."""
+        """The version that the first response named: a strong ETag with its quotes, or a date."""
         return self._validator
 
     async def meet(self) -> None:
-        """Ask, and learn what the file is. Raises the server's refusal, PeerFailed, DigestMismatch for an empty file."""
+        """Ask, and learn what the file is.
+
+        Raises the server's refusal, PeerFailed, DigestMismatch for an empty file.
+        """
         attempt = 0
         while self._first is None:
             attempt += 1
@@ -97,39 +102,41 @@ class RemoteSource:
 
     async def _ask(self) -> None:
         async with AsyncExitStack() as stack:
-            answer = await stack.enter_async_context(
+            response = await stack.enter_async_context(
                 follow_redirects(self._transport, self._url, self._headers)
             )
-            if next_step(Known(), answer.head) is not Step.FRESH:
-                raise refusal(answer.head, await answer.text(), FROM_TOKEN)
-            self._learn(answer.head)
-            self._first, self._stack = answer, stack.pop_all()
+            if next_step(Known(), response.head) is not Step.FRESH:
+                raise refusal(response.head, await response.text(), FROM_TOKEN)
+            self._learn(response.head)
+            self._first, self._stack = response, stack.pop_all()
 
     async def open(self, start: int = 0, stop: int | None = None) -> AsyncIterator[Buffer]:
-        """Raises SourceFailed when the server breaks off and the rest cannot be had, or the file is another one now."""
+        """Yield the bytes from `start` to `stop`.
+
+        Raises SourceFailed when the server breaks off and does not send the rest, SourceChanged
+        when the file is another one now.
+        """
         if self._opened and not self.reopenable:
             raise SourceSpent(
                 "This stream flows past once and cannot be read again or from the middle"
             )
         self._opened = True
-        at, tries = start, 0
+        at, attempt = start, 0
         while stop is None or at < stop:
-            tries += 1
+            attempt += 1
             try:
                 async with AsyncExitStack() as stack:
-                    answer, drop = await self._answer(stack, at)
-                    if answer is None:
+                    response, skip = await self._response_at(stack, at)
+                    if response is None:
                         return
-                    chunks = answer.chunks()
+                    chunks = response.chunks()
                     stack.push_async_callback(close_stream, chunks)
                     async for chunk in chunks:
-                        piece = memoryview(chunk)[drop:][: None if stop is None else stop - at]
-                        drop -= min(drop, len(chunk))
+                        piece = memoryview(chunk)[skip:][: None if stop is None else stop - at]
+                        skip -= min(skip, len(chunk))
                         if len(piece):
-                            at, tries = (
-                                at + len(piece),
-                                1,
-                            )  # it moves: a bad line gets as many tries as it needs
+                            # Progress: a bad connection gets as many attempts as it needs.
+                            at, attempt = at + len(piece), 1
                             yield piece
                         if at == stop:
                             return
@@ -139,7 +146,7 @@ class RemoteSource:
             except SluiceError as error:
                 if not isinstance(error, PeerFailed) and not may_ask_again(error):
                     raise
-                await self._recover(error, tries)
+                await self._recover(error, attempt)
 
     async def aclose(self) -> None:
         self._first = None
@@ -147,45 +154,47 @@ class RemoteSource:
 
     def _learn(self, head: Head) -> None:
         self._validator, self.length = validator_of(head), length_of(head)
-        self.name = clean_name(name_told(head, self._url))
+        self.name = clean_name(served_name(head, self._url))
         self.type = head.headers.get("content-type")
         self.promises = repr_promises(head.headers.get("repr-digest", ""))
-        if (
-            self.length == 0
-        ):  # a request of no bytes is complete with its head: nothing could be withheld later
-            for promise in self.promises:
-                if hashlib.new(ALGORITHMS[promise.algorithm]).digest() != promise.value:
-                    raise DigestMismatch(
-                        f"{redact_url(self._url)} is empty, and its {promise.algorithm} is not that of nothing"
-                    )
+        if self.length != 0:
+            return
+        # A request of no bytes is complete with its head: nothing could be withheld later.
+        for promise in self.promises:
+            if hashlib.new(ALGORITHMS[promise.algorithm]).digest() != promise.value:
+                raise DigestMismatch(
+                    f"{redact_url(self._url)} is empty, and its {promise.algorithm} "
+                    "is not that of an empty file"
+                )
 
-    async def _answer(self, stack: AsyncExitStack, at: int) -> tuple[OpenResponse | None, int]:
-        """An answer whose body has the bytes from `at` on, after so many to drop; None when there are none left."""
+    async def _response_at(self, stack: AsyncExitStack, at: int) -> tuple[OpenResponse | None, int]:
+        """A response whose body has the bytes from `at` on, and how many bytes before to skip.
+
+        None when no bytes are left.
+        """
         first, self._first = self._first, None
         if first is not None:
             stack.push_async_exit(self._stack.pop_all())
             if at == 0:
                 return first, 0
         known = Known(have=at, validator=self._validator, total=self.length)
-        answer = await stack.enter_async_context(
+        response = await stack.enter_async_context(
             follow_redirects(self._transport, self._url, self._headers, range_headers(known))
         )
-        head, step = answer.head, next_step(known, answer.head)
+        head, step = response.head, next_step(known, response.head)
         if step is Step.COMPLETE:
             return None, 0
         if step is Step.APPEND:
-            return answer, 0
-        if (
-            step is Step.FRESH
-            and validator_of(head) == self._validator
-            and length_of(head) == self.length
-        ):
-            return answer, at  # it knows no ranges: what went on already is read over
+            return response, 0
+        same = validator_of(head) == self._validator and length_of(head) == self.length
+        if step is Step.FRESH and same:
+            return response, at  # the server knows no ranges: the bytes before are skipped
         if step in (Step.FRESH, Step.AGAIN):
             raise SourceChanged(
-                f"{redact_url(self._url)} changed while it was read, or sends no fitting rest; nothing was stored"
+                f"{redact_url(self._url)} changed while it was read, or sends no fitting rest; "
+                "nothing was stored"
             )
-        error = refusal(head, await answer.text(), FROM_TOKEN)
+        error = refusal(head, await response.text(), FROM_TOKEN)
         if step is Step.WAIT:
             raise error
         raise SourceFailed(
@@ -197,28 +206,27 @@ class RemoteSource:
         again = self.reopenable and may_ask_again(trouble)
         wait = self._retry_policy.wait(trouble, attempt) if again else None
         if wait is None:
-            why = (
-                ""
-                if self.reopenable
-                else " (it names no strong ETag, so the rest cannot be asked for)"
-            )
+            why = " (it names no strong ETag, so the rest cannot be asked for)"
             raise SourceFailed(
-                f"The source broke off: {trouble.detail}{why}; nothing was stored"
+                f"The source broke off: {trouble.detail}{'' if self.reopenable else why}; "
+                "nothing was stored"
             ) from trouble
         await self._pause(trouble, wait)
 
     async def _pause(self, trouble: SluiceError, wait: float) -> None:
-        self._tell(f"{trouble.detail}; trying again in {wait:.0f} s")
+        self._on_retry(f"{trouble.detail}; trying again in {wait:.0f} s")
         await asyncio.sleep(wait)
 
 
 def repr_promises(header: str) -> tuple[Promise, ...]:
-    """What of a Repr-Digest can be checked; a field that cannot be read promises nothing (RFC 9530 2: it may be ignored)."""
+    """Return the digests of a Repr-Digest that can be checked.
+
+    A field that cannot be read promises nothing: it may be ignored (RFC 9530 2).
+    """
     if not header:
         return ()
     try:
-        return tuple(
-            promise for promise in parse_digests(None, header) if promise.algorithm in ALGORITHMS
-        )
+        promises = parse_digests(None, header)
     except BadRequest:
         return ()
+    return tuple(promise for promise in promises if promise.algorithm in ALGORITHMS)

@@ -37,7 +37,7 @@ from sluiceway.pipe.stages import ANSWER, DESTINATION, Stages
 from sluiceway.wire.headers.digests import Promise
 from sluiceway.wire.urls import joined, located, redact_url
 
-__all__ = ["EXPECT_FROM", "Upload", "upload"]
+__all__ = ["EXPECT_FROM", "UploadJob", "upload"]
 
 # Bytes from which a body asks first (Expect). A refusal of fewer costs less than the extra round
 # trip; curl has had this limit since 7.84.
@@ -47,7 +47,7 @@ EXPECTATION_FAILED = 417
 
 
 @dataclass(frozen=True, slots=True)
-class Upload:
+class UploadJob:
     """One file to send: `source` in the request `file_request`. `name` is for progress and errors.
 
     `promises` are digests that the source must have.
@@ -63,7 +63,7 @@ class Upload:
 
 async def upload(
     transport: Transport,
-    job: Upload,
+    job: UploadJob,
     on_progress: OnProgress | None = None,
     stages: Stages | None = None,
 ) -> Receipt:
@@ -78,7 +78,7 @@ async def upload(
 
 class _UploadRun:
     def __init__(
-        self, transport: Transport, job: Upload, on_progress: OnProgress | None, stages: Stages
+        self, transport: Transport, job: UploadJob, on_progress: OnProgress | None, stages: Stages
     ) -> None:
         self._transport = transport
         self._job = job

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any, TypeVar, Unpack
 
-from sluiceway.client.download import Download, download
+from sluiceway.client.download import DownloadJob, download
 from sluiceway.client.local.command import Command
 from sluiceway.client.local.files import files_below
 from sluiceway.copying.contract import CopySource, CopyTarget
@@ -136,7 +136,7 @@ async def acopy(
         )
         if asked.is_download and asked.reads is not None:
             # Resumed from the part that an earlier run left, which no other target can do.
-            job = Download(
+            job = DownloadJob(
                 asked.reads.url,
                 asked.reads.headers,
                 asked.target,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 
-from sluiceway.client.guarded_fetch import fetched
+from sluiceway.client.guarded_fetch import fetch
 from sluiceway.client.http.address_guard import AddressGuard
 from sluiceway.errors import BadRequest, Forbidden, TooLarge, Unavailable
 from sluiceway.pipe.budget import Budget
@@ -77,7 +77,7 @@ class Remote:
         try:
             async with (
                 Transport(guard=self._guard, keep=False, ahead=READ_AHEAD) as transport,
-                fetched(
+                fetch(
                     transport, address.url, sent, self._hosts, method=method, credentials=secret
                 ) as response,
             ):

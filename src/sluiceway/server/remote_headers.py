@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from sluiceway.client.guarded_fetch import body_length
 from sluiceway.client.http.error_responses import refusal
 from sluiceway.client.http.exchange import Head
-from sluiceway.client.local.download_target import name_told
+from sluiceway.client.local.download_target import served_name
 from sluiceway.errors import BadRequest, PeerFailed, SluiceError
 from sluiceway.server.responses import INERT_POLICY
 from sluiceway.wire.headers.conditions import parse_etags, parse_http_date
@@ -37,7 +37,7 @@ _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{1,70}")  # RFC 2046 5.1.1
 
 def remote_file_name(head: Head) -> str:
     """The name that the remote server gives the file, made safe."""
-    return clean_name(name_told(head, head.url))
+    return clean_name(served_name(head, head.url))
 
 
 def passed_headers(head: Head, asked: Mapping[str, str]) -> dict[str, str]:

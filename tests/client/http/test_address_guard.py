@@ -11,7 +11,7 @@ import pytest
 
 from canary import Canary
 from rude_peer import Exchange, Peer
-from sluiceway.client.guarded_fetch import fetched
+from sluiceway.client.guarded_fetch import fetch
 from sluiceway.client.http.address_guard import AddressGuard, parse_network
 from sluiceway.client.http.transport import Transport
 from sluiceway.errors import BadRequest, Forbidden, PeerUnreachable, SluiceError
@@ -88,7 +88,7 @@ async def status(url: str) -> int:
     address = parse_address(url)
     async with (
         Transport(guard=AddressGuard([f"{GATE}/32"]), keep=False) as transport,
-        fetched(transport, address.url, {}, Hosts(["*"])) as answer,
+        fetch(transport, address.url, {}, Hosts(["*"])) as answer,
     ):
         return answer.head.status
 

@@ -89,7 +89,7 @@ async def test_a_password_is_told_to_its_own_server_alone(tmp_path: object) -> N
 async def test_what_flows_past_once_waits_for_the_challenge() -> None:
     """A GET is sent in vain instead of it. Of a server that asks only when it has begun, that is said."""
     from sluiceway.client.file_request import put_request
-    from sluiceway.client.upload import Upload, upload
+    from sluiceway.client.upload import UploadJob, upload
     from sluiceway.copying.options import CopyOptions
 
     async def once() -> AsyncIterator[Buffer]:
@@ -100,7 +100,7 @@ async def test_what_flows_past_once_waits_for_the_challenge() -> None:
         side = options.writes
         assert side is not None
         async with options.network.transport(None, side) as transport:
-            job = Upload(
+            job = UploadJob(
                 PassingSource(once()), put_request(side.url, "x", "a/b"), "-", side.headers
             )
             return (await upload(transport, job)).status or 0

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from sluiceway.client.local.files import LocalFile, Thread, files_below, open_local, pipe_chunks
+from sluiceway.client.local.daemon_thread import DaemonThread
+from sluiceway.client.local.files import LocalFile, files_below, open_local, pipe_chunks
 from sluiceway.errors import SourceFailed
 from sluiceway.pipe.source import Source
 
@@ -128,7 +129,7 @@ def test_a_process_ends_though_a_pipe_never_does() -> None:
 
 async def test_a_threads_error_is_the_callers() -> None:
     """What goes wrong there is raised here, and the thread goes on."""
-    thread = Thread("test")
+    thread = DaemonThread("test")
     with pytest.raises(ZeroDivisionError):
         await thread.do(lambda: 1 // 0)
 
@@ -138,7 +139,7 @@ async def test_a_threads_error_is_the_callers() -> None:
 
 async def test_a_cancelled_wait_leaves_the_thread_in_order() -> None:
     """The outcome of work nobody waits for is dropped, not handed to the next."""
-    thread, gate = Thread("test"), threading.Event()
+    thread, gate = DaemonThread("test"), threading.Event()
     waiting = asyncio.ensure_future(thread.do(gate.wait))
     await asyncio.sleep(0)
     waiting.cancel()

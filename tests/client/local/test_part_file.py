@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sluiceway.client.local.part_file import Notes, PartialFile, part_paths
+from sluiceway.client.local.part_file import PartialFile
+from sluiceway.client.local.part_notes import Notes, part_paths
 from sluiceway.errors import Exists, StoreFailed
 
 URL = "https://me:secret@host/file?sig=secret"

@@ -1,5 +1,6 @@
-"""A program's standard output as a source. Its end is withheld until the program has ended well: a dump that broke off is none.
+"""A program's standard output as a source.
 
+Its last block is withheld until the program has succeeded: a truncated dump never looks complete.
 Reading happens in a thread of its own. Knows nothing of HTTP.
 """
 
@@ -14,30 +15,38 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
-from sluiceway.client.local.files import READ_SIZE, Thread
+from sluiceway.client.local.daemon_thread import DaemonThread
+from sluiceway.client.local.files import READ_SIZE
 from sluiceway.errors import SourceFailed
 from sluiceway.pipe.source import Buffer, PassingSource
 from sluiceway.pipe.worker_thread import in_thread
 
 __all__ = ["Command", "command_source"]
 
-END_WAIT = (
-    600.0  # seconds a program may take to end after its last byte: dumps vacuum, compressors flush
-)
-STOP_WAIT = 5.0  # seconds it has to end by itself when it is told to
+# Seconds a program may take to end after its last byte: dumps vacuum, compressors flush.
+END_TIMEOUT = 600.0
+STOP_TIMEOUT = 5.0  # seconds it has to end by itself after SIGTERM
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What to run: a line for a shell, in which the failure of any part of a pipe counts, or a program and its arguments.
+    """A program whose output is copied.
 
-    `sluiceway.copy(Command("pg_dump shop | zstd"), "s3://backups/shop.sql.zst")`
+    The copy fails when the program fails, and then nothing is stored.
+
+    Args:
+        line: A line for a shell, in which the failure of any part of a pipe counts; or a sequence
+            of the program and its arguments, which no shell reads.
+
+    Example:
+        sluiceway.copy(Command("pg_dump shop | zstd"), "s3://backups/shop.sql.zst")
     """
 
     line: str | Sequence[str]
 
     @property
     def arguments(self) -> list[str]:
+        """The program and its arguments, as they are started."""
         if not isinstance(self.line, str):
             return list(self.line)
         if os.name == "nt":
@@ -47,24 +56,26 @@ class Command:
 
 
 def command_source(command: Command) -> PassingSource:
-    """Flows past once; the program starts with the first read, and is ended when nobody reads on."""
+    """Return the output as a source that flows past once.
+
+    The program starts with the first read, and is ended when its reader leaves.
+    """
     return PassingSource(_output(command))
 
 
 async def _output(command: Command) -> AsyncIterator[Buffer]:
-    thread, started = Thread("sluiceway-command"), list[subprocess.Popen[bytes]]()
+    thread, started = DaemonThread("sluiceway-command"), list[subprocess.Popen[bytes]]()
     try:
-        await in_thread(
-            lambda: started.append(_started(command))
-        )  # also when cancelled: what was started has to be ended
-        held: bytes | None = None
+        # Into a list: also when this is cancelled, a program that was started has to be ended.
+        await in_thread(lambda: started.append(_start(command)))
+        withheld: bytes | None = None
         while chunk := await thread.do(partial(_read, started[0])):
-            if held is not None:
-                yield held
-            held = chunk
-        await thread.do(partial(_ended_well, started[0]))
-        if held is not None:
-            yield held
+            if withheld is not None:
+                yield withheld
+            withheld = chunk
+        await thread.do(partial(_check_success, started[0]))
+        if withheld is not None:
+            yield withheld
     finally:
         thread.close()
         for process in started:
@@ -75,9 +86,9 @@ def _read(process: subprocess.Popen[bytes]) -> bytes:
     return b"" if process.stdout is None else os.read(process.stdout.fileno(), READ_SIZE)
 
 
-def _started(command: Command) -> subprocess.Popen[bytes]:
+def _start(command: Command) -> subprocess.Popen[bytes]:
     try:
-        # A session of its own: ^C at the terminal reaches this program, which then ends that one.
+        # In a session of its own: ^C at the terminal reaches us, and we end the program.
         return subprocess.Popen(  # noqa: S603 - the user's own line, on purpose
             command.arguments,
             stdin=subprocess.DEVNULL,
@@ -89,12 +100,12 @@ def _started(command: Command) -> subprocess.Popen[bytes]:
         raise SourceFailed(f"The command cannot be run: {error.strerror or error}") from error
 
 
-def _ended_well(process: subprocess.Popen[bytes]) -> None:
+def _check_success(process: subprocess.Popen[bytes]) -> None:
     try:
-        code = process.wait(END_WAIT)
+        code = process.wait(END_TIMEOUT)
     except subprocess.TimeoutExpired:
         raise SourceFailed(
-            f"The command wrote all and did not end within {END_WAIT:.0f} s; nothing was stored"
+            f"The command wrote all and did not end within {END_TIMEOUT:.0f} s; nothing was stored"
         ) from None
     if code:
         how = f"was ended by signal {-code}" if code < 0 else f"failed with exit code {code}"
@@ -102,19 +113,19 @@ def _ended_well(process: subprocess.Popen[bytes]) -> None:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """No process of it stays, also where it started others; a read that waits for it then ends."""
+    """End the program with all processes it started, which ends a read that waits for it."""
     if process.poll() is None:
-        _tell(process, signal.SIGTERM)
+        _signal(process, signal.SIGTERM)
         try:
-            process.wait(STOP_WAIT)
+            process.wait(STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
-            _tell(process, getattr(signal, "SIGKILL", signal.SIGTERM))
+            _signal(process, getattr(signal, "SIGKILL", signal.SIGTERM))
             process.wait()
     if process.stdout is not None:
         process.stdout.close()
 
 
-def _tell(process: subprocess.Popen[bytes], number: int) -> None:
+def _signal(process: subprocess.Popen[bytes], number: int) -> None:
     with suppress(ProcessLookupError):
         if os.name == "nt":
             process.terminate()

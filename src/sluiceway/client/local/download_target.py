@@ -1,6 +1,6 @@
-"""Where a download goes: a path, a folder with a name from the server, or something that flows on.
+"""Where a download goes: a path, a folder with a name from the server, or an output stream.
 
-Blocking calls, for a thread. A name from a server never leads out of the chosen folder.
+The calls block; run them in a thread. A name from a server never leads out of the chosen folder.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from sluiceway.errors import BadRequest, Exists, StoreFailed
 from sluiceway.wire.headers.disposition import parse_disposition
 from sluiceway.wire.names import clean_name
 
-__all__ = ["Sink", "name_told", "open_in_folder", "open_target"]
+__all__ = ["Sink", "open_in_folder", "open_target", "served_name"]
 
 Sink = PartialFile | OutputStream
 
 
 def open_target(target: str, name: str | None, force: bool, url: str) -> Sink | None:
-    """The sink, or None for a folder whose file has no name yet. Raises Exists, StoreFailed."""
-    if target == "-" or _flows_on(target):
+    """Return the sink; None for a folder whose file has no name yet. Raises Exists, StoreFailed."""
+    if target == "-" or _is_special(target):
         return OutputStream(target)
     if os.path.isdir(target):
         return None if name is None else open_in_folder(target, name, force, url)
@@ -33,17 +33,20 @@ def open_target(target: str, name: str | None, force: bool, url: str) -> Sink | 
 
 
 def open_in_folder(folder: str, name: str, force: bool, url: str) -> PartialFile:
-    """The file of that name, cleaned, in that folder and nowhere else."""
+    """Open the file of that name, cleaned, in that folder and nowhere else."""
     return _open_part(os.path.join(folder, clean_name(name)), force, url)
 
 
-def name_told(head: Head, url: str) -> str:
-    """What the server calls the file, as sent: Content-Disposition's name, else the last segment of the URL asked for."""
+def served_name(head: Head, url: str) -> str:
+    """Return the server's name for the file, as sent, not cleaned.
+
+    It is Content-Disposition's name, else the last segment of the URL asked for.
+    """
     try:
-        told = parse_disposition(head.headers["content-disposition"]).filename
+        name = parse_disposition(head.headers["content-disposition"]).filename
     except (KeyError, BadRequest):
-        told = None  # none, or none that can be read: the URL's will do
-    return told or unquote(urlsplit(url).path.rstrip("/").rpartition("/")[2])
+        name = None  # there is none, or it cannot be read: the URL's name is good enough
+    return name or unquote(urlsplit(url).path.rstrip("/").rpartition("/")[2])
 
 
 def _open_part(target: str, force: bool, url: str) -> PartialFile:
@@ -52,8 +55,8 @@ def _open_part(target: str, force: bool, url: str) -> PartialFile:
     return PartialFile(target, url)
 
 
-def _flows_on(target: str) -> bool:
-    """Whether the target is there and is a device, pipe or socket: something a file must not replace."""
+def _is_special(target: str) -> bool:
+    """Whether the target is a device, pipe or socket that exists: a file must not replace it."""
     try:
         mode = os.stat(target).st_mode
     except OSError:

@@ -1,7 +1,8 @@
-"""Folders of this machine held open, so that what is below them is reached at every depth and through no link.
+"""Folders of this machine, held open: the files below are reached at every depth, through no link.
 
-A path longer than the system's limit (4096 bytes on Linux) cannot be named, but it can be walked to. Blocking calls, for a
-thread. Where the system has no such calls (Windows), paths are joined instead.
+A path longer than the system's limit (4096 bytes on Linux) cannot be named, but it can be walked
+to. The calls block; run them in a thread. Where the system has no such calls (Windows), paths are
+joined instead.
 """
 
 from __future__ import annotations
@@ -27,9 +28,12 @@ _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 
 
 class Folder:
-    """One folder, open until `close`. The first may be a link, for its user named it; no other one is."""
+    """One folder, open until `close`.
 
-    path: str  # for people, and for systems without descriptors
+    The first may be a link, because its user named it; none below it is.
+    """
+
+    path: str  # for people, and for systems without such calls
 
     def __init__(self, path: str, fd: int | None = None) -> None:
         self.path = path
@@ -46,22 +50,25 @@ class Folder:
         self.close()
 
     def close(self) -> None:
-        """Let go; safe to call twice."""
+        """Safe to call twice."""
         if self._fd >= 0:
             os.close(self._fd)
         self._fd = -1
 
     @property
     def fd(self) -> int | None:
-        """For calls with `dir_fd`; None where the system has none."""
+        """For calls with `dir_fd`; None where the system lacks them."""
         return self._fd if _BY_DESCRIPTOR else None
 
     def at(self, name: str) -> str:
-        """What such a call is told of a name in this folder."""
+        """Return a name in this folder as a call with `dir_fd` takes it."""
         return name if _BY_DESCRIPTOR else os.path.join(self.path, name)
 
     def step(self, name: str, make: bool = False) -> Folder:
-        """The folder below, made where `make` says so. Raises OSError, Forbidden where a link or a file is in the way."""
+        """Open the folder below; `make` creates a missing one.
+
+        Raises OSError, Forbidden where a link or a file is in the way.
+        """
         path = os.path.join(self.path, name)
         if make:
             with suppress(FileExistsError):
@@ -80,55 +87,54 @@ class Folder:
             raise
 
     def below(self, names: Sequence[str], make: bool = False) -> Folder:
-        """The folder some steps below; this one stays open."""
-        here = Folder(self.path, os.dup(self._fd)) if _BY_DESCRIPTOR else Folder(self.path)
+        """Open the folder some steps below; this one stays open."""
+        folder = Folder(self.path, os.dup(self._fd)) if _BY_DESCRIPTOR else Folder(self.path)
         for name in names:
             try:
-                further = here.step(name, make)
+                below = folder.step(name, make)
             finally:
-                here.close()
-            here = further
-        return here
+                folder.close()
+            folder = below
+        return folder
 
     def open(self, name: str, flags: int, mode: int = 0o666) -> int:
-        """A descriptor; no link is followed."""
-        return os.open(
-            self.at(name), flags | _NO_FOLLOW | getattr(os, "O_CLOEXEC", 0), mode, dir_fd=self.fd
-        )
+        """Open a file; returns its descriptor. A link is not followed."""
+        flags |= _NO_FOLLOW | getattr(os, "O_CLOEXEC", 0)
+        return os.open(self.at(name), flags, mode, dir_fd=self.fd)
 
-    def look(self, name: str) -> os.stat_result:
-        """What is there under the name, itself and not what it leads to."""
+    def lstat(self, name: str) -> os.stat_result:
+        """Describe the file of this name; a link is described itself."""
         return os.stat(self.at(name), dir_fd=self.fd, follow_symlinks=False)
 
     def rename(self, name: str, to: str) -> None:
-        """Replaces what is there."""
+        """Rename; a file under the new name is replaced."""
         os.replace(self.at(name), self.at(to), src_dir_fd=self.fd, dst_dir_fd=self.fd)
 
     def link(self, name: str, to: str) -> None:
-        """A second name. Raises FileExistsError."""
+        """Give a file a second name. Raises FileExistsError."""
         os.link(self.at(name), self.at(to), src_dir_fd=self.fd, dst_dir_fd=self.fd)
 
     def unlink(self, name: str) -> None:
         os.unlink(self.at(name), dir_fd=self.fd)
 
     def scan(self) -> list[tuple[str, bool]]:
-        """The names in it, each with whether it is a folder itself."""
+        """List the names in it, each with whether it is a folder and no link."""
         with os.scandir(self._fd if _BY_DESCRIPTOR else self.path) as found:
             return [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in found]
 
     def status(self) -> os.stat_result:
-        """Of the folder itself."""
+        """Describe the folder itself."""
         return os.fstat(self._fd) if _BY_DESCRIPTOR else os.stat(self.path)
 
-    def dress(self, mode: int | None, modified: float | None) -> None:
-        """Permissions and time of the folder itself; None leaves them."""
-        here = self._fd if _BY_DESCRIPTOR else self.path
+    def set_attributes(self, mode: int | None, modified: float | None) -> None:
+        """Set permissions and time of the folder itself; None leaves them."""
+        folder = self._fd if _BY_DESCRIPTOR else self.path
         if mode is not None:
-            os.chmod(here, mode & 0o777)
+            os.chmod(folder, mode & 0o777)
         if modified is not None:
-            os.utime(here, (modified, modified))
+            os.utime(folder, (modified, modified))
 
     def sync(self) -> None:
-        """Its names survive a power cut."""
+        """Make its names survive a power cut."""
         if _BY_DESCRIPTOR:
             os.fsync(self._fd)

@@ -1,4 +1,7 @@
-"""Part files of ours: made new, or taken up from an earlier run. A file without our mark is neither written nor removed."""
+"""Opening a part file: a new one, or that of an earlier run.
+
+A file without our mark is neither written nor removed.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +22,15 @@ NO_LINKS = frozenset(
 )
 
 _BINARY = getattr(os, "O_BINARY", 0)
-_MARK = "user.sluiceway.part"  # an attribute that only our parts have, and only until they are published
+# an attribute that only our parts have, and only until they are published
+_MARK = "user.sluiceway.part"
 
 
 def open_part(folder: Folder, name: str) -> tuple[int, str]:
-    """A part file, locked, and its name: what an earlier run of ours left, else a new one. Whatever else is there stays."""
+    """Return a part file, locked, and its name.
+
+    It is the one of an earlier run of ours, else a new one; other files stay as they are.
+    """
     for _ in range(2):
         notes = notes_in(folder, name + ".json")
         if notes is not None or not _there(folder, name + ".json"):
@@ -31,7 +38,7 @@ def open_part(folder: Folder, name: str) -> tuple[int, str]:
                 return _create(folder, name), name
             except FileExistsError:
                 pass
-            if (fd := _take_up(folder, name, notes is not None)) is not None:
+            if (fd := _continue(folder, name, notes is not None)) is not None:
                 return fd, name
         name = f".sluiceway-{secrets.token_hex(8)}.part"
     return _create(folder, name), name
@@ -40,20 +47,22 @@ def open_part(folder: Folder, name: str) -> tuple[int, str]:
 def _create(folder: Folder, name: str) -> int:
     fd = folder.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY)
     if hasattr(os, "setxattr"):
-        with suppress(
-            OSError
-        ):  # a file system without attributes: then only the sidecar says that it is ours
+        # Without attributes in the file system, only the notes say that it is ours.
+        with suppress(OSError):
             os.setxattr(fd, _MARK, b"1")
     _lock(fd, folder, name)
     return fd
 
 
-def _take_up(folder: Folder, name: str, noted: bool) -> int | None:
-    """What is there under a part's name, if it is ours: a plain file of this user, with one name and our mark."""
+def _continue(folder: Folder, name: str, noted: bool) -> int | None:
+    """Open the file under a part's name, if it is ours.
+
+    That is a plain file of this user, with one name and our mark.
+    """
     try:
         fd = folder.open(name, os.O_RDWR | getattr(os, "O_NONBLOCK", 0) | _BINARY)
     except OSError:
-        return None  # a link, a folder, a pipe, or somebody else's: not ours
+        return None  # a link, a folder, a pipe, or another user's file
     found = os.fstat(fd)
     if (
         stat.S_ISREG(found.st_mode)
@@ -69,7 +78,7 @@ def _take_up(folder: Folder, name: str, noted: bool) -> int | None:
 
 def _there(folder: Folder, name: str) -> bool:
     try:
-        folder.look(name)
+        folder.lstat(name)
     except OSError:
         return False
     return True
@@ -87,6 +96,7 @@ def _is_marked(fd: int) -> bool:
 
 
 def unmark(fd: int) -> None:
+    """Take the mark off: the file becomes the target."""
     if hasattr(os, "removexattr"):
         with suppress(OSError):
             os.removexattr(fd, _MARK)
@@ -105,22 +115,22 @@ def _lock(fd: int, folder: Folder, name: str) -> None:
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
             raise StoreFailed(f"Another copy is writing {path} already; wait for it") from None
         raise
-    if not is_same(
-        fd, folder, name
-    ):  # published or removed between opening and locking: it is no part any more
+    if not is_same(fd, folder, name):
+        # It was published or removed between opening and locking: it is no part any more.
         os.close(fd)
         raise StoreFailed(f"Another copy finished {path} just now; try again")
 
 
 def is_same(fd: int, folder: Folder, name: str) -> bool:
+    """Whether the open file has this name in the folder."""
     try:
-        return os.path.samestat(os.fstat(fd), folder.look(name))
+        return os.path.samestat(os.fstat(fd), folder.lstat(name))
     except OSError:
         return False
 
 
 def rename_to_free(folder: Folder, name: str, target: str) -> None:
-    """Rename that never replaces: a link fails where the name is taken, a rename would not."""
+    """Rename without replacing: a link fails where the name is taken, a rename would not."""
     try:
         folder.link(name, target)
     except OSError as error:

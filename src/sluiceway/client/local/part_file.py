@@ -1,7 +1,8 @@
-"""A download on its way to a file: `.sluiceway-….part` beside the target, and what is known of it in `….part.json`.
+"""A download on its way to a file: `.sluiceway-….part` beside the target, its notes in `….part.json`.
 
-Nothing appears under the target's own name before `publish`. Only what carries our mark is taken up, emptied or removed: a
-file of somebody else under the part's name stays as it is, and another name is used. No link is followed. Knows no HTTP.
+The target's own name appears only with `publish`. Only files with our mark are continued, emptied
+or removed: a file of another program under the part's name stays, and another name is used. No link
+is followed. Knows nothing of HTTP.
 """
 
 from __future__ import annotations
@@ -16,57 +17,59 @@ from dataclasses import asdict, replace
 
 from sluiceway.client.local.folders import Folder
 from sluiceway.client.local.part_claim import is_same, open_part, rename_to_free, unmark
-from sluiceway.client.local.part_notes import Notes, boot, notes_in, part_name, part_paths
+from sluiceway.client.local.part_notes import Notes, boot_id, notes_in, part_name
 from sluiceway.errors import Exists, NoSpace, StoreFailed
 from sluiceway.pipe.source import Buffer
 from sluiceway.pipe.worker_thread import in_thread
 
-__all__ = ["Notes", "PartialFile", "part_paths"]
+__all__ = ["PartialFile"]
 
-_fdatasync = getattr(
-    os, "fdatasync", os.fsync
-)  # the size is synced with the data, only the times are not
+# fdatasync syncs the size with the data; only the times are left out.
+_fdatasync = getattr(os, "fdatasync", os.fsync)
 
-SYNC_EVERY = (
-    64 << 20
-)  # bytes between syncs: what a power cut may cost, and no gigabytes of dirty pages at the end
+# Bytes between syncs: the most that a power cut costs, and no gigabytes of dirty pages at the end.
+SYNC_EVERY = 64 << 20
 HOLE = 4096  # bytes of zeros that become a hole: a block of most file systems
-LOOK = 64 << 10  # bytes looked at at once for that
+ZEROS_BLOCK = 64 << 10  # bytes that are searched for zeros at once
 
 _BINARY = getattr(os, "O_BINARY", 0)
-_ZEROS = bytes(LOOK)
+_ZEROS = bytes(ZEROS_BLOCK)
 
 
 class PartialFile:
-    """The part file, open and locked. `have` bytes of it are good; `notes` is None when they cannot be continued."""
+    """The part file, open and locked.
+
+    `have` bytes of it are good. `notes` is None when they cannot be continued in another run.
+    """
 
     path: str
 
     def __init__(self, target: str, url: str, folder: Folder | None = None) -> None:
-        """Blocking. Takes up what an earlier run left, if it was of the same URL. Raises StoreFailed.
+        """Blocking. Continues the part of an earlier run, if it was of the same URL.
 
-        `folder` is the target's, where a path does not reach it; the part closes it at its end.
+        `folder` is the target's, where a path does not reach it; it is closed with the part.
+        Raises StoreFailed.
         """
         self.target = target
         self._url = url
         self._syncing: asyncio.Future[None] | None = None
-        self._dressed = False
-        before, self._target_name = os.path.split(target)
-        with _local(target):
-            self._folder = Folder(before) if folder is None else folder
+        self._has_attributes = False
+        parent, self._target_name = os.path.split(target)
+        with _map_error(target):
+            self._folder = Folder(parent) if folder is None else folder
         try:
-            with _local(target):
+            with _map_error(target):
                 self._fd, self._name = open_part(self._folder, part_name(self._target_name))
         except BaseException:
             self._folder.close()
             raise
-        self.path = os.path.join(before, self._name)
+        self.path = os.path.join(parent, self._name)
         self._notes_name = self._name + ".json"
-        told = notes_in(self._folder, self._notes_name)
-        self.notes = told if told is not None and told.fits(url) else None
+        notes = notes_in(self._folder, self._notes_name)
+        self.notes = notes if notes is not None and notes.fits(url) else None
         self.have: int = self._good_bytes() if self.notes else 0
         self.kept: int = self.have
-        with _local(target):
+        with _map_error(target):
             os.ftruncate(self._fd, self.have)
 
     async def write(self, data: Buffer) -> None:
@@ -75,18 +78,20 @@ class PartialFile:
         idle = self._syncing is None or self._syncing.done()
         if idle and self.have - self.kept >= SYNC_EVERY:
             self._raise_sync_error()
-            self._syncing = asyncio.get_running_loop().run_in_executor(
-                None, self._sync
-            )  # the network need not wait
+            # The network does not wait for it.
+            self._syncing = asyncio.get_running_loop().run_in_executor(None, self._sync)
 
     async def sync(self) -> int:
-        """What is written survives a power cut; the offset."""
-        await self.settle()
+        """Make the written bytes survive a power cut. Returns their number."""
+        await self.finish_sync()
         await in_thread(self._sync)
         return self.kept
 
-    async def settle(self) -> None:
-        """Wait for a sync under way; before anything else is done with the file. Raises what it met."""
+    async def finish_sync(self) -> None:
+        """Wait for a sync under way, before anything else is done with the file.
+
+        Raises the error of that sync.
+        """
         if self._syncing is not None:
             await asyncio.wait([self._syncing])
             self._raise_sync_error()
@@ -97,31 +102,35 @@ class PartialFile:
             syncing.result()
 
     def restart(self, notes: Notes | None) -> None:
-        """Blocking. Forget the bytes; from now on the part is of `notes`, or of nothing that could be continued."""
-        with _local(self.target):
+        """Blocking. Drop all bytes; `notes` describe the new ones, None that they are not kept."""
+        with _map_error(self.target):
             os.ftruncate(self._fd, 0)
         self.have = self.kept = 0
         self.notes = notes
         self._write_notes()
 
-    def dress(self, mode: int | None, modified: float | None) -> None:
-        """Blocking, before `publish`. The permissions and the time that the target shall have; None leaves them."""
-        self._dressed = True
-        with _local(self.target):
+    def set_attributes(self, mode: int | None, modified: float | None) -> None:
+        """Blocking, before `publish`. Set the target's permissions and time; None leaves them."""
+        self._has_attributes = True
+        with _map_error(self.target):
             if mode is not None and hasattr(os, "fchmod"):
-                os.fchmod(self._fd, mode & 0o777)  # setuid and its like are no business of a copy
+                os.fchmod(self._fd, mode & 0o777)  # a copy sets no setuid bits
             if modified is not None:
                 where = self._fd if os.utime in os.supports_fd else self.path
                 os.utime(where, (modified, modified))
 
     def publish(self, force: bool) -> None:
-        """Blocking. The part becomes the target, durably. Raises Exists when the name was taken and not `force`."""
-        with _local(self.target):
+        """Blocking. Make the part the target, durably.
+
+        Raises Exists when the name is taken and not `force`.
+        """
+        with _map_error(self.target):
             self._fill_up()
             unmark(self._fd)
-            (os.fsync if self._dressed else _fdatasync)(self._fd)
+            (os.fsync if self._has_attributes else _fdatasync)(self._fd)
             if os.name == "nt":
-                self._close_file()  # Windows renames no open file; elsewhere the lock is held until the name has changed
+                # Windows renames no open file. Elsewhere the lock is held until the name changed.
+                self._close_file()
             if force:
                 self._folder.rename(self._name, self._target_name)
             else:
@@ -132,14 +141,14 @@ class PartialFile:
         self._name = ""
 
     def discard(self) -> None:
-        """Blocking. Nothing remains."""
+        """Blocking. Remove the part and its notes."""
         if self._name and is_same(self._fd, self._folder, self._name):
             for name in (self._name, self._notes_name):
                 with suppress(OSError):
                     self._folder.unlink(name)
 
     def close(self) -> None:
-        """Let go. Bytes that can be continued stay; others are removed."""
+        """Blocking. Close it; bytes that can be continued stay, others are removed."""
         if self._fd < 0:
             return
         if self.notes is None:
@@ -155,14 +164,14 @@ class PartialFile:
         self._fd = -1
 
     def _write(self, data: memoryview) -> None:
-        """Zeros become holes: what was sparse stays so, and what is not written cannot fill a disk."""
-        with _local(self.target):
+        """Zeros become holes: a sparse file stays sparse, and zeros cannot fill a disk."""
+        with _map_error(self.target):
             while len(data):
-                piece = data[:LOOK]
-                if len(piece) >= HOLE and piece == _ZEROS[: len(piece)]:
-                    written = len(piece)
+                block = data[:ZEROS_BLOCK]
+                if len(block) >= HOLE and block == _ZEROS[: len(block)]:
+                    written = len(block)
                 else:
-                    written = _write_at(self._fd, piece, self.have)
+                    written = _write_at(self._fd, block, self.have)
                 self.have += written
                 data = data[written:]
 
@@ -173,32 +182,34 @@ class PartialFile:
 
     def _sync(self) -> None:
         reached = self.have
-        with _local(self.target):
+        with _map_error(self.target):
             self._fill_up()
             _fdatasync(self._fd)
         self.kept = reached
         self._write_notes()
 
     def _good_bytes(self) -> int:
+        """All bytes since this machine was started, else the synced ones."""
         size = os.fstat(self._fd).st_size
         if self.notes is None:
             return 0
-        return size if self.notes.boot and self.notes.boot == boot() else min(size, self.notes.kept)
+        same_boot = self.notes.boot and self.notes.boot == boot_id()
+        return size if same_boot else min(size, self.notes.kept)
 
     def _write_notes(self) -> None:
-        with _local(self.target):
+        with _map_error(self.target):
             if self.notes is None:
                 with suppress(FileNotFoundError):
                     self._folder.unlink(self._notes_name)
                 return
             self.notes = replace(self.notes, kept=self.kept)
-            fresh = self._notes_name + ".new"
+            new = self._notes_name + ".new"
             with suppress(FileNotFoundError):
-                self._folder.unlink(fresh)
-            fd = self._folder.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o600)
+                self._folder.unlink(new)
+            fd = self._folder.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o600)
             with open(fd, "w", encoding="ascii") as file:
                 json.dump(asdict(self.notes), file)
-            self._folder.rename(fresh, self._notes_name)
+            self._folder.rename(new, self._notes_name)
 
 
 def _write_at(fd: int, data: memoryview, at: int) -> int:
@@ -209,8 +220,8 @@ def _write_at(fd: int, data: memoryview, at: int) -> int:
 
 
 @contextmanager
-def _local(target: str) -> Iterator[None]:
-    """OS errors under our names, with the target's path instead of the part's."""
+def _map_error(target: str) -> Iterator[None]:
+    """Raise OS errors as ours, with the target's path instead of the part's."""
     try:
         yield
     except FileExistsError as error:

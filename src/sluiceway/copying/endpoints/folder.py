@@ -147,7 +147,7 @@ class FolderTarget:
                 reading,
                 replace,
                 ProgressTap(reading, "receiving"),
-                (lambda: part.dress(item.mode, item.modified)) if self._preserve else None,
+                (lambda: part.set_attributes(item.mode, item.modified)) if self._preserve else None,
             )
         finally:
             await in_thread(part.close)
@@ -180,7 +180,7 @@ class FolderTarget:
 
         The folder does not tell two such names apart.
         """
-        found = folder.look(name)
+        found = folder.lstat(name)
         if found.st_ctime_ns >= self._began and name not in {entry for entry, _ in folder.scan()}:
             raise same_name(key, self.display_name)
         return found
@@ -219,7 +219,7 @@ class FolderTarget:
         try:
             os.makedirs(self._folder, exist_ok=True)
             with Folder(self._folder) as root, root.below(_segments(item.key), make=True) as folder:
-                folder.dress(item.mode, item.modified)
+                folder.set_attributes(item.mode, item.modified)
         except OSError as error:
             raise StoreFailed(
                 f"The folder {self._path(item.key)} cannot be created: {error.strerror or error}"

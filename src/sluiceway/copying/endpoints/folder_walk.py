@@ -135,7 +135,7 @@ def _unreadable(key: str, error: OSError | Forbidden) -> CopyItem:
 
 def _file(root: Folder, level: _Level, key: str, name: str) -> CopyItem:
     try:
-        found = _folder_of(root, level).look(name)
+        found = _folder_of(root, level).lstat(name)
         size = _real_size(_folder_of(root, level), name) if doubtful(found) else found.st_size
     except FileNotFoundError:
         return CopyItem(

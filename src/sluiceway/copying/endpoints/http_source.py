@@ -79,7 +79,7 @@ class RemoteObject:
             self._server.url,
             self._server.headers,
             retry_policy=self._retry_policy,
-            tell=lambda note: self._progress("retrying", source.length, note),
+            on_retry=lambda note: self._progress("retrying", source.length, note),
         )
         try:
             stages.enter(SOURCE)

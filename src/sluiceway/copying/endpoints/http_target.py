@@ -18,7 +18,7 @@ from sluiceway.client.http.redirects import follow_redirects
 from sluiceway.client.http.transport import Transport
 from sluiceway.client.remote_source import RemoteSource, repr_promises
 from sluiceway.client.retry import ANSWERED, BUSY, RetryPolicy
-from sluiceway.client.upload import Upload, upload
+from sluiceway.client.upload import UploadJob, upload
 from sluiceway.copying.contract import CopyItem, Reading
 from sluiceway.copying.endpoints.http_source import IN_PLACE, WANT_DIGEST, Listing
 from sluiceway.copying.endpoints.verified_put import sha256_of
@@ -113,7 +113,9 @@ class HttpTarget:
             if announced:
                 headers["repr-digest"] = format_digest("sha-256", announced[0].value)
         shape = put_request(self._server.url, key, _type(reading))
-        job = Upload(reading.source, shape, reading.label, headers, announced, self._retry_policy)
+        job = UploadJob(
+            reading.source, shape, reading.label, headers, announced, self._retry_policy
+        )
         try:
             return await upload(self._transport, job, reading.on_progress, reading.stages)
         except SluiceError as error:
@@ -182,7 +184,7 @@ class FormTarget:
         shape = form_request(
             self._server.url, name, _type(reading), self._fields, self._file_field, token
         )
-        job = Upload(
+        job = UploadJob(
             reading.source, shape, reading.label, headers, reading.announced, self._retry_policy
         )
         return await upload(self._transport, job, reading.on_progress, reading.stages)

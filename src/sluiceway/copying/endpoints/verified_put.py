@@ -75,13 +75,13 @@ async def put_into_file(
                 f"The bytes of {reading.label} do not have the announced sha-256; nothing was kept"
             )
         stages.enter(DESTINATION)
-        await sink.settle()
+        await sink.finish_sync()
         if set_attributes is not None:
             await in_thread(set_attributes)
         await in_thread(lambda: sink.publish(replace))
     finally:
         await digests.aclose()
-        await sink.settle()
+        await sink.finish_sync()
     receipt = receipt_for(reading, size, found["sha-256"].hex(), sink.target)
     progress.report("done", receipt)
     return receipt
