@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import sluiceway
+from client.quick_copies import fetch
 from rude_peer import Exchange, Peer, ranged, sha256_field
 from sluiceway.client.http.redirects import MOST_REDIRECTS
 from sluiceway.client.local.part_notes import part_paths
@@ -57,7 +58,7 @@ def cutting(*cuts: int, data: bytes = DATA, etag: str = '"v1"') -> Callable[[Exc
 async def test_a_file_arrives_whole_and_checked(tmp_path: Path) -> None:
     """The bytes, the receipt, and nothing else in the folder."""
     with Peer(ranged(DATA)) as peer:
-        receipt = await sluiceway.acopy(f"{peer.url}/f?sig=secret", tmp_path / "f")
+        receipt = await fetch(f"{peer.url}/f?sig=secret", tmp_path / "f")
 
     assert (tmp_path / "f").read_bytes() == DATA
     assert (receipt.size, receipt.sha256) == (len(DATA), hashlib.sha256(DATA).hexdigest())
@@ -73,7 +74,7 @@ async def test_a_file_arrives_whole_and_checked(tmp_path: Path) -> None:
 async def test_an_empty_file_arrives(tmp_path: Path) -> None:
     """Zero bytes are a file, too."""
     with Peer(ranged(b"")) as peer:
-        receipt = await sluiceway.acopy(f"{peer.url}/f", tmp_path / "f")
+        receipt = await fetch(f"{peer.url}/f", tmp_path / "f")
 
     assert ((tmp_path / "f").read_bytes(), receipt.size) == (b"", 0)
 
@@ -82,7 +83,7 @@ async def test_a_line_that_breaks_again_and_again_is_enough(tmp_path: Path) -> N
     """More breaks than MOST_ATTEMPTS: as long as bytes come, it goes on, each time from where it was."""
     cuts = [10_000] * (MOST_ATTEMPTS + 3)
     with Peer(cutting(*cuts)) as peer:
-        await sluiceway.acopy(f"{peer.url}/f", tmp_path / "f")
+        await fetch(f"{peer.url}/f", tmp_path / "f")
 
     assert (tmp_path / "f").read_bytes() == DATA
     assert [asked.first_byte() for asked in peer.seen] == [10_000 * n for n in range(len(cuts) + 1)]
@@ -95,7 +96,7 @@ async def test_a_truncated_download_never_becomes_the_file(tmp_path: Path) -> No
         Peer(lambda exchange: cutting(0 if exchange.first_byte() else 1000)(exchange)) as peer,
         pytest.raises(PeerFailed, match="ended before"),
     ):
-        await sluiceway.acopy(f"{peer.url}/f", tmp_path / "f")
+        await fetch(f"{peer.url}/f", tmp_path / "f")
 
     assert len(peer.seen) == MOST_ATTEMPTS
     assert not (tmp_path / "f").exists()
@@ -112,7 +113,7 @@ async def test_without_ranges_a_broken_download_starts_again(tmp_path: Path) -> 
         exchange.send(DATA[:cut])
 
     with Peer(act) as peer:
-        await sluiceway.acopy(f"{peer.url}/f", tmp_path / "f")
+        await fetch(f"{peer.url}/f", tmp_path / "f")
 
     assert (tmp_path / "f").read_bytes() == DATA
     assert "range" not in peer.seen[1].headers
@@ -145,7 +146,7 @@ async def test_a_206_that_does_not_fit_is_not_appended(tmp_path: Path, lie: dict
             ranged(DATA)(exchange)
 
     with Peer(act) as peer:
-        await sluiceway.acopy(f"{peer.url}/f", tmp_path / "f")
+        await fetch(f"{peer.url}/f", tmp_path / "f")
 
     assert (tmp_path / "f").read_bytes() == DATA
     assert ["range" in asked.headers for asked in peer.seen] == [False, True, False]
@@ -162,7 +163,7 @@ async def test_a_server_that_never_fits_is_given_up(tmp_path: Path) -> None:
             exchange.send(DATA[:1000])
 
     with Peer(act) as peer, pytest.raises(PeerFailed):
-        await sluiceway.acopy(f"{peer.url}/f", tmp_path / "f")
+        await fetch(f"{peer.url}/f", tmp_path / "f")
 
     assert len(peer.seen) <= 2 * MOST_ATTEMPTS
     assert not (tmp_path / "f").exists()
@@ -173,9 +174,9 @@ async def test_a_file_that_changed_is_fetched_anew(tmp_path: Path) -> None:
     old, new = bytes(1000), DATA
     with Peer(cutting(500, 0, 0, 0, 0, data=old)) as peer:
         with pytest.raises(PeerFailed):
-            await sluiceway.acopy(f"{peer.url}/f", tmp_path / "f")
+            await fetch(f"{peer.url}/f", tmp_path / "f")
         peer.act = ranged(new, '"v2"')
-        await sluiceway.acopy(f"{peer.url}/f", tmp_path / "f")
+        await fetch(f"{peer.url}/f", tmp_path / "f")
 
     assert (tmp_path / "f").read_bytes() == new
     assert peer.seen[-1].headers["if-range"] == '"v1"'
@@ -194,7 +195,7 @@ async def test_a_date_is_a_validator_once_it_has_settled(tmp_path: Path) -> None
         exchange.send(DATA[start : 1000 if answers and answers.pop() else None])
 
     with Peer(act) as peer:
-        await sluiceway.acopy(f"{peer.url}/f", tmp_path / "f")
+        await fetch(f"{peer.url}/f", tmp_path / "f")
 
     assert (tmp_path / "f").read_bytes() == DATA
     assert (peer.seen[1].headers["range"], peer.seen[1].headers["if-range"]) == (
@@ -208,9 +209,9 @@ async def test_a_run_killed_at_the_very_end_only_takes_the_name(tmp_path: Path) 
     target = tmp_path / "f"
     with Peer(cutting(1000, 0, 0, 0, 0)) as peer:
         with pytest.raises(PeerFailed):
-            await sluiceway.acopy(f"{peer.url}/f", target)
+            await fetch(f"{peer.url}/f", target)
         Path(part_paths(str(target))[0]).write_bytes(DATA)
-        receipt = await sluiceway.acopy(f"{peer.url}/f", target)
+        receipt = await fetch(f"{peer.url}/f", target)
 
     assert (target.read_bytes(), receipt.status) == (DATA, 416)
 
@@ -223,12 +224,12 @@ async def test_a_wrong_digest_leaves_nothing(tmp_path: Path, when: str) -> None:
     with Peer(cutting(1000, 0, 0, 0, 0)) as peer:
         if when != "whole":
             with pytest.raises(PeerFailed):
-                await sluiceway.acopy(f"{peer.url}/f", target)
+                await fetch(f"{peer.url}/f", target)
         if when == "complete":
             Path(part_paths(str(target))[0]).write_bytes(bytes(len(DATA)))
         peer.act = ranged(DATA, **({} if when == "complete" else lie))
         with pytest.raises(DigestMismatch, match="nothing was kept"):
-            await sluiceway.acopy(f"{peer.url}/f", target)
+            await fetch(f"{peer.url}/f", target)
 
     assert os.listdir(tmp_path) == []
 
@@ -238,9 +239,9 @@ async def test_sha_512_is_checked_too(tmp_path: Path) -> None:
     right = f"sha-512=:{b64encode(hashlib.sha512(DATA).digest()).decode()}:"
     wrong = f"sha-512=:{b64encode(bytes(64)).decode()}:"
     with Peer(ranged(DATA, **{"Repr-Digest": right})) as peer:
-        await sluiceway.acopy(f"{peer.url}/f", tmp_path / "f")
+        await fetch(f"{peer.url}/f", tmp_path / "f")
     with Peer(ranged(DATA, **{"Repr-Digest": wrong})) as peer, pytest.raises(DigestMismatch):
-        await sluiceway.acopy(f"{peer.url}/f", tmp_path / "g")
+        await fetch(f"{peer.url}/f", tmp_path / "g")
 
     assert os.listdir(tmp_path) == ["f"]
 
@@ -251,7 +252,7 @@ async def test_sha_512_is_checked_too(tmp_path: Path) -> None:
 async def test_a_digest_that_cannot_be_read_promises_nothing(tmp_path: Path, field: str) -> None:
     """Unknown algorithms and broken fields are ignored, as RFC 9530 allows; the length still counts."""
     with Peer(ranged(DATA, **{"Repr-Digest": field})) as peer:
-        await sluiceway.acopy(f"{peer.url}/f", tmp_path / "f")
+        await fetch(f"{peer.url}/f", tmp_path / "f")
 
     assert (tmp_path / "f").read_bytes() == DATA
 
@@ -262,9 +263,9 @@ async def test_an_existing_target_is_not_touched(tmp_path: Path) -> None:
     target.write_bytes(b"mine")
     with Peer(ranged(DATA)) as peer:
         with pytest.raises(Exists, match="--force"):
-            await sluiceway.acopy(f"{peer.url}/f", target)
+            await fetch(f"{peer.url}/f", target)
         assert peer.seen == []
-        await sluiceway.acopy(f"{peer.url}/f", target, force=True)
+        await fetch(f"{peer.url}/f", target, force=True)
 
     assert target.read_bytes() == DATA
 
@@ -273,7 +274,7 @@ async def test_a_failed_forced_download_leaves_the_old_file(tmp_path: Path) -> N
     """Replacing happens at the end or not at all."""
     (tmp_path / "f").write_bytes(b"mine")
     with Peer(lambda exchange: exchange.reply(404)) as peer, pytest.raises(NotFound):
-        await sluiceway.acopy(f"{peer.url}/f", tmp_path / "f", force=True)
+        await fetch(f"{peer.url}/f", tmp_path / "f", force=True)
 
     assert os.listdir(tmp_path) == ["f"]
     assert (tmp_path / "f").read_bytes() == b"mine"
@@ -325,8 +326,8 @@ async def test_a_download_into_a_folder_goes_on_as_well(tmp_path: Path) -> None:
     """Its name is known only from the answer; then the rest is asked for."""
     with Peer(cutting(1000, 0, 0, 0, 0)) as peer:
         with pytest.raises(PeerFailed):
-            await sluiceway.acopy(f"{peer.url}/f", tmp_path)
-        await sluiceway.acopy(f"{peer.url}/f", tmp_path)
+            await fetch(f"{peer.url}/f", tmp_path)
+        await fetch(f"{peer.url}/f", tmp_path)
 
     assert (tmp_path / "f").read_bytes() == DATA
     assert peer.seen[-1].headers["range"] == "bytes=1000-"
@@ -362,7 +363,7 @@ async def test_a_wait_too_long_is_left_to_people(tmp_path: Path) -> None:
         Peer(lambda exchange: exchange.reply(503, {"Retry-After": "3600"})) as peer,
         pytest.raises(Unavailable, match="3600 s"),
     ):
-        await sluiceway.acopy(f"{peer.url}/f", tmp_path / "f")
+        await fetch(f"{peer.url}/f", tmp_path / "f")
 
     assert len(peer.seen) == 1
 
@@ -386,7 +387,7 @@ async def test_a_redirect_loop_ends(tmp_path: Path) -> None:
         Peer(lambda exchange: exchange.reply(302, {"Location": exchange.target + "x"})) as peer,
         pytest.raises(PeerFailed, match="check the URL"),
     ):
-        await sluiceway.acopy(f"{peer.url}/f", tmp_path / "f")
+        await fetch(f"{peer.url}/f", tmp_path / "f")
 
     assert len(peer.seen) == MOST_REDIRECTS + 1
     assert os.listdir(tmp_path) == []
@@ -397,7 +398,7 @@ async def test_a_refused_connection_is_not_tried_for_long(tmp_path: Path) -> Non
     with Peer(ranged(DATA)) as peer:
         pass
     with pytest.raises(PeerFailed, match="is the server running"):
-        await sluiceway.acopy(f"{peer.url}/f", tmp_path / "f")
+        await fetch(f"{peer.url}/f", tmp_path / "f")
 
     assert os.listdir(tmp_path) == []
 
@@ -420,7 +421,7 @@ async def test_more_bytes_than_told_are_not_kept(tmp_path: Path) -> None:
             exchange.send(b"3e9\r\n" + bytes(1001) + b"\r\n0\r\n\r\n")
 
     with Peer(act) as peer, pytest.raises(DigestMismatch):
-        await sluiceway.acopy(f"{peer.url}/f", tmp_path / "f")
+        await fetch(f"{peer.url}/f", tmp_path / "f")
 
     assert os.listdir(tmp_path) == []
 
@@ -433,7 +434,7 @@ async def test_chunks_cut_off_are_a_broken_download(tmp_path: Path) -> None:
         exchange.send(b"5\r\nhello\r\n")
 
     with Peer(act) as peer, pytest.raises(PeerFailed):
-        await sluiceway.acopy(f"{peer.url}/f", tmp_path / "f")
+        await fetch(f"{peer.url}/f", tmp_path / "f")
 
     assert os.listdir(tmp_path) == []
 
@@ -453,7 +454,7 @@ async def test_cancelling_keeps_what_can_be_continued(tmp_path: Path) -> None:
         exchange.sock.recv(1)
 
     with Peer(act) as peer:
-        task = asyncio.ensure_future(sluiceway.acopy(f"{peer.url}/f", tmp_path / "f"))
+        task = asyncio.ensure_future(fetch(f"{peer.url}/f", tmp_path / "f"))
         await half.wait()
         part = Path(part_paths(str(tmp_path / "f"))[0])
         while not part.exists() or not part.stat().st_size:
@@ -461,7 +462,7 @@ async def test_cancelling_keeps_what_can_be_continued(tmp_path: Path) -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await sluiceway.acopy(f"{peer.url}/f", tmp_path / "f")
+        await fetch(f"{peer.url}/f", tmp_path / "f")
 
     assert (tmp_path / "f").read_bytes() == DATA
     assert peer.seen[1].first_byte() > 0

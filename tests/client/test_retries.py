@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-import sluiceway
+from client.quick_copies import send
 from rude_peer import Exchange, Peer
 from sluiceway.client.retry import MOST_ATTEMPTS
 from sluiceway.client.upload import EXPECT_FROM
@@ -66,7 +66,7 @@ async def test_a_put_whose_way_broke_is_sent_again(source: Path, act: Act) -> No
     """From its first byte; whoever watches is told why and that it is "retrying"."""
     told: list[Progress] = []
     with Peer(first(act, act)) as peer:
-        receipt = await sluiceway.acopy(source, f"{peer.url}/f", on_progress=told.append)
+        receipt = await send(source, f"{peer.url}/f", on_progress=told.append)
 
     assert len(peer.seen) == 3
     assert peer.seen[-1].body == DATA
@@ -81,10 +81,10 @@ async def test_retry_after_is_kept_to(source: Path) -> None:
     """One second means one second at least; an hour is left to people."""
     with Peer(first(refusing(503, "1"))) as peer:
         began = time.monotonic()
-        await sluiceway.acopy(source, f"{peer.url}/f")
+        await send(source, f"{peer.url}/f")
         assert time.monotonic() - began >= 1
     with Peer(refusing(503, "3600")) as peer, pytest.raises(Unavailable, match="3600 s"):
-        await sluiceway.acopy(source, f"{peer.url}/f")
+        await send(source, f"{peer.url}/f")
 
     assert len(peer.seen) == 1
 
@@ -95,7 +95,7 @@ async def test_it_ends_after_as_many_tries_as_were_asked_for(
 ) -> None:
     """0 switches it off; the last error is the one told."""
     with Peer(resetting) as peer, pytest.raises(PeerFailed) as caught:
-        await sluiceway.acopy(source, f"{peer.url}/f", retries=retries)
+        await send(source, f"{peer.url}/f", retries=retries)
 
     assert len(peer.seen) == asked
     assert (f"tried {asked} times" in caught.value.detail) == (retries > 0)
@@ -104,7 +104,7 @@ async def test_it_ends_after_as_many_tries_as_were_asked_for(
 async def test_the_default_is_the_policys_number(source: Path) -> None:
     """MOST_ATTEMPTS requests in all."""
     with Peer(resetting) as peer, pytest.raises(PeerFailed):
-        await sluiceway.acopy(source, f"{peer.url}/f")
+        await send(source, f"{peer.url}/f")
 
     assert len(peer.seen) == MOST_ATTEMPTS
 
@@ -113,7 +113,7 @@ async def test_the_default_is_the_policys_number(source: Path) -> None:
 async def test_a_clear_no_is_not_argued_with(source: Path, status: int) -> None:
     """Asked once."""
     with Peer(refusing(status)) as peer, pytest.raises(SluiceError) as caught:
-        await sluiceway.acopy(source, f"{peer.url}/f")
+        await send(source, f"{peer.url}/f")
 
     assert len(peer.seen) == 1
     assert caught.value.members["answered"] == status
@@ -122,7 +122,7 @@ async def test_a_clear_no_is_not_argued_with(source: Path, status: int) -> None:
 async def test_a_form_that_broke_off_is_sent_again(source: Path) -> None:
     """The server surely had not all of it: nothing can be there twice."""
     with Peer(first(resetting, refusing(503))) as peer:
-        await sluiceway.acopy(source, f"{peer.url}/files", form={"id": "1"})
+        await send(source, f"{peer.url}/files", form=[("id", "1")])
 
     assert [asked.method for asked in peer.seen] == ["POST"] * 3
     assert DATA in peer.seen[-1].body
@@ -136,7 +136,7 @@ async def test_a_form_that_broke_off_is_sent_again(source: Path) -> None:
 async def test_a_form_that_was_complete_is_not_sent_twice(source: Path, last: Act) -> None:
     """It may have been stored: the error says that this is why."""
     with Peer(last) as peer, pytest.raises(SluiceError, match="may have stored it"):
-        await sluiceway.acopy(source, f"{peer.url}/files")
+        await send(source, f"{peer.url}/files", form=[])
 
     assert len(peer.seen) == 1
 
@@ -155,7 +155,7 @@ async def test_a_pipe_flows_past_once(tmp_path: Path) -> None:
     with Peer(resetting) as peer:
         writing = asyncio.ensure_future(asyncio.to_thread(write))
         with pytest.raises(PeerFailed, match="flows past once"):
-            await sluiceway.acopy(pipe, f"{peer.url}/f")
+            await send(pipe, f"{peer.url}/f")
         await writing
 
     assert len(peer.seen) == 1
@@ -167,7 +167,7 @@ async def test_a_pipe_that_was_not_touched_is_sent_after_all(tmp_path: Path) -> 
     os.mkfifo(pipe)
     with Peer(first(lambda exchange: exchange.reply(503))) as peer:
         writing = asyncio.ensure_future(asyncio.to_thread(pipe.write_bytes, DATA))
-        await sluiceway.acopy(pipe, f"{peer.url}/f")
+        await send(pipe, f"{peer.url}/f")
         await writing
 
     assert [len(asked.body) for asked in peer.seen] == [0, len(DATA)]
@@ -177,7 +177,7 @@ async def test_a_first_connection_that_fails_is_told_at_once(source: Path) -> No
     """A wrong URL, most likely: no waiting for it to become right."""
     told: list[Progress] = []
     with pytest.raises(PeerFailed, match="is the server running"):
-        await sluiceway.acopy(source, "http://127.0.0.1:1/f", on_progress=told.append)
+        await send(source, "http://127.0.0.1:1/f", on_progress=told.append)
 
     assert "retrying" not in [now.stage for now in told]
 
@@ -189,7 +189,7 @@ async def test_a_server_that_was_there_is_waited_for(source: Path) -> None:
         port = int(peer.url.rpartition(":")[2])
         note = lambda now: told.append(now.note) if now.stage == "retrying" else None  # noqa: E731 - one use
         copying = asyncio.ensure_future(
-            sluiceway.acopy(source, f"{peer.url}/f", retries=100, on_progress=note)
+            send(source, f"{peer.url}/f", retries=100, on_progress=note)
         )
         while not told:
             await asyncio.sleep(0.01)
@@ -213,7 +213,7 @@ async def test_a_413_while_sending_is_what_people_see(source: Path) -> None:
         exchange.reset()
 
     with Peer(act) as peer, pytest.raises(TooLarge, match="at most 5 MiB here"):
-        await sluiceway.acopy(source, f"{peer.url}/f")
+        await send(source, f"{peer.url}/f")
 
     assert len(peer.seen) == 1
 
@@ -224,6 +224,6 @@ async def test_an_old_success_never_speaks_for_a_new_request(tmp_path: Path) -> 
     source.write_bytes(bytes(EXPECT_FROM))
     with Peer(first(hanging_up, then=lambda exchange: exchange.reply(201))) as peer:
         with pytest.raises(PeerFailed, match="before it had everything"):
-            await sluiceway.acopy(source, f"{peer.url}/f")
+            await send(source, f"{peer.url}/f")
 
         assert len(peer.seen) == 2

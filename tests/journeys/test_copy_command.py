@@ -137,7 +137,7 @@ async def test_a_copy_that_is_cancelled_ends_the_program_and_those_it_started(
 def test_a_program_that_does_not_end_times_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(commands, "END_WAIT", 0.2)
+    monkeypatch.setattr(commands, "END_TIMEOUT", 0.2)
     with pytest.raises(sluiceway.SluiceError, match="did not end"):
         sluiceway.copy(sluiceway.Command("echo x; exec >&-; sleep 300"), tmp_path / "x")
     assert list(tmp_path.iterdir()) == []

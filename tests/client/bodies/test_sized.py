@@ -12,8 +12,7 @@ import pytest
 
 import sluiceway
 from rude_peer import Exchange, Peer
-from sluiceway.client.local import files as local
-from sluiceway.client.local.files import sized
+from sluiceway.client.local.files import open_local, sized
 from sluiceway.errors import SourceFailed
 from sluiceway.pipe.source import BytesSource, PassingSource, Source
 
@@ -93,32 +92,28 @@ async def test_an_endless_pipe_ends_the_copy() -> None:
     assert all(asked.cut for asked in peer.seen)
 
 
+async def read_sized(pipe: Path, size: int, end_timeout: float) -> bytes:
+    held = await sized(open_local(str(pipe)), size, "the pipe", end_timeout)
+    return b"".join([bytes(chunk) async for chunk in held.open()])
+
+
 @pytest.mark.parametrize("size", [0, 1000])
-async def test_a_pipe_that_does_not_end_is_no_hang(
-    pipe: Path, size: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """All its bytes are here and it stays open: nobody knows whether more follows, so it is an error soon."""
-    monkeypatch.setattr(local, "END_WAIT", 0.3)
+async def test_a_pipe_that_does_not_end_is_an_error(pipe: Path, size: int) -> None:
+    """All its bytes are here and it stays open: more may follow, so it is an error soon."""
 
     def rest(fd: int) -> None:
         write_all(fd, DATA[:size])
         time.sleep(1.5)
 
-    with Peer(taking) as peer:
-        feeder = asyncio.ensure_future(feeding(pipe, rest))
-        async with asyncio.timeout(1.2):
-            with pytest.raises(SourceFailed, match="does not end"):
-                await sluiceway.acopy(pipe, f"{peer.url}/f", size=size)
-        await feeder
-
-    assert all(asked.cut for asked in peer.seen)
+    feeder = asyncio.ensure_future(feeding(pipe, rest))
+    async with asyncio.timeout(1.2):
+        with pytest.raises(SourceFailed, match="does not end"):
+            await read_sized(pipe, size, end_timeout=0.3)
+    await feeder
 
 
-async def test_a_slow_pipe_may_rest_before_its_last_byte(
-    pipe: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Only the end is waited for with impatience, not the bytes."""
-    monkeypatch.setattr(local, "END_WAIT", 0.2)
+async def test_a_slow_pipe_may_pause_before_its_last_byte(pipe: Path) -> None:
+    """The timeout is for the end alone, not for the bytes."""
 
     def slowly(fd: int) -> None:
         for _ in range(3):
@@ -126,12 +121,11 @@ async def test_a_slow_pipe_may_rest_before_its_last_byte(
             time.sleep(0.5)
             write_all(fd, b"y")
 
-    with Peer(taking) as peer:
-        feeder = asyncio.ensure_future(feeding(pipe, slowly))
-        await sluiceway.acopy(pipe, f"{peer.url}/f", size=6)
-        await feeder
+    feeder = asyncio.ensure_future(feeding(pipe, slowly))
+    came = await read_sized(pipe, 6, end_timeout=0.2)
+    await feeder
 
-    assert peer.seen[0].body == b"xyxyxy"
+    assert came == b"xyxyxy"
 
 
 async def chunks(*pieces: bytes) -> AsyncIterator[bytes]:

@@ -196,11 +196,11 @@ def _standard_input() -> Source:
     return PassingSource(pipe_chunks(STDIN))
 
 
-async def sized(source: Source, size: int, name: str) -> Source:
+async def sized(source: Source, size: int, name: str, end_timeout: float = END_TIMEOUT) -> Source:
     """Return the source, held to `size` bytes as the user gave it.
 
-    The pump holds a pipe to its size; this waits, for END_TIMEOUT at most, until it ends. Raises
-    SourceFailed where the size is known to be wrong already.
+    The pump holds a pipe to its size; this waits, for `end_timeout` seconds at most, until it ends.
+    Raises SourceFailed where the size is known to be wrong already.
     """
     if source.length is not None:
         if source.length != size:
@@ -210,20 +210,22 @@ async def sized(source: Source, size: int, name: str) -> Source:
             )
         return source
     if size:
-        return PassingSource(_until_end(source.open(), size, name), size)
+        return PassingSource(_until_end(source.open(), size, name, end_timeout), size)
     # A request of no bytes is complete with its head: bytes that follow have to be found before.
-    async for _ in _until_end(source.open(), size, name):
+    async for _ in _until_end(source.open(), size, name, end_timeout):
         raise SourceFailed(f"{name} has more than the 0 bytes that --size says; nothing was sent")
     return BytesSource(b"")
 
 
-async def _until_end(chunks: AsyncIterator[Buffer], size: int, name: str) -> AsyncIterator[Buffer]:
-    """Yield the chunks; after `size` bytes, the end has to come within END_TIMEOUT."""
+async def _until_end(
+    chunks: AsyncIterator[Buffer], size: int, name: str, end_timeout: float
+) -> AsyncIterator[Buffer]:
+    """Yield the chunks; after `size` bytes, the end has to come within `end_timeout`."""
     came = 0
     try:
         while True:
             try:
-                async with asyncio.timeout(END_TIMEOUT if came >= size else None):
+                async with asyncio.timeout(end_timeout if came >= size else None):
                     chunk = await anext(chunks)
             except StopAsyncIteration:
                 return
