@@ -27,13 +27,9 @@ TWICE = {
 RETIRED_WORDS = {
     "told": {
         "archives",
-        "client",
         "client/bodies",
-        "client/http",
-        "client/local",
         "django.py",
         "flask.py",
-        "server",
         "server/http1",
         "testing",
         "testing/store_suite",

@@ -76,7 +76,7 @@ class OpenResponse:
                 raise
 
     async def read(self, most: int) -> Response:
-        """Read the body, at most `most` bytes of it. A body that breaks off is told, not raised."""
+        """Read at most `most` bytes of the body. `error` is set when it breaks off."""
         pieces, left, error = list[bytes](), most, None
         try:
             async with asyncio.timeout(self._deadlines.idle):
