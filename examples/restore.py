@@ -1,9 +1,11 @@
-"""Restores a backup from object storage straight into a REST API: no disk and no memory in between, whatever its size.
+"""Restores a backup from object storage into a REST API, without disk and in constant memory.
 
     python restore.py 'https://bucket.s3.example/backup.tar?X-Amz-Signature=…' https://api.example/files/backup.tar
-    curl -s SOURCE | curl -T - DESTINATION     # nearly the same: without length, retries, digest and certainty
+    # without retries, without a digest, and a broken source becomes a complete file:
+    curl -s SOURCE | curl -T - DESTINATION
 
-A signed URL needs no library for the storage. TOKEN is the destination's, FROM_TOKEN the source's (bearer tokens).
+A signed URL needs no library for the storage. The variables TOKEN and FROM_TOKEN are bearer tokens
+for the destination and for the source.
 """
 
 import os
@@ -13,7 +15,7 @@ import sluiceway
 
 
 def show(now: sluiceway.Progress) -> None:
-    """The destination's kernel has acknowledged `done` bytes; only the end says that they are kept."""
+    """The peer's kernel has acknowledged `done` bytes; only the receipt says that they are kept."""
     of = "" if now.total is None else f" of {now.total}"
     print(
         f"\r{now.stage} {now.done}{of} bytes {now.note}".ljust(79),
@@ -32,7 +34,8 @@ def main(source: str, destination: str) -> None:
     except sluiceway.SluiceError as error:
         sys.exit(f"\n{error.code}: {error.detail}")
     print(
-        f"\nrestored {receipt.size} bytes, sha-256 {receipt.sha256}, in {receipt.seconds:.1f} s ({receipt.verdict})"
+        f"\nrestored {receipt.size} bytes, sha-256 {receipt.sha256}, in {receipt.seconds:.1f} s "
+        f"({receipt.verdict})"
     )
 
 

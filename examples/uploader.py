@@ -1,9 +1,10 @@
-"""Uploads a file, raw or as a form, and shows what the server has of it. With --profile it says where this client's time went.
+"""Uploads a file, raw or as a form, with progress. --profile shows where the client's time went.
 
-    python uploader.py big.iso http://127.0.0.1:8000/files -t raw     # curl -T big.iso http://127.0.0.1:8000/files/
-    python uploader.py big.iso http://127.0.0.1:8000/files -t form --profile    # curl -F file=@big.iso …/files
+    python uploader.py big.iso http://127.0.0.1:8000/files -t raw     # curl -T big.iso …/files/
+    python uploader.py big.iso http://127.0.0.1:8000/files -t form    # curl -F file=@big.iso …/files
 
-The profile is of this process, not of the server; it goes into CONTENT-TYPE_SIZE-bytes.txt here. Profiling slows it down.
+The profile is of this process, not of the server. It is written to CONTENT-TYPE_SIZE-bytes.txt in
+this folder. Profiling makes the upload slower.
 """
 
 import argparse
@@ -34,9 +35,8 @@ parser.add_argument("--profile", action="store_true")
 given, profile = parser.parse_args(), cProfile.Profile()
 raw = given.type == "raw"
 kind, field = ("application/octet-stream", None) if raw else ("multipart/form-data", "file")
-where = (
-    given.url.rstrip("/") + "/" if raw else given.url
-)  # a URL that ends in / gets the file's name
+# A URL that ends in / gets the file's name.
+where = given.url.rstrip("/") + "/" if raw else given.url
 print(f"uploading {given.file} by {given.type}", flush=True)
 try:
     with profile if given.profile else nullcontext():
@@ -44,7 +44,8 @@ try:
 except SluiceError as error:
     sys.exit(f"\n{error.code}: {error.detail}")
 print(
-    f"\nuploaded {given.file} by {given.type}: {receipt.location} has {receipt.size} bytes after {receipt.seconds:.3f} s"
+    f"\nuploaded {given.file} by {given.type}: {receipt.location} has {receipt.size} bytes "
+    f"after {receipt.seconds:.3f} s"
 )
 if given.profile:
     with open(f"{kind.replace('/', '-')}_{receipt.size}-bytes.txt", "w", encoding="utf-8") as file:

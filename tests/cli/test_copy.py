@@ -543,6 +543,35 @@ def test_help_loads_no_http_library() -> None:
     assert not {"aiohttp", "rich", "starlette", "uvicorn", "uvloop"} & modules_after(code)
 
 
+@pytest.mark.parametrize(
+    ("option", "suggested"), [("--recursiv", "Did you mean '--recursive'?"), ("--bogus", "")]
+)
+def test_only_a_similar_option_is_suggested(source: Path, option: str, suggested: str) -> None:
+    done = run(source, "http://127.0.0.1:1/a", option, stdin=b"")
+
+    assert done.code == 2
+    assert done.err.rstrip().endswith(suggested or f"No such option '{option}'.")
+
+
+@pytest.mark.parametrize(
+    ("url", "advice"),
+    [
+        ("s3://", "s3:// names no bucket; write s3://BUCKET/KEY"),
+        ("gs:///key", "gs:// names no bucket; write gs://BUCKET/KEY"),
+        ("az://", "az:// names no container; write az://CONTAINER/KEY"),
+        ("postgresql://", "write postgresql://HOST/DATABASE/KEY"),
+        ("ftp://host/x", "ftp:// is not supported; use https://, s3://"),
+    ],
+)
+def test_an_incomplete_or_unknown_url_is_refused_with_advice(
+    source: Path, url: str, advice: str
+) -> None:
+    done = run(source, url, stdin=b"")
+
+    assert done.code == 2
+    assert advice in done.err
+
+
 @pytest.mark.parametrize("name", ["SLUICEWAY_TOKEN", "SLUICEWAY_FROM_TOKEN"])
 def test_a_token_that_is_set_and_empty_is_an_error(source: Path, name: str) -> None:
     """The command that should have set it failed, and nothing else would show that."""

@@ -292,8 +292,8 @@ def _check_place(side: str) -> None:
     scheme = side.partition("://")[0].lower()
     parts = urlsplit(side)
     if scheme in ("s3", "gs", "az") and not parts.netloc:
-        bucket = "CONTAINER" if scheme == "az" else "BUCKET"
-        raise BadRequest(f"{scheme}:// names no bucket; write {scheme}://{bucket}/KEY")
+        bucket = "container" if scheme == "az" else "bucket"
+        raise BadRequest(f"{scheme}:// names no {bucket}; write {scheme}://{bucket.upper()}/KEY")
     if scheme in ("postgresql", "postgres") and not parts.netloc and not parts.path.strip("/"):
         raise BadRequest(f"{scheme}:// names no database; write {scheme}://HOST/DATABASE/KEY")
 
