@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sluiceway.client.bodies.sized import Sized
     from sluiceway.client.local.command import Command
     from sluiceway.copying.api import acopy, acopy_all, copy, copy_all
-    from sluiceway.copying.report import Ended, Overall, Report
+    from sluiceway.copying.report import ObjectResult, Overall, Report
     from sluiceway.errors import SluiceError
     from sluiceway.pipe.receipt import Progress, Receipt
     from sluiceway.server.app import Sluiceway
@@ -26,8 +26,8 @@ __all__ = [
     "BridgeReader",
     "BridgeWriter",
     "Command",
-    "Ended",
     "Form",
+    "ObjectResult",
     "Overall",
     "Progress",
     "Receipt",
@@ -47,8 +47,8 @@ _HOMES = {
     "BridgeReader": "sluiceway.client.bodies.bridge",
     "BridgeWriter": "sluiceway.client.bodies.bridge",
     "Command": "sluiceway.client.local.command",
-    "Ended": "sluiceway.copying.report",
     "Form": "sluiceway.client.bodies.form",
+    "ObjectResult": "sluiceway.copying.report",
     "Overall": "sluiceway.copying.report",
     "Progress": "sluiceway.pipe.receipt",
     "Receipt": "sluiceway.pipe.receipt",

@@ -22,7 +22,7 @@ from sluiceway.copying.endpoints.store import PAGE, StoreSource, StoreTarget
 from sluiceway.copying.engine import AHEAD, CopyEngine
 from sluiceway.copying.filters import KeyFilter
 from sluiceway.copying.object_copier import CopyRules
-from sluiceway.copying.report import MOST_FAILURES, Ended
+from sluiceway.copying.report import MOST_FAILURES, ObjectResult
 from sluiceway.copying.servers import RemoteServer
 from sluiceway.errors import (
     Exists,
@@ -121,13 +121,13 @@ async def ran(
     retries: int = 3,
     force: bool = False,
     dry_run: bool = False,
-) -> tuple[sluiceway.Report, dict[str, Ended]]:
-    ended: dict[str, Ended] = {}
+) -> tuple[sluiceway.Report, dict[str, ObjectResult]]:
+    ended: dict[str, ObjectResult] = {}
 
     def look(now: sluiceway.Overall) -> None:
-        if now.ended is not None:
-            assert now.ended.key not in ended, "each object ends once"
-            ended[now.ended.key] = now.ended
+        if now.result is not None:
+            assert now.result.key not in ended, "each object ends once"
+            ended[now.result.key] = now.result
 
     rules = CopyRules(RetryPolicy(retries + 1, 0.002), force, dry_run)
     return await CopyEngine(source, target, rules, on_overall=look).run(), ended

@@ -96,8 +96,8 @@ def test_the_journal_of_the_run_is_not_copied(tmp_path: Path) -> None:
         left_out: list[tuple[str, str]] = []
 
         def note(now: sluiceway.Overall, found: list[tuple[str, str]] = left_out) -> None:
-            if now.ended is not None and now.ended.state == "left-out":
-                found.append((now.ended.key, now.ended.code))
+            if now.result is not None and now.result.state == "left-out":
+                found.append((now.result.key, now.result.code))
 
         report = sluiceway.copy_all(
             source, tmp_path / "to", journal=tmp_path / "link" / "j", on_progress=note

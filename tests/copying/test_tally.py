@@ -16,7 +16,7 @@ from copying.given_items import GivenItems
 from sluiceway.client.retry import RetryPolicy
 from sluiceway.copying.contract import RULES, CopyItem
 from sluiceway.copying.endpoints.store import StoreSource
-from sluiceway.copying.report import Ended, Overall, Tally
+from sluiceway.copying.report import ObjectResult, Overall, Tally
 from sluiceway.errors import Miscounted, SourceFailed, StoreFailed, Unauthorized
 from sluiceway.stores.contract import Metadata, Omitted, Page
 from sluiceway.stores.memory import MemoryStore
@@ -38,12 +38,14 @@ class Listed(GivenItems):
             yield CopyItem(one.name, None, omitted=one)
 
 
-async def copied(source: Any, to: Path, **more: Any) -> tuple[sluiceway.Report, dict[str, Ended]]:
-    ended: dict[str, Ended] = {}
+async def copied(
+    source: Any, to: Path, **more: Any
+) -> tuple[sluiceway.Report, dict[str, ObjectResult]]:
+    ended: dict[str, ObjectResult] = {}
 
     def look(now: Overall) -> None:
-        if now.ended is not None:
-            ended[now.ended.key] = now.ended
+        if now.result is not None:
+            ended[now.result.key] = now.result
 
     return await sluiceway.acopy_all(source, to, on_progress=look, retries=0, **more), ended
 
@@ -93,11 +95,11 @@ def test_an_object_that_did_not_end_is_an_error() -> None:
     """The engine checks its own count; the exit code of the command follows."""
     tally = Tally()
     tally.listed = 2
-    tally.count(Ended("a", "copied", 1))
+    tally.count(ObjectResult("a", "copied", 1))
 
     with pytest.raises(Miscounted, match="2 objects were listed and 1 ended"):
         tally.check()
-    tally.count(Ended("b", "failed"))
+    tally.count(ObjectResult("b", "failed"))
     tally.check()
 
 

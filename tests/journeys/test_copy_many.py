@@ -315,7 +315,7 @@ def test_overall_progress_is_a_lower_bound(folder: Path, tmp_path: Path) -> None
         assert before.bytes <= after.bytes <= after.total_bytes
         assert after.moving >= 0
     assert looks[-1].moving == 0
-    assert sum(look.ended is not None for look in looks) == len(FILES)
+    assert sum(look.result is not None for look in looks) == len(FILES)
 
 
 async def test_inside_an_event_loop_the_error_names_the_async_function(

@@ -201,15 +201,15 @@ class Changer:
 
     def __init__(self, chance: random.Random, source: str, objects: dict[str, bytes]) -> None:
         self.chance, self.source, self.objects = chance, source, objects
-        self.ended: dict[str, sluiceway.Ended] = {}
+        self.results: dict[str, sluiceway.ObjectResult] = {}
         self.versions = {key: {data} for key, data in objects.items()}
         self.active = os.path.isdir(source) and chance.random() < 0.4
 
     def __call__(self, now: sluiceway.Overall) -> None:
-        if now.ended is not None:
-            assert now.ended.key not in self.ended, "ended twice"
-            self.ended[now.ended.key] = now.ended
-        if self.active and now.ended is not None:
+        if now.result is not None:
+            assert now.result.key not in self.results, "ended twice"
+            self.results[now.result.key] = now.result
+        if self.active and now.result is not None:
             key = self.chance.choice(sorted(self.objects))
             path = Path(self.source, key)
             if self.chance.random() < 0.5:
@@ -252,7 +252,7 @@ def one_case(number: int, sides: dict[str, Side]) -> None:
         report = sluiceway.copy_all(source, destination, on_progress=changer, **asked)
     if closed is not None:
         closed.chmod(0o755)
-    there, ended = sides[other].look(destination), changer.ended
+    there, ended = sides[other].look(destination), changer.results
     form = (
         (lambda key: unicodedata.normalize("NFC", key)) if other == "server" else (lambda key: key)
     )

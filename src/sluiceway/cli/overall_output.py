@@ -18,7 +18,7 @@ from sluiceway.cli.terminal_text import amount, printable
 if TYPE_CHECKING:
     from rich.live import Live
 
-    from sluiceway.copying.report import Ended, Overall, Report
+    from sluiceway.copying.report import ObjectResult, Overall, Report
 
 __all__ = ["OverallOutput", "overall_line", "report_line"]
 
@@ -55,8 +55,8 @@ class OverallOutput(Printer):
         """One report of the copy."""
         if now.report is not None:
             self._report = now.report
-        if now.ended is not None:
-            self._ended(now.ended)
+        if now.result is not None:
+            self._print_result(now.result)
         if now.note and not self._json and self._live is not None:
             self._line(now.note)
         if self._live is not None and time.monotonic() - self._drawn_at >= REDRAW_EVERY:
@@ -76,19 +76,19 @@ class OverallOutput(Printer):
         elif not self._quiet:
             click.echo(report_line(self._report))
 
-    def _ended(self, ended: Ended) -> None:
-        if ended.code == "excluded":
+    def _print_result(self, result: ObjectResult) -> None:
+        if result.code == "excluded":
             return  # asked for, perhaps a million times: the report has their number
         if self._json:
-            click.echo(json.dumps(ended.as_dict()))
-        elif ended.state == "failed":
-            tried = f", tried {ended.attempts} times" if ended.attempts else ""
-            self._line(f"sluiceway: {ended.key} failed ({ended.code}{tried}): {ended.detail}")
-        elif ended.state == "left-out" and (not self._quiet or ended.code in NEVER_SILENT):
-            self._line(f"sluiceway: {ended.key} is left out: {ended.detail}")
-        elif ended.state in ("would-copy", "would-replace") and not self._quiet:
-            size = "" if ended.size is None else f"  {amount(ended.size)}"
-            click.echo(printable(f"{ended.state.replace('-', ' ')}  {ended.key}{size}"))
+            click.echo(json.dumps(result.as_dict()))
+        elif result.state == "failed":
+            tried = f", tried {result.attempts} times" if result.attempts else ""
+            self._line(f"sluiceway: {result.key} failed ({result.code}{tried}): {result.detail}")
+        elif result.state == "left-out" and (not self._quiet or result.code in NEVER_SILENT):
+            self._line(f"sluiceway: {result.key} is left out: {result.detail}")
+        elif result.state in ("would-copy", "would-replace") and not self._quiet:
+            size = "" if result.size is None else f"  {amount(result.size)}"
+            click.echo(printable(f"{result.state.replace('-', ' ')}  {result.key}{size}"))
 
     def _line(self, text: str) -> None:
         """Stays on the screen, above the bar."""

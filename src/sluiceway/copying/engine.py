@@ -16,7 +16,7 @@ from sluiceway.copying.filters import KeyFilter
 from sluiceway.copying.journal import Journal
 from sluiceway.copying.name_forms import MOST_LATE, NameForms, same_name, share_one_key
 from sluiceway.copying.object_copier import CopyRules, ObjectCopier
-from sluiceway.copying.report import Ended, ObjectState, OnOverall, Overall, Report, Tally
+from sluiceway.copying.report import ObjectResult, ObjectState, OnOverall, Overall, Report, Tally
 from sluiceway.errors import SluiceError
 from sluiceway.pipe.pump import close_stream
 
@@ -135,7 +135,9 @@ class CopyEngine:
         ):
             return False
         error = same_name(item.key, self._target.display_name)
-        self._count(Ended(item.key, "failed", item.size, code=error.code, detail=error.detail))
+        self._count(
+            ObjectResult(item.key, "failed", item.size, code=error.code, detail=error.detail)
+        )
         return True
 
     async def _fill(self, queue: asyncio.Queue[CopyItem | None]) -> None:
@@ -154,8 +156,8 @@ class CopyEngine:
         try:
             async for item in items:
                 self._tally.listed += 1
-                if (ended := self._ended_already(item)) is not None:
-                    self._count(ended)
+                if (result := self._result_without_copy(item)) is not None:
+                    self._count(result)
                     continue
                 self._total_bytes += item.size or 0
                 if self._forms.repeats(item.key):
@@ -171,17 +173,21 @@ class CopyEngine:
         finally:
             await close_stream(items)
 
-    def _ended_already(self, item: CopyItem) -> Ended | None:
+    def _result_without_copy(self, item: CopyItem) -> ObjectResult | None:
         """For an item that is not to be copied."""
         # The filter first: an item that it does not select may be of any kind.
         selects = self._key_filter.below if item.folder else self._key_filter
         if not selects(item.key):
-            return Ended(item.key, "left-out", item.size, code="excluded", detail=RULES["excluded"])
+            return ObjectResult(
+                item.key, "left-out", item.size, code="excluded", detail=RULES["excluded"]
+            )
         if (omitted := item.omitted) is not None:
             state: ObjectState = "left-out" if by_rule(omitted) else "failed"
-            return Ended(item.key, state, item.size, code=omitted.code, detail=omitted.detail)
+            return ObjectResult(
+                item.key, state, item.size, code=omitted.code, detail=omitted.detail
+            )
         if self._journal is not None and self._journal.has(item):
-            return Ended(item.key, "skipped", item.size)
+            return ObjectResult(item.key, "skipped", item.size)
         return None
 
     async def _work(self, copier: ObjectCopier, queue: asyncio.Queue[CopyItem | None]) -> None:
@@ -189,21 +195,21 @@ class CopyEngine:
             await self._copy(copier, item)
 
     async def _copy(self, copier: ObjectCopier, item: CopyItem) -> None:
-        result = await copier.copy(item)
-        self._side_failures = self._side_failures + 1 if result.side_failure is not None else 0
-        if result.receipt is not None and self._journal is not None and not self._rules.dry_run:
-            await self._journal.done(result.item, result.receipt)
-        if result.ended.state in ("skipped", "failed"):
+        copied = await copier.copy(item)
+        self._side_failures = self._side_failures + 1 if copied.side_failure is not None else 0
+        if copied.receipt is not None and self._journal is not None and not self._rules.dry_run:
+            await self._journal.done(copied.item, copied.receipt)
+        if copied.result.state in ("skipped", "failed"):
             self._total_bytes -= item.size or 0
         else:
-            self._total_bytes += (result.ended.size or 0) - (item.size or 0)
-        self._count(result.ended)
-        if result.side_failure is not None and self._side_failures >= MOST_SIDE_FAILURES:
-            raise _given_up(result.side_failure)
+            self._total_bytes += (copied.result.size or 0) - (item.size or 0)
+        self._count(copied.result)
+        if copied.side_failure is not None and self._side_failures >= MOST_SIDE_FAILURES:
+            raise _given_up(copied.side_failure)
 
-    def _count(self, ended: Ended) -> None:
-        self._tally.count(ended)
-        self._progress(ended=ended)
+    def _count(self, result: ObjectResult) -> None:
+        self._tally.count(result)
+        self._progress(result=result)
 
     def _moved(self, count: int) -> None:
         self._moving += count
@@ -211,7 +217,7 @@ class CopyEngine:
             self._progress()
 
     def _progress(
-        self, note: str = "", ended: Ended | None = None, report: Report | None = None
+        self, note: str = "", result: ObjectResult | None = None, report: Report | None = None
     ) -> None:
         if self._on_overall is None:
             return
@@ -227,7 +233,7 @@ class CopyEngine:
             listed=self._listed,
             rate=(self._tally.bytes + self._moving) / spent if spent > 0 else 0.0,
             note=note,
-            ended=ended,
+            result=result,
             report=report,
         )
         self._on_overall(now)

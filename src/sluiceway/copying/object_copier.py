@@ -16,7 +16,7 @@ from sluiceway.client.retry import ANSWERED, RetryPolicy, is_transient
 from sluiceway.copying.contract import CopyItem, CopySource, CopyTarget, Reading
 from sluiceway.copying.endpoints.verified_put import sha256_of
 from sluiceway.copying.journal import once_key
-from sluiceway.copying.report import Ended, ObjectState
+from sluiceway.copying.report import ObjectResult, ObjectState
 from sluiceway.errors import (
     DigestMismatch,
     Exists,
@@ -46,14 +46,14 @@ class CopyRules:
     # With --preserve: adds the attributes of an object to what is copied, and copies the folders
     # after everything in them; yields failures.
     with_attributes: Callable[[Reading], Reading] = lambda reading: reading
-    copy_folders: Callable[[], AsyncIterator[Ended]] | None = None
+    copy_folders: Callable[[], AsyncIterator[ObjectResult]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class CopyResult:
     """What became of an object, for people and for the journal (which needs a receipt)."""
 
-    ended: Ended
+    result: ObjectResult
     item: CopyItem  # in the version that was read
     receipt: Receipt | None = None
     side_failure: SluiceError | None = None  # it failed, and the next objects will fail likewise
@@ -136,7 +136,7 @@ class ObjectCopier:
                 raise _different(item.key)
         if rules.dry_run:
             state: ObjectState = "would-replace" if found else "would-copy"
-            return CopyResult(Ended(item.key, state, item.size), item)
+            return CopyResult(ObjectResult(item.key, state, item.size), item)
         async with self._open(item, attempts) as reading:
             attempts.offered = True
             once = once_key(self._job_id, item)
@@ -223,12 +223,14 @@ def _different(key: str) -> Exists:
 def _result(
     state: ObjectState, item: CopyItem, receipt: Receipt, attempts: _Attempts
 ) -> CopyResult:
-    ended = Ended(item.key, state, receipt.size, receipt.sha256, receipt.location, attempts.count)
-    return CopyResult(ended, item, receipt)
+    result = ObjectResult(
+        item.key, state, receipt.size, receipt.sha256, receipt.location, attempts.count
+    )
+    return CopyResult(result, item, receipt)
 
 
 def _failed(item: CopyItem, attempts: _Attempts, error: SluiceError) -> CopyResult:
-    ended = Ended(
+    result = ObjectResult(
         item.key, "failed", item.size, attempts=attempts.count, code=error.code, detail=error.detail
     )
-    return CopyResult(ended, item, side_failure=error if _side_failed(error) else None)
+    return CopyResult(result, item, side_failure=error if _side_failed(error) else None)

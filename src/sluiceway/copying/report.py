@@ -1,4 +1,4 @@
-"""What a copy of many objects reports: Overall during it, Ended for each object, then a Report.
+"""What a copy of many objects reports: Overall, an ObjectResult for each object, a Report.
 
 `Tally` counts. Copied, skipped, left out, failed: the four add up to the number of listed objects,
 and `Tally.check` enforces it. Knows nothing of sources, targets or screens.
@@ -12,7 +12,15 @@ from typing import Literal
 
 from sluiceway.errors import Miscounted
 
-__all__ = ["MOST_FAILURES", "Ended", "ObjectState", "OnOverall", "Overall", "Report", "Tally"]
+__all__ = [
+    "MOST_FAILURES",
+    "ObjectResult",
+    "ObjectState",
+    "OnOverall",
+    "Overall",
+    "Report",
+    "Tally",
+]
 
 MOST_FAILURES = 1000  # kept with their reasons; further ones are only counted
 
@@ -20,8 +28,8 @@ ObjectState = Literal["copied", "skipped", "failed", "left-out", "would-copy", "
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """How the copy of one object ended.
+class ObjectResult:
+    """The result of copying one object.
 
     Args:
         key: its path below the source.
@@ -35,7 +43,7 @@ class Ended:
         detail: the reason, one sentence, for a failure or a rule.
 
     Example:
-        `if ended.state == "failed": print(ended.key, ended.code, ended.detail)`
+        `if result.state == "failed": print(result.key, result.code, result.detail)`
     """
 
     key: str
@@ -89,7 +97,7 @@ class Report:
     left_out: int
     bytes: int
     seconds: float
-    failures: tuple[Ended, ...] = ()
+    failures: tuple[ObjectResult, ...] = ()
     complete: bool = True
     dry_run: bool = False
     listed: int = 0
@@ -138,7 +146,7 @@ class Overall:
         listed: whether the listing came to its end.
         rate: bytes a second since the beginning.
         note: why something is retried.
-        ended: the object that has just ended.
+        result: of the object that has just ended.
         report: at the very end, also of an interrupted copy.
 
     Example:
@@ -154,7 +162,7 @@ class Overall:
     listed: bool
     rate: float
     note: str = ""
-    ended: Ended | None = None
+    result: ObjectResult | None = None
     report: Report | None = None
 
     @property
@@ -179,27 +187,27 @@ class Tally:
         self.excluded: int = 0
         self.failed: int = 0
         self.bytes: int = 0  # of the copied objects
-        self.failures: list[Ended] = []
+        self.failures: list[ObjectResult] = []
 
     @property
     def done(self) -> int:
         """Objects that ended, in whatever state."""
         return self.copied + self.skipped + self.left_out + self.failed
 
-    def count(self, ended: Ended) -> None:
+    def count(self, result: ObjectResult) -> None:
         """One object has ended."""
-        if ended.state == "failed":
+        if result.state == "failed":
             self.failed += 1
             if len(self.failures) < MOST_FAILURES:
-                self.failures.append(ended)
-        elif ended.state == "left-out":
+                self.failures.append(result)
+        elif result.state == "left-out":
             self.left_out += 1
-            self.excluded += ended.code == "excluded"
-        elif ended.state == "skipped":
+            self.excluded += result.code == "excluded"
+        elif result.state == "skipped":
             self.skipped += 1
         else:
             self.copied += 1
-            self.bytes += ended.size or 0
+            self.bytes += result.size or 0
 
     def check(self) -> None:
         """Raises Miscounted where a listed object did not end, or ended twice."""

@@ -13,7 +13,7 @@ from itertools import islice
 from sluiceway.copying.contract import CopyItem, CopySource, CopyTarget, Reading
 from sluiceway.copying.endpoints.folder import FolderSource, FolderTarget
 from sluiceway.copying.endpoints.folder_walk import walk
-from sluiceway.copying.report import Ended
+from sluiceway.copying.report import ObjectResult
 from sluiceway.errors import SluiceError
 from sluiceway.pipe.worker_thread import in_thread
 from sluiceway.stores.contract import Pairs
@@ -59,7 +59,7 @@ def _mtime(text: str) -> float | None:
     return whole + float(f"0.{fraction or 0}")
 
 
-async def copy_folders(source: CopySource, target: CopyTarget) -> AsyncIterator[Ended]:
+async def copy_folders(source: CopySource, target: CopyTarget) -> AsyncIterator[ObjectResult]:
     """Folders with their attributes, each after everything in it; yields failures.
 
     From a folder to a folder only.
@@ -74,6 +74,6 @@ async def copy_folders(source: CopySource, target: CopyTarget) -> AsyncIterator[
                     try:
                         await target.put_folder(item)
                     except SluiceError as error:
-                        yield Ended(item.key, "failed", code=error.code, detail=error.detail)
+                        yield ObjectResult(item.key, "failed", code=error.code, detail=error.detail)
     finally:
         await in_thread(walking.close)
