@@ -1,4 +1,4 @@
-"""Many files in one form, each hashed and saved while it arrives; the answer is a list with one entry a file.
+"""Many files in one form, each hashed and saved while it arrives; the answer lists them.
 
     gunicorn -k gthread --threads 32 -b 127.0.0.1:5000 many_files:app
     curl -F file=@1.pdf -F file=@2.doc http://127.0.0.1:5000/convert
@@ -25,9 +25,7 @@ Sluiceway(app)
 
 @app.post("/convert")
 def convert() -> tuple[list[dict[str, object]], int]:
-    return [
-        keep(part) for part in request.parts if isinstance(part, FlaskFile)
-    ], 201  # fields are passed over
+    return [keep(part) for part in request.parts if isinstance(part, FlaskFile)], 201
 
 
 def keep(file: FlaskFile) -> dict[str, object]:

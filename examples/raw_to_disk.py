@@ -1,9 +1,9 @@
-"""A raw body of any size goes to a file on disk, in constant memory, and appears there only when it is whole.
+"""Stores a raw body of any size on disk, in constant memory; it appears only when it is complete.
 
     gunicorn -k gthread --threads 32 -b 127.0.0.1:5000 raw_to_disk:app
     curl -T big.iso http://127.0.0.1:5000/upload/big.iso
 
-What the client calls it is told back and never becomes a path. FOLDER is where files go ("uploads").
+The client's name is returned and never becomes a path. FOLDER is where files go ("uploads").
 """
 
 import hashlib
@@ -20,23 +20,21 @@ FOLDER = Path(os.environ.get("FOLDER", "uploads"))
 FOLDER.mkdir(exist_ok=True)
 
 app = Flask(__name__)
-Sluiceway(
-    app
-)  # request.stream counts: a body that was cut off raises BodyCut and is answered with 400
+Sluiceway(app)  # a body that was cut off raises BodyCut and is answered with 400
 
 
 @app.put("/upload/<name>")
 @app.post("/upload/<name>")
 def upload(name: str) -> tuple[dict[str, object], int]:
     key, size, digest = secrets.token_hex(16), 0, hashlib.sha256()
-    with NamedTemporaryFile(dir=FOLDER, prefix=".") as draft:  # gone at the end, whatever happens
+    with NamedTemporaryFile(dir=FOLDER, prefix=".") as draft:  # removed at the end
         while piece := request.stream.read(256 << 10):
             size += draft.write(piece)
             digest.update(piece)
         draft.flush()
         os.fsync(draft.fileno())
-        os.link(draft.name, FOLDER / key)  # its name, once it is whole; never that of another file
+        os.link(draft.name, FOLDER / key)  # only when complete; replaces no file
     folder = os.open(FOLDER, os.O_RDONLY)
-    os.fsync(folder)  # the name as well outlives a power cut
+    os.fsync(folder)  # so that the name survives a power cut
     os.close(folder)
     return {"key": key, "name": name, "size": size, "sha-256": digest.hexdigest()}, 201

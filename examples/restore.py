@@ -1,11 +1,10 @@
 """Restores a backup from object storage into a REST API, without disk and in constant memory.
 
-    python restore.py 'https://bucket.s3.example/backup.tar?X-Amz-Signature=…' https://api.example/files/backup.tar
-    # without retries, without a digest, and a broken source becomes a complete file:
-    curl -s SOURCE | curl -T - DESTINATION
+    python restore.py 'https://b.s3.example/x.tar?X-Amz-Signature=…' https://api.example/x.tar
 
-A signed URL needs no library for the storage. The variables TOKEN and FROM_TOKEN are bearer tokens
-for the destination and for the source.
+`curl -s SOURCE | curl -T - DESTINATION` has no retries and no digest, and stores a broken source
+as a complete file. A signed URL needs no library for the storage. The variables TOKEN and
+FROM_TOKEN are bearer tokens for the destination and for the source.
 """
 
 import os
@@ -17,12 +16,8 @@ import sluiceway
 def show(now: sluiceway.Progress) -> None:
     """The peer's kernel has acknowledged `done` bytes; only the receipt says that they are kept."""
     of = "" if now.total is None else f" of {now.total}"
-    print(
-        f"\r{now.stage} {now.done}{of} bytes {now.note}".ljust(79),
-        end="",
-        file=sys.stderr,
-        flush=True,
-    )
+    line = f"\r{now.stage} {now.done}{of} bytes {now.note}"
+    print(line.ljust(79), end="", file=sys.stderr, flush=True)
 
 
 def main(source: str, destination: str) -> None:
@@ -33,10 +28,8 @@ def main(source: str, destination: str) -> None:
         )
     except sluiceway.SluiceError as error:
         sys.exit(f"\n{error.code}: {error.detail}")
-    print(
-        f"\nrestored {receipt.size} bytes, sha-256 {receipt.sha256}, in {receipt.seconds:.1f} s "
-        f"({receipt.verdict})"
-    )
+    took = f"{receipt.seconds:.1f} s ({receipt.verdict})"
+    print(f"\nrestored {receipt.size} bytes, sha-256 {receipt.sha256}, in {took}")
 
 
 if __name__ == "__main__":

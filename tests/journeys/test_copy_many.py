@@ -135,8 +135,8 @@ def test_special_files_are_left_out_with_the_reason(folder: Path, tmp_path: Path
     assert {line["key"]: line["detail"][:10] for line in lines if line["state"] == "left-out"} == {
         "link": "a symbolic",
         "away": "a symbolic",
-        "pipe": "no file, b",
-        ".sluiceway": "its key ha",
+        "pipe": "a pipe, a ",
+        ".sluiceway": "its key is",
     }
     assert (report["left_out"], report["copied"], report["ok"]) == (4, len(FILES), True)
     assert found(tmp_path / "to") == FILES
@@ -166,7 +166,7 @@ def test_failures_and_a_report_are_printed(folder: Path, tmp_path: Path) -> None
 
     assert done.returncode == 6
     assert done.stderr.startswith(
-        "sluiceway: 000 ü.bin failed (exists, tried 1 times): Something else is there"
+        "sluiceway: 000 ü.bin failed (exists, tried 1 times): The destination has something else"
     )
     assert done.stdout.startswith(f"{len(FILES) - 1} copied (")
     assert ", 0 there already, 1 failed" in done.stdout

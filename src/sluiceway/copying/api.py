@@ -283,11 +283,14 @@ def _run(work: Coroutine[Any, Any, T], name: str) -> T:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(work)
-    work.close()
-    raise BadRequest(
-        f"{name}() blocks, and an event loop runs in this thread; use `await sluiceway.a{name}(…)`"
-    )
+        pass
+    else:
+        work.close()
+        raise BadRequest(
+            f"{name}() blocks, and an event loop runs in this thread; "
+            f"use `await sluiceway.a{name}(…)`"
+        )
+    return asyncio.run(work)
 
 
 def _text(side: object) -> str:
