@@ -13,7 +13,6 @@ from functools import partial
 from sluiceway.errors import SluiceError
 from sluiceway.pipe.budget import BLOCK, Block, Budget
 from sluiceway.pipe.cancellation import finish_all
-from sluiceway.pipe.worker_thread import in_thread
 from sluiceway.stores.disk.errors import map_error
 from sluiceway.stores.disk.file import ALIGN, DraftFile
 
@@ -32,7 +31,7 @@ class BlockWriter:
         self._file, self._budget, self._writers = file, budget, writers
         self._block: Block | None = None
         self._filled = 0
-        self._in_flight: list[asyncio.Task[None]] = []
+        self._in_flight: list[asyncio.Future[None]] = []
         self.failure: SluiceError | None = None
 
     @property
@@ -72,8 +71,12 @@ class BlockWriter:
         """Have the full block written at the file's position, which moves on at once."""
         if self._block is None:
             return
-        work = self._write(self._block, self._file.position)
-        self._in_flight.append(asyncio.ensure_future(work))
+        # A future of a thread and no task: the thread starts now, and nothing can cancel it.
+        writing = asyncio.get_running_loop().run_in_executor(
+            self._writers, self._file.write_direct, self._block, self._file.position
+        )
+        self._in_flight.append(writing)
+        writing.add_done_callback(partial(self._written, self._block))
         self._block, self._filled = None, 0
         self._file.position += BLOCK
 
@@ -82,15 +85,14 @@ class BlockWriter:
 
         A cancelled caller waits too: the memory is the writers' until then.
         """
-        await finish_all(self._in_flight)
-        self._in_flight.clear()
+        while self._in_flight:
+            await finish_all(self._in_flight)
+            await asyncio.sleep(0)  # `_written` may be due for one that was done already
 
     def write_filled(self) -> None:
-        """Write what the block holds and keep it: once it is full, it is written whole again.
+        """Write what the block holds, and keep it: once it is full, it is written whole again.
 
-        Blocking.
-
-        The aligned part goes around the page cache, the rest through it.
+        The aligned part goes around the page cache, the rest through it. Blocking.
         """
         aligned = self._filled - self._filled % ALIGN
         with memoryview(self._block or b"") as view:
@@ -109,14 +111,12 @@ class BlockWriter:
 
     async def _wait_for_one(self) -> None:
         await asyncio.wait(self._in_flight, return_when=asyncio.FIRST_COMPLETED)
-        self._in_flight = [write for write in self._in_flight if not write.done()]
         if self.failure is not None:
             raise self.failure
 
-    async def _write(self, block: Block, at: int) -> None:
-        try:
-            await in_thread(partial(self._file.write_direct, block, at), self._writers)
-        except Exception as error:
-            self.failure = self.failure or map_error(error, "the upload")
-        finally:
-            self._budget.release_block(block)
+    def _written(self, block: Block, writing: asyncio.Future[None]) -> None:
+        self._in_flight.remove(writing)
+        self._budget.release_block(block)
+        error = None if writing.cancelled() else writing.exception()
+        if error is not None and self.failure is None:
+            self.failure = map_error(error, "the upload")

@@ -1,6 +1,5 @@
 """A file that readers cannot see yet: fast senders write blocks around the cache, slow ones small.
 
-
 Both ways lead to the same file, and a sender changes from one to the other as its speed changes.
 Which way is taken and when memory is given back is decided here; the bytes are written by `file`
 and `blocks`.
@@ -116,9 +115,7 @@ class DiskDraft:
     # Writing
 
     async def check_room(self, size: int) -> None:
-        """Raises NoSpace or TooLarge when there is no room for `size` bytes, before the first
-        comes.
-        """
+        """Raises NoSpace or TooLarge when `size` bytes do not fit, before the first comes."""
         if (most := self._file.largest()) is not None and size > most:
             raise TooLarge(
                 f"The server's process may write no file above {most} bytes (ulimit -f); "
