@@ -31,7 +31,6 @@ ROOMS = [
     "wsgi",
     "flask",
     "starlette",
-    "django_limits",
     "django",
     "cli",
 ]

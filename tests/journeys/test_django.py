@@ -134,7 +134,7 @@ def children(pid: int) -> list[int]:
 def answers(port: int) -> bool:
     try:
         return requests.get(f"http://127.0.0.1:{port}/threads", timeout=5).ok
-    except requests.ConnectionError:
+    except (requests.ConnectionError, requests.Timeout):  # a worker may still import the site
         return False
 
 
