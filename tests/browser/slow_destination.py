@@ -1,4 +1,4 @@
-"""The real server with a destination in bad weather: slow to write, late with its yes, or full half-way.
+"""The real server with a bad destination: slow to write, late to confirm, or full half-way.
 
 Run as a program it serves until it is stopped: slow_destination.py ROOT PORT RATE YES ROOM LIMIT
 """
@@ -16,9 +16,12 @@ from pathlib import Path
 import uvicorn
 
 from sluiceway.errors import NoSpace
+from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.source import Buffer
-from sluiceway.server.app import Sluiceway
+from sluiceway.server import app as server_app
+from sluiceway.server.destinations import open_destination
 from sluiceway.server.http1.protocol import SluiceProtocol
+from sluiceway.server.settings import Settings
 from sluiceway.stores.contract import (
     Draft,
     Entry,
@@ -33,11 +36,11 @@ from sluiceway.stores.contract import (
 
 __all__ = ["SlowServer", "start_slow_server"]
 
-START = 20.0  # seconds the server may take to say its address
+START = 20.0  # seconds the server may take to print its address
 
 
 class SlowDraft:
-    """Takes `rate` bytes a second, says yes `yes` seconds after it was asked to publish, has room for `room` bytes."""
+    """Takes `rate` bytes a second, publishes after `yes` seconds, and has room for `room` bytes."""
 
     def __init__(self, draft: Draft, rate: float, yes: float, room: float) -> None:
         self._draft, self._rate, self._yes, self._room = draft, rate, yes, room
@@ -74,7 +77,7 @@ class SlowStore:
     """A store whose drafts are slow; the rest is the wrapped store's."""
 
     def __init__(self, store: Store, rate: float, yes: float, room: float) -> None:
-        self._store, self._weather = store, (rate, yes, room)
+        self._store, self._limits = store, (rate, yes, room)
 
     @property
     def traits(self) -> Traits:
@@ -83,7 +86,7 @@ class SlowStore:
     async def draft(
         self, upload: str, size: int | None, label: UploadRequest = UploadRequest()
     ) -> Draft:
-        return SlowDraft(await self._store.draft(upload, size, label), *self._weather)
+        return SlowDraft(await self._store.draft(upload, size, label), *self._limits)
 
     async def stat(self, key: str) -> Entry:
         return await self._store.stat(key)
@@ -148,7 +151,7 @@ def start_slow_server(
     limit: float = 1e15,
     port: float = 0,
 ) -> SlowServer:
-    """`rate`, `yes` and `room` as in SlowDraft; `limit` is --max-size in bytes; `port` 0 takes a free one."""
+    """`rate`, `yes`, `room`: see SlowDraft. `limit`: --max-size in bytes. `port`: 0 takes a free one."""
     root.mkdir(parents=True, exist_ok=True)
     command = [
         sys.executable,
@@ -179,10 +182,11 @@ def start_slow_server(
 
 
 def main(root: str, port: str, rate: str, yes: str, room: str, limit: str) -> None:
-    app = Sluiceway(to=root, max_size=limit)
-    app.upload_service.store = SlowStore(
-        app.upload_service.store, float(rate), float(yes), float(room)
-    )
+    def open_slow(settings: Settings, budget: Budget) -> Store:
+        return SlowStore(open_destination(settings, budget), float(rate), float(yes), float(room))
+
+    server_app.open_destination = open_slow  # type: ignore[attr-defined]  # not exported there
+    app = server_app.Sluiceway(to=root, max_size=limit)
     config = uvicorn.Config(
         app, port=int(port), http=SluiceProtocol, log_level="warning", timeout_graceful_shutdown=1
     )

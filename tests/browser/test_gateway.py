@@ -336,7 +336,7 @@ def test_a_place_is_a_link_only_over_http_and_under_its_own_name(
 ) -> None:
     """Scripts, data, files and addresses that begin with somebody else's name are no links, whoever tells them."""
     page = visit(serve().url).page
-    safe = "(address) => import('/page/answer.js').then(({ httpLink }) => httpLink(address, 'https://a.example/files'))"
+    safe = "(address) => import('/page/uploads/response.js').then(({ httpLink }) => httpLink(address, 'https://a.example/files'))"
 
     assert page.evaluate(safe, "/files/7") == "https://a.example/files/7"
     assert page.evaluate(safe, "http://b.example:9/x?y#z") == "http://b.example:9/x?y#z"

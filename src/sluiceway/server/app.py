@@ -39,7 +39,7 @@ from sluiceway.server.http1.head_limits import check_fields
 from sluiceway.server.http1.peer_gone import PROTOCOL
 from sluiceway.server.http1.sendfile import ZEROCOPY, patience
 from sluiceway.server.omissions import Omissions
-from sluiceway.server.page.assets import show_page, show_part
+from sluiceway.server.page.assets import show_asset, show_page
 from sluiceway.server.remote import Remote
 from sluiceway.server.request_body import MIN_RATE
 from sluiceway.server.responses import problem_response
@@ -99,7 +99,7 @@ class Sluiceway:
         self._router = Router(
             [
                 Route("/", ByMethod(GET=show_page)),
-                Route("/page/{name:path}", ByMethod(GET=show_part)),
+                Route("/page/{name:path}", ByMethod(GET=show_asset)),
                 Route("/files", ByMethod(GET=self._list, POST=self._post)),
                 Route(
                     "/files/{key:key}", ByMethod(GET=self._get, PUT=self._put, DELETE=self._delete)

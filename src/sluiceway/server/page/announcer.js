@@ -1,8 +1,8 @@
 // What ears are told: beginnings and endings, never every percent. Knows the states of an upload, draws nothing else.
 
-import { counted } from "./format.js";
+import { counted } from "./texts/format.js";
 
-/** @typedef {import("./upload.js").Upload} Upload */
+/** @typedef {import("./uploads/upload.js").Upload} Upload */
 
 // Screen readers drop what is replaced too fast, so sentences of one moment go out together.
 const GATHER_MS = 700;

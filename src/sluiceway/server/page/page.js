@@ -1,16 +1,16 @@
 // The page: joins the intake, the queue, the rows and the list of stored files.
 
-import { acceptDrops, ofChooser, ofDrop, ofPaste, ofText } from "./collect.js";
-import { copyButton } from "./copy.js";
-import { bytes, counted, percentUnderWay, timeLeft } from "./format.js";
-import { Meter } from "./meter.js";
-import { Queue } from "./queue.js";
-import { part, Row } from "./row.js";
+import { acceptDrops, ofChooser, ofDrop, ofPaste, ofText } from "./elements/dropped-files.js";
+import { copyButton } from "./elements/copy-button.js";
+import { bytes, counted, percentUnderWay, timeLeft } from "./texts/format.js";
+import { Meter } from "./uploads/meter.js";
+import { Queue } from "./uploads/queue.js";
+import { part, Row } from "./uploads/row.js";
 import { Announcer } from "./announcer.js";
-import { StoredFiles } from "./stored.js";
-import { Upload } from "./upload.js";
+import { StoredFiles } from "./stored-files.js";
+import { Upload } from "./uploads/upload.js";
 
-/** @typedef {import("./collect.js").Found} Found */
+/** @typedef {import("./elements/dropped-files.js").Found} Found */
 
 // Browsers open six connections to a server, over all tabs; an upload takes two of them, its event stream included.
 const PARALLEL = 2;
@@ -133,7 +133,7 @@ function drawSummary() {
 }
 
 /**
- * @param {import("./queue.js").Totals} totals
+ * @param {import("./uploads/queue.js").Totals} totals
  * @param {boolean} under
  */
 function summaryWords(totals, under) {
@@ -152,7 +152,7 @@ function summaryWords(totals, under) {
 }
 
 /**
- * @param {import("./queue.js").Totals} totals
+ * @param {import("./uploads/queue.js").Totals} totals
  * @param {boolean} under
  */
 function titleWords(totals, under) {

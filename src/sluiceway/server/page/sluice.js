@@ -12,12 +12,12 @@
 // Events, all bubbling: sluice-start {files}, sluice-progress {received, forwarded, kept, length}, sluice-error {code,
 // title, detail, file} for each file that fails, sluice-done {entries, answers, links, verdicts} when all of a drop have ended.
 
-import { acceptDrops, ofChooser, ofDrop } from "./collect.js";
-import { DropView } from "./drop-view.js";
-import { Queue } from "./queue.js";
-import { Upload } from "./upload.js";
+import { acceptDrops, ofChooser, ofDrop } from "./elements/dropped-files.js";
+import { DropView } from "./elements/drop-view.js";
+import { Queue } from "./uploads/queue.js";
+import { Upload } from "./uploads/upload.js";
 
-/** @typedef {import("./collect.js").Found} Found */
+/** @typedef {import("./elements/dropped-files.js").Found} Found */
 
 const ENDPOINT = new URL("../files", import.meta.url).href;
 const PARALLEL = 2;
@@ -123,7 +123,7 @@ export class SluiceDrop extends HTMLElement {
     return queue;
   }
 
-  /** @returns {import("./upload.js").Way} */
+  /** @returns {import("./uploads/upload.js").Way} */
   #way() {
     const endpoint = new URL(this.getAttribute("endpoint") ?? ENDPOINT, document.baseURI).href;
     const uploads = this.getAttribute("uploads");

@@ -1,10 +1,10 @@
 // What <sluice-drop> shows below and over the item it surrounds. Decides nothing.
 
-import { dress } from "./drop-look.js";
-import { counted } from "./format.js";
-import { shareOf, statusWords } from "./words.js";
+import { dress } from "./drop-style.js";
+import { counted } from "../texts/format.js";
+import { shareOf, statusWords } from "../texts/upload-status.js";
 
-/** @typedef {import("./queue.js").Queue} Queue */
+/** @typedef {import("../uploads/queue.js").Queue} Queue */
 
 export class DropView {
   /**

@@ -1,7 +1,7 @@
 // Failures into words: what happened, and what to do now. Reads problem+json (RFC 9457) by its stable codes.
 
 import { bytes, duration } from "./format.js";
-import { parsed, wordsOf } from "./said.js";
+import { parsed, wordsOf } from "./body-text.js";
 
 /**
  * @typedef {object} Problem
@@ -64,7 +64,7 @@ const CODE_OF_STATUS = /** @type {Record<number, string>} */ ({
 
 /**
  * The words for an answer that is not a success.
- * @param {Pick<import("./answer.js").Answer, "status" | "type" | "body" | "passedOn" | "retryAfter">} answer
+ * @param {Pick<import("../uploads/response.js").Answer, "status" | "type" | "body" | "passedOn" | "retryAfter">} answer
  * @param {number} size of the file, in bytes
  * @returns {Problem}
  */

@@ -1,9 +1,9 @@
 // One file on its way: the request that carries it and the server's word about it. Draws nothing.
 
-import { readAnswer } from "./answer.js";
-import { snapshotOf, watch } from "./events.js";
+import { readAnswer } from "./response.js";
+import { snapshotOf, watch } from "./progress.js";
 import { Meter } from "./meter.js";
-import { connectionLost, fileGone, problemOfAnswer, problemOfCode } from "./problems.js";
+import { connectionLost, fileGone, problemOfAnswer, problemOfCode } from "../texts/problems.js";
 
 /**
  * @typedef {"waiting" | "sending" | "settling" | "done" | "failed" | "cancelled"} State
@@ -48,9 +48,9 @@ export class Upload extends EventTarget {
   askedAt = 0;
   /** Whether it was cancelled when the destination already had it. */
   tooLate = false;
-  /** What was answered, of whatever kind. @type {import("./answer.js").Answer | null} */
+  /** What was answered, of whatever kind. @type {import("./response.js").Answer | null} */
   answer = null;
-  /** @type {import("./problems.js").Problem | null} */
+  /** @type {import("../texts/problems.js").Problem | null} */
   problem = null;
   meter = new Meter();
   startedAt = 0;
@@ -195,7 +195,7 @@ export class Upload extends EventTarget {
     });
   }
 
-  /** @param {import("./events.js").Snapshot} snapshot */
+  /** @param {import("./progress.js").Snapshot} snapshot */
   #told(snapshot) {
     if (!this.active || snapshot.state === "waiting") return;
     if (!this.reported) this.meter = new Meter();
@@ -217,7 +217,7 @@ export class Upload extends EventTarget {
   /**
    * The server gave up while the browser still sends. Browsers read an answer only when they have sent all or the
    * connection ends, which for a large file is minutes later: stop sending as soon as it is clear that no answer comes.
-   * @param {import("./events.js").Snapshot} snapshot
+   * @param {import("./progress.js").Snapshot} snapshot
    */
   #failedWhileSending(snapshot) {
     const request = this.#request;
@@ -255,7 +255,7 @@ export class Upload extends EventTarget {
     return first !== null && this.file.size === this.size && first.byteLength === Math.min(1, this.size);
   }
 
-  /** @param {import("./problems.js").Problem} problem */
+  /** @param {import("../texts/problems.js").Problem} problem */
   #fail(problem) {
     this.problem = problem;
     this.#end("failed");

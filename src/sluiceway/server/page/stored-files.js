@@ -1,10 +1,10 @@
 // The list of what is stored: shown, opened, deleted. Knows nothing of uploads.
 
-import { bytes, counted, moment } from "./format.js";
-import { problemOfAnswer } from "./problems.js";
-import { ownLink, part, stamp } from "./row.js";
+import { bytes, counted, moment } from "./texts/format.js";
+import { problemOfAnswer } from "./texts/problems.js";
+import { ownLink, part, stamp } from "./uploads/row.js";
 
-/** @typedef {import("./answer.js").Entry} Entry */
+/** @typedef {import("./uploads/response.js").Entry} Entry */
 
 const PAGE = 50;
 // Several uploads that end together ask once.

@@ -2,7 +2,7 @@
 
 import { bytes, duration, percentUnderWay, timeLeft } from "./format.js";
 
-/** @typedef {import("./upload.js").Upload} Upload */
+/** @typedef {import("../uploads/upload.js").Upload} Upload */
 
 // Nothing moved for this long: say so.
 const STILL_MS = 6000;

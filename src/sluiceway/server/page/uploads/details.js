@@ -1,10 +1,10 @@
 // What can be unfolded below a row: the counters while it runs, then where the time went and what else the answer told.
 
-import { httpLink } from "./answer.js";
-import { bytes, span } from "./format.js";
+import { httpLink } from "./response.js";
+import { bytes, span } from "../texts/format.js";
 
 /** @typedef {import("./upload.js").Upload} Upload */
-/** @typedef {import("./answer.js").Answer} Answer */
+/** @typedef {import("./response.js").Answer} Answer */
 /** @typedef {import("./timing.js").Timing} Timing */
 
 // A server may tell any number of notes and places; a row shows what a person reads.

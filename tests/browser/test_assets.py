@@ -1,16 +1,20 @@
-"""The page's files as they are served: types, validators, policy, and nothing but themselves. Needs no browser."""
+"""The page's files as they are served: types, validators, policy. Needs no browser."""
 
 from __future__ import annotations
 
 import re
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 import requests
 
 from fix_server import RunningServer, Serve
 
-PARTS = sorted(file.name for file in files("sluiceway.server").joinpath("page").iterdir())
+PAGE = Path(str(files("sluiceway.server").joinpath("page")))
+ASSETS = sorted(
+    path.relative_to(PAGE).as_posix() for path in PAGE.rglob("*.*") if "py" not in path.suffix
+)
 TYPES = {
     "html": "text/html; charset=utf-8",
     "css": "text/css; charset=utf-8",
@@ -23,9 +27,9 @@ def server(serve: Serve) -> RunningServer:
     return serve()
 
 
-def test_every_part_has_its_type_and_the_strict_headers(server: RunningServer) -> None:
-    """Each file of the package is served under its name, with a policy that allows nothing from elsewhere."""
-    for path in ["/", *(f"/page/{name}" for name in PARTS)]:
+def test_every_asset_has_its_type_and_strict_headers(server: RunningServer) -> None:
+    """Each file is served under its path; the policy allows nothing from elsewhere."""
+    for path in ["/", *(f"/page/{name}" for name in ASSETS)]:
         answer = requests.get(server.url + path, timeout=10)
         suffix = "html" if path == "/" else path.rpartition(".")[2]
 
@@ -39,19 +43,22 @@ def test_every_part_has_its_type_and_the_strict_headers(server: RunningServer) -
         assert "unsafe" not in policy
 
 
-def test_the_page_runs_its_own_parts_and_nothing_else_of_the_server(server: RunningServer) -> None:
-    """Scripts and styles by a nonce that is new each time, and from /page/; no host of a request gets further into the policy."""
+def test_the_policy_allows_the_pages_own_assets_only(server: RunningServer) -> None:
+    """Scripts and styles need a nonce that is new each time, or come from /page/.
+
+    The policy repeats no other part of a request's Host.
+    """
 
     def sources(host: str) -> tuple[str, list[str]]:
         answer = requests.get(server.url + "/", headers={"Host": host}, timeout=10)
-        told = dict(
+        policy = dict(
             part.strip().split(" ", 1)
             for part in answer.headers["Content-Security-Policy"].split(";")
         )
-        assert told["script-src"] == told["style-src"]
-        assert told["worker-src"] == told["base-uri"] == "'none'"
+        assert policy["script-src"] == policy["style-src"]
+        assert policy["worker-src"] == policy["base-uri"] == "'none'"
         assert "ETag" not in answer.headers
-        nonce, *rest = told["script-src"].split(" ")
+        nonce, *rest = policy["script-src"].split(" ")
         loads = re.findall(r"<(?:script|link) [^>]*>", answer.text)
         assert len(loads) >= 3
         assert all(f'nonce="{nonce[7:-1]}"' in element for element in loads)
@@ -63,7 +70,7 @@ def test_the_page_runs_its_own_parts_and_nothing_else_of_the_server(server: Runn
     assert sources("[::1]:8000")[1] == []
 
 
-def test_what_has_not_changed_is_not_sent_again(server: RunningServer) -> None:
+def test_an_unchanged_asset_is_not_sent_again(server: RunningServer) -> None:
     """A strong ETag; the same one asked for again is answered with 304 and no body, another one with the whole."""
     first = requests.get(f"{server.url}/page/sluice.js", timeout=10)
     tag = first.headers["ETag"]
@@ -86,7 +93,7 @@ def test_what_has_not_changed_is_not_sent_again(server: RunningServer) -> None:
 
 def test_head_tells_the_same_without_the_body(server: RunningServer) -> None:
     """HEAD has GET's headers."""
-    for path in ("/", "/page/sluice.css"):
+    for path in ("/", "/page/page.css"):
         got, head = (
             requests.get(server.url + path, timeout=10),
             requests.head(server.url + path, timeout=10),
@@ -116,9 +123,9 @@ def test_only_the_pages_own_parts_can_be_asked_for(server: RunningServer, name: 
 
 
 def test_nothing_on_the_page_comes_from_elsewhere_or_stands_inline() -> None:
-    """No address of another host, no inline script or style, and no way of making one, in any part."""
-    for name in PARTS:
-        text = files("sluiceway.server").joinpath("page", name).read_text("utf-8")
+    """No asset has an address of another host, an inline script or style, or makes one."""
+    for name in ASSETS:
+        text = (PAGE / name).read_text("utf-8")
         foreign = [
             url
             for url in re.findall(r"https?://[^\s\"'`]*", text)

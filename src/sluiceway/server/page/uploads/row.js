@@ -1,10 +1,10 @@
 // One upload as a row: what it looks like in each state, in words and bars. Decides nothing.
 
-import { httpLink } from "./answer.js";
-import { copyButton } from "./copy.js";
+import { httpLink } from "./response.js";
+import { copyButton } from "../elements/copy-button.js";
 import { Details } from "./details.js";
-import { bytes } from "./format.js";
-import { barWords, shareOf, statusWords } from "./words.js";
+import { bytes } from "../texts/format.js";
+import { barWords, shareOf, statusWords } from "../texts/upload-status.js";
 
 /** @typedef {import("./upload.js").Upload} Upload */
 

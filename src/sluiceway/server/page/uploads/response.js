@@ -1,6 +1,6 @@
 // What an upload was answered, read into facts: whose words they are, where the file is now, where the time went.
 
-import { parsed, wordsOf } from "./said.js";
+import { parsed, wordsOf } from "../texts/body-text.js";
 import { readTiming } from "./timing.js";
 
 /**
