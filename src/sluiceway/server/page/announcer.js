@@ -1,12 +1,12 @@
-// What ears are told: beginnings and endings, never every percent. Knows the states of an upload, draws nothing else.
+// What screen readers announce: when an upload begins and how it ends, never each percent.
 
 import { counted } from "./texts/format.js";
 
 /** @typedef {import("./uploads/upload.js").Upload} Upload */
 
-// Screen readers drop what is replaced too fast, so sentences of one moment go out together.
+// Screen readers skip text that is replaced too fast, so sentences of one moment are joined.
 const GATHER_MS = 700;
-// More endings than this in one moment are counted, not listed.
+// More files than this in one moment are counted, not named.
 const LISTED = 3;
 
 export class Announcer {
@@ -33,7 +33,7 @@ export class Announcer {
   }
 
   /**
-   * Say it, and let it be seen too: for what has no row of its own.
+   * Announce a text and show it too: for events without a row.
    * @param {string} words
    */
   show(words) {
@@ -43,7 +43,7 @@ export class Announcer {
   }
 
   /**
-   * Say when an upload begins and how it ends.
+   * Announce when an upload begins and how it ends.
    * @param {Upload} upload
    */
   follow(upload) {
@@ -62,7 +62,7 @@ export class Announcer {
 
   #speak() {
     this.#timer = undefined;
-    // What began and ended in one moment is told by its end alone.
+    // Of an upload that began and ended in one moment only the end is announced.
     const sending = this.#sending.filter((upload) => !upload.ended).map(({ path }) => path);
     const words = [...this.#words, ...listed(sending, "being sent"), ...listed(this.#stored, "stored")];
     this.#words = [];

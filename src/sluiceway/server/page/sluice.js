@@ -31,8 +31,8 @@ export class SluiceDrop extends HTMLElement {
     cancel: () => this.cancel(),
   });
   #chooser = document.createElement("input");
-  /** Uploads of which sluice-done has told. @type {WeakSet<Upload>} */
-  #told = new WeakSet();
+  /** Uploads that a sluice-done event has reported. @type {WeakSet<Upload>} */
+  #reported = new WeakSet();
   #drawing = false;
 
   constructor() {
@@ -150,9 +150,9 @@ export class SluiceDrop extends HTMLElement {
 
   /** All have ended: tell of those that are stored, each once, however often the rest is retried. */
   #settle() {
-    const done = this.#queue.uploads.filter((upload) => upload.state === "done" && !this.#told.has(upload));
+    const done = this.#queue.uploads.filter((upload) => upload.state === "done" && !this.#reported.has(upload));
     if (done.length === 0) return;
-    for (const upload of done) this.#told.add(upload);
+    for (const upload of done) this.#reported.add(upload);
     this.#emit("sluice-progress", this.#counters());
     this.#emit("sluice-done", {
       entries: done.flatMap(({ answer }) => answer?.entry ?? []),

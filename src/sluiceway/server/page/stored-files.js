@@ -1,4 +1,4 @@
-// The list of what is stored: shown, opened, deleted. Knows nothing of uploads.
+// The list of stored files: show, open, delete. Knows nothing of uploads.
 
 import { bytes, counted, moment } from "./texts/format.js";
 import { problemOfAnswer } from "./texts/problems.js";
@@ -69,7 +69,7 @@ export class StoredFiles {
     if (asked !== this.#asked) return;
     // Someone who is about to press a button there must not have it swapped away.
     if (this.rows.querySelector(".armed")) return this.refreshSoon();
-    // The server lists by key. Newest first is what people look for, and can be told only of the whole list.
+    // The server lists by key. Newest first is what people look for, and is only known of the whole list.
     if (next === null) entries.sort((one, other) => (other.modified ?? "").localeCompare(one.modified ?? ""));
     this.#keepFocus(() => this.rows.replaceChildren(...entries.map((entry) => this.#row(entry))));
     this.more.hidden = next === null;
@@ -105,8 +105,8 @@ export class StoredFiles {
     if (answer.ok) return answer.json();
     if (answer.status === 405 || answer.status === 501) throw new Error("This destination does not list what it holds.");
     const { status, headers } = answer;
-    const told = { status, type: headers.get("Content-Type") ?? "", body: await answer.text(), passedOn: false, retryAfter: "" };
-    const problem = problemOfAnswer(told, 0);
+    const response = { status, type: headers.get("Content-Type") ?? "", body: await answer.text(), passedOn: false, retryAfter: "" };
+    const problem = problemOfAnswer(response, 0);
     throw new Error(`The list cannot be read. ${problem.title}`);
   }
 

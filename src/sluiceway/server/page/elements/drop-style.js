@@ -1,4 +1,4 @@
-// The look of <sluice-drop>, as a constructed style sheet: it needs no inline style, so a strict policy lets it pass.
+// The style of <sluice-drop> as a constructed style sheet, which a strict policy allows.
 
 const sheet = new CSSStyleSheet();
 sheet.replaceSync(`

@@ -1,4 +1,4 @@
-// What <sluice-drop> shows below and over the item it surrounds. Decides nothing.
+// What <sluice-drop> shows below and over its content. Decides nothing.
 
 import { dress } from "./drop-style.js";
 import { counted } from "../texts/format.js";

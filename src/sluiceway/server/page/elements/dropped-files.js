@@ -1,4 +1,4 @@
-// Files out of drops, pastes and file choosers, folders included. Knows nothing of uploads.
+// Files from drops, pastes and file choosers, folders included. Knows nothing of uploads.
 
 /**
  * @typedef {object} Found
@@ -7,7 +7,7 @@
  */
 
 // While something is dragged over a page, browsers say so every 50 to 350 ms. After a longer silence it is gone, even if
-// nobody said that it left: a drag can end in another window or with Escape.
+// no event reported it: a drag can end in another window or with Escape.
 const SILENT_MS = 1500;
 
 /**
@@ -94,7 +94,8 @@ function now() {
 }
 
 /**
- * Make an element take drops of files. `hover` is told when files come over it (with what is dragged) and leave it again.
+ * Make an element take drops of files. `hover` gets what is dragged
+ * when files come over the element, and null when they leave.
  * @param {HTMLElement} target
  * @param {(transfer: DataTransfer) => void} drop
  * @param {(dragged: DataTransfer | null) => void} hover

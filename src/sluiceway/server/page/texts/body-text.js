@@ -1,15 +1,15 @@
-// What a strange body says, as one line of plain words. The body may be anything: JSON of any shape, text, a whole HTML page.
+// The text for people in another server's response: one line, from JSON of any shape, text or HTML.
 
-// A refusal's reason is a sentence; what is longer is a log, a page or a stack trace.
+// Characters. A refusal's reason is a sentence; a longer text is a log, a page or a stack trace.
 const MOST = 300;
-// Members in which APIs put the reason, best first (RFC 9457 calls it detail).
+// Members that hold the reason in common APIs, best first (RFC 9457 calls it detail).
 const REASONS = ["detail", "message", "error_description", "error", "reason", "title", "msg", "errors"];
 const DEPTH = 3;
-// Control characters, and those that turn the direction of the text around them.
-const UNSEEMLY = /[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069\s]+/gu;
+// Control characters, and characters that change the direction of text.
+const CONTROLS = /[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069\s]+/gu;
 
 /**
- * The words of a body, or "" when it has none for people.
+ * The text of a body for people, or "".
  * @param {string} type its Content-Type
  * @param {string} body
  */
@@ -30,35 +30,35 @@ export function parsed(json) {
 }
 
 /**
- * The reason in a parsed answer: itself, a member that names it, or those of a list.
- * @param {any} said
+ * The reason in parsed JSON: the value itself, a member that holds it, or those of a list.
+ * @param {any} content
  * @param {number} depth
  * @returns {string}
  */
-function reason(said, depth) {
-  if (typeof said === "string") return said;
-  if (depth === 0 || typeof said !== "object" || said === null) return "";
-  if (Array.isArray(said)) return said.slice(0, 3).map((one) => reason(one, depth - 1)).filter(Boolean).join("; ");
+function reason(content, depth) {
+  if (typeof content === "string") return content;
+  if (depth === 0 || typeof content !== "object" || content === null) return "";
+  if (Array.isArray(content)) return content.slice(0, 3).map((one) => reason(one, depth - 1)).filter(Boolean).join("; ");
   for (const name of REASONS) {
-    const words = reason(said[name], depth - 1);
+    const words = reason(content[name], depth - 1);
     if (words) return words;
   }
   return "";
 }
 
 /**
- * A page's heading, as text: parsed as a document that runs nothing and loads nothing.
+ * A page's heading as text. The parser runs nothing and loads nothing.
  * @param {string} html
  */
 function heading(html) {
   const page = new DOMParser().parseFromString(html, "text/html");
   const words = page.querySelector("h1")?.textContent || page.title;
-  // "413 Request Entity Too Large" says what the status says.
+  // "413 Request Entity Too Large" only repeats the status.
   return /^\s*\d{3}\b/.test(words) ? "" : words;
 }
 
 /** @param {string} words */
 function line(words) {
-  const one = words.slice(0, 4 * MOST).replace(UNSEEMLY, " ").trim();
+  const one = words.slice(0, 4 * MOST).replace(CONTROLS, " ").trim();
   return one.length > MOST ? `${one.slice(0, MOST - 1)}…` : one;
 }

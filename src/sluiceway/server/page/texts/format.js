@@ -1,4 +1,4 @@
-// Numbers into words. Pure functions: nothing here touches the document or the network.
+// Numbers as text. Pure functions: nothing here touches the document or the network.
 
 const UNITS = ["B", "kB", "MB", "GB", "TB", "PB"];
 
@@ -54,7 +54,7 @@ export function timeLeft(seconds) {
 }
 
 /**
- * Whole percent of a transfer that has not ended: never 100, because that word belongs to the server's own success.
+ * Whole percent of a transfer that has not ended: never 100, which means success.
  * @param {number} part
  * @param {number} whole
  */

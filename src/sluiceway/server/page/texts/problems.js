@@ -1,4 +1,4 @@
-// Failures into words: what happened, and what to do now. Reads problem+json (RFC 9457) by its stable codes.
+// The texts of failures: what happened, and what to do now. Reads problem+json (RFC 9457) by its codes.
 
 import { bytes, duration } from "./format.js";
 import { parsed, wordsOf } from "./body-text.js";
@@ -30,13 +30,13 @@ const WORDS = /** @type {Record<string, [string, string]>} */ ({
   "store-failed": ["The destination failed.", "Retry; if it happens again, tell whoever runs the server."],
   "peer-failed": ["The destination broke off or answered what is no answer.", "Look there before you retry: it may have the file."],
   "peer-unreachable": ["The destination cannot be reached; nothing was stored.", "Retry in a while; if it happens again, tell whoever runs the server."],
-  "peer-timeout": ["The destination took or said nothing for too long.", "Look there before you retry: it may have the file."],
+  "peer-timeout": ["The destination took or sent nothing for too long.", "Look there before you retry: it may have the file."],
   "refused": ["The destination refused it.", "Retry; if it happens again, tell whoever runs the server."],
   "unavailable": ["The server is stopping or too busy.", "Retry in a moment."],
   "cancelled": ["The transfer was cancelled on the server.", "Retry if you still want it there."],
 });
 
-/** What a destination means by its status: [what it means, what to do]. It speaks to this server, and people read along. */
+/** The meaning of a destination's status: [what it means, what to do]. */
 const FOREIGN = /** @type {Record<number, [string, string]>} */ ({
   400: ["it cannot make sense of the request", ""],
   401: ["it does not let this server in", ""],
@@ -55,7 +55,7 @@ const FOREIGN = /** @type {Record<number, [string, string]>} */ ({
   507: ["it is full", "Make room there, then retry."],
 });
 
-/** For answers that are not ours: others speak in bare status numbers. */
+/** For responses of other servers, which have a status and no code of ours. */
 const CODE_OF_STATUS = /** @type {Record<number, string>} */ ({
   401: "unauthorized", 403: "forbidden", 404: "not-found", 405: "not-found", 408: "too-slow", 409: "exists",
   412: "precondition-failed", 413: "too-large", 415: "unsupported", 422: "unacceptable", 429: "unavailable", 499: "cancelled",
@@ -70,30 +70,31 @@ const CODE_OF_STATUS = /** @type {Record<number, string>} */ ({
  */
 export function problemOfAnswer(answer, size) {
   const { status, type, body } = answer;
-  const said = /** @type {any} */ (/\bjson\b/.test(type) ? parsed(body) : null) ?? {};
-  if (answer.passedOn) return refusal(answer, said, size);
-  if (typeof said.code === "string") return problemOfCode(said.code, { ...said, status }, size);
+  const members = /** @type {any} */ (/\bjson\b/.test(type) ? parsed(body) : null) ?? {};
+  if (answer.passedOn) return refusal(answer, members, size);
+  if (typeof members.code === "string") return problemOfCode(members.code, { ...members, status }, size);
   const code = CODE_OF_STATUS[status];
-  if (code && code in WORDS) return problemOfCode(code, { title: said.title, detail: wordsOf(type, body), status }, size);
+  if (code && code in WORDS) return problemOfCode(code, { title: members.title, detail: wordsOf(type, body), status }, size);
   return {
     code: code ?? `status-${status}`,
     status,
-    title: sentence(text(said.title)) || `The server answered ${status}.`,
+    title: sentence(text(members.title)) || `The server answered ${status}.`,
     detail: sentence(wordsOf(type, body)),
     todo: status >= 500 ? "Retry in a while." : "Tell whoever runs the server.",
   };
 }
 
 /**
- * The destination itself said no, and this server handed that on. Its codes are not ours: the status speaks, then its words.
+ * The destination refused, and this server passed that on. Its codes are not ours, so the status
+ * decides the text; the destination's own text follows.
  * @param {Parameters<typeof problemOfAnswer>[0]} answer
- * @param {any} said its JSON, or {}
+ * @param {any} members its JSON, or {}
  * @param {number} size of the file, in bytes
  * @returns {Problem}
  */
-function refusal({ status, type, body, retryAfter }, said, size) {
+function refusal({ status, type, body, retryAfter }, members, size) {
   let [means, todo] = FOREIGN[status] ?? (status >= 500 ? ["it failed", "Retry in a while."] : ["it refused the file", ""]);
-  if (status === 413 && typeof said.limit === "number") means = `the file is ${bytes(size)}, it takes up to ${bytes(said.limit)}`;
+  if (status === 413 && typeof members.limit === "number") means = `the file is ${bytes(size)}, it takes up to ${bytes(members.limit)}`;
   if (/^\d{1,6}$/.test(retryAfter)) todo = `It asks to come back in ${duration(Number(retryAfter))}.`;
   const words = wordsOf(type, body);
   return {
@@ -108,31 +109,31 @@ function refusal({ status, type, body, retryAfter }, said, size) {
 /**
  * The words for one of the server's codes.
  * @param {string} code
- * @param {Record<string, any>} said the problem's members
+ * @param {Record<string, any>} members the problem's members
  * @param {number} size of the file, in bytes
  * @returns {Problem}
  */
-export function problemOfCode(code, said, size) {
+export function problemOfCode(code, members, size) {
   const [title, todo] = WORDS[code] ?? ["", "Retry; if it happens again, tell whoever runs the server."];
   /** @type {Problem} */
   const problem = {
     code,
-    status: said.status,
-    title: title || sentence(text(said.title) || "The server refused this."),
-    detail: sentence(text(said.detail)),
+    status: members.status,
+    title: title || sentence(text(members.title) || "The server refused this."),
+    detail: sentence(text(members.detail)),
     todo,
   };
-  if (code === "too-large" && typeof said.limit === "number") {
-    problem.title = `This file is ${bytes(size)}; the server takes up to ${bytes(said.limit)}.`;
+  if (code === "too-large" && typeof members.limit === "number") {
+    problem.title = `This file is ${bytes(size)}; the server takes up to ${bytes(members.limit)}.`;
     problem.detail = "";
   }
-  // A title repeated as the detail says nothing new.
-  if (problem.detail === problem.title || said.detail === said.title) problem.detail = "";
+  // A detail that repeats the title is dropped.
+  if (problem.detail === problem.title || members.detail === members.title) problem.detail = "";
   return problem;
 }
 
 /**
- * The connection broke, so nobody answered.
+ * The connection broke, so there is no response.
  * @param {number} arrived bytes of the file known to have left or arrived
  * @param {boolean} wholeBodySent then the file may be stored although the answer was lost
  * @returns {Problem}

@@ -1,15 +1,15 @@
-// The state of an upload in words and shares. Draws nothing.
+// The state of an upload as text and as shares of the bar. Draws nothing.
 
 import { bytes, duration, percentUnderWay, timeLeft } from "./format.js";
 
 /** @typedef {import("../uploads/upload.js").Upload} Upload */
 
-// Nothing moved for this long: say so.
+// After this long without progress the text says so.
 const STILL_MS = 6000;
 
 /**
- * The two layers of the bar in percent: what arrived (or was only sent), and what the destination keeps. Both are 100 only
- * when the server has said yes.
+ * The two layers of the bar in percent: what arrived (or was only sent), and what the destination
+ * keeps. Both are 100 only after the success of the server.
  * @param {Upload} upload
  */
 export function shareOf(upload) {
@@ -21,7 +21,7 @@ export function shareOf(upload) {
 }
 
 /**
- * What the bar means, for ears.
+ * The meaning of the bar, for screen readers.
  * @param {Upload} upload
  */
 export function barWords(upload) {
@@ -51,7 +51,7 @@ export function statusWords(upload, now) {
     case "settling":
       if (!upload.reported) return join(`sent all ${whole} – waiting for the server's answer`, waited(upload, now));
       if (upload.askedAt) return join("arrived – waiting for the destination's answer", waited(upload, now));
-      // What left the browser may still be in the network's buffers: "arrived" is the server's word.
+      // Bytes that left the browser may still be in network buffers: "arrived" is what the server reports.
       if (upload.arrived < upload.size) return underWay(upload, now);
       if (upload.kept < upload.size) {
         const kept = bytes(upload.kept) === whole ? "" : `kept ${bytes(upload.kept)} of ${whole}`;

@@ -1,4 +1,4 @@
-// What can be unfolded below a row: the counters while it runs, then where the time went and what else the answer told.
+// The details below a row: counters while it runs, then the times and the rest of the response.
 
 import { httpLink } from "./response.js";
 import { bytes, span } from "../texts/format.js";
@@ -7,7 +7,7 @@ import { bytes, span } from "../texts/format.js";
 /** @typedef {import("./response.js").Answer} Answer */
 /** @typedef {import("./timing.js").Timing} Timing */
 
-// A server may tell any number of notes and places; a row shows what a person reads.
+// A server may send any number of notes and destinations; a row shows as many as people read.
 const LISTED = 20;
 
 const BY_KERNEL = "Kept: acknowledged by the destination's network, not yet confirmed by it.";
@@ -27,14 +27,14 @@ export class Details {
     this.#part(".of").textContent = ` of ${upload.path}`;
   }
 
-  /** Bring it up to date. What a person unfolded stays unfolded. */
+  /** Update it. Details that are unfolded stay unfolded. */
   draw() {
     const { upload } = this;
     const answer = upload.ended ? upload.answer : null;
     if (answer !== this.#shown) this.#drawAnswer(answer);
     this.#part(".so-far").hidden = !upload.active;
     if (upload.active) this.#drawSoFar();
-    // Asked of what is drawn: a row that has nothing to tell has nothing to unfold.
+    // A row without any details has nothing to unfold.
     const folded = this.#part(".folded");
     this.element.hidden = upload.state === "waiting" || [...folded.children].every((part) => part instanceof HTMLElement && part.hidden);
   }
@@ -66,10 +66,10 @@ export class Details {
     this.#part(".verdict").textContent = timing ? ` · time: ${timing.verdict}` : "";
     this.#part(".timing").hidden = !timing;
     if (timing) this.#drawTiming(timing);
-    // A refusal's words stand in the row already.
-    const said = answer?.passedOn && upload.state === "done" ? answerWords(answer) : "";
-    this.#part(".said").textContent = said;
-    this.#part(".said").hidden = !said;
+    // The text of a refusal stands in the row already.
+    const text = answer?.passedOn && upload.state === "done" ? answerWords(answer) : "";
+    this.#part(".answer-text").textContent = text;
+    this.#part(".answer-text").hidden = !text;
     this.#list(".places", placesOf(answer));
     this.#list(".notes", notesOf(answer));
   }
@@ -115,9 +115,9 @@ function answerWords({ status, words }) {
 }
 
 /** @param {Answer | null} answer */
-function placesTold(answer) {
-  const told = answer?.entry?.destinations;
-  return Array.isArray(told) ? told.filter((one) => typeof one?.to === "string") : [];
+function destinationsOf(answer) {
+  const listed = answer?.entry?.destinations;
+  return Array.isArray(listed) ? listed.filter((one) => typeof one?.to === "string") : [];
 }
 
 /**
@@ -125,7 +125,7 @@ function placesTold(answer) {
  * @param {Answer | null} answer
  */
 function placesOf(answer) {
-  return placesTold(answer).map(({ to, required, status, location, note }) => {
+  return destinationsOf(answer).map(({ to, required, status, location, note }) => {
     const words = [required === false ? "best effort" : "required"];
     if (Number.isInteger(status)) words.push(`answered ${status}`);
     if (typeof note === "string" && note) words.push(note);
@@ -135,13 +135,13 @@ function placesOf(answer) {
 }
 
 /**
- * What the server wants people to know, but for what the places say already.
+ * The notes of the server, without those that the destinations show already.
  * @param {Answer | null} answer
  */
 function notesOf(answer) {
-  const told = answer?.entry?.notes;
-  const said = placesTold(answer).map(({ note }) => note);
-  return (Array.isArray(told) ? told : []).filter((note) => typeof note === "string" && note && !said.includes(note)).map((note) => [note]);
+  const notes = answer?.entry?.notes;
+  const shown = destinationsOf(answer).map(({ note }) => note);
+  return (Array.isArray(notes) ? notes : []).filter((note) => typeof note === "string" && note && !shown.includes(note)).map((note) => [note]);
 }
 
 /**

@@ -1,10 +1,10 @@
-// Speed and time left from a counter that moves in jerks. Knows nothing of uploads.
+// Speed and time left from a counter that moves in steps. Knows nothing of uploads.
 
 // Destinations acknowledge in steps (an S3 part, a disk flush): a window much longer than a step keeps the number calm.
 const WINDOW_MS = 8000;
-// A speed told from less than this is noise.
+// A speed measured over a shorter time is noise.
 const FIRST_WORD_MS = 700;
-// How much of a new forecast is believed at each reading, one a second.
+// The weight of a new forecast at each reading, once a second.
 const TRUST = 0.35;
 
 export class Meter {
@@ -30,7 +30,7 @@ export class Meter {
   }
 
   /**
-   * Bytes a second over the window, or null when it is too early to tell. A counter that stands still gets slower.
+   * Bytes a second over the window, or null if it is too early to know. A counter that stands still gets slower.
    * @param {number} at performance.now()
    */
   rate(at) {
@@ -41,7 +41,7 @@ export class Meter {
   }
 
   /**
-   * Seconds until `whole` is reached, smoothed, or null when nobody can know.
+   * Seconds until `whole` is reached, smoothed, or null if it cannot be known.
    * @param {number} whole bytes
    * @param {number} at performance.now()
    */

@@ -1,5 +1,5 @@
-// What the server says about one upload: its event stream, or a question a second where the stream does not get through.
-// Uses fetch and not EventSource: EventSource cannot carry a token, hides the status, and reconnects after the end.
+// The progress of one upload: its event stream, or a request a second if no stream gets through.
+// Uses fetch: EventSource cannot send a token, hides the status, and reconnects after the end.
 
 /**
  * @typedef {object} Snapshot
@@ -14,16 +14,16 @@
  * @property {string} [detail]
  */
 
-// A stream that is silent this long after it was opened is being held back by a proxy that collects answers.
+// If a stream stays silent this long, a proxy is buffering it.
 const FIRST_WORD_MS = 5000;
-// A stream that was cut is opened again this often before the page asks by itself.
+// A stream that was cut is opened again this often; then the page polls.
 const REOPENINGS = 2;
 const ASK_EVERY_MS = 1000;
 
 const ENDED = new Set(["complete", "failed", "cancelled"]);
 
 /**
- * Report every snapshot until the upload ends. Rejects when the server tells nothing about uploads, or on abort.
+ * Report every snapshot until the upload ends. Rejects if the server reports no progress, or on abort.
  * @param {string} url of the upload
  * @param {Record<string, string>} headers
  * @param {AbortSignal} signal
@@ -42,10 +42,10 @@ export async function watch(url, headers, signal, report) {
   await ask(url, headers, signal, report);
 }
 
-/** The server does not tell about uploads, or not to us. */
+/** The server reports no progress, or not to us. */
 class NotOffered extends Error {}
 
-/** The stream is open but nothing comes through. */
+/** The stream is open but nothing arrives. */
 class Silence extends Error {}
 
 /**

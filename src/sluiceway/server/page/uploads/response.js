@@ -1,10 +1,10 @@
-// What an upload was answered, read into facts: whose words they are, where the file is now, where the time went.
+// Reads the response to an upload: who wrote it, where the file is now, where the time went.
 
 import { parsed, wordsOf } from "../texts/body-text.js";
 import { readTiming } from "./timing.js";
 
 /**
- * @typedef {object} Entry what is stored, as the server tells it
+ * @typedef {object} Entry a stored file, as the server describes it
  * @property {string} key
  * @property {string} filename
  * @property {number} size
@@ -25,12 +25,12 @@ import { readTiming } from "./timing.js";
  * @property {number} status
  * @property {string} type its Content-Type
  * @property {string} body
- * @property {boolean} passedOn a destination's own answer, handed on word for word by the server this page came from
+ * @property {boolean} passedOn the destination's own response, passed on unchanged by the server of this page
  * @property {unknown} content the body: parsed if it is JSON, else as text
  * @property {Entry | null} entry
  * @property {string} link where the file can be opened, or ""
- * @property {string} sha256 64 hexadecimal digits, or "" when nobody told it
- * @property {string} words what the body says to people, or ""
+ * @property {string} sha256 64 hexadecimal digits, or "" if the response has none
+ * @property {string} words the text of the body for people, or ""
  * @property {string} retryAfter
  * @property {import("./timing.js").Timing | null} timing
  */
@@ -45,20 +45,20 @@ export function readAnswer(request) {
   const body = request.responseText;
   const passedOn = /\bsluiceway\b/.test(header("Via"));
   const content = /\bjson\b/.test(type) ? parsed(body) : body;
-  const told = entryOf(content);
-  const link = linkOf(header("Location"), told, passedOn, request.responseURL);
-  const digest = told?.["sha-256"];
+  const entry = entryOf(content);
+  const link = linkOf(header("Location"), entry, passedOn, request.responseURL);
+  const digest = entry?.["sha-256"];
   const timing = readTiming(header("Server-Timing"), passedOn ? "backend" : "destination");
   const verdict = /** @type {any} */ (content)?.verdict;
-  // Our own answer calls the destination by its name. One that was passed on tells of the server behind this one.
-  if (timing && !passedOn && told && typeof verdict === "string") timing.verdict = verdict;
+  // Our own response names the destination. One that was passed on is about the server behind ours.
+  if (timing && !passedOn && entry && typeof verdict === "string") timing.verdict = verdict;
   return {
     status: request.status,
     type,
     body,
     passedOn,
     content,
-    entry: told && passedOn ? { ...told, url: link || null } : told,
+    entry: entry && passedOn ? { ...entry, url: link || null } : entry,
     link,
     sha256: typeof digest === "string" && /^[0-9a-f]{64}$/i.test(digest) ? digest : "",
     words: wordsOf(type, body),
@@ -68,7 +68,7 @@ export function readAnswer(request) {
 }
 
 /**
- * An address a person may be sent to: HTTP, and no user name that makes it look like another host's. Else "".
+ * An address that is safe to link: HTTP, and no user name that makes it look like another host. Else "".
  * @param {unknown} address
  * @param {string} base
  */
@@ -88,7 +88,8 @@ function entryOf(content) {
 }
 
 /**
- * Location comes first. An entry's own url is relative to the server that wrote it: passed on, only an absolute one is right.
+ * Location comes first. An entry's url is relative to the server that wrote it, so only an absolute
+ * one is right in a response that was passed on.
  * @param {string} header
  * @param {Entry | null} entry
  * @param {boolean} passedOn

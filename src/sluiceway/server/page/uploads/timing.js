@@ -1,4 +1,4 @@
-// Where the time of an upload went, as the server's Server-Timing header tells it. Draws nothing.
+// Where the time of an upload went, from the Server-Timing header. Draws nothing.
 
 /**
  * @typedef {object} Part
@@ -23,35 +23,35 @@ const PARTS = /** @type {[string, Part["who"], string][]} */ ([
 ]);
 
 /**
- * The parts, or null when the header tells none of them.
+ * The parts, or null if the header has none of them.
  * @param {string | null} header Server-Timing
  * @param {string} destination what people call it
  * @returns {Timing | null}
  */
 export function readTiming(header, destination) {
-  const told = durations(header ?? "");
-  const seconds = PARTS.reduce((all, [name]) => all + (told.get(name) ?? 0), 0);
-  if (!PARTS.some(([name]) => told.has(name))) return null;
+  const byName = durations(header ?? "");
+  const seconds = PARTS.reduce((all, [name]) => all + (byName.get(name) ?? 0), 0);
+  if (!PARTS.some(([name]) => byName.has(name))) return null;
   const parts = PARTS.map(([name, who, words]) => {
-    const part = told.get(name) ?? 0;
+    const part = byName.get(name) ?? 0;
     return { name, who, words, seconds: part, share: seconds > 0 ? part / seconds : 0 };
   });
   return { parts, seconds, verdict: verdictOf(parts, destination) };
 }
 
 /**
- * Seconds by name. A proxy in between may have added words of its own; the first of a name counts.
+ * Seconds by name. A proxy may have added metrics of its own; the first one of a name counts.
  * @param {string} header
  */
 function durations(header) {
   /** @type {Map<string, number>} */
-  const told = new Map();
+  const byName = new Map();
   for (const metric of header.split(",")) {
     const [name, ...parameters] = metric.split(";").map((one) => one.trim());
     const duration = parameters.find((one) => one.startsWith("dur="))?.slice(4) ?? "";
-    if (/^\d{1,12}(?:\.\d{1,12})?$/.test(duration) && !told.has(name)) told.set(name, Number(duration) / 1000);
+    if (/^\d{1,12}(?:\.\d{1,12})?$/.test(duration) && !byName.has(name)) byName.set(name, Number(duration) / 1000);
   }
-  return told;
+  return byName;
 }
 
 /**

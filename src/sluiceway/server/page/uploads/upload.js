@@ -1,4 +1,4 @@
-// One file on its way: the request that carries it and the server's word about it. Draws nothing.
+// One upload: the request that sends the file, and what the server reports about it. Draws nothing.
 
 import { readAnswer } from "./response.js";
 import { snapshotOf, watch } from "./progress.js";
@@ -11,7 +11,7 @@ import { connectionLost, fileGone, problemOfAnswer, problemOfCode } from "../tex
  *
  * @typedef {object} Way where and how files are sent
  * @property {string} endpoint URL that takes the form
- * @property {string} uploads URL below which uploads tell their progress
+ * @property {string} uploads URL below which uploads report their progress
  * @property {string} [token]
  * @property {string} [part] name of the form part that holds the file
  * @property {[string, string][]} [fields] sent before the file
@@ -20,7 +20,7 @@ import { connectionLost, fileGone, problemOfAnswer, problemOfCode } from "../tex
 // The event stream is opened only for uploads that last: a folder of a thousand small files opens none, and the request
 // itself is always the first of the two to get one of the browser's six connections.
 const WATCH_AFTER_MS = 150;
-// After the stream told of a failure, the request's own answer has this long to arrive: it says more. The server lets a
+// After the stream reported a failure, the request's own answer has this long to arrive: it says more. The server lets a
 // sender go on for two seconds before it closes, and browsers look up only then.
 const ANSWER_GRACE_MS = 4000;
 // After a late cancel the server has this long to notice before it is asked what came of it.
@@ -30,17 +30,17 @@ const SETTLE_MS = 500;
 export class Upload extends EventTarget {
   /** @type {State} */
   state = "waiting";
-  /** Bytes of the file that left the browser. Where they are, nobody knows. */
+  /** Bytes of the file that left the browser; some may still be in the network. */
   sent = 0;
   /** Bytes of the file that reached the server. */
   arrived = 0;
   /** Bytes of the file handed to the destination. */
   forwarded = 0;
-  /** Bytes of the file the destination acknowledged. */
+  /** Bytes of the file that the destination acknowledged. */
   kept = 0;
-  /** Whether arrived, forwarded and kept are the server's word; before, only `sent` means something. */
+  /** Whether the server has reported arrived, forwarded and kept; before, only `sent` is known. */
   reported = false;
-  /** Whether `kept` is what the destination's network acknowledged: the destination itself has not said a word yet. */
+  /** Whether the destination's network acknowledged `kept`; the destination itself has not confirmed it. */
   byKernel = false;
   /** Whether the server has everything, and only the destination's answer is missing. */
   checking = false;
@@ -69,13 +69,13 @@ export class Upload extends EventTarget {
   constructor(file, way, path = file.name) {
     super();
     this.file = file;
-    // Noted once: of a file that has gone from the disk, Chromium says that it is empty.
+    // Read once: Chromium reports a file that was deleted from the disk as empty.
     this.size = file.size;
     this.way = way;
     this.path = path;
   }
 
-  /** Bytes to measure speed and time by: what is kept, or what was sent when nobody tells. */
+  /** Bytes to measure speed and time by: what is kept, or what was sent while the server reports nothing. */
   get counted() {
     return this.reported ? this.kept : this.sent;
   }
@@ -131,7 +131,7 @@ export class Upload extends EventTarget {
     request.send(this.#form());
   }
 
-  /** Stop. An upload the destination already has is not called back: `tooLate` says so. */
+  /** Stop. A file that the destination already has stays there; then `tooLate` is set. */
   cancel() {
     if (this.ended) return;
     const settled = this.state === "settling";
@@ -154,7 +154,7 @@ export class Upload extends EventTarget {
     return snapshotOf(this.#status, this.#authorization()).catch(() => null);
   }
 
-  /** Fields first: whoever reads the form in one pass knows them before the file's first byte comes. */
+  /** Fields first: a server that reads the form in one pass knows them before the file begins. */
   #form() {
     const form = new FormData();
     for (const [name, value] of this.way.fields ?? []) form.append(name, value);
@@ -190,13 +190,13 @@ export class Upload extends EventTarget {
    * @param {AbortSignal} signal
    */
   #watch(url, signal) {
-    watch(url, this.#authorization(), signal, (snapshot) => this.#told(snapshot)).catch(() => {
-      // Nobody tells what is kept: the row goes on with what was sent, and calls it that.
+    watch(url, this.#authorization(), signal, (snapshot) => this.#report(snapshot)).catch(() => {
+      // The server reports nothing: the row shows what was sent.
     });
   }
 
   /** @param {import("./progress.js").Snapshot} snapshot */
-  #told(snapshot) {
+  #report(snapshot) {
     if (!this.active || snapshot.state === "waiting") return;
     if (!this.reported) this.meter = new Meter();
     this.reported = true;
@@ -206,7 +206,7 @@ export class Upload extends EventTarget {
     // `received` counts the body; how much of its overhead stands behind the file is not known, what was forwarded is.
     this.arrived = Math.max(this.arrived, this.forwarded, this.#ofFile(snapshot.received));
     this.checking = snapshot.state === "checking";
-    // A network's acknowledgements stop a byte short of the whole: the last word is the destination's.
+    // A network's acknowledgements stop a byte short of the whole: only the destination confirms all.
     const answerIsMissing = this.checking && (!this.byKernel || this.kept >= this.size - 1);
     this.askedAt = answerIsMissing ? this.askedAt || performance.now() : 0;
     this.meter.add(this.kept, performance.now());
@@ -236,7 +236,7 @@ export class Upload extends EventTarget {
     else this.#fail(problemOfAnswer(this.answer, this.size));
   }
 
-  /** No answer came. Ask what became of it before saying anything about it. */
+  /** No response came: ask the server for the result first. */
   async #broken() {
     const request = this.#request;
     const readable = await this.#fileIsThere();
@@ -249,7 +249,7 @@ export class Upload extends EventTarget {
     else this.#fail(connectionLost(this.reported ? this.arrived : this.sent, wholeBodySent));
   }
 
-  /** Whether the file can still be read: a broken request does not say which of its two ends broke it. */
+  /** Whether the file can still be read: a failed request does not show which end caused it. */
   async #fileIsThere() {
     const first = await this.file.slice(0, 1).arrayBuffer().catch(() => null);
     return first !== null && this.file.size === this.size && first.byteLength === Math.min(1, this.size);
@@ -279,7 +279,7 @@ export class Upload extends EventTarget {
   }
 }
 
-/** 192 random bits: whoever can guess the id could watch or cancel the upload. */
+/** 192 random bits: a person who guesses the id could watch or cancel the upload. */
 function newUploadId() {
   const random = crypto.getRandomValues(new Uint8Array(24));
   return btoa(String.fromCharCode(...random)).replaceAll("+", "-").replaceAll("/", "_");
