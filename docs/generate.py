@@ -65,9 +65,9 @@ def errors_page() -> str:
         "# Errors",
         "",
         "Every error is `application/problem+json` (RFC 9457): `type`, `title`, `status`, `detail` (one sentence that says what",
-        "to do) and `code`. The codes are stable: compare those, not the texts. In Python they are in `sluiceway.errors`.",
+        "to do) and `code`. Codes are stable: compare them, not the texts. The Python classes are in `sluiceway.errors`.",
         "",
-        "| code | status | title | whose turn | worth a retry | class |",
+        "| code | status | title | who must act | retry may help | class |",
         "|---|---|---|---|---|---|",
     ]
     for name in sluiceway.errors.__all__:

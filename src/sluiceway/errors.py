@@ -152,7 +152,7 @@ class BadRequest(
     SluiceError,
     code="bad-request",
     status=400,
-    title="The request contradicts itself",
+    title="The request is wrong",
     fault="client",
 ): ...
 
@@ -174,13 +174,13 @@ class BadDigest(BadRequest, code="bad-digest", title="A digest field is not well
 class DigestMismatch(
     BadRequest,
     code="digest-mismatch",
-    title="What arrived is not what was promised",
+    title="The digest does not match",
     retryable=True,
 ): ...
 
 
 class Unauthorized(
-    SluiceError, code="unauthorized", status=401, title="A token is needed", fault="client"
+    SluiceError, code="unauthorized", status=401, title="A token is required", fault="client"
 ): ...
 
 
@@ -190,7 +190,11 @@ class Forbidden(
 
 
 class NotFound(
-    SluiceError, code="not-found", status=404, title="There is nothing here", fault="client"
+    SluiceError,
+    code="not-found",
+    status=404,
+    title="There is no such object or upload",
+    fault="client",
 ): ...
 
 
@@ -207,7 +211,7 @@ class TooSlow(
     SluiceError,
     code="too-slow",
     status=408,
-    title="Nothing arrived for too long",
+    title="No bytes arrived for too long",
     fault="client",
     retryable=True,
 ): ...
@@ -216,14 +220,14 @@ class TooSlow(
 class Exists(SluiceError, code="exists", status=409, title="The name is taken", fault="client"): ...
 
 
-class SameName(Exists, code="same-name", title="Two objects have one name there"): ...
+class SameName(Exists, code="same-name", title="Two objects get one name"): ...
 
 
 class LengthRequired(
     SluiceError,
     code="length-required",
     status=411,
-    title="A Content-Length is needed",
+    title="A Content-Length is required",
     fault="client",
 ): ...
 
@@ -241,7 +245,7 @@ class TooLarge(
     SluiceError,
     code="too-large",
     status=413,
-    title="This is larger than the server takes",
+    title="This is larger than the server accepts",
     fault="client",
 ): ...
 
@@ -250,7 +254,7 @@ class Unsupported(
     SluiceError,
     code="unsupported",
     status=415,
-    title="The server does not decode this",
+    title="The server cannot decode this",
     fault="client",
 ): ...
 
@@ -268,13 +272,13 @@ class ExpectationFailed(
     SluiceError,
     code="expectation-failed",
     status=417,
-    title="The server knows only 100-continue",
+    title="Only Expect: 100-continue is supported",
     fault="client",
 ): ...
 
 
 class MissingField(
-    SluiceError, code="missing-field", status=422, title="A field is missing", fault="client"
+    SluiceError, code="missing-field", status=422, title="A form field is missing", fault="client"
 ): ...
 
 
@@ -301,7 +305,7 @@ class WrongOrder(
     BadOrder,
     code="wrong-order",
     status=422,
-    title="The parts of the form came in an order this page cannot read",
+    title="The parts of the form are in the wrong order",
     fault="client",
 ): ...
 
@@ -325,9 +329,7 @@ class StoreFailed(
 ): ...
 
 
-class Miscounted(
-    SluiceError, code="miscounted", title="The objects of this copy do not add up"
-): ...
+class Miscounted(SluiceError, code="miscounted", title="The count of objects does not add up"): ...
 
 
 class NoSpace(
