@@ -22,12 +22,9 @@ TWICE = {
 # words that no text of the package uses any more -> folders (or modules) that still do
 RETIRED_WORDS = {
     "told": {
-        "archives",
         "client/bodies",
         "flask.py",
         "server/http1",
-        "testing",
-        "testing/store_suite",
         "wsgi",
     },
 }

@@ -1,30 +1,32 @@
-"""A compressed stream read while it arrives: gzip, bzip2 and xz, told apart by their first bytes; anything else as it is.
+"""Decompresses a stream while it arrives: gzip, bzip2 or xz by its first bytes; other bytes as they
+are.
 
-Each step gives at most STEP bytes, whatever ten bytes of input stand for, and a stream that swells beyond all measure is refused:
-a few KiB can be made to hold gigabytes. A stream that was cut is an error, never an end.
+Each step returns at most STEP bytes, and a stream that expands too far is refused: a few KiB can
+hold gigabytes. A stream that was cut is an error, never an end. Knows nothing of what the bytes
+are.
 """
 
 from __future__ import annotations
 
-import asyncio
 import bz2
 import lzma
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from functools import partial
 from typing import Protocol
 
 from sluiceway.errors import SourceFailed, TooLarge, Unsupported
 from sluiceway.pipe.pump import close_stream
 from sluiceway.pipe.source import Buffer
+from sluiceway.pipe.worker_thread import in_thread
 
-__all__ = ["unsqueezed"]
+__all__ = ["decompress"]
 
-STEP = 1 << 20  # bytes one step may give: a thread's hop for each
-INPUT = 64 << 10  # bytes one step may take
-XZ_MEMORY = (
-    96 << 20
-)  # bytes an xz stream may ask for its dictionary; `xz -9` asks for 65 MiB, a hostile head for 4 GiB
-MAGIC = 6  # bytes that tell what it is
+STEP = 1 << 20  # bytes that one step may return; each one is a switch to a thread
+INPUT = 64 << 10  # bytes that one step may take
+# Bytes of an xz stream's dictionary; `xz -9` needs 65 MiB, a hostile head asks for 4 GiB.
+XZ_MEMORY = 96 << 20
+MAGIC = 6  # bytes that identify the format
 
 _REFUSED = {
     b"\x28\xb5\x2f\xfd": "zstd",
@@ -33,17 +35,12 @@ _REFUSED = {
     b"\x1f\x9d": "compress",
     b"Rar!": "RAR",
 }
-_BROKEN = (
-    zlib.error,
-    lzma.LZMAError,
-    OSError,
-    ValueError,
-    EOFError,
-)  # what the three raise for data they cannot read
+# Raised by the three libraries for data that they cannot read.
+_BROKEN = (zlib.error, lzma.LZMAError, OSError, ValueError, EOFError)
 
 
 class _Decoder(Protocol):
-    """bz2's and lzma's decompressors; gzip's is made to look like them."""
+    """The interface of bz2's and lzma's decompressors; `_Gzip` has it, too."""
 
     @property
     def eof(self) -> bool: ...
@@ -57,12 +54,13 @@ class _Decoder(Protocol):
     def decompress(self, data: bytes, max_length: int = -1, /) -> bytes: ...
 
 
-async def unsqueezed(
+async def decompress(
     chunks: AsyncIterator[Buffer], display_name: str, ratio: int, free: int
 ) -> AsyncGenerator[Buffer, None]:
-    """The chunks, decompressed where they are compressed. Above `free` bytes they may be `ratio` times what came in.
+    """Yield the chunks, decompressed where they are compressed.
 
-    Raises TooLarge, Unsupported for what is compressed in another way, SourceFailed for what is damaged or cut.
+    Above `free` bytes, the output may be `ratio` times the input. Raises TooLarge, Unsupported for
+    another compression, SourceFailed for damaged or cut data.
     """
     first = b""
     try:
@@ -81,8 +79,8 @@ async def unsqueezed(
             async for chunk in chunks:
                 yield chunk
             return
-        stretched = _Stretched(make, display_name, ratio, free)
-        async for piece in stretched.all(first, chunks):
+        expansion = _Expansion(make, display_name, ratio, free)
+        async for piece in expansion.all(first, chunks):
             yield piece
     finally:
         await close_stream(chunks)
@@ -103,7 +101,7 @@ class _Gzip:
 
     def __init__(self) -> None:
         self._zlib = zlib.decompressobj(wbits=31)
-        self._full = False  # the last step gave all it might: there may be more inside
+        self._full = False  # the last step returned all it might: there may be more inside
 
     @property
     def eof(self) -> bool:
@@ -123,15 +121,15 @@ class _Gzip:
         return made
 
 
-class _Stretched:
-    """Compressed streams, one or several behind each other as pigz and `cat` make them."""
+class _Expansion:
+    """Compressed streams, one or several in a row, as pigz and `cat` write them."""
 
     def __init__(
         self, make: Callable[[], _Decoder], display_name: str, ratio: int, free: int
     ) -> None:
         self._make, self._display_name, self._ratio, self._free = make, display_name, ratio, free
         self._decoder: _Decoder | None = None  # None: between two streams
-        self._came = self._made = 0
+        self._input = self._output = 0  # bytes
 
     async def all(
         self, first: bytes, chunks: AsyncIterator[Buffer]
@@ -146,19 +144,20 @@ class _Stretched:
             raise SourceFailed(f"{self._display_name} ends in the middle of its compressed data")
 
     async def _some(self, data: bytes) -> AsyncGenerator[Buffer, None]:
-        self._came += len(data)
+        self._input += len(data)
         while True:
             if self._decoder is None:
-                data = data.lstrip(b"\0")  # tapes and block devices are filled up with zeros
+                data = data.lstrip(b"\0")  # tapes and block devices are padded with zeros
                 if not data:
                     return
                 self._decoder = self._make()
-            piece = await asyncio.to_thread(self._step, self._decoder, data)
-            self._made += len(piece)
-            if self._made > self._free and self._made > self._came * self._ratio:
+            piece = await in_thread(partial(self._step, self._decoder, data))
+            self._output += len(piece)
+            if self._output > self._free and self._output > self._input * self._ratio:
                 raise TooLarge(
-                    f"{self._display_name} swells to more than {self._ratio} times its size. Where that is right, unpack it before: "
-                    "xz -dc x.tar.xz | sluiceway copy - … --unpack tar"
+                    f"{self._display_name} expands to more than {self._ratio} times its size."
+                    " If that is right, decompress it first: xz -dc x.tar.xz | sluiceway copy - …"
+                    " --unpack tar"
                 )
             if piece:
                 yield piece
@@ -172,14 +171,12 @@ class _Stretched:
     def _step(self, decoder: _Decoder, data: bytes) -> bytes:
         try:
             return decoder.decompress(data, STEP)
-        except MemoryError as error:
-            raise TooLarge(
-                f"{self._display_name} asks for more than {XZ_MEMORY >> 20} MiB of memory to be unpacked"
-            ) from error
-        except _BROKEN as error:
-            if "memory" in str(error).lower():  # xz: "Memory usage limit exceeded"
+        except (MemoryError, *_BROKEN) as error:
+            # xz says "Memory usage limit exceeded".
+            if isinstance(error, MemoryError) or "memory" in str(error).lower():
                 raise TooLarge(
-                    f"{self._display_name} asks for more than {XZ_MEMORY >> 20} MiB of memory to be unpacked"
+                    f"{self._display_name} needs more than {XZ_MEMORY >> 20} MiB of memory"
+                    " to be decompressed"
                 ) from error
             raise SourceFailed(
                 f"{self._display_name} is damaged: its compressed data cannot be read ({error})"

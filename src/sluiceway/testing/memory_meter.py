@@ -1,4 +1,7 @@
-"""A memory meter: how much a process holds, and the most it held since the meter was set back. Linux, from /proc."""
+"""A memory meter: how much a process holds, and the most since the meter was reset.
+
+Reads /proc, so it needs Linux. Knows nothing of what the process does.
+"""
 
 from __future__ import annotations
 
@@ -13,29 +16,41 @@ RESET_PEAK = "5"  # proc(5), clear_refs: the peak becomes what is resident now
 
 
 class MemoryMeter:
-    """Measures the process `pid`, this one when None. All figures are bytes of resident memory."""
+    """Measures a process. All figures are bytes of resident memory.
+
+    Args:
+        pid: The process; None is this one.
+
+    Raises:
+        SluiceError: There is no such process, or no /proc.
+
+    Example:
+        >>> meter = MemoryMeter()
+        >>> meter.reset()
+        >>> meter.peak() - meter.now()
+    """
 
     def __init__(self, pid: int | None = None) -> None:
         self._folder = Path("/proc") / str(os.getpid() if pid is None else pid)
         if not self._folder.exists():
             raise SluiceError(
-                f"There is no {self._folder}: the meter needs Linux and a process that lives"
+                f"There is no {self._folder}: the meter needs Linux and a running process"
             )
 
     def now(self) -> int:
-        """What is resident now."""
-        return self._told("VmRSS")
+        """Return what is resident now."""
+        return self._read("VmRSS")
 
     def peak(self) -> int:
-        """The most that was resident since the process began, or since `reset`."""
-        return self._told("VmHWM")
+        """Return the most that was resident since the process began, or since `reset`."""
+        return self._read("VmHWM")
 
     def reset(self) -> None:
-        """Forget the peak. Needs the right to write to the process's clear_refs: its own user has it."""
+        """Forget the peak. The process's own user may do that."""
         (self._folder / "clear_refs").write_text(RESET_PEAK)
 
-    def _told(self, name: str) -> int:
+    def _read(self, name: str) -> int:
         for line in (self._folder / "status").read_text().splitlines():
             if line.startswith(f"{name}:"):
-                return int(line.split()[1]) << 10  # told in KiB
+                return int(line.split()[1]) << 10  # in KiB
         raise SluiceError(f"{self._folder}/status has no {name}; has the process ended?")

@@ -1,4 +1,4 @@
-"""All ways to cut bytes: whoever decodes a stream must get the same out of every one. Knows no format."""
+"""All ways to cut bytes: a decoder must return the same for each of them. Knows no format."""
 
 from __future__ import annotations
 
@@ -8,19 +8,28 @@ from dataclasses import dataclass
 
 __all__ = ["MOST_TWO_WAY", "Cutting", "cut_at_random", "cut_in_two", "cuttings"]
 
-MOST_TWO_WAY = 2048  # bytes up to which every two-way split is tried: n splits of n bytes cost n²
+MOST_TWO_WAY = 2048  # bytes; above it, not every split in two is tried: n splits of n bytes cost n²
 
 
 @dataclass(frozen=True, slots=True)
 class Cutting:
-    """`pieces` joined are the bytes that were cut; some may be empty. `name` tells it apart in a failure."""
+    """`pieces` joined are the bytes that were cut; some may be empty. `name` is for failures."""
 
     name: str
     pieces: tuple[bytes, ...]
 
 
 def cuttings(data: bytes, seeds: int = 5) -> Iterator[Cutting]:
-    """Whole, between empty pieces, byte by byte, in every two-way split, and at random for `seeds` seeds."""
+    """Yield ways to cut bytes: whole, between empty pieces, byte by byte, in two, at random.
+
+    Args:
+        data: The bytes to cut.
+        seeds: How many random ways.
+
+    Example:
+        >>> for cutting in cuttings(body):
+        ...     assert decode(cutting.pieces) == expected, cutting.name
+    """
     yield Cutting("whole", (data,))
     yield Cutting("whole between empty pieces", (b"", data, b""))
     yield Cutting("byte by byte", tuple(data[at : at + 1] for at in range(len(data))))
@@ -31,13 +40,13 @@ def cuttings(data: bytes, seeds: int = 5) -> Iterator[Cutting]:
 
 
 def cut_in_two(data: bytes) -> Iterator[Cutting]:
-    """Every split into two pieces, neither of them empty."""
+    """Yield every split into two pieces that are not empty."""
     for at in range(1, len(data)):
         yield Cutting(f"in two at {at}", (data[:at], data[at:]))
 
 
 def cut_at_random(data: bytes, seed: int) -> Cutting:
-    """Pieces of 0 to 20 bytes, and now and then a long one; the same for the same seed."""
+    """Return pieces of 0 to 20 bytes and a few long ones; the same for the same seed."""
     rng = random.Random(seed)  # noqa: S311  # repeatable on purpose; nothing here is a secret
     pieces: list[bytes] = []
     at = 0

@@ -387,7 +387,7 @@ async def test_a_bomb_is_refused_and_takes_no_memory(pack: Callable[[bytes], byt
     if meter:
         meter.reset()
     side = tar_source(bomb, limits=TarLimits(free=64 * MIB))
-    with pytest.raises(TooLarge, match="swells to more than 200 times"):
+    with pytest.raises(TooLarge, match="expands to more than 200 times"):
         await count(side, [])
     if meter:
         assert meter.peak() - before <= 24 * MIB  # the memory of the decompressors

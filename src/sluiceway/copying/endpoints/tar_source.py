@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
-from sluiceway.archives.decompress import unsqueezed
+from sluiceway.archives.decompress import decompress
 from sluiceway.archives.tar_reader import TarHead, TarReader
 from sluiceway.copying.contract import CopyItem, Reading
 from sluiceway.errors import BadName, BadOrder, TooLarge
@@ -64,7 +64,7 @@ class TarSource:
         """
         limits = self._limits
         async with aclosing(
-            unsqueezed(self._source.open(), self.display_name, limits.ratio, limits.free)
+            decompress(self._source.open(), self.display_name, limits.ratio, limits.free)
         ) as chunks:
             self._reader = TarReader(chunks, self.display_name)
             while (head := await self._reader.next()) is not None:

@@ -1,10 +1,10 @@
-"""What every store must do, as tests. A store passes when a class of five lines below `StoreSuite` is green.
+"""The tests that every store must pass, as a class to derive from.
 
     class TestMyStore(StoreSuite):
         async def make_store(self, tmp_path: Path) -> Store:
             return MyStore(tmp_path)
 
-The tests stand by subject in the files beside this one; `suite_hooks` says what else a class may tell of its store.
+The files beside this one have the tests by subject; `hooks` has what else a class may define.
 """
 
 from __future__ import annotations
@@ -21,4 +21,10 @@ __all__ = ["EDGES", "ODD_KEYS", "StoreSuite", "pattern", "read", "store_bytes"]
 
 
 class StoreSuite(BytesSuite, EndingsSuite, CutSuite, KeysSuite, ReadingSuite, SizeSuite):
-    """All of it."""
+    """All tests of a store, for pytest with anyio's plugin.
+
+    Example:
+        >>> class TestMyStore(StoreSuite):
+        ...     async def make_store(self, tmp_path: Path) -> Store:
+        ...         return MyStore(tmp_path)
+    """

@@ -1,6 +1,6 @@
-"""What was written is what comes back: sizes around every edge, chunks of any size, offsets, and a gigabyte in flat memory.
+"""Written bytes are read back: sizes around every edge, chunks of any size, offsets.
 
-A part of `StoreSuite`; each test names the promise it proves and knows the store through its contract alone.
+A part of `StoreSuite`. Each test knows the store only through its contract.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ class BytesSuite(Hooks):
     """Bytes and offsets."""
 
     @pytest.mark.parametrize("size", EDGES)
-    @pytest.mark.parametrize("told", [True, False], ids=["length-known", "length-unknown"])
-    async def test_what_was_written_comes_back_at_every_edge(
-        self, store: Store, there: Store, size: int, told: bool
+    @pytest.mark.parametrize("known", [True, False], ids=["length-known", "length-unknown"])
+    async def test_written_bytes_are_read_back_at_every_edge(
+        self, store: Store, there: Store, size: int, known: bool
     ) -> None:
-        """Any size around the edges of blocks is stored byte for byte, whether or not its length was known before."""
-        draft = await begin(store, "edge", size if told else None)
+        """Sizes around the edges of blocks are stored byte for byte, with a known length or
+        without."""
+        draft = await begin(store, "edge", size if known else None)
         await write(draft, pattern(size), 300_000)
         entry = await draft.publish("edge", Metadata(filename="edge"))
 
@@ -41,7 +42,7 @@ class BytesSuite(Hooks):
     async def test_chunks_of_any_size_are_joined_in_order(
         self, store: Store, there: Store, chunk: int
     ) -> None:
-        """How the bytes were cut on their way does not show in the object."""
+        """The object does not show how its bytes were cut."""
         data = pattern(min(chunk * 2000, 4 * MIB) + 3)
         draft = await begin(store, "chunks", len(data))
         await write(draft, data, chunk)
@@ -49,10 +50,11 @@ class BytesSuite(Hooks):
 
         assert await read(there, "chunks") == data
 
-    async def test_a_sender_that_changes_its_speed_is_stored_right(
+    async def test_a_sender_that_changes_its_speed_is_stored_correctly(
         self, store: Store, there: Store
     ) -> None:
-        """Trickle, flood, trickle, flood: the ways a store writes meet at odd offsets and no byte is lost or moved."""
+        """Slow, fast, slow, fast: a store changes its way of writing at odd offsets and loses no
+        byte."""
         data = pattern(7 * MIB)
         draft = await begin(store, "mixed", None)
         at = 0
@@ -84,10 +86,12 @@ class BytesSuite(Hooks):
 
         assert await read(there, "kind") == pattern(200_000)
 
-    async def test_less_than_announced_leaves_no_tail(self, store: Store, there: Store) -> None:
-        """What was reserved and not written is not part of the object."""
+    async def test_fewer_bytes_than_announced_leave_no_tail(
+        self, store: Store, there: Store
+    ) -> None:
+        """Reserved bytes that were not written are not part of the object."""
         if not store.traits.readable:
-            pytest.skip(f"{store.traits.name} has told the length already")
+            pytest.skip(f"{store.traits.name} has sent the length already")
         draft = await begin(store, "short", MIB)
         await draft.write(pattern(1000))
         entry = await draft.publish("short", Metadata(filename=""))
@@ -113,7 +117,10 @@ class BytesSuite(Hooks):
     async def test_sync_midway_keeps_everything_written_and_goes_on(
         self, store: Store, there: Store, chunk: int
     ) -> None:
-        """After sync the offset is what was written, or less where the store says so; it never goes back, never runs ahead."""
+        """The offset after sync is all that was written, or less where the store's traits say so.
+
+        It never goes back and never runs ahead.
+        """
         data = pattern(min(9 * chunk, 7 * MIB))
         draft = await begin(store, "synced", len(data))
         kept = 0
@@ -121,19 +128,18 @@ class BytesSuite(Hooks):
             await draft.write(data[at : at + chunk])
             assert kept <= draft.kept <= draft.written
             kept = await draft.sync()
-            assert (
-                kept == draft.kept or store.traits.remote
-            )  # whose word may have come in this moment
+            # A remote store may acknowledge more at any moment.
+            assert kept == draft.kept or store.traits.remote
             assert kept == min(at + chunk, len(data)) or store.traits.keeps != "bytes"
         await draft.publish("synced", Metadata(filename=""))
 
         assert await read(there, "synced") == data
 
     @pytest.mark.parametrize("offset", [0, 1, 4096, 100_000, BLOCK, BLOCK + 5, 2 * BLOCK + 4097])
-    async def test_truncate_forgets_and_what_follows_stands_there(
+    async def test_truncate_drops_the_rest_and_the_next_bytes_follow(
         self, store: Store, there: Store, offset: int
     ) -> None:
-        """Everything from the offset on is forgotten; the next byte stands at the offset, in small and large chunks."""
+        """The next byte stands at the offset, in small and large chunks."""
         if store.traits.keeps != "bytes":
             pytest.skip(f"{store.traits.name} keeps {store.traits.keeps}")
         for name, chunk in (("small", 999), ("large", 2 * MIB)):
@@ -147,7 +153,9 @@ class BytesSuite(Hooks):
 
             assert await read(there, name) == pattern(offset) + pattern(3_000_001, 11)
 
-    async def test_truncating_an_empty_draft_is_nothing(self, store: Store, there: Store) -> None:
+    async def test_truncating_an_empty_draft_changes_nothing(
+        self, store: Store, there: Store
+    ) -> None:
         """Before the first byte, and back to the first byte."""
         if store.traits.keeps != "bytes":
             pytest.skip(f"{store.traits.name} keeps {store.traits.keeps}")
@@ -160,12 +168,12 @@ class BytesSuite(Hooks):
 
         assert await read(there, "empty") == b"de"
 
-    async def test_a_draft_left_behind_is_taken_up_at_its_offset(
+    async def test_a_draft_left_behind_is_resumed_at_its_offset(
         self, store: Store, there: Store
     ) -> None:
-        """A store that calls itself resumable gives the draft of the same upload back, with what it kept."""
+        """A resumable store returns the draft of the same upload, with the bytes it kept."""
         if not store.traits.resumable:
-            pytest.skip(f"{store.traits.name} does not claim it")
+            pytest.skip(f"{store.traits.name} is not resumable")
         upload = fresh()
         draft = await store.draft(upload, None)
         await draft.write(pattern(70_000))

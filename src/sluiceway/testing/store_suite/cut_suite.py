@@ -1,6 +1,6 @@
-"""Bytes that never come to their end: a short source, a failing one, another digest than promised, a writer that is killed.
+"""Uploads that never end well: a short or failing source, a wrong digest, a killed writer.
 
-A part of `StoreSuite`, through the product's own copy loop. Nothing is seen, nothing stays behind.
+A part of `StoreSuite`, through the real copy loop. No object becomes visible, and nothing remains.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ DEADLINE = 60.0  # seconds for a program to start and take some MiB on a busy ma
 
 
 class CutSuite(Hooks):
-    """Uploads that end before their end."""
+    """Uploads that break off."""
 
     @pytest.mark.parametrize("come", [0, 1, 70_000, 3 * MIB + 5])
     async def test_a_source_that_ends_early_leaves_nothing(
         self, store: Store, there: Store, come: int
     ) -> None:
-        """Less than was announced: BodyCut from the copy loop, no object, no draft, and the key is free."""
+        """The copy loop raises BodyCut; there is no object and no draft, and the key is free."""
         draft = await begin(store, "short", 4 * MIB)
         with pytest.raises(BodyCut):
             await pump(PassingSource(_pieces(come), 4 * MIB), draft)
@@ -43,12 +43,12 @@ class CutSuite(Hooks):
         assert (await there.list()).entries == []
 
     @pytest.mark.parametrize("come", [0, 1, 70_000, 3 * MIB + 5])
-    @pytest.mark.parametrize("told", [True, False], ids=["length-known", "length-unknown"])
+    @pytest.mark.parametrize("known", [True, False], ids=["length-known", "length-unknown"])
     async def test_a_source_that_fails_leaves_nothing(
-        self, store: Store, there: Store, come: int, told: bool
+        self, store: Store, there: Store, come: int, known: bool
     ) -> None:
-        """The source's own error comes out, with its length known or not; no object, no draft."""
-        length = 4 * MIB if told else None
+        """The source's own error is raised, with a known length or without; no object, no draft."""
+        length = 4 * MIB if known else None
         draft = await begin(store, "failing", length)
         with pytest.raises(SourceFailed, match="half way"):
             await pump(
@@ -60,10 +60,10 @@ class CutSuite(Hooks):
         assert (await there.list()).entries == []
 
     @pytest.mark.parametrize("size", [0, 5, 3 * MIB + 5])
-    async def test_other_bytes_than_promised_leave_nothing(
+    async def test_bytes_with_a_wrong_digest_leave_nothing(
         self, store: Store, there: Store, size: int
     ) -> None:
-        """All bytes came and their digest is another one: nobody ever sees them, and the right ones get the key."""
+        """They are never visible, and the right bytes get the key."""
         promised = {"sha-256": hashlib.sha256(pattern(size) + b"!").digest()}
         draft, digests = await begin(store, "digest", size), Digests()
         await pump(PassingSource(_pieces(size), size), draft, taps=[digests])
@@ -78,8 +78,8 @@ class CutSuite(Hooks):
         await right.publish("digest", Metadata(filename=""))
         assert await read(there, "digest") == pattern(size)
 
-    async def test_a_draft_nobody_ends_is_never_seen(self, tmp_path: Path) -> None:
-        """Forgotten without an ending: no object, and closing the store puts it away."""
+    async def test_a_forgotten_draft_never_becomes_visible(self, tmp_path: Path) -> None:
+        """There is no object, and closing the store deletes the draft."""
         store = await self.make_store(tmp_path)
         there = await self.read_back(store)
         draft = await begin(store, "forgotten", 4 * MIB)
@@ -95,11 +95,12 @@ class CutSuite(Hooks):
         self.at_end(store)
 
     async def test_a_killed_writer_leaves_nothing_once_swept(self, tmp_path: Path) -> None:
-        """SIGKILL in the middle of a file: nothing is visible, and sweeping frees what it held."""
+        """SIGKILL in the middle of a file: nothing is visible, and sweeping deletes the
+        leftovers."""
         command = self.command(tmp_path)
         if command is None:
-            pytest.skip("the suite was not told how another process writes to this store")
-        await (await self.make_store(tmp_path)).aclose()  # what needs making is made
+            pytest.skip("the suite does not know how another process writes to this store")
+        await (await self.make_store(tmp_path)).aclose()  # what must exist exists
         await _kill_midway(command)
         store = await self.make_store(tmp_path)
         there = await self.read_back(store)
@@ -122,7 +123,7 @@ async def _pieces(size: int, error: Exception | None = None) -> AsyncIterator[by
 
 
 async def _kill_midway(command: list[str]) -> None:
-    """When the program has taken 4 MiB, which no pipe holds, it has begun to write them."""
+    """Kill it when it has taken 4 MiB: no pipe holds so many, so it has begun to write them."""
     process = await asyncio.create_subprocess_exec(
         *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL
     )

@@ -1,6 +1,6 @@
-"""The two endings of a draft, and what becomes of one that reaches neither: cut, failed, cancelled, closed, killed.
+"""The two endings of a draft, and drafts that reach neither: cancelled, or cut by a closing store.
 
-A part of `StoreSuite`. Whatever happens, nothing half-done is seen and nothing stays behind.
+A part of `StoreSuite`. Nothing half-done becomes visible, and nothing remains.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ __all__ = ["EndingsSuite"]
 
 
 class EndingsSuite(Hooks):
-    """Publish, discard, and everything between."""
+    """Publish, discard, and the cases between."""
 
     async def test_a_draft_is_invisible_until_it_is_published(
         self, store: Store, there: Store
     ) -> None:
-        """Written, even synced, it is in no listing; published, it is."""
+        """Written and synced, it is in no listing; published, it is."""
         draft = await begin(store, "now", 3 * MIB)
         await write(draft, pattern(3 * MIB), MIB)
         await draft.sync()
@@ -46,7 +46,7 @@ class EndingsSuite(Hooks):
         ]
 
     @pytest.mark.parametrize("size", [0, 10, 100_000, 3 * BLOCK + 1])
-    async def test_discard_leaves_nothing_and_may_come_twice(
+    async def test_discard_leaves_nothing_and_may_be_called_twice(
         self, store: Store, there: Store, size: int
     ) -> None:
         """Nothing remains of a discarded draft, with blocks in flight or without."""
@@ -60,7 +60,7 @@ class EndingsSuite(Hooks):
         assert (await there.list()).entries == []
 
     async def test_discard_after_publish_does_nothing(self, store: Store, there: Store) -> None:
-        """The good ending stands."""
+        """The object stays."""
         draft = await begin(store, "stays", None)
         await draft.write(b"kept")
         await draft.publish("stays", Metadata(filename=""))
@@ -89,7 +89,7 @@ class EndingsSuite(Hooks):
     async def test_cancelled_while_writing_then_discarded_leaves_nothing(
         self, store: Store, there: Store, turns: int
     ) -> None:
-        """A client that goes away at any moment leaves neither object nor draft nor lent memory behind."""
+        """A client that leaves at any moment leaves no object, no draft and no memory in use."""
         draft = await begin(store, "none", 6 * MIB)
         writing = asyncio.create_task(write(draft, pattern(6 * MIB), 700_000))
         for _ in range(turns):
@@ -102,13 +102,14 @@ class EndingsSuite(Hooks):
         assert (await there.list()).entries == []
 
     @pytest.mark.parametrize("turns", [0, 1, 2, 3, 5, 8, 20])
-    async def test_cancelled_while_publishing_tells_the_truth(
+    async def test_publish_that_is_cancelled_tells_the_truth(
         self, store: Store, there: Store, turns: int
     ) -> None:
-        """Publish either returns its entry, and the object is there, or raises, and after discard it is not."""
+        """Publish returns its entry and the object is there, or it raises and the object is not
+        there."""
         if not store.traits.readable:
             pytest.skip(
-                f"{store.traits.name} cannot know what another server did that was not heard out"
+                f"{store.traits.name} cannot know what another server did without its response"
             )
         draft = await begin(store, "perhaps", None)
         await draft.write(pattern(100_000))
@@ -119,14 +120,14 @@ class EndingsSuite(Hooks):
         await asyncio.wait([publishing])
         await draft.discard()
 
-        said = not publishing.cancelled()
+        published = not publishing.cancelled()
         assert [entry.key for entry in (await there.list()).entries] == (
-            ["perhaps"] if said else []
+            ["perhaps"] if published else []
         )
         assert await self.left(store) == []
 
     async def test_closing_the_store_discards_drafts(self, tmp_path: Path) -> None:
-        """Uploads under way at the end of the server leave nothing."""
+        """Uploads that are under way when the server stops leave nothing."""
         store = await self.make_store(tmp_path)
         draft = await begin(store, "none", None)
         await write(draft, pattern(3 * MIB), 500_000)
@@ -136,11 +137,11 @@ class EndingsSuite(Hooks):
         self.at_end(store)
 
     async def test_a_durable_store_finds_its_objects_again(self, tmp_path: Path) -> None:
-        """Closed and opened anew: the entry and its bytes are what they were."""
+        """Closed and opened again: the entry and its bytes are the same."""
         store = await self.make_store(tmp_path)
         if not store.traits.durable:
             await store.aclose()
-            pytest.skip(f"{store.traits.name} does not claim it")
+            pytest.skip(f"{store.traits.name} is not durable")
         entry = await store_bytes(
             store,
             "again/é.bin",

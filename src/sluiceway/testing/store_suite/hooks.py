@@ -1,6 +1,7 @@
-"""What the tests of `StoreSuite` share: the hooks a store's author fills in, and how they write, read and look around.
+"""What the tests of `StoreSuite` share: hooks for a store's author, and functions to write and
+read.
 
-Needs pytest and anyio's plugin for it; knows no store but through its contract.
+Needs pytest and anyio's plugin for it. Knows a store only through its contract.
 """
 
 from __future__ import annotations
@@ -46,50 +47,55 @@ __all__ = [
 
 MIB = 1 << 20
 LONG = "SLUICEWAY_TORTURE" in os.environ  # whether the long proofs run in full
-SOON = 10.0  # seconds another machine gets to put away what was broken off
+CLEANUP_TIMEOUT = 10.0  # seconds for another machine to delete what was broken off
 _DATA = random.Random(20).randbytes(DEPTH * BLOCK + 1)  # noqa: S311  # repeatable on purpose; nothing here is a secret
 _numbers = itertools.count()
 
 
 class Hooks:
-    """Derive, implement `make_store`, and say of the rest what is not so."""
+    """Derive, implement `make_store`, and override what differs for the store."""
 
     pytestmark: pytest.MarkDecorator = pytest.mark.anyio
 
-    part: int = 0  # bytes of a part, where the store sends parts: sizes around one and two of them are tried
-    large: int = (
-        1 << 30
-    )  # bytes of the large object; slow stores take less, and all of it in the long proofs
-    many: int = 1_010  # objects in the long listing: more than a page of anybody's
-    flat: int | None = (
-        16 << 20
-    )  # bytes more that the large object may cost than one of 16 MiB; None: the store is memory
+    # Bytes of a part, where the store sends parts: sizes around one and two of them are tried.
+    part: int = 0
+    # Bytes of the large object; slow stores take less, and all of it in the long proofs.
+    large: int = 1 << 30
+    many: int = 1_010  # objects in the long listing: more than any store's page
+    # Bytes that the large object may cost beyond one of 16 MiB; None for a store in memory.
+    flat: int | None = 16 << 20
 
     async def make_store(self, tmp_path: Path) -> Store:
-        """A store; called again with the same folder, a durable one finds its objects again."""
-        raise NotImplementedError("a suite for a store says how to make it")
+        """Return a store. With the same folder again, a durable one finds its objects."""
+        raise NotImplementedError("define make_store")
 
     def leftovers(self, store: Store) -> Collection[str]:
-        """Names of drafts that still rest somewhere. Stores that cannot be looked into keep this."""
+        """Return the names of drafts that remain, where the store can be looked into."""
         return ()
 
     def at_end(self, store: Store) -> None:
-        """After every test, when the store is closed: what it lent must be settled."""
+        """Called after every test, when the store is closed: its memory must be released."""
 
     async def read_back(self, store: Store) -> Store:
-        """Where what the store published can be read: the store itself, unless it only passes on. Closed after the test."""
+        """Return the store where published objects can be read; another one for a relay.
+
+        It is closed after the test.
+        """
         return store
 
     def named(self, key: str) -> str:
-        """The key under which `read_back` finds what was published as `key`: another server may have rules of its own."""
+        """Return the key under which `read_back` finds what was published as `key`."""
         return key
 
     def command(self, tmp_path: Path) -> list[str] | None:
-        """A program that stores its standard input as "crashed" in the store of `make_store`; it is killed on its way."""
+        """Return a program that stores its standard input as "crashed" in the store.
+
+        The test kills it midway.
+        """
         return None
 
     async def sweep(self, store: Store) -> None:
-        """Free what the killed program left, as if the time that the store leaves to the living had passed."""
+        """Delete what the killed program left, as if the store's grace period had passed."""
         if isinstance(store, Maintained):
             await store.sweep()
 
@@ -106,7 +112,7 @@ class Hooks:
 
     @pytest.fixture
     async def there(self, store: Store) -> AsyncIterator[Store]:
-        """Where one looks for what was published."""
+        """The store where published objects can be read."""
         there = await self.read_back(store)
         yield there
         if there is not store:
@@ -114,31 +120,31 @@ class Hooks:
 
     @pytest.fixture
     def own(self, store: Store) -> Store:
-        """The store, for tests of what it reads, lists and deletes itself."""
+        """The store, for tests of what it reads, lists and deletes."""
         if not store.traits.readable:
-            pytest.skip(f"{store.traits.name} passes on and keeps nothing to read")
+            pytest.skip(f"{store.traits.name} relays and keeps nothing to read")
         return store
 
     async def left(self, store: Store) -> list[str]:
-        """The leftovers; another machine gets a moment to put them away."""
-        until = time.monotonic() + (SOON if store.traits.remote else 0)
-        while (found := sorted(self.leftovers(store))) and time.monotonic() < until:  # noqa: ASYNC110  # a folder tells nobody
+        """Return the leftovers; another machine gets a moment to delete them."""
+        until = time.monotonic() + (CLEANUP_TIMEOUT if store.traits.remote else 0)
+        while (found := sorted(self.leftovers(store))) and time.monotonic() < until:  # noqa: ASYNC110  # a folder has no events
             await asyncio.sleep(0.05)
         return found
 
 
 def pattern(size: int, at: int = 0) -> bytes:
-    """Bytes without a period, so that a block in the wrong place shows. At most 8 MiB."""
+    """Return bytes without a period, so that a block in the wrong place shows. At most 8 MiB."""
     return _DATA[at : at + size]
 
 
 def fresh() -> str:
-    """An upload's id nobody has used."""
+    """Return an upload's id that was never used."""
     return f"suite-{os.getpid()}-{next(_numbers)}.0"
 
 
 async def begin(store: Store, key: str, size: int | None, replace: Replace = Replace()) -> Draft:
-    """A draft that says where it goes, for stores that pass on."""
+    """Return a draft with its key, for stores that relay."""
     name = key.rpartition("/")[2]
     return await store.draft(
         fresh(), size, UploadRequest(key=key, filename=name, method="PUT", replace=replace)
@@ -151,7 +157,7 @@ async def write(draft: Draft, data: bytes, chunk: int = MIB) -> None:
 
 
 async def publish(draft: Draft, key: str, replace: Replace = Replace()) -> Entry | SluiceError:
-    """Its outcome, whichever it is."""
+    """Return the entry or the error."""
     try:
         return await draft.publish(key, Metadata(filename=""), replace)
     except SluiceError as error:
@@ -159,17 +165,17 @@ async def publish(draft: Draft, key: str, replace: Replace = Replace()) -> Entry
 
 
 def sha256_of(data: bytes) -> str:
-    """As `Metadata` has it: stores may check it."""
+    """Return it as `Metadata` has it: stores may check it."""
     return hashlib.sha256(data).hexdigest()
 
 
 async def read(store: Store, key: str, start: int = 0, stop: int | None = None) -> bytes:
-    """The bytes of an object."""
-    opened = await store.open(key)
+    """Return the bytes of an object."""
+    reader = await store.open(key)
     try:
-        return b"".join([bytes(chunk) async for chunk in opened.open(start, stop)])
+        return b"".join([bytes(chunk) async for chunk in reader.open(start, stop)])
     finally:
-        await opened.aclose()
+        await reader.aclose()
 
 
 async def store_bytes(
@@ -179,7 +185,7 @@ async def store_bytes(
     metadata: Metadata | None = None,
     replace: Replace = Replace(),
 ) -> Entry:
-    """Put an object there; whatever happens, no draft is left behind."""
+    """Store an object; no draft is left behind, whatever happens."""
     draft = await begin(store, key, len(data), replace)
     try:
         await write(draft, data)
@@ -191,7 +197,7 @@ async def store_bytes(
 
 
 def listed(store: Store, entry: Entry) -> Entry:
-    """What a listing says of an object that `stat` describes so."""
+    """Return the entry that a listing has for an object with this `stat`."""
     return (
         entry
         if store.traits.lists_metadata

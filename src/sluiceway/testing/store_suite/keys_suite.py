@@ -1,6 +1,6 @@
-"""Who gets a key, who may take it away, and what lives with an object: creators, replacers, deleters, odd names.
+"""Creators, replacers and deleters of a key, odd keys, and the metadata of an object.
 
-A part of `StoreSuite`. A store is asked only for what its traits promise.
+A part of `StoreSuite`. Tests ask a store only for what its traits promise.
 """
 
 from __future__ import annotations
@@ -41,13 +41,14 @@ ODD_KEYS = [
     "-dash/--option",
     ".hidden/.dots..inside",
     "UPPER/lower",
-    "e\u0301",  # decomposed: a store compares bytes, whoever names keys normalises
+    "e\u0301",  # decomposed: a store compares bytes; the code that makes keys normalises
     "long/" + "x" * 200,
     "/".join("d" for _ in range(MOST_SEGMENTS)),
 ]
 
 
-# What a store refuses, or gives back letter by letter. Nothing between: a key that is cut or trimmed is another object's.
+# Keys that a store refuses or returns unchanged. Nothing between: a key that is cut or trimmed is
+# another object's.
 HARD_KEYS = [
     "t\tab",
     "l\nf",
@@ -75,12 +76,13 @@ KNOWN_USER = (("filename", "their own"), ("mtime", "1700000000.5"), ("owner", "s
 
 
 class KeysSuite(Hooks):
-    """Keys that are taken, deleted, odd; and what is known of an object."""
+    """Keys that are taken, deleted or odd; and metadata."""
 
     async def test_exactly_one_of_many_creators_wins(self, store: Store, there: Store) -> None:
-        """Sixteen publish one free key at once: one entry, fifteen Exists, and the bytes are the winner's."""
+        """Sixteen publish one free key at once: one entry, fifteen Exists, and the winner's
+        bytes."""
         if not store.traits.create_only:
-            pytest.skip(f"{store.traits.name} does not claim it")
+            pytest.skip(f"{store.traits.name} does not promise it")
         drafts = [await begin(store, "deep/er/one", None) for _ in range(16)]
         for number, draft in enumerate(drafts):
             await draft.write(b"%d" % number * 1000)
@@ -95,7 +97,7 @@ class KeysSuite(Hooks):
         assert await self.left(store) == []
 
     async def test_a_taken_key_keeps_its_object(self, store: Store, there: Store) -> None:
-        """Create-only says Exists, and neither the bytes nor what is known of them change."""
+        """Create-only raises Exists; neither bytes nor metadata change."""
         first = await store_bytes(
             store, "taken", b"first", Metadata("first.txt", "text/plain", sha256_of(b"first"))
         )
@@ -109,7 +111,8 @@ class KeysSuite(Hooks):
         assert await read(there, "taken") == b"first"
 
     async def test_replace_gives_the_key_new_bytes(self, store: Store, there: Store) -> None:
-        """Allowed to replace, publish takes a free key and a taken one; the tag changes with the bytes."""
+        """Publish may replace: it takes a free key and a taken one; the tag changes with the
+        bytes."""
         allowed = Replace(allowed=True)
         first = await store_bytes(
             store,
@@ -129,7 +132,8 @@ class KeysSuite(Hooks):
     async def test_of_many_that_replace_one_key_one_stands_whole(
         self, store: Store, there: Store
     ) -> None:
-        """Eight contents of different lengths replace each other at once: the key has one of them from end to end."""
+        """Eight contents of different lengths replace each other at once: the key has one of them
+        whole."""
         contents = [pattern(100_000 + number * 70_001, number * 5000) for number in range(8)]
         allowed = Replace(allowed=True)
         for _ in range(3):
@@ -142,7 +146,7 @@ class KeysSuite(Hooks):
         assert await self.left(store) == []
 
     async def test_replace_by_tag_wants_that_very_object(self, own: Store) -> None:
-        """A tag nobody carries, or a key with nothing under it, is refused and nothing is touched."""
+        """A wrong tag, or a key without an object, is refused, and nothing changes."""
         first = await store_bytes(own, "t", b"first")
         for key, etag in (("t", "another"), ("nothing", first.etag)):
             with pytest.raises(PreconditionFailed):
@@ -154,9 +158,9 @@ class KeysSuite(Hooks):
         assert await read(own, "t") == b"second"
 
     async def test_exactly_one_of_many_replacers_by_tag_wins(self, own: Store) -> None:
-        """Lost updates cannot happen: eight name the same version, one replaces it, seven are told."""
+        """No update is lost: eight name the same version, one replaces it, seven are refused."""
         if not own.traits.compare_and_swap:
-            pytest.skip(f"{own.traits.name} does not claim it")
+            pytest.skip(f"{own.traits.name} does not promise it")
         first = await store_bytes(own, "cas", b"first")
         drafts = [await begin(own, "cas", None) for _ in range(8)]
         for number, draft in enumerate(drafts):
@@ -174,7 +178,7 @@ class KeysSuite(Hooks):
     async def test_an_object_is_never_damaged_by_one_below_or_above_its_key(
         self, own: Store
     ) -> None:
-        """With "a" there, "a/b" is refused (Exists) or stands beside it; the same the other way round."""
+        """Beside "a", "a/b" is refused (Exists) or stored; and the other way round."""
         for first, second in (("a", "a/b"), ("c/d", "c"), ("e/f/g", "e/f"), ("h", "h/i/j")):
             for replace in (Replace(), Replace(allowed=True)):
                 await store_bytes(own, first, b"first", replace=Replace(allowed=True))
@@ -192,7 +196,8 @@ class KeysSuite(Hooks):
     # Delete
 
     async def test_delete_takes_away_once(self, own: Store) -> None:
-        """Deleted, the object is neither read nor listed; a second delete says NotFound, and the key is free again."""
+        """A deleted object is not read or listed; a second delete raises NotFound; the key is
+        free."""
         await store_bytes(own, "x/gone", b"1")
         await own.delete("x/gone")
 
@@ -204,7 +209,7 @@ class KeysSuite(Hooks):
         assert await read(own, "x/gone") == b"2"
 
     async def test_delete_by_tag_wants_that_very_object(self, own: Store) -> None:
-        """Another tag: refused, the object stays. Its own: gone."""
+        """Another tag is refused and the object stays; its own tag deletes it."""
         entry = await store_bytes(own, "d", b"1")
         with pytest.raises(PreconditionFailed):
             await own.delete("d", Replace(allowed=True, etag="another"))
@@ -214,7 +219,7 @@ class KeysSuite(Hooks):
             await own.stat("d")
 
     async def test_publishing_and_deleting_neighbours_at_once_never_fails(self, own: Store) -> None:
-        """A folder that becomes empty and is needed again in the same moment is nobody's error."""
+        """A folder that becomes empty and is needed again at the same moment causes no error."""
 
         async def come_and_go(number: int) -> None:
             for _ in range(25 if LONG else max(3, self.many // 40)):
@@ -226,20 +231,20 @@ class KeysSuite(Hooks):
         assert (await own.list()).entries == []
 
     async def test_nothing_is_found_where_nothing_is(self, own: Store) -> None:
-        """stat, open and delete of a free key, at the top, deep down and below another object, say NotFound."""
+        """stat, open and delete of a free key raise NotFound: at the top, deep, below an object."""
         await store_bytes(own, "file", b"1")
         for key in ("nothing", "no/folder/here", "file/below", "fil"):
             for act in (own.stat(key), own.open(key), own.delete(key)):
                 with pytest.raises(NotFound):
                     await act
 
-    # What lives with an object
+    # Metadata
 
     async def test_odd_keys_are_kept_as_they_are(self, store: Store, there: Store) -> None:
         """Unicode, spaces, percent signs, shell and URL characters, long and deep keys.
 
-        Each is stored, listed, read and deleted. A store that passes on may refuse what a server
-        behind it could decode twice.
+        Each is stored, listed, read and deleted. A relay may refuse keys that the next server could
+        decode twice.
         """
         for key in ODD_KEYS:
             try:
@@ -260,7 +265,7 @@ class KeysSuite(Hooks):
     async def test_a_hard_key_is_refused_or_comes_back(self, own: Store) -> None:
         """Control characters, empty segments, dots.
 
-        BadName and nothing is stored, or the object is listed, read and deleted by this very key.
+        Either BadName and nothing is stored, or the object is listed, read and deleted by this key.
         """
         for key in HARD_KEYS:
             try:
@@ -278,7 +283,8 @@ class KeysSuite(Hooks):
     async def test_what_is_known_before_the_first_byte_lives_with_a_large_object(
         self, own: Store
     ) -> None:
-        """Headers and user metadata of an object that is sent in parts, where the store sends any."""
+        """Headers and user metadata of an object that is sent in parts, where the store does
+        that."""
         data = pattern(2 * self.part + 70_000)
         metadata = Metadata("page.html", "text/html", sha256_of(data), KNOWN_HEADERS, KNOWN_USER)
         upload_request = UploadRequest(
@@ -305,16 +311,17 @@ class KeysSuite(Hooks):
     async def test_what_is_known_of_an_object_lives_with_it(
         self, own: Store, metadata: Metadata
     ) -> None:
-        """Name, type, sha-256, headers and user metadata come back from publish, stat, open and list alike."""
+        """publish, stat, open and list return the same name, type, sha-256, headers and user
+        metadata."""
         began = time.time()
         entry = await store_bytes(own, "known", pattern(5000), metadata)
-        opened = await own.open("known")
-        await opened.aclose()
+        reader = await own.open("known")
+        await reader.aclose()
 
         assert (entry.key, entry.size, entry.metadata) == ("known", 5000, metadata)
         assert (
             began - 3 <= entry.modified <= time.time() + 1
         )  # some file systems count in steps of two seconds
-        assert [await own.stat("known"), opened.entry] == [entry] * 2
+        assert [await own.stat("known"), reader.entry] == [entry] * 2
         assert (await own.list()).entries == [listed(own, entry)]
-        assert opened.length == 5000
+        assert reader.length == 5000

@@ -1,6 +1,6 @@
-"""What was published is read in any range, again and again, and listed in the order of keys, in pages.
+"""Published objects are read in any range, again and again, and listed in key order, in pages.
 
-A part of `StoreSuite`; skipped for a store that only passes on.
+A part of `StoreSuite`; skipped for a relay.
 """
 
 from __future__ import annotations
@@ -27,30 +27,32 @@ class ReadingSuite(Hooks):
 
     @pytest.mark.parametrize("size", [0, 1, 70_000, 3 * MIB + 1])
     async def test_any_range_can_be_read_again_and_again(self, own: Store, size: int) -> None:
-        """open(start, stop) yields exactly those bytes, clipped to the object, as often as asked, never an empty chunk."""
+        """open(start, stop) yields exactly those bytes, clipped to the object, and no empty
+        chunk."""
         data = pattern(size)
         await store_bytes(own, "ranges", data)
         edges = sorted({0, 1, size // 2, max(size - 1, 0), size, size + 10})
-        opened = await own.open("ranges")
+        reader = await own.open("ranges")
 
-        assert opened.reopenable
+        assert reader.reopenable
         for start in edges:
             for stop in [None, *(edge for edge in edges if edge >= start)]:
-                chunks = [bytes(chunk) async for chunk in opened.open(start, stop)]
+                chunks = [bytes(chunk) async for chunk in reader.open(start, stop)]
                 assert b"".join(chunks) == data[start:stop]
                 assert all(chunks)
-        await opened.aclose()
+        await reader.aclose()
 
     async def test_an_open_object_keeps_its_bytes(self, own: Store) -> None:
-        """Replaced and deleted while it is read: the reader gets the old bytes to their end, also opened once more.
+        """A reader of an object that is replaced and deleted gets the old bytes, also when opened
+        again.
 
-        A store that is not steady may say instead that it cannot; never does it give bytes of another object.
+        A store without stable reads may raise an error; it never returns bytes of another object.
         """
         for act in ("replace", "delete"):
             old = pattern(3 * MIB)
             entry = await store_bytes(own, "held", old, replace=Replace(allowed=True))
-            opened = await own.open("held")
-            stream = opened.open()
+            reader = await own.open("held")
+            stream = reader.open()
             got = bytes(await anext(stream))
             if act == "replace":
                 await store_bytes(own, "held", b"new", replace=Replace(allowed=True))
@@ -60,30 +62,31 @@ class ReadingSuite(Hooks):
                 got += b"".join([bytes(chunk) async for chunk in stream])
                 assert got == old
                 assert (
-                    b"".join([bytes(chunk) async for chunk in opened.open(MIB, MIB + 9)])
+                    b"".join([bytes(chunk) async for chunk in reader.open(MIB, MIB + 9)])
                     == old[MIB : MIB + 9]
                 )
             except StoreFailed:
                 assert not own.traits.stable_reads
-            assert opened.entry == entry
-            await opened.aclose()
+            assert reader.entry == entry
+            await reader.aclose()
 
     async def test_a_reader_may_leave_at_any_chunk(self, own: Store) -> None:
-        """Reading that ends early, twice closed, gives everything back."""
+        """A reader that leaves early and is closed twice releases everything."""
         await store_bytes(own, "left", pattern(8 * MIB))
         for chunks in range(6):
-            opened = await own.open("left")
-            stream = opened.open()
+            reader = await own.open("left")
+            stream = reader.open()
             for _ in range(chunks):
                 await anext(stream)
             await close_stream(stream)
-            await opened.aclose()
-            await opened.aclose()
+            await reader.aclose()
+            await reader.aclose()
 
     # Listing
 
     async def test_a_listing_is_in_key_order_and_pages_join_to_it(self, own: Store) -> None:
-        """Files and folders mixed come out sorted by key; pages of any size, walked by their cursor, make the whole."""
+        """Files and folders are listed in key order; pages of any size, by their cursor, are
+        complete."""
         keys = [
             "a-b",
             "a.txt",
@@ -112,7 +115,7 @@ class ReadingSuite(Hooks):
     async def test_a_prefix_selects_by_characters_not_by_folders(
         self, own: Store, keys: list[str]
     ) -> None:
-        """Every key that begins with the prefix and no other, in pages too."""
+        """Every key that begins with the prefix and no other, also in pages."""
         await _fill(own, keys)
         for prefix in PREFIXES:
             expected = sorted(key for key in keys if key.startswith(prefix))
@@ -121,7 +124,7 @@ class ReadingSuite(Hooks):
             assert await _walk(own, prefix, 2) == expected, prefix
 
     async def test_after_need_not_be_a_key(self, own: Store) -> None:
-        """A cursor whose object was deleted, or that never was one, goes on at its place in the order."""
+        """A cursor without an object continues at its place in the order."""
         keys = ["a", "b/c", "b/d", "b0", "c"]
         await _fill(own, keys)
 
@@ -150,7 +153,7 @@ async def _fill(store: Store, keys: Sequence[str]) -> None:
 
 
 async def _walk(store: Store, prefix: str, limit: int) -> list[str]:
-    """The keys of a listing, page by page."""
+    """Return the keys of a listing, page by page."""
     found: list[str] = []
     after: str | None = ""
     while after is not None:

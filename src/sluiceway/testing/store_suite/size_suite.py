@@ -1,4 +1,4 @@
-"""Large objects and many: a gigabyte goes in and out in flat memory, parts meet without a seam, long listings are whole.
+"""Large objects and many objects: flat memory, parts of any size, long listings.
 
 A part of `StoreSuite`. Memory is that of this process, measured on Linux.
 """
@@ -25,24 +25,25 @@ AT_ONCE = 16  # writers of the long listing
 
 
 class SizeSuite(Hooks):
-    """What grows."""
+    """Sizes and numbers."""
 
     async def test_sizes_around_parts_come_back(self, store: Store, there: Store) -> None:
-        """A byte less than a part or two, exactly that, a byte more: the same bytes, whether or not the length was known."""
+        """One part or two, a byte less, a byte more: the same bytes, with a known length or
+        without."""
         if not self.part:
             pytest.skip("this store sends no parts")
         sizes = [self.part * parts + step for parts in (1, 2) for step in (-1, 0, 1)]
         every = [(size, announced) for size in sizes for announced in (size, None)]
-        # each size once, half of them announced; every combination in the long proofs
+        # each size once, half with a length; every combination in the long proofs
         for size, announced in every if LONG else [*every[0::4], *every[3::4]]:
-            digest = await _pour(store, "part", size, announced)
+            digest = await _store_large(store, "part", size, announced)
             assert await _digest(there, "part") == (size, digest)
 
     @pytest.mark.timeout(1200)
     async def test_a_gigabyte_takes_the_memory_of_sixteen_megabytes(
         self, store: Store, there: Store
     ) -> None:
-        """Written and read in pieces, 1 GiB costs no more memory than 16 MiB, but for what the store says."""
+        """1 GiB, written and read in chunks, costs no more memory than 16 MiB, up to `flat`."""
         if self.flat is None:
             pytest.skip(f"{store.traits.name} holds whole objects")
         if sys.platform != "linux":
@@ -52,11 +53,11 @@ class SizeSuite(Hooks):
         try:
             for size in (SMALL, SMALL, large):  # the first warms up
                 meter.reset()
-                digest = await _pour(store, "large", size, size)
+                digest = await _store_large(store, "large", size, size)
                 assert await _digest(there, "large") == (size, digest)
                 peaks = [peaks[1], meter.peak()]
         finally:
-            with suppress(NotFound):  # folders of tests are kept for a while, and this is large
+            with suppress(NotFound):  # pytest keeps folders for a while, and this one is large
                 await there.delete("large")
 
         assert peaks[1] - peaks[0] <= self.flat, (
@@ -65,7 +66,7 @@ class SizeSuite(Hooks):
 
     @pytest.mark.timeout(600)
     async def test_a_listing_of_many_objects_is_whole(self, own: Store) -> None:
-        """More than one page: the first says where to go on, and the pages hold every key once, in order."""
+        """The first page says where to continue, and the pages have every key once, in order."""
         many = 1_010 if LONG else self.many
         keys = [f"many/{number:05}" for number in range(many)]
         waiting = iter(keys)
@@ -85,10 +86,10 @@ class SizeSuite(Hooks):
         assert found == keys
 
 
-async def _pour(store: Store, key: str, size: int, told: int | None) -> bytes:
-    """An object of that size, replaced if there; the sha-256 of its bytes."""
+async def _store_large(store: Store, key: str, size: int, length: int | None) -> bytes:
+    """Store an object of that size, perhaps over another one. Returns its sha-256."""
     replace, hashed = Replace(allowed=True), hashlib.sha256()
-    draft = await begin(store, key, told, replace)
+    draft = await begin(store, key, length, replace)
     try:
         for number, at in enumerate(range(0, size, MIB)):
             piece = pattern(min(MIB, size - at), number * 4099 % (7 * MIB))
@@ -101,12 +102,12 @@ async def _pour(store: Store, key: str, size: int, told: int | None) -> bytes:
 
 
 async def _digest(store: Store, key: str) -> tuple[int, bytes]:
-    """Size and sha-256 of an object, read piece by piece."""
-    opened, size, hashed = await store.open(key), 0, hashlib.sha256()
+    """Return size and sha-256 of an object, read chunk by chunk."""
+    reader, size, hashed = await store.open(key), 0, hashlib.sha256()
     try:
-        async for chunk in opened.open():
+        async for chunk in reader.open():
             hashed.update(chunk)
             size += len(chunk)
     finally:
-        await opened.aclose()
+        await reader.aclose()
     return size, hashed.digest()
