@@ -129,34 +129,34 @@ async def acopy(
         `receipt = await sluiceway.acopy("https://host/files/big.iso", ".")`
     """
     command, text = (src, "-") if isinstance(src, Command) else (None, os.fspath(src))
-    asked = CopyOptions.for_one(text, os.fspath(dst), command, **options)
+    checked = CopyOptions.for_one(text, os.fspath(dst), command, **options)
     async with AsyncExitStack() as stack:
         transport = await stack.enter_async_context(
-            asked.network.transport(asked.reads, asked.writes)
+            checked.network.transport(checked.reads, checked.writes)
         )
-        if asked.is_download and asked.reads is not None:
+        if checked.is_download and checked.reads is not None:
             # Resumed from the part that an earlier run left, which no other target can do.
             job = DownloadJob(
-                asked.reads.url,
-                asked.reads.headers,
-                asked.target,
-                asked.name,
-                asked.force,
-                asked.retry_policy,
-                asked.rate,
+                checked.reads.url,
+                checked.reads.headers,
+                checked.target,
+                checked.name,
+                checked.force,
+                checked.retry_policy,
+                checked.rate,
             )
             return await download(transport, job, on_progress)
-        folder = await asyncio.to_thread(is_local_folder, asked)
-        source = await asyncio.to_thread(one_source, asked, transport, on_progress)
+        folder = await asyncio.to_thread(is_local_folder, checked)
+        source = await asyncio.to_thread(one_source, checked, transport, on_progress)
         stack.push_async_callback(source.aclose)
-        target = one_target(asked, transport)
+        target = one_target(checked, transport)
         stack.push_async_callback(target.aclose)
         return await copy_in_order(
             source,
             target,
             folder=folder,
-            force=asked.force,
-            rate=asked.rate,
+            force=checked.force,
+            rate=checked.rate,
             on_progress=on_progress,
         )
 
@@ -230,37 +230,37 @@ async def acopy_all(
     Example:
         `report = await sluiceway.acopy_all("s3://bucket/2026/", "restored", jobs=16)`
     """
-    asked = CopyOptions.for_many(_text(src), _text(dst), **options)
-    if asked.source and asked.target and asked.unpack is None:
-        await asyncio.to_thread(refuse_overlap, asked.source, asked.target)
-    own = await asyncio.to_thread(journal_keys, asked.source, asked.journal)
-    kept = await asyncio.to_thread(journal_keys, asked.target, asked.journal)
-    budget = Budget(MEMORY + asked.jobs * MEMORY_EACH)
+    checked = CopyOptions.for_many(_text(src), _text(dst), **options)
+    if checked.source and checked.target and checked.unpack is None:
+        await asyncio.to_thread(refuse_overlap, checked.source, checked.target)
+    own = await asyncio.to_thread(journal_keys, checked.source, checked.journal)
+    kept = await asyncio.to_thread(journal_keys, checked.target, checked.journal)
+    budget = Budget(MEMORY + checked.jobs * MEMORY_EACH)
     async with AsyncExitStack() as stack:
         transport = await stack.enter_async_context(
-            asked.network.transport(asked.reads, asked.writes)
+            checked.network.transport(checked.reads, checked.writes)
         )
         source: CopySource
-        if asked.unpack is not None:
-            source = await stack.enter_async_context(tar_source(asked, transport))
+        if checked.unpack is not None:
+            source = await stack.enter_async_context(tar_source(checked, transport))
         else:
-            source = many_source(src, asked, transport, budget, own)
+            source = many_source(src, checked, transport, budget, own)
         stack.push_async_callback(source.aclose)
-        target = many_target(dst, asked, transport, budget, kept)
+        target = many_target(dst, checked, transport, budget, kept)
         stack.push_async_callback(target.aclose)
-        journal = await asyncio.to_thread(_open_journal, asked, identity(src), identity(dst))
+        journal = await asyncio.to_thread(_open_journal, checked, identity(src), identity(dst))
         if journal is not None:
             stack.push_async_callback(asyncio.to_thread, journal.close)
-        throttle = None if asked.rate is None else Throttle(asked.rate)
-        rules = CopyRules(asked.retry_policy, asked.force, asked.dry_run, throttle)
-        if asked.preserve:
+        throttle = None if checked.rate is None else Throttle(checked.rate)
+        rules = CopyRules(checked.retry_policy, checked.force, checked.dry_run, throttle)
+        if checked.preserve:
             rules = replace(
                 rules,
                 with_attributes=with_attributes,
                 copy_folders=lambda: copy_folders(source, target),
             )
         return await CopyEngine(
-            source, target, rules, asked.key_filter, journal, asked.jobs, on_progress
+            source, target, rules, checked.key_filter, journal, checked.jobs, on_progress
         ).run()
 
 

@@ -268,8 +268,9 @@ class StoreTarget:
         try:
             progress.report("connecting")
             source = TimedSource(reading.source, stages)
-            taps = (digests, progress)
-            size = await pump(source, draft, taps=taps, stages=stages, budget=self._budget)
+            size = await pump(
+                source, draft, taps=progress.beside(digests), stages=stages, budget=self._budget
+            )
             found = await digests.finish()
             if differs(found, reading):
                 raise DigestMismatch(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from sluiceway.copying.contract import Reading
 from sluiceway.errors import DigestMismatch
-from sluiceway.pipe.digests import Digests
+from sluiceway.pipe.digests import Digests, Tap
 from sluiceway.pipe.pump import close_stream, pump
 from sluiceway.pipe.receipt import Progress, Receipt, Stage
 from sluiceway.pipe.source import Buffer, Source
@@ -37,11 +37,13 @@ class ProgressTap:
         self._total, self._on_progress = reading.source.length, reading.on_progress
         self._done, self._reported_at = 0, 0.0
 
+    def beside(self, digests: Digests) -> tuple[Tap, ...]:
+        """The taps of a pump; without this one where nothing is reported."""
+        return (digests,) if self._on_progress is None else (digests, self)
+
     async def take(self, data: Buffer) -> None:
         self._done += len(data)
-        if self._on_progress is not None and (
-            time.monotonic() - self._reported_at >= PROGRESS_EVERY
-        ):
+        if time.monotonic() - self._reported_at >= PROGRESS_EVERY:
             self._reported_at = time.monotonic()
             self.report(self._stage)
 
@@ -66,7 +68,7 @@ async def put_into_file(
     try:
         await in_thread(lambda: sink.restart(None))
         source = TimedSource(reading.source, stages)
-        size = await pump(source, sink, taps=(digests, progress), stages=stages)
+        size = await pump(source, sink, taps=progress.beside(digests), stages=stages)
         progress.report("checking")
         found = await digests.finish()
         if differs(found, reading):
