@@ -374,7 +374,7 @@ def test_a_reader_that_leaves_causes_no_traceback() -> None:
             process.stderr.close()
 
     assert process.wait(DEADLINE) == 1
-    assert error == b"sluiceway: Whoever read the output went away\n"
+    assert error == b"sluiceway: The reader of the output has left\n"
 
 
 def test_the_token_comes_from_the_environment_and_is_never_printed(source: Path) -> None:
