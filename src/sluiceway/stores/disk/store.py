@@ -19,6 +19,7 @@ from typing import TypeVar
 
 from sluiceway.errors import BadName, Exists, Forbidden, NotFound, PreconditionFailed, SluiceError
 from sluiceway.pipe.budget import Budget
+from sluiceway.pipe.worker_thread import open_in_thread
 from sluiceway.stores.contract import (
     Draft,
     Entry,
@@ -45,11 +46,10 @@ __all__ = ["DiskStore"]
 WRITERS = 16  # more only queue at the disk, and 16 syncs at once share a journal commit
 READERS = 8  # for downloads and zips; each reads a block for one of them at a time
 LISTERS = 2  # a page of a listing opens up to a thousand files
-# bytes; a smaller file is made, written and published in one visit to a thread
+# Bytes. A smaller file is made, written and published in one visit to a thread.
 CHECK_FROM = 64 << 10
 
-# How often a folder may be removed, because it became empty, after we found it and before we use
-# it.
+# How often another process may remove the folder, because it is empty, before the file is in it.
 PUBLISH_ATTEMPTS = 20
 
 T = TypeVar("T")
@@ -101,12 +101,10 @@ class DiskStore:
         return await self._in_thread(lambda: self._stat(key))
 
     async def open(self, key: str) -> ObjectReader:
-        job = asyncio.get_running_loop().run_in_executor(self._readers, self._open, key)
         try:
-            fd, entry = await asyncio.shield(job)
-        except asyncio.CancelledError:
-            job.add_done_callback(_close_opened)
-            raise
+            fd, entry = await open_in_thread(
+                lambda: self._open(key), lambda found: os.close(found[0]), self._readers
+            )
         except OSError as error:
             raise map_error(error, "the object") from None
         return DiskReader(entry, fd, self._budget, self._readers)
@@ -258,11 +256,6 @@ class DiskStore:
             return await asyncio.get_running_loop().run_in_executor(threads or self._writers, work)
         except OSError as error:
             raise map_error(error, "the object") from None
-
-
-def _close_opened(job: asyncio.Future[tuple[int, Entry]]) -> None:
-    if not job.cancelled() and job.exception() is None:
-        os.close(job.result()[0])
 
 
 def _exists(folder: int, name: str) -> bool:
