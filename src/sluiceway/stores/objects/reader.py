@@ -7,7 +7,7 @@ Knows nothing of drafts.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
 from sluiceway.errors import (
@@ -47,10 +47,11 @@ class BucketReader:
         at, failures = start, 0
         while at < end:
             try:
-                async for block in self._blocks(at, end):
-                    at, failures = at + len(block), 0
-                    yield block
-                    del block
+                async with aclosing(self._blocks(at, end)) as blocks:
+                    async for block in blocks:
+                        at, failures = at + len(block), 0
+                        yield block
+                        del block
                 if at < end:
                     raise PeerFailed(f"{self.entry.key!r} ended {end - at} bytes early")
             except (PeerFailed, Unavailable):
@@ -65,7 +66,7 @@ class BucketReader:
         if first is not None:
             first.close()
 
-    async def _blocks(self, at: int, end: int) -> AsyncIterator[Buffer]:
+    async def _blocks(self, at: int, end: int) -> AsyncGenerator[Buffer]:
         """The blocks of one response, with one of them read ahead."""
         response = await self._get(at, end)
 
