@@ -1,1 +1,4 @@
-"""The benchmark: our server and named peers, measured in one run. It knows the servers only as processes and URLs."""
+"""The benchmark: our server and named peers, measured in one run.
+
+It knows the servers only as processes and URLs.
+"""

@@ -1,4 +1,7 @@
-"""One HTTP/1.1 answer read from bytes, and the socket a client process speaks through. It knows no server."""
+"""One HTTP/1.1 answer read from bytes, and the socket a client process speaks through.
+
+It knows no server.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +62,10 @@ class Answer:
 
 
 def connect(port: int) -> socket.socket:
-    """A blocking loopback connection; kernel time-outs instead of Python's, which would make sendfile non-blocking."""
+    """A blocking loopback connection.
+
+    Kernel time-outs instead of Python's, which would make sendfile non-blocking.
+    """
     connection = socket.create_connection(("127.0.0.1", port))
     connection.settimeout(None)
     limit = struct.pack("ll", STALL, 0)
@@ -69,7 +75,10 @@ def connect(port: int) -> socket.socket:
 
 
 def read_answer(connection: socket.socket) -> Answer:
-    """The whole answer; an answer that ends with the connection counts when its head was complete."""
+    """The whole answer.
+
+    An answer that ends with the connection counts when its head was complete.
+    """
     answer = Answer()
     while not answer.done:
         data = connection.recv(READ)

@@ -1,6 +1,9 @@
-"""The client process of the small row: uploads over keep-alive connections for some seconds, then how many were answered.
+"""The client process of the small row.
 
-One epoll loop; each connection sends its next upload when the last one's answer is whole. Run as `python3 -m bench.burst`.
+Uploads over keep-alive connections for some seconds, then how many were answered.
+
+One epoll loop; each connection sends its next upload when the last one's answer is whole. Run as
+`python3 -m bench.burst`.
 """
 
 from __future__ import annotations
@@ -58,7 +61,7 @@ class Line:
 def run(
     port: int, method: str, path: str, body: bytes, connections: int, seconds: float
 ) -> dict[str, float]:
-    """Uploads answered, the seconds from the first byte to the last answer, and the latencies' median and p99."""
+    """Returns the answered uploads, the seconds in all, and the median and p99 of the latencies."""
     selector = selectors.DefaultSelector()
     lines = [Line(port) for _ in range(connections)]
     waits: list[float] = []
@@ -119,7 +122,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=3.0)
     asked = parser.parse_args(arguments)
-    told = run(
+    report = run(
         asked.port,
         asked.method,
         asked.path,
@@ -127,7 +130,7 @@ def main(arguments: list[str] | None = None) -> int:
         asked.connections,
         asked.seconds,
     )
-    print(json.dumps(told))
+    print(json.dumps(report))
     return 0
 
 

@@ -1,4 +1,7 @@
-"""Who is compared: each contender as data (command, environment, paths, what it promises). It starts nothing."""
+"""Who is compared: each contender as data (command, environment, paths, what it promises).
+
+It starts nothing.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,10 @@ PEERS = Path(__file__).parent / "peers"
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A server and how to speak to it. {bin} {port} {sink} {to} {place} {tmp} {peers} are filled in at the start."""
+    """A server and how to speak to it.
+
+    {bin} {port} {sink} {to} {place} {tmp} {peers} are filled in at the start.
+    """
 
     name: str
     command: tuple[str, ...]
@@ -125,7 +131,7 @@ DOWNLOADS = (
 
 
 def with_fsync(peers: tuple[Contender, ...]) -> tuple[Contender, ...]:
-    """The same peers, each with fsync of the file before the answer (none of the directory, which ours has)."""
+    """The same peers with fsync of the file before the answer (ours has it of the folder, too)."""
     return tuple(
         replace(peer, fsync=True, env={**peer.env, "FSYNC": "1"})
         for peer in peers
@@ -137,7 +143,10 @@ def with_fsync(peers: tuple[Contender, ...]) -> tuple[Contender, ...]:
 def start(
     contender: Contender, binaries: Path, place: Path, sink: int = 0
 ) -> Iterator[tuple[Server, Path]]:
-    """A fresh server process in `place`; yields it and the folder it stores into (place/to). `sink` is where a relay sends to."""
+    """A fresh server process in `place`; yields it and the folder it stores into (place/to).
+
+    `sink` is where a relay sends to.
+    """
     to = place / "to"
     to.mkdir(parents=True, exist_ok=True)
     port = free_port()

@@ -1,4 +1,6 @@
-"""The row of PostgreSQL: an upload from the network into tables, against a bare psycopg loop that inserts a local file.
+"""The row of PostgreSQL.
+
+An upload from the network into tables, against a bare psycopg loop that inserts a local file.
 
 Both into one server, in turn; what was stored is read back through ours and hashed.
 """

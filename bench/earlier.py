@@ -1,6 +1,9 @@
-"""This version against an earlier one: both run in turn within every round, so that what disturbs a round disturbs both.
+"""This version against an earlier one.
 
-The earlier one is a checkout, such as a `git worktree` of a commit. Its wheel gets an environment of its own.
+Both run in turn within every round, so that what disturbs a round disturbs both.
+
+The earlier one is a checkout, such as a `git worktree` of a commit. Its wheel gets an environment
+of its own.
 """
 
 from __future__ import annotations
@@ -65,9 +68,9 @@ def _earlier(now: Contender, command: Path) -> Contender:
 
 def _add(result: Result, pairs: list[tuple[Contender, Contender]], series: list[Series]) -> None:
     for now, before in pairs:
-        told = values(series, before)
+        previous = values(series, before)
         result.rows.append(
-            _row(now, values(series, now), {"the earlier version": told} if told else {})
+            _row(now, values(series, now), {"the earlier version": previous} if previous else {})
         )
     data, failed = noted(series)
     result.data |= data

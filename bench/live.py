@@ -1,7 +1,9 @@
-"""The rows of a Flask view that passes a form's file on: the unchanged view with our one line, without it, and the pipe.
+"""The rows of a Flask view that passes a form's file on.
 
-Both legs are limited to one rate, so that neither hides behind the other; then once more as fast as it goes.
-Memory and temporary files are the most that was seen while the timed transfer ran.
+The unchanged view with our one line, without it, and the pipe.
+
+Both legs are limited to one rate, so that neither hides behind the other; then once more as fast as
+it goes. Memory and temporary files are the most that was seen while the timed transfer ran.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ __all__ = ["LIVE", "PLAIN", "live_rows"]
 
 MOST = 2 << 30  # bytes of the file
 ROUNDS = 3  # each moves the file a dozen times
-LEG = 100e6  # bytes a second of each leg: 200 MB/s could not be held while two processors had other work, too
+# bytes a second of each leg: 200 MB/s could not be held while two processors had other work, too
+LEG = 100e6
 GOAL = 0.55  # of the seconds that two steps take: half, and a tenth of that for what cannot overlap
 
 _VIEW = tuple("flask_live_app:app" if word == "flask_app:app" else word for word in GUNICORN)
@@ -50,8 +53,8 @@ def live_rows(bench: Bench, wanted: Wanted) -> Result:
         compare(f"{unpaced}; {one.name}", mine, by_label(series, (one,)), None, RATE)
         for one in peers
     ]
-    told, failed = noted(series)
-    result.data = {"both legs limited": asdict(legs), "as fast as it goes": told}
+    measured, failed = noted(series)
+    result.data = {"both legs limited": asdict(legs), "as fast as it goes": measured}
     result.failed += failed
     return result
 
@@ -64,10 +67,10 @@ def paced_rows(legs: Legs, peers: Sequence[Contender], size: int) -> list[Row]:
         for peer in peers
     ]
     ours, *others = (f"{name}: {peaks(sent)}" for name, sent in legs.sent.items())
-    told = ours.removeprefix(f"{LIVE.label}: ")
+    rates = ours.removeprefix(f"{LIVE.label}: ")
     return [
         *rows,
-        Row(f"{title}: memory", told, "; ".join(others) or "not measured", "-", "reported", None),
+        Row(f"{title}: memory", rates, "; ".join(others) or "not measured", "-", "reported", None),
     ]
 
 

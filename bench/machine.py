@@ -1,4 +1,7 @@
-"""What the numbers were measured on: machine, kernel, disk, versions, commit. It changes nothing."""
+"""What the numbers were measured on: machine, kernel, disk, versions, commit.
+
+It changes nothing.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Peak memory: a fresh server takes one upload of 10 MiB, another one of 10 GiB; their peaks are compared."""
+"""Peak memory: a fresh server takes one upload of 10 MiB, another one of 10 GiB.
+
+Their peaks are compared.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ PIECES = 10  # the large upload is the source sent ten times as one body
 
 @dataclass(frozen=True, slots=True)
 class Peaks:
-    """Peak resident bytes (VmHWM, summed over the server's processes) per round, small and large upload."""
+    """Peak resident bytes (VmHWM of all processes) per round, of a small and a large upload."""
 
     small: list[int]
     large: list[int]
@@ -44,7 +47,10 @@ def peak_of(bench: Bench, contender: Contender, size: int, repeat: int, digest: 
 
 
 def measure(bench: Bench, contender: Contender, rounds: int = 3) -> Peaks:
-    """10 MiB and ten times the bench's size, in turn; one large upload is enough where it takes long."""
+    """10 MiB and ten times the bench's size, in turn.
+
+    One large upload is enough where it takes long.
+    """
     small_digest = sha256_of(bench.source(SMALL))
     large_digest = sha256_of(bench.source(bench.size), PIECES)
     small, large = [], []

@@ -1,6 +1,9 @@
-"""Measures and draws docs/memory.svg: memory and temporary files of our server and a spooling peer during one large form.
+"""Measures and draws docs/memory.svg.
 
-`python3 bench/memory_graph.py` measures, keeps the samples as JSON and draws them; `--draw FILE.json` only draws.
+Memory and temporary files of our server and a spooling peer during one large form.
+
+`python3 bench/memory_graph.py` measures, keeps the samples as JSON and draws them; `--draw
+FILE.json` only draws.
 """
 
 from __future__ import annotations
@@ -44,7 +47,10 @@ def watch(server: Server, stop: threading.Event, points: list[list[float]]) -> N
 
 
 def measure(bench: Bench, contender: Contender, name: str) -> Series:
-    """Samples from before the upload to its answer, on a fresh server; the stored bytes are checked."""
+    """Samples from before the upload to its answer, on a fresh server.
+
+    The stored bytes are checked.
+    """
     source = bench.source(bench.size)
     digest = sha256_of(source, PIECES)
     place = clean_place(bench.work / "place")
@@ -67,26 +73,26 @@ def measure(bench: Bench, contender: Contender, name: str) -> Series:
     return {"name": name, "seconds": sent.seconds, "points": points}
 
 
-def draw(told: dict[str, Any]) -> str:
+def draw(graph: dict[str, Any]) -> str:
     """The SVG of a measurement."""
 
     def lines(column: int, unit: int) -> list[Line]:
         return [
             Line(one["name"], kind, [(point[0], point[column] / unit) for point in one["points"]])
-            for kind, one in enumerate(told["series"])
+            for kind, one in enumerate(graph["series"])
         ]
 
-    facts = told["machine"]
+    facts = graph["machine"]
     disk = facts["disk"].partition(",")[0]
     captions = [
-        f"Sluiceway commit {facts['commit']}; Starlette {facts['starlette']}, uvicorn {facts['uvicorn']}; {told['day']}",
+        f"Sluiceway commit {facts['commit']}; Starlette {facts['starlette']}, uvicorn {facts['uvicorn']}; {graph['day']}",
         f"{facts['cpu']}, {facts['memory']}, {facts['kernel']}, {disk}; every stored byte was read back and compared",
     ]
     panels = [
         Panel("Resident memory of the server, MiB", lines(1, MIB)),
         Panel("Temporary files besides the destination, GiB", lines(2, GIB)),
     ]
-    title = f"One form upload of {told['size'] / GIB:g} GiB to disk"
+    title = f"One form upload of {graph['size'] / GIB:g} GiB to disk"
     return chart(title, panels, "seconds since the upload began", captions)
 
 
@@ -103,13 +109,13 @@ def main(given: list[str] | None = None) -> int:
     )
     asked = parser.parse_args(given)
     if asked.draw is not None:
-        told = json.loads(asked.draw.read_text())
+        graph = json.loads(asked.draw.read_text())
     else:
         asked.work.mkdir(parents=True, exist_ok=True)
         work = asked.work.resolve()
         binaries = make_environment(ROOT, print)
         bench = Bench(work, binaries, max(1, asked.mib // PIECES) * MIB, 1, print)
-        told = {
+        graph = {
             "machine": describe(ROOT, work, binaries), "day": time.strftime("%Y-%m-%d"), "size": bench.size * PIECES,
             "series": [],
         }  # fmt: skip
@@ -118,16 +124,16 @@ def main(given: list[str] | None = None) -> int:
                 (OURS_FORM_SHA, "Sluiceway"),
                 (FORMS[0], "Starlette request.form()"),
             ):
-                told["series"].append(measure(bench, contender, name))
+                graph["series"].append(measure(bench, contender, name))
         except Failed as error:
             print(f"not drawn: {error}")
             return 1
         finally:
             shutil.rmtree(work, ignore_errors=True)
         asked.json.parent.mkdir(parents=True, exist_ok=True)
-        asked.json.write_text(json.dumps(told) + "\n")
+        asked.json.write_text(json.dumps(graph) + "\n")
     asked.svg.parent.mkdir(parents=True, exist_ok=True)
-    asked.svg.write_text(draw(told))
+    asked.svg.write_text(draw(graph))
     print(f"drawn: {asked.svg}")
     return 0
 

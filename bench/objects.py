@@ -1,4 +1,6 @@
-"""The rows of S3: an upload from the network into a bucket, against boto3's and obstore's own upload of a local file.
+"""The rows of S3.
+
+An upload from the network into a bucket, against boto3's and obstore's own upload of a local file.
 
 All into one real server (OpenStack Swift), in turn; what ours stored is read back and hashed.
 """
@@ -60,8 +62,10 @@ def object_rows(bench: Bench, wanted: Wanted) -> Result:
                 if number:  # the first warms up
                     for who, rate in found.items():
                         rates[who].append(rate)
-                    told = ", ".join(f"{who} {rate / 1e6:.0f} MB/s" for who, rate in found.items())
-                    bench.say(f"  round {number}: {told}; our peak RSS {mib(ours.peak_rss)}")
+                    per_peer = ", ".join(
+                        f"{who} {rate / 1e6:.0f} MB/s" for who, rate in found.items()
+                    )
+                    bench.say(f"  round {number}: {per_peer}; our peak RSS {mib(ours.peak_rss)}")
                 if number < bench.rounds:
                     gone = Request(f"http://127.0.0.1:{server.port}/files/upload", method="DELETE")
                     urlopen(gone, timeout=60).close()
@@ -104,7 +108,7 @@ def _peers(bench: Bench, endpoint: str) -> Iterator[dict[str, subprocess.Popen[s
 def _ours(bench: Bench, endpoint: str, place: Path) -> Iterator[Server]:
     place.mkdir(parents=True)
     port = free_port()
-    told = [
+    options = [
         "--to",
         f"s3://{BUCKET}/ours",
         "--store-option",
@@ -115,6 +119,6 @@ def _ours(bench: Bench, endpoint: str, place: Path) -> Iterator[Server]:
         str(port),
     ]
     with serving(
-        [str(bench.binaries / "sluiceway"), "serve", *told], dict(KEYS), place, port
+        [str(bench.binaries / "sluiceway"), "serve", *options], dict(KEYS), place, port
     ) as server:
         yield server

@@ -7,11 +7,15 @@ import time
 __all__ = ["SLICE", "Pace"]
 
 SLICE = 1 << 17  # most bytes of one paced call: at 50 MB/s one every 2.6 ms
-LATE = 0.01  # seconds: a sleep that ends late (0.1 ms is usual) is made up for, a peer that stood still for longer is not
+# seconds: a sleep that ends late (0.1 ms is usual) is made up for, a peer that stood still for
+# longer is not
+LATE = 0.01
 
 
 class Pace:
-    """Sleeps so that no more than `rate` bytes a second pass, however fast the other side is. As on a line, what was not
+    """Sleeps so that no more than `rate` bytes a second pass, however fast the other side is.
+
+    As on a line, what was not
     used is lost."""
 
     def __init__(self, rate: float) -> None:

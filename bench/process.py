@@ -1,4 +1,7 @@
-"""A server process of a contender: started fresh, watched through /proc, ended by its own id. Linux only."""
+"""A server process of a contender: started fresh, watched through /proc, ended by its own id.
+
+Linux only.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +56,10 @@ class Server:
         return total
 
     def rss(self) -> int:
-        """Resident bytes now, summed; from smaps_rollup, since VmRSS lags behind by per-CPU counters."""
+        """Resident bytes now, summed.
+
+        From smaps_rollup, since VmRSS lags behind by per-CPU counters.
+        """
         return self._kib("smaps_rollup", "Rss:") * 1024
 
     def peak(self) -> int:
@@ -72,7 +78,7 @@ class Server:
         return ticks / os.sysconf("SC_CLK_TCK")
 
     def temp_bytes(self) -> int:
-        """Bytes in open files below the contender's own temp folder, deleted ones too (spools have no name)."""
+        """Bytes in open files below the contender's temp folder; spools have no name, and count."""
         sizes: dict[int, int] = {}
         for pid in self.pids():
             try:
@@ -96,7 +102,10 @@ def free_port() -> int:
 
 
 def waiting_bytes(port: int) -> int:
-    """Bytes the kernel holds for sockets of the local `port`: sent by clients, not yet read by the server."""
+    """Bytes the kernel holds for sockets of the local `port`.
+
+    Sent by clients, not yet read by the server.
+    """
     waiting = 0
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         fields = line.split()
@@ -140,7 +149,10 @@ def _stop(server: Server) -> None:
 
 @contextmanager
 def serving(command: list[str], env: Mapping[str, str], place: Path, port: int) -> Iterator[Server]:
-    """Run `command` until the block ends; its temp folder is place/tmp, what it prints goes to place/log."""
+    """Run `command` until the block ends.
+
+    Its temp folder is place/tmp, what it prints goes to place/log.
+    """
     tmp, log = place / "tmp", place / "log"
     tmp.mkdir(parents=True, exist_ok=True)
     inherited = {

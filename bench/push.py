@@ -1,7 +1,9 @@
-"""The client process of the stalled row: many uploads at once, each pushing as hard as its socket takes, to the end.
+"""The client process of the stalled row.
 
-Upload number N sends the source from byte N * STEP on, so that no two have the same bytes. Prints one JSON line when all
-are answered. Run as `python3 -m bench.push`.
+Many uploads at once, each pushing as hard as its socket takes, to the end.
+
+Upload number N sends the source from byte N * STEP on, so that no two have the same bytes. Prints
+one JSON line when all are answered. Run as `python3 -m bench.push`.
 """
 
 from __future__ import annotations
@@ -57,7 +59,7 @@ class Push:
 
 
 def run(port: int, method: str, path: str, source: Path, count: int) -> dict[str, object]:
-    """How many were answered with a success, what the others were answered, and the seconds of all together."""
+    """Returns the number of successes, the other answers, and the seconds of all together."""
     selector = selectors.DefaultSelector()
     refused: list[str] = []
     size, began = source.stat().st_size, time.perf_counter()

@@ -1,4 +1,8 @@
-"""Passing on: the relays that are compared, the sink behind them, and one transfer through a relay, checked byte by byte."""
+"""Passing on.
+
+The relays that are compared, the sink behind them, and one transfer through a relay, checked byte
+by byte.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +82,7 @@ RELAY_FORM = _ours("Sluiceway form to form, digest none", "form", "none")
 RELAY_STORY = _ours(
     "Sluiceway form to raw, digest sha-256", "form", "sha-256", "--relay-body", "raw"
 )
-# Stands still as long as it is told to: its own patience with a destination must be longer.
+# It stands still for a given time: its own timeout for a destination must be longer.
 RELAY_STALL = _ours(
     "Sluiceway raw, digest sha-256", "raw", "sha-256", "--relay-idle-timeout", "600"
 )
@@ -120,7 +124,10 @@ PIPE_NOW = replace(
 
 
 class SinkProcess:
-    """A running sink: tell() it what to do, report() what it took. The order of its lines is the order of events."""
+    """A running sink: tell() it what to do, report() what it took.
+
+    The order of its lines is the order of events.
+    """
 
     def __init__(self, process: subprocess.Popen[str], port: int) -> None:
         self.process, self.port = process, port
@@ -161,10 +168,10 @@ class SinkProcess:
             raise Failed(f"the sink said nothing for {SAYS:.0f} s") from None
         if not line:
             raise Failed("the sink ended")
-        told: dict[str, Any] = json.loads(line)
-        if word not in told:
-            raise Failed(f"the sink tells {told} where it should tell of {word!r}")
-        return told
+        report: dict[str, Any] = json.loads(line)
+        if word not in report:
+            raise Failed(f"the sink tells {report} where it should tell of {word!r}")
+        return report
 
 
 @contextmanager
@@ -183,18 +190,18 @@ def sinking() -> Iterator[SinkProcess]:
         sink.close()
 
 
-def check_taken(told: dict[str, Any], size: int, digest: str) -> None:
+def check_taken(report: dict[str, Any], size: int, digest: str) -> None:
     """The hashed trip brought the source's bytes, neither more nor less."""
-    if told["file"] != size or told["sha-256"] != digest:
+    if report["file"] != size or report["sha-256"] != digest:
         raise Failed(
-            f"the sink got {told['file']} bytes with sha-256 {told['sha-256']}, sent were {size} with {digest}"
+            f"the sink got {report['file']} bytes with sha-256 {report['sha-256']}, sent were {size} with {digest}"
         )
 
 
 def relay_once(
     bench: Bench, contender: Contender, source: Path, digest: str, rate: float = 0
 ) -> Sent:
-    """One timed transfer through a fresh, warmed-up relay, then the same trip again, untimed and hashed.
+    """One timed transfer through a fresh, warm relay, then the same trip, untimed and hashed.
 
     `rate` limits both legs of the timed one, in bytes a second.
     """
@@ -216,19 +223,25 @@ def relay_once(
 
 
 def direct_once(source: Path, sends: float, takes: float) -> float:
-    """Seconds of one leg alone: the same form straight to the sink, sent and taken at these rates (bytes a second)."""
+    """Seconds of one leg alone.
+
+    The same form straight to the sink, sent and taken at these rates (bytes a second).
+    """
     with sinking() as sink:
         sink.tell(f"rate {takes}")
-        told = run_client(sink.port, TWO_STEP, source, UPLOAD_NAME, "--rate", str(sends))
+        report = run_client(sink.port, TWO_STEP, source, UPLOAD_NAME, "--rate", str(sends))
         if sink.report()["body"] < source.stat().st_size:
             raise Failed("the sink got less than was sent")
-    return float(told["seconds"])
+    return float(report["seconds"])
 
 
 def relay_rounds(
     bench: Bench, contenders: Sequence[tuple[Contender, int]], rate: float = 0
 ) -> list[Series]:
-    """Bytes a second of each contender with its size, in turn within every round; who fails once is out, with the reason."""
+    """Bytes a second of each contender with its size, in turn within every round.
+
+    Who fails once is out, with the reason.
+    """
     all_series = [Series(contender, [], notes=[]) for contender, _ in contenders]
     digests = {size: sha256_of(bench.source(size)) for size in {size for _, size in contenders}}
     for number in range(1, bench.rounds + 1):

@@ -1,4 +1,7 @@
-"""The rows of passing on: against nginx, against how people have built it, overlapping legs, and a destination that stalls."""
+"""The rows of passing on.
+
+Against nginx, against how people have built it, overlapping legs, and a destination that stalls.
+"""
 
 from __future__ import annotations
 
@@ -86,7 +89,10 @@ def relay_rows(bench: Bench, wanted: Wanted) -> Result:
 
 
 def story_rows(bench: Bench, wanted: Wanted) -> Result:
-    """A form's file passed on raw: ours, and the ways of the sources. Less data where it would take minutes."""
+    """A form's file passed on raw: ours, and the ways of the sources.
+
+    Less data where it would take minutes.
+    """
     short = replace(bench, rounds=min(bench.rounds, STORY_ROUNDS))
     whole, sizes = min(STORY, bench.size), {}
     less = ((PIPE, min(PIPED, whole)), (PIPE_4000, min(GATHERED, whole)))
@@ -105,13 +111,13 @@ def story_rows(bench: Bench, wanted: Wanted) -> Result:
             if mine
             else "not measured"
         )
-        told = (
+        their_text = (
             f"{spread([size / rate for rate in theirs], SECONDS)} for {mib(size)}"
             if theirs
             else "not measured"
         )
         ratio = f"{spread(ratios(mine, theirs), TIMES)} the bytes/s" if mine and theirs else "-"
-        rows.append(Row(title, ours, told, ratio, "reported", None))
+        rows.append(Row(title, ours, their_text, ratio, "reported", None))
     if not rows:
         rows = [compare(f"a form's file of {mib(whole)} passed on", mine, {}, None, RATE)]
     return Result(rows, *noted(series))
@@ -134,7 +140,7 @@ class Legs:
 def paced_rounds(
     bench: Bench, contenders: Sequence[Contender], source: Path, rate: float, result: Result
 ) -> Legs:
-    """Each leg alone, then every contender with both legs at `rate` bytes a second, round by round."""
+    """Each leg alone, then every contender, with both legs at `rate` bytes a second."""
     digest, legs = sha256_of(source), Legs([], {one.label: [] for one in contenders})
     for number in range(1, bench.rounds + 1):
         try:
@@ -145,10 +151,11 @@ def paced_rounds(
             bench.say(f"  round {number}: FAILED: {error}")
             continue
         legs.alone.append(max(sending, taking))
-        for one, told in zip(contenders, sent, strict=True):
-            legs.sent[one.label].append(told)
+        for one, sent_run in zip(contenders, sent, strict=True):
+            legs.sent[one.label].append(sent_run)
         each = ", ".join(
-            f"{one.label} {told.seconds:.3f} s" for one, told in zip(contenders, sent, strict=True)
+            f"{one.label} {sent_run.seconds:.3f} s"
+            for one, sent_run in zip(contenders, sent, strict=True)
         )
         bench.say(f"  round {number}: legs alone {sending:.3f} s and {taking:.3f} s; {each}")
     return legs
@@ -184,25 +191,25 @@ def overlap_row(legs: Legs, contenders: Sequence[Contender], size: int) -> Row:
 
 
 def stalled_rows(bench: Bench, wanted: Wanted, stall: float) -> Result:
-    """Memory with a destination that takes nothing from 100 uploads, and whether all of them still arrive."""
+    """Memory while a destination takes nothing of 100 uploads, and whether all of them arrive."""
     result = Result()
-    told: dict[str, relay_stall.Stalled] = {}
+    measured: dict[str, relay_stall.Stalled] = {}
     size, peers = min(relay_stall.SIZE, bench.size), wanted((NGINX_UNBUFFERED,))
     for contender, seconds in [
         (RELAY_STALL, stall),
         *((peer, min(stall, PEER_STALL)) for peer in peers),
     ]:
         try:
-            told[contender.label] = relay_stall.measure(bench, contender, seconds, size=size)
+            measured[contender.label] = relay_stall.measure(bench, contender, seconds, size=size)
         except (Failed, OSError, ValueError, subprocess.TimeoutExpired) as error:
             result.failed.append(f"{contender.label}: {error}")
             bench.say(f"  {contender.label}: FAILED: {error}")
             continue
-        result.data[contender.label] = asdict(told[contender.label])
+        result.data[contender.label] = asdict(measured[contender.label])
     result.rows.append(
         stalled_row(
-            told.get(RELAY_STALL.label),
-            [told[peer.label] for peer in peers if peer.label in told],
+            measured.get(RELAY_STALL.label),
+            [measured[peer.label] for peer in peers if peer.label in measured],
             stall,
         )
     )
@@ -214,10 +221,12 @@ def stalled_row(
 ) -> Row:
     count = relay_stall.COUNT
 
-    def text(told: relay_stall.Stalled) -> str:
-        words = f"{mib(told.idle_rss)} -> {mib(told.peak_rss)}"
+    def text(stalled: relay_stall.Stalled) -> str:
+        words = f"{mib(stalled.idle_rss)} -> {mib(stalled.peak_rss)}"
         return words + (
-            "" if told.right == count else f"; only {told.finished} finished, {told.right} right"
+            ""
+            if stalled.right == count
+            else f"; only {stalled.finished} finished, {stalled.right} right"
         )
 
     title = f"a destination that reads nothing for {stall:g} s, {count} uploads under way: peak RSS against idle"
@@ -234,7 +243,10 @@ def stalled_row(
 
 
 def relay_groups(stall: float) -> dict[str, Callable[[Bench, Wanted], Result]]:
-    """The groups by name. `stall` is how many seconds the destination of the last one stands still."""
+    """The groups by name.
+
+    `stall` is how many seconds the destination of the last one stands still.
+    """
     return {
         "relay": relay_rows,
         "story": story_rows,

@@ -1,4 +1,6 @@
-"""A destination that reads nothing for a minute, with many uploads under way to it: what the relay holds in memory.
+"""A destination that reads nothing for a minute, with many uploads under way to it.
+
+What the relay holds in memory.
 
 Afterwards the destination reads on, and every upload must arrive whole.
 """
@@ -27,7 +29,9 @@ __all__ = ["COUNT", "SIZE", "Stalled", "measure"]
 
 COUNT = 100
 SIZE = 16 * MIB  # each: several times what the kernel takes of it for a reader that does not read
-FIRST = 1024  # bytes of the only upload before idle memory is read: a bigger one would leave memory to be reused unseen
+# bytes of the only upload before idle memory is read: a bigger one would leave memory to be reused
+# unseen
+FIRST = 1024
 LOOK_EVERY = 0.5  # seconds
 ANSWERS = 300.0  # seconds from the destination's first read to the last answer
 
@@ -77,7 +81,10 @@ def pushing(
 
 
 def stand_still(server: Server, sink: SinkProcess, count: int, seconds: float) -> int:
-    """From the moment all uploads stand at the destination's door; the most resident bytes meanwhile."""
+    """From the moment all uploads stand at the destination's door.
+
+    The most resident bytes meanwhile.
+    """
     for _ in range(count):
         sink.held()
     most, until = 0, time.monotonic() + seconds
@@ -90,7 +97,7 @@ def stand_still(server: Server, sink: SinkProcess, count: int, seconds: float) -
 def measure(
     bench: Bench, contender: Contender, stall: float, count: int = COUNT, size: int = SIZE
 ) -> Stalled:
-    """Idle memory, then `count` uploads of about `size` bytes against a destination that stands still for `stall` seconds."""
+    """Idle memory, then that of `count` uploads while the destination stands still for `stall` s."""
     raise_open_files()
     source = bench.source(size)
     wanted = wanted_files(source, count)
@@ -109,7 +116,7 @@ def measure(
             sink.tell("go")
             try:
                 out, said = client.communicate(timeout=ANSWERS)
-                told = json.loads(out)
+                report = json.loads(out)
             except subprocess.TimeoutExpired:
                 raise Failed(
                     f"not all uploads were answered {ANSWERS:.0f} s after the stall"
@@ -117,16 +124,16 @@ def measure(
             except ValueError:
                 raise Failed(f"the client ended with: {said.strip()[-300:]}") from None
             seconds = time.monotonic() - began
-        found = [sink.report() for _ in range(told["finished"])]
+        found = [sink.report() for _ in range(report["finished"])]
         peak = max(stalled, server.peak())  # the kernel counts VmHWM only now and then
     clean_place(place)
     right = len(wanted) if sorted((one["file"], one["sha-256"]) for one in found) == wanted else 0
     result = Stalled(
-        idle, stalled, peak, unread, told["finished"], told["refused"], right, stall, seconds
+        idle, stalled, peak, unread, report["finished"], report["refused"], right, stall, seconds
     )
     bench.say(
         f"  {contender.label}: idle {idle / MIB:.1f} MiB, standing still {stalled / MIB:.1f} MiB, peak {peak / MIB:.1f} MiB,"
         f" {unread / MIB:.1f} MiB unread, {result.finished} of {count} finished, {right} right, in {seconds:.1f} s"
-        + (f" ({'; '.join(told['refused'])})" if told["refused"] else "")
+        + (f" ({'; '.join(report['refused'])})" if report["refused"] else "")
     )
     return result

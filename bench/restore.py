@@ -1,5 +1,8 @@
-"""The rows of a restore: many objects from a real S3 server to a folder, against rclone, and to our own server, against
-boto3 and requests in as many threads. Whole commands, in turn, each into a place of its own; what arrived is counted.
+"""The rows of a restore.
+
+Many objects from a real S3 server to a folder, against rclone, and to our own server, against
+boto3 and requests in as many threads. Whole commands, in turn, each into a place of its own; what
+arrived is counted.
 """
 
 from __future__ import annotations
@@ -130,7 +133,7 @@ def _rclone(bench: Bench, endpoint: str) -> list[str] | None:
     if not program.exists():
         bench.say("  rclone is not installed: not measured")
         return None
-    told = f":s3,provider=Other,env_auth=true,force_path_style=true,endpoint='{endpoint}':{BUCKET}/{PREFIX}"
+    remote = f":s3,provider=Other,env_auth=true,force_path_style=true,endpoint='{endpoint}':{BUCKET}/{PREFIX}"
     return [
         str(program),
         "copy",
@@ -140,7 +143,7 @@ def _rclone(bench: Bench, endpoint: str) -> list[str] | None:
         str(JOBS),
         "--checkers",
         str(JOBS),
-        told,
+        remote,
     ]
 
 

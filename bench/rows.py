@@ -1,4 +1,7 @@
-"""The rows of the table: which contenders each needs, and which goals they are held to. It starts no process itself."""
+"""The rows of the table: which contenders each needs, and which goals they are held to.
+
+It starts no process itself.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,10 @@ Wanted = Callable[[tuple[Contender, ...]], tuple[Contender, ...]]  # the peers t
 
 @dataclass(slots=True)
 class Result:
-    """What one group of rows brought: table rows, every single value for the JSON, and whether anyone failed."""
+    """What one group of rows brought.
+
+    Table rows, every single value for the JSON, and whether anyone failed.
+    """
 
     rows: list[Row] = field(default_factory=list)
     data: dict[str, object] = field(default_factory=dict)
@@ -146,7 +152,7 @@ def memory_rows(bench: Bench, wanted: Wanted) -> Result:
     goal = "difference <= 8 MiB"
     peers = list(wanted(FORMS[:1]))
     title = f"peak RSS, {bench.size * memory.PIECES / 2**30:g} GiB upload against 10 MiB"
-    told: dict[str, memory.Peaks] = {}
+    measured: dict[str, memory.Peaks] = {}
     for contender, rounds in [
         (OURS_NONE, MEMORY_ROUNDS),
         (OURS_FORM, 1),
@@ -158,10 +164,10 @@ def memory_rows(bench: Bench, wanted: Wanted) -> Result:
             result.failed.append(f"{contender.label}: {error}")
             bench.say(f"  {contender.label}: FAILED: {error}")
             continue
-        told[contender.label] = peaks
+        measured[contender.label] = peaks
         result.data[contender.label] = asdict(peaks)
     for contender, name in ((OURS_NONE, "raw"), (OURS_FORM, "multipart")):
-        mine, other = told.get(contender.label), told.get(peers[0].label) if peers else None
+        mine, other = measured.get(contender.label), measured.get(peers[0].label) if peers else None
         best = (
             f"{peers[0].label}: {mib(other.small[0])} -> {mib(other.large[0])}"
             if other
@@ -181,16 +187,16 @@ def memory_rows(bench: Bench, wanted: Wanted) -> Result:
 def slow_rows(bench: Bench, wanted: Wanted) -> Result:
     result = Result()
     peers = list(wanted(RAWS[:1]))  # the only peer here that holds 1,000 requests in one process
-    told: dict[str, slow.Slow] = {}
+    measured: dict[str, slow.Slow] = {}
     for contender in [OURS_SHA, *peers]:
         try:
-            told[contender.label] = slow.measure(bench, contender)
+            measured[contender.label] = slow.measure(bench, contender)
         except (Failed, OSError, ValueError) as error:
             result.failed.append(f"{contender.label}: {error}")
             bench.say(f"  {contender.label}: FAILED: {error}")
             continue
-        result.data[contender.label] = asdict(told[contender.label])
-    mine, other = told.get(OURS_SHA.label), told.get(peers[0].label) if peers else None
+        result.data[contender.label] = asdict(measured[contender.label])
+    mine, other = measured.get(OURS_SHA.label), measured.get(peers[0].label) if peers else None
     result.rows.append(slow_memory_row(mine, other, peers))
     result.rows.append(beside_row(bench, mine, other, peers))
     return result
@@ -199,13 +205,11 @@ def slow_rows(bench: Bench, wanted: Wanted) -> Result:
 def slow_memory_row(
     mine: slow.Slow | None, other: slow.Slow | None, peers: Sequence[Contender]
 ) -> Row:
-    def each(told: slow.Slow) -> str:
-        text = f"{told.bytes_each / 1024:.1f} KiB"
-        text += f"; only {told.alive} alive" if told.alive < slow.COUNT else ""
-        text += (
-            f"; {told.unread} bytes left unread" if told.unread >= slow.COUNT * slow.PIECE else ""
-        )
-        return text + (f"; {told.appeared} cut-off uploads became files" if told.appeared else "")
+    def each(run: slow.Slow) -> str:
+        text = f"{run.bytes_each / 1024:.1f} KiB"
+        text += f"; only {run.alive} alive" if run.alive < slow.COUNT else ""
+        text += f"; {run.unread} bytes left unread" if run.unread >= slow.COUNT * slow.PIECE else ""
+        return text + (f"; {run.appeared} cut-off uploads became files" if run.appeared else "")
 
     ours = each(mine) if mine else "not measured"
     best = f"{peers[0].label}: {each(other)}" if other else "not measured"
@@ -221,8 +225,8 @@ def slow_memory_row(
 def beside_row(
     bench: Bench, mine: slow.Slow | None, other: slow.Slow | None, peers: Sequence[Contender]
 ) -> Row:
-    def text(told: slow.Slow) -> str:
-        return f"{spread(told.beside, MILLISECONDS)}, alone {spread(told.alone, MILLISECONDS)}"
+    def text(run: slow.Slow) -> str:
+        return f"{spread(run.beside, MILLISECONDS)}, alone {spread(run.alone, MILLISECONDS)}"
 
     title = f"{min(slow.NORMAL, bench.size) // MIB} MiB upload beside them, against alone"
     best = f"{peers[0].label}: {text(other)}" if other else "not measured"

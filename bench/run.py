@@ -1,6 +1,9 @@
-"""`make bench`: our server and named peers measured in one run, printed as a table and kept as JSON and Markdown.
+"""`make bench`.
 
-Standard library only; the peers live in .venv-bench. Every row says what was measured; goals not met are said, too.
+Our server and named peers measured in one run, printed as a table and kept as JSON and Markdown.
+
+Standard library only; the peers live in .venv-bench. Every row says what was measured; goals not
+met are said, too.
 """
 
 from __future__ import annotations
@@ -66,7 +69,9 @@ def size_of(text: str) -> int:
 def groups_of(
     stall: float, earlier: Path | None = None
 ) -> dict[str, Callable[[Bench, Wanted], Result]]:
-    """All groups of rows, in their order. `stall` is how many seconds the destination of `stalled` stands still.
+    """All groups of rows, in their order.
+
+    `stall` is how many seconds the destination of `stalled` stands still.
 
     `earlier` is the command of an earlier version; without one its rows are left out.
     """
@@ -141,8 +146,8 @@ processes, are looked at every tenth of a second while the timed transfer with l
 
 def conditions(size: int, rounds: int) -> list[str]:
     """What was measured, in words, below the table: one sentence group a line."""
-    told = CONDITIONS.format(size=size, rounds=rounds)
-    lines = re.sub(r"\n(?![A-Z0-9])", " ", told).splitlines()
+    conditions = CONDITIONS.format(size=size, rounds=rounds)
+    lines = re.sub(r"\n(?![A-Z0-9])", " ", conditions).splitlines()
     for one in (OURS_NONE, OURS_SHA, OURS_FORM, *RAWS, *FORMS):
         durable = "fsync before the answer" if one.fsync else "no fsync"
         lines += [f"{one.name}: {durable}, digest {one.digest}; writes: {one.writes}."]
@@ -223,11 +228,11 @@ def main(given: list[str] | None = None) -> int:
 def keep(asked: argparse.Namespace, facts: dict[str, str], whole: Result, seconds: float) -> str:
     """Write table.md and result.json; returns the former's text."""
     text = report(facts, whole.rows, conditions(asked.size, asked.rounds), whole.failed)
-    told = {"machine": facts, "size": asked.size, "rounds": asked.rounds, "seconds": seconds}
+    kept = {"machine": facts, "size": asked.size, "rounds": asked.rounds, "seconds": seconds}
     rows = [{key: getattr(row, key) for key in Row.__slots__} for row in whole.rows]
     asked.out.mkdir(parents=True, exist_ok=True)
     (asked.out / "result.json").write_text(
-        json.dumps({**told, "rows": rows, "failed": whole.failed, "data": whole.data}, indent=1)
+        json.dumps({**kept, "rows": rows, "failed": whole.failed, "data": whole.data}, indent=1)
         + "\n"
     )
     (asked.out / "table.md").write_text(text)

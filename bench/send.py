@@ -1,7 +1,9 @@
-"""The client process: sends a file by sendfile as a raw body or in a form, or downloads and discards.
+"""The client process.
 
-Prints one JSON line with the seconds from connect to the end of the answer. Run as `python3 -m bench.send`.
-It costs little CPU on purpose: what is measured is the server.
+Sends a file by sendfile as a raw body or in a form, or downloads and discards.
+
+Prints one JSON line with the seconds from connect to the end of the answer. Run as `python3 -m
+bench.send`. It costs little CPU on purpose: what is measured is the server.
 """
 
 from __future__ import annotations
@@ -83,7 +85,10 @@ def send_file(connection: socket.socket, source: Path, repeat: int, rate: float 
 def upload(
     port: int, envelope: Envelope, source: Path, repeat: int = 1, rate: float = 0
 ) -> tuple[float, Answer]:
-    """Seconds from connect to the last byte of the answer, and the answer; a refusal while sending is read, too."""
+    """Seconds from connect to the last byte of the answer, and the answer.
+
+    A refusal while sending is read, too.
+    """
     began = time.perf_counter()
     with connect(port) as connection:
         try:
@@ -97,7 +102,7 @@ def upload(
 
 
 def download(port: int, path: str, digest: bool) -> tuple[float, Answer, int, str | None]:
-    """Seconds, the answer's head, body bytes, and their sha-256 when `digest` (such a run is not to be timed)."""
+    """Returns seconds, the head, the body's size, and its sha-256 if `digest` (then untimed)."""
     block = bytearray(BLOCK)
     view = memoryview(block)
     hasher = hashlib.sha256()
@@ -112,7 +117,7 @@ def download(port: int, path: str, digest: bool) -> tuple[float, Answer, int, st
                 raise Refused("the server hung up without an answer")
             answer.feed(data)
         if answer.length is None:
-            raise Refused("the download's length is not told")
+            raise Refused("the download has no length")
         received = len(answer.body)
         hasher.update(answer.body)
         while received < answer.length:

@@ -1,4 +1,7 @@
-"""The rows of sending: our Form against requests_toolbelt's MultipartEncoder, both through requests, to a sink that counts."""
+"""The rows of sending.
+
+Our Form against requests_toolbelt's MultipartEncoder, both through requests, to a sink that counts.
+"""
 
 from __future__ import annotations
 
@@ -44,17 +47,17 @@ def sent_once(
         )
         if done.returncode:
             raise Failed(f"{NAMES[how]}: {done.stderr.strip()[-300:]}")
-        told: dict[str, Any] = json.loads(done.stdout)
+        measured: dict[str, Any] = json.loads(done.stdout)
         taken = sink.report()
-        if taken["body"] < told["bytes"]:
+        if taken["body"] < measured["bytes"]:
             raise Failed(f"{NAMES[how]}: the sink got less than was sent")
         if digest:
             check_taken(taken, source.stat().st_size, digest)
-    return told
+    return measured
 
 
 def sending_rows(bench: Bench, _: Wanted | None = None) -> Result:
-    """Bytes a second of both, in turn, and the peak memory of our client with 10 MiB and with ten times the size."""
+    """Bytes a second of both, in turn, and our client's peak memory with 10 MiB and with more."""
     source, result = bench.source(bench.size), Result()
     rates: dict[str, list[float]] = {how: [] for how in NAMES}
     try:
@@ -63,10 +66,10 @@ def sending_rows(bench: Bench, _: Wanted | None = None) -> Result:
                 digest = sha256_of(source) if number == 1 else ""
                 if digest:
                     sent_once(bench, how, source, digest=digest)
-                told = sent_once(bench, how, source)
-                found.append(told["bytes"] / told["seconds"])
+                measured = sent_once(bench, how, source)
+                found.append(measured["bytes"] / measured["seconds"])
                 bench.say(
-                    f"  round {number}: {NAMES[how]}: {found[-1] / 1e9:.3f} GB/s, peak RSS {mib(told['peak_rss'])}"
+                    f"  round {number}: {NAMES[how]}: {found[-1] / 1e9:.3f} GB/s, peak RSS {mib(measured['peak_rss'])}"
                 )
         small, large = (
             sent_once(bench, "ours", *what)["peak_rss"]

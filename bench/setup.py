@@ -1,4 +1,7 @@
-"""The bench's own environment: .venv-bench with the pinned peers and our wheel, nginx from Debian where we may."""
+"""The bench's own environment.
+
+.venv-bench with the pinned peers and our wheel, nginx from Debian where we may.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,10 @@ PEERS = (
 
 
 def make_environment(root: Path, say: Callable[[str], None]) -> Path:
-    """Make or refresh .venv-bench; returns its bin folder. The wheel is built anew whenever a source is newer."""
+    """Make or refresh .venv-bench; returns its bin folder.
+
+    The wheel is built anew whenever a source is newer.
+    """
     environment = root / ".venv-bench"
     binaries, stamp = environment / "bin", environment / ".made"
     if not (binaries / "python").exists():
@@ -52,7 +58,8 @@ def make_environment(root: Path, say: Callable[[str], None]) -> Path:
     pinned = [word for pin in pins for word in ("--constraint", str(pin))]
     say("installing the pinned peers and our wheel into .venv-bench")
     subprocess.run([*pip, *pinned, *PEERS], check=True)
-    # A wheel of the same version would be left as it is without --force-reinstall; its dependencies are pinned above.
+    # A wheel of the same version would be left as it is without --force-reinstall; its dependencies
+    # are pinned above.
     subprocess.run([*pip, *pinned, str(root)], check=True, cwd=root)
     subprocess.run([*pip, "--force-reinstall", "--no-deps", str(root)], check=True, cwd=root)
     stamp.touch()
@@ -60,7 +67,10 @@ def make_environment(root: Path, say: Callable[[str], None]) -> Path:
 
 
 def make_nginx(say: Callable[[str], None]) -> bool:
-    """Is nginx here? Installed by apt-get when we are root on Debian; without it its rows say `not measured`."""
+    """Is nginx here? Installed by apt-get when we are root on Debian.
+
+    Without it its rows say `not measured`.
+    """
     if shutil.which("nginx"):
         return True
     if os.geteuid() == 0 and shutil.which("apt-get"):

@@ -1,8 +1,11 @@
-"""The sink process: takes request bodies as fast as a Python process can, counts them and throws them away. Linux only.
+"""The sink process.
 
-One thread a connection, blocking reads into one buffer. Commands come on standard input, one a line: `count`, `hash` (finds
-the file in the body and hashes it), `rate N` (bytes a second, 0 for all it can), `hold` (heads are read, bodies are not) and
-`go`. Each command and each body is told as one JSON line. Run as `python3 -m bench.sink`.
+Takes request bodies as fast as a Python process can, counts them and throws them away. Linux only.
+
+One thread a connection, blocking reads into one buffer. Commands come on standard input, one a
+line: `count`, `hash` (finds the file in the body and hashes it), `rate N` (bytes a second, 0 for
+all it can), `hold` (heads are read, bodies are not) and `go`. Each command and each body is one
+line of JSON. Run as `python3 -m bench.sink`.
 """
 
 from __future__ import annotations
@@ -76,7 +79,10 @@ class Reader:
 
 
 def body_pieces(reader: Reader, length: int | None) -> Iterator[memoryview]:
-    """The body's bytes without framing: `length` of them, or chunks (RFC 9112 7.1) when it is None."""
+    """The body's bytes without framing.
+
+    `length` of them, or chunks (RFC 9112 7.1) when it is None.
+    """
     if length is not None:
         while length:
             piece = reader.take(length)
@@ -95,7 +101,10 @@ def body_pieces(reader: Reader, length: int | None) -> Iterator[memoryview]:
 
 
 class BodyFile:
-    """Hashes the file in a body: all of it, or the part with a filename, which must be the form's last."""
+    """Hashes the file in a body.
+
+    All of it, or the part with a filename, which must be the form's last.
+    """
 
     def __init__(self, content_type: str) -> None:
         found = re.search(r'multipart/form-data;.*boundary="?([^";]+)', content_type, re.IGNORECASE)
@@ -184,14 +193,14 @@ class Sink:
             body += len(piece)
             if file is not None:
                 file.feed(piece)
-        told: dict[str, object] = {
+        report: dict[str, object] = {
             "body": body,
             "chunked": chunked,
             "seconds": time.perf_counter() - began,
         }
         if file is not None:
-            told |= {"sha-256": file.close(), "file": file.size}
-        self.say(**told)
+            report |= {"sha-256": file.close(), "file": file.size}
+        self.say(**report)
         connection.sendall(
             b"HTTP/1.1 201 Created\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nkept\n"
         )

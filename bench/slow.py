@@ -1,4 +1,7 @@
-"""1,000 uploads at 1 KiB/s each: memory per upload, and how long a normal upload takes beside them."""
+"""1,000 uploads at 1 KiB/s each.
+
+Memory per upload, and how long a normal upload takes beside them.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,9 @@ PIECE = 1024  # bytes a second of each slow upload
 STEADY = 25.0  # seconds all of them run before memory is read
 NORMAL = 64 * MIB
 TIMES = 5  # normal uploads timed, beside and alone
-FIRST = 1024  # bytes of the only upload before idle memory is read: a bigger one would leave memory to be reused unseen
+# bytes of the only upload before idle memory is read: a bigger one would leave memory to be reused
+# unseen
+FIRST = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +49,10 @@ class Slow:
 
     @property
     def honest(self) -> bool:
-        """Nothing was lost, left unread in the kernel, or shown half-done: any of it would make the load look light."""
+        """Nothing was lost, left unread in the kernel, or shown half-done.
+
+        Any of it would make the load look light.
+        """
         return self.alive == COUNT and self.unread < COUNT * PIECE and not self.appeared
 
 
@@ -74,7 +82,7 @@ def trickling(server: Server, contender: Contender) -> subprocess.Popen[str]:
 
 
 def measure(bench: Bench, contender: Contender) -> Slow:
-    """Memory first (idle, then steady under load), then the normal uploads beside, then those on a fresh server."""
+    """Memory idle and under load, then normal uploads beside it, then those on a fresh server."""
     raise_open_files()
     place = clean_place(bench.work / "place")
     digest = sha256_of(bench.source(min(NORMAL, bench.size)))
@@ -92,7 +100,7 @@ def measure(bench: Bench, contender: Contender) -> Slow:
             unread, loaded = waiting_bytes(server.port), server.rss()
             beside = normal_uploads(bench, server, contender, "beside")
             client.stdin.close()
-            told = json.loads(client.stdout.readline())
+            report = json.loads(client.stdout.readline())
         finally:
             if client.poll() is None and client.stdin is not None and client.stdin.closed:
                 client.wait(30)
@@ -110,8 +118,10 @@ def measure(bench: Bench, contender: Contender) -> Slow:
         send(server, contender, bench.source(FIRST), "first.bin")
         alone = normal_uploads(bench, server, contender, "alone")
     clean_place(place)
-    result = Slow(idle, loaded, told["alive"], told["pieces"], unread, beside, alone, appeared, cpu)
-    lost = f" ({'; '.join(told['lost'])})" if told["lost"] else ""
+    result = Slow(
+        idle, loaded, report["alive"], report["pieces"], unread, beside, alone, appeared, cpu
+    )
+    lost = f" ({'; '.join(report['lost'])})" if report["lost"] else ""
     bench.say(
         f"  {contender.label}: {result.bytes_each / 1024:.1f} KiB each, {result.alive} of {COUNT} alive to the end"
         f"{lost}, {unread} bytes unread, CPU {cpu:.2f}, {appeared} appeared"

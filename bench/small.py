@@ -1,4 +1,7 @@
-"""64 KiB uploads a second over 16 keep-alive connections: ours and the peers, interleaved, every stored file checked."""
+"""64 KiB uploads a second over 16 keep-alive connections.
+
+Ours and the peers, interleaved, every stored file checked.
+"""
 
 from __future__ import annotations
 
@@ -32,12 +35,15 @@ def burst(
     )
     if done.returncode:
         raise Failed((done.stderr.strip().splitlines() or ["no answer"])[-1][:300])
-    told: dict[str, float] = json.loads(done.stdout)
-    return told
+    measured: dict[str, float] = json.loads(done.stdout)
+    return measured
 
 
 def once(bench: Bench, contender: Contender, digest: str) -> dict[str, float]:
-    """Uploads a second of one fresh, warmed-up server; each answered upload must be there, whole."""
+    """Uploads a second of one fresh, warmed-up server.
+
+    Each answered upload must be there, whole.
+    """
     place = clean_place(bench.work / "place")
     with start(contender, bench.binaries, place) as (server, to):
         warm = burst(
@@ -47,16 +53,16 @@ def once(bench: Bench, contender: Contender, digest: str) -> dict[str, float]:
             contender.path.replace("{name}", "warm-{name}"),
             WARM_SECONDS,
         )
-        told = burst(bench, server.port, contender, contender.path, SECONDS)
+        measured = burst(bench, server.port, contender, contender.path, SECONDS)
     found = stored_files(to)
-    if len(found) != warm["answered"] + told["answered"]:
+    if len(found) != warm["answered"] + measured["answered"]:
         raise Failed(
-            f"{len(found)} stored files, {warm['answered'] + told['answered']:.0f} answered"
+            f"{len(found)} stored files, {warm['answered'] + measured['answered']:.0f} answered"
         )
     if any(sha256_of(path) != digest for path in found):
         raise Failed("a stored file differs from the sent one")
     clean_place(place)
-    return told
+    return measured
 
 
 def measure(bench: Bench, contenders: Sequence[Contender]) -> list[Series]:
@@ -68,16 +74,16 @@ def measure(bench: Bench, contenders: Sequence[Contender]) -> list[Series]:
             if series.failed:
                 continue
             try:
-                told = once(bench, series.contender, digest)
+                measured = once(bench, series.contender, digest)
             except (Failed, OSError, subprocess.TimeoutExpired) as error:
                 series.failed = str(error)
                 bench.say(f"  round {number}: {series.contender.label}: FAILED: {error}")
                 continue
-            series.values.append(told["answered"] / told["seconds"])
+            series.values.append(measured["answered"] / measured["seconds"])
             if series.notes is not None:
-                series.notes.append(told)
+                series.notes.append(measured)
             bench.say(
                 f"  round {number}: {series.contender.label}: {series.values[-1]:,.0f} a second,"
-                f" latency median {told['median'] * 1e3:.1f} ms, p99 {told['p99'] * 1e3:.1f} ms"
+                f" latency median {measured['median'] * 1e3:.1f} ms, p99 {measured['p99'] * 1e3:.1f} ms"
             )
     return all_series

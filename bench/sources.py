@@ -1,7 +1,10 @@
-"""`make sources`: the tables of the articles this project began with, measured anew and without their mistakes.
+"""`make sources`.
 
-Standard library only; the peers live in .venv-bench. Every figure in the output was measured in the same run; what failed
-or was left out is said. Timed runs have no profiler and write real files; --profile makes other runs, for reading.
+The tables of the articles this project began with, measured anew and without their mistakes.
+
+Standard library only; the peers live in .venv-bench. Every figure in the output was measured in the
+same run; what failed or was left out is said. Timed runs have no profiler and write real files;
+--profile makes other runs, for reading.
 """
 
 from __future__ import annotations
@@ -96,9 +99,9 @@ def arguments(given: list[str] | None) -> argparse.Namespace:
 
 def notes(rounds: int) -> list[str]:
     """What was measured, one sentence group a line."""
-    told = NOTES.format(rounds=rounds, left_out=LEFT_OUT, clock=CLOCK * 1e6)
+    notes = NOTES.format(rounds=rounds, left_out=LEFT_OUT, clock=CLOCK * 1e6)
     lines: list[str] = []
-    for line in told.splitlines():
+    for line in notes.splitlines():
         if lines and not lines[-1].endswith("."):
             lines[-1] += f" {line}"
         else:
@@ -125,14 +128,14 @@ def keep(
     text = "\n".join(blocks)
     asked.out.mkdir(parents=True, exist_ok=True)
     (asked.out / "sources.md").write_text(text)
-    told = {
+    report = {
         "machine": facts,
         "sizes": asked.sizes,
         "rounds": asked.rounds,
         "failed": failed,
         "data": data,
     }
-    (asked.out / "sources.json").write_text(json.dumps(told, indent=1) + "\n")
+    (asked.out / "sources.json").write_text(json.dumps(report, indent=1) + "\n")
     return text
 
 

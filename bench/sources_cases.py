@@ -1,4 +1,6 @@
-"""The cases of the group `why`: the view timed in 2019 and its cure, times servers, profilers and uWSGI's settings, as data.
+"""The cases of the group `why`.
+
+The view timed in 2019 and its cure, times servers, profilers and uWSGI's settings, as data.
 
 Slow cases carry a part of the data; all are compared by seconds a byte. It starts nothing.
 """
@@ -13,8 +15,9 @@ from bench.sources_peers import DEV, NGINX_UWSGI_CONF, UWSGI, UWSGI_HTTP
 
 __all__ = ["CLOCK", "PROFILERS", "PUBLISHED", "SERVERS", "SETTINGS", "VIEWS", "Case", "cases"]
 
-# Seconds of one look at the profiler's clock: how much longer each len() took in the published profile of uWSGI than in
-# the one of the development server: 8.215 s and 0.204 s for 1,048,155 calls of a function that does nothing.
+# Seconds of one look at the profiler's clock: how much longer each len() took in the published
+# profile of uWSGI than in the one of the development server: 8.215 s and 0.204 s for 1,048,155
+# calls of a function that does nothing.
 CLOCK = (8.215 - 0.204) / 1_048_155
 PUBLISHED = (
     5.196,

@@ -1,7 +1,8 @@
 """Who stands in the sources' table: methods times deployments, as data. It starts nothing.
 
-The plain methods are what a Flask developer writes; `ours` on these deployments is the same code after `Sluiceway(app)`.
-`request.stream` and `request.files` mean nothing in `sluiceway serve`, which has no views: those cells are left out.
+The plain methods are what a Flask developer writes; `ours` on these deployments is the same code
+after `Sluiceway(app)`. `request.stream` and `request.files` mean nothing in `sluiceway serve`,
+which has no views: those cells are left out.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ DEV = (
     "--port",
     "{port}",
 )
-# One worker process like every contender; without --die-on-term uWSGI reloads when it is told to end.
+# One worker process like every contender; without --die-on-term uWSGI reloads at SIGTERM.
 UWSGI = (
     "{bin}/uwsgi", "--pythonpath", "{peers}", "--module", APP, "--need-app", "--master", "--processes", "1",
     "--die-on-term", "--disable-logging",
@@ -46,7 +47,8 @@ FLASK = {
 OWN = "sluiceway serve"
 LEFT_OUT = f"request.stream and request.files on `{OWN}` are left out: it has no views that could read them."
 
-# In front of `uwsgi --socket`; the two speak through a socket in the place, which is the working folder of both.
+# In front of `uwsgi --socket`; the two speak through a socket in the place, which is the working
+# folder of both.
 NGINX_UWSGI_CONF = """\
 daemon off; worker_processes 1; pid {place}/nginx.pid; error_log {place}/nginx.log warn; {user}
 events {{ worker_connections 256; }}

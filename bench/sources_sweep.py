@@ -1,4 +1,7 @@
-"""The group `sweep`: a form's file pushed through a pipe in pieces as Werkzeug wrote them in 2018, gathered or not, and ours.
+"""The group `sweep`.
+
+A form's file pushed through a pipe in pieces as Werkzeug wrote them in 2018, gathered or not, and
+ours.
 
 The slow ones carry less data, which the table says; they are compared by bytes a second.
 """
@@ -70,7 +73,7 @@ def sweep_lines(series: Sequence[Series]) -> list[Sequence[str]]:
         )
         rates = spread_number([value / 1e6 for value in one.values], 1)
         more = f"{statistics.median(one.values) / slowest:,.1f}" if slowest else "-"
-        told = (
+        cells = (
             f"{one.notes[0]['bytes'] / MIB:g}",
             seconds,
             rates,
@@ -79,5 +82,5 @@ def sweep_lines(series: Sequence[Series]) -> list[Sequence[str]]:
             f"{rss:,.1f} MiB",
             f"{temp:,.1f} MiB",
         )
-        lines.append((one.contender.label, *told))
+        lines.append((one.contender.label, *cells))
     return lines

@@ -1,7 +1,8 @@
 """The group `table`: every method in every deployment, at each size, in turn within each round.
 
-What was stored is read back and compared by sha-256 after each run. Profiles are of runs of their own, never of timed ones.
-A timed server is fresh and carried one warm-up; it writes a real file on the disk that is measured.
+What was stored is read back and compared by sha-256 after each run. Profiles are of runs of their
+own, never of timed ones. A timed server is fresh and carried one warm-up; it writes a real file on
+the disk that is measured.
 """
 
 from __future__ import annotations
@@ -91,7 +92,10 @@ def table_lines(size: int, cells: Sequence[Cell], series: Sequence[Series]) -> l
 def profile_cells(
     bench: Bench, sizes: Sequence[int], out: Path, cells: Sequence[Cell] = CELLS
 ) -> list[str]:
-    """Each run once more, inside a profiler; one text a run in `out`. Says which could not be made."""
+    """Each run once more, inside a profiler; one text a run in `out`.
+
+    Says which could not be made.
+    """
     out.mkdir(parents=True, exist_ok=True)
     failed = []
     for size in sizes:
@@ -107,7 +111,10 @@ def profile_cells(
 
 
 def profile_once(bench: Bench, one: Cell, out: Path) -> Path:
-    """In the app, around the view; of `sluiceway serve`, which has none, the whole process from its start to its end."""
+    """In the app, around the view.
+
+    Of `sluiceway serve`, which has none, the whole process from its start to its end.
+    """
     source, place = bench.source(bench.size), clean_place(bench.work / "place")
     path = out / f"{one.stem}_{kind_and_bytes(one, bench.size)}-bytes.txt"
     path.unlink(missing_ok=True)

@@ -1,7 +1,11 @@
-"""The group `why`: how slow lines, profilers, slow clocks and uWSGI's settings each are, and which of them made the difference.
+"""The group `why`.
 
-Every case is measured in turn within each round; the sentences below the table are computed from its medians.
-A view that throws its bytes away says how many it took; what the others stored is read back and compared.
+How slow lines, profilers, slow clocks and uWSGI's settings each are, and which of them made the
+difference.
+
+Every case is measured in turn within each round; the sentences below the table are computed from
+its medians. A view that throws its bytes away says how many it took; what the others stored is read
+back and compared.
 """
 
 from __future__ import annotations
@@ -63,10 +67,12 @@ def once(bench: Bench, one: Case, digest: str) -> Sent:
         )  # overwritten by the next
         cpu = server.cpu()
         with watching(server) as peaks:
-            told = run_client(server.port, contender, source, UPLOAD_NAME)
-        sent = Sent(told["seconds"], told["bytes"], server.cpu() - cpu, peaks.rss, peaks.temp)
-    if told["answer"].strip() != str(bench.size):
-        raise Failed(f"the view took {told['answer'].strip()!r} of {bench.size} bytes")
+            measured = run_client(server.port, contender, source, UPLOAD_NAME)
+        sent = Sent(
+            measured["seconds"], measured["bytes"], server.cpu() - cpu, peaks.rss, peaks.temp
+        )
+    if measured["answer"].strip() != str(bench.size):
+        raise Failed(f"the view took {measured['answer'].strip()!r} of {bench.size} bytes")
     if one.stores:
         check_same(to, bench.size, digest)
     clean_place(place)
@@ -74,7 +80,10 @@ def once(bench: Bench, one: Case, digest: str) -> Sent:
 
 
 def why_group(bench: Bench, nginx: bool) -> tuple[str, dict[str, object], list[str]]:
-    """Table and sentences as Markdown, every single value, and what failed. `bench.size` is what a share of 1 carries."""
+    """Table and sentences as Markdown, every single value, and what failed.
+
+    `bench.size` is what a share of 1 carries.
+    """
     every = [Measured(one) for one in cases(nginx)]
     sizes = {one.case.key: max(MIB, int(bench.size * one.case.share) // MIB * MIB) for one in every}
     digests = {size: sha256_of(bench.source(size)) for size in set(sizes.values())}
@@ -112,14 +121,14 @@ def why_lines(every: Sequence[Measured]) -> list[Sequence[str]]:
         cpu = statistics.median(sent.server_cpu / sent.bytes * 1e9 for sent in one.sent)
         temp = max(sent.peak_temp or 0 for sent in one.sent) / MIB
         seconds = spread_number([sent.seconds for sent in one.sent], 3)
-        told = (
+        cells = (
             f"{one.sent[0].bytes / MIB:g}",
             seconds,
             f"{one.cost * 1e9:,.2f}",
             f"{cpu:,.2f}",
             f"{temp:,.1f} MiB",
         )
-        lines.append((*one.case.key, *told))
+        lines.append((*one.case.key, *cells))
     return lines
 
 
@@ -133,20 +142,20 @@ def findings(every: Sequence[Measured]) -> list[str]:
         ratio = costs[slow] / costs[quick]
         return f"{ratio:,.2f} times" if ratio < 10 else f"{ratio:,.0f} times"
 
-    told = []
+    paragraphs = []
     for server in SERVERS:
         fixed, lines = (FIXED, server, NONE), (LINES, server, NONE)
-        told.append(
+        paragraphs.append(
             f"{server}, no profiler: lines as in 2019 take {times(lines, fixed)} the seconds of fixed reads (which store the"
             f" file; lines only throw it away), lines as Werkzeug takes them today {times((TODAY, server, NONE), fixed)}."
         )
-        told.append(
+        paragraphs.append(
             f"{server}, lines as in 2019: cProfile takes {times((LINES, server, PLAIN), lines)} the seconds of no profiler,"
             f" with a clock that is a system call {times((LINES, server, SYSCALL), lines)},"
             f" {SLOW.removeprefix('cProfile, ')}: {times((LINES, server, SLOW), lines)}."
             f" Fixed reads with that clock: {times((FIXED, server, SLOW), fixed)}."
         )
-    told.append(
+    paragraphs.append(
         "uWSGI against the development server, lines as in 2019:"
         f" {times((LINES, ROUTER, NONE), (LINES, DEV, NONE))} the seconds without a profiler,"
         f" {times((LINES, ROUTER, PLAIN), (LINES, DEV, PLAIN))} with cProfile in both,"
@@ -157,25 +166,25 @@ def findings(every: Sequence[Measured]) -> list[str]:
     )
     here, there = costs.get((LINES, DEV, PLAIN)), costs.get((LINES, ROUTER, SLOW))
     if here and there:
-        told.append(
+        paragraphs.append(
             f"256 MiB of such lines in cProfile at these paces: {here * 256 * MIB:.1f} s in the development server"
             f" (published: {PUBLISHED[0]} s), {there * 256 * MIB:.1f} s in uWSGI with the slow clock"
             f" (published: {PUBLISHED[1]} s)."
         )
-    told.append(
+    paragraphs.append(
         f"The http router: {times((FIXED, ROUTER, NONE), (FIXED, DIRECT, NONE))} the seconds of --http-socket (fixed reads)."
     )
-    told += [
+    paragraphs += [
         f"{name}: {times((FIXED, name, NONE), (FIXED, DIRECT, NONE))} the seconds of plain --http-socket with fixed"
         f" reads, {times((LINES, name, NONE), (LINES, DIRECT, NONE))} with lines as in 2019."
         for name in list(SETTINGS)[1:]
         if (FIXED, name, NONE) in costs
     ]
-    return [*told, *cure(costs)]
+    return [*paragraphs, *cure(costs)]
 
 
 def cure(costs: dict[tuple[str, str, str], float]) -> list[str]:
-    """The fastest of uWSGI's settings with fixed reads, against the view, the profiler and the clock of the published run."""
+    """The fastest setting of uWSGI with fixed reads, against the published run."""
     known = {
         key: cost
         for key, cost in costs.items()

@@ -1,4 +1,7 @@
-"""Files of the bench: the random source, what a server stored, and whether both are the same bytes."""
+"""Files of the bench.
+
+The random source, what a server stored, and whether both are the same bytes.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ OWN_FOLDER = ".sluiceway"  # our server's drafts and notes, not stored objects
 
 
 def make_source(path: Path, size: int) -> Path:
-    """A file of `size` random bytes: about one CR LF in 64 KiB, no long runs; kept when it is there already."""
+    """A file of `size` random bytes: about one CR LF in 64 KiB, no long runs.
+
+    Kept when it is there already.
+    """
     if not path.exists() or path.stat().st_size != size:
         with path.open("wb") as file:
             left = size
@@ -48,12 +54,14 @@ def stored_files(to: Path) -> list[Path]:
 
 
 def check_same(to: Path, size: int, digest: str) -> None:
-    """Exactly one stored file, a regular one with all its blocks on this disk, whose bytes read back are the source's."""
+    """Checks that one regular file is stored, with all its blocks and the source's bytes."""
     found = stored_files(to)
     if len(found) != 1:
         raise Failed(f"{len(found)} stored files, 1 expected")
     [path] = found
-    os.sync()  # untimed; allocates what was delayed and lets the cache be dropped, so that the disk is what is read
+    # untimed; allocates what was delayed and lets the cache be dropped, so that the disk is what is
+    # read
+    os.sync()
     facts = path.lstat()
     if path.is_symlink() or not path.is_file() or facts.st_size != size:
         raise Failed(f"stored {facts.st_size} bytes, sent {size}")
@@ -69,7 +77,7 @@ def check_same(to: Path, size: int, digest: str) -> None:
 
 
 def clean_place(place: Path) -> Path:
-    """An empty folder, with everything written before on the disk, so that no run pays for the one before it."""
+    """An empty folder, after a sync, so that no run pays for the one before it."""
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
     os.sync()

@@ -1,4 +1,7 @@
-"""Line charts as SVG text: panels below one another over one x axis, readable in light and dark. It measures nothing."""
+"""Line charts as SVG text: panels below one another over one x axis, readable in light and dark.
+
+It measures nothing.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,10 @@ STYLE = """\
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Points (x, y) in the panel's units; `kind` chooses the colour, and a dash, so that colour is not all."""
+    """Points (x, y) in the panel's units.
+
+    `kind` chooses the colour, and a dash, so that colour is not all.
+    """
 
     name: str
     kind: int

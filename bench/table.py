@@ -1,4 +1,7 @@
-"""Numbers into rows: paired ratios, goals met or not, Markdown. It measures nothing and knows no server."""
+"""Numbers into rows: paired ratios, goals met or not, Markdown.
+
+It measures nothing and knows no server.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,10 @@ TIMES = Unit("x", 1, 2)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table; `met` is None where a row has no goal, or where it could not be measured."""
+    """One line of the table.
+
+    `met` is None where a row has no goal, or where it could not be measured.
+    """
 
     row: str
     ours: str
@@ -69,7 +75,10 @@ def spread_number(values: Sequence[float], digits: int) -> str:
 
 
 def ratios(ours: Sequence[float], peer: Sequence[float]) -> list[float]:
-    """Ours over the peer's, round by round: what disturbed a round disturbed both. A peer may have run fewer rounds."""
+    """Ours over the peer's, round by round: what disturbed a round disturbed both.
+
+    A peer may have run fewer rounds.
+    """
     return [mine / other for mine, other in zip(ours, peer, strict=False)]
 
 
@@ -85,7 +94,10 @@ def compare(
     goal: float | None,
     unit: Unit,
 ) -> Row:
-    """A row where more is better: ours against the best of `peers`; the ratio is the median of the paired ratios."""
+    """A row where more is better: ours against the best of `peers`.
+
+    The ratio is the median of the paired ratios.
+    """
     text = "reported" if goal is None else f">= {goal:g}x"
     best = best_of(peers)
     ours_text = spread(ours, unit) if ours else "not measured"

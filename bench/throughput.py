@@ -1,4 +1,7 @@
-"""Rounds of one transfer at a time: A B C A B C …, each on a fresh, warmed-up server, each checked byte by byte."""
+"""Rounds of one transfer at a time.
+
+A B C A B C …, each on a fresh, warmed-up server, each checked byte by byte.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,8 @@ __all__ = ["Bench", "Sent", "Series", "run_client", "send", "transfer_rounds"]
 ROOT = Path(__file__).parent.parent
 WARM_UP = 64 * MIB  # enough to fault in buffers, load modules and settle allocators
 CLIENT_SECONDS = 1800
-BESIDE_ROUNDS = 3  # peers with fsync are reported, not held to a goal: the first rounds are enough, and save minutes
+# peers with fsync are reported, not held to a goal: the first rounds are enough, and save minutes
+BESIDE_ROUNDS = 3
 UPLOAD_NAME = "upload.bin"
 
 
@@ -71,7 +75,10 @@ class Series:
 def run_client(
     port: int, contender: Contender, source: Path, name: str, *more: str, repeat: int = 1
 ) -> dict[str, Any]:
-    """What the client process tells of one transfer. Raises Failed with the server's own words when it refuses."""
+    """What the client process tells of one transfer.
+
+    Raises Failed with the server's own words when it refuses.
+    """
     command = [
         sys.executable, "-m", "bench.send", contender.how, "--port", str(port), "--method", contender.method,
         "--path", contender.path.format(name=name), "--filename", name, "--source", str(source), "--repeat", str(repeat),
@@ -81,14 +88,16 @@ def run_client(
         command, cwd=ROOT, capture_output=True, text=True, timeout=CLIENT_SECONDS, check=False
     )
     try:
-        told: dict[str, Any] = json.loads(done.stdout)
+        measured: dict[str, Any] = json.loads(done.stdout)
     except ValueError:
         raise Failed(f"the client ended with: {done.stderr.strip()[-300:]}") from None
     if done.returncode:
-        raise Failed(f"answered {told['status']}: {told['answer'][:200]}")
-    if told["bytes"] != source.stat().st_size * repeat:
-        raise Failed(f"{told['bytes']} bytes went over, {source.stat().st_size * repeat} expected")
-    return told
+        raise Failed(f"answered {measured['status']}: {measured['answer'][:200]}")
+    if measured["bytes"] != source.stat().st_size * repeat:
+        raise Failed(
+            f"{measured['bytes']} bytes went over, {source.stat().st_size * repeat} expected"
+        )
+    return measured
 
 
 def send(
@@ -101,15 +110,18 @@ def send(
     digest: bool = False,
     look: bool = False,
 ) -> Sent:
-    """One transfer by the client process, and what it cost the server. `more` are further words for the client."""
+    """One transfer by the client process, and what it cost the server.
+
+    `more` are further words for the client.
+    """
     cpu, words = server.cpu(), [*more, *(["--hash"] if digest else [])]
     with watching(server) if look else nullcontext() as peaks:
-        told = run_client(server.port, contender, source, name, *words, repeat=repeat)
-    if digest and told["sha-256"] != sha256_of(source):
+        measured = run_client(server.port, contender, source, name, *words, repeat=repeat)
+    if digest and measured["sha-256"] != sha256_of(source):
         raise Failed("the downloaded bytes differ from the source's")
     if peaks is None:
-        return Sent(told["seconds"], told["bytes"], server.cpu() - cpu, server.peak())
-    return Sent(told["seconds"], told["bytes"], server.cpu() - cpu, peaks.rss, peaks.temp)
+        return Sent(measured["seconds"], measured["bytes"], server.cpu() - cpu, server.peak())
+    return Sent(measured["seconds"], measured["bytes"], server.cpu() - cpu, peaks.rss, peaks.temp)
 
 
 def upload_once(bench: Bench, contender: Contender, source: Path, digest: str) -> Sent:

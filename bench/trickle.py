@@ -1,7 +1,9 @@
-"""The client process of the slow row: many uploads at once, each sending one piece a second and never finishing.
+"""The client process of the slow row.
 
-Prints one JSON line when all are under way, goes on until standard input closes, then prints what became of them.
-Run as `python3 -m bench.trickle`.
+Many uploads at once, each sending one piece a second and never finishing.
+
+Prints one JSON line when all are under way, goes on until standard input closes, then prints what
+became of them. Run as `python3 -m bench.trickle`.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from bench.answer import connect
 
 __all__ = ["Trickle", "main"]
 
-# Bytes each upload says it will bring: far more than the run sends, yet 1,000 reservations fit on the disk (8 GiB).
+# Bytes each upload says it will bring: far more than the run sends, yet 1,000 reservations fit on
+# the disk (8 GiB).
 DECLARED = 8 << 20
 TICKS = 50  # sends are spread over the second in so many groups
 MOST_SECONDS = 600

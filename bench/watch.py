@@ -1,7 +1,10 @@
-"""A server's peaks while it works: a thread looks at its process tree every tenth of a second, and once more at the end.
+"""A server's peaks while it works.
 
-Temporary files and second processes are gone when the answer is there, so one look afterwards would miss them.
-Looking costs about a hundredth of one processor; it is the same for every contender of a row.
+A thread looks at its process tree every tenth of a second, and once more at the end.
+
+Temporary files and second processes are gone when the answer is there, so one look afterwards would
+miss them. Looking costs about a hundredth of one processor; it is the same for every contender of a
+row.
 """
 
 from __future__ import annotations
@@ -20,7 +23,10 @@ EVERY = 0.1  # seconds
 
 @dataclass(slots=True)
 class Peaks:
-    """Bytes: each process's own peak of resident memory, summed, and all open temporary files; the most of all looks."""
+    """Bytes: each process's own peak of resident memory, summed, and all open temporary files.
+
+    The most of all looks.
+    """
 
     rss: int = 0
     temp: int = 0

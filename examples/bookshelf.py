@@ -1,9 +1,13 @@
-"""Drop a file on a book: browser -> Flask -> the backend's API, in one go, and the bar is full when the backend said so.
+"""Drop a file on a book.
 
-    BACKEND=http://127.0.0.1:9000/books gunicorn -k gthread --threads 32 -b 127.0.0.1:5000 bookshelf:app
-    curl -F file=@emma.epub 'http://127.0.0.1:5000/shelf/files?id=42'     # what the page does; becomes PUT BACKEND/42/file
+Browser -> Flask -> the backend's API, in one go, and the bar is full when the backend said so.
 
-Open http://127.0.0.1:5000/ and drop a file on a title. One process with threads: a watched upload takes two of them.
+    BACKEND=http://127.0.0.1:9000/books gunicorn -k gthread --threads 32 -b 127.0.0.1:5000
+    bookshelf:app curl -F file=@emma.epub 'http://127.0.0.1:5000/shelf/files?id=42'     # what the
+    page does; becomes PUT BACKEND/42/file
+
+Open http://127.0.0.1:5000/ and drop a file on a title. One process with threads: a watched upload
+takes two of them.
 """
 
 import os
@@ -20,7 +24,8 @@ PAGE = """<!doctype html>
 <script type="module" src="/shelf/page/sluice.js"></script>
 <h1>Bookshelf</h1>
 {% for number, title in books.items() %}
-<sluice-drop id="book-{{ number }}" endpoint="/shelf/files?id={{ number }}" label="Add a file to {{ title }}">
+<sluice-drop id="book-{{ number }}" endpoint="/shelf/files?id={{ number }}"
+             label="Add a file to {{ title }}">
   <h2>{{ title }}</h2>
 </sluice-drop>
 {% endfor %}
@@ -28,7 +33,8 @@ PAGE = """<!doctype html>
 """
 
 app = Flask(__name__)
-# {id} is filled in from the query, as one path segment. Without the last two a form goes on as a form, by POST.
+# {id} is filled in from the query, as one path segment. Without the last two a form goes on as a
+# form, by POST.
 mount(app, "/shelf", to=f"{BACKEND}/{{id}}/file", relay_method="PUT", relay_body="raw")
 
 

@@ -1,9 +1,13 @@
-"""A remote file passes through the app to the client, block by block: status, type, length and ranges are the remote server's.
+"""A remote file passes through the app to the client, block by block.
+
+Status, type, length and ranges are the remote server's.
 
     gunicorn -k gthread --threads 32 -b 127.0.0.1:5000 download_through:app
-    curl --get http://127.0.0.1:5000/through --data-urlencode 'url=https://www.python.org/static/img/python-logo.png' -O -J
+    curl --get http://127.0.0.1:5000/through --data-urlencode
+    'url=https://www.python.org/static/img/python-logo.png' -O -J
 
-Only hosts named in ALLOW are asked, and no address inside your network unless INTERNAL names it: this is no open proxy.
+Only hosts named in ALLOW are asked, and no address inside your network unless INTERNAL names it:
+this is no open proxy.
 """
 
 import os

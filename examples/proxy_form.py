@@ -1,7 +1,9 @@
-"""A form goes on to another API as a form, while it still arrives: fields, then the file; nothing is saved or held.
+"""A form goes on to another API as a form, while it still arrives: fields, then the file.
 
-    BACKEND=http://127.0.0.1:9000/books gunicorn -k gthread --threads 32 -b 127.0.0.1:5000 proxy_form:app
-    curl -F title=Emma -F file=@emma.epub http://127.0.0.1:5000/proxy
+Nothing is saved or held.
+
+    BACKEND=http://127.0.0.1:9000/books gunicorn -k gthread --threads 32 -b 127.0.0.1:5000
+    proxy_form:app curl -F title=Emma -F file=@emma.epub http://127.0.0.1:5000/proxy
 
 Fields come before the file, as in the line above. The backend's status and text are the answer.
 """

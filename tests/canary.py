@@ -16,7 +16,10 @@ __all__ = ["Canary"]
 
 
 class Canary:
-    """Listens at every address of the machine, IPv4 and IPv6, or at one. The kernel takes connections without our help."""
+    """Listens at every address of the machine, IPv4 and IPv6, or at one.
+
+    The kernel takes connections without our help.
+    """
 
     def __init__(self, host: str | None = None) -> None:
         first = socket.create_server((host or "0.0.0.0", 0))

@@ -1,6 +1,9 @@
-"""A Django project in one file: `application` for WSGI servers, `asgi` for ASGI ones, and manage.py when it is run.
+"""A Django project in one file.
 
-BACKEND, FOLDER and STORE come from the environment: where views relay to, where they save, where @uploads stores.
+`application` for WSGI servers, `asgi` for ASGI ones, and manage.py when it is run.
+
+BACKEND, FOLDER and STORE come from the environment: where views relay to, where they save, where
+@uploads stores.
 """
 
 from __future__ import annotations
@@ -103,7 +106,10 @@ def headed(request: HttpRequest) -> HttpResponse:
 
 
 def told(request: HttpRequest) -> HttpResponse:
-    """What became of the files: fields, and where they are. ?answer= is the status, ?publish= has them published before."""
+    """What became of the files: fields, and where they are.
+
+    ?answer= is the status, ?publish= has them published before.
+    """
     found = [(name, file) for name, several in request.FILES.lists() for file in several]
     if "publish" in request.GET:
         publish(request)

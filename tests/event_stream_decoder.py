@@ -1,4 +1,4 @@
-"""Reads text/event-stream (WHATWG server-sent events), whatever the cuts, for tests that watch progress."""
+"""Reads text/event-stream (WHATWG), however it is cut, for tests that watch progress."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ class ServerEvent:
 
 
 class EventStreamDecoder:
-    """`feed` bytes, get the events they complete. An event that is cut off never comes, as specified."""
+    """`feed` bytes, get the events they complete.
+
+    An event that is cut off never comes, as specified.
+    """
 
     def __init__(self) -> None:
         self._held = bytearray()  # the line under way

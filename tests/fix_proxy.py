@@ -1,6 +1,9 @@
-"""A real HTTP proxy on loopback: CONNECT and absolute-form, with a password or not, or one that refuses; it keeps notes.
+"""A real HTTP proxy on loopback.
 
-with Proxy() as proxy: ...   # proxy.url, proxy.asked: "CONNECT host:port", "GET http://host:port/path"
+CONNECT and absolute-form, with a password or not, or one that refuses; it keeps notes.
+
+with Proxy() as proxy: ...   # proxy.url, proxy.asked: "CONNECT host:port", "GET
+http://host:port/path"
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Fixture `serve`: real server processes, started by the command people type, ended by their process id.
+"""Fixture `serve`.
+
+Real server processes, started by the command people type, ended by their process id.
 
 server = serve("--max-size", "1MiB")      # stores into server.root, listens on a free port
 requests.put(server.url + "/files/a", data=b"…")
@@ -88,7 +90,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
 def start_server(
     root: Path, *options: str, env: dict[str, str] | None = None, to: str | None = None
 ) -> RunningServer:
-    """A server process that listens, storing into `root` unless told to send on `to` another server.
+    """Starts a server that stores into `root`, or sends on `to` another server.
 
     Raises AssertionError with its output when it does not come up.
     """

@@ -1,4 +1,6 @@
-"""Fixtures for taking files: `taker`, one server for the tests of a module, and `hasty`, one with short deadlines.
+"""Fixtures for taking files.
+
+`taker`, one server for the tests of a module, and `hasty`, one with short deadlines.
 
 taker.url …                         # a plain server; each test uses keys of its own
 server = hasty(HEAD_SECONDS=0.5)    # small constants of server/http1, in its process alone
@@ -35,7 +37,8 @@ DEADLINE = 30.0  # seconds; only a broken server comes near it
 SMALL_DISK = 8 << 20  # bytes
 TORTURE = "SLUICEWAY_TORTURE" in os.environ  # whether the long proofs run
 
-# The kernel takes 2.5 MB of an answer before anybody notices that it is not read: here it takes 8 KiB.
+# The kernel takes 2.5 MB of an answer before anybody notices that it is not read: here it takes 8
+# KiB.
 SMALL_BUFFERS = [
     "made = protocol.SluiceProtocol.connection_made",
     "def small(self, transport):",
@@ -71,7 +74,8 @@ def hasty(serve: Serve, tmp_path: Path) -> Hasty:
             lines += [f"body.body_chunks.__defaults__ = ({idle!r}, body.PACE)"]
         if reader is not None:
             lines += [
-                "import sluiceway.server.http1.stalled_readers as stalled, sluiceway.server.http1.sendfile as sendfile, socket"
+                "import sluiceway.server.http1.stalled_readers as stalled, socket",
+                "import sluiceway.server.http1.sendfile as sendfile",
             ]
             lines += [
                 f"stalled.READER_SECONDS = sendfile.STALLED = {reader!r}",
@@ -124,7 +128,10 @@ def tree(folder: Path) -> dict[str, tuple[int, int, int]]:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own with SMALL_DISK bytes. Name it before `serve`: it can only go after the server."""
+    """A file system of its own with SMALL_DISK bytes.
+
+    Name it before `serve`: it can only go after the server.
+    """
     folder = tmp_path / "small"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK}", "tmpfs", str(folder)]

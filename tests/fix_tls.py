@@ -3,7 +3,8 @@
 tls = certificates(folder)      # tls.ca, tls.server, tls.client: PEM files
 with TlsPeer(act, tls) as peer: # https://127.0.0.1:PORT
     ...
-with TlsPeer(act, tls, asks=True) as peer:  # wants a certificate of the client's, signed by the same authority
+with TlsPeer(act, tls, asks=True) as peer:  # wants a certificate of the client's, signed by the
+same authority
     ...
 """
 
@@ -43,7 +44,10 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 def certificates(folder: Path) -> Certificates:
-    """An authority, a server's certificate for 127.0.0.1 and localhost, and a client's; each with its key in one file."""
+    """An authority, a server's certificate for 127.0.0.1 and localhost, and a client's.
+
+    Each with its key in one file.
+    """
     ca_key, ca = _signed("test authority", None, None, authority=True)
     made = Certificates(folder / "ca.pem", folder / "server.pem", folder / "client.pem")
     made.ca.write_bytes(ca.public_bytes(serialization.Encoding.PEM))

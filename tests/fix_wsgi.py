@@ -1,4 +1,6 @@
-"""WSGI servers as processes: the commands people type, a backend that keeps nothing, and what the processes have open.
+"""WSGI servers as processes.
+
+The commands people type, a backend that keeps nothing, and what the processes have open.
 
 with running("uwsgi", folder, Backend()) as app:
     ...  # app.port, app.backend, app.spools(): each server is ended by its id
@@ -32,9 +34,11 @@ SERVERS = {  # what people type; the first word is a program in this environment
     "flask run": "flask --app {views} run --port {port}",
     "gunicorn gthread": "gunicorn -k gthread --threads 4 -b 127.0.0.1:{port} {views}",
     "gunicorn gevent": "gunicorn -k gevent -b 127.0.0.1:{port} {views}",
-    "uWSGI": "pyuwsgi --http-socket 127.0.0.1:{port} --module {views} --master --threads 4 --need-app --die-on-term",
+    "uWSGI": "pyuwsgi --http-socket 127.0.0.1:{port} --module {views}"
+    " --master --threads 4 --need-app --die-on-term",
     "cheroot": "cheroot {views} --bind 127.0.0.1:{port}",
-    "granian": "granian --interface wsgi --host 127.0.0.1 --port {port} --blocking-threads 4 {views}",
+    "granian": "granian --interface wsgi --host 127.0.0.1 --port {port}"
+    " --blocking-threads 4 {views}",
     "waitress": "waitress-serve --listen 127.0.0.1:{port} --threads 4 {views}",
 }
 
@@ -95,11 +99,11 @@ class WsgiApp:
         return found
 
     def spools(self) -> set[str]:
-        """Files in TMPDIR, and open files without a name on any disk, that were not there before the first upload."""
+        """Files in TMPDIR, and open files without a name, that the first upload brought."""
         return self._spooled() - self._open_at_rest
 
     def rest(self) -> None:
-        """What is open now is the server's own, as the file by which gunicorn sees its workers live."""
+        """Files that are open now are the server's own, such as gunicorn's heartbeat file."""
         self._open_at_rest = self._spooled()
 
     def _spooled(self) -> set[str]:
@@ -123,7 +127,10 @@ def running(
     views: str = "flask_views:app",
     **more: str,
 ) -> Iterator[WsgiApp]:
-    """The server `name` with these views, in front of a backend that does `act`; `more` goes into its environment."""
+    """The server `name` with these views, in front of a backend that does `act`.
+
+    `more` goes into its environment.
+    """
     folder, temporary = base / "saved", base / "temporary"
     folder.mkdir()
     temporary.mkdir()

@@ -1,4 +1,7 @@
-"""A Flask app as people write them, made live by one line. BACKEND and FOLDER come from the environment."""
+"""A Flask app as people write them, made live by one line.
+
+BACKEND and FOLDER come from the environment.
+"""
 
 from __future__ import annotations
 

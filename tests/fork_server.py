@@ -1,7 +1,7 @@
 """Starts the commands of the tests without the cost of starting Python: a fork server.
 
-A process that has imported Sluiceway and its libraries forks for each `python -m sluiceway …` that a
-test starts. The fork is a real process with its own id, environment, folder, standard streams,
+A process that has imported Sluiceway and its libraries forks for each `python -m sluiceway …` that
+a test starts. The fork is a real process with its own id, environment, folder, standard streams,
 signals and exit code; only the import is skipped (0.8 s of processor time for a server).
 
 `install()` puts `ForkedPopen` in the place of `subprocess.Popen`, so tests are written as usual.
@@ -285,8 +285,9 @@ def _become(arguments: list[str], env: dict[str, str], cwd: str, fds: list[int])
     unbuffered = bool(env.get(UNBUFFERED))
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         like = getattr(sys, name)
+        mode, buffering = ("wb", 0 if unbuffered else -1) if number else ("rb", -1)
         text = io.TextIOWrapper(
-            open(number, "wb" if number else "rb", 0 if number and unbuffered else -1),  # noqa: SIM115 - as long as the process
+            open(number, mode, buffering),  # noqa: SIM115 - never closed
             encoding=like.encoding,
             errors=like.errors,
             line_buffering=number == 2 or (number == 1 and os.isatty(1)),

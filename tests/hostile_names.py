@@ -1,4 +1,7 @@
-"""Names and keys that led somebody out of a folder once: traversal, devices, invisible characters, overlong UTF-8, lengths."""
+"""Names and keys that led somebody out of a folder once.
+
+Traversal, devices, invisible characters, overlong UTF-8, lengths.
+"""
 
 from __future__ import annotations
 

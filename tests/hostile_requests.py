@@ -1,8 +1,10 @@
-"""A generator of hostile requests: heads, targets, queries, forms, chunks, pipelines and stored attributes, made of a seed.
+"""A generator of hostile requests.
 
-attack = Attack(port, seed, root)      # the same seed sends the same bytes, connection by connection
-attack.run(seconds, threads=4)
-assert attack.found == []              # what the answers gave away, each with the seed that repeats it
+Heads, targets, queries, forms, chunks, pipelines and stored attributes, made of a seed.
+
+attack = Attack(port, seed, root)      # the same seed sends the same bytes, connection by
+connection attack.run(seconds, threads=4) assert attack.found == []              # what the answers
+gave away, each with the seed that repeats it
 
 `python tests/hostile_requests.py PORT SEED` sends one connection again and prints what came back.
 """
@@ -27,6 +29,7 @@ __all__ = ["Attack", "conversation", "hostile_note"]
 ANSWER = 0.1  # seconds a connection may take to answer, before the next one begins
 SERVER_ERROR = re.compile(rb"HTTP/1\.1 500 ")
 
+VERSIONS = ["1.1"] * 20 + ["1.0", "2.0", "0.9", "1.2", "x"]
 METHODS = [
     "GET",
     "HEAD",
@@ -375,9 +378,7 @@ def _request(dice: random.Random, prefix: str) -> bytes:
         fields.append((name, dice.choice(FIELDS[name])))
     if dice.random() < 0.02:
         fields += [("A", "")] * dice.choice([100, 200, 5000])
-    lines = [
-        f"{method} {_target(dice, prefix, method)} HTTP/{dice.choice(['1.1'] * 20 + ['1.0', '2.0', '0.9', '1.2', 'x'])}"
-    ]
+    lines = [f"{method} {_target(dice, prefix, method)} HTTP/{dice.choice(VERSIONS)}"]
     lines += [f"{name}: {value}" for name, value in fields]
     return "".join(f"{line}\r\n" for line in lines).encode("latin-1", "replace") + b"\r\n" + body
 
@@ -547,7 +548,10 @@ class Attack:
 
 
 def talk(port: int, seed: str, prefix: str = "") -> bytes:
-    """Send one connection's bytes and read what comes for a moment; end it in one of several ways."""
+    """Send one connection's bytes and read what comes for a moment.
+
+    End it in one of several ways.
+    """
     dice = random.Random(seed + "/end")
     ending: Callable[[socket.socket], None] = dice.choice(
         [_close, _close, _reset, _half_close, _half_close]

@@ -1,4 +1,4 @@
-"""A Flask app with the whole service under /drop, guarded as an app guards its own views, and views that stream.
+"""A Flask app with the whole service under /drop, guarded by the app, and views that stream.
 
 FOLDER and BACKEND come from the environment.
 """

@@ -21,7 +21,7 @@ request: Any = flask.request
 
 @app.post("/relay-raw")
 def relay_raw() -> tuple[str, int]:
-    """An iterator, for requests would walk a file line by line, and a line may be as long as the file."""
+    """An iterator: requests walks a file line by line, and a line may be as long as the file."""
     stream = request.stream  # before the backend hears of it: what is refused is refused here
     answer = requests.post(
         os.environ["BACKEND"], data=iter(lambda: stream.read(PIECE), b""), timeout=30

@@ -1,1 +1,4 @@
-"""The peers, each as its own documentation would have it: the apps run inside .venv-bench, nothing here imports them."""
+"""The peers, each as its own documentation would have it.
+
+The apps run inside .venv-bench, nothing here imports them.
+"""

@@ -1,6 +1,9 @@
-"""Peer: aiohttp's own server on uvloop. Raw body to a file, multipart() to a file; FSYNC=1 adds fsync.
+"""Peer: aiohttp's own server on uvloop.
 
-Run as a script with the port as its argument; writes happen on the event loop, as in Starlette's peer.
+Raw body to a file, multipart() to a file; FSYNC=1 adds fsync.
+
+Run as a script with the port as its argument; writes happen on the event loop, as in Starlette's
+peer.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""What people write for a restore from S3 to an API: boto3 lists and reads, requests puts, a pool of threads does it.
+"""What people write for a restore from S3 to an API.
+
+Boto3 lists and reads, requests puts, a pool of threads does it.
 
 boto_requests.py ENDPOINT BUCKET PREFIX URL JOBS
 """

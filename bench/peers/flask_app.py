@@ -1,4 +1,7 @@
-"""Peer: Flask under gunicorn gthread. request.stream to a file, request.files saved to a file; FSYNC=1 adds fsync."""
+"""Peer: Flask under gunicorn gthread.
+
+request.stream to a file, request.files saved to a file; FSYNC=1 adds fsync.
+"""
 
 from __future__ import annotations
 

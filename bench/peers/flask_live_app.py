@@ -1,4 +1,6 @@
-"""Ours and its peer in one: a Flask view that passes a form's file on with requests; LIVE=1 adds the one line, Sluiceway(app).
+"""Ours and its peer in one: a Flask view that passes a form's file on with requests.
+
+LIVE=1 adds the one line, Sluiceway(app).
 
 The view is the same to the letter. Without the line Flask keeps the whole file first: two steps.
 """

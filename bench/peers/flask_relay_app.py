@@ -1,8 +1,11 @@
-"""Peer: a Flask view that passes a form's file on with requests, in the two ways people have built it.
+"""Peer.
 
-Two steps: request.files first (the whole file, in a temp file), then requests.post. A pipe: Werkzeug's parser writes what it
-finds into a multiprocessing.Pipe, a second process sends what comes out of it. The parser of 2018 wrote tiny pieces, today's
-does not: they are cut here, unless CUT=0. THRESHOLD gathers them to at least so many bytes first.
+A Flask view that passes a form's file on with requests, in the two ways people have built it.
+
+Two steps: request.files first (the whole file, in a temp file), then requests.post. A pipe:
+Werkzeug's parser writes what it finds into a multiprocessing.Pipe, a second process sends what
+comes out of it. The parser of 2018 wrote tiny pieces, today's does not: they are cut here, unless
+CUT=0. THRESHOLD gathers them to at least so many bytes first.
 """
 
 from __future__ import annotations
@@ -35,13 +38,16 @@ PIECES = (
     7,
     1,
     5,
-)  # as told of Werkzeug in 2018: mostly under ten bytes, at most about sixty
+)  # as reported of Werkzeug in 2018: mostly under ten bytes, at most about sixty
 
 app: Any = Flask(__name__)
 
 
 class PipeWriter:
-    """What the parser takes for a file: everything goes into the pipe; seek(0) is the parser's word that it was all."""
+    """What the parser takes for a file: everything goes into the pipe.
+
+    seek(0) is the parser's word that it was all.
+    """
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe, self._held, self._sizes = pipe, b"", itertools.cycle(PIECES)
@@ -71,11 +77,14 @@ def pieces(pipe: Connection) -> Iterator[bytes]:
             return
 
 
-def forward(inlet: Connection, outlet: Connection, told: Connection) -> None:
-    """The second process. The pipe's inlet is open here, too, after a fork: it would hide the end."""
+def forward(inlet: Connection, outlet: Connection, results: Connection) -> None:
+    """The second process.
+
+    The pipe's inlet is open here, too, after a fork: it would hide the end.
+    """
     inlet.close()
     answer = requests.post(SINK, data=pieces(outlet), headers=TYPE, timeout=600)
-    told.send((answer.text, answer.status_code))
+    results.send((answer.text, answer.status_code))
 
 
 def two_step() -> tuple[str, int]:
@@ -86,11 +95,11 @@ def two_step() -> tuple[str, int]:
 
 def pipe() -> tuple[str, int]:
     inlet, outlet = multiprocessing.Pipe()
-    answer, told = multiprocessing.Pipe(duplex=False)
-    process = multiprocessing.Process(target=forward, args=(inlet, outlet, told))
+    answer, results = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.Process(target=forward, args=(inlet, outlet, results))
     process.start()
     outlet.close()
-    told.close()
+    results.close()
     writes: Any = lambda *_, **__: PipeWriter(inlet)  # noqa: E731 - by type it would have to be a whole file
     parse_form_data(request.environ, stream_factory=writes, silent=False)
     text, status = answer.recv()

@@ -1,7 +1,10 @@
-"""Peer: the views of the sources' table, for any WSGI server. LIVE=1 adds our one line, Sluiceway(app), and nothing else.
+"""Peer: the views of the sources' table, for any WSGI server.
 
-/stream and /files are what a Flask developer writes today. /lines is the view that was timed in 2019: `writelines` over
-`request.stream`, which takes line by line, to the null device. PROFILE (a path without its end) writes a profile a request.
+LIVE=1 adds our one line, Sluiceway(app), and nothing else.
+
+/stream and /files are what a Flask developer writes today. /lines is the view that was timed in
+2019: `writelines` over `request.stream`, which takes line by line, to the null device. PROFILE (a
+path without its end) writes a profile a request.
 """
 
 from __future__ import annotations
@@ -35,7 +38,10 @@ if os.environ.get("LIVE") == "1":
 
 
 class LinesOf2019:
-    """What `request.stream` was in Werkzeug 0.15, as far as lines go: a limit around the server's own readline."""
+    """What `request.stream` was in Werkzeug 0.15, as far as lines go.
+
+    A limit around the server's own readline.
+    """
 
     def __init__(self, source: Any, limit: int) -> None:
         self._readline, self._limit, self.taken = source.readline, limit, 0
@@ -90,7 +96,8 @@ def slow_clock() -> float:
 
 
 def profiler() -> cProfile.Profile:
-    # On Linux the processor-time clock is always a system call; the wall's is none where the machine's clock is a good one.
+    # On Linux the processor-time clock is always a system call; the wall's is none where the
+    # machine's clock is a good one.
     if CLOCK:
         return cProfile.Profile(time.process_time if CLOCK == "syscall" else slow_clock)
     return cProfile.Profile()
@@ -99,7 +106,7 @@ def profiler() -> cProfile.Profile:
 def profiled(view: Callable[..., str]) -> Callable[..., str]:
     """The view under cProfile; each profile is named by content type and bytes of the body."""
 
-    def told(**words: str) -> str:
+    def profiled(**words: str) -> str:
         profile = profiler()
         answer: str = profile.runcall(view, **words)
         text = io.StringIO()
@@ -108,7 +115,7 @@ def profiled(view: Callable[..., str]) -> Callable[..., str]:
         Path(f"{PROFILE}_{kind}_{request.content_length}-bytes.txt").write_text(text.getvalue())
         return answer
 
-    return told if PROFILE else view
+    return profiled if PROFILE else view
 
 
 for path, method, view in (

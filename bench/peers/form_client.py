@@ -1,6 +1,9 @@
-"""The client process of the `sending` rows: a file as a form through requests, by our Form or by requests_toolbelt's encoder.
+"""The client process of the `sending` rows.
 
-Runs in the bench's own environment. Prints seconds from the request to its answer, bytes of the files and peak memory.
+A file as a form through requests, by our Form or by requests_toolbelt's encoder.
+
+Runs in the bench's own environment. Prints seconds from the request to its answer, bytes of the
+files and peak memory.
 """
 
 from __future__ import annotations

@@ -1,10 +1,14 @@
-"""Peer: nginx. The configurations for DAV PUT, sendfile downloads and passing on; nginx has no fsync switch."""
+"""Peer: nginx.
+
+The configurations for DAV PUT, sendfile downloads and passing on; nginx has no fsync switch.
+"""
 
 from __future__ import annotations
 
 __all__ = ["NGINX_BUFFERED_CONF", "NGINX_CONF", "NGINX_SMALL_CONF", "NGINX_UNBUFFERED_CONF"]
 
-# One worker like every contender; body temp files lie beside the destination, so PUT ends in a rename, not a copy.
+# One worker like every contender; body temp files lie beside the destination, so PUT ends in a
+# rename, not a copy.
 NGINX_CONF = """\
 daemon off; worker_processes 1; pid {place}/nginx.pid; error_log {place}/nginx.log warn; {user}
 events {{ worker_connections 2048; }}
@@ -21,8 +25,9 @@ http {{
 }}
 """
 
-# What one writes in front of an API. BUFFERING is `off` (the body goes on while it arrives) or `on` (nginx's default).
-# 1 MiB buffers are the fastest (1.7 GB/s against 0.5 with nginx's own 16 KiB) and cost 1 MiB a transfer.
+# What one writes in front of an API. BUFFERING is `off` (the body goes on while it arrives) or `on`
+# (nginx's default). 1 MiB buffers are the fastest (1.7 GB/s against 0.5 with nginx's own 16 KiB)
+# and cost 1 MiB a transfer.
 _RELAY_CONF = """\
 daemon off; worker_processes 1; pid {place}/nginx.pid; error_log {place}/nginx.log warn; {user}
 events {{ worker_connections 2048; }}

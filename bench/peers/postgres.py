@@ -1,4 +1,7 @@
-"""A PostgreSQL server of the bench's own, from a wheel: prints its URL, ends when its standard input does."""
+"""A PostgreSQL server of the bench's own, from a wheel.
+
+Prints its URL, ends when its standard input does.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,9 @@
-"""Peer: a bare psycopg loop, which puts a local file into a chunk table in one transaction: 512 KiB a row.
+"""Peer: a bare psycopg loop, which puts a local file into a chunk table in one transaction.
 
-Started once with the database's URL; for each path on standard input it prints the seconds that one took.
+512 KiB a row.
+
+Started once with the database's URL; for each path on standard input it prints the seconds that one
+took.
 """
 
 from __future__ import annotations

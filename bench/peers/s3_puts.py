@@ -1,6 +1,9 @@
-"""Peers: boto3's upload_fileobj, or obstore's put, of a local file into a bucket, each with its own defaults.
+"""Peers.
 
-Started once: `s3_puts.py boto3|obstore ENDPOINT BUCKET`. For each path on standard input it prints the seconds that one took.
+Boto3's upload_fileobj, or obstore's put, of a local file into a bucket, each with its own defaults.
+
+Started once: `s3_puts.py boto3|obstore ENDPOINT BUCKET`. For each path on standard input it prints
+the seconds that one took.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Puts a folder into a new bucket, by boto3, so that nobody's marks are on it: `s3_stock.py ENDPOINT BUCKET PREFIX FOLDER`."""
+"""Puts a folder into a new bucket, by boto3, so that nobody's marks are on it.
+
+`s3_stock.py ENDPOINT BUCKET PREFIX FOLDER`.
+"""
 
 from __future__ import annotations
 

@@ -1,9 +1,11 @@
-"""An SFTP server of the bench's own, on loopback: prints its port and known_hosts line, ends when its standard input does.
+"""An SFTP server of the bench's own, on loopback.
+
+Prints its port and known_hosts line, ends when its standard input does.
 
     python bench/peers/sftp.py FOLDER [PORT] [plain]
 
-The user is `files`, the password `secret`; FOLDER is its root. Its key stays beside FOLDER, so that a server started again is
-the same one.
+The user is `files`, the password `secret`; FOLDER is its root. Its key stays beside FOLDER, so that
+a server started again is the same one.
 """
 
 from __future__ import annotations
@@ -57,5 +59,7 @@ async def main(folder: Path, port: int, kind: type[asyncssh.SFTPServer]) -> None
 
 if __name__ == "__main__":
     with contextlib.suppress(KeyboardInterrupt):
-        told = Plain if "plain" in sys.argv else asyncssh.SFTPServer
-        asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0, told))
+        kind_of_server = Plain if "plain" in sys.argv else asyncssh.SFTPServer
+        asyncio.run(
+            main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0, kind_of_server)
+        )

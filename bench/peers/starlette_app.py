@@ -1,6 +1,9 @@
-"""Peer: Starlette under uvicorn. Raw body to a file, form() copied to a file, FileResponse; FSYNC=1 adds fsync.
+"""Peer: Starlette under uvicorn.
 
-Writes happen on the event loop: the shortest code and, for one upload, the fastest this peer can be.
+Raw body to a file, form() copied to a file, FileResponse; FSYNC=1 adds fsync.
+
+Writes happen on the event loop: the shortest code and, for one upload, the fastest this peer can
+be.
 """
 
 from __future__ import annotations

@@ -1,7 +1,10 @@
-"""A real S3 server of the bench's own, from wheels: OpenStack Swift with s3api on one node, four processes.
+"""A real S3 server of the bench's own, from wheels.
 
-Prints its endpoint when it is ready, ends when its standard input does. Access key `test:tester`, secret `testing`, region
-us-east-1, path-style addresses. `swift.py FOLDER [SMALLEST_PART]`; the folder's file system needs extended attributes.
+OpenStack Swift with s3api on one node, four processes.
+
+Prints its endpoint when it is ready, ends when its standard input does. Access key `test:tester`,
+secret `testing`, region us-east-1, path-style addresses. `swift.py FOLDER [SMALLEST_PART]`; the
+folder's file system needs extended attributes.
 """
 
 from __future__ import annotations
@@ -82,10 +85,10 @@ def main() -> None:
 def _serve(root: Path, smallest: str) -> bool:
     """Until standard input ends; whether it came up at all."""
     ports = dict(zip((*SERVICES, "proxy"), _free_ports(4), strict=True))
-    told = {"user": getpass.getuser(), "root": root, "smallest": smallest, "workers": 0}
+    values = {"user": getpass.getuser(), "root": root, "smallest": smallest, "workers": 0}
     for name, port in ports.items():
         text = DEFAULT + (PROXY if name == "proxy" else STORAGE)
-        (root / f"etc/{name}.conf").write_text(text.format(name=name, port=port, **told))
+        (root / f"etc/{name}.conf").write_text(text.format(name=name, port=port, **values))
     for name in SERVICES:
         _ring(root / "etc" / f"{name}.builder", ports[name])
     bin_ = Path(sys.executable).parent

@@ -168,7 +168,10 @@ def test_no_kind_of_store_knows_another() -> None:
 
 
 def test_no_handler_knows_another() -> None:
-    """What handlers share stands beside them in server/: a dialect can be added or removed alone."""
+    """What handlers share stands beside them in server/.
+
+    A dialect can be added or removed alone.
+    """
     require(
         where
         for module in modules()

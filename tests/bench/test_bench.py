@@ -1,4 +1,7 @@
-"""The bench's own parts against a plain sink: what it sends, what it refuses to believe, what it writes down."""
+"""The bench's own parts against a plain sink.
+
+What it sends, what it refuses to believe, what it writes down.
+"""
 
 from __future__ import annotations
 
@@ -92,13 +95,13 @@ def client(*words: str) -> tuple[int, dict[str, object]]:
         timeout=60,
         check=False,
     )
-    told: dict[str, object] = json.loads(done.stdout)
-    return done.returncode, told
+    result: dict[str, object] = json.loads(done.stdout)
+    return done.returncode, result
 
 
 def test_raw_upload_brings_every_byte_of_every_piece(port: int, source: Path) -> None:
     """The sendfile client sends the file, as often as asked, as one body, and times it."""
-    code, told = client(
+    code, result = client(
         "bench.send",
         "raw",
         "--port",
@@ -112,14 +115,14 @@ def test_raw_upload_brings_every_byte_of_every_piece(port: int, source: Path) ->
     )
 
     assert code == 0
-    assert (told["status"], told["bytes"]) == (201, 2 * SIZE)
-    assert isinstance(told["seconds"], float)
-    assert told["seconds"] > 0
+    assert (result["status"], result["bytes"]) == (201, 2 * SIZE)
+    assert isinstance(result["seconds"], float)
+    assert result["seconds"] > 0
     assert source.read_bytes() * 2 == Sink.kept
 
 
 def test_form_upload_is_one_form_with_the_file_in_it(port: int, source: Path) -> None:
-    """The multipart body has the file's bytes between a head that names it and the final boundary."""
+    """The body has the file's bytes between a head that names it and the final boundary."""
     code, _ = client(
         "bench.send", "form", "--port", str(port), "--path", "/x", "--source", str(source)
     )
@@ -135,12 +138,12 @@ def test_form_upload_is_one_form_with_the_file_in_it(port: int, source: Path) ->
 
 def test_refusal_is_not_counted_as_a_transfer(port: int, source: Path) -> None:
     """An answer that is no success ends the client with an error and the server's words."""
-    code, told = client(
+    code, result = client(
         "bench.send", "raw", "--port", str(port), "--path", "/no", "--source", str(source)
     )
 
     assert code == 1
-    assert (told["status"], told["answer"]) == (507, "said")
+    assert (result["status"], result["answer"]) == (507, "said")
 
 
 def test_download_is_hashed_when_asked(port: int, source: Path) -> None:
@@ -149,9 +152,9 @@ def test_download_is_hashed_when_asked(port: int, source: Path) -> None:
     words = ("bench.send", "get", "--port", str(port), "--path", "/x")
 
     assert client(*words)[1]["sha-256"] is None
-    code, told = client(*words, "--hash")
+    code, result = client(*words, "--hash")
     assert code == 0
-    assert (told["bytes"], told["sha-256"]) == (
+    assert (result["bytes"], result["sha-256"]) == (
         SIZE,
         hashlib.sha256(source.read_bytes()).hexdigest(),
     )
@@ -172,11 +175,11 @@ def test_small_uploads_are_counted_by_their_answers(port: int, tmp_path: Path) -
         "--seconds",
         "0.2",
     )
-    code, told = client("bench.burst", *words)
+    code, result = client("bench.burst", *words)
 
     assert code == 0
-    assert isinstance(told["answered"], int)
-    assert told["answered"] >= 3
+    assert isinstance(result["answered"], int)
+    assert result["answered"] >= 3
     assert Sink.kept == body.read_bytes()
 
 
@@ -184,7 +187,7 @@ def test_small_uploads_are_counted_by_their_answers(port: int, tmp_path: Path) -
 def test_a_stored_file_that_is_not_the_source_is_found_out(
     tmp_path: Path, source: Path, spoil: str
 ) -> None:
-    """No number counts when the stored file is short, changed, a hole, absent or not the only one."""
+    """No figure counts if the stored file is short, changed, a hole, absent or not the only one."""
     to = tmp_path / "place" / "to"
     to.mkdir(parents=True)
     stored = to / "stored"
@@ -276,28 +279,31 @@ def in_chunks(data: bytes, *sizes: int) -> bytes:
 def test_sink_counts_and_hashes_a_raw_body_and_the_file_in_a_form(
     sink: SinkProcess, source: Path
 ) -> None:
-    """Both are told with the source's own size and digest, whatever stands around the file."""
+    """Both are reported with the source's own size and digest, whatever stands around the file."""
     digest = sha256_of(source)
     client("bench.send", "raw", "--port", str(sink.port), "--path", "/x", "--source", str(source))
     raw = sink.report()
     client("bench.send", "form", "--port", str(sink.port), "--path", "/x", "--source", str(source))
     form = sink.report()
 
-    assert [(told["file"], told["sha-256"]) for told in (raw, form)] == [(SIZE, digest)] * 2
+    assert [(report["file"], report["sha-256"]) for report in (raw, form)] == [(SIZE, digest)] * 2
     assert (raw["body"], form["body"] > SIZE) == (SIZE, True)
 
 
 def test_sink_reads_chunks_of_any_size_on_one_connection(sink: SinkProcess, source: Path) -> None:
-    """Chunk heads, extensions and trailers are no body; the next request on the connection is read, too."""
+    """Chunk heads, extensions and trailers are no body.
+
+    The next request on the connection is read, too.
+    """
     data = source.read_bytes()[: 1 << 18]
     head = b"POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     with socket.create_connection(("127.0.0.1", sink.port), timeout=30) as connection:
         for sizes in ((1, 60, 7), (4000,), (1 << 18,)):
             connection.sendall(head + in_chunks(data, *sizes))
-            told = sink.report()
+            report = sink.report()
 
             assert connection.recv(1000).startswith(b"HTTP/1.1 201 ")
-            assert (told["chunked"], told["body"], told["sha-256"]) == (
+            assert (report["chunked"], report["body"], report["sha-256"]) == (
                 True,
                 len(data),
                 hashlib.sha256(data).hexdigest(),
@@ -305,7 +311,7 @@ def test_sink_reads_chunks_of_any_size_on_one_connection(sink: SinkProcess, sour
 
 
 def test_sink_says_no_yes_to_half_a_body(sink: SinkProcess) -> None:
-    """A body that breaks off is told as cut, and the bench fails over it."""
+    """A body that breaks off is reported as cut, and the bench fails over it."""
     with socket.create_connection(("127.0.0.1", sink.port), timeout=30) as connection:
         connection.sendall(b"PUT /x HTTP/1.1\r\nContent-Length: 10\r\n\r\nhalf")
         connection.shutdown(socket.SHUT_WR)
@@ -318,10 +324,10 @@ def test_sink_says_no_yes_to_half_a_body(sink: SinkProcess) -> None:
 def test_other_bytes_than_the_sources_fail_a_relay(sink: SinkProcess, source: Path) -> None:
     """The hashed trip is compared with size and digest of what was sent."""
     run_client(sink.port, TWO_STEP, source, "x")
-    told = sink.report()
-    check_taken(told, SIZE, sha256_of(source))
+    report = sink.report()
+    check_taken(report, SIZE, sha256_of(source))
 
-    for wrong in ({**told, "file": SIZE - 1}, {**told, "sha-256": "00"}):
+    for wrong in ({**report, "file": SIZE - 1}, {**report, "sha-256": "00"}):
         with pytest.raises(Failed):
             check_taken(wrong, SIZE, sha256_of(source))
 
@@ -342,7 +348,7 @@ def test_a_held_sink_reads_heads_only_until_told_to_go(sink: SinkProcess, source
 
 
 def test_pace_takes_the_time_its_rate_says() -> None:
-    """Never faster than told, and lost time is not made up for."""
+    """Never faster than asked, and lost time is not made up for."""
     pace, began = Pace(1e6), time.perf_counter()
     for _ in range(10):
         pace.wait(10_000)
@@ -358,7 +364,10 @@ def test_pace_takes_the_time_its_rate_says() -> None:
 
 @pytest.fixture
 def binaries(tmp_path: Path) -> Path:
-    """A folder like .venv-bench/bin: our own command, and what the peers need where the bench was made already."""
+    """A folder like .venv-bench/bin.
+
+    Our own command, and what the peers need where the bench was made already.
+    """
     folder = tmp_path / "bin"
     folder.mkdir()
     for name, origin in (
@@ -389,7 +398,7 @@ def test_the_row_of_forms_sent_runs_with_little(tmp_path: Path, binaries: Path) 
 def test_each_row_of_passing_on_runs_with_little(
     tmp_path: Path, binaries: Path, group: str
 ) -> None:
-    """Every command of the relay rows starts, every byte arrives, and ours has a value in each row."""
+    """Every command of the relay rows starts, every byte arrives, and ours has each value."""
     said: list[str] = []
     bench = Bench(tmp_path / "work", binaries, 2 << 20, 1, said.append)
     bench.work.mkdir()
@@ -405,6 +414,6 @@ def test_each_row_of_passing_on_runs_with_little(
     assert result.rows
     assert all(row.ours != "not measured" for row in result.rows)
     if group == "stalled":
-        for told in result.data.values():
-            assert isinstance(told, dict)
-            assert (told["finished"], told["right"]) == (100, 100)
+        for measured in result.data.values():
+            assert isinstance(measured, dict)
+            assert (measured["finished"], measured["right"]) == (100, 100)

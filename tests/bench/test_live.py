@@ -1,4 +1,7 @@
-"""The rows of a Flask view that passes a file on: what is computed from given values, and one small run."""
+"""The rows of a Flask view that passes a file on.
+
+What is computed from given values, and one small run.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,10 @@ def sent(seconds: float, rss: int = 50 * MIB, temp: int = 0) -> Sent:
 
 @pytest.mark.parametrize(("ours", "met"), [(1.0, True), (1.2, False)])
 def test_a_live_view_is_held_to_the_time_of_two_steps(ours: float, met: bool) -> None:
-    """Paired by rounds, with a goal against two steps only; memory and temporary files of all stand in one row."""
+    """Paired by rounds, with a goal against two steps only.
+
+    Memory and temporary files of all stand in one row.
+    """
     legs = Legs(
         [0.9],
         {
@@ -68,7 +74,10 @@ def test_peaks_are_the_most_of_all_looks() -> None:
 
 
 def test_live_runs_with_little(bench: Bench) -> None:
-    """With limited legs and without: the unchanged view passes every byte on, with our line and without it."""
+    """With limited legs and without.
+
+    The unchanged view passes every byte on, with our line and without it.
+    """
     result = live_rows(bench, lambda peers: peers)
 
     assert not result.failed

@@ -33,7 +33,10 @@ def sent(seconds: float, size: int = 1000 * MIB, rss: int = 50 * MIB, temp: int 
 
 
 def test_a_cell_has_seconds_rate_cpu_and_the_most_of_both_peaks() -> None:
-    """Medians with the least and the most; peaks are the most of all rounds; who failed says why."""
+    """Medians with the least and the most; peaks are the most of all rounds.
+
+    Who failed says why.
+    """
     runs = [sent(1.0, 10**9), sent(3.0, 10**9, rss=60 * MIB, temp=7 * MIB), sent(2.0, 10**9)]
     good = Series(CELLS[0].contender, [], notes=[asdict(one) for one in runs])
     bad = Series(CELLS[1].contender, [], failed="it fell over", notes=[])
@@ -60,41 +63,47 @@ def measured(costs: dict[tuple[str, str, str], float]) -> list[Measured]:
 
 
 def test_the_answer_is_computed_from_the_medians() -> None:
-    """Lines, profiler, clock, router and settings: each sentence has the ratio of its own two cases."""
+    """Lines, profiler, clock, router and settings.
+
+    Each sentence has the ratio of its own two cases.
+    """
     dev, router = SERVERS
     direct, *_, last = SETTINGS
     none, plain, syscall, slow = PROFILERS
     lines = "lines, 2019"
-    told = "\n".join(
+    text = "\n".join(
         findings(
             measured(
                 {
-                    (lines, dev, none): 3.0, (lines, dev, plain): 6.0, (lines, dev, syscall): 12.0, (lines, dev, slow): 60.0,
-                    (lines, router, none): 4.0, (lines, router, plain): 9.0, (lines, router, slow): 90.0,
-                    ("lines, today", dev, none): 70.0, ("fixed reads", direct, none): 0.5, ("fixed reads", last, none): 0.25,
+                    (lines, dev, none): 3.0, (lines, dev, plain): 6.0, (lines, dev, syscall): 12.0,
+                    (lines, dev, slow): 60.0,
+                    (lines, router, none): 4.0, (lines, router, plain): 9.0,
+                    (lines, router, slow): 90.0,
+                    ("lines, today", dev, none): 70.0, ("fixed reads", direct, none): 0.5,
+                    ("fixed reads", last, none): 0.25,
                 }
             )
         )
     )  # fmt: skip
 
-    assert f"{dev}, no profiler: lines as in 2019 take 3.00 times" in told
-    assert "lines as Werkzeug takes them today 70 times." in told
+    assert f"{dev}, no profiler: lines as in 2019 take 3.00 times" in text
+    assert "lines as Werkzeug takes them today 70 times." in text
     assert (
-        "cProfile takes 2.00 times the seconds of no profiler, with a clock that is a system call 4.00 times"
-        in told
+        "cProfile takes 2.00 times the seconds of no profiler,"
+        " with a clock that is a system call 4.00 times" in text
     )
     assert (
-        "1.33 times the seconds without a profiler, 1.50 times with cProfile in both, 1.50 times with the slow"
-        in told
+        "1.33 times the seconds without a profiler, 1.50 times with cProfile in both,"
+        " 1.50 times with the slow" in text
     )
-    assert "and 15 times when only uWSGI's clock is slow (published: 14.8 times)" in told
-    assert "The http router: 2.00 times" in told
+    assert "and 15 times when only uWSGI's clock is slow (published: 14.8 times)" in text
+    assert "The http router: 2.00 times" in text
     assert (
         f"{last}: 0.50 times the seconds of plain --http-socket with fixed reads, 1.00 times"
-        in told
+        in text
     )
-    assert f"The fastest here was {last}: 4,194 MB/s" in told
-    assert "360 times as fast." in told
+    assert f"The fastest here was {last}: 4,194 MB/s" in text
+    assert "360 times as fast." in text
 
 
 def test_what_was_not_measured_is_not_claimed() -> None:
@@ -109,7 +118,10 @@ def test_what_was_not_measured_is_not_claimed() -> None:
 
 
 def test_slow_cases_carry_a_part_of_the_data() -> None:
-    """The slow clock is the published one; what stands still on lines or on tiny buffers is sent less."""
+    """The slow clock is the published one.
+
+    What stands still on lines or on tiny buffers is sent less.
+    """
     shares = {one.key: one.share for one in cases()}
 
     assert 7.6e-6 < CLOCK < 7.7e-6
@@ -144,7 +156,10 @@ def test_the_sweep_compares_bytes_a_second_with_the_unbuffered_pipe() -> None:
 def test_the_table_runs_with_little_and_each_run_has_a_profile(
     bench: Bench, tmp_path: Path
 ) -> None:
-    """Each method and each deployment stores every byte; profiles are named by content type and bytes."""
+    """Each method and each deployment stores every byte.
+
+    Profiles are named by content type and bytes.
+    """
     some = [*CELLS[::2], CELLS[-1]]
     text, data, failed = table_group(bench, [SIZE], some)
 
@@ -163,7 +178,10 @@ def test_the_table_runs_with_little_and_each_run_has_a_profile(
 
 
 def test_why_runs_with_little(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both servers, without a profiler and with a slow one, and one of uWSGI's settings: the views say what they took."""
+    """Both servers, without a profiler and with a slow one, and one of uWSGI's settings.
+
+    The views say what they took.
+    """
 
     def few(nginx: bool) -> list[sources_cases.Case]:
         none, *_, slow = PROFILERS

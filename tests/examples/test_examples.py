@@ -1,6 +1,7 @@
-"""The programs in examples/ do what their first lines say, under a production server and over real sockets.
+"""The programs in examples/ do what their first lines say, under a production server.
 
-Each file there has its rows in TESTED, at most 40 lines, and says in its docstring how to run and to try it.
+Each file there has its rows in TESTED, at most 40 lines, and says in its docstring how to run and
+to try it.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ Run = Callable[..., AbstractContextManager[WsgiApp]]
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], WsgiApp]]:
-    """An example under gunicorn in front of a backend that says 201, started once and emptied for each test."""
+    """An example under gunicorn before a backend that answers 201; emptied for each test."""
     apps: dict[str, WsgiApp] = {}
     with ExitStack() as stack:
 
@@ -97,12 +98,12 @@ def saved(app: WsgiApp) -> dict[str, bytes]:
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
 def test_each_example_is_short_and_says_how_to_run_and_to_try_it(path: Path) -> None:
     text = path.read_text("utf-8")
-    told = text.split('"""')[1]
+    docstring = text.split('"""')[1]
 
     assert text.startswith('"""')
     assert text.count("\n") <= MOST_LINES
-    assert f"{path.stem}:app" in told or f"python {path.name}" in told
-    assert "curl " in told
+    assert f"{path.stem}:app" in docstring or f"python {path.name}" in docstring
+    assert "curl " in docstring
 
 
 def test_each_example_has_its_tests_and_its_line_in_the_table() -> None:
@@ -121,7 +122,10 @@ def test_each_example_has_its_tests_and_its_line_in_the_table() -> None:
 
 
 def test_raw_to_disk_keeps_what_came_under_a_name_of_its_own(run: Run) -> None:
-    """PUT and POST, empty and large; a name that tries to be a path is told back and nothing else."""
+    """PUT and POST, empty and large.
+
+    A name that tries to be a path is repeated and nothing else.
+    """
     with run("raw_to_disk") as app:
         put = requests.put(f"{app.url}/upload/..%5C..%5Cetc", data=DATA, timeout=30)
         post = requests.post(f"{app.url}/upload/empty", data=b"", timeout=30)
@@ -165,7 +169,10 @@ def test_raw_to_disk_gives_each_of_many_at_once_a_file_of_its_own(run: Run) -> N
 
 
 def test_raw_to_disk_shows_nothing_of_a_body_that_is_not_whole(run: Run) -> None:
-    """In the middle only a draft is there; after the cut not even that, and the client is told."""
+    """In the middle only a draft is there.
+
+    After the cut not even that, and the client gets an error.
+    """
     with run("raw_to_disk") as app, Wire(app.port) as wire:
         wire.send(head("PUT", "/upload/cut", f"Content-Length: {2 * MIB}") + bytes(MIB))
         eventually(lambda: any(saved(app).values()), "the draft grows")
@@ -213,7 +220,10 @@ def test_download_through_passes_status_type_length_and_ranges(run: Run) -> None
 
 
 def test_download_through_is_no_open_proxy(run: Run) -> None:
-    """Another host, and an address inside that a host's name hides, are refused in words; without a URL it is a 400."""
+    """Another host, and an address inside that a host's name hides, are refused in words.
+
+    Without a URL it is a 400.
+    """
     with run("download_through", ALLOW="127.0.0.2 localhost") as app:
         assert through(app, "http://example.com/").json()["code"] == "forbidden"
         assert through(app, f"http://localhost:{app.port}/through").json()["code"] == "forbidden"
@@ -227,7 +237,10 @@ def test_download_through_is_no_open_proxy(run: Run) -> None:
 def test_proxy_form_is_a_form_again_and_the_backends_word_comes_back(
     run: Run, tmp_path: Path
 ) -> None:
-    """Fields, then the file with its name and type and a known length; status and text are the backend's."""
+    """Fields, then the file with its name and type and a known length.
+
+    Status and text are the backend's.
+    """
     with run("proxy_form") as app:
         answer = requests.post(
             f"{app.url}/proxy",
@@ -266,14 +279,17 @@ def test_proxy_form_is_at_the_backend_while_the_client_still_sends(run: Run) -> 
 
 
 def test_proxy_form_tells_what_goes_wrong(run: Run) -> None:
-    """A refusal is the backend's own; a backend that hangs up is 502; a cut form never looks whole to it."""
+    """A refusal is the backend's own; a backend that hangs up is 502.
+
+    A cut form never looks whole to it.
+    """
     answers = iter([(422, b"no such title"), None])
 
     def act(exchange: Exchange) -> None:
         exchange.read_body()
-        told = next(answers, None)
-        if told and not exchange.cut:
-            exchange.reply(told[0], {"Content-Type": "text/plain"}, told[1])
+        response = next(answers, None)
+        if response and not exchange.cut:
+            exchange.reply(response[0], {"Content-Type": "text/plain"}, response[1])
 
     with run("proxy_form", act) as app:
         refused = requests.post(f"{app.url}/proxy", files={"file": DATA}, timeout=30)
@@ -306,7 +322,10 @@ def test_proxy_form_says_at_once_that_its_backend_is_not_there(run: Run) -> None
 
 
 def test_many_files_are_kept_one_by_one_and_listed(run: Run) -> None:
-    """Three files in one field and another, fields between them: a list in their order, each whole on disk."""
+    """Three files in one field and another, fields between them.
+
+    A list in their order, each whole on disk.
+    """
     body = form_body(
         ("file", "1.pdf", DATA),
         ("note", None, b"x"),
@@ -317,16 +336,16 @@ def test_many_files_are_kept_one_by_one_and_listed(run: Run) -> None:
     with run("many_files") as app, Wire(app.port) as wire:
         wire.send(form_head(len(body), target="/convert") + body)
         answer = wire.answer()
-        told: list[dict[str, Any]] = answer.json()
+        files: list[dict[str, Any]] = answer.json()
 
         assert answer.status == 201
-        assert [(one["name"], one["size"]) for one in told] == [
+        assert [(one["name"], one["size"]) for one in files] == [
             ("1.pdf", len(DATA)),
             ("2.doc", 0),
             ("../3", 3),
         ]
-        assert told[0]["sha-256"] == SHA
-        assert [saved(app)[one["key"]] for one in told] == [DATA, b"", b"abc"]
+        assert files[0]["sha-256"] == SHA
+        assert [saved(app)[one["key"]] for one in files] == [DATA, b"", b"abc"]
         assert len(saved(app)) == 3
         assert not app.spools()
 
@@ -366,7 +385,10 @@ def api(serve: Serve) -> RunningServer:
 
 
 def test_restore_goes_on_where_the_source_broke_off_and_keeps_the_length(tmp_path: Path) -> None:
-    """The storage cuts the first answer in the middle; the API sees one request, of known length, and it is whole."""
+    """The storage cuts the first answer in the middle.
+
+    The API sees one request, of known length, and it is whole.
+    """
     cuts = iter([1_000_000])
 
     def storage(exchange: Exchange) -> None:
@@ -403,7 +425,10 @@ def test_restore_goes_on_where_the_source_broke_off_and_keeps_the_length(tmp_pat
 def test_restore_fails_loudly_when_the_bytes_are_not_those_that_were_kept(
     api: RunningServer, tmp_path: Path
 ) -> None:
-    """Another digest than the source names: nothing is at the destination, the exit code says so."""
+    """Another digest than the source names.
+
+    Nothing is at the destination, the exit code says so.
+    """
     wrong = f"sha-256=:{b64encode(bytes(32)).decode()}:"
     with Peer(lambda exchange: exchange.reply(200, {"Repr-Digest": wrong}, DATA)) as source:
         done = program(
@@ -419,7 +444,7 @@ def test_restore_fails_loudly_when_the_bytes_are_not_those_that_were_kept(
 def test_uploader_says_what_it_does_and_writes_a_readable_profile(
     api: RunningServer, tmp_path: Path, kind: str
 ) -> None:
-    """File and method at the start and the end, progress between, and a profile named by type and bytes."""
+    """File and method at start and end, progress between, a profile named by type and bytes."""
     file = tmp_path / "big.iso"
     file.write_bytes(DATA)
     done = program(

@@ -1,4 +1,7 @@
-"""Bounds of docs/limits.md that no other test needs to know of: each holds at its edge, or ends what goes beyond."""
+"""Bounds of docs/limits.md that no other test needs to know of.
+
+Each holds at its edge, or ends what goes beyond.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,10 @@ from sluiceway.uploads.progress import ProgressTable
 from sluiceway.wire.forms.charsets import MOST_CHARSET, known_charset
 from sluiceway.wsgi.streaming_form import LiveForm
 
-STARTED = "import sys, sluiceway.server.run as run; run.KEEP_ALIVE = 1; from sluiceway.cli.main import main; sys.exit(main())"
+STARTED = (
+    "import sys, sluiceway.server.run as run; run.KEEP_ALIVE = 1;"
+    " from sluiceway.cli.main import main; sys.exit(main())"
+)
 
 
 def test_an_idle_connection_is_closed(tmp_path: Path) -> None:
@@ -90,7 +96,7 @@ def test_a_charset_with_a_long_name_is_none() -> None:
 
 
 def test_a_file_that_nobody_reads_is_not_read_for_ever() -> None:
-    """A view that asks for what stands behind an unwanted file waits for MOST_SKIPPED bytes of it, and no longer."""
+    """A view that asks for the field behind an unwanted file waits for MOST_SKIPPED bytes."""
     head = b'--b\r\nContent-Disposition: form-data; name="f"; filename="x"\r\n\r\n'
     sent = 0
 
@@ -215,11 +221,11 @@ def test_a_listing_of_another_server_has_a_size(tmp_path: Path) -> None:
         try:
             report = sluiceway.copy_all(f"{url}/files/", tmp_path / "to", retries=0)
         except SluiceError as error:
-            told = error.detail
+            message = error.detail
         else:
-            told = str(report)
+            message = str(report)
 
-    assert f"{MOST_PAGE >> 20} MiB" in told
+    assert f"{MOST_PAGE >> 20} MiB" in message
     assert time.monotonic() - began < 60
 
 

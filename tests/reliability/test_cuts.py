@@ -1,4 +1,7 @@
-"""Cut at every byte: of a small upload of each framing, each beginning of it, sent and hung up, leaves nothing."""
+"""Cut at every byte.
+
+Of a small upload of each framing, each beginning of it, sent and hung up, leaves nothing.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,10 @@ WAYS: dict[str, Callable[[Wire], None]] = {
 @pytest.mark.timeout(3600 if TORTURE else 120)
 @pytest.mark.parametrize("upload", UPLOADS)
 def test_an_upload_cut_at_any_byte_is_never_seen(serve: Serve, upload: str) -> None:
-    """Every beginning but the whole, several at once, in every way of hanging up: nothing is ever visible."""
+    """Every beginning but the whole, several at once, in every way of hanging up.
+
+    Nothing is ever visible.
+    """
     server = serve()
     eventually((server.root / ".sluiceway").exists, "the folder is made")
     data = UPLOADS[upload]
@@ -61,7 +67,7 @@ def test_an_upload_cut_at_any_byte_is_never_seen(serve: Serve, upload: str) -> N
     assert visible == []
     assert os.listdir(server.root) == [".sluiceway"]
     assert statuses <= {None, 400}
-    assert 400 in statuses  # who still listened was told
+    assert 400 in statuses  # a client that still listened got it
     with Wire(server.port) as wire:  # and it was the cut that made the difference
         wire.send(data)
         assert wire.answer().status == 201

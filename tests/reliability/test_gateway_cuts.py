@@ -1,4 +1,7 @@
-"""A gateway whose client leaves at any byte: the backend never sees one complete request, and nothing is left behind."""
+"""A gateway whose client leaves at any byte.
+
+The backend never sees one complete request, and nothing is left behind.
+"""
 
 from __future__ import annotations
 
@@ -50,8 +53,8 @@ def backend() -> Iterator[Program]:
 
 
 def count(backend: Program) -> dict[str, int]:
-    told: dict[str, int] = requests.get(f"{backend.url}/count", timeout=10).json()
-    return told
+    counted: dict[str, int] = requests.get(f"{backend.url}/count", timeout=10).json()
+    return counted
 
 
 @pytest.mark.timeout(3600 if TORTURE else 120)
@@ -59,7 +62,7 @@ def count(backend: Program) -> dict[str, int]:
 def test_a_cut_upload_is_never_complete_over_there(
     backend: Program, gateway: Gateway, outward: str
 ) -> None:
-    """Every way of sending, cut at random bytes and at its last ones, in every way of hanging up, several at once."""
+    """Every way of sending, cut at random and at its last bytes, in every way of hanging up."""
     server = gateway(f"{backend.url}/files", *OUTWARD[outward])
     lots = random.Random(3)
     cuts = [
@@ -136,7 +139,8 @@ LEAVING = {
     "while it waits for the answer": head("PUT", "/files/a", f"Content-Length: {BODY}")
     + noise(BODY),
 }
-# A close behind the last byte is none: it may wait with its other half open, and every byte has come.
+# A close behind the last byte is none: it may wait with its other half open, and every byte has
+# come.
 WHEN = [
     (when, way)
     for when in LEAVING
@@ -164,7 +168,10 @@ def test_the_backend_learns_at_once_that_the_client_left(mute: Mute, when: str, 
 
 @pytest.mark.parametrize("way", ["cancelled", "reset"])
 def test_a_stalled_backend_learns_it_too(gateway: Gateway, way: str) -> None:
-    """Nothing moves and nobody reads from the client: who resets or cancels ends the request all the same."""
+    """Nothing moves and nobody reads from the client.
+
+    Who resets or cancels ends the request all the same.
+    """
     upload = "x" * 30
     with Peer(stalls) as peer:
         server = gateway(f"{peer.url}/files")

@@ -1,6 +1,9 @@
-"""Whatever is sent, and whatever was left in stored attributes: no 500, no traceback, nothing that stays behind.
+"""Whatever is sent, and whatever was left in stored attributes.
 
-A failure names the seed; HOSTILE_SEED repeats it. In `make torture` it goes on for a minute for each server, with a fresh seed.
+No 500, no traceback, nothing that stays behind.
+
+A failure names the seed; HOSTILE_SEED repeats it. In `make torture` it goes on for a minute for
+each server, with a fresh seed.
 """
 
 from __future__ import annotations
@@ -24,10 +27,9 @@ from raw_http import Wire, head
 
 SECONDS = 60.0 if TORTURE else 5.0
 SEED = os.environ.get("HOSTILE_SEED") or (secrets.token_hex(4) if TORTURE else "sluice")
-GROWTH = (
-    48 << 20
-)  # bytes: buffers that a process keeps after its first crowd; a leak of one request in ten would be more
-# In the server's process: how many tasks its event loop has, told when it is asked by a signal.
+# bytes: buffers that a process keeps after its first crowd; a leak of one request in ten is more
+GROWTH = 48 << 20
+# In the server's process: how many tasks its event loop has, printed at a signal.
 TASKS = """
 import asyncio, signal, sys
 def tell(*_):
@@ -52,9 +54,9 @@ def observed(folder: Path, *options: str, to: str | None = None) -> Iterator[Run
 
 def held(server: RunningServer) -> tuple[int, int]:
     """Open files and tasks."""
-    told = server.log().count("tasks ")
+    before = server.log().count("tasks ")
     os.kill(server.pid, signal.SIGUSR1)
-    eventually(lambda: server.log().count("tasks ") > told, "the server tells its tasks")
+    eventually(lambda: server.log().count("tasks ") > before, "the server prints its tasks")
     tasks = int(re.findall(r"tasks (\d+)", server.log())[-1])
     return len(os.listdir(f"/proc/{server.pid}/fd")), tasks
 
@@ -107,7 +109,10 @@ def check(server: RunningServer, seed: str, *, root: Path | None = None) -> None
 
 @pytest.mark.timeout(400)
 def test_a_server_of_a_folder(tmp_path: Path) -> None:
-    """Requests, and attributes of stored files changed beside it. No draft stays, and the listing is still whole."""
+    """Requests, and attributes of stored files changed beside it.
+
+    No draft stays, and the listing is still whole.
+    """
     with observed(tmp_path, "--max-size", "1MiB", "--fetch-from", "files.example") as server:
         check(server, f"{SEED}/folder", root=server.root)
         eventually(lambda: server.drafts() == [], f"no draft stays; seed {SEED!r}")
@@ -118,7 +123,10 @@ def test_a_server_of_a_folder(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(400)
 def test_a_gateway(tmp_path: Path) -> None:
-    """What is passed on while it arrives: the backend sees no half of it for a whole, and the gateway keeps nothing."""
+    """What is passed on while it arrives.
+
+    The backend sees no half of it for a whole, and the gateway keeps nothing.
+    """
     with (
         observed(tmp_path / "behind") as backend,
         observed(tmp_path / "front", to=f"{backend.url}/files") as server,

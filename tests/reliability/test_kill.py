@@ -1,4 +1,7 @@
-"""kill -9 at any moment: every acknowledged byte is there, nothing half-done can be seen, the drafts are swept."""
+"""kill -9 at any moment.
+
+Every acknowledged byte is there, nothing half-done can be seen, the drafts are swept.
+"""
 
 from __future__ import annotations
 

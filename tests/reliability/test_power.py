@@ -1,4 +1,7 @@
-"""A power cut: the file system stops mid-way, comes back from its journal, and every acknowledged upload is there."""
+"""A power cut.
+
+The file system stops mid-way, comes back from its journal, and every acknowledged upload is there.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,8 @@ class Disk:
         _run("mkfs.ext4", "-q", "-F", str(self.image))
 
     def mount(self) -> None:
-        # commit=600: the journal is written when somebody asks for it, so that a missing fsync shows every time
+        # commit=600: the journal is written when somebody asks for it, so that a missing fsync
+        # shows every time
         _run("mount", "-o", "loop,commit=600", str(self.image), str(self.mounted))
 
     def unmount(self) -> None:
@@ -113,7 +117,10 @@ def test_a_power_cut_loses_nothing_that_was_acknowledged(make_disk: Callable[[],
 
 
 def test_the_cut_takes_what_was_not_made_durable(make_disk: Callable[[], Disk]) -> None:
-    """The measure itself: a file that was written and never synchronised does not survive, one that was does."""
+    """The measure itself.
+
+    A file that was written and never synchronised does not survive, one that was does.
+    """
     disk = make_disk()
     (disk.mounted / "lost").write_bytes(b"x" * 100_000)
     with (disk.mounted / "kept").open("wb") as kept:

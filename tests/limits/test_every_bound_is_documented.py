@@ -1,4 +1,4 @@
-"""A bound by its name (MOST…, LARGEST…, LONGEST…) stands in docs/limits.md, or here with the reason why it need not."""
+"""A bound (MOST…, LARGEST…, LONGEST…) has a row in docs/limits.md, or a reason here."""
 
 from __future__ import annotations
 
@@ -70,16 +70,23 @@ def bounds() -> set[str]:
     return {place for place in found if not place.startswith(tuple(NOT_OF_A_CLIENT))}
 
 
-def test_every_bound_is_told() -> None:
-    """A new one gets a row in docs/limits.md: what, how much, its setting, what happens beyond, and the test that proves it."""
-    told = set(re.findall(r"`([\w.]+:[\w.]+)`", (ROOT / "docs" / "limits.md").read_text("utf-8")))
+def test_every_bound_is_documented() -> None:
+    """A new one gets a row in docs/limits.md.
 
-    assert sorted(bounds() - told - set(REASONS)) == []
+    What, how much, its setting, what happens beyond, and the test that proves it.
+    """
+    documented = set(
+        re.findall(r"`([\w.]+:[\w.]+)`", (ROOT / "docs" / "limits.md").read_text("utf-8"))
+    )
+
+    assert sorted(bounds() - documented - set(REASONS)) == []
 
 
-def test_no_reason_is_given_for_what_is_not_there() -> None:
-    """A bound that went, or that is told now, needs no reason."""
-    told = set(re.findall(r"`([\w.]+:[\w.]+)`", (ROOT / "docs" / "limits.md").read_text("utf-8")))
+def test_no_reason_is_left_over() -> None:
+    """A bound that went, or that is documented now, needs no reason."""
+    documented = set(
+        re.findall(r"`([\w.]+:[\w.]+)`", (ROOT / "docs" / "limits.md").read_text("utf-8"))
+    )
 
     assert sorted(set(REASONS) - bounds()) == []
-    assert sorted(set(REASONS) & told) == []
+    assert sorted(set(REASONS) & documented) == []
