@@ -15,6 +15,7 @@ NOT_OF_A_CLIENT = {
     "testing.": "what tests try",
 }
 REASONS = {
+    "client.local.believed_sizes:MOST_DOUBTED": "of a file on the machine that copies",
     "client.http.cookies:MOST_TOTAL": "of a request that this side sends",
     "wire.host_patterns:MOST_HOST": "of a setting",
     "copying.servers:MOST_TIMEOUT": "of a setting",
@@ -37,9 +38,9 @@ REASONS = {
     "server.omissions:MOST_REMEMBERED": "cuts what is logged",
     "wsgi.body:MOST": "one read of a body, whose length is the server's choice",
     "stores.metadata_json:LONGEST_TYPE": "as wire.headers.media_types:MOST_TYPE",
-    "stores.disk.metadata:LARGEST_NOTE": "follows from stores.contract:MOST_METADATA",
+    "stores.disk.metadata:LARGEST_NOTE": "follows from stores.values:MOST_METADATA",
     "stores.fsspec.versions:MOST_RECENT": "keys remembered for a second",
-    "stores.fsspec.metadata:LARGEST_NOTE": "follows from stores.contract:MOST_METADATA",
+    "stores.fsspec.metadata:LARGEST_NOTE": "follows from stores.values:MOST_METADATA",
     "stores.fsspec.errors:LONGEST_TEXT": "cuts what is shown to people",
     "stores.objects.store:LONGEST_LINK": "of a setting",
     "stores.objects.errors:MOST_CAUSES": "of errors of libraries on this side",
