@@ -22,7 +22,6 @@ TWICE = {
 # words that no text of the package uses any more -> folders (or modules) that still do
 RETIRED_WORDS = {
     "told": {
-        "client/bodies",
         "flask.py",
         "server/http1",
         "wsgi",

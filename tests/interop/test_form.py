@@ -201,7 +201,7 @@ def test_files_go_from_where_they_stand(book: Path) -> None:
 
     bridge = sluiceway.Bridge.feed(lambda out: out.write(DATA))
     form = sluiceway.Form().file("f", bridge)
-    assert (form.length, form.again) == (None, False)
+    assert (form.length, form.repeatable) == (None, False)
     assert DATA in b"".join(form)
     with pytest.raises(SourceSpent):
         list(form)

@@ -114,7 +114,7 @@ def test_what_can_go_back_has_a_length_and_is_sent_again(path: Path, name: str) 
         for start in (0, 1000):
             (file.file if name == "UploadFile" else file).seek(start)
             form = sluiceway.Form().file("f", file)
-            assert form.again, name
+            assert form.repeatable, name
             body = b"".join(form)
             assert form.length == len(body)
             assert body.count(DATA[start:]) == 1
@@ -147,7 +147,7 @@ def test_a_member_of_a_tar_that_flows_past_goes_once(path: Path) -> None:
         member = archive.next()
         assert member is not None
         form = sluiceway.Form().file("f", archive.extractfile(member), size=member.size)  # type: ignore[arg-type]  # not None
-        assert (form.again, form.length is None) == (False, False)
+        assert (form.repeatable, form.length is None) == (False, False)
         assert (
             requests.post(peer.url, data=form, headers=form.headers, timeout=20).status_code == 201
         )
@@ -220,7 +220,7 @@ def test_what_is_read_with_await_goes_where_the_body_is_asynchronous(
             whole = b"".join([piece async for piece in form])
             assert DATA in whole
             if isinstance(made, AwaitedBack):
-                assert form.again
+                assert form.repeatable
                 assert b"".join([piece async for piece in form]) == whole
             else:
                 with pytest.raises(SourceSpent):

@@ -1,4 +1,4 @@
-"""Whether a failed request may be repeated, after how long, and how often: one policy for all rooms.
+"""Whether a failed request may be repeated, after how long, how often: one policy for all.
 
 Decides by what an error says, never by its sender. Knows nothing of sockets or of HTTP libraries.
 """

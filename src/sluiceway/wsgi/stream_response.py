@@ -22,7 +22,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sluiceway.client.bodies.inputs import BodyInput, Content, material
+from sluiceway.client.bodies.inputs import BodyInput, Content, body_input
 from sluiceway.client.bodies.sized import aexact
 from sluiceway.client.local.believed_sizes import measured
 from sluiceway.errors import BadRequest, NotFound, SourceFailed
@@ -97,14 +97,14 @@ def _answers(given: Content, told: Told) -> Answers:
         if _sized(file):
             return _opened(file, told)
         file.close()  # made up while it is read, as in /proc: its size says nothing
-        return _flowing(material(given, told.size), told)
+        return _flowing(body_input(given, told.size), told)
     if isinstance(given, bytes | bytearray | memoryview):
         return _opened(io.BytesIO(given), told)
     if isinstance(given, io.IOBase) and _seeks(given):
         if _sized(given):
             return _opened(given, told)  # type: ignore[arg-type]  # a binary file by deed
-        return _flowing(material(given, told.size), told, given.close)
-    return _flowing(material(given, told.size), told)
+        return _flowing(body_input(given, told.size), told, given.close)
+    return _flowing(body_input(given, told.size), told)
 
 
 def _seeks(file: io.IOBase) -> bool:

@@ -1,7 +1,7 @@
-"""A multipart form that streams: what requests, httpx, urllib3 and aiohttp take as a body, with its exact length.
+"""A multipart form that streams, as a body for requests, httpx, urllib3 and aiohttp.
 
-Reads its files when the HTTP library asks for the next piece, never before, and again for a redirect or a retry where they
-can be read again. The bytes around them are made by `wire.encoder`.
+It has its exact length. Files are read when the HTTP library asks for the next piece, and once more
+for a redirect or a retry, where they allow it. `wire.forms.encoder` makes the bytes around them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import Self
 
 from sluiceway.client.bodies.aiohttp_body import register_with_aiohttp
-from sluiceway.client.bodies.inputs import BodyInput, Content, material
+from sluiceway.client.bodies.inputs import BodyInput, Content, body_input
 from sluiceway.client.bodies.sized import OnSent, acounted, aexact, counted, exact
 from sluiceway.errors import BadRequest
 from sluiceway.pipe.source import Buffer
@@ -20,20 +20,30 @@ from sluiceway.wire.headers.media_types import guess_type
 
 __all__ = ["Form"]
 
-NAMELESS = "file"  # a filename makes a file of a part; something has to stand there
+NAMELESS = "file"  # a part is a file by its filename, so it needs one
 
 
 class Form:
-    """multipart/form-data for any HTTP client.
+    """A multipart/form-data body for any HTTP client (RFC 7578), which streams its files.
 
+    Parts are sent in the order in which they are added. Add fields before files: many servers need
+    them to know where a file belongs.
+
+    Args:
+        fields: Names and values of fields; values are text or bytes.
+        on_progress: Called as `on_progress(sent, length)` with bytes that the HTTP library took
+            (not those that the server has; `sluiceway.copy` reports those). `length` is None when
+            it is unknown.
+
+    Raises:
+        BadRequest: A field's value is neither text nor bytes.
+
+    Example:
         form = sluiceway.Form({"title": "The book"}).file("file", "book.pdf")
         requests.post(url, data=form, headers=form.headers)
-        httpx.post(url, content=form, headers=form.headers)         # AsyncClient: content=aiter(form)
+        httpx.post(url, content=form, headers=form.headers)  # AsyncClient: content=aiter(form)
         urllib3.request("POST", url, body=form, headers=form.headers)
-        await session.post(url, data=form, headers=form.headers)    # aiohttp
-
-    Parts go in the order they were added: fields first, for servers that need them to know where a file belongs.
-    `on_progress(sent, length)` counts bytes the HTTP library took, not those the server has; `sluiceway.copy` counts those.
+        await session.post(url, data=form, headers=form.headers)  # aiohttp
     """
 
     def __init__(
@@ -42,7 +52,7 @@ class Form:
         on_progress: OnSent | None = None,
     ) -> None:
         self._encoder = FormEncoder(new_boundary(secrets.token_bytes(16)))
-        self._parts: list[bytes | BodyInput] = []  # what stands between the files, and the files
+        self._parts: list[bytes | BodyInput] = []  # the files, and the bytes between them
         self._on_progress = on_progress
         self.content_type: str = self._encoder.content_type
         register_with_aiohttp(type(self))
@@ -57,21 +67,33 @@ class Form:
         type: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Self:
-        """Add a field. `type` is for one that is no plain text, such as application/json; `headers` are more of the part's own.
+        """Add a field.
 
-        Raises BadRequest for a value that is neither text nor bytes, BadForm for a type or header that no part can carry.
+        Args:
+            name: The field's name.
+            value: Text or bytes.
+            type: Its media type, where it is no plain text, such as application/json.
+            headers: More headers of this part.
+
+        Returns:
+            The form itself.
+
+        Raises:
+            BadRequest: The value is neither text nor bytes.
+            BadForm: A part cannot carry this type or header.
+
+        Example:
+            form.field("meta", json.dumps(meta), type="application/json")
         """
         if not isinstance(name, str):
-            raise BadRequest(f"A field is named by a str, not by {name!r} ({_kind(name)})")
+            raise BadRequest(f"The name of a field is a str, not {name!r} ({_kind(name)})")
         if not isinstance(value, str | bytes | bytearray | memoryview):
             raise BadRequest(
-                f"The value of field {name!r} is {_kind(value)}; a form carries text and bytes, so give str(…) or json.dumps(…)"
+                f"The value of field {name!r} is {_kind(value)}; a form carries text and bytes, "
+                "so give str(…) or json.dumps(…)"
             )
-        self._parts.append(
-            self._encoder.field(
-                name, value if isinstance(value, str) else bytes(value), type, headers
-            )
-        )
+        content = value if isinstance(value, str) else bytes(value)
+        self._parts.append(self._encoder.field(name, content, type, headers))
         return self
 
     def file(
@@ -84,15 +106,31 @@ class Form:
         size: int | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Self:
-        """Add a file in the field `name`: a path, a binary file from where it stands, bytes, an iterable of bytes, a URL.
+        """Add a file.
 
-        `filename` and `type` are taken from the source or guessed; `size` is for a source that does not know its length.
-        What is read with `await` will do where an asynchronous client sends the form. `headers` are more of the part's own.
-        Raises BadRequest, SourceFailed for what cannot be read, PeerFailed for a URL that does not answer.
+        Args:
+            name: The field's name.
+            source: A path, a binary file (read from its current position), bytes, an iterable of
+                bytes, or a URL. A source that is read with `await` needs an asynchronous client.
+            filename: Its name in the form; by default the source's own name, else "file".
+            type: Its media type; by default the source's own, else guessed from the name.
+            size: Its length in bytes, for a source that does not know it.
+            headers: More headers of this part.
+
+        Returns:
+            The form itself.
+
+        Raises:
+            BadRequest: The source is of a kind that cannot be sent.
+            SourceFailed: The source cannot be read.
+            PeerFailed: The URL does not answer.
+
+        Example:
+            form.file("photo", open("a.jpg", "rb"), type="image/jpeg")
         """
         if not isinstance(name, str):
-            raise BadRequest(f"A file's field is named by a str, not by {name!r} ({_kind(name)})")
-        content = material(source, size)
+            raise BadRequest(f"The name of a file's field is a str, not {name!r} ({_kind(name)})")
+        content = body_input(source, size)
         display_name = filename or content.name or NAMELESS
         content.name = display_name
         kind = type or content.type or guess_type(display_name)
@@ -105,7 +143,7 @@ class Form:
 
     @property
     def length(self) -> int | None:
-        """Bytes of the whole form; None when a file's is unknown."""
+        """Bytes of the whole form; None when a file's length is unknown."""
         return form_length(
             [
                 *(part if isinstance(part, bytes) else part.length for part in self._parts),
@@ -115,31 +153,37 @@ class Form:
 
     @property
     def len(self) -> int:
-        """The same where requests looks for it. Raises AttributeError when it is unknown, which makes requests send chunks."""
+        """The length where requests looks for it.
+
+        Raises AttributeError when it is unknown, which makes requests send chunks.
+        """
         if self.length is None:
             raise AttributeError("The length of this form is unknown")
         return self.length
 
     @property
-    def again(self) -> bool:
-        """Whether the form can be sent a second time: none of its files flows past only once."""
-        return all(isinstance(part, bytes) or part.again for part in self._parts)
+    def repeatable(self) -> bool:
+        """Whether the form can be sent a second time: each of its files can be read again."""
+        return all(isinstance(part, bytes) or part.repeatable for part in self._parts)
 
     @property
     def headers(self) -> dict[str, str]:
-        """Content-Type, and Content-Length where it is known; without one, clients send chunks."""
-        length = self.length
-        return {"Content-Type": self.content_type} | (
-            {} if length is None else {"Content-Length": str(length)}
-        )
+        """Content-Type, and Content-Length if it is known; without it, clients send chunks."""
+        headers = {"Content-Type": self.content_type}
+        if (length := self.length) is not None:
+            headers["Content-Length"] = str(length)
+        return headers
 
     def __iter__(self) -> Iterator[bytes]:
-        """The bytes. Raises SourceFailed when a file gives more or fewer than it said, SourceSpent for a second reading of what
-        flowed past."""
+        """Yield the bytes.
+
+        Raises SourceFailed when a file has more or fewer bytes than its length, SourceSpent for the
+        second reading of a source that flows past once.
+        """
         return counted(self._pieces(), self.length, self._on_progress)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        """The same for an event loop; files are read in threads."""
+        """Yield the bytes in an event loop; files are read in threads."""
         return acounted(self._apieces(), self.length, self._on_progress)
 
     def _pieces(self) -> Iterator[bytes]:

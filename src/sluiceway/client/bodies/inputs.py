@@ -1,7 +1,7 @@
-"""What a body can be made of: a path, an open file, bytes, an iterable, a URL, another form's part. For threads, not for loops.
+"""What a body can be made of: a path, an open file, bytes, an iterable, a URL, a part of a form.
 
-Each knows its length where it can be known, and whether it can be read again: the condition for redirects and retries.
-What promised a length gives exactly so many bytes or fails loudly.
+Each input knows its length where possible, and whether it can be read again: the condition for
+redirects and retries. The calls block: they are for threads, not for an event loop.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Protocol, TypeGuard, cast
 
 from sluiceway.client.bodies.bridge import Bridge, BridgeReader, BridgeWriter
 from sluiceway.client.bodies.open_files import (
+    SEND_PIECE,
     AsyncFile,
     AsyncReadable,
     OpenFile,
@@ -27,14 +28,10 @@ from sluiceway.errors import BadRequest, PeerTimeout, SourceFailed
 from sluiceway.pipe.source import Buffer, SourceSpent
 from sluiceway.wire.urls import is_url, parse_address, redact_url
 
-__all__ = ["BodyInput", "Content", "Readable", "material"]
+__all__ = ["BodyInput", "Content", "Readable", "body_input"]
 
-PIECE = (
-    256 << 10
-)  # bytes; HTTP libraries send piece by piece, and below this their own work costs more than the bytes
-MEETING = (
-    600.0  # seconds for a URL to answer with its head; the connection's own limits end it before
-)
+# Seconds for a URL to answer with its head; the connection's own deadlines end it before.
+HEAD_TIMEOUT = 600.0
 
 Content = (
     str
@@ -48,51 +45,54 @@ Content = (
 
 
 class BodyInput(Protocol):
-    """`length` in bytes, None when nobody can know; `name` and `type` where the source tells them."""
+    """Something to send. `length` is in bytes, None if unknown; `name` and `type` may be empty."""
 
     length: int | None
     name: str
     type: str | None
 
     @property
-    def again(self) -> bool:
+    def repeatable(self) -> bool:
         """Whether `pieces` may be called once more."""
         ...
 
     def pieces(self) -> Iterator[Buffer]:
-        """The bytes. Raises SourceFailed, and SourceSpent where they flowed past already."""
+        """Yield the bytes. Raises SourceFailed; SourceSpent when they flowed past already."""
         ...
 
 
-def material(given: Content, size: int | None = None) -> BodyInput:
-    """Whatever was given, as something to send. `size`: bytes it will give, where it cannot tell itself.
+def body_input(content: Content, size: int | None = None) -> BodyInput:
+    """Return the content as something to send. `size` is its length, where it does not know it.
 
-    Text is a URL or a path, never content: content is bytes. What is read with `await` can be sent by asynchronous clients only.
-    Raises BadRequest, SourceFailed, PeerFailed.
+    Text is a URL or a path, never the bytes themselves. Content that is read with `await` can be
+    sent by asynchronous clients only. Raises BadRequest, SourceFailed, PeerFailed.
     """
-    if isinstance(given, str) and is_url(given):
-        made: BodyInput = _Remote(given)
-    elif isinstance(given, str | os.PathLike):
-        made = _Path(os.fspath(given))
-    elif isinstance(given, bytes | bytearray | memoryview):
-        made = _Bytes(given)
-    elif inspect.iscoroutinefunction(getattr(given, "read", None)):
+    if isinstance(content, str) and is_url(content):
+        made: BodyInput = _Remote(content)
+    elif isinstance(content, str | os.PathLike):
+        made = _Path(os.fspath(content))
+    elif isinstance(content, bytes | bytearray | memoryview):
+        made = _Bytes(content)
+    elif inspect.iscoroutinefunction(getattr(content, "read", None)):
         # Starlette's UploadFile awaits, and has an ordinary file in it, which goes everywhere.
-        inner = getattr(given, "file", None)
-        made = OpenFile(inner, given) if _reads(inner) else AsyncFile(cast("AsyncReadable", given))
-    elif isinstance(given, Readable):
-        made = OpenFile(given)
-    elif isinstance(given, AsyncIterable):
-        made = AsyncFile(given)
-    elif isinstance(given, Iterable):
-        made = _Stream(given)
+        inner = getattr(content, "file", None)
+        made = (
+            OpenFile(inner, content) if _reads(inner) else AsyncFile(cast("AsyncReadable", content))
+        )
+    elif isinstance(content, Readable):
+        made = OpenFile(content)
+    elif isinstance(content, AsyncIterable):
+        made = AsyncFile(content)
+    elif isinstance(content, Iterable):
+        made = _Stream(content)
     else:
         raise BadRequest(
-            f"A path, a URL, a binary file, bytes or an iterable of bytes can be sent, not {type(given).__name__}"
+            "A path, a URL, a binary file, bytes or an iterable of bytes can be sent, "
+            f"not {type(content).__name__}"
         )
     if size is not None:
         if size < 0 or made.length not in (None, size):
-            raise BadRequest(f"The size is {size} bytes, and what was given has {made.length}")
+            raise BadRequest(f"The size is {size} bytes, but the content has {made.length}")
         made.length = size
     return made
 
@@ -102,7 +102,7 @@ def _reads(inner: object) -> TypeGuard[Readable]:
 
 
 class _Bytes:
-    again = True
+    repeatable = True
 
     def __init__(self, data: Buffer) -> None:
         self.name = ""
@@ -111,27 +111,25 @@ class _Bytes:
         self.length: int | None = len(self._data)
 
     def pieces(self) -> Iterator[Buffer]:
-        for at in range(0, len(self._data), PIECE):
-            yield self._data[at : at + PIECE]
+        for at in range(0, len(self._data), SEND_PIECE):
+            yield self._data[at : at + SEND_PIECE]
 
 
 class _Path:
-    """A file by its path, opened anew for each reading; one that changes meanwhile is an error."""
+    """A file by its path, opened for each reading. A file that changes meanwhile is an error."""
 
-    again = True
+    repeatable = True
 
     def __init__(self, path: str) -> None:
         self.type: str | None = None
         self._path, self.name = path, os.path.basename(path)
-        size: int | None = (
-            None  # a device, a named pipe, or a file that is made up while it is read
-        )
+        # None for a device, a named pipe, or a file that is made up while it is read.
+        size: int | None = None
         try:
             self._seen = os.stat(path)
             if not stat.S_ISFIFO(self._seen.st_mode):  # opening one waits for its writer
-                with open(
-                    path, "rb"
-                ) as file:  # what may not be read is told before anything is sent
+                # A file that may not be read fails here, before anything is sent.
+                with open(path, "rb") as file:
                     if stat.S_ISREG(self._seen.st_mode):
                         self._seen, size = measured(file.fileno())
         except OSError as error:
@@ -152,18 +150,21 @@ class _Path:
 
 
 class _Stream:
-    """An iterable. A generator flows past once; a list, or an object that makes a new iterator each time, does not."""
+    """An iterable.
+
+    A generator flows past once; a list, or an object that makes a new iterator each time, does not.
+    """
 
     def __init__(self, chunks: Iterable[Buffer]) -> None:
         self.length: int | None = None
         self.name = ""
         self.type: str | None = None
         self._chunks, self._spent = chunks, False
-        self._gave: int | None = None  # bytes, once it was read to its end
-        self.again = iter(chunks) is not chunks if not isinstance(chunks, Iterator) else False
+        self._gave: int | None = None  # bytes of the first whole reading
+        self.repeatable = iter(chunks) is not chunks if not isinstance(chunks, Iterator) else False
 
     def pieces(self) -> Iterator[Buffer]:
-        if self._spent and not self.again:
+        if self._spent and not self.repeatable:
             raise SourceSpent("This iterator flows past once and cannot be read again")
         self._spent, count = True, 0
         for chunk in self._chunks:
@@ -177,9 +178,9 @@ class _Stream:
 
 
 class _Remote:
-    """A file at another server. Its head is asked for at once, for the length; its body flows when it is read."""
+    """A file at another server. It is asked for at once, for the length; its body waits."""
 
-    again = True
+    repeatable = True
 
     def __init__(self, url: str) -> None:
         self._address = parse_address(url)
@@ -187,18 +188,18 @@ class _Remote:
         self.length: int | None = None
         self.name = ""
         self.type: str | None = None
-        self._ready = self._asked()
+        self._ready = self._ask()
 
     def pieces(self) -> Iterator[Buffer]:
-        reader, self._ready = self._ready or self._asked(), None
+        reader, self._ready = self._ready or self._ask(), None
         with reader:
             yield from reader
 
-    def _asked(self) -> BridgeReader:
-        met: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
-        reader = Bridge.feed(lambda out: asyncio.run(self._flow(out, met)))
+    def _ask(self) -> BridgeReader:
+        result: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+        reader = Bridge.feed(lambda out: asyncio.run(self._run(out, result)))
         try:
-            error = met.get(timeout=MEETING)
+            error = result.get(timeout=HEAD_TIMEOUT)
         except queue.Empty:
             raise PeerTimeout(
                 f"{redact_url(self._address.url)} did not answer; try again later"
@@ -207,25 +208,26 @@ class _Remote:
             raise error
         return reader
 
-    async def _flow(self, out: BridgeWriter, met: queue.SimpleQueue[BaseException | None]) -> None:
+    async def _run(
+        self, out: BridgeWriter, result: queue.SimpleQueue[BaseException | None]
+    ) -> None:
+        # Late, with the HTTP library: forms without URLs do not need it.
         from sluiceway.client.http.transport import Transport
-        from sluiceway.client.remote_source import (
-            RemoteSource,
-        )  # late, with the HTTP library: forms without URLs need none
+        from sluiceway.client.remote_source import RemoteSource
 
-        proof = self._address.authorization
-        headers = {} if proof is None else {"authorization": proof}
+        authorization = self._address.authorization
+        headers = {} if authorization is None else {"authorization": authorization}
         async with Transport() as transport:
             source = RemoteSource(transport, self._address.url, headers)
             try:
                 try:
                     await source.meet()
                 except BaseException as error:
-                    met.put(error)
+                    result.put(error)
                     raise
                 self.length, self.name, self.type = source.length, source.name, source.type
-                met.put(None)
+                result.put(None)
                 async for chunk in source.open():
-                    out.write(chunk)  # may wait for the reader: this thread has nothing else to do
+                    out.write(chunk)  # may wait for the reader; this thread has no other work
             finally:
                 await source.aclose()

@@ -1,7 +1,8 @@
-"""Open files as bodies: of the system, in memory, a framework's upload, a member of an archive, and those read with `await`.
+"""Open files as bodies: of the system, in memory, a framework's upload, an archive's member.
 
-What a file can do is tried, not looked up: many things that are read like files are none by type. It is read from where it
-stands, and again where it can go back.
+Also files that are read with `await`. A file's abilities are tried, not looked up by type: many
+objects that read like files are none. It is read from its current position, and again where it can
+seek back.
 """
 
 from __future__ import annotations
@@ -17,29 +18,31 @@ from sluiceway.client.local.believed_sizes import measured
 from sluiceway.errors import BadRequest
 from sluiceway.pipe.source import Buffer, SourceSpent
 
-__all__ = ["AsyncFile", "AsyncReadable", "OpenFile", "Readable", "read_pieces"]
+__all__ = ["SEND_PIECE", "AsyncFile", "AsyncReadable", "OpenFile", "Readable", "read_pieces"]
 
-PIECE = (
-    256 << 10
-)  # bytes; HTTP libraries send piece by piece, and below this their own work costs more than the bytes
+# Bytes. HTTP libraries send piece by piece; in smaller ones their own work costs more.
+SEND_PIECE = 256 << 10
 TEXT = "This file is open as text; open it with mode 'rb'"
 
 
 @runtime_checkable
 class Readable(Protocol):
-    """A binary file as far as it is needed."""
+    """A binary file, as far as it is needed."""
 
     def read(self, size: int, /) -> bytes: ...
 
 
 class AsyncReadable(Protocol):
-    """The same for `await`."""
+    """A binary file whose `read` is awaited."""
 
     async def read(self, size: int, /) -> bytes: ...
 
 
 class OpenFile:
-    """An open file from where it stands. One that can seek is read again from there. `about` tells its name and type."""
+    """An open file, from its current position. One that can seek is read again from there.
+
+    `metadata` is the object with its name and type, where that is another one.
+    """
 
     def __init__(self, file: Readable, metadata: object = None) -> None:
         self._file: Any = file
@@ -48,12 +51,12 @@ class OpenFile:
             raise BadRequest(TEXT)
         self.name: str
         self.type: str | None
-        self.name, self.type, told = _described(file if metadata is None else metadata)
+        self.name, self.type, length = _described(file if metadata is None else metadata)
         self._start = _position(file)
-        self.length: int | None = told
+        self.length: int | None = length
         if self._start is not None:
             self.length = self._measured(self._start)
-        self.again: bool = self._start is not None
+        self.repeatable: bool = self._start is not None
 
     def pieces(self) -> Iterator[Buffer]:
         if self._start is not None:
@@ -63,18 +66,17 @@ class OpenFile:
         self._spent = True
         yield from read_pieces(self._file, self.length)
         if self.length is not None and (more := self._file.read(1)):
-            yield more  # somebody counts, and says that it is more than was told
+            yield more  # the caller counts, and reports that the file is longer than its length
 
     def _measured(self, start: int) -> int | None:
-        """Bytes from here to the end. A file of the system may be made up while it is read, and say something else."""
+        """Bytes from here to the end; None for a file that is made up while it is read."""
         file = self._file
         file.seek(0, os.SEEK_END)
         length: int = max(0, file.tell() - start)
         file.seek(start)
         if isinstance(file, io.FileIO | io.BufferedReader | io.BufferedRandom):
-            with suppress(
-                OSError, AttributeError
-            ):  # over something that is no file of the system's
+            # Suppressed: the buffer may be around an object that is no file of the system.
+            with suppress(OSError, AttributeError):
                 size = measured(file.fileno())[1]
                 return None if size is None else length
         if not length:
@@ -85,7 +87,7 @@ class OpenFile:
 
 
 class AsyncFile:
-    """What is read with `await file.read(size)`, or by `async for`. Only asynchronous clients can send it."""
+    """A file that is read with `await file.read(size)` or `async for`, by asynchronous clients."""
 
     def __init__(self, file: AsyncReadable | AsyncIterable[Buffer]) -> None:
         self._file: Any = file
@@ -95,13 +97,14 @@ class AsyncFile:
         self.type: str | None
         self.length: int | None
         self.name, self.type, self.length = _described(file)
-        self.again: bool = all(
+        self.repeatable: bool = all(
             callable(getattr(file, can, None)) for can in ("read", "seek", "tell")
         )
 
     def pieces(self) -> Iterator[Buffer]:
         raise BadRequest(
-            f"{self.name or 'The source'} is read with await; send it with an asynchronous client (httpx: content=aiter(form))"
+            f"{self.name or 'The source'} is read with await; "
+            "send it with an asynchronous client (httpx: content=aiter(form))"
         )
 
     async def apieces(self) -> AsyncIterator[Buffer]:
@@ -119,7 +122,7 @@ class AsyncFile:
             return
         left = self.length
         while left is None or left > 0:
-            piece = await file.read(PIECE if left is None else min(PIECE, left))
+            piece = await file.read(SEND_PIECE if left is None else min(SEND_PIECE, left))
             if not len(piece):
                 return
             left = None if left is None else left - len(piece)
@@ -128,25 +131,25 @@ class AsyncFile:
             yield more
 
     async def _remember(self) -> None:
-        """Where it stands, if it can come back there."""
+        """Remember the current position, if the file can seek back to it."""
         try:
             start = await _awaited(self._file.tell())
             await _awaited(self._file.seek(start))
-        except Exception:  # whatever a library raises there: it means no
-            self.again = False
+        except Exception:  # any error of a library there means no
+            self.repeatable = False
         else:
             self._start = start
 
 
-async def _awaited(found: Any) -> Any:
-    return await found if inspect.isawaitable(found) else found
+async def _awaited(result: Any) -> Any:
+    return await result if inspect.isawaitable(result) else result
 
 
 def read_pieces(file: Readable, length: int | None) -> Iterator[Buffer]:
-    """To the end, or `length` bytes."""
+    """Yield the bytes to the end, or `length` of them."""
     left = length
     while left is None or left > 0:
-        piece = file.read(PIECE if left is None else min(PIECE, left))
+        piece = file.read(SEND_PIECE if left is None else min(SEND_PIECE, left))
         if not piece:
             return
         if left is not None:
@@ -155,26 +158,26 @@ def read_pieces(file: Readable, length: int | None) -> Iterator[Buffer]:
 
 
 def _described(file: object) -> tuple[str, str | None, int | None]:
-    """Name, type and bytes, as far as it tells. A part of a form that is being read has a name of its own: its field's."""
-    known = (
-        "name" if isinstance(file, io.IOBase) else "filename"
-    )  # GzipFile has both, and warns of the second
-    name = getattr(file, known, getattr(file, "name", None))
-    kind, told = (
-        getattr(file, "content_type", None),
-        getattr(file, "len", getattr(file, "size", None)),
-    )
+    """Name, type and bytes, as far as the file knows them.
+
+    `filename` comes first: the `name` of a form's part is that of its field.
+    """
+    # GzipFile has both attributes, and warns when the second one is used.
+    attribute = "name" if isinstance(file, io.IOBase) else "filename"
+    name = getattr(file, attribute, getattr(file, "name", None))
+    kind = getattr(file, "content_type", None)
+    size = getattr(file, "len", getattr(file, "size", None))
     return (
         os.path.basename(name) if isinstance(name, str) else "",
         kind if isinstance(kind, str) and kind else None,
-        told if isinstance(told, int) and not isinstance(told, bool) and told >= 0 else None,
+        size if isinstance(size, int) and not isinstance(size, bool) and size >= 0 else None,
     )
 
 
 def _position(file: Any) -> int | None:
-    """Where it stands, None where it cannot go back. Raises BadRequest for one that gives text.
+    """The current position; None where the file cannot seek back. Raises BadRequest for text.
 
-    Going there is tried: a `seekable` that fails or is missing says nothing, and some that say yes cannot.
+    Seeking is tried: `seekable` may be missing or fail, and some files that claim it cannot seek.
     """
     try:
         seekable = getattr(file, "seekable", None)
@@ -184,7 +187,7 @@ def _position(file: Any) -> int | None:
         file.seek(start)
         piece = file.read(1)
         file.seek(start)
-    except Exception:  # whatever a library raises there: it means no
+    except Exception:  # any error of a library there means no
         return None
     if isinstance(piece, str):
         raise BadRequest(TEXT)

@@ -41,7 +41,7 @@ class ChainCookies:
                 kept[found[1]] = found[2].strip()
 
     def added(self, headers: Mapping[str, str], url: str) -> dict[str, str]:
-        """Return the headers with the cookies of this URL's origin, behind a Cookie header in them."""
+        """Return the headers with the cookies of this URL's origin, behind those in them."""
         pairs = [f"{name}={value}" for name, value in self._kept.get(origin(url), {}).items()]
         given = next((value for name, value in headers.items() if name.lower() == "cookie"), None)
         text = "; ".join([*([given] if given else []), *pairs])

@@ -1,4 +1,4 @@
-"""Whose certificates are trusted, and our own: it goes to the servers named, never along a redirect.
+"""Which certificates are trusted; our own goes to the named servers, never along a redirect.
 
 Knows nothing of the HTTP library.
 """

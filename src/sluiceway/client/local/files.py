@@ -64,7 +64,7 @@ class LocalFile:
             if fd != path:
                 os.close(fd)
         self.length: int | None = None if size is None else max(0, size - start)
-        # It changes whenever the bytes may have changed. A made-up file has no version to find again.
+        # It changes whenever the bytes may have. A made-up file has no version to find again.
         self.version: str = "" if size is None else f"{size}-{self._seen.st_mtime_ns}"
 
     async def open(self, start: int = 0, stop: int | None = None) -> AsyncIterator[Buffer]:

@@ -1,4 +1,4 @@
-"""A download to standard output, a named pipe or a device. What was written cannot be taken back."""
+"""A download to standard output, a named pipe or a device. Nothing can be taken back."""
 
 from __future__ import annotations
 

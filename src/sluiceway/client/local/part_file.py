@@ -1,4 +1,4 @@
-"""A download on its way to a file: `.sluiceway-….part` beside the target, its notes in `….part.json`.
+"""A download into a file: `.sluiceway-….part` beside the target, its notes in `….part.json`.
 
 The target's own name appears only with `publish`. Only files with our mark are continued, emptied
 or removed: a file of another program under the part's name stays, and another name is used. No link
