@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from sluiceway.copying import journal as journal_module
 from sluiceway.copying.contract import CopyItem
 from sluiceway.copying.journal import Journal, once_key
 from sluiceway.errors import BadRequest, NoSpace, StoreFailed
@@ -54,6 +55,7 @@ async def test_without_versions_the_size_counts(tmp_path: Path) -> None:
     journal.close()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the run locks the database")
 async def test_other_programs_can_query_it_while_it_is_used(tmp_path: Path) -> None:
     """The documented table, by SQL, from another connection in the middle of a run."""
     journal = Journal(str(tmp_path / "j"), "a", "b")
@@ -70,6 +72,7 @@ async def test_other_programs_can_query_it_while_it_is_used(tmp_path: Path) -> N
 
 WRITER = """
 import asyncio, sys
+from sluiceway.copying import journal as journal_module
 from sluiceway.copying.contract import CopyItem
 from sluiceway.copying.journal import Journal
 from sluiceway.pipe.receipt import Receipt
@@ -168,11 +171,19 @@ async def test_other_sides_are_refused(tmp_path: Path) -> None:
             Journal(str(tmp_path / "j"), *sides)
 
 
-def test_two_processes_cannot_share_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("flock", [True, False], ids=["flock", "SQLite's lock"])
+def test_two_processes_cannot_share_one(
+    tmp_path: Path, flock: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The second is refused while the first lives, and may open it afterwards."""
+    if flock and sys.platform != "linux":
+        pytest.skip("flock is used on Linux only")
+    monkeypatch.setattr(journal_module, "USES_FLOCK", flock)
+    monkeypatch.setattr(journal_module, "BUSY_TIMEOUT", 0.1)
     program = (
-        "from sluiceway.copying.journal import Journal\n"
-        f"journal = Journal({str(tmp_path / 'j')!r}, 'a', 'b')\n"
+        "from sluiceway.copying import journal\n"
+        f"journal.USES_FLOCK = {flock}\n"
+        f"opened = journal.Journal({str(tmp_path / 'j')!r}, 'a', 'b')\n"
         "print('open', flush=True)\n"
         "input()\n"
     )

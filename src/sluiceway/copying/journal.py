@@ -2,8 +2,8 @@
 
 A row is on the disk before the object counts as done (WAL, `synchronous=FULL`), so it survives
 kill -9; rows that arrive while a commit runs share the next one. One run at a time uses a journal,
-and only for the two sides it was begun with. Other programs may read the tables `job` and `objects`
-at any time. SQL runs in threads, never on the event loop.
+and only for the two sides it was begun with. Other programs may read the tables `job` and `objects`.
+SQL runs in threads, never on the event loop.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import errno
 import os
 import secrets
 import sqlite3
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -30,6 +31,9 @@ COMPANIONS = ("-wal", "-shm", "-journal")  # suffixes of the files SQLite keeps 
 FORMAT = 2  # in `user_version`; format 1 was a text file
 APPLICATION_ID = 0x536C754A  # marks the database as a journal: bytes 68 to 71 of its file
 BUSY_TIMEOUT = 10.0  # seconds to wait for another program that writes to the database
+# Elsewhere flock either does not exist or blocks SQLite's own locks on the same file. There SQLite
+# locks the database as a whole, and other programs can read it only after the run.
+USES_FLOCK = sys.platform == "linux"
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 _MAGIC = b"SQLite format 3\0"
@@ -143,10 +147,10 @@ class Journal:
 
     def _lock(self) -> None:
         """Beside SQLite's own locks, which let several programs write in turns."""
-        try:
-            import fcntl
-        except ImportError:
-            return  # Windows: see _connect
+        if not USES_FLOCK:
+            return  # see _connect
+        import fcntl
+
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -176,8 +180,8 @@ class Journal:
             self.path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
         )
         try:
-            if os.name == "nt":
-                db.execute("PRAGMA locking_mode = EXCLUSIVE")  # instead of flock
+            if not USES_FLOCK:
+                db.execute("PRAGMA locking_mode = EXCLUSIVE")
             db.execute("PRAGMA synchronous = FULL")
             if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
                 # New, or rolled back because its creation was cut off. In one transaction of the
@@ -255,7 +259,7 @@ def _mapped(path: str, error: OSError | sqlite3.Error) -> SluiceError:
         return NoSpace(
             f"No space for the journal {path}; make room and run the same command again to resume"
         )
-    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY and os.name == "nt":
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY and not USES_FLOCK:
         return _in_use(path)
     reason = error.strerror if isinstance(error, OSError) and error.strerror else error
     return StoreFailed(f"The journal {path} cannot be written: {reason}")
