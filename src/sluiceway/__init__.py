@@ -1,6 +1,8 @@
-"""Sluiceway: files of any size through a Python web app, in constant memory, done when the destination says so.
+"""Files of any size through a Python web app, in constant memory, done when the destination has
+them.
 
-Names are loaded when first used: importing the package loads no HTTP client, no server and no framework.
+Names are loaded at their first use: importing the package loads no HTTP client, server or
+framework.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The older digest headers: what a sender asks to be checked is checked, or refused as unknown; nothing is passed over."""
+"""The older digest headers: every digest is checked, or refused as unknown."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def digits(algorithm: str, data: bytes) -> str:
 
 
 def asked(data: bytes) -> dict[str, tuple[str, str]]:
-    """Every header that asks for a check, as its senders write it of these bytes."""
+    """Every header that asks for a check, as its senders write it."""
     crc, adler = zlib.crc32(data).to_bytes(4), zlib.adler32(data).to_bytes(4)
     return {
         "RFC 1864": ("Content-MD5", b64("md5", data)),
@@ -86,8 +86,8 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize("kind", RIGHT)
-def test_a_right_one_passes(ways: Mapping[str, Way], kind: str) -> None:
-    """Each header, at rest."""
+def test_a_correct_checksum_is_accepted(ways: Mapping[str, Way], kind: str) -> None:
+    """Each header; the file is stored."""
     answer = requests.put(
         f"{ways['alone'].url}/files/right", data=DATA, headers=dict([RIGHT[kind]]), timeout=10
     )
@@ -97,7 +97,7 @@ def test_a_right_one_passes(ways: Mapping[str, Way], kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", WRONG)
-def test_a_wrong_one_stores_nothing(ways: Mapping[str, Way], kind: str) -> None:
+def test_a_wrong_checksum_stores_nothing(ways: Mapping[str, Way], kind: str) -> None:
     """Each header, by PUT, by POST and with a form around the bytes."""
     way = ways["alone"]
     before = way.stored()
@@ -119,8 +119,8 @@ def test_a_wrong_one_stores_nothing(ways: Mapping[str, Way], kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", UNKNOWN)
-def test_an_unknown_one_is_refused_with_its_name(ways: Mapping[str, Way], kind: str) -> None:
-    """Its sender believes that the bytes are guarded; they would not be."""
+def test_an_unknown_algorithm_is_refused_with_its_name(ways: Mapping[str, Way], kind: str) -> None:
+    """Its sender believes that the bytes are protected; they would not be."""
     name, value = UNKNOWN[kind]
     answer = requests.put(
         f"{ways['alone'].url}/files/unknown", data=DATA, headers={name: value}, timeout=10
@@ -133,7 +133,7 @@ def test_an_unknown_one_is_refused_with_its_name(ways: Mapping[str, Way], kind: 
 
 
 @pytest.mark.parametrize("kind", UNREADABLE)
-def test_what_cannot_be_read_is_refused(ways: Mapping[str, Way], kind: str) -> None:
+def test_an_unreadable_checksum_is_refused(ways: Mapping[str, Way], kind: str) -> None:
     answer = requests.put(
         f"{ways['alone'].url}/files/bad", data=DATA, headers=dict([UNREADABLE[kind]]), timeout=10
     )
@@ -142,8 +142,8 @@ def test_what_cannot_be_read_is_refused(ways: Mapping[str, Way], kind: str) -> N
     assert "bad" not in ways["alone"].stored()
 
 
-def test_the_words_for_no_digest_ask_for_nothing(ways: Mapping[str, Way]) -> None:
-    """Amazon's and Backblaze's clients say so where they signed no body."""
+def test_the_words_for_no_digest_ask_for_no_check(ways: Mapping[str, Way]) -> None:
+    """Amazon's and Backblaze's clients send them where they signed no body."""
     for name, value in (
         ("x-amz-content-sha256", "UNSIGNED-PAYLOAD"),
         ("X-Bz-Content-Sha1", "do_not_verify"),
@@ -157,7 +157,7 @@ def test_the_words_for_no_digest_ask_for_nothing(ways: Mapping[str, Way]) -> Non
 
 
 def test_two_headers_that_contradict_each_other_are_refused(ways: Mapping[str, Way]) -> None:
-    """Whichever is believed, the other would be broken."""
+    """One of the two promises would be broken."""
     headers = dict([RIGHT["RFC 3230"], WRONG["Artifactory"]])
     answer = requests.put(f"{ways['alone'].url}/files/two", data=DATA, headers=headers, timeout=10)
 
@@ -165,7 +165,7 @@ def test_two_headers_that_contradict_each_other_are_refused(ways: Mapping[str, W
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_way_in_checks(ways: Mapping[str, Way], name: str) -> None:
+def test_every_way_in_checks_the_digest(ways: Mapping[str, Way], name: str) -> None:
     """A raw body, a form and a form's part, alone, through a gateway and in a mounted service."""
     way = ways[name]
     before = way.stored()
@@ -191,14 +191,14 @@ def test_every_way_in_checks(ways: Mapping[str, Way], name: str) -> None:
 def with_part_head(
     headers: Mapping[str, str], data: bytes = DATA, filename: str | None = "x"
 ) -> bytes:
-    """A form of one part with these lines in its head."""
+    """Return a form of one part with these lines in its head."""
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
     return form_body(("f", filename, data)).replace(b"\r\n\r\n", b"\r\n" + lines + b"\r\n", 1)
 
 
 @pytest.mark.parametrize("kind", RIGHT)
-def test_a_parts_own_head_is_believed_and_checked(ways: Mapping[str, Way], kind: str) -> None:
-    """Every header counts in a part's head as well, of the part's bytes."""
+def test_a_digest_in_a_part_s_head_is_checked(ways: Mapping[str, Way], kind: str) -> None:
+    """Every header counts in a part's head, for the part's bytes."""
     url = f"{ways['alone'].url}/files"
     assert (
         requests.post(
@@ -211,8 +211,8 @@ def test_a_parts_own_head_is_believed_and_checked(ways: Mapping[str, Way], kind:
     assert (answer.status_code, answer.json()["code"]) == (400, "digest-mismatch")
 
 
-def test_a_part_is_checked_as_it_was_before_it_was_coded(ways: Mapping[str, Way]) -> None:
-    """RFC 1864 counts the bytes beneath base64; a field with a digest is checked, too."""
+def test_a_part_is_checked_after_decoding(ways: Mapping[str, Way]) -> None:
+    """RFC 1864 counts the bytes inside base64; a field with a digest is checked, too."""
     url = f"{ways['alone'].url}/files"
     coded = {"Content-Transfer-Encoding": "base64", **dict([RIGHT["RFC 1864"]])}
     assert (
@@ -228,7 +228,7 @@ def test_a_part_is_checked_as_it_was_before_it_was_coded(ways: Mapping[str, Way]
     )
 
 
-def test_an_unknown_one_in_a_part_is_refused(ways: Mapping[str, Way]) -> None:
+def test_an_unknown_algorithm_in_a_part_is_refused(ways: Mapping[str, Way]) -> None:
     answer = requests.post(
         f"{ways['alone'].url}/files",
         data=with_part_head(dict([UNKNOWN["RFC 3230"]])),
@@ -239,8 +239,8 @@ def test_an_unknown_one_in_a_part_is_refused(ways: Mapping[str, Way]) -> None:
     assert (answer.status_code, answer.json()["code"]) == (400, "bad-digest")
 
 
-def test_a_backend_never_sees_a_whole_body_of_another_digest(gateway: Gateway) -> None:
-    """A gateway checks while it passes on: the end is withheld, of a raw body and of a form."""
+def test_a_backend_never_gets_a_whole_body_with_a_wrong_digest(gateway: Gateway) -> None:
+    """A gateway checks while it sends on: it withholds the end of a raw body and of a form."""
     with Peer(takes) as peer:
         server = gateway(f"{peer.url}/files")
         requests.put(

@@ -1,4 +1,4 @@
-"""Bodies that end before their end, in every way there is: nothing appears, no draft stays, 400 for who can still read."""
+"""Bodies that are cut, in every way: no object, no draft, 400 for a client that still reads."""
 
 from __future__ import annotations
 
@@ -23,17 +23,32 @@ LAST_BOUNDARY = len(FORM) - len(f"--{BOUNDARY}--\r\n")
 CUTS: dict[str, bytes] = {
     "no byte of the body": head("PUT", "/files/cut", "Content-Length: 10"),
     "a short Content-Length": head("PUT", "/files/cut", "Content-Length: 10") + b"123456789",
-    "a short big Content-Length": head("PUT", "/files/cut", f"Content-Length: {len(BIG) + 1}") + BIG,
+    "a short big Content-Length": head("PUT", "/files/cut", f"Content-Length: {len(BIG) + 1}")
+    + BIG,
     "chunked without a chunk": head("PUT", "/files/cut", "Transfer-Encoding: chunked"),
-    "chunked without the last chunk": head("PUT", "/files/cut", "Transfer-Encoding: chunked") + chunk(b"hello"),
-    "big chunked without the last chunk": head("PUT", "/files/cut", "Transfer-Encoding: chunked") + chunk(BIG),
-    "cut within a chunk": head("PUT", "/files/cut", "Transfer-Encoding: chunked") + chunk(BIG)[:-100],
-    "cut within a chunk's size": head("PUT", "/files/cut", "Transfer-Encoding: chunked") + chunk(b"hello") + b"1",
-    "cut before the LF of a size": head("PUT", "/files/cut", "Transfer-Encoding: chunked") + chunk(b"hello") + b"5\r",
-    "cut behind a chunk's data": head("PUT", "/files/cut", "Transfer-Encoding: chunked") + b"5\r\nhello",
-    "cut within the last chunk": head("PUT", "/files/cut", "Transfer-Encoding: chunked") + chunk(b"hello") + LAST_CHUNK[:-1],
-    "cut behind the last chunk's size": head("PUT", "/files/cut", "Transfer-Encoding: chunked") + chunk(b"hello") + b"0\r\n",
-    "cut within a trailer": head("PUT", "/files/cut", "Transfer-Encoding: chunked") + chunk(b"hello") + b"0\r\nX: y\r\n",
+    "chunked without the last chunk": head("PUT", "/files/cut", "Transfer-Encoding: chunked")
+    + chunk(b"hello"),
+    "big chunked without the last chunk": head("PUT", "/files/cut", "Transfer-Encoding: chunked")
+    + chunk(BIG),
+    "cut within a chunk": head("PUT", "/files/cut", "Transfer-Encoding: chunked")
+    + chunk(BIG)[:-100],
+    "cut within a chunk's size": head("PUT", "/files/cut", "Transfer-Encoding: chunked")
+    + chunk(b"hello")
+    + b"1",
+    "cut before the LF of a size": head("PUT", "/files/cut", "Transfer-Encoding: chunked")
+    + chunk(b"hello")
+    + b"5\r",
+    "cut behind a chunk's data": head("PUT", "/files/cut", "Transfer-Encoding: chunked")
+    + b"5\r\nhello",
+    "cut within the last chunk": head("PUT", "/files/cut", "Transfer-Encoding: chunked")
+    + chunk(b"hello")
+    + LAST_CHUNK[:-1],
+    "cut behind the last chunk's size": head("PUT", "/files/cut", "Transfer-Encoding: chunked")
+    + chunk(b"hello")
+    + b"0\r\n",
+    "cut within a trailer": head("PUT", "/files/cut", "Transfer-Encoding: chunked")
+    + chunk(b"hello")
+    + b"0\r\nX: y\r\n",
     "a raw POST": head("POST", "/files?name=cut", "Content-Length: 100") + b"x" * 99,
     "a form before its first part": form_head(len(FORM)) + FORM[:10],
     "a form within its first file": form_head(len(FORM)) + FORM[:50_000],
@@ -44,9 +59,9 @@ CUTS: dict[str, bytes] = {
     "a form within its last boundary": form_head(len(FORM)) + FORM[:-3],
     "a chunked form between its files": form_head(None) + chunk(FORM[:BETWEEN]),
     "a chunked form without the last chunk": form_head(None) + chunk(FORM),
-}  # fmt: skip
+}
 
-# Whole for HTTP, cut for the form: here the client can read the answer in any case.
+# Whole for HTTP, cut for the form: the client can always read the response.
 WHOLE_BUT_CUT: dict[str, bytes] = {
     "no body": b"",
     "no last boundary": FORM[:LAST_BOUNDARY],
@@ -58,13 +73,13 @@ WHOLE_BUT_CUT: dict[str, bytes] = {
 
 
 def nothing_stays(server: RunningServer) -> bool:
-    """No object under any name, no draft, no folder made on the way."""
+    """No object under any name, no draft, no new folder."""
     return os.listdir(server.root) == [".sluiceway"] and server.drafts() == []
 
 
 @pytest.mark.parametrize("cut", CUTS)
-def test_a_client_that_stops_and_listens_is_told(taker: RunningServer, cut: str) -> None:
-    """The client closes its half only: 400 body-cut, and nothing stays."""
+def test_a_client_that_stops_and_listens_gets_a_400(taker: RunningServer, cut: str) -> None:
+    """The client closes only its half: 400 body-cut, and nothing remains."""
     with Wire(taker.port) as wire:
         wire.send(CUTS[cut])
         wire.half_close()
@@ -84,7 +99,7 @@ def test_a_client_that_stops_and_listens_is_told(taker: RunningServer, cut: str)
 def test_a_client_that_hangs_up_leaves_nothing(
     taker: RunningServer, cut: str, hang_up: Callable[[Wire], None]
 ) -> None:
-    """Closed or reset: nothing stays, and the server goes on."""
+    """Closed or reset: nothing remains, and the server goes on."""
     logged = len(taker.lines)
     wire = Wire(taker.port)
     wire.send(CUTS[cut])
@@ -100,7 +115,7 @@ def test_a_client_that_hangs_up_leaves_nothing(
 def test_a_form_without_its_end_stores_nothing(
     taker: RunningServer, cut: str, chunks: bool
 ) -> None:
-    """The request is whole, the form is not: 400, and not even the files that came whole are there."""
+    """The request is whole, the form is not: 400, and not even its complete files are stored."""
     body = WHOLE_BUT_CUT[cut]
     framed = (chunk(body) if body else b"") + LAST_CHUNK if chunks else body
     with Wire(taker.port) as wire:
@@ -109,12 +124,13 @@ def test_a_form_without_its_end_stores_nothing(
 
         assert (answer.status, answer.code) == (400, "body-cut")
         assert nothing_stays(taker)
-        wire.send(head("GET", "/healthz"))  # the framing was right: the connection lives on
+        wire.send(head("GET", "/healthz"))  # the framing was correct: the connection stays open
         assert wire.answer().status == 200
 
 
 def test_a_whole_body_is_answered_although_the_client_closed_its_half(taker: RunningServer) -> None:
-    """Half-close behind the last byte (nc -N, some embedded clients): stored, and the client reads 201."""
+    """Half-close behind the last byte (nc -N, some embedded clients): stored, and the client reads
+    201."""
     for framing, body in (
         (["Content-Length: 5"], b"hello"),
         (["Transfer-Encoding: chunked"], chunk(b"hello") + LAST_CHUNK),
@@ -131,10 +147,10 @@ def test_a_whole_body_is_answered_although_the_client_closed_its_half(taker: Run
 
 
 @pytest.mark.parametrize("hang_up", [Wire.close, Wire.half_close], ids=["close", "half-close"])
-def test_bytes_that_came_before_a_hang_up_count(
+def test_a_whole_upload_before_a_hang_up_is_stored(
     taker: RunningServer, hang_up: Callable[[Wire], None]
 ) -> None:
-    """A whole upload followed at once by a hang-up is an upload: every byte had come."""
+    """The client hangs up right after the last byte: every byte has arrived."""
     for number in range(10):
         wire = Wire(taker.port)
         wire.send(

@@ -1,4 +1,4 @@
-"""Content-Digest and Repr-Digest: what was promised is what arrived, or nothing is stored."""
+"""Content-Digest and Repr-Digest: the bytes have the promised digest, or nothing is stored."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def put(server: RunningServer, key: str, fields: list[str], *, chunks: bool = Fa
 
 @pytest.mark.parametrize("chunks", [False, True])
 @pytest.mark.parametrize("fields", GOOD)
-def test_a_digest_that_is_right_passes(taker: RunningServer, fields: str, chunks: bool) -> None:
+def test_a_correct_digest_is_accepted(taker: RunningServer, fields: str, chunks: bool) -> None:
     """Either header, either algorithm, either framing."""
     assert put(taker, "good", GOOD[fields], chunks=chunks).status in (200, 201)
     assert (taker.root / "good").read_bytes() == DATA
@@ -65,25 +65,24 @@ def test_a_digest_that_is_right_passes(taker: RunningServer, fields: str, chunks
 
 @pytest.mark.parametrize("chunks", [False, True])
 @pytest.mark.parametrize("fields", MISMATCH)
-def test_a_digest_that_is_wrong_publishes_nothing(
-    taker: RunningServer, fields: str, chunks: bool
-) -> None:
-    """400 with the registered problem type, no object, no draft, and our own digest is not given away."""
+def test_a_wrong_digest_publishes_nothing(taker: RunningServer, fields: str, chunks: bool) -> None:
+    """400 with the registered problem type, no object, no draft, and without the real digest."""
     answer = put(taker, "mismatch", MISMATCH[fields], chunks=chunks)
-    told = answer.json()
+    problem = answer.json()
 
     assert (answer.status, answer.code) == (400, "digest-mismatch")
     assert (
-        told["type"] == "https://iana.org/assignments/http-problem-types#digest-mismatched-values"
+        problem["type"]
+        == "https://iana.org/assignments/http-problem-types#digest-mismatched-values"
     )
-    assert told["mismatched_digests"][0]["algorithm"] in ("sha-256", "sha-512")
+    assert problem["mismatched_digests"][0]["algorithm"] in ("sha-256", "sha-512")
     assert hashlib.sha256(DATA).hexdigest().encode() not in answer.body
     assert not (taker.root / "mismatch").exists()
     assert taker.drafts() == []
 
 
 def test_a_wrong_digest_leaves_the_old_version(taker: RunningServer) -> None:
-    """An object that is there stays as it is."""
+    """An existing object stays unchanged."""
     put(taker, "old", [])
     answer = talk(
         taker.port,
@@ -99,7 +98,7 @@ def test_a_wrong_digest_leaves_the_old_version(taker: RunningServer) -> None:
 def test_a_digest_of_the_wrong_form_is_refused_before_the_body(
     taker: RunningServer, fields: str
 ) -> None:
-    """400 although not one byte of the body was sent, with the registered problem type."""
+    """400 with the registered problem type, although no byte of the body was sent."""
     with Wire(taker.port) as wire:
         wire.send(head("PUT", "/files/form", "Content-Length: 200000", *BAD_FORM[fields]))
         answer = wire.answer()
@@ -121,7 +120,7 @@ def test_digests_that_contradict_each_other_are_refused_before_the_body(
 
 
 def test_a_post_is_checked_like_a_put(taker: RunningServer) -> None:
-    """POST /files: right passes, wrong does not."""
+    """POST /files: a correct digest is accepted, a wrong one is refused."""
     right = talk(
         taker.port,
         head("POST", "/files", "Content-Length: 3", f"Repr-Digest: {digest(b'abc')}") + b"abc",
@@ -136,7 +135,7 @@ def test_a_post_is_checked_like_a_put(taker: RunningServer) -> None:
 
 @pytest.mark.parametrize("name", ["Content-Digest", "Repr-Digest"])
 def test_the_digest_of_a_form_is_that_of_its_whole_body(taker: RunningServer, name: str) -> None:
-    """A form is a message too: its digest covers boundaries and all, and a wrong one stores none of its files."""
+    """The digest of a form covers its boundaries, too; a wrong one stores none of its files."""
     body = form_body(("a", "a.bin", DATA), ("t", None, b"field"), ("b", "b.bin", b"b"))
     right = talk(taker.port, form_head(len(body), f"{name}: {digest(body)}") + body)
     before = taker.stored()
@@ -148,7 +147,7 @@ def test_the_digest_of_a_form_is_that_of_its_whole_body(taker: RunningServer, na
 
 
 def test_a_digest_is_checked_where_none_is_computed_by_default(serve: Serve) -> None:
-    """--digest none spares the work for those who send none; a promise is still kept to."""
+    """--digest none saves work for clients without a digest; a promise is still checked."""
     server = serve("--digest", "none")
     right = put(server, "right", GOOD["sha-512"])
     wrong = put(server, "wrong", MISMATCH["sha-256"])

@@ -1,4 +1,4 @@
-"""A form is streamed part by part: while it comes nothing of it lies anywhere but in the drafts folder."""
+"""A form is streamed part by part: its bytes are only ever in the drafts folder."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from raw_http import Wire, chunk, form_body, form_head
 
 
 def open_files(server: RunningServer) -> set[str]:
-    """Every regular file the server process has open, deleted ones too (a spooled temp file has no name)."""
+    """Return the regular files that the server has open, deleted ones too, as spooled files are."""
     found = set()
     for name in os.listdir(f"/proc/{server.pid}/fd"):
         try:
             target = os.readlink(f"/proc/{server.pid}/fd/{name}")
         except FileNotFoundError:
-            continue  # closed while we looked
+            continue  # closed meanwhile
         if (
             target.startswith("/")
             and not target.startswith(("/dev/", "/proc/"))
@@ -37,7 +37,8 @@ def has_received(watch: str, size: int) -> bool:
 
 
 def test_a_slow_form_never_touches_a_temp_folder(serve: Serve, tmp_path: Path) -> None:
-    """Looked at after each of 40 pieces: open files and TMPDIR; afterwards the drafts are gone as well."""
+    """After each of 40 pieces, open files and TMPDIR are checked; at the end the drafts are
+    gone."""
     temp = tmp_path / "tmp"
     temp.mkdir()
     server = serve(env={"TMPDIR": str(temp)})
@@ -54,8 +55,8 @@ def test_a_slow_form_never_touches_a_temp_folder(serve: Serve, tmp_path: Path) -
             wire.send(chunk(body[at : at + size]))
             sent = min(at + size, len(body))
             eventually(partial(has_received, watch, sent), f"{sent} bytes received")
-            opened = {name.removesuffix(" (deleted)") for name in open_files(server) - before}
-            assert all("/.sluiceway/drafts/" in name for name in opened)
+            found = {name.removesuffix(" (deleted)") for name in open_files(server) - before}
+            assert all("/.sluiceway/drafts/" in name for name in found)
             assert os.listdir(temp) == []
             assert server.stored() == {}
             drafts |= set(server.drafts())

@@ -1,4 +1,4 @@
-"""Honest progress: three counters that never contradict each other, 100 % only on the destination's word, cancel."""
+"""Honest progress: three counters, 100 % only when the destination confirms it, and cancel."""
 
 from __future__ import annotations
 
@@ -28,16 +28,18 @@ PIECE = 60_000
 
 @dataclass
 class Watcher:
-    """Everything an event stream said, until it closed."""
+    """All events of a stream, until it closed."""
 
     seen: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     closed: threading.Event = field(default_factory=threading.Event)
 
     def states(self) -> list[str]:
-        """The states in the order they were told, repeats left out."""
-        told = [data["state"] for _, data in self.seen]
+        """The states in order, without repeats."""
+        states = [data["state"] for _, data in self.seen]
         return [
-            state for number, state in enumerate(told) if number == 0 or told[number - 1] != state
+            state
+            for number, state in enumerate(states)
+            if number == 0 or states[number - 1] != state
         ]
 
     @property
@@ -45,12 +47,12 @@ class Watcher:
         return self.seen[-1][1]
 
     def check(self) -> None:
-        """What holds for every upload, however it ended."""
+        """Check the rules of every upload, whatever its end."""
         assert self.closed.wait(20), "the stream did not close"
         events = [event for event, _ in self.seen]
         assert events == ["progress"] * (len(events) - 1) + ["end"]
-        for _, told in self.seen:
-            assert sorted(told) == [
+        for _, event in self.seen:
+            assert sorted(event) == [
                 "code",
                 "forwarded",
                 "id",
@@ -60,21 +62,21 @@ class Watcher:
                 "received",
                 "state",
             ]
-            assert 0 <= told["kept"] <= told["forwarded"] <= told["received"]
-            if told["state"] != "complete" and told["length"]:
-                assert told["kept"] < told["length"], (
-                    f"100 % before the destination said so: {told}"
+            assert 0 <= event["kept"] <= event["forwarded"] <= event["received"]
+            if event["state"] != "complete" and event["length"]:
+                assert event["kept"] < event["length"], (
+                    f"100 % before the destination said so: {event}"
                 )
         for (_, earlier), (_, later) in zip(self.seen, self.seen[1:], strict=False):
             assert all(earlier[name] <= later[name] for name in COUNTERS), (earlier, later)
             assert earlier != later or later["state"] in ENDED
         assert self.last["state"] in ENDED
-        assert all(told["state"] not in ENDED for _, told in self.seen[:-1])
+        assert all(event["state"] not in ENDED for _, event in self.seen[:-1])
 
 
 @contextmanager
 def watching(server: RunningServer, upload: str) -> Iterator[Watcher]:
-    """Watch an upload from a thread; the first event has come when the block begins."""
+    """Watch an upload from a thread; the block begins after the first event."""
     watcher, first = Watcher(), threading.Event()
 
     def listen() -> None:
@@ -117,7 +119,7 @@ def slowly(wire: Wire, data: bytes, pieces: int = 12, pause: float = 0.1) -> Non
 
 
 def test_a_watched_upload_counts_up_to_its_end(taker: RunningServer) -> None:
-    """Watched from before it began: waiting, receiving, … complete; kept moves on the way and is whole only at the end."""
+    """waiting, receiving, … complete; kept moves on the way and is complete only at the end."""
     upload, data = fresh(), pattern(700_000)
     with watching(taker, upload) as watcher, Wire(taker.port) as wire:
         wire.send(
@@ -134,10 +136,10 @@ def test_a_watched_upload_counts_up_to_its_end(taker: RunningServer) -> None:
     assert watcher.states()[-1] == "complete"
     assert [watcher.last[name] for name in COUNTERS] == [len(data)] * 3
     assert watcher.last["length"] == len(data)
-    assert len({told["kept"] for _, told in watcher.seen}) >= 4, "the bar stood still"
+    assert len({event["kept"] for _, event in watcher.seen}) >= 4, "the bar stood still"
 
 
-def test_events_come_at_a_pace_for_eyes(taker: RunningServer) -> None:
+def test_events_come_about_ten_times_a_second(taker: RunningServer) -> None:
     """Hundreds of small writes make about ten events a second, not hundreds."""
     upload = fresh()
     began = time.monotonic()
@@ -153,7 +155,7 @@ def test_events_come_at_a_pace_for_eyes(taker: RunningServer) -> None:
 
 
 def test_a_chunked_upload_has_no_length(taker: RunningServer) -> None:
-    """Nobody knows how much will come, so nobody claims it."""
+    """Its length is unknown, so no event has one."""
     upload = fresh()
     with watching(taker, upload) as watcher, Wire(taker.port) as wire:
         wire.send(
@@ -166,12 +168,12 @@ def test_a_chunked_upload_has_no_length(taker: RunningServer) -> None:
         assert wire.answer().status == 201
     watcher.check()
 
-    assert {told["length"] for _, told in watcher.seen} == {None}
+    assert {event["length"] for _, event in watcher.seen} == {None}
     assert watcher.last["kept"] == 6 * PIECE
 
 
 def test_a_form_with_several_files_never_goes_back(taker: RunningServer) -> None:
-    """Its length is the request's; kept adds up over the files and does not fall when they are published one by one."""
+    """Its length is the request's; kept adds up over the files and never falls."""
     upload = fresh()
     body = form_body(
         ("title", None, b"holiday"),
@@ -189,7 +191,7 @@ def test_a_form_with_several_files_never_goes_back(taker: RunningServer) -> None
 
 
 def test_the_last_byte_alone_does_not_show_as_everything_kept(taker: RunningServer) -> None:
-    """All but one byte, a pause, the last byte: no watcher sees all kept while the upload is not complete."""
+    """All but one byte, a pause, the last byte: all is kept only when the upload is complete."""
     upload = fresh()
     with watching(taker, upload) as watcher, Wire(taker.port) as wire:
         wire.send(
@@ -204,7 +206,7 @@ def test_the_last_byte_alone_does_not_show_as_everything_kept(taker: RunningServ
 
 @pytest.mark.parametrize("how", ["cut", "mismatch", "exists"])
 def test_a_failed_upload_ends_with_its_code(taker: RunningServer, how: str) -> None:
-    """The watcher hears the same reason as the sender."""
+    """The watcher gets the same code as the sender."""
     upload, key = fresh(), f"fails-{how}"
     extra = {
         "cut": "X: y",
@@ -239,7 +241,7 @@ def test_a_failed_upload_ends_with_its_code(taker: RunningServer, how: str) -> N
 
 @pytest.mark.parametrize("kind", ["raw", "chunked", "form"])
 def test_a_cancelled_upload_is_answered_and_stores_nothing(taker: RunningServer, kind: str) -> None:
-    """DELETE ends it at once, although the sender is silent: its connection is answered, watchers hear it, no draft stays."""
+    """DELETE ends it at once, also while the sender is silent: a response, an event, no draft."""
     upload = fresh()
     with watching(taker, upload) as watcher, Wire(taker.port) as wire:
         if kind == "form":
@@ -265,8 +267,8 @@ def test_a_cancelled_upload_is_answered_and_stores_nothing(taker: RunningServer,
     eventually(lambda: not taker.drafts(), "no draft stays")
 
 
-def test_a_snapshot_can_be_asked_for(taker: RunningServer) -> None:
-    """Plain GET: JSON now; 404 for an id nobody uses; after the end still there for a while."""
+def test_a_snapshot_can_be_requested(taker: RunningServer) -> None:
+    """A plain GET returns JSON, 404 for an unknown id, and the upload for a while after its end."""
     upload = fresh()
     where = f"{taker.url}/uploads/{upload}"
     assert requests.get(where, timeout=10).status_code == 404
@@ -279,8 +281,8 @@ def test_a_snapshot_can_be_asked_for(taker: RunningServer) -> None:
         eventually(
             lambda: requests.get(where, timeout=10).json()["received"] == 5, "five bytes came"
         )
-        told = requests.get(where, timeout=10).json()
-        assert (told["id"], told["state"], told["length"], told["code"]) == (
+        snapshot = requests.get(where, timeout=10).json()
+        assert (snapshot["id"], snapshot["state"], snapshot["length"], snapshot["code"]) == (
             upload,
             "receiving",
             10,
@@ -293,7 +295,7 @@ def test_a_snapshot_can_be_asked_for(taker: RunningServer) -> None:
 
 
 def test_the_server_gives_an_id_when_the_client_has_none(taker: RunningServer) -> None:
-    """Answered in Upload-Id; it can be looked up, and no two are alike."""
+    """Upload-Id has it; it can be looked up, and no two are equal."""
     ids = {
         requests.put(f"{taker.url}/files/own-{n}", data=b"x", timeout=10).headers["Upload-Id"]
         for n in range(5)
@@ -322,7 +324,7 @@ def test_the_server_gives_an_id_when_the_client_has_none(taker: RunningServer) -
     ],
 )
 def test_an_id_that_could_be_guessed_is_refused(taker: RunningServer, upload: str) -> None:
-    """22 to 64 letters, digits, - and _; refused before the body, with what would do."""
+    """22 to 64 letters, digits, - and _; another id is refused before the body."""
     answer = requests.put(
         f"{taker.url}/files/bad-id", params={"upload": upload}, data=b"x", timeout=10
     )
@@ -348,7 +350,7 @@ def test_the_shortest_and_the_longest_id_work(taker: RunningServer, length: int)
 
 
 def test_an_id_is_used_once(taker: RunningServer) -> None:
-    """While it runs and after it ended, a second upload of the same id is refused with 409 and stores nothing."""
+    """During and after an upload, a second one of its id gets 409 and stores nothing."""
     upload = fresh()
     with Wire(taker.port) as wire:
         wire.send(head("PUT", f"/files/first?upload={upload}", "Content-Length: 10") + b"12345")
@@ -368,8 +370,8 @@ def test_an_id_is_used_once(taker: RunningServer) -> None:
     assert "second" not in taker.stored()
 
 
-def test_many_may_watch_and_leave(taker: RunningServer) -> None:
-    """Watchers that go away midway disturb neither the upload nor the others."""
+def test_watchers_may_come_and_leave(taker: RunningServer) -> None:
+    """Watchers that leave midway disturb neither the upload nor the others."""
     upload = fresh()
     with watching(taker, upload) as watcher, Wire(taker.port) as wire:
         wire.send(
@@ -388,8 +390,8 @@ def test_many_may_watch_and_leave(taker: RunningServer) -> None:
     assert watcher.last["state"] == "complete"
 
 
-def test_any_process_of_a_server_can_tell_and_cancel(serve: Serve) -> None:
-    """--workers 2: watchers and cancels reach whichever process; all see the same upload."""
+def test_any_process_of_a_server_can_report_and_cancel(serve: Serve) -> None:
+    """--workers 2: a watcher or a cancel may reach any process; all see the same upload."""
     server = serve("--workers", "2")
     upload, second = fresh(), fresh()
     with Wire(server.port) as wire:

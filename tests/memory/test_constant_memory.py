@@ -1,6 +1,7 @@
-"""Constant memory: a file fifty times as large costs nothing more; many at once stay within one budget.
+"""Constant memory: a file fifty times as large costs no more; many at once share one budget.
 
-These fail when anybody on the way reads a body whole, spools it, or lets a queue grow: each was tried once.
+These tests fail when a step reads a body whole, spools it, or lets a queue grow: each was tried
+once.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from sluiceway.testing.store_suite import pattern
 
 MIB = 1 << 20
 SMALL, LARGE = 10 * MIB, 512 * MIB
-ALLOWED = 8 * MIB  # more peak for the large one: what allocators and page tables vary by
+ALLOWED = 8 * MIB  # more peak for the large one: allocators and page tables vary
 
 BLOCK = pattern(MIB)
 
@@ -84,7 +85,7 @@ def stocked(taker: RunningServer) -> RunningServer:
 def test_memory_does_not_grow_with_the_size_of_a_file(
     stocked: RunningServer, transfer: object
 ) -> None:
-    """The peak for 512 MiB is that for 10 MiB, on each way."""
+    """The peak for 512 MiB is that for 10 MiB, in each way."""
     meter = MemoryMeter(stocked.pid)
     peaks: dict[int, int] = {}
     for size in (SMALL, SMALL, LARGE):  # the first warms up
@@ -99,7 +100,8 @@ def test_memory_does_not_grow_with_the_size_of_a_file(
 
 
 def test_two_hundred_slow_uploads_stay_small(serve: Serve) -> None:
-    """A kilobyte a second each, after a first burst: no upload owns a block, all together a few MiB; each is stored right."""
+    """A kilobyte a second each, after a burst: no upload has a block; all together cost a few
+    MiB."""
     server = serve()
     with Wire(server.port) as wire:
         wire.send(head("PUT", "/files/warm", f"Content-Length: {4 * MIB}") + BLOCK * 4)
@@ -135,7 +137,8 @@ def test_two_hundred_slow_uploads_stay_small(serve: Serve) -> None:
 
 
 def test_ten_fast_uploads_share_the_smallest_budget(serve: Serve) -> None:
-    """--memory-budget 8MiB, ten senders as fast as they can: all end, none starves, and the process stays small."""
+    """--memory-budget 8MiB, ten fast senders: all end, none starves, and the process stays
+    small."""
     server = serve("--memory-budget", "8MiB")
     upload_raw(server, SMALL)
     meter = MemoryMeter(server.pid)

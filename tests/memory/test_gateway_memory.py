@@ -1,4 +1,4 @@
-"""Constant memory through a gateway: neither the size of a file nor a backend that stalls makes it hold more than its budget."""
+"""Constant memory in a gateway, for files of any size and for a backend that stalls."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sluiceway.testing.memory_meter import MemoryMeter
 
 MIB = 1 << 20
 SMALL, LARGE = 8 * MIB, 256 * MIB
-ALLOWED = 8 * MIB  # more peak for the large one: what allocators and page tables vary by
+ALLOWED = 8 * MIB  # more peak for the large one: allocators and page tables vary
 BLOCK = noise(MIB)
 STALLED = 20  # uploads at once
 BUDGET = 14 * MIB
@@ -39,7 +39,7 @@ def form(wire: Wire, size: int) -> None:
 
 
 @pytest.mark.parametrize("way", [raw, form], ids=["raw", "form"])
-def test_a_large_file_costs_a_gateway_what_a_small_one_does(
+def test_a_large_file_costs_a_gateway_as_much_as_a_small_one(
     gateway: Gateway, tmp_path: Path, way: Callable[[Wire, int], None]
 ) -> None:
     """The peak for 256 MiB is that for 8 MiB."""
@@ -62,7 +62,7 @@ def test_a_large_file_costs_a_gateway_what_a_small_one_does(
 
 
 def stalls(exchange: Exchange) -> None:
-    """Takes what is called warm; of the rest it reads nothing."""
+    """A backend that takes the upload "warm" and reads nothing of others."""
     if "warm" in exchange.target:
         takes(exchange)
     else:
@@ -77,20 +77,16 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_uploads_that_a_stalled_backend_does_not_take_stay_within_the_budget(
-    gateway: Gateway, way: str
-) -> None:
-    """Twenty at once, each sending as much as goes in: the gateway holds its budget and a tenth, the kernels the rest."""
+def test_uploads_to_a_stalled_backend_stay_within_the_budget(gateway: Gateway, way: str) -> None:
+    """Twenty senders at once: the gateway holds its budget and a tenth, the kernels the rest."""
     grown = held_by_stalled_uploads(gateway, way)
-    if (
-        grown > BUDGET * 1.1
-    ):  # what the allocator keeps beside it differs by some hundred KiB from process to process
+    if grown > BUDGET * 1.1:  # the allocator keeps some hundred KiB more or less, by process
         grown = min(grown, held_by_stalled_uploads(gateway, way))
     assert grown <= BUDGET * 1.1, f"{grown / MIB:.1f} MiB for {STALLED} uploads"
 
 
 def held_by_stalled_uploads(gateway: Gateway, way: str) -> int:
-    """Bytes a fresh gateway grows by."""
+    """Return the bytes by which a fresh gateway grows."""
     with Peer(stalls) as peer, ExitStack() as stack:
         server = gateway(f"{peer.url}/files", "--memory-budget", f"{BUDGET >> 20}MiB")
         with Wire(server.port) as wire:
@@ -108,7 +104,7 @@ def held_by_stalled_uploads(gateway: Gateway, way: str) -> int:
             wire.send(WAYS[way])
             wire.sock.setblocking(False)
         sent, quiet = 0, 0
-        while quiet < 5:  # until nobody takes anything for half a second
+        while quiet < 5:  # until no socket takes anything for half a second
             moved = sum(push(wire.sock) for wire in wires)
             sent, quiet = sent + moved, 0 if moved else quiet + 1
             time.sleep(0.1)
@@ -116,12 +112,12 @@ def held_by_stalled_uploads(gateway: Gateway, way: str) -> int:
         for exchange in peer.seen:
             exchange.go.set()
 
-    assert sent > STALLED * MIB  # they did send, and were held
+    assert sent > STALLED * MIB  # they sent, and were stopped
     return grown
 
 
 def push(sock: socket.socket) -> int:
-    """Send what goes in now; how much that was."""
+    """Send as much as the socket takes now. Returns the number of bytes."""
     try:
         return sock.send(BLOCK)
     except BlockingIOError:

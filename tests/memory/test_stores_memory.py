@@ -1,4 +1,4 @@
-"""A server holds what is under way and nothing that grows with a file, wherever it stores them: 10 GiB in the long proofs."""
+"""No store makes a server hold memory that grows with a file: 10 GiB in the long proofs."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def delete(server: RunningServer) -> None:
         wire.answer()
 
 
-# With 64 MiB an upload into a bucket has parts under way like one of any length, one of 16 MiB more or less at its peak.
+# With 64 MiB, an upload into a bucket has as many parts under way as a longer one.
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(
     ("where", "small", "allowed", "ways"),
@@ -113,9 +113,9 @@ def test_a_server_holds_no_more_of_a_large_file_than_of_a_small_one(
     allowed: int,
     ways: tuple[Callable[[RunningServer, int], None], ...],
 ) -> None:
-    """In and out: the peak for the large file is that for the small one, within 16 MiB."""
+    """Upload and download: the peak of the large file is that of the small one, within 16 MiB."""
     server: RunningServer = request.getfixturevalue(where)
-    meter, told = MemoryMeter(server.pid), []
+    meter, report = MemoryMeter(server.pid), []
     peaks: dict[tuple[str, int], int] = {}
     for size in (small, small, LARGE):  # the first warms up
         for transfer in ways:
@@ -123,10 +123,11 @@ def test_a_server_holds_no_more_of_a_large_file_than_of_a_small_one(
             began = time.monotonic()
             transfer(server, size)
             peaks[transfer.__name__, size] = meter.peak()
-            told.append(
-                f"{transfer.__name__} {size >> 20} MiB: {meter.peak() >> 10} KiB, {time.monotonic() - began:.1f} s"
+            report.append(
+                f"{transfer.__name__} {size >> 20} MiB: {meter.peak() >> 10} KiB,"
+                f" {time.monotonic() - began:.1f} s"
             )
 
-    print("\n".join(told))
+    print("\n".join(report))
     for way in ways:
-        assert peaks[way.__name__, LARGE] - peaks[way.__name__, small] <= allowed, told
+        assert peaks[way.__name__, LARGE] - peaks[way.__name__, small] <= allowed, report

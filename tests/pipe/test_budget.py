@@ -1,4 +1,4 @@
-"""The byte budget: never over its limit, whatever order things are lent and settled in; the fast ones share it evenly."""
+"""The byte budget: never over its limit, in any order; fast transfers share it evenly."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sluiceway.pipe.budget import BLOCK, DEPTH, MINIMUM, Block, Budget
 
 
 class BudgetMachine(RuleBasedStateMachine):
-    """Any order of lending and settling, against a plain sum."""
+    """Any order of acquire and release, against a plain sum."""
 
     blocks: Bundle[Block] = Bundle("blocks")
     sizes: Bundle[int] = Bundle("sizes")
@@ -81,8 +81,8 @@ TestBudget = BudgetMachine.TestCase
 TestBudget.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
-def test_a_block_is_used_again_while_there_is_room() -> None:
-    """Warm blocks spare page faults: what was settled is lent next."""
+def test_a_block_is_reused_while_there_is_room() -> None:
+    """Warm blocks save page faults: a released block is the next one."""
     budget = Budget(4 * BLOCK)
     block = budget.acquire_block()
     assert block is not None
@@ -91,8 +91,9 @@ def test_a_block_is_used_again_while_there_is_room() -> None:
     assert budget.acquire_block() is block
 
 
-def test_a_block_that_a_failed_write_still_looks_at_can_be_settled() -> None:
-    """When others need the memory a warm block is given up; that must not raise because somebody has a view of it."""
+def test_a_block_that_a_failed_write_still_views_can_be_released() -> None:
+    """A warm block is dropped when others need the memory, although a traceback has a view of
+    it."""
     budget = Budget(MINIMUM)
     block = budget.acquire_block()
     assert block is not None
@@ -110,7 +111,8 @@ def test_a_block_that_a_failed_write_still_looks_at_can_be_settled() -> None:
     [(0, 4), (1, 4), (2, 4), (4, 4), (8, 4), (9, 3), (16, 2), (32, 1), (1000, 1)],
 )
 def test_the_fast_ones_share_evenly_and_each_gets_one(pouring: int, share: int) -> None:
-    """With 32 blocks nobody takes more than DEPTH, and a crowd divides them; one each is the least."""
+    """Of 32 blocks no transfer gets more than DEPTH, and many share them; each gets one at
+    least."""
     budget = Budget(32 * BLOCK)
     for _ in range(pouring):
         budget.start_direct()
@@ -122,7 +124,7 @@ def test_the_fast_ones_share_evenly_and_each_gets_one(pouring: int, share: int) 
 
 @pytest.mark.parametrize("limit", [0, 1, MINIMUM - 1])
 def test_a_budget_too_small_to_stream_is_refused(limit: int) -> None:
-    """Exactly the minimum works, one byte less says so at once."""
+    """Exactly the minimum works; one byte less is refused at once."""
     with pytest.raises(SluiceError, match="MiB"):
         Budget(limit)
     assert Budget(MINIMUM).acquire_block() is not None

@@ -1,5 +1,4 @@
-"""Claims: holders that need all or nothing get it, however many they are and whatever others
-hold."""
+"""Claims: holders that need all or nothing get it, however many there are."""
 
 from __future__ import annotations
 
@@ -17,8 +16,7 @@ STEP = 64 << 10
 
 
 async def gather(budget: Budget, chance: random.Random, whole: int, parts: int) -> None:
-    """An upload of `parts` parts: each grows in steps, is submitted, and completes a little
-    later."""
+    """An upload: each part grows in steps, is submitted, and completes a little later."""
     claim, completing = Claim(budget, whole), []
     for _ in range(parts):
         while claim.need:
@@ -36,8 +34,7 @@ async def gather(budget: Budget, chance: random.Random, whole: int, parts: int) 
 
 
 async def hold(budget: Budget, chance: random.Random, ended: asyncio.Event) -> None:
-    """Another holder: keeps what it gets while the uploads run, and does without where there is
-    none."""
+    """Another holder: keeps what it gets while the uploads run."""
     held = 0
     while not ended.is_set():
         held += STEP // 2 if budget.acquire(STEP // 2) else 0
@@ -52,8 +49,7 @@ async def hold(budget: Budget, chance: random.Random, ended: asyncio.Event) -> N
 async def test_any_number_of_uploads_gets_its_parts(
     monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    """Forty uploads with different parts, memory for three of them, and others that hold what they
-    can."""
+    """Forty uploads with different parts, memory for three of them, and other holders."""
     chance, budget, ended = random.Random(seed), Budget(16 * MIB), asyncio.Event()
     monkeypatch.setattr(module, "RETRY_EVERY", 0.001)
     others = [asyncio.create_task(hold(budget, chance, ended)) for _ in range(3)]
@@ -75,8 +71,7 @@ async def test_any_number_of_uploads_gets_its_parts(
 
 
 def test_no_other_holder_gets_what_a_claim_still_needs() -> None:
-    """A claim for half of the memory: others get the other half, in blocks or not, and no byte
-    more."""
+    """With a claim for half of the memory, others get the other half and no byte more."""
     budget = Budget(6 * BLOCK)
     claim = Claim(budget, 3 * BLOCK)
     blocks = [budget.acquire_block() for _ in range(4)]

@@ -1,4 +1,4 @@
-"""Digests are right however the bytes were cut, on time or late, alone or beside others, and owe the budget nothing."""
+"""Digests are right for every cutting, alone or beside others, and release all memory."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ def expected(data: bytes) -> dict[str, bytes]:
 @given(SIZES, st.sampled_from([None, "plenty", "hardly any"]))
 @settings(max_examples=60, deadline=None)
 def test_digests_are_right_for_any_chunking(sizes: list[int], memory: str | None) -> None:
-    """sha-256 and sha-512 of small and large chunks in any order, with a budget, without, and with one that is used up."""
+    """sha-256 and sha-512 of small and large chunks, with a budget, without, and with a full
+    one."""
 
     async def run() -> None:
         budget = None if memory is None else Budget(MINIMUM)
@@ -52,8 +53,8 @@ def test_digests_are_right_for_any_chunking(sizes: list[int], memory: str | None
     asyncio.run(run())
 
 
-async def test_finish_may_come_midway_and_more_may_follow() -> None:
-    """The digest of what was taken so far, then of all."""
+async def test_finish_may_be_called_midway() -> None:
+    """The digest of the bytes so far, then of all."""
     digests = Digests(["sha-256"])
     data = pattern(3 << 20)
     await digests.take(data[: 1 << 20])
@@ -81,8 +82,8 @@ async def test_many_at_once_do_not_mix() -> None:
 
 
 @pytest.mark.parametrize("turns", range(8))
-async def test_closing_early_settles_everything_once(turns: int) -> None:
-    """Left at any moment, with batches waiting and one being hashed, the budget is back where it was: never below."""
+async def test_closing_early_releases_everything_once(turns: int) -> None:
+    """Closed at any moment, also while a batch is hashed: the budget is as before, never below."""
     budget = Budget(64 << 20)
     for _ in range(30):
         digests = Digests(["sha-256", "sha-512"], budget)
@@ -97,8 +98,9 @@ async def test_closing_early_settles_everything_once(turns: int) -> None:
         assert budget.used == 0
 
 
-async def test_closing_and_hashing_at_the_same_moment_settle_each_batch_once() -> None:
-    """The thread takes a batch while the loop gives the rest up: threads change places as often as Python allows."""
+async def test_closing_and_hashing_at_the_same_moment_release_each_batch_once() -> None:
+    """The thread takes a batch while the loop drops the rest; threads switch as often as
+    possible."""
     often = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
@@ -116,8 +118,8 @@ async def test_closing_and_hashing_at_the_same_moment_settle_each_batch_once() -
         sys.setswitchinterval(often)
 
 
-async def test_cancelled_while_it_waits_for_the_hashing_it_owes_nothing() -> None:
-    """The sender goes away while the hash is behind."""
+async def test_a_sender_cancelled_while_it_waits_for_hashing_holds_no_memory() -> None:
+    """The sender leaves while the hash lags behind."""
     budget = Budget(64 << 20)
     for turns in range(12):
         digests = Digests(["sha-512"], budget)
@@ -137,7 +139,7 @@ async def test_cancelled_while_it_waits_for_the_hashing_it_owes_nothing() -> Non
 
 
 async def test_hashing_that_is_behind_slows_the_sender() -> None:
-    """However fast chunks come, only so many bytes wait: bounded in bytes, not in chunks."""
+    """The waiting data is bounded in bytes, not in chunks."""
     budget = Budget(64 << 20)
     digests = Digests(["sha-512"], budget)
     most = 0
@@ -149,8 +151,8 @@ async def test_hashing_that_is_behind_slows_the_sender() -> None:
     assert most <= 4 << 20
 
 
-async def test_no_algorithm_is_no_work() -> None:
-    """--digest none: nothing is kept, nothing comes out."""
+async def test_without_algorithms_nothing_is_hashed() -> None:
+    """--digest none: nothing is kept, and no digest is returned."""
     budget = Budget(MINIMUM)
     digests = Digests([], budget)
     await digests.take(pattern(3 << 20))
@@ -160,6 +162,6 @@ async def test_no_algorithm_is_no_work() -> None:
 
 
 def test_an_unknown_algorithm_is_refused_by_name() -> None:
-    """The text says which are known."""
+    """The text names the known ones."""
     with pytest.raises(BadDigest, match=r"crc64.*sha-256"):
         Digests(["crc64"])

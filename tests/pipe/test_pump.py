@@ -1,4 +1,4 @@
-"""The one copy loop: every byte once and in order, counted, bounded, slowed by its destination, cut bodies told as cut."""
+"""The copy loop: every byte once and in order, counted, bounded, slowed by its destination."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sluiceway.testing.store_suite import pattern
 
 @dataclass
 class Pieces:
-    """A source that yields what it was told to and remembers how far it was read and whether it was closed."""
+    """A source that remembers how far it was read, and whether it was closed."""
 
     pieces: Sequence[Buffer]
     length: int | None = None
@@ -76,7 +76,7 @@ class FingerprintSet:
 
 
 async def test_every_byte_goes_through_once_and_every_tap_sees_it() -> None:
-    """Sink and taps get the source's bytes in order; the counters say so."""
+    """Sink and taps get the source's bytes in order, and the counters are right."""
     sink, meter, taps = Sink(), Meter(), [FingerprintSet(), FingerprintSet()]
     copied = await pump(BytesSource(pattern(3_000_001)), sink, taps=taps, meter=meter)
 
@@ -85,11 +85,13 @@ async def test_every_byte_goes_through_once_and_every_tap_sees_it() -> None:
     assert (meter.received, meter.forwarded) == (copied, copied)
 
 
-@pytest.mark.parametrize(("told", "came"), [(10, 9), (10, 0), (10, 11), (0, 1)])
-async def test_a_body_of_another_length_is_a_cut_body(told: int, came: int) -> None:
-    """Shorter or longer than it said: BodyCut, which names both."""
-    with pytest.raises(BodyCut, match=f"{came} of {told}"):
-        await pump(Pieces([b"x" * came] if came else [], length=told), Sink())
+@pytest.mark.parametrize(("announced", "came"), [(10, 9), (10, 0), (10, 11), (0, 1)])
+async def test_a_body_of_another_length_than_announced_is_refused(
+    announced: int, came: int
+) -> None:
+    """Shorter or longer than announced: BodyCut, which names both."""
+    with pytest.raises(BodyCut, match=f"{came} of {announced}"):
+        await pump(Pieces([b"x" * came] if came else [], length=announced), Sink())
 
 
 @pytest.mark.parametrize("size", [0, 1, 99, 100])
@@ -99,7 +101,7 @@ async def test_up_to_the_limit_passes(size: int) -> None:
 
 
 async def test_the_byte_over_the_limit_is_never_written() -> None:
-    """TooLarge comes with the chunk that goes over, before it is handed on, and reading ends there."""
+    """The chunk that goes over raises TooLarge before it is written, and reading ends there."""
     source, sink = Pieces([b"x" * 60, b"y" * 40, b"z", b"never"]), Sink()
     with pytest.raises(TooLarge) as refused:
         await pump(source, sink, limit=100)
@@ -111,7 +113,7 @@ async def test_the_byte_over_the_limit_is_never_written() -> None:
 
 
 async def test_a_slow_destination_slows_the_source() -> None:
-    """No chunk is asked for before the one in hand was taken."""
+    """No chunk is read before the last one was written."""
     source, sink = Pieces([b"x"] * 100), Sink(gate=asyncio.Semaphore(0))
     pumping = asyncio.create_task(pump(source, sink))
     for step in range(5):
@@ -126,8 +128,8 @@ async def test_a_slow_destination_slows_the_source() -> None:
 
 
 @pytest.mark.parametrize("who", ["source", "sink", "tap", "cancel"])
-async def test_the_source_is_closed_whoever_fails(who: str) -> None:
-    """An error of source, sink or tap, and a cancel, come through as they are, and the source's clean-up has run."""
+async def test_the_source_is_closed_after_every_failure(who: str) -> None:
+    """An error of source, sink or tap, and a cancel, are raised unchanged, after the clean-up."""
 
     class Bad:
         async def take(self, data: Buffer) -> None:
@@ -153,8 +155,9 @@ async def test_the_source_is_closed_whoever_fails(who: str) -> None:
     assert source.closed
 
 
-async def test_kept_moves_only_while_somebody_watches_and_never_shows_all() -> None:
-    """A sync costs; without a watcher there is none. With one, kept follows; the last byte waits for the end."""
+async def test_kept_moves_only_while_it_is_watched_and_never_shows_all() -> None:
+    """Without a watcher there is no sync. With one, kept follows; the last byte waits for the
+    end."""
     size = 100
     for watched in (False, True):
         sink, meter = Sink(), Meter(watched=watched)
@@ -175,7 +178,7 @@ async def test_kept_moves_only_while_somebody_watches_and_never_shows_all() -> N
 
 
 async def test_a_watched_upload_that_is_slow_at_its_end_does_not_claim_everything() -> None:
-    """The last chunk alone, long after the others: kept stays below the length until the object is published."""
+    """The last chunk comes late: kept stays below the length until the object is published."""
     meter, sink = Meter(watched=True), Sink()
 
     async def pieces() -> AsyncIterator[bytes]:
@@ -197,7 +200,7 @@ async def test_bytes_counted_before_decoding_are_not_counted_again() -> None:
 
 
 async def test_kept_of_several_files_adds_up() -> None:
-    """The second file of a form goes on where the first one's bytes ended."""
+    """The second file of a form is counted on top of the first one."""
     meter = Meter(watched=True, kept=1000)
     await pump(Pieces([b"x" * 10, b"y" * 10]), Sink(), meter=meter)
 

@@ -117,7 +117,7 @@ async def test_equal_sizes_are_kept_and_always_read_ahead() -> None:
 
 
 async def test_a_source_that_is_shorter_ends_the_stream() -> None:
-    """Who knows better raises it in `read`."""
+    """A source that knows its length raises the error in `read`."""
     blocks = Blocks(pattern(10))
 
     assert await _all(blocks.read, 0, SIZE) == blocks.data

@@ -1,4 +1,4 @@
-"""Where the time went: parts that are the whole, told in three ways."""
+"""Where the time went: the stages, the header and the verdict."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from sluiceway.pipe.stages import (
 from sluiceway.stores.memory import MemoryStore
 
 
-def test_parts_are_the_whole() -> None:
-    """Whatever is entered, the seconds by stage sum up to the time since the stopwatch was made."""
+def test_the_stages_sum_up_to_the_whole() -> None:
+    """The seconds by stage sum up to the time since the stopwatch was made."""
     began = time.perf_counter()
     stages = Stages()
     for stage in (CLIENT, QUEUE, CLIENT, DESTINATION, ANSWER):
@@ -32,7 +32,7 @@ def test_parts_are_the_whole() -> None:
     assert abs(sum(spent.values()) - (ended - began)) < 0.02 * (ended - began)
 
 
-def test_enter_tells_where_to_go_back_to() -> None:
+def test_enter_returns_the_stage_before() -> None:
     """A wait inside another stage returns to it."""
     stages = Stages()
     stages.enter(DESTINATION)
@@ -42,7 +42,7 @@ def test_enter_tells_where_to_go_back_to() -> None:
 
 
 async def test_a_slow_sink_is_the_destinations_time() -> None:
-    """What a write takes counts for the destination, not for us."""
+    """The time of a write counts for the destination, not for this side."""
 
     class Slow:
         kept = 0
@@ -65,7 +65,7 @@ async def test_a_slow_sink_is_the_destinations_time() -> None:
 
 
 async def test_a_draft_is_pumped_without_a_stopwatch_too() -> None:
-    """Nobody has to measure."""
+    """Stages are optional."""
     draft = await MemoryStore().draft("u", None)
 
     async def chunks() -> AsyncIterator[bytes]:
@@ -75,15 +75,15 @@ async def test_a_draft_is_pumped_without_a_stopwatch_too() -> None:
 
 
 def test_server_timing_is_in_milliseconds_with_the_total_last() -> None:
-    """As browsers' developer tools read it."""
+    """In the form that browsers' developer tools read."""
     assert (
         server_timing({CLIENT: 0.5, ANSWER: 0.25})
         == "wait-for-client;dur=500.000, wait-for-answer;dur=250.000, total;dur=750.000"
     )
 
 
-def test_the_verdict_names_who_took_longest() -> None:
-    """Waiting for its answer is the destination's time; decoding and hashing are ours."""
+def test_the_verdict_names_the_slowest_side() -> None:
+    """Waiting for its response is the destination's time; decoding and hashing are this side's."""
     assert (
         verdict({CLIENT: 1, DECODE: 1, QUEUE: 1, DESTINATION: 5, ANSWER: 2}, "backend")
         == "70 % backend"

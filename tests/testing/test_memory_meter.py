@@ -27,7 +27,7 @@ def test_the_peak_stays_when_the_memory_is_gone_until_it_is_reset() -> None:
     assert meter.peak() - before < 40 * MIB
 
 
-def test_a_process_that_is_not_there_cannot_be_measured() -> None:
-    """Said at once, in words."""
+def test_an_unknown_process_cannot_be_measured() -> None:
+    """The error comes at once, in words."""
     with pytest.raises(SluiceError, match="process"):
         MemoryMeter(2**30)

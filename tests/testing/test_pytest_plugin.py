@@ -1,4 +1,4 @@
-"""The shipped suites say what went wrong: a failed assertion shows the values, in other projects too."""
+"""A failed assertion of the shipped suites shows its values, also in other projects."""
 
 from __future__ import annotations
 

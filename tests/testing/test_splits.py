@@ -9,13 +9,13 @@ from sluiceway.testing.splits import MOST_TWO_WAY, cut_at_random, cut_in_two, cu
 
 
 @given(st.binary(max_size=200))
-def test_nothing_is_lost_and_nothing_added(data: bytes) -> None:
+def test_every_cutting_has_the_same_bytes(data: bytes) -> None:
     """The pieces of each cutting, joined, are the bytes."""
     for cutting in cuttings(data):
         assert b"".join(cutting.pieces) == data
 
 
-def test_the_named_cuttings_are_what_they_say() -> None:
+def test_named_cuttings_are_as_their_names_say() -> None:
     """Whole, byte by byte, and every place for one cut."""
     by_name = {cutting.name: cutting.pieces for cutting in cuttings(b"abcd")}
 

@@ -1,4 +1,4 @@
-"""Keys from templates and ids: fresh, unguessable, and never a way out."""
+"""Keys from templates and ids: fresh, impossible to guess, and always safe."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sluiceway.uploads.keys import DEFAULT_TEMPLATE, KeyTemplate, checked_id, ne
 from sluiceway.wire.names import check_key, clean_name
 
 
-def test_ids_are_fresh_and_look_like_nothing_else() -> None:
+def test_ids_are_fresh_and_have_one_form() -> None:
     """129 bits of lower-case letters and digits, and each one new."""
     ids = {new_id() for _ in range(2000)}
 
@@ -41,12 +41,12 @@ def test_a_chosen_id_of_the_right_form_is_taken(good: str) -> None:
     ],
 )
 def test_any_other_id_is_refused(bad: str) -> None:
-    """Too short to be unguessable, too long, or with other symbols."""
+    """Short enough to be guessed, too long, or with other symbols."""
     with pytest.raises(BadRequest, match="22 to 64"):
         checked_id(bad)
 
 
-def test_the_default_is_an_id_and_the_name() -> None:
+def test_the_default_key_is_an_id_and_the_name() -> None:
     """Two files of one name get two keys."""
     template = KeyTemplate()
     first, second = template.key("a b.txt"), template.key("a b.txt")
@@ -56,7 +56,7 @@ def test_the_default_is_an_id_and_the_name() -> None:
     assert first != second
 
 
-def test_the_date_is_that_of_the_day() -> None:
+def test_the_date_of_a_key_is_today() -> None:
     """Year, month and day in UTC, filled with zeros."""
     before = datetime.now(UTC)
     key = KeyTemplate("{year}/{month}/{day}/{id}").key("x")
@@ -81,7 +81,7 @@ def test_the_date_is_that_of_the_day() -> None:
     ],
 )
 def test_a_template_that_cannot_work_is_refused(text: str) -> None:
-    """Unknown or open fields, or nothing that tells two uploads apart: said at start, in words."""
+    """Unknown or open fields, or no field that differs: refused at the start, in words."""
     with pytest.raises(BadName, match="template"):
         KeyTemplate(text)
 
@@ -103,7 +103,7 @@ def test_a_template_that_cannot_work_is_refused(text: str) -> None:
     ],
 )
 def test_a_template_that_makes_unsafe_keys_is_refused(text: str) -> None:
-    """It is checked like any key, before the first upload."""
+    """The template is checked like any key, before the first upload."""
     with pytest.raises(BadName, match="no safe key"):
         KeyTemplate(text)
 
@@ -116,7 +116,7 @@ def test_a_template_that_makes_unsafe_keys_is_refused(text: str) -> None:
     "text", ["{filename}", "{id}/{filename}", "in/{filename}", "{year}-{filename}"]
 )
 def test_every_cleaned_name_makes_a_good_key(text: str, name: str) -> None:
-    """What clean_name lets pass, check_key takes, in each template."""
+    """`check_key` takes every name of `clean_name`, in each template."""
     key = KeyTemplate(text).key(clean_name(name))
 
     assert check_key(key) == key

@@ -139,7 +139,8 @@ def test_processes_share_a_table_and_uploads_of_a_dead_one_have_failed(tmp_path:
     mine = ProgressTable(str(path), 2)
     code = (
         "import sys\nfrom sluiceway.uploads.progress import ProgressTable\n"
-        "record = ProgressTable(sys.argv[1], 2).begin('theirs', 100)\nrecord.received = 40\nprint('ready', flush=True)\nsys.stdin.read()"
+        "record = ProgressTable(sys.argv[1], 2).begin('theirs', 100)\nrecord.received = 40\n"
+        "print('ready', flush=True)\nsys.stdin.read()"
     )
     other = subprocess.Popen(
         [sys.executable, "-c", code, str(path)],

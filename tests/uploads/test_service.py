@@ -1,5 +1,4 @@
-"""The upload service: all files of an upload or none, one end, and whoever cancels is told the
-truth."""
+"""The upload service: all files of an upload or none, one end, and truthful cancels."""
 
 from __future__ import annotations
 
@@ -34,7 +33,7 @@ Make = Callable[..., UploadService]
 
 @pytest.fixture(params=["memory", "disk"])
 async def make(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Make]:
-    """A desk on the reference store and on the real one."""
+    """A service on the reference store and on the real one."""
     made: list[Store] = []
 
     def build(**options: object) -> UploadService:
@@ -83,7 +82,7 @@ async def endless(piece: bytes = b"x" * 1000) -> AsyncIterator[bytes]:
         await asyncio.sleep(0.001)
 
 
-async def test_nothing_is_seen_before_everything_has_come(make: Make) -> None:
+async def test_no_file_is_visible_before_all_have_arrived(make: Make) -> None:
     """Two files: neither is listed until publish; then both, with name, type and digest."""
     upload_service = make()
     async with upload_service.receive("u" * 22, 10) as incoming:
@@ -102,7 +101,7 @@ async def test_nothing_is_seen_before_everything_has_come(make: Make) -> None:
 
 
 async def test_the_counters_end_where_they_should(make: Make) -> None:
-    """received = forwarded = kept = the bytes of the file, kept never before."""
+    """received = forwarded = kept = the bytes of the file; kept is the last one."""
     upload_service = make()
     async with upload_service.receive("u" * 22, 6) as incoming:
         await incoming.take(BytesSource(b"abcdef"), UploadRequest(filename="a", key="a"))
@@ -116,7 +115,7 @@ async def test_the_counters_end_where_they_should(make: Make) -> None:
     assert (incoming.record.received, incoming.record.forwarded, incoming.record.kept) == (6, 6, 6)
 
 
-async def test_without_publish_nothing_stays(make: Make) -> None:
+async def test_without_publish_nothing_remains(make: Make) -> None:
     """Leaving the block is the other ending: failed, no object, no draft."""
     upload_service = make()
     async with upload_service.receive("u" * 22) as incoming:
@@ -134,15 +133,14 @@ async def test_without_publish_nothing_stays(make: Make) -> None:
         (None, {}, 4, TooLarge),
     ],
 )
-async def test_a_failure_takes_the_files_before_it_along(
+async def test_a_failure_discards_the_files_before_it(
     make: Make,
     length: int | None,
     expected: dict[str, bytes],
     limit: int | None,
     error: type[SluiceError],
 ) -> None:
-    """The second file is cut, wrong or too large: the first, whole as it is, is not published
-    either."""
+    """The second file is cut, wrong or too large: the first one is not published either."""
     upload_service = make(max_size=limit)
     second = (
         PassingSource(BytesSource(b"second").open(), length),
@@ -166,9 +164,8 @@ async def test_the_limit_is_for_all_files_together(make: Make) -> None:
     assert raised.value.members == {"limit": 10}
 
 
-async def test_a_file_that_cannot_be_published_takes_the_published_ones_back(make: Make) -> None:
-    """Three files, the key of the last is taken: none of the new ones stays, the old one is
-    untouched."""
+async def test_a_file_that_cannot_be_published_undoes_the_published_ones(make: Make) -> None:
+    """Three files, the key of the last is taken: no new file remains, the old one is unchanged."""
     upload_service = make()
     await bring(upload_service, file(b"old", "c"))
     with pytest.raises(Exists):
@@ -182,7 +179,7 @@ async def test_a_file_that_cannot_be_published_takes_the_published_ones_back(mak
 
 
 async def test_a_version_that_changed_meanwhile_is_not_replaced(make: Make) -> None:
-    """The condition is checked at the end once more, not only at the door."""
+    """The condition is checked at the end once more, not only at the start."""
     upload_service = make()
     (first,) = await bring(upload_service, file(b"one", "a"))
     only_that = Replace(allowed=True, etag=first.etag)
@@ -202,16 +199,15 @@ async def test_a_version_that_changed_meanwhile_is_not_replaced(make: Make) -> N
 
 
 async def test_the_template_makes_the_key(make: Make) -> None:
-    """Where the client named none."""
+    """Where the client named no key."""
     upload_service = make(template=KeyTemplate("in/{filename}"))
     (entry,) = await bring(upload_service, (BytesSource(b"x"), UploadRequest(filename="a.txt")))
 
     assert entry.key == "in/a.txt"
 
 
-async def test_a_cancelled_upload_ends_where_it_stands(make: Make) -> None:
-    """While bytes come: the handler sees Cancelled, nothing stays, and the task itself goes on
-    living."""
+async def test_a_cancelled_upload_ends_at_once(make: Make) -> None:
+    """The handler gets Cancelled, nothing remains, and the task itself goes on."""
     upload_service = make()
     began = asyncio.Event()
 
@@ -221,8 +217,8 @@ async def test_a_cancelled_upload_ends_where_it_stands(make: Make) -> None:
                 began.set()
                 await incoming.take(PassingSource(endless()), UploadRequest(filename="a", key="a"))
         except Cancelled:
-            await asyncio.sleep(0)  # an answer can still be sent
-            return "told"
+            await asyncio.sleep(0)  # a response can still be sent
+            return "answered"
         return "never"
 
     task = asyncio.create_task(upload())
@@ -230,7 +226,7 @@ async def test_a_cancelled_upload_ends_where_it_stands(make: Make) -> None:
     await asyncio.sleep(0.05)
 
     assert upload_service.cancel("u" * 22)
-    assert await task == "told"
+    assert await task == "answered"
     assert not task.cancelled()
     assert state(upload_service, "u" * 22) == ("cancelled", "cancelled")
     assert await keys(upload_service) == []
@@ -239,7 +235,7 @@ async def test_a_cancelled_upload_ends_where_it_stands(make: Make) -> None:
 
 
 async def test_a_cancel_from_elsewhere_is_seen_soon(make: Make) -> None:
-    """Another process can only leave a mark on the board; the upload service looks for it."""
+    """Another process can only set a mark in the table; the upload service looks for it."""
     upload_service = make()
 
     task = asyncio.create_task(
@@ -260,8 +256,7 @@ async def test_a_cancel_from_elsewhere_is_seen_soon(make: Make) -> None:
 
 @pytest.mark.parametrize("moment", range(12))
 async def test_a_cancel_while_publishing_tells_the_truth(make: Make, moment: int) -> None:
-    """Cancelled between any two steps of publishing: either it was told cancelled and nothing is
-    there, or all is there."""
+    """Cancelled between any two steps of publishing: it is cancelled and empty, or complete."""
     upload_service = make()
 
     task = asyncio.create_task(
@@ -284,8 +279,8 @@ async def test_a_cancel_while_publishing_tells_the_truth(make: Make, moment: int
         assert state(upload_service, "u" * 22) == ("complete", None)
 
 
-async def test_an_id_is_for_one_upload(make: Make) -> None:
-    """While it lives and when it has just ended."""
+async def test_an_id_belongs_to_one_upload(make: Make) -> None:
+    """While the upload is under way and when it has just ended."""
     upload_service = make()
     async with upload_service.receive("u" * 22):
         with pytest.raises(Exists):

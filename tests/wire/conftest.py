@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 
 TORTURE = os.environ.get("SLUICEWAY_TORTURE") == "1"
 
-# No deadline: absolute times say more about the machine than about the code. No database: tests leave nothing behind.
+# No deadline: absolute times depend on the machine. No database: tests leave nothing behind.
 settings.register_profile(
     "wire",
     max_examples=10_000 if TORTURE else 200,

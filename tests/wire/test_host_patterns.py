@@ -1,4 +1,5 @@
-"""An operator's patterns mean what they say: one host, all below a domain, all; and only ports of the web unless one is named."""
+"""Patterns of an operator: one host, all below a domain, all; only web ports unless one is
+named."""
 
 from __future__ import annotations
 
@@ -41,8 +42,8 @@ def allowed(pattern: str, url: str) -> bool:
         ("my_host", "http://my_host/"),
     ],
 )
-def test_what_a_pattern_allows(pattern: str, url: str) -> None:
-    """Compared as names are: without regard to case, a dot at the end, or the spelling of letters."""
+def test_a_pattern_allows_its_hosts(pattern: str, url: str) -> None:
+    """Case, a final dot and the spelling of letters do not matter."""
     assert allowed(pattern, url)
 
 
@@ -71,8 +72,8 @@ def test_what_a_pattern_allows(pattern: str, url: str) -> None:
         ("*", "http://2130706433/"),
     ],
 )
-def test_what_a_pattern_does_not_allow(pattern: str, url: str) -> None:
-    """Neither neighbours, nor what only looks like it, nor ports of other services."""
+def test_a_pattern_refuses_other_hosts(pattern: str, url: str) -> None:
+    """No neighbours, no similar names, no ports of other services."""
     assert not allowed(pattern, url)
 
 
@@ -87,25 +88,26 @@ def test_any_of_several_patterns_is_enough() -> None:
         Hosts([])("http://a.example/")
 
 
-NO_PATTERNS = "|https://a.example|a.example/files|a:0|a:65536|a:|:80|a:b|*.|*.*|**|a.*|*a|a b|[a]|a..b|0x7f.1|*.10.0.0.1|*.[::1]|::1"
+NO_PATTERNS = "|https://a.example|a.example/files|a:0|a:65536|a:|:80|a:b|*.|*.*|**|a.*|*a|a b|[a]"
+NO_PATTERNS += "|a..b|0x7f.1|*.10.0.0.1|*.[::1]|::1"
 NO_PATTERNS += "|[::1|[fe80::1%25eth0]|user@a|a:８０|" + "ä" * 100
 
 
 @pytest.mark.parametrize("text", NO_PATTERNS.split("|"))
-def test_what_is_no_pattern_is_said_at_the_start(text: str) -> None:
-    """A pattern that can never fit, or fits what nobody meant, is a mistake."""
+def test_an_invalid_pattern_is_refused_at_the_start(text: str) -> None:
+    """A pattern that can never match, or matches by accident, is a mistake."""
     with pytest.raises(BadRequest):
         parse_pattern(text)
 
 
-def test_a_pattern_is_kept_in_its_one_form() -> None:
+def test_a_pattern_has_one_canonical_form() -> None:
     """So that comparing is comparing text."""
     assert parse_pattern("*.Example.COM.:8443") == HostPattern("*.example.com", 8443)
 
 
 @pytest.mark.parametrize("host", ["a" * 64, "a." * 127 + "abc", "a,b", "a~b", "exa%6dple.com"])
-def test_a_host_that_is_no_name_is_refused(host: str) -> None:
-    """What no name server knows is not asked of one."""
+def test_an_invalid_host_is_refused(host: str) -> None:
+    """A name that no name server can know is not looked up."""
     with pytest.raises(SluiceError) as caught:
         Hosts(["*"])(f"http://{host}/")
 

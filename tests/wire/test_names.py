@@ -75,7 +75,7 @@ CLEAN = [
 
 @pytest.mark.parametrize(("raw", "expected"), CLEAN)
 def test_a_name_becomes_a_safe_last_segment(raw: str, expected: str) -> None:
-    """Paths, controls, traps of screens and of Windows: gone or replaced, the rest untouched."""
+    """Paths, controls, and traps of screens and Windows are removed or replaced."""
     assert clean_name(raw) == expected
 
 
@@ -93,7 +93,7 @@ LONG = [
 
 @pytest.mark.parametrize(("raw", "expected"), LONG)
 def test_a_long_name_is_cut_at_a_character_and_keeps_its_extension(raw: str, expected: str) -> None:
-    """At most MOST_NAME_BYTES bytes of UTF-8; what is too long for an extension is cut like the rest."""
+    """At most MOST_NAME_BYTES bytes of UTF-8; an extension that is too long is cut, too."""
     assert clean_name(raw) == expected
     assert len(expected.encode()) <= MOST_NAME_BYTES
 
@@ -118,7 +118,7 @@ CROWDS = st.lists(
     | CROWDS
 )
 def test_cleaning_is_total_idempotent_and_always_safe(raw: str) -> None:
-    """Any text at all gives a name that is safe everywhere, a valid key, and clean already."""
+    """Every text gives a name that is safe everywhere, a valid key, and already clean."""
     name = clean_name(raw)
 
     assert clean_name(name) == name
@@ -146,12 +146,12 @@ GOOD_KEYS = [
 
 @pytest.mark.parametrize("key", GOOD_KEYS)
 def test_a_safe_key_stays_as_it_is(key: str) -> None:
-    """Keys are written on purpose: nothing is replaced in them."""
+    """Keys are written on purpose, so nothing in them is replaced."""
     assert check_key(key) == key
 
 
 def test_both_spellings_of_an_accent_name_one_object() -> None:
-    """macOS types NFD, others NFC: the key comes back in NFC."""
+    """macOS types NFD, others NFC: the key is returned in NFC."""
     assert check_key("e\u0301/o\u0308") == "é/ö"
 
 
@@ -223,7 +223,7 @@ MARKS = [
     "\u0f73",
     "\u0344",
     "e\u0301\u0316\u0f73",
-]  # the third takes itself apart into two
+]  # the third one decomposes into two
 
 
 @pytest.mark.parametrize("marks", MARKS)
@@ -250,7 +250,7 @@ def test_a_key_has_thirty_marks_in_a_row_at_most() -> None:
 
 
 def test_a_key_that_macos_takes_apart_may_be_longer() -> None:
-    """What counts is its length in the form it is kept in."""
+    """Its length in the composed form counts."""
     assert check_key("e\u0301" * 127) == "é" * 127
     with pytest.raises(BadName, match="1024 bytes"):
         check_key("e\u0301" * 100_000)
@@ -258,7 +258,7 @@ def test_a_key_that_macos_takes_apart_may_be_longer() -> None:
 
 @given(ANY_TEXT)
 def test_any_key_is_returned_or_refused(key: str) -> None:
-    """What passes, passes again unchanged, and cannot leave its root on any system."""
+    """An accepted key is accepted again unchanged, and cannot leave its root on any system."""
     try:
         checked = check_key(key)
     except BadName:
@@ -272,8 +272,8 @@ def test_any_key_is_returned_or_refused(key: str) -> None:
 @pytest.mark.parametrize(
     "key", ["e\u0301", "CON", "a.", "trailing /x", "a\nb", "x" * 300, "a\\b", "a/.sluiceway/b"]
 )
-def test_names_others_put_there_can_be_looked_up(key: str) -> None:
-    """What we would not take is still served where it already rests."""
+def test_names_of_other_programs_can_be_looked_up(key: str) -> None:
+    """A key that is refused for uploads is still served where it exists."""
     assert stays_inside(key)
 
 
@@ -295,13 +295,13 @@ def test_names_others_put_there_can_be_looked_up(key: str) -> None:
     ],
 )
 def test_no_lookup_leaves_the_root_or_enters_the_servers_own_folder(key: str) -> None:
-    """Laxer than check_key, but not about where a name leads."""
+    """Laxer than check_key, but not about paths."""
     assert not stays_inside(key)
 
 
 @given(ANY_TEXT)
-def test_every_key_we_take_can_be_looked_up(key: str) -> None:
-    """check_key's answer always passes."""
+def test_every_accepted_key_can_be_looked_up(key: str) -> None:
+    """A key of check_key always passes."""
     try:
         checked = check_key(key)
     except BadName:
@@ -352,8 +352,8 @@ def test_a_name_may_stand_in_an_archive_where_it_means_the_same_everywhere(name:
         "\u202egpj",
     ],
 )
-def test_a_name_that_could_lead_out_somewhere_has_a_reason_against_it(name: str) -> None:
-    """On Windows, too, whatever system packs and unpacks."""
+def test_a_name_that_could_lead_out_of_an_archive_is_refused_with_a_reason(name: str) -> None:
+    """On every system that packs and unpacks, also on Windows."""
     assert leads_out(name)
 
 
@@ -382,14 +382,14 @@ def test_a_name_that_could_lead_out_somewhere_has_a_reason_against_it(name: str)
         ("/".join(["d"] * 32) + "/x", ""),
     ],
 )
-def test_folders_are_kept_only_where_they_are_a_clean_way(raw: str, folders: str) -> None:
-    """What browsers send for a chosen folder; everything else is a name with something in front that means nothing here."""
+def test_folders_are_kept_only_where_the_path_is_relative_and_clean(raw: str, folders: str) -> None:
+    """Browsers send such paths for a chosen folder; any other path is only a name."""
     assert clean_folders(raw) == folders
 
 
 @given(st.text(alphabet=st.sampled_from("ab./\\: \u0301\u202e\x00\ud800C"), max_size=30))
 def test_folders_lead_nowhere_else(raw: str) -> None:
-    """Of anything: a good key below one's own, or nothing."""
+    """Of any text: a valid key below one's own, or nothing."""
     folders = clean_folders(raw)
     if folders:
         check_key(f"id/{folders}name")

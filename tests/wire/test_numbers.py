@@ -30,7 +30,7 @@ NOT_DIGITS = [
 
 
 @pytest.mark.parametrize("text", NOT_DIGITS)
-def test_what_int_would_take_but_http_does_not_is_refused(text: str) -> None:
+def test_texts_that_only_int_accepts_are_refused(text: str) -> None:
     """Signs, underscores, spaces and digits of other scripts are errors that name the field."""
     with pytest.raises(BadRequest, match="Upload-Length"):
         ascii_uint(text, "Upload-Length")
@@ -54,7 +54,7 @@ def test_every_offset_is_read_back_with_any_zeros_in_front(value: int, zeros: in
 
 
 def test_the_largest_number_is_at_its_edge() -> None:
-    """`most` itself is taken, one more is not, and a number of any length costs nothing."""
+    """`most` is accepted, one more is refused, and a number of any length costs nothing."""
     assert ascii_uint(str(MOST_INTEGER)) == MOST_INTEGER
     assert ascii_uint("10", most=10) == 10
     for text in (str(MOST_INTEGER + 1), "9" * 100_000):

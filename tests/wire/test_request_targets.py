@@ -1,4 +1,4 @@
-"""Text from URLs is decoded strictly and once; hosts and origins are compared by what they mean."""
+"""Text from URLs is decoded strictly and once; hosts and origins have one form."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sluiceway.wire.request_targets import (
 @pytest.mark.parametrize(
     "raw", [b"%E9", b"\xe9", b"%c0%80", b"%ed%a0%80", b"%f4%90%80%80", b"a%ffb", b"%e2%82"]
 )
-def test_what_is_no_utf_8_is_refused_and_never_repaired(raw: bytes) -> None:
+def test_bytes_that_are_not_utf_8_are_refused_not_repaired(raw: bytes) -> None:
     with pytest.raises(BadName):
         decode_path(b"/files/" + raw)
     for query in (b"a=" + raw, raw + b"=a", b"b=1&" + raw):
@@ -38,7 +38,7 @@ def test_what_is_no_utf_8_is_refused_and_never_repaired(raw: bytes) -> None:
         (b"/100%", "/100%"),
     ],
 )
-def test_a_path_is_what_its_bytes_say(raw: bytes, text: str) -> None:
+def test_a_path_is_decoded_exactly(raw: bytes, text: str) -> None:
     """A plus is a plus in a path; a percent sign alone is one."""
     assert decode_path(raw) == text
 
@@ -75,7 +75,7 @@ def test_hosts_have_one_form(text: str, host: str, port: int | None) -> None:
 @pytest.mark.parametrize(
     "text", ["[", "[::g]", "a b", "a/b", "user@host", "a:b", "a:1:2", "::1", "a:123456", "a\x00"]
 )
-def test_what_is_no_host_is_refused(text: str) -> None:
+def test_an_invalid_host_field_is_refused(text: str) -> None:
     with pytest.raises(BadRequest):
         parse_authority(text)
 

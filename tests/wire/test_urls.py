@@ -1,4 +1,4 @@
-"""URLs: what is asked for, what is redact_url, and where credentials go."""
+"""URLs: requests, redaction and credentials."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from sluiceway.wire.urls import Address, below, is_url, joined, origin, parse_ad
     ],
 )
 def test_a_url_is_sent_as_it_was_written(text: str, url: str) -> None:
-    """What is encoded stays so (a signature covers it); what cannot travel is encoded."""
+    """Escapes stay as they are (a signature covers them); invalid characters are encoded."""
     assert parse_address(text) == Address(url)
 
 
 def test_user_and_password_become_a_header() -> None:
-    """They leave the URL, so that no message or redirect carries them on."""
+    """They leave the URL, so that no message or redirect repeats them."""
     assert parse_address("http://me:p%40ss@host/a") == Address(
         "http://host/a", "Basic bWU6cEBzcw=="
     )
@@ -51,7 +51,7 @@ def test_user_and_password_become_a_header() -> None:
         "http://h/\na",
     ],
 )
-def test_what_is_no_web_address_is_refused(text: str) -> None:
+def test_an_invalid_url_is_refused(text: str) -> None:
     """Before anything is sent, and without repeating the text, which may hold a password."""
     with pytest.raises(BadRequest) as caught:
         parse_address(text)
@@ -60,7 +60,7 @@ def test_what_is_no_web_address_is_refused(text: str) -> None:
 
 
 def test_only_http_and_https_are_urls() -> None:
-    """Everything else is a path, as odd as it may look."""
+    """Everything else is a path, however odd."""
     assert [
         is_url(text) for text in ("http://a", "HTTPS://a", "ftp://a", "a:b", "-", "http:/a")
     ] == [
@@ -74,12 +74,12 @@ def test_only_http_and_https_are_urls() -> None:
 
 
 def test_names_are_put_below_a_url_encoded() -> None:
-    """One segment each, whatever is in the name; a query stays behind the path."""
+    """One segment each, for every name; a query stays behind the path."""
     assert below("http://h/d/?k=1", "a b/ü?#%.txt") == "http://h/d/a%20b/%C3%BC%3F%23%25.txt?k=1"
     assert below("http://h/", "\udcff") == "http://h/%FF"
 
 
-def test_secrets_are_not_shown() -> None:
+def test_secrets_are_redacted() -> None:
     """No user, no password, no query: a signed URL's query is a key."""
     assert redact_url("https://me:pw@host:1/a?X-Signature=s#f") == "https://host:1/a"
     assert redact_url("some/path?x") == "some/path?x"
@@ -137,8 +137,8 @@ ODD = st.lists(st.sampled_from(PIECES), min_size=1, max_size=8).map("".join)
 @example("℀/")
 @example("h\\@x/")
 @given(ODD)
-def test_what_is_taken_for_a_url_is_one_for_every_reader(rest: str) -> None:
-    """No ValueError of any library, here or further on: what cannot be read is a BadRequest, and never shown in part."""
+def test_an_accepted_url_is_the_same_for_every_reader(rest: str) -> None:
+    """No library's ValueError: an unreadable URL is a BadRequest, and no part of it is shown."""
     text = f"http://{rest}"
     redact_url(text)
     for read in (parse_address, lambda text: joined("http://h/a", text), parse_pattern):
@@ -156,6 +156,6 @@ def test_what_is_taken_for_a_url_is_one_for_every_reader(rest: str) -> None:
         Hosts(["*"])(url)
 
 
-def test_what_cannot_be_read_is_not_shown() -> None:
+def test_an_unreadable_url_is_redacted_as_a_whole() -> None:
     """A part of it may be the password."""
     assert redact_url("http://me:s3cret[@host/") == "http://…"

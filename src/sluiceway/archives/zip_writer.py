@@ -1,4 +1,5 @@
-"""A zip that is made while it is read. Members are stored uncompressed, so its length is known first.
+"""A zip that is made while it is read. Members are stored uncompressed, so its length is known
+first.
 
 Memory holds only what the directory at the end needs: name, size, time and checksum of at most
 MOST_MEMBERS members. A member that fails, or whose length is not the announced one, ends the stream

@@ -1,6 +1,7 @@
-"""Lets pytest show the values in a failed assertion of the shipped suites. Loaded by its entry point.
+"""Lets pytest show the values in a failed assertion of the shipped suites.
 
-It imports pytest alone, so a test run that never uses the suites does not pay for them.
+An entry point loads it. It imports only pytest, so test runs without the suites do not pay for
+them.
 """
 
 from __future__ import annotations

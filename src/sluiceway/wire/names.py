@@ -1,8 +1,8 @@
 """Names from clients: what a file may be called, and what a key may be.
 
-`clean_name` makes a safe last path segment of any text; `check_key` refuses an unsafe key and changes
-nothing but the Unicode form. Both know the traps of every operating system, whichever one runs here.
-Knows nothing of paths on this machine.
+`clean_name` makes a safe last path segment of any text; `check_key` refuses an unsafe key and
+changes nothing but the Unicode form. Both know the traps of every operating system, whichever one
+runs here. Knows nothing of paths on this machine.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ MOST_SEGMENTS = 32
 MOST_LOOKED_AT = 512
 # Longer than any known extension (".crdownload", ".sqlite3-journal"); anything longer is none.
 MOST_EXTENSION_BYTES = 20
-# Combining marks in a row, counted when all letters are taken apart (UAX #15, 13: stream-safe text).
-# Python sorts the marks behind a letter by moving them one by one: 10,700 in a row took 0.18 s. No
-# language comes near this limit.
+# Combining marks in a row, counted when all letters are taken apart (UAX #15, 13: stream-safe
+# text). Python sorts the marks behind a letter by moving them one by one: 10,700 in a row took 0.18
+# s. No language comes near this limit.
 MOST_MARKS = 30
 
 # C0, DEL, C1; line and paragraph separators; what turns "exe.gpj" into "jpg.exe" on a screen; the
@@ -63,8 +63,9 @@ def clean_name(raw: str) -> str:
     """Return a safe file name of at most MOST_NAME_BYTES bytes of UTF-8, in NFC. Never raises.
 
     The last segment after `/` and `\\` counts. Invisible characters are removed, characters that
-    Windows forbids become `_`, a leading dot becomes `_` (no upload is born hidden), and a device name
-    gets a `_` in front. A name with nothing left is "unnamed". Cleaning a clean name changes nothing.
+    Windows forbids become `_`, a leading dot becomes `_` (no upload is born hidden), and a device
+    name gets a `_` in front. A name with nothing left is "unnamed". Cleaning a clean name changes
+    nothing.
     """
     name = _UNSEEN.sub("", _SURROGATE.sub("\ufffd", raw)).replace("\\", "/").rpartition("/")[2]
     if len(name) > 2 * MOST_LOOKED_AT:
@@ -83,8 +84,9 @@ def clean_name(raw: str) -> str:
 def clean_folders(raw: str) -> str:
     """Return the folders in front of a name, each cleaned: `album/a/` of `album/a/README`.
 
-    Browsers send such names for a chosen folder. An absolute path, one of Windows, or one that climbs
-    gives "": only its last segment means something then, as `clean_name` reads it. Never raises.
+    Browsers send such names for a chosen folder. An absolute path, one of Windows, or one that
+    climbs gives "": only its last segment means something then, as `clean_name` reads it. Never
+    raises.
     """
     *folders, name = raw.split("/")
     if not folders or "\\" in raw or len(folders) >= MOST_SEGMENTS or _DRIVE.match(raw):
@@ -98,9 +100,10 @@ def clean_folders(raw: str) -> str:
 def check_key(key: str, max_bytes: int = MOST_KEY_BYTES) -> str:
     """Return the key in NFC: macOS types NFD, and both spellings name one object.
 
-    Raises BadName, which says what is wrong. Segments stand between `/`. None may be empty, `.`, `..`,
-    a device name, longer than MOST_SEGMENT_BYTES, begin with a drive or with `.sluiceway`, or end in a
-    dot or space. Other leading dots are allowed: a key is written on purpose, a file name happens.
+    Raises BadName, which says what is wrong. Segments stand between `/`. None may be empty, `.`,
+    `..`, a device name, longer than MOST_SEGMENT_BYTES, begin with a drive or with `.sluiceway`, or
+    end in a dot or space. Other leading dots are allowed: a key is written on purpose, a file name
+    happens.
     """
     if not key:
         raise BadName("The key has an empty segment and no other; name the file, as in /files/NAME")
@@ -188,7 +191,8 @@ def leads_out(name: str) -> str | None:
 
 
 def unseen_in(name: str) -> str | None:
-    """Return the first character that is invisible or steers a terminal; None when there is none."""
+    """Return the first character that is invisible or steers a terminal; None when there is
+    none."""
     found = _UNSEEN.search(name)
     return None if found is None else found[0]
 

@@ -60,8 +60,8 @@ def write_problem(error: SluiceError, instance: str | None = None) -> ProblemRes
 def problem(error: SluiceError, instance: str | None = None) -> dict[str, object]:
     """Return the JSON object: type, title, status, detail, code, the error's members, `instance`.
 
-    Programs compare `code`. A member never replaces one of the six. What is for the operator alone is
-    left out.
+    Programs compare `code`. A member never replaces one of the six. What is for the operator alone
+    is left out.
     """
     values: dict[str, object] = {
         "type": next(

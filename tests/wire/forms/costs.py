@@ -1,4 +1,4 @@
-"""Whether a cost grows in proportion: compared with itself on the same machine, never with a clock's absolute reading."""
+"""Whether a cost grows linearly: compared with itself on the same machine, never in seconds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ATTEMPTS = 4  # a busy machine may spoil one
 def assert_linear(run: Callable[[int], object], size: int) -> None:
     """`run(size * 4)` costs less than nine times `run(size)`.
 
-    The garbage collector pauses meanwhile: what it costs depends on everything else this process holds.
+    The garbage collector pauses meanwhile: its cost depends on everything else in this process.
     """
     ratios: list[float] = []
     gc.collect()
@@ -31,7 +31,7 @@ def assert_linear(run: Callable[[int], object], size: int) -> None:
 
 
 def peak_memory(run: Callable[[], object]) -> int:
-    """Bytes Python held at once while `run` ran, beyond what it held before."""
+    """Return the most bytes that Python held while `run` ran, beyond those before."""
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()

@@ -1,4 +1,4 @@
-"""What came of a form, in a shape that does not depend on how its bytes were cut. Used by all tests of forms."""
+"""The outcome of a form, in a shape that does not depend on the cuts. For all tests of forms."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Either the parts of a good form, or the code (and limit) of the error; `whole_parts` came before the error."""
+    """The parts of a good form, or the code and limit of the error after `whole_parts`."""
 
     parts: list[Part]
     error: str = ""
@@ -39,7 +39,7 @@ class Outcome:
 def outcome(
     pieces: Iterable[bytes], content_type: str = TYPE, limits: FormLimits = FormLimits()
 ) -> Outcome:
-    """Feed, close, and check on the way that events come in the only order they may."""
+    """Feed, close, and check the order of the events."""
     parts: list[Part] = []
     under_way: PartBegan | None = None
     data: list[bytes] = []

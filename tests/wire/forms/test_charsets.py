@@ -1,4 +1,4 @@
-"""sluiceway.wire.forms.charsets: fields are read in the charset that was told, and no byte is lost when it was not."""
+"""Fields are read in the charset that the form names; without one, no byte is lost."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ TEXTS: list[tuple[str, bytes, str, str | None, str]] = [
     ("Russian", "тест".encode("koi8-r"), PLAIN, "KOI8-R", "тест"),
     ("UTF-16 of a part", "ö".encode("utf-16-le"), "text/plain; charset=utf-16le", None, "ö"),
     ("no form is UTF-16", "ö".encode(), PLAIN, "UTF-16", "ö"),
-    ("told UTF-8, and it is not", b"gr\xf6\xdfe", "text/plain; charset=utf-8", None, "größe"),
-    ("told ASCII, and it is UTF-8", "ö".encode(), "text/plain; charset=us-ascii", None, "ö"),
+    ("not the UTF-8 it is named", b"gr\xf6\xdfe", "text/plain; charset=utf-8", None, "größe"),
+    ("named ASCII, and it is UTF-8", "ö".encode(), "text/plain; charset=us-ascii", None, "ö"),
     ("a charset nobody knows", b"gr\xf6\xdfe", "text/plain; charset=x-unknown", None, "größe"),
     ("a codec that is no charset", b"+AGE-", "text/plain; charset=utf-7", "idna", "+AGE-"),
     ("a broken type", b"gr\xf6\xdfe", 'text/plain; charset="', None, "größe"),
@@ -46,7 +46,7 @@ TEXTS: list[tuple[str, bytes, str, str | None, str]] = [
     [case[1:] for case in TEXTS],
     ids=[case[0] for case in TEXTS],
 )
-def test_a_field_is_read_in_the_charset_that_was_told(
+def test_a_field_is_read_in_the_charset_that_the_form_names(
     raw: bytes, type: str, form: str | None, expected: str
 ) -> None:
     """Of the part, else of the form, else UTF-8, else latin-1."""
@@ -60,7 +60,7 @@ def test_a_field_is_read_in_the_charset_that_was_told(
     ),
 )
 def test_no_byte_becomes_a_replacement_character(raw: bytes, charset: str) -> None:
-    """Whatever was told: text that was read wrongly can be put right, a replacement character cannot."""
+    """Text in the wrong charset can be repaired; a replacement character cannot."""
     text = field_text(raw, f"text/plain; charset={charset}", form_charset(charset))
     assert (
         "\ufffd" not in text
@@ -74,7 +74,7 @@ def test_no_byte_becomes_a_replacement_character(raw: bytes, charset: str) -> No
     "name", ["utf-7", "idna", "punycode", "unicode_escape", "zlib", "rot13", "x" * 50, ""]
 )
 def test_only_charsets_of_browsers_are_known(name: str) -> None:
-    """Python's other codecs are no charsets, or slow."""
+    """Other codecs of Python are no charsets, or slow."""
     assert known_charset(name) is None
 
 
@@ -83,7 +83,7 @@ FORM = body(
     (field_head("_charset_"), b"windows-1251"),
     (field_head("after"), b"\xe4"),
     (field_head("_charset_"), b"windows-1253"),  # a second one changes nothing
-    (field_head("told", "Content-Type: text/plain; charset=utf-8"), "д".encode()),
+    (field_head("named", "Content-Type: text/plain; charset=utf-8"), "д".encode()),
     (field_head("last"), b"\xe4"),
 ).replace(
     b"--B--",
@@ -91,8 +91,8 @@ FORM = body(
 )
 
 
-def test_the_forms_own_charset_is_that_of_what_follows_it_in_every_cutting() -> None:
-    """Names of files as well: the browser writes them in the page's encoding, too."""
+def test_the_form_s_charset_counts_for_the_fields_behind_it_in_every_cutting() -> None:
+    """Also for names of files, which the browser writes in the page's encoding."""
     for cutting in cuttings(FORM):
         decoder, texts, names = FormDecoder(TYPE), list[str](), list[str | None]()
         began, value = PartBegan("", None, ""), b""
@@ -110,8 +110,8 @@ def test_the_forms_own_charset_is_that_of_what_follows_it_in_every_cutting() -> 
         assert names[-1] == "д.txt", cutting.name
 
 
-def test_a_coded_charset_field_is_decoded_first() -> None:
-    """base64 of a name is the name; what is far too long for one is none."""
+def test_an_encoded_charset_field_is_decoded_first() -> None:
+    """A name in base64 is decoded; a text far too long for a name is ignored."""
     for coded, expected in ((b"d2luZG93cy0xMjUx", "д"), (b"eHh4" * 5000, "ä")):
         decoder = FormDecoder(TYPE)
         head = field_head("_charset_", "Content-Transfer-Encoding: base64")

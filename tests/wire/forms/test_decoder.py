@@ -29,7 +29,7 @@ PICTURE = file(b"\xff", "unnamed", "image/png")
 
 
 def bare(head: str) -> bytes:
-    """A part without bytes, whose head's CRLF is that of the boundary behind it, as App Engine and JavaRosa wrote them."""
+    """An empty part whose head's CRLF is the boundary's, as App Engine and JavaRosa wrote it."""
     return f"--B\r\n{head}\r\n\r\n".encode()
 
 
@@ -40,7 +40,11 @@ GOOD: list[tuple[str, bytes, list[Part]]] = [
     ("an empty field", body((A, b"")), [field(b"")]),
     ("a file", body((F, b"\x00\xff\r\n")), [file(b"\x00\xff\r\n")]),
     ("an empty file input", body((file_head("f", ""), b"")), [file(b"", "")]),
-    ("several of one name", body((A, b"1"), (A, b"2"), (F, b"3")), [field(b"1"), field(b"2"), file(b"3")]),
+    (
+        "several of one name",
+        body((A, b"1"), (A, b"2"), (F, b"3")),
+        [field(b"1"), field(b"2"), file(b"3")],
+    ),
     ("order is kept", body((F, b"1"), (A, b"2")), [file(b"1"), field(b"2")]),
     ("a CRLF in front", b"\r\n" + body((A, b"1")), [field(b"1")]),
     ("white space in front", b" \t\r\n\r\n" + body((A, b"1")), [field(b"1")]),
@@ -49,35 +53,92 @@ GOOD: list[tuple[str, bytes, list[Part]]] = [
     ("ends in CR", body((F, b"x\r")), [file(b"x\r")]),
     ("begins with LF", body((F, b"\nx")), [file(b"\nx")]),
     ("CRs", body((F, b"\r\r\r\n\r\n\n")), [file(b"\r\r\r\n\r\n\n")]),
-    ("almost the boundary", body((F, b"-B\r\n-B\n--B\r--B\r\n--\r\n--A")), [file(b"-B\r\n-B\n--B\r--B\r\n--\r\n--A")]),
+    (
+        "almost the boundary",
+        body((F, b"-B\r\n-B\n--B\r--B\r\n--\r\n--A")),
+        [file(b"-B\r\n-B\n--B\r--B\r\n--\r\n--A")],
+    ),
     ("begins almost as the boundary", body((F, b"--A\r\n")), [file(b"--A\r\n")]),
     ("begins with dashes", body((F, b"--")), [file(b"--")]),
-    ("a field without bytes, its boundary right behind its head", bare(A) + body((F, b"1")), [field(b""), file(b"1")]),
-    ("a file without bytes, its boundary right behind its head", bare(F) + body((A, b"1")), [file(b""), field(b"1")]),
+    (
+        "a field without bytes, its boundary right behind its head",
+        bare(A) + body((F, b"1")),
+        [field(b""), file(b"1")],
+    ),
+    (
+        "a file without bytes, its boundary right behind its head",
+        bare(F) + body((A, b"1")),
+        [file(b""), field(b"1")],
+    ),
     ("nothing but parts without bytes", bare(A) + bare(F) + b"--B--\r\n", [field(b""), file(b"")]),
-    ("the last part without bytes", body((F, b"1"))[:-7] + bare(A) + b"--B--", [file(b"1"), field(b"")]),
+    (
+        "the last part without bytes",
+        body((F, b"1"))[:-7] + bare(A) + b"--B--",
+        [file(b"1"), field(b"")],
+    ),
     ("a part that is a last boundary", body((F, b"--B--")), [file(b"")]),
     (
         "white space behind each boundary",
         body((A, b"1"), (F, b"2")).replace(b"B\r", b"B \t\r").replace(b"--B--", b"--B-- \t"),
         [field(b"1"), file(b"2")],
     ),
-    ("white space, and no bytes", (bare(A) + bare(F)).replace(b"B\r", b"B \r") + b"--B--", [field(b""), file(b"")]),
-    ("much white space", b"--B" + b" " * MOST_PADDING + b"\r\n" + body((A, b"1"))[5:], [field(b"1")]),
-    ("a picture sent as a field", body((field_head("f", "Content-Type: image/png"), b"\xff")), [PICTURE]),
-    ("Retrofit's field", body((field_head("a", "Content-Type: multipart/form-data"), b"1")), [field(b"1")]),
-    ("a name in two pieces", body((field_head("f") + '; filename*0="x."; filename*1="bin"', b"1")), [file(b"1")]),
+    (
+        "white space, and no bytes",
+        (bare(A) + bare(F)).replace(b"B\r", b"B \r") + b"--B--",
+        [field(b""), file(b"")],
+    ),
+    (
+        "much white space",
+        b"--B" + b" " * MOST_PADDING + b"\r\n" + body((A, b"1"))[5:],
+        [field(b"1")],
+    ),
+    (
+        "a picture sent as a field",
+        body((field_head("f", "Content-Type: image/png"), b"\xff")),
+        [PICTURE],
+    ),
+    (
+        "Retrofit's field",
+        body((field_head("a", "Content-Type: multipart/form-data"), b"1")),
+        [field(b"1")],
+    ),
+    (
+        "a name in two pieces",
+        body((field_head("f") + '; filename*0="x."; filename*1="bin"', b"1")),
+        [file(b"1")],
+    ),
     ("headers in any case", body(("CONTENT-DISPOSITION:form-data;name=a", b"1")), [field(b"1")]),
-    ("a type", body((file_head("f", "x.bin", "Content-Type: image/png"), b"1")), [file(b"1", type="image/png")]),
-    ("its own length", body((file_head("f", "x.bin", "Content-Length: 3"), b"abc")), [file(b"abc")]),
+    (
+        "a type",
+        body((file_head("f", "x.bin", "Content-Type: image/png"), b"1")),
+        [file(b"1", type="image/png")],
+    ),
+    (
+        "its own length",
+        body((file_head("f", "x.bin", "Content-Length: 3"), b"abc")),
+        [file(b"abc")],
+    ),
     ("no length at all", body((file_head("f", "x.bin", "Content-Length: 0"), b"")), [file(b"")]),
-    ("base64", body((file_head("f", "x.bin", "Content-Transfer-Encoding: base64"), b"QUJD\r\nRA==")), [file(b"ABCD")]),
+    (
+        "base64",
+        body((file_head("f", "x.bin", "Content-Transfer-Encoding: base64"), b"QUJD\r\nRA==")),
+        [file(b"ABCD")],
+    ),
     (
         "quoted-printable",
-        body((file_head("f", "x.bin", "Content-Transfer-Encoding: quoted-printable"), b"=41=\r\nB=0D=0A")),
+        body(
+            (
+                file_head("f", "x.bin", "Content-Transfer-Encoding: quoted-printable"),
+                b"=41=\r\nB=0D=0A",
+            )
+        ),
         [file(b"AB\r\n")],
     ),
-    ("base64 field", body((field_head("a", "Content-Transfer-Encoding: base64"), b"QQ==")), [field(b"A")]),
+    (
+        "base64 field",
+        body((field_head("a", "Content-Transfer-Encoding: base64"), b"QQ==")),
+        [field(b"A")],
+    ),
     (
         "length before decoding",
         body((field_head("a", "Content-Transfer-Encoding: base64", "Content-Length: 4"), b"QQ==")),
@@ -88,7 +149,7 @@ GOOD: list[tuple[str, bytes, list[Part]]] = [
         body((field_head("_charset_"), b"utf-7"), (A, b"+AGE-")),
         [field(b"utf-7", "_charset_"), field(b"+AGE-")],
     ),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(
@@ -104,7 +165,7 @@ def test_a_good_form_gives_its_parts_in_every_cutting(raw: bytes, parts: list[Pa
     ("raw", "parts"), [case[1:] for case in GOOD], ids=[case[0] for case in GOOD]
 )
 def test_a_form_cut_short_is_never_whole(raw: bytes, parts: list[Part]) -> None:
-    """Every prefix that lacks the last boundary is BodyCut, and no part it gave is other than the real one."""
+    """A prefix without the last boundary is BodyCut, and its parts are those of the form."""
     end = len(raw) - next(n for n in range(len(raw)) if outcome([raw[: len(raw) - n - 1]]).error)
     for size in range(end):
         cut = outcome([raw[:size]])
@@ -120,14 +181,26 @@ BAD: list[tuple[str, bytes, str]] = [
     ("only a preamble", b"hello", "bad-form"),
     ("another boundary", body((A, b"1"), boundary="C"), "bad-form"),
     ("a longer boundary", body((A, b"1"), boundary="BB"), "bad-form"),
-    ("too much white space behind a boundary", b"--B" + b" " * (MOST_PADDING + 1) + b"\r\n" + body((A, b"1"))[5:], "bad-form"),
+    (
+        "too much white space behind a boundary",
+        b"--B" + b" " * (MOST_PADDING + 1) + b"\r\n" + body((A, b"1"))[5:],
+        "bad-form",
+    ),
     ("white space and a lone CR behind a boundary", b"--B \r \n" + body((A, b"1"))[5:], "bad-form"),
     ("parts behind the last boundary", body((A, b"1")) + body((F, b"2")), "bad-form"),
     ("a file that begins as the boundary does", body((F, b"--Bet")), "bad-form"),
-    ("a file of which nobody can say the name", body((field_head("f") + '; filename*1="b"', b"\xff")), "bad-form"),
+    (
+        "a file of which nobody can say the name",
+        body((field_head("f") + '; filename*1="b"', b"\xff")),
+        "bad-form",
+    ),
     ("a preamble", b"Some text\r\n\r\n" + body((A, b"1")), "bad-form"),
     ("a boundary inside a preamble line", b"x--B\r\n" + body((A, b"1")), "bad-form"),
-    ("a first part whose boundary is misspelled", b"--b" + body((F, b"the file"), (A, b"1"))[3:], "bad-form"),
+    (
+        "a first part whose boundary is misspelled",
+        b"--b" + body((F, b"the file"), (A, b"1"))[3:],
+        "bad-form",
+    ),
     ("no final boundary", body((A, b"1"))[: -len(b"--B--\r\n")], "body-cut"),
     ("an unterminated boundary", body((A, b"1"))[: -len(b"--\r\n")], "body-cut"),
     ("one dash", body((A, b"1"))[: -len(b"-\r\n")], "body-cut"),
@@ -147,29 +220,58 @@ BAD: list[tuple[str, bytes, str]] = [
     ("CR in a header nobody reads", body((A + "\r\nX: y\rz", b"1")), "bad-form"),
     ("NUL in a header nobody reads", body((A + "\r\nX: y\0", b"1")), "bad-form"),
     ("NUL in a header", body((field_head("a\x00b"), b"1")), "bad-form"),
-    ("longer than its length", body((file_head("f", "x", "Content-Length: 2"), b"abc")), "bad-form"),
-    ("shorter than its length", body((file_head("f", "x", "Content-Length: 4"), b"abc")), "bad-form"),
-    ("not base64", body((file_head("f", "x", "Content-Transfer-Encoding: base64"), b"QQ!=")), "bad-form"),
-    ("base64 cut short", body((file_head("f", "x", "Content-Transfer-Encoding: base64"), b"QQ=")), "bad-form"),
-    ("not quoted-printable", body((file_head("f", "x", "Content-Transfer-Encoding: quoted-printable"), b"=4")), "bad-form"),
+    (
+        "longer than its length",
+        body((file_head("f", "x", "Content-Length: 2"), b"abc")),
+        "bad-form",
+    ),
+    (
+        "shorter than its length",
+        body((file_head("f", "x", "Content-Length: 4"), b"abc")),
+        "bad-form",
+    ),
+    (
+        "not base64",
+        body((file_head("f", "x", "Content-Transfer-Encoding: base64"), b"QQ!=")),
+        "bad-form",
+    ),
+    (
+        "base64 cut short",
+        body((file_head("f", "x", "Content-Transfer-Encoding: base64"), b"QQ=")),
+        "bad-form",
+    ),
+    (
+        "not quoted-printable",
+        body((file_head("f", "x", "Content-Transfer-Encoding: quoted-printable"), b"=4")),
+        "bad-form",
+    ),
     (
         "a form inside",
-        body((field_head("a", "Content-Type: multipart/mixed; boundary=C"), body((F, b"1"), boundary="C"))),
+        body(
+            (
+                field_head("a", "Content-Type: multipart/mixed; boundary=C"),
+                body((F, b"1"), boundary="C"),
+            )
+        ),
         "unsupported",
     ),
-    ("unknown encoding", body((file_head("f", "x", "Content-Transfer-Encoding: zip"), b"1")), "unsupported"),
-]  # fmt: skip
+    (
+        "unknown encoding",
+        body((file_head("f", "x", "Content-Transfer-Encoding: zip"), b"1")),
+        "unsupported",
+    ),
+]
 
 
 @pytest.mark.parametrize(("raw", "code"), [case[1:] for case in BAD], ids=[case[0] for case in BAD])
 def test_a_bad_form_is_refused_alike_in_every_cutting(raw: bytes, code: str) -> None:
-    """One code for one body, wherever it is cut."""
+    """One body has one error code, wherever it is cut."""
     for cutting in cuttings(raw):
         assert outcome(cutting.pieces) == Outcome([], code), cutting.name
 
 
-def test_a_chunk_that_is_all_payload_is_handed_out_itself() -> None:
-    """No copy: PartData carries the very object that was fed."""
+def test_a_chunk_that_is_all_payload_is_not_copied() -> None:
+    """PartData has the same object that was fed."""
     decoder = FormDecoder(TYPE)
     decoder.feed(b"--B\r\n" + F.encode() + b"\r\n\r\n")
     chunk = bytes(range(256)) * 1024
@@ -199,8 +301,8 @@ def test_events_come_as_soon_as_they_are_certain() -> None:
     assert decoder.close() == []
 
 
-def test_an_error_stays() -> None:
-    """Whoever feeds on after an error, or closes, hears it again and gets nothing."""
+def test_an_error_is_raised_again() -> None:
+    """feed and close raise the error again."""
     decoder = FormDecoder(TYPE)
     with pytest.raises(BadForm) as first:
         decoder.feed(b"--BAD\r\n")
@@ -225,11 +327,14 @@ def test_an_error_stays() -> None:
 
 @pytest.mark.parametrize(
     ("raw", "where"),
-    [(b"", "before its first part"), (b"--B\r\n" + A.encode() + b"\r\n\r\n1", "inside a part"),
-     (body((A, b"1"))[:-4] + b"\r\n", "between two parts")],
-)  # fmt: skip
-def test_a_cut_says_where(raw: bytes, where: str) -> None:
-    """The text of BodyCut tells how far the form came."""
+    [
+        (b"", "before its first part"),
+        (b"--B\r\n" + A.encode() + b"\r\n\r\n1", "inside a part"),
+        (body((A, b"1"))[:-4] + b"\r\n", "between two parts"),
+    ],
+)
+def test_the_error_of_a_cut_form_says_where_it_was_cut(raw: bytes, where: str) -> None:
+    """The text of BodyCut says how far the form came."""
     decoder = FormDecoder(TYPE)
     decoder.feed(raw)
     with pytest.raises(BodyCut, match=where):
@@ -237,7 +342,7 @@ def test_a_cut_says_where(raw: bytes, where: str) -> None:
 
 
 @pytest.mark.parametrize(("length", "word"), [(2, "longer"), (4, "shorter")])
-def test_a_part_that_belies_its_length_is_told_how(length: int, word: str) -> None:
+def test_a_part_with_a_wrong_length_is_refused_with_the_reason(length: int, word: str) -> None:
     """One byte is enough, and a part that is too long is refused before it ends."""
     decoder = FormDecoder(TYPE)
     decoder.feed(
@@ -248,7 +353,7 @@ def test_a_part_that_belies_its_length_is_told_how(length: int, word: str) -> No
 
 
 def test_every_refusal_says_what_to_do() -> None:
-    """The texts are sentences of ours, not the package's."""
+    """The texts are our own sentences, not those of a library."""
     for _, raw, code in BAD:
         if code == "body-cut":
             continue
@@ -262,12 +367,41 @@ def test_every_refusal_says_what_to_do() -> None:
 
 
 FRAGMENTS = [
-    b"--B \r\n", b"\t", b"; filename*0=x", b"; filename*1*=y", b"Content-Type: image/png\r\n", b'"',
-    b"--B", b"\r\n--B", b"\r\n--B--", b"\r\n--B\r\n", b"--", b"\r\n", b"\r", b"\n", b"-", b"x", b" ", b"\0", b"=", b"==",
-    b"QQ==", b"QUJD", b"=41", b"=\r\n", b"yyyyyyyyyy", b"\r\n\r\n", A.encode() + b"\r\n", F.encode() + b"\r\n",
-    b"Content-Length: 0\r\n", b"Content-Length: 3\r\n", b"Content-Transfer-Encoding: base64\r\n",
-    b"Content-Transfer-Encoding: quoted-printable\r\n", b"X: yyyyyyyyyyyyyyyyyyyy\r\n", b"Content-Type: multipart/mixed\r\n",
-]  # fmt: skip
+    b"--B \r\n",
+    b"\t",
+    b"; filename*0=x",
+    b"; filename*1*=y",
+    b"Content-Type: image/png\r\n",
+    b'"',
+    b"--B",
+    b"\r\n--B",
+    b"\r\n--B--",
+    b"\r\n--B\r\n",
+    b"--",
+    b"\r\n",
+    b"\r",
+    b"\n",
+    b"-",
+    b"x",
+    b" ",
+    b"\0",
+    b"=",
+    b"==",
+    b"QQ==",
+    b"QUJD",
+    b"=41",
+    b"=\r\n",
+    b"yyyyyyyyyy",
+    b"\r\n\r\n",
+    A.encode() + b"\r\n",
+    F.encode() + b"\r\n",
+    b"Content-Length: 0\r\n",
+    b"Content-Length: 3\r\n",
+    b"Content-Transfer-Encoding: base64\r\n",
+    b"Content-Transfer-Encoding: quoted-printable\r\n",
+    b"X: yyyyyyyyyyyyyyyyyyyy\r\n",
+    b"Content-Type: multipart/mixed\r\n",
+]
 SHREDS = st.lists(st.sampled_from(FRAGMENTS), max_size=12).map(b"".join)
 PARTS = st.lists(
     st.tuples(
@@ -299,7 +433,7 @@ def broken_forms(draw: st.DrawFn) -> bytes:
     st.integers(0, 1 << 32),
 )
 def test_any_bytes_have_one_outcome_in_every_cutting(raw: bytes, seed: int) -> None:
-    """Nothing but a SluiceError ever comes out, and the cuts decide nothing."""
+    """Only a SluiceError is ever raised, and the cuts never matter."""
     whole = outcome([raw])
 
     assert outcome(raw[at : at + 1] for at in range(len(raw))) == whole
@@ -308,11 +442,12 @@ def test_any_bytes_have_one_outcome_in_every_cutting(raw: bytes, seed: int) -> N
 
 @pytest.mark.parametrize("step", [1, 2, 7, 10_000])
 @pytest.mark.parametrize("preamble", [b"", b" \r\n"])
-def test_a_last_files_size_follows_from_the_forms(step: int, preamble: bytes) -> None:
-    """Content-Length less what stands before and behind the file: known before its first byte came."""
+def test_the_size_of_a_last_file_follows_from_the_form_s(step: int, preamble: bytes) -> None:
+    """Content-Length minus the bytes around the file: known before its first byte."""
     head = preamble + (
         b'--X\r\nContent-Disposition: form-data; name="id"\r\n\r\n42\r\n'
-        b'--X\r\nContent-Disposition: form-data; name="f"; filename="a"\r\nContent-Type: text/plain\r\n\r\n'
+        b'--X\r\nContent-Disposition: form-data; name="f"; filename="a"\r\n'
+        b"Content-Type: text/plain\r\n\r\n"
     )
     body = head + b"hello" * 7 + b"\r\n--X--\r\n"
     decoder = FormDecoder("multipart/form-data; boundary=X")
@@ -326,13 +461,16 @@ def test_a_last_files_size_follows_from_the_forms(step: int, preamble: bytes) ->
     assert [file.at for file in files] == [len(head)]
     assert decoder.size_if_last(files[0], len(body)) == 35
     assert decoder.size_if_last(files[0], None) is None
-    assert decoder.size_if_last(files[0], len(head)) is None  # the form lies about its length
+    assert decoder.size_if_last(files[0], len(head)) is None  # the form has a wrong length
 
 
-def test_a_coded_files_size_is_not_guessed() -> None:
-    """base64 shrinks when it is decoded; nobody knows by how much before its end."""
+def test_the_size_of_an_encoded_file_is_not_guessed() -> None:
+    """base64 shrinks when it is decoded, by a length that is known only at the end."""
     decoder = FormDecoder("multipart/form-data; boundary=X")
-    head = b"--X\r\nContent-Disposition: form-data; name=f; filename=a\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+    head = (
+        b"--X\r\nContent-Disposition: form-data; name=f; filename=a\r\n"
+        b"Content-Transfer-Encoding: base64\r\n\r\n"
+    )
     [began] = decoder.feed(head)
     assert isinstance(began, PartBegan)
     assert decoder.size_if_last(began, 1000) is None
@@ -347,7 +485,7 @@ def test_a_coded_files_size_is_not_guessed() -> None:
 def test_a_part_is_checked_by_the_digest_in_its_head(
     head: str, value: str, error: str, step: int
 ) -> None:
-    """Whoever decodes the form: a server, Flask's, Django's or Starlette's live forms."""
+    """In every decoder: a server, and the live forms of Flask, Django and Starlette."""
     whole = body((f"{head}\r\nContent-MD5: {value}", b"test"))
 
     assert outcome([whole[at : at + step] for at in range(0, len(whole), step)]).error == error

@@ -1,4 +1,4 @@
-"""Forms as others read them: what Werkzeug and aiohttp make of a form, and Django of a plain one, comes out here."""
+"""A form is read as Werkzeug and aiohttp read it, and a plain one as Django does."""
 
 from __future__ import annotations
 
@@ -93,13 +93,13 @@ def forms(draw: st.DrawFn) -> tuple[bytes, str, Read]:
         if line in payload:
             payload = b""
         name = f"n{number}"
-        told = b'; filename="f%d.txt"' % number if is_file else b""
+        filename = b'; filename="f%d.txt"' % number if is_file else b""
         kind = b"Content-Type: text/plain\r\n" if is_file and draw(st.booleans()) else b""
         body += b'%s%s\r\nContent-Disposition: form-data; name="%s"%s\r\n%s\r\n' % (
             line,
             pad,
             name.encode(),
-            told,
+            filename,
             kind,
         )
         bare = not payload and draw(st.booleans())  # the head's CRLF is the boundary's, too
@@ -113,12 +113,13 @@ def in_order(read: Read) -> Read:
 
 
 @given(forms(), st.integers(0, 1 << 16))
-def test_a_form_is_read_as_others_read_it(form: tuple[bytes, str, Read], seed: int) -> None:
-    """Parts without bytes with and without a CRLF of their own, white space behind boundaries, odd boundaries."""
+def test_a_form_is_read_as_other_decoders_read_it(form: tuple[bytes, str, Read], seed: int) -> None:
+    """Empty parts with and without a CRLF of their own, white space, odd boundaries."""
     body, boundary, put = form
     assert ours(body, boundary, seed) == put
     assert in_order(of_werkzeug(body, boundary)) == put
     assert in_order(of_aiohttp(body, boundary)) == put
     plain = b"\r\n\r\n--" not in body and f"--{boundary}--\r\n".encode() in body
-    if plain:  # Django loses a last part whose boundary follows its head, and parts in front of white space
+    # Django loses a last part whose boundary follows its head, and parts in front of white space
+    if plain:
         assert in_order(of_django(body, boundary)) == put

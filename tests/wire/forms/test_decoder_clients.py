@@ -216,7 +216,8 @@ SENDERS: list[tuple[str, str, bytes, list[Part]]] = [
         "multipart/form-data; boundary=---------------------------7d91b03a20128",
         lines(
             "-----------------------------7d91b03a20128",
-            'Content-Disposition: form-data; name="file1"; filename="C:\\Python25\\wztest\\test.txt"',
+            'Content-Disposition: form-data; name="file1"; '
+            'filename="C:\\Python25\\wztest\\test.txt"',
             "Content-Type: application/x-python",
             "",
             "x\ny",
@@ -233,7 +234,7 @@ SENDERS: list[tuple[str, str, bytes, list[Part]]] = [
     [case[1:] for case in SENDERS],
     ids=[case[0] for case in SENDERS],
 )
-def test_what_senders_write_is_understood(content_type: str, raw: bytes, parts: list[Part]) -> None:
+def test_forms_of_real_clients_are_read(content_type: str, raw: bytes, parts: list[Part]) -> None:
     """Names, types and bytes come out exactly, in every cutting."""
     for cutting in cuttings(raw):
         assert outcome(cutting.pieces, content_type) == Outcome(parts), cutting.name

@@ -1,4 +1,7 @@
-"""Bodies made to cost: refused early, or decoded in linear time and constant memory. Named after who was hit."""
+"""Expensive bodies: refused early, or decoded in linear time and constant memory.
+
+Named after the programs that they hit.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,8 @@ FILE = b"--B\r\n" + file_head("f", "x").encode() + b"\r\n\r\n"
 
 
 def repeated(unit: bytes, pieces: int, size: int = PIECE) -> Iterator[bytes]:
-    """An endless stream of `unit`, cut into `pieces` pieces of `size` bytes, wherever that cuts it."""
+    """An endless stream of `unit`, cut into `pieces` pieces of `size` bytes, wherever that cuts
+    it."""
     text = unit * (size // len(unit) + 2)
     for number in range(pieces):
         start = number * size % len(unit)
@@ -24,7 +28,7 @@ def repeated(unit: bytes, pieces: int, size: int = PIECE) -> Iterator[bytes]:
 
 
 def refused(start: bytes, unit: bytes, content_type: str = TYPE) -> tuple[SluiceError, int]:
-    """The error, and how many bytes it took, of `start` and then `unit` for ever; fails when it takes 64 MiB."""
+    """The error of `start` and endless `unit`, and its bytes; fails when it takes 64 MiB."""
     decoder = FormDecoder(content_type)
     fed = 0
     try:
@@ -99,10 +103,10 @@ ENDLESS: list[tuple[str, bytes, bytes, type[SluiceError]]] = [
 @pytest.mark.parametrize(
     ("start", "unit", "error"), [case[1:] for case in ENDLESS], ids=[case[0] for case in ENDLESS]
 )
-def test_what_has_no_end_is_refused_within_its_limit(
+def test_an_endless_body_is_refused_within_its_limit(
     start: bytes, unit: bytes, error: type[SluiceError]
 ) -> None:
-    """Soon, and holding no more memory than the limits allow."""
+    """Early, and with no more memory than the limits allow."""
     found: list[tuple[SluiceError, int]] = []
 
     peak = peak_memory(lambda: found.append(refused(start, unit)))
@@ -128,7 +132,7 @@ FLOODS = [
 @pytest.mark.parametrize("unit", [unit for _, unit in FLOODS], ids=[name for name, _ in FLOODS])
 @pytest.mark.parametrize("size", [PIECE, 4093, 7])
 def test_floods_inside_a_file_cost_linear_time_and_no_memory(unit: bytes, size: int) -> None:
-    """Whatever a file holds, its bytes pass through at a constant cost, and come out exactly."""
+    """The bytes of a file are decoded exactly, at a constant cost, whatever they are."""
 
     def flood(pieces: int) -> int:
         decoder = FormDecoder(TYPE)
@@ -147,8 +151,9 @@ def test_floods_inside_a_file_cost_linear_time_and_no_memory(unit: bytes, size: 
 
 
 @pytest.mark.parametrize("length", [1, 2, 69, 70])
-def test_no_length_of_the_boundary_is_slow(length: int) -> None:
-    """CVE-2016-3092: a boundary just shorter than a buffer made a parser crawl; here around every piece size."""
+def test_every_length_of_the_boundary_is_fast(length: int) -> None:
+    """CVE-2016-3092: a boundary just shorter than a buffer made a parser crawl; here around every
+    piece size."""
     content_type = f"multipart/form-data; boundary={'b' * length}"
     start = FILE.replace(b"--B", b"--" + b"b" * length)
 
@@ -163,7 +168,8 @@ def test_no_length_of_the_boundary_is_slow(length: int) -> None:
 
 
 TRICKLES: list[tuple[str, bytes, Callable[[int], bytes]]] = [
-    # a line is searched again with each byte: a cost that max_header_bytes bounds, so lines are what grows
+    # a line is searched again with each byte: a cost that max_header_bytes bounds, so lines are
+    # what grows
     ("long header lines", b"--B\r\n", lambda n: (b"X: " + b"y" * 995 + b"\r\n") * (n // 1000)),
     ("header lines", b"--B\r\n", lambda n: b"X: yyyyy\r\n" * (n // 10)),
     ("a file", FILE, lambda n: b"\r\n--" * (n // 4)),
@@ -175,7 +181,7 @@ TRICKLES: list[tuple[str, bytes, Callable[[int], bytes]]] = [
     ("start", "make"), [case[1:] for case in TRICKLES], ids=[case[0] for case in TRICKLES]
 )
 def test_a_byte_at_a_time_costs_linear_time(start: bytes, make: Callable[[int], bytes]) -> None:
-    """Nothing is searched twice, however slowly it comes."""
+    """No byte is searched twice, however slowly it arrives."""
     limits = FormLimits(
         max_preamble=1 << 20, max_epilogue=1 << 20, max_header_bytes=1 << 20, max_headers=1 << 20
     )
@@ -191,7 +197,7 @@ def test_a_byte_at_a_time_costs_linear_time(start: bytes, make: Callable[[int], 
 
 
 def test_hostile_names_arrive_as_they_are() -> None:
-    """Names are data here; what is dangerous in them is taken away by clean_name, in one place."""
+    """Names are data here; clean_name makes them safe."""
     raw = body((file_head("a[b][c]" * 500, "../../x"), b""), (file_head("", "NUL"), b""))
 
     began = [event for event in FormDecoder(TYPE).feed(raw) if isinstance(event, PartBegan)]

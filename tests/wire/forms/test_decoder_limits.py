@@ -19,7 +19,7 @@ LINE = len(A)  # bytes of A, without CRLF
 
 
 def cost_of(*heads: str, fields: int = 0) -> int:
-    """What max_fields_bytes is charged: PART_COST and header lines for each part, and the fields' bytes."""
+    """max_fields_bytes counts PART_COST and header lines for each part, and the fields' bytes."""
     return fields + sum(PART_COST + len(head) + 2 for head in heads)
 
 
@@ -102,7 +102,7 @@ def test_a_limit_holds_at_its_edge_and_breaks_one_over(
     ],
 )
 def test_text_around_the_form_is_bounded(edge: bytes, over: bytes, limits: FormLimits) -> None:
-    """White space in front and an epilogue are passed over up to their limits; beyond that the body is no form."""
+    """White space in front and an epilogue are skipped up to their limits; then it is no form."""
     edge_error = "" if b"--B" in edge else "body-cut"
     for cutting in cuttings(edge):
         assert outcome(cutting.pieces, limits=limits).error == edge_error, cutting.name
@@ -111,13 +111,13 @@ def test_text_around_the_form_is_bounded(edge: bytes, over: bytes, limits: FormL
 
 
 def test_files_are_not_limited_here() -> None:
-    """The size of a file is the server's and the store's affair."""
+    """The server and the store limit the size of a file."""
     limits = FormLimits(max_field_bytes=1, max_fields_bytes=cost_of(F))
     assert outcome([body((F, bytes(100_000)))], limits=limits).error == ""
 
 
 def test_a_length_that_is_too_large_is_refused_before_the_bytes() -> None:
-    """A field that announces more than it may is refused with its headers."""
+    """A field that announces too many bytes is refused at its headers."""
     decoder = FormDecoder(TYPE)
     head = field_head("a", f"Content-Length: {FormLimits().max_field_bytes + 1}")
     with pytest.raises(TooLarge):
@@ -132,8 +132,8 @@ def test_encoded_fields_count_as_sent() -> None:
     assert outcome([body((head, b"QQ==\r\n "))], limits=limits).limit_name == "max_field_bytes"
 
 
-def test_a_fault_behind_the_limit_is_not_what_is_told() -> None:
-    """Byte by byte the limit breaks first, so it does in one piece."""
+def test_the_first_fault_in_the_body_is_the_one_reported() -> None:
+    """Byte by byte the limit breaks first, so it does in one chunk."""
     head = field_head("a", "Content-Transfer-Encoding: base64")
     for cutting in cuttings(body((head, b"QUJD!!!!"))):
         assert (
@@ -201,7 +201,7 @@ PIECES = st.sampled_from(
 def test_which_limit_breaks_first_does_not_depend_on_the_cuts(
     raw: bytes, limits: FormLimits, seed: int
 ) -> None:
-    """Where several things are wrong, the one that comes first in the body is told."""
+    """Of several faults, the first one in the body is reported."""
     whole = outcome([raw], limits=limits)
 
     assert outcome((raw[at : at + 1] for at in range(len(raw))), limits=limits) == whole

@@ -1,4 +1,4 @@
-"""sluiceway.wire.forms.encoder: forms as browsers write them; what it writes, the decoder reads back."""
+"""sluiceway.wire.forms.encoder: forms as browsers write them; the decoder reads them back."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ def test_a_form_is_written_byte_for_byte() -> None:
         == b'--B\r\nContent-Disposition: form-data; name="a"\r\n\r\n\x00\xff\r\n'
     )
     assert encoder.begin_file("f", 'a"b\\c%.txt', "text/plain") == (
-        b'--B\r\nContent-Disposition: form-data; name="f"; filename="a%22b\\c%.txt"\r\nContent-Type: text/plain\r\n\r\n'
+        b'--B\r\nContent-Disposition: form-data; name="f"; filename="a%22b\\c%.txt"\r\n'
+        b"Content-Type: text/plain\r\n\r\n"
     )
     assert encoder.end_file() == b"\r\n"
     assert encoder.finish() == b"--B--\r\n"
@@ -49,7 +50,7 @@ NAMES = [
 
 @pytest.mark.parametrize(("name", "expected"), NAMES)
 def test_names_are_escaped_as_browsers_do(name: str, expected: bytes) -> None:
-    """Three escapes; everything else goes as UTF-8."""
+    """Three escapes; everything else is UTF-8."""
     assert b'name="%s"; filename="%s"\r\n' % (expected, expected) in FormEncoder("B").begin_file(
         name, name
     )
@@ -78,8 +79,8 @@ def test_a_name_cannot_leave_its_header() -> None:
             encoder.begin_file("f", "x", bad)
 
 
-def test_a_boundary_cannot_be_guessed_or_be_none() -> None:
-    """128 random bits or more (CVE-2025-7783), and only what every reader takes."""
+def test_a_boundary_is_valid_and_cannot_be_guessed() -> None:
+    """128 random bits or more (CVE-2025-7783), in characters that every reader takes."""
     assert form_boundary(f"multipart/form-data; boundary={BOUNDARY}") == BOUNDARY.encode()
     assert bytes(range(16)).hex() in BOUNDARY
     with pytest.raises(BadForm, match="16"):
@@ -90,7 +91,8 @@ def test_a_boundary_cannot_be_guessed_or_be_none() -> None:
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=30)
-# What the decoder reads differently on purpose: a % that looks like an escape, old backslash escapes, encoded words
+# Names that the decoder reads differently on purpose: a % like an escape, old backslashes, encoded
+# words.
 NAME = TEXT.filter(lambda text: not any(mark in text for mark in ("%22", "%0D", "%0A", "=?")))
 FIELDS = st.tuples(NAME, st.none(), st.just("text/plain"), st.binary(max_size=60))
 FILES = st.tuples(
@@ -99,23 +101,23 @@ FILES = st.tuples(
 
 
 @given(st.lists(FIELDS | FILES, max_size=5))
-def test_what_is_written_is_read_back(parts: list[tuple[str, str | None, str, bytes]]) -> None:
-    """Any names and any bytes, in every cutting; and the length was known before."""
+def test_written_values_are_read_back(parts: list[tuple[str, str | None, str, bytes]]) -> None:
+    """Any names and any bytes, in every cutting; the length is known before."""
     encoder = FormEncoder(BOUNDARY)
     pieces: list[bytes] = []
-    told: list[bytes | int | None] = []
+    pieces_and_sizes: list[bytes | int | None] = []
     for name, filename, media_type, data in parts:
         if filename is None:
             pieces.append(encoder.field(name, data))
-            told.append(pieces[-1])
+            pieces_and_sizes.append(pieces[-1])
         else:
             head, tail = encoder.begin_file(name, filename, media_type), encoder.end_file()
             pieces += [head, data, tail]
-            told += [head, len(data), tail]
+            pieces_and_sizes += [head, len(data), tail]
     pieces.append(encoder.finish())
     raw = b"".join(pieces)
 
-    assert form_length([*told, encoder.finish()]) == len(raw)
+    assert form_length([*pieces_and_sizes, encoder.finish()]) == len(raw)
     expected = Outcome([Part(*part) for part in parts])
     assert outcome([raw], encoder.content_type) == expected
     for cutting in list(cuttings(raw, seeds=2))[-2:]:

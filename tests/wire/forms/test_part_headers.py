@@ -154,7 +154,7 @@ NAMES: list[tuple[str | bytes, tuple[str, str | None, str]]] = [
 def test_names_are_read_as_they_are_sent(
     disposition: str | bytes, expected: tuple[str, str | None, str]
 ) -> None:
-    """Browsers, curl, .NET, and those who try to fool one of two readers."""
+    """Browsers, curl, .NET, and attempts to fool one of two readers."""
     assert names(disposition) == expected
 
 
@@ -213,7 +213,7 @@ BAD_HEADS: list[tuple[str, list[bytes]]] = [
     "lines", [lines for _, lines in BAD_HEADS], ids=[name for name, _ in BAD_HEADS]
 )
 def test_a_head_that_is_wrong_is_refused(lines: list[bytes]) -> None:
-    """BadForm; no part is guessed."""
+    """BadForm, and no guess."""
     with pytest.raises(BadForm):
         read_part_head(lines)
 
@@ -236,7 +236,7 @@ TYPES = [
     ("a/b\x01", OCTETS),
     ("a/" + "b" * (MOST_TYPE - 2), "a/" + "b" * (MOST_TYPE - 2)),
     ("a/" + "b" * (MOST_TYPE - 1), OCTETS),
-    ("multipart/related", "multipart/related"),  # browsers call a .mht file so
+    ("multipart/related", "multipart/related"),  # browsers use this type for a .mht file
     ('multipart/related; type="boundary=x"', 'multipart/related; type="boundary=x"'),
     ("text/csv; charset=windows-1252", "text/csv; charset=windows-1252"),
     ("text/csv; name=größe", "text/csv"),
@@ -248,7 +248,7 @@ TYPES = [
     ("text/plain, text/html", OCTETS),
 ]
 
-# No type of one file: what an app let its user pick, or how the request came. The name tells more.
+# Not the type of one file: the filter of a file chooser, or the type of the request.
 BY_NAME = [
     "image/*",
     "*/*",
@@ -259,7 +259,7 @@ BY_NAME = [
 
 
 @pytest.mark.parametrize("sent", BY_NAME)
-def test_a_type_that_tells_nothing_of_a_file_is_guessed_by_name(sent: str) -> None:
+def test_a_type_that_does_not_describe_a_file_is_guessed_by_name(sent: str) -> None:
     """Apps send the filter of their file chooser, or the request's own type."""
     assert names('form-data; name="f"; filename="a.png"', b"Content-Type: " + sent.encode()) == (
         "f",
@@ -272,7 +272,7 @@ FIELD_TYPES = [
     ("text/plain; charset=ISO-8859-1", "text/plain; charset=ISO-8859-1"),
     ("text/html", "text/html"),
     ("text/*", "text/*"),
-    ("*/*", "*/*"),  # Retrofit's fields, when they are told any type will do
+    ("*/*", "*/*"),  # Retrofit's fields, when any type is allowed
     ("application/json", "application/json"),
     ("application/problem+json; charset=utf-8", "application/problem+json; charset=utf-8"),
     ("Application/XML", "Application/XML"),
@@ -286,7 +286,7 @@ FIELD_TYPES = [
 
 
 @pytest.mark.parametrize(("sent", "expected"), FIELD_TYPES)
-def test_a_part_that_reads_as_text_is_a_field(sent: str, expected: str) -> None:
+def test_a_part_without_filename_and_with_a_text_type_is_a_field(sent: str, expected: str) -> None:
     """Without a filename: by its type."""
     assert names('form-data; name="a"', b"Content-Type: " + sent.encode()) == ("a", None, expected)
 
@@ -302,15 +302,15 @@ def test_a_part_that_reads_as_text_is_a_field(sent: str, expected: str) -> None:
         "message/rfc822",
     ],
 )
-def test_a_part_that_does_not_read_as_text_is_a_file(sent: str) -> None:
-    """Also without a filename: as a field its bytes would be lost to a charset."""
+def test_a_part_with_another_type_is_a_file(sent: str) -> None:
+    """Also without a filename: a charset would destroy its bytes in a field."""
     name, filename, _ = names('form-data; name="a"', b"Content-Type: " + sent.encode())
     assert (name, filename) == ("a", "unnamed")
 
 
 @pytest.mark.parametrize(("sent", "expected"), TYPES)
-def test_a_type_is_handed_out_when_it_is_one(sent: str, expected: str) -> None:
-    """A type that is none becomes application/octet-stream: the file is not worse for it."""
+def test_an_invalid_type_is_replaced(sent: str, expected: str) -> None:
+    """An invalid type becomes application/octet-stream; the file is stored."""
     assert names(FILE, b"Content-Type: " + sent.encode()) == ("f", "x", expected)
 
 
@@ -325,7 +325,7 @@ def test_a_type_is_handed_out_when_it_is_one(sent: str, expected: str) -> None:
         (FILE, b"Content-Transfer-Encoding: x-gzip"),
     ],
 )
-def test_what_is_not_decoded_is_unsupported(disposition: str, line: bytes) -> None:
+def test_unknown_encodings_and_nested_forms_are_unsupported(disposition: str, line: bytes) -> None:
     """Forms in forms and unknown encodings: 415 with a text that says what to send."""
     with pytest.raises(Unsupported, match="send"):
         names(disposition, line)
@@ -342,7 +342,7 @@ def test_what_is_not_decoded_is_unsupported(disposition: str, line: bytes) -> No
     ],
 )
 def test_transfer_encodings_are_known_in_any_case(encoding: bytes, decoder: type | None) -> None:
-    """What old senders use is undone; what changes nothing is nothing."""
+    """Old encodings are decoded; those that change nothing are ignored."""
     head = read_part_head(
         [b"Content-Disposition: " + FILE.encode(), b"Content-Transfer-Encoding:" + encoding]
     )
@@ -357,7 +357,7 @@ def test_transfer_encodings_are_known_in_any_case(encoding: bytes, decoder: type
     )
 )
 def test_any_lines_are_read_or_refused(lines: list[bytes]) -> None:
-    """Nothing but a SluiceError ever comes out."""
+    """Only a SluiceError is ever raised."""
     try:
         read_part_head(lines)
     except SluiceError:
@@ -366,7 +366,7 @@ def test_any_lines_are_read_or_refused(lines: list[bytes]) -> None:
 
 @given(st.text(max_size=100))
 def test_any_content_type_gives_a_boundary_or_a_refusal(text: str) -> None:
-    """Nothing but a SluiceError ever comes out."""
+    """Only a SluiceError is ever raised."""
     for content_type in (
         text,
         "multipart/form-data;" + text,

@@ -1,4 +1,4 @@
-"""sluiceway.wire.forms.transfer_encodings: base64 and quoted-printable undone in any cutting, linearly, or refused."""
+"""base64 and quoted-printable are decoded in every cutting, in linear time, or refused."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_base64_is_decoded_or_refused_in_every_cutting(text: bytes, expected: by
 def test_quoted_printable_is_decoded_or_refused_in_every_cutting(
     text: bytes, expected: bytes | None
 ) -> None:
-    """Codes and soft line breaks; the rest stands for itself."""
+    """Codes and soft line breaks; the rest is unchanged."""
     for cutting in cuttings(text):
         assert decoded(QuotedPrintableDecoder(), cutting.pieces) == expected, cutting.name
 
@@ -91,7 +91,7 @@ def test_bytes_behind_the_padding_are_refused_at_once() -> None:
 
 
 @given(st.binary(max_size=200))
-def test_what_python_encodes_comes_back(data: bytes) -> None:
+def test_python_s_encodings_are_decoded(data: bytes) -> None:
     """Both decoders against the standard library's encoders, in every cutting."""
     for cutting in cuttings(base64.encodebytes(data), seeds=2):
         assert decoded(Base64Decoder(), cutting.pieces) == data
@@ -101,7 +101,7 @@ def test_what_python_encodes_comes_back(data: bytes) -> None:
 
 @given(st.binary(max_size=12) | st.text(alphabet="QUA=+ \r\n4dDgG!", max_size=16).map(str.encode))
 def test_any_bytes_have_one_outcome_in_every_cutting(text: bytes) -> None:
-    """A fault is found exactly when its last byte is there."""
+    """A fault is found exactly with its last byte."""
     for make in (Base64Decoder, QuotedPrintableDecoder):
         prefixes = [_fails(make, text[:end]) for end in range(len(text) + 1)]
         assert prefixes == sorted(prefixes), "a prefix failed that a longer one forgives"
@@ -142,7 +142,7 @@ FLOODS: list[tuple[Callable[[], TransferDecoder], bytes]] = [
 def test_a_flood_costs_linear_time_and_no_memory(
     make: Callable[[], TransferDecoder], unit: bytes
 ) -> None:
-    """Fed in odd pieces; what is held back never grows."""
+    """Fed in odd pieces; the bytes held back never grow."""
     text = unit * 8192
 
     def flood(pieces: int) -> None:

@@ -48,8 +48,8 @@ def test_lists_of_tags_are_read(value: str, expected: list[ETag] | str) -> None:
     "value",
     ["", " ", ",", "a", '"a', 'a"', 'w/"a"', "W/a", '"a" "b"', '"a"b', '*, "a"', '"a b"', '"a", *'],
 )
-def test_what_is_no_list_of_tags_is_refused(value: str) -> None:
-    """A lost-update guard that cannot be read must not be taken for none."""
+def test_an_invalid_list_of_tags_is_refused(value: str) -> None:
+    """A guard against lost updates that cannot be read must not count as absent."""
     with pytest.raises(BadRequest):
         parse_etags(value)
 
@@ -73,7 +73,8 @@ TABLE: list[tuple[str, dict[str, str], bool, Verdict]] = [
     ("PUT", {"if-unmodified-since": EARLIER}, True, FAILED),
     ("PUT", {"if-unmodified-since": "nonsense"}, True, GO),
     ("PUT", {"if-unmodified-since": EARLIER}, False, GO),
-    ("PUT", {"if-match": '"now"', "if-unmodified-since": EARLIER}, True, GO),  # If-Match makes the date count for nothing
+    # with If-Match, the date does not count
+    ("PUT", {"if-match": '"now"', "if-unmodified-since": EARLIER}, True, GO),
     ("GET", {"if-none-match": '"now"'}, True, NOT_MODIFIED),
     ("HEAD", {"if-none-match": '"now"'}, True, NOT_MODIFIED),
     ("GET", {"if-none-match": 'W/"now"'}, True, NOT_MODIFIED),  # weak comparison
@@ -90,12 +91,13 @@ TABLE: list[tuple[str, dict[str, str], bool, Verdict]] = [
     ("GET", {"if-modified-since": "nonsense"}, True, GO),
     ("GET", {"if-modified-since": THEN}, False, GO),
     ("PUT", {"if-modified-since": THEN}, True, GO),  # only for GET and HEAD
-    ("GET", {"if-none-match": '"old"', "if-modified-since": LATER}, True, GO),  # If-None-Match makes the date count for nothing
+    # with If-None-Match, the date does not count
+    ("GET", {"if-none-match": '"old"', "if-modified-since": LATER}, True, GO),
     ("GET", {"if-match": '"old"', "if-none-match": '"now"'}, True, FAILED),
     ("GET", {"if-match": '"now"', "if-none-match": '"now"'}, True, NOT_MODIFIED),
     ("GET", {"if-unmodified-since": EARLIER, "if-none-match": '"now"'}, True, FAILED),
     ("GET", {"if-unmodified-since": THEN, "if-modified-since": THEN}, True, NOT_MODIFIED),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("method", "headers", "exists", "verdict"), TABLE)
@@ -107,7 +109,7 @@ def test_the_order_of_preconditions(
 
 
 def test_without_validators_only_existence_counts() -> None:
-    """An object whose tag or date is unknown matches nothing but `*`, and no date applies."""
+    """An object without a tag and a date matches only `*`."""
     assert evaluate("GET", {"if-none-match": '"now"'}, None, None, True) is GO
     assert evaluate("PUT", {"if-match": '"now"'}, None, None, True) is FAILED
     assert evaluate("PUT", {"if-match": "*"}, None, None, True) is GO
@@ -132,13 +134,13 @@ IF_RANGE = [
     ("now", False),
     ("*", False),
     ("", False),
-    (THEN, False),  # a date cannot tell two changes within a second
+    (THEN, False),  # a date cannot distinguish two changes within one second
 ]
 
 
 @pytest.mark.parametrize(("value", "holds"), IF_RANGE)
-def test_if_range_wants_one_strong_tag(value: str | None, holds: bool) -> None:
-    """Everything else sends the whole object, which is never wrong."""
+def test_if_range_needs_one_strong_tag(value: str | None, holds: bool) -> None:
+    """Anything else sends the whole object, which is always right."""
     assert if_range_holds(value, "now") is holds
 
 
@@ -161,8 +163,10 @@ TERMS = [
 
 
 @pytest.mark.parametrize(("headers", "expected"), TERMS)
-def test_what_a_put_asks_of_the_object_there(headers: dict[str, str], expected: PutTerms) -> None:
-    """Plain data for the store to keep in one step; only strong tags can hold."""
+def test_the_preconditions_of_a_put_become_terms_for_the_store(
+    headers: dict[str, str], expected: PutTerms
+) -> None:
+    """The store checks them in one step; only strong tags can hold."""
     assert put_replace(headers) == expected
 
 
@@ -174,7 +178,7 @@ def test_a_tag_is_written_in_quotes() -> None:
 
 @given(st.text(alphabet='W/"*, ab', max_size=40))
 def test_any_list_is_read_or_refused(value: str) -> None:
-    """Nothing but BadRequest ever comes out, and each tag found stands in the text."""
+    """Only BadRequest is ever raised, and each tag is part of the text."""
     try:
         tags = parse_etags(value)
     except BadRequest:

@@ -19,7 +19,10 @@ from sluiceway.wire.headers.digests import (
 BODY = b'{"hello": "world"}'
 SHA256, SHA512 = hashlib.sha256(BODY).digest(), hashlib.sha512(BODY).digest()
 IN_256 = "sha-256=:X48E9qOokqqrvdts8nOJRJN3OWDUoyWxBf7kbu9DBPE=:"
-IN_512 = "sha-512=:WZDPaVn/7XgHaAy8pmojAkGWoRx2UFChF41A2svX+TaPm+AbwAgBWnrIiYllu7BNNyealdVLvRwEmTHWXvJwew==:"
+IN_512 = (
+    "sha-512=:WZDPaVn/7XgHaAy8pmojAkGWoRx2UFChF41A2svX+TaPm+AbwAgBWnrIiYllu7BNNyealdVLvRwEmTHW"
+    "XvJwew==:"
+)
 MD5 = "md5=:Sd/dVLAcvNLSq16eXua5uQ==:"
 CONTENT, REPR = "Content-Digest", "Repr-Digest"
 
@@ -32,7 +35,7 @@ def test_the_vectors_of_the_rfc() -> None:
     assert format_digest("sha-512", SHA512) == IN_512
 
 
-def test_every_promise_we_can_check_is_kept() -> None:
+def test_every_known_digest_is_returned() -> None:
     """Several algorithms, both fields, parameters ignored, the last of a kind counts."""
     assert parse_digests(None, None) == []
     assert parse_digests(f"{IN_512} , {IN_256};x=1", IN_256) == [
@@ -43,13 +46,13 @@ def test_every_promise_we_can_check_is_kept() -> None:
     assert parse_digests(f"sha-256=:AAAA:, {IN_256}", None) == [Promise("sha-256", SHA256)]
 
 
-def test_algorithms_we_do_not_check_are_ignored_beside_one_we_do() -> None:
+def test_unknown_algorithms_are_ignored_beside_a_known_one() -> None:
     """RFC 9530: a recipient may ignore any."""
     assert parse_digests(f"{MD5}, {IN_256}, x-new=1", None) == [Promise("sha-256", SHA256)]
 
 
-def test_only_algorithms_we_do_not_check_are_an_error() -> None:
-    """The sender believes the bytes are guarded; it is told before it sends them."""
+def test_a_field_with_only_unknown_algorithms_is_refused() -> None:
+    """Its sender believes that the bytes are protected; the refusal comes before the body."""
     with pytest.raises(BadDigest, match="sha-256") as refused:
         parse_digests(f"{MD5}, crc32c=:Q3lHIA==:", IN_256)
     assert refused.value.members == {
@@ -63,10 +66,15 @@ def test_only_algorithms_we_do_not_check_are_an_error() -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        "sha-256=:AAAA:", "sha-256", "sha-256=1", 'sha-256="abc"', "sha-256=::", f"{IN_512}, sha-256=(1 2)",
+        "sha-256=:AAAA:",
+        "sha-256",
+        "sha-256=1",
+        'sha-256="abc"',
+        "sha-256=::",
+        f"{IN_512}, sha-256=(1 2)",
         "sha-512=:X48E9qOokqqrvdts8nOJRJN3OWDUoyWxBf7kbu9DBPE=:",
     ],
-)  # fmt: skip
+)
 def test_a_value_of_the_wrong_length_is_refused_before_the_body(value: str) -> None:
     """The member names the algorithm, the field and the reason."""
     with pytest.raises(BadDigest) as refused:
@@ -82,12 +90,21 @@ def test_a_value_of_the_wrong_length_is_refused_before_the_body(value: str) -> N
 @pytest.mark.parametrize(
     "value",
     [
-        "", " ", "nonsense=", "sha-256=:!:", "SHA-256=:AAAA:", f"{IN_256},", f"sha-256={SHA256.hex()}",
-        "sha-256=:AAAA", "é", "a" * (MOST_DIGEST_HEADER + 1), "d=@99999999999999",
+        "",
+        " ",
+        "nonsense=",
+        "sha-256=:!:",
+        "SHA-256=:AAAA:",
+        f"{IN_256},",
+        f"sha-256={SHA256.hex()}",
+        "sha-256=:AAAA",
+        "é",
+        "a" * (MOST_DIGEST_HEADER + 1),
+        "d=@99999999999999",
     ],
-)  # fmt: skip
+)
 def test_a_field_that_is_no_dictionary_is_refused(value: str) -> None:
-    """BadDigest with invalid_digests, whatever is wrong with it."""
+    """BadDigest with invalid_digests, for every fault."""
     with pytest.raises(BadDigest) as refused:
         parse_digests(value, None)
     assert ("invalid_digests" in refused.value.members) or (
@@ -112,7 +129,7 @@ def test_a_digest_of_the_wrong_length_is_not_written() -> None:
 
 
 @given(st.binary(min_size=32, max_size=32), st.binary(min_size=64, max_size=64))
-def test_what_is_written_is_read_back(short: bytes, long: bytes) -> None:
+def test_written_values_are_read_back(short: bytes, long: bytes) -> None:
     """Any value of the right length."""
     fields = f"{format_digest('sha-256', short)}, {format_digest('sha-512', long)}"
     assert [promise.value for promise in parse_digests(fields, None)] == [short, long]
@@ -120,7 +137,7 @@ def test_what_is_written_is_read_back(short: bytes, long: bytes) -> None:
 
 @given(st.text(max_size=60) | st.text(alphabet='sha-256=:;,()"@?%1.9A ', max_size=60))
 def test_any_field_is_read_or_refused(value: str) -> None:
-    """Nothing but a SluiceError ever comes out."""
+    """Only a SluiceError is ever raised."""
     for text in (value, "sha-256=" + value, "a=@" + value, "a=" + value):
         try:
             parse_digests(text, text)

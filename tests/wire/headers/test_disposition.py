@@ -83,7 +83,7 @@ READ = [
 
 @pytest.mark.parametrize(("value", "expected"), READ)
 def test_a_header_is_read(value: str, expected: Disposition) -> None:
-    """filename* wins where it can be decoded; nothing in it can break the reading of the plain one."""
+    """filename* wins where it can be decoded; a broken one leaves the plain one."""
     assert parse_disposition(value) == expected
 
 
@@ -112,7 +112,7 @@ BROKEN = [
 
 @pytest.mark.parametrize("value", BROKEN)
 def test_a_broken_header_is_refused(value: str) -> None:
-    """BadRequest, whatever is wrong; never another error."""
+    """BadRequest for every fault; never another error."""
     with pytest.raises(BadRequest):
         parse_disposition(value)
 
@@ -141,13 +141,13 @@ WRITTEN = [
 
 @pytest.mark.parametrize(("filename", "expected"), WRITTEN)
 def test_a_header_is_written(filename: str, expected: str) -> None:
-    """filename first and harmless; filename* only where that lost something."""
+    """filename first, in safe ASCII; filename* only where it differs."""
     assert format_disposition("attachment", filename) == expected
 
 
 @given(st.text(max_size=80))
 def test_any_name_comes_back_and_cannot_leave_its_header(filename: str) -> None:
-    """Written, then read: the same name; printable ASCII and one line whatever it holds (CVE-2022-36359)."""
+    """Every name is read back; the header is printable ASCII on one line (CVE-2022-36359)."""
     value = format_disposition("inline", filename)
 
     assert value.isascii()
@@ -163,7 +163,7 @@ def test_a_kind_of_several_words_is_refused() -> None:
 
 @given(st.text(alphabet="attachment;=\"\\'*%filenameUTF-8 é\ud800\r\n", max_size=80))
 def test_any_header_is_read_or_refused(value: str) -> None:
-    """Nothing but a SluiceError ever comes out, and formatting what was read works."""
+    """Only a SluiceError is ever raised, and the result can be written."""
     try:
         found = parse_disposition(value)
     except SluiceError:

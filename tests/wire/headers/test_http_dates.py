@@ -1,4 +1,4 @@
-"""sluiceway.wire.headers.http_dates: one form written, three read."""
+"""sluiceway.wire.headers.http_dates writes one form and reads three."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ NO_DATES = [
 
 @pytest.mark.parametrize("text", NO_DATES)
 def test_anything_else_is_no_date(text: str) -> None:
-    """None, so that the condition it stands in is ignored."""
+    """None, so that its condition is ignored."""
     assert parse_http_date(text) is None
 
 
 def test_odd_dates() -> None:
-    """A leap second is the second before it; two digits of a year turn at 1970."""
+    """A leap second is the second before it; years of two digits begin at 1970."""
     assert parse_http_date("Sat, 31 Dec 2016 23:59:60 GMT") == parse_http_date(
         "Sat, 31 Dec 2016 23:59:59 GMT"
     )
@@ -74,5 +74,5 @@ def test_odd_dates() -> None:
 
 @given(st.text(alphabet="SunModay, 0169-NovTueGMT:", max_size=40))
 def test_any_text_is_a_date_or_none(text: str) -> None:
-    """No text makes an error."""
+    """No text raises an error."""
     parse_http_date(text)

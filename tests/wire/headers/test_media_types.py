@@ -1,4 +1,5 @@
-"""sluiceway.wire.headers.media_types: the same type on every machine; only passive ones are shown."""
+"""sluiceway.wire.headers.media_types: the same type on every machine; only passive ones are
+shown."""
 
 from __future__ import annotations
 
@@ -41,8 +42,8 @@ KNOWN = [
 
 
 @pytest.mark.parametrize(("filename", "expected"), KNOWN)
-def test_the_extension_tells_the_type(filename: str, expected: str) -> None:
-    """In any case of letters; the last one counts; a name is never taken for a URL."""
+def test_the_type_follows_from_the_extension(filename: str, expected: str) -> None:
+    """In any case; the last extension counts; a name is never read as a URL."""
     assert guess_type(filename) == expected
 
 
@@ -50,12 +51,12 @@ def test_the_extension_tells_the_type(filename: str, expected: str) -> None:
     "active",
     ["a.svg", "a.html", "a.htm", "a.xhtml", "a.xml", "a.pdf", "a.js", "a.mjs", "a.css", "a.swf"],
 )
-def test_what_can_run_is_never_shown_in_place(active: str) -> None:
-    """SVG, HTML, XML, PDF and scripts are downloads."""
+def test_active_content_is_never_shown_inline(active: str) -> None:
+    """SVG, HTML, XML, PDF and scripts are downloaded."""
     assert guess_type(active) not in INLINE_TYPES
 
 
-def test_what_cannot_run_is() -> None:
+def test_passive_content_is_shown_inline() -> None:
     """Pictures, sound, film and plain text."""
     for passive in (
         "a.png",
@@ -92,10 +93,10 @@ KEPT = [
 ]
 
 
-@pytest.mark.parametrize(("told", "kept"), KEPT)
-def test_a_type_that_was_told_is_kept_with_its_parameters(told: str, kept: str) -> None:
-    """As far as they can be kept; what tells nothing of one file is guessed by its name."""
-    assert kept_type(told, "a.png") == kept
+@pytest.mark.parametrize(("value", "kept"), KEPT)
+def test_a_client_s_type_is_kept_with_its_parameters(value: str, kept: str) -> None:
+    """Without those that cannot be kept; a type that describes no file is guessed by name."""
+    assert kept_type(value, "a.png") == kept
 
 
 def test_hostile_types_cost_linear_time() -> None:

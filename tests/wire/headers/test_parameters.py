@@ -84,20 +84,20 @@ def test_the_form_dialect(value: str, expected: list[tuple[str, str]]) -> None:
 @pytest.mark.parametrize("value", BROKEN)
 @pytest.mark.parametrize("browser", [False, True])
 def test_a_broken_list_is_refused(value: str, browser: bool) -> None:
-    """No guess is made at what was meant."""
+    """No guess is made."""
     with pytest.raises(BadRequest):
         read_parameters(value, browser=browser)
 
 
 def test_a_parameter_given_twice_is_refused() -> None:
-    """Two readers would pick different ones."""
+    """Two readers would pick different values."""
     with pytest.raises(BadRequest, match="b is given twice"):
         unique_parameters([("b", "1"), ("c", "2"), ("b", "1")])
 
 
 @given(st.text(alphabet='a;="\\ \t,%é', max_size=60), st.booleans())
 def test_any_text_is_read_or_refused(value: str, browser: bool) -> None:
-    """Nothing but a SluiceError ever comes out."""
+    """Only a SluiceError is ever raised."""
     try:
         read_parameters(value, browser=browser)
     except SluiceError:
@@ -121,7 +121,7 @@ FLOODS: list[tuple[str, Callable[[int], str]]] = [
 @pytest.mark.parametrize(("flood"), [make for _, make in FLOODS], ids=[name for name, _ in FLOODS])
 @pytest.mark.parametrize("browser", [False, True])
 def test_hostile_values_cost_linear_time(flood: Callable[[int], str], browser: bool) -> None:
-    """CVE-2024-24762, CVE-2026-28356 and CVE-2026-34827: escapes and quotes that make a reader start over."""
+    """CVE-2024-24762, CVE-2026-28356, CVE-2026-34827: escapes that make a reader start over."""
 
     def read(size: int) -> None:
         try:
@@ -133,5 +133,8 @@ def test_hostile_values_cost_linear_time(flood: Callable[[int], str], browser: b
 
 
 def test_escapes_before_a_far_quote_cost_linear_time() -> None:
-    """The closing quote is looked for once, not again behind each escape. (Searching is fast: it takes size to show.)"""
+    """The closing quote is searched once, not again behind each escape.
+
+    Searching is fast, so it takes a large value to show.
+    """
     assert_linear(lambda n: read_parameters('a; b="' + "\\a" * n + '"'), 100_000)

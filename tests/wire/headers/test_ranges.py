@@ -42,7 +42,7 @@ RESOLVED: list[tuple[str, list[tuple[int, int]]]] = [
     ("bytes= 1-2 ,\t5-6 ,", [(1, 3), (5, 7)]),
     ("bytes=,,1-2", [(1, 3)]),
     ("bytes=5-6,1-2", [(5, 7), (1, 3)]),  # the client's order
-    ("bytes=1-2,200-300", [(1, 3)]),  # what cannot be given is left out
+    ("bytes=1-2,200-300", [(1, 3)]),  # ranges outside are left out
     ("bytes=0-4,5-9", [(0, 10)]),  # adjacent
     ("bytes=0-5,3-9", [(0, 10)]),  # overlapping
     ("bytes=50-59,0-5,3-9", [(0, 10), (50, 60)]),
@@ -82,15 +82,15 @@ IGNORED = [
 
 
 @pytest.mark.parametrize("header", [None, *IGNORED])
-def test_what_is_malformed_or_unreasonable_is_ignored(header: str | None) -> None:
-    """The answer is the whole object, 200."""
+def test_malformed_and_unreasonable_ranges_are_ignored(header: str | None) -> None:
+    """The response is the whole object, 200."""
     assert resolve_ranges(header, 100) is None
 
 
 @pytest.mark.parametrize(
     "header", ["bytes=100-", "bytes=100-200", "bytes=-0", f"bytes={HUGE}-", "bytes=100-,200-300"]
 )
-def test_nothing_to_send_is_an_error_that_tells_the_size(header: str) -> None:
+def test_a_range_without_bytes_is_an_error_with_the_size(header: str) -> None:
     """416, with the size for Content-Range."""
     with pytest.raises(RangeUnsatisfiable) as refused:
         resolve_ranges(header, 100)
@@ -99,7 +99,7 @@ def test_nothing_to_send_is_an_error_that_tells_the_size(header: str) -> None:
 
 @pytest.mark.parametrize("header", ["bytes=0-", "bytes=0-0", "bytes=-1", "bytes=-0", "bytes=5-"])
 def test_an_empty_object_is_sent_whole(header: str) -> None:
-    """No Content-Range can name a part of nothing; a resumed download of nothing must not fail."""
+    """No Content-Range can name a part of nothing, and resuming an empty download must not fail."""
     assert resolve_ranges(header, 0) is None
 
 
@@ -117,7 +117,7 @@ def test_the_limits_are_at_their_edge() -> None:
 
 @given(st.text(alphabet="bytes=0123456789-, \t;_+é", max_size=80), st.integers(0, 200))
 def test_any_header_gives_ranges_inside_the_object(text: str, size: int) -> None:
-    """Sorted out, inside, never empty, never more than the object in all."""
+    """Sorted, inside, never empty, never more than the object in all."""
     for header in (text, "bytes=" + text):
         try:
             found = resolve_ranges(header, size)
@@ -130,8 +130,8 @@ def test_any_header_gives_ranges_inside_the_object(text: str, size: int) -> None
 
 
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(1, 20)), min_size=1, max_size=6))
-def test_the_bytes_asked_for_are_the_bytes_given(asked: list[tuple[int, int]]) -> None:
-    """The union of what came back is the union of what was asked, where the header was obeyed."""
+def test_the_requested_bytes_are_the_returned_bytes(asked: list[tuple[int, int]]) -> None:
+    """The union of the result is the union of the request, where the header counts."""
     header = "bytes=" + ",".join(f"{start}-{start + length - 1}" for start, length in asked)
     found = resolve_ranges(header, 100)
     if found is not None:
@@ -174,8 +174,8 @@ NO_CONTENT_RANGE = [
 
 
 @pytest.mark.parametrize("value", NO_CONTENT_RANGE)
-def test_a_content_range_that_is_none_is_refused(value: str) -> None:
-    """A resuming client must never append bytes of an unclear place."""
+def test_an_invalid_content_range_is_refused(value: str) -> None:
+    """A resuming client must never append bytes of an unknown offset."""
     with pytest.raises(BadRequest):
         parse_content_range(value)
 
@@ -183,13 +183,13 @@ def test_a_content_range_that_is_none_is_refused(value: str) -> None:
 @pytest.mark.parametrize(
     "value", ["", "bytes 0-1/5", "bytes */*", "bytes */", "lines */5", "bytes */+5"]
 )
-def test_only_the_form_of_a_416_tells_a_size(value: str) -> None:
-    """Anything else tells nothing."""
+def test_only_the_form_of_a_416_has_a_size(value: str) -> None:
+    """Any other text has none."""
     assert parse_unsatisfied_range(value) is None
 
 
 def test_the_length_of_a_multipart_answer_is_exact() -> None:
-    """Heads, bytes and tail add up to what Content-Length says."""
+    """Heads, bytes and tail add up to Content-Length."""
     whole = bytes(range(256))
     parts = [ByteRange(0, 10), ByteRange(100, 200)]
     raw = b"".join(
