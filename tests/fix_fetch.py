@@ -1,8 +1,8 @@
-"""Fixture `fetcher`: servers that may fetch from REMOTE and nowhere else on this machine; what stands there is up to the test.
+"""Fixture `fetcher`: servers that may fetch from REMOTE, and from nowhere else on this machine.
 
 server = fetcher("--max-size", "1MiB")
 fetch(server, peer.url + "/file")                     # peer = Peer(act, REMOTE)
-server = fetcher(told=["fetch.PACE_WINDOW = 0.5"])         # constants of client/guarded_fetch.py and others, made small in its process
+server = fetcher(setup=["fetch.PACE_WINDOW = 0.5"])        # smaller constants in its process
 """
 
 from __future__ import annotations
@@ -32,15 +32,18 @@ Fetcher = Callable[..., RunningServer]
 
 @pytest.fixture
 def fetcher(serve: Serve, tmp_path: Path) -> Fetcher:
-    """Start a server that may fetch. `told`: lines of Python that run in its process before anything else."""
+    """Start a server that may fetch. `setup`: lines of Python that its process runs first."""
 
     def start(
-        *options: str, told: list[str] | None = None, hosts: tuple[str, ...] = (REMOTE,), **env: str
+        *options: str,
+        setup: list[str] | None = None,
+        hosts: tuple[str, ...] = (REMOTE,),
+        **env: str,
     ) -> RunningServer:
-        if told is not None:
-            folder = tmp_path / "told"
+        if setup is not None:
+            folder = tmp_path / "setup"
             folder.mkdir()
-            (folder / "sitecustomize.py").write_text("\n".join([NAMES, *told]))
+            (folder / "sitecustomize.py").write_text("\n".join([NAMES, *setup]))
             env["PYTHONPATH"] = os.pathsep.join(
                 [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
             )

@@ -79,8 +79,8 @@ async def test_an_empty_file_arrives(tmp_path: Path) -> None:
     assert ((tmp_path / "f").read_bytes(), receipt.size) == (b"", 0)
 
 
-async def test_a_line_that_breaks_again_and_again_is_enough(tmp_path: Path) -> None:
-    """More breaks than MOST_ATTEMPTS: as long as bytes come, it goes on, each time from where it was."""
+async def test_a_connection_that_breaks_again_and_again_is_enough(tmp_path: Path) -> None:
+    """More breaks than MOST_ATTEMPTS: while new bytes come, it continues from where it was."""
     cuts = [10_000] * (MOST_ATTEMPTS + 3)
     with Peer(cutting(*cuts)) as peer:
         await fetch(f"{peer.url}/f", tmp_path / "f")
@@ -91,7 +91,7 @@ async def test_a_line_that_breaks_again_and_again_is_enough(tmp_path: Path) -> N
 
 
 async def test_a_truncated_download_never_becomes_the_file(tmp_path: Path) -> None:
-    """A server that stops at the same byte each time: an error after MOST_ATTEMPTS, the part kept for later."""
+    """A server that stops at the same byte each time: an error at MOST_ATTEMPTS; the part stays."""
     with (
         Peer(lambda exchange: cutting(0 if exchange.first_byte() else 1000)(exchange)) as peer,
         pytest.raises(PeerFailed, match="ended before"),
@@ -104,7 +104,7 @@ async def test_a_truncated_download_never_becomes_the_file(tmp_path: Path) -> No
 
 
 async def test_without_ranges_a_broken_download_starts_again(tmp_path: Path) -> None:
-    """A server that answers 200 to every Range: the bytes of the second answer count, from its first."""
+    """A server that answers 200 to every Range: the second answer counts, from its first byte."""
     answers = [1000, None]
 
     def act(exchange: Exchange) -> None:
@@ -152,7 +152,7 @@ async def test_a_206_that_does_not_fit_is_not_appended(tmp_path: Path, lie: dict
     assert ["range" in asked.headers for asked in peer.seen] == [False, True, False]
 
 
-async def test_a_server_that_never_fits_is_given_up(tmp_path: Path) -> None:
+async def test_a_server_whose_ranges_never_fit_is_given_up(tmp_path: Path) -> None:
     """Cut, wrong 206, cut, wrong 206 …: it ends."""
 
     def act(exchange: Exchange) -> None:
@@ -182,7 +182,7 @@ async def test_a_file_that_changed_is_fetched_anew(tmp_path: Path) -> None:
     assert peer.seen[-1].headers["if-range"] == '"v1"'
 
 
-async def test_a_date_is_a_validator_once_it_has_settled(tmp_path: Path) -> None:
+async def test_a_date_is_a_validator_once_it_is_a_minute_old(tmp_path: Path) -> None:
     """No ETag, but a Last-Modified an hour old: the rest is asked for by it."""
     answers = ["cut"]
 
@@ -205,7 +205,7 @@ async def test_a_date_is_a_validator_once_it_has_settled(tmp_path: Path) -> None
 
 
 async def test_a_run_killed_at_the_very_end_only_takes_the_name(tmp_path: Path) -> None:
-    """All bytes are here: 416 with their number says so, the kept digest is checked, nothing is sent twice."""
+    """All bytes are here: a 416 with their number confirms it, and the kept digest is checked."""
     target = tmp_path / "f"
     with Peer(cutting(1000, 0, 0, 0, 0)) as peer:
         with pytest.raises(PeerFailed):
@@ -250,7 +250,7 @@ async def test_sha_512_is_checked_too(tmp_path: Path) -> None:
     "field", ["md5=:CY9rzUYh03PK3k6DJie09g==:", "nonsense", "sha-256=:AAAA:", "sha-256=7"]
 )
 async def test_a_digest_that_cannot_be_read_promises_nothing(tmp_path: Path, field: str) -> None:
-    """Unknown algorithms and broken fields are ignored, as RFC 9530 allows; the length still counts."""
+    """Unknown algorithms and broken fields are ignored (RFC 9530); the length still counts."""
     with Peer(ranged(DATA, **{"Repr-Digest": field})) as peer:
         await fetch(f"{peer.url}/f", tmp_path / "f")
 
@@ -322,7 +322,7 @@ async def test_a_name_by_hand_beats_the_servers(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["mine.txt"]
 
 
-async def test_a_download_into_a_folder_goes_on_as_well(tmp_path: Path) -> None:
+async def test_a_download_into_a_folder_is_resumed(tmp_path: Path) -> None:
     """Its name is known only from the answer; then the rest is asked for."""
     with Peer(cutting(1000, 0, 0, 0, 0)) as peer:
         with pytest.raises(PeerFailed):
@@ -340,8 +340,8 @@ async def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
 
 
 async def test_a_busy_server_is_asked_again_when_it_says(tmp_path: Path) -> None:
-    """503 with Retry-After: waited for, told to whoever watches."""
-    told: list[Progress] = []
+    """503 with Retry-After: the wait is kept and reported."""
+    reports: list[Progress] = []
     answers = [503, 429]
 
     def act(exchange: Exchange) -> None:
@@ -351,13 +351,13 @@ async def test_a_busy_server_is_asked_again_when_it_says(tmp_path: Path) -> None
             ranged(DATA)(exchange)
 
     with Peer(act) as peer:
-        await sluiceway.acopy(f"{peer.url}/f", tmp_path / "f", on_progress=told.append)
+        await sluiceway.acopy(f"{peer.url}/f", tmp_path / "f", on_progress=reports.append)
 
-    assert len([now for now in told if now.stage == "retrying"]) == 2
-    assert told[-1].stage == "done"
+    assert len([now for now in reports if now.stage == "retrying"]) == 2
+    assert reports[-1].stage == "done"
 
 
-async def test_a_wait_too_long_is_left_to_people(tmp_path: Path) -> None:
+async def test_a_retry_after_of_hours_is_an_error(tmp_path: Path) -> None:
     """An hour is no wait for a program; the message names it."""
     with (
         Peer(lambda exchange: exchange.reply(503, {"Retry-After": "3600"})) as peer,
@@ -369,7 +369,7 @@ async def test_a_wait_too_long_is_left_to_people(tmp_path: Path) -> None:
 
 
 async def test_a_download_follows_redirects_without_its_token(tmp_path: Path) -> None:
-    """To another origin nothing goes along that proves who we are, on the resumed request neither."""
+    """Another origin gets no credentials, with the resumed request neither."""
     with (
         Peer(cutting(1000)) as other,
         Peer(lambda exchange: exchange.reply(302, {"Location": f"{other.url}/there"})) as first,
@@ -403,7 +403,7 @@ async def test_a_refused_connection_is_not_tried_for_long(tmp_path: Path) -> Non
     assert os.listdir(tmp_path) == []
 
 
-async def test_more_bytes_than_told_are_not_kept(tmp_path: Path) -> None:
+async def test_bytes_beyond_the_length_are_not_kept(tmp_path: Path) -> None:
     """A 206 in chunks that goes beyond its own range."""
     answers = ["cut"]
 
@@ -427,7 +427,7 @@ async def test_more_bytes_than_told_are_not_kept(tmp_path: Path) -> None:
 
 
 async def test_chunks_cut_off_are_a_broken_download(tmp_path: Path) -> None:
-    """No length was told; the missing last chunk tells all the same."""
+    """No length is known; the missing last chunk shows it all the same."""
 
     def act(exchange: Exchange) -> None:
         exchange.head(200, {"Transfer-Encoding": "chunked"})
@@ -469,7 +469,7 @@ async def test_cancelling_keeps_what_can_be_continued(tmp_path: Path) -> None:
 
 
 async def test_progress_ends_with_the_name(tmp_path: Path) -> None:
-    """When "done" is told, the file is there; before, it is not."""
+    """When "done" is reported, the file is there; before, it is not."""
     there: list[tuple[str, bool]] = []
     with Peer(ranged(DATA)) as peer:
         await sluiceway.acopy(
@@ -483,7 +483,7 @@ async def test_progress_ends_with_the_name(tmp_path: Path) -> None:
 
 
 async def test_a_named_pipe_is_written_not_replaced(tmp_path: Path) -> None:
-    """What flows on gets the bytes; resuming continues it, a changed file is an error because nothing can be taken back."""
+    """The pipe gets the bytes, also of a resumed download; a changed file is an error."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     with Peer(cutting(1000)) as peer:
@@ -493,7 +493,7 @@ async def test_a_named_pipe_is_written_not_replaced(tmp_path: Path) -> None:
     assert (read, receipt.size) == (DATA, len(DATA))
 
 
-async def test_what_flowed_on_cannot_start_again(tmp_path: Path) -> None:
+async def test_an_output_stream_cannot_start_again(tmp_path: Path) -> None:
     """The file changed in the middle: an error, never half of each."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)

@@ -67,12 +67,12 @@ def head(status: int, **headers: str) -> Head:
     ],
 )
 def test_each_answer_has_one_step(known: Known, answer: Head, step: Step) -> None:
-    """Only an exact continuation of the same representation is appended; everything doubtful starts again."""
+    """Only an exact continuation of the same representation is appended; else it starts again."""
     assert next_step(known, answer) is step
 
 
 def test_the_rest_is_asked_for_only_with_a_strong_validator() -> None:
-    """Range never travels without If-Range: half of one version and half of another is nobody's file."""
+    """Range is never sent without If-Range: halves of two versions make no file."""
     assert range_headers(SOME) == {"range": "bytes=100-", "if-range": TAG}
     assert range_headers(Known(have=100)) == {}
     assert range_headers(Known(validator=TAG)) == {}
@@ -97,7 +97,7 @@ def test_only_strong_validators_are_kept(answer: Head, validator: str | None) ->
 
 
 def test_the_whole_length_is_read_from_both_kinds_of_answer() -> None:
-    """Content-Length of a 200, the total of a 206's Content-Range, nothing of neither or of nonsense."""
+    """Content-Length of a 200, the total of a 206's Content-Range; None without a valid one."""
     assert length_of(head(200, content_length="300")) == 300
     assert length_of(head(206, content_length="200", content_range="bytes 100-299/300")) == 300
     assert length_of(head(206, content_length="200", content_range="bytes 100-299/*")) is None

@@ -1,4 +1,4 @@
-"""From one server to another: what goes on is the whole and right file, or nothing that looks like it."""
+"""From one server to another: the whole and right file, or nothing that looks like it."""
 
 from __future__ import annotations
 
@@ -68,11 +68,11 @@ def nothing_whole(destination: Peer) -> bool:
 
 async def test_a_file_goes_on_with_length_type_name_and_digest() -> None:
     """What the source's first answer tells is what the destination gets; the receipt names both."""
-    told = {
+    reports = {
         "Content-Type": "image/webp",
         "Content-Disposition": 'attachment; filename="../b c.webp"',
     }
-    with Peer(ranged(DATA, **told)) as source, Peer(taking) as target:
+    with Peer(ranged(DATA, **reports)) as source, Peer(taking) as target:
         receipt = await sluiceway.acopy(f"{source.url}/f?sig=secret", f"{target.url}/d/")
     asked = target.seen[0]
 
@@ -130,12 +130,12 @@ async def test_the_smallest_files_go_on(size: int) -> None:
 
 
 async def test_a_broken_source_is_continued_and_the_destination_does_not_notice() -> None:
-    """More breaks than MOST_ATTEMPTS, each mended by Range and If-Range; one request over there, one whole body."""
-    told: list[Progress] = []
+    """More breaks than MOST_ATTEMPTS, each continued by Range; the destination gets one body."""
+    reports: list[Progress] = []
     cuts = [300_000] * (MOST_ATTEMPTS + 3)
     with Peer(cutting(*cuts)) as source, Peer(taking) as target:
         receipt = await sluiceway.acopy(
-            f"{source.url}/f", f"{target.url}/f", on_progress=told.append
+            f"{source.url}/f", f"{target.url}/f", on_progress=reports.append
         )
 
     assert [asked.body for asked in target.seen] == [DATA]
@@ -144,11 +144,11 @@ async def test_a_broken_source_is_continued_and_the_destination_does_not_notice(
     ]
     assert {asked.headers.get("if-range") for asked in source.seen[1:]} == {'"v1"'}
     assert receipt.sha256 == DIGEST
-    assert [now.stage for now in told].count("retrying") == len(cuts)
+    assert [now.stage for now in reports].count("retrying") == len(cuts)
 
 
-async def test_a_source_without_ranges_is_read_over() -> None:
-    """It answers 200 to every Range, of the same version: what went on already is dropped, not sent twice."""
+async def test_a_source_without_ranges_is_skipped_to_the_offset() -> None:
+    """It answers 200 to every Range, of the same version: bytes sent before are skipped."""
     answers = [1_000_000, 2_000_000, None]
 
     def act(exchange: Exchange) -> None:
@@ -180,7 +180,7 @@ async def test_a_busy_source_is_asked_again_when_it_says() -> None:
     assert [asked.body for asked in target.seen] == [DATA]
 
 
-async def test_an_end_that_was_not_said_is_asked_for() -> None:
+async def test_a_missing_end_is_asked_for() -> None:
     """All bytes are here, the last chunk is not: 416 with their number is the end."""
     answers = ["cut"]
 
@@ -251,7 +251,7 @@ def misplaced(exchange: Exchange) -> None:
         "lies late",
     ],
 )
-async def test_what_is_not_whole_and_right_never_looks_complete(
+async def test_a_wrong_or_truncated_source_never_looks_complete(
     act: Act, error: type[SluiceError], words: str
 ) -> None:
     """However the source fails: the destination sees a body that was cut off."""
@@ -263,7 +263,7 @@ async def test_what_is_not_whole_and_right_never_looks_complete(
 
 @pytest.mark.parametrize("chunks", [b"5\r\nhello\r\n", b"5\r\nhel", b"5\r\nhello\r\nzz\r\n"])
 async def test_chunks_without_their_end_never_look_complete(chunks: bytes) -> None:
-    """No length was told; the missing last chunk is what tells."""
+    """No length is known; the missing last chunk shows it."""
 
     def act(exchange: Exchange) -> None:
         exchange.head(200, {"Transfer-Encoding": "chunked"})
@@ -275,7 +275,7 @@ async def test_chunks_without_their_end_never_look_complete(chunks: bytes) -> No
     assert nothing_whole(target)
 
 
-async def test_nothing_with_the_digest_of_something_is_never_sent() -> None:
+async def test_an_empty_file_with_a_wrong_digest_is_never_sent() -> None:
     """A request of no bytes would be complete with its head: it is not made."""
     act = ranged(b"", **{"Repr-Digest": sha256_field(b"something")})
     with Peer(act) as source, Peer(taking) as target, pytest.raises(DigestMismatch):
@@ -297,7 +297,7 @@ async def test_a_source_that_breaks_for_good_is_given_up() -> None:
         assert (asked, len(source.seen) - asked) == (MOST_ATTEMPTS, 1)
 
 
-async def test_a_refusal_of_the_source_is_told_and_nothing_is_sent() -> None:
+async def test_a_refusal_of_the_source_is_reported_and_nothing_is_sent() -> None:
     """With the option that would help."""
     for status, error, words in (
         (401, Unauthorized, "--from-token"),
@@ -343,7 +343,7 @@ async def test_each_side_gets_its_own_credentials() -> None:
     assert ("x-from" in target.seen[0].headers, "x-to" in target.seen[0].headers) == (False, True)
 
 
-async def test_the_sources_secrets_do_not_follow_it_elsewhere() -> None:
+async def test_the_sources_credentials_stay_with_its_server() -> None:
     """A redirect to another host gets none of them, also when the rest is asked for."""
     with Peer(cutting(1000)) as other, Peer(taking) as target:
 
@@ -366,7 +366,7 @@ async def test_the_sources_secrets_do_not_follow_it_elsewhere() -> None:
     assert target.seen[0].body == DATA
 
 
-async def test_a_broken_destination_gets_it_again_from_the_beginning() -> None:
+async def test_a_broken_upload_starts_again_from_the_beginning() -> None:
     """The source can be read again, so the request can be made again."""
     answers = ["break"]
 
@@ -421,7 +421,7 @@ async def test_what_flows_past_once_is_not_sent_twice() -> None:
     assert len(target.seen) == len(source.seen) == 1
 
 
-async def test_a_source_that_cannot_be_reached_is_said_at_once() -> None:
+async def test_an_unreachable_source_fails_at_once() -> None:
     """A wrong URL, most likely; the destination hears nothing."""
     with Peer(taking) as target, pytest.raises(PeerFailed, match="is the server running"):
         await sluiceway.acopy("http://127.0.0.1:1/f", f"{target.url}/f")
@@ -430,7 +430,7 @@ async def test_a_source_that_cannot_be_reached_is_said_at_once() -> None:
 
 
 async def test_a_slow_destination_slows_the_source() -> None:
-    """While nothing is taken over there, not more than the buffers on the way is taken from here."""
+    """While the destination takes nothing, only the buffers on the way are filled."""
     sent = 0
 
     def giving(exchange: Exchange) -> None:

@@ -1,4 +1,4 @@
-"""Sending again: what broke and can be repeated is, what cannot says so, and nothing is ever stored twice by it."""
+"""Retries of uploads: transient errors are retried, and no file is ever stored twice."""
 
 from __future__ import annotations
 
@@ -62,19 +62,19 @@ def first(*acts: Act, then: Act = taking) -> Act:
     [resetting, hanging_up, *(refusing(status) for status in (408, 429, 502, 503, 504))],
     ids=["reset", "hung up", "408", "429", "502", "503", "504"],
 )
-async def test_a_put_whose_way_broke_is_sent_again(source: Path, act: Act) -> None:
-    """From its first byte; whoever watches is told why and that it is "retrying"."""
-    told: list[Progress] = []
+async def test_a_put_is_retried_after_transient_errors(source: Path, act: Act) -> None:
+    """From its first byte; the reason and the stage "retrying" are reported."""
+    reports: list[Progress] = []
     with Peer(first(act, act)) as peer:
-        receipt = await send(source, f"{peer.url}/f", on_progress=told.append)
+        receipt = await send(source, f"{peer.url}/f", on_progress=reports.append)
 
     assert len(peer.seen) == 3
     assert peer.seen[-1].body == DATA
     assert receipt.size == len(DATA)
-    retrying = [now for now in told if now.stage == "retrying"]
+    retrying = [now for now in reports if now.stage == "retrying"]
     assert len(retrying) == 2
     assert all("trying again in" in now.note and now.done == 0 for now in retrying)
-    assert told[-1].stage == "done"
+    assert reports[-1].stage == "done"
 
 
 async def test_retry_after_is_kept_to(source: Path) -> None:
@@ -90,10 +90,8 @@ async def test_retry_after_is_kept_to(source: Path) -> None:
 
 
 @pytest.mark.parametrize(("retries", "asked"), [(0, 1), (2, 3), (4, 5)])
-async def test_it_ends_after_as_many_tries_as_were_asked_for(
-    source: Path, retries: int, asked: int
-) -> None:
-    """0 switches it off; the last error is the one told."""
+async def test_the_number_of_retries_is_kept(source: Path, retries: int, asked: int) -> None:
+    """0 switches retries off; the last error is raised."""
     with Peer(resetting) as peer, pytest.raises(PeerFailed) as caught:
         await send(source, f"{peer.url}/f", retries=retries)
 
@@ -110,7 +108,7 @@ async def test_the_default_is_the_policys_number(source: Path) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 413, 415, 422, 500, 501, 507])
-async def test_a_clear_no_is_not_argued_with(source: Path, status: int) -> None:
+async def test_a_refusal_is_not_retried(source: Path, status: int) -> None:
     """Asked once."""
     with Peer(refusing(status)) as peer, pytest.raises(SluiceError) as caught:
         await send(source, f"{peer.url}/f")
@@ -119,7 +117,7 @@ async def test_a_clear_no_is_not_argued_with(source: Path, status: int) -> None:
     assert caught.value.members["answered"] == status
 
 
-async def test_a_form_that_broke_off_is_sent_again(source: Path) -> None:
+async def test_a_form_that_broke_off_is_retried(source: Path) -> None:
     """The server surely had not all of it: nothing can be there twice."""
     with Peer(first(resetting, refusing(503))) as peer:
         await send(source, f"{peer.url}/files", form=[("id", "1")])
@@ -133,7 +131,7 @@ async def test_a_form_that_broke_off_is_sent_again(source: Path) -> None:
     [hanging_up, lambda exchange: (exchange.read_body(), exchange.reply(503))],
     ids=["silence", "503"],
 )
-async def test_a_form_that_was_complete_is_not_sent_twice(source: Path, last: Act) -> None:
+async def test_a_complete_form_is_not_retried(source: Path, last: Act) -> None:
     """It may have been stored: the error says that this is why."""
     with Peer(last) as peer, pytest.raises(SluiceError, match="may have stored it"):
         await send(source, f"{peer.url}/files", form=[])
@@ -161,7 +159,7 @@ async def test_a_pipe_flows_past_once(tmp_path: Path) -> None:
     assert len(peer.seen) == 1
 
 
-async def test_a_pipe_that_was_not_touched_is_sent_after_all(tmp_path: Path) -> None:
+async def test_an_unread_pipe_is_retried(tmp_path: Path) -> None:
     """503 instead of 100 Continue: not a byte is gone yet."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
@@ -173,27 +171,27 @@ async def test_a_pipe_that_was_not_touched_is_sent_after_all(tmp_path: Path) -> 
     assert [len(asked.body) for asked in peer.seen] == [0, len(DATA)]
 
 
-async def test_a_first_connection_that_fails_is_told_at_once(source: Path) -> None:
+async def test_a_first_connection_that_fails_is_not_retried(source: Path) -> None:
     """A wrong URL, most likely: no waiting for it to become right."""
-    told: list[Progress] = []
+    reports: list[Progress] = []
     with pytest.raises(PeerFailed, match="is the server running"):
-        await send(source, "http://127.0.0.1:1/f", on_progress=told.append)
+        await send(source, "http://127.0.0.1:1/f", on_progress=reports.append)
 
-    assert "retrying" not in [now.stage for now in told]
+    assert "retrying" not in [now.stage for now in reports]
 
 
-async def test_a_server_that_was_there_is_waited_for(source: Path) -> None:
+async def test_a_server_that_restarts_is_retried(source: Path) -> None:
     """It restarts in the middle: refused connections count as tries then, not as a wrong URL."""
-    told: list[str] = []
+    reports: list[str] = []
     with Peer(resetting) as peer:
         port = int(peer.url.rpartition(":")[2])
-        note = lambda now: told.append(now.note) if now.stage == "retrying" else None  # noqa: E731 - one use
+        note = lambda now: reports.append(now.note) if now.stage == "retrying" else None  # noqa: E731 - one use
         copying = asyncio.ensure_future(
             send(source, f"{peer.url}/f", retries=100, on_progress=note)
         )
-        while not told:
+        while not reports:
             await asyncio.sleep(0.01)
-    while "is the server running" not in told[-1]:
+    while "is the server running" not in reports[-1]:
         await asyncio.sleep(0.01)
     with Peer(taking, port=port) as again:
         await copying
@@ -201,8 +199,8 @@ async def test_a_server_that_was_there_is_waited_for(source: Path) -> None:
     assert again.seen[-1].body == DATA
 
 
-async def test_a_413_while_sending_is_what_people_see(source: Path) -> None:
-    """The server stops reading and answers: its words, at once, and not a broken connection; also behind a reset."""
+async def test_a_413_while_sending_is_reported(source: Path) -> None:
+    """The server stops reading and answers: its words are raised at once, also before a reset."""
 
     def act(exchange: Exchange) -> None:
         exchange.recv(100_000)
@@ -218,8 +216,8 @@ async def test_a_413_while_sending_is_what_people_see(source: Path) -> None:
     assert len(peer.seen) == 1
 
 
-async def test_an_old_success_never_speaks_for_a_new_request(tmp_path: Path) -> None:
-    """The first try was sent whole and got no answer; the second gets a 201 without its body: that is no success."""
+async def test_figures_of_an_earlier_request_do_not_count(tmp_path: Path) -> None:
+    """The first attempt was sent whole; a 201 to the second, before its body, is an error."""
     source = tmp_path / "g"
     source.write_bytes(bytes(EXPECT_FROM))
     with Peer(first(hanging_up, then=lambda exchange: exchange.reply(201))) as peer:

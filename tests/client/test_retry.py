@@ -166,7 +166,7 @@ async def test_run_repeats_transient_errors_only() -> None:
         ("PATCH", True, False),
     ],
 )
-def test_what_may_have_been_carried_out_is_not_repeated(
+def test_requests_that_may_have_been_carried_out_are_not_repeated(
     method: str, complete: bool, may: bool
 ) -> None:
     """A PUT twice is a PUT; a POST whose last byte was let go may have stored the file."""

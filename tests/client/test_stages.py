@@ -58,7 +58,7 @@ async def timed(src: str | Path, dst: str | Path) -> Receipt:
     took = time.perf_counter() - began
 
     assert sum(receipt.stages.values()) == pytest.approx(receipt.seconds, rel=0.02)
-    # From its first word to its last, which a busy machine does not blur; setting up and closing connections is around it.
+    # From the first report to the last: opening and closing connections is outside.
     assert 0.98 * (looks[-1] - looks[0]) <= receipt.seconds <= took
     assert set(receipt.stages) <= NAMES
     return receipt
@@ -112,7 +112,7 @@ async def test_a_slow_pipe_is_the_source(tmp_path: Path) -> None:
 
 
 async def test_a_slow_server_to_read_from_is_the_source(tmp_path: Path) -> None:
-    """For a download and between two servers alike; its disk and the other server are the destination."""
+    """For a download and between two servers; disk or other server are the destination."""
     with Peer(slow_giver) as giver, Peer(taking) as peer:
         down, across = (
             await timed(f"{giver.url}/f", tmp_path / "got"),
@@ -134,7 +134,7 @@ async def test_a_slow_server_to_write_to_is_the_destination_between_two() -> Non
     assert receipt.verdict.endswith(" % destination")
 
 
-async def test_waiting_for_another_try_is_in_the_sum(source: Path) -> None:
+async def test_waits_before_retries_are_in_the_sum(source: Path) -> None:
     """Half a second lost to a busy server is the destination's."""
     answers = [503]
 

@@ -47,13 +47,13 @@ def taking(status: int = 201, answer: object = None, **headers: str) -> Callable
 
 
 def entry(**other: object) -> dict[str, object]:
-    told = {
+    reports = {
         "key": "k",
         "size": len(DATA),
         "sha-256": hashlib.sha256(DATA).hexdigest(),
         "url": "/files/k%20x",
     }
-    return {"files": [{**told, **other}], "fields": {}}
+    return {"files": [{**reports, **other}], "fields": {}}
 
 
 async def test_a_put_carries_length_type_and_bytes(source: Path) -> None:
@@ -103,14 +103,14 @@ async def test_a_form_has_an_exact_length(source: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "what"),
+    ("announced", "what"),
     [({"sha-256": "0" * 64}, "sha-256 differs"), ({"size": 7}, f"7 bytes of {len(DATA)}")],
 )
-async def test_a_server_that_keeps_something_else_is_no_success(
-    source: Path, told: dict[str, object], what: str
+async def test_a_server_that_keeps_other_bytes_is_an_error(
+    source: Path, announced: dict[str, object], what: str
 ) -> None:
     """A 201 with another digest or size is a failed transfer."""
-    with Peer(taking(201, entry(**told))) as peer, pytest.raises(DigestMismatch, match=what):
+    with Peer(taking(201, entry(**announced))) as peer, pytest.raises(DigestMismatch, match=what):
         await sluiceway.acopy(source, f"{peer.url}/files/a")
 
 
@@ -125,7 +125,7 @@ async def test_other_servers_answers_are_taken_as_they_are(source: Path, answer:
     assert (receipt.location, receipt.answer) == (f"{peer.url}/a", answer)
 
 
-async def test_success_before_everything_was_sent_is_no_success(tmp_path: Path) -> None:
+async def test_a_2xx_before_everything_was_sent_is_an_error(tmp_path: Path) -> None:
     """A 201 to half a file means nothing."""
     big = tmp_path / "big"
     with big.open("wb") as file:
@@ -178,7 +178,7 @@ async def test_a_server_without_expect_is_asked_again_without_it(tmp_path: Path)
 
 @pytest.mark.parametrize("status", [307, 308])
 async def test_an_upload_follows_a_redirect_without_its_token(source: Path, status: int) -> None:
-    """To another origin: the bytes go along, what proves who we are does not, whatever its header is called."""
+    """Another origin gets the bytes but no credentials, whatever their header is called."""
     with (
         Peer(taking()) as other,
         Peer(taking(status, None, Location=f"{other.url}/there")) as first,
@@ -234,7 +234,7 @@ async def test_the_urls_password_is_sent_and_never_shown(source: Path) -> None:
     assert "hush" not in repr(caught.value) + repr(caught.value.members) + caught.value.detail
 
 
-async def test_who_we_are_is_the_most_explicit_word(source: Path) -> None:
+async def test_the_most_explicit_credentials_are_sent(source: Path) -> None:
     """A header by hand wins over the token, the token over the URL."""
     with Peer(taking()) as peer:
         url = peer.url.replace("http://", "http://me:hush@") + "/a"
@@ -244,9 +244,9 @@ async def test_who_we_are_is_the_most_explicit_word(source: Path) -> None:
     assert [asked.headers["authorization"] for asked in peer.seen] == ["Bearer t", "Own x"]
 
 
-async def test_progress_ends_with_the_servers_word(tmp_path: Path) -> None:
-    """Bytes never go back or over the total; waiting is said; "done" comes once, last, with the receipt."""
-    told: list[Progress] = []
+async def test_progress_ends_with_the_servers_answer(tmp_path: Path) -> None:
+    """Bytes never go back or over the total; "waiting" is reported; "done" comes last."""
+    reports: list[Progress] = []
     (tmp_path / "f").write_bytes(os.urandom(3 << 20))
 
     def act(exchange: Exchange) -> None:
@@ -255,20 +255,20 @@ async def test_progress_ends_with_the_servers_word(tmp_path: Path) -> None:
         exchange.reply(201)
 
     with Peer(act) as peer:
-        receipt = await sluiceway.acopy(tmp_path / "f", f"{peer.url}/f", on_progress=told.append)
-    done = [now.done for now in told]
+        receipt = await sluiceway.acopy(tmp_path / "f", f"{peer.url}/f", on_progress=reports.append)
+    done = [now.done for now in reports]
 
     assert done == sorted(done)
-    assert done[-1] == told[-1].total == 3 << 20
-    assert "waiting" in [now.stage for now in told]
-    assert [now.stage for now in told].count("done") == 1
-    assert (told[-1].stage, told[-1].receipt) == ("done", receipt)
+    assert done[-1] == reports[-1].total == 3 << 20
+    assert "waiting" in [now.stage for now in reports]
+    assert [now.stage for now in reports].count("done") == 1
+    assert (reports[-1].stage, reports[-1].receipt) == ("done", receipt)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what the peer acknowledged")
 async def test_progress_counts_what_the_peer_took(tmp_path: Path) -> None:
-    """A peer that stops reading stops the figure near what it has, not at what our own buffers took."""
-    told: list[Progress] = []
+    """When a peer stops reading, the figure stops near what it has, not what our buffers took."""
+    reports: list[Progress] = []
     (tmp_path / "f").write_bytes(bytes(64 << 20))
     read = 1 << 20
 
@@ -279,12 +279,12 @@ async def test_progress_counts_what_the_peer_took(tmp_path: Path) -> None:
         while left:
             left -= len(exchange.recv(left))
         time.sleep(1)
-        seen.extend(now.done for now in told[-3:])
+        seen.extend(now.done for now in reports[-3:])
         exchange.reply(413)
 
     seen: list[int] = []
     with Peer(act) as peer, pytest.raises(TooLarge):
-        await sluiceway.acopy(tmp_path / "f", f"{peer.url}/f", on_progress=told.append)
+        await sluiceway.acopy(tmp_path / "f", f"{peer.url}/f", on_progress=reports.append)
 
     assert len(set(seen)) == 1
     assert read <= seen[0] <= read + (512 << 10)
@@ -297,9 +297,9 @@ async def test_a_folder_is_sent_file_by_file_in_order(tmp_path: Path) -> None:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(name)
     (folder / "away").symlink_to("nowhere")
-    told: list[Progress] = []
+    reports: list[Progress] = []
     with Peer(taking()) as peer:
-        receipt = await sluiceway.acopy(folder, f"{peer.url}/p/", on_progress=told.append)
+        receipt = await sluiceway.acopy(folder, f"{peer.url}/p/", on_progress=reports.append)
 
     assert [asked.target for asked in peer.seen] == [
         "/p/a/0.txt",
@@ -313,7 +313,7 @@ async def test_a_folder_is_sent_file_by_file_in_order(tmp_path: Path) -> None:
         f"{folder}/b.txt",
     ]
     assert receipt.size == sum(part.size for part in receipt.parts)
-    assert [now.name for now in told if now.stage == "left-out"] == [f"{folder}/away"]
+    assert [now.name for now in reports if now.stage == "left-out"] == [f"{folder}/away"]
 
 
 async def test_a_folder_as_forms_is_one_request_a_file(tmp_path: Path) -> None:
@@ -329,7 +329,7 @@ async def test_a_folder_as_forms_is_one_request_a_file(tmp_path: Path) -> None:
     assert b'filename="2"' in peer.seen[1].body
 
 
-async def test_a_folders_failure_tells_what_was_sent(tmp_path: Path) -> None:
+async def test_a_folders_failure_names_what_was_sent(tmp_path: Path) -> None:
     """It ends at the first one that fails, and says which and how many came before."""
     for name in "abc":
         (tmp_path / name).write_text(name)
@@ -379,7 +379,7 @@ async def test_a_folders_failure_tells_what_was_sent(tmp_path: Path) -> None:
         ("a", "http://h/a", {"type": "text/plain\r\nX: y"}),
     ],
 )
-async def test_what_makes_no_sense_is_said_before_anything_is_sent(
+async def test_contradictory_options_fail_before_anything_is_sent(
     src: str, dst: str, options: dict[str, object]
 ) -> None:
     """BadRequest, made here; and no secret in its words."""

@@ -1,4 +1,4 @@
-"""sluiceway.Form and sluiceway.Sized in other people's hands: requests, httpx, urllib3, aiohttp, against real sockets."""
+"""sluiceway.Form and Sized with requests, httpx, urllib3 and aiohttp, against real sockets."""
 
 from __future__ import annotations
 
@@ -95,13 +95,17 @@ def test_every_client_sends_it_with_its_exact_length(send: Send, book: Path) -> 
     assert "transfer-encoding" not in seen.headers
     assert parts(seen) == [
         'Content-Disposition: form-data; name="title"\r\n\r\nÜber\r\n'.encode(),
-        'Content-Disposition: form-data; name="file"; filename="bo%22ok ü.pdf"\r\nContent-Type: application/pdf\r\n\r\n'.encode()
+        'Content-Disposition: form-data; name="file"; filename="bo%22ok ü.pdf"\r\n'.encode()
+        + b"Content-Type: application/pdf\r\n\r\n"
         + DATA,
-        b'Content-Disposition: form-data; name="more"; filename="b.txt"\r\nContent-Type: text/plain\r\n\r\nsecond',
+        (
+            b'Content-Disposition: form-data; name="more"; filename="b.txt"\r\n'
+            b"Content-Type: text/plain\r\n\r\nsecond"
+        ),
     ]
 
 
-def test_a_length_nobody_knows_goes_in_chunks(send: Send) -> None:
+def test_an_unknown_length_is_sent_in_chunks(send: Send) -> None:
     """A generator's file: one form all the same."""
     with Peer(takes) as peer:
         form = sluiceway.Form().file(
@@ -152,8 +156,8 @@ def test_a_pipes_bytes_go_raw_with_their_length(send: Send, size: int) -> None:
 
 
 @pytest.mark.parametrize("given", [999, 1001])
-def test_a_source_that_lies_about_its_size_fails_the_request(send: Send, given: int) -> None:
-    """The server sees no whole body, and nobody waits for bytes that never come."""
+def test_a_source_with_a_wrong_size_fails_the_request(send: Send, given: int) -> None:
+    """The server sees no whole body, and does not wait for bytes that never come."""
     with Peer(takes) as peer:
         for body in (
             sluiceway.Sized(iter([bytes(given)]), 1000),
@@ -169,7 +173,7 @@ def test_a_source_that_lies_about_its_size_fails_the_request(send: Send, given: 
 
 
 def test_a_redirect_sends_it_again(book: Path) -> None:
-    """307: the file is read from its start once more; what flowed past is refused, not sent empty."""
+    """307: the file is read from its start once more; a spent stream is refused, not sent empty."""
 
     def points_on(exchange: Exchange) -> None:
         if exchange.target == "/old":
@@ -207,7 +211,7 @@ def test_files_go_from_where_they_stand(book: Path) -> None:
         list(form)
 
 
-def test_a_url_goes_on_as_a_files_bytes(taker: RunningServer) -> None:
+def test_a_url_is_sent_as_a_files_bytes(taker: RunningServer) -> None:
     """Its length, name and type are the other server's; nothing is stored between."""
     requests.put(f"{taker.url}/files/shelf/old.pdf", data=DATA, timeout=20)
     with Peer(takes) as peer:
@@ -217,8 +221,8 @@ def test_a_url_goes_on_as_a_files_bytes(taker: RunningServer) -> None:
         first, second = peer.seen
 
     assert parts(first)[0] == (
-        b'Content-Disposition: form-data; name="file"; filename="old.pdf"\r\nContent-Type: application/pdf\r\n\r\n'
-        + DATA
+        b'Content-Disposition: form-data; name="file"; filename="old.pdf"\r\n'
+        b"Content-Type: application/pdf\r\n\r\n" + DATA
     )
     assert first.headers["content-length"] == str(len(first.body))
     assert second.body == first.body
@@ -247,7 +251,7 @@ def test_a_folder_packed_while_it_is_sent(taker: RunningServer, book: Path) -> N
     assert answer.status_code == 201
 
 
-def test_what_fails_while_it_is_packed_stores_nothing(taker: RunningServer) -> None:
+def test_a_failed_archive_stores_nothing(taker: RunningServer) -> None:
     """The producer's error is the client's, and the server keeps no half of it."""
 
     def fail(out: sluiceway.BridgeWriter) -> None:
@@ -261,12 +265,12 @@ def test_what_fails_while_it_is_packed_stores_nothing(taker: RunningServer) -> N
 
 
 @pytest.mark.parametrize("given", [5, None, 1.5, open])
-def test_what_cannot_be_sent_is_told(given: object) -> None:
+def test_unsupported_sources_are_refused(given: object) -> None:
     with pytest.raises(BadRequest, match="A path, a URL, a binary file"):
         sluiceway.Form().file("f", given)  # type: ignore[arg-type]  # the point of the test
 
 
-def test_files_that_cannot_be_read_are_told_before_anything_is_sent(tmp_path: Path) -> None:
+def test_unreadable_files_are_named_before_anything_is_sent(tmp_path: Path) -> None:
     with pytest.raises(SourceFailed, match="cannot be read"):
         sluiceway.Form().file("f", tmp_path / "none")
     with (tmp_path / "t").open("w") as text, pytest.raises(BadRequest, match="mode 'rb'"):
@@ -286,15 +290,15 @@ def test_a_file_that_changes_meanwhile_fails(book: Path) -> None:
 
 
 def test_progress_counts_what_was_taken(book: Path) -> None:
-    told: list[tuple[int, int | None]] = []
+    reports: list[tuple[int, int | None]] = []
     form = sluiceway.Form(
-        {"a": "b"}, on_progress=lambda sent, length: told.append((sent, length))
+        {"a": "b"}, on_progress=lambda sent, length: reports.append((sent, length))
     ).file("f", book)
     with Peer(takes) as peer:
         by_requests(f"{peer.url}/in", form)
 
-    assert told[-1] == (form.length, form.length)
-    assert [sent for sent, _ in told] == sorted({sent for sent, _ in told})
+    assert reports[-1] == (form.length, form.length)
+    assert [sent for sent, _ in reports] == sorted({sent for sent, _ in reports})
 
 
 # Next to what people use today
@@ -307,23 +311,25 @@ def seen(exchange: Exchange) -> list[tuple[str, bytes]]:
 
 
 def test_a_server_sees_what_the_toolbelt_sends(book: Path) -> None:
-    """The same parts, for whoever comes from MultipartEncoder; as many calls of the monitor tell as much."""
-    told: dict[str, list[int]] = {"theirs": [], "ours": []}
+    """The same parts as from MultipartEncoder, and the monitor counts the same bytes."""
+    reports: dict[str, list[int]] = {"theirs": [], "ours": []}
     with Peer(takes) as peer, book.open("rb") as file:
         encoder = MultipartEncoder({"id": "42", "file": ("book.pdf", file, "application/pdf")})
         theirs = MultipartEncoderMonitor(
-            encoder, lambda monitor: told["theirs"].append(monitor.bytes_read)
+            encoder, lambda monitor: reports["theirs"].append(monitor.bytes_read)
         )
         requests.post(
             peer.url, data=theirs, headers={"Content-Type": theirs.content_type}, timeout=20
         )
-        ours = sluiceway.Form({"id": "42"}, on_progress=lambda sent, _: told["ours"].append(sent))
+        ours = sluiceway.Form(
+            {"id": "42"}, on_progress=lambda sent, _: reports["ours"].append(sent)
+        )
         by_requests(peer.url, ours.file("file", book, filename="book.pdf"))
         first, second = peer.seen
 
     assert seen(first) == seen(second)
-    assert told["theirs"][-1] == int(first.headers["content-length"])
-    assert told["ours"][-1] == int(second.headers["content-length"])
+    assert reports["theirs"][-1] == int(first.headers["content-length"])
+    assert reports["ours"][-1] == int(second.headers["content-length"])
 
 
 def test_a_server_sees_what_the_toolbelts_iterator_sends() -> None:

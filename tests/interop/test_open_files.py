@@ -1,4 +1,4 @@
-"""What people have in hand when they say "a file": each goes into a form with its length where there is one, and again."""
+"""Everything that people call a file: it goes into a form, with its length if it has one."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ DATA = noise(300_001)
 Open = Callable[[Path, ExitStack], Any]
 
 
-def temporary(stack: ExitStack, kind: Callable[..., Any], *told: Any) -> Any:
-    file = stack.enter_context(kind(*told))
+def temporary(stack: ExitStack, kind: Callable[..., Any], *arguments: Any) -> Any:
+    file = stack.enter_context(kind(*arguments))
     file.write(DATA)
     file.seek(0)
     return file
@@ -107,7 +107,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", SEEKABLE)
-def test_what_can_go_back_has_a_length_and_is_sent_again(path: Path, name: str) -> None:
+def test_seekable_files_have_a_length_and_are_sent_again(path: Path, name: str) -> None:
     """From where it stands, also from the middle, and twice; Sized takes it just so."""
     with ExitStack() as stack:
         file = SEEKABLE[name](path, stack)
@@ -132,7 +132,8 @@ def test_names_and_types_are_taken_from_uploads() -> None:
         UploadFile(io.BytesIO(DATA), filename="a.bin", headers=Headers({"content-type": "text/x"})),
     ):
         body = b"".join(sluiceway.Form().file("f", upload))
-        assert b'name="f"; filename="a.bin"\r\nContent-Type: text/x\r\n\r\n' in body
+        head = b'name="f"; filename="a.bin"\r\nContent-Type: text/x\r\n\r\n'
+        assert head in body
     nameless = b"".join(sluiceway.Form().file("f", FileStorage(io.BytesIO(DATA), None, "field")))
     assert b'filename="file"' in nameless, "the name of its field is none"
 
@@ -157,8 +158,8 @@ def test_a_member_of_a_tar_that_flows_past_goes_once(path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [len(DATA) - 1, len(DATA) + 1])
-def test_a_stream_that_is_not_as_long_as_it_was_said_to_be_is_never_whole(size: int) -> None:
-    """Also one that has more, which nobody would ask for: its last bytes wait until its end was seen."""
+def test_a_stream_with_a_wrong_size_never_looks_complete(size: int) -> None:
+    """Also a longer one: its last bytes are withheld until its end was seen."""
     for given in (sluiceway.Bridge.feed(lambda out: out.write(DATA)), iter([DATA[:-1], DATA[-1:]])):
         with Peer(takes) as peer:
             with pytest.raises(SourceFailed, match=r"gives more|ended after"):
@@ -202,10 +203,10 @@ def arriving() -> FormFile:
 @pytest.mark.parametrize(
     "make", [lambda: Awaited(DATA), lambda: AwaitedBack(DATA), generated, arriving]
 )
-def test_what_is_read_with_await_goes_where_the_body_is_asynchronous(
+def test_awaited_sources_go_through_asynchronous_clients(
     make: Callable[[], Any],
 ) -> None:
-    """In a form and as Sized; a blocking client is told why it cannot."""
+    """In a form and as Sized; a blocking client gets an error with the reason."""
 
     async def main() -> None:
         async with httpx.AsyncClient(timeout=20) as client:
@@ -260,7 +261,7 @@ def test_text_is_refused_before_anything_is_sent(path: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("value", [42, 1.5, None, True, ["a"], {"a": 1}])
-def test_a_value_that_is_no_text_is_told_with_its_fields_name(value: object) -> None:
+def test_a_value_that_is_no_text_is_refused_with_its_fields_name(value: object) -> None:
     with pytest.raises(BadRequest, match=r"'id'.*str\("):
         sluiceway.Form({"id": value})  # type: ignore[arg-type]  # the point of the test
     with pytest.raises(BadRequest, match=r"42"):
@@ -271,10 +272,10 @@ def test_a_value_that_is_no_text_is_told_with_its_fields_name(value: object) -> 
 
 def test_a_field_has_a_type_and_headers_of_its_own() -> None:
     """A JSON part without a filename, as many APIs want it; a file may have headers, too."""
-    told = json.dumps({"title": "Über"})
+    meta = json.dumps({"title": "Über"})
     with Peer(takes) as peer:
         form = sluiceway.Form().field(
-            "meta", told, type="application/json", headers={"Content-ID": "<1>"}
+            "meta", meta, type="application/json", headers={"Content-ID": "<1>"}
         )
         form.field("raw", bytearray(b"\x00\xff")).file(
             "file", b"DATA", filename="a.bin", type="text/x", headers={"X-Part": '2; a="b"'}
@@ -284,10 +285,13 @@ def test_a_field_has_a_type_and_headers_of_its_own() -> None:
         )
         seen = peer.seen[0]
     assert parts(seen) == [
-        b'Content-Disposition: form-data; name="meta"\r\nContent-Type: application/json\r\nContent-ID: <1>\r\n\r\n'
-        + told.encode(),
+        b'Content-Disposition: form-data; name="meta"\r\n'
+        b"Content-Type: application/json\r\nContent-ID: <1>\r\n\r\n" + meta.encode(),
         b'Content-Disposition: form-data; name="raw"\r\n\r\n\x00\xff',
-        b'Content-Disposition: form-data; name="file"; filename="a.bin"\r\nContent-Type: text/x\r\nX-Part: 2; a="b"\r\n\r\nDATA',
+        (
+            b'Content-Disposition: form-data; name="file"; filename="a.bin"\r\n'
+            b'Content-Type: text/x\r\nX-Part: 2; a="b"\r\n\r\nDATA'
+        ),
     ]
 
 

@@ -1,4 +1,4 @@
-"""A body that flows past once and is sent a second time: an error, never a second body of no bytes that gets a 201."""
+"""A stream that is sent a second time: an error, never an empty second body that gets a 201."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def by_aiohttp(url: str, body: Any, how: str) -> None:
 
 Send = Callable[[str, Any, str], None]
 
-# urllib3 knows no digest authentication; only urllib3, also below requests, repeats what was answered with 503
+# urllib3 has no digest authentication; only urllib3, also below requests, retries a 503
 WAYS: list[tuple[Send, str]] = [
     *((by_requests, how) for how in ("redirect", "digest", "busy")),
     *((by_urllib3, how) for how in ("redirect", "busy")),
@@ -159,10 +159,10 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
         if make is not live or send in BLOCKING
     ],  # it is no async iterable
 )
-def test_what_flows_past_once_is_no_second_body(
+def test_a_spent_stream_is_not_sent_as_an_empty_body(
     send: Send, how: str, make: Callable[[], Any]
 ) -> None:
-    """The client raises, with SourceSpent behind it (httpx has a word of its own for iterators), and no empty body was stored."""
+    """The client raises because of SourceSpent (httpx its own error), and stores no empty body."""
     with Peer(asks_again) as peer:
         with pytest.raises(Exception) as caught:
             send(f"{peer.url}/{how}", make(), how)
@@ -177,8 +177,8 @@ def test_what_flows_past_once_is_no_second_body(
 
 
 @pytest.mark.parametrize(("send", "how"), [way for way in WAYS if way[0] is not by_httpx_async])
-def test_what_can_be_read_again_is_sent_again(send: Send, how: str, tmp_path: Path) -> None:
-    """The same bytes both times. (httpx's asynchronous client takes aiter(body), which it never sends twice.)"""
+def test_repeatable_bodies_are_sent_again(send: Send, how: str, tmp_path: Path) -> None:
+    """The same bytes both times. (httpx's asynchronous client never sends aiter(body) twice.)"""
     (tmp_path / "f").write_bytes(DATA)
     for body in (
         sluiceway.Form().file("f", tmp_path / "f"),
@@ -227,8 +227,8 @@ def test_a_part_of_starlette_is_not_sent_twice() -> None:
         assert all(exchange.cut for exchange in peer.seen[1:])
 
 
-def test_an_end_can_be_looked_at_as_often_as_one_likes() -> None:
-    """What reads like a file still does: gzip looks again at the end, io.BufferedReader too, and a loop may ask twice."""
+def test_reading_at_the_end_is_no_error() -> None:
+    """As files allow it: gzip and io.BufferedReader read again at the end, and so may a loop."""
     packed = sluiceway.Bridge.feed(lambda out: out.write(gzip.compress(DATA)))
     got = io.BytesIO()
     with gzip.GzipFile(fileobj=packed) as file:
@@ -257,7 +257,7 @@ def test_an_end_can_be_looked_at_as_often_as_one_likes() -> None:
     ]
 
 
-def test_an_iterable_that_gives_nothing_the_second_time_is_told() -> None:
+def test_an_iterable_that_is_empty_the_second_time_is_an_error() -> None:
     """Made to look as if it began anew, and one inside that has ended."""
 
     class Wrapped:

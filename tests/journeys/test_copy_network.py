@@ -1,4 +1,4 @@
-"""How servers are reached: own authorities and certificates, proxies of the environment, servers that take their time."""
+"""How servers are reached: own certificates, proxies of the environment, slow servers."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_private_authority_is_trusted_when_it_is_named(
         assert "network" not in done.stderr
 
 
-def test_a_file_that_holds_no_certificate_is_told(
+def test_a_file_without_a_certificate_is_an_error(
     source: Path, tmp_path: Path, tls: Certificates
 ) -> None:
     (tmp_path / "none.pem").write_text("nothing")
@@ -99,7 +99,7 @@ def test_a_file_that_holds_no_certificate_is_told(
 def test_our_certificate_is_shown_to_the_server_that_was_named_and_to_no_other(
     source: Path, tls: Certificates
 ) -> None:
-    """A redirect to another server that asks for one, too, gets none; without one it is told that one is wanted."""
+    """Another server behind a redirect gets none; then the error says that one is wanted."""
     options = {"ca_file": str(tls.ca), "client_cert": str(tls.client)}
     with TlsPeer(both, tls, asks=True) as peer:
         assert sluiceway.copy(source, f"{peer.url}/a.bin", **options).status == 201  # type: ignore[arg-type]  # files
@@ -189,7 +189,7 @@ def test_https_goes_through_a_tunnel(
 def test_a_proxy_that_refuses_or_is_gone_is_named_as_such(
     source: Path, monkeypatch: pytest.MonkeyPatch, tls: Certificates
 ) -> None:
-    """The server cannot be blamed, and the password in the proxy's URL is told to nobody."""
+    """The error names the proxy, not the server, and never the password in the proxy's URL."""
     with TlsPeer(both, tls) as peer:
         for user, refuses, words in (("me:pass", 403, "proxy.*403"), ("", 502, "proxy.*502")):
             with Proxy(user, refuses) as proxy:
@@ -253,7 +253,7 @@ def test_a_gateway_uses_the_proxy_and_a_fetch_never_does(gateway: Gateway, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("told", "url", "used"),
+    ("announced", "url", "used"),
     [
         ({"http": "p:1"}, "http://a.example/", "http://p:1/"),
         ({"http": "http://p:1"}, "https://a.example/", None),
@@ -275,9 +275,9 @@ def test_a_gateway_uses_the_proxy_and_a_fetch_never_does(gateway: Gateway, tmp_p
     ],
 )
 def test_variables_mean_what_they_mean_elsewhere(
-    told: dict[str, str], url: str, used: str | None
+    announced: dict[str, str], url: str, used: str | None
 ) -> None:
-    found = Proxies(told).of(url)
+    found = Proxies(announced).of(url)
     assert (None if found is None else found.url) == used
 
 
@@ -316,7 +316,7 @@ def slow() -> Iterator[Callable[[Exchange], None]]:
 
 
 @pytest.mark.parametrize("way", ["up", "down", "between"])
-def test_a_server_that_says_nothing_in_time_is_asked_again(
+def test_a_silent_server_is_retried(
     source: Path, tmp_path: Path, slow: Callable[[Exchange], None], way: str
 ) -> None:
     """--timeout ends the wait for the first byte, and a request that may be repeated is."""
@@ -341,7 +341,7 @@ def test_a_form_that_may_be_stored_is_not_sent_again_when_its_answer_is_late(
 
 
 @pytest.mark.parametrize("timeout", [0, -1, 1e9, float("nan")])
-def test_a_timeout_that_is_none_is_told(source: Path, timeout: float) -> None:
+def test_an_invalid_timeout_is_an_error(source: Path, timeout: float) -> None:
     with pytest.raises(BadRequest, match="timeout"):
         sluiceway.copy(source, "http://127.0.0.1:1/", timeout=timeout)
     with pytest.raises(BadRequest, match="timeout"):

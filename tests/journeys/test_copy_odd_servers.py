@@ -1,4 +1,4 @@
-"""Servers that answer in ways that are allowed, usual or at least met: large heads, unencoded Locations, 303, cookie walls."""
+"""Servers with unusual answers: large heads, unencoded Locations, 303, cookie walls."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ def test_an_answer_with_a_large_header_is_read(source: Path, tmp_path: Path, siz
 
 
 @pytest.mark.parametrize("lines", [1, 9])
-def test_a_header_that_is_too_long_is_told_and_nothing_is_sent_twice(
+def test_a_header_that_is_too_long_is_an_error_and_nothing_is_sent_twice(
     source: Path, tmp_path: Path, lines: int
 ) -> None:
-    """One of more than 64 KiB, or many that have as much together: the file may be stored, and a second time changes nothing."""
+    """One header over 64 KiB, or many together: the file may be stored, so it is not sent again."""
 
     def act(exchange: Exchange) -> None:
         exchange.read_body()
@@ -93,13 +93,16 @@ PLACES = [
 
 @contextmanager
 def pointing(place: bytes, status: int) -> Iterator[Peer]:
-    """A server that points from /a/from to `place`, in raw bytes, and has or takes DATA everywhere else."""
+    """A server that redirects /a/from to `place`, in raw bytes, and has or takes DATA elsewhere."""
 
     def act(exchange: Exchange) -> None:
         exchange.read_body()
         if exchange.target == "/a/from":
             host = peer.url.removeprefix("http://").encode()
-            head = b"HTTP/1.1 %d Moved\r\nLocation: %s\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            head = (
+                b"HTTP/1.1 %d Moved\r\nLocation: %s\r\n"
+                b"Content-Length: 0\r\nConnection: close\r\n\r\n"
+            )
             exchange.send(head % (status, place.replace(b"{host}", host)))
         elif exchange.method in ("PUT", "POST"):
             exchange.reply(201)
@@ -124,7 +127,7 @@ def test_a_location_is_followed_as_it_was_meant(
         assert (peer.seen[-1].target, peer.seen[-1].body) == (target, DATA)
 
 
-def test_a_fetch_follows_them_just_so(tmp_path: Path) -> None:
+def test_a_fetch_follows_the_same_locations(tmp_path: Path) -> None:
     server = start_server(tmp_path / "root", "--fetch-from", "*", "--fetch-internal", "127.0.0.1")
     try:
         for place, target in PLACES[:4]:
@@ -151,7 +154,7 @@ def test_a_fetch_follows_them_just_so(tmp_path: Path) -> None:
         b"http://\xff/",
     ],
 )
-def test_a_location_that_leads_nowhere_is_told(source: Path, tmp_path: Path, place: bytes) -> None:
+def test_an_invalid_location_is_an_error(source: Path, tmp_path: Path, place: bytes) -> None:
     """An error in words, after one request, for both directions."""
     for status, src, dst in (
         (302, "{}/a/from", str(tmp_path / "back")),
@@ -187,7 +190,7 @@ def test_a_location_that_leads_nowhere_is_told(source: Path, tmp_path: Path, pla
         "http://127.0.0.1:1/\ud800",
     ],
 )
-def test_a_url_that_is_none_gets_an_error_in_words(source: Path, tmp_path: Path, url: str) -> None:
+def test_an_invalid_url_gets_an_error_in_words(source: Path, tmp_path: Path, url: str) -> None:
     """Never a traceback of the libraries below, on either side, also where many are copied."""
     for src, dst in ((url, tmp_path / "x"), (source, url)):
         with pytest.raises(SluiceError):
@@ -206,20 +209,20 @@ def test_a_url_that_is_none_gets_an_error_in_words(source: Path, tmp_path: Path,
 
 
 @contextmanager
-def telling_elsewhere(told: Callable[[Exchange], None]) -> Iterator[Peer]:
+def telling_elsewhere(reports: Callable[[Exchange], None]) -> Iterator[Peer]:
     def act(exchange: Exchange) -> None:
         exchange.read_body()
         if exchange.method in ("PUT", "POST"):
-            exchange.reply(303, {"Location": "/told?a=1", "Set-Cookie": "seen=1"})
+            exchange.reply(303, {"Location": "/outcome?a=1", "Set-Cookie": "seen=1"})
         else:
-            told(exchange)
+            reports(exchange)
 
     with Peer(act) as peer:
         yield peer
 
 
-def test_a_stored_form_that_is_answered_303_is_told_of_there(source: Path) -> None:
-    """One POST, one GET without what only the POST had; the second one's status and words are the receipt's."""
+def test_a_303_names_the_outcome_of_a_stored_form(source: Path) -> None:
+    """One POST, one GET without the POST's own headers; the receipt has the second one's answer."""
     with telling_elsewhere(
         lambda exchange: exchange.reply(200, {"Content-Type": "application/json"}, b'{"id": 7}')
     ) as peer:
@@ -231,11 +234,11 @@ def test_a_stored_form_that_is_answered_303_is_told_of_there(source: Path) -> No
             assert (receipt.status, receipt.answer, receipt.location) == (
                 200,
                 {"id": 7},
-                f"{peer.url}/told",
+                f"{peer.url}/outcome",
             )
         sent, asked = peer.seen[:2]
         assert DATA in sent.body
-        assert (asked.method, asked.target, asked.body) == ("GET", "/told?a=1", b"")
+        assert (asked.method, asked.target, asked.body) == ("GET", "/outcome?a=1", b"")
         assert asked.headers["authorization"] == "Bearer secret"
         assert asked.headers["cookie"] == "seen=1"
         assert "content-type" not in asked.headers
@@ -243,7 +246,7 @@ def test_a_stored_form_that_is_answered_303_is_told_of_there(source: Path) -> No
 
 
 @pytest.mark.parametrize("status", [404, 503])
-def test_what_is_told_there_may_be_bad_and_is_never_a_reason_to_send_again(
+def test_a_bad_outcome_behind_a_303_is_never_a_reason_to_send_again(
     source: Path, status: int
 ) -> None:
     with telling_elsewhere(lambda exchange: exchange.reply(status)) as peer:
@@ -289,8 +292,8 @@ def test_a_gateways_destination_may_answer_303(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize("status", [200, 204, 206, 400, 401, 405, 406, 409, 415, 422, 500, 501])
-def test_what_a_head_cannot_tell_is_unknown(tmp_path: Path, status: int) -> None:
-    """Many an API answers HEAD with anything: the PUT is tried, and decides. Only "who are you" is an answer to it."""
+def test_an_odd_answer_to_head_is_unknown(tmp_path: Path, status: int) -> None:
+    """Some APIs answer HEAD with anything: the PUT decides. Only a 401 to HEAD counts."""
     (tmp_path / "from").mkdir()
     (tmp_path / "from" / "a").write_bytes(DATA)
     stored: list[bytes] = []
@@ -304,7 +307,7 @@ def test_what_a_head_cannot_tell_is_unknown(tmp_path: Path, status: int) -> None
 
     with Peer(act) as peer:
         report = sluiceway.copy_all(tmp_path / "from", f"{peer.url}/api/", retries=1)
-    if status in (200, 401):  # something else is there; and nobody is let in
+    if status in (200, 401):  # something else is there; and no client is let in
         assert (report.copied, report.failed, stored) == (0, 1, [])
     else:
         assert (report.copied, report.failed, stored) == (1, 0, [DATA])
@@ -314,7 +317,7 @@ def test_what_a_head_cannot_tell_is_unknown(tmp_path: Path, status: int) -> None
 
 
 class Closing:
-    """A server that says keep-alive and closes `wait` seconds after each answer; it takes anything, and counts."""
+    """A server that promises keep-alive and closes `wait` seconds after each answer; it counts."""
 
     def __init__(self, wait: float) -> None:
         self.wait, self.stored = wait, 0
@@ -364,10 +367,8 @@ class Closing:
 
 
 @pytest.mark.parametrize("wait", [0.001, 0.02])
-def test_no_form_is_lost_on_a_connection_that_is_closed_a_moment_later(
-    tmp_path: Path, wait: float
-) -> None:
-    """A form must not be sent twice, so it goes over no connection that may be closing just now: 0 of 300 fail."""
+def test_no_form_is_lost_on_a_closing_connection(tmp_path: Path, wait: float) -> None:
+    """A form cannot be retried, so it uses no connection that may be closing: 0 of 300 fail."""
     (tmp_path / "from").mkdir()
     for n in range(300):
         (tmp_path / "from" / f"{n:03}").write_bytes(b"x" * n)
@@ -377,7 +378,7 @@ def test_no_form_is_lost_on_a_connection_that_is_closed_a_moment_later(
         assert server.stored == 300
 
 
-def test_nor_through_a_gateway(gateway: Gateway) -> None:
+def test_no_form_is_lost_on_a_closing_connection_of_a_gateway(gateway: Gateway) -> None:
     with Closing(0.005) as backend:
         server = gateway(f"{backend.url}/files")
         with requests.Session() as session:
@@ -393,7 +394,7 @@ def test_nor_through_a_gateway(gateway: Gateway) -> None:
 
 
 def test_a_cookie_wall_is_passed_and_its_cookies_stay_at_home(source: Path, tmp_path: Path) -> None:
-    """The server sets one and points to itself; another host, further on, sees nothing of it; the next copy begins without."""
+    """The server sets one and redirects to itself; no other host and no later copy gets it."""
 
     def wall(exchange: Exchange) -> None:
         if exchange.headers.get("cookie") == "mine=1; pass=a=b":
@@ -402,7 +403,8 @@ def test_a_cookie_wall_is_passed_and_its_cookies_stay_at_home(source: Path, tmp_
         else:
             exchange.read_body()
             exchange.send(
-                b"HTTP/1.1 307 No\r\nLocation: /a.bin\r\nSet-Cookie: pass=a=b; Path=/; Domain=127.0.0.2; HttpOnly\r\n"
+                b"HTTP/1.1 307 No\r\nLocation: /a.bin\r\n"
+                b"Set-Cookie: pass=a=b; Path=/; Domain=127.0.0.2; HttpOnly\r\n"
             )
             exchange.send(
                 b"Set-Cookie: gone=x; Max-Age=0\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -435,15 +437,15 @@ def test_a_target_that_knows_only_put_takes_many(tmp_path: Path) -> None:
         assert sluiceway.copy_all(tmp_path / "from", target.url).copied == 1
 
 
-def test_a_header_that_no_request_can_carry_is_told(source: Path) -> None:
+def test_an_invalid_header_is_an_error(source: Path) -> None:
     with pytest.raises(BadRequest):
         sluiceway.copy(source, "http://127.0.0.1:1/x", headers={"X": "a\r\nb"})
 
 
-def test_a_file_that_was_replaced_by_its_beginnings_length_is_not_called_complete(
+def test_a_replaced_file_of_the_parts_length_is_not_complete(
     tmp_path: Path,
 ) -> None:
-    """The download broke off, and another file of just as many bytes is there now: 416 with its size does not end the old one."""
+    """The new file is as long as the part: a 416 with that size does not complete the old one."""
     other = bytes(1000)
 
     def act(exchange: Exchange) -> None:
@@ -461,7 +463,7 @@ def test_a_file_that_was_replaced_by_its_beginnings_length_is_not_called_complet
 
 
 @pytest.mark.parametrize("coding", ["gzip, chunked", "chunked, gzip", "x-own"])
-def test_a_transfer_coding_that_is_not_undone_is_an_error(tmp_path: Path, coding: str) -> None:
+def test_an_unknown_transfer_coding_is_an_error(tmp_path: Path, coding: str) -> None:
     """The coded bytes would pass for the file."""
 
     def act(exchange: Exchange) -> None:

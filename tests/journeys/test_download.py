@@ -1,4 +1,4 @@
-"""Giving files back: ranges, conditions in the RFC's order, headers that keep them inert, readers that leave or dawdle."""
+"""Downloads: ranges, conditions in the RFC's order, inert headers, readers that leave or stall."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_an_empty_object_is_an_object(shelf: RunningServer) -> None:
         )
 
 
-def test_what_is_not_there_is_404(shelf: RunningServer) -> None:
+def test_a_missing_object_is_404(shelf: RunningServer) -> None:
     """Missing objects, folders, and every spelling of a way out of the root."""
     put(shelf, "dir/inside", b"x")
     (shelf.root.parent / "outside.txt").write_text("secret")
@@ -195,7 +195,7 @@ def test_one_range_is_exactly_those_bytes(
     ],
     ids=lambda asked: ascii(asked)[:24],
 )
-def test_a_range_that_cannot_be_meant_is_ignored(shelf: RunningServer, asked: str) -> None:
+def test_an_invalid_range_is_ignored(shelf: RunningServer, asked: str) -> None:
     """Another unit, malformed, too many or overlapping: the whole object, 200."""
     answer = requests.get(
         f"{shelf.url}/files/small.bin", headers={"Range": asked.encode()}, timeout=10
@@ -207,8 +207,8 @@ def test_a_range_that_cannot_be_meant_is_ignored(shelf: RunningServer, asked: st
 @pytest.mark.parametrize(
     "asked", ["bytes=1000-", "bytes=1000-2000", "bytes=-0", "bytes=99999999999999999999-"]
 )
-def test_no_byte_in_the_range_is_416_and_tells_the_size(shelf: RunningServer, asked: str) -> None:
-    """The client learns how long the object is: what a resumed download needs that was complete already."""
+def test_an_empty_range_is_416_with_the_size(shelf: RunningServer, asked: str) -> None:
+    """The client learns the object's length, as a resumed download needs that was complete."""
     answer = get(shelf, Range=asked)
 
     assert (answer.status_code, answer.json()["code"]) == (416, "range-unsatisfiable")
@@ -221,7 +221,7 @@ def test_no_byte_in_the_range_is_416_and_tells_the_size(shelf: RunningServer, as
 def test_several_ranges_come_as_parts(
     shelf: RunningServer, asked: tuple[tuple[int, int], ...]
 ) -> None:
-    """multipart/byteranges: a head with its Content-Range for each, in the order asked for, and an exact length."""
+    """multipart/byteranges: each part with its Content-Range, in the order asked; exact length."""
     answer = get(shelf, Range="bytes=" + ", ".join(f"{start}-{stop - 1}" for start, stop in asked))
     kind, _, boundary = answer.headers["Content-Type"].partition("; boundary=")
 
@@ -279,7 +279,7 @@ def conditions(server: RunningServer) -> dict[str, str]:
 
 
 CONDITIONS = [
-    # the order of RFC 9110 13.2.2: If-Match, else If-Unmodified-Since; If-None-Match, else If-Modified-Since; If-Range last
+    # RFC 9110 13.2.2: If-Match, else If-Unmodified-Since; If-None-Match, else -Modified-; If-Range
     ({"If_Match": "same"}, 200),
     ({"If_Match": "list"}, 200),
     ({"If_Match": "any"}, 200),
@@ -338,7 +338,7 @@ def test_conditions_are_asked_in_the_order_of_the_rfc(
 
 
 @pytest.mark.parametrize("value", ["abc", '"a" "b"', '"unclosed', "W/x", "x" * 9000])
-def test_malformed_tags_are_told(shelf: RunningServer, value: str) -> None:
+def test_malformed_tags_are_refused(shelf: RunningServer, value: str) -> None:
     """A condition that cannot be read must not pass for one that holds."""
     assert get(shelf, If_Match=value).status_code == 400
 
@@ -421,7 +421,7 @@ def test_a_hostile_name_cannot_break_out_of_its_header(shelf: RunningServer, nam
         ("nonsense", "attachment"),
     ],
 )
-def test_what_users_uploaded_runs_nothing_in_a_browser(
+def test_uploaded_files_run_nothing_in_a_browser(
     shelf: RunningServer, kind: str, shown: str
 ) -> None:
     """nosniff, a sandbox, and attachment unless the type is on the short safe list."""
@@ -446,7 +446,7 @@ def test_what_users_uploaded_runs_nothing_in_a_browser(
 # Readers
 
 
-def test_a_reader_that_goes_away_stops_the_reading(shelf: RunningServer) -> None:
+def test_a_reader_that_leaves_stops_the_reading(shelf: RunningServer) -> None:
     """Twenty leave in the middle: no descriptor of the object stays open."""
     process = psutil.Process(shelf.pid)
 
@@ -463,7 +463,7 @@ def test_a_reader_that_goes_away_stops_the_reading(shelf: RunningServer) -> None
 
 
 def test_slow_readers_hold_little(shelf: RunningServer) -> None:
-    """Many readers that stall: backpressure reaches the disk; large blocks come from half the budget, then they are small."""
+    """Many stalled readers: backpressure reaches the disk; half the budget gives large blocks."""
     process = psutil.Process(shelf.pid)
     before = process.memory_info().rss
     socks = []
@@ -507,7 +507,7 @@ def test_an_object_replaced_or_deleted_while_it_is_read_stays_itself(shelf: Runn
 
 
 def test_a_file_that_shrinks_while_it_is_read_breaks_the_connection(shelf: RunningServer) -> None:
-    """Somebody cut the file on disk: the reader sees a broken transfer, never a short one that looks whole."""
+    """The file is truncated on disk: the reader sees a broken transfer, never a short file."""
     put(shelf, "shrinks.bin", pattern(8 * MIB) * 4)
     with socket.create_connection(("127.0.0.1", shelf.port), 30) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
@@ -542,7 +542,7 @@ def test_many_readers_at_once_get_the_same_bytes(shelf: RunningServer) -> None:
 
 
 def test_a_file_put_there_by_other_means_is_served_and_listed(shelf: RunningServer) -> None:
-    """Also under a decomposed name, as macOS writes them, and one that ends in a dot; without a digest."""
+    """Also under a decomposed name, as on macOS, and one with a final dot; without a digest."""
     for name in ("by hand.txt", "e\u0301.txt", "dot."):
         (shelf.root / name).write_bytes(b"by hand")
         answer = get(shelf, name)

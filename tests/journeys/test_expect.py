@@ -27,7 +27,7 @@ FORM = form_body(("f", "a.txt", b"hello"))
         (form_head(None, EXPECT), chunk(FORM) + LAST_CHUNK),
     ],
 )
-def test_the_go_ahead_comes_before_the_body(
+def test_100_continue_comes_before_the_body(
     taker: RunningServer, request_head: bytes, body: bytes
 ) -> None:
     """100 is read while not one byte of the body was sent; then the upload is an upload."""
@@ -115,7 +115,7 @@ REFUSALS: dict[str, tuple[int, str, bytes]] = {
 }
 
 
-def test_refusals_come_instead_of_the_go_ahead(strict: RunningServer) -> None:
+def test_refusals_come_instead_of_100_continue(strict: RunningServer) -> None:
     """Each way of saying no, before the body and without a 100: the client need not send it."""
     for reason, (status, code, request_head) in REFUSALS.items():
         with Wire(strict.port) as wire:
@@ -131,7 +131,7 @@ def test_refusals_come_instead_of_the_go_ahead(strict: RunningServer) -> None:
 
 
 @pytest.mark.root
-def test_a_full_disk_says_no_before_the_body(small_disk: Path, serve: Serve) -> None:
+def test_a_full_disk_is_refused_before_the_body(small_disk: Path, serve: Serve) -> None:
     """507 instead of 100 when the length is known and there is no room."""
     server = serve(root=small_disk)
     with Wire(server.port) as wire:
@@ -142,7 +142,7 @@ def test_a_full_disk_says_no_before_the_body(small_disk: Path, serve: Serve) -> 
 
 
 def test_http_1_0_does_not_know_the_expectation(taker: RunningServer) -> None:
-    """An older client would take the 100 for its answer; the expectation is ignored (RFC 9110 10.1.1)."""
+    """An older client would take the 100 for its answer; Expect is ignored (RFC 9110 10.1.1)."""
     with Wire(taker.port) as wire:
         wire.send(
             b"PUT /files/old HTTP/1.0\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\nhello"

@@ -1,4 +1,4 @@
-"""GET /fetch?url=…: a remote file passes through whole, in part or not at all, and never as something it is not."""
+"""GET /fetch?url=…: a remote file passes through whole, in part or not at all."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def get(url: str) -> bytes:
 
 
 def test_a_remote_file_comes_through_as_it_is(server: RunningServer, stored: str) -> None:
-    """Bytes, type, length, validators, digest and name: what the remote server says of the file is what ours says."""
+    """Bytes, type, length, validators, digest and name are those of the remote server."""
     direct, through = requests.get(stored, timeout=10), fetch(server, stored)
 
     assert through.status_code == 200
@@ -130,7 +130,7 @@ def test_several_ranges_come_as_parts(server: RunningServer, stored: str) -> Non
     ("status", "code"),
     [(403, "forbidden"), (404, "not-found"), (410, "bad-request"), (503, "unavailable")],
 )
-def test_a_remote_no_keeps_its_status(status: int, code: str, server: RunningServer) -> None:
+def test_a_remote_refusal_keeps_its_status(status: int, code: str, server: RunningServer) -> None:
     """As a problem that says who said it, in the remote server's own words."""
     said = b"this\x1b[31m is\nwhy"
     with Peer(
@@ -147,7 +147,7 @@ def test_a_remote_no_keeps_its_status(status: int, code: str, server: RunningSer
 def test_answers_that_would_be_taken_for_ours_become_502(
     status: int, server: RunningServer
 ) -> None:
-    """A browser must not ask for a password on behalf of another server; what is no file is an error."""
+    """A browser must not ask for a password of another server; no file is an error."""
     more = {"WWW-Authenticate": "Basic realm=x", "Proxy-Authenticate": "Basic", "Allow": "PUT"}
     with Peer(lambda exchange: exchange.reply(status, more), REMOTE) as peer:
         answer = fetch(server, peer.url)
@@ -195,7 +195,7 @@ def test_only_what_was_meant_for_the_remote_server_goes_out(fetcher: Fetcher) ->
 
 
 def test_the_token_is_asked_for_here_too(fetcher: Fetcher) -> None:
-    """Nobody reads elsewhere in this server's name without being let in."""
+    """Without the token, no client reads other servers through this one."""
     server = fetcher("--token", "our-secret-token")
     with Peer(ranged(DATA), REMOTE) as peer:
         answer = fetch(server, peer.url)
@@ -220,14 +220,14 @@ HOSTILE = {
 
 
 def test_a_hostile_answer_is_inert(server: RunningServer) -> None:
-    """HTML is saved, not shown; nothing of the remote server's head rules over this server's pages."""
+    """HTML is saved, not shown; the remote headers have no power over this server's pages."""
     page = b"<script>alert(document.domain)</script>"
     with Peer(lambda exchange: exchange.reply(200, HOSTILE, page), REMOTE) as peer:
         answer = fetch(server, peer.url)
 
     assert answer.content == page
-    told = {name.lower() for name in answer.headers} - {"date", "content-length", "via"}
-    assert told == {
+    reports = {name.lower() for name in answer.headers} - {"date", "content-length", "via"}
+    assert reports == {
         "content-type",
         "content-disposition",
         "x-content-type-options",
@@ -244,7 +244,7 @@ def test_a_hostile_answer_is_inert(server: RunningServer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "kind", "shown"),
+    ("announced", "kind", "shown"),
     [
         ("image/png", "image/png", "inline"),
         ("IMAGE/PNG", "image/png", "inline"),
@@ -260,18 +260,20 @@ def test_a_hostile_answer_is_inert(server: RunningServer) -> None:
     ],
 )
 def test_a_type_is_kept_when_it_is_one(
-    told: str, kind: str, shown: str, server: RunningServer
+    announced: str, kind: str, shown: str, server: RunningServer
 ) -> None:
     """What a browser could read in two ways is bytes."""
-    with Peer(lambda exchange: exchange.reply(200, {"Content-Type": told}, b"x"), REMOTE) as peer:
+    with Peer(
+        lambda exchange: exchange.reply(200, {"Content-Type": announced}, b"x"), REMOTE
+    ) as peer:
         answer = fetch(server, peer.url + "/a/pic.png?x=/y")
 
     assert answer.headers["content-type"] == kind
     assert answer.headers["content-disposition"] == f'{shown}; filename="pic.png"'
 
 
-def test_a_coding_nobody_asked_for_is_kept_and_told(server: RunningServer) -> None:
-    """The bytes are the remote server's; unpacking is for whoever wants them unpacked."""
+def test_a_coding_that_was_not_asked_for_is_kept_and_named(server: RunningServer) -> None:
+    """The bytes are the remote server's; the client may decompress them."""
     packed = gzip.compress(bytes(100_000))
     with Peer(
         lambda exchange: exchange.reply(200, {"Content-Encoding": "gzip"}, packed), REMOTE
@@ -287,10 +289,10 @@ def test_a_coding_nobody_asked_for_is_kept_and_told(server: RunningServer) -> No
 
 @pytest.mark.parametrize("known", [True, False], ids=["length", "chunks"])
 @pytest.mark.parametrize("how", ["close", "reset"])
-def test_what_breaks_off_there_breaks_off_here(
+def test_a_truncated_remote_answer_is_truncated_here(
     known: bool, how: str, server: RunningServer
 ) -> None:
-    """No reader can take a part for the whole: the length is not reached, or the last chunk never comes."""
+    """No reader takes a part for the whole: bytes of the length or the last chunk are missing."""
 
     def act(exchange: Exchange) -> None:
         exchange.head(
@@ -305,9 +307,9 @@ def test_what_breaks_off_there_breaks_off_here(
         wire.send(get(peer.url))
         said = wire.rest()
 
-    told, _, body = said.partition(b"\r\n\r\n")
-    assert told.startswith(b"HTTP/1.1 200 ")
-    assert (b"content-length: 100000" in told) == known
+    reports, _, body = said.partition(b"\r\n\r\n")
+    assert reports.startswith(b"HTTP/1.1 200 ")
+    assert (b"content-length: 100000" in reports) == known
     assert body.count(b"a" * 5000) == 1
     assert LAST_CHUNK not in body
     eventually(
@@ -316,7 +318,7 @@ def test_what_breaks_off_there_breaks_off_here(
 
 
 def test_chunks_that_end_well_end_well(server: RunningServer) -> None:
-    """A length nobody knows is not an error."""
+    """An unknown length is not an error."""
 
     def act(exchange: Exchange) -> None:
         exchange.head(200, {"Transfer-Encoding": "chunked"})
@@ -330,7 +332,7 @@ def test_chunks_that_end_well_end_well(server: RunningServer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "told", "asked"),
+    ("status", "announced", "asked"),
     [
         (200, {}, {}),
         (206, {"Content-Length": "10", "Content-Range": "bytes 0-9/100"}, {}),
@@ -359,12 +361,12 @@ def test_chunks_that_end_well_end_well(server: RunningServer) -> None:
     ],
 )
 def test_an_answer_that_contradicts_itself_is_a_502(
-    status: int, told: dict[str, str], asked: dict[str, str], server: RunningServer
+    status: int, announced: dict[str, str], asked: dict[str, str], server: RunningServer
 ) -> None:
-    """Before the first byte of ours: nobody has to guess what a lie means."""
+    """It is refused before the first byte of ours."""
 
     def act(exchange: Exchange) -> None:
-        exchange.head(status, told)
+        exchange.head(status, announced)
         exchange.send(b"0123456789")
 
     with Peer(act, REMOTE) as peer:
@@ -373,8 +375,8 @@ def test_an_answer_that_contradicts_itself_is_a_502(
     assert (answer.status_code, answer.json()["code"]) == (502, "peer-failed")
 
 
-def test_more_than_was_told_does_not_pass(server: RunningServer) -> None:
-    """Bytes behind the length are no part of the file and no other answer, whether they come with it or later."""
+def test_bytes_beyond_the_length_do_not_pass(server: RunningServer) -> None:
+    """Bytes behind the length belong to no file and no answer, also when they come later."""
 
     def act(exchange: Exchange) -> None:
         exchange.head(200, {"Content-Length": "10"})
@@ -416,7 +418,7 @@ def test_a_file_above_the_limit_is_refused_in_advance(method: str, fetcher: Fetc
 
 
 def test_an_endless_file_ends_at_the_limit(fetcher: Fetcher) -> None:
-    """In chunks nobody knows the end: ours breaks off when there is more than --max-size, and the remote one is left."""
+    """Chunks have no known end: ours breaks off beyond --max-size, and the remote request ends."""
     server = fetcher("--max-size", "1MiB")
     sent: list[int] = []
 
@@ -439,7 +441,7 @@ def test_an_endless_file_ends_at_the_limit(fetcher: Fetcher) -> None:
 
 
 def test_a_reader_that_leaves_ends_the_request_at_once(server: RunningServer) -> None:
-    """Also while the remote server says nothing: it sees the close within a moment, not at some deadline."""
+    """Also while the remote server is silent: it sees the close at once, not at some deadline."""
     seen: list[float] = []
 
     def act(exchange: Exchange) -> None:
@@ -479,7 +481,7 @@ def test_a_reader_that_leaves_before_the_answer_ends_the_request(server: Running
 
 
 def test_a_slow_reader_slows_the_remote_server(server: RunningServer) -> None:
-    """Who reads nothing gets little sent: what waits is in the sockets and a small buffer of ours, not in memory."""
+    """For a stalled reader, bytes wait in the sockets and in one small buffer, not in memory."""
     sent = [0]
 
     def act(exchange: Exchange) -> None:
@@ -498,24 +500,27 @@ def test_a_slow_reader_slows_the_remote_server(server: RunningServer) -> None:
     assert 0 < sent[0] < 32 << 20
 
 
-@pytest.mark.parametrize("told", [True, False], ids=["in the body", "before the head"])
-def test_a_remote_server_that_stalls_is_left(told: bool, fetcher: Fetcher) -> None:
+@pytest.mark.parametrize("announced", [True, False], ids=["in the body", "before the head"])
+def test_a_stalled_remote_server_is_given_up(announced: bool, fetcher: Fetcher) -> None:
     """504 where it can still be said, a broken answer where it cannot."""
     server = fetcher(
-        told=[
-            "transport.Transport.__init__.__defaults__ = (transport.Deadlines(connect=5, idle=0.5),)"
+        setup=[
+            (
+                "deadlines = transport.Deadlines(connect=5, idle=0.5)\n"
+                "transport.Transport.__init__.__defaults__ = (deadlines,)"
+            )
         ]
     )
 
     def act(exchange: Exchange) -> None:
-        if told:
+        if announced:
             exchange.head(200, {"Transfer-Encoding": "chunked"})
             exchange.send(chunk(b"abc"))
         exchange.recv()
 
     with Peer(act, REMOTE) as peer, Wire(server.port) as wire:
         wire.send(get(peer.url))
-        if told:
+        if announced:
             said = wire.rest()
             assert b"abc" in said
             assert LAST_CHUNK not in said
@@ -526,7 +531,7 @@ def test_a_remote_server_that_stalls_is_left(told: bool, fetcher: Fetcher) -> No
 
 def test_all_hops_together_have_a_deadline(fetcher: Fetcher) -> None:
     """Five redirects, each within its time, are still too slow together."""
-    server = fetcher(told=["fetch.HEAD_TIMEOUT = 1.0"])
+    server = fetcher(setup=["fetch.HEAD_TIMEOUT = 1.0"])
 
     def act(exchange: Exchange) -> None:
         time.sleep(0.4)
@@ -538,9 +543,9 @@ def test_all_hops_together_have_a_deadline(fetcher: Fetcher) -> None:
     assert (answer.status_code, answer.json()["code"]) == (504, "peer-timeout")
 
 
-def test_a_remote_server_that_drips_is_left(fetcher: Fetcher) -> None:
+def test_a_too_slow_remote_server_is_given_up(fetcher: Fetcher) -> None:
     """A byte now and then keeps every idle timer quiet; the pace does not."""
-    server = fetcher(told=["fetch.PACE_WINDOW = 0.5"])
+    server = fetcher(setup=["fetch.PACE_WINDOW = 0.5"])
     ended: list[bool] = []
 
     def act(exchange: Exchange) -> None:
@@ -563,7 +568,7 @@ def test_a_remote_server_that_drips_is_left(fetcher: Fetcher) -> None:
 
 
 def test_fetches_hold_no_more_than_the_budget(fetcher: Fetcher) -> None:
-    """Where the memory budget is used up, the next one is told to come back; and it may, once another has ended."""
+    """Beyond the memory budget the next one gets 503; it succeeds once another has ended."""
     server = fetcher("--memory-budget", "4MiB")
 
     def act(exchange: Exchange) -> None:
@@ -583,7 +588,7 @@ def test_fetches_hold_no_more_than_the_budget(fetcher: Fetcher) -> None:
         eventually(lambda: fetch(server, peer.url).status_code == 200)
 
 
-def test_nothing_is_fetched_unless_the_operator_says_so(serve: Serve) -> None:
+def test_nothing_is_fetched_without_fetch_from(serve: Serve) -> None:
     """Off is off."""
     server = serve()
     with Peer(ranged(DATA), REMOTE) as peer:
@@ -611,7 +616,7 @@ LONG = f"url=http://{REMOTE}/" + "a" * 8000
     ],
     ids=["none", "empty", "two", "other", "half", "space", "path", "long"],
 )
-def test_a_wish_that_cannot_be_read_is_a_400(query: str, server: RunningServer) -> None:
+def test_an_invalid_url_parameter_is_a_400(query: str, server: RunningServer) -> None:
     """Nothing is guessed."""
     answer = requests.get(f"{server.url}/fetch?{query}", timeout=10)
 
@@ -621,7 +626,7 @@ def test_a_wish_that_cannot_be_read_is_a_400(query: str, server: RunningServer) 
 @pytest.mark.parametrize(
     "url", ["http://u[::1]@]/x", "http://[::1", "http://℀/", "http://h:99999/", "http://[x]/"]
 )
-def test_what_only_looks_like_a_url_is_a_400(url: str, server: RunningServer) -> None:
+def test_an_invalid_url_is_a_400(url: str, server: RunningServer) -> None:
     """Fetched or imported: no reader of URLs may stumble over it."""
     fetched = fetch(server, url)
     ordered = requests.post(f"{server.url}/files", json={"url": url}, timeout=10)
@@ -631,9 +636,7 @@ def test_what_only_looks_like_a_url_is_a_400(url: str, server: RunningServer) ->
 
 
 @pytest.mark.parametrize("place", ["http://u[::1]@]/x", "http://[::1", "http://%E2%84%80:x/"])
-def test_a_redirect_to_what_only_looks_like_a_url_is_a_502(
-    place: str, server: RunningServer
-) -> None:
+def test_a_redirect_to_an_invalid_url_is_a_502(place: str, server: RunningServer) -> None:
     """It is the remote server's mistake."""
     with Peer(lambda exchange: exchange.reply(302, {"Location": place}), REMOTE) as peer:
         answer = fetch(server, f"{peer.url}/x")
@@ -643,7 +646,7 @@ def test_a_redirect_to_what_only_looks_like_a_url_is_a_502(
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
 def test_no_other_site_makes_a_browser_fetch(site: str, server: RunningServer) -> None:
-    """Whoever can reach this server must not be used to reach further."""
+    """A server that can reach this one must not be used to reach further."""
     with Peer(ranged(DATA), REMOTE) as peer:
         assert fetch(server, peer.url, headers={"Sec-Fetch-Site": site}).status_code == 403
         assert peer.seen == []
@@ -684,7 +687,7 @@ def proxies() -> Iterator[dict[str, str]]:
 
 
 def test_proxies_of_the_environment_are_not_used(fetcher: Fetcher, proxies: dict[str, str]) -> None:
-    """Behind a proxy no address could be looked at; whoever set the variable meant other programs."""
+    """Behind a proxy no address could be checked; the variable is meant for other programs."""
     server = fetcher(**proxies)
     with Peer(ranged(DATA), REMOTE) as peer:
         assert fetch(server, peer.url).content == DATA

@@ -1,4 +1,4 @@
-"""Fetching through redirects and names that lie: followed where the operator allows it, and never to where nobody does."""
+"""Fetching through redirects and hostile names: followed only where the operator allows it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rude_peer import Exchange, Peer, ranged
 
 OTHER = "127.0.0.3"  # a second remote server
 DATA = noise(50_000)
-# Names of the tests and what they are looked up to, one answer after the other, the last one for ever. Everything else,
+# Names of the tests and their addresses, one answer after the other, the last one for ever. Others,
 # numbers included, goes the usual way.
 ANSWERS = """
 ANSWERS = {answers!r}
@@ -27,7 +27,8 @@ async def resolve(self, host, port=0, family=0):
     found = answers.pop(0) if len(answers) > 1 else answers[0]
     kind = lambda address: socket.AF_INET6 if ":" in address else socket.AF_INET
     return [
-        dict(hostname=host, host=address, port=port, family=kind(address), proto=0, flags=socket.AI_NUMERICHOST)
+        dict(hostname=host, host=address, port=port, family=kind(address), proto=0,
+             flags=socket.AI_NUMERICHOST)
         for address in found
     ]
 aiohttp.ThreadedResolver.resolve = resolve
@@ -35,7 +36,7 @@ aiohttp.ThreadedResolver.resolve = resolve
 
 
 def to(*places: str, status: int = 302) -> Callable[[Exchange], None]:
-    """A server that sends whoever asks for /N to the N-th place, and answers everything else with DATA."""
+    """A server that redirects /N to the N-th place, and answers everything else with DATA."""
 
     def act(exchange: Exchange) -> None:
         step = exchange.target.lstrip("/").partition("?")[0]
@@ -55,7 +56,7 @@ def to(*places: str, status: int = 302) -> Callable[[Exchange], None]:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """One that may fetch from any host, and of this machine only from REMOTE; shared by the tests that need no other."""
+    """A shared server that may fetch from any host, and of this machine only from REMOTE."""
     allowed = ("--fetch-from", "*", "--fetch-internal", REMOTE)
     running = start_server(tmp_path_factory.mktemp("server") / "root", *allowed)
     yield running
@@ -105,7 +106,7 @@ def test_ranges_go_to_every_hop(fetcher: Fetcher) -> None:
 
 
 def test_credentials_stay_with_the_host_they_were_given_for(fetcher: Fetcher) -> None:
-    """A password in the URL is for that URL's origin; a redirect cannot ask for it elsewhere, nor bring its own."""
+    """A password in the URL is for its origin; a redirect cannot move it, nor bring its own."""
     server = fetcher("--fetch-internal", OTHER, hosts=(REMOTE, OTHER))
     with Peer(ranged(DATA), OTHER) as other:
         with_own = other.url.replace("http://", "http://them:theirs@")
@@ -197,10 +198,10 @@ def test_the_body_of_a_redirect_is_not_read(server: RunningServer) -> None:
     assert sent[0] < 32 << 20
 
 
-def test_a_name_that_changes_its_mind_is_refused(fetcher: Fetcher) -> None:
-    """DNS rebinding: the name was good when it was first looked up; at each connect it is looked at again."""
+def test_a_name_that_changes_its_address_is_refused(fetcher: Fetcher) -> None:
+    """DNS rebinding: a name that was good at first is checked again at each connect."""
     server = fetcher(
-        told=[ANSWERS.format(answers={"rebinds.example": [[REMOTE], ["127.0.0.1"]]})],
+        setup=[ANSWERS.format(answers={"rebinds.example": [[REMOTE], ["127.0.0.1"]]})],
         hosts=("*.example",),
     )
     with Peer(ranged(DATA), REMOTE) as peer, Canary() as canary:
@@ -212,10 +213,10 @@ def test_a_name_that_changes_its_mind_is_refused(fetcher: Fetcher) -> None:
         assert canary.met == 0
 
 
-def test_a_name_that_changes_its_mind_at_a_redirect_is_refused(fetcher: Fetcher) -> None:
+def test_a_name_that_changes_its_address_at_a_redirect_is_refused(fetcher: Fetcher) -> None:
     """The same within one fetch, when the second hop goes to the same name."""
     server = fetcher(
-        told=[ANSWERS.format(answers={"rebinds.example": [[REMOTE], ["127.0.0.1"]]})],
+        setup=[ANSWERS.format(answers={"rebinds.example": [[REMOTE], ["127.0.0.1"]]})],
         hosts=("*.example",),
     )
     with Canary() as canary, Peer(to(f"http://rebinds.example:{canary.port}/"), REMOTE) as peer:
@@ -233,9 +234,9 @@ def test_a_name_that_changes_its_mind_at_a_redirect_is_refused(fetcher: Fetcher)
 def test_a_name_with_a_good_and_a_bad_address_is_refused(
     answers: list[str], fetcher: Fetcher
 ) -> None:
-    """Nothing listens at the good one: a connect that tried the next would have reached the bad one."""
+    """Nothing listens at the good one: a connect that tried the next would reach the bad one."""
     server = fetcher(
-        told=[ANSWERS.format(answers={"mixed.example": [answers]})], hosts=("mixed.example",)
+        setup=[ANSWERS.format(answers={"mixed.example": [answers]})], hosts=("mixed.example",)
     )
     with Canary("127.0.0.1") as canary:
         answer = fetch(server, f"http://mixed.example:{canary.port}/")
@@ -261,24 +262,24 @@ INSIDE = [
 def test_a_name_that_is_unknown_and_one_of_the_inner_network_are_answered_alike(
     server: RunningServer,
 ) -> None:
-    """Whoever may fetch cannot find out which names and networks there are behind the server; its operator reads the reason."""
+    """A client cannot find out names and networks behind the server; the log has them."""
     unknown = fetch(server, "http://no-such-host.invalid/")
     assert (unknown.status_code, unknown.json()["code"]) == (403, "forbidden")
     for url in INSIDE:
         answer = fetch(server, url)
         assert (answer.status_code, answer.json()) == (unknown.status_code, unknown.json()), url
-    for told in ("no address for no-such-host.invalid", "loopback", "private", "metadata"):
-        assert told in server.log()
+    for reports in ("no address for no-such-host.invalid", "loopback", "private", "metadata"):
+        assert reports in server.log()
 
 
 def test_a_redirect_to_the_inner_network_is_answered_alike(server: RunningServer) -> None:
     """A remote server's Location is no way to ask for a reason, either."""
-    told = set()
+    reports = set()
     for place in (*INSIDE, "http://no-such-host.invalid/"):
         with Peer(partial(_sends_on, place), REMOTE) as peer:
             answer = fetch(server, f"{peer.url}/x")
-            told.add((answer.status_code, answer.text))
-    assert len(told) == 1
+            reports.add((answer.status_code, answer.text))
+    assert len(reports) == 1
 
 
 @pytest.mark.parametrize(
@@ -289,9 +290,7 @@ def test_a_redirect_to_the_inner_network_is_answered_alike(server: RunningServer
         (["--fetch-internal", "10.0.0.0/8"], "--fetch-from"),
     ],
 )
-def test_a_setting_that_cannot_be_meant_is_told_at_the_start(
-    options: list[str], said: str, serve: Serve
-) -> None:
+def test_an_invalid_setting_fails_at_the_start(options: list[str], said: str, serve: Serve) -> None:
     """Not at the first fetch, and not by allowing something else."""
     with pytest.raises(AssertionError, match=said):
         serve(*options)

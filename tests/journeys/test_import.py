@@ -1,4 +1,4 @@
-"""POST /files with {"url": …}: a remote file comes into the destination whole, checked and watched, or not at all."""
+"""POST /files with {"url": …}: a remote file is stored whole and checked, or not at all."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_a_remote_file_is_stored_like_an_upload(server: RunningServer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "told", "more", "filename", "kind"),
+    ("path", "announced", "more", "filename", "kind"),
     [
         ("/a/b/photo.jpeg?w=1", {}, {}, "photo.jpeg", "image/jpeg"),
         (
@@ -120,14 +120,14 @@ def test_a_remote_file_is_stored_like_an_upload(server: RunningServer) -> None:
 )
 def test_name_and_type(
     path: str,
-    told: dict[str, str],
+    announced: dict[str, str],
     more: dict[str, str],
     filename: str,
     kind: str,
     server: RunningServer,
 ) -> None:
     """From the order, else from the remote server, else from the URL; no name leads anywhere."""
-    with Peer(lambda exchange: exchange.reply(200, told, b"x"), REMOTE) as peer:
+    with Peer(lambda exchange: exchange.reply(200, announced, b"x"), REMOTE) as peer:
         (entry,) = order(server, peer.url + path, **more).json()["files"]
 
     assert (entry["filename"], entry["type"]) == (filename, kind)
@@ -135,7 +135,7 @@ def test_name_and_type(
 
 
 def test_chunks_and_nothing_are_files_too(server: RunningServer) -> None:
-    """A length nobody told, and a length of zero."""
+    """An unknown length, and a length of zero."""
 
     def act(exchange: Exchange) -> None:
         exchange.head(200, {"Transfer-Encoding": "chunked"})
@@ -160,8 +160,8 @@ def test_redirects_are_followed(server: RunningServer) -> None:
         assert order(server, peer.url + "/0").json()["files"][0]["filename"] == "file.bin"
 
 
-def test_progress_is_on_the_board(server: RunningServer) -> None:
-    """Under the id the client chose: the length once it is known, what has come, and the end; 100 % only then."""
+def test_progress_of_an_import_is_reported(server: RunningServer) -> None:
+    """Under the client's id: the length once it is known, the bytes, the end; 100 % only then."""
     go_on, upload = threading.Event(), "import-progress-1234567890"
 
     def act(exchange: Exchange) -> None:
@@ -191,7 +191,7 @@ def test_progress_is_on_the_board(server: RunningServer) -> None:
     )
 
 
-def test_a_length_nobody_told_is_none_on_the_board(server: RunningServer) -> None:
+def test_an_unknown_length_is_reported_as_none(server: RunningServer) -> None:
     """Not that of the order."""
     go_on, upload = threading.Event(), "import-length-1234567890"
 
@@ -226,15 +226,15 @@ def broken(known: bool, how: str) -> Any:
 
 @pytest.mark.parametrize("known", [True, False], ids=["length", "chunks"])
 @pytest.mark.parametrize("how", ["close", "reset"])
-def test_what_breaks_off_is_not_stored(known: bool, how: str, server: RunningServer) -> None:
+def test_a_truncated_answer_is_not_stored(known: bool, how: str, server: RunningServer) -> None:
     """A part is never the whole: 502, nothing stored, and the board says why."""
     before, upload = server.stored(), f"import-broken-{how}-{known}-123456"
     with Peer(broken(known, how), REMOTE) as peer:
         answer = order(server, peer.url, upload)
 
     assert (answer.status_code, answer.json()["code"]) == (502, "peer-failed")
-    told = look(server, upload)
-    assert (told["state"], told["code"]) == ("failed", "peer-failed")
+    reports = look(server, upload)
+    assert (reports["state"], reports["code"]) == ("failed", "peer-failed")
     nothing_new(server, before)
 
 
@@ -253,13 +253,13 @@ LIES: dict[str, tuple[int, dict[str, str], bytes]] = {
 
 
 @pytest.mark.parametrize("lie", LIES)
-def test_what_is_not_the_file_is_not_stored(lie: str, server: RunningServer) -> None:
+def test_answers_that_are_not_the_file_are_not_stored(lie: str, server: RunningServer) -> None:
     """Whatever is wrong over there is a 502 here: the order was right."""
-    status, told, body = LIES[lie]
+    status, reports, body = LIES[lie]
     before, upload = server.stored(), f"import-lies-{lie.replace(' ', '-')}-1234567890"
 
     def act(exchange: Exchange) -> None:
-        exchange.head(status, told)
+        exchange.head(status, reports)
         exchange.send(body)
 
     with Peer(act, REMOTE) as peer:
@@ -272,10 +272,12 @@ def test_what_is_not_the_file_is_not_stored(lie: str, server: RunningServer) -> 
     nothing_new(server, before)
 
 
-def test_a_digest_that_holds_is_no_obstacle(server: RunningServer) -> None:
-    """Both algorithms, and one nobody here checks beside them."""
-    told = f"unixsum=30637, {sha256_field(b'abc')}"
-    with Peer(lambda exchange: exchange.reply(200, {"Repr-Digest": told}, b"abc"), REMOTE) as peer:
+def test_a_right_digest_is_accepted(server: RunningServer) -> None:
+    """Both algorithms, and an unknown one beside them."""
+    reports = f"unixsum=30637, {sha256_field(b'abc')}"
+    with Peer(
+        lambda exchange: exchange.reply(200, {"Repr-Digest": reports}, b"abc"), REMOTE
+    ) as peer:
         answer = order(server, peer.url)
 
     assert answer.status_code == 201
@@ -304,7 +306,7 @@ def test_a_file_above_the_limit_is_refused_in_advance(fetcher: Fetcher) -> None:
 
 
 def test_an_endless_file_is_given_up_at_the_limit(fetcher: Fetcher) -> None:
-    """In chunks nobody tells the end; what came is taken away again."""
+    """Chunks have no known end; the received bytes are removed again."""
     server = fetcher("--max-size", "1MiB")
     ended: list[bool] = []
 
@@ -324,9 +326,9 @@ def test_an_endless_file_is_given_up_at_the_limit(fetcher: Fetcher) -> None:
     nothing_new(server, {})
 
 
-def test_a_remote_server_that_drips_is_given_up(fetcher: Fetcher) -> None:
+def test_a_too_slow_import_is_given_up(fetcher: Fetcher) -> None:
     """A byte now and then would hold an upload open for ever."""
-    server = fetcher(told=["fetch.PACE_WINDOW = 0.5"])
+    server = fetcher(setup=["fetch.PACE_WINDOW = 0.5"])
 
     def act(exchange: Exchange) -> None:
         exchange.head(200, {"Content-Length": "1000000"})
@@ -342,7 +344,7 @@ def test_a_remote_server_that_drips_is_given_up(fetcher: Fetcher) -> None:
 
 
 def stalling(left: list[float]) -> Any:
-    """A file that stops in the middle; `left` gets the time when the connection was ended from the other side."""
+    """A file that stops in the middle; `left` gets the time when the peer ended the connection."""
 
     def act(exchange: Exchange) -> None:
         exchange.head(200, {"Content-Length": str(len(DATA))})
@@ -396,14 +398,16 @@ def test_an_import_can_be_cancelled_before_the_first_byte(server: RunningServer)
         sending = threading.Thread(target=lambda: answers.append(order(server, peer.url, upload)))
         sending.start()
         eventually(lambda: peer.met.is_set() and look(server, upload))
-        assert look(server, upload)["length"] is None  # that of the order is nobody's progress
+        assert (
+            look(server, upload)["length"] is None
+        )  # the length of the request itself is no progress
         assert requests.delete(f"{server.url}/uploads/{upload}", timeout=10).status_code == 204
         sending.join(20)
 
     assert [answer.status_code for answer in answers] == [499]
 
 
-def test_what_may_not_be_fetched_is_not_imported(server: RunningServer) -> None:
+def test_forbidden_urls_are_not_imported(server: RunningServer) -> None:
     """The same two doors: the host, and the address it leads to."""
     upload = "import-forbidden-1234567890"
     with (
@@ -421,7 +425,7 @@ def test_what_may_not_be_fetched_is_not_imported(server: RunningServer) -> None:
     assert (look(server, upload)["state"], look(server, upload)["code"]) == ("failed", "forbidden")
 
 
-def test_a_taken_id_is_told_before_anything_is_fetched(server: RunningServer) -> None:
+def test_a_taken_id_is_refused_before_anything_is_fetched(server: RunningServer) -> None:
     """409, and the remote server never hears of it."""
     upload = "import-taken-1234567890"
     with Peer(ranged(b"x"), REMOTE) as peer:
@@ -450,7 +454,7 @@ def test_a_taken_id_is_told_before_anything_is_fetched(server: RunningServer) ->
         b"\xff\xfe\x00",
     ],
 )
-def test_an_order_that_cannot_be_read_is_a_400(body: bytes, server: RunningServer) -> None:
+def test_an_invalid_import_request_is_a_400(body: bytes, server: RunningServer) -> None:
     """With the form it should have, and how JSON is stored as a file instead."""
     before = server.stored()
     answer = requests.post(
@@ -462,7 +466,7 @@ def test_an_order_that_cannot_be_read_is_a_400(body: bytes, server: RunningServe
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["length", "chunks"])
-def test_an_order_is_short(known: bool, server: RunningServer) -> None:
+def test_an_import_request_is_short(known: bool, server: RunningServer) -> None:
     """64 KiB of JSON and not a byte more."""
     with Peer(ranged(b"x"), REMOTE) as peer:
         frame = json.dumps({"url": peer.url, "name": ""}).encode()
@@ -479,13 +483,13 @@ def test_an_order_is_short(known: bool, server: RunningServer) -> None:
             assert answer.status_code == status, answer.text
 
 
-def test_an_order_with_a_wrong_digest_is_not_carried_out(server: RunningServer) -> None:
-    """Whoever guards the order is heard, too."""
+def test_an_import_request_with_a_wrong_digest_is_refused(server: RunningServer) -> None:
+    """A digest of the request itself is checked, too."""
     with Peer(ranged(b"x"), REMOTE) as peer:
         body = json.dumps({"url": peer.url}).encode()
-        told = {"Content-Type": "application/json", "Content-Digest": sha256_field(body)}
-        right = requests.post(f"{server.url}/files", data=body, headers=told, timeout=10)
-        wrong = requests.post(f"{server.url}/files", data=body + b" ", headers=told, timeout=10)
+        reports = {"Content-Type": "application/json", "Content-Digest": sha256_field(body)}
+        right = requests.post(f"{server.url}/files", data=body, headers=reports, timeout=10)
+        wrong = requests.post(f"{server.url}/files", data=body + b" ", headers=reports, timeout=10)
 
     assert (right.status_code, wrong.status_code, wrong.json()["code"]) == (
         201,
@@ -502,10 +506,10 @@ def test_an_order_with_a_wrong_digest_is_not_carried_out(server: RunningServer) 
 def test_json_with_a_name_is_a_file(
     query: str, more: dict[str, str], server: RunningServer
 ) -> None:
-    """Whoever names it wants it stored."""
+    """JSON with a name is a file to store."""
     body = b'{"url": "http://127.0.0.2:1/"}'
-    told = {"Content-Type": "application/json", **more}
-    answer = requests.post(f"{server.url}/files{query}", data=body, headers=told, timeout=10)
+    reports = {"Content-Type": "application/json", **more}
+    answer = requests.post(f"{server.url}/files{query}", data=body, headers=reports, timeout=10)
 
     (entry,) = answer.json()["files"]
     assert (entry["filename"], entry["type"], entry["size"]) == (
@@ -515,7 +519,7 @@ def test_json_with_a_name_is_a_file(
     )
 
 
-def test_an_order_is_no_file_where_nothing_may_be_fetched(serve: Serve) -> None:
+def test_an_import_request_is_never_stored_as_a_file(serve: Serve) -> None:
     """A server that does not fetch says so, and stores no JSON in the file's place."""
     plain = serve()
     with Peer(ranged(b"x"), REMOTE) as peer:
@@ -526,7 +530,7 @@ def test_an_order_is_no_file_where_nothing_may_be_fetched(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("more", [{"name": None}, {"type": None}, {"name": 1}])
-def test_an_order_that_is_not_quite_right_is_no_file_either(
+def test_an_invalid_import_request_is_never_stored_as_a_file(
     serve: Serve, more: dict[str, Any]
 ) -> None:
     """A program that leaves a member empty still wants an import."""
@@ -537,7 +541,7 @@ def test_an_order_that_is_not_quite_right_is_no_file_either(
 
 
 def test_an_import_streams_on_through_a_gateway(gateway: Gateway) -> None:
-    """Another server as the destination: it gets the first bytes before the remote one has sent the last."""
+    """The destination is another server: it gets the first bytes before the last ones are sent."""
     arrived, sent = threading.Event(), threading.Event()
 
     def backend(exchange: Exchange) -> None:

@@ -1,4 +1,4 @@
-"""POST /files with a raw body: the server makes the key, the client may give a name and an upload id."""
+"""POST /files with a raw body: the server makes the key; the client may give name and id."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ PIECES = {
 
 
 @pytest.mark.parametrize("name", PIECES)
-def test_a_piece_of_a_file_is_never_stored_as_a_file(taker: RunningServer, name: str) -> None:
+def test_a_partial_file_is_never_stored_as_a_file(taker: RunningServer, name: str) -> None:
     """Its sender would take the answers for the whole file's: of a raw body, a form, and a PUT."""
     headers, before = {name: PIECES[name]}, taker.stored()
     answers = [
@@ -86,8 +86,8 @@ def test_a_piece_of_a_file_is_never_stored_as_a_file(taker: RunningServer, name:
     assert taker.stored() == before
 
 
-def test_a_whole_file_may_say_that_it_is_whole(taker: RunningServer) -> None:
-    """A client that could resume sends everything at once where it is not told of more."""
+def test_a_whole_file_may_be_marked_as_whole(taker: RunningServer) -> None:
+    """A client that could resume sends everything at once where the server does not offer it."""
     assert post(taker, "?name=whole", Upload_Complete="?1", Upload_Offset="0").status_code == 201
 
 
@@ -97,7 +97,7 @@ def test_without_a_name_a_file_is_unnamed(taker: RunningServer) -> None:
 
 
 def test_the_same_name_twice_is_two_objects(taker: RunningServer) -> None:
-    """The default template holds an id: nobody overwrites anybody."""
+    """The default template holds an id: no upload overwrites another."""
     keys = {
         post(taker, "?name=same.txt", str(number).encode()).json()["files"][0]["key"]
         for number in range(5)
@@ -107,14 +107,14 @@ def test_the_same_name_twice_is_two_objects(taker: RunningServer) -> None:
     assert {(taker.root / key).read_bytes() for key in keys} == {b"0", b"1", b"2", b"3", b"4"}
 
 
-def test_the_type_is_told_or_guessed(taker: RunningServer) -> None:
-    """A type that was sent is kept with its parameters; what curl calls every body, and nothing, is guessed by name."""
-    told = post(taker, "?name=x.bin", Content_Type="Image/PNG; x=y").json()["files"][0]["type"]
+def test_the_type_is_sent_or_guessed(taker: RunningServer) -> None:
+    """A type is kept with its parameters; curl's default type, and none, is guessed by the name."""
+    reports = post(taker, "?name=x.bin", Content_Type="Image/PNG; x=y").json()["files"][0]["type"]
     curl = post(taker, "?name=x.jpg", Content_Type="application/x-www-form-urlencoded").json()[
         "files"
     ][0]["type"]
 
-    assert (told, curl) == ("image/png; x=y", "image/jpeg")
+    assert (reports, curl) == ("image/png; x=y", "image/jpeg")
 
 
 @pytest.mark.parametrize("size", [0, 1, 100_000])
@@ -126,7 +126,7 @@ def test_zero_bytes_are_a_file_too(taker: RunningServer, size: int) -> None:
 
 
 def test_a_template_without_an_id_never_overwrites(serve: Serve) -> None:
-    """--key-template '{filename}': the second upload of a name is refused with 409, the first stays."""
+    """--key-template '{filename}': the second upload of a name gets 409, the first one stays."""
     server = serve("--key-template", "in/{filename}")
     first, second = post(server, "?name=a.txt", b"first"), post(server, "?name=a.txt", b"second")
 
@@ -146,10 +146,10 @@ def test_a_template_without_an_id_never_overwrites(serve: Serve) -> None:
         ("{filename}{id}", "a"),
     ],
 )
-def test_a_template_makes_no_key_that_nobody_could_ask_for(
+def test_a_template_makes_no_key_that_cannot_be_requested(
     serve: Serve, template: str, name: str
 ) -> None:
-    """The name is clean, the template was checked with another one; what they make together is checked as well."""
+    """Name and template are valid by themselves; the key that they make is checked as well."""
     server = serve("--key-template", template)
     raw = post(server, f"?name={name}")
     form = requests.post(f"{server.url}/files", files={"f": (name, b"1")}, timeout=10)
@@ -174,7 +174,7 @@ REFUSED = [
 
 
 def test_an_upload_id_is_chosen_once(taker: RunningServer) -> None:
-    """?upload= is answered in Upload-Id; a second upload under it is refused, and stores nothing."""
+    """?upload= comes back in Upload-Id; a second upload under it is refused and stores nothing."""
     chosen = secrets.token_urlsafe(24)
     first = post(taker, f"?upload={chosen}&name=one.txt")
     before = taker.stored()

@@ -110,7 +110,7 @@ def test_tiny_writes_do_not_become_tiny_pieces() -> None:
     assert len(sizes) < 200
 
 
-def test_what_comes_slowly_goes_on_soon() -> None:
+def test_slow_bytes_are_passed_on_soon() -> None:
     """An iteration does not wait for a piece to fill up."""
     bridge = Bridge()
     bridge.writer.write(b"first")
@@ -123,7 +123,7 @@ def test_what_comes_slowly_goes_on_soon() -> None:
 # Ends that go away
 
 
-def test_what_the_producer_raises_the_reader_raises() -> None:
+def test_the_reader_raises_the_producers_error() -> None:
     """After the bytes before it: half a file never looks whole."""
 
     def give(out: BridgeWriter) -> None:
@@ -176,7 +176,7 @@ def test_a_writer_that_is_dropped_is_a_failure() -> None:
 
 
 @pytest.mark.parametrize("how", ["closed", "dropped", "failed"])
-def test_a_reader_that_goes_away_stops_the_writer(how: str) -> None:
+def test_a_reader_that_leaves_stops_the_writer(how: str) -> None:
     """Also one that stands still in a write."""
     bridge = Bridge(limit=1000)
     writer, readers = bridge.writer, [bridge.reader]

@@ -1,4 +1,4 @@
-"""A pipe whose size somebody said: sent with its length, never complete when it is another, never a hang."""
+"""A pipe with a given size: sent with its length; a wrong size never looks complete or hangs."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ async def test_a_pipe_of_known_size_has_a_length(pipe: Path, way: str) -> None:
 @pytest.mark.parametrize(
     ("given", "words"), [(-1, "ended after"), (1, "goes on after"), (10_000_000, "goes on after")]
 )
-async def test_another_size_than_said_is_never_complete(pipe: Path, given: int, words: str) -> None:
+async def test_a_wrong_size_never_looks_complete(pipe: Path, given: int, words: str) -> None:
     """Short by a byte, long by a byte, long by much: the server sees a body that was cut off."""
     data = (DATA * 7)[: len(DATA) + given]
     with Peer(taking) as peer:
@@ -134,7 +134,7 @@ async def chunks(*pieces: bytes) -> AsyncIterator[bytes]:
 
 
 @pytest.mark.parametrize("source", [BytesSource(b"abc"), PassingSource(chunks(b"abc"), 3)])
-async def test_a_length_that_is_known_must_be_the_one_said(source: Source) -> None:
+async def test_a_known_length_must_be_the_given_size(source: Source) -> None:
     """Known before anything is sent, so said before anything is sent."""
     assert await sized(source, 3, "It") is source
     with pytest.raises(SourceFailed, match="It has 3 bytes, not the 4"):

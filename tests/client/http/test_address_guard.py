@@ -1,4 +1,4 @@
-"""No spelling of an internal address gets past: each form is asked for directly, and by a redirect, with a canary listening."""
+"""No spelling of an internal address passes, directly or by a redirect; a canary listens there."""
 
 from __future__ import annotations
 
@@ -27,47 +27,72 @@ def forms(text: str) -> list[str]:
 
 # Numbers as they are connected to. Every one of them must be refused by the guard itself.
 INTERNAL = forms("""
-0.0.0.0 0.1.2.3 10.0.0.1 10.255.255.255 100.64.0.1 100.127.255.255 127.0.0.1 127.0.0.3 127.255.255.255
-169.254.0.1 169.254.169.254 169.254.170.2 169.254.170.23 100.100.100.200 168.63.129.16 192.0.0.192 172.16.0.1
-172.31.255.255 192.0.0.1 192.0.0.170 192.0.2.1 192.88.99.1 192.168.0.1 192.168.255.255 198.18.0.1 198.19.255.255
+0.0.0.0 0.1.2.3 10.0.0.1 10.255.255.255 100.64.0.1 100.127.255.255 127.0.0.1 127.0.0.3
+127.255.255.255
+169.254.0.1 169.254.169.254 169.254.170.2 169.254.170.23 100.100.100.200 168.63.129.16 192.0.0.192
+172.16.0.1
+172.31.255.255 192.0.0.1 192.0.0.170 192.0.2.1 192.88.99.1 192.168.0.1 192.168.255.255 198.18.0.1
+198.19.255.255
 198.51.100.1 203.0.113.255 224.0.0.1 239.255.255.255 240.0.0.1 254.1.2.3 255.255.255.255
-:: ::1 ::2 ::127.0.0.1 ::8.8.8.8 ::ffff:127.0.0.1 ::ffff:10.0.0.1 ::ffff:169.254.169.254 ::ffff:168.63.129.16 ::ffff:0.0.0.0
-::ffff:0:127.0.0.1 64:ff9b::127.0.0.1 64:ff9b::a9fe:a9fe 64:ff9b::10.1.2.3 64:ff9b:1::1 64:ff9b:1::7f00:1
-64:ff9b:1::8.8.8.8 64:ff9b:2::1 100::1 100:0:0:1::1 2001::1 2001:0:4136:e378:8000:63bf:80ff:fffe 2001:2::1 2001:10::1
-2001:20::1 2001:db8::1 2001:db8:ffff::1 2002:7f00:1:: 2002:a00:1::1 2002:a9fe:a9fe:: 2002:c0a8:101::1
-2606:4700::5efe:7f00:1 2606:4700::5efe:a00:1 2606:4700::200:5efe:c0a8:1 3fff::1 3fff:fff::1 4000::1 5f00::1 8000::1
-fc00::1 fd00::1 fd00:ec2::254 fd00:ec2::23 fd20:ce::254 fdff:ffff::1 fe80::1 fe80::a9fe:a9fe fe80::5efe:7f00:1 febf::1
+:: ::1 ::2 ::127.0.0.1 ::8.8.8.8 ::ffff:127.0.0.1 ::ffff:10.0.0.1 ::ffff:169.254.169.254
+::ffff:168.63.129.16 ::ffff:0.0.0.0
+::ffff:0:127.0.0.1 64:ff9b::127.0.0.1 64:ff9b::a9fe:a9fe 64:ff9b::10.1.2.3 64:ff9b:1::1
+64:ff9b:1::7f00:1
+64:ff9b:1::8.8.8.8 64:ff9b:2::1 100::1 100:0:0:1::1 2001::1 2001:0:4136:e378:8000:63bf:80ff:fffe
+2001:2::1 2001:10::1
+2001:20::1 2001:db8::1 2001:db8:ffff::1 2002:7f00:1:: 2002:a00:1::1 2002:a9fe:a9fe::
+2002:c0a8:101::1
+2606:4700::5efe:7f00:1 2606:4700::5efe:a00:1 2606:4700::200:5efe:c0a8:1 3fff::1 3fff:fff::1 4000::1
+5f00::1 8000::1
+fc00::1 fd00::1 fd00:ec2::254 fd00:ec2::23 fd20:ce::254 fdff:ffff::1 fe80::1 fe80::a9fe:a9fe
+fe80::5efe:7f00:1 febf::1
 fec0::1 feff::1 ff00::1 ff02::1 ff0e::1
 """)
 
 # Hosts as people write them in a URL, each meant to end at this machine. PORT is the canary's.
 DISGUISED = forms("""
-127.0.0.1 127.0.0.1. 127.1 127.0.1 127.000.000.001 0x7f.1 0x7f.0.0.1 0x7F.0x0.0x0.0x1 0x7f000001 0X7F000001 2130706433
-017700000001 0177.0.0.1 0177.0.0.01 00000177.0.0.1 0 0x0 0x 00 0.0 0.0.0.0 127.0.0.1.. 127.65537 127.0x1 localhost.0x1
-①②⑦.0.0.1 １２７.0.0.1 127。0。0。1 127．0．0．1 127｡0｡0｡1 ②①③⓪⑦⓪⑥④③③ ０ｘ７ｆ.1 localhost LOCALHOST LocalHost localhost.
+127.0.0.1 127.0.0.1. 127.1 127.0.1 127.000.000.001 0x7f.1 0x7f.0.0.1 0x7F.0x0.0x0.0x1 0x7f000001
+0X7F000001 2130706433
+017700000001 0177.0.0.1 0177.0.0.01 00000177.0.0.1 0 0x0 0x 00 0.0 0.0.0.0 127.0.0.1.. 127.65537
+127.0x1 localhost.0x1
+①②⑦.0.0.1 １２７.0.0.1 127。0。0。1 127．0．0．1 127｡0｡0｡1 ②①③⓪⑦⓪⑥④③③ ０ｘ７ｆ.1 localhost LOCALHOST LocalHost
+localhost.
 ⓛⓞⓒⓐⓛⓗⓞⓢⓣ localhost。 0251.0376.0251.0376 2852039166 0xa9fea9fe 169.254.43518
-[::1] [::] [0:0:0:0:0:0:0:1] [0000:0000:0000:0000:0000:0000:0000:0001] [::0.0.0.1] [::ffff:127.0.0.1] [::FFFF:7f00:1]
-[0:0:0:0:0:ffff:127.0.0.1] [::127.0.0.1] [::ffff:0x7f.1] [::1%25lo] [::1%lo] [fe80::1%25lo] [fe80::1%251] [127.0.0.1] [localhost]
-[v1.::1] [] 127%2e0%2e0%2e1 %31%32%37.0.0.1 127.0.0.1%00 127.0.0.1%2fname.invalid 127.0.0.1%23 loc%61lhost
-name.invalid@127.0.0.1 name.invalid:80@127.0.0.1 name.invalid%00@127.0.0.1 name.invalid\\@127.0.0.1 @127.0.0.1 :@127.0.0.1
+[::1] [::] [0:0:0:0:0:0:0:1] [0000:0000:0000:0000:0000:0000:0000:0001] [::0.0.0.1]
+[::ffff:127.0.0.1] [::FFFF:7f00:1]
+[0:0:0:0:0:ffff:127.0.0.1] [::127.0.0.1] [::ffff:0x7f.1] [::1%25lo] [::1%lo] [fe80::1%25lo]
+[fe80::1%251] [127.0.0.1] [localhost]
+[v1.::1] [] 127%2e0%2e0%2e1 %31%32%37.0.0.1 127.0.0.1%00 127.0.0.1%2fname.invalid 127.0.0.1%23
+loc%61lhost
+name.invalid@127.0.0.1 name.invalid:80@127.0.0.1 name.invalid%00@127.0.0.1 name.invalid\\@127.0.0.1
+@127.0.0.1 :@127.0.0.1
 user:p%40ss@localhost name.invalid@name.invalid@127.0.0.1
 """)
 
 # Whole URLs: other schemes, other separators, ports that are not the web's.
 WHOLE = forms("""
-file:///etc/passwd file://127.0.0.1/etc/passwd ftp://127.0.0.1:PORT/ gopher://127.0.0.1:PORT/_x dict://127.0.0.1:PORT/x
-data:text/plain,x ldap://127.0.0.1:PORT/ unix:/run/x.sock jar:http://127.0.0.1:PORT/!/ view-source:http://127.0.0.1:PORT/ ws://127.0.0.1:PORT/
-http:127.0.0.1:PORT http:/127.0.0.1:PORT/ http:///127.0.0.1:PORT/ //127.0.0.1:PORT/ http:\\\\127.0.0.1:PORT/ 127.0.0.1:PORT
-http://::1:PORT/ http://[::1:PORT/ http://[::1]PORT/ http://127.0.0.1:PORT:80/ http://127.0.0.1:+PORT/ http://127.0.0.1:PORT\\x
-http://127.0.0.1:0/ http://127.0.0.1:22/ http://127.0.0.1:25/ http://127.0.0.1:99999/ http://127.0.0.1:-1/ http://8.8.8.8:25/
-http://8.8.8.8:22/ https://8.8.8.8:993/ http://8.8.8.8:0/ http://127.0.0.1:PORT#@name.invalid/ http://127.0.0.1:PORT?@name.invalid/
+file:///etc/passwd file://127.0.0.1/etc/passwd ftp://127.0.0.1:PORT/ gopher://127.0.0.1:PORT/_x
+dict://127.0.0.1:PORT/x
+data:text/plain,x ldap://127.0.0.1:PORT/ unix:/run/x.sock jar:http://127.0.0.1:PORT/!/
+view-source:http://127.0.0.1:PORT/ ws://127.0.0.1:PORT/
+http:127.0.0.1:PORT http:/127.0.0.1:PORT/ http:///127.0.0.1:PORT/ //127.0.0.1:PORT/
+http:\\\\127.0.0.1:PORT/ 127.0.0.1:PORT
+http://::1:PORT/ http://[::1:PORT/ http://[::1]PORT/ http://127.0.0.1:PORT:80/
+http://127.0.0.1:+PORT/ http://127.0.0.1:PORT\\x
+http://127.0.0.1:0/ http://127.0.0.1:22/ http://127.0.0.1:25/ http://127.0.0.1:99999/
+http://127.0.0.1:-1/ http://8.8.8.8:25/
+http://8.8.8.8:22/ https://8.8.8.8:993/ http://8.8.8.8:0/ http://127.0.0.1:PORT#@name.invalid/
+http://127.0.0.1:PORT?@name.invalid/
 https://127.0.0.1:PORT/ HTTP://127.0.0.1:PORT/ hTTp://LOCALHOST:PORT/
 """)
 
 PUBLIC = forms("""
-1.1.1.1 8.8.8.8 9.255.255.255 11.0.0.1 100.63.255.255 100.128.0.1 126.255.255.255 128.0.0.1 169.253.255.255 169.255.0.1
-172.15.255.255 172.32.0.1 192.0.1.1 192.0.3.1 192.167.255.255 192.169.0.1 198.17.255.255 198.20.0.1 203.0.114.1 223.255.255.255
-168.63.129.15 ::ffff:8.8.8.8 64:ff9b::8.8.8.8 2002:808:808::1 2001:200::1 2001:4860:4860::8888 2606:4700:4700::1111 2a00:1450::1
+1.1.1.1 8.8.8.8 9.255.255.255 11.0.0.1 100.63.255.255 100.128.0.1 126.255.255.255 128.0.0.1
+169.253.255.255 169.255.0.1
+172.15.255.255 172.32.0.1 192.0.1.1 192.0.3.1 192.167.255.255 192.169.0.1 198.17.255.255 198.20.0.1
+203.0.114.1 223.255.255.255
+168.63.129.15 ::ffff:8.8.8.8 64:ff9b::8.8.8.8 2002:808:808::1 2001:200::1 2001:4860:4860::8888
+2606:4700:4700::1111 2a00:1450::1
 2c0f::1 2606:4700::5efe:808:808 3ffe::1
 """)
 
@@ -84,7 +109,7 @@ def written(form: str, port: int) -> str:
 
 
 async def status(url: str) -> int:
-    """What the URL answers, fetched as the server would: any host may be named, and only GATE is allowed besides public ones."""
+    """The status of a URL, fetched as by the server: any host, public addresses and GATE."""
     address = parse_address(url)
     async with (
         Transport(guard=AddressGuard([f"{GATE}/32"]), keep=False) as transport,
@@ -103,7 +128,7 @@ def test_there_are_enough_forms() -> None:
 
 @pytest.mark.parametrize("address", INTERNAL)
 def test_no_internal_address_is_connected_to(address: str) -> None:
-    """The table knows every range that is not public, and looks into addresses that carry another."""
+    """The table has every range that is not public, and checks addresses inside of addresses."""
     with pytest.raises(Forbidden, match=r"--fetch-internal"):
         AddressGuard()(address, 80)
 
@@ -116,7 +141,7 @@ def test_public_addresses_pass(address: str) -> None:
 
 @pytest.mark.parametrize("form", [*DISGUISED, *WHOLE])
 async def test_no_form_of_an_internal_address_is_reached(form: str, canary: Canary) -> None:
-    """Asked for directly: refused with a word about it, whatever the name resolver makes of the form."""
+    """Asked for directly: refused with a reason, whatever the resolver makes of the form."""
     unknown = (
         () if form not in ("localhost.", "localhost。") else (PeerUnreachable,)
     )  # not every resolver knows it
@@ -135,8 +160,8 @@ async def test_no_redirect_leads_to_an_internal_address(form: str, canary: Canar
     with Peer(act, GATE) as peer:
         with pytest.raises(SluiceError) as caught:
             await status(peer.url)
-        # A reference that is none of a whole URL leads back to the peer, until the hops are used up. A header has no letters
-        # beyond ISO-8859-1: what was a disguise is a name then, and one nobody has.
+        # A relative reference leads back to the peer, until the hops are used up. A header has no
+        # letters beyond ISO-8859-1: such a disguise becomes a name that does not exist.
         unknown = {"peer-unreachable"} if not form.isascii() or form == "localhost." else set()
         assert caught.value.code in {"forbidden", "bad-request", "peer-failed"} | unknown
         assert len(peer.seen) >= 1
@@ -161,7 +186,7 @@ async def test_a_refused_address_is_our_own_error(port: int) -> None:
     assert "loopback" in caught.value.detail
     assert (
         "127.0.0.1" not in caught.value.detail
-    )  # what a name stands for inside is not told outside
+    )  # the addresses behind a name are not shown to clients
 
 
 @pytest.mark.parametrize(
@@ -179,17 +204,17 @@ async def test_a_refused_address_is_our_own_error(port: int) -> None:
 async def test_one_bad_address_refuses_the_name(
     answers: list[str], canary: Canary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A name with a good and a bad address: a connect that fails at the good one would go on to the bad one."""
+    """A good and a bad address: a connect that fails at the good one would try the bad one."""
     resolves_to(monkeypatch, [answers])
     with pytest.raises(Forbidden):
         await status(f"http://mixed.example:{canary.port}/")
     assert canary.met == 0
 
 
-async def test_a_name_that_changes_its_mind_is_refused(
+async def test_a_name_that_changes_its_address_is_refused(
     canary: Canary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rebinding: the first look-up is good, the second is internal. What is connected to is what was looked at."""
+    """Rebinding: the first look-up is good, the second is internal. The checked address is used."""
     with Peer(lambda exchange: exchange.reply(200), GATE) as peer:
         port = peer.url.rpartition(":")[2]
         resolves_to(monkeypatch, [[GATE], ["127.0.0.1"]])
@@ -222,7 +247,7 @@ def test_metadata_is_allowed_by_its_own_address_only() -> None:
     AddressGuard(["169.254.169.254"])("169.254.169.254", 80)
 
 
-def test_a_translator_of_the_own_network_is_still_looked_through() -> None:
+def test_the_ipv4_address_behind_a_local_translator_is_checked() -> None:
     """Who allows the local NAT64 prefix allows the way, not every end of it."""
     guard = AddressGuard(["64:ff9b:1::/48"])
     guard("64:ff9b:1::808:808", 443)
@@ -234,7 +259,7 @@ def test_a_translator_of_the_own_network_is_still_looked_through() -> None:
 @pytest.mark.parametrize(
     "address", ["", "name", "1.2.3", "0x7f.1", "1.2.3.4.5", "::ffff:1.2.3", "unix"]
 )
-def test_what_is_no_address_is_refused(address: str) -> None:
+def test_invalid_addresses_are_refused(address: str) -> None:
     """The guard decides on numbers only."""
     with pytest.raises(Forbidden):
         AddressGuard()(address, 80)

@@ -14,7 +14,8 @@ from sluiceway.pipe.source import Buffer, PassingSource
 
 RFC = (
     'Digest realm="http-auth@example.org", qop="auth, auth-int", algorithm=SHA-256, '
-    'nonce="7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v", opaque="FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS"'
+    'nonce="7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v", '
+    'opaque="FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS"'
 )
 MD5 = RFC.replace("SHA-256", "MD5")
 
@@ -27,7 +28,7 @@ MD5 = RFC.replace("SHA-256", "MD5")
         (f'{MD5}, Bearer realm="z"', "8ca523f5e9506fed4657c9700eebdbec"),
     ],
 )
-def test_the_answer_is_the_one_of_the_standard(
+def test_the_answer_is_that_of_the_standards_example(
     monkeypatch: pytest.MonkeyPatch, header: str, proof: str
 ) -> None:
     """RFC 7616 3.9.1; the strongest of several is taken, among other schemes."""
@@ -54,7 +55,7 @@ def test_the_answer_is_the_one_of_the_standard(
         'Digest nonce="x", qop="auth-int"',
     ],
 )
-def test_what_cannot_be_answered_is_no_challenge(header: str) -> None:
+def test_unusable_challenges_are_ignored(header: str) -> None:
     assert not DigestLogin("u", "p").learn(header)
 
 
@@ -71,7 +72,7 @@ def asks(exchange: Exchange) -> None:
         exchange.reply(201)
 
 
-async def test_a_password_is_told_to_its_own_server_alone(tmp_path: object) -> None:
+async def test_a_password_goes_to_its_own_server_only(tmp_path: object) -> None:
     """A redirect to another host that asks, too, gets no proof."""
     with Peer(asks, "127.0.0.2") as other:
 
@@ -86,8 +87,8 @@ async def test_a_password_is_told_to_its_own_server_alone(tmp_path: object) -> N
         assert ["authorization" in exchange.headers for exchange in other.seen] == [False]
 
 
-async def test_what_flows_past_once_waits_for_the_challenge() -> None:
-    """A GET is sent in vain instead of it. Of a server that asks only when it has begun, that is said."""
+async def test_a_stream_is_sent_after_the_challenge() -> None:
+    """A GET gets the challenge first. A server that asks later makes the upload fail."""
     from sluiceway.client.file_request import put_request
     from sluiceway.client.upload import UploadJob, upload
     from sluiceway.copying.options import CopyOptions

@@ -85,6 +85,6 @@ def test_a_401_says_how_to_give_a_token() -> None:
     assert "--token" in refused(401, '{"detail": "no"}', content_type="application/json").detail
 
 
-def test_a_wait_is_told() -> None:
+def test_a_retry_after_is_in_the_text() -> None:
     """So that people know when to come back."""
     assert refused(503, retry_after="120").detail.endswith("(it asks to come back in 120 s)")

@@ -57,7 +57,7 @@ def test_other_answers_are_no_redirects(status: int) -> None:
 def test_some_redirects_are_refused(
     response: Head, hops: int, sends_body: bool, repeatable: bool
 ) -> None:
-    """An upload turned into a GET, a stream that is gone, a loop, https to http, other protocols."""
+    """An upload turned into a GET, a spent stream, a loop, https to http, other protocols."""
     with pytest.raises(PeerFailed) as caught:
         redirect_target(response, hops, sends_body=sends_body, repeatable=repeatable)
 
@@ -85,7 +85,7 @@ def test_the_last_allowed_redirect_is_followed() -> None:
     ],
 )
 def test_credentials_stay_with_their_origin(new: str, kept: bool) -> None:
-    """Scheme, host and port must be the same; to others goes only what is harmless, whatever a secret's header is called."""
+    """Scheme, host and port must be the same; other origins get the harmless headers only."""
     secret = {
         "Authorization": "Bearer s",
         "cookie": "a=b",

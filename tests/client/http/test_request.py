@@ -1,4 +1,4 @@
-"""Requests whose body is pushed: answers that come early, peers that stall, bodies that break off."""
+"""Requests with a body: early responses, peers that stall, bodies that break off."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ async def test_a_whole_body_is_answered(length: int | None) -> None:
         await request.open()
         for _ in range(3):
             await request.write(PIECE)
-        said = await request.finish()
-        assert (said.head.status, said.body) == (201, b"kept %d" % (3 * len(PIECE)))
+        response = await request.finish()
+        assert (response.head.status, response.body) == (201, b"kept %d" % (3 * len(PIECE)))
         assert peer.seen[0].headers.get("content-length") == (str(length) if length else None)
         assert peer.seen[0].headers["x-who"] == "me"
 
@@ -99,9 +99,9 @@ async def test_an_answer_followed_by_a_reset_is_still_the_answer() -> None:
         assert early.value.response.head.status == 401
 
 
-async def test_expect_waits_for_the_peers_word() -> None:
+async def test_expect_waits_for_100_continue() -> None:
     """Not a byte of the body before the 100; a refusal instead of it costs no byte at all."""
-    go, told = threading.Event(), asyncio.Event()
+    go, reports = threading.Event(), asyncio.Event()
 
     def willing(exchange: Exchange) -> None:
         go.wait(20)
@@ -110,10 +110,10 @@ async def test_expect_waits_for_the_peers_word() -> None:
 
     async with outbound(willing, len(PIECE), expect=True) as (request, peer):
         opening = asyncio.ensure_future(request.open())
-        opening.add_done_callback(lambda _: told.set())
+        opening.add_done_callback(lambda _: reports.set())
         await asyncio.to_thread(peer.met.wait, 20)
         await asyncio.sleep(0.3)
-        assert not told.is_set()
+        assert not reports.is_set()
         go.set()
         await opening
         await request.write(PIECE)
@@ -125,7 +125,7 @@ async def test_expect_waits_for_the_peers_word() -> None:
         assert (early.value.response.head.status, request.handed) == (413, 0)
 
 
-async def test_a_peer_that_knows_no_expect_is_told_to_people() -> None:
+async def test_a_peer_without_expect_is_an_error() -> None:
     """Strict on purpose: the operator asked for the destination's word."""
     async with outbound(lambda exchange: time.sleep(3), 10, expect=True, idle=0.5) as (request, _):
         with pytest.raises(PeerTimeout, match="neither 100 Continue"):
@@ -175,7 +175,7 @@ async def test_a_truncated_response_names_its_error() -> None:
         assert isinstance(response.error, PeerFailed)
 
 
-async def test_nobody_there_is_unreachable() -> None:
+async def test_a_refused_connection_is_unreachable() -> None:
     """Another code than a peer that broke off: nothing was sent at all."""
     with Peer(take) as peer:
         url = peer.url
@@ -200,7 +200,7 @@ async def test_an_aborted_body_never_looks_complete(length: int | None) -> None:
         assert peer.seen[0].cut
 
 
-async def test_an_answer_too_long_to_pass_on_is_left_out() -> None:
+async def test_an_answer_that_is_too_long_is_cut() -> None:
     """Its status still counts; memory does not grow with what a peer says."""
 
     def talk(exchange: Exchange) -> None:
@@ -210,11 +210,15 @@ async def test_an_answer_too_long_to_pass_on_is_left_out() -> None:
     async with outbound(talk, 5) as (request, _):
         await request.open()
         await request.write(b"12345")
-        said = await request.finish()
-        assert (said.head.status, len(said.body), said.cut) == (200, MOST_RESPONSE, True)
+        response = await request.finish()
+        assert (response.head.status, len(response.body), response.cut) == (
+            200,
+            MOST_RESPONSE,
+            True,
+        )
 
 
-async def test_whoever_is_cancelled_in_a_write_stays_cancelled() -> None:
+async def test_a_cancelled_writer_stays_cancelled() -> None:
     """An answer that comes in the same moment does not swallow somebody else's cancel."""
     ended = threading.Event()
     async with outbound(lambda exchange: ended.wait(20), 1 << 40) as (request, _):

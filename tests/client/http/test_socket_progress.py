@@ -1,4 +1,4 @@
-"""How far a body is on its way: the peer's kernel is believed, nobody else."""
+"""How far a body is on its way: only the peer's kernel is believed."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ BYTES_ACKED = 120  # offset of tcpi_bytes_acked in struct tcp_info (linux/tcp.h)
 
 
 def acked(sock: socket.socket) -> int:
-    told = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 192)
-    return int(struct.unpack_from("<Q", told, BYTES_ACKED)[0])
+    reports = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 192)
+    return int(struct.unpack_from("<Q", reports, BYTES_ACKED)[0])
 
 
 @LINUX
@@ -58,7 +58,7 @@ def test_acknowledged_is_what_tcp_info_says() -> None:
             assert progress.acknowledged == sent == acked(out) - before
 
 
-def test_without_a_connection_nothing_is_claimed_of_the_peer() -> None:
+def test_without_a_connection_only_our_own_bytes_count() -> None:
     """Before it is there and after it is closed, what our side took is all that is known."""
     progress = SocketProgress(lambda: 7)
     assert (progress.taken, progress.acknowledged, progress.is_exact) == (7, 7, False)

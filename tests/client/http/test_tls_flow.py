@@ -1,4 +1,4 @@
-"""Bodies over TLS, in pieces of every size: none of them waits for a byte from the other side that has no reason to come."""
+"""Bodies over TLS, in pieces of every size: no write waits for bytes that need not come."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ async def get(url: str, deadlines: Deadlines = Deadlines()) -> bytes:
         return b"".join([chunk async for chunk in answer.chunks()])
 
 
-async def test_a_server_that_never_says_100_gets_the_body_soon() -> None:
+async def test_a_server_without_100_continue_gets_the_body_soon() -> None:
     """Expect costs EXPECT_WAIT with such a server, never the upload."""
     data, times = os.urandom(2 << 20), {}
 
@@ -70,7 +70,7 @@ async def test_a_server_that_never_says_100_gets_the_body_soon() -> None:
     assert times["came"] - times["asked"] > EXPECT_WAIT / 2
 
 
-async def test_a_server_that_says_100_gets_the_body() -> None:
+async def test_a_server_that_sends_100_continue_gets_the_body() -> None:
     """The whole of it, unchanged, with its length."""
     data = os.urandom(2 << 20)
 
@@ -173,7 +173,7 @@ async def test_a_missing_answer_is_given_up() -> None:
 
 @pytest.mark.parametrize("known", [True, False])
 async def test_a_source_that_fails_never_looks_complete(known: bool) -> None:
-    """Known length: the connection ends short of it. Unknown: no last chunk. And the source's error is what is raised."""
+    """With a length, the connection ends early; without one, the last chunk is missing."""
 
     async def chunks() -> AsyncIterator[bytes]:
         yield b"x" * 1000
@@ -197,10 +197,10 @@ async def test_a_source_that_fails_never_looks_complete(known: bool) -> None:
 @pytest.mark.parametrize(
     "pieces", [(500, 499), (500, 501), (500, 500, 1), (1001,), (1000, 1), (999,)]
 )
-async def test_a_source_of_another_length_than_it_said_is_never_complete(
+async def test_a_source_with_a_wrong_length_never_looks_complete(
     pieces: tuple[int, ...],
 ) -> None:
-    """One byte short or one too many, also as a piece of its own: the peer sees a body that was cut off, or no request."""
+    """One byte short or too many, also in a piece of its own: a truncated body or no request."""
 
     async def chunks() -> AsyncIterator[bytes]:
         for size in pieces:
@@ -249,7 +249,7 @@ async def test_a_stalled_download_is_given_up() -> None:
 
 
 async def test_compressed_answers_stay_as_they_are() -> None:
-    """Identity is asked for; what comes compressed all the same is counted and kept as sent, so ranges stay true."""
+    """Identity is asked for; compressed bytes are counted and kept as sent, so ranges stay true."""
     with Peer(
         lambda exchange: exchange.reply(200, {"Content-Encoding": "gzip"}, b"\x1f\x8b rest")
     ) as peer:
@@ -308,7 +308,7 @@ async def test_cancelling_an_upload_cuts_it_off() -> None:
     assert peer.seen[0].cut
 
 
-async def test_what_watches_a_transfer_may_end_it() -> None:
+async def test_a_progress_callback_can_end_the_transfer() -> None:
     """An error of the caller's own progress function is not swallowed."""
 
     def stop(_: int) -> None:
@@ -339,7 +339,7 @@ async def test_bytes_that_arrived_before_the_end_are_not_lost() -> None:
     assert len(got) == 100_000
 
 
-async def test_sending_stops_with_the_answers_head() -> None:
+async def test_sending_stops_when_a_response_begins() -> None:
     """From the first line of an early answer on, nothing more is sent than what was on its way."""
     counted = 0
 
@@ -383,8 +383,8 @@ async def test_a_refused_upload_leaves_no_connection() -> None:
         assert connected_to(int(peer.url.rpartition(":")[2])) == 0
 
 
-async def test_the_source_is_let_go_before_the_outcome_is_told() -> None:
-    """After a refusal the caller may delete the file or use the pipe: nobody reads it any more."""
+async def test_the_source_is_closed_before_the_outcome_is_raised() -> None:
+    """After a refusal the caller may delete the file or use the pipe: it is not read any more."""
     left = False
 
     async def chunks() -> AsyncIterator[bytes]:
@@ -401,8 +401,8 @@ async def test_the_source_is_let_go_before_the_outcome_is_told() -> None:
         assert left
 
 
-async def test_an_upload_is_never_repeated_in_silence() -> None:
-    """The library would send a PUT again when the server hangs up; whether it may be is for the plan to say."""
+async def test_the_http_library_never_repeats_an_upload() -> None:
+    """The library would repeat a PUT when the server hangs up; only the policy may do that."""
     with (
         Peer(lambda exchange: exchange.read_body() and None) as peer,
         pytest.raises(PeerFailed, match="hung up"),
@@ -412,8 +412,8 @@ async def test_an_upload_is_never_repeated_in_silence() -> None:
     assert [asked.body for asked in peer.seen] == [b"once"]
 
 
-async def test_a_connection_that_closed_by_itself_meanwhile_may_be_ended_again() -> None:
-    """Closed with bytes still waiting, which the peer took afterwards: nothing is left to end, and that is no error."""
+async def test_a_closed_connection_can_be_reset() -> None:
+    """It was closed with bytes waiting, and the peer took them since: nothing is left to end."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.setblocking(False)

@@ -69,7 +69,7 @@ async def test_leaving_a_file_early_closes_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["missing", ".", "closed"])
-def test_what_cannot_be_read_fails_before_anything_is_sent(tmp_path: Path, path: str) -> None:
+def test_unreadable_files_fail_before_anything_is_sent(tmp_path: Path, path: str) -> None:
     """Missing, a folder, without permission: SourceFailed that names the path."""
     whole = tmp_path / path
     if path == "closed":
@@ -108,12 +108,13 @@ async def test_a_named_pipe_is_a_source_of_unknown_length(tmp_path: Path) -> Non
     feeder.join()
 
 
-def test_a_process_ends_though_a_pipe_never_does() -> None:
-    """A read that never returns keeps no process alive: its thread is waited for by nobody."""
+def test_a_process_ends_although_its_pipe_does_not() -> None:
+    """A read that never returns keeps no process alive: its thread is a daemon."""
     code = (
         "import asyncio\nfrom sluiceway.client.local.files import pipe_chunks\n"
         "async def main():\n"
-        "    try:\n        async with asyncio.timeout(0.2):\n            async for _ in pipe_chunks(0): pass\n"
+        "    try:\n        async with asyncio.timeout(0.2):\n"
+        "            async for _ in pipe_chunks(0): pass\n"
         "    except TimeoutError: print('left')\n"
         "asyncio.run(main())"
     )
@@ -138,7 +139,7 @@ async def test_a_threads_error_is_the_callers() -> None:
 
 
 async def test_a_cancelled_wait_leaves_the_thread_in_order() -> None:
-    """The outcome of work nobody waits for is dropped, not handed to the next."""
+    """The outcome of cancelled work is dropped, not handed to the next caller."""
     thread, gate = DaemonThread("test"), threading.Event()
     waiting = asyncio.ensure_future(thread.do(gate.wait))
     await asyncio.sleep(0)
@@ -150,7 +151,7 @@ async def test_a_cancelled_wait_leaves_the_thread_in_order() -> None:
 
 
 def test_a_folder_is_walked_in_order(tmp_path: Path) -> None:
-    """Every file once, in sorted order; links to folders, broken links and pipes are named, not followed."""
+    """Every file once, sorted; links to folders, broken links and pipes are named, not followed."""
     for name in ("b/2", "b/10", "a", "c/d/e"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)

@@ -20,13 +20,13 @@ def notes(url: str = URL) -> Notes:
     return Notes.of(url, '"v1"', 10, "")
 
 
-def left_behind(target: Path, data: bytes, told: Notes | None = None) -> None:
+def left_behind(target: Path, data: bytes, reports: Notes | None = None) -> None:
     """What an interrupted run leaves."""
     part, sidecar = part_paths(str(target))
     Path(part).write_bytes(data)
     from dataclasses import asdict
 
-    Path(sidecar).write_text(json.dumps(asdict(told or notes())))
+    Path(sidecar).write_text(json.dumps(asdict(reports or notes())))
 
 
 async def test_a_part_is_continued_where_it_ended(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ async def test_a_part_is_continued_where_it_ended(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "told",
+    "announced",
     [
         "",
         "[]",
@@ -64,16 +64,18 @@ async def test_a_part_is_continued_where_it_ended(tmp_path: Path) -> None:
         "bad-validator",
     ],
 )
-async def test_a_sidecar_that_does_not_fit_means_starting_again(tmp_path: Path, told: str) -> None:
+async def test_a_sidecar_that_does_not_fit_means_starting_again(
+    tmp_path: Path, announced: str
+) -> None:
     """Broken, foreign or of another URL: not one old byte is used."""
     target = tmp_path / "f"
-    if told == "other-url":
+    if announced == "other-url":
         left_behind(target, b"old", notes("https://host/file?sig=other"))
-    elif told == "bad-validator":
+    elif announced == "bad-validator":
         left_behind(target, b"old", replace(notes(), validator='"v1"\r\nX: y'))
     else:
         left_behind(target, b"old")
-        Path(part_paths(str(target))[1]).write_text(told)
+        Path(part_paths(str(target))[1]).write_text(announced)
     part = PartialFile(str(target), URL)
 
     assert (part.have, part.notes) == (0, None)
@@ -91,7 +93,7 @@ async def test_after_a_power_cut_only_synced_bytes_count(tmp_path: Path) -> None
     part.close()
 
 
-async def test_sync_tells_the_offset_that_survives(tmp_path: Path) -> None:
+async def test_sync_returns_the_offset_that_survives(tmp_path: Path) -> None:
     """`kept` follows `have` only through sync, and is in the sidecar then."""
     part = PartialFile(str(tmp_path / "f"), URL)
     part.restart(notes())
@@ -114,7 +116,7 @@ async def test_a_part_that_cannot_be_continued_does_not_stay(tmp_path: Path) -> 
 
 
 async def test_a_link_at_the_parts_name_is_not_followed(tmp_path: Path) -> None:
-    """A symbolic link, a hard link or a broken link put there costs nobody a byte."""
+    """A symbolic, hard or broken link at that name costs no byte of its target."""
     for kind in ("symbolic", "hard", "broken"):
         folder = tmp_path / kind
         folder.mkdir()
@@ -155,7 +157,7 @@ async def test_a_name_taken_meanwhile_is_not_replaced(tmp_path: Path) -> None:
 
 
 async def test_two_copies_do_not_share_a_part(tmp_path: Path) -> None:
-    """The second one is told to wait; the first one's bytes are untouched."""
+    """The second one gets an error; the first one's bytes are untouched."""
     first = PartialFile(str(tmp_path / "f"), URL)
     first.restart(notes())
     await first.write(b"0123")
@@ -187,7 +189,7 @@ async def test_the_longest_names_have_a_part(tmp_path: Path, name: str) -> None:
     assert os.listdir(tmp_path) == [name]
 
 
-def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     """The target's path, not the part's, is in the message."""
     with pytest.raises(StoreFailed, match=r"nowhere/f cannot be written: No such file"):
         PartialFile(str(tmp_path / "nowhere" / "f"), URL)
