@@ -55,9 +55,9 @@ def curl(*words: str | Path, stdin: bytes | None = None) -> Any:
     return json.loads(done.stdout)
 
 
-def stored_whole(server: RunningServer, reports: Any, filename: str | None = NAME) -> None:
+def stored_whole(server: RunningServer, answer: Any, filename: str | None = NAME) -> None:
     """The answer names one entry with the right digest; the file at its key has the right bytes."""
-    (entry,) = reports["files"]
+    (entry,) = answer["files"]
 
     assert entry["sha-256"] == SHA
     assert (server.root / entry["key"]).read_bytes() == DATA
@@ -106,12 +106,12 @@ def test_curl_data_binary(taker: RunningServer, file: Path) -> None:
 )
 def test_curl_form(taker: RunningServer, file: Path, options: list[str]) -> None:
     """curl -F with fields before and after, of known length, chunked, with 100 and in HTTP/1.0."""
-    reports = curl(
+    answer = curl(
         *options, "-F", "id=42", "-F", f"file=@{file}", "-F", "note=späß", f"{taker.url}/files"
     )
 
-    stored_whole(taker, reports)
-    assert reports["fields"] == {"id": ["42"], "note": ["späß"]}
+    stored_whole(taker, answer)
+    assert answer["fields"] == {"id": ["42"], "note": ["späß"]}
 
 
 @pytest.mark.parametrize("encoder", ["base64", "quoted-printable", "binary", "8bit"])
@@ -169,11 +169,11 @@ def test_requests(taker: RunningServer, file: Path) -> None:
         taker, requests.post(f"{taker.url}/files?name={NAME}", data=pieces(), timeout=30).json()
     )
     with file.open("rb") as data:
-        reports = requests.post(
+        answer = requests.post(
             f"{taker.url}/files", files={"f": data}, data={"id": ["1", "2"]}, timeout=30
         ).json()
-    stored_whole(taker, reports)
-    assert reports["fields"] == {"id": ["1", "2"]}
+    stored_whole(taker, answer)
+    assert answer["fields"] == {"id": ["1", "2"]}
 
 
 def test_httpx(taker: RunningServer, file: Path) -> None:
@@ -186,11 +186,11 @@ def test_httpx(taker: RunningServer, file: Path) -> None:
         taker, httpx.put(f"{taker.url}/files/httpx2", content=pieces(), timeout=30).json(), "httpx2"
     )
     with file.open("rb") as data:
-        reports = httpx.post(
+        answer = httpx.post(
             f"{taker.url}/files", files={"f": data}, data={"id": "1"}, timeout=30
         ).json()
-    stored_whole(taker, reports)
-    assert reports["fields"] == {"id": ["1"]}
+    stored_whole(taker, answer)
+    assert answer["fields"] == {"id": ["1"]}
 
 
 async def test_aiohttp(taker: RunningServer, file: Path) -> None:
@@ -251,10 +251,10 @@ def test_through_nginx(taker: RunningServer, proxied: Proxied, file: Path, buffe
             curl("-T", "-", f"{url}/files/nginx/{buffering}{number}-", stdin=DATA),
             f"{buffering}{number}-",
         )
-        reports = curl("-F", "id=1", "-F", f"f=@{file}", f"{url}/files")
-        stored_whole(taker, reports)
+        answer = curl("-F", "id=1", "-F", f"f=@{file}", f"{url}/files")
+        stored_whole(taker, answer)
 
-        assert requests.get(url + reports["files"][0]["url"], timeout=30).content == DATA
+        assert requests.get(url + answer["files"][0]["url"], timeout=30).content == DATA
 
 
 @pytest.mark.nginx

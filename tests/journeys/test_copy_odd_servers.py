@@ -209,13 +209,13 @@ def test_an_invalid_url_gets_an_error_in_words(source: Path, tmp_path: Path, url
 
 
 @contextmanager
-def telling_elsewhere(reports: Callable[[Exchange], None]) -> Iterator[Peer]:
+def telling_elsewhere(outcome: Callable[[Exchange], None]) -> Iterator[Peer]:
     def act(exchange: Exchange) -> None:
         exchange.read_body()
         if exchange.method in ("PUT", "POST"):
             exchange.reply(303, {"Location": "/outcome?a=1", "Set-Cookie": "seen=1"})
         else:
-            reports(exchange)
+            outcome(exchange)
 
     with Peer(act) as peer:
         yield peer

@@ -226,8 +226,8 @@ def test_a_hostile_answer_is_inert(server: RunningServer) -> None:
         answer = fetch(server, peer.url)
 
     assert answer.content == page
-    reports = {name.lower() for name in answer.headers} - {"date", "content-length", "via"}
-    assert reports == {
+    names = {name.lower() for name in answer.headers} - {"date", "content-length", "via"}
+    assert names == {
         "content-type",
         "content-disposition",
         "x-content-type-options",
@@ -307,9 +307,9 @@ def test_a_truncated_remote_answer_is_truncated_here(
         wire.send(get(peer.url))
         said = wire.rest()
 
-    reports, _, body = said.partition(b"\r\n\r\n")
-    assert reports.startswith(b"HTTP/1.1 200 ")
-    assert (b"content-length: 100000" in reports) == known
+    head, _, body = said.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert (b"content-length: 100000" in head) == known
     assert body.count(b"a" * 5000) == 1
     assert LAST_CHUNK not in body
     eventually(

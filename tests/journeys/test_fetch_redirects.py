@@ -268,18 +268,18 @@ def test_a_name_that_is_unknown_and_one_of_the_inner_network_are_answered_alike(
     for url in INSIDE:
         answer = fetch(server, url)
         assert (answer.status_code, answer.json()) == (unknown.status_code, unknown.json()), url
-    for reports in ("no address for no-such-host.invalid", "loopback", "private", "metadata"):
-        assert reports in server.log()
+    for reason in ("no address for no-such-host.invalid", "loopback", "private", "metadata"):
+        assert reason in server.log()
 
 
 def test_a_redirect_to_the_inner_network_is_answered_alike(server: RunningServer) -> None:
     """A remote server's Location is no way to ask for a reason, either."""
-    reports = set()
+    answers = set()
     for place in (*INSIDE, "http://no-such-host.invalid/"):
         with Peer(partial(_sends_on, place), REMOTE) as peer:
             answer = fetch(server, f"{peer.url}/x")
-            reports.add((answer.status_code, answer.text))
-    assert len(reports) == 1
+            answers.add((answer.status_code, answer.text))
+    assert len(answers) == 1
 
 
 @pytest.mark.parametrize(

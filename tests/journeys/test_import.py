@@ -233,8 +233,8 @@ def test_a_truncated_answer_is_not_stored(known: bool, how: str, server: Running
         answer = order(server, peer.url, upload)
 
     assert (answer.status_code, answer.json()["code"]) == (502, "peer-failed")
-    reports = look(server, upload)
-    assert (reports["state"], reports["code"]) == ("failed", "peer-failed")
+    snapshot = look(server, upload)
+    assert (snapshot["state"], snapshot["code"]) == ("failed", "peer-failed")
     nothing_new(server, before)
 
 
@@ -255,11 +255,11 @@ LIES: dict[str, tuple[int, dict[str, str], bytes]] = {
 @pytest.mark.parametrize("lie", LIES)
 def test_answers_that_are_not_the_file_are_not_stored(lie: str, server: RunningServer) -> None:
     """Whatever is wrong over there is a 502 here: the order was right."""
-    status, reports, body = LIES[lie]
+    status, headers, body = LIES[lie]
     before, upload = server.stored(), f"import-lies-{lie.replace(' ', '-')}-1234567890"
 
     def act(exchange: Exchange) -> None:
-        exchange.head(status, reports)
+        exchange.head(status, headers)
         exchange.send(body)
 
     with Peer(act, REMOTE) as peer:
@@ -274,9 +274,9 @@ def test_answers_that_are_not_the_file_are_not_stored(lie: str, server: RunningS
 
 def test_a_right_digest_is_accepted(server: RunningServer) -> None:
     """Both algorithms, and an unknown one beside them."""
-    reports = f"unixsum=30637, {sha256_field(b'abc')}"
+    digests = f"unixsum=30637, {sha256_field(b'abc')}"
     with Peer(
-        lambda exchange: exchange.reply(200, {"Repr-Digest": reports}, b"abc"), REMOTE
+        lambda exchange: exchange.reply(200, {"Repr-Digest": digests}, b"abc"), REMOTE
     ) as peer:
         answer = order(server, peer.url)
 
@@ -487,9 +487,9 @@ def test_an_import_request_with_a_wrong_digest_is_refused(server: RunningServer)
     """A digest of the request itself is checked, too."""
     with Peer(ranged(b"x"), REMOTE) as peer:
         body = json.dumps({"url": peer.url}).encode()
-        reports = {"Content-Type": "application/json", "Content-Digest": sha256_field(body)}
-        right = requests.post(f"{server.url}/files", data=body, headers=reports, timeout=10)
-        wrong = requests.post(f"{server.url}/files", data=body + b" ", headers=reports, timeout=10)
+        headers = {"Content-Type": "application/json", "Content-Digest": sha256_field(body)}
+        right = requests.post(f"{server.url}/files", data=body, headers=headers, timeout=10)
+        wrong = requests.post(f"{server.url}/files", data=body + b" ", headers=headers, timeout=10)
 
     assert (right.status_code, wrong.status_code, wrong.json()["code"]) == (
         201,
@@ -508,8 +508,8 @@ def test_json_with_a_name_is_a_file(
 ) -> None:
     """JSON with a name is a file to store."""
     body = b'{"url": "http://127.0.0.2:1/"}'
-    reports = {"Content-Type": "application/json", **more}
-    answer = requests.post(f"{server.url}/files{query}", data=body, headers=reports, timeout=10)
+    headers = {"Content-Type": "application/json", **more}
+    answer = requests.post(f"{server.url}/files{query}", data=body, headers=headers, timeout=10)
 
     (entry,) = answer.json()["files"]
     assert (entry["filename"], entry["type"], entry["size"]) == (

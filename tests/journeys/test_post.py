@@ -109,12 +109,12 @@ def test_the_same_name_twice_is_two_objects(taker: RunningServer) -> None:
 
 def test_the_type_is_sent_or_guessed(taker: RunningServer) -> None:
     """A type is kept with its parameters; curl's default type, and none, is guessed by the name."""
-    reports = post(taker, "?name=x.bin", Content_Type="Image/PNG; x=y").json()["files"][0]["type"]
+    kept = post(taker, "?name=x.bin", Content_Type="Image/PNG; x=y").json()["files"][0]["type"]
     curl = post(taker, "?name=x.jpg", Content_Type="application/x-www-form-urlencoded").json()[
         "files"
     ][0]["type"]
 
-    assert (reports, curl) == ("image/png; x=y", "image/jpeg")
+    assert (kept, curl) == ("image/png; x=y", "image/jpeg")
 
 
 @pytest.mark.parametrize("size", [0, 1, 100_000])
