@@ -346,14 +346,14 @@ def hostile_note(dice: random.Random, honest: bytes | None) -> bytes:
     if honest is None or dice.random() < 0.2:
         return dice.choice(NOTES).encode("utf-8", "surrogatepass")
     try:
-        told = json.loads(honest)
+        content = json.loads(honest)
     except (ValueError, RecursionError):
         return _mutated(dice, honest)
-    if not isinstance(told, dict) or dice.random() < 0.2:
+    if not isinstance(content, dict) or dice.random() < 0.2:
         return _mutated(dice, honest)
     for _ in range(dice.randint(1, 3)):
-        told[dice.choice([*told, "other", "headers", "user"])] = dice.choice(NOTE_VALUES)
-    return json.dumps(told, ensure_ascii=dice.random() < 0.5).encode("utf-8", "surrogatepass")
+        content[dice.choice([*content, "other", "headers", "user"])] = dice.choice(NOTE_VALUES)
+    return json.dumps(content, ensure_ascii=dice.random() < 0.5).encode("utf-8", "surrogatepass")
 
 
 def _request(dice: random.Random, prefix: str) -> bytes:
@@ -443,7 +443,7 @@ def _body(dice: random.Random) -> tuple[str, bytes]:
     if kind < 0.4:
         return "", dice.randbytes(dice.choice([0, 1, 5, 1000, 70_000]))
     if kind < 0.5:
-        told: object = dice.choice(
+        content: object = dice.choice(
             [
                 {"url": dice.choice(VALUES)},
                 {"url": 1},
@@ -453,7 +453,7 @@ def _body(dice: random.Random) -> tuple[str, bytes]:
             ]
         )
         return "application/json", dice.choice(
-            [json.dumps(told).encode(), b"[" * 60_000, b'{"url":' * 20_000, b"\xff", b"1" * 6000]
+            [json.dumps(content).encode(), b"[" * 60_000, b'{"url":' * 20_000, b"\xff", b"1" * 6000]
         )
     body = b""
     for _ in range(dice.choice([0, 1, 2, 5, 30])):

@@ -1,4 +1,7 @@
-"""Fixtures of the browser tests: one headless Chromium a module, a fresh context a test, and what went wrong in it."""
+"""Fixtures of the browser tests.
+
+One headless Chromium a module, a fresh context a test, and what went wrong in it.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,10 @@ def pytest_report_header() -> list[str]:
 
 @pytest.fixture(scope="module")
 def playwright() -> Iterator[Playwright]:
-    """A module's own: the driver's event loop must have ended before any asynchronous test of another module begins."""
+    """A module's own.
+
+    The driver's event loop must have ended before any asynchronous test of another module begins.
+    """
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:
@@ -51,7 +57,8 @@ def playwright() -> Iterator[Playwright]:
 
 @pytest.fixture(scope="module")
 def chromium(playwright: Playwright) -> Iterator[Browser]:
-    # Each launch has a new user data folder. That the program is there has been checked (tests/conftest.py).
+    # Each launch has a new user data folder. That the program is there has been checked
+    # (tests/conftest.py).
     browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGS)
     yield browser
     browser.close()
@@ -70,7 +77,10 @@ OpenPage = Callable[..., "UploadsPage"]
 
 @pytest.fixture
 def visit(context: BrowserContext) -> Iterator[OpenPage]:
-    """Open the page of a server. At the end nothing may have broken the content security policy or thrown."""
+    """Open the page of a server.
+
+    At the end nothing may have broken the content security policy or thrown.
+    """
     from browser.uploads_page import Complaints, UploadsPage
 
     complaints = Complaints()

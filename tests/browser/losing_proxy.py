@@ -1,4 +1,7 @@
-"""A proxy that passes requests on and loses the answers of uploads: it hangs up instead of delivering them."""
+"""A proxy that passes requests on and loses the answers of uploads.
+
+It hangs up instead of delivering them.
+"""
 
 from __future__ import annotations
 

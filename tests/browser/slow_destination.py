@@ -151,7 +151,10 @@ def start_slow_server(
     limit: float = 1e15,
     port: float = 0,
 ) -> SlowServer:
-    """`rate`, `yes`, `room`: see SlowDraft. `limit`: --max-size in bytes. `port`: 0 takes a free one."""
+    """`rate`, `yes`, `room`: see SlowDraft. `limit`: --max-size in bytes.
+
+    `port`: 0 takes a free one.
+    """
     root.mkdir(parents=True, exist_ok=True)
     command = [
         sys.executable,

@@ -71,7 +71,10 @@ def test_the_policy_allows_the_pages_own_assets_only(server: RunningServer) -> N
 
 
 def test_an_unchanged_asset_is_not_sent_again(server: RunningServer) -> None:
-    """A strong ETag; the same one asked for again is answered with 304 and no body, another one with the whole."""
+    """A strong ETag.
+
+    The same one asked for again is answered with 304 and no body, another one with the whole.
+    """
     first = requests.get(f"{server.url}/page/sluice.js", timeout=10)
     tag = first.headers["ETag"]
     assert re.fullmatch(r'"[0-9a-f]{32}"', tag)
@@ -91,7 +94,7 @@ def test_an_unchanged_asset_is_not_sent_again(server: RunningServer) -> None:
         assert (again.content == b"") == (status == 304)
 
 
-def test_head_tells_the_same_without_the_body(server: RunningServer) -> None:
+def test_head_has_the_headers_of_get(server: RunningServer) -> None:
     """HEAD has GET's headers."""
     for path in ("/", "/page/page.css"):
         got, head = (
@@ -110,7 +113,7 @@ def _without_nonce(value: str | None) -> str:
 @pytest.mark.parametrize(
     "name", ["nothing.js", "../page.py", "..%2Fpage.py", "%2e%2e/page.py", "..\\page.py", ""]
 )
-def test_only_the_pages_own_parts_can_be_asked_for(server: RunningServer, name: str) -> None:
+def test_only_the_pages_own_assets_can_be_requested(server: RunningServer, name: str) -> None:
     """Names that are not a part, or that try to climb, are answered with a readable 404."""
     request = requests.Request("GET", server.url).prepare()
     request.url = f"{server.url}/page/{name}"  # as it is: requests would tidy it

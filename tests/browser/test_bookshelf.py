@@ -1,6 +1,7 @@
 """examples/bookshelf.py in Chromium: browser, Flask on gunicorn, a backend that takes its time.
 
-A file dropped on a book goes to that book's address at the backend, and the bar is full when the backend said yes, not before.
+A file dropped on a book goes to that book's address at the backend. The bar is full when the backend
+has confirmed the file, not before.
 """
 
 from __future__ import annotations
@@ -64,10 +65,13 @@ def drop_on(page: Page, title: str, path: Path) -> None:
     devtools.detach()
 
 
-def test_bookshelf_bar_follows_the_backend_and_is_full_only_on_its_yes(
+def test_bookshelf_bar_is_full_only_after_the_backends_success(
     context: BrowserContext, complaints: Complaints, tmp_path: Path, make_file: MakeFile
 ) -> None:
-    """The backend reads a part and stops: the bar stands there. It reads all and waits: 99. It says 201: 100."""
+    """The backend reads a part and stops: the bar stands there. It reads all and waits: 99.
+
+    It says 201: 100.
+    """
     backend = Reader()
     with shelf(context, complaints, tmp_path / "run", backend) as (page, app):
         drop_on(page, "Persuasion", make_file("persuasion.epub", 24 * MB))
@@ -97,10 +101,10 @@ def test_bookshelf_bar_follows_the_backend_and_is_full_only_on_its_yes(
         expect(page.locator("#book-42").get_by_role("progressbar")).to_be_hidden()
 
 
-def test_bookshelf_tells_the_backends_refusal_on_the_book(
+def test_bookshelf_shows_the_backends_refusal_on_the_book(
     context: BrowserContext, complaints: Complaints, tmp_path: Path, make_file: MakeFile
 ) -> None:
-    """A no is told in the backend's words below that book, and no bar is full."""
+    """The backend's refusal is shown with its own text below the book, and no bar is full."""
 
     def refuse(exchange: Exchange) -> None:
         exchange.read_body()

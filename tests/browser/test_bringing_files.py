@@ -1,4 +1,7 @@
-"""The ways a file gets into the page: choosing, dropping, folders, pasting; and what a finished upload shows."""
+"""The ways a file gets into the page: choosing, dropping, folders, pasting.
+
+And what a finished upload shows.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ MakeFile = Callable[[str, int], Path]
 def test_a_chosen_file_is_stored_and_its_row_says_where_and_what(
     serve: Serve, visit: OpenPage, make_file: MakeFile
 ) -> None:
-    """Choose one file: stored byte for byte; the row shows 100 %, time, link and digest, the list shows the file."""
+    """Choose one file: stored byte for byte.
+
+    The row shows 100 %, time, link and digest, the list shows the file.
+    """
     server = serve()
     page = visit(server.url)
     expect(page.page.locator("#stored-note")).to_have_text("Nothing is stored yet.")
@@ -68,7 +74,10 @@ def test_the_whole_digest_goes_to_the_clipboard(
 def test_dropped_files_and_folders_are_stored_with_everything_inside(
     serve: Serve, visit: OpenPage, make_file: MakeFile
 ) -> None:
-    """Drop a file and a folder with 120 files and a folder in it: all are stored, rows show where each one lay."""
+    """Drop a file and a folder with 120 files and a folder in it.
+
+    All are stored, rows show where each one lay.
+    """
     server = serve()
     page = visit(server.url)
     single = make_file("single.txt", 10)
@@ -94,10 +103,13 @@ def test_dropped_files_and_folders_are_stored_with_everything_inside(
     ] == [20]
 
 
-def test_while_files_hover_over_the_page_it_says_what_letting_go_does(
+def test_dragging_files_over_the_page_shows_what_a_drop_does(
     serve: Serve, visit: OpenPage, make_file: MakeFile
 ) -> None:
-    """The whole page is the target: a veil with words appears while files are over it and goes away with them."""
+    """The whole page is the target.
+
+    A veil with words appears while files are over it and goes away with them.
+    """
     page = visit(serve().url)
     veil = page.page.locator("#veil")
     data = {
@@ -139,10 +151,13 @@ def test_a_chosen_folder_is_stored_whole(
     ]
 
 
-def test_files_of_one_name_in_different_folders_are_told_apart(
+def test_files_of_one_name_in_different_folders_are_distinguished(
     serve: Serve, visit: OpenPage, make_file: MakeFile
 ) -> None:
-    """album/a/README and album/b/README: each with its folder in rows and list; deleting takes the right one."""
+    """album/a/README and album/b/README: each with its folder in rows and list.
+
+    Deleting takes the right one.
+    """
     server = serve()
     page = visit(server.url)
     make_file("album/a/README", 11)
@@ -168,7 +183,10 @@ def test_files_of_one_name_in_different_folders_are_told_apart(
 def test_a_pages_own_form_for_a_folder_keeps_the_paths(
     serve: Serve, visit: OpenPage, make_file: MakeFile, flatten: bool
 ) -> None:
-    """<input webkitdirectory> in a form without any script: the browser sends paths as names; --flatten drops them."""
+    """<input webkitdirectory> in a form without any script: the browser sends paths as names.
+
+    --flatten drops them.
+    """
     server = serve(*(["--flatten"] if flatten else []))
     page = visit(server.url).page
     make_file("album/a/README", 11)
@@ -185,8 +203,11 @@ def test_a_pages_own_form_for_a_folder_keeps_the_paths(
     assert kept == (["README", "README"] if flatten else ["album/a/README", "album/b/README"])
 
 
-def test_what_is_missing_in_the_list_is_counted(serve: Serve, visit: OpenPage) -> None:
-    """A file whose name is no UTF-8, put into the folder by other means: the list says that one cannot be shown."""
+def test_files_missing_in_the_list_are_counted(serve: Serve, visit: OpenPage) -> None:
+    """A file whose name is no UTF-8, put into the folder by other means.
+
+    The list says that one cannot be shown.
+    """
     server = serve()
     (server.root / "seen.txt").write_bytes(b"1")
     with open(os.fsencode(server.root) + b"/caf\xe9", "wb") as file:
@@ -200,7 +221,10 @@ def test_what_is_missing_in_the_list_is_counted(serve: Serve, visit: OpenPage) -
 def test_a_pasted_picture_is_stored_under_the_moment(
     serve: Serve, visit: OpenPage, context: BrowserContext
 ) -> None:
-    """Ctrl+V with a picture on the clipboard stores it at once; the name tells when, not "image.png"."""
+    """Ctrl+V with a picture on the clipboard stores it at once.
+
+    The name tells when, not "image.png".
+    """
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     server = serve()
     page = visit(server.url)
@@ -219,7 +243,7 @@ def test_a_pasted_picture_is_stored_under_the_moment(
     assert key.endswith(".png")
 
 
-def test_pasted_text_is_offered_and_stored_only_on_yes(
+def test_pasted_text_is_stored_only_after_confirmation(
     serve: Serve, visit: OpenPage, context: BrowserContext
 ) -> None:
     """A clipboard may hold a secret: text is sent only after a yes, and forgotten on Escape."""
@@ -243,10 +267,13 @@ def test_pasted_text_is_offered_and_stored_only_on_yes(
     assert path.read_text("utf-8") == "grüße"
 
 
-def test_two_are_sent_at_a_time_and_the_rest_waits(
+def test_two_files_are_sent_at_a_time(
     visit: OpenPage, make_file: MakeFile, slow: Callable[..., SlowServer]
 ) -> None:
-    """Five files: never more than two under way, the others say that they wait, all are stored in the end."""
+    """Five files.
+
+    Never more than two under way, the others say that they wait, all are stored in the end.
+    """
     server = slow(rate=3_000_000)
     page = visit(server.url)
     page.choose(*(make_file(f"{number}.bin", 1_500_000) for number in range(5)))

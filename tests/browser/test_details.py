@@ -1,4 +1,7 @@
-"""What can be unfolded below a row: where the time went, in parts that sum up, for eyes, ears and keys."""
+"""What can be unfolded below a row.
+
+Where the time went, in parts that sum up, for eyes, ears and keys.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,10 @@ def cells(table: Locator) -> dict[str, list[str]]:
 def test_the_parts_are_named_and_sum_up_to_the_whole(
     visit: OpenPage, slow: Slow, make_file: MakeFile
 ) -> None:
-    """A destination that writes for a second and waits a second with its yes: both parts say so, the verdict is its share."""
+    """A destination that writes for a second and waits a second with its yes.
+
+    Both parts say so, the verdict is its share.
+    """
     page = visit(slow(rate=3e6, yes=1).url)
     page.choose(make_file("film.mp4", 3_000_000))
     page.wait_for("film.mp4", "done", 30)
@@ -57,14 +63,14 @@ def test_the_parts_are_named_and_sum_up_to_the_whole(
     assert abs(sum(shares) - 100) <= 5
     verdict = page.row("film.mp4").locator(".verdict")
     expect(verdict).to_have_text(re.compile(r"time: \d+ % disk$"))
-    told = int(re.findall(r"\d+", verdict.inner_text())[0])
-    assert abs(told - sum(shares[-2:])) <= 2
+    percent = int(re.findall(r"\d+", verdict.inner_text())[0])
+    assert abs(percent - sum(shares[-2:])) <= 2
 
 
-def test_a_failed_upload_tells_where_its_time_went_too(
+def test_a_failed_upload_shows_its_times_too(
     serve: Serve, visit: OpenPage, make_file: MakeFile
 ) -> None:
-    """A refusal has details when the answer told the times."""
+    """A refusal has details if the response has the times."""
     page = visit(serve("--max-size", "1MB").url)
     page.choose(make_file("big.iso", 3_000_000))
     page.wait_for("big.iso", "failed")
@@ -78,7 +84,10 @@ def test_a_failed_upload_tells_where_its_time_went_too(
 def test_the_keyboard_unfolds_them_and_they_stay_unfolded(
     visit: OpenPage, slow: Slow, make_file: MakeFile
 ) -> None:
-    """Tab from Cancel, Enter: the counters; when the upload has ended, the times in the same place, the focus where it was."""
+    """Tab from Cancel, Enter: the counters.
+
+    When the upload has ended, the times in the same place, the focus where it was.
+    """
     page = visit(slow(rate=4e6).url)
     page.choose(make_file("film.mp4", 12_000_000))
     expect(page.status("film.mp4")).to_have_text(re.compile(r"^kept [1-9]"))
@@ -111,10 +120,13 @@ def test_the_keyboard_unfolds_them_and_they_stay_unfolded(
     expect(details.get_by_role("table")).to_be_hidden()
 
 
-def test_where_nothing_is_told_nothing_can_be_unfolded(
+def test_a_row_without_details_cannot_be_unfolded(
     serve: Serve, visit: OpenPage, make_file: MakeFile
 ) -> None:
-    """No Server-Timing, as from another server or through a proxy that drops it: the row has no empty details."""
+    """No Server-Timing, as from another server or through a proxy that drops it.
+
+    The row has no empty details.
+    """
     page = visit(serve().url)
 
     def drop_timing(route: object) -> None:

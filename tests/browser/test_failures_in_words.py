@@ -1,4 +1,7 @@
-"""What goes wrong is said in words, with what to do; nothing half-stored, and another try is one press away."""
+"""Each failure is shown as text, with what to do.
+
+Nothing half-stored, and another try is one press away.
+"""
 
 from __future__ import annotations
 
@@ -24,18 +27,21 @@ TOKEN = "a-token-for-tests"
 
 
 @pytest.mark.parametrize("size", [2_000_001, 700_000_000], ids=["just-over", "far-over"])
-def test_a_file_above_the_limit_is_told_both_sizes(
+def test_a_file_above_the_limit_shows_both_sizes(
     serve: Serve, visit: OpenPage, make_file: MakeFile, size: int
 ) -> None:
-    """413 comes while the browser still sends; the row names the file's size and the limit, whatever the size."""
+    """413 comes while the browser still sends.
+
+    The row names the file's size and the limit, whatever the size.
+    """
     server = serve("--max-size", "1MB")
     page = visit(server.url)
     page.choose(make_file("big.iso", size))
     row = page.wait_for("big.iso", "failed", 30)
 
-    told = "2 MB" if size < 10_000_000 else "700 MB"
+    shown_size = "2 MB" if size < 10_000_000 else "700 MB"
     expect(row.locator(".status")).to_have_text(
-        f"This file is {told}; the server takes up to 1 MB."
+        f"This file is {shown_size}; the server takes up to 1 MB."
     )
     expect(row.locator(".advice")).to_contain_text("Send a smaller file")
     expect(row.locator(".bar")).to_be_hidden()
@@ -46,7 +52,10 @@ def test_a_file_above_the_limit_is_told_both_sizes(
 def test_a_file_that_cannot_succeed_is_left_out_of_retry_all(
     serve: Serve, visit: OpenPage, make_file: MakeFile
 ) -> None:
-    """Too large stays too large: only its own button tries it again. The small one beside it is stored."""
+    """Too large stays too large: only its own button tries it again.
+
+    The small one beside it is stored.
+    """
     page = visit(serve("--max-size", "1MB").url)
     page.choose(make_file("big.iso", 3_000_000), make_file("small.txt", 100))
 
@@ -60,9 +69,13 @@ def test_a_file_that_cannot_succeed_is_left_out_of_retry_all(
 def test_a_missing_token_says_how_to_sign_in_and_stops_the_queue(
     serve: Serve, chromium: Browser, make_file: MakeFile
 ) -> None:
-    """The token was changed while the page was open: the first upload says so, the rest waits instead of failing too."""
+    """The token was changed while the page was open.
+
+    The first upload says so, the rest waits instead of failing too.
+    """
     server = serve("--token", TOKEN)
-    # Someone who closes the browser's own dialog; without these credentials the headless one would stay open.
+    # Someone who closes the browser's own dialog; without these credentials the headless one would
+    # stay open.
     context = chromium.new_context(http_credentials={"username": "me", "password": "not-the-token"})
     try:
         context.set_extra_http_headers({"Authorization": f"Bearer {TOKEN}"})
@@ -89,7 +102,8 @@ def test_a_missing_token_says_how_to_sign_in_and_stops_the_queue(
 def test_signing_in_with_the_browsers_own_dialog_is_enough(
     serve: Serve, visit: OpenPage, make_file: MakeFile
 ) -> None:
-    """The password of HTTP basic authentication carries over to uploads, their progress and the list."""
+    """The password of HTTP basic authentication carries over to uploads, their progress and the
+    list."""
     server = serve("--token", TOKEN)
     page = visit(server.url.replace("http://", f"http://me:{TOKEN}@"))
     page.choose(make_file("a.bin", 2_000_000))
@@ -98,7 +112,7 @@ def test_signing_in_with_the_browsers_own_dialog_is_enough(
     expect(page.stored).to_have_count(1)
 
 
-def test_a_full_destination_is_told_while_the_file_is_sent(
+def test_a_full_destination_is_shown_while_the_file_is_sent(
     visit: OpenPage, slow: Slow, make_file: MakeFile
 ) -> None:
     """507 half-way through: the reason and what to do, nothing stored."""
@@ -117,7 +131,10 @@ def test_a_full_destination_is_told_while_the_file_is_sent(
 def test_a_broken_connection_says_how_far_it_came_and_retry_succeeds(
     visit: OpenPage, slow: Slow, make_file: MakeFile
 ) -> None:
-    """The server dies half-way and comes back: the row says that nothing was stored, and one press sends it again."""
+    """The server dies half-way and comes back.
+
+    The row says that nothing was stored, and one press sends it again.
+    """
     server = slow(rate=4e6)
     page = visit(server.url)
     page.choose(
@@ -141,10 +158,13 @@ def test_a_broken_connection_says_how_far_it_came_and_retry_succeeds(
     assert "film.mp4" not in server.stored()
 
 
-def test_when_the_answer_is_lost_the_page_asks_what_became_of_it(
+def test_after_a_lost_response_the_page_asks_for_the_result(
     serve: Serve, visit: OpenPage, make_file: MakeFile
 ) -> None:
-    """The whole body went out, the file was stored, the answer got lost: the page asks and says stored."""
+    """The whole body went out, the file was stored, the answer got lost.
+
+    The page asks and says stored.
+    """
     server = serve()
     with losing_proxy(server.port) as proxy:
         page = visit(f"http://127.0.0.1:{proxy}")
@@ -155,10 +175,13 @@ def test_when_the_answer_is_lost_the_page_asks_what_became_of_it(
     assert list(server.stored().values()) == [1000]
 
 
-def test_when_nobody_knows_what_became_of_it_the_page_says_that(
+def test_an_unknown_result_is_shown_as_unknown(
     visit: OpenPage, slow: Slow, make_file: MakeFile
 ) -> None:
-    """The server dies between the last byte and its yes: the row claims neither "stored" nor "not stored"."""
+    """The server dies between the last byte and its yes.
+
+    The row claims neither "stored" nor "not stored".
+    """
     server = slow(yes=20)
     page = visit(server.url)
     page.choose(make_file("a.bin", 1_000_000))
@@ -172,10 +195,13 @@ def test_when_nobody_knows_what_became_of_it_the_page_says_that(
     expect(row.locator(".advice")).to_contain_text("look at the stored files before you retry")
 
 
-def test_a_file_that_changed_on_disk_is_told_as_that(
+def test_a_file_that_changed_on_disk_is_reported(
     visit: OpenPage, slow: Slow, make_file: MakeFile
 ) -> None:
-    """The browser refuses a file that changed after it was chosen; the row does not blame the network."""
+    """The browser refuses a file that changed after it was chosen.
+
+    The row does not blame the network.
+    """
     page = visit(slow(rate=2e6).url)
     first, second = make_file("first.bin", 4_000_000), make_file("second.bin", 4_000_000)
     third = make_file("third.txt", 1000)
@@ -190,7 +216,10 @@ def test_a_file_that_changed_on_disk_is_told_as_that(
 def test_cancel_ends_the_upload_and_nothing_is_stored(
     visit: OpenPage, slow: Slow, make_file: MakeFile
 ) -> None:
-    """Cancel while bytes flow: the row says so, the server discards, the next file takes its place, retry works."""
+    """Cancel while bytes flow.
+
+    The row says so, the server discards, the next file takes its place, retry works.
+    """
     server = slow(rate=4e6)
     page = visit(server.url)
     page.choose(make_file("film.mp4", 30_000_000), make_file("other.bin", 200_000))

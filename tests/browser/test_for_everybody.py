@@ -1,4 +1,7 @@
-"""Usable by keyboard, by ear, on a phone, in the dark, without motion: promises about the document as it is shown."""
+"""Usable by keyboard, by ear, on a phone, in the dark, without motion.
+
+Promises about the document as it is shown.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +93,10 @@ def every_state(page: UploadsPage, make_file: MakeFile) -> None:
 def test_every_text_has_enough_contrast(
     visit: OpenPage, slow: Slow, make_file: MakeFile, tmp_path: Path, scheme: str
 ) -> None:
-    """4.5 : 1 for every visible text, in both schemes, in every state of a row. A picture is left for human eyes."""
+    """4.5 : 1 for every visible text, in both schemes, in every state of a row.
+
+    A picture is left for human eyes.
+    """
     page = visit(slow(rate=2e6, limit=80_000_000).url)
     page.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
     every_state(page, make_file)
@@ -118,7 +124,8 @@ def test_a_phone_shows_everything_without_scrolling_sideways(
 
 
 def test_the_keyboard_alone_is_enough(serve: Serve, visit: OpenPage, make_file: MakeFile) -> None:
-    """Tab and Enter choose and send a file, reach its link, digest and details, delete it with two presses, lose no focus."""
+    """Tab and Enter choose and send a file, reach its link, digest and details, delete it with two
+    presses, lose no focus."""
     server = serve()
     page = visit(server.url)
     keys = page.page.keyboard
@@ -163,7 +170,10 @@ def test_the_keyboard_alone_is_enough(serve: Serve, visit: OpenPage, make_file: 
 def test_the_focus_stays_near_when_a_button_goes_away(
     visit: OpenPage, slow: Slow, make_file: MakeFile
 ) -> None:
-    """Cancel by keyboard, then remove: the focus goes to Retry, then to the next row, never back to the top."""
+    """Cancel by keyboard, then remove.
+
+    The focus goes to Retry, then to the next row, never back to the top.
+    """
     page = visit(slow(rate=2e6).url)
     page.choose(make_file("a.mp4", 30_000_000), make_file("b.mp4", 30_000_000))
     page.wait_for("b.mp4", "sending")
@@ -182,13 +192,16 @@ def test_the_focus_stays_near_when_a_button_goes_away(
 def test_beginnings_and_endings_are_announced_and_percents_are_not(
     visit: OpenPage, slow: Slow, make_file: MakeFile
 ) -> None:
-    """The live region says that it begins, that it is stored, that it failed; it is silent in between."""
+    """The live region says that it begins, that it is stored, that it failed.
+
+    It is silent in between.
+    """
     page = visit(slow(rate=4e6, limit=50_000_000).url)
     page.page.evaluate(
         """() => {
-          window.said = [];
+          window.announced = [];
           const region = document.querySelector("[aria-live=polite]");
-          new MutationObserver(() => window.said.push(region.textContent)).observe(region, { childList: true });
+          new MutationObserver(() => window.announced.push(region.textContent)).observe(region, { childList: true });
         }"""
     )
     page.choose(make_file("film.mp4", 12_000_000))
@@ -198,17 +211,18 @@ def test_beginnings_and_endings_are_announced_and_percents_are_not(
     page.wait_for("big.iso", "failed")
     expect(page.announcer).to_contain_text("failed")
 
-    said = page.page.evaluate("() => window.said")
-    assert said[0] == "1 file added. film.mp4 being sent"
-    assert said[1] == "film.mp4 stored"
-    assert "big.iso failed: This file is 60 MB; the server takes up to 50 MB" in said[-1]
-    assert len(said) <= 4
+    announced = page.page.evaluate("() => window.announced")
+    assert announced[0] == "1 file added. film.mp4 being sent"
+    assert announced[1] == "film.mp4 stored"
+    assert "big.iso failed: This file is 60 MB; the server takes up to 50 MB" in announced[-1]
+    assert len(announced) <= 4
 
 
 def test_everything_has_a_name_and_the_bar_a_value_in_words(
     visit: OpenPage, slow: Slow, make_file: MakeFile
 ) -> None:
-    """Landmarks, headings, names for all controls, and a progress bar that says what its number means."""
+    """Landmarks, headings, names for all controls, and a progress bar that says what its number
+    means."""
     page = visit(slow(rate=2e6, limit=80_000_000).url)
     every_state(page, make_file)
 
@@ -225,7 +239,7 @@ def test_everything_has_a_name_and_the_bar_a_value_in_words(
     expect(page.page.locator("html")).to_have_attribute("lang", "en")
 
 
-def test_the_title_tells_the_progress_of_all(
+def test_the_title_shows_the_progress_of_all_uploads(
     visit: OpenPage, slow: Slow, make_file: MakeFile
 ) -> None:
     """A tab in the background says how far it is, and at the end that it is done."""
@@ -236,7 +250,7 @@ def test_the_title_tells_the_progress_of_all(
     expect(page.page).to_have_title("2 files stored – Sluiceway", timeout=30_000)
 
 
-def test_who_wants_no_motion_gets_none(serve: Serve, visit: OpenPage, make_file: MakeFile) -> None:
+def test_reduced_motion_is_respected(serve: Serve, visit: OpenPage, make_file: MakeFile) -> None:
     """prefers-reduced-motion: the layers jump instead of gliding."""
     page = visit(serve().url)
     page.choose(make_file("a.txt", 10))

@@ -1,4 +1,7 @@
-"""The page at a gateway: the bar waits for the server behind it, and that server's answer is what the row shows."""
+"""The page at a gateway.
+
+The bar waits for the server behind it, and that server's answer is what the row shows.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ import requests
 from playwright.sync_api import BrowserContext, Page, expect
 
 from browser.conftest import OpenPage
-from browser.test_sluice_drop import drop, told
+from browser.test_sluice_drop import drop, events
 from browser.uploads_page import Sample, UploadsPage
 from fix_gateway import Gateway
 from fix_server import Serve
@@ -30,7 +33,7 @@ BY_KERNEL = "Kept: acknowledged by the destination's network, not yet confirmed 
 
 
 class Reader:
-    """A backend that reads no further than it is allowed to, and answers when it is told to."""
+    """A backend that reads and answers only when the test lets it."""
 
     def __init__(self) -> None:
         self.allowed = 0  # bytes of the request's body
@@ -49,7 +52,8 @@ class Reader:
             self.moved.notify_all()
 
     def __call__(self, exchange: Exchange) -> None:
-        # Loopback would buffer megabytes: what its kernel acknowledged and what it has read would be far apart.
+        # Loopback would buffer megabytes: what its kernel acknowledged and what it has read would
+        # be far apart.
         exchange.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 128 << 10)
         length = int(exchange.headers["content-length"])
         while self.taken < length:
@@ -70,8 +74,8 @@ def says(status: int, kind: str, body: bytes, **headers: str) -> Callable[[Excha
 
     def act(exchange: Exchange) -> None:
         exchange.read_body()
-        told = {name.replace("_", "-"): value for name, value in headers.items()}
-        exchange.reply(status, {**({"Content-Type": kind} if kind else {}), **told}, body)
+        sent_headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        exchange.reply(status, {**({"Content-Type": kind} if kind else {}), **sent_headers}, body)
 
     return act
 
@@ -97,7 +101,10 @@ def full(sample: Sample) -> bool:
 def test_a_file_goes_through_to_the_next_server_and_the_link_leads_to_it(
     context: BrowserContext, serve: Serve, gateway: Gateway, visit: OpenPage, tmp_path: Path
 ) -> None:
-    """Page, gateway, second server, disk: its bytes, its link, its digest; the bar full only after the answer."""
+    """Page, gateway, second server, disk: its bytes, its link, its digest.
+
+    The bar full only after the answer.
+    """
     UploadsPage.record(context)
     back = serve()
     front = gateway(f"{back.url}/files")
@@ -125,10 +132,13 @@ def test_a_file_goes_through_to_the_next_server_and_the_link_leads_to_it(
     assert opened.value.locator("body").inner_text().startswith("Dear reader,")
 
 
-def test_the_bar_follows_what_the_backend_takes_and_stays_below_full_until_it_says_yes(
+def test_the_bar_stays_below_full_until_the_backend_answers(
     context: BrowserContext, gateway: Gateway, visit: OpenPage, make_file: MakeFile
 ) -> None:
-    """It reads in steps, stops, reads all and lets the page wait: the bar stands where it stands, and the words say why."""
+    """It reads in steps, stops, reads all and lets the page wait.
+
+    The bar stands where it stands, and the words say why.
+    """
     UploadsPage.record(context)
     backend = Reader()
     with page_before(gateway, visit, backend) as page:
@@ -227,7 +237,10 @@ def test_a_refusal_of_the_backend_is_shown_in_words(
     title: str,
     advice: str,
 ) -> None:
-    """Whatever the body is: the status, what it means, the backend's own words as plain text, and what to do."""
+    """Whatever the body is.
+
+    The status, what it means, the backend's own words as plain text, and what to do.
+    """
     with page_before(gateway, visit, act) as page:
         page.choose(make_file("emma.csv", 300_000))
         row = page.wait_for("emma.csv", "failed")
@@ -246,7 +259,10 @@ def test_a_refusal_of_the_backend_is_shown_in_words(
 def test_an_early_refusal_stops_a_large_file(
     gateway: Gateway, visit: OpenPage, make_file: MakeFile
 ) -> None:
-    """The backend answers after the head of 700 MB: the row has its words while most was never sent."""
+    """The backend answers after the head of 700 MB.
+
+    The row has its words while most was never sent.
+    """
 
     def early(exchange: Exchange) -> None:
         exchange.wait()
@@ -304,7 +320,7 @@ YES = {
 
 
 @pytest.mark.parametrize(("act", "words", "link"), YES.values(), ids=YES)
-def test_every_yes_is_a_yes_and_only_a_safe_place_is_a_link(
+def test_every_2xx_is_a_success_and_only_a_safe_location_is_a_link(
     gateway: Gateway,
     visit: OpenPage,
     make_file: MakeFile,
@@ -312,7 +328,10 @@ def test_every_yes_is_a_yes_and_only_a_safe_place_is_a_link(
     words: str,
     link: str | None,
 ) -> None:
-    """Any 2xx with any body ends well; Location is the link, an entry's relative url is not; no digest nobody told."""
+    """Any 2xx with any body ends well; Location is the link, an entry's relative url is not.
+
+    No digest is shown unless the response has one.
+    """
     with Peer(act) as peer:
         page = visit(gateway(f"{peer.url}/books").url)
         page.choose(make_file("emma.txt", 200_000))
@@ -334,7 +353,8 @@ def test_every_yes_is_a_yes_and_only_a_safe_place_is_a_link(
 def test_a_place_is_a_link_only_over_http_and_under_its_own_name(
     serve: Serve, visit: OpenPage
 ) -> None:
-    """Scripts, data, files and addresses that begin with somebody else's name are no links, whoever tells them."""
+    """Scripts, data, files and addresses that begin with somebody else's name are no links, whoever
+    tells them."""
     page = visit(serve().url).page
     safe = "(address) => import('/page/uploads/response.js').then(({ httpLink }) => httpLink(address, 'https://a.example/files'))"
 
@@ -353,10 +373,13 @@ def test_a_place_is_a_link_only_over_http_and_under_its_own_name(
         assert page.evaluate(safe, address) == "", address
 
 
-def test_what_the_backend_says_stands_in_the_details(
+def test_the_backends_text_stands_in_the_details(
     gateway: Gateway, visit: OpenPage, make_file: MakeFile
 ) -> None:
-    """Its words of a success, in quotation marks; and that it took most of the time, by the name "backend"."""
+    """Its words of a success, in quotation marks.
+
+    And that it took most of the time, by the name "backend".
+    """
     backend = Reader()
     with page_before(gateway, visit, backend) as page:
         page.choose(make_file("emma.txt", 400_000))
@@ -392,10 +415,13 @@ def test_a_note_of_the_server_stands_in_the_details(
         expect(notes).to_have_text("The destination's answer was too long to be passed on")
 
 
-def test_a_destination_nobody_reaches_is_told_as_that_and_the_rest_waits(
+def test_an_unreachable_destination_is_shown_and_the_queue_pauses(
     gateway: Gateway, visit: OpenPage, make_file: MakeFile
 ) -> None:
-    """The backend is not there: said of the destination, not of this server, and the other files are not thrown after it."""
+    """The backend is not there.
+
+    Said of the destination, not of this server, and the other files are not thrown after it.
+    """
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     page = visit(gateway(f"http://127.0.0.1:{port}/books").url)
@@ -410,10 +436,13 @@ def test_a_destination_nobody_reaches_is_told_as_that_and_the_rest_waits(
     expect(page.row("d.txt")).to_have_attribute("data-state", "waiting")
 
 
-def test_of_several_destinations_each_is_told(
+def test_the_details_name_each_of_several_destinations(
     serve: Serve, gateway: Gateway, visit: OpenPage, make_file: MakeFile
 ) -> None:
-    """Two servers take it, a best-effort one refuses: the details name all three, with what each said, and link to the copies."""
+    """Two servers take it, a best-effort one refuses.
+
+    The details name all three, with what each said, and link to the copies.
+    """
     one, two = serve(), serve()
     with Peer(says(507, "text/plain", b"full")) as third:
         more = ("--to", f"{two.url}/files", "--to", f"best-effort:{third.url}/books")
@@ -435,13 +464,16 @@ def test_of_several_destinations_each_is_told(
         expect(places.nth(2).get_by_role("link")).to_have_count(0)
         assert (
             details.inner_text().count(f"{third.url}/books") <= 2
-        )  # a note the place tells is not told again
+        )  # a note of a destination is not repeated
 
 
-def test_the_element_tells_where_the_file_is_now(
+def test_the_elements_event_has_the_files_location(
     context: BrowserContext, serve: Serve, gateway: Gateway, make_file: MakeFile
 ) -> None:
-    """<sluice-drop> at a gateway: the event carries the link at the second server, and who took the time."""
+    """<sluice-drop> at a gateway.
+
+    The event carries the link at the second server, and who took the time.
+    """
     back = serve()
     front = gateway(f"{back.url}/files")
     page: Page = context.new_page()
@@ -453,15 +485,15 @@ def test_the_element_tells_where_the_file_is_now(
     page.goto(f"{front.url}/shelf")
     page.evaluate(
         """() => {
-          window.told = [];
-          document.addEventListener("sluice-done", ({ target, detail }) => window.told.push(["sluice-done", target.id, detail]));
+          window.events = [];
+          document.addEventListener("sluice-done", ({ target, detail }) => window.events.push(["sluice-done", target.id, detail]));
         }"""
     )
     expect(page.get_by_role("button", name="Add")).to_be_visible()
     drop(page, make_file("emma.epub", 300_000))
     expect(page.locator("sluice-drop .status")).to_contain_text("stored, finished in")
 
-    (done,) = told(page, "sluice-done")
+    (done,) = events(page, "sluice-done")
     (key,) = back.stored()
     assert done["links"] == [f"{back.url}/files/{key}"]
     assert done["entries"][0]["url"] == f"{back.url}/files/{key}"

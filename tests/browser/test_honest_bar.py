@@ -1,4 +1,7 @@
-"""The bar tells the truth: it follows the destination, and 100 % comes with the server's yes, not before."""
+"""The bar tells the truth.
+
+It follows the destination, and 100 % comes with the server's yes, not before.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,10 @@ def full(sample: Sample) -> bool:
 def test_the_bar_is_never_full_before_the_servers_answer(
     recorded: OpenPage, slow: Slow, make_file: MakeFile
 ) -> None:
-    """A slow destination with a late yes: every frame is looked at; full only once the answer was there."""
+    """A slow destination with a late yes: every frame is looked at.
+
+    Full only once the answer was there.
+    """
     page = recorded(slow(rate=8e6, yes=1.5).url)
     page.choose(make_file("film.mp4", 12_000_000))
     page.wait_for("film.mp4", "done", 30)
@@ -58,10 +64,11 @@ def test_the_bar_is_never_full_before_the_servers_answer(
     assert samples[-1].kept > 0.9999
 
 
-def test_the_bar_follows_what_is_kept_and_shows_what_arrived_beside_it(
+def test_the_bar_shows_kept_bytes_and_arrived_bytes(
     recorded: OpenPage, slow: Slow, make_file: MakeFile
 ) -> None:
-    """Kept grows step by step, never goes back, is never ahead of arrived, and both are told in words."""
+    """Kept grows step by step, never goes back, is never ahead of arrived, and both are shown in
+    words."""
     page = recorded(slow(rate=6e6).url)
     page.choose(make_file("film.mp4", 15_000_000))
     page.wait_for("film.mp4", "done", 30)
@@ -95,22 +102,28 @@ def test_the_bar_follows_what_is_kept_and_shows_what_arrived_beside_it(
 def test_after_the_last_byte_it_says_who_is_still_at_work(
     recorded: OpenPage, slow: Slow, make_file: MakeFile
 ) -> None:
-    """Everything has arrived and the destination has not said yes: words instead of a full bar and silence."""
+    """Everything has arrived and the destination has not said yes.
+
+    Words instead of a full bar and silence.
+    """
     page = recorded(slow(yes=1.5).url)
     page.choose(make_file("film.mp4", 3_000_000))
     page.wait_for("film.mp4", "settling")
 
     expect(page.status("film.mp4")).to_have_text(re.compile("arrived – |sent all|being checked"))
     page.wait_for("film.mp4", "done")
-    told = {sample.status for sample in page.samples()}
-    said = re.compile("destination is still writing|waiting for the destination|being checked")
-    assert any(said.search(text) for text in told), told
+    statuses = {sample.status for sample in page.samples()}
+    waiting = re.compile("destination is still writing|waiting for the destination|being checked")
+    assert any(waiting.search(text) for text in statuses), statuses
 
 
-def test_arrived_is_said_only_of_what_the_server_has(
+def test_arrived_counts_only_bytes_that_the_server_has(
     recorded: OpenPage, slow: Slow, make_file: MakeFile
 ) -> None:
-    """Megabytes that left the browser lie in the network's buffers for seconds: until the server has them, not "arrived"."""
+    """Megabytes that left the browser lie in the network's buffers for seconds.
+
+    Until the server has them, not "arrived".
+    """
     page = recorded(slow(rate=6e6).url)
     page.choose(make_file("film.mp4", 15_000_000))
     page.wait_for("film.mp4", "done", 30)
@@ -139,7 +152,10 @@ def test_an_empty_file_is_stored_and_full_only_then(
 def test_without_the_servers_word_the_bar_says_sent_and_claims_nothing_kept(
     recorded: OpenPage, context: BrowserContext, slow: Slow, make_file: MakeFile
 ) -> None:
-    """No event stream, no answer to questions: the bar shows what was sent, calls it that, and stays below full."""
+    """No event stream, no answer to questions.
+
+    The bar shows what was sent, calls it that, and stays below full.
+    """
     context.route("**/uploads/**", lambda route: route.abort())
     page = recorded(slow(rate=8e6, yes=0.5).url)
     page.choose(make_file("film.mp4", 12_000_000))
@@ -159,11 +175,15 @@ def test_without_the_servers_word_the_bar_says_sent_and_claims_nothing_kept(
 def test_where_a_proxy_holds_the_stream_back_the_page_asks_by_itself(
     recorded: OpenPage, context: BrowserContext, slow: Slow, make_file: MakeFile
 ) -> None:
-    """A stream that stays silent is given up for a question a second: the bar shows kept all the same."""
+    """A stream that stays silent is given up for a question a second.
+
+    The bar shows kept all the same.
+    """
 
     def hold_back(route: Route) -> None:
         if "text/event-stream" not in route.request.headers.get("accept", ""):
-            route.continue_()  # the others hang, as behind a proxy that gathers an answer before it passes it on
+            # the others hang, as behind a proxy that gathers an answer before it passes it on
+            route.continue_()
 
     context.route("**/uploads/**", hold_back)
     page = recorded(slow(rate=2e6).url)
@@ -177,7 +197,10 @@ def test_where_a_proxy_holds_the_stream_back_the_page_asks_by_itself(
 def test_two_gibibytes_are_stored_with_the_right_digest(
     serve: Serve, recorded: OpenPage, make_file: MakeFile
 ) -> None:
-    """A file larger than any 32-bit count: stored whole, digest shown, the bar honest all the way."""
+    """A file larger than any 32-bit count.
+
+    Stored whole, digest shown, the bar honest all the way.
+    """
     server = serve()
     page = recorded(server.url)
     file = make_file("disk.img", 2 * GIB)

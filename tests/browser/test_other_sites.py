@@ -1,4 +1,7 @@
-"""Pages of other sites in a real browser: those that are allowed upload, all others reach nothing, and no upload is ever run."""
+"""Pages of other sites in a real browser.
+
+Those that are allowed upload, all others reach nothing, and no upload is ever run.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +84,10 @@ def rebinding(playwright: Playwright) -> Iterator[Browser]:
 def test_the_element_works_on_a_page_of_an_allowed_origin(
     context: BrowserContext, serve: Serve
 ) -> None:
-    """Script, upload, progress and answer come from the other server; the answer's link can be read and leads there."""
+    """Script, upload, progress and answer come from the other server.
+
+    The answer's link can be read and leads there.
+    """
     with site() as other:
         origin = written(other, "")
         server = serve("--allow-origin", origin)
@@ -97,7 +103,7 @@ def test_the_element_works_on_a_page_of_an_allowed_origin(
         assert result["name"] == "sluice-done"
         assert result["links"][0].startswith(server.url + "/files/")
         assert requests.get(result["links"][0], timeout=10).text == "hello"
-        told = page.evaluate(
+        results = page.evaluate(
             """async (url) => {
               const put = await fetch(url + "/files/by-page", { method: "PUT", body: "1", headers: { "If-None-Match": "*" } });
               const again = await fetch(url + "/files/by-page", { method: "PUT", body: "2", headers: { "If-None-Match": "*" } });
@@ -107,7 +113,7 @@ def test_the_element_works_on_a_page_of_an_allowed_origin(
             }""",
             server.url,
         )
-        assert told == [201, "/files/by-page", True, 412, "precondition-failed", 204]
+        assert results == [201, "/files/by-page", True, 412, "precondition-failed", 204]
 
 
 def test_a_page_that_is_not_allowed_neither_reads_nor_writes(
@@ -119,7 +125,7 @@ def test_a_page_that_is_not_allowed_neither_reads_nor_writes(
     with site() as other:
         page = context.new_page()
         page.goto(written(other, ""))
-        told = page.evaluate(
+        results = page.evaluate(
             """async (url) => {
               const tries = [
                 () => fetch(url + "/files").then((answer) => answer.text()),
@@ -135,14 +141,15 @@ def test_a_page_that_is_not_allowed_neither_reads_nor_writes(
             }""",
             server.url,
         )
-    assert told == ["refused"] * 5
+    assert results == ["refused"] * 5
     assert server.stored() == {"secret": 6}
 
 
 def test_a_rebound_name_reads_nothing_and_this_machines_names_work(
     rebinding: Browser, serve: Serve
 ) -> None:
-    """The page has the server's own origin as far as the browser knows, and a window of a probe gives no way in."""
+    """The page has the server's own origin as far as the browser knows, and a window of a probe
+    gives no way in."""
     server = serve()
     requests.put(f"{server.url}/files/secret", data=b"secret", timeout=10)
     context = rebinding.new_context()
@@ -178,7 +185,7 @@ def test_an_uploaded_script_is_run_neither_by_the_page_nor_as_a_worker(
     )
     page = context.new_page()
     page.goto(f"{server.url}/")
-    told = page.evaluate(
+    results = page.evaluate(
         """async () => {
           const tag = document.createElement("script");
           tag.src = "/files/evil.js";
@@ -192,14 +199,14 @@ def test_an_uploaded_script_is_run_neither_by_the_page_nor_as_a_worker(
           return [loaded, worker, imported, window.evil === undefined];
         }"""
     )
-    assert told == ["refused", "refused", "refused", True]
+    assert results == ["refused", "refused", "refused", True]
 
 
 @pytest.mark.parametrize("what", ["endpoint", "uploads"])
-def test_a_token_goes_to_no_other_origin_unless_it_is_listed(
+def test_a_token_is_sent_only_to_listed_origins(
     context: BrowserContext, serve: Serve, what: str
 ) -> None:
-    """The upload is not started and the page is told why; listed, the other origin is asked."""
+    """The upload does not start and the page gets the reason; a listed origin is asked."""
     server, asked = serve(), list[Exchange]()
 
     def note(exchange: Exchange) -> None:
@@ -235,7 +242,8 @@ def _as_own(route: object) -> None:
 def test_the_page_works_under_a_policy_that_names_its_own_parts_alone(
     context: BrowserContext, serve: Serve
 ) -> None:
-    """Its modules load and a file goes up, also where a proxy has changed the Host and only the nonce can fit."""
+    """Its modules load and a file goes up, also where a proxy has changed the Host and only the
+    nonce can fit."""
     server: RunningServer = serve("--allowed-host", "behind.example")
     page = context.new_page()
     errors: list[str] = []

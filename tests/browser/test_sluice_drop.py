@@ -1,4 +1,7 @@
-"""<sluice-drop> around somebody else's item: drop on the book, its id travels before the file, events tell the page."""
+"""<sluice-drop> around somebody else's item.
+
+Drop on the book, its id travels before the file, events tell the page.
+"""
 
 from __future__ import annotations
 
@@ -34,10 +37,10 @@ SHELF = """<!doctype html><html lang="en"><title>Shelf</title><body>
   <sluice-drop id="emma" data-book="42" data-owner="jane" {attributes}><h2>Emma</h2><a href="/books/42">Read</a></sluice-drop>
 """
 LISTEN = """() => {
-  window.told = [];
+  window.events = [];
   for (const name of ["sluice-start", "sluice-progress", "sluice-done", "sluice-error"]) {
     document.addEventListener(name, ({ target, detail }) => {
-      window.told.push([name, target.id, JSON.parse(JSON.stringify(detail))]);
+      window.events.push([name, target.id, JSON.parse(JSON.stringify(detail))]);
     });
   }
 }"""
@@ -76,24 +79,27 @@ def drop(page: Page, *paths: Path) -> None:
     devtools.detach()
 
 
-def told(page: Page, name: str) -> list[dict[str, Any]]:
-    return [detail for event, _, detail in page.evaluate("() => window.told") if event == name]
+def events(page: Page, name: str) -> list[dict[str, Any]]:
+    return [detail for event, _, detail in page.evaluate("() => window.events") if event == name]
 
 
 def test_a_file_dropped_on_the_item_is_stored_with_the_items_fields(
     shelf: Callable[..., Page], serve: Serve, make_file: MakeFile
 ) -> None:
-    """Drop on the heading inside: the form carries the data- attributes, the events bubble from the item."""
+    """Drop on the heading inside.
+
+    The form carries the data- attributes, the events bubble from the item.
+    """
     server = serve()
     page = shelf(server.url)
     drop(page, make_file("emma.epub", 300_000))
     expect(page.locator("sluice-drop .status")).to_contain_text("stored, finished in")
 
-    (done,) = told(page, "sluice-done")
+    (done,) = events(page, "sluice-done")
     assert done["answers"][0]["fields"] == {"book": ["42"], "owner": ["jane"]}
     (entry,) = done["entries"]
     assert (entry["filename"], entry["size"]) == ("emma.epub", 300_000)
-    names = [(name, target) for name, target, _ in page.evaluate("() => window.told")]
+    names = [(name, target) for name, target, _ in page.evaluate("() => window.events")]
     assert names[0] == ("sluice-start", "emma")
     assert names[-1] == ("sluice-done", "emma")
     assert list(server.stored().values()) == [300_000]
@@ -104,13 +110,16 @@ def test_a_file_dropped_on_the_item_is_stored_with_the_items_fields(
 def test_progress_events_carry_the_three_counters_and_the_bar_shows_kept(
     shelf: Callable[..., Page], slow: Slow, make_file: MakeFile
 ) -> None:
-    """kept <= forwarded <= received <= length at every event; the bar is full only after the last one."""
+    """kept <= forwarded <= received <= length at every event.
+
+    The bar is full only after the last one.
+    """
     page = shelf(slow(rate=6e6, yes=1).url)
     page.evaluate(
         """() => {
           window.values = [];
           const bar = document.querySelector("sluice-drop").shadowRoot.querySelector("[role=progressbar]");
-          const look = () => { window.values.push([Number(bar.getAttribute("aria-valuenow")), window.told.length]); };
+          const look = () => { window.values.push([Number(bar.getAttribute("aria-valuenow")), window.events.length]); };
           new MutationObserver(look).observe(bar, { attributes: true });
         }"""
     )
@@ -119,14 +128,14 @@ def test_progress_events_carry_the_three_counters_and_the_bar_shows_kept(
         "stored, finished in", timeout=30_000
     )
 
-    counters = told(page, "sluice-progress")
+    counters = events(page, "sluice-progress")
     assert len({one["kept"] for one in counters}) > 3
     assert all(
         one["kept"] <= one["forwarded"] <= one["received"] <= one["length"] == 12_000_000
         for one in counters
     )
     assert counters[-1]["kept"] == 12_000_000
-    kinds = [name for name, _, _ in page.evaluate("() => window.told")]
+    kinds = [name for name, _, _ in page.evaluate("() => window.events")]
     early = [
         value
         for value, seen in page.evaluate("() => window.values")
@@ -142,7 +151,10 @@ def test_progress_events_carry_the_three_counters_and_the_bar_shows_kept(
 def test_the_keyboard_adds_a_file(
     shelf: Callable[..., Page], serve: Serve, make_file: MakeFile
 ) -> None:
-    """Tab reaches the item's link and then the button; Enter opens the chooser; the label is the page's own."""
+    """Tab reaches the item's link and then the button; Enter opens the chooser.
+
+    The label is the page's own.
+    """
     page = shelf(serve().url, 'label="Add the text of Emma"')
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Read")).to_be_focused()
@@ -158,45 +170,54 @@ def test_the_keyboard_adds_a_file(
     expect(page.get_by_role("button", name="Add the text of Emma")).to_be_focused()
 
 
-def test_a_refusal_is_told_in_words_and_as_an_event(
+def test_a_refusal_is_shown_and_sent_as_an_event(
     shelf: Callable[..., Page], serve: Serve, make_file: MakeFile
 ) -> None:
-    """Too large: sluice-error with the stable code, words below the item, no sluice-done, another try possible."""
+    """Too large.
+
+    Sluice-error with the stable code, words below the item, no sluice-done, another try possible.
+    """
     page = shelf(serve("--max-size", "1MB").url)
     drop(page, make_file("emma.pdf", 3_000_000))
 
     expect(page.locator("sluice-drop .status")).to_contain_text(
         "This file is 3 MB; the server takes up to 1 MB."
     )
-    (error,) = told(page, "sluice-error")
+    (error,) = events(page, "sluice-error")
     assert error["code"] == "too-large"
     assert {"title", "detail", "todo"} <= set(error)
-    assert told(page, "sluice-done") == []
+    assert events(page, "sluice-done") == []
     expect(page.get_by_role("button", name="Retry")).to_be_visible()
 
 
 def test_several_files_only_where_the_page_allows_it(
     shelf: Callable[..., Page], serve: Serve, make_file: MakeFile
 ) -> None:
-    """Two files on a single item send nothing and say why; with `multiple` both are stored and told together."""
+    """Two files on a single item send nothing and say why.
+
+    With `multiple` both are stored and reported together.
+    """
     server = serve()
     page = shelf(server.url)
     drop(page, make_file("one.txt", 1), make_file("two.txt", 2))
     expect(page.locator("sluice-drop .status")).to_have_text("Only one file can be dropped here.")
-    assert [error["code"] for error in told(page, "sluice-error")] == ["one-file"]
+    assert [error["code"] for error in events(page, "sluice-error")] == ["one-file"]
     assert server.stored() == {}
 
     page.evaluate("() => document.querySelector('sluice-drop').setAttribute('multiple', '')")
     drop(page, make_file("one.txt", 1), make_file("two.txt", 2))
     expect(page.locator("sluice-drop .status")).to_have_text("2 files stored")
-    (done,) = told(page, "sluice-done")
+    (done,) = events(page, "sluice-done")
     assert sorted(entry["filename"] for entry in done["entries"]) == ["one.txt", "two.txt"]
 
 
-def test_each_stored_file_is_told_once_however_often_the_rest_is_tried(
+def test_each_stored_file_is_reported_once_despite_retries(
     shelf: Callable[..., Page], serve: Serve, make_file: MakeFile
 ) -> None:
-    """The second of two files fails at first: sluice-done tells the first, and after the retry the second alone."""
+    """The second of two files fails at first.
+
+    Sluice-done tells the first, and after the retry the second alone.
+    """
     page = shelf(serve().url, 'multiple max-parallel="1"')
     tried: list[str] = []
 
@@ -214,7 +235,7 @@ def test_each_stored_file_is_told_once_however_often_the_rest_is_tried(
     expect(page.locator("sluice-drop .status")).to_have_text("2 files stored")
 
     done = [
-        [entry["filename"] for entry in detail["entries"]] for detail in told(page, "sluice-done")
+        [entry["filename"] for entry in detail["entries"]] for detail in events(page, "sluice-done")
     ]
     assert done == [["one.txt"], ["two.txt"]]
 
@@ -222,7 +243,7 @@ def test_each_stored_file_is_told_once_however_often_the_rest_is_tried(
 def test_cancel_stops_the_upload(
     shelf: Callable[..., Page], slow: Slow, make_file: MakeFile
 ) -> None:
-    """The button below the item ends it; nothing is stored and nothing is told as done."""
+    """The button below the item ends it; nothing is stored and no done event comes."""
     server = slow(rate=3e6)
     page = shelf(server.url)
     drop(page, make_file("emma.epub", 30_000_000))
@@ -231,13 +252,14 @@ def test_cancel_stops_the_upload(
 
     expect(page.locator("sluice-drop .status")).to_have_text("cancelled, nothing was stored")
     expect(page.get_by_role("button", name="Add a file")).to_be_visible()
-    assert told(page, "sluice-done") == []
+    assert events(page, "sluice-done") == []
     assert server.stored() == []
 
 
 @dataclass
 class OtherApp:
-    """An app that only serves the element's script and takes a form in its own way, without telling any progress."""
+    """An app that only serves the element's script and takes a form in its own way, without telling
+    any progress."""
 
     url: str = ""
     requests: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
@@ -285,13 +307,16 @@ def other_app() -> Iterator[OtherApp]:
 def test_the_fields_come_before_the_file_and_another_apps_answer_is_handed_on(
     shelf: Callable[..., Page], make_file: MakeFile
 ) -> None:
-    """The body as it goes over the wire: fields, then the file, whole. A token is sent, an answer of any form is told."""
+    """The body as it goes over the wire: fields, then the file, whole.
+
+    A token is sent, a response of any form is reported.
+    """
     with other_app() as app:
         page = shelf(app.url, 'endpoint="/books/42/text" part="text" token="a-secret"')
         drop(page, make_file("emma.txt", 2000))
         expect(page.locator("sluice-drop .status")).to_contain_text("stored, finished in")
 
-        (done,) = told(page, "sluice-done")
+        (done,) = events(page, "sluice-done")
         page.close()
     assert done == {
         "entries": [],

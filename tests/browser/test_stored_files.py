@@ -1,4 +1,7 @@
-"""The list of stored files: in pages, with hostile names shown as plain text, deleted only on a second press."""
+"""The list of stored files.
+
+In pages, with hostile names shown as plain text, deleted only on a second press.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ pytestmark = pytest.mark.chromium
 
 
 def test_long_lists_come_in_pages(serve: Serve, visit: OpenPage) -> None:
-    """120 files: the first fifty, then more by a button, until all are there and the button is gone."""
+    """120 files.
+
+    The first fifty, then more by a button, until all are there and the button is gone.
+    """
     server = serve("--key-template", "{filename}")
     with requests.Session() as session:
         for number in range(120):
@@ -52,7 +58,10 @@ def test_all_files_come_as_one_zip(serve: Serve, visit: OpenPage, tmp_path: Path
 
 
 def test_a_name_is_text_whatever_it_contains(serve: Serve, visit: OpenPage, tmp_path: Path) -> None:
-    """Markup in a name is shown, not run: in the list, where files may lie that came by other ways, and in the queue."""
+    """Markup in a name is shown, not run.
+
+    In the list, where files may lie that came by other ways, and in the queue.
+    """
     server = serve()
     name = "<img src=x onerror=document.title='run'>.txt"
     server.root.mkdir(exist_ok=True)

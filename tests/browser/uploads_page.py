@@ -1,4 +1,7 @@
-"""The page as a person sees it: what the tests may touch, and a recorder of everything its bars ever showed."""
+"""The page as a person sees it.
+
+What the tests may touch, and a recorder of everything its bars ever showed.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, e
 
 __all__ = ["Complaints", "Sample", "UploadsPage", "catch_choosers"]
 
-# Runs before the page's own script. `answered` counts the answers of uploads: readyState 4 comes before `load`, so a
+# Runs before the page's own script. `answered` counts the answers of uploads: readyState 4 comes
+# before `load`, so a
 # bar that is full while `answered` is 0 was full before the server's answer.
 RECORD = """() => {
   window.answered = 0;
@@ -64,7 +68,8 @@ class Sample:
 
 @dataclass
 class Complaints:
-    """Script errors and breaches of the content security policy, from all pages that were listened to."""
+    """Script errors and breaches of the content security policy, from all pages that were listened
+    to."""
 
     found: list[str] = field(default_factory=list)
 
@@ -73,13 +78,17 @@ class Complaints:
         page.on("console", self._console)
 
     def _console(self, message: ConsoleMessage) -> None:
-        # An answer of 4xx or 5xx is written to the console by the browser itself; those are what some tests are about.
+        # An answer of 4xx or 5xx is written to the console by the browser itself; those are what
+        # some tests are about.
         if message.type == "error" and "Failed to load resource" not in message.text:
             self.found.append(message.text)
 
 
 def catch_choosers(page: Page) -> None:
-    """From now on no file chooser opens a window. Asked for at the key press alone, it would come too late at times."""
+    """From now on no file chooser opens a window.
+
+    Asked for at the key press alone, it would come too late at times.
+    """
     page.on("filechooser", lambda _: None)
 
 
@@ -100,7 +109,8 @@ class UploadsPage:
         chooser.value.set_files([str(file) for file in files])
 
     def drop(self, *paths: Path) -> None:
-        """Drop files and folders from the desktop into the middle of the page, by the browser's own drag events."""
+        """Drop files and folders from the desktop into the middle of the page, by the browser's own
+        drag events."""
         devtools = self.page.context.new_cdp_session(self.page)
         data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
         for kind in ("dragEnter", "dragOver", "drop"):

@@ -1,4 +1,8 @@
-"""Who may send: the token on every verb, no page of another site, and a log that tells no secrets and runs no escapes."""
+"""Who may send.
+
+The token on every verb, no page of another site, and a log that tells no secrets and runs no
+escapes.
+"""
 
 from __future__ import annotations
 
@@ -60,8 +64,11 @@ PATHS = [
 @pytest.mark.parametrize(
     "method", ["GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "PATCH", "TRACE"]
 )
-def test_no_verb_works_without_the_token(closed: RunningServer, method: str) -> None:
-    """Every verb on every path but the probes: 401 with both ways to sign in named, before anything else is looked at."""
+def test_no_method_works_without_the_token(closed: RunningServer, method: str) -> None:
+    """Every verb on every path but the probes.
+
+    401 with both ways to sign in named, before anything else is looked at.
+    """
     for path in PATHS:
         for wrong in [[], *([line] for line in WRONG)]:
             with Wire(closed.port) as wire:
@@ -94,7 +101,7 @@ def test_the_token_opens_as_bearer_and_as_password(closed: RunningServer) -> Non
     assert requests.get(f"{closed.url}/readyz", timeout=10).status_code == 200
 
 
-def test_a_token_in_the_query_is_no_token(closed: RunningServer) -> None:
+def test_a_token_in_the_query_is_ignored(closed: RunningServer) -> None:
     """URLs end in logs and histories."""
     assert (
         requests.get(
@@ -141,7 +148,10 @@ def test_no_secret_reaches_the_log(closed: RunningServer) -> None:
 
 
 def test_control_bytes_are_escaped_in_the_log(taker: RunningServer) -> None:
-    """A path may hold anything once decoded: the log stays one line a request, without an escape for the terminal."""
+    """A path may hold anything once decoded.
+
+    The log stays one line a request, without an escape for the terminal.
+    """
     requests.get(f"{taker.url}/healthz", timeout=10)
     eventually(lambda: "GET /healthz" in taker.log(), "the log is past its first lines")
     logged = len(taker.lines)
@@ -205,7 +215,10 @@ def test_a_page_of_another_site_cannot_write(
 
 
 def test_the_log_does_not_tell_upload_ids(serve: Serve) -> None:
-    """Whoever reads the log must not be able to watch or cancel uploads: their ids are left out of it."""
+    """Whoever reads the log must not be able to watch or cancel uploads.
+
+    Their ids are left out of it.
+    """
     server = serve()
     upload = "an-id-nobody-guesses-0123456789"
     requests.get(f"{server.url}/uploads/{upload}", timeout=10)

@@ -1,6 +1,6 @@
 """The files in deploy/ are what runs here: only ports, paths and the destination are others. Each server is ended by its id.
 
-Through each a body streams, raw and as a form; progress is told while it does; an upload under way survives a stop.
+Through each a body streams, raw and as a form; progress is reported meanwhile; a running upload survives a stop.
 What docs/deploy.md says of a line, a test here shows.
 """
 
@@ -74,7 +74,7 @@ class Deployed:
 
     name: str
     port: int
-    process: subprocess.Popen[Any]  # the one to be told to stop
+    process: subprocess.Popen[Any]  # the one that gets the stop signal
     peer: Peer
     temporary: Path
 
@@ -87,7 +87,8 @@ class Deployed:
         return f"http://127.0.0.1:{self.port}{self.prefix}"
 
     def begun(self, kind: str, size: int) -> tuple[bytes, bytes]:
-        """A request of `size` bytes of file, up to the file's first byte, and what stands behind its last one."""
+        """A request of `size` bytes of file, up to the file's first byte, and what stands behind
+        its last one."""
         if kind == "raw":
             return head("PUT", f"{self.prefix}/files/a.bin", f"Content-Length: {size}"), b""
         begun = form_begun(("title", None, b"T"), ("file", "a.bin", b""))
@@ -149,7 +150,10 @@ def started(
 def behind_nginx(
     folder: Path, server: RunningServer, stack: ExitStack, patience: str = "60s"
 ) -> tuple[subprocess.Popen[Any], int]:
-    """The site's file as it is, but for two addresses, inside the main file that a system has; `patience` with clients."""
+    """The site's file as it is, but for two addresses, inside the main file that a system has.
+
+    `patience` with clients.
+    """
     stack.callback(server.stop)
     port = free_port()
     site = (DEPLOY / "nginx.conf").read_text("utf-8")
@@ -176,12 +180,12 @@ def behind_nginx(
 
 def answers(one: Deployed, process: subprocess.Popen[Any]) -> bool:
     folder = one.temporary.parent
-    told = "".join(
+    output = "".join(
         path.read_text("utf-8", "replace")
         for path in (folder / "printed", folder / "error.log")
         if path.exists()
     )
-    assert process.poll() is None, told
+    assert process.poll() is None, output
     with suppress(requests.RequestException):
         return ask("get", f"{one.url}/healthz", timeout=5).status_code == 200
     return False
@@ -293,17 +297,20 @@ def test_a_refusal_is_read_while_the_client_still_sends(one: Deployed) -> None:
         assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
 
 
-def test_progress_is_told_while_the_upload_waits(one: Deployed) -> None:
-    """The event about the first half arrives before the second half is sent: nobody holds events back."""
+def test_progress_is_reported_while_the_upload_waits(one: Deployed) -> None:
+    """The event about the first half arrives before the second half is sent.
+
+    Nobody holds events back.
+    """
     upload = f"progress-of-{one.name}-at-a-stop"
-    told: list[dict[str, Any]] = []
+    seen: list[dict[str, Any]] = []
 
     def watch() -> None:
         accept = {"Accept": "text/event-stream"}
         with ask(
             "get", f"{one.url}/uploads/{upload}", headers=accept, stream=True, timeout=30
         ) as events:
-            told.extend(
+            seen.extend(
                 json.loads(line[6:])
                 for line in events.iter_lines(chunk_size=1)
                 if line.startswith(b"data: ")
@@ -318,13 +325,14 @@ def test_progress_is_told_while_the_upload_waits(one: Deployed) -> None:
                 + bytes(MIB)
             )
             eventually(
-                lambda: any(0 < event["kept"] <= MIB for event in told), "the first half is told"
+                lambda: any(0 < event["kept"] <= MIB for event in seen),
+                "the first half is reported",
             )
             wire.send(bytes(MIB))
             assert wire.answer().status == 201
     finally:
         watcher.join(30)
-    assert (told[-1]["state"], told[-1]["kept_by"]) == ("complete", "destination")
+    assert (seen[-1]["state"], seen[-1]["kept_by"]) == ("complete", "destination")
 
 
 def test_a_page_may_write_and_a_page_of_another_site_may_not(one: Deployed) -> None:
@@ -364,10 +372,11 @@ def test_a_client_may_pause_for_longer_than_uwsgi_allows_by_default(one: Deploye
 
 
 @pytest.mark.parametrize("name", [*SERVERS, pytest.param("nginx", marks=pytest.mark.nginx)])
-def test_an_upload_under_way_ends_well_when_the_server_is_told_to_stop(
-    name: str, tmp_path: Path
-) -> None:
-    """SIGTERM (for nginx SIGQUIT) in the middle; the rest is sent; 201; then the server ends by itself."""
+def test_a_running_upload_finishes_when_the_server_stops(name: str, tmp_path: Path) -> None:
+    """SIGTERM (for nginx SIGQUIT) in the middle; the rest is sent; 201.
+
+    Then the server ends by itself.
+    """
     if name == "nginx":
         need("nginx")
     answer: list[Answer] = []
@@ -388,7 +397,10 @@ def test_an_upload_under_way_ends_well_when_the_server_is_told_to_stop(
 
 @pytest.mark.nginx
 def test_nginx_ends_an_upload_that_pauses_for_too_long(tmp_path: Path) -> None:
-    """With its limit made short: the client hears 408 or the end, the server behind drops what it had."""
+    """With its limit made short.
+
+    The client hears 408 or the end, the server behind drops what it had.
+    """
     need("nginx")
     (tmp_path / "temporary").mkdir()
     server = start_server(tmp_path / "root")
@@ -401,16 +413,19 @@ def test_nginx_ends_an_upload_that_pauses_for_too_long(tmp_path: Path) -> None:
         with Wire(port) as wire:
             wire.send(head("PUT", "/files/paused", f"Content-Length: {2 * MIB}") + bytes(MIB))
             eventually(server.drafts, "the server has the first half")
-            told = wire.rest()
+            response = wire.rest()
         eventually(lambda: server.drafts() == [], "the server has dropped it")
 
-    assert told == b"" or told.startswith(b"HTTP/1.1 408 ")
+    assert response == b"" or response.startswith(b"HTTP/1.1 408 ")
     assert server.stored() == {}
 
 
 @pytest.mark.nginx
-def test_nginx_gathers_no_download_and_tells_whose_it_is(tmp_path: Path) -> None:
-    """A reader that stops after a KiB holds the server back: its answer ends when the reader goes on. The log has its address."""
+def test_nginx_does_not_buffer_downloads(tmp_path: Path) -> None:
+    """A reader that stops after a KiB holds the server back.
+
+    Its answer ends when the reader goes on. The log has its address.
+    """
     need("nginx")
     (tmp_path / "temporary").mkdir()
     server = start_server(tmp_path / "root")
@@ -455,7 +470,10 @@ def test_the_systemd_unit_is_one(tmp_path: Path) -> None:
 
 
 def test_the_command_in_the_systemd_unit_is_one_that_starts(tmp_path: Path) -> None:
-    """Its words, with a folder, a port and a credential of the test: it serves who has it; TimeoutStopSec is above --shutdown-timeout."""
+    """Its words, with a folder, a port and a credential of the test: it serves who has it.
+
+    TimeoutStopSec is above --shutdown-timeout.
+    """
     unit = (DEPLOY / "sluiceway.service").read_text("utf-8")
     (tmp_path / "token").write_text(TOKEN + "\n")
     words = re.findall(r"^ExecStart=\S+ serve (.+)$", unit, re.MULTILINE)[0].split()

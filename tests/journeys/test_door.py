@@ -1,4 +1,7 @@
-"""What is decided from a request's head alone: how a URL is spelled, under which name, from which page. Before any routing."""
+"""What is decided from a request's head alone.
+
+How a URL is spelled, under which name, from which page. Before any routing.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +80,9 @@ def ask(
     "name",
     ["caf%E9.txt", "caf%E8.txt", "%ff", "a/%c0%ae%c0%ae/b", "%ed%a0%80", "%f5%80%80%80", "x%80/y"],
 )
-def test_a_key_that_is_no_utf_8_is_refused_at_every_verb(plain: RunningServer, name: str) -> None:
+def test_a_key_that_is_not_utf_8_is_refused_for_every_method(
+    plain: RunningServer, name: str
+) -> None:
     """Two names that differ in such bytes must not become one object."""
     for method in ("PUT", "GET", "DELETE", "POST", "PATCH"):
         answer = ask(plain, method, f"/files/{name}", body=b"1" if method == "PUT" else b"")
@@ -88,7 +93,7 @@ def test_a_key_that_is_no_utf_8_is_refused_at_every_verb(plain: RunningServer, n
 @pytest.mark.parametrize(
     "target", ["/caf%E9", "/page/%E9.js", "/uploads/%E9", "/%E9/files", "/healthz%ff"]
 )
-def test_a_path_that_is_no_utf_8_is_refused_everywhere(plain: RunningServer, target: str) -> None:
+def test_a_path_that_is_not_utf_8_is_refused_everywhere(plain: RunningServer, target: str) -> None:
     assert ask(plain, "GET", target).code == "bad-name"
 
 
@@ -102,11 +107,11 @@ QUERIES += ["/fetch?url=http://x/%25E9%E9"]
 
 
 @pytest.mark.parametrize("target", QUERIES)
-def test_a_query_that_is_no_utf_8_is_refused(plain: RunningServer, target: str) -> None:
+def test_a_query_that_is_not_utf_8_is_refused(plain: RunningServer, target: str) -> None:
     assert ask(plain, "GET", target).code == "bad-name"
 
 
-def test_a_name_or_an_upload_id_that_is_no_utf_8_is_refused(plain: RunningServer) -> None:
+def test_a_name_or_upload_id_that_is_not_utf_8_is_refused(plain: RunningServer) -> None:
     """Raw bodies and forms; also names that a gateway would put into its backend's URL."""
     body = form_body(("f", "x", b"x"))
     for query in (
@@ -136,7 +141,10 @@ def test_u_fffd_that_was_sent_as_such_is_a_character_like_others(plain: RunningS
 def test_a_control_character_in_a_key_never_means_another_object(
     plain: RunningServer, control: str
 ) -> None:
-    """At its end, in its middle, at its beginning: 400 for every verb, and the key without it is untouched."""
+    """At its end, in its middle, at its beginning.
+
+    400 for every verb, and the key without it is untouched.
+    """
     assert ask(plain, "PUT", "/files/r", body=b"first").status in (200, 201)
     for key in (f"r{control}", f"{control}r", f"a{control}b", f"r/{control}"):
         for method in ("PUT", "GET", "DELETE"):
@@ -198,16 +206,19 @@ OURS += ["nas.lan.example", "NAS.lan.example.:{port}"]
 
 @pytest.mark.parametrize("host", EVIL)
 def test_a_rebound_name_reaches_nothing(shut: RunningServer, host: str) -> None:
-    """A page whose own name leads to this machine has an equal Origin and Host; only the name tells it apart."""
-    told = host.replace("{port}", str(shut.port))
+    """A page whose own name leads to this machine has an equal Origin and Host.
+
+    Only the name tells it apart.
+    """
+    name = host.replace("{port}", str(shut.port))
     for path in PATHS:
         for method in METHODS:
             answer = ask(
                 shut,
                 method,
                 path,
-                f"Host: {told}",
-                f"Origin: http://{told}",
+                f"Host: {name}",
+                f"Origin: http://{name}",
                 "Sec-Fetch-Site: same-origin",
                 host=None,
             )
@@ -219,8 +230,8 @@ def test_a_rebound_name_reaches_nothing(shut: RunningServer, host: str) -> None:
 def test_the_machines_own_names_and_allowed_ones_are_answered(
     shut: RunningServer, host: str
 ) -> None:
-    told = host.replace("{port}", str(shut.port))
-    assert ask(shut, "GET", "/files", f"Host: {told}", host=None).status == 200
+    name = host.replace("{port}", str(shut.port))
+    assert ask(shut, "GET", "/files", f"Host: {name}", host=None).status == 200
 
 
 def test_the_host_of_an_absolute_target_counts_as_well(shut: RunningServer) -> None:
@@ -229,11 +240,11 @@ def test_the_host_of_an_absolute_target_counts_as_well(shut: RunningServer) -> N
     assert ask(shut, "GET", "http://LOCALHOST:81/files").status == 200
 
 
-def test_a_program_without_host_is_no_browser(shut: RunningServer) -> None:
+def test_a_request_without_host_is_served(shut: RunningServer) -> None:
     assert talk(shut.port, b"GET /healthz HTTP/1.0\r\n\r\n").status == 200
 
 
-def test_with_a_token_or_said_to_be_open_any_name_is_answered(serve: Serve) -> None:
+def test_with_a_token_or_no_auth_any_host_name_is_served(serve: Serve) -> None:
     """A rebound page knows no token; an operator who says --no-auth means it."""
     for options in (["--token", TOKEN], ["--no-auth"]):
         server = serve(*options)
@@ -259,7 +270,7 @@ def test_the_start_says_who_can_reach_a_server_without_a_token_and_the_log_how_a
 ) -> None:
     assert "every user and program of this machine" in shut.log()
     ask(shut, "GET", "/files", host="evil.example")
-    eventually(lambda: "--allowed-host" in shut.log(), "the operator is told")
+    eventually(lambda: "--allowed-host" in shut.log(), "the log says so")
 
 
 # From which page
@@ -313,7 +324,7 @@ def test_origin_and_host_are_compared_as_names_not_as_text(
         "",
     ],
 )
-def test_an_origin_that_is_none_is_refused_readably(plain: RunningServer, origin: str) -> None:
+def test_an_invalid_origin_is_refused_readably(plain: RunningServer, origin: str) -> None:
     answer = ask(plain, "PUT", "/files/odd-origin", f"Origin: {origin}", body=b"1")
     assert (answer.status, answer.code) == (400, "bad-request")
     assert "Traceback" not in plain.log()
@@ -422,7 +433,9 @@ def test_a_preflight_may_ask_for_so_many_header_names(shut: RunningServer) -> No
         assert (answer.headers.get("access-control-allow-headers") == names) == allowed
 
 
-def test_other_pages_get_no_word_of_cors(shut: RunningServer, plain: RunningServer) -> None:
+def test_pages_of_other_origins_get_no_cors_headers(
+    shut: RunningServer, plain: RunningServer
+) -> None:
     """Near misses as well; and a server without the setting says nothing to anybody."""
     asked = ("Access-Control-Request-Method: PUT",)
     for origin in (
@@ -479,7 +492,8 @@ def test_credentials_are_never_allowed_for_every_origin(serve: Serve) -> None:
 
 
 def test_every_answer_keeps_other_sites_out(plain: RunningServer) -> None:
-    """Opener, resource and content policies on pages, files, refusals, probes and what is not there."""
+    """Opener, resource and content policies on pages, files, refusals, probes and what is not
+    there."""
     ask(plain, "PUT", "/files/there", body=b"1")
     for path in [*PATHS, "/files/there", "/%ff", "/files?as=zip", "/files?as=tar"]:
         for method in METHODS[:2]:
@@ -490,7 +504,7 @@ def test_every_answer_keeps_other_sites_out(plain: RunningServer) -> None:
             assert headers["x-content-type-options"] == "nosniff", path
 
 
-def test_a_refusal_of_what_is_no_request_keeps_other_sites_out_as_well(
+def test_the_refusal_of_an_invalid_request_has_safe_headers_too(
     plain: RunningServer,
 ) -> None:
     answer = talk(plain.port, b"GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
@@ -510,7 +524,7 @@ RUN = [
 
 
 @pytest.mark.parametrize("field", [*RUN, "Service-Worker: script"])
-def test_what_was_uploaded_is_never_run(plain: RunningServer, field: str) -> None:
+def test_an_uploaded_file_is_never_run(plain: RunningServer, field: str) -> None:
     ask(plain, "PUT", "/files/evil.js", body=b"alert(1)")
     for path in ("/files/evil.js", "/fetch?url=http://x/evil.js"):
         assert ask(plain, "GET", path, field, "Sec-Fetch-Site: same-origin").status == 403
@@ -519,7 +533,10 @@ def test_what_was_uploaded_is_never_run(plain: RunningServer, field: str) -> Non
 
 
 def test_a_forged_client_does_not_forge_the_log(plain: RunningServer) -> None:
-    """Behind a proxy on this machine: addresses are taken, anything else is told as "-"; the log stays one line a request."""
+    """Behind a proxy on this machine only addresses are logged, and "-" for any other text.
+
+    The log stays one line a request.
+    """
     logged = len(plain.lines)
     forged = [
         '1.2.3.4 "GET /forged" 200',
@@ -547,10 +564,8 @@ def test_a_forged_client_does_not_forge_the_log(plain: RunningServer) -> None:
 # Tokens in files
 
 
-def test_a_token_comes_from_a_file_and_shows_in_no_list_of_processes(
-    serve: Serve, tmp_path: Path
-) -> None:
-    """With several workers too: each is told, and neither command line nor environment has it."""
+def test_a_token_from_a_file_is_not_in_the_process_list(serve: Serve, tmp_path: Path) -> None:
+    """With several workers too: each gets it, and neither command line nor environment has it."""
     secret = tmp_path / "token"
     secret.write_text(TOKEN + "\n")
     for workers in ("1", "2"):

@@ -9,7 +9,7 @@ import requests
 from fix_server import Serve
 
 
-def test_what_is_put_comes_back_byte_for_byte(serve: Serve) -> None:
+def test_a_stored_file_comes_back_byte_for_byte(serve: Serve) -> None:
     """PUT, then GET: same bytes, and the digest the server computed is theirs."""
     server = serve()
     data = bytes(range(256)) * 5000

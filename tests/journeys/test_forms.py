@@ -1,4 +1,7 @@
-"""POST /files with a form: any number of files and fields in any order, as browsers and libraries send them."""
+"""POST /files with a form.
+
+Any number of files and fields in any order, as browsers and libraries send them.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,10 @@ def part(lines: str, data: bytes) -> bytes:
 def test_files_and_fields_come_in_any_order(
     taker: RunningServer, order: tuple[int, ...], length: bool
 ) -> None:
-    """Two files and two fields, in all 24 orders: entries in the order of the files, fields with their values."""
+    """Two files and two fields, in all 24 orders.
+
+    Entries in the order of the files, fields with their values.
+    """
     parts: Parts = (
         ("f", "one.txt", b"first"),
         ("g", "two.bin", noise(5000)),
@@ -43,17 +49,17 @@ def test_files_and_fields_come_in_any_order(
         ("note", None, b"N"),
     )
     answer = send(taker, form_body(*(parts[index] for index in order)), length=length)
-    told = answer.json()
+    content = answer.json()
     expected = [parts[index] for index in order if parts[index][1]]
 
     assert answer.status == 201
-    assert [entry["filename"] for entry in told["files"]] == [
+    assert [entry["filename"] for entry in content["files"]] == [
         filename for _, filename, _ in expected
     ]
-    assert [entry["sha-256"] for entry in told["files"]] == [
+    assert [entry["sha-256"] for entry in content["files"]] == [
         hashlib.sha256(data).hexdigest() for _, _, data in expected
     ]
-    assert told["fields"] == {"title": ["T"], "note": ["N"]}
+    assert content["fields"] == {"title": ["T"], "note": ["N"]}
 
 
 @pytest.mark.parametrize("size", [0, 1, 4096, 65537, (2 << 20) - 1, (2 << 20) + 1])
@@ -99,7 +105,7 @@ def test_values_of_a_field_sent_twice_are_a_list(taker: RunningServer) -> None:
     assert answer.json()["fields"] == {"tag": ["a", "ü", ""]}
 
 
-def test_an_empty_file_input_is_no_file(taker: RunningServer) -> None:
+def test_an_empty_file_input_is_ignored(taker: RunningServer) -> None:
     """A browser sends an unused input as an empty part with an empty filename."""
     answer = send(
         taker, form_body(("unused", "", b""), ("title", None, b"x"), ("used", "a.txt", b"1"))
@@ -180,7 +186,10 @@ def test_names_arrive_as_browsers_send_them(taker: RunningServer, sent: str, kep
     "extended", ["utf-8''..%2Fevil", "utf-8''%E0%A4%A", "bogus", "utf-8''other.exe"]
 )
 def test_an_extended_filename_never_wins(taker: RunningServer, order: str, extended: str) -> None:
-    """RFC 7578 4.2 forbids filename* in forms; the plain name counts, whatever the other one says."""
+    """RFC 7578 4.2 forbids filename* in forms.
+
+    The plain name counts, whatever the other one says.
+    """
     body = part(f'Content-Disposition: form-data; name="f"; {order.format(extended)}', b"x")
     answer = send(taker, body)
 
@@ -213,7 +222,7 @@ def test_a_nested_form_is_refused_in_words(taker: RunningServer) -> None:
         "multipart/form-data; boundary=" + "b" * 300,
     ],
 )
-def test_a_form_nobody_can_read_is_refused_before_its_body(
+def test_an_unreadable_form_is_refused_before_its_body(
     taker: RunningServer, content_type: str
 ) -> None:
     """No boundary, no form-data: the answer comes although not one byte of the body was sent."""
@@ -227,7 +236,10 @@ def test_a_form_nobody_can_read_is_refused_before_its_body(
 
 
 def test_a_form_that_turns_bad_stores_nothing_of_it(taker: RunningServer) -> None:
-    """Two good files and then a part without a name: 400, and the good ones are not there either."""
+    """Two good files and then a part without a name.
+
+    400, and the good ones are not there either.
+    """
     before = taker.stored()
     good = form_body(("f", "a.bin", noise(100_000)), ("f", "b.bin", noise(3 << 20)))
     bad = (
@@ -243,10 +255,11 @@ def test_a_form_that_turns_bad_stores_nothing_of_it(taker: RunningServer) -> Non
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_folders_a_browser_tells_are_kept_in_the_key(
-    ways: Mapping[str, Way], name: str
-) -> None:
-    """Of a form and of ?name=, alone, through a gateway and mounted; two files of one name lie in two folders."""
+def test_folders_from_a_browser_are_kept_in_the_key(ways: Mapping[str, Way], name: str) -> None:
+    """Of a form and of ?name=, alone, through a gateway and mounted.
+
+    Two files of one name lie in two folders.
+    """
     way = ways[name]
     before = way.stored()
     body = form_body(("f", "album/a/README", b"1")), form_body(("f", "album/b/README", b"22"))
@@ -268,7 +281,10 @@ def test_a_name_in_the_query_keeps_its_folders(taker: RunningServer) -> None:
 
 
 def test_a_template_puts_folders_where_it_has_the_name(serve: Serve) -> None:
-    """Without an id each file of a folder has its own key all the same; a key that is too deep or too long is refused."""
+    """Without an id each file of a folder has its own key all the same.
+
+    A key that is too deep or too long is refused.
+    """
     server = serve("--key-template", "in/{filename}")
     both = form_body(("f", "a/README", b"1"), ("f", "b/README", b"2"))
     assert talk(server.port, form_head(len(both)) + both).status == 201

@@ -34,9 +34,9 @@ def listing(server: RunningServer, **asked: object) -> tuple[list[str], str | No
     )
     assert answer.status_code == 200, answer.text
     assert answer.headers["Cache-Control"] == "no-store"
-    told = answer.json()
-    assert sorted(told) == ["files", "next", "omitted", "readable"]
-    return [entry["key"] for entry in told["files"]], told["next"]
+    content = answer.json()
+    assert sorted(content) == ["files", "next", "omitted", "readable"]
+    return [entry["key"] for entry in content["files"]], content["next"]
 
 
 def test_everything_is_listed_in_key_order(full: RunningServer) -> None:
@@ -84,7 +84,7 @@ def test_a_prefix_selects(full: RunningServer) -> None:
 
 
 @pytest.mark.parametrize("limit", ["0", "1001", "-1", "1e3", "x", "", "٣", "9" * 50])
-def test_a_limit_that_is_none_is_told(full: RunningServer, limit: str) -> None:
+def test_an_invalid_limit_is_refused(full: RunningServer, limit: str) -> None:
     """400 in words, not a guess."""
     assert requests.get(f"{full.url}/files", params={"limit": limit}, timeout=10).status_code == 400
 
@@ -104,7 +104,10 @@ def test_unfinished_uploads_are_never_listed(serve: Serve) -> None:
 
 
 def test_listing_while_everything_changes_never_fails(full: RunningServer) -> None:
-    """Objects that come and go between two looks are in the listing or not; nothing else happens."""
+    """Objects that come and go between two looks are in the listing or not.
+
+    Nothing else happens.
+    """
     stop = threading.Event()
 
     def churn() -> None:
@@ -124,7 +127,7 @@ def test_listing_while_everything_changes_never_fails(full: RunningServer) -> No
         churning.join()
 
 
-def test_options_names_what_a_path_takes(full: RunningServer) -> None:
+def test_options_lists_the_methods_of_a_path(full: RunningServer) -> None:
     """Allow, on OPTIONS and on a refusal."""
     for path, allow in (
         ("/files", "GET, HEAD, OPTIONS, POST"),
@@ -137,20 +140,23 @@ def test_options_names_what_a_path_takes(full: RunningServer) -> None:
         assert refused.json()["code"] == "method-not-allowed"
 
 
-def test_what_cannot_be_listed_is_told_and_the_log_names_it_once(serve: Serve) -> None:
-    """Names that are no UTF-8 and what is no file, put there by other means: counted, named, escaped, and the rest is listed."""
+def test_unlistable_files_are_counted_and_logged_once(serve: Serve) -> None:
+    """Names that are no UTF-8 and what is no file, put there by other means.
+
+    Counted, named, escaped, and the rest is listed.
+    """
     server = serve()
     root = os.fsencode(server.root)
     for name in (b"caf\xe9", b"\xff\x1b[31m", b"seen.txt"):
         with open(root + b"/" + name, "wb") as file:
             file.write(b"1")
     os.symlink(b"seen.txt", root + b"/link")
-    told = requests.get(f"{server.url}/files", timeout=10).json()
+    content = requests.get(f"{server.url}/files", timeout=10).json()
 
-    assert [entry["key"] for entry in told["files"]] == ["seen.txt"]
-    assert len(told["omitted"]) == 3
-    assert {one["name"] for one in told["omitted"]} >= {"link", "caf\\udce9"}
-    assert all(one["code"] and one["detail"] for one in told["omitted"])
+    assert [entry["key"] for entry in content["files"]] == ["seen.txt"]
+    assert len(content["omitted"]) == 3
+    assert {one["name"] for one in content["omitted"]} >= {"link", "caf\\udce9"}
+    assert all(one["code"] and one["detail"] for one in content["omitted"])
     eventually(lambda: "leave out 3" in server.log(), "the log names them")
     assert "\x1b" not in server.log()
     requests.get(f"{server.url}/files", timeout=10)

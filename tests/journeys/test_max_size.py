@@ -1,4 +1,7 @@
-"""--max-size: a body that is too large is refused as soon as that is known, and exactly the limit passes."""
+"""--max-size.
+
+A body that is too large is refused as soon as that is known, and exactly the limit passes.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,10 @@ def test_a_known_length_over_the_limit_is_refused_before_the_body(limited: Runni
 
 
 def test_one_byte_over_the_limit_fails(limited: RunningServer) -> None:
-    """However it comes: chunked, or in one or two files of a form. The limit is named, nothing is stored."""
+    """However it comes: chunked, or in one or two files of a form.
+
+    The limit is named, nothing is stored.
+    """
     data = noise(LIMIT + 1)
     forms = [
         form_body(("f", "x", data)),

@@ -1,4 +1,4 @@
-"""A request that misses by a little is told the path and method that would have been right."""
+"""The refusal of a slightly wrong request names the right path and method."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ def test_the_right_way_is_named(
     before = way.stored()
     answer = ask(way, method, path)
 
-    told = answer.json()
+    result = answer.json()
     assert (answer.status_code, answer.headers["Content-Type"]) == (
         status,
         "application/problem+json",
     )
     for words in named:
         expected = words.replace("/files", f"{way.prefix}/files") if status != 400 else words
-        assert expected in told["detail"]
+        assert expected in result["detail"]
     assert ("Allow" in answer.headers) is (status == 405)
     assert way.stored() == before
 
@@ -81,18 +81,18 @@ def test_the_lines_people_type(ways: Mapping[str, Way], tmp_path: Path) -> None:
         (["-T", str(tmp_path / "f")], "/files"),
         (["-F", f"file=@{tmp_path / 'f'}"], "/files/"),
     ):
-        told = subprocess.run(
+        result = subprocess.run(
             ["curl", "-sS", *options, way.url + path],
             capture_output=True,
             text=True,
             check=True,
             timeout=20,
         )
-        assert PUTS in told.stdout
-        assert f"forms and bytes at {POSTS} " in told.stdout
+        assert PUTS in result.stdout
+        assert f"forms and bytes at {POSTS} " in result.stdout
 
 
-def test_no_method_is_repeated_without_end(ways: Mapping[str, Way]) -> None:
+def test_a_long_method_is_cut_in_the_error(ways: Mapping[str, Way]) -> None:
     """A method may be any token; the answer stays short."""
     answer = ask(ways["alone"], "X" * 3000, "/files")
 

@@ -1,4 +1,7 @@
-"""What brings no file is no success: forms without one, pages' forms that cannot carry one, orders nobody may give here."""
+"""What brings no file is no success.
+
+Forms without one, pages' forms that cannot carry one, orders nobody may give here.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ def test_a_form_without_a_file_is_refused(ways: Mapping[str, Way], name: str, ki
     assert "Location" not in answer.headers
 
 
-def test_a_gateway_asks_nobody_for_it(gateway: Gateway) -> None:
+def test_a_gateway_needs_no_request_for_it(gateway: Gateway) -> None:
     """The backend hears nothing of a form without a file."""
     with Peer(takes) as peer:
         server = gateway(f"{peer.url}/files")
@@ -56,7 +59,8 @@ def test_a_gateway_asks_nobody_for_it(gateway: Gateway) -> None:
 def test_a_file_in_front_of_the_first_boundary_is_not_passed_over(
     ways: Mapping[str, Way], name: str
 ) -> None:
-    """A misspelled first boundary makes its part a preamble, which mail's rules would drop in silence."""
+    """A misspelled first boundary makes its part a preamble, which mail's rules would drop in
+    silence."""
     way = ways[name]
     before = way.stored()
     body = form_body(("f", "lost.txt", b"the file"), ("g", "kept.txt", b"another")).replace(
@@ -92,7 +96,7 @@ PAGES = {
 )
 @pytest.mark.parametrize("page", PAGES)
 @pytest.mark.parametrize("name", NAMES)
-def test_a_pages_form_without_enctype_is_told_what_it_lacks(
+def test_a_form_without_enctype_is_refused_with_the_missing_attribute(
     ways: Mapping[str, Way], name: str, page: str, kind: str
 ) -> None:
     """It sends the file's name and none of its bytes; what it sent must not pass for the file."""
@@ -110,8 +114,9 @@ def test_a_pages_form_without_enctype_is_told_what_it_lacks(
     assert way.stored() == before
 
 
-def test_what_curl_calls_a_form_is_still_a_file(ways: Mapping[str, Way]) -> None:
-    """curl --data-binary says application/x-www-form-urlencoded of everything, and navigates nowhere."""
+def test_a_file_that_curl_labels_as_a_form_is_stored(ways: Mapping[str, Way]) -> None:
+    """curl --data-binary says application/x-www-form-urlencoded of everything, and navigates
+    nowhere."""
     headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "*/*"}
     answer = requests.post(
         f"{ways['alone'].url}/files?name=a.bin", data=b"bytes", headers=headers, timeout=10
@@ -130,7 +135,7 @@ ORDERS = [
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("chunks", [False, True])
 @pytest.mark.parametrize("name", NAMES)
-def test_an_order_to_import_is_no_file_where_nothing_is_imported(
+def test_an_import_request_is_not_stored_where_imports_are_off(
     ways: Mapping[str, Way], name: str, chunks: bool, order: str
 ) -> None:
     """403 that says how it is allowed, and how the JSON itself would be stored."""
@@ -189,7 +194,7 @@ def test_an_order_under_a_name_is_a_file(ways: Mapping[str, Way]) -> None:
     assert answer.status_code == 201
 
 
-def test_json_that_is_cut_off_is_stored_by_nobody(ways: Mapping[str, Way]) -> None:
+def test_truncated_json_is_not_stored(ways: Mapping[str, Way]) -> None:
     """A body that ends before its length is still a cut one."""
     way = ways["alone"]
     before = way.stored()
@@ -206,8 +211,11 @@ def test_json_that_is_cut_off_is_stored_by_nobody(ways: Mapping[str, Way]) -> No
 @pytest.mark.parametrize(
     "kind", ["image/*", "*/*", "application/octet-stream", "nonsense", "a/b\x80"]
 )
-def test_a_type_that_is_none_is_guessed_by_name(ways: Mapping[str, Way], kind: str) -> None:
-    """A wildcard asks for types and is none: the name says more, by PUT, by POST and in a form's part."""
+def test_an_invalid_type_is_guessed_from_the_name(ways: Mapping[str, Way], kind: str) -> None:
+    """A wildcard asks for types and is none.
+
+    The name says more, by PUT, by POST and in a form's part.
+    """
     way, headers = ways["alone"], {"Content-Type": kind.encode("latin-1")}
     put = requests.put(f"{way.url}/files/typed.png", data=noise(10), headers=headers, timeout=10)
     post = requests.post(
@@ -225,14 +233,18 @@ def test_a_type_that_is_none_is_guessed_by_name(ways: Mapping[str, Way], kind: s
     )
 
 
-def test_a_charset_that_was_told_is_kept_and_no_other_is_claimed(ways: Mapping[str, Way]) -> None:
-    """A text in windows-1252 is not served as UTF-8, and a text of which nobody told a charset is given none."""
+def test_the_uploaders_charset_is_kept_and_none_is_added(ways: Mapping[str, Way]) -> None:
+    """A text in windows-1252 is not served as UTF-8, and a text without a charset is
+    given none."""
     url = f"{ways['alone'].url}/files"
-    for told in ("text/csv; charset=windows-1252", "text/csv", "text/plain;charset=utf-8"):
+    for content_type in ("text/csv; charset=windows-1252", "text/csv", "text/plain;charset=utf-8"):
         requests.put(
-            f"{url}/words", data="é".encode("cp1252"), headers={"Content-Type": told}, timeout=10
+            f"{url}/words",
+            data="é".encode("cp1252"),
+            headers={"Content-Type": content_type},
+            timeout=10,
         )
-        assert requests.get(f"{url}/words", timeout=10).headers["Content-Type"] == told
+        assert requests.get(f"{url}/words", timeout=10).headers["Content-Type"] == content_type
     assert (
         requests.get(f"{url}/words", timeout=10).headers["Content-Disposition"].startswith("inline")
     )

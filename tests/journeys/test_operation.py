@@ -1,4 +1,8 @@
-"""Running it: settings from four places, closed by default, tokens on every path, a bounded stop, workers, the log."""
+"""Running it.
+
+Settings from four places, closed by default, tokens on every path, a bounded stop, workers, the
+log.
+"""
 
 from __future__ import annotations
 
@@ -147,21 +151,21 @@ BAD += [
 @pytest.mark.parametrize(
     ("options", "env", "config", "named"), BAD, ids=[f"{o or e or c}" for o, e, c, _ in BAD]
 )
-def test_a_setting_that_cannot_be_used_is_told_and_nothing_starts(
+def test_an_unusable_setting_is_reported_and_nothing_starts(
     tmp_path: Path, options: list[str], env: dict[str, str], config: str, named: str
 ) -> None:
     """Exit code 2, its name in the last line, no traceback, no address."""
     if config:
         (tmp_path / "sluiceway.toml").write_text(config)
     ended = run(*options, cwd=tmp_path, env=env)
-    said = ended.stderr.strip().splitlines()
+    lines = ended.stderr.strip().splitlines()
 
     assert ended.returncode == 2, ended.stderr
-    assert named in said[-1], ended.stderr
+    assert named in lines[-1], ended.stderr
     assert "Traceback" not in ended.stderr
     assert "http://" not in ended.stdout
-    if not said[0].startswith("Usage"):
-        assert len(said) == 1, ended.stderr
+    if not lines[0].startswith("Usage"):
+        assert len(lines) == 1, ended.stderr
 
 
 @pytest.mark.parametrize("mode", [0o664, 0o646, 0o666])
@@ -175,7 +179,7 @@ def test_a_file_that_others_can_write_to_sets_nothing(tmp_path: Path, name: str,
     assert (ended.returncode, "chmod go-w" in ended.stderr) == (2, True)
 
 
-def test_a_port_that_is_taken_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported_in_one_line(tmp_path: Path) -> None:
     """Which one, and what to do."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -191,7 +195,7 @@ def test_a_port_that_is_taken_is_told_in_one_line(tmp_path: Path) -> None:
 
 
 def test_anyone_is_let_in_only_when_asked_for(serve: Serve) -> None:
-    """Beyond loopback with a token, or with --no-auth, which is said aloud."""
+    """Beyond loopback with a token, or with --no-auth, which the server prints."""
     secured = serve("--host", "0.0.0.0", "--token", TOKEN)
     assert requests.get(f"http://127.0.0.1:{secured.port}/files", timeout=10).status_code == 401
     opened = serve("--host", "0.0.0.0", "--no-auth")
@@ -341,7 +345,10 @@ def test_a_server_that_could_not_store_is_not_ready(
 def test_pages_of_other_sites_cannot_write_here(
     taker: RunningServer, headers: dict[str, str], allowed: bool
 ) -> None:
-    """A browser that is logged in must not be used against its user; programs are not in the way."""
+    """A browser that is logged in must not be used against its user.
+
+    Programs are not in the way.
+    """
     sent = {name: value.replace("{own}", taker.url) for name, value in headers.items()}
     key = f"csrf/{abs(hash(str(headers)))}"
     put = requests.put(f"{taker.url}/files/{key}", data=b"1", headers=sent, timeout=10)
@@ -360,7 +367,10 @@ def test_pages_of_other_sites_cannot_write_here(
 
 
 def test_an_upload_under_way_may_end_after_sigterm(serve: Serve) -> None:
-    """Within --shutdown-timeout the sender gets its answer; new connections are refused; the exit code is 0."""
+    """Within --shutdown-timeout the sender gets its answer; new connections are refused.
+
+    The exit code is 0.
+    """
     server = serve("--shutdown-timeout", "20")
     with Wire(server.port) as wire:
         wire.send(head("PUT", "/files/late", f"Content-Length: {2 * PIECE}") + bytes(PIECE))
@@ -376,7 +386,10 @@ def test_an_upload_under_way_may_end_after_sigterm(serve: Serve) -> None:
 
 
 def test_beyond_the_drain_uploads_are_cut_and_discarded(serve: Serve) -> None:
-    """A sender that never ends does not keep the server: nothing is stored, no draft stays, the exit code is 0."""
+    """A sender that never ends does not keep the server.
+
+    Nothing is stored, no draft stays, the exit code is 0.
+    """
     server = serve("--shutdown-timeout", "1")
     with Wire(server.port) as wire:
         wire.send(head("PUT", "/files/never", "Content-Length: 100000000") + bytes(PIECE))
@@ -396,7 +409,10 @@ def test_beyond_the_drain_uploads_are_cut_and_discarded(serve: Serve) -> None:
 def test_idle_connections_and_watchers_of_nothing_do_not_hold_a_stop_up(
     serve: Serve, workers: int
 ) -> None:
-    """Kept alive and silent, half a head sent, waiting for an upload to begin: they end at once, whatever --shutdown-timeout says."""
+    """Kept alive and silent, half a head sent, waiting for an upload to begin.
+
+    They end at once, whatever --shutdown-timeout says.
+    """
     server = serve("--shutdown-timeout", "25", "--workers", str(workers))
     with Wire(server.port) as idle, Wire(server.port) as half, Wire(server.port) as watcher:
         idle.send(head("GET", "/healthz"))
@@ -430,8 +446,11 @@ def test_an_idle_server_stops_at_once(serve: Serve, sig: int) -> None:
 # Processes
 
 
-def test_a_second_start_sweeps_what_a_killed_server_left(serve: Serve, tmp_path: Path) -> None:
-    """kill -9 in the middle of an upload: nothing visible; the next start removes the orphan, and no live draft of another."""
+def test_a_restart_removes_leftovers_of_a_killed_server(serve: Serve, tmp_path: Path) -> None:
+    """kill -9 in the middle of an upload: nothing visible.
+
+    The next start removes the orphan, and no live draft of another.
+    """
     root = tmp_path / "shared"
     killed, living = serve(root=root), serve(root=root)
     with Wire(killed.port) as lost, Wire(living.port) as going_on:
@@ -454,7 +473,10 @@ def test_a_second_start_sweeps_what_a_killed_server_left(serve: Serve, tmp_path:
 
 
 def test_two_servers_share_a_root(serve: Serve, tmp_path: Path) -> None:
-    """What one stores the other serves; a key is created once, whoever is asked; an update is not lost."""
+    """What one stores the other serves; a key is created once, whoever is asked.
+
+    An update is not lost.
+    """
     root = tmp_path / "shared"
     servers = [serve(root=root), serve(root=root)]
     created: list[int] = []
@@ -484,8 +506,11 @@ def test_two_servers_share_a_root(serve: Serve, tmp_path: Path) -> None:
     assert requests.get(f"{servers[0].url}/files/deep/one", timeout=10).status_code == 404
 
 
-def test_a_killed_worker_is_replaced_and_its_watchers_are_told(serve: Serve) -> None:
-    """--workers 2: one dies with an upload in hand; the other goes on, a new one comes, the watcher hears that it failed."""
+def test_a_killed_worker_is_replaced_and_its_uploads_fail_visibly(serve: Serve) -> None:
+    """--workers 2: one dies with an upload in hand.
+
+    The other goes on, a new one comes, the watcher hears that it failed.
+    """
     server = serve("--workers", "2")
     upload = "w" * 30
     with Wire(server.port) as wire:
@@ -501,7 +526,7 @@ def test_a_killed_worker_is_replaced_and_its_watchers_are_told(serve: Serve) -> 
         assert len(workers) == 1
         workers[0].kill()
         wire.rest()
-    eventually(lambda: _state(server, upload) == "failed", "the watcher is told")
+    eventually(lambda: _state(server, upload) == "failed", "the watcher gets it")
 
     eventually(
         lambda: sum(map(_is_worker, psutil.Process(server.pid).children())) == 2, "a new worker"
@@ -535,8 +560,11 @@ def _state(server: RunningServer, upload: str) -> str:
 # The log
 
 
-def test_the_access_log_tells_what_happened_and_no_secrets(serve: Serve) -> None:
-    """Client, method, path, status, bytes, seconds, where they went; no query, no token, no control byte as such."""
+def test_the_access_log_has_no_secrets(serve: Serve) -> None:
+    """Client, method, path, status, bytes, seconds, where they went.
+
+    No query, no token, no control byte as such.
+    """
     server = serve("--token", TOKEN)
     auth = {"Authorization": f"Bearer {TOKEN}"}
     requests.put(

@@ -1,4 +1,7 @@
-"""If-None-Match and If-Match on PUT: nobody overwrites what they have not seen, however many try at once."""
+"""If-None-Match and If-Match on PUT.
+
+Nobody overwrites what they have not seen, however many try at once.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +69,10 @@ def test_if_unmodified_since_guards_too(taker: RunningServer) -> None:
 
 
 def race(server: RunningServer, key: str, *fields: str) -> list[int]:
-    """Uploads that are all under way before any of them can end; each brings a body of its own. Their statuses."""
+    """Uploads that are all under way before any of them can end; each brings a body of its own.
+
+    Their statuses.
+    """
     wires = [Wire(server.port) for _ in range(CONTENDERS)]
     try:
         for number, wire in enumerate(wires):
@@ -88,7 +94,10 @@ def race(server: RunningServer, key: str, *fields: str) -> list[int]:
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_of_many_creators_one_wins(serve: Serve, workers: str) -> None:
-    """20 create-only uploads to one key, all let in: one 201, the others 412, and the winner's bytes rest."""
+    """20 create-only uploads to one key, all let in.
+
+    One 201, the others 412, and the winner's bytes rest.
+    """
     server = serve("--workers", workers)
     for number in range(3):
         statuses = race(server, f"key{number}", "If-None-Match: *")

@@ -77,7 +77,10 @@ def test_a_body_that_comes_byte_by_byte_is_kept(taker: RunningServer) -> None:
 
 
 def test_sizes_change_on_the_way_from_slow_to_fast_and_back(taker: RunningServer) -> None:
-    """Small pieces, then large ones, then small ones again: the writer changes its ways, the bytes do not."""
+    """Small pieces, then large ones, then small ones again.
+
+    The writer changes its ways, the bytes do not.
+    """
     pieces = [
         noise(n, seed)
         for seed, n in enumerate([1, 10, 3000, 3 * MIB + 5, 7, 70_000, 13, 2 * MIB, 1])
@@ -129,7 +132,7 @@ def test_a_composed_and_a_decomposed_name_are_one_object(taker: RunningServer) -
     assert requests.get(f"{taker.url}/files/caf%C3%A9", timeout=10).status_code == 404
 
 
-def test_what_others_put_there_decomposed_is_served_too(taker: RunningServer) -> None:
+def test_a_key_stored_decomposed_by_others_is_served(taker: RunningServer) -> None:
     """A file whose name we would have composed is found under the name it has."""
     (taker.root / "other\u0301.txt").write_text("theirs")
     listed = requests.get(f"{taker.url}/files?prefix=othe", timeout=10).json()["files"]
@@ -139,7 +142,10 @@ def test_what_others_put_there_decomposed_is_served_too(taker: RunningServer) ->
 
 
 def test_a_part_of_a_file_is_refused(taker: RunningServer) -> None:
-    """curl -C sends only the tail, with Content-Range; stored as the whole file it would be corruption."""
+    """curl -C sends only the tail, with Content-Range.
+
+    Stored as the whole file it would be corruption.
+    """
     answer = talk(
         taker.port,
         head("PUT", "/files/partial", "Content-Range: bytes 5-9/10", "Content-Length: 5")

@@ -1,4 +1,7 @@
-"""A form sent by PUT, as curl -X PUT -F does: its one file is the object, and its envelope never is."""
+"""A form sent by PUT, as curl -X PUT -F does.
+
+Its one file is the object, and its envelope never is.
+"""
 
 from __future__ import annotations
 
@@ -22,15 +25,18 @@ Part = tuple[str, str | None, bytes]
 
 
 def put(url: str, *parts: Part, **headers: str) -> requests.Response:
-    told = {**FORM, **{name.replace("_", "-"): value for name, value in headers.items()}}
-    return requests.put(url, data=form_body(*parts), headers=told, timeout=30)
+    sent = {**FORM, **{name.replace("_", "-"): value for name, value in headers.items()}}
+    return requests.put(url, data=form_body(*parts), headers=sent, timeout=30)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_curl_puts_a_form_and_its_file_is_the_object(
     ways: Mapping[str, Way], name: str, tmp_path: Path
 ) -> None:
-    """curl -X PUT -F file=@f: the bytes under the key are the file's, at rest, through a gateway and in a mounted service."""
+    """curl -X PUT -F file=@f.
+
+    The bytes under the key are the file's, at rest, through a gateway and in a mounted service.
+    """
     need("curl")
     (tmp_path / "f.txt").write_bytes(DATA)
     command = [
@@ -45,7 +51,7 @@ def test_curl_puts_a_form_and_its_file_is_the_object(
         "-F",
         f"file=@{tmp_path / 'f.txt'}",
     ]
-    told = subprocess.run(
+    sent = subprocess.run(
         [*command, f"{ways[name].url}/files/by/curl"],
         capture_output=True,
         text=True,
@@ -53,7 +59,7 @@ def test_curl_puts_a_form_and_its_file_is_the_object(
         timeout=30,
     )
 
-    assert told.stdout == "201"
+    assert sent.stdout == "201"
     assert ways[name].read("by/curl") == DATA
 
 
@@ -90,7 +96,7 @@ def test_a_second_put_replaces_and_conditions_hold(ways: Mapping[str, Way], name
     ],
 )
 @pytest.mark.parametrize("name", NAMES)
-def test_more_files_or_none_are_refused_with_what_to_do(
+def test_several_files_or_none_are_refused_with_advice(
     ways: Mapping[str, Way], name: str, parts: list[Part], status: int, code: str
 ) -> None:
     """Nothing is stored, and the text names both ways that work."""
@@ -107,7 +113,7 @@ def test_more_files_or_none_are_refused_with_what_to_do(
     ("kind", "code"),
     [("multipart/form-data", "bad-form"), ("multipart/form-data; boundary=", "bad-form")],
 )
-def test_a_form_without_its_boundary_is_no_object(
+def test_a_form_without_its_boundary_is_refused(
     ways: Mapping[str, Way], name: str, kind: str, code: str
 ) -> None:
     """A type set by hand: refused, for the envelope is not the file."""
@@ -122,7 +128,10 @@ def test_a_form_without_its_boundary_is_no_object(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_saved_web_page_is_one_file(ways: Mapping[str, Way], name: str) -> None:
-    """multipart/related (.mht) is a file of parts and no form: stored as it is, its boundary in its type."""
+    """multipart/related (.mht) is a file of parts and no form.
+
+    Stored as it is, its boundary in its type.
+    """
     kind = 'multipart/related; type="text/html"; boundary="----=_Part1"'
     answer = requests.put(
         f"{ways[name].url}/files/page.mht", data=DATA, headers={"Content-Type": kind}, timeout=10
@@ -155,10 +164,9 @@ def test_a_backend_gets_the_type_with_its_parameters(gateway: Gateway, kind: str
 
 
 @pytest.mark.parametrize("size", [3, 300_000])
-def test_what_comes_behind_the_file_is_never_dropped_on_the_way(
-    gateway: Gateway, size: int
-) -> None:
-    """A field behind the file goes on with it, or the form is refused and the backend sees nothing whole."""
+def test_fields_after_the_file_are_never_dropped(gateway: Gateway, size: int) -> None:
+    """A field behind the file goes on with it, or the form is refused and the backend sees nothing
+    whole."""
     with Peer(takes) as peer:
         server = gateway(f"{peer.url}/files", "--relay-chunked")
         answer = put(f"{server.url}/files/k", ("f", "x", DATA[:size]), ("late", None, b"L"))
@@ -182,7 +190,10 @@ def test_the_operators_form_carries_it(gateway: Gateway) -> None:
 
 
 def test_a_backend_that_reads_no_forms_gets_the_file_alone(gateway: Gateway) -> None:
-    """WebDAV, buckets: what is PUT there is the object, so the file goes on without its envelope."""
+    """WebDAV, buckets.
+
+    What is PUT there is the object, so the file goes on without its envelope.
+    """
     with Peer(takes) as peer:
         server = gateway(f"{peer.url}/files")
         put(f"{server.url}/files/k", ("f", "x.txt", DATA))

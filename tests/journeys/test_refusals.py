@@ -1,4 +1,7 @@
-"""Refusals while the client still sends: each ordinary client reads the answer, every time, instead of a reset."""
+"""Refusals while the client still sends.
+
+Each ordinary client reads the answer, every time, instead of a reset.
+"""
 
 from __future__ import annotations
 
@@ -154,7 +157,10 @@ CASES: dict[str, tuple[int, str, str, dict[str, str], bool]] = {
 def test_a_refusal_is_read_by_a_client_that_still_sends(
     client: str, serve: Serve, tmp_path: Path
 ) -> None:
-    """Four reasons to refuse, at the first byte and midway; every client sees status and text every time."""
+    """Four reasons to refuse, at the first byte and midway.
+
+    Every client sees status and text every time.
+    """
     if client == "curl":
         need("curl")
     server = serve("--token", TOKEN, "--max-size", "10MiB")
@@ -187,7 +193,8 @@ def test_a_refusal_is_read_by_a_client_that_still_sends(
 
 @pytest.mark.parametrize("looks_up", [True, False], ids=["looks up at once", "sends first"])
 def test_a_refused_client_is_heard_out(serve: Serve, looks_up: bool) -> None:
-    """What it had on its way, up to some megabytes, is taken without a reset, so that no system throws the answer away."""
+    """What it had on its way, up to some megabytes, is taken without a reset, so that no system
+    throws the answer away."""
     server = serve("--token", TOKEN)
     with Wire(server.port) as wire:
         wire.send(head("PUT", "/files/x", f"Content-Length: {SIZE}"))
@@ -201,7 +208,7 @@ def test_a_refused_client_is_heard_out(serve: Serve, looks_up: bool) -> None:
         assert wire.sock.recv(1) == b""
 
 
-def test_what_a_refused_client_goes_on_sending_is_bounded(serve: Serve) -> None:
+def test_the_bytes_read_after_a_refusal_are_bounded(serve: Serve) -> None:
     """After a refusal the server reads some megabytes more, to be heard, and then stops and closes."""
     server = serve("--token", TOKEN)
     taken = 0
@@ -220,7 +227,7 @@ def test_what_a_refused_client_goes_on_sending_is_bounded(serve: Serve) -> None:
     assert taken <= (4 << 20) + (1 << 19) + in_kernel
 
 
-def test_a_refused_client_that_says_no_more_is_closed(taker: RunningServer) -> None:
+def test_a_silent_client_is_closed_after_a_refusal(taker: RunningServer) -> None:
     """It has the answer and the end of our half at once, and the connection does not stay."""
     with Wire(taker.port) as wire:
         wire.send(head("PUT", "/files/a/../b", "Content-Length: 1000000") + b"some of it")
@@ -228,7 +235,7 @@ def test_a_refused_client_that_says_no_more_is_closed(taker: RunningServer) -> N
         assert wire.closed()
 
 
-def test_a_refused_small_body_costs_no_connection(taker: RunningServer) -> None:
+def test_a_refused_small_body_keeps_the_connection(taker: RunningServer) -> None:
     """When the whole body is here anyway the connection lives on."""
     with Wire(taker.port) as wire:
         for _ in range(3):

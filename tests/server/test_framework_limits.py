@@ -1,4 +1,7 @@
-"""A framework's own settings hold for forms that are still arriving, too; and who is told of what goes wrong."""
+"""A framework's own settings hold for forms that are still arriving, too.
+
+Errors reach the client, the operator or both.
+"""
 
 from __future__ import annotations
 
@@ -72,13 +75,16 @@ def flask_app(**config: Any) -> flask.Flask:
 
 
 def refused(answer: Answer, limit_name: str | None = None) -> bool:
-    status, told = answer
-    assert isinstance(told, dict)
-    return (status, told["code"], told.get("limit_name")) == (413, "too-large", limit_name)
+    status, content = answer
+    assert isinstance(content, dict)
+    return (status, content["code"], content.get("limit_name")) == (413, "too-large", limit_name)
 
 
 def test_flasks_limits_hold() -> None:
-    """MAX_FORM_MEMORY_SIZE, MAX_FORM_PARTS and MAX_CONTENT_LENGTH; a field of Flask's usual 500,000 bytes at its edge."""
+    """MAX_FORM_MEMORY_SIZE, MAX_FORM_PARTS and MAX_CONTENT_LENGTH.
+
+    A field of Flask's usual 500,000 bytes at its edge.
+    """
     usual = flask_app()
     assert ask(usual, "/form", FIELD % (b"a", b"x" * 500_000) + FILE + END)[0] == 200
     assert refused(
@@ -226,9 +232,9 @@ def answered_with(content: list[str]) -> Any:
     return JSONResponse(content)
 
 
-def test_what_a_view_does_wrong_is_told_in_the_log_alone(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_mistake_of_a_view_is_only_logged(caplog: pytest.LogCaptureFixture) -> None:
     """The advice is for its author: clients see no names of our functions, files or lines."""
-    status, told = ask(django_site.application, "/late", FILE + END)
+    status, content = ask(django_site.application, "/late", FILE + END)
     assert status in (403, 500)
     app = flask_app()
 
@@ -237,10 +243,10 @@ def test_what_a_view_does_wrong_is_told_in_the_log_alone(caplog: pytest.LogCaptu
         file = flask.request.files["f"]
         return f"{file.name} {flask.request.form['title']}"
 
-    status, told = ask(app, "/late", FILE + FIELD % (b"title", b"T") + END)
-    assert isinstance(told, dict)
-    assert (status, told["code"]) == (422, "wrong-order")
-    assert "fields before files" in told["detail"]
-    assert ".py" not in str(told)
-    assert "line" not in told
+    status, content = ask(app, "/late", FILE + FIELD % (b"title", b"T") + END)
+    assert isinstance(content, dict)
+    assert (status, content["code"]) == (422, "wrong-order")
+    assert "fields before files" in content["detail"]
+    assert ".py" not in str(content)
+    assert "line" not in content
     assert f"{__file__}:" in caplog.text

@@ -94,7 +94,10 @@ async def test_a_disconnect_is_never_a_clean_end() -> None:
 
 
 async def _taken(data: bytes, every: float, count: int, least: int, consumer: float = 0) -> int:
-    """Bytes taken of a client that sends `data` every so many seconds, `count` times; a pace is looked at after 0.4 seconds."""
+    """Bytes taken of a client that sends `data` every so many seconds, `count` times.
+
+    A pace is looked at after 0.4 seconds.
+    """
     left = count
 
     async def receive() -> Message:
@@ -113,19 +116,25 @@ async def _taken(data: bytes, every: float, count: int, least: int, consumer: fl
 
 
 async def test_a_client_that_trickles_for_ever_is_too_slow() -> None:
-    """A byte now and then keeps no upload alive: fewer than the least rate over the time its client was waited for."""
+    """A byte now and then keeps no upload alive.
+
+    Fewer than the least rate over the time its client was waited for.
+    """
     with pytest.raises(TooSlow, match="bytes a second"):
         await _taken(b"x", 0.05, 200, least=1000)
 
     await asyncio.sleep(0.3)  # a cancellation that was not taken back would strike here
 
 
-async def test_a_slow_client_above_the_minimum_rate_goes_on() -> None:
+async def test_a_slow_client_above_the_minimum_rate_is_served() -> None:
     """Twice the rate, with pauses; and any pace where there is no least rate."""
     assert await _taken(b"x" * 200, 0.05, 30, least=1000) == 6000
     assert await _taken(b"x", 0.05, 30, least=0) == 30
 
 
-async def test_the_time_of_a_slow_destination_counts_against_no_client() -> None:
-    """The consumer takes its time with each piece: the client had to wait, and sent at once when it could."""
+async def test_time_of_a_slow_destination_is_not_the_clients() -> None:
+    """The consumer takes its time with each piece.
+
+    The client had to wait, and sent at once when it could.
+    """
     assert await _taken(b"x", 0, 10, least=1000, consumer=0.15) == 10

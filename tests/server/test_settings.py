@@ -50,7 +50,10 @@ def test_a_token_file_is_read_once(tmp_path: Path) -> None:
 
 
 def test_keyword_arguments_are_the_settings_field_by_field() -> None:
-    """A type checker sees every setting with its type; where a setting is a list, one value will do."""
+    """A type checker sees every setting with its type.
+
+    Where a setting is a list, one value will do.
+    """
     several = str(tuple[str, ...])
     expected = {
         item.name: str(get_type_hints(Settings)[item.name])

@@ -1,4 +1,7 @@
-"""The door on ASGI servers of other kinds, and below other apps' mounts: what they hand on is judged as what came."""
+"""The door on ASGI servers of other kinds, and below other apps' mounts.
+
+What they hand on is judged as what came.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,7 @@ from sluiceway import Sluiceway
 
 pytestmark = pytest.mark.anyio
 
-HALF = "/files/caf" + chr(
-    0xDCE9
-)  # what Python makes of a byte that is not UTF-8, when it is told to keep it
+HALF = "/files/caf" + chr(0xDCE9)  # a byte that is not UTF-8, with surrogateescape
 
 
 async def asked(
@@ -84,8 +85,11 @@ async def test_a_query_of_bytes_beyond_ascii_is_read_as_utf_8() -> None:
 
 
 @pytest.mark.parametrize("key", ["r\n", "r\r", "\x01r", "r\x7f"])
-async def test_below_a_mount_a_control_character_means_no_other_object(key: str) -> None:
-    """Starlette's own 404 where its pattern ends at a line feed in the middle, ours else; never the object beside it."""
+async def test_below_a_mount_a_control_character_names_no_other_object(key: str) -> None:
+    """Starlette's own 404 where its pattern ends at a line feed in the middle, ours else.
+
+    Never the object beside it.
+    """
     inner = Sluiceway(to="memory:")
     app = Starlette(routes=[Mount("/drop", app=inner)])
     assert (await asked(app, "PUT", "/drop/files/r", b"/drop/files/r"))[0] == 201

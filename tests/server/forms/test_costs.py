@@ -1,4 +1,7 @@
-"""What fields of a form may cost a server: memory that the budget lends, a deadline for all, limits that can be set."""
+"""What fields of a form may cost a server.
+
+Memory that the budget lends, a deadline for all, limits that can be set.
+"""
 
 from __future__ import annotations
 
@@ -89,10 +92,10 @@ async def test_fields_are_lent_by_the_budget_until_the_form_is_answered() -> Non
     await asked.wait()
     assert app.budget.used > 500_000 + 4 * 500_000 - FIELDS_FREE
     rest.set()
-    status, told = await posting
+    status, content = await posting
 
     assert status == 201
-    assert len(told["fields"]["b"][0]) == 500_001
+    assert len(content["fields"]["b"][0]) == 500_001
     assert app.budget.used == 0
     await app.aclose()
 
@@ -106,11 +109,11 @@ async def test_fields_wait_for_memory_and_are_refused_readably(
     _ = app.upload_service
     assert app.budget.acquire(app.budget.limit)
 
-    status, told = await post(app, given(field(b"a", b"x" * 100_000), FILE + END))
+    status, content = await post(app, given(field(b"a", b"x" * 100_000), FILE + END))
     small, _ = await post(app, given(field(b"a", b"x" * 1000) + END))
 
-    assert (status, told["code"]) == (503, "unavailable")
-    assert "--" not in told["detail"]
+    assert (status, content["code"]) == (503, "unavailable")
+    assert "--" not in content["detail"]
     assert small == 422  # no file in it: it was read to its end
     assert app.budget.used == app.budget.limit
     app.budget.release(app.budget.limit)
@@ -130,8 +133,8 @@ async def test_all_fields_together_have_a_deadline(monkeypatch: pytest.MonkeyPat
         return {"type": "http.request", "body": slow[at - 20 : at], "more_body": at < len(slow)}
 
     trickle.at = 0  # type: ignore[attr-defined]
-    status, told = await post(app, trickle)
-    assert (status, told["code"]) == (408, "too-slow")
+    status, content = await post(app, trickle)
+    assert (status, content["code"]) == (408, "too-slow")
     assert trickle.at < len(slow)  # type: ignore[attr-defined]
 
     pieces = [field(b"a", b"x") + FILE[:-2], *[b"y"] * 20, b"\r\n" + END]
@@ -140,8 +143,8 @@ async def test_all_fields_together_have_a_deadline(monkeypatch: pytest.MonkeyPat
         await asyncio.sleep(0.03 if len(pieces) < 22 else 0)
         return {"type": "http.request", "body": pieces.pop(0), "more_body": bool(pieces)}
 
-    status, told = await post(app, slow_file)
-    assert (status, told["files"][0]["size"]) == (201, 24)
+    status, content = await post(app, slow_file)
+    assert (status, content["files"][0]["size"]) == (201, 24)
     await app.aclose()
 
 
@@ -152,36 +155,36 @@ async def test_all_fields_together_have_a_deadline(monkeypatch: pytest.MonkeyPat
         (field(b"a", b"x" * 1001) + FILE + END, "max_field_bytes", 1000),
     ],
 )
-async def test_a_limit_that_was_set_is_told_to_clients(
+async def test_a_configured_limit_is_named_in_the_error(
     body: bytes, limit_name: str, limit: int
 ) -> None:
     """413 with the limit and what to do, without the name of an option."""
     app = Sluiceway(to="memory:", max_parts=3, max_field_size="1000")
-    status, told = await post(app, given(body))
+    status, content = await post(app, given(body))
 
-    assert (status, told["code"], told["limit_name"], told["limit"]) == (
+    assert (status, content["code"], content["limit_name"], content["limit"]) == (
         413,
         "too-large",
         limit_name,
         limit,
     )
-    assert str(limit) in told["detail"]
-    assert "send" in told["detail"]
-    assert "--" not in told["detail"]
+    assert str(limit) in content["detail"]
+    assert "send" in content["detail"]
+    assert "--" not in content["detail"]
     await app.aclose()
 
 
 async def test_limits_can_be_raised() -> None:
     """1,500 files in a form, and a field of 2 MiB."""
     app = Sluiceway(to="memory:", max_parts=2000, max_field_size="3MiB")
-    status, told = await post(app, given(FILE * 1500 + field(b"a", b"x" * (2 << 20)) + END))
+    status, content = await post(app, given(FILE * 1500 + field(b"a", b"x" * (2 << 20)) + END))
 
-    assert (status, len(told["files"]), len(told["fields"]["a"][0])) == (201, 1500, 2 << 20)
+    assert (status, len(content["files"]), len(content["fields"]["a"][0])) == (201, 1500, 2 << 20)
     await app.aclose()
 
 
 @pytest.mark.parametrize(
-    "told",
+    "setting",
     [
         {"max_parts": 0},
         {"max_parts": 1_000_000},
@@ -190,10 +193,10 @@ async def test_limits_can_be_raised() -> None:
         {"max_field_size": "x"},
     ],
 )
-def test_limits_that_cannot_be_kept_are_no_settings(told: dict[str, Any]) -> None:
+def test_limits_beyond_the_budget_are_refused(setting: dict[str, Any]) -> None:
     """Fields are held in memory, so the budget bounds them."""
     with pytest.raises(BadSetting, match="max-"):
-        Settings(**told)
+        Settings(**setting)
 
 
 def test_limits_grow_together() -> None:

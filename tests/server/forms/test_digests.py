@@ -1,4 +1,7 @@
-"""A digest of a whole form is checked in the frameworks, too: before a view can take its last file for whole."""
+"""A digest of a whole form is checked in the frameworks, too.
+
+Before a view can take its last file for whole.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,8 @@ def flask_app(folder: Path) -> flask.Flask:
 
     @app.post("/walk")
     def walk() -> dict[str, Any]:
-        return {"names": [part.name for part in flask.request.parts]}  # type: ignore[attr-defined]  # LiveRequest has it
+        # LiveRequest has it
+        return {"names": [part.name for part in flask.request.parts]}  # type: ignore[attr-defined]
 
     return app
 

@@ -1,4 +1,7 @@
-"""Probes come often, from anybody, and at once: a destination is looked at at most once a second, other servers never."""
+"""Probes come often, from anybody, and at once.
+
+A destination is looked at at most once a second, other servers never.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ class Watched(MemoryStore):
         return await super().draft(upload, size, upload_request)
 
 
-async def test_a_flood_of_probes_costs_what_one_costs() -> None:
+async def test_simultaneous_probes_share_one_check() -> None:
     """All that come at once share a look; for a second after it nothing is asked; then anew."""
     store, ready = Watched(), Readiness()
     assert await asyncio.gather(*(ready.why_not(store) for _ in range(100))) == [None] * 100
@@ -52,7 +55,7 @@ async def test_a_flood_of_probes_costs_what_one_costs() -> None:
     assert store.looks == 2
 
 
-async def test_a_probe_that_leaves_takes_the_look_from_no_other() -> None:
+async def test_a_probe_that_leaves_does_not_cancel_the_others() -> None:
     store, ready = Watched(), Readiness()
     leaving, staying = (
         asyncio.create_task(ready.why_not(store)),
@@ -64,10 +67,11 @@ async def test_a_probe_that_leaves_takes_the_look_from_no_other() -> None:
     assert store.looks == 1
 
 
-async def test_of_several_destinations_each_is_looked_at_and_no_server_is_asked(
+async def test_each_destination_is_checked_and_no_server_is_asked(
     tmp_path: Path,
 ) -> None:
-    """A folder gets its byte back, the other server hears of nothing, and one that is broken makes all unready."""
+    """A folder gets its byte back, the other server hears of nothing, and one that is broken makes
+    all unready."""
     heard: list[Exchange] = []
     with Peer(heard.append) as peer:
         budget = Budget(LIMIT)
