@@ -271,7 +271,7 @@ def other_app() -> Iterator[OtherApp]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            found = re.fullmatch(r"/page/([a-z-]+\.js)", self.path)
+            found = re.fullmatch(r"/page/([a-z/-]+\.js)", self.path)
             content = (
                 files("sluiceway.server").joinpath("page", found[1]).read_bytes() if found else b""
             )
