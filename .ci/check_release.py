@@ -39,7 +39,7 @@ def main(dist: Path) -> None:
             [sys.executable, "-m", "twine", "check", "--strict", wheel, sdist], check=True
         )
     else:
-        print("twine is not installed: the long description is checked for links only")
+        print("twine is not installed: its check of the description is left out")
     try_it(wheel, version)
     print(f"{wheel.name} and {sdist.name} are ready")
 

@@ -17,7 +17,7 @@ MOST_FILES = 16
 FULL_FOLDERS = set[str]()
 # classes of one name in two modules
 TWICE = {
-    "Sluiceway",
+    "Sluiceway",  # the ASGI app, and Flask's extension: each is what its users write
 }
 # words that no text of the package uses any more -> folders (or modules) that still do
 RETIRED_WORDS = {
