@@ -5,7 +5,6 @@ Sans-IO. The bounds hold for our own server; the number of field lines for the a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from http import HTTPStatus
 
@@ -13,7 +12,7 @@ from sluiceway.errors import BadDigest, BadRequest, HeadTooLarge, SluiceError
 from sluiceway.server.door.urls import SAFE_HEADERS
 from sluiceway.wire.headers.checksums import is_checksum_field
 from sluiceway.wire.numbers import ascii_uint
-from sluiceway.wire.problems import PROBLEM_TYPE, problem
+from sluiceway.wire.problems import write_problem
 
 __all__ = [
     "HEAD_BYTES",
@@ -97,14 +96,15 @@ def check_trailer(name: bytes) -> None:
 
 def bare_refusal(error: SluiceError, headers: Fields) -> bytes:
     """The whole answer to what is no request that the app could see."""
-    body = json.dumps(problem(error)).encode()
+    written = write_problem(error)
+    own = [(name.lower().encode(), value.encode("latin-1")) for name, value in written.headers]
+    names = {name for name, _ in own}
     fields = [
-        *(*headers, *SAFE_HEADERS),
-        (b"content-type", PROBLEM_TYPE.encode()),
-        (b"content-length", b"%d" % len(body)),
+        *headers,
+        *own,
+        *(field for field in SAFE_HEADERS if field[0] not in names),
+        (b"content-length", b"%d" % len(written.body)),
         (b"connection", b"close"),
     ]
-    if error.status == 503:
-        fields.append((b"retry-after", b"5"))
     head = b"HTTP/1.1 %d %s\r\n" % (error.status, HTTPStatus(error.status).phrase.encode())
-    return head + b"".join(b"%s: %s\r\n" % field for field in fields) + b"\r\n" + body
+    return head + b"".join(b"%s: %s\r\n" % field for field in fields) + b"\r\n" + written.body

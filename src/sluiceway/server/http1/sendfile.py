@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 
 from sluiceway.errors import StoreFailed, TooSlow
+from sluiceway.pipe.cancellation import finish_all
 
 __all__ = ["STALLED", "ZEROCOPY", "Sending", "patience", "until_written"]
 
@@ -81,10 +82,10 @@ class Sending:
                 await asyncio.shield(job)
             except asyncio.CancelledError:
                 self.stop()
-                while not job.done():  # the thread still uses both descriptors
-                    with suppress(asyncio.CancelledError):
-                        await asyncio.wait([job])
-                job.exception()
+                try:
+                    await finish_all([job])  # the thread still uses both descriptors
+                finally:
+                    job.exception()
                 raise
             finally:
                 Sending.asked -= 1
