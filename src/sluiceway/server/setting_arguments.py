@@ -1,7 +1,7 @@
 """The settings as typed keyword arguments, for editors and type checkers.
 
-`Sluiceway(…)`, `mount(…)` and `@uploads` take them. There is one key for each field of `Settings`, of
-the same name; a test compares the two. `Settings` checks the values and documents them.
+`Sluiceway(…)`, `mount(…)` and `@uploads` take them. There is one key for each field of `Settings`,
+of the same name; a test compares the two. `Settings` checks the values and documents them.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ async def put_object(request: Request, upload_service: UploadService, key: str) 
 
 
 async def post_raw(request: Request, upload_service: UploadService) -> Response:
-    """POST /files with any body but a form: the server makes the key; the client may send a name."""
+    """POST /files with any body but a form: the server makes the key; a name is optional."""
     check_whole(request)
     _refuse_form_without_files(request)
     name = clean_file_name(request) or "unnamed"
