@@ -5,25 +5,20 @@ from __future__ import annotations
 import asyncio
 from io import BytesIO
 
-import django
 from aiohttp import BodyPartReader, MultipartReader, StreamReader
 from aiohttp.base_protocol import BaseProtocol
-from django.conf import settings
 from django.core.files.uploadhandler import MemoryFileUploadHandler
 from django.http.multipartparser import MultiPartParser
 from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.formparser import parse_form_data
 
+import django_site  # noqa: F401 - configures Django, once for all tests of a process
 from sluiceway.testing.splits import cut_at_random
 from wire.forms.outcomes import outcome
 
 Read = list[tuple[str, str | None, bytes]]
 TYPE = "multipart/form-data; boundary=%s"
-
-if not settings.configured:
-    settings.configure()
-    django.setup()
 
 
 def ours(body: bytes, boundary: str, seed: int) -> Read:
