@@ -2,8 +2,8 @@
 
 A row is on the disk before the object counts as done (WAL, `synchronous=FULL`), so it survives
 kill -9; rows that arrive while a commit runs share the next one. One run at a time uses a journal,
-and only for the two sides it was begun with. Other programs may read the tables `job` and `objects`.
-SQL runs in threads, never on the event loop.
+and only for the two sides it was begun with. Other programs may read its tables `job` and
+`objects`. SQL runs in threads, never on the event loop.
 """
 
 from __future__ import annotations
