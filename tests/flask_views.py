@@ -18,7 +18,7 @@ from sluiceway.flask import Sluiceway, needs
 from sluiceway.wsgi import body as wsgi_body
 
 app = flask.Flask(__name__)
-wsgi_body.SILENCE = float(os.environ.get("SILENCE", wsgi_body.SILENCE))
+wsgi_body.SILENCE_TIMEOUT = float(os.environ.get("SILENCE", wsgi_body.SILENCE_TIMEOUT))
 Sluiceway(app)
 app.config["MAX_FORM_MEMORY_SIZE"] = 500_000
 request: Any = flask.request

@@ -24,7 +24,7 @@ THIRD_PARTY = {
     "server/run.py": {"uvicorn"},
     "server/http1/protocol.py": {"uvicorn", "httptools"},
     "server/http1/cycle.py": {"uvicorn"},
-    "flask.py": {"flask", "werkzeug"},
+    "flask": {"flask", "werkzeug"},
     "starlette.py": {"starlette"},
     "django": {"django"},
     "stores/fsspec/config.py": {"fsspec"},

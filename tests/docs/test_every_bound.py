@@ -36,7 +36,7 @@ REASONS = {
     "server.routing:MOST_METHOD": "cuts what is shown to people",
     "server.omissions:MOST_NAMED": "cuts what is shown to people",
     "server.omissions:MOST_REMEMBERED": "cuts what is logged",
-    "wsgi.body:MOST": "one read of a body, whose length is the server's choice",
+    "wsgi.body:LONGEST_READ": "one read of a body, whose length is the server's choice",
     "stores.metadata_json:LONGEST_TYPE": "as wire.headers.media_types:MOST_TYPE",
     "stores.disk.metadata:LARGEST_NOTE": "follows from stores.values:MOST_METADATA",
     "stores.fsspec.versions:MOST_RECENT": "keys remembered for a second",

@@ -137,7 +137,7 @@ def publish(request: HttpRequest) -> list[Entry]:
 
 
 class _UploadHandler(FileUploadHandler):
-    """Reads the form instead of Django's parser, which takes a body that was cut for a whole one."""
+    """Reads the form instead of Django's parser, which takes a cut body for a whole one."""
 
     def __init__(self, request: HttpRequest, settings: Settings) -> None:
         super().__init__(request)

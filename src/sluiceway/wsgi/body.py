@@ -1,6 +1,7 @@
-"""A WSGI request's body, counted: no server's silent end passes for the end of the body.
+"""A WSGI request's body, counted, so that a server's silent end never passes for the body's end.
 
-Most WSGI servers give an empty read when the client hangs up in the middle. Knows environ and bytes, no framework.
+Most WSGI servers give an empty read when the client hangs up in the middle. Knows environ and
+bytes, no framework.
 """
 
 from __future__ import annotations
@@ -17,91 +18,86 @@ from sluiceway.wire.numbers import ascii_uint
 
 __all__ = ["WsgiBody", "WsgiStream", "can_say_close", "expected_digests"]
 
-# Servers return from a read only when it is full, so its length follows the client's pace: a slow one is not waited for.
-LEAST = (
-    1 << 10
-)  # bytes; the first read: enough for a form's head, which a slow client's view is called to judge
-MOST = (
-    1 << 20
-)  # bytes; gunicorn receives so much at once, and copies what is left of it at each smaller read
-QUICK, SLOW = (
-    0.1,
-    1.0,
-)  # seconds a read may take to become longer the next time, and from which it becomes shorter
-SILENCE = 60.0  # seconds without a byte from the client
-BODILESS = (
-    "GET",
-    "HEAD",
-    "DELETE",
-    "OPTIONS",
-)  # a body means nothing there (RFC 9110 9.3), and clients send none
-STORED = (
-    "waitress stores a whole body before it runs the app, so nothing streams here and large bodies fill its temporary folder; "
-    "run the app on gunicorn with -k gthread"
+# Servers return from a read only when it is full, so its length follows the client's pace: then no
+# read waits long for a slow client.
+# Bytes of the first read: enough for a form's head, so that the view is called early.
+FIRST_READ = 1 << 10
+# Bytes of the longest. gunicorn receives so much at once, and copies the rest at each smaller read.
+LONGEST_READ = 1 << 20
+QUICK_READ = 0.1  # seconds a read may take for the next one to be longer
+SLOW_READ = 1.0  # seconds from which the next one is shorter
+SILENCE_TIMEOUT = 60.0  # seconds without a byte from the client
+# A body means nothing in these methods (RFC 9110 9.3), and clients send none.
+BODILESS = ("GET", "HEAD", "DELETE", "OPTIONS")
+STORED_FIRST = (
+    "waitress stores a whole body before it runs the app, so nothing streams here and large bodies "
+    "fill its temporary folder; run the app on gunicorn with -k gthread"
 )
 WITH_LENGTH = "send the request with Content-Length (curl -T FILE does, curl -T - does not)"
 
 
 class WsgiBody(io.RawIOBase):
-    """`length` in bytes, None when it came in chunks; `most` is the largest that is taken.
+    """The bytes of a body, as many as its head says.
 
-    `ends_itself`: who reads it knows its end without the server's word, as a form's reader knows the last boundary.
+    `length` is in bytes, None when the body came in chunks; `limit` is the largest body that is
+    taken. `ends_itself`: the body shows its own end, as a form does by its last boundary.
     Raises LengthRequired where the server hides a chunked body or its cut, TooLarge.
     """
 
     def __init__(
-        self, environ: Mapping[str, Any], most: int | None = None, *, ends_itself: bool = False
+        self, environ: Mapping[str, Any], limit: int | None = None, *, ends_itself: bool = False
     ) -> None:
-        self._input, self._most = environ["wsgi.input"], most
-        told = str(environ.get("CONTENT_LENGTH") or "")
+        self._input, self._limit = environ["wsgi.input"], limit
+        digits = str(environ.get("CONTENT_LENGTH") or "")
         self.length: int | None = (
-            ascii_uint(told, "Content-Length") if told else None if _unmeasured(environ) else 0
+            ascii_uint(digits, "Content-Length") if digits else None if _unmeasured(environ) else 0
         )
         if self.length is None:
             _check_chunks(environ, ends_itself)
         if _stores_first(environ):
-            warnings.warn(STORED, RuntimeWarning, stacklevel=1)  # Python shows it once
-        for server in (
-            "gunicorn",
-            "werkzeug",
-        ):  # which wait for ever for a client that says nothing; others have limits
-            if (line := environ.get(f"{server}.socket")) is not None:
-                line.settimeout(SILENCE)
+            warnings.warn(STORED_FIRST, RuntimeWarning, stacklevel=1)  # Python shows it once
+        # These two wait for ever for a client that sends nothing; other servers have limits.
+        for server in ("gunicorn", "werkzeug"):
+            if (sock := environ.get(f"{server}.socket")) is not None:
+                sock.settimeout(SILENCE_TIMEOUT)
         self.taken: int = 0
-        self._piece = LEAST
+        self._read_size = FIRST_READ
         if self.length is not None:
             self._check(self.length)
 
-    def take(self, size: int = MOST) -> bytes:
-        """At most `size` bytes; none at the end. Raises BodyCut when the client sent less than it said, TooSlow, TooLarge."""
-        most = min(size, self._piece)
+    def take(self, size: int = LONGEST_READ) -> bytes:
+        """At most `size` bytes; none at the end.
+
+        Raises BodyCut when the client sent less than it announced, TooSlow, TooLarge.
+        """
+        size = min(size, self._read_size)
         if self.length is not None:
-            most = min(most, self.length - self.taken)
-        if not most:
+            size = min(size, self.length - self.taken)
+        if not size:
             return b""
         began = time.monotonic()
         try:
-            data: bytes = self._input.read(most)
+            data: bytes = self._input.read(size)
         except TimeoutError:
             raise TooSlow(
-                f"No byte arrived for {SILENCE:g} seconds; nothing was stored. Send it again"
+                f"No byte arrived for {SILENCE_TIMEOUT:g} seconds; nothing was stored. "
+                "Send it again"
             ) from None
-        except (
-            Exception
-        ) as error:  # each server has its own: OSError, ValueError, NoMoreData, ClientDisconnected
+        except Exception as error:
+            # each server has its own: OSError, ValueError, NoMoreData, ClientDisconnected
             raise _cut(self.taken, self.length) from error
         if not data and self.length is not None:
             raise _cut(self.taken, self.length)
         self.taken += len(data)
         self._check(self.taken)
-        self._keep_pace(time.monotonic() - began)
+        self._adapt_read_size(time.monotonic() - began)
         return data
 
-    def _keep_pace(self, took: float) -> None:
-        if took > SLOW:
-            self._piece = max(LEAST, self._piece // 4)
-        elif took < QUICK:
-            self._piece = min(MOST, self._piece * 2)
+    def _adapt_read_size(self, seconds: float) -> None:
+        if seconds > SLOW_READ:
+            self._read_size = max(FIRST_READ, self._read_size // 4)
+        elif seconds < QUICK_READ:
+            self._read_size = min(LONGEST_READ, self._read_size * 2)
 
     def readable(self) -> bool:
         return True
@@ -117,22 +113,22 @@ class WsgiBody(io.RawIOBase):
         return len(data)
 
     def _check(self, size: int) -> None:
-        if self._most is not None and size > self._most:
-            raise TooLarge(f"This app takes at most {self._most} bytes", limit=self._most)
+        if self._limit is not None and size > self._limit:
+            raise TooLarge(f"This app takes at most {self._limit} bytes", limit=self._limit)
 
 
 class WsgiStream(io.BufferedReader):
     """The body as a binary file, which reads exactly what it is asked for, lines too."""
 
     def __init__(self, body: WsgiBody) -> None:
-        super().__init__(body, MOST)
+        super().__init__(body, LONGEST_READ)
         self._length: int | None = body.length
 
     @property
     def len(self) -> int:
-        """Its bytes, where requests looks for it: else it would send the body line by line, in chunks.
+        """Its bytes. `requests` looks for it, and would send the body line by line without it.
 
-        Raises AttributeError when nobody knows.
+        Raises AttributeError if the length is unknown.
         """
         if self._length is None:
             raise AttributeError("The length of this body is unknown")
@@ -150,13 +146,16 @@ def expected_digests(environ: Mapping[str, Any]) -> dict[str, bytes]:
 
 
 def can_say_close(environ: Mapping[str, Any]) -> bool:
-    """Whether an answer may say `Connection: close`. waitress makes a 500 of it (PEP 3333), in HTTP/2 it breaks the answer
-    (RFC 9113 8.2.2); neither needs it."""
+    """Whether a response may have the header `Connection: close`.
+
+    waitress makes a 500 of it (PEP 3333), in HTTP/2 it breaks the response (RFC 9113 8.2.2);
+    neither needs it.
+    """
     return not (_stores_first(environ) or _is_http2(environ))
 
 
 def _stores_first(environ: Mapping[str, Any]) -> bool:
-    """Whether the body was whole before the app was called, as on waitress."""
+    """Whether the body was complete before the app was called, as on waitress."""
     return "waitress.client_disconnected" in environ
 
 
@@ -165,26 +164,28 @@ def _is_http2(environ: Mapping[str, Any]) -> bool:
 
 
 def _unmeasured(environ: Mapping[str, Any]) -> bool:
-    """Whether a body without Content-Length may follow: chunked, or any in HTTP/2, where frames end it (RFC 9113 8.1)."""
+    """Whether a body without Content-Length may follow: in chunks, or any in HTTP/2.
+
+    Frames end it there (RFC 9113 8.1).
+    """
     if _is_http2(environ):
         return environ.get("REQUEST_METHOD") not in BODILESS
     return "chunked" in str(environ.get("HTTP_TRANSFER_ENCODING", "")).lower()
 
 
 def _check_chunks(environ: Mapping[str, Any], ends_itself: bool) -> None:
-    """Raises LengthRequired where the server's word for the end of such a body is none."""
-    if not environ.get(
-        "wsgi.input_terminated"
-    ):  # uWSGI: its chunks are read by a function of its own
+    """Raises LengthRequired where the server does not tell the end of such a body from its cut."""
+    if not environ.get("wsgi.input_terminated"):
+        # uWSGI: its chunks are read by a function of its own
         raise LengthRequired(
-            f"This server does not show its apps where a chunked body ends; {WITH_LENGTH}, or run the app on gunicorn or cheroot"
+            f"This server does not show its apps where a chunked body ends; {WITH_LENGTH}, or run "
+            "the app on gunicorn or cheroot"
         )
-    if (
-        environ.get("SERVER_SOFTWARE") == "Granian" and not ends_itself
-    ):  # an empty read, whether it is over or was cut off
+    if environ.get("SERVER_SOFTWARE") == "Granian" and not ends_itself:
+        # an empty read, whether the body is over or was cut off
         raise LengthRequired(
-            "This server gives its apps a body without Content-Length that was cut off as if it were whole; "
-            f"{WITH_LENGTH} or as a form, or run the app on gunicorn or cheroot"
+            "This server gives its apps a body without Content-Length that was cut off as if it "
+            f"were whole; {WITH_LENGTH} or as a form, or run the app on gunicorn or cheroot"
         )
 
 

@@ -1,7 +1,8 @@
-"""The service on a WSGI server: its code runs in one event loop of the process, each request keeps the thread it came in.
+"""The service on a WSGI server: one event loop a process runs it, each request keeps its thread.
 
-The thread does what only it may: read the body, begin the answer, hand over its pieces; it does so when the service asks.
-Nothing is gathered: at most one piece is on its way between the two, in either direction.
+The thread does what only it may, when the service asks for it: it reads the body, begins the
+response and hands over its chunks. Nothing is gathered: at most one chunk is on its way between
+the two, in each direction.
 """
 
 from __future__ import annotations
@@ -27,18 +28,18 @@ from sluiceway.server.settings import Settings
 from sluiceway.wire.problems import write_problem
 from sluiceway.wsgi.body import WsgiBody
 
-__all__ = ["WsgiService", "wsgi_answer"]
+__all__ = ["WsgiService", "run_asgi_app"]
 
-STOP = 5.0  # seconds the service may take to let go of its uploads when the process ends
-HOP = frozenset(
-    ["connection", "keep-alive", "transfer-encoding", "upgrade"]
-)  # PEP 3333: these are the server's to say
+# Seconds in which the service lets go of its uploads when the process ends.
+SHUTDOWN_TIMEOUT = 5.0
+# Headers that only the server may set (PEP 3333).
+HOP_BY_HOP = frozenset(["connection", "keep-alive", "transfer-encoding", "upgrade"])
 
 StartResponse = Callable[..., object]
 
 
 class WsgiService:
-    """A WSGI callable that is the whole service. Raises BadSetting at once for settings that cannot be used."""
+    """A WSGI callable that is the whole service."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -49,15 +50,14 @@ class WsgiService:
     def __call__(
         self, environ: Mapping[str, Any], start_response: StartResponse
     ) -> Iterable[bytes]:
-        with (
-            self._lock
-        ):  # at the first request of each process: servers fork after they have loaded the app
+        with self._lock:
+            # at the first request of each process: servers fork after they have loaded the app
             if self._process != os.getpid():
                 self._app, self._process = Sluiceway(self._settings), os.getpid()
-                atexit.register(_end, _loop(), self._app)
+                atexit.register(_close_app, _event_loop(), self._app)
         try:
-            return wsgi_answer(self._app, environ, start_response)
-        except SluiceError as error:  # of a body that this server's apps cannot read
+            return run_asgi_app(self._app, environ, start_response)
+        except SluiceError as error:  # of a body that apps of this server cannot read
             written = write_problem(error)
             names = {name.lower() for name, _ in written.headers}
             safe = [(name.decode(), value.decode()) for name, value in SAFE_HEADERS]
@@ -70,30 +70,32 @@ class WsgiService:
             return [written.body]
 
 
-def wsgi_answer(
+def run_asgi_app(
     app: ASGIApp, environ: Mapping[str, Any], start_response: StartResponse
 ) -> Iterable[bytes]:
-    """Run any ASGI app for one WSGI request. Raises LengthRequired, and what the app raises before it answers."""
-    return _Exchange(environ, _loop(), app).begin(start_response)
+    """Run any ASGI app for one WSGI request.
+
+    Raises LengthRequired, and what the app raises before it responds.
+    """
+    return _Exchange(environ, _event_loop(), app).begin(start_response)
 
 
 _starting = threading.Lock()
-_loops: dict[int, asyncio.AbstractEventLoop] = {}  # process -> its event loop
+_event_loops: dict[int, asyncio.AbstractEventLoop] = {}  # by process, because servers fork
 
 
-def _loop() -> asyncio.AbstractEventLoop:
+def _event_loop() -> asyncio.AbstractEventLoop:
     with _starting:
-        if os.getpid() not in _loops:
-            _loops[os.getpid()] = loop = asyncio.new_event_loop()
+        if os.getpid() not in _event_loops:
+            _event_loops[os.getpid()] = loop = asyncio.new_event_loop()
             threading.Thread(target=loop.run_forever, name="sluiceway", daemon=True).start()
-        return _loops[os.getpid()]
+        return _event_loops[os.getpid()]
 
 
-def _end(loop: asyncio.AbstractEventLoop, app: Sluiceway) -> None:
-    with suppress(
-        Exception
-    ):  # the process ends anyway; what was left unfinished is swept at the next start
-        asyncio.run_coroutine_threadsafe(app.aclose(), loop).result(STOP)
+def _close_app(loop: asyncio.AbstractEventLoop, app: Sluiceway) -> None:
+    # The process ends in any case; leftovers are swept at the next start.
+    with suppress(Exception):
+        asyncio.run_coroutine_threadsafe(app.aclose(), loop).result(SHUTDOWN_TIMEOUT)
 
 
 def _status_line(status: int) -> str:
@@ -101,7 +103,10 @@ def _status_line(status: int) -> str:
 
 
 class _Exchange:
-    """One request: `receive` and `send` are called by the service in its loop, everything else by the request's thread."""
+    """One request and its response.
+
+    The service calls `receive` and `send` in its event loop; the request's thread calls the rest.
+    """
 
     def __init__(
         self, environ: Mapping[str, Any], loop: asyncio.AbstractEventLoop, app: ASGIApp
@@ -109,84 +114,84 @@ class _Exchange:
         form = str(environ.get("CONTENT_TYPE", "")).lower().startswith("multipart/form-data")
         self._body = WsgiBody(environ, ends_itself=form)
         self._loop, self._app, self._scope = loop, app, _scope(environ)
-        self._asked: queue.SimpleQueue[Message | None] = (
-            queue.SimpleQueue()
-        )  # a message to send; None: read on; or the end
+        # To the thread: a message to send, the end of the service, or None: read the body.
+        self._jobs: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         self._unread = self._body.length != 0
-        self._coming: asyncio.Future[Message] | None = None  # the next piece of the body
-        self._taken: asyncio.Future[None] | None = (
-            None  # set when the server has taken what was sent last
-        )
-        self._left = asyncio.Event()  # the client, as far as a WSGI server tells
-        self._told_empty = False
+        self._next_chunk: asyncio.Future[Message] | None = None  # of the body
+        # Done when the server has taken what was sent last.
+        self._taken: asyncio.Future[None] | None = None
+        self._closed = asyncio.Event()  # by the server: the client left, or has everything
+        self._empty_body_delivered = False
 
-    # In the loop
+    # In the event loop
 
     async def run(self) -> None:
         error: BaseException | None = None
         try:
             await self._app(self._scope, self.receive, self.send)
-        except BaseException as caught:  # the thread waits for this word, whatever happened
+        except BaseException as caught:  # the thread waits for the end, whatever it is
             error = caught
-        self._asked.put({"type": "ended", "error": error})
+        self._jobs.put({"type": "ended", "error": error})
 
     async def receive(self) -> Message:
         if self._unread:
-            if self._coming is None:
-                self._coming = self._loop.create_future()
-                self._asked.put(None)
-            message = await asyncio.shield(
-                self._coming
-            )  # who gives up waiting loses nothing that came
-            self._coming = None
+            if self._next_chunk is None:
+                self._next_chunk = self._loop.create_future()
+                self._jobs.put(None)
+            # shielded: a wait that is cancelled loses no chunk
+            message = await asyncio.shield(self._next_chunk)
+            self._next_chunk = None
             self._unread = bool(message.get("more_body"))
             return message
-        if self._body.length == 0 and not self._told_empty:
-            self._told_empty = True
+        if self._body.length == 0 and not self._empty_body_delivered:
+            self._empty_body_delivered = True
             return {"type": "http.request", "body": b"", "more_body": False}
-        await self._left.wait()
+        await self._closed.wait()
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
-        if self._left.is_set():
+        if self._closed.is_set():
             return  # as every ASGI server does
         self._taken = self._loop.create_future()
-        self._asked.put(message)
+        self._jobs.put(message)
         await self._taken
 
-    def _leave(self) -> None:
-        self._left.set()
-        self._take()
+    def _set_closed(self) -> None:
+        self._closed.set()
+        self._set_taken()
 
-    def _take(self) -> None:
+    def _set_taken(self) -> None:
         if self._taken is not None and not self._taken.done():
             self._taken.set_result(None)
 
-    def _come(self, message: Message) -> None:
-        if self._coming is not None and not self._coming.done():
-            self._coming.set_result(message)
+    def _set_next_chunk(self, message: Message) -> None:
+        if self._next_chunk is not None and not self._next_chunk.done():
+            self._next_chunk.set_result(message)
 
     # In the request's thread
 
     def begin(self, start_response: StartResponse) -> Iterable[bytes]:
         asyncio.run_coroutine_threadsafe(self.run(), self._loop)
-        message = self._next()
+        message = self._next_message()
         if message is None:
-            raise SluiceError("The service ended without an answer")
+            raise SluiceError("The service ended without a response")
         headers = [
             (name.decode("latin-1"), value.decode("latin-1")) for name, value in message["headers"]
         ]
         start_response(
-            _status_line(message["status"]), [one for one in headers if one[0].lower() not in HOP]
+            _status_line(message["status"]),
+            [field for field in headers if field[0].lower() not in HOP_BY_HOP],
         )
         if self._scope["method"] != "HEAD":
-            return _Pieces(self)
-        # Frameworks drop the body of such an answer without closing it, and the service would wait for its reader.
+            return _ResponseBody(self)
+        # Frameworks drop the body of such a response without closing it, and the service would
+        # wait for its reader.
         with closing(self):
-            return list(self.pieces())
+            return list(self.chunks())
 
-    def pieces(self) -> Iterator[bytes]:
-        while (message := self._next()) is not None:
+    def chunks(self) -> Iterator[bytes]:
+        """The chunks of the response's body, none empty."""
+        while (message := self._next_message()) is not None:
             if data := message.get("body", b""):
                 yield bytes(data)
             if not message.get("more_body"):
@@ -194,15 +199,15 @@ class _Exchange:
 
     def close(self) -> None:
         """The server wants nothing more: all was sent, or the client left."""
-        self._loop.call_soon_threadsafe(self._leave)
+        self._loop.call_soon_threadsafe(self._set_closed)
 
-    def _next(self) -> Message | None:
-        """What the service sends next; meanwhile the body is read as it asks. None when it has ended."""
-        self._loop.call_soon_threadsafe(self._take)
+    def _next_message(self) -> Message | None:
+        """The next message of the service; None when it has ended. Reads the body as it asks."""
+        self._loop.call_soon_threadsafe(self._set_taken)
         while True:
-            message = self._asked.get()
+            message = self._jobs.get()
             if message is None:
-                self._loop.call_soon_threadsafe(self._come, self._read())
+                self._loop.call_soon_threadsafe(self._set_next_chunk, self._read_body())
             elif message["type"] == "ended":
                 if isinstance(message["error"], asyncio.CancelledError):
                     raise Unavailable("The server is stopping; send it again")
@@ -212,7 +217,7 @@ class _Exchange:
             else:
                 return message
 
-    def _read(self) -> Message:
+    def _read_body(self) -> Message:
         try:
             data = self._body.take()
         except SluiceError:
@@ -224,27 +229,27 @@ class _Exchange:
         }
 
 
-class _Pieces:
-    """The answer's body as WSGI wants it: an iterator with `close`, which the server calls in any case."""
+class _ResponseBody:
+    """A WSGI response's body: an iterator with `close`, which the server calls in any case."""
 
     def __init__(self, exchange: _Exchange) -> None:
-        self._exchange, self._pieces = exchange, exchange.pieces()
+        self._exchange, self._chunks = exchange, exchange.chunks()
 
     def __iter__(self) -> Iterator[bytes]:
         return self
 
     def __next__(self) -> bytes:
-        return next(self._pieces)
+        return next(self._chunks)
 
     def close(self) -> None:
         self._exchange.close()
 
 
 def _scope(environ: Mapping[str, Any]) -> Scope:
-    """The request in ASGI's words. PEP 3333 gives bytes as Latin-1 text; ASGI wants the path as UTF-8.
+    """The request as an ASGI scope. PEP 3333 gives bytes as Latin-1 text; ASGI wants UTF-8 paths.
 
-    Bytes that are not UTF-8 become surrogates here, which the door refuses; a server may have repaired them before, so
-    the target as it came is judged, too, where the server hands it on.
+    Bytes that are not UTF-8 become surrogates here, which the service refuses. A server may have
+    repaired them before, so the target as it came is checked as well, where the server has it.
     """
     mounted, path = (
         environ.get(name, "").encode("latin-1") for name in ("SCRIPT_NAME", "PATH_INFO")

@@ -1,4 +1,7 @@
-"""A coroutine in a thread of its own that has work done in the thread of a WSGI request: only that one may read the body."""
+"""A coroutine in a thread of its own that calls functions in the thread of a WSGI request.
+
+Only the thread of a request may read its body. Knows threads and futures only.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +19,19 @@ T = TypeVar("T")
 
 
 class RequestThread(Executor):
-    """The thread that makes it. While it waits, it does what the coroutine asks for."""
+    """The thread that creates it, as an executor: while it waits, it runs what is submitted."""
 
     def __init__(self) -> None:
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
 
     def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Run the coroutine beside this thread; its outcome. It has to end in every case: give each of its waits a deadline."""
+        """Run the coroutine in a thread of its own; returns its outcome.
+
+        It has to end in every case: give each of its waits a deadline.
+        """
         outcome: Future[T] = Future()
 
-        def live() -> None:
+        def run() -> None:
             try:
                 result = asyncio.run(work)
             except BaseException as error:
@@ -33,18 +39,18 @@ class RequestThread(Executor):
             else:
                 outcome.set_result(result)
 
-        threading.Thread(target=live, name="sluiceway-request", daemon=True).start()
+        threading.Thread(target=run, name="sluiceway-request", daemon=True).start()
         return outcome
 
     def wait(self, future: Future[T]) -> T:
-        """Do what the coroutine asks for until that is known. Returns or raises it."""
+        """Run what the coroutine submits until `future` is done. Returns or raises its outcome."""
         future.add_done_callback(lambda _: self._jobs.put(None))
         while (job := self._jobs.get()) is not None:
             job()
         return future.result()
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """From the coroutine's thread: have this done here."""
+        """From the coroutine's thread: run this in the request's thread."""
         future: Future[T] = Future()
 
         def job() -> None:
@@ -58,5 +64,5 @@ class RequestThread(Executor):
         return future
 
     async def call(self, fn: Callable[..., T], *args: Any) -> T:
-        """From the coroutine: have this done here, and wait for it."""
+        """From the coroutine: run this in the request's thread, and wait for it."""
         return await asyncio.get_running_loop().run_in_executor(self, fn, *args)

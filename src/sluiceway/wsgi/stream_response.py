@@ -1,6 +1,7 @@
-"""An answer from whatever an app has in hand: a path, an open file, bytes, an iterable, a URL, a part that is being read.
+"""A response from whatever an app has: path, open file, bytes, iterable, URL, a file of a form.
 
-What can be read from its middle is given with validators and ranges; what flows past once is given whole, piece by piece.
+A source that can be read from its middle gets validators and ranges; a stream that can be read
+once is sent whole, as it comes. It must not know any framework.
 """
 
 from __future__ import annotations
@@ -40,21 +41,19 @@ from sluiceway.wire.headers.disposition import format_disposition
 from sluiceway.wire.headers.media_types import guess_type
 from sluiceway.wire.urls import is_url
 
-__all__ = ["Told", "offer"]
+__all__ = ["StreamOptions", "stream_response"]
 
-PIECE = 64 << 10  # bytes read at once
-READERS = 8  # threads that read files of all answers under way
-_budget, _readers = (
-    Budget(64 << 20),
-    ThreadPoolExecutor(READERS, "sluiceway-offer"),
-)  # bytes read ahead, for all of them
+READ_BLOCK = 64 << 10  # bytes of one read of a source that is not a file of the system
+READER_THREADS = 8  # which read files for all responses under way
+# Bytes that are read ahead, for all of them.
+_budget, _readers = Budget(64 << 20), ThreadPoolExecutor(READER_THREADS, "sluiceway-stream")
 
-Answers = Callable[[Request], Response]
+MakeResponse = Callable[[Request], Response]
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What the app says of it; None where the source knows better."""
+class StreamOptions:
+    """What the app knows of the source; None where the source knows better."""
 
     filename: str | None = None
     type: str | None = None  # media type
@@ -63,59 +62,58 @@ class Told:
     modified: float | None = None  # seconds since the epoch
     inline: bool = False  # a browser shows it in its place, instead of saving it
     allow: Sequence[str] = ()  # of a URL: hosts that may be asked
-    internal: Sequence[
-        str
-    ] = ()  # of a URL: addresses that may be asked although they are not public
+    # of a URL: addresses that may be asked although they are not public
+    internal: Sequence[str] = ()
 
 
-def offer(given: Content, told: Told) -> ASGIApp:
-    """An ASGI app that answers one request with it. It is opened here, and closed by the answer.
+def stream_response(source: Content, options: StreamOptions) -> ASGIApp:
+    """An ASGI app that answers one request with the source, and closes it then.
 
-    Raises NotFound, SourceFailed, BadRequest, BadSetting.
+    The source is opened here. Raises NotFound, SourceFailed, BadRequest, BadSetting.
     """
-    answers = _answers(given, told)
+    make_response = _response_maker(source, options)
 
-    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        await answers(Request(scope, receive))(scope, receive, send)
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await make_response(Request(scope, receive))(scope, receive, send)
 
-    return answer
+    return app
 
 
-def _answers(given: Content, told: Told) -> Answers:
-    if isinstance(given, str) and is_url(given):
-        if not told.allow:
+def _response_maker(source: Content, options: StreamOptions) -> MakeResponse:
+    if isinstance(source, str) and is_url(source):
+        if not options.allow:
             raise BadRequest(
-                'Name the hosts that may be asked, with allow=["files.example.com"]: a URL may come from anybody'
+                "Name the hosts that may be asked, with allow=["
+                '"files.example.com"]: a URL may come from anybody'
             )
         remote = Remote(
-            Settings(fetch_from=tuple(told.allow), fetch_internal=tuple(told.internal)),
+            Settings(fetch_from=tuple(options.allow), fetch_internal=tuple(options.internal)),
             Budget(MINIMUM),
         )
-        return lambda request: pass_url(request, remote, given)
-    if isinstance(given, str | os.PathLike):
-        file = _open(os.fspath(given))
-        if _sized(file):
-            return _opened(file, told)
-        file.close()  # made up while it is read, as in /proc: its size says nothing
-        return _flowing(body_input(given, told.size), told)
-    if isinstance(given, bytes | bytearray | memoryview):
-        return _opened(io.BytesIO(given), told)
-    if isinstance(given, io.IOBase) and _seeks(given):
-        if _sized(given):
-            return _opened(given, told)  # type: ignore[arg-type]  # a binary file by deed
-        return _flowing(body_input(given, told.size), told, given.close)
-    return _flowing(body_input(given, told.size), told)
+        return lambda request: pass_url(request, remote, source)
+    if isinstance(source, str | os.PathLike):
+        file = _open(os.fspath(source))
+        if _has_true_size(file):
+            return _seekable(file, options)
+        file.close()  # made while it is read, as in /proc: its size means nothing
+    elif isinstance(source, bytes | bytearray | memoryview):
+        return _seekable(io.BytesIO(source), options)
+    elif isinstance(source, io.IOBase) and _can_seek(source):
+        if _has_true_size(source):
+            return _seekable(source, options)  # type: ignore[arg-type]  # it is a binary file
+        return _once(body_input(source, options.size), options, source.close)
+    return _once(body_input(source, options.size), options)
 
 
-def _seeks(file: io.IOBase) -> bool:
+def _can_seek(file: io.IOBase) -> bool:
     try:
         return file.seekable()
-    except Exception:  # a member of a tar that flows past has no word for it
+    except Exception:  # a member of a tar stream has no such method
         return False
 
 
-def _sized(file: BinaryIO | io.IOBase) -> bool:
-    """Whether its size can be believed, and read from the middle by it."""
+def _has_true_size(file: BinaryIO | io.IOBase) -> bool:
+    """Whether the file's size is true, so that it can be read from its middle."""
     try:
         descriptor = file.fileno()
         return not stat.S_ISREG(os.fstat(descriptor).st_mode) or measured(descriptor)[1] is not None
@@ -132,16 +130,14 @@ def _open(path: str) -> BinaryIO:
         raise SourceFailed(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _opened(file: BinaryIO, told: Told) -> Answers:
-    name = told.filename or os.path.basename(str(getattr(file, "name", ""))) or "download"
-    metadata = Metadata(name, told.type or guess_type(name))
+def _seekable(file: BinaryIO, options: StreamOptions) -> MakeResponse:
+    name = options.filename or os.path.basename(str(getattr(file, "name", ""))) or "download"
+    metadata = Metadata(name, options.type or guess_type(name))
     descriptor = None
     try:
         descriptor = os.dup(file.fileno())
-    except (
-        OSError,
-        AttributeError,
-    ):  # no file of the system's: of what tells no version, a tag that nobody will see again
+    except (OSError, AttributeError):  # not a file of the system
+        # without a version of its own it gets a tag that will not be seen again
         data = file.getbuffer() if isinstance(file, io.BytesIO) else None
         etag = secrets.token_hex(16) if data is None else hashlib.sha256(data).hexdigest()[:32]
         entry = Entry(name, file.seek(0, os.SEEK_END), etag, time.time(), metadata)
@@ -151,24 +147,26 @@ def _opened(file: BinaryIO, told: Told) -> Answers:
         entry = entry_of(metadata, os.fstat(descriptor), name)
     entry = replace(
         entry,
-        etag=told.etag or entry.etag,
-        modified=entry.modified if told.modified is None else told.modified,
+        etag=options.etag or entry.etag,
+        modified=entry.modified if options.modified is None else options.modified,
     )
-    opened = (
-        _Held(file, entry)
+    reader = (
+        _FileReader(file, entry)
         if descriptor is None
         else DiskReader(entry, descriptor, _budget, _readers)
     )
-    headers = object_headers(entry) | _disposition(name, told)
-    return lambda request: object_response(request, opened, headers)
+    headers = object_headers(entry) | _disposition(name, options)
+    return lambda request: object_response(request, reader, headers)
 
 
-def _disposition(filename: str, told: Told) -> dict[str, str]:
-    return {"content-disposition": format_disposition("inline", filename)} if told.inline else {}
+def _disposition(filename: str, options: StreamOptions) -> dict[str, str]:
+    if not options.inline:
+        return {}
+    return {"content-disposition": format_disposition("inline", filename)}
 
 
-class _Held:
-    """Something in memory, or made by a program, that can be read from its middle: an object held open."""
+class _FileReader:
+    """An object reader for a file in memory, or one that a program makes."""
 
     reopenable = True
 
@@ -180,11 +178,11 @@ class _Held:
     async def open(self, start: int = 0, stop: int | None = None) -> AsyncIterator[Buffer]:
         at, end = start, self.entry.size if stop is None else stop
         while at < end:
-            piece = await asyncio.to_thread(self._read, at, min(PIECE, end - at))
-            if not piece:
+            data = await asyncio.to_thread(self._read, at, min(READ_BLOCK, end - at))
+            if not data:
                 raise SourceFailed(f"{self.entry.key!r} became shorter while it was read")
-            at += len(piece)
-            yield piece
+            at += len(data)
+            yield data
 
     async def aclose(self) -> None:
         await asyncio.to_thread(self._close)
@@ -199,24 +197,21 @@ class _Held:
             self._file.close()
 
 
-def _flowing(given: BodyInput, told: Told, close: Callable[[], None] = lambda: None) -> Answers:
-    name = told.filename or given.name or "download"
-    entry = Entry(
-        name,
-        given.length or 0,
-        "",
-        time.time(),
-        Metadata(name, told.type or given.type or guess_type(name)),
-    )
-    headers = object_headers(entry) | _disposition(name, told) | {"accept-ranges": "none"}
+def _once(
+    source: BodyInput, options: StreamOptions, close: Callable[[], None] = lambda: None
+) -> MakeResponse:
+    name = options.filename or source.name or "download"
+    metadata = Metadata(name, options.type or source.type or guess_type(name))
+    entry = Entry(name, source.length or 0, "", time.time(), metadata)
+    headers = object_headers(entry) | _disposition(name, options) | {"accept-ranges": "none"}
     del headers["last-modified"], headers["etag"]
-    if told.etag is not None:
-        headers["etag"] = f'"{told.etag}"'
-    if given.length is not None:
-        headers["content-length"] = str(given.length)
+    if options.etag is not None:
+        headers["etag"] = f'"{options.etag}"'
+    if source.length is not None:
+        headers["content-length"] = str(source.length)
 
     async def body(_: Scope) -> AsyncIterator[Buffer | Message]:
-        async for chunk in aexact(given, given.length):
+        async for chunk in aexact(source, source.length):
             yield chunk
 
     async def aclose() -> None:

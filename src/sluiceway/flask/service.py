@@ -1,0 +1,123 @@
+"""The whole service inside a Flask app, and responses from any source.
+
+The event loop and the server's code are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Unpack, cast
+
+import flask
+from werkzeug.routing import PathConverter
+
+from sluiceway.client.bodies.inputs import Content
+from sluiceway.server.setting_arguments import Places, SettingArguments
+
+__all__ = ["mount", "stream"]
+
+METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
+
+
+def mount(
+    app: flask.Flask, prefix: str, to: Places = "./uploads", **settings: Unpack[SettingArguments]
+) -> Callable[..., flask.Response]:
+    """Serve the whole service under `prefix`: its page, files, uploads and all else.
+
+    The app decides who may use it, in `before_request` as for other views, or by `token=`.
+
+    Args:
+        app: The app.
+        prefix: A path; the page is at `prefix/`, files are at `prefix/files`.
+        to: Where files go, one place or several, as for `sluiceway serve --to`.
+        settings: The settings of `sluiceway serve` (docs/settings.md).
+
+    Returns:
+        The view, for decorators that exempt it.
+
+    Raises:
+        BadSetting: A setting cannot be used.
+
+    Example:
+        csrf.exempt(mount(app, "/drop", to="s3://bucket", token=TOKEN))
+    """
+    from sluiceway.server.settings import Settings
+    from sluiceway.wsgi.bridge import WsgiService
+
+    prefix = prefix.rstrip("/")
+    service = WsgiService(Settings.of(to, settings))
+    mounted = prefix.encode().decode("latin-1")  # PEP 3333: bytes as Latin-1 text
+
+    def sluiceway_service(rest: str = "") -> flask.Response:
+        environ = dict(flask.request.environ)
+        environ["SCRIPT_NAME"] = environ.get("SCRIPT_NAME", "") + mounted
+        environ["PATH_INFO"] = environ["PATH_INFO"][len(mounted) :]
+        return cast("flask.Response", flask.current_app.response_class.from_app(service, environ))
+
+    app.url_map.converters.setdefault("sluiceway_rest", _Rest)
+    for rule in (f"{prefix}/", f"{prefix}/<sluiceway_rest:rest>"):
+        app.add_url_rule(
+            rule,
+            f"sluiceway{prefix.replace('.', '-')}",
+            sluiceway_service,
+            methods=METHODS,
+            provide_automatic_options=False,  # the service knows the methods of each path
+            merge_slashes=False,
+        )
+    return sluiceway_service
+
+
+def stream(
+    source: Content,
+    *,
+    filename: str | None = None,
+    type: str | None = None,
+    size: int | None = None,
+    etag: str | None = None,
+    modified: float | None = None,
+    inline: bool = False,
+    allow: Sequence[str] = (),
+    internal: Sequence[str] = (),
+) -> flask.Response:
+    """A response with the bytes of any source, in constant memory.
+
+    It has ranges and validators if the source can be read from its middle; else it is sent whole,
+    in chunks if its length is unknown.
+
+    Args:
+        source: A path, an open file, bytes, an iterable of bytes, a URL, or a file of a form.
+        filename: The name to save it under. This and the next four: None if the source knows.
+        type: Its media type.
+        size: Its bytes.
+        etag: A tag of its version, without quotes.
+        modified: Seconds since the epoch.
+        inline: A browser shows it, instead of saving it.
+        allow: Of a URL: hosts that may be asked.
+        internal: Of a URL: addresses that may be asked although they are not public (10.0.0.0/8).
+
+    Raises:
+        NotFound, SourceFailed, BadRequest, BadSetting: The source cannot be opened.
+        PreconditionFailed, RangeUnsatisfiable: The request's conditions and ranges (RFC 9110).
+        Forbidden, PeerFailed: The URL may not be asked, or its server fails.
+
+    Example:
+        return stream(f"/srv/books/{number}.pdf", filename="The book.pdf")
+    """
+    from sluiceway.wsgi.bridge import run_asgi_app
+    from sluiceway.wsgi.stream_response import StreamOptions, stream_response
+
+    options = StreamOptions(filename, type, size, etag, modified, inline, allow, internal)
+    app = stream_response(source, options)
+    # the request's body is the view's
+    no_body = {"CONTENT_LENGTH": "0", "HTTP_TRANSFER_ENCODING": ""}
+    response = flask.current_app.response_class.from_app(
+        lambda *wsgi: run_asgi_app(app, *wsgi), {**flask.request.environ, **no_body}
+    )
+    return cast("flask.Response", response)
+
+
+class _Rest(PathConverter):
+    """Any path. Werkzeug's own `path` ends before a line feed; the service refuses such a path."""
+
+    part_isolating = False  # it takes slashes
+    regex = "(?s:.+?)"
