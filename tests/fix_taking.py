@@ -78,8 +78,8 @@ def hasty(serve: Serve, tmp_path: Path) -> Hasty:
                 "import sluiceway.server.http1.sendfile as sendfile",
             ]
             lines += [
-                f"stalled.READER_SECONDS = sendfile.STALLED = {reader!r}",
-                "stalled.LOOK = 0.1",
+                f"stalled.READER_SECONDS = sendfile.READER_TIMEOUT = {reader!r}",
+                "stalled.LOOK_EVERY = 0.1",
             ]
             lines += SMALL_BUFFERS
         folder = tmp_path / "hasty"

@@ -20,7 +20,7 @@ TWICE = {
     "Sluiceway",  # the ASGI app, and Flask's extension: each is what its users write
 }
 # words that no text of the package uses any more -> folders (or modules) that still do
-RETIRED_WORDS = {
+RETIRED_WORDS: dict[str, set[str]] = {
     "told": set(),
 }
 SAY_NOTHING = {"utils", "util", "helpers", "helper", "common", "manager", "base", "misc", "core"}

@@ -37,7 +37,7 @@ from sluiceway.server.handlers.readiness import Readiness, show_liveness
 from sluiceway.server.handlers.zip import list_as_zip
 from sluiceway.server.http1.head_limits import check_fields
 from sluiceway.server.http1.peer_gone import PROTOCOL
-from sluiceway.server.http1.sendfile import ZEROCOPY, patience
+from sluiceway.server.http1.sendfile import ZEROCOPY, reader_deadline
 from sluiceway.server.omissions import Omissions
 from sluiceway.server.page.assets import show_asset, show_page
 from sluiceway.server.remote import Remote
@@ -285,5 +285,5 @@ class _CountedSend:
         if self._has_deadline or message["type"] == ZEROCOPY:
             await self._send(message)
         else:
-            async with patience():
+            async with reader_deadline():
                 await self._send(message)

@@ -27,7 +27,7 @@ from uvicorn.supervisors import Multiprocess
 from sluiceway.errors import SluiceError
 from sluiceway.server.app import Sluiceway
 from sluiceway.server.destinations import display_name
-from sluiceway.server.http1.connection_limit import Crowd
+from sluiceway.server.http1.connection_limit import ConnectionLimit
 from sluiceway.server.http1.protocol import SluiceProtocol
 from sluiceway.server.settings import BadSetting, Settings
 from sluiceway.stores.contract import HealthChecked
@@ -69,7 +69,7 @@ def serve(settings: Settings, ready: Callable[[str], None]) -> None:
         access_log=False,
         server_header=False,
         workers=settings.workers,
-        backlog=Crowd().backlog(BACKLOG),
+        backlog=ConnectionLimit().backlog(BACKLOG),
         timeout_keep_alive=KEEP_ALIVE,
         # uvicorn takes whole seconds; without a number a stop would wait for the longest upload
         timeout_graceful_shutdown=max(1, round(settings.shutdown_timeout)),
@@ -195,7 +195,7 @@ def _listen(settings: Settings) -> socket.socket:
             f"Cannot listen on {settings.host} port {settings.port}: {error.strerror}. Use another "
             "--port (0 takes a free one)"
         ) from None
-    sock.listen(Crowd().backlog(BACKLOG))  # before the address is printed
+    sock.listen(ConnectionLimit().backlog(BACKLOG))  # before the address is printed
     sock.set_inheritable(True)
     return sock
 

@@ -17,11 +17,11 @@ from starlette.types import Message, Receive, Scope, Send
 
 from sluiceway.pipe.pump import close_stream
 from sluiceway.pipe.source import Buffer
-from sluiceway.server.http1.sendfile import ZEROCOPY, patience
+from sluiceway.server.http1.sendfile import ZEROCOPY, reader_deadline
 
 __all__ = ["StreamedResponse", "on_client_leaving", "raw_headers", "start_message"]
 
-SEND_CHUNK = 64 << 10  # bytes of one send, for which a slow client has STALLED seconds
+SEND_CHUNK = 64 << 10  # bytes of one send, for which a slow client has READER_TIMEOUT seconds
 
 Body = Callable[[Scope], AsyncIterator[Buffer | Message]]
 
@@ -35,7 +35,7 @@ class StreamedResponse(Response):
 
     When the client leaves, `body` is cancelled where it waits. An error in `body` breaks the
     response off, so that a part never passes for the whole. `close` runs at the end in any case.
-    Raises what `body` raises, and TooSlow for a client that takes nothing for STALLED seconds.
+    Raises what `body` raises, and TooSlow for a client that takes nothing for READER_TIMEOUT seconds.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ async def _send_in_time(send: Send, message: Message) -> None:
     if message["type"] == ZEROCOPY:
         await send(message)
         return
-    async with patience():
+    async with reader_deadline():
         await send(message)
 
 

@@ -298,7 +298,7 @@ def test_a_reader_that_leaves_leaves_nothing_open(shelf: RunningServer, way: str
 
 def test_a_stalled_reader_is_given_up_and_a_slow_one_is_not(patched: Patched) -> None:
     """The deadline is for a reader that takes nothing at all, however long the whole takes."""
-    server = patched("sending.STALLED = 1.5")
+    server = patched("sending.READER_TIMEOUT = 1.5")
     sparse(server.root / "endless.bin", ENDLESS)
     began = time.monotonic()
     with slow_reader(server.port, "endless.bin"), slow_reader(server.port, "large.bin") as slow:

@@ -1,5 +1,7 @@
-"""What a connection waits with, in few bytes: asyncio.Event and deque take 0.6 KiB each while they are empty, and uvicorn
-has three of them for each upload, of which a thousand may be under way for hours.
+"""What a connection waits with, in few bytes.
+
+asyncio.Event and deque take 0.6 KiB each while they are empty, and uvicorn has three of them for
+each upload, of which a thousand may be under way for hours.
 """
 
 from __future__ import annotations
@@ -7,50 +9,52 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-__all__ = ["Bell", "Flow", "SmallDeque"]
+__all__ = ["FlowControl", "SmallDeque", "SmallEvent"]
 
 
-class Bell:
+class SmallEvent:
     """As asyncio.Event: `wait` returns once it is set."""
 
-    __slots__ = ("_rung", "_waiting")
+    __slots__ = ("_set", "_waiters")
 
     def __init__(self) -> None:
-        self._rung = False
-        self._waiting: tuple[asyncio.Future[None], ...] = ()
+        self._set = False
+        self._waiters: tuple[asyncio.Future[None], ...] = ()
 
     def set(self) -> None:
-        self._rung = True
-        for waiter in self._waiting:
+        self._set = True
+        for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
-        self._waiting = ()
+        self._waiters = ()
 
     def clear(self) -> None:
-        self._rung = False
+        self._set = False
 
     async def wait(self) -> None:
-        if self._rung:
+        if self._set:
             return
         waiter = asyncio.get_running_loop().create_future()
-        self._waiting = (
-            *(other for other in self._waiting if not other.done()),
-            waiter,
-        )  # without those that gave up
+        # without those that gave up
+        self._waiters = (*(other for other in self._waiters if not other.done()), waiter)
         await waiter
 
 
-class Flow:
-    """As uvicorn's FlowControl: whether a connection may be read from, and a wait until it may be written to."""
+class FlowControl:
+    """As uvicorn's: whether a connection may be read from, and a wait until it may be written to.
+
+    While `full`, nothing is read, whatever the request under way asks for: enough requests are
+    held behind it.
+    """
 
     read_paused: bool
     write_paused: bool
-    full: bool  # so much lies ahead that nothing is read until some of it was used, whatever the request under way wants
+    full: bool
 
     __slots__ = ("_transport", "_writable", "full", "read_paused", "write_paused")
 
     def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport, self._writable = transport, Bell()
+        self._transport, self._writable = transport, SmallEvent()
         self.read_paused = self.write_paused = self.full = False
 
     async def drain(self) -> None:
@@ -77,7 +81,10 @@ class Flow:
 
 
 class SmallDeque(list[Any]):
-    """Requests that came before their turn, none as a rule. uvicorn puts in at the left and takes out at the right."""
+    """uvicorn's queue of requests that came before their turn. It stays empty here.
+
+    uvicorn appends at the left and pops at the right.
+    """
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""What a request may cost besides its body: bytes of the head, field lines, chunk heads, trailers. Which heads are refused.
+"""Which heads and trailers of a request are refused, and how that is answered.
 
 Sans-IO. The bounds hold for our own server; the number of field lines for the app on every server.
 """
@@ -26,18 +26,17 @@ __all__ = [
     "too_large",
 ]
 
-HEAD_BYTES = (
-    64 << 10
-)  # request line and header fields, or whatever else is no body; nginx takes 32 KiB, h11 64
-MOST_FIELDS = (
-    128  # field lines of a head; Apache and gunicorn take 100, browsers behind two proxies send 40
-)
+# Bytes of request line and header fields, or of anything else that is not body. nginx takes 32 KiB,
+# h11 64.
+HEAD_BYTES = 64 << 10
+# Field lines of a head. Apache and gunicorn take 100, browsers behind two proxies send 40.
+MOST_FIELDS = 128
 
 Fields = Sequence[tuple[bytes, bytes]]
 
 
 def head_error(version: str, fields: Fields) -> SluiceError | None:
-    """What the HTTP parser lets pass and two servers in a row could read differently."""
+    """The error of a head that the parser accepts and two servers could read differently."""
     names = [name for name, _ in fields]
     codings = [value.strip().lower() for name, value in fields if name == b"transfer-encoding"]
     if version not in ("1.0", "1.1"):
@@ -61,7 +60,7 @@ def body_length(fields: Fields) -> int | None:
 
 
 def framing_fields(fields: Fields) -> bytes:
-    """The lines of a head that say how long its body is; nothing for an empty body, however its zero is written."""
+    """The lines of a head that frame its body; none if its length is 0, however written."""
     if body_length(fields) == 0:
         return b""
     return b"".join(
@@ -72,7 +71,7 @@ def framing_fields(fields: Fields) -> bytes:
 
 
 def check_fields(count: int) -> None:
-    """Raises HeadTooLarge. Whatever is done for each field, or for each pair of them, has this bound."""
+    """Raises HeadTooLarge. It bounds all work for each field, or for each pair of fields."""
     if count > MOST_FIELDS:
         raise HeadTooLarge(
             f"A request has at most {MOST_FIELDS} header lines; send fewer", limit=MOST_FIELDS
@@ -87,22 +86,26 @@ def too_large() -> SluiceError:
 
 
 def check_trailer(name: bytes) -> None:
-    """A field behind the body changes nothing; but a digest there would be believed to be checked. Raises BadDigest."""
+    """Raises BadDigest for a digest behind the body: its sender would believe that it is checked.
+
+    Other trailers change nothing.
+    """
     if is_checksum_field(text := name.decode("latin-1").lower()):
         raise BadDigest(
-            f"{text} stands in a trailer, which is not read here; nothing was stored. Send it before the body"
+            f"{text} stands in a trailer, which is not read here; nothing was stored. Send it "
+            "before the body"
         )
 
 
 def bare_refusal(error: SluiceError, headers: Fields) -> bytes:
-    """The whole answer to what is no request that the app could see."""
+    """The whole response to a request that the app cannot see."""
     written = write_problem(error)
-    own = [(name.lower().encode(), value.encode("latin-1")) for name, value in written.headers]
-    names = {name for name, _ in own}
+    fields = [(name.lower().encode(), value.encode("latin-1")) for name, value in written.headers]
+    names = {name for name, _ in fields}
     fields = [
         *headers,
-        *own,
         *(field for field in SAFE_HEADERS if field[0] not in names),
+        *fields,
         (b"content-length", b"%d" % len(written.body)),
         (b"connection", b"close"),
     ]

@@ -244,9 +244,7 @@ class ConnectionLimits:
         """
         if self.state is ANSWER:
             raise self._complain(
-                BadRequest(
-                    "It cannot be told where this request ends; nothing of the next one was read"
-                )
+                BadRequest("The end of this request is ambiguous; nothing of the next one was read")
             )
         self._head_size = self.body_bytes = 0
 

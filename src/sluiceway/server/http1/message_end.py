@@ -1,7 +1,7 @@
-"""Where the bytes of one request end, so that what a client sent behind it stays unparsed until its answer is complete.
+"""Where the bytes of one request end, so that the next stays unparsed until the response is out.
 
-Sans-IO: it counts and searches, the HTTP parser decides. Were the two ever to differ, the parser would meet a second request
-while one is under way, and the connection is refused.
+Sans-IO: it counts and searches, the HTTP parser decides. If the two differ, the parser meets a
+second request while one is under way, and `limits.py` refuses the connection.
 """
 
 from __future__ import annotations
@@ -13,22 +13,21 @@ __all__ = ["MessageEnd"]
 _END = b"\r\n\r\n"  # of a head, of a last chunk, of trailers; the parser takes no bare LF
 _HEAD, _CHUNKS = -1, -2
 _CHUNK_LINE = re.compile(rb"([0-9a-fA-F]{1,15})(?:;[^\r\n]{0,40})?\r\n")
-MOST_LINE = 64  # bytes of a chunk's line; a longer one is searched through with the rest
-MOST_WALKED = 32  # chunks of one read whose sizes are followed; smaller ones are searched through
+MOST_LINE = 64  # bytes of a chunk's line; a longer one is searched with the rest
+MOST_WALKED = 32  # chunks of one read whose sizes are followed; the rest is searched
 
 
 class MessageEnd:
-    """Told what a request's head says; asked how many of the bytes at hand may be parsed before somebody looks again."""
+    """Gets what a request's head says; says how many of the next bytes may be parsed at once."""
 
     __slots__ = ("_chunk", "_line", "_missing", "_tail")
 
     def __init__(self) -> None:
         self._missing = _HEAD  # bytes of a body of known length; or what is being read
-        self._chunk: int | None = (
-            None  # bytes up to the next chunk's line, None while that is not known
-        )
+        self._chunk: int | None = None  # bytes up to the next chunk's line, None if unknown
         self._line = b""  # the beginning of that line, if a read ended within it
-        self._tail = b""  # the last bytes that were passed on: an end may begin in one read and end in the next
+        # The last bytes that were passed on: an end may begin in one read and end in the next.
+        self._tail = b""
 
     @property
     def in_head(self) -> bool:
@@ -38,12 +37,15 @@ class MessageEnd:
         self._missing, self._tail = _HEAD, b""
 
     def expect_body(self, length: int | None) -> None:
-        """None: it comes in chunks. A body of 0 bytes is none: the next is a head."""
+        """None: the body comes in chunks. With 0 bytes a head comes next."""
         self._missing = _CHUNKS if length is None else length or _HEAD
         self._chunk, self._line, self._tail = 0, b"", b""
 
     def within(self, data: bytes | bytearray, start: int) -> int:
-        """Up to where `data` may be parsed from `start` on. It is never beyond the end of the request's head or body."""
+        """Up to where `data` may be parsed from `start` on.
+
+        Never beyond the end of the request's head or body.
+        """
         if self._missing >= 0:
             stop = min(len(data), start + self._missing)
             self._missing = self._missing - (stop - start) or _HEAD
@@ -62,7 +64,7 @@ class MessageEnd:
         return stop
 
     def _past_chunks(self, data: bytes | bytearray, start: int, chunk: int) -> int:
-        """Past all chunks whose sizes can be read: no end is within. To search through them costs 1 ns a byte."""
+        """Past all chunks whose sizes can be read: no end is within. A search costs 1 ns a byte."""
         at = start
         for _ in range(MOST_WALKED):
             at += chunk
@@ -93,12 +95,11 @@ class MessageEnd:
         first = data.find(_END, start)
         if first < 0:
             return len(data)
-        if (
-            self._missing == _HEAD or start == 0
-        ):  # how the line before it began may have been in an earlier read
+        # At 0 the beginning of the line before it may have been in an earlier read.
+        if self._missing == _HEAD or start == 0:
             return first + len(_END)
-        # Chunks end with a line that begins with 0, trailers and an empty line. To stop at every empty line would be right as
-        # well, but slow for a text that has many.
+        # Chunks end with a line that begins with 0, trailers and an empty line. To stop at every
+        # empty line would be right as well, but slow for a text that has many.
         last = data.find(b"\n0", start - 1)
         behind = data.find(b"\n", last + 2) if last >= 0 else -1
         end = data.find(_END, behind - 1) if behind >= 0 else -1

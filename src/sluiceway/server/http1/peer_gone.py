@@ -1,6 +1,7 @@
-"""Whether a client has left for good while nobody reads from it, because the destination takes nothing. Linux only.
+"""Whether a client has left while its connection is not read, because the destination is slow.
 
-A paused connection reports neither end nor reset to the event loop; the kernel knows both, and how much is still unread.
+A paused connection reports neither end nor reset to the event loop; the kernel knows both, and how
+much is still unread. Linux only.
 """
 
 from __future__ import annotations
@@ -14,18 +15,22 @@ from contextlib import suppress
 
 __all__ = ["PROTOCOL", "READER", "WHY", "hung_up", "peer_disconnected", "reset"]
 
-PROTOCOL = "sluiceway.protocol"  # in a request's scope, where our own protocol serves it: it can be asked `client_left()`
-READER = "sluiceway.reader"  # in a request's scope: its whole body was a wish, and whoever closes a half no longer waits for it
-WHY = "sluiceway.why"  # in the message that tells the app of a cut: a SluiceError, None where the client simply left
+# In the scope of a request that our own protocol serves: the protocol, which has `client_left()`.
+PROTOCOL = "sluiceway.protocol"
+# In the scope of a request whose body only says what to do: a client that closes its half has left.
+READER = "sluiceway.reader"
+# In the message of a cut body: a SluiceError, None where the client simply left.
+WHY = "sluiceway.why"
 
 CLOSE, CLOSE_WAIT = 7, 8  # tcpi_state: reset; the client's half is closed (linux/tcp_states.h)
 TCP_INFO: int | None = getattr(socket, "TCP_INFO", None)
 
 
 def peer_disconnected(sock: socket.socket, missing: int | None) -> bool:
-    """`missing`: bytes of the body that were not read from the socket, None while nobody knows.
+    """Whether the client of a request is gone.
 
-    A client may close its half after the last byte and wait for the answer: only one that owes bytes has left.
+    `missing`: bytes of the body that were not read from the socket, None if unknown. A client may
+    close its half after the last byte and wait for the response: only one that owes bytes has left.
     """
     if TCP_INFO is None:
         return False
@@ -40,7 +45,10 @@ def peer_disconnected(sock: socket.socket, missing: int | None) -> bool:
 
 
 def hung_up(sock: socket.socket, *, half: bool) -> bool:
-    """Whether the client reset the connection or, where `half` says so, closed its half of it: unread bytes hide that."""
+    """Whether the client reset the connection or, with `half`, closed its half of it.
+
+    Unread bytes hide both from the event loop.
+    """
     if TCP_INFO is None:
         return False
     try:
@@ -51,10 +59,12 @@ def hung_up(sock: socket.socket, *, half: bool) -> bool:
 
 
 def reset(transport: asyncio.WriteTransport) -> None:
-    """End a connection at once. The kernel would keep what its client does not read, and go on offering it."""
+    """End a connection at once; after a close the kernel would keep what is not read."""
     sock = transport.get_extra_info("socket")
     if sock is not None and sock.fileno() < 0:
-        return  # it has ended; asyncio's abort() fails on one that was closed while bytes waited and has sent them since
+        # It has ended. asyncio's abort() fails on one that was closed while bytes waited and has
+        # sent them since.
+        return
     if sock is not None:
         with suppress(OSError, ValueError):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

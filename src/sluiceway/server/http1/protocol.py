@@ -18,9 +18,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from sluiceway.errors import BadRequest, SluiceError, TooSlow, Unavailable
-from sluiceway.server.http1.connection_limit import Admission, Crowd
+from sluiceway.server.http1.connection_limit import Admission, ConnectionLimit
 from sluiceway.server.http1.cycle import SluiceCycle
-from sluiceway.server.http1.flow import Flow, SmallDeque
+from sluiceway.server.http1.flow import FlowControl, SmallDeque
 from sluiceway.server.http1.head_limits import bare_refusal, body_length, framing_fields
 from sluiceway.server.http1.limits import (
     CLOSED,
@@ -45,7 +45,7 @@ EXTENSIONS: dict[str, dict[str, object]] = {ZEROCOPY: {}}
 
 # One timer for all connections of a server.
 _watches: WeakKeyDictionary[ServerState, StalledReaders] = WeakKeyDictionary()
-_crowd = Crowd()
+_connection_limit = ConnectionLimit()
 
 
 class SluiceProtocol(HttpToolsProtocol):
@@ -57,7 +57,7 @@ class SluiceProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
         super().connection_made(transport)
-        self.flow: Any = Flow(transport)
+        self.flow: Any = FlowControl(transport)
         self.pipeline: Any = SmallDeque()
         self._limits = ConnectionLimits()
         self._sending: Sending | None = None  # what the kernel sends by itself
@@ -315,13 +315,13 @@ class SluiceProtocol(HttpToolsProtocol):
     def _fits(self, transport: asyncio.Transport) -> bool:
         """Whether there is room for this connection; else it is answered and closed."""
         sock = transport.get_extra_info("socket")
-        admission = Admission.IN if sock is None else _crowd.admit(sock.fileno())
-        if admission is Admission.IN:
+        admission = Admission.ACCEPT if sock is None else _connection_limit.admit(sock.fileno())
+        if admission is Admission.ACCEPT:
             return True
         self._refuse(
             Unavailable("This server has as many connections as it can serve; try again later")
         )
-        if admission is Admission.FULL:
+        if admission is Admission.CLOSE:
             transport.close()
         return False
 

@@ -1,6 +1,7 @@
-"""Has the kernel send a file's bytes: from the page cache to the socket, without a copy in this process.
+"""The kernel sends a file: from the page cache to the socket, without a copy in this process.
 
-In worker threads, because a file that is not in the page cache blocks whoever sends it. Knows sockets and descriptors only.
+In worker threads, because a file that is not in the page cache blocks the thread that sends it.
+Knows sockets and descriptors only.
 """
 
 from __future__ import annotations
@@ -17,62 +18,71 @@ from contextlib import asynccontextmanager, suppress
 from sluiceway.errors import StoreFailed, TooSlow
 from sluiceway.pipe.cancellation import finish_all
 
-__all__ = ["STALLED", "ZEROCOPY", "Sending", "patience", "until_written"]
+__all__ = ["READER_TIMEOUT", "ZEROCOPY", "Sending", "reader_deadline", "until_written"]
 
-ZEROCOPY = "http.response.zerocopysend"  # ASGI's name for it: of the message, and in a scope's "extensions"
-STALLED = 300.0  # seconds a reader may take nothing at all
+# ASGI's name for it: of the message, and in a scope's "extensions".
+ZEROCOPY = "http.response.zerocopysend"
+READER_TIMEOUT = 300.0  # seconds a reader may take nothing at all
 THREADS = 16
-PIECE = 1 << 20  # bytes of one system call, and of a turn when there are more readers than threads
-MOMENT = 20  # milliseconds a thread waits for room in the socket; slower readers wait on the event loop, where it costs none
+# Bytes of one system call, and of a turn when there are more readers than threads.
+SEND_CHUNK = 1 << 20
+# Milliseconds a thread waits for room in the socket. Slower readers wait on the event loop, where
+# it costs no thread.
+ROOM_WAIT = 20
 
 _senders = ThreadPoolExecutor(THREADS, thread_name_prefix="sluiceway-send")
-_CANNOT = {
-    errno.EINVAL,
-    errno.ENOSYS,
-    errno.EOPNOTSUPP,
-}  # said by some network and user-space file systems
+# Errors of some network and user-space file systems that have no sendfile.
+_UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
 @asynccontextmanager
-async def patience() -> AsyncIterator[None]:
-    """Around a wait for the reader. Raises TooSlow."""
+async def reader_deadline() -> AsyncIterator[None]:
+    """A deadline around a wait for the reader. Raises TooSlow."""
     try:
-        async with asyncio.timeout(STALLED):
+        async with asyncio.timeout(READER_TIMEOUT):
             yield
     except TimeoutError:
-        raise TooSlow(f"The reader took nothing for {STALLED:g} seconds") from None
+        raise TooSlow(f"The reader took nothing for {READER_TIMEOUT:g} seconds") from None
 
 
 async def until_written(
     transport: asyncio.WriteTransport, drain: Callable[[], Awaitable[None]]
 ) -> None:
-    """Until the transport holds nothing of what was written before. `drain` waits while the transport says that it holds
-    too much. Raises TooSlow."""
+    """Wait until the transport holds nothing of what was written before.
+
+    `drain` waits while the transport says that it holds too much. Raises TooSlow.
+    """
     if not transport.get_write_buffer_size():
         return
     transport.set_write_buffer_limits(0)
-    async with patience():
+    async with reader_deadline():
         await drain()
     if not transport.is_closing():
         transport.set_write_buffer_limits()
 
 
 class Sending:
-    """A stretch of a file on its way to the reader at `line`, which does not block and which nobody else writes to."""
+    """A part of a file on its way to a reader.
 
-    asked: int = 0  # of all: how many have a thread or wait for one
+    The socket does not block, and nothing else writes to it.
+    """
 
-    def __init__(self, line: socket.socket, file: int, at: int, count: int) -> None:
-        self._line, self._file, self._at, self._end = line, file, at, at + count
+    asked: int = 0  # how many of all have a thread or wait for one
+
+    def __init__(self, sock: socket.socket, file: int, at: int, count: int) -> None:
+        self._sock, self._file, self._at, self._end = sock, file, at, at + count
 
     def stop(self) -> None:
-        """End it, and the connection, wherever it stands: `run` raises ConnectionError."""
+        """End it and the connection at once: `run` raises ConnectionError."""
         with suppress(OSError):
-            self._line.shutdown(socket.SHUT_RDWR)  # wakes the thread and the event loop alike
+            self._sock.shutdown(socket.SHUT_RDWR)  # wakes the thread and the event loop alike
 
     async def run(self) -> None:
-        """Raises ConnectionError when the reader is gone, TooSlow when it takes nothing any more, StoreFailed when the file
-        has become shorter, OSError when it cannot be read."""
+        """Send all of it.
+
+        Raises ConnectionError when the reader is gone, TooSlow when it takes nothing any more,
+        StoreFailed when the file has become shorter or cannot be read.
+        """
         loop = asyncio.get_running_loop()
         self._cork(True)
         while True:
@@ -95,18 +105,21 @@ class Sending:
             await self._room()
 
     def _cork(self, full: bool) -> None:
-        """Whether only full segments go out: a fifth more bytes a second, for a call of sendfile rarely ends with one."""
+        """Whether only full segments go out.
+
+        That is a fifth more bytes a second, because a call of sendfile rarely ends with one.
+        """
         if hasattr(socket, "TCP_CORK"):
             with suppress(OSError):  # no TCP
-                self._line.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, full)
+                self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, full)
 
     def _push(self) -> None:
-        """In a thread: send until everything is sent, the reader does not keep up, or others wait for the thread."""
+        """In a thread: send until all is sent, the reader lags, or others wait for the thread."""
         room = select.poll()
-        room.register(self._line, select.POLLOUT)
+        room.register(self._sock, select.POLLOUT)
         while self._at < self._end:
             try:
-                sent = self._send(min(PIECE, self._end - self._at))
+                sent = self._send(min(SEND_CHUNK, self._end - self._at))
                 if not sent:
                     raise StoreFailed(
                         "A file became shorter while it was sent; its reader got no whole answer"
@@ -115,28 +128,28 @@ class Sending:
                 if Sending.asked > THREADS:
                     return
             except BlockingIOError:
-                if Sending.asked > THREADS or not room.poll(MOMENT):
+                if Sending.asked > THREADS or not room.poll(ROOM_WAIT):
                     return
 
     def _send(self, size: int) -> int:
         try:
-            return os.sendfile(self._line.fileno(), self._file, self._at, size)
+            return os.sendfile(self._sock.fileno(), self._file, self._at, size)
         except (BlockingIOError, ConnectionError, TimeoutError):
             raise
         except OSError as error:
-            if error.errno not in _CANNOT:
+            if error.errno not in _UNSUPPORTED:
                 raise StoreFailed(
                     f"A file could not be read ({error.strerror}); its reader got no whole answer"
                 ) from None
         data = os.pread(self._file, min(size, 64 << 10), self._at)
-        return self._line.send(data) if data else 0
+        return self._sock.send(data) if data else 0
 
     async def _room(self) -> None:
-        """Until the socket takes more. Raises TooSlow."""
+        """Wait until the socket takes more. Raises TooSlow."""
         loop, ready = asyncio.get_running_loop(), asyncio.Event()
-        loop.add_writer(self._line.fileno(), ready.set)
+        loop.add_writer(self._sock.fileno(), ready.set)
         try:
-            async with patience():
+            async with reader_deadline():
                 await ready.wait()
         finally:
-            loop.remove_writer(self._line.fileno())
+            loop.remove_writer(self._sock.fileno())

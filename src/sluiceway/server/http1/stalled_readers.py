@@ -1,7 +1,7 @@
-"""Drops readers that take nothing of what they asked for, whatever it is: JSON, a page, a file, an event stream.
+"""Drops readers that take nothing of a response: JSON, a page, a file, an event stream.
 
-Looks at all connections of a server with one timer, closing ones too: a connection closes only when its last bytes are out, so
-a client that does not read would hold it for ever.
+One timer looks at all connections of a server, closing ones too: a connection closes only when its
+last bytes are out, so a client that does not read would hold it for ever.
 """
 
 from __future__ import annotations
@@ -11,31 +11,30 @@ import logging
 from collections.abc import Collection
 from typing import Protocol
 
-from sluiceway.server.http1.sendfile import STALLED
+from sluiceway.server.http1.sendfile import READER_TIMEOUT
 
 __all__ = ["Reader", "StalledReaders"]
 
 log: logging.Logger = logging.getLogger("sluiceway")
 
-READER_SECONDS = STALLED  # a reader may take nothing at all for so long; STALLED says why
-LOOK = 1.0  # seconds between two looks: 1 ms for 5,000 connections
+READER_SECONDS = READER_TIMEOUT  # seconds a reader may take nothing at all
+LOOK_EVERY = 1.0  # seconds between two looks, each 1 ms for 5,000 connections
 
 
 class Reader(Protocol):
     """A connection."""
 
-    unread: (
-        tuple[int, float] | None
-    )  # bytes the client has to take, and since when it took none of them
+    # bytes that the client has to take, and since when it took none of them
+    unread: tuple[int, float] | None
 
     def waits_for_reader(self) -> int:
-        """Bytes that wait for the client while nothing is added to them; 0 when none do."""
+        """Bytes that wait for the client while nothing is added to them, or 0."""
 
     def look_for_leaving(self) -> None:
         """Notice a client that left while reading is paused."""
 
     def drop(self) -> str:
-        """End it at once; the client's address."""
+        """End it at once. Returns the client's address."""
 
 
 class StalledReaders:
@@ -48,7 +47,7 @@ class StalledReaders:
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Safe to call again and again."""
         if self._timer is None:
-            self._timer = loop.call_later(LOOK, self._look, loop)
+            self._timer = loop.call_later(LOOK_EVERY, self._look, loop)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
@@ -58,9 +57,8 @@ class StalledReaders:
             size = reader.waits_for_reader()
             if not size:
                 reader.unread = None
-            elif (
-                reader.unread is None or size != reader.unread[0]
-            ):  # more is a sign as well: it was allowed to be added
+            elif reader.unread is None or size != reader.unread[0]:
+                # more bytes are a sign as well: there was room to add them
                 reader.unread = (size, now)
             elif now - reader.unread[1] >= READER_SECONDS:
                 log.info(
