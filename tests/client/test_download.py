@@ -394,7 +394,7 @@ async def test_a_redirect_loop_ends(tmp_path: Path) -> None:
 
 
 async def test_a_refused_connection_is_not_tried_for_long(tmp_path: Path) -> None:
-    """A server that never answered is most likely a wrong URL: said at once."""
+    """A server that never answered is most likely a wrong URL: it fails at once."""
     with Peer(ranged(DATA)) as peer:
         pass
     with pytest.raises(PeerFailed, match="is the server running"):

@@ -125,7 +125,7 @@ def test_seekable_files_have_a_length_and_are_sent_again(path: Path, name: str) 
 
 
 def test_names_and_types_are_taken_from_uploads() -> None:
-    """As the browser that sent them said."""
+    """As the browser sent them."""
     for upload in (
         FileStorage(io.BytesIO(DATA), "a.bin", "field", "text/x"),
         SimpleUploadedFile("a.bin", DATA, "text/x"),

@@ -131,10 +131,10 @@ def test_several_ranges_come_as_parts(server: RunningServer, stored: str) -> Non
     [(403, "forbidden"), (404, "not-found"), (410, "bad-request"), (503, "unavailable")],
 )
 def test_a_remote_refusal_keeps_its_status(status: int, code: str, server: RunningServer) -> None:
-    """As a problem that says who said it, in the remote server's own words."""
-    said = b"this\x1b[31m is\nwhy"
+    """As a problem that names the remote server, in its own words."""
+    text = b"this\x1b[31m is\nwhy"
     with Peer(
-        lambda exchange: exchange.reply(status, {"Content-Type": "text/plain"}, said), REMOTE
+        lambda exchange: exchange.reply(status, {"Content-Type": "text/plain"}, text), REMOTE
     ) as peer:
         answer = fetch(server, peer.url + "/secret?key=abc")
 
@@ -305,9 +305,9 @@ def test_a_truncated_remote_answer_is_truncated_here(
 
     with Peer(act, REMOTE) as peer, Wire(server.port) as wire:
         wire.send(get(peer.url))
-        said = wire.rest()
+        answer = wire.rest()
 
-    head, _, body = said.partition(b"\r\n\r\n")
+    head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 ")
     assert (b"content-length: 100000" in head) == known
     assert body.count(b"a" * 5000) == 1
@@ -502,7 +502,7 @@ def test_a_slow_reader_slows_the_remote_server(server: RunningServer) -> None:
 
 @pytest.mark.parametrize("announced", [True, False], ids=["in the body", "before the head"])
 def test_a_stalled_remote_server_is_given_up(announced: bool, fetcher: Fetcher) -> None:
-    """504 where it can still be said, a broken answer where it cannot."""
+    """504 before the head was sent, a broken answer after it."""
     server = fetcher(
         setup=[
             (
@@ -521,9 +521,9 @@ def test_a_stalled_remote_server_is_given_up(announced: bool, fetcher: Fetcher) 
     with Peer(act, REMOTE) as peer, Wire(server.port) as wire:
         wire.send(get(peer.url))
         if announced:
-            said = wire.rest()
-            assert b"abc" in said
-            assert LAST_CHUNK not in said
+            raw = wire.rest()
+            assert b"abc" in raw
+            assert LAST_CHUNK not in raw
         else:
             answer = wire.answer()
             assert (answer.status, answer.code) == (504, "peer-timeout")
@@ -559,11 +559,11 @@ def test_a_too_slow_remote_server_is_given_up(fetcher: Fetcher) -> None:
 
     with Peer(act, REMOTE) as peer, Wire(server.port) as wire:
         wire.send(get(peer.url))
-        said = wire.rest()
+        answer = wire.rest()
         eventually(lambda: ended, "the remote server is left")
 
-    assert b"d" in said
-    assert LAST_CHUNK not in said
+    assert b"d" in answer
+    assert LAST_CHUNK not in answer
     eventually(lambda: "peer-timeout" in server.log(), "a line in the log")
 
 

@@ -283,14 +283,16 @@ def test_a_redirect_to_the_inner_network_is_answered_alike(server: RunningServer
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["--fetch-from", "https://a.example/files"], "--fetch-from"),
         (["--fetch-from", "a.example", "--fetch-internal", "10.0.0.1/8"], "--fetch-internal"),
         (["--fetch-internal", "10.0.0.0/8"], "--fetch-from"),
     ],
 )
-def test_an_invalid_setting_fails_at_the_start(options: list[str], said: str, serve: Serve) -> None:
+def test_an_invalid_setting_fails_at_the_start(
+    options: list[str], message: str, serve: Serve
+) -> None:
     """Not at the first fetch, and not by allowing something else."""
-    with pytest.raises(AssertionError, match=said):
+    with pytest.raises(AssertionError, match=message):
         serve(*options)

@@ -135,7 +135,7 @@ async def chunks(*pieces: bytes) -> AsyncIterator[bytes]:
 
 @pytest.mark.parametrize("source", [BytesSource(b"abc"), PassingSource(chunks(b"abc"), 3)])
 async def test_a_known_length_must_be_the_given_size(source: Source) -> None:
-    """Known before anything is sent, so said before anything is sent."""
+    """It is known before anything is sent, so it fails before."""
     assert await sized(source, 3, "It") is source
     with pytest.raises(SourceFailed, match="It has 3 bytes, not the 4"):
         await sized(source, 4, "It")

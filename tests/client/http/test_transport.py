@@ -182,7 +182,7 @@ async def test_a_source_that_fails_never_looks_complete(known: bool) -> None:
         raise SourceFailed("the disk broke")
 
     class EarlyFailure(PassingSource):
-        length = 2000 if known else None  # it even gave as much as it said
+        length = 2000 if known else None  # it even gave its whole length
 
     def act(exchange: Exchange) -> None:
         exchange.read_body()
