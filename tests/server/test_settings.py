@@ -42,6 +42,13 @@ def test_an_empty_secret_opens_no_server(
         make(**given)
 
 
+def test_a_setting_beside_the_settings_object_is_refused() -> None:
+    """A destination that nobody would use is no destination; the text names what to move."""
+    settings = Settings(to=("memory:",))
+    with pytest.raises(BadSetting, match="max_size, to"):
+        Sluiceway(settings, to="./elsewhere", max_size=1)
+
+
 def test_a_token_file_is_read_once(tmp_path: Path) -> None:
     """Worker processes get the token itself, and make the same settings of it."""
     (tmp_path / "token").write_text(TOKEN + "\r\n")

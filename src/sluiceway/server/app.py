@@ -22,6 +22,7 @@ from sluiceway.server.door.auth import STAGES, check_token, check_use, log_acces
 from sluiceway.server.door.sites import Sites
 from sluiceway.server.door.urls import decode_url, with_headers
 from sluiceway.server.error_log import log_error
+from sluiceway.server.guarded_settings import BadSetting
 from sluiceway.server.handlers.download import get_object
 from sluiceway.server.handlers.fetch import pass_remote
 from sluiceway.server.handlers.forms import is_form, post_form, put_form
@@ -57,19 +58,24 @@ __all__ = ["Sluiceway"]
 log: logging.Logger = logging.getLogger("sluiceway")
 
 
+DEFAULT_TO = "./uploads"
+
+
 class Sluiceway:
     """The service as an ASGI app, for any ASGI server, alone or mounted into another app.
 
     Args:
-        settings: all settings as one object. Then the other keyword arguments are not read.
-        to: where files go: one destination as `sluiceway serve --to` takes it, or several.
+        settings: all settings as one object, instead of `to` and the others.
+        to: where files go: one destination as `sluiceway serve --to` takes it, or several. By
+            default "./uploads".
         progress_table: the table of running uploads, shared by several processes. By default each
             process has one of its own.
         **others: the other settings of `sluiceway serve`, by name with `_` for `-`. Sizes are
             bytes or texts such as "10GiB", times are seconds; docs/settings.md lists all.
 
     Raises:
-        BadSetting: a setting has a value that cannot be used; the text names the setting.
+        BadSetting: a setting has a value that cannot be used, or stands beside `settings`; the
+            text names the setting.
 
     Without `token` and without `no_auth=True` the app answers only to names of this machine and to
     `allowed_host`. The destination is opened at the first use or at the lifespan's startup.
@@ -83,11 +89,14 @@ class Sluiceway:
         self,
         settings: Settings | None = None,
         *,
-        to: Places = "./uploads",
+        to: Places | None = None,
         progress_table: ProgressTable | None = None,
         **others: Unpack[SettingArguments],
     ) -> None:
-        self.settings: Settings = settings or Settings.of(to, others)
+        if settings is not None and (to is not None or others):
+            named = ", ".join(sorted([*others, *(["to"] if to is not None else [])]))
+            raise BadSetting(f"{named}: give it in `settings`, or give no `settings`")
+        self.settings: Settings = settings or Settings.of(DEFAULT_TO if to is None else to, others)
         self.budget: Budget = Budget(self.settings.budget // self.settings.workers)
         self._min_rate = self.settings.min_bytes_per_second
         self._remote = Remote(self.settings, self.budget)
