@@ -63,7 +63,7 @@ def hasty(serve: Serve, tmp_path: Path) -> Hasty:
     """Start a server whose deadlines and bounds are small, so that a test can see them end."""
 
     def start(*options: str, **constants: float) -> RunningServer:
-        idle, reader = constants.pop("IDLE", None), constants.pop("READER_SECONDS", None)
+        idle, reader = constants.pop("IDLE", None), constants.pop("READER_TIMEOUT", None)
         lines = ["from sluiceway.server.http1 import limits, protocol"]
         lines += [
             f"{'limits' if name.endswith('_BYTES') else 'protocol'}.{name} = {value!r}"
@@ -78,7 +78,7 @@ def hasty(serve: Serve, tmp_path: Path) -> Hasty:
                 "import sluiceway.server.http1.sendfile as sendfile",
             ]
             lines += [
-                f"stalled.READER_SECONDS = sendfile.READER_TIMEOUT = {reader!r}",
+                f"sendfile.READER_TIMEOUT = {reader!r}",
                 "stalled.LOOK_EVERY = 0.1",
             ]
             lines += SMALL_BUFFERS

@@ -57,7 +57,7 @@ def test_pipelined_requests_cost_as_many_bytes_as_they_have(taker: RunningServer
 
 def test_an_answer_that_is_not_read_stops_the_reading_of_requests(hasty: Hasty) -> None:
     """Who reads nothing cannot send requests without end either."""
-    server = hasty(READER_SECONDS=60.0)
+    server = hasty(READER_TIMEOUT=60.0)
     with Wire(server.port, send_buffer=1 << 16) as wire:
         assert send_what_it_takes(wire, HEALTH * 500_000, 1) < 8 * MIB
 

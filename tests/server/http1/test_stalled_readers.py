@@ -37,7 +37,7 @@ def dropped(wire: Wire) -> bool:
 
 def test_whoever_reads_nothing_is_dropped_whatever_was_asked_for(hasty: Hasty) -> None:
     """JSON, a page, a refusal, a file by us and by the kernel, a zip, events: nothing unread holds a connection for ever."""
-    server = hasty(READER_SECONDS=1.0)
+    server = hasty(READER_TIMEOUT=1.0)
     (server.root / "small.bin").write_bytes(noise(300_000))
     (server.root / "large.bin").write_bytes(noise(8 * MIB))
     with Wire(server.port) as wire:
@@ -73,7 +73,7 @@ def test_whoever_reads_nothing_is_dropped_whatever_was_asked_for(hasty: Hasty) -
 
 def test_a_half_closed_reader_that_reads_nothing_is_dropped(hasty: Hasty) -> None:
     """The connection is closing already, and its last bytes are not taken: that ends as well."""
-    server = hasty(READER_SECONDS=1.0)
+    server = hasty(READER_TIMEOUT=1.0)
     (server.root / "small.bin").write_bytes(noise(300_000))
     wires = [slow_wire(server.port) for _ in range(3)]
     wires[0].send(head("GET", "/files/small.bin"))
@@ -94,7 +94,7 @@ SCRIPT = (
 
 def test_a_slow_reader_gets_everything(hasty: Hasty) -> None:
     """Something moves all the time, if little: longer than the deadline."""
-    server = hasty(READER_SECONDS=1.5)
+    server = hasty(READER_TIMEOUT=1.5)
     with Wire(server.port) as wire:
         wire.send(head("GET", SCRIPT, "Connection: close"))
         script = wire.answer().body
@@ -126,7 +126,7 @@ def test_answers_of_a_gateway_are_no_exception(hasty: Hasty, backend: RunningSer
         "--fetch-internal",
         "127.0.0.1",
     )
-    server = hasty("--to", backend.url, *options, READER_SECONDS=1.0)
+    server = hasty("--to", backend.url, *options, READER_TIMEOUT=1.0)
     (backend.root / "large.bin").write_bytes(noise(4 * MIB))
     relayed, fetched = slow_wire(server.port), slow_wire(server.port)
     relayed.send(

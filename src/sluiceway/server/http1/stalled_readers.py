@@ -11,13 +11,12 @@ import logging
 from collections.abc import Collection
 from typing import Protocol
 
-from sluiceway.server.http1.sendfile import READER_TIMEOUT
+from sluiceway.server.http1 import sendfile
 
 __all__ = ["Reader", "StalledReaders"]
 
 log: logging.Logger = logging.getLogger("sluiceway")
 
-READER_SECONDS = READER_TIMEOUT  # seconds a reader may take nothing at all
 LOOK_EVERY = 1.0  # seconds between two looks, each 1 ms for 5,000 connections
 
 
@@ -60,11 +59,11 @@ class StalledReaders:
             elif reader.unread is None or size != reader.unread[0]:
                 # more bytes are a sign as well: there was room to add them
                 reader.unread = (size, now)
-            elif now - reader.unread[1] >= READER_SECONDS:
+            elif now - reader.unread[1] >= sendfile.READER_TIMEOUT:
                 log.info(
                     "%s took nothing of its answer for %g seconds and was dropped",
                     reader.drop(),
-                    READER_SECONDS,
+                    sendfile.READER_TIMEOUT,
                 )
         if self._readers:
             self.start(loop)
