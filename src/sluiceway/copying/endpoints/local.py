@@ -19,7 +19,7 @@ from sluiceway.errors import BadRequest
 from sluiceway.pipe.receipt import Receipt
 from sluiceway.pipe.source import Source
 from sluiceway.pipe.stages import QUEUE, SOURCE, Stages
-from sluiceway.pipe.worker_thread import in_thread
+from sluiceway.pipe.worker_thread import in_thread, open_in_thread
 from sluiceway.stores.contract import Metadata, Omitted
 
 __all__ = ["LocalFiles", "LocalObject", "PathTarget"]
@@ -109,7 +109,10 @@ class PathTarget:
 
     async def put(self, key: str, reading: Reading, once: str, replace: bool) -> Receipt:
         path = self.display_name
-        sink = await in_thread(lambda: open_target(path, key or None, replace, self._source))
+        sink = await open_in_thread(
+            lambda: open_target(path, key or None, replace, self._source),
+            lambda opened: None if opened is None else opened.close(),
+        )
         if sink is None:
             raise BadRequest(
                 f"{reading.label} has no name; give one with --name, or name a file as the "
