@@ -1,7 +1,7 @@
 """Bytes of a draft gather into a block, whose size follows the pace of the sender.
 
-A fast sender gets larger blocks, as far as the budget allows; a slow one holds little. Knows nothing
-of where blocks go.
+A fast sender gets larger blocks, as far as the budget allows; a slow one holds little. Knows
+nothing of where blocks go.
 """
 
 from __future__ import annotations

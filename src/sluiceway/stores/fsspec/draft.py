@@ -51,6 +51,7 @@ class FsspecDraft:
         self._sent = 0
         self._kept = 0
         self._in_flight: asyncio.Task[None] | None = None
+        self._failure: SluiceError | None = None  # of a block; every later call raises it
         self._ended = False
         place.drafts[self._name] = self
         connection.acquire()
@@ -62,6 +63,11 @@ class FsspecDraft:
     @property
     def kept(self) -> int:
         return self._kept
+
+    @property
+    def failure(self) -> SluiceError | None:
+        """Why a block was not written: a sender that pauses learns it too."""
+        return None if self._ended else self._failure
 
     async def begin(self) -> None:
         """Make the file, so that the destination can refuse before the first byte."""
@@ -226,13 +232,17 @@ class FsspecDraft:
         self._in_flight = asyncio.get_running_loop().create_task(self._send(data))
 
     async def _send(self, data: memoryview) -> None:
-        await self._connection.call(lambda _: _write(self._file, data))
+        try:
+            await self._connection.call(lambda _: _write(self._file, data))
+        except SluiceError as error:
+            self._failure = error
 
     async def _wait_for_block(self) -> None:
-        """Raises the error of the block in flight, at each later call again."""
+        """Wait until no block is in flight. Raises the failure of a block."""
         if self._in_flight is not None:
             await asyncio.shield(self._in_flight)
             self._in_flight = None
+        self._check()
 
     def _end(self) -> None:
         self._ended = True
@@ -243,6 +253,8 @@ class FsspecDraft:
     def _check(self) -> None:
         if self._ended:
             raise StoreFailed("This draft has ended already")
+        if self._failure is not None:
+            raise self._failure
 
 
 def _own_buffer(fs: Any) -> int | None:

@@ -79,6 +79,11 @@ class PartsDraft:
         return total
 
     @property
+    def failure(self) -> SluiceError | None:
+        """Why S3 did not take a part, after all retries: a sender that pauses learns it too."""
+        return None if self._ended else self._failure
+
+    @property
     def _memory_needed(self) -> int:
         """Bytes that the part that gathers will need."""
         if self._size is None:

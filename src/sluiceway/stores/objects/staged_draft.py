@@ -8,6 +8,7 @@ readers.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import uuid
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -27,6 +28,9 @@ __all__ = ["StagedDraft"]
 
 PARTS_IN_FLIGHT = 2  # obstore holds one more that gathers
 QUEUED_CHUNKS = 4  # between the sender and obstore
+# Seconds without a chunk, after which obstore gets an empty one: only when it takes a chunk does it
+# look at its parts in flight.
+LOOK_AT_PARTS_EVERY = 0.5
 
 
 class StagedDraft:
@@ -60,6 +64,21 @@ class StagedDraft:
     @property
     def kept(self) -> int:
         return 0
+
+    @property
+    def failure(self) -> SluiceError | None:
+        """Why obstore gave up, after all retries: a sender that pauses learns it too.
+
+        obstore looks at its parts only while PARTS_IN_FLIGHT of them are not done with. When fewer
+        are, the failure of one is known with the next part, or when the draft is published.
+        """
+        writing = self._writing
+        if self._ended or self._given_up or writing is None:
+            return None
+        if not writing.done() or writing.cancelled():
+            return None
+        error = writing.exception()
+        return error if isinstance(error, SluiceError) else None
 
     async def write(self, data: Buffer) -> None:
         self._check()
@@ -152,7 +171,10 @@ class StagedDraft:
     def _take_chunks(self, loop: asyncio.AbstractEventLoop) -> Iterator[Buffer]:
         """Runs in obstore's thread. An error raised here makes obstore take back what it sent."""
         while True:
-            chunk = asyncio.run_coroutine_threadsafe(self._chunks.get(), loop).result()
+            getting = asyncio.run_coroutine_threadsafe(self._chunks.get(), loop)
+            while not concurrent.futures.wait([getting], LOOK_AT_PARTS_EVERY).done:
+                yield b""
+            chunk = getting.result()
             if chunk is None:
                 break
             yield chunk

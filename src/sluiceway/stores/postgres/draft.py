@@ -71,6 +71,13 @@ class PostgresDraft:
     def kept(self) -> int:
         return self._kept
 
+    @property
+    def failure(self) -> SluiceError | None:
+        """Why the database did not take a row: a sender that pauses learns it too."""
+        if self._ended or not isinstance(self._failure, SluiceError):
+            return None
+        return self._failure
+
     async def begin(self) -> None:
         """Register the draft before its first byte, so that no sweep deletes its rows."""
         await self._database.rows(BEGIN, self._id, self._upload)
