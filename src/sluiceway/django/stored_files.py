@@ -104,7 +104,7 @@ class DraftedFiles:
         self._drafted: Future[list[StoredFile]] = Future()
         self._outcome = self._thread.start(self._store(form, settings, query, length))
         self._outcome.add_done_callback(self._pass_on_failure)
-        self.files = self._thread.wait(self._drafted)
+        self.files: list[StoredFile] = self._thread.wait(self._drafted)
 
     def publish(self) -> list[Entry]:
         """Publish all of the files or, after an error, none. A second call does nothing."""

@@ -40,8 +40,11 @@ class PushedBody(aiohttp.Payload):
         on_sent: Callable[[int], None] | None,
     ) -> None:
         super().__init__(None)
-        self.length, self.repeatable = length, repeatable
-        self.expect, self.expect_timeout, self.on_sent = expect, expect_timeout, on_sent
+        self.length: int | None = length
+        self.repeatable: bool = repeatable
+        self.expect: bool = expect
+        self.expect_timeout: float = expect_timeout
+        self.on_sent: Callable[[int], None] | None = on_sent
         self.progress: SocketProgress | None = None  # the connection, once there is one
         self.handed: int = 0  # bytes given to the library, the piece under way included
         self.answered: bool = False  # the response began: nothing more is written

@@ -89,7 +89,9 @@ class Database:
     """One database and one table in it. Raises BadRequest for a table without a plain name."""
 
     def __init__(self, url: str, budget: Budget) -> None:
-        self.url, self.table = _split_table(url)
+        address, table = _split_table(url)
+        self.url: str = address
+        self.table: str = table
         self.budget: Budget = budget
         self.drafts: set[Draft] = set()  # under way in this process
         self._pool: AsyncConnectionPool[Any] | None = None
