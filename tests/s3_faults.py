@@ -221,18 +221,24 @@ def _request_kind(method: str, query: str) -> str:
 
 
 @contextmanager
-def one_answer(status: int, body: bytes) -> Iterator[str]:
-    """The URL of a server that answers every request in the same way."""
+def one_answer(status: int, body: bytes, to_get: bytes | None = None) -> Iterator[str]:
+    """The URL of a server that answers every request in the same way.
+
+    With `to_get`, it answers 200 with that body to GET, and 404 to HEAD.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, format: str, *args: object) -> None:
             """Logs nothing."""
 
         def _respond(self) -> None:
-            self.send_response_only(status)
-            self.send_header("Content-Length", str(len(body)))
+            found = (status, body)
+            if to_get is not None and self.command in ("GET", "HEAD"):
+                found = (200, to_get) if self.command == "GET" else (404, b"")
+            self.send_response_only(found[0])
+            self.send_header("Content-Length", str(len(found[1])))
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(found[1])
 
         do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _respond  # noqa: N815  # the names http.server calls
 

@@ -10,16 +10,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+from fix_clouds import KEY
 from fix_postgres import Database
 from fix_s3 import Objects
 from fix_server import start_server
 from fix_sftp import SftpServer
 from raw_http import Answer, Wire, head
-from s3_faults import Fault, S3Faults
+from s3_faults import Fault, S3Faults, one_answer
 
 MIB = 1 << 20
 SIZE = 64 * MIB  # promised, and never sent
 STORE_OPTIONS = ("--memory-budget", "32MiB", "--store-option", "attempts=2")  # parts of 8 MiB
+EMPTY_LISTING = b"<EnumerationResults><Blobs></Blobs><NextMarker></NextMarker></EnumerationResults>"
 
 
 def pause_after(
@@ -48,6 +50,16 @@ def test_s3_refuses_a_part(s3: Objects, tmp_path: Path) -> None:
     assert (answer.status, answer.code) == (502, "peer-failed")
     assert s3.unfinished(bucket) == []
     assert s3.keys(bucket) == []
+
+
+def test_a_cloud_refuses_parts(tmp_path: Path) -> None:
+    """The account may only read in this container. Two parts are on their way when all is sent."""
+    with one_answer(403, b"", to_get=EMPTY_LISTING) as endpoint:
+        options = (f"endpoint={endpoint}", "account-name=nobody", f"account-key={KEY}")
+        named = [word for option in options for word in ("--store-option", option)]
+        answer = pause_after(16 * MIB, "az://container", tmp_path, *STORE_OPTIONS, *named)
+
+    assert (answer.status, answer.code) == (500, "store-failed")
 
 
 def test_postgres_refuses_a_row(database: Database, tmp_path: Path) -> None:
