@@ -1,4 +1,4 @@
-"""The benchmark: our server and named peers, measured in one run.
+"""The benchmark measures our server and named peers in one run.
 
 It knows the servers only as processes and URLs.
 """

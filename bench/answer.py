@@ -1,7 +1,4 @@
-"""One HTTP/1.1 answer read from bytes, and the socket a client process speaks through.
-
-It knows no server.
-"""
+"""Reads one HTTP/1.1 response from bytes, and opens the socket of a client process."""
 
 from __future__ import annotations
 
@@ -10,17 +7,17 @@ import struct
 
 __all__ = ["Answer", "Refused", "connect", "read_answer"]
 
-STALL = 300  # seconds a peer may say nothing before a run is given up
+STALL = 300  # seconds without a byte from a peer until a run fails
 HEAD_LIMIT = 1 << 16
 READ = 1 << 16
 
 
 class Refused(Exception):
-    """The server's answer was not a success, or was no answer at all."""
+    """The server's response was not a success, or could not be read."""
 
 
 class Answer:
-    """feed() it what arrives; `done` when head and body are whole."""
+    """One response: feed() takes its bytes; `done` is set when head and body are complete."""
 
     def __init__(self) -> None:
         self.head: bytes | None = None
@@ -43,7 +40,7 @@ class Answer:
             head, _, rest = bytes(self.body).partition(b"\r\n\r\n")
             self.body = bytearray(rest)
             self.status = int(head.split(b" ", 2)[1])
-            if self.status >= 200:  # 1xx only announces the answer
+            if self.status >= 200:  # a 1xx precedes the final response
                 self._read_head(head)
         if self.head is None and len(self.body) > HEAD_LIMIT:
             raise Refused("the answer's head does not end")
@@ -75,10 +72,7 @@ def connect(port: int) -> socket.socket:
 
 
 def read_answer(connection: socket.socket) -> Answer:
-    """The whole answer.
-
-    An answer that ends with the connection counts when its head was complete.
-    """
+    """Read the whole response. One that ends with the connection counts if its head is complete."""
     answer = Answer()
     while not answer.done:
         data = connection.recv(READ)

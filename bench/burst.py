@@ -1,8 +1,8 @@
-"""The client process of the small row.
+"""The client process of the small row: uploads over keep-alive connections for some seconds.
 
-Uploads over keep-alive connections for some seconds, then how many were answered.
+Prints the number of answered uploads.
 
-One epoll loop; each connection sends its next upload when the last one's answer is whole. Run as
+One epoll loop; each connection sends its next upload when the last response is complete. Run as
 `python3 -m bench.burst`.
 """
 
@@ -24,7 +24,7 @@ READ = 1 << 16
 
 
 class Line:
-    """One connection: a request under way, or none."""
+    """One connection, with or without a request under way."""
 
     __slots__ = ("answer", "began", "connection", "left")
 
@@ -40,7 +40,7 @@ class Line:
         self.left, self.answer, self.began = memoryview(request), Answer(), time.perf_counter()
 
     def push(self) -> bool:
-        """Send what fits; True when the request is out."""
+        """Send what fits; True when the request has been sent."""
         while self.left:
             try:
                 self.left = self.left[self.connection.send(self.left) :]
@@ -49,7 +49,7 @@ class Line:
         return True
 
     def pull(self) -> bool:
-        """Read what came; True when the answer is whole."""
+        """Read what has arrived; True when the response is complete."""
         data = self.connection.recv(READ)
         if not data:
             raise Refused("the server hung up between two uploads")

@@ -1,7 +1,4 @@
-"""Who is compared: each contender as data (command, environment, paths, what it promises).
-
-It starts nothing.
-"""
+"""The contenders as data: command, environment, paths, promises. It starts nothing."""
 
 from __future__ import annotations
 
@@ -32,7 +29,7 @@ PEERS = Path(__file__).parent / "peers"
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A server and how to speak to it.
+    """A server, and how to send requests to it.
 
     {bin} {port} {sink} {to} {place} {tmp} {peers} are filled in at the start.
     """
@@ -41,16 +38,14 @@ class Contender:
     command: tuple[str, ...]
     how: str  # raw | form | get
     path: str  # {name} is the file's name
-    writes: str  # how bytes reach the file, in words
-    fsync: bool  # is fsync done before the answer
+    writes: str  # how bytes reach the file, as text
+    fsync: bool  # is fsync called before the response
     digest: str = "none"
     method: str = "PUT"
     ours: bool = False
     can_fsync: bool = True
     env: Mapping[str, str] = field(default_factory=dict)
-    files: Mapping[str, str] = field(
-        default_factory=dict
-    )  # written into the place before the start
+    files: Mapping[str, str] = field(default_factory=dict)  # files written before the start
 
     @property
     def label(self) -> str:

@@ -1,6 +1,6 @@
-"""This version against an earlier one.
+"""Compares this version with an earlier one.
 
-Both run in turn within every round, so that what disturbs a round disturbs both.
+Both run in turn within every round, so a disturbance affects both.
 
 The earlier one is a checkout, such as a `git worktree` of a commit. Its wheel gets an environment
 of its own.

@@ -2,8 +2,8 @@
 
 The unchanged view with our one line, without it, and the pipe.
 
-Both legs are limited to one rate, so that neither hides behind the other; then once more as fast as
-it goes. Memory and temporary files are the most that was seen while the timed transfer ran.
+Both transfers are limited to one rate, so that neither hides the other; then both run unlimited.
+Memory and temporary files are the highest values during the timed transfer.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["LIVE", "PLAIN", "live_rows"]
 
 MOST = 2 << 30  # bytes of the file
 ROUNDS = 3  # each moves the file a dozen times
-# bytes a second of each leg: 200 MB/s could not be held while two processors had other work, too
+# bytes a second of each transfer; two busy processors could not keep up with 200 MB/s
 LEG = 100e6
 GOAL = 0.55  # of the seconds that two steps take: half, and a tenth of that for what cannot overlap
 
@@ -60,7 +60,7 @@ def live_rows(bench: Bench, wanted: Wanted) -> Result:
 
 
 def paced_rows(legs: Legs, peers: Sequence[Contender], size: int) -> list[Row]:
-    """Time against each peer, then memory and temporary files of all."""
+    """Rows of the time against each peer, then of memory and temporary files of all."""
     title = f"both legs at {LEG / 1e6:g} MB/s, a form's file of {mib(size)} through a Flask view"
     rows = [
         paced_row(f"{title}: time; {peer.name}", legs, peer, GOAL if peer is PLAIN else None)
@@ -86,7 +86,7 @@ def paced_row(title: str, legs: Legs, peer: Contender, goal: float | None) -> Ro
 
 
 def peaks(sent: Sequence[Sent]) -> str:
-    """The most of all rounds."""
+    """Returns the highest values of all rounds."""
     if not sent:
         return "not measured"
     return f"peak RSS {mib(max(one.peak_rss for one in sent))}, temp files {mib(max(one.peak_temp or 0 for one in sent))}"

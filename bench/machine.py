@@ -1,7 +1,4 @@
-"""What the numbers were measured on: machine, kernel, disk, versions, commit.
-
-It changes nothing.
-"""
+"""Describes what the numbers were measured on: machine, kernel, disk, versions, commit."""
 
 from __future__ import annotations
 

@@ -47,9 +47,9 @@ def peak_of(bench: Bench, contender: Contender, size: int, repeat: int, digest: 
 
 
 def measure(bench: Bench, contender: Contender, rounds: int = 3) -> Peaks:
-    """10 MiB and ten times the bench's size, in turn.
+    """Measure 10 MiB and ten times the bench's size, in turn.
 
-    One large upload is enough where it takes long.
+    A slow contender gets one large upload.
     """
     small_digest = sha256_of(bench.source(SMALL))
     large_digest = sha256_of(bench.source(bench.size), PIECES)

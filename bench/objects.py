@@ -34,7 +34,7 @@ KEYS = {
     "AWS_SECRET_ACCESS_KEY": "testing",
     "AWS_REGION": "us-east-1",
 }
-KEYS |= {"AWS_DEFAULT_REGION": "us-east-1"}  # boto3's older word for it
+KEYS |= {"AWS_DEFAULT_REGION": "us-east-1"}  # boto3's older name for it
 GOALS = {
     "boto3": ("boto3's upload_fileobj, a local file", 1.0),
     "obstore": ("obstore's put, a local file", 0.9),

@@ -1,4 +1,4 @@
-"""A rate in user space, for a sender or a reader that is not to be faster. It knows no socket."""
+"""Limits the rate of a sender or a reader in user space. It knows no socket."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ import time
 __all__ = ["SLICE", "Pace"]
 
 SLICE = 1 << 17  # most bytes of one paced call: at 50 MB/s one every 2.6 ms
-# seconds: a sleep that ends late (0.1 ms is usual) is made up for, a peer that stood still for
-# longer is not
+# seconds of delay that are caught up: a sleep ends 0.1 ms late; a longer stall of the peer is lost
 LATE = 0.01
 
 
 class Pace:
-    """Sleeps so that no more than `rate` bytes a second pass, however fast the other side is.
+    """Sleeps so that at most `rate` bytes a second pass.
 
-    As on a line, what was not
-    used is lost."""
+    As on a network, unused capacity is lost.
+    """
 
     def __init__(self, rate: float) -> None:
         self._rate, self._due = rate, time.perf_counter()

@@ -21,7 +21,7 @@ STOP_SECONDS = 15.0
 
 
 class Failed(Exception):
-    """A contender could not be measured; the text says why and goes into the table."""
+    """A contender could not be measured; the table contains the reason."""
 
 
 class Server:
@@ -56,10 +56,7 @@ class Server:
         return total
 
     def rss(self) -> int:
-        """Resident bytes now, summed.
-
-        From smaps_rollup, since VmRSS lags behind by per-CPU counters.
-        """
+        """Resident bytes now, summed, from smaps_rollup: VmRSS lags behind by per-CPU counters."""
         return self._kib("smaps_rollup", "Rss:") * 1024
 
     def peak(self) -> int:
@@ -130,7 +127,7 @@ def _await_port(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
 
 def _tail(log: Path) -> str:
     lines = log.read_text(errors="replace").strip().splitlines()
-    return lines[-1][:300] if lines else "it said nothing"
+    return lines[-1][:300] if lines else "it printed nothing"
 
 
 def _stop(server: Server) -> None:

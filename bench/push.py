@@ -1,6 +1,4 @@
-"""The client process of the stalled row.
-
-Many uploads at once, each pushing as hard as its socket takes, to the end.
+"""The client process of the stalled row: many uploads at once, each as fast as its socket allows.
 
 Upload number N sends the source from byte N * STEP on, so that no two have the same bytes. Prints
 one JSON line when all are answered. Run as `python3 -m bench.push`.
@@ -24,11 +22,11 @@ __all__ = ["STEP", "Push", "main", "run"]
 
 STEP = 4096  # bytes
 READ = 1 << 16
-PATIENCE = 600.0  # seconds without one event before a run is given up
+EVENT_TIMEOUT = 600.0  # seconds without one event until a run fails
 
 
 class Push:
-    """One upload: its head is sent at once, its file as the socket takes it."""
+    """One upload: the head is sent at once, the file as fast as the socket accepts it."""
 
     def __init__(self, port: int, request: bytes, file: IO[bytes], start: int, stop: int) -> None:
         self.connection: socket.socket = connect(port)
@@ -38,7 +36,7 @@ class Push:
         self.answer = Answer()
 
     def push(self) -> bool:
-        """Send what fits; True when the file is out, or the server takes no more of it."""
+        """Send what fits; True when the file has been sent, or the server reads no more of it."""
         try:
             while self._at < self._stop:
                 self._at += os.sendfile(
@@ -47,11 +45,11 @@ class Push:
         except BlockingIOError:
             return False
         except (BrokenPipeError, ConnectionResetError):
-            pass  # its answer, if there is one, says why
+            pass  # the response, if there is one, has the reason
         return True
 
     def pull(self) -> bool:
-        """Read what came; True when the answer is whole."""
+        """Read what has arrived; True when the response is complete."""
         data = self.connection.recv(READ)
         if not data:
             raise Refused("the server hung up without an answer")
@@ -59,7 +57,7 @@ class Push:
 
 
 def run(port: int, method: str, path: str, source: Path, count: int) -> dict[str, object]:
-    """Returns the number of successes, the other answers, and the seconds of all together."""
+    """Returns the number of successes, the other responses, and the seconds in all."""
     selector = selectors.DefaultSelector()
     refused: list[str] = []
     size, began = source.stat().st_size, time.perf_counter()
@@ -73,7 +71,7 @@ def run(port: int, method: str, path: str, source: Path, count: int) -> dict[str
             one = Push(port, head.encode(), file, start, size)
             selector.register(one.connection, selectors.EVENT_READ | selectors.EVENT_WRITE, one)
         while selector.get_map():
-            ready = selector.select(PATIENCE)
+            ready = selector.select(EVENT_TIMEOUT)
             if not ready:
                 raise Refused(f"{len(selector.get_map())} uploads stand still")
             for key, events in ready:

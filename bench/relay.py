@@ -1,8 +1,4 @@
-"""Passing on.
-
-The relays that are compared, the sink behind them, and one transfer through a relay, checked byte
-by byte.
-"""
+"""The relays that are compared, the sink behind them, and one checked transfer through a relay."""
 
 from __future__ import annotations
 
@@ -43,7 +39,7 @@ __all__ = [
     "sinking",
 ]
 
-SAYS = 600.0  # seconds the sink may say nothing before a run is given up
+SAYS = 600.0  # seconds without a line from the sink until a run fails
 
 
 def _ours(name: str, how: str, digest: str, *more: str) -> Contender:
@@ -82,7 +78,7 @@ RELAY_FORM = _ours("Sluiceway form to form, digest none", "form", "none")
 RELAY_STORY = _ours(
     "Sluiceway form to raw, digest sha-256", "form", "sha-256", "--relay-body", "raw"
 )
-# It stands still for a given time: its own timeout for a destination must be longer.
+# The destination stalls for a given time: the relay's own timeout must be longer.
 RELAY_STALL = _ours(
     "Sluiceway raw, digest sha-256", "raw", "sha-256", "--relay-idle-timeout", "600"
 )
@@ -124,9 +120,9 @@ PIPE_NOW = replace(
 
 
 class SinkProcess:
-    """A running sink: tell() it what to do, report() what it took.
+    """A running sink: tell() sends a command, report() returns a body.
 
-    The order of its lines is the order of events.
+    Lines come in order of events.
     """
 
     def __init__(self, process: subprocess.Popen[str], port: int) -> None:
@@ -151,7 +147,7 @@ class SinkProcess:
         self._said("held")
 
     def close(self) -> None:
-        """End it; it keeps nothing."""
+        """End the process."""
         self.process.kill()
         self._listening.join()
         self.process.communicate()
@@ -165,7 +161,7 @@ class SinkProcess:
         try:
             line = self._lines.get(timeout=SAYS)
         except queue.Empty:
-            raise Failed(f"the sink said nothing for {SAYS:.0f} s") from None
+            raise Failed(f"the sink sent nothing for {SAYS:.0f} s") from None
         if not line:
             raise Failed("the sink ended")
         report: dict[str, Any] = json.loads(line)
@@ -184,14 +180,14 @@ def sinking() -> Iterator[SinkProcess]:
     )
     sink = SinkProcess(process, port)
     try:
-        sink.tell("count")  # its answer says that it listens
+        sink.tell("count")  # its answer shows that it listens
         yield sink
     finally:
         sink.close()
 
 
 def check_taken(report: dict[str, Any], size: int, digest: str) -> None:
-    """The hashed trip brought the source's bytes, neither more nor less."""
+    """Checks that the hashed transfer had exactly the source's bytes."""
     if report["file"] != size or report["sha-256"] != digest:
         raise Failed(
             f"the sink got {report['file']} bytes with sha-256 {report['sha-256']}, sent were {size} with {digest}"
@@ -201,9 +197,9 @@ def check_taken(report: dict[str, Any], size: int, digest: str) -> None:
 def relay_once(
     bench: Bench, contender: Contender, source: Path, digest: str, rate: float = 0
 ) -> Sent:
-    """One timed transfer through a fresh, warm relay, then the same trip, untimed and hashed.
+    """One timed transfer through a fresh, warm relay; then the same transfer, untimed and hashed.
 
-    `rate` limits both legs of the timed one, in bytes a second.
+    `rate` limits both connections of the timed one, in bytes a second.
     """
     size = source.stat().st_size
     place = clean_place(bench.work / "place")
@@ -223,7 +219,7 @@ def relay_once(
 
 
 def direct_once(source: Path, sends: float, takes: float) -> float:
-    """Seconds of one leg alone.
+    """Returns the seconds of one transfer without a relay.
 
     The same form straight to the sink, sent and taken at these rates (bytes a second).
     """
@@ -240,7 +236,7 @@ def relay_rounds(
 ) -> list[Series]:
     """Bytes a second of each contender with its size, in turn within every round.
 
-    Who fails once is out, with the reason.
+    A contender that fails once is left out, with the reason.
     """
     all_series = [Series(contender, [], notes=[]) for contender, _ in contenders]
     digests = {size: sha256_of(bench.source(size)) for size in {size for _, size in contenders}}

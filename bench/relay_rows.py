@@ -1,7 +1,4 @@
-"""The rows of passing on.
-
-Against nginx, against how people have built it, overlapping legs, and a destination that stalls.
-"""
+"""Rows of the relay: nginx, the usual peers, overlapping transfers, and a stalled destination."""
 
 from __future__ import annotations
 
@@ -40,13 +37,13 @@ __all__ = ["Legs", "paced_rounds", "relay_groups"]
 
 STORY = 256 * MIB
 STORY_ROUNDS = 3
-PIPED = MIB  # about 100,000 pieces: more only takes longer
+PIPED = MIB  # about 100,000 chunks: more only takes longer
 GATHERED = 32 * MIB
 LEG = 50e6  # bytes a second of each leg
 OVERLAP_GOAL = 1.05
 BUDGET = 64 * MIB  # --memory-budget, as it is by itself
 STALL_GOAL = BUDGET * 1.1
-PEER_STALL = 10.0  # seconds: a peer's memory is full long before
+PEER_STALL = 10.0  # seconds: enough to fill a peer's memory
 
 
 def relay_rows(bench: Bench, wanted: Wanted) -> Result:
@@ -89,10 +86,7 @@ def relay_rows(bench: Bench, wanted: Wanted) -> Result:
 
 
 def story_rows(bench: Bench, wanted: Wanted) -> Result:
-    """A form's file passed on raw: ours, and the ways of the sources.
-
-    Less data where it would take minutes.
-    """
+    """A form's file forwarded raw: ours, and the peers of the sources. Slow ones get less data."""
     short = replace(bench, rounds=min(bench.rounds, STORY_ROUNDS))
     whole, sizes = min(STORY, bench.size), {}
     less = ((PIPE, min(PIPED, whole)), (PIPE_4000, min(GATHERED, whole)))
@@ -125,7 +119,7 @@ def story_rows(bench: Bench, wanted: Wanted) -> Result:
 
 @dataclass(slots=True)
 class Legs:
-    """Each round, by whom; a round counts only when all its runs went through."""
+    """The values of each round by contender; a round counts only if all its runs succeeded."""
 
     alone: list[float]  # the slower leg
     sent: dict[str, list[Sent]]
@@ -191,7 +185,7 @@ def overlap_row(legs: Legs, contenders: Sequence[Contender], size: int) -> Row:
 
 
 def stalled_rows(bench: Bench, wanted: Wanted, stall: float) -> Result:
-    """Memory while a destination takes nothing of 100 uploads, and whether all of them arrive."""
+    """Memory while a destination reads none of 100 uploads, and whether all of them arrive."""
     result = Result()
     measured: dict[str, relay_stall.Stalled] = {}
     size, peers = min(relay_stall.SIZE, bench.size), wanted((NGINX_UNBUFFERED,))

@@ -28,7 +28,7 @@ from bench.throughput import ROOT, Bench, send
 __all__ = ["COUNT", "SIZE", "Stalled", "measure"]
 
 COUNT = 100
-SIZE = 16 * MIB  # each: several times what the kernel takes of it for a reader that does not read
+SIZE = 16 * MIB  # each: several times what the kernel buffers for a reader that does not read
 # bytes of the only upload before idle memory is read: a bigger one would leave memory to be reused
 # unseen
 FIRST = 1024
@@ -38,11 +38,11 @@ ANSWERS = 300.0  # seconds from the destination's first read to the last answer
 
 @dataclass(frozen=True, slots=True)
 class Stalled:
-    """One contender's answers. Memory is resident, in bytes, summed over its processes."""
+    """The results of one contender. Memory is resident, in bytes, summed over its processes."""
 
     idle_rss: int
-    stalled_rss: int  # the most of all looks while nothing moved
-    peak_rss: int  # the most of the whole run: filling up, standing still, reading on
+    stalled_rss: int  # the most of all samples during the stall
+    peak_rss: int  # the most of the whole run: before, during and after the stall
     unread: int  # bytes clients had sent and the relay had left in its sockets when the stall ended
     finished: int  # uploads answered with a success
     refused: list[str]
@@ -81,9 +81,9 @@ def pushing(
 
 
 def stand_still(server: Server, sink: SinkProcess, count: int, seconds: float) -> int:
-    """From the moment all uploads stand at the destination's door.
+    """Waits for all uploads at the destination, then for the stall.
 
-    The most resident bytes meanwhile.
+    Returns the most resident bytes.
     """
     for _ in range(count):
         sink.held()
@@ -115,14 +115,14 @@ def measure(
             began = time.monotonic()
             sink.tell("go")
             try:
-                out, said = client.communicate(timeout=ANSWERS)
+                out, errors = client.communicate(timeout=ANSWERS)
                 report = json.loads(out)
             except subprocess.TimeoutExpired:
                 raise Failed(
                     f"not all uploads were answered {ANSWERS:.0f} s after the stall"
                 ) from None
             except ValueError:
-                raise Failed(f"the client ended with: {said.strip()[-300:]}") from None
+                raise Failed(f"the client ended with: {errors.strip()[-300:]}") from None
             seconds = time.monotonic() - began
         found = [sink.report() for _ in range(report["finished"])]
         peak = max(stalled, server.peak())  # the kernel counts VmHWM only now and then

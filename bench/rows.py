@@ -1,7 +1,4 @@
-"""The rows of the table: which contenders each needs, and which goals they are held to.
-
-It starts no process itself.
-"""
+"""The rows of the table: the contenders and the goals of each. It starts no process itself."""
 
 from __future__ import annotations
 
@@ -32,15 +29,12 @@ SLOW_GOAL = 24 << 10  # bytes of resident memory per slow upload
 BESIDE_GOAL = 2.0
 SMALL_ROUNDS = 3
 MEMORY_ROUNDS = 2  # ten times the size each; peaks hardly differ between runs
-Wanted = Callable[[tuple[Contender, ...]], tuple[Contender, ...]]  # the peers that were asked for
+Wanted = Callable[[tuple[Contender, ...]], tuple[Contender, ...]]  # the selected peers
 
 
 @dataclass(slots=True)
 class Result:
-    """What one group of rows brought.
-
-    Table rows, every single value for the JSON, and whether anyone failed.
-    """
+    """The results of one group: table rows, every single value for the JSON, and the failures."""
 
     rows: list[Row] = field(default_factory=list)
     data: dict[str, object] = field(default_factory=dict)
@@ -52,7 +46,7 @@ def mib(value: float) -> str:
 
 
 def values(series: Sequence[Series], contender: Contender) -> list[float] | None:
-    """One contender's values, or None when it failed or was not there."""
+    """One contender's values, or None if it failed or was not there."""
     return next(
         (one.values for one in series if one.contender is contender and not one.failed), None
     )

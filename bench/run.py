@@ -2,8 +2,8 @@
 
 Our server and named peers measured in one run, printed as a table and kept as JSON and Markdown.
 
-Standard library only; the peers live in .venv-bench. Every row says what was measured; goals not
-met are said, too.
+Standard library only; the peers live in .venv-bench. Every row names what was measured; goals that
+are not met are named, too.
 """
 
 from __future__ import annotations

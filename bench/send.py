@@ -3,7 +3,7 @@
 Sends a file by sendfile as a raw body or in a form, or downloads and discards.
 
 Prints one JSON line with the seconds from connect to the end of the answer. Run as `python3 -m
-bench.send`. It costs little CPU on purpose: what is measured is the server.
+bench.send`. It uses little CPU on purpose: the server is measured.
 """
 
 from __future__ import annotations
@@ -163,14 +163,14 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             envelope = form_envelope(asked.path, asked.filename, count)
         seconds, answer = upload(asked.port, envelope, asked.source, asked.repeat, asked.rate)
-    said = bytes(answer.body[:400]).decode("utf-8", "replace") if asked.how != "get" else ""
+    text = bytes(answer.body[:400]).decode("utf-8", "replace") if asked.how != "get" else ""
     json.dump(
         {
             "seconds": seconds,
             "status": answer.status,
             "bytes": count,
             "sha-256": digest,
-            "answer": said,
+            "answer": text,
         },
         sys.stdout,
     )

@@ -31,7 +31,7 @@ FIRST = 1024
 
 @dataclass(frozen=True, slots=True)
 class Slow:
-    """One contender's answers."""
+    """The results of one contender."""
 
     idle_rss: int
     loaded_rss: int
@@ -49,9 +49,8 @@ class Slow:
 
     @property
     def honest(self) -> bool:
-        """Nothing was lost, left unread in the kernel, or shown half-done.
-
-        Any of it would make the load look light.
+        """No upload was lost, left unread in the kernel, or visible too early: that would flatter a
+        server.
         """
         return self.alive == COUNT and self.unread < COUNT * PIECE and not self.appeared
 

@@ -3,7 +3,7 @@
 The tables of the articles this project began with, measured anew and without their mistakes.
 
 Standard library only; the peers live in .venv-bench. Every figure in the output was measured in the
-same run; what failed or was left out is said. Timed runs have no profiler and write real files;
+same run; failures and omissions are named. Timed runs have no profiler and write real files;
 --profile makes other runs, for reading.
 """
 
@@ -118,10 +118,10 @@ def keep(
 ) -> str:
     """Write sources.md and sources.json; returns the former's text."""
     blocks = [f"## {GROUPS[name]}\n\n{text}" for name, text in parts.items()]
-    said = {"What was measured": notes(asked.rounds), "Failed": failed}
+    sections = {"What was measured": notes(asked.rounds), "Failed": failed}
     blocks += [
         f"{title}:\n" + "".join(f"- {line}\n" for line in lines)
-        for title, lines in said.items()
+        for title, lines in sections.items()
         if lines
     ]
     blocks += ["Measured on:\n" + "".join(f"- {name}: {value}\n" for name, value in facts.items())]

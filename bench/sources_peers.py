@@ -1,4 +1,4 @@
-"""Who stands in the sources' table: methods times deployments, as data. It starts nothing.
+"""The contenders of the sources' table as data: methods times deployments. It starts nothing.
 
 The plain methods are what a Flask developer writes; `ours` on these deployments is the same code
 after `Sluiceway(app)`. `request.stream` and `request.files` mean nothing in `sluiceway serve`,

@@ -62,7 +62,7 @@ class Trickle:
             self.lost.append(why)
 
     def look(self) -> None:
-        """An upload that got an answer or a hang-up before its end is lost."""
+        """An upload that gets a response or a hang-up before its end is lost."""
         poll = select.poll()
         index_of = {}
         for index, connection in enumerate(self.open):
@@ -73,10 +73,10 @@ class Trickle:
             index = index_of[descriptor]
             connection = self.open[index]
             try:
-                said = connection.recv(200) if connection is not None else b""
+                received = connection.recv(200) if connection is not None else b""
             except OSError as error:
-                said = type(error).__name__.encode()
-            self.drop(index, said.split(b"\r\n")[0].decode("latin-1") or "hung up")
+                received = type(error).__name__.encode()
+            self.drop(index, received.split(b"\r\n")[0].decode("latin-1") or "hung up")
 
     def report(self) -> dict[str, object]:
         self.look()

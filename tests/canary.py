@@ -1,4 +1,4 @@
-"""A listener that nobody may reach: it answers nothing and counts whoever connected.
+"""A listener that must not be reached: it never answers, and counts connections.
 
 with Canary() as canary:
     ...
@@ -18,7 +18,7 @@ __all__ = ["Canary"]
 class Canary:
     """Listens at every address of the machine, IPv4 and IPv6, or at one.
 
-    The kernel takes connections without our help.
+    The kernel accepts connections without our code.
     """
 
     def __init__(self, host: str | None = None) -> None:
@@ -36,7 +36,7 @@ class Canary:
 
     @property
     def met(self) -> int:
-        """Connections so far, those already closed included."""
+        """Returns the number of connections so far, closed ones included."""
         for listener in self._listeners:
             with suppress(BlockingIOError):
                 while True:

@@ -18,8 +18,8 @@ import pytest
 import fork_server
 from sluiceway.pipe.budget import BLOCK
 
-# A run that was started with nohup, or in the background of a script, ignores these signals, and
-# would hand that on to the commands that tests interrupt. A handler is not inherited.
+# A run under nohup, or in the background of a script, ignores these signals, and the commands
+# that tests interrupt would inherit that. A handler is not inherited.
 for name in ("SIGHUP", "SIGINT", "SIGQUIT"):
     if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is signal.SIG_IGN:
         signal.signal(getattr(signal, name), lambda *_: None)
@@ -103,7 +103,7 @@ def _sort(items: list[pytest.Item]) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """The run is over when the services that its workers shared are."""
+    """Waits for the end of the services that the workers shared."""
     from fix_services import WORKER, wait_for_services  # not before pytest has rewritten it
 
     if WORKER == "main" and (factory := getattr(config, "_tmp_path_factory", None)):

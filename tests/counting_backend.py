@@ -1,7 +1,7 @@
 """A backend as a program, on a real HTTP server: counts the requests that began and that were
 complete.
 
-GET /count tells both, and how many are under way, as JSON. Prints its port.
+GET /count returns both numbers, and how many are under way, as JSON. Prints its port.
 """
 
 from __future__ import annotations

@@ -71,12 +71,12 @@ def save(request: HttpRequest) -> HttpResponse:
 @csrf_exempt
 def walk(request: HttpRequest) -> HttpResponse:
     """Every part, in order; every second file is skipped."""
-    told: list[list[object]] = []
+    walked: list[list[object]] = []
     for part in parts(request):
         if isinstance(part, FormField):
-            told.append([part.name, part.value])
-        elif len(told) % 2 and isinstance(part, DjangoFile):
-            told.append(
+            walked.append([part.name, part.value])
+        elif len(walked) % 2 and isinstance(part, DjangoFile):
+            walked.append(
                 [
                     part.name,
                     part.filename,
@@ -84,8 +84,8 @@ def walk(request: HttpRequest) -> HttpResponse:
                 ]
             )
         else:
-            told.append([part.name, part.filename])
-    return JsonResponse(told, safe=False)
+            walked.append([part.name, part.filename])
+    return JsonResponse(walked, safe=False)
 
 
 @csrf_exempt
@@ -105,7 +105,7 @@ def headed(request: HttpRequest) -> HttpResponse:
     return JsonResponse([part.name for part in parts(request)], safe=False)
 
 
-def told(request: HttpRequest) -> HttpResponse:
+def stored_files(request: HttpRequest) -> HttpResponse:
     """What became of the files: fields, and where they are.
 
     ?answer= is the status, ?publish= has them published before.
@@ -125,15 +125,15 @@ def told(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"fields": dict(request.POST.lists()), "files": files}, status=status)
 
 
-stored_with_token = uploads(told)
-stored = uploads(csrf_exempt(told))
+stored_with_token = uploads(stored_files)
+stored = uploads(csrf_exempt(stored_files))
 stored_by_header = csrf_by_header(stored)
 
 
 @uploads(key_template="one/{filename}")
 @csrf_exempt
 def stored_under_one_key(request: HttpRequest) -> HttpResponse:
-    return told(request)
+    return stored_files(request)
 
 
 @uploads
@@ -152,18 +152,18 @@ def elsewhere(request: HttpRequest | None) -> str:
 def forwarded(request: HttpRequest) -> HttpResponse:
     if request.FILES:
         publish(request)
-    return told(request)
+    return stored_files(request)
 
 
 @uploads(to=elsewhere, relay_body="same")
 @csrf_exempt
 def forwarded_as_form(request: HttpRequest) -> HttpResponse:
-    return told(request)
+    return stored_files(request)
 
 
 @uploads(to=elsewhere, relay_body="raw")
 def forwarded_with_token(request: HttpRequest) -> HttpResponse:
-    return told(request)
+    return stored_files(request)
 
 
 def both(request: HttpRequest | None) -> list[str]:
@@ -180,7 +180,7 @@ def both(request: HttpRequest | None) -> list[str]:
 @csrf_exempt
 def several(request: HttpRequest) -> HttpResponse:
     publish(request) if request.FILES else None
-    return told(request)
+    return stored_files(request)
 
 
 @uploads

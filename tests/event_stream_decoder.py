@@ -22,7 +22,7 @@ class EventStreamDecoder:
     """
 
     def __init__(self) -> None:
-        self._held = bytearray()  # the line under way
+        self._held = bytearray()  # the unfinished line
         self._event, self._id, self._data = "", "", list[str]()
 
     def feed(self, data: bytes) -> list[ServerEvent]:
@@ -31,7 +31,7 @@ class EventStreamDecoder:
         at = 0
         while (found := _LINE_END.search(self._held, at)) is not None:
             if found[0] == b"\r" and found.end() == len(self._held):
-                break  # its LF may come with the next bytes
+                break  # its LF may arrive with the next bytes
             line = self._held[at : found.start()].decode("utf-8", "replace")
             at = found.end()
             if event := self._take(line):

@@ -83,7 +83,7 @@ def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
 
 
 class _running:  # noqa: N801  # used as a verb
-    """A process for the time of a block, which begins when the process answers."""
+    """Run a process for a block, which begins once the process answers."""
 
     def __init__(self, command: list[str], url: str) -> None:
         self._command, self._url = command, url

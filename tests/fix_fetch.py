@@ -1,4 +1,4 @@
-"""Fixture `fetcher`: servers that may fetch from REMOTE, and from nowhere else on this machine.
+"""Fixture `fetcher`: servers that may fetch from REMOTE, but from no other address of this machine.
 
 server = fetcher("--max-size", "1MiB")
 fetch(server, peer.url + "/file")                     # peer = Peer(act, REMOTE)
@@ -19,7 +19,7 @@ from fix_server import RunningServer, Serve, start_server
 
 __all__ = ["REMOTE", "Fetcher", "fetch", "fetcher", "origin"]
 
-REMOTE = "127.0.0.2"  # where remote servers stand; 127.0.0.1 is as internal as ever
+REMOTE = "127.0.0.2"  # the address of remote servers; 127.0.0.1 stays internal
 NAMES = """
 import socket
 import aiohttp
@@ -55,14 +55,14 @@ def fetcher(serve: Serve, tmp_path: Path) -> Fetcher:
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """One of our own servers as the remote one, shared by the tests of a module."""
+    """One of our own servers as the remote server, shared by the tests of a module."""
     server = start_server(tmp_path_factory.mktemp("origin") / "root", "--host", REMOTE)
     yield server
     server.stop()
 
 
 def fetch(server: RunningServer, url: str, method: str = "GET", **more: Any) -> requests.Response:
-    """`url` through the server."""
+    """Fetch `url` through the server."""
     return requests.request(
         method,
         f"{server.url}/fetch",

@@ -1,5 +1,4 @@
-"""Fixture `gateway`: real gateways in front of whatever server a test brings, and what they passed
-on to it.
+"""Fixture `gateway`: real gateways in front of a test's server, and readers of what it received.
 
 server = gateway(peer.url + "/files", "--relay-expect")
 requests.put(server.url + "/files/a", data=b"…")
@@ -66,7 +65,7 @@ def takes(exchange: Exchange) -> None:
 
 
 def sent_fields(exchange: Exchange) -> dict[str, str]:
-    """The header fields a gateway chose for one request."""
+    """Returns the header fields that the gateway itself adds to a request."""
     return {name: value for name, value in exchange.headers.items() if name not in SAME_EACH_TIME}
 
 
@@ -84,12 +83,12 @@ def parts(exchange: Exchange) -> list[bytes]:
 
 
 def fds(pid: int) -> int:
-    """The number of open files of a process, sockets included."""
+    """Returns the number of open files of a process, sockets included."""
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
 def fresh() -> str:
-    """An upload id."""
+    """Returns an upload id."""
     return secrets.token_urlsafe(20)
 
 
@@ -122,7 +121,7 @@ class Program:
 
 
 def snapshot(server: RunningServer, upload: str) -> dict[str, object]:
-    """The snapshot of an upload."""
+    """Returns the snapshot of an upload."""
     answer = requests.get(f"{server.url}/uploads/{upload}", timeout=10)
     state: dict[str, object] = answer.json()
     return state

@@ -1,9 +1,8 @@
-"""Fixture `proxied`: a real nginx in front of a server, passing bodies through as they come, ended
-by its process id.
+"""Fixture `proxied`: a real nginx in front of a server, without buffering, ended by its process id.
 
 url = proxied(server)          # http://127.0.0.1:PORT
-url = proxied(server, "on")    # one that gathers each body first, as nginx does by default
-url = proxied(peer, proxy_path="/")   # one that sends on the path as it has decoded it
+url = proxied(server, "on")    # with buffering of each body, as nginx does by default
+url = proxied(peer, proxy_path="/")   # forwards the decoded path
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ def proxied(tmp_path: Path) -> Iterator[Proxied]:
         folder.mkdir()
         user = (
             "user root; " if os.geteuid() == 0 else ""
-        )  # else its workers could not write below our folder
+        )  # otherwise its workers could not write below our folder
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = int(free.getsockname()[1])
@@ -82,7 +81,7 @@ def proxied(tmp_path: Path) -> Iterator[Proxied]:
 
     yield start
     for process in running:
-        process.send_signal(signal.SIGQUIT)  # its own way to end, workers included
+        process.send_signal(signal.SIGQUIT)  # SIGQUIT ends its workers too
         try:
             process.wait(10)
         except subprocess.TimeoutExpired:

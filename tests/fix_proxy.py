@@ -1,6 +1,6 @@
 """A real HTTP proxy on loopback.
 
-CONNECT and absolute-form, with a password or not, or one that refuses; it keeps notes.
+It knows CONNECT and absolute-form, may want a password or refuse, and records each request.
 
 with Proxy() as proxy: ...   # proxy.url, proxy.asked: "CONNECT host:port", "GET
 http://host:port/path"
@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 __all__ = ["Proxy"]
 
-PATIENCE = 20.0  # seconds of any wait
+SOCKET_TIMEOUT = 20.0  # seconds of any wait
 
 
 class Proxy:
@@ -49,7 +49,7 @@ class Proxy:
             threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
-        client.settimeout(PATIENCE)
+        client.settimeout(SOCKET_TIMEOUT)
         self._socks.append(client)
         with client, suppress(OSError):
             data = b""
@@ -79,7 +79,7 @@ class Proxy:
                 return
             place = target if method == "CONNECT" else urlsplit(target).netloc
             host, _, port = place.rpartition(":")
-            with socket.create_connection((host, int(port)), PATIENCE) as server:
+            with socket.create_connection((host, int(port)), SOCKET_TIMEOUT) as server:
                 self._socks.append(server)
                 if method == "CONNECT":
                     client.sendall(b"HTTP/1.1 200 Connected\r\n\r\n")
@@ -93,7 +93,7 @@ class Proxy:
                 back = threading.Thread(target=_pass, args=(server, client), daemon=True)
                 back.start()
                 _pass(client, server)
-                back.join(PATIENCE)
+                back.join(SOCKET_TIMEOUT)
 
 
 def _pass(one: socket.socket, other: socket.socket) -> None:

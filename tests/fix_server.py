@@ -1,6 +1,6 @@
 """Fixture `serve`.
 
-Real server processes, started by the command people type, ended by their process id.
+Real server processes, started by the usual command, ended by their process id.
 
 server = serve("--max-size", "1MiB")      # stores into server.root, listens on a free port
 requests.put(server.url + "/files/a", data=b"…")
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-START = 20.0  # seconds a server may take to say its address, also on a busy machine
+START = 20.0  # seconds until a server prints its address, also on a busy machine
 
 
 @dataclass
@@ -30,7 +30,7 @@ class RunningServer:
     process: subprocess.Popen[str]
     url: str  # without the slash at the end
     root: Path
-    lines: list[str] = field(default_factory=list)  # what it printed and logged so far
+    lines: list[str] = field(default_factory=list)  # its output and log so far
 
     @property
     def pid(self) -> int:
@@ -56,7 +56,7 @@ class RunningServer:
         return "".join(self.lines)
 
     def stop(self, sig: int = signal.SIGTERM, timeout: float = 30) -> int:
-        """End it by its id; the exit code."""
+        """End it by its id. Returns the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(sig)
         return self.process.wait(timeout)

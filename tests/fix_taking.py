@@ -1,4 +1,4 @@
-"""Fixtures for taking files.
+"""Fixtures for tests of uploads.
 
 `taker`, one server for the tests of a module, and `hasty`, one with short deadlines.
 
@@ -33,12 +33,11 @@ __all__ = [
     "tree",
 ]
 
-DEADLINE = 30.0  # seconds; only a broken server comes near it
+DEADLINE = 30.0  # seconds; only a broken server needs so many
 SMALL_DISK = 8 << 20  # bytes
 TORTURE = "SLUICEWAY_TORTURE" in os.environ  # whether the long proofs run
 
-# The kernel takes 2.5 MB of an answer before anybody notices that it is not read: here it takes 8
-# KiB.
+# The kernel buffers 2.5 MB of an answer that the client does not read: here it buffers 8 KiB.
 SMALL_BUFFERS = [
     "made = protocol.SluiceProtocol.connection_made",
     "def small(self, transport):",
@@ -93,7 +92,7 @@ def hasty(serve: Serve, tmp_path: Path) -> Hasty:
 
 
 def need(program: str) -> None:
-    """Skip the test where a program is missing; fail under CI=true, so that nothing hides."""
+    """Skip the test if a program is missing; fail under CI=true, so that no gap is hidden."""
     if shutil.which(program) is None:
         missing(f"{program} is not installed")
 
@@ -105,7 +104,7 @@ def missing(reason: str) -> None:
 
 
 def eventually(holds: Callable[[], object], what: str = "") -> None:
-    """Wait until something is so: clean-up runs after the answer, or after the client is gone."""
+    """Wait until a condition holds: clean-up runs after the answer, or after the client left."""
     end = time.monotonic() + DEADLINE
     while not holds():
         assert time.monotonic() < end, f"did not come about: {what or holds}"
@@ -118,7 +117,10 @@ def noise(size: int, seed: int = 1) -> bytes:
 
 
 def tree(folder: Path) -> dict[str, tuple[int, int, int]]:
-    """Everything below a folder: name -> mode, size, time of change, links not followed."""
+    """Returns all files below a folder: name -> mode, size, time of change.
+
+    Links are not followed.
+    """
     found = {}
     for path in sorted(folder.rglob("*")):
         status = path.lstat()

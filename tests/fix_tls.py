@@ -104,7 +104,7 @@ class TlsPeer(Peer):
     def _serve(self, sock: socket.socket) -> None:
         try:
             spoken = self._context.wrap_socket(sock, server_side=True)
-        except OSError:  # who does not trust us hangs up
+        except OSError:  # a client that does not trust us hangs up
             sock.close()
             return
         super()._serve(spoken)

@@ -1,5 +1,4 @@
-"""Fixture `ways`: the same service alone, as a gateway in front of itself, and inside a Flask app:
-what one says, all say.
+"""Fixture `ways`: the service alone, behind a gateway, and inside a Flask app; all answer alike.
 
 way = ways["gateway"]
 requests.put(f"{way.url}/files/k", data=b"…")
@@ -25,7 +24,7 @@ NAMES = ("alone", "gateway", "mounted")
 
 @dataclass(frozen=True)
 class Way:
-    """A way to the service, and the folder in which every file ends."""
+    """A way to the service, and the folder that gets every file."""
 
     url: str  # without a slash at its end
     root: Path
@@ -36,7 +35,7 @@ class Way:
         return (self.root / key).read_bytes()
 
     def stored(self) -> set[str]:
-        """The names of all finished files."""
+        """Returns the names of all finished files."""
         files = (path.relative_to(self.root) for path in self.root.rglob("*") if path.is_file())
         return {str(path) for path in files if ".sluiceway" not in path.parts}
 

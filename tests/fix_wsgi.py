@@ -1,6 +1,4 @@
-"""WSGI servers as processes.
-
-The commands people type, a backend that keeps nothing, and what the processes have open.
+"""WSGI servers as processes: the usual commands, a backend that discards bodies, open files.
 
 with running("uwsgi", folder, Backend()) as app:
     ...  # app.port, app.backend, app.spools(): each server is ended by its id
@@ -30,7 +28,7 @@ TESTS = Path(__file__).parent
 COMMANDS = Path(sysconfig.get_path("scripts"))
 STOP = 20.0  # seconds a server may take to end before it is killed
 
-SERVERS = {  # what people type; the first word is a program in this environment
+SERVERS = {  # the usual commands; the first word is a program in this environment
     "flask run": "flask --app {views} run --port {port}",
     "gunicorn gthread": "gunicorn -k gthread --threads 4 -b 127.0.0.1:{port} {views}",
     "gunicorn gevent": "gunicorn -k gevent -b 127.0.0.1:{port} {views}",
@@ -45,7 +43,7 @@ SERVERS = {  # what people type; the first word is a program in this environment
 
 @dataclass
 class Passed:
-    """What one request has brought to the backend so far."""
+    """The part of one request that has reached the backend so far."""
 
     exchange: Exchange
     size: int = 0  # bytes of the body as it is on the wire, frames of chunks included
@@ -53,7 +51,7 @@ class Passed:
 
 
 class Backend:
-    """Takes everything and keeps none of it; says 201 to what came whole."""
+    """Reads all bodies and discards them; answers 201 to complete ones."""
 
     def __init__(self) -> None:
         self.passed: list[Passed] = []
@@ -92,14 +90,14 @@ class WsgiApp:
         """Of the server and everything it started."""
         found = [self.process.pid]
         for pid in found:
-            with suppress(FileNotFoundError):  # ended while we looked
+            with suppress(FileNotFoundError):  # it ended meanwhile
                 found += [
                     int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
                 ]
         return found
 
     def spools(self) -> set[str]:
-        """Files in TMPDIR, and open files without a name, that the first upload brought."""
+        """Returns the files in TMPDIR and the unnamed open files that the first upload caused."""
         return self._spooled() - self._open_at_rest
 
     def rest(self) -> None:
@@ -169,7 +167,7 @@ def _answers(app: WsgiApp) -> bool:
 
 
 def _end(app: WsgiApp) -> None:
-    """By its id; the processes it started by theirs, if it does not take them with it."""
+    """End the server by its id; then its child processes by theirs, if they still run."""
     pids = app.pids
     app.process.send_signal(signal.SIGTERM)
     try:

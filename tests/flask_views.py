@@ -66,15 +66,15 @@ def save() -> dict[str, Any]:
 @app.post("/parts")
 def parts() -> list[list[object]]:
     """Every part, in order; every second file is skipped."""
-    told: list[list[object]] = []
+    walked: list[list[object]] = []
     for part in request.parts:
         if not hasattr(part, "filename"):
-            told.append([part.name, part.value])
-        elif len(told) % 2:
-            told.append([part.name, part.filename, hashlib.sha256(b"".join(part)).hexdigest()])
+            walked.append([part.name, part.value])
+        elif len(walked) % 2:
+            walked.append([part.name, part.filename, hashlib.sha256(b"".join(part)).hexdigest()])
         else:
-            told.append([part.name, part.filename])
-    return told
+            walked.append([part.name, part.filename])
+    return walked
 
 
 @app.post("/mapping")
@@ -134,9 +134,9 @@ def urlencoded() -> Any:
 def debug() -> list[str]:
     flask.current_app.debug = True
     try:
-        with warnings.catch_warnings(record=True) as told:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             request.get_data()
     finally:
         flask.current_app.debug = False
-    return [str(one.message) for one in told]
+    return [str(one.message) for one in caught]

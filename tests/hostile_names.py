@@ -1,4 +1,4 @@
-"""Names and keys that led somebody out of a folder once.
+"""Names and keys of known attacks on programs that store files.
 
 Traversal, devices, invisible characters, overlong UTF-8, lengths.
 """

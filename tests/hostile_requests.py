@@ -2,9 +2,9 @@
 
 Heads, targets, queries, forms, chunks, pipelines and stored attributes, made of a seed.
 
-attack = Attack(port, seed, root)      # the same seed sends the same bytes, connection by
-connection attack.run(seconds, threads=4) assert attack.found == []              # what the answers
-gave away, each with the seed that repeats it
+attack = Attack(port, seed, root) # the same seed sends the same bytes, connection by connection
+attack.run(seconds, threads=4) assert attack.found == [] # faults in the answers, each with the seed
+that repeats it
 
 `python tests/hostile_requests.py PORT SEED` sends one connection again and prints what came back.
 """
@@ -330,7 +330,7 @@ NOTE_VALUES: list[object] = [
 
 
 def conversation(seed: str, prefix: str = "") -> list[bytes]:
-    """What one connection sends, piece by piece."""
+    """Yields what one connection sends, piece by piece."""
     dice = random.Random(seed)
     data = b"".join(_request(dice, prefix) for _ in range(dice.choice([1, 1, 1, 2, 3, 6])))
     if dice.random() < 0.25:
@@ -342,7 +342,7 @@ def conversation(seed: str, prefix: str = "") -> list[bytes]:
 
 
 def hostile_note(dice: random.Random, honest: bytes | None) -> bytes:
-    """What somebody else, or a broken disk, could have left in a file's attribute."""
+    """Returns content that another program, or a broken disk, could leave in a file's attribute."""
     if honest is None or dice.random() < 0.2:
         return dice.choice(NOTES).encode("utf-8", "surrogatepass")
     try:
@@ -507,7 +507,7 @@ class Attack:
 
     def __init__(self, port: int, seed: str, root: Path | None = None, prefix: str = "") -> None:
         self.port, self.seed, self._root, self._prefix = port, seed, root, prefix
-        self.found: list[str] = []  # answers that must not be
+        self.found: list[str] = []  # answers that must not occur
         self.sent = 0  # connections so far
 
     def run(self, seconds: float, threads: int = 4) -> None:
@@ -548,10 +548,7 @@ class Attack:
 
 
 def talk(port: int, seed: str, prefix: str = "") -> bytes:
-    """Send one connection's bytes and read what comes for a moment.
-
-    End it in one of several ways.
-    """
+    """Send one connection's bytes and read for a moment. Then end it in one of several ways."""
     dice = random.Random(seed + "/end")
     ending: Callable[[socket.socket], None] = dice.choice(
         [_close, _close, _reset, _half_close, _half_close]

@@ -1,4 +1,4 @@
-"""A Flask app with the whole service under /drop, guarded by the app, and views that stream.
+"""A Flask app with the whole service under /drop, guarded by the app, and with streaming views.
 
 FOLDER and BACKEND come from the environment.
 """
@@ -54,7 +54,7 @@ def memory() -> flask.Response:
 
 @app.get("/made")
 def made() -> flask.Response:
-    """An iterator of 1,000 pieces, which may say a wrong size."""
+    """An iterator of 1,000 pieces, which may announce a wrong size."""
 
     def pieces() -> Iterator[bytes]:
         for number in range(1000):
@@ -76,5 +76,5 @@ def any_url() -> flask.Response:
 
 @app.post("/echo")
 def echo() -> flask.Response:
-    """A part of a form, while it arrives, is the answer."""
+    """Answer with a part of the form while it arrives."""
     return stream(request.files["file"])

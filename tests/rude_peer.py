@@ -1,4 +1,4 @@
-"""A server that does what a test wants, on a real socket: cuts, lies, stalls, redirects.
+"""A server on a real socket that misbehaves as a test wants: it cuts, lies, stalls, redirects.
 It parses only what it must.
 
 def cut(exchange):
@@ -150,7 +150,7 @@ class Peer:
         self._listener.close()
         for thread in self._threads:
             thread.join(0.5)
-        for sock in self._socks:  # an act that waits for a client that left silently
+        for sock in self._socks:  # an act may wait for a client that left silently
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:

@@ -1,4 +1,4 @@
-"""A proxy in front of an S3 server that makes requests fail as a script tells.
+"""A proxy in front of an S3 server that makes requests fail, by a script.
 
 faults = S3Faults(endpoint)                       # a thread of its own, ended by close()
 faults.script["key"] = Fault("stall", "part", times=2)

@@ -20,18 +20,18 @@ from sluiceway.starlette import FormField, Parts, answered, parts
 
 async def walked(form: Parts) -> list[list[object]]:
     """Every part, in order; every second one is skipped when it is a file."""
-    told: list[list[object]] = []
+    found: list[list[object]] = []
     async for part in form:
         if isinstance(part, FormField):
-            told.append([part.name, part.value])
-        elif len(told) % 2:
+            found.append([part.name, part.value])
+        elif len(found) % 2:
             digest = hashlib.sha256(await part.read(10))
             async for piece in part:
                 digest.update(piece)
-            told.append([part.name, part.filename, digest.hexdigest()])
+            found.append([part.name, part.filename, digest.hexdigest()])
         else:
-            told.append([part.name, part.filename, part.size])
-    return told
+            found.append([part.name, part.filename, part.size])
+    return found
 
 
 async def saved(form: Parts) -> list[tuple[str, str]]:

@@ -54,7 +54,7 @@ def serve(sock: socket.socket, speed: int, counter: Counter, pause: float) -> No
             counter.add(len(data))
             due = max(
                 due + len(data) / speed, time.monotonic() - 0.05
-            )  # stopped for a while: no running after it
+            )  # after a stop, the lost time is not caught up
             time.sleep(max(0.0, due - time.monotonic()))
         time.sleep(pause)
         sock.sendall(b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")

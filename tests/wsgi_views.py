@@ -1,6 +1,6 @@
-"""The app of flask_views.py and one view more: a raw body that goes on to BACKEND while it arrives.
+"""The app of flask_views.py with one more view: it forwards a raw body to BACKEND as it arrives.
 
-Forms go on by `/relay`, or by `/relay-chunked` where their length is unknown.
+Forms are forwarded by `/relay`, or by `/relay-chunked` if their length is unknown.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ request: Any = flask.request
 @app.post("/relay-raw")
 def relay_raw() -> tuple[str, int]:
     """An iterator: requests walks a file line by line, and a line may be as long as the file."""
-    stream = request.stream  # before the backend hears of it: what is refused is refused here
+    stream = request.stream  # a refusal comes before any request to the backend
     answer = requests.post(
         os.environ["BACKEND"], data=iter(lambda: stream.read(PIECE), b""), timeout=30
     )

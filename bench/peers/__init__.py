@@ -1,4 +1,4 @@
-"""The peers, each as its own documentation would have it.
+"""The peers, each as its own documentation recommends.
 
-The apps run inside .venv-bench, nothing here imports them.
+The apps run inside .venv-bench; no module here imports them.
 """

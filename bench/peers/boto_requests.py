@@ -1,6 +1,6 @@
-"""What people write for a restore from S3 to an API.
+"""A usual script for a restore from S3 to an API.
 
-Boto3 lists and reads, requests puts, a pool of threads does it.
+Boto3 lists and reads, requests sends, in a pool of threads.
 
 boto_requests.py ENDPOINT BUCKET PREFIX URL JOBS
 """

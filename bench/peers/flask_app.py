@@ -16,7 +16,7 @@ __all__ = ["app"]
 
 TO = Path(os.environ["BENCH_TO"])
 FSYNC = os.environ.get("FSYNC") == "1"
-COPY_BLOCK = 1 << 20  # Werkzeug's own 16 KiB is slower here
+COPY_BLOCK = 1 << 20  # Werkzeug's default of 16 KiB is slower here
 
 app: Any = Flask(__name__)
 

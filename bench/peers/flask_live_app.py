@@ -1,8 +1,7 @@
-"""Ours and its peer in one: a Flask view that passes a form's file on with requests.
+"""Our app and its peer in one: a Flask view that forwards a form's file with requests.
 
-LIVE=1 adds the one line, Sluiceway(app).
-
-The view is the same to the letter. Without the line Flask keeps the whole file first: two steps.
+LIVE=1 adds one line, Sluiceway(app). The view is identical. Without the line Flask first stores the
+whole file: two steps.
 """
 
 from __future__ import annotations

@@ -1,11 +1,9 @@
-"""Peer.
-
-A Flask view that passes a form's file on with requests, in the two ways people have built it.
+"""Peer: a Flask view that forwards a form's file with requests, in the two usual ways.
 
 Two steps: request.files first (the whole file, in a temp file), then requests.post. A pipe:
-Werkzeug's parser writes what it finds into a multiprocessing.Pipe, a second process sends what
-comes out of it. The parser of 2018 wrote tiny pieces, today's does not: they are cut here, unless
-CUT=0. THRESHOLD gathers them to at least so many bytes first.
+Werkzeug's parser writes into a multiprocessing.Pipe; a second process sends its output. The parser
+of 2018 wrote tiny pieces, today's does not: they are cut here, unless CUT=0. THRESHOLD first
+collects at least so many bytes.
 """
 
 from __future__ import annotations
@@ -44,9 +42,9 @@ app: Any = Flask(__name__)
 
 
 class PipeWriter:
-    """What the parser takes for a file: everything goes into the pipe.
+    """The file object for the parser: writes go into the pipe.
 
-    seek(0) is the parser's word that it was all.
+    The parser calls seek(0) at the end.
     """
 
     def __init__(self, pipe: Connection) -> None:
@@ -77,13 +75,13 @@ def pieces(pipe: Connection) -> Iterator[bytes]:
             return
 
 
-def forward(inlet: Connection, outlet: Connection, results: Connection) -> None:
-    """The second process.
+def forward(writing_end: Connection, reading_end: Connection, results: Connection) -> None:
+    """Run in the second process.
 
-    The pipe's inlet is open here, too, after a fork: it would hide the end.
+    A fork inherits the pipe's writing end, which would hide the end.
     """
-    inlet.close()
-    answer = requests.post(SINK, data=pieces(outlet), headers=TYPE, timeout=600)
+    writing_end.close()
+    answer = requests.post(SINK, data=pieces(reading_end), headers=TYPE, timeout=600)
     results.send((answer.text, answer.status_code))
 
 
@@ -94,13 +92,13 @@ def two_step() -> tuple[str, int]:
 
 
 def pipe() -> tuple[str, int]:
-    inlet, outlet = multiprocessing.Pipe()
+    writing_end, reading_end = multiprocessing.Pipe()
     answer, results = multiprocessing.Pipe(duplex=False)
-    process = multiprocessing.Process(target=forward, args=(inlet, outlet, results))
+    process = multiprocessing.Process(target=forward, args=(writing_end, reading_end, results))
     process.start()
-    outlet.close()
+    reading_end.close()
     results.close()
-    writes: Any = lambda *_, **__: PipeWriter(inlet)  # noqa: E731 - by type it would have to be a whole file
+    writes: Any = lambda *_, **__: PipeWriter(writing_end)  # noqa: E731 - by type it would have to be a whole file
     parse_form_data(request.environ, stream_factory=writes, silent=False)
     text, status = answer.recv()
     process.join()

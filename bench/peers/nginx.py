@@ -25,7 +25,7 @@ http {{
 }}
 """
 
-# What one writes in front of an API. BUFFERING is `off` (the body goes on while it arrives) or `on`
+# A usual configuration in front of an API. BUFFERING is `off` (the body goes on while it arrives) or `on`
 # (nginx's default). 1 MiB buffers are the fastest (1.7 GB/s against 0.5 with nginx's own 16 KiB)
 # and cost 1 MiB a transfer.
 _RELAY_CONF = """\

@@ -1,4 +1,4 @@
-"""Puts a folder into a new bucket, by boto3, so that nobody's marks are on it.
+"""Uploads a folder into a new bucket with boto3, so no contender's metadata is on it.
 
 `s3_stock.py ENDPOINT BUCKET PREFIX FOLDER`.
 """

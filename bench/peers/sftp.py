@@ -30,7 +30,7 @@ class Login(asyncssh.SSHServer):
 
 
 class Plain(asyncssh.SFTPServer):
-    """Without OpenSSH's posix-rename: nothing is moved over what is there."""
+    """Without OpenSSH's posix-rename: a rename cannot replace a file."""
 
     def posix_rename(self, oldpath: bytes, newpath: bytes) -> None:
         raise asyncssh.SFTPOpUnsupported("not here")

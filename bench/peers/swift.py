@@ -76,14 +76,14 @@ def main() -> None:
     for folder in ("etc", "devices/d1", "recon"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     (root / "etc/swift.conf").write_text(SWIFT)
-    for _ in range(TRIES):  # somebody else may take a free port before its server does
+    for _ in range(TRIES):  # another process may take a free port first
         if _serve(root, smallest):
             return
     sys.exit(f"Swift did not start:\n{(root / 'log').read_text(errors='replace')[-2000:]}")
 
 
 def _serve(root: Path, smallest: str) -> bool:
-    """Until standard input ends; whether it came up at all."""
+    """Serve until standard input ends. Returns whether the server started."""
     ports = dict(zip((*SERVICES, "proxy"), _free_ports(4), strict=True))
     values = {"user": getpass.getuser(), "root": root, "smallest": smallest, "workers": 0}
     for name, port in ports.items():

@@ -58,7 +58,7 @@ def bytes_of(store: MemoryStore) -> dict[str, bytes]:
     return {key: data for key, (_, data) in store.objects.items()}
 
 
-class Weather(StoreSource):
+class UnreliableSource(StoreSource):
     """A source over a real store, with errors while objects are opened and read."""
 
     def __init__(self, store: MemoryStore, **trouble: list[Exception]) -> None:
@@ -160,7 +160,7 @@ async def test_transient_errors_are_retried_and_others_are_reported() -> None:
     """A source that broke once, one that changed, one that never works, and one that works."""
     busy: list[Exception] = [PeerFailed("cut"), Unavailable("busy")]
     never: list[Exception] = [SourceFailed("no right to read it")] * 9
-    source = Weather(
+    source = UnreliableSource(
         stocked({"busy": b"1234567", "never": b"2345678", "calm": b"3"}), busy=busy, never=never
     )
     store = MemoryStore()
@@ -173,7 +173,7 @@ async def test_transient_errors_are_retried_and_others_are_reported() -> None:
 
 
 async def test_retries_are_limited() -> None:
-    source = Weather(stocked({"a": b"1234567"}), a=[PeerFailed("cut")] * 9)
+    source = UnreliableSource(stocked({"a": b"1234567"}), a=[PeerFailed("cut")] * 9)
     report, ended = await ran(source, target_of(MemoryStore()), retries=2)
 
     assert (report.failed, ended["a"].attempts, ended["a"].code) == (1, 3, "peer-failed")
@@ -185,7 +185,7 @@ async def test_an_object_changed_since_the_listing_is_read_again() -> None:
     items = [item async for item in StoreSource(store, "", "o", ONCE).items()]
     store.objects |= stocked({"a": b"newer", "b": b"newer"}).objects
 
-    class Listed(Weather):
+    class Listed(UnreliableSource):
         async def items(self) -> AsyncIterator[CopyItem]:
             for item in items:
                 yield item

@@ -56,7 +56,7 @@ def curl(*words: str | Path, stdin: bytes | None = None) -> Any:
 
 
 def stored_whole(server: RunningServer, answer: Any, filename: str | None = NAME) -> None:
-    """The answer names one entry with the right digest; the file at its key has the right bytes."""
+    """The response names one entry with the right digest; its key has the right bytes."""
     (entry,) = answer["files"]
 
     assert entry["sha-256"] == SHA
@@ -86,7 +86,7 @@ def test_curl_upload_stdin(taker: RunningServer) -> None:
 
 
 def test_curl_upload_with_an_http2_offer(taker: RunningServer, file: Path) -> None:
-    """curl --http2 offers an upgrade; the body is not lost over it."""
+    """curl --http2 offers an upgrade; the body is not lost."""
     stored_whole(taker, curl("--http2", "-T", file, f"{taker.url}/files/curl/h2.bin"), "h2.bin")
     stored_whole(
         taker, curl("--http2", "-T", "-", f"{taker.url}/files/curl/h2c.bin", stdin=DATA), "h2c.bin"
@@ -94,7 +94,7 @@ def test_curl_upload_with_an_http2_offer(taker: RunningServer, file: Path) -> No
 
 
 def test_curl_data_binary(taker: RunningServer, file: Path) -> None:
-    """curl --data-binary @file calls it a form; it is a body."""
+    """curl --data-binary @file labels the body as a form; it is stored as a raw body."""
     stored_whole(
         taker, curl("--data-binary", f"@{file}", f"{taker.url}/files?name=data.bin"), "data.bin"
     )
@@ -116,7 +116,7 @@ def test_curl_form(taker: RunningServer, file: Path, options: list[str]) -> None
 
 @pytest.mark.parametrize("encoder", ["base64", "quoted-printable", "binary", "8bit"])
 def test_curl_form_encoder(taker: RunningServer, file: Path, encoder: str) -> None:
-    """curl's encoder= for a part: decoded on the way in."""
+    """A part that curl encoded with encoder= is decoded."""
     stored_whole(taker, curl("-F", f"file=@{file};encoder={encoder}", f"{taker.url}/files"))
 
 
@@ -138,7 +138,7 @@ def test_curl_form_of_many_files(taker: RunningServer, file: Path) -> None:
 
 
 def test_curl_form_name_with_a_quote(taker: RunningServer, tmp_path: Path) -> None:
-    """curl escapes a quote as browsers do; with --form-escape as it did before."""
+    """curl escapes a quote as browsers do; with --form-escape as older versions do."""
     path = tmp_path / 'a"b.txt'
     path.write_bytes(DATA)
     for options in ([], ["--form-escape"]):
@@ -238,7 +238,7 @@ def test_the_standard_library(taker: RunningServer, file: Path) -> None:
 @pytest.mark.nginx
 @pytest.mark.parametrize("buffering", ["off", "on"])
 def test_through_nginx(taker: RunningServer, proxied: Proxied, file: Path, buffering: str) -> None:
-    """Raw, chunked and form uploads pass a proxy that gathers them and one that does not."""
+    """Raw, chunked and form uploads pass a proxy with buffering and one without."""
     url = proxied(taker, buffering)
     for number in range(3):
         stored_whole(
@@ -259,7 +259,7 @@ def test_through_nginx(taker: RunningServer, proxied: Proxied, file: Path, buffe
 
 @pytest.mark.nginx
 def test_a_refusal_passes_nginx(serve: Serve, proxied: Proxied, file: Path) -> None:
-    """413 midway and at once reach the client through a proxy that passes bodies on."""
+    """A 413, early or in the middle, reaches the client through a proxy without buffering."""
     server = serve("--max-size", "1000000")
     url = proxied(server)
     for _ in range(10):
@@ -274,7 +274,7 @@ def test_a_refusal_passes_nginx(serve: Serve, proxied: Proxied, file: Path) -> N
 
 @pytest.mark.nginx
 def test_a_client_lost_behind_nginx_leaves_nothing(serve: Serve, proxied: Proxied) -> None:
-    """nginx passes a cut body on as a cut body."""
+    """nginx forwards a cut body as a cut body."""
     server = serve()
     port = int(proxied(server).rpartition(":")[2])
     for framing, body in (

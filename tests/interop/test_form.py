@@ -106,7 +106,7 @@ def test_every_client_sends_it_with_its_exact_length(send: Send, book: Path) -> 
 
 
 def test_an_unknown_length_is_sent_in_chunks(send: Send) -> None:
-    """A generator's file: one form all the same."""
+    """A file from a generator is still one form."""
     with Peer(takes) as peer:
         form = sluiceway.Form().file(
             "file",
@@ -122,7 +122,7 @@ def test_an_unknown_length_is_sent_in_chunks(send: Send) -> None:
 
 
 def test_a_server_stores_what_they_send(send: Send, taker: RunningServer, book: Path) -> None:
-    """Ours, and with the right digest."""
+    """Our server stores the bytes, with the right digest."""
     assert (
         send(
             f"{taker.url}/files?prefix=form",
@@ -135,8 +135,8 @@ def test_a_server_stores_what_they_send(send: Send, taker: RunningServer, book: 
 
 
 @pytest.mark.parametrize("size", [0, 1, 700_000])
-def test_a_pipes_bytes_go_raw_with_their_length(send: Send, size: int) -> None:
-    """Sized: no chunk, from something that only yields. No byte at all goes as its client likes."""
+def test_the_bytes_of_a_pipe_are_sent_raw_with_their_length(send: Send, size: int) -> None:
+    """Sized sends no chunks, also for a generator. An empty body is sent as the client does it."""
     with Peer(takes) as peer:
         assert (
             send(
@@ -173,7 +173,7 @@ def test_a_source_with_a_wrong_size_fails_the_request(send: Send, given: int) ->
 
 
 def test_a_redirect_sends_it_again(book: Path) -> None:
-    """307: the file is read from its start once more; a spent stream is refused, not sent empty."""
+    """307: the file is read again from its start; a spent stream is refused, not sent empty."""
 
     def points_on(exchange: Exchange) -> None:
         if exchange.target == "/old":
@@ -193,7 +193,7 @@ def test_a_redirect_sends_it_again(book: Path) -> None:
 # What can be sent
 
 
-def test_files_go_from_where_they_stand(book: Path) -> None:
+def test_files_are_sent_from_their_position(book: Path) -> None:
     """An open file, and one that cannot seek."""
     with book.open("rb") as file:
         file.seek(1000)
@@ -212,7 +212,7 @@ def test_files_go_from_where_they_stand(book: Path) -> None:
 
 
 def test_a_url_is_sent_as_a_files_bytes(taker: RunningServer) -> None:
-    """Its length, name and type are the other server's; nothing is stored between."""
+    """Its length, name and type come from the other server; nothing is stored in between."""
     requests.put(f"{taker.url}/files/shelf/old.pdf", data=DATA, timeout=20)
     with Peer(takes) as peer:
         form = sluiceway.Form().file("file", f"{taker.url}/files/shelf/old.pdf")
@@ -233,8 +233,8 @@ def test_a_url_is_sent_as_a_files_bytes(taker: RunningServer) -> None:
         sluiceway.Form().file("file", "http://127.0.0.1:1/none")
 
 
-def test_a_folder_packed_while_it_is_sent(taker: RunningServer, book: Path) -> None:
-    """Bridge: tarfile writes, requests reads, no archive is ever whole anywhere on the way."""
+def test_a_folder_is_packed_while_it_is_sent(taker: RunningServer, book: Path) -> None:
+    """Bridge: tarfile writes while requests reads; the whole archive exists nowhere on the way."""
 
     def pack(out: sluiceway.BridgeWriter) -> None:
         with tarfile.open(fileobj=out, mode="w|") as archive:
@@ -252,7 +252,7 @@ def test_a_folder_packed_while_it_is_sent(taker: RunningServer, book: Path) -> N
 
 
 def test_a_failed_archive_stores_nothing(taker: RunningServer) -> None:
-    """The producer's error is the client's, and the server keeps no half of it."""
+    """The client raises the producer's error, and the server stores nothing."""
 
     def fail(out: sluiceway.BridgeWriter) -> None:
         out.write(DATA)
@@ -280,7 +280,7 @@ def test_unreadable_files_are_named_before_anything_is_sent(tmp_path: Path) -> N
 
 
 def test_a_file_that_changes_meanwhile_fails(book: Path) -> None:
-    """Grown or shrunk: never a form that looks whole."""
+    """A file that grows or shrinks: the form never looks complete."""
     for change in (DATA + b"more", DATA[:-1]):
         form = sluiceway.Form().file("f", book)
         book.write_bytes(change)
@@ -301,7 +301,7 @@ def test_progress_counts_what_was_taken(book: Path) -> None:
     assert [sent for sent, _ in reports] == sorted({sent for sent, _ in reports})
 
 
-# Next to what people use today
+# Compared with requests_toolbelt
 
 
 def seen(exchange: Exchange) -> list[tuple[str, bytes]]:

@@ -1,4 +1,4 @@
-"""Everything that people call a file: it goes into a form, with its length if it has one."""
+"""Every kind of open file can be sent in a form, with its length if it has one."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def gzipped(path: Path, stack: ExitStack) -> Any:
 
 
 def temporary_upload(_: Path, stack: ExitStack) -> Any:
-    """As Django's own, which needs a site's settings."""
+    """Like Django's own class, which needs the settings of a site."""
     return UploadedFile(temporary(stack, tempfile.NamedTemporaryFile), "a.bin", "text/x", len(DATA))
 
 
@@ -108,7 +108,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("name", SEEKABLE)
 def test_seekable_files_have_a_length_and_are_sent_again(path: Path, name: str) -> None:
-    """From where it stands, also from the middle, and twice; Sized takes it just so."""
+    """From its position, also from the middle, and twice; Sized does the same."""
     with ExitStack() as stack:
         file = SEEKABLE[name](path, stack)
         for start in (0, 1000):
@@ -138,8 +138,8 @@ def test_names_and_types_are_taken_from_uploads() -> None:
     assert b'filename="file"' in nameless, "the name of its field is none"
 
 
-def test_a_member_of_a_tar_that_flows_past_goes_once(path: Path) -> None:
-    """`r|`: its seekable() raises, which means no. With size= it has a length."""
+def test_a_member_of_a_streamed_tar_is_sent_once(path: Path) -> None:
+    """`r|`: its seekable() raises, so it cannot be repeated. With size= it has a length."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w|") as archive:
         archive.add(path, "a.bin")
@@ -159,7 +159,7 @@ def test_a_member_of_a_tar_that_flows_past_goes_once(path: Path) -> None:
 
 @pytest.mark.parametrize("size", [len(DATA) - 1, len(DATA) + 1])
 def test_a_stream_with_a_wrong_size_never_looks_complete(size: int) -> None:
-    """Also a longer one: its last bytes are withheld until its end was seen."""
+    """Also for a longer one: the last bytes are withheld until the stream has ended."""
     for given in (sluiceway.Bridge.feed(lambda out: out.write(DATA)), iter([DATA[:-1], DATA[-1:]])):
         with Peer(takes) as peer:
             with pytest.raises(SourceFailed, match=r"gives more|ended after"):
@@ -170,7 +170,7 @@ def test_a_stream_with_a_wrong_size_never_looks_complete(size: int) -> None:
 
 
 class Awaited:
-    """Read with await, and nothing else."""
+    """Can only be read with await."""
 
     def __init__(self, data: bytes) -> None:
         self._file = io.BytesIO(data)
@@ -203,7 +203,7 @@ def arriving() -> FormFile:
 @pytest.mark.parametrize(
     "make", [lambda: Awaited(DATA), lambda: AwaitedBack(DATA), generated, arriving]
 )
-def test_awaited_sources_go_through_asynchronous_clients(
+def test_awaited_sources_are_sent_by_asynchronous_clients(
     make: Callable[[], Any],
 ) -> None:
     """In a form and as Sized; a blocking client gets an error with the reason."""
@@ -237,7 +237,7 @@ def test_awaited_sources_go_through_asynchronous_clients(
 
 
 def test_text_is_refused_before_anything_is_sent(path: Path, tmp_path: Path) -> None:
-    """Whatever stands around it; what only shows later shows at its first piece."""
+    """Also inside a wrapper. A stream whose first chunk turns out to be text is refused then."""
     (tmp_path / "t").write_text("text")
     with ExitStack() as stack:
         for file in (
@@ -261,7 +261,7 @@ def test_text_is_refused_before_anything_is_sent(path: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("value", [42, 1.5, None, True, ["a"], {"a": 1}])
-def test_a_value_that_is_no_text_is_refused_with_its_fields_name(value: object) -> None:
+def test_a_value_that_is_no_text_is_refused_with_the_name_of_its_field(value: object) -> None:
     with pytest.raises(BadRequest, match=r"'id'.*str\("):
         sluiceway.Form({"id": value})  # type: ignore[arg-type]  # the point of the test
     with pytest.raises(BadRequest, match=r"42"):
@@ -271,7 +271,7 @@ def test_a_value_that_is_no_text_is_refused_with_its_fields_name(value: object) 
 
 
 def test_a_field_has_a_type_and_headers_of_its_own() -> None:
-    """A JSON part without a filename, as many APIs want it; a file may have headers, too."""
+    """A JSON part without a filename, as many APIs expect; a file may have headers, too."""
     meta = json.dumps({"title": "Über"})
     with Peer(takes) as peer:
         form = sluiceway.Form().field(
@@ -314,7 +314,7 @@ def test_a_field_has_a_type_and_headers_of_its_own() -> None:
     ],
 )
 def test_a_parts_header_cannot_change_the_form(headers: Any) -> None:
-    """No line end, no second disposition, nothing that makes a server refuse the whole."""
+    """No line end, no second disposition, no header that makes a server refuse the form."""
     for add in (sluiceway.Form().field, sluiceway.Form().file):
         with pytest.raises(SluiceError) as caught:
             add("a", b"b", headers=headers)

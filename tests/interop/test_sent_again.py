@@ -1,4 +1,4 @@
-"""A stream that is sent a second time: an error, never an empty second body that gets a 201."""
+"""A stream that is sent twice is an error, never an empty second body that gets a 201."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def form_of_a_bridge() -> Any:
 
 
 def live() -> Any:
-    """A file of a form that is being read, as a view of Flask has it."""
+    """A file of a form that still arrives, as a Flask view has it."""
     sent = io.BytesIO(b"".join(whole := sluiceway.Form().file("f", DATA)))
     file = LiveForm(sent.read, whole.content_type, None).file("f")
     assert file is not None
@@ -62,7 +62,7 @@ ONCE: list[Callable[[], Any]] = [bridge, sized, sized_bridge, form, form_of_a_br
 
 
 def asks_again(exchange: Exchange) -> None:
-    """307 first, or a challenge, or 503, by the path; then whatever comes is stored."""
+    """Answers 307, a challenge or 503 first, by the path; then stores each body."""
     exchange.read_body()
     if exchange.target == "/redirect":
         exchange.reply(307, {"Location": "/end"})
@@ -202,7 +202,7 @@ def test_repeatable_bodies_are_sent_again(send: Send, how: str, tmp_path: Path) 
 
 
 def test_a_part_of_starlette_is_not_sent_twice() -> None:
-    """aiohttp sends an asynchronous iterable that has ended as no bytes; a part says so before."""
+    """aiohttp sends an exhausted asynchronous iterable as an empty body; a part raises an error."""
 
     async def items() -> AsyncIterator[Any]:
         yield DATA
@@ -228,7 +228,7 @@ def test_a_part_of_starlette_is_not_sent_twice() -> None:
 
 
 def test_reading_at_the_end_is_no_error() -> None:
-    """As files allow it: gzip and io.BufferedReader read again at the end, and so may a loop."""
+    """As for files: gzip and io.BufferedReader read again at the end."""
     packed = sluiceway.Bridge.feed(lambda out: out.write(gzip.compress(DATA)))
     got = io.BytesIO()
     with gzip.GzipFile(fileobj=packed) as file:
@@ -258,7 +258,7 @@ def test_reading_at_the_end_is_no_error() -> None:
 
 
 def test_an_iterable_that_is_empty_the_second_time_is_an_error() -> None:
-    """Made to look as if it began anew, and one inside that has ended."""
+    """An iterable that pretends to start again, and one around an exhausted iterator."""
 
     class Wrapped:
         def __init__(self) -> None:

@@ -31,7 +31,7 @@ NAMES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "request_method",
 
 @pytest.fixture(autouse=True)
 def plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of the machine's own."""
+    """Without the proxies and certificates of this machine."""
     for name in NAMES:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
@@ -115,7 +115,7 @@ def test_our_certificate_is_shown_to_the_server_that_was_named_and_to_no_other(
         assert len(peer.seen) == 1
 
 
-def test_a_gateway_trusts_and_shows_what_its_operator_says(
+def test_a_gateway_uses_the_certificates_of_its_operator(
     gateway: Gateway, tls: Certificates
 ) -> None:
     with TlsPeer(takes, tls, asks=True) as peer:
@@ -214,7 +214,7 @@ def test_a_proxy_that_refuses_or_is_gone_is_named_as_such(
 
 
 def test_a_gateway_uses_the_proxy_and_a_fetch_never_does(gateway: Gateway, tmp_path: Path) -> None:
-    """What clients name is looked at address by address, which a proxy would go round."""
+    """The addresses of URLs from clients are checked one by one; a proxy would bypass that."""
     with Peer(takes) as peer, Peer(ranged(DATA), REMOTE) as remote, Proxy() as proxy:
         env = {"HTTP_PROXY": proxy.url, "ALL_PROXY": proxy.url}
         server = gateway(f"{peer.url}/books", env=env)
@@ -274,7 +274,7 @@ def test_a_gateway_uses_the_proxy_and_a_fetch_never_does(gateway: Gateway, tmp_p
         ({"all": "http://p:1", "https": "http://q:1"}, "https://a.example/", "http://q:1/"),
     ],
 )
-def test_variables_mean_what_they_mean_elsewhere(
+def test_proxy_variables_mean_the_same_as_in_other_programs(
     announced: dict[str, str], url: str, used: str | None
 ) -> None:
     found = Proxies(announced).of(url)
@@ -300,7 +300,7 @@ def test_a_client_of_a_cgi_server_cannot_name_a_proxy(
 
 @pytest.fixture
 def slow() -> Iterator[Callable[[Exchange], None]]:
-    """Answers nothing the first time, until the test is over; from then on at once."""
+    """Does not answer the first request until the test is over; answers all others at once."""
     over, met = threading.Event(), threading.Event()
 
     def act(exchange: Exchange) -> None:

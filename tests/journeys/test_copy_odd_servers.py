@@ -78,7 +78,7 @@ PLACES = [
     (b"/my%20file%C3%B6", "/my%20file%C3%B6"),
     (b"/100%", "/100%"),
     (b"/%zz%2", "/%zz%2"),
-    (b"/\xf6", "/%F6"),  # no UTF-8: its byte as it is
+    (b"/\xf6", "/%F6"),  # no UTF-8: the byte as it is
     ("/ö?q=ü x&r=%20".encode(), "/%C3%B6?q=%C3%BC%20x&r=%20"),
     (b"/place#ein Teil", "/place"),
     (b"place", "/a/place"),
@@ -117,7 +117,7 @@ def pointing(place: bytes, status: int) -> Iterator[Peer]:
 def test_a_location_is_followed_as_it_was_meant(
     source: Path, tmp_path: Path, place: bytes, target: str
 ) -> None:
-    """What is not encoded gets encoded, once; what is stays; for reading and for sending."""
+    """Unencoded characters are encoded once; encoded ones stay. For downloads and for uploads."""
     with pointing(place, 302) as peer:
         sluiceway.copy(f"{peer.url}/a/from", tmp_path / "back")
         assert (tmp_path / "back").read_bytes() == DATA
@@ -271,7 +271,7 @@ def test_many_forms_that_are_answered_303_are_stored_once(tmp_path: Path) -> Non
 
 
 def test_a_gateways_destination_may_answer_303(gateway: Gateway) -> None:
-    """The client gets what that place says."""
+    """The client gets the response of the second URL."""
     with telling_elsewhere(
         lambda exchange: exchange.reply(200, {"Content-Type": "application/json"}, b'{"id": 7}')
     ) as peer:
@@ -307,7 +307,7 @@ def test_an_odd_answer_to_head_is_unknown(tmp_path: Path, status: int) -> None:
 
     with Peer(act) as peer:
         report = sluiceway.copy_all(tmp_path / "from", f"{peer.url}/api/", retries=1)
-    if status in (200, 401):  # something else is there; and no client is let in
+    if status in (200, 401):  # another object is there; and no client is authorised
         assert (report.copied, report.failed, stored) == (0, 1, [])
     else:
         assert (report.copied, report.failed, stored) == (1, 0, [DATA])

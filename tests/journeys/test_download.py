@@ -54,7 +54,7 @@ def get(
 # Whole objects
 
 
-def test_a_download_says_everything_a_client_needs_to_check_and_resume_it(
+def test_a_download_has_all_headers_to_check_and_resume_it(
     shelf: RunningServer,
 ) -> None:
     """Length, strong tag, date, digest, ranges, name: all there, on GET and HEAD alike."""
@@ -238,7 +238,7 @@ def test_several_ranges_come_as_parts(
 
 
 def test_range_is_for_get_only(shelf: RunningServer) -> None:
-    """HEAD with a Range tells of the whole object (RFC 9110 14.2)."""
+    """HEAD with a Range describes the whole object (RFC 9110 14.2)."""
     answer = get(shelf, method="HEAD", Range="bytes=0-5")
 
     assert (answer.status_code, answer.headers["Content-Length"]) == (200, str(SIZE))
@@ -320,7 +320,7 @@ CONDITIONS = [
 @pytest.mark.parametrize(
     ("headers", "status"), CONDITIONS, ids=[f"{given}-{status}" for given, status in CONDITIONS]
 )
-def test_conditions_are_asked_in_the_order_of_the_rfc(
+def test_conditions_are_evaluated_in_the_order_of_the_rfc(
     shelf: RunningServer, headers: dict[str, str], status: int
 ) -> None:
     """One table: what is sent, what comes; HEAD answers as GET does, without ranges."""
@@ -339,7 +339,7 @@ def test_conditions_are_asked_in_the_order_of_the_rfc(
 
 @pytest.mark.parametrize("value", ["abc", '"a" "b"', '"unclosed', "W/x", "x" * 9000])
 def test_malformed_tags_are_refused(shelf: RunningServer, value: str) -> None:
-    """A condition that cannot be read must not pass for one that holds."""
+    """A malformed condition must not count as true."""
     assert get(shelf, If_Match=value).status_code == 400
 
 
@@ -363,8 +363,8 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
-def test_a_name_survives_the_trip_through_its_header(shelf: RunningServer, name: str) -> None:
-    """Whatever a file is called, the Content-Disposition re-parses to it, in ASCII, on one line."""
+def test_a_name_is_read_back_from_its_header(shelf: RunningServer, name: str) -> None:
+    """For every name, the Content-Disposition parses back to it, in ASCII, on one line."""
     key = f"names/{NAMES.index(name)}"
     asked = requests.put(f"{shelf.url}/files/{key}", params={"name": name}, data=b"x", timeout=10)
     stored = asked.json()["files"][0]["filename"]

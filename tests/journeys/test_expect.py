@@ -30,7 +30,7 @@ FORM = form_body(("f", "a.txt", b"hello"))
 def test_100_continue_comes_before_the_body(
     taker: RunningServer, request_head: bytes, body: bytes
 ) -> None:
-    """100 is read while not one byte of the body was sent; then the upload is an upload."""
+    """100 arrives before the client has sent a byte of the body; then the upload succeeds."""
     with Wire(taker.port) as wire:
         wire.send(request_head)
         assert wire.interim() == 100
@@ -56,7 +56,7 @@ WRONG_DIGEST_FORM = "Content-Digest: sha-256=:" + base64.b64encode(b"short").dec
 
 
 def put(*fields: str, key: str = "x") -> bytes:
-    """The head of an upload of five bytes by somebody who may."""
+    """The head of an authorised upload of five bytes."""
     return head("PUT", f"/files/{key}", "Content-Length: 5", EXPECT, TOKEN, *fields)
 
 
@@ -116,7 +116,7 @@ REFUSALS: dict[str, tuple[int, str, bytes]] = {
 
 
 def test_refusals_come_instead_of_100_continue(strict: RunningServer) -> None:
-    """Each way of saying no, before the body and without a 100: the client need not send it."""
+    """Each refusal comes before the body and without a 100: the client need not send the body."""
     for reason, (status, code, request_head) in REFUSALS.items():
         with Wire(strict.port) as wire:
             wire.send(request_head)

@@ -106,7 +106,7 @@ def test_two_servers_as_destinations_make_a_gateway(
 
 
 def test_a_destination_that_dies_leaves_nothing_here(serve: Serve, second: RunningServer) -> None:
-    """SIGKILL while bytes come: the client reads a 502; here is neither file nor draft."""
+    """SIGKILL while bytes come: the client reads a 502; there is neither file nor draft here."""
     first = serve("--to", f"{second.url}/files")
     with Wire(first.port) as wire:
         halfway(first, second, wire, 20 * MIB)
@@ -304,7 +304,7 @@ def test_the_first_line_names_every_destination_without_passwords(serve: Serve) 
 
 
 def _to_its_end(wire: Wire, size: int) -> Answer:
-    """Send the other half, as far as it is read, and read the response."""
+    """Send the other half, as far as the server reads it; return the response."""
     try:
         wire.send(noise(size // 2, 2))
     except ConnectionError:

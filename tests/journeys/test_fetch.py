@@ -61,8 +61,8 @@ def test_a_remote_file_comes_through_as_it_is(server: RunningServer, stored: str
     }
 
 
-def test_head_tells_the_same_without_the_file(server: RunningServer, stored: str) -> None:
-    """HEAD goes out as HEAD."""
+def test_head_has_the_same_headers_without_the_body(server: RunningServer, stored: str) -> None:
+    """The remote server gets a HEAD."""
     through, body = fetch(server, stored, "HEAD"), fetch(server, stored)
 
     assert (through.status_code, through.content) == (200, b"")
@@ -96,7 +96,7 @@ def test_head_tells_the_same_without_the_file(server: RunningServer, stored: str
 def test_ranges_and_conditions_go_out_and_come_back(
     asked: dict[str, str], status: int, server: RunningServer, stored: str
 ) -> None:
-    """Each answer is the one the remote server gives when it is asked itself."""
+    """Each response equals that of the remote server to a direct request."""
     etag = requests.head(stored, timeout=10).headers["etag"]
     asked = {name: value.replace("ETAG", etag) for name, value in asked.items()}
     direct, through = (
@@ -162,7 +162,7 @@ def test_answers_that_would_be_taken_for_ours_become_502(
     }
 
 
-def test_only_what_was_meant_for_the_remote_server_goes_out(fetcher: Fetcher) -> None:
+def test_only_headers_for_the_remote_server_are_sent_to_it(fetcher: Fetcher) -> None:
     """Conditions and ranges; not the token of this server, no cookies, nothing of the browser's."""
     server = fetcher("--token", "our-secret-token")
     ours = {
@@ -262,7 +262,7 @@ def test_a_hostile_answer_is_inert(server: RunningServer) -> None:
 def test_a_type_is_kept_when_it_is_one(
     announced: str, kind: str, shown: str, server: RunningServer
 ) -> None:
-    """What a browser could read in two ways is bytes."""
+    """A type that a browser could read in two ways becomes application/octet-stream."""
     with Peer(
         lambda exchange: exchange.reply(200, {"Content-Type": announced}, b"x"), REMOTE
     ) as peer:
@@ -292,7 +292,7 @@ def test_a_coding_that_was_not_asked_for_is_kept_and_named(server: RunningServer
 def test_a_truncated_remote_answer_is_truncated_here(
     known: bool, how: str, server: RunningServer
 ) -> None:
-    """No reader takes a part for the whole: bytes of the length or the last chunk are missing."""
+    """No reader mistakes a part for the whole: bytes, or the last chunk, are missing."""
 
     def act(exchange: Exchange) -> None:
         exchange.head(
@@ -317,7 +317,7 @@ def test_a_truncated_remote_answer_is_truncated_here(
     )
 
 
-def test_chunks_that_end_well_end_well(server: RunningServer) -> None:
+def test_a_complete_chunked_answer_is_complete_here(server: RunningServer) -> None:
     """An unknown length is not an error."""
 
     def act(exchange: Exchange) -> None:
@@ -363,7 +363,7 @@ def test_chunks_that_end_well_end_well(server: RunningServer) -> None:
 def test_an_answer_that_contradicts_itself_is_a_502(
     status: int, announced: dict[str, str], asked: dict[str, str], server: RunningServer
 ) -> None:
-    """It is refused before the first byte of ours."""
+    """It is refused before our response begins."""
 
     def act(exchange: Exchange) -> None:
         exchange.head(status, announced)
@@ -589,7 +589,7 @@ def test_fetches_hold_no_more_than_the_budget(fetcher: Fetcher) -> None:
 
 
 def test_nothing_is_fetched_without_fetch_from(serve: Serve) -> None:
-    """Off is off."""
+    """Without the option, each fetch is refused."""
     server = serve()
     with Peer(ranged(DATA), REMOTE) as peer:
         answer = fetch(server, peer.url)
@@ -617,7 +617,7 @@ LONG = f"url=http://{REMOTE}/" + "a" * 8000
     ids=["none", "empty", "two", "other", "half", "space", "path", "long"],
 )
 def test_an_invalid_url_parameter_is_a_400(query: str, server: RunningServer) -> None:
-    """Nothing is guessed."""
+    """No URL is guessed."""
     answer = requests.get(f"{server.url}/fetch?{query}", timeout=10)
 
     assert (answer.status_code, answer.json()["code"]) == (400, "bad-request")
@@ -653,8 +653,8 @@ def test_no_other_site_makes_a_browser_fetch(site: str, server: RunningServer) -
         assert fetch(server, peer.url, headers={"Sec-Fetch-Site": "same-origin"}).status_code == 200
 
 
-def test_fetches_do_not_go_in_circles(fetcher: Fetcher) -> None:
-    """A server asked to fetch from one that fetches: the second one says no."""
+def test_fetches_do_not_loop(fetcher: Fetcher) -> None:
+    """A server is asked to fetch from one that fetches: the second one refuses."""
     second = fetcher("--host", REMOTE)
     first = fetcher()
     with Peer(ranged(DATA), REMOTE) as peer:
@@ -664,7 +664,7 @@ def test_fetches_do_not_go_in_circles(fetcher: Fetcher) -> None:
 
 
 def test_the_log_names_the_file_and_no_secret(server: RunningServer) -> None:
-    """Where it went is worth a line; a signed URL's query and a password are keys."""
+    """The log has the URL; a signed URL's query and a password are secrets and are left out."""
     with Peer(ranged(DATA), REMOTE) as peer:
         place = peer.url.removeprefix("http://")
         assert (

@@ -15,7 +15,7 @@ from rude_peer import Exchange, Peer, ranged
 
 OTHER = "127.0.0.3"  # a second remote server
 DATA = noise(50_000)
-# Names of the tests and their addresses, one answer after the other, the last one for ever. Others,
+# Names for the tests and their addresses, one after the other; the last one is repeated. Others,
 # numbers included, goes the usual way.
 ANSWERS = """
 ANSWERS = {answers!r}
@@ -92,7 +92,7 @@ def test_five_hops_are_enough(server: RunningServer) -> None:
 
 
 def test_ranges_go_to_every_hop(fetcher: Fetcher) -> None:
-    """Also to another host: there the file is."""
+    """Also to another host, which has the file."""
     server = fetcher("--fetch-internal", OTHER, hosts=(REMOTE, OTHER))
     with Peer(ranged(DATA), OTHER) as other, Peer(to(other.url + "/file"), REMOTE) as peer:
         assert (

@@ -194,7 +194,7 @@ def test_a_file_is_copied_in_and_out(
     assert requests.get(f"{server.url}/files/on", timeout=30).content == DATA
 
 
-def test_a_taken_name_is_replaced_only_by_force(sftp: SftpServer, tmp_path: Path) -> None:
+def test_an_existing_name_is_replaced_only_by_force(sftp: SftpServer, tmp_path: Path) -> None:
     url = sftp.url(f"{sftp.fresh()}/k#1")
     assert sluiceway("copy", "-", url, given=b"one").returncode == 0
     done = sluiceway("copy", "-", url, given=b"two")

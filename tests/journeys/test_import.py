@@ -34,13 +34,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 
 def order(server: RunningServer, url: str, upload: str = "", **more: Any) -> requests.Response:
-    """Import `url`; further words go into the order."""
+    """Import `url`; further arguments become members of the request."""
     query = {"upload": upload} if upload else {}
     return requests.post(f"{server.url}/files", json={"url": url, **more}, params=query, timeout=30)
 
 
 def look(server: RunningServer, upload: str) -> dict[str, Any]:
-    """What the board says of an upload; {} while it knows none."""
+    """Returns the snapshot of an upload; {} while it is unknown."""
     answer = requests.get(f"{server.url}/uploads/{upload}", timeout=10)
     return dict(answer.json()) if answer.ok else {}
 
@@ -55,7 +55,7 @@ def raw_order(url: str, upload: str = "") -> bytes:
 
 
 def nothing_new(server: RunningServer, before: dict[str, int]) -> None:
-    """No object came, and no draft stays behind."""
+    """Checks that there is no new object and no draft."""
     eventually(lambda: server.drafts() == [], "drafts are gone")
     assert server.stored() == before
 
@@ -126,7 +126,7 @@ def test_name_and_type(
     kind: str,
     server: RunningServer,
 ) -> None:
-    """From the order, else from the remote server, else from the URL; no name leads anywhere."""
+    """From the request, else from the remote server, else from the URL; always one safe segment."""
     with Peer(lambda exchange: exchange.reply(200, announced, b"x"), REMOTE) as peer:
         (entry,) = order(server, peer.url + path, **more).json()["files"]
 
@@ -134,7 +134,7 @@ def test_name_and_type(
     assert entry["key"].endswith("/" + filename)
 
 
-def test_chunks_and_nothing_are_files_too(server: RunningServer) -> None:
+def test_a_chunked_and_an_empty_body_are_files_too(server: RunningServer) -> None:
     """An unknown length, and a length of zero."""
 
     def act(exchange: Exchange) -> None:
@@ -192,7 +192,7 @@ def test_progress_of_an_import_is_reported(server: RunningServer) -> None:
 
 
 def test_an_unknown_length_is_reported_as_none(server: RunningServer) -> None:
-    """Not that of the order."""
+    """The request's own length is not reported."""
     go_on, upload = threading.Event(), "import-length-1234567890"
 
     def act(exchange: Exchange) -> None:
@@ -227,7 +227,7 @@ def broken(known: bool, how: str) -> Any:
 @pytest.mark.parametrize("known", [True, False], ids=["length", "chunks"])
 @pytest.mark.parametrize("how", ["close", "reset"])
 def test_a_truncated_answer_is_not_stored(known: bool, how: str, server: RunningServer) -> None:
-    """A part is never the whole: 502, nothing stored, and the board says why."""
+    """A part is never stored as the whole: 502, and the snapshot has the reason."""
     before, upload = server.stored(), f"import-broken-{how}-{known}-123456"
     with Peer(broken(known, how), REMOTE) as peer:
         answer = order(server, peer.url, upload)
@@ -254,7 +254,7 @@ LIES: dict[str, tuple[int, dict[str, str], bytes]] = {
 
 @pytest.mark.parametrize("lie", LIES)
 def test_answers_that_are_not_the_file_are_not_stored(lie: str, server: RunningServer) -> None:
-    """Whatever is wrong over there is a 502 here: the order was right."""
+    """Each fault of the remote server is a 502: the request was valid."""
     status, headers, body = LIES[lie]
     before, upload = server.stored(), f"import-lies-{lie.replace(' ', '-')}-1234567890"
 
@@ -374,7 +374,7 @@ def test_a_client_that_leaves_ends_the_import_at_once(how: str, server: RunningS
 
 
 def test_an_import_can_be_cancelled(server: RunningServer) -> None:
-    """DELETE of the upload: the remote server is left, and who ordered reads why."""
+    """DELETE of the upload closes the remote connection; the client gets the reason."""
     left: list[float] = []
     before, upload, answers = server.stored(), "import-cancel-1234567890", []
     with Peer(stalling(left), REMOTE) as peer:
@@ -408,7 +408,7 @@ def test_an_import_can_be_cancelled_before_the_first_byte(server: RunningServer)
 
 
 def test_forbidden_urls_are_not_imported(server: RunningServer) -> None:
-    """The same two doors: the host, and the address it leads to."""
+    """Both checks apply: of the host, and of its address."""
     upload = "import-forbidden-1234567890"
     with (
         Canary() as canary,
@@ -426,7 +426,7 @@ def test_forbidden_urls_are_not_imported(server: RunningServer) -> None:
 
 
 def test_a_taken_id_is_refused_before_anything_is_fetched(server: RunningServer) -> None:
-    """409, and the remote server never hears of it."""
+    """409, without any request to the remote server."""
     upload = "import-taken-1234567890"
     with Peer(ranged(b"x"), REMOTE) as peer:
         assert order(server, peer.url, upload).status_code == 201
@@ -520,7 +520,7 @@ def test_json_with_a_name_is_a_file(
 
 
 def test_an_import_request_is_never_stored_as_a_file(serve: Serve) -> None:
-    """A server that does not fetch says so, and stores no JSON in the file's place."""
+    """A server that does not fetch refuses; it does not store the JSON as the file."""
     plain = serve()
     with Peer(ranged(b"x"), REMOTE) as peer:
         answer = order(plain, peer.url)
@@ -533,7 +533,7 @@ def test_an_import_request_is_never_stored_as_a_file(serve: Serve) -> None:
 def test_an_invalid_import_request_is_never_stored_as_a_file(
     serve: Serve, more: dict[str, Any]
 ) -> None:
-    """A program that leaves a member empty still wants an import."""
+    """A request with an empty member is still a request for an import."""
     plain = serve()
     answer = order(plain, "http://127.0.0.2:1/", **more)
 

@@ -165,5 +165,5 @@ def test_ten_fast_uploads_share_the_smallest_budget(serve: Serve) -> None:
     grown = meter.peak() - before
     assert grown <= 64 * MIB, f"{grown >> 20} MiB more for ten uploads of {size >> 20} MiB"
     taken = sorted(end - began for end in done.values())
-    assert taken[-1] <= 12 * taken[0], f"somebody starved: {taken}"
+    assert taken[-1] <= 12 * taken[0], f"an upload starved: {taken}"
     eventually(lambda: not server.drafts(), "no draft stays")

@@ -295,7 +295,7 @@ def one_case(number: int, sides: dict[str, Side]) -> None:
 
 
 def closed_in(source: str, chance: random.Random) -> Path | None:
-    """A file or folder that not even its owner may read."""
+    """A file or folder that its owner may not read."""
     found = sorted(
         path
         for path in Path(source).rglob("*")
@@ -309,7 +309,7 @@ def closed_in(source: str, chance: random.Random) -> Path | None:
 
 
 def the_command_agrees(source: str, destination: str, closed: Path | None) -> None:
-    """Once more by the command: exit code and report agree."""
+    """Run the command on the same sides: its exit code and report agree."""
     if closed is not None:
         closed.chmod(0)
     with ordinary_rights():

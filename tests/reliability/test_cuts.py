@@ -1,6 +1,6 @@
-"""Cut at every byte.
+"""An upload that is cut at any byte leaves nothing.
 
-Of a small upload of each framing, each beginning of it, sent and hung up, leaves nothing.
+Each prefix of a small upload is sent, in each framing; then the client hangs up.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ WAYS: dict[str, Callable[[Wire], None]] = {
 @pytest.mark.timeout(3600 if TORTURE else 120)
 @pytest.mark.parametrize("upload", UPLOADS)
 def test_an_upload_cut_at_any_byte_is_never_seen(serve: Serve, upload: str) -> None:
-    """Every beginning but the whole, several at once, in every way of hanging up.
+    """Every proper prefix, several at once, in every way of hanging up.
 
     Nothing is ever visible.
     """
@@ -67,15 +67,15 @@ def test_an_upload_cut_at_any_byte_is_never_seen(serve: Serve, upload: str) -> N
     assert visible == []
     assert os.listdir(server.root) == [".sluiceway"]
     assert statuses <= {None, 400}
-    assert 400 in statuses  # a client that still listened got it
-    with Wire(server.port) as wire:  # and it was the cut that made the difference
+    assert 400 in statuses  # sent to a client that still reads
+    with Wire(server.port) as wire:  # the complete upload does succeed
         wire.send(data)
         assert wire.answer().status == 201
     assert len(server.stored()) == data.count(b"filename=") + (b"/files/cut" in data)
 
 
 def cut_off(server: RunningServer, beginning: bytes, hang_up: Callable[[Wire], None]) -> int | None:
-    """Send so much and hang up; the status of an answer, where one came."""
+    """Send this prefix and hang up. Returns the status of the response, if one came."""
     with Wire(server.port) as wire:
         wire.send(beginning)
         hang_up(wire)

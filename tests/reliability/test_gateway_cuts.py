@@ -22,7 +22,7 @@ from rude_peer import Exchange, Peer
 
 CUTS = 300 if TORTURE else 20  # of each upload
 AT_ONCE = 8
-BODY = 200_000  # bytes: above what the gateway gathers before it speaks to the backend
+BODY = 200_000  # bytes: more than the gateway collects before it connects to the backend
 
 FORM = form_body(("t", None, b"field"), ("f", "first", noise(BODY)))
 TWO = form_body(("f", "first", noise(500)), ("f", "second", noise(BODY)))
@@ -59,7 +59,7 @@ def count(backend: Program) -> dict[str, int]:
 
 @pytest.mark.timeout(3600 if TORTURE else 120)
 @pytest.mark.parametrize("outward", OUTWARD)
-def test_a_cut_upload_is_never_complete_over_there(
+def test_a_cut_upload_is_never_complete_at_the_backend(
     backend: Program, gateway: Gateway, outward: str
 ) -> None:
     """Every way of sending, cut at random and at its last bytes, in every way of hanging up."""
@@ -75,7 +75,7 @@ def test_a_cut_upload_is_never_complete_over_there(
     lots.shuffle(cuts)
     assert (
         requests.put(f"{server.url}/files/first", data=b"x", timeout=10).status_code == 201
-    )  # what is opened once stays open
+    )  # some descriptors are opened once and stay open
     eventually(lambda: count(backend)["under_way"] == 0, "the backend has noticed")
     before, open_before = count(backend), fds(server.pid)
     with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -84,13 +84,13 @@ def test_a_cut_upload_is_never_complete_over_there(
 
     after = count(backend)
     assert after["whole"] == before["whole"]
-    assert after["begun"] > before["begun"]  # they did get there
+    assert after["begun"] > before["begun"]  # the requests reached the backend
     assert statuses <= {None, 400}
     assert 400 in statuses
     eventually(lambda: fds(server.pid) <= open_before, "every connection is closed")
     assert "Traceback" not in server.log()
     assert "never retrieved" not in server.log()
-    for data in UPLOADS.values():  # and it was the cut that made the difference
+    for data in UPLOADS.values():  # the complete uploads do succeed
         with Wire(server.port) as wire:
             wire.send(data)
             assert wire.answer().status == 201
@@ -98,7 +98,7 @@ def test_a_cut_upload_is_never_complete_over_there(
 
 
 def hang_up(server: RunningServer, beginning: bytes, way: str) -> int | None:
-    """Send so much and hang up; the status of an answer, where one came."""
+    """Send this prefix and hang up. Returns the status of the response, if one came."""
     with Wire(server.port) as wire:
         wire.send(beginning)
         WAYS[way](wire)
@@ -109,7 +109,7 @@ def hang_up(server: RunningServer, beginning: bytes, way: str) -> int | None:
 
 
 def never_answers(exchange: Exchange) -> None:
-    """Reads everything and says nothing."""
+    """Reads everything and never responds."""
     exchange.read_body()
     while not exchange.cut:
         exchange.recv_or_cut(1)
@@ -117,7 +117,7 @@ def never_answers(exchange: Exchange) -> None:
 
 @dataclass
 class Mute:
-    """A gateway and the backend behind it, which reads and never answers."""
+    """A gateway whose backend reads and never responds."""
 
     server: RunningServer
     peer: Peer
@@ -139,8 +139,7 @@ LEAVING = {
     "while it waits for the answer": head("PUT", "/files/a", f"Content-Length: {BODY}")
     + noise(BODY),
 }
-# A close behind the last byte is none: it may wait with its other half open, and every byte has
-# come.
+# A close after the last byte is no cut: the client may still read, and every byte has arrived.
 WHEN = [
     (when, way)
     for when in LEAVING
@@ -156,22 +155,19 @@ def test_the_backend_learns_at_once_that_the_client_left(mute: Mute, when: str, 
     with Wire(mute.server.port) as wire:
         wire.send(LEAVING[when])
         eventually(lambda: len(mute.peer.seen) > before, "the backend hears of it")
-        time.sleep(0.2)  # all of it has gone through
+        time.sleep(0.2)  # all bytes have been forwarded
         WAYS[way](wire)
         left = time.monotonic()
         assert mute.peer.seen[-1].done.wait(10)
         took = time.monotonic() - left
 
     assert mute.peer.seen[-1].cut
-    assert took < 1.0  # a promise of its own, not a measurement: ten times what it needs
+    assert took < 1.0  # the documented bound, ten times the usual time
 
 
 @pytest.mark.parametrize("way", ["cancelled", "reset"])
-def test_a_stalled_backend_learns_it_too(gateway: Gateway, way: str) -> None:
-    """Nothing moves and nobody reads from the client.
-
-    Who resets or cancels ends the request all the same.
-    """
+def test_a_stalled_backend_learns_too_that_the_client_left(gateway: Gateway, way: str) -> None:
+    """No byte moves, and the gateway does not read. A reset or a cancel still ends the request."""
     upload = "x" * 30
     with Peer(stalls) as peer:
         server = gateway(f"{peer.url}/files")
@@ -183,7 +179,7 @@ def test_a_stalled_backend_learns_it_too(gateway: Gateway, way: str) -> None:
                 while True:
                     wire.send(noise(1 << 20))
             except TimeoutError:
-                pass  # nothing more goes in
+                pass  # the socket takes no more bytes
             if way == "reset":
                 wire.reset()
             else:
@@ -195,7 +191,7 @@ def test_a_stalled_backend_learns_it_too(gateway: Gateway, way: str) -> None:
 
 
 def stalls(exchange: Exchange) -> None:
-    """Takes nothing, and returns when the connection was ended."""
+    """Reads nothing; returns when the connection has ended."""
     while True:
         time.sleep(0.02)
         exchange.sock.send(b"")

@@ -1,9 +1,7 @@
-"""Whatever is sent, and whatever was left in stored attributes.
+"""Hostile requests and stored attributes cause no 500, no traceback and no leftover.
 
-No 500, no traceback, nothing that stays behind.
-
-A failure names the seed; HOSTILE_SEED repeats it. In `make torture` it goes on for a minute for
-each server, with a fresh seed.
+A failure names the seed; HOSTILE_SEED repeats it. `make torture`
+runs it for a minute for each server, with a fresh seed.
 """
 
 from __future__ import annotations
@@ -40,7 +38,7 @@ signal.signal(signal.SIGUSR1, tell)
 
 @contextmanager
 def observed(folder: Path, *options: str, to: str | None = None) -> Iterator[RunningServer]:
-    """A server that tells its tasks."""
+    """A server that prints the number of its tasks."""
     hook = folder / "hook"
     hook.mkdir(parents=True)
     (hook / "sitecustomize.py").write_text(TASKS)
@@ -53,7 +51,7 @@ def observed(folder: Path, *options: str, to: str | None = None) -> Iterator[Run
 
 
 def held(server: RunningServer) -> tuple[int, int]:
-    """Open files and tasks."""
+    """Returns the numbers of open files and tasks."""
     before = server.log().count("tasks ")
     os.kill(server.pid, signal.SIGUSR1)
     eventually(lambda: server.log().count("tasks ") > before, "the server prints its tasks")
@@ -68,10 +66,10 @@ def resident(server: RunningServer) -> int:
 
 
 def check(server: RunningServer, seed: str, *, root: Path | None = None) -> None:
-    """Attack for a while; afterwards everything is as it was."""
+    """Attack for a while. Afterwards the server holds what it held before."""
     Attack(server.port, f"{seed}/first", root).run(
         min(2.0, SECONDS / 4)
-    )  # what is loaded late, and grown once
+    )  # modules that load late, and buffers that grow once
     before = held(server)
     memory = resident(server)
     attack = Attack(server.port, seed, root)
@@ -98,7 +96,7 @@ def check(server: RunningServer, seed: str, *, root: Path | None = None) -> None
     end = time.monotonic() + 40
     while (
         not quiet()
-    ):  # watchers of uploads that never began go on for a minute unless their client left
+    ):  # a watcher of an upload that never began stays for a minute, unless its client leaves
         assert time.monotonic() < end, f"{before} files and tasks became {held(server)}; {why}"
         time.sleep(0.5)
     assert resident(server) - memory < GROWTH, why
@@ -109,7 +107,7 @@ def check(server: RunningServer, seed: str, *, root: Path | None = None) -> None
 
 @pytest.mark.timeout(400)
 def test_a_server_of_a_folder(tmp_path: Path) -> None:
-    """Requests, and attributes of stored files changed beside it.
+    """Requests, while the attributes of stored files are changed by another program.
 
     No draft stays, and the listing is still whole.
     """
@@ -123,10 +121,7 @@ def test_a_server_of_a_folder(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(400)
 def test_a_gateway(tmp_path: Path) -> None:
-    """What is passed on while it arrives.
-
-    The backend sees no half of it for a whole, and the gateway keeps nothing.
-    """
+    """A gateway forwards requests as they arrive. No truncated one is complete at the backend."""
     with (
         observed(tmp_path / "behind") as backend,
         observed(tmp_path / "front", to=f"{backend.url}/files") as server,
@@ -138,12 +133,14 @@ def test_a_gateway(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(400)
 def test_an_app_on_a_wsgi_server(tmp_path: Path) -> None:
-    """The service mounted into a Flask app: the same, as far as the WSGI server lets it through."""
+    """The service in a Flask app: the same checks, where the WSGI server passes the request."""
     with running("waitress", tmp_path, Backend(), views="mount_views:app") as app:
         attack = Attack(app.port, f"{SEED}/wsgi", prefix="/drop")
         attack.run(SECONDS)
         printed = app.printed.read_text(errors="replace")
         assert attack.found == [], f"seed {SEED!r}: {printed[-3000:]}"
         tracebacks = re.findall(r"Traceback \(most recent call last\):\n(?:  .*\n)+\S.*", printed)
-        ours = [one for one in tracebacks if "/sluiceway/" in one]  # waitress has some of its own
+        ours = [
+            one for one in tracebacks if "/sluiceway/" in one
+        ]  # waitress holds some files of its own
         assert ours == [], f"seed {SEED!r}"

@@ -1,6 +1,6 @@
-"""kill -9 at any moment.
+"""A server killed with -9 at any moment loses nothing that it acknowledged.
 
-Every acknowledged byte is there, nothing half-done can be seen, the drafts are swept.
+Every acknowledged byte is there, no partial object is visible, the drafts are swept.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LONGEST = 0.4  # seconds until the kill
 def test_a_kill_at_any_moment_loses_nothing_that_was_acknowledged(
     serve: Serve, tmp_path: Path, options: list[str]
 ) -> None:
-    """Uploads of all kinds under way, SIGKILL, look; start again on the same folder, look again."""
+    """SIGKILL during uploads of all kinds: the folder is checked before and after a restart."""
     seed = random.SystemRandom().getrandbits(32)
     print(f"seed {seed}")  # shown when the test fails
     chance = random.Random(seed)
@@ -35,7 +35,7 @@ def test_a_kill_at_any_moment_loses_nothing_that_was_acknowledged(
     for number in range(kills):
         server = serve(*options, root=root)
         with Witness(server, seed + number) as witness:
-            time.sleep(chance.uniform(0, LONGEST))  # the moment is the point
+            time.sleep(chance.uniform(0, LONGEST))  # the random moment is what is tested
             kill_all(server.pid)
         witness.check(root)
 
@@ -46,17 +46,17 @@ def test_a_kill_at_any_moment_loses_nothing_that_was_acknowledged(
 
 
 def kill_all(pid: int) -> None:
-    """The server and its workers, found by their parent."""
+    """Kill the server and its workers, which are found by their parent id."""
     children = [int(name) for name in os.listdir("/proc") if name.isdigit() and parent(name) == pid]
     for process in (pid, *children):
         try:
             os.kill(process, signal.SIGKILL)
         except ProcessLookupError:
-            pass  # gone with its parent
+            pass  # it ended with its parent
 
 
 def parent(pid: str) -> int:
     try:
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     except (FileNotFoundError, ProcessLookupError):
-        return -1  # ended while we looked
+        return -1  # it ended meanwhile

@@ -1,6 +1,6 @@
-"""A power cut.
+"""A power cut loses nothing that was acknowledged.
 
-The file system stops mid-way, comes back from its journal, and every acknowledged upload is there.
+The file system stops at any moment and recovers from its journal.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.root, pytest.mark.timeout(3600 if TORTURE else 120)]
 CUTS = 100 if TORTURE else 2
 LONGEST = 0.8  # seconds until the cut
 EXT4_IOC_SHUTDOWN = 0x8004587D
-NO_LOG_FLUSH = 2  # what is not in the journal or on the platter is gone; all later I/O fails
+NO_LOG_FLUSH = 2  # what is not on the disk is lost; all later I/O fails
 
 
 class Disk:
@@ -43,8 +43,7 @@ class Disk:
         _run("mkfs.ext4", "-q", "-F", str(self.image))
 
     def mount(self) -> None:
-        # commit=600: the journal is written when somebody asks for it, so that a missing fsync
-        # shows every time
+        # commit=600: only an fsync writes the journal, so a missing one shows every time
         _run("mount", "-o", "loop,commit=600", str(self.image), str(self.mounted))
 
     def unmount(self) -> None:
@@ -64,7 +63,7 @@ def _run(*command: str) -> None:
 
 @pytest.fixture
 def make_disk(tmp_path: Path) -> Iterator[Callable[[], Disk]]:
-    """A fresh, mounted disk for each cut; none stays mounted, whatever happens."""
+    """A fresh, mounted disk for each cut; each is unmounted at the end."""
     made: list[Disk] = []
     need("mkfs.ext4")
 
@@ -89,7 +88,7 @@ def make_disk(tmp_path: Path) -> Iterator[Callable[[], Disk]]:
 
 
 def test_a_power_cut_loses_nothing_that_was_acknowledged(make_disk: Callable[[], Disk]) -> None:
-    """Bytes, names and digests of everything acknowledged survive; what can be seen is whole."""
+    """Bytes, names and digests of acknowledged uploads survive; each visible object is complete."""
     seed = random.SystemRandom().getrandbits(32)
     print(f"seed {seed}")  # shown when the test fails
     chance = random.Random(seed)
@@ -99,7 +98,7 @@ def test_a_power_cut_loses_nothing_that_was_acknowledged(make_disk: Callable[[],
         server = start_server(root)
         try:
             with Witness(server, seed + number) as witness:
-                time.sleep(chance.uniform(0, LONGEST))  # the moment is the point
+                time.sleep(chance.uniform(0, LONGEST))  # the random moment is what is tested
                 disk.cut()
         finally:
             server.stop(signal.SIGKILL)
@@ -116,11 +115,8 @@ def test_a_power_cut_loses_nothing_that_was_acknowledged(make_disk: Callable[[],
         disk.unmount()
 
 
-def test_the_cut_takes_what_was_not_made_durable(make_disk: Callable[[], Disk]) -> None:
-    """The measure itself.
-
-    A file that was written and never synchronised does not survive, one that was does.
-    """
+def test_a_cut_loses_a_file_that_was_not_synchronised(make_disk: Callable[[], Disk]) -> None:
+    """The test's own method: an unsynchronised file is lost, a synchronised one is kept."""
     disk = make_disk()
     (disk.mounted / "lost").write_bytes(b"x" * 100_000)
     with (disk.mounted / "kept").open("wb") as kept:

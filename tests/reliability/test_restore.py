@@ -46,7 +46,7 @@ class Stocked:
 
 
 def made(folder: Path) -> dict[str, str]:
-    """The objects as files. Sizes are even over the powers of two: most objects are small."""
+    """Write the objects as files. Sizes spread evenly over the powers of two: most are small."""
     chance, sums = random.Random(4), {}
     for number in range(COUNT):
         size = round(SMALLEST * (LARGEST / SMALLEST) ** chance.random())

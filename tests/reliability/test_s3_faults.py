@@ -102,10 +102,7 @@ def uploads(faults: S3Faults, server: RunningServer) -> list[Upload]:
 def test_a_fault_is_retried_or_reported(
     s3: Objects, bucket: str, server: RunningServer, uploads: list[Upload], kind: str
 ) -> None:
-    """Each fault at each request of an upload, once, twice and for ever.
-
-    The object is there and whole, or it is not there.
-    """
+    """Each fault at each request: once, twice and always. The object is whole or absent."""
     for upload in uploads:
         fault = upload.fault
         if fault.kind != kind:

@@ -90,7 +90,7 @@ def test_more_uploads_than_records_go_unwatched_not_refused(
     assert progress_table.find("u0") is not None
 
 
-def test_only_an_ended_upload_gives_its_record_back() -> None:
+def test_only_the_record_of_an_ended_upload_is_released() -> None:
     """The record of a live upload must not become another one's."""
     progress_table = ProgressTable()
     with pytest.raises(SluiceError):

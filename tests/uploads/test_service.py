@@ -255,7 +255,7 @@ async def test_a_cancel_from_elsewhere_is_seen_soon(make: Make) -> None:
 
 
 @pytest.mark.parametrize("moment", range(12))
-async def test_a_cancel_while_publishing_tells_the_truth(make: Make, moment: int) -> None:
+async def test_a_cancel_while_publishing_is_reported_truthfully(make: Make, moment: int) -> None:
     """Cancelled between any two steps of publishing: it is cancelled and empty, or complete."""
     upload_service = make()
 

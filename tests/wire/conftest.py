@@ -1,4 +1,4 @@
-"""How hard the property tests of this room try: SLUICEWAY_TORTURE=1 makes it fifty times harder."""
+"""Settings of the property tests here; SLUICEWAY_TORTURE=1 runs fifty times the examples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a cost grows linearly: compared with itself on the same machine, never in seconds."""
+"""Checks that a cost grows linearly: against itself on the same machine, never in seconds."""
 
 from __future__ import annotations
 

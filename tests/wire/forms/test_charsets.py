@@ -34,7 +34,7 @@ TEXTS: list[tuple[str, bytes, str, str | None, str]] = [
     ("no form is UTF-16", "ö".encode(), PLAIN, "UTF-16", "ö"),
     ("not the UTF-8 it is named", b"gr\xf6\xdfe", "text/plain; charset=utf-8", None, "größe"),
     ("named ASCII, and it is UTF-8", "ö".encode(), "text/plain; charset=us-ascii", None, "ö"),
-    ("a charset nobody knows", b"gr\xf6\xdfe", "text/plain; charset=x-unknown", None, "größe"),
+    ("an unknown charset", b"gr\xf6\xdfe", "text/plain; charset=x-unknown", None, "größe"),
     ("a codec that is no charset", b"+AGE-", "text/plain; charset=utf-7", "idna", "+AGE-"),
     ("a broken type", b"gr\xf6\xdfe", 'text/plain; charset="', None, "größe"),
     ("JSON", '{"a": "ö"}'.encode(), "application/json", None, '{"a": "ö"}'),

@@ -190,7 +190,7 @@ BAD: list[tuple[str, bytes, str]] = [
     ("parts behind the last boundary", body((A, b"1")) + body((F, b"2")), "bad-form"),
     ("a file that begins as the boundary does", body((F, b"--Bet")), "bad-form"),
     (
-        "a file of which nobody can say the name",
+        "a file whose name cannot be known",
         body((field_head("f") + '; filename*1="b"', b"\xff")),
         "bad-form",
     ),
@@ -217,8 +217,8 @@ BAD: list[tuple[str, bytes, str]] = [
     ("LF in a header", body((A + "\nX: y", b"1")), "bad-form"),
     ("CR in a header", body((A + "\rX: y", b"1")), "bad-form"),
     ("CR at a header's end", body((A + "\r", b"1")), "bad-form"),
-    ("CR in a header nobody reads", body((A + "\r\nX: y\rz", b"1")), "bad-form"),
-    ("NUL in a header nobody reads", body((A + "\r\nX: y\0", b"1")), "bad-form"),
+    ("CR in an unknown header", body((A + "\r\nX: y\rz", b"1")), "bad-form"),
+    ("NUL in an unknown header", body((A + "\r\nX: y\0", b"1")), "bad-form"),
     ("NUL in a header", body((field_head("a\x00b"), b"1")), "bad-form"),
     (
         "longer than its length",
