@@ -53,9 +53,8 @@ class Sent:
     bytes: int
     server_cpu: float  # seconds
     peak_rss: int  # bytes, of a server that carried the warm-up and this transfer
-    peak_temp: int | None = (
-        None  # bytes of temporary files open at one time; None where nobody looked
-    )
+    # bytes of temporary files open at one time; None where nobody looked
+    peak_temp: int | None = None
 
     @property
     def rate(self) -> float:

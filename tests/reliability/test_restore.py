@@ -27,9 +27,8 @@ from fix_postgres import Database
 from fix_taking import TORTURE, noise
 from rest_target import RestTarget
 
-COUNT, KILLS, LARGEST = (
-    (1000, 20, 8 << 20) if TORTURE else (80, 3, 256 << 10)
-)  # objects, kill -9 of the copier, bytes
+# objects, kill -9 of the copier, bytes
+COUNT, KILLS, LARGEST = (1000, 20, 8 << 20) if TORTURE else (80, 3, 256 << 10)
 SMALLEST = 1 << 10
 SHARE = 0.2  # of requests that fail
 LIMIT = 3600 if TORTURE else 240  # seconds

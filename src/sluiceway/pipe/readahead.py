@@ -48,9 +48,8 @@ async def read_ahead(
     loop = asyncio.get_running_loop()
     size, at = first, start
     ahead: asyncio.Task[bytes] | None = None
-    in_hand = coming = (
-        0  # bytes of the budget: for the block the caller has, and the one that is read
-    )
+    # bytes of the budget: for the block the caller has, and the one that is read
+    in_hand = coming = 0
     try:
         while stop is None or at < stop:
             if ahead is None:

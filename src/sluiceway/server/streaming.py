@@ -35,7 +35,8 @@ class StreamedResponse(Response):
 
     When the client leaves, `body` is cancelled where it waits. An error in `body` breaks the
     response off, so that a part never passes for the whole. `close` runs at the end in any case.
-    Raises what `body` raises, and TooSlow for a client that takes nothing for READER_TIMEOUT seconds.
+    Raises what `body` raises, and TooSlow for a client that takes nothing for READER_TIMEOUT
+    seconds.
     """
 
     def __init__(

@@ -143,9 +143,8 @@ def test_public_addresses_pass(address: str) -> None:
 @pytest.mark.parametrize("form", [*DISGUISED, *WHOLE])
 async def test_no_form_of_an_internal_address_is_reached(form: str, canary: Canary) -> None:
     """Asked for directly: refused with a reason, whatever the resolver makes of the form."""
-    unknown = (
-        () if form not in ("localhost.", "localhost。") else (PeerUnreachable,)
-    )  # not every resolver knows it
+    # not every resolver knows it
+    unknown = () if form not in ("localhost.", "localhost。") else (PeerUnreachable,)
     with pytest.raises((Forbidden, BadRequest, *unknown)):
         await status(written(form, canary.port))
     assert canary.met == 0

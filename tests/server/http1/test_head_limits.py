@@ -19,9 +19,8 @@ from sluiceway.server.settings import Settings
 from sluiceway.wsgi.bridge import WsgiService
 
 MOST = 64 << 10  # bytes of a head
-GROWTH = (
-    24 << 20
-)  # bytes of memory a flood may cost at most: buffers of the kernel's reads, never the flood
+# bytes of memory a flood may cost at most: buffers of the kernel's reads, never the flood
+GROWTH = 24 << 20
 FLOOD = 96 << 20  # bytes each flood wants to send
 PIECE = 32 << 10
 

@@ -87,9 +87,8 @@ def test_a_half_closed_reader_that_reads_nothing_is_dropped(hasty: Hasty) -> Non
         wire.close()
 
 
-SCRIPT = (
-    "/page/sluice.js"  # the same bytes each time; the page has a nonce of its own in each answer
-)
+# the same bytes each time; the page has a nonce of its own in each answer
+SCRIPT = "/page/sluice.js"
 
 
 def test_a_slow_reader_gets_everything(hasty: Hasty) -> None:

@@ -57,7 +57,7 @@ class FormField:
 
 @dataclass(frozen=True, slots=True)
 class FileBegan:
-    """A file of a form: its bytes follow, then FileEnded. `filename` is as sent, not a safe path."""
+    """A file of a form; its bytes follow, then FileEnded. `filename` is as sent: no safe path."""
 
     name: str
     filename: str

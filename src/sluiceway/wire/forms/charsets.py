@@ -19,9 +19,8 @@ __all__ = [
     "known_charset",
 ]
 
-CHARSET_FIELD = (
-    "_charset_"  # the browser fills a hidden field of this name with the page's encoding
-)
+# the browser fills a hidden field of this name with the page's encoding
+CHARSET_FIELD = "_charset_"
 MOST_CHARSET = 40  # characters; the longest existing name has 25
 
 # Those of WHATWG's Encoding Standard, and no other: Python also has codecs that are no charset,

@@ -36,26 +36,22 @@ class FormLimits:
     """What one form may cost. A server holds fields and headers in memory; files are not limited
     here."""
 
-    max_parts: int = (
-        1000  # Werkzeug's and Starlette's default; beyond it the cost is in objects, not bytes
-    )
+    # Werkzeug's and Starlette's default; beyond it the cost is in objects, not bytes
+    max_parts: int = 1000
     max_headers: int = 16  # header lines in a part; RFC 7578 knows three
-    max_header_bytes: int = (
-        8192  # one header line; nginx's and Apache's size, a 255-letter name encoded twice fits
-    )
+    # one header line; nginx's and Apache's size, a 255-letter name encoded twice fits
+    max_header_bytes: int = 8192
     # one field as sent; a larger one is a file: send it with a filename
     max_field_bytes: int = 1 << 20
-    max_fields_bytes: int = (
-        4 << 20
-    )  # all fields, all header lines and PART_COST for each part together
+    # all fields, all header lines and PART_COST for each part together
+    max_fields_bytes: int = 4 << 20
     max_preamble: int = 4096  # white space before the first boundary; browsers write none
     max_epilogue: int = 4096  # bytes behind the last one; a CRLF is usual
     # What frameworks count besides; None where they set no limit.
     max_fields: int | None = None
     max_files: int | None = None
-    max_values_bytes: int | None = (
-        None  # names and values of all fields as Django counts them: two bytes more for each
-    )
+    # names and values of all fields as Django counts them: two bytes more for each
+    max_values_bytes: int | None = None
 
     @classmethod
     def of(cls, max_parts: int, max_field_bytes: int) -> FormLimits:

@@ -16,9 +16,8 @@ __all__ = ["FormEncoder", "form_length", "new_boundary"]
 
 LEAST_TOKEN = 16  # bytes: a boundary that can be guessed lets a file end its part (CVE-2025-7783)
 
-MOST_OWN = (
-    4 << 10
-)  # bytes of a part's own headers: readers take a head of 8 KiB, names included, some less
+# bytes of a part's own headers: readers take a head of 8 KiB, names included, some less
+MOST_OWN = 4 << 10
 
 _TYPE = re.compile(r"[\x20-\x7e]+")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 token

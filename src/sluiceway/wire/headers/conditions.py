@@ -62,9 +62,8 @@ class PutTerms:
 
     create_only: bool = False  # If-None-Match: *  the key must be free
     any_existing: bool = False  # If-Match: *       some object must be there
-    etags: tuple[str, ...] | None = (
-        None  # If-Match: "a", "b"  it must carry one of these; () can never hold: 412
-    )
+    # If-Match: "a", "b"  it must carry one of these; () can never hold: 412
+    etags: tuple[str, ...] | None = None
 
 
 def join_fields(lines: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
@@ -119,9 +118,8 @@ def evaluate(
     """
     reads = method in ("GET", "HEAD")
     current = etag if exists else None
-    second = (
-        modified // 1 if exists and modified is not None else None
-    )  # dates on the wire have no fraction
+    # dates on the wire have no fraction
+    second = modified // 1 if exists and modified is not None else None
     if (value := headers.get("if-match")) is not None:
         if not _any_match(value, current, exists, weakly=False):
             return Verdict.FAILED

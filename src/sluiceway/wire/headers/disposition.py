@@ -24,9 +24,8 @@ __all__ = [
     "parse_disposition",
 ]
 
-MOST_DISPOSITION = (
-    8192  # characters; a 255-character name of 4-byte letters, percent-encoded twice, fits
-)
+# characters; a 255-character name of 4-byte letters, percent-encoded twice, fits
+MOST_DISPOSITION = 8192
 
 _CHARSETS = ("utf-8", "iso-8859-1")  # RFC 8187 3.2.1
 _ATTR_CHAR = "!#$&+-.^_`|~"  # RFC 8187 3.2.1, besides letters and digits
