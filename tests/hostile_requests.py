@@ -3,8 +3,8 @@
 Heads, targets, queries, forms, chunks, pipelines and stored attributes, made of a seed.
 
 attack = Attack(port, seed, root) # the same seed sends the same bytes, connection by connection
-attack.run(seconds, threads=4) assert attack.found == [] # faults in the answers, each with the seed
-that repeats it
+attack.run(seconds, threads=4)
+assert attack.found == []  # faults in the answers, each with the seed that repeats it
 
 `python tests/hostile_requests.py PORT SEED` sends one connection again and prints what came back.
 """

@@ -62,7 +62,7 @@ def form_body(*parts: tuple[str, str | None, bytes]) -> bytes:
 
 
 def form_begun(*parts: tuple[str, str | None, bytes]) -> bytes:
-    """As `form_body`, without the end of the last part: more of its bytes may follow."""
+    """As `form_body`, without the end of the last part: more of its bytes can follow."""
     return form_body(*parts).removesuffix(f"\r\n--{BOUNDARY}--\r\n".encode())
 
 
@@ -131,7 +131,7 @@ class Wire:
         self.sock.close()
 
     def answer(self, *, to_head: bool = False) -> Answer:
-        """The next final response. Raises ConnectionError when there is none."""
+        """Returns the next final response. Raises ConnectionError if none comes."""
         interim: list[int] = []
         while True:
             raw = self._until(b"\r\n\r\n")
@@ -162,13 +162,14 @@ class Wire:
         return Answer(status, headers, body, interim)
 
     def interim(self) -> int:
-        """The status of the next response, which must be an interim one: nothing after its head is
-        read.
+        """Returns the status of the next response, which must be an interim one.
+
+        Reads only its head.
         """
         return int(self._until(b"\r\n\r\n").split(b" ")[1])
 
     def rest(self) -> bytes:
-        """All bytes up to the end of the connection, however it ends."""
+        """Returns all bytes up to the end of the connection, which may also be a reset."""
         data, self._ahead = self._ahead, b""
         with suppress(ConnectionError):
             while more := self.sock.recv(65536):
@@ -176,7 +177,7 @@ class Wire:
         return data
 
     def silent(self, seconds: float) -> bool:
-        """Whether nothing comes for so long, neither bytes nor the end."""
+        """Whether neither bytes nor the end arrive during this time."""
         if self._ahead:
             return False
         self.sock.settimeout(seconds)
@@ -189,7 +190,7 @@ class Wire:
         return False
 
     def closed(self) -> bool:
-        """Wait for the end of the connection; False when bytes come instead."""
+        """Wait for the end of the connection; returns False if bytes arrive instead."""
         return self.rest() == b""
 
     def _until(self, end: bytes) -> bytes:

@@ -64,7 +64,7 @@ class Exchange:
             self.sock.recv(1, socket.MSG_PEEK)
 
     def read_body(self) -> bytes:
-        """Read to the end of the body, chunks joined; less when the client hangs up."""
+        """Read to the end of the body and join its chunks; shorter if the client hangs up."""
         if self.headers.get("transfer-encoding") == "chunked":
             return self._read_chunked()
         left = int(self.headers.get("content-length", "0"))
@@ -77,7 +77,7 @@ class Exchange:
         return self.body
 
     def recv_or_cut(self, most: int) -> bytes:
-        """The next bytes; none, and `cut` is set, when the client hung up in any way."""
+        """The next bytes. Empty, with `cut` set, if the client closed or reset the connection."""
         try:
             data = self.recv(most)
         except ConnectionError:

@@ -1,6 +1,6 @@
 """Fixtures of the browser tests.
 
-One headless Chromium a module, a fresh context a test, and what went wrong in it.
+One headless Chromium for each module and a fresh context for each test, with its errors recorded.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ def pytest_report_header() -> list[str]:
 
 @pytest.fixture(scope="module")
 def playwright() -> Iterator[Playwright]:
-    """A module's own.
+    """One driver for each module.
 
-    The driver's event loop must have ended before any asynchronous test of another module begins.
+    Its event loop must have ended before an asynchronous test of another module begins.
     """
     from playwright.sync_api import sync_playwright
 
@@ -79,7 +79,7 @@ OpenPage = Callable[..., "UploadsPage"]
 def visit(context: BrowserContext) -> Iterator[OpenPage]:
     """Open the page of a server.
 
-    At the end nothing may have broken the content security policy or thrown.
+    At the end, no page may have thrown or violated the content security policy.
     """
     from browser.uploads_page import Complaints, UploadsPage
 

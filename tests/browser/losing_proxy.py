@@ -1,6 +1,5 @@
-"""A proxy that passes requests on and loses the answers of uploads.
-
-It hangs up instead of delivering them.
+"""A proxy that forwards requests and drops the responses to uploads: it closes the connection
+instead.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The real server with a bad destination: slow to write, late to confirm, or full half-way.
 
-Run as a program it serves until it is stopped: slow_destination.py ROOT PORT RATE YES ROOM LIMIT
+As a program it serves until it is stopped: slow_destination.py ROOT PORT RATE DELAY ROOM LIMIT
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class SlowServer:
         return sorted(path.name for path in files)
 
     def kill(self) -> None:
-        """End it as a power cut would."""
+        """Kill the process; the effect is that of a power cut."""
         self.process.kill()
         self.process.wait(10)
 

@@ -73,7 +73,7 @@ def test_the_policy_allows_the_pages_own_assets_only(server: RunningServer) -> N
 def test_an_unchanged_asset_is_not_sent_again(server: RunningServer) -> None:
     """A strong ETag.
 
-    The same one asked for again is answered with 304 and no body, another one with the whole.
+    The same tag gets 304 without a body, another tag the whole asset.
     """
     first = requests.get(f"{server.url}/page/sluice.js", timeout=10)
     tag = first.headers["ETag"]
@@ -114,7 +114,7 @@ def _without_nonce(value: str | None) -> str:
     "name", ["nothing.js", "../page.py", "..%2Fpage.py", "%2e%2e/page.py", "..\\page.py", ""]
 )
 def test_only_the_pages_own_assets_can_be_requested(server: RunningServer, name: str) -> None:
-    """Names that are not a part, or that try to climb, are answered with a readable 404."""
+    """Other names, and names that try to climb, get a readable 404."""
     request = requests.Request("GET", server.url).prepare()
     request.url = f"{server.url}/page/{name}"  # as it is: requests would tidy it
     with requests.Session() as session:
@@ -126,7 +126,9 @@ def test_only_the_pages_own_assets_can_be_requested(server: RunningServer, name:
 
 
 def test_nothing_on_the_page_comes_from_elsewhere_or_stands_inline() -> None:
-    """No asset has an address of another host, an inline script or style, or makes one."""
+    """No asset contains another host's address, an inline script or an inline style, or creates
+    one.
+    """
     for name in ASSETS:
         text = (PAGE / name).read_text("utf-8")
         foreign = [

@@ -1,7 +1,7 @@
-"""examples/bookshelf.py in Chromium: browser, Flask on gunicorn, a backend that takes its time.
+"""examples/bookshelf.py in Chromium: browser, Flask on gunicorn, a slow backend.
 
-A file dropped on a book goes to that book's address at the backend. The bar is full when the backend
-has confirmed the file, not before.
+A file dropped on a book goes to that book's address at the backend. The bar is full only after the
+backend has confirmed the file.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MB = 1_000_000
 
 @pytest.fixture
 def complaints() -> Iterator[Complaints]:
-    """What broke in the page; nothing may."""
+    """The errors of the page; a test must leave none."""
     listened = Complaints()
     yield listened
     assert listened.found == []
@@ -52,7 +52,7 @@ def shelf(
 
 
 def drop_on(page: Page, title: str, path: Path) -> None:
-    """By the browser's own drag events, on the book's heading."""
+    """Drop files on the book's heading, with the browser's own drag events."""
     box = page.get_by_role("heading", name=title).bounding_box()
     assert box is not None
     devtools = page.context.new_cdp_session(page)
@@ -68,9 +68,9 @@ def drop_on(page: Page, title: str, path: Path) -> None:
 def test_bookshelf_bar_is_full_only_after_the_backends_success(
     context: BrowserContext, complaints: Complaints, tmp_path: Path, make_file: MakeFile
 ) -> None:
-    """The backend reads a part and stops: the bar stands there. It reads all and waits: 99.
+    """The backend stops after a part, and the bar stops too.
 
-    It says 201: 100.
+    It reads everything and waits: 99. It answers 201: 100.
     """
     backend = Reader()
     with shelf(context, complaints, tmp_path / "run", backend) as (page, app):

@@ -1,6 +1,5 @@
-"""The ways a file gets into the page: choosing, dropping, folders, pasting.
-
-And what a finished upload shows.
+"""All ways to add a file to the page (choose, drop, folders, paste), and the row of a finished
+upload.
 """
 
 from __future__ import annotations
@@ -26,9 +25,9 @@ MakeFile = Callable[[str, int], Path]
 def test_a_chosen_file_is_stored_and_its_row_says_where_and_what(
     serve: Serve, visit: OpenPage, make_file: MakeFile
 ) -> None:
-    """Choose one file: stored byte for byte.
+    """One chosen file is stored byte for byte.
 
-    The row shows 100 %, time, link and digest, the list shows the file.
+    The row shows 100 %, time, link and digest, and the list shows the file.
     """
     server = serve()
     page = visit(server.url)
@@ -108,7 +107,7 @@ def test_dragging_files_over_the_page_shows_what_a_drop_does(
 ) -> None:
     """The whole page is the target.
 
-    A veil with words appears while files are over it and goes away with them.
+    A veil with text appears while files are over it, and disappears with them.
     """
     page = visit(serve().url)
     veil = page.page.locator("#veil")
@@ -154,9 +153,9 @@ def test_a_chosen_folder_is_stored_whole(
 def test_files_of_one_name_in_different_folders_are_distinguished(
     serve: Serve, visit: OpenPage, make_file: MakeFile
 ) -> None:
-    """album/a/README and album/b/README: each with its folder in rows and list.
+    """album/a/README and album/b/README: rows and list show the folders.
 
-    Deleting takes the right one.
+    Delete removes the right one.
     """
     server = serve()
     page = visit(server.url)
@@ -183,7 +182,7 @@ def test_files_of_one_name_in_different_folders_are_distinguished(
 def test_a_pages_own_form_for_a_folder_keeps_the_paths(
     serve: Serve, visit: OpenPage, make_file: MakeFile, flatten: bool
 ) -> None:
-    """<input webkitdirectory> in a form without any script: the browser sends paths as names.
+    """<input webkitdirectory> in a form without a script: the browser sends paths as names.
 
     --flatten drops them.
     """
@@ -204,9 +203,9 @@ def test_a_pages_own_form_for_a_folder_keeps_the_paths(
 
 
 def test_files_missing_in_the_list_are_counted(serve: Serve, visit: OpenPage) -> None:
-    """A file whose name is no UTF-8, put into the folder by other means.
+    """Another program stores a file whose name is not UTF-8.
 
-    The list says that one cannot be shown.
+    The list says that it cannot show one file.
     """
     server = serve()
     (server.root / "seen.txt").write_bytes(b"1")
@@ -223,7 +222,7 @@ def test_a_pasted_picture_is_stored_under_the_moment(
 ) -> None:
     """Ctrl+V with a picture on the clipboard stores it at once.
 
-    The name tells when, not "image.png".
+    The name is the time, not "image.png".
     """
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     server = serve()
@@ -246,7 +245,9 @@ def test_a_pasted_picture_is_stored_under_the_moment(
 def test_pasted_text_is_stored_only_after_confirmation(
     serve: Serve, visit: OpenPage, context: BrowserContext
 ) -> None:
-    """A clipboard may hold a secret: text is sent only after a yes, and forgotten on Escape."""
+    """A clipboard may hold a secret: the page sends text only after a yes, and forgets it on
+    Escape.
+    """
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     server = serve()
     page = visit(server.url)
@@ -270,9 +271,9 @@ def test_pasted_text_is_stored_only_after_confirmation(
 def test_two_files_are_sent_at_a_time(
     visit: OpenPage, make_file: MakeFile, slow: Callable[..., SlowServer]
 ) -> None:
-    """Five files.
+    """Of five files, at most two run at the same time.
 
-    Never more than two under way, the others say that they wait, all are stored in the end.
+    The others show that they wait, and all are stored in the end.
     """
     server = slow(rate=3_000_000)
     page = visit(server.url)
@@ -289,8 +290,8 @@ def test_two_files_are_sent_at_a_time(
     expect(page.summary).to_have_text("5 files stored")
 
 
-def test_thousands_of_files_do_not_drown_the_page(serve: Serve, visit: OpenPage) -> None:
-    """3,000 files: only some have a row, the rest is counted, and all can be called off."""
+def test_thousands_of_files_keep_the_page_usable(serve: Serve, visit: OpenPage) -> None:
+    """3,000 files: only some have a row, the page counts the rest, and one button cancels all."""
     page = visit(serve().url)
     with page.page.expect_file_chooser() as chooser:
         page.page.get_by_role("button", name="Choose files").click()

@@ -1,6 +1,6 @@
-"""What can be unfolded below a row.
+"""The details below a row show where the time went, in parts whose sum is the whole.
 
-Where the time went, in parts that sum up, for eyes, ears and keys.
+They work by sight, screen reader and keyboard.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def seconds(text: str) -> float:
 
 
 def cells(table: Locator) -> dict[str, list[str]]:
-    """What the table's lines say, by their heads."""
+    """The rows of the table, by their headings."""
     lines: dict[str, list[str]] = table.evaluate(
         """(table) => Object.fromEntries([...table.querySelectorAll("tbody tr")].map((line) => [
           (line.querySelector("code") ?? line.querySelector("th")).textContent,
@@ -43,9 +43,9 @@ def cells(table: Locator) -> dict[str, list[str]]:
 def test_the_parts_are_named_and_sum_up_to_the_whole(
     visit: OpenPage, slow: Slow, make_file: MakeFile
 ) -> None:
-    """A destination that writes for a second and waits a second with its yes.
+    """The destination writes for a second and confirms a second later.
 
-    Both parts say so, the verdict is its share.
+    Both parts show it, and the verdict is the destination's share.
     """
     page = visit(slow(rate=3e6, yes=1).url)
     page.choose(make_file("film.mp4", 3_000_000))
@@ -84,9 +84,9 @@ def test_a_failed_upload_shows_its_times_too(
 def test_the_keyboard_unfolds_them_and_they_stay_unfolded(
     visit: OpenPage, slow: Slow, make_file: MakeFile
 ) -> None:
-    """Tab from Cancel, Enter: the counters.
+    """Tab from Cancel, then Enter: the counters.
 
-    When the upload has ended, the times in the same place, the focus where it was.
+    After the upload, the times are in the same place and the focus has not moved.
     """
     page = visit(slow(rate=4e6).url)
     page.choose(make_file("film.mp4", 12_000_000))
@@ -123,7 +123,7 @@ def test_the_keyboard_unfolds_them_and_they_stay_unfolded(
 def test_a_row_without_details_cannot_be_unfolded(
     serve: Serve, visit: OpenPage, make_file: MakeFile
 ) -> None:
-    """No Server-Timing, as from another server or through a proxy that drops it.
+    """There is no Server-Timing, as from another server or through a proxy that drops it.
 
     The row has no empty details.
     """

@@ -1,6 +1,6 @@
-"""Each failure is shown as text, with what to do.
+"""The page shows each failure as text with advice.
 
-Nothing half-stored, and another try is one press away.
+Nothing is half stored, and one press retries.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ TOKEN = "a-token-for-tests"
 def test_a_file_above_the_limit_shows_both_sizes(
     serve: Serve, visit: OpenPage, make_file: MakeFile, size: int
 ) -> None:
-    """413 comes while the browser still sends.
+    """413 arrives while the browser still sends.
 
-    The row names the file's size and the limit, whatever the size.
+    The row shows the file's size and the limit, for files of any size.
     """
     server = serve("--max-size", "1MB")
     page = visit(server.url)
@@ -52,9 +52,9 @@ def test_a_file_above_the_limit_shows_both_sizes(
 def test_a_file_that_cannot_succeed_is_left_out_of_retry_all(
     serve: Serve, visit: OpenPage, make_file: MakeFile
 ) -> None:
-    """Too large stays too large: only its own button tries it again.
+    """A file that is too large stays too large: only its own button retries it.
 
-    The small one beside it is stored.
+    The small file beside it is stored.
     """
     page = visit(serve("--max-size", "1MB").url)
     page.choose(make_file("big.iso", 3_000_000), make_file("small.txt", 100))
@@ -69,9 +69,9 @@ def test_a_file_that_cannot_succeed_is_left_out_of_retry_all(
 def test_a_missing_token_says_how_to_sign_in_and_stops_the_queue(
     serve: Serve, chromium: Browser, make_file: MakeFile
 ) -> None:
-    """The token was changed while the page was open.
+    """The token changed while the page was open.
 
-    The first upload says so, the rest waits instead of failing too.
+    The first upload says so, and the others wait instead of failing too.
     """
     server = serve("--token", TOKEN)
     # Someone who closes the browser's own dialog; without these credentials the headless one would
@@ -115,7 +115,7 @@ def test_signing_in_with_the_browsers_own_dialog_is_enough(
 def test_a_full_destination_is_shown_while_the_file_is_sent(
     visit: OpenPage, slow: Slow, make_file: MakeFile
 ) -> None:
-    """507 half-way through: the reason and what to do, nothing stored."""
+    """507 half-way through: the row shows the reason and advice, and nothing is stored."""
     server = slow(rate=20e6, room=5e6)
     page = visit(server.url)
     page.choose(make_file("backup.tar", 40_000_000))
@@ -133,7 +133,7 @@ def test_a_broken_connection_says_how_far_it_came_and_retry_succeeds(
 ) -> None:
     """The server dies half-way and comes back.
 
-    The row says that nothing was stored, and one press sends it again.
+    The row says that nothing was stored, and one press retries.
     """
     server = slow(rate=4e6)
     page = visit(server.url)
@@ -161,9 +161,9 @@ def test_a_broken_connection_says_how_far_it_came_and_retry_succeeds(
 def test_after_a_lost_response_the_page_asks_for_the_result(
     serve: Serve, visit: OpenPage, make_file: MakeFile
 ) -> None:
-    """The whole body went out, the file was stored, the answer got lost.
+    """The browser sent the whole body, the file was stored, and the response was lost.
 
-    The page asks and says stored.
+    The page asks for the result and shows "stored".
     """
     server = serve()
     with losing_proxy(server.port) as proxy:
@@ -178,7 +178,7 @@ def test_after_a_lost_response_the_page_asks_for_the_result(
 def test_an_unknown_result_is_shown_as_unknown(
     visit: OpenPage, slow: Slow, make_file: MakeFile
 ) -> None:
-    """The server dies between the last byte and its yes.
+    """The server dies between the last byte and its response.
 
     The row claims neither "stored" nor "not stored".
     """
@@ -216,9 +216,9 @@ def test_a_file_that_changed_on_disk_is_reported(
 def test_cancel_ends_the_upload_and_nothing_is_stored(
     visit: OpenPage, slow: Slow, make_file: MakeFile
 ) -> None:
-    """Cancel while bytes flow.
+    """Cancel in the middle of the body.
 
-    The row says so, the server discards, the next file takes its place, retry works.
+    The row says so, the server discards the draft, the next file starts, and retry works.
     """
     server = slow(rate=4e6)
     page = visit(server.url)

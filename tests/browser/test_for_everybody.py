@@ -1,7 +1,4 @@
-"""Usable by keyboard, by ear, on a phone, in the dark, without motion.
-
-Promises about the document as it is shown.
-"""
+"""The page works by keyboard, with a screen reader, on a phone, in dark mode and without motion."""
 
 from __future__ import annotations
 
@@ -60,10 +57,12 @@ CONTRASTS = """() => {
 # Everything that can be reached with Tab must have a name; a screen reader would say just "button".
 NAMELESS = """() => [...document.querySelectorAll("button, a[href], input, [role]")]
   .filter((one) => one.checkVisibility())
-  .filter((one) => !(one.getAttribute("aria-label") || one.textContent).trim() && !one.matches("[role=status]"))
+  .filter((one) => !(one.getAttribute("aria-label") || one.textContent).trim())
+  .filter((one) => !one.matches("[role=status]"))
   .map((one) => one.outerHTML)"""
 
-NARROW_TARGETS = """() => [...document.querySelectorAll("button, .receipt a, .stored-row a, summary, .places a")]
+NARROW_TARGETS = """() => [
+  ...document.querySelectorAll("button, .receipt a, .stored-row a, summary, .places a")]
   .filter((one) => one.checkVisibility())
   .map((one) => [one.outerHTML.slice(0, 80), one.getBoundingClientRect()])
   .filter(([, box]) => box.height < 43.5)
@@ -71,12 +70,15 @@ NARROW_TARGETS = """() => [...document.querySelectorAll("button, .receipt a, .st
 
 
 def every_state(page: UploadsPage, make_file: MakeFile) -> None:
-    """One row in each state a person may see, at the same time."""
+    """One row in each state that a person may see, at the same time."""
     page.choose(make_file("a done one.txt", 1000))
     page.wait_for("a done one.txt", "done")
     page.choose(make_file("too large.iso", 90_000_000))
     page.wait_for("too large.iso", "failed", 30)
-    name = "a film with a name that is much longer than any screen is wide, and goes on and on, to the very end.mp4"
+    name = (
+        "a film with a name that is much longer than any screen is wide, "
+        "and goes on and on, to the very end.mp4"
+    )
     page.choose(
         make_file(name, 30_000_000),
         make_file("second.mp4", 30_000_000),
@@ -93,9 +95,9 @@ def every_state(page: UploadsPage, make_file: MakeFile) -> None:
 def test_every_text_has_enough_contrast(
     visit: OpenPage, slow: Slow, make_file: MakeFile, tmp_path: Path, scheme: str
 ) -> None:
-    """4.5 : 1 for every visible text, in both schemes, in every state of a row.
+    """Every visible text has 4.5 : 1, in both color schemes and all states of a row.
 
-    A picture is left for human eyes.
+    A person must judge the screenshot.
     """
     page = visit(slow(rate=2e6, limit=80_000_000).url)
     page.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
@@ -110,7 +112,7 @@ def test_every_text_has_enough_contrast(
 def test_a_phone_shows_everything_without_scrolling_sideways(
     visit: OpenPage, slow: Slow, make_file: MakeFile, tmp_path: Path
 ) -> None:
-    """360 px wide: nothing sticks out, and everything to press is at least 44 px high."""
+    """At 360 px nothing overflows, and every control is at least 44 px high."""
     page = visit(slow(rate=2e6, limit=80_000_000).url)
     page.page.set_viewport_size({"width": 360, "height": 740})
     every_state(page, make_file)
@@ -118,18 +120,25 @@ def test_a_phone_shows_everything_without_scrolling_sideways(
     page.page.screenshot(path=tmp_path / "phone.png", full_page=True)
     assert page.page.evaluate("() => document.documentElement.scrollWidth") <= 360
     out = "() => [...document.querySelectorAll('main *')].filter((one) => one.checkVisibility() && "
-    out += "one.getBoundingClientRect().right > 361 && !one.closest('.row-name, pre')).map((one) => one.outerHTML.slice(0, 80))"
+    out += "one.getBoundingClientRect().right > 361 && !one.closest('.row-name, pre'))"
+    out += ".map((one) => one.outerHTML.slice(0, 80))"
     assert page.page.evaluate(out) == []
     assert page.page.evaluate(NARROW_TARGETS) == []
 
 
 def test_the_keyboard_alone_is_enough(serve: Serve, visit: OpenPage, make_file: MakeFile) -> None:
-    """Tab and Enter choose and send a file, reach its link, digest and details, delete it with two
-    presses, lose no focus."""
+    """Tab and Enter choose and send a file, reach its link, digest and details, and delete it with
+    two presses.
+
+    The focus is never lost.
+    """
     server = serve()
     page = visit(server.url)
     keys = page.page.keyboard
-    focused = "() => document.activeElement.getAttribute('aria-label') ?? document.activeElement.textContent"
+    focused = (
+        "() => document.activeElement.getAttribute('aria-label')"
+        " ?? document.activeElement.textContent"
+    )
     keys.press("Tab")
     assert page.page.evaluate(focused) == "Choose files"
     with page.page.expect_file_chooser() as chooser:
@@ -192,7 +201,7 @@ def test_the_focus_stays_near_when_a_button_goes_away(
 def test_beginnings_and_endings_are_announced_and_percents_are_not(
     visit: OpenPage, slow: Slow, make_file: MakeFile
 ) -> None:
-    """The live region says that it begins, that it is stored, that it failed.
+    """The live region announces the start, the success and the failure.
 
     It is silent in between.
     """
@@ -201,7 +210,8 @@ def test_beginnings_and_endings_are_announced_and_percents_are_not(
         """() => {
           window.announced = [];
           const region = document.querySelector("[aria-live=polite]");
-          new MutationObserver(() => window.announced.push(region.textContent)).observe(region, { childList: true });
+          new MutationObserver(() => window.announced.push(region.textContent))
+            .observe(region, { childList: true });
         }"""
     )
     page.choose(make_file("film.mp4", 12_000_000))
@@ -242,7 +252,7 @@ def test_everything_has_a_name_and_the_bar_a_value_in_words(
 def test_the_title_shows_the_progress_of_all_uploads(
     visit: OpenPage, slow: Slow, make_file: MakeFile
 ) -> None:
-    """A tab in the background says how far it is, and at the end that it is done."""
+    """A tab in the background shows the progress, and in the end that all is done."""
     page = visit(slow(rate=4e6).url)
     page.choose(make_file("film.mp4", 12_000_000), make_file("small.txt", 10))
 

@@ -1,6 +1,6 @@
 """The page at a gateway.
 
-The bar waits for the server behind it, and that server's answer is what the row shows.
+The bar waits for the destination's server, and the row shows that server's answer.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Reader:
 
 
 def says(status: int, kind: str, body: bytes, **headers: str) -> Callable[[Exchange], None]:
-    """A backend that takes everything and answers this."""
+    """A backend that reads everything and sends this answer."""
 
     def act(exchange: Exchange) -> None:
         exchange.read_body()
@@ -101,9 +101,9 @@ def full(sample: Sample) -> bool:
 def test_a_file_goes_through_to_the_next_server_and_the_link_leads_to_it(
     context: BrowserContext, serve: Serve, gateway: Gateway, visit: OpenPage, tmp_path: Path
 ) -> None:
-    """Page, gateway, second server, disk: its bytes, its link, its digest.
+    """Page, gateway, second server, disk: bytes, link and digest are right.
 
-    The bar full only after the answer.
+    The bar is full only after the answer.
     """
     UploadsPage.record(context)
     back = serve()
@@ -135,9 +135,9 @@ def test_a_file_goes_through_to_the_next_server_and_the_link_leads_to_it(
 def test_the_bar_stays_below_full_until_the_backend_answers(
     context: BrowserContext, gateway: Gateway, visit: OpenPage, make_file: MakeFile
 ) -> None:
-    """It reads in steps, stops, reads all and lets the page wait.
+    """The backend reads in steps, stops, reads everything and delays its answer.
 
-    The bar stands where it stands, and the words say why.
+    The bar stops too, and the text says why.
     """
     UploadsPage.record(context)
     backend = Reader()
@@ -182,7 +182,8 @@ REFUSALS = {
         says(
             413,
             "text/html",
-            b"<html><title>x</title><h1>No images of disks here</h1><script>document.title = 'run'</script>",
+            b"<html><title>x</title><h1>No images of disks here</h1>"
+            b"<script>document.title = 'run'</script>",
         ),
         "The destination answered 413: the file is too large for it.",
         "It says: “No images of disks here”. Send a smaller file.",
@@ -237,9 +238,9 @@ def test_a_refusal_of_the_backend_is_shown_in_words(
     title: str,
     advice: str,
 ) -> None:
-    """Whatever the body is.
+    """For a body of any type.
 
-    The status, what it means, the backend's own words as plain text, and what to do.
+    The row shows the status, its meaning, the backend's own text as plain text, and advice.
     """
     with page_before(gateway, visit, act) as page:
         page.choose(make_file("emma.csv", 300_000))
@@ -261,7 +262,7 @@ def test_an_early_refusal_stops_a_large_file(
 ) -> None:
     """The backend answers after the head of 700 MB.
 
-    The row has its words while most was never sent.
+    The row shows its text although most bytes were never sent.
     """
 
     def early(exchange: Exchange) -> None:
@@ -328,9 +329,9 @@ def test_every_2xx_is_a_success_and_only_a_safe_location_is_a_link(
     words: str,
     link: str | None,
 ) -> None:
-    """Any 2xx with any body ends well; Location is the link, an entry's relative url is not.
+    """Any 2xx with any body is a success. Location is the link, an entry's relative url is not.
 
-    No digest is shown unless the response has one.
+    The page shows a digest only if the response has one.
     """
     with Peer(act) as peer:
         page = visit(gateway(f"{peer.url}/books").url)
@@ -353,10 +354,12 @@ def test_every_2xx_is_a_success_and_only_a_safe_location_is_a_link(
 def test_a_place_is_a_link_only_over_http_and_under_its_own_name(
     serve: Serve, visit: OpenPage
 ) -> None:
-    """Scripts, data, files and addresses that begin with somebody else's name are no links, whoever
-    tells them."""
+    """Scripts, data, files and addresses that begin with another host's name are never links."""
     page = visit(serve().url).page
-    safe = "(address) => import('/page/uploads/response.js').then(({ httpLink }) => httpLink(address, 'https://a.example/files'))"
+    safe = (
+        "(address) => import('/page/uploads/response.js')"
+        ".then(({ httpLink }) => httpLink(address, 'https://a.example/files'))"
+    )
 
     assert page.evaluate(safe, "/files/7") == "https://a.example/files/7"
     assert page.evaluate(safe, "http://b.example:9/x?y#z") == "http://b.example:9/x?y#z"
@@ -376,9 +379,9 @@ def test_a_place_is_a_link_only_over_http_and_under_its_own_name(
 def test_the_backends_text_stands_in_the_details(
     gateway: Gateway, visit: OpenPage, make_file: MakeFile
 ) -> None:
-    """Its words of a success, in quotation marks.
+    """The details quote the text of a success.
 
-    And that it took most of the time, by the name "backend".
+    They also say that most of the time was the "backend" part.
     """
     backend = Reader()
     with page_before(gateway, visit, backend) as page:
@@ -406,7 +409,9 @@ def test_the_backends_text_stands_in_the_details(
 def test_a_note_of_the_server_stands_in_the_details(
     gateway: Gateway, visit: OpenPage, make_file: MakeFile
 ) -> None:
-    """An answer too long to be passed on: the file is stored, and the note says what is missing."""
+    """The answer is too long to be passed on: the file is stored, and the note says what is
+    missing.
+    """
     with page_before(gateway, visit, says(200, "text/plain", b"x" * 4 * MB)) as page:
         page.choose(make_file("emma.txt", 200_000))
         page.wait_for("emma.txt", "done")
@@ -418,9 +423,9 @@ def test_a_note_of_the_server_stands_in_the_details(
 def test_an_unreachable_destination_is_shown_and_the_queue_pauses(
     gateway: Gateway, visit: OpenPage, make_file: MakeFile
 ) -> None:
-    """The backend is not there.
+    """The backend is down.
 
-    Said of the destination, not of this server, and the other files are not thrown after it.
+    The row blames the destination, not this server, and the queue does not try the other files.
     """
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -439,9 +444,9 @@ def test_an_unreachable_destination_is_shown_and_the_queue_pauses(
 def test_the_details_name_each_of_several_destinations(
     serve: Serve, gateway: Gateway, visit: OpenPage, make_file: MakeFile
 ) -> None:
-    """Two servers take it, a best-effort one refuses.
+    """Two servers accept the file, a best-effort one refuses it.
 
-    The details name all three, with what each said, and link to the copies.
+    The details name all three with their answers, and link to the copies.
     """
     one, two = serve(), serve()
     with Peer(says(507, "text/plain", b"full")) as third:
@@ -477,7 +482,10 @@ def test_the_elements_event_has_the_files_location(
     back = serve()
     front = gateway(f"{back.url}/files")
     page: Page = context.new_page()
-    html = '<script type="module" src="/page/sluice.js"></script><sluice-drop id="emma"><h2>Emma</h2></sluice-drop>'
+    html = (
+        '<script type="module" src="/page/sluice.js"></script>'
+        '<sluice-drop id="emma"><h2>Emma</h2></sluice-drop>'
+    )
     page.route(
         f"{front.url}/shelf",
         lambda route: route.fulfill(body=html, headers={"Content-Type": "text/html"}),
@@ -486,7 +494,8 @@ def test_the_elements_event_has_the_files_location(
     page.evaluate(
         """() => {
           window.events = [];
-          document.addEventListener("sluice-done", ({ target, detail }) => window.events.push(["sluice-done", target.id, detail]));
+          document.addEventListener("sluice-done", ({ target, detail }) =>
+            window.events.push(["sluice-done", target.id, detail]));
         }"""
     )
     expect(page.get_by_role("button", name="Add")).to_be_visible()

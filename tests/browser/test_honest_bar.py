@@ -1,7 +1,4 @@
-"""The bar tells the truth.
-
-It follows the destination, and 100 % comes with the server's yes, not before.
-"""
+"""The bar follows the destination, and shows 100 % only after the server's success response."""
 
 from __future__ import annotations
 
@@ -27,13 +24,13 @@ GIB = 1 << 30
 
 @pytest.fixture
 def recorded(context: BrowserContext, visit: OpenPage) -> OpenPage:
-    """Open the page with a recorder that looks at every frame and at every change of the document."""
+    """Open the page with a recorder that samples every frame and every change of the document."""
     UploadsPage.record(context)
     return visit
 
 
 def full(sample: Sample) -> bool:
-    """Whether anything in this sample claims completeness, for eyes or for ears."""
+    """Whether this sample claims completeness, to the eye or to a screen reader."""
     texts = (sample.percent, sample.words, sample.title)
     return (
         any(re.search(r"\b100 ?%|^all ", text) for text in texts)
@@ -46,9 +43,9 @@ def full(sample: Sample) -> bool:
 def test_the_bar_is_never_full_before_the_servers_answer(
     recorded: OpenPage, slow: Slow, make_file: MakeFile
 ) -> None:
-    """A slow destination with a late yes: every frame is looked at.
+    """A slow destination that confirms late: the test checks every frame.
 
-    Full only once the answer was there.
+    The bar is full only after the answer.
     """
     page = recorded(slow(rate=8e6, yes=1.5).url)
     page.choose(make_file("film.mp4", 12_000_000))
@@ -67,8 +64,7 @@ def test_the_bar_is_never_full_before_the_servers_answer(
 def test_the_bar_shows_kept_bytes_and_arrived_bytes(
     recorded: OpenPage, slow: Slow, make_file: MakeFile
 ) -> None:
-    """Kept grows step by step, never goes back, is never ahead of arrived, and both are shown in
-    words."""
+    """Kept grows step by step, never shrinks and never exceeds arrived. The text shows both."""
     page = recorded(slow(rate=6e6).url)
     page.choose(make_file("film.mp4", 15_000_000))
     page.wait_for("film.mp4", "done", 30)
@@ -99,12 +95,12 @@ def test_the_bar_shows_kept_bytes_and_arrived_bytes(
     )
 
 
-def test_after_the_last_byte_it_says_who_is_still_at_work(
+def test_after_the_last_byte_the_row_says_what_is_missing(
     recorded: OpenPage, slow: Slow, make_file: MakeFile
 ) -> None:
-    """Everything has arrived and the destination has not said yes.
+    """Everything has arrived, and the destination has not confirmed.
 
-    Words instead of a full bar and silence.
+    The row says so; the bar is not full.
     """
     page = recorded(slow(yes=1.5).url)
     page.choose(make_file("film.mp4", 3_000_000))
@@ -120,9 +116,9 @@ def test_after_the_last_byte_it_says_who_is_still_at_work(
 def test_arrived_counts_only_bytes_that_the_server_has(
     recorded: OpenPage, slow: Slow, make_file: MakeFile
 ) -> None:
-    """Megabytes that left the browser lie in the network's buffers for seconds.
+    """Megabytes that left the browser stay in network buffers for seconds.
 
-    Until the server has them, not "arrived".
+    They are not "arrived" until the server has them.
     """
     page = recorded(slow(rate=6e6).url)
     page.choose(make_file("film.mp4", 15_000_000))
@@ -140,7 +136,7 @@ def test_arrived_counts_only_bytes_that_the_server_has(
 def test_an_empty_file_is_stored_and_full_only_then(
     recorded: OpenPage, slow: Slow, make_file: MakeFile
 ) -> None:
-    """No byte to count is no reason to be early, or to divide by zero."""
+    """A file without bytes must not be full early, or cause a division by zero."""
     page = recorded(slow(yes=0.6).url)
     page.choose(make_file("empty.txt", 0))
     row = page.wait_for("empty.txt", "done")
@@ -149,12 +145,12 @@ def test_an_empty_file_is_stored_and_full_only_then(
     assert [sample for sample in page.samples() if not sample.answered and full(sample)] == []
 
 
-def test_without_the_servers_word_the_bar_says_sent_and_claims_nothing_kept(
+def test_without_server_reports_the_bar_shows_only_sent_bytes(
     recorded: OpenPage, context: BrowserContext, slow: Slow, make_file: MakeFile
 ) -> None:
-    """No event stream, no answer to questions.
+    """Neither the event stream nor polling works.
 
-    The bar shows what was sent, calls it that, and stays below full.
+    The bar shows the bytes sent, calls them "sent", and stays below full.
     """
     context.route(re.compile(r"//[^/]+/uploads/"), lambda route: route.abort())
     page = recorded(slow(rate=8e6, yes=0.5).url)
@@ -172,10 +168,10 @@ def test_without_the_servers_word_the_bar_says_sent_and_claims_nothing_kept(
     assert [sample for sample in before if full(sample)] == []
 
 
-def test_where_a_proxy_holds_the_stream_back_the_page_asks_by_itself(
+def test_the_page_polls_where_a_proxy_buffers_the_stream(
     recorded: OpenPage, context: BrowserContext, slow: Slow, make_file: MakeFile
 ) -> None:
-    """A stream that stays silent is given up for a question a second.
+    """The page replaces a silent stream by one request a second.
 
     The bar shows kept all the same.
     """
@@ -197,9 +193,8 @@ def test_where_a_proxy_holds_the_stream_back_the_page_asks_by_itself(
 def test_two_gibibytes_are_stored_with_the_right_digest(
     serve: Serve, recorded: OpenPage, make_file: MakeFile
 ) -> None:
-    """A file larger than any 32-bit count.
-
-    Stored whole, digest shown, the bar honest all the way.
+    """A file larger than a 32-bit count is stored whole with its digest, and the bar is right
+    throughout.
     """
     server = serve()
     page = recorded(server.url)

@@ -1,6 +1,6 @@
 """Pages of other sites in a real browser.
 
-Those that are allowed upload, all others reach nothing, and no upload is ever run.
+Allowed pages upload, all others reach nothing, and no uploaded file ever runs.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ SEND = """
     const drop = document.querySelector("sluice-drop");
     await customElements.whenDefined("sluice-drop");
     for (const name of ["sluice-done", "sluice-error"]) {
-      drop.addEventListener(name, (event) => { window.result = { name, code: event.detail.code, links: event.detail.links }; });
+      drop.addEventListener(name, ({ detail }) => {
+        window.result = { name, code: detail.code, links: detail.links };
+      });
     }
     drop.send([new File(["hello"], "hello.txt")]);
   </script>
@@ -65,7 +67,7 @@ def site() -> Iterator[ThreadingHTTPServer]:
 
 
 def written(server: ThreadingHTTPServer, body: str) -> str:
-    """Give the site its page; where it is."""
+    """Set the content of the site's page; returns its URL."""
     server.page = b"<!doctype html>" + body.encode()  # type: ignore[attr-defined]
     return f"http://127.0.0.1:{server.server_address[1]}"
 
@@ -93,7 +95,8 @@ def test_the_element_works_on_a_page_of_an_allowed_origin(
         server = serve("--allow-origin", origin)
         written(
             other,
-            f'<script type="module" src="{server.url}/page/sluice.js"></script><sluice-drop data-a="1"></sluice-drop>{SEND}',
+            f'<script type="module" src="{server.url}/page/sluice.js"></script>'
+            f'<sluice-drop data-a="1"></sluice-drop>{SEND}',
         )
         page = context.new_page()
         page.goto(origin)
@@ -105,8 +108,10 @@ def test_the_element_works_on_a_page_of_an_allowed_origin(
         assert requests.get(result["links"][0], timeout=10).text == "hello"
         results = page.evaluate(
             """async (url) => {
-              const put = await fetch(url + "/files/by-page", { method: "PUT", body: "1", headers: { "If-None-Match": "*" } });
-              const again = await fetch(url + "/files/by-page", { method: "PUT", body: "2", headers: { "If-None-Match": "*" } });
+              const putNew = (body) => fetch(
+                url + "/files/by-page", { method: "PUT", body, headers: { "If-None-Match": "*" } });
+              const put = await putNew("1");
+              const again = await putNew("2");
               const gone = await fetch(url + "/files/by-page", { method: "DELETE" });
               return [put.status, put.headers.get("Location"), put.headers.get("ETag") !== null,
                       again.status, (await again.json()).code, gone.status];
@@ -135,8 +140,11 @@ def test_a_page_that_is_not_allowed_neither_reads_nor_writes(
                 () => import(url + "/page/sluice.js"),
               ];
               const ended = [];
-              for (const attempt of tries) ended.push(await attempt().then(() => "done", () => "refused"));
-              await fetch(url + "/files?name=blind", { method: "POST", body: "1", mode: "no-cors" }).catch(() => null);
+              for (const attempt of tries) {
+                ended.push(await attempt().then(() => "done", () => "refused"));
+              }
+              await fetch(url + "/files?name=blind", { method: "POST", body: "1", mode: "no-cors" })
+                .catch(() => null);
               return ended;
             }""",
             server.url,
@@ -148,8 +156,10 @@ def test_a_page_that_is_not_allowed_neither_reads_nor_writes(
 def test_a_rebound_name_reads_nothing_and_this_machines_names_work(
     rebinding: Browser, serve: Serve
 ) -> None:
-    """The page has the server's own origin as far as the browser knows, and a window of a probe
-    gives no way in."""
+    """The browser takes the page for the server's own origin.
+
+    A window with a probe's response does not help it either.
+    """
     server = serve()
     requests.put(f"{server.url}/files/secret", data=b"secret", timeout=10)
     context = rebinding.new_context()
@@ -175,7 +185,7 @@ def test_a_rebound_name_reads_nothing_and_this_machines_names_work(
 def test_an_uploaded_script_is_run_neither_by_the_page_nor_as_a_worker(
     context: BrowserContext, serve: Serve
 ) -> None:
-    """What could be injected into the page loads nothing from where others upload."""
+    """A script injected into the page can load nothing that users uploaded."""
     server = serve()
     requests.put(
         f"{server.url}/files/evil.js",
@@ -194,7 +204,8 @@ def test_an_uploaded_script_is_run_neither_by_the_page_nor_as_a_worker(
             tag.onerror = () => done("refused");
             document.head.append(tag);
           });
-          const worker = await navigator.serviceWorker.register("/files/evil.js").then(() => "registered", () => "refused");
+          const worker = await navigator.serviceWorker.register("/files/evil.js")
+            .then(() => "registered", () => "refused");
           const imported = await import("/files/evil.js").then(() => "imported", () => "refused");
           return [loaded, worker, imported, window.evil === undefined];
         }"""
@@ -206,7 +217,7 @@ def test_an_uploaded_script_is_run_neither_by_the_page_nor_as_a_worker(
 def test_a_token_is_sent_only_to_listed_origins(
     context: BrowserContext, serve: Serve, what: str
 ) -> None:
-    """The upload does not start and the page gets the reason; a listed origin is asked."""
+    """For other origins the upload does not start and the page gets the reason."""
     server, asked = serve(), list[Exchange]()
 
     def note(exchange: Exchange) -> None:
@@ -217,7 +228,10 @@ def test_a_token_is_sent_only_to_listed_origins(
         written(own, "")
         for listed, code in (("", "token-elsewhere"), (f"http://x.example {elsewhere.url}", None)):
             place = f'{what}="{elsewhere.url}/files" token="secret-token" token-origins="{listed}"'
-            copied = f'<script type="module" src="{server.url}/page/sluice.js"></script><sluice-drop {place}></sluice-drop>{SEND}'
+            copied = (
+                f'<script type="module" src="{server.url}/page/sluice.js"></script>'
+                f"<sluice-drop {place}></sluice-drop>{SEND}"
+            )
             page = context.new_page()
             page.route(f"{server.url}/**", _as_own)
             page.goto(written(own, copied))
@@ -231,7 +245,7 @@ def test_a_token_is_sent_only_to_listed_origins(
 
 
 def _as_own(route: object) -> None:
-    """The script's server lets this page load it; what is tested is where the token goes."""
+    """Let the page load the script from its server; the test is about where the token goes."""
     from playwright.sync_api import Route
 
     assert isinstance(route, Route)
@@ -242,8 +256,10 @@ def _as_own(route: object) -> None:
 def test_the_page_works_under_a_policy_that_names_its_own_parts_alone(
     context: BrowserContext, serve: Serve
 ) -> None:
-    """Its modules load and a file goes up, also where a proxy has changed the Host and only the
-    nonce can fit."""
+    """Its modules load and an upload works.
+
+    This also holds where a proxy changed the Host, so that only the nonce matches.
+    """
     server: RunningServer = serve("--allowed-host", "behind.example")
     page = context.new_page()
     errors: list[str] = []

@@ -1,6 +1,6 @@
-"""<sluice-drop> around somebody else's item.
+"""<sluice-drop> around an item of another app.
 
-Drop on the book, its id travels before the file, events tell the page.
+Drop on the book: its id is sent before the file, and events report to the page.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ POLICY = (
 SHELF = """<!doctype html><html lang="en"><title>Shelf</title><body>
   <script type="module" src="/page/sluice.js"></script>
   <h1>My books</h1>
-  <sluice-drop id="emma" data-book="42" data-owner="jane" {attributes}><h2>Emma</h2><a href="/books/42">Read</a></sluice-drop>
+  <sluice-drop id="emma" data-book="42" data-owner="jane" {attributes}>
+    <h2>Emma</h2><a href="/books/42">Read</a></sluice-drop>
 """
 LISTEN = """() => {
   window.events = [];
@@ -118,8 +119,11 @@ def test_progress_events_carry_the_three_counters_and_the_bar_shows_kept(
     page.evaluate(
         """() => {
           window.values = [];
-          const bar = document.querySelector("sluice-drop").shadowRoot.querySelector("[role=progressbar]");
-          const look = () => { window.values.push([Number(bar.getAttribute("aria-valuenow")), window.events.length]); };
+          const inside = document.querySelector("sluice-drop").shadowRoot;
+          const bar = inside.querySelector("[role=progressbar]");
+          const look = () => {
+            window.values.push([Number(bar.getAttribute("aria-valuenow")), window.events.length]);
+          };
           new MutationObserver(look).observe(bar, { attributes: true });
         }"""
     )
@@ -173,9 +177,10 @@ def test_the_keyboard_adds_a_file(
 def test_a_refusal_is_shown_and_sent_as_an_event(
     shelf: Callable[..., Page], serve: Serve, make_file: MakeFile
 ) -> None:
-    """Too large.
+    """The file is too large.
 
-    Sluice-error with the stable code, words below the item, no sluice-done, another try possible.
+    The element sends sluice-error with the stable code and no sluice-done, shows text below the
+    item, and allows a retry.
     """
     page = shelf(serve("--max-size", "1MB").url)
     drop(page, make_file("emma.pdf", 3_000_000))
@@ -193,7 +198,7 @@ def test_a_refusal_is_shown_and_sent_as_an_event(
 def test_several_files_only_where_the_page_allows_it(
     shelf: Callable[..., Page], serve: Serve, make_file: MakeFile
 ) -> None:
-    """Two files on a single item send nothing and say why.
+    """Two files on an item for one file: nothing is sent, and the element says why.
 
     With `multiple` both are stored and reported together.
     """
@@ -216,7 +221,7 @@ def test_each_stored_file_is_reported_once_despite_retries(
 ) -> None:
     """The second of two files fails at first.
 
-    Sluice-done tells the first, and after the retry the second alone.
+    sluice-done reports the first file, and after the retry only the second.
     """
     page = shelf(serve().url, 'multiple max-parallel="1"')
     tried: list[str] = []
@@ -258,8 +263,10 @@ def test_cancel_stops_the_upload(
 
 @dataclass
 class OtherApp:
-    """An app that only serves the element's script and takes a form in its own way, without telling
-    any progress."""
+    """An app that only serves the element's script and takes a form in its own way.
+
+    It reports no progress.
+    """
 
     url: str = ""
     requests: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
@@ -307,9 +314,9 @@ def other_app() -> Iterator[OtherApp]:
 def test_the_fields_come_before_the_file_and_another_apps_answer_is_handed_on(
     shelf: Callable[..., Page], make_file: MakeFile
 ) -> None:
-    """The body as it goes over the wire: fields, then the file, whole.
+    """The body on the wire has the fields, then the whole file.
 
-    A token is sent, a response of any form is reported.
+    The element sends a token and reports a response of any form.
     """
     with other_app() as app:
         page = shelf(app.url, 'endpoint="/books/42/text" part="text" token="a-secret"')

@@ -1,7 +1,4 @@
-"""The list of stored files.
-
-In pages, with hostile names shown as plain text, deleted only on a second press.
-"""
+"""The list of stored files: pages, hostile names as plain text, deletion on a second press only."""
 
 from __future__ import annotations
 
@@ -58,9 +55,9 @@ def test_all_files_come_as_one_zip(serve: Serve, visit: OpenPage, tmp_path: Path
 
 
 def test_a_name_is_text_whatever_it_contains(serve: Serve, visit: OpenPage, tmp_path: Path) -> None:
-    """Markup in a name is shown, not run.
+    """Markup in a name is shown and does not run.
 
-    In the list, where files may lie that came by other ways, and in the queue.
+    In the queue, and in the list, which may contain files that other programs stored.
     """
     server = serve()
     name = "<img src=x onerror=document.title='run'>.txt"
@@ -78,7 +75,7 @@ def test_a_name_is_text_whatever_it_contains(serve: Serve, visit: OpenPage, tmp_
 
 
 def test_a_file_is_deleted_only_on_the_second_press(serve: Serve, visit: OpenPage) -> None:
-    """The first press asks; looking away disarms; the second deletes."""
+    """The first press asks, leaving the button disarms it, the second press deletes."""
     server = serve()
     for name in ("keep.txt", "drop.txt"):
         requests.post(f"{server.url}/files", params={"name": name}, data=b"x", timeout=10)
@@ -98,7 +95,7 @@ def test_a_file_is_deleted_only_on_the_second_press(serve: Serve, visit: OpenPag
 
 
 def test_the_lines_for_terminals_name_this_very_server(serve: Serve, visit: OpenPage) -> None:
-    """The curl line of the page, typed as it stands, stores a file here."""
+    """The curl command of the page works unchanged and stores a file here."""
     server = serve()
     page = visit(server.url)
 

@@ -1,7 +1,4 @@
-"""The page as a person sees it.
-
-What the tests may touch, and a recorder of everything its bars ever showed.
-"""
+"""The page as a user sees it: its controls, and a recorder of everything that its bars showed."""
 
 from __future__ import annotations
 
@@ -14,22 +11,24 @@ from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, e
 
 __all__ = ["Complaints", "Sample", "UploadsPage", "catch_choosers"]
 
-# Runs before the page's own script. `answered` counts the answers of uploads: readyState 4 comes
-# before `load`, so a
-# bar that is full while `answered` is 0 was full before the server's answer.
+# Runs before the page's own script. `answered` counts the responses to uploads. readyState 4 comes
+# before `load`, so a bar that is full while `answered` is 0 was full before the response.
 RECORD = """() => {
   window.answered = 0;
   window.samples = [];
   const send = XMLHttpRequest.prototype.send;
   XMLHttpRequest.prototype.send = function (body) {
-    this.addEventListener("readystatechange", () => { if (this.readyState === 4) window.answered += 1; });
+    this.addEventListener("readystatechange", () => {
+      if (this.readyState === 4) window.answered += 1;
+    });
     return send.call(this, body);
   };
   const look = () => {
     for (const row of document.querySelectorAll(".row")) {
       const bar = row.querySelector(".bar");
       const whole = bar.getBoundingClientRect().width;
-      const share = (layer) => whole ? bar.querySelector(layer).getBoundingClientRect().width / whole : 0;
+      const width = (layer) => bar.querySelector(layer).getBoundingClientRect().width;
+      const share = (layer) => whole ? width(layer) / whole : 0;
       window.samples.push({
         answered: window.answered,
         state: row.dataset.state,
@@ -45,7 +44,8 @@ RECORD = """() => {
   };
   const every = () => { look(); requestAnimationFrame(every); };
   addEventListener("DOMContentLoaded", () => {
-    new MutationObserver(look).observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
+    const all = { subtree: true, childList: true, attributes: true, characterData: true };
+    new MutationObserver(look).observe(document, all);
     every();
   });
 }"""
@@ -68,8 +68,7 @@ class Sample:
 
 @dataclass
 class Complaints:
-    """Script errors and breaches of the content security policy, from all pages that were listened
-    to."""
+    """Script errors and violations of the content security policy, from all observed pages."""
 
     found: list[str] = field(default_factory=list)
 
@@ -78,16 +77,16 @@ class Complaints:
         page.on("console", self._console)
 
     def _console(self, message: ConsoleMessage) -> None:
-        # An answer of 4xx or 5xx is written to the console by the browser itself; those are what
-        # some tests are about.
+        # The browser itself logs each 4xx and 5xx response to the console, and some tests cause
+        # them on purpose.
         if message.type == "error" and "Failed to load resource" not in message.text:
             self.found.append(message.text)
 
 
 def catch_choosers(page: Page) -> None:
-    """From now on no file chooser opens a window.
+    """Open no window for file choosers from now on.
 
-    Asked for at the key press alone, it would come too late at times.
+    A handler that is set only at the key press is sometimes too late.
     """
     page.on("filechooser", lambda _: None)
 
@@ -103,14 +102,13 @@ class UploadsPage:
         self.stored = page.locator("#stored-rows .stored-row")
 
     def choose(self, *files: Path) -> None:
-        """Choose files as a person does: by the button and the browser's own chooser."""
+        """Choose files as a user does: with the button and the browser's own chooser."""
         with self.page.expect_file_chooser() as chooser:
             self.page.get_by_role("button", name="Choose files").click()
         chooser.value.set_files([str(file) for file in files])
 
     def drop(self, *paths: Path) -> None:
-        """Drop files and folders from the desktop into the middle of the page, by the browser's own
-        drag events."""
+        """Drop files and folders into the middle of the page, by the browser's own drag events."""
         devtools = self.page.context.new_cdp_session(self.page)
         data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
         for kind in ("dragEnter", "dragOver", "drop"):
@@ -123,7 +121,7 @@ class UploadsPage:
         return self.page.locator(".row", has=self.page.locator(".name", has_text=name))
 
     def unfold(self, name: str) -> Locator:
-        """Open a row's details; what they show."""
+        """Open a row's details; returns their content."""
         details = self.row(name).locator(".details")
         if details.get_attribute("open") is None:
             details.locator("summary").click()
@@ -138,7 +136,7 @@ class UploadsPage:
         return row
 
     def samples(self) -> Sequence[Sample]:
-        """Everything the rows showed since the page was opened, in order."""
+        """Everything that the rows showed since the page was opened, in order."""
         return [
             Sample(**sample)
             for sample in cast("list[dict[str, Any]]", self.page.evaluate("() => window.samples"))

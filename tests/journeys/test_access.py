@@ -1,7 +1,7 @@
-"""Who may send.
+"""Access control.
 
-The token on every verb, no page of another site, and a log that tells no secrets and runs no
-escapes.
+Every method needs the token, pages of other sites cannot write, and the log holds no secrets and no
+control characters.
 """
 
 from __future__ import annotations
@@ -65,9 +65,9 @@ PATHS = [
     "method", ["GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "PATCH", "TRACE"]
 )
 def test_no_method_works_without_the_token(closed: RunningServer, method: str) -> None:
-    """Every verb on every path but the probes.
+    """Every method on every path except the probes.
 
-    401 with both ways to sign in named, before anything else is looked at.
+    401 names both ways to sign in, before the server checks anything else.
     """
     for path in PATHS:
         for wrong in [[], *([line] for line in WRONG)]:
@@ -82,7 +82,7 @@ def test_no_method_works_without_the_token(closed: RunningServer, method: str) -
 
 
 def test_the_token_opens_as_bearer_and_as_password(closed: RunningServer) -> None:
-    """Either scheme, in any case, any user."""
+    """Either scheme, in upper or lower case, with any user name."""
     for number, line in enumerate(
         [
             f"Authorization: Bearer {TOKEN}",
@@ -102,7 +102,7 @@ def test_the_token_opens_as_bearer_and_as_password(closed: RunningServer) -> Non
 
 
 def test_a_token_in_the_query_is_ignored(closed: RunningServer) -> None:
-    """URLs end in logs and histories."""
+    """URLs end up in logs and browser histories."""
     assert (
         requests.get(
             f"{closed.url}/files?token={TOKEN}&access_token={TOKEN}", timeout=10
@@ -112,7 +112,7 @@ def test_a_token_in_the_query_is_ignored(closed: RunningServer) -> None:
 
 
 def test_no_secret_reaches_the_log(closed: RunningServer) -> None:
-    """Neither the token, right or nearly right, nor anything of a query or a body."""
+    """Neither a right or nearly right token, nor any part of a query or a body."""
     secrets = [
         TOKEN,
         "wrong-but-secret",
@@ -148,9 +148,9 @@ def test_no_secret_reaches_the_log(closed: RunningServer) -> None:
 
 
 def test_control_bytes_are_escaped_in_the_log(taker: RunningServer) -> None:
-    """A path may hold anything once decoded.
+    """A decoded path may contain any byte.
 
-    The log stays one line a request, without an escape for the terminal.
+    The log still has one line for each request, without an escape sequence for the terminal.
     """
     requests.get(f"{taker.url}/healthz", timeout=10)
     eventually(lambda: "GET /healthz" in taker.log(), "the log is past its first lines")
@@ -197,7 +197,9 @@ def test_control_bytes_are_escaped_in_the_log(taker: RunningServer) -> None:
 def test_a_page_of_another_site_cannot_write(
     taker: RunningServer, fields: list[str], allowed: bool
 ) -> None:
-    """PUT, POST, a form and DELETE: 403 for foreign pages, whatever the browser is signed in to."""
+    """PUT, POST, a form and DELETE: 403 for pages of other sites, even when the browser is logged
+    in.
+    """
     body = form_body(("f", "x", b"x"))
     (taker.root / "there").write_text("x")
     statuses = [
@@ -214,10 +216,10 @@ def test_a_page_of_another_site_cannot_write(
         assert (taker.root / "there").exists()
 
 
-def test_the_log_does_not_tell_upload_ids(serve: Serve) -> None:
-    """Whoever reads the log must not be able to watch or cancel uploads.
+def test_the_log_contains_no_upload_ids(serve: Serve) -> None:
+    """A reader of the log must not be able to watch or cancel uploads.
 
-    Their ids are left out of it.
+    The log leaves out their ids.
     """
     server = serve()
     upload = "an-id-nobody-guesses-0123456789"

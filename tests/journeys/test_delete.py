@@ -1,4 +1,4 @@
-"""DELETE /files/{key}: gone once, guarded by conditions, folders with it."""
+"""DELETE /files/{key}: removes the object once, respects conditions, removes empty folders."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def delete(server: RunningServer, key: str, **headers: str) -> int:
     return requests.delete(f"{server.url}/files/{key}", headers=named, timeout=10).status_code
 
 
-def test_deleted_is_gone_and_the_second_delete_says_so(taker: RunningServer) -> None:
+def test_a_second_delete_is_404(taker: RunningServer) -> None:
     """204 without a body, then 404; its empty folders go too."""
     put(taker, "del/deep/er")
     answer = requests.delete(f"{taker.url}/files/del/deep/er", timeout=10)
@@ -30,7 +30,7 @@ def test_deleted_is_gone_and_the_second_delete_says_so(taker: RunningServer) -> 
 
 
 def test_a_folder_is_not_deleted(taker: RunningServer) -> None:
-    """Keys name objects; what is below stays."""
+    """Keys name objects; the objects below a folder stay."""
     put(taker, "folder/inside")
 
     assert delete(taker, "folder") == 404
@@ -39,7 +39,7 @@ def test_a_folder_is_not_deleted(taker: RunningServer) -> None:
 
 
 def test_conditions_guard_a_delete(taker: RunningServer) -> None:
-    """Only the version named is deleted; of nothing, no version can be named."""
+    """Only the named version is deleted; a missing object matches no version."""
     etag = put(taker, "guarded", b"1").headers["ETag"]
 
     assert delete(taker, "guarded", If_Match='"other"') == 412

@@ -1,7 +1,7 @@
-"""The files in deploy/ are what runs here: only ports, paths and the destination are others. Each server is ended by its id.
+"""The files in deploy/ as they are: only ports, paths and the destination differ.
 
-Through each a body streams, raw and as a form; progress is reported meanwhile; a running upload survives a stop.
-What docs/deploy.md says of a line, a test here shows.
+Through each, a raw body and a form stream, progress is reported meanwhile, and a running upload
+survives a stop. A test here shows each statement of docs/deploy.md. Each server is ended by its id.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def form_head(length: int | None, target: str) -> bytes:
 
 @dataclass
 class Deployed:
-    """A server with a configuration from deploy/, and the backend it passes files on to."""
+    """A server with a configuration from deploy/, and the backend that it passes files on to."""
 
     name: str
     port: int
@@ -150,9 +150,9 @@ def started(
 def behind_nginx(
     folder: Path, server: RunningServer, stack: ExitStack, patience: str = "60s"
 ) -> tuple[subprocess.Popen[Any], int]:
-    """The site's file as it is, but for two addresses, inside the main file that a system has.
+    """The site's file with two addresses replaced, inside the main file of a usual system.
 
-    `patience` with clients.
+    `patience` is nginx's timeout for clients.
     """
     stack.callback(server.stop)
     port = free_port()
@@ -167,7 +167,8 @@ def behind_nginx(
     temporary = "".join(f"{kind}_temp_path {folder}/temporary/{kind}; " for kind in kinds)
     user = "user root; " if os.geteuid() == 0 else ""
     (folder / "nginx.conf").write_text(
-        f"{user}daemon off; worker_processes 1; pid {folder}/pid; events {{ worker_connections 128; }}\n"
+        f"{user}daemon off; worker_processes 1; pid {folder}/pid;\n"
+        f"events {{ worker_connections 128; }}\n"
         f"http {{ access_log off; {temporary} include {folder}/site.conf; }}\n"
     )
     log = str(folder / "error.log")
@@ -192,7 +193,7 @@ def answers(one: Deployed, process: subprocess.Popen[Any]) -> bool:
 
 
 def end(process: subprocess.Popen[Any], sig: int = signal.SIGTERM) -> None:
-    """By its id; its children with it, by theirs, when it does not end."""
+    """End a process by its id. If it does not end, kill it and its children by their ids."""
     if process.poll() is not None:
         return
     children = [
@@ -220,7 +221,7 @@ def one(
 
 
 def files_in(exchange: Exchange) -> bytes:
-    """The bytes of the file, without the form around them."""
+    """The bytes of the file, without the surrounding form."""
     if not exchange.headers.get("content-type", "").startswith("multipart/"):
         return exchange.body
     return exchange.body.rpartition(b"\r\n\r\n")[2].rpartition(b"\r\n--")[0]
@@ -230,7 +231,7 @@ def files_in(exchange: Exchange) -> bytes:
 def test_an_upload_passes_whole_and_the_backends_answer_comes_back(
     one: Deployed, kind: str
 ) -> None:
-    """More than the 1 MiB at which nginx stops by default, each byte of it, with its length."""
+    """More than nginx's default limit of 1 MiB arrives, byte for byte, with its length."""
     if kind == "raw":
         answer = ask("put", f"{one.url}/files/a.bin", data=DATA, timeout=30)
     else:
@@ -248,10 +249,8 @@ def test_an_upload_passes_whole_and_the_backends_answer_comes_back(
 
 
 @pytest.mark.parametrize("kind", ["raw", "form"])
-def test_the_backend_hears_of_an_upload_before_a_twentieth_was_sent(
-    one: Deployed, kind: str
-) -> None:
-    """Nothing is gathered on the way, in memory or in a file."""
+def test_the_backend_sees_an_upload_before_a_twentieth_was_sent(one: Deployed, kind: str) -> None:
+    """Nothing is buffered on the way, in memory or in a file."""
     seen, begun = len(one.peer.seen), one.begun(kind, 40 * MIB)[0]
     with Wire(one.port) as wire:
         wire.send(begun + bytes(MIB))
@@ -264,8 +263,8 @@ def test_the_backend_hears_of_an_upload_before_a_twentieth_was_sent(
     assert one.peer.seen[seen].cut
 
 
-def test_a_chunked_upload_streams_as_well_or_is_refused_with_the_cure(one: Deployed) -> None:
-    """Through nginx, too; uWSGI hides its end from apps."""
+def test_a_chunked_upload_streams_or_is_refused_with_advice(one: Deployed) -> None:
+    """Through nginx, too. uWSGI hides the end of a chunked body from apps."""
     seen = len(one.peer.seen)
     with Wire(one.port) as wire:
         wire.send(
@@ -285,7 +284,7 @@ def test_a_chunked_upload_streams_as_well_or_is_refused_with_the_cure(one: Deplo
 
 
 def test_a_refusal_is_read_while_the_client_still_sends(one: Deployed) -> None:
-    """Five times out of five, although 32 MiB were announced and the server wants none of them."""
+    """Five times out of five, although 32 MiB were announced and the server reads none of them."""
     for _ in range(5):
         answer = ask(
             "put",
@@ -300,7 +299,7 @@ def test_a_refusal_is_read_while_the_client_still_sends(one: Deployed) -> None:
 def test_progress_is_reported_while_the_upload_waits(one: Deployed) -> None:
     """The event about the first half arrives before the second half is sent.
 
-    Nobody holds events back.
+    No part of the chain buffers events.
     """
     upload = f"progress-of-{one.name}-at-a-stop"
     seen: list[dict[str, Any]] = []
@@ -336,7 +335,7 @@ def test_progress_is_reported_while_the_upload_waits(one: Deployed) -> None:
 
 
 def test_a_page_may_write_and_a_page_of_another_site_may_not(one: Deployed) -> None:
-    """Origin is compared with Host, port included: a proxy has to pass both on as they are."""
+    """Origin is compared with Host including the port: a proxy has to pass both on unchanged."""
     own = f"http://127.0.0.1:{one.port}"
     statuses = [
         ask(
@@ -348,7 +347,7 @@ def test_a_page_may_write_and_a_page_of_another_site_may_not(one: Deployed) -> N
 
 
 def test_many_more_uploads_than_cores_are_under_way_at_once(one: Deployed) -> None:
-    """Thirty clients pause in the middle; another one is served, and then they are."""
+    """Thirty clients pause in the middle. Another client is served, and then they finish."""
     begun = one.begun("raw", 2000)[0]
     with ExitStack() as stack:
         wires = [stack.enter_context(Wire(one.port)) for _ in range(30)]
@@ -361,7 +360,7 @@ def test_many_more_uploads_than_cores_are_under_way_at_once(one: Deployed) -> No
 
 
 def test_a_client_may_pause_for_longer_than_uwsgi_allows_by_default(one: Deployed) -> None:
-    """Five seconds without a byte in the middle of a body; uWSGI alone would end it after four."""
+    """Five seconds without a byte in the middle of a body; uWSGI's default ends it after four."""
     if one.name != "uWSGI":
         pytest.skip("the others wait for longer anyway")
     with Wire(one.port) as wire:
@@ -373,7 +372,7 @@ def test_a_client_may_pause_for_longer_than_uwsgi_allows_by_default(one: Deploye
 
 @pytest.mark.parametrize("name", [*SERVERS, pytest.param("nginx", marks=pytest.mark.nginx)])
 def test_a_running_upload_finishes_when_the_server_stops(name: str, tmp_path: Path) -> None:
-    """SIGTERM (for nginx SIGQUIT) in the middle; the rest is sent; 201.
+    """SIGTERM (SIGQUIT for nginx) arrives in the middle, the client sends the rest and gets 201.
 
     Then the server ends by itself.
     """
@@ -397,9 +396,9 @@ def test_a_running_upload_finishes_when_the_server_stops(name: str, tmp_path: Pa
 
 @pytest.mark.nginx
 def test_nginx_ends_an_upload_that_pauses_for_too_long(tmp_path: Path) -> None:
-    """With its limit made short.
+    """With a short limit.
 
-    The client hears 408 or the end, the server behind drops what it had.
+    The client gets 408 or the end, and the server behind it drops the draft.
     """
     need("nginx")
     (tmp_path / "temporary").mkdir()
@@ -422,9 +421,9 @@ def test_nginx_ends_an_upload_that_pauses_for_too_long(tmp_path: Path) -> None:
 
 @pytest.mark.nginx
 def test_nginx_does_not_buffer_downloads(tmp_path: Path) -> None:
-    """A reader that stops after a KiB holds the server back.
+    """A reader that stops after a KiB makes the server wait.
 
-    Its answer ends when the reader goes on. The log has its address.
+    The response ends when the reader continues. The log shows the reader's address.
     """
     need("nginx")
     (tmp_path / "temporary").mkdir()
@@ -456,8 +455,8 @@ def test_nginx_does_not_buffer_downloads(tmp_path: Path) -> None:
     assert re.search(r'192\.0\.2\.7 "GET /files/large"', server.log())
 
 
-def test_the_systemd_unit_is_one(tmp_path: Path) -> None:
-    """systemd finds nothing to say about it, with the program where this environment has it."""
+def test_the_systemd_unit_is_valid(tmp_path: Path) -> None:
+    """systemd reports no problem with it, with the path of the program replaced."""
     if shutil.which("systemd-analyze") is None:
         missing("systemd-analyze is not installed")
     unit = (DEPLOY / "sluiceway.service").read_text("utf-8")
@@ -469,8 +468,9 @@ def test_the_systemd_unit_is_one(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
-def test_the_command_in_the_systemd_unit_is_one_that_starts(tmp_path: Path) -> None:
-    """Its words, with a folder, a port and a credential of the test: it serves who has it.
+def test_the_command_in_the_systemd_unit_starts(tmp_path: Path) -> None:
+    """Its command, with a folder, a port and a credential of the test, serves clients with the
+    token.
 
     TimeoutStopSec is above --shutdown-timeout.
     """
@@ -493,7 +493,7 @@ def test_the_command_in_the_systemd_unit_is_one_that_starts(tmp_path: Path) -> N
 @pytest.mark.parametrize("app", ["asgi_app", "flask_app"])
 @pytest.mark.parametrize("given", ["nothing", "empty", "empty file", "file"])
 def test_the_apps_start_with_a_token_only(app: str, given: str, tmp_path: Path) -> None:
-    """Neither without one nor with an empty one; a file will do."""
+    """They refuse a missing and an empty token; a token file works."""
     env = {name: value for name, value in os.environ.items() if name not in ("TOKEN", "TOKEN_FILE")}
     env["DESTINATION"] = str(tmp_path / "root")
     (tmp_path / "token").write_text(TOKEN if given == "file" else "\n")

@@ -1,6 +1,6 @@
-"""What is decided from a request's head alone.
+"""What the server decides from a request's head alone, before routing.
 
-How a URL is spelled, under which name, from which page. Before any routing.
+The spelling of the URL, the host name, and the origin of the page.
 """
 
 from __future__ import annotations
@@ -35,9 +35,12 @@ PATHS = [
 
 @pytest.fixture(scope="module")
 def shut(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """A server as people start it on their own machine, with one more name and one trusted origin."""
+    """A server as users start it on their own machine, with one more host name and one allowed
+    origin.
+    """
     server = start_server(
-        tmp_path_factory.mktemp("door") / "root", "--allowed-host", "*.lan.example", "--allow-origin", PAGE
+        tmp_path_factory.mktemp("door") / "root",
+        *("--allowed-host", "*.lan.example", "--allow-origin", PAGE),
     )  # fmt: skip
     yield server
     server.stop()
@@ -130,7 +133,7 @@ def test_a_name_or_upload_id_that_is_not_utf_8_is_refused(plain: RunningServer) 
     assert "queried" not in plain.stored()
 
 
-def test_u_fffd_that_was_sent_as_such_is_a_character_like_others(plain: RunningServer) -> None:
+def test_a_sent_u_fffd_is_an_ordinary_character(plain: RunningServer) -> None:
     assert ask(plain, "PUT", "/files/fffd%EF%BF%BD", body=b"1").status == 201
     assert ask(plain, "GET", "/files/fffd%EF%BF%BD").body == b"1"
 
@@ -143,7 +146,7 @@ def test_a_control_character_in_a_key_never_means_another_object(
 ) -> None:
     """At its end, in its middle, at its beginning.
 
-    400 for every verb, and the key without it is untouched.
+    400 for every method, and the key without it stays unchanged.
     """
     assert ask(plain, "PUT", "/files/r", body=b"first").status in (200, 201)
     for key in (f"r{control}", f"{control}r", f"a{control}b", f"r/{control}"):
@@ -206,9 +209,9 @@ OURS += ["nas.lan.example", "NAS.lan.example.:{port}"]
 
 @pytest.mark.parametrize("host", EVIL)
 def test_a_rebound_name_reaches_nothing(shut: RunningServer, host: str) -> None:
-    """A page whose own name leads to this machine has an equal Origin and Host.
+    """The page's own name resolves to this machine, so its Origin equals its Host.
 
-    Only the name tells it apart.
+    Only the host name reveals it.
     """
     name = host.replace("{port}", str(shut.port))
     for path in PATHS:
@@ -245,7 +248,7 @@ def test_a_request_without_host_is_served(shut: RunningServer) -> None:
 
 
 def test_with_a_token_or_no_auth_any_host_name_is_served(serve: Serve) -> None:
-    """A rebound page knows no token; an operator who says --no-auth means it."""
+    """A rebound page does not know the token; --no-auth is the operator's explicit choice."""
     for options in (["--token", TOKEN], ["--no-auth"]):
         server = serve(*options)
         headers = {"Host": "files.example.com", "Authorization": f"Bearer {TOKEN}"}
@@ -253,7 +256,7 @@ def test_with_a_token_or_no_auth_any_host_name_is_served(serve: Serve) -> None:
         assert "without a token" not in server.log()
 
 
-def test_allowed_names_hold_with_a_token_too(serve: Serve) -> None:
+def test_allowed_hosts_are_checked_with_a_token_too(serve: Serve) -> None:
     server = serve("--token", TOKEN, "--allowed-host", "files.example.com")
     auth = {"Authorization": f"Bearer {TOKEN}"}
     for host, status in (("files.example.com", 200), ("other.example.com", 403)):
@@ -265,7 +268,7 @@ def test_allowed_names_hold_with_a_token_too(serve: Serve) -> None:
         )
 
 
-def test_the_start_says_who_can_reach_a_server_without_a_token_and_the_log_how_a_name_is_allowed(
+def test_a_start_without_a_token_prints_who_has_access(
     shut: RunningServer,
 ) -> None:
     assert "every user and program of this machine" in shut.log()
@@ -425,7 +428,7 @@ def test_a_preflight_of_an_allowed_page_is_answered_for_every_path(
 
 
 def test_a_preflight_may_ask_for_so_many_header_names(shut: RunningServer) -> None:
-    """More of them are not allowed, rather than repeated."""
+    """The server does not allow more, instead of repeating them."""
     for length, allowed in ((MOST_ASKED, True), (MOST_ASKED + 1, False)):
         names = "x" * length
         asked = ("Access-Control-Request-Method: PUT", f"Access-Control-Request-Headers: {names}")
@@ -436,7 +439,7 @@ def test_a_preflight_may_ask_for_so_many_header_names(shut: RunningServer) -> No
 def test_pages_of_other_origins_get_no_cors_headers(
     shut: RunningServer, plain: RunningServer
 ) -> None:
-    """Near misses as well; and a server without the setting says nothing to anybody."""
+    """Also near misses. A server without the setting sends no CORS headers at all."""
     asked = ("Access-Control-Request-Method: PUT",)
     for origin in (
         "https://evil.example",
@@ -458,7 +461,7 @@ def test_pages_of_other_origins_get_no_cors_headers(
     )
 
 
-def test_preflights_pass_where_a_token_is_wanted_and_refusals_can_be_read(serve: Serve) -> None:
+def test_preflights_need_no_token_and_refusals_are_readable(serve: Serve) -> None:
     """A preflight carries no token; a 401 without CORS would be a network error to the page."""
     server = serve("--token", TOKEN, "--allow-origin", PAGE + "/")
     page = f"Origin: {PAGE}"
@@ -492,8 +495,7 @@ def test_credentials_are_never_allowed_for_every_origin(serve: Serve) -> None:
 
 
 def test_every_answer_keeps_other_sites_out(plain: RunningServer) -> None:
-    """Opener, resource and content policies on pages, files, refusals, probes and what is not
-    there."""
+    """Pages, files, refusals, probes and 404s have opener, resource and content policies."""
     ask(plain, "PUT", "/files/there", body=b"1")
     for path in [*PATHS, "/files/there", "/%ff", "/files?as=zip", "/files?as=tar"]:
         for method in METHODS[:2]:
@@ -565,7 +567,7 @@ def test_a_forged_client_does_not_forge_the_log(plain: RunningServer) -> None:
 
 
 def test_a_token_from_a_file_is_not_in_the_process_list(serve: Serve, tmp_path: Path) -> None:
-    """With several workers too: each gets it, and neither command line nor environment has it."""
+    """Also with several workers: each gets it, but not in its command line or environment."""
     secret = tmp_path / "token"
     secret.write_text(TOKEN + "\n")
     for workers in ("1", "2"):

@@ -1,4 +1,4 @@
-"""A byte goes in, is kept, and comes out again: the shortest trip through every room."""
+"""One upload and one download: the shortest path through every room."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fix_server import Serve
 
 
 def test_a_stored_file_comes_back_byte_for_byte(serve: Serve) -> None:
-    """PUT, then GET: same bytes, and the digest the server computed is theirs."""
+    """PUT, then GET: the same bytes, and the server's digest matches them."""
     server = serve()
     data = bytes(range(256)) * 5000
     put = requests.put(f"{server.url}/files/a/b.bin", data=data, timeout=10)

@@ -1,6 +1,5 @@
-"""POST /files with a form.
-
-Any number of files and fields in any order, as browsers and libraries send them.
+"""POST /files with a form: any number of files and fields in any order, as browsers and libraries
+send.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ Parts = tuple[tuple[str, str | None, bytes], ...]
 
 
 def send(server: RunningServer, body: bytes, *, length: bool = True) -> Answer:
-    """The form at once, of known length or chunked."""
+    """Send the form at once, with its length or chunked."""
     return talk(
         server.port,
         form_head(len(body) if length else None) + (body if length else chunked(body, 1000)),
@@ -29,7 +28,7 @@ def send(server: RunningServer, body: bytes, *, length: bool = True) -> Answer:
 
 
 def part(lines: str, data: bytes) -> bytes:
-    """A form of one part whose head is written by hand."""
+    """A form of one part with a given head."""
     return f"--{BOUNDARY}\r\n{lines}\r\n\r\n".encode() + data + f"\r\n--{BOUNDARY}--\r\n".encode()
 
 
@@ -40,7 +39,7 @@ def test_files_and_fields_come_in_any_order(
 ) -> None:
     """Two files and two fields, in all 24 orders.
 
-    Entries in the order of the files, fields with their values.
+    Entries follow the order of the files, and fields have their values.
     """
     parts: Parts = (
         ("f", "one.txt", b"first"),
@@ -64,7 +63,7 @@ def test_files_and_fields_come_in_any_order(
 
 @pytest.mark.parametrize("size", [0, 1, 4096, 65537, (2 << 20) - 1, (2 << 20) + 1])
 def test_a_file_of_any_size_is_kept_byte_for_byte(taker: RunningServer, size: int) -> None:
-    """The stored file is the part, also at the edges of blocks and pieces."""
+    """The stored file equals the part, also at the edges of blocks."""
     data = noise(size)
     answer = send(taker, form_body(("f", "x.bin", data)))
 
@@ -73,7 +72,7 @@ def test_a_file_of_any_size_is_kept_byte_for_byte(taker: RunningServer, size: in
 
 
 def test_one_file_has_a_location_and_several_have_none(taker: RunningServer) -> None:
-    """201 either way; Location only where there is one place."""
+    """201 in both cases; Location only if there is one URL."""
     one, two = (
         send(taker, form_body(("f", "a", b"1"))),
         send(taker, form_body(("f", "a", b"1"), ("f", "b", b"2"))),
@@ -84,7 +83,7 @@ def test_one_file_has_a_location_and_several_have_none(taker: RunningServer) -> 
 
 
 def test_files_of_the_same_name_are_all_kept(taker: RunningServer) -> None:
-    """<input multiple> sends one name again and again; the files may be called the same too."""
+    """<input multiple> repeats one field name; the files may have the same name too."""
     files = [("files", "same.txt", str(number).encode()) for number in range(20)]
     entries = send(taker, form_body(*files)).json()["files"]
 
@@ -116,7 +115,7 @@ def test_an_empty_file_input_is_ignored(taker: RunningServer) -> None:
 
 
 def test_an_empty_file_is_a_file(taker: RunningServer) -> None:
-    """It has a name, so somebody chose it."""
+    """It has a name, so a user chose it."""
     (entry,) = send(taker, form_body(("f", "empty.txt", b""))).json()["files"]
 
     assert (entry["filename"], entry["size"], (taker.root / entry["key"]).read_bytes()) == (
@@ -145,9 +144,10 @@ def test_an_empty_file_is_a_file(taker: RunningServer) -> None:
 def test_coded_parts_are_decoded_on_the_way_in(
     taker: RunningServer, coding: str, encoded: bytes
 ) -> None:
-    """curl's encoder= and old senders: what rests are the file's own bytes."""
+    """curl's encoder= and old clients: the server stores the file's own bytes."""
     data = part(
-        f'Content-Disposition: form-data; name="f"; filename="x"\r\nContent-Transfer-Encoding: {coding}',
+        'Content-Disposition: form-data; name="f"; filename="x"\r\n'
+        f"Content-Transfer-Encoding: {coding}",
         encoded,
     )
     answer = send(taker, data)
@@ -172,7 +172,7 @@ def test_coded_parts_are_decoded_on_the_way_in(
     ],
 )
 def test_names_arrive_as_browsers_send_them(taker: RunningServer, sent: str, kept: str) -> None:
-    """Raw UTF-8, nothing but the quote and line ends escaped, folders dropped."""
+    """Raw UTF-8 with only the quote and line ends escaped; folders are dropped."""
     (entry,) = send(taker, form_body(("f", sent, b"x"))).json()["files"]
 
     assert entry["filename"] == kept
@@ -188,7 +188,7 @@ def test_names_arrive_as_browsers_send_them(taker: RunningServer, sent: str, kep
 def test_an_extended_filename_never_wins(taker: RunningServer, order: str, extended: str) -> None:
     """RFC 7578 4.2 forbids filename* in forms.
 
-    The plain name counts, whatever the other one says.
+    The plain name counts, even if filename* differs.
     """
     body = part(f'Content-Disposition: form-data; name="f"; {order.format(extended)}', b"x")
     answer = send(taker, body)
@@ -199,7 +199,7 @@ def test_an_extended_filename_never_wins(taker: RunningServer, order: str, exten
 
 
 def test_a_nested_form_is_refused_in_words(taker: RunningServer) -> None:
-    """multipart/mixed inside a part: 4xx that names the thing, and nothing stored."""
+    """multipart/mixed inside a part: a 4xx that names it, and nothing is stored."""
     inner = b'--in\r\nContent-Disposition: file; filename="a"\r\n\r\nx\r\n--in--\r\n'
     before = taker.stored()
     body = part(
@@ -225,10 +225,11 @@ def test_a_nested_form_is_refused_in_words(taker: RunningServer) -> None:
 def test_an_unreadable_form_is_refused_before_its_body(
     taker: RunningServer, content_type: str
 ) -> None:
-    """No boundary, no form-data: the answer comes although not one byte of the body was sent."""
+    """No boundary, or no form-data: the response arrives before one byte of the body is sent."""
     answer = talk(
         taker.port,
-        f"POST /files HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type}\r\nContent-Length: 1000\r\n\r\n".encode(),
+        f"POST /files HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type}\r\n"
+        "Content-Length: 1000\r\n\r\n".encode(),
     )
 
     assert answer.status in (400, 415)
@@ -236,9 +237,9 @@ def test_an_unreadable_form_is_refused_before_its_body(
 
 
 def test_a_form_that_turns_bad_stores_nothing_of_it(taker: RunningServer) -> None:
-    """Two good files and then a part without a name.
+    """Two good files, then a part without a name.
 
-    400, and the good ones are not there either.
+    400, and the good files are not stored either.
     """
     before = taker.stored()
     good = form_body(("f", "a.bin", noise(100_000)), ("f", "b.bin", noise(3 << 20)))
@@ -256,9 +257,9 @@ def test_a_form_that_turns_bad_stores_nothing_of_it(taker: RunningServer) -> Non
 
 @pytest.mark.parametrize("name", NAMES)
 def test_folders_from_a_browser_are_kept_in_the_key(ways: Mapping[str, Way], name: str) -> None:
-    """Of a form and of ?name=, alone, through a gateway and mounted.
+    """From a form and from ?name=, alone, through a gateway and mounted.
 
-    Two files of one name lie in two folders.
+    Two files of one name are stored in two folders.
     """
     way = ways[name]
     before = way.stored()
@@ -281,7 +282,7 @@ def test_a_name_in_the_query_keeps_its_folders(taker: RunningServer) -> None:
 
 
 def test_a_template_puts_folders_where_it_has_the_name(serve: Serve) -> None:
-    """Without an id each file of a folder has its own key all the same.
+    """Without an id, each file of a folder still has its own key.
 
     A key that is too deep or too long is refused.
     """

@@ -1,4 +1,4 @@
-"""GET /files: what is there, in key order, page by page; never anything unfinished."""
+"""GET /files: stored objects in key order, page by page, and never an unfinished one."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def listing(server: RunningServer, **asked: object) -> tuple[list[str], str | No
 
 
 def test_everything_is_listed_in_key_order(full: RunningServer) -> None:
-    """Files and folders mixed; each entry leads to its bytes."""
+    """Files and folders mixed; each entry's URL returns its bytes."""
     assert listing(full) == (sorted(KEYS), None)
     for entry in requests.get(f"{full.url}/files", timeout=10).json()["files"]:
         assert sorted(entry) == [
@@ -85,12 +85,12 @@ def test_a_prefix_selects(full: RunningServer) -> None:
 
 @pytest.mark.parametrize("limit", ["0", "1001", "-1", "1e3", "x", "", "٣", "9" * 50])
 def test_an_invalid_limit_is_refused(full: RunningServer, limit: str) -> None:
-    """400 in words, not a guess."""
+    """400 with a text; the server does not guess."""
     assert requests.get(f"{full.url}/files", params={"limit": limit}, timeout=10).status_code == 400
 
 
 def test_unfinished_uploads_are_never_listed(serve: Serve) -> None:
-    """While the body comes, and after it was cut, the listing is empty."""
+    """The listing is empty while the body arrives, and after it was cut."""
     server = serve()
     with Wire(server.port) as wire:
         wire.send(head("PUT", "/files/coming", "Content-Length: 1000000") + bytes(500_000))
@@ -104,9 +104,9 @@ def test_unfinished_uploads_are_never_listed(serve: Serve) -> None:
 
 
 def test_listing_while_everything_changes_never_fails(full: RunningServer) -> None:
-    """Objects that come and go between two looks are in the listing or not.
+    """An object that appears or disappears during the listing is in it or not.
 
-    Nothing else happens.
+    It has no other effect.
     """
     stop = threading.Event()
 
@@ -141,9 +141,9 @@ def test_options_lists_the_methods_of_a_path(full: RunningServer) -> None:
 
 
 def test_unlistable_files_are_counted_and_logged_once(serve: Serve) -> None:
-    """Names that are no UTF-8 and what is no file, put there by other means.
+    """Another program stored names that are not UTF-8, and entries that are not files.
 
-    Counted, named, escaped, and the rest is listed.
+    They are counted, named and escaped, and all others are listed.
     """
     server = serve()
     root = os.fsencode(server.root)

@@ -1,7 +1,4 @@
-"""--max-size.
-
-A body that is too large is refused as soon as that is known, and exactly the limit passes.
-"""
+"""--max-size: the server accepts exactly the limit, and refuses more as soon as it knows."""
 
 from __future__ import annotations
 
@@ -40,7 +37,7 @@ def test_exactly_the_limit_passes(limited: RunningServer) -> None:
 
 
 def test_a_known_length_over_the_limit_is_refused_before_the_body(limited: RunningServer) -> None:
-    """413 names the limit, although not one byte of the body was sent."""
+    """413 names the limit before one byte of the body is sent."""
     for target in ("/files/x", "/files?name=x"):
         with Wire(limited.port) as wire:
             wire.send(
@@ -57,9 +54,9 @@ def test_a_known_length_over_the_limit_is_refused_before_the_body(limited: Runni
 
 
 def test_one_byte_over_the_limit_fails(limited: RunningServer) -> None:
-    """However it comes: chunked, or in one or two files of a form.
+    """Chunked, or in one or two files of a form.
 
-    The limit is named, nothing is stored.
+    The error names the limit, and nothing is stored.
     """
     data = noise(LIMIT + 1)
     forms = [
@@ -81,7 +78,7 @@ def test_one_byte_over_the_limit_fails(limited: RunningServer) -> None:
 
 @pytest.mark.parametrize("form", [False, True])
 def test_a_body_without_length_is_refused_midway(limited: RunningServer, form: bool) -> None:
-    """The answer comes while the client still sends, and the draft is gone."""
+    """The response arrives while the client still sends, and the draft is removed."""
     begin = form_begun(("f", "x", b"")) if form else b""
     with Wire(limited.port) as wire:
         wire.send(
@@ -102,7 +99,7 @@ def test_a_body_without_length_is_refused_midway(limited: RunningServer, form: b
     assert limited.stored() == {}
 
 
-def test_a_limit_of_nothing_takes_empty_files(serve: Serve) -> None:
+def test_a_limit_of_zero_accepts_empty_files(serve: Serve) -> None:
     """0 is a limit like any other."""
     server = serve("--max-size", "0")
 

@@ -55,7 +55,7 @@ def ask(way: Way, method: str, path: str) -> requests.Response:
 def test_the_right_way_is_named(
     ways: Mapping[str, Way], name: str, method: str, path: str, status: int, named: list[str]
 ) -> None:
-    """With the prefix the service is mounted under; nothing is stored on the way."""
+    """With the prefix of the mounted service; nothing is stored."""
     way = ways[name]
     before = way.stored()
     answer = ask(way, method, path)
@@ -73,7 +73,7 @@ def test_the_right_way_is_named(
 
 
 def test_the_lines_people_type(ways: Mapping[str, Way], tmp_path: Path) -> None:
-    """curl -T f /files and curl -F file=@f /files/: the answer's text is the line that works."""
+    """curl -T f /files and curl -F file=@f /files/: the error text is the command that works."""
     need("curl")
     (tmp_path / "f").write_bytes(b"x")
     way = ways["alone"]

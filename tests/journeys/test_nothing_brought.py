@@ -1,6 +1,6 @@
-"""What brings no file is no success.
+"""A request without a file is not a success.
 
-Forms without one, pages' forms that cannot carry one, orders nobody may give here.
+Forms without a file, pages' forms that cannot carry one, import requests that are not allowed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ EMPTY = {
 @pytest.mark.parametrize("kind", EMPTY)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_form_without_a_file_is_refused(ways: Mapping[str, Way], name: str, kind: str) -> None:
-    """422 and not 201: whoever sent it believes that a file is there."""
+    """422 and not 201: the sender believes that a file is stored."""
     answer = requests.post(f"{ways[name].url}/files", data=EMPTY[kind], headers=FORM, timeout=10)
 
     assert (answer.status_code, answer.json()["code"]) == (422, "missing-field")
@@ -42,8 +42,8 @@ def test_a_form_without_a_file_is_refused(ways: Mapping[str, Way], name: str, ki
     assert "Location" not in answer.headers
 
 
-def test_a_gateway_needs_no_request_for_it(gateway: Gateway) -> None:
-    """The backend hears nothing of a form without a file."""
+def test_a_gateway_refuses_it_without_a_request_to_the_backend(gateway: Gateway) -> None:
+    """The backend gets no request for a form without a file."""
     with Peer(takes) as peer:
         server = gateway(f"{peer.url}/files")
         assert (
@@ -59,8 +59,9 @@ def test_a_gateway_needs_no_request_for_it(gateway: Gateway) -> None:
 def test_a_file_in_front_of_the_first_boundary_is_not_passed_over(
     ways: Mapping[str, Way], name: str
 ) -> None:
-    """A misspelled first boundary makes its part a preamble, which mail's rules would drop in
-    silence."""
+    """A misspelled first boundary turns its part into a preamble, which the rules for mail drop
+    silently.
+    """
     way = ways[name]
     before = way.stored()
     body = form_body(("f", "lost.txt", b"the file"), ("g", "kept.txt", b"another")).replace(
@@ -73,7 +74,9 @@ def test_a_file_in_front_of_the_first_boundary_is_not_passed_over(
 
 
 @pytest.mark.parametrize("space", [b"\r\n", b" \t\r\n\r\n"])
-def test_white_space_in_front_is_none(ways: Mapping[str, Way], space: bytes) -> None:
+def test_white_space_before_the_first_boundary_is_ignored(
+    ways: Mapping[str, Way], space: bytes
+) -> None:
     """Some clients write an empty line first."""
     answer = requests.post(
         f"{ways['alone'].url}/files",
@@ -99,7 +102,9 @@ PAGES = {
 def test_a_form_without_enctype_is_refused_with_the_missing_attribute(
     ways: Mapping[str, Way], name: str, page: str, kind: str
 ) -> None:
-    """It sends the file's name and none of its bytes; what it sent must not pass for the file."""
+    """It sends the file's name and none of its bytes; the server must not store the name as the
+    file.
+    """
     way = ways[name]
     before = way.stored()
     answer = requests.post(
@@ -115,8 +120,7 @@ def test_a_form_without_enctype_is_refused_with_the_missing_attribute(
 
 
 def test_a_file_that_curl_labels_as_a_form_is_stored(ways: Mapping[str, Way]) -> None:
-    """curl --data-binary says application/x-www-form-urlencoded of everything, and navigates
-    nowhere."""
+    """curl --data-binary labels every body application/x-www-form-urlencoded, and is not a page."""
     headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "*/*"}
     answer = requests.post(
         f"{ways['alone'].url}/files?name=a.bin", data=b"bytes", headers=headers, timeout=10
@@ -138,7 +142,7 @@ ORDERS = [
 def test_an_import_request_is_not_stored_where_imports_are_off(
     ways: Mapping[str, Way], name: str, chunks: bool, order: str
 ) -> None:
-    """403 that says how it is allowed, and how the JSON itself would be stored."""
+    """403 says how to allow imports, and how to store the JSON itself."""
     way = ways[name]
     before = way.stored()
     data = iter([order[:5].encode(), order[5:].encode()]) if chunks else order
@@ -169,7 +173,7 @@ OTHER = {
 def test_other_json_is_a_file_byte_for_byte(
     ways: Mapping[str, Way], kind: str, chunks: bool
 ) -> None:
-    """It had to be looked at first; not a byte of it is lost by that."""
+    """The server inspects it first, and loses no byte of it."""
     way, data = ways["alone"], OTHER[kind]
     framing, body = (
         ("Transfer-Encoding: chunked", chunked(data, 9000))
@@ -184,8 +188,8 @@ def test_other_json_is_a_file_byte_for_byte(
     assert way.read(answer.json()["files"][0]["key"]) == data
 
 
-def test_an_order_under_a_name_is_a_file(ways: Mapping[str, Way]) -> None:
-    """?name= says that it is one."""
+def test_an_import_request_with_a_name_is_a_file(ways: Mapping[str, Way]) -> None:
+    """?name= makes it a file."""
     headers = {"Content-Type": "application/json"}
     answer = requests.post(
         f"{ways['alone'].url}/files?name=order.json", data=ORDERS[0], headers=headers, timeout=10
@@ -195,7 +199,7 @@ def test_an_order_under_a_name_is_a_file(ways: Mapping[str, Way]) -> None:
 
 
 def test_truncated_json_is_not_stored(ways: Mapping[str, Way]) -> None:
-    """A body that ends before its length is still a cut one."""
+    """A body that ends before its length is an error here too."""
     way = ways["alone"]
     before = way.stored()
     with Wire(way.port) as wire:
@@ -212,9 +216,9 @@ def test_truncated_json_is_not_stored(ways: Mapping[str, Way]) -> None:
     "kind", ["image/*", "*/*", "application/octet-stream", "nonsense", "a/b\x80"]
 )
 def test_an_invalid_type_is_guessed_from_the_name(ways: Mapping[str, Way], kind: str) -> None:
-    """A wildcard asks for types and is none.
+    """A wildcard is a request for types, not a type.
 
-    The name says more, by PUT, by POST and in a form's part.
+    The server uses the name instead, by PUT, by POST and in a form's part.
     """
     way, headers = ways["alone"], {"Content-Type": kind.encode("latin-1")}
     put = requests.put(f"{way.url}/files/typed.png", data=noise(10), headers=headers, timeout=10)
@@ -234,8 +238,7 @@ def test_an_invalid_type_is_guessed_from_the_name(ways: Mapping[str, Way], kind:
 
 
 def test_the_uploaders_charset_is_kept_and_none_is_added(ways: Mapping[str, Way]) -> None:
-    """A text in windows-1252 is not served as UTF-8, and a text without a charset is
-    given none."""
+    """A text in windows-1252 is not served as UTF-8, and a text without a charset gets none."""
     url = f"{ways['alone'].url}/files"
     for content_type in ("text/csv; charset=windows-1252", "text/csv", "text/plain;charset=utf-8"):
         requests.put(

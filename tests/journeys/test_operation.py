@@ -1,7 +1,5 @@
-"""Running it.
-
-Settings from four places, closed by default, tokens on every path, a bounded stop, workers, the
-log.
+"""Operation: settings from four places, secure defaults, tokens on every path, a bounded stop,
+workers, the log.
 """
 
 from __future__ import annotations
@@ -33,7 +31,7 @@ PIECE = 60_000
 def run(
     *options: str, cwd: Path, env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """The command to its end: for starts that must fail."""
+    """Run the command to its end, for starts that must fail."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("SLUICEWAY_")}
     command = [sys.executable, "-m", "sluiceway", "serve", *options]
     return subprocess.run(
@@ -42,7 +40,7 @@ def run(
 
 
 def limit_of(server: RunningServer) -> int:
-    """The --max-size a server works with, as it tells a client that is over it."""
+    """The --max-size of a server, from its error response to a client above it."""
     answer = requests.put(f"{server.url}/files/over", data=b"x" * 1000, timeout=10)
     assert answer.status_code == 413
     limit: int = answer.json()["limit"]
@@ -55,7 +53,7 @@ def limit_of(server: RunningServer) -> int:
 def test_a_flag_beats_a_variable_beats_the_file_beats_the_default(
     serve: Serve, tmp_path: Path
 ) -> None:
-    """One setting in all places; the nearest to the person who types wins."""
+    """One setting in all places: the more specific place wins."""
     (tmp_path / "sluiceway.toml").write_text("max_size = 300\n")
     (tmp_path / "other.toml").write_text("max-size = '400B'\nmemory_budget = '16MiB'\n")
     variable = {"SLUICEWAY_MAX_SIZE": "200"}
@@ -154,7 +152,7 @@ BAD += [
 def test_an_unusable_setting_is_reported_and_nothing_starts(
     tmp_path: Path, options: list[str], env: dict[str, str], config: str, named: str
 ) -> None:
-    """Exit code 2, its name in the last line, no traceback, no address."""
+    """Exit code 2 and its name in the last line; no traceback, no address."""
     if config:
         (tmp_path / "sluiceway.toml").write_text(config)
     ended = run(*options, cwd=tmp_path, env=env)
@@ -171,7 +169,7 @@ def test_an_unusable_setting_is_reported_and_nothing_starts(
 @pytest.mark.parametrize("mode", [0o664, 0o646, 0o666])
 @pytest.mark.parametrize("name", ["sluiceway.toml", "token"])
 def test_a_file_that_others_can_write_to_sets_nothing(tmp_path: Path, name: str, mode: int) -> None:
-    """Whoever can change it could open the server, or send its files elsewhere."""
+    """Another user could open the server, or send its files elsewhere."""
     path = tmp_path / name
     path.write_text("port = 0" if name == "sluiceway.toml" else TOKEN)
     path.chmod(mode)
@@ -180,7 +178,7 @@ def test_a_file_that_others_can_write_to_sets_nothing(tmp_path: Path, name: str,
 
 
 def test_a_port_in_use_is_reported_in_one_line(tmp_path: Path) -> None:
-    """Which one, and what to do."""
+    """The line names the port and what to do."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         ended = run("--port", str(port), cwd=tmp_path)
@@ -194,8 +192,8 @@ def test_a_port_in_use_is_reported_in_one_line(tmp_path: Path) -> None:
 # Closed by default
 
 
-def test_anyone_is_let_in_only_when_asked_for(serve: Serve) -> None:
-    """Beyond loopback with a token, or with --no-auth, which the server prints."""
+def test_access_without_a_token_must_be_explicit(serve: Serve) -> None:
+    """Beyond loopback the server needs a token or --no-auth, which it prints."""
     secured = serve("--host", "0.0.0.0", "--token", TOKEN)
     assert requests.get(f"http://127.0.0.1:{secured.port}/files", timeout=10).status_code == 401
     opened = serve("--host", "0.0.0.0", "--no-auth")
@@ -232,8 +230,8 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> object:
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_the_token_is_asked_for_on_every_path_and_verb(locked: RunningServer, path: str) -> None:
-    """No token, a wrong one, a broken header: 401 with both ways to give it; nothing happens."""
+def test_every_path_and_method_requires_the_token(locked: RunningServer, path: str) -> None:
+    """No token, a wrong one, a broken header: 401 with both ways to send it, and no effect."""
     basic = base64.b64encode(b"user:wrong").decode()
     for method in METHODS:
         for given in (
@@ -264,7 +262,7 @@ def test_the_token_is_asked_for_on_every_path_and_verb(locked: RunningServer, pa
 
 @pytest.mark.parametrize("given", ["bearer", "basic", "basic-no-user", "BEARER"])
 def test_the_token_opens_every_path(locked: RunningServer, given: str) -> None:
-    """As a bearer token, or as a password with any user."""
+    """As a bearer token, or as a password with any user name."""
     secret = {
         "bearer": f"Bearer {TOKEN}",
         "BEARER": f"BEARER {TOKEN}",
@@ -288,8 +286,8 @@ def test_the_token_opens_every_path(locked: RunningServer, given: str) -> None:
     )
 
 
-def test_a_refusal_for_want_of_a_token_comes_before_the_body(locked: RunningServer) -> None:
-    """Nobody without the token can make the server read."""
+def test_a_missing_token_is_refused_before_the_body(locked: RunningServer) -> None:
+    """Without the token, no client can make the server read a body."""
     with Wire(locked.port) as wire:
         wire.send(head("PUT", "/files/x", "Content-Length: 1000000000", "Expect: 100-continue"))
         answer = wire.answer()
@@ -297,8 +295,8 @@ def test_a_refusal_for_want_of_a_token_comes_before_the_body(locked: RunningServ
     assert (answer.status, answer.interim) == (401, [])
 
 
-def test_probes_are_open_and_tell_nothing(locked: RunningServer) -> None:
-    """/healthz and /readyz want no token."""
+def test_probes_need_no_token(locked: RunningServer) -> None:
+    """/healthz and /readyz need no token."""
     for path in ("/healthz", "/readyz"):
         answer = requests.get(locked.url + path, timeout=10)
         assert (answer.status_code, answer.text) == (200, "ok\n")
@@ -309,7 +307,7 @@ def test_probes_are_open_and_tell_nothing(locked: RunningServer) -> None:
 def test_a_server_that_could_not_store_is_not_ready(
     serve: Serve, mount: Mount, tmp_path: Path
 ) -> None:
-    """A full disk: alive, but no more uploads, please."""
+    """On a full disk the server is alive and not ready."""
     root = mount("tmpfs", tmp_path / "full", "size=1m")
     server = serve(root=root)
     assert requests.get(f"{server.url}/readyz", timeout=10).status_code == 200
@@ -345,9 +343,9 @@ def test_a_server_that_could_not_store_is_not_ready(
 def test_pages_of_other_sites_cannot_write_here(
     taker: RunningServer, headers: dict[str, str], allowed: bool
 ) -> None:
-    """A browser that is logged in must not be used against its user.
+    """A page must not misuse a browser that is logged in.
 
-    Programs are not in the way.
+    Programs are not affected.
     """
     sent = {name: value.replace("{own}", taker.url) for name, value in headers.items()}
     key = f"csrf/{abs(hash(str(headers)))}"
@@ -366,8 +364,8 @@ def test_pages_of_other_sites_cannot_write_here(
 # Stopping
 
 
-def test_an_upload_under_way_may_end_after_sigterm(serve: Serve) -> None:
-    """Within --shutdown-timeout the sender gets its answer; new connections are refused.
+def test_a_running_upload_finishes_after_sigterm(serve: Serve) -> None:
+    """Within --shutdown-timeout the sender gets its response, and new connections are refused.
 
     The exit code is 0.
     """
@@ -385,8 +383,8 @@ def test_an_upload_under_way_may_end_after_sigterm(serve: Serve) -> None:
     assert server.drafts() == []
 
 
-def test_beyond_the_drain_uploads_are_cut_and_discarded(serve: Serve) -> None:
-    """A sender that never ends does not keep the server.
+def test_uploads_beyond_the_shutdown_timeout_are_discarded(serve: Serve) -> None:
+    """A sender that never ends does not delay the stop for ever.
 
     Nothing is stored, no draft stays, the exit code is 0.
     """
@@ -406,12 +404,10 @@ def test_beyond_the_drain_uploads_are_cut_and_discarded(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_idle_connections_and_watchers_of_nothing_do_not_hold_a_stop_up(
-    serve: Serve, workers: int
-) -> None:
-    """Kept alive and silent, half a head sent, waiting for an upload to begin.
+def test_idle_connections_and_watchers_do_not_delay_a_stop(serve: Serve, workers: int) -> None:
+    """Idle keep-alive connections, half a head, watchers of an upload that has not begun.
 
-    They end at once, whatever --shutdown-timeout says.
+    They end at once, for any --shutdown-timeout.
     """
     server = serve("--shutdown-timeout", "25", "--workers", str(workers))
     with Wire(server.port) as idle, Wire(server.port) as half, Wire(server.port) as watcher:
@@ -436,7 +432,7 @@ def _refused(port: int) -> bool:
 
 @pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGTERM])
 def test_an_idle_server_stops_at_once(serve: Serve, sig: int) -> None:
-    """Ctrl-C and SIGTERM alike: exit code 0, no noise."""
+    """Ctrl-C and SIGTERM alike: exit code 0, no error output."""
     server = serve("--shutdown-timeout", "25")
 
     assert server.stop(sig, timeout=10) == 0
@@ -447,9 +443,9 @@ def test_an_idle_server_stops_at_once(serve: Serve, sig: int) -> None:
 
 
 def test_a_restart_removes_leftovers_of_a_killed_server(serve: Serve, tmp_path: Path) -> None:
-    """kill -9 in the middle of an upload: nothing visible.
+    """kill -9 in the middle of an upload leaves nothing visible.
 
-    The next start removes the orphan, and no live draft of another.
+    The next start removes the orphan, and no live draft of another server.
     """
     root = tmp_path / "shared"
     killed, living = serve(root=root), serve(root=root)
@@ -473,9 +469,9 @@ def test_a_restart_removes_leftovers_of_a_killed_server(serve: Serve, tmp_path: 
 
 
 def test_two_servers_share_a_root(serve: Serve, tmp_path: Path) -> None:
-    """What one stores the other serves; a key is created once, whoever is asked.
+    """Each serves what the other stores. A key is created once, by either server.
 
-    An update is not lost.
+    No update is lost.
     """
     root = tmp_path / "shared"
     servers = [serve(root=root), serve(root=root)]
@@ -507,9 +503,9 @@ def test_two_servers_share_a_root(serve: Serve, tmp_path: Path) -> None:
 
 
 def test_a_killed_worker_is_replaced_and_its_uploads_fail_visibly(serve: Serve) -> None:
-    """--workers 2: one dies with an upload in hand.
+    """--workers 2: one dies during an upload.
 
-    The other goes on, a new one comes, the watcher hears that it failed.
+    The other continues, a new one starts, and the watcher sees the failure.
     """
     server = serve("--workers", "2")
     upload = "w" * 30
@@ -561,9 +557,9 @@ def _state(server: RunningServer, upload: str) -> str:
 
 
 def test_the_access_log_has_no_secrets(serve: Serve) -> None:
-    """Client, method, path, status, bytes, seconds, where they went.
+    """Client, method, path, status, bytes, seconds and their parts.
 
-    No query, no token, no control byte as such.
+    No query, no token, no raw control byte.
     """
     server = serve("--token", TOKEN)
     auth = {"Authorization": f"Bearer {TOKEN}"}

@@ -1,6 +1,6 @@
 """If-None-Match and If-Match on PUT.
 
-Nobody overwrites what they have not seen, however many try at once.
+No client overwrites a version that it has not seen, even when many try at the same time.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def test_create_only_creates_once(taker: RunningServer) -> None:
 
 
 def test_if_match_replaces_the_version_it_names(taker: RunningServer) -> None:
-    """The right tag: 200 and a new tag; the old tag does not work twice."""
+    """The right tag: 200 and a new tag; the old tag does not work again."""
     tag = put(taker, "match", b"one").headers["ETag"]
     right = put(taker, "match", b"two", If_Match=f'"other", {tag}')
     again = put(taker, "match", b"three", If_Match=tag)
@@ -41,7 +41,7 @@ def test_if_match_replaces_the_version_it_names(taker: RunningServer) -> None:
 
 @pytest.mark.parametrize("wrong", ['"nope"', '"a", "b"', "W/{}", "unquoted"])
 def test_if_match_with_another_tag_changes_nothing(taker: RunningServer, wrong: str) -> None:
-    """Another tag, or the right one marked weak, is 412 (400 when it is no tag at all)."""
+    """Another tag, or the right one marked weak, is 412 (400 if it is not a tag)."""
     tag = put(taker, "wrong", b"kept").headers["ETag"]
     answer = put(taker, "wrong", b"lost", If_Match=wrong.format(tag))
 
@@ -50,7 +50,7 @@ def test_if_match_with_another_tag_changes_nothing(taker: RunningServer, wrong: 
 
 
 def test_if_match_star_wants_something_there(taker: RunningServer) -> None:
-    """* matches any version and no absence."""
+    """* matches any version, but not a missing object."""
     missing = put(taker, "star", b"x", If_Match="*")
     assert missing.status_code == 412
     assert not (taker.root / "star").exists()
@@ -69,9 +69,9 @@ def test_if_unmodified_since_guards_too(taker: RunningServer) -> None:
 
 
 def race(server: RunningServer, key: str, *fields: str) -> list[int]:
-    """Uploads that are all under way before any of them can end; each brings a body of its own.
+    """Uploads with different bodies that all run before any of them can end.
 
-    Their statuses.
+    Returns their statuses.
     """
     wires = [Wire(server.port) for _ in range(CONTENDERS)]
     try:
@@ -94,9 +94,9 @@ def race(server: RunningServer, key: str, *fields: str) -> list[int]:
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_of_many_creators_one_wins(serve: Serve, workers: str) -> None:
-    """20 create-only uploads to one key, all let in.
+    """20 create-only uploads to one key run at the same time.
 
-    One 201, the others 412, and the winner's bytes rest.
+    One gets 201, the others 412, and the winner's bytes are stored.
     """
     server = serve("--workers", workers)
     for number in range(3):
@@ -123,7 +123,9 @@ def test_of_many_replacers_one_wins(serve: Serve, workers: str) -> None:
 
 
 def test_without_a_condition_the_last_one_wins_whole(serve: Serve) -> None:
-    """Plain PUTs at once: all succeed, and what rests is one of the bodies, never a mixture."""
+    """Plain PUTs at the same time: all succeed, and the stored bytes are one of the bodies, never a
+    mixture.
+    """
     server = serve()
     statuses = race(server, "plain")
 

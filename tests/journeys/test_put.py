@@ -1,4 +1,4 @@
-"""PUT /files/{key}: raw bodies of every size and framing rest as they were sent."""
+"""PUT /files/{key}: raw bodies of every size and framing are stored as they were sent."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_body_of_known_length_is_kept_byte_for_byte(taker: RunningServer, size
 @pytest.mark.parametrize("size", EDGES)
 @pytest.mark.parametrize("piece", [1 << 16, 65537, 300_000])
 def test_a_chunked_body_is_kept_byte_for_byte(taker: RunningServer, size: int, piece: int) -> None:
-    """Chunked, whatever the size of the chunks: the same."""
+    """The same holds for chunks of any size."""
     data = noise(size)
     pieces: Iterator[bytes] = (data[at : at + piece] for at in range(0, size, piece))
     answer = requests.put(f"{taker.url}/files/chunked/{size}-{piece}", data=pieces, timeout=30)
@@ -64,7 +64,7 @@ def test_a_chunked_body_is_kept_byte_for_byte(taker: RunningServer, size: int, p
 
 
 def test_a_body_that_comes_byte_by_byte_is_kept(taker: RunningServer) -> None:
-    """A sender of one-byte chunks, each in a packet of its own, is a sender like any other."""
+    """A client may send one-byte chunks, each in a packet of its own."""
     data = noise(300)
     with Wire(taker.port) as wire:
         wire.send(head("PUT", "/files/bytewise", "Transfer-Encoding: chunked"))
@@ -79,7 +79,7 @@ def test_a_body_that_comes_byte_by_byte_is_kept(taker: RunningServer) -> None:
 def test_sizes_change_on_the_way_from_slow_to_fast_and_back(taker: RunningServer) -> None:
     """Small pieces, then large ones, then small ones again.
 
-    The writer changes its ways, the bytes do not.
+    The writer changes its method, and the bytes stay right.
     """
     pieces = [
         noise(n, seed)
@@ -112,7 +112,7 @@ def test_the_answer_names_the_entry(taker: RunningServer) -> None:
 
 
 def test_a_second_put_replaces_and_says_so(taker: RunningServer) -> None:
-    """200 instead of 201, new bytes, nothing left of the old ones."""
+    """200 instead of 201, new bytes, and no rest of the old ones."""
     first = requests.put(f"{taker.url}/files/again", data=b"a longer first version", timeout=10)
     second = requests.put(f"{taker.url}/files/again", data=b"second", timeout=10)
 
@@ -122,7 +122,7 @@ def test_a_second_put_replaces_and_says_so(taker: RunningServer) -> None:
 
 
 def test_a_composed_and_a_decomposed_name_are_one_object(taker: RunningServer) -> None:
-    """macOS types é in two characters, everybody else in one: both find the same object."""
+    """macOS writes é as two characters, other systems as one: both find the same object."""
     put = requests.put(f"{taker.url}/files/cafe%CC%81", data=b"x", timeout=10)
     again = requests.put(f"{taker.url}/files/caf%C3%A9", data=b"y", timeout=10)
 
@@ -133,7 +133,7 @@ def test_a_composed_and_a_decomposed_name_are_one_object(taker: RunningServer) -
 
 
 def test_a_key_stored_decomposed_by_others_is_served(taker: RunningServer) -> None:
-    """A file whose name we would have composed is found under the name it has."""
+    """Another program stored a file under a decomposed name: the server finds it by that name."""
     (taker.root / "other\u0301.txt").write_text("theirs")
     listed = requests.get(f"{taker.url}/files?prefix=othe", timeout=10).json()["files"]
 
@@ -144,7 +144,7 @@ def test_a_key_stored_decomposed_by_others_is_served(taker: RunningServer) -> No
 def test_a_part_of_a_file_is_refused(taker: RunningServer) -> None:
     """curl -C sends only the tail, with Content-Range.
 
-    Stored as the whole file it would be corruption.
+    Stored as the whole file, it would be corruption.
     """
     answer = talk(
         taker.port,
@@ -157,7 +157,7 @@ def test_a_part_of_a_file_is_refused(taker: RunningServer) -> None:
 
 
 def test_a_coded_body_is_refused(taker: RunningServer) -> None:
-    """Content-Encoding: gzip would be stored as something else than was meant: 415."""
+    """Content-Encoding: gzip gets 415, because the stored bytes would not be the file."""
     answer = talk(
         taker.port,
         head("PUT", "/files/coded", "Content-Encoding: gzip", "Content-Length: 5") + b"12345",
@@ -174,7 +174,7 @@ def test_without_a_length_the_body_is_empty(taker: RunningServer) -> None:
 
 
 def test_a_connection_is_used_again_after_an_upload(taker: RunningServer) -> None:
-    """Keep-alive: uploads of both framings, an answer of each kind, one connection."""
+    """Keep-alive: uploads of both framings and several responses on one connection."""
     with Wire(taker.port) as wire:
         for number in range(3):
             wire.send(
@@ -197,7 +197,7 @@ def test_a_connection_is_used_again_after_an_upload(taker: RunningServer) -> Non
 
 
 def test_uploads_beside_each_other_do_not_mix(taker: RunningServer) -> None:
-    """Ten bodies that arrive interleaved, piece by piece, are ten files."""
+    """Ten bodies whose pieces arrive interleaved become ten files."""
     wires = [Wire(taker.port) for _ in range(10)]
     try:
         for number, wire in enumerate(wires):
@@ -214,7 +214,7 @@ def test_uploads_beside_each_other_do_not_mix(taker: RunningServer) -> None:
 
 
 def test_no_draft_is_left(serve: Serve, tmp_path: Path) -> None:
-    """After uploads of all kinds the private folder is empty, and nothing lies beside the root."""
+    """After uploads of all kinds the private folder is empty, and nothing is outside the root."""
     server = serve()
     for size in (0, 10, 100_000, 3 * MIB):
         assert (

@@ -1,6 +1,6 @@
 """A form sent by PUT, as curl -X PUT -F does.
 
-Its one file is the object, and its envelope never is.
+Its one file becomes the object; its envelope never does.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def test_curl_puts_a_form_and_its_file_is_the_object(
 ) -> None:
     """curl -X PUT -F file=@f.
 
-    The bytes under the key are the file's, at rest, through a gateway and in a mounted service.
+    The key holds the file's bytes, on disk, through a gateway and in a mounted service.
     """
     need("curl")
     (tmp_path / "f.txt").write_bytes(DATA)
@@ -66,7 +66,7 @@ def test_curl_puts_a_form_and_its_file_is_the_object(
 @pytest.mark.parametrize("size", [0, 1, 65_536, 300_000])
 @pytest.mark.parametrize("name", NAMES)
 def test_fields_around_the_file_are_answered(ways: Mapping[str, Way], name: str, size: int) -> None:
-    """A form of one file may have fields before it; each way answers them with the file."""
+    """A form of one file may have fields before it; the response contains them in each setup."""
     answer = put(
         f"{ways[name].url}/files/fields", ("title", None, b"T"), ("f", "x.txt", DATA[:size])
     )
@@ -99,7 +99,7 @@ def test_a_second_put_replaces_and_conditions_hold(ways: Mapping[str, Way], name
 def test_several_files_or_none_are_refused_with_advice(
     ways: Mapping[str, Way], name: str, parts: list[Part], status: int, code: str
 ) -> None:
-    """Nothing is stored, and the text names both ways that work."""
+    """Nothing is stored, and the text names both requests that work."""
     answer = put(f"{ways[name].url}/files/refused", *parts)
 
     assert (answer.status_code, answer.json()["code"]) == (status, code)
@@ -116,7 +116,7 @@ def test_several_files_or_none_are_refused_with_advice(
 def test_a_form_without_its_boundary_is_refused(
     ways: Mapping[str, Way], name: str, kind: str, code: str
 ) -> None:
-    """A type set by hand: refused, for the envelope is not the file."""
+    """The client set the type by hand: refused, because the envelope is not the file."""
     body = form_body(("f", "x", b"1"))
     answer = requests.put(
         f"{ways[name].url}/files/nobound", data=body, headers={"Content-Type": kind}, timeout=10
@@ -128,9 +128,9 @@ def test_a_form_without_its_boundary_is_refused(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_saved_web_page_is_one_file(ways: Mapping[str, Way], name: str) -> None:
-    """multipart/related (.mht) is a file of parts and no form.
+    """multipart/related (.mht) is a file with parts, not a form.
 
-    Stored as it is, its boundary in its type.
+    It is stored unchanged, with the boundary in its type.
     """
     kind = 'multipart/related; type="text/html"; boundary="----=_Part1"'
     answer = requests.put(
@@ -152,7 +152,7 @@ def test_a_saved_web_page_is_one_file(ways: Mapping[str, Way], name: str) -> Non
     ],
 )
 def test_a_backend_gets_the_type_with_its_parameters(gateway: Gateway, kind: str) -> None:
-    """A boundary, a charset: without them the bytes mean something else."""
+    """Without the boundary or the charset, the bytes mean something else."""
     with Peer(takes) as peer:
         server = gateway(f"{peer.url}/files")
         requests.put(f"{server.url}/files/k", data=DATA, headers={"Content-Type": kind}, timeout=10)
@@ -165,8 +165,9 @@ def test_a_backend_gets_the_type_with_its_parameters(gateway: Gateway, kind: str
 
 @pytest.mark.parametrize("size", [3, 300_000])
 def test_fields_after_the_file_are_never_dropped(gateway: Gateway, size: int) -> None:
-    """A field behind the file goes on with it, or the form is refused and the backend sees nothing
-    whole."""
+    """A field after the file is sent on with it, or the form is refused and the backend gets no
+    complete body.
+    """
     with Peer(takes) as peer:
         server = gateway(f"{peer.url}/files", "--relay-chunked")
         answer = put(f"{server.url}/files/k", ("f", "x", DATA[:size]), ("late", None, b"L"))
@@ -178,7 +179,7 @@ def test_fields_after_the_file_are_never_dropped(gateway: Gateway, size: int) ->
 
 
 def test_the_operators_form_carries_it(gateway: Gateway) -> None:
-    """--relay-form: a PUT of a form goes on by PUT, in the operator's field, to the key's place."""
+    """--relay-form: a PUT of a form is sent on by PUT, in the set field, to the key's URL."""
     with Peer(takes) as peer:
         server = gateway(f"{peer.url}/files", "--relay-form", "document")
         answer = put(f"{server.url}/files/k", ("f", "x.txt", b"bytes"))
@@ -192,7 +193,7 @@ def test_the_operators_form_carries_it(gateway: Gateway) -> None:
 def test_a_backend_that_reads_no_forms_gets_the_file_alone(gateway: Gateway) -> None:
     """WebDAV, buckets.
 
-    What is PUT there is the object, so the file goes on without its envelope.
+    There the body of a PUT is the object, so the file is sent on without its envelope.
     """
     with Peer(takes) as peer:
         server = gateway(f"{peer.url}/files")

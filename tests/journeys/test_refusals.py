@@ -1,6 +1,5 @@
-"""Refusals while the client still sends.
-
-Each ordinary client reads the answer, every time, instead of a reset.
+"""Refusals while the client still sends: each common client reads the response, not a reset, every
+time.
 """
 
 from __future__ import annotations
@@ -90,7 +89,7 @@ def by_httpx(job: Job) -> FingerprintSet:
 
 
 def all_by(one: Callable[[Job], FingerprintSet]) -> Callable[[list[Job]], list[FingerprintSet]]:
-    """Some at once, in threads."""
+    """Several uploads at the same time, in threads."""
 
     def attempt(job: Job) -> FingerprintSet:
         try:
@@ -106,7 +105,7 @@ def all_by(one: Callable[[Job], FingerprintSet]) -> Callable[[list[Job]], list[F
 
 
 def all_by_aiohttp(jobs: list[Job]) -> list[FingerprintSet]:
-    """Some at once, in one loop."""
+    """Several uploads at the same time, in one event loop."""
 
     async def attempt(session: aiohttp.ClientSession, job: Job) -> FingerprintSet:
         with job.file.open("rb") as data:
@@ -157,9 +156,9 @@ CASES: dict[str, tuple[int, str, str, dict[str, str], bool]] = {
 def test_a_refusal_is_read_by_a_client_that_still_sends(
     client: str, serve: Serve, tmp_path: Path
 ) -> None:
-    """Four reasons to refuse, at the first byte and midway.
+    """Four reasons to refuse, at the first byte and in the middle.
 
-    Every client sees status and text every time.
+    Every client reads status and text every time.
     """
     if client == "curl":
         need("curl")
@@ -192,9 +191,11 @@ def test_a_refusal_is_read_by_a_client_that_still_sends(
 
 
 @pytest.mark.parametrize("looks_up", [True, False], ids=["looks up at once", "sends first"])
-def test_a_refused_client_is_heard_out(serve: Serve, looks_up: bool) -> None:
-    """What it had on its way, up to some megabytes, is taken without a reset, so that no system
-    throws the answer away."""
+def test_the_rest_of_a_refused_body_is_read_without_a_reset(serve: Serve, looks_up: bool) -> None:
+    """The server reads what is in transit, up to some megabytes.
+
+    A reset would make systems drop the response.
+    """
     server = serve("--token", TOKEN)
     with Wire(server.port) as wire:
         wire.send(head("PUT", "/files/x", f"Content-Length: {SIZE}"))
@@ -209,7 +210,7 @@ def test_a_refused_client_is_heard_out(serve: Serve, looks_up: bool) -> None:
 
 
 def test_the_bytes_read_after_a_refusal_are_bounded(serve: Serve) -> None:
-    """After a refusal the server reads some megabytes more, to be heard, and then stops and closes."""
+    """The server reads some megabytes more after a refusal, then stops and closes."""
     server = serve("--token", TOKEN)
     taken = 0
     with Wire(server.port, send_buffer=1 << 16) as wire:
@@ -227,8 +228,8 @@ def test_the_bytes_read_after_a_refusal_are_bounded(serve: Serve) -> None:
     assert taken <= (4 << 20) + (1 << 19) + in_kernel
 
 
-def test_a_silent_client_is_closed_after_a_refusal(taker: RunningServer) -> None:
-    """It has the answer and the end of our half at once, and the connection does not stay."""
+def test_the_connection_of_a_silent_client_closes_after_a_refusal(taker: RunningServer) -> None:
+    """It gets the response and the end of our side at once, and the connection is closed."""
     with Wire(taker.port) as wire:
         wire.send(head("PUT", "/files/a/../b", "Content-Length: 1000000") + b"some of it")
         assert wire.answer().status == 400
@@ -236,7 +237,7 @@ def test_a_silent_client_is_closed_after_a_refusal(taker: RunningServer) -> None
 
 
 def test_a_refused_small_body_keeps_the_connection(taker: RunningServer) -> None:
-    """When the whole body is here anyway the connection lives on."""
+    """If the whole body has arrived, the connection stays open."""
     with Wire(taker.port) as wire:
         for _ in range(3):
             wire.send(head("PUT", "/files/a/../b", "Content-Length: 4") + b"body")

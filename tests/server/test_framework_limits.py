@@ -1,6 +1,5 @@
-"""A framework's own settings hold for forms that are still arriving, too.
-
-Errors reach the client, the operator or both.
+"""A framework's own limits apply to streamed forms too, and errors reach the client, the log or
+both.
 """
 
 from __future__ import annotations
@@ -32,15 +31,17 @@ Answer = tuple[int, dict[str, Any] | list[str] | str]
 def ask(
     app: Callable[..., Any], path: str, body: bytes, *, chunked: bool = False, type: str = FORM
 ) -> Answer:
-    """A POST to a WSGI app: status, and its JSON or text."""
+    """POST to a WSGI app; returns the status and its JSON or text."""
     framing = (
         {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}
         if chunked
         else {"CONTENT_LENGTH": str(len(body))}
     )
     environ = {
-        "REQUEST_METHOD": "POST", "PATH_INFO": path, "SERVER_NAME": "localhost", "SERVER_PORT": "80", "SCRIPT_NAME": "",
-        "SERVER_PROTOCOL": "HTTP/1.1", "wsgi.url_scheme": "http", "wsgi.input": BytesIO(body), "wsgi.errors": BytesIO(),
+        "REQUEST_METHOD": "POST", "PATH_INFO": path, "SERVER_NAME": "localhost",
+        "SERVER_PORT": "80", "SCRIPT_NAME": "",
+        "SERVER_PROTOCOL": "HTTP/1.1", "wsgi.url_scheme": "http", "wsgi.input": BytesIO(body),
+        "wsgi.errors": BytesIO(),
         "CONTENT_TYPE": type, "QUERY_STRING": "",
         **framing,
     }  # fmt: skip
@@ -83,7 +84,7 @@ def refused(answer: Answer, limit_name: str | None = None) -> bool:
 def test_flasks_limits_hold() -> None:
     """MAX_FORM_MEMORY_SIZE, MAX_FORM_PARTS and MAX_CONTENT_LENGTH.
 
-    A field of Flask's usual 500,000 bytes at its edge.
+    Also a field of exactly Flask's default 500,000 bytes.
     """
     usual = flask_app()
     assert ask(usual, "/form", FIELD % (b"a", b"x" * 500_000) + FILE + END)[0] == 200
@@ -114,7 +115,7 @@ def test_flasks_limits_hold() -> None:
 
 
 def names_and_values(size: int) -> bytes:
-    """Two fields that have `size` bytes as Django counts them: names, values, and two for each."""
+    """Two fields of `size` bytes as Django counts them: names, values, and two more for each."""
     return FIELD % (b"a", b"x" * 10) + FIELD % (b"b", b"x" * (size - 16))
 
 
@@ -144,12 +145,12 @@ def test_djangos_limits_hold(body: bytes, limit_name: str) -> None:
     "body", [names_and_values(100) + FILE * 2 + END, FIELD % (b"a", b"") * 3 + END]
 )
 def test_a_form_at_djangos_limits_is_read(body: bytes) -> None:
-    """Exactly so many bytes, fields and files."""
+    """Exactly the limit of bytes, fields and files."""
     assert ask(django_site.application, "/walk", body)[0] == 200
 
 
 def test_django_without_limits_has_ours() -> None:
-    """None is no limit to Django; a field is held in memory all the same."""
+    """None means no limit in Django, but a field is still held in memory."""
     with override_settings(**dict.fromkeys(LIMITED)):
         assert refused(
             ask(django_site.application, "/walk", FIELD % (b"a", b"x" * ((1 << 20) + 1)) + END),
@@ -162,7 +163,7 @@ def test_django_without_limits_has_ours() -> None:
 
 
 async def post(app: Callable[..., Awaitable[None]], body: bytes, query: bytes = b"") -> Answer:
-    """A POST to an ASGI app."""
+    """POST to an ASGI app."""
     headers = [(b"content-type", FORM.encode()), (b"content-length", str(len(body)).encode())]
     scope = {
         "type": "http",
@@ -192,7 +193,7 @@ async def post(app: Callable[..., Awaitable[None]], body: bytes, query: bytes = 
 
 
 async def test_starlettes_limits_can_be_named() -> None:
-    """As in request.form(); FastAPI's clients cannot name them by the query."""
+    """As in request.form(). FastAPI's clients cannot set them by the query."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         request = Request(scope, receive)
@@ -233,7 +234,7 @@ def answered_with(content: list[str]) -> Any:
 
 
 def test_a_mistake_of_a_view_is_only_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """The advice is for its author: clients see no names of our functions, files or lines."""
+    """The advice is for the author: clients see no names of our functions, files or lines."""
     status, content = ask(django_site.application, "/late", FILE + END)
     assert status in (403, 500)
     app = flask_app()

@@ -1,4 +1,4 @@
-"""A request's body as a source: deadlines on each wait, and no silent end."""
+"""A request's body as a source: each wait has a deadline, and no truncated body ends silently."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def piece(data: bytes, more: bool = True) -> Message:
 
 
 async def test_a_client_that_falls_silent_is_too_slow() -> None:
-    """Bytes, then nothing: TooSlow instead of waiting for ever, and the task can go on."""
+    """Bytes, then silence: TooSlow instead of an endless wait, and the task can continue."""
     messages = [piece(b"one"), piece(b"two")]
 
     async def receive() -> Message:
@@ -62,8 +62,8 @@ async def test_a_slow_destination_is_not_a_slow_client() -> None:
     assert got == [b"one", b"two"]
 
 
-async def test_a_cancellation_from_outside_stays_one() -> None:
-    """Who cancels the upload gets a cancellation, not TooSlow."""
+async def test_an_outside_cancellation_is_not_too_slow() -> None:
+    """A caller that cancels the upload gets a cancellation, not TooSlow."""
 
     async def receive() -> Message:
         await asyncio.Event().wait()
@@ -94,9 +94,9 @@ async def test_a_disconnect_is_never_a_clean_end() -> None:
 
 
 async def _taken(data: bytes, every: float, count: int, least: int, consumer: float = 0) -> int:
-    """Bytes taken of a client that sends `data` every so many seconds, `count` times.
+    """Bytes read from a client that sends `data` at an interval, `count` times.
 
-    A pace is looked at after 0.4 seconds.
+    The rate is checked after 0.4 seconds.
     """
     left = count
 
@@ -116,9 +116,9 @@ async def _taken(data: bytes, every: float, count: int, least: int, consumer: fl
 
 
 async def test_a_client_that_trickles_for_ever_is_too_slow() -> None:
-    """A byte now and then keeps no upload alive.
+    """One byte now and then keeps no upload alive.
 
-    Fewer than the least rate over the time its client was waited for.
+    The rate is below the minimum, averaged over the time spent waiting for the client.
     """
     with pytest.raises(TooSlow, match="bytes a second"):
         await _taken(b"x", 0.05, 200, least=1000)
@@ -127,13 +127,13 @@ async def test_a_client_that_trickles_for_ever_is_too_slow() -> None:
 
 
 async def test_a_slow_client_above_the_minimum_rate_is_served() -> None:
-    """Twice the rate, with pauses; and any pace where there is no least rate."""
+    """Twice the rate, with pauses; and any rate where no minimum is set."""
     assert await _taken(b"x" * 200, 0.05, 30, least=1000) == 6000
     assert await _taken(b"x", 0.05, 30, least=0) == 30
 
 
 async def test_time_of_a_slow_destination_is_not_the_clients() -> None:
-    """The consumer takes its time with each piece.
+    """The consumer is slow with each block.
 
     The client had to wait, and sent at once when it could.
     """

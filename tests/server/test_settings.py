@@ -1,4 +1,4 @@
-"""Settings given in Python: the same rules as on the command line, wherever the service is made."""
+"""Settings given in Python follow the rules of the command line, in every way to start."""
 
 from __future__ import annotations
 
@@ -35,22 +35,20 @@ MAKERS: list[Callable[..., object]] = [
         {"relay_header": "Authorization: Basic "},
     ],
 )
-def test_an_empty_secret_opens_no_server(
-    make: Callable[..., object], given: dict[str, str]
-) -> None:
+def test_an_empty_secret_is_refused(make: Callable[..., object], given: dict[str, str]) -> None:
     with pytest.raises(BadSetting):
         make(**given)
 
 
 def test_a_setting_beside_the_settings_object_is_refused() -> None:
-    """A destination that nobody would use is no destination; the text names what to move."""
+    """The service would ignore such a destination; the error names the setting to move."""
     settings = Settings(to=("memory:",))
     with pytest.raises(BadSetting, match="max_size, to"):
         Sluiceway(settings, to="./elsewhere", max_size=1)
 
 
 def test_a_token_file_is_read_once(tmp_path: Path) -> None:
-    """Worker processes get the token itself, and make the same settings of it."""
+    """Worker processes get the token itself, and build the same settings from it."""
     (tmp_path / "token").write_text(TOKEN + "\r\n")
     settings = Settings(token_file=str(tmp_path / "token"))
     assert (settings.token, settings.token_file) == (TOKEN, None)
@@ -59,7 +57,7 @@ def test_a_token_file_is_read_once(tmp_path: Path) -> None:
 def test_keyword_arguments_are_the_settings_field_by_field() -> None:
     """A type checker sees every setting with its type.
 
-    Where a setting is a list, one value will do.
+    One value is enough where a setting is a list.
     """
     several = str(tuple[str, ...])
     expected = {

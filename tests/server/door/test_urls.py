@@ -1,6 +1,6 @@
-"""The door on ASGI servers of other kinds, and below other apps' mounts.
+"""URLs on other kinds of ASGI servers, and below the mounts of other apps.
 
-What they hand on is judged as what came.
+The service decides by the bytes that the server passes on.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ HALF = "/files/caf" + chr(0xDCE9)  # a byte that is not UTF-8, with surrogateesc
 async def asked(
     app: ASGIApp, method: str, path: str, raw: bytes | None, **more: Any
 ) -> tuple[int, str]:
-    """Status and code of an answer to a scope as some server would make it."""
+    """Status and code of the response to a scope as some server would build it."""
     sent: list[Message] = []
 
     async def receive() -> Message:
@@ -86,9 +86,9 @@ async def test_a_query_of_bytes_beyond_ascii_is_read_as_utf_8() -> None:
 
 @pytest.mark.parametrize("key", ["r\n", "r\r", "\x01r", "r\x7f"])
 async def test_below_a_mount_a_control_character_names_no_other_object(key: str) -> None:
-    """Starlette's own 404 where its pattern ends at a line feed in the middle, ours else.
+    """Never the neighbouring object.
 
-    Never the object beside it.
+    Starlette answers 404 itself when its pattern stops at a line feed in the middle.
     """
     inner = Sluiceway(to="memory:")
     app = Starlette(routes=[Mount("/drop", app=inner)])

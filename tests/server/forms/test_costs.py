@@ -1,7 +1,4 @@
-"""What fields of a form may cost a server.
-
-Memory that the budget lends, a deadline for all, limits that can be set.
-"""
+"""The cost of form fields: memory from the budget, one deadline for all, configurable limits."""
 
 from __future__ import annotations
 
@@ -73,7 +70,10 @@ def given(*pieces: bytes) -> Callable[[], Awaitable[Message]]:
 
 
 async def test_fields_are_lent_by_the_budget_until_the_form_is_answered() -> None:
-    """Also as text, which may be four times as wide; a usual form is not counted at all."""
+    """Also as text, which may take four times the memory.
+
+    A usual form is not counted at all.
+    """
     app = Sluiceway(to="memory:", memory_budget="64MiB")
     rest, asked = asyncio.Event(), asyncio.Event()
     pieces = [
@@ -103,7 +103,7 @@ async def test_fields_are_lent_by_the_budget_until_the_form_is_answered() -> Non
 async def test_fields_wait_for_memory_and_are_refused_readably(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """503 and Retry-After; what was lent is given back, and a small form goes through meanwhile."""
+    """503 and Retry-After. The memory returns to the budget, and a small form passes meanwhile."""
     monkeypatch.setattr(budget, "MEMORY_TIMEOUT", 0.05)
     app = Sluiceway(to="memory:", memory_budget="4MiB")
     _ = app.upload_service
@@ -121,7 +121,7 @@ async def test_fields_wait_for_memory_and_are_refused_readably(
 
 
 async def test_all_fields_together_have_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A byte now and then keeps no form open for ever; the time of its files is not counted."""
+    """One byte now and then keeps no form open for ever. The time of its files does not count."""
     monkeypatch.setattr(field_reading, "FIELDS_TIME", 0.3)
     app = Sluiceway(to="memory:")
     slow = field(b"a", b"x") * 50 + FILE + END
@@ -158,7 +158,7 @@ async def test_all_fields_together_have_a_deadline(monkeypatch: pytest.MonkeyPat
 async def test_a_configured_limit_is_named_in_the_error(
     body: bytes, limit_name: str, limit: int
 ) -> None:
-    """413 with the limit and what to do, without the name of an option."""
+    """413 with the limit and what to do, but without the name of an option."""
     app = Sluiceway(to="memory:", max_parts=3, max_field_size="1000")
     status, content = await post(app, given(body))
 
@@ -194,13 +194,13 @@ async def test_limits_can_be_raised() -> None:
     ],
 )
 def test_limits_beyond_the_budget_are_refused(setting: dict[str, Any]) -> None:
-    """Fields are held in memory, so the budget bounds them."""
+    """Fields are held in memory, so the budget is their upper bound."""
     with pytest.raises(BadSetting, match="max-"):
         Settings(**setting)
 
 
 def test_limits_grow_together() -> None:
-    """A thousand parts more need room for their heads; longer fields need room for several."""
+    """A thousand parts need more room for their heads; longer fields need room for several."""
     usual = FormLimits()
     assert FormLimits.of(1000, 1 << 20) == usual
     assert FormLimits.of(2000, 1 << 20).max_fields_bytes == usual.max_fields_bytes + 1000 * 512

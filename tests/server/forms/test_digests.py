@@ -1,7 +1,4 @@
-"""A digest of a whole form is checked in the frameworks, too.
-
-Before a view can take its last file for whole.
-"""
+"""The frameworks check a digest of a whole form before a view can read its last file to the end."""
 
 from __future__ import annotations
 
@@ -64,7 +61,7 @@ def flask_app(folder: Path) -> flask.Flask:
 def test_flask_checks_the_digest_of_a_form(
     view: str, headers: dict[str, str], code: str | None, tmp_path: Path
 ) -> None:
-    """The view reads the file and nothing behind it; a saved file is a checked one."""
+    """The view reads only the file; a saved file is a checked file."""
     answer = Client(flask_app(tmp_path)).post(
         f"/{view}", data=BODY, content_type=TYPE, headers=headers
     )
@@ -81,7 +78,7 @@ def test_flask_checks_the_digest_of_a_form(
 def test_django_checks_the_digest_of_a_form(
     path: str, headers: dict[str, str], code: str | None, tmp_path: Path
 ) -> None:
-    """@uploads publishes nothing, and parts raise."""
+    """`@uploads` publishes nothing, and `parts` raises."""
     with override_settings(SLUICEWAY_TO=tmp_path):
         answer = Client(django_site.application).post(
             path, data=BODY, content_type=TYPE, headers=headers
@@ -96,7 +93,7 @@ def test_django_checks_the_digest_of_a_form(
 async def test_starlette_checks_the_digest_of_a_form(
     headers: dict[str, str], code: str | None
 ) -> None:
-    """The last file does not end before the body did."""
+    """The last file does not end before the body has ended."""
     ended: list[int] = []
 
     async def view(request: Request) -> Response:

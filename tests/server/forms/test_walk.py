@@ -1,4 +1,4 @@
-"""One walk over a form, without I/O: the same parts however the body is cut, in the order sent."""
+"""Walking over a form without I/O: the same parts in the order sent, however the body is split."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def walk(*pieces: bytes, expected: dict[str, bytes] | None = None) -> Iterator[F
 
 
 def gathered(items: Iterator[FormItem]) -> list[object]:
-    """Fields, and files as tuples with all of their bytes."""
+    """Returns fields, and files as tuples with all of their bytes."""
     found: list[object] = []
     file: FileBegan | None = None
     data = b""
@@ -62,14 +62,14 @@ def gathered(items: Iterator[FormItem]) -> list[object]:
 
 @pytest.mark.parametrize("expected", [{}, RIGHT], ids=["no digest", "a digest"])
 def test_every_cut_gives_the_same_parts(expected: dict[str, bytes]) -> None:
-    """A file input that was left empty is no part; one without a name that has bytes is."""
+    """An empty file input is not a part; a nameless one that has bytes is."""
     for at in range(len(BODY) + 1):
         assert gathered(walk(BODY[:at], BODY[at:], expected=expected)) == WHOLE
     assert gathered(walk(*[bytes([byte]) for byte in BODY], expected=expected)) == WHOLE
 
 
 def test_the_size_of_a_last_file_is_known() -> None:
-    """From the length of the body, as long as nothing follows the file."""
+    """Computed from the length of the body, if nothing follows the file."""
     sizes = {item.name: item.size for item in walk(BODY) if isinstance(item, FileBegan)}
 
     assert sizes["last"] == 3
@@ -90,7 +90,7 @@ def test_the_last_part_ends_with_a_checked_body(last: tuple[str, str | None, byt
 
 
 def test_a_cut_form_has_no_end() -> None:
-    """At every byte before its last boundary is complete."""
+    """Cut at every byte before the last boundary is complete."""
     for at in range(BODY.rindex(b"--")):
         with pytest.raises(BodyCut):
             gathered(walk(BODY[:at]))

@@ -1,6 +1,6 @@
-"""Probes come often, from anybody, and at once.
+"""Probes arrive often, from any client, and at the same time.
 
-A destination is looked at at most once a second, other servers never.
+Each destination is checked at most once a second, other servers never.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Watched(MemoryStore):
-    """A store that counts its drafts, takes its time for each, and can be broken."""
+    """A store that counts its drafts, delays each, and can be broken."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class Watched(MemoryStore):
 
 
 async def test_simultaneous_probes_share_one_check() -> None:
-    """All that come at once share a look; for a second after it nothing is asked; then anew."""
+    """Simultaneous probes share a check. Its result holds for a second; then a new check runs."""
     store, ready = Watched(), Readiness()
     assert await asyncio.gather(*(ready.why_not(store) for _ in range(100))) == [None] * 100
     assert await ready.why_not(store) is None
@@ -70,8 +70,9 @@ async def test_a_probe_that_leaves_does_not_cancel_the_others() -> None:
 async def test_each_destination_is_checked_and_no_server_is_asked(
     tmp_path: Path,
 ) -> None:
-    """A folder gets its byte back, the other server hears of nothing, and one that is broken makes
-    all unready."""
+    """The byte in a folder is removed again, the other server gets no request, and one broken
+    destination makes the whole server unready.
+    """
     heard: list[Exchange] = []
     with Peer(heard.append) as peer:
         budget = Budget(LIMIT)
