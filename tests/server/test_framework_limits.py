@@ -1,5 +1,6 @@
-"""A framework's own limits apply to streamed forms too, and errors reach the client, the log or
-both.
+"""A framework's own limits apply to forms that are still arriving, too.
+
+Errors reach the client, the operator or both.
 """
 
 from __future__ import annotations
@@ -31,18 +32,17 @@ Answer = tuple[int, dict[str, Any] | list[str] | str]
 def ask(
     app: Callable[..., Any], path: str, body: bytes, *, chunked: bool = False, type: str = FORM
 ) -> Answer:
-    """POST to a WSGI app; returns the status and its JSON or text."""
+    """POST to a WSGI app. Returns the status, and the JSON or text."""
     framing = (
         {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}
         if chunked
         else {"CONTENT_LENGTH": str(len(body))}
     )
     environ = {
-        "REQUEST_METHOD": "POST", "PATH_INFO": path, "SERVER_NAME": "localhost",
-        "SERVER_PORT": "80", "SCRIPT_NAME": "",
-        "SERVER_PROTOCOL": "HTTP/1.1", "wsgi.url_scheme": "http", "wsgi.input": BytesIO(body),
-        "wsgi.errors": BytesIO(),
-        "CONTENT_TYPE": type, "QUERY_STRING": "",
+        "REQUEST_METHOD": "POST", "PATH_INFO": path, "QUERY_STRING": "", "SCRIPT_NAME": "",
+        "SERVER_NAME": "localhost", "SERVER_PORT": "80", "SERVER_PROTOCOL": "HTTP/1.1",
+        "wsgi.url_scheme": "http", "wsgi.input": BytesIO(body), "wsgi.errors": BytesIO(),
+        "CONTENT_TYPE": type,
         **framing,
     }  # fmt: skip
     begun: list[str] = []
@@ -81,10 +81,10 @@ def refused(answer: Answer, limit_name: str | None = None) -> bool:
     return (status, content["code"], content.get("limit_name")) == (413, "too-large", limit_name)
 
 
-def test_flasks_limits_hold() -> None:
+def test_flasks_limits_apply() -> None:
     """MAX_FORM_MEMORY_SIZE, MAX_FORM_PARTS and MAX_CONTENT_LENGTH.
 
-    Also a field of exactly Flask's default 500,000 bytes.
+    Flask's default of 500,000 bytes for a field is tested at its edge.
     """
     usual = flask_app()
     assert ask(usual, "/form", FIELD % (b"a", b"x" * 500_000) + FILE + END)[0] == 200
@@ -115,7 +115,7 @@ def test_flasks_limits_hold() -> None:
 
 
 def names_and_values(size: int) -> bytes:
-    """Two fields of `size` bytes as Django counts them: names, values, and two more for each."""
+    """Two fields of `size` bytes as Django counts: names, values, and two more for each."""
     return FIELD % (b"a", b"x" * 10) + FIELD % (b"b", b"x" * (size - 16))
 
 
@@ -133,7 +133,7 @@ BEYOND = [
 
 @override_settings(**LIMITED)
 @pytest.mark.parametrize(("body", "limit_name"), BEYOND)
-def test_djangos_limits_hold(body: bytes, limit_name: str) -> None:
+def test_djangos_limits_apply(body: bytes, limit_name: str) -> None:
     """413 with the middleware, Django's own 400 without it."""
     assert refused(ask(django_site.application, "/walk", body), limit_name)
     with override_settings(MIDDLEWARE=[]):
@@ -145,12 +145,12 @@ def test_djangos_limits_hold(body: bytes, limit_name: str) -> None:
     "body", [names_and_values(100) + FILE * 2 + END, FIELD % (b"a", b"") * 3 + END]
 )
 def test_a_form_at_djangos_limits_is_read(body: bytes) -> None:
-    """Exactly the limit of bytes, fields and files."""
+    """A form with exactly as many bytes, fields and files."""
     assert ask(django_site.application, "/walk", body)[0] == 200
 
 
-def test_django_without_limits_has_ours() -> None:
-    """None means no limit in Django, but a field is still held in memory."""
+def test_our_limits_apply_where_django_sets_none() -> None:
+    """For Django None means no limit, but a field is still held in memory."""
     with override_settings(**dict.fromkeys(LIMITED)):
         assert refused(
             ask(django_site.application, "/walk", FIELD % (b"a", b"x" * ((1 << 20) + 1)) + END),
@@ -192,8 +192,8 @@ async def post(app: Callable[..., Awaitable[None]], body: bytes, query: bytes = 
     return sent[0]["status"], json.loads(b"".join(message.get("body", b"") for message in sent[1:]))
 
 
-async def test_starlettes_limits_can_be_named() -> None:
-    """As in request.form(). FastAPI's clients cannot set them by the query."""
+async def test_starlettes_limits_can_be_set() -> None:
+    """As in request.form(); clients of FastAPI cannot set them in the query."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         request = Request(scope, receive)
@@ -234,7 +234,7 @@ def answered_with(content: list[str]) -> Any:
 
 
 def test_a_mistake_of_a_view_is_only_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """The advice is for the author: clients see no names of our functions, files or lines."""
+    """The advice is for the view's author; clients see no function, file or line of ours."""
     status, content = ask(django_site.application, "/late", FILE + END)
     assert status in (403, 500)
     app = flask_app()

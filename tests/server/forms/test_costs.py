@@ -29,7 +29,7 @@ def field(name: bytes, value: bytes) -> bytes:
 async def post(
     app: Sluiceway, receive: Callable[[], Awaitable[Message]]
 ) -> tuple[int, dict[str, Any]]:
-    """Status and JSON of POST /files with a form."""
+    """POST a form to /files. Returns the status and the JSON."""
     headers = [
         (b"content-type", b"multipart/form-data; boundary=B"),
         (b"transfer-encoding", b"chunked"),
@@ -69,11 +69,8 @@ def given(*pieces: bytes) -> Callable[[], Awaitable[Message]]:
     return receive
 
 
-async def test_fields_are_lent_by_the_budget_until_the_form_is_answered() -> None:
-    """Also as text, which may take four times the memory.
-
-    A usual form is not counted at all.
-    """
+async def test_fields_count_in_the_budget_until_the_form_is_answered() -> None:
+    """Also as text, which may be four times as large; an ordinary form is not counted."""
     app = Sluiceway(to="memory:", memory_budget="64MiB")
     rest, asked = asyncio.Event(), asyncio.Event()
     pieces = [
@@ -103,7 +100,7 @@ async def test_fields_are_lent_by_the_budget_until_the_form_is_answered() -> Non
 async def test_fields_wait_for_memory_and_are_refused_readably(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """503 and Retry-After. The memory returns to the budget, and a small form passes meanwhile."""
+    """503 with Retry-After. The memory is released, and a small form passes meanwhile."""
     monkeypatch.setattr(budget, "MEMORY_TIMEOUT", 0.05)
     app = Sluiceway(to="memory:", memory_budget="4MiB")
     _ = app.upload_service
@@ -114,14 +111,14 @@ async def test_fields_wait_for_memory_and_are_refused_readably(
 
     assert (status, content["code"]) == (503, "unavailable")
     assert "--" not in content["detail"]
-    assert small == 422  # no file in it: it was read to its end
+    assert small == 422  # it has no file, and was read to its end
     assert app.budget.used == app.budget.limit
     app.budget.release(app.budget.limit)
     await app.aclose()
 
 
 async def test_all_fields_together_have_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One byte now and then keeps no form open for ever. The time of its files does not count."""
+    """A slow trickle cannot keep a form open for ever; the time of its files does not count."""
     monkeypatch.setattr(field_reading, "FIELDS_TIME", 0.3)
     app = Sluiceway(to="memory:")
     slow = field(b"a", b"x") * 50 + FILE + END
@@ -158,7 +155,7 @@ async def test_all_fields_together_have_a_deadline(monkeypatch: pytest.MonkeyPat
 async def test_a_configured_limit_is_named_in_the_error(
     body: bytes, limit_name: str, limit: int
 ) -> None:
-    """413 with the limit and what to do, but without the name of an option."""
+    """413 names the limit and the remedy, but no option."""
     app = Sluiceway(to="memory:", max_parts=3, max_field_size="1000")
     status, content = await post(app, given(body))
 
@@ -175,7 +172,7 @@ async def test_a_configured_limit_is_named_in_the_error(
 
 
 async def test_limits_can_be_raised() -> None:
-    """1,500 files in a form, and a field of 2 MiB."""
+    """To 1,500 files in a form and a field of 2 MiB."""
     app = Sluiceway(to="memory:", max_parts=2000, max_field_size="3MiB")
     status, content = await post(app, given(FILE * 1500 + field(b"a", b"x" * (2 << 20)) + END))
 
@@ -194,13 +191,13 @@ async def test_limits_can_be_raised() -> None:
     ],
 )
 def test_limits_beyond_the_budget_are_refused(setting: dict[str, Any]) -> None:
-    """Fields are held in memory, so the budget is their upper bound."""
+    """Fields are held in memory, so the budget limits them."""
     with pytest.raises(BadSetting, match="max-"):
         Settings(**setting)
 
 
 def test_limits_grow_together() -> None:
-    """A thousand parts need more room for their heads; longer fields need room for several."""
+    """1,000 more parts need memory for their heads; longer fields need memory for several."""
     usual = FormLimits()
     assert FormLimits.of(1000, 1 << 20) == usual
     assert FormLimits.of(2000, 1 << 20).max_fields_bytes == usual.max_fields_bytes + 1000 * 512

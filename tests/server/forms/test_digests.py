@@ -61,7 +61,7 @@ def flask_app(folder: Path) -> flask.Flask:
 def test_flask_checks_the_digest_of_a_form(
     view: str, headers: dict[str, str], code: str | None, tmp_path: Path
 ) -> None:
-    """The view reads only the file; a saved file is a checked file."""
+    """Also if the view reads only the file; a file is saved only if the digest matches."""
     answer = Client(flask_app(tmp_path)).post(
         f"/{view}", data=BODY, content_type=TYPE, headers=headers
     )
@@ -78,7 +78,7 @@ def test_flask_checks_the_digest_of_a_form(
 def test_django_checks_the_digest_of_a_form(
     path: str, headers: dict[str, str], code: str | None, tmp_path: Path
 ) -> None:
-    """`@uploads` publishes nothing, and `parts` raises."""
+    """On a mismatch @uploads publishes nothing, and reading the parts raises."""
     with override_settings(SLUICEWAY_TO=tmp_path):
         answer = Client(django_site.application).post(
             path, data=BODY, content_type=TYPE, headers=headers
@@ -93,7 +93,7 @@ def test_django_checks_the_digest_of_a_form(
 async def test_starlette_checks_the_digest_of_a_form(
     headers: dict[str, str], code: str | None
 ) -> None:
-    """The last file does not end before the body has ended."""
+    """The last file ends only when the body has ended."""
     ended: list[int] = []
 
     async def view(request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""Walking over a form without I/O: the same parts in the order sent, however the body is split."""
+"""One walk over a form, without I/O: the same parts for every split, in the order sent."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def walk(*pieces: bytes, expected: dict[str, bytes] | None = None) -> Iterator[F
 
 
 def gathered(items: Iterator[FormItem]) -> list[object]:
-    """Returns fields, and files as tuples with all of their bytes."""
+    """The fields, and the files as tuples with all of their bytes."""
     found: list[object] = []
     file: FileBegan | None = None
     data = b""
@@ -61,15 +61,15 @@ def gathered(items: Iterator[FormItem]) -> list[object]:
 
 
 @pytest.mark.parametrize("expected", [{}, RIGHT], ids=["no digest", "a digest"])
-def test_every_cut_gives_the_same_parts(expected: dict[str, bytes]) -> None:
-    """An empty file input is not a part; a nameless one that has bytes is."""
+def test_every_split_gives_the_same_parts(expected: dict[str, bytes]) -> None:
+    """An empty file input is skipped; a file without a name but with bytes is a part."""
     for at in range(len(BODY) + 1):
         assert gathered(walk(BODY[:at], BODY[at:], expected=expected)) == WHOLE
     assert gathered(walk(*[bytes([byte]) for byte in BODY], expected=expected)) == WHOLE
 
 
 def test_the_size_of_a_last_file_is_known() -> None:
-    """Computed from the length of the body, if nothing follows the file."""
+    """It follows from the length of the body, if nothing follows the file."""
     sizes = {item.name: item.size for item in walk(BODY) if isinstance(item, FileBegan)}
 
     assert sizes["last"] == 3
@@ -78,7 +78,7 @@ def test_the_size_of_a_last_file_is_known() -> None:
 
 @pytest.mark.parametrize("last", [("last", "b.bin", b"end"), ("last", None, b"end")])
 def test_the_last_part_ends_with_a_checked_body(last: tuple[str, str | None, bytes]) -> None:
-    """With a wrong digest it never ends; the parts before it do."""
+    """With a wrong digest it does not end, but the parts before it do."""
     body = form_body(("first", "a.bin", b"a"), last)
     items = walk(body, expected={"sha-256": bytes(32)})
     seen: list[FormItem] = []
@@ -89,8 +89,8 @@ def test_the_last_part_ends_with_a_checked_body(last: tuple[str, str | None, byt
     assert kinds == [FileBegan, bytes, FileEnded] + [FileBegan, bytes] * (last[1] is not None)
 
 
-def test_a_cut_form_has_no_end() -> None:
-    """Cut at every byte before the last boundary is complete."""
+def test_a_truncated_form_has_no_end() -> None:
+    """For every length that ends before the last boundary is complete."""
     for at in range(BODY.rindex(b"--")):
         with pytest.raises(BodyCut):
             gathered(walk(BODY[:at]))

@@ -1,4 +1,7 @@
-"""More clients than there are descriptors or looks for: they are told so, those who are in are served, the log says it once."""
+"""More clients than descriptors, and more watchers than the server serves.
+
+The server refuses the new ones with 503, serves those that are connected, and logs it once.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,11 @@ HEALTH = head("GET", "/healthz")
 EVENTS = ("Accept: text/event-stream",)
 
 
-def test_more_connections_than_descriptors_are_told_so(serve: Serve) -> None:
-    """503 in words, one line in the log, uploads of those who are in go on, and afterwards all is as before."""
+def test_connections_beyond_the_descriptors_are_refused(serve: Serve) -> None:
+    """The answer is a readable 503 and the log has one line. An upload under way goes on.
+
+    Afterwards a new client is served again.
+    """
     server = serve()
     resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (200, 200))
     statuses = []
@@ -56,8 +62,11 @@ def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSer
     server.stop()
 
 
-def test_a_thousand_watchers_of_nothing_hold_nobody_up(two_workers: RunningServer) -> None:
-    """Watchers of uploads that never begin are refused beyond a number; uploads beside them are as quick as ever."""
+def test_watchers_of_unknown_uploads_do_not_slow_uploads(two_workers: RunningServer) -> None:
+    """The server refuses watchers of uploads that never begin beyond a number.
+
+    Uploads beside a thousand of them stay fast.
+    """
     refused = 0
     with ExitStack() as stack:
         for number in range(1000):
@@ -72,8 +81,8 @@ def test_a_thousand_watchers_of_nothing_hold_nobody_up(two_workers: RunningServe
                 wire.send(head("PUT", f"/files/beside/{number}", "Content-Length: 1") + b"x")
                 assert wire.answer().status == 201
             slowest = max(slowest, time.monotonic() - began)
-        assert slowest < 3  # it was 4 to 14 seconds
-        with Wire(two_workers.port) as wire:  # a watcher of what is there is always let in
+        assert slowest < 3  # without the bound it was 4 to 14 seconds
+        with Wire(two_workers.port) as wire:  # a watcher of a known upload is always served
             wire.send(head("PUT", "/files/watched?upload=" + "v" * 22, "Content-Length: 1") + b"x")
             assert wire.answer().status == 201
         for _ in range(4):
@@ -82,7 +91,7 @@ def test_a_thousand_watchers_of_nothing_hold_nobody_up(two_workers: RunningServe
                 assert wire.answer().status == 200
 
 
-def test_looks_get_rarer_with_more_watchers() -> None:
-    """Ten a second for a hundred, and never more than a thousand a second for all."""
+def test_the_look_interval_grows_with_the_watchers() -> None:
+    """Up to 100 watchers have ten looks a second each; all have at most 1,000 a second."""
     assert look_interval(1) == look_interval(100) == 0.1
     assert all(watchers / look_interval(watchers) <= 1000.1 for watchers in range(1, 20_000, 37))

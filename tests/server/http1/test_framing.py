@@ -1,4 +1,7 @@
-"""Framing two servers could read differently is refused and the connection closed; nothing of it is ever stored or run."""
+"""Ambiguous framing is refused and the connection is closed (RFC 9112, section 6).
+
+Two servers could read it differently. Nothing of such a request is stored or run.
+"""
 
 from __future__ import annotations
 
@@ -151,7 +154,10 @@ VECTORS: list[bytes] = [
 
 @pytest.mark.parametrize("at_once", [True, False], ids=["at once", "byte by byte"])
 def test_ambiguous_framing_is_refused_and_closed(taker: RunningServer, at_once: bool) -> None:
-    """Every vector: one answer, a 4xx in problem+json, the end; the request smuggled behind it is never run."""
+    """Each gets one answer, a 4xx in problem+json, and the connection ends.
+
+    The request that is smuggled behind it is never run.
+    """
     for vector in VECTORS:
         logged = len(taker.lines)
         with Wire(taker.port) as wire:
@@ -185,8 +191,8 @@ def test_ambiguous_framing_is_refused_and_closed(taker: RunningServer, at_once: 
         b"\r\n" + put(b"Content-Length: 5"),
     ],
 )
-def test_unusual_framing_that_is_clear_is_taken(taker: RunningServer, request_bytes: bytes) -> None:
-    """RFC 9112 allows these, and nobody reads them differently."""
+def test_unusual_but_clear_framing_is_accepted(taker: RunningServer, request_bytes: bytes) -> None:
+    """RFC 9112 allows these, and all servers read them alike."""
     with Wire(taker.port) as wire:
         wire.send(request_bytes + HEALTH)
 
@@ -197,7 +203,10 @@ def test_unusual_framing_that_is_clear_is_taken(taker: RunningServer, request_by
 
 
 def test_a_trailer_is_never_a_header(taker: RunningServer) -> None:
-    """Fields behind the body were checked by nobody in front of us: they change nothing, whenever they come."""
+    """A proxy in front does not check fields behind the body, so they change nothing.
+
+    This holds whenever they arrive.
+    """
     for trailer in (
         b"If-Match: *\r\n",
         b"Authorization: Bearer x\r\n",
@@ -211,17 +220,17 @@ def test_a_trailer_is_never_a_header(taker: RunningServer) -> None:
             + b"\r\n"
         )
         with Wire(taker.port) as wire:
-            wire.send(data)  # in one piece: the parser is through before the app begins
+            wire.send(data)  # in one piece: the parser ends before the app begins
             assert wire.answer().status == 201
         (taker.root / "trailer").unlink()
 
 
 @pytest.mark.parametrize("at_once", [True, False])
 @pytest.mark.parametrize("name", ["Content-MD5", "content-digest", "X-Amz-Checksum-CRC32"])
-def test_a_digest_in_a_trailer_is_refused_also_unannounced(
+def test_a_digest_in_a_trailer_is_refused_even_if_unannounced(
     taker: RunningServer, name: str, at_once: bool
 ) -> None:
-    """It is not read there, and its sender would believe that the bytes were checked."""
+    """The server does not read it there; the sender would believe that the bytes were checked."""
     begin = head("PUT", "/files/trailer", "Transfer-Encoding: chunked") + chunk(b"hello")
     with Wire(taker.port) as wire:
         wire.send(begin)
@@ -240,8 +249,8 @@ def test_a_digest_in_a_trailer_is_refused_also_unannounced(
     "body",
     [b"5 \r\nhello\r\n0\r\n\r\n", b"5\r\nhello!\r\n0\r\n\r\n", b"-1\r\n", b"5\nhello\n0\n\n"],
 )
-def test_chunks_that_are_none_are_told_as_such(taker: RunningServer, body: bytes) -> None:
-    """To send them again, as after a cut connection, would help nobody."""
+def test_malformed_chunks_are_a_bad_request(taker: RunningServer, body: bytes) -> None:
+    """Not a truncated body: sending them again would not help."""
     with Wire(taker.port) as wire:
         wire.send(head("PUT", "/files/chunks", "Transfer-Encoding: chunked") + body)
         answer = wire.answer()
@@ -251,8 +260,11 @@ def test_chunks_that_are_none_are_told_as_such(taker: RunningServer, body: bytes
     assert not (taker.root / "chunks").exists()
 
 
-def test_bytes_behind_a_body_never_become_a_part_of_it(taker: RunningServer) -> None:
-    """More than Content-Length said: the upload is what was announced; the rest is refused by an answer of its own."""
+def test_bytes_behind_a_body_are_not_part_of_it(taker: RunningServer) -> None:
+    """The upload has the bytes that Content-Length announced.
+
+    The rest is refused by an answer of its own.
+    """
     with Wire(taker.port) as wire:
         wire.send(head("PUT", "/files/longer", "Content-Length: 5") + b"helloMORE\r\n\r\n")
 
@@ -264,7 +276,7 @@ def test_bytes_behind_a_body_never_become_a_part_of_it(taker: RunningServer) -> 
 
 
 def test_garbage_during_a_download_does_not_reach_its_reader(taker: RunningServer) -> None:
-    """A refusal in the middle of a body would be taken for its bytes."""
+    """The reader would take a refusal in the middle of a body for its bytes."""
     data = bytes(8 << 20)
     (taker.root / "big").write_bytes(data)
     with Wire(taker.port) as wire:

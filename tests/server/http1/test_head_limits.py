@@ -1,4 +1,4 @@
-"""Whatever is no body has a bound: heads, chunk extensions, trailers, pipelined heads. Memory stays where it was."""
+"""Heads, chunk extensions, trailers and pipelined heads have a bound, so memory does not grow."""
 
 from __future__ import annotations
 
@@ -19,53 +19,53 @@ from sluiceway.server.settings import Settings
 from sluiceway.wsgi.bridge import WsgiService
 
 MOST = 64 << 10  # bytes of a head
-# bytes of memory a flood may cost at most: buffers of the kernel's reads, never the flood
+# Bytes of memory a flood may cost: buffers of the kernel's reads, never the flood.
 GROWTH = 24 << 20
-FLOOD = 96 << 20  # bytes each flood wants to send
-PIECE = 32 << 10
+FLOOD = 96 << 20  # bytes each flood tries to send
+SEND_CHUNK = 32 << 10
 
 
 def headers(size: int) -> Iterator[bytes]:
     """Header lines without end."""
     yield b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
-    for number in range(size // PIECE):
-        yield b"X-%d: " % number + b"a" * (PIECE - 20) + b"\r\n"
+    for number in range(size // SEND_CHUNK):
+        yield b"X-%d: " % number + b"a" * (SEND_CHUNK - 20) + b"\r\n"
 
 
 def one_line(size: int) -> Iterator[bytes]:
     yield b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: "
-    for _ in range(size // PIECE):
-        yield b"a" * PIECE
+    for _ in range(size // SEND_CHUNK):
+        yield b"a" * SEND_CHUNK
 
 
 def one_target(size: int) -> Iterator[bytes]:
     yield b"GET /"
-    for _ in range(size // PIECE):
-        yield b"a" * PIECE
+    for _ in range(size // SEND_CHUNK):
+        yield b"a" * SEND_CHUNK
 
 
 def trailers(size: int) -> Iterator[bytes]:
     yield head("PUT", "/files/flood", "Transfer-Encoding: chunked") + chunk(b"hello") + b"0\r\n"
-    for number in range(size // PIECE):
-        yield b"X-%d: " % number + b"a" * (PIECE - 20) + b"\r\n"
+    for number in range(size // SEND_CHUNK):
+        yield b"X-%d: " % number + b"a" * (SEND_CHUNK - 20) + b"\r\n"
 
 
 def one_trailer(size: int) -> Iterator[bytes]:
     yield head("PUT", "/files/flood", "Transfer-Encoding: chunked") + chunk(b"hello") + b"0\r\nX: "
-    for _ in range(size // PIECE):
-        yield b"a" * PIECE
+    for _ in range(size // SEND_CHUNK):
+        yield b"a" * SEND_CHUNK
 
 
 def one_extension(size: int) -> Iterator[bytes]:
     yield head("PUT", "/files/flood", "Transfer-Encoding: chunked") + b"5;"
-    for _ in range(size // PIECE):
-        yield b"a" * PIECE
+    for _ in range(size // SEND_CHUNK):
+        yield b"a" * SEND_CHUNK
 
 
 def extensions(size: int) -> Iterator[bytes]:
     """Two thousand bytes of extension for each byte of body."""
     yield head("PUT", "/files/flood", "Transfer-Encoding: chunked")
-    for _ in range(size // PIECE):
+    for _ in range(size // SEND_CHUNK):
         yield b"".join(b"1;" + b"a" * 2000 + b"\r\nx\r\n" for _ in range(16))
 
 
@@ -89,15 +89,15 @@ FLOODS = {
 
 @pytest.mark.parametrize("flood", FLOODS)
 def test_a_flood_is_refused_and_costs_no_memory(hasty: Hasty, flood: str) -> None:
-    """The sender is stopped long before its end, and the server's memory does not grow with what came."""
+    """The server stops the sender long before its end, and its memory does not grow with it."""
     server = hasty(DRAIN_SECONDS=0.3)
-    with Wire(server.port) as wire:  # a first request loads what is loaded late
+    with Wire(server.port) as wire:  # the first request loads modules
         wire.send(head("PUT", "/files/first", "Content-Length: 5") + b"hello")
         assert wire.answer().status == 201
     before = resident(server)
     sent = 0
     with Wire(server.port, send_buffer=1 << 16) as wire:
-        wire.sock.settimeout(2)  # a server that stops reading is as good as one that closes
+        wire.sock.settimeout(2)  # the server may stop reading instead of closing
         try:
             for piece in FLOODS[flood](FLOOD):
                 sent += wire.sock.send(piece)
@@ -111,7 +111,7 @@ def test_a_flood_is_refused_and_costs_no_memory(hasty: Hasty, flood: str) -> Non
 
 
 def resident(server: RunningServer) -> int:
-    """Bytes of memory the server's process holds."""
+    """Bytes of memory of the server's process."""
     return int(Path(f"/proc/{server.pid}/statm").read_text().split()[1]) * os.sysconf(
         "SC_PAGE_SIZE"
     )
@@ -135,8 +135,8 @@ def ask(server: RunningServer, size: int, *, at_once: bool) -> Answer:
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-def test_a_head_has_a_size(taker: RunningServer, at_once: bool) -> None:
-    """60 kB pass, 70 kB and 200 kB are 431 in words, however the bytes come in."""
+def test_a_head_beyond_64_kib_is_refused(taker: RunningServer, at_once: bool) -> None:
+    """60 kB pass; 70 kB and 200 kB get a readable 431, in one packet or in many."""
     assert ask(taker, 60_000, at_once=at_once).status == 200
     for size in (70_000, 200_000):
         answer = ask(taker, size, at_once=at_once)
@@ -144,20 +144,20 @@ def test_a_head_has_a_size(taker: RunningServer, at_once: bool) -> None:
         assert (answer.status, answer.code, answer.json()["limit"]) == (431, "head-too-large", MOST)
 
 
-def test_a_refused_head_is_read_by_who_still_sends(taker: RunningServer) -> None:
-    """The answer to a head of megabytes arrives, not a reset."""
+def test_a_client_that_still_sends_reads_the_refusal_of_its_head(taker: RunningServer) -> None:
+    """A head of megabytes gets an answer, not a reset."""
     for _ in range(5):
         with Wire(taker.port) as wire:
             try:
                 for piece in headers(8 << 20):
                     wire.send(piece)
             except ConnectionError:
-                pass  # closed while we sent
+                pass  # the server closed while we sent
             assert wire.answer().status == 431
 
 
-def test_tiny_chunks_are_no_flood(taker: RunningServer) -> None:
-    """A sender of one-byte chunks spends five bytes on each, and is honest."""
+def test_tiny_chunks_are_accepted(taker: RunningServer) -> None:
+    """Chunks of one byte cost five bytes more for each."""
     data = noise(50_000)
     with Wire(taker.port) as wire:
         body = b"".join(chunk(data[at : at + 1]) for at in range(len(data))) + b"0\r\n\r\n"
@@ -167,7 +167,7 @@ def test_tiny_chunks_are_no_flood(taker: RunningServer) -> None:
     assert (taker.root / "tiny").read_bytes() == data
 
 
-def test_many_pipelined_requests_are_no_flood(taker: RunningServer) -> None:
+def test_many_pipelined_requests_are_answered(taker: RunningServer) -> None:
     """Ten thousand small requests sent without waiting are all answered."""
     one = head("GET", "/healthz")
     with Wire(taker.port) as wire:
@@ -177,8 +177,8 @@ def test_many_pipelined_requests_are_no_flood(taker: RunningServer) -> None:
 
 
 @pytest.mark.parametrize("fields", [129, 12_000])
-def test_a_head_has_so_many_lines(taker: RunningServer, fields: int) -> None:
-    """Twelve thousand lines of four bytes held everybody up for seconds; now their sender is told at the 129th."""
+def test_a_head_with_too_many_fields_is_refused(taker: RunningServer, fields: int) -> None:
+    """12,000 short lines would block the event loop for seconds; the 129th is refused."""
     lines = b"A: \r\n" * (fields - 1)
     with Wire(taker.port) as wire:
         wire.send(b"GET /files HTTP/1.1\r\nHost: localhost\r\n" + lines + b"\r\n")
@@ -188,8 +188,8 @@ def test_a_head_has_so_many_lines(taker: RunningServer, fields: int) -> None:
         assert wire.closed()
 
 
-def test_as_many_lines_as_a_head_may_have(taker: RunningServer) -> None:
-    """The bound itself passes, also when all are conditions that are joined."""
+def test_a_head_with_as_many_fields_as_allowed_passes(taker: RunningServer) -> None:
+    """Also when all of them are conditions that the server joins."""
     lines = b"".join(b'If-None-Match: "%d"\r\n' % number for number in range(127))
     (taker.root / "lines").write_bytes(b"x")
     with Wire(taker.port) as wire:
@@ -199,8 +199,8 @@ def test_as_many_lines_as_a_head_may_have(taker: RunningServer) -> None:
     (taker.root / "lines").unlink()
 
 
-def test_on_other_servers_a_head_has_so_many_lines_as_well(tmp_path: Path) -> None:
-    """Mounted under ASGI and under WSGI: what the server let through is refused by the app."""
+def test_the_app_limits_the_fields_on_other_servers(tmp_path: Path) -> None:
+    """Under ASGI and under WSGI the app refuses a head that the server accepted."""
     app = Sluiceway(to=str(tmp_path / "asgi"))
 
     async def status(fields: int) -> int:
@@ -235,13 +235,13 @@ def test_on_other_servers_a_head_has_so_many_lines_as_well(tmp_path: Path) -> No
     service = WsgiService(Settings(to=(str(tmp_path / "wsgi"),)))
     environ: dict[str, object] = {}
     setup_testing_defaults(environ)
-    told: list[str] = []
+    statuses: list[str] = []
     answers = []
     for count in (200, 50):
         names = {f"HTTP_X_{number}": "y" for number in range(count)}
         here = {**environ, "PATH_INFO": "/files", "HTTP_HOST": "localhost", **names}
-        pieces = service(here, lambda status, _: told.append(status))
+        pieces = service(here, lambda status, _: statuses.append(status))
         answers.append(b"".join(pieces))
         pieces.close()  # type: ignore[attr-defined]
-    assert [status[:3] for status in told] == ["431", "200"]
+    assert [status[:3] for status in statuses] == ["431", "200"]
     assert b"head-too-large" in answers[0]

@@ -1,4 +1,4 @@
-"""The table of a connection, byte by byte in both directions: what came, and what was answered.
+"""The transition table of a connection, tested at every byte, for requests and answers.
 
 No sockets: the real HTTP parser runs beside the real limits, as the protocol joins them.
 """
@@ -49,16 +49,16 @@ PIPELINES: dict[str, tuple[bytes, list[tuple[bytes, bytes]]]] = {
 
 
 class Connection:
-    """The limits and the parser of one connection, and an app that answers when it is told to."""
+    """The limits and the parser of one connection; the app answers when the test asks it to."""
 
     def __init__(self) -> None:
         self.limits = ConnectionLimits()
         self.parser = httptools.HttpRequestParser(self)
         self.headers: list[tuple[bytes, bytes]] = []
-        self.requests: list[tuple[bytes, bytes]] = []  # those that came whole
+        self.requests: list[tuple[bytes, bytes]] = []  # the complete ones
         self.actions: list[Action] = []
         self.body = b""
-        self.parsed = 0  # bytes the parser was given
+        self.parsed = 0  # bytes given to the parser
         self.eager = False  # the app answers each request as soon as it is whole
 
     @property
@@ -133,7 +133,7 @@ class Connection:
 
 
 def cuts(data: bytes) -> Iterator[list[bytes]]:
-    """Every way to cut it in two, and byte by byte."""
+    """Every split into two pieces, and into single bytes."""
     for at in range(1, len(data)):
         yield [data[:at], data[at:]]
     yield [data[at : at + 1] for at in range(len(data))]
@@ -141,8 +141,8 @@ def cuts(data: bytes) -> Iterator[list[bytes]]:
 
 @pytest.mark.parametrize("eager", [True, False], ids=["answered at once", "answered at the end"])
 @pytest.mark.parametrize("name", PIPELINES)
-def test_every_cut_gives_the_same_requests(name: str, eager: bool) -> None:
-    """One request at a time reaches the parser; the others wait for the answer before them."""
+def test_every_split_gives_the_same_requests(name: str, eager: bool) -> None:
+    """One request at a time reaches the parser; the next one waits for its answer."""
     data, requests = PIPELINES[name]
     for pieces in cuts(data):
         connection = Connection()
@@ -162,8 +162,10 @@ def test_every_cut_gives_the_same_requests(name: str, eager: bool) -> None:
 
 @pytest.mark.parametrize("name", PIPELINES)
 def test_an_answer_may_come_at_every_byte(name: str) -> None:
-    """Within the body it is an early one: what follows is dropped. Before the end of the head
-    there is nothing to answer; behind the end of the request the next one follows."""
+    """An answer within the body is early: the server drops the rest of the body.
+
+    Before the end of the head no answer is possible; after the request the next one follows.
+    """
     data, requests = PIPELINES[name]
     states = set()
     for at in range(len(data) + 1):
@@ -190,7 +192,7 @@ def test_an_answer_may_come_at_every_byte(name: str) -> None:
 
 @pytest.mark.parametrize("name", PIPELINES)
 def test_a_client_may_close_its_half_at_every_byte(name: str) -> None:
-    """Without a request that is a hang-up; a cut body is answered; a complete request, too."""
+    """Without a request the connection closes; a truncated body and a request are answered."""
     data, _ = PIPELINES[name]
     expected = {
         State.IDLE: (Action.CLOSE, State.CLOSED),
@@ -233,8 +235,8 @@ REFUSED: dict[str, tuple[bytes, str, State]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_every_cut_is_refused_alike(name: str) -> None:
-    """Nothing behind it is parsed. A head is answered by us, a body by the app."""
+def test_every_split_is_refused_alike(name: str) -> None:
+    """Nothing behind the error is parsed. We answer a bad head, the app answers a bad body."""
     data, code, state = REFUSED[name]
     for pieces in cuts(data + GET):
         connection = Connection().send(*pieces)
@@ -251,7 +253,7 @@ def test_every_cut_is_refused_alike(name: str) -> None:
 
 
 def test_a_refusal_behind_a_complete_request_waits_for_its_answer() -> None:
-    """The app's answer goes out first; nothing that comes meanwhile is held or parsed."""
+    """The app's answer is sent first; bytes that arrive meanwhile are neither held nor parsed."""
     connection = Connection().send(PUT)
     assert connection.limits.refuse(SluiceError()) is Action.NOTHING
     connection.send(GET)
@@ -273,8 +275,8 @@ def test_a_refusal_behind_a_complete_request_waits_for_its_answer() -> None:
     ],
     ids=["field", "fields", "target", "extension", "trailers", "extensions"],
 )
-def test_a_flood_has_an_end(begun: bytes, more: bytes) -> None:
-    """Soon beyond 64 KiB of what is no body, in pieces of a thousand bytes."""
+def test_a_flood_is_refused(begun: bytes, more: bytes) -> None:
+    """Soon after 64 KiB that are not body, in pieces of 1,000 bytes."""
     connection = Connection().send(begun)
     sent = 0
     while connection.limits.error is None:
@@ -286,16 +288,16 @@ def test_a_flood_has_an_end(begun: bytes, more: bytes) -> None:
     assert sent > HEAD_BYTES - 2000
 
 
-def test_chunks_of_one_byte_are_no_flood() -> None:
-    """They cost five bytes for each byte of body."""
+def test_chunks_of_one_byte_are_accepted() -> None:
+    """They cost five more bytes for each byte of body."""
     connection = Connection().send(head("PUT", "/", "Transfer-Encoding: chunked"))
     connection.send(*[chunk(b"x")] * 50_000, LAST_CHUNK)
 
     assert connection.requests == [(b"PUT", b"x" * 50_000)]
 
 
-def test_what_is_held_and_dropped_has_a_bound() -> None:
-    """Beyond it nothing more is read; a held request is one less when it was answered."""
+def test_held_and_dropped_bytes_have_a_bound() -> None:
+    """Beyond the bound the server stops reading; an answer frees the space of a held request."""
     connection = Connection().send(PUT)
     while Action.PAUSE_FULL not in connection.actions:
         assert len(connection.limits.held) <= AHEAD_BYTES
@@ -313,7 +315,7 @@ def test_what_is_held_and_dropped_has_a_bound() -> None:
 
 
 def test_a_deadline_closes_or_refuses() -> None:
-    """408 within a head; before one, and behind the last answer, there is nothing to say."""
+    """408 within a head; before a head and after the last answer the connection just closes."""
     silent, begun = Connection(), Connection().send(GET[:5])
     assert (silent.limits.timed_out(), silent.state) == (Action.CLOSE, State.CLOSED)
     assert (begun.limits.timed_out(), begun.state) == (Action.REFUSE, State.DRAIN)
@@ -325,7 +327,7 @@ def test_a_deadline_closes_or_refuses() -> None:
 @pytest.mark.parametrize("state", State)
 @pytest.mark.parametrize("event", Event)
 def test_a_step_is_in_the_table_or_impossible(state: State, event: Event) -> None:
-    """Nothing else moves a connection."""
+    """No other event changes the state."""
     limits = ConnectionLimits()
     limits.state = state
     if (state, event) in TRANSITIONS:
@@ -338,7 +340,7 @@ def test_a_step_is_in_the_table_or_impossible(state: State, event: Event) -> Non
 
 
 def test_every_state_is_reached_and_left() -> None:
-    """From the first one; only a closed connection stays what it is."""
+    """Every state is reached from IDLE; only CLOSED is final."""
     reached = {State.IDLE}
     for _ in State:
         reached |= {after for (state, _), (after, _) in TRANSITIONS.items() if state in reached}

@@ -1,4 +1,4 @@
-"""Where a request ends: never said too late, whatever the chunks look like and wherever the reads are cut."""
+"""The end of a request is found in time, for any chunks and any split into reads."""
 
 from __future__ import annotations
 
@@ -29,8 +29,11 @@ def chunks(dice: random.Random) -> bytes:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_no_byte_beyond_the_last_chunk_is_let_through(seed: int) -> None:
-    """Two hundred bodies each, in up to sixty reads: what lies behind is never parsed with them, and nothing stands still."""
+def test_no_byte_beyond_the_last_chunk_is_parsed_with_the_body(seed: int) -> None:
+    """Two hundred bodies for each seed, in up to sixty reads.
+
+    The bytes behind a body are never parsed with it, and each read makes progress.
+    """
     for number in range(200):
         dice = random.Random(f"{seed}/{number}")
         body = chunks(dice)
@@ -50,7 +53,7 @@ def test_no_byte_beyond_the_last_chunk_is_let_through(seed: int) -> None:
 
 @pytest.mark.parametrize("length", [0, 1, 5])
 def test_a_body_of_known_length_ends_with_it(length: int) -> None:
-    """And a head with its empty line, in whatever pieces."""
+    """A head ends with its empty line, however it is split."""
     data = b"PUT / HTTP/1.1\r\nA: b\r\n\r\n" + b"12345"[:length] + BEHIND
     head = data.index(b"\r\n\r\n") + 4
     for cut in range(1, len(data)):

@@ -1,4 +1,4 @@
-"""Requests sent before the answer to the one before: bounded in memory, and everyone hears when the client leaves."""
+"""Pipelined requests: their memory is bounded, and each handler learns that the client left."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def resident(server: RunningServer) -> int:
 
 
 def send_what_it_takes(wire: Wire, data: bytes, seconds: float = 0.3) -> int:
-    """How much of it a server that is not read from takes."""
+    """The bytes that a server takes from a client that reads nothing."""
     wire.sock.settimeout(seconds)
     sent = 0
     try:
@@ -38,9 +38,12 @@ def send_what_it_takes(wire: Wire, data: bytes, seconds: float = 0.3) -> int:
     return sent
 
 
-def test_pipelined_requests_cost_as_many_bytes_as_they_have(taker: RunningServer) -> None:
-    """Twenty clients send a quarter of a megabyte of requests each and read nothing: a few MiB, not a hundred."""
-    with Wire(taker.port) as wire:  # loads what is loaded late
+def test_held_pipelined_requests_cost_little_memory(taker: RunningServer) -> None:
+    """Twenty clients send 250 kB of requests each and read nothing.
+
+    This costs a few MiB, not a hundred.
+    """
+    with Wire(taker.port) as wire:  # the first request loads modules
         wire.send(head("GET", "/"))
         assert wire.answer().status == 200
     before = resident(taker)
@@ -55,8 +58,8 @@ def test_pipelined_requests_cost_as_many_bytes_as_they_have(taker: RunningServer
         assert resident(taker) - before < 24 * MIB
 
 
-def test_an_answer_that_is_not_read_stops_the_reading_of_requests(hasty: Hasty) -> None:
-    """Who reads nothing cannot send requests without end either."""
+def test_the_server_stops_reading_from_a_client_that_reads_nothing(hasty: Hasty) -> None:
+    """So such a client cannot send requests without end."""
     server = hasty(READER_TIMEOUT=60.0)
     with Wire(server.port, send_buffer=1 << 16) as wire:
         assert send_what_it_takes(wire, HEALTH * 500_000, 1) < 8 * MIB
@@ -68,11 +71,11 @@ def test_an_answer_that_is_not_read_stops_the_reading_of_requests(hasty: Hasty) 
     ids=["none", "one", "five", "more than is kept"],
 )
 @pytest.mark.parametrize("how", ["close", "reset"])
-def test_whoever_waits_hears_that_the_client_left(
+def test_an_event_stream_ends_when_the_client_leaves(
     taker: RunningServer, behind: bytes, how: str
 ) -> None:
-    """An event stream with other requests behind it ends when its connection does, without a word of trouble in the log."""
-    before = taker.log().count("GET /uploads/...")  # written at its end, without the id
+    """It ends with its connection, also with other requests behind it. The log shows no error."""
+    before = taker.log().count("GET /uploads/...")  # the line is written at the end, without the id
     wire = Wire(taker.port)
     wire.send(head("GET", "/uploads/" + "w" * 22, *EVENTS))
     assert wire.sock.recv(10, socket.MSG_PEEK)
@@ -85,8 +88,8 @@ def test_whoever_waits_hears_that_the_client_left(
     assert "Traceback" not in taker.log()
 
 
-def test_requests_behind_an_upload_that_is_cut_are_not_run(taker: RunningServer) -> None:
-    """A client that is reset while its upload runs gets nothing of what it sent behind."""
+def test_requests_behind_a_truncated_upload_are_not_run(taker: RunningServer) -> None:
+    """The connection is reset during the upload, so the requests behind it have no effect."""
     wire = Wire(taker.port)
     wire.send(head("PUT", "/files/cut", "Transfer-Encoding: chunked") + chunk(b"some"))
     wire.reset()
@@ -113,7 +116,7 @@ def bodies() -> Iterator[tuple[str, bytes, bytes]]:
     ids=[name for name, _, _ in bodies()],
 )
 @pytest.mark.parametrize("step", [1, 2, 3, 7, 100_000])
-def test_the_end_of_a_chunked_body_is_found_wherever_it_is_cut(
+def test_the_end_of_a_chunked_body_is_found_however_it_is_split(
     taker: RunningServer, body: bytes, data: bytes, step: int
 ) -> None:
     """The requests behind it are answered one by one, however the bytes arrive."""
@@ -134,8 +137,8 @@ def test_the_end_of_a_chunked_body_is_found_wherever_it_is_cut(
         assert wire.answer().body == b"ok\n"
 
 
-def test_a_text_with_blank_lines_is_not_slow(taker: RunningServer) -> None:
-    """Every blank line could be the end of the chunks: it is not looked at as if it were."""
+def test_a_body_with_many_blank_lines_is_fast(taker: RunningServer) -> None:
+    """Every blank line could end the chunks; the search must not begin anew at each."""
     text, other = b"paragraph after paragraph\r\n\r\n" * 150_000, noise(4_350_000)
 
     def seconds(data: bytes) -> float:
@@ -154,7 +157,7 @@ def test_a_text_with_blank_lines_is_not_slow(taker: RunningServer) -> None:
 
 @pytest.mark.parametrize("zero", ["0", "00", "0000000000000000000000"])
 def test_an_upgrade_with_an_empty_body_is_answered(taker: RunningServer, zero: str) -> None:
-    """A length is a number, however it is written."""
+    """`0` and `000` are the same length."""
     upgrade = ("Connection: Upgrade", "Upgrade: h2c")
     with Wire(taker.port) as wire:
         wire.send(
@@ -175,8 +178,8 @@ def test_an_upgrade_with_an_empty_body_is_answered(taker: RunningServer, zero: s
     assert (taker.root / f"five{len(zero)}").read_bytes() == b"hello"
 
 
-def test_a_reader_with_half_a_body_makes_no_noise(taker: RunningServer) -> None:
-    """GET with a body that is cut: nothing in the log but its own line."""
+def test_a_get_with_a_truncated_body_logs_no_error(taker: RunningServer) -> None:
+    """The log has only the line of the request."""
     (taker.root / "noise.bin").write_bytes(noise(3 * MIB))
     for target in ("/files/noise.bin", "/files?as=zip", "/files", "/", "/uploads/" + "y" * 22):
         for cut in (True, False):

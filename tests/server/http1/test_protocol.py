@@ -1,4 +1,7 @@
-"""The connection: deadlines, pipelining, upgrades, half-closes. What ordinary servers lose or keep for ever."""
+"""The connection: deadlines, pipelining, upgrades and half-closes.
+
+Other servers lose such requests, or keep such connections for ever.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ UPGRADE = (
 
 
 def test_pipelined_requests_are_answered_in_order(taker: RunningServer) -> None:
-    """Uploads and reads sent all at once, without waiting."""
+    """The client sends uploads and reads at once, without waiting."""
     requests = [
         head("PUT", f"/files/pipe/{number}", "Content-Length: 3") + b"%03d" % number
         for number in range(50)
@@ -51,7 +54,10 @@ def test_a_request_behind_an_upload_waits_its_turn(taker: RunningServer) -> None
 
 @pytest.mark.parametrize("cut", [1, 7, 1000])
 def test_an_upload_with_an_upgrade_keeps_its_body(taker: RunningServer, cut: int) -> None:
-    """curl --http2 and Java's client offer h2c with every upload: the offer is ignored, not a byte is lost."""
+    """curl --http2 and Java's client offer h2c with every upload.
+
+    The server ignores the offer and loses no byte.
+    """
     data = noise(100_000)
     for framing, body in (
         (f"Content-Length: {len(data)}", data),
@@ -75,8 +81,8 @@ def test_an_upload_with_an_upgrade_keeps_its_body(taker: RunningServer, cut: int
         assert (wire.answer().status, wire.answer().body) == (201, b"ok\n")
 
 
-def test_an_older_client_is_answered_and_closed(taker: RunningServer) -> None:
-    """HTTP/1.0: no Host, no keep-alive, no chunks in the answer."""
+def test_an_http_1_0_client_is_answered_and_closed(taker: RunningServer) -> None:
+    """An HTTP/1.0 client sends no Host; the answer has no chunks and no keep-alive."""
     with Wire(taker.port) as wire:
         wire.send(b"PUT /files/old HTTP/1.0\r\nContent-Length: 5\r\n\r\nhello")
         answer = wire.answer()
@@ -86,7 +92,7 @@ def test_an_older_client_is_answered_and_closed(taker: RunningServer) -> None:
 
 
 def test_a_client_that_closed_its_half_reads_all_its_answers(taker: RunningServer) -> None:
-    """Pipelined uploads and then a half-close: each of them is answered."""
+    """Each of several pipelined uploads before a half-close is answered."""
     requests = [
         head("PUT", f"/files/half/{number}", "Content-Length: 3") + b"abc" for number in range(10)
     ]
@@ -98,8 +104,11 @@ def test_a_client_that_closed_its_half_reads_all_its_answers(taker: RunningServe
         assert wire.closed()
 
 
-def test_a_slow_head_is_ended(hasty: Hasty) -> None:
-    """A head that comes byte by byte for ever is answered with 408 and closed; one that never begins is closed."""
+def test_a_slow_head_times_out(hasty: Hasty) -> None:
+    """A head that arrives byte by byte for ever is answered 408, and the connection closed.
+
+    A connection on which no head begins is closed without an answer.
+    """
     server = hasty(HEAD_SECONDS=0.5)
     with Wire(server.port) as slow, Wire(server.port) as silent:
         try:
@@ -107,7 +116,7 @@ def test_a_slow_head_is_ended(hasty: Hasty) -> None:
                 slow.send(bytes([byte]))
                 time.sleep(0.01)  # this is the attack
         except ConnectionError:
-            pass  # ended before we were
+            pass  # the server closed first
         answer = slow.answer()
 
         assert (answer.status, answer.code) == (408, "too-slow")
@@ -115,8 +124,8 @@ def test_a_slow_head_is_ended(hasty: Hasty) -> None:
         assert silent.closed()
 
 
-def test_a_slow_head_on_a_used_connection_is_ended(hasty: Hasty) -> None:
-    """The deadline holds for the second request as for the first."""
+def test_a_slow_head_on_a_used_connection_times_out(hasty: Hasty) -> None:
+    """The deadline applies to the second request, too."""
     server = hasty(HEAD_SECONDS=0.5)
     with Wire(server.port) as wire:
         wire.send(HEALTH)
@@ -127,8 +136,8 @@ def test_a_slow_head_on_a_used_connection_is_ended(hasty: Hasty) -> None:
         assert wire.closed()
 
 
-def test_a_slow_head_behind_an_answer_under_way_is_ended(hasty: Hasty) -> None:
-    """Half a head that came while the answer before it was under way has a deadline as well."""
+def test_a_slow_head_behind_an_answer_times_out(hasty: Hasty) -> None:
+    """Half a head that arrived during the answer before it has a deadline, too."""
     server = hasty(HEAD_SECONDS=0.5)
     with Wire(server.port) as wire:
         wire.send(head("PUT", "/files/x", "Content-Length: 5") + b"helloGET /healthz HTTP/1.1\r\n")
@@ -139,8 +148,8 @@ def test_a_slow_head_behind_an_answer_under_way_is_ended(hasty: Hasty) -> None:
 
 
 @pytest.mark.parametrize("framing", ["Content-Length: 100", "Transfer-Encoding: chunked"])
-def test_a_body_that_stops_coming_is_ended(hasty: Hasty, framing: str) -> None:
-    """408, nothing stored, connection closed: an idle upload must not hold its place for ever."""
+def test_a_stalled_body_times_out(hasty: Hasty, framing: str) -> None:
+    """408, nothing stored, connection closed: an idle upload must not hold its slot for ever."""
     server = hasty(IDLE=0.5)
     with Wire(server.port) as wire:
         wire.send(
@@ -159,8 +168,8 @@ def test_a_body_that_stops_coming_is_ended(hasty: Hasty, framing: str) -> None:
     eventually(lambda: server.drafts() == [], "the draft is gone")
 
 
-def test_a_slow_honest_upload_survives(hasty: Hasty) -> None:
-    """The deadline is for a pause, not for the whole: ten pieces take longer than it."""
+def test_a_slow_upload_succeeds(hasty: Hasty) -> None:
+    """The deadline limits one pause, not the whole: ten pieces take longer than it."""
     server = hasty(IDLE=1.0)
     with Wire(server.port) as wire:
         wire.send(head("PUT", "/files/slow", "Transfer-Encoding: chunked"))
@@ -173,8 +182,8 @@ def test_a_slow_honest_upload_survives(hasty: Hasty) -> None:
     assert (server.root / "slow").read_bytes() == b"piece" * 10
 
 
-def test_a_refused_client_is_let_go_after_a_while(hasty: Hasty) -> None:
-    """Drained for so many seconds at most, although it neither closes nor stops sending."""
+def test_a_refused_client_is_disconnected_after_the_drain_time(hasty: Hasty) -> None:
+    """The server drains it for DRAIN_SECONDS, although it neither closes nor stops sending."""
     server = hasty("--token", "long-enough-token", DRAIN_SECONDS=0.5, DRAIN_BYTES=1 << 30)
     with Wire(server.port) as wire:
         wire.send(head("PUT", "/files/x", f"Content-Length: {10 << 30}"))
@@ -184,9 +193,9 @@ def test_a_refused_client_is_let_go_after_a_while(hasty: Hasty) -> None:
             while sent < 6000:
                 wire.send(b"x")
                 sent += 1
-                time.sleep(0.005)  # slow enough for the seconds, not the bytes, to be what ends it
+                time.sleep(0.005)  # slow, so that the time ends it and not the bytes
         except ConnectionError:
-            pass  # let go
+            pass  # disconnected
 
     assert sent < 6000
 
@@ -203,7 +212,7 @@ def test_a_refused_client_is_let_go_after_a_while(hasty: Hasty) -> None:
     ],
 )
 def test_targets_of_all_forms_are_answered(taker: RunningServer, target: str, status: int) -> None:
-    """Absolute, authority and broken forms: an answer, never a crash."""
+    """Absolute, authority and malformed forms get an answer, never a crash."""
     line = f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode(
         "latin-1"
     )

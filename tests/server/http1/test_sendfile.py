@@ -1,4 +1,7 @@
-"""Downloads that the kernel sends by itself: the right bytes, nobody else held up, an end to whoever leaves or dawdles."""
+"""Downloads that the kernel sends: the right bytes, without delay for other clients.
+
+The server drops readers that leave or stall.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from sluiceway.testing.store_suite import pattern
 
 MIB = 1 << 20
 LARGE = pattern(8 * MIB) * 2  # more than a slow reader's connection holds
-TOLD = "sendfile took"  # what a watched server says of each call
+SENT = "sendfile took"  # what a watched server prints of each call
 ENDLESS = 1 << 40  # bytes of a file without any
 
 
@@ -38,7 +41,10 @@ Patched = Callable[..., RunningServer]
 
 @pytest.fixture
 def patched(serve: Serve, tmp_path: Path) -> Patched:
-    """A real server in whose process these lines run first; `sending` is server/http1/sendfile.py."""
+    """A real server whose process runs these lines first.
+
+    `sending` is server/http1/sendfile.py.
+    """
 
     def start(*lines: str) -> RunningServer:
         folder = tmp_path / "patched"
@@ -73,7 +79,7 @@ def get(port: int, key: str, *fields: str) -> bytes:
 
 
 def slow_reader(port: int, key: str) -> socket.socket:
-    """A request whose answer nobody reads yet, and that little of fits between us."""
+    """A request whose response is not read yet, on a connection with small buffers."""
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
     sock.settimeout(30)
@@ -83,7 +89,7 @@ def slow_reader(port: int, key: str) -> socket.socket:
 
 
 def open_files(server: RunningServer) -> list[str]:
-    """What the server holds open, sockets too; its own pools of threads need none."""
+    """The server's open files and sockets; its thread pools have none."""
     found = []
     for entry in Path(f"/proc/{server.pid}/fd").iterdir():
         try:
@@ -100,14 +106,14 @@ def sockets_and_objects(server: RunningServer) -> int:
 # The right bytes
 
 
-def test_whole_objects_and_ranges_go_this_way(patched: Patched) -> None:
-    """The kernel sends every byte of a large range, and only those: heads of parts and small ranges come from us."""
+def test_the_kernel_sends_whole_objects_and_ranges(patched: Patched) -> None:
+    """It sends every byte of a large range; we send the heads of parts and small ranges."""
     server = patched(
-        "def told(*what):",
-        "    sent = sendfile(*what)",
-        f"    print({TOLD!r}, sent, file=sys.stderr, flush=True)",
+        "def watched(*arguments):",
+        "    sent = sendfile(*arguments)",
+        f"    print({SENT!r}, sent, file=sys.stderr, flush=True)",
         "    return sent",
-        "os.sendfile = told",
+        "os.sendfile = watched",
     )
     whole, one = (
         get(server.port, "large.bin"),
@@ -124,14 +130,14 @@ def test_whole_objects_and_ranges_go_this_way(patched: Patched) -> None:
     assert LARGE[14000000:16000000] in several
     sent = len(whole) + len(one) + 4_000_000
 
-    def said() -> int:
+    def sent_by_kernel() -> int:
         return sum(
             int(line.rpartition(" ")[2])
             for line in server.log().splitlines()
-            if line.startswith(TOLD)
+            if line.startswith(SENT)
         )
 
-    eventually(lambda: said() == sent, f"{sent} bytes were sent by the kernel")
+    eventually(lambda: sent_by_kernel() == sent, f"{sent} bytes were sent by the kernel")
     assert f'"GET /files/large.bin" 200 {len(whole)} ' in server.log()
     assert f'"GET /files/large.bin" 206 {len(one)} ' in server.log()
 
@@ -140,7 +146,7 @@ def test_whole_objects_and_ranges_go_this_way(patched: Patched) -> None:
     "size", [0, 1, 4095, 65_537, MIB - 1, MIB, MIB + 1, 2 * MIB - 1, 2 * MIB + 1, 5 * MIB + 3]
 )
 def test_every_size_arrives_whole(shelf: RunningServer, size: int) -> None:
-    """Around pages and system calls; the answer after it is one of its own."""
+    """Sizes around pages and system calls; a second response follows on the connection."""
     (shelf.root / "sized.bin").write_bytes(LARGE[:size])
     with Wire(shelf.port) as wire:
         for _ in range(2):
@@ -149,7 +155,7 @@ def test_every_size_arrives_whole(shelf: RunningServer, size: int) -> None:
 
 
 @pytest.mark.parametrize("edge", [1 << 31, 1 << 32, (1 << 42) - MIB])
-def test_offsets_beyond_what_32_bits_hold(shelf: RunningServer, edge: int) -> None:
+def test_offsets_beyond_32_bits(shelf: RunningServer, edge: int) -> None:
     """Ranges around 2 GiB and 4 GiB, and the very end of a file of 4 TiB."""
     path = shelf.root / "vast.bin"
     sparse(path, 1 << 42)
@@ -168,7 +174,7 @@ def test_offsets_beyond_what_32_bits_hold(shelf: RunningServer, edge: int) -> No
 
 
 def test_a_connection_serves_on_afterwards(shelf: RunningServer) -> None:
-    """Downloads, ranges, HEAD, uploads, one after the other on one connection."""
+    """Downloads, ranges, HEAD and uploads follow each other on one connection."""
     with Wire(shelf.port) as wire:
         for number in range(3):
             wire.send(head("GET", "/files/large.bin"))
@@ -194,27 +200,25 @@ def test_pipelined_downloads_come_in_order(shelf: RunningServer) -> None:
             assert wire.answer().body == b"ok\n"
 
 
-def test_an_older_client_reads_to_the_end(shelf: RunningServer) -> None:
-    """HTTP/1.0: the end of the connection follows the last byte at once."""
+def test_an_http_1_0_client_reads_to_the_end(shelf: RunningServer) -> None:
+    """The connection ends directly after the last byte."""
     with Wire(shelf.port) as wire:
         wire.send(b"GET /files/large.bin HTTP/1.0\r\n\r\n")
         assert wire.answer().body == LARGE
         assert wire.closed()
 
 
-# Nobody else is held up
+# Other clients are not delayed
 
 
-def test_a_file_the_disk_is_slow_with_holds_up_nobody_else(
-    patched: Patched, tmp_path: Path
-) -> None:
+def test_a_slow_disk_delays_only_its_own_download(patched: Patched, tmp_path: Path) -> None:
     """While one download waits for its first byte, others are served."""
     goes = tmp_path / "goes"
     server = patched(
-        "def cold(*what):",
+        "def cold(*arguments):",
         f"    while not os.path.exists({str(goes)!r}):",
         "        time.sleep(0.01)",
-        "    return sendfile(*what)",
+        "    return sendfile(*arguments)",
         "os.sendfile = cold",
     )
     with Wire(server.port) as wire:
@@ -230,7 +234,7 @@ def test_a_file_the_disk_is_slow_with_holds_up_nobody_else(
 
 
 def test_readers_that_stall_hold_no_thread(shelf: RunningServer) -> None:
-    """Four times as many as there are threads; whoever comes then is served as ever."""
+    """Four times as many as there are threads; the server still serves the next client."""
     stalled = [slow_reader(shelf.port, "endless.bin") for _ in range(64)]
     try:
         eventually(
@@ -245,7 +249,7 @@ def test_readers_that_stall_hold_no_thread(shelf: RunningServer) -> None:
 
 
 def test_a_reader_without_end_shares_its_thread(patched: Patched) -> None:
-    """One thread, taken by a reader that keeps up and never ends: a second one gets its turn."""
+    """A fast endless reader has the only thread; a second reader gets its turn."""
     server = patched(
         "from concurrent.futures import ThreadPoolExecutor",
         "sending.THREADS, sending.MOMENT, sending._senders = 1, 30_000, ThreadPoolExecutor(1)",
@@ -276,7 +280,7 @@ while sock.recv_into(block):
 
 @pytest.mark.parametrize("way", ["close", "reset", "half"])
 def test_a_reader_that_leaves_leaves_nothing_open(shelf: RunningServer, way: str) -> None:
-    """Whether it hangs up, resets, or closes its half and reads no more: sockets and files are closed."""
+    """It hangs up, resets, or closes its half and stops reading: sockets and files are closed."""
     before = sockets_and_objects(shelf)
     left = []
     for number in range(24):
@@ -296,8 +300,8 @@ def test_a_reader_that_leaves_leaves_nothing_open(shelf: RunningServer, way: str
     assert "Traceback" not in shelf.log()
 
 
-def test_a_stalled_reader_is_given_up_and_a_slow_one_is_not(patched: Patched) -> None:
-    """The deadline is for a reader that takes nothing at all, however long the whole takes."""
+def test_a_stalled_reader_is_dropped_and_a_slow_one_is_served(patched: Patched) -> None:
+    """The deadline is for a reader that takes no byte; the whole may take longer."""
     server = patched("sending.READER_TIMEOUT = 1.5")
     sparse(server.root / "endless.bin", ENDLESS)
     began = time.monotonic()
@@ -308,7 +312,7 @@ def test_a_stalled_reader_is_given_up_and_a_slow_one_is_not(patched: Patched) ->
             time.sleep(0.02)
         eventually(
             lambda: not any(name.endswith("endless.bin") for name in open_files(server)),
-            "it was given up",
+            "the stalled reader was dropped",
         )
 
         assert got[got.index(b"\r\n\r\n") + 4 :] == LARGE[: len(got) - got.index(b"\r\n\r\n") - 4]
@@ -321,10 +325,10 @@ def test_a_stalled_reader_is_given_up_and_a_slow_one_is_not(patched: Patched) ->
 def test_a_file_that_shrinks_never_looks_whole(
     shelf: RunningServer, asked: tuple[str, ...]
 ) -> None:
-    """Cut while it is read: the connection breaks, and the log says why."""
+    """The file is truncated during the download: the connection breaks, and the log says why."""
     path = shelf.root / "shrinks.bin"
     path.write_bytes(LARGE)
-    said = shelf.log().count("became shorter")
+    before = shelf.log().count("became shorter")
     with (
         slow_reader(shelf.port, "shrinks.bin")
         if not asked
@@ -340,11 +344,11 @@ def test_a_file_that_shrinks_never_looks_whole(
             got += data
 
     assert len(got) < len(LARGE) - 2 * MIB
-    eventually(lambda: shelf.log().count("became shorter") > said, "the log says why")
+    eventually(lambda: shelf.log().count("became shorter") > before, "the log says why")
 
 
-def test_a_stop_of_the_server_waits_for_no_reader(patched: Patched) -> None:
-    """One reads for ever, one not at all: the server ends in its time."""
+def test_the_server_stops_without_waiting_for_readers(patched: Patched) -> None:
+    """One reads for ever, one reads nothing; the server ends in time."""
     server = patched()
     sparse(server.root / "endless.bin", ENDLESS)
     script = f"import socket; s = socket.create_connection(('127.0.0.1', {server.port}))\n"
@@ -362,13 +366,13 @@ def test_a_stop_of_the_server_waits_for_no_reader(patched: Patched) -> None:
         assert endless.wait(30) == 0
 
 
-# Elsewhere
+# Other systems
 
 
-def test_a_file_system_that_cannot_is_read_instead(patched: Patched) -> None:
-    """EINVAL is what some network and user-space file systems say to sendfile."""
+def test_a_file_system_without_sendfile_is_read_instead(patched: Patched) -> None:
+    """Some network and user-space file systems answer sendfile with EINVAL."""
     server = patched(
-        "def cannot(*what):", "    raise OSError(22, 'cannot')", "os.sendfile = cannot"
+        "def cannot(*arguments):", "    raise OSError(22, 'cannot')", "os.sendfile = cannot"
     )
 
     assert get(server.port, "large.bin") == LARGE
@@ -380,7 +384,7 @@ Other = Callable[..., str]
 
 @pytest.fixture
 def other(tmp_path: Path) -> Iterator[Other]:
-    """Another ASGI server: uvicorn with these options, serving `app` as the script leaves it; its URL."""
+    """Start uvicorn with these options and the `app` of the script. Returns its URL."""
     running: list[subprocess.Popen[str]] = []
 
     def start(script: str, options: str, scheme: str = "http") -> str:
@@ -415,7 +419,7 @@ OURS = "http='sluiceway.server.http1.protocol:SluiceProtocol'"
 def test_other_servers_and_loops_give_the_same_bytes(
     other: Other, tmp_path: Path, options: str
 ) -> None:
-    """Where nobody offers to send a file, we read it; asyncio's own loop serves us as well as uvloop."""
+    """Where the server does not offer to send a file, we read it. asyncio's own loop works, too."""
     url = other(APP, options)
     (tmp_path / "root").mkdir(exist_ok=True)
     (tmp_path / "root" / "large.bin").write_bytes(LARGE)
@@ -429,10 +433,11 @@ def test_other_servers_and_loops_give_the_same_bytes(
     )
 
 
-def test_below_tls_the_bytes_are_encrypted_as_ever(other: Other, tmp_path: Path) -> None:
-    """The kernel would send them as they are."""
+def test_with_tls_the_bytes_are_encrypted(other: Other, tmp_path: Path) -> None:
+    """sendfile would send them as plain text."""
     need("openssl")
-    words = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
+    words = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
+    words += " -addext subjectAltName=IP:127.0.0.1"
     subprocess.run(
         ["openssl", *words.split(), "-keyout", "key", "-out", "cert"],
         cwd=tmp_path,
@@ -458,7 +463,8 @@ async def app(scope, receive, send):
     length = int(scope["query_string"])
     with open("file", "rb") as file:
         file.seek(10)
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % length)]})
+        headers = [(b"content-length", b"%d" % length)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b"<" * 20_000_000, "more_body": True})
         await send({"type": name, "file": file, "offset": 3, "count": 4, "more_body": True})
         await send({"type": "http.response.body", "body": b">", "more_body": True})
@@ -467,7 +473,10 @@ async def app(scope, receive, send):
 
 
 def test_any_app_may_have_a_file_sent(other: Other, tmp_path: Path) -> None:
-    """ASGI's Zero Copy Send: between other pieces, with its defaults, and never more than was announced."""
+    """ASGI's Zero Copy Send: between other chunks, with its defaults.
+
+    It never sends more than the announced length.
+    """
     (tmp_path / "file").write_bytes(b"0123456789abcdef")
     url = other(SENDING_APP, OURS)
 

@@ -1,4 +1,4 @@
-"""A client that reads nothing of its answer is dropped after a while, whatever the answer is; a slow one is served."""
+"""The server drops a client that reads nothing of its response; it serves a slow one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CLOSE = 7  # tcpi_state (linux/tcp_states.h)
 
 
 def slow_wire(port: int, buffer: int = 4096) -> Wire:
-    """A client whose kernel takes a few KiB for it."""
+    """A client whose kernel buffers a few KiB."""
     wire = Wire(port)
     wire.sock.close()
     wire.sock = socket.socket()
@@ -31,17 +31,20 @@ def slow_wire(port: int, buffer: int = 4096) -> Wire:
 
 
 def dropped(wire: Wire) -> bool:
-    """Whether the server reset the connection: its kernel tells, without a byte being read."""
+    """Whether the server reset the connection: asks our kernel, without reading a byte."""
     return bool(wire.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == CLOSE)
 
 
-def test_whoever_reads_nothing_is_dropped_whatever_was_asked_for(hasty: Hasty) -> None:
-    """JSON, a page, a refusal, a file by us and by the kernel, a zip, events: nothing unread holds a connection for ever."""
+def test_a_client_that_reads_nothing_is_dropped(hasty: Hasty) -> None:
+    """For JSON, a page, a refusal, a file sent by us or by the kernel, a zip, and events.
+
+    An unread response must not hold a connection for ever.
+    """
     server = hasty(READER_TIMEOUT=1.0)
     (server.root / "small.bin").write_bytes(noise(300_000))
     (server.root / "large.bin").write_bytes(noise(8 * MIB))
     with Wire(server.port) as wire:
-        wire.send(head("PUT", "/files/told?upload=" + "u" * 22, "Content-Length: 1") + b"x")
+        wire.send(head("PUT", "/files/watched?upload=" + "u" * 22, "Content-Length: 1") + b"x")
         assert wire.answer().status == 201
     asked = {
         "page": head("GET", "/") * 40,
@@ -72,7 +75,7 @@ def test_whoever_reads_nothing_is_dropped_whatever_was_asked_for(hasty: Hasty) -
 
 
 def test_a_half_closed_reader_that_reads_nothing_is_dropped(hasty: Hasty) -> None:
-    """The connection is closing already, and its last bytes are not taken: that ends as well."""
+    """The connection is closing already, but its last bytes are not read: the server drops it."""
     server = hasty(READER_TIMEOUT=1.0)
     (server.root / "small.bin").write_bytes(noise(300_000))
     wires = [slow_wire(server.port) for _ in range(3)]
@@ -87,12 +90,12 @@ def test_a_half_closed_reader_that_reads_nothing_is_dropped(hasty: Hasty) -> Non
         wire.close()
 
 
-# the same bytes each time; the page has a nonce of its own in each answer
+# The same bytes each time; the page has a new nonce in each response.
 SCRIPT = "/page/sluice.js"
 
 
 def test_a_slow_reader_gets_everything(hasty: Hasty) -> None:
-    """Something moves all the time, if little: longer than the deadline."""
+    """The client reads a little all the time, for longer than the deadline."""
     server = hasty(READER_TIMEOUT=1.5)
     with Wire(server.port) as wire:
         wire.send(head("GET", SCRIPT, "Connection: close"))
@@ -102,7 +105,7 @@ def test_a_slow_reader_gets_everything(hasty: Hasty) -> None:
         got, began = b"", time.monotonic()
         while more := wire.sock.recv(len(script) // 2):
             got += more
-            time.sleep(0.05)  # this is the slowness
+            time.sleep(0.05)
 
     assert got.count(script) == 40
     assert time.monotonic() - began > 2
@@ -115,8 +118,10 @@ def backend(tmp_path: Path) -> Iterator[RunningServer]:
     server.stop()
 
 
-def test_answers_of_a_gateway_are_no_exception(hasty: Hasty, backend: RunningServer) -> None:
-    """What another server answered, and what is fetched from one, waits no longer for its reader."""
+def test_the_deadline_applies_to_responses_of_a_gateway(
+    hasty: Hasty, backend: RunningServer
+) -> None:
+    """To another server's answer, and to a fetched file."""
     options = (
         "--fetch-from",
         "127.0.0.1",
