@@ -2,8 +2,8 @@
 
 `application` for WSGI servers, `asgi` for ASGI ones, and manage.py when it is run.
 
-BACKEND, FOLDER and STORE come from the environment: where views relay to, where they save, where
-@uploads stores.
+The environment has BACKEND (where views relay to), FOLDER (where they save) and STORE (where
+@uploads stores).
 """
 
 from __future__ import annotations
@@ -106,9 +106,9 @@ def headed(request: HttpRequest) -> HttpResponse:
 
 
 def stored_files(request: HttpRequest) -> HttpResponse:
-    """What became of the files: fields, and where they are.
+    """Answers with the fields and the places of the files.
 
-    ?answer= is the status, ?publish= has them published before.
+    ?answer= is the status; ?publish= publishes the files before.
     """
     found = [(name, file) for name, several in request.FILES.lists() for file in several]
     if "publish" in request.GET:
@@ -138,12 +138,12 @@ def stored_under_one_key(request: HttpRequest) -> HttpResponse:
 
 @uploads
 def behind_a_login(request: HttpRequest) -> HttpResponse:
-    """Anonymous people are sent to a page where they may log in; nobody looks at their files."""
+    """Redirects anonymous users to a login page, without a look at their files."""
     return HttpResponse(status=302, headers={"Location": "/login"})
 
 
 def elsewhere(request: HttpRequest | None) -> str:
-    """The next server, its address made of a field."""
+    """The next server; a field is a part of its address."""
     return os.environ["BACKEND"].rpartition("/")[0] + "/{title}"
 
 
@@ -192,7 +192,7 @@ def read_again(request: HttpRequest) -> HttpResponse:
 
 @csrf_exempt
 def looked_before(request: HttpRequest) -> HttpResponse:
-    """As a middleware or a decorator outside of @uploads may do."""
+    """Reads the form first, as a middleware or a decorator outside of @uploads may do."""
     _ = request.POST
     answer: HttpResponse = stored(request)
     return answer
@@ -201,7 +201,7 @@ def looked_before(request: HttpRequest) -> HttpResponse:
 @uploads
 @csrf_exempt
 def broken(request: HttpRequest) -> HttpResponse:
-    """A view that catches what went wrong and looks at the form once more."""
+    """A view that catches the error and looks at the form again."""
     try:
         request.FILES.get("file")
     except Exception as error:
@@ -246,7 +246,7 @@ sluice = Sluiceway(to=os.environ.get("STORE", "uploads"))
 
 
 async def asgi(scope: Any, receive: Any, send: Any) -> None:
-    """As docs/django.md has it."""
+    """The same as in docs/django.md."""
     root = scope.get("root_path", "") + "/drop"
     if scope["type"] == "lifespan":
         await sluice(scope, receive, send)

@@ -1,4 +1,4 @@
-"""The app of starlette_views.py as people write it with FastAPI: the form is a dependency."""
+"""The app of starlette_views.py for FastAPI: the form is a dependency."""
 
 from __future__ import annotations
 

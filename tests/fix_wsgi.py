@@ -46,7 +46,7 @@ class Passed:
     """The part of one request that has reached the backend so far."""
 
     exchange: Exchange
-    size: int = 0  # bytes of the body as it is on the wire, frames of chunks included
+    size: int = 0  # bytes of the body on the wire, with the framing of chunks
     whole: bool = False
 
 
@@ -87,7 +87,7 @@ class WsgiApp:
 
     @property
     def pids(self) -> list[int]:
-        """Of the server and everything it started."""
+        """Of the server and of all processes it started."""
         found = [self.process.pid]
         for pid in found:
             with suppress(FileNotFoundError):  # it ended meanwhile
@@ -101,7 +101,7 @@ class WsgiApp:
         return self._spooled() - self._open_at_rest
 
     def rest(self) -> None:
-        """Files that are open now are the server's own, such as gunicorn's heartbeat file."""
+        """Note the files that are open now: the server's own, such as gunicorn's heartbeat file."""
         self._open_at_rest = self._spooled()
 
     def _spooled(self) -> set[str]:

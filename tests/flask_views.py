@@ -1,4 +1,4 @@
-"""A Flask app as people write them, made live by one line.
+"""An ordinary Flask app, with one line for Sluiceway.
 
 BACKEND and FOLDER come from the environment.
 """
@@ -79,7 +79,7 @@ def parts() -> list[list[object]]:
 
 @app.post("/mapping")
 def mapping() -> dict[str, Any]:
-    """What code written for Werkzeug's mappings asks."""
+    """The methods that code for Werkzeug's mappings uses."""
     return {
         "fields": request.form.to_dict(),
         "list": request.form.getlist("n", int),
@@ -95,7 +95,7 @@ def mapping() -> dict[str, Any]:
 @app.post("/late")
 def late() -> str:
     request.files["file"]
-    title: str = request.form["title"]  # stands behind the file in this test
+    title: str = request.form["title"]  # the test sends it behind the file
     return title
 
 

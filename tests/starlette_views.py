@@ -19,7 +19,7 @@ from sluiceway.starlette import FormField, Parts, answered, parts
 
 
 async def walked(form: Parts) -> list[list[object]]:
-    """Every part, in order; every second one is skipped when it is a file."""
+    """Every part in order; every second one is skipped if it is a file."""
     found: list[list[object]] = []
     async for part in form:
         if isinstance(part, FormField):
@@ -35,7 +35,7 @@ async def walked(form: Parts) -> list[list[object]]:
 
 
 async def saved(form: Parts) -> list[tuple[str, str]]:
-    """Its fields."""
+    """Save the file. Returns the fields."""
     async for part in form:
         if not isinstance(part, FormField):
             await part.save(os.path.join(os.environ["FOLDER"], "saved.bin"))

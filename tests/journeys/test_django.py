@@ -1,4 +1,7 @@
-"""sluiceway.django on real servers: parts as they arrive, files at their destination meanwhile, no cut passes for an end."""
+"""sluiceway.django on real servers.
+
+Views read parts as they arrive, and @uploads stores files meanwhile. A truncated body is an error.
+"""
 
 from __future__ import annotations
 
@@ -64,13 +67,13 @@ class Site:
         return f"http://127.0.0.1:{self.port}"
 
     def kept(self) -> list[str]:
-        """Published files, and whatever is left of others: there must be none of these."""
+        """Published files, and leftovers of others, if there are any."""
         return sorted(
             str(path.relative_to(self.store)) for path in self.store.rglob("*") if path.is_file()
         )
 
     def threads(self) -> list[str]:
-        """Threads of ours that still live in the server."""
+        """Our threads that still run in the server."""
         names: list[str] = requests.get(f"{self.url}/threads", timeout=10).json()
         return [
             name
@@ -80,7 +83,10 @@ class Site:
 
 
 def backend(exchange: Exchange) -> None:
-    """Takes everything; what is called "forget" it only counts, and what is addressed to /refuse it refuses at its first byte."""
+    """Keeps every body, but only counts those with the title "forget".
+
+    Refuses a request to /refuse at its first byte.
+    """
     if exchange.target.startswith("/refuse"):
         exchange.wait()
         exchange.reply(409, {"Content-Type": "text/plain"}, b"not this one")
@@ -95,9 +101,8 @@ def backend(exchange: Exchange) -> None:
 
 @contextmanager
 def site(command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    base = tmp_path_factory.mktemp(
-        "site"
-    )  # of this site alone: its tests look at everything that lies in it
+    # For this site alone: its tests look at every file in it.
+    base = tmp_path_factory.mktemp("site")
     folder, store, temporary = (base / name for name in ("saved", "store", "temporary"))
     for place in (folder, store, temporary):
         place.mkdir()
@@ -177,19 +182,17 @@ def post(
 
 
 @pytest.mark.parametrize("path", ["/relay", "/forwarded"])
-def test_the_next_server_hears_of_a_file_before_a_twentieth_was_sent(
-    either: Site, path: str
-) -> None:
-    """Relayed by a view that reads its parts, and brought there by the upload handler."""
+def test_the_next_server_gets_a_file_while_it_arrives(either: Site, path: str) -> None:
+    """Before a twentieth was sent: by a view that reads its parts, and by @uploads."""
     before = len(either.peer.seen)
     size = 24 * MIB
     begun = form_begun(("title", None, b"book"), ("file", "book.pdf", b""))
     end = form_body(("x", "y", b"@@")).partition(b"@@")[2]
     with Wire(either.port) as wire:
         wire.send(form_head(len(begun) + size + len(end), target=path) + begun + bytes(MIB))
-        eventually(lambda: len(either.peer.seen) > before, "the backend hears of it")
+        eventually(lambda: len(either.peer.seen) > before, "the backend gets the request")
         exchange = either.peer.seen[before]
-        eventually(lambda: len(exchange.body) >= 256 << 10, "its first bytes are over there")
+        eventually(lambda: len(exchange.body) >= 256 << 10, "the backend has its first bytes")
         for _ in range(size // MIB - 1):
             wire.send(bytes(MIB))
         wire.send(end)
@@ -200,15 +203,15 @@ def test_the_next_server_hears_of_a_file_before_a_twentieth_was_sent(
     assert len(exchange.body) == size
     if path == "/forwarded":
         assert exchange.target == "/book"
-        name, filename, told, kind, _, sha256, url = answer.json()["files"][0]
-        assert (name, filename, told, kind) == ("file", "book.pdf", size, "application/pdf")
+        name, filename, length, kind, _, sha256, url = answer.json()["files"][0]
+        assert (name, filename, length, kind) == ("file", "book.pdf", size, "application/pdf")
         assert sha256 == hashlib.sha256(bytes(size)).hexdigest()
         assert url == f"{either.peer.url}/files/7"
 
 
 @pytest.mark.parametrize("path", ["/relay", "/stored"])
-def test_memory_and_temporary_files_stay_as_they_are(gunicorn: Site, path: str) -> None:
-    """64 MiB cost what 4 MiB do, and nothing is written to the temporary folder."""
+def test_a_large_file_costs_no_memory_and_no_temporary_file(gunicorn: Site, path: str) -> None:
+    """64 MiB cost as much as 4 MiB, and the temporary folder stays empty."""
     peaks = {}
     for size in (4 * MIB, 32 * MIB, 4 * MIB, 64 * MIB):
         meters = [MemoryMeter(pid) for pid in gunicorn.pids]
@@ -231,7 +234,7 @@ def test_memory_and_temporary_files_stay_as_they_are(gunicorn: Site, path: str) 
 
 @pytest.mark.parametrize("chunks", [False, True])
 def test_a_view_saves_a_file_whole(gunicorn: Site, chunks: bool) -> None:
-    """With its name, type and, where the form has a length, its size; Django alone takes chunks for nothing."""
+    """With its name and type, and its size if the form has a length; chunks work, too."""
     answer = post(
         gunicorn, "/save", ("title", None, b"T"), ("file", "a ü.pdf", DATA), chunks=chunks
     )
@@ -248,7 +251,7 @@ def test_a_view_saves_a_file_whole(gunicorn: Site, chunks: bool) -> None:
 
 
 def test_parts_come_in_order_one_or_many(either: Site) -> None:
-    """What the view skips is skipped."""
+    """Files that the view does not read are skipped."""
     answer = post(
         either,
         "/walk",
@@ -268,7 +271,7 @@ def test_parts_come_in_order_one_or_many(either: Site) -> None:
 
 
 def test_many_files_are_stored_with_their_names(either: Site) -> None:
-    """Django's mappings tell where each is, and every byte is there."""
+    """Django's mappings have the place of each, and every byte is there."""
     names = ["a ü.pdf", "日本語.txt", "\U0001f600.bin"]
     answer = post(
         either,
@@ -279,16 +282,16 @@ def test_many_files_are_stored_with_their_names(either: Site) -> None:
         ("e", "", b""),
     )
 
-    told = answer.json()
-    assert (answer.status_code, told["fields"]) == (201, {"t": ["1", "2"]})
-    assert [file[1] for file in told["files"]] == names
-    for name, _, size, _, key, sha256, url in told["files"]:
+    result = answer.json()
+    assert (answer.status_code, result["fields"]) == (201, {"t": ["1", "2"]})
+    assert [file[1] for file in result["files"]] == names
+    for name, _, size, _, key, sha256, url in result["files"]:
         assert (name, size, sha256, url) == ("f", len(DATA), SHA, None)
         assert (either.store / key).read_bytes() == DATA
 
 
-def test_hostile_names_lead_nowhere(gunicorn: Site) -> None:
-    """Whatever a client calls its files, they lie in the folder."""
+def test_hostile_names_stay_in_the_folder(gunicorn: Site) -> None:
+    """Every file is stored in the folder, whatever its name."""
     canary = gunicorn.store.parent / CANARY
     canary.write_text("sings")
     outside = {
@@ -309,8 +312,8 @@ def test_hostile_names_lead_nowhere(gunicorn: Site) -> None:
 
 @pytest.mark.parametrize("chunks", [False, True])
 @pytest.mark.parametrize("path", ["/save", "/relay"])
-def test_a_cut_body_is_no_end_for_a_view(gunicorn: Site, path: str, chunks: bool) -> None:
-    """The client hangs up in the middle: nothing is saved, nothing complete goes on."""
+def test_a_truncated_body_is_an_error_in_a_view(gunicorn: Site, path: str, chunks: bool) -> None:
+    """The client hangs up in the middle: no file is saved, no complete request is relayed."""
     for left in gunicorn.folder.iterdir():
         left.unlink()
     before = len(gunicorn.peer.seen)
@@ -347,8 +350,11 @@ CUTS = {
 
 @pytest.mark.parametrize("where", CUTS)
 @pytest.mark.parametrize("path", ["/stored", "/forwarded"])
-def test_no_file_of_a_cut_form_is_published(either: Site, path: str, where: str) -> None:
-    """Neither the one that was cut nor those that came whole before it; Django's own parser would have called this a success."""
+def test_no_file_of_a_truncated_form_is_published(either: Site, path: str, where: str) -> None:
+    """Neither the truncated one nor the complete ones before it.
+
+    Django's own parser would report success.
+    """
     kept, before = either.kept(), len(either.peer.seen)
     with Wire(either.port) as wire:
         wire.send(form_head(len(WHOLE), target=path) + WHOLE[: CUTS[where]])
@@ -365,7 +371,7 @@ def test_no_file_of_a_cut_form_is_published(either: Site, path: str, where: str)
 
 
 def test_nothing_is_left_when_the_client_resets(gunicorn: Site) -> None:
-    """A connection that breaks instead of ending."""
+    """A reset of the connection removes the draft and ends its thread."""
     kept = gunicorn.kept()
     with Wire(gunicorn.port) as wire:
         wire.send(form_head(50 * MIB, target="/stored") + form_begun(("f", "a", b"")) + DATA)
@@ -376,8 +382,8 @@ def test_nothing_is_left_when_the_client_resets(gunicorn: Site) -> None:
     eventually(lambda: gunicorn.threads() == [], "the thread is gone")
 
 
-def test_a_destination_that_refuses_is_heard_while_the_client_sends(either: Site) -> None:
-    """Its status and its words, after the first bytes of fifty MiB."""
+def test_a_destinations_refusal_arrives_while_the_client_sends(either: Site) -> None:
+    """With its status and text, after the first bytes of 50 MiB."""
     begun = form_begun(("title", None, b"refuse"), ("file", "a.bin", b""))
     with Wire(either.port) as wire:
         wire.send(form_head(len(begun) + 50 * MIB, target="/forwarded") + begun + bytes(3 * MIB))
@@ -386,7 +392,7 @@ def test_a_destination_that_refuses_is_heard_while_the_client_sends(either: Site
             if "gunicorn" in Path(f"/proc/{either.pids[0]}/cmdline").read_text()
             else None
         )
-        if answer is None:  # Django's development server reads a body to its end before it sends
+        if answer is None:  # Django's development server reads the whole body before it answers
             wire.send(bytes(47 * MIB))
             answer = wire.answer()
 
@@ -395,15 +401,15 @@ def test_a_destination_that_refuses_is_heard_while_the_client_sends(either: Site
     assert either.threads() == []
 
 
-def test_a_destination_that_is_missing_is_told(gunicorn: Site) -> None:
-    """A form without the field that the address needs."""
+def test_a_missing_field_of_the_address_is_a_bad_form(gunicorn: Site) -> None:
+    """The address of the destination needs the field `title`."""
     answer = post(gunicorn, "/forwarded", ("file", "a.bin", DATA))
     assert (answer.status_code, answer.json()["code"]) == (400, "bad-form")
     assert "'title'" in answer.json()["detail"]
 
 
-def test_a_form_goes_on_as_a_form_without_the_token(gunicorn: Site) -> None:
-    """What the user and this site share is not for the next server."""
+def test_a_form_is_relayed_without_the_csrf_token(gunicorn: Site) -> None:
+    """The token is a secret of the user and this site, not for the next server."""
     before = len(gunicorn.peer.seen)
     fields = [("csrfmiddlewaretoken", None, b"secret"), ("title", None, b"book")]
     answer = post(gunicorn, "/forwarded-as-form", *fields, ("file", "a.bin", DATA))
@@ -415,8 +421,8 @@ def test_a_form_goes_on_as_a_form_without_the_token(gunicorn: Site) -> None:
     ]
 
 
-def test_several_destinations_all_have_it_or_none(gunicorn: Site) -> None:
-    """A folder that the request names, and a server; where the server refuses, the folder keeps nothing."""
+def test_several_destinations_publish_all_or_none(gunicorn: Site) -> None:
+    """A folder that the request names, and a server: if it refuses, the folder stays empty."""
     kept, before = gunicorn.kept(), len(gunicorn.peer.seen)
     refused = post(gunicorn, "/several?who=ann&place=refuse", ("f", "a.bin", DATA))
     assert refused.status_code == 409
@@ -428,8 +434,8 @@ def test_several_destinations_all_have_it_or_none(gunicorn: Site) -> None:
     assert (gunicorn.peer.seen[before + 1].body, url) == (DATA, f"{gunicorn.peer.url}/files/7")
 
 
-def test_too_large_a_form_is_refused(gunicorn: Site) -> None:
-    """SLUICEWAY_MAX_SIZE is for the files of a form together."""
+def test_a_too_large_form_is_refused(gunicorn: Site) -> None:
+    """SLUICEWAY_MAX_SIZE limits all files of a form together."""
     kept = gunicorn.kept()
     begun = form_begun(("file", "a.bin", b""))
     with Wire(gunicorn.port) as wire:
@@ -443,14 +449,17 @@ def test_too_large_a_form_is_refused(gunicorn: Site) -> None:
     assert gunicorn.kept() == kept
 
 
-def test_chunks_are_refused_where_django_takes_them_for_nothing(gunicorn: Site) -> None:
-    """An upload handler is never asked about them; a view that reads parts takes them."""
+def test_uploads_refuses_a_chunked_body(gunicorn: Site) -> None:
+    """Django treats it as empty and calls no upload handler; `parts` reads it."""
     answer = post(gunicorn, "/stored", ("file", "a", DATA), chunks=True)
     assert (answer.status_code, answer.json()["code"]) == (411, "length-required")
 
 
-def test_what_cannot_work_is_told_to_the_operator(gunicorn: Site) -> None:
-    """A body that Django has read, bytes that went by, a body that is no form."""
+def test_mistakes_in_a_view_are_logged_for_the_operator(gunicorn: Site) -> None:
+    """A body that Django has read, and a stored file that is read again.
+
+    A body that is not a form is the client's mistake: 400.
+    """
     cookies = {"csrftoken": "a" * 32}
     late = requests.post(
         f"{gunicorn.url}/late",
@@ -474,8 +483,11 @@ def test_what_cannot_work_is_told_to_the_operator(gunicorn: Site) -> None:
     assert (other.status_code, other.json()["code"]) == (400, "bad-request")
 
 
-def test_the_rest_of_a_broken_form_is_never_taken_for_a_form(gunicorn: Site) -> None:
-    """A view that catches the error and asks again gets nothing, nor does one that reads parts; nothing is stored."""
+def test_the_rest_of_a_malformed_form_is_not_parsed_as_a_form(gunicorn: Site) -> None:
+    """A view that catches the error gets empty mappings, and so does one that reads parts.
+
+    Nothing is stored.
+    """
     kept = gunicorn.kept()
     broken = form_body(("a", "b", b"1")).replace(b'name="a"', b"nothing")
     body = broken.replace(b"--\r\n", b"\r\n") + form_body(("file", "c", DATA))
@@ -494,7 +506,7 @@ def test_the_rest_of_a_broken_form_is_never_taken_for_a_form(gunicorn: Site) -> 
 def test_a_token_in_the_header_is_checked_before_the_form_is_read(
     gunicorn: Site, path: str
 ) -> None:
-    """Without it 403, and not a byte is stored."""
+    """Without the token the answer is 403, and no byte is stored."""
     kept, token = gunicorn.kept(), "a" * 32
     parts = ("t", None, b"1"), ("f", "a", DATA)
     refused = post(gunicorn, path, *parts, cookie=token)
@@ -521,8 +533,8 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("why", REFUSED)
-def test_nothing_stays_of_a_form_that_the_site_refuses(gunicorn: Site, why: str) -> None:
-    """Neither files nor drafts, whoever refuses and however late."""
+def test_nothing_is_left_of_a_form_that_the_site_refuses(gunicorn: Site, why: str) -> None:
+    """Neither files nor drafts, for every refusal, early or late."""
     path, token, status = REFUSED[why]
     kept = gunicorn.kept()
     fields = [("csrfmiddlewaretoken", None, token.encode())] if token else []
@@ -537,8 +549,11 @@ def test_nothing_stays_of_a_form_that_the_site_refuses(gunicorn: Site, why: str)
     assert gunicorn.threads() == []
 
 
-def test_another_server_hears_nothing_of_a_form_whose_token_is_a_field(gunicorn: Site) -> None:
-    """The file goes by before any field behind it is known: the token has to be in the header, and is checked first."""
+def test_another_server_gets_no_form_whose_token_is_a_field(gunicorn: Site) -> None:
+    """The file is relayed before the fields behind it are known.
+
+    So the token must be in the header, and is checked first.
+    """
     before, token = len(gunicorn.peer.seen), "a" * 32
     fields = (
         ("csrfmiddlewaretoken", None, token.encode()),
@@ -557,8 +572,8 @@ def test_another_server_hears_nothing_of_a_form_whose_token_is_a_field(gunicorn:
     assert gunicorn.peer.seen[before].body == DATA
 
 
-def test_a_refusal_of_the_view_is_no_complete_request_at_the_next_server(gunicorn: Site) -> None:
-    """Its body is broken off before its end."""
+def test_a_refusal_of_the_view_breaks_the_relayed_request(gunicorn: Site) -> None:
+    """The next server gets no complete body."""
     before = len(gunicorn.peer.seen)
     answer = post(
         gunicorn, "/forwarded-as-form?answer=422", ("title", None, b"book"), ("f", "a.bin", DATA)
@@ -578,8 +593,8 @@ def test_a_view_may_publish_before_it_answers(gunicorn: Site) -> None:
     assert (gunicorn.store / answer.json()["files"][0][4]).read_bytes() == DATA
 
 
-def test_what_cannot_be_published_is_the_answer(gunicorn: Site) -> None:
-    """The view has said 201; the destination says no: the client hears that."""
+def test_a_failed_publish_is_the_answer(gunicorn: Site) -> None:
+    """The view answers 201, but the destination refuses: the client gets the refusal."""
     taken = post(gunicorn, "/stored-under-one-key", ("f", "a.bin", DATA))
     again = post(gunicorn, "/stored-under-one-key", ("f", "a.bin", b"other"))
 
@@ -587,8 +602,8 @@ def test_what_cannot_be_published_is_the_answer(gunicorn: Site) -> None:
     assert (gunicorn.store / taken.json()["files"][0][4]).read_bytes() == DATA
 
 
-def test_errors_that_the_csrf_check_met_are_answered_as_problems(gunicorn: Site) -> None:
-    """It reads the form outside of the view, where Django asks no middleware."""
+def test_errors_during_the_csrf_check_are_answered_as_problems(gunicorn: Site) -> None:
+    """It reads the form outside of the view, where Django calls no exception middleware."""
     body = form_body(("csrfmiddlewaretoken", None, b"a" * 32), ("f", "a", DATA))
     with Wire(gunicorn.port) as wire:
         wire.send(
@@ -609,13 +624,13 @@ def test_errors_that_the_csrf_check_met_are_answered_as_problems(gunicorn: Site)
     assert (whole.status_code, whole.json()["files"][0][5]) == (201, SHA)
 
 
-def test_under_asgi_our_app_stands_beside_django(beside: Site) -> None:
-    """The page and its parts, an upload that is stored while it arrives, and links with the prefix."""
+def test_under_asgi_our_app_runs_beside_django(beside: Site) -> None:
+    """It serves the page, stores an upload while it arrives, and its links have the prefix."""
     page = requests.get(f"{beside.url}/drop/", timeout=10)
     assert page.status_code == 200
     for reference in re.findall(r'(?:src|href)="(page/[^"]+)"', page.text):
         assert requests.get(f"{beside.url}/drop/{reference}", timeout=10).status_code == 200
-    assert "/drop/" not in page.text  # it finds its server from where it stands
+    assert "/drop/" not in page.text  # its links are relative
 
     with Wire(beside.port) as wire:
         whole = form_body(("f", "a ü.bin", DATA))
@@ -639,8 +654,8 @@ def test_under_asgi_our_app_stands_beside_django(beside: Site) -> None:
     assert requests.get(f"{beside.url}/drop", timeout=10).status_code == 404
 
 
-def test_under_asgi_a_view_is_told_to_stand_aside(beside: Site) -> None:
-    """Django has the whole body before it calls the view; the upload handler still works, later."""
+def test_under_asgi_parts_raises_bad_order(beside: Site) -> None:
+    """Django reads the whole body before it calls the view; @uploads still works, but later."""
     answer = post(beside, "/walk", ("f", "a", b"1"))
     assert (answer.status_code, answer.json()["code"]) == (500, "bad-order")
     assert "log" in answer.json()["detail"]

@@ -1,4 +1,8 @@
-"""sluiceway.flask on real WSGI servers: files are live, order is told, nothing is spooled, no cut passes for an end."""
+"""sluiceway.flask on real WSGI servers.
+
+Views read files while they arrive, in the client's order, without temporary files. A truncated body
+is an error.
+"""
 
 from __future__ import annotations
 
@@ -42,17 +46,17 @@ def post(
     return requests.post(f"{app.url}{path}", data=data, headers=headers, timeout=30)
 
 
-def test_unchanged_view_code_passes_a_file_on_while_it_arrives(app: WsgiApp) -> None:
-    """The backend has the first bytes before one in twenty was sent."""
+def test_an_unchanged_view_relays_a_file_while_it_arrives(app: WsgiApp) -> None:
+    """The backend has the first bytes before a twentieth was sent."""
     before = len(app.peer.seen)
     size = 40 * MIB
     begun = form_begun(("title", None, b"The book"), ("file", "book.pdf", b""))
     end = form_body(("x", "y", b"@@")).partition(b"@@")[2]
     with Wire(app.port) as wire:
         wire.send(form_head(len(begun) + size + len(end), target="/relay") + begun + bytes(MIB))
-        eventually(lambda: len(app.peer.seen) > before, "the backend hears of it")
+        eventually(lambda: len(app.peer.seen) > before, "the backend gets the request")
         exchange = app.peer.seen[before]
-        eventually(lambda: len(exchange.body) >= 256 << 10, "its first bytes are over there")
+        eventually(lambda: len(exchange.body) >= 256 << 10, "the backend has its first bytes")
         for _ in range(size // MIB - 1):
             wire.send(bytes(MIB))
         wire.send(end)
@@ -64,8 +68,8 @@ def test_unchanged_view_code_passes_a_file_on_while_it_arrives(app: WsgiApp) -> 
     assert len(exchange.body) == size
 
 
-def test_memory_and_temporary_files_stay_as_they_are(app: WsgiApp) -> None:
-    """64 MiB cost what 4 MiB do, and nothing is written to the temporary folder."""
+def test_a_large_file_costs_no_memory_and_no_temporary_file(app: WsgiApp) -> None:
+    """64 MiB cost as much as 4 MiB, and the temporary folder stays empty."""
     peaks = {}
     for size in (4 * MIB, 4 * MIB, 64 * MIB):
         meters = [MemoryMeter(pid) for pid in app.pids]
@@ -88,36 +92,39 @@ def test_memory_and_temporary_files_stay_as_they_are(app: WsgiApp) -> None:
 
 @pytest.mark.parametrize("framing", ["length", "chunks"])
 def test_a_file_is_saved_whole(app: WsgiApp, framing: str) -> None:
-    """With its name, type and, where the form has a length, its size."""
+    """With its name and type, and its size if the form has a length."""
     answer = post(app, "/save", ("title", None, b"T"), ("file", "a ü.pdf", DATA), framing=framing)
 
     assert answer.json() == {
-        "filename": "a ü.pdf", "type": "application/octet-stream", "head": "application/octet-stream",
-        "size": len(DATA) if framing == "length" else None, "title": "T",
+        "filename": "a ü.pdf", "type": "application/octet-stream",
+        "head": "application/octet-stream", "title": "T",
+        "size": len(DATA) if framing == "length" else None,
     }  # fmt: skip
     assert (app.folder / "saved.bin").read_bytes() == DATA
     assert [path.name for path in app.folder.iterdir()] == ["saved.bin"]
 
 
-def test_a_length_that_was_taken_for_granted_is_no_short_body(app: WsgiApp) -> None:
-    """Something follows the file: the next server sees a body that breaks off, the client reads why; in chunks it goes."""
+def test_a_part_after_the_file_breaks_the_relayed_request(app: WsgiApp) -> None:
+    """The next server sees a body that breaks off, and the client reads why.
+
+    A request in chunks succeeds.
+    """
     before = len(app.peer.seen)
     answer = post(app, "/relay", ("title", None, b"T"), ("file", "a", DATA), ("more", "b", b"2"))
 
     assert (answer.status_code, answer.json()["code"]) == (400, "bad-form")
     assert "one file in a form" in answer.json()["detail"]
-    assert "iter(file)" in app.printed.read_text("utf-8")  # the view's author learns more
-    eventually(
-        lambda: len(app.peer.seen) > before, "the backend has seen it"
-    )  # it may read its head after our answer
+    assert "iter(file)" in app.printed.read_text("utf-8")  # the log helps the view's author
+    # The backend may read the head after our answer.
+    eventually(lambda: len(app.peer.seen) > before, "the backend has seen it")
     assert app.peer.seen[before].done.wait(10)
     assert app.peer.seen[before].cut
     assert post(app, "/relay-chunked", ("file", "a", DATA), ("more", "b", b"2")).status_code == 201
     assert app.peer.seen[-1].body == DATA
 
 
-def test_a_file_goes_on_in_another_form_with_its_name_and_type(app: WsgiApp) -> None:
-    """And something behind it is told as the sender's affair, with the cure."""
+def test_a_file_is_relayed_in_another_form_with_its_name_and_type(app: WsgiApp) -> None:
+    """A part that follows the file is the client's error, and gets a 400."""
     assert post(app, "/relay-form", ("file", "emma ü.epub", DATA)).status_code == 201
     sent = app.peer.seen[-1].body
     assert (
@@ -130,7 +137,7 @@ def test_a_file_goes_on_in_another_form_with_its_name_and_type(app: WsgiApp) -> 
 
 
 def test_parts_come_in_order_one_or_many(app: WsgiApp) -> None:
-    """What the view skips is skipped, also when it is large."""
+    """A file that the view does not read is skipped, also a large one."""
     digest = hashlib.sha256(DATA).hexdigest()
     answer = post(
         app,
@@ -150,7 +157,7 @@ def test_parts_come_in_order_one_or_many(app: WsgiApp) -> None:
     ]
 
 
-def test_code_for_werkzeugs_mappings_runs(app: WsgiApp) -> None:
+def test_the_methods_of_werkzeugs_mappings_work(app: WsgiApp) -> None:
     answer = post(
         app,
         "/mapping?q=5",
@@ -161,25 +168,28 @@ def test_code_for_werkzeugs_mappings_runs(app: WsgiApp) -> None:
     )
 
     assert answer.json() == {
-        "fields": {"n": "1"}, "list": [1, 2], "typed": 1, "items": [["n", "1"], ["n", "2"]], "values": "5", "any": True,
-        "files": [["f", "a", 3], ["g", "b", 1]], "none": None,
+        "fields": {"n": "1"}, "list": [1, 2], "typed": 1, "items": [["n", "1"], ["n", "2"]],
+        "values": "5", "any": True, "files": [["f", "a", 3], ["g", "b", 1]], "none": None,
     }  # fmt: skip
 
 
-def test_a_field_behind_an_unread_file_is_refused_and_the_line_is_in_the_log(app: WsgiApp) -> None:
-    """The client, who can change it, learns which file stands before it and what to do; no path of the app."""
-    answer = post(app, "/late", ("file", "a.bin", DATA), ("title", None, b"T"))
-    told = answer.json()
+def test_a_field_behind_an_unread_file_is_refused_and_logged(app: WsgiApp) -> None:
+    """The client learns which file precedes the field and what to do, but no path of the app.
 
-    assert (answer.status_code, told["code"]) == (422, "wrong-order")
+    The log names the line of the view.
+    """
+    answer = post(app, "/late", ("file", "a.bin", DATA), ("title", None, b"T"))
+    problem = answer.json()
+
+    assert (answer.status_code, problem["code"]) == (422, "wrong-order")
     assert "flask_views.py" not in answer.text
-    assert "'a.bin'" in told["detail"]
-    assert "fields before files" in told["detail"]
+    assert "'a.bin'" in problem["detail"]
+    assert "fields before files" in problem["detail"]
     assert "flask_views.py:" in app.printed.read_text("utf-8")
 
 
-def test_a_file_first_form_is_refused_before_it_is_sent(app: WsgiApp) -> None:
-    """422 that the client reads, after the first bytes of a gigabyte."""
+def test_a_form_with_the_file_first_is_refused_early(app: WsgiApp) -> None:
+    """The client reads a 422 after the first bytes of a gigabyte."""
     assert post(app, "/needs", ("title", None, b"T"), ("file", "a", b"123")).text == "T 3"
     begun = form_begun(("file", "a.bin", b""))
     with Wire(app.port) as wire:
@@ -192,21 +202,24 @@ def test_a_file_first_form_is_refused_before_it_is_sent(app: WsgiApp) -> None:
 
 @pytest.mark.parametrize("framing", ["length", "chunks"])
 @pytest.mark.parametrize("path", ["/save", "/raw", "/relay"])
-def test_a_cut_body_is_no_end(app: WsgiApp, path: str, framing: str) -> None:
-    """The client hangs up in the middle: nothing is saved, nothing complete goes on."""
+def test_a_truncated_body_is_an_error(app: WsgiApp, path: str, framing: str) -> None:
+    """The client hangs up in the middle: no file is saved, no complete request is relayed."""
     for left in app.folder.iterdir():
         left.unlink()
     before = len(app.peer.seen)
     begun = b"" if path == "/raw" else form_begun(("title", None, b"T"), ("file", "a.bin", b""))
     kind = [] if path == "/raw" else [f"Content-Type: {FORM_TYPE}"]
-    told = (
+    framing_field = (
         f"Content-Length: {len(begun) + len(DATA) * 2}"
         if framing == "length"
         else "Transfer-Encoding: chunked"
     )
     data = begun + DATA
     with Wire(app.port) as wire:
-        wire.send(head("POST", path, told, *kind) + (data if framing == "length" else chunk(data)))
+        wire.send(
+            head("POST", path, framing_field, *kind)
+            + (data if framing == "length" else chunk(data))
+        )
         time.sleep(0.2)
         wire.half_close()
         answer = wire.answer()
@@ -220,14 +233,14 @@ def test_a_cut_body_is_no_end(app: WsgiApp, path: str, framing: str) -> None:
 
 
 @pytest.mark.parametrize("framing", ["length", "chunks"])
-def test_raw_bodies_come_whole(app: WsgiApp, framing: str) -> None:
+def test_raw_bodies_arrive_complete(app: WsgiApp, framing: str) -> None:
     data = DATA if framing == "length" else iter([DATA[:1000], DATA[1000:]])
-    told = requests.put(f"{app.url}/raw", data=data, timeout=30).json()
-    assert told == {"size": len(DATA), "sha-256": hashlib.sha256(DATA).hexdigest()}
+    result = requests.put(f"{app.url}/raw", data=data, timeout=30).json()
+    assert result == {"size": len(DATA), "sha-256": hashlib.sha256(DATA).hexdigest()}
 
 
-def test_a_raw_body_goes_on_with_its_length(app: WsgiApp) -> None:
-    """As the view got it, without chunks; a body that came in chunks goes on in chunks."""
+def test_a_raw_body_is_relayed_with_its_length(app: WsgiApp) -> None:
+    """A body with a length is relayed with it; a chunked body is relayed in chunks."""
     for data in (DATA, iter([DATA[:1000], DATA[1000:]])):
         assert requests.post(f"{app.url}/relay-stream", data=data, timeout=30).status_code == 201
     (known, unknown) = app.peer.seen[-2:]
@@ -238,7 +251,7 @@ def test_a_raw_body_goes_on_with_its_length(app: WsgiApp) -> None:
     assert known.body == unknown.body == DATA
 
 
-def test_other_bodies_are_flasks(app: WsgiApp) -> None:
+def test_flask_reads_other_bodies(app: WsgiApp) -> None:
     """JSON and forms without files."""
     assert requests.post(f"{app.url}/json", json={"a": [1]}, timeout=10).json() == [
         {"a": [1]},
@@ -248,8 +261,8 @@ def test_other_bodies_are_flasks(app: WsgiApp) -> None:
     assert requests.post(f"{app.url}/relay", data={"a": "b"}, timeout=10).status_code == 400
 
 
-def test_what_takes_a_body_into_memory_is_told_in_debug_mode(app: WsgiApp) -> None:
-    """With file and line, as a warning that a test can make an error."""
-    (told,) = post(app, "/debug", ("file", "a", b"123")).json()
-    assert "flask_views.py:" in told
-    assert "whole body into memory" in told
+def test_reading_a_body_into_memory_warns_in_debug_mode(app: WsgiApp) -> None:
+    """The warning has file and line, and a test can turn it into an error."""
+    (warning,) = post(app, "/debug", ("file", "a", b"123")).json()
+    assert "flask_views.py:" in warning
+    assert "whole body into memory" in warning

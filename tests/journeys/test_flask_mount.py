@@ -1,4 +1,7 @@
-"""The whole service inside a Flask app, on the WSGI servers people run: what it promises on its own it promises there."""
+"""The whole service inside a Flask app, on all supported WSGI servers.
+
+It keeps the promises of `sluiceway serve`.
+"""
 
 from __future__ import annotations
 
@@ -33,13 +36,13 @@ def app(
 
 
 def stored(app: WsgiApp) -> list[str]:
-    """Everything in the folder but the service's own notes, and its drafts."""
+    """All files in the folder, drafts too, but not the service's lock files."""
     return sorted(
         path.name for path in app.folder.rglob("*") if path.is_file() and "lock" not in path.name
     )
 
 
-def test_the_page_and_its_parts_are_there(app: WsgiApp) -> None:
+def test_the_page_and_its_parts_are_served(app: WsgiApp) -> None:
     page = requests.get(f"{app.url}/drop/", timeout=10)
 
     assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
@@ -49,7 +52,7 @@ def test_the_page_and_its_parts_are_there(app: WsgiApp) -> None:
         assert requests.get(f"{app.url}/drop/{part}", timeout=10).status_code == 200, part
 
 
-def test_a_raw_file_comes_and_goes(app: WsgiApp) -> None:
+def test_a_raw_file_is_stored_read_and_deleted(app: WsgiApp) -> None:
     """PUT, GET whole and in ranges, HEAD, conditions, DELETE."""
     url = f"{app.url}/drop/files/a/ä b.bin"
     put = requests.put(url, data=DATA, timeout=30)
@@ -62,7 +65,7 @@ def test_a_raw_file_comes_and_goes(app: WsgiApp) -> None:
         requests.get(url, headers={"If-None-Match": got.headers["ETag"]}, timeout=10).status_code
         == 304
     )
-    for _ in range(5):  # one after another, for an answer nobody closes would hold a thread
+    for _ in range(5):  # more than threads: an unclosed response would hold one
         assert requests.head(url, timeout=10).headers["Content-Length"] == str(len(DATA))
     assert (
         requests.put(url, data=b"2", headers={"If-None-Match": "*"}, timeout=10).status_code == 412
@@ -75,7 +78,7 @@ def test_a_raw_file_comes_and_goes(app: WsgiApp) -> None:
     )
 
 
-def test_a_form_of_many_files_is_kept(app: WsgiApp) -> None:
+def test_a_form_of_many_files_is_stored(app: WsgiApp) -> None:
     answer = requests.post(
         f"{app.url}/drop/files",
         data={"title": "T"},
@@ -84,18 +87,18 @@ def test_a_form_of_many_files_is_kept(app: WsgiApp) -> None:
     )
 
     assert answer.status_code == 201
-    told = answer.json()
-    assert [(one["filename"], one["size"]) for one in told["files"]] == [
+    result = answer.json()
+    assert [(one["filename"], one["size"]) for one in result["files"]] == [
         ("one.txt", 1),
         ("two.bin", len(DATA)),
         ("ü.txt", 0),
     ]
-    assert told["fields"] == {"title": ["T"]}
-    assert requests.get(f"{app.url}{told['files'][1]['url']}", timeout=30).content == DATA
+    assert result["fields"] == {"title": ["T"]}
+    assert requests.get(f"{app.url}{result['files'][1]['url']}", timeout=30).content == DATA
 
 
-def test_chunked_bodies_are_kept_or_refused_with_the_cure(app: WsgiApp) -> None:
-    """Refused by the servers that hide their end (uWSGI), or whether it came (granian)."""
+def test_chunked_bodies_are_stored_or_refused_with_advice(app: WsgiApp) -> None:
+    """Refused where the server hides the end (uWSGI) or a truncation (granian)."""
     pieces = iter([DATA[at : at + 100_000] for at in range(0, len(DATA), 100_000)])
     url = f"{app.url}/drop/files/chunked"
     try:
@@ -112,7 +115,7 @@ def test_chunked_bodies_are_kept_or_refused_with_the_cure(app: WsgiApp) -> None:
 
 
 @pytest.mark.parametrize("kind", ["raw", "form"])
-def test_a_cut_body_leaves_nothing(app: WsgiApp, kind: str) -> None:
+def test_a_truncated_body_leaves_nothing(app: WsgiApp, kind: str) -> None:
     before = stored(app)
     begun = b"" if kind == "raw" else form_begun(("f", "cut.bin", b""))
     length = len(begun) + 2 * len(DATA)
@@ -128,15 +131,15 @@ def test_a_cut_body_leaves_nothing(app: WsgiApp, kind: str) -> None:
         try:
             answer = wire.answer()
             assert (answer.status, answer.code) == (400, "body-cut")
-        except (ConnectionError, ValueError):  # waitress never asks its app; uWSGI closes
+        except (ConnectionError, ValueError):  # waitress does not call the app; uWSGI closes
             assert app.name in ("waitress", "uWSGI")
     eventually(lambda: stored(app) == before, "nothing is left")
 
 
-def test_too_much_is_refused_before_it_is_read(app: WsgiApp) -> None:
-    """413 for a length beyond the limit, and nothing was stored."""
+def test_a_too_large_body_is_refused_before_it_is_read(app: WsgiApp) -> None:
+    """413 for a length beyond the limit."""
     if app.name == "waitress":
-        pytest.skip("waitress takes the whole body before the app is asked")
+        pytest.skip("waitress stores the whole body before it calls the app")
     with Wire(app.port) as wire:
         wire.send(head("PUT", "/drop/files/big", f"Content-Length: {41 * MIB}") + bytes(1000))
         answer = wire.answer()
@@ -144,12 +147,12 @@ def test_too_much_is_refused_before_it_is_read(app: WsgiApp) -> None:
     assert (answer.status, answer.code) == (413, "too-large")
 
 
-def test_progress_is_told_while_the_upload_goes_on(app: WsgiApp) -> None:
-    """The event stream follows an upload that waits in the middle, and ends with it."""
+def test_progress_is_sent_during_the_upload(app: WsgiApp) -> None:
+    """The event stream shows an upload that pauses in the middle, and ends with it."""
     if app.name == "waitress":
-        pytest.skip("waitress takes the whole body before the app is asked")
+        pytest.skip("waitress stores the whole body before it calls the app")
     upload = "progressprogressprogress1"
-    told: list[dict[str, object]] = []
+    events_seen: list[dict[str, object]] = []
 
     def watch() -> None:
         with requests.get(
@@ -158,7 +161,7 @@ def test_progress_is_told_while_the_upload_goes_on(app: WsgiApp) -> None:
             stream=True,
             timeout=30,
         ) as events:
-            told.extend(
+            events_seen.extend(
                 json.loads(line[6:])
                 for line in events.iter_lines(chunk_size=1)
                 if line.startswith(b"data: ")
@@ -173,27 +176,27 @@ def test_progress_is_told_while_the_upload_goes_on(app: WsgiApp) -> None:
                 + bytes(MIB)
             )
             eventually(
-                lambda: any(0 < int(str(one["received"])) <= MIB for one in told),
-                "the first half is told",
+                lambda: any(0 < int(str(one["received"])) <= MIB for one in events_seen),
+                "an event has the first half",
             )
             wire.send(bytes(MIB))
             assert wire.answer().status == 201
     finally:
         watcher.join(30)
 
-    assert told[-1]["state"] == "complete"
-    assert told[-1]["kept"] == 2 * MIB
+    assert events_seen[-1]["state"] == "complete"
+    assert events_seen[-1]["kept"] == 2 * MIB
 
 
-def test_a_gateway_is_mounted_as_well(app: WsgiApp) -> None:
-    """Another server as the destination; its answer is the client's."""
+def test_a_gateway_can_be_mounted(app: WsgiApp) -> None:
+    """The destination is another server; the client gets its answer."""
     answer = requests.put(f"{app.url}/on/files/x", data=DATA, timeout=30)
 
     assert answer.status_code == 201
     assert app.peer.seen[-1].body == DATA
 
 
-def test_the_apps_own_guard_holds(app: WsgiApp) -> None:
+def test_the_apps_own_guard_applies(app: WsgiApp) -> None:
     for path in ("/drop/", "/drop/files", "/drop/files/a"):
         assert (
             requests.get(f"{app.url}{path}", headers={"X-Stranger": "1"}, timeout=10).text
@@ -208,7 +211,10 @@ def test_the_apps_own_guard_holds(app: WsgiApp) -> None:
 
 
 def test_a_reader_that_leaves_is_noticed(app: WsgiApp) -> None:
-    """The object is closed, its thread is free: more readers than threads leave, and the next one is served."""
+    """More readers than threads leave, and the next one is served.
+
+    So the object is closed and its thread is free.
+    """
     url = f"{app.url}/drop/files/left.bin"
     assert requests.put(url, data=bytes(32 * MIB), timeout=30).status_code == 201
     for _ in range(6):
@@ -219,8 +225,8 @@ def test_a_reader_that_leaves_is_noticed(app: WsgiApp) -> None:
     assert len(requests.get(url, timeout=30).content) == 32 * MIB
 
 
-def test_memory_stays_as_it_is(app: WsgiApp) -> None:
-    """32 MiB in and out cost what 4 MiB do, within 4 MiB."""
+def test_memory_does_not_grow_with_the_file(app: WsgiApp) -> None:
+    """32 MiB in and out cost at most 8 MiB more than 4 MiB do."""
     if app.name == "waitress":
         pytest.skip("waitress stores whole bodies")
     peaks = {}
@@ -238,7 +244,7 @@ def test_memory_stays_as_it_is(app: WsgiApp) -> None:
     assert not app.spools()
 
 
-def test_names_of_the_form_never_leave_the_folder(app: WsgiApp) -> None:
+def test_a_filename_cannot_leave_the_folder(app: WsgiApp) -> None:
     body = form_body(("f", "../../outside", b"1"))
     with Wire(app.port) as wire:
         wire.send(form_head(len(body), target="/drop/files") + body)
@@ -248,7 +254,10 @@ def test_names_of_the_form_never_leave_the_folder(app: WsgiApp) -> None:
 
 
 def test_urls_are_decoded_strictly_behind_every_server(app: WsgiApp) -> None:
-    """Bytes that are not UTF-8 and control characters never mean another object; what a server lets through is 400 bad-name."""
+    """Bytes that are not UTF-8 and control characters never address another object.
+
+    Each gets a 400 bad-name.
+    """
     assert requests.put(
         f"{app.url}/drop/files/strict/r", data=b"first", timeout=10
     ).status_code in (200, 201)
@@ -276,8 +285,11 @@ def test_urls_are_decoded_strictly_behind_every_server(app: WsgiApp) -> None:
     assert requests.get(f"{app.url}/drop/files/strict/r", timeout=10).content == b"first"
 
 
-def test_a_rebound_name_reaches_nothing_of_the_service(app: WsgiApp) -> None:
-    """The mount has no token, so it answers under this machine's names; the app's own views are the app's."""
+def test_an_unknown_host_name_is_refused_by_the_service(app: WsgiApp) -> None:
+    """Without a token it answers only under this machine's names (DNS rebinding).
+
+    The app's own views are not concerned.
+    """
     for path in ("/drop/", "/drop/files", "/drop/healthz"):
         answer = requests.get(app.url + path, headers={"Host": "evil.example"}, timeout=10)
         assert answer.status_code == 403

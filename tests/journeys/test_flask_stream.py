@@ -1,4 +1,4 @@
-"""sluiceway.flask.stream: an answer from whatever a view has in hand, with ranges and validators where there can be any."""
+"""sluiceway.flask.stream: a response from any source, with ranges and validators if possible."""
 
 from __future__ import annotations
 
@@ -40,9 +40,7 @@ def get(app: WsgiApp, path: str, **headers: str) -> requests.Response:
 @pytest.mark.parametrize(
     ("path", "data"), [("/path/a ü.bin", DATA), ("/bytes", TEN), ("/memory", TEN[:10])]
 )
-def test_what_can_be_read_from_its_middle_has_ranges_and_validators(
-    app: WsgiApp, path: str, data: bytes
-) -> None:
+def test_a_seekable_source_has_ranges_and_validators(app: WsgiApp, path: str, data: bytes) -> None:
     whole = get(app, path)
     assert (whole.status_code, whole.content, whole.headers["Accept-Ranges"]) == (
         200,
@@ -69,7 +67,7 @@ def test_what_can_be_read_from_its_middle_has_ranges_and_validators(
     assert head_only.headers["Content-Length"] == str(len(data))
 
 
-def test_names_and_types_are_told_or_known(app: WsgiApp) -> None:
+def test_names_and_types_are_given_or_guessed(app: WsgiApp) -> None:
     assert (
         "filename*=UTF-8''a%20%C3%BC.bin"
         in get(app, "/path/a ü.bin").headers["Content-Disposition"]
@@ -79,9 +77,9 @@ def test_names_and_types_are_told_or_known(app: WsgiApp) -> None:
         "text/plain",
         'inline; filename="ten.txt"',
     )
-    told = get(app, "/memory").headers
-    assert (told["Content-Type"], told["ETag"]) == ("application/x-m", '"one"')
-    assert told["Last-Modified"] == "Sun, 09 Sep 2001 01:46:40 GMT"
+    given = get(app, "/memory").headers
+    assert (given["Content-Type"], given["ETag"]) == ("application/x-m", '"one"')
+    assert given["Last-Modified"] == "Sun, 09 Sep 2001 01:46:40 GMT"
 
 
 def test_a_file_that_changed_has_another_tag(app: WsgiApp) -> None:
@@ -91,7 +89,7 @@ def test_a_file_that_changed_has_another_tag(app: WsgiApp) -> None:
     assert get(app, "/path/changing", If_None_Match=before).content == b"22"
 
 
-def test_what_is_made_while_it_is_sent_goes_in_chunks_or_with_its_size(app: WsgiApp) -> None:
+def test_an_iterable_is_sent_in_chunks_or_with_its_size(app: WsgiApp) -> None:
     chunks, sized = get(app, "/made"), get(app, "/made?size=5000", Range="bytes=0-1")
     assert chunks.headers["Transfer-Encoding"] == "chunked"
     assert (sized.status_code, sized.headers["Content-Length"]) == (200, "5000")
@@ -99,13 +97,13 @@ def test_what_is_made_while_it_is_sent_goes_in_chunks_or_with_its_size(app: Wsgi
 
 
 @pytest.mark.parametrize("size", [4999, 5001])
-def test_a_wrong_size_never_looks_whole(app: WsgiApp, size: int) -> None:
+def test_a_response_with_a_wrong_size_is_broken_off(app: WsgiApp, size: int) -> None:
     with pytest.raises(requests.exceptions.ChunkedEncodingError):
         get(app, f"/made?size={size}")
 
 
 def test_a_url_passes_through_with_its_ranges(app: WsgiApp) -> None:
-    """Status, range, validators; another host is refused, and so is a view that names none."""
+    """With status, range and validators. Another host is refused, and so is a missing `allow`."""
     got = get(app, f"/url?url={app.url}/bytes", Range="bytes=3-5")
     assert (got.status_code, got.content, got.headers["Content-Range"]) == (
         206,
@@ -114,22 +112,21 @@ def test_a_url_passes_through_with_its_ranges(app: WsgiApp) -> None:
     )
     assert got.headers["ETag"] == get(app, "/bytes").headers["ETag"]
     assert get(app, "/url?url=http://127.0.0.2:1/x").json()["code"] == "forbidden"
-    assert (
-        get(app, f"/url?url={app.url}/nothing").json()["code"] == "not-found"
-    )  # theirs is passed on
+    # The other server's error is passed on.
+    assert get(app, f"/url?url={app.url}/nothing").json()["code"] == "not-found"
     nameless = get(app, f"/any-url?url={app.url}/bytes")
     assert (nameless.status_code, nameless.json()["code"]) == (400, "bad-request")
     assert "allow=" in nameless.json()["detail"]
 
 
-def test_what_is_not_there_is_told(app: WsgiApp) -> None:
-    told = get(app, "/path/nothing")
-    assert (told.status_code, told.json()["code"]) == (404, "not-found")
-    assert str(app.folder) not in told.text
+def test_a_missing_file_is_not_found(app: WsgiApp) -> None:
+    missing = get(app, "/path/nothing")
+    assert (missing.status_code, missing.json()["code"]) == (404, "not-found")
+    assert str(app.folder) not in missing.text
 
 
-def test_a_part_of_a_form_is_answered_while_it_arrives(app: WsgiApp) -> None:
-    """The first bytes are back before the last are sent, with the length the form tells."""
+def test_a_file_of_a_form_is_sent_back_while_it_arrives(app: WsgiApp) -> None:
+    """The client gets the first bytes before it sends the last, with the file's length."""
     size = 40 * MIB
     begun = form_begun(("file", "echo.bin", b""))
     end = form_body(("x", "y", b"@@")).partition(b"@@")[2]
@@ -141,7 +138,7 @@ def test_a_part_of_a_form_is_answered_while_it_arrives(app: WsgiApp) -> None:
 
 
 def test_a_reader_that_leaves_closes_the_file(app: WsgiApp) -> None:
-    """Its descriptor is gone soon after."""
+    """The server closes its descriptor soon after."""
     path = app.folder / "large.bin"
     path.write_bytes(bytes(64 * MIB))
     with Wire(app.port) as wire:

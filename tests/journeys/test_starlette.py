@@ -1,4 +1,7 @@
-"""sluiceway.starlette on stock uvicorn, in Starlette and FastAPI: parts as they arrive, nothing spooled, no cut is an end."""
+"""sluiceway.starlette on plain uvicorn, in Starlette and FastAPI.
+
+Views read parts as they arrive, without temporary files. A truncated body is an error.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +84,7 @@ def post(
 
 
 @pytest.mark.parametrize("framing", ["length", "chunks"])
-def test_parts_come_in_order_and_what_is_not_read_is_skipped(app: App, framing: str) -> None:
+def test_parts_come_in_order_and_unread_files_are_skipped(app: App, framing: str) -> None:
     parts = [
         ("t", None, b"v"),
         ("f", "a", DATA),
@@ -92,10 +95,10 @@ def test_parts_come_in_order_and_what_is_not_read_is_skipped(app: App, framing: 
     ]
     answer = post(app, "/walk", *parts, framing=framing)
 
-    told = answer.json()
-    assert told[:2] == [["t", "v"], ["f", "a", hashlib.sha256(DATA).hexdigest()]]
-    assert told[2][:2] == ["g", "b"]
-    assert told[3:] == [["u", "w"], ["h", "c", 3 if framing == "length" else None]]
+    seen = answer.json()
+    assert seen[:2] == [["t", "v"], ["f", "a", hashlib.sha256(DATA).hexdigest()]]
+    assert seen[2][:2] == ["g", "b"]
+    assert seen[3:] == [["u", "w"], ["h", "c", 3 if framing == "length" else None]]
 
 
 def test_a_large_file_costs_no_memory_and_no_temporary_file(app: App) -> None:
@@ -116,7 +119,7 @@ def test_a_large_file_costs_no_memory_and_no_temporary_file(app: App) -> None:
 
 
 @pytest.mark.parametrize("framing", ["length", "chunks"])
-def test_a_cut_form_saves_nothing(app: App, framing: str) -> None:
+def test_a_truncated_form_saves_nothing(app: App, framing: str) -> None:
     """The client hangs up in the middle of the file."""
     for left in app.folder.iterdir():
         left.unlink()
@@ -126,22 +129,22 @@ def test_a_cut_form_saves_nothing(app: App, framing: str) -> None:
             wire.send(form_head(len(data) * 2, target="/save") + data)
         else:
             wire.send(form_head(None, target="/save") + chunk(data))
-        eventually(lambda: list(app.folder.iterdir()), "the file is begun")
-    eventually(lambda: not list(app.folder.iterdir()), "and is gone")
+        eventually(lambda: list(app.folder.iterdir()), "the draft exists")
+    eventually(lambda: not list(app.folder.iterdir()), "the draft is removed")
 
 
-def test_what_is_no_form_is_told(app: App) -> None:
+def test_a_body_that_is_not_a_form_is_unsupported(app: App) -> None:
     answer = requests.post(f"{app.url}/walk", json={}, timeout=10)
     assert (answer.status_code, answer.json()["code"]) == (415, "unsupported")
 
 
-def test_the_service_is_mounted_with_its_page_and_its_links(app: App) -> None:
-    """Everything below the prefix, at the first request: mounted apps hear of no start."""
+def test_the_service_can_be_mounted(app: App) -> None:
+    """Page and links work below the prefix, although a mounted app gets no lifespan."""
     assert "<!doctype html>" in requests.get(f"{app.url}/drop/", timeout=10).text
     assert requests.get(f"{app.url}/drop/page/sluice.js", timeout=10).status_code == 200
-    told = requests.post(f"{app.url}/drop/files", files={"f": ("a ü.bin", DATA)}, timeout=30)
-    assert told.status_code == 201
-    url = told.json()["files"][0]["url"]
+    stored = requests.post(f"{app.url}/drop/files", files={"f": ("a ü.bin", DATA)}, timeout=30)
+    assert stored.status_code == 201
+    url = stored.json()["files"][0]["url"]
     assert url.startswith("/drop/files/")
     assert requests.get(app.url + url, timeout=10).content == DATA
     assert (

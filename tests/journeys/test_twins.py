@@ -1,4 +1,4 @@
-"""One form, two ways: what a server says of it is what a gateway in front of the same server says."""
+"""A server, and a gateway in front of the same server, answer one form alike."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fix_ways import Way
 from raw_http import BOUNDARY
 
 EXAMPLES = 60  # each is two requests
-EDGE = 64 << 10  # bytes a gateway gathers before it says a length that is not certain
+EDGE = 64 << 10  # bytes a gateway buffers before it sends an uncertain length
 
 names = st.sampled_from(
     [
@@ -58,9 +58,8 @@ heads = st.sampled_from(
 @st.composite
 def part(draw: st.DrawFn, *, is_file: bool) -> bytes:
     given_name = f'; filename="{draw(names)}"' if is_file else ""
-    lines = [
-        f'Content-Disposition: form-data; name="{draw(st.sampled_from(["f", "title", "ä"]))}"{given_name}'
-    ]
+    field = draw(st.sampled_from(["f", "title", "ä"]))
+    lines = [f'Content-Disposition: form-data; name="{field}"{given_name}']
     kind = draw(types) if is_file else ""
     lines += [f"Content-Type: {kind}"] if kind else []
     lines += [line] if (line := draw(st.one_of(st.just(""), st.just(""), heads))) else []
@@ -69,7 +68,7 @@ def part(draw: st.DrawFn, *, is_file: bool) -> bytes:
 
 @st.composite
 def forms(draw: st.DrawFn) -> bytes:
-    """Fields, then at most one file: the one form of which every gateway knows the length."""
+    """Fields, then at most one file: every gateway knows the length of such a form."""
     parts = draw(st.lists(part(is_file=False), max_size=3)) + draw(
         st.lists(part(is_file=True), max_size=1)
     )
@@ -81,33 +80,31 @@ def forms(draw: st.DrawFn) -> bytes:
     )
 
 
-def said(way: Way, body: bytes) -> tuple[int, Any]:
-    """The status, and of the answer what does not depend on where and when it was given."""
+def result_of(way: Way, body: bytes) -> tuple[int, Any]:
+    """The status, and the members of the answer that do not depend on place and time."""
     kind = f"multipart/form-data; boundary={BOUNDARY}"
     answer = requests.post(
         f"{way.url}/files", data=body, headers={"Content-Type": kind}, timeout=20
     )
-    told = answer.json()
-    if "files" not in told:
-        return answer.status_code, told["code"]
+    result = answer.json()
+    if "files" not in result:
+        return answer.status_code, result["code"]
     files = [
         {name: entry[name] for name in ("filename", "size", "sha-256", "type")}
-        for entry in told["files"]
+        for entry in result["files"]
     ]
-    return answer.status_code, (files, told["fields"])
+    return answer.status_code, (files, result["fields"])
 
 
 @settings(max_examples=EXAMPLES, deadline=None, database=None, derandomize=True)
 @given(body=forms())
-def test_a_form_and_its_gateway_twin_are_answered_alike(
-    ways: Mapping[str, Way], body: bytes
-) -> None:
-    """Status, code, files and fields agree, for forms that are right and forms that are not."""
-    assert said(ways["alone"], body) == said(ways["gateway"], body)
+def test_a_server_and_a_gateway_answer_a_form_alike(ways: Mapping[str, Way], body: bytes) -> None:
+    """Status, code, files and fields agree, for valid and for invalid forms."""
+    assert result_of(ways["alone"], body) == result_of(ways["gateway"], body)
 
 
 @settings(max_examples=EXAMPLES // 2, deadline=None, database=None, derandomize=True)
 @given(body=forms())
-def test_a_mounted_service_is_a_twin_as_well(ways: Mapping[str, Way], body: bytes) -> None:
-    """Inside a Flask app the same form gets the same answer."""
-    assert said(ways["alone"], body) == said(ways["mounted"], body)
+def test_a_mounted_service_answers_a_form_alike(ways: Mapping[str, Way], body: bytes) -> None:
+    """The service inside a Flask app gives the same answer to the same form."""
+    assert result_of(ways["alone"], body) == result_of(ways["mounted"], body)

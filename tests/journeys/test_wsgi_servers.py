@@ -1,6 +1,7 @@
-"""What sluiceway.flask streams on which WSGI server, proven on the real ones; each finding is a cell of docs/servers.md.
+"""What sluiceway.flask streams on which WSGI server; each result is a cell of docs/servers.md.
 
-A test says in words what the server did and compares them with the page. `WRITE_TABLE=1` writes the page instead.
+The tests run the real servers and compare each result with the page. `WRITE_TABLE=1` writes the
+page instead.
 """
 
 from __future__ import annotations
@@ -21,15 +22,17 @@ from sluiceway.testing.memory_meter import MemoryMeter
 
 PAGE = Path(__file__).parents[2] / "docs" / "servers.md"
 BEGIN, END = "<!-- written by tests/journeys/test_wsgi_servers.py -->\n", "<!-- end -->\n"
-TO_WRITE = "run `WRITE_TABLE=1 make test ARGS=tests/journeys/test_wsgi_servers.py`, and look at what changed"
+TO_WRITE = (
+    "run `WRITE_TABLE=1 make test ARGS=tests/journeys/test_wsgi_servers.py`, and look at the diff"
+)
 
 MIB = 1 << 20
 SIZE = 40 * MIB
 TWENTIETH = SIZE // 20
-LITTLE = 2000  # bytes of a file after which a slow client pauses
+FIRST_BYTES = 2000  # bytes of a file after which a slow client pauses
 HALF_A_GIGABYTE = 512 * MIB
-ON_THE_WAY = 12 * MIB  # at most, in the buffers of two connections
-QUIET = 0.3  # seconds in which a server that streams would have passed something on
+BUFFERED = 12 * MIB  # at most, in the buffers of two connections
+QUIET = 0.3  # seconds in which a server that streams would relay bytes
 BODIES = ["raw", "form", "chunked raw", "chunked form"]
 COLUMNS = [
     *BODIES,
@@ -44,12 +47,15 @@ STORES_FIRST = ["waitress"]
 HIDES_CHUNKS = ["uWSGI"]
 HIDES_CUTS = ["granian"]  # of chunked bodies
 SPEAKS_HTTP2 = ["granian"]  # without TLS
-DRAINS = ["cheroot"]  # reads what is left of a body, whole, before it sends any answer
+DRAINS = ["cheroot"]  # reads the whole rest of a body before it sends any answer
 
 
 @dataclass
 class Upload:
-    """A body of one of BODIES with `size` bytes of file, sent by hand to the view that passes it on, or to another."""
+    """A body of one of BODIES with `size` bytes of file, sent to the view that relays it.
+
+    `target` is another view.
+    """
 
     wire: Wire
     body: str
@@ -75,14 +81,14 @@ class Upload:
         self.wire.send(start + self._framed(begun))
 
     def send(self, size: int) -> None:
-        """So many bytes of the file."""
+        """Send `size` bytes of the file."""
         while size:
             piece = min(size, MIB)
             self.wire.send(self._framed(bytes(piece)))
             size, self.sent = size - piece, self.sent + piece
 
     def finish(self) -> Answer:
-        """What is left of the body, and the answer to it."""
+        """Send the rest of the body. Returns the answer."""
         self.send(self.size - self.sent)
         self.wire.send(
             self._framed(self._end) + (LAST_CHUNK if self.body.startswith("chunked") else b"")
@@ -94,7 +100,7 @@ class Upload:
 
 
 class Table:
-    """The table of the page: rows of cells by their columns' names."""
+    """The table of the page: cells by server and column."""
 
     def __init__(self, page: Path) -> None:
         self.page = page
@@ -112,14 +118,14 @@ class Table:
             for name, cell in zip(names, line[1:], strict=False)
         }
 
-    def told(self, server: str, column: str, cell: str) -> None:
-        """What was established: written down, or compared with what is written."""
+    def check(self, server: str, column: str, cell: str) -> None:
+        """Compare a result with the page, or note it to be written."""
         if "WRITE_TABLE" in os.environ:
             self.cells[server, column] = cell
         else:
             written = self.cells.get((server, column))
             assert cell == written, (
-                f"docs/servers.md says of {server}, {column}: {written!r}; it is {cell!r}: {TO_WRITE}"
+                f"docs/servers.md has {written!r} for {server}, {column}, not {cell!r}: {TO_WRITE}"
             )
 
     def text(self) -> str:
@@ -144,7 +150,7 @@ def table() -> Iterator[Table]:
 
 @dataclass
 class Served:
-    """A server and what its app passed on."""
+    """A server, and the backend that its app relays to."""
 
     app: WsgiApp
     backend: Backend
@@ -154,7 +160,7 @@ class Served:
         return self.app.name
 
     def refuses(self, body: str) -> bool:
-        """Whether a body like this is answered 411 here."""
+        """Whether the app answers such a body with 411 on this server."""
         return (self.name in HIDES_CHUNKS and "chunked" in body) or (
             self.name in HIDES_CUTS and body == "chunked raw"
         )
@@ -165,23 +171,26 @@ def served(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Served]:
     if not Path("/proc/self/fd").exists():
-        missing("what a server has open and holds in memory is read from /proc")
+        missing("open files and memory of a server are read from /proc")
     backend = Backend()
     with running(request.param, tmp_path_factory.mktemp("wsgi"), backend, "wsgi_views:app") as app:
         yield Served(app, backend)
 
 
 def passed(served: Served, before: int, size: int = 1) -> Passed:
-    """The next request at the backend, when so much of its body is there."""
-    eventually(lambda: len(served.backend.passed) > before, "the backend hears of it")
+    """Wait until the next request has `size` bytes at the backend. Returns the request."""
+    eventually(lambda: len(served.backend.passed) > before, "the backend gets the request")
     found = served.backend.passed[before]
-    eventually(lambda: found.size >= size, "its bytes are over there")
+    eventually(lambda: found.size >= size, "the backend has its bytes")
     return found
 
 
 @pytest.mark.parametrize("body", BODIES)
 def test_a_file_is_at_the_backend_while_it_is_sent(served: Served, table: Table, body: str) -> None:
-    """Its first byte before a twentieth of it was sent; where that cannot be, the client is told, or the app answers rightly."""
+    """The backend has its first byte before a twentieth was sent.
+
+    Where this is impossible, the client gets a 411, or the app works later.
+    """
     before = len(served.backend.passed)
     with Wire(served.app.port) as wire:
         upload = Upload(wire, body, SIZE)
@@ -197,11 +206,11 @@ def test_a_file_is_at_the_backend_while_it_is_sent(served: Served, table: Table,
             assert served.backend.passed[before].whole
             assert served.backend.passed[before].size >= SIZE
 
-    table.told(served.name, body, cell)
+    table.check(served.name, body, cell)
 
 
 def on_its_way(served: Served, upload: Upload, before: int) -> str:
-    """What of an upload is at the backend before it ends: its first byte, or nothing until the last."""
+    """Whether the backend gets the first byte of an upload before its end."""
     if served.name not in STORES_FIRST:
         passed(served, before)
         return "streams"
@@ -213,7 +222,7 @@ def on_its_way(served: Served, upload: Upload, before: int) -> str:
 
 
 def refusal(answer: Answer) -> str:
-    """A 411 that says what to do."""
+    """Check that the answer is a 411 that says what to do."""
     assert (answer.status, answer.code) == (411, "length-required")
     assert "Content-Length (curl -T FILE does, curl -T - does not)" in answer.json()["detail"]
     assert "run the app on gunicorn" in answer.json()["detail"]
@@ -221,7 +230,7 @@ def refusal(answer: Answer) -> str:
 
 
 def test_nothing_is_spooled(served: Served, table: Table) -> None:
-    """Looked at in the middle of each body: TMPDIR, and open files without a name in any process of the server."""
+    """In the middle of each body TMPDIR is empty, and no process has an open nameless file."""
     found = set()
     for body in BODIES:
         if served.refuses(body):
@@ -232,7 +241,7 @@ def test_nothing_is_spooled(served: Served, table: Table) -> None:
             upload.begin()
             upload.send(SIZE // 2)
             if served.name in STORES_FIRST:
-                eventually(served.app.spools, "the body lies in a file")
+                eventually(served.app.spools, "the body is in a file")
             else:
                 passed(served, before, SIZE // 4)
             found |= served.app.spools()
@@ -241,11 +250,11 @@ def test_nothing_is_spooled(served: Served, table: Table) -> None:
                 found |= served.app.spools()
 
     assert bool(found) == (served.name in STORES_FIRST), found
-    table.told(served.name, "temporary files", "one a body" if found else "none")
+    table.check(served.name, "temporary files", "one a body" if found else "none")
 
 
 def test_memory_does_not_grow_with_a_file(served: Served, table: Table) -> None:
-    """128 MiB more of a file cost less than a KiB each, whatever the body; the best of three tries."""
+    """Each MiB costs less than 1 KiB, for 128 MiB of every body; the best of three runs."""
     for body in BODIES:
         if served.refuses(body):
             continue
@@ -254,13 +263,14 @@ def test_memory_does_not_grow_with_a_file(served: Served, table: Table) -> None:
             slopes.append(slope(served, body))
         assert min(slopes) < 1 << 10, f"{body}: {slopes} bytes for each MiB"
 
-    table.told(served.name, "memory", "flat")
+    table.check(served.name, "memory", "flat")
 
 
 def slope(served: Served, body: str) -> int:
-    """How many bytes of memory a MiB costs: the peak while the first 48 MiB of a file pass, and while the next 128 do.
+    """Bytes of memory that a MiB costs: from the peaks of the first 48 MiB and of the next 128.
 
-    Within one upload, for allocators make the next one cost up to three MiB more or less, whatever its size.
+    Measured within one upload, because an allocator makes the next one cost up to 3 MiB more or
+    less, whatever its size.
     """
     before, meters = len(served.backend.passed), [MemoryMeter(pid) for pid in served.app.pids]
     peaks = []
@@ -272,17 +282,20 @@ def slope(served: Served, body: str) -> int:
                 meter.reset()
             upload.send(size)
             if served.name not in STORES_FIRST:
-                passed(served, before, upload.sent - ON_THE_WAY)
+                passed(served, before, upload.sent - BUFFERED)
             peaks.append(sum(meter.peak() for meter in meters))
         assert upload.finish().status == 201
     return (peaks[1] - peaks[0]) // 128
 
 
 @pytest.mark.parametrize("framing", ["cut, with length", "cut, chunked"])
-def test_a_cut_body_never_passes_for_a_whole_one(
+def test_a_truncated_body_is_never_taken_as_complete(
     served: Served, table: Table, framing: str
 ) -> None:
-    """The client hangs up in the middle: nothing is saved, nothing complete is at the backend, and who still listens is told."""
+    """The client hangs up in the middle: no file is saved, the backend gets no complete body.
+
+    A client that still reads gets an answer, where the server allows it.
+    """
     found = {}
     for kind, target in [("raw", ""), ("form", ""), ("form", "/save")]:
         body = kind if framing == "cut, with length" else f"chunked {kind}"
@@ -297,17 +310,17 @@ def test_a_cut_body_never_passes_for_a_whole_one(
             if served.name not in STORES_FIRST and not target:
                 passed(served, before)
             elif served.name not in STORES_FIRST:
-                eventually(lambda: list(served.app.folder.iterdir()), "a draft is begun")
+                eventually(lambda: list(served.app.folder.iterdir()), "a draft exists")
             wire.half_close()
             found[kind] = ending(wire)
-        eventually(lambda: not list(served.app.folder.iterdir()), "nothing of it stays")
+        eventually(lambda: not list(served.app.folder.iterdir()), "the draft is removed")
         for one in served.backend.passed[before:]:
             assert one.exchange.done.wait(20)
             assert one.exchange.cut
             assert not one.whole
 
     same = len(set(found.values())) == 1
-    table.told(
+    table.check(
         served.name,
         framing,
         found["raw"] if same else "; ".join(f"{kind}: {cell}" for kind, cell in found.items()),
@@ -315,7 +328,7 @@ def test_a_cut_body_never_passes_for_a_whole_one(
 
 
 def ending(wire: Wire) -> str:
-    """How a server answers a client that sends no more, but listens."""
+    """The server's answer to a client that has closed its sending half."""
     try:
         answer = wire.answer()
     except ConnectionError:
@@ -325,54 +338,56 @@ def ending(wire: Wire) -> str:
 
 
 def test_a_refusal_is_read_before_the_body_is_sent(served: Served, table: Table) -> None:
-    """A view that needs a field before the file answers 422 after the first bytes of half a gigabyte."""
+    """A view with @needs answers 422 after the first bytes of half a gigabyte."""
     if served.name in STORES_FIRST:
         with begun_refusal(served, 8 * MIB) as wire:
             assert wire.silent(QUIET)
             wire.send(bytes(8 * MIB))
-            is_refused(wire.answer())
+            check_refusal(wire.answer())
         cell = "after the whole body"
     elif served.name in DRAINS:
         with begun_refusal(served) as wire:
-            holds_what_comes(served, wire)
+            check_body_is_held_in_memory(served, wire)
         with begun_refusal(served, HALF_A_GIGABYTE, "Connection: close") as wire:
-            is_refused(wire.answer())
+            check_refusal(wire.answer())
         cell = "after the whole body, which it takes into memory; at once after `Connection: close`"
     else:
         with begun_refusal(served) as wire:
-            is_refused(wire.answer())
+            check_refusal(wire.answer())
         cell = "at once"
 
-    table.told(served.name, "early refusal", cell)
+    table.check(served.name, "early refusal", cell)
 
 
 def begun_refusal(served: Served, size: int = HALF_A_GIGABYTE, *fields: str) -> Wire:
-    """The beginning of a form of more than `size` bytes, whose file stands before the field that is needed."""
+    """Send the beginning of a form of more than `size` bytes, with the file before the field."""
     wire = Wire(served.app.port)
     begun = form_begun(("file", "a.bin", b""))
     wire.send(
-        form_head(len(begun) + LITTLE + size, *fields, target="/needs") + begun + bytes(LITTLE)
+        form_head(len(begun) + FIRST_BYTES + size, *fields, target="/needs")
+        + begun
+        + bytes(FIRST_BYTES)
     )
     return wire
 
 
-def holds_what_comes(served: Served, wire: Wire) -> None:
-    """Nothing is answered, and memory grows with what is sent."""
+def check_body_is_held_in_memory(served: Served, wire: Wire) -> None:
+    """Check that the server sends no answer, and that its memory grows with the body."""
     assert wire.silent(QUIET)
     meter = MemoryMeter(served.app.process.pid)
     before = meter.now()
     wire.send(bytes(64 * MIB))
-    eventually(lambda: meter.now() - before > 48 * MIB, "it lies in memory")
+    eventually(lambda: meter.now() - before > 48 * MIB, "the body is in memory")
 
 
-def is_refused(answer: Answer) -> None:
+def check_refusal(answer: Answer) -> None:
     assert (answer.status, answer.code) == (422, "missing-field")
     assert "'title'" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("served", SPEAKS_HTTP2, indirect=True)
-def test_a_body_without_length_is_not_taken_for_none_over_http2(served: Served) -> None:
-    """There no header tells of such a body: it is refused, not lost without a word, and the refusal can be read."""
+def test_a_body_without_length_over_http2_is_refused(served: Served) -> None:
+    """HTTP/2 has no header for such a body. It is refused readably, not taken as empty."""
     need("curl")
     url = f"{served.app.url}/raw"
     command = [
@@ -387,7 +402,7 @@ def test_a_body_without_length_is_not_taken_for_none_over_http2(served: Served) 
         "-",
         url,
     ]
-    for _ in range(5):  # whoever sends while the answer comes may see a reset instead of it
+    for _ in range(5):  # a client that sends during the answer may get a reset
         run = subprocess.run(command, input=b"abc", capture_output=True, timeout=30, check=False)
         if run.returncode == 0:
             break
@@ -398,10 +413,8 @@ def test_a_body_without_length_is_not_taken_for_none_over_http2(served: Served) 
 
 @pytest.mark.parametrize("name", ["flask run", "gunicorn gthread"])
 @pytest.mark.parametrize("target", ["/raw", "/save"])
-def test_a_client_that_says_nothing_does_not_hold_a_thread(
-    name: str, target: str, tmp_path: Path
-) -> None:
-    """Where the server itself waits for ever, the body is given up with a readable answer, and nothing is saved."""
+def test_a_silent_client_does_not_hold_a_thread(name: str, target: str, tmp_path: Path) -> None:
+    """Where the server itself would wait for ever: a readable 408, and nothing is saved."""
     with running(name, tmp_path, Backend(), SILENCE="1") as app, Wire(app.port) as wire:
         begun = form_begun(("f", "a.bin", b"")) if target == "/save" else b""
         wire.send(
@@ -419,8 +432,8 @@ def test_a_client_that_says_nothing_does_not_hold_a_thread(
         assert not list(app.folder.iterdir())
 
 
-def test_a_server_that_stores_first_is_told_of_once(served: Served) -> None:
-    """In what it prints, at the first body, with the cure; nothing is printed of the others."""
+def test_a_warning_names_a_server_that_stores_first_once(served: Served) -> None:
+    """It is printed at the first body, with the remedy; other servers print none."""
     for _ in range(2):
         with Wire(served.app.port) as wire:
             wire.send(head("POST", "/raw", "Content-Length: 3") + b"abc")
@@ -435,7 +448,7 @@ def test_a_server_that_stores_first_is_told_of_once(served: Served) -> None:
 
 @pytest.mark.skipif("WRITE_TABLE" in os.environ, reason="the page is being written")
 def test_the_page_has_each_server_and_no_empty_cell(table: Table) -> None:
-    """And no cell that no test establishes."""
+    """And no cell that no test checks."""
     assert set(table.cells) == {(server, column) for server in SERVERS for column in COLUMNS}, (
         TO_WRITE
     )
