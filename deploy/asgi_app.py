@@ -1,6 +1,7 @@
 """The service as an ASGI app: what granian.sh runs. DESTINATION is a folder or a URL.
 
-TOKEN_FILE names a file with what clients must carry, or TOKEN holds it; without either the app does not start.
+TOKEN_FILE names a file with the token that clients must send, or TOKEN holds the token. Without
+either the app does not start.
 """
 
 import os
@@ -9,7 +10,8 @@ from sluiceway import Sluiceway
 
 if not (os.environ.get("TOKEN_FILE") or os.environ.get("TOKEN")):
     raise SystemExit(
-        "set TOKEN_FILE (a file that holds the token), or TOKEN; without one everybody could upload, read and delete"
+        "set TOKEN_FILE (a file that holds the token), or TOKEN; without a token everybody could "
+        "upload, read and delete"
     )
 
 app = Sluiceway(

@@ -1,7 +1,9 @@
-"""A Flask app with the whole service under /up: what gunicorn.conf.py and uwsgi.ini run. Put your own in its place.
+"""A Flask app with the whole service under /up. gunicorn.conf.py and uwsgi.ini run it.
 
-DESTINATION is a folder, or the URL of the API that files go on to. TOKEN_FILE names a file with what clients must carry, or
-TOKEN holds it; without either the app does not start.
+Replace it by your own app.
+
+DESTINATION is a folder, or the URL of an API that gets the files. TOKEN_FILE names a file with the
+token that clients must send, or TOKEN holds the token. Without either the app does not start.
 """
 
 import os
@@ -12,7 +14,8 @@ from sluiceway.flask import Sluiceway, mount
 
 if not (os.environ.get("TOKEN_FILE") or os.environ.get("TOKEN")):
     raise SystemExit(
-        "set TOKEN_FILE (a file that holds the token), or TOKEN; without one everybody could upload, read and delete"
+        "set TOKEN_FILE (a file that holds the token), or TOKEN; without a token everybody could "
+        "upload, read and delete"
     )
 
 app = Flask(__name__)

@@ -1,4 +1,7 @@
-"""gunicorn -c deploy/gunicorn.conf.py: one process, a thread for each request under way. Why: docs/deploy.md."""
+"""gunicorn -c deploy/gunicorn.conf.py: one process, a thread for each request.
+
+docs/deploy.md explains why.
+"""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Blocks of a draft grow for a fast sender, stay small for a slow one, and never exceed the memory."""
+"""Blocks of a draft grow for a fast sender, stay small for a slow one, within the memory budget."""
 
 from __future__ import annotations
 
