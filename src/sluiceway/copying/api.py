@@ -22,7 +22,7 @@ from sluiceway.copying.engine import CopyEngine
 from sluiceway.copying.in_order import copy_in_order
 from sluiceway.copying.journal import Journal
 from sluiceway.copying.object_copier import CopyRules
-from sluiceway.copying.options import CopyAllKeywords, CopyKeywords, CopyOptions
+from sluiceway.copying.options import CopyAllKeywords, CopyKeywords, CopyOptions, check_names
 from sluiceway.copying.overlap import journal_keys, refuse_overlap
 from sluiceway.copying.report import OnOverall, Report
 from sluiceway.copying.sides import (
@@ -102,6 +102,7 @@ def copy(
     Example:
         `receipt = sluiceway.copy("big.iso", "https://host/files/", token="…")`
     """
+    check_names("copy", options, CopyKeywords)
     return _run(acopy(src, dst, on_progress=on_progress, **options), "copy")
 
 
@@ -128,6 +129,7 @@ async def acopy(
     Example:
         `receipt = await sluiceway.acopy("https://host/files/big.iso", ".")`
     """
+    check_names("acopy", options, CopyKeywords)
     command, text = (src, "-") if isinstance(src, Command) else (None, os.fspath(src))
     checked = CopyOptions.for_one(text, os.fspath(dst), command, **options)
     async with AsyncExitStack() as stack:
@@ -204,6 +206,7 @@ def copy_all(
     Example:
         `report = sluiceway.copy_all("photos", "s3://bucket/photos/", journal="photos.db")`
     """
+    check_names("copy_all", options, CopyAllKeywords)
     return _run(acopy_all(src, dst, on_progress=on_progress, **options), "copy_all")
 
 
@@ -230,6 +233,7 @@ async def acopy_all(
     Example:
         `report = await sluiceway.acopy_all("s3://bucket/2026/", "restored", jobs=16)`
     """
+    check_names("acopy_all", options, CopyAllKeywords)
     checked = CopyOptions.for_many(_text(src), _text(dst), **options)
     if checked.source and checked.target and checked.unpack is None:
         await asyncio.to_thread(refuse_overlap, checked.source, checked.target)

@@ -198,7 +198,11 @@ class CopyEngine:
         copied = await copier.copy(item)
         self._side_failures = self._side_failures + 1 if copied.side_failure is not None else 0
         if copied.receipt is not None and self._journal is not None and not self._rules.dry_run:
-            await self._journal.done(copied.item, copied.receipt)
+            try:
+                await self._journal.done(copied.item, copied.receipt)
+            except asyncio.CancelledError:
+                self._count(copied.result)  # its row is on its way, and `run` waits for it
+                raise
         if copied.result.state in ("skipped", "failed"):
             self._total_bytes -= item.size or 0
         else:

@@ -37,6 +37,7 @@ __all__ = [
     "CopyKeywords",
     "CopyOptions",
     "FormFields",
+    "check_names",
 ]
 
 FormFields = Mapping[str, str | Iterable[str]] | Iterable[tuple[str, str]]
@@ -266,6 +267,16 @@ class CopyOptions:
     def type_of(self, name: str) -> str:
         """The media type of a file of this name."""
         return self.type or guess_type(name)
+
+
+def check_names(function: str, options: Mapping[str, object], keywords: type) -> None:
+    """Raises TypeError for a name that is no option, as Python does for written-out parameters.
+
+    A type checker knows the names by `Unpack`; at run time Python takes every name.
+    """
+    for name in options:
+        if name not in keywords.__annotations__:
+            raise TypeError(f"{function}() got an unexpected keyword argument {name!r}")
 
 
 def _far(side: str) -> bool:
