@@ -148,6 +148,16 @@ def test_another_file_is_refused_and_not_touched(tmp_path: Path, text: bytes) ->
     assert (tmp_path / "j").read_bytes() == text
 
 
+async def test_a_damaged_journal_is_refused_with_advice(tmp_path: Path) -> None:
+    """A file that was cut: the text says what to do, and the exit code is that of a wrong call."""
+    path = tmp_path / "j"
+    await filled(path, [CopyItem(f"{'k' * 200}{n}", n, f"v{n}") for n in range(200)])
+    path.write_bytes(path.read_bytes()[:9000])
+
+    with pytest.raises(BadRequest, match="damaged; name a new file"):
+        Journal(str(path), "a", "b")
+
+
 def test_a_journal_of_the_text_format_is_refused_with_advice(tmp_path: Path) -> None:
     text = b'{"sluiceway-journal": 1, "id": "x", "sides": "y"}\n'
     (tmp_path / "j").write_bytes(text)

@@ -76,8 +76,8 @@ _EXIT_HELP = "\b\nExit codes:\n" + "\n".join(
     type=click.IntRange(0, 100),
     default=4,
     show_default=True,
-    help="How often a broken transfer is retried; with -r 8 times for each object. A pipe can be "
-    "read only once, so it is not retried.",
+    help="How often a broken transfer is retried; with -r 8 times for each object. A pipe "
+    "is not retried once bytes of it were read.",
 )
 @network_options
 @many_options
@@ -133,7 +133,7 @@ def copy(
     store_option: tuple[str, ...],
     **options: Any,
 ) -> None:
-    """Copy SOURCE to DESTINATION. One of them is a URL, the other a path, a folder, - or a URL.
+    """Copy SOURCE to DESTINATION. Each is a path, a folder, - or a URL.
 
     \b
     sluiceway copy big.iso https://host/files/big.iso    raw PUT

@@ -117,9 +117,7 @@ class RemoteSource:
         when the file is another one now.
         """
         if self._opened and not self.reopenable:
-            raise SourceSpent(
-                "This stream flows past once and cannot be read again or from the middle"
-            )
+            raise SourceSpent("This stream can be read only once, and from its beginning")
         self._opened = True
         at, attempt = start, 0
         while stop is None or at < stop:

@@ -196,7 +196,7 @@ class _UploadRun:
             raise trouble if attempt == 1 else _because(trouble, f"tried {attempt} times")
         if not body.may_send:
             name = "standard input" if job.name == "-" else job.name
-            raise _because(trouble, f"{name} flows past once, so it was not sent again")
+            raise _because(trouble, f"{name} can be read only once, so it was not sent again")
         if not may_repeat(job.file_request.method, body.complete):
             raise _because(
                 trouble, "it was not sent again, because the server may have stored it already"

@@ -261,5 +261,10 @@ def _mapped(path: str, error: OSError | sqlite3.Error) -> SluiceError:
         )
     if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY and not USES_FLOCK:
         return _in_use(path)
+    if getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return BadRequest(
+            f"The journal {path} is damaged; name a new file: objects that are at the destination "
+            "are compared, and not sent again"
+        )
     reason = error.strerror if isinstance(error, OSError) and error.strerror else error
     return StoreFailed(f"The journal {path} cannot be written: {reason}")

@@ -161,10 +161,10 @@ class CopyOptions:
         form, field = _pairs(given.get("form")), given.get("field")
         if pack is not None and command is not None:
             raise BadRequest("A command gives one file, and a zip is made of many")
-        if pack is not None and (pack != "zip" or size is not None):
-            raise BadRequest(
-                'Many files can be packed as "zip". Its size follows from theirs; leave out size'
-            )
+        if pack not in (None, "zip"):
+            raise BadRequest('Files can be packed as "zip" only')
+        if pack is not None and size is not None:
+            raise BadRequest("The size of a zip follows from its files; leave out size")
         if pack is None and command is None and not _far(source) and not _far(target):
             raise _no_url(source, target)
         options = cls._shared(source, target, RETRIES, given)
@@ -215,8 +215,8 @@ class CopyOptions:
     @classmethod
     def _shared(cls, source: str, target: str, retries: int, given: _SharedKeywords) -> CopyOptions:
         retries = given.get("retries", retries)
-        if not 0 <= retries <= MOST_RETRIES:
-            raise BadRequest(f"The number of retries is 0 to {MOST_RETRIES}")
+        if not isinstance(retries, int) or not 0 <= retries <= MOST_RETRIES:
+            raise BadRequest(f"The number of retries is a whole number from 0 to {MOST_RETRIES}")
         for side in (source, target):
             if is_place(side):
                 _check_place(side)

@@ -178,7 +178,7 @@ class Form:
         """Yield the bytes.
 
         Raises SourceFailed when a file has more or fewer bytes than its length, SourceSpent for the
-        second reading of a source that flows past once.
+        second reading of a source that can be read only once.
         """
         return counted(self._pieces(), self.length, self._on_progress)
 

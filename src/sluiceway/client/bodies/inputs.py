@@ -152,7 +152,8 @@ class _Path:
 class _Stream:
     """An iterable.
 
-    A generator flows past once; a list, or an object that makes a new iterator each time, does not.
+    A generator can be read only once; a list, or an object that makes a new iterator each time, can
+    be read again.
     """
 
     def __init__(self, chunks: Iterable[Buffer]) -> None:
@@ -165,14 +166,14 @@ class _Stream:
 
     def pieces(self) -> Iterator[Buffer]:
         if self._spent and not self.repeatable:
-            raise SourceSpent("This iterator flows past once and cannot be read again")
+            raise SourceSpent("This iterator can be read only once")
         self._spent, count = True, 0
         for chunk in self._chunks:
             count += len(chunk)
             yield chunk
         if self._gave and not count:
             raise SourceSpent(
-                "This iterable gave bytes the first time and none now; it flows past once"
+                "This iterable gave bytes the first time and none now; it can be read only once"
             )
         self._gave = count
 

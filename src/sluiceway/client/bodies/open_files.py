@@ -62,7 +62,7 @@ class OpenFile:
         if self._start is not None:
             self._file.seek(self._start)
         elif self._spent:
-            raise SourceSpent("This file flows past once and cannot be read again")
+            raise SourceSpent("This file can be read only once")
         self._spent = True
         yield from read_pieces(self._file, self.length)
         if self.length is not None and (more := self._file.read(1)):
@@ -112,7 +112,7 @@ class AsyncFile:
         if not self._spent:
             await self._remember()
         elif self._start is None:
-            raise SourceSpent("This file flows past once and cannot be read again")
+            raise SourceSpent("This file can be read only once")
         else:
             await _awaited(file.seek(self._start))
         self._spent = True

@@ -42,7 +42,7 @@ BY_CODE: dict[str, type[SluiceError]] = {
 }
 
 HINTS = {
-    401: "give a token with {token}, or check the one given",
+    401: "give a token with {token}, or check the token, or the user and password, that you gave",
     403: "the server does not allow this to you",
     404: "check the URL",
     405: "this URL takes no files; they go to URLs such as …/files/NAME",

@@ -56,7 +56,7 @@ class Command:
 
 
 def command_source(command: Command) -> PassingSource:
-    """Return the output as a source that flows past once.
+    """Return the output as a source that can be read only once.
 
     The program starts with the first read, and is ended when its reader leaves.
     """
