@@ -20,7 +20,6 @@ from sluiceway.client.bodies.aiohttp_body import register_with_aiohttp
 from sluiceway.errors import BodyCut, SluiceError
 from sluiceway.pipe.once import Once
 from sluiceway.pipe.stages import Stages
-from sluiceway.server.error_log import log_error
 from sluiceway.server.forms.saved_file import SavedFile
 from sluiceway.server.forms.walk import (
     FileBegan,
@@ -30,6 +29,7 @@ from sluiceway.server.forms.walk import (
     async_items,
     check_skipped,
 )
+from sluiceway.server.operator_log import log_error
 from sluiceway.server.request_body import body_chunks, check_body, content_length
 from sluiceway.wire.forms.decoder import FormLimits
 from sluiceway.wire.headers.checksums import expected_of

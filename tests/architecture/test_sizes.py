@@ -42,11 +42,11 @@ def test_no_file_is_too_long() -> None:
 
 
 def test_no_folder_is_too_full() -> None:
-    """At most 16 files, whatever their kind; `__init__.py` does not count."""
+    """At most 16 files, whatever their kind."""
     counted = Counter(
         path.parent.relative_to(ROOT).as_posix()
         for path in ROOT.rglob("*")
-        if path.is_file() and path.suffix != ".pyc" and path.name != "__init__.py"
+        if path.is_file() and path.suffix != ".pyc"
     )
     found = {folder for folder, files in counted.items() if files > MOST_FILES}
 

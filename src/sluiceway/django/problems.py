@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.deprecation import MiddlewareMixin
 
 from sluiceway.errors import SluiceError
-from sluiceway.server.error_log import log_error
+from sluiceway.server.operator_log import log_error
 from sluiceway.server.responses import problem_response
 
 __all__ = ["Problems"]

@@ -14,7 +14,7 @@ from werkzeug.datastructures import Headers
 
 from sluiceway.errors import MissingField, SluiceError
 from sluiceway.flask.live_request import LiveRequest
-from sluiceway.server.error_log import log_error
+from sluiceway.server.operator_log import log_error
 from sluiceway.wire.problems import write_problem
 from sluiceway.wsgi.body import can_say_close
 

@@ -21,7 +21,6 @@ from sluiceway.server.destinations import open_destination
 from sluiceway.server.door.auth import STAGES, check_token, check_use, log_access
 from sluiceway.server.door.sites import Sites
 from sluiceway.server.door.urls import decode_url, with_headers
-from sluiceway.server.error_log import log_error
 from sluiceway.server.guarded_settings import BadSetting
 from sluiceway.server.handlers.download import get_object
 from sluiceway.server.handlers.fetch import pass_remote
@@ -39,7 +38,7 @@ from sluiceway.server.handlers.zip import list_as_zip
 from sluiceway.server.http1.head_limits import check_fields
 from sluiceway.server.http1.peer_gone import PROTOCOL
 from sluiceway.server.http1.sendfile import ZEROCOPY, reader_deadline
-from sluiceway.server.omissions import Omissions
+from sluiceway.server.operator_log import Omissions, log_error
 from sluiceway.server.page.assets import show_asset, show_page
 from sluiceway.server.remote import Remote
 from sluiceway.server.request_body import MIN_RATE

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sluiceway.errors import BadRequest
-from sluiceway.server.omissions import Omissions
+from sluiceway.server.operator_log import Omissions
 from sluiceway.server.request_headers import replace_for
 from sluiceway.server.responses import entry_json, json_response
 from sluiceway.stores.contract import Store

@@ -33,7 +33,7 @@ from sluiceway.errors import (
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.pump import close_stream
 from sluiceway.pipe.source import Buffer, Source
-from sluiceway.server.omissions import Omissions, loses_data
+from sluiceway.server.operator_log import Omissions, loses_data
 from sluiceway.server.responses import INERT_POLICY
 from sluiceway.server.streaming import StreamedResponse
 from sluiceway.stores.contract import Omitted, Store

@@ -1,5 +1,8 @@
-"""Logs what listings and zips leave out. Each name is logged once, so that a page that lists again
-and again fills no log.
+"""What the operator reads in the log: errors that were answered, and names that listings omit.
+
+Clients get only the part of an error that is meant for them. Errors of clients are in the access
+log alone, unless their response left something out. An omitted name is logged once, so a page that
+lists again and again fills no log.
 """
 
 from __future__ import annotations
@@ -7,10 +10,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
+from sluiceway.errors import SluiceError
 from sluiceway.stores.contract import FOLDER_MARKER, Omitted
 from sluiceway.wire.names import readable_name
 
-__all__ = ["Omissions", "loses_data"]
+__all__ = ["Omissions", "log_error", "loses_data"]
 
 log: logging.Logger = logging.getLogger("sluiceway")
 
@@ -43,3 +47,9 @@ class Omissions:
 def loses_data(one: Omitted) -> bool:
     """Whether leaving it out loses bytes. The objects by which consoles show folders hold none."""
     return one.code != FOLDER_MARKER
+
+
+def log_error(error: SluiceError, method: str | None) -> None:
+    """One warning, if the error concerns the operator."""
+    if error.fault != "client" or error.public is not None or error.private:
+        log.warning("%s %s: %s", error.code, method or "-", error.for_log)
