@@ -113,7 +113,7 @@ def test_a_file_goes_through_to_the_next_server_and_the_link_leads_to_it(
         "This server keeps no files: it passes them on"
     )
     file = tmp_path / "letter.txt"
-    file.write_text("Dear reader,\n" * 400_000)
+    file.write_text("Dear reader,\n" * 40_000)
     page.choose(file)
     row = page.wait_for("letter.txt", "done")
 
@@ -127,9 +127,9 @@ def test_a_file_goes_through_to_the_next_server_and_the_link_leads_to_it(
     expect(row.locator(".digest code")).to_have_attribute("title", re.compile(r"^[0-9a-f]{64}$"))
     with context.expect_page() as opened:
         link.click()
-    opened.value.wait_for_load_state()
+    # Not wait_for_load_state: the load of so plain a page may be over before anybody waits for it.
+    expect(opened.value.locator("body")).to_contain_text("Dear reader,")
     assert opened.value.url == f"{back.url}/files/{key}"
-    assert opened.value.locator("body").inner_text().startswith("Dear reader,")
 
 
 def test_the_bar_stays_below_full_until_the_backend_answers(

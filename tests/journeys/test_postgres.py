@@ -157,7 +157,7 @@ def test_a_wrong_configuration_is_named_at_the_start(database: Database, place: 
     done = sluiceway("init", "no-such-folder")
     assert (
         done.returncode,
-        "needs no preparing" in done.stderr,
+        "needs no init" in done.stderr,
         os.path.exists("no-such-folder"),
     ) == (2, True, False)
 
