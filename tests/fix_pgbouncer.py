@@ -23,7 +23,7 @@ from fix_taking import need
 
 __all__ = ["bouncer"]
 
-START_TIMEOUT = 20.0  # seconds
+START_TIMEOUT = 60.0  # seconds
 CONFIG = """
 [databases]
 postgres = host={host} port={port} user=postgres dbname=postgres
@@ -78,7 +78,7 @@ def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
     until = time.monotonic() + START_TIMEOUT
     while True:
         try:
-            psycopg.connect(url, connect_timeout=5).close()
+            psycopg.connect(url, connect_timeout=15).close()
             return
         except psycopg.OperationalError as error:
             if process.poll() is not None or time.monotonic() > until:
