@@ -224,8 +224,9 @@ def test_the_log_contains_no_upload_ids(serve: Serve) -> None:
     server = serve()
     upload = "an-id-nobody-guesses-0123456789"
     requests.get(f"{server.url}/uploads/{upload}", timeout=10)
-    requests.get(f"{server.url}/files", timeout=10)
+    requests.get(f"{server.url}/files/photos/uploads/a.jpg", timeout=10)
     server.stop()
 
-    assert "/uploads/..." in server.log()
+    assert '"GET /uploads/..." 404' in server.log()
+    assert '"GET /files/photos/uploads/a.jpg" 404' in server.log()
     assert upload not in server.log()

@@ -152,7 +152,8 @@ def test_a_body_with_many_blank_lines_is_fast(taker: RunningServer) -> None:
                 best = min(best, time.monotonic() - began)
         return best
 
-    assert seconds(text) < 5 * seconds(other)
+    # beginning anew at each blank line took hundreds of times as long; 5 was met by a busy machine
+    assert seconds(text) < 20 * seconds(other)
 
 
 @pytest.mark.parametrize("zero", ["0", "00", "0000000000000000000000"])

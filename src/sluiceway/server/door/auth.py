@@ -95,9 +95,11 @@ def log_access(scope: Scope, status: int, sent: int, seconds: float) -> None:
     The query is left out, because it may hold secrets.
     """
     client = _client_address(scope.get("client"))
-    before, uploads, _ = str(scope["path"]).partition("/uploads/")
+    path, mounted = str(scope["path"]), str(scope.get("root_path", ""))
     # The id of an upload is left out: it is enough to cancel the upload.
-    path = _escaped(f"{before}{uploads}..." if uploads else before)
+    if path.removeprefix(mounted).startswith("/uploads/"):
+        path = f"{mounted if path.startswith(mounted) else ''}/uploads/..."
+    path = _escaped(path)
     method = _escaped(scope["method"])
     stage_times = ""
     if STAGES in scope:
