@@ -66,7 +66,7 @@ class OpenResponse:
         content = self._response.content
         with map_error(self.head.url, "reading from", self._deadlines):
             try:
-                while chunk := await content.readany():
+                while chunk := await _read_any(content):
                     yield chunk
             except (aiohttp.ClientError, OSError):
                 # Up to 2 MiB that did arrive: readany() raises before it hands them out, and there
@@ -328,3 +328,16 @@ async def _watched(work: Coroutine[Any, Any, T], look: Callable[[], None]) -> T:
             await asyncio.wait({task})
         if not task.cancelled():
             task.exception()  # retrieved, also when we were cancelled just as it failed
+
+
+async def _read_any(content: aiohttp.StreamReader) -> bytes:
+    """`content.readany()`, with a ClientPayloadError where the library raises a RuntimeError.
+
+    The end of a chunk wakes the reader without bytes. When the connection closes in the same turn
+    of the event loop, the library finds it closed before the reason is set: "Connection closed.".
+    (Its other RuntimeError is for two readers of one body; `chunks` is the only one.)
+    """
+    try:
+        return await content.readany()
+    except RuntimeError as error:
+        raise aiohttp.ClientPayloadError("the connection closed within the body") from error
