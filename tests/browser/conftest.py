@@ -89,6 +89,7 @@ def visit(context: BrowserContext) -> Iterator[OpenPage]:
         page = context.new_page()
         complaints.listen(page)
         page.goto(url + "/")
+        page.locator("main").wait_for()  # shown when its texts are there and it takes files
         return UploadsPage(page)
 
     yield open_page

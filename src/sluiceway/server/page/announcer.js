@@ -1,6 +1,6 @@
 // What screen readers announce: when an upload begins and how it ends, never each percent.
 
-import { counted } from "./texts/format.js";
+import { texts } from "./texts/page-texts.js";
 
 /** @typedef {import("./uploads/upload.js").Upload} Upload */
 
@@ -51,8 +51,10 @@ export class Announcer {
     this.#last.set(upload, upload.state);
     if (upload.state === "sending") this.#sending.push(upload);
     else if (upload.state === "done") this.#stored.push(upload.path);
-    else if (upload.state === "failed") this.#words.push(`${upload.path} failed: ${upload.problem?.title} ${upload.problem?.todo}`);
-    else if (upload.state === "cancelled") this.#words.push(`${upload.path} cancelled`);
+    else if (upload.state === "failed") this.#words.push(failedWords(upload));
+    else if (upload.state === "cancelled") {
+      this.#words.push(texts.get("announce.cancelled", { path: upload.path }));
+    }
     this.#soon();
   }
 
@@ -64,19 +66,32 @@ export class Announcer {
     this.#timer = undefined;
     // Of an upload that began and ended in one moment only the end is announced.
     const sending = this.#sending.filter((upload) => !upload.ended).map(({ path }) => path);
-    const words = [...this.#words, ...listed(sending, "being sent"), ...listed(this.#stored, "stored")];
+    const words = [
+      ...this.#words,
+      ...listed(sending, "announce.sending", "announce.sending-count"),
+      ...listed(this.#stored, "announce.stored", "queue.stored"),
+    ];
     this.#words = [];
     this.#stored = [];
     this.#sending = [];
-    if (words.length) this.region.textContent = words.map((sentence) => sentence.replace(/[.]$/, "")).join(". ");
+    if (words.length) this.region.textContent = words.map((sentence) => sentence.replace(/[.。]$/, "")).join(". ");
   }
+}
+
+/** @param {Upload} upload */
+function failedWords({ path, problem }) {
+  const words = problem ? `${problem.title} ${problem.todo}` : "";
+  return texts.get("announce.failed", { path, problem: words });
 }
 
 /**
  * @param {string[]} names
- * @param {string} what
+ * @param {string} named key of the text with {names}
+ * @param {string} counted key of the text with {count}
  */
-function listed(names, what) {
-  if (names.length === 0) return [];
-  return [names.length > LISTED ? `${counted(names.length)} ${what}` : `${names.join(", ")} ${what}`];
+function listed(names, named, counted) {
+  const count = names.length;
+  if (count === 0) return [];
+  if (count > LISTED) return [texts.get(counted, { count })];
+  return [texts.get(named, { names: names.join(", ") })];
 }

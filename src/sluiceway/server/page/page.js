@@ -2,7 +2,8 @@
 
 import { acceptDrops, ofChooser, ofDrop, ofPaste, ofText } from "./elements/dropped-files.js";
 import { copyButton } from "./elements/copy-button.js";
-import { bytes, counted, percentUnderWay, timeLeft } from "./texts/format.js";
+import { texts } from "./texts/page-texts.js";
+import { percentUnderWay } from "./texts/texts.js";
 import { Meter } from "./uploads/meter.js";
 import { Queue } from "./uploads/queue.js";
 import { part, Row } from "./uploads/row.js";
@@ -20,8 +21,8 @@ const WAITING_ROWS = 20;
 const DONE_ROWS_BUSY = 10;
 const DONE_ROWS = 200;
 const TICK_MS = 1000;
-const KEPT = "kept: the destination has it";
-const ACKNOWLEDGED = "kept: the destination's network has acknowledged it";
+// The name of the page, without what the title adds.
+const NAME = document.title;
 
 // Relative to this module, so that the page also works below a prefix.
 const FILES = new URL("../files", import.meta.url).href;
@@ -41,8 +42,9 @@ let overall = new Meter();
 function take(found) {
   if (found.length === 0) return;
   if (!queue.busy) overall = new Meter();
-  const uploads = found.map(({ file, path }) => new Upload(file, { endpoint: FILES, uploads: UPLOADS }, path));
-  announcer.say(`${counted(uploads.length)} added`);
+  const target = { endpoint: FILES, uploads: UPLOADS, texts };
+  const uploads = found.map(({ file, path }) => new Upload(file, target, path));
+  announcer.say(texts.get("intake.added", { count: uploads.length }));
   queue.add(uploads);
 }
 
@@ -50,8 +52,9 @@ function take(found) {
 async function takeDrop(transfer) {
   const { found, unreadable } = await ofDrop(transfer);
   take(found);
-  if (unreadable.length) announcer.show(`Could not be read and will not be sent: ${unreadable.join(", ")}`);
-  else if (found.length === 0) announcer.show("There was no file in what you dropped.");
+  if (unreadable.length) {
+    announcer.show(texts.get("intake.unreadable", { names: unreadable.join(", ") }));
+  } else if (found.length === 0) announcer.show(texts.get("intake.nothing"));
 }
 
 /* ---- rows ---- */
@@ -119,14 +122,18 @@ function drawSummary() {
   overall.add(totals.counted, performance.now());
   part(body, "#queue").hidden = queue.uploads.length === 0;
   part(body, "#legend").hidden = !under;
-  part(body, "#legend-kept").textContent = queue.uploads.some(({ active, byKernel }) => active && byKernel) ? ACKNOWLEDGED : KEPT;
+  const byNetwork = queue.uploads.some(({ active, byKernel }) => active && byKernel);
+  const kept = byNetwork ? "legend.kept-by-network" : "legend.kept";
+  part(body, "#legend-kept").textContent = texts.get(kept);
   part(body, "#summary").textContent = summaryWords(totals, under);
   part(body, "#unshown").hidden = hidden === 0;
-  part(body, "#unshown").textContent = `and ${counted(hidden, "more file")}, waiting or done`;
+  part(body, "#unshown").textContent = texts.get("queue.not-shown", { count: hidden });
   const again = queue.retryable.length;
   const retry = part(body, "#retry-failed");
   retry.hidden = again === 0 && !(queue.paused && totals.waiting > 0);
-  retry.textContent = again > 0 ? `Retry ${again} failed` : "Go on";
+  retry.textContent = again > 0
+    ? texts.get("queue.retry", { count: again })
+    : texts.get("queue.resume");
   part(body, "#cancel-all").hidden = totals.active + totals.waiting < 2;
   part(body, "#clear").hidden = !queue.uploads.some(({ state }) => state === "done" || state === "cancelled");
   document.title = titleWords(totals, under);
@@ -138,15 +145,16 @@ function drawSummary() {
  */
 function summaryWords(totals, under) {
   const words = [];
-  const all = totals.done === totals.count;
-  if (totals.count > 0) words.push(under || !all ? `${totals.done} of ${totals.count} done` : `${counted(totals.done)} stored`);
-  if (totals.failed) words.push(`${totals.failed} failed`);
-  if (queue.paused && totals.waiting) words.push(`paused, ${counted(totals.waiting)} waiting`);
+  const { count, done, failed, waiting } = totals;
+  if (under || done < count) words.push(texts.get("queue.done-of", { done, total: count }));
+  else if (count > 0) words.push(texts.get("queue.stored", { count }));
+  if (failed) words.push(texts.get("queue.failed", { count: failed }));
+  if (queue.paused && waiting) words.push(texts.get("queue.paused", { count: waiting }));
   const rate = overall.rate(performance.now());
   if (totals.active > 0 && rate) {
-    words.push(`${bytes(rate)}/s`);
+    words.push(texts.rate(rate));
     const left = overall.secondsLeft(totals.size, performance.now());
-    if (left !== null) words.push(timeLeft(left));
+    if (left !== null) words.push(texts.timeLeft(left));
   }
   return words.join(" · ");
 }
@@ -156,10 +164,11 @@ function summaryWords(totals, under) {
  * @param {boolean} under
  */
 function titleWords(totals, under) {
-  const failed = totals.failed ? `${totals.failed} failed` : "";
-  if (under) return `${percentUnderWay(totals.counted, totals.size)} % · ${totals.done} of ${totals.count} – Sluiceway`;
-  if (failed) return `${failed} – Sluiceway`;
-  return totals.done ? `${counted(totals.done)} stored – Sluiceway` : "Sluiceway";
+  const { count, done, failed } = totals;
+  const percent = texts.percent(percentUnderWay(totals.counted, totals.size));
+  if (under) return `${texts.get("queue.title-progress", { percent, done, total: count })} – ${NAME}`;
+  if (failed) return `${texts.get("queue.failed", { count: failed })} – ${NAME}`;
+  return done ? `${texts.get("queue.stored", { count: done })} – ${NAME}` : NAME;
 }
 
 /* ---- drawing ---- */
@@ -217,18 +226,19 @@ acceptDrops(document.documentElement, takeDrop, (dragged) => {
   const veil = part(body, "#veil");
   veil.hidden = dragged === null;
   const count = [...(dragged?.items ?? [])].filter((item) => item.kind === "file").length;
-  if (dragged) part(body, "#veil-text").textContent = count > 1 ? `Let go to send ${count} items` : "Let go to send";
+  if (dragged) part(body, "#veil-text").textContent = texts.get("intake.let-go", { count: Math.max(1, count) });
 });
 
+const pastedName = (/** @type {string} */ time) => texts.get("offer.filename", { time });
 let pasted = "";
 document.addEventListener("paste", (event) => {
-  const found = ofPaste(event.clipboardData);
+  const found = ofPaste(event.clipboardData, pastedName);
   take(found);
   if (found.length) return;
   // Text is offered and not taken at once: a clipboard often holds what is nobody's business.
   pasted = event.clipboardData?.getData("text/plain") ?? "";
   part(body, "#offer").hidden = !pasted;
-  part(body, "#offer-text").textContent = `You pasted ${counted([...pasted].length, "character")} of text.`;
+  part(body, "#offer-text").textContent = texts.get("offer.question", { count: [...pasted].length });
   if (pasted) part(body, "#offer-yes").focus();
 });
 const closeOffer = () => {
@@ -237,7 +247,7 @@ const closeOffer = () => {
   part(body, "#choose-files").focus();
 };
 part(body, "#offer-yes").addEventListener("click", () => {
-  take([ofText(pasted)]);
+  take([ofText(pasted, pastedName)]);
   closeOffer();
 });
 part(body, "#offer-no").addEventListener("click", closeOffer);
@@ -258,9 +268,12 @@ const python = `import requests
 with open("big.iso", "rb") as file:
     answer = requests.put("${FILES}/big.iso", data=file)
 answer.raise_for_status()`;
-for (const [id, words, what] of [["line-curl", curl, "the curl line"], ["line-python", python, "the Python lines"]]) {
+for (const [id, words] of [["line-curl", curl], ["line-python", python]]) {
   part(body, `#${id}`).textContent = words;
-  copyButton(part(body, `[data-copy=${id}]`), () => words, what);
+  const button = part(body, `[data-copy=${id}]`);
+  copyButton(button, () => words, button.getAttribute("aria-label") ?? "");
 }
 
+// Shown now that its texts are there and it takes files.
+part(body, "#page").hidden = false;
 stored.refresh();

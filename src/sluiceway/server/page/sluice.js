@@ -14,6 +14,7 @@
 
 import { acceptDrops, ofChooser, ofDrop } from "./elements/dropped-files.js";
 import { DropView } from "./elements/drop-view.js";
+import { loadTexts } from "./texts/texts.js";
 import { Queue } from "./uploads/queue.js";
 import { Upload } from "./uploads/upload.js";
 
@@ -23,9 +24,11 @@ const ENDPOINT = new URL("../files", import.meta.url).href;
 const PARALLEL = 2;
 const TICK_MS = 1000;
 
+const texts = await loadTexts([document.documentElement.lang, ...navigator.languages]);
+
 export class SluiceDrop extends HTMLElement {
   #queue = this.#newQueue();
-  #view = new DropView(this.attachShadow({ mode: "open" }), {
+  #view = new DropView(this.attachShadow({ mode: "open" }), texts, {
     choose: () => this.choose(),
     retry: () => this.#retry(),
     cancel: () => this.cancel(),
@@ -54,7 +57,8 @@ export class SluiceDrop extends HTMLElement {
   }
 
   connectedCallback() {
-    this.#view.label(this.getAttribute("label") ?? (this.hasAttribute("multiple") ? "Add files" : "Add a file"));
+    const key = this.hasAttribute("multiple") ? "drop.add-files" : "drop.add-file";
+    this.#view.label(this.getAttribute("label") ?? texts.get(key));
   }
 
   /** @param {FocusOptions} [options] */
@@ -91,14 +95,14 @@ export class SluiceDrop extends HTMLElement {
   #take(found) {
     if (found.length === 0) return;
     if (found.length > 1 && !this.hasAttribute("multiple")) {
-      const title = "Only one file can be dropped here.";
+      const title = texts.get("drop.one-file");
       this.#view.refuse(title);
       this.#emit("sluice-error", { code: "one-file", title, detail: "" });
       return;
     }
     const elsewhere = this.#tokenElsewhere();
     if (elsewhere !== null) {
-      const title = "The upload was not started: its token is not for that server.";
+      const title = texts.get("drop.token-elsewhere");
       this.#view.refuse(title);
       const detail = `The token is not sent to ${elsewhere}. Name that origin in the attribute token-origins to allow it.`;
       this.#emit("sluice-error", { code: "token-elsewhere", title, detail });
@@ -129,6 +133,7 @@ export class SluiceDrop extends HTMLElement {
     const uploads = this.getAttribute("uploads");
     return {
       endpoint,
+      texts,
       uploads: uploads === null ? new URL("uploads", endpoint).href : new URL(uploads, document.baseURI).href,
       token: this.getAttribute("token") ?? undefined,
       part: this.getAttribute("part") ?? undefined,

@@ -1,6 +1,6 @@
 // The list of stored files: show, open, delete. Knows nothing of uploads.
 
-import { bytes, counted, moment } from "./texts/format.js";
+import { texts } from "./texts/page-texts.js";
 import { problemOfAnswer } from "./texts/problems.js";
 import { ownLink, part, stamp } from "./uploads/row.js";
 
@@ -11,8 +11,6 @@ const PAGE = 50;
 const REFRESH_AFTER_MS = 400;
 // How long a delete button stays armed.
 const ARMED_MS = 4000;
-
-const KEPT_ELSEWHERE = "This server keeps no files: it passes them on to their destination, and each upload above links to its file there.";
 
 export class StoredFiles {
   #pages = 1;
@@ -74,8 +72,9 @@ export class StoredFiles {
     this.#keepFocus(() => this.rows.replaceChildren(...entries.map((entry) => this.#row(entry))));
     this.more.hidden = next === null;
     this.zip.hidden = entries.length < 2;
-    const left = omitted ? `${counted(omitted)} cannot be shown; the server's log names each and says why.` : "";
-    this.#say(left || (entries.length ? "" : readable ? "Nothing is stored yet." : KEPT_ELSEWHERE));
+    if (omitted) this.#say(texts.get("stored.omitted", { count: omitted }));
+    else if (entries.length) this.#say("");
+    else this.#say(texts.get(readable ? "stored.none" : "stored.elsewhere"));
   }
 
   async #showMore() {
@@ -100,14 +99,16 @@ export class StoredFiles {
     try {
       answer = await fetch(url, { cache: "no-store", headers: { Accept: "application/json" } });
     } catch {
-      throw new Error("The list cannot be read: the server does not answer.");
+      throw new Error(texts.get("stored.no-answer"));
     }
     if (answer.ok) return answer.json();
-    if (answer.status === 405 || answer.status === 501) throw new Error("This destination does not list what it holds.");
+    if (answer.status === 405 || answer.status === 501) {
+      throw new Error(texts.get("stored.not-listed"));
+    }
     const { status, headers } = answer;
     const response = { status, type: headers.get("Content-Type") ?? "", body: await answer.text(), passedOn: false, retryAfter: "" };
-    const problem = problemOfAnswer(response, 0);
-    throw new Error(`The list cannot be read. ${problem.title}`);
+    const problem = problemOfAnswer(texts, response, 0);
+    throw new Error(texts.get("stored.unreadable", { problem: problem.title }));
   }
 
   /** @param {Entry} entry */
@@ -119,9 +120,9 @@ export class StoredFiles {
     link.title = entry.key;
     const address = ownLink(entry.url);
     if (address) link.href = address;
-    part(row, ".size").textContent = bytes(entry.size);
+    part(row, ".size").textContent = texts.bytes(entry.size);
     const time = /** @type {HTMLTimeElement} */ (part(row, ".date"));
-    time.textContent = entry.modified ? moment(entry.modified) : "";
+    time.textContent = entry.modified ? texts.moment(entry.modified) : "";
     time.dateTime = entry.modified ?? "";
     this.#deleteButton(part(row, ".delete"), row, entry, address);
     return row;
@@ -138,8 +139,9 @@ export class StoredFiles {
     const path = foldersOf(entry) + entry.filename;
     const arm = (/** @type {boolean} */ on) => {
       button.classList.toggle("armed", on);
-      button.textContent = on ? "Really?" : "Delete";
-      button.setAttribute("aria-label", on ? `Really delete ${path}` : `Delete ${path}`);
+      button.textContent = texts.get(on ? "stored.delete-sure" : "stored.delete");
+      const label = on ? "stored.delete-sure-path" : "stored.delete-path";
+      button.setAttribute("aria-label", texts.get(label, { path }));
     };
     arm(false);
     button.addEventListener("blur", () => arm(false));
@@ -151,7 +153,7 @@ export class StoredFiles {
         return;
       }
       arm(true);
-      this.announce(`Press again to delete ${path}`);
+      this.announce(texts.get("stored.press-again", { path }));
       setTimeout(() => arm(false), ARMED_MS);
     });
   }
@@ -165,13 +167,14 @@ export class StoredFiles {
     const answer = await fetch(address, { method: "DELETE" }).catch(() => null);
     // Gone already is what was wanted.
     if (!answer || (!answer.ok && answer.status !== 404)) {
-      this.#say(`${entry.filename} could not be deleted${answer ? ` (${answer.status})` : ": the server does not answer"}.`);
+      const key = answer ? "stored.not-deleted" : "stored.not-deleted-no-answer";
+      this.#say(texts.get(key, { name: entry.filename, status: String(answer?.status) }));
       return;
     }
     const neighbour = row.nextElementSibling ?? row.previousElementSibling;
     row.remove();
     (neighbour?.querySelector("button") ?? part(this.section, "h2")).focus();
-    this.announce(`${entry.filename} deleted`);
+    this.announce(texts.get("stored.deleted", { name: entry.filename }));
     this.refreshSoon();
   }
 

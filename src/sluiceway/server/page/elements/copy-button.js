@@ -1,22 +1,24 @@
 // Buttons that copy text. Knows nothing of what the text is.
 
+import { texts } from "../texts/page-texts.js";
+
 const SHOWN_MS = 1600;
 
 /**
  * @param {HTMLElement} button
  * @param {() => string} text
- * @param {string} what for ears: what is copied
+ * @param {string} label for screen readers: what is copied
  */
-export function copyButton(button, text, what) {
-  const label = button.textContent ?? "";
-  button.setAttribute("aria-label", `${label} ${what}`);
+export function copyButton(button, text, label) {
+  const shown = button.textContent;
+  button.setAttribute("aria-label", label);
   button.addEventListener("click", async () => {
     const done = await copy(text());
-    button.textContent = done ? "Copied" : "Press Ctrl+C";
-    button.setAttribute("aria-label", done ? `Copied ${what}` : "Press Ctrl+C to copy");
+    button.textContent = texts.get(done ? "copy.done" : "copy.by-keys");
+    button.setAttribute("aria-label", `${button.textContent}: ${label}`);
     setTimeout(() => {
-      button.textContent = label;
-      button.setAttribute("aria-label", `${label} ${what}`);
+      button.textContent = shown;
+      button.setAttribute("aria-label", label);
     }, SHOWN_MS);
   });
 }

@@ -1,17 +1,19 @@
 // What <sluice-drop> shows below and over its content. Decides nothing.
 
 import { dress } from "./drop-style.js";
-import { counted } from "../texts/format.js";
 import { shareOf, statusWords } from "../texts/upload-status.js";
 
 /** @typedef {import("../uploads/queue.js").Queue} Queue */
+/** @typedef {import("../texts/texts.js").Texts} Texts */
 
 export class DropView {
   /**
    * @param {ShadowRoot} root
+   * @param {Texts} texts
    * @param {{choose: () => void, retry: () => void, cancel: () => void}} actions
    */
-  constructor(root, actions) {
+  constructor(root, texts, actions) {
+    this.texts = texts;
     dress(root);
     root.append(document.createElement("slot"));
     this.veil = make("div", "over", root);
@@ -21,14 +23,14 @@ export class DropView {
     this.kept = make("span", "kept", this.bar);
     this.status = make("p", "status", this.line);
     this.spoken = make("span", "unseen", this.line);
-    this.choose = button("choose", "Add a file", this.line, actions.choose);
-    this.retry = button("retry", "Retry", this.line, actions.retry);
-    this.cancel = button("cancel", "Cancel", this.line, actions.cancel);
+    this.choose = button("choose", texts.get("drop.add-file"), this.line, actions.choose);
+    this.retry = button("retry", texts.get("upload.retry"), this.line, actions.retry);
+    this.cancel = button("cancel", texts.get("upload.cancel"), this.line, actions.cancel);
 
     this.veil.hidden = this.bar.hidden = this.retry.hidden = this.cancel.hidden = true;
     this.spoken.setAttribute("role", "status");
     this.bar.setAttribute("role", "progressbar");
-    this.bar.setAttribute("aria-label", "Kept by the destination");
+    this.bar.setAttribute("aria-label", texts.get("drop.bar"));
     this.bar.setAttribute("aria-valuemin", "0");
     this.bar.setAttribute("aria-valuemax", "100");
   }
@@ -68,9 +70,9 @@ export class DropView {
     this.choose.hidden = busy;
     // A button that goes away under the person's hands passes the focus on.
     if (focused instanceof HTMLElement && focused.hidden) this.focus();
-    const words = wordsOf(queue);
+    const words = wordsOf(this.texts, queue);
     if (busy) this.status.textContent = words;
-    this.#speak(busy ? "being sent" : words);
+    this.#speak(busy ? this.texts.get("drop.sending") : words);
     if (!busy) this.#say(words);
   }
 
@@ -93,7 +95,8 @@ export class DropView {
     this.kept.style.inlineSize = `${Math.min(all, kept)}%`;
     this.bar.classList.toggle("unreported", live.some(({ active, reported }) => active && !reported));
     this.bar.setAttribute("aria-valuenow", String(value));
-    this.bar.setAttribute("aria-valuetext", `${value} % kept`);
+    const percent = this.texts.percent(value);
+    this.bar.setAttribute("aria-valuetext", this.texts.get("drop.kept", { percent }));
   }
 
   /** @param {string} words */
@@ -109,18 +112,29 @@ export class DropView {
   }
 }
 
-/** @param {Queue} queue */
-function wordsOf(queue) {
+/**
+ * @param {Texts} texts
+ * @param {Queue} queue
+ */
+function wordsOf(texts, queue) {
   const [only] = queue.uploads;
   if (!only) return "";
   const { totals } = queue;
   if (queue.uploads.length === 1) {
     const advice = only.problem ? [only.problem.detail, only.problem.todo].filter(Boolean).join(" ") : "";
-    return [statusWords(only, performance.now()), advice].filter(Boolean).join(" ");
+    return [statusWords(texts, only, performance.now()), advice].filter(Boolean).join(" ");
   }
-  const words = [queue.busy || totals.done < totals.count ? `${totals.done} of ${totals.count} done` : `${counted(totals.done)} stored`];
+  const { done, count } = totals;
+  const words = [
+    queue.busy || done < count
+      ? texts.get("queue.done-of", { done, total: count })
+      : texts.get("queue.stored", { count: done }),
+  ];
   const failed = queue.uploads.find(({ problem }) => problem);
-  if (failed?.problem) words.push(`${totals.failed} failed: ${failed.problem.title} ${failed.problem.todo}`);
+  if (failed?.problem) {
+    const problem = `${failed.problem.title} ${failed.problem.todo}`;
+    words.push(texts.get("drop.failed", { count: totals.failed, problem }));
+  }
   return words.join(" · ");
 }
 

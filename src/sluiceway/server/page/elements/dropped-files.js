@@ -68,22 +68,25 @@ export function ofChooser(list) {
 /**
  * Files of a paste. Browsers call every pasted picture "image.png": those get the moment as their name.
  * @param {DataTransfer | null} transfer
+ * @param {(time: string) => string} named a name without its ending
  * @returns {Found[]}
  */
-export function ofPaste(transfer) {
+export function ofPaste(transfer, named) {
   return [...(transfer?.files ?? [])].map((file) => {
-    const named = file.name === "image.png" ? new File([file], `pasted ${now()}.png`, { type: file.type }) : file;
-    return { file: named, path: named.name };
+    if (file.name !== "image.png") return { file, path: file.name };
+    const path = `${named(now())}.png`;
+    return { file: new File([file], path, { type: file.type }), path };
   });
 }
 
 /**
  * Pasted text as a file.
  * @param {string} text
+ * @param {(time: string) => string} named a name without its ending
  * @returns {Found}
  */
-export function ofText(text) {
-  const file = new File([text], `pasted ${now()}.txt`, { type: "text/plain;charset=utf-8" });
+export function ofText(text, named) {
+  const file = new File([text], `${named(now())}.txt`, { type: "text/plain;charset=utf-8" });
   return { file, path: file.name };
 }
 

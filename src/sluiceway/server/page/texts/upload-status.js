@@ -1,8 +1,9 @@
 // The state of an upload as text and as shares of the bar. Draws nothing.
 
-import { bytes, duration, percentUnderWay, timeLeft } from "./format.js";
+import { percentUnderWay } from "./texts.js";
 
 /** @typedef {import("../uploads/upload.js").Upload} Upload */
+/** @typedef {import("./texts.js").Texts} Texts */
 
 // After this long without progress the text says so.
 const STILL_MS = 6000;
@@ -22,88 +23,117 @@ export function shareOf(upload) {
 
 /**
  * The meaning of the bar, for screen readers.
+ * @param {Texts} texts
  * @param {Upload} upload
  */
-export function barWords(upload) {
-  const whole = bytes(upload.size);
-  if (upload.state === "done") return `all ${whole} kept`;
-  if (!upload.active) return "nothing kept";
-  if (!upload.reported) return `sent ${bytes(upload.sent)} of ${whole}`;
-  return `kept ${bytes(upload.kept)} of ${whole}, arrived ${bytes(upload.arrived)}`;
+export function barWords(texts, upload) {
+  const whole = texts.bytes(upload.size);
+  if (upload.state === "done") return texts.get("bar.all", { whole });
+  if (!upload.active) return texts.get("bar.nothing");
+  if (!upload.reported) return texts.get("upload.sent", { part: texts.bytes(upload.sent), whole });
+  const [part, arrived] = [texts.bytes(upload.kept), texts.bytes(upload.arrived)];
+  return texts.get("bar.kept", { part, whole, arrived });
 }
 
 /**
- * The state of an upload in one line.
+ * The state of an upload as one short text.
+ * @param {Texts} texts
  * @param {Upload} upload
  * @param {number} now performance.now()
  */
-export function statusWords(upload, now) {
-  const whole = bytes(upload.size);
+export function statusWords(texts, upload, now) {
   switch (upload.state) {
     case "waiting":
-      return "waiting for its turn";
+      return texts.get("upload.waiting");
     case "done":
-      return doneWords(upload);
+      return doneWords(texts, upload);
     case "failed":
-      return upload.problem?.title ?? "failed";
+      return upload.problem?.title ?? texts.get("upload.failed");
     case "cancelled":
-      return upload.tooLate ? "cancelled too late: it is stored" : "cancelled, nothing was stored";
+      return texts.get(upload.tooLate ? "upload.cancelled-late" : "upload.cancelled");
     case "settling":
-      if (!upload.reported) return join(`sent all ${whole} – waiting for the server's answer`, waited(upload, now));
-      if (upload.askedAt) return join("arrived – waiting for the destination's answer", waited(upload, now));
-      // Bytes that left the browser may still be in network buffers: "arrived" is what the server reports.
-      if (upload.arrived < upload.size) return underWay(upload, now);
-      if (upload.kept < upload.size) {
-        const kept = bytes(upload.kept) === whole ? "" : `kept ${bytes(upload.kept)} of ${whole}`;
-        return join("arrived – the destination is still writing", kept, pace(upload, now));
-      }
-      return "arrived – waiting for the destination's answer";
+      return waitingWords(texts, upload, now);
     default:
-      return underWay(upload, now);
+      return underWay(texts, upload, now);
   }
 }
 
-/** @param {Upload} upload */
-function doneWords(upload) {
-  const took = duration((upload.endedAt - upload.startedAt) / 1000);
+/**
+ * @param {Texts} texts
+ * @param {Upload} upload
+ */
+function doneWords(texts, upload) {
+  const time = texts.duration((upload.endedAt - upload.startedAt) / 1000);
   // 202 promises nothing yet (RFC 9110 15.3.3).
-  if (upload.answer?.status === 202) return `accepted in ${took}; the destination may still be at work on it`;
-  return `stored, finished in ${took}`;
+  const accepted = upload.answer?.status === 202;
+  return texts.get(accepted ? "upload.accepted" : "upload.stored", { time });
+}
+
+/**
+ * Every byte has left the browser.
+ * @param {Texts} texts
+ * @param {Upload} upload
+ * @param {number} now performance.now()
+ */
+function waitingWords(texts, upload, now) {
+  const whole = texts.bytes(upload.size);
+  const part = texts.bytes(upload.kept);
+  const missing = texts.get("upload.answer-missing");
+  if (!upload.reported) {
+    return join(texts.get("upload.sent-all", { whole }), waited(texts, upload, now));
+  }
+  if (upload.askedAt) return join(missing, waited(texts, upload, now));
+  // Bytes that left the browser may still be in network buffers: "arrived" is what the server
+  // reports.
+  if (upload.arrived < upload.size) return underWay(texts, upload, now);
+  if (upload.kept === upload.size) return missing;
+  const kept = part === whole ? "" : texts.get("upload.kept", { part, whole });
+  return join(texts.get("upload.writing"), kept, pace(texts, upload, now));
 }
 
 /**
  * How long the answer has been missing, from the first whole second on.
+ * @param {Texts} texts
  * @param {Upload} upload
  * @param {number} now performance.now()
  */
-function waited(upload, now) {
+function waited(texts, upload, now) {
   const seconds = upload.askedAt ? Math.floor((now - upload.askedAt) / 1000) : 0;
-  if (seconds < 60) return seconds > 0 ? `${seconds} s` : "";
-  return duration(seconds);
+  if (seconds >= 60) return texts.duration(seconds);
+  return seconds > 0 ? texts.get("seconds", { value: seconds }) : "";
 }
 
 /**
+ * @param {Texts} texts
  * @param {Upload} upload
  * @param {number} now performance.now()
  */
-function underWay(upload, now) {
-  const whole = bytes(upload.size);
-  if (upload.reported) return join(`kept ${bytes(upload.kept)} of ${whole}`, `arrived ${bytes(upload.arrived)}`, pace(upload, now));
-  return join(upload.sent === 0 ? "starting" : `sent ${bytes(upload.sent)} of ${whole}`, pace(upload, now));
+function underWay(texts, upload, now) {
+  const whole = texts.bytes(upload.size);
+  if (!upload.reported) {
+    const part = texts.bytes(upload.sent);
+    const starting = upload.sent === 0;
+    const words = starting ? texts.get("upload.starting") : texts.get("upload.sent", { part, whole });
+    return join(words, pace(texts, upload, now));
+  }
+  const kept = texts.get("upload.kept", { part: texts.bytes(upload.kept), whole });
+  const arrived = texts.get("upload.arrived", { part: texts.bytes(upload.arrived) });
+  return join(kept, arrived, pace(texts, upload, now));
 }
 
 /**
  * Speed and time left, or that nothing moves.
+ * @param {Texts} texts
  * @param {Upload} upload
  * @param {number} now performance.now()
  */
-function pace(upload, now) {
+function pace(texts, upload, now) {
   const still = now - Math.max(upload.meter.movedAt, upload.startedAt);
-  if (still > STILL_MS) return `nothing moved for ${duration(still / 1000)}`;
+  if (still > STILL_MS) return texts.get("upload.still", { time: texts.duration(still / 1000) });
   const rate = upload.meter.rate(now);
   if (!rate) return "";
   const left = upload.meter.secondsLeft(upload.size, now);
-  return join(`${bytes(rate)}/s`, left === null ? "" : timeLeft(left));
+  return join(texts.rate(rate), left === null ? "" : texts.timeLeft(left));
 }
 
 /** @param {string[]} parts */

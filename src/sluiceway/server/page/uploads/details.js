@@ -1,7 +1,7 @@
 // The details below a row: counters while it runs, then the times and the rest of the response.
 
 import { httpLink } from "./response.js";
-import { bytes, span } from "../texts/format.js";
+import { texts } from "../texts/page-texts.js";
 
 /** @typedef {import("./upload.js").Upload} Upload */
 /** @typedef {import("./response.js").Answer} Answer */
@@ -9,9 +9,6 @@ import { bytes, span } from "../texts/format.js";
 
 // A server may send any number of notes and destinations; a row shows as many as people read.
 const LISTED = 20;
-
-const BY_KERNEL = "Kept: acknowledged by the destination's network, not yet confirmed by it.";
-const BY_DESTINATION = "Kept: confirmed by the destination.";
 
 export class Details {
   /** @type {Answer | null} */
@@ -24,7 +21,7 @@ export class Details {
   constructor(element, upload) {
     this.element = element;
     this.upload = upload;
-    this.#part(".of").textContent = ` of ${upload.path}`;
+    this.#drawSummary(null);
   }
 
   /** Update it. Details that are unfolded stay unfolded. */
@@ -41,21 +38,23 @@ export class Details {
 
   #drawSoFar() {
     const { upload } = this;
-    const rows = [["left this browser", upload.sent]];
+    const rows = [["details.sent", upload.sent]];
     if (upload.reported) {
-      rows.push(["arrived at the server", upload.arrived], ["handed to the destination", upload.forwarded], ["kept there", upload.kept]);
+      rows.push(["details.arrived", upload.arrived], ["details.forwarded", upload.forwarded]);
+      rows.push(["details.kept", upload.kept]);
     }
     const list = this.#part(".counters");
     while (list.children.length < rows.length) list.append(make("div", "", make("dt"), make("dd")));
     for (const [at, [name, count]] of rows.entries()) {
       const [term, value] = list.children[at].children;
-      term.textContent = String(name);
-      value.textContent = bytes(Number(count));
+      term.textContent = texts.get(String(name));
+      value.textContent = texts.bytes(Number(count));
     }
     for (const [at, row] of [...list.children].entries()) /** @type {HTMLElement} */ (row).hidden = at >= rows.length;
     const by = this.#part(".kept-by");
     by.hidden = !upload.reported || upload.kept === 0;
-    by.textContent = upload.byKernel ? BY_KERNEL : BY_DESTINATION;
+    const key = upload.byKernel ? "details.kept-by-network" : "details.kept-by-destination";
+    by.textContent = texts.get(key);
   }
 
   /** @param {Answer | null} answer */
@@ -63,7 +62,7 @@ export class Details {
     const { upload } = this;
     this.#shown = answer;
     const timing = answer?.timing ?? null;
-    this.#part(".verdict").textContent = timing ? ` · time: ${timing.verdict}` : "";
+    this.#drawSummary(timing);
     this.#part(".timing").hidden = !timing;
     if (timing) this.#drawTiming(timing);
     // The text of a refusal stands in the row already.
@@ -72,6 +71,14 @@ export class Details {
     this.#part(".answer-text").hidden = !text;
     this.#list(".places", placesOf(answer));
     this.#list(".notes", notesOf(answer));
+  }
+
+  /** @param {Timing | null} timing */
+  #drawSummary(timing) {
+    const verdict = timing ? ` · ${texts.get("timing.verdict", { verdict: verdictWords(timing) })}` : "";
+    const label = texts.get("details.of", { path: this.upload.path });
+    this.#part(".verdict").textContent = verdict;
+    this.#part("summary").setAttribute("aria-label", label + verdict);
   }
 
   /** @param {Timing} timing */
@@ -85,10 +92,10 @@ export class Details {
       }),
     );
     const rows = parts.map((part) => {
-      const head = [make("span", `swatch ${colourOf(part)}`), make("code", "", part.name), " ", make("span", "meaning", part.words)];
-      return line("", head, span(part.seconds), percent(part.share));
+      const head = [make("span", `swatch ${colourOf(part)}`), make("code", "", part.name), " ", make("span", "meaning", texts.get(`timing.${part.name}`))];
+      return line("", head, texts.span(part.seconds), percent(part.share));
     });
-    this.#part(".parts").replaceChildren(...rows, line("whole", ["all of it"], span(seconds), "100 %"));
+    this.#part(".parts").replaceChildren(...rows, line("whole", [texts.get("timing.all")], texts.span(seconds), texts.percent(100)));
   }
 
   /**
@@ -109,9 +116,21 @@ export class Details {
   }
 }
 
+/**
+ * "91 % backend" in the reader's language; a destination's own name stays as it is.
+ * @param {Timing} timing
+ */
+function verdictWords({ verdict }) {
+  const [, percent, who] = /^(\d+) % (.+)$/.exec(verdict) ?? [];
+  if (!who) return verdict;
+  const key = `timing.who.${who}`;
+  return `${texts.percent(Number(percent))} ${texts.has(key) ? texts.get(key) : who}`;
+}
+
 /** @param {Answer} answer */
 function answerWords({ status, words }) {
-  return `The destination answered ${status}${words ? `: “${words}”` : ""}.`;
+  const key = words ? "details.answer-words" : "details.answer";
+  return texts.get(key, { status: String(status), words });
 }
 
 /** @param {Answer | null} answer */
@@ -126,8 +145,10 @@ function destinationsOf(answer) {
  */
 function placesOf(answer) {
   return destinationsOf(answer).map(({ to, required, status, location, note }) => {
-    const words = [required === false ? "best effort" : "required"];
-    if (Number.isInteger(status)) words.push(`answered ${status}`);
+    const words = [texts.get(required === false ? "details.best-effort" : "details.required")];
+    if (Number.isInteger(status)) {
+      words.push(texts.get("details.answered", { status: String(status) }));
+    }
     if (typeof note === "string" && note) words.push(note);
     const link = answer?.passedOn && !URL.canParse(location ?? "") ? "" : httpLink(location);
     return [make("span", "", make("bdi", "", to), ` – ${words.join(" · ")}`), ...(link ? [linkTo(link, to)] : [])];
@@ -149,11 +170,11 @@ function notesOf(answer) {
  * @param {string} place
  */
 function linkTo(address, place) {
-  const link = /** @type {HTMLAnchorElement} */ (make("a", "link", "Open"));
+  const link = /** @type {HTMLAnchorElement} */ (make("a", "link", texts.get("upload.open")));
   link.href = address;
   link.target = "_blank";
   link.rel = "noopener";
-  link.setAttribute("aria-label", `Open at ${place}`);
+  link.setAttribute("aria-label", texts.get("upload.open-at", { host: place }));
   return link;
 }
 
@@ -176,7 +197,8 @@ function colourOf({ name, who }) {
 
 /** @param {number} share 0 to 1 */
 function percent(share) {
-  return share > 0 && share < 0.005 ? "< 1 %" : `${Math.round(100 * share)} %`;
+  if (share > 0 && share < 0.005) return texts.get("less-than", { amount: texts.percent(1) });
+  return texts.percent(Math.round(100 * share));
 }
 
 /**

@@ -3,7 +3,7 @@
 import { httpLink } from "./response.js";
 import { copyButton } from "../elements/copy-button.js";
 import { Details } from "./details.js";
-import { bytes } from "../texts/format.js";
+import { texts } from "../texts/page-texts.js";
 import { barWords, shareOf, statusWords } from "../texts/upload-status.js";
 
 /** @typedef {import("./upload.js").Upload} Upload */
@@ -50,14 +50,16 @@ export class Row {
     part(this.element, ".folder").textContent = upload.path.slice(0, upload.path.length - name.length);
     part(this.element, ".name").textContent = name;
     part(this.element, ".row-name").title = upload.path;
-    part(this.element, ".size").textContent = bytes(upload.size);
-    this.bar.setAttribute("aria-label", `Kept of ${upload.path}`);
+    part(this.element, ".size").textContent = texts.bytes(upload.size);
+    this.bar.setAttribute("aria-label", texts.get("upload.bar", { path: upload.path }));
     for (const [action, run] of Object.entries(actions)) {
       const button = part(this.element, `.${action}`);
       button.addEventListener("click", run);
-      button.setAttribute("aria-label", `${button.textContent} ${upload.path}`);
+      const label = texts.get(`upload.${action}-path`, { path: upload.path });
+      button.setAttribute("aria-label", label);
     }
-    copyButton(part(this.element, ".copy"), () => upload.answer?.sha256 ?? "", `sha-256 of ${upload.path}`);
+    const label = texts.get("copy.digest", { path: upload.path });
+    copyButton(part(this.element, ".copy"), () => upload.answer?.sha256 ?? "", label);
     this.details = new Details(part(this.element, ".details"), upload);
     this.draw();
   }
@@ -68,7 +70,7 @@ export class Row {
     const now = performance.now();
     element.dataset.state = upload.state;
     this.#drawBar();
-    part(element, ".status").textContent = statusWords(upload, now);
+    part(element, ".status").textContent = statusWords(texts, upload, now);
     const advice = part(element, ".advice");
     advice.textContent = upload.problem ? [upload.problem.detail, upload.problem.todo].filter(Boolean).join(" ") : "";
     advice.hidden = !upload.problem;
@@ -85,8 +87,10 @@ export class Row {
     part(bar, ".kept").style.inlineSize = `${kept}%`;
     bar.classList.toggle("unreported", upload.active && !upload.reported);
     bar.setAttribute("aria-valuenow", String(kept));
-    bar.setAttribute("aria-valuetext", barWords(upload));
-    const percent = upload.reported || done ? `${kept} %` : `${front} % sent`;
+    bar.setAttribute("aria-valuetext", barWords(texts, upload));
+    const percent = upload.reported || done
+      ? texts.percent(kept)
+      : texts.get("upload.sent-percent", { percent: texts.percent(front) });
     part(this.element, ".percent").textContent = upload.active || done ? percent : "";
     part(this.element, ".row-bar").hidden = !upload.active && !done;
   }
@@ -103,8 +107,11 @@ export class Row {
       const { host } = new URL(link);
       anchor.href = link;
       // Another server's page looks like whatever it likes: say whose it is before it is opened.
-      anchor.textContent = host === location.host ? "Open" : `Open at ${host}`;
-      anchor.setAttribute("aria-label", `Open ${upload.path}${host === location.host ? "" : ` at ${host}`}`);
+      const [open, label] = host === location.host
+        ? ["upload.open", "upload.open-path"]
+        : ["upload.open-at", "upload.open-path-at"];
+      anchor.textContent = texts.get(open, { host });
+      anchor.setAttribute("aria-label", texts.get(label, { path: upload.path, host }));
     }
     part(element, ".digest").hidden = part(element, ".copy").hidden = !digest;
     if (!digest) return;

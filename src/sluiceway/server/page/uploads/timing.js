@@ -4,7 +4,6 @@
  * @typedef {object} Part
  * @property {string} name the server's word for it
  * @property {"client" | "sluiceway" | "destination"} who
- * @property {string} words
  * @property {number} seconds
  * @property {number} share 0 to 1
  *
@@ -14,12 +13,13 @@
  * @property {string} verdict who took the most: "91 % backend"
  */
 
-const PARTS = /** @type {[string, Part["who"], string][]} */ ([
-  ["wait-for-client", "client", "nothing had arrived from this browser"],
-  ["decode", "sluiceway", "the form was taken apart"],
-  ["queue", "sluiceway", "checks, digests, waiting for memory"],
-  ["destination", "destination", "the destination was reached and took bytes"],
-  ["wait-for-answer", "destination", "the destination had all and had not answered yet"],
+// The texts of the parts are in the catalogue: "timing.NAME".
+const PARTS = /** @type {[string, Part["who"]][]} */ ([
+  ["wait-for-client", "client"],
+  ["decode", "sluiceway"],
+  ["queue", "sluiceway"],
+  ["destination", "destination"],
+  ["wait-for-answer", "destination"],
 ]);
 
 /**
@@ -32,9 +32,9 @@ export function readTiming(header, destination) {
   const byName = durations(header ?? "");
   const seconds = PARTS.reduce((all, [name]) => all + (byName.get(name) ?? 0), 0);
   if (!PARTS.some(([name]) => byName.has(name))) return null;
-  const parts = PARTS.map(([name, who, words]) => {
+  const parts = PARTS.map(([name, who]) => {
     const part = byName.get(name) ?? 0;
-    return { name, who, words, seconds: part, share: seconds > 0 ? part / seconds : 0 };
+    return { name, who, seconds: part, share: seconds > 0 ? part / seconds : 0 };
   });
   return { parts, seconds, verdict: verdictOf(parts, destination) };
 }

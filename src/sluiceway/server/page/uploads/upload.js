@@ -12,6 +12,7 @@ import { connectionLost, fileGone, problemOfAnswer, problemOfCode } from "../tex
  * @typedef {object} Way where and how files are sent
  * @property {string} endpoint URL that takes the form
  * @property {string} uploads URL below which uploads report their progress
+ * @property {import("../texts/texts.js").Texts} texts for what went wrong
  * @property {string} [token]
  * @property {string} [part] name of the form part that holds the file
  * @property {[string, string][]} [fields] sent before the file
@@ -224,7 +225,7 @@ export class Upload extends EventTarget {
     setTimeout(() => {
       if (!this.active || request !== this.#request) return;
       request?.abort();
-      this.#fail(problemOfCode(snapshot.code ?? "error", snapshot, this.size));
+      this.#fail(problemOfCode(this.way.texts, snapshot.code ?? "error", snapshot, this.size));
     }, ANSWER_GRACE_MS);
   }
 
@@ -233,7 +234,7 @@ export class Upload extends EventTarget {
     if (!this.active) return;
     this.answer = readAnswer(request);
     if (request.status >= 200 && request.status <= 299) this.#end("done");
-    else this.#fail(problemOfAnswer(this.answer, this.size));
+    else this.#fail(problemOfAnswer(this.way.texts, this.answer, this.size));
   }
 
   /** No response came: ask the server for the result first. */
@@ -243,10 +244,13 @@ export class Upload extends EventTarget {
     const wholeBodySent = this.state === "settling";
     const snapshot = wholeBodySent ? await this.#ask() : null;
     if (!this.active || request !== this.#request) return;
-    if (!readable) this.#fail(fileGone());
+    if (!readable) this.#fail(fileGone(this.way.texts));
     else if (snapshot?.state === "complete") this.#end("done");
-    else if (snapshot?.state === "failed") this.#fail(problemOfCode(snapshot.code ?? "error", snapshot, this.size));
-    else this.#fail(connectionLost(this.reported ? this.arrived : this.sent, wholeBodySent));
+    else if (snapshot?.state === "failed") this.#fail(problemOfCode(this.way.texts, snapshot.code ?? "error", snapshot, this.size));
+    else {
+      const arrived = this.reported ? this.arrived : this.sent;
+      this.#fail(connectionLost(this.way.texts, arrived, wholeBodySent));
+    }
   }
 
   /** Whether the file can still be read: a failed request does not show which end caused it. */
