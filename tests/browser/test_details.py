@@ -94,7 +94,8 @@ def test_the_keyboard_unfolds_them_and_they_stay_unfolded(
     page.page.get_by_role("button", name="Cancel film.mp4").focus()
     page.page.keyboard.press("Tab")
     focused = (
-        "() => document.activeElement.matches('summary') && document.activeElement.textContent"
+        "() => document.activeElement.matches('summary')"
+        " && document.activeElement.getAttribute('aria-label')"
     )
     assert page.page.evaluate(focused) == "Details of film.mp4"
 

@@ -235,6 +235,7 @@ def test_a_token_is_sent_only_to_listed_origins(
             page = context.new_page()
             page.route(f"{server.url}/**", _as_own)
             page.goto(written(own, copied))
+            page.wait_for_function("() => customElements.get('sluice-drop')")
             if code is not None:
                 page.wait_for_function(RESULT)
                 assert page.evaluate(RESULT)["code"] == code

@@ -1,7 +1,7 @@
 // The texts and numbers of one language. Plurals and numbers follow Intl; a name that is put into
 // a text keeps its own direction. The entries are in languages/; only the needed file is loaded.
 
-const LANGUAGES = ["en"];
+const LANGUAGES = ["en", "de", "es", "fr", "zh", "ja", "ar"];
 const FALLBACK = "en";
 const RIGHT_TO_LEFT = ["ar"];
 // Bytes have an entry of their own: Intl writes "812 byte".
