@@ -29,6 +29,7 @@ swift_hash_path_suffix = tests
 name = gold
 default = yes
 """
+# By default an object enters the listing later where that takes over a second: on a busy machine.
 DEFAULT = """[DEFAULT]
 bind_ip = 127.0.0.1
 bind_port = {port}
@@ -40,6 +41,8 @@ mount_check = false
 recon_cache_path = {root}/recon
 log_level = ERROR
 fallocate_reserve = 0
+conn_timeout = 10
+container_update_timeout = 30
 """
 STORAGE = """[pipeline:main]
 pipeline = {name}-server

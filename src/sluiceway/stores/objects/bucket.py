@@ -39,6 +39,7 @@ __all__ = [
     "FOLDER_MARKER_DETAIL",
     "READ_BLOCK",
     "REPLACE_ANY",
+    "ROUNDING",
     "Bucket",
     "BucketResponse",
     "Listed",
@@ -51,6 +52,7 @@ log: logging.Logger = logging.getLogger("sluiceway")
 T = TypeVar("T")
 
 READ_BLOCK = 1 << 20  # bytes read at once
+ROUNDING = 1.0  # seconds: servers tell times in whole seconds, and Swift rounds them up
 REPLACE_ANY = Replace(allowed=True)
 FOLDER_MARKER_DETAIL = "It is the empty object that a console makes to show a folder"
 

@@ -28,6 +28,7 @@ from sluiceway.pipe.source import Buffer
 from sluiceway.stores.contract import Entry, Metadata, Omitted, Replace
 from sluiceway.stores.objects.bucket import (
     READ_BLOCK,
+    ROUNDING,
     Bucket,
     BucketResponse,
     Listed,
@@ -218,7 +219,8 @@ class S3Bucket(Bucket):
 
     async def abort_unfinished(self, older: float) -> int:
         """As in `Bucket`: such uploads cost money and are in no listing. One request a thousand."""
-        old = [upload async for upload in self._unfinished(time.time() - older)]
+        since = time.time() - older + ROUNDING
+        old = [upload async for upload in self._unfinished(since)]
         for key, upload in old:
             await self.abort(key, upload)
         return len(old)

@@ -24,7 +24,7 @@ from sluiceway.stores.contract import (
     Traits,
     UploadRequest,
 )
-from sluiceway.stores.objects.bucket import UnlistableKey
+from sluiceway.stores.objects.bucket import ROUNDING, UnlistableKey
 from sluiceway.stores.objects.config import AnyBucket, open_bucket
 from sluiceway.stores.objects.metadata import OWN_FOLDER, is_own
 from sluiceway.stores.objects.part_sizes import SMALLEST_PART
@@ -165,7 +165,7 @@ class ObjectStore:
         """
         age = LEASE if older is None else older
         count = await self.bucket.abort_unfinished(age)
-        since = time.time() - age
+        since = time.time() - age + ROUNDING
         try:
             return count + await self._sweep_own("", since)
         except UnlistableKey:
@@ -179,7 +179,7 @@ class ObjectStore:
             for key, found in page:
                 if isinstance(found, Omitted) or not is_own(key):
                     continue
-                young = found.modified - 1 > since or key.rpartition("/")[2] in live
+                young = found.modified > since or key.rpartition("/")[2] in live
                 if not young and not await self.bucket.is_needed(key):
                     await self.bucket.delete(key)
                     count += 1
