@@ -73,12 +73,12 @@ def connect(port: int) -> socket.socket:
 
 def read_answer(connection: socket.socket) -> Answer:
     """Read the whole response. One that ends with the connection counts if its head is complete."""
-    answer = Answer()
-    while not answer.done:
+    response = Answer()
+    while not response.done:
         data = connection.recv(READ)
         if not data:
-            if answer.head is None:
+            if response.head is None:
                 raise Refused("the server hung up without an answer")
             break
-        answer.feed(data)
-    return answer
+        response.feed(data)
+    return response

@@ -107,7 +107,8 @@ def run(
     selector.close()
     waits.sort()
     return {
-        "answered": len(waits), "seconds": spent, "median": waits[len(waits) // 2], "p99": waits[len(waits) * 99 // 100],
+        "answered": len(waits), "seconds": spent, "median": waits[len(waits) // 2],
+        "p99": waits[len(waits) * 99 // 100],
     }  # fmt: skip
 
 

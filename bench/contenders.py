@@ -79,11 +79,14 @@ def _ours(how: str, digest: str) -> Contender:
 
 
 UVICORN = (
-    "{bin}/uvicorn", "--app-dir", "{peers}", "starlette_app:app", "--host", "127.0.0.1", "--port", "{port}",
-    "--workers", "1", "--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning",
+    "{bin}/uvicorn", "--app-dir", "{peers}", "starlette_app:app", "--host", "127.0.0.1", "--port",
+    "{port}",
+    "--workers", "1", "--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level",
+    "warning",
 )  # fmt: skip
 GUNICORN = (
-    "{bin}/gunicorn", "--chdir", "{peers}", "flask_app:app", "--bind", "127.0.0.1:{port}", "--workers", "1",
+    "{bin}/gunicorn", "--chdir", "{peers}", "flask_app:app", "--bind", "127.0.0.1:{port}",
+    "--workers", "1",
     "--worker-class", "gthread", "--threads", "4", "--timeout", "600", "--log-level", "warning",
     "--no-control-socket",
 )  # fmt: skip
@@ -97,24 +100,31 @@ OURS_FORM = _ours("form", "none")
 OURS_FORM_SHA = _ours("form", "sha-256")
 
 RAWS = (
-    Contender("uvicorn + Starlette request.stream()", UVICORN, "raw", "/raw/{name}", "chunks as they come", fsync=False),
-    Contender("gunicorn gthread + Flask request.stream", GUNICORN, "raw", "/raw/{name}", "1 MiB reads", fsync=False),
-    Contender("aiohttp request.content", AIOHTTP, "raw", "/raw/{name}", "chunks as they come", fsync=False),
+    Contender("uvicorn + Starlette request.stream()", UVICORN, "raw", "/raw/{name}",
+    "chunks as they come", fsync=False),
+    Contender("gunicorn gthread + Flask request.stream", GUNICORN, "raw", "/raw/{name}",
+    "1 MiB reads", fsync=False),
+    Contender("aiohttp request.content", AIOHTTP, "raw", "/raw/{name}", "chunks as they come",
+    fsync=False),
     Contender(
-        "nginx DAV PUT", NGINX, "raw", "/raw/{name}", "1 MiB body buffer, temp file, rename", fsync=False,
+        "nginx DAV PUT", NGINX, "raw", "/raw/{name}", "1 MiB body buffer, temp file, rename",
+        fsync=False,
         can_fsync=False, files=NGINX_FILES,
     ),
 )  # fmt: skip
 FORMS = (
     Contender(
-        "uvicorn + Starlette request.form()", UVICORN, "form", "/form", "spooled, then 1 MiB copies", fsync=False,
+        "uvicorn + Starlette request.form()", UVICORN, "form", "/form",
+        "spooled, then 1 MiB copies", fsync=False,
         method="POST",
     ),
     Contender(
-        "gunicorn gthread + Flask request.files", GUNICORN, "form", "/form", "spooled, then 1 MiB copies", fsync=False,
+        "gunicorn gthread + Flask request.files", GUNICORN, "form", "/form",
+        "spooled, then 1 MiB copies", fsync=False,
         method="POST",
     ),
-    Contender("aiohttp multipart()", AIOHTTP, "form", "/form", "256 KiB part reads", fsync=False, method="POST"),
+    Contender("aiohttp multipart()", AIOHTTP, "form", "/form", "256 KiB part reads", fsync=False,
+    method="POST"),
 )  # fmt: skip
 DOWNLOADS = (
     replace(OURS_NONE, name="Sluiceway", how="get", method="GET"),
@@ -126,7 +136,7 @@ DOWNLOADS = (
 
 
 def with_fsync(peers: tuple[Contender, ...]) -> tuple[Contender, ...]:
-    """The same peers with fsync of the file before the answer (ours has it of the folder, too)."""
+    """The same peers with fsync of the file before the response (ours syncs the folder, too)."""
     return tuple(
         replace(peer, fsync=True, env={**peer.env, "FSYNC": "1"})
         for peer in peers
@@ -146,7 +156,8 @@ def start(
     to.mkdir(parents=True, exist_ok=True)
     port = free_port()
     words = {
-        "bin": str(binaries), "port": str(port), "to": str(to), "place": str(place), "tmp": str(place / "tmp"),
+        "bin": str(binaries), "port": str(port), "to": str(to), "place": str(place),
+        "tmp": str(place / "tmp"),
         "peers": str(PEERS), "sink": str(sink), "user": "user root;" if os.geteuid() == 0 else "",
     }  # fmt: skip
     for name, text in contender.files.items():

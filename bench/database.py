@@ -52,7 +52,8 @@ def database_rows(bench: Bench, wanted: Wanted) -> Result:
                     rates["ours"].append(ours.rate)
                     rates["loop"].append(size / seconds)
                     bench.say(
-                        f"  round {number}: Sluiceway {ours.rate / 1e6:.0f} MB/s, peak RSS {mib(ours.peak_rss)}; "
+                        f"  round {number}: Sluiceway {ours.rate / 1e6:.0f} MB/s, peak RSS "
+                        f"{mib(ours.peak_rss)}; "
                         f"{LOOP} {size / seconds / 1e6:.0f} MB/s"
                     )
             send(
@@ -71,9 +72,8 @@ def database_rows(bench: Bench, wanted: Wanted) -> Result:
     result.data = dict(rates)
     title = f"raw upload of {mib(size)} into PostgreSQL, digest none"
     result.rows = [compare(title, rates["ours"], {LOOP: rates["loop"]}, GOAL, RATE)]
-    bench.say(
-        f"  medians: {', '.join(f'{who} {statistics.median(found) / 1e6:.0f} MB/s' for who, found in rates.items())}"
-    )
+    medians = (f"{who} {statistics.median(found) / 1e6:.0f} MB/s" for who, found in rates.items())
+    bench.say(f"  medians: {', '.join(medians)}")
     return result
 
 

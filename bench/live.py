@@ -14,7 +14,7 @@ from dataclasses import asdict, replace
 
 from bench.contenders import GUNICORN, Contender
 from bench.relay import PIPE_NOW, relay_rounds
-from bench.relay_rows import Legs, paced_rounds
+from bench.relay_rows import Sides, paced_rounds
 from bench.rows import Result, Wanted, by_label, mib, noted, values
 from bench.table import RATE, SECONDS, TIMES, Row, compare, ratios, spread
 from bench.throughput import Bench, Sent
@@ -24,16 +24,18 @@ __all__ = ["LIVE", "PLAIN", "live_rows"]
 MOST = 2 << 30  # bytes of the file
 ROUNDS = 3  # each moves the file a dozen times
 # bytes a second of each transfer; two busy processors could not keep up with 200 MB/s
-LEG = 100e6
+SIDE_RATE = 100e6
 GOAL = 0.55  # of the seconds that two steps take: half, and a tenth of that for what cannot overlap
 
 _VIEW = tuple("flask_live_app:app" if word == "flask_app:app" else word for word in GUNICORN)
 LIVE = Contender(
-    "gunicorn + Flask with Sluiceway(app)", _VIEW, "form", "/books", "passes on as it comes", fsync=False, method="POST",
+    "gunicorn + Flask with Sluiceway(app)", _VIEW, "form", "/books", "passes on as it comes",
+    fsync=False, method="POST",
     env={"LIVE": "1"}, ours=True,
 )  # fmt: skip
 PLAIN = Contender(
-    "the same view without that line (two steps)", _VIEW, "form", "/books", "the whole file first, in a temp file",
+    "the same view without that line (two steps)", _VIEW, "form", "/books",
+    "the whole file first, in a temp file",
     fsync=False, method="POST",
 )  # fmt: skip
 
@@ -42,8 +44,8 @@ def live_rows(bench: Bench, wanted: Wanted) -> Result:
     size, result = min(MOST, 2 * bench.size), Result()
     short = replace(bench, rounds=min(bench.rounds, ROUNDS), look=True)
     peers = wanted((PLAIN, PIPE_NOW))
-    legs = paced_rounds(short, [LIVE, *peers], bench.source(size), LEG, result)
-    result.rows += paced_rows(legs, peers, size)
+    sides = paced_rounds(short, [LIVE, *peers], bench.source(size), SIDE_RATE, result)
+    result.rows += paced_rows(sides, peers, size)
     series = relay_rounds(replace(short, look=False), [(one, size) for one in (LIVE, *peers)])
     mine, unpaced = (
         values(series, LIVE),
@@ -54,19 +56,21 @@ def live_rows(bench: Bench, wanted: Wanted) -> Result:
         for one in peers
     ]
     measured, failed = noted(series)
-    result.data = {"both legs limited": asdict(legs), "as fast as it goes": measured}
+    result.data = {"both sides limited": asdict(sides), "as fast as it goes": measured}
     result.failed += failed
     return result
 
 
-def paced_rows(legs: Legs, peers: Sequence[Contender], size: int) -> list[Row]:
+def paced_rows(sides: Sides, peers: Sequence[Contender], size: int) -> list[Row]:
     """Rows of the time against each peer, then of memory and temporary files of all."""
-    title = f"both legs at {LEG / 1e6:g} MB/s, a form's file of {mib(size)} through a Flask view"
+    title = (
+        f"both sides at {SIDE_RATE / 1e6:g} MB/s, a form's file of {mib(size)} through a Flask view"
+    )
     rows = [
-        paced_row(f"{title}: time; {peer.name}", legs, peer, GOAL if peer is PLAIN else None)
+        paced_row(f"{title}: time; {peer.name}", sides, peer, GOAL if peer is PLAIN else None)
         for peer in peers
     ]
-    ours, *others = (f"{name}: {peaks(sent)}" for name, sent in legs.sent.items())
+    ours, *others = (f"{name}: {peaks(sent)}" for name, sent in sides.sent.items())
     rates = ours.removeprefix(f"{LIVE.label}: ")
     return [
         *rows,
@@ -74,12 +78,12 @@ def paced_rows(legs: Legs, peers: Sequence[Contender], size: int) -> list[Row]:
     ]
 
 
-def paced_row(title: str, legs: Legs, peer: Contender, goal: float | None) -> Row:
+def paced_row(title: str, sides: Sides, peer: Contender, goal: float | None) -> Row:
     text = "reported" if goal is None else f"<= {goal:g}x"
-    if not legs.alone:
+    if not sides.alone:
         return Row(title, "not measured", "not measured", "-", text, None)
-    mine, theirs = legs.seconds(LIVE.label), legs.seconds(peer.label)
-    ours = f"{spread(mine, SECONDS)}; the slower leg alone {spread(legs.alone, SECONDS)}"
+    mine, theirs = sides.seconds(LIVE.label), sides.seconds(peer.label)
+    ours = f"{spread(mine, SECONDS)}; the slower side alone {spread(sides.alone, SECONDS)}"
     paired = ratios(mine, theirs)
     met = None if goal is None else statistics.median(paired) <= goal
     return Row(title, ours, spread(theirs, SECONDS), spread(paired, TIMES), text, met)
@@ -89,4 +93,7 @@ def peaks(sent: Sequence[Sent]) -> str:
     """Returns the highest values of all rounds."""
     if not sent:
         return "not measured"
-    return f"peak RSS {mib(max(one.peak_rss for one in sent))}, temp files {mib(max(one.peak_temp or 0 for one in sent))}"
+    return (
+        f"peak RSS {mib(max(one.peak_rss for one in sent))}, temp files "
+        f"{mib(max(one.peak_temp or 0 for one in sent))}"
+    )

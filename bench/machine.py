@@ -11,7 +11,8 @@ from pathlib import Path
 __all__ = ["describe", "file_system"]
 
 PACKAGES = (
-    "sluiceway", "uvicorn", "uvloop", "httptools", "starlette", "python-multipart", "gunicorn", "Flask", "Werkzeug",
+    "sluiceway", "uvicorn", "uvloop", "httptools", "starlette", "python-multipart", "gunicorn",
+    "Flask", "Werkzeug",
     "aiohttp", "requests", "pyuwsgi",
 )  # fmt: skip
 

@@ -47,7 +47,7 @@ def watch(server: Server, stop: threading.Event, points: list[list[float]]) -> N
 
 
 def measure(bench: Bench, contender: Contender, name: str) -> Series:
-    """Samples from before the upload to its answer, on a fresh server.
+    """Samples from before the upload to its response, on a fresh server.
 
     The stored bytes are checked.
     """
@@ -67,7 +67,8 @@ def measure(bench: Bench, contender: Contender, name: str) -> Series:
     check_same(to, sent.bytes, digest)
     clean_place(place)
     bench.say(
-        f"{name}: {sent.seconds:.1f} s, RSS {min(p[1] for p in points) / MIB:.0f}-{max(p[1] for p in points) / MIB:.0f} MiB,"
+        f"{name}: {sent.seconds:.1f} s, RSS "
+        f"{min(p[1] for p in points) / MIB:.0f}-{max(p[1] for p in points) / MIB:.0f} MiB,"
         f" temporary files up to {max(p[2] for p in points) / GIB:.2f} GiB"
     )
     return {"name": name, "seconds": sent.seconds, "points": points}
@@ -85,8 +86,14 @@ def draw(graph: dict[str, Any]) -> str:
     facts = graph["machine"]
     disk = facts["disk"].partition(",")[0]
     captions = [
-        f"Sluiceway commit {facts['commit']}; Starlette {facts['starlette']}, uvicorn {facts['uvicorn']}; {graph['day']}",
-        f"{facts['cpu']}, {facts['memory']}, {facts['kernel']}, {disk}; every stored byte was read back and compared",
+        (
+            f"Sluiceway commit {facts['commit']}; Starlette {facts['starlette']}, uvicorn "
+            f"{facts['uvicorn']}; {graph['day']}"
+        ),
+        (
+            f"{facts['cpu']}, {facts['memory']}, {facts['kernel']}, {disk}; every stored byte was "
+            "read back and compared"
+        ),
     ]
     panels = [
         Panel("Resident memory of the server, MiB", lines(1, MIB)),
@@ -116,7 +123,8 @@ def main(given: list[str] | None = None) -> int:
         binaries = make_environment(ROOT, print)
         bench = Bench(work, binaries, max(1, asked.mib // PIECES) * MIB, 1, print)
         graph = {
-            "machine": describe(ROOT, work, binaries), "day": time.strftime("%Y-%m-%d"), "size": bench.size * PIECES,
+            "machine": describe(ROOT, work, binaries), "day": time.strftime("%Y-%m-%d"),
+            "size": bench.size * PIECES,
             "series": [],
         }  # fmt: skip
         try:

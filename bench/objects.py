@@ -88,9 +88,8 @@ def object_rows(bench: Bench, wanted: Wanted) -> Result:
         compare(title, rates["ours"], {words: rates[who]}, goal, RATE)
         for who, (words, goal) in GOALS.items()
     ]
-    bench.say(
-        f"  medians: {', '.join(f'{who} {statistics.median(found) / 1e6:.0f} MB/s' for who, found in rates.items())}"
-    )
+    medians = (f"{who} {statistics.median(found) / 1e6:.0f} MB/s" for who, found in rates.items())
+    bench.say(f"  medians: {', '.join(medians)}")
     return result
 
 

@@ -85,7 +85,8 @@ def run(port: int, method: str, path: str, source: Path, count: int) -> dict[str
                         continue
                     if not 200 <= one.answer.status < 300:
                         refused.append(
-                            f"{one.answer.status} {bytes(one.answer.body[:200]).decode('utf-8', 'replace')}"
+                            f"{one.answer.status} "
+                            f"{bytes(one.answer.body[:200]).decode('utf-8', 'replace')}"
                         )
                 except (Refused, OSError) as error:
                     refused.append(f"{type(error).__name__}: {error}")

@@ -46,7 +46,8 @@ def _ours(name: str, how: str, digest: str, *more: str) -> Contender:
     return Contender(
         name=name,
         command=(
-            "{bin}/sluiceway", "serve", "--to", "http://127.0.0.1:{sink}/take", "--host", "127.0.0.1", "--port", "{port}",
+            "{bin}/sluiceway", "serve", "--to", "http://127.0.0.1:{sink}/take", "--host",
+            "127.0.0.1", "--port", "{port}",
             "--digest", digest, *more,
         ),
         how=how,
@@ -102,7 +103,8 @@ TWO_STEP = Contender(
     "the whole file first, in a temp file", fsync=False, method="POST",
 )  # fmt: skip
 PIPE = Contender(
-    "a pipe between two processes, pieces of at most 60 bytes", _FLASK, "form", "/pipe", "each piece a write", fsync=False,
+    "a pipe between two processes, pieces of at most 60 bytes", _FLASK, "form", "/pipe",
+    "each piece a write", fsync=False,
     method="POST",
 )  # fmt: skip
 PIPE_4000 = replace(
@@ -180,7 +182,7 @@ def sinking() -> Iterator[SinkProcess]:
     )
     sink = SinkProcess(process, port)
     try:
-        sink.tell("count")  # its answer shows that it listens
+        sink.tell("count")  # its response shows that it listens
         yield sink
     finally:
         sink.close()
@@ -190,7 +192,8 @@ def check_taken(report: dict[str, Any], size: int, digest: str) -> None:
     """Checks that the hashed transfer had exactly the source's bytes."""
     if report["file"] != size or report["sha-256"] != digest:
         raise Failed(
-            f"the sink got {report['file']} bytes with sha-256 {report['sha-256']}, sent were {size} with {digest}"
+            f"the sink got {report['file']} bytes with sha-256 {report['sha-256']}, sent were "
+            f"{size} with {digest}"
         )
 
 
@@ -254,7 +257,9 @@ def relay_rounds(
             if series.notes is not None:
                 series.notes.append(asdict(sent))
             bench.say(
-                f"  round {number}: {contender.label}: {sent.seconds:.2f} s for {size / MIB:g} MiB, {sent.rate / 1e9:.3f} GB/s,"
-                f" server CPU {sent.server_cpu / sent.bytes * 1e9:.2f} s/GB, peak RSS {sent.peak_rss / MIB:.0f} MiB"
+                f"  round {number}: {contender.label}: {sent.seconds:.2f} s for {size / MIB:g} "
+                f"MiB, {sent.rate / 1e9:.3f} GB/s,"
+                f" server CPU {sent.server_cpu / sent.bytes * 1e9:.2f} s/GB, peak RSS "
+                f"{sent.peak_rss / MIB:.0f} MiB"
             )
     return all_series

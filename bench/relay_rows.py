@@ -33,13 +33,13 @@ from bench.stored import MIB, sha256_of
 from bench.table import RATE, SECONDS, TIMES, Row, compare, ratios, spread
 from bench.throughput import Bench, Sent
 
-__all__ = ["Legs", "paced_rounds", "relay_groups"]
+__all__ = ["Sides", "paced_rounds", "relay_groups"]
 
 STORY = 256 * MIB
 STORY_ROUNDS = 3
 PIPED = MIB  # about 100,000 chunks: more only takes longer
 GATHERED = 32 * MIB
-LEG = 50e6  # bytes a second of each leg
+SIDE_RATE = 50e6  # bytes a second of each side
 OVERLAP_GOAL = 1.05
 BUDGET = 64 * MIB  # --memory-budget, as it is by itself
 STALL_GOAL = BUDGET * 1.1
@@ -118,10 +118,10 @@ def story_rows(bench: Bench, wanted: Wanted) -> Result:
 
 
 @dataclass(slots=True)
-class Legs:
+class Sides:
     """The values of each round by contender; a round counts only if all its runs succeeded."""
 
-    alone: list[float]  # the slower leg
+    alone: list[float]  # the slower side
     sent: dict[str, list[Sent]]
 
     def seconds(self, name: str) -> list[float]:
@@ -133,51 +133,57 @@ class Legs:
 
 def paced_rounds(
     bench: Bench, contenders: Sequence[Contender], source: Path, rate: float, result: Result
-) -> Legs:
-    """Each leg alone, then every contender, with both legs at `rate` bytes a second."""
-    digest, legs = sha256_of(source), Legs([], {one.label: [] for one in contenders})
+) -> Sides:
+    """Each side alone, then every contender, with both sides at `rate` bytes a second."""
+    digest, sides = sha256_of(source), Sides([], {one.label: [] for one in contenders})
     for number in range(1, bench.rounds + 1):
         try:
             sending, taking = direct_once(source, rate, 0), direct_once(source, 0, rate)
             sent: list[Sent] = [relay_once(bench, one, source, digest, rate) for one in contenders]
         except (Failed, OSError, subprocess.TimeoutExpired) as error:
-            result.failed.append(f"both legs limited, round {number}: {error}")
+            result.failed.append(f"both sides limited, round {number}: {error}")
             bench.say(f"  round {number}: FAILED: {error}")
             continue
-        legs.alone.append(max(sending, taking))
+        sides.alone.append(max(sending, taking))
         for one, sent_run in zip(contenders, sent, strict=True):
-            legs.sent[one.label].append(sent_run)
+            sides.sent[one.label].append(sent_run)
         each = ", ".join(
             f"{one.label} {sent_run.seconds:.3f} s"
             for one, sent_run in zip(contenders, sent, strict=True)
         )
-        bench.say(f"  round {number}: legs alone {sending:.3f} s and {taking:.3f} s; {each}")
-    return legs
+        bench.say(f"  round {number}: sides alone {sending:.3f} s and {taking:.3f} s; {each}")
+    return sides
 
 
 def overlap_rows(bench: Bench, wanted: Wanted) -> Result:
-    """Both legs limited to one rate: how much longer than the slower one the whole takes."""
+    """Both sides limited to one rate: how much longer than the slower one the whole takes."""
     contenders = [RELAY_STORY, *wanted((TWO_STEP,))]
     source, result = bench.source(min(STORY, bench.size)), Result()
-    legs = paced_rounds(
-        replace(bench, rounds=min(bench.rounds, STORY_ROUNDS)), contenders, source, LEG, result
+    sides = paced_rounds(
+        replace(bench, rounds=min(bench.rounds, STORY_ROUNDS)),
+        contenders,
+        source,
+        SIDE_RATE,
+        result,
     )
-    result.data = asdict(legs)
-    result.rows.append(overlap_row(legs, contenders, source.stat().st_size))
+    result.data = asdict(sides)
+    result.rows.append(overlap_row(sides, contenders, source.stat().st_size))
     return result
 
 
-def overlap_row(legs: Legs, contenders: Sequence[Contender], size: int) -> Row:
-    title = f"both legs at {LEG / 1e6:g} MB/s, {mib(size)}: time against the slower leg alone"
+def overlap_row(sides: Sides, contenders: Sequence[Contender], size: int) -> Row:
+    title = (
+        f"both sides at {SIDE_RATE / 1e6:g} MB/s, {mib(size)}: time against the slower side alone"
+    )
     goal = f"<= {OVERLAP_GOAL:g}x"
-    if not legs.alone:
+    if not sides.alone:
         return Row(title, "not measured", "not measured", "-", goal, None)
     texts = [
-        f"{spread(legs.seconds(one.label), SECONDS)}, {spread(legs.overlap(one.label), TIMES)}"
+        f"{spread(sides.seconds(one.label), SECONDS)}, {spread(sides.overlap(one.label), TIMES)}"
         for one in contenders
     ]
-    mine = legs.overlap(contenders[0].label)
-    ours = f"{texts[0]}; the slower leg alone {spread(legs.alone, SECONDS)}"
+    mine = sides.overlap(contenders[0].label)
+    ours = f"{texts[0]}; the slower side alone {spread(sides.alone, SECONDS)}"
     best = f"{contenders[1].name}: {texts[1]}" if len(contenders) > 1 else "not measured"
     return Row(
         title, ours, best, spread(mine, TIMES), goal, statistics.median(mine) <= OVERLAP_GOAL
@@ -223,7 +229,10 @@ def stalled_row(
             else f"; only {stalled.finished} finished, {stalled.right} right"
         )
 
-    title = f"a destination that reads nothing for {stall:g} s, {count} uploads under way: peak RSS against idle"
+    title = (
+        f"a destination that reads nothing for {stall:g} s, {count} uploads under way: peak "
+        "RSS against idle"
+    )
     goal = f"<= {mib(STALL_GOAL)} more"
     best = (
         f"{NGINX_UNBUFFERED.name}, {others[0].stall:g} s: {text(others[0])}"

@@ -33,7 +33,7 @@ SIZE = 16 * MIB  # each: several times what the kernel buffers for a reader that
 # unseen
 FIRST = 1024
 LOOK_EVERY = 0.5  # seconds
-ANSWERS = 300.0  # seconds from the destination's first read to the last answer
+ANSWERS = 300.0  # seconds from the destination's first read to the last response
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Stalled:
     refused: list[str]
     right: int  # of them, with the right bytes at the destination
     stall: float  # seconds
-    seconds: float  # from the destination's first read to the last answer
+    seconds: float  # from the destination's first read to the last response
 
     @property
     def held(self) -> int:
@@ -67,7 +67,8 @@ def pushing(
     server: Server, contender: Contender, source: Path, count: int
 ) -> Iterator[subprocess.Popen[str]]:
     command = [
-        sys.executable, "-m", "bench.push", "--port", str(server.port), "--method", contender.method,
+        sys.executable, "-m", "bench.push", "--port", str(server.port), "--method",
+        contender.method,
         "--path", contender.path, "--source", str(source), "--count", str(count),
     ]  # fmt: skip
     process = subprocess.Popen(
@@ -97,7 +98,7 @@ def stand_still(server: Server, sink: SinkProcess, count: int, seconds: float) -
 def measure(
     bench: Bench, contender: Contender, stall: float, count: int = COUNT, size: int = SIZE
 ) -> Stalled:
-    """Idle memory, then that of `count` uploads while the destination stands still for `stall` s."""
+    """Idle memory, then that of `count` uploads while the destination stalls for `stall` s."""
     raise_open_files()
     source = bench.source(size)
     wanted = wanted_files(source, count)
@@ -132,8 +133,9 @@ def measure(
         idle, stalled, peak, unread, report["finished"], report["refused"], right, stall, seconds
     )
     bench.say(
-        f"  {contender.label}: idle {idle / MIB:.1f} MiB, standing still {stalled / MIB:.1f} MiB, peak {peak / MIB:.1f} MiB,"
-        f" {unread / MIB:.1f} MiB unread, {result.finished} of {count} finished, {right} right, in {seconds:.1f} s"
-        + (f" ({'; '.join(report['refused'])})" if report["refused"] else "")
+        f"  {contender.label}: idle {idle / MIB:.1f} MiB, standing still {stalled / MIB:.1f} MiB, "
+        f"peak {peak / MIB:.1f} MiB,"
+        f" {unread / MIB:.1f} MiB unread, {result.finished} of {count} finished, {right} right, in "
+        f"{seconds:.1f} s" + (f" ({'; '.join(report['refused'])})" if report["refused"] else "")
     )
     return result

@@ -115,9 +115,8 @@ def _measure(
             if number:  # the first warms up
                 rates[who].append(count / seconds)
     result.data[title] = rates
-    bench.say(
-        f"  {title}: {', '.join(f'{who} {statistics.median(found):.0f}/s' for who, found in rates.items())}"
-    )
+    medians = (f"{who} {statistics.median(found):.0f}/s" for who, found in rates.items())
+    bench.say(f"  {title}: {', '.join(medians)}")
     peers = {who: found for who, found in rates.items() if who != "ours"}
     return compare(
         f"restore of {count} objects, {title}, {JOBS} at once",
@@ -133,7 +132,8 @@ def _rclone(bench: Bench, endpoint: str) -> list[str] | None:
     if not program.exists():
         bench.say("  rclone is not installed: not measured")
         return None
-    remote = f":s3,provider=Other,env_auth=true,force_path_style=true,endpoint='{endpoint}':{BUCKET}/{PREFIX}"
+    settings = f"provider=Other,env_auth=true,force_path_style=true,endpoint='{endpoint}'"
+    remote = f":s3,{settings}:{BUCKET}/{PREFIX}"
     return [
         str(program),
         "copy",

@@ -63,7 +63,8 @@ def by_label(series: Sequence[Series], peers: Sequence[Contender]) -> dict[str, 
 def noted(series: Sequence[Series]) -> tuple[dict[str, object], list[str]]:
     data: dict[str, object] = {
         one.contender.label: {
-            "values": one.values, "each": one.notes, "failed": one.failed, "fsync": one.contender.fsync,
+            "values": one.values, "each": one.notes, "failed": one.failed,
+            "fsync": one.contender.fsync,
             "digest": one.contender.digest, "writes": one.contender.writes,
         }
         for one in series

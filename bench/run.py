@@ -127,27 +127,32 @@ def arguments(given: list[str] | None) -> argparse.Namespace:
 
 
 CONDITIONS = """\
-One transfer is {size:,} bytes of random data over loopback, one at a time, sent by a sendfile client process from a
-page-cached file; seconds run from connect to the last byte of the answer.
-{rounds} rounds, ours and the peers in turn within each; every server one process or worker, fresh for every transfer and
-warmed up by one; values are median (min-max), ratios are those of ratios taken round by round.
-The sink is a regular file on the same disk; after each transfer it is synced, dropped from the page cache, read back and
-its sha-256 compared with the source's. Downloads are of one hard-linked, page-cached file, hashed in a second, untimed trip.
-Peers `+ fsync` add fsync of the file before the answer, not of the directory, in the first three rounds; nginx cannot.
-Memory is resident bytes (RSS) summed over a server's processes; what the kernel caches or buffers is not in it.
-Passing on goes to a sink process that counts bytes and throws them away; after each timed transfer the same trip is made
-again, untimed, and hashed by the sink. Story and overlap send a form of 256 MiB and pass its file on raw, in at most 3
-rounds; the pipes carry less (the table says how much) and are compared by bytes a second; cutting the
-pieces, once the parser's work, is in their time. Legs are slowed down in user
-space, by sleeps of the sender and of the sink between pieces of 128 KiB; a leg alone is that form straight to the sink.
-The Flask view's rows send twice the size, at most 2 GiB, in at most 3 rounds; temporary files, and the memory of second
-processes, are looked at every tenth of a second while the timed transfer with limited legs runs."""
+One transfer is {size:,} bytes of random data over loopback, one at a time, sent by a sendfile \
+client process from a page-cached file; seconds run from connect to the last byte of the answer.
+{rounds} rounds, ours and the peers in turn within each; every server one process or worker, \
+fresh for every transfer and warmed up by one; values are median (min-max), ratios are those of \
+ratios taken round by round.
+The sink is a regular file on the same disk; after each transfer it is synced, dropped from the \
+page cache, read back and its sha-256 compared with the source's. Downloads are of one \
+hard-linked, page-cached file, hashed in a second, untimed trip.
+Peers `+ fsync` add fsync of the file before the answer, not of the directory, in the first three \
+rounds; nginx cannot.
+Memory is resident bytes (RSS) summed over a server's processes; what the kernel caches or \
+buffers is not in it.
+Passing on goes to a sink process that counts bytes and throws them away; after each timed \
+transfer the same trip is made again, untimed, and hashed by the sink. Story and overlap send a \
+form of 256 MiB and pass its file on raw, in at most 3 rounds; the pipes carry less (the table \
+says how much) and are compared by bytes a second; cutting the pieces, once the parser's work, is \
+in their time. Sides are slowed down in user space, by sleeps of the sender and of the sink \
+between pieces of 128 KiB; a side alone is that form straight to the sink.
+The Flask view's rows send twice the size, at most 2 GiB, in at most 3 rounds; temporary files, \
+and the memory of second processes, are looked at every tenth of a second while the timed \
+transfer with limited sides runs."""
 
 
 def conditions(size: int, rounds: int) -> list[str]:
     """What was measured, in words, below the table: one sentence group a line."""
-    conditions = CONDITIONS.format(size=size, rounds=rounds)
-    lines = re.sub(r"\n(?![A-Z0-9])", " ", conditions).splitlines()
+    lines = CONDITIONS.format(size=size, rounds=rounds).splitlines()
     for one in (OURS_NONE, OURS_SHA, OURS_FORM, *RAWS, *FORMS):
         durable = "fsync before the answer" if one.fsync else "no fsync"
         lines += [f"{one.name}: {durable}, digest {one.digest}; writes: {one.writes}."]
@@ -181,7 +186,8 @@ def main(given: list[str] | None = None) -> int:
     space = max(SPACE * asked.size, SLOW_SPACE)
     if shutil.disk_usage(work).free < space:
         say(
-            f"{space / 2**30:.0f} GiB must be free for this size: choose a smaller --size or another --work"
+            f"{space / 2**30:.0f} GiB must be free for this size: choose a smaller --size or "
+            "another --work"
         )
         return 2
     try:

@@ -2,7 +2,7 @@
 
 Sends a file by sendfile as a raw body or in a form, or downloads and discards.
 
-Prints one JSON line with the seconds from connect to the end of the answer. Run as `python3 -m
+Prints one JSON line with the seconds from connect to the end of the response. Run as `python3 -m
 bench.send`. It uses little CPU on purpose: the server is measured.
 """
 
@@ -52,7 +52,8 @@ def form_envelope(path: str, filename: str, length: int) -> Envelope:
     )
     before, after = (field + file).encode(), f"\r\n--{BOUNDARY}--\r\n".encode()
     head = (
-        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary={BOUNDARY}\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; "
+        f"boundary={BOUNDARY}\r\n"
         f"Content-Length: {len(before) + length + len(after)}\r\n\r\n"
     )
     return Envelope(head.encode() + before, after)
@@ -85,7 +86,7 @@ def send_file(connection: socket.socket, source: Path, repeat: int, rate: float 
 def upload(
     port: int, envelope: Envelope, source: Path, repeat: int = 1, rate: float = 0
 ) -> tuple[float, Answer]:
-    """Seconds from connect to the last byte of the answer, and the answer.
+    """Seconds from connect to the last byte of the response, and the response.
 
     A refusal while sending is read, too.
     """
@@ -96,9 +97,9 @@ def upload(
             send_file(connection, source, repeat, rate)
             connection.sendall(envelope.after)
         except (BrokenPipeError, ConnectionResetError):
-            pass  # the server may have answered early: its answer says why
-        answer = read_answer(connection)
-        return time.perf_counter() - began, answer
+            pass  # the server may have answered early: its response says why
+        response = read_answer(connection)
+        return time.perf_counter() - began, response
 
 
 def download(port: int, path: str, digest: bool) -> tuple[float, Answer, int, str | None]:
@@ -110,17 +111,17 @@ def download(port: int, path: str, digest: bool) -> tuple[float, Answer, int, st
     began = time.perf_counter()
     with connect(port) as connection:
         connection.sendall(request.encode())
-        answer = Answer()
-        while answer.head is None:
+        response = Answer()
+        while response.head is None:
             data = connection.recv(1 << 16)
             if not data:
                 raise Refused("the server hung up without an answer")
-            answer.feed(data)
-        if answer.length is None:
+            response.feed(data)
+        if response.length is None:
             raise Refused("the download has no length")
-        received = len(answer.body)
-        hasher.update(answer.body)
-        while received < answer.length:
+        received = len(response.body)
+        hasher.update(response.body)
+        while received < response.length:
             count = connection.recv_into(block)
             if not count:
                 break
@@ -128,7 +129,7 @@ def download(port: int, path: str, digest: bool) -> tuple[float, Answer, int, st
             if digest:
                 hasher.update(view[:count])
         seconds = time.perf_counter() - began
-    return seconds, answer, received, hasher.hexdigest() if digest else None
+    return seconds, response, received, hasher.hexdigest() if digest else None
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -153,7 +154,7 @@ def main(arguments: list[str] | None = None) -> int:
         warm(asked.source)
     digest: str | None = None
     if asked.how == "get":
-        seconds, answer, count, digest = download(asked.port, asked.path, asked.hash)
+        seconds, response, count, digest = download(asked.port, asked.path, asked.hash)
     else:
         if asked.source is None:
             parser.error("--source is needed to send")
@@ -162,12 +163,12 @@ def main(arguments: list[str] | None = None) -> int:
             envelope = raw_envelope(asked.method, asked.path, count)
         else:
             envelope = form_envelope(asked.path, asked.filename, count)
-        seconds, answer = upload(asked.port, envelope, asked.source, asked.repeat, asked.rate)
-    text = bytes(answer.body[:400]).decode("utf-8", "replace") if asked.how != "get" else ""
+        seconds, response = upload(asked.port, envelope, asked.source, asked.repeat, asked.rate)
+    text = bytes(response.body[:400]).decode("utf-8", "replace") if asked.how != "get" else ""
     json.dump(
         {
             "seconds": seconds,
-            "status": answer.status,
+            "status": response.status,
             "bytes": count,
             "sha-256": digest,
             "answer": text,
@@ -175,7 +176,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout,
     )
     print()
-    return 0 if 200 <= answer.status < 300 else 1
+    return 0 if 200 <= response.status < 300 else 1
 
 
 if __name__ == "__main__":

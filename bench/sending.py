@@ -69,7 +69,8 @@ def sending_rows(bench: Bench, _: Wanted | None = None) -> Result:
                 measured = sent_once(bench, how, source)
                 found.append(measured["bytes"] / measured["seconds"])
                 bench.say(
-                    f"  round {number}: {NAMES[how]}: {found[-1] / 1e9:.3f} GB/s, peak RSS {mib(measured['peak_rss'])}"
+                    f"  round {number}: {NAMES[how]}: {found[-1] / 1e9:.3f} GB/s, peak RSS "
+                    f"{mib(measured['peak_rss'])}"
                 )
         small, large = (
             sent_once(bench, "ours", *what)["peak_rss"]
@@ -81,14 +82,18 @@ def sending_rows(bench: Bench, _: Wanted | None = None) -> Result:
         return result
     result.data = {**rates, "peak_rss": {"small": small, "large": large}}
     result.rows = [
-        compare("a form sent with requests", rates["ours"], {NAMES["toolbelt"]: rates["toolbelt"]}, GOAL, RATE),
+        compare("a form sent with requests", rates["ours"], {NAMES["toolbelt"]: rates["toolbelt"]},
+        GOAL, RATE),
         Row(
-            f"peak RSS of a client sending a form of {PIECES * bench.size / 2**30:g} GiB against 10 MiB",
-            f"{mib(small)} -> {mib(large)}", "not measured", f"+{mib(large - small)}", f"difference <= {mib(RSS_GOAL)}",
+            f"peak RSS of a client sending a form of {PIECES * bench.size / 2**30:g} GiB against "
+            "10 MiB",
+            f"{mib(small)} -> {mib(large)}", "not measured", f"+{mib(large - small)}",
+            f"difference <= {mib(RSS_GOAL)}",
             large - small <= RSS_GOAL,
         ),
     ]  # fmt: skip
-    bench.say(
-        f"  medians: {', '.join(f'{NAMES[how]} {statistics.median(found) / 1e9:.3f} GB/s' for how, found in rates.items())}"
+    medians = (
+        f"{NAMES[how]} {statistics.median(found) / 1e9:.3f} GB/s" for how, found in rates.items()
     )
+    bench.say(f"  medians: {', '.join(medians)}")
     return result

@@ -172,7 +172,7 @@ class Sink:
                 self.say(cut=type(error).__name__)
 
     def request(self, connection: socket.socket) -> bool:
-        """One request and its answer; False when the client is done with the connection."""
+        """One request and its response; False when the client is done with the connection."""
         reader = Reader(connection, self.rate)
         try:
             start = reader.line()

@@ -72,7 +72,8 @@ def normal_uploads(bench: Bench, server: Server, contender: Contender, name: str
 
 def trickling(server: Server, contender: Contender) -> subprocess.Popen[str]:
     command = [
-        sys.executable, "-m", "bench.trickle", "--port", str(server.port), "--method", contender.method,
+        sys.executable, "-m", "bench.trickle", "--port", str(server.port), "--method",
+        contender.method,
         "--path", contender.path, "--count", str(COUNT), "--piece", str(PIECE),
     ]  # fmt: skip
     return subprocess.Popen(
@@ -122,7 +123,8 @@ def measure(bench: Bench, contender: Contender) -> Slow:
     )
     lost = f" ({'; '.join(report['lost'])})" if report["lost"] else ""
     bench.say(
-        f"  {contender.label}: {result.bytes_each / 1024:.1f} KiB each, {result.alive} of {COUNT} alive to the end"
+        f"  {contender.label}: {result.bytes_each / 1024:.1f} KiB each, {result.alive} of {COUNT} "
+        "alive to the end"
         f"{lost}, {unread} bytes unread, CPU {cpu:.2f}, {appeared} appeared"
     )
     return result

@@ -27,8 +27,10 @@ def burst(
     bench: Bench, port: int, contender: Contender, path: str, seconds: float
 ) -> dict[str, float]:
     command = [
-        sys.executable, "-m", "bench.burst", "--port", str(port), "--method", contender.method, "--path", path,
-        "--body", str(bench.source(SIZE)), "--connections", str(CONNECTIONS), "--seconds", str(seconds),
+        sys.executable, "-m", "bench.burst", "--port", str(port), "--method", contender.method,
+        "--path", path,
+        "--body", str(bench.source(SIZE)), "--connections", str(CONNECTIONS), "--seconds",
+        str(seconds),
     ]  # fmt: skip
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
@@ -84,6 +86,7 @@ def measure(bench: Bench, contenders: Sequence[Contender]) -> list[Series]:
                 series.notes.append(measured)
             bench.say(
                 f"  round {number}: {series.contender.label}: {series.values[-1]:,.0f} a second,"
-                f" latency median {measured['median'] * 1e3:.1f} ms, p99 {measured['p99'] * 1e3:.1f} ms"
+                f" latency median {measured['median'] * 1e3:.1f} ms, p99 "
+                f"{measured['p99'] * 1e3:.1f} ms"
             )
     return all_series

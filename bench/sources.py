@@ -43,23 +43,29 @@ GROUPS = {
 }
 SPACE = 4  # times the biggest size that must be free: the source, a spool, what is stored, and room
 NOTES = """\
-Random data over loopback, sent by a sendfile client process from a page-cached file, one transfer at a time; about one byte
-in 256 ends a line. Seconds run from connect to the last byte of the answer.
-{rounds} rounds, everyone in turn within each; servers have one worker, fresh for every run and warmed up by one; values are
-median (min-max), peaks are the most of all rounds.
-Files are real ones on one disk; after each run the file is synced, dropped from the page cache, read back and its sha-256
-compared with the source's. The plain methods do no fsync. `ours form` fsyncs the file, `sluiceway serve` also its folder,
-and hashes with sha-256, as it does by itself; `ours raw` in Flask is the view's own copy, without fsync.
+Random data over loopback, sent by a sendfile client process from a page-cached file, one \
+transfer at a time; about one byte in 256 ends a line. Seconds run from connect to the last byte \
+of the answer.
+{rounds} rounds, everyone in turn within each; servers have one worker, fresh for every run and \
+warmed up by one; values are median (min-max), peaks are the most of all rounds.
+Files are real ones on one disk; after each run the file is synced, dropped from the page cache, \
+read back and its sha-256 compared with the source's. The plain methods do no fsync. `ours form` \
+fsyncs the file, `sluiceway serve` also its folder, and hashes with sha-256, as it does by \
+itself; `ours raw` in Flask is the view's own copy, without fsync.
 No profiler runs while anything of `table` and `sweep` is timed; `why` says where one does.
-RSS and temporary files are looked at every tenth of a second and summed over the server's processes; memory that processes
-share counts in each. uWSGI has three here: its master, the http router and the worker.
+RSS and temporary files are looked at every tenth of a second and summed over the server's \
+processes; memory that processes share counts in each. uWSGI has three here: its master, the http \
+router and the worker.
 {left_out}
-`why`: `fixed reads` is shutil.copyfileobj from request.stream to a real file. `lines, 2019` is writelines over request.stream
-into the null device, through a stream that reads lines as Werkzeug 0.15 did; `lines, today` the same through Werkzeug's own.
-Its slow clock takes {clock:.2f} us a look, which is how much longer a len() took in the published profile of uWSGI than in
-that of the development server. Slow cases carry a part of the data and are compared by seconds a byte.
-`sweep`: the pieces are cut to at most 60 bytes, as Werkzeug wrote them in 2018; cutting is in the time. The sink counts and
-throws away; the same trip is made again, untimed, and hashed there."""
+`why`: `fixed reads` is shutil.copyfileobj from request.stream to a real file. `lines, 2019` is \
+writelines over request.stream into the null device, through a stream that reads lines as \
+Werkzeug 0.15 did; `lines, today` the same through Werkzeug's own.
+Its slow clock takes {clock:.2f} us a look, which is how much longer a len() took in the \
+published profile of uWSGI than in that of the development server. Slow cases carry a part of the \
+data and are compared by seconds a byte.
+`sweep`: the pieces are cut to at most 60 bytes, as Werkzeug wrote them in 2018; cutting is in \
+the time. The sink counts and throws away; the same trip is made again, untimed, and hashed \
+there."""
 
 
 def arguments(given: list[str] | None) -> argparse.Namespace:
@@ -99,14 +105,7 @@ def arguments(given: list[str] | None) -> argparse.Namespace:
 
 def notes(rounds: int) -> list[str]:
     """What was measured, one sentence group a line."""
-    notes = NOTES.format(rounds=rounds, left_out=LEFT_OUT, clock=CLOCK * 1e6)
-    lines: list[str] = []
-    for line in notes.splitlines():
-        if lines and not lines[-1].endswith("."):
-            lines[-1] += f" {line}"
-        else:
-            lines.append(line)
-    return lines
+    return NOTES.format(rounds=rounds, left_out=LEFT_OUT, clock=CLOCK * 1e6).splitlines()
 
 
 def keep(
@@ -152,7 +151,8 @@ def main(given: list[str] | None = None) -> int:
         return 2
     if shutil.disk_usage(work).free < SPACE * max(asked.sizes):
         say(
-            f"{SPACE * max(asked.sizes) / 2**30:.0f} GiB must be free: choose smaller --sizes or another --work"
+            f"{SPACE * max(asked.sizes) / 2**30:.0f} GiB must be free: choose smaller --sizes or "
+            "another --work"
         )
         return 2
     try:
@@ -167,7 +167,8 @@ def main(given: list[str] | None = None) -> int:
         asked, Bench(work, binaries, min(asked.sizes), asked.rounds, say), nginx, facts
     )
     say(
-        f"\n{text}\n{time.time() - began:.0f} s in all; kept in {asked.out}: sources.md, sources.json"
+        f"\n{text}\n{time.time() - began:.0f} s in all; kept in {asked.out}: sources.md, "
+        "sources.json"
     )
     return 1 if failed else 0
 

@@ -86,7 +86,8 @@ def case(view: str, name: str, server: Server, profiler: str) -> Case:
     stores = view == "fixed reads"
     profile = {} if profiler == "none" else {"PROFILE": "{place}/profile"}
     contender = Contender(
-        f"{view}; {name}; profiler: {profiler}", server.command, "raw", path, view, fsync=False, env={**env, **profile},
+        f"{view}; {name}; profiler: {profiler}", server.command, "raw", path, view, fsync=False,
+        env={**env, **profile},
         files=server.files,
     )  # fmt: skip
     return Case(

@@ -35,7 +35,8 @@ DEV = (
 )
 # One worker process like every contender; without --die-on-term uWSGI reloads at SIGTERM.
 UWSGI = (
-    "{bin}/uwsgi", "--pythonpath", "{peers}", "--module", APP, "--need-app", "--master", "--processes", "1",
+    "{bin}/uwsgi", "--pythonpath", "{peers}", "--module", APP, "--need-app", "--master",
+    "--processes", "1",
     "--die-on-term", "--disable-logging",
 )  # fmt: skip
 UWSGI_HTTP = (*UWSGI, "--http", "127.0.0.1:{port}")  # as Flask's documentation has it
@@ -45,7 +46,10 @@ FLASK = {
     "uWSGI": UWSGI_HTTP,
 }
 OWN = "sluiceway serve"
-LEFT_OUT = f"request.stream and request.files on `{OWN}` are left out: it has no views that could read them."
+LEFT_OUT = (
+    f"request.stream and request.files on `{OWN}` are left out: it has no views that could "
+    "read them."
+)
 
 # In front of `uwsgi --socket`; the two speak through a socket in the place, which is the working
 # folder of both.
@@ -54,15 +58,18 @@ daemon off; worker_processes 1; pid {place}/nginx.pid; error_log {place}/nginx.l
 events {{ worker_connections 256; }}
 http {{
   access_log off; client_max_body_size 0; client_body_buffer_size 1m; client_body_temp_path {tmp};
-  proxy_temp_path {place}/t1; fastcgi_temp_path {place}/t2; uwsgi_temp_path {place}/t3; scgi_temp_path {place}/t4;
+  proxy_temp_path {place}/t1; fastcgi_temp_path {place}/t2;
+  uwsgi_temp_path {place}/t3; scgi_temp_path {place}/t4;
   server {{
     listen 127.0.0.1:{port};
     location / {{
-      uwsgi_pass unix:app.sock; uwsgi_request_buffering off; uwsgi_read_timeout 600s; uwsgi_send_timeout 600s;
+      uwsgi_pass unix:app.sock; uwsgi_request_buffering off;
+      uwsgi_read_timeout 600s; uwsgi_send_timeout 600s;
       uwsgi_param QUERY_STRING $query_string; uwsgi_param REQUEST_METHOD $request_method;
       uwsgi_param CONTENT_TYPE $content_type; uwsgi_param CONTENT_LENGTH $content_length;
-      uwsgi_param REQUEST_URI $request_uri; uwsgi_param PATH_INFO $document_uri; uwsgi_param SERVER_NAME $server_name;
-      uwsgi_param SERVER_PROTOCOL $server_protocol; uwsgi_param SERVER_PORT $server_port;
+      uwsgi_param REQUEST_URI $request_uri; uwsgi_param PATH_INFO $document_uri;
+      uwsgi_param SERVER_NAME $server_name; uwsgi_param SERVER_PROTOCOL $server_protocol;
+      uwsgi_param SERVER_PORT $server_port;
     }}
   }}
 }}
@@ -102,7 +109,8 @@ def cell(method: str, deployment: str, command: tuple[str, ...], how: str, live:
         else "spooled, then save(path)"
     )
     contender = Contender(
-        f"{method}, {deployment}", command, how, "/stream/{name}" if raw else "/files", writes, fsync=live and not raw,
+        f"{method}, {deployment}", command, how, "/stream/{name}" if raw else "/files", writes,
+        fsync=live and not raw,
         method="PUT" if raw else "POST", env={"LIVE": "1"} if live else {}, ours=live,
     )  # fmt: skip
     return Cell(method, deployment, contender)
@@ -113,7 +121,8 @@ def _own(method: str, ours: Contender) -> Cell:
         word for word in ours.command if word not in ("--digest", "sha-256")
     )  # as it is by itself
     named = Contender(
-        f"{method}, {OWN}", command, ours.how, ours.path, ours.writes, fsync=True, digest=ours.digest, method=ours.method,
+        f"{method}, {OWN}", command, ours.how, ours.path, ours.writes, fsync=True,
+        digest=ours.digest, method=ours.method,
         ours=True,
     )  # fmt: skip
     return Cell(method, OWN, named)

@@ -130,7 +130,8 @@ def profile_once(bench: Bench, one: Cell, out: Path) -> Path:
     if one.deployment == OWN:
         with path.open("w") as text:
             text.write(
-                "The whole process from its start to its end; waiting for events counts for whoever waited.\n\n"
+                "The whole process from its start to its end; waiting for events counts for "
+                "whoever waited.\n\n"
             )
             pstats.Stats(str(whole), stream=text).sort_stats("tottime").print_stats(LINES)
     check_same(to, bench.size, sha256_of(source))

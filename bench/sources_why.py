@@ -146,11 +146,14 @@ def findings(every: Sequence[Measured]) -> list[str]:
     for server in SERVERS:
         fixed, lines = (FIXED, server, NONE), (LINES, server, NONE)
         paragraphs.append(
-            f"{server}, no profiler: lines as in 2019 take {times(lines, fixed)} the seconds of fixed reads (which store the"
-            f" file; lines only throw it away), lines as Werkzeug takes them today {times((TODAY, server, NONE), fixed)}."
+            f"{server}, no profiler: lines as in 2019 take {times(lines, fixed)} the seconds of "
+            "fixed reads (which store the"
+            " file; lines only throw it away), lines as Werkzeug takes them today "
+            f"{times((TODAY, server, NONE), fixed)}."
         )
         paragraphs.append(
-            f"{server}, lines as in 2019: cProfile takes {times((LINES, server, PLAIN), lines)} the seconds of no profiler,"
+            f"{server}, lines as in 2019: cProfile takes {times((LINES, server, PLAIN), lines)} "
+            "the seconds of no profiler,"
             f" with a clock that is a system call {times((LINES, server, SYSCALL), lines)},"
             f" {SLOW.removeprefix('cProfile, ')}: {times((LINES, server, SLOW), lines)}."
             f" Fixed reads with that clock: {times((FIXED, server, SLOW), fixed)}."
@@ -161,21 +164,26 @@ def findings(every: Sequence[Measured]) -> list[str]:
         f" {times((LINES, ROUTER, PLAIN), (LINES, DEV, PLAIN))} with cProfile in both,"
         f" {times((LINES, ROUTER, SLOW), (LINES, DEV, SLOW))} with the slow clock in both, and"
         f" {times((LINES, ROUTER, SLOW), (LINES, DEV, PLAIN))} when only uWSGI's clock is slow"
-        f" (published: {PUBLISHED[1] / PUBLISHED[0]:.1f} times). Lines as Werkzeug takes them today, no profiler:"
+        f" (published: {PUBLISHED[1] / PUBLISHED[0]:.1f} times). Lines as Werkzeug takes them "
+        "today, no profiler:"
         f" {times((TODAY, ROUTER, NONE), (TODAY, DEV, NONE))}."
     )
     here, there = costs.get((LINES, DEV, PLAIN)), costs.get((LINES, ROUTER, SLOW))
     if here and there:
         paragraphs.append(
-            f"256 MiB of such lines in cProfile at these paces: {here * 256 * MIB:.1f} s in the development server"
-            f" (published: {PUBLISHED[0]} s), {there * 256 * MIB:.1f} s in uWSGI with the slow clock"
+            f"256 MiB of such lines in cProfile at these paces: {here * 256 * MIB:.1f} s in the "
+            "development server"
+            f" (published: {PUBLISHED[0]} s), {there * 256 * MIB:.1f} s in uWSGI with the slow "
+            "clock"
             f" (published: {PUBLISHED[1]} s)."
         )
     paragraphs.append(
-        f"The http router: {times((FIXED, ROUTER, NONE), (FIXED, DIRECT, NONE))} the seconds of --http-socket (fixed reads)."
+        f"The http router: {times((FIXED, ROUTER, NONE), (FIXED, DIRECT, NONE))} the seconds of "
+        "--http-socket (fixed reads)."
     )
     paragraphs += [
-        f"{name}: {times((FIXED, name, NONE), (FIXED, DIRECT, NONE))} the seconds of plain --http-socket with fixed"
+        f"{name}: {times((FIXED, name, NONE), (FIXED, DIRECT, NONE))} the seconds of plain "
+        "--http-socket with fixed"
         f" reads, {times((LINES, name, NONE), (LINES, DIRECT, NONE))} with lines as in 2019."
         for name in list(SETTINGS)[1:]
         if (FIXED, name, NONE) in costs
@@ -197,7 +205,9 @@ def cure(costs: dict[tuple[str, str, str], float]) -> list[str]:
     quick, slow = 1 / known[best] / 1e6, 1 / costs[bad] / 1e6
     return [
         (
-            f"The cure: fixed reads, no profiler. The fastest here was {best[1]}: {quick:,.0f} MB/s, against {slow:,.1f} MB/s"
-            f" of lines as in 2019 in cProfile with the slow clock: {quick / slow:,.0f} times as fast."
+            f"The cure: fixed reads, no profiler. The fastest here was {best[1]}: {quick:,.0f} "
+            f"MB/s, against {slow:,.1f} MB/s"
+            f" of lines as in 2019 in cProfile with the slow clock: {quick / slow:,.0f} times as "
+            "fast."
         )
     ]

@@ -15,7 +15,8 @@ __all__ = ["Line", "Panel", "chart", "ticks"]
 WIDTH, LEFT, RIGHT, TOP, PANEL, GAP, BOTTOM = 760, 64, 20, 86, 150, 54, 84  # pixels
 STYLE = """\
 <style>
-  .paper{fill:#ffffff} text{font:13px system-ui,sans-serif;fill:#1f2933} .title{font-size:17px;font-weight:600}
+  .paper{fill:#ffffff} text{font:13px system-ui,sans-serif;fill:#1f2933}
+  .title{font-size:17px;font-weight:600}
   .small{font-size:11px;fill:#52606d} .grid{stroke:#d9dfe5;stroke-width:1}
   .line{fill:none;stroke-width:2.5;stroke-linejoin:round}
   .c0{stroke:#0b7a63} .c1{stroke:#b5491a;stroke-dasharray:7 3}
@@ -76,7 +77,8 @@ def _panel(panel: Panel, top: float, x_most: float, x_ticks: Sequence[float]) ->
         x = LEFT + inner * mark / x_most
         out.append(f'<line class="grid" x1="{x:.1f}" y1="{top}" x2="{x:.1f}" y2="{top + PANEL}"/>')
         out.append(
-            f'<text class="small" x="{x:.1f}" y="{top + PANEL + 16}" text-anchor="middle">{mark:g}</text>'
+            f'<text class="small" x="{x:.1f}" y="{top + PANEL + 16}" '
+            f'text-anchor="middle">{mark:g}</text>'
         )
     for line in panel.lines:
         path = " ".join(place(x, y) for x, y in line.points)
@@ -89,7 +91,10 @@ def chart(title: str, panels: Sequence[Panel], x_label: str, captions: Sequence[
     x_ticks = ticks(max(x for panel in panels for line in panel.lines for x, _ in line.points), 8)
     height = TOP + len(panels) * (PANEL + GAP) + BOTTOM - GAP + 16 * len(captions)
     out = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(title)}">',
+        (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" '
+            f'aria-label="{escape(title)}">'
+        ),
         STYLE,
         f'<rect class="paper" width="{WIDTH}" height="{height}" rx="8"/>',
         f'<text class="title" x="{LEFT}" y="28">{escape(title)}</text>',
@@ -111,6 +116,7 @@ def chart(title: str, panels: Sequence[Panel], x_label: str, captions: Sequence[
     )
     for number, caption in enumerate(captions, 1):
         out.append(
-            f'<text class="small" x="{LEFT}" y="{bottom + 8 + 16 * number}">{escape(caption)}</text>'
+            f'<text class="small" x="{LEFT}" '
+            f'y="{bottom + 8 + 16 * number}">{escape(caption)}</text>'
         )
     return "\n".join([*out, "</svg>"]) + "\n"

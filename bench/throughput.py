@@ -79,8 +79,10 @@ def run_client(
     Raises Failed with the server's own words when it refuses.
     """
     command = [
-        sys.executable, "-m", "bench.send", contender.how, "--port", str(port), "--method", contender.method,
-        "--path", contender.path.format(name=name), "--filename", name, "--source", str(source), "--repeat", str(repeat),
+        sys.executable, "-m", "bench.send", contender.how, "--port", str(port), "--method",
+        contender.method,
+        "--path", contender.path.format(name=name), "--filename", name, "--source", str(source),
+        "--repeat", str(repeat),
         *more,
     ]  # fmt: skip
     done = subprocess.run(
@@ -174,7 +176,9 @@ def transfer_rounds(bench: Bench, contenders: Sequence[Contender]) -> list[Serie
             if series.notes is not None:
                 series.notes.append(asdict(sent))
             bench.say(
-                f"  round {number}: {series.contender.label}: {sent.rate / 1e9:.2f} GB/s, server CPU"
-                f" {sent.server_cpu / sent.bytes * 1e9:.2f} s/GB, peak RSS {sent.peak_rss / MIB:.0f} MiB"
+                f"  round {number}: {series.contender.label}: {sent.rate / 1e9:.2f} GB/s, server "
+                "CPU"
+                f" {sent.server_cpu / sent.bytes * 1e9:.2f} s/GB, peak RSS "
+                f"{sent.peak_rss / MIB:.0f} MiB"
             )
     return all_series

@@ -2,9 +2,9 @@
 
 A thread looks at its process tree every tenth of a second, and once more at the end.
 
-Temporary files and second processes are gone when the answer is there, so one look afterwards would
-miss them. Looking costs about a hundredth of one processor; it is the same for every contender of a
-row.
+Temporary files and second processes are gone when the response is there, so one look afterwards
+would miss them. Looking costs about a hundredth of one processor; it is the same for every
+contender of a row.
 """
 
 from __future__ import annotations

@@ -122,6 +122,6 @@ class Program:
 
 def snapshot(server: RunningServer, upload: str) -> dict[str, object]:
     """Returns the snapshot of an upload."""
-    answer = requests.get(f"{server.url}/uploads/{upload}", timeout=10)
-    state: dict[str, object] = answer.json()
+    response = requests.get(f"{server.url}/uploads/{upload}", timeout=10)
+    state: dict[str, object] = response.json()
     return state

@@ -38,8 +38,8 @@ class Database:
 
     def rows(self, text: str) -> list[tuple[object, ...]]:
         with psycopg.connect(self.url, autocommit=True) as connection:
-            answer = connection.execute(text)
-            return answer.fetchall() if answer.description else []
+            response = connection.execute(text)
+            return response.fetchall() if response.description else []
 
     def leftovers(self, table: str) -> list[str]:
         """Returns the ids of bytes that belong to no object, and of those that are still read."""

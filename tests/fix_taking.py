@@ -37,7 +37,7 @@ DEADLINE = 30.0  # seconds; only a broken server needs so many
 SMALL_DISK = 8 << 20  # bytes
 TORTURE = "SLUICEWAY_TORTURE" in os.environ  # whether the long proofs run
 
-# The kernel buffers 2.5 MB of an answer that the client does not read: here it buffers 8 KiB.
+# The kernel buffers 2.5 MB of a response that the client does not read: here it buffers 8 KiB.
 SMALL_BUFFERS = [
     "made = protocol.SluiceProtocol.connection_made",
     "def small(self, transport):",
@@ -104,7 +104,7 @@ def missing(reason: str) -> None:
 
 
 def eventually(holds: Callable[[], object], what: str = "") -> None:
-    """Wait until a condition holds: clean-up runs after the answer, or after the client left."""
+    """Wait until a condition holds: clean-up runs after the response, or after the client left."""
     end = time.monotonic() + DEADLINE
     while not holds():
         assert time.monotonic() < end, f"did not come about: {what or holds}"

@@ -4,7 +4,7 @@ Heads, targets, queries, forms, chunks, pipelines and stored attributes, made of
 
 attack = Attack(port, seed, root) # the same seed sends the same bytes, connection by connection
 attack.run(seconds, threads=4)
-assert attack.found == []  # faults in the answers, each with the seed that repeats it
+assert attack.found == []  # faults in the responses, each with the seed that repeats it
 
 `python tests/hostile_requests.py PORT SEED` sends one connection again and prints what came back.
 """
@@ -526,9 +526,9 @@ class Attack:
             seed = f"{self.seed}/{number}/{connection}"
             if self._root is not None and number == 0 and connection % 5 == 0:
                 self._spoil(random.Random(seed))
-            answer = talk(self.port, seed, self._prefix)
-            if SERVER_ERROR.search(answer):
-                self.found.append(f"status 500 for the connection {seed!r}: {answer[-600:]!r}")
+            response = talk(self.port, seed, self._prefix)
+            if SERVER_ERROR.search(response):
+                self.found.append(f"status 500 for the connection {seed!r}: {response[-600:]!r}")
             connection += 1
             self.sent += 1
 
@@ -554,7 +554,7 @@ def talk(port: int, seed: str, prefix: str = "") -> bytes:
         [_close, _close, _reset, _half_close, _half_close]
     )
     with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
-        answer = b""
+        response = b""
         with contextlib.suppress(ConnectionError, TimeoutError):
             for piece in conversation(seed, prefix):
                 sock.settimeout(2)
@@ -563,11 +563,11 @@ def talk(port: int, seed: str, prefix: str = "") -> bytes:
                 _half_close(sock)
             if dice.random() < 0.85:
                 sock.settimeout(ANSWER)
-                while len(answer) < 1 << 20 and (more := sock.recv(65536)):
-                    answer += more
+                while len(response) < 1 << 20 and (more := sock.recv(65536)):
+                    response += more
         if ending is _reset:
             _reset(sock)
-    return answer
+    return response
 
 
 def _close(sock: socket.socket) -> None:

@@ -76,7 +76,7 @@ def form_head(length: int | None, *fields: str, target: str = "/files") -> bytes
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One final answer and the interim ones (100, …) before it."""
+    """One final response and the interim ones (100, …) before it."""
 
     status: int
     headers: dict[str, str]

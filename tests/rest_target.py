@@ -72,7 +72,7 @@ class RestTarget:
     def __post_init__(self) -> None:
         self.lock = threading.Lock()
         self.chance = random.Random(self.seed)
-        self.answers: dict[str, int] = {}  # idempotency key -> the answer's status
+        self.answers: dict[str, int] = {}  # idempotency key -> the response's status
         self.busy = 0
 
     def failure(self, method: str) -> str:

@@ -183,7 +183,7 @@ class Peer:
             sock.shutdown(socket.SHUT_WR)
             while sock.recv(
                 65536
-            ):  # a close with unread bytes would be a reset, and destroy the answer under way
+            ):  # a close with unread bytes would be a reset, and destroy the response under way
                 pass
 
 

@@ -62,7 +62,7 @@ class S3Faults:
 
     def __init__(self, endpoint: str, certificate: Path | None = None) -> None:
         self.script: dict[str, Fault] = {}  # last segment of a key -> what happens to it
-        # The answer to a request with x-amz-checksum headers, if the server does not know them.
+        # The response to a request with x-amz-checksum headers, if the server does not know them.
         self.unknown: tuple[int, bytes] | None = None
         self.checksums = 0  # requests with such headers
         self.seen: list[str] = []  # the kinds of all requests, in order
@@ -146,16 +146,16 @@ class _Handler(BaseHTTPRequestHandler):
                     server.putheader(name, value)
             server.endheaders()
             self._body(server, 0.02 if kind == "slow" else 0)
-            answer = server.getresponse()
-            data = answer.read()
+            response = server.getresponse()
+            data = response.read()
             if kind == "lost":
                 return self._break()
-            self.send_response_only(answer.status)
-            for name, value in answer.getheaders():
+            self.send_response_only(response.status)
+            for name, value in response.getheaders():
                 if name.lower() not in ("transfer-encoding", "connection", "content-length"):
                     self.send_header(name, value)
             length = (
-                answer.getheader("content-length") if self.command == "HEAD" else str(len(data))
+                response.getheader("content-length") if self.command == "HEAD" else str(len(data))
             )
             if length is not None:
                 self.send_header("Content-Length", length)

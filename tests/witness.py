@@ -95,11 +95,11 @@ class Witness:
         """
         eventually(lambda: server.drafts() == [], "the drafts of the dead process are swept")
         for entry in self.acknowledged:
-            answer = requests.get(
+            response = requests.get(
                 f"{server.url}/files", params={"prefix": entry.key, "limit": "1"}, timeout=10
             ).json()
 
-            assert [(e["key"], e["filename"], e["sha-256"]) for e in answer["files"]] == [
+            assert [(e["key"], e["filename"], e["sha-256"]) for e in response["files"]] == [
                 (entry.key, entry.filename, entry.sha256)
             ]
 
@@ -125,8 +125,8 @@ class Witness:
     def _replace(self, number: int) -> None:
         data = self._data() + str(number).encode()
         self.versions.append(hashlib.sha256(data).hexdigest())
-        answer = requests.put(f"{self.server.url}/files/{self._run}-same", data=data, timeout=30)
-        if answer.status_code in (200, 201):
+        response = requests.put(f"{self.server.url}/files/{self._run}-same", data=data, timeout=30)
+        if response.status_code in (200, 201):
             self.last_version = number
 
     def _form(self, number: int) -> None:
@@ -137,9 +137,9 @@ class Witness:
             requests.post(f"{self.server.url}/files", files=parts, data={"x": "y"}, timeout=30)
         )
 
-    def _note(self, answer: requests.Response) -> None:
-        if answer.status_code in (200, 201):
-            entries = answer.json()["files"]  # complete: a cut response acknowledges nothing
+    def _note(self, response: requests.Response) -> None:
+        if response.status_code in (200, 201):
+            entries = response.json()["files"]  # complete: a cut response acknowledges nothing
             self.acknowledged += [
                 Acknowledged(entry["key"], entry["filename"], entry["sha-256"]) for entry in entries
             ]

@@ -2,7 +2,7 @@
 
 A file as a form through requests, by our Form or by requests_toolbelt's encoder.
 
-Runs in the bench's own environment. Prints seconds from the request to its answer, bytes of the
+Runs in the bench's own environment. Prints seconds from the request to its response, bytes of the
 files and peak memory.
 """
 
@@ -51,9 +51,9 @@ def main() -> None:
     asked = parser.parse_args()
     body, headers = (ours if asked.how == "ours" else toolbelt)(asked.path, asked.times)
     began = time.perf_counter()
-    answer = requests.post(asked.url, data=body, headers=headers, timeout=600)
+    response = requests.post(asked.url, data=body, headers=headers, timeout=600)
     seconds = time.perf_counter() - began
-    answer.raise_for_status()
+    response.raise_for_status()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(
         json.dumps(

@@ -18,7 +18,8 @@ ROW = 512 << 10
 
 with psycopg.connect(sys.argv[1], autocommit=True) as connection:
     connection.execute(
-        "CREATE TABLE IF NOT EXISTS bare (id uuid, start bigint, data bytea NOT NULL, PRIMARY KEY (id, start))"
+        "CREATE TABLE IF NOT EXISTS bare (id uuid, start bigint, data bytea NOT NULL, PRIMARY KEY "
+        "(id, start))"
     )
     connection.execute("ALTER TABLE bare ALTER COLUMN data SET STORAGE EXTERNAL")
     for line in sys.stdin:

@@ -50,7 +50,8 @@ pipeline = {name}-server
 use = egg:swift#{name}
 """
 PROXY = """[pipeline:main]
-pipeline = catch_errors gatekeeper healthcheck listing_formats bulk s3api tempauth slo dlo proxy-server
+pipeline = catch_errors gatekeeper healthcheck listing_formats bulk s3api tempauth slo dlo
+    proxy-server
 [app:proxy-server]
 use = egg:swift#proxy
 account_autocreate = true
@@ -178,8 +179,8 @@ def _up(endpoint: str, ports: dict[str, int], running: list[subprocess.Popen[byt
         try:
             for port in ports.values():
                 socket.create_connection(("127.0.0.1", port), 1).close()
-            with urllib.request.urlopen(f"{endpoint}/healthcheck", timeout=5) as answer:
-                if answer.status == 200:
+            with urllib.request.urlopen(f"{endpoint}/healthcheck", timeout=5) as response:
+                if response.status == 200:
                     return True
         except OSError:
             time.sleep(0.05)

@@ -137,7 +137,7 @@ def test_form_upload_is_one_form_with_the_file_in_it(port: int, source: Path) ->
 
 
 def test_refusal_is_not_counted_as_a_transfer(port: int, source: Path) -> None:
-    """An answer that is no success ends the client with an error and the server's words."""
+    """A response that is no success ends the client with an error and the server's words."""
     code, result = client(
         "bench.send", "raw", "--port", str(port), "--path", "/no", "--source", str(source)
     )
@@ -161,7 +161,7 @@ def test_download_is_hashed_when_asked(port: int, source: Path) -> None:
 
 
 def test_small_uploads_are_counted_by_their_answers(port: int, tmp_path: Path) -> None:
-    """The keep-alive client counts whole answers over several connections."""
+    """The keep-alive client counts whole responses over several connections."""
     body = make_source(tmp_path / "body", 1000)
     words = (
         "--port",
@@ -235,12 +235,12 @@ def test_what_was_not_measured_is_not_met() -> None:
 
 
 def test_answer_is_whole_only_with_its_body() -> None:
-    """Interim answers are skipped; head and body may come in any pieces."""
+    """Interim responses are skipped; head and body may come in any pieces."""
     text = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 201 Created\r\nContent-Length: 3\r\n\r\nabc"
-    answer = Answer()
-    states = [answer.feed(text[index : index + 1]) for index in range(len(text))]
+    response = Answer()
+    states = [response.feed(text[index : index + 1]) for index in range(len(text))]
 
-    assert (answer.status, bytes(answer.body)) == (201, b"abc")
+    assert (response.status, bytes(response.body)) == (201, b"abc")
     assert [False] * (len(text) - 1) + [True] == states
 
 

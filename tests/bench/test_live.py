@@ -17,7 +17,7 @@ if str(ROOT) not in sys.path:
 from bench.live import LIVE, PLAIN, live_rows, paced_rows  # noqa: E402
 from bench.process import Server  # noqa: E402
 from bench.relay import PIPE_NOW  # noqa: E402
-from bench.relay_rows import Legs  # noqa: E402
+from bench.relay_rows import Sides  # noqa: E402
 from bench.stored import MIB  # noqa: E402
 from bench.throughput import Bench, Sent  # noqa: E402
 from bench.watch import Peaks  # noqa: E402
@@ -33,7 +33,7 @@ def test_a_live_view_is_held_to_the_time_of_two_steps(ours: float, met: bool) ->
 
     Memory and temporary files of all stand in one row.
     """
-    legs = Legs(
+    sides = Sides(
         [0.9],
         {
             LIVE.label: [sent(ours)],
@@ -42,15 +42,15 @@ def test_a_live_view_is_held_to_the_time_of_two_steps(ours: float, met: bool) ->
         },
     )
 
-    plain, piped, memory = paced_rows(legs, (PLAIN, PIPE_NOW), 1000 * MIB)
+    plain, piped, memory = paced_rows(sides, (PLAIN, PIPE_NOW), 1000 * MIB)
 
     assert (plain.met, plain.goal) == (met, "<= 0.55x")
-    assert "the slower leg alone 0.90 s" in plain.ours
+    assert "the slower side alone 0.90 s" in plain.ours
     assert (piped.met, piped.goal) == (None, "reported")
     assert memory.ours == "peak RSS 50.0 MiB, temp files 0.0 MiB"
     assert "(two steps): peak RSS 50.0 MiB, temp files 9.0 MiB" in memory.best_peer
     assert "peak RSS 70.0 MiB" in memory.best_peer
-    assert paced_rows(Legs([], {LIVE.label: []}), (), MIB)[0].ours == "not measured"
+    assert paced_rows(Sides([], {LIVE.label: []}), (), MIB)[0].ours == "not measured"
 
 
 def test_peaks_are_the_most_of_all_looks() -> None:
@@ -74,7 +74,7 @@ def test_peaks_are_the_most_of_all_looks() -> None:
 
 
 def test_live_runs_with_little(bench: Bench) -> None:
-    """With limited legs and without.
+    """With limited sides and without.
 
     The unchanged view passes every byte on, with our line and without it.
     """

@@ -473,11 +473,11 @@ def test_the_bar_shows_retries(tmp_path: Path) -> None:
     """In a line above a bar that starts again; 100 % only at the end."""
     source = tmp_path / "f.bin"
     source.write_bytes(bytes(4 << 20))
-    answers = [503]
+    responses = [503]
 
     def act(exchange: Exchange) -> None:
         exchange.read_body()
-        exchange.reply(answers.pop() if answers else 201)
+        exchange.reply(responses.pop() if responses else 201)
 
     with Peer(act) as peer:
         code, shown = on_a_terminal(command(source, f"{peer.url}/a"))

@@ -104,11 +104,11 @@ async def test_a_truncated_download_never_becomes_the_file(tmp_path: Path) -> No
 
 
 async def test_without_ranges_a_broken_download_starts_again(tmp_path: Path) -> None:
-    """A server that answers 200 to every Range: the second answer counts, from its first byte."""
-    answers = [1000, None]
+    """A server that answers 200 to every Range: the second response counts, from its first byte."""
+    responses = [1000, None]
 
     def act(exchange: Exchange) -> None:
-        cut = answers.pop(0)
+        cut = responses.pop(0)
         exchange.head(200, {"Content-Length": str(len(DATA))})
         exchange.send(DATA[:cut])
 
@@ -133,10 +133,10 @@ async def test_without_ranges_a_broken_download_starts_again(tmp_path: Path) -> 
 )
 async def test_a_206_that_does_not_fit_is_not_appended(tmp_path: Path, lie: dict[str, str]) -> None:
     """Wrong start, total, end, unit or version: everything is fetched again instead."""
-    answers = ["cut", "lie"]
+    responses = ["cut", "lie"]
 
     def act(exchange: Exchange) -> None:
-        step = answers.pop(0) if answers else "honest"
+        step = responses.pop(0) if responses else "honest"
         if step == "cut":
             exchange.head(200, {"Content-Length": str(len(DATA)), "ETag": '"v1"'})
             exchange.send(DATA[:1000])
@@ -184,7 +184,7 @@ async def test_a_file_that_changed_is_fetched_anew(tmp_path: Path) -> None:
 
 async def test_a_date_is_a_validator_once_it_is_a_minute_old(tmp_path: Path) -> None:
     """No ETag, but a Last-Modified an hour old: the rest is asked for by it."""
-    answers = ["cut"]
+    responses = ["cut"]
 
     def act(exchange: Exchange) -> None:
         start = exchange.first_byte()
@@ -192,7 +192,7 @@ async def test_a_date_is_a_validator_once_it_is_a_minute_old(tmp_path: Path) -> 
         if start:
             headers["Content-Range"] = f"bytes {start}-{len(DATA) - 1}/{len(DATA)}"
         exchange.head(206 if start else 200, headers)
-        exchange.send(DATA[start : 1000 if answers and answers.pop() else None])
+        exchange.send(DATA[start : 1000 if responses and responses.pop() else None])
 
     with Peer(act) as peer:
         await fetch(f"{peer.url}/f", tmp_path / "f")
@@ -323,7 +323,7 @@ async def test_a_name_by_hand_beats_the_servers(tmp_path: Path) -> None:
 
 
 async def test_a_download_into_a_folder_is_resumed(tmp_path: Path) -> None:
-    """Its name is known only from the answer; then the rest is asked for."""
+    """Its name is known only from the response; then the rest is asked for."""
     with Peer(cutting(1000, 0, 0, 0, 0)) as peer:
         with pytest.raises(PeerFailed):
             await fetch(f"{peer.url}/f", tmp_path)
@@ -342,11 +342,11 @@ async def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
 async def test_a_busy_server_is_asked_again_when_it_says(tmp_path: Path) -> None:
     """503 with Retry-After: the wait is kept and reported."""
     reports: list[Progress] = []
-    answers = [503, 429]
+    responses = [503, 429]
 
     def act(exchange: Exchange) -> None:
-        if answers:
-            exchange.reply(answers.pop(0), {"Retry-After": "0"})
+        if responses:
+            exchange.reply(responses.pop(0), {"Retry-After": "0"})
         else:
             ranged(DATA)(exchange)
 
@@ -405,10 +405,10 @@ async def test_a_refused_connection_is_not_tried_for_long(tmp_path: Path) -> Non
 
 async def test_bytes_beyond_the_length_are_not_kept(tmp_path: Path) -> None:
     """A 206 in chunks that goes beyond its own range."""
-    answers = ["cut"]
+    responses = ["cut"]
 
     def act(exchange: Exchange) -> None:
-        if answers and answers.pop():
+        if responses and responses.pop():
             exchange.head(200, {"Content-Length": "2000", "ETag": '"v1"'})
             exchange.send(bytes(1000))
         else:

@@ -66,9 +66,9 @@ def head(status: int, **headers: str) -> Head:
         (Known(100, None, 300), head(200), Step.FRESH),
     ],
 )
-def test_each_answer_has_one_step(known: Known, answer: Head, step: Step) -> None:
+def test_each_answer_has_one_step(known: Known, response: Head, step: Step) -> None:
     """Only an exact continuation of the same representation is appended; else it starts again."""
-    assert next_step(known, answer) is step
+    assert next_step(known, response) is step
 
 
 def test_the_rest_is_asked_for_only_with_a_strong_validator() -> None:
@@ -91,9 +91,9 @@ def test_the_rest_is_asked_for_only_with_a_strong_validator() -> None:
         (head(200, etag='W/"a"', last_modified=DATE, date="Sat, 21 Nov 2026 11:00:00 GMT"), None),
     ],
 )
-def test_only_strong_validators_are_kept(answer: Head, validator: str | None) -> None:
+def test_only_strong_validators_are_kept(response: Head, validator: str | None) -> None:
     """A strong ETag, or a date that had a minute to settle."""
-    assert validator_of(answer) == validator
+    assert validator_of(response) == validator
 
 
 def test_the_whole_length_is_read_from_both_kinds_of_answer() -> None:

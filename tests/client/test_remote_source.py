@@ -67,7 +67,7 @@ def nothing_whole(destination: Peer) -> bool:
 
 
 async def test_a_file_goes_on_with_length_type_name_and_digest() -> None:
-    """What the source's first answer tells is what the destination gets; the receipt names both."""
+    """The destination gets what the source's first response tells; the receipt names both."""
     reports = {
         "Content-Type": "image/webp",
         "Content-Disposition": 'attachment; filename="../b c.webp"',
@@ -149,11 +149,11 @@ async def test_a_broken_source_is_continued_and_the_destination_does_not_notice(
 
 async def test_a_source_without_ranges_is_skipped_to_the_offset() -> None:
     """It answers 200 to every Range, of the same version: bytes sent before are skipped."""
-    answers = [1_000_000, 2_000_000, None]
+    responses = [1_000_000, 2_000_000, None]
 
     def act(exchange: Exchange) -> None:
         exchange.head(200, {"Content-Length": str(len(DATA)), "ETag": '"v1"'})
-        exchange.send(DATA[: answers.pop(0)])
+        exchange.send(DATA[: responses.pop(0)])
 
     with Peer(act) as source, Peer(taking) as target:
         await pass_on(f"{source.url}/f", f"{target.url}/f")
@@ -163,10 +163,10 @@ async def test_a_source_without_ranges_is_skipped_to_the_offset() -> None:
 
 async def test_a_busy_source_is_asked_again_when_it_says() -> None:
     """503 at the beginning and in the middle."""
-    answers = [503, 200, 429]
+    responses = [503, 200, 429]
 
     def act(exchange: Exchange) -> None:
-        status = answers.pop(0) if answers else 206
+        status = responses.pop(0) if responses else 206
         if status == 200:
             cutting(1000)(exchange)
         elif status == 206:
@@ -182,11 +182,11 @@ async def test_a_busy_source_is_asked_again_when_it_says() -> None:
 
 async def test_a_missing_end_is_asked_for() -> None:
     """All bytes are here, the last chunk is not: 416 with their number is the end."""
-    answers = ["cut"]
+    responses = ["cut"]
 
     def act(exchange: Exchange) -> None:
-        if answers:
-            answers.pop()
+        if responses:
+            responses.pop()
             exchange.head(200, {"Transfer-Encoding": "chunked", "ETag": '"v1"'})
             exchange.send(b"5\r\nhello\r\n")
         else:
@@ -379,11 +379,11 @@ async def test_the_sources_credentials_stay_with_its_server() -> None:
 
 async def test_a_broken_upload_starts_again_from_the_beginning() -> None:
     """The source can be read again, so the request can be made again."""
-    answers = ["break"]
+    responses = ["break"]
 
     def act(exchange: Exchange) -> None:
-        if answers:
-            answers.pop()
+        if responses:
+            responses.pop()
             exchange.recv()
             exchange.reset()
         else:

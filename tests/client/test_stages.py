@@ -136,12 +136,12 @@ async def test_a_slow_server_to_write_to_is_the_destination_between_two() -> Non
 
 async def test_waits_before_retries_are_in_the_sum(source: Path) -> None:
     """Half a second lost to a busy server is the destination's."""
-    answers = [503]
+    responses = [503]
 
     def act(exchange: Exchange) -> None:
         exchange.read_body()
-        if answers:
-            exchange.reply(answers.pop(), {"Retry-After": "1"})
+        if responses:
+            exchange.reply(responses.pop(), {"Retry-After": "1"})
         else:
             exchange.reply(201)
 

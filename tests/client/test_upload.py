@@ -37,10 +37,12 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
-def taking(status: int = 201, answer: object = None, **headers: str) -> Callable[[Exchange], None]:
+def taking(
+    status: int = 201, response: object = None, **headers: str
+) -> Callable[[Exchange], None]:
     def act(exchange: Exchange) -> None:
         exchange.read_body()
-        body = b"" if answer is None else json.dumps(answer).encode()
+        body = b"" if response is None else json.dumps(response).encode()
         exchange.reply(status, {"Content-Type": "application/json", **headers}, body)
 
     return act
@@ -117,12 +119,12 @@ async def test_a_server_that_keeps_other_bytes_is_an_error(
 @pytest.mark.parametrize(
     "answer", [None, [], {"files": []}, {"files": [1]}, {"files": [{"sha-256": None}]}, "text"]
 )
-async def test_other_servers_answers_are_taken_as_they_are(source: Path, answer: object) -> None:
+async def test_other_servers_answers_are_taken_as_they_are(source: Path, response: object) -> None:
     """Who says nothing of digests is not held to them."""
-    with Peer(taking(200, answer)) as peer:
+    with Peer(taking(200, response)) as peer:
         receipt = await sluiceway.acopy(source, f"{peer.url}/a?sig=secret")
 
-    assert (receipt.location, receipt.answer) == (f"{peer.url}/a", answer)
+    assert (receipt.location, receipt.answer) == (f"{peer.url}/a", response)
 
 
 async def test_a_2xx_before_everything_was_sent_is_an_error(tmp_path: Path) -> None:

@@ -169,12 +169,12 @@ async def test_a_side_that_rejects_the_credentials_ends_the_run(
 
 
 class _Listing(http.server.BaseHTTPRequestHandler):
-    answer: dict[str, object]
+    response: dict[str, object]
     seen: list[str]
 
     def do_GET(self) -> None:
         self.seen.append(self.path)
-        data = json.dumps(self.answer).encode() if self.path.startswith("/files?") else b"x"
+        data = json.dumps(self.response).encode() if self.path.startswith("/files?") else b"x"
         self.send_response(200)
         self.send_header("content-length", str(len(data)))
         self.end_headers()
@@ -202,7 +202,7 @@ async def test_hostile_names_of_a_server_do_not_become_files(
     url, handler = listing
     bad = ["\x1b[31mred", "bell\x07", "a\u202egpj.exe", "a\nb", "\ufeffa"]
     files = [{"key": key, "size": 1, "etag": None} for key in [*bad, "good"]]
-    handler.answer = {"files": files, "next": None}
+    handler.response = {"files": files, "next": None}
     report, ended = await copied(url, tmp_path)
 
     assert [path.name for path in tmp_path.iterdir()] == ["good"]
@@ -217,10 +217,10 @@ async def test_objects_a_server_could_not_list_are_counted(
     """A response without "next" is no listing."""
     url, handler = listing
     omitted = [{"name": "odd//x", "code": "bad-name", "detail": "an empty segment"}]
-    handler.answer = {"files": [{"key": "good", "size": 1}], "omitted": omitted, "next": None}
+    handler.response = {"files": [{"key": "good", "size": 1}], "omitted": omitted, "next": None}
     report, ended = await copied(url, tmp_path)
     assert (report.ok, report.copied, ended["odd//x"].code) == (False, 1, "bad-name")
 
-    handler.answer = {"files": [{"key": "good", "size": 1}]}
+    handler.response = {"files": [{"key": "good", "size": 1}]}
     with pytest.raises(sluiceway.SluiceError, match="whether its listing is complete"):
         await copied(url, tmp_path)

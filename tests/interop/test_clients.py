@@ -55,9 +55,9 @@ def curl(*words: str | Path, stdin: bytes | None = None) -> Any:
     return json.loads(done.stdout)
 
 
-def stored_whole(server: RunningServer, answer: Any, filename: str | None = NAME) -> None:
+def stored_whole(server: RunningServer, response: Any, filename: str | None = NAME) -> None:
     """The response names one entry with the right digest; its key has the right bytes."""
-    (entry,) = answer["files"]
+    (entry,) = response["files"]
 
     assert entry["sha-256"] == SHA
     assert (server.root / entry["key"]).read_bytes() == DATA
@@ -106,12 +106,12 @@ def test_curl_data_binary(taker: RunningServer, file: Path) -> None:
 )
 def test_curl_form(taker: RunningServer, file: Path, options: list[str]) -> None:
     """curl -F with fields before and after, of known length, chunked, with 100 and in HTTP/1.0."""
-    answer = curl(
+    response = curl(
         *options, "-F", "id=42", "-F", f"file=@{file}", "-F", "note=späß", f"{taker.url}/files"
     )
 
-    stored_whole(taker, answer)
-    assert answer["fields"] == {"id": ["42"], "note": ["späß"]}
+    stored_whole(taker, response)
+    assert response["fields"] == {"id": ["42"], "note": ["späß"]}
 
 
 @pytest.mark.parametrize("encoder", ["base64", "quoted-printable", "binary", "8bit"])
@@ -169,11 +169,11 @@ def test_requests(taker: RunningServer, file: Path) -> None:
         taker, requests.post(f"{taker.url}/files?name={NAME}", data=pieces(), timeout=30).json()
     )
     with file.open("rb") as data:
-        answer = requests.post(
+        response = requests.post(
             f"{taker.url}/files", files={"f": data}, data={"id": ["1", "2"]}, timeout=30
         ).json()
-    stored_whole(taker, answer)
-    assert answer["fields"] == {"id": ["1", "2"]}
+    stored_whole(taker, response)
+    assert response["fields"] == {"id": ["1", "2"]}
 
 
 def test_httpx(taker: RunningServer, file: Path) -> None:
@@ -186,11 +186,11 @@ def test_httpx(taker: RunningServer, file: Path) -> None:
         taker, httpx.put(f"{taker.url}/files/httpx2", content=pieces(), timeout=30).json(), "httpx2"
     )
     with file.open("rb") as data:
-        answer = httpx.post(
+        response = httpx.post(
             f"{taker.url}/files", files={"f": data}, data={"id": "1"}, timeout=30
         ).json()
-    stored_whole(taker, answer)
-    assert answer["fields"] == {"id": ["1"]}
+    stored_whole(taker, response)
+    assert response["fields"] == {"id": ["1"]}
 
 
 async def test_aiohttp(taker: RunningServer, file: Path) -> None:
@@ -199,22 +199,22 @@ async def test_aiohttp(taker: RunningServer, file: Path) -> None:
         with file.open("rb") as data:
             async with session.put(
                 f"{taker.url}/files/aiohttp", data=data, expect100=True
-            ) as answer:
-                stored_whole(taker, await answer.json(), "aiohttp")
-        async with session.put(f"{taker.url}/files/aiohttp2", data=async_pieces()) as answer:
-            stored_whole(taker, await answer.json(), "aiohttp2")
+            ) as response:
+                stored_whole(taker, await response.json(), "aiohttp")
+        async with session.put(f"{taker.url}/files/aiohttp2", data=async_pieces()) as response:
+            stored_whole(taker, await response.json(), "aiohttp2")
         form = aiohttp.FormData({"id": "1"})
         with file.open("rb") as data:
             form.add_field("f", data, filename="plain.bin")
-            async with session.post(f"{taker.url}/files", data=form) as answer:
-                stored_whole(taker, await answer.json(), "plain.bin")
+            async with session.post(f"{taker.url}/files", data=form) as response:
+                stored_whole(taker, await response.json(), "plain.bin")
 
 
 def test_the_standard_library(taker: RunningServer, file: Path) -> None:
     """urllib.request and http.client, of known length and chunked."""
     request = urllib.request.Request(f"{taker.url}/files/urllib", data=DATA, method="PUT")
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        stored_whole(taker, json.load(answer), "urllib")
+    with urllib.request.urlopen(request, timeout=30) as response:
+        stored_whole(taker, json.load(response), "urllib")
     connection = http.client.HTTPConnection("127.0.0.1", taker.port, timeout=30)
     with file.open("rb") as data:
         connection.request(
@@ -251,10 +251,10 @@ def test_through_nginx(taker: RunningServer, proxied: Proxied, file: Path, buffe
             curl("-T", "-", f"{url}/files/nginx/{buffering}{number}-", stdin=DATA),
             f"{buffering}{number}-",
         )
-        answer = curl("-F", "id=1", "-F", f"f=@{file}", f"{url}/files")
-        stored_whole(taker, answer)
+        response = curl("-F", "id=1", "-F", f"f=@{file}", f"{url}/files")
+        stored_whole(taker, response)
 
-        assert requests.get(url + answer["files"][0]["url"], timeout=30).content == DATA
+        assert requests.get(url + response["files"][0]["url"], timeout=30).content == DATA
 
 
 @pytest.mark.nginx

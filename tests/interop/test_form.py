@@ -56,9 +56,9 @@ def by_aiohttp(url: str, body: Body) -> int:
     async def main() -> int:
         async with (
             aiohttp.ClientSession() as session,
-            session.post(url, data=body, headers=body.headers) as answer,
+            session.post(url, data=body, headers=body.headers) as response,
         ):
-            return answer.status
+            return response.status
 
     return asyncio.run(main())
 
@@ -240,7 +240,7 @@ def test_a_folder_is_packed_while_it_is_sent(taker: RunningServer, book: Path) -
         with tarfile.open(fileobj=out, mode="w|") as archive:
             archive.add(book, "book.pdf")
 
-    answer = requests.put(
+    response = requests.put(
         f"{taker.url}/files/packed.tar", data=sluiceway.Bridge.feed(pack), timeout=20
     )
     stored = io.BytesIO(requests.get(f"{taker.url}/files/packed.tar", timeout=20).content)
@@ -248,7 +248,7 @@ def test_a_folder_is_packed_while_it_is_sent(taker: RunningServer, book: Path) -
         file = archive.extractfile("book.pdf")
         assert file is not None
         assert file.read() == DATA
-    assert answer.status_code == 201
+    assert response.status_code == 201
 
 
 def test_a_failed_archive_stores_nothing(taker: RunningServer) -> None:

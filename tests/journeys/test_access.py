@@ -73,11 +73,11 @@ def test_no_method_works_without_the_token(closed: RunningServer, method: str) -
         for wrong in [[], *([line] for line in WRONG)]:
             with Wire(closed.port) as wire:
                 wire.send(head(method, path, "Connection: close", *wrong))
-                answer = wire.answer(to_head=method == "HEAD")
+                response = wire.answer(to_head=method == "HEAD")
 
-            assert answer.status == 401, (path, wrong)
-            assert "Bearer" in answer.headers["www-authenticate"]
-            assert "Basic" in answer.headers["www-authenticate"]
+            assert response.status == 401, (path, wrong)
+            assert "Bearer" in response.headers["www-authenticate"]
+            assert "Basic" in response.headers["www-authenticate"]
     assert closed.stored() == {}
 
 

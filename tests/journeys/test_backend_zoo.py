@@ -290,7 +290,7 @@ def has_closed_all(server: RunningServer, before: int) -> bool:
 
 
 def ask(server: RunningServer, number: int, body: bytes | str) -> Answer:
-    """Upload to one backend; returns its answer."""
+    """Upload to one backend; returns its response."""
     form = form_body(("file", "a.bin", LARGE[: 2 << 20]))
     with Wire(server.port) as wire:
         try:
@@ -318,25 +318,25 @@ def check(
 ) -> Answer:
     _, body, status, expected = cases[name]
     began = time.monotonic()
-    answer = ask(server, first + list(cases).index(name), body)
+    response = ask(server, first + list(cases).index(name), body)
 
     assert time.monotonic() - began < SOON
-    assert answer.status == status, answer.body
-    if answer.headers.get("content-type") == "application/problem+json":
-        assert answer.code == expected
-        assert answer.json()["detail"]
+    assert response.status == status, response.body
+    if response.headers.get("content-type") == "application/problem+json":
+        assert response.code == expected
+        assert response.json()["detail"]
     else:
-        assert expected.encode() in answer.body
-    return answer
+        assert expected.encode() in response.body
+    return response
 
 
 @pytest.mark.parametrize("name", ZOO)
 def test_each_backend_has_its_outcome(impatient: Callable[..., RunningServer], name: str) -> None:
     """The backend's own response if it has one; else 502 or 504 with a stable code, in time."""
-    answer = check(impatient(), name, ZOO, 0)
+    response = check(impatient(), name, ZOO, 0)
 
     if name == "503 at once":
-        assert answer.headers["retry-after"] == "17"
+        assert response.headers["retry-after"] == "17"
 
 
 @pytest.mark.parametrize("name", ASKED)
@@ -351,8 +351,8 @@ def test_the_form_field_can_be_set(impatient: Callable[..., RunningServer]) -> N
     """--relay-form upload satisfies the picky one, whatever the client's field is called."""
     server, animal = impatient("--relay-form", "upload"), list(ZOO).index("wants another field")
     for body in ("form", SMALL):
-        answer = ask(server, animal, body)
-        assert (answer.status, answer.body) == (201, b"thanks")
+        response = ask(server, animal, body)
+        assert (response.status, response.body) == (201, b"thanks")
 
 
 def test_a_slow_backend_is_not_given_up(gateway: Gateway) -> None:
@@ -361,9 +361,9 @@ def test_a_slow_backend_is_not_given_up(gateway: Gateway) -> None:
     """
     with Peer(reads_slowly) as peer:
         server, data = gateway(peer.url, "--relay-idle-timeout", "0.4"), LARGE[: 9 << 19]
-        answer = talk(server.port, head("PUT", "/files/a", f"Content-Length: {len(data)}") + data)
+        response = talk(server.port, head("PUT", "/files/a", f"Content-Length: {len(data)}") + data)
 
-    assert (answer.status, answer.body) == (201, b"at last")
+    assert (response.status, response.body) == (201, b"at last")
 
 
 def test_a_backend_that_does_not_listen(gateway: Gateway) -> None:
@@ -373,23 +373,23 @@ def test_a_backend_that_does_not_listen(gateway: Gateway) -> None:
     server = gateway(f"http://me:s3cret@127.0.0.1:{port}/x")
     with Wire(server.port) as wire:
         wire.send(head("PUT", "/files/a", "Content-Length: 5", "Expect: 100-continue"))
-        answer = wire.answer()
+        response = wire.answer()
 
-    assert (answer.status, answer.code, answer.interim) == (502, "peer-unreachable", [])
-    assert "s3cret" not in answer.json()["detail"]
-    answer = talk(
+    assert (response.status, response.code, response.interim) == (502, "peer-unreachable", [])
+    assert "s3cret" not in response.json()["detail"]
+    response = talk(
         server.port,
         head("PUT", "/files/a", "Transfer-Encoding: chunked") + chunked(LARGE[: 1 << 20]),
     )
-    assert (answer.status, answer.code) == (502, "peer-unreachable")
+    assert (response.status, response.code) == (502, "peer-unreachable")
 
 
 def test_a_backend_with_an_unknown_name(gateway: Gateway) -> None:
     """502 that says so; the name may exist later, so the gateway starts."""
     server = gateway("http://no-such-host.invalid/x", "--relay-connect-timeout", "5")
-    answer = talk(server.port, head("PUT", "/files/a", "Content-Length: 1") + b"x")
+    response = talk(server.port, head("PUT", "/files/a", "Content-Length: 1") + b"x")
 
-    assert (answer.status, answer.code) == (502, "peer-unreachable")
+    assert (response.status, response.code) == (502, "peer-unreachable")
 
 
 def test_a_backend_that_accepts_no_connection(gateway: Gateway) -> None:
@@ -404,7 +404,7 @@ def test_a_backend_that_accepts_no_connection(gateway: Gateway) -> None:
             f"http://127.0.0.1:{listener.getsockname()[1]}/x", "--relay-connect-timeout", "1"
         )
         began = time.monotonic()
-        answer = talk(server.port, head("PUT", "/files/a", "Content-Length: 1") + b"x")
+        response = talk(server.port, head("PUT", "/files/a", "Content-Length: 1") + b"x")
 
     assert time.monotonic() - began < SOON
-    assert (answer.status, answer.code) == (504, "peer-timeout")
+    assert (response.status, response.code) == (504, "peer-timeout")

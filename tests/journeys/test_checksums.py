@@ -88,11 +88,11 @@ UNREADABLE = {
 @pytest.mark.parametrize("kind", RIGHT)
 def test_a_correct_checksum_is_accepted(ways: Mapping[str, Way], kind: str) -> None:
     """Each header; the file is stored."""
-    answer = requests.put(
+    response = requests.put(
         f"{ways['alone'].url}/files/right", data=DATA, headers=dict([RIGHT[kind]]), timeout=10
     )
 
-    assert answer.status_code in (200, 201), answer.text
+    assert response.status_code in (200, 201), response.text
     assert ways["alone"].read("right") == DATA
 
 
@@ -112,7 +112,7 @@ def test_a_wrong_checksum_stores_nothing(ways: Mapping[str, Way], kind: str) -> 
         timeout=10,
     )
 
-    assert [(answer.status_code, answer.json()["code"]) for answer in (put, post, form)] == [
+    assert [(response.status_code, response.json()["code"]) for response in (put, post, form)] == [
         (400, "digest-mismatch")
     ] * 3
     assert way.stored() == before
@@ -122,23 +122,23 @@ def test_a_wrong_checksum_stores_nothing(ways: Mapping[str, Way], kind: str) -> 
 def test_an_unknown_algorithm_is_refused_with_its_name(ways: Mapping[str, Way], kind: str) -> None:
     """Its sender believes that the bytes are protected; they would not be."""
     name, value = UNKNOWN[kind]
-    answer = requests.put(
+    response = requests.put(
         f"{ways['alone'].url}/files/unknown", data=DATA, headers={name: value}, timeout=10
     )
 
-    assert (answer.status_code, answer.json()["code"]) == (400, "bad-digest")
-    assert answer.json()["unsupported_algorithms"]
-    assert name.lower() in answer.json()["detail"]
+    assert (response.status_code, response.json()["code"]) == (400, "bad-digest")
+    assert response.json()["unsupported_algorithms"]
+    assert name.lower() in response.json()["detail"]
     assert "unknown" not in ways["alone"].stored()
 
 
 @pytest.mark.parametrize("kind", UNREADABLE)
 def test_an_unreadable_checksum_is_refused(ways: Mapping[str, Way], kind: str) -> None:
-    answer = requests.put(
+    response = requests.put(
         f"{ways['alone'].url}/files/bad", data=DATA, headers=dict([UNREADABLE[kind]]), timeout=10
     )
 
-    assert (answer.status_code, answer.json()["code"]) == (400, "bad-digest")
+    assert (response.status_code, response.json()["code"]) == (400, "bad-digest")
     assert "bad" not in ways["alone"].stored()
 
 
@@ -159,9 +159,11 @@ def test_the_words_for_no_digest_ask_for_no_check(ways: Mapping[str, Way]) -> No
 def test_two_headers_that_contradict_each_other_are_refused(ways: Mapping[str, Way]) -> None:
     """One of the two promises would be broken."""
     headers = dict([RIGHT["RFC 3230"], WRONG["Artifactory"]])
-    answer = requests.put(f"{ways['alone'].url}/files/two", data=DATA, headers=headers, timeout=10)
+    response = requests.put(
+        f"{ways['alone'].url}/files/two", data=DATA, headers=headers, timeout=10
+    )
 
-    assert (answer.status_code, answer.json()["code"]) == (400, "bad-request")
+    assert (response.status_code, response.json()["code"]) == (400, "bad-request")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -176,7 +178,7 @@ def test_every_way_in_checks_the_digest(ways: Mapping[str, Way], name: str) -> N
     )
     part = requests.post(f"{way.url}/files", data=with_part_head(wrong), headers=FORM, timeout=10)
 
-    assert [(answer.status_code, answer.json()["code"]) for answer in (raw, form, part)] == [
+    assert [(response.status_code, response.json()["code"]) for response in (raw, form, part)] == [
         (400, "digest-mismatch")
     ] * 3
     assert way.stored() == before
@@ -206,9 +208,11 @@ def test_a_digest_in_a_part_s_head_is_checked(ways: Mapping[str, Way], kind: str
         ).status_code
         == 201
     )
-    answer = requests.post(url, data=with_part_head(dict([WRONG[kind]])), headers=FORM, timeout=10)
+    response = requests.post(
+        url, data=with_part_head(dict([WRONG[kind]])), headers=FORM, timeout=10
+    )
 
-    assert (answer.status_code, answer.json()["code"]) == (400, "digest-mismatch")
+    assert (response.status_code, response.json()["code"]) == (400, "digest-mismatch")
 
 
 def test_a_part_is_checked_after_decoding(ways: Mapping[str, Way]) -> None:
@@ -229,14 +233,14 @@ def test_a_part_is_checked_after_decoding(ways: Mapping[str, Way]) -> None:
 
 
 def test_an_unknown_algorithm_in_a_part_is_refused(ways: Mapping[str, Way]) -> None:
-    answer = requests.post(
+    response = requests.post(
         f"{ways['alone'].url}/files",
         data=with_part_head(dict([UNKNOWN["RFC 3230"]])),
         headers=FORM,
         timeout=10,
     )
 
-    assert (answer.status_code, answer.json()["code"]) == (400, "bad-digest")
+    assert (response.status_code, response.json()["code"]) == (400, "bad-digest")
 
 
 def test_a_backend_never_gets_a_whole_body_with_a_wrong_digest(gateway: Gateway) -> None:

@@ -105,12 +105,12 @@ def test_a_file_is_copied_between_servers(serve: Serve) -> None:
     form = sluiceway.copy(
         f"{one.url}/files/a%20b.webp", f"{two.url}/files", form={"id": "1"}, **tokens
     )
-    answers = [receipt.answer for receipt in (raw, form)]
+    responses = [receipt.answer for receipt in (raw, form)]
 
     assert (two.root / "d" / "a b.webp").read_bytes() == DATA
-    assert [answer["files"][0]["type"] for answer in answers if isinstance(answer, dict)] == [
-        "image/webp"
-    ] * 2
+    assert [
+        response["files"][0]["type"] for response in responses if isinstance(response, dict)
+    ] == ["image/webp"] * 2
     assert [receipt.sha256 for receipt in (raw, form)] == [DIGEST] * 2
     assert raw.location == f"{two.url}/files/d/a%20b.webp"
 

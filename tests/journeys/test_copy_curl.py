@@ -102,16 +102,16 @@ def test_the_line_of_an_upload_stores_the_same(
     stored = contents(server)
     ours = copy("--json", *arguments, stdin=stdin, SLUICEWAY_TOKEN=TOKEN)
     assert ours.returncode == 0, ours.stderr
-    answer = json.loads(ours.stdout)["answer"]
+    response = json.loads(ours.stdout)["answer"]
 
     assert before == {}
     assert list(stored.values()) == [DATA]
     assert TOKEN not in printed.stdout.decode()
     assert b"SLUICEWAY_TOKEN" in printed.stderr
     assert {name: entry[name] for name in ("filename", "size", "sha-256", "type")} == {
-        name: answer["files"][0][name] for name in ("filename", "size", "sha-256", "type")
+        name: response["files"][0][name] for name in ("filename", "size", "sha-256", "type")
     }
-    assert by_curl["fields"] == answer["fields"]
+    assert by_curl["fields"] == response["fields"]
 
 
 def test_a_refusal_fails_curl_and_shows_the_text(

@@ -78,8 +78,8 @@ def test_a_response_of_an_app_is_complete(path: Path) -> None:
     app.add_url_rule("/p", "p", lambda: stream(path))
     app.add_url_rule("/f", "f", lambda: stream(path.open("rb")))
     for place in ("/p", "/f"):
-        with app.test_client().get(place) as answer:
-            assert answer.data == path.read_bytes(), place
+        with app.test_client().get(place) as response:
+            assert response.data == path.read_bytes(), place
 
 
 def test_a_recursive_copy_is_complete(taker: RunningServer, tmp_path: Path) -> None:

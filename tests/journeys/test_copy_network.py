@@ -230,13 +230,13 @@ def test_a_gateway_uses_the_proxy_and_a_fetch_never_does(gateway: Gateway, tmp_p
             tmp_path / "root", "--fetch-from", "*", "--fetch-internal", REMOTE, env=env
         )
         try:
-            answer = requests.get(
+            response = requests.get(
                 f"{server.url}/fetch",
                 params={"url": f"{remote.url}/a"},
                 timeout=20,
                 proxies={"no_proxy": "*"},
             )
-            assert answer.content == DATA
+            assert response.content == DATA
             order = json.dumps({"url": f"{remote.url}/a"})
             kind = {"Content-Type": "application/json"}
             imported = requests.post(

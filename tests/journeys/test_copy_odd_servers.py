@@ -1,4 +1,4 @@
-"""Servers with unusual answers: large heads, unencoded Locations, 303, cookie walls."""
+"""Servers with unusual responses: large heads, unencoded Locations, 303, cookie walls."""
 
 from __future__ import annotations
 
@@ -132,10 +132,10 @@ def test_a_fetch_follows_the_same_locations(tmp_path: Path) -> None:
     try:
         for place, target in PLACES[:4]:
             with pointing(place, 302) as peer:
-                answer = requests.get(
+                response = requests.get(
                     f"{server.url}/fetch", params={"url": f"{peer.url}/a/from"}, timeout=20
                 )
-                assert (answer.status_code, answer.content) == (200, DATA)
+                assert (response.status_code, response.content) == (200, DATA)
                 assert peer.seen[-1].target == target
     finally:
         server.stop()
@@ -205,7 +205,7 @@ def test_an_invalid_url_gets_an_error_in_words(source: Path, tmp_path: Path, url
         assert (report.copied, report.failed) == (0, 1)
 
 
-# 303: the file is there, and the answer is elsewhere
+# 303: the file is there, and the response is elsewhere
 
 
 @contextmanager
@@ -222,7 +222,7 @@ def telling_elsewhere(outcome: Callable[[Exchange], None]) -> Iterator[Peer]:
 
 
 def test_a_303_names_the_outcome_of_a_stored_form(source: Path) -> None:
-    """One POST, one GET without the POST's own headers; the receipt has the second one's answer."""
+    """One POST, one GET without the POST's own headers; the receipt has the second response."""
     with telling_elsewhere(
         lambda exchange: exchange.reply(200, {"Content-Type": "application/json"}, b'{"id": 7}')
     ) as peer:
@@ -276,9 +276,9 @@ def test_a_gateways_destination_may_answer_303(gateway: Gateway) -> None:
         lambda exchange: exchange.reply(200, {"Content-Type": "application/json"}, b'{"id": 7}')
     ) as peer:
         server = gateway(f"{peer.url}/books", "--relay-header", "X-Key: 1")
-        answer = requests.put(f"{server.url}/files/a", data=DATA, timeout=20)
-        assert answer.status_code == 200, answer.text
-        assert answer.json() == {"id": 7}
+        response = requests.put(f"{server.url}/files/a", data=DATA, timeout=20)
+        assert response.status_code == 200, response.text
+        assert response.json() == {"id": 7}
         assert [exchange.method for exchange in peer.seen] == ["PUT", "GET"]
         assert peer.seen[1].headers["x-key"] == "1"
     with telling_elsewhere(
@@ -317,7 +317,7 @@ def test_an_odd_answer_to_head_is_unknown(tmp_path: Path, status: int) -> None:
 
 
 class Closing:
-    """A server that promises keep-alive and closes `wait` seconds after each answer; it counts."""
+    """A server that promises keep-alive and closes `wait` seconds after each response."""
 
     def __init__(self, wait: float) -> None:
         self.wait, self.stored = wait, 0
@@ -382,11 +382,11 @@ def test_no_form_is_lost_on_a_closing_connection_of_a_gateway(gateway: Gateway) 
     with Closing(0.005) as backend:
         server = gateway(f"{backend.url}/files")
         with requests.Session() as session:
-            answers = [
+            responses = [
                 session.post(f"{server.url}/files", files={"f": (str(n), b"x")}, timeout=20)
                 for n in range(60)
             ]
-        assert [answer.status_code for answer in answers] == [201] * 60
+        assert [response.status_code for response in responses] == [201] * 60
         assert backend.stored == 60
 
 

@@ -83,9 +83,9 @@ def test_a_client_that_stops_and_listens_gets_a_400(taker: RunningServer, cut: s
     with Wire(taker.port) as wire:
         wire.send(CUTS[cut])
         wire.half_close()
-        answer = wire.answer()
+        response = wire.answer()
 
-        assert (answer.status, answer.code, answer.headers["connection"]) == (
+        assert (response.status, response.code, response.headers["connection"]) == (
             400,
             "body-cut",
             "close",
@@ -120,9 +120,9 @@ def test_a_form_without_its_end_stores_nothing(
     framed = (chunk(body) if body else b"") + LAST_CHUNK if chunks else body
     with Wire(taker.port) as wire:
         wire.send(form_head(None if chunks else len(body)) + framed)
-        answer = wire.answer()
+        response = wire.answer()
 
-        assert (answer.status, answer.code) == (400, "body-cut")
+        assert (response.status, response.code) == (400, "body-cut")
         assert nothing_stays(taker)
         wire.send(head("GET", "/healthz"))  # the framing was correct: the connection stays open
         assert wire.answer().status == 200
@@ -138,9 +138,9 @@ def test_a_whole_body_is_answered_although_the_client_closed_its_half(taker: Run
         with Wire(taker.port) as wire:
             wire.send(head("PUT", "/files/half", *framing) + body)
             wire.half_close()
-            answer = wire.answer()
+            response = wire.answer()
 
-            assert answer.status in (200, 201)
+            assert response.status in (200, 201)
             assert wire.closed()
         assert (taker.root / "half").read_bytes() == b"hello"
         (taker.root / "half").unlink()

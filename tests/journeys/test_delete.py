@@ -21,9 +21,9 @@ def delete(server: RunningServer, key: str, **headers: str) -> int:
 def test_a_second_delete_is_404(taker: RunningServer) -> None:
     """204 without a body, then 404; its empty folders go too."""
     put(taker, "del/deep/er")
-    answer = requests.delete(f"{taker.url}/files/del/deep/er", timeout=10)
+    response = requests.delete(f"{taker.url}/files/del/deep/er", timeout=10)
 
-    assert (answer.status_code, answer.content) == (204, b"")
+    assert (response.status_code, response.content) == (204, b"")
     assert delete(taker, "del/deep/er") == 404
     assert requests.get(f"{taker.url}/files/del/deep/er", timeout=10).status_code == 404
     assert not (taker.root / "del").exists()

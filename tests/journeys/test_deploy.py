@@ -233,9 +233,9 @@ def test_an_upload_passes_whole_and_the_backends_answer_comes_back(
 ) -> None:
     """More than nginx's default limit of 1 MiB arrives, byte for byte, with its length."""
     if kind == "raw":
-        answer = ask("put", f"{one.url}/files/a.bin", data=DATA, timeout=30)
+        response = ask("put", f"{one.url}/files/a.bin", data=DATA, timeout=30)
     else:
-        answer = ask(
+        response = ask(
             "post",
             f"{one.url}/files",
             data={"title": "T"},
@@ -243,7 +243,7 @@ def test_an_upload_passes_whole_and_the_backends_answer_comes_back(
             timeout=30,
         )
 
-    assert (answer.status_code, answer.json()) == (201, {"ok": True})
+    assert (response.status_code, response.json()) == (201, {"ok": True})
     assert files_in(one.peer.seen[-1]) == DATA
     assert "content-length" in one.peer.seen[-1].headers
 
@@ -271,8 +271,8 @@ def test_a_chunked_upload_streams_or_is_refused_with_advice(one: Deployed) -> No
             head("PUT", f"{one.prefix}/files/c", "Transfer-Encoding: chunked") + chunk(bytes(MIB))
         )
         if one.name == "uWSGI":
-            answer = wire.answer()
-            assert (answer.status, answer.code) == (411, "length-required")
+            response = wire.answer()
+            assert (response.status, response.code) == (411, "length-required")
             return
         eventually(
             lambda: len(one.peer.seen) > seen and len(one.peer.seen[seen].headers),
@@ -286,14 +286,14 @@ def test_a_chunked_upload_streams_or_is_refused_with_advice(one: Deployed) -> No
 def test_a_refusal_is_read_while_the_client_still_sends(one: Deployed) -> None:
     """Five times out of five, although 32 MiB were announced and the server reads none of them."""
     for _ in range(5):
-        answer = ask(
+        response = ask(
             "put",
             f"{one.url}/files/f",
             data=bytes(32 * MIB),
             headers={"Origin": "http://other.example"},
             timeout=20,
         )
-        assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+        assert (response.status_code, response.json()["code"]) == (403, "forbidden")
 
 
 def test_progress_is_reported_while_the_upload_waits(one: Deployed) -> None:
@@ -378,7 +378,7 @@ def test_a_running_upload_finishes_when_the_server_stops(name: str, tmp_path: Pa
     """
     if name == "nginx":
         need("nginx")
-    answer: list[Answer] = []
+    response: list[Answer] = []
     with deployed(name, tmp_path) as one:
         begun, rest = one.begun("form", 2 * MIB)
         with Wire(one.port) as wire:
@@ -387,10 +387,10 @@ def test_a_running_upload_finishes_when_the_server_stops(name: str, tmp_path: Pa
             one.process.send_signal(signal.SIGQUIT if name == "nginx" else signal.SIGTERM)
             time.sleep(HEARD)
             wire.send(bytes(MIB) + rest)
-            answer.append(wire.answer())
+            response.append(wire.answer())
         one.process.wait(STOP)
 
-    assert answer[0].status == 201
+    assert response[0].status == 201
     assert len(files_in(one.peer.seen[0])) == 2 * MIB
 
 
@@ -444,11 +444,11 @@ def test_nginx_does_not_buffer_downloads(tmp_path: Path) -> None:
             headers={"X-Forwarded-For": "192.0.2.7"},
             stream=True,
             timeout=30,
-        ) as answer:
-            size = len(next(answer.iter_content(1024)))
+        ) as response:
+            size = len(next(response.iter_content(1024)))
             time.sleep(HEARD)
             assert "GET /files/large" not in server.log()
-            size += sum(len(piece) for piece in answer.iter_content(MIB))
+            size += sum(len(piece) for piece in response.iter_content(MIB))
         eventually(lambda: '"GET /files/large" 200' in server.log(), "the answer has ended")
 
     assert size == 64 * MIB

@@ -67,16 +67,16 @@ def test_a_correct_digest_is_accepted(taker: RunningServer, fields: str, chunks:
 @pytest.mark.parametrize("fields", MISMATCH)
 def test_a_wrong_digest_publishes_nothing(taker: RunningServer, fields: str, chunks: bool) -> None:
     """400 with the registered problem type, no object, no draft, and without the real digest."""
-    answer = put(taker, "mismatch", MISMATCH[fields], chunks=chunks)
-    problem = answer.json()
+    response = put(taker, "mismatch", MISMATCH[fields], chunks=chunks)
+    problem = response.json()
 
-    assert (answer.status, answer.code) == (400, "digest-mismatch")
+    assert (response.status, response.code) == (400, "digest-mismatch")
     assert (
         problem["type"]
         == "https://iana.org/assignments/http-problem-types#digest-mismatched-values"
     )
     assert problem["mismatched_digests"][0]["algorithm"] in ("sha-256", "sha-512")
-    assert hashlib.sha256(DATA).hexdigest().encode() not in answer.body
+    assert hashlib.sha256(DATA).hexdigest().encode() not in response.body
     assert not (taker.root / "mismatch").exists()
     assert taker.drafts() == []
 
@@ -84,13 +84,13 @@ def test_a_wrong_digest_publishes_nothing(taker: RunningServer, fields: str, chu
 def test_a_wrong_digest_leaves_the_old_version(taker: RunningServer) -> None:
     """An existing object stays unchanged."""
     put(taker, "old", [])
-    answer = talk(
+    response = talk(
         taker.port,
         head("PUT", "/files/old", "Content-Length: 3", f"Content-Digest: {digest(b'abd')}")
         + b"abc",
     )
 
-    assert answer.code == "digest-mismatch"
+    assert response.code == "digest-mismatch"
     assert (taker.root / "old").read_bytes() == DATA
 
 
@@ -101,10 +101,10 @@ def test_a_digest_of_the_wrong_form_is_refused_before_the_body(
     """400 with the registered problem type, although no byte of the body was sent."""
     with Wire(taker.port) as wire:
         wire.send(head("PUT", "/files/form", "Content-Length: 200000", *BAD_FORM[fields]))
-        answer = wire.answer()
+        response = wire.answer()
 
-    assert (answer.status, answer.code) == (400, "bad-digest")
-    assert answer.json()["type"].startswith(
+    assert (response.status, response.code) == (400, "bad-digest")
+    assert response.json()["type"].startswith(
         "https://iana.org/assignments/http-problem-types#digest-"
     )
 

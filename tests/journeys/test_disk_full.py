@@ -42,10 +42,10 @@ def test_a_known_length_without_room_is_refused_before_the_body(cramped: Running
     before = free(cramped)
     with Wire(cramped.port) as wire:
         wire.send(head("PUT", "/files/large", f"Content-Length: {SMALL_DISK * 2}"))
-        answer = wire.answer()
+        response = wire.answer()
 
-        assert (answer.status, answer.code) == (507, "no-space")
-        assert "room" in answer.json()["detail"]
+        assert (response.status, response.code) == (507, "no-space")
+        assert "room" in response.json()["detail"]
     assert cramped.drafts() == []
     assert free(cramped) == before
 
@@ -65,9 +65,9 @@ def test_a_disk_that_becomes_full_is_507(cramped: RunningServer, form: bool) -> 
                 wire.send(chunk(piece))
         except ConnectionError:
             pass  # the server has closed: its response can still be read
-        answer = wire.answer()
+        response = wire.answer()
 
-        assert (answer.status, answer.code, answer.headers["connection"]) == (
+        assert (response.status, response.code, response.headers["connection"]) == (
             507,
             "no-space",
             "close",
@@ -79,9 +79,9 @@ def test_a_disk_that_becomes_full_is_507(cramped: RunningServer, form: bool) -> 
 
 def test_requests_reads_the_early_507(cramped: RunningServer) -> None:
     """An ordinary client reads it as a response."""
-    answer = requests.put(f"{cramped.url}/files/x", data=zeros(64 * MIB), timeout=30)
+    response = requests.put(f"{cramped.url}/files/x", data=zeros(64 * MIB), timeout=30)
 
-    assert (answer.status_code, answer.json()["code"]) == (507, "no-space")
+    assert (response.status_code, response.json()["code"]) == (507, "no-space")
 
 
 def test_a_full_server_is_not_ready_and_still_works(cramped: RunningServer) -> None:

@@ -88,8 +88,8 @@ def test_a_key_that_is_not_utf_8_is_refused_for_every_method(
 ) -> None:
     """Two names that differ in such bytes must not become one object."""
     for method in ("PUT", "GET", "DELETE", "POST", "PATCH"):
-        answer = ask(plain, method, f"/files/{name}", body=b"1" if method == "PUT" else b"")
-        assert (answer.status, answer.code) == (400, "bad-name"), method
+        response = ask(plain, method, f"/files/{name}", body=b"1" if method == "PUT" else b"")
+        assert (response.status, response.code) == (400, "bad-name"), method
     assert [key for key in plain.stored() if "\ufffd" in key] == []
 
 
@@ -151,8 +151,10 @@ def test_a_control_character_in_a_key_never_means_another_object(
     assert ask(plain, "PUT", "/files/r", body=b"first").status in (200, 201)
     for key in (f"r{control}", f"{control}r", f"a{control}b", f"r/{control}"):
         for method in ("PUT", "GET", "DELETE"):
-            answer = ask(plain, method, f"/files/{key}", body=b"other" if method == "PUT" else b"")
-            assert (answer.status, answer.code) == (400, "bad-name"), (method, key)
+            response = ask(
+                plain, method, f"/files/{key}", body=b"other" if method == "PUT" else b""
+            )
+            assert (response.status, response.code) == (400, "bad-name"), (method, key)
     assert ask(plain, "GET", "/files/r").body == b"first"
 
 
@@ -216,7 +218,7 @@ def test_a_rebound_name_reaches_nothing(shut: RunningServer, host: str) -> None:
     name = host.replace("{port}", str(shut.port))
     for path in PATHS:
         for method in METHODS:
-            answer = ask(
+            response = ask(
                 shut,
                 method,
                 path,
@@ -225,7 +227,7 @@ def test_a_rebound_name_reaches_nothing(shut: RunningServer, host: str) -> None:
                 "Sec-Fetch-Site: same-origin",
                 host=None,
             )
-            assert answer.status == 403, (method, path)
+            assert response.status == 403, (method, path)
     assert shut.stored() == {}
 
 
@@ -302,7 +304,7 @@ def test_a_start_without_a_token_prints_who_has_access(
 def test_origin_and_host_are_compared_as_names_not_as_text(
     plain: RunningServer, host: str, origin: str, allowed: bool
 ) -> None:
-    answer = ask(
+    response = ask(
         plain,
         "PUT",
         "/files/from-a-page",
@@ -311,7 +313,7 @@ def test_origin_and_host_are_compared_as_names_not_as_text(
         body=b"1",
         host=None,
     )
-    assert answer.status in ((200, 201) if allowed else (403,))
+    assert response.status in ((200, 201) if allowed else (403,))
 
 
 @pytest.mark.parametrize(
@@ -328,8 +330,8 @@ def test_origin_and_host_are_compared_as_names_not_as_text(
     ],
 )
 def test_an_invalid_origin_is_refused_readably(plain: RunningServer, origin: str) -> None:
-    answer = ask(plain, "PUT", "/files/odd-origin", f"Origin: {origin}", body=b"1")
-    assert (answer.status, answer.code) == (400, "bad-request")
+    response = ask(plain, "PUT", "/files/odd-origin", f"Origin: {origin}", body=b"1")
+    assert (response.status, response.code) == (400, "bad-request")
     assert "Traceback" not in plain.log()
 
 
@@ -339,28 +341,28 @@ def test_pages_of_an_allowed_origin_may_do_everything(shut: RunningServer) -> No
     put = ask(shut, "PUT", "/files/page/one", *page, body=b"1")
     form = form_body(("f", "x", b"x"))
     post = talk(shut.port, form_head(len(form), *page) + form)
-    answers = [
+    responses = [
         put,
         post,
         ask(shut, "GET", "/files/page/one", *page),
         ask(shut, "HEAD", "/files/page/one", *page),
     ]
-    answers += [
+    responses += [
         ask(shut, "GET", path, *page)
         for path in ("/", "/page/sluice.js", "/files", "/healthz", "/readyz")
     ]
-    answers += [
+    responses += [
         ask(shut, "GET", "/files/none", *page),
         ask(shut, "PATCH", "/files/page/one", *page),
         ask(shut, "GET", "/%ff", *page),
     ]
-    answers += [
+    responses += [
         ask(shut, "GET", "/fetch?url=http://x/", *page),
         ask(shut, "GET", "/files", *page, host="evil.example"),
     ]
-    answers += [ask(shut, "DELETE", "/files/page/one", *page)]
+    responses += [ask(shut, "DELETE", "/files/page/one", *page)]
 
-    assert [answer.status for answer in answers] == [
+    assert [response.status for response in responses] == [
         201,
         201,
         200,
@@ -377,13 +379,13 @@ def test_pages_of_an_allowed_origin_may_do_everything(shut: RunningServer) -> No
         403,
         204,
     ]
-    for answer in answers:
-        assert answer.headers["access-control-allow-origin"] == PAGE
-        assert answer.headers["access-control-allow-credentials"] == "true"
-        assert "Origin" in answer.headers["vary"]
+    for response in responses:
+        assert response.headers["access-control-allow-origin"] == PAGE
+        assert response.headers["access-control-allow-credentials"] == "true"
+        assert "Origin" in response.headers["vary"]
         exposed = {
             name.strip().lower()
-            for name in answer.headers["access-control-expose-headers"].split(",")
+            for name in response.headers["access-control-expose-headers"].split(",")
         }
         assert {
             "location",
@@ -394,8 +396,8 @@ def test_pages_of_an_allowed_origin_may_do_everything(shut: RunningServer) -> No
             "retry-after",
             "server-timing",
         } <= exposed
-        assert set(answer.headers) - exposed <= PLAIN | {
-            name for name in answer.headers if name.startswith("access-control-")
+        assert set(response.headers) - exposed <= PLAIN | {
+            name for name in response.headers if name.startswith("access-control-")
         }
 
 
@@ -419,12 +421,12 @@ def test_a_preflight_of_an_allowed_page_is_answered_for_every_path(
         f"Access-Control-Request-Method: {method}",
         "Access-Control-Request-Headers: authorization,if-match,x-any",
     )
-    answer = ask(shut, "OPTIONS", path, f"Origin: {PAGE}", *asked)
+    response = ask(shut, "OPTIONS", path, f"Origin: {PAGE}", *asked)
 
-    assert (answer.status, answer.headers["access-control-allow-origin"]) == (204, PAGE)
-    assert method in answer.headers["access-control-allow-methods"].split(", ")
-    assert answer.headers["access-control-allow-headers"] == "authorization,if-match,x-any"
-    assert "Origin" in answer.headers["vary"]
+    assert (response.status, response.headers["access-control-allow-origin"]) == (204, PAGE)
+    assert method in response.headers["access-control-allow-methods"].split(", ")
+    assert response.headers["access-control-allow-headers"] == "authorization,if-match,x-any"
+    assert "Origin" in response.headers["vary"]
 
 
 def test_a_preflight_may_ask_for_so_many_header_names(shut: RunningServer) -> None:
@@ -432,8 +434,8 @@ def test_a_preflight_may_ask_for_so_many_header_names(shut: RunningServer) -> No
     for length, allowed in ((MOST_ASKED, True), (MOST_ASKED + 1, False)):
         names = "x" * length
         asked = ("Access-Control-Request-Method: PUT", f"Access-Control-Request-Headers: {names}")
-        answer = ask(shut, "OPTIONS", "/files/a", f"Origin: {PAGE}", *asked)
-        assert (answer.headers.get("access-control-allow-headers") == names) == allowed
+        response = ask(shut, "OPTIONS", "/files/a", f"Origin: {PAGE}", *asked)
+        assert (response.headers.get("access-control-allow-headers") == names) == allowed
 
 
 def test_pages_of_other_origins_get_no_cors_headers(
@@ -449,12 +451,12 @@ def test_pages_of_other_origins_get_no_cors_headers(
         "null",
         f"{PAGE}, {PAGE}",
     ):
-        for answer in (
+        for response in (
             ask(shut, "OPTIONS", "/files/a", f"Origin: {origin}", *asked),
             ask(shut, "GET", "/files", f"Origin: {origin}"),
         ):
-            assert [name for name in answer.headers if name.startswith("access-control")] == []
-            assert "Origin" in answer.headers["vary"]
+            assert [name for name in response.headers if name.startswith("access-control")] == []
+            assert "Origin" in response.headers["vary"]
         assert ask(shut, "PUT", "/files/evil", f"Origin: {origin}", body=b"1").status in (400, 403)
     assert (
         "access-control-allow-origin" not in ask(plain, "GET", "/files", f"Origin: {PAGE}").headers
@@ -479,7 +481,7 @@ def test_preflights_need_no_token_and_refusals_are_readable(serve: Serve) -> Non
 
 def test_credentials_are_never_allowed_for_every_origin(serve: Serve) -> None:
     server = serve("--token", TOKEN, "--allow-origin", "*")
-    answer = ask(
+    response = ask(
         server,
         "PUT",
         "/files/a",
@@ -487,11 +489,11 @@ def test_credentials_are_never_allowed_for_every_origin(serve: Serve) -> None:
         f"Authorization: Bearer {TOKEN}",
         body=b"1",
     )
-    assert (answer.status, answer.headers["access-control-allow-origin"]) == (201, "*")
-    assert "access-control-allow-credentials" not in answer.headers
+    assert (response.status, response.headers["access-control-allow-origin"]) == (201, "*")
+    assert "access-control-allow-credentials" not in response.headers
 
 
-# What every answer says
+# What every response says
 
 
 def test_every_answer_keeps_other_sites_out(plain: RunningServer) -> None:
@@ -509,14 +511,14 @@ def test_every_answer_keeps_other_sites_out(plain: RunningServer) -> None:
 def test_the_refusal_of_an_invalid_request_has_safe_headers_too(
     plain: RunningServer,
 ) -> None:
-    answer = talk(plain.port, b"GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
-    assert answer.status == 400
+    response = talk(plain.port, b"GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
+    assert response.status == 400
     assert (
-        answer.headers["cross-origin-opener-policy"]
-        == answer.headers["cross-origin-resource-policy"]
+        response.headers["cross-origin-opener-policy"]
+        == response.headers["cross-origin-resource-policy"]
         == "same-origin"
     )
-    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert "default-src 'none'" in response.headers["content-security-policy"]
 
 
 RUN = [

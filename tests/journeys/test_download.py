@@ -36,11 +36,11 @@ def shelf(taker: RunningServer) -> RunningServer:
 
 
 def put(server: RunningServer, key: str, data: bytes, **headers: str) -> requests.Response:
-    answer = requests.put(
+    response = requests.put(
         f"{server.url}/files/{quote(key)}", data=data, headers=headers, timeout=30
     )
-    assert answer.ok, answer.text
-    return answer
+    assert response.ok, response.text
+    return response
 
 
 def get(
@@ -58,21 +58,22 @@ def test_a_download_has_all_headers_to_check_and_resume_it(
     shelf: RunningServer,
 ) -> None:
     """Length, strong tag, date, digest, ranges, name: all there, on GET and HEAD alike."""
-    answer, without = get(shelf), get(shelf, method="HEAD")
+    response, without = get(shelf), get(shelf, method="HEAD")
 
-    assert answer.content == DATA
-    assert answer.headers["Content-Length"] == str(SIZE)
-    assert answer.headers["ETag"].startswith('"')
-    assert answer.headers["Accept-Ranges"] == "bytes"
+    assert response.content == DATA
+    assert response.headers["Content-Length"] == str(SIZE)
+    assert response.headers["ETag"].startswith('"')
+    assert response.headers["Accept-Ranges"] == "bytes"
     assert (
-        abs(parsedate_to_datetime(answer.headers["Last-Modified"]).timestamp() - time.time()) < 3600
+        abs(parsedate_to_datetime(response.headers["Last-Modified"]).timestamp() - time.time())
+        < 3600
     )
     digest = base64.b64encode(hashlib.sha256(DATA).digest()).decode()
-    assert answer.headers["Repr-Digest"] == f"sha-256=:{digest}:"
+    assert response.headers["Repr-Digest"] == f"sha-256=:{digest}:"
     assert without.content == b""
     differing = {"date"}
     assert {k.lower(): v for k, v in without.headers.items() if k.lower() not in differing} == {
-        k.lower(): v for k, v in answer.headers.items() if k.lower() not in differing
+        k.lower(): v for k, v in response.headers.items() if k.lower() not in differing
     }
 
 
@@ -90,8 +91,8 @@ def test_head_sends_no_byte_of_the_body(shelf: RunningServer) -> None:
 def test_an_empty_object_is_an_object(shelf: RunningServer) -> None:
     """200, length 0, also when a range is asked for: there is nothing to cut."""
     for headers in ({}, {"Range": "bytes=0-"}, {"Range": "bytes=-5"}):
-        answer = get(shelf, "empty.bin", **headers)
-        assert (answer.status_code, answer.content, answer.headers["Content-Length"]) == (
+        response = get(shelf, "empty.bin", **headers)
+        assert (response.status_code, response.content, response.headers["Content-Length"]) == (
             200,
             b"",
             "0",
@@ -159,11 +160,11 @@ def test_one_range_is_exactly_those_bytes(
     shelf: RunningServer, asked: str, start: int, stop: int
 ) -> None:
     """206, the bytes, Content-Range with the total, and the validators of a 200."""
-    answer = get(shelf, Range=asked)
+    response = get(shelf, Range=asked)
 
-    assert (answer.status_code, answer.content) == (206, DATA[start:stop])
-    assert answer.headers["Content-Range"] == f"bytes {start}-{stop - 1}/{SIZE}"
-    assert answer.headers["Content-Length"] == str(stop - start)
+    assert (response.status_code, response.content) == (206, DATA[start:stop])
+    assert response.headers["Content-Range"] == f"bytes {start}-{stop - 1}/{SIZE}"
+    assert response.headers["Content-Length"] == str(stop - start)
     whole = get(shelf)
     for name in (
         "ETag",
@@ -173,7 +174,7 @@ def test_one_range_is_exactly_those_bytes(
         "Content-Disposition",
         "Cache-Control",
     ):
-        assert answer.headers[name] == whole.headers[name]
+        assert response.headers[name] == whole.headers[name]
 
 
 @pytest.mark.parametrize(
@@ -197,11 +198,11 @@ def test_one_range_is_exactly_those_bytes(
 )
 def test_an_invalid_range_is_ignored(shelf: RunningServer, asked: str) -> None:
     """Another unit, malformed, too many or overlapping: the whole object, 200."""
-    answer = requests.get(
+    response = requests.get(
         f"{shelf.url}/files/small.bin", headers={"Range": asked.encode()}, timeout=10
     )
 
-    assert (answer.status_code, answer.content) == (200, DATA)
+    assert (response.status_code, response.content) == (200, DATA)
 
 
 @pytest.mark.parametrize(
@@ -209,10 +210,10 @@ def test_an_invalid_range_is_ignored(shelf: RunningServer, asked: str) -> None:
 )
 def test_an_empty_range_is_416_with_the_size(shelf: RunningServer, asked: str) -> None:
     """The client learns the object's length, as a resumed download needs that was complete."""
-    answer = get(shelf, Range=asked)
+    response = get(shelf, Range=asked)
 
-    assert (answer.status_code, answer.json()["code"]) == (416, "range-unsatisfiable")
-    assert answer.headers["Content-Range"] == f"bytes */{SIZE}"
+    assert (response.status_code, response.json()["code"]) == (416, "range-unsatisfiable")
+    assert response.headers["Content-Range"] == f"bytes */{SIZE}"
 
 
 @pytest.mark.parametrize(
@@ -222,13 +223,15 @@ def test_several_ranges_come_as_parts(
     shelf: RunningServer, asked: tuple[tuple[int, int], ...]
 ) -> None:
     """multipart/byteranges: each part with its Content-Range, in the order asked; exact length."""
-    answer = get(shelf, Range="bytes=" + ", ".join(f"{start}-{stop - 1}" for start, stop in asked))
-    kind, _, boundary = answer.headers["Content-Type"].partition("; boundary=")
+    response = get(
+        shelf, Range="bytes=" + ", ".join(f"{start}-{stop - 1}" for start, stop in asked)
+    )
+    kind, _, boundary = response.headers["Content-Type"].partition("; boundary=")
 
-    assert (answer.status_code, kind) == (206, "multipart/byteranges")
-    assert "Content-Range" not in answer.headers
-    assert answer.headers["Content-Length"] == str(len(answer.content))
-    parts = answer.content.split(f"\r\n--{boundary}".encode())
+    assert (response.status_code, kind) == (206, "multipart/byteranges")
+    assert "Content-Range" not in response.headers
+    assert response.headers["Content-Length"] == str(len(response.content))
+    parts = response.content.split(f"\r\n--{boundary}".encode())
     assert (parts[0], parts[-1]) == (b"", b"--\r\n")
     for (start, stop), part in zip(asked, parts[1:-1], strict=True):
         fields, _, data = part.partition(b"\r\n\r\n")
@@ -239,9 +242,9 @@ def test_several_ranges_come_as_parts(
 
 def test_range_is_for_get_only(shelf: RunningServer) -> None:
     """HEAD with a Range describes the whole object (RFC 9110 14.2)."""
-    answer = get(shelf, method="HEAD", Range="bytes=0-5")
+    response = get(shelf, method="HEAD", Range="bytes=0-5")
 
-    assert (answer.status_code, answer.headers["Content-Length"]) == (200, str(SIZE))
+    assert (response.status_code, response.headers["Content-Length"]) == (200, str(SIZE))
 
 
 def test_a_range_of_a_large_object_crosses_blocks_right(shelf: RunningServer) -> None:
@@ -326,14 +329,14 @@ def test_conditions_are_evaluated_in_the_order_of_the_rfc(
     """One table: what is sent, what comes; HEAD answers as GET does, without ranges."""
     values = conditions(shelf)
     sent = {name: values.get(value, value) for name, value in headers.items()}
-    answer = get(shelf, **sent)
+    response = get(shelf, **sent)
 
-    assert answer.status_code == status, answer.text
+    assert response.status_code == status, response.text
     if status == 304:
-        assert answer.content == b""
-        assert answer.headers["ETag"] == values["same"]
+        assert response.content == b""
+        assert response.headers["ETag"] == values["same"]
     if status == 412:
-        assert answer.json()["code"] == "precondition-failed"
+        assert response.json()["code"] == "precondition-failed"
     assert get(shelf, method="HEAD", **sent).status_code == {206: 200, 416: 200}.get(status, status)
 
 
@@ -393,10 +396,10 @@ def test_a_hostile_name_cannot_break_out_of_its_header(shelf: RunningServer, nam
     stored = requests.put(
         f"{shelf.url}/files/{key}", params={"name": name}, data=b"x", timeout=10
     ).json()["files"][0]["filename"]
-    answer = get(shelf, key)
+    response = get(shelf, key)
 
-    assert "X-Evil" not in answer.headers
-    assert parse_disposition(answer.headers["Content-Disposition"]).filename == stored
+    assert "X-Evil" not in response.headers
+    assert parse_disposition(response.headers["Content-Disposition"]).filename == stored
     assert "/" not in stored
     assert stored.isprintable()
 
@@ -433,14 +436,14 @@ def test_uploaded_files_run_nothing_in_a_browser(
         timeout=10,
     )
     for asked in ({}, {"Range": "bytes=0-3"}, {"Range": "bytes=0-1,5-6"}):
-        answer = get(shelf, key, **asked)
-        assert parse_disposition(answer.headers["Content-Disposition"]).kind == shown
-        assert answer.headers["X-Content-Type-Options"] == "nosniff"
-        policy = answer.headers["Content-Security-Policy"]
+        response = get(shelf, key, **asked)
+        assert parse_disposition(response.headers["Content-Disposition"]).kind == shown
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        policy = response.headers["Content-Security-Policy"]
         assert policy.startswith("sandbox;")
         assert "allow-" not in policy
         assert "default-src 'none'" in policy
-        assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+        assert response.headers["Cross-Origin-Resource-Policy"] == "same-origin"
 
 
 # Readers
@@ -492,8 +495,8 @@ def test_an_object_replaced_or_deleted_while_it_is_read_stays_itself(shelf: Runn
     old = pattern(8 * MIB) * 2
     for act in ("replace", "delete"):
         put(shelf, "held.bin", old)
-        with requests.get(f"{shelf.url}/files/held.bin", stream=True, timeout=30) as answer:
-            chunks = answer.iter_content(65536)
+        with requests.get(f"{shelf.url}/files/held.bin", stream=True, timeout=30) as response:
+            chunks = response.iter_content(65536)
             got = next(chunks)
             if act == "replace":
                 put(shelf, "held.bin", b"new")
@@ -545,9 +548,9 @@ def test_a_file_put_there_by_other_means_is_served_and_listed(shelf: RunningServ
     """Also under a decomposed name, as on macOS, and one with a final dot; without a digest."""
     for name in ("by hand.txt", "e\u0301.txt", "dot."):
         (shelf.root / name).write_bytes(b"by hand")
-        answer = get(shelf, name)
-        assert (answer.status_code, answer.content) == (200, b"by hand")
-        assert "Repr-Digest" not in answer.headers
+        response = get(shelf, name)
+        assert (response.status_code, response.content) == (200, b"by hand")
+        assert "Repr-Digest" not in response.headers
         listed = requests.get(f"{shelf.url}/files", params={"prefix": name}, timeout=10).json()[
             "files"
         ]

@@ -35,9 +35,13 @@ def test_100_continue_comes_before_the_body(
         wire.send(request_head)
         assert wire.interim() == 100
         wire.send(body)
-        answer = wire.answer()
+        response = wire.answer()
 
-        assert (answer.status, answer.interim, answer.json()["files"][0]["size"]) == (201, [], 5)
+        assert (response.status, response.interim, response.json()["files"][0]["size"]) == (
+            201,
+            [],
+            5,
+        )
 
 
 @pytest.fixture
@@ -120,11 +124,11 @@ def test_refusals_come_instead_of_100_continue(strict: RunningServer) -> None:
     for reason, (status, code, request_head) in REFUSALS.items():
         with Wire(strict.port) as wire:
             wire.send(request_head)
-            answer = wire.answer()
+            response = wire.answer()
 
-            assert (answer.status, answer.interim, answer.code) == (status, [], code), reason
-            assert answer.headers["connection"] == "close", reason
-            assert answer.headers["content-type"] == "application/problem+json", reason
+            assert (response.status, response.interim, response.code) == (status, [], code), reason
+            assert response.headers["connection"] == "close", reason
+            assert response.headers["content-type"] == "application/problem+json", reason
             assert wire.closed(), reason
     assert strict.stored() == {"there": 5}
     assert strict.drafts() == []
@@ -136,17 +140,17 @@ def test_a_full_disk_is_refused_before_the_body(small_disk: Path, serve: Serve) 
     server = serve(root=small_disk)
     with Wire(server.port) as wire:
         wire.send(head("PUT", "/files/x", f"Content-Length: {100 << 20}", EXPECT))
-        answer = wire.answer()
+        response = wire.answer()
 
-        assert (answer.status, answer.interim, answer.code) == (507, [], "no-space")
+        assert (response.status, response.interim, response.code) == (507, [], "no-space")
 
 
 def test_http_1_0_does_not_know_the_expectation(taker: RunningServer) -> None:
-    """An older client would take the 100 for its answer; Expect is ignored (RFC 9110 10.1.1)."""
+    """An older client would take the 100 for its response; Expect is ignored (RFC 9110 10.1.1)."""
     with Wire(taker.port) as wire:
         wire.send(
             b"PUT /files/old HTTP/1.0\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\nhello"
         )
-        answer = wire.answer()
+        response = wire.answer()
 
-        assert (answer.status, answer.interim) == (201, [])
+        assert (response.status, response.interim) == (201, [])

@@ -45,11 +45,11 @@ def test_a_put_is_at_both_destinations_and_the_response_names_each(
 ) -> None:
     """A folder and a server: one request, our own Location, and a result for each."""
     first = serve("--to", f"{second.url}/files")
-    answer = requests.put(f"{first.url}/files/a/book.pdf", data=DATA, timeout=30)
-    entry = answer.json()["files"][0]
+    response = requests.put(f"{first.url}/files/a/book.pdf", data=DATA, timeout=30)
+    entry = response.json()["files"][0]
 
-    assert answer.status_code == 201
-    assert answer.headers["Location"] == entry["url"] == "/files/a/book.pdf"
+    assert response.status_code == 201
+    assert response.headers["Location"] == entry["url"] == "/files/a/book.pdf"
     assert "notes" not in entry
     assert entry["destinations"] == [
         {"to": str(first.root), "required": True},
@@ -73,10 +73,10 @@ def test_every_file_of_a_form_is_at_all_destinations(
     """Two folders have the same keys; the other server makes its own."""
     first = serve("--to", str(tmp_path / "spare"), "--to", f"{second.url}/files")
     body = form_body(("title", None, b"t"), ("one", "1.bin", DATA), ("two", "2.bin", b"small"))
-    answer = talk(first.port, form_head(None) + chunked(body, 100_000))
+    response = talk(first.port, form_head(None) + chunked(body, 100_000))
 
-    assert answer.status == 201
-    files = answer.json()["files"]
+    assert response.status == 201
+    files = response.json()["files"]
     assert [len(each["destinations"]) for each in files] == [3, 3]
     for each, data in zip(files, (DATA, b"small"), strict=True):
         assert (
@@ -93,10 +93,10 @@ def test_two_servers_as_destinations_make_a_gateway(
     """This server keeps nothing: the Location is the first server's."""
     third = serve(root=tmp_path / "third")
     server = gateway(f"{second.url}/files", "--to", f"{third.url}/files")
-    answer = requests.put(f"{server.url}/files/book", data=DATA, timeout=30)
+    response = requests.put(f"{server.url}/files/book", data=DATA, timeout=30)
 
-    assert (answer.status_code, answer.headers["Location"]) == (201, f"{second.url}/files/book")
-    assert answer.json()["files"][0]["url"] == f"{second.url}/files/book"
+    assert (response.status_code, response.headers["Location"]) == (201, f"{second.url}/files/book")
+    assert response.json()["files"][0]["url"] == f"{second.url}/files/book"
     assert second.stored() == third.stored() == {"book": len(DATA)}
     assert requests.get(f"{server.url}/files/book", timeout=30).status_code == 404
     refused = requests.put(
@@ -111,10 +111,10 @@ def test_a_destination_that_dies_leaves_nothing_here(serve: Serve, second: Runni
     with Wire(first.port) as wire:
         halfway(first, second, wire, 20 * MIB)
         second.process.kill()
-        answer = _to_its_end(wire, 20 * MIB)
+        response = _to_its_end(wire, 20 * MIB)
 
-    assert (answer.status, answer.code) == (502, "peer-failed"), first.log()
-    assert second.url.encode() not in answer.body
+    assert (response.status, response.code) == (502, "peer-failed"), first.log()
+    assert second.url.encode() not in response.body
     eventually(lambda: f"destination {second.url}/files" in first.log(), "the log names it")
     eventually(lambda: first.drafts() == [], "the draft is gone")
     assert first.stored() == {}
@@ -134,10 +134,10 @@ def test_a_destination_that_dies_while_the_client_pauses_is_noticed(
         halfway(first, second, wire, 20 * MIB)
         time.sleep(0.5)
         second.process.kill()
-        answer = wire.answer()
+        response = wire.answer()
 
-    assert (answer.status, answer.code) == (502, "peer-failed"), first.log()
-    assert second.url.encode() not in answer.body
+    assert (response.status, response.code) == (502, "peer-failed"), first.log()
+    assert second.url.encode() not in response.body
     eventually(lambda: f"destination {second.url}/files" in first.log(), "the log names it")
     eventually(lambda: first.drafts() == [], "the draft is gone")
 
@@ -146,9 +146,9 @@ def test_a_destinations_refusal_is_passed_on(serve: Serve, tmp_path: Path) -> No
     """It wants a token: the client gets its 401 early, and nothing is stored here."""
     closed = serve("--token", "x" * 20, root=tmp_path / "closed")
     first = serve("--to", f"{closed.url}/files")
-    answer = requests.put(f"{first.url}/files/book", data=DATA, timeout=30)
+    response = requests.put(f"{first.url}/files/book", data=DATA, timeout=30)
 
-    assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
+    assert (response.status_code, response.json()["code"]) == (401, "unauthorized")
     assert first.stored() == {}
     assert first.drafts() == []
 
@@ -177,9 +177,9 @@ def test_a_full_folder_is_507_and_the_others_have_nothing(
         f"{first.url}/files/book", data=(bytes(MIB) for _ in range(16)), timeout=30
     )
 
-    for answer in (known, unknown):
-        assert (answer.status_code, answer.json()["code"]) == (507, "no-space")
-        assert str(small_disk) not in answer.text
+    for response in (known, unknown):
+        assert (response.status_code, response.json()["code"]) == (507, "no-space")
+        assert str(small_disk) not in response.text
     eventually(lambda: f"destination {small_disk}" in first.log(), "the log names it")
     eventually(lambda: first.drafts() == second.drafts() == [], "the drafts are gone")
     assert first.stored() == second.stored() == {}
@@ -197,10 +197,10 @@ def test_a_best_effort_server_that_dies_becomes_a_note(serve: Serve, second: Run
     with Wire(first.port) as wire:
         halfway(first, second, wire, 20 * MIB)
         second.process.kill()
-        answer = _to_its_end(wire, 20 * MIB)
+        response = _to_its_end(wire, 20 * MIB)
 
-    entry = answer.json()["files"][0]
-    assert answer.status == 201
+    entry = response.json()["files"][0]
+    assert response.status == 201
     assert len(entry["notes"]) == 1
     assert f"best-effort destination {second.url}/files was given up: " in entry["notes"][0]
     assert entry["destinations"][1] == {
@@ -222,15 +222,15 @@ def test_a_best_effort_server_that_reads_nothing_costs_no_memory(
     try:
         before = meter.now()
         meter.reset()
-        answer = requests.put(
+        response = requests.put(
             f"{first.url}/files/book", data=(bytes(MIB) for _ in range(200)), timeout=60
         )
         grown = meter.peak() - before
     finally:
         second.process.send_signal(signal.SIGCONT)
 
-    assert answer.status_code == 201
-    assert "it fell behind" in answer.json()["files"][0]["notes"][0]
+    assert response.status_code == 201
+    assert "it fell behind" in response.json()["files"][0]["notes"][0]
     assert first.stored() == {"book": 200 * MIB, "warm": len(DATA)}
     assert grown < 32 * MIB
     eventually(lambda: second.drafts() == [], "the draft there is removed too")

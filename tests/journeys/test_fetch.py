@@ -136,10 +136,10 @@ def test_a_remote_refusal_keeps_its_status(status: int, code: str, server: Runni
     with Peer(
         lambda exchange: exchange.reply(status, {"Content-Type": "text/plain"}, text), REMOTE
     ) as peer:
-        answer = fetch(server, peer.url + "/secret?key=abc")
+        response = fetch(server, peer.url + "/secret?key=abc")
 
-    problem = answer.json()
-    assert (answer.status_code, problem["code"], problem["answered"]) == (status, code, status)
+    problem = response.json()
+    assert (response.status_code, problem["code"], problem["answered"]) == (status, code, status)
     assert problem["detail"] == f"{peer.url}/secret answered {status}: this [31m is why"
 
 
@@ -150,15 +150,15 @@ def test_answers_that_would_be_taken_for_ours_become_502(
     """A browser must not ask for a password of another server; no file is an error."""
     more = {"WWW-Authenticate": "Basic realm=x", "Proxy-Authenticate": "Basic", "Allow": "PUT"}
     with Peer(lambda exchange: exchange.reply(status, more), REMOTE) as peer:
-        answer = fetch(server, peer.url)
+        response = fetch(server, peer.url)
 
-    assert (answer.status_code, answer.json()["code"], answer.json()["answered"]) == (
+    assert (response.status_code, response.json()["code"], response.json()["answered"]) == (
         502,
         "peer-failed",
         status,
     )
     assert not {"www-authenticate", "proxy-authenticate", "allow"} & {
-        name.lower() for name in answer.headers
+        name.lower() for name in response.headers
     }
 
 
@@ -172,14 +172,14 @@ def test_only_headers_for_the_remote_server_are_sent_to_it(fetcher: Fetcher) -> 
         "Accept-Language": "de",
     }
     with Peer(ranged(DATA), REMOTE) as peer:
-        answer = fetch(
+        response = fetch(
             server,
             peer.url + "/f?signature=1",
             headers={**ours, "X-Api-Key": "k", "Range": "bytes=0-9"},
         )
 
     sent = peer.seen[0]
-    assert answer.status_code == 200
+    assert response.status_code == 200
     assert sent.target == "/f?signature=1"
     assert set(sent.headers) <= {
         "host",
@@ -198,9 +198,9 @@ def test_the_token_is_asked_for_here_too(fetcher: Fetcher) -> None:
     """Without the token, no client reads other servers through this one."""
     server = fetcher("--token", "our-secret-token")
     with Peer(ranged(DATA), REMOTE) as peer:
-        answer = fetch(server, peer.url)
+        response = fetch(server, peer.url)
 
-    assert (answer.status_code, peer.seen) == (401, [])
+    assert (response.status_code, peer.seen) == (401, [])
 
 
 HOSTILE = {
@@ -223,10 +223,10 @@ def test_a_hostile_answer_is_inert(server: RunningServer) -> None:
     """HTML is saved, not shown; the remote headers have no power over this server's pages."""
     page = b"<script>alert(document.domain)</script>"
     with Peer(lambda exchange: exchange.reply(200, HOSTILE, page), REMOTE) as peer:
-        answer = fetch(server, peer.url)
+        response = fetch(server, peer.url)
 
-    assert answer.content == page
-    names = {name.lower() for name in answer.headers} - {"date", "content-length", "via"}
+    assert response.content == page
+    names = {name.lower() for name in response.headers} - {"date", "content-length", "via"}
     assert names == {
         "content-type",
         "content-disposition",
@@ -237,10 +237,10 @@ def test_a_hostile_answer_is_inert(server: RunningServer) -> None:
         "referrer-policy",
         "cache-control",
     }
-    assert answer.headers["content-disposition"] == 'attachment; filename="evil.html"'
-    assert answer.headers["x-content-type-options"] == "nosniff"
-    assert answer.headers["content-security-policy"].startswith("sandbox; default-src 'none'")
-    assert answer.headers["cache-control"] == "no-cache"
+    assert response.headers["content-disposition"] == 'attachment; filename="evil.html"'
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert response.headers["content-security-policy"].startswith("sandbox; default-src 'none'")
+    assert response.headers["cache-control"] == "no-cache"
 
 
 @pytest.mark.parametrize(
@@ -266,10 +266,10 @@ def test_a_type_is_kept_when_it_is_one(
     with Peer(
         lambda exchange: exchange.reply(200, {"Content-Type": announced}, b"x"), REMOTE
     ) as peer:
-        answer = fetch(server, peer.url + "/a/pic.png?x=/y")
+        response = fetch(server, peer.url + "/a/pic.png?x=/y")
 
-    assert answer.headers["content-type"] == kind
-    assert answer.headers["content-disposition"] == f'{shown}; filename="pic.png"'
+    assert response.headers["content-type"] == kind
+    assert response.headers["content-disposition"] == f'{shown}; filename="pic.png"'
 
 
 def test_a_coding_that_was_not_asked_for_is_kept_and_named(server: RunningServer) -> None:
@@ -279,11 +279,11 @@ def test_a_coding_that_was_not_asked_for_is_kept_and_named(server: RunningServer
         lambda exchange: exchange.reply(200, {"Content-Encoding": "gzip"}, packed), REMOTE
     ) as peer:
         url = f"{server.url}/fetch?url={peer.url}"
-        with requests.get(url, stream=True, timeout=10) as answer:
-            raw = answer.raw.read(decode_content=False)
+        with requests.get(url, stream=True, timeout=10) as response:
+            raw = response.raw.read(decode_content=False)
 
     assert peer.seen[0].headers["accept-encoding"] == "identity"
-    assert answer.headers["content-encoding"] == "gzip"
+    assert response.headers["content-encoding"] == "gzip"
     assert raw == packed
 
 
@@ -305,9 +305,9 @@ def test_a_truncated_remote_answer_is_truncated_here(
 
     with Peer(act, REMOTE) as peer, Wire(server.port) as wire:
         wire.send(get(peer.url))
-        answer = wire.rest()
+        response = wire.rest()
 
-    head, _, body = answer.partition(b"\r\n\r\n")
+    head, _, body = response.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 ")
     assert (b"content-length: 100000" in head) == known
     assert body.count(b"a" * 5000) == 1
@@ -325,10 +325,10 @@ def test_a_complete_chunked_answer_is_complete_here(server: RunningServer) -> No
         exchange.send(chunk(DATA) + LAST_CHUNK)
 
     with Peer(act, REMOTE) as peer:
-        answer = fetch(server, peer.url)
+        response = fetch(server, peer.url)
 
-    assert answer.content == DATA
-    assert "content-length" not in answer.headers
+    assert response.content == DATA
+    assert "content-length" not in response.headers
 
 
 @pytest.mark.parametrize(
@@ -370,13 +370,13 @@ def test_an_answer_that_contradicts_itself_is_a_502(
         exchange.send(b"0123456789")
 
     with Peer(act, REMOTE) as peer:
-        answer = fetch(server, peer.url, headers=asked)
+        response = fetch(server, peer.url, headers=asked)
 
-    assert (answer.status_code, answer.json()["code"]) == (502, "peer-failed")
+    assert (response.status_code, response.json()["code"]) == (502, "peer-failed")
 
 
 def test_bytes_beyond_the_length_do_not_pass(server: RunningServer) -> None:
-    """Bytes behind the length belong to no file and no answer, also when they come later."""
+    """Bytes behind the length belong to no file and no response, also when they come later."""
 
     def act(exchange: Exchange) -> None:
         exchange.head(200, {"Content-Length": "10"})
@@ -404,17 +404,17 @@ def test_a_file_above_the_limit_is_refused_in_advance(method: str, fetcher: Fetc
         left.append(exchange.recv())
 
     with Peer(act, REMOTE) as peer:
-        answer = fetch(server, peer.url, method)
+        response = fetch(server, peer.url, method)
         eventually(
             lambda: left == [b""] or method == "HEAD", "the connection to the remote server ends"
         )
         assert fetch(server, peer.url, headers={"Range": "bytes=0-9"}).status_code == 413
 
-    assert answer.status_code == (
+    assert response.status_code == (
         413 if method == "GET" else 200
     )  # nothing is held by asking how long it is
     if method == "GET":
-        assert (answer.json()["code"], answer.json()["limit"]) == ("too-large", 1000)
+        assert (response.json()["code"], response.json()["limit"]) == ("too-large", 1000)
 
 
 def test_an_endless_file_ends_at_the_limit(fetcher: Fetcher) -> None:
@@ -502,7 +502,7 @@ def test_a_slow_reader_slows_the_remote_server(server: RunningServer) -> None:
 
 @pytest.mark.parametrize("announced", [True, False], ids=["in the body", "before the head"])
 def test_a_stalled_remote_server_is_given_up(announced: bool, fetcher: Fetcher) -> None:
-    """504 before the head was sent, a broken answer after it."""
+    """504 before the head was sent, a broken response after it."""
     server = fetcher(
         setup=[
             (
@@ -525,8 +525,8 @@ def test_a_stalled_remote_server_is_given_up(announced: bool, fetcher: Fetcher) 
             assert b"abc" in raw
             assert LAST_CHUNK not in raw
         else:
-            answer = wire.answer()
-            assert (answer.status, answer.code) == (504, "peer-timeout")
+            response = wire.answer()
+            assert (response.status, response.code) == (504, "peer-timeout")
 
 
 def test_all_hops_together_have_a_deadline(fetcher: Fetcher) -> None:
@@ -538,9 +538,9 @@ def test_all_hops_together_have_a_deadline(fetcher: Fetcher) -> None:
         exchange.reply(302, {"Location": "/again"})
 
     with Peer(act, REMOTE) as peer:
-        answer = fetch(server, peer.url)
+        response = fetch(server, peer.url)
 
-    assert (answer.status_code, answer.json()["code"]) == (504, "peer-timeout")
+    assert (response.status_code, response.json()["code"]) == (504, "peer-timeout")
 
 
 def test_a_too_slow_remote_server_is_given_up(fetcher: Fetcher) -> None:
@@ -559,11 +559,11 @@ def test_a_too_slow_remote_server_is_given_up(fetcher: Fetcher) -> None:
 
     with Peer(act, REMOTE) as peer, Wire(server.port) as wire:
         wire.send(get(peer.url))
-        answer = wire.rest()
+        response = wire.rest()
         eventually(lambda: ended, "the remote server is left")
 
-    assert b"d" in answer
-    assert LAST_CHUNK not in answer
+    assert b"d" in response
+    assert LAST_CHUNK not in response
     eventually(lambda: "peer-timeout" in server.log(), "a line in the log")
 
 
@@ -592,10 +592,10 @@ def test_nothing_is_fetched_without_fetch_from(serve: Serve) -> None:
     """Without the option, each fetch is refused."""
     server = serve()
     with Peer(ranged(DATA), REMOTE) as peer:
-        answer = fetch(server, peer.url)
+        response = fetch(server, peer.url)
 
-    assert (answer.status_code, answer.json()["code"], peer.seen) == (403, "forbidden", [])
-    assert "--fetch-from" in answer.json()["detail"]
+    assert (response.status_code, response.json()["code"], peer.seen) == (403, "forbidden", [])
+    assert "--fetch-from" in response.json()["detail"]
 
 
 HALF = f"url=http://{REMOTE}/?a=1&b=2"  # its & was not encoded: silently, it would be another URL
@@ -618,9 +618,9 @@ LONG = f"url=http://{REMOTE}/" + "a" * 8000
 )
 def test_an_invalid_url_parameter_is_a_400(query: str, server: RunningServer) -> None:
     """No URL is guessed."""
-    answer = requests.get(f"{server.url}/fetch?{query}", timeout=10)
+    response = requests.get(f"{server.url}/fetch?{query}", timeout=10)
 
-    assert (answer.status_code, answer.json()["code"]) == (400, "bad-request")
+    assert (response.status_code, response.json()["code"]) == (400, "bad-request")
 
 
 @pytest.mark.parametrize(
@@ -631,17 +631,17 @@ def test_an_invalid_url_is_a_400(url: str, server: RunningServer) -> None:
     fetched = fetch(server, url)
     ordered = requests.post(f"{server.url}/files", json={"url": url}, timeout=10)
 
-    for answer in (fetched, ordered):
-        assert (answer.status_code, answer.json()["code"]) == (400, "bad-request")
+    for response in (fetched, ordered):
+        assert (response.status_code, response.json()["code"]) == (400, "bad-request")
 
 
 @pytest.mark.parametrize("place", ["http://u[::1]@]/x", "http://[::1", "http://%E2%84%80:x/"])
 def test_a_redirect_to_an_invalid_url_is_a_502(place: str, server: RunningServer) -> None:
     """It is the remote server's mistake."""
     with Peer(lambda exchange: exchange.reply(302, {"Location": place}), REMOTE) as peer:
-        answer = fetch(server, f"{peer.url}/x")
+        response = fetch(server, f"{peer.url}/x")
 
-    assert (answer.status_code, answer.json()["code"]) == (502, "peer-failed")
+    assert (response.status_code, response.json()["code"]) == (502, "peer-failed")
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
@@ -658,9 +658,9 @@ def test_fetches_do_not_loop(fetcher: Fetcher) -> None:
     second = fetcher("--host", REMOTE)
     first = fetcher()
     with Peer(ranged(DATA), REMOTE) as peer:
-        answer = fetch(first, f"{second.url}/fetch?url={peer.url}")
+        response = fetch(first, f"{second.url}/fetch?url={peer.url}")
 
-    assert (answer.status_code, answer.json()["answered"], peer.seen) == (403, 403, [])
+    assert (response.status_code, response.json()["answered"], peer.seen) == (403, 403, [])
 
 
 def test_the_log_names_the_file_and_no_secret(server: RunningServer) -> None:

@@ -68,11 +68,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 def test_redirects_are_followed(status: int, method: str, server: RunningServer) -> None:
     """The client sees the file, not the way to it; the name is that of the last URL."""
     with Peer(to("/1", "files/list.csv", status=status), REMOTE) as peer:
-        answer = fetch(server, peer.url + "/0", method)
+        response = fetch(server, peer.url + "/0", method)
 
-    assert answer.status_code == 200
-    assert answer.content == (DATA if method == "GET" else b"")
-    assert 'filename="list.csv"' in answer.headers["content-disposition"]
+    assert response.status_code == 200
+    assert response.content == (DATA if method == "GET" else b"")
+    assert 'filename="list.csv"' in response.headers["content-disposition"]
     assert [(exchange.method, exchange.target) for exchange in peer.seen] == [
         (method, "/0"),
         (method, "/1"),
@@ -85,9 +85,9 @@ def test_five_hops_are_enough(server: RunningServer) -> None:
     with Peer(to("/1", "/2", "/3", "/4", "/file"), REMOTE) as peer:
         assert fetch(server, peer.url + "/0").content == DATA
     with Peer(to(*[f"/{n + 1}" for n in range(10_000)]), REMOTE) as peer:
-        answer = fetch(server, peer.url + "/0")
+        response = fetch(server, peer.url + "/0")
 
-    assert (answer.status_code, answer.json()["code"]) == (502, "peer-failed")
+    assert (response.status_code, response.json()["code"]) == (502, "peer-failed")
     assert len(peer.seen) == 6
 
 
@@ -131,10 +131,10 @@ def test_a_redirect_to_a_host_not_allowed_is_refused(fetcher: Fetcher) -> None:
     """Each hop must fit a pattern: an allowed host cannot vouch for another."""
     server = fetcher("--fetch-internal", OTHER)
     with Canary(OTHER) as canary, Peer(to(f"http://{OTHER}:{canary.port}/"), REMOTE) as peer:
-        answer = fetch(server, peer.url + "/0")
+        response = fetch(server, peer.url + "/0")
 
-        assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
-        assert f"{OTHER} port {canary.port}" in answer.json()["detail"]
+        assert (response.status_code, response.json()["code"]) == (403, "forbidden")
+        assert f"{OTHER} port {canary.port}" in response.json()["detail"]
         assert canary.met == 0
 
 
@@ -155,9 +155,9 @@ def test_a_redirect_to_a_host_not_allowed_is_refused(fetcher: Fetcher) -> None:
 def test_a_redirect_to_an_internal_address_is_refused(place: str, server: RunningServer) -> None:
     """Also where every host is allowed: the address decides, and nothing is connected to."""
     with Canary() as canary, Peer(to(place.replace("PORT", str(canary.port))), REMOTE) as peer:
-        answer = fetch(server, peer.url + "/0")
+        response = fetch(server, peer.url + "/0")
 
-        assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+        assert (response.status_code, response.json()["code"]) == (403, "forbidden")
         assert canary.met == 0
 
 
@@ -174,9 +174,9 @@ def test_a_redirect_to_an_internal_address_is_refused(place: str, server: Runnin
 def test_a_redirect_out_of_the_web_is_refused(place: str, server: RunningServer) -> None:
     """Only http and https, whatever a server says."""
     with Peer(to(place), REMOTE) as peer:
-        answer = fetch(server, peer.url + "/0")
+        response = fetch(server, peer.url + "/0")
 
-    assert (answer.status_code, answer.json()["code"]) == (502, "peer-failed")
+    assert (response.status_code, response.json()["code"]) == (502, "peer-failed")
     assert len(peer.seen) == 1
 
 
@@ -220,9 +220,9 @@ def test_a_name_that_changes_its_address_at_a_redirect_is_refused(fetcher: Fetch
         hosts=("*.example",),
     )
     with Canary() as canary, Peer(to(f"http://rebinds.example:{canary.port}/"), REMOTE) as peer:
-        answer = fetch(server, peer.url.replace(REMOTE, "rebinds.example") + "/0")
+        response = fetch(server, peer.url.replace(REMOTE, "rebinds.example") + "/0")
 
-        assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+        assert (response.status_code, response.json()["code"]) == (403, "forbidden")
         assert canary.met == 0
 
 
@@ -232,16 +232,16 @@ def test_a_name_that_changes_its_address_at_a_redirect_is_refused(fetcher: Fetch
     ids=" ".join,
 )
 def test_a_name_with_a_good_and_a_bad_address_is_refused(
-    answers: list[str], fetcher: Fetcher
+    responses: list[str], fetcher: Fetcher
 ) -> None:
     """Nothing listens at the good one: a connect that tried the next would reach the bad one."""
     server = fetcher(
-        setup=[ANSWERS.format(answers={"mixed.example": [answers]})], hosts=("mixed.example",)
+        setup=[ANSWERS.format(answers={"mixed.example": [responses]})], hosts=("mixed.example",)
     )
     with Canary("127.0.0.1") as canary:
-        answer = fetch(server, f"http://mixed.example:{canary.port}/")
+        response = fetch(server, f"http://mixed.example:{canary.port}/")
 
-        assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+        assert (response.status_code, response.json()["code"]) == (403, "forbidden")
         assert canary.met == 0
 
 
@@ -266,20 +266,20 @@ def test_a_name_that_is_unknown_and_one_of_the_inner_network_are_answered_alike(
     unknown = fetch(server, "http://no-such-host.invalid/")
     assert (unknown.status_code, unknown.json()["code"]) == (403, "forbidden")
     for url in INSIDE:
-        answer = fetch(server, url)
-        assert (answer.status_code, answer.json()) == (unknown.status_code, unknown.json()), url
+        response = fetch(server, url)
+        assert (response.status_code, response.json()) == (unknown.status_code, unknown.json()), url
     for reason in ("no address for no-such-host.invalid", "loopback", "private", "metadata"):
         assert reason in server.log()
 
 
 def test_a_redirect_to_the_inner_network_is_answered_alike(server: RunningServer) -> None:
     """A remote server's Location is no way to ask for a reason, either."""
-    answers = set()
+    responses = set()
     for place in (*INSIDE, "http://no-such-host.invalid/"):
         with Peer(partial(_sends_on, place), REMOTE) as peer:
-            answer = fetch(server, f"{peer.url}/x")
-            answers.add((answer.status_code, answer.text))
-    assert len(answers) == 1
+            response = fetch(server, f"{peer.url}/x")
+            responses.add((response.status_code, response.text))
+    assert len(responses) == 1
 
 
 @pytest.mark.parametrize(

@@ -34,10 +34,10 @@ def test_a_known_length_is_refused_before_the_body(limited: RunningServer) -> No
     """413 and not 507, before any byte is sent."""
     with Wire(limited.port) as wire:
         wire.send(head("PUT", "/files/large", f"Content-Length: {MOST + 1}"))
-        answer = wire.answer()
+        response = wire.answer()
 
-    assert (answer.status, answer.code) == (413, "too-large")
-    assert "full" not in answer.json()["detail"]
+    assert (response.status, response.code) == (413, "too-large")
+    assert "full" not in response.json()["detail"]
 
 
 @pytest.mark.parametrize("piece", [1000, 65536])
@@ -48,12 +48,12 @@ def test_an_unknown_length_is_refused_at_the_limit(limited: RunningServer, piece
         with suppress(OSError):  # refused while it is sent
             for _ in range(2 * MOST // piece):
                 wire.send(chunk(bytes(piece)))
-        answer = wire.answer()
+        response = wire.answer()
 
-    assert (answer.status, answer.code) == (413, "too-large")
-    assert "takes no file this large" in answer.json()["detail"]
-    assert "full" not in answer.json()["detail"]
-    assert "does not help" in answer.json()["detail"]
+    assert (response.status, response.code) == (413, "too-large")
+    assert "takes no file this large" in response.json()["detail"]
+    assert "full" not in response.json()["detail"]
+    assert "does not help" in response.json()["detail"]
     eventually(lambda: limited.drafts() == [], "the draft is gone")
     assert limited.stored() == {}
     assert (
@@ -67,9 +67,9 @@ def test_a_refusal_reaches_a_sender_that_pauses(limited: RunningServer) -> None:
         wire.send(head("PUT", "/files/large", "Transfer-Encoding: chunked"))
         for _ in range(3):  # blocks of 2 MiB; the third one begins where the file has to end
             wire.send(chunk(bytes(2 * MIB)))
-        answer = wire.answer()
+        response = wire.answer()
 
-    assert (answer.status, answer.code) == (413, "too-large")
+    assert (response.status, response.code) == (413, "too-large")
     assert limited.stored() == {}
 
 
@@ -80,9 +80,9 @@ def test_the_second_file_of_a_form_is_refused_likewise(limited: RunningServer) -
         wire.send(form_head(len(body)))
         with suppress(OSError):  # refused while it is sent
             wire.send(body)
-        answer = wire.answer()
+        response = wire.answer()
 
-    assert (answer.status, answer.code) == (413, "too-large")
+    assert (response.status, response.code) == (413, "too-large")
     assert limited.stored() == {}
 
 

@@ -47,11 +47,11 @@ def test_files_and_fields_come_in_any_order(
         ("title", None, b"T"),
         ("note", None, b"N"),
     )
-    answer = send(taker, form_body(*(parts[index] for index in order)), length=length)
-    content = answer.json()
+    response = send(taker, form_body(*(parts[index] for index in order)), length=length)
+    content = response.json()
     expected = [parts[index] for index in order if parts[index][1]]
 
-    assert answer.status == 201
+    assert response.status == 201
     assert [entry["filename"] for entry in content["files"]] == [
         filename for _, filename, _ in expected
     ]
@@ -65,10 +65,10 @@ def test_files_and_fields_come_in_any_order(
 def test_a_file_of_any_size_is_kept_byte_for_byte(taker: RunningServer, size: int) -> None:
     """The stored file equals the part, also at the edges of blocks."""
     data = noise(size)
-    answer = send(taker, form_body(("f", "x.bin", data)))
+    response = send(taker, form_body(("f", "x.bin", data)))
 
-    assert answer.status == 201
-    assert (taker.root / answer.json()["files"][0]["key"]).read_bytes() == data
+    assert response.status == 201
+    assert (taker.root / response.json()["files"][0]["key"]).read_bytes() == data
 
 
 def test_one_file_has_a_location_and_several_have_none(taker: RunningServer) -> None:
@@ -94,24 +94,24 @@ def test_files_of_the_same_name_are_all_kept(taker: RunningServer) -> None:
 
 def test_values_of_a_field_sent_twice_are_a_list(taker: RunningServer) -> None:
     """Check boxes of one name: every value, in order."""
-    answer = send(
+    response = send(
         taker,
         form_body(
             ("tag", None, b"a"), ("f", "x", b""), ("tag", None, "ü".encode()), ("tag", None, b"")
         ),
     )
 
-    assert answer.json()["fields"] == {"tag": ["a", "ü", ""]}
+    assert response.json()["fields"] == {"tag": ["a", "ü", ""]}
 
 
 def test_an_empty_file_input_is_ignored(taker: RunningServer) -> None:
     """A browser sends an unused input as an empty part with an empty filename."""
-    answer = send(
+    response = send(
         taker, form_body(("unused", "", b""), ("title", None, b"x"), ("used", "a.txt", b"1"))
     )
 
-    assert answer.status == 201
-    assert [entry["filename"] for entry in answer.json()["files"]] == ["a.txt"]
+    assert response.status == 201
+    assert [entry["filename"] for entry in response.json()["files"]] == ["a.txt"]
 
 
 def test_an_empty_file_is_a_file(taker: RunningServer) -> None:
@@ -150,10 +150,10 @@ def test_coded_parts_are_decoded_on_the_way_in(
         f"Content-Transfer-Encoding: {coding}",
         encoded,
     )
-    answer = send(taker, data)
+    response = send(taker, data)
 
-    assert answer.status == 201, answer.body
-    assert answer.json()["files"][0]["sha-256"] == hashlib.sha256(noise(10_000)).hexdigest()
+    assert response.status == 201, response.body
+    assert response.json()["files"][0]["sha-256"] == hashlib.sha256(noise(10_000)).hexdigest()
 
 
 @pytest.mark.parametrize(
@@ -191,11 +191,11 @@ def test_an_extended_filename_never_wins(taker: RunningServer, order: str, exten
     The plain name counts, even if filename* differs.
     """
     body = part(f'Content-Disposition: form-data; name="f"; {order.format(extended)}', b"x")
-    answer = send(taker, body)
+    response = send(taker, body)
 
-    assert answer.status in (201, 400)
-    if answer.status == 201:
-        assert [entry["filename"] for entry in answer.json()["files"]] == ["safe.txt"]
+    assert response.status in (201, 400)
+    if response.status == 201:
+        assert [entry["filename"] for entry in response.json()["files"]] == ["safe.txt"]
 
 
 def test_a_nested_form_is_refused_in_words(taker: RunningServer) -> None:
@@ -206,10 +206,10 @@ def test_a_nested_form_is_refused_in_words(taker: RunningServer) -> None:
         'Content-Disposition: form-data; name="f"\r\nContent-Type: multipart/mixed; boundary=in',
         inner,
     )
-    answer = send(taker, body)
+    response = send(taker, body)
 
-    assert (answer.status, answer.code) == (415, "unsupported")
-    assert "form inside" in answer.json()["detail"]
+    assert (response.status, response.code) == (415, "unsupported")
+    assert "form inside" in response.json()["detail"]
     assert taker.stored() == before
 
 
@@ -226,14 +226,14 @@ def test_an_unreadable_form_is_refused_before_its_body(
     taker: RunningServer, content_type: str
 ) -> None:
     """No boundary, or no form-data: the response arrives before one byte of the body is sent."""
-    answer = talk(
+    response = talk(
         taker.port,
         f"POST /files HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type}\r\n"
         "Content-Length: 1000\r\n\r\n".encode(),
     )
 
-    assert answer.status in (400, 415)
-    assert answer.json()["detail"]
+    assert response.status in (400, 415)
+    assert response.json()["detail"]
 
 
 def test_a_form_that_turns_bad_stores_nothing_of_it(taker: RunningServer) -> None:
@@ -248,9 +248,9 @@ def test_a_form_that_turns_bad_stores_nothing_of_it(taker: RunningServer) -> Non
         + b"\r\nContent-Type: text/plain\r\n\r\nx\r\n"
         + f"--{BOUNDARY}--\r\n".encode()
     )
-    answer = send(taker, bad)
+    response = send(taker, bad)
 
-    assert (answer.status, answer.code) == (400, "bad-form")
+    assert (response.status, response.code) == (400, "bad-form")
     assert taker.stored() == before
     assert taker.drafts() == []
 
@@ -273,11 +273,11 @@ def test_folders_from_a_browser_are_kept_in_the_key(ways: Mapping[str, Way], nam
 
 
 def test_a_name_in_the_query_keeps_its_folders(taker: RunningServer) -> None:
-    answer = talk(
+    response = talk(
         taker.port, head("POST", "/files?name=album/%C3%BC/x.txt", "Content-Length: 1") + b"1"
     )
 
-    (entry,) = answer.json()["files"]
+    (entry,) = response.json()["files"]
     assert (entry["key"].partition("/")[2], entry["filename"]) == ("album/ü/x.txt", "x.txt")
 
 

@@ -51,7 +51,7 @@ def test_a_raw_put_is_passed_on_unchanged(relay: Relay, data: bytes) -> None:
     """Method, key, type, length and bytes; the response has the backend's status, body and
     Location.
     """
-    answer = requests.put(f"{relay.server.url}/files/a/b%20c.pdf", data=data, timeout=20)
+    response = requests.put(f"{relay.server.url}/files/a/b%20c.pdf", data=data, timeout=20)
 
     assert (relay.last.method, relay.last.target, relay.last.body) == (
         "PUT",
@@ -63,13 +63,13 @@ def test_a_raw_put_is_passed_on_unchanged(relay: Relay, data: bytes) -> None:
         "content-disposition": 'attachment; filename="b c.pdf"',
         "content-length": str(len(data)),
     }
-    assert (answer.status_code, answer.content) == (201, b'{"ok": true}')
+    assert (response.status_code, response.content) == (201, b'{"ok": true}')
     assert (
-        answer.headers["Location"] == f"{relay.peer.url}/files/7"
+        response.headers["Location"] == f"{relay.peer.url}/files/7"
     )  # absolute: relative to that server
-    assert answer.headers["Content-Type"] == "application/json"
-    assert answer.headers["Via"] == "1.1 sluiceway"
-    assert answer.headers["Upload-Id"]
+    assert response.headers["Content-Type"] == "application/json"
+    assert response.headers["Via"] == "1.1 sluiceway"
+    assert response.headers["Upload-Id"]
 
 
 @pytest.mark.parametrize(
@@ -86,12 +86,12 @@ def test_a_raw_body_without_length_gets_one_when_it_is_small(
 ) -> None:
     """A chunked body goes on with a Content-Length if it ends early, else in chunks."""
     fields = ["Transfer-Encoding: chunked", "Content-Type: text/csv"]
-    answer = talk(
+    response = talk(
         relay.server.port,
         head("POST", "/files?name=%C3%BCber.csv", *fields) + chunked(data, 100_000),
     )
 
-    assert (answer.status, relay.last.method, relay.last.target, relay.last.body) == (
+    assert (response.status, relay.last.method, relay.last.target, relay.last.body) == (
         201,
         "POST",
         "/files",
@@ -115,9 +115,9 @@ def test_a_form_is_passed_on_as_a_form_of_known_length(relay: Relay, data: bytes
         "Content-Type: text/x-own\r\n\r\n"
     ).encode()
     body += data + f"\r\n--{BOUNDARY}--\r\n".encode()
-    answer = talk(relay.server.port, form_head(len(body)) + body)
+    response = talk(relay.server.port, form_head(len(body)) + body)
 
-    assert (answer.status, relay.last.method, relay.last.target) == (201, "POST", "/files")
+    assert (response.status, relay.last.method, relay.last.target) == (201, "POST", "/files")
     assert parts(relay.last) == [
         'Content-Disposition: form-data; name="tïtle"\r\n\r\na b\r\nc'.encode(),
         'Content-Disposition: form-data; name="up[]"; filename="grün _.txt"\r\n'.encode()
@@ -151,10 +151,10 @@ def test_fields_behind_a_small_file_are_passed_on(relay: Relay) -> None:
 def test_a_field_behind_a_large_file_is_refused(relay: Relay) -> None:
     """400 that says what to do, and the backend gets no complete request."""
     before, body = len(relay.peer.seen), form_body(("f", "a.bin", BIG), ("after", None, b"2"))
-    answer = talk(relay.server.port, form_head(len(body)) + body)
+    response = talk(relay.server.port, form_head(len(body)) + body)
 
-    assert (answer.status, answer.code) == (400, "bad-form")
-    assert "before the file" in answer.json()["detail"]
+    assert (response.status, response.code) == (400, "bad-form")
+    assert "before the file" in response.json()["detail"]
     eventually(lambda: "--relay-chunked" in relay.server.log(), "the log names the option")
     assert all(cut_off(exchange) for exchange in relay.peer.seen[before:])
 
@@ -165,18 +165,18 @@ def test_several_small_files_become_several_requests(relay: Relay) -> None:
     body = form_body(
         ("t", None, b"v"), ("f", "a.bin", b"first"), ("g", "b.bin", b""), ("f", "c.bin", BIG)
     )
-    answer = talk(relay.server.port, form_head(len(body)) + body)
+    response = talk(relay.server.port, form_head(len(body)) + body)
 
-    assert answer.status == 201
-    assert [file["url"] for file in answer.json()["files"]] == [f"{relay.peer.url}/files/7"] * 3
+    assert response.status == 201
+    assert [file["url"] for file in response.json()["files"]] == [f"{relay.peer.url}/files/7"] * 3
     assert [
-        (file["filename"], file["size"], file["status"]) for file in answer.json()["files"]
+        (file["filename"], file["size"], file["status"]) for file in response.json()["files"]
     ] == [
         ("a.bin", 5, 201),
         ("b.bin", 0, 201),
         ("c.bin", len(BIG), 201),
     ]
-    assert answer.json()["fields"] == {"t": ["v"]}
+    assert response.json()["fields"] == {"t": ["v"]}
     passed = {
         exchange.body.partition(b'filename="')[2].partition(b'"')[0]: exchange
         for exchange in relay.peer.seen[before:]
@@ -191,8 +191,8 @@ def test_several_large_files_need_chunks(relay: Relay, gateway: Gateway) -> None
     """Without --relay-chunked 400 and no complete request; with it both arrive."""
     body = form_body(("f", "a.bin", BIG), ("f", "b.bin", BIG[::-1]), ("after", None, b"2"))
     before = len(relay.peer.seen)
-    answer = talk(relay.server.port, form_head(len(body)) + body)
-    assert (answer.status, answer.code) == (400, "bad-form")
+    response = talk(relay.server.port, form_head(len(body)) + body)
+    assert (response.status, response.code) == (400, "bad-form")
     assert all(cut_off(exchange) for exchange in relay.peer.seen[before:])
 
     server, before = gateway(f"{relay.peer.url}/files", "--relay-chunked"), len(relay.peer.seen)
@@ -253,12 +253,12 @@ def test_a_raw_body_can_be_passed_on_as_a_form(relay: Relay, gateway: Gateway, s
         "n=2",
     )
     framing = f"Content-Length: {len(BIG)}" if sized else "Transfer-Encoding: chunked"
-    answer = talk(
+    response = talk(
         server.port,
         head("PUT", "/files/x/%E2%82%AC.txt", framing) + (BIG if sized else chunked(BIG, 50_000)),
     )
 
-    assert (answer.status, relay.last.method, relay.last.target) == (201, "POST", "/api")
+    assert (response.status, relay.last.method, relay.last.target) == (201, "POST", "/api")
     assert parts(relay.last) == [
         'Content-Disposition: form-data; name="kind"\r\n\r\nböok=1'.encode(),
         b'Content-Disposition: form-data; name="n"\r\n\r\n2',
@@ -300,9 +300,9 @@ def test_digests_can_be_switched_off(relay: Relay, gateway: Gateway) -> None:
     """--digest none: the bytes are passed on without a digest."""
     server = gateway(f"{relay.peer.url}/files", "--digest", "none")
     body = form_body(("f", "a.bin", b"1"), ("f", "b.bin", b"2"))
-    answer = talk(server.port, form_head(len(body)) + body)
+    response = talk(server.port, form_head(len(body)) + body)
 
-    assert [file["sha-256"] for file in answer.json()["files"]] == [None, None]
+    assert [file["sha-256"] for file in response.json()["files"]] == [None, None]
 
 
 # URLs with values from clients
@@ -346,15 +346,15 @@ def test_a_value_stays_one_segment_of_the_url(
     """A value from the query or a field changes neither host nor path."""
     for way in ("query", "field"):
         if way == "query":
-            answer = requests.post(
+            response = requests.post(
                 f"{shelf.url}/files", params={"id": value, "name": "a.txt"}, data=b"d", timeout=10
             )
         else:
-            answer = requests.post(
+            response = requests.post(
                 f"{shelf.url}/files", data={"id": value}, files={"f": ("a.txt", b"d")}, timeout=10
             )
 
-        assert answer.status_code == 201
+        assert response.status_code == 201
         assert relay.last.target == f"/books/{HOSTILE[value]}/k-a.txt?as=a.txt"
 
 
@@ -384,10 +384,10 @@ def test_a_value_that_cannot_be_a_segment_is_refused(
     sent.
     """
     before = len(relay.peer.seen)
-    answer = requests.post(f"{shelf.url}/files", params={"id": value}, data=b"d", timeout=10)
+    response = requests.post(f"{shelf.url}/files", params={"id": value}, data=b"d", timeout=10)
 
-    assert (answer.status_code, answer.json()["code"]) == (400, "bad-form")
-    assert "'id'" in answer.json()["detail"]
+    assert (response.status_code, response.json()["code"]) == (400, "bad-form")
+    assert "'id'" in response.json()["detail"]
     assert len(relay.peer.seen) == before
 
 
@@ -397,9 +397,9 @@ def test_a_missing_value_is_refused_before_the_body(relay: Relay, gateway: Gatew
     before = len(relay.peer.seen)
     with Wire(server.port) as wire:
         wire.send(head("PUT", "/files/a", "Content-Length: 5", "Expect: 100-continue"))
-        answer = wire.answer()
-    assert (answer.status, answer.code, answer.interim) == (400, "bad-form", [])
-    assert "?book=" in answer.json()["detail"]
+        response = wire.answer()
+    assert (response.status, response.code, response.interim) == (400, "bad-form", [])
+    assert "?book=" in response.json()["detail"]
     assert len(relay.peer.seen) == before
 
     late = form_body(("f", "a.bin", b"small"), ("book", None, b"7"))
@@ -413,19 +413,19 @@ def test_a_keys_slashes_are_kept_and_its_names_have_precedence(
     relay: Relay, shelf: RunningServer
 ) -> None:
     """{key} keeps its segments; a client's ?key= or ?filename= is ignored."""
-    answer = requests.put(
+    response = requests.put(
         f"{shelf.url}/files/a/b%3Fc/d.txt?id=1&key=evil&filename=evil", data=b"d", timeout=10
     )
 
-    assert answer.status_code == 201
+    assert response.status_code == 201
     assert relay.last.target == "/books/1/a/b%3Fc/d.txt?as=d.txt"
 
 
 def test_without_a_value_the_id_is_the_upload_id(relay: Relay, shelf: RunningServer) -> None:
     """{id} is then the id by which the upload can be watched."""
-    answer = requests.put(f"{shelf.url}/files/a", data=b"d", timeout=10)
+    response = requests.put(f"{shelf.url}/files/a", data=b"d", timeout=10)
 
-    assert relay.last.target == f"/books/{answer.headers['Upload-Id']}/a?as=a"
+    assert relay.last.target == f"/books/{response.headers['Upload-Id']}/a?as=a"
 
 
 # Preconditions
@@ -466,11 +466,11 @@ def test_a_precondition_is_refused_where_a_put_becomes_a_post(
 ) -> None:
     """A POST to a collection asks another question."""
     server, before = gateway(f"{relay.peer.url}/files", *option), len(relay.peer.seen)
-    answer = talk(
+    response = talk(
         server.port, head("PUT", "/files/a", "Content-Length: 1", "If-None-Match: *") + b"x"
     )
 
-    assert answer.status == 400
+    assert response.status == 400
     assert len(relay.peer.seen) == before
 
 
@@ -488,8 +488,8 @@ def test_a_too_large_body_never_completes_at_the_backend(relay: Relay, gateway: 
 
     with Wire(server.port) as wire:
         wire.send(head("PUT", "/files/a", "Transfer-Encoding: chunked") + chunk(BIG))
-        answer = wire.answer()
-    assert (answer.status, answer.code) == (413, "too-large")
+        response = wire.answer()
+    assert (response.status, response.code) == (413, "too-large")
     assert all(cut_off(exchange) for exchange in relay.peer.seen[before:])
 
 
@@ -503,13 +503,13 @@ def test_a_body_with_a_wrong_digest_never_completes_at_the_backend(
     chunked_field = "Transfer-Encoding: chunked"
     framing_field = f"Content-Length: {size}" if framing == "length" else chunked_field
     digest = "Repr-Digest: sha-256=:RK/5qy6MXBSVnWgjSz6iuSuFcGnTrM0t3RdM6TZq8lo=:"
-    answer = talk(
+    response = talk(
         relay.server.port,
         head("PUT", "/files/a", framing_field, digest)
         + (data if framing == "length" else chunked(data, 100_000)),
     )
 
-    assert (answer.status, answer.code) == (400, "digest-mismatch")
+    assert (response.status, response.code) == (400, "digest-mismatch")
     assert all(cut_off(exchange) for exchange in relay.peer.seen[before:])
 
 

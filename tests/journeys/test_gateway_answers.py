@@ -139,8 +139,8 @@ PLACES: dict[str, object] = {
 def act(exchange: Exchange) -> None:
     place = exchange.target.partition("?")[0]
     where = exchange.target.partition("?")[2]
-    answer = moved(307, where) if place == "/go" else PLACES.get(place, take)
-    answer(exchange)  # type: ignore[operator]
+    response = moved(307, where) if place == "/go" else PLACES.get(place, take)
+    response(exchange)  # type: ignore[operator]
 
 
 @pytest.fixture(scope="module")
@@ -172,11 +172,11 @@ def put(server: RunningServer, place: str, data: bytes = b"data") -> requests.Re
     return requests.put(f"{server.url}/files{place}", data=data, timeout=20)
 
 
-def only_the_operator_reads(server: RunningServer, answer: requests.Response, what: str) -> None:
+def only_the_operator_reads(server: RunningServer, response: requests.Response, what: str) -> None:
     """The log has it; the client gets neither the backend's address nor its text."""
     eventually(lambda: what in server.log(), "the log has it")
-    assert "127.0.0.1" not in answer.text
-    assert what not in answer.json()["detail"]
+    assert "127.0.0.1" not in response.text
+    assert what not in response.json()["detail"]
 
 
 # Headers and bodies
@@ -184,22 +184,22 @@ def only_the_operator_reads(server: RunningServer, answer: requests.Response, wh
 
 def test_safe_headers_are_passed_on(server: RunningServer) -> None:
     """Status, type, validators and the backend's own fields are unchanged."""
-    answer = put(server, "/safe")
+    response = put(server, "/safe")
 
-    assert (answer.status_code, answer.content) == (201, b'{"id": 7}')
-    assert {name: answer.headers.get(name) for name in SAFE} == SAFE
+    assert (response.status_code, response.content) == (201, b'{"id": 7}')
+    assert {name: response.headers.get(name) for name in SAFE} == SAFE
 
 
 def test_dangerous_headers_are_dropped(server: RunningServer) -> None:
     """Nothing about this origin for a browser, no order to a proxy, nothing of the backend's
     connection.
     """
-    answer = put(server, "/dangerous")
+    response = put(server, "/dangerous")
 
-    assert answer.status_code == 200
-    through = {name for name, value in DANGEROUS.items() if answer.headers.get(name) == value}
+    assert response.status_code == 200
+    through = {name for name, value in DANGEROUS.items() if response.headers.get(name) == value}
     assert through == set()
-    names = {name.lower() for name in answer.headers}
+    names = {name.lower() for name in response.headers}
     assert names <= {
         *("content-length", "content-type", "date", "upload-id", "server-timing", "via"),
         *("cache-control", "x-content-type-options", "content-security-policy"),
@@ -211,12 +211,12 @@ def test_an_html_response_is_inert(server: RunningServer) -> None:
     """A backend's error page may repeat what clients sent; no script of it runs under our
     origin.
     """
-    answer = put(server, "/html")
+    response = put(server, "/html")
 
-    assert (answer.status_code, answer.content) == (422, HTML)
-    assert answer.headers["Content-Security-Policy"] == "sandbox; default-src 'none'"
-    assert answer.headers["X-Content-Type-Options"] == "nosniff"
-    assert answer.headers["Cache-Control"] == "no-store"
+    assert (response.status_code, response.content) == (422, HTML)
+    assert response.headers["Content-Security-Policy"] == "sandbox; default-src 'none'"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert response.headers["Cache-Control"] == "no-store"
 
 
 def test_a_response_without_a_body(server: RunningServer) -> None:
@@ -224,37 +224,37 @@ def test_a_response_without_a_body(server: RunningServer) -> None:
     with Wire(server.port) as wire:
         for _ in range(2):
             wire.send(head("PUT", "/files/nothing", "Content-Length: 4") + b"data")
-            answer = wire.answer()
-            assert (answer.status, answer.body) == (204, b"")
-            assert "content-length" not in answer.headers
+            response = wire.answer()
+            assert (response.status, response.body) == (204, b"")
+            assert "content-length" not in response.headers
 
 
 def test_a_large_response_is_passed_on_and_a_huge_one_becomes_a_note(server: RunningServer) -> None:
     """Up to 1 MiB is passed on; for more the client gets our own JSON with a note."""
     assert put(server, "/big").content == noise(900_000)
 
-    answer = put(server, "/huge")
-    assert (answer.status_code, answer.json()["files"][0]["size"]) == (201, 4)
-    assert "too long" in answer.json()["files"][0]["notes"][0]
+    response = put(server, "/huge")
+    assert (response.status_code, response.json()["files"][0]["size"]) == (201, 4)
+    assert "too long" in response.json()["files"][0]["notes"][0]
     refused = put(server, "/hugely-refused")
     assert (refused.status_code, refused.content) == (409, b"")
 
 
 def test_references_are_made_absolute(server: RunningServer, peer: Peer) -> None:
     """Relative ones are relative to the backend; other schemes than http(s) are dropped."""
-    answer = put(server, "/relative")
-    assert answer.headers["Location"] == f"{peer.url}/books/7?x=1"
-    assert answer.headers["Content-Location"] == "http://other.example/b"
+    response = put(server, "/relative")
+    assert response.headers["Location"] == f"{peer.url}/books/7?x=1"
+    assert response.headers["Content-Location"] == "http://other.example/b"
     assert "Location" not in put(server, "/elsewhere").headers
 
 
 @pytest.mark.parametrize("status", ["101", "304", "600", "999"])
 def test_an_impossible_status_is_a_bad_gateway(server: RunningServer, status: str) -> None:
     """502: no client could make sense of such a status from us."""
-    answer = put(server, f"/{status}")
+    response = put(server, f"/{status}")
 
-    assert (answer.status_code, answer.json()["code"]) == (502, "peer-failed")
-    only_the_operator_reads(server, answer, f"answered {status}")
+    assert (response.status_code, response.json()["code"]) == (502, "peer-failed")
+    only_the_operator_reads(server, response, f"answered {status}")
 
 
 # Redirects
@@ -277,31 +277,31 @@ def test_a_redirect_that_cannot_be_followed_is_a_bad_gateway(
     asking: RunningServer, place: str
 ) -> None:
     """A loop, another protocol, no Location, a page: 502, and the log names the target."""
-    answer = put(asking, place)
+    response = put(asking, place)
 
-    assert (answer.status_code, answer.json()["code"]) == (502, "peer-failed")
-    only_the_operator_reads(asking, answer, place)
+    assert (response.status_code, response.json()["code"]) == (502, "peer-failed")
+    only_the_operator_reads(asking, response, place)
 
 
 def test_a_redirect_after_the_body_is_not_followed(server: RunningServer, peer: Peer) -> None:
     """The bytes cannot be sent twice: 502, and the log names the URL to use."""
     before = len(peer.seen)
-    answer = put(server, "/307", noise(300_000))
+    response = put(server, "/307", noise(300_000))
 
-    assert (answer.status_code, answer.json()["code"]) == (502, "peer-failed")
-    only_the_operator_reads(server, answer, f"{peer.url}/taken")
+    assert (response.status_code, response.json()["code"]) == (502, "peer-failed")
+    only_the_operator_reads(server, response, f"{peer.url}/taken")
     assert [exchange.target for exchange in peer.seen[before:]] == ["/307"]
-    answer = put(server, "/302")
-    assert (answer.status_code, answer.json()["code"]) == (502, "peer-failed")
-    only_the_operator_reads(server, answer, "with a 302")
+    response = put(server, "/302")
+    assert (response.status_code, response.json()["code"]) == (502, "peer-failed")
+    only_the_operator_reads(server, response, "with a 302")
 
 
 def test_a_see_other_after_the_body_is_followed_once(server: RunningServer, peer: Peer) -> None:
     """303 (RFC 9110 15.4.4): that URL is requested once, and its status counts."""
     before = len(peer.seen)
-    answer = put(server, "/303", b"data")
+    response = put(server, "/303", b"data")
 
-    assert (answer.status_code, answer.content) == (201, b'{"ok": true}')
+    assert (response.status_code, response.content) == (201, b'{"ok": true}')
     assert [(exchange.method, exchange.target) for exchange in peer.seen[before:]] == [
         ("PUT", "/303"),
         ("GET", "/done"),
@@ -357,7 +357,7 @@ def test_secrets_are_sent_to_the_backend_only(peer: Peer, gateway: Gateway) -> N
 
         for secret in ("s3cret", base64.b64encode(b"me:s3cret-password").decode()):
             assert secret not in server.log()
-            assert all(secret not in f"{answer.headers}{answer.text}" for answer in answers)
+            assert all(secret not in f"{response.headers}{response.text}" for response in answers)
             assert secret not in f"{other.headers}{other.body!r}"
 
 

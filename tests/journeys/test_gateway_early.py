@@ -76,8 +76,8 @@ def test_curl_reads_the_early_answer(refusing: Refusing, tmp_path: Path, more: l
 
 def test_requests_reads_the_early_answer(refusing: Refusing) -> None:
     """This library reads the response only when it has sent everything or cannot send any more."""
-    answer = requests.put(f"{refusing.server.url}/files/a", data=LARGE, timeout=20)
-    assert (answer.status_code, answer.text) == (413, "no: 413")
+    response = requests.put(f"{refusing.server.url}/files/a", data=LARGE, timeout=20)
+    assert (response.status_code, response.text) == (413, "no: 413")
 
 
 AIOHTTP = """
@@ -124,12 +124,12 @@ def test_a_client_that_pauses_gets_the_refusal_at_once(refusing: Refusing, begin
     with Wire(refusing.server.port) as wire:
         began = time.monotonic()
         wire.send(BEGINNINGS[beginning])
-        answer = wire.answer()
+        response = wire.answer()
         assert time.monotonic() - began < SOON
 
-    assert (answer.status, answer.body) == (413, b"no: 413")
-    assert answer.headers["connection"] == "close"
-    assert answer.headers["server-timing"].count("dur=") >= 3
+    assert (response.status, response.body) == (413, b"no: 413")
+    assert response.headers["connection"] == "close"
+    assert response.headers["server-timing"].count("dur=") >= 3
 
 
 def test_a_client_that_pauses_learns_at_once_that_the_backend_died(gateway: Gateway) -> None:
@@ -137,10 +137,10 @@ def test_a_client_that_pauses_learns_at_once_that_the_backend_died(gateway: Gate
     with Peer(lambda exchange: exchange.reset()) as peer, Wire(gateway(peer.url).port) as wire:
         began = time.monotonic()
         wire.send(BEGINNINGS["length"])
-        answer = wire.answer()
+        response = wire.answer()
         assert time.monotonic() - began < SOON
 
-    assert (answer.status, answer.code) == (502, "peer-failed")
+    assert (response.status, response.code) == (502, "peer-failed")
 
 
 # Expect, end to end
@@ -172,9 +172,9 @@ def test_the_100_comes_after_the_backends(gateway: Gateway, way: str) -> None:
         peer.seen[0].go.set()
         assert wire.interim() == 100
         wire.send(body)
-        answer = wire.answer()
+        response = wire.answer()
 
-        assert (answer.status, answer.interim) == (201, [])
+        assert (response.status, response.interim) == (201, [])
         assert peer.seen[0].body == b"hello"
 
 
@@ -186,10 +186,13 @@ def test_the_backends_refusal_comes_instead_of_a_100(gateway: Gateway, status: i
         for request_head, _ in WAYS.values():
             with Wire(server.port) as wire:
                 wire.send(request_head)
-                answer = wire.answer()
+                response = wire.answer()
 
-            assert (answer.status, answer.body, answer.interim) == (status, b"no", [])
-            assert (answer.headers["connection"], answer.headers["retry-after"]) == ("close", "9")
+            assert (response.status, response.body, response.interim) == (status, b"no", [])
+            assert (response.headers["connection"], response.headers["retry-after"]) == (
+                "close",
+                "9",
+            )
         assert all(exchange.body == b"" for exchange in peer.seen)
 
 
@@ -203,9 +206,9 @@ def test_a_form_asks_the_backend_before_its_file(gateway: Gateway) -> None:
         assert wire.silent(0.3)
         assert peer.seen[0].body == b""
         peer.seen[0].go.set()
-        answer = wire.answer()
+        response = wire.answer()
 
-        assert answer.status == 201
+        assert response.status == 201
         assert peer.seen[0].headers["content-length"] == str(len(peer.seen[0].body))
 
 
@@ -214,8 +217,8 @@ def test_without_the_option_the_backend_is_not_asked(refusing: Refusing) -> None
     before = len(refusing.peer.seen)
     with Wire(refusing.server.port) as wire:
         wire.send(head("PUT", "/files/a", "Content-Length: 5", EXPECT))
-        answer = wire.answer()
+        response = wire.answer()
 
-    assert (answer.status, answer.body) == (413, b"no: 413")
+    assert (response.status, response.body) == (413, b"no: 413")
     assert len(refusing.peer.seen) == before + 1
     assert "expect" not in refusing.peer.seen[-1].headers

@@ -53,9 +53,9 @@ def test_fields_are_passed_on_in_utf_8(passing: Passing) -> None:
         + b'"f"; filename="gr\xf6\xdfe \x80.csv"\r\n'
         + b"Content-Type: text/csv; charset=windows-1252\r\n\r\n\x80",
     )
-    answer = talk(server.port, form_head(len(body)) + body)
+    response = talk(server.port, form_head(len(body)) + body)
 
-    assert answer.status == 201
+    assert response.status == 201
     first, price, text, file = parts(peer.seen[-1])
     assert first.endswith(b"\r\n\r\nUTF-8")
     assert price.endswith("\r\n\r\n5 €".encode())
@@ -77,9 +77,9 @@ def test_repeated_fields_of_many_files_are_bounded(passing: Passing, fields_firs
     files = [("f", f"{number}.txt", b"1") for number in range(200)]
     before = len(peer.seen)
     body = form_body(*((*fields, *files) if fields_first else (*files, *fields)))
-    answer = talk(server.port, form_head(len(body)) + body)
+    response = talk(server.port, form_head(len(body)) + body)
 
-    assert (answer.status, answer.json()["code"], answer.json()["limit"]) == (
+    assert (response.status, response.json()["code"], response.json()["limit"]) == (
         413,
         "too-large",
         MOST_REPEATED,
@@ -94,9 +94,9 @@ def test_usual_forms_of_many_files_are_passed_on(passing: Passing) -> None:
     body = form_body(
         ("title", None, b"Holidays"), *(("f", f"{number}.txt", b"1") for number in range(200))
     )
-    answer = talk(server.port, form_head(len(body)) + body)
+    response = talk(server.port, form_head(len(body)) + body)
 
-    assert answer.status == 201
+    assert response.status == 201
     assert len(peer.seen) - before == 200
 
 

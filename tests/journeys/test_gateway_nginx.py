@@ -87,15 +87,15 @@ def test_no_value_leaves_its_segment_behind_a_server_that_decodes(behind: Behind
     with requests.Session() as session:
         for value in values:
             before = len(behind.peer.seen)
-            answer = session.post(
+            response = session.post(
                 f"{behind.server.url}/files", params={"id": value}, data=b"d", timeout=10
             )
 
-            if answer.status_code == 400:
-                assert answer.json()["code"] == "bad-form", value
+            if response.status_code == 400:
+                assert response.json()["code"] == "bad-form", value
                 assert len(behind.peer.seen) == before, value
             else:
-                assert answer.status_code == 201, (value, answer.text)
+                assert response.status_code == 201, (value, response.text)
                 target = behind.peer.seen[-1].target
                 assert target.startswith("/books/"), (value, target)
                 assert target.endswith("/file"), (value, target)

@@ -64,8 +64,8 @@ class Watch:
         decoder, headers = EventStreamDecoder(), {"Accept": "text/event-stream"}
         with requests.get(
             f"{server.url}/uploads/{upload}", headers=headers, stream=True, timeout=30
-        ) as answer:
-            for data in answer.iter_content(None):
+        ) as response:
+            for data in response.iter_content(None):
                 read = backend.read
                 self.seen += [
                     (event.event, json.loads(event.data), read) for event in decoder.feed(data)
@@ -98,10 +98,10 @@ def test_progress_follows_the_backend(
         server, upload, watch = gateway(backend.program.url), fresh(), Watch()
         listening = threading.Thread(target=watch.listen, args=(server, upload, backend))
         listening.start()
-        answer = send(server, way, upload)
+        response = send(server, way, upload)
         listening.join(20)
 
-    assert (answer.status, answer.body) == (201, b"ok")
+    assert (response.status, response.body) == (201, b"ok")
     running = [
         (event, read)
         for _, event, read in watch.seen
@@ -130,8 +130,8 @@ def test_progress_stops_while_the_backend_is_stopped(gateway: Gateway, tmp_path:
     """Stopped by a signal: a second later our counter stands too, and both continue together."""
     with throttled(tmp_path, SPEED) as backend, ExitStack() as stack:
         server, upload = gateway(backend.program.url), fresh()
-        answers: list[Answer] = []
-        sending = threading.Thread(target=lambda: answers.append(send(server, raw, upload)))
+        responses: list[Answer] = []
+        sending = threading.Thread(target=lambda: responses.append(send(server, raw, upload)))
         sending.start()
         stack.callback(sending.join, 30)
         stack.callback(os.kill, backend.program.pid, signal.SIGCONT)
@@ -151,15 +151,15 @@ def test_progress_stops_while_the_backend_is_stopped(gateway: Gateway, tmp_path:
         )
         sending.join(30)
 
-    assert answers[0].status == 201
+    assert responses[0].status == 201
 
 
 # Where the time went
 
 
-def timing(answer: Answer) -> dict[str, float]:
+def timing(response: Answer) -> dict[str, float]:
     """Seconds by stage, from the header."""
-    pieces = [piece.partition(";dur=") for piece in answer.headers["server-timing"].split(", ")]
+    pieces = [piece.partition(";dur=") for piece in response.headers["server-timing"].split(", ")]
     return {name: float(value) / 1000 for name, _, value in pieces}
 
 
@@ -196,16 +196,16 @@ def test_stages_name_the_slow_side(gateway: Gateway, tmp_path: Path, who: str) -
         server = gateway(backend.program.url)
         for _ in range(TRIES):
             began = time.perf_counter()
-            answer = act(server)
+            response = act(server)
             wall = time.perf_counter() - began
-            spent = timing(answer)
+            spent = timing(response)
             total = spent.pop("total")
             if abs(total - wall) <= 0.02 * wall + 0.01:  # a busy machine: 10 ms to connect
                 break
         else:
             pytest.fail(f"{wall:.3f} s by the client, {total:.3f} by the gateway: {spent}")
 
-    assert answer.status == 201
+    assert response.status == 201
     assert total == pytest.approx(sum(spent.values()), abs=0.001)
     assert max(spent, key=lambda stage: spent[stage]) == stage
     server.stop()
@@ -221,9 +221,9 @@ def test_the_json_of_several_files_has_the_verdict(gateway: Gateway, tmp_path: P
         server = gateway(backend.program.url)
         with Wire(server.port) as wire:
             wire.send(form_head(len(body)) + body)
-            answer = wire.answer()
+            response = wire.answer()
 
-    report = answer.json()
-    assert answer.status == 201
+    report = response.json()
+    assert response.status == 201
     assert report["seconds"] == pytest.approx(sum(report["stages"].values()), abs=0.001)
     assert report["verdict"].endswith("% backend")

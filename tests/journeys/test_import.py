@@ -41,8 +41,8 @@ def order(server: RunningServer, url: str, upload: str = "", **more: Any) -> req
 
 def look(server: RunningServer, upload: str) -> dict[str, Any]:
     """Returns the snapshot of an upload; {} while it is unknown."""
-    answer = requests.get(f"{server.url}/uploads/{upload}", timeout=10)
-    return dict(answer.json()) if answer.ok else {}
+    response = requests.get(f"{server.url}/uploads/{upload}", timeout=10)
+    return dict(response.json()) if response.ok else {}
 
 
 def raw_order(url: str, upload: str = "") -> bytes:
@@ -61,25 +61,25 @@ def nothing_new(server: RunningServer, before: dict[str, int]) -> None:
 
 
 def test_a_remote_file_is_stored_like_an_upload(server: RunningServer) -> None:
-    """The same answer, the same object: bytes, name, type, digest; Location and ETag lead to it."""
+    """The same response and object: bytes, name, type, digest; Location and ETag lead to it."""
     more = {
         "Content-Type": "Text/CSV; charset=utf-8",
         "Content-Disposition": "attachment; filename*=UTF-8''b%C3%BCcher.csv",
     }
     with Peer(ranged(DATA, **more), REMOTE) as peer:
-        answer = order(server, peer.url + "/download.php?id=7")
+        response = order(server, peer.url + "/download.php?id=7")
 
-    assert answer.status_code == 201, answer.text
-    (entry,) = answer.json()["files"]
+    assert response.status_code == 201, response.text
+    (entry,) = response.json()["files"]
     assert (entry["filename"], entry["type"], entry["size"]) == (
         "bücher.csv",
         "text/csv; charset=utf-8",
         len(DATA),
     )
     assert entry["sha-256"] == hashlib.sha256(DATA).hexdigest()
-    assert answer.headers["Location"] == entry["url"]
-    assert answer.headers["ETag"] == f'"{entry["etag"]}"'
-    assert set(answer.json()["stages"]) >= {"wait-for-source", "destination"}
+    assert response.headers["Location"] == entry["url"]
+    assert response.headers["ETag"] == f'"{entry["etag"]}"'
+    assert set(response.json()["stages"]) >= {"wait-for-source", "destination"}
     assert requests.get(server.url + entry["url"], timeout=10).content == DATA
     assert server.drafts() == []
     assert (peer.seen[0].method, peer.seen[0].target) == ("GET", "/download.php?id=7")
@@ -230,9 +230,9 @@ def test_a_truncated_answer_is_not_stored(known: bool, how: str, server: Running
     """A part is never stored as the whole: 502, and the snapshot has the reason."""
     before, upload = server.stored(), f"import-broken-{how}-{known}-123456"
     with Peer(broken(known, how), REMOTE) as peer:
-        answer = order(server, peer.url, upload)
+        response = order(server, peer.url, upload)
 
-    assert (answer.status_code, answer.json()["code"]) == (502, "peer-failed")
+    assert (response.status_code, response.json()["code"]) == (502, "peer-failed")
     snapshot = look(server, upload)
     assert (snapshot["state"], snapshot["code"]) == ("failed", "peer-failed")
     nothing_new(server, before)
@@ -263,11 +263,11 @@ def test_answers_that_are_not_the_file_are_not_stored(lie: str, server: RunningS
         exchange.send(body)
 
     with Peer(act, REMOTE) as peer:
-        answer = order(server, peer.url, upload)
+        response = order(server, peer.url, upload)
 
-    assert (answer.status_code, answer.json()["code"]) == (502, "peer-failed")
-    assert answer.json().get("answered") == (None if status == 200 else status)
-    assert "www-authenticate" not in answer.headers
+    assert (response.status_code, response.json()["code"]) == (502, "peer-failed")
+    assert response.json().get("answered") == (None if status == 200 else status)
+    assert "www-authenticate" not in response.headers
     assert look(server, upload)["state"] == "failed"
     nothing_new(server, before)
 
@@ -278,9 +278,9 @@ def test_a_right_digest_is_accepted(server: RunningServer) -> None:
     with Peer(
         lambda exchange: exchange.reply(200, {"Repr-Digest": digests}, b"abc"), REMOTE
     ) as peer:
-        answer = order(server, peer.url)
+        response = order(server, peer.url)
 
-    assert answer.status_code == 201
+    assert response.status_code == 201
     assert "sha-256" in peer.seen[0].headers["want-repr-digest"]
 
 
@@ -294,10 +294,10 @@ def test_a_file_above_the_limit_is_refused_in_advance(fetcher: Fetcher) -> None:
         left.append(exchange.recv())
 
     with Peer(act, REMOTE) as peer:
-        answer = order(server, peer.url)
+        response = order(server, peer.url)
         eventually(lambda: left == [b""], "the remote server is left")
 
-    assert (answer.status_code, answer.json()["code"], answer.json()["limit"]) == (
+    assert (response.status_code, response.json()["code"], response.json()["limit"]) == (
         413,
         "too-large",
         1000,
@@ -319,10 +319,10 @@ def test_an_endless_file_is_given_up_at_the_limit(fetcher: Fetcher) -> None:
             ended.append(True)
 
     with Peer(act, REMOTE) as peer:
-        answer = order(server, peer.url)
+        response = order(server, peer.url)
         eventually(lambda: ended, "the remote server is left")
 
-    assert (answer.status_code, answer.json()["code"]) == (413, "too-large")
+    assert (response.status_code, response.json()["code"]) == (413, "too-large")
     nothing_new(server, {})
 
 
@@ -337,9 +337,9 @@ def test_a_too_slow_import_is_given_up(fetcher: Fetcher) -> None:
             time.sleep(0.05)
 
     with Peer(act, REMOTE) as peer:
-        answer = order(server, peer.url)
+        response = order(server, peer.url)
 
-    assert (answer.status_code, answer.json()["code"]) == (504, "peer-timeout")
+    assert (response.status_code, response.json()["code"]) == (504, "peer-timeout")
     nothing_new(server, {})
 
 
@@ -376,16 +376,16 @@ def test_a_client_that_leaves_ends_the_import_at_once(how: str, server: RunningS
 def test_an_import_can_be_cancelled(server: RunningServer) -> None:
     """DELETE of the upload closes the remote connection; the client gets the reason."""
     left: list[float] = []
-    before, upload, answers = server.stored(), "import-cancel-1234567890", []
+    before, upload, responses = server.stored(), "import-cancel-1234567890", []
     with Peer(stalling(left), REMOTE) as peer:
-        sending = threading.Thread(target=lambda: answers.append(order(server, peer.url, upload)))
+        sending = threading.Thread(target=lambda: responses.append(order(server, peer.url, upload)))
         sending.start()
         eventually(lambda: look(server, upload).get("received", 0) == 100_000)
         assert requests.delete(f"{server.url}/uploads/{upload}", timeout=10).status_code == 204
         sending.join(20)
         eventually(lambda: left, "the remote server is left")
 
-    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [
+    assert [(response.status_code, response.json()["code"]) for response in responses] == [
         (499, "cancelled")
     ]
     nothing_new(server, before)
@@ -393,9 +393,9 @@ def test_an_import_can_be_cancelled(server: RunningServer) -> None:
 
 def test_an_import_can_be_cancelled_before_the_first_byte(server: RunningServer) -> None:
     """While the remote server has not even answered."""
-    upload, answers = "import-cancel-early-1234567890", []
+    upload, responses = "import-cancel-early-1234567890", []
     with Peer(lambda exchange: exchange.recv(), REMOTE) as peer:
-        sending = threading.Thread(target=lambda: answers.append(order(server, peer.url, upload)))
+        sending = threading.Thread(target=lambda: responses.append(order(server, peer.url, upload)))
         sending.start()
         eventually(lambda: peer.met.is_set() and look(server, upload))
         assert (
@@ -404,7 +404,7 @@ def test_an_import_can_be_cancelled_before_the_first_byte(server: RunningServer)
         assert requests.delete(f"{server.url}/uploads/{upload}", timeout=10).status_code == 204
         sending.join(20)
 
-    assert [answer.status_code for answer in answers] == [499]
+    assert [response.status_code for response in responses] == [499]
 
 
 def test_forbidden_urls_are_not_imported(server: RunningServer) -> None:
@@ -457,11 +457,11 @@ def test_a_taken_id_is_refused_before_anything_is_fetched(server: RunningServer)
 def test_an_invalid_import_request_is_a_400(body: bytes, server: RunningServer) -> None:
     """With the form it should have, and how JSON is stored as a file instead."""
     before = server.stored()
-    answer = requests.post(
+    response = requests.post(
         f"{server.url}/files", data=body, headers={"Content-Type": "application/json"}, timeout=10
     )
 
-    assert (answer.status_code, answer.json()["code"]) == (400, "bad-request")
+    assert (response.status_code, response.json()["code"]) == (400, "bad-request")
     nothing_new(server, before)
 
 
@@ -473,14 +473,14 @@ def test_an_import_request_is_short(known: bool, server: RunningServer) -> None:
         for size, status in ((65_536, 201), (65_537, 413)):
             body = frame[:-2] + b"n" * (size - len(frame)) + frame[-2:]
             data = body if known else iter([body])
-            answer = requests.post(
+            response = requests.post(
                 f"{server.url}/files",
                 data=data,
                 headers={"Content-Type": "application/json"},
                 timeout=10,
             )
 
-            assert answer.status_code == status, answer.text
+            assert response.status_code == status, response.text
 
 
 def test_an_import_request_with_a_wrong_digest_is_refused(server: RunningServer) -> None:
@@ -509,9 +509,9 @@ def test_json_with_a_name_is_a_file(
     """JSON with a name is a file to store."""
     body = b'{"url": "http://127.0.0.2:1/"}'
     headers = {"Content-Type": "application/json", **more}
-    answer = requests.post(f"{server.url}/files{query}", data=body, headers=headers, timeout=10)
+    response = requests.post(f"{server.url}/files{query}", data=body, headers=headers, timeout=10)
 
-    (entry,) = answer.json()["files"]
+    (entry,) = response.json()["files"]
     assert (entry["filename"], entry["type"], entry["size"]) == (
         "order.json",
         "application/json",
@@ -523,9 +523,9 @@ def test_an_import_request_is_never_stored_as_a_file(serve: Serve) -> None:
     """A server that does not fetch refuses; it does not store the JSON as the file."""
     plain = serve()
     with Peer(ranged(b"x"), REMOTE) as peer:
-        answer = order(plain, peer.url)
+        response = order(plain, peer.url)
 
-    assert (answer.status_code, answer.json()["code"], peer.seen) == (403, "forbidden", [])
+    assert (response.status_code, response.json()["code"], peer.seen) == (403, "forbidden", [])
     assert plain.stored() == {}
 
 
@@ -535,9 +535,9 @@ def test_an_invalid_import_request_is_never_stored_as_a_file(
 ) -> None:
     """A request with an empty member is still a request for an import."""
     plain = serve()
-    answer = order(plain, "http://127.0.0.2:1/", **more)
+    response = order(plain, "http://127.0.0.2:1/", **more)
 
-    assert (answer.status_code, answer.json()["code"], plain.stored()) == (403, "forbidden", {})
+    assert (response.status_code, response.json()["code"], plain.stored()) == (403, "forbidden", {})
 
 
 def test_an_import_streams_on_through_a_gateway(gateway: Gateway) -> None:
@@ -558,9 +558,9 @@ def test_an_import_streams_on_through_a_gateway(gateway: Gateway) -> None:
 
     with Peer(backend) as behind, Peer(source, REMOTE) as peer:
         server = gateway(f"{behind.url}/files", "--fetch-from", REMOTE, "--fetch-internal", REMOTE)
-        answer = order(server, peer.url + "/file.bin")
+        response = order(server, peer.url + "/file.bin")
 
-    assert (answer.status_code, answer.json()) == (201, {"ok": True})
+    assert (response.status_code, response.json()) == (201, {"ok": True})
     assert sent.is_set()
     assert behind.seen[0].body == DATA
     assert behind.seen[0].headers["content-length"] == str(len(DATA))
@@ -583,8 +583,8 @@ def test_memory_does_not_grow_with_the_file(serve: Serve, fetcher: Fetcher) -> N
         for size in (20_000_000, 200_000_000):
             with requests.get(
                 f"{server.url}/fetch?url={peer.url}/{size}", stream=True, timeout=30
-            ) as answer:
-                assert sum(len(piece) for piece in answer.iter_content(1 << 20)) == size
+            ) as response:
+                assert sum(len(piece) for piece in response.iter_content(1 << 20)) == size
             assert order(server, f"{peer.url}/{size}").status_code == 201
             peaks.append(MemoryMeter(server.pid).peak())
 

@@ -65,21 +65,21 @@ def test_an_encoded_object_is_served_as_it_is_stored(server: RunningServer) -> N
     stored bytes.
     """
     url = f"{server.url}/files/page"
-    answer = requests.get(url, timeout=30)
-    assert answer.content == PLAIN
-    assert answer.headers["Content-Encoding"] == "gzip"
-    assert answer.headers["Content-Length"] == str(len(PACKED))
-    assert answer.headers["Cache-Control"] == "public, max-age=3600"
-    assert answer.headers["Content-Language"] == "de"
-    assert answer.headers["Content-Disposition"] == 'attachment; filename="hello.html"'
-    assert answer.headers["Expires"] == "Thu, 01 Dec 2033 16:00:00 GMT"
+    response = requests.get(url, timeout=30)
+    assert response.content == PLAIN
+    assert response.headers["Content-Encoding"] == "gzip"
+    assert response.headers["Content-Length"] == str(len(PACKED))
+    assert response.headers["Cache-Control"] == "public, max-age=3600"
+    assert response.headers["Content-Language"] == "de"
+    assert response.headers["Content-Disposition"] == 'attachment; filename="hello.html"'
+    assert response.headers["Expires"] == "Thu, 01 Dec 2033 16:00:00 GMT"
 
     part = requests.get(url, headers={"Range": "bytes=10-99"}, timeout=30, stream=True)
     assert (part.status_code, part.headers["Content-Range"]) == (206, f"bytes 10-99/{len(PACKED)}")
     assert part.raw.read() == PACKED[10:100]
     several = requests.get(url, headers={"Range": "bytes=0-1,10-11"}, timeout=30)
     assert (several.status_code, several.content) == (200, PLAIN)
-    unchanged = requests.get(url, headers={"If-None-Match": answer.headers["ETag"]}, timeout=30)
+    unchanged = requests.get(url, headers={"If-None-Match": response.headers["ETag"]}, timeout=30)
     assert (unchanged.status_code, unchanged.headers["Cache-Control"]) == (
         304,
         "public, max-age=3600",
@@ -88,18 +88,18 @@ def test_an_encoded_object_is_served_as_it_is_stored(server: RunningServer) -> N
 
 def test_a_response_to_a_token_is_not_for_shared_caches(server: RunningServer) -> None:
     """Whatever its own headers say: the next client of the cache has shown no token."""
-    answer = requests.get(
+    response = requests.get(
         f"{server.url}/files/page", headers={"Authorization": "Bearer anything"}, timeout=30
     )
-    assert answer.headers["Cache-Control"] == "private, max-age=3600"
+    assert response.headers["Cache-Control"] == "private, max-age=3600"
 
 
 def test_an_objects_own_disposition_does_not_show_it_in_a_browser(
     server: RunningServer,
 ) -> None:
     """A page that was stored as "inline" is downloaded all the same."""
-    answer = requests.get(f"{server.url}/files/script", timeout=30)
-    assert answer.headers["Content-Disposition"].startswith("attachment")
+    response = requests.get(f"{server.url}/files/script", timeout=30)
+    assert response.headers["Content-Disposition"].startswith("attachment")
 
 
 def test_headers_and_metadata_go_from_store_to_store_and_back(

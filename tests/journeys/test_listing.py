@@ -29,12 +29,12 @@ def full(taker: RunningServer) -> RunningServer:
 
 
 def listing(server: RunningServer, **asked: object) -> tuple[list[str], str | None]:
-    answer = requests.get(
+    response = requests.get(
         f"{server.url}/files", params={k: str(v) for k, v in asked.items()}, timeout=10
     )
-    assert answer.status_code == 200, answer.text
-    assert answer.headers["Cache-Control"] == "no-store"
-    content = answer.json()
+    assert response.status_code == 200, response.text
+    assert response.headers["Cache-Control"] == "no-store"
+    content = response.json()
     assert sorted(content) == ["files", "next", "omitted", "readable"]
     return [entry["key"] for entry in content["files"]], content["next"]
 

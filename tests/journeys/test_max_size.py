@@ -23,7 +23,7 @@ def test_exactly_the_limit_passes(limited: RunningServer) -> None:
         form_body(("f", "x", data)),
         form_body(("f", "x", data[:1_000_000]), ("t", None, b"x"), ("g", "y", data[1_000_000:])),
     ]
-    answers = [
+    responses = [
         talk(limited.port, head("PUT", "/files/known", f"Content-Length: {LIMIT}") + data),
         talk(
             limited.port,
@@ -33,7 +33,7 @@ def test_exactly_the_limit_passes(limited: RunningServer) -> None:
         *(talk(limited.port, form_head(None) + chunked(form, 70_000)) for form in forms),
     ]
 
-    assert [answer.status for answer in answers] == [201] * 6
+    assert [response.status for response in responses] == [201] * 6
 
 
 def test_a_known_length_over_the_limit_is_refused_before_the_body(limited: RunningServer) -> None:
@@ -47,9 +47,13 @@ def test_a_known_length_over_the_limit_is_refused_before_the_body(limited: Runni
                     f"Content-Length: {LIMIT + 1}",
                 )
             )
-            answer = wire.answer()
+            response = wire.answer()
 
-            assert (answer.status, answer.code, answer.json()["limit"]) == (413, "too-large", LIMIT)
+            assert (response.status, response.code, response.json()["limit"]) == (
+                413,
+                "too-large",
+                LIMIT,
+            )
     assert limited.stored() == {}
 
 
@@ -69,9 +73,13 @@ def test_one_byte_over_the_limit_fails(limited: RunningServer) -> None:
         *(form_head(None) + chunked(form, 70_000) for form in forms),
     ]
     for request in requests:
-        answer = talk(limited.port, request)
+        response = talk(limited.port, request)
 
-        assert (answer.status, answer.code, answer.json()["limit"]) == (413, "too-large", LIMIT)
+        assert (response.status, response.code, response.json()["limit"]) == (
+            413,
+            "too-large",
+            LIMIT,
+        )
     assert limited.stored() == {}
     assert limited.drafts() == []
 
@@ -88,9 +96,9 @@ def test_a_body_without_length_is_refused_midway(limited: RunningServer, form: b
             wire.send(chunk(begin))
         for _ in range(LIMIT // 100_000 + 1):
             wire.send(chunk(bytes(100_000)))
-        answer = wire.answer()  # the body has not ended
+        response = wire.answer()  # the body has not ended
 
-        assert (answer.status, answer.code, answer.headers["connection"]) == (
+        assert (response.status, response.code, response.headers["connection"]) == (
             413,
             "too-large",
             "close",

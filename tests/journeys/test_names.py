@@ -64,9 +64,9 @@ def test_no_key_leads_out_of_the_root(guarded: tuple[RunningServer, Path]) -> No
                 head(method, target[:60_000], "Connection: close", f"Content-Length: {len(body)}")
                 + body
             )
-            answer = talk(server.port, request) if method != "HEAD" else None
-            if answer:
-                refused_or_inside(server, answer.status, answer.body)
+            response = talk(server.port, request) if method != "HEAD" else None
+            if response:
+                refused_or_inside(server, response.status, response.body)
 
     assert outside(around) == before
     assert sorted(
@@ -84,8 +84,8 @@ def test_no_raw_target_leads_out_of_the_root(guarded: tuple[RunningServer, Path]
     for target in RAW_TARGETS:
         for method, body in ((b"PUT", b"mine"), (b"GET", b""), (b"DELETE", b"")):
             line = method + b" " + target + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
-            answer = talk(server.port, line + b"Content-Length: %d\r\n\r\n" % len(body) + body)
-            refused_or_inside(server, answer.status, answer.body)
+            response = talk(server.port, line + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            refused_or_inside(server, response.status, response.body)
 
     assert outside(around) == before
 
@@ -100,25 +100,25 @@ def test_no_filename_leads_out_of_the_root(guarded: tuple[RunningServer, Path], 
     for name in [*HOSTILE, *list(mixtures())[:100]]:
         plain = "".join(character for character in name if character not in '\0\r\n"') or "x"
         if way == "query":
-            answer = talk(
+            response = talk(
                 server.port,
                 head("POST", "/files?name=" + quote(name, safe=""), "Content-Length: 4") + b"mine",
             )
         elif way == "disposition":
             disposition = "attachment; filename*=UTF-8''" + quote(name, safe="")
-            answer = talk(
+            response = talk(
                 server.port,
                 head("POST", "/files", f"Content-Disposition: {disposition}", "Content-Length: 4")
                 + b"mine",
             )
         else:
             body = form_body(("f", plain, b"mine"))
-            answer = talk(server.port, form_head(len(body)) + body)
+            response = talk(server.port, form_head(len(body)) + body)
 
-        if answer.status == 400 and way == "disposition":
+        if response.status == 400 and way == "disposition":
             continue  # an unreadable header gives no name
-        assert answer.status == 201, (name, answer.body)
-        (entry,) = answer.json()["files"]
+        assert response.status == 201, (name, response.body)
+        (entry,) = response.json()["files"]
         folder, _, last = entry["key"].partition("/")
         assert len(folder) == 25
         assert "\\" not in last
@@ -138,11 +138,11 @@ def test_our_private_folder_is_neither_read_nor_written(
     for key in (".sluiceway/note", "%2esluiceway/note", ".SLUICEWAY/note", ".sluiceway"):
         put = requests.put(f"{server.url}/files/{key}", data=b"x", timeout=10)
         assert (put.status_code, put.json()["code"]) == (400, "bad-name")
-        for answer in (
+        for response in (
             requests.get(f"{server.url}/files/{key}", timeout=10),
             requests.delete(f"{server.url}/files/{key}", timeout=10),
         ):
-            assert (answer.status_code, answer.json()["code"]) == (404, "not-found")
+            assert (response.status_code, response.json()["code"]) == (404, "not-found")
     listed = requests.get(f"{server.url}/files?limit=1000", timeout=10).json()["files"]
 
     assert (server.root / ".sluiceway" / "note").read_text() == "secret"

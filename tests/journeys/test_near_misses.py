@@ -58,17 +58,17 @@ def test_the_right_way_is_named(
     """With the prefix of the mounted service; nothing is stored."""
     way = ways[name]
     before = way.stored()
-    answer = ask(way, method, path)
+    response = ask(way, method, path)
 
-    result = answer.json()
-    assert (answer.status_code, answer.headers["Content-Type"]) == (
+    result = response.json()
+    assert (response.status_code, response.headers["Content-Type"]) == (
         status,
         "application/problem+json",
     )
     for words in named:
         expected = words.replace("/files", f"{way.prefix}/files") if status != 400 else words
         assert expected in result["detail"]
-    assert ("Allow" in answer.headers) is (status == 405)
+    assert ("Allow" in response.headers) is (status == 405)
     assert way.stored() == before
 
 
@@ -93,8 +93,8 @@ def test_the_lines_people_type(ways: Mapping[str, Way], tmp_path: Path) -> None:
 
 
 def test_a_long_method_is_cut_in_the_error(ways: Mapping[str, Way]) -> None:
-    """A method may be any token; the answer stays short."""
-    answer = ask(ways["alone"], "X" * 3000, "/files")
+    """A method may be any token; the response stays short."""
+    response = ask(ways["alone"], "X" * 3000, "/files")
 
-    assert answer.status_code in (400, 405)
-    assert len(answer.text) < 1000
+    assert response.status_code in (400, 405)
+    assert len(response.text) < 1000

@@ -61,9 +61,9 @@ def test_a_slow_form_never_touches_a_temp_folder(serve: Serve, tmp_path: Path) -
             assert server.stored() == {}
             drafts |= set(server.drafts())
         wire.send(b"0\r\n\r\n")
-        answer = wire.answer()
+        response = wire.answer()
 
-    assert (answer.status, len(answer.json()["files"])) == (201, 4)
+    assert (response.status, len(response.json()["files"])) == (201, 4)
     assert len(drafts) >= 4
     assert sorted(server.stored().values()) == [900_000] * 4
     assert server.drafts() == []

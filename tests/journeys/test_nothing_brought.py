@@ -35,11 +35,11 @@ EMPTY = {
 @pytest.mark.parametrize("name", NAMES)
 def test_a_form_without_a_file_is_refused(ways: Mapping[str, Way], name: str, kind: str) -> None:
     """422 and not 201: the sender believes that a file is stored."""
-    answer = requests.post(f"{ways[name].url}/files", data=EMPTY[kind], headers=FORM, timeout=10)
+    response = requests.post(f"{ways[name].url}/files", data=EMPTY[kind], headers=FORM, timeout=10)
 
-    assert (answer.status_code, answer.json()["code"]) == (422, "missing-field")
-    assert "filename" in answer.json()["detail"]
-    assert "Location" not in answer.headers
+    assert (response.status_code, response.json()["code"]) == (422, "missing-field")
+    assert "filename" in response.json()["detail"]
+    assert "Location" not in response.headers
 
 
 def test_a_gateway_refuses_it_without_a_request_to_the_backend(gateway: Gateway) -> None:
@@ -67,9 +67,9 @@ def test_a_file_in_front_of_the_first_boundary_is_not_passed_over(
     body = form_body(("f", "lost.txt", b"the file"), ("g", "kept.txt", b"another")).replace(
         b"--", b"-~", 1
     )
-    answer = requests.post(f"{way.url}/files", data=body, headers=FORM, timeout=10)
+    response = requests.post(f"{way.url}/files", data=body, headers=FORM, timeout=10)
 
-    assert (answer.status_code, answer.json()["code"]) == (400, "bad-form")
+    assert (response.status_code, response.json()["code"]) == (400, "bad-form")
     assert way.stored() == before
 
 
@@ -78,14 +78,14 @@ def test_white_space_before_the_first_boundary_is_ignored(
     ways: Mapping[str, Way], space: bytes
 ) -> None:
     """Some clients write an empty line first."""
-    answer = requests.post(
+    response = requests.post(
         f"{ways['alone'].url}/files",
         data=space + form_body(("f", "x", b"1")),
         headers=FORM,
         timeout=10,
     )
 
-    assert answer.status_code == 201
+    assert response.status_code == 201
 
 
 PAGES = {
@@ -107,26 +107,26 @@ def test_a_form_without_enctype_is_refused_with_the_missing_attribute(
     """
     way = ways[name]
     before = way.stored()
-    answer = requests.post(
+    response = requests.post(
         f"{way.url}/files",
         data=b"file=photo.jpg",
         headers={"Content-Type": kind, **PAGES[page]},
         timeout=10,
     )
 
-    assert (answer.status_code, answer.json()["code"]) == (415, "unsupported")
-    assert 'enctype="multipart/form-data"' in answer.json()["detail"]
+    assert (response.status_code, response.json()["code"]) == (415, "unsupported")
+    assert 'enctype="multipart/form-data"' in response.json()["detail"]
     assert way.stored() == before
 
 
 def test_a_file_that_curl_labels_as_a_form_is_stored(ways: Mapping[str, Way]) -> None:
     """curl --data-binary labels every body application/x-www-form-urlencoded, and is not a page."""
     headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "*/*"}
-    answer = requests.post(
+    response = requests.post(
         f"{ways['alone'].url}/files?name=a.bin", data=b"bytes", headers=headers, timeout=10
     )
 
-    assert answer.status_code == 201
+    assert response.status_code == 201
 
 
 ORDERS = [
@@ -146,13 +146,13 @@ def test_an_import_request_is_not_stored_where_imports_are_off(
     way = ways[name]
     before = way.stored()
     data = iter([order[:5].encode(), order[5:].encode()]) if chunks else order
-    answer = requests.post(
+    response = requests.post(
         f"{way.url}/files", data=data, headers={"Content-Type": "application/json"}, timeout=10
     )
 
-    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
-    assert "--fetch-from" in answer.json()["detail"]
-    assert "?name=" in answer.json()["detail"]
+    assert (response.status_code, response.json()["code"]) == (403, "forbidden")
+    assert "--fetch-from" in response.json()["detail"]
+    assert "?name=" in response.json()["detail"]
     assert way.stored() == before
 
 
@@ -182,20 +182,20 @@ def test_other_json_is_a_file_byte_for_byte(
     )
     with Wire(way.port) as wire:
         wire.send(head("POST", "/files", "Content-Type: application/json", framing) + body)
-        answer = wire.answer()
+        response = wire.answer()
 
-    assert answer.status == 201, answer.body
-    assert way.read(answer.json()["files"][0]["key"]) == data
+    assert response.status == 201, response.body
+    assert way.read(response.json()["files"][0]["key"]) == data
 
 
 def test_an_import_request_with_a_name_is_a_file(ways: Mapping[str, Way]) -> None:
     """?name= makes it a file."""
     headers = {"Content-Type": "application/json"}
-    answer = requests.post(
+    response = requests.post(
         f"{ways['alone'].url}/files?name=order.json", data=ORDERS[0], headers=headers, timeout=10
     )
 
-    assert answer.status_code == 201
+    assert response.status_code == 201
 
 
 def test_truncated_json_is_not_stored(ways: Mapping[str, Way]) -> None:
@@ -230,7 +230,9 @@ def test_an_invalid_type_is_guessed_from_the_name(ways: Mapping[str, Way], kind:
     )
     part = requests.post(f"{way.url}/files", data=body, headers=FORM, timeout=10)
 
-    assert [answer.json()["files"][0]["type"] for answer in (put, post, part)] == ["image/png"] * 3
+    assert [response.json()["files"][0]["type"] for response in (put, post, part)] == [
+        "image/png"
+    ] * 3
     assert (
         requests.get(f"{way.url}/files/typed.png", timeout=10).headers["Content-Type"]
         == "image/png"

@@ -120,7 +120,7 @@ def test_many_fast_uploads_share_little_memory(s3: Objects, bucket: str, tmp_pat
                 lambda number: requests.put(f"{server.url}/files/{number}", data=data, timeout=100),
                 range(12),
             )
-            assert [answer.status_code for answer in sent] == [201] * 12
+            assert [response.status_code for response in sent] == [201] * 12
         # No upload waited until another one gave up.
         assert time.monotonic() - began < MEMORY_TIMEOUT
     finally:
@@ -182,13 +182,13 @@ def test_a_cut_upload_leaves_nothing(server: RunningServer, s3: Objects, bucket:
 
 
 def test_a_wrong_digest_leaves_nothing(server: RunningServer, s3: Objects, bucket: str) -> None:
-    answer = requests.put(
+    response = requests.put(
         f"{server.url}/files/wrong",
         data=LARGE,
         headers={"Repr-Digest": f"sha-256=:{'A' * 43}=:"},
         timeout=60,
     )
-    assert (answer.status_code, answer.json()["code"]) == (400, "digest-mismatch")
+    assert (response.status_code, response.json()["code"]) == (400, "digest-mismatch")
     assert requests.get(f"{server.url}/files/wrong", timeout=30).status_code == 404
     assert s3.unfinished(bucket) == []
 
@@ -348,14 +348,14 @@ def test_probes_of_a_bucket_make_no_listing(s3: Objects, tmp_path: Path) -> None
     try:
         before, began = len(proxy.seen), time.monotonic()
         with ThreadPoolExecutor(8) as pool:
-            answers = list(
+            responses = list(
                 pool.map(
                     lambda _: requests.get(f"{server.url}/readyz", timeout=30).status_code,
                     range(60),
                 )
             )
         requested = proxy.seen[before:]
-        assert answers == [200] * 60
+        assert responses == [200] * 60
         assert 1 <= len(requested) <= 2 + time.monotonic() - began
         assert set(requested) == {"get"}
     finally:

@@ -46,9 +46,9 @@ def test_a_file_goes_to_a_folder_and_a_bucket_in_one_pass(
     bucket = s3.fresh()
     # With this memory parts have 8 MiB.
     server = serve("--to", s3.url(bucket, "both"), "--memory-budget", "32MiB", env=s3.env)
-    answer = requests.put(f"{server.url}/files/large", data=LARGE, timeout=60)
-    assert answer.status_code == 201
-    assert len(answer.json()["files"][0]["destinations"]) == 2
+    response = requests.put(f"{server.url}/files/large", data=LARGE, timeout=60)
+    assert response.status_code == 201
+    assert len(response.json()["files"][0]["destinations"]) == 2
     assert (server.root / "large").read_bytes() == LARGE
     assert s3.client.get_object(Bucket=bucket, Key="both/large")["Body"].read() == LARGE
     assert (

@@ -41,9 +41,9 @@ def run(
 
 def limit_of(server: RunningServer) -> int:
     """The --max-size of a server, from its error response to a client above it."""
-    answer = requests.put(f"{server.url}/files/over", data=b"x" * 1000, timeout=10)
-    assert answer.status_code == 413
-    limit: int = answer.json()["limit"]
+    response = requests.put(f"{server.url}/files/over", data=b"x" * 1000, timeout=10)
+    assert response.status_code == 413
+    limit: int = response.json()["limit"]
     return limit
 
 
@@ -251,12 +251,12 @@ def test_every_path_and_method_requires_the_token(locked: RunningServer, path: s
                     *([f"Authorization: {given}"] if given else []),
                 ]
                 wire.send(head(method, path, *fields))
-                answer = wire.answer(to_head=method == "HEAD")
-            assert answer.status == 401, (method, path, given)
-            assert "Bearer realm=" in answer.headers["www-authenticate"]
-            assert "Basic realm=" in answer.headers["www-authenticate"]
+                response = wire.answer(to_head=method == "HEAD")
+            assert response.status == 401, (method, path, given)
+            assert "Bearer realm=" in response.headers["www-authenticate"]
+            assert "Basic realm=" in response.headers["www-authenticate"]
             if method != "HEAD":
-                assert answer.code == "unauthorized"
+                assert response.code == "unauthorized"
     assert list(locked.stored()) == ["a"]
 
 
@@ -290,16 +290,16 @@ def test_a_missing_token_is_refused_before_the_body(locked: RunningServer) -> No
     """Without the token, no client can make the server read a body."""
     with Wire(locked.port) as wire:
         wire.send(head("PUT", "/files/x", "Content-Length: 1000000000", "Expect: 100-continue"))
-        answer = wire.answer()
+        response = wire.answer()
 
-    assert (answer.status, answer.interim) == (401, [])
+    assert (response.status, response.interim) == (401, [])
 
 
 def test_probes_need_no_token(locked: RunningServer) -> None:
     """/healthz and /readyz need no token."""
     for path in ("/healthz", "/readyz"):
-        answer = requests.get(locked.url + path, timeout=10)
-        assert (answer.status_code, answer.text) == (200, "ok\n")
+        response = requests.get(locked.url + path, timeout=10)
+        assert (response.status_code, response.text) == (200, "ok\n")
     assert locked.drafts() == []
 
 
@@ -395,9 +395,9 @@ def test_uploads_beyond_the_shutdown_timeout_are_discarded(serve: Serve) -> None
         began = time.monotonic()
         assert server.stop() == 0
         assert time.monotonic() - began < 10
-        answer = wire.answer()
+        response = wire.answer()
 
-    assert (answer.status, answer.code) == (503, "unavailable")
+    assert (response.status, response.code) == (503, "unavailable")
     assert server.stored() == {}
     assert server.drafts() == []
     assert "Traceback" not in server.log()

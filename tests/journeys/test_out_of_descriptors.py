@@ -114,11 +114,13 @@ def test_the_files_of_many_forms_wait_without_descriptors(serve: Serve) -> None:
         gate.wait(60)
         yield b"--b--\r\n"
 
-    answers: list[requests.Response] = []
+    responses: list[requests.Response] = []
 
     def send() -> None:
         kind = {"Content-Type": "multipart/form-data; boundary=b"}
-        answers.append(requests.post(f"{server.url}/files", data=body(), headers=kind, timeout=60))
+        responses.append(
+            requests.post(f"{server.url}/files", data=body(), headers=kind, timeout=60)
+        )
 
     senders = [threading.Thread(target=send) for _ in range(forms)]
     for sender in senders:
@@ -134,6 +136,6 @@ def test_the_files_of_many_forms_wait_without_descriptors(serve: Serve) -> None:
         for sender in senders:
             sender.join()
 
-    assert [answer.status_code for answer in answers] == [201] * forms
+    assert [response.status_code for response in responses] == [201] * forms
     assert len(server.stored()) == forms * files
     assert server.drafts() == []

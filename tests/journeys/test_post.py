@@ -22,13 +22,13 @@ def post(
 
 def test_a_name_in_the_query_is_the_filename(taker: RunningServer) -> None:
     """?name= is kept as the filename, the key is a fresh id and the name, Location points to it."""
-    answer = post(taker, "?name=" + quote("Übersicht 1.pdf"))
-    (entry,) = answer.json()["files"]
+    response = post(taker, "?name=" + quote("Übersicht 1.pdf"))
+    (entry,) = response.json()["files"]
 
-    assert answer.status_code == 201
+    assert response.status_code == 201
     assert (entry["filename"], entry["type"]) == ("Übersicht 1.pdf", "application/pdf")
     assert re.fullmatch(r"[a-z0-9]{25}/Übersicht 1\.pdf", entry["key"])
-    assert answer.headers["Location"] == entry["url"]
+    assert response.headers["Location"] == entry["url"]
     assert requests.get(taker.url + entry["url"], timeout=10).content == b"data"
 
 
@@ -47,16 +47,16 @@ def test_a_name_in_content_disposition_is_the_filename(
     taker: RunningServer, disposition: str, filename: str
 ) -> None:
     """Content-Disposition gives the name too, cleaned."""
-    answer = post(taker, Content_Disposition=disposition)
+    response = post(taker, Content_Disposition=disposition)
 
-    assert (201, filename) == (answer.status_code, answer.json()["files"][0]["filename"])
+    assert (201, filename) == (response.status_code, response.json()["files"][0]["filename"])
 
 
 def test_the_query_wins_over_the_header(taker: RunningServer) -> None:
     """Both given: the name in the URL counts."""
-    answer = post(taker, "?name=query.txt", Content_Disposition="attachment; filename=header.txt")
+    response = post(taker, "?name=query.txt", Content_Disposition="attachment; filename=header.txt")
 
-    assert answer.json()["files"][0]["filename"] == "query.txt"
+    assert response.json()["files"][0]["filename"] == "query.txt"
 
 
 PIECES = {
@@ -69,9 +69,9 @@ PIECES = {
 
 @pytest.mark.parametrize("name", PIECES)
 def test_a_partial_file_is_never_stored_as_a_file(taker: RunningServer, name: str) -> None:
-    """Its sender would take the answers for the whole file's: of a raw body, a form, and a PUT."""
+    """The sender would take the response for the whole file's: of a raw body, a form, and a PUT."""
     headers, before = {name: PIECES[name]}, taker.stored()
-    answers = [
+    responses = [
         requests.post(f"{taker.url}/files?name=x", data=b"part", headers=headers, timeout=10),
         requests.post(
             f"{taker.url}/files", files={"f": ("x", b"part")}, headers=headers, timeout=10
@@ -79,10 +79,10 @@ def test_a_partial_file_is_never_stored_as_a_file(taker: RunningServer, name: st
         requests.put(f"{taker.url}/files/x", data=b"part", headers=headers, timeout=10),
     ]
 
-    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [
+    assert [(response.status_code, response.json()["code"]) for response in responses] == [
         (400, "bad-request")
     ] * 3
-    assert all(name in answer.json()["detail"] for answer in answers)
+    assert all(name in response.json()["detail"] for response in responses)
     assert taker.stored() == before
 
 
@@ -120,9 +120,9 @@ def test_the_type_is_sent_or_guessed(taker: RunningServer) -> None:
 @pytest.mark.parametrize("size", [0, 1, 100_000])
 def test_zero_bytes_are_a_file_too(taker: RunningServer, size: int) -> None:
     """POST of any size, empty included."""
-    answer = post(taker, "?name=empty", b"x" * size)
+    response = post(taker, "?name=empty", b"x" * size)
 
-    assert (201, size) == (answer.status_code, answer.json()["files"][0]["size"])
+    assert (201, size) == (response.status_code, response.json()["files"][0]["size"])
 
 
 def test_a_template_without_an_id_never_overwrites(serve: Serve) -> None:
@@ -154,12 +154,12 @@ def test_a_template_makes_no_key_that_cannot_be_requested(
     raw = post(server, f"?name={name}")
     form = requests.post(f"{server.url}/files", files={"f": (name, b"1")}, timeout=10)
 
-    for answer in (raw, form):
-        if answer.status_code == 201:
-            url = server.url + answer.json()["files"][0]["url"]
+    for response in (raw, form):
+        if response.status_code == 201:
+            url = server.url + response.json()["files"][0]["url"]
             assert requests.get(url, timeout=10).status_code == 200
         else:
-            assert (answer.status_code, answer.json()["code"]) == (400, "bad-name")
+            assert (response.status_code, response.json()["code"]) == (400, "bad-name")
     assert (raw.status_code == 400) is ((template, name) in REFUSED)
     assert server.drafts() == []
     assert not [key for key in server.stored() if key.lower().startswith(".sluiceway")]
@@ -190,14 +190,14 @@ def test_an_upload_id_is_chosen_once(taker: RunningServer) -> None:
 )
 def test_an_upload_id_that_could_be_guessed_is_refused(taker: RunningServer, bad: str) -> None:
     """22 to 64 letters, digits, - and _."""
-    answer = post(taker, "?upload=" + quote(bad, safe=""))
+    response = post(taker, "?upload=" + quote(bad, safe=""))
 
-    assert (answer.status_code, answer.json()["code"]) == (400, "bad-request")
+    assert (response.status_code, response.json()["code"]) == (400, "bad-request")
 
 
 def test_a_post_below_files_is_not_offered(taker: RunningServer) -> None:
     """POST makes new keys; at an object's own path there is PUT. 405 names what is offered."""
-    answer = talk(taker.port, head("POST", "/files/x", "Content-Length: 1") + b"x")
+    response = talk(taker.port, head("POST", "/files/x", "Content-Length: 1") + b"x")
 
-    assert answer.status == 405
-    assert "PUT" in answer.headers["allow"]
+    assert response.status == 405
+    assert "PUT" in response.headers["allow"]

@@ -176,9 +176,9 @@ def test_a_failing_database_is_answered_with_the_reason(
             eventually(lambda: database.leftovers(name), "a draft exists")
             database.rows(f"ALTER TABLE {name}_chunks RENAME TO hidden_{name}")
             wire.send(DATA)
-            answer = wire.answer()
-            assert answer.status in (500, 503)
-            assert "sluiceway init" in answer.json()["detail"]
+            response = wire.answer()
+            assert response.status in (500, 503)
+            assert "sluiceway init" in response.json()["detail"]
         database.rows(f"ALTER TABLE hidden_{name} RENAME TO {name}_chunks")
         database.rows(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "

@@ -43,9 +43,11 @@ def test_if_match_replaces_the_version_it_names(taker: RunningServer) -> None:
 def test_if_match_with_another_tag_changes_nothing(taker: RunningServer, wrong: str) -> None:
     """Another tag, or the right one marked weak, is 412 (400 if it is not a tag)."""
     tag = put(taker, "wrong", b"kept").headers["ETag"]
-    answer = put(taker, "wrong", b"lost", If_Match=wrong.format(tag))
+    response = put(taker, "wrong", b"lost", If_Match=wrong.format(tag))
 
-    assert answer.status_code == (400 if wrong == "unquoted" else 412) or answer.status_code == 412
+    assert (
+        response.status_code == (400 if wrong == "unquoted" else 412) or response.status_code == 412
+    )
     assert (taker.root / "wrong").read_bytes() == b"kept"
 
 

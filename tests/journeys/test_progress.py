@@ -87,10 +87,10 @@ def watching(server: RunningServer, upload: str) -> Iterator[Watcher]:
                 headers={"Accept": "text/event-stream"},
                 stream=True,
                 timeout=30,
-            ) as answer:
-                assert answer.headers["Content-Type"].startswith("text/event-stream")
-                assert answer.headers["Cache-Control"] == "no-store"
-                for data in answer.iter_content(None):
+            ) as response:
+                assert response.headers["Content-Type"].startswith("text/event-stream")
+                assert response.headers["Cache-Control"] == "no-store"
+                for data in response.iter_content(None):
                     for event in decoder.feed(data):
                         watcher.seen.append((event.event, json.loads(event.data)))
                         first.set()
@@ -126,11 +126,11 @@ def test_a_watched_upload_counts_up_to_its_end(taker: RunningServer) -> None:
             head("PUT", f"/files/watched-{upload}?upload={upload}", f"Content-Length: {len(data)}")
         )
         slowly(wire, data)
-        answer = wire.answer()
+        response = wire.answer()
     watcher.check()
 
-    assert answer.status == 201
-    assert answer.headers["upload-id"] == upload
+    assert response.status == 201
+    assert response.headers["upload-id"] == upload
     assert watcher.states()[0] == "waiting"
     assert watcher.states()[1] == "receiving"
     assert watcher.states()[-1] == "complete"
@@ -228,13 +228,13 @@ def test_a_failed_upload_ends_with_its_code(taker: RunningServer, how: str) -> N
             wire.half_close()
         else:
             wire.send(pattern(PIECE))
-        answer = wire.answer()
+        response = wire.answer()
     watcher.check()
 
     assert watcher.last["state"] == "failed"
-    assert watcher.last["code"] == answer.code
+    assert watcher.last["code"] == response.code
     assert (
-        answer.code
+        response.code
         == {"cut": "body-cut", "mismatch": "digest-mismatch", "exists": "precondition-failed"}[how]
     )
 
@@ -257,11 +257,11 @@ def test_a_cancelled_upload_is_answered_and_stores_nothing(taker: RunningServer,
             wire.send(chunk(pattern(PIECE)) if kind == "chunked" else pattern(PIECE))
         eventually(lambda: watcher.last["received"] >= PIECE, "the upload is under way")
         assert requests.delete(f"{taker.url}/uploads/{upload}", timeout=10).status_code == 204
-        answer = wire.answer()
+        response = wire.answer()
         assert requests.delete(f"{taker.url}/uploads/{upload}", timeout=10).status_code == 404
     watcher.check()
 
-    assert (answer.status, answer.code) == (499, "cancelled")
+    assert (response.status, response.code) == (499, "cancelled")
     assert (watcher.last["state"], watcher.last["code"]) == ("cancelled", "cancelled")
     assert not [key for key in taker.stored() if "cancelled" in key]
     eventually(lambda: not taker.drafts(), "no draft stays")
@@ -325,11 +325,11 @@ def test_the_server_gives_an_id_when_the_client_has_none(taker: RunningServer) -
 )
 def test_an_id_that_could_be_guessed_is_refused(taker: RunningServer, upload: str) -> None:
     """22 to 64 letters, digits, - and _; another id is refused before the body."""
-    answer = requests.put(
+    response = requests.put(
         f"{taker.url}/files/bad-id", params={"upload": upload}, data=b"x", timeout=10
     )
-    assert (answer.status_code, answer.json()["code"]) == (400, "bad-request")
-    assert "22 to 64" in answer.json()["detail"]
+    assert (response.status_code, response.json()["code"]) == (400, "bad-request")
+    assert "22 to 64" in response.json()["detail"]
     if upload and "/" not in upload:
         url = f"{taker.url}/uploads/{quote(upload)}"
         assert requests.get(url, timeout=10).status_code == 400

@@ -35,11 +35,11 @@ EDGES = [
 def test_a_body_of_known_length_is_kept_byte_for_byte(taker: RunningServer, size: int) -> None:
     """Content-Length: the stored file, the size and the sha-256 are those of the bytes sent."""
     data = noise(size)
-    answer = requests.put(f"{taker.url}/files/known/{size}", data=data, timeout=30)
+    response = requests.put(f"{taker.url}/files/known/{size}", data=data, timeout=30)
 
-    entry = answer.json()["files"][0]
+    entry = response.json()["files"][0]
     assert (201, size, hashlib.sha256(data).hexdigest()) == (
-        answer.status_code,
+        response.status_code,
         entry["size"],
         entry["sha-256"],
     )
@@ -52,11 +52,11 @@ def test_a_chunked_body_is_kept_byte_for_byte(taker: RunningServer, size: int, p
     """The same holds for chunks of any size."""
     data = noise(size)
     pieces: Iterator[bytes] = (data[at : at + piece] for at in range(0, size, piece))
-    answer = requests.put(f"{taker.url}/files/chunked/{size}-{piece}", data=pieces, timeout=30)
+    response = requests.put(f"{taker.url}/files/chunked/{size}-{piece}", data=pieces, timeout=30)
 
-    entry = answer.json()["files"][0]
+    entry = response.json()["files"][0]
     assert (201, size, hashlib.sha256(data).hexdigest()) == (
-        answer.status_code,
+        response.status_code,
         entry["size"],
         entry["sha-256"],
     )
@@ -85,29 +85,29 @@ def test_sizes_change_on_the_way_from_slow_to_fast_and_back(taker: RunningServer
         noise(n, seed)
         for seed, n in enumerate([1, 10, 3000, 3 * MIB + 5, 7, 70_000, 13, 2 * MIB, 1])
     ]
-    answer = requests.put(f"{taker.url}/files/mixed", data=iter(pieces), timeout=30)
+    response = requests.put(f"{taker.url}/files/mixed", data=iter(pieces), timeout=30)
 
-    assert answer.status_code == 201
+    assert response.status_code == 201
     assert (taker.root / "mixed").read_bytes() == b"".join(pieces)
 
 
 def test_the_answer_names_the_entry(taker: RunningServer) -> None:
     """201, Location, and a list of one entry with all its members."""
-    answer = requests.put(
+    response = requests.put(
         f"{taker.url}/files/in%20a/folder/n%C3%A4me.txt", data=b"hello", timeout=10
     )
-    (entry,) = answer.json()["files"]
+    (entry,) = response.json()["files"]
 
-    assert answer.status_code == 201
-    assert answer.headers["Location"] == entry["url"] == "/files/in%20a/folder/n%C3%A4me.txt"
+    assert response.status_code == 201
+    assert response.headers["Location"] == entry["url"] == "/files/in%20a/folder/n%C3%A4me.txt"
     assert (entry["key"], entry["filename"], entry["size"]) == (
         "in a/folder/näme.txt",
         "näme.txt",
         5,
     )
     assert entry["type"] == "text/plain"
-    assert answer.headers["ETag"] == f'"{entry["etag"]}"'
-    assert answer.json()["fields"] == {}
+    assert response.headers["ETag"] == f'"{entry["etag"]}"'
+    assert response.json()["fields"] == {}
     assert requests.get(taker.url + entry["url"], timeout=10).content == b"hello"
 
 
@@ -146,24 +146,24 @@ def test_a_part_of_a_file_is_refused(taker: RunningServer) -> None:
 
     Stored as the whole file, it would be corruption.
     """
-    answer = talk(
+    response = talk(
         taker.port,
         head("PUT", "/files/partial", "Content-Range: bytes 5-9/10", "Content-Length: 5")
         + b"tail!",
     )
 
-    assert (answer.status, answer.code) == (400, "bad-request")
+    assert (response.status, response.code) == (400, "bad-request")
     assert not (taker.root / "partial").exists()
 
 
 def test_a_coded_body_is_refused(taker: RunningServer) -> None:
     """Content-Encoding: gzip gets 415, because the stored bytes would not be the file."""
-    answer = talk(
+    response = talk(
         taker.port,
         head("PUT", "/files/coded", "Content-Encoding: gzip", "Content-Length: 5") + b"12345",
     )
 
-    assert (answer.status, answer.code) == (415, "unsupported")
+    assert (response.status, response.code) == (415, "unsupported")
     assert not (taker.root / "coded").exists()
 
 

@@ -67,12 +67,12 @@ def test_curl_puts_a_form_and_its_file_is_the_object(
 @pytest.mark.parametrize("name", NAMES)
 def test_fields_around_the_file_are_answered(ways: Mapping[str, Way], name: str, size: int) -> None:
     """A form of one file may have fields before it; the response contains them in each setup."""
-    answer = put(
+    response = put(
         f"{ways[name].url}/files/fields", ("title", None, b"T"), ("f", "x.txt", DATA[:size])
     )
 
-    assert answer.status_code in (200, 201), answer.text
-    assert answer.json()["fields"] == {"title": ["T"]}
+    assert response.status_code in (200, 201), response.text
+    assert response.json()["fields"] == {"title": ["T"]}
     assert ways[name].read("fields") == DATA[:size]
 
 
@@ -100,11 +100,11 @@ def test_several_files_or_none_are_refused_with_advice(
     ways: Mapping[str, Way], name: str, parts: list[Part], status: int, code: str
 ) -> None:
     """Nothing is stored, and the text names both requests that work."""
-    answer = put(f"{ways[name].url}/files/refused", *parts)
+    response = put(f"{ways[name].url}/files/refused", *parts)
 
-    assert (answer.status_code, answer.json()["code"]) == (status, code)
-    assert "curl -T" in answer.json()["detail"]
-    assert "POST /files" in answer.json()["detail"]
+    assert (response.status_code, response.json()["code"]) == (status, code)
+    assert "curl -T" in response.json()["detail"]
+    assert "POST /files" in response.json()["detail"]
     assert "refused" not in ways[name].stored()
 
 
@@ -118,11 +118,11 @@ def test_a_form_without_its_boundary_is_refused(
 ) -> None:
     """The client set the type by hand: refused, because the envelope is not the file."""
     body = form_body(("f", "x", b"1"))
-    answer = requests.put(
+    response = requests.put(
         f"{ways[name].url}/files/nobound", data=body, headers={"Content-Type": kind}, timeout=10
     )
 
-    assert (answer.status_code, answer.json()["code"]) == (400, code)
+    assert (response.status_code, response.json()["code"]) == (400, code)
     assert "nobound" not in ways[name].stored()
 
 
@@ -133,12 +133,12 @@ def test_a_saved_web_page_is_one_file(ways: Mapping[str, Way], name: str) -> Non
     It is stored unchanged, with the boundary in its type.
     """
     kind = 'multipart/related; type="text/html"; boundary="----=_Part1"'
-    answer = requests.put(
+    response = requests.put(
         f"{ways[name].url}/files/page.mht", data=DATA, headers={"Content-Type": kind}, timeout=10
     )
 
-    assert answer.status_code in (200, 201)
-    assert answer.json()["files"][0]["type"] == kind
+    assert response.status_code in (200, 201)
+    assert response.json()["files"][0]["type"] == kind
     assert ways[name].read("page.mht") == DATA
 
 
@@ -170,11 +170,11 @@ def test_fields_after_the_file_are_never_dropped(gateway: Gateway, size: int) ->
     """
     with Peer(takes) as peer:
         server = gateway(f"{peer.url}/files", "--relay-chunked")
-        answer = put(f"{server.url}/files/k", ("f", "x", DATA[:size]), ("late", None, b"L"))
-        if answer.status_code == 201:
+        response = put(f"{server.url}/files/k", ("f", "x", DATA[:size]), ("late", None, b"L"))
+        if response.status_code == 201:
             assert b'name="late"' in peer.seen[0].body
         else:
-            assert (answer.status_code, answer.json()["code"]) == (400, "bad-form")
+            assert (response.status_code, response.json()["code"]) == (400, "bad-form")
             assert all(exchange.cut for exchange in peer.seen)
 
 
@@ -182,9 +182,9 @@ def test_the_operators_form_carries_it(gateway: Gateway) -> None:
     """--relay-form: a PUT of a form is sent on by PUT, in the set field, to the key's URL."""
     with Peer(takes) as peer:
         server = gateway(f"{peer.url}/files", "--relay-form", "document")
-        answer = put(f"{server.url}/files/k", ("f", "x.txt", b"bytes"))
+        response = put(f"{server.url}/files/k", ("f", "x.txt", b"bytes"))
 
-        assert answer.status_code == 201
+        assert response.status_code == 201
         (seen,) = peer.seen
         assert (seen.method, seen.target) == ("PUT", "/files/k")
         assert b'name="document"; filename="x.txt"' in seen.body

@@ -76,16 +76,16 @@ def by_curl(job: Job) -> FingerprintSet:
 
 def by_requests(job: Job) -> FingerprintSet:
     with job.file.open("rb") as data:
-        answer = requests.put(
+        response = requests.put(
             job.url, data=zeros() if job.chunks else data, headers=job.headers, timeout=60
         )
-    return answer.status_code, answer.text
+    return response.status_code, response.text
 
 
 def by_httpx(job: Job) -> FingerprintSet:
     length = {} if job.chunks else {"Content-Length": str(SIZE)}
-    answer = httpx.put(job.url, content=zeros(), headers={**job.headers, **length}, timeout=60)
-    return answer.status_code, answer.text
+    response = httpx.put(job.url, content=zeros(), headers={**job.headers, **length}, timeout=60)
+    return response.status_code, response.text
 
 
 def all_by(one: Callable[[Job], FingerprintSet]) -> Callable[[list[Job]], list[FingerprintSet]]:
@@ -112,8 +112,8 @@ def all_by_aiohttp(jobs: list[Job]) -> list[FingerprintSet]:
             try:
                 async with session.put(
                     job.url, data=async_zeros() if job.chunks else data, headers=job.headers
-                ) as answer:
-                    return answer.status, await answer.text()
+                ) as response:
+                    return response.status, await response.text()
             except (OSError, aiohttp.ClientError) as error:
                 return 0, repr(error)
 
@@ -220,11 +220,11 @@ def test_the_bytes_read_after_a_refusal_are_bounded(serve: Serve) -> None:
                 taken += wire.sock.send(PIECE)
         except ConnectionError:
             pass  # closed, as it should be
-        answer = wire.answer()
+        response = wire.answer()
     # what our socket and the server's may hold besides the 4 MiB that were drained
     in_kernel = int(Path("/proc/sys/net/ipv4/tcp_rmem").read_text().split()[2]) + (1 << 18)
 
-    assert (answer.status, answer.headers["connection"]) == (401, "close")
+    assert (response.status, response.headers["connection"]) == (401, "close")
     assert taken <= (4 << 20) + (1 << 19) + in_kernel
 
 
@@ -241,6 +241,6 @@ def test_a_refused_small_body_keeps_the_connection(taker: RunningServer) -> None
     with Wire(taker.port) as wire:
         for _ in range(3):
             wire.send(head("PUT", "/files/a/../b", "Content-Length: 4") + b"body")
-            answer = wire.answer()
+            response = wire.answer()
 
-            assert (answer.status, answer.headers.get("connection")) == (400, None)
+            assert (response.status, response.headers.get("connection")) == (400, None)

@@ -43,11 +43,11 @@ def test_s3_refuses_a_part(s3: Objects, tmp_path: Path) -> None:
     faults.script["key"] = Fault("refuse", "part", times=99)
     env = {**s3.env, "AWS_ENDPOINT_URL": faults.url}
     try:
-        answer = pause_after(9 * MIB, s3.url(bucket), tmp_path, *STORE_OPTIONS, env=env)
+        response = pause_after(9 * MIB, s3.url(bucket), tmp_path, *STORE_OPTIONS, env=env)
     finally:
         faults.close()
 
-    assert (answer.status, answer.code) == (502, "peer-failed")
+    assert (response.status, response.code) == (502, "peer-failed")
     assert s3.unfinished(bucket) == []
     assert s3.keys(bucket) == []
 
@@ -57,9 +57,9 @@ def test_a_cloud_refuses_parts(tmp_path: Path) -> None:
     with one_answer(403, b"", to_get=EMPTY_LISTING) as endpoint:
         options = (f"endpoint={endpoint}", "account-name=nobody", f"account-key={KEY}")
         named = [word for option in options for word in ("--store-option", option)]
-        answer = pause_after(16 * MIB, "az://container", tmp_path, *STORE_OPTIONS, *named)
+        response = pause_after(16 * MIB, "az://container", tmp_path, *STORE_OPTIONS, *named)
 
-    assert (answer.status, answer.code) == (500, "store-failed")
+    assert (response.status, response.code) == (500, "store-failed")
 
 
 def test_postgres_refuses_a_row(database: Database, tmp_path: Path) -> None:
@@ -68,9 +68,9 @@ def test_postgres_refuses_a_row(database: Database, tmp_path: Path) -> None:
     try:
         subprocess.run([sys.executable, "-m", "sluiceway", "init", place], check=True, timeout=60)
         database.rows(f"ALTER TABLE {table}_chunks ADD CHECK (start < 0)")
-        answer = pause_after(256 << 10, place, tmp_path)
+        response = pause_after(256 << 10, place, tmp_path)
 
-        assert (answer.status, answer.code) == (500, "store-failed")
+        assert (response.status, response.code) == (500, "store-failed")
         assert database.leftovers(table) == []
     finally:
         database.drop(table)
@@ -81,9 +81,9 @@ def test_an_sftp_server_refuses_a_block(sftp: SftpServer, tmp_path: Path) -> Non
     limited = SftpServer(tmp_path / "limited")
     try:
         resource.prlimit(limited.process.pid, resource.RLIMIT_FSIZE, (MIB, MIB))
-        answer = pause_after(4 * MIB, limited.url("place"), tmp_path)
+        response = pause_after(4 * MIB, limited.url("place"), tmp_path)
 
-        assert (answer.status, answer.code) == (500, "store-failed")
+        assert (response.status, response.code) == (500, "store-failed")
         assert limited.drafts("place") == []
     finally:
         limited.stop()

@@ -81,19 +81,19 @@ def forms(draw: st.DrawFn) -> bytes:
 
 
 def result_of(way: Way, body: bytes) -> tuple[int, Any]:
-    """The status, and the members of the answer that do not depend on place and time."""
+    """The status, and the members of the response that do not depend on place and time."""
     kind = f"multipart/form-data; boundary={BOUNDARY}"
-    answer = requests.post(
+    response = requests.post(
         f"{way.url}/files", data=body, headers={"Content-Type": kind}, timeout=20
     )
-    result = answer.json()
+    result = response.json()
     if "files" not in result:
-        return answer.status_code, result["code"]
+        return response.status_code, result["code"]
     files = [
         {name: entry[name] for name in ("filename", "size", "sha-256", "type")}
         for entry in result["files"]
     ]
-    return answer.status_code, (files, result["fields"])
+    return response.status_code, (files, result["fields"])
 
 
 @settings(max_examples=EXAMPLES, deadline=None, database=None, derandomize=True)
@@ -106,5 +106,5 @@ def test_a_server_and_a_gateway_answer_a_form_alike(ways: Mapping[str, Way], bod
 @settings(max_examples=EXAMPLES // 2, deadline=None, database=None, derandomize=True)
 @given(body=forms())
 def test_a_mounted_service_answers_a_form_alike(ways: Mapping[str, Way], body: bytes) -> None:
-    """The service inside a Flask app gives the same answer to the same form."""
+    """The service inside a Flask app gives the same response to the same form."""
     assert result_of(ways["alone"], body) == result_of(ways["mounted"], body)

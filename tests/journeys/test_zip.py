@@ -42,8 +42,8 @@ def sparse(path: Path, size: int) -> None:
         file.truncate(size)
 
 
-def count(answer: requests.Response, got: list[int]) -> None:
-    for piece in answer.iter_content(MIB):
+def count(response: requests.Response, got: list[int]) -> None:
+    for piece in response.iter_content(MIB):
         got.append(len(piece))  # noqa: PERF401 - what came before a failure stays
 
 
@@ -58,16 +58,16 @@ def test_a_prefix_is_downloaded_as_one_zip(taker: RunningServer) -> None:
     inside = {"photos/1.jpg": pattern(3 * MIB), "photos/sub/2.jpg": b"2", "photos/empty": b""}
     for key, data in {**inside, "photos2/no": b"no", "other": b"no"}.items():
         put(taker, key, data)
-    answer = asked(taker, prefix="photos/")
+    response = asked(taker, prefix="photos/")
 
-    assert answer.status_code == 200
-    assert len(answer.content) == int(answer.headers["Content-Length"])
-    assert answer.headers["Content-Type"] == "application/zip"
-    assert answer.headers["Content-Disposition"] == 'attachment; filename="photos.zip"'
-    assert answer.headers["Accept-Ranges"] == "none"
-    assert answer.headers["X-Content-Type-Options"] == "nosniff"
-    assert "sandbox" in answer.headers["Content-Security-Policy"]
-    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+    assert response.status_code == 200
+    assert len(response.content) == int(response.headers["Content-Length"])
+    assert response.headers["Content-Type"] == "application/zip"
+    assert response.headers["Content-Disposition"] == 'attachment; filename="photos.zip"'
+    assert response.headers["Accept-Ranges"] == "none"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert "sandbox" in response.headers["Content-Security-Policy"]
+    with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
         assert {name: archive.read(name) for name in archive.namelist()} == inside
 
 
@@ -141,18 +141,18 @@ def test_contradictory_parameters_are_refused(
     taker: RunningServer, params: dict[str, str], status: int, words: str
 ) -> None:
     """With a reason, before the first byte."""
-    answer = asked(taker, **params)
+    response = asked(taker, **params)
 
-    assert answer.status_code == status
-    assert words in answer.json()["detail"]
+    assert response.status_code == status
+    assert words in response.json()["detail"]
 
 
 def test_a_relay_has_no_zip(serve: Serve) -> None:
     """A relay keeps no files."""
     server = serve("--to", "http://127.0.0.1:9/files/")
-    answer = asked(server)
+    response = asked(server)
 
-    assert answer.status_code == 404, answer.text
+    assert response.status_code == 404, response.text
 
 
 def _logged(server: RunningServer, words: str) -> bool:
@@ -166,11 +166,11 @@ def test_a_name_that_leads_out_is_left_out_and_logged(serve: Serve) -> None:
     odd = [b"..\\..\\boot.ini", b"C:x", b"bad\xff"]
     for name in (*odd, b"good"):
         Path(os.fsdecode(os.fsencode(server.root) + b"/" + name)).write_bytes(b"x")
-    answer = asked(server)
+    response = asked(server)
 
-    assert answer.status_code == 200
-    assert len(answer.content) == int(answer.headers["Content-Length"])
-    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+    assert response.status_code == 200
+    assert len(response.content) == int(response.headers["Content-Length"])
+    with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
         assert archive.namelist() == ["good"]
         comment = archive.comment.decode()
     assert comment.startswith("Not in this archive, although meant: 3\n")
@@ -186,19 +186,19 @@ def test_if_no_file_can_be_packed_the_response_counts_them(serve: Serve) -> None
     """Only names that cannot be in a zip: 404 with their number, and no empty zip."""
     server = serve()
     (server.root / "C:x").write_bytes(b"x")
-    answer = asked(server)
+    response = asked(server)
 
-    assert (answer.status_code, answer.json()["code"]) == (404, "not-found")
-    assert "1 cannot be in one" in answer.json()["detail"]
+    assert (response.status_code, response.json()["code"]) == (404, "not-found")
+    assert "1 cannot be in one" in response.json()["detail"]
 
 
 @pytest.mark.parametrize("key", ["C:x", "a/C:x", "c:", "z:/y"])
 def test_a_client_cannot_upload_such_a_name(taker: RunningServer, key: str) -> None:
     """Refused as a key, with the reason."""
-    answer = requests.put(f"{taker.url}/files/{key}", data=b"x", timeout=10)
+    response = requests.put(f"{taker.url}/files/{key}", data=b"x", timeout=10)
 
-    assert (answer.status_code, answer.json()["code"]) == (400, "bad-name")
-    assert "drive" in answer.json()["detail"]
+    assert (response.status_code, response.json()["code"]) == (400, "bad-name")
+    assert "drive" in response.json()["detail"]
 
 
 def test_a_file_replaced_meanwhile_breaks_off_the_zip(serve: Serve) -> None:
@@ -208,16 +208,16 @@ def test_a_file_replaced_meanwhile_breaks_off_the_zip(serve: Serve) -> None:
         sparse(server.root / f"{number}.bin", 64 * MIB)
     with requests.get(
         f"{server.url}/files", params={"as": "zip"}, stream=True, timeout=60
-    ) as answer:
-        length = int(answer.headers["Content-Length"])
+    ) as response:
+        length = int(response.headers["Content-Length"])
         assert length > 256 * MIB
-        answer.raw.read(MIB)
+        response.raw.read(MIB)
         put(server, "3.bin", b"another")
         got = [MIB]
         with pytest.raises(
             (requests.exceptions.ChunkedEncodingError, requests.exceptions.ConnectionError)
         ):
-            count(answer, got)
+            count(response, got)
 
     assert sum(got) < length
     eventually(
@@ -277,9 +277,9 @@ def test_memory_does_not_grow_with_the_size_of_the_zip(serve: Serve) -> None:
             params={"as": "zip", "prefix": f"{folder}/"},
             stream=True,
             timeout=60,
-        ) as answer:
-            got = sum(len(piece) for piece in answer.iter_content(MIB))
-            assert got == int(answer.headers["Content-Length"])
+        ) as response:
+            got = sum(len(piece) for piece in response.iter_content(MIB))
+            assert got == int(response.headers["Content-Length"])
         peaks.append(meter.peak())
 
     assert peaks[1] - peaks[0] <= ALLOWED
@@ -327,12 +327,12 @@ def test_a_mounted_wsgi_app_gives_the_same_zip(tmp_path: Path) -> None:
             requests.put(
                 f"{app.url}/drop/files/{key}", data=pattern(MIB), timeout=30
             ).raise_for_status()
-        answer = requests.get(
+        response = requests.get(
             f"{app.url}/drop/files", params={"as": "zip", "prefix": "z/"}, timeout=30
         )
 
-    assert len(answer.content) == int(answer.headers["Content-Length"])
-    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+    assert len(response.content) == int(response.headers["Content-Length"])
+    with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
         assert {name: archive.read(name) for name in archive.namelist()} == {
             "z/1": pattern(MIB),
             "z/2": pattern(MIB),

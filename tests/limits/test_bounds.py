@@ -71,13 +71,13 @@ def test_an_idle_connection_is_closed(tmp_path: Path) -> None:
             )
             with socket.create_connection(("127.0.0.1", port), timeout=15) as idle:
                 idle.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
-                answer = b""
+                response = b""
                 while piece := idle.recv(4096):  # until the server closes
-                    answer += piece
+                    response += piece
         finally:
             server.terminate()
 
-    assert answer.startswith(b"HTTP/1.1 200")
+    assert response.startswith(b"HTTP/1.1 200")
 
 
 def test_a_long_path_is_cut_in_the_log(serve: Serve) -> None:
@@ -156,10 +156,10 @@ def test_a_url_to_fetch_has_a_length(serve: Serve) -> None:
     """One character more is a 400 that says how many there may be."""
     server = serve("--fetch-from", "files.example")
     url = "https://files.example/" + "x" * MOST_URL
-    answer = requests.get(f"{server.url}/fetch", params={"url": url}, timeout=10)
+    response = requests.get(f"{server.url}/fetch", params={"url": url}, timeout=10)
 
-    assert answer.status_code == 400
-    assert str(MOST_URL) in answer.text
+    assert response.status_code == 400
+    assert str(MOST_URL) in response.text
 
 
 def test_cookies_have_a_number_and_a_size() -> None:
@@ -177,7 +177,7 @@ def test_cookies_have_a_number_and_a_size() -> None:
 
 @contextmanager
 def answering(headers: int = 0, size: int = 0) -> Iterator[str]:
-    """A server whose every answer has so many headers and bytes."""
+    """A server whose every response has so many headers and bytes."""
 
     class Answers(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -56,9 +56,9 @@ def upload_form(server: RunningServer, size: int) -> None:
         for block in blocks(size):
             wire.send(block)
         wire.send(end)
-        answer = wire.answer()
-        assert answer.status == 201
-        requests.delete(server.url + answer.headers["location"], timeout=30)
+        response = wire.answer()
+        assert response.status == 201
+        requests.delete(server.url + response.headers["location"], timeout=30)
 
 
 def download(server: RunningServer, size: int) -> None:

@@ -129,10 +129,10 @@ def fill_server(place: str, objects: dict[str, bytes]) -> dict[str, bytes]:
     taken = {}
     with requests.Session() as session:
         for key, data in objects.items():
-            answer = session.put(
+            response = session.put(
                 place + quote(key, safe="/"), data=data, headers={"If-None-Match": "*"}, timeout=60
             )
-            if answer.status_code == 201:
+            if response.status_code == 201:
                 taken[unicodedata.normalize("NFC", key)] = data
     return taken
 

@@ -80,6 +80,6 @@ def cut_off(server: RunningServer, beginning: bytes, hang_up: Callable[[Wire], N
         wire.send(beginning)
         hang_up(wire)
         if hang_up is Wire.half_close:
-            answer = wire.rest()
-            return int(answer.split(b" ")[1]) if answer else None
+            response = wire.rest()
+            return int(response.split(b" ")[1]) if response else None
     return None

@@ -103,8 +103,8 @@ def hang_up(server: RunningServer, beginning: bytes, way: str) -> int | None:
         wire.send(beginning)
         WAYS[way](wire)
         if way == "half-close":
-            answer = wire.rest()
-            return int(answer.split(b" ")[1]) if answer else None
+            response = wire.rest()
+            return int(response.split(b" ")[1]) if response else None
     return None
 
 

@@ -46,10 +46,10 @@ def ask(
         **framing,
     }  # fmt: skip
     begun: list[str] = []
-    answer = app(environ, lambda status, headers, exc_info=None: begun.append(status))
-    text = b"".join(answer).decode()
-    if hasattr(answer, "close"):
-        answer.close()
+    response = app(environ, lambda status, headers, exc_info=None: begun.append(status))
+    text = b"".join(response).decode()
+    if hasattr(response, "close"):
+        response.close()
     return int(begun[0].split()[0]), json.loads(text) if text.startswith(("{", "[")) else text
 
 
@@ -75,8 +75,8 @@ def flask_app(**config: Any) -> flask.Flask:
     return app
 
 
-def refused(answer: Answer, limit_name: str | None = None) -> bool:
-    status, content = answer
+def refused(response: Answer, limit_name: str | None = None) -> bool:
+    status, content = response
     assert isinstance(content, dict)
     return (status, content["code"], content.get("limit_name")) == (413, "too-large", limit_name)
 

@@ -114,9 +114,9 @@ async def status(url: str) -> int:
     address = parse_address(url)
     async with (
         Transport(guard=AddressGuard([f"{GATE}/32"]), keep=False) as transport,
-        fetch(transport, address.url, {}, Hosts(["*"])) as answer,
+        fetch(transport, address.url, {}, Hosts(["*"])) as response,
     ):
-        return answer.head.status
+        return response.head.status
 
 
 def test_there_are_enough_forms() -> None:
@@ -202,10 +202,10 @@ async def test_a_refused_address_is_our_own_error(port: int) -> None:
     ids=" ".join,
 )
 async def test_one_bad_address_refuses_the_name(
-    answers: list[str], canary: Canary, monkeypatch: pytest.MonkeyPatch
+    responses: list[str], canary: Canary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A good and a bad address: a connect that fails at the good one would try the bad one."""
-    resolves_to(monkeypatch, [answers])
+    resolves_to(monkeypatch, [responses])
     with pytest.raises(Forbidden):
         await status(f"http://mixed.example:{canary.port}/")
     assert canary.met == 0
@@ -272,13 +272,13 @@ def test_a_network_is_written_exactly(text: str) -> None:
         parse_network(text)
 
 
-def resolves_to(monkeypatch: pytest.MonkeyPatch, answers: list[list[str]]) -> None:
+def resolves_to(monkeypatch: pytest.MonkeyPatch, responses: list[list[str]]) -> None:
     """The look-ups of names answer one after the other, the last one for ever."""
 
     async def resolve(
         self: object, host: str, port: int = 0, family: int = 0
     ) -> list[dict[str, Any]]:
-        found = answers.pop(0) if len(answers) > 1 else answers[0]
+        found = responses.pop(0) if len(responses) > 1 else responses[0]
         return [
             {
                 "hostname": host,

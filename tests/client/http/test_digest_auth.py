@@ -38,9 +38,9 @@ def test_the_answer_is_that_of_the_standards_example(
     login = DigestLogin("Mufasa", "Circle of Life")
     assert login.answer("GET", "http://www.example.org/dir/index.html") is None
     assert login.learn(header)
-    answer = login.answer("GET", "http://www.example.org/dir/index.html") or ""
-    assert f'response="{proof}"' in answer
-    assert "nc=00000001" in answer
+    response = login.answer("GET", "http://www.example.org/dir/index.html") or ""
+    assert f'response="{proof}"' in response
+    assert "nc=00000001" in response
     assert "nc=00000002" in (login.answer("GET", "http://www.example.org/dir/index.html") or "")
 
 

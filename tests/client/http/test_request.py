@@ -26,10 +26,10 @@ async def outbound(
     *,
     expect: bool = False,
     idle: float = 20,
-    answer: float = 20,
+    response: float = 20,
 ) -> AsyncIterator[tuple[StreamingRequest, Peer]]:
     with Peer(act) as peer:
-        async with Transport(Deadlines(idle=idle, answer=answer), keep=False) as transport:
+        async with Transport(Deadlines(idle=idle, answer=response), keep=False) as transport:
             request = StreamingRequest(
                 transport, "POST", peer.url + "/in", {"X-Who": "me"}, length, expect=expect
             )
@@ -52,7 +52,7 @@ def take(exchange: Exchange) -> None:
 
 @pytest.mark.parametrize("length", [3 * len(PIECE), None])
 async def test_a_whole_body_is_answered(length: int | None) -> None:
-    """Known length or chunks: what was pushed is what arrived, and the answer comes whole."""
+    """Known length or chunks: what was pushed is what arrived, and the response comes whole."""
     async with outbound(take, length) as (request, peer):
         await request.open()
         for _ in range(3):
@@ -143,14 +143,14 @@ async def test_a_peer_that_takes_nothing_is_given_up() -> None:
 
 
 async def test_a_peer_that_never_answers_is_given_up() -> None:
-    """From the last byte on the answer has its own deadline."""
+    """From the last byte on the response has its own deadline."""
 
     def silent(exchange: Exchange) -> None:
         exchange.read_body()
         ended.wait(20)
 
     ended = threading.Event()
-    async with outbound(silent, 5, answer=0.5) as (request, _):
+    async with outbound(silent, 5, response=0.5) as (request, _):
         await request.open()
         await request.write(b"12345")
         with pytest.raises(PeerTimeout, match="did not answer"):
@@ -219,7 +219,7 @@ async def test_an_answer_that_is_too_long_is_cut() -> None:
 
 
 async def test_a_cancelled_writer_stays_cancelled() -> None:
-    """An answer that comes in the same moment does not swallow somebody else's cancel."""
+    """A response that comes in the same moment does not swallow somebody else's cancel."""
     ended = threading.Event()
     async with outbound(lambda exchange: ended.wait(20), 1 << 40) as (request, _):
         await request.open()

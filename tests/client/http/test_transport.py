@@ -1,4 +1,4 @@
-"""One request out, one answer back, on real sockets, with peers that misbehave."""
+"""One request out, one response back, on real sockets, with peers that misbehave."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ async def put(
 
 
 async def get(url: str, deadlines: Deadlines = Deadlines()) -> bytes:
-    async with Transport(deadlines) as transport, transport.ask("GET", url, {}) as answer:
-        return b"".join([chunk async for chunk in answer.chunks()])
+    async with Transport(deadlines) as transport, transport.ask("GET", url, {}) as response:
+        return b"".join([chunk async for chunk in response.chunks()])
 
 
 async def test_a_server_without_100_continue_gets_the_body_soon() -> None:
@@ -104,7 +104,7 @@ async def test_a_refusal_instead_of_100_costs_no_byte() -> None:
 @pytest.mark.parametrize("then", ["keeps the connection open", "closes", "resets"])
 @pytest.mark.parametrize("known", [True, False])
 async def test_an_early_refusal_is_read_while_sending(then: str, known: bool) -> None:
-    """A server that reads nothing and answers 413: the answer is the outcome, and sending stops."""
+    """A server that reads nothing and answers 413: the response counts, and sending stops."""
 
     def act(exchange: Exchange) -> None:
         exchange.recv(1000)
@@ -112,7 +112,7 @@ async def test_an_early_refusal_is_read_while_sending(then: str, known: bool) ->
         if then == "keeps the connection open":
             peer.ended.wait(10)
         elif then == "resets":
-            time.sleep(0.3)  # a reset at once may destroy the answer on its way, for any client
+            time.sleep(0.3)  # a reset at once may destroy the response on its way, for any client
             exchange.reset()
 
     async def chunks() -> AsyncIterator[bytes]:
@@ -128,7 +128,7 @@ async def test_an_early_refusal_is_read_while_sending(then: str, known: bool) ->
 
 
 async def test_a_peer_that_takes_nothing_is_given_up() -> None:
-    """No byte taken and no answer for the idle time: an error, not a hang."""
+    """No byte taken and no response for the idle time: an error, not a hang."""
     deadlines = Deadlines(idle=0.5)
     with (
         Peer(lambda exchange: peer.ended.wait(20)) as peer,
@@ -253,19 +253,19 @@ async def test_compressed_answers_stay_as_they_are() -> None:
     with Peer(
         lambda exchange: exchange.reply(200, {"Content-Encoding": "gzip"}, b"\x1f\x8b rest")
     ) as peer:
-        async with Transport() as transport, transport.ask("GET", peer.url, {}) as answer:
-            assert b"".join([chunk async for chunk in answer.chunks()]) == b"\x1f\x8b rest"
+        async with Transport() as transport, transport.ask("GET", peer.url, {}) as response:
+            assert b"".join([chunk async for chunk in response.chunks()]) == b"\x1f\x8b rest"
 
     assert peer.seen[0].headers["accept-encoding"] == "identity"
 
 
 async def test_cookies_are_not_kept() -> None:
-    """What one answer sets, no other request carries."""
+    """What one response sets, no other request carries."""
     with Peer(lambda exchange: exchange.reply(200, {"Set-Cookie": "a=b; Path=/"})) as peer:
         async with Transport() as transport:
             for _ in range(2):
-                async with transport.ask("GET", peer.url, {}) as answer:
-                    await answer.text()
+                async with transport.ask("GET", peer.url, {}) as response:
+                    await response.text()
 
     assert "cookie" not in peer.seen[1].headers
 
@@ -279,8 +279,8 @@ async def test_an_endless_refusal_is_not_read_to_its_end() -> None:
             exchange.send(b"x" * 65536)
 
     with Peer(act) as peer:
-        async with Transport() as transport, transport.ask("GET", peer.url, {}) as answer:
-            assert len(await answer.text()) == module.MOST_ANSWER
+        async with Transport() as transport, transport.ask("GET", peer.url, {}) as response:
+            assert len(await response.text()) == module.MOST_ANSWER
 
 
 async def test_cancelling_an_upload_cuts_it_off() -> None:
@@ -330,17 +330,17 @@ async def test_bytes_that_arrived_before_the_end_are_not_lost() -> None:
         exchange.send(bytes(100_000))
 
     with Peer(act) as peer:
-        async with Transport() as transport, transport.ask("GET", peer.url, {}) as answer:
+        async with Transport() as transport, transport.ask("GET", peer.url, {}) as response:
             await asyncio.sleep(0.3)
             with pytest.raises(PeerFailed):  # noqa: PT012 - what came before the error counts
-                async for chunk in answer.chunks():
+                async for chunk in response.chunks():
                     got += chunk
 
     assert len(got) == 100_000
 
 
 async def test_sending_stops_when_a_response_begins() -> None:
-    """From the first line of an early answer on, nothing more is sent than what was on its way."""
+    """From the first line of an early response on, only what was on its way is sent."""
     counted = 0
 
     def act(exchange: Exchange) -> None:

@@ -62,12 +62,12 @@ def test_flask_checks_the_digest_of_a_form(
     view: str, headers: dict[str, str], code: str | None, tmp_path: Path
 ) -> None:
     """Also if the view reads only the file; a file is saved only if the digest matches."""
-    answer = Client(flask_app(tmp_path)).post(
+    response = Client(flask_app(tmp_path)).post(
         f"/{view}", data=BODY, content_type=TYPE, headers=headers
     )
 
-    assert answer.status_code == (400 if code else 200), answer.text
-    assert (answer.json or {}).get("code") == code
+    assert response.status_code == (400 if code else 200), response.text
+    assert (response.json or {}).get("code") == code
     assert [path.name for path in tmp_path.iterdir()] == (
         ["saved"] if view == "save" and not code else []
     )
@@ -80,12 +80,14 @@ def test_django_checks_the_digest_of_a_form(
 ) -> None:
     """On a mismatch @uploads publishes nothing, and reading the parts raises."""
     with override_settings(SLUICEWAY_TO=tmp_path):
-        answer = Client(django_site.application).post(
+        response = Client(django_site.application).post(
             path, data=BODY, content_type=TYPE, headers=headers
         )
 
-    assert answer.status_code == (400 if code else 201 if path == "/stored" else 200), answer.text
-    assert not code or (answer.json or {})["code"] == code
+    assert response.status_code == (400 if code else 201 if path == "/stored" else 200), (
+        response.text
+    )
+    assert not code or (response.json or {})["code"] == code
     assert any(tmp_path.rglob("x")) == (path == "/stored" and not code)
 
 
@@ -108,7 +110,7 @@ async def test_starlette_checks_the_digest_of_a_form(
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app), base_url="http://localhost"
     ) as client:
-        answer = await client.post("/", content=BODY, headers={"Content-Type": TYPE, **headers})
+        response = await client.post("/", content=BODY, headers={"Content-Type": TYPE, **headers})
 
-    assert (answer.status_code, answer.json().get("code")) == (400 if code else 200, code)
+    assert (response.status_code, response.json().get("code")) == (400 if code else 200, code)
     assert ended == ([] if code else [600_000])

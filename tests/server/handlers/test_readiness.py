@@ -76,17 +76,17 @@ async def test_each_destination_is_checked_and_no_server_is_asked(
     heard: list[Exchange] = []
     with Peer(heard.append) as peer:
         budget = Budget(LIMIT)
-        legs = [
+        destinations = [
             disk(tmp_path / "a", budget),
             relay(f"{peer.url}/x", headers={"authorization": "Bearer operator"}),
             memory(),
         ]
-        store = FanoutStore(legs, budget)
+        store = FanoutStore(destinations, budget)
         assert await Readiness().why_not(store) is None
         broken = Watched()
         broken.broken = True
-        legs.append(type(legs[0])(broken, True, "broken"))
-        assert await Readiness().why_not(FanoutStore(legs, budget)) == "it is broken"
+        destinations.append(type(destinations[0])(broken, True, "broken"))
+        assert await Readiness().why_not(FanoutStore(destinations, budget)) == "it is broken"
         await store.aclose()
     assert heard == []
     assert list((tmp_path / "a" / ".sluiceway" / "drafts").iterdir()) == []

@@ -22,7 +22,7 @@ EVENTS = ("Accept: text/event-stream",)
 
 
 def test_connections_beyond_the_descriptors_are_refused(serve: Serve) -> None:
-    """The answer is a readable 503 and the log has one line. An upload under way goes on.
+    """The response is a readable 503 and the log has one line. An upload under way goes on.
 
     Afterwards a new client is served again.
     """
@@ -35,11 +35,11 @@ def test_connections_beyond_the_descriptors_are_refused(serve: Serve) -> None:
         for _ in range(120):
             wire = stack.enter_context(Wire(server.port))
             wire.send(HEALTH)
-            answer = wire.answer()
-            statuses.append(answer.status)
-            if answer.status == 503:
-                assert answer.code == "unavailable"
-                assert answer.headers["retry-after"] == "5"
+            response = wire.answer()
+            statuses.append(response.status)
+            if response.status == 503:
+                assert response.code == "unavailable"
+                assert response.headers["retry-after"] == "5"
         upload.send(b"llo")
         assert upload.answer().status == 201
     assert set(statuses) == {200, 503}

@@ -154,7 +154,7 @@ VECTORS: list[bytes] = [
 
 @pytest.mark.parametrize("at_once", [True, False], ids=["at once", "byte by byte"])
 def test_ambiguous_framing_is_refused_and_closed(taker: RunningServer, at_once: bool) -> None:
-    """Each gets one answer, a 4xx in problem+json, and the connection ends.
+    """Each gets one response, a 4xx in problem+json, and the connection ends.
 
     The request that is smuggled behind it is never run.
     """
@@ -167,10 +167,10 @@ def test_ambiguous_framing_is_refused_and_closed(taker: RunningServer, at_once: 
                     wire.send(piece)
             except ConnectionError:
                 pass  # refused before the end
-            answer = wire.answer()
+            response = wire.answer()
 
-            assert 400 <= answer.status < 500, vector
-            assert answer.headers["content-type"] == "application/problem+json", vector
+            assert 400 <= response.status < 500, vector
+            assert response.headers["content-type"] == "application/problem+json", vector
             assert wire.closed(), vector
         assert not any("healthz" in line for line in taker.lines[logged:]), vector
 
@@ -237,10 +237,10 @@ def test_a_digest_in_a_trailer_is_refused_even_if_unannounced(
         if not at_once:
             time.sleep(0.1)  # the app waits for more
         wire.send(b"0\r\n" + name.encode() + b": AAAA\r\n\r\n")
-        answer = wire.answer()
+        response = wire.answer()
 
-        assert (answer.status, answer.code) == (400, "bad-digest")
-        assert name.lower() in answer.json()["detail"]
+        assert (response.status, response.code) == (400, "bad-digest")
+        assert name.lower() in response.json()["detail"]
         assert wire.closed()
     assert not (taker.root / "trailer").exists()
 
@@ -253,9 +253,9 @@ def test_malformed_chunks_are_a_bad_request(taker: RunningServer, body: bytes) -
     """Not a truncated body: sending them again would not help."""
     with Wire(taker.port) as wire:
         wire.send(head("PUT", "/files/chunks", "Transfer-Encoding: chunked") + body)
-        answer = wire.answer()
+        response = wire.answer()
 
-        assert (answer.status, answer.code) == (400, "bad-request")
+        assert (response.status, response.code) == (400, "bad-request")
         assert wire.closed()
     assert not (taker.root / "chunks").exists()
 
@@ -263,7 +263,7 @@ def test_malformed_chunks_are_a_bad_request(taker: RunningServer, body: bytes) -
 def test_bytes_behind_a_body_are_not_part_of_it(taker: RunningServer) -> None:
     """The upload has the bytes that Content-Length announced.
 
-    The rest is refused by an answer of its own.
+    The rest is refused by a response of its own.
     """
     with Wire(taker.port) as wire:
         wire.send(head("PUT", "/files/longer", "Content-Length: 5") + b"helloMORE\r\n\r\n")
@@ -285,6 +285,6 @@ def test_garbage_during_a_download_does_not_reach_its_reader(taker: RunningServe
         wire.send(b"\x00garbage\r\n\r\n")
 
         assert wire.answer().body == data
-        assert wire.answer().status == 400  # an answer of its own, behind the whole body
+        assert wire.answer().status == 400  # a response of its own, behind the whole body
         assert wire.closed()
     (taker.root / "big").unlink()

@@ -139,13 +139,17 @@ def test_a_head_beyond_64_kib_is_refused(taker: RunningServer, at_once: bool) ->
     """60 kB pass; 70 kB and 200 kB get a readable 431, in one packet or in many."""
     assert ask(taker, 60_000, at_once=at_once).status == 200
     for size in (70_000, 200_000):
-        answer = ask(taker, size, at_once=at_once)
+        response = ask(taker, size, at_once=at_once)
 
-        assert (answer.status, answer.code, answer.json()["limit"]) == (431, "head-too-large", MOST)
+        assert (response.status, response.code, response.json()["limit"]) == (
+            431,
+            "head-too-large",
+            MOST,
+        )
 
 
 def test_a_client_that_still_sends_reads_the_refusal_of_its_head(taker: RunningServer) -> None:
-    """A head of megabytes gets an answer, not a reset."""
+    """A head of megabytes gets a response, not a reset."""
     for _ in range(5):
         with Wire(taker.port) as wire:
             try:
@@ -182,9 +186,13 @@ def test_a_head_with_too_many_fields_is_refused(taker: RunningServer, fields: in
     lines = b"A: \r\n" * (fields - 1)
     with Wire(taker.port) as wire:
         wire.send(b"GET /files HTTP/1.1\r\nHost: localhost\r\n" + lines + b"\r\n")
-        answer = wire.answer()
+        response = wire.answer()
 
-        assert (answer.status, answer.code, answer.json()["limit"]) == (431, "head-too-large", 128)
+        assert (response.status, response.code, response.json()["limit"]) == (
+            431,
+            "head-too-large",
+            128,
+        )
         assert wire.closed()
 
 
@@ -236,12 +244,12 @@ def test_the_app_limits_the_fields_on_other_servers(tmp_path: Path) -> None:
     environ: dict[str, object] = {}
     setup_testing_defaults(environ)
     statuses: list[str] = []
-    answers = []
+    responses = []
     for count in (200, 50):
         names = {f"HTTP_X_{number}": "y" for number in range(count)}
         here = {**environ, "PATH_INFO": "/files", "HTTP_HOST": "localhost", **names}
         pieces = service(here, lambda status, _: statuses.append(status))
-        answers.append(b"".join(pieces))
+        responses.append(b"".join(pieces))
         pieces.close()  # type: ignore[attr-defined]
     assert [status[:3] for status in statuses] == ["431", "200"]
-    assert b"head-too-large" in answers[0]
+    assert b"head-too-large" in responses[0]

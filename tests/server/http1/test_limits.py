@@ -142,7 +142,7 @@ def cuts(data: bytes) -> Iterator[list[bytes]]:
 @pytest.mark.parametrize("eager", [True, False], ids=["answered at once", "answered at the end"])
 @pytest.mark.parametrize("name", PIPELINES)
 def test_every_split_gives_the_same_requests(name: str, eager: bool) -> None:
-    """One request at a time reaches the parser; the next one waits for its answer."""
+    """One request at a time reaches the parser; the next one waits for its response."""
     data, requests = PIPELINES[name]
     for pieces in cuts(data):
         connection = Connection()
@@ -162,9 +162,9 @@ def test_every_split_gives_the_same_requests(name: str, eager: bool) -> None:
 
 @pytest.mark.parametrize("name", PIPELINES)
 def test_an_answer_may_come_at_every_byte(name: str) -> None:
-    """An answer within the body is early: the server drops the rest of the body.
+    """A response within the body is early: the server drops the rest of the body.
 
-    Before the end of the head no answer is possible; after the request the next one follows.
+    Before the end of the head no response is possible; after the request the next one follows.
     """
     data, requests = PIPELINES[name]
     states = set()
@@ -253,7 +253,7 @@ def test_every_split_is_refused_alike(name: str) -> None:
 
 
 def test_a_refusal_behind_a_complete_request_waits_for_its_answer() -> None:
-    """The app's answer is sent first; bytes that arrive meanwhile are neither held nor parsed."""
+    """The app's response is sent first; bytes that arrive meanwhile are neither held nor parsed."""
     connection = Connection().send(PUT)
     assert connection.limits.refuse(SluiceError()) is Action.NOTHING
     connection.send(GET)
@@ -297,7 +297,7 @@ def test_chunks_of_one_byte_are_accepted() -> None:
 
 
 def test_held_and_dropped_bytes_have_a_bound() -> None:
-    """Beyond the bound the server stops reading; an answer frees the space of a held request."""
+    """Beyond the bound the server stops reading; a response frees the space of a held request."""
     connection = Connection().send(PUT)
     while Action.PAUSE_FULL not in connection.actions:
         assert len(connection.limits.held) <= AHEAD_BYTES
@@ -315,7 +315,7 @@ def test_held_and_dropped_bytes_have_a_bound() -> None:
 
 
 def test_a_deadline_closes_or_refuses() -> None:
-    """408 within a head; before a head and after the last answer the connection just closes."""
+    """408 within a head; before a head and after the last response the connection just closes."""
     silent, begun = Connection(), Connection().send(GET[:5])
     assert (silent.limits.timed_out(), silent.state) == (Action.CLOSE, State.CLOSED)
     assert (begun.limits.timed_out(), begun.state) == (Action.REFUSE, State.DRAIN)

@@ -34,8 +34,8 @@ def test_pipelined_requests_are_answered_in_order(taker: RunningServer) -> None:
         puts = [wire.answer() for _ in range(51)]
         gets = [wire.answer() for _ in range(50)]
 
-    assert {answer.status for answer in puts} == {201}
-    assert [answer.body for answer in gets] == [b"%03d" % number for number in range(50)]
+    assert {response.status for response in puts} == {201}
+    assert [response.body for response in gets] == [b"%03d" % number for number in range(50)]
 
 
 def test_a_request_behind_an_upload_waits_its_turn(taker: RunningServer) -> None:
@@ -82,12 +82,12 @@ def test_an_upload_with_an_upgrade_keeps_its_body(taker: RunningServer, cut: int
 
 
 def test_an_http_1_0_client_is_answered_and_closed(taker: RunningServer) -> None:
-    """An HTTP/1.0 client sends no Host; the answer has no chunks and no keep-alive."""
+    """An HTTP/1.0 client sends no Host; the response has no chunks and no keep-alive."""
     with Wire(taker.port) as wire:
         wire.send(b"PUT /files/old HTTP/1.0\r\nContent-Length: 5\r\n\r\nhello")
-        answer = wire.answer()
+        response = wire.answer()
 
-        assert (answer.status, answer.headers["connection"]) == (201, "close")
+        assert (response.status, response.headers["connection"]) == (201, "close")
         assert wire.closed()
 
 
@@ -107,7 +107,7 @@ def test_a_client_that_closed_its_half_reads_all_its_answers(taker: RunningServe
 def test_a_slow_head_times_out(hasty: Hasty) -> None:
     """A head that arrives byte by byte for ever is answered 408, and the connection closed.
 
-    A connection on which no head begins is closed without an answer.
+    A connection on which no head begins is closed without a response.
     """
     server = hasty(HEAD_SECONDS=0.5)
     with Wire(server.port) as slow, Wire(server.port) as silent:
@@ -117,9 +117,9 @@ def test_a_slow_head_times_out(hasty: Hasty) -> None:
                 time.sleep(0.01)  # this is the attack
         except ConnectionError:
             pass  # the server closed first
-        answer = slow.answer()
+        response = slow.answer()
 
-        assert (answer.status, answer.code) == (408, "too-slow")
+        assert (response.status, response.code) == (408, "too-slow")
         assert slow.closed()
         assert silent.closed()
 
@@ -137,7 +137,7 @@ def test_a_slow_head_on_a_used_connection_times_out(hasty: Hasty) -> None:
 
 
 def test_a_slow_head_behind_an_answer_times_out(hasty: Hasty) -> None:
-    """Half a head that arrived during the answer before it has a deadline, too."""
+    """Half a head that arrived during the response before it has a deadline, too."""
     server = hasty(HEAD_SECONDS=0.5)
     with Wire(server.port) as wire:
         wire.send(head("PUT", "/files/x", "Content-Length: 5") + b"helloGET /healthz HTTP/1.1\r\n")
@@ -156,9 +156,9 @@ def test_a_stalled_body_times_out(hasty: Hasty, framing: str) -> None:
             head("PUT", "/files/idle", framing)
             + (chunk(b"some") if "chunked" in framing else b"some")
         )
-        answer = wire.answer()
+        response = wire.answer()
 
-        assert (answer.status, answer.code, answer.headers["connection"]) == (
+        assert (response.status, response.code, response.headers["connection"]) == (
             408,
             "too-slow",
             "close",
@@ -212,7 +212,7 @@ def test_a_refused_client_is_disconnected_after_the_drain_time(hasty: Hasty) -> 
     ],
 )
 def test_targets_of_all_forms_are_answered(taker: RunningServer, target: str, status: int) -> None:
-    """Absolute, authority and malformed forms get an answer, never a crash."""
+    """Absolute, authority and malformed forms get a response, never a crash."""
     line = f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode(
         "latin-1"
     )

@@ -121,7 +121,7 @@ def backend(tmp_path: Path) -> Iterator[RunningServer]:
 def test_the_deadline_applies_to_responses_of_a_gateway(
     hasty: Hasty, backend: RunningServer
 ) -> None:
-    """To another server's answer, and to a fetched file."""
+    """To another server's response, and to a fetched file."""
     options = (
         "--fetch-from",
         "127.0.0.1",

@@ -102,16 +102,16 @@ def test_bytes_name_and_folder_are_synchronised_before_the_response(
         requests.put(url, data=b"old", timeout=10)
     with traced(server, tmp_path / "trace") as calls:
         headers = {"If-None-Match": "*"} if how == "create-only" else {}
-        answer = requests.put(url, data=bytes(size), headers=headers, timeout=30)
-        assert answer.status_code == (200 if how == "replace" else 201)
+        response = requests.put(url, data=bytes(size), headers=headers, timeout=30)
+        assert response.status_code == (200 if how == "replace" else 201)
         eventually(
-            lambda: any(f"HTTP/1.1 {answer.status_code}" in call for call in calls()),
+            lambda: any(f"HTTP/1.1 {response.status_code}" in call for call in calls()),
             "the answer is in the trace",
         )
         seen = calls()
 
     draft = r"/drafts/\w+\.\w+"
-    answered = first(seen, rf"HTTP/1\.1 {answer.status_code}")
+    answered = first(seen, rf"HTTP/1\.1 {response.status_code}")
     written = last(seen[:answered], rf"(pwrite64|write)\(\d+<[^>]*{draft}")
     synced = first(seen, rf"fsync\(\d+<[^>]*{draft}>\) += 0")
     named = last(seen[:answered], r'(linkat|renameat2?)\(.*"object"(, 0)?\) += 0')
@@ -204,7 +204,7 @@ def test_an_error_of_the_disk_is_never_acknowledged(
     server = serve()
     requests.put(f"{server.url}/files/warm", data=b"1", timeout=10)
     with traced(server, tmp_path / "trace", "-e", f"inject={fault}") as calls:
-        answers = [
+        responses = [
             requests.put(f"{server.url}/files/{size}", data=bytes(size), timeout=20)
             for size in (10, 3 << 20)
         ]
@@ -212,11 +212,11 @@ def test_an_error_of_the_disk_is_never_acknowledged(
     assert injected
 
     if "EINTR" in fault:
-        assert [answer.status_code for answer in answers] == [201, 201]
+        assert [response.status_code for response in responses] == [201, 201]
         return
-    for answer in answers:
-        assert answer.status_code in (500, 503), answer.text
-        assert answer.json()["code"] in ("store-failed", "unavailable")
+    for response in responses:
+        assert response.status_code in (500, 503), response.text
+        assert response.json()["code"] in ("store-failed", "unavailable")
     eventually(lambda: not server.drafts(), "no draft is left")
     assert requests.put(f"{server.url}/files/well", data=b"1", timeout=10).status_code == 201, (
         "the server still works"

@@ -174,7 +174,7 @@ async def test_the_first_error_cancels_the_others() -> None:
 async def test_an_early_refusal_ends_the_upload_everywhere(
     tmp_path: Path, length_known: bool
 ) -> None:
-    """413 on the way is passed on as that server's answer; the disk has nothing."""
+    """413 on the way is passed on as that server's response; the disk has nothing."""
 
     def full(exchange: Exchange) -> None:
         exchange.recv(1000)

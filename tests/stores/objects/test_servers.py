@@ -112,10 +112,10 @@ NO = {
 
 @pytest.mark.parametrize("answer", NO)
 async def test_a_request_is_repeated_without_checksums_for_a_server_that_refuses_them(
-    s3: Objects, proxy: S3Faults, answer: str
+    s3: Objects, proxy: S3Faults, response: str
 ) -> None:
     """Small and large objects arrive, conditions still hold, and later requests send none."""
-    status, body = NO[answer]
+    status, body = NO[response]
     proxy.unknown = (status, body.encode())
     bucket = s3.fresh()
     store = store_at(proxy, s3, bucket)
@@ -124,7 +124,7 @@ async def test_a_request_is_repeated_without_checksums_for_a_server_that_refuses
         sent = proxy.checksums
         assert sent > 0
         await put(store, "two", b"second")
-        if answer == "501":
+        if response == "501":
             await put(store, "large", LARGE)
             assert await read(store, "large") == LARGE
         assert proxy.checksums == sent
@@ -140,7 +140,7 @@ async def test_a_request_is_repeated_without_checksums_for_a_server_that_refuses
 async def test_checksums_stay_after_a_refusal_for_another_reason(
     s3: Objects, proxy: S3Faults
 ) -> None:
-    """An answer that names another header is raised, and checksums are still sent."""
+    """A response that names another header is raised, and checksums are still sent."""
     bucket = s3.fresh()
     proxy.unknown = (
         501,
