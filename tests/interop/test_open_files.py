@@ -31,7 +31,7 @@ from rude_peer import Peer
 from sluiceway.errors import BadForm, BadRequest, SluiceError, SourceFailed
 from sluiceway.pipe.source import SourceSpent
 from sluiceway.server.forms.walk import FileBegan, FileEnded
-from sluiceway.starlette import FormFile
+from sluiceway.starlette import LiveUpload
 
 DATA = noise(300_001)
 
@@ -192,12 +192,12 @@ async def generated() -> AsyncIterator[bytes]:
         yield DATA[at : at + 70_000]
 
 
-def arriving() -> FormFile:
+def arriving() -> LiveUpload:
     async def items() -> AsyncIterator[Any]:
         yield DATA
         yield FileEnded()
 
-    return FormFile(items(), FileBegan("g", "a.bin", "text/x", len(DATA)))
+    return LiveUpload(items(), FileBegan("g", "a.bin", "text/x", len(DATA)))
 
 
 @pytest.mark.parametrize(

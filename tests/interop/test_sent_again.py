@@ -23,7 +23,7 @@ from fix_taking import noise
 from rude_peer import Exchange, Peer
 from sluiceway.pipe.source import SourceSpent
 from sluiceway.server.forms.walk import FileBegan, FileEnded
-from sluiceway.starlette import FormFile
+from sluiceway.starlette import LiveUpload
 from sluiceway.wsgi.streaming_form import LiveForm
 
 DATA = noise(200_001)
@@ -209,7 +209,7 @@ def test_a_part_of_starlette_is_not_sent_twice() -> None:
         yield FileEnded()
 
     async def main() -> None:
-        part = FormFile(items(), FileBegan("f", "a.bin", "application/x-test", len(DATA)))
+        part = LiveUpload(items(), FileBegan("f", "a.bin", "application/x-test", len(DATA)))
         digest = aiohttp.DigestAuthMiddleware("u", "p")
         timeout = aiohttp.ClientTimeout(total=20)
         async with (

@@ -141,6 +141,8 @@ class _IdleWatch:
         self._timer.cancel()
 
     def begin(self) -> None:
+        # a view may read its body in several tasks, one after the other
+        self._task = asyncio.current_task()
         self._since = self._loop.time()
 
     def end(self, received: int) -> None:

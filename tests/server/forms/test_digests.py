@@ -20,7 +20,7 @@ from werkzeug.test import Client
 import django_site
 import sluiceway.flask
 from sluiceway.errors import SluiceError
-from sluiceway.starlette import FormFile, answered, parts
+from sluiceway.starlette import LiveUpload, answered, parts
 
 FORM = b'--B\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\n%s\r\n--B--\r\n'
 BODY = FORM % (b"bytes " * 100_000)
@@ -100,7 +100,7 @@ async def test_starlette_checks_the_digest_of_a_form(
 
     async def view(request: Request) -> Response:
         async for part in parts(request):
-            assert isinstance(part, FormFile)
+            assert isinstance(part, LiveUpload)
             ended.append(len(await part.read()))
         return JSONResponse({})
 

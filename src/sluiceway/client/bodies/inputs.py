@@ -74,8 +74,10 @@ def body_input(content: Content, size: int | None = None) -> BodyInput:
     elif isinstance(content, bytes | bytearray | memoryview):
         made = _Bytes(content)
     elif inspect.iscoroutinefunction(getattr(content, "read", None)):
-        # Starlette's UploadFile awaits, and has an ordinary file in it, which goes everywhere.
-        inner = getattr(content, "file", None)
+        # Starlette's UploadFile awaits, and has an ordinary file in it, which goes everywhere; that
+        # of one that still arrives would block.
+        arrives = isinstance(content, AsyncIterable)
+        inner = None if arrives else getattr(content, "file", None)
         made = (
             OpenFile(inner, content) if _reads(inner) else AsyncFile(cast("AsyncReadable", content))
         )

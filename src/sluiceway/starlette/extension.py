@@ -1,0 +1,101 @@
+"""`add(app)`: one line makes an app's LiveUpload parameters live and answers this library's errors.
+
+Knows apps, their sub-apps and their start; how a route is made live is in `live_routes.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from sluiceway.errors import BadOrder, SluiceError
+from sluiceway.server.operator_log import log_error
+from sluiceway.starlette.live_routes import make_routes_live
+from sluiceway.wire.problems import write_problem
+
+__all__ = ["add", "answered"]
+
+
+def add(app: Starlette) -> None:
+    """Add Sluiceway to a Starlette or FastAPI app.
+
+    Views that take a LiveUpload read it while it arrives; errors of this library are answered as
+    problem+json, in mounted apps, too. It may stand anywhere before the app starts.
+
+    Args:
+        app: The app.
+
+    Raises:
+        BadOrder: When the app starts: a view takes Parts beside Form(), File() or UploadFile.
+
+    Example:
+        app = FastAPI()
+        add(app)
+    """
+    app.exception_handlers.setdefault(SluiceError, answered)
+    app.add_middleware(_Start, owner=app)
+
+
+async def answered(request: Request, error: Exception) -> Response:
+    """An exception handler that answers this library's errors as problem+json (RFC 9457).
+
+    `add(app)` registers it. The connection ends then, because the client may still be sending.
+
+    Args:
+        request: The request that failed.
+        error: A SluiceError; any other is answered as 500 without its text.
+
+    Example:
+        app.add_exception_handler(SluiceError, answered)
+    """
+    known = error if isinstance(error, SluiceError) else SluiceError()
+    log_error(known, request.method)
+    written = write_problem(known, request.url.path)
+    response = Response(written.body, written.status, {"Connection": "close"})
+    for name, value in written.headers:
+        response.headers.append(name, value)
+    return response
+
+
+class _Start:
+    """A middleware that does nothing but prepare the app: Starlette makes it at the app's start,
+    when all routes are there."""
+
+    def __init__(self, app: ASGIApp, owner: Starlette) -> None:
+        self._app = app
+        self._error: BadOrder | None = None
+        try:
+            for each in _with_sub_apps(owner):  # those have not started yet
+                each.exception_handlers.setdefault(SluiceError, answered)
+                make_routes_live(each.routes)
+        except BadOrder as error:
+            self._error = error
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._error is None:
+            await self._app(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await receive()
+            message = f"sluiceway: {self._error.detail}"
+            await send({"type": "lifespan.startup.failed", "message": message})
+        else:
+            raise self._error
+
+
+def _with_sub_apps(app: Starlette) -> Iterable[Starlette]:
+    yield app
+    yield from _mounted(app.routes)
+
+
+def _mounted(routes: Iterable[Any]) -> Iterable[Starlette]:
+    for route in routes:
+        inner = getattr(route, "app", None)
+        if isinstance(inner, Starlette):
+            yield from _with_sub_apps(inner)
+        elif (router := getattr(route, "original_router", None)) is not None:
+            yield from _mounted(router.routes)
