@@ -44,6 +44,7 @@ PRELOADED = [
     "sluiceway.stores.relay.store",
     "sluiceway.stores.objects.store",
     "sluiceway.stores.postgres.store",
+    "sluiceway.stores.sqlite.store",
     "sluiceway.stores.fsspec.store",
     "boto3.session",
     "obstore",

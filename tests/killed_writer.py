@@ -1,6 +1,6 @@
 """A program that stores its standard input as "crashed" in a store, for tests that kill it.
 
-disk FOLDER, filesystem URL, objects URL, postgres URL or relay URL, where it goes.
+disk FOLDER, filesystem URL, objects URL, postgres URL, sqlite URL or relay URL, where it goes.
 """
 
 from __future__ import annotations
@@ -37,6 +37,10 @@ def _store(kind: str, place: str) -> Store:
         from sluiceway.stores.objects.store import ObjectStore
 
         return ObjectStore(place, budget)
+    if kind == "sqlite":
+        from sluiceway.stores.sqlite.store import SqliteStore
+
+        return SqliteStore(place, budget)
     return DiskStore(place, budget) if kind == "disk" else PostgresStore(place, budget)
 
 

@@ -158,7 +158,7 @@ def test_no_kind_of_store_knows_another() -> None:
         kind = module.short.split("/")[1:2]
         if room_of(module.name) != "stores" or kind in (["registry.py"], ["contract.py"]):
             continue
-        kinds = {"disk", "fanout", "fsspec", "memory", "objects", "postgres", "relay"}
+        kinds = {"disk", "fanout", "fsspec", "memory", "objects", "postgres", "relay", "sqlite"}
         others = kinds - {part.removesuffix(".py") for part in kind}
         found += [
             where

@@ -47,6 +47,14 @@ def database_server(database: Database, tmp_path: Path) -> Iterator[RunningServe
 
 
 @pytest.fixture
+def sqlite_server(tmp_path: Path) -> Iterator[RunningServer]:
+    running = start_server(tmp_path / "none", to="sqlite:///files.db")
+    yield running
+    running.stop()
+    (tmp_path / "files.db").unlink()
+
+
+@pytest.fixture
 def bucket_server(s3: Objects, tmp_path: Path) -> Iterator[RunningServer]:
     running = start_server(tmp_path / "none", env=s3.env, to=s3.url(s3.fresh(), "up"))
     yield running
@@ -101,11 +109,12 @@ def delete(server: RunningServer) -> None:
     ("where", "small", "allowed", "ways"),
     [
         ("database_server", 10 * MIB, ALLOWED, (upload, download)),
+        ("sqlite_server", 10 * MIB, ALLOWED, (upload, download)),
         ("bucket_server", 64 * MIB, ALLOWED + FULL_PART, (upload, download)),
         ("sftp_server", 10 * MIB, ALLOWED, (upload, download)),
         ("gateway_server", 10 * MIB, ALLOWED, (upload,)),
     ],
-    ids=["database", "bucket", "sftp", "gateway"],
+    ids=["database", "sqlite", "bucket", "sftp", "gateway"],
 )
 def test_a_server_holds_no_more_of_a_large_file_than_of_a_small_one(
     request: pytest.FixtureRequest,

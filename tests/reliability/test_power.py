@@ -11,13 +11,17 @@ import random
 import signal
 import struct
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
 import pytest
+import requests
 
-from fix_server import start_server
+from fix_server import RunningServer, start_server
 from fix_taking import TORTURE, missing, need
 from witness import Witness
 
@@ -55,6 +59,43 @@ class Disk:
             fcntl.ioctl(fd, EXT4_IOC_SHUTDOWN, struct.pack("I", NO_LOG_FLUSH))
         finally:
             os.close(fd)
+
+
+class Client:
+    """Uploads one object after the other until the server fails, and knows which are kept."""
+
+    def __init__(self, server: RunningServer, cut_after: float) -> None:
+        self.cut_after = cut_after
+        self._url, self._kept = server.url, 0
+        self._thread = threading.Thread(target=self._upload)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.join(60)
+
+    def _upload(self) -> None:
+        with suppress(requests.RequestException):
+            while self._put(self._url, self._kept).status_code == 201:
+                self._kept += 1
+
+    def _put(self, url: str, number: int) -> requests.Response:
+        return requests.put(f"{url}/files/{number}", data=_content(number), timeout=30)
+
+    def check(self, server: RunningServer) -> None:
+        """All that was acknowledged is there; one more may be, and it is whole."""
+        for number in range(self._kept):
+            found = requests.get(f"{server.url}/files/{number}", timeout=30)
+            assert found.content == _content(number), f"{number} of {self._kept} is lost"
+        one_more = requests.get(f"{server.url}/files/{self._kept}", timeout=30)
+        assert one_more.status_code == 404 or one_more.content == _content(self._kept)
+        assert self._put(server.url, self._kept + 1).status_code == 201
+
+
+def _content(number: int) -> bytes:
+    return random.Random(number).randbytes((0, 1, 70_001, 1_500_000)[number % 4])
 
 
 def _run(*command: str) -> None:
@@ -110,6 +151,29 @@ def test_a_power_cut_loses_nothing_that_was_acknowledged(make_disk: Callable[[],
         try:
             witness.check(root)
             witness.check_restarted(again)
+        finally:
+            again.stop()
+        disk.unmount()
+
+
+def test_a_power_cut_loses_nothing_that_sqlite_acknowledged(
+    make_disk: Callable[[], Disk],
+) -> None:
+    """The same for a database without a server; uploads under way are not visible after it."""
+    for _ in range(CUTS // 2):
+        disk = make_disk()
+        place = f"sqlite:///{disk.mounted}/files.db"
+        server = start_server(disk.mounted / "none", to=place)
+        with Client(server, cut_after=random.uniform(0.2, LONGEST)) as client:
+            time.sleep(client.cut_after)  # the random moment is what is tested
+            disk.cut()
+        server.stop(signal.SIGKILL)
+        disk.unmount()
+        disk.mount()
+
+        again = start_server(disk.mounted / "none", to=place)
+        try:
+            client.check(again)
         finally:
             again.stop()
         disk.unmount()

@@ -159,3 +159,21 @@ def test_an_accepted_url_is_the_same_for_every_reader(rest: str) -> None:
 def test_an_unreadable_url_is_redacted_as_a_whole() -> None:
     """A part of it may be the password."""
     assert redact_url("http://me:s3cret[@host/") == "http://…"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql:///db?table=files", "postgresql:///db"),
+        ("postgresql://u:p@h/db/k?table=files", "postgresql://h/db/k"),
+        ("sqlite:///files.db?table=files", "sqlite:///files.db"),
+        ("sqlite:////srv/files.db", "sqlite:////srv/files.db"),
+        ("sqlite:///files.db/a%20b", "sqlite:///files.db/a%20b"),
+        ("fsspec+file:///srv/files", "fsspec+file:///srv/files"),
+        ("https://u:p@h/a?k=secret#x", "https://h/a"),
+        ("s3://bucket", "s3://bucket"),
+    ],
+)
+def test_a_redacted_url_still_names_the_same_place(url: str, shown: str) -> None:
+    """A URL without a host keeps its slashes."""
+    assert redact_url(url) == shown

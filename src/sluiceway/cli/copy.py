@@ -145,6 +145,7 @@ def copy(
     sluiceway copy https://host/files/big.iso .          resumes where it stopped
     sluiceway copy https://a/big.iso https://b/files/    from server to server
     sluiceway copy big.iso 'postgresql://host/database/big.iso?table=files'
+    sluiceway copy big.iso sqlite:///files.db/big.iso
     sluiceway copy big.iso s3://bucket/folder/
     sluiceway copy -r --journal done.db backup/ https://host/files/backup/
     sluiceway copy photos/ https://host/files/ --pack zip     all of it as photos.zip
@@ -249,7 +250,7 @@ def _with_options(side: str, pairs: tuple[str, ...]) -> str:
     """The URL of a place, with --store-option in its query; what stands there already wins."""
     from sluiceway.wire.urls import is_place
 
-    if not pairs or not is_place(side) or side.lower().startswith("postgres"):
+    if not pairs or not is_place(side) or side.lower().startswith(("postgres", "sqlite")):
         return side
     address, _, query = side.partition("?")
     options = dict(_pair(text, "=", "--store-option") for text in pairs)

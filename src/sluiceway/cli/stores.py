@@ -35,6 +35,8 @@ def init(place: str, store_option: tuple[str, ...]) -> None:
 
     \b
     sluiceway init 'postgresql://user:password@host/database?table=files'
+
+    A SQLite file needs no init: the first use makes its tables.
     """
     _at(place, store_option, lambda store: store.init())
     click.echo(f"{redact_url(place)} is ready: sluiceway serve --to {redact_url(place)} ...")

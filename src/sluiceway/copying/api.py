@@ -61,7 +61,8 @@ def copy(
     Blocks until the destination has confirmed that it keeps all of it. Memory does not grow with
     the size, and between two servers nothing is stored on the way. A URL names a server
     (`https://HOST/…`), an object in a bucket (`s3://BUCKET/KEY`, `gs://`, `az://`), in a database
-    (`postgresql://HOST/DATABASE/KEY?table=NAME`) or behind fsspec (`fsspec+sftp://HOST/PATH`).
+    (`postgresql://HOST/DATABASE/KEY?table=NAME`, `sqlite:///FILE.db/KEY?table=NAME`) or behind
+    fsspec (`fsspec+sftp://HOST/PATH`).
 
     Args:
         src: a path, `-` for standard input, a URL, or a `sluiceway.Command` whose output is stored

@@ -20,6 +20,7 @@ from sluiceway.client.retry import DEFAULT_POLICY, FIRST_WAIT, MOST_ATTEMPTS, Re
 from sluiceway.copying.filters import KeyFilter
 from sluiceway.copying.servers import Network, RemoteServer
 from sluiceway.errors import BadRequest
+from sluiceway.stores.registry import split_place
 from sluiceway.wire.headers.media_types import guess_type
 from sluiceway.wire.sizes import parse_size
 from sluiceway.wire.urls import is_place, is_url, parse_address
@@ -289,8 +290,8 @@ def _no_url(source: str, target: str) -> BadRequest:
         scheme, mark, _ = side.partition("://")
         if mark:
             return BadRequest(
-                f"{scheme}:// is not supported; use https://, s3://, gs://, az://, postgresql:// "
-                f"or fsspec+{scheme}://"
+                f"{scheme}:// is not supported; use https://, s3://, gs://, az://, postgresql://, "
+                f"sqlite:/// or fsspec+{scheme}://"
             )
     return BadRequest(
         "At least one of source and destination is a URL (https://, s3://, postgresql:// …); "
@@ -301,6 +302,9 @@ def _no_url(source: str, target: str) -> BadRequest:
 def _check_place(side: str) -> None:
     """Raises BadRequest for a place whose URL lacks the bucket or database."""
     scheme = side.partition("://")[0].lower()
+    if scheme == "sqlite":
+        split_place(side)
+        return
     parts = urlsplit(side)
     if scheme in ("s3", "gs", "az") and not parts.netloc:
         bucket = "container" if scheme == "az" else "bucket"

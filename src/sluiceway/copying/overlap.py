@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from sluiceway.copying.journal import COMPANIONS
 from sluiceway.errors import BadRequest
+from sluiceway.stores.sqlite.place import SCHEME, SqlitePlace
 from sluiceway.wire.urls import is_place, is_url, redact_url
 
 __all__ = ["journal_keys", "refuse_overlap"]
@@ -22,7 +23,11 @@ _SAME_SCHEME = {"postgres": "postgresql"}
 def refuse_overlap(src: str, dst: str) -> None:
     """Blocking. Raises BadRequest where one side is the other, or lies inside it."""
     src, dst = _as_path(src), _as_path(dst)
-    if any(is_url(side) or is_place(side) for side in (src, dst)):
+    file = _database_file(src) or _database_file(dst)
+    folders = [side for side in (src, dst) if not (is_url(side) or is_place(side))]
+    if file is not None and folders:  # a copy would read or replace the database's own file
+        overlap = _within(file, folders[0])
+    elif any(is_url(side) or is_place(side) for side in (src, dst)):
         overlap = _same_place(src, dst)
     elif any(os.path.lexists(side) and not os.path.isdir(side) for side in (src, dst)):
         return  # not a folder, which is an error with a text of its own
@@ -80,10 +85,18 @@ def _same_place(src: str, dst: str) -> bool:
     return a == b[: len(a)] or b == a[: len(b)]
 
 
+def _database_file(side: str) -> str | None:
+    """The file of a database that is one."""
+    return SqlitePlace.parse(side).file if side.lower().startswith(SCHEME) else None
+
+
 def _location(side: str) -> tuple[tuple[str, ...], list[str]] | None:
     """The place a URL names, and the path inside it. None for a path."""
     if not (is_url(side) or is_place(side)):
         return None
+    if side.lower().startswith(SCHEME):
+        file = SqlitePlace.parse(side)
+        return (SCHEME, file.file, file.table), [name for name in file.key.split("/") if name]
     parts = urlsplit(side)
     scheme = _SAME_SCHEME.get(parts.scheme.lower(), parts.scheme.lower())
     host = (parts.hostname or "").lower()

@@ -28,9 +28,9 @@ from sluiceway.copying.servers import RemoteServer
 from sluiceway.errors import BadRequest, SourceFailed
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.receipt import OnProgress
-from sluiceway.stores.registry import FSSPEC, Place, open_place, split_place
+from sluiceway.stores.registry import FSSPEC, Place, open_place, place_identity, split_place
 from sluiceway.wire.names import clean_name, stays_inside
-from sluiceway.wire.urls import is_place, is_url, redact_url
+from sluiceway.wire.urls import is_place, is_url, join_url, redact_url
 
 __all__ = [
     "check_folder",
@@ -148,8 +148,8 @@ def many_source(
         return HttpSource(transport, _below(options.reads), policy)
     if is_place(text):
         place = open_place(text, budget)
-        # A missing bucket or table is an error of its own; a missing folder lists nothing.
-        must_exist = text.lower().startswith(FSSPEC)
+        # A missing bucket or table is an error of its own; a missing folder or file lists nothing.
+        must_exist = text.lower().startswith((FSSPEC, "sqlite:"))
         return StoreSource(place.store, _prefix(place), _display_name(text), policy, must_exist)
     if not os.path.isdir(text):
         raise BadRequest(
@@ -208,6 +208,8 @@ def identity(side: object) -> str:
     text = os.fspath(side)
     if not (is_url(text) or is_place(text)):
         return os.path.abspath(text)
+    if is_place(text):
+        text = place_identity(text)  # a relative path is another one in another folder
     parts, query = urlsplit(text), ""
     if is_place(text):
         pairs = parse_qsl(parts.query)
@@ -215,7 +217,7 @@ def identity(side: object) -> str:
     elif parts.query:
         query = hashlib.sha256(parts.query.encode()).hexdigest()[:16]
     host, path = parts.netloc.rpartition("@")[2], parts.path.rstrip("/")
-    return urlunsplit(parts._replace(netloc=host, path=path, query=query))
+    return join_url(parts._replace(netloc=host, path=path, query=query))
 
 
 def _below(server: RemoteServer) -> RemoteServer:

@@ -18,7 +18,7 @@ from sluiceway.stores.contract import SignedUrls, Store
 from sluiceway.stores.disk.store import DiskStore
 from sluiceway.stores.fanout.store import Destination, FanoutStore
 from sluiceway.stores.memory import MemoryStore
-from sluiceway.stores.registry import open_root, split_place
+from sluiceway.stores.registry import open_root, place_identity, split_place
 from sluiceway.wire.headers.parameters import TOKEN
 from sluiceway.wire.urls import is_place, is_url, origin, redact_url
 
@@ -36,6 +36,7 @@ _EXAMPLES = {  # by scheme: what stands behind it
     "gs": "gs://BUCKET/PREFIX",
     "az": "az://CONTAINER/PREFIX",
     "postgres": "postgresql://USER:PASSWORD@HOST/DATABASE?table=files",
+    "sqlite": "sqlite:///FILE.db?table=files",
     "postgresql": "postgresql://USER:PASSWORD@HOST/DATABASE?table=files",
 }
 _FSSPEC_EXAMPLE = "fsspec+PROTOCOL://USER@HOST/FOLDER"
@@ -94,6 +95,8 @@ def _identity(place: str, settings: Settings) -> str:
     """The same text for two spellings of one place."""
     if is_url(place):
         return _backend(place, settings).url.address.url.rstrip("/")
+    if is_place(place):
+        return place_identity(place)
     return place if place.startswith("memory:") else os.path.realpath(place)
 
 
@@ -114,19 +117,19 @@ def _store(place: str, settings: Settings, budget: Budget) -> Store:
     if "://" in place:  # the rest of it may hold a password
         raise BadSetting(
             f"--to {scheme}://…: this version knows folders, and URLs that begin with http(s)://, "
-            "s3://, gs://, az://, postgresql:// or fsspec+PROTOCOL://"
+            "s3://, gs://, az://, postgresql://, sqlite:/// or fsspec+PROTOCOL://"
         )
     return DiskStore(place, budget)
 
 
 def _open_place(place: str, budget: Budget, options: Mapping[str, str]) -> Store:
     _check_not_bare(place)
-    if place.lower().startswith("postgres") and split_place(place)[0]:
-        raise BadSetting(
-            f"--to {redact_url(place)} names a key; a server takes the whole database table, "
-            "?table=NAME"
-        )
     try:
+        if place.lower().startswith(("postgres", "sqlite")) and split_place(place)[0]:
+            raise BadSetting(
+                f"--to {redact_url(place)} names a key; a server takes the whole database table, "
+                "?table=NAME"
+            )
         return open_root(place, budget, options)
     except BadRequest as error:
         raise _bad_place(place, error) from None

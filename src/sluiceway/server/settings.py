@@ -50,7 +50,8 @@ class Settings:
 
     to: tuple[str, ...] = _setting(
         "Where files go: a folder; the http(s):// URL of another server, to which files are sent "
-        "while they arrive; a database (postgresql://USER:PASSWORD@HOST/DATABASE?table=files); a "
+        "while they arrive; a database (postgresql://USER:PASSWORD@HOST/DATABASE?table=files, or "
+        "sqlite:///FILE.db?table=files); a "
         "bucket (s3://BUCKET/PREFIX, gs://…, az://…); any place that fsspec supports "
         "(fsspec+sftp://USER@HOST/FOLDER); or memory:, which forgets all files when the server "
         "stops. Repeat it to send each file to several places at once; best-effort:PLACE may fail "

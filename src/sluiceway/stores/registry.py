@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit
 
 from sluiceway.errors import BadRequest
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.contract import Store
-from sluiceway.wire.urls import is_place, redact_url
+from sluiceway.stores.sqlite.place import SqlitePlace
+from sluiceway.wire.urls import is_place, join_url, redact_url
 
-__all__ = ["FSSPEC", "Place", "open_place", "open_root", "split_place"]
+__all__ = ["FSSPEC", "Place", "open_place", "open_root", "place_identity", "split_place"]
 
 FSSPEC = "fsspec+"
 NO_OPTIONS: Mapping[str, str] = {}
@@ -59,6 +60,10 @@ def open_root(text: str, budget: Budget, options: Mapping[str, str] = NO_OPTIONS
             from sluiceway.stores.postgres.store import PostgresStore
 
             return PostgresStore(text, budget)
+        if scheme == "sqlite":
+            from sluiceway.stores.sqlite.store import SqliteStore
+
+            return SqliteStore(text, budget)
         if scheme.startswith(FSSPEC):
             from sluiceway.stores.fsspec.store import FsspecStore
 
@@ -67,6 +72,8 @@ def open_root(text: str, budget: Budget, options: Mapping[str, str] = NO_OPTIONS
 
         return ObjectStore(text, budget, options)
     except ImportError:
+        if scheme == "sqlite":
+            raise BadRequest("This Python was built without SQLite (the module sqlite3)") from None
         raise BadRequest(
             f"{redact_url(text)} needs a driver: "
             f"pip install 'sluiceway[{EXTRAS.get(scheme, 'fsspec')}]'"
@@ -76,9 +83,12 @@ def open_root(text: str, budget: Budget, options: Mapping[str, str] = NO_OPTIONS
 def split_place(text: str) -> tuple[str, str]:
     """The key in the URL's path, decoded, and the URL of the store without it.
 
-    The key is the path behind a database's name, the whole path of a bucket, and the last segment
-    of a path behind fsspec.
+    The key is the path behind a database's name or file, the whole path of a bucket, and the last
+    segment of a path behind fsspec. Raises BadRequest for a database file that is none.
     """
+    if _scheme(text) == "sqlite":
+        place = SqlitePlace.parse(text)
+        return place.key, place.root
     if _scheme(text).startswith(FSSPEC):
         address, mark, query = text.partition("?")
         scheme, _, rest = address.partition("://")
@@ -86,9 +96,17 @@ def split_place(text: str) -> tuple[str, str]:
         return (unquote(key), f"{scheme}://{folder}/{mark}{query}") if slash else ("", text)
     parts = urlsplit(text)
     if _scheme(text) in ("s3", "gs", "az"):
-        return unquote(parts.path.removeprefix("/")), urlunsplit(parts._replace(path=""))
+        return unquote(parts.path.removeprefix("/")), join_url(parts._replace(path=""))
     database, _, key = parts.path.removeprefix("/").partition("/")
-    return unquote(key), urlunsplit(parts._replace(path=f"/{database}"))
+    return unquote(key), join_url(parts._replace(path=f"/{database}"))
+
+
+def place_identity(text: str) -> str:
+    """The same URL for two spellings of one place, where the spelling can show it. Blocking.
+
+    Raises BadRequest for a database file that is none.
+    """
+    return SqlitePlace.parse(text).identity if _scheme(text) == "sqlite" else text
 
 
 def _scheme(text: str) -> str:

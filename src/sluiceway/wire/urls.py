@@ -17,6 +17,7 @@ __all__ = [
     "below",
     "is_place",
     "is_url",
+    "join_url",
     "joined",
     "located",
     "origin",
@@ -24,7 +25,7 @@ __all__ = [
     "redact_url",
 ]
 
-PLACES = ("postgresql://", "postgres://", "s3://", "gs://", "az://")
+PLACES = ("postgresql://", "postgres://", "sqlite://", "s3://", "gs://", "az://")
 DEFAULT_PORTS = {"http": 80, "https": 443}
 PATH_SAFE = "/%:@!$&'()*+,;=~"  # RFC 3986 pchar and "/"; an existing %XX stays as it is
 QUERY_SAFE = PATH_SAFE + "?"
@@ -143,6 +144,12 @@ def located(url: str, value: str) -> str:
     return joined(url, text.strip(" \t").replace(" ", "%20"))
 
 
+def join_url(parts: SplitResult) -> str:
+    """As urlunsplit, which drops the // of a URL without a host, and takes a // path for one."""
+    tail = urlunsplit(("", "", "", parts.query, parts.fragment))
+    return f"{parts.scheme}://{parts.netloc}{parts.path}{tail}"
+
+
 def below(url: str, path: str) -> str:
     """Return the URL of `path` below a URL whose path ends in `/`.
 
@@ -166,4 +173,5 @@ def redact_url(url: str) -> str:
         parts = urlsplit(url)
     except ValueError:  # unbalanced brackets: the end of a password cannot be found
         return f"{url.partition('://')[0]}://…"
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    netloc = parts.netloc.rpartition("@")[2]
+    return join_url(SplitResult(parts.scheme, netloc, parts.path, "", ""))

@@ -64,7 +64,7 @@ class StoreObject:
         if not stays_inside(place.key):
             raise BadRequest(
                 f"{place.display_name} names no object; put its key behind the database or bucket: "
-                "postgresql://HOST/DATABASE/KEY, s3://BUCKET/KEY"
+                "postgresql://HOST/DATABASE/KEY, sqlite:///FILE.db/KEY, s3://BUCKET/KEY"
             )
         self._place, self._name, self._type = place, name, type
         self.display_name: str = place.display_name

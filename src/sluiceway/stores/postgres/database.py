@@ -11,14 +11,13 @@ PgBouncer in transaction mode. Knows no draft's or reader's class.
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, LiteralString
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit
 
 import psycopg
 from psycopg import sql
@@ -26,9 +25,10 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from sluiceway.errors import BadRequest, SluiceError
 from sluiceway.pipe.budget import Budget
-from sluiceway.stores.contract import Draft, Entry, Metadata, Pairs
-from sluiceway.stores.metadata_json import extras_from_json, extras_to_json
+from sluiceway.stores.contract import Draft
+from sluiceway.stores.object_rows import COLUMNS
 from sluiceway.stores.postgres.errors import map_error
+from sluiceway.wire.urls import join_url
 
 __all__ = [
     "CONNECTIONS",
@@ -36,8 +36,6 @@ __all__ = [
     "LEASE",
     "SCHEMA",
     "Database",
-    "entry_from_row",
-    "extras_text",
 ]
 
 log: logging.Logger = logging.getLogger("sluiceway")
@@ -49,7 +47,6 @@ LARGEST_ROW = 512 << 10  # bytes of one row of an object; larger rows gained not
 CONNECT_TIMEOUT = 10  # seconds the server may take to accept a connection
 # A draft or reader not seen for so long is dead: a silent client is dropped after a minute.
 LEASE = "1 hour"
-COLUMNS = ("key", "id", "size", "etag", "modified", "filename", "type", "sha256", "more")
 # Needs no quotes, and leaves room for _chunks below PostgreSQL's 63 bytes.
 TABLE_NAME = re.compile(r"[a-z_][a-z0-9_]{0,40}")
 
@@ -169,25 +166,6 @@ class Database:
             self._pool = None
 
 
-def entry_from_row(row: Any) -> Entry:
-    """The object in a row of COLUMNS."""
-    key, _, size, etag, modified, filename, media_type, sha256, extras = row
-    metadata = Metadata(filename, media_type, sha256, *_read_extras(extras))
-    return Entry(key, size, etag, modified, metadata)
-
-
-def extras_text(metadata: Metadata) -> str:
-    """Headers and user metadata for the column `more`."""
-    return json.dumps(extras) if (extras := extras_to_json(metadata)) else ""
-
-
-def _read_extras(text: str) -> tuple[Pairs, Pairs]:
-    try:
-        return (extras_from_json(json.loads(text)) if text else None) or ((), ())
-    except (ValueError, RecursionError):
-        return (), ()  # written by another program
-
-
 def _split_table(url: str) -> tuple[str, str]:
     """The URL for the driver, and the table it names. Raises BadRequest."""
     parts = urlsplit(url)
@@ -200,4 +178,4 @@ def _split_table(url: str) -> tuple[str, str]:
         )
     # The rest stays as it came: the driver reads + as a plus.
     query = "&".join("".join(pair) for pair in options if pair[0] != "table")
-    return urlunsplit(parts._replace(query=query)), table
+    return join_url(parts._replace(query=query)), table

@@ -19,7 +19,8 @@ from sluiceway.pipe.cancellation import shield_until_done
 from sluiceway.pipe.source import Buffer
 from sluiceway.stores.block_buffer import BlockBuffer
 from sluiceway.stores.contract import Entry, Metadata, Replace
-from sluiceway.stores.postgres.database import LARGEST_ROW, Database, extras_text
+from sluiceway.stores.object_rows import row_from_entry
+from sluiceway.stores.postgres.database import LARGEST_ROW, Database
 
 __all__ = ["PostgresDraft"]
 
@@ -158,18 +159,7 @@ class PostgresDraft:
         self, connection: psycopg.AsyncConnection[Any], entry: Entry, statement: LiteralString
     ) -> bool:
         """Whether the object's row was written."""
-        metadata = entry.metadata
-        values = (
-            entry.key,
-            self._id,
-            entry.size,
-            entry.etag,
-            entry.modified,
-            metadata.filename,
-            metadata.type,
-            metadata.sha256,
-            extras_text(metadata),
-        )
+        values = row_from_entry(entry, self._id)
         result = await connection.execute(self._database.query(statement), values)
         return result.rowcount == 1
 

@@ -22,7 +22,8 @@ from sluiceway.stores.contract import (
     Traits,
     UploadRequest,
 )
-from sluiceway.stores.postgres.database import LEASE, SCHEMA, Database, entry_from_row
+from sluiceway.stores.object_rows import end_of_prefix, entry_from_row
+from sluiceway.stores.postgres.database import LEASE, SCHEMA, Database
 from sluiceway.stores.postgres.draft import PostgresDraft
 from sluiceway.stores.postgres.errors import ReadOnlyDatabase
 from sluiceway.stores.postgres.reader import PostgresReader
@@ -138,7 +139,7 @@ class PostgresStore:
         return PostgresReader(self.database, *await self._find(key), None)
 
     async def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> Page:
-        end = _end_of_prefix(prefix)
+        end = end_of_prefix(prefix)
         rows = await self.database.rows(LIST, after, prefix, end, end, limit + 1)
         entries = [entry_from_row(row) for row in rows[:limit]]
         more = len(rows) > limit
@@ -179,13 +180,3 @@ class PostgresStore:
         if not rows:
             raise NotFound(f"There is no object {key!r}")
         return rows[0][1], entry_from_row(rows[0])
-
-
-def _end_of_prefix(prefix: str) -> str | None:
-    """The least text above all that begin with `prefix`; None where there is none."""
-    for at in range(len(prefix) - 1, -1, -1):
-        code = ord(prefix[at]) + 1
-        if code <= 0x10FFFF:
-            # Half of a surrogate pair is no text.
-            return prefix[:at] + chr(0xE000 if 0xD800 <= code <= 0xDFFF else code)
-    return None

@@ -1,0 +1,159 @@
+"""The one connection of a process that writes, in a thread of its own.
+
+Work that waits together shares one transaction, and so one wait for the disk. Work raises a
+SluiceError only before it has written anything. Knows nothing of objects.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar, cast
+
+from sluiceway.errors import SluiceError, StoreFailed
+from sluiceway.pipe.worker_thread import commit_in_thread, in_thread
+from sluiceway.stores.sqlite.connections import SqliteFile
+from sluiceway.stores.sqlite.errors import map_error
+
+__all__ = ["WriterThread"]
+
+T = TypeVar("T")
+
+MOST_TOGETHER = 32  # pieces of work in one transaction: at most 16 MiB of rows
+
+
+class _Job:
+    """A piece of work and its outcome. `durable`: it ends when the disk has it."""
+
+    def __init__(self, work: Callable[[sqlite3.Connection], Any], durable: bool) -> None:
+        self.work, self.durable = work, durable
+        self.result: Any = None
+        self.error: Exception | None = StoreFailed("The database's writer was stopped")
+
+
+class WriterThread:
+    """Writes to one file. Opens it when first needed, and again when another file is there."""
+
+    def __init__(self, file: SqliteFile) -> None:
+        self._file = file
+        self._db: sqlite3.Connection | None = None
+        self._number: tuple[int, int] | None = None  # of the file that is open
+        self._synchronous = ""  # as the open connection has it
+        self._always_full = False
+        self._waiting: deque[_Job] = deque()
+        self._thread: ThreadPoolExecutor | None = None
+
+    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Commit `work`. It survives a kill of this process, and a power cut after a `commit`.
+
+        A caller that is cancelled waits for its end. Raises what `work` raises, or the database.
+        """
+        job = self._add(work, durable=False)
+        await in_thread(self._drain, self._executor())
+        return cast(T, _outcome(job))
+
+    async def commit(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """As `write`, and the disk has it and all that was written before.
+
+        A success stands also for a caller that is cancelled meanwhile.
+        """
+        job = self._add(work, durable=True)
+        await commit_in_thread(self._drain_for(job), self._executor())
+        return cast(T, _outcome(job))
+
+    async def aclose(self) -> None:
+        """Work that waits is done first. The writer may be used again."""
+        if self._thread is not None:
+            await in_thread(self._close, self._thread)
+            thread, self._thread = self._thread, None
+            thread.shutdown(wait=False)
+
+    def _executor(self) -> ThreadPoolExecutor:
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, "sluiceway-sqlite-writer")
+        return self._thread
+
+    def _add(self, work: Callable[[sqlite3.Connection], T], durable: bool) -> _Job:
+        job = _Job(work, durable)
+        self._waiting.append(job)
+        return job
+
+    # In the thread
+
+    def _drain(self) -> None:
+        """All that waits. Each caller asks for this, so its own job is done when it returns."""
+        while self._waiting:
+            count = min(len(self._waiting), MOST_TOGETHER)
+            self._run([self._waiting.popleft() for _ in range(count)])
+
+    def _drain_for(self, job: _Job) -> Callable[[], None]:
+        def drain() -> None:
+            self._drain()
+            if job.error is not None:
+                raise job.error  # so that a cancelled caller gets its cancellation
+
+        return drain
+
+    def _run(self, jobs: list[_Job]) -> None:
+        """One transaction. After an error each job gets one of its own."""
+        try:
+            self._transact(jobs)
+        except Exception as error:
+            if len(jobs) > 1:
+                for job in jobs:
+                    self._run([job])
+                return
+            jobs[0].error = error
+            if isinstance(error, sqlite3.Error):
+                jobs[0].error = map_error(error, self._file.path)
+                jobs[0].error.__cause__ = error
+
+    def _transact(self, jobs: list[_Job]) -> None:
+        db = self._open()
+        self._set_synchronous(db, "FULL" if any(job.durable for job in jobs) else "NORMAL")
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            for job in jobs:
+                job.result = job.error = None
+                try:
+                    job.result = job.work(db)
+                except SluiceError as error:
+                    job.error = error
+            db.execute("COMMIT")
+        except BaseException:
+            self._close()  # which rolls back, and forgets what an I/O error left in memory
+            raise
+
+    def _open(self) -> sqlite3.Connection:
+        """A file that was deleted or replaced keeps nothing that is written to it."""
+        if self._db is not None and self._file.number() != self._number:
+            self._close()
+        if self._db is None:
+            self._synchronous = ""
+            self._db = self._file.open_writer()
+            self._number = self._file.number()
+        return self._db
+
+    def _set_synchronous(self, db: sqlite3.Connection, value: str) -> None:
+        """In WAL mode NORMAL waits for no disk at a commit, and FULL for all commits so far."""
+        if self._synchronous == "":
+            mode = db.execute("PRAGMA journal_mode").fetchone()[0]
+            # A rollback journal needs FULL always: with NORMAL a power cut may damage the file.
+            self._always_full = mode != "wal"
+        value = "FULL" if self._always_full else value
+        if value != self._synchronous:
+            db.execute(f"PRAGMA synchronous = {value}")
+            self._synchronous = value
+
+    def _close(self) -> None:
+        if self._db is not None:
+            db, self._db = self._db, None
+            db.close()
+
+
+def _outcome(job: _Job) -> Any:
+    if job.error is not None:
+        raise job.error
+    return job.result
