@@ -37,6 +37,7 @@ REASONS = {
     "server.operator_log:MOST_NAMED": "cuts what is shown to people",
     "server.operator_log:MOST_REMEMBERED": "cuts what is logged",
     "wsgi.body:LONGEST_READ": "one read of a body, whose length is the server's choice",
+    "stores.browsing:MOST_OMITTED": "cuts what is shown to people",
     "stores.metadata_json:LONGEST_TYPE": "as wire.headers.media_types:MOST_TYPE",
     "stores.disk.metadata:LARGEST_NOTE": "follows from stores.values:MOST_METADATA",
     "stores.fsspec.versions:MOST_RECENT": "keys remembered for a second",

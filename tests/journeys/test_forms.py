@@ -286,7 +286,7 @@ def test_a_template_puts_folders_where_it_has_the_name(serve: Serve) -> None:
 
     A key that is too deep or too long is refused.
     """
-    server = serve("--key-template", "in/{filename}")
+    server = serve("--key-template", "in/{path}")
     both = form_body(("f", "a/README", b"1"), ("f", "b/README", b"2"))
     assert talk(server.port, form_head(len(both)) + both).status == 201
     assert sorted(server.stored()) == ["in/a/README", "in/b/README"]
@@ -295,7 +295,7 @@ def test_a_template_puts_folders_where_it_has_the_name(serve: Serve) -> None:
 
 
 def test_folders_are_dropped_where_the_operator_says_so(serve: Serve) -> None:
-    server = serve("--flatten", "--key-template", "{filename}")
+    server = serve("--flatten", "--key-template", "{path}")
     one = form_body(("f", "album/a/README", b"1"))
     assert talk(server.port, form_head(len(one)) + one).status == 201
     assert list(server.stored()) == ["README"]

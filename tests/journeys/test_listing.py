@@ -131,7 +131,7 @@ def test_options_lists_the_methods_of_a_path(full: RunningServer) -> None:
     """Allow, on OPTIONS and on a refusal."""
     for path, allow in (
         ("/files", "GET, HEAD, OPTIONS, POST"),
-        ("/files/z", "DELETE, GET, HEAD, OPTIONS, PUT"),
+        ("/files/z", "DELETE, GET, HEAD, MOVE, OPTIONS, PUT"),
         ("/uploads/" + "x" * 22, "DELETE, GET, HEAD, OPTIONS"),
     ):
         assert requests.options(full.url + path, timeout=10).headers["Allow"] == allow

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from sluiceway.errors import BadName, BadRequest
-from sluiceway.uploads.keys import DEFAULT_TEMPLATE, KeyTemplate, checked_id, new_id
+from sluiceway.uploads.keys import DEFAULT_TEMPLATE, KeyTemplate, checked_id, new_id, shown_path
 from sluiceway.wire.names import check_key, clean_name
 
 
@@ -51,9 +51,25 @@ def test_the_default_key_is_an_id_and_the_name() -> None:
     template = KeyTemplate()
     first, second = template.key("a b.txt"), template.key("a b.txt")
 
-    assert template.text == DEFAULT_TEMPLATE == "{id}/{filename}"
+    assert template.text == DEFAULT_TEMPLATE == "{id}/{path}"
     assert re.fullmatch(r"[a-z0-9]{25}/a b\.txt", first)
     assert first != second
+
+
+def test_a_path_is_the_name_with_its_folders() -> None:
+    """{path} has them, {filename} has not."""
+    assert KeyTemplate("{path}").key("a.txt", "x/y/") == "x/y/a.txt"
+    assert KeyTemplate("in/{filename}").key("a.txt", "x/y/") == "in/a.txt"
+    assert KeyTemplate("in/{path}").key("a.txt") == "in/a.txt"
+
+
+def test_people_see_a_key_without_the_id_in_front_of_it() -> None:
+    """Only an id as this server makes it, and only in front of something."""
+    made = new_id()
+
+    assert shown_path(f"{made}/x/a.txt") == "x/a.txt"
+    for other in (made, f"{made}/", f"x/{made}/a", f"{made[1:]}/a", f"{made.upper()}-/a", "a.txt"):
+        assert shown_path(other) == other
 
 
 def test_the_date_of_a_key_is_today() -> None:
@@ -113,7 +129,7 @@ def test_a_template_that_makes_unsafe_keys_is_refused(text: str) -> None:
     ["../x", "a/b", "NUL", ".sluiceway", "a" * 5000, "\0", "", "x\u202ey", "ü" * 300 + ".tar.gz"],
 )
 @pytest.mark.parametrize(
-    "text", ["{filename}", "{id}/{filename}", "in/{filename}", "{year}-{filename}"]
+    "text", ["{filename}", "{path}", "{id}/{filename}", "in/{filename}", "{year}-{filename}"]
 )
 def test_every_cleaned_name_makes_a_good_key(text: str, name: str) -> None:
     """`check_key` takes every name of `clean_name`, in each template."""

@@ -16,7 +16,7 @@ from sluiceway.server.setting_arguments import Places, SettingArguments
 
 __all__ = ["mount", "stream"]
 
-METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
+METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "MOVE")
 
 
 def mount(

@@ -30,11 +30,16 @@ from sluiceway.server.handlers.imports import (
     may_be_import_request,
     refuse_import_request,
 )
-from sluiceway.server.handlers.listing import delete_object, list_objects
+from sluiceway.server.handlers.listing import (
+    delete_object,
+    list_objects,
+    list_view,
+    rename_object,
+)
 from sluiceway.server.handlers.progress import STOPPING, cancel_upload, show_upload
 from sluiceway.server.handlers.raw import post_raw, put_object
 from sluiceway.server.handlers.readiness import Readiness, show_liveness
-from sluiceway.server.handlers.zip import list_as_zip
+from sluiceway.server.handlers.zip import list_as_zip, selection_as_zip
 from sluiceway.server.http1.head_limits import check_fields
 from sluiceway.server.http1.peer_gone import PROTOCOL
 from sluiceway.server.http1.sendfile import ZEROCOPY, reader_deadline
@@ -42,6 +47,7 @@ from sluiceway.server.operator_log import Omissions, log_error
 from sluiceway.server.page.assets import show_asset, show_page
 from sluiceway.server.remote import Remote
 from sluiceway.server.request_body import MIN_RATE
+from sluiceway.server.request_headers import is_view
 from sluiceway.server.responses import problem_response
 from sluiceway.server.routing import ByMethod, no_such_path, raise_no_such_path
 from sluiceway.server.setting_arguments import Places, SettingArguments
@@ -110,7 +116,8 @@ class Sluiceway:
                 Route("/page/{name:path}", ByMethod(GET=show_asset)),
                 Route("/files", ByMethod(GET=self._list, POST=self._post)),
                 Route(
-                    "/files/{key:key}", ByMethod(GET=self._get, PUT=self._put, DELETE=self._delete)
+                    "/files/{key:key}",
+                    ByMethod(GET=self._get, PUT=self._put, DELETE=self._delete, MOVE=self._rename),
                 ),
                 Route("/fetch", ByMethod(GET=self._fetch)),
                 Route("/uploads/{id}", ByMethod(GET=self._show, DELETE=self._cancel)),
@@ -215,9 +222,14 @@ class Sluiceway:
         store = self.upload_service.store
         if "as" in request.query_params:
             return await list_as_zip(request, store, self.budget, self._omissions)
+        if is_view(request):
+            return await list_view(request, store, self._omissions)
         return await list_objects(request, store, self._omissions)
 
     async def _post(self, request: Request) -> Response:
+        store = self.upload_service.store
+        if request.query_params.get("as") == "zip" and store.traits.readable:
+            return await selection_as_zip(request, store, self.budget, self._omissions)
         if may_be_import_request(request):
             if self._remote.allowed:
                 return await import_remote(request, self.upload_service, self._remote)
@@ -243,6 +255,10 @@ class Sluiceway:
     async def _delete(self, request: Request) -> Response:
         key = await self._stored_key(request)
         return await delete_object(request, self.upload_service.store, key)
+
+    async def _rename(self, request: Request) -> Response:
+        key = await self._stored_key(request)
+        return await rename_object(request, self.upload_service.store, key)
 
     async def _stored_key(self, request: Request) -> str:
         """The key as it is stored: ours are NFC, macOS asks in NFD, other programs store anything.

@@ -8,6 +8,7 @@ from __future__ import annotations
 from starlette.requests import Request
 
 from sluiceway.errors import BadRequest, PreconditionFailed
+from sluiceway.stores.browsing import ORDERS, View
 from sluiceway.stores.contract import Entry, Replace
 from sluiceway.wire.headers.checksums import expected_of
 from sluiceway.wire.headers.conditions import PutTerms, Verdict, evaluate, join_fields, put_replace
@@ -16,14 +17,18 @@ from sluiceway.wire.names import clean_name
 
 __all__ = [
     "clean_file_name",
+    "conflict_terms",
     "expected_digests",
     "file_name",
+    "is_view",
     "joined_headers",
     "query_values",
     "relayed_replace",
     "replace_for",
+    "view_asked",
 ]
 
+_OF_VIEWS = frozenset(["folder", "search", "sort"])  # query parameters of the list
 OUR_PARAMETERS = frozenset(["upload", "name"])  # query parameters that this server reads itself
 
 
@@ -58,6 +63,21 @@ def file_name(request: Request) -> str | None:
     return name
 
 
+def is_view(request: Request) -> bool:
+    """Whether the list is asked for by folder, by words, or in another order than that of keys."""
+    return not _OF_VIEWS.isdisjoint(request.query_params)
+
+
+def view_asked(request: Request) -> View:
+    """What the query asks to look at. Raises BadRequest."""
+    query = request.query_params
+    sort = query.get("sort", "-modified")
+    order = ORDERS.get(sort.removeprefix("-"))
+    if order is None:
+        raise BadRequest("sort is name, size or modified; with - in front the other way round")
+    return View(query.get("folder"), query.get("search", ""), order, sort.startswith("-"))
+
+
 def replace_for(request: Request, existing: Entry | None) -> Replace:
     """What the request's conditions allow to replace.
 
@@ -77,6 +97,18 @@ def replace_for(request: Request, existing: Entry | None) -> Replace:
     if existing and (terms.any_existing or terms.etags is not None):
         return Replace(allowed=True, etag=existing.etag)
     return Replace(allowed=True)
+
+
+def conflict_terms(request: Request) -> tuple[Replace, bool]:
+    """What ?conflict= asks for where the server makes the key and it is taken.
+
+    `fail` (the default) refuses, `replace` replaces, `rename` keeps both: then the second value is
+    true, and the new file gets a name with a number. Raises BadRequest.
+    """
+    asked = request.query_params.get("conflict", "fail")
+    if asked not in ("fail", "replace", "rename"):
+        raise BadRequest("conflict is fail, replace or rename")
+    return Replace(allowed=asked == "replace"), asked == "rename"
 
 
 def relayed_replace(request: Request) -> Replace:

@@ -105,12 +105,14 @@ class Settings:
         "Memory that all transfers of the server may hold together.", "64MiB"
     )
     key_template: str = _setting(
-        "Key of a file whose client named no key: {id} {filename} {year} {month} {day}.",
+        "Key of a file whose client named no key: {id} {path} {filename} {year} {month} {day}. "
+        "{path} is the name with the folders that the client sent in front of it "
+        "(album/a/README), {filename} the name alone.",
         DEFAULT_TEMPLATE,
     )
     flatten: bool = _setting(
         "Drop the folders of a file name. Browsers send names such as album/a/README when a folder "
-        "is chosen; without this option the key keeps the folders.",
+        "is chosen; without this option {path} keeps the folders.",
         False,
     )
     digest: str = _setting(

@@ -47,6 +47,7 @@ __all__ = [
     "Pairs",
     "Pausable",
     "ReadinessProbed",
+    "Renames",
     "Replace",
     "Reply",
     "SequentialOpen",
@@ -338,6 +339,33 @@ class Maintained(Protocol):
 
         Returns:
             The number of leftovers removed.
+        """
+        ...
+
+
+@runtime_checkable
+class Renames(Protocol):
+    """A Store that gives an object another key without reading its bytes.
+
+    Whether it can at this place is the trait `renames`.
+    """
+
+    async def rename(self, key: str, new_key: str, etag: str | None = None) -> Entry:
+        """Move an object to a free key. Its file name becomes the last segment of that key.
+
+        Readers find it under the old key or the new one, for a moment perhaps under both.
+
+        Args:
+            key: Its key.
+            new_key: A checked key.
+            etag: Only that version; None: any.
+
+        Raises:
+            NotFound: There is no such object.
+            PreconditionFailed: The object has another tag.
+            Exists: The new key is taken; nothing was changed.
+            BadName: The store cannot have the new key.
+            Forbidden: A symbolic link is in the way.
         """
         ...
 

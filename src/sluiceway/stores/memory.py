@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace as replaced
 
 from sluiceway.errors import Exists, NotFound, PreconditionFailed, StoreFailed
 from sluiceway.pipe.source import Buffer, BytesSource
@@ -30,7 +31,12 @@ class MemoryStore:
     """Objects in memory."""
 
     traits: Traits = Traits(
-        name="memory", durable=False, atomic_publish=True, create_only=True, resumable=True
+        name="memory",
+        durable=False,
+        atomic_publish=True,
+        create_only=True,
+        resumable=True,
+        renames=True,
     )
 
     def __init__(self) -> None:
@@ -61,6 +67,16 @@ class MemoryStore:
         self._find(key)
         self.check(key, replace)
         del self.objects[key]
+
+    async def rename(self, key: str, new_key: str, etag: str | None = None) -> Entry:
+        entry, data = self._find(key)
+        self.check(key, Replace(allowed=True, etag=etag))
+        self.check(new_key, Replace())
+        filename = new_key.rpartition("/")[2]
+        renamed = replaced(entry, key=new_key, metadata=replaced(entry.metadata, filename=filename))
+        self.objects[new_key] = renamed, data
+        del self.objects[key]
+        return renamed
 
     async def aclose(self) -> None:
         self.drafts.clear()

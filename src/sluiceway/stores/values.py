@@ -67,6 +67,7 @@ class Traits:
             one succeeds.
         lists_metadata: A listing carries name, type and SHA-256. If False, only `stat` and `open`
             return them.
+        renames: An object can get another key without a copy of its bytes (`Renames`).
 
     Example:
         Traits("memory", durable=False, atomic_publish=True, create_only=True, resumable=True)
@@ -85,6 +86,7 @@ class Traits:
     stable_reads: bool = True
     compare_and_swap: bool = True
     lists_metadata: bool = True
+    renames: bool = False
 
     def caveats(self) -> tuple[str, ...]:
         """What people should know before they rely on this store.
@@ -276,6 +278,7 @@ class UploadRequest:
         size_is_certain: False: the draft's `size` is right only if nothing follows in the form.
         replace: Whether an object at the key may be replaced.
         folders: The folders that the client named, each cleaned: "album/a/".
+        keeps_both: Where the service makes a key that is taken, it makes another one.
     """
 
     key: str = ""
@@ -291,6 +294,7 @@ class UploadRequest:
     size_is_certain: bool = True
     replace: Replace = Replace()
     folders: str = ""
+    keeps_both: bool = False
 
     @property
     def sha256(self) -> str | None:

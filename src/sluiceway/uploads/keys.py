@@ -1,10 +1,11 @@
-"""Keys of uploads whose client named none: a template such as `{id}/{filename}`, and fresh ids.
+"""Keys of uploads whose client named none: a template such as `{id}/{path}`, and fresh ids.
 
-The filename arrives cleaned. Knows nothing of HTTP or of the store.
+Name and folders arrive cleaned. Knows nothing of HTTP or of the store.
 """
 
 from __future__ import annotations
 
+import re
 import secrets
 import string
 from datetime import UTC, datetime
@@ -12,13 +13,14 @@ from datetime import UTC, datetime
 from sluiceway.errors import BadName, BadRequest
 from sluiceway.wire.names import check_key
 
-__all__ = ["DEFAULT_TEMPLATE", "KeyTemplate", "checked_id", "new_id"]
+__all__ = ["DEFAULT_TEMPLATE", "KeyTemplate", "checked_id", "new_id", "shown_path"]
 
-DEFAULT_TEMPLATE = "{id}/{filename}"
-FIELDS = ("id", "filename", "year", "month", "day")
+DEFAULT_TEMPLATE = "{id}/{path}"
+FIELDS = ("id", "path", "filename", "year", "month", "day")
 
 ID_SYMBOLS = string.ascii_lowercase + string.digits
 ID_LENGTH = 25  # symbols of 36: 129 bits cannot be guessed
+_MADE_FOLDER = re.compile(rf"[a-z0-9]{{{ID_LENGTH}}}/")
 SHORTEST_ID, LONGEST_ID = 22, 64  # 22 symbols of 64 are 132 bits; longer ids only cost memory
 _CHOSEN = frozenset(string.ascii_letters + string.digits + "-_")
 
@@ -43,8 +45,18 @@ def checked_id(upload: str) -> str:
     return upload
 
 
+def shown_path(key: str) -> str:
+    """Return the key as people know the file: without the id that was made in front of it."""
+    made = _MADE_FOLDER.match(key)
+    return key if made is None or made.end() == len(key) else key[made.end() :]
+
+
 class KeyTemplate:
-    """A checked template. `{id}` is fresh for every file, the date is UTC."""
+    """A checked template.
+
+    `{id}` is fresh for every file, `{path}` is `{filename}` with the folders in front of it that
+    the client named, the date is UTC.
+    """
 
     def __init__(self, text: str = DEFAULT_TEMPLATE) -> None:
         try:
@@ -59,19 +71,26 @@ class KeyTemplate:
         if unknown:
             known = ", ".join(f"{{{name}}}" for name in FIELDS)
             raise BadName(f"The key template names {{{unknown[0]}}}; known are {known}")
-        if "id" not in names and "filename" not in names:
+        if not {"id", "path", "filename"}.intersection(names):
             raise BadName(
-                "The key template needs {id} or {filename}, or every upload would get the same key"
+                "The key template needs {id}, {path} or {filename}, or every upload would get the "
+                "same key"
             )
-        self.text = text
+        self.text: str = text
+        self.has_id: bool = "id" in names  # then no two uploads get one key
         try:
             check_key(self.key("name"))
         except BadName as error:
             raise BadName(f"The key template {text!r} makes no safe key: {error.detail}") from None
 
-    def key(self, filename: str) -> str:
-        """Return the key for a file whose name is clean."""
+    def key(self, filename: str, folders: str = "") -> str:
+        """Return the key for a file whose name and folders ("album/a/") are clean."""
         now = datetime.now(UTC)
         return self.text.format(
-            id=new_id(), filename=filename, year=f"{now:%Y}", month=f"{now:%m}", day=f"{now:%d}"
+            id=new_id(),
+            path=folders + filename,
+            filename=filename,
+            year=f"{now:%Y}",
+            month=f"{now:%m}",
+            day=f"{now:%d}",
         )

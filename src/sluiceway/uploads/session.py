@@ -17,6 +17,8 @@ from sluiceway.errors import (
     BadName,
     Cancelled,
     DigestMismatch,
+    Exists,
+    NotFound,
     PeerFailed,
     Refused,
     SluiceError,
@@ -40,9 +42,11 @@ from sluiceway.stores.contract import (
 from sluiceway.uploads.keys import KeyTemplate
 from sluiceway.uploads.progress_record import ProgressRecord
 from sluiceway.uploads.states import ENDED, State, after
-from sluiceway.wire.names import check_key
+from sluiceway.wire.names import check_key, numbered
 
 __all__ = ["UploadRules", "UploadSession", "check_digests"]
+
+MOST_NUMBERED = 1000  # names that are tried for a file that must not replace another one
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +60,17 @@ class UploadRules:
     max_size: int | None  # bytes of one request's files together
     flatten: bool  # folders that clients name are dropped
 
-    def make_key(self, filename: str) -> str:
+    def make_key(self, filename: str, folders: str) -> str:
         """Return the key of a file whose client named none.
 
         Raises BadName: a template can make an unsafe key of a safe name.
         """
         try:
-            return check_key(self.template.key(filename), self.store.traits.max_key_bytes)
+            key = self.template.key(filename, folders)
+            return check_key(key, self.store.traits.max_key_bytes)
         except BadName as error:
             raise BadName(
-                f"This server makes no safe key of the name {filename!r}: {error.detail}",
+                f"This server makes no safe key of the name {folders + filename!r}: {error.detail}",
                 **error.members,
             ) from None
 
@@ -147,7 +152,7 @@ class UploadSession:
         """
         rules = self._rules
         folders = "" if rules.flatten else request.folders
-        key = request.key or rules.make_key(folders + request.filename)
+        key = request.key or await self._free_key(request, folders)
         digests = Digests(tuple(dict.fromkeys((*rules.digests, *request.expected))), rules.budget)
         before = self.stages.enter(DESTINATION)
         if self._drafted and isinstance(waiting := self._drafted[-1].draft, Pausable):
@@ -173,6 +178,35 @@ class UploadSession:
         self._filling = None
         self.stages.enter(before)
 
+    async def _free_key(self, request: UploadRequest, folders: str) -> str:
+        """Return the key of a file whose client named none.
+
+        What is taken is found before the file's first byte; publishing decides. Raises Exists with
+        the key, BadName.
+        """
+        key = self._rules.make_key(request.filename, folders)
+        if self._rules.template.has_id or not self._rules.store.traits.readable:
+            return key
+        if not await self._is_taken(key, request.replace.allowed):
+            return key
+        for number in range(2, MOST_NUMBERED if request.keeps_both else 0):
+            other = check_key(numbered(key, number), self._rules.store.traits.max_key_bytes)
+            if not await self._is_taken(other):
+                return other
+        raise Exists(f"There is already a file {key!r}; it was not touched", key=key)
+
+    async def _is_taken(self, key: str, may_replace: bool = False) -> bool:
+        """Whether the key has an object, or gets one by this very upload."""
+        if any(file.key == key for file in self._drafted):
+            return True
+        if may_replace:
+            return False
+        try:
+            await self._rules.store.stat(key)
+        except NotFound:
+            return False
+        return True
+
     async def publish(self) -> list[Entry]:
         """Make every file visible; all or, after an error, none.
 
@@ -188,6 +222,8 @@ class UploadSession:
                 self.record.kept = max(self.record.kept, sum(entry.size for entry in entries))
         except BaseException as error:
             await self._take_back(entries)
+            if isinstance(error, Exists):
+                error.members.setdefault("key", self._drafted[len(entries)].key)
             undoable = self._rules.store.traits.undoable
             if isinstance(error, SluiceError) and not undoable and entries:
                 raise _partly(error, [entry.key for entry in entries]) from error

@@ -24,6 +24,7 @@ __all__ = [
     "compose",
     "is_text",
     "leads_out",
+    "numbered",
     "readable_line",
     "readable_name",
     "stays_inside",
@@ -56,6 +57,7 @@ _DEVICE = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _DRIVE = re.compile(r"[A-Za-z]:")  # C:x is a path on Windows, beside another segment or alone
+_EXTENSION = re.compile(r"(?:\.tar)?\.[^. ]{1,19}$")
 _OWN = ".sluiceway"  # where a store keeps drafts and notes
 
 
@@ -144,6 +146,14 @@ def compose(text: str) -> str:
     A text with more than MOST_MARKS marks in a row is returned as it is: no name here has so many.
     """
     return text if _has_extra_marks(text) else unicodedata.normalize("NFC", text)
+
+
+def numbered(key: str, number: int) -> str:
+    """Return the key with a number at its name: `a/b (2).tar.gz` of `a/b.tar.gz`."""
+    folders, slash, name = key.rpartition("/")
+    found = _EXTENSION.search(name)
+    at = found.start() if found is not None and found.start() > 0 else len(name)
+    return f"{folders}{slash}{name[:at]} ({number}){name[at:]}"
 
 
 def readable_line(text: str) -> str:

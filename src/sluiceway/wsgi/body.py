@@ -28,7 +28,7 @@ QUICK_READ = 0.1  # seconds a read may take for the next one to be longer
 SLOW_READ = 1.0  # seconds from which the next one is shorter
 SILENCE_TIMEOUT = 60.0  # seconds without a byte from the client
 # A body means nothing in these methods (RFC 9110 9.3), and clients send none.
-BODILESS = ("GET", "HEAD", "DELETE", "OPTIONS")
+BODILESS = ("GET", "HEAD", "DELETE", "MOVE", "OPTIONS")
 STORED_FIRST = (
     "waitress stores a whole body before it runs the app, so nothing streams here and large bodies "
     "fill its temporary folder; run the app on gunicorn with -k gthread"

@@ -86,6 +86,7 @@ WEAKER: dict[str, object] = {
     "remote": True,
     "keeps": "parts",
     "compare_and_swap": False,
+    "renames": False,
 }
 FROM_THE_FRONT: dict[str, object] = {
     "readable": True,

@@ -30,7 +30,7 @@ TARGET = "sluiceway.target"
 TRUSTED = "sluiceway.trusted"
 HINT_INTERVAL = 60.0  # seconds between hints in the log; any client can ask for any name
 
-METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, MOVE, OPTIONS"
 # Headers that a page can read only if they are listed (Fetch 3.3.3). "*" has no effect in responses
 # to requests with credentials.
 EXPOSED_HEADERS = (

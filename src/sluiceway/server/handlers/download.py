@@ -30,7 +30,7 @@ from sluiceway.wire.headers.conditions import (
 )
 from sluiceway.wire.headers.digests import format_digest
 from sluiceway.wire.headers.disposition import format_disposition
-from sluiceway.wire.headers.media_types import INLINE_TYPES, OCTET_STREAM, essence
+from sluiceway.wire.headers.media_types import INLINE_TYPES, OCTET_STREAM, essence, shown_type
 from sluiceway.wire.headers.ranges import (
     ByteRange,
     byteranges_head,
@@ -62,8 +62,10 @@ async def get_object(request: Request, store: Store, key: str, redirect: float =
     """GET and HEAD /files/{key}.
 
     `redirect`: seconds that a signed URL of the bucket is valid, to which a GET is redirected; 0
-    sends the bytes. Raises NotFound, PreconditionFailed, RangeUnsatisfiable.
+    sends the bytes. With ?view=1 a browser shows what it safely can. Raises NotFound,
+    PreconditionFailed, RangeUnsatisfiable.
     """
+    viewed = request.query_params.get("view") == "1"
     if (
         redirect
         and isinstance(store, SignedUrls)
@@ -71,12 +73,12 @@ async def get_object(request: Request, store: Store, key: str, redirect: float =
         and not _is_conditional(request)
     ):
         entry = await store.stat(key)
-        disposition = object_headers(entry)["content-disposition"]
+        disposition = object_headers(entry, viewed)["content-disposition"]
         url = await store.signed_url(entry, redirect, disposition)
         return Response(status_code=307, headers={"location": url, "cache-control": "no-store"})
     reader = await store.open(key)
     try:
-        headers = object_headers(reader.entry)
+        headers = object_headers(reader.entry, viewed)
         if reader.entry.metadata.headers and (
             "authorization" in request.headers or "cookie" in request.headers
         ):
@@ -127,12 +129,17 @@ def object_response(request: Request, reader: ObjectReader, headers: dict[str, s
     return _ranges_response(reader, 206, headers, ranges, (boundary, part_type))
 
 
-def object_headers(entry: Entry) -> dict[str, str]:
-    """The headers that describe an object, without its length."""
+def object_headers(entry: Entry, viewed: bool = False) -> dict[str, str]:
+    """The headers that describe an object, without its length.
+
+    `viewed`: a person opens it in a tab; what is harmless under the policy is shown there.
+    """
     metadata = entry.metadata
     printable = metadata.type.isascii() and metadata.type.isprintable()
     content_type = metadata.type if printable else OCTET_STREAM
     shown = "inline" if essence(content_type) in INLINE_TYPES else "attachment"
+    if viewed and (kind := shown_type(content_type)) is not None:
+        content_type, shown = kind, "inline"
     headers = {
         # With the charset that the uploader sent. A text without one gets none: it is not guessed.
         "content-type": content_type,

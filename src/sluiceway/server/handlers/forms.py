@@ -26,7 +26,12 @@ from sluiceway.server.forms.walk import (
 )
 from sluiceway.server.intake import PutTarget, begin_upload, publish
 from sluiceway.server.request_body import body_chunks, check_body, check_whole, content_length
-from sluiceway.server.request_headers import clean_file_name, expected_digests, query_values
+from sluiceway.server.request_headers import (
+    clean_file_name,
+    conflict_terms,
+    expected_digests,
+    query_values,
+)
 from sluiceway.server.responses import upload_response
 from sluiceway.stores.contract import Replace, UploadRequest
 from sluiceway.uploads.service import UploadService
@@ -109,6 +114,9 @@ class _FormUpload:
         self._check_length(length, limits)
         self._expected = expected_digests(request)
         self._values = query_values(request)
+        self._conflict = (Replace(), False)
+        if target is None and upload_service.store.traits.readable:
+            self._conflict = conflict_terms(request)
         self.fields: list[tuple[str, str]] = []
         self.files: int = 0
 
@@ -180,7 +188,8 @@ class _FormUpload:
             fields=self.fields,
             values=self._values,
             size_is_certain=False,
-            replace=Replace() if target is None else target.replace,
+            replace=self._conflict[0] if target is None else target.replace,
+            keeps_both=self._conflict[1],
             folders="" if target is not None else clean_folders(part.filename),
         )
 

@@ -14,6 +14,7 @@ from sluiceway.server.intake import PutTarget, begin_upload, publish
 from sluiceway.server.request_body import body_source, check_body, check_whole, content_length
 from sluiceway.server.request_headers import (
     clean_file_name,
+    conflict_terms,
     expected_digests,
     file_name,
     query_values,
@@ -46,7 +47,10 @@ async def post_raw(request: Request, upload_service: UploadService) -> Response:
     check_whole(request)
     _refuse_form_without_files(request)
     name = clean_file_name(request) or "unnamed"
-    upload_request = _upload_request(request, name, "", Replace())
+    replace, keeps_both = Replace(), False
+    if upload_service.store.traits.readable:  # else ?conflict= is a value for the next server
+        replace, keeps_both = conflict_terms(request)
+    upload_request = _upload_request(request, name, "", replace, keeps_both)
     _check_length(request, upload_service)
     async with begin_upload(request, upload_service) as session:
         await session.take(body_source(request, session.stages), upload_request)
@@ -54,7 +58,9 @@ async def post_raw(request: Request, upload_service: UploadService) -> Response:
     return upload_response(request, upload_service, session, entries)
 
 
-def _upload_request(request: Request, filename: str, key: str, replace: Replace) -> UploadRequest:
+def _upload_request(
+    request: Request, filename: str, key: str, replace: Replace, keeps_both: bool = False
+) -> UploadRequest:
     check_body(request)
     expected = expected_digests(request)
     content_type = request.headers.get("content-type", "")
@@ -70,6 +76,7 @@ def _upload_request(request: Request, filename: str, key: str, replace: Replace)
         values=query_values(request),
         replace=replace,
         folders=folders,
+        keeps_both=keeps_both,
     )
 
 

@@ -1,4 +1,4 @@
-"""GET /files?prefix=…&as=zip: all files below a prefix as one zip that is made while it is sent.
+"""GET /files?as=zip&prefix=… and POST /files?as=zip: many files as one zip, made while it is sent.
 
 No temporary file, one object open at a time, the client's speed; the length is known before the
 first byte. An error on the way breaks the response off, so that a part of a zip never passes for
@@ -7,75 +7,116 @@ the whole. Byte ranges are not offered: every request makes the zip anew.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Scope
 
-from sluiceway.archives.zip_writer import (
-    MEMBER_COST,
-    MOST_MEMBERS,
-    ZipContents,
-    ZipMember,
-    ZipSource,
-)
-from sluiceway.errors import (
-    BadRequest,
-    NotFound,
-    SluiceError,
-    SourceChanged,
-    StoreFailed,
-    TooLarge,
-    Unavailable,
-)
+from sluiceway.archives.zip_writer import MOST_MEMBERS, ZipContents, ZipSource
+from sluiceway.errors import BadRequest, NotFound, SluiceError, StoreFailed, TooLarge
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.pump import close_stream
-from sluiceway.pipe.source import Buffer, Source
+from sluiceway.pipe.source import Buffer
+from sluiceway.pipe.stages import Stages
 from sluiceway.server.operator_log import Omissions, loses_data
+from sluiceway.server.request_body import body_chunks, check_body, content_length
+from sluiceway.server.request_headers import view_asked
 from sluiceway.server.responses import INERT_POLICY
 from sluiceway.server.streaming import StreamedResponse
 from sluiceway.stores.contract import Omitted, Store
+from sluiceway.stores.zipped_files import FilesBelow, FilesOfView, SelectedFiles, ZippedFiles
+from sluiceway.uploads.keys import shown_path
 from sluiceway.wire.headers.disposition import format_disposition
-from sluiceway.wire.names import clean_name
+from sluiceway.wire.headers.media_types import essence
+from sluiceway.wire.names import clean_name, stays_inside
 
-__all__ = ["list_as_zip"]
+__all__ = ["list_as_zip", "selection_as_zip"]
 
-LISTING_PAGE = 1000  # entries asked of the store at a time
-BUDGET_SHARE = 0.75  # of the budget, for the entries of zips; the rest is for uploads
+MOST_SELECTED = 10_000  # files of one selection; each is looked up
+MOST_SELECTION = 1 << 20  # bytes of the form that names them
 
 
 async def list_as_zip(
     request: Request, store: Store, budget: Budget, omissions: Omissions
 ) -> Response:
-    """Files that a zip cannot hold are left out, and named in its comment and in the log.
+    """All files below a prefix, or those of a view (?folder=, ?search=).
 
-    Raises BadRequest, NotFound, TooLarge for more files than can be held, and Unavailable when
-    there is no memory for them.
+    Files that a zip cannot hold are left out, and named in its comment and in the log. Raises
+    BadRequest, NotFound, TooLarge for more files than can be held, and Unavailable when there is no
+    memory for them.
     """
     query = request.query_params
     if query.get("as") != "zip":
         raise BadRequest("as can only be zip: ?prefix=photos/&as=zip")
-    if unknown := sorted(set(query) - {"as", "prefix"}):
+    if unknown := sorted(set(query) - {"as", "prefix", "folder", "search"}):
         raise BadRequest(f"A zip holds all files below its prefix; leave out {', '.join(unknown)}")
+    if "prefix" in query and len(query) > 2:
+        raise BadRequest("prefix selects keys and folder selects paths; give one of them")
+    if "folder" in query or "search" in query:
+        files: ZippedFiles = FilesOfView(store, view_asked(request), budget, shown_path)
+    else:
+        files = FilesBelow(store, query.get("prefix", ""), budget)
+    return await _zip_of(files, store, omissions)
+
+
+async def selection_as_zip(
+    request: Request, store: Store, budget: Budget, omissions: Omissions
+) -> Response:
+    """POST /files?as=zip with a form `key=…&key=…`: these files, as a page's form asks for them.
+
+    Raises as `list_as_zip`.
+    """
+    keys = await _selected_keys(request)
+    return await _zip_of(SelectedFiles(store, keys, budget, shown_path), store, omissions)
+
+
+async def _selected_keys(request: Request) -> list[str]:
+    if essence(request.headers.get("content-type", "")) != "application/x-www-form-urlencoded":
+        raise BadRequest("Send the selected files as a URL-encoded form: key=…&key=…")
+    check_body(request)
+    body = bytearray()
+    if (content_length(request) or 0) <= MOST_SELECTION:  # else it is refused unread
+        chunks = body_chunks(request, Stages())
+        try:
+            async for chunk in chunks:
+                body += chunk
+                if len(body) > MOST_SELECTION:
+                    break
+        finally:
+            await close_stream(chunks)
+    if max(len(body), content_length(request) or 0) > MOST_SELECTION:
+        raise TooLarge("The selection is too long; choose fewer files", limit=MOST_SELECTION)
+    try:
+        fields = parse_qsl(
+            body.decode(), strict_parsing=True, errors="strict", max_num_fields=MOST_SELECTED
+        )
+    except ValueError:
+        raise BadRequest(
+            f"A selection has 1 to {MOST_SELECTED} keys in UTF-8: key=…&key=…"
+        ) from None
+    return list(dict.fromkeys(key for name, key in fields if name == "key" and stays_inside(key)))
+
+
+async def _zip_of(files: ZippedFiles, store: Store, omissions: Omissions) -> Response:
     if not store.traits.readable:
         raise NotFound("This server sends files on and keeps none; ask the server that has them")
-    folder = _StoredFolder(store, query.get("prefix", ""), budget)
     try:
         omitted: list[Omitted] = []
-        source = await _zip_source(folder, omitted)
+        source = await _zip_source(files, omitted)
         omissions.log(omitted)
         if not source.members:
             why = f" that a zip can hold; {len(omitted)} cannot be in one" if omitted else ""
-            raise NotFound(f"There is no file below {folder.prefix!r}{why}")
+            raise NotFound(f"There is no file {files.where}{why}")
     except BaseException:
-        await folder.aclose()
+        await files.aclose()
         raise
-    return _zip_response(source, folder)
+    return _zip_response(source, files)
 
 
-async def _zip_source(folder: _StoredFolder, omitted: list[Omitted]) -> ZipSource:
+async def _zip_source(files: ZippedFiles, omitted: list[Omitted]) -> ZipSource:
     contents = ZipContents()
 
     def leave_out(one: Omitted) -> None:
@@ -84,7 +125,7 @@ async def _zip_source(folder: _StoredFolder, omitted: list[Omitted]) -> ZipSourc
             contents.leave_out(one.name, one.detail)
 
     try:
-        async with aclosing(folder.items()) as items:
+        async with aclosing(files.items()) as items:
             async for item in items:
                 if isinstance(item, Omitted):
                     leave_out(item)
@@ -92,10 +133,10 @@ async def _zip_source(folder: _StoredFolder, omitted: list[Omitted]) -> ZipSourc
                     leave_out(Omitted(item.name, "bad-name", reason))
     except TooLarge as error:
         raise TooLarge(f"{error.detail}: choose a longer prefix", limit=MOST_MEMBERS) from None
-    return await contents.source(folder.open)
+    return await contents.source(files.open)
 
 
-def _zip_response(source: ZipSource, folder: _StoredFolder) -> Response:
+def _zip_response(source: ZipSource, files: ZippedFiles) -> Response:
     async def body(_: Scope) -> AsyncIterator[Buffer | Message]:
         chunks = source.open()
         try:
@@ -105,16 +146,15 @@ def _zip_response(source: ZipSource, folder: _StoredFolder) -> Response:
             # The client sees only a broken connection, also for its own fault: the log has to say
             # why.
             raise StoreFailed(
-                f"The zip of {folder.prefix!r} was broken off: {error.detail}"
+                f"The zip of the files {files.where} was broken off: {error.detail}"
             ) from error
         finally:
             await close_stream(chunks)
 
-    return StreamedResponse(body, _headers(folder.prefix, source), close=folder.aclose)
+    return StreamedResponse(body, _headers(files.name, source), close=files.aclose)
 
 
-def _headers(prefix: str, source: ZipSource) -> dict[str, str]:
-    name = prefix.rstrip("/").rpartition("/")[2]
+def _headers(name: str, source: ZipSource) -> dict[str, str]:
     headers = {
         "content-type": "application/zip",
         "content-disposition": format_disposition(
@@ -129,47 +169,3 @@ def _headers(prefix: str, source: ZipSource) -> dict[str, str]:
     if source.length is not None:
         headers["content-length"] = str(source.length)
     return headers
-
-
-class _StoredFolder:
-    """The objects of a store below a prefix, under their whole keys.
-
-    The budget holds the memory of their entries until `aclose`.
-    """
-
-    def __init__(self, store: Store, prefix: str, budget: Budget) -> None:
-        self.prefix = prefix
-        self._store, self._budget = store, budget
-        self._acquired = 0
-
-    async def items(self) -> AsyncGenerator[ZipMember | Omitted, None]:
-        """Raises Unavailable, and what the store's listing raises."""
-        after: str | None = ""
-        while after is not None:
-            page = await self._store.list(self.prefix, after, LISTING_PAGE)
-            cost = (len(page.entries) + len(page.omitted)) * MEMBER_COST
-            if not self._budget.acquire(cost, within=BUDGET_SHARE):
-                public = "The server has no memory left for so many files; choose a longer prefix"
-                raise Unavailable(f"{public}, or raise --memory-budget").for_operator(public)
-            self._acquired += cost
-            for entry in page.entries:
-                yield ZipMember(entry.key, entry.size, entry.modified, entry.etag)
-            for one in page.omitted:
-                yield one
-            after = page.next
-
-    @asynccontextmanager
-    async def open(self, member: ZipMember) -> AsyncIterator[Source]:
-        """Raises SourceChanged if the object was replaced since it was listed."""
-        reader = await self._store.open(member.name)
-        try:
-            if reader.entry.etag != member.version:
-                raise SourceChanged("it was replaced meanwhile")
-            yield reader
-        finally:
-            await reader.aclose()
-
-    async def aclose(self) -> None:
-        """The zip is sent, or given up. Safe to call twice."""
-        self._budget.release(self._acquired)
-        self._acquired = 0

@@ -17,7 +17,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import TypeVar
 
-from sluiceway.errors import BadName, Exists, Forbidden, NotFound, PreconditionFailed, SluiceError
+from sluiceway.errors import Exists, Forbidden, NotFound, PreconditionFailed, SluiceError
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.worker_thread import open_in_thread
 from sluiceway.stores.contract import (
@@ -37,8 +37,8 @@ from sluiceway.stores.disk.live_drafts import LiveDrafts
 from sluiceway.stores.disk.metadata import drop_note, read_entry
 from sluiceway.stores.disk.process_lock import ProcessLock
 from sluiceway.stores.disk.reader import DiskReader
+from sluiceway.stores.disk.renaming import rename
 from sluiceway.stores.disk.tree import PRIVATE, Tree
-from sluiceway.wire.names import MOST_SEGMENTS
 
 __all__ = ["DiskStore"]
 
@@ -65,6 +65,7 @@ class DiskStore:
         create_only=True,
         resumable=False,
         max_key_bytes=1024,
+        renames=True,
     )
 
     def __init__(self, root: str, budget: Budget) -> None:
@@ -115,6 +116,11 @@ class DiskStore:
     async def delete(self, key: str, replace: Replace = Replace(allowed=True)) -> None:
         await self._in_thread(lambda: self._delete(key, replace))
 
+    async def rename(self, key: str, new_key: str, etag: str | None = None) -> Entry:
+        return await self._in_thread(
+            lambda: rename(self._tree, self._drafts, self._exclusive, key, new_key, etag)
+        )
+
     async def aclose(self) -> None:
         await self._live.aclose()
         for threads in (self._writers, self._readers, self._listers):
@@ -129,12 +135,7 @@ class DiskStore:
 
         Creating is one step; a replacement is compared first.
         """
-        folders, last = self._tree.split(key)
-        if len(folders) >= MOST_SEGMENTS:
-            raise BadName(
-                f"A key has at most {MOST_SEGMENTS} segments between /; use fewer folders",
-                limit=MOST_SEGMENTS,
-            )
+        folders, last = self._tree.split_new(key)
         for attempt in range(PUBLISH_ATTEMPTS):
             try:
                 with self._tree.folder(folders, make=True) as folder:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from sluiceway.errors import BadName, Exists, Forbidden, NotFound, SluiceError
 from sluiceway.stores.disk.errors import map_error
 from sluiceway.stores.disk.permissions import process_umask
+from sluiceway.wire.names import MOST_SEGMENTS
 
 __all__ = ["PRIVATE", "Tree"]
 
@@ -123,6 +124,17 @@ class Tree:
         ):
             raise BadName(f"There can be no object {key!r}")
         return segments[:-1], segments[-1]
+
+    @classmethod
+    def split_new(cls, key: str) -> tuple[list[str], str]:
+        """As `split`, of a key that will be made. Raises BadName also for too many folders."""
+        folders, last = cls.split(key)
+        if len(folders) >= MOST_SEGMENTS:
+            raise BadName(
+                f"A key has at most {MOST_SEGMENTS} segments between /; use fewer folders",
+                limit=MOST_SEGMENTS,
+            )
+        return folders, last
 
     def open_file(self, key: str) -> tuple[int, os.stat_result]:
         """A read-only descriptor of a regular file and its status. Raises NotFound, Forbidden."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from dataclasses import replace as changed
 
-from sluiceway.errors import NotFound, SluiceError, StoreFailed
+from sluiceway.errors import NotFound, SluiceError, StoreFailed, Unsupported
 from sluiceway.pipe.budget import Budget
 from sluiceway.pipe.cancellation import finish_all
 from sluiceway.stores.contract import (
@@ -21,6 +22,7 @@ from sluiceway.stores.contract import (
     HealthChecked,
     ObjectReader,
     Page,
+    Renames,
     Replace,
     Store,
     Traits,
@@ -129,6 +131,29 @@ class FanoutStore:
         if failed is not None:
             raise failed
 
+    async def rename(self, key: str, new_key: str, etag: str | None = None) -> Entry:
+        """Rename at every required store or, after an error, at none; then at the others."""
+        first, second = sorted((key, new_key))
+        async with AsyncExitStack() as locked:
+            for one in dict.fromkeys((first, second)):
+                await locked.enter_async_context(self._locks.acquire(one))
+            entry = await _renaming(self._front).rename(key, new_key, etag)
+            renamed = [self._front]
+            try:
+                for each in self._required:
+                    if each is not self._front:
+                        with naming(each.display_name):
+                            await _renaming(each).rename(key, new_key)
+                        renamed.append(each)
+            except BaseException:
+                for each in renamed:
+                    with suppress(SluiceError):
+                        await _renaming(each).rename(new_key, key)
+                raise
+            for each in self._best_effort:
+                await _rename_best_effort(each, key, new_key)
+        return entry
+
     async def check(self) -> None:
         """Check the required ones: uploads succeed without a best-effort one."""
         for each in self._required:
@@ -191,7 +216,23 @@ def _traits(front: Destination, required: list[Destination]) -> Traits:
         stable_reads=front.store.traits.stable_reads,
         compare_and_swap=all(each.compare_and_swap for each in traits),
         lists_metadata=front.store.traits.lists_metadata,
+        renames=all(each.renames for each in traits),
     )
+
+
+def _renaming(to: Destination) -> Renames:
+    if isinstance(to.store, Renames) and to.store.traits.renames:
+        return to.store
+    raise Unsupported(f"Files at {to.display_name} cannot be renamed")
+
+
+async def _rename_best_effort(to: Destination, key: str, new_key: str) -> None:
+    try:
+        await _renaming(to).rename(key, new_key)
+    except NotFound:
+        return  # it may never have had it
+    except SluiceError as error:
+        log.warning("%s keeps its old name at %s: %s", key, to.display_name, error.detail)
 
 
 async def _discard(target: RequiredTarget) -> None:

@@ -7,6 +7,8 @@ and no compare-and-swap, so of two writers one wins within this process only; th
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import replace as replaced
 from typing import Any
 
 from sluiceway.errors import (
@@ -69,6 +71,7 @@ class FsspecStore:
             stable_reads=False,
             compare_and_swap=False,
             lists_metadata=False,
+            renames=parsed.can_move or parsed.protocol in COPIES_AT_ONCE,
         )
         self._sweep = BackgroundSweep(self.sweep)
 
@@ -202,6 +205,25 @@ class FsspecStore:
                 place.connections.call(lambda fs: place.tree.remove(fs, key), repeatable=True)
             )
             place.recent.add(key, old)
+
+    async def rename(self, key: str, new_key: str, etag: str | None = None) -> Entry:
+        place, tree = self._place, self._place.tree
+        tree.path(new_key)
+        first, second = sorted((key, new_key))
+        async with AsyncExitStack() as locked:
+            await locked.enter_async_context(place.locks.acquire(first))
+            if second != first:
+                await locked.enter_async_context(place.locks.acquire(second))
+            entry = await self.stat(key)
+            if etag not in (None, entry.etag):
+                raise PreconditionFailed(f"{key!r} is not the version you named; read it again")
+            if await place.version(new_key) is not None:
+                raise Exists(f"There is already something at {new_key!r}; it was not touched")
+            metadata = replaced(entry.metadata, filename=new_key.rpartition("/")[2])
+            version = await shield_until_done(
+                place.connections.call(lambda fs: tree.rename(fs, key, new_key, metadata))
+            )
+        return entry_of(new_key, version, metadata)
 
     async def sweep(self, older: float | None = None) -> int:
         """Delete drafts not written to for `older` seconds, by the server's clock; None: an hour.

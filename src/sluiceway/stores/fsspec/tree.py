@@ -12,11 +12,12 @@ not.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from sluiceway.errors import BadName, Exists, Forbidden, StoreFailed
+from sluiceway.errors import BadName, Exists, Forbidden, NotFound, StoreFailed
 from sluiceway.stores.contract import Metadata, Omitted
 from sluiceway.stores.fsspec.config import FsspecUrl
 from sluiceway.stores.fsspec.metadata import (
@@ -180,6 +181,27 @@ class FsspecTree:
             fs.rm_file(path)
         delete_notes(fs, self._notes, key)
         self._prune(fs, key)
+
+    def rename(self, fs: Any, key: str, new_key: str, metadata: Metadata) -> Version:
+        """Move a file to a free key, with its note. Returns the version it has there."""
+        for one in (key, new_key):
+            self.refuse_links(fs, one)
+        version = self.version_at(fs, self.path(key))
+        if version is None:
+            raise NotFound(f"There is no object {key!r}")
+        temporary = f"{self.drafts}/rename-{uuid.uuid4().hex}"
+        self._write_note(fs, temporary, new_key, [Note(version.etag, metadata)])
+        try:
+            found = self._move_to_key(fs, self.path(key), self.path(new_key), version, None)
+        except BaseException:
+            with suppress(Exception):  # the first error is the one that counts
+                delete_notes(fs, self._notes, new_key)
+            raise
+        if found.etag != version.etag:
+            self._write_note(fs, temporary, new_key, [Note(found.etag, metadata)])
+        delete_notes(fs, self._notes, key)
+        self._prune(fs, key)
+        return found
 
     def clock(self, fs: Any) -> float | None:
         """The server's time, from a file that is written now. None where files have no time."""

@@ -9,8 +9,9 @@ import logging
 import time
 import uuid
 from dataclasses import replace as replaced
+from typing import Any
 
-from sluiceway.errors import NotFound, PreconditionFailed, Unavailable
+from sluiceway.errors import Exists, NotFound, PreconditionFailed, StoreFailed, Unavailable
 from sluiceway.pipe.budget import Budget
 from sluiceway.stores.background_sweep import BackgroundSweep
 from sluiceway.stores.contract import (
@@ -39,6 +40,9 @@ SELECT = "SELECT {columns} FROM {t} WHERE key = %s"
 LIST = """SELECT {columns} FROM {t} WHERE key > %s AND key >= %s
     AND (%s::text IS NULL OR key < %s) ORDER BY key LIMIT %s"""
 DELETE = "DELETE FROM {t} WHERE key = %s AND (%s::text IS NULL OR etag = %s) RETURNING id"
+RENAME = """UPDATE {t} SET key = %s, filename = %s
+    WHERE key = %s AND (%s::text IS NULL OR etag = %s)
+        AND NOT EXISTS (SELECT 1 FROM {t} o WHERE o.key = %s) RETURNING {columns}"""
 BEGIN_LEASE = """INSERT INTO {t_readers} (lease, id)
     SELECT %s, id FROM {t} WHERE key = %s RETURNING id"""
 MAY_WRITE = """SELECT has_table_privilege(%s, 'INSERT') AND NOT pg_is_in_recovery()
@@ -65,7 +69,12 @@ class PostgresStore:
 
     def __init__(self, url: str, budget: Budget) -> None:
         self.traits: Traits = Traits(
-            name="postgresql", durable=True, atomic_publish=True, create_only=True, resumable=False
+            name="postgresql",
+            durable=True,
+            atomic_publish=True,
+            create_only=True,
+            resumable=False,
+            renames=True,
         )
         self.database: Database = Database(url, budget)
         self._sweep = BackgroundSweep(self.sweep)
@@ -151,6 +160,21 @@ class PostgresStore:
             await self._find(key)  # raises NotFound where there is none
             raise PreconditionFailed(f"{key!r} is not the version you named; read it again")
         await self.database.free_chunks(rows[0][0])
+
+    async def rename(self, key: str, new_key: str, etag: str | None = None) -> Entry:
+        filename = new_key.rpartition("/")[2]
+        rows: list[Any] = []
+        try:
+            rows = await self.database.rows(RENAME, new_key, filename, key, etag, etag, new_key)
+        except StoreFailed:
+            # Another client may have taken the key in this moment: then it is there now.
+            if not await self.database.rows(SELECT, new_key):
+                raise
+        if rows:
+            return entry_from_row(rows[0])
+        if etag not in (None, (await self._find(key))[1].etag):
+            raise PreconditionFailed(f"{key!r} is not the version you named; read it again")
+        raise Exists(f"There is already an object {new_key!r}; it was not touched")
 
     async def sweep(self, older: float | None = None) -> int:
         """Delete what crashed processes left behind. Safe beside uploads under way.

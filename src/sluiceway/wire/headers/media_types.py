@@ -19,6 +19,7 @@ __all__ = [
     "essence",
     "guess_type",
     "kept_type",
+    "shown_type",
 ]
 
 OCTET_STREAM = "application/octet-stream"
@@ -52,6 +53,26 @@ INLINE_TYPES = frozenset(
         "video/ogg",
         "video/webm",
     ]
+)
+
+# What a person may open in a tab of its own: the same, and what a browser's viewer shows under the
+# sandbox policy without running it.
+_VIEWED_TYPES = INLINE_TYPES | frozenset(
+    [
+        "application/pdf",
+        "audio/aac",
+        "audio/flac",
+        "audio/wav",
+        "audio/x-wav",
+        "image/bmp",
+        "image/vnd.microsoft.icon",
+        "image/x-icon",
+    ]
+)
+# Text that is shown as plain text. HTML, SVG and XML are none: pages are not shown as their source.
+_VIEWED_AS_TEXT = re.compile(
+    r"text/(?:csv|markdown|css|javascript|x-[a-z0-9.+-]+|tab-separated-values)"
+    r"|application/(?:json|x-ndjson|yaml|toml|sql|javascript|x-sh|x-python)"
 )
 
 # Python's own table differs between versions; here are the types that it lacks or spells in an old
@@ -112,6 +133,22 @@ def guess_type(filename: str) -> str:
 def essence(kind: str) -> str:
     """Return a type without its parameters, in lower case."""
     return kind.partition(";")[0].strip().lower()
+
+
+def shown_type(kind: str) -> str | None:
+    """Return the type to send to a person who opens the file in a tab; None where it is saved.
+
+    `text/csv; charset=utf-8` gives `text/plain; charset=utf-8`.
+    """
+    bare = essence(kind)
+    if bare in _VIEWED_TYPES:
+        return kind
+    if _VIEWED_AS_TEXT.fullmatch(bare) is None:
+        return None
+    _, semicolon, parameters = kind.partition(";")
+    if not semicolon and bare.endswith("json"):
+        parameters = " charset=utf-8"  # RFC 8259 8.1
+    return f"text/plain;{parameters}" if parameters else "text/plain"
 
 
 def clean_type(value: str) -> str | None:
