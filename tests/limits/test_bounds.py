@@ -34,7 +34,8 @@ from sluiceway.errors import BadRequest, PeerFailed, SluiceError, TooLarge
 from sluiceway.pipe.budget import Budget
 from sluiceway.server.door.auth import MOST_LOGGED
 from sluiceway.server.forms.walk import MOST_SKIPPED
-from sluiceway.server.handlers import progress as events
+from sluiceway.server.handlers import watching
+from sluiceway.server.handlers.progress import event_stream
 from sluiceway.server.remote import MOST_URL
 from sluiceway.stores.contract import MOST_METADATA, Metadata
 from sluiceway.stores.disk.store import DiskStore
@@ -133,7 +134,7 @@ async def test_metadata_beyond_its_bound_is_refused(tmp_path: Path) -> None:
 
 async def test_a_watcher_of_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     """An id that nobody uploads under: the stream ends by itself."""
-    monkeypatch.setattr(events, "BEGIN_TIMEOUT", 0.3)
+    monkeypatch.setattr(watching, "BEGIN_TIMEOUT", 0.3)
     sent: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:
@@ -143,7 +144,7 @@ async def test_a_watcher_of_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) -
     async def send(message: Any) -> None:
         sent.append(dict(message))
 
-    stream = events.event_stream(ProgressTable(), "w" * 25)
+    stream = event_stream(ProgressTable(), "w" * 25)
     await asyncio.wait_for(
         stream({"type": "http", "method": "GET", "headers": []}, receive, send), 20
     )

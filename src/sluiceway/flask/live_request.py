@@ -21,6 +21,7 @@ from sluiceway.server.forms.walk import FormField
 from sluiceway.wire.forms.decoder import FormLimits
 from sluiceway.wsgi.body import WsgiBody, WsgiStream, expected_digests
 from sluiceway.wsgi.streaming_form import LiveFile, LiveForm
+from sluiceway.wsgi.watched import file_progress
 
 __all__ = ["Fields", "Files", "FlaskFile", "LiveRequest", "request"]
 
@@ -76,6 +77,7 @@ class LiveRequest(flask.Request):
             self._limits(),
             kind=FlaskFile,
             expected=expected,
+            watched=file_progress(self.environ),
         )
 
     def _limits(self) -> FormLimits:

@@ -10,6 +10,7 @@ import ctypes
 import fcntl
 import mmap
 import os
+import time
 from collections import deque
 
 from sluiceway.errors import Exists, SluiceError, Unavailable
@@ -19,18 +20,20 @@ from sluiceway.uploads.states import ENDED, State
 
 __all__ = ["ProgressTable"]
 
-# Uploads remembered at once, live and just ended: 704 KiB, touched only as far as used.
+# Uploads remembered at once, live and just ended: 768 KiB, touched only as far as used.
 SLOTS = 8192
+REMEMBERED = 600.0  # seconds that an ended upload can be asked for
 
 
 class ProgressTable:
     """All records. With `path`, an empty file made by the parent, `parts` processes share them."""
 
-    def __init__(self, path: str | None = None, parts: int = 1) -> None:
-        records, buckets = ProgressRecord * SLOTS, ctypes.c_uint32 * SLOTS
+    def __init__(self, path: str | None = None, parts: int = 1, slots: int | None = None) -> None:
+        """`slots` is the number of records of all parts together. Raises SluiceError, OSError."""
+        slots = slots or SLOTS
+        records, buckets = ProgressRecord * slots, ctypes.c_uint32 * slots
         size = ctypes.sizeof(records) + ctypes.sizeof(buckets)
-        self._file = -1
-        part = 0
+        self._file, part = -1, 0
         if path is not None:
             self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
             os.ftruncate(self._file, size)
@@ -41,7 +44,8 @@ class ProgressTable:
         self._index: ProgressIndex | None = None
         if path is not None:
             self._index = ProgressIndex(self._records, self._buckets, parts, part)
-        share = SLOTS // parts
+        self._part, self._share = part, slots // parts
+        share = self._share
         self._own: dict[str, int] = {}  # id -> record of this process's uploads, live or remembered
         self._ids: dict[int, str] = {}  # and back, to forget an id when its record is reused
         self._free = deque(range(part * share, (part + 1) * share))
@@ -54,7 +58,7 @@ class ProgressTable:
         Raises Exists when the id is in use or was a moment ago. When thousands are live at once,
         the upload goes unwatched; nothing else is lost.
         """
-        if self.find(upload) is not None:
+        if self._find(upload) is not None:
             raise Exists(f"The upload id {upload!r} is taken; choose a fresh one for each upload")
         if not self._free:
             record = ProgressRecord()
@@ -76,21 +80,50 @@ class ProgressTable:
         """The record stays readable until it is the oldest of the ended ones and one is needed."""
         if record.state not in ENDED:
             raise SluiceError("A record is given back only when its upload has ended")
+        record.ended_at = time.monotonic()
         if record.index >= 0:
             self._free.append(record.index)
 
     def find(self, upload: str) -> ProgressRecord | None:
-        """Return the record of an upload of any process, or None."""
-        index = self._own.get(upload)
-        if index is None and self._index is not None:
-            index = self._index.find(hash_id(upload))
-        return None if index is None else self._record(index, upload)
+        """Return the record of an upload of any process; None if it ended long ago."""
+        record = self._find(upload)
+        if record is None or not record.ended_at:
+            return record
+        return record if time.monotonic() - record.ended_at < REMEMBERED else None
+
+    def end_if_orphan(self, record: ProgressRecord) -> None:
+        """An upload of a process that died has failed, also before its part is claimed again."""
+        if self._file < 0 or not record.under_way or record.index < 0:
+            return
+        part = record.index // self._share
+        if part == self._part:  # ours; to try our own lock would be to give it up
+            return
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, part)
+        except OSError:
+            return  # its process lives
+        try:
+            if record.under_way and record.still():
+                _end_orphan(record)
+        finally:
+            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, part)
+
+    @property
+    def descriptor(self) -> int:
+        """Of the shared file; negative without one, or when it was closed."""
+        return self._file
 
     def close(self) -> None:
         """Give up this process's part. The memory goes with the last record that is held."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+    def _find(self, upload: str) -> ProgressRecord | None:
+        index = self._own.get(upload)
+        if index is None and self._index is not None:
+            index = self._index.find(hash_id(upload))
+        return None if index is None else self._record(index, upload)
 
     def _record(self, index: int, upload: str) -> ProgressRecord:
         record = self._records[index]
@@ -114,7 +147,11 @@ class ProgressTable:
         for index in list(self._free):
             record = self._records[index]
             if record.under_way:
-                record.code = Unavailable.code
-                record.state = State.FAILED
+                _end_orphan(record)
                 self._free.remove(index)
                 self._free.append(index)  # reused last, so that its watchers see it
+
+
+def _end_orphan(record: ProgressRecord) -> None:
+    record.code, record.ended_at = Unavailable.code, time.monotonic()
+    record.state = State.FAILED

@@ -40,6 +40,7 @@ class ProgressRecord(ctypes.Structure):
     # itself.
     by_kernel: bool
     next: int  # the next record of the index's chain: its number plus one, 0 at the end
+    ended_at: float  # by the monotonic clock, 0 until then
 
     _fields_ = (
         ("name", ctypes.c_ubyte * NAME_BYTES),
@@ -48,6 +49,7 @@ class ProgressRecord(ctypes.Structure):
         ("kept", ctypes.c_int64),
         ("_length", ctypes.c_int64),
         ("_watched_at", ctypes.c_double),
+        ("ended_at", ctypes.c_double),
         ("_code", ctypes.c_char * CODE_BYTES),
         ("_state", ctypes.c_uint8),
         ("cancel_asked", ctypes.c_bool),
@@ -69,7 +71,7 @@ class ProgressRecord(ctypes.Structure):
         self.name[:] = list(hash_id(upload))
         self.received = self.forwarded = self.kept = 0
         self.length = length
-        self._watched_at, self._code = 0.0, b""
+        self._watched_at, self.ended_at, self._code = 0.0, 0.0, b""
         self.cancel_asked = self.by_kernel = False
         self.state = State.RECEIVING
 

@@ -15,6 +15,7 @@ from typing import Any
 from sluiceway.errors import BodyCut, LengthRequired, TooLarge, TooSlow
 from sluiceway.wire.headers.checksums import expected_of
 from sluiceway.wire.numbers import ascii_uint
+from sluiceway.wsgi.watched import progress_of
 
 __all__ = ["WsgiBody", "WsgiStream", "can_say_close", "expected_digests"]
 
@@ -48,6 +49,7 @@ class WsgiBody(io.RawIOBase):
         self, environ: Mapping[str, Any], limit: int | None = None, *, ends_itself: bool = False
     ) -> None:
         self._input, self._limit = environ["wsgi.input"], limit
+        self._progress = progress_of(environ)
         digits = str(environ.get("CONTENT_LENGTH") or "")
         self.length: int | None = (
             ascii_uint(digits, "Content-Length") if digits else None if _unmeasured(environ) else 0
@@ -74,6 +76,8 @@ class WsgiBody(io.RawIOBase):
         if self.length is not None:
             size = min(size, self.length - self.taken)
         if not size:
+            if self._progress is not None:
+                self._progress.begin_read()  # what was read last has been sent on as well
             return b""
         began = time.monotonic()
         try:

@@ -8,6 +8,7 @@ any framework.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import BinaryIO
@@ -23,6 +24,7 @@ from sluiceway.server.forms.walk import (
     FormWalk,
     check_skipped,
 )
+from sluiceway.uploads.view_progress import FileProgress
 from sluiceway.wire.forms.decoder import FormLimits
 
 __all__ = ["LiveFile", "LiveForm"]
@@ -31,6 +33,7 @@ __all__ = ["LiveFile", "LiveForm"]
 # CPU a GB at 64 KiB, 0.9 at 1 MiB.
 READ_SIZE = 1 << 20
 ITERATION_SIZE = 256 << 10  # bytes an iteration gives at most: what sockets like best
+KEPT_EVERY = 0.25  # seconds between synchronisations of a file that is saved and watched
 
 
 class LiveFile:
@@ -45,6 +48,7 @@ class LiveFile:
         size: Its bytes if it is the form's last part, which is known only at its end; None if the
             length of the form is unknown.
         taken: Bytes that were read.
+        progress: What watchers see of it; None unless the request is watched.
     """
 
     name: str
@@ -62,6 +66,8 @@ class LiveFile:
         self._at = 0  # bytes of the first one that were read
         self._ended = False
         self._once = Once(f"The file {self.filename!r}")
+        # Of a request that is watched; `Form` and `Sized` look for it.
+        self.progress: FileProgress | None = None if form.watched is None else form.watched()
 
     @property
     def len(self) -> int:
@@ -95,10 +101,32 @@ class LiveFile:
         """
         if size is None or size < 0:
             return b"".join(iter(self.read1, b""))
+        self._begin_read()
         return self._once.read(self._read_exactly(size), size)
 
     def read1(self, size: int = ITERATION_SIZE) -> bytes:
         """Read what is there: at most `size` bytes, at least one unless the file has ended."""
+        self._begin_read()
+        return self._read_piece(size)
+
+    def kept(self, size: int | None = None) -> None:
+        """Say how much of the file is kept, for those who watch its upload.
+
+        The bar follows it, and is full when the view has answered with a success. `save`,
+        `sluiceway.copy`, and an HTTP library that sends the file on, say it themselves.
+
+        Args:
+            size: Bytes from the file's beginning; None for all that was read.
+
+        Example:
+            while data := f.read(1 << 20):
+                table.insert(data)
+                f.kept()
+        """
+        if self.progress is not None:
+            self.progress.keep(self.taken if size is None else size)
+
+    def _read_piece(self, size: int) -> bytes:
         if not self._held and not self._ended:
             self._form._fill(self)
         if not self._held and self._ended and self._length_asked and self.taken != self.size:
@@ -119,11 +147,18 @@ class LiveFile:
             del self._held[0]
             self._at = 0
         self.taken += len(data)
+        if self.progress is not None:
+            self.progress.take(len(data))
         self._once.mark_read()
         return data
 
+    def _begin_read(self) -> None:
+        if self.progress is not None:
+            self.progress.begin_read()
+
     def readinto(self, buffer: bytearray | memoryview) -> int:
         """Read into `buffer`, as `read`; returns the number of bytes."""
+        self._begin_read()
         view = memoryview(buffer).cast("B")
         data = self._read_exactly(len(view))
         view[: len(data)] = data
@@ -155,8 +190,15 @@ class LiveFile:
             return
         saved = SavedFile(to)
         try:
-            self.save(saved.open())
+            draft, synchronised = saved.open(), time.monotonic()
+            for data in self:
+                draft.write(data)
+                if self.progress is not None and time.monotonic() - synchronised > KEPT_EVERY:
+                    saved.synchronise()
+                    self.kept()
+                    synchronised = time.monotonic()
             saved.publish()
+            self.kept()
         except BaseException:
             saved.discard()
             raise
@@ -175,7 +217,7 @@ class LiveFile:
 
     def _read_exactly(self, size: int) -> bytes:
         got: list[bytes] = []
-        while size > 0 and (data := self.read1(size)):
+        while size > 0 and (data := self._read_piece(size)):
             got.append(data)
             size -= len(data)
         return b"".join(got)
@@ -189,7 +231,7 @@ class LiveFile:
     def _skip(self) -> None:
         """Read to the end and forget. Raises TooLarge."""
         skipped = 0
-        while data := self.read1():
+        while data := self._read_piece(ITERATION_SIZE):
             skipped += len(data)
             check_skipped(skipped, self.name, self.filename)
 
@@ -205,6 +247,7 @@ class LiveForm:
         limits: What the form may cost.
         kind: The class of its files.
         expected: Digests that the whole body must have, by algorithm.
+        watched: Makes the progress of a file; None unless the request is watched.
 
     Attributes:
         fields: Names and values of the fields that came so far.
@@ -228,8 +271,9 @@ class LiveForm:
         limits: FormLimits = FormLimits(),
         kind: type[LiveFile] = LiveFile,
         expected: Mapping[str, bytes] = MappingProxyType({}),
+        watched: Callable[[], FileProgress] | None = None,
     ) -> None:
-        self._read, self._kind = read, kind
+        self._read, self._kind, self.watched = read, kind, watched
         self._items: Iterator[FormItem] = self._walk(
             FormWalk(content_type, limits, length, expected)
         )

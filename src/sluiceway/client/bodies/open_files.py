@@ -18,7 +18,15 @@ from sluiceway.client.local.believed_sizes import measured
 from sluiceway.errors import BadRequest
 from sluiceway.pipe.source import Buffer, SourceSpent
 
-__all__ = ["SEND_PIECE", "AsyncFile", "AsyncReadable", "OpenFile", "Readable", "read_pieces"]
+__all__ = [
+    "SEND_PIECE",
+    "AsyncFile",
+    "AsyncReadable",
+    "OpenFile",
+    "Readable",
+    "SentBytes",
+    "read_pieces",
+]
 
 # Bytes. HTTP libraries send piece by piece; in smaller ones their own work costs more.
 SEND_PIECE = 256 << 10
@@ -30,6 +38,12 @@ class Readable(Protocol):
     """A binary file, as far as it is needed."""
 
     def read(self, size: int, /) -> bytes: ...
+
+
+class SentBytes(Protocol):
+    """What wants to know how much of a file an HTTP library has sent: `progress` of the file."""
+
+    def sent(self, size: int) -> None: ...
 
 
 class AsyncReadable(Protocol):
@@ -47,6 +61,7 @@ class OpenFile:
     def __init__(self, file: Readable, metadata: object = None) -> None:
         self._file: Any = file
         self._spent = False
+        self.progress: SentBytes | None = _progress_of(file)
         if isinstance(file, io.TextIOBase):
             raise BadRequest(TEXT)
         self.name: str
@@ -92,6 +107,7 @@ class AsyncFile:
     def __init__(self, file: AsyncReadable | AsyncIterable[Buffer]) -> None:
         self._file: Any = file
         self._spent = False
+        self.progress: SentBytes | None = _progress_of(file)
         self._start: int | None = None
         self.name: str
         self.type: str | None
@@ -155,6 +171,12 @@ def read_pieces(file: Readable, length: int | None) -> Iterator[Buffer]:
         if left is not None:
             left -= len(piece)
         yield piece
+
+
+def _progress_of(file: object) -> SentBytes | None:
+    """Of a file of a form whose upload is watched."""
+    progress = getattr(file, "progress", None)
+    return progress if callable(getattr(progress, "sent", None)) else None
 
 
 def _described(file: object) -> tuple[str, str | None, int | None]:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
 from sluiceway.client.bodies.aiohttp_body import register_with_aiohttp
 from sluiceway.client.bodies.inputs import BodyInput, Content, body_input
+from sluiceway.client.bodies.open_files import SentBytes
 from sluiceway.errors import BadRequest, SourceFailed
 from sluiceway.pipe.source import Buffer
 
@@ -95,6 +96,14 @@ class _Exact:
 def exact(source: BodyInput, length: int | None) -> Iterator[bytes]:
     """Yield the bytes of an input. The last ones come when it is sure that no more follow."""
     reading = _Exact(source.name, length)
+    progress: SentBytes | None = getattr(source, "progress", None)
+    for data in _pieces(reading, source):
+        yield data
+        if progress is not None:
+            progress.sent(len(data))
+
+
+def _pieces(reading: _Exact, source: BodyInput) -> Iterator[bytes]:
     for piece in source.pieces():
         if data := reading.piece(piece):
             yield data
@@ -104,13 +113,19 @@ def exact(source: BodyInput, length: int | None) -> Iterator[bytes]:
 
 async def aexact(source: BodyInput, length: int | None) -> AsyncIterator[bytes]:
     """`exact` for an event loop: blocking reads run in threads."""
-    apieces = getattr(source, "apieces", None)
-    if apieces is None:
-        async for data in each(exact(source, length)):
-            yield data
-        return
     reading = _Exact(source.name, length)
-    async for piece in apieces():
+    # Asked here, not in a thread that reads: here it is seen which library sends.
+    progress: SentBytes | None = getattr(source, "progress", None)
+    apieces = getattr(source, "apieces", None)
+    pieces = each(_pieces(reading, source)) if apieces is None else _apieces(reading, apieces())
+    async for data in pieces:
+        yield data
+        if progress is not None:
+            progress.sent(len(data))
+
+
+async def _apieces(reading: _Exact, pieces: AsyncIterator[Buffer]) -> AsyncIterator[bytes]:
+    async for piece in pieces:
         if data := reading.piece(piece):
             yield data
     if data := reading.end():

@@ -11,10 +11,34 @@ import socket
 import struct
 import sys
 from collections.abc import Callable
+from typing import Protocol
 
-__all__ = ["SocketProgress"]
+__all__ = ["SocketLike", "SocketProgress", "unacknowledged"]
 
 SIOCOUTQ = 0x5411  # linux/sockios.h, tcp(7)
+
+
+class SocketLike(Protocol):
+    """A socket, or what TLS or an event loop puts around one."""
+
+    def fileno(self) -> int: ...
+
+
+def unacknowledged(sock: SocketLike) -> int | None:
+    """Return the bytes that the peer has not acknowledged, framing included.
+
+    None where the system does not tell, or the socket is closed.
+    """
+    if sys.platform != "linux":
+        return None
+    try:
+        import fcntl
+
+        answer = fcntl.ioctl(sock.fileno(), SIOCOUTQ, bytes(4))
+    except (OSError, ValueError):  # closed meanwhile
+        return None
+    (outstanding,) = struct.unpack("i", answer)
+    return outstanding if isinstance(outstanding, int) else None
 
 
 class SocketProgress:
@@ -42,14 +66,4 @@ class SocketProgress:
         return max(0, taken - (self._outstanding() or 0))
 
     def _outstanding(self) -> int | None:
-        """Bytes that the peer has not acknowledged, framing included."""
-        if self.socket is None or sys.platform != "linux":
-            return None
-        try:
-            import fcntl
-
-            answer = fcntl.ioctl(self.socket.fileno(), SIOCOUTQ, bytes(4))
-        except (OSError, ValueError):  # closed meanwhile
-            return None
-        (outstanding,) = struct.unpack("i", answer)
-        return outstanding if isinstance(outstanding, int) else None
+        return None if self.socket is None else unacknowledged(self.socket)

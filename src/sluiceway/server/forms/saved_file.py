@@ -28,10 +28,14 @@ class SavedFile:
         self._file = open(self._draft, "xb")  # noqa: SIM115 - closed by publish and discard
         return self._file
 
-    def publish(self) -> None:
-        """Synchronise it with the disk, and put it under its path. Raises OSError."""
+    def synchronise(self) -> None:
+        """What was written so far survives a power cut from now on. Raises OSError."""
         self._file.flush()
         os.fsync(self._file.fileno())
+
+    def publish(self) -> None:
+        """Synchronise it with the disk, and put it under its path. Raises OSError."""
+        self.synchronise()
         self._file.close()
         os.replace(self._draft, self._path)
 

@@ -24,7 +24,7 @@ from starlette.responses import Response
 from sluiceway.errors import NotFound
 from sluiceway.wire.headers.conditions import Verdict, evaluate, format_etag
 
-__all__ = ["show_asset", "show_page"]
+__all__ = ["PageAsset", "asset_beside_progress", "show_asset", "show_page"]
 
 # Scripts and styles come from the page's own assets and from nowhere else on this server: other
 # people upload to it. The policy names the assets twice: the nonce works behind proxies that change
@@ -52,7 +52,7 @@ _LOADING_ELEMENT: Final = re.compile(rb"<(?:script|link)(?= )")  # elements that
 
 
 @dataclass(frozen=True, slots=True)
-class _PageAsset:
+class PageAsset:
     """One file of the page, ready to be sent."""
 
     body: bytes
@@ -60,8 +60,16 @@ class _PageAsset:
     headers: MappingProxyType[str, str]
 
 
+# Where an app of one's own has the page's assets, progress is one folder above them, whatever the
+# address of the view that takes the file.
+_PLACE: Final = "uploads/place.js"
+_PLACE_BESIDE_PROGRESS: Final = b"""\
+export const progress = new URL("../..", import.meta.url).href;
+"""
+
+
 @cache
-def _assets() -> MappingProxyType[str, _PageAsset]:
+def _assets() -> MappingProxyType[str, PageAsset]:
     """Every file of the page by its path, such as `uploads/row.js`.
 
     Only these can be requested: no path is built from a request.
@@ -70,7 +78,7 @@ def _assets() -> MappingProxyType[str, _PageAsset]:
     return MappingProxyType(found)
 
 
-def _walk(folder: Traversable, prefix: str) -> Iterator[tuple[str, _PageAsset]]:
+def _walk(folder: Traversable, prefix: str) -> Iterator[tuple[str, PageAsset]]:
     for file in folder.iterdir():
         suffix = "." + file.name.rpartition(".")[2]
         if file.is_dir():
@@ -79,7 +87,7 @@ def _walk(folder: Traversable, prefix: str) -> Iterator[tuple[str, _PageAsset]]:
             yield prefix + file.name, _asset(file.read_bytes(), _TYPES[suffix])
 
 
-def _asset(body: bytes, content_type: str) -> _PageAsset:
+def _asset(body: bytes, content_type: str) -> PageAsset:
     tag = hashlib.sha256(body).hexdigest()[:32]
     headers = {
         "Content-Type": content_type,
@@ -90,7 +98,7 @@ def _asset(body: bytes, content_type: str) -> _PageAsset:
         "Referrer-Policy": "no-referrer",
         "Cross-Origin-Opener-Policy": "same-origin",
     }
-    return _PageAsset(body, tag, MappingProxyType(headers))
+    return PageAsset(body, tag, MappingProxyType(headers))
 
 
 def _policy(request: Request, nonce: str) -> str:
@@ -106,6 +114,14 @@ async def show_page(request: Request) -> Response:
     body = _LOADING_ELEMENT.sub(rb'\g<0> nonce="' + nonce.encode() + rb'"', asset.body)
     headers = {name: value for name, value in asset.headers.items() if name != "ETag"}
     return Response(body, headers={**headers, "Content-Security-Policy": _policy(request, nonce)})
+
+
+def asset_beside_progress(name: str) -> PageAsset:
+    """An asset for a page of an app, served at `page/` below the progress. Raises NotFound."""
+    asset = _assets().get(name)
+    if asset is None or name == _INDEX:
+        raise NotFound(f"There is no asset {name!r} here")
+    return _asset(_PLACE_BESIDE_PROGRESS, _TYPES[".js"]) if name == _PLACE else asset
 
 
 async def show_asset(request: Request) -> Response:

@@ -4,7 +4,7 @@
 //   <sluice-drop endpoint="/files" data-book="42"><h3>Emma</h3></sluice-drop>
 //
 // Attributes: endpoint (where the form is sent, default /files beside this module), uploads (where progress is asked,
-// default: "uploads" beside the endpoint), multiple, max-parallel (default 2), accept, part (name of the file's form part,
+// default: "uploads" beside the endpoint, or where the app that serves this module has them), multiple, max-parallel (default 2), accept, part (name of the file's form part,
 // default "file"), label (the button's words), token (sent as Authorization: Bearer, to the page's own server and the one this module
 // comes from), token-origins (other origins that may be sent the token, with spaces between). Every data-NAME is sent as the
 // field NAME, before the file. Attributes are read when a file comes, so they may change at any time.
@@ -15,6 +15,7 @@
 import { acceptDrops, ofChooser, ofDrop } from "./elements/dropped-files.js";
 import { DropView } from "./elements/drop-view.js";
 import { loadTexts } from "./texts/texts.js";
+import { progress } from "./uploads/place.js";
 import { Queue } from "./uploads/queue.js";
 import { Upload } from "./uploads/upload.js";
 
@@ -134,7 +135,7 @@ export class SluiceDrop extends HTMLElement {
     return {
       endpoint,
       texts,
-      uploads: uploads === null ? new URL("uploads", endpoint).href : new URL(uploads, document.baseURI).href,
+      uploads: uploads === null ? (progress ?? new URL("uploads", endpoint).href) : new URL(uploads, document.baseURI).href,
       token: this.getAttribute("token") ?? undefined,
       part: this.getAttribute("part") ?? undefined,
       fields: [...this.attributes].filter(({ name }) => name.startsWith("data-")).map(({ name, value }) => [name.slice(5), value]),

@@ -1,0 +1,262 @@
+"""The honest bar of an app's own views, in Flask on several worker processes.
+
+A request with `?upload=ID` can be watched from any process. The bar counts what the view has read
+and what is kept, and is full only with the view's success.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import requests
+
+from fix_taking import eventually
+from fix_wsgi import WsgiApp, running
+from interop.test_sent_on import NEAR, STOP, Stopping
+from raw_http import Wire, form_begun, form_body, form_head
+from rude_peer import Exchange
+from sluiceway.uploads.keys import new_id
+
+MB = 1_000_000
+SIZE = 24 * MB
+BEGUN = form_begun(("file", "book.pdf", b""))
+END = form_body(("x", "y", b"@@")).partition(b"@@")[2]
+
+
+class Backend:
+    """Does what the test sets next; else it takes everything."""
+
+    def __init__(self) -> None:
+        self.act: Callable[[Exchange], object] | None = None
+
+    def __call__(self, exchange: Exchange) -> None:
+        if self.act is not None:
+            self.act(exchange)
+            return
+        exchange.read_body()
+        exchange.reply(201)
+
+
+@pytest.fixture(scope="module")
+def backend() -> Backend:
+    return Backend()
+
+
+@pytest.fixture(scope="module")
+def app(backend: Backend, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WsgiApp]:
+    folder = tmp_path_factory.mktemp("watched")
+    views = "--workers 3 watched_views:app"
+    with running("gunicorn gthread", folder, backend, views) as app:
+        yield app
+
+
+class Sending:
+    """A form with one file that is sent piece by piece, with an id or without."""
+
+    def __init__(self, wire: Wire, path: str, upload: str = "", size: int = SIZE) -> None:
+        self.wire, self.left = wire, size
+        target = f"{path}{'&' if '?' in path else '?'}upload={upload}" if upload else path
+        self.wire.send(form_head(len(BEGUN) + size + len(END), target=target) + BEGUN)
+
+    def send(self, size: int) -> None:
+        self.wire.send(bytes(size))
+        self.left -= size
+
+    def rest(self) -> int:
+        """Send the rest; returns the status of the answer."""
+        while self.left:
+            self.send(min(self.left, MB))
+        self.wire.send(END)
+        return self.wire.answer().status
+
+
+def post(app: WsgiApp, path: str, upload: str, size: int = MB) -> int:
+    with Wire(app.port) as wire:
+        return Sending(wire, path, upload, size).rest()
+
+
+def seen(app: WsgiApp, upload: str, **headers: str) -> dict[str, Any]:
+    """What a watcher sees, whichever process it reaches."""
+    answer = requests.get(f"{app.url}/uploads/{upload}", headers=headers, timeout=20)
+    if not answer.headers["content-type"].startswith("application/json"):
+        return {}  # the app's own
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def ended(app: WsgiApp, upload: str) -> tuple[str, str | None]:
+    eventually(lambda: seen(app, upload)["state"] not in ("receiving", "checking"), "it ends")
+    found = seen(app, upload)
+    return found["state"], found["code"]
+
+
+def events(app: WsgiApp, upload: str) -> list[tuple[str, dict[str, Any]]]:
+    """The whole event stream of an upload."""
+    answer = requests.get(
+        f"{app.url}/uploads/{upload}", headers={"Accept": "text/event-stream"}, timeout=60
+    )
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    blocks = [block.split("\n") for block in answer.text.split("\n\n") if block[:5] == "event"]
+    return [(name[7:], json.loads(data[6:])) for name, data in blocks]
+
+
+@pytest.mark.parametrize("path", ["/relay", "/relay-form", "/relay-stream"])
+def test_the_bar_of_a_view_follows_its_backend(app: WsgiApp, backend: Backend, path: str) -> None:
+    """The backend stops, and so does the bar, as every process shows it. It lacks a byte until the
+    view has answered 201."""
+    act, upload = Stopping(), new_id()
+    backend.act = act
+    try:
+        with Wire(app.port) as wire:
+            sending = Sending(wire, path, upload)
+            sending.send(STOP + 4 * NEAR)
+            eventually(
+                lambda: seen(app, upload).get("kept", 0) >= STOP - NEAR, "the bar reaches the stop"
+            )
+            for _ in range(12):  # some of them reach each of the three processes
+                found = seen(app, upload)
+                assert found["kept"] <= STOP + NEAR
+                assert found["kept"] <= found["forwarded"] <= found["received"]
+                assert (found["kept_by"], found["state"]) == ("kernel", "receiving")
+            act.goes_on.set()
+            while sending.left:
+                sending.send(min(sending.left, MB))
+            wire.send(END)
+            eventually(lambda: seen(app, upload)["state"] == "checking", "it was read whole")
+            # a raw body is sent on with the form around the file
+            whole = SIZE if path != "/relay-stream" else len(BEGUN) + SIZE + len(END)
+            eventually(lambda: seen(app, upload)["kept"] == whole - 1, "the backend has it")
+            act.answers.set()
+            assert wire.answer().status == 201
+        assert ended(app, upload) == ("complete", None)
+        assert seen(app, upload)["kept"] == whole
+    finally:
+        act.goes_on.set()
+        act.answers.set()
+        backend.act = None
+
+
+def test_an_event_stream_shows_the_upload_to_its_end(app: WsgiApp) -> None:
+    """It waits for the upload to begin; no counter goes back, and the end is its last event."""
+    upload = new_id()
+    with Wire(app.port) as wire:
+        sending = Sending(wire, "/read", upload, 4 * MB)
+        sending.send(MB)
+        with requests.get(
+            f"{app.url}/uploads/{upload}",
+            headers={"Accept": "text/event-stream"},
+            timeout=60,
+            stream=True,
+        ) as stream:
+            lines = stream.iter_lines()
+            assert next(lines) == b"event: progress"
+            assert sending.rest() == 200
+            rest = list(lines)
+    shown = [json.loads(line[6:]) for line in rest if line.startswith(b"data: ")]
+    received = [one["received"] for one in shown]
+    assert received == sorted(received)
+    assert b"event: end" in rest
+    assert shown[-1]["state"] == "complete"
+    assert shown[-1]["kept"] == 4 * MB
+    assert [one for one in shown[:-1] if one["state"] == "complete"] == []
+    assert events(app, upload) == [("end", shown[-1])]
+
+
+@pytest.mark.parametrize(
+    ("path", "end"),
+    [
+        ("/read?status=201", ("complete", None)),
+        ("/read?status=302", ("failed", "redirected")),
+        ("/read?status=413", ("failed", "too-large")),
+        ("/read?status=422", ("failed", "refused")),
+        ("/read?status=500", ("failed", "error")),
+        ("/read?fails=1", ("failed", "error")),
+        ("/nowhere", ("failed", "refused")),
+    ],
+)
+def test_the_view_decides_how_the_bar_ends(
+    app: WsgiApp, path: str, end: tuple[str, str | None]
+) -> None:
+    """Complete only with a 2xx; what the view has kept is never more than it says."""
+    upload = new_id()
+    post(app, path, upload)
+    assert ended(app, upload) == end
+    assert seen(app, upload)["kept"] == (MB if end[0] == "complete" else 0)
+
+
+@pytest.mark.parametrize("path", ["/read", "/swallow", "/save"])
+def test_a_cut_body_is_an_error_whatever_the_view_makes_of_it(app: WsgiApp, path: str) -> None:
+    """Also for a view that answers 200."""
+    upload = new_id()
+    with Wire(app.port) as wire:
+        Sending(wire, path, upload).send(2 * MB)
+        eventually(lambda: seen(app, upload).get("received", 0) > MB, "the view reads")
+    assert ended(app, upload) == ("failed", "body-cut")
+
+
+def test_a_view_says_what_it_has_kept(app: WsgiApp) -> None:
+    """`f.kept()` moves the bar; the rest counts with the view's success."""
+    upload = new_id()
+    with Wire(app.port) as wire:
+        sending = Sending(wire, "/kept", upload, 2 * MB)
+        sending.send(MB + 200_000)
+        eventually(lambda: seen(app, upload).get("kept", 0) >= 100_000, "the view says so")
+        assert seen(app, upload)["kept"] % 100_000 == 0
+        assert seen(app, upload)["kept_by"] == "destination"
+        assert sending.rest() == 200
+    assert ended(app, upload) == ("complete", None)
+
+
+def test_a_saved_file_is_kept_as_far_as_it_is_synchronised(app: WsgiApp) -> None:
+    """The bar moves while the file is saved, and never shows more than the disk has."""
+    upload = new_id()
+    with Wire(app.port) as wire:
+        sending = Sending(wire, "/save", upload, 4 * MB)
+
+        def kept() -> int:
+            sending.send(10_000)
+            return int(seen(app, upload).get("kept", 0))
+
+        sending.send(2 * MB)
+        eventually(lambda: kept() >= MB, "the bar moves")
+        found = seen(app, upload)
+        (draft,) = app.folder.glob(".sluiceway-*")
+        assert found["kept"] <= draft.stat().st_size
+        assert sending.rest() == 200
+    assert ended(app, upload) == ("complete", None)
+    (app.folder / "saved.bin").unlink()
+
+
+def test_an_id_belongs_to_its_first_request(app: WsgiApp) -> None:
+    """A second request with the id works as ever, and changes nothing that watchers see. Neither
+    does one whose id could be guessed."""
+    upload = new_id()
+    with Wire(app.port) as wire:
+        sending = Sending(wire, "/read", upload, 2 * MB)
+        sending.send(MB)
+        eventually(lambda: seen(app, upload).get("received", 0) > MB // 2, "the first one runs")
+        before = seen(app, upload)
+        assert [post(app, "/read", upload) for _ in range(6)] == [200] * 6
+        assert seen(app, upload) == before
+        assert sending.rest() == 200
+    assert ended(app, upload) == ("complete", None)
+    assert post(app, "/read?status=500", upload) == 500
+    assert ended(app, upload) == ("complete", None)
+    assert post(app, "/read", "1234") == 200
+    assert post(app, "/read", "%00" * 30) == 200
+
+
+def test_the_app_decides_who_may_watch(app: WsgiApp) -> None:
+    """Its `before_request` as for each view, and the callable it gave. A route of its own
+    keeps what is not watched."""
+    upload = new_id()
+    assert post(app, "/read", upload) == 200
+    url = f"{app.url}/uploads/{upload}"
+    assert requests.get(url, headers={"X-Stranger": "1"}, timeout=10).text == "log in"
+    assert requests.get(url, headers={"X-Shut-Out": "1"}, timeout=10).status_code == 403
+    assert requests.get(f"{app.url}/uploads/cat.png", timeout=10).text == "the app's own cat.png"
+    unknown = new_id()
+    assert requests.get(f"{app.url}/uploads/{unknown}", timeout=10).text.endswith(unknown)
