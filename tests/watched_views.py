@@ -10,8 +10,10 @@ import requests
 
 import sluiceway
 from sluiceway.flask import Sluiceway
+from sluiceway.wsgi import watched
 
 app = flask.Flask(__name__)
+watched.BEGIN_TIMEOUT = 0.3
 request: Any = flask.request
 
 

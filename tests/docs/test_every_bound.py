@@ -16,6 +16,7 @@ NOT_OF_A_CLIENT = {
 }
 REASONS = {
     "client.local.believed_sizes:MOST_DOUBTED": "of a file on the machine that copies",
+    "client.http.sending_socket:MOST_FRAMES": "of this program's own calls",
     "client.http.cookies:MOST_TOTAL": "of a request that this side sends",
     "wire.host_patterns:MOST_HOST": "of a setting",
     "copying.servers:MOST_TIMEOUT": "of a setting",

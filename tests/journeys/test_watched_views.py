@@ -7,7 +7,10 @@ and what is kept, and is full only with the view's success.
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -260,3 +263,51 @@ def test_the_app_decides_who_may_watch(app: WsgiApp) -> None:
     assert requests.get(f"{app.url}/uploads/cat.png", timeout=10).text == "the app's own cat.png"
     unknown = new_id()
     assert requests.get(f"{app.url}/uploads/{unknown}", timeout=10).text.endswith(unknown)
+
+
+def test_a_strange_request_goes_unwatched(app: WsgiApp) -> None:
+    """A query of many values, and a request without a body: the app answers as ever."""
+    upload, many = new_id(), "&".join(f"n{number}=1" for number in range(100))
+    assert post(app, f"/read?{many}", upload) == 200
+    assert requests.get(f"{app.url}/nothing?upload={upload}", timeout=10).status_code == 404
+    assert seen(app, upload) == {}
+
+
+def test_a_watcher_of_nothing_leaves_the_thread(app: WsgiApp) -> None:
+    """The stream ends after a while although the upload has not begun."""
+    (shown,) = events(app, new_id())
+    assert (shown[0], shown[1]["state"]) == ("progress", "waiting")
+
+
+def test_uploads_of_workers_that_are_killed_have_failed(app: WsgiApp) -> None:
+    """Their watchers learn it from the workers that gunicorn starts in their place."""
+    upload = new_id()
+    with Wire(app.port) as wire:
+        Sending(wire, "/read", upload).send(2 * MB)
+        eventually(lambda: seen(app, upload).get("received", 0) > MB, "the view reads")
+        for pid in app.pids[1:]:
+            os.kill(pid, signal.SIGKILL)
+
+        def has_failed() -> bool:
+            try:
+                found = seen(app, upload)
+            except requests.RequestException:
+                return False  # a worker has died with our question
+            return (found.get("state"), found.get("code")) == ("failed", "unavailable")
+
+        eventually(has_failed, "the upload has failed")
+
+
+def test_without_an_id_no_table_is_opened(app: WsgiApp, tmp_path: Path, backend: Backend) -> None:
+    """Who does not watch pays nothing: no worker has the shared memory."""
+    folder = tmp_path / "fresh"
+    folder.mkdir()
+    with running("gunicorn gthread", folder, backend, "watched_views:app") as fresh:
+        assert post(fresh, "/read", "") == 200
+        assert not _has_table(fresh)
+        assert post(fresh, "/read", new_id()) == 200
+        assert _has_table(fresh)
+
+
+def _has_table(app: WsgiApp) -> bool:
+    return any("sluiceway-" in Path(f"/proc/{pid}/maps").read_text() for pid in app.pids)

@@ -34,8 +34,8 @@ from sluiceway.errors import BadRequest, PeerFailed, SluiceError, TooLarge
 from sluiceway.pipe.budget import Budget
 from sluiceway.server.door.auth import MOST_LOGGED
 from sluiceway.server.forms.walk import MOST_SKIPPED
-from sluiceway.server.handlers import watching
 from sluiceway.server.handlers.progress import event_stream
+from sluiceway.server.progress import watch
 from sluiceway.server.remote import MOST_URL
 from sluiceway.stores.contract import MOST_METADATA, Metadata
 from sluiceway.stores.disk.store import DiskStore
@@ -134,7 +134,7 @@ async def test_metadata_beyond_its_bound_is_refused(tmp_path: Path) -> None:
 
 async def test_a_watcher_of_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     """An id that nobody uploads under: the stream ends by itself."""
-    monkeypatch.setattr(watching, "BEGIN_TIMEOUT", 0.3)
+    monkeypatch.setattr(watch, "BEGIN_TIMEOUT", 0.3)
     sent: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:

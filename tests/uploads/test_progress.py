@@ -90,6 +90,21 @@ def test_more_uploads_than_records_go_unwatched_not_refused(
     assert progress_table.find("u0") is not None
 
 
+def test_an_ended_upload_is_forgotten_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Watchers do not find it any more; a live one is found however long it takes."""
+    progress_table = ProgressTable()
+    record = progress_table.begin("ended", None)
+    progress_table.begin("live", None)
+    record.state = State.COMPLETE
+    progress_table.end(record)
+    assert progress_table.find("ended") is not None
+    monkeypatch.setattr(module, "REMEMBERED", -1.0)
+    assert progress_table.find("ended") is None
+    assert progress_table.find("live") is not None
+    with pytest.raises(Exists):  # as long as its record is there
+        progress_table.begin("ended", None)
+
+
 def test_only_the_record_of_an_ended_upload_is_released() -> None:
     """The record of a live upload must not become another one's."""
     progress_table = ProgressTable()

@@ -14,7 +14,7 @@ import flask
 from werkzeug.routing import BaseConverter
 
 from sluiceway.errors import Forbidden
-from sluiceway.server.handlers.watching import EVENT_HEADERS
+from sluiceway.server.progress.watch import EVENT_HEADERS
 from sluiceway.uploads.app_progress import AppProgress
 from sluiceway.uploads.keys import LONGEST_ID, SHORTEST_ID
 from sluiceway.wire.event_stream import EVENT_STREAM_TYPE

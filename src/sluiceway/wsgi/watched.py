@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from sluiceway.errors import BadRequest, NotFound
-from sluiceway.server.handlers.watching import UploadWatch
+from sluiceway.server.progress.watch import UploadWatch
 from sluiceway.uploads.app_progress import AppProgress
 from sluiceway.uploads.keys import checked_id
 from sluiceway.uploads.view_progress import FileProgress, ViewProgress

@@ -16,7 +16,7 @@ from fix_server import RunningServer, Serve, start_server
 from fix_taking import eventually
 from raw_http import Wire, head
 from sluiceway.server.handlers.progress import MOST_WAITING
-from sluiceway.server.handlers.watching import look_interval
+from sluiceway.server.progress.watch import look_interval
 
 HEALTH = head("GET", "/healthz")
 EVENTS = ("Accept: text/event-stream",)

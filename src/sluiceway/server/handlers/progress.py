@@ -16,7 +16,7 @@ from starlette.types import Message, Scope
 
 from sluiceway.errors import NotFound, Unavailable
 from sluiceway.pipe.source import Buffer
-from sluiceway.server.handlers.watching import (
+from sluiceway.server.progress.watch import (
     EVENT_HEADERS,
     UploadWatch,
     WatchedTable,

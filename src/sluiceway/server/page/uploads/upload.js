@@ -211,7 +211,9 @@ export class Upload extends EventTarget {
     const answerIsMissing = this.checking && (!this.byKernel || this.kept >= this.size - 1);
     this.askedAt = answerIsMissing ? this.askedAt || performance.now() : 0;
     this.meter.add(this.kept, performance.now());
-    if (snapshot.state === "failed" || snapshot.state === "cancelled") this.#failedWhileSending(snapshot);
+    // After a view's redirect the browser asks for another page, whose answer decides.
+    const decided = snapshot.code !== "redirected";
+    if (decided && (snapshot.state === "failed" || snapshot.state === "cancelled")) this.#failedWhileSending(snapshot);
     this.#changed();
   }
 
