@@ -12,7 +12,20 @@ command -v mkfs.ext4 >/dev/null 2>&1 || missing="$missing e2fsprogs"
 command -v pgbouncer >/dev/null 2>&1 || missing="$missing pgbouncer"
 command -v unzip >/dev/null 2>&1 || missing="$missing unzip"
 command -v bsdtar >/dev/null 2>&1 || missing="$missing libarchive-tools"
-[ -z "$missing" ] && exit 0
+command -v firefox-esr >/dev/null 2>&1 || missing="$missing firefox-esr"
+command -v npm >/dev/null 2>&1 || missing="$missing npm"
+
+# axe and the TypeScript compiler check the page. No lock file: it would record where they came from.
+npm_packages() {
+    cd "$(dirname "$0")/npm" && [ -d node_modules/axe-core ] && [ -d node_modules/typescript ] ||
+        npm install --no-package-lock --no-audit --no-fund --loglevel=error >/dev/null 2>&1 ||
+        echo "could not install axe-core and typescript from npm; their tests are skipped" >&2
+}
+
+if [ -z "$missing" ]; then
+    npm_packages
+    exit 0
+fi
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     echo "The tests need these programs, which apt-get installs now:$missing"
     (apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing) >/dev/null 2>&1 ||
@@ -21,4 +34,5 @@ else
     echo "Not installed:$missing. The tests that need them are skipped." >&2
     echo "\`sudo make test-deps\` installs them on Debian." >&2
 fi
+command -v npm >/dev/null 2>&1 && npm_packages
 exit 0

@@ -5,20 +5,15 @@ Drop on the book: its id is sent before the file, and events report to the page.
 
 from __future__ import annotations
 
-import json
 import re
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
+from browser.other_app import other_app
 from browser.slow_destination import SlowServer
 from browser.uploads_page import Complaints, catch_choosers
 from fix_server import Serve
@@ -180,7 +175,7 @@ def test_a_refusal_is_shown_and_sent_as_an_event(
     """The file is too large.
 
     The element sends sluice-error with the stable code and no sluice-done, shows text below the
-    item, and allows a retry.
+    item, and offers no retry: the file stays too large.
     """
     page = shelf(serve("--max-size", "1MB").url)
     drop(page, make_file("emma.pdf", 3_000_000))
@@ -192,7 +187,8 @@ def test_a_refusal_is_shown_and_sent_as_an_event(
     assert error["code"] == "too-large"
     assert {"title", "detail", "todo"} <= set(error)
     assert events(page, "sluice-done") == []
-    expect(page.get_by_role("button", name="Retry")).to_be_visible()
+    expect(page.get_by_role("button", name="Retry")).to_be_hidden()
+    expect(page.get_by_role("button", name="Add a file")).to_be_visible()
 
 
 def test_several_files_only_where_the_page_allows_it(
@@ -261,56 +257,6 @@ def test_cancel_stops_the_upload(
     assert server.stored() == []
 
 
-@dataclass
-class OtherApp:
-    """An app that only serves the element's script and takes a form in its own way.
-
-    It reports no progress.
-    """
-
-    url: str = ""
-    requests: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
-
-
-@contextmanager
-def other_app() -> Iterator[OtherApp]:
-    app = OtherApp()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            found = re.fullmatch(r"/page/([a-z/-]+\.js)", self.path)
-            content = (
-                files("sluiceway.server").joinpath("page", found[1]).read_bytes() if found else b""
-            )
-            self.reply(200 if found else 404, "text/javascript", content)
-
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            app.requests.append((self.path, dict(self.headers), body))
-            self.reply(200, "application/json", json.dumps({"book": "updated"}).encode())
-
-        def reply(self, status: int, kind: str, content: bytes) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    app.url = f"http://127.0.0.1:{server.server_address[1]}"
-    try:
-        yield app
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
 def test_the_fields_come_before_the_file_and_another_apps_answer_is_handed_on(
     shelf: Callable[..., Page], make_file: MakeFile
 ) -> None:
@@ -319,7 +265,7 @@ def test_the_fields_come_before_the_file_and_another_apps_answer_is_handed_on(
     The element sends a token and reports a response of any form.
     """
     with other_app() as app:
-        page = shelf(app.url, 'endpoint="/books/42/text" part="text" token="a-secret"')
+        page = shelf(app.url, 'endpoint="/books/42/text" file-field="text" token="a-secret"')
         drop(page, make_file("emma.txt", 2000))
         expect(page.locator("sluice-drop .status")).to_contain_text("stored, finished in")
 

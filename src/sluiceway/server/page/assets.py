@@ -44,6 +44,7 @@ _TYPES: Final = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
+    ".ts": "text/plain; charset=utf-8",  # types for editors; no browser loads them
     ".svg": "image/svg+xml",
 }
 

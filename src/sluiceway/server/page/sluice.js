@@ -3,38 +3,44 @@
 //   <script type="module" src="/page/sluice.js"></script>
 //   <sluice-drop endpoint="/files" data-book="42"><h3>Emma</h3></sluice-drop>
 //
-// Attributes: endpoint (where the form is sent, default /files beside this module), uploads (where progress is asked,
-// default: "uploads" beside the endpoint, or where the app that serves this module has them), multiple, max-parallel (default 2), accept, part (name of the file's form part,
-// default "file"), label (the button's words), token (sent as Authorization: Bearer, to the page's own server and the one this module
-// comes from), token-origins (other origins that may be sent the token, with spaces between). Every data-NAME is sent as the
-// field NAME, before the file. Attributes are read when a file comes, so they may change at any time.
-//
-// Events, all bubbling: sluice-start {files}, sluice-progress {received, forwarded, kept, length}, sluice-error {code,
-// title, detail, file} for each file that fails, sluice-done {entries, answers, links, verdicts} when all of a drop have ended.
+// docs/page.md has all attributes, parts, variables and events; sluice.d.ts has their types.
+// Attributes are read when a file comes, so they may change at any time.
 
+import { isAccepted, languagesOf, parallelOf, targetOf } from "./elements/drop-attributes.js";
+import { tokenElsewhere } from "./elements/drop-attributes.js";
 import { acceptDrops, ofChooser, ofDrop } from "./elements/dropped-files.js";
 import { DropView } from "./elements/drop-view.js";
+import { canRetry } from "./texts/problems.js";
 import { loadTexts } from "./texts/texts.js";
-import { progress } from "./uploads/place.js";
 import { Queue } from "./uploads/queue.js";
 import { Upload } from "./uploads/upload.js";
 
 /** @typedef {import("./elements/dropped-files.js").Found} Found */
+/** @typedef {"idle" | "busy" | "failed" | "done"} State */
 
-const ENDPOINT = new URL("../files", import.meta.url).href;
-const PARALLEL = 2;
 const TICK_MS = 1000;
 
-const texts = await loadTexts([document.documentElement.lang, ...navigator.languages]);
+const pageTexts = await loadTexts(languagesOf(document.documentElement));
 
 export class SluiceDrop extends HTMLElement {
+  static formAssociated = true;
+  static observedAttributes = [
+    "accept", "disabled", "endpoint", "file-field", "label", "lang", "max-parallel", "multiple",
+    "name", "required", "token", "token-origins", "uploads",
+  ];
+
+  #texts = pageTexts;
   #queue = this.#newQueue();
-  #view = new DropView(this.attachShadow({ mode: "open" }), texts, {
+  // A form that finds a fault here moves the focus to the button inside.
+  #view = new DropView(this.attachShadow({ mode: "open", delegatesFocus: true }), pageTexts, {
     choose: () => this.choose(),
     retry: () => this.#retry(),
     cancel: () => this.cancel(),
   });
+  #internals = this.attachInternals();
   #chooser = document.createElement("input");
+  /** Disabled by a fieldset around it. */
+  #disabledByForm = false;
   /** Uploads that a sluice-done event has reported. @type {WeakSet<Upload>} */
   #reported = new WeakSet();
   #drawing = false;
@@ -46,10 +52,9 @@ export class SluiceDrop extends HTMLElement {
       this.#take(ofChooser(this.#chooser.files));
       this.#chooser.value = "";
     });
-    acceptDrops(this, async (transfer) => this.#take((await ofDrop(transfer)).found), (dragged) => {
-      this.#view.over(dragged !== null);
-    });
-    // What can be focused inside the item keeps its own keys; the element itself, where a page makes it focusable, chooses.
+    acceptDrops(this, (transfer) => this.#drop(transfer), (dragged) => this.#hover(dragged));
+    // What can be focused inside the item keeps its own keys; the element itself, where a page
+    // makes it focusable, chooses.
     this.addEventListener("keydown", (event) => {
       if (event.composedPath()[0] !== this || (event.key !== "Enter" && event.key !== " ")) return;
       event.preventDefault();
@@ -58,8 +63,57 @@ export class SluiceDrop extends HTMLElement {
   }
 
   connectedCallback() {
-    const key = this.hasAttribute("multiple") ? "drop.add-files" : "drop.add-file";
-    this.#view.label(this.getAttribute("label") ?? texts.get(key));
+    connected.add(this);
+    this.#label();
+    this.#checkForm();
+    this.speak();
+  }
+
+  disconnectedCallback() {
+    connected.delete(this);
+  }
+
+  /**
+   * @param {string} name
+   * @param {string | null} before
+   * @param {string | null} now
+   */
+  attributeChangedCallback(name, before, now) {
+    if (before === now || !this.isConnected) return;
+    if (name === "lang") this.speak();
+    this.#label();
+    this.#checkForm();
+  }
+
+  /** @param {boolean} disabled */
+  formDisabledCallback(disabled) {
+    this.#disabledByForm = disabled;
+    this.#label();
+  }
+
+  formResetCallback() {
+    this.cancel();
+    this.#queue.forget(() => true);
+    this.#checkForm();
+  }
+
+  /** Take the language of the place where the element stands. */
+  async speak() {
+    const texts = await loadTexts(languagesOf(this));
+    if (texts.locale === this.#texts.locale) return;
+    this.#texts = texts;
+    this.#label();
+    this.#checkForm();
+    this.#drawSoon();
+  }
+
+  #label() {
+    const [label, multiple] = [this.getAttribute("label"), this.hasAttribute("multiple")];
+    this.#view.label(this.#texts, { label, multiple, disabled: this.#isDisabled() });
+  }
+
+  #isDisabled() {
+    return this.#disabledByForm || this.hasAttribute("disabled");
   }
 
   /** @param {FocusOptions} [options] */
@@ -69,6 +123,7 @@ export class SluiceDrop extends HTMLElement {
 
   /** Open the file chooser. Browsers allow it only after a key or a click. */
   choose() {
+    if (this.#isDisabled()) return;
     this.#chooser.multiple = this.hasAttribute("multiple");
     this.#chooser.accept = this.getAttribute("accept") ?? "";
     this.#chooser.click();
@@ -88,36 +143,66 @@ export class SluiceDrop extends HTMLElement {
   }
 
   #retry() {
-    for (const upload of this.#queue.uploads) this.#queue.retry(upload);
+    for (const upload of this.#queue.uploads) {
+      const { problem, state } = upload;
+      if (state === "cancelled" || (problem && canRetry(problem))) this.#queue.retry(upload);
+    }
     this.#queue.resume();
+  }
+
+  /** @param {DataTransfer} transfer */
+  async #drop(transfer) {
+    const { found, unreadable } = await ofDrop(transfer);
+    if (found.length) this.#take(found);
+    else if (unreadable.length === 0) this.#refuse("no-file", "intake.nothing");
+    if (unreadable.length) this.#refuse("unreadable", "intake.unreadable", unreadable.join(", "));
+  }
+
+  /** @param {DataTransfer | null} dragged */
+  #hover(dragged) {
+    const files = [...(dragged?.items ?? [])].filter(({ kind }) => kind === "file");
+    const over = dragged !== null && !this.#isDisabled();
+    this.#view.over(over ? Math.max(1, files.length) : null);
+    this.#setState("over", over);
   }
 
   /** @param {Found[]} found */
   #take(found) {
-    if (found.length === 0) return;
+    if (found.length === 0 || this.#isDisabled()) return;
+    const accept = this.getAttribute("accept");
+    const target = targetOf(this, this.#texts);
+    const elsewhere = tokenElsewhere(this, target);
     if (found.length > 1 && !this.hasAttribute("multiple")) {
-      const title = texts.get("drop.one-file");
-      this.#view.refuse(title);
-      this.#emit("sluice-error", { code: "one-file", title, detail: "" });
-      return;
-    }
-    const elsewhere = this.#tokenElsewhere();
-    if (elsewhere !== null) {
-      const title = texts.get("drop.token-elsewhere");
-      this.#view.refuse(title);
+      this.#refuse("one-file", "drop.one-file");
+    } else if (!found.every(({ file }) => isAccepted(accept, file))) {
+      this.#refuse("not-accepted", "drop.not-accepted");
+    } else if (elsewhere !== null) {
       const detail = `The token is not sent to ${elsewhere}. Name that origin in the attribute token-origins to allow it.`;
-      this.#emit("sluice-error", { code: "token-elsewhere", title, detail });
-      return;
+      this.#refuse("token-elsewhere", "drop.token-elsewhere", "", detail);
+    } else {
+      // A new drop on something that is at rest starts its bar anew.
+      if (!this.#queue.busy) this.#queue.forget(() => true);
+      this.#queue.parallel = parallelOf(this);
+      this.#emit("sluice-start", { files: found.map(({ file }) => file) });
+      this.#queue.add(found.map(({ file, path }) => new Upload(file, target, path)));
     }
-    // A new drop on something that is at rest starts its bar anew.
-    if (!this.#queue.busy) this.#queue.forget(() => true);
-    this.#queue.parallel = Math.max(1, Number.parseInt(this.getAttribute("max-parallel") ?? "", 10) || PARALLEL);
-    this.#emit("sluice-start", { files: found.map(({ file }) => file) });
-    this.#queue.add(found.map(({ file, path }) => new Upload(file, this.#way(), path)));
+  }
+
+  /**
+   * Files that are not taken: nothing is sent.
+   * @param {string} code
+   * @param {string} key of the text for the person
+   * @param {string} [names]
+   * @param {string} [detail] for the page's developer
+   */
+  #refuse(code, key, names = "", detail = "") {
+    const title = this.#texts.get(key, { names });
+    if (!this.#queue.busy) this.#view.refuse(title);
+    this.#emit("sluice-error", { code, title, detail, todo: "" });
   }
 
   #newQueue() {
-    const queue = new Queue(PARALLEL);
+    const queue = new Queue(1);
     queue.addEventListener("change", (event) => {
       /** @type {Upload | null} */
       const upload = /** @type {CustomEvent} */ (event).detail;
@@ -128,37 +213,13 @@ export class SluiceDrop extends HTMLElement {
     return queue;
   }
 
-  /** @returns {import("./uploads/upload.js").Way} */
-  #way() {
-    const endpoint = new URL(this.getAttribute("endpoint") ?? ENDPOINT, document.baseURI).href;
-    const uploads = this.getAttribute("uploads");
-    return {
-      endpoint,
-      texts,
-      uploads: uploads === null ? (progress ?? new URL("uploads", endpoint).href) : new URL(uploads, document.baseURI).href,
-      token: this.getAttribute("token") ?? undefined,
-      part: this.getAttribute("part") ?? undefined,
-      fields: [...this.attributes].filter(({ name }) => name.startsWith("data-")).map(({ name, value }) => [name.slice(5), value]),
-    };
-  }
-
-  /**
-   * The first origin of this element that would be sent the token and may not be; null when there is none.
-   * @returns {string | null}
-   */
-  #tokenElsewhere() {
-    const { endpoint, uploads, token } = this.#way();
-    if (token === undefined) return null;
-    const listed = (this.getAttribute("token-origins") ?? "").split(/\s+/).filter(Boolean);
-    const trusted = new Set([location.origin, new URL(import.meta.url).origin, ...listed.map(originOf)]);
-    return [endpoint, uploads].map(originOf).find((origin) => !trusted.has(origin)) ?? null;
-  }
-
   /** All have ended: tell of those that are stored, each once, however often the rest is retried. */
   #settle() {
-    const done = this.#queue.uploads.filter((upload) => upload.state === "done" && !this.#reported.has(upload));
+    const stored = this.#queue.uploads.filter(({ state }) => state === "done");
+    const done = stored.filter((upload) => !this.#reported.has(upload));
     if (done.length === 0) return;
     for (const upload of done) this.#reported.add(upload);
+    this.#checkForm();
     this.#emit("sluice-progress", this.#counters());
     this.#emit("sluice-done", {
       entries: done.flatMap(({ answer }) => answer?.entry ?? []),
@@ -166,6 +227,21 @@ export class SluiceDrop extends HTMLElement {
       links: done.map(({ answer }) => answer?.link || null),
       verdicts: done.map(({ answer }) => answer?.timing?.verdict ?? null),
     });
+  }
+
+  /** What the form around it sends: the address of each stored file, under the element's name. */
+  #checkForm() {
+    const [name, values] = [this.getAttribute("name"), new FormData()];
+    for (const { state, answer } of this.#queue.uploads) {
+      const value = answer?.link || answer?.entry?.key;
+      if (state === "done" && name && value) values.append(name, value);
+    }
+    this.#internals.setFormValue(values);
+    const stored = this.#queue.uploads.some(({ state }) => state === "done");
+    const flags = { customError: this.#queue.busy, valueMissing: false };
+    flags.valueMissing = !flags.customError && !stored && this.hasAttribute("required");
+    const key = flags.customError ? "drop.wait" : flags.valueMissing ? "drop.required" : "";
+    this.#internals.setValidity(flags, key && this.#texts.get(key), this.#view.choose);
   }
 
   /** The server's three counters over all files of the drop, in bytes of the files. */
@@ -188,11 +264,24 @@ export class SluiceDrop extends HTMLElement {
     this.#drawing = true;
     requestAnimationFrame(() => {
       this.#drawing = false;
-      this.#view.draw(this.#queue);
+      const state = stateOf(this.#queue);
+      this.#view.draw(this.#queue, state);
+      for (const name of ["busy", "failed", "done"]) this.#setState(name, name === state);
+      this.#checkForm();
       if (!this.#queue.busy) return;
       this.#emit("sluice-progress", this.#counters());
       setTimeout(() => this.#drawSoon(), TICK_MS);
     });
+  }
+
+  /**
+   * Pages style it by :state(name).
+   * @param {string} name
+   * @param {boolean} on
+   */
+  #setState(name, on) {
+    if (on) this.#internals.states.add(name);
+    else this.#internals.states.delete(name);
   }
 
   /**
@@ -204,9 +293,22 @@ export class SluiceDrop extends HTMLElement {
   }
 }
 
-/** @param {string} url */
-function originOf(url) {
-  return new URL(url, document.baseURI).origin;
+/**
+ * @param {Queue} queue
+ * @returns {State}
+ */
+function stateOf({ busy, uploads, totals }) {
+  if (busy) return "busy";
+  if (uploads.some(({ state }) => state === "failed")) return "failed";
+  return totals.done > 0 ? "done" : "idle";
 }
+
+/** @type {Set<SluiceDrop>} */
+const connected = new Set();
+
+// An app that changes its language without a new page changes this attribute.
+new MutationObserver(() => {
+  for (const element of connected) element.speak();
+}).observe(document.documentElement, { attributeFilter: ["lang"] });
 
 customElements.define("sluice-drop", SluiceDrop);

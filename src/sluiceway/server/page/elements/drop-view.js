@@ -1,12 +1,21 @@
 // What <sluice-drop> shows below and over its content. Decides nothing.
 
+import { button, icon, make } from "./drop-parts.js";
 import { dress } from "./drop-style.js";
+import { canRetry } from "../texts/problems.js";
 import { shareOf, statusWords } from "../texts/upload-status.js";
+import { Meter } from "../uploads/meter.js";
 
 /** @typedef {import("../uploads/queue.js").Queue} Queue */
+/** @typedef {import("../uploads/upload.js").Upload} Upload */
 /** @typedef {import("../texts/texts.js").Texts} Texts */
 
+// Of a folder with a thousand files, as many links as people read.
+const LINKS = 20;
+
 export class DropView {
+  #speed = new Meter();
+
   /**
    * @param {ShadowRoot} root
    * @param {Texts} texts
@@ -16,28 +25,47 @@ export class DropView {
     this.texts = texts;
     dress(root);
     root.append(document.createElement("slot"));
-    this.veil = make("div", "over", root);
-    this.line = make("div", "line", root);
-    this.bar = make("div", "bar", this.line);
+    this.panel = make("div", "panel", root);
+    const invitation = make("div", "invitation", this.panel);
+    icon(invitation);
+    this.hint = make("span", "hint", invitation);
+    this.choose = button("choose", invitation, actions.choose);
+    this.progress = make("div", "progress", this.panel);
+    this.name = make("p", "name", this.progress);
+    this.bar = make("div", "bar", this.progress);
     this.arrived = make("span", "arrived", this.bar);
     this.kept = make("span", "kept", this.bar);
-    this.status = make("p", "status", this.line);
-    this.spoken = make("span", "unseen", this.line);
-    this.choose = button("choose", texts.get("drop.add-file"), this.line, actions.choose);
-    this.retry = button("retry", texts.get("upload.retry"), this.line, actions.retry);
-    this.cancel = button("cancel", texts.get("upload.cancel"), this.line, actions.cancel);
+    this.status = make("p", "status", this.progress);
+    this.links = make("ul", "links", this.progress);
+    const buttons = make("div", "buttons", this.progress);
+    this.retry = button("retry", buttons, actions.retry);
+    this.cancel = button("cancel", buttons, actions.cancel);
+    this.veil = make("div", "over", root);
+    this.spoken = make("span", "unseen", root);
 
-    this.veil.hidden = this.bar.hidden = this.retry.hidden = this.cancel.hidden = true;
+    this.progress.hidden = this.veil.hidden = true;
+    this.veil.setAttribute("aria-hidden", "true");
+    this.name.dir = "auto";
     this.spoken.setAttribute("role", "status");
     this.bar.setAttribute("role", "progressbar");
-    this.bar.setAttribute("aria-label", texts.get("drop.bar"));
     this.bar.setAttribute("aria-valuemin", "0");
     this.bar.setAttribute("aria-valuemax", "100");
   }
 
-  /** @param {string} words */
-  label(words) {
-    this.choose.textContent = words;
+  /**
+   * Everything that does not depend on uploads, in one language.
+   * @param {Texts} texts
+   * @param {{label: string | null, multiple: boolean, disabled: boolean}} options
+   */
+  label(texts, { label, multiple, disabled }) {
+    this.texts = texts;
+    for (const part of [this.panel, this.veil]) part.dir = texts.direction;
+    this.hint.textContent = texts.get(multiple ? "drop.hint-files" : "drop.hint");
+    this.choose.textContent = label ?? texts.get(multiple ? "drop.add-files" : "drop.add-file");
+    this.choose.disabled = disabled;
+    this.retry.textContent = texts.get("upload.retry");
+    this.cancel.textContent = texts.get("upload.cancel");
+    this.bar.setAttribute("aria-label", texts.get("drop.bar"));
   }
 
   /** @param {FocusOptions} [options] */
@@ -45,32 +73,45 @@ export class DropView {
     (this.choose.hidden ? this.cancel : this.choose).focus(options);
   }
 
-  /** @param {boolean} dragged */
-  over(dragged) {
-    this.veil.hidden = !dragged;
+  /** @param {number | null} count of things dragged over it; null when they have left */
+  over(count) {
+    this.veil.hidden = count === null;
+    if (count) this.veil.textContent = this.texts.get("intake.let-go", { count });
   }
 
-  /** @param {string} words */
+  /**
+   * Files that are not taken: nothing was sent.
+   * @param {string} words why
+   */
   refuse(words) {
-    this.line.dataset.state = "failed";
+    this.progress.hidden = false;
+    this.progress.dataset.state = "failed";
+    this.bar.hidden = this.retry.hidden = this.cancel.hidden = true;
+    this.name.textContent = "";
+    this.links.replaceChildren();
     this.#say(words);
   }
 
-  /** @param {Queue} queue */
-  draw(queue) {
+  /**
+   * @param {Queue} queue
+   * @param {"idle" | "busy" | "failed" | "done"} state
+   */
+  draw(queue, state) {
     const { totals, busy } = queue;
-    const failed = queue.uploads.find(({ state }) => state === "failed");
-    const state = busy ? "busy" : failed ? "failed" : totals.done > 0 ? "done" : "idle";
-    this.line.dataset.state = state;
+    this.progress.hidden = queue.uploads.length === 0;
+    this.progress.dataset.state = state;
     this.bar.hidden = state !== "busy" && state !== "done";
     this.#drawBar(queue);
-    const focused = /** @type {ShadowRoot} */ (this.line.getRootNode()).activeElement;
+    this.#drawLinks(queue);
+    const focused = /** @type {ShadowRoot} */ (this.panel.getRootNode()).activeElement;
     this.cancel.hidden = !busy;
-    this.retry.hidden = !failed && !(queue.paused && totals.waiting > 0);
+    const again = queue.uploads.some(({ problem }) => problem && canRetry(problem));
+    this.retry.hidden = !again && !(queue.paused && totals.waiting > 0);
     this.choose.hidden = busy;
     // A button that goes away under the person's hands passes the focus on.
     if (focused instanceof HTMLElement && focused.hidden) this.focus();
-    const words = wordsOf(this.texts, queue);
+    this.name.textContent = this.#nameWords(queue);
+    const words = this.#words(queue);
     if (busy) this.status.textContent = words;
     this.#speak(busy ? this.texts.get("drop.sending") : words);
     if (!busy) this.#say(words);
@@ -93,10 +134,91 @@ export class DropView {
     const value = Math.min(all, all === 100 ? 100 : Math.floor(kept));
     this.arrived.style.inlineSize = `${Math.min(all, front)}%`;
     this.kept.style.inlineSize = `${Math.min(all, kept)}%`;
-    this.bar.classList.toggle("unreported", live.some(({ active, reported }) => active && !reported));
+    const unreported = live.some(({ active, reported }) => active && !reported);
+    this.bar.classList.toggle("unreported", unreported);
     this.bar.setAttribute("aria-valuenow", String(value));
     const percent = this.texts.percent(value);
     this.bar.setAttribute("aria-valuetext", this.texts.get("drop.kept", { percent }));
+  }
+
+  /** @param {Queue} queue */
+  #drawLinks(queue) {
+    const linked = queue.uploads.filter(({ state, answer }) => state === "done" && answer?.link);
+    this.links.hidden = linked.length === 0;
+    // Links that are there already stay: one of them may have the focus.
+    if (this.links.children.length === Math.min(linked.length, LINKS)) return;
+    const several = queue.uploads.length > 1;
+    this.links.replaceChildren();
+    for (const upload of linked.slice(0, LINKS)) this.#link(upload, several);
+  }
+
+  /**
+   * @param {Upload} upload
+   * @param {boolean} several
+   */
+  #link({ path, answer }, several) {
+    const { texts } = this;
+    const { host, href } = new URL(answer?.link ?? "", document.baseURI);
+    // Another server's page looks like whatever it likes: its name stands on the link.
+    const own = host === location.host;
+    const item = make("li", "item", this.links);
+    const link = /** @type {HTMLAnchorElement} */ (make("a", "link", item));
+    link.href = href;
+    link.target = "_blank";
+    link.rel = "noopener";
+    const short = texts.get(own ? "upload.open" : "upload.open-at", { host });
+    const long = texts.get(own ? "upload.open-path" : "upload.open-path-at", { path, host });
+    link.textContent = several ? long : short;
+    link.setAttribute("aria-label", long);
+  }
+
+  /** @param {Queue} queue */
+  #nameWords({ uploads }) {
+    if (uploads.length === 1) return uploads[0].path;
+    return uploads.length ? this.texts.get("drop.files", { count: uploads.length }) : "";
+  }
+
+  /** @param {Queue} queue */
+  #words(queue) {
+    const { texts } = this;
+    const { totals, uploads } = queue;
+    const [only] = uploads;
+    if (!only) return "";
+    if (uploads.length === 1) {
+      const { problem } = only;
+      const advice = problem ? [problem.detail, problem.todo] : [];
+      return [statusWords(texts, only, performance.now()), ...advice].filter(Boolean).join(" ");
+    }
+    const { done, count } = totals;
+    const words = [
+      queue.busy || done < count
+        ? texts.get("queue.done-of", { done, total: count })
+        : texts.get("queue.stored", { count: done }),
+      ...this.#pace(queue),
+    ];
+    const failed = uploads.find(({ problem }) => problem)?.problem;
+    if (failed) {
+      const problem = `${failed.title} ${failed.todo}`;
+      words.push(texts.get("drop.failed", { count: totals.failed, problem }));
+    }
+    return words.join(" · ");
+  }
+
+  /**
+   * Speed and time left of all files together.
+   * @param {Queue} queue
+   */
+  #pace({ busy, totals }) {
+    if (!busy) {
+      this.#speed = new Meter();
+      return [];
+    }
+    const now = performance.now();
+    this.#speed.add(totals.counted, now);
+    const rate = this.#speed.rate(now);
+    const left = this.#speed.secondsLeft(totals.size, now);
+    const words = rate ? [this.texts.rate(rate)] : [];
+    return left === null ? words : [...words, this.texts.timeLeft(left)];
   }
 
   /** @param {string} words */
@@ -110,58 +232,4 @@ export class DropView {
     // Set only when it changes: every write to a live region is read aloud.
     if (this.spoken.textContent !== words) this.spoken.textContent = words;
   }
-}
-
-/**
- * @param {Texts} texts
- * @param {Queue} queue
- */
-function wordsOf(texts, queue) {
-  const [only] = queue.uploads;
-  if (!only) return "";
-  const { totals } = queue;
-  if (queue.uploads.length === 1) {
-    const advice = only.problem ? [only.problem.detail, only.problem.todo].filter(Boolean).join(" ") : "";
-    return [statusWords(texts, only, performance.now()), advice].filter(Boolean).join(" ");
-  }
-  const { done, count } = totals;
-  const words = [
-    queue.busy || done < count
-      ? texts.get("queue.done-of", { done, total: count })
-      : texts.get("queue.stored", { count: done }),
-  ];
-  const failed = queue.uploads.find(({ problem }) => problem);
-  if (failed?.problem) {
-    const problem = `${failed.problem.title} ${failed.problem.todo}`;
-    words.push(texts.get("drop.failed", { count: totals.failed, problem }));
-  }
-  return words.join(" · ");
-}
-
-/**
- * An element pages can style by ::part(name).
- * @param {string} tag
- * @param {string} name
- * @param {Element | ShadowRoot} into
- */
-function make(tag, name, into) {
-  const element = document.createElement(tag);
-  element.className = name;
-  element.setAttribute("part", name);
-  into.append(element);
-  return element;
-}
-
-/**
- * @param {string} name
- * @param {string} words
- * @param {Element} into
- * @param {() => void} run
- */
-function button(name, words, into, run) {
-  const element = /** @type {HTMLButtonElement} */ (make("button", name, into));
-  element.type = "button";
-  element.textContent = words;
-  element.addEventListener("click", run);
-  return element;
 }

@@ -32,6 +32,26 @@ const CODE_OF_STATUS = /** @type {Record<number, string>} */ ({
   507: "no-space",
 });
 
+// Refusals that the same file meets again, whenever it is sent. A progress report has a code only.
+const FINAL_CODES = new Set([
+  "unauthorized", "forbidden", "not-found", "exists", "precondition-failed", "too-large",
+  "bad-name", "bad-form", "unsupported", "unacceptable", "file-gone",
+]);
+// Of the 4xx these may pass: a time out, a lock, too early, too many requests, cancelled.
+const PASSING = new Set([408, 423, 425, 429, 499]);
+// Of the 5xx these say that the server cannot do it at all.
+const LASTING = new Set([501, 505]);
+
+/**
+ * Whether sending the same file again, with nothing else changed, can help.
+ * @param {Problem} problem
+ */
+export function canRetry({ code, status = 0 }) {
+  if (code === "body-cut" || code === "digest-mismatch") return true;
+  if (FINAL_CODES.has(code) || LASTING.has(status)) return false;
+  return status < 400 || status >= 500 || PASSING.has(status);
+}
+
 /**
  * The texts for an answer that is not a success.
  * @param {Texts} texts

@@ -177,6 +177,12 @@ export default {
   // <sluice-drop>
   "drop.add-file": "Datei hinzufügen",
   "drop.add-files": "Dateien hinzufügen",
+  "drop.hint": "Datei hier ablegen",
+  "drop.hint-files": "Dateien hier ablegen",
+  "drop.files": { one: "{count} Datei", other: "{count} Dateien" },
+  "drop.not-accepted": "Dateien dieser Art werden hier nicht angenommen.",
+  "drop.required": "Fügen Sie eine Datei hinzu.",
+  "drop.wait": "Warten Sie, bis der Upload beendet ist.",
   "drop.bar": "Vom Ziel gesichert",
   "drop.kept": "{percent} gesichert",
   "drop.sending": "wird gesendet",

@@ -175,6 +175,12 @@ export default {
   // <sluice-drop>
   "drop.add-file": "Add a file",
   "drop.add-files": "Add files",
+  "drop.hint": "Drop a file here",
+  "drop.hint-files": "Drop files here",
+  "drop.files": { one: "{count} file", other: "{count} files" },
+  "drop.not-accepted": "Files of this kind cannot be added here.",
+  "drop.required": "Add a file.",
+  "drop.wait": "Wait until the upload has ended.",
   "drop.bar": "Kept by the destination",
   "drop.kept": "{percent} kept",
   "drop.sending": "being sent",

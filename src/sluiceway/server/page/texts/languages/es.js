@@ -174,6 +174,12 @@ export default {
   // <sluice-drop>
   "drop.add-file": "Añadir un archivo",
   "drop.add-files": "Añadir archivos",
+  "drop.hint": "Suelte aquí un archivo",
+  "drop.hint-files": "Suelte aquí archivos",
+  "drop.files": { one: "{count} archivo", other: "{count} archivos" },
+  "drop.not-accepted": "Aquí no se aceptan archivos de este tipo.",
+  "drop.required": "Añada un archivo.",
+  "drop.wait": "Espere a que termine el envío.",
   "drop.bar": "Guardado por el destino",
   "drop.kept": "{percent} guardado",
   "drop.sending": "enviando",

@@ -178,6 +178,12 @@ export default {
   // <sluice-drop>
   "drop.add-file": "Ajouter un fichier",
   "drop.add-files": "Ajouter des fichiers",
+  "drop.hint": "Déposez un fichier ici",
+  "drop.hint-files": "Déposez des fichiers ici",
+  "drop.files": { one: "{count} fichier", other: "{count} fichiers" },
+  "drop.not-accepted": "Les fichiers de ce type ne sont pas acceptés ici.",
+  "drop.required": "Ajoutez un fichier.",
+  "drop.wait": "Attendez la fin de l’envoi.",
   "drop.bar": "Enregistré par la destination",
   "drop.kept": "{percent} enregistrés",
   "drop.sending": "envoi en cours",

@@ -159,6 +159,12 @@ export default {
   // <sluice-drop>
   "drop.add-file": "ファイルを追加",
   "drop.add-files": "複数のファイルを追加",
+  "drop.hint": "ここにファイルをドロップ",
+  "drop.hint-files": "ここに複数のファイルをドロップ",
+  "drop.files": { other: "{count} 件のファイル" },
+  "drop.not-accepted": "この種類のファイルはここに追加できません。",
+  "drop.required": "ファイルを追加してください。",
+  "drop.wait": "アップロードが終わるまでお待ちください。",
   "drop.bar": "保存先で保存済み",
   "drop.kept": "{percent} 保存済み",
   "drop.sending": "送信中",

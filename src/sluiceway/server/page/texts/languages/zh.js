@@ -154,6 +154,12 @@ export default {
   // <sluice-drop>
   "drop.add-file": "添加文件",
   "drop.add-files": "添加多个文件",
+  "drop.hint": "将文件拖放到这里",
+  "drop.hint-files": "将多个文件拖放到这里",
+  "drop.files": { other: "{count} 个文件" },
+  "drop.not-accepted": "这里不接受这种类型的文件。",
+  "drop.required": "请添加文件。",
+  "drop.wait": "请等待上传结束。",
   "drop.bar": "目标位置已保存",
   "drop.kept": "已保存 {percent}",
   "drop.sending": "正在发送",
