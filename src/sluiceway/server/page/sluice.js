@@ -180,8 +180,11 @@ export class SluiceDrop extends HTMLElement {
       const detail = `The token is not sent to ${elsewhere}. Name that origin in the attribute token-origins to allow it.`;
       this.#refuse("token-elsewhere", "drop.token-elsewhere", "", detail);
     } else {
-      // A new drop on something that is at rest starts its bar anew.
-      if (!this.#queue.busy) this.#queue.forget(() => true);
+      // A new drop on something that is at rest starts its bar anew, whatever stopped the last one.
+      if (!this.#queue.busy) {
+        this.#queue.forget(() => true);
+        this.#queue.paused = false;
+      }
       this.#queue.parallel = parallelOf(this);
       this.#emit("sluice-start", { files: found.map(({ file }) => file) });
       this.#queue.add(found.map(({ file, path }) => new Upload(file, target, path)));
