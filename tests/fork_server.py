@@ -1,8 +1,9 @@
 """Starts the commands of the tests without the cost of starting Python: a fork server.
 
-A process that has imported Sluiceway and its libraries forks for each `python -m sluiceway …` that
-a test starts. The fork is a real process with its own id, environment, folder, standard streams,
-signals and exit code; only the import is skipped (0.8 s of processor time for a server).
+A process that has imported Sluiceway and its libraries forks for each `python -m sluiceway …`, and
+each program of PROGRAMS, that a test starts. The fork is a real process with its own id,
+environment, folder, standard streams, signals and exit code; only the import is skipped (0.8 s of
+processor time for a server).
 
 `install()` puts `ForkedPopen` in the place of `subprocess.Popen`, so tests are written as usual.
 A command that needs an interpreter of its own gets one: other modules, `-c`, scripts, other
@@ -53,10 +54,13 @@ PRELOADED = [
     "uvloop",
     "uvicorn.loops.auto",
     "uvicorn.lifespan.on",
+    "sluiceway.server.http1.protocol",
     "asyncio.unix_events",
     "encodings.idna",
     "multiprocessing.popen_spawn_posix",
 ]
+# Programs of the tests that start often and need Sluiceway's modules.
+PROGRAMS = ("/tests/browser/slow_destination.py", "/tests/quick_copy.py")
 # Python reads these when it starts: a command with other values gets an interpreter of its own.
 AT_START = ("PYTHON", "LC_", "LANG", "LD_", "MALLOC_", "GLIBC_")
 UNBUFFERED = "PYTHONUNBUFFERED"  # the one that is imitated
@@ -65,7 +69,7 @@ PlainPopen = subprocess.Popen  # always an interpreter of its own
 
 
 class ForkedPopen(PlainPopen[Any]):
-    """`subprocess.Popen` whose `python -m sluiceway …` is forked by the fork server."""
+    """`subprocess.Popen` whose `python -m sluiceway …` and PROGRAMS the fork server forks."""
 
     _status: int | None = None  # a pipe that brings the exit status of a forked command
 
@@ -117,7 +121,7 @@ class ForkedPopen(PlainPopen[Any]):
         given = [p2cread, c2pwrite, errwrite]
         try:
             self.pid, self._status = _server().fork(
-                [os.fspath(one) for one in args[3:]],
+                [os.fspath(one) for one in args[1:]],
                 dict(os.environ if env is None else env),
                 os.getcwd() if cwd is None else os.path.abspath(os.fspath(cwd)),
                 [number if fd == -1 else fd for number, fd in enumerate(given)],
@@ -167,8 +171,10 @@ def _forkable(args: list[Any], env: Any) -> bool:
             if name.startswith(AT_START) and name != UNBUFFERED
         }
 
-    ours = [sys.executable, "-m", "sluiceway"]
-    return args[:3] == ours and (env is None or at_start(env) == at_start(os.environ))
+    ours = args[:3] == [sys.executable, "-m", "sluiceway"] or (
+        args[0] == sys.executable and str(args[1]).endswith(PROGRAMS)
+    )
+    return ours and (env is None or at_start(env) == at_start(os.environ))
 
 
 class _Server:
@@ -231,7 +237,7 @@ def _exactly(connection: socket.socket, size: int) -> bytes:
 
 
 def _serve(fd: int) -> list[str]:
-    """Forks for each request until the tests end; in a fork, returns the command's arguments."""
+    """Forks for each request until the tests end; in a fork, returns the arguments of Python."""
     wakeup, alarm = os.pipe()
     os.set_blocking(alarm, False)
     os.set_blocking(wakeup, False)
@@ -303,9 +309,14 @@ def _main() -> None:
     for name in PRELOADED:
         with suppress(ImportError):
             import_module(name)
-    sys.argv = ["sluiceway", *_serve(int(sys.argv[1]))]
+    first, *rest = _serve(int(sys.argv[1]))
     time.tzset()
-    runpy.run_module("sluiceway", run_name="__main__", alter_sys=True)
+    if first == "-m":
+        sys.argv = rest
+        runpy.run_module("sluiceway", run_name="__main__", alter_sys=True)
+    else:
+        sys.argv, sys.path[0] = [first, *rest], os.path.dirname(os.path.abspath(first))
+        runpy.run_path(first, run_name="__main__")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 # in CI a missing program is a failure.
 set -u
 missing=""
-command -v chromium >/dev/null 2>&1 || missing="$missing chromium"
+command -v chromium-headless-shell >/dev/null 2>&1 || missing="$missing chromium-headless-shell"
 command -v nginx    >/dev/null 2>&1 || missing="$missing nginx-light"
 command -v curl     >/dev/null 2>&1 || missing="$missing curl"
 command -v strace   >/dev/null 2>&1 || missing="$missing strace"

@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 SOCKET_TIMEOUT = 20.0  # seconds of a single socket call, so that no test hangs
 
 
@@ -31,6 +32,7 @@ class Exchange:
         self.sock = sock
         self._ahead = b""
         self._body = bytearray()
+        self._continued = False  # 100 Continue was sent
         self.cut = False  # the client hung up before the body's end
         self.go = threading.Event()  # for acts that wait for the test
         self.done = threading.Event()  # set when nothing more is read or sent
@@ -63,8 +65,14 @@ class Exchange:
         if not self._ahead:
             self.sock.recv(1, socket.MSG_PEEK)
 
+    def ask_for_body(self) -> None:
+        """Send 100 Continue, if the client waits for it; it would wait for a second otherwise."""
+        if "expect" in self.headers and not self._continued:
+            self.send(CONTINUE)
+
     def read_body(self) -> bytes:
         """Read to the end of the body and join its chunks; shorter if the client hangs up."""
+        self.ask_for_body()
         if self.headers.get("transfer-encoding") == "chunked":
             return self._read_chunked()
         left = int(self.headers.get("content-length", "0"))
@@ -100,6 +108,7 @@ class Exchange:
         return self.body
 
     def send(self, data: bytes) -> None:
+        self._continued = self._continued or data.startswith(CONTINUE)
         self.sock.sendall(data)
 
     def head(self, status: int, headers: Mapping[str, str] | None = None) -> None:

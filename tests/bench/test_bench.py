@@ -362,6 +362,9 @@ def test_pace_takes_the_time_its_rate_says() -> None:
     assert time.perf_counter() - began >= 0.085
 
 
+LONGER_GROUPS = ("story", "overlap", "stalled")
+
+
 @pytest.fixture
 def binaries(tmp_path: Path) -> Path:
     """A folder like .venv-bench/bin.
@@ -394,7 +397,10 @@ def test_the_row_of_forms_sent_runs_with_little(tmp_path: Path, binaries: Path) 
     assert result.rows[0].best_peer.startswith("requests_toolbelt")
 
 
-@pytest.mark.parametrize("group", ["relay", "story", "overlap", "stalled"])
+@pytest.mark.parametrize(
+    "group",
+    ["relay", *(pytest.param(one, marks=pytest.mark.torture) for one in LONGER_GROUPS)],
+)
 def test_each_row_of_passing_on_runs_with_little(
     tmp_path: Path, binaries: Path, group: str
 ) -> None:

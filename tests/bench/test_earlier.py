@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))  # bench/ stands beside src/, it is not installed
@@ -14,6 +16,7 @@ from bench.stored import MIB  # noqa: E402
 from bench.throughput import Bench  # noqa: E402
 
 
+@pytest.mark.torture
 def test_each_way_is_measured_against_the_earlier_version(tmp_path: Path) -> None:
     """Here that is this version once more."""
     binaries = Path(sys.executable).parent

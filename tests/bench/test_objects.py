@@ -16,6 +16,7 @@ from bench.stored import MIB  # noqa: E402
 from bench.throughput import Bench  # noqa: E402
 
 
+@pytest.mark.torture
 def test_an_upload_into_s3_is_paired_with_the_clients_of_local_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

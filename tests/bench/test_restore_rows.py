@@ -18,6 +18,7 @@ from bench.restore import restore_rows  # noqa: E402
 from bench.throughput import Bench  # noqa: E402
 
 
+@pytest.mark.torture
 @pytest.mark.timeout(300)
 def test_a_restore_is_paired_with_what_people_use(tmp_path: Path) -> None:
     """Each contender brings every object in each round, or the run fails."""

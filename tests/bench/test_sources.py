@@ -153,6 +153,7 @@ def test_the_sweep_compares_bytes_a_second_with_the_unbuffered_pipe() -> None:
     assert lines[2][2] == "failed: gone"
 
 
+@pytest.mark.torture
 def test_the_table_runs_with_little_and_each_run_has_a_profile(
     bench: Bench, tmp_path: Path
 ) -> None:
@@ -177,6 +178,7 @@ def test_the_table_runs_with_little_and_each_run_has_a_profile(
     assert all("tottime" in path.read_text() for path in (tmp_path / "profiles").iterdir())
 
 
+@pytest.mark.torture
 def test_why_runs_with_little(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both servers, without a profiler and with a slow one, and one of uWSGI's settings.
 

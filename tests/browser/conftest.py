@@ -57,9 +57,10 @@ def playwright() -> Iterator[Playwright]:
 
 @pytest.fixture(scope="module")
 def chromium(playwright: Playwright) -> Iterator[Browser]:
-    # Each launch has a new user data folder. That the program is there has been checked
+    # Each launch has a new user data folder. That a program is there has been checked
     # (tests/conftest.py).
-    browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGS)
+    program = shutil.which("chromium-headless-shell") or shutil.which("chromium")
+    browser = playwright.chromium.launch(executable_path=program, args=ARGS)
     yield browser
     browser.close()
 

@@ -26,7 +26,7 @@ def head(status: int, **headers: str) -> Head:
 
 
 @pytest.mark.parametrize(
-    ("known", "answer", "step"),
+    ("known", "response", "step"),
     [
         (NOTHING, head(200), Step.FRESH),
         (NOTHING, head(203), Step.FRESH),
@@ -79,7 +79,7 @@ def test_the_rest_is_asked_for_only_with_a_strong_validator() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "validator"),
+    ("response", "validator"),
     [
         (head(200, etag='"a"'), '"a"'),
         (head(200, etag='W/"a"'), None),

@@ -36,6 +36,7 @@ def taking(exchange: Exchange) -> None:
 
 
 def resetting(exchange: Exchange) -> None:
+    exchange.ask_for_body()
     exchange.recv(100_000)
     exchange.reset()
 
@@ -46,6 +47,7 @@ def hanging_up(exchange: Exchange) -> None:
 
 def refusing(status: int, wait: str | None = None) -> Act:
     def act(exchange: Exchange) -> None:
+        exchange.ask_for_body()
         exchange.recv(1000)
         exchange.reply(status, {} if wait is None else {"Retry-After": wait})
 

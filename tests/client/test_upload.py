@@ -117,7 +117,7 @@ async def test_a_server_that_keeps_other_bytes_is_an_error(
 
 
 @pytest.mark.parametrize(
-    "answer", [None, [], {"files": []}, {"files": [1]}, {"files": [{"sha-256": None}]}, "text"]
+    "response", [None, [], {"files": []}, {"files": [1]}, {"files": [{"sha-256": None}]}, "text"]
 )
 async def test_other_servers_answers_are_taken_as_they_are(source: Path, response: object) -> None:
     """Who says nothing of digests is not held to them."""

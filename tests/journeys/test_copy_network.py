@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -299,20 +299,19 @@ def test_a_client_of_a_cgi_server_cannot_name_a_proxy(
 
 
 @pytest.fixture
-def slow() -> Iterator[Callable[[Exchange], None]]:
-    """Does not answer the first request until the test is over; answers all others at once."""
-    over, met = threading.Event(), threading.Event()
+def slow() -> Callable[[Exchange], None]:
+    """Does not answer the first request until its client has left; answers all others at once."""
+    met = threading.Event()
 
     def act(exchange: Exchange) -> None:
         if not met.is_set():
             met.set()
             exchange.read_body()
-            over.wait(20)
+            exchange.sock.recv(1)
         else:
             both(exchange)
 
-    yield act
-    over.set()
+    return act
 
 
 @pytest.mark.parametrize("way", ["up", "down", "between"])

@@ -227,7 +227,7 @@ def test_a_name_that_changes_its_address_at_a_redirect_is_refused(fetcher: Fetch
 
 
 @pytest.mark.parametrize(
-    "answers",
+    "responses",
     [[REMOTE, "127.0.0.1"], ["127.0.0.1", REMOTE], ["::1", REMOTE], [REMOTE, "::1"]],
     ids=" ".join,
 )

@@ -24,7 +24,7 @@ from sluiceway.testing.memory_meter import MemoryMeter
 from sluiceway.testing.store_suite import pattern
 
 MIB = 1 << 20
-LARGE = 10 << 30 if TORTURE else 160 * MIB
+LARGE = 10 << 30 if TORTURE else 128 * MIB
 ALLOWED = 16 * MIB  # more peak for the large one
 BLOCK = pattern(MIB)
 

@@ -17,7 +17,7 @@ from fix_server import Serve
 from fix_taking import TORTURE
 from witness import Witness
 
-KILLS = 200 if TORTURE else 8
+KILLS = 200 if TORTURE else 6
 LONGEST = 0.4  # seconds until the kill
 
 
@@ -31,7 +31,7 @@ def test_a_kill_at_any_moment_loses_nothing_that_was_acknowledged(
     print(f"seed {seed}")  # shown when the test fails
     chance = random.Random(seed)
     root = tmp_path / "root"
-    kills = KILLS // 4 if options else KILLS
+    kills = KILLS // 3 if options else KILLS
     for number in range(kills):
         server = serve(*options, root=root)
         with Witness(server, seed + number) as witness:

@@ -190,7 +190,7 @@ async def test_a_refused_address_is_our_own_error(port: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "answers",
+    "responses",
     [
         [GATE, "127.0.0.1"],
         ["127.0.0.1", GATE],

@@ -141,7 +141,7 @@ async def test_a_write_refuses_a_key_that_could_not_be_read_again(s3: Objects, k
 
 
 @pytest.mark.parametrize(
-    "answer", [b"<html>welcome to the hotel</html>", b"", b"<ListBucketResult/>", b"{}"]
+    "response", [b"<html>welcome to the hotel</html>", b"", b"<ListBucketResult/>", b"{}"]
 )
 async def test_an_answer_that_is_no_listing_is_an_error(response: bytes) -> None:
     """A portal's page or an empty body does not mean an empty bucket."""

@@ -110,7 +110,7 @@ NO = {
 }
 
 
-@pytest.mark.parametrize("answer", NO)
+@pytest.mark.parametrize("response", NO)
 async def test_a_request_is_repeated_without_checksums_for_a_server_that_refuses_them(
     s3: Objects, proxy: S3Faults, response: str
 ) -> None:
