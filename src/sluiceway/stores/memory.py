@@ -37,6 +37,7 @@ class MemoryStore:
         create_only=True,
         resumable=True,
         renames=True,
+        readable_drafts=True,
     )
 
     def __init__(self) -> None:
@@ -118,6 +119,10 @@ class MemoryDraft:
 
     async def sync(self) -> int:
         return len(self._data)
+
+    async def read(self, start: int, size: int) -> bytes:
+        self._check()
+        return bytes(self._data[start : start + size])
 
     async def truncate(self, offset: int) -> None:
         del self._data[offset:]

@@ -68,6 +68,9 @@ class Traits:
         lists_metadata: A listing carries name, type and SHA-256. If False, only `stat` and `open`
             return them.
         renames: An object can get another key without a copy of its bytes (`Renames`).
+        readable_drafts: Its drafts are `ReadableDraft`s.
+        key_first: A large object goes to its key without a copy only if its draft was begun with
+            that key. The store is `KeyFirst`.
 
     Example:
         Traits("memory", durable=False, atomic_publish=True, create_only=True, resumable=True)
@@ -87,6 +90,8 @@ class Traits:
     compare_and_swap: bool = True
     lists_metadata: bool = True
     renames: bool = False
+    readable_drafts: bool = False
+    key_first: bool = False
 
     def caveats(self) -> tuple[str, ...]:
         """What people should know before they rely on this store.
@@ -279,6 +284,7 @@ class UploadRequest:
         replace: Whether an object at the key may be replaced.
         folders: The folders that the client named, each cleaned: "album/a/".
         keeps_both: Where the service makes a key that is taken, it makes another one.
+        key_may_change: `key` is only expected: the draft may be published under another one.
     """
 
     key: str = ""
@@ -295,6 +301,7 @@ class UploadRequest:
     replace: Replace = Replace()
     folders: str = ""
     keeps_both: bool = False
+    key_may_change: bool = False
 
     @property
     def sha256(self) -> str | None:

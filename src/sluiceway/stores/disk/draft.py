@@ -185,6 +185,21 @@ class DiskDraft:
             await self._give_back()
             await self._in_thread(self._file.close_for_now)
 
+    async def file_path(self) -> str:
+        """The draft's own file, with all that was written and nothing allocated ahead."""
+        async with self._lock:
+            self._check()
+            await self._give_back()
+            await self._in_thread(self._file.make)
+            return self._file.path
+
+    async def read(self, start: int, size: int) -> bytes:
+        async with self._lock:
+            self._check()
+            await self._flush()
+            most = min(size, max(0, self.written - start))
+            return await self._in_thread(lambda: self._file.read(start, most))
+
     async def truncate(self, offset: int) -> None:
         async with self._lock:
             self._check()

@@ -20,6 +20,7 @@ from sluiceway.stores.contract import Entry, Metadata, Replace
 from sluiceway.stores.disk.errors import NO_ROOM
 from sluiceway.stores.disk.metadata import entry_of, sidecar, write_note
 from sluiceway.stores.disk.permissions import usual_mode
+from sluiceway.stores.disk.process_lock import DRAFTS
 from sluiceway.stores.disk.tree import Tree
 
 __all__ = ["ALIGN", "DraftFile", "Publish", "Reserve"]
@@ -220,6 +221,15 @@ class DraftFile:
     def write_direct(self, data: Buffer | Block, at: int) -> None:
         """Write `data`, which is aligned, as is `at`."""
         _write_all(self._direct, data, at)
+
+    @property
+    def path(self) -> str:
+        """For programs that open the draft by its name; nothing here does."""
+        return "/".join([self._tree.root, *DRAFTS, self._name])
+
+    def read(self, at: int, size: int) -> bytes:
+        self.make()
+        return os.pread(self._fd, size, at)
 
     def cut(self, size: int) -> None:
         """Forget the bytes from `size` on."""

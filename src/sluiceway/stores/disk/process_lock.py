@@ -16,7 +16,7 @@ from contextlib import suppress
 
 from sluiceway.stores.disk.tree import PRIVATE, Tree
 
-__all__ = ["ProcessLock"]
+__all__ = ["DRAFTS", "ProcessLock"]
 
 DRAFTS = [PRIVATE, "drafts"]
 SERVERS = [PRIVATE, "servers"]

@@ -66,6 +66,7 @@ class DiskStore:
         resumable=False,
         max_key_bytes=1024,
         renames=True,
+        readable_drafts=True,
     )
 
     def __init__(self, root: str, budget: Budget) -> None:

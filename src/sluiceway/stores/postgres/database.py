@@ -79,6 +79,9 @@ FREE_CHUNKS = """DELETE FROM {t_chunks} WHERE id = %s
     AND NOT EXISTS (SELECT 1 FROM {t} o WHERE o.id = %s)
     AND NOT EXISTS (SELECT 1 FROM {t_readers} r
         WHERE r.id = %s AND r.seen > now() - %s::interval)"""
+READ_ROW = """SELECT substring(data FROM (%s::bigint - start + 1)::int
+        FOR least(%s::bigint, octet_length(data))::int)
+    FROM {t_chunks} WHERE id = %s AND start <= %s ORDER BY start DESC LIMIT 1"""
 END_LEASE = "DELETE FROM {t_readers} WHERE lease = %s RETURNING id"
 
 
@@ -101,6 +104,11 @@ class Database:
         }
         columns = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
         return sql.SQL(text).format(**names, columns=columns)
+
+    async def read_chunk(self, chunks: uuid.UUID, at: int, size: int) -> bytes:
+        """The bytes from `at` to the end of their row, at most `size`; none where no row is."""
+        rows = await self.rows(READ_ROW, at, size, chunks, at, binary=True)
+        return rows[0][0] if rows and rows[0][0] else b""
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:

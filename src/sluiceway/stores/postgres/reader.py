@@ -20,9 +20,6 @@ __all__ = ["PostgresReader"]
 
 RENEW_EVERY = 60.0  # seconds after which a reader renews its lease
 
-READ_ROW = """SELECT substring(data FROM (%s::bigint - start + 1)::int
-        FOR least(%s::bigint, octet_length(data))::int)
-    FROM {t_chunks} WHERE id = %s AND start <= %s ORDER BY start DESC LIMIT 1"""
 RENEW_LEASE = "UPDATE {t_readers} SET seen = now() WHERE lease = %s"
 
 
@@ -62,8 +59,7 @@ class PostgresReader:
         if self._lease is not None and time.monotonic() - self._renewed > RENEW_EVERY:
             self._renewed = time.monotonic()
             await self._database.rows(RENEW_LEASE, self._lease)
-        rows = await self._database.rows(READ_ROW, at, size, self._chunks, at, binary=True)
-        if not rows or not rows[0][0]:
+        data = await self._database.read_chunk(self._chunks, at, size)
+        if not data:
             raise StoreFailed(f"{self.entry.key!r} was deleted while it was read")
-        data: bytes = rows[0][0]
         return data

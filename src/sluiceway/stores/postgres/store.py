@@ -75,6 +75,7 @@ class PostgresStore:
             create_only=True,
             resumable=False,
             renames=True,
+            readable_drafts=True,
         )
         self.database: Database = Database(url, budget)
         self._sweep = BackgroundSweep(self.sweep)
