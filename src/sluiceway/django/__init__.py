@@ -1,15 +1,18 @@
-"""Django: the parts of a form while it still arrives, and files that are stored meanwhile.
+"""Django: a storage that takes over what a form's files stream into, and forms read as they come.
 
-Nothing is spooled, a cut body is an error, and nothing is published for a request that the site
-refuses. Under WSGI the body is read from the server, not through Django. Under ASGI Django stores
-it before any view runs, so there our ASGI app is mounted beside Django.
+`Storage` and `UploadHandler` change no view of a site. A view of its own reads a form by `parts`,
+or has @uploads store its files. Nothing is spooled, and nothing is published for a request that the
+site refuses. Under ASGI Django stores the body before any code of a site runs.
 """
 
 from __future__ import annotations
 
 from sluiceway.django.form_parts import DjangoFile, csrf_by_header, parts
 from sluiceway.django.problems import Problems
+from sluiceway.django.storage import Storage
 from sluiceway.django.stored_files import StoredFile
+from sluiceway.django.unsaved_file import UnsavedFile
+from sluiceway.django.upload_handler import UploadHandler
 from sluiceway.django.upload_views import publish, uploads
 from sluiceway.server.forms.walk import FormField
 
@@ -17,7 +20,10 @@ __all__ = [
     "DjangoFile",
     "FormField",
     "Problems",
+    "Storage",
     "StoredFile",
+    "UnsavedFile",
+    "UploadHandler",
     "csrf_by_header",
     "parts",
     "publish",
