@@ -7,6 +7,7 @@ site refuses. Under ASGI Django stores the body before any code of a site runs.
 
 from __future__ import annotations
 
+from sluiceway.django.expected_saves import ExpectedSave
 from sluiceway.django.form_parts import DjangoFile, csrf_by_header, parts
 from sluiceway.django.problems import Problems
 from sluiceway.django.storage import Storage
@@ -18,6 +19,7 @@ from sluiceway.server.forms.walk import FormField
 
 __all__ = [
     "DjangoFile",
+    "ExpectedSave",
     "FormField",
     "Problems",
     "Storage",

@@ -13,15 +13,8 @@ from typing import Any, Protocol, TypeVar, cast
 
 from sluiceway.django.open_stores import OpenStore
 from sluiceway.errors import BadOrder, SluiceError
-from sluiceway.stores.contract import (
-    Draft,
-    Entry,
-    FileBackedDraft,
-    Metadata,
-    ReadableDraft,
-    Replace,
-    UploadRequest,
-)
+from sluiceway.stores.contract import Draft, Entry, Metadata, Replace, UploadRequest
+from sluiceway.stores.unpublished import FileBackedDraft, ReadableDraft
 from sluiceway.uploads.keys import new_id
 
 __all__ = ["BlockingDraft"]

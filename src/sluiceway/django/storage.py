@@ -91,7 +91,7 @@ class Storage(DjangoStorage):
             )
         else:
             self._files = StoreFiles(lambda: self.opened, base_url, url_expires)
-            self._settings()  # a wrong one is told when the site starts
+            self._settings()  # a wrong one stops the site when it starts
 
     @property
     def opened(self) -> OpenStore:

@@ -20,7 +20,8 @@ from django.utils.encoding import filepath_to_uri
 from sluiceway.django.open_stores import OpenStore
 from sluiceway.django.stored_bytes import StoredBytes, WrittenBytes
 from sluiceway.errors import BadName, NotFound, SluiceError, Unsupported
-from sluiceway.stores.contract import Entry, KeyFirst, Metadata, SignedUrls
+from sluiceway.stores.contract import Entry, Metadata, SignedUrls
+from sluiceway.stores.unpublished import KeyFirst
 from sluiceway.wire.headers.media_types import guess_type
 from sluiceway.wire.names import check_key, clean_name
 

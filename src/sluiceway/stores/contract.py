@@ -38,9 +38,7 @@ __all__ = [
     "EarlyFailure",
     "Entry",
     "FileBacked",
-    "FileBackedDraft",
     "HealthChecked",
-    "KeyFirst",
     "Maintained",
     "Metadata",
     "ObjectReader",
@@ -48,7 +46,6 @@ __all__ = [
     "Page",
     "Pairs",
     "Pausable",
-    "ReadableDraft",
     "ReadinessProbed",
     "Renames",
     "Replace",
@@ -275,40 +272,6 @@ class Pausable(Protocol):
         ...
 
 
-@runtime_checkable
-class ReadableDraft(Protocol):
-    """A Draft whose bytes can be read before it is published."""
-
-    async def read(self, start: int, size: int) -> bytes:
-        """Read bytes of a draft that is complete: no `write` follows.
-
-        Args:
-            start: The offset of the first byte.
-            size: The most bytes.
-
-        Returns:
-            At least one byte, unless the draft ends at `start` or before.
-
-        Raises:
-            StoreFailed: The destination failed, or the draft has ended.
-        """
-        ...
-
-
-@runtime_checkable
-class FileBackedDraft(Protocol):
-    """A Draft that is a regular file of this machine."""
-
-    async def file_path(self) -> str:
-        """The path of the file. The draft is complete, and the file has all of its bytes.
-
-        Raises:
-            NoSpace: The destination is full.
-            StoreFailed: The destination failed, or the draft has ended.
-        """
-        ...
-
-
 # What a reader may be besides
 
 
@@ -419,15 +382,6 @@ class SignedUrls(Protocol):
             seconds: How long the URL is valid.
             disposition: The Content-Disposition of the response, where the service supports it.
         """
-        ...
-
-
-@runtime_checkable
-class KeyFirst(Protocol):
-    """A Store in which an upload under way holds its key, although no reader sees it there yet."""
-
-    async def is_claimed(self, key: str) -> bool:
-        """Whether an upload of any process, which has not ended, was begun under this key."""
         ...
 
 

@@ -68,9 +68,9 @@ class Traits:
         lists_metadata: A listing carries name, type and SHA-256. If False, only `stat` and `open`
             return them.
         renames: An object can get another key without a copy of its bytes (`Renames`).
-        readable_drafts: Its drafts are `ReadableDraft`s.
+        readable_drafts: Its drafts are `ReadableDraft`s (`unpublished`).
         key_first: A large object goes to its key without a copy only if its draft was begun with
-            that key. The store is `KeyFirst`.
+            that key. The store is `KeyFirst` (`unpublished`).
 
     Example:
         Traits("memory", durable=False, atomic_publish=True, create_only=True, resumable=True)

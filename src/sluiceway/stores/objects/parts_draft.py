@@ -1,8 +1,8 @@
 """An upload to S3 under way: parts gather in memory of the budget, and a few travel at a time.
 
 An object of one part is one request at the end. A part stays in memory until S3 has it, so a
-failure is retried without the sender. Only the last request makes the object visible. Knows nothing
-of readers.
+failure is retried without the sender. Only the last request makes the object visible. S3 gives no
+part back: a draft that is read becomes an object of its own first. Knows nothing of readers.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ FAST_PART = 1.0
 class PartsDraft:
     """Parts go to the key at once. While the key is not known, they go to a draft's key instead.
 
-    In that case they are copied to the key at the end.
+    In that case they are copied to the key at the end, and so they are where the key changes.
     """
 
     def __init__(self, bucket: S3Bucket, size: int | None, upload_request: UploadRequest) -> None:
@@ -107,6 +107,20 @@ class PartsDraft:
         if more and self._filled == self._part_size:
             await self._submit_part()
 
+    async def read(self, start: int, size: int) -> bytes:
+        self._check()
+        end = min(start + size, self._written)
+        if start >= end:
+            return b""
+        if self._upload is None:
+            return bytes(memoryview(self._body)[start:end])
+        await shield_until_done(self._stage(await self._finish_parts()))
+        response = await self._bucket.get(self._key, (start, end))
+        try:
+            return await self._bucket.run(b"".join, response.blocks)
+        finally:
+            response.close()
+
     async def sync(self) -> int:
         """Does not wait: bytes that are no whole part cannot be kept by themselves."""
         self._check()
@@ -150,18 +164,31 @@ class PartsDraft:
         if in_place:
             if metadata.sha256 is not None and metadata.sha256 != self._request.sha256:
                 self._note = await bucket.write_note(key, self._id, metadata.sha256)
-            await bucket.complete(key, self._upload, tags, self._id, replace)
+            if not self._staged:
+                await bucket.complete(key, self._upload, tags, self._id, replace)
         else:
-            if self._key == self._request.key:  # the source of a copy must not be visible
+            if self._key == self._request.key and not self._request.key_may_change:
+                # the source of a copy must not be visible
                 raise StoreFailed(
                     f"This draft was begun as {self._request.key!r}, {self._request.type}; "
                     f"it cannot become {key!r}, {metadata.type}"
                 )
-            await bucket.complete(self._key, self._upload, tags, self._id, REPLACE_ANY)
-            self._staged = True
+            await self._stage(tags)
             await bucket.copy(self._key, key, self._written, metadata, self._id, replace)
             await bucket.delete_quietly(self._key)
         self._upload = None
+
+    async def _stage(self, tags: list[str]) -> None:
+        """Make an object of the parts, which then can be read and copied.
+
+        Under an expected key it is visible: only what is new there, and only until it is published
+        or discarded.
+        """
+        if not self._staged:
+            hidden = self._key != self._request.key
+            replace = REPLACE_ANY if hidden else Replace()
+            await self._bucket.complete(self._key, self._upload or "", tags, self._id, replace)
+            self._staged = True
 
     async def _finish_parts(self) -> list[str]:
         """Wait until S3 has all parts. Returns their tags."""
@@ -173,9 +200,9 @@ class PartsDraft:
         return [self._tags[number] for number in range(1, len(self._sizes) + 1)]
 
     async def _clear(self) -> None:
-        if self._upload is not None:
+        if self._upload is not None and not self._staged:
             await self._bucket.abort(self._key, self._upload)
-        if self._staged:
+        if self._staged and await self._bucket.is_draft(self._key, self._id):
             await self._bucket.delete(self._key)
         if self._note:
             await self._bucket.delete(self._note)
@@ -219,6 +246,13 @@ class PartsDraft:
 
     async def _begin(self) -> None:
         self._upload = await self._bucket.begin(self._key, self._request, self._id)
+        if self._request.key_may_change and self._key == self._request.key:
+            # parts cannot go to another key later: this one must still be free at the end
+            taken = await self._bucket.is_begun(self._key, besides=self._upload)
+            if taken or await self._bucket.etag(self._key) is not None:
+                await self._bucket.abort(self._key, self._upload)
+                self._key = DRAFTS + self._id
+                self._upload = await self._bucket.begin(self._key, self._request, self._id)
 
     async def _send(self, number: int, body: bytearray, memory: int) -> None:
         try:

@@ -139,6 +139,16 @@ class S3Bucket(Bucket):
         )
         return str(response["UploadId"])
 
+    async def is_begun(self, key: str, besides: str = "") -> bool:
+        """Whether a multipart upload to the key is under way, other than the one named."""
+        params = {"Prefix": self.prefix + key, "EncodingType": "url"}
+        page = await self._call("list_multipart_uploads", None, **params)
+        decode = unquote if page.get("EncodingType") == "url" else str
+        return any(
+            decode(one["Key"]) == self.prefix + key and one["UploadId"] != besides
+            for one in page.get("Uploads", ())
+        )
+
     async def send_part(self, key: str, upload: str, number: int, body: Buffer) -> str:
         """Send one part, of which the server checks a CRC-32. Returns its tag."""
         response = await self._call(

@@ -60,6 +60,8 @@ class ObjectStore:
             stable_reads=False,
             compare_and_swap=self.bucket.compare_and_swap,
             lists_metadata=False,
+            readable_drafts=self.bucket.kind == "s3",
+            key_first=self.bucket.kind == "s3",
         )
         # In the background no listing is made, which could be long.
         self._sweep = BackgroundSweep(lambda: self.bucket.abort_unfinished(LEASE))
@@ -115,6 +117,10 @@ class ObjectStore:
             raise PreconditionFailed(f"{key!r} is not the version you named; read it again")
         await self.bucket.delete(key, replace.etag)
         await self.bucket.delete_note(there, draft)
+
+    async def is_claimed(self, key: str) -> bool:
+        """Whether parts are on their way to the key; of several thousands, the first count."""
+        return self.bucket.kind == "s3" and await self.bucket.is_begun(key)
 
     async def signed_url(self, entry: Entry, seconds: float, disposition: str) -> str:
         """Raises StoreFailed where the key cannot sign. Only S3 lets the disposition be chosen."""
