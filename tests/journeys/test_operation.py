@@ -201,6 +201,32 @@ def test_access_without_a_token_must_be_explicit(serve: Serve) -> None:
     assert "without authentication" in opened.log()
 
 
+def test_a_random_token_is_printed_and_is_needed(serve: Serve) -> None:
+    """For containers: closed by default, and the log shows how to get in."""
+    server = serve("--host", "0.0.0.0", "--random-token")
+    token = next(line for line in server.log().splitlines() if "  token  " in line).split()[1]
+    url = f"http://127.0.0.1:{server.port}/files"
+
+    assert len(token) >= 32
+    assert requests.get(url, timeout=10).status_code == 401
+    assert requests.get(url, auth=("", token), timeout=10).status_code == 200
+    assert f"http://localhost:{server.port}/" in server.log()
+
+
+@pytest.mark.parametrize("chosen", [["--token", TOKEN], ["--no-auth"]])
+def test_a_chosen_way_in_is_not_replaced_by_a_random_token(serve: Serve, chosen: list[str]) -> None:
+    """The image asks for a random token; its user may decide otherwise."""
+    assert "  token  " not in serve("--random-token", *chosen).log()
+
+
+@pytest.mark.parametrize("place", [".", "best-effort:."])
+def test_settings_that_an_upload_could_replace_are_refused(tmp_path: Path, place: str) -> None:
+    """`PUT /files/sluiceway.toml` would choose the settings of the next start."""
+    (tmp_path / "sluiceway.toml").write_text("port = 0")
+    ended = run("--to", place, *(["--to", "memory:"] if place != "." else []), cwd=tmp_path)
+    assert (ended.returncode, "folder for uploads" in ended.stderr) == (2, True)
+
+
 PATHS = [
     "/",
     "/files",

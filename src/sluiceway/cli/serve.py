@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import sys
 import tomllib
 from pathlib import Path
@@ -19,6 +20,8 @@ __all__ = ["serve"]
 
 CONFIG = "sluiceway.toml"
 USAGE = 2  # exit code of a setting that cannot be used, as for a wrong option
+TOKEN_BYTES = 24  # random bytes of a token; 32 characters, which cannot be guessed
+ALL_ADDRESSES = {"http://0.0.0.0:": "http://localhost:", "http://[::]:": "http://localhost:"}
 
 
 class _OneOfSeveral(click.types.StringParamType):
@@ -99,8 +102,15 @@ def _from_file(context: click.Context, _: click.Parameter, value: str | None) ->
     callback=_from_file,
     help=f"Settings file. Without this option, {CONFIG} in this folder is read if it exists.",
 )
+@click.option(
+    "--random-token",
+    is_flag=True,
+    show_envvar=True,
+    help="Make a token for this run and print it, unless --token, --token-file or --no-auth is "
+    "given. For containers.",
+)
 @click.pass_context
-def serve(context: click.Context, /, **options: Any) -> None:
+def serve(context: click.Context, /, random_token: bool, **options: Any) -> None:
     """Store files of any size from browsers, curl and programs, and serve them for download.
 
     \b
@@ -109,11 +119,15 @@ def serve(context: click.Context, /, **options: Any) -> None:
     """
     try:
         _refuse_empty_variables()
+        given = options["token"] or options["token_file"] or options["no_auth"]
+        if make_token := random_token and not given:
+            options["token"] = secrets.token_urlsafe(TOKEN_BYTES)
         settings = Settings(**options)
+        _refuse_uploaded_settings(context.obj, settings)
         # Late: --help and a wrong option load no server.
         from sluiceway.server.run import serve as run
 
-        run(settings, lambda address: _greet(settings, address, context.obj))
+        run(settings, lambda address: _greet(settings, address, context.obj, make_token))
     except SluiceError as error:
         click.echo(f"sluiceway: {error.detail}", err=True)
         sys.exit(USAGE if error.code in ("bad-setting", "bad-name") else 1)
@@ -136,12 +150,30 @@ def _refuse_empty_variables() -> None:
             )
 
 
-def _greet(settings: Settings, address: str, config: Path | None) -> None:
+def _refuse_uploaded_settings(config: Path | None, settings: Settings) -> None:
+    """A client that can store `sluiceway.toml` would choose the settings of the next start."""
+    from sluiceway.server.destinations import destination_folders
+
+    if config is None:
+        return
+    for folder in destination_folders(settings):
+        if config.resolve().is_relative_to(folder):
+            raise BadSetting(
+                f"{config} lies in {folder}, the folder for uploads, which could replace it; move "
+                "it, or store into another folder"
+            )
+
+
+def _greet(settings: Settings, address: str, config: Path | None, made_token: bool) -> None:
+    for every, local in ALL_ADDRESSES.items():  # no browser opens them on all systems
+        address = address.replace(every, local)
     auth = "" if settings.token is None else " -u :TOKEN"
     from sluiceway.server.destinations import display_name
 
     does = "stores into" if not any("://" in place for place in settings.to) else "sends on to"
     click.echo(f"Sluiceway {does} {display_name(settings)}")
+    if made_token:
+        click.echo(f"  token  {settings.token}  (for this run; --token-file keeps one)")
     click.echo(f"  page   {address}")
     click.echo(f"  curl   curl{auth} -T big.iso {address}files/big.iso")
     click.echo(f"  python sluiceway.copy('big.iso', '{address}files/big.iso')")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sluiceway.client.http.tls import Trust
@@ -25,7 +26,7 @@ from sluiceway.wire.urls import is_place, is_url, origin, redact_url
 if TYPE_CHECKING:
     from sluiceway.stores.relay.backend import Backend
 
-__all__ = ["display_name", "open_destination"]
+__all__ = ["destination_folders", "display_name", "open_destination"]
 
 _KIND = re.compile(r"(required|best-effort):(.+)")
 _SCHEME_ALONE = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
@@ -83,6 +84,16 @@ def display_name(settings: Settings) -> str:
         f"{'' if required else 'best-effort '}{redact_url(place)}"
         for required, place in map(_split_kind, settings.to)
     )
+
+
+def destination_folders(settings: Settings) -> list[Path]:
+    """The destinations that are folders of this machine, resolved."""
+    places = [place for _, place in map(_split_kind, settings.to)]
+    return [
+        Path(os.path.realpath(place))
+        for place in places
+        if "://" not in place and not place.startswith("memory:")
+    ]
 
 
 def _split_kind(text: str) -> tuple[bool, str]:
