@@ -41,11 +41,12 @@ test-deps:            ## install the programs that the tests drive (Chromium, ng
 
 # Beside more kills, cuts, random cases and larger files: what conftest.py leaves out of `make test`
 # (tests marked `torture`; for variants of a store, the parts of its suite on reading and size).
-torture: $(VENV)/.test test-deps ## the long proofs: many kills, cuts and random cases, large files in flat memory
+torture: $(VENV)/.test ## the long proofs: many kills, cuts and random cases, large files in flat memory
+	@sh tests/install_needs.sh torture
 	SLUICEWAY_TORTURE=1 $(PYTEST) --timeout 3600 tests/reliability tests/wire tests/stores tests/memory \
 		tests/browser tests/bench tests/journeys/test_copy_many.py tests/journeys/test_copy_memory.py \
 		tests/journeys/test_untar.py tests/journeys/test_names.py tests/journeys/test_refusals.py \
-		$(ARGS)
+		tests/journeys/test_image.py $(ARGS)
 
 COVERED ?= tests/pipe tests/wire tests/client tests/stores tests/uploads tests/copying tests/server tests/cli
 coverage: $(VENV)/.test ## branch coverage of the parts in COVERED, commands and servers included

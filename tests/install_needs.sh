@@ -14,6 +14,11 @@ command -v unzip >/dev/null 2>&1 || missing="$missing unzip"
 command -v bsdtar >/dev/null 2>&1 || missing="$missing libarchive-tools"
 command -v firefox-esr >/dev/null 2>&1 || missing="$missing firefox-esr"
 command -v npm >/dev/null 2>&1 || missing="$missing npm"
+# The long proofs build and run the images of deploy/.
+if [ "${1:-}" = torture ]; then
+    command -v buildah     >/dev/null 2>&1 || missing="$missing buildah"
+    command -v debootstrap >/dev/null 2>&1 || missing="$missing debootstrap"
+fi
 
 # axe and the TypeScript compiler check the page. No lock file: it would record where they came from.
 npm_packages() {
