@@ -26,6 +26,7 @@ from bench.machine import describe, file_system  # noqa: E402
 from bench.run import size_of  # noqa: E402
 from bench.setup import make_environment, make_nginx  # noqa: E402
 from bench.sources_cases import CLOCK  # noqa: E402
+from bench.sources_container import container_group  # noqa: E402
 from bench.sources_peers import LEFT_OUT  # noqa: E402
 from bench.sources_sweep import sweep_group  # noqa: E402
 from bench.sources_table import profile_cells, table_group  # noqa: E402
@@ -40,6 +41,7 @@ GROUPS = {
     "table": "Methods and deployments",
     "why": "Why uWSGI was fifteen times as slow",
     "sweep": "The pipe, and what gathering its pieces brings",
+    "container": "uWSGI in a container",
 }
 SPACE = 4  # times the biggest size that must be free: the source, a spool, what is stored, and room
 NOTES = """\
@@ -65,7 +67,9 @@ published profile of uWSGI than in that of the development server. Slow cases ca
 data and are compared by seconds a byte.
 `sweep`: the pieces are cut to at most 60 bytes, as Werkzeug wrote them in 2018; cutting is in \
 the time. The sink counts and throws away; the same trip is made again, untimed, and hashed \
-there."""
+there.
+`container`: the image of deploy/flask.Dockerfile, built here and entered by a mount namespace; \
+its network is the machine's."""
 
 
 def arguments(given: list[str] | None) -> argparse.Namespace:
@@ -180,6 +184,7 @@ def measure(
         "table": lambda: table_group(bench, asked.sizes),
         "why": lambda: why_group(bench, nginx),
         "sweep": lambda: sweep_group(bench),
+        "container": lambda: container_group(bench),
     }
     parts: dict[str, str] = {}
     data: dict[str, object] = {}

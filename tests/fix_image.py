@@ -1,21 +1,20 @@
-"""The images of deploy/, built by buildah and run by the kernel: no container engine is needed.
+"""Runs the images of deploy/ without a container engine.
 
-The base is a minimal Debian made by debootstrap, tagged as the Dockerfile's FROM. A container here
-is a mount namespace and a PID namespace on the image's files; its network is the machine's.
+A container here is a mount namespace and a PID namespace on the image's files; its network is the
+machine's.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,11 +24,14 @@ import requests
 
 from sluiceway.testing.memory_meter import MemoryMeter
 
-__all__ = ["Container", "Image", "Images", "free_port", "images"]
+ROOT = Path(__file__).resolve().parents[1]
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))  # bench/ stands beside src/, it is not installed
 
-ROOT = Path(__file__).parents[1]
-BASE = "docker.io/library/python:3.13-slim-bookworm"  # a test compares it with the Dockerfiles
-BUILD = 1200  # seconds; packages come from the network
+from bench.image import BASE, Built, Images, missing_for_images  # noqa: E402
+
+__all__ = ["BASE", "ROOT", "Container", "Image", "Images", "free_port", "images", "stop"]
+
 START = 60.0  # seconds until a server answers
 # The first process of the namespace becomes the container's: signals reach it as its PID 1. Only
 # the data folder can be written to: `docker run --read-only`.
@@ -65,12 +67,11 @@ class Container:
         return max(MemoryMeter(process.pid).peak() for process in family)
 
 
-@dataclass(frozen=True)
 class Image:
-    """A built image: its configuration and its files."""
+    """A built image that can be run."""
 
-    config: dict[str, object]
-    files: Path
+    def __init__(self, built: Built) -> None:
+        self.config, self.files = built.config, built.files
 
     def text(self, name: str) -> str:
         return str(self.config.get(name) or "")
@@ -105,13 +106,16 @@ class Image:
             assert process.poll() is None, log.read_text()
             yield Container(process, _first(process), url, log)
         finally:
-            process.kill()  # --kill-child: the container's processes end with it
+            # unshare's --kill-child would be forgotten when the process changes its user.
+            with suppress(psutil.NoSuchProcess):
+                _first(process).kill()
+            process.kill()
             process.wait(20)
 
     def _command(self, env: dict[str, str], words: list[str] | None = None) -> list[str]:
         named = [*self.words("Env"), *(f"{name}={value}" for name, value in env.items())]
         started = words or [*self.words("Entrypoint"), *self.words("Cmd")]
-        namespaces = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
+        namespaces = ["unshare", "--mount", "--pid", "--fork"]
         return [*namespaces, "sh", "-ec", RUN, "sh", *named, *started]
 
     def healthy(self, data: Path, **env: str) -> bool:
@@ -146,71 +150,16 @@ def _until_it_answers(url: str, process: subprocess.Popen[str]) -> None:
 
 
 def _first(process: subprocess.Popen[str]) -> psutil.Process:
-    (child,) = psutil.Process(process.pid).children()
-    return child
-
-
-class Images:
-    """Builds images into a folder of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self._buildah = [
-            "buildah",
-            "--root",
-            str(folder / "store"),
-            "--runroot",
-            str(folder / "run"),
-        ]
-        self._buildah += ["--storage-driver", "vfs"]
-        self._containers: list[str] = []
-        self._make_base(folder / "base")
-
-    def build(self, dockerfile: str, target: str | None = None) -> Image:
-        tag = dockerfile.lower() + (f"-{target}" if target else "")
-        which = ["--target", target] if target else []
-        self._run(
-            *["bud", "--isolation=chroot", "--pull-never", "--format=docker", *which],
-            *["-t", tag, "-f", str(ROOT / "deploy" / dockerfile), str(ROOT)],
-        )
-        container = self._run("from", "--pull-never", tag)
-        self._containers.append(container)
-        described = json.loads(self._run("inspect", "--type=image", tag))
-        return Image(described["Docker"]["config"], Path(self._run("mount", container)))
-
-    def remove(self) -> None:
-        for container in self._containers:
-            self._run("umount", container)
-            self._run("rm", container)
-
-    def _make_base(self, folder: Path) -> None:
-        sites = _output("apt-get", "indextargets", "--format", "$(SITE)").split()
-        release = _output("sh", "-c", '. /etc/os-release; printf %s "$VERSION_CODENAME"')
-        include = "--include=python3,python3-venv,ca-certificates"
-        _output("debootstrap", "--variant=minbase", include, release, str(folder), sites[0])
-        bundle = "etc/ssl/certs/ca-certificates.crt"  # of this machine: a proxy may have its own
-        shutil.copyfile(f"/{bundle}", folder / bundle)
-        container = self._run("from", "scratch")
-        self._run("add", container, str(folder), "/")
-        self._run("commit", "--rm", container, BASE)
-        shutil.rmtree(folder)
-
-    def _run(self, *words: str) -> str:
-        return _output(*self._buildah, *words)
-
-
-def _output(*command: str) -> str:
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=BUILD)
-    assert ended.returncode == 0, f"{command}: {ended.stderr[-3000:]}{ended.stdout[-3000:]}"
-    return ended.stdout.strip()
+    """Raises NoSuchProcess."""
+    for child in psutil.Process(process.pid).children():
+        return child
+    raise psutil.NoSuchProcess(process.pid)
 
 
 @pytest.fixture(scope="module")
 def images() -> Iterator[Images]:
-    if os.geteuid() != 0:
-        pytest.skip("an image is built and run as root")
-    for program in ("buildah", "debootstrap", "unshare"):
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not installed")
+    if reason := missing_for_images():
+        pytest.skip(reason)
     with tempfile.TemporaryDirectory(prefix="sluiceway-images-") as folder:
         made = Images(Path(folder))
         try:

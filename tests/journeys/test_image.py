@@ -90,7 +90,7 @@ def test_the_compose_file_is_whole() -> None:
 
 @pytest.fixture(scope="module")
 def service(images: Images) -> Image:
-    return images.build("Dockerfile")
+    return Image(images.build("Dockerfile"))
 
 
 def volume(folder: Path, owner: int = OWNER) -> Path:
@@ -105,7 +105,7 @@ def volume(folder: Path, owner: int = OWNER) -> Path:
 @pytest.mark.timeout(1500)
 def test_the_image_serves_256_mib_not_as_root(service: Image, tmp_path: Path) -> None:
     """Closed by a token that its log shows; flat in memory; the files are its user's."""
-    data, port, sent = volume(tmp_path), free_port(), noise(SIZE)
+    data, port, sent = volume(tmp_path), free_port(), noise(MIB) * (SIZE // MIB)
     url = f"http://127.0.0.1:{port}"
     with service.running(data, url, "/healthz", SLUICEWAY_PORT=str(port)) as container:
         (token,) = re.findall(r"  token  (\S+)", container.log.read_text())
@@ -185,8 +185,8 @@ def test_the_image_of_a_flask_app_serves_256_mib(
     images: Images, tmp_path: Path, target: str
 ) -> None:
     """The articles' deployment: the same app, in a container, behind each of the two servers."""
-    image = images.build("flask.Dockerfile", target)
-    data, port, sent = volume(tmp_path), free_port(), noise(SIZE)
+    image = Image(images.build("flask.Dockerfile", target))
+    data, port, sent = volume(tmp_path), free_port(), noise(MIB) * (SIZE // MIB)
     url = f"http://127.0.0.1:{port}"
     env = {"LISTEN": f"127.0.0.1:{port}", "TOKEN": TOKEN}
     with image.running(data, url, "/up/healthz", **env) as container:
