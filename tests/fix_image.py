@@ -39,7 +39,7 @@ RUN = """
 mount --bind "$ROOT" "$ROOT"
 mount --bind "$DATA" "$ROOT/data"
 mount -t proc proc "$ROOT/proc"
-mount --bind /dev "$ROOT/dev"
+mount --rbind /dev "$ROOT/dev"
 mount -o remount,bind,ro "$ROOT"
 cd /
 exec chroot --userspec="$OWNER" "$ROOT" /usr/bin/env -i -C "$WORKDIR" "$@"
