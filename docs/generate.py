@@ -74,7 +74,8 @@ def errors_page() -> str:
         kind = getattr(sluiceway.errors, name)
         if isinstance(kind, type) and issubclass(kind, SluiceError) and kind is not SluiceError:
             again = "yes" if kind.retryable else "no"
-            status = "its own" if kind is sluiceway.errors.Refused else kind.status
+            own = kind in (sluiceway.errors.Refused, sluiceway.errors.UploadRefused)
+            status = "its own" if own else kind.status
             lines.append(
                 f"| `{kind.code}` | {status} | {kind.title} | {kind.fault} | {again} | `{name}` |"
             )

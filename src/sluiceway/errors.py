@@ -11,6 +11,7 @@ response, `fault` says who must act, `retryable` whether the same request may su
     │   ├── BadDigest         400  bad-digest           a digest field of the wrong form
     │   └── DigestMismatch    400  digest-mismatch      what arrived is not what was promised
     ├── Unauthorized          401  unauthorized         no token, or a wrong one
+    ├── UploadRefused         *    upload-refused       the app around the service does not want it
     ├── Forbidden             403  forbidden            a symbolic link or a policy forbids it
     ├── NotFound              404  not-found            no such object or upload
     ├── MethodNotAllowed      405  method-not-allowed   the path does not support the method
@@ -28,6 +29,7 @@ response, `fault` says who must act, `retryable` whether the same request may su
     ├── Cancelled             499  cancelled            the transfer was cancelled before its end
     ├── BadOrder              500  bad-order            a view read a part of a form before its turn
     │   └── WrongOrder        422  wrong-order          the client sent the parts in another order
+    ├── HookFailed            500  hook-failed          a function of the app raised its own error
     ├── SourceFailed          500  source-failed        the source could not be read
     │   └── SourceChanged     500  source-changed       the source is, or became, another version
     ├── StoreFailed           500  store-failed         the destination failed to store or read
@@ -59,6 +61,7 @@ __all__ = [
     "Fault",
     "Forbidden",
     "HeadTooLarge",
+    "HookFailed",
     "LengthRequired",
     "MethodNotAllowed",
     "Miscounted",
@@ -81,6 +84,7 @@ __all__ = [
     "Unauthorized",
     "Unavailable",
     "Unsupported",
+    "UploadRefused",
     "WrongOrder",
 ]
 
@@ -378,3 +382,36 @@ class Unavailable(
     title="The server is stopping or too busy",
     retryable=True,
 ): ...
+
+
+class UploadRefused(
+    SluiceError,
+    code="upload-refused",
+    status=403,
+    title="This upload is not wanted here",
+    fault="client",
+):
+    """Raised by an app's `on_start` or `on_kept`: the client gets this status and these words.
+
+    Args:
+        detail: One sentence for people.
+        status: 400 to 599.
+
+    Example:
+        raise UploadRefused("Your plan takes files up to 1 GiB", 402)
+    """
+
+    def __init__(self, detail: str = "", status: int = 403, **members: object) -> None:
+        super().__init__(detail, **members)
+        self.status: int = status
+
+
+class HookFailed(
+    SluiceError, code="hook-failed", title="The server made a mistake; its log says more"
+):
+    """A function of the app around the service raised `original`, which is none of ours."""
+
+    def __init__(self, original: Exception) -> None:
+        super().__init__(f"{type(original).__name__}: {original}")
+        self.public: str | None = self.title
+        self.original: Exception = original

@@ -6,13 +6,19 @@ The event loop and the server's code are loaded when they are first used.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Unpack, cast
+from typing import TYPE_CHECKING, Unpack, cast
 
 import flask
+from werkzeug.exceptions import HTTPException
 from werkzeug.routing import PathConverter
 
 from sluiceway.client.bodies.inputs import Content
+from sluiceway.errors import SluiceError, UploadRefused
 from sluiceway.server.setting_arguments import Places, SettingArguments
+
+if TYPE_CHECKING:
+    from sluiceway.server.mounted.app_cors import AppCors
+    from sluiceway.server.mounted.uploads import EndHook, KeptHook, PlaceHook, StartHook
 
 __all__ = ["mount", "stream"]
 
@@ -20,16 +26,33 @@ METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "MOVE")
 
 
 def mount(
-    app: flask.Flask, prefix: str, to: Places = "./uploads", **settings: Unpack[SettingArguments]
+    app: flask.Flask,
+    prefix: str,
+    to: Places | PlaceHook[flask.Request] = "./uploads",
+    *,
+    on_start: StartHook[flask.Request] | None = None,
+    on_kept: KeptHook[flask.Request] | None = None,
+    on_end: EndHook[flask.Request] | None = None,
+    **settings: Unpack[SettingArguments],
 ) -> Callable[..., flask.Response]:
     """Serve the whole service under `prefix`: its page, files, uploads and all else.
 
-    The app decides who may use it, in `before_request` as for other views, or by `token=`.
+    The app decides who may use it, in `before_request` as for other views, or by `token=`. The
+    functions may be plain or `async`; they run in the request's thread and context, so that
+    `current_user`, the session and database sessions are there. What they raise is answered as the
+    app answers it; an `abort` as problem+json.
 
     Args:
         app: The app.
         prefix: A path; the page is at `prefix/`, files are at `prefix/files`.
-        to: Where files go, one place or several, as for `sluiceway serve --to`.
+        to: Where files go, one place or several, as for `sluiceway serve --to`; or a function that
+            gets the request and returns it.
+        on_start: Called with a StartedUpload and the request before the first byte of each file is
+            taken. It may set key, name, type and metadata, or raise UploadRefused.
+        on_kept: Called with the Entry of each file and the request when its bytes are kept, before
+            the answer. An error takes the files of the request back, where the destination can, and
+            is the answer.
+        on_end: Called with an EndedUpload and the request at every ending, for logs.
         settings: The settings of `sluiceway serve` (docs/settings.md).
 
     Returns:
@@ -41,18 +64,33 @@ def mount(
     Example:
         csrf.exempt(mount(app, "/drop", to="s3://bucket", token=TOKEN))
     """
+    from sluiceway.server.mounted.hooks import Hooks
     from sluiceway.server.settings import Settings
     from sluiceway.wsgi.bridge import WsgiService
 
     prefix = prefix.rstrip("/")
-    service = WsgiService(Settings.of(to, settings))
+    place, to = (to, "./uploads") if callable(to) else (None, to)
+    run = app.ensure_sync
+    hooks = Hooks(
+        to=place and run(place),
+        on_start=on_start and run(on_start),
+        on_kept=on_kept and run(on_kept),
+        on_end=on_end and run(on_end),
+        known_error=_http_error,
+        raises=True,
+    )
+    service = WsgiService(Settings.of(to, settings), hooks)
     mounted = prefix.encode().decode("latin-1")  # PEP 3333: bytes as Latin-1 text
 
     def sluiceway_service(rest: str = "") -> flask.Response:
         environ = dict(flask.request.environ)
         environ["SCRIPT_NAME"] = environ.get("SCRIPT_NAME", "") + mounted
         environ["PATH_INFO"] = environ["PATH_INFO"][len(mounted) :]
-        return cast("flask.Response", flask.current_app.response_class.from_app(service, environ))
+        request, cors = flask.request._get_current_object(), _app_cors()  # type: ignore[attr-defined]
+        made = flask.current_app.response_class.from_app(
+            lambda known, start: service(known, start, request, cors), environ
+        )
+        return cast("flask.Response", made)
 
     app.url_map.converters.setdefault("sluiceway_rest", _Rest)
     for rule in (f"{prefix}/", f"{prefix}/<sluiceway_rest:rest>"):
@@ -121,3 +159,36 @@ class _Rest(PathConverter):
 
     part_isolating = False  # it takes slashes
     regex = "(?s:.+?)"
+
+
+def _http_error(error: Exception) -> SluiceError | None:
+    """What `abort` raises, as an error of ours; None for all others."""
+    if isinstance(error, HTTPException) and (error.code or 0) >= 400:
+        return UploadRefused(error.description or error.name, error.code or 403)
+    return None
+
+
+def _app_cors() -> AppCors:
+    """What the app's flask-cors says of this request: it is asked with an empty response."""
+    from sluiceway.server.mounted.app_cors import app_cors
+
+    app, blueprints = flask.current_app, [None, *flask.request.blueprints]
+    rules = [
+        function
+        for name in blueprints
+        for function in app.after_request_funcs.get(name, ())
+        if getattr(function, "__module__", "").startswith("flask_cors")
+    ]
+
+    def allows(origin: str) -> bool:
+        # flask-cors reads the current request, whose headers are these
+        environ = flask.request.environ
+        sent = environ["HTTP_ORIGIN"]
+        environ["HTTP_ORIGIN"] = origin
+        try:
+            answers = [app.ensure_sync(rule)(app.response_class()) for rule in rules]
+        finally:
+            environ["HTTP_ORIGIN"] = sent
+        return any("Access-Control-Allow-Origin" in answer.headers for answer in answers)
+
+    return app_cors(flask.request.headers.getlist("Origin"), allows) if rules else ""

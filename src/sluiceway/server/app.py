@@ -6,19 +6,22 @@ Runs on any ASGI server and mounts into other apps; `server/run.py` starts it on
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import time
-from typing import Unpack
+from collections.abc import Awaitable, Callable
+from typing import Unpack, cast
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from sluiceway.errors import NotFound, SluiceError, Unavailable
 from sluiceway.pipe.budget import Budget
 from sluiceway.server.destinations import open_destination
 from sluiceway.server.door.auth import STAGES, check_token, check_use, log_access
+from sluiceway.server.door.counted_send import CountedSend
 from sluiceway.server.door.sites import Sites
 from sluiceway.server.door.urls import decode_url, with_headers
 from sluiceway.server.guarded_settings import BadSetting
@@ -41,8 +44,9 @@ from sluiceway.server.handlers.raw import post_raw, put_object
 from sluiceway.server.handlers.readiness import Readiness, show_liveness
 from sluiceway.server.handlers.zip import list_as_zip, selection_as_zip
 from sluiceway.server.http1.head_limits import check_fields
-from sluiceway.server.http1.peer_gone import PROTOCOL
-from sluiceway.server.http1.sendfile import ZEROCOPY, reader_deadline
+from sluiceway.server.mounted.hooks import HOOKS, Hooks, RequestHooks
+from sluiceway.server.mounted.open_places import OpenPlaces
+from sluiceway.server.mounted.uploads import EndHook, KeptHook, PlaceHook, StartHook
 from sluiceway.server.operator_log import Omissions, log_error
 from sluiceway.server.page.assets import show_asset, show_page
 from sluiceway.server.remote import Remote
@@ -50,8 +54,9 @@ from sluiceway.server.request_body import MIN_RATE
 from sluiceway.server.request_headers import is_view
 from sluiceway.server.responses import problem_response
 from sluiceway.server.routing import ByMethod, no_such_path, raise_no_such_path
-from sluiceway.server.setting_arguments import Places, SettingArguments
+from sluiceway.server.setting_arguments import Places, SettingArguments, as_places
 from sluiceway.server.settings import Settings
+from sluiceway.stores.contract import Store
 from sluiceway.uploads.keys import KeyTemplate
 from sluiceway.uploads.progress import ProgressTable
 from sluiceway.uploads.service import UploadService
@@ -64,6 +69,8 @@ log: logging.Logger = logging.getLogger("sluiceway")
 
 
 DEFAULT_TO = "./uploads"
+# In a request's scope: the place of its files and the open destination, where both depend on it
+PLACE = "sluiceway.place"
 
 
 class Sluiceway:
@@ -75,12 +82,23 @@ class Sluiceway:
             default "./uploads".
         progress_table: the table of running uploads, shared by several processes. By default each
             process has one of its own.
+        hooks: the functions below as one object, for code that adapts another framework.
         **others: the other settings of `sluiceway serve`, by name with `_` for `-`. Sizes are
             bytes or texts such as "10GiB", times are seconds; docs/settings.md lists all.
 
     Raises:
         BadSetting: a setting has a value that cannot be used, or stands beside `settings`; the
             text names the setting.
+
+    An app that mounts this one decides with functions, plain or `async`; each gets the request:
+
+        to: as a function of the request, where its files go: a place for each user. Each place is
+            opened when it is first needed, at most a hundred at a time.
+        on_start: called with a StartedUpload before the first byte of each file is taken. It may
+            set key, name, type and metadata, or refuse: `raise UploadRefused("words", 402)`.
+        on_kept: called with the Entry of each file when its bytes are kept, before the answer. An
+            error takes the files of the request back, where the destination can, and is the answer.
+        on_end: called with an EndedUpload at every ending, for logs.
 
     Without `token` and without `no_auth=True` the app answers only to names of this machine and to
     `allowed_host`. The destination is opened at the first use or at the lifespan's startup.
@@ -94,14 +112,22 @@ class Sluiceway:
         self,
         settings: Settings | None = None,
         *,
-        to: Places | None = None,
+        to: Places | PlaceHook[Request] | None = None,
         progress_table: ProgressTable | None = None,
+        on_start: StartHook[Request] | None = None,
+        on_kept: KeptHook[Request] | None = None,
+        on_end: EndHook[Request] | None = None,
+        hooks: Hooks | None = None,
         **others: Unpack[SettingArguments],
     ) -> None:
-        if settings is not None and (to is not None or others):
+        if settings is not None and (not (to is None or callable(to)) or others):
             named = ", ".join(sorted([*others, *(["to"] if to is not None else [])]))
             raise BadSetting(f"{named}: give it in `settings`, or give no `settings`")
-        self.settings: Settings = settings or Settings.of(DEFAULT_TO if to is None else to, others)
+        if callable(to) or on_start or on_kept or on_end:
+            hooks = Hooks(to if callable(to) else None, on_start, on_kept, on_end)
+        self._hooks = hooks
+        places = DEFAULT_TO if to is None or callable(to) else to
+        self.settings: Settings = settings or Settings.of(places, others)
         self.budget: Budget = Budget(self.settings.budget // self.settings.workers)
         self._min_rate = self.settings.min_bytes_per_second
         self._remote = Remote(self.settings, self.budget)
@@ -110,6 +136,7 @@ class Sluiceway:
         self._readiness = Readiness()
         self._progress_table = progress_table
         self._upload_service: UploadService | None = None
+        self._places = OpenPlaces(self._open_place)
         self._router = Router(
             [
                 Route("/", ByMethod(GET=show_page)),
@@ -132,23 +159,46 @@ class Sluiceway:
     def upload_service(self) -> UploadService:
         """Made at the first use: an app mounted into another one may never get a lifespan."""
         if self._upload_service is None:
-            settings = self.settings
-            self._upload_service = UploadService(
-                open_destination(settings, self.budget),
-                self.budget,
-                self._progress_table or ProgressTable(),
-                template=KeyTemplate(settings.key_template),
-                digests=settings.digests,
-                max_size=settings.max_upload_bytes,
-                flatten=settings.flatten,
-            )
+            self._upload_service = self._open_place(self.settings.to)
         return self._upload_service
 
+    @property
+    def progress_table(self) -> ProgressTable:
+        """One for all destinations, because a watcher knows only an upload's id."""
+        if self._progress_table is None:
+            self._progress_table = ProgressTable()
+        return self._progress_table
+
     async def aclose(self) -> None:
-        """Close the store. Running uploads are discarded."""
+        """Close the stores. Running uploads are discarded."""
+        await self._places.aclose()
         if self._upload_service is not None:
             await self._upload_service.aclose()
             self._upload_service = None
+        if self._progress_table is not None:
+            self._progress_table.close()
+            self._progress_table = None
+
+    def _open_place(self, place: tuple[str, ...]) -> UploadService:
+        settings = dataclasses.replace(self.settings, to=place)
+        return UploadService(
+            open_destination(settings, self.budget),
+            self.budget,
+            self.progress_table,
+            template=KeyTemplate(settings.key_template),
+            digests=settings.digests,
+            max_size=settings.max_upload_bytes,
+            flatten=settings.flatten,
+        )
+
+    async def _service(self, request: Request) -> UploadService:
+        """The destination of this request. It stays open until the request has ended."""
+        if self._hooks is None or self._hooks.to is None:
+            return self.upload_service
+        if PLACE not in request.scope:
+            place = as_places(await request.scope[HOOKS].place())
+            request.scope[PLACE] = place, await self._places.use(place)
+        return cast("UploadService", request.scope[PLACE][1])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -158,9 +208,11 @@ class Sluiceway:
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.monotonic()
-        counted = _CountedSend(scope, send)
+        counted = CountedSend(scope, send)
         scope[MIN_RATE] = self._min_rate
         request = Request(scope, receive)
+        if self._hooks is not None:
+            scope[HOOKS] = RequestHooks(self._hooks, request)
         send = with_headers(counted, self._sites.headers(request))
         try:
             if (preflight := self._check(request)) is not None:
@@ -168,6 +220,8 @@ class Sluiceway:
                 return
             await self._router(scope, receive, send)
         except SluiceError as error:
+            if self._hooks is not None and not counted.status:
+                scope[HOOKS].check_ours(error)
             if not counted.status:
                 stages, _ = scope.get(STAGES, (None, ""))
                 await problem_response(error, stages)(scope, receive, send)
@@ -185,6 +239,8 @@ class Sluiceway:
             failed = SluiceError("The server made a mistake; its log says more")
             await problem_response(failed)(scope, receive, send)
         finally:
+            if PLACE in scope:
+                await self._places.release(scope[PLACE][0])
             log_access(scope, counted.status, counted.sent, time.monotonic() - began)
 
     def _check(self, request: Request) -> Response | None:
@@ -207,7 +263,8 @@ class Sluiceway:
         scope.get("state", {})[STOPPING] = asyncio.Event()
         try:
             # A folder that cannot be made is reported now, and not at the first upload.
-            _ = self.upload_service
+            if self._hooks is None or self._hooks.to is None:
+                _ = self.upload_service
         except (SluiceError, OSError) as error:
             await send({"type": "lifespan.startup.failed", "message": f"sluiceway: {error}"})
             return
@@ -219,7 +276,7 @@ class Sluiceway:
     # Handlers: each calls the module of its dialect
 
     async def _list(self, request: Request) -> Response:
-        store = self.upload_service.store
+        store = (await self._service(request)).store
         if "as" in request.query_params:
             return await list_as_zip(request, store, self.budget, self._omissions)
         if is_view(request):
@@ -227,40 +284,62 @@ class Sluiceway:
         return await list_objects(request, store, self._omissions)
 
     async def _post(self, request: Request) -> Response:
-        store = self.upload_service.store
-        if request.query_params.get("as") == "zip" and store.traits.readable:
-            return await selection_as_zip(request, store, self.budget, self._omissions)
+        if request.query_params.get("as") == "zip":
+            store = (await self._service(request)).store
+            if store.traits.readable:
+                return await selection_as_zip(request, store, self.budget, self._omissions)
+        return await self._until_it_ends(request, self._take_post)
+
+    async def _put(self, request: Request) -> Response:
+        return await self._until_it_ends(request, self._take_put)
+
+    async def _until_it_ends(
+        self, request: Request, take: Callable[[Request, UploadService], Awaitable[Response]]
+    ) -> Response:
+        """An upload, and the app's `on_end` at its ending."""
+        hooks: RequestHooks | None = request.scope.get(HOOKS)
+        error: BaseException | None = None
+        try:
+            return await take(request, await self._service(request))
+        except BaseException as caught:
+            error = caught
+            raise
+        finally:
+            if hooks is not None:
+                await hooks.end(error)
+
+    async def _take_post(self, request: Request, upload_service: UploadService) -> Response:
         if may_be_import_request(request):
             if self._remote.allowed:
-                return await import_remote(request, self.upload_service, self._remote)
+                return await import_remote(request, upload_service, self._remote)
             request = await refuse_import_request(request)
         if is_form(request):
-            return await post_form(request, self.upload_service, self.settings.form_limits)
-        return await post_raw(request, self.upload_service)
+            return await post_form(request, upload_service, self.settings.form_limits)
+        return await post_raw(request, upload_service)
+
+    async def _take_put(self, request: Request, upload_service: UploadService) -> Response:
+        key: str = request.path_params["key"]
+        if is_form(request):
+            return await put_form(request, upload_service, key, self.settings.form_limits)
+        return await put_object(request, upload_service, key)
 
     async def _fetch(self, request: Request) -> Response:
         return pass_remote(request, self._remote)
 
     async def _get(self, request: Request) -> Response:
-        key = await self._stored_key(request)
-        seconds = self.settings.redirect_downloads
-        return await get_object(request, self.upload_service.store, key, seconds)
-
-    async def _put(self, request: Request) -> Response:
-        key: str = request.path_params["key"]
-        if is_form(request):
-            return await put_form(request, self.upload_service, key, self.settings.form_limits)
-        return await put_object(request, self.upload_service, key)
+        store = (await self._service(request)).store
+        key = await self._stored_key(request, store)
+        return await get_object(request, store, key, self.settings.redirect_downloads)
 
     async def _delete(self, request: Request) -> Response:
-        key = await self._stored_key(request)
-        return await delete_object(request, self.upload_service.store, key)
+        store = (await self._service(request)).store
+        return await delete_object(request, store, await self._stored_key(request, store))
 
     async def _rename(self, request: Request) -> Response:
-        key = await self._stored_key(request)
-        return await rename_object(request, self.upload_service.store, key)
+        store = (await self._service(request)).store
+        return await rename_object(request, store, await self._stored_key(request, store))
 
-    async def _stored_key(self, request: Request) -> str:
+    async def _stored_key(self, request: Request, store: Store) -> str:
         """The key as it is stored: ours are NFC, macOS asks in NFD, other programs store anything.
 
         Raises NotFound for a key that no object can have.
@@ -273,7 +352,7 @@ class Sluiceway:
         ours, unprintable = compose(key), not key.isprintable()
         if ours != key or unprintable:
             try:
-                await self.upload_service.store.stat(key)
+                await store.stat(key)
             except NotFound:
                 if unprintable:
                     check_path(key)
@@ -281,33 +360,12 @@ class Sluiceway:
         return key
 
     async def _show(self, request: Request) -> Response:
-        table = self.upload_service.progress_table
-        return await show_upload(request, table, request.path_params["id"])
+        return await show_upload(request, self.progress_table, request.path_params["id"])
 
     async def _cancel(self, request: Request) -> Response:
-        return await cancel_upload(self.upload_service, request.path_params["id"])
+        return await cancel_upload(await self._service(request), request.path_params["id"])
 
-    async def _show_readiness(self, _: Request) -> Response:
+    async def _show_readiness(self, request: Request) -> Response:
+        if self._hooks is not None and self._hooks.to is not None:
+            return await show_liveness(request)  # a probe has no place of its own
         return await self._readiness.show(self.upload_service.store)
-
-
-class _CountedSend:
-    """A `send` that knows the status and the bytes sent so far, with a deadline for the client."""
-
-    def __init__(self, scope: Scope, send: Send) -> None:
-        self.status = 0
-        self.sent = 0
-        self._send = send
-        # Our own protocol drops clients that take nothing.
-        self._has_deadline = PROTOCOL in scope
-
-    async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-        else:  # `count`: bytes of a file that the server sends by itself
-            self.sent += message.get("count") or len(message.get("body", b""))
-        if self._has_deadline or message["type"] == ZEROCOPY:
-            await self._send(message)
-        else:
-            async with reader_deadline():
-                await self._send(message)

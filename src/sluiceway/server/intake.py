@@ -12,6 +12,7 @@ from starlette.requests import Request
 from sluiceway.errors import BodyCut, Exists, NotFound, PreconditionFailed
 from sluiceway.server.door.auth import STAGES
 from sluiceway.server.http1.peer_gone import PROTOCOL
+from sluiceway.server.mounted.hooks import HOOKS
 from sluiceway.server.request_body import check_whole, content_length
 from sluiceway.server.request_headers import relayed_replace, replace_for
 from sluiceway.server.streaming import on_client_leaving
@@ -36,6 +37,8 @@ def begin_upload(
     session = upload_service.receive(upload, content_length(request) if length is None else length)
     if (protocol := request.scope.get(PROTOCOL)) is not None:
         session.client_left = protocol.client_left
+    if (hooks := request.scope.get(HOOKS)) is not None:
+        hooks.watch(session)
     request.scope[STAGES] = session.stages, upload_service.store.traits.name
     return session
 
@@ -79,6 +82,10 @@ class PutTarget:
         except NotFound:
             existing = None
         return cls(key, existing is not None, replace_for(request, existing))
+
+    def replaced(self, entries: list[Entry]) -> bool:
+        """Whether it was replaced; an app may have chosen another key."""
+        return self.exists and [entry.key for entry in entries] == [self.key]
 
     async def publish(
         self, request: Request, upload_service: UploadService, session: UploadSession

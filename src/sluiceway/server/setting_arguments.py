@@ -10,9 +10,15 @@ import os
 from collections.abc import Sequence
 from typing import TypedDict
 
-__all__ = ["DestinationArguments", "Places", "SettingArguments"]
+__all__ = ["DestinationArguments", "Places", "SettingArguments", "as_places"]
 
 Places = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]  # one value of --to, or several
+
+
+def as_places(to: Places) -> tuple[str, ...]:
+    """One place or several, as text."""
+    places = [to] if isinstance(to, str | os.PathLike) else to
+    return tuple(os.fspath(place) for place in places)
 
 
 class DestinationArguments(TypedDict, total=False):

@@ -6,10 +6,25 @@ in any view. Runs on every ASGI server.
 
 from __future__ import annotations
 
+from sluiceway.errors import UploadRefused
 from sluiceway.server.forms.walk import FormField
+from sluiceway.server.mounted.uploads import EndedUpload, StartedUpload
 from sluiceway.starlette.extension import add, answered
 from sluiceway.starlette.form_plan import Live
 from sluiceway.starlette.live_upload import LiveUpload
 from sluiceway.starlette.parts import Parts, parts
+from sluiceway.starlette.service import mount
 
-__all__ = ["FormField", "Live", "LiveUpload", "Parts", "add", "answered", "parts"]
+__all__ = [
+    "EndedUpload",
+    "FormField",
+    "Live",
+    "LiveUpload",
+    "Parts",
+    "StartedUpload",
+    "UploadRefused",
+    "add",
+    "answered",
+    "mount",
+    "parts",
+]

@@ -82,7 +82,7 @@ class UploadService:
         return True
 
     async def aclose(self) -> None:
-        """End the uploads under way and wait for their drafts; then close store and table."""
+        """End the uploads under way and wait for their drafts; then close the store."""
         current = asyncio.current_task()
         live = [session for session in self._live.values() if session.task is not current]
         for session in live:
@@ -91,7 +91,6 @@ class UploadService:
         if tasks:
             await asyncio.wait(tasks, timeout=STOP_TIMEOUT)
         await self.store.aclose()
-        self.progress_table.close()
 
     def _end(self, session: UploadSession) -> None:
         del self._live[session.id]

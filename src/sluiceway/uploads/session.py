@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -99,6 +99,10 @@ class UploadSession:
         self.task: asyncio.Task[object] | None = asyncio.current_task()
         # Whether the client has left; set by the code that speaks with the client.
         self.client_left: Callable[[], bool] = lambda: False
+        # What an app around the service decides, before each file and after it is kept.
+        self.before_file: Callable[[UploadRequest, int | None], Awaitable[UploadRequest]] | None
+        self.after_kept: Callable[[Entry], Awaitable[None]] | None
+        self.before_file = self.after_kept = None
         self._rules, self._at_end = rules, at_end
         self._drafted: list[_DraftedFile] = []
         self._filling: Draft | None = None
@@ -151,6 +155,10 @@ class UploadSession:
         Raises BodyCut, TooLarge, DigestMismatch, NoSpace and whatever source and destination raise.
         """
         rules = self._rules
+        if source.length is not None:
+            size = source.length
+        if self.before_file is not None:
+            request = await self.before_file(request, size)
         folders = "" if rules.flatten else request.folders
         key = request.key or await self._free_key(request, folders)
         digests = Digests(tuple(dict.fromkeys((*rules.digests, *request.expected))), rules.budget)
@@ -159,7 +167,7 @@ class UploadSession:
             await waiting.pause()
         draft = self._filling = await rules.store.draft(
             f"{self.id}.{len(self._drafted)}",
-            source.length if source.length is not None else size,
+            size,
             dataclasses.replace(request, key=key, folders=folders),
         )
         self.stages.enter(QUEUE)
@@ -173,6 +181,8 @@ class UploadSession:
             filename=request.filename,
             type=request.type,
             sha256=found["sha-256"].hex() if "sha-256" in found else None,
+            headers=request.headers,
+            user=request.user,
         )
         self._drafted.append(_DraftedFile(draft, key, metadata, request.replace))
         self._filling = None
@@ -210,7 +220,7 @@ class UploadSession:
     async def publish(self) -> list[Entry]:
         """Make every file visible; all or, after an error, none.
 
-        Raises Exists, PreconditionFailed, NoSpace.
+        Raises Exists, PreconditionFailed, NoSpace, and what `after_kept` raises.
         """
         self._move("whole")
         self.stages.enter(ANSWER)
@@ -220,6 +230,9 @@ class UploadSession:
                 entries.append(await file.draft.publish(file.key, file.metadata, file.replace))
                 # The counter never goes back.
                 self.record.kept = max(self.record.kept, sum(entry.size for entry in entries))
+            if self.after_kept is not None:
+                for entry in entries:
+                    await self.after_kept(entry)
         except BaseException as error:
             await self._take_back(entries)
             if isinstance(error, Exists):

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextvars
+import functools
 import os
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from http.client import responses
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote_from_bytes
 
@@ -22,8 +25,10 @@ from starlette.types import ASGIApp, Message, Scope
 
 from sluiceway.errors import SluiceError, Unavailable
 from sluiceway.server.app import Sluiceway
-from sluiceway.server.door.sites import TARGET
+from sluiceway.server.door.sites import APP_CORS, TARGET
 from sluiceway.server.door.urls import SAFE_HEADERS
+from sluiceway.server.mounted.app_cors import AppCors
+from sluiceway.server.mounted.hooks import CALL, FRAMEWORK_REQUEST, Hooks
 from sluiceway.server.settings import Settings
 from sluiceway.wire.problems import write_problem
 from sluiceway.wsgi.body import WsgiBody
@@ -41,22 +46,28 @@ StartResponse = Callable[..., object]
 class WsgiService:
     """A WSGI callable that is the whole service."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, hooks: Hooks | None = None) -> None:
+        self._settings, self._hooks = settings, hooks
         self._lock = threading.Lock()
         self._process = 0
         self._app: Sluiceway
 
     def __call__(
-        self, environ: Mapping[str, Any], start_response: StartResponse
+        self,
+        environ: Mapping[str, Any],
+        start_response: StartResponse,
+        request: object = None,
+        app_cors: AppCors = "",
     ) -> Iterable[bytes]:
+        """`request` is what the hooks get; `app_cors` what the app's CORS rules say of it."""
         with self._lock:
             # at the first request of each process: servers fork after they have loaded the app
             if self._process != os.getpid():
-                self._app, self._process = Sluiceway(self._settings), os.getpid()
+                self._app, self._process = self._new_app(), os.getpid()
                 atexit.register(_close_app, _event_loop(), self._app)
         try:
-            return run_asgi_app(self._app, environ, start_response)
+            known = {FRAMEWORK_REQUEST: request, APP_CORS: app_cors}
+            return run_asgi_app(self._app, environ, start_response, known)
         except SluiceError as error:  # of a body that apps of this server cannot read
             written = write_problem(error)
             names = {name.lower() for name, _ in written.headers}
@@ -69,15 +80,21 @@ class WsgiService:
             start_response(_status_line(written.status), headers)
             return [written.body]
 
+    def _new_app(self) -> Sluiceway:
+        return Sluiceway(self._settings, hooks=self._hooks)
+
 
 def run_asgi_app(
-    app: ASGIApp, environ: Mapping[str, Any], start_response: StartResponse
+    app: ASGIApp,
+    environ: Mapping[str, Any],
+    start_response: StartResponse,
+    known: Mapping[str, object] = MappingProxyType({}),
 ) -> Iterable[bytes]:
-    """Run any ASGI app for one WSGI request.
+    """Run any ASGI app for one WSGI request, with `known` in its scope.
 
     Raises LengthRequired, and what the app raises before it responds.
     """
-    return _Exchange(environ, _event_loop(), app).begin(start_response)
+    return _Exchange(environ, _event_loop(), app, known).begin(start_response)
 
 
 _starting = threading.Lock()
@@ -109,13 +126,20 @@ class _Exchange:
     """
 
     def __init__(
-        self, environ: Mapping[str, Any], loop: asyncio.AbstractEventLoop, app: ASGIApp
+        self,
+        environ: Mapping[str, Any],
+        loop: asyncio.AbstractEventLoop,
+        app: ASGIApp,
+        known: Mapping[str, object],
     ) -> None:
         form = str(environ.get("CONTENT_TYPE", "")).lower().startswith("multipart/form-data")
         self._body = WsgiBody(environ, ends_itself=form)
-        self._loop, self._app, self._scope = loop, app, _scope(environ)
-        # To the thread: a message to send, the end of the service, or None: read the body.
-        self._jobs: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        self._loop, self._app = loop, app
+        self._scope = {**_scope(environ), **known, CALL: self.call}
+        # To the thread: a message to send, the end of the service, None: read the body, or a
+        # function to run.
+        self._jobs: queue.SimpleQueue[Message | Callable[[], None] | None] = queue.SimpleQueue()
+        self._context = contextvars.copy_context()  # of the request: Flask's own is in it
         self._unread = self._body.length != 0
         self._next_chunk: asyncio.Future[Message] | None = None  # of the body
         # Done when the server has taken what was sent last.
@@ -148,6 +172,34 @@ class _Exchange:
             return {"type": "http.request", "body": b"", "more_body": False}
         await self._closed.wait()
         return {"type": "http.disconnect"}
+
+    async def call(self, function: Callable[..., Any], *values: object) -> Any:
+        """Run the app's function in the request's thread: what it knows of its request, and its
+        database connections, are there."""
+        done: asyncio.Future[Any] = self._loop.create_future()
+
+        def settle(result: Any, error: BaseException | None) -> None:
+            if done.done():
+                return
+            if error is None:
+                done.set_result(result)
+            else:
+                done.set_exception(error)
+
+        def run() -> None:
+            result, error = None, None
+            try:
+                result = function(*values)
+            except Exception as caught:
+                error = caught
+            self._loop.call_soon_threadsafe(settle, result, error)
+
+        if self._closed.is_set():  # the thread has left
+            return await self._loop.run_in_executor(
+                None, self._context.run, functools.partial(function, *values)
+            )
+        self._jobs.put(run)
+        return await done
 
     async def send(self, message: Message) -> None:
         if self._closed.is_set():
@@ -206,7 +258,9 @@ class _Exchange:
         self._loop.call_soon_threadsafe(self._set_taken)
         while True:
             message = self._jobs.get()
-            if message is None:
+            if callable(message):
+                message()
+            elif message is None:
                 self._loop.call_soon_threadsafe(self._set_next_chunk, self._read_body())
             elif message["type"] == "ended":
                 if isinstance(message["error"], asyncio.CancelledError):

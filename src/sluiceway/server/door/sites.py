@@ -20,7 +20,7 @@ from sluiceway.server.http1.peer_gone import PROTOCOL
 from sluiceway.server.settings import Settings
 from sluiceway.wire.request_targets import Authority, Origin, parse_authority, parse_origin
 
-__all__ = ["TARGET", "TRUSTED", "Sites"]
+__all__ = ["APP_CORS", "TARGET", "TRUSTED", "Sites"]
 
 log: logging.Logger = logging.getLogger("sluiceway")
 
@@ -28,6 +28,9 @@ log: logging.Logger = logging.getLogger("sluiceway")
 TARGET = "sluiceway.target"
 # In a request's scope: the request comes from a page of an origin that the operator allows
 TRUSTED = "sluiceway.trusted"
+# In a request's scope: what the CORS rules of the app around the service say (mounted/app_cors.py).
+# Where they allow the origin the app writes the headers, and not this server.
+APP_CORS = "sluiceway.app_cors"
 HINT_INTERVAL = 60.0  # seconds between hints in the log; any client can ask for any name
 
 METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, MOVE, OPTIONS"
@@ -58,6 +61,8 @@ class Sites:
         self._checks_host = bool(settings.allowed_host) or (
             settings.token is None and not settings.no_auth
         )
+        # as for --allow-origin "*": without a token every site could use the logins of a browser
+        self._takes_any = settings.token is not None or settings.no_auth
         self._any_origin = "*" in settings.allow_origin
         self._origins = settings.origins
         self._hinted_at = -HINT_INTERVAL
@@ -82,7 +87,8 @@ class Sites:
         Origin against Host. Programs send none of these. Raises Forbidden, and BadRequest for an
         Origin that cannot be parsed.
         """
-        if self.allowed(request) is not None:
+        app = request.scope.get(APP_CORS)
+        if self.allowed(request) is not None or app == "listed" or (app and self._takes_any):
             request.scope[TRUSTED] = True
             return
         if request.method in ("GET", "HEAD", "OPTIONS"):
@@ -124,9 +130,11 @@ class Sites:
         if (
             request.method != "OPTIONS"
             or "access-control-request-method" not in asked
-            or self.allowed(request) is None
+            or not (request.scope.get(APP_CORS) or self.allowed(request))
         ):
             return None
+        if request.scope.get(APP_CORS):
+            return Response(status_code=204)
         headers = {
             "Access-Control-Allow-Methods": METHODS,
             "Access-Control-Max-Age": str(PREFLIGHT_SECONDS),
@@ -142,6 +150,8 @@ class Sites:
     def headers(self, request: Request) -> list[tuple[bytes, bytes]]:
         """The CORS headers of a response, also of a refusal: without them a page sees no more than
         a network error."""
+        if request.scope.get(APP_CORS):
+            return [(b"access-control-expose-headers", EXPOSED_HEADERS.encode())]
         if not self._origins and not self._any_origin:
             return []
         found = [] if self._any_origin else [(b"vary", b"Origin")]

@@ -87,7 +87,12 @@ async def put_form(
                 raise MissingField(f"The form has no file, and a PUT stores one. {USE_INSTEAD}")
             entries = await target.publish(request, upload_service, session)
         return upload_response(
-            request, upload_service, session, entries, fields=form.fields, replaced=target.exists
+            request,
+            upload_service,
+            session,
+            entries,
+            fields=form.fields,
+            replaced=target.replaced(entries),
         )
 
 

@@ -39,7 +39,9 @@ async def put_object(request: Request, upload_service: UploadService, key: str) 
     async with begin_upload(request, upload_service) as session:
         await session.take(body_source(request, session.stages), upload_request)
         entries = await target.publish(request, upload_service, session)
-    return upload_response(request, upload_service, session, entries, replaced=target.exists)
+    return upload_response(
+        request, upload_service, session, entries, replaced=target.replaced(entries)
+    )
 
 
 async def post_raw(request: Request, upload_service: UploadService) -> Response:

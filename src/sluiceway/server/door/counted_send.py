@@ -1,0 +1,35 @@
+"""A `send` that counts what it sends, for the access log, and gives the client a deadline.
+
+Knows ASGI messages; it must not know what they carry.
+"""
+
+from __future__ import annotations
+
+from starlette.types import Message, Scope, Send
+
+from sluiceway.server.http1.peer_gone import PROTOCOL
+from sluiceway.server.http1.sendfile import ZEROCOPY, reader_deadline
+
+__all__ = ["CountedSend"]
+
+
+class CountedSend:
+    """A `send` that knows the status and the bytes sent so far, with a deadline for the client."""
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self.status = 0
+        self.sent = 0
+        self._send = send
+        # Our own protocol drops clients that take nothing.
+        self._has_deadline = PROTOCOL in scope
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        else:  # `count`: bytes of a file that the server sends by itself
+            self.sent += message.get("count") or len(message.get("body", b""))
+        if self._has_deadline or message["type"] == ZEROCOPY:
+            await self._send(message)
+        else:
+            async with reader_deadline():
+                await self._send(message)
