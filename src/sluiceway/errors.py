@@ -29,7 +29,6 @@ response, `fault` says who must act, `retryable` whether the same request may su
     ├── Cancelled             499  cancelled            the transfer was cancelled before its end
     ├── BadOrder              500  bad-order            a view read a part of a form before its turn
     │   └── WrongOrder        422  wrong-order          the client sent the parts in another order
-    ├── HookFailed            500  hook-failed          a function of the app raised its own error
     ├── SourceFailed          500  source-failed        the source could not be read
     │   └── SourceChanged     500  source-changed       the source is, or became, another version
     ├── StoreFailed           500  store-failed         the destination failed to store or read
@@ -61,7 +60,6 @@ __all__ = [
     "Fault",
     "Forbidden",
     "HeadTooLarge",
-    "HookFailed",
     "LengthRequired",
     "MethodNotAllowed",
     "Miscounted",
@@ -385,11 +383,7 @@ class Unavailable(
 
 
 class UploadRefused(
-    SluiceError,
-    code="upload-refused",
-    status=403,
-    title="This upload is not wanted here",
-    fault="client",
+    SluiceError, code="upload-refused", status=403, title="This upload is refused", fault="client"
 ):
     """Raised by an app's `on_start` or `on_kept`: the client gets this status and these words.
 
@@ -404,14 +398,3 @@ class UploadRefused(
     def __init__(self, detail: str = "", status: int = 403, **members: object) -> None:
         super().__init__(detail, **members)
         self.status: int = status
-
-
-class HookFailed(
-    SluiceError, code="hook-failed", title="The server made a mistake; its log says more"
-):
-    """A function of the app around the service raised `original`, which is none of ours."""
-
-    def __init__(self, original: Exception) -> None:
-        super().__init__(f"{type(original).__name__}: {original}")
-        self.public: str | None = self.title
-        self.original: Exception = original

@@ -27,7 +27,7 @@ THIRD_PARTY = {
     "flask": {"flask", "werkzeug"},
     "starlette": {"starlette"},
     "starlette/live_routes.py": {"fastapi"},
-    "django": {"django"},
+    "django": {"asgiref", "django"},
     "stores/fsspec/config.py": {"fsspec"},
     "stores/fsspec/reader.py": {"fsspec"},
     "stores/objects/config.py": {"boto3", "botocore", "obstore"},

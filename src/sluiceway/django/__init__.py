@@ -10,23 +10,30 @@ from __future__ import annotations
 from sluiceway.django.expected_saves import ExpectedSave
 from sluiceway.django.form_parts import DjangoFile, csrf_by_header, parts
 from sluiceway.django.problems import Problems
+from sluiceway.django.service import mount
 from sluiceway.django.storage import Storage
 from sluiceway.django.stored_files import StoredFile
 from sluiceway.django.unsaved_file import UnsavedFile
 from sluiceway.django.upload_handler import UploadHandler
 from sluiceway.django.upload_views import publish, uploads
+from sluiceway.errors import UploadRefused
 from sluiceway.server.forms.walk import FormField
+from sluiceway.server.mounted.uploads import EndedUpload, StartedUpload
 
 __all__ = [
     "DjangoFile",
+    "EndedUpload",
     "ExpectedSave",
     "FormField",
     "Problems",
+    "StartedUpload",
     "Storage",
     "StoredFile",
     "UnsavedFile",
     "UploadHandler",
+    "UploadRefused",
     "csrf_by_header",
+    "mount",
     "parts",
     "publish",
     "uploads",

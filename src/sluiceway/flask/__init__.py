@@ -7,18 +7,23 @@ never missing bytes.
 
 from __future__ import annotations
 
+from sluiceway.errors import UploadRefused
 from sluiceway.flask.extension import Sluiceway, needs
 from sluiceway.flask.live_request import Fields, Files, FlaskFile, LiveRequest, request
 from sluiceway.flask.service import mount, stream
 from sluiceway.server.forms.walk import FormField
+from sluiceway.server.mounted.uploads import EndedUpload, StartedUpload
 
 __all__ = [
+    "EndedUpload",
     "Fields",
     "Files",
     "FlaskFile",
     "FormField",
     "LiveRequest",
     "Sluiceway",
+    "StartedUpload",
+    "UploadRefused",
     "mount",
     "needs",
     "request",

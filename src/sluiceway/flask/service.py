@@ -64,14 +64,14 @@ def mount(
     Example:
         csrf.exempt(mount(app, "/drop", to="s3://bucket", token=TOKEN))
     """
-    from sluiceway.server.mounted.hooks import Hooks
+    from sluiceway.server.mounted.hooks import AppHooks
     from sluiceway.server.settings import Settings
     from sluiceway.wsgi.bridge import WsgiService
 
     prefix = prefix.rstrip("/")
     place, to = (to, "./uploads") if callable(to) else (None, to)
     run = app.ensure_sync
-    hooks = Hooks(
+    hooks = AppHooks(
         to=place and run(place),
         on_start=on_start and run(on_start),
         on_kept=on_kept and run(on_kept),

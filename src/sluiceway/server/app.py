@@ -44,7 +44,7 @@ from sluiceway.server.handlers.raw import post_raw, put_object
 from sluiceway.server.handlers.readiness import Readiness, show_liveness
 from sluiceway.server.handlers.zip import list_as_zip, selection_as_zip
 from sluiceway.server.http1.head_limits import check_fields
-from sluiceway.server.mounted.hooks import HOOKS, Hooks, RequestHooks
+from sluiceway.server.mounted.hooks import HOOKS, AppHooks, RequestHooks
 from sluiceway.server.mounted.open_places import OpenPlaces
 from sluiceway.server.mounted.uploads import EndHook, KeptHook, PlaceHook, StartHook
 from sluiceway.server.operator_log import Omissions, log_error
@@ -117,14 +117,14 @@ class Sluiceway:
         on_start: StartHook[Request] | None = None,
         on_kept: KeptHook[Request] | None = None,
         on_end: EndHook[Request] | None = None,
-        hooks: Hooks | None = None,
+        hooks: AppHooks | None = None,
         **others: Unpack[SettingArguments],
     ) -> None:
         if settings is not None and (not (to is None or callable(to)) or others):
             named = ", ".join(sorted([*others, *(["to"] if to is not None else [])]))
             raise BadSetting(f"{named}: give it in `settings`, or give no `settings`")
         if callable(to) or on_start or on_kept or on_end:
-            hooks = Hooks(to if callable(to) else None, on_start, on_kept, on_end)
+            hooks = AppHooks(to if callable(to) else None, on_start, on_kept, on_end)
         self._hooks = hooks
         places = DEFAULT_TO if to is None or callable(to) else to
         self.settings: Settings = settings or Settings.of(places, others)

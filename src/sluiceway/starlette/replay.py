@@ -99,6 +99,9 @@ class Spool:
         at = offset - self.begins if whence == 0 else offset
         return self.begins + await asyncio.to_thread(self.file.seek, at, whence)
 
+    def __del__(self) -> None:
+        self.file.close()
+
 
 def _budget() -> Budget:
     """The budget of this event loop: a budget is used from one loop only."""

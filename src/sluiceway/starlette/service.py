@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from sluiceway.server.app import Sluiceway
 from sluiceway.server.door.sites import APP_CORS
 from sluiceway.server.mounted.app_cors import app_cors
-from sluiceway.server.mounted.hooks import Hooks
+from sluiceway.server.mounted.hooks import AppHooks
 from sluiceway.server.mounted.uploads import EndHook, KeptHook, PlaceHook, StartHook
 from sluiceway.server.setting_arguments import Places, SettingArguments
 from sluiceway.server.settings import Settings
@@ -65,7 +65,7 @@ def mount(
         mount(app, "/drop", to=lambda request: f"/srv/files/{request.user.id}")
     """
     place, to = (to, "./uploads") if callable(to) else (None, to)
-    hooks = Hooks(place, on_start, on_kept, on_end, raises=True)
+    hooks = AppHooks(place, on_start, on_kept, on_end, raises=True)
     service = Sluiceway(Settings.of(to, settings), hooks=hooks)
     router = app.router if isinstance(app, Starlette) else app
     router.mount(prefix, _KnowsCors(service))

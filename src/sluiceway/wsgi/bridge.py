@@ -28,7 +28,7 @@ from sluiceway.server.app import Sluiceway
 from sluiceway.server.door.sites import APP_CORS, TARGET
 from sluiceway.server.door.urls import SAFE_HEADERS
 from sluiceway.server.mounted.app_cors import AppCors
-from sluiceway.server.mounted.hooks import CALL, FRAMEWORK_REQUEST, Hooks
+from sluiceway.server.mounted.hooks import CALL, FRAMEWORK_REQUEST, AppHooks
 from sluiceway.server.settings import Settings
 from sluiceway.wire.problems import write_problem
 from sluiceway.wsgi.body import WsgiBody
@@ -46,7 +46,7 @@ StartResponse = Callable[..., object]
 class WsgiService:
     """A WSGI callable that is the whole service."""
 
-    def __init__(self, settings: Settings, hooks: Hooks | None = None) -> None:
+    def __init__(self, settings: Settings, hooks: AppHooks | None = None) -> None:
         self._settings, self._hooks = settings, hooks
         self._lock = threading.Lock()
         self._process = 0

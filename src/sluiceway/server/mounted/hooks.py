@@ -20,7 +20,6 @@ from starlette.requests import Request
 from sluiceway.errors import (
     BodyCut,
     Cancelled,
-    HookFailed,
     Refused,
     SluiceError,
     StoreFailed,
@@ -35,7 +34,15 @@ from sluiceway.wire.headers.media_types import kept_type
 from sluiceway.wire.headers.parameters import TOKEN
 from sluiceway.wire.names import check_key, clean_name
 
-__all__ = ["CALL", "FRAMEWORK_REQUEST", "HOOKS", "Hooks", "RequestHooks", "http_error"]
+__all__ = [
+    "CALL",
+    "FRAMEWORK_REQUEST",
+    "HOOKS",
+    "AppHooks",
+    "HookFailed",
+    "RequestHooks",
+    "http_error",
+]
 
 # In a request's scope: its RequestHooks; the app's own request, where that is not Starlette's; and
 # how to run a plain function, where that is not any thread
@@ -53,8 +60,19 @@ def http_error(error: Exception) -> SluiceError | None:
     return None
 
 
+class HookFailed(
+    SluiceError, code="hook-failed", title="The server made a mistake; its log says more"
+):
+    """A function of the app around the service raised `original`, which is none of ours."""
+
+    def __init__(self, original: Exception) -> None:
+        super().__init__(f"{type(original).__name__}: {original}")
+        self.public: str | None = self.title
+        self.original: Exception = original
+
+
 @dataclass(frozen=True, slots=True)
-class Hooks:
+class AppHooks:
     """The functions of an app. Any request type will do: the adapters hand over their own.
 
     Args:
@@ -75,9 +93,9 @@ class Hooks:
 
 
 class RequestHooks:
-    """The hooks for one request; remembers what `on_end` tells."""
+    """The hooks for one request; remembers what `on_end` needs."""
 
-    def __init__(self, hooks: Hooks, request: Request) -> None:
+    def __init__(self, hooks: AppHooks, request: Request) -> None:
         self._hooks, self._request = hooks, request
         self._began = time.monotonic()
         self._entries: list[Entry] = []

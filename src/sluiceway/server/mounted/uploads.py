@@ -1,4 +1,4 @@
-"""What the functions of an app around the service are told of an upload, and their types.
+"""What the functions of an app around the service get of an upload, and their types.
 
 Plain values. It must not know requests.
 """

@@ -1,0 +1,55 @@
+"""The app of mount_hooks.py in Flask: the user is in `flask.g`, of the request's context."""
+
+from __future__ import annotations
+
+import flask
+from flask_cors import CORS
+
+import mount_hooks
+from mount_hooks import OwnError
+from sluiceway.flask import EndedUpload, StartedUpload, mount
+from sluiceway.stores.contract import Entry
+
+app = flask.Flask(__name__)
+CORS(app, origins=["https://app.example"])
+
+
+@app.before_request
+def user() -> None:
+    flask.g.user = flask.request.headers.get("X-User", "nobody")
+
+
+@app.errorhandler(OwnError)
+def own(error: OwnError) -> tuple[str, int]:
+    return "own", 455
+
+
+def place(request: flask.Request) -> str:
+    if flask.g.user == "nobody":
+        flask.abort(401, "Log in first")
+    assert request is flask.request._get_current_object()  # type: ignore[attr-defined]
+    return mount_hooks.place(flask.g.user)
+
+
+def start(upload: StartedUpload, request: flask.Request) -> None:
+    mount_hooks.started(upload, flask.g.user)
+
+
+def kept(entry: Entry, request: flask.Request) -> None:
+    mount_hooks.kept(entry, flask.g.user)
+
+
+def end(upload: EndedUpload, request: flask.Request) -> None:
+    mount_hooks.ended(upload, flask.g.user)
+
+
+mount(app, "/drop", place, on_start=start, on_kept=kept, on_end=end, max_size="1MiB")
+mount(
+    app,
+    "/later",
+    place,
+    on_start=start,
+    on_kept=kept,
+    on_end=end,
+    allow_origin="https://other.example",
+)

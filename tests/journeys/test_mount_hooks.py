@@ -1,0 +1,280 @@
+"""The functions of an app around its mounted service, in FastAPI, Flask and Django.
+
+The same decisions (tests/mount_hooks.py) with the request of each framework, plain and `async`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from fix_gateway import fresh, takes
+from fix_taking import eventually, noise
+from fix_uvicorn import uvicorn
+from fix_wsgi import running
+from raw_http import Wire, form_begun, form_head, head
+
+SMALL = noise(20_011)
+LONG = noise(300_000)
+APPS = ("fastapi", "flask", "django")
+WAYS = ("/drop", "/later")  # plain functions, coroutines
+
+
+@dataclass(frozen=True)
+class Hooked:
+    """A running app."""
+
+    name: str
+    port: int
+    folder: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def ask(self, method: str, path: str, user: str = "ann", **more: Any) -> requests.Response:
+        headers = {"X-User": user, **more.pop("headers", {})}
+        return requests.request(method, self.url + path, headers=headers, timeout=30, **more)
+
+    def facts(self) -> list[dict[str, Any]]:
+        """What the functions noted since the last call."""
+        path = self.folder.parent / "facts"
+        lines = path.read_text().splitlines() if path.exists() else []
+        path.write_text("")
+        return [json.loads(line) for line in lines]
+
+    def next_facts(self) -> list[dict[str, Any]]:
+        """Waits for them."""
+        found: list[dict[str, Any]] = []
+
+        def come() -> bool:
+            found.extend(self.facts())
+            return bool(found)
+
+        eventually(come, "the upload has ended")
+        return found
+
+    def stored(self, user: str = "ann") -> set[str]:
+        root = self.folder / user
+        files = (path.relative_to(root) for path in root.rglob("*") if path.is_file())
+        return {str(path) for path in files if ".sluiceway" not in path.parts}
+
+
+@pytest.fixture(scope="module", params=APPS)
+def app(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Hooked]:
+    root = tmp_path_factory.mktemp("hooked")
+    if request.param == "fastapi":
+        with uvicorn("hooks_starlette:app", root) as running_app:
+            yield Hooked(request.param, running_app.port, running_app.folder)
+    else:
+        views = f"hooks_{request.param}:app"
+        with running("gunicorn gthread", root, takes, views) as running_wsgi:
+            yield Hooked(request.param, running_wsgi.port, running_wsgi.folder)
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest, app: Hooked) -> str:
+    app.facts()
+    return str(request.param)
+
+
+def test_each_user_has_a_place(app: Hooked, way: str) -> None:
+    key = f"mine-{way[1:]}"
+    put = app.ask("PUT", f"{way}/files/{key}", data=SMALL)
+    assert (put.status_code, put.headers["Location"]) == (201, f"{way}/files/{key}")
+
+    assert key in app.stored("ann")
+    assert app.ask("GET", f"{way}/files/{key}").content == SMALL
+    assert app.ask("GET", f"{way}/files/{key}", "bob").status_code == 404
+    assert app.ask("DELETE", f"{way}/files/{key}", "bob").status_code == 404
+    assert key not in app.ask("GET", f"{way}/files", "bob").text
+    assert key in app.ask("GET", f"{way}/files").text
+
+
+def test_who_has_no_place_is_refused_in_the_apps_words(app: Hooked, way: str) -> None:
+    for method in ("PUT", "GET"):
+        answer = app.ask(method, f"{way}/files/x", "nobody", data=SMALL)
+        assert answer.status_code == (403 if app.name == "django" else 401)
+        assert answer.json()["detail"] == "Log in first"
+    ends = [fact for fact in app.facts() if "outcome" in fact]
+    assert [(end["outcome"], end["id"]) for end in ends] == [("refused", False)]
+
+
+@pytest.mark.parametrize("kind", ["raw", "form"])
+def test_on_start_refuses_with_status_and_words(app: Hooked, way: str, kind: str) -> None:
+    if kind == "raw":
+        answer = app.ask("POST", f"{way}/files?name=refused.bin", data=SMALL)
+    else:
+        files = {"f": ("refused.bin", SMALL)}
+        answer = app.ask("POST", f"{way}/files", files=files)
+
+    problem = answer.json()
+    assert (answer.status_code, problem["code"]) == (402, "upload-refused")
+    assert problem["detail"] == "Not with this plan"
+    (end,) = app.facts()
+    assert (end["outcome"], end["error"]) == ("refused", "upload-refused")
+    assert (end["names"], end["user"], end["id"]) == (["refused.bin"], "ann", True)
+    assert not any("refused" in key for key in app.stored())
+
+
+def test_on_start_knows_the_size_before_the_body_comes(app: Hooked, way: str) -> None:
+    """The refusal is readable while the client still waits to send."""
+    with Wire(app.port) as wire:
+        wire.send(
+            head("PUT", f"{way}/files/large", "Content-Length: 1000000", "X-User: ann") + b"1"
+        )
+        answer = wire.answer()
+    assert (answer.status, answer.code) == (413, "upload-refused")
+    assert app.ask("PUT", f"{way}/files/large", data=b"1").status_code in (200, 201)
+
+
+def test_on_start_sets_key_and_metadata(app: Hooked, way: str) -> None:
+    name = f"chosen-{way[1:]}.txt"
+    answer = app.ask("POST", f"{way}/files", data={"title": "The book"}, files={"f": (name, SMALL)})
+    assert answer.status_code == 201
+    assert answer.headers["Location"] == f"{way}/files/chosen/{name}"
+    assert f"chosen/{name}" in app.stored()
+    assert app.facts()[0]["metadata"] == {"owner": "ann", "title": "The book"}
+
+    again = app.ask("PUT", f"{way}/files/{name}", data=b"2")
+    assert (again.status_code, again.json()["code"]) == (409, "exists")
+
+
+def test_on_start_may_let_a_file_replace_another(app: Hooked, way: str) -> None:
+    for data in (b"one", b"two"):
+        assert app.ask("POST", f"{way}/files?name=avatar.png", data=data).status_code == 201
+    assert app.ask("GET", f"{way}/files/avatar").content == b"two"
+
+
+def test_a_key_outside_is_refused(app: Hooked, way: str) -> None:
+    answer = app.ask("POST", f"{way}/files?name=outside", data=SMALL)
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad-name")
+    assert not (app.folder / "outside").exists()
+
+
+def test_on_kept_runs_for_each_file_before_the_answer(app: Hooked, way: str) -> None:
+    files = [("f", ("one", SMALL)), ("f", ("two", b"2")), ("f", ("three", b""))]
+    answer = app.ask("POST", f"{way}/files", files=files)
+
+    assert answer.status_code == 201
+    keys = [one["key"] for one in answer.json()["files"]]
+    *kept, end = app.facts()
+    assert [(fact["kept"], fact["user"]) for fact in kept] == [(key, "ann") for key in keys]
+    assert (end["outcome"], end["keys"], end["error"]) == ("kept", keys, None)
+    assert end["names"] == ["one", "two", "three"]
+    assert end["received"] > len(SMALL)
+
+
+@pytest.mark.parametrize(("name", "status"), [("virus", 422), ("tardy", 455)])
+def test_an_error_of_on_kept_takes_all_files_back_and_is_the_answer(
+    app: Hooked, way: str, name: str, status: int
+) -> None:
+    before = app.stored()
+    upload = fresh()
+    files = [("f", ("good", SMALL)), ("f", (name, b"2"))]
+    answer = app.ask("POST", f"{way}/files?upload={upload}", files=files)
+
+    assert answer.status_code == status
+    assert "A virus" in answer.text or answer.text == "own"
+    assert app.stored() == before
+    if app.name == "fastapi" or app.ask("GET", f"{way}/uploads/{upload}").status_code == 200:
+        assert app.ask("GET", f"{way}/uploads/{upload}").json()["state"] == "failed"
+
+
+def test_an_error_of_the_apps_own_is_answered_by_its_handler(app: Hooked, way: str) -> None:
+    answer = app.ask("POST", f"{way}/files?name=own", data=SMALL)
+    assert (answer.status_code, answer.text) == (455, "own")
+    (end,) = app.facts()
+    assert (end["outcome"], end["error"]) == ("failed", "OwnError")
+
+
+def test_a_fault_of_the_app_is_a_500_without_its_text(app: Hooked, way: str) -> None:
+    answer = app.ask("POST", f"{way}/files?name=fault", data=SMALL)
+    assert answer.status_code == 500
+    assert "ZeroDivision" not in answer.text
+    assert app.ask("GET", f"{way}/files").status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["raw", "form"])
+def test_a_cut_upload_ends_as_cut(app: Hooked, way: str, kind: str) -> None:
+    begun = b"" if kind == "raw" else form_begun(("f", "cut.bin", b""))
+    length = len(begun) + 2 * len(SMALL)
+    start = (
+        head("PUT", f"{way}/files/cut.bin", f"Content-Length: {length}", "X-User: ann")
+        if kind == "raw"
+        else form_head(length, "X-User: ann", target=f"{way}/files")
+    )
+    with Wire(app.port) as wire:
+        wire.send(start + begun + SMALL)
+    (end,) = app.next_facts()
+    assert (end["outcome"], end["error"]) == ("cut", "body-cut")
+    assert end["names"] in ([], ["cut.bin"])  # none if the server saw the cut before its bytes
+    assert not any(key.endswith("cut.bin") for key in app.stored())
+
+
+def test_a_cancelled_upload_ends_as_cancelled(app: Hooked, way: str) -> None:
+    upload = fresh()
+    with Wire(app.port) as wire:
+        path = f"{way}/files/cancelled?upload={upload}"
+        wire.send(head("PUT", path, "Content-Length: 900000", "X-User: ann") + LONG)
+        status = f"{way}/uploads/{upload}"
+        eventually(lambda: app.ask("GET", status).json().get("received"), "it runs")
+        assert app.ask("DELETE", status).status_code == 204
+        if app.name != "fastapi":
+            wire.send(LONG)  # a WSGI server's thread waits for the next bytes
+        (end,) = app.next_facts()
+    assert (end["outcome"], end["error"]) == ("cancelled", "cancelled")
+
+
+def test_what_the_server_refuses_ends_as_refused(app: Hooked) -> None:
+    app.facts()
+    answer = app.ask("PUT", "/drop/files/too-long", data=noise(1_100_000))
+    assert answer.status_code == 413
+    (end,) = app.facts()
+    assert (end["outcome"], end["error"]) == ("refused", "too-large")
+
+
+PREFLIGHT = {"Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "x-user"}
+
+
+@pytest.mark.parametrize("path", WAYS)
+def test_the_cors_rules_of_the_app_count_for_the_service(app: Hooked, path: str) -> None:
+    """One set of headers; what the app allows, the service takes."""
+    origin = {"Origin": "https://app.example"}
+    preflight = app.ask("OPTIONS", f"{path}/files/cors", headers={**origin, **PREFLIGHT})
+    assert preflight.status_code in (200, 204)
+    assert preflight.headers["Access-Control-Allow-Origin"] == "https://app.example"
+    assert "PUT" in preflight.headers["Access-Control-Allow-Methods"]
+
+    put = app.ask("PUT", f"{path}/files/cors", data=SMALL, headers=origin)
+    assert put.status_code in (200, 201)
+    assert put.headers["Access-Control-Allow-Origin"] == "https://app.example"
+    assert "Upload-Id" in put.headers["Access-Control-Expose-Headers"]
+
+    refused = app.ask("PUT", f"{path}/files/refused", data=SMALL, headers=origin)
+    assert refused.headers["Access-Control-Allow-Origin"] == "https://app.example"
+
+
+def test_an_origin_that_the_service_alone_allows_gets_one_set_of_headers(app: Hooked) -> None:
+    origin = {"Origin": "https://other.example"}
+    put = app.ask("PUT", "/later/files/cors", data=SMALL, headers=origin)
+    assert put.status_code in (200, 201)
+    assert put.headers["Access-Control-Allow-Origin"] == "https://other.example"
+
+    foreign = app.ask("PUT", "/drop/files/cors", data=SMALL, headers=origin)
+    assert (foreign.status_code, foreign.json()["code"]) == (403, "forbidden")
+    assert "Access-Control-Allow-Origin" not in foreign.headers
+
+
+def test_the_page_is_served(app: Hooked, way: str) -> None:
+    page = app.ask("GET", f"{way}/")
+    assert (page.status_code, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert app.ask("HEAD", f"{way}/").status_code == 200
