@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+import requests
 
 from fix_django_shop import OURS, STOCK, UVICORN, Shop, shop
 from fix_postgres import Database
 from fix_s3 import Objects
+from fix_taking import eventually, noise
 from interop.django_stories import (
     STORIES,
+    TITLE,
     Story,
+    a_field_with_another_storage,
     a_form_that_is_not_valid,
     a_view_that_only_looks,
     an_async_view,
     an_image_field,
     names_that_are_taken,
 )
+from raw_http import Wire, form_begun, form_body, form_head
 
 Run = Callable[[Story], object]
+
+MIB = 1 << 20
+PARTS = b"magic" + noise(12 * MIB)  # of the site's bucket, whose parts have 5 MiB
+SHA = hashlib.sha256(PARTS).hexdigest()
 
 
 def seen(site: Shop, story: Story) -> object:
@@ -39,7 +51,13 @@ def modes(site: Shop) -> list[tuple[str, int]]:
 
 
 # Those that need most of a store; all of them under torture.
-FIRST = {an_image_field, names_that_are_taken, a_form_that_is_not_valid, a_view_that_only_looks}
+FIRST = {
+    a_field_with_another_storage,
+    an_image_field,
+    names_that_are_taken,
+    a_form_that_is_not_valid,
+    a_view_that_only_looks,
+}
 SOME = [
     pytest.param(story, marks=() if story in FIRST else pytest.mark.torture, id=story.__name__)
     for story in STORIES
@@ -75,8 +93,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
 
 @pytest.fixture(scope="module")
 def bucket(tmp_path_factory: pytest.TempPathFactory, s3: Objects) -> Iterator[tuple[Shop, str]]:
-    name = s3.fresh()
+    name, other = s3.fresh(), s3.fresh()
     settings = stored_in(s3.url(name, "media"))
+    settings["STORAGES"]["other"] = {
+        "BACKEND": "storages.backends.s3.S3Storage",  # django-storages
+        "OPTIONS": {
+            "bucket_name": other,
+            "endpoint_url": s3.endpoint,
+            "access_key": s3.env["AWS_ACCESS_KEY_ID"],
+            "secret_key": s3.env["AWS_SECRET_ACCESS_KEY"],
+            "region_name": "us-east-1",
+            "addressing_style": "path",
+            "file_overwrite": False,
+        },
+    }
     with shop(tmp_path_factory.mktemp("s3") / "site", settings, s3.env) as site:
         yield site, name
 
@@ -129,3 +159,123 @@ def test_under_asgi_too(stock: Run, tmp_path_factory: pytest.TempPathFactory) ->
         for story in (an_async_view, an_image_field, a_form_that_is_not_valid):
             assert (seen(site, story), modes(site)) == stock(story)
             assert site.drafts() == []
+
+
+# Files of several parts
+
+
+def head(s3: Objects, bucket: str, key: str) -> tuple[int, str]:
+    """The number of parts of an object, 1 for a copy, and the SHA-256 of its bytes."""
+    found = s3.client.get_object(Bucket=bucket, Key=key)
+    digest = hashlib.sha256(found["Body"].read()).hexdigest()
+    return int(found["ETag"].strip('"').rpartition("-")[2]), digest
+
+
+def test_parts_go_to_the_name_of_the_field_while_the_form_arrives(
+    bucket: tuple[Shop, str], s3: Objects
+) -> None:
+    """No reader sees the object, no temporary file is made, and saving copies nothing."""
+    site, name = bucket
+    site.empty()
+    token, key = site.token(), f"media/books/{datetime.now(UTC).year}/parts.bin"
+    cookie = f"csrftoken={site.session.cookies['csrftoken']}"
+    begun = form_begun(
+        ("csrfmiddlewaretoken", None, token.encode()),
+        ("title", None, b"parts"),
+        ("file", "parts.bin", b""),
+    )
+    end = form_body(("x", "y", b"@@")).partition(b"@@")[2]
+    length = len(begun) + len(PARTS) + len(end)
+    with Wire(site.port) as wire:
+        wire.send(
+            form_head(length, f"Cookie: {cookie}", target="/form/book") + begun + PARTS[: 11 * MIB]
+        )
+        eventually(lambda: s3.unfinished(name) == [key], "parts are on their way")
+        assert s3.keys(name) == []
+        assert not list(site.temporary.iterdir())
+        wire.send(PARTS[11 * MIB :] + end)
+        answer = wire.answer()
+
+    assert (answer.status, answer.json()["sha"]) == (201, SHA)
+    assert s3.keys(name) == [key]
+    assert head(s3, name, key) == (3, SHA)
+    assert s3.unfinished(name) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "saved"),
+    [
+        ("form/called", "called", "media/called/A book/a.bin"),
+        ("plainly", "file", "media/plain/a.bin"),
+        ("form/magic", "spell", "media/magic/a.bin"),
+    ],
+    ids=["a function names it", "the view names it and reads all of it", "a validator reads"],
+)
+def test_a_name_that_was_not_expected_costs_a_copy_inside_of_the_bucket(
+    bucket: tuple[Shop, str], s3: Objects, path: str, field: str, saved: str
+) -> None:
+    """And leaves nothing elsewhere."""
+    site, name = bucket
+    site.empty()
+    answer = site.post(path, TITLE, {field: ("a.bin", PARTS)})
+
+    assert answer.ok
+    assert head(s3, name, saved) == (1, SHA)
+    copied = ["media/plain/copied.bin", "media/plain/made.txt"] if path == "plainly" else []
+    assert s3.keys(name) == sorted([saved, *copied])
+    assert s3.unfinished(name) == []
+
+
+def test_a_large_file_that_is_read_and_not_saved_leaves_nothing(
+    bucket: tuple[Shop, str], s3: Objects
+) -> None:
+    """Its parts become an object for the reader, which is deleted; so are unread parts."""
+    site, name = bucket
+    site.empty()
+    looked = site.post("look", {}, {"file": ("a.bin", PARTS)}, csrf="").json()["file"][0]
+    refused = site.post("form/book", {"title": ""}, {"file": ("a.bin", PARTS)})
+
+    assert (looked["chunks"], looked["again"], looked["by path"]) == (SHA, SHA, SHA)
+    assert looked["tail"] == PARTS[-5:].hex()
+    assert refused.status_code == 422
+    assert (s3.keys(name), s3.unfinished(name)) == ([], [])
+    assert not list(site.temporary.iterdir())
+
+
+def test_two_large_files_of_one_name_at_once_get_two_names(
+    bucket: tuple[Shop, str], s3: Objects
+) -> None:
+    site, name = bucket
+    site.empty()
+    token, cookies = site.token(), dict(site.session.cookies)
+
+    def send(data: bytes) -> Any:
+        return requests.post(
+            site.url + "form/book",
+            data={**TITLE, "csrfmiddlewaretoken": token},
+            files={"file": ("same.bin", data)},
+            cookies=cookies,
+            timeout=120,
+        ).json()
+
+    sent = [PARTS, PARTS[::-1], PARTS[:-1]]
+    with ThreadPoolExecutor(3) as threads:
+        found = list(threads.map(send, sent))
+
+    assert [one["sha"] for one in found] == [hashlib.sha256(one).hexdigest() for one in sent]
+    assert len({one["name"] for one in found}) == 3
+    assert sorted(s3.keys(name)) == sorted(f"media/{one['name']}" for one in found)
+    assert s3.unfinished(name) == []
+
+
+def test_a_draft_in_a_database_is_read_back_before_it_is_saved(
+    table: tuple[Shop, str], database: Database
+) -> None:
+    site, name = table
+    site.empty()
+    looked = site.post("look", {}, {"file": ("a.bin", PARTS)}, csrf="").json()["file"][0]
+    saved = site.post("form/book", TITLE, {"file": ("a.bin", PARTS)})
+
+    assert (looked["chunks"], looked["again"], looked["by path"]) == (SHA, SHA, SHA)
+    assert (saved.status_code, saved.json()["sha"]) == (201, SHA)
+    assert database.leftovers(name) == []

@@ -19,6 +19,8 @@ from sluiceway.wire.headers.media_types import guess_type
 
 __all__ = ["DraftBytes", "StoredBytes", "WrittenBytes"]
 
+READ_BLOCK = 1 << 20  # bytes of a draft read at once: a bucket answers each read by a request
+
 
 class _Seekable(io.RawIOBase):
     """A position in a number of bytes."""
@@ -63,9 +65,15 @@ class DraftBytes(_Seekable):
     def __init__(self, name: str, size: int, read: Callable[[int, int], bytes]) -> None:
         super().__init__(name, size)
         self._read = read
+        self._block, self._block_at = b"", 0  # what was read last
 
     def _next(self, size: int) -> Buffer:
-        return self._read(self._at, size) if size else b""
+        if not size:
+            return b""
+        start = self._at - self._block_at
+        if not 0 <= start < len(self._block):
+            self._block, self._block_at, start = self._read(self._at, READ_BLOCK), self._at, 0
+        return self._block[start : start + size]
 
 
 class StoredBytes(_Seekable):

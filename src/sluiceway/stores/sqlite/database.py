@@ -37,6 +37,8 @@ FIND_LEASE = "SELECT id FROM {t_readers} WHERE lease = ?"
 END_LEASE = "DELETE FROM {t_readers} WHERE lease = ?"
 IN_USE = """SELECT EXISTS (SELECT 1 FROM {t} WHERE id = ?)
     OR EXISTS (SELECT 1 FROM {t_readers} WHERE id = ? AND seen > ?)"""
+FIND_ROW = """SELECT rowid, start FROM {t_chunks} WHERE id = ? AND start <= ?
+    ORDER BY start DESC LIMIT 1"""
 
 
 class SqliteDatabase:
@@ -58,6 +60,21 @@ class SqliteDatabase:
         if text not in self._statements:
             self._statements[text] = text.format(**self._names)
         return self._statements[text]
+
+    async def read_chunk(self, chunks: str, at: int, size: int) -> bytes:
+        """The bytes from `at` to the end of their row, at most `size`; none where no row is."""
+        find, table = self.query(FIND_ROW), f"{self.file.table}_chunks"
+
+        def work(db: sqlite3.Connection) -> bytes:
+            row = db.execute(find, (chunks, at)).fetchone()
+            if row is None:
+                return b""
+            # Incremental I/O reads the pages of the range; substr() reads the whole row first.
+            with db.blobopen(table, "data", row[0], readonly=True) as blob:
+                blob.seek(min(at - row[1], len(blob)))
+                return blob.read(size)
+
+        return await self.readers.read(work)
 
     async def write(self, text: str, *values: object) -> None:
         """One statement in a transaction."""

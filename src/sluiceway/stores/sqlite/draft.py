@@ -93,6 +93,11 @@ class SqliteDraft:
         self._sent = offset
         self._kept = min(self._kept, offset)
 
+    async def read(self, start: int, size: int) -> bytes:
+        await self._flush_all()
+        most = min(size, max(0, self._sent - start))
+        return await self._database.read_chunk(self._id, start, most) if most else b""
+
     async def pause(self) -> None:
         """Send what is held and give back the memory, while other files of the form arrive."""
         await self._flush_all()

@@ -5,7 +5,6 @@ Its lease keeps the bytes, in any process, whatever happens to the key. Knows no
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -20,8 +19,6 @@ __all__ = ["SqliteReader"]
 
 RENEW_EVERY = 60.0  # seconds after which a reader renews its lease
 
-FIND_ROW = """SELECT rowid, start FROM {t_chunks} WHERE id = ? AND start <= ?
-    ORDER BY start DESC LIMIT 1"""
 RENEW_LEASE = "UPDATE {t_readers} SET seen = ? WHERE lease = ?"
 
 
@@ -61,19 +58,7 @@ class SqliteReader:
         if self._lease is not None and time.monotonic() - self._renewed > RENEW_EVERY:
             self._renewed = time.monotonic()
             await self._database.write(RENEW_LEASE, time.time(), self._lease)
-        find = self._database.query(FIND_ROW)
-        table = f"{self._database.file.table}_chunks"
-
-        def work(db: sqlite3.Connection) -> bytes:
-            row = db.execute(find, (self._chunks, at)).fetchone()
-            if row is None:
-                return b""
-            # Incremental I/O reads the pages of the range; substr() reads the whole row first.
-            with db.blobopen(table, "data", row[0], readonly=True) as blob:
-                blob.seek(min(at - row[1], len(blob)))
-                return blob.read(size)
-
-        data = await self._database.readers.read(work)
+        data = await self._database.read_chunk(self._chunks, at, size)
         if not data:
             raise StoreFailed(f"{self.entry.key!r} was deleted while it was read")
         return data

@@ -73,7 +73,12 @@ class SqliteStore:
 
     def __init__(self, url: str, budget: Budget) -> None:
         self.traits: Traits = Traits(
-            name="sqlite", durable=True, atomic_publish=True, create_only=True, resumable=False
+            name="sqlite",
+            durable=True,
+            atomic_publish=True,
+            create_only=True,
+            resumable=False,
+            readable_drafts=True,
         )
         self.database: SqliteDatabase = SqliteDatabase(SqlitePlace.parse(url), budget)
         self._sweep = BackgroundSweep(self.sweep)

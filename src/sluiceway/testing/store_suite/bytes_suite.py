@@ -11,6 +11,7 @@ import pytest
 
 from sluiceway.pipe.budget import BLOCK, DEPTH
 from sluiceway.stores.contract import Metadata, Store
+from sluiceway.stores.unpublished import ReadableDraft
 from sluiceway.testing.store_suite.hooks import MIB, Hooks, begin, fresh, pattern, read, write
 
 __all__ = ["EDGES", "BytesSuite"]
@@ -152,6 +153,29 @@ class BytesSuite(Hooks):
             await draft.publish(name, Metadata(filename=""))
 
             assert await read(there, name) == pattern(offset) + pattern(3_000_001, 11)
+
+    async def test_a_draft_is_read_before_it_is_published(self, store: Store, there: Store) -> None:
+        """From any place; then it is published or discarded as any other."""
+        if not store.traits.readable_drafts:
+            pytest.skip(f"{store.traits.name} gives no bytes of a draft")
+        data = pattern(2 * BLOCK + 4097)
+        for ending in ("published", "discarded"):
+            draft = await begin(store, ending, None)
+            await write(draft, data, 900_000)
+            assert isinstance(draft, ReadableDraft)
+            assert await draft.read(0, 10) == data[:10]
+            assert await draft.read(len(data) - 5, 1000) == data[-5:]
+            assert await draft.read(len(data), 10) == b""
+            found = b""
+            while piece := await draft.read(len(found), MIB):
+                found += piece
+            assert found == data
+            if ending == "published":
+                await draft.publish(ending, Metadata(filename=""))
+            await draft.discard()
+
+        assert await read(there, "published") == data
+        assert [entry.key for entry in (await there.list("discarded")).entries] == []
 
     async def test_truncating_an_empty_draft_changes_nothing(
         self, store: Store, there: Store
