@@ -126,7 +126,7 @@ def table(
 def test_a_folder_with_drafts_is_as_djangos_own(stock: Run, folder: Shop, story: Story) -> None:
     """The same answers, rows, files and permissions; no draft and no temporary file is left."""
     assert (seen(folder, story), modes(folder)) == stock(story)
-    assert folder.drafts() == []
+    eventually(lambda: folder.drafts() == [], "the request has ended")
     assert not list(folder.temporary.iterdir())
 
 
@@ -137,7 +137,7 @@ def test_a_bucket_is_as_a_folder_of_django(
     site, name = bucket
     expected: Any = stock(story)
     assert seen(site, story) == expected[0]
-    assert s3.unfinished(name) == []
+    eventually(lambda: s3.unfinished(name) == [], "the request has ended")
     assert [key for key in s3.keys(name) if ".sluiceway" in key] == []
     assert not list(site.temporary.iterdir())
 
@@ -149,7 +149,7 @@ def test_a_database_is_as_a_folder_of_django(
     site, name = table
     expected: Any = stock(story)
     assert seen(site, story) == expected[0]
-    assert database.leftovers(name) == []
+    eventually(lambda: database.leftovers(name) == [], "the request has ended")
     assert not list(site.temporary.iterdir())
 
 
@@ -158,7 +158,7 @@ def test_under_asgi_too(stock: Run, tmp_path_factory: pytest.TempPathFactory) ->
     with shop(tmp_path_factory.mktemp("asgi") / "site", OURS, command=UVICORN) as site:
         for story in (an_async_view, an_image_field, a_form_that_is_not_valid):
             assert (seen(site, story), modes(site)) == stock(story)
-            assert site.drafts() == []
+            eventually(lambda: site.drafts() == [], "the request has ended")
 
 
 # Files of several parts
@@ -238,7 +238,7 @@ def test_a_large_file_that_is_read_and_not_saved_leaves_nothing(
     assert (looked["chunks"], looked["again"], looked["by path"]) == (SHA, SHA, SHA)
     assert looked["tail"] == PARTS[-5:].hex()
     assert refused.status_code == 422
-    assert (s3.keys(name), s3.unfinished(name)) == ([], [])
+    eventually(lambda: s3.unfinished(name) == s3.keys(name) == [], "the request has ended")
     assert not list(site.temporary.iterdir())
 
 
@@ -278,4 +278,4 @@ def test_a_draft_in_a_database_is_read_back_before_it_is_saved(
 
     assert (looked["chunks"], looked["again"], looked["by path"]) == (SHA, SHA, SHA)
     assert (saved.status_code, saved.json()["sha"]) == (201, SHA)
-    assert database.leftovers(name) == []
+    eventually(lambda: database.leftovers(name) == [], "the request has ended")
