@@ -48,7 +48,7 @@ from sluiceway.server.mounted.hooks import HOOKS, AppHooks, RequestHooks
 from sluiceway.server.mounted.open_places import OpenPlaces
 from sluiceway.server.mounted.uploads import EndHook, KeptHook, PlaceHook, StartHook
 from sluiceway.server.operator_log import Omissions, log_error
-from sluiceway.server.page.assets import show_asset, show_page
+from sluiceway.server.page.assets import Page
 from sluiceway.server.remote import Remote
 from sluiceway.server.request_body import MIN_RATE
 from sluiceway.server.request_headers import is_view
@@ -137,10 +137,11 @@ class Sluiceway:
         self._progress_table = progress_table
         self._upload_service: UploadService | None = None
         self._places = OpenPlaces(self._open_place)
+        page = Page(self.settings.branding)
         self._router = Router(
             [
-                Route("/", ByMethod(GET=show_page)),
-                Route("/page/{name:path}", ByMethod(GET=show_asset)),
+                Route("/", ByMethod(GET=page.show)),
+                Route("/page/{name:path}", ByMethod(GET=page.show_asset)),
                 Route("/files", ByMethod(GET=self._list, POST=self._post)),
                 Route(
                     "/files/{key:key}",

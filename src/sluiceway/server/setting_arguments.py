@@ -64,3 +64,8 @@ class SettingArguments(DestinationArguments, total=False):
     client_cert: str | None
     fetch_from: str | Sequence[str]
     fetch_internal: str | Sequence[str]
+    page_title: str
+    page_logo: str | None
+    page_color: str | None
+    page_style: str | None
+    page_language: str | None

@@ -25,6 +25,7 @@ from sluiceway.server.guarded_settings import (
     origin,
     read_token,
 )
+from sluiceway.server.page.branding import DEFAULT_TITLE, Branding
 from sluiceway.server.setting_arguments import DestinationArguments, Places, SettingArguments
 from sluiceway.uploads.keys import DEFAULT_TEMPLATE, KeyTemplate
 from sluiceway.wire.forms.decoder import FormLimits
@@ -196,6 +197,21 @@ class Settings:
         "public. Repeatable.",
         (),
     )
+    page_title: str = _setting("Name of the page, in its heading and in the tab.", DEFAULT_TITLE)
+    page_logo: str | None = _setting(
+        "Image file (.svg, .png, .jpg, .webp, .gif) to show beside the name and in the tab.", None
+    )
+    page_color: str | None = _setting(
+        "Colour of buttons, links and bars: #rrggbb. It is made darker or lighter where texts in "
+        "it could not be read.",
+        None,
+    )
+    page_style: str | None = _setting(
+        "File with CSS to add to the page's own, such as values for its variables.", None
+    )
+    page_language: str | None = _setting(
+        "Language of the page, such as de. Without it, each visitor's browser chooses.", None
+    )
 
     @classmethod
     def of(cls, to: Places, arguments: SettingArguments | DestinationArguments) -> Self:
@@ -220,7 +236,7 @@ class Settings:
         KeyTemplate(self.key_template)
         # the properties check what they read
         _ = self.host_names, self.origins, self.max_upload_bytes, self.min_bytes_per_second
-        _ = self.digests
+        _ = self.digests, self.branding
         if not self.token and not self.no_auth and not is_loopback(self.host):
             raise BadSetting(
                 f"--host {self.host} can be reached from other machines, and there is no --token. "
@@ -330,6 +346,13 @@ class Settings:
                 "--allow-origin '*' lets every web site in; it needs a --token, or --no-auth"
             )
         return frozenset(origin(text) for text in self.allow_origin if text != "*")
+
+    @property
+    def branding(self) -> Branding:
+        """How the page presents itself. The files are read each time."""
+        return Branding.of(
+            self.page_title, self.page_logo, self.page_color, self.page_style, self.page_language
+        )
 
     @property
     def digests(self) -> tuple[str, ...]:

@@ -22,9 +22,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sluiceway.errors import NotFound
+from sluiceway.server.page.branding import Branding
 from sluiceway.wire.headers.conditions import Verdict, evaluate, format_etag
 
-__all__ = ["PageAsset", "asset_beside_progress", "show_asset", "show_page"]
+__all__ = ["Page", "PageAsset", "asset_beside_progress"]
 
 # Scripts and styles come from the page's own assets and from nowhere else on this server: other
 # people upload to it. The policy names the assets twice: the nonce works behind proxies that change
@@ -109,14 +110,6 @@ def _policy(request: Request, nonce: str) -> str:
     return _POLICY.format(own=own)
 
 
-async def show_page(request: Request) -> Response:
-    """GET /: the page with a fresh nonce, so it is never answered with 304."""
-    nonce, asset = secrets.token_urlsafe(16), _assets()[_INDEX]
-    body = _LOADING_ELEMENT.sub(rb'\g<0> nonce="' + nonce.encode() + rb'"', asset.body)
-    headers = {name: value for name, value in asset.headers.items() if name != "ETag"}
-    return Response(body, headers={**headers, "Content-Security-Policy": _policy(request, nonce)})
-
-
 def asset_beside_progress(name: str) -> PageAsset:
     """An asset for a page of an app, served at `page/` below the progress. Raises NotFound."""
     asset = _assets().get(name)
@@ -125,16 +118,41 @@ def asset_beside_progress(name: str) -> PageAsset:
     return _asset(_PLACE_BESIDE_PROGRESS, _TYPES[".js"]) if name == _PLACE else asset
 
 
-async def show_asset(request: Request) -> Response:
-    """GET /page/{name}. Raises NotFound."""
-    name = request.path_params["name"]
-    asset = _assets().get(name)
-    if asset is None:
-        raise NotFound(f"The page has no asset {name!r}. Start at the page itself.")
-    # Several header lines are one list (RFC 9110 5.3); Starlette's mapping has only the first one.
-    tags = request.headers.getlist("if-none-match")
-    conditions = {"if-none-match": ", ".join(tags)} if tags else {}
-    if evaluate(request.method, conditions, asset.tag, None, exists=True) is Verdict.NOT_MODIFIED:
-        kept = {name: value for name, value in asset.headers.items() if name != "Content-Type"}
-        return Response(status_code=304, headers=kept)
-    return Response(asset.body, headers=dict(asset.headers))
+class Page:
+    """The page of one service, with its branding.
+
+    Args:
+        branding: the operator's name, logo, colour, style and language.
+    """
+
+    def __init__(self, branding: Branding) -> None:
+        index = _assets()[_INDEX]
+        self._index = _asset(branding.apply(index.body.decode()).encode(), _TYPES[".html"])
+        self._own: dict[str, PageAsset] = {}
+        if branding.logo is not None:
+            self._own["logo"] = _asset(branding.logo, branding.logo_type)
+        if branding.style:
+            self._own["branding.css"] = _asset(branding.style.encode(), _TYPES[".css"])
+
+    async def show(self, request: Request) -> Response:
+        """GET /: the page with a fresh nonce, so it is never answered with 304."""
+        nonce = secrets.token_urlsafe(16)
+        body = _LOADING_ELEMENT.sub(rb'\g<0> nonce="' + nonce.encode() + rb'"', self._index.body)
+        headers = {name: value for name, value in self._index.headers.items() if name != "ETag"}
+        policy = {"Content-Security-Policy": _policy(request, nonce)}
+        return Response(body, headers={**headers, **policy})
+
+    async def show_asset(self, request: Request) -> Response:
+        """GET /page/{name}. Raises NotFound."""
+        name = request.path_params["name"]
+        asset = self._own.get(name) or _assets().get(name)
+        if asset is None:
+            raise NotFound(f"The page has no asset {name!r}. Start at the page itself.")
+        # Several header lines are one list (RFC 9110 5.3); Starlette's mapping has only the first.
+        tags = request.headers.getlist("if-none-match")
+        conditions = {"if-none-match": ", ".join(tags)} if tags else {}
+        verdict = evaluate(request.method, conditions, asset.tag, None, exists=True)
+        if verdict is Verdict.NOT_MODIFIED:
+            kept = {key: value for key, value in asset.headers.items() if key != "Content-Type"}
+            return Response(status_code=304, headers=kept)
+        return Response(asset.body, headers=dict(asset.headers))
