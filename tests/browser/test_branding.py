@@ -36,7 +36,7 @@ def test_the_page_shows_the_operators_name_logo_colour_and_language(
     expect(page.page.locator("html")).to_have_attribute("lang", "de")
     assert page.page.evaluate("() => document.querySelector('.top img').naturalWidth") == 80
     for scheme in ("light", "dark"):
-        page.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        page.page.emulate_media(color_scheme=scheme)
         page.page.screenshot(path=tmp_path / f"{scheme}.png", full_page=True)
         contrasts = page.page.evaluate(CONTRASTS)
         assert [(text, ratio) for text, ratio in contrasts if ratio < 4.5] == []

@@ -59,7 +59,9 @@ def test_what_is_set_is_text_and_never_html() -> None:
     page = Branding.of('</title><script>alert("1")</script>&amp;').apply(INDEX)
     assert "<script>alert" not in page
     assert page.count("&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;&amp;amp;") == 2
-    assert Branding.of("Sluiceway").apply(INDEX).replace(' dir="auto"', "") == INDEX
+    assert re.sub("</?bdi>", "", Branding.of("Sluiceway").apply(INDEX)) == re.sub(
+        "</?bdi>", "", INDEX
+    )
 
 
 def test_the_server_shows_title_logo_style_and_language(serve: Serve, tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ class Branding:
         """The page's HTML with this branding. Every value is escaped."""
         title = html.escape(self.title)
         page = page.replace(f"<title>{DEFAULT_TITLE}<", f"<title>{title}<")
-        page = page.replace(f"<h1>{DEFAULT_TITLE}<", f'<h1 dir="auto">{title}<')
+        page = page.replace(f"<h1>{DEFAULT_TITLE}<", f"<h1><bdi>{title}</bdi><")
         if self.language is not None:
             page = page.replace("<html ", f'<html data-language="{self.language}" ', 1)
         if self.logo is not None:

@@ -101,6 +101,7 @@ export type SluiceDropPart =
   | "hint"
   | "choose"
   | "progress"
+  | "file"
   | "name"
   | "bar"
   | "arrived"

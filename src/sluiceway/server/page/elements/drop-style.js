@@ -42,7 +42,7 @@ sheet.replaceSync(`
   .hint { flex: 0 1 auto; font-size: 0.875em; }
   @media (hover: none) and (pointer: coarse) { .hint { display: none; } }
   .progress { display: grid; grid-template-columns: minmax(0, 1fr); gap: 4px; }
-  .name { margin: 0; overflow: hidden; font-weight: 550; text-overflow: ellipsis; white-space: nowrap; }
+  .file { margin: 0; overflow: hidden; font-weight: 550; text-overflow: ellipsis; white-space: nowrap; }
   .bar { position: relative; block-size: 8px; overflow: hidden; border-radius: 4px; background: var(--track); }
   .arrived, .kept { position: absolute; inset-block: 0; inset-inline-start: 0; inline-size: 0; }
   .arrived, .kept { transition: inline-size 180ms linear; }
@@ -57,7 +57,7 @@ sheet.replaceSync(`
   [data-state=done] .status::before { content: "✓ " / ""; }
   [data-state=failed] .status { color: var(--bad); }
   [data-state=failed] .status::before { content: "! " / ""; font-weight: 800; }
-  .status:empty, .name:empty { display: none; }
+  .status:empty, .file:has(:empty) { display: none; }
   .links { margin: 0; padding: 0; list-style: none; font-size: 0.875em; overflow-wrap: anywhere; }
   .link { color: var(--accent); text-underline-offset: 2px; }
   .buttons { display: flex; flex-wrap: wrap; gap: 8px; }

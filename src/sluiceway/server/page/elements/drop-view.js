@@ -31,7 +31,8 @@ export class DropView {
     this.hint = make("span", "hint", invitation);
     this.choose = button("choose", invitation, actions.choose);
     this.progress = make("div", "progress", this.panel);
-    this.name = make("p", "name", this.progress);
+    // A name keeps its own direction, and stands where the language begins.
+    this.name = make("bdi", "name", make("p", "file", this.progress));
     this.bar = make("div", "bar", this.progress);
     this.arrived = make("span", "arrived", this.bar);
     this.kept = make("span", "kept", this.bar);
@@ -45,7 +46,6 @@ export class DropView {
 
     this.progress.hidden = this.veil.hidden = true;
     this.veil.setAttribute("aria-hidden", "true");
-    this.name.dir = "auto";
     this.spoken.setAttribute("role", "status");
     this.bar.setAttribute("role", "progressbar");
     this.bar.setAttribute("aria-valuemin", "0");
