@@ -48,7 +48,7 @@ from sluiceway.server.mounted.hooks import HOOKS, AppHooks, RequestHooks
 from sluiceway.server.mounted.open_places import OpenPlaces
 from sluiceway.server.mounted.uploads import EndHook, KeptHook, PlaceHook, StartHook
 from sluiceway.server.operator_log import Omissions, log_error
-from sluiceway.server.page.assets import Page
+from sluiceway.server.page.assets import StartPage
 from sluiceway.server.remote import Remote
 from sluiceway.server.request_body import MIN_RATE
 from sluiceway.server.request_headers import is_view
@@ -137,7 +137,7 @@ class Sluiceway:
         self._progress_table = progress_table
         self._upload_service: UploadService | None = None
         self._places = OpenPlaces(self._open_place)
-        page = Page(self.settings.branding)
+        page = StartPage(self.settings.branding)
         self._router = Router(
             [
                 Route("/", ByMethod(GET=page.show)),

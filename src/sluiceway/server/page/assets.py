@@ -25,7 +25,7 @@ from sluiceway.errors import NotFound
 from sluiceway.server.page.branding import Branding
 from sluiceway.wire.headers.conditions import Verdict, evaluate, format_etag
 
-__all__ = ["Page", "PageAsset", "asset_beside_progress"]
+__all__ = ["PageAsset", "StartPage", "asset_beside_progress"]
 
 # Scripts and styles come from the page's own assets and from nowhere else on this server: other
 # people upload to it. The policy names the assets twice: the nonce works behind proxies that change
@@ -118,7 +118,7 @@ def asset_beside_progress(name: str) -> PageAsset:
     return _asset(_PLACE_BESIDE_PROGRESS, _TYPES[".js"]) if name == _PLACE else asset
 
 
-class Page:
+class StartPage:
     """The page of one service, with its branding.
 
     Args:
