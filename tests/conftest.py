@@ -51,7 +51,11 @@ LONGEST = (
 )
 TORTURE = "SLUICEWAY_TORTURE" in os.environ
 # Marker -> programs, of which one is enough. A new page costs a fifth in the shell.
-NEEDS = {"chromium": ("chromium-headless-shell", "chromium"), "nginx": ("nginx",)}
+NEEDS = {
+    "chromium": ("chromium-headless-shell", "chromium"),
+    "firefox": ("firefox-esr",),
+    "nginx": ("nginx",),
+}
 
 
 @pytest.fixture

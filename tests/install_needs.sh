@@ -22,7 +22,8 @@ fi
 
 # axe and the TypeScript compiler check the page. No lock file: it would record where they came from.
 npm_packages() {
-    cd "$(dirname "$0")/npm" && [ -d node_modules/axe-core ] && [ -d node_modules/typescript ] ||
+    cd "$(dirname "$0")/npm" || return
+    [ -d node_modules/axe-core ] && [ -d node_modules/typescript ] ||
         npm install --no-package-lock --no-audit --no-fund --loglevel=error >/dev/null 2>&1 ||
         echo "could not install axe-core and typescript from npm; their tests are skipped" >&2
 }

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +12,6 @@ import pytest
 import requests
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect
 
-from browser.conftest import ARGS
 from browser.other_app import other_app
 from browser.slow_destination import SlowServer
 from browser.uploads_page import Complaints, UploadsPage, catch_choosers
@@ -45,14 +43,14 @@ def engine(
     request: pytest.FixtureRequest, playwright: Playwright, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Browser]:
     if request.param == "chromium":
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGS)
-    else:
-        program = tmp_path_factory.mktemp("firefox") / "firefox"
-        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{FIREFOX}" "$@"\n')
-        program.chmod(0o755)
-        browser = playwright.firefox.launch(
-            channel="moz-firefox", executable_path=program, timeout=100_000
-        )
+        yield request.getfixturevalue("chromium")
+        return
+    program = tmp_path_factory.mktemp("firefox") / "firefox"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{FIREFOX}" "$@"\n')
+    program.chmod(0o755)
+    browser = playwright.firefox.launch(
+        channel="moz-firefox", executable_path=program, timeout=100_000
+    )
     yield browser
     browser.close()
 
