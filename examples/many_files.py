@@ -31,7 +31,7 @@ def convert() -> tuple[list[dict[str, object]], int]:
 def keep(file: FlaskFile) -> dict[str, object]:
     key, digest = secrets.token_hex(16), hashlib.sha256()
     with NamedTemporaryFile(dir=FOLDER, prefix=".") as draft:
-        for piece in file:  # as it arrives: the place for your own work on it
+        for piece in file.chunks():  # as it arrives: the place for your own work on it
             digest.update(piece)
             draft.write(piece)
         draft.flush()

@@ -25,7 +25,8 @@ Sluiceway(app)
 @app.post("/proxy")
 def proxy() -> tuple[str, int, dict[str, str]]:
     file = request.files["file"]  # is the socket: no byte of it was read
-    form = sluiceway.Form(request.form.items(multi=True)).file("file", file)
+    fields = request.first_fields.items(multi=True)  # request.form has all: that needs the file
+    form = sluiceway.Form(fields).file("file", file)
     answer = requests.post(
         BACKEND, data=form, headers=form.headers, timeout=600
     )  # seconds without a word

@@ -39,7 +39,7 @@ def relay() -> tuple[str, int]:
 
 @app.post("/relay-chunked")
 def relay_chunked() -> tuple[str, int]:
-    answer = requests.post(os.environ["BACKEND"], data=iter(request.files["file"]), timeout=30)
+    answer = requests.post(os.environ["BACKEND"], data=request.files["file"].chunks(), timeout=30)
     return answer.text, answer.status_code
 
 
@@ -84,7 +84,7 @@ def mapping() -> dict[str, Any]:
         "fields": request.form.to_dict(),
         "list": request.form.getlist("n", int),
         "typed": request.form.get("n", type=int),
-        "items": request.form.items(multi=True),
+        "items": list(request.form.items(multi=True)),
         "values": request.values.get("q"),
         "any": bool(request.files),
         "files": [[name, f.filename, len(f.read())] for name, f in request.files.items()],
@@ -92,11 +92,19 @@ def mapping() -> dict[str, Any]:
     }
 
 
+strict = flask.Blueprint("strict", __name__)
+Sluiceway(strict, strict=True)
+
+
 @app.post("/late")
-def late() -> str:
-    request.files["file"]
+@strict.post("/strict/late")
+def late() -> dict[str, object]:
+    f = request.files["file"]
     title: str = request.form["title"]  # the test sends it behind the file
-    return title
+    return {"title": title, "sha-256": hashlib.sha256(f.read()).hexdigest()}
+
+
+app.register_blueprint(strict)
 
 
 @app.post("/needs")

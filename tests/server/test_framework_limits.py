@@ -53,14 +53,14 @@ def ask(
     return int(begun[0].split()[0]), json.loads(text) if text.startswith(("{", "[")) else text
 
 
-def flask_app(**config: Any) -> flask.Flask:
+def flask_app(strict: bool = False, **config: Any) -> flask.Flask:
     app = flask.Flask("limited")
-    sluiceway.flask.Sluiceway(app)
+    sluiceway.flask.Sluiceway(app, strict=strict)
     app.config.update(config)
 
     @app.post("/form")
     def form() -> dict[str, Any]:
-        names = [(file.name, len(file.read())) for file in flask.request.files.values()]
+        names = [(file.name, len(file.read())) for file in flask.request.files.getlist("f")]
         return {"fields": len(flask.request.form.to_dict()), "files": names}
 
     @app.post("/raw")
@@ -237,7 +237,7 @@ def test_a_mistake_of_a_view_is_only_logged(caplog: pytest.LogCaptureFixture) ->
     """The advice is for the view's author; clients see no function, file or line of ours."""
     status, content = ask(django_site.application, "/late", FILE + END)
     assert status in (403, 500)
-    app = flask_app()
+    app = flask_app(strict=True)
 
     @app.post("/late")
     def late() -> str:

@@ -71,6 +71,9 @@ class OpenFile:
         self.length: int | None = length
         if self._start is not None:
             self.length = self._measured(self._start)
+        elif length is not None and _forward_only(file):
+            position: int = file.tell()  # type: ignore[attr-defined]
+            self.length = length - position  # its `len` is of the whole file
         self.repeatable: bool = self._start is not None
 
     def pieces(self) -> Iterator[Buffer]:
@@ -196,11 +199,19 @@ def _described(file: object) -> tuple[str, str | None, int | None]:
     )
 
 
+def _forward_only(file: object) -> bool:
+    """Whether it says that seeking has a price: a file of a form that still arrives would be
+    spooled."""
+    return getattr(file, "forward_only", False) is True
+
+
 def _position(file: Any) -> int | None:
     """The current position; None where the file cannot seek back. Raises BadRequest for text.
 
     Seeking is tried: `seekable` may be missing or fail, and some files that claim it cannot seek.
     """
+    if _forward_only(file):
+        return None
     try:
         seekable = getattr(file, "seekable", None)
         if seekable is not None and not seekable():

@@ -8,7 +8,7 @@ reader in `wsgi/streaming_form.py` only bring the bytes.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from sluiceway.errors import TooLarge
@@ -65,6 +65,7 @@ class FileBegan:
     size: (
         int | None
     )  # bytes if it is the form's last part, which is known at its end; None: unknown
+    lines: tuple[bytes, ...] = field(default=(), compare=False)  # its header lines as sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,8 @@ class FormWalk:
 
     With `expected` digests of the whole body, the end of a part is held back until the next part
     begins or the body has ended and matches: code that reads a file to its end has read checked
-    bytes. `length` is the body's, where it is known.
+    bytes. `length` is the body's, where it is known. A file input that was left empty gives
+    nothing, unless `keep_empty`.
 
     Raises, on construction and later, what FormDecoder raises, TooSlow when the fields take too
     long, and DigestMismatch.
@@ -95,7 +97,9 @@ class FormWalk:
         length: int | None = None,
         expected: Mapping[str, bytes] = MappingProxyType({}),
         budget: Budget | None = None,
+        keep_empty: bool = False,
     ) -> None:
+        self._keep_empty = keep_empty
         self._decoder = FormDecoder(content_type, limits)
         self._costs = FieldReading(self._decoder, budget)
         self._length, self._expected = length, expected
@@ -154,8 +158,8 @@ class FormWalk:
             self._field = part
             return []
         size = self._decoder.size_if_last(part, self._length)
-        began = FileBegan(part.name, part.filename, part.type, size)
-        if part.filename:
+        began = FileBegan(part.name, part.filename, part.type, size, part.lines)
+        if part.filename or self._keep_empty:
             return [began]
         self._unnamed = began
         return []

@@ -84,6 +84,7 @@ class PartBegan:
     charset: str | None = field(
         default=None, compare=False
     )  # the codec of the form, where an earlier part named it
+    lines: tuple[bytes, ...] = field(default=(), compare=False)  # its header lines as sent
 
     def text(self, value: bytes) -> str:
         """Return the value of a field. Every byte of it is text: no replacement characters."""
@@ -292,7 +293,7 @@ class FormDecoder:
             bytearray() if names_charset else None,
         )
         at = None if head.decoder else self._framing.at
-        return PartBegan(head.name, head.filename, head.type, at, self._charset)
+        return PartBegan(head.name, head.filename, head.type, at, self._charset, tuple(lines))
 
     def _count(self, is_field: bool, name: str) -> None:
         limits = self._limits
