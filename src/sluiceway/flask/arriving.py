@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 from werkzeug.datastructures import ImmutableMultiDict, MultiDict
 
-__all__ = ["Arrivals", "ArrivingDict", "ArrivingFiles"]
+__all__ = ["Arrivals", "ArrivingDict", "ArrivingFiles", "ArrivingList"]
 
 V = TypeVar("V")
 
