@@ -1,4 +1,4 @@
-"""A form that a Flask app reads while it arrives: its parts in turn, and what the app is told of
+"""A form that a Flask app reads while it arrives: its parts in turn, and what the log says of
 files that cannot be live.
 
 Knows one request. What its dicts do is in `arriving.py`, what its files do in `flask_file.py`.
