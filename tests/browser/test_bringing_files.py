@@ -283,7 +283,7 @@ def test_two_files_are_sent_at_a_time(
     most = 0
     while page.page.locator(".row:not([data-state=done])").count():
         most = max(
-            most, page.page.locator(".row:is([data-state=sending], [data-state=settling])").count()
+            most, page.page.locator(".row:is([data-state=sending], [data-state=finishing])").count()
         )
 
     assert most == 2

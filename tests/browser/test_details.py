@@ -90,7 +90,7 @@ def test_the_keyboard_unfolds_them_and_they_stay_unfolded(
     """
     page = visit(slow(rate=4e6).url)
     page.choose(make_file("film.mp4", 12_000_000))
-    expect(page.status("film.mp4")).to_have_text(re.compile(r"^kept [1-9]"))
+    expect(page.status("film.mp4")).to_have_text(re.compile(r"^arrived at the destination: [1-9]"))
     page.page.get_by_role("button", name="Cancel film.mp4").focus()
     page.page.keyboard.press("Tab")
     focused = (
@@ -106,7 +106,7 @@ def test_the_keyboard_unfolds_them_and_they_stay_unfolded(
         "left this browser",
         "arrived at the server",
         "handed to the destination",
-        "kept there",
+        "arrived at the destination",
     ):
         expect(details.locator(".counters")).to_contain_text(word)
     expect(details.locator(".kept-by")).to_have_text("Kept: confirmed by the destination.")

@@ -142,7 +142,7 @@ def test_a_broken_connection_says_how_far_it_came_and_retry_succeeds(
     )
     page.wait_for("next.txt", "done")
     page.wait_for("last.txt", "done")
-    expect(page.status("film.mp4")).to_have_text(re.compile(r"^kept [1-9]"))
+    expect(page.status("film.mp4")).to_have_text(re.compile(r"^arrived at the destination: [1-9]"))
     server.kill()
     row = page.wait_for("film.mp4", "failed")
 
@@ -185,7 +185,7 @@ def test_an_unknown_result_is_shown_as_unknown(
     server = slow(yes=20)
     page = visit(server.url)
     page.choose(make_file("a.bin", 1_000_000))
-    page.wait_for("a.bin", "settling")
+    page.wait_for("a.bin", "finishing")
     server.kill()
     row = page.wait_for("a.bin", "failed")
 
@@ -223,7 +223,7 @@ def test_cancel_ends_the_upload_and_nothing_is_stored(
     server = slow(rate=4e6)
     page = visit(server.url)
     page.choose(make_file("film.mp4", 30_000_000), make_file("other.bin", 200_000))
-    expect(page.status("film.mp4")).to_have_text(re.compile(r"^kept [1-9]"))
+    expect(page.status("film.mp4")).to_have_text(re.compile(r"^arrived at the destination: [1-9]"))
 
     page.page.get_by_role("button", name="Cancel film.mp4").click()
     expect(page.status("film.mp4")).to_have_text("cancelled, nothing was stored")

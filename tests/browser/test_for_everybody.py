@@ -86,7 +86,7 @@ def every_state(page: UploadsPage, make_file: MakeFile) -> None:
     )
     page.page.get_by_role("button", name="Cancel waiting.txt").click()
     page.choose(make_file("waiting too.txt", 10))
-    expect(page.status("a film")).to_have_text(re.compile(r"^kept [1-9]"))
+    expect(page.status("a film")).to_have_text(re.compile(r"^arrived at the destination: [1-9]"))
     for name in ("a done one.txt", "a film"):
         page.unfold(name)
 
@@ -241,8 +241,10 @@ def test_everything_has_a_name_and_the_bar_a_value_in_words(
     expect(bar).to_have_attribute("aria-valuemin", "0")
     expect(bar).to_have_attribute("aria-valuemax", "100")
     expect(bar).to_have_attribute("aria-valuenow", re.compile(r"^\d{1,2}$"))
-    expect(bar).to_have_attribute("aria-valuetext", re.compile(r"^kept .* of 30 MB, arrived .*"))
-    expect(bar).to_have_attribute("aria-label", re.compile("^Kept of a film"))
+    expect(bar).to_have_attribute(
+        "aria-valuetext", re.compile(r"^arrived at the destination: .* of 30 MB, at the server: .*")
+    )
+    expect(bar).to_have_attribute("aria-label", re.compile("^Progress of a film"))
     for role in ("banner", "main", "contentinfo"):
         expect(page.page.get_by_role(role)).to_have_count(1)
     expect(page.page.get_by_role("heading", level=1)).to_have_text("Sluiceway")

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.chromium
 MakeFile = Callable[[str, int], Path]
 MB = 1_000_000
 WAITING = "arrived – waiting for the destination's answer"
-BY_KERNEL = "Kept: acknowledged by the destination's network, not yet confirmed by it."
+BY_KERNEL = "The destination's network has acknowledged this, the destination itself has not yet."
 
 
 class Reader:
@@ -156,7 +156,7 @@ def test_the_bar_stays_below_full_until_the_backend_answers(
                 step - 1 < float(bar.get_attribute("aria-valuenow") or 0) * 0.24 < step + 2
             )  # there it stays
         expect(page.page.locator("#legend")).to_contain_text(
-            "kept: the destination's network has acknowledged it"
+            "arrived at the destination, as its network says"
         )
         expect(details).to_contain_text(BY_KERNEL)
 

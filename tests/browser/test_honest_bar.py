@@ -69,7 +69,11 @@ def test_the_bar_shows_kept_bytes_and_arrived_bytes(
     page.choose(make_file("film.mp4", 15_000_000))
     page.wait_for("film.mp4", "done", 30)
 
-    live = [sample for sample in page.samples() if sample.status.startswith("kept ")]
+    live = [
+        sample
+        for sample in page.samples()
+        if sample.status.startswith("arrived at the destination: ")
+    ]
     values = [sample.value for sample in live]
     assert len(set(values)) >= 4
     assert values == sorted(values)
@@ -78,7 +82,7 @@ def test_the_bar_shows_kept_bytes_and_arrived_bytes(
     for sample in live:
         kept, arrived = (
             float(number)
-            for number in re.findall(r"(?:kept|arrived) ([\d.]+) [kM]?B", sample.words)
+            for number in re.findall(r"(?:destination|server): ([\d.]+) [kM]?B", sample.words)
         )
         if "kB" not in sample.words and " B" not in sample.words:
             assert abs(sample.value - 100 * kept / 15) <= 1.4, (
@@ -87,11 +91,19 @@ def test_the_bar_shows_kept_bytes_and_arrived_bytes(
             ahead = max(ahead, arrived - kept)
     assert ahead > 0.2  # and what arrived is not what is kept
     assert any(
-        re.search(r"^kept [\d.]+ MB of 15 MB · arrived [\d.]+ MB", sample.status) for sample in live
+        re.search(
+            r"^arrived at the destination: [\d.]+ MB of 15 MB · at the server: [\d.]+ MB",
+            sample.status,
+        )
+        for sample in live
     )
     assert any(re.search(r"MB/s · .* left$", sample.status) for sample in live)
     assert any(
-        re.search(r"^kept [\d.]+ MB of 15 MB, arrived [\d.]+ MB$", sample.words) for sample in live
+        re.search(
+            r"^arrived at the destination: [\d.]+ MB of 15 MB, at the server: [\d.]+ MB$",
+            sample.words,
+        )
+        for sample in live
     )
 
 
@@ -104,7 +116,7 @@ def test_after_the_last_byte_the_row_says_what_is_missing(
     """
     page = recorded(slow(yes=1.5).url)
     page.choose(make_file("film.mp4", 3_000_000))
-    page.wait_for("film.mp4", "settling")
+    page.wait_for("film.mp4", "finishing")
 
     expect(page.status("film.mp4")).to_have_text(re.compile("arrived – |sent all|being checked"))
     page.wait_for("film.mp4", "done")
@@ -124,10 +136,12 @@ def test_arrived_counts_only_bytes_that_the_server_has(
     page.choose(make_file("film.mp4", 15_000_000))
     page.wait_for("film.mp4", "done", 30)
 
-    settling = [sample for sample in page.samples() if sample.state == "settling"]
-    on_the_way = [sample for sample in settling if sample.status.startswith("kept ")]
+    finishing = [sample for sample in page.samples() if sample.state == "finishing"]
+    on_the_way = [
+        sample for sample in finishing if sample.status.startswith("arrived at the destination: ")
+    ]
     claimed = [
-        sample for sample in settling if sample.status.startswith("arrived – the destination")
+        sample for sample in finishing if sample.status.startswith("arrived – the destination")
     ]
     assert on_the_way  # else this machine has no such buffers and the test shows nothing
     assert all(sample.words.endswith("arrived 15 MB") for sample in claimed)
@@ -160,7 +174,7 @@ def test_without_server_reports_the_bar_shows_only_sent_bytes(
     before = [
         sample
         for sample in page.samples()
-        if not sample.answered and sample.state in ("sending", "settling")
+        if not sample.answered and sample.state in ("sending", "finishing")
     ]
     assert any(re.search(r"\d % sent", sample.percent) for sample in before)
     assert all(sample.value == 0 and sample.kept == 0 for sample in before)
@@ -185,7 +199,9 @@ def test_the_page_polls_where_a_proxy_buffers_the_stream(
     page = recorded(slow(rate=2e6).url)
     page.choose(make_file("film.mp4", 20_000_000))
 
-    expect(page.status("film.mp4")).to_have_text(re.compile(r"^kept [1-9]"), timeout=15_000)
+    expect(page.status("film.mp4")).to_have_text(
+        re.compile(r"^arrived at the destination: [1-9]"), timeout=15_000
+    )
     page.page.get_by_role("button", name="Cancel film.mp4").click()
 
 

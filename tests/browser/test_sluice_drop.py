@@ -248,7 +248,7 @@ def test_cancel_stops_the_upload(
     server = slow(rate=3e6)
     page = shelf(server.url)
     drop(page, make_file("emma.epub", 30_000_000))
-    expect(page.locator("sluice-drop .status")).to_contain_text("kept ")
+    expect(page.locator("sluice-drop .status")).to_contain_text("arrived at the destination: ")
     page.get_by_role("button", name="Cancel").click()
 
     expect(page.locator("sluice-drop .status")).to_have_text("cancelled, nothing was stored")

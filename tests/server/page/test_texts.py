@@ -14,7 +14,7 @@ import pytest
 
 PAGE = Path(str(files("sluiceway.server").joinpath("page")))
 LANGUAGES = sorted(path.stem for path in (PAGE / "texts" / "languages").glob("*.js"))
-SCRIPTS = sorted(path for path in PAGE.rglob("*.js") if path.parent.name != "languages")
+SCRIPTS = sorted(path for path in PAGE.rglob("*.js") if "languages" not in path.parts)
 
 # The plural forms that a language needs (CLDR); "many" of Spanish and French is for millions.
 FORMS = {
@@ -34,7 +34,16 @@ Entry = str | dict[str, str]
 
 
 def _catalogue(language: str) -> dict[str, Entry]:
-    text = (PAGE / "texts" / "languages" / f"{language}.js").read_text("utf-8")
+    """The common texts and those of the list."""
+    languages = PAGE / "texts" / "languages"
+    common = _entries(languages / f"{language}.js")
+    of_list = _entries(languages / "list" / f"{language}.js")
+    assert not common.keys() & of_list.keys(), "a key stands twice"
+    return common | of_list
+
+
+def _entries(path: Path) -> dict[str, Entry]:
+    text = path.read_text("utf-8")
     text = re.sub(r"^\s*//.*$", "", text, flags=re.MULTILINE)
     text = re.sub(r'"\s*\+\s*"', "", text)
     text = re.sub(r"([{,]\s*)(zero|one|two|few|many|other):", r'\1"\2":', text)
@@ -112,7 +121,7 @@ def test_every_text_is_used_and_every_used_text_is_there() -> None:
             for a, b in MADE.findall(text)
             if a or b
         )
-    headers = {name for name in used if name in ("key", "limit", "lang")}
+    headers = {name for name in used if name in ("key", "limit", "lang", "folder")}
     assert used - headers - keys == set()
     unused = {key for key in keys - used if not any(one.fullmatch(key) for one in made)}
     assert unused == set()
@@ -146,6 +155,8 @@ def test_no_text_for_people_is_written_outside_the_catalogue() -> None:
 ALLOWED = {
     "The token is not sent to . Name that origin in the attribute token-origins to allow it.",
     "Accept",
+    "Destination",
+    "Overwrite",
     "Authorization",
     "Location",
     "Via",

@@ -74,7 +74,8 @@ export class Announcer {
     this.#words = [];
     this.#stored = [];
     this.#sending = [];
-    if (words.length) this.region.textContent = words.map((sentence) => sentence.replace(/[.。]$/, "")).join(". ");
+    if (words.length === 0) return;
+    this.region.textContent = words.map((sentence) => sentence.replace(/[.。]$/, "")).join(". ");
   }
 }
 

@@ -8,18 +8,22 @@ import { Meter } from "./uploads/meter.js";
 import { Queue } from "./uploads/queue.js";
 import { part, Row } from "./uploads/row.js";
 import { Announcer } from "./announcer.js";
-import { StoredFiles } from "./stored-files.js";
+import { ConflictDialog } from "./uploads/conflict-dialog.js";
+import { StoredFiles } from "./list/stored-files.js";
 import { Upload } from "./uploads/upload.js";
 
 /** @typedef {import("./elements/dropped-files.js").Found} Found */
 
-// Browsers open six connections to a server, over all tabs; an upload takes two of them, its event stream included.
+// Browsers open six connections to a server, over all tabs; an upload takes two of them, its event
+// stream included.
 const PARALLEL = 2;
-// A dropped folder may hold ten thousand files. Those that run or failed always have a row; of the others these many, and
-// of the done ones more when nothing runs any more, so that what runs is not pushed out of sight.
+// A dropped folder may hold ten thousand files. Those that run or failed always have a row; of the
+// others these many, and of the done ones more when nothing runs any more.
 const WAITING_ROWS = 20;
 const DONE_ROWS_BUSY = 10;
 const DONE_ROWS = 200;
+// So many finished rows and more fold together.
+const FOLD_FROM = 6;
 const TICK_MS = 1000;
 // The name of the page, without what the title adds.
 const NAME = document.title;
@@ -31,7 +35,12 @@ const UPLOADS = new URL("../uploads", import.meta.url).href;
 const body = document.body;
 const queue = new Queue(PARALLEL);
 const announcer = new Announcer(part(body, "#announcer"));
-const stored = new StoredFiles(part(body, "#stored"), FILES, (words) => announcer.say(words));
+const stored = new StoredFiles(part(body, "#stored"), FILES, {
+  announce: (words) => announcer.say(words),
+  busy: () => queue.busy,
+});
+const conflicts = /** @type {HTMLDialogElement} */ (part(body, "#conflict-dialog"));
+new ConflictDialog(conflicts, queue);
 /** @type {Map<Upload, Row>} */
 const rows = new Map();
 /** @type {Set<Upload>} */
@@ -42,7 +51,7 @@ let overall = new Meter();
 function take(found) {
   if (found.length === 0) return;
   if (!queue.busy) overall = new Meter();
-  const target = { endpoint: FILES, uploads: UPLOADS, texts };
+  const target = { endpoint: FILES, uploads: UPLOADS, texts, asks: true };
   const uploads = found.map(({ file, path }) => new Upload(file, target, path));
   announcer.say(texts.get("intake.added", { count: uploads.length }));
   queue.add(uploads);
@@ -77,12 +86,17 @@ function rowOf(upload) {
 function chooseShown() {
   const doneRows = queue.busy ? DONE_ROWS_BUSY : DONE_ROWS;
   let waiting = 0;
-  let over = queue.uploads.filter(({ state }) => state === "done" || state === "cancelled").length - doneRows;
-  return queue.uploads.filter(({ state }) => {
-    if (state === "waiting") return ++waiting <= WAITING_ROWS;
-    if (state === "done" || state === "cancelled") return over-- <= 0;
+  let over = queue.uploads.filter(isFinished).length - doneRows;
+  return queue.uploads.filter((upload) => {
+    if (upload.state === "waiting") return ++waiting <= WAITING_ROWS;
+    if (isFinished(upload)) return over-- <= 0;
     return true;
   });
+}
+
+/** @param {Upload} upload */
+function isFinished({ state }) {
+  return state === "done" || state === "cancelled";
 }
 
 function arrangeRows() {
@@ -91,17 +105,35 @@ function arrangeRows() {
   let focusAt = -1;
   for (const [upload, row] of rows) {
     if (shown.has(upload)) continue;
-    if (row.element.contains(document.activeElement)) focusAt = [...list.children].indexOf(row.element);
+    if (row.element.contains(document.activeElement)) {
+      focusAt = [...list.children].indexOf(row.element);
+    }
     row.element.remove();
     rows.delete(upload);
   }
-  let place = list.firstElementChild;
-  for (const upload of shown) {
-    const { element } = rowOf(upload);
-    if (element === place) place = element.nextElementSibling;
-    else list.insertBefore(element, place);
-  }
+  const finished = [...shown].filter(isFinished);
+  const folds = finished.length >= FOLD_FROM;
+  part(body, "#finished").hidden = !folds;
+  const count = queue.uploads.filter(isFinished).length;
+  part(body, "#finished-title").textContent = texts.get("queue.finished", { count });
+  place(part(body, "#finished-rows"), folds ? finished : []);
+  place(list, folds ? [...shown].filter((upload) => !isFinished(upload)) : [...shown]);
+  list.hidden = list.children.length === 0;
   if (focusAt >= 0) focusRow(list.children[Math.min(focusAt, list.children.length - 1)]);
+}
+
+/**
+ * Make these rows, in this order, the content of a list. Rows that are right are not touched.
+ * @param {HTMLElement} list
+ * @param {Upload[]} uploads
+ */
+function place(list, uploads) {
+  let next = list.firstElementChild;
+  for (const upload of uploads) {
+    const { element } = rowOf(upload);
+    if (element === next) next = element.nextElementSibling;
+    else list.insertBefore(element, next);
+  }
 }
 
 /**
@@ -122,7 +154,7 @@ function drawSummary() {
   overall.add(totals.counted, performance.now());
   part(body, "#queue").hidden = queue.uploads.length === 0;
   part(body, "#legend").hidden = !under;
-  const byNetwork = queue.uploads.some(({ active, byKernel }) => active && byKernel);
+  const byNetwork = queue.uploads.some(({ active, networkOnly }) => active && networkOnly);
   const kept = byNetwork ? "legend.kept-by-network" : "legend.kept";
   part(body, "#legend-kept").textContent = texts.get(kept);
   part(body, "#summary").textContent = summaryWords(totals, under);
@@ -135,7 +167,7 @@ function drawSummary() {
     ? texts.get("queue.retry", { count: again })
     : texts.get("queue.resume");
   part(body, "#cancel-all").hidden = totals.active + totals.waiting < 2;
-  part(body, "#clear").hidden = !queue.uploads.some(({ state }) => state === "done" || state === "cancelled");
+  part(body, "#clear").hidden = !queue.uploads.some(isFinished);
   document.title = titleWords(totals, under);
 }
 
@@ -166,7 +198,8 @@ function summaryWords(totals, under) {
 function titleWords(totals, under) {
   const { count, done, failed } = totals;
   const percent = texts.percent(percentUnderWay(totals.counted, totals.size));
-  if (under) return `${texts.get("queue.title-progress", { percent, done, total: count })} – ${NAME}`;
+  const progress = { percent, done, total: count };
+  if (under) return `${texts.get("queue.title-progress", progress)} – ${NAME}`;
   if (failed) return `${texts.get("queue.failed", { count: failed })} – ${NAME}`;
   return done ? `${texts.get("queue.stored", { count: done })} – ${NAME}` : NAME;
 }
@@ -196,12 +229,26 @@ queue.addEventListener("change", (event) => {
   if (upload) {
     stale.add(upload);
     announcer.follow(upload);
-    if (upload.state === "done" || upload.tooLate) stored.refreshSoon();
+    if (upload.state === "done") showStored(upload);
+    else if (upload.tooLate) stored.refreshSoon();
   }
   drawSoon();
 });
 
-// Speeds fall and times run on without any event; hidden pages draw no frames but still have a title.
+/** @type {WeakSet<Upload>} */
+const listed = new WeakSet();
+
+/** @param {Upload} upload */
+function showStored(upload) {
+  if (listed.has(upload)) return;
+  listed.add(upload);
+  const { answer } = upload;
+  if (answer?.entry?.key && answer.link && !answer.passedOn) stored.add(answer.entry);
+  else stored.refreshSoon();
+}
+
+// Speeds fall and times run on without any event; hidden pages draw no frames but still have a
+// title.
 setInterval(() => {
   for (const upload of queue.uploads) if (upload.active) stale.add(upload);
   if (stale.size > 0) draw();
@@ -226,7 +273,8 @@ acceptDrops(document.documentElement, takeDrop, (dragged) => {
   const veil = part(body, "#veil");
   veil.hidden = dragged === null;
   const count = [...(dragged?.items ?? [])].filter((item) => item.kind === "file").length;
-  if (dragged) part(body, "#veil-text").textContent = texts.get("intake.let-go", { count: Math.max(1, count) });
+  const items = { count: Math.max(1, count) };
+  if (dragged) part(body, "#veil-text").textContent = texts.get("intake.let-go", items);
 });
 
 const pastedName = (/** @type {string} */ time) => texts.get("offer.filename", { time });
@@ -238,7 +286,8 @@ document.addEventListener("paste", (event) => {
   // Text is offered and not taken at once: a clipboard often holds what is nobody's business.
   pasted = event.clipboardData?.getData("text/plain") ?? "";
   part(body, "#offer").hidden = !pasted;
-  part(body, "#offer-text").textContent = texts.get("offer.question", { count: [...pasted].length });
+  const count = [...pasted].length;
+  part(body, "#offer-text").textContent = texts.get("offer.question", { count });
   if (pasted) part(body, "#offer-yes").focus();
 });
 const closeOffer = () => {

@@ -13,7 +13,7 @@ export function copyButton(button, text, label) {
   const shown = button.textContent;
   button.setAttribute("aria-label", label);
   button.addEventListener("click", async () => {
-    const done = await copy(text());
+    const done = await copyText(text());
     button.textContent = texts.get(done ? "copy.done" : "copy.by-keys");
     button.setAttribute("aria-label", `${button.textContent}: ${label}`);
     setTimeout(() => {
@@ -23,8 +23,11 @@ export function copyButton(button, text, label) {
   });
 }
 
-/** @param {string} text */
-async function copy(text) {
+/**
+ * Put a text on the clipboard. Returns whether that succeeded.
+ * @param {string} text
+ */
+export async function copyText(text) {
   try {
     await navigator.clipboard.writeText(text);
     return true;

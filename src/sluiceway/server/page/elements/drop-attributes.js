@@ -12,7 +12,7 @@ const MOST_PARALLEL = 100;
  * Where and how the files of an element are sent.
  * @param {HTMLElement} element
  * @param {Texts} texts
- * @returns {import("../uploads/upload.js").Way}
+ * @returns {import("../uploads/upload.js").UploadTarget}
  */
 export function targetOf(element, texts) {
   const endpoint = absolute(element.getAttribute("endpoint") ?? ENDPOINT);
@@ -33,7 +33,7 @@ export function targetOf(element, texts) {
 /**
  * The first origin of a target that would be sent the token and may not be; null if there is none.
  * @param {HTMLElement} element
- * @param {import("../uploads/upload.js").Way} target
+ * @param {import("../uploads/upload.js").UploadTarget} target
  * @returns {string | null}
  */
 export function tokenElsewhere(element, { endpoint, uploads, token }) {

@@ -6,7 +6,11 @@ import { loadTexts } from "./texts.js";
 const root = document.documentElement;
 const asked = new URLSearchParams(location.search).get("lang");
 
-export const texts = await loadTexts([asked, root.dataset.language, ...navigator.languages]);
+const common = await loadTexts([asked, root.dataset.language, ...navigator.languages]);
+// <sluice-drop> has no list, and does not load these.
+const { default: ofList } = await import(`./languages/list/${common.language}.js`);
+
+export const texts = common.with(ofList);
 
 root.lang = texts.language;
 root.dir = texts.direction;

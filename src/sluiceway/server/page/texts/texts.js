@@ -63,6 +63,14 @@ export class Texts {
     this.#number = new Intl.NumberFormat(locale);
   }
 
+  /**
+   * The same with more entries.
+   * @param {Record<string, Entry>} entries
+   */
+  with(entries) {
+    return new Texts(this.locale, { ...this.entries, ...entries });
+  }
+
   /** @param {string} key */
   has(key) {
     return Object.hasOwn(this.entries, key);

@@ -49,9 +49,12 @@ export function statusWords(texts, upload, now) {
       return doneWords(texts, upload);
     case "failed":
       return upload.problem?.title ?? texts.get("upload.failed");
+    case "asking":
+      return texts.get("upload.asking");
     case "cancelled":
+      if (upload.skipped) return texts.get("upload.skipped");
       return texts.get(upload.tooLate ? "upload.cancelled-late" : "upload.cancelled");
-    case "settling":
+    case "finishing":
       return waitingWords(texts, upload, now);
     default:
       return underWay(texts, upload, now);

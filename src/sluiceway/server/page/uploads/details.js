@@ -29,11 +29,12 @@ export class Details {
     const { upload } = this;
     const answer = upload.ended ? upload.answer : null;
     if (answer !== this.#shown) this.#drawAnswer(answer);
-    this.#part(".so-far").hidden = !upload.active;
+    this.#find(".so-far").hidden = !upload.active;
     if (upload.active) this.#drawSoFar();
     // A row without any details has nothing to unfold.
-    const folded = this.#part(".folded");
-    this.element.hidden = upload.state === "waiting" || [...folded.children].every((part) => part instanceof HTMLElement && part.hidden);
+    const folded = this.#find(".folded");
+    const isHidden = (/** @type {Element} */ one) => one instanceof HTMLElement && one.hidden;
+    this.element.hidden = upload.state === "waiting" || [...folded.children].every(isHidden);
   }
 
   #drawSoFar() {
@@ -43,17 +44,19 @@ export class Details {
       rows.push(["details.arrived", upload.arrived], ["details.forwarded", upload.forwarded]);
       rows.push(["details.kept", upload.kept]);
     }
-    const list = this.#part(".counters");
+    const list = this.#find(".counters");
     while (list.children.length < rows.length) list.append(make("div", "", make("dt"), make("dd")));
     for (const [at, [name, count]] of rows.entries()) {
       const [term, value] = list.children[at].children;
       term.textContent = texts.get(String(name));
       value.textContent = texts.bytes(Number(count));
     }
-    for (const [at, row] of [...list.children].entries()) /** @type {HTMLElement} */ (row).hidden = at >= rows.length;
-    const by = this.#part(".kept-by");
+    for (const [at, row] of [...list.children].entries()) {
+      /** @type {HTMLElement} */ (row).hidden = at >= rows.length;
+    }
+    const by = this.#find(".kept-by");
     by.hidden = !upload.reported || upload.kept === 0;
-    const key = upload.byKernel ? "details.kept-by-network" : "details.kept-by-destination";
+    const key = upload.networkOnly ? "details.kept-by-network" : "details.kept-by-destination";
     by.textContent = texts.get(key);
   }
 
@@ -63,27 +66,28 @@ export class Details {
     this.#shown = answer;
     const timing = answer?.timing ?? null;
     this.#drawSummary(timing);
-    this.#part(".timing").hidden = !timing;
+    this.#find(".timing").hidden = !timing;
     if (timing) this.#drawTiming(timing);
     // The text of a refusal stands in the row already.
     const text = answer?.passedOn && upload.state === "done" ? answerWords(answer) : "";
-    this.#part(".answer-text").textContent = text;
-    this.#part(".answer-text").hidden = !text;
+    this.#find(".answer-text").textContent = text;
+    this.#find(".answer-text").hidden = !text;
     this.#list(".places", placesOf(answer));
     this.#list(".notes", notesOf(answer));
   }
 
   /** @param {Timing | null} timing */
   #drawSummary(timing) {
-    const verdict = timing ? ` · ${texts.get("timing.verdict", { verdict: verdictWords(timing) })}` : "";
+    const words = timing ? texts.get("timing.verdict", { verdict: verdictWords(timing) }) : "";
+    const verdict = words ? ` · ${words}` : "";
     const label = texts.get("details.of", { path: this.upload.path });
-    this.#part(".verdict").textContent = verdict;
-    this.#part("summary").setAttribute("aria-label", label + verdict);
+    this.#find(".verdict").textContent = verdict;
+    this.#find("summary").setAttribute("aria-label", label + verdict);
   }
 
   /** @param {Timing} timing */
   #drawTiming({ parts, seconds }) {
-    const bar = this.#part(".shares");
+    const bar = this.#find(".shares");
     bar.replaceChildren(
       ...parts.filter(({ share }) => share > 0).map((part) => {
         const segment = make("span", `share ${colourOf(part)}`);
@@ -92,10 +96,14 @@ export class Details {
       }),
     );
     const rows = parts.map((part) => {
-      const head = [make("span", `swatch ${colourOf(part)}`), make("code", "", part.name), " ", make("span", "meaning", texts.get(`timing.${part.name}`))];
+      const swatch = make("span", `swatch ${colourOf(part)}`);
+      const meaning = make("span", "meaning", texts.get(`timing.${part.name}`));
+      const head = [swatch, make("code", "", part.name), " ", meaning];
       return line("", head, texts.span(part.seconds), percent(part.share));
     });
-    this.#part(".parts").replaceChildren(...rows, line("whole", [texts.get("timing.all")], texts.span(seconds), texts.percent(100)));
+    const all = [texts.get("timing.all")];
+    const whole = line("whole", all, texts.span(seconds), texts.percent(100));
+    this.#find(".parts").replaceChildren(...rows, whole);
   }
 
   /**
@@ -103,13 +111,13 @@ export class Details {
    * @param {(string | Node)[][]} items
    */
   #list(selector, items) {
-    const list = this.#part(selector);
+    const list = this.#find(selector);
     list.hidden = items.length === 0;
     list.replaceChildren(...items.slice(0, LISTED).map((content) => make("li", "", ...content)));
   }
 
   /** @param {string} selector */
-  #part(selector) {
+  #find(selector) {
     const found = this.element.querySelector(selector);
     if (!(found instanceof HTMLElement)) throw new Error(`the details lack ${selector}`);
     return found;
@@ -151,7 +159,8 @@ function placesOf(answer) {
     }
     if (typeof note === "string" && note) words.push(note);
     const link = answer?.passedOn && !URL.canParse(location ?? "") ? "" : httpLink(location);
-    return [make("span", "", make("bdi", "", to), ` – ${words.join(" · ")}`), ...(link ? [linkTo(link, to)] : [])];
+    const result = make("span", "", make("bdi", "", to), ` – ${words.join(" · ")}`);
+    return link ? [result, linkTo(link, to)] : [result];
   });
 }
 
@@ -162,7 +171,8 @@ function placesOf(answer) {
 function notesOf(answer) {
   const notes = answer?.entry?.notes;
   const shown = destinationsOf(answer).map(({ note }) => note);
-  return (Array.isArray(notes) ? notes : []).filter((note) => typeof note === "string" && note && !shown.includes(note)).map((note) => [note]);
+  const given = (Array.isArray(notes) ? notes : []).filter((note) => typeof note === "string");
+  return given.filter((note) => note && !shown.includes(note)).map((note) => [note]);
 }
 
 /**

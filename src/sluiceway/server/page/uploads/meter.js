@@ -1,6 +1,7 @@
 // Speed and time left from a counter that moves in steps. Knows nothing of uploads.
 
-// Destinations acknowledge in steps (an S3 part, a disk flush): a window much longer than a step keeps the number calm.
+// Destinations acknowledge in steps (an S3 part, a disk flush): a window much longer than a step
+// keeps the number calm.
 const WINDOW_MS = 8000;
 // A speed measured over a shorter time is noise.
 const FIRST_WORD_MS = 700;
@@ -30,7 +31,8 @@ export class Meter {
   }
 
   /**
-   * Bytes a second over the window, or null if it is too early to know. A counter that stands still gets slower.
+   * Bytes a second over the window, or null if it is too early to know. A counter that stands
+   * still gets slower.
    * @param {number} at performance.now()
    */
   rate(at) {

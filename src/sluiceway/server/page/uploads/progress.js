@@ -7,7 +7,8 @@
  * @property {number} received bytes of the body that reached the server
  * @property {number} forwarded bytes handed to the destination
  * @property {number} kept bytes the destination has acknowledged
- * @property {"kernel" | "destination"} [kept_by] who acknowledged them: kernel is the destination's network alone
+ * @property {"kernel" | "destination"} [kept_by] who acknowledged them: kernel is the
+ *   destination's network alone
  * @property {number | null} length
  * @property {string | null} [code]
  * @property {string} [title]
@@ -23,7 +24,8 @@ const ASK_EVERY_MS = 1000;
 const ENDED = new Set(["complete", "failed", "cancelled"]);
 
 /**
- * Report every snapshot until the upload ends. Rejects if the server reports no progress, or on abort.
+ * Report every snapshot until the upload ends. Rejects if the server reports no progress, or on
+ * abort.
  * @param {string} url of the upload
  * @param {Record<string, string>} headers
  * @param {AbortSignal} signal
@@ -105,7 +107,8 @@ function parse(block) {
 }
 
 /**
- * The same by plain questions. Not knowing the upload (404) is an answer too: its body may still be in a proxy.
+ * The same by plain questions. Not knowing the upload (404) is an answer too: its body may still be
+ * in a proxy.
  * @type {(...args: Parameters<typeof watch>) => Promise<void>}
  */
 async function ask(url, headers, signal, report) {
@@ -125,7 +128,8 @@ async function ask(url, headers, signal, report) {
  * @returns {Promise<Snapshot | null>}
  */
 export async function snapshotOf(url, headers, signal) {
-  const answer = await fetch(url, { headers: { ...headers, Accept: "application/json" }, cache: "no-store", signal });
+  const asked = { ...headers, Accept: "application/json" };
+  const answer = await fetch(url, { headers: asked, cache: "no-store", signal });
   return answer.ok ? answer.json() : null;
 }
 
@@ -136,6 +140,10 @@ export async function snapshotOf(url, headers, signal) {
 function pause(milliseconds, signal) {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(resolve, milliseconds);
-    signal.addEventListener("abort", () => (clearTimeout(timer), reject(signal.reason)), { once: true });
+    const stop = () => {
+      clearTimeout(timer);
+      reject(signal.reason);
+    };
+    signal.addEventListener("abort", stop, { once: true });
   });
 }

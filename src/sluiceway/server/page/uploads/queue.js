@@ -13,18 +13,32 @@
  * @property {number} counted bytes of them that are kept (or sent, where nobody tells)
  */
 
-// Failures that say something about the way and not about the file: the next file would fail the same.
-const WAY_IS_CLOSED = new Set(["connection-lost", "offline", "unauthorized", "unavailable", "peer-unreachable"]);
-// Failures that say something about the file: only its own button tries these again, never "retry all".
-const FILE_IS_WRONG = new Set(["too-large", "unsupported", "unacceptable", "bad-name", "file-gone", "answer-lost"]);
+// Failures of the connection or the server, and not of the file: the next file would fail the same.
+const NOTHING_GETS_THROUGH = new Set([
+  "connection-lost",
+  "offline",
+  "unauthorized",
+  "unavailable",
+  "peer-unreachable",
+]);
+// Failures of the file itself: only its own button tries these again, never "retry all".
+const FILE_IS_WRONG = new Set([
+  "too-large",
+  "unsupported",
+  "unacceptable",
+  "bad-name",
+  "file-gone",
+  "answer-lost",
+]);
 
 /**
- * Emits "change" with `detail` = the upload that changed (or null), so that one listener serves any number of uploads.
+ * Emits "change" with `detail` = the upload that changed (or null), so that one listener serves any
+ * number of uploads.
  */
 export class Queue extends EventTarget {
   /** @type {Upload[]} */
   uploads = [];
-  /** Set when the way is closed: the rest waits instead of failing one after the other. */
+  /** Set when nothing gets through: the rest waits instead of failing one after the other. */
   paused = false;
 
   /** @param {number} parallel how many are sent at a time */
@@ -55,6 +69,7 @@ export class Queue extends EventTarget {
   /** @param {Upload} upload */
   retry(upload) {
     if (upload.state !== "failed" && upload.state !== "cancelled") return;
+    upload.forgetDecision();
     upload.reset();
     this.resume();
   }
@@ -81,7 +96,8 @@ export class Queue extends EventTarget {
   }
 
   /**
-   * Forget those that have ended well or were given up; failures stay until they are retried or removed by hand.
+   * Forget those that have ended well or were given up; failures stay until they are retried or
+   * removed by hand.
    * @param {(upload: Upload) => boolean} [which]
    */
   forget(which = (upload) => upload.state === "done" || upload.state === "cancelled") {
@@ -104,7 +120,7 @@ export class Queue extends EventTarget {
       totals.size += upload.size;
       totals.counted += upload.state === "done" ? upload.size : upload.counted;
       if (upload.state === "done") totals.done += 1;
-      else if (upload.state === "waiting") totals.waiting += 1;
+      else if (!upload.active) totals.waiting += 1;
       else totals.active += 1;
     }
     return totals;
@@ -112,7 +128,7 @@ export class Queue extends EventTarget {
 
   /** @param {Upload} upload */
   #onChange(upload) {
-    if (upload.problem && WAY_IS_CLOSED.has(upload.problem.code)) this.paused = true;
+    if (upload.problem && NOTHING_GETS_THROUGH.has(upload.problem.code)) this.paused = true;
     this.#changed(upload);
     if (upload.ended) this.#fill();
   }

@@ -25,7 +25,8 @@ import { readTiming } from "./timing.js";
  * @property {number} status
  * @property {string} type its Content-Type
  * @property {string} body
- * @property {boolean} passedOn the destination's own response, passed on unchanged by the server of this page
+ * @property {boolean} passedOn the destination's own response, passed on unchanged by the server of
+ *   this page
  * @property {unknown} content the body: parsed if it is JSON, else as text
  * @property {Entry | null} entry
  * @property {string} link where the file can be opened, or ""
@@ -68,7 +69,8 @@ export function readAnswer(request) {
 }
 
 /**
- * An address that is safe to link: HTTP, and no user name that makes it look like another host. Else "".
+ * An address that is safe to link: HTTP, and no user name that makes it look like another host.
+ * Else "".
  * @param {unknown} address
  * @param {string} base
  */

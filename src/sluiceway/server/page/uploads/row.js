@@ -47,7 +47,8 @@ export class Row {
     this.element = stamp("row-template");
     this.bar = part(this.element, ".bar");
     const name = upload.path.split("/").at(-1) ?? upload.path;
-    part(this.element, ".folder").textContent = upload.path.slice(0, upload.path.length - name.length);
+    const folders = upload.path.slice(0, upload.path.length - name.length);
+    part(this.element, ".folder").textContent = folders;
     part(this.element, ".name").textContent = name;
     part(this.element, ".row-name").title = upload.path;
     part(this.element, ".size").textContent = texts.bytes(upload.size);
@@ -72,7 +73,8 @@ export class Row {
     this.#drawBar();
     part(element, ".status").textContent = statusWords(texts, upload, now);
     const advice = part(element, ".advice");
-    advice.textContent = upload.problem ? [upload.problem.detail, upload.problem.todo].filter(Boolean).join(" ") : "";
+    const { detail, todo } = upload.problem ?? { detail: "", todo: "" };
+    advice.textContent = [detail, todo].filter(Boolean).join(" ");
     advice.hidden = !upload.problem;
     this.#drawReceipt();
     this.#drawButtons();
@@ -101,6 +103,10 @@ export class Row {
     const link = upload.answer?.link;
     part(element, ".receipt").hidden = upload.state !== "done" || (!digest && !link);
     if (upload.state !== "done") return;
+    // The person may have decided to keep both: then it has a number in its name.
+    const stored = upload.answer?.passedOn ? "" : upload.answer?.entry?.key ?? "";
+    const name = stored.split("/").at(-1);
+    if (name && upload.renamed) part(element, ".name").textContent = name;
     const anchor = /** @type {HTMLAnchorElement} */ (part(element, ".receipt .link"));
     anchor.hidden = !link;
     if (link) {
@@ -127,7 +133,8 @@ export class Row {
     part(element, ".cancel").hidden = upload.ended;
     part(element, ".retry").hidden = upload.state !== "failed" && upload.state !== "cancelled";
     part(element, ".dismiss").hidden = !upload.ended;
-    // A button that goes away under the person's hands passes the focus on, else the keyboard is back at the top.
+    // A button that goes away under the person's hands passes the focus on, else the keyboard is
+    // back at the top.
     if (focused instanceof HTMLElement && focused.hidden) {
       const next = element.querySelector(".row-buttons button:not([hidden])");
       if (next instanceof HTMLElement) next.focus();

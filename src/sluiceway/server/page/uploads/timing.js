@@ -49,7 +49,8 @@ function durations(header) {
   for (const metric of header.split(",")) {
     const [name, ...parameters] = metric.split(";").map((one) => one.trim());
     const duration = parameters.find((one) => one.startsWith("dur="))?.slice(4) ?? "";
-    if (/^\d{1,12}(?:\.\d{1,12})?$/.test(duration) && !byName.has(name)) byName.set(name, Number(duration) / 1000);
+    const isNumber = /^\d{1,12}(?:\.\d{1,12})?$/.test(duration);
+    if (isNumber && !byName.has(name)) byName.set(name, Number(duration) / 1000);
   }
   return byName;
 }
@@ -61,6 +62,7 @@ function durations(header) {
 function verdictOf(parts, destination) {
   const shares = { client: 0, sluiceway: 0, destination: 0 };
   for (const { who, share } of parts) shares[who] += share;
-  const most = /** @type {Part["who"][]} */ (Object.keys(shares)).reduce((one, other) => (shares[other] > shares[one] ? other : one));
+  const names = /** @type {Part["who"][]} */ (Object.keys(shares));
+  const most = names.reduce((one, other) => (shares[other] > shares[one] ? other : one));
   return `${Math.round(100 * shares[most])} % ${most === "destination" ? destination : most}`;
 }

@@ -6,23 +6,28 @@ import { Meter } from "./meter.js";
 import { connectionLost, fileGone, problemOfAnswer, problemOfCode } from "../texts/problems.js";
 
 /**
- * @typedef {"waiting" | "sending" | "settling" | "done" | "failed" | "cancelled"} State
- *   settling: every byte has left the browser, the server's answer has not come yet.
+ * @typedef {"waiting" | "sending" | "finishing" | "asking" | "done" | "failed" | "cancelled"} State
+ *   finishing: every byte has left the browser, the server's answer has not come yet.
+ *   asking: the name is taken, and the person has to decide.
+ * @typedef {"replace" | "rename" | "skip"} Decision what to do with a name that is taken
  *
- * @typedef {object} Way where and how files are sent
+ * @typedef {object} UploadTarget where and how files are sent
  * @property {string} endpoint URL that takes the form
  * @property {string} uploads URL below which uploads report their progress
  * @property {import("../texts/texts.js").Texts} texts for what went wrong
  * @property {string} [token]
  * @property {string} [part] name of the form part that holds the file
  * @property {[string, string][]} [fields] sent before the file
+ * @property {boolean} [asks] a person decides on names that are taken
  */
 
-// The event stream is opened only for uploads that last: a folder of a thousand small files opens none, and the request
-// itself is always the first of the two to get one of the browser's six connections.
+// The event stream is opened only for uploads that last: a folder of a thousand small files opens
+// none, and the request itself is always the first of the two to get one of the browser's six
+// connections.
 const WATCH_AFTER_MS = 150;
-// After the stream reported a failure, the request's own answer has this long to arrive: it says more. The server lets a
-// sender go on for two seconds before it closes, and browsers look up only then.
+// After the stream reported a failure, the request's own answer has this long to arrive: it says
+// more. The server lets a sender go on for two seconds before it closes, and browsers look up only
+// then.
 const ANSWER_GRACE_MS = 4000;
 // After a late cancel the server has this long to notice before it is asked what came of it.
 const SETTLE_MS = 500;
@@ -41,8 +46,8 @@ export class Upload extends EventTarget {
   kept = 0;
   /** Whether the server has reported arrived, forwarded and kept; before, only `sent` is known. */
   reported = false;
-  /** Whether the destination's network acknowledged `kept`; the destination itself has not confirmed it. */
-  byKernel = false;
+  /** Whether only the destination's network has acknowledged `kept`, not the destination itself. */
+  networkOnly = false;
   /** Whether the server has everything, and only the destination's answer is missing. */
   checking = false;
   /** Since when only the answer is missing (milliseconds of performance.now), or 0. */
@@ -61,28 +66,33 @@ export class Upload extends EventTarget {
   #status = "";
   /** @type {XMLHttpRequest | null} */
   #request = null;
+  /** What was decided about a name that is taken. @type {Decision | ""} */
+  #decision = "";
 
   /**
    * @param {File} file
-   * @param {Way} way
+   * @param {UploadTarget} target
    * @param {string} [path] where it lay in a dropped or chosen folder: sent as its name, and shown
    */
-  constructor(file, way, path = file.name) {
+  constructor(file, target, path = file.name) {
     super();
     this.file = file;
     // Read once: Chromium reports a file that was deleted from the disk as empty.
     this.size = file.size;
-    this.way = way;
+    this.target = target;
     this.path = path;
   }
 
-  /** Bytes to measure speed and time by: what is kept, or what was sent while the server reports nothing. */
+  /**
+   * Bytes to measure speed and time by: what is kept, or what was sent while the server reports
+   * nothing.
+   */
   get counted() {
     return this.reported ? this.kept : this.sent;
   }
 
   get active() {
-    return this.state === "sending" || this.state === "settling";
+    return this.state === "sending" || this.state === "finishing";
   }
 
   get ended() {
@@ -92,14 +102,17 @@ export class Upload extends EventTarget {
   /** Back to the queue, as if nothing had been sent. */
   reset() {
     this.sent = this.arrived = this.forwarded = this.kept = this.#overhead = 0;
-    this.reported = this.byKernel = this.checking = this.tooLate = false;
+    this.reported = this.networkOnly = this.checking = this.tooLate = false;
     this.askedAt = 0;
     this.problem = this.answer = null;
     this.meter = new Meter();
     this.#become("waiting");
   }
 
-  /** Send it. Each attempt has an id of its own, so nothing a former one left behind can be mistaken for this one. */
+  /**
+   * Send it. Each attempt has an id of its own, so that nothing a former one left behind can be
+   * mistaken for this one.
+   */
   start() {
     const id = newUploadId();
     const request = new XMLHttpRequest();
@@ -108,9 +121,10 @@ export class Upload extends EventTarget {
     this.startedAt = performance.now();
     this.#become("sending");
 
-    const url = new URL(this.way.endpoint, document.baseURI);
+    const url = new URL(this.target.endpoint, document.baseURI);
     url.searchParams.set("upload", id);
-    this.#status = `${this.way.uploads.replace(/\/$/, "")}/${id}`;
+    if (this.#decision) url.searchParams.set("conflict", this.#decision);
+    this.#status = `${this.target.uploads.replace(/\/$/, "")}/${id}`;
     const timer = setTimeout(() => this.#watch(this.#status, watching.signal), WATCH_AFTER_MS);
 
     request.upload.onprogress = (event) => this.#left(event.loaded, event.total);
@@ -118,7 +132,7 @@ export class Upload extends EventTarget {
       this.#left(event.loaded, event.total);
       if (this.state !== "sending") return;
       if (!this.reported) this.askedAt = performance.now();
-      this.#become("settling");
+      this.#become("finishing");
     };
     request.onload = () => this.#answered(request);
     request.onerror = () => this.#broken();
@@ -128,14 +142,16 @@ export class Upload extends EventTarget {
     };
     request.open("POST", url);
     request.setRequestHeader("Accept", "application/json");
-    for (const [name, value] of Object.entries(this.#authorization())) request.setRequestHeader(name, value);
+    for (const [name, value] of Object.entries(this.#authorization())) {
+      request.setRequestHeader(name, value);
+    }
     request.send(this.#form());
   }
 
   /** Stop. A file that the destination already has stays there; then `tooLate` is set. */
   cancel() {
     if (this.ended) return;
-    const settled = this.state === "settling";
+    const settled = this.state === "finishing";
     this.#request?.abort();
     this.#end("cancelled");
     if (settled) this.#wasTooLate();
@@ -150,6 +166,32 @@ export class Upload extends EventTarget {
     this.#changed();
   }
 
+  /** Whether it got another name, because its own is taken. */
+  get renamed() {
+    return this.#decision === "rename";
+  }
+
+  /** Whether it was skipped, because its name is taken. */
+  get skipped() {
+    return this.#decision === "skip";
+  }
+
+  /**
+   * The person has decided about the name that is taken. The queue sends it again.
+   * @param {Decision} decision
+   */
+  decide(decision) {
+    if (this.state !== "asking") return;
+    this.#decision = decision;
+    if (decision === "skip") this.#end("cancelled");
+    else this.reset();
+  }
+
+  /** Ask again, should the name still be taken. */
+  forgetDecision() {
+    this.#decision = "";
+  }
+
   /** What the server knows of this attempt, or null. */
   #ask() {
     return snapshotOf(this.#status, this.#authorization()).catch(() => null);
@@ -158,15 +200,15 @@ export class Upload extends EventTarget {
   /** Fields first: a server that reads the form in one pass knows them before the file begins. */
   #form() {
     const form = new FormData();
-    for (const [name, value] of this.way.fields ?? []) form.append(name, value);
+    for (const [name, value] of this.target.fields ?? []) form.append(name, value);
     // With the folders it lay in, as browsers send it for <input webkitdirectory>.
-    form.append(this.way.part ?? "file", this.file, this.path);
+    form.append(this.target.part ?? "file", this.file, this.path);
     return form;
   }
 
   /** @returns {Record<string, string>} */
   #authorization() {
-    return this.way.token ? { Authorization: `Bearer ${this.way.token}` } : {};
+    return this.target.token ? { Authorization: `Bearer ${this.target.token}` } : {};
   }
 
   /**
@@ -174,7 +216,8 @@ export class Upload extends EventTarget {
    * @param {number} total bytes of the body
    */
   #left(loaded, total) {
-    // Only here the body's own overhead (fields, part headers) becomes known; the server's counter includes it too.
+    // Only here the body's own overhead (fields, part headers) becomes known; the server's counter
+    // includes it too.
     this.#overhead = Math.max(0, total - this.size);
     this.sent = this.#ofFile(loaded);
     if (!this.reported) this.meter.add(this.sent, performance.now());
@@ -201,25 +244,30 @@ export class Upload extends EventTarget {
     if (!this.active || snapshot.state === "waiting") return;
     if (!this.reported) this.meter = new Meter();
     this.reported = true;
-    this.byKernel = snapshot.kept_by === "kernel";
+    this.networkOnly = snapshot.kept_by === "kernel";
     this.kept = Math.max(this.kept, Math.min(this.size, snapshot.kept));
     this.forwarded = Math.max(this.forwarded, this.kept, Math.min(this.size, snapshot.forwarded));
-    // `received` counts the body; how much of its overhead stands behind the file is not known, what was forwarded is.
+    // `received` counts the body; how much of its overhead stands behind the file is not known,
+    // what was forwarded is.
     this.arrived = Math.max(this.arrived, this.forwarded, this.#ofFile(snapshot.received));
     this.checking = snapshot.state === "checking";
-    // A network's acknowledgements stop a byte short of the whole: only the destination confirms all.
-    const answerIsMissing = this.checking && (!this.byKernel || this.kept >= this.size - 1);
+    // A network's acknowledgements stop a byte short of the whole: only the destination confirms
+    // all.
+    const answerIsMissing = this.checking && (!this.networkOnly || this.kept >= this.size - 1);
     this.askedAt = answerIsMissing ? this.askedAt || performance.now() : 0;
     this.meter.add(this.kept, performance.now());
     // After a view's redirect the browser asks for another page, whose answer decides.
     const decided = snapshot.code !== "redirected";
-    if (decided && (snapshot.state === "failed" || snapshot.state === "cancelled")) this.#failedWhileSending(snapshot);
+    if (decided && (snapshot.state === "failed" || snapshot.state === "cancelled")) {
+      this.#failedWhileSending(snapshot);
+    }
     this.#changed();
   }
 
   /**
-   * The server gave up while the browser still sends. Browsers read an answer only when they have sent all or the
-   * connection ends, which for a large file is minutes later: stop sending as soon as it is clear that no answer comes.
+   * The server gave up while the browser still sends. Browsers read an answer only when they have
+   * sent all or the connection ends, which for a large file is minutes later: stop sending as soon
+   * as it is clear that no answer comes.
    * @param {import("./progress.js").Snapshot} snapshot
    */
   #failedWhileSending(snapshot) {
@@ -227,7 +275,7 @@ export class Upload extends EventTarget {
     setTimeout(() => {
       if (!this.active || request !== this.#request) return;
       request?.abort();
-      this.#fail(problemOfCode(this.way.texts, snapshot.code ?? "error", snapshot, this.size));
+      this.#fail(problemOfCode(this.target.texts, snapshot.code ?? "error", snapshot, this.size));
     }, ANSWER_GRACE_MS);
   }
 
@@ -236,33 +284,42 @@ export class Upload extends EventTarget {
     if (!this.active) return;
     this.answer = readAnswer(request);
     if (request.status >= 200 && request.status <= 299) this.#end("done");
-    else this.#fail(problemOfAnswer(this.way.texts, this.answer, this.size));
+    else this.#fail(problemOfAnswer(this.target.texts, this.answer, this.size));
   }
 
   /** No response came: ask the server for the result first. */
   async #broken() {
     const request = this.#request;
     const readable = await this.#fileIsThere();
-    const wholeBodySent = this.state === "settling";
+    const wholeBodySent = this.state === "finishing";
     const snapshot = wholeBodySent ? await this.#ask() : null;
     if (!this.active || request !== this.#request) return;
-    if (!readable) this.#fail(fileGone(this.way.texts));
+    if (!readable) this.#fail(fileGone(this.target.texts));
     else if (snapshot?.state === "complete") this.#end("done");
-    else if (snapshot?.state === "failed") this.#fail(problemOfCode(this.way.texts, snapshot.code ?? "error", snapshot, this.size));
+    else if (snapshot?.state === "failed") this.#fail(this.#problemOf(snapshot));
     else {
       const arrived = this.reported ? this.arrived : this.sent;
-      this.#fail(connectionLost(this.way.texts, arrived, wholeBodySent));
+      this.#fail(connectionLost(this.target.texts, arrived, wholeBodySent));
     }
   }
 
   /** Whether the file can still be read: a failed request does not show which end caused it. */
   async #fileIsThere() {
     const first = await this.file.slice(0, 1).arrayBuffer().catch(() => null);
-    return first !== null && this.file.size === this.size && first.byteLength === Math.min(1, this.size);
+    if (first === null || this.file.size !== this.size) return false;
+    return first.byteLength === Math.min(1, this.size);
+  }
+
+  /** @param {import("./progress.js").Snapshot} snapshot */
+  #problemOf(snapshot) {
+    return problemOfCode(this.target.texts, snapshot.code ?? "error", snapshot, this.size);
   }
 
   /** @param {import("../texts/problems.js").Problem} problem */
   #fail(problem) {
+    // Of a destination that is another server only the person there can decide.
+    const asks = problem.code === "exists" && !this.answer?.passedOn && this.target.asks;
+    if (asks && !this.#decision) return this.#end("asking");
     this.problem = problem;
     this.#end("failed");
   }

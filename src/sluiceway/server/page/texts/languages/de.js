@@ -71,12 +71,12 @@ export default {
     other: "angehalten, {count} Dateien warten",
   },
   "queue.title-progress": "{percent} · {done} von {total}",
-  "legend.kept": "gesichert: am Ziel gespeichert",
-  "legend.kept-by-network": "gesichert: vom Netz des Ziels bestätigt",
-  "legend.arrived": "angekommen: beim Server eingetroffen",
+  "legend.kept": "am Ziel angekommen",
+  "legend.kept-by-network": "am Ziel angekommen, nach Auskunft seines Netzes",
+  "legend.arrived": "beim Server angekommen",
 
   // One upload
-  "upload.bar": "Gesichert von {path}",
+  "upload.bar": "Fortschritt von {path}",
   "upload.sent-percent": "{percent} gesendet",
   "upload.open": "Öffnen",
   "upload.open-at": "Öffnen bei {host}",
@@ -91,8 +91,8 @@ export default {
   "upload.waiting": "wartet, bis die Reihe kommt",
   "upload.starting": "beginnt",
   "upload.sent": "{part} von {whole} gesendet",
-  "upload.kept": "{part} von {whole} gesichert",
-  "upload.arrived": "{part} angekommen",
+  "upload.kept": "am Ziel angekommen: {part} von {whole}",
+  "upload.arrived": "beim Server: {part}",
   "upload.sent-all": "alle {whole} gesendet – Antwort des Servers steht aus",
   "upload.answer-missing": "angekommen – Antwort des Ziels steht aus",
   "upload.writing": "angekommen – das Ziel schreibt noch",
@@ -104,7 +104,7 @@ export default {
   "upload.cancelled-late": "zu spät abgebrochen: die Datei ist gespeichert",
   "bar.all": "alle {whole} gesichert",
   "bar.nothing": "nichts gesichert",
-  "bar.kept": "{part} von {whole} gesichert, {arrived} angekommen",
+  "bar.kept": "am Ziel angekommen: {part} von {whole}, beim Server: {arrived}",
 
   // What screen readers announce
   "announce.failed": "{path} fehlgeschlagen: {problem}",
@@ -122,10 +122,10 @@ export default {
   "details.sent": "vom Browser gesendet",
   "details.arrived": "beim Server angekommen",
   "details.forwarded": "an das Ziel übergeben",
-  "details.kept": "dort gesichert",
-  "details.kept-by-network":
-    "Gesichert: vom Netz des Ziels bestätigt, vom Ziel selbst noch nicht.",
-  "details.kept-by-destination": "Gesichert: vom Ziel bestätigt.",
+  "details.kept": "am Ziel angekommen",
+  "details.kept-by-network": "Das Netz des Ziels hat dies bestätigt, das Ziel selbst noch nicht.",
+  "details.kept-by-destination":
+    "Das Ziel hat dies bestätigt. Gesichert ist die Datei, wenn sie vollständig ist.",
   "details.answer": "Das Ziel antwortete {status}.",
   "details.answer-words": "Das Ziel antwortete {status}: „{words}“.",
   "details.destinations": "Ziele",
@@ -183,8 +183,8 @@ export default {
   "drop.not-accepted": "Dateien dieser Art werden hier nicht angenommen.",
   "drop.required": "Fügen Sie eine Datei hinzu.",
   "drop.wait": "Warten Sie, bis der Upload beendet ist.",
-  "drop.bar": "Vom Ziel gesichert",
-  "drop.kept": "{percent} gesichert",
+  "drop.bar": "Am Ziel angekommen",
+  "drop.kept": "{percent} am Ziel angekommen",
   "drop.sending": "wird gesendet",
   "drop.failed": {
     one: "{count} fehlgeschlagen: {problem}",

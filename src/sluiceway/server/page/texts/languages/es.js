@@ -68,12 +68,12 @@ export default {
     other: "en pausa, {count} archivos en espera",
   },
   "queue.title-progress": "{percent} · {done} de {total}",
-  "legend.kept": "guardado: el destino lo tiene",
-  "legend.kept-by-network": "guardado: la red del destino lo ha confirmado",
-  "legend.arrived": "recibido: el servidor lo tiene",
+  "legend.kept": "llegado al destino",
+  "legend.kept-by-network": "llegado al destino, según su red",
+  "legend.arrived": "llegado al servidor",
 
   // One upload
-  "upload.bar": "Guardado de {path}",
+  "upload.bar": "Progreso de {path}",
   "upload.sent-percent": "{percent} enviado",
   "upload.open": "Abrir",
   "upload.open-at": "Abrir en {host}",
@@ -88,8 +88,8 @@ export default {
   "upload.waiting": "en espera de su turno",
   "upload.starting": "empezando",
   "upload.sent": "enviado: {part} de {whole}",
-  "upload.kept": "guardado: {part} de {whole}",
-  "upload.arrived": "recibido: {part}",
+  "upload.kept": "llegado al destino: {part} de {whole}",
+  "upload.arrived": "en el servidor: {part}",
   "upload.sent-all": "enviado todo ({whole}): a la espera de la respuesta del servidor",
   "upload.answer-missing": "recibido: a la espera de la respuesta del destino",
   "upload.writing": "recibido: el destino sigue escribiendo",
@@ -101,7 +101,7 @@ export default {
   "upload.cancelled-late": "cancelado demasiado tarde: ya está guardado",
   "bar.all": "guardado todo: {whole}",
   "bar.nothing": "nada guardado",
-  "bar.kept": "guardado: {part} de {whole}; recibido: {arrived}",
+  "bar.kept": "llegado al destino: {part} de {whole}; en el servidor: {arrived}",
 
   // What screen readers announce
   "announce.failed": "Error con {path}: {problem}",
@@ -119,10 +119,10 @@ export default {
   "details.sent": "salió de este navegador",
   "details.arrived": "llegó al servidor",
   "details.forwarded": "entregado al destino",
-  "details.kept": "guardado allí",
-  "details.kept-by-network":
-    "Guardado: confirmado por la red del destino, todavía no por el propio destino.",
-  "details.kept-by-destination": "Guardado: confirmado por el destino.",
+  "details.kept": "llegado al destino",
+  "details.kept-by-network": "La red del destino lo ha confirmado; el propio destino, todavía no.",
+  "details.kept-by-destination":
+    "El destino lo ha confirmado. Queda guardado cuando el archivo está completo.",
   "details.answer": "El destino respondió {status}.",
   "details.answer-words": "El destino respondió {status}: «{words}».",
   "details.destinations": "Destinos",
@@ -180,8 +180,8 @@ export default {
   "drop.not-accepted": "Aquí no se aceptan archivos de este tipo.",
   "drop.required": "Añada un archivo.",
   "drop.wait": "Espere a que termine el envío.",
-  "drop.bar": "Guardado por el destino",
-  "drop.kept": "{percent} guardado",
+  "drop.bar": "Llegado al destino",
+  "drop.kept": "{percent} llegado al destino",
   "drop.sending": "enviando",
   "drop.failed": {
     one: "{count} con error: {problem}",

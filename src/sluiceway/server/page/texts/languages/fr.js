@@ -72,12 +72,12 @@ export default {
     other: "en pause, {count} fichiers en attente",
   },
   "queue.title-progress": "{percent} · {done} sur {total}",
-  "legend.kept": "enregistré : la destination l’a",
-  "legend.kept-by-network": "enregistré : le réseau de la destination l’a confirmé",
-  "legend.arrived": "reçu : le serveur l’a en main",
+  "legend.kept": "arrivé à destination",
+  "legend.kept-by-network": "arrivé à destination, selon son réseau",
+  "legend.arrived": "arrivé au serveur",
 
   // One upload
-  "upload.bar": "Part enregistrée de {path}",
+  "upload.bar": "Progression de {path}",
   "upload.sent-percent": "{percent} envoyés",
   "upload.open": "Ouvrir",
   "upload.open-at": "Ouvrir chez {host}",
@@ -92,8 +92,8 @@ export default {
   "upload.waiting": "attend son tour",
   "upload.starting": "démarrage",
   "upload.sent": "envoyé : {part} sur {whole}",
-  "upload.kept": "enregistré : {part} sur {whole}",
-  "upload.arrived": "reçu : {part}",
+  "upload.kept": "arrivé à destination : {part} sur {whole}",
+  "upload.arrived": "au serveur : {part}",
   "upload.sent-all": "tout est envoyé ({whole}) – en attente de la réponse du serveur",
   "upload.answer-missing": "reçu – en attente de la réponse de la destination",
   "upload.writing": "reçu – la destination écrit encore",
@@ -105,7 +105,7 @@ export default {
   "upload.cancelled-late": "annulé trop tard : le fichier est enregistré",
   "bar.all": "tout est enregistré : {whole}",
   "bar.nothing": "rien n’est enregistré",
-  "bar.kept": "enregistré : {part} sur {whole}, reçu : {arrived}",
+  "bar.kept": "arrivé à destination : {part} sur {whole}, au serveur : {arrived}",
 
   // What screen readers announce
   "announce.failed": "Échec de {path} : {problem}",
@@ -123,10 +123,11 @@ export default {
   "details.sent": "parti de ce navigateur",
   "details.arrived": "arrivé au serveur",
   "details.forwarded": "remis à la destination",
-  "details.kept": "enregistré là-bas",
+  "details.kept": "arrivé à destination",
   "details.kept-by-network":
-    "Enregistré : confirmé par le réseau de la destination, pas encore par elle-même.",
-  "details.kept-by-destination": "Enregistré : confirmé par la destination.",
+    "Le réseau de la destination l’a confirmé, la destination elle-même pas encore.",
+  "details.kept-by-destination":
+    "La destination l’a confirmé. Le fichier est enregistré quand il est complet.",
   "details.answer": "La destination a répondu {status}.",
   "details.answer-words": "La destination a répondu {status} : « {words} ».",
   "details.destinations": "Destinations",
@@ -184,8 +185,8 @@ export default {
   "drop.not-accepted": "Les fichiers de ce type ne sont pas acceptés ici.",
   "drop.required": "Ajoutez un fichier.",
   "drop.wait": "Attendez la fin de l’envoi.",
-  "drop.bar": "Enregistré par la destination",
-  "drop.kept": "{percent} enregistrés",
+  "drop.bar": "Arrivé à destination",
+  "drop.kept": "{percent} arrivés à destination",
   "drop.sending": "envoi en cours",
   "drop.failed": {
     one: "{count} échec : {problem}",
