@@ -109,7 +109,9 @@ def test_the_keyboard_unfolds_them_and_they_stay_unfolded(
         "arrived at the destination",
     ):
         expect(details.locator(".counters")).to_contain_text(word)
-    expect(details.locator(".kept-by")).to_have_text("Kept: confirmed by the destination.")
+    expect(details.locator(".kept-by")).to_have_text(
+        "The destination has acknowledged this. It is kept when the file is complete."
+    )
     page.wait_for("film.mp4", "done", 30)
     expect(details.locator(".counters")).to_be_hidden()
     expect(details.get_by_role("table", name="Where the time went")).to_be_visible()

@@ -148,7 +148,7 @@ def test_the_keyboard_alone_is_enough(serve: Serve, visit: OpenPage, make_file: 
     expect(page.stored).to_have_count(1)
 
     order = []
-    for _ in range(9):
+    for _ in range(20):
         keys.press("Tab")
         order.append(page.page.evaluate(focused))
         if order[-1] == "Delete a.txt":
@@ -160,7 +160,14 @@ def test_the_keyboard_alone_is_enough(serve: Serve, visit: OpenPage, make_file: 
         "Copy sha-256 of a.txt",
         "Dismiss a.txt",
         "Details of a.txt",
+        "Search",
+        "Order",
+        "Select all that are shown",
+        "Select a.txt",
         "a.txt",
+        "Download a.txt",
+        "Copy link to a.txt",
+        "Rename a.txt",
         "Delete a.txt",
     ]
 

@@ -144,7 +144,7 @@ def test_arrived_counts_only_bytes_that_the_server_has(
         sample for sample in finishing if sample.status.startswith("arrived – the destination")
     ]
     assert on_the_way  # else this machine has no such buffers and the test shows nothing
-    assert all(sample.words.endswith("arrived 15 MB") for sample in claimed)
+    assert all(sample.words.endswith("at the server: 15 MB") for sample in claimed)
 
 
 def test_an_empty_file_is_stored_and_full_only_then(
