@@ -15,7 +15,6 @@ from playwright.sync_api import BrowserContext, FilePayload, Locator, Playwright
 from browser.conftest import ARGS, OpenPage
 from browser.uploads_page import UploadsPage
 from fix_server import RunningServer, start_server
-from fix_taking import eventually
 
 pytestmark = pytest.mark.chromium
 
@@ -227,11 +226,16 @@ def test_a_pdf_opens_in_the_browsers_viewer(server: RunningServer, playwright: P
     if program is None:
         pytest.skip("chromium is not installed (apt-get install chromium)")
     put(server, "paper/a.pdf", PDF, "application/pdf")
-    browser = playwright.chromium.launch(executable_path=program, args=ARGS)
+    browser = playwright.chromium.launch(executable_path=program, args=[*ARGS, "--headless=new"])
     try:
         tab = browser.new_page()
         tab.goto(f"{server.url}/files/paper/a.pdf?view=1", wait_until="commit")
-        eventually(lambda: any("chrome-extension:" in frame.url for frame in tab.frames))
+        for _ in range(100):
+            if any(frame.url.startswith("chrome-extension:") for frame in tab.frames):
+                break
+            tab.wait_for_timeout(100)
+        else:
+            pytest.fail("the browser shows no viewer")
         assert tab.evaluate("() => document.contentType") == "application/pdf"
     finally:
         browser.close()
